@@ -1,0 +1,17 @@
+// Copies what programs read at run time (manifests, schemas, .proto) beside the compiled code.
+import { cpSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const kinds = /\.(ya?ml|proto|json|html)$/;
+for (const top of ['src', 'daemonset', 'control', 'test', 'bench']) {
+  if (!existsSync(join(root, top))) continue;
+  for (const entry of readdirSync(join(root, top), { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile() || !kinds.test(entry.name)) continue;
+    const from = join(entry.parentPath ?? entry.path, entry.name);
+    const to = join(root, 'dist', from.slice(root.length + 1));
+    mkdirSync(dirname(to), { recursive: true });
+    cpSync(from, to);
+  }
+}

@@ -1,0 +1,94 @@
+import ipaddr from 'ipaddr.js';
+import { WeftError } from '../base/errors.js';
+import type { Brand } from '../base/brand.js';
+
+/** Canonical text of an address: dotted v4, RFC 5952 v6; a v4-mapped v6 address is its v4 address. */
+export type IpAddress = Brand<string, 'IpAddress'>;
+export type Port = Brand<number, 'Port'>;
+
+export interface SocketAddress {
+  readonly ip: IpAddress;
+  readonly port: number;
+}
+
+export interface Cidr {
+  readonly ip: IpAddress;
+  readonly prefixLength: number;
+}
+
+/** Throws WEFT_ADDRESS_INVALID. No zone ids, no shorthand v4. */
+export function parseIp(text: string): IpAddress {
+  if (
+    !ipaddr.IPv4.isValidFourPartDecimal(text) &&
+    !(text.includes(':') && !text.includes('%') && ipaddr.IPv6.isValid(text))
+  ) {
+    throw new WeftError('WEFT_ADDRESS_INVALID', `${JSON.stringify(text.slice(0, 64))} is no IP address`);
+  }
+  return ipaddr.process(text).toString() as IpAddress;
+}
+
+export function isIp(text: string): boolean {
+  try {
+    parseIp(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** 4 or 16 bytes in network order; throws WEFT_ADDRESS_INVALID for any other length. */
+export function ipFromBytes(bytes: Uint8Array): IpAddress {
+  if (bytes.length !== 4 && bytes.length !== 16) {
+    throw new WeftError('WEFT_ADDRESS_INVALID', `an address has 4 or 16 bytes, this one has ${bytes.length}`);
+  }
+  return ipaddr.process(ipaddr.fromByteArray([...bytes]).toString()).toString() as IpAddress;
+}
+
+/** 4 bytes for v4, 16 for v6, network order. */
+export function ipToBytes(ip: IpAddress): Uint8Array {
+  return Uint8Array.from(ipaddr.parse(ip).toByteArray());
+}
+
+/** 16 bytes, v4 as ::ffff:a.b.c.d: the form of every address in the kernel's maps (bpf/lib/abi.h). */
+export function ipTo16(ip: IpAddress): Uint8Array {
+  const parsed = ipaddr.parse(ip);
+  return Uint8Array.from(
+    (parsed.kind() === 'ipv4' ? (parsed as ipaddr.IPv4).toIPv4MappedAddress() : parsed).toByteArray(),
+  );
+}
+
+export function isV6(ip: IpAddress): boolean {
+  return ip.includes(':');
+}
+
+/** `10.0.0.0/8`, `fd00::/8`, or one address. Throws WEFT_ADDRESS_INVALID. */
+export function parseCidr(text: string): Cidr {
+  const [address = '', prefix, ...rest] = text.split('/');
+  const ip = parseIp(address);
+  const lengthMax = isV6(ip) ? 128 : 32;
+  const prefixLength = prefix === undefined ? lengthMax : Number(prefix);
+  if (rest.length > 0 || (prefix !== undefined && !/^\d{1,3}$/.test(prefix)) || prefixLength > lengthMax) {
+    throw new WeftError('WEFT_ADDRESS_INVALID', `${JSON.stringify(text.slice(0, 64))} is no address block`);
+  }
+  return { ip, prefixLength };
+}
+
+export function cidrContains(block: Cidr, ip: IpAddress): boolean {
+  if (isV6(block.ip) !== isV6(ip)) return false;
+  return ipaddr.parse(ip).match(ipaddr.parse(block.ip), block.prefixLength);
+}
+
+/** `ip:port` or `[v6]:port`: an HBONE authority. */
+export function formatSocketAddress(address: SocketAddress): string {
+  return isV6(address.ip) ? `[${address.ip}]:${address.port}` : `${address.ip}:${address.port}`;
+}
+
+/** Throws WEFT_ADDRESS_INVALID. */
+export function parseSocketAddress(text: string): SocketAddress {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):(\d{1,5})$/.exec(text);
+  const port = Number(match?.[3] ?? 0);
+  if (!match || port < 1 || port > 65535) {
+    throw new WeftError('WEFT_ADDRESS_INVALID', `${JSON.stringify(text.slice(0, 64))} is no ip:port`);
+  }
+  return { ip: parseIp(match[1] ?? match[2] ?? ''), port };
+}

@@ -1,0 +1,21 @@
+import type { IpAddress } from './address.js';
+import type { SpiffeId } from './identity.js';
+import type { PortMapping, ServiceKey, WaypointRef } from './workload.js';
+
+/** One service as discovery tells it (istio.workload.Service), parsed. */
+export interface Service {
+  readonly key: ServiceKey;
+  readonly name: string;
+  readonly namespace: string;
+  readonly hostname: string;
+  readonly addresses: readonly { readonly network: string; readonly ip: IpAddress }[];
+  readonly ports: readonly PortMapping[];
+  /** Further identities that an endpoint may show. */
+  readonly subjectAltNames: readonly SpiffeId[];
+  readonly waypoint?: WaypointRef;
+  readonly loadBalancing?: {
+    readonly preference: readonly ('region' | 'zone' | 'subzone' | 'node' | 'cluster' | 'network')[];
+    readonly mode: 'unspecified' | 'strict' | 'failover' | 'passthrough';
+    readonly allowUnhealthy: boolean;
+  };
+}

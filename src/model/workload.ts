@@ -1,0 +1,59 @@
+import type { Brand } from '../base/brand.js';
+import type { IpAddress } from './address.js';
+import type { SpiffeId } from './identity.js';
+
+/** `<cluster>//Pod/<namespace>/<name>` */
+export type WorkloadUid = Brand<string, 'WorkloadUid'>;
+/** `<namespace>/<hostname>` */
+export type ServiceKey = Brand<string, 'ServiceKey'>;
+
+export type AppProtocol = 'unknown' | 'http1' | 'http2' | 'grpc' | 'tcp' | 'tls';
+
+export interface PortMapping {
+  readonly servicePort: number;
+  readonly targetPort: number;
+  readonly appProtocol: AppProtocol;
+}
+
+/** A waypoint by service name or by address. */
+export type WaypointRef =
+  | { readonly kind: 'hostname'; readonly service: ServiceKey; readonly hbonePort: number }
+  | {
+      readonly kind: 'address';
+      readonly network: string;
+      readonly ip: IpAddress;
+      readonly hbonePort: number;
+    };
+
+export interface Locality {
+  readonly region: string;
+  readonly zone: string;
+  readonly subzone: string;
+}
+
+/** One endpoint of the mesh as discovery tells it (istio.workload.Workload), parsed. */
+export interface Workload {
+  readonly uid: WorkloadUid;
+  readonly name: string;
+  readonly namespace: string;
+  readonly identity: SpiffeId;
+  readonly serviceAccount: string;
+  readonly addresses: readonly IpAddress[];
+  readonly network: string;
+  readonly node: string;
+  readonly cluster: string;
+  /** 'hbone': enrolled, its node's agent takes tunnels on 15008. 'none': plain TCP only. */
+  readonly tunnel: 'none' | 'hbone';
+  readonly waypoint?: WaypointRef;
+  /** Names `<namespace>/<name>` of the WORKLOAD_SELECTOR policies that apply to it. */
+  readonly policies: readonly string[];
+  readonly healthy: boolean;
+  readonly hostNetwork: boolean;
+  readonly services: ReadonlyMap<ServiceKey, readonly PortMapping[]>;
+  /** For telemetry labels. */
+  readonly workloadName: string;
+  readonly workloadType: 'deployment' | 'cronjob' | 'pod' | 'job';
+  readonly canonicalName: string;
+  readonly canonicalRevision: string;
+  readonly locality?: Locality;
+}
