@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+/*
+ * connect(): which connections of enrolled pods go to the agent, and what the application sees of it.
+ * getpeername() (which accept() runs too): the address dialled, the true client.
+ */
+#include "lib/event.h"
+#include "lib/ip.h"
+
+#define ECONNREFUSED 111
+#define ENETUNREACH 101
+#define EPROTONOSUPPORT 93
+#define IPPROTO_MPTCP 262
+#define SOCK_STREAM 1
+#define IPPROTO_TCP 6
+
+enum outcome { LEAVE, REDIRECT, REFUSE };
+
+static __always_inline int listens(__u64 cookie, __u32 listener)
+{
+	struct weft_listener_key key = { .cookie = cookie, .listener = listener };
+	struct bpf_sock *sk = bpf_map_lookup_elem(&weft_listeners, &key);
+	if (!sk)
+		return 0;
+	bpf_sk_release(sk);
+	return 1;
+}
+
+static __always_inline int excluded(__u64 cookie, const struct weft_ip *ip, __be16 port)
+{
+	struct weft_bypass_port_key by_port = {
+		.cookie = cookie, .port = bpf_ntohs(port), .direction = WEFT_OUTBOUND
+	};
+	if (bpf_map_lookup_elem(&weft_bypass_port, &by_port))
+		return 1;
+	struct weft_bypass_ip_key by_ip = { .prefix_length = 192, .ip = *ip };
+	__builtin_memcpy(by_ip.cookie, &cookie, 8);
+	return bpf_map_lookup_elem(&weft_bypass_ip, &by_ip) != 0;
+}
+
+static __always_inline enum outcome leave(struct bpf_sock *sk, __u32 reason)
+{
+	/* A socket that is dialled again after AF_UNSPEC must not keep its former destination. */
+	struct weft_sock *state = sk ? bpf_sk_storage_get(&weft_sock, sk, 0, 0) : 0;
+	if (state)
+		state->kind = WEFT_SOCK_NONE;
+	count(reason);
+	return LEAVE;
+}
+
+static __always_inline enum outcome refuse(__u32 reason, __u64 cookie, const struct weft_ip *ip, __be16 port,
+					   int error)
+{
+	struct weft_ip none = {};
+	tell(reason, cookie, &none, 0, ip, bpf_ntohs(port));
+	bpf_set_retval(-error);
+	return REFUSE;
+}
+
+/* Decides for one connect(); on REDIRECT `to` is the address of the agent's listener. */
+static __always_inline enum outcome decide(struct bpf_sock_addr *ctx, const struct weft_ip *ip,
+					   struct weft_ip *to)
+{
+	__u64 cookie = bpf_get_netns_cookie(ctx);
+	struct weft_pod *pod = bpf_map_lookup_elem(&weft_pods, &cookie);
+	struct bpf_sock *sk = ctx->sk;
+	__be16 port = (__be16)ctx->user_port;
+
+	if (!pod || !(pod->flags & WEFT_POD_CAPTURE))
+		return LEAVE;
+	if (ctx->type != SOCK_STREAM || (ctx->protocol != IPPROTO_TCP && ctx->protocol != IPPROTO_MPTCP))
+		return LEAVE;
+	if (!sk)
+		return refuse(WEFT_REFUSED_STORAGE, cookie, ip, port, ECONNREFUSED);
+	struct weft_sock *state = bpf_sk_storage_get(&weft_sock, sk, 0, 0);
+	if (state && state->kind == WEFT_SOCK_OWN)
+		return LEAVE;
+
+	struct weft_pod_addr_key own = { .cookie = cookie, .ip = *ip };
+	if (ip_is_loopback(ip) || bpf_map_lookup_elem(&weft_pod_addr, &own))
+		return leave(sk, WEFT_LEFT_OWN_ADDRESS);
+	if (excluded(cookie, ip, port))
+		return leave(sk, WEFT_LEFT_EXCLUDED);
+	if (!listens(cookie, WEFT_LISTENER_OUTBOUND)) {
+		if (pod->flags & WEFT_POD_PLAINTEXT_WITHOUT_AGENT)
+			return leave(sk, WEFT_LEFT_NO_AGENT);
+		return refuse(WEFT_REFUSED_NO_AGENT, cookie, ip, port, ECONNREFUSED);
+	}
+	*to = ip_is_v4(ip) ? pod->ip4 : pod->ip6;
+	if (ip_is_zero(to))
+		return refuse(WEFT_REFUSED_NO_FAMILY, cookie, ip, port, ENETUNREACH);
+	struct weft_negative_key failed = { .cookie = cookie, .ip = *ip, .port = port };
+	__u64 *until = bpf_map_lookup_elem(&weft_negative, &failed);
+	if (until && bpf_ktime_get_ns() < *until)
+		return refuse(WEFT_REFUSED_NEGATIVE, cookie, ip, port, ECONNREFUSED);
+
+	state = bpf_sk_storage_get(&weft_sock, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!state)
+		return refuse(WEFT_REFUSED_STORAGE, cookie, ip, port, ECONNREFUSED);
+	state->ip = *ip;
+	state->port = port;
+	state->kind = WEFT_SOCK_CAPTURED;
+	count(WEFT_CAPTURED);
+	return REDIRECT;
+}
+
+SEC("cgroup/connect4")
+int weft_connect4(struct bpf_sock_addr *ctx)
+{
+	struct weft_ip to, ip = ip_from4(ctx->user_ip4);
+	enum outcome outcome = decide(ctx, &ip, &to);
+	if (outcome == REDIRECT) {
+		ctx->user_ip4 = ip_word(&to, 3);
+		ctx->user_port = bpf_htons(WEFT_PORT_OUTBOUND);
+	}
+	return outcome != REFUSE;
+}
+
+SEC("cgroup/connect6")
+int weft_connect6(struct bpf_sock_addr *ctx)
+{
+	struct weft_ip to, ip = ip_from6(ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3]);
+	enum outcome outcome = decide(ctx, &ip, &to);
+	if (outcome == REDIRECT) {
+		ctx->user_ip6[0] = ip_word(&to, 0);
+		ctx->user_ip6[1] = ip_word(&to, 1);
+		ctx->user_ip6[2] = ip_word(&to, 2);
+		ctx->user_ip6[3] = ip_word(&to, 3);
+		ctx->user_port = bpf_htons(WEFT_PORT_OUTBOUND);
+	}
+	return outcome != REFUSE;
+}
+
+/*
+ * The peer that the application shall see, or 0. accept() can run before PASSIVE_ESTABLISHED has moved
+ * the note into the socket's storage; then the note is still there.
+ */
+static __always_inline int shown_peer(struct bpf_sock_addr *ctx, const struct weft_ip *real, struct weft_ip *ip,
+				      __be16 *port)
+{
+	struct bpf_sock *sk = ctx->sk;
+	if (!sk)
+		return 0;
+	struct weft_sock *state = bpf_sk_storage_get(&weft_sock, sk, 0, 0);
+	if (state) {
+		if (state->kind != WEFT_SOCK_CAPTURED && state->kind != WEFT_SOCK_ACCEPTED)
+			return 0;
+		*ip = state->ip;
+		*port = state->port;
+		return !ip_is_zero(ip);
+	}
+	__u64 cookie = bpf_get_netns_cookie(ctx);
+	if (!bpf_map_lookup_elem(&weft_pods, &cookie))
+		return 0;
+	struct weft_note_key key = { .cookie = cookie, .saddr = *real };
+	if (ip_is_v4(real))
+		key.daddr = ip_from4(sk->src_ip4);
+	else
+		key.daddr = ip_from6(sk->src_ip6[0], sk->src_ip6[1], sk->src_ip6[2], sk->src_ip6[3]);
+	key.sport = (__be16)ctx->user_port;
+	key.dport = bpf_htons((__u16)sk->src_port);
+	struct weft_note *note = bpf_map_lookup_elem(&weft_notes, &key);
+	if (!note || note->kind != WEFT_NOTE_OWN || ip_is_zero(&note->ip))
+		return 0;
+	*ip = note->ip;
+	*port = note->port;
+	return 1;
+}
+
+SEC("cgroup/getpeername4")
+int weft_peername4(struct bpf_sock_addr *ctx)
+{
+	struct weft_ip ip, real = ip_from4(ctx->user_ip4);
+	__be16 port;
+	/* A v6 client cannot be shown in a v4 sockaddr: the true socket address stays. */
+	if (shown_peer(ctx, &real, &ip, &port) && ip_is_v4(&ip)) {
+		ctx->user_ip4 = ip_word(&ip, 3);
+		ctx->user_port = port;
+	}
+	return 1;
+}
+
+SEC("cgroup/getpeername6")
+int weft_peername6(struct bpf_sock_addr *ctx)
+{
+	struct weft_ip ip, real = ip_from6(ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3]);
+	__be16 port;
+	if (shown_peer(ctx, &real, &ip, &port)) {
+		ctx->user_ip6[0] = ip_word(&ip, 0);
+		ctx->user_ip6[1] = ip_word(&ip, 1);
+		ctx->user_ip6[2] = ip_word(&ip, 2);
+		ctx->user_ip6[3] = ip_word(&ip, 3);
+		ctx->user_port = port;
+	}
+	return 1;
+}
+
+/*
+ * connect() of an MPTCP socket meets the hooks as its subflow, so getpeername() could not be restored and
+ * further subflows are made by the kernel, past every hook. Applications fall back to TCP on this error.
+ */
+SEC("cgroup/sock_create")
+int weft_sock_create(struct bpf_sock *ctx)
+{
+	if (ctx->protocol != IPPROTO_MPTCP)
+		return 1;
+	__u64 cookie = bpf_get_netns_cookie(ctx);
+	if (!bpf_map_lookup_elem(&weft_pods, &cookie))
+		return 1;
+	count(WEFT_REFUSED_MPTCP);
+	bpf_set_retval(-EPROTONOSUPPORT);
+	return 0;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/* Counting, and telling the agent why something was refused. */
+#ifndef WEFT_EVENT_H
+#define WEFT_EVENT_H
+
+#include "maps.h"
+
+static __always_inline void count(__u32 reason)
+{
+	__u64 *value = bpf_map_lookup_elem(&weft_count, &reason);
+	if (value)
+		*value += 1;
+}
+
+static __always_inline void tell(__u32 reason, __u64 cookie, const struct weft_ip *saddr, __u16 sport,
+				 const struct weft_ip *daddr, __u16 dport)
+{
+	count(reason);
+	struct weft_event *event = bpf_ringbuf_reserve(&weft_events, sizeof(*event), 0);
+	if (!event) {
+		count(WEFT_EVENTS_LOST);
+		return;
+	}
+	event->time = bpf_ktime_get_ns();
+	event->cookie = cookie;
+	event->saddr = *saddr;
+	event->daddr = *daddr;
+	event->sport = sport;
+	event->dport = dport;
+	event->reason = reason;
+	bpf_ringbuf_submit(event, 0);
+}
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/* Notes: the source's kernel tells the destination's kernel what a connection is (abi.h). */
+#ifndef WEFT_NOTES_H
+#define WEFT_NOTES_H
+
+#include "event.h"
+#include "ip.h"
+
+/*
+ * Both ends of a sockops socket. A v6 socket to a mapped address has its v4 fields set already at
+ * TCP_CONNECT_CB, while its v6 source is filled in only after the SYN left: so read the v4 ones.
+ */
+static __always_inline void sockops_tuple(struct bpf_sock_ops *ctx, struct weft_note_key *key, int passive)
+{
+	/* Volatile: clang would merge the branches' loads into one from a changed context pointer, which the verifier refuses. */
+	volatile struct bpf_sock_ops *c = ctx;
+	__u32 local4 = c->local_ip4, remote4 = c->remote_ip4;
+	struct weft_ip local = ip_from6(c->local_ip6[0], c->local_ip6[1], c->local_ip6[2], c->local_ip6[3]);
+	struct weft_ip remote = ip_from6(c->remote_ip6[0], c->remote_ip6[1], c->remote_ip6[2], c->remote_ip6[3]);
+	__be16 lport = bpf_htons((__u16)ctx->local_port);
+	__be16 rport = (__be16)(ctx->remote_port >> 16); /* network order in the upper half, see bpf.h */
+
+	if (ctx->family == 2 /* AF_INET */ || ip_is_v4(&remote)) {
+		remote = ip_from4(remote4);
+		local = ip_from4(local4);
+	}
+	key->saddr = passive ? remote : local;
+	key->daddr = passive ? local : remote;
+	key->sport = passive ? rport : lport;
+	key->dport = passive ? lport : rport;
+	key->pad = 0;
+}
+
+/* A full map means no note, and without a note the destination drops: refused, counted, never opened. */
+static __always_inline void note_write(struct bpf_sock_ops *ctx, const struct weft_note_key *key,
+				       const struct weft_note *note)
+{
+	if (bpf_map_update_elem(&weft_notes, key, note, BPF_ANY))
+		tell(WEFT_NOTES_FULL, key->cookie, &key->saddr, bpf_ntohs(key->sport), &key->daddr,
+		     bpf_ntohs(key->dport));
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+}
+
+#endif
