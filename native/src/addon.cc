@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "addon.h"
+
+static Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  weft::InitObject(env, exports);
+  weft::InitMap(env, exports);
+  weft::InitRing(env, exports);
+  weft::InitNetns(env, exports);
+  return exports;
+}
+
+NODE_API_MODULE(weft, Init)

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sockets that live in a pod's network namespace. setns() is per thread, so the calling thread goes there and comes
+// back within one call; a thread that cannot come back would serve other pods from the wrong place: it aborts.
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "addon.h"
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+namespace weft {
+
+namespace {
+
+class Inside {
+ public:
+  explicit Inside(const std::string& path) {
+    home_ = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+    if (home_ < 0) {
+      number_ = errno;
+      return;
+    }
+    if (path.empty()) return;
+    int there = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (there < 0 || setns(there, CLONE_NEWNET) != 0)
+      number_ = errno;
+    else
+      away_ = true;
+    if (there >= 0) close(there);
+  }
+  ~Inside() {
+    if (away_ && setns(home_, CLONE_NEWNET) != 0) {
+      fprintf(stderr, "weft: cannot return to the agent's network namespace: %s\n", strerror(errno));
+      abort();
+    }
+    if (home_ >= 0) close(home_);
+  }
+  int number() const { return number_; }
+
+ private:
+  int home_ = -1;
+  int number_ = 0;
+  bool away_ = false;
+};
+
+bool ParseAddress(const std::string& ip, uint16_t port, sockaddr_storage* address, socklen_t* length) {
+  memset(address, 0, sizeof(*address));
+  auto* v4 = reinterpret_cast<sockaddr_in*>(address);
+  auto* v6 = reinterpret_cast<sockaddr_in6*>(address);
+  if (inet_pton(AF_INET, ip.c_str(), &v4->sin_addr) == 1) {
+    v4->sin_family = AF_INET;
+    v4->sin_port = htons(port);
+    *length = sizeof(*v4);
+    return true;
+  }
+  if (inet_pton(AF_INET6, ip.c_str(), &v6->sin6_addr) == 1) {
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = htons(port);
+    *length = sizeof(*v6);
+    return true;
+  }
+  return false;
+}
+
+int Fail(int fd, int* number) {
+  *number = errno;
+  if (fd >= 0) close(fd);
+  return -1;
+}
+
+// socket(netnsPath, family: 4 | 6): a non-blocking TCP socket; an empty path means the caller's own namespace.
+Napi::Value Socket(const Napi::CallbackInfo& info) {
+  std::string path = info[0].As<Napi::String>();
+  int family = info[1].As<Napi::Number>().Int32Value() == 6 ? AF_INET6 : AF_INET;
+  int fd = -1, number = 0;
+  {
+    Inside inside(path);
+    number = inside.number();
+    if (!number) {
+      fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+      if (fd < 0) number = errno;
+    }
+  }
+  if (fd < 0) Throw(info.Env(), "socket in " + path, number);
+  return Napi::Number::New(info.Env(), fd);
+}
+
+int MakeListener(const std::string& ip, uint16_t port, int backlog, int* number) {
+  sockaddr_storage address;
+  socklen_t length;
+  if (!ParseAddress(ip, port, &address, &length)) {
+    *number = EINVAL;
+    return -1;
+  }
+  int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+  if (fd < 0) return Fail(fd, number);
+  int one = 1, zero = 0;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+  if (address.ss_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
+  if (bind(fd, reinterpret_cast<sockaddr*>(&address), length) || listen(fd, backlog)) return Fail(fd, number);
+  return fd;
+}
+
+// listen(netnsPath, ip, port, backlog): a listening socket; "::" is dual-stack.
+Napi::Value Listen(const Napi::CallbackInfo& info) {
+  std::string path = info[0].As<Napi::String>();
+  std::string ip = info[1].As<Napi::String>();
+  int fd = -1, number = 0;
+  {
+    Inside inside(path);
+    number = inside.number();
+    if (!number)
+      fd = MakeListener(ip, static_cast<uint16_t>(info[2].As<Napi::Number>().Uint32Value()),
+                        info[3].As<Napi::Number>().Int32Value(), &number);
+  }
+  if (fd < 0) Throw(info.Env(), "listen in " + path, number);
+  return Napi::Number::New(info.Env(), fd);
+}
+
+// cookie(netnsPath): bigint
+Napi::Value Cookie(const Napi::CallbackInfo& info) {
+  std::string path = info[0].As<Napi::String>();
+  uint64_t cookie = 0;
+  int number = 0;
+  {
+    Inside inside(path);
+    number = inside.number();
+    if (!number) {
+      int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+      socklen_t length = sizeof(cookie);
+      if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length)) number = errno;
+      if (fd >= 0) close(fd);
+    }
+  }
+  if (number) Throw(info.Env(), "cookie of " + path, number);
+  return Napi::BigInt::New(info.Env(), cookie);
+}
+
+Napi::Value CloseFd(const Napi::CallbackInfo& info) {
+  if (close(info[0].As<Napi::Number>().Int32Value()) && errno != EINTR) Throw(info.Env(), "close", errno);
+  return info.Env().Undefined();
+}
+
+}  // namespace
+
+void InitNetns(Napi::Env env, Napi::Object exports) {
+  exports.Set("socket", Napi::Function::New(env, Socket));
+  exports.Set("listen", Napi::Function::New(env, Listen));
+  exports.Set("cookie", Napi::Function::New(env, Cookie));
+  exports.Set("closeFd", Napi::Function::New(env, CloseFd));
+}
+
+}  // namespace weft
