@@ -1,0 +1,203 @@
+/**
+ * Sockets in pods' namespaces. Every socket that the agent opens there is registered as its own before it connects, so
+ * that the hooks leave it alone and its note tells the destination whom it speaks for.
+ */
+import net from 'node:net';
+import { join } from 'node:path';
+import type { SocketAddress } from '../../src/model/address.js';
+import { isV6, parseIp } from '../../src/model/address.js';
+import { BpfMap, NativeError, closeFd, listenIn, netnsCookie, socketIn } from '../../native/index.js';
+import { errorText, WeftError } from '../../src/base/errors.js';
+import {
+  decodeNote,
+  encodeListenerKey,
+  encodeNegativeKey,
+  encodeNoteKey,
+  encodeOwnSock,
+  encodeU32,
+  encodeU64,
+  noteKinds,
+  ports,
+  type ListenerKind,
+} from '../datapath/layout.js';
+
+export { netnsCookie };
+
+/** What a worker needs of one pod's place on the node; plain data. */
+export interface PodPlace {
+  readonly cookie: bigint;
+  /** Path of the network namespace. */
+  readonly netns: string;
+}
+
+const connectTimeoutMsMax = 10_000;
+const negativeNs = 1_000_000_000n;
+
+/** Both ends of an accepted socket, as the kernel has them. */
+export interface Ends {
+  readonly remote: SocketAddress;
+  readonly local: SocketAddress;
+}
+
+/** Undefined where the peer was gone before it was looked at. */
+export function endsOf(socket: net.Socket): Ends | undefined {
+  const { remoteAddress, remotePort, localAddress, localPort } = socket;
+  if (
+    remoteAddress === undefined ||
+    remotePort === undefined ||
+    localAddress === undefined ||
+    localPort === undefined
+  ) {
+    return undefined;
+  }
+  return {
+    remote: { ip: parseIp(remoteAddress), port: remotePort },
+    local: { ip: parseIp(localAddress), port: localPort },
+  };
+}
+
+export class PodSockets {
+  readonly #sock: BpfMap;
+  readonly #notes: BpfMap;
+  readonly #listeners: BpfMap;
+  readonly #negative: BpfMap;
+
+  constructor(pinDir: string) {
+    this.#sock = new BpfMap(join(pinDir, 'weft_sock'));
+    this.#notes = new BpfMap(join(pinDir, 'weft_notes'));
+    this.#listeners = new BpfMap(join(pinDir, 'weft_listeners'));
+    this.#negative = new BpfMap(join(pinDir, 'weft_negative'));
+  }
+
+  /**
+   * Listens in the pod's namespace and hands the listener to the kernel's steering. The port it is bound to does not
+   * matter to anyone: sk_lookup finds it by the map, so an application that sits on 15001 disturbs nothing.
+   */
+  async listen(
+    place: PodPlace,
+    kind: ListenerKind,
+    onConnection: (socket: net.Socket) => void,
+  ): Promise<net.Server> {
+    let fd: number | undefined;
+    const failures: unknown[] = [];
+    for (const [ip, port] of [
+      ['::', ports[kind]],
+      ['::', 0],
+      ['0.0.0.0', 0],
+    ] as const) {
+      try {
+        fd = listenIn(place.netns, ip, port);
+        break;
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (fd === undefined) {
+      throw new WeftError('WEFT_LISTEN', `cannot listen in ${place.netns}: ${errorText(failures.at(-1))}`, {
+        retryable: true,
+        cause: failures.at(-1),
+      });
+    }
+    const server = net.createServer(
+      { allowHalfOpen: true, pauseOnConnect: true, noDelay: true },
+      onConnection,
+    );
+    try {
+      await new Promise<void>((resolve, reject) => {
+        server.once('error', reject);
+        server.listen({ fd }, resolve);
+      });
+      this.#listeners.update(encodeListenerKey(place.cookie, kind), encodeU64(BigInt(fd)));
+    } catch (error) {
+      if (server.listening) server.close();
+      else closeFd(fd);
+      throw error;
+    }
+    return server;
+  }
+
+  /** What the application dialled when it came to the outbound listener; undefined where no note says so. */
+  takeDialled(place: PodPlace, ends: Ends): SocketAddress | undefined {
+    const found = this.#notes.take(
+      encodeNoteKey(place.cookie, {
+        saddr: ends.remote.ip,
+        sport: ends.remote.port,
+        daddr: ends.local.ip,
+        dport: ends.local.port,
+      }),
+    );
+    if (!found) return undefined;
+    const note = decodeNote(found);
+    return note.kind === noteKinds.captured ? { ip: note.ip, port: note.port } : undefined;
+  }
+
+  /**
+   * Connects from within the pod's namespace; resolves once connected, paused. `client`: on whose behalf, for what the
+   * application's getpeername() shows. Errors: WEFT_DIAL (errno in the cause), WEFT_DIAL_TIMEOUT, NativeError.
+   */
+  dial(place: PodPlace, to: SocketAddress, client?: SocketAddress): Promise<net.Socket> {
+    const fd = socketIn(place.netns, isV6(to.ip) ? 6 : 4);
+    try {
+      this.#sock.update(encodeU32(fd), encodeOwnSock(client));
+    } catch (error) {
+      closeFd(fd);
+      return Promise.reject(error instanceof Error ? error : new Error(String(error)));
+    }
+    // manualStart: reading from a socket that is not connected yet would fail at once.
+    const socket = new net.Socket({
+      fd,
+      manualStart: true,
+      allowHalfOpen: true,
+    } as net.SocketConstructorOpts);
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        socket.destroy();
+        reject(
+          new WeftError(
+            'WEFT_DIAL_TIMEOUT',
+            `no answer from ${to.ip} port ${to.port} in ${connectTimeoutMsMax} ms`,
+            {
+              source: 'upstream',
+              retryable: true,
+            },
+          ),
+        );
+      }, connectTimeoutMsMax);
+      const onError = (error: Error): void => {
+        clearTimeout(timer);
+        socket.destroy();
+        reject(
+          new WeftError('WEFT_DIAL', `cannot connect to ${to.ip} port ${to.port}: ${errorText(error)}`, {
+            source: 'upstream',
+            retryable: true,
+            cause: error,
+          }),
+        );
+      };
+      socket.once('error', onError);
+      socket.connect({ host: to.ip, port: to.port }, () => {
+        clearTimeout(timer);
+        socket.removeListener('error', onError);
+        socket.setNoDelay(true);
+        socket.setKeepAlive(true, 180_000);
+        socket.pause();
+        resolve(socket);
+      });
+    });
+  }
+
+  /** For a moment connect() to this destination is refused at once: what just failed is not tried by everyone. */
+  rememberFailure(place: PodPlace, to: SocketAddress): void {
+    const until = process.hrtime.bigint() + negativeNs;
+    try {
+      this.#negative.update(encodeNegativeKey(place.cookie, to.ip, to.port), encodeU64(until));
+    } catch (error) {
+      // An LRU under pressure: the next attempt meets the destination itself.
+      if (!(error instanceof NativeError)) throw error;
+    }
+  }
+
+  close(): void {
+    for (const map of [this.#sock, this.#notes, this.#listeners, this.#negative]) map.close();
+  }
+}
