@@ -29,4 +29,6 @@ export interface NodePod {
   readonly agentDown: 'refuse' | 'plaintext';
   /** On entering strict mode, cut connections made before enrolment. */
   readonly cutPreexisting: boolean;
+  /** Changes when the trusted roots do: certificates are then fetched anew. */
+  readonly rootsVersion: string;
 }

@@ -1,0 +1,43 @@
+/** What the main thread and its workers say to each other: plain, structured-cloneable data. */
+import type { NodePod } from '../src/model/node-pod.js';
+import type { WorkloadUid } from '../src/model/workload.js';
+import type { MeshUpdate } from '../src/state/store.js';
+import type { ConnectionRecord } from '../src/telemetry/access-log.js';
+import type { MetricEvent } from '../src/telemetry/metrics.js';
+import type { Svid } from '../src/tls/svid.js';
+import type { PodPlace } from './pod/sockets.js';
+
+/** A pod of this node that is in the mesh, and where it is. */
+export interface LocalPod {
+  readonly pod: NodePod;
+  readonly place: PodPlace;
+}
+
+export interface WorkerSettings {
+  readonly node: string;
+  readonly pinDir: string;
+  readonly trustDomain: string;
+  readonly drainTimeoutMsMax: number;
+}
+
+export type ToWorker =
+  | { readonly type: 'mesh'; readonly update: MeshUpdate }
+  /** All pods of the node, so that any worker can deliver to any of them. */
+  | { readonly type: 'pods'; readonly pods: readonly LocalPod[] }
+  | { readonly type: 'svid'; readonly svid: Svid }
+  | { readonly type: 'own'; readonly call: number; readonly pod: LocalPod }
+  | { readonly type: 'disown'; readonly call: number; readonly uid: WorkloadUid }
+  | { readonly type: 'connections'; readonly call: number }
+  | { readonly type: 'drain'; readonly call: number; readonly timeoutMs: number };
+
+export type FromWorker =
+  | { readonly type: 'done'; readonly call: number; readonly result?: unknown }
+  | { readonly type: 'failed'; readonly call: number; readonly code: string; readonly message: string }
+  | { readonly type: 'record'; readonly record: ConnectionRecord }
+  | { readonly type: 'metric'; readonly event: MetricEvent }
+  | {
+      readonly type: 'log';
+      readonly level: 'info' | 'warn' | 'error';
+      readonly fields: object;
+      readonly text: string;
+    };
