@@ -1,0 +1,78 @@
+/**
+ * The connections that one worker carries. A connection is tracked before it is authorized, so that no policy change
+ * falls between the decision and the list that the change is held against.
+ */
+import type { WorkloadUid } from '../../src/model/workload.js';
+
+export interface LiveConnection {
+  readonly id: number;
+  /** The local pod it belongs to. */
+  readonly pod: WorkloadUid;
+  readonly startedMs: number;
+  /** Plain data for `weft dump`: what is known of it so far. */
+  describe(): object;
+  /** Asked after every change; a reason means it is now forbidden. */
+  recheck(): string | undefined;
+  /** Ends it at once, both ends see a reset. */
+  cut(why: string): void;
+}
+
+export class Connections {
+  readonly #live = new Map<number, LiveConnection>();
+  #last = 0;
+  readonly #empty: (() => void)[] = [];
+
+  constructor(
+    /** Above this, new connections are refused (WEFT_CONNECTIONS_FULL). */
+    readonly max: number,
+  ) {}
+
+  get size(): number {
+    return this.#live.size;
+  }
+
+  /** Undefined where the limit is reached. The caller ends the track exactly once. */
+  track(make: (id: number) => LiveConnection): LiveConnection | undefined {
+    if (this.#live.size >= this.max) return undefined;
+    const connection = make(++this.#last);
+    this.#live.set(connection.id, connection);
+    return connection;
+  }
+
+  end(id: number): void {
+    this.#live.delete(id);
+    if (this.#live.size === 0) for (const done of this.#empty.splice(0)) done();
+  }
+
+  /** Cuts what the present policies forbid, leaves all else alone; returns how many were cut. */
+  recheck(): number {
+    let cut = 0;
+    for (const connection of [...this.#live.values()]) {
+      const why = connection.recheck();
+      if (why === undefined) continue;
+      connection.cut(why);
+      cut++;
+    }
+    return cut;
+  }
+
+  describe(): object[] {
+    return [...this.#live.values()].map((connection) => connection.describe());
+  }
+
+  /** Resolves when none is left, or cuts the rest after `timeoutMs`. */
+  async drain(timeoutMs: number): Promise<number> {
+    if (this.#live.size === 0) return 0;
+    let timer: NodeJS.Timeout | undefined;
+    await Promise.race([
+      new Promise<void>((resolve) => this.#empty.push(resolve)),
+      new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, timeoutMs);
+      }),
+    ]);
+    clearTimeout(timer);
+    const left = [...this.#live.values()];
+    for (const connection of left) connection.cut('drain-timeout');
+    return left.length;
+  }
+}

@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { parseSpiffeId, parseTrustDomain } from '../model/identity.js';
+import { assembleSvid, createCsr, parseLeaf, spiffeIdOfNames } from './certificate.js';
+import { createRoot, issueServerCert, issueSvid, parseCsr } from './issue.js';
+import { parseIp } from '../model/address.js';
+
+const id = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/web');
+const root = createRoot(parseTrustDomain('cluster.local'), 86_400);
+
+function issue(ttlS = 3600): { keyPem: string; leaf: string } {
+  const { keyPem, csrPem } = createCsr(id);
+  const csr = parseCsr(csrPem);
+  assert.ok(csr.ok);
+  const leaf = issueSvid({
+    caKeyPem: root.keyPem,
+    caCertPem: root.certPem,
+    csrPublicKeyPem: csr.value.publicKeyPem,
+    id,
+    ttlS,
+  });
+  return { keyPem, leaf };
+}
+
+test('an issued SVID satisfies OpenSSL and has the extensions that SPIFFE demands', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'weft-tls-'));
+  try {
+    writeFileSync(join(dir, 'root.pem'), root.certPem);
+    writeFileSync(join(dir, 'leaf.pem'), issue().leaf);
+    const openssl = (...args: string[]): string =>
+      execFileSync('openssl', args, { encoding: 'utf8', cwd: dir });
+    assert.match(
+      openssl('verify', '-x509_strict', '-CAfile', 'root.pem', '-purpose', 'sslclient', 'leaf.pem'),
+      /OK/,
+    );
+    const text = openssl('x509', '-in', 'leaf.pem', '-noout', '-text');
+    assert.match(text, /Key Usage: critical\s+Digital Signature\n/);
+    assert.match(
+      text,
+      /Subject Alternative Name: critical\s+URI:spiffe:\/\/cluster.local\/ns\/shop\/sa\/web\n/,
+    );
+    assert.match(text, /TLS Web Server Authentication, TLS Web Client Authentication/);
+    assert.match(text, /CA:FALSE/);
+    assert.match(openssl('x509', '-in', 'root.pem', '-noout', '-text'), /Certificate Sign, CRL Sign/);
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+});
+
+test('never outlives its issuer', () => {
+  const leaf = parseLeaf(issue(10 * 86_400).leaf);
+  assert.ok(leaf.ok && leaf.value.notAfterMs <= Date.now() + 86_400_000);
+});
+
+test('refuses a request whose signature is not by its key, and garbage', () => {
+  const { csrPem } = createCsr(id);
+  const broken = csrPem.replace(
+    /([A-Za-z0-9+/])([A-Za-z0-9+/])(={0,2}\n-----END)/,
+    (_, a: string, b: string, c: string) => b + a + c,
+  );
+  assert.equal(parseCsr(broken === csrPem ? 'x' : broken).ok, false);
+  assert.equal(parseCsr('').ok, false);
+  assert.equal(
+    parseCsr(`-----BEGIN CERTIFICATE REQUEST-----\n${'A'.repeat(40)}\n-----END CERTIFICATE REQUEST-----`).ok,
+    false,
+  );
+  assert.equal(parseCsr('-----BEGIN CERTIFICATE REQUEST-----\n'.padEnd(100_000, 'A')).ok, false);
+});
+
+test('refuses an answer for another identity, another key, or another root', () => {
+  const { keyPem, leaf } = issue();
+  assert.equal(assembleSvid(id, keyPem, [leaf, root.certPem]).id, id);
+  const other = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/db');
+  assert.throws(() => assembleSvid(other, keyPem, [leaf, root.certPem]), /it is for spiffe/);
+  assert.throws(() => assembleSvid(id, issue().keyPem, [leaf, root.certPem]), /another key/);
+  const foreign = createRoot(parseTrustDomain('cluster.local'), 60);
+  assert.throws(() => assembleSvid(id, keyPem, [leaf, foreign.certPem]), /signed it/);
+  assert.throws(() => assembleSvid(id, keyPem, [leaf]), /fewer than two/);
+});
+
+test('a CA, two URI names or none are no leaf', () => {
+  assert.equal(parseLeaf(root.certPem).ok, false);
+  assert.equal(spiffeIdOfNames('URI:spiffe://a/b, URI:spiffe://a/c').ok, false);
+  assert.equal(spiffeIdOfNames('DNS:example.org').ok, false);
+  assert.equal(spiffeIdOfNames(undefined).ok, false);
+});
+
+test('a serving certificate names its addresses', () => {
+  const server = issueServerCert({
+    caKeyPem: root.keyPem,
+    caCertPem: root.certPem,
+    ips: [parseIp('10.0.0.1'), parseIp('fd00::1')],
+    dns: ['weft'],
+    ttlS: 60,
+  });
+  assert.equal(parseLeaf(server.certPem).ok, false);
+  assert.match(server.keyPem, /BEGIN PRIVATE KEY/);
+});

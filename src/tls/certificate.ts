@@ -1,0 +1,103 @@
+/** Reading certificates, and SPIFFE's checks on them. Source: SPIFFE X.509-SVID, sections 2 to 5. */
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import type { Decoded } from '../base/errors.js';
+import { errorText, WeftError } from '../base/errors.js';
+import { parseSpiffeId, type SpiffeId } from '../model/identity.js';
+import type { Svid } from './svid.js';
+
+export { createCsr } from './issue.js';
+
+const pemPattern = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g;
+const uriNamesMax = 16;
+
+export function splitPem(bundle: string): string[] {
+  return (bundle.match(pemPattern) ?? []).map((text) => `${text}\n`);
+}
+
+/**
+ * The URI names of a certificate. `subjectAltName` is Node's text, `URI:spiffe://…, DNS:…`; a name with a comma or a
+ * quote comes JSON-quoted there and is no SPIFFE ID anyway.
+ */
+export function uriNames(subjectAltName: string | undefined): string[] {
+  return (subjectAltName ?? '')
+    .split(', ')
+    .filter((part) => part.startsWith('URI:'))
+    .slice(0, uriNamesMax)
+    .map((part) => part.slice(4));
+}
+
+/** The one SPIFFE ID of a peer's certificate, by its names alone (chain and dates are TLS's to check). */
+export function spiffeIdOfNames(subjectAltName: string | undefined): Decoded<SpiffeId> {
+  const uris = uriNames(subjectAltName);
+  if (uris.length !== 1)
+    return { ok: false, errors: [`certificate has ${uris.length} URI names, exactly one is allowed`] };
+  try {
+    return { ok: true, value: parseSpiffeId(uris[0] ?? '') };
+  } catch (error) {
+    return { ok: false, errors: [errorText(error)] };
+  }
+}
+
+export interface Leaf {
+  readonly id: SpiffeId;
+  readonly serial: string;
+  readonly notBeforeMs: number;
+  readonly notAfterMs: number;
+}
+
+/** A leaf by SPIFFE's rules: one URI name with a path, no CA. */
+export function parseLeaf(certificate: string | Buffer): Decoded<Leaf> {
+  try {
+    const parsed = new X509Certificate(certificate);
+    if (parsed.ca) return { ok: false, errors: ['certificate is a CA, not a leaf'] };
+    const id = spiffeIdOfNames(parsed.subjectAltName);
+    if (!id.ok) return id;
+    return {
+      ok: true,
+      value: {
+        id: id.value,
+        serial: parsed.serialNumber,
+        notBeforeMs: Date.parse(parsed.validFrom),
+        notAfterMs: Date.parse(parsed.validTo),
+      },
+    };
+  } catch (error) {
+    return { ok: false, errors: [errorText(error)] };
+  }
+}
+
+/**
+ * What a CA answered, as an SVID. `chainPem`: leaf first, intermediates, the last element is the root bundle. Throws
+ * WEFT_SVID_INVALID where the leaf names another identity, does not fit the key, or does not lead to the roots.
+ */
+export function assembleSvid(id: SpiffeId, keyPem: string, chain: readonly string[]): Svid {
+  const refuse = (why: string): never => {
+    throw new WeftError('WEFT_SVID_INVALID', `the CA's answer for ${id} is refused: ${why}`, {
+      source: 'upstream',
+      retryable: true,
+    });
+  };
+  if (chain.length < 2) refuse('fewer than two certificates');
+  const certificates = chain.slice(0, -1).flatMap(splitPem);
+  const rootsPem = chain.at(-1) ?? '';
+  const [leafPem] = certificates;
+  if (leafPem === undefined || splitPem(rootsPem).length === 0) return refuse('leaf or roots are missing');
+  const leaf = parseLeaf(leafPem);
+  if (!leaf.ok) return refuse(leaf.errors.join('; '));
+  if (leaf.value.id !== id) refuse(`it is for ${leaf.value.id}`);
+  const parsed = new X509Certificate(leafPem);
+  if (!parsed.checkPrivateKey(createPrivateKey(keyPem))) refuse('it is for another key');
+  const issuers = [...certificates.slice(1), ...splitPem(rootsPem)].map((text) => new X509Certificate(text));
+  if (!issuers.some((issuer) => parsed.checkIssued(issuer) && parsed.verify(issuer.publicKey))) {
+    refuse('no certificate of the answer signed it');
+  }
+  return {
+    id,
+    keyPem,
+    chainPem: certificates.join(''),
+    rootsPem,
+    serial: leaf.value.serial,
+    notBeforeMs: leaf.value.notBeforeMs,
+    notAfterMs: leaf.value.notAfterMs,
+  };
+}
