@@ -1,0 +1,34 @@
+/** Both sides' limits, as peers have them (HBONE as read from ztunnel); each is stated in docs/limits.md. */
+export interface HboneLimits {
+  readonly streamsPerConnectionServerMax: number;
+  readonly streamsPerConnectionClientMax: number;
+  readonly streamWindowBytes: number;
+  readonly connectionWindowBytes: number;
+  readonly frameBytesMax: number;
+  readonly headerListBytesMax: number;
+  readonly sessionMemoryMegabytesMax: number;
+  readonly handshakeTimeoutMsMax: number;
+  /** From the request to the peer's answer; the peer itself waits 10 s for its application. */
+  readonly answerTimeoutMsMax: number;
+  readonly idleConnectionMsMax: number;
+  readonly pingIntervalMs: number;
+  readonly pingTimeoutMsMax: number;
+  /** A connection under a replaced certificate ends its tunnels at this age, not before. */
+  readonly oldCertificateMsMax: number;
+}
+
+export const defaultLimits: HboneLimits = {
+  streamsPerConnectionServerMax: 200,
+  streamsPerConnectionClientMax: 100,
+  streamWindowBytes: 4 << 20,
+  connectionWindowBytes: 16 << 20,
+  frameBytesMax: 1 << 20,
+  headerListBytesMax: 16 << 10,
+  sessionMemoryMegabytesMax: 64,
+  handshakeTimeoutMsMax: 10_000,
+  answerTimeoutMsMax: 15_000,
+  idleConnectionMsMax: 300_000,
+  pingIntervalMs: 10_000,
+  pingTimeoutMsMax: 20_000,
+  oldCertificateMsMax: 24 * 3600_000,
+};

@@ -1,0 +1,305 @@
+/**
+ * The client side of HBONE: tunnels as streams of pooled connections, one pool entry per (source identity, expected
+ * identities, destination, source address).
+ */
+import http2 from 'node:http2';
+import type net from 'node:net';
+import type { Duplex } from 'node:stream';
+import tls from 'node:tls';
+import { errorText, WeftError } from '../base/errors.js';
+import { formatSocketAddress, type SocketAddress } from '../model/address.js';
+import type { SpiffeId } from '../model/identity.js';
+import { checkServerPeer, contextOf } from '../tls/contexts.js';
+import type { Svid } from '../tls/svid.js';
+import { keepAlive } from './keepalive.js';
+import { defaultLimits, type HboneLimits } from './limits.js';
+
+export interface TunnelRequest {
+  readonly svid: Svid;
+  readonly expected: readonly SpiffeId[];
+  /** Where the TLS connection goes: the next hop's address, port 15008. */
+  readonly destination: SocketAddress;
+  /** What the tunnel leads to: `ip:port`. */
+  readonly authority: string;
+  /** Tells sources apart that may not share a connection: the pod's uid. */
+  readonly source: string;
+  readonly headers: Readonly<Record<string, string>>;
+  /** A raw TCP connection to `destination`, from within the source pod's namespace. */
+  readonly connect: () => Promise<net.Socket>;
+}
+
+export interface Tunnel {
+  readonly stream: Duplex;
+  readonly peer: SpiffeId;
+  readonly reused: boolean;
+}
+
+interface Connection {
+  readonly serial: string;
+  readonly session: http2.ClientHttp2Session;
+  readonly peer: SpiffeId;
+  streams: number;
+  /** Takes no new streams: GOAWAY came, or its certificate was replaced. */
+  draining: boolean;
+  idle: NodeJS.Timeout | undefined;
+}
+
+interface Entry {
+  readonly source: string;
+  readonly connections: Connection[];
+  opening: Promise<Connection> | undefined;
+}
+
+export class TunnelPool {
+  readonly #entries = new Map<string, Entry>();
+  readonly #contexts = new Map<string, tls.SecureContext>();
+  readonly #limits: HboneLimits;
+
+  constructor(limits: Partial<HboneLimits> = {}) {
+    this.#limits = { ...defaultLimits, ...limits };
+  }
+
+  /**
+   * Errors, all WeftError with source upstream: WEFT_TUNNEL_CONNECT, WEFT_TUNNEL_TLS, WEFT_TUNNEL_IDENTITY,
+   * WEFT_TUNNEL_REFUSED (the message has the status), WEFT_TUNNEL_RESET, WEFT_TUNNEL_TIMEOUT.
+   */
+  async open(request: TunnelRequest): Promise<Tunnel> {
+    const key = [
+      request.source,
+      request.svid.id,
+      ...request.expected,
+      formatSocketAddress(request.destination),
+    ].join(' ');
+    let entry = this.#entries.get(key);
+    if (!entry)
+      this.#entries.set(key, (entry = { source: request.source, connections: [], opening: undefined }));
+    for (;;) {
+      const free = entry.connections.find(
+        (c) =>
+          !c.draining &&
+          c.serial === request.svid.serial &&
+          c.streams < this.#limits.streamsPerConnectionClientMax,
+      );
+      if (free) return this.#stream(free, request, true);
+      if (!entry.opening) {
+        const opening = this.#connect(key, entry, request);
+        entry.opening = opening;
+        const clear = (): void => {
+          if (entry.opening === opening) entry.opening = undefined;
+        };
+        opening.then(clear, clear);
+        return this.#stream(await opening, request, false);
+      }
+      // Others open one already: share it, or open the next if it filled up meanwhile.
+      await entry.opening;
+    }
+  }
+
+  /** Connections of this identity under another certificate take no new streams and end at a stated age. */
+  update(svid: Svid): void {
+    for (const [key, entry] of this.#entries) {
+      if (key.split(' ')[1] !== svid.id) continue;
+      for (const connection of entry.connections)
+        if (connection.serial !== svid.serial) this.#retire(connection);
+    }
+  }
+
+  /** Ends the connections of one source: its pod has left. */
+  closeSource(source: string): void {
+    for (const entry of this.#entries.values()) {
+      if (entry.source === source) for (const connection of entry.connections) connection.session.destroy();
+    }
+  }
+
+  /** No new streams on any; live ones go on. */
+  drain(): void {
+    for (const entry of this.#entries.values())
+      for (const connection of entry.connections) this.#retire(connection);
+  }
+
+  close(): void {
+    for (const entry of this.#entries.values())
+      for (const connection of entry.connections) connection.session.destroy();
+  }
+
+  get size(): number {
+    let count = 0;
+    for (const entry of this.#entries.values()) count += entry.connections.length;
+    return count;
+  }
+
+  #context(svid: Svid): tls.SecureContext {
+    let context = this.#contexts.get(svid.serial);
+    if (!context) {
+      context = contextOf(svid);
+      this.#contexts.set(svid.serial, context);
+      // Contexts are remade when needed: forgetting the oldest bounds the memory of rotations.
+      const [oldest] = this.#contexts.keys();
+      if (this.#contexts.size > 1024 && oldest !== undefined) this.#contexts.delete(oldest);
+    }
+    return context;
+  }
+
+  async #connect(key: string, entry: Entry, request: TunnelRequest): Promise<Connection> {
+    const where = formatSocketAddress(request.destination);
+    let raw: net.Socket;
+    try {
+      raw = await request.connect();
+    } catch (error) {
+      throw new WeftError('WEFT_TUNNEL_CONNECT', `no connection to ${where}: ${errorText(error)}`, {
+        source: 'upstream',
+        retryable: true,
+        cause: error,
+      });
+    }
+    const { socket, peer } = await this.#secure(raw, request, where);
+    const limits = this.#limits;
+    const session = http2.connect('https://hbone', {
+      createConnection: () => socket,
+      maxSessionMemory: limits.sessionMemoryMegabytesMax,
+      settings: {
+        initialWindowSize: limits.streamWindowBytes,
+        maxFrameSize: limits.frameBytesMax,
+        maxHeaderListSize: limits.headerListBytesMax,
+        enablePush: false,
+      },
+    });
+    const connection: Connection = {
+      serial: request.svid.serial,
+      session,
+      peer,
+      streams: 0,
+      draining: false,
+      idle: undefined,
+    };
+    session.on('error', () => undefined);
+    session.once('connect', () => session.setLocalWindowSize(limits.connectionWindowBytes));
+    session.once('goaway', () => this.#retire(connection));
+    session.once('close', () => {
+      clearTimeout(connection.idle);
+      connection.draining = true;
+      const at = entry.connections.indexOf(connection);
+      if (at >= 0) entry.connections.splice(at, 1);
+      if (entry.connections.length === 0 && !entry.opening) this.#entries.delete(key);
+    });
+    keepAlive(session, limits, () => session.destroy());
+    entry.connections.push(connection);
+    return connection;
+  }
+
+  #secure(
+    raw: net.Socket,
+    request: TunnelRequest,
+    where: string,
+  ): Promise<{ socket: tls.TLSSocket; peer: SpiffeId }> {
+    return new Promise((resolve, reject) => {
+      let peer: SpiffeId | undefined;
+      let wrong: string | undefined;
+      const socket = tls.connect({
+        socket: raw,
+        secureContext: this.#context(request.svid),
+        ALPNProtocols: ['h2'],
+        rejectUnauthorized: true,
+        // Runs after the chain is checked and before anything is sent: the one place where names count.
+        checkServerIdentity: (_host, certificate) => {
+          const check = checkServerPeer(certificate.subjectaltname, request.expected);
+          if (check.ok) {
+            peer = check.id;
+            return undefined;
+          }
+          wrong = check.why;
+          return new Error(check.why);
+        },
+      });
+      const timer = setTimeout(
+        () => socket.destroy(new Error('handshake timed out')),
+        this.#limits.handshakeTimeoutMsMax,
+      );
+      const fail = (error?: Error): void => {
+        clearTimeout(timer);
+        socket.destroy();
+        raw.destroy();
+        const why = wrong ?? (error ? errorText(error) : 'the peer closed the connection');
+        reject(
+          new WeftError(
+            wrong === undefined ? 'WEFT_TUNNEL_TLS' : 'WEFT_TUNNEL_IDENTITY',
+            `TLS with ${where} failed: ${why}`,
+            { source: 'upstream', retryable: wrong === undefined, cause: error },
+          ),
+        );
+      };
+      socket.once('error', fail);
+      socket.once('close', fail);
+      socket.once('secureConnect', () => {
+        clearTimeout(timer);
+        socket.removeListener('error', fail);
+        socket.removeListener('close', fail);
+        if (socket.alpnProtocol !== 'h2' || peer === undefined)
+          return fail(new Error('the peer does not speak h2'));
+        socket.setNoDelay(true);
+        resolve({ socket, peer });
+      });
+      raw.resume();
+    });
+  }
+
+  #stream(connection: Connection, request: TunnelRequest, reused: boolean): Promise<Tunnel> {
+    clearTimeout(connection.idle);
+    connection.streams++;
+    const stream = connection.session.request(
+      { ':method': 'CONNECT', ':authority': request.authority, ...request.headers },
+      { endStream: false },
+    );
+    stream.once('close', () => {
+      if (--connection.streams > 0) return;
+      if (connection.draining) connection.session.close();
+      else {
+        connection.idle = setTimeout(() => connection.session.close(), this.#limits.idleConnectionMsMax);
+        connection.idle.unref();
+      }
+    });
+    return new Promise((resolve, reject) => {
+      const fail = (code: string, message: string, cause?: unknown): void => {
+        clearTimeout(timer);
+        if (!stream.destroyed) stream.close(http2.constants.NGHTTP2_CANCEL);
+        reject(
+          new WeftError(code, message, {
+            source: 'upstream',
+            retryable: code !== 'WEFT_TUNNEL_REFUSED',
+            cause,
+          }),
+        );
+      };
+      const timer = setTimeout(
+        () => fail('WEFT_TUNNEL_TIMEOUT', `no answer to CONNECT ${request.authority}`),
+        this.#limits.answerTimeoutMsMax,
+      );
+      let failure: Error | undefined;
+      stream.on('error', (error) => (failure = error));
+      const onClose = (): void =>
+        fail(
+          'WEFT_TUNNEL_RESET',
+          `the tunnel to ${request.authority} was reset: ${failure ? errorText(failure) : 'closed'}`,
+          failure,
+        );
+      stream.once('close', onClose);
+      stream.once('response', (headers) => {
+        stream.removeListener('close', onClose);
+        const status = headers[':status'];
+        if (status !== 200)
+          return fail('WEFT_TUNNEL_REFUSED', `the peer answered ${status} to CONNECT ${request.authority}`);
+        clearTimeout(timer);
+        resolve({ stream, peer: connection.peer, reused });
+      });
+    });
+  }
+
+  #retire(connection: Connection): void {
+    if (connection.draining) return;
+    connection.draining = true;
+    if (connection.streams === 0) return void connection.session.close();
+    const timer = setTimeout(() => connection.session.destroy(), this.#limits.oldCertificateMsMax);
+    timer.unref();
+    connection.session.once('close', () => clearTimeout(timer));
+  }
+}

@@ -1,0 +1,222 @@
+/**
+ * The server side of HBONE: mutual TLS, then HTTP/2 CONNECT. One server per pod. What it refuses and how follows
+ * the contract in docs/hbone.md: 400 for what is no tunnel request; everything else is its owner's decision.
+ */
+import http2 from 'node:http2';
+import type net from 'node:net';
+import type { Duplex } from 'node:stream';
+import type tls from 'node:tls';
+import { errorText } from '../base/errors.js';
+import { parseIp, parseSocketAddress, type SocketAddress } from '../model/address.js';
+import type { SpiffeId, TrustDomain } from '../model/identity.js';
+import { checkClientPeer, contextOptions } from '../tls/contexts.js';
+import type { Svid } from '../tls/svid.js';
+import { keepAlive } from './keepalive.js';
+import { defaultLimits, type HboneLimits } from './limits.js';
+
+/** A peer's request for a tunnel, not yet answered. Exactly one of accept and refuse is called, once. */
+export interface InboundTunnel {
+  readonly authority: SocketAddress;
+  readonly peer: SpiffeId;
+  /** The TCP connection's ends: the peer, and the pod's own address. */
+  readonly remote: SocketAddress;
+  readonly local: SocketAddress;
+  readonly headers: { readonly baggage?: string; readonly forwarded?: string; readonly traceparent?: string };
+  accept(): Duplex;
+  refuse(status: number): void;
+  /** Called once if the peer leaves before an answer. */
+  onGone(call: () => void): void;
+}
+
+export interface Refused {
+  readonly code: string;
+  readonly why: string;
+  readonly remote: SocketAddress | undefined;
+  readonly peer: SpiffeId | undefined;
+}
+
+export interface HboneServerOptions {
+  readonly svid: Svid;
+  readonly trustDomain: TrustDomain;
+  readonly limits?: Partial<HboneLimits>;
+  readonly onTunnel: (tunnel: InboundTunnel) => void;
+  readonly onRefused: (refused: Refused) => void;
+}
+
+export class HboneServer {
+  readonly #server: http2.Http2SecureServer;
+  readonly #sessions = new Set<http2.ServerHttp2Session>();
+  readonly #raw = new Set<net.Socket>();
+  readonly #limits: HboneLimits;
+  readonly #options: HboneServerOptions;
+
+  constructor(options: HboneServerOptions) {
+    this.#options = options;
+    const limits = (this.#limits = { ...defaultLimits, ...options.limits });
+    this.#server = http2.createSecureServer({
+      ...contextOptions(options.svid),
+      requestCert: true,
+      rejectUnauthorized: true,
+      ALPNProtocols: ['h2'],
+      handshakeTimeout: limits.handshakeTimeoutMsMax,
+      maxSessionMemory: limits.sessionMemoryMegabytesMax,
+      maxHeaderListPairs: 32,
+      unknownProtocolTimeout: 1,
+      settings: {
+        initialWindowSize: limits.streamWindowBytes,
+        maxConcurrentStreams: limits.streamsPerConnectionServerMax,
+        maxFrameSize: limits.frameBytesMax,
+        maxHeaderListSize: limits.headerListBytesMax,
+        enablePush: false,
+      },
+    });
+    this.#server.on('session', (session) => this.#onSession(session));
+    this.#server.on('stream', (stream, headers) =>
+      this.#onStream(stream as http2.ServerHttp2Stream, headers),
+    );
+    this.#server.on('tlsClientError', (error: Error, socket: tls.TLSSocket) => {
+      this.#refused('WEFT_HBONE_TLS', errorText(error), remoteOf(socket));
+      socket.destroy();
+    });
+    this.#server.on('unknownProtocol', (socket: net.Socket) => {
+      this.#refused('WEFT_HBONE_ALPN', 'the peer does not speak h2', remoteOf(socket));
+      socket.destroy();
+    });
+    // Errors of a session are its own end, told by its 'close'; unheard they would end the process.
+    this.#server.on('sessionError', () => undefined);
+    this.#server.on('error', () => undefined);
+  }
+
+  /** Takes an accepted TCP connection. */
+  handle(socket: net.Socket): void {
+    this.#raw.add(socket);
+    socket.once('close', () => this.#raw.delete(socket));
+    socket.on('error', () => socket.destroy());
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, 180_000);
+    this.#server.emit('connection', socket);
+  }
+
+  /** New connections meet the new certificate; live ones are not touched. */
+  update(svid: Svid): void {
+    this.#server.setSecureContext(contextOptions(svid));
+  }
+
+  get sessions(): number {
+    return this.#sessions.size;
+  }
+
+  /** GOAWAY: no new tunnels, live ones go on. Resolves when all are gone. */
+  async drain(): Promise<void> {
+    await Promise.all(
+      [...this.#sessions].map(
+        (session) =>
+          new Promise<void>((resolve) => (session.destroyed ? resolve() : session.close(() => resolve()))),
+      ),
+    );
+  }
+
+  /** Ends everything now. */
+  close(): void {
+    for (const session of this.#sessions) session.destroy();
+    for (const socket of this.#raw) socket.destroy();
+  }
+
+  #refused(code: string, why: string, remote: SocketAddress | undefined, peer?: SpiffeId): void {
+    this.#options.onRefused({ code, why, remote, peer });
+  }
+
+  #onSession(session: http2.ServerHttp2Session): void {
+    const socket = session.socket as tls.TLSSocket;
+    const remote = remoteOf(socket);
+    const check = checkClientPeer(socket.getPeerCertificate().subjectaltname, this.#options.trustDomain);
+    session.on('error', () => undefined);
+    if (!check.ok) {
+      this.#refused('WEFT_HBONE_IDENTITY', check.why, remote);
+      session.destroy();
+      return;
+    }
+    peers.set(session, check.id);
+    this.#sessions.add(session);
+    // A peer that is silent after the handshake holds nothing but its socket, and that not for long.
+    const silent = setTimeout(() => {
+      this.#refused('WEFT_HBONE_SILENT', 'no HTTP/2 settings came in time', remote, check.id);
+      session.destroy();
+    }, this.#limits.handshakeTimeoutMsMax);
+    session.once('remoteSettings', () => clearTimeout(silent));
+    session.once('close', () => {
+      clearTimeout(silent);
+      this.#sessions.delete(session);
+    });
+    session.setLocalWindowSize(this.#limits.connectionWindowBytes);
+    keepAlive(session, this.#limits, () => session.destroy());
+  }
+
+  #onStream(stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders): void {
+    const session = stream.session;
+    stream.on('error', () => undefined);
+    const peer = session && peers.get(session as http2.ServerHttp2Session);
+    const socket = session?.socket as tls.TLSSocket | undefined;
+    const remote = socket && remoteOf(socket);
+    if (!peer || !socket || !remote || socket.localAddress === undefined) {
+      stream.close(http2.constants.NGHTTP2_CANCEL);
+      return;
+    }
+    const bad = (why: string): void => {
+      this.#refused('WEFT_HBONE_REQUEST', why, remote, peer);
+      respond(stream, 400);
+    };
+    if (headers[':method'] !== 'CONNECT') return bad(`method is not CONNECT`);
+    // RFC 8441's extended CONNECT carries a protocol; HBONE is the plain one.
+    if (headers[':protocol'] !== undefined || headers[':path'] !== undefined)
+      return bad('CONNECT with a path or a protocol');
+    let authority: SocketAddress;
+    try {
+      authority = parseSocketAddress(String(headers[':authority'] ?? ''));
+    } catch (error) {
+      return bad(errorText(error));
+    }
+    const text = (name: string): string | undefined => {
+      const value = headers[name];
+      return typeof value === 'string' ? value : value?.[0];
+    };
+    this.#options.onTunnel({
+      authority,
+      peer,
+      remote,
+      local: { ip: parseIp(socket.localAddress), port: socket.localPort ?? 0 },
+      headers: {
+        ...optional('baggage', text('baggage')),
+        ...optional('forwarded', text('forwarded')),
+        ...optional('traceparent', text('traceparent')),
+      },
+      accept: () => {
+        if (!stream.destroyed && !stream.headersSent) stream.respond({ ':status': 200 });
+        return stream;
+      },
+      refuse: (status) => respond(stream, status),
+      onGone: (call) => void stream.once('close', call),
+    });
+  }
+}
+
+const peers = new WeakMap<http2.ServerHttp2Session, SpiffeId>();
+
+function optional<K extends string>(key: K, value: string | undefined): { [P in K]?: string } {
+  return (value === undefined ? {} : { [key]: value }) as { [P in K]?: string };
+}
+
+function respond(stream: http2.ServerHttp2Stream, status: number): void {
+  if (stream.destroyed || stream.headersSent) return;
+  stream.respond({ ':status': status }, { endStream: true });
+  // What the peer still sends is of no use: without this the stream would wait for its end.
+  stream.close(http2.constants.NGHTTP2_NO_ERROR);
+}
+
+function remoteOf(socket: {
+  remoteAddress?: string | undefined;
+  remotePort?: number | undefined;
+}): SocketAddress | undefined {
+  if (socket.remoteAddress === undefined || socket.remotePort === undefined) return undefined;
+  return { ip: parseIp(socket.remoteAddress), port: socket.remotePort };
+}

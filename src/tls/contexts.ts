@@ -1,0 +1,49 @@
+/** TLS as HBONE wants it: 1.3 only, mutual, ALPN h2, no SNI, identities by SPIFFE ID alone. */
+import tls from 'node:tls';
+import type { SpiffeId, TrustDomain } from '../model/identity.js';
+import { spiffeIdOfNames } from './certificate.js';
+import type { Svid } from './svid.js';
+
+const ciphers = 'TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256';
+
+/** Usable on both sides. Making one parses keys and certificates: make it once per SVID. */
+export function contextOf(svid: Svid): tls.SecureContext {
+  return tls.createSecureContext(contextOptions(svid));
+}
+
+export function contextOptions(svid: Svid): tls.SecureContextOptions {
+  return {
+    key: svid.keyPem,
+    cert: svid.chainPem,
+    ca: svid.rootsPem,
+    minVersion: 'TLSv1.3',
+    maxVersion: 'TLSv1.3',
+    ciphers,
+  };
+}
+
+export type PeerCheck =
+  { readonly ok: true; readonly id: SpiffeId } | { readonly ok: false; readonly why: string };
+
+/** Of a server's certificate whose chain is checked already. An empty list of expected identities fails. */
+export function checkServerPeer(
+  subjectAltName: string | undefined,
+  expected: readonly SpiffeId[],
+): PeerCheck {
+  const id = spiffeIdOfNames(subjectAltName);
+  if (!id.ok) return { ok: false, why: id.errors.join('; ') };
+  if (expected.length === 0) return { ok: false, why: 'no identity is expected of this destination' };
+  if (!expected.includes(id.value))
+    return { ok: false, why: `it is ${id.value}, expected ${expected.join(' or ')}` };
+  return { ok: true, id: id.value };
+}
+
+/** Of a client's certificate whose chain is checked already: it must be of the own trust domain. */
+export function checkClientPeer(subjectAltName: string | undefined, trustDomain: TrustDomain): PeerCheck {
+  const id = spiffeIdOfNames(subjectAltName);
+  if (!id.ok) return { ok: false, why: id.errors.join('; ') };
+  if (!id.value.startsWith(`spiffe://${trustDomain}/`)) {
+    return { ok: false, why: `${id.value} is not of trust domain ${trustDomain}` };
+  }
+  return { ok: true, id: id.value };
+}
