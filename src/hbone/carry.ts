@@ -33,11 +33,14 @@ function reset(end: Duplex): void {
   else end.destroy();
 }
 
-/** True where the end came in order: all read, all written. An HTTP/2 stream that ended with a code was reset. */
+/** An HTTP/2 stream that ended with a code was reset. */
+function wasReset(end: Duplex): boolean {
+  return 'rstCode' in end && (end as http2.Http2Stream).rstCode !== http2.constants.NGHTTP2_NO_ERROR;
+}
+
+/** True where the end came in order: all read, all written. */
 function endedInOrder(end: Duplex): boolean {
-  if ('rstCode' in end && (end as http2.Http2Stream).rstCode !== http2.constants.NGHTTP2_NO_ERROR)
-    return false;
-  return end.readableEnded && end.writableFinished;
+  return !wasReset(end) && end.readableEnded && end.writableFinished;
 }
 
 /** Both ends are handed over paused or unread; the carrier owns them from here on. */
@@ -71,7 +74,8 @@ export function carry(pod: net.Socket, peer: Duplex): Carried {
       });
       to.on('drain', () => from.resume());
       from.once('end', () => {
-        if (!to.destroyed && !to.writableEnded) to.end();
+        // A reset stream emits 'end' too, before its 'close' tells of the reset: no FIN may run ahead of that.
+        if (!wasReset(from) && !to.destroyed && !to.writableEnded) to.end();
       });
       // The close that follows tells the rest; an unheard error would end the process.
       from.on('error', () => undefined);

@@ -167,6 +167,11 @@ export class HboneServer {
       respond(stream, 400);
     };
     if (headers[':method'] !== 'CONNECT') return bad(`method is not CONNECT`);
+    // nghttp2 tells the peer its limit and does not enforce it.
+    let headerBytes = 0;
+    for (const [name, value] of Object.entries(headers))
+      headerBytes += name.length + String(value).length + 32;
+    if (headerBytes > this.#limits.headerListBytesMax) return bad('header block too large');
     // RFC 8441's extended CONNECT carries a protocol; HBONE is the plain one.
     if (headers[':protocol'] !== undefined || headers[':path'] !== undefined)
       return bad('CONNECT with a path or a protocol');
