@@ -29,8 +29,8 @@ export interface Carried {
 function reset(end: Duplex): void {
   if (end.destroyed) return;
   if (end instanceof net.Socket) end.resetAndDestroy();
-  else if ('rstCode' in end) (end as http2.Http2Stream).close(http2.constants.NGHTTP2_CONNECT_ERROR);
-  else end.destroy();
+  // Not close(code): Node sends END_STREAM ahead of its RST_STREAM, and the peer would take the cut for an end.
+  else end.destroy(new Error('reset'));
 }
 
 /** An HTTP/2 stream that ended with a code was reset. */
