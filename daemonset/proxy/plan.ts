@@ -1,0 +1,260 @@
+/**
+ * What shall become of a connection: pure decisions, from facts to a plan with its reason. Carrying it out is outbound.ts
+ * and inbound.ts. test cases: plan.test.ts.
+ */
+import type { SocketAddress } from '../../src/model/address.js';
+import { formatSocketAddress } from '../../src/model/address.js';
+import type { SpiffeId } from '../../src/model/identity.js';
+import type { NodePod } from '../../src/model/node-pod.js';
+import type { Service } from '../../src/model/service.js';
+import type { Workload, WorkloadUid } from '../../src/model/workload.js';
+import { authorize, type ConnectionFacts, type Verdict } from '../../src/policy/authorize.js';
+import { resolve, resolveWaypoint } from '../../src/state/resolve.js';
+import type { MeshView } from '../../src/state/store.js';
+
+const ownPorts: ReadonlySet<number> = new Set([15001, 15006, 15008, 15053]);
+const hbonePort = 15008;
+
+export interface Refusal {
+  readonly kind: 'refuse';
+  readonly code: string;
+  readonly why: string;
+  /** HTTP status for a tunnel. */
+  readonly status: number;
+  readonly verdict?: Verdict;
+  readonly workload?: Workload;
+  readonly service?: Service;
+}
+
+export type OutboundPlan =
+  | {
+      readonly kind: 'hbone';
+      readonly workload: Workload;
+      readonly service?: Service;
+      readonly next: SocketAddress;
+      readonly authority: string;
+      readonly expected: readonly SpiffeId[];
+      readonly why: string;
+    }
+  | {
+      readonly kind: 'local';
+      readonly workload: Workload;
+      readonly service?: Service;
+      readonly target: SocketAddress;
+      readonly facts: ConnectionFacts;
+      readonly verdict: Verdict;
+      readonly why: string;
+    }
+  | {
+      readonly kind: 'plain';
+      readonly target: SocketAddress;
+      readonly workload?: Workload;
+      readonly service?: Service;
+      readonly why: string;
+    }
+  | Refusal;
+
+export interface OutboundFacts {
+  readonly source: NodePod;
+  readonly sourceIp: SocketAddress['ip'];
+  readonly dialled: SocketAddress;
+  readonly node: string;
+  /** Pods that this agent holds. */
+  readonly isLocal: (uid: WorkloadUid) => boolean;
+  /** In [0, 1). */
+  readonly random: number;
+}
+
+const refuse = (code: string, why: string, status: number, more: Partial<Refusal> = {}): Refusal => ({
+  kind: 'refuse',
+  code,
+  why,
+  status,
+  ...more,
+});
+
+const denied = (verdict: Verdict, more: Partial<Refusal> = {}): Refusal =>
+  refuse(
+    'WEFT_DENIED',
+    verdict.reason === 'denied'
+      ? `policy ${verdict.policy} rule ${verdict.rule} denies it`
+      : `no rule of ${verdict.policy} allows it`,
+    401,
+    { verdict, ...more },
+  );
+
+export function planOutbound(view: MeshView, facts: OutboundFacts): OutboundPlan {
+  const { dialled } = facts;
+  const resolved = resolve(view, dialled, facts.node, facts.random);
+  if (resolved.kind === 'none') return refuse(resolved.code, resolved.why, 503);
+  if (resolved.kind === 'unknown') {
+    return facts.source.outboundUnknown === 'refuse'
+      ? refuse(
+          'WEFT_DESTINATION_UNKNOWN',
+          `${formatSocketAddress(dialled)} is not in the mesh, and this pod may not leave it`,
+          502,
+        )
+      : { kind: 'plain', target: dialled, why: 'destination-outside-mesh' };
+  }
+  const { workload, service, target } = resolved;
+  const known = service ? { workload, service } : { workload };
+  const waypoint = service?.waypoint ?? (service ? undefined : workload.waypoint);
+  if (waypoint) {
+    const found = resolveWaypoint(view, waypoint, facts.random);
+    if (!found) {
+      return refuse(
+        'WEFT_WAYPOINT_MISSING',
+        `${service?.key ?? workload.uid} is served by a waypoint that is not there`,
+        503,
+        known,
+      );
+    }
+    return {
+      kind: 'hbone',
+      ...known,
+      next: found.address,
+      authority: formatSocketAddress(dialled),
+      expected: [found.workload.identity],
+      why: 'destination-has-waypoint',
+    };
+  }
+  if (workload.hostNetwork) return { kind: 'plain', target, ...known, why: 'destination-on-host-network' };
+  if (workload.tunnel === 'none') return { kind: 'plain', target, ...known, why: 'destination-not-enrolled' };
+  if (ownPorts.has(target.port)) {
+    return refuse('WEFT_AGENT_PORT', `port ${target.port} is the agent's own`, 503, known);
+  }
+  if (facts.isLocal(workload.uid)) {
+    const asked: ConnectionFacts = {
+      identity: facts.source.identity,
+      sourceIp: facts.sourceIp,
+      destinationIp: target.ip,
+      destinationPort: target.port,
+    };
+    const verdict = authorize(view.policiesFor(workload), asked);
+    if (!verdict.allowed) return denied(verdict, known);
+    return { kind: 'local', ...known, target, facts: asked, verdict, why: 'same-node' };
+  }
+  return {
+    kind: 'hbone',
+    ...known,
+    next: { ip: target.ip, port: hbonePort },
+    authority: formatSocketAddress(target),
+    expected: [workload.identity, ...(service?.subjectAltNames ?? [])],
+    why: 'other-node',
+  };
+}
+
+export type InboundPlan =
+  | {
+      readonly kind: 'deliver';
+      readonly target: SocketAddress;
+      readonly facts: ConnectionFacts;
+      readonly verdict: Verdict;
+      readonly why: string;
+    }
+  | Refusal;
+
+export interface TunnelFacts {
+  readonly pod: NodePod;
+  readonly authority: SocketAddress;
+  /** The pod's address that the tunnel came to. */
+  readonly local: SocketAddress['ip'];
+  readonly remote: SocketAddress['ip'];
+  readonly peer: SpiffeId;
+}
+
+export function planInboundTunnel(view: MeshView, facts: TunnelFacts): InboundPlan {
+  const { authority } = facts;
+  if (!facts.pod.addresses.includes(authority.ip) || authority.ip !== facts.local) {
+    return refuse(
+      'WEFT_AUTHORITY_MISMATCH',
+      `the tunnel asks for ${formatSocketAddress(authority)} at ${facts.local}`,
+      400,
+    );
+  }
+  if (ownPorts.has(authority.port))
+    return refuse('WEFT_AGENT_PORT', `port ${authority.port} is the agent's own`, 503);
+  const workload = view.workload(facts.pod.uid);
+  if (!workload) return refuse('WEFT_NOT_READY', 'this pod is not yet known from discovery', 503);
+  const around = waypointRefusal(view, workload, facts.peer, authority.port);
+  if (around) return around;
+  const asked: ConnectionFacts = {
+    identity: facts.peer,
+    sourceIp: facts.remote,
+    destinationIp: authority.ip,
+    destinationPort: authority.port,
+  };
+  return deliver(view, workload, authority, asked, 'tunnel');
+}
+
+export interface PlainFacts {
+  readonly pod: NodePod;
+  readonly local: SocketAddress;
+  readonly remote: SocketAddress;
+}
+
+/** Plaintext proves no identity, whatever its address. Strict mode is a DENY policy on absent identities. */
+export function planInboundPlain(view: MeshView, facts: PlainFacts): InboundPlan {
+  if (ownPorts.has(facts.local.port))
+    return refuse('WEFT_AGENT_PORT', `port ${facts.local.port} is the agent's own`, 503);
+  const workload = view.workload(facts.pod.uid);
+  if (!workload) return refuse('WEFT_NOT_READY', 'this pod is not yet known from discovery', 503);
+  const around = waypointRefusal(view, workload, undefined, facts.local.port);
+  if (around) return around;
+  const asked: ConnectionFacts = {
+    identity: undefined,
+    sourceIp: facts.remote.ip,
+    destinationIp: facts.local.ip,
+    destinationPort: facts.local.port,
+  };
+  return deliver(view, workload, facts.local, asked, 'plaintext-permitted');
+}
+
+function deliver(
+  view: MeshView,
+  workload: Workload,
+  target: SocketAddress,
+  facts: ConnectionFacts,
+  why: string,
+): InboundPlan {
+  const verdict = authorize(view.policiesFor(workload), facts);
+  return verdict.allowed ? { kind: 'deliver', target, facts, verdict, why } : denied(verdict, { workload });
+}
+
+/** A workload behind a Service with a waypoint accepts those ports from that waypoint alone. */
+function waypointRefusal(
+  view: MeshView,
+  workload: Workload,
+  peer: SpiffeId | undefined,
+  port: number,
+): Refusal | undefined {
+  const waypoints = [...workload.services]
+    .filter(([, ports]) => ports.some(({ targetPort }) => targetPort === port))
+    .flatMap(([key]) => view.service(key)?.waypoint ?? []);
+  if (workload.waypoint) waypoints.push(workload.waypoint);
+  if (waypoints.length === 0) return undefined;
+  const allowed = waypoints.flatMap((reference) => {
+    if (reference.kind === 'hostname')
+      return view.endpointsOf(reference.service).map(({ identity }) => identity);
+    const service = view.serviceByAddress(reference.ip);
+    const one = view.workloadByAddress(reference.ip);
+    return service
+      ? view.endpointsOf(service.key).map(({ identity }) => identity)
+      : one
+        ? [one.identity]
+        : [];
+  });
+  if (peer !== undefined && allowed.includes(peer)) return undefined;
+  return refuse('WEFT_AROUND_WAYPOINT', `port ${port} takes connections from its waypoint alone`, 401, {
+    workload,
+  });
+}
+
+/** Held against the present policies: a reason where a live connection is now forbidden. */
+export function recheck(view: MeshView, uid: WorkloadUid, facts: ConnectionFacts): string | undefined {
+  const workload = view.workload(uid);
+  // A workload that discovery no longer knows is being removed with its pod: its connections end with it.
+  if (!workload) return undefined;
+  const verdict = authorize(view.policiesFor(workload), facts);
+  return verdict.allowed ? undefined : denied(verdict).why;
+}

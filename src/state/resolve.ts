@@ -1,0 +1,88 @@
+/** Which endpoint a dialled address leads to. Pure: the same view, facts and random number give the same answer. */
+import type { IpAddress, SocketAddress } from '../model/address.js';
+import { isV6 } from '../model/address.js';
+import type { Service } from '../model/service.js';
+import type { WaypointRef, Workload } from '../model/workload.js';
+import type { MeshView } from './store.js';
+
+export type Resolved =
+  | { readonly kind: 'unknown' }
+  | {
+      readonly kind: 'none';
+      readonly code: 'WEFT_NO_HEALTHY_ENDPOINT' | 'WEFT_NO_SUCH_SERVICE_PORT';
+      readonly why: string;
+    }
+  | {
+      readonly kind: 'endpoint';
+      readonly workload: Workload;
+      /** Where the workload listens. */
+      readonly target: SocketAddress;
+      readonly service?: Service;
+    };
+
+/** `random` in [0, 1). */
+export function resolve(view: MeshView, destination: SocketAddress, node: string, random: number): Resolved {
+  const service = view.serviceByAddress(destination.ip);
+  if (!service) {
+    const workload = view.workloadByAddress(destination.ip);
+    return workload ? { kind: 'endpoint', workload, target: destination } : { kind: 'unknown' };
+  }
+  const port = service.ports.find(({ servicePort }) => servicePort === destination.port);
+  if (!port) {
+    return {
+      kind: 'none',
+      code: 'WEFT_NO_SUCH_SERVICE_PORT',
+      why: `service ${service.key} has no port ${destination.port}`,
+    };
+  }
+  const candidates: { workload: Workload; target: SocketAddress }[] = [];
+  for (const workload of view.endpointsOf(service.key)) {
+    if (!workload.healthy && service.loadBalancing?.allowUnhealthy !== true) continue;
+    // A named target port may differ from workload to workload, so its own mapping counts.
+    const own = workload.services
+      .get(service.key)
+      ?.find(({ servicePort }) => servicePort === destination.port);
+    const ip = addressLike(workload.addresses, destination.ip);
+    const targetPort = own?.targetPort || port.targetPort;
+    if (ip !== undefined && targetPort > 0) candidates.push({ workload, target: { ip, port: targetPort } });
+  }
+  const local = service.loadBalancing?.preference.includes('node')
+    ? candidates.filter(({ workload }) => workload.node === node)
+    : [];
+  const strict =
+    service.loadBalancing?.mode === 'strict' && service.loadBalancing.preference.includes('node');
+  const pool = local.length > 0 || strict ? local : candidates;
+  const chosen = pool[Math.floor(random * pool.length)];
+  if (!chosen) {
+    return {
+      kind: 'none',
+      code: 'WEFT_NO_HEALTHY_ENDPOINT',
+      why: `service ${service.key} has no healthy endpoint for port ${destination.port}`,
+    };
+  }
+  return { kind: 'endpoint', ...chosen, service };
+}
+
+/** An address of the dialled one's family, so that both ends see one family; any other where there is none. */
+function addressLike(addresses: readonly IpAddress[], like: IpAddress): IpAddress | undefined {
+  return addresses.find((ip) => isV6(ip) === isV6(like)) ?? addresses[0];
+}
+
+/** The workload and address behind a waypoint reference; undefined where it is not there or not healthy. */
+export function resolveWaypoint(
+  view: MeshView,
+  reference: WaypointRef,
+  random: number,
+): { readonly workload: Workload; readonly address: SocketAddress } | undefined {
+  let ready: readonly Workload[];
+  if (reference.kind === 'hostname') ready = view.endpointsOf(reference.service);
+  else {
+    const service = view.serviceByAddress(reference.ip);
+    const workload = view.workloadByAddress(reference.ip);
+    ready = service ? view.endpointsOf(service.key) : workload ? [workload] : [];
+  }
+  ready = ready.filter(({ healthy, addresses }) => healthy && addresses.length > 0);
+  const workload = ready[Math.floor(random * ready.length)];
+  const ip = workload?.addresses[0];
+  return workload && ip ? { workload, address: { ip, port: reference.hbonePort } } : undefined;
+}

@@ -1,0 +1,142 @@
+/**
+ * Metrics by the names that mesh dashboards know, beside Weft's own. Workers send events; the main thread alone holds the
+ * registry. Label sets are bounded: what comes after the limit is counted under `other`.
+ */
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { ConnectionRecord, Party } from './access-log.js';
+
+const labelNames = [
+  'reporter',
+  'source_workload',
+  'source_workload_namespace',
+  'source_principal',
+  'source_canonical_service',
+  'source_canonical_revision',
+  'destination_workload',
+  'destination_workload_namespace',
+  'destination_principal',
+  'destination_canonical_service',
+  'destination_canonical_revision',
+  'destination_service',
+  'request_protocol',
+  'response_flags',
+  'connection_security_policy',
+] as const;
+type Labels = Record<(typeof labelNames)[number], string>;
+
+/** What a worker tells: a connection opened, or one ended (with its bytes). */
+export type MetricEvent =
+  | { readonly kind: 'opened'; readonly record: ConnectionRecord }
+  | { readonly kind: 'closed'; readonly record: ConnectionRecord };
+
+const labelSetsMax = 2000;
+
+function labelsOf(record: ConnectionRecord): Labels {
+  const side = (party: Party, name: 'source' | 'destination') => ({
+    [`${name}_workload`]: party.workload,
+    [`${name}_workload_namespace`]: party.namespace,
+    [`${name}_principal`]: party.identity,
+    [`${name}_canonical_service`]: party.canonicalName,
+    [`${name}_canonical_revision`]: party.canonicalRevision,
+  });
+  const mutual = record.path === 'hbone' || record.path === 'inbound-hbone';
+  return {
+    reporter: record.direction === 'outbound' ? 'source' : 'destination',
+    ...side(record.source, 'source'),
+    ...side(record.destination, 'destination'),
+    destination_service: record.service ?? 'unknown',
+    request_protocol: 'tcp',
+    response_flags: record.path === 'refused' ? 'DENY' : '-',
+    connection_security_policy: mutual ? 'mutual_tls' : record.path === 'local' ? 'same_node' : 'unknown',
+  } as Labels;
+}
+
+export class MeshMetrics {
+  readonly registry = new Registry();
+  readonly #opened = this.#counter('istio_tcp_connections_opened_total', 'TCP connections opened');
+  readonly #closed = this.#counter('istio_tcp_connections_closed_total', 'TCP connections closed');
+  readonly #sent = this.#counter('istio_tcp_sent_bytes_total', 'Bytes sent to clients in answers');
+  readonly #received = this.#counter('istio_tcp_received_bytes_total', 'Bytes received from clients');
+  readonly #refused = new Counter({
+    name: 'weft_refused_total',
+    help: 'Connections refused, by code and policy',
+    labelNames: ['code', 'policy', 'rule', 'source_principal', 'destination_principal'] as const,
+    registers: [this.registry],
+  });
+  readonly #audited = new Counter({
+    name: 'weft_audited_total',
+    help: 'Connections that a policy in audit mode would have refused',
+    labelNames: ['policy'] as const,
+    registers: [this.registry],
+  });
+  readonly #duration = new Histogram({
+    name: 'weft_connection_duration_seconds',
+    help: 'How long connections lived',
+    labelNames: ['path'] as const,
+    buckets: [0.001, 0.01, 0.1, 1, 10, 60, 600, 3600],
+    registers: [this.registry],
+  });
+  readonly #overflow = new Counter({
+    name: 'weft_metric_label_sets_overflow_total',
+    help: 'Connections counted under "other" since the limit of label sets is reached',
+    registers: [this.registry],
+  });
+  readonly #known = new Set<string>();
+
+  constructor(kernel?: () => Record<string, number>) {
+    collectDefaultMetrics({ register: this.registry, prefix: 'weft_' });
+    if (kernel) {
+      const gauge = new Gauge({
+        name: 'weft_kernel_events',
+        help: 'What the eBPF programs decided since they were loaded, by reason',
+        labelNames: ['reason'] as const,
+        registers: [this.registry],
+        collect: () => {
+          for (const [reason, value] of Object.entries(kernel())) gauge.set({ reason }, value);
+        },
+      });
+    }
+  }
+
+  #counter(name: string, help: string): Counter<(typeof labelNames)[number]> {
+    return new Counter({ name, help, labelNames, registers: [this.registry] });
+  }
+
+  apply(event: MetricEvent): void {
+    const { record } = event;
+    const labels = this.#bounded(labelsOf(record));
+    if (event.kind === 'opened') {
+      this.#opened.inc(labels);
+      for (const policy of record.audited ?? []) this.#audited.inc({ policy });
+      return;
+    }
+    if (record.path === 'refused') {
+      this.#refused.inc({
+        code: record.code ?? 'unknown',
+        policy: record.policy ?? '',
+        rule: record.rule === undefined ? '' : String(record.rule),
+        source_principal: labels.source_principal,
+        destination_principal: labels.destination_principal,
+      });
+      return;
+    }
+    this.#closed.inc(labels);
+    // Named from the server's side, as dashboards expect: "received" is what the client sent.
+    this.#received.inc(labels, record.direction === 'outbound' ? record.bytesSent : record.bytesReceived);
+    this.#sent.inc(labels, record.direction === 'outbound' ? record.bytesReceived : record.bytesSent);
+    this.#duration.observe({ path: record.path }, record.durationMs / 1000);
+  }
+
+  #bounded(labels: Labels): Labels {
+    const key = Object.values(labels).join('\0');
+    if (this.#known.has(key)) return labels;
+    if (this.#known.size < labelSetsMax) {
+      this.#known.add(key);
+      return labels;
+    }
+    this.#overflow.inc();
+    return Object.fromEntries(
+      labelNames.map((name) => [name, name === 'reporter' ? labels.reporter : 'other']),
+    ) as Labels;
+  }
+}
