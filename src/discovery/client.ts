@@ -1,0 +1,158 @@
+/**
+ * Delta ADS from the node's side: subscribes to all of each type, hands on what is good, refuses (NACK) what is not, and
+ * after a broken stream tells the server what it has, so that only what differs comes. Keeps the last state meanwhile.
+ */
+import { Client, credentials, Metadata, type ClientDuplexStream } from '@grpc/grpc-js';
+import { errorText, type Decoded } from '../base/errors.js';
+import type { Clock } from '../base/clock.js';
+import { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from './gen/discovery.js';
+import { grpcLimits, type TypeUrl } from './types.js';
+
+const path = '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources';
+const backoffMsMin = 500;
+const backoffMsMax = 15_000;
+const resourcesMax = 1_000_000;
+
+/** One type: how to decode a resource, and what to do with what came. `decode` never throws. */
+export interface Subscription {
+  readonly typeUrl: TypeUrl;
+  /** Decodes and keeps aside; errors refuse the resource. */
+  readonly decode: (name: string, bytes: Uint8Array) => Decoded<() => void>;
+  /** Called once per response, after all of its good resources were applied. */
+  readonly removed: (names: readonly string[]) => void;
+}
+
+export interface DiscoveryOptions {
+  /** host:port */
+  readonly target: string;
+  readonly rootPem: string;
+  readonly token: () => string;
+  readonly nodeId: string;
+  readonly nodeName: string;
+  readonly subscriptions: readonly Subscription[];
+  /** After each response: all its changes are applied. */
+  readonly onChange: (typeUrl: TypeUrl) => void;
+  /** Every type has been answered at least once. */
+  readonly onSynced: () => void;
+  readonly onState: (state: 'connected' | 'disconnected', why: string) => void;
+  readonly onRefused: (typeUrl: string, errors: readonly string[]) => void;
+  readonly clock: Clock;
+}
+
+export class DiscoveryClient {
+  readonly #options: DiscoveryOptions;
+  readonly #client: Client;
+  readonly #versions = new Map<TypeUrl, Map<string, string>>();
+  readonly #answered = new Set<TypeUrl>();
+  #stream: ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse> | undefined;
+  #stopped = false;
+  #synced = false;
+  #failures = 0;
+
+  constructor(options: DiscoveryOptions) {
+    this.#options = options;
+    this.#client = new Client(options.target, credentials.createSsl(Buffer.from(options.rootPem)), {
+      'grpc.max_receive_message_length': grpcLimits.messageBytesMax,
+      'grpc.keepalive_time_ms': grpcLimits.pingIntervalMs,
+      'grpc.keepalive_timeout_ms': grpcLimits.pingTimeoutMs,
+      'grpc.keepalive_permit_without_calls': 1,
+      'grpc.initial_reconnect_backoff_ms': 200,
+      'grpc.max_reconnect_backoff_ms': 2000,
+    });
+    for (const { typeUrl } of options.subscriptions) this.#versions.set(typeUrl, new Map());
+  }
+
+  start(): void {
+    if (this.#stopped) return;
+    const metadata = new Metadata();
+    metadata.set('authorization', `Bearer ${this.#options.token()}`);
+    metadata.set('clusterid', 'Kubernetes');
+    const stream = this.#client.makeBidiStreamRequest(
+      path,
+      (message: DeltaDiscoveryRequest) => Buffer.from(DeltaDiscoveryRequest.encode(message).finish()),
+      (bytes) => DeltaDiscoveryResponse.decode(bytes),
+      metadata,
+    );
+    this.#stream = stream;
+    stream.on('data', (response: DeltaDiscoveryResponse) => this.#onResponse(stream, response));
+    let ended = false;
+    const end = (why: string): void => {
+      if (ended) return;
+      ended = true;
+      this.#onEnd(why);
+    };
+    stream.on('error', (error) => end(errorText(error)));
+    stream.on('end', () => end('the control plane ended the stream'));
+    for (const { typeUrl } of this.#options.subscriptions) {
+      stream.write(
+        this.#request({
+          typeUrl,
+          initialResourceVersions: Object.fromEntries(this.#versions.get(typeUrl) ?? []),
+        }),
+      );
+    }
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#stream?.cancel();
+    this.#client.close();
+  }
+
+  #request(part: Partial<DeltaDiscoveryRequest>): DeltaDiscoveryRequest {
+    const { nodeId, nodeName } = this.#options;
+    return DeltaDiscoveryRequest.fromPartial({
+      node: { id: nodeId, cluster: '', metadata: { NODE_NAME: nodeName, CLUSTER_ID: 'Kubernetes' } },
+      ...part,
+    });
+  }
+
+  #onEnd(why: string): void {
+    this.#stream = undefined;
+    if (this.#stopped) return;
+    this.#options.onState('disconnected', why);
+    const delayMs = Math.min(backoffMsMax, backoffMsMin * 2 ** this.#failures++) * (0.5 + Math.random() / 2);
+    this.#options.clock.after(delayMs, () => this.start());
+  }
+
+  #onResponse(
+    stream: ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>,
+    response: DeltaDiscoveryResponse,
+  ): void {
+    if (stream !== this.#stream) return;
+    if (this.#failures >= 0) this.#options.onState('connected', this.#options.target);
+    this.#failures = 0;
+    const subscription = this.#options.subscriptions.find(({ typeUrl }) => typeUrl === response.typeUrl);
+    const versions = subscription && this.#versions.get(subscription.typeUrl);
+    if (!subscription || !versions) return;
+    const errors: string[] = [];
+    for (const { name, version, resource } of response.resources) {
+      if (versions.size >= resourcesMax && !versions.has(name)) {
+        errors.push(`${name}: more than ${resourcesMax} resources`);
+        continue;
+      }
+      const decoded = subscription.decode(name, resource?.value ?? new Uint8Array());
+      if (decoded.ok) {
+        decoded.value();
+        versions.set(name, version);
+      } else errors.push(...decoded.errors.map((error) => `${name}: ${error}`));
+    }
+    for (const name of response.removedResources) versions.delete(name);
+    if (response.removedResources.length > 0) subscription.removed(response.removedResources);
+    this.#options.onChange(subscription.typeUrl);
+    if (errors.length > 0) this.#options.onRefused(response.typeUrl, errors);
+    stream.write(
+      this.#request({
+        typeUrl: response.typeUrl,
+        responseNonce: response.nonce,
+        // The good ones are in use already; the server is told of the rest and shall not send them again unchanged.
+        errorDetail: errors.length > 0 ? { code: 3, message: errors.slice(0, 20).join('; ') } : undefined,
+      }),
+    );
+    this.#answered.add(subscription.typeUrl);
+    if (!this.#synced && this.#answered.size === this.#options.subscriptions.length) {
+      this.#synced = true;
+      this.#options.onSynced();
+    }
+  }
+}

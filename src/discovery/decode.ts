@@ -1,0 +1,210 @@
+/** Decoders of what comes over discovery: a value or the errors, never a throw. */
+import { errorText, type Decoded } from '../base/errors.js';
+import { ipFromBytes, parseCidr, type Cidr } from '../model/address.js';
+import { parseSpiffeId, parseTrustDomain, spiffeIdOf } from '../model/identity.js';
+import type { NodePod } from '../model/node-pod.js';
+import type { AuthorizationPolicy, PolicyKey, PolicyMatch, StringMatch } from '../model/policy.js';
+import type { Service } from '../model/service.js';
+import type {
+  AppProtocol,
+  PortMapping,
+  ServiceKey,
+  WaypointRef,
+  Workload,
+  WorkloadUid,
+} from '../model/workload.js';
+import * as pbAuth from './gen/authorization.js';
+import * as pb from './gen/workload.js';
+import * as pbWeft from './gen/weft.js';
+
+export type Address =
+  | { readonly kind: 'workload'; readonly workload: Workload }
+  | { readonly kind: 'service'; readonly service: Service };
+
+function attempt<T>(decode: () => T): Decoded<T> {
+  try {
+    return { ok: true, value: decode() };
+  } catch (error) {
+    return { ok: false, errors: [errorText(error)] };
+  }
+}
+
+function need(value: string, field: string): string {
+  if (value === '') throw new Error(`${field} is empty`);
+  return value;
+}
+
+const appProtocols: readonly AppProtocol[] = ['unknown', 'http1', 'http2', 'grpc', 'tcp', 'tls'];
+
+function port(mapping: pb.Port): PortMapping {
+  if (mapping.servicePort > 65535 || mapping.targetPort > 65535)
+    throw new Error(`port ${mapping.servicePort} is out of range`);
+  return {
+    servicePort: mapping.servicePort,
+    targetPort: mapping.targetPort,
+    // A protocol of a later version is bytes to us.
+    appProtocol: appProtocols[mapping.appProtocol] ?? 'unknown',
+  };
+}
+
+function waypoint(address: pb.GatewayAddress | undefined): { waypoint: WaypointRef } | Record<string, never> {
+  if (!address?.destination) return {};
+  const hbonePort = address.hboneMtlsPort || 15008;
+  if (address.destination.$case === 'hostname') {
+    const { namespace, hostname } = address.destination.value;
+    return {
+      waypoint: {
+        kind: 'hostname',
+        service: `${need(namespace, 'waypoint namespace')}/${hostname}` as ServiceKey,
+        hbonePort,
+      },
+    };
+  }
+  const { network, address: bytes } = address.destination.value;
+  return { waypoint: { kind: 'address', network, ip: ipFromBytes(bytes), hbonePort } };
+}
+
+const workloadTypes = ['deployment', 'cronjob', 'pod', 'job'] as const;
+
+function workload(message: pb.Workload): Workload {
+  const trustDomain = parseTrustDomain(message.trustDomain || 'cluster.local');
+  const serviceAccount = message.serviceAccount || 'default';
+  const namespace = need(message.namespace, 'namespace');
+  return {
+    uid: need(message.uid, 'uid') as WorkloadUid,
+    name: message.name,
+    namespace,
+    identity: spiffeIdOf({ trustDomain, namespace, serviceAccount }),
+    serviceAccount,
+    addresses: message.addresses.map((bytes) => ipFromBytes(bytes)),
+    network: message.network,
+    node: message.node,
+    cluster: message.clusterId || 'Kubernetes',
+    tunnel: message.tunnelProtocol === pb.TunnelProtocol.HBONE ? 'hbone' : 'none',
+    ...waypoint(message.waypoint),
+    policies: message.authorizationPolicies,
+    healthy: message.status === pb.WorkloadStatus.HEALTHY,
+    hostNetwork: message.networkMode === pb.NetworkMode.HOST_NETWORK,
+    services: new Map(
+      Object.entries(message.services).map(([key, list]) => [key as ServiceKey, list.ports.map(port)]),
+    ),
+    workloadName: message.workloadName || message.name,
+    workloadType: workloadTypes[message.workloadType] ?? 'pod',
+    canonicalName: message.canonicalName,
+    canonicalRevision: message.canonicalRevision,
+    ...(message.locality ? { locality: message.locality } : {}),
+  };
+}
+
+const scopes = ['region', 'region', 'zone', 'subzone', 'node', 'cluster', 'network'] as const;
+const modes = ['unspecified', 'strict', 'failover', 'passthrough'] as const;
+
+function service(message: pb.Service): Service {
+  const balancing = message.loadBalancing;
+  return {
+    key: `${need(message.namespace, 'namespace')}/${need(message.hostname, 'hostname')}` as ServiceKey,
+    name: message.name,
+    namespace: message.namespace,
+    hostname: message.hostname,
+    addresses: message.addresses.map(({ network, address }) => ({ network, ip: ipFromBytes(address) })),
+    ports: message.ports.map(port),
+    subjectAltNames: message.subjectAltNames.map((name) =>
+      parseSpiffeId(name.startsWith('spiffe://') ? name : `spiffe://${name}`),
+    ),
+    ...waypoint(message.waypoint),
+    ...(balancing
+      ? {
+          loadBalancing: {
+            preference: balancing.routingPreference.flatMap((scope) =>
+              scope > 0 && scopes[scope] ? [scopes[scope]] : [],
+            ),
+            mode: modes[balancing.mode] ?? 'unspecified',
+            allowUnhealthy: balancing.healthPolicy === pb.LoadBalancing_HealthPolicy.ALLOW_ALL,
+          },
+        }
+      : {}),
+  };
+}
+
+export function decodeAddress(bytes: Uint8Array): Decoded<Address> {
+  return attempt(() => {
+    const { type } = pb.Address.decode(bytes);
+    if (!type) throw new Error('neither workload nor service');
+    return type.$case === 'workload'
+      ? { kind: 'workload', workload: workload(type.value) }
+      : { kind: 'service', service: service(type.value) };
+  });
+}
+
+function stringMatch(match: pbAuth.StringMatch): StringMatch {
+  // A kind of a later version must not be skipped: a DENY would no longer deny.
+  if (!match.matchType) throw new Error('string match of an unknown kind');
+  if (match.matchType.$case === 'presence') return { kind: 'presence' };
+  return { kind: match.matchType.$case, value: match.matchType.value };
+}
+
+function block({ address, length }: pbAuth.Address): Cidr {
+  const ip = ipFromBytes(address);
+  if (length > address.length * 8) throw new Error(`prefix length ${length} is out of range`);
+  return { ip, prefixLength: length };
+}
+
+function match(m: pbAuth.Match): PolicyMatch {
+  return {
+    namespaces: m.namespaces.map(stringMatch),
+    notNamespaces: m.notNamespaces.map(stringMatch),
+    principals: m.principals.map(stringMatch),
+    notPrincipals: m.notPrincipals.map(stringMatch),
+    sourceIps: m.sourceIps.map(block),
+    notSourceIps: m.notSourceIps.map(block),
+    destinationIps: m.destinationIps.map(block),
+    notDestinationIps: m.notDestinationIps.map(block),
+    destinationPorts: m.destinationPorts,
+    notDestinationPorts: m.notDestinationPorts,
+    serviceAccounts: m.serviceAccounts,
+    notServiceAccounts: m.notServiceAccounts,
+  };
+}
+
+export function decodeAuthorization(bytes: Uint8Array): Decoded<AuthorizationPolicy> {
+  return attempt(() => {
+    const message = pbAuth.Authorization.decode(bytes);
+    const scope = (['global', 'namespace', 'workload'] as const)[message.scope];
+    const action = (['allow', 'deny'] as const)[message.action];
+    if (!scope || !action) throw new Error('scope or action of an unknown kind');
+    return {
+      key: `${message.namespace}/${need(message.name, 'name')}` as PolicyKey,
+      name: message.name,
+      namespace: message.namespace,
+      scope,
+      action,
+      rules: message.rules.map(({ clauses }) => ({
+        clauses: clauses.map(({ matches }) => ({ matches: matches.map(match) })),
+      })),
+      dryRun: message.dryRun,
+    };
+  });
+}
+
+export function decodeNodePod(bytes: Uint8Array): Decoded<NodePod> {
+  return attempt(() => {
+    const m = pbWeft.NodePod.decode(bytes);
+    return {
+      uid: need(m.uid, 'uid') as WorkloadUid,
+      name: need(m.name, 'name'),
+      namespace: need(m.namespace, 'namespace'),
+      identity: parseSpiffeId(m.identity),
+      addresses: m.addresses.map((address) => ipFromBytes(address)),
+      netns: m.netns,
+      podUid: m.podUid,
+      probePorts: m.probePorts,
+      excludeOutboundPorts: m.excludeOutboundPorts,
+      excludeOutboundCidrs: m.excludeOutboundCidrs.map(parseCidr),
+      excludeInboundPorts: m.excludeInboundPorts,
+      outboundUnknown: m.outboundUnknownRefused ? 'refuse' : 'allow',
+      agentDown: m.plaintextWithoutAgent ? 'plaintext' : 'refuse',
+      cutPreexisting: m.cutPreexisting,
+      rootsVersion: m.rootsVersion,
+    };
+  });
+}

@@ -1,0 +1,132 @@
+/** The inverse of decode.ts, for the control plane. */
+import { ipToBytes, type Cidr } from '../model/address.js';
+import { workloadIdentityOf } from '../model/identity.js';
+import type { NodePod } from '../model/node-pod.js';
+import type { AuthorizationPolicy, PolicyMatch, StringMatch } from '../model/policy.js';
+import type { Service } from '../model/service.js';
+import type { PortMapping, WaypointRef, Workload } from '../model/workload.js';
+import * as pbAuth from './gen/authorization.js';
+import * as pb from './gen/workload.js';
+import * as pbWeft from './gen/weft.js';
+
+const bytesOf = (ip: Parameters<typeof ipToBytes>[0]): Buffer => Buffer.from(ipToBytes(ip));
+const appProtocols = { unknown: 0, http1: 1, http2: 2, grpc: 3, tcp: 4, tls: 5 } as const;
+const port = (p: PortMapping): pb.Port => ({
+  servicePort: p.servicePort,
+  targetPort: p.targetPort,
+  appProtocol: appProtocols[p.appProtocol],
+});
+
+function waypoint(reference: WaypointRef | undefined): pb.GatewayAddress | undefined {
+  if (!reference) return undefined;
+  if (reference.kind === 'address') {
+    const value = { network: reference.network, address: bytesOf(reference.ip), length: undefined };
+    return { destination: { $case: 'address', value }, hboneMtlsPort: reference.hbonePort };
+  }
+  const at = reference.service.indexOf('/');
+  const value = { namespace: reference.service.slice(0, at), hostname: reference.service.slice(at + 1) };
+  return { destination: { $case: 'hostname', value }, hboneMtlsPort: reference.hbonePort };
+}
+
+export function encodeWorkload(w: Workload): Uint8Array {
+  const value = pb.Workload.fromPartial({
+    uid: w.uid,
+    name: w.name,
+    namespace: w.namespace,
+    addresses: w.addresses.map(bytesOf),
+    network: w.network,
+    tunnelProtocol: w.tunnel === 'hbone' ? pb.TunnelProtocol.HBONE : pb.TunnelProtocol.NONE,
+    trustDomain: workloadIdentityOf(w.identity)?.trustDomain ?? '',
+    serviceAccount: w.serviceAccount,
+    node: w.node,
+    canonicalName: w.canonicalName,
+    canonicalRevision: w.canonicalRevision,
+    workloadType: { deployment: 0, cronjob: 1, pod: 2, job: 3 }[w.workloadType],
+    workloadName: w.workloadName,
+    authorizationPolicies: [...w.policies],
+    status: w.healthy ? pb.WorkloadStatus.HEALTHY : pb.WorkloadStatus.UNHEALTHY,
+    clusterId: w.cluster,
+    services: Object.fromEntries([...w.services].map(([key, ports]) => [key, { ports: ports.map(port) }])),
+    networkMode: w.hostNetwork ? pb.NetworkMode.HOST_NETWORK : pb.NetworkMode.STANDARD,
+  });
+  value.waypoint = waypoint(w.waypoint);
+  return pb.Address.encode({ type: { $case: 'workload', value } }).finish();
+}
+
+export function encodeService(s: Service): Uint8Array {
+  const value = pb.Service.fromPartial({
+    name: s.name,
+    namespace: s.namespace,
+    hostname: s.hostname,
+    addresses: s.addresses.map(({ network, ip }) => ({ network, address: bytesOf(ip) })),
+    ports: s.ports.map(port),
+    subjectAltNames: [...s.subjectAltNames],
+    canonical: true,
+  });
+  value.waypoint = waypoint(s.waypoint);
+  if (s.loadBalancing) {
+    value.loadBalancing = {
+      routingPreference: s.loadBalancing.preference.map(
+        (p) => ({ region: 1, zone: 2, subzone: 3, node: 4, cluster: 5, network: 6 })[p],
+      ),
+      mode: { unspecified: 0, strict: 1, failover: 2, passthrough: 3 }[s.loadBalancing.mode],
+      healthPolicy: s.loadBalancing.allowUnhealthy ? 1 : 0,
+    };
+  }
+  return pb.Address.encode({ type: { $case: 'service', value } }).finish();
+}
+
+const text = (m: StringMatch): pbAuth.StringMatch => ({
+  matchType: m.kind === 'presence' ? { $case: 'presence', value: {} } : { $case: m.kind, value: m.value },
+});
+const block = (c: Cidr): pbAuth.Address => ({ address: bytesOf(c.ip), length: c.prefixLength });
+
+function match(m: PolicyMatch): pbAuth.Match {
+  return {
+    namespaces: m.namespaces.map(text),
+    notNamespaces: m.notNamespaces.map(text),
+    principals: m.principals.map(text),
+    notPrincipals: m.notPrincipals.map(text),
+    sourceIps: m.sourceIps.map(block),
+    notSourceIps: m.notSourceIps.map(block),
+    destinationIps: m.destinationIps.map(block),
+    notDestinationIps: m.notDestinationIps.map(block),
+    destinationPorts: [...m.destinationPorts],
+    notDestinationPorts: [...m.notDestinationPorts],
+    serviceAccounts: [...m.serviceAccounts],
+    notServiceAccounts: [...m.notServiceAccounts],
+  };
+}
+
+export function encodeAuthorization(p: AuthorizationPolicy): Uint8Array {
+  return pbAuth.Authorization.encode({
+    name: p.name,
+    namespace: p.namespace,
+    scope: { global: 0, namespace: 1, workload: 2 }[p.scope],
+    action: { allow: 0, deny: 1 }[p.action],
+    rules: p.rules.map(({ clauses }) => ({
+      clauses: clauses.map(({ matches }) => ({ matches: matches.map(match) })),
+    })),
+    dryRun: p.dryRun,
+  }).finish();
+}
+
+export function encodeNodePod(p: NodePod): Uint8Array {
+  return pbWeft.NodePod.encode({
+    uid: p.uid,
+    name: p.name,
+    namespace: p.namespace,
+    identity: p.identity,
+    addresses: p.addresses.map(bytesOf),
+    netns: p.netns,
+    podUid: p.podUid,
+    probePorts: [...p.probePorts],
+    excludeOutboundPorts: [...p.excludeOutboundPorts],
+    excludeOutboundCidrs: p.excludeOutboundCidrs.map(({ ip, prefixLength }) => `${ip}/${prefixLength}`),
+    excludeInboundPorts: [...p.excludeInboundPorts],
+    outboundUnknownRefused: p.outboundUnknown === 'refuse',
+    plaintextWithoutAgent: p.agentDown === 'plaintext',
+    cutPreexisting: p.cutPreexisting,
+    rootsVersion: p.rootsVersion,
+  }).finish();
+}

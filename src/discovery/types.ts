@@ -1,0 +1,14 @@
+/** Type URLs of what nodes are told. */
+export const typeUrls = {
+  address: 'type.googleapis.com/istio.workload.Address',
+  authorization: 'type.googleapis.com/istio.security.Authorization',
+  nodePod: 'type.googleapis.com/weft.v1.NodePod',
+} as const;
+export type TypeUrl = (typeof typeUrls)[keyof typeof typeUrls];
+
+export const grpcLimits = {
+  messageBytesMax: 200 << 20,
+  /** Clients ping every 30 s. */
+  pingIntervalMs: 30_000,
+  pingTimeoutMs: 10_000,
+} as const;
