@@ -64,7 +64,7 @@ function waypoint(address: pb.GatewayAddress | undefined): { waypoint: WaypointR
   return { waypoint: { kind: 'address', network, ip: ipFromBytes(bytes), hbonePort } };
 }
 
-const workloadTypes = ['deployment', 'cronjob', 'pod', 'job'] as const;
+const workloadTypes: readonly Workload['workloadType'][] = ['deployment', 'cronjob', 'pod', 'job'];
 
 function workload(message: pb.Workload): Workload {
   const trustDomain = parseTrustDomain(message.trustDomain || 'cluster.local');
@@ -96,8 +96,17 @@ function workload(message: pb.Workload): Workload {
   };
 }
 
-const scopes = ['region', 'region', 'zone', 'subzone', 'node', 'cluster', 'network'] as const;
-const modes = ['unspecified', 'strict', 'failover', 'passthrough'] as const;
+type Balancing = NonNullable<Service['loadBalancing']>;
+const scopes: readonly (Balancing['preference'][number] | undefined)[] = [
+  undefined,
+  'region',
+  'zone',
+  'subzone',
+  'node',
+  'cluster',
+  'network',
+];
+const modes: readonly Balancing['mode'][] = ['unspecified', 'strict', 'failover', 'passthrough'];
 
 function service(message: pb.Service): Service {
   const balancing = message.loadBalancing;
@@ -115,9 +124,7 @@ function service(message: pb.Service): Service {
     ...(balancing
       ? {
           loadBalancing: {
-            preference: balancing.routingPreference.flatMap((scope) =>
-              scope > 0 && scopes[scope] ? [scopes[scope]] : [],
-            ),
+            preference: balancing.routingPreference.flatMap((scope) => scopes[scope] ?? []),
             mode: modes[balancing.mode] ?? 'unspecified',
             allowUnhealthy: balancing.healthPolicy === pb.LoadBalancing_HealthPolicy.ALLOW_ALL,
           },
