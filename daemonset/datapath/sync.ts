@@ -45,7 +45,7 @@ function rowsOf(pod: NodePod, cookie: bigint): Row[] {
   ];
 }
 
-const rowName = ([map, key]: Row): string => `${map} ${Buffer.from(key).toString('hex')}`;
+const rowName = (map: string, key: Uint8Array): string => `${map} ${Buffer.from(key).toString('hex')}`;
 
 export class PodMaps {
   readonly #rows = new Map<bigint, readonly Row[]>();
@@ -57,13 +57,16 @@ export class PodMaps {
     this.datapath.map('weft_node').update(encodeU32(0), encodeU64(cookie));
   }
 
-  /** Writes a pod; `capture` last, when its listeners and its inbound hook are there. Throws NativeError NATIVE_FULL. */
+  /**
+   * Writes a pod; `capture` last, when its listeners and its inbound hook are there. What a former life of the agent
+   * wrote for it and is no longer wanted goes: an exclusion left behind would be a hole. Throws NativeError NATIVE_FULL.
+   */
   write(pod: NodePod, cookie: bigint, capture: boolean): void {
     const rows = rowsOf(pod, cookie);
-    const kept = new Set(rows.map(rowName));
+    const kept = new Set(rows.map(([map, key]) => rowName(map, key)));
+    const before = this.#rows.get(cookie) ?? this.#find(cookie);
     for (const [map, key, value] of rows) this.datapath.map(map).update(key, value);
-    for (const row of this.#rows.get(cookie) ?? [])
-      if (!kept.has(rowName(row))) this.datapath.map(row[0]).remove(row[1]);
+    for (const [map, key] of before) if (!kept.has(rowName(map, key))) this.datapath.map(map).remove(key);
     this.#rows.set(cookie, rows);
     this.datapath.map('weft_pods').update(
       encodeU64(cookie),
@@ -81,23 +84,25 @@ export class PodMaps {
   /** Removes a pod, also one that a former life of the agent wrote. */
   remove(cookie: bigint): void {
     this.datapath.map('weft_pods').remove(encodeU64(cookie));
-    const prefix = Buffer.from(encodeU64(cookie));
-    const rows = this.#rows.get(cookie);
-    if (rows) for (const [map, key] of rows) this.datapath.map(map).remove(key);
-    else {
-      for (const [map, at] of [
-        ['weft_pod_addr', 0],
-        ['weft_bypass_port', 0],
-        ['weft_bypass_ip', 4],
-      ] as const) {
-        for (const key of this.datapath.map(map).keys()) {
-          if (prefix.equals(key.subarray(at, at + 8))) this.datapath.map(map).remove(key);
-        }
-      }
-      const probes = this.datapath.map('weft_probe');
-      for (const key of probes.keys())
-        if (prefix.equals(probes.lookup(key) ?? new Uint8Array())) probes.remove(key);
-    }
+    for (const [map, key] of this.#rows.get(cookie) ?? this.#find(cookie)) this.datapath.map(map).remove(key);
     this.#rows.delete(cookie);
+  }
+
+  #find(cookie: bigint): Row[] {
+    const mark = Buffer.from(encodeU64(cookie));
+    const found: Row[] = [];
+    for (const [map, at] of [
+      ['weft_pod_addr', 0],
+      ['weft_bypass_port', 0],
+      ['weft_bypass_ip', 4],
+    ] as const) {
+      for (const key of this.datapath.map(map).keys())
+        if (mark.equals(key.subarray(at, at + 8))) found.push([map, key, one]);
+    }
+    const probes = this.datapath.map('weft_probe');
+    for (const key of probes.keys()) {
+      if (mark.equals(probes.lookup(key) ?? new Uint8Array())) found.push(['weft_probe', key, mark]);
+    }
+    return found;
   }
 }

@@ -25,7 +25,8 @@ export interface Subscription {
 export interface DiscoveryOptions {
   /** host:port */
   readonly target: string;
-  readonly rootPem: string;
+  /** Read at each attempt: roots rotate, tokens are renewed. */
+  readonly rootPem: () => string;
   readonly token: () => string;
   readonly nodeId: string;
   readonly nodeName: string;
@@ -41,33 +42,38 @@ export interface DiscoveryOptions {
 
 export class DiscoveryClient {
   readonly #options: DiscoveryOptions;
-  readonly #client: Client;
+  #client: Client | undefined;
   readonly #versions = new Map<TypeUrl, Map<string, string>>();
   readonly #answered = new Set<TypeUrl>();
   #stream: ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse> | undefined;
   #stopped = false;
   #synced = false;
+  #connected = false;
   #failures = 0;
 
   constructor(options: DiscoveryOptions) {
     this.#options = options;
-    this.#client = new Client(options.target, credentials.createSsl(Buffer.from(options.rootPem)), {
-      'grpc.max_receive_message_length': grpcLimits.messageBytesMax,
-      'grpc.keepalive_time_ms': grpcLimits.pingIntervalMs,
-      'grpc.keepalive_timeout_ms': grpcLimits.pingTimeoutMs,
-      'grpc.keepalive_permit_without_calls': 1,
-      'grpc.initial_reconnect_backoff_ms': 200,
-      'grpc.max_reconnect_backoff_ms': 2000,
-    });
     for (const { typeUrl } of options.subscriptions) this.#versions.set(typeUrl, new Map());
   }
 
   start(): void {
     if (this.#stopped) return;
+    this.#client?.close();
+    let client: Client;
     const metadata = new Metadata();
-    metadata.set('authorization', `Bearer ${this.#options.token()}`);
+    try {
+      metadata.set('authorization', `Bearer ${this.#options.token()}`);
+      client = new Client(this.#options.target, credentials.createSsl(Buffer.from(this.#options.rootPem())), {
+        'grpc.max_receive_message_length': grpcLimits.messageBytesMax,
+        'grpc.keepalive_time_ms': grpcLimits.pingIntervalMs,
+        'grpc.keepalive_timeout_ms': grpcLimits.pingTimeoutMs,
+      });
+    } catch (error) {
+      return this.#onEnd(errorText(error));
+    }
+    this.#client = client;
     metadata.set('clusterid', 'Kubernetes');
-    const stream = this.#client.makeBidiStreamRequest(
+    const stream = client.makeBidiStreamRequest(
       path,
       (message: DeltaDiscoveryRequest) => Buffer.from(DeltaDiscoveryRequest.encode(message).finish()),
       (bytes) => DeltaDiscoveryResponse.decode(bytes),
@@ -96,7 +102,7 @@ export class DiscoveryClient {
   stop(): void {
     this.#stopped = true;
     this.#stream?.cancel();
-    this.#client.close();
+    this.#client?.close();
   }
 
   #request(part: Partial<DeltaDiscoveryRequest>): DeltaDiscoveryRequest {
@@ -110,6 +116,7 @@ export class DiscoveryClient {
   #onEnd(why: string): void {
     this.#stream = undefined;
     if (this.#stopped) return;
+    this.#connected = false;
     this.#options.onState('disconnected', why);
     const delayMs = Math.min(backoffMsMax, backoffMsMin * 2 ** this.#failures++) * (0.5 + Math.random() / 2);
     this.#options.clock.after(delayMs, () => this.start());
@@ -120,7 +127,8 @@ export class DiscoveryClient {
     response: DeltaDiscoveryResponse,
   ): void {
     if (stream !== this.#stream) return;
-    if (this.#failures >= 0) this.#options.onState('connected', this.#options.target);
+    if (!this.#connected) this.#options.onState('connected', this.#options.target);
+    this.#connected = true;
     this.#failures = 0;
     const subscription = this.#options.subscriptions.find(({ typeUrl }) => typeUrl === response.typeUrl);
     const versions = subscription && this.#versions.get(subscription.typeUrl);

@@ -173,11 +173,14 @@ function match(m: pbAuth.Match): PolicyMatch {
   };
 }
 
+const policyScopes: readonly AuthorizationPolicy['scope'][] = ['global', 'namespace', 'workload'];
+const policyActions: readonly AuthorizationPolicy['action'][] = ['allow', 'deny'];
+
 export function decodeAuthorization(bytes: Uint8Array): Decoded<AuthorizationPolicy> {
   return attempt(() => {
     const message = pbAuth.Authorization.decode(bytes);
-    const scope = (['global', 'namespace', 'workload'] as const)[message.scope];
-    const action = (['allow', 'deny'] as const)[message.action];
+    const scope = policyScopes[message.scope];
+    const action = policyActions[message.action];
     if (!scope || !action) throw new Error('scope or action of an unknown kind');
     return {
       key: `${message.namespace}/${need(message.name, 'name')}` as PolicyKey,

@@ -9,16 +9,11 @@ export type Issue = (csrPem: string, id: SpiffeId, ttlS: number) => Promise<read
 const deadlineMsMax = 10_000;
 
 /** The returned function gives the chain, its last element the root bundle. Error: WEFT_CA. */
-export function createIssuer(options: { target: string; rootPem: string; token: () => string }): {
-  issue: Issue;
-  close(): void;
-} {
-  const client = new Client(options.target, credentials.createSsl(Buffer.from(options.rootPem)), {
-    'grpc.initial_reconnect_backoff_ms': 200,
-    'grpc.max_reconnect_backoff_ms': 2000,
-  });
+export function createIssuer(options: { target: string; rootPem: () => string; token: () => string }): Issue {
   const issue: Issue = (csr, id, ttlS) =>
     new Promise((resolve, reject) => {
+      // One connection each: certificates are rare, and the roots to check the CA by may have rotated since the last.
+      const client = new Client(options.target, credentials.createSsl(Buffer.from(options.rootPem())), {});
       const metadata = new Metadata();
       metadata.set('authorization', `Bearer ${options.token()}`);
       metadata.set('clusterid', 'Kubernetes');
@@ -30,6 +25,7 @@ export function createIssuer(options: { target: string; rootPem: string; token: 
         metadata,
         { deadline: Date.now() + deadlineMsMax },
         (error, response) => {
+          client.close();
           if (response) return resolve(response.certChain);
           reject(
             new WeftError('WEFT_CA', `the CA gave no certificate for ${id}: ${errorText(error)}`, {
@@ -41,5 +37,5 @@ export function createIssuer(options: { target: string; rootPem: string; token: 
         },
       );
     });
-  return { issue, close: () => client.close() };
+  return issue;
 }

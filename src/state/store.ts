@@ -101,6 +101,15 @@ export class MeshState implements MeshView {
     );
   }
 
+  /** All of it as one update, for a worker that starts later. */
+  full(): MeshUpdate {
+    return {
+      workloads: [...this.#workloads.values()],
+      services: [...this.#services.values()],
+      policies: [...this.#policies.values()],
+    };
+  }
+
   /** For the admin endpoint's dump. */
   dump(): { workloads: object[]; services: object[]; policies: object[] } {
     return {

@@ -1,0 +1,104 @@
+/** Kubernetes objects as far as Weft reads them. Checked against their schemas before they get here. */
+export interface Meta {
+  readonly name: string;
+  readonly namespace?: string;
+  readonly uid?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, string>>;
+}
+export interface NamespaceObject {
+  readonly kind: 'Namespace';
+  readonly metadata: Meta;
+}
+export interface NodeObject {
+  readonly kind: 'Node';
+  readonly metadata: Meta;
+  readonly status?: { readonly addresses?: readonly { readonly type: string; readonly address: string }[] };
+}
+export interface Probe {
+  readonly tcpSocket?: { readonly port: number | string };
+  readonly httpGet?: { readonly port: number | string };
+  readonly grpc?: { readonly port: number };
+}
+export interface PodObject {
+  readonly kind: 'Pod';
+  readonly metadata: Meta;
+  readonly spec: {
+    readonly nodeName: string;
+    readonly serviceAccountName?: string;
+    readonly hostNetwork?: boolean;
+    readonly containers?: readonly {
+      readonly name?: string;
+      readonly ports?: readonly { readonly name?: string; readonly containerPort: number }[];
+      readonly livenessProbe?: Probe;
+      readonly readinessProbe?: Probe;
+      readonly startupProbe?: Probe;
+    }[];
+  };
+  readonly status?: {
+    readonly phase?: string;
+    readonly podIPs?: readonly { readonly ip: string }[];
+    readonly conditions?: readonly { readonly type: string; readonly status: string }[];
+  };
+}
+export interface ServiceObject {
+  readonly kind: 'Service';
+  readonly metadata: Meta;
+  readonly spec: {
+    readonly selector?: Readonly<Record<string, string>>;
+    readonly clusterIP?: string;
+    readonly clusterIPs?: readonly string[];
+    readonly ports?: readonly {
+      readonly name?: string;
+      readonly port: number;
+      readonly targetPort?: number | string;
+      readonly appProtocol?: string;
+      readonly protocol?: string;
+    }[];
+    readonly internalTrafficPolicy?: string;
+  };
+}
+interface PolicySource {
+  readonly identities?: readonly string[];
+  readonly notIdentities?: readonly string[];
+  readonly namespaces?: readonly string[];
+  readonly notNamespaces?: readonly string[];
+  readonly serviceAccounts?: readonly string[];
+  readonly notServiceAccounts?: readonly string[];
+  readonly cidrs?: readonly string[];
+  readonly notCidrs?: readonly string[];
+}
+interface PolicyTarget {
+  readonly ports?: readonly number[];
+  readonly notPorts?: readonly number[];
+  readonly cidrs?: readonly string[];
+  readonly notCidrs?: readonly string[];
+}
+export interface AccessPolicyObject {
+  readonly kind: 'AccessPolicy';
+  readonly metadata: Meta;
+  readonly spec: {
+    readonly action: 'ALLOW' | 'DENY';
+    readonly mode?: 'enforce' | 'audit';
+    readonly selector?: { readonly matchLabels: Readonly<Record<string, string>> };
+    readonly rules: readonly {
+      readonly from?: readonly PolicySource[];
+      readonly to?: readonly PolicyTarget[];
+    }[];
+  };
+}
+export interface MeshSettingsObject {
+  readonly kind: 'MeshSettings';
+  readonly metadata: Meta;
+  readonly spec: {
+    readonly mode?: 'permissive' | 'strict';
+    readonly outboundUnknown?: 'allow' | 'refuse';
+    readonly agentDown?: 'refuse' | 'plaintext';
+    readonly cutPreexisting?: boolean;
+    readonly excludeOutboundPorts?: readonly number[];
+    readonly excludeOutboundCidrs?: readonly string[];
+    readonly excludeInboundPorts?: readonly number[];
+  };
+}
+export type MeshObject =
+  NamespaceObject | NodeObject | PodObject | ServiceObject | AccessPolicyObject | MeshSettingsObject;

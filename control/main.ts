@@ -1,0 +1,155 @@
+/** The control plane: a registry in, discovery and certificates out. */
+import { networkInterfaces } from 'node:os';
+import { Command } from 'commander';
+import { pino } from 'pino';
+import { errorText, WeftError } from '../src/base/errors.js';
+import { isIp, parseIp } from '../src/model/address.js';
+import { parseTrustDomain } from '../src/model/identity.js';
+import { compile, type Compiled } from './compile/compile.js';
+import type { MeshObject } from './compile/objects.js';
+import { CertificateAuthority } from './serve/ca.js';
+import { Snapshot } from './serve/resources.js';
+import { ControlServer } from './serve/server.js';
+import { issueToken, nodeOfToken } from './serve/tokens.js';
+import { FileSource } from './source/files.js';
+
+export interface ControlOptions {
+  readonly from: string;
+  readonly state: string;
+  /** ADDR:PORT */
+  readonly listen: string;
+  readonly trustDomain: string;
+  /** Lifetime of workload certificates; what the node asks for where absent. */
+  readonly certTtlS?: number;
+}
+
+const rootCheckMs = 500;
+
+export async function runControl(options: ControlOptions): Promise<{ port: number; close(): void }> {
+  const log = pino({ name: 'weft-control' }, pino.destination(2));
+  const trustDomain = parseTrustDomain(options.trustDomain);
+  const ca = new CertificateAuthority(options.state, trustDomain);
+  let objects: readonly MeshObject[] = [];
+  let compiled: Compiled = compile([], { trustDomain, rootsVersion: ca.version });
+
+  const host = options.listen.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
+  const listening =
+    host === '0.0.0.0' || host === '::'
+      ? Object.values(networkInterfaces()).flatMap((list) => (list ?? []).map((i) => i.address))
+      : [host];
+  const ips = listening.filter((ip) => isIp(ip)).map(parseIp);
+  const makeServer = (): ControlServer =>
+    new ControlServer(
+      {
+        listen: options.listen,
+        certificate: ca.serverCertificate(ips, [isIp(host) ? 'weft-control' : host]),
+        ca,
+        nodeOfToken: (token) => nodeOfToken(options.state, token),
+        mayAsk: (node, identity) => compiled.identities.get(node)?.has(identity) ?? false,
+        certTtlS: options.certTtlS,
+        log,
+      },
+      new Snapshot(compiled),
+    );
+
+  const recompile = (): void => {
+    compiled = compile(objects, { trustDomain, rootsVersion: ca.version });
+    server?.update(new Snapshot(compiled));
+    log.info(
+      {
+        workloads: compiled.workloads.length,
+        services: compiled.services.length,
+        policies: compiled.policies.length,
+      },
+      'compiled',
+    );
+  };
+  let server: ControlServer | undefined;
+  const source = new FileSource({
+    dir: options.from,
+    onObjects: (found) => {
+      objects = found;
+      recompile();
+    },
+    onErrors: (errors) => {
+      for (const error of errors) {
+        log.error(
+          { ...error },
+          `${error.file}:${error.line}: ${error.field}: ${error.message} (the last good state stays)`,
+        );
+      }
+    },
+  });
+  // Objects first: a node that connects must never be told an empty mesh.
+  source.start();
+  server = makeServer();
+  const port = await server.start();
+  const timer = setInterval(() => {
+    try {
+      if (!ca.reload()) return;
+    } catch (error) {
+      log.error({ error: errorText(error) }, 'keys not read again');
+      return;
+    }
+    log.info({ version: ca.version }, 'roots changed');
+    recompile();
+  }, rootCheckMs);
+  log.info({ listen: options.listen, port, trustDomain }, 'ready');
+  return {
+    port,
+    close: () => {
+      clearInterval(timer);
+      source.stop();
+      server?.stop();
+    },
+  };
+}
+
+async function main(): Promise<void> {
+  const program = new Command('weft control');
+  program
+    .command('serve', { isDefault: true })
+    .requiredOption('--from <dir>', 'directory of manifests')
+    .requiredOption('--state <dir>', 'where roots, CA and token keys are kept')
+    .requiredOption('--listen <addr:port>', 'address for discovery and certificates')
+    .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
+    .option('--cert-ttl-s <seconds>', 'lifetime of workload certificates', Number)
+    .action(async (options: ControlOptions) => {
+      const control = await runControl(options);
+      for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+        process.on(signal, () => {
+          control.close();
+          process.exit(0);
+        });
+      }
+    });
+  program
+    .command('token')
+    .description('print a node its join token')
+    .requiredOption('--state <dir>')
+    .requiredOption('--node <name>')
+    .option('--ttl-s <seconds>', 'lifetime', Number, 365 * 86_400)
+    .action(async (options: { state: string; node: string; ttlS: number }) => {
+      console.log(await issueToken(options.state, options.node, options.ttlS));
+    });
+  program
+    .command('rotate-root')
+    .description('change the root without a cut: begin, switch, finish')
+    .requiredOption('--state <dir>')
+    .requiredOption('--phase <phase>', 'begin, switch or finish')
+    .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
+    .action((options: { state: string; phase: string; trustDomain: string }) => {
+      if (options.phase !== 'begin' && options.phase !== 'switch' && options.phase !== 'finish') {
+        throw new WeftError('WEFT_ROTATION', 'the phase is begin, switch or finish');
+      }
+      new CertificateAuthority(options.state, parseTrustDomain(options.trustDomain)).rotate(options.phase);
+    });
+  await program.parseAsync();
+}
+
+if (process.argv[1] && import.meta.url === `file://${process.argv[1]}`) {
+  main().catch((error: unknown) => {
+    console.error(errorText(error));
+    process.exit(1);
+  });
+}

@@ -1,0 +1,210 @@
+/**
+ * The registry from files: a directory of ordinary Kubernetes manifests. A file that is wrong is refused with file, line
+ * and field, and what it last said well stays in force.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
+import { LineCounter, parse, parseAllDocuments, type Document } from 'yaml';
+import { errorText, WeftError } from '../../src/base/errors.js';
+import type { MeshObject } from '../compile/objects.js';
+import { compile } from '../compile/compile.js';
+import { parseTrustDomain } from '../../src/model/identity.js';
+
+const fileBytesMax = 8 << 20;
+const filesMax = 10_000;
+const pollMs = 300;
+
+export interface FileError {
+  readonly file: string;
+  readonly line: number;
+  readonly field: string;
+  readonly message: string;
+}
+
+function findUp(...parts: string[]): string {
+  let dir = fileURLToPath(new URL('.', import.meta.url));
+  while (!existsSync(join(dir, ...parts))) {
+    if (dir === '/')
+      throw new WeftError('WEFT_NOT_BUILT', `${parts.join('/')} is missing: run npm run build`);
+    dir = join(dir, '..');
+  }
+  return join(dir, ...parts);
+}
+
+let validators: Map<string, ValidateFunction> | undefined;
+/** One per kind: Weft's own from the CRDs, so that files and the API server refuse alike. */
+function validatorOf(kind: string): ValidateFunction | undefined {
+  if (!validators) {
+    validators = new Map();
+    const ajv = new Ajv({ allErrors: true, strict: false, useDefaults: false });
+    const core = parse(readFileSync(findUp('control', 'source', 'schemas', 'core.yaml'), 'utf8')) as {
+      $defs: object;
+      kinds: Record<string, object>;
+    };
+    for (const [name, schema] of Object.entries(core.kinds))
+      validators.set(name, ajv.compile({ ...schema, $defs: core.$defs }));
+    const dir = findUp('daemonset', 'chart', 'crds');
+    for (const file of readdirSync(dir)) {
+      const crd = parse(readFileSync(join(dir, file), 'utf8')) as {
+        spec: { names: { kind: string }; versions: { schema: { openAPIV3Schema: object } }[] };
+      };
+      const schema = crd.spec.versions[0]?.schema.openAPIV3Schema;
+      if (schema) validators.set(crd.spec.names.kind, ajv.compile(schema));
+    }
+  }
+  return validators.get(kind);
+}
+
+function locate(document: Document.Parsed, lines: LineCounter, path: readonly (string | number)[]): number {
+  for (let length = path.length; length >= 0; length--) {
+    const node = document.getIn(path.slice(0, length), true) as
+      { range?: [number, number, number] } | undefined;
+    if (node?.range) return lines.linePos(node.range[0]).line;
+  }
+  return 1;
+}
+
+/** One file's objects, or what is wrong with it. Kinds that Weft does not read are passed over. */
+export function parseManifests(file: string, text: string): { objects: MeshObject[]; errors: FileError[] } {
+  const objects: MeshObject[] = [];
+  const errors: FileError[] = [];
+  if (Buffer.byteLength(text) > fileBytesMax) {
+    return { objects, errors: [{ file, line: 1, field: '', message: `larger than ${fileBytesMax} bytes` }] };
+  }
+  const lines = new LineCounter();
+  const documents = parseAllDocuments(text, { lineCounter: lines, maxAliasCount: 100 } as object);
+  for (const document of Array.isArray(documents) ? documents : []) {
+    if (document.errors.length > 0) {
+      for (const error of document.errors) {
+        errors.push({
+          file,
+          line: lines.linePos(error.pos[0]).line,
+          field: '',
+          message: error.message.split('\n')[0] ?? '',
+        });
+      }
+      continue;
+    }
+    const value: unknown = document.toJS({ maxAliasCount: 100 });
+    if (value === null || value === undefined) continue;
+    const kind = (value as { kind?: unknown }).kind;
+    if (typeof kind !== 'string') {
+      errors.push({ file, line: locate(document, lines, []), field: 'kind', message: 'kind is missing' });
+      continue;
+    }
+    const validate = validatorOf(kind);
+    if (!validate) continue;
+    if (validate(value)) {
+      const object = value as MeshObject;
+      // What a schema cannot say (an address's form) shows when the object is compiled alone.
+      try {
+        compile([object], { trustDomain: parseTrustDomain('check'), rootsVersion: '' });
+        objects.push(object);
+      } catch (error) {
+        errors.push({
+          file,
+          line: locate(document, lines, []),
+          field: `${kind}/${object.metadata.name}`,
+          message: errorText(error),
+        });
+      }
+      continue;
+    }
+    for (const error of validate.errors ?? []) errors.push(explain(file, document, lines, error));
+  }
+  return { objects, errors };
+}
+
+function explain(file: string, document: Document.Parsed, lines: LineCounter, error: ErrorObject): FileError {
+  const path = error.instancePath
+    .split('/')
+    .slice(1)
+    .map((part) => (/^\d+$/.test(part) ? Number(part) : part.replace(/~1/g, '/').replace(/~0/g, '~')));
+  const extra =
+    (error.params as { additionalProperty?: string; missingProperty?: string; allowedValues?: unknown[] }) ??
+    {};
+  const field = [...path, ...(extra.additionalProperty ? [extra.additionalProperty] : [])];
+  const allowed = extra.allowedValues ? `: ${extra.allowedValues.join(', ')}` : '';
+  return {
+    file,
+    line: locate(document, lines, field),
+    field: field.join('.') || (extra.missingProperty ?? ''),
+    message: `${error.message ?? 'is wrong'}${allowed}`,
+  };
+}
+
+export interface FileSourceOptions {
+  readonly dir: string;
+  readonly onObjects: (objects: readonly MeshObject[]) => void;
+  readonly onErrors: (errors: readonly FileError[]) => void;
+}
+
+/** Watches by looking: inotify misses changes on several file systems, and a directory of manifests is small. */
+export class FileSource {
+  readonly #good = new Map<string, { hash: string; objects: readonly MeshObject[] }>();
+  readonly #seen = new Map<string, string>();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(private readonly options: FileSourceOptions) {}
+
+  /** Throws WEFT_SOURCE_MISSING where the directory is not there. */
+  start(): void {
+    if (!existsSync(this.options.dir) || !statSync(this.options.dir).isDirectory()) {
+      throw new WeftError(
+        'WEFT_SOURCE_MISSING',
+        `${this.options.dir} is no directory: give one with manifests by --from`,
+      );
+    }
+    this.#look(true);
+    this.#timer = setInterval(() => this.#look(false), pollMs);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  #look(first: boolean): void {
+    let changed = first;
+    const errors: FileError[] = [];
+    let files: string[];
+    try {
+      files = readdirSync(this.options.dir)
+        .filter((name) => /\.(ya?ml|json)$/.test(name))
+        .sort()
+        .slice(0, filesMax);
+    } catch (error) {
+      // The directory itself is gone: that is no order to empty the mesh.
+      this.options.onErrors([{ file: this.options.dir, line: 0, field: '', message: errorText(error) }]);
+      return;
+    }
+    const present = new Set(files);
+    for (const file of [...this.#seen.keys()]) {
+      if (present.has(file)) continue;
+      this.#seen.delete(file);
+      if (this.#good.delete(file)) changed = true;
+    }
+    for (const file of files) {
+      let text: string;
+      try {
+        text = readFileSync(join(this.options.dir, file), 'utf8');
+      } catch {
+        continue; // removed between the listing and now: the next look sees it
+      }
+      const hash = createHash('sha256').update(text).digest('hex');
+      if (this.#seen.get(file) === hash) continue;
+      this.#seen.set(file, hash);
+      const parsed = parseManifests(file, text);
+      if (parsed.errors.length > 0) {
+        errors.push(...parsed.errors);
+        continue;
+      }
+      this.#good.set(file, { hash, objects: parsed.objects });
+      changed = true;
+    }
+    if (errors.length > 0) this.options.onErrors(errors);
+    if (changed) this.options.onObjects([...this.#good.values()].flatMap(({ objects }) => objects));
+  }
+}

@@ -1,0 +1,387 @@
+/** The node's agent: main thread. Discovery, certificates, maps, metrics; the data path is in the workers. */
+import { appendFileSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { pino } from 'pino';
+import { systemClock } from '../src/base/clock.js';
+import { errorText } from '../src/base/errors.js';
+import { DiscoveryClient } from '../src/discovery/client.js';
+import { decodeAddress, decodeAuthorization, decodeNodePod } from '../src/discovery/decode.js';
+import { createIssuer } from '../src/discovery/issuer.js';
+import { typeUrls } from '../src/discovery/types.js';
+import { parseTrustDomain } from '../src/model/identity.js';
+import type { NodePod } from '../src/model/node-pod.js';
+import type { AuthorizationPolicy } from '../src/model/policy.js';
+import type { Service } from '../src/model/service.js';
+import type { Workload, WorkloadUid } from '../src/model/workload.js';
+import { MeshState, type MeshUpdate } from '../src/state/store.js';
+import { levelOf } from '../src/telemetry/access-log.js';
+import { MeshMetrics } from '../src/telemetry/metrics.js';
+import { serveRoutes, type HttpServer } from '../src/telemetry/servers.js';
+import { CertificateManager } from '../src/tls/manager.js';
+import { readCounters, watchEvents } from './datapath/events.js';
+import { Datapath } from './datapath/loader.js';
+import { PodMaps } from './datapath/sync.js';
+import { reconcile } from './enroll/reconcile.js';
+import type { FromWorker, LocalPod } from './messages.js';
+import { netnsCookie } from './pod/sockets.js';
+import { Workers, workersDefault } from './workers.js';
+
+export interface AgentOptions {
+  readonly node: string;
+  /** host:port of the control plane */
+  readonly control: string;
+  readonly root: string;
+  readonly token: string;
+  readonly instance: string;
+  readonly run: string;
+  readonly workers: number;
+  readonly trustDomain: string;
+  readonly drainMs: number;
+}
+
+const reconcileMs = 1_000;
+const certificateTtlS = 86_400;
+
+function nodeCookie(path: string): bigint | undefined {
+  try {
+    return path === '' ? undefined : netnsCookie(path);
+  } catch {
+    return undefined;
+  }
+}
+
+export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise<void> }> {
+  mkdirSync(options.run, { recursive: true });
+  const log = pino({ name: 'weft-agent', base: { node: options.node } }, pino.destination(2));
+  const connectionLog = join(options.run, 'connections.log');
+  const rootPem = (): string => readFileSync(options.root, 'utf8');
+  const token = (): string => readFileSync(options.token, 'utf8').trim();
+  rootPem();
+  token();
+
+  const datapath = new Datapath(options.instance);
+  await datapath.start();
+  const maps = new PodMaps(datapath);
+  maps.setNode(netnsCookie(''));
+
+  const state = new MeshState();
+  const wanted = new Map<WorkloadUid, NodePod>();
+  const held = new Map<WorkloadUid, LocalPod>();
+  const waiting = new Map<WorkloadUid, string>();
+  const metrics = new MeshMetrics(() => readCounters(datapath));
+  let synced = false;
+  let control: { state: string; why: string } = { state: 'disconnected', why: 'not yet tried' };
+
+  const onMessage = (message: FromWorker): void => {
+    if (message.type === 'log') log[message.level](message.fields, message.text);
+    else if (message.type === 'metric') metrics.apply(message.event);
+    else if (message.type === 'record') {
+      metrics.apply({ kind: 'closed', record: message.record });
+      log[levelOf(message.record)](message.record, 'connection');
+      appendFileSync(
+        connectionLog,
+        `${JSON.stringify({ time: new Date().toISOString(), ...message.record })}\n`,
+      );
+    }
+  };
+  const certificates: CertificateManager = new CertificateManager({
+    issue: createIssuer({ target: options.control, rootPem, token }),
+    clock: systemClock,
+    random: Math.random,
+    ttlS: certificateTtlS,
+    onSvid: (svid) => {
+      log.info(
+        { identity: svid.id, serial: svid.serial, notAfter: new Date(svid.notAfterMs).toISOString() },
+        'certificate',
+      );
+      workers.broadcast({ type: 'svid', svid });
+      writeReady();
+    },
+    onError: (id, error, retryInMs) =>
+      log.warn({ identity: id, error: errorText(error), retryInMs }, 'no certificate'),
+  });
+  const workers = new Workers({
+    count: options.workers,
+    settings: {
+      node: options.node,
+      pinDir: datapath.dir,
+      trustDomain: parseTrustDomain(options.trustDomain),
+      drainTimeoutMsMax: options.drainMs,
+    },
+    state,
+    svids: () => [...held.values()].flatMap(({ pod }) => certificates.get(pod.identity) ?? []),
+    onMessage,
+    onReplaced: (pods) => {
+      for (const uid of pods) held.delete(uid);
+      void turn();
+    },
+    onDied: (why) => log.error({ why }, 'a worker died'),
+  });
+
+  const ready = (): boolean =>
+    synced && waiting.size === 0 && [...wanted.keys()].every((uid) => held.has(uid));
+  const readyFile = join(options.run, 'ready');
+  let lastReady = '';
+  const writeReady = (): void => {
+    const pods = [...held.values()].map(({ pod }) => ({
+      uid: pod.uid,
+      certificate: certificates.get(pod.identity) !== undefined,
+    }));
+    const text = JSON.stringify({ ready: ready(), pods, waiting: Object.fromEntries(waiting), control });
+    if (text === lastReady) return;
+    lastReady = text;
+    writeFileSync(`${readyFile}.new`, text);
+    renameSync(`${readyFile}.new`, readyFile);
+  };
+
+  const enrol = async (local: LocalPod): Promise<void> => {
+    const { cookie, netns } = local.place;
+    // A pod that was captured before stays so throughout: capture is never lifted to be set again.
+    const adopted = datapath.attachedPods().includes(cookie);
+    held.set(local.pod.uid, local);
+    try {
+      workers.broadcast({ type: 'pods', pods: [...held.values()] });
+      await workers.own(local);
+      maps.write(local.pod, cookie, adopted);
+      await datapath.attachPod(cookie, netns);
+      maps.write(local.pod, cookie, true);
+      waiting.delete(local.pod.uid);
+      log.info({ pod: local.pod.uid, cookie: String(cookie), adopted }, 'pod enrolled');
+    } catch (error) {
+      held.delete(local.pod.uid);
+      waiting.set(local.pod.uid, errorText(error));
+      log.error({ pod: local.pod.uid, error: errorText(error) }, 'pod not enrolled, tried again');
+    }
+  };
+
+  const release = async (local: LocalPod): Promise<void> => {
+    const { cookie } = local.place;
+    // Capture off first, so that nothing is sent to a listener that is about to go.
+    maps.write(local.pod, cookie, false);
+    datapath.detachPod(cookie);
+    await workers.disown(local.pod.uid);
+    maps.remove(cookie);
+    held.delete(local.pod.uid);
+    log.info({ pod: local.pod.uid }, 'pod released');
+  };
+
+  let running: Promise<void> | undefined;
+  let again = false;
+  let stopped = false;
+  const turn = (): Promise<void> => {
+    if (running) {
+      again = true;
+      return running;
+    }
+    running = (async () => {
+      do {
+        again = false;
+        // Before discovery has spoken, what a former life enrolled stays as it is: captured, and refused.
+        if (!synced || stopped) continue;
+        const intents = [...wanted.values()].map((pod) => ({ pod, cookie: nodeCookie(pod.netns) }));
+        const steps = reconcile(intents, held, datapath.attachedPods());
+        waiting.clear();
+        for (const { uid, why } of steps.waiting) waiting.set(uid, why);
+        certificates.want(new Set([...wanted.values()].map(({ identity }) => identity)));
+        for (const local of steps.release) await release(local);
+        for (const cookie of steps.orphans) {
+          maps.remove(cookie);
+          datapath.detachPod(cookie);
+        }
+        for (const local of steps.change) {
+          held.set(local.pod.uid, local);
+          await workers.own(local);
+          maps.write(local.pod, local.place.cookie, true);
+        }
+        for (const local of steps.enrol) await enrol(local);
+        workers.broadcast({ type: 'pods', pods: [...held.values()] });
+        writeReady();
+      } while (again);
+    })()
+      .catch((error: unknown) => log.error({ error: errorText(error) }, 'reconcile failed, tried again'))
+      .finally(() => (running = undefined));
+    return running;
+  };
+
+  const addresses: (Workload | Service)[] = [];
+  const policies: AuthorizationPolicy[] = [];
+  let removed: string[] = [];
+  let removedPolicies: string[] = [];
+  const publish = (): void => {
+    const update: MeshUpdate = {
+      workloads: addresses.filter((a): a is Workload => 'uid' in a),
+      services: addresses.filter((a): a is Service => 'key' in a),
+      removed,
+      policies: policies.slice(),
+      removedPolicies,
+    };
+    addresses.length = policies.length = 0;
+    removed = [];
+    removedPolicies = [];
+    state.apply(update);
+    workers.broadcast({ type: 'mesh', update });
+  };
+  let rootsVersion = '';
+  const nodeIp =
+    Object.values(networkInterfaces())
+      .flat()
+      .find((i) => i && !i.internal)?.address ?? '127.0.0.1';
+  const discovery = new DiscoveryClient({
+    target: options.control,
+    rootPem,
+    token,
+    nodeId: `ztunnel~${nodeIp}~${options.node}.weft-system~weft-system.svc.cluster.local`,
+    nodeName: options.node,
+    clock: systemClock,
+    subscriptions: [
+      {
+        typeUrl: typeUrls.address,
+        decode: (_name, bytes) => {
+          const decoded = decodeAddress(bytes);
+          return decoded.ok
+            ? {
+                ok: true,
+                value: () =>
+                  addresses.push(
+                    decoded.value.kind === 'workload' ? decoded.value.workload : decoded.value.service,
+                  ),
+              }
+            : decoded;
+        },
+        removed: (names) => (removed = [...names]),
+      },
+      {
+        typeUrl: typeUrls.authorization,
+        decode: (_name, bytes) => {
+          const decoded = decodeAuthorization(bytes);
+          return decoded.ok ? { ok: true, value: () => policies.push(decoded.value) } : decoded;
+        },
+        removed: (names) => (removedPolicies = [...names]),
+      },
+      {
+        typeUrl: typeUrls.nodePod,
+        decode: (_name, bytes) => {
+          const decoded = decodeNodePod(bytes);
+          return decoded.ok
+            ? { ok: true, value: () => wanted.set(decoded.value.uid, decoded.value) }
+            : decoded;
+        },
+        removed: (names) => names.forEach((name) => wanted.delete(name as WorkloadUid)),
+      },
+    ],
+    onChange: (typeUrl) => {
+      if (typeUrl !== typeUrls.nodePod) return publish();
+      const version = [...wanted.values()][0]?.rootsVersion ?? rootsVersion;
+      if (version !== rootsVersion && rootsVersion !== '') certificates.refreshAll();
+      rootsVersion = version;
+      void turn();
+    },
+    onSynced: () => {
+      synced = true;
+      void turn();
+    },
+    onState: (now, why) => {
+      control = { state: now, why };
+      log.info({ state: now, why }, 'control plane');
+      writeReady();
+    },
+    onRefused: (typeUrl, errors) => log.error({ typeUrl, errors }, 'resources refused'),
+  });
+
+  const stopEvents = watchEvents(datapath, (event) =>
+    log.warn({ ...event, cookie: String(event.cookie) }, 'refused in the kernel'),
+  );
+  const json = (value: unknown): string =>
+    JSON.stringify(value, (_k, v: unknown) => (typeof v === 'bigint' ? String(v) : v), 2);
+  const servers: HttpServer[] = [
+    await serveRoutes('::', 15020, {
+      '/metrics': { contentType: metrics.registry.contentType, read: () => metrics.registry.metrics() },
+    }),
+    await serveRoutes('::', 15021, {
+      '/healthz/ready': {
+        contentType: 'application/json',
+        read: () => lastReady,
+        status: () => (ready() ? 200 : 503),
+      },
+    }),
+    await serveRoutes('127.0.0.1', 15000, {
+      '/dump': {
+        contentType: 'application/json',
+        read: async () =>
+          json({
+            node: options.node,
+            instance: options.instance,
+            control,
+            pods: [...held.values()],
+            waiting: Object.fromEntries(waiting),
+            certificates: certificates.state(),
+            kernel: readCounters(datapath),
+            ...state.dump(),
+            connections: await workers.connections(),
+          }),
+      },
+      '/connections': {
+        contentType: 'application/json',
+        read: async () => json(await workers.connections()),
+      },
+      '/certificates': { contentType: 'application/json', read: () => json(certificates.state()) },
+    }),
+  ];
+  writeReady();
+  discovery.start();
+  // Namespaces appear and vanish without a word from discovery.
+  const timer = setInterval(() => void turn(), reconcileMs);
+  log.info({ instance: options.instance, workers: options.workers }, 'agent started');
+
+  return {
+    stop: async () => {
+      stopped = true;
+      clearInterval(timer);
+      discovery.stop();
+      await running;
+      const cut = await workers.drain(options.drainMs);
+      certificates.stop();
+      stopEvents();
+      await Promise.all(servers.map((server) => server.close()));
+      datapath.close();
+      // Hooks stay pinned: pods of this node are refused, not set free, until the next agent is there.
+      log.info({ cut }, 'agent stopped');
+    },
+  };
+}
+
+async function main(): Promise<void> {
+  const program = new Command('weft agent')
+    .requiredOption('--node <name>', "this node's name")
+    .requiredOption('--control <addr:port>', 'the control plane')
+    .requiredOption('--root <file>', 'root certificates of the control plane')
+    .requiredOption('--token <file>', "the node's join token")
+    .option('--instance <name>', 'name of the pins in the BPF file system', 'agent')
+    .option('--run <dir>', 'where state for others is written')
+    .option('--workers <n>', 'data path threads', Number, workersDefault)
+    .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
+    .option('--drain-ms <ms>', 'how long live connections may go on at SIGTERM', Number, 10_000);
+  program.parse();
+  const options = program.opts<AgentOptions>();
+  const agent = await runAgent({ ...options, run: options.run ?? `/run/weft/${options.instance}` });
+  let stopping = false;
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      if (stopping) return;
+      stopping = true;
+      void agent.stop().then(
+        () => process.exit(0),
+        () => process.exit(1),
+      );
+    });
+  }
+}
+
+if (process.argv[1] && import.meta.url === `file://${process.argv[1]}`) {
+  main().catch((error: unknown) => {
+    console.error(errorText(error));
+    process.exit(1);
+  });
+}

@@ -1,0 +1,27 @@
+/** What one worker's proxy works with; worker.ts owns it. */
+import type { HboneServer } from '../../src/hbone/server.js';
+import type { TunnelPool } from '../../src/hbone/pool.js';
+import type { SpiffeId } from '../../src/model/identity.js';
+import type { WorkloadUid } from '../../src/model/workload.js';
+import type { MeshView } from '../../src/state/store.js';
+import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import type { Svid } from '../../src/tls/svid.js';
+import type { LocalPod } from '../messages.js';
+import type { PodSockets } from '../pod/sockets.js';
+import type { Connections } from './connections.js';
+
+export interface ProxyContext {
+  readonly node: string;
+  readonly view: MeshView;
+  readonly sockets: PodSockets;
+  readonly pool: TunnelPool;
+  readonly connections: Connections;
+  /** All pods of this node that are in the mesh, whoever of the workers owns them. */
+  localPod(uid: WorkloadUid): LocalPod | undefined;
+  /** Waits for a certificate that is on its way; undefined where none comes in time. */
+  svid(id: SpiffeId): Promise<Svid | undefined>;
+  opened(record: ConnectionRecord): void;
+  closed(record: ConnectionRecord): void;
+}
+
+export type { HboneServer };

@@ -1,0 +1,170 @@
+/** Connections that come to a pod: tunnels on 15008, and plaintext that the inbound hook sent to the agent. */
+import type net from 'node:net';
+import type { Duplex } from 'node:stream';
+import { errorText, WeftError } from '../../src/base/errors.js';
+import { parseSocketAddress, type SocketAddress } from '../../src/model/address.js';
+import type { SpiffeId } from '../../src/model/identity.js';
+import { carry } from '../../src/hbone/carry.js';
+import type { InboundTunnel, Refused } from '../../src/hbone/server.js';
+import { partyOf } from '../../src/telemetry/access-log.js';
+import type { LocalPod } from '../messages.js';
+import { endsOf } from '../pod/sockets.js';
+import type { ProxyContext } from './context.js';
+import { planInboundPlain, planInboundTunnel, type InboundPlan } from './plan.js';
+import { Track, type Opening } from './track.js';
+
+/** The client's address as its own agent tells it; the tunnel's source is the pod's address, so its IP must agree. */
+function clientOf(tunnel: InboundTunnel): SocketAddress {
+  const match = /for="([^"]+)"/.exec(tunnel.headers.forwarded ?? '');
+  try {
+    const told = parseSocketAddress(match?.[1] ?? '');
+    if (told.ip === tunnel.remote.ip) return told;
+  } catch {
+    // Absent or malformed: the tunnel's own address is what is known.
+  }
+  return tunnel.remote;
+}
+
+export async function handleTunnel(
+  context: ProxyContext,
+  local: LocalPod,
+  tunnel: InboundTunnel,
+): Promise<void> {
+  const client = clientOf(tunnel);
+  let gone = false;
+  tunnel.onGone(() => (gone = true));
+  const plan = planInboundTunnel(context.view, {
+    pod: local.pod,
+    authority: tunnel.authority,
+    local: tunnel.local.ip,
+    remote: client.ip,
+    peer: tunnel.peer,
+  });
+  const opening = openingOf(context, local, 'inbound-hbone', client, tunnel.authority, tunnel.peer, plan);
+  if (plan.kind === 'refuse') {
+    tunnel.refuse(plan.status);
+    context.closed(refusedRecord(opening));
+    return;
+  }
+  let app: net.Socket;
+  try {
+    app = await context.sockets.dial(local.place, plan.target, client);
+  } catch (error) {
+    tunnel.refuse(503);
+    context.closed(refusedRecord({ ...opening, code: codeOf(error), why: errorText(error) }));
+    return;
+  }
+  const track = Track.begin(context, app, local.pod.uid);
+  if (!track) {
+    tunnel.refuse(503);
+    return;
+  }
+  track.watch(local.pod.uid, plan.facts);
+  // A change between the decision and the track: decided once more, now that the list would catch the next one.
+  const now = planInboundTunnel(context.view, {
+    pod: local.pod,
+    authority: tunnel.authority,
+    local: tunnel.local.ip,
+    remote: client.ip,
+    peer: tunnel.peer,
+  });
+  if (gone || now.kind === 'refuse') {
+    if (now.kind === 'refuse') tunnel.refuse(now.status);
+    track.refuse({
+      ...opening,
+      ...(now.kind === 'refuse' ? { code: now.code, why: now.why } : { why: 'the client left' }),
+    });
+    return;
+  }
+  track.carrying(opening, carry(app, tunnel.accept()));
+}
+
+export async function handlePlain(context: ProxyContext, local: LocalPod, socket: net.Socket): Promise<void> {
+  const track = Track.begin(context, socket, local.pod.uid);
+  if (!track) return;
+  const ends = endsOf(socket);
+  if (!ends) {
+    socket.destroy();
+    track.refuse(openingOf(context, local, 'inbound-plain', undefined, undefined, undefined, gonePlan));
+    return;
+  }
+  const plan = planInboundPlain(context.view, { pod: local.pod, local: ends.local, remote: ends.remote });
+  const opening = openingOf(context, local, 'inbound-plain', ends.remote, ends.local, undefined, plan);
+  if (plan.kind === 'refuse') {
+    track.refuse(opening);
+    return;
+  }
+  track.watch(local.pod.uid, plan.facts);
+  let app: Duplex;
+  try {
+    app = await context.sockets.dial(local.place, plan.target, ends.remote);
+  } catch (error) {
+    track.refuse({ ...opening, code: codeOf(error), why: errorText(error) });
+    return;
+  }
+  if (track.wasCut) {
+    app.destroy();
+    track.refuse({ ...opening, code: 'WEFT_DENIED', why: 'forbidden while it was being opened' });
+    return;
+  }
+  track.carrying(opening, carry(socket, app));
+}
+
+/** What the tunnel's server itself turned away. */
+export function recordRefused(context: ProxyContext, local: LocalPod, refused: Refused): void {
+  const plan: InboundPlan = { kind: 'refuse', code: refused.code, why: refused.why, status: 400 };
+  context.closed(
+    refusedRecord(openingOf(context, local, 'inbound-hbone', refused.remote, undefined, refused.peer, plan)),
+  );
+}
+
+const gonePlan: InboundPlan = {
+  kind: 'refuse',
+  code: 'WEFT_CLIENT_GONE',
+  why: 'the client left before it was looked at',
+  status: 503,
+};
+const codeOf = (error: unknown): string => (error instanceof WeftError ? error.code : 'WEFT_INTERNAL');
+
+function refusedRecord(opening: Opening) {
+  return {
+    ...opening,
+    path: 'refused' as const,
+    bytesSent: 0,
+    bytesReceived: 0,
+    durationMs: 0,
+    ended: 'refused',
+  };
+}
+
+function openingOf(
+  context: ProxyContext,
+  local: LocalPod,
+  path: 'inbound-hbone' | 'inbound-plain',
+  client: SocketAddress | undefined,
+  target: SocketAddress | undefined,
+  peer: SpiffeId | undefined,
+  plan: InboundPlan,
+): Opening {
+  const known = client && context.view.workloadByAddress(client.ip);
+  const verdict = plan.verdict;
+  return {
+    direction: 'inbound',
+    path: plan.kind === 'refuse' ? 'refused' : path,
+    why: plan.why,
+    ...(plan.kind === 'refuse' ? { code: plan.code } : {}),
+    // An address is no proof: without a certificate the source stays unnamed.
+    source: partyOf(client, {
+      workload: peer && known?.identity === peer ? known : undefined,
+      identity: peer,
+    }),
+    destination: partyOf(target, {
+      workload: context.view.workload(local.pod.uid),
+      pod: local.pod,
+      identity: local.pod.identity,
+    }),
+    ...(verdict?.policy === undefined ? {} : { policy: verdict.policy }),
+    ...(verdict?.rule === undefined ? {} : { rule: verdict.rule }),
+    ...(verdict && verdict.audited.length > 0 ? { audited: verdict.audited } : {}),
+  };
+}

@@ -1,0 +1,152 @@
+/** Connections of a pod's applications that connect() sent to the agent. */
+import type net from 'node:net';
+import { errorText, WeftError } from '../../src/base/errors.js';
+import { formatSocketAddress, type SocketAddress } from '../../src/model/address.js';
+import { carry } from '../../src/hbone/carry.js';
+import { partyOf } from '../../src/telemetry/access-log.js';
+import type { LocalPod } from '../messages.js';
+import { endsOf } from '../pod/sockets.js';
+import type { ProxyContext } from './context.js';
+import { planOutbound, type OutboundPlan } from './plan.js';
+import { Track, type Opening } from './track.js';
+
+export async function handleOutbound(
+  context: ProxyContext,
+  local: LocalPod,
+  socket: net.Socket,
+): Promise<void> {
+  const track = Track.begin(context, socket, local.pod.uid);
+  if (!track) return;
+  const ends = endsOf(socket);
+  const dialled = ends && context.sockets.takeDialled(local.place, ends);
+  if (!ends || !dialled) {
+    track.refuse(
+      openingOf(
+        context,
+        local,
+        undefined,
+        undefined,
+        refusal('WEFT_NO_NOTE', 'no note says what was dialled'),
+      ),
+    );
+    return;
+  }
+  const plan = planOutbound(context.view, {
+    source: local.pod,
+    sourceIp: ends.remote.ip,
+    dialled,
+    node: context.node,
+    isLocal: (uid) => context.localPod(uid) !== undefined,
+    random: Math.random(),
+  });
+  const opening = openingOf(context, local, ends.remote, dialled, plan);
+  if (plan.kind === 'refuse') {
+    context.sockets.rememberFailure(local.place, dialled);
+    track.refuse(opening);
+    return;
+  }
+  try {
+    const peer = await reach(context, local, ends.remote, track, plan);
+    if (track.wasCut) {
+      peer.destroy();
+      track.refuse({ ...opening, code: 'WEFT_DENIED', why: 'forbidden while it was being opened' });
+      return;
+    }
+    track.carrying(opening, carry(socket, peer));
+  } catch (error) {
+    const code = error instanceof WeftError ? error.code : 'WEFT_INTERNAL';
+    // Only what says that the destination is away: a refusal by policy may change with the next connection.
+    if (code === 'WEFT_DIAL' || code === 'WEFT_TUNNEL_CONNECT')
+      context.sockets.rememberFailure(local.place, dialled);
+    track.refuse({ ...opening, code, why: errorText(error) });
+  }
+}
+
+type Open = Exclude<OutboundPlan, { kind: 'refuse' }>;
+
+async function reach(
+  context: ProxyContext,
+  local: LocalPod,
+  client: SocketAddress,
+  track: Track,
+  plan: Open,
+) {
+  switch (plan.kind) {
+    case 'plain':
+      return context.sockets.dial(local.place, plan.target);
+    case 'local': {
+      const destination = context.localPod(plan.workload.uid);
+      if (!destination)
+        throw new WeftError('WEFT_POD_GONE', 'the destination left this node a moment ago', {
+          retryable: true,
+        });
+      track.watch(plan.workload.uid, plan.facts);
+      return context.sockets.dial(destination.place, plan.target, client);
+    }
+    case 'hbone': {
+      const svid = await context.svid(local.pod.identity);
+      if (!svid) {
+        throw new WeftError(
+          'WEFT_NO_CERTIFICATE',
+          `no certificate for ${local.pod.identity} yet: see the control plane`,
+          {
+            retryable: true,
+          },
+        );
+      }
+      const { stream } = await context.pool.open({
+        svid,
+        expected: plan.expected,
+        destination: plan.next,
+        authority: plan.authority,
+        source: local.pod.uid,
+        headers: {
+          forwarded: `for="${formatSocketAddress(client)}"`,
+          baggage: `k8s.namespace.name=${local.pod.namespace},k8s.pod.name=${local.pod.name}`,
+        },
+        connect: () => context.sockets.dial(local.place, plan.next),
+      });
+      return stream;
+    }
+  }
+}
+
+const refusal = (code: string, why: string): OutboundPlan => ({ kind: 'refuse', code, why, status: 503 });
+
+function openingOf(
+  context: ProxyContext,
+  local: LocalPod,
+  client: SocketAddress | undefined,
+  dialled: SocketAddress | undefined,
+  plan: OutboundPlan,
+): Opening {
+  const target = plan.kind === 'plain' || plan.kind === 'local' ? plan.target : undefined;
+  const workload = 'workload' in plan ? plan.workload : undefined;
+  const service = 'service' in plan ? plan.service : undefined;
+  const verdict = 'verdict' in plan ? plan.verdict : undefined;
+  const proven = plan.kind === 'hbone' || plan.kind === 'local' || plan.kind === 'refuse';
+  const to = plan.kind === 'hbone' ? authorityOf(plan.authority, plan.next) : (target ?? dialled);
+  return {
+    direction: 'outbound',
+    path: plan.kind === 'refuse' ? 'refused' : plan.kind,
+    why: plan.why,
+    ...(plan.kind === 'refuse' ? { code: plan.code } : {}),
+    source: partyOf(client, {
+      workload: context.view.workload(local.pod.uid),
+      pod: local.pod,
+      identity: local.pod.identity,
+    }),
+    destination: partyOf(to, { workload, identity: proven ? workload?.identity : undefined }),
+    ...(dialled ? { dialled: formatSocketAddress(dialled) } : {}),
+    ...(service ? { service: service.hostname } : {}),
+    ...(verdict?.policy === undefined ? {} : { policy: verdict.policy }),
+    ...(verdict?.rule === undefined ? {} : { rule: verdict.rule }),
+    ...(verdict && verdict.audited.length > 0 ? { audited: verdict.audited } : {}),
+  };
+}
+
+/** Where a tunnel goes to a pod directly, the pod's port; where it goes to a waypoint, that. */
+function authorityOf(authority: string, next: SocketAddress): SocketAddress {
+  const port = Number(authority.slice(authority.lastIndexOf(':') + 1));
+  return authority === formatSocketAddress({ ip: next.ip, port }) ? { ip: next.ip, port } : next;
+}

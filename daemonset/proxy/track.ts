@@ -1,0 +1,102 @@
+/** A connection's record from its first moment to its line in the log. */
+import type net from 'node:net';
+import type { Carried, CarryResult } from '../../src/hbone/carry.js';
+import type { WorkloadUid } from '../../src/model/workload.js';
+import type { ConnectionFacts } from '../../src/policy/authorize.js';
+import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import type { ProxyContext } from './context.js';
+import { recheck } from './plan.js';
+
+export type Opening = Omit<ConnectionRecord, 'bytesSent' | 'bytesReceived' | 'durationMs' | 'ended'>;
+
+export class Track {
+  readonly #startedMs = Date.now();
+  #opening: Opening | undefined;
+  #carried: Carried | undefined;
+  #check: { uid: WorkloadUid; facts: ConnectionFacts } | undefined;
+  #cut: string | undefined;
+  #id: number | undefined;
+  #ended = false;
+
+  private constructor(
+    private readonly context: ProxyContext,
+    private readonly socket: net.Socket,
+  ) {}
+
+  /** Undefined, and the socket is reset, where the worker's limit is reached. */
+  static begin(context: ProxyContext, socket: net.Socket, pod: WorkloadUid): Track | undefined {
+    const track = new Track(context, socket);
+    const live = context.connections.track((id) => ({
+      id,
+      pod,
+      startedMs: track.#startedMs,
+      describe: () => ({
+        id,
+        pod,
+        startedMs: track.#startedMs,
+        ...track.#opening,
+        ...track.#carried?.counts(),
+      }),
+      recheck: () => track.#recheck(),
+      cut: (why) => track.cut(why),
+    }));
+    if (!live) {
+      socket.resetAndDestroy();
+      return undefined;
+    }
+    track.#id = live.id;
+    socket.on('error', () => undefined);
+    return track;
+  }
+
+  /** Holds the connection against every later policy change, from before it is first authorized. */
+  watch(uid: WorkloadUid, facts: ConnectionFacts): void {
+    this.#check = { uid, facts };
+  }
+
+  #recheck(): string | undefined {
+    return this.#check && recheck(this.context.view, this.#check.uid, this.#check.facts);
+  }
+
+  get wasCut(): boolean {
+    return this.#cut !== undefined;
+  }
+
+  /** Both ends are joined: counts and the log follow the carrier to its end. */
+  carrying(opening: Opening, carried: Carried): void {
+    this.#opening = opening;
+    this.#carried = carried;
+    this.context.opened({ ...opening, bytesSent: 0, bytesReceived: 0, durationMs: 0, ended: 'open' });
+    if (this.#cut !== undefined) carried.cut(this.#cut);
+    void carried.done.then((result) => this.#end(opening, result));
+  }
+
+  #end(
+    opening: Opening,
+    result: Pick<CarryResult, 'bytesSent' | 'bytesReceived'> & { ended: string; why?: string },
+  ): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    if (this.#id !== undefined) this.context.connections.end(this.#id);
+    this.context.closed({
+      ...opening,
+      bytesSent: result.bytesSent,
+      bytesReceived: result.bytesReceived,
+      durationMs: Date.now() - this.#startedMs,
+      ended: result.why === undefined ? result.ended : `${result.ended}: ${result.why}`,
+    });
+  }
+
+  /** Ends what never came to carry anything: the client sees a reset. */
+  refuse(opening: Opening): void {
+    this.#opening = opening;
+    this.socket.resetAndDestroy();
+    this.#end({ ...opening, path: 'refused' }, { bytesSent: 0, bytesReceived: 0, ended: 'refused' });
+  }
+
+  cut(why: string): void {
+    this.#cut ??= why;
+    if (this.#carried) this.#carried.cut(why);
+    else this.socket.resetAndDestroy();
+  }
+}

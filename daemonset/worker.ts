@@ -1,0 +1,209 @@
+/**
+ * A worker: the data path of the pods that it owns, with their listeners, tunnels and certificates. It decides by its own
+ * copy of the node's view; the main thread tells it what changes.
+ */
+import type net from 'node:net';
+import { parentPort, workerData } from 'node:worker_threads';
+import { errorText, WeftError } from '../src/base/errors.js';
+import { TunnelPool } from '../src/hbone/pool.js';
+import { HboneServer } from '../src/hbone/server.js';
+import type { SpiffeId, TrustDomain } from '../src/model/identity.js';
+import type { WorkloadUid } from '../src/model/workload.js';
+import { MeshState } from '../src/state/store.js';
+import type { Svid } from '../src/tls/svid.js';
+import type { FromWorker, LocalPod, ToWorker, WorkerSettings } from './messages.js';
+import { PodSockets } from './pod/sockets.js';
+import { Connections } from './proxy/connections.js';
+import type { ProxyContext } from './proxy/context.js';
+import { handlePlain, handleTunnel, recordRefused } from './proxy/inbound.js';
+import { handleOutbound } from './proxy/outbound.js';
+
+const connectionsMax = 100_000;
+const certificateWaitMsMax = 5_000;
+// Tunnels that peers opened on their last view of this pod still find a listener for a moment.
+const disownGraceMs = 1_000;
+
+if (!parentPort) throw new Error('worker.ts runs as a worker thread');
+const port = parentPort;
+const settings = workerData as WorkerSettings;
+const send = (message: FromWorker): void => port.postMessage(message);
+
+interface Owned {
+  local: LocalPod;
+  readonly servers: net.Server[];
+  hbone: HboneServer | undefined;
+}
+
+const view = new MeshState();
+const pool = new TunnelPool();
+const connections = new Connections(connectionsMax);
+const sockets = new PodSockets(settings.pinDir);
+const owned = new Map<WorkloadUid, Owned>();
+const svids = new Map<SpiffeId, Svid>();
+const waiting = new Map<SpiffeId, Set<(svid: Svid | undefined) => void>>();
+let localPods = new Map<WorkloadUid, LocalPod>();
+let draining = false;
+
+const context: ProxyContext = {
+  node: settings.node,
+  view,
+  sockets,
+  pool,
+  connections,
+  localPod: (uid) => localPods.get(uid),
+  svid: (id) => {
+    const present = svids.get(id);
+    if (present && present.notAfterMs > Date.now()) return Promise.resolve(present);
+    return new Promise((resolve) => {
+      const list = waiting.get(id) ?? new Set();
+      waiting.set(id, list);
+      const timer = setTimeout(() => {
+        list.delete(done);
+        resolve(undefined);
+      }, certificateWaitMsMax);
+      const done = (svid: Svid | undefined): void => {
+        clearTimeout(timer);
+        list.delete(done);
+        resolve(svid);
+      };
+      list.add(done);
+    });
+  },
+  opened: (record) => send({ type: 'metric', event: { kind: 'opened', record } }),
+  closed: (record) => send({ type: 'record', record }),
+};
+
+/** A handler that fails is a bug: it is logged, and costs its own connection alone. */
+function guard(work: Promise<void>, socket?: net.Socket): void {
+  work.catch((error: unknown) => {
+    socket?.destroy();
+    send({
+      type: 'log',
+      level: 'error',
+      fields: { error: errorText(error) },
+      text: 'connection handler failed',
+    });
+  });
+}
+
+function serveTunnels(pod: Owned, svid: Svid): void {
+  if (pod.hbone) {
+    pod.hbone.update(svid);
+    return;
+  }
+  pod.hbone = new HboneServer({
+    svid,
+    trustDomain: settings.trustDomain as TrustDomain,
+    onTunnel: (tunnel) => guard(handleTunnel(context, pod.local, tunnel)),
+    onRefused: (refused) => recordRefused(context, pod.local, refused),
+  });
+}
+
+async function own(local: LocalPod): Promise<void> {
+  const { uid, identity } = local.pod;
+  const present = owned.get(uid);
+  if (present && present.local.place.cookie === local.place.cookie) {
+    present.local = local;
+    return;
+  }
+  const pod: Owned = { local, servers: [], hbone: undefined };
+  const svid = svids.get(identity);
+  if (svid) serveTunnels(pod, svid);
+  try {
+    pod.servers.push(await sockets.listen(local.place, 'hbone', (socket) => acceptTunnel(pod, socket)));
+    pod.servers.push(
+      await sockets.listen(local.place, 'inbound', (socket) =>
+        guard(handlePlain(context, pod.local, socket), socket),
+      ),
+    );
+    pod.servers.push(
+      await sockets.listen(local.place, 'outbound', (socket) =>
+        guard(handleOutbound(context, pod.local, socket), socket),
+      ),
+    );
+  } catch (error) {
+    for (const server of pod.servers) server.close();
+    throw error;
+  }
+  owned.set(uid, pod);
+}
+
+function acceptTunnel(pod: Owned, socket: net.Socket): void {
+  if (pod.hbone) pod.hbone.handle(socket);
+  // The contract: no local certificate yet, connection closed.
+  else socket.destroy();
+}
+
+function disown(uid: WorkloadUid): void {
+  const pod = owned.get(uid);
+  if (!pod) return;
+  owned.delete(uid);
+  setTimeout(() => {
+    for (const server of pod.servers) server.close();
+    // Live connections go on to their own end: leaving the mesh cuts nothing.
+    void pod.hbone?.drain();
+  }, disownGraceMs).unref();
+}
+
+async function drain(timeoutMs: number): Promise<number> {
+  draining = true;
+  for (const pod of owned.values()) for (const server of pod.servers) server.close();
+  pool.drain();
+  for (const pod of owned.values()) void pod.hbone?.drain();
+  const cut = await connections.drain(timeoutMs);
+  pool.close();
+  for (const pod of owned.values()) pod.hbone?.close();
+  return cut;
+}
+
+async function handle(message: ToWorker): Promise<unknown> {
+  switch (message.type) {
+    case 'mesh': {
+      view.apply(message.update);
+      const cut = connections.recheck();
+      if (cut > 0)
+        send({ type: 'log', level: 'info', fields: { cut }, text: 'connections cut that are now forbidden' });
+      return undefined;
+    }
+    case 'pods':
+      localPods = new Map(message.pods.map((local) => [local.pod.uid, local]));
+      for (const [uid, pod] of owned) pod.local = localPods.get(uid) ?? pod.local;
+      return undefined;
+    case 'svid': {
+      const { svid } = message;
+      svids.set(svid.id, svid);
+      pool.update(svid);
+      for (const pod of owned.values()) if (pod.local.pod.identity === svid.id) serveTunnels(pod, svid);
+      for (const done of [...(waiting.get(svid.id) ?? [])]) done(svid);
+      return undefined;
+    }
+    case 'own':
+      if (draining) throw new WeftError('WEFT_DRAINING', 'this agent is draining');
+      return own(message.pod);
+    case 'disown':
+      return disown(message.uid);
+    case 'connections':
+      return connections.describe();
+    case 'drain':
+      return drain(message.timeoutMs);
+  }
+}
+
+port.on('message', (message: ToWorker) => {
+  handle(message).then(
+    (result) => {
+      if ('call' in message) send({ type: 'done', call: message.call, result });
+    },
+    (error: unknown) => {
+      const code = error instanceof WeftError ? error.code : 'WEFT_INTERNAL';
+      if ('call' in message) send({ type: 'failed', call: message.call, code, message: errorText(error) });
+      else
+        send({
+          type: 'log',
+          level: 'error',
+          fields: { error: errorText(error) },
+          text: `${message.type} failed`,
+        });
+    },
+  );
+});
