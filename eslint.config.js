@@ -4,7 +4,11 @@ import { createTypeScriptImportResolver } from 'eslint-import-resolver-typescrip
 
 // Who may import whom (docs/ARCHITECTURE.md): the programs meet in .proto files, not in each other's code.
 const zones = [
-  { target: './src', from: ['./daemonset', './control', './native'], message: 'src is shared code: it imports no program and no addon' },
+  {
+    target: './src',
+    from: ['./daemonset', './control', './native'],
+    message: 'src is shared code: it imports no program and no addon',
+  },
   { target: './src/base', from: ['./src/!(base)/**'], message: 'src/base imports nothing of ours' },
   { target: './src/model', from: ['./src/!(base|model)/**'], message: 'src/model holds parsed values only' },
   {
@@ -12,9 +16,21 @@ const zones = [
     from: ['./native'],
     message: 'only daemonset/datapath and daemonset/pod touch the addon',
   },
-  { target: './daemonset', from: ['./control'], message: 'the agent and the control plane meet in .proto files' },
-  { target: './control', from: ['./daemonset', './native', './src/hbone', './src/cli', './src/waypoint'], message: 'the control plane holds no proxy code' },
-  { target: './native', from: ['./src', './daemonset', './control'], message: 'the addon knows nothing of the mesh' },
+  {
+    target: './daemonset',
+    from: ['./control'],
+    message: 'the agent and the control plane meet in .proto files',
+  },
+  {
+    target: './control',
+    from: ['./daemonset', './native', './src/hbone', './src/cli', './src/waypoint'],
+    message: 'the control plane holds no proxy code',
+  },
+  {
+    target: './native',
+    from: ['./src', './daemonset', './control'],
+    message: 'the addon knows nothing of the mesh',
+  },
 ];
 
 export default tseslint.config(
@@ -33,5 +49,16 @@ export default tseslint.config(
       'no-console': 'error',
     },
   },
-  { files: ['src/cli/**', 'bench/**', 'test/**', 'native/*.mjs', 'control/main.ts', 'daemonset/main.ts', 'daemonset/cleanup.ts'], rules: { 'no-console': 'off' } },
+  {
+    files: [
+      'src/cli/**',
+      'bench/**',
+      'test/**',
+      'native/*.mjs',
+      'control/main.ts',
+      'daemonset/main.ts',
+      'daemonset/cleanup.ts',
+    ],
+    rules: { 'no-console': 'off' },
+  },
 );

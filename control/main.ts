@@ -84,6 +84,26 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
   source.start();
   server = makeServer();
   const port = await server.start();
+  // The serving certificate is by the signing key: a node that trusts only the new root must be able to come back. Streams
+  // are cut once; nodes return with the versions that they have.
+  let signer = ca.signer;
+  const serveAnew = async (): Promise<void> => {
+    if (ca.signer === signer) return;
+    signer = ca.signer;
+    server?.stop();
+    for (let attempt = 1; ; attempt++) {
+      const next = makeServer();
+      try {
+        await next.start();
+        server = next;
+        return;
+      } catch (error) {
+        next.stop();
+        log.warn({ error: errorText(error), attempt }, 'not serving yet under the new key');
+        await new Promise((resolve) => setTimeout(resolve, 50 * Math.min(attempt, 20)));
+      }
+    }
+  };
   const timer = setInterval(() => {
     try {
       if (!ca.reload()) return;
@@ -93,6 +113,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
     }
     log.info({ version: ca.version }, 'roots changed');
     recompile();
+    void serveAnew();
   }, rootCheckMs);
   log.info({ listen: options.listen, port, trustDomain }, 'ready');
   return {

@@ -29,6 +29,7 @@ interface RawAddon {
   listen(netns: string, ip: string, port: number, backlog: number): number;
   cookie(netns: string): bigint;
   closeFd(fd: number): void;
+  resetOnClose(fd: number, on: boolean): void;
   Map: new (pin: string) => RawMap;
   Ring: new (pin: string) => RawRing;
 }
@@ -252,4 +253,9 @@ export function netnsCookie(netns: string): bigint {
 
 export function closeFd(fd: number): void {
   run(() => addon().closeFd(integer(fd, 3, 0x7fff_ffff, 'fd')));
+}
+
+/** Whether close() of this TCP socket, also the kernel's own when the process dies, sends a reset. */
+export function resetOnClose(fd: number, on: boolean): void {
+  run(() => addon().resetOnClose(integer(fd, 3, 0x7fff_ffff, 'fd'), on === true));
 }

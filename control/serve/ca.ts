@@ -53,11 +53,16 @@ export class CertificateAuthority {
     const [key, cert, roots] = [this.#path('key'), this.#path('cert'), this.#path('roots')].map((path) =>
       readFileSync(path, 'utf8'),
     );
-    const changed = key !== this.#key || roots !== this.#roots;
+    const changed = cert !== this.#cert || key !== this.#key || roots !== this.#roots;
     this.#key = key ?? '';
     this.#cert = cert ?? '';
     this.#roots = roots ?? '';
     return changed;
+  }
+
+  /** Changes with the signing certificate alone. */
+  get signer(): string {
+    return createHash('sha256').update(this.#cert).digest('hex').slice(0, 16);
   }
 
   /** Changes with the roots or the signing key: nodes then fetch their certificates anew. */

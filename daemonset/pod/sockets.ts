@@ -6,7 +6,15 @@ import net from 'node:net';
 import { join } from 'node:path';
 import type { SocketAddress } from '../../src/model/address.js';
 import { isV6, parseIp } from '../../src/model/address.js';
-import { BpfMap, NativeError, closeFd, listenIn, netnsCookie, socketIn } from '../../native/index.js';
+import {
+  BpfMap,
+  NativeError,
+  closeFd,
+  listenIn,
+  netnsCookie,
+  resetOnClose,
+  socketIn,
+} from '../../native/index.js';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import {
   decodeNote,
@@ -28,6 +36,20 @@ export interface PodPlace {
   readonly cookie: bigint;
   /** Path of the network namespace. */
   readonly netns: string;
+}
+
+/**
+ * Were this process killed, the kernel would close its sockets in order, and the application would take a connection that
+ * was cut for one that ended. So a death sends a reset, until the end was announced in order.
+ */
+function resetOnDeath(socket: net.Socket): void {
+  const fd = (socket as net.Socket & { _handle?: { fd?: number } | null })._handle?.fd;
+  if (fd === undefined || fd < 3) return;
+  resetOnClose(fd, true);
+  // Emitted once the FIN is on its way and before any close: from here on a reset could overtake data in flight.
+  socket.once('prefinish', () => {
+    if (!socket.destroyed) resetOnClose(fd, false);
+  });
 }
 
 const connectTimeoutMsMax = 10_000;
@@ -100,7 +122,10 @@ export class PodSockets {
     }
     const server = net.createServer(
       { allowHalfOpen: true, pauseOnConnect: true, noDelay: true },
-      onConnection,
+      (socket) => {
+        if (kind !== 'hbone') resetOnDeath(socket);
+        onConnection(socket);
+      },
     );
     try {
       await new Promise<void>((resolve, reject) => {
@@ -180,6 +205,7 @@ export class PodSockets {
         socket.removeListener('error', onError);
         socket.setNoDelay(true);
         socket.setKeepAlive(true, 180_000);
+        if (client) resetOnDeath(socket);
         socket.pause();
         resolve(socket);
       });

@@ -149,6 +149,14 @@ Napi::Value Cookie(const Napi::CallbackInfo& info) {
   return Napi::BigInt::New(info.Env(), cookie);
 }
 
+// resetOnClose(fd, on): whether close(), also the kernel's own when the process dies, sends a reset.
+Napi::Value ResetOnClose(const Napi::CallbackInfo& info) {
+  linger value = {info[1].As<Napi::Boolean>().Value() ? 1 : 0, 0};
+  if (setsockopt(info[0].As<Napi::Number>().Int32Value(), SOL_SOCKET, SO_LINGER, &value, sizeof(value)))
+    Throw(info.Env(), "SO_LINGER", errno);
+  return info.Env().Undefined();
+}
+
 Napi::Value CloseFd(const Napi::CallbackInfo& info) {
   if (close(info[0].As<Napi::Number>().Int32Value()) && errno != EINTR) Throw(info.Env(), "close", errno);
   return info.Env().Undefined();
@@ -160,6 +168,7 @@ void InitNetns(Napi::Env env, Napi::Object exports) {
   exports.Set("socket", Napi::Function::New(env, Socket));
   exports.Set("listen", Napi::Function::New(env, Listen));
   exports.Set("cookie", Napi::Function::New(env, Cookie));
+  exports.Set("resetOnClose", Napi::Function::New(env, ResetOnClose));
   exports.Set("closeFd", Napi::Function::New(env, CloseFd));
 }
 

@@ -98,9 +98,10 @@ export class CertificateManager {
       entry.svid = svid;
       entry.failures = 0;
       entry.error = undefined;
-      const lifeMs = svid.notAfterMs - svid.notBeforeMs;
+      // Half of what is left: certificates are dated back for clocks that lag, and that part is no life.
+      const lifeMs = svid.notAfterMs - clock.now();
       // A tenth of jitter, so that the pods of a node do not renew in one moment.
-      const dueMs = svid.notBeforeMs + lifeMs / 2 + (random() - 0.5) * lifeMs * 0.1 - clock.now();
+      const dueMs = lifeMs / 2 + (random() - 0.5) * lifeMs * 0.1;
       entry.cancel = clock.after(Math.max(dueMs, retryMsMin), () => void this.#fetch(id, entry));
       onSvid(svid);
     } catch (error) {

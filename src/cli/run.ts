@@ -1,0 +1,125 @@
+/** Running other programs, and waiting for what they do. */
+import { execFile, execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { existsSync, openSync, closeSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { WeftError } from '../base/errors.js';
+
+/** The compiled project: where control/main.js and daemonset/main.js stand. */
+export const distRoot = ((): string => {
+  let dir = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(dir, 'daemonset')) && dirname(dir) !== dir) dir = dirname(dir);
+  return dir;
+})();
+
+export const programs = {
+  control: join(distRoot, 'control', 'main.js'),
+  agent: join(distRoot, 'daemonset', 'main.js'),
+  cleanup: join(distRoot, 'daemonset', 'cleanup.js'),
+} as const;
+
+/** Throws with what the program said on stderr. */
+export function sh(command: string, args: readonly string[], input?: string): string {
+  try {
+    return execFileSync(command, args, {
+      encoding: 'utf8',
+      input: input ?? '',
+      stdio: ['pipe', 'pipe', 'pipe'],
+      maxBuffer: 64 << 20,
+    });
+  } catch (error) {
+    const said = (error as { stderr?: string }).stderr?.trim();
+    throw new WeftError('WEFT_COMMAND', `${command} ${args.join(' ')}: ${said || String(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+export interface Finished {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Never throws for the program's own exit code. `netns`: by nsenter, since ip netns exec would hide the cgroups. */
+export function run(
+  netns: string,
+  command: string,
+  args: readonly string[],
+  timeoutMs = 10_000,
+): Promise<Finished> {
+  return new Promise((resolve) => {
+    execFile(
+      'nsenter',
+      [`--net=/run/netns/${netns}`, '--', command, ...args],
+      { encoding: 'utf8', timeout: timeoutMs, maxBuffer: 16 << 20 },
+      (error, stdout, stderr) => {
+        const code = error ? (typeof error.code === 'number' ? error.code : 124) : 0;
+        resolve({ code, stdout, stderr });
+      },
+    );
+  });
+}
+
+export interface ProcessMark {
+  readonly pid: number;
+  /** Start time in clock ticks since boot: with it a pid is never mistaken for a later process. */
+  readonly start: string;
+}
+
+export function markOf(pid: number): ProcessMark | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' ? undefined : { pid, start: fields[19] ?? '' };
+  } catch {
+    return undefined;
+  }
+}
+
+export function isAlive(mark: ProcessMark): boolean {
+  return markOf(mark.pid)?.start === mark.start;
+}
+
+export async function endProcess(mark: ProcessMark, graceMs: number): Promise<void> {
+  if (!isAlive(mark)) return;
+  process.kill(mark.pid, 'SIGTERM');
+  const until = Date.now() + graceMs;
+  while (Date.now() < until && isAlive(mark)) await sleep(20);
+  if (isAlive(mark)) process.kill(mark.pid, 'SIGKILL');
+  while (isAlive(mark)) await sleep(10);
+}
+
+/** Starts a program that outlives this one, in a namespace, its output in a file. */
+export function daemon(
+  netns: string,
+  logFile: string,
+  command: string,
+  args: readonly string[],
+): ChildProcess {
+  const log = openSync(logFile, 'a', 0o600);
+  const child = spawn('nsenter', [`--net=/run/netns/${netns}`, '--', command, ...args], {
+    detached: true,
+    stdio: ['ignore', log, log],
+  });
+  closeSync(log);
+  child.unref();
+  return child;
+}
+
+export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Polls until `check` gives something; throws WEFT_TIMEOUT naming `what`. */
+export async function until<T>(
+  what: string,
+  timeoutMs: number,
+  check: () => T | Promise<T>,
+): Promise<NonNullable<T>> {
+  const end = Date.now() + timeoutMs;
+  for (;;) {
+    const value = await check();
+    if (value) return value;
+    if (Date.now() > end) throw new WeftError('WEFT_TIMEOUT', `${what}: not within ${timeoutMs} ms`);
+    await sleep(25);
+  }
+}

@@ -1,0 +1,95 @@
+/** Which namespaces, links and routes a directory of manifests asks for. Pure. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseAllDocuments } from 'yaml';
+import { WeftError } from '../../base/errors.js';
+import { isV6, parseIp, type IpAddress } from '../../model/address.js';
+
+interface Manifest {
+  readonly kind?: string;
+  readonly metadata?: { readonly name?: string; readonly annotations?: Record<string, string> };
+  readonly spec?: { readonly nodeName?: string };
+  readonly status?: {
+    readonly addresses?: { type: string; address: string }[];
+    readonly podIPs?: { ip: string }[];
+  };
+}
+
+export interface BedPod {
+  readonly name: string;
+  readonly netns: string;
+  readonly addresses: readonly IpAddress[];
+}
+export interface BedNode {
+  readonly name: string;
+  readonly netns: string;
+  readonly addresses: readonly IpAddress[];
+  readonly pods: readonly BedPod[];
+}
+export interface Topology {
+  readonly nodes: readonly BedNode[];
+  /** The control plane's address on the underlay: host 254 of the first node's /24. */
+  readonly controlIp: IpAddress;
+}
+
+export const underlayNetns = 'weft-underlay';
+
+export function readTopology(dir: string): Topology {
+  const manifests = readdirSync(dir)
+    .filter((name) => /\.ya?ml$/.test(name))
+    .sort()
+    .flatMap((name) => {
+      const documents = parseAllDocuments(readFileSync(join(dir, name), 'utf8'));
+      return (Array.isArray(documents) ? documents : []).map(
+        (document) => document.toJS() as Manifest | null,
+      );
+    })
+    .filter((manifest): manifest is Manifest => manifest !== null);
+  const netnsOf = (manifest: Manifest): string => {
+    const name = manifest.metadata?.annotations?.['weft.dev/netns'] ?? '';
+    if (!/^weft-[a-z0-9-]{1,40}$/.test(name)) {
+      throw new WeftError(
+        'WEFT_BED',
+        `${manifest.kind} ${manifest.metadata?.name}: annotation weft.dev/netns must be a name that begins with weft-`,
+      );
+    }
+    return name;
+  };
+  const pods = manifests.filter(({ kind }) => kind === 'Pod');
+  const nodes = manifests
+    .filter(({ kind }) => kind === 'Node')
+    .map((node): BedNode => ({
+      name: node.metadata?.name ?? '',
+      netns: netnsOf(node),
+      addresses: (node.status?.addresses ?? [])
+        .filter(({ type }) => type === 'InternalIP')
+        .map(({ address }) => parseIp(address)),
+      pods: pods
+        .filter(({ spec }) => spec?.nodeName === node.metadata?.name)
+        .map((pod) => ({
+          name: pod.metadata?.name ?? '',
+          netns: netnsOf(pod),
+          addresses: (pod.status?.podIPs ?? []).map(({ ip }) => parseIp(ip)),
+        })),
+    }));
+  const first = nodes[0]?.addresses.find((ip) => !isV6(ip));
+  if (!first) throw new WeftError('WEFT_BED', `${dir} names no Node with an IPv4 InternalIP`);
+  return { nodes, controlIp: parseIp(first.replace(/\d+$/, '254')) };
+}
+
+/** The block that an address is in: /24 or /64. */
+export const blockOf = (ip: IpAddress): string =>
+  isV6(ip) ? `${expand64(ip)}::/64` : ip.replace(/\d+$/, '0/24');
+/** The node's own address in its pods' block. */
+export const gatewayOf = (ip: IpAddress): string =>
+  isV6(ip) ? `${expand64(ip)}::fffe` : ip.replace(/\d+$/, '254');
+export const lengthOf = (ip: IpAddress): number => (isV6(ip) ? 64 : 24);
+
+/** The first four groups of a v6 address. */
+function expand64(ip: IpAddress): string {
+  const [head = '', tail] = ip.split('::');
+  const groups = head === '' ? [] : head.split(':');
+  const rest = tail === undefined || tail === '' ? [] : tail.split(':');
+  const missing = tail === undefined ? 0 : 8 - groups.length - rest.length;
+  return [...groups, ...Array.from({ length: missing }, () => '0'), ...rest].slice(0, 4).join(':');
+}
