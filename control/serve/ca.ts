@@ -60,6 +60,11 @@ export class CertificateAuthority {
     return changed;
   }
 
+  /** The roots that nodes check this control plane by. */
+  get roots(): string {
+    return this.#roots;
+  }
+
   /** Changes with the signing certificate alone. */
   get signer(): string {
     return createHash('sha256').update(this.#cert).digest('hex').slice(0, 16);

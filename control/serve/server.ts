@@ -120,19 +120,17 @@ export class ControlServer {
   }
 
   async #onStream(call: ServerDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>): Promise<void> {
+    // Requests wait until the token is checked; a client that floods meanwhile loses the rest with its stream.
     const early: DeltaDiscoveryRequest[] = [];
-    let stream: NodeStream | undefined;
-    call.on('data', (request: DeltaDiscoveryRequest) => {
-      if (stream) this.#onRequest(stream, request);
-      else if (early.length < 64) early.push(request);
-    });
+    let take = (request: DeltaDiscoveryRequest): void => void (early.length < 64 && early.push(request));
+    let close = (): void => undefined;
+    call.on('data', (request: DeltaDiscoveryRequest) => take(request));
     call.on('error', () => undefined);
-    const close = (): void => void (stream && this.#streams.delete(stream));
+    call.on('cancelled', () => close());
     call.on('end', () => {
       close();
       call.end();
     });
-    call.on('cancelled', close);
     const node = await this.#node(call.metadata);
     if (node === undefined) {
       this.#options.log.warn({ peer: call.getPeer() }, 'discovery refused: no valid token');
@@ -142,15 +140,16 @@ export class ControlServer {
       });
       return;
     }
-    stream = { node, call, types: new Map(), blocked: false, nonces: 0 };
+    const stream: NodeStream = { node, call, types: new Map(), blocked: false, nonces: 0 };
     this.#streams.add(stream);
+    close = () => void this.#streams.delete(stream);
+    take = (request) => this.#onRequest(stream, request);
     call.on('drain', () => {
-      if (!stream) return;
       stream.blocked = false;
       for (const typeUrl of stream.types.keys()) this.#tell(stream, typeUrl, false);
     });
     this.#options.log.info({ node }, 'node connected');
-    for (const request of early) this.#onRequest(stream, request);
+    for (const request of early) take(request);
   }
 
   #onRequest(stream: NodeStream, request: DeltaDiscoveryRequest): void {

@@ -52,7 +52,14 @@ function validatorOf(kind: string): ValidateFunction | undefined {
         spec: { names: { kind: string }; versions: { schema: { openAPIV3Schema: object } }[] };
       };
       const schema = crd.spec.versions[0]?.schema.openAPIV3Schema;
-      if (schema) validators.set(crd.spec.names.kind, ajv.compile(schema));
+      // The API server checks names by itself; a file has only us.
+      const named = {
+        type: 'object',
+        required: ['metadata'],
+        properties: { metadata: { $ref: '#/$defs/namespaced' } },
+      };
+      if (schema)
+        validators.set(crd.spec.names.kind, ajv.compile({ allOf: [named, schema], $defs: core.$defs }));
     }
   }
   return validators.get(kind);

@@ -1,0 +1,197 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { systemClock } from '../../src/base/clock.js';
+import { DiscoveryClient, type Subscription } from '../../src/discovery/client.js';
+import { decodeAddress, decodeNodePod } from '../../src/discovery/decode.js';
+import { createIssuer } from '../../src/discovery/issuer.js';
+import { typeUrls } from '../../src/discovery/types.js';
+import { parseIp } from '../../src/model/address.js';
+import { parseSpiffeId, parseTrustDomain } from '../../src/model/identity.js';
+import { assembleSvid, createCsr, parseLeaf } from '../../src/tls/certificate.js';
+import { compile, type Compiled } from '../compile/compile.js';
+import { parseManifests } from '../source/files.js';
+import { CertificateAuthority } from './ca.js';
+import { Snapshot } from './resources.js';
+import { ControlServer } from './server.js';
+import { issueToken, nodeOfToken } from './tokens.js';
+
+const domain = parseTrustDomain('cluster.local');
+const state = mkdtempSync(join(tmpdir(), 'weft-control-'));
+const ca = new CertificateAuthority(state, domain);
+const closers: (() => void)[] = [() => rmSync(state, { recursive: true })];
+after(() => closers.reverse().forEach((close) => close()));
+
+const pod = (name: string, node: string, ip: string): string => `---
+kind: Pod
+metadata: { name: ${name}, namespace: shop, annotations: { weft.dev/netns: weft-${name} } }
+spec: { nodeName: ${node}, serviceAccountName: ${name} }
+status: { podIPs: [{ ip: ${ip} }] }
+`;
+function compiledOf(...pods: string[]): Compiled {
+  const { objects, errors } = parseManifests(
+    'x',
+    `kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled } }\n${pods.join('')}`,
+  );
+  assert.deepEqual(errors, []);
+  return compile(objects, { trustDomain: domain, rootsVersion: '1' });
+}
+const a = pod('a', 'n1', '10.0.0.1');
+const b = pod('b', 'n2', '10.0.0.2');
+
+const warnings: string[] = [];
+async function serve(
+  compiled: Compiled,
+  listen = '127.0.0.1:0',
+): Promise<{ server: ControlServer; target: string }> {
+  const server = new ControlServer(
+    {
+      listen,
+      certificate: ca.serverCertificate([parseIp('127.0.0.1')], ['weft']),
+      ca,
+      nodeOfToken: (token) => nodeOfToken(state, token),
+      mayAsk: (node, identity) => compiled.identities.get(node)?.has(identity) ?? false,
+      certTtlS: undefined,
+      log: { info: () => undefined, warn: (_fields, text) => warnings.push(text) },
+    },
+    new Snapshot(compiled),
+  );
+  const port = await server.start();
+  closers.push(() => server.stop());
+  return { server, target: `127.0.0.1:${port}` };
+}
+
+interface Node {
+  readonly upserts: string[];
+  readonly removed: string[];
+  readonly states: string[];
+  refuse: Set<string>;
+  synced: boolean;
+}
+async function node(target: string, name: string): Promise<Node> {
+  const token = await issueToken(state, name, 60);
+  const seen: Node = { upserts: [], removed: [], states: [], refuse: new Set(), synced: false };
+  const subscribe = (typeUrl: Subscription['typeUrl']): Subscription => ({
+    typeUrl,
+    decode: (resource, bytes) => {
+      const decoded = typeUrl === typeUrls.address ? decodeAddress(bytes) : decodeNodePod(bytes);
+      if (!decoded.ok) return decoded;
+      if (seen.refuse.has(resource)) return { ok: false, errors: ['not wanted'] };
+      return { ok: true, value: () => seen.upserts.push(`${typeUrl.split('.').at(-1)} ${resource}`) };
+    },
+    removed: (names) => seen.removed.push(...names),
+  });
+  const client = new DiscoveryClient({
+    target,
+    rootPem: () => ca.roots,
+    token: () => token,
+    nodeId: `ztunnel~10.0.0.1~${name}.x~x.svc.cluster.local`,
+    nodeName: name,
+    subscriptions: [subscribe(typeUrls.address), subscribe(typeUrls.nodePod)],
+    onChange: () => undefined,
+    onSynced: () => (seen.synced = true),
+    onState: (now) => seen.states.push(now),
+    onRefused: () => undefined,
+    clock: systemClock,
+  });
+  closers.push(() => client.stop());
+  client.start();
+  return seen;
+}
+async function until(check: () => boolean): Promise<void> {
+  for (let i = 0; i < 500 && !check(); i++) await sleep(10);
+  assert.ok(check());
+}
+
+test('a node is told all workloads, and of its own pods alone what is needed to hold them', async () => {
+  const { target } = await serve(compiledOf(a, b));
+  const n1 = await node(target, 'n1');
+  await until(() => n1.synced);
+  assert.deepEqual(n1.upserts.sort(), [
+    'Address Kubernetes//Pod/shop/a',
+    'Address Kubernetes//Pod/shop/b',
+    'NodePod Kubernetes//Pod/shop/a',
+  ]);
+});
+
+test('only what differs is sent, and what vanished is named', async () => {
+  const { server, target } = await serve(compiledOf(a, b));
+  const n1 = await node(target, 'n1');
+  await until(() => n1.synced);
+  n1.upserts.length = 0;
+  server.update(new Snapshot(compiledOf(a, pod('c', 'n2', '10.0.0.3'))));
+  await until(() => n1.removed.length > 0);
+  assert.deepEqual(n1.upserts, ['Address Kubernetes//Pod/shop/c']);
+  assert.deepEqual(n1.removed, ['Kubernetes//Pod/shop/b']);
+});
+
+test('a refused resource costs no other, is not sent again, and is logged', async () => {
+  const { server, target } = await serve(compiledOf());
+  const n1 = await node(target, 'n1');
+  await until(() => n1.synced);
+  n1.refuse = new Set(['Kubernetes//Pod/shop/b']);
+  server.update(new Snapshot(compiledOf(a, b)));
+  await until(() => warnings.some((text) => text.includes('refused a resource')));
+  assert.ok(n1.upserts.includes('Address Kubernetes//Pod/shop/a'));
+  assert.ok(!n1.upserts.includes('Address Kubernetes//Pod/shop/b'));
+});
+
+test('after a restart of the control plane only the difference comes', async () => {
+  const first = await serve(compiledOf(a, b));
+  const n1 = await node(first.target, 'n1');
+  await until(() => n1.synced);
+  n1.upserts.length = 0;
+  first.server.stop();
+  await until(() => n1.states.includes('disconnected'));
+  await serve(compiledOf(a), first.target);
+  await until(() => n1.removed.length > 0);
+  assert.deepEqual(n1.upserts, []);
+  assert.deepEqual(n1.removed, ['Kubernetes//Pod/shop/b']);
+});
+
+test('issues certificates for pods of the caller alone', async () => {
+  const { target } = await serve(compiledOf(a, b));
+  const [idA, idB] = ['a', 'b'].map((name) => parseSpiffeId(`spiffe://cluster.local/ns/shop/sa/${name}`));
+  assert.ok(idA && idB);
+  const token = await issueToken(state, 'n1', 60);
+  const issue = createIssuer({ target, rootPem: () => ca.roots, token: () => token });
+  const { keyPem, csrPem } = createCsr(idA);
+  const svid = assembleSvid(idA, keyPem, await issue(csrPem, idA, 3600));
+  const leaf = parseLeaf(svid.chainPem);
+  assert.ok(leaf.ok && leaf.value.id === idA);
+  await assert.rejects(issue(csrPem, idB, 3600), /no pod with identity/);
+  await assert.rejects(issue('garbage', idA, 3600), /bad request/);
+  const forged = createIssuer({ target, rootPem: () => ca.roots, token: () => `${token}x` });
+  await assert.rejects(forged(csrPem, idA, 3600), /no valid node token/);
+});
+
+test('the CA ignores the names of a request: the identity asked for is the one checked', async () => {
+  const { target } = await serve(compiledOf(a, b));
+  const idA = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/a');
+  const token = await issueToken(state, 'n1', 60);
+  const issue = createIssuer({ target, rootPem: () => ca.roots, token: () => token });
+  const foreign = createCsr(parseSpiffeId('spiffe://cluster.local/ns/shop/sa/b'));
+  const [leafPem = ''] = await issue(foreign.csrPem, idA, 3600);
+  const leaf = parseLeaf(leafPem);
+  assert.ok(leaf.ok && leaf.value.id === idA);
+});
+
+test('a root rotation takes its three steps in order only', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'weft-ca-'));
+  try {
+    const one = new CertificateAuthority(dir, domain);
+    const versions = [one.version];
+    assert.throws(() => one.rotate('switch'), /begin first/);
+    assert.throws(() => one.rotate('finish'), /nothing to finish/);
+    for (const phase of ['begin', 'switch', 'finish'] as const) {
+      one.rotate(phase);
+      versions.push(one.version);
+    }
+    assert.equal(new Set(versions).size, 4);
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+});

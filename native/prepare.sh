@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Makes a Debian machine ready: the packages and npm modules that the build, the tests and the demo need. Quick when nothing
+# is missing. What a script cannot mend is one line and exit code 2, before anything is changed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+stop() {
+  echo "weft: $1" >&2
+  exit 2
+}
+
+[ "$(uname -s)" = Linux ] || stop "this is $(uname -s): Weft needs Linux"
+[ "$(id -u)" = 0 ] || stop "not root: run it again as root (eBPF and network namespaces need it)"
+kernel=$(uname -r)
+major=${kernel%%.*} rest=${kernel#*.}
+minor=${rest%%[!0-9]*}
+[ "$major" -gt 6 ] || { [ "$major" -eq 6 ] && [ "$minor" -ge 1 ]; } || stop "kernel $kernel is too old: Linux 6.1 or later is needed"
+[ -r /sys/kernel/btf/vmlinux ] || stop "the kernel has no BTF: boot one built with CONFIG_DEBUG_INFO_BTF=y"
+grep -q ' cgroup2 ' /proc/self/mounts ||
+  stop "no cgroup v2 is mounted: mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified"
+command -v node >/dev/null || stop "node is missing: install Node.js 20 or later"
+node -e 'const [a,b]=process.versions.node.split(".").map(Number); process.exit(a>20||(a===20&&b>=11)?0:1)' ||
+  stop "node $(node --version) is too old: Node.js 20.11 or later is needed"
+
+packages=(build-essential python3 clang llvm libbpf-dev libelf-dev zlib1g-dev linux-libc-dev bpftool iproute2 util-linux procps
+  nginx-light redis-server curl tcpdump iperf3 openssl ca-certificates)
+missing=()
+for package in "${packages[@]}"; do
+  dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+done
+if [ "${#missing[@]}" -gt 0 ]; then
+  command -v apt-get >/dev/null || stop "packages are missing (${missing[*]}) and this is not Debian: install them by hand"
+  echo "installing: ${missing[*]}" >&2
+  # Servers that come with packages are applications of the demo, not services of this machine.
+  guard=/usr/sbin/policy-rc.d
+  if [ ! -e "$guard" ]; then
+    printf '#!/bin/sh\nexit 101\n' >"$guard"
+    chmod +x "$guard"
+    trap 'rm -f "$guard"' EXIT
+  fi
+  log=$(mktemp)
+  if ! { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+    tail -20 "$log" >&2
+    stop "packages could not be installed: ${missing[*]}"
+  fi
+  rm -f "$log"
+fi
+
+stamp=node_modules/.weft-lock
+if [ ! -f "$stamp" ] || ! cmp -s package-lock.json "$stamp"; then
+  echo "installing npm packages" >&2
+  npm ci --no-audit --no-fund --ignore-scripts --loglevel=error >&2
+  cp package-lock.json "$stamp"
+fi

@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { projectRoot } from '../../native/index.js';
+
+const weft = join(projectRoot, 'dist', 'src', 'cli', 'weft.js');
+const names = [
+  'plain-before-enrolment',
+  'enrol-keeps-live-connection',
+  'cross-node-mtls',
+  'same-node',
+  'addresses-preserved',
+  'deny-by-identity',
+  'policy-change-cuts-only-forbidden',
+  'certificate-rotation',
+  'agent-restart',
+  'control-plane-away',
+  'ipv6',
+  'unenrol',
+];
+
+function traces(): string[] {
+  const netns = execFileSync('ip', ['netns', 'list'], { encoding: 'utf8' })
+    .split('\n')
+    .filter((l) => l.startsWith('weft-') && !l.startsWith('weft-t-'));
+  const pins = existsSync('/sys/fs/bpf/weft') ? readdirSync('/sys/fs/bpf/weft') : [];
+  const programs = JSON.parse(execFileSync('bpftool', ['-j', 'prog', 'list'], { encoding: 'utf8' })) as {
+    name?: string;
+  }[];
+  return [
+    ...netns,
+    ...pins,
+    ...programs.map(({ name }) => name ?? '').filter((name) => name.startsWith('weft_')),
+  ];
+}
+
+test('the demo shows every step with evidence and leaves nothing behind', () => {
+  const run = spawnSync(process.execPath, [weft, 'demo', '--json'], { encoding: 'utf8', timeout: 180_000 });
+  const result = JSON.parse(run.stdout) as {
+    ok: boolean;
+    steps: { name: string; ok: boolean; evidence: object }[];
+  };
+  assert.deepEqual(
+    result.steps.filter(({ ok }) => !ok),
+    [],
+  );
+  assert.deepEqual(
+    result.steps.map(({ name }) => name),
+    names,
+  );
+  for (const step of result.steps) assert.ok(Object.keys(step.evidence).length > 0, step.name);
+  assert.equal(result.ok, true);
+  assert.equal(run.status, 0);
+  assert.deepEqual(traces(), []);
+});
+
+test('refuses to start without root, in one line, with exit code 2', () => {
+  const run = spawnSync(
+    'setpriv',
+    ['--reuid=65534', '--regid=65534', '--clear-groups', process.execPath, weft, 'check'],
+    { encoding: 'utf8' },
+  );
+  assert.equal(run.status, 2);
+  assert.match(run.stderr, /^weft: not root: .*\n$/);
+});

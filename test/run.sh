@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Runs compiled tests: unit tests together, those that need the kernel or namespaces one file at a time.
+# usage: test/run.sh [unit|bpf|netns|fuzz|lint|all]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+what=${1:-all}
+status=0
+
+group() {
+  local name=$1 concurrency=$2
+  shift 2
+  local files
+  mapfile -t files < <(find "$@" -name '*.test.js' 2>/dev/null | sort)
+  if [ "${#files[@]}" -eq 0 ]; then
+    echo "no tests in group $name" >&2
+    status=1
+    return
+  fi
+  echo "== $name: ${#files[@]} files"
+  node --test --test-reporter=spec --test-concurrency="$concurrency" "${files[@]}" || status=1
+}
+
+[ "$what" = all ] || [ "$what" = unit ] && group unit 2 dist/src dist/daemonset dist/control dist/bench
+[ "$what" = all ] || [ "$what" = lint ] && group lint 1 dist/test/lint
+[ "$what" = all ] || [ "$what" = fuzz ] && group fuzz 1 dist/test/fuzz
+[ "$what" = all ] || [ "$what" = bpf ] && group bpf 1 dist/test/bpf
+[ "$what" = all ] || [ "$what" = netns ] && group netns 1 dist/test/netns
+exit "$status"
