@@ -95,7 +95,14 @@ export function parseManifests(file: string, text: string): { objects: MeshObjec
       }
       continue;
     }
-    const value: unknown = document.toJS({ maxAliasCount: 100 });
+    let value: unknown;
+    try {
+      value = document.toJS({ maxAliasCount: 100 });
+    } catch (error) {
+      // An alias without its anchor, or more of them than the limit, shows only here.
+      errors.push({ file, line: locate(document, lines, []), field: '', message: errorText(error) });
+      continue;
+    }
     if (value === null || value === undefined) continue;
     const kind = (value as { kind?: unknown }).kind;
     if (typeof kind !== 'string') {
