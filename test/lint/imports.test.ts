@@ -8,7 +8,7 @@ async function complaints(file: string, code: string): Promise<string[]> {
   const eslint = new ESLint({ cwd: projectRoot });
   const [result] = await eslint.lintText(code, { filePath: join(projectRoot, file) });
   return (result?.messages ?? [])
-    .filter(({ ruleId }) => ruleId === 'import-x/no-restricted-paths')
+    .filter(({ ruleId }) => ruleId === 'no-restricted-imports')
     .map(({ message }) => message);
 }
 
