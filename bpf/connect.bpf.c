@@ -211,4 +211,15 @@ int weft_sock_create(struct bpf_sock *ctx)
 	return 0;
 }
 
+/* Never read: clang describes in BTF only the types that a variable has, and the layout test wants all of them. */
+const volatile struct {
+	struct weft_event event;
+	enum weft_pod_flag pod_flag;
+	enum weft_direction direction;
+	enum weft_listener listener;
+	enum weft_sock_kind sock_kind;
+	enum weft_note_kind note_kind;
+	enum weft_reason reason;
+} weft_layout = {};
+
 char _license[] SEC("license") = "Dual BSD/GPL";
