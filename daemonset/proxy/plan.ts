@@ -7,7 +7,7 @@ import { formatSocketAddress } from '../../src/model/address.js';
 import type { SpiffeId } from '../../src/model/identity.js';
 import type { NodePod } from '../../src/model/node-pod.js';
 import type { Service } from '../../src/model/service.js';
-import type { Workload, WorkloadUid } from '../../src/model/workload.js';
+import type { WaypointRef, Workload, WorkloadUid } from '../../src/model/workload.js';
 import { authorize, type ConnectionFacts, type Verdict } from '../../src/policy/authorize.js';
 import { resolve, resolveWaypoint } from '../../src/state/resolve.js';
 import type { MeshView } from '../../src/state/store.js';
@@ -98,8 +98,9 @@ export function planOutbound(view: MeshView, facts: OutboundFacts): OutboundPlan
   }
   const { workload, service, target } = resolved;
   const known = service ? { workload, service } : { workload };
-  const waypoint = service?.waypoint ?? (service ? undefined : workload.waypoint);
-  if (waypoint) {
+  // By its Service or by the pod's own address: what is served by a waypoint is reached through it. The waypoint itself goes on.
+  const waypoint = service?.waypoint ?? waypointsOf(view, workload, target.port)[0];
+  if (waypoint && !identitiesOf(view, waypoint).includes(facts.source.identity)) {
     const found = resolveWaypoint(view, waypoint, facts.random);
     if (!found) {
       return refuse(
@@ -221,6 +222,26 @@ function deliver(
   return verdict.allowed ? { kind: 'deliver', target, facts, verdict, why } : denied(verdict, { workload });
 }
 
+/** The waypoints that serve a workload's port: its own, and those of the Services that it stands behind. */
+function waypointsOf(view: MeshView, workload: Workload, port: number): WaypointRef[] {
+  const found = [...workload.services].flatMap(([key, ports]) => {
+    const service = view.service(key);
+    const served =
+      ports.some(({ targetPort }) => targetPort === port) ||
+      service?.ports.some(({ targetPort }) => targetPort === port);
+    return served && service?.waypoint ? [service.waypoint] : [];
+  });
+  return workload.waypoint ? [workload.waypoint, ...found] : found;
+}
+
+function identitiesOf(view: MeshView, reference: WaypointRef): SpiffeId[] {
+  if (reference.kind === 'hostname')
+    return view.endpointsOf(reference.service).map(({ identity }) => identity);
+  const service = view.serviceByAddress(reference.ip);
+  const one = view.workloadByAddress(reference.ip);
+  return service ? view.endpointsOf(service.key).map(({ identity }) => identity) : one ? [one.identity] : [];
+}
+
 /** A workload behind a Service with a waypoint accepts those ports from that waypoint alone. */
 function waypointRefusal(
   view: MeshView,
@@ -228,22 +249,9 @@ function waypointRefusal(
   peer: SpiffeId | undefined,
   port: number,
 ): Refusal | undefined {
-  const waypoints = [...workload.services]
-    .filter(([, ports]) => ports.some(({ targetPort }) => targetPort === port))
-    .flatMap(([key]) => view.service(key)?.waypoint ?? []);
-  if (workload.waypoint) waypoints.push(workload.waypoint);
+  const waypoints = waypointsOf(view, workload, port);
   if (waypoints.length === 0) return undefined;
-  const allowed = waypoints.flatMap((reference) => {
-    if (reference.kind === 'hostname')
-      return view.endpointsOf(reference.service).map(({ identity }) => identity);
-    const service = view.serviceByAddress(reference.ip);
-    const one = view.workloadByAddress(reference.ip);
-    return service
-      ? view.endpointsOf(service.key).map(({ identity }) => identity)
-      : one
-        ? [one.identity]
-        : [];
-  });
+  const allowed = waypoints.flatMap((reference) => identitiesOf(view, reference));
   if (peer !== undefined && allowed.includes(peer)) return undefined;
   return refuse('WEFT_AROUND_WAYPOINT', `port ${port} takes connections from its waypoint alone`, 401, {
     workload,

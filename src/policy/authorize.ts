@@ -56,12 +56,14 @@ export function authorize(policies: readonly AuthorizationPolicy[], facts: Conne
 
 function matchingRule(policy: AuthorizationPolicy, facts: ConnectionFacts): number | undefined {
   const index = policy.rules.findIndex(({ clauses }) =>
-    clauses.every(({ matches }) => matches.some((match) => matchHolds(match, facts))),
+    // As peers do: a clause of no matches holds (an absent `from`), a match of no fields is skipped.
+    clauses.every(({ matches }) => matches.length === 0 || matches.some((match) => matchHolds(match, facts))),
   );
   return index < 0 ? undefined : index;
 }
 
 function matchHolds(match: PolicyMatch, facts: ConnectionFacts): boolean {
+  if (Object.values(match).every((values: readonly unknown[]) => values.length === 0)) return false;
   const identity = facts.identity && workloadIdentityOf(facts.identity);
   const principal = facts.identity && principalOf(facts.identity);
   const account = (one: { namespace: string; serviceAccount: string }): boolean =>

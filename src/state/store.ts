@@ -77,8 +77,18 @@ export class MeshState implements MeshView {
     return this.#workloads.get(uid);
   }
   workloadByAddress(ip: IpAddress): Workload | undefined {
-    // While an address passes from one pod to the next both may be known; the newer came last.
-    return [...(this.#byAddress.get(ip)?.values() ?? [])].at(-1);
+    // While an address passes from one pod to the next both may be known, in any order: one choice on every node.
+    let chosen: Workload | undefined;
+    for (const workload of this.#byAddress.get(ip)?.values() ?? []) {
+      if (
+        !chosen ||
+        (workload.healthy && !chosen.healthy) ||
+        (workload.healthy === chosen.healthy && workload.uid < chosen.uid)
+      ) {
+        chosen = workload;
+      }
+    }
+    return chosen;
   }
   service(key: ServiceKey): Service | undefined {
     return this.#services.get(key);

@@ -1,0 +1,395 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseCidr, parseIp } from '../../src/model/address.js';
+import { parseSpiffeId } from '../../src/model/identity.js';
+import type { NodePod } from '../../src/model/node-pod.js';
+import type { AuthorizationPolicy, PolicyKey, PolicyMatch } from '../../src/model/policy.js';
+import type { Service } from '../../src/model/service.js';
+import type { ServiceKey, Workload, WorkloadUid } from '../../src/model/workload.js';
+import { MeshState } from '../../src/state/store.js';
+import { planInboundPlain, planInboundTunnel, planOutbound, recheck } from './plan.js';
+
+const id = (name: string) => parseSpiffeId(`spiffe://cluster.local/ns/shop/sa/${name}`);
+const uid = (name: string) => `Kubernetes//Pod/shop/${name}` as WorkloadUid;
+const key = (name: string) => `shop/${name}.shop.svc.cluster.local` as ServiceKey;
+
+function workload(name: string, ip: string, node: string, more: Partial<Workload> = {}): Workload {
+  return {
+    uid: uid(name),
+    name,
+    namespace: 'shop',
+    identity: id(name),
+    serviceAccount: name,
+    addresses: [parseIp(ip)],
+    network: '',
+    node,
+    cluster: 'Kubernetes',
+    tunnel: 'hbone',
+    policies: [],
+    healthy: true,
+    hostNetwork: false,
+    services: new Map(),
+    workloadName: name,
+    workloadType: 'pod',
+    canonicalName: name,
+    canonicalRevision: 'latest',
+    ...more,
+  };
+}
+function service(name: string, ip: string, targetPort = 8080, more: Partial<Service> = {}): Service {
+  return {
+    key: key(name),
+    name,
+    namespace: 'shop',
+    hostname: `${name}.shop.svc.cluster.local`,
+    addresses: [{ network: '', ip: parseIp(ip) }],
+    ports: [{ servicePort: 80, targetPort, appProtocol: 'unknown' }],
+    subjectAltNames: [],
+    ...more,
+  };
+}
+const behind = (name: string, targetPort = 8080): Pick<Workload, 'services'> => ({
+  services: new Map([[key(name), [{ servicePort: 80, targetPort, appProtocol: 'unknown' as const }]]]),
+});
+const pod = (name: string, ip: string, more: Partial<NodePod> = {}): NodePod => ({
+  uid: uid(name),
+  name,
+  namespace: 'shop',
+  identity: id(name),
+  addresses: [parseIp(ip)],
+  netns: '',
+  podUid: '',
+  probePorts: [],
+  excludeOutboundPorts: [],
+  excludeOutboundCidrs: [],
+  excludeInboundPorts: [],
+  outboundUnknown: 'allow',
+  agentDown: 'refuse',
+  cutPreexisting: false,
+  rootsVersion: '',
+  ...more,
+});
+const none: PolicyMatch = {
+  namespaces: [],
+  notNamespaces: [],
+  principals: [],
+  notPrincipals: [],
+  sourceIps: [],
+  notSourceIps: [],
+  destinationIps: [],
+  notDestinationIps: [],
+  destinationPorts: [],
+  notDestinationPorts: [],
+  serviceAccounts: [],
+  notServiceAccounts: [],
+};
+function policy(
+  name: string,
+  action: 'allow' | 'deny',
+  match: Partial<PolicyMatch>,
+  more: Partial<AuthorizationPolicy> = {},
+): AuthorizationPolicy {
+  return {
+    key: `shop/${name}` as PolicyKey,
+    name,
+    namespace: 'shop',
+    scope: 'namespace',
+    action,
+    rules: [{ clauses: [{ matches: [{ ...none, ...match }] }] }],
+    dryRun: false,
+    ...more,
+  };
+}
+const waypointRef = { kind: 'hostname', service: key('wp'), hbonePort: 15008 } as const;
+
+function mesh(
+  extra: { workloads?: Workload[]; services?: Service[]; policies?: AuthorizationPolicy[] } = {},
+): MeshState {
+  const state = new MeshState();
+  state.apply({
+    workloads: [
+      workload('web', '10.0.1.1', 'n1'),
+      workload('near', '10.0.1.2', 'n1', behind('near')),
+      workload('far', '10.0.2.1', 'n2', behind('far')),
+      workload('plain', '10.0.2.2', 'n2', { tunnel: 'none' }),
+      workload('host', '10.9.0.1', 'n2', { hostNetwork: true }),
+      workload('sick', '10.0.2.3', 'n2', { healthy: false, ...behind('sick') }),
+      ...(extra.workloads ?? []),
+    ],
+    services: [
+      service('near', '10.96.0.1'),
+      service('far', '10.96.0.2'),
+      service('sick', '10.96.0.3'),
+      ...(extra.services ?? []),
+    ],
+    policies: extra.policies ?? [],
+  });
+  return state;
+}
+const local = new Set([uid('web'), uid('near')]);
+const outbound = (state: MeshState, ip: string, port: number, source = pod('web', '10.0.1.1')) =>
+  planOutbound(state, {
+    source,
+    sourceIp: parseIp('10.0.1.1'),
+    dialled: { ip: parseIp(ip), port },
+    node: 'n1',
+    isLocal: (one) => local.has(one),
+    random: 0,
+  });
+
+const denyWeb = policy('deny-web', 'deny', {
+  serviceAccounts: [{ namespace: 'shop', serviceAccount: 'web' }],
+});
+const strict = policy('strict', 'deny', { notPrincipals: [{ kind: 'presence' }] });
+
+const outboundCases: [string, () => ReturnType<typeof planOutbound>, string, RegExp][] = [
+  ['a service on another node', () => outbound(mesh(), '10.96.0.2', 80), 'hbone', /other-node/],
+  ['a pod on another node', () => outbound(mesh(), '10.0.2.1', 9000), 'hbone', /other-node/],
+  ['a service on this node', () => outbound(mesh(), '10.96.0.1', 80), 'local', /same-node/],
+  [
+    'a pod reaching itself through its service',
+    () => outbound(mesh({ workloads: [workload('web', '10.0.1.1', 'n1', behind('near'))] }), '10.96.0.1', 80),
+    'local',
+    /same-node/,
+  ],
+  ['a pod that is not enrolled', () => outbound(mesh(), '10.0.2.2', 80), 'plain', /not-enrolled/],
+  ['a host-network pod', () => outbound(mesh(), '10.9.0.1', 80), 'plain', /host-network/],
+  ['the world outside', () => outbound(mesh(), '192.0.2.1', 443), 'plain', /outside-mesh/],
+  [
+    'the world outside, where leaving is refused',
+    () => outbound(mesh(), '192.0.2.1', 443, pod('web', '10.0.1.1', { outboundUnknown: 'refuse' })),
+    'refuse',
+    /not in the mesh/,
+  ],
+  [
+    'a service without healthy endpoints',
+    () => outbound(mesh(), '10.96.0.3', 80),
+    'refuse',
+    /no healthy endpoint/,
+  ],
+  ['a port that the service has not', () => outbound(mesh(), '10.96.0.2', 81), 'refuse', /no port 81/],
+  ["a pod's tunnel port", () => outbound(mesh(), '10.0.2.1', 15008), 'refuse', /agent's own/],
+  [
+    'a local destination that a policy denies',
+    () => outbound(mesh({ policies: [denyWeb] }), '10.0.1.2', 80),
+    'refuse',
+    /deny-web rule 0/,
+  ],
+  [
+    'a remote destination that a policy denies: its own agent decides',
+    () => outbound(mesh({ policies: [denyWeb] }), '10.0.2.1', 80),
+    'hbone',
+    /other-node/,
+  ],
+  [
+    'a service with a waypoint',
+    () =>
+      outbound(
+        mesh({
+          workloads: [workload('wp', '10.0.2.9', 'n2', behind('wp', 15008))],
+          services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })],
+        }),
+        '10.96.0.2',
+        80,
+      ),
+    'hbone',
+    /waypoint/,
+  ],
+  [
+    "a pod's address behind a service with a waypoint",
+    () =>
+      outbound(
+        mesh({
+          workloads: [workload('wp', '10.0.2.9', 'n2', behind('wp', 15008))],
+          services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })],
+        }),
+        '10.0.2.1',
+        8080,
+      ),
+    'hbone',
+    /waypoint/,
+  ],
+  [
+    'a service whose waypoint is missing',
+    () =>
+      outbound(
+        mesh({ services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })] }),
+        '10.96.0.2',
+        80,
+      ),
+    'refuse',
+    /not there/,
+  ],
+  [
+    'a waypoint that goes on to its service',
+    () =>
+      outbound(
+        mesh({
+          workloads: [workload('web', '10.0.1.1', 'n1', behind('wp', 15008))],
+          services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })],
+        }),
+        '10.96.0.2',
+        80,
+      ),
+    'hbone',
+    /other-node/,
+  ],
+];
+for (const [name, plan, kind, why] of outboundCases) {
+  test(`outbound to ${name}: ${kind}`, () => {
+    const result = plan();
+    assert.equal(result.kind, kind);
+    assert.match(result.why, why);
+  });
+}
+
+test('a tunnel expects the endpoint by identity and names pod address and target port', () => {
+  const plan = outbound(mesh(), '10.96.0.2', 80);
+  assert.ok(plan.kind === 'hbone');
+  assert.deepEqual(plan.expected, [id('far')]);
+  assert.equal(plan.authority, '10.0.2.1:8080');
+  assert.deepEqual(plan.next, { ip: '10.0.2.1', port: 15008 });
+});
+
+test('a tunnel to a waypoint names what was dialled', () => {
+  const plan = outbound(
+    mesh({
+      workloads: [workload('wp', '10.0.2.9', 'n2', behind('wp', 15008))],
+      services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })],
+    }),
+    '10.96.0.2',
+    80,
+  );
+  assert.ok(plan.kind === 'hbone');
+  assert.equal(plan.authority, '10.96.0.2:80');
+  assert.deepEqual(plan.expected, [id('wp')]);
+});
+
+const far = pod('far', '10.0.2.1');
+const tunnel = (state: MeshState, authority = '10.0.2.1', port = 8080, peer = 'web') =>
+  planInboundTunnel(state, {
+    pod: far,
+    authority: { ip: parseIp(authority), port },
+    local: parseIp('10.0.2.1'),
+    remote: parseIp('10.0.1.1'),
+    peer: id(peer),
+  });
+const plain = (state: MeshState, port = 8080) =>
+  planInboundPlain(state, {
+    pod: far,
+    local: { ip: parseIp('10.0.2.1'), port },
+    remote: { ip: parseIp('10.0.1.1'), port: 4000 },
+  });
+const withWaypoint = () =>
+  mesh({
+    workloads: [workload('wp', '10.0.2.9', 'n2', behind('wp', 15008))],
+    services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })],
+  });
+
+const inboundCases: [string, () => ReturnType<typeof planInboundTunnel>, number | 'deliver', RegExp][] = [
+  ['a tunnel to the pod', () => tunnel(mesh()), 'deliver', /tunnel/],
+  ["a tunnel to another pod's address", () => tunnel(mesh(), '10.0.1.2'), 400, /asks for/],
+  ['a tunnel to a port of the agent', () => tunnel(mesh(), '10.0.2.1', 15006), 503, /agent's own/],
+  ['a tunnel that a policy denies', () => tunnel(mesh({ policies: [denyWeb] })), 401, /deny-web rule 0/],
+  [
+    'a tunnel that no ALLOW matches',
+    () =>
+      tunnel(
+        mesh({
+          policies: [
+            policy('only-db', 'allow', {
+              principals: [{ kind: 'exact', value: 'cluster.local/ns/shop/sa/db' }],
+            }),
+          ],
+        }),
+      ),
+    401,
+    /only-db/,
+  ],
+  [
+    'a tunnel that an ALLOW matches',
+    () =>
+      tunnel(
+        mesh({
+          policies: [policy('only-web', 'allow', { principals: [{ kind: 'suffix', value: '/sa/web' }] })],
+        }),
+      ),
+    'deliver',
+    /tunnel/,
+  ],
+  [
+    'a tunnel that an audited policy would deny',
+    () => tunnel(mesh({ policies: [{ ...denyWeb, dryRun: true }] })),
+    'deliver',
+    /tunnel/,
+  ],
+  ['a tunnel around the waypoint', () => tunnel(withWaypoint()), 401, /waypoint alone/],
+  ['a tunnel from the waypoint', () => tunnel(withWaypoint(), '10.0.2.1', 8080, 'wp'), 'deliver', /tunnel/],
+  [
+    'a tunnel to a port that the waypoint does not serve',
+    () => tunnel(withWaypoint(), '10.0.2.1', 9090),
+    'deliver',
+    /tunnel/,
+  ],
+  ['plaintext in permissive mode', () => plain(mesh()), 'deliver', /permitted/],
+  ['plaintext in strict mode', () => plain(mesh({ policies: [strict] })), 401, /strict rule 0/],
+  ['plaintext around the waypoint', () => plain(withWaypoint()), 401, /waypoint alone/],
+  [
+    'plaintext that only an identity would be allowed',
+    () =>
+      plain(
+        mesh({ policies: [policy('only-web', 'allow', { principals: [{ kind: 'prefix', value: '' }] })] }),
+      ),
+    401,
+    /only-web/,
+  ],
+  [
+    'plaintext denied by address',
+    () => plain(mesh({ policies: [policy('block', 'deny', { sourceIps: [parseCidr('10.0.1.0/24')] })] })),
+    401,
+    /block/,
+  ],
+  [
+    'a DENY without conditions',
+    () => plain(mesh({ policies: [{ ...denyWeb, rules: [{ clauses: [] }] }] })),
+    401,
+    /deny-web/,
+  ],
+  [
+    'a DENY with an empty clause',
+    () => plain(mesh({ policies: [{ ...denyWeb, rules: [{ clauses: [{ matches: [] }] }] }] })),
+    401,
+    /deny-web/,
+  ],
+  [
+    'an ALLOW without rules',
+    () => plain(mesh({ policies: [{ ...denyWeb, action: 'allow', rules: [] }] })),
+    401,
+    /deny-web/,
+  ],
+];
+for (const [name, plan, expected, why] of inboundCases) {
+  test(`inbound ${name}: ${expected}`, () => {
+    const result = plan();
+    assert.equal(result.kind === 'refuse' ? result.status : result.kind, expected);
+    assert.match(result.why, why);
+  });
+}
+
+test('a live connection is held against new policies, and another is not', () => {
+  const state = mesh();
+  const facts = { sourceIp: parseIp('10.0.1.1'), destinationIp: parseIp('10.0.2.1'), destinationPort: 80 };
+  assert.equal(recheck(state, uid('far'), { ...facts, identity: id('web') }), undefined);
+  state.apply({ policies: [denyWeb] });
+  assert.match(recheck(state, uid('far'), { ...facts, identity: id('web') }) ?? '', /deny-web/);
+  assert.equal(recheck(state, uid('far'), { ...facts, identity: id('near') }), undefined);
+});
+
+test('updates in any order give the same answer for an address', () => {
+  const [a, b] = [workload('a', '10.0.3.1', 'n2'), workload('b', '10.0.3.1', 'n2')];
+  const pick = (list: Workload[]) => mesh({ workloads: list }).workloadByAddress(parseIp('10.0.3.1'))?.name;
+  assert.equal(pick([a, b]), pick([b, a]));
+  const state = mesh({ workloads: [a, b] });
+  state.apply({ removed: [a.uid] });
+  assert.equal(state.workloadByAddress(parseIp('10.0.3.1'))?.name, 'b');
+});
