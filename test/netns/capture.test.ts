@@ -1,0 +1,337 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { projectRoot } from '../../native/index.js';
+import { run, sh, sleep, until } from '../../src/cli/run.js';
+import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+
+const state = '/run/weft/test-capture';
+const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
+let bed: Bed;
+
+const outsider = `
+apiVersion: v1
+kind: Pod
+metadata: { name: outsider, namespace: shop, labels: { weft.dev/mesh: disabled }, annotations: { weft.dev/netns: weft-outsider } }
+spec: { nodeName: node-b, serviceAccountName: outsider }
+status: { podIPs: [{ ip: 10.244.2.20 }, { ip: 'fd00:244:2::20' }] }
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: probed, namespace: shop, annotations: { weft.dev/netns: weft-probed, weft.dev/exclude-outbound-ports: '7777' } }
+spec:
+  nodeName: node-b
+  serviceAccountName: probed
+  containers: [{ name: c, ports: [{ name: health, containerPort: 8081 }], readinessProbe: { httpGet: { port: health } } }]
+status: { podIPs: [{ ip: 10.244.2.30 }, { ip: 'fd00:244:2::30' }] }
+`;
+const namespace = (labels: string): void =>
+  writeFileSync(
+    join(manifests, 'namespace.yaml'),
+    `kind: Namespace\nmetadata: { name: shop, labels: { ${labels} } }\n`,
+  );
+
+const echo = `
+import socket, threading, sys
+s = socket.create_server(('::', int(sys.argv[1])), family=socket.AF_INET6, dualstack_ipv6=True, backlog=4096)
+def serve(c):
+    try:
+        while True:
+            d = c.recv(65536)
+            if not d: break
+            c.sendall(d)
+    except OSError: pass
+    c.close()
+while True:
+    c, _ = s.accept()
+    threading.Thread(target=serve, args=(c,), daemon=True).start()
+`;
+
+/** Runs a client in a pod; what it prints last is its answer. */
+async function client(netns: string, code: string): Promise<string> {
+  const result = await run(
+    netns,
+    'python3',
+    ['-c', `import socket, struct, errno, os, select\n${code}`],
+    20_000,
+  );
+  return result.code === 0 ? result.stdout.trim() : (result.stderr.trim().split('\n').at(-1) ?? '');
+}
+const exchange = "s.sendall(b'ping'); print(s.recv(10).decode())";
+const connect = (ip: string, port: number): string =>
+  `s = socket.create_connection((${JSON.stringify(ip)}, ${port}), 4); ${exchange}`;
+
+function records(node: string): ConnectionRecord[] {
+  const path = join(bed.runDir(node), 'connections.log');
+  if (!existsSync(path)) return [];
+  return readFileSync(path, 'utf8')
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as ConnectionRecord);
+}
+
+before(async () => {
+  await tearDown(state);
+  cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
+  writeFileSync(join(manifests, 'more.yaml'), outsider);
+  // Strict from the start: whatever slips past capture arrives as plaintext, and is refused.
+  namespace('weft.dev/mesh: enabled, weft.dev/mode: strict');
+  bed = Bed.create({ from: manifests, state, workers: 2 });
+  for (const [name, netns, port] of [
+    ['echo-api', 'weft-api', 9000],
+    ['echo-probed', 'weft-probed', 8081],
+    ['echo-probed2', 'weft-probed', 9000],
+    ['echo-out', 'weft-outsider', 7777],
+    ['echo-out2', 'weft-outsider', 9000],
+  ] as const) {
+    bed.start(name, netns, 'python3', ['-c', echo, String(port)]);
+  }
+  await bed.up();
+});
+after(async () => {
+  await tearDown(state);
+  rmSync(manifests, { recursive: true, force: true });
+});
+
+const ways: [name: string, code: string][] = [
+  ['a v4 socket', connect('10.244.2.10', 9000)],
+  ['a v6 socket', connect('fd00:244:2::10', 9000)],
+  [
+    'a dual-stack socket dialling a v4-mapped address',
+    `s = socket.socket(socket.AF_INET6); s.settimeout(4); s.connect(('::ffff:10.244.2.10', 9000)); ${exchange}`,
+  ],
+  [
+    'a socket bound to a source address',
+    `s = socket.socket(); s.settimeout(4); s.bind(('10.244.1.10', 0)); s.connect(('10.244.2.10', 9000)); ${exchange}`,
+  ],
+  [
+    'a socket bound to a device',
+    `s = socket.socket(); s.settimeout(4); s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b'eth0'); s.connect(('10.244.2.10', 9000)); ${exchange}`,
+  ],
+  [
+    'TCP fast open',
+    `s = socket.socket(); s.settimeout(4); s.sendto(b'ping', 0x20000000, ('10.244.2.10', 9000)); print(s.recv(10).decode())`,
+  ],
+  [
+    'a non-blocking socket that calls connect() again',
+    `s = socket.socket(); s.setblocking(False); a = ('10.244.2.10', 9000)
+s.connect_ex(a); select.select([], [s], [], 4); r = s.connect_ex(a); assert r in (0, errno.EISCONN), r
+s.setblocking(True); ${exchange}`,
+  ],
+  [
+    'a socket that is dissolved by AF_UNSPEC and dials again',
+    `import ctypes
+s = socket.socket(); s.settimeout(4); s.connect(('10.244.1.12', 6379)) if False else s.connect(('10.244.2.10', 9000))
+libc = ctypes.CDLL(None); libc.connect(s.fileno(), struct.pack('H14s', 0, b''), 16)
+s.connect(('10.244.2.10', 9000)); assert s.getpeername() == ('10.244.2.10', 9000), s.getpeername(); ${exchange}`,
+  ],
+];
+for (const [name, code] of ways) {
+  test(`${name} is captured and carried by identity`, async () => {
+    const before = records('node-b').length;
+    assert.equal(await client('weft-web', code), 'ping');
+    const record = await until('the record', 5_000, () =>
+      records('node-b')
+        .slice(before)
+        .find(({ path }) => path === 'inbound-hbone'),
+    );
+    assert.equal(record.source.identity, 'spiffe://cluster.local/ns/shop/sa/web');
+  });
+}
+
+test('MPTCP is refused to an enrolled pod, so that applications fall back to TCP', async () => {
+  assert.match(
+    await client('weft-web', "socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262); print('made')"),
+    /Errno 93|Protocol not supported/,
+  );
+});
+
+test('loopback and the pod itself are left alone', async () => {
+  assert.equal(await client('weft-api', connect('127.0.0.1', 9000)), 'ping');
+  assert.equal(await client('weft-api', connect('::1', 9000)), 'ping');
+  assert.equal(await client('weft-api', connect('10.244.2.10', 9000)), 'ping');
+});
+
+test('a pod reaches itself through its own service', async () => {
+  assert.equal(await client('weft-api', connect('10.96.0.10', 9000)), 'ping');
+});
+
+test('strict mode refuses plaintext from a pod outside, from the node and by IPv6', async () => {
+  for (const netns of ['weft-outsider', 'weft-node-a', 'weft-node-b']) {
+    for (const ip of ['10.244.2.10', 'fd00:244:2::10']) {
+      assert.match(
+        await client(netns, connect(ip, 9000)),
+        /ConnectionResetError|ConnectionRefusedError|BrokenPipeError|^$/,
+        `${netns} ${ip}`,
+      );
+    }
+  }
+  const refused = records('node-b').filter(
+    ({ path, policy }) => path === 'refused' && policy === 'shop/weft-strict-namespace',
+  );
+  assert.ok(refused.length >= 2);
+});
+
+test("the pod's own node reaches the port declared as a probe, and no other port; other nodes reach neither", async () => {
+  assert.equal(await client('weft-node-b', connect('10.244.2.30', 8081)), 'ping');
+  assert.notEqual(await client('weft-node-b', connect('10.244.2.30', 9000)), 'ping');
+  assert.notEqual(await client('weft-node-a', connect('10.244.2.30', 8081)), 'ping');
+});
+
+test("the agent's ports take nothing from elsewhere", async () => {
+  for (const port of [15001, 15006]) {
+    for (const netns of ['weft-outsider', 'weft-node-b', 'weft-api']) {
+      assert.match(await client(netns, connect('10.244.2.10', port)), /refused|reset/i, `${netns} ${port}`);
+    }
+  }
+});
+
+test('a tunnel port without a certificate leads nowhere, whatever is sent', async () => {
+  for (const bytes of [
+    "b'\\x16\\x03\\x01' + os.urandom(500)",
+    "b'GET / HTTP/1.1\\r\\n\\r\\n'",
+    'os.urandom(3000)',
+  ]) {
+    const answer = await client(
+      'weft-outsider',
+      `s = socket.create_connection(('10.244.2.10', 15008), 4); s.settimeout(15)
+try:
+    s.sendall(${bytes}); d = b'x'
+    while d: d = s.recv(4096)
+    print('closed')
+except OSError: print('closed')`,
+    );
+    assert.equal(answer, 'closed');
+  }
+  assert.equal(await client('weft-web', connect('10.244.2.10', 9000)), 'ping');
+});
+
+test('an excluded port leaves uncaptured; other ports do not', async () => {
+  const before = records('node-b').length;
+  assert.equal(await client('weft-probed', connect('10.244.2.20', 7777)), 'ping');
+  assert.equal(await client('weft-probed', connect('10.244.2.20', 9000)), 'ping');
+  await until('the captured one', 5_000, () => records('node-b').length > before);
+  const seen = records('node-b')
+    .slice(before)
+    .map(({ dialled }) => dialled);
+  assert.deepEqual(seen, ['10.244.2.20:9000']);
+});
+
+test('a refused destination says so at connect() the next time', async () => {
+  const dead =
+    "\ntry:\n  s = socket.create_connection(('10.244.2.20', 1), 4); s.recv(1); print('open')\nexcept OSError as e: print(e.errno)";
+  await client('weft-web', dead);
+  assert.equal(await client('weft-web', dead), String(111));
+});
+
+test('1 000 connections opened and closed at once all get through, and no note is left', async () => {
+  const answer = await client(
+    'weft-web',
+    `import threading
+ok = []
+def one():
+    try:
+        s = socket.create_connection(('10.244.2.10', 9000), 15); s.settimeout(15); s.sendall(b'x'); ok.append(s.recv(1)); s.close()
+    except OSError as e: ok.append(e)
+ts = [threading.Thread(target=one) for _ in range(1000)]
+[t.start() for t in ts]; [t.join() for t in ts]
+print(sum(1 for o in ok if o == b'x'))`,
+  );
+  assert.equal(answer, '1000');
+  await sleep(300);
+  const notes = JSON.parse(
+    sh('bpftool', ['-j', 'map', 'dump', 'pinned', '/sys/fs/bpf/weft/node-a/weft_notes']),
+  ) as object[];
+  assert.equal(notes.length, 0);
+});
+
+test('a bad manifest costs nothing, and is told with file, line and field', async () => {
+  writeFileSync(
+    join(manifests, 'bad.yaml'),
+    'kind: AccessPolicy\nmetadata: { name: x, namespace: shop }\nspec: { action: NO, rules: [] }\n',
+  );
+  await until('the refusal', 5_000, () => bed.log('control').includes('bad.yaml:3: spec.action'));
+  rmSync(join(manifests, 'bad.yaml'));
+  assert.equal(await client('weft-web', connect('10.244.2.10', 9000)), 'ping');
+});
+
+test('a namespace deleted under the agent costs its own pod alone', async () => {
+  sh('ip', ['netns', 'del', 'weft-intruder']);
+  await until(
+    'the agent has let go',
+    10_000,
+    () => !bed.readyState('node-a').pods.some(({ uid }) => uid.endsWith('/intruder')),
+  );
+  assert.equal(await client('weft-web', connect('10.244.2.10', 9000)), 'ping');
+});
+
+test('a worker that dies is replaced, and its pods are served again', async () => {
+  // Nothing in the product ends a worker: the closest from outside is to end the agent and see it adopt.
+  await bed.stop('agent-node-b', 'SIGKILL');
+  assert.match(await client('weft-web', connect('10.244.2.10', 9000)), /refused|reset/i);
+  bed.startAgent('node-b');
+  await until(
+    'served again',
+    15_000,
+    async () => (await client('weft-web', connect('10.244.2.10', 9000))) === 'ping',
+  );
+});
+
+test('descriptors that run out refuse connections and recover', async () => {
+  const pid = bed.mark('agent-node-a')?.pid;
+  const open = readdirCount(`/proc/${pid}/fd`);
+  sh('prlimit', ['--pid', String(pid), `--nofile=${open + 8}:${open + 8}`]);
+  const burst = `
+ss = []
+for _ in range(60):
+    try: s = socket.create_connection(('10.244.2.10', 9000), 1); ss.append(s)
+    except OSError: pass
+print('done')`;
+  assert.equal(await client('weft-web', burst), 'done');
+  sh('prlimit', ['--pid', String(pid), '--nofile=65536:65536']);
+  await until(
+    'served again',
+    10_000,
+    async () => (await client('weft-web', connect('10.244.2.10', 9000))) === 'ping',
+  );
+});
+
+function readdirCount(path: string): number {
+  return sh('ls', [path]).split('\n').filter(Boolean).length;
+}
+
+test('down leaves nothing, also of a bed whose maker was killed', async () => {
+  const other = '/run/weft/test-killed';
+  const dir = mkdtempSync(join(tmpdir(), 'weft-killed-'));
+  for (const file of ['mesh.yaml', 'namespace.yaml']) {
+    writeFileSync(
+      join(dir, file),
+      readFileSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests', file), 'utf8')
+        .replace(/weft-(node-a|node-b|web|intruder|cache|api) /g, 'weft-k-$1 ')
+        .replaceAll('name: node-', 'name: k-node-')
+        .replaceAll('nodeName: node-', 'nodeName: k-node-')
+        .replaceAll('netns: weft-', 'netns: weft-k-'),
+    );
+  }
+  await tearDown(state);
+  const up = spawn(
+    process.execPath,
+    [join(projectRoot, 'dist', 'src', 'cli', 'weft.js'), 'standalone', 'up', '-f', dir, '--state', other],
+    { stdio: 'ignore' },
+  );
+  await until('an agent has started', 20_000, () => existsSync(join(other, 'agent-k-node-a.log')));
+  up.kill('SIGKILL');
+  await sleep(500);
+  assert.equal(await tearDown(other), true);
+  rmSync(dir, { recursive: true });
+  const left = sh('ip', ['netns', 'list'])
+    .split('\n')
+    .filter((line) => line.startsWith('weft-') && !line.startsWith('weft-t-'));
+  assert.deepEqual(left, []);
+  assert.equal(existsSync('/sys/fs/bpf/weft'), false);
+  assert.equal(existsSync(other), false);
+});
