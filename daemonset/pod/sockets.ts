@@ -121,7 +121,7 @@ export class PodSockets {
       });
     }
     const server = net.createServer(
-      { allowHalfOpen: true, pauseOnConnect: true, noDelay: true },
+      { allowHalfOpen: kind !== 'hbone', pauseOnConnect: true, noDelay: true },
       (socket) => {
         if (kind !== 'hbone') resetOnDeath(socket);
         onConnection(socket);
@@ -160,7 +160,12 @@ export class PodSockets {
    * Connects from within the pod's namespace; resolves once connected, paused. `client`: on whose behalf, for what the
    * application's getpeername() shows. Errors: WEFT_DIAL (errno in the cause), WEFT_DIAL_TIMEOUT, NativeError.
    */
-  dial(place: PodPlace, to: SocketAddress, client?: SocketAddress): Promise<net.Socket> {
+  dial(
+    place: PodPlace,
+    to: SocketAddress,
+    client?: SocketAddress,
+    use: 'application' | 'tunnel' = 'application',
+  ): Promise<net.Socket> {
     const fd = socketIn(place.netns, isV6(to.ip) ? 6 : 4);
     try {
       this.#sock.update(encodeU32(fd), encodeOwnSock(client));
@@ -169,11 +174,9 @@ export class PodSockets {
       return Promise.reject(error instanceof Error ? error : new Error(String(error)));
     }
     // manualStart: reading from a socket that is not connected yet would fail at once.
-    const socket = new net.Socket({
-      fd,
-      manualStart: true,
-      allowHalfOpen: true,
-    } as net.SocketConstructorOpts);
+    // A tunnel's TLS takes this over: half open, it would outlive a peer that was killed, and new streams would hang on it.
+    const options = { fd, manualStart: true, allowHalfOpen: use === 'application' };
+    const socket = new net.Socket(options as net.SocketConstructorOpts);
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         socket.destroy();

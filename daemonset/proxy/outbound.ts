@@ -104,7 +104,7 @@ async function reach(
           forwarded: `for="${formatSocketAddress(client)}"`,
           baggage: `k8s.namespace.name=${local.pod.namespace},k8s.pod.name=${local.pod.name}`,
         },
-        connect: () => context.sockets.dial(local.place, plan.next),
+        connect: () => context.sockets.dial(local.place, plan.next, undefined, 'tunnel'),
       });
       return stream;
     }

@@ -114,7 +114,7 @@ const ways: [name: string, code: string][] = [
   ],
   [
     'TCP fast open',
-    `s = socket.socket(); s.settimeout(4); s.sendto(b'ping', 0x20000000, ('10.244.2.10', 9000)); print(s.recv(10).decode())`,
+    `s = socket.socket(); s.sendto(b'ping', 0x20000000, ('10.244.2.10', 9000)); s.settimeout(4); print(s.recv(10).decode())`,
   ],
   [
     'a non-blocking socket that calls connect() again',
@@ -269,8 +269,7 @@ test('a namespace deleted under the agent costs its own pod alone', async () => 
   assert.equal(await client('weft-web', connect('10.244.2.10', 9000)), 'ping');
 });
 
-test('a worker that dies is replaced, and its pods are served again', async () => {
-  // Nothing in the product ends a worker: the closest from outside is to end the agent and see it adopt.
+test('a killed agent at the other end is refused at once, also over a tunnel that stood, and served again after its restart', async () => {
   await bed.stop('agent-node-b', 'SIGKILL');
   assert.match(await client('weft-web', connect('10.244.2.10', 9000)), /refused|reset/i);
   bed.startAgent('node-b');
@@ -284,7 +283,8 @@ test('a worker that dies is replaced, and its pods are served again', async () =
 test('descriptors that run out refuse connections and recover', async () => {
   const pid = bed.mark('agent-node-a')?.pid;
   const open = readdirCount(`/proc/${pid}/fd`);
-  sh('prlimit', ['--pid', String(pid), `--nofile=${open + 8}:${open + 8}`]);
+  const usual = sh('prlimit', ['--pid', String(pid), '--nofile', '-o', 'SOFT', '--noheadings']).trim();
+  sh('prlimit', ['--pid', String(pid), `--nofile=${open + 8}:`]);
   const burst = `
 ss = []
 for _ in range(60):
@@ -292,7 +292,7 @@ for _ in range(60):
     except OSError: pass
 print('done')`;
   assert.equal(await client('weft-web', burst), 'done');
-  sh('prlimit', ['--pid', String(pid), '--nofile=65536:65536']);
+  sh('prlimit', ['--pid', String(pid), `--nofile=${usual}:`]);
   await until(
     'served again',
     10_000,
