@@ -137,6 +137,12 @@ export async function benchL4(options: L4Options): Promise<L4Result> {
     }
     result.costs['memory per agent MB'] = agents(rssMegabytes) / pids.length;
     return result;
+  } catch (error) {
+    // The bed goes with its logs: their last words are what explains a failed run.
+    options.onStep(
+      readFileSync(join(state, 'agent-bench-a.log'), 'utf8').trim().split('\n').slice(-3).join('\n'),
+    );
+    throw error;
   } finally {
     await tearDown(state);
   }
