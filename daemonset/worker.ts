@@ -126,6 +126,9 @@ async function own(local: LocalPod): Promise<void> {
     throw error;
   }
   owned.set(uid, pod);
+  // A certificate that came while the listeners were being made found no pod to serve.
+  const late = svids.get(identity);
+  if (late && !pod.hbone) serveTunnels(pod, late);
 }
 
 function acceptTunnel(pod: Owned, socket: net.Socket): void {

@@ -77,6 +77,8 @@ export class TunnelPool {
       const free = entry.connections.find(
         (c) =>
           !c.draining &&
+          !c.session.closed &&
+          !c.session.destroyed &&
           c.serial === request.svid.serial &&
           c.streams < this.#limits.streamsPerConnectionClientMax,
       );
