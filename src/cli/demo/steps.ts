@@ -354,7 +354,12 @@ export const steps: readonly Step[] = [
       await until('intruder is refused', 5_000, async () =>
         refused(await stage.curl('weft-intruder', `http://${apiVip}/`)),
       );
-      const record = await stage.record('node-b', 'the denial', b, ({ path }) => path === 'refused');
+      const record = await stage.record(
+        'node-b',
+        'the denial',
+        b,
+        (r) => r.path === 'refused' && r.source.identity === id('intruder'),
+      );
       assert.equal(record.policy, 'shop/no-intruder');
       const other = await stage.curl('weft-web', `http://${apiVip}/`);
       assert.equal(other.code, 0, 'web is allowed');
