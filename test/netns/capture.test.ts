@@ -269,6 +269,41 @@ test('a namespace deleted under the agent costs its own pod alone', async () => 
   assert.equal(await client('weft-web', connect('10.244.2.10', 9000)), 'ping');
 });
 
+test('a killed agent at the other end is refused at once, also over a tunnel that stood, and served again after its restart', async () => {
+  await bed.stop('agent-node-b', 'SIGKILL');
+  assert.match(await client('weft-web', connect('10.244.2.10', 9000)), /refused|reset/i);
+  bed.startAgent('node-b');
+  await until(
+    'served again',
+    15_000,
+    async () => (await client('weft-web', connect('10.244.2.10', 9000))) === 'ping',
+  );
+});
+
+test('descriptors that run out refuse connections and recover', async () => {
+  const pid = bed.mark('agent-node-a')?.pid;
+  const open = readdirCount(`/proc/${pid}/fd`);
+  const usual = sh('prlimit', ['--pid', String(pid), '--nofile', '-o', 'SOFT', '--noheadings']).trim();
+  sh('prlimit', ['--pid', String(pid), `--nofile=${open + 8}:`]);
+  const burst = `
+ss = []
+for _ in range(60):
+    try: s = socket.create_connection(('10.244.2.10', 9000), 1); ss.append(s)
+    except OSError: pass
+print('done')`;
+  assert.equal(await client('weft-web', burst), 'done');
+  sh('prlimit', ['--pid', String(pid), `--nofile=${usual}:`]);
+  await until(
+    'served again',
+    10_000,
+    async () => (await client('weft-web', connect('10.244.2.10', 9000))) === 'ping',
+  );
+});
+
+function readdirCount(path: string): number {
+  return sh('ls', [path]).split('\n').filter(Boolean).length;
+}
+
 test('down leaves nothing, also of a bed whose maker was killed', async () => {
   const other = '/run/weft/test-killed';
   const dir = mkdtempSync(join(tmpdir(), 'weft-killed-'));

@@ -90,7 +90,12 @@ export class Bed {
     }
     const batch = (netns: string, lines: string[]): void =>
       void sh('ip', ['-n', netns, '-batch', '-'], `${lines.join('\n')}\n`);
-    batch(underlayNetns, ['link add br0 type bridge', 'link set br0 up', `addr add ${controlIp}/24 dev br0`]);
+    batch(underlayNetns, [
+      'link add br0 type bridge',
+      'link set br0 address 02:77:65:66:74:00',
+      'link set br0 up',
+      `addr add ${controlIp}/24 dev br0`,
+    ]);
     nodes.forEach((node, index) => {
       batch(underlayNetns, [
         `link add n${index} type veth peer name eth0 netns ${node.netns}`,
@@ -103,6 +108,8 @@ export class Bed {
         'link set eth0 up',
         ...node.addresses.map((ip) => `addr add ${ip}/${lengthOf(ip)} dev eth0${isV6(ip) ? ' nodad' : ''}`),
         'link add pods type bridge',
+        // Else it is the lowest of its ports' addresses, and a pod that goes would change it under its neighbours.
+        `link set pods address 02:77:65:66:74:${(index + 1).toString(16).padStart(2, '0')}`,
         'link set pods up',
         ...[...gateways].map(
           (address) => `addr add ${address} dev pods${address.includes(':') ? ' nodad' : ''}`,
