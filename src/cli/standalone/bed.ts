@@ -45,12 +45,22 @@ export class Bed {
     if (existsSync(join(options.state, 'bed.json'))) {
       throw new WeftError('WEFT_BED_EXISTS', `a bed stands at ${options.state}: weft standalone down first`);
     }
-    const bed = new Bed(options, topology);
-    mkdirSync(options.state, { recursive: true, mode: 0o700 });
-    bed.#ledger.netns = [
+    const names = [
       underlayNetns,
       ...topology.nodes.flatMap((node) => [node.netns, ...node.pods.map((pod) => pod.netns)]),
     ];
+    // Before anything is written down: what stands in the ledger is torn down, and this would be another's.
+    const present = namespacesPresent();
+    const taken = names.find((name) => present.has(name));
+    if (taken !== undefined) {
+      throw new WeftError(
+        'WEFT_BED_EXISTS',
+        `network namespace ${taken} is there already: another bed stands (weft standalone down --state its directory)`,
+      );
+    }
+    const bed = new Bed(options, topology);
+    mkdirSync(options.state, { recursive: true, mode: 0o700 });
+    bed.#ledger.netns = names;
     bed.#ledger.instances = topology.nodes.map(({ name }) => name);
     bed.#save();
     bed.#network();
@@ -258,6 +268,14 @@ export class Bed {
   }
 }
 
+function namespacesPresent(): Set<string> {
+  return new Set(
+    sh('ip', ['netns', 'list'])
+      .split('\n')
+      .map((line) => line.split(' ')[0] ?? ''),
+  );
+}
+
 /** Removes a bed by its ledger: programs, namespaces, what agents left in the kernel, files. False where there is none. */
 export async function tearDown(state: string): Promise<boolean> {
   const path = join(state, 'bed.json');
@@ -265,11 +283,7 @@ export async function tearDown(state: string): Promise<boolean> {
   const ledger = JSON.parse(readFileSync(path, 'utf8')) as Ledger;
   await Promise.all(Object.values(ledger.processes).map((mark) => endProcess(mark, 5_000)));
   for (const instance of ledger.instances) sh(process.execPath, [programs.cleanup, '--instance', instance]);
-  const present = new Set(
-    sh('ip', ['netns', 'list'])
-      .split('\n')
-      .map((line) => line.split(' ')[0] ?? ''),
-  );
+  const present = namespacesPresent();
   for (const name of ledger.netns) {
     if (!present.has(name)) continue;
     // What a user started there by hand keeps the namespace alive; its name and links go all the same.
