@@ -1,46 +1,68 @@
-import { cpus, release, totalmem } from 'node:os';
+#!/usr/bin/env node
+/** `npm run bench -- SUITE`. */
 import { writeFileSync } from 'node:fs';
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 import { errorText } from '../src/base/errors.js';
-import { benchL4, type L4Result } from './l4.js';
+import { missing } from '../src/cli/check.js';
+import { readRatios } from './harness/report.js';
+import { printL4, runL4 } from './l4/suite.js';
 
-const number = (value: string): number => Number(value);
+const within =
+  (min: number, max: number, whole: boolean) =>
+  (text: string): number => {
+    const value = Number(text);
+    if (!(value >= min && value <= max) || (whole && !Number.isInteger(value))) {
+      throw new InvalidArgumentError(`${min} to ${max}${whole ? ', whole' : ''}`);
+    }
+    return value;
+  };
 
-function table(result: L4Result): string {
-  const lines = ['', `${'ratio to direct'.padEnd(26)}${'mesh'.padStart(8)}${'noise'.padStart(8)}`];
-  for (const [name, value] of Object.entries(result.ratios)) {
-    lines.push(
-      `${name.padEnd(26)}${value.toFixed(2).padStart(8)}${(result.noise[name] ?? Number.NaN).toFixed(2).padStart(8)}`,
-    );
-  }
-  lines.push('');
-  for (const [name, value] of Object.entries(result.costs))
-    lines.push(`${name.padEnd(26)}${value.toFixed(2).padStart(8)}`);
-  return lines.join('\n');
-}
-
-const program = new Command('bench').description('measures the mesh against no mesh, interleaved');
+const program = new Command('bench').description('measure what the mesh costs on this machine');
 program
   .command('l4')
-  .description('latency, throughput and connection rate, same node and across nodes')
-  .option('--rounds <n>', 'interleaved rounds', number, 5)
-  .option('--seconds <s>', 'per throughput and connection run', number, 3)
-  .option('--pings <n>', 'round trips per latency run', number, 10_000)
-  .option('--json <file>', 'write ratios and rounds')
-  .action(async (options: { rounds: number; seconds: number; pings: number; json?: string }) => {
-    const result = await benchL4({ ...options, onStep: (text) => console.error(text) });
-    console.log(table(result));
-    if (options.json !== undefined) {
-      const machine = {
-        cpus: cpus().length,
-        memoryGb: Math.round(totalmem() / 1e9),
-        kernel: release(),
-        node: process.version,
-      };
-      writeFileSync(options.json, `${JSON.stringify({ ...result, machine, settings: options })}\n`);
-    }
-  });
+  .description(
+    'round trips, throughput and new connections, direct and through the mesh, on one node and across two',
+  )
+  .option('--rounds <n>', 'how often all is measured', within(1, 1000, true), 5)
+  .option('--seconds <s>', 'how long each measurement takes', within(0.1, 300, false), 2)
+  .option('--at-once <n>', 'connections in flight while new ones are counted', within(1, 1024, true), 8)
+  .option(
+    '--workers <n>',
+    "data path threads of each agent; the agent's own default where absent",
+    within(1, 256, true),
+  )
+  .option('--json <file>', 'write ratios and all rounds')
+  .option('--against <file>', 'print the ratios of an earlier run beside (a file that --json wrote)')
+  .option('--state <dir>', 'where the bed is written down', '/run/weft/bench')
+  .action(
+    async (options: {
+      rounds: number;
+      seconds: number;
+      atOnce: number;
+      workers?: number;
+      json?: string;
+      against?: string;
+      state: string;
+    }) => {
+      const what = missing();
+      if (what !== undefined) {
+        console.error(`weft: ${what}`);
+        process.exit(2);
+      }
+      const earlier = options.against === undefined ? undefined : readRatios(options.against);
+      let interrupted = false;
+      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => (interrupted = true));
+      const report = await runL4({
+        ...options,
+        onProgress: (text) => console.error(text),
+        interrupted: () => interrupted,
+      });
+      if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
+      console.log(printL4(report, earlier));
+    },
+  );
+
 program.parseAsync().catch((error: unknown) => {
-  console.error(errorText(error));
-  process.exit(1);
+  console.error(`bench: ${errorText(error)}`);
+  process.exitCode = 1;
 });

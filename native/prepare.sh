@@ -24,6 +24,8 @@ node -e 'const [a,b]=process.versions.node.split(".").map(Number); process.exit(
 
 packages=(build-essential python3 clang llvm libbpf-dev libelf-dev zlib1g-dev linux-libc-dev bpftool iproute2 util-linux procps
   nginx-light redis-server curl tcpdump iperf3 openssl ca-certificates)
+# test/vm/run boots Debian's kernel; nothing else needs it.
+[ "${1:-}" != vm ] || packages+=(qemu-system-x86 linux-image-amd64 busybox-static cpio kmod)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")

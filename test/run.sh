@@ -1,10 +1,17 @@
 #!/usr/bin/env bash
 # Runs compiled tests: unit tests together, those that need the kernel or namespaces one file at a time.
-# usage: test/run.sh [unit|bpf|netns|fuzz|lint|all]
+# usage: test/run.sh [unit|lint|fuzz|bpf|netns|vm|all]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 what=${1:-all}
 status=0
+case $what in
+  unit | lint | fuzz | bpf | netns | vm | all) ;;
+  *)
+    echo "test/run.sh: no group $what; there are unit, lint, fuzz, bpf, netns, vm and all" >&2
+    exit 2
+    ;;
+esac
 
 group() {
   local name=$1 concurrency=$2
@@ -17,7 +24,14 @@ group() {
     return
   fi
   echo "== $name: ${#files[@]} files"
-  node --test --test-reporter=spec --test-concurrency="$concurrency" "${files[@]}" || status=1
+  local log
+  log=$(mktemp)
+  node --test --test-reporter=spec --test-concurrency="$concurrency" "${files[@]}" | tee "$log" || status=1
+  if grep -qE '^. (skipped|todo) [1-9]' "$log"; then
+    echo "tests were skipped in group $name: what cannot run has to fail" >&2
+    status=1
+  fi
+  rm -f "$log"
 }
 
 [ "$what" = all ] || [ "$what" = unit ] && group unit 2 dist/src dist/daemonset dist/control dist/bench
@@ -25,4 +39,8 @@ group() {
 [ "$what" = all ] || [ "$what" = fuzz ] && group fuzz 1 dist/test/fuzz
 [ "$what" = all ] || [ "$what" = bpf ] && group bpf 1 dist/test/bpf
 [ "$what" = all ] || [ "$what" = netns ] && group netns 1 dist/test/netns
+if [ "$what" = all ] || [ "$what" = vm ]; then
+  bash native/prepare.sh vm
+  group vm 1 dist/test/vm
+fi
 exit "$status"

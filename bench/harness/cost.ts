@@ -1,0 +1,46 @@
+/** What processes and the machine spent, from /proc. */
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+
+const ticksPerSecond = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
+
+/** CPU seconds, user and system, of a process with all its threads since it began. Throws when it is gone. */
+export function processCpuSeconds(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
+}
+
+/** CPU seconds that all CPUs together were not idle since boot; time stolen by the host is not counted. */
+export function machineCpuSeconds(): number {
+  const [line = ''] = readFileSync('/proc/stat', 'utf8').split('\n', 1);
+  const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0] = line
+    .trim()
+    .split(/\s+/)
+    .slice(1)
+    .map(Number);
+  return (user + nice + system + irq + softirq) / ticksPerSecond;
+}
+
+/** Resident bytes of a process now. */
+export function residentBytes(pid: number): number {
+  const found = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  return Number(found?.[1] ?? 0) * 1024;
+}
+
+export interface Spent {
+  /** Of the processes asked about, together. */
+  readonly processSeconds: number;
+  readonly machineSeconds: number;
+}
+
+/** Runs `work` and tells what it cost beside its result. */
+export async function spentBy<T>(pids: readonly number[], work: () => Promise<T>): Promise<[T, Spent]> {
+  const processes = (): number => pids.reduce((sum, pid) => sum + processCpuSeconds(pid), 0);
+  const before = { process: processes(), machine: machineCpuSeconds() };
+  const result = await work();
+  return [
+    result,
+    { processSeconds: processes() - before.process, machineSeconds: machineCpuSeconds() - before.machine },
+  ];
+}

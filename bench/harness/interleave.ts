@@ -1,0 +1,48 @@
+/** Rounds: in each, for every path and task, all variants one right after the other, in an order that changes by round. */
+import { orderOf, type Sample } from './statistics.js';
+
+/** One thing that is measured. `values`: metric -> number. */
+export interface Task<Path, Variant> {
+  readonly name: string;
+  measure(path: Path, variant: Variant): Promise<Readonly<Record<string, number>>>;
+}
+
+export interface Plan<Path extends { readonly name: string }, Variant extends { readonly name: string }> {
+  readonly rounds: number;
+  readonly paths: readonly Path[];
+  readonly variants: readonly Variant[];
+  readonly tasks: readonly Task<Path, Variant>[];
+  readonly onProgress: (text: string) => void;
+}
+
+/**
+ * Measures the whole plan. What the tasks of one round, path and variant gave stands in one sample.
+ * An error of a task ends the run: a table with holes would be read as if it had none.
+ */
+export async function interleave<
+  Path extends { readonly name: string },
+  Variant extends { readonly name: string },
+>(plan: Plan<Path, Variant>): Promise<Sample[]> {
+  const samples: Sample[] = [];
+  for (let round = 0; round < plan.rounds; round++) {
+    for (const path of plan.paths) {
+      const values = new Map<string, Record<string, number>>();
+      for (const task of plan.tasks) {
+        plan.onProgress(`round ${round + 1} of ${plan.rounds}: ${path.name} ${task.name}`);
+        for (const variant of orderOf(plan.variants, round)) {
+          const got = await task.measure(path, variant);
+          values.set(variant.name, { ...values.get(variant.name), ...got });
+        }
+      }
+      for (const variant of plan.variants) {
+        samples.push({
+          round,
+          path: path.name,
+          variant: variant.name,
+          values: values.get(variant.name) ?? {},
+        });
+      }
+    }
+  }
+  return samples;
+}

@@ -1,0 +1,122 @@
+/** The load programs: compiled when they are needed, run inside network namespaces. */
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, readdirSync, readFileSync, renameSync, statSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { dirname, join } from 'node:path';
+import { WeftError } from '../../src/base/errors.js';
+import { distRoot, sh, until } from '../../src/cli/run.js';
+
+export type LoadProgram = 'echo' | 'pingpong' | 'connections';
+
+const sources = join(dirname(distRoot), 'bench', 'load');
+const built = join(distRoot, 'bench', 'load');
+
+/** Path of a compiled program of bench/load. Throws WEFT_COMMAND with the compiler's words. */
+export function loadProgram(name: LoadProgram): string {
+  const source = join(sources, `${name}.c`);
+  const target = join(built, name);
+  const newest = Math.max(
+    ...readdirSync(sources)
+      .filter((file) => file.endsWith('.h') || file === `${name}.c`)
+      .map((file) => statSync(join(sources, file)).mtimeMs),
+  );
+  const age = statSync(target, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  if (age < newest) {
+    mkdirSync(built, { recursive: true });
+    sh('cc', ['-O2', '-Wall', '-Wextra', '-Werror', '-o', `${target}.new`, source]);
+    renameSync(`${target}.new`, target);
+  }
+  return target;
+}
+
+/**
+ * CPUs for the two ends: placement alone moves latency threefold, so all variants get the same. -1 (as the scheduler
+ * likes) where there is but one.
+ */
+export const cpuOf = availableParallelism() > 1 ? { client: 0, server: 1 } : { client: -1, server: -1 };
+
+/** Runs a program in a namespace to its end and reads the JSON object it prints. Throws WEFT_COMMAND. */
+export function runJson(
+  netns: string,
+  command: string,
+  args: readonly string[],
+  timeoutMs: number,
+): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    execFile(
+      'nsenter',
+      [`--net=/run/netns/${netns}`, '--', command, ...args],
+      { encoding: 'utf8', timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: 16 << 20 },
+      (error, stdout, stderr) => {
+        try {
+          if (error) throw error;
+          resolve(JSON.parse(stdout));
+        } catch (cause) {
+          const said = stderr.trim() || stdout.trim().slice(-500) || String(cause);
+          reject(
+            new WeftError('WEFT_COMMAND', `${command} ${args.join(' ')} in ${netns}: ${said}`, { cause }),
+          );
+        }
+      },
+    );
+  });
+}
+
+/** A number out of a program's JSON. Throws WEFT_COMMAND naming the field where it is none. */
+export function numberAt(value: unknown, ...path: readonly string[]): number {
+  let at: unknown = value;
+  for (const key of path) at = typeof at === 'object' && at !== null ? Reflect.get(at, key) : undefined;
+  if (typeof at !== 'number' || !Number.isFinite(at)) {
+    throw new WeftError('WEFT_COMMAND', `a load program printed no number at ${path.join('.')}`);
+  }
+  return at;
+}
+
+/** Servers of one run, ended together. */
+export class Servers {
+  readonly #children: ChildProcess[] = [];
+
+  /** Starts a server in a namespace and waits until it listens on `port`, at most 5 s. */
+  async start(netns: string, port: number, command: string, args: readonly string[]): Promise<void> {
+    const child = spawn('nsenter', [`--net=/run/netns/${netns}`, '--', command, ...args], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    let said = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-500)));
+    this.#children.push(child);
+    await until(`${command} listens in ${netns} on port ${port}`, 5_000, () => {
+      if (child.exitCode !== null) {
+        throw new WeftError(
+          'WEFT_START',
+          `${command} ended with exit code ${child.exitCode}: ${said.trim()}`,
+        );
+      }
+      return child.pid !== undefined && listens(child.pid, port);
+    });
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(
+      this.#children.splice(0).map(async (child) => {
+        if (child.exitCode !== null || child.signalCode !== null) return;
+        const gone = once(child, 'exit');
+        child.kill('SIGTERM');
+        await gone;
+      }),
+    );
+  }
+}
+
+/** Whether a TCP socket listens on `port`, v4 or v6, in the namespace that the process is in. */
+function listens(pid: number, port: number): boolean {
+  const suffix = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+  return ['tcp', 'tcp6'].some((table) =>
+    readFileSync(`/proc/${pid}/net/${table}`, 'utf8')
+      .split('\n')
+      .some((line) => {
+        const [, local, , state] = line.trim().split(/\s+/);
+        return local?.endsWith(suffix) === true && state === '0A';
+      }),
+  );
+}

@@ -1,0 +1,74 @@
+/** What is made of samples: pairs within a round, medians over rounds. Pure. */
+
+/** One measurement. `values`: metric -> number, in the unit that the suite states for the metric. */
+export interface Sample {
+  readonly round: number;
+  readonly path: string;
+  readonly variant: string;
+  readonly values: Readonly<Record<string, number>>;
+}
+
+/** Throws a RangeError for an empty list: there is no median of nothing. */
+export function median(values: readonly number[]): number {
+  if (values.length === 0) throw new RangeError('no median of no values');
+  const sorted = [...values].sort((a, b) => a - b);
+  const half = sorted.length >> 1;
+  const upper = sorted[half] as number;
+  return sorted.length % 2 === 1 ? upper : ((sorted[half - 1] as number) + upper) / 2;
+}
+
+/**
+ * The order of a round's variants. Each round begins with the next variant, and every second turn of all goes backwards, so
+ * that none always follows the same other one.
+ */
+export function orderOf<T>(variants: readonly T[], round: number): T[] {
+  const start = round % variants.length;
+  const turned = [...variants.slice(start), ...variants.slice(0, start)];
+  return Math.floor(round / variants.length) % 2 === 0 ? turned : turned.reverse();
+}
+
+/** `variant` divided by `base`, round by round; rounds that lack either are left out. */
+export function ratiosByRound(
+  samples: readonly Sample[],
+  path: string,
+  metric: string,
+  variant: string,
+  base: string,
+): number[] {
+  const valueOf = (round: number, name: string): number | undefined =>
+    samples.find(
+      (sample) =>
+        sample.round === round && sample.path === path && sample.variant === name && metric in sample.values,
+    )?.values[metric];
+  const rounds = [...new Set(samples.map(({ round }) => round))].sort((a, b) => a - b);
+  return rounds.flatMap((round) => {
+    const top = valueOf(round, variant);
+    const bottom = valueOf(round, base);
+    return top === undefined || bottom === undefined || bottom === 0 ? [] : [top / bottom];
+  });
+}
+
+export interface Spread {
+  readonly median: number;
+  readonly min: number;
+  readonly max: number;
+}
+
+/** Undefined for an empty list. */
+export function spreadOf(values: readonly number[]): Spread | undefined {
+  if (values.length === 0) return undefined;
+  return { median: median(values), min: Math.min(...values), max: Math.max(...values) };
+}
+
+/** All values of a metric, in the order of the samples. */
+export function valuesOf(
+  samples: readonly Sample[],
+  path: string,
+  variant: string,
+  metric: string,
+): number[] {
+  return samples.flatMap((sample) => {
+    const value = sample.values[metric];
+    return sample.path === path && sample.variant === variant && value !== undefined ? [value] : [];
+  });
+}

@@ -1,0 +1,37 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { projectRoot } from '../../native/index.js';
+
+const vm = (seconds: number, command: string): { status: number | null; stdout: string; stderr: string } =>
+  spawnSync(join(projectRoot, 'test', 'vm', 'run'), ['-t', String(seconds), '--', 'bash', '-c', command], {
+    cwd: projectRoot,
+    encoding: 'utf8',
+    timeout: (seconds + 60) * 1000,
+    maxBuffer: 16 << 20,
+  });
+
+test("the verifier of Debian's kernel takes every program", () => {
+  const load =
+    'uname -r; mkdir /sys/fs/bpf/t; for o in bpf/build/*.bpf.o; do bpftool prog loadall $o /sys/fs/bpf/t/$(basename $o .bpf.o) || exit 1; done; find /sys/fs/bpf/t -type f | wc -l';
+  const { status, stdout, stderr } = vm(120, load);
+  assert.equal(status, 0, stderr);
+  const [release = '', programs] = stdout.trim().split('\n');
+  assert.match(release, /^6\.1\./);
+  assert.ok(Number(programs) >= 7, stdout);
+});
+
+test("the demo does all its steps on Debian's kernel", () => {
+  const { status, stdout, stderr } = vm(420, 'uname -r; node dist/src/cli/weft.js demo --json');
+  const [release = '', json = ''] = stdout.trim().split('\n');
+  assert.match(release, /^6\.1\./, stderr);
+  const { ok, steps } = JSON.parse(json) as { ok: boolean; steps: { name: string; ok: boolean }[] };
+  assert.deepEqual(
+    steps.filter((step) => !step.ok),
+    [],
+  );
+  assert.equal(ok, true);
+  assert.ok(steps.length >= 12);
+  assert.equal(status, 0, stderr);
+});
