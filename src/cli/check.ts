@@ -1,14 +1,51 @@
-/** What this machine must have; one line for what is missing, with what to do. */
-import { existsSync, readFileSync } from 'node:fs';
+/** What this machine must have; one line for what is missing, with what to do. native/prepare.sh checks the same. */
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
+import { join } from 'node:path';
+import { Command } from 'commander';
 
 const kernelFloor: readonly [number, number] = [6, 1];
+const nodeFloor: readonly [number, number] = [20, 11];
 
-/** Undefined where all is there. */
+/** Programs by the Debian package that has them. */
+const bedPrograms = { ip: 'iproute2', nsenter: 'util-linux', sysctl: 'procps', curl: 'curl' } as const;
+const demoPrograms = {
+  ...bedPrograms,
+  nginx: 'nginx-light',
+  'redis-server': 'redis-server',
+  tcpdump: 'tcpdump',
+} as const;
+
+const below = (
+  [major = 0, minor = 0]: readonly number[],
+  [floorMajor, floorMinor]: readonly [number, number],
+): boolean => major < floorMajor || (major === floorMajor && minor < floorMinor);
+
+function isProgram(name: string): boolean {
+  return (process.env['PATH'] ?? '').split(':').some((dir) => {
+    try {
+      accessSync(join(dir, name), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+function missingPrograms(wanted: Readonly<Record<string, string>>): string | undefined {
+  const packages = Object.entries(wanted)
+    .filter(([name]) => !isProgram(name))
+    .map(([, debianPackage]) => debianPackage);
+  return packages.length === 0
+    ? undefined
+    : `programs are missing: apt-get install ${[...new Set(packages)].join(' ')} (or: bash native/prepare.sh)`;
+}
+
+/** One line, or undefined where all is there that the agent needs. */
 export function missing(): string | undefined {
+  if (process.platform !== 'linux') return `this is ${process.platform}: Weft needs Linux`;
   if (process.getuid?.() !== 0) return 'not root: run it again as root (eBPF and network namespaces need it)';
-  const [major = 0, minor = 0] = release().split('.').map(Number);
-  if (major < kernelFloor[0] || (major === kernelFloor[0] && minor < kernelFloor[1])) {
+  if (below(release().split('.').map(Number.parseFloat), kernelFloor)) {
     return `kernel ${release()} is too old: Linux ${kernelFloor.join('.')} or later is needed`;
   }
   if (!existsSync('/sys/kernel/btf/vmlinux'))
@@ -17,5 +54,24 @@ export function missing(): string | undefined {
   if (!mounts.some((line) => line.split(' ')[2] === 'cgroup2')) {
     return 'no cgroup v2 is mounted: mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified';
   }
+  if (below(process.versions.node.split('.').map(Number), nodeFloor)) {
+    return `node ${process.version} is too old: Node.js ${nodeFloor.join('.')} or later is needed`;
+  }
   return undefined;
+}
+
+/** Ends this program with exit code 2 and one line on stderr where something is missing for `purpose`. */
+export function needMachine(purpose: 'agent' | 'bed' | 'demo'): void {
+  const programs = { agent: {}, bed: bedPrograms, demo: demoPrograms }[purpose];
+  const what = missing() ?? missingPrograms(programs);
+  if (what === undefined) return;
+  console.error(`weft: ${what}`);
+  process.exit(2);
+}
+
+export function checkCommand(): Command {
+  return new Command('check').description('say whether this machine can run Weft').action(() => {
+    needMachine('demo');
+    console.log('this machine can run Weft');
+  });
 }

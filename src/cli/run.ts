@@ -18,12 +18,18 @@ export const programs = {
   cleanup: join(distRoot, 'daemonset', 'cleanup.js'),
 } as const;
 
-/** Throws with what the program said on stderr. */
-export function sh(command: string, args: readonly string[], input?: string): string {
+/** Throws with what the program said on stderr. `env`: beside this program's own. */
+export function sh(
+  command: string,
+  args: readonly string[],
+  input?: string,
+  env?: Readonly<Record<string, string>>,
+): string {
   try {
     return execFileSync(command, args, {
       encoding: 'utf8',
       input: input ?? '',
+      env: { ...process.env, ...env },
       stdio: ['pipe', 'pipe', 'pipe'],
       maxBuffer: 64 << 20,
     });
@@ -81,12 +87,23 @@ export function isAlive(mark: ProcessMark): boolean {
   return markOf(mark.pid)?.start === mark.start;
 }
 
+/** Sends a signal to exactly that process. False where it is gone. */
+export function signalProcess(mark: ProcessMark, signal: NodeJS.Signals): boolean {
+  if (!isAlive(mark)) return false;
+  try {
+    return process.kill(mark.pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
+    throw error;
+  }
+}
+
+/** SIGTERM, and SIGKILL after `graceMs`; resolves when it is gone. */
 export async function endProcess(mark: ProcessMark, graceMs: number): Promise<void> {
-  if (!isAlive(mark)) return;
-  process.kill(mark.pid, 'SIGTERM');
+  if (!signalProcess(mark, 'SIGTERM')) return;
   const until = Date.now() + graceMs;
   while (Date.now() < until && isAlive(mark)) await sleep(20);
-  if (isAlive(mark)) process.kill(mark.pid, 'SIGKILL');
+  signalProcess(mark, 'SIGKILL');
   while (isAlive(mark)) await sleep(10);
 }
 
@@ -96,11 +113,13 @@ export function daemon(
   logFile: string,
   command: string,
   args: readonly string[],
+  env?: Readonly<Record<string, string>>,
 ): ChildProcess {
   const log = openSync(logFile, 'a', 0o600);
   const child = spawn('nsenter', [`--net=/run/netns/${netns}`, '--', command, ...args], {
     detached: true,
     stdio: ['ignore', log, log],
+    env: { ...process.env, ...env },
   });
   closeSync(log);
   child.unref();
@@ -114,11 +133,11 @@ export async function until<T>(
   what: string,
   timeoutMs: number,
   check: () => T | Promise<T>,
-): Promise<NonNullable<T>> {
+): Promise<Exclude<T, false | null | undefined>> {
   const end = Date.now() + timeoutMs;
   for (;;) {
     const value = await check();
-    if (value) return value;
+    if (value) return value as Exclude<T, false | null | undefined>;
     if (Date.now() > end) throw new WeftError('WEFT_TIMEOUT', `${what}: not within ${timeoutMs} ms`);
     await sleep(25);
   }

@@ -1,8 +1,9 @@
-import { cpSync, mkdirSync } from 'node:fs';
+import { cpSync, mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { errorText } from '../../base/errors.js';
-import { Bed, tearDown } from '../standalone/bed.js';
+import { errorText, WeftError } from '../../base/errors.js';
+import { isAlive } from '../run.js';
+import { Bed, readLedger, tearDown } from '../standalone/bed.js';
 import { Stage, steps } from './steps.js';
 
 export interface StepResult {
@@ -13,50 +14,87 @@ export interface StepResult {
 
 const state = '/run/weft/demo';
 
-/** Runs all steps on a bed of its own and takes it away again. `say`: the narration. */
-export async function runDemo(say: (line: string) => void): Promise<{ ok: boolean; steps: StepResult[] }> {
+/** Removes what a demo left that was killed; a demo that is at it is left alone. */
+async function clearStage(): Promise<void> {
+  const owner = readLedger(state)?.owner;
+  if (owner && isAlive(owner)) {
+    throw new WeftError(
+      'WEFT_BED_EXISTS',
+      `another demo is running (process ${owner.pid}): wait for its end`,
+    );
+  }
   await tearDown(state);
+}
+
+/** Rejects at the first signal that asks to end; `release` gives the signals back. */
+function interruption(): { interrupted: Promise<never>; release: () => void } {
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  let onSignal: (signal: NodeJS.Signals) => void = () => undefined;
+  const interrupted = new Promise<never>((_resolve, reject) => {
+    onSignal = (signal) => reject(new WeftError('WEFT_INTERRUPTED', `${signal}: the demo ends here`));
+  });
+  // It may come while nobody races against it.
+  interrupted.catch(() => undefined);
+  for (const signal of signals) process.on(signal, onSignal);
+  return {
+    interrupted,
+    release: () => signals.forEach((signal) => process.removeListener(signal, onSignal)),
+  };
+}
+
+/** Runs all steps on a bed of its own and takes it away again. `say`: the narration. Never rejects. */
+export async function runDemo(say: (line: string) => void): Promise<{ ok: boolean; steps: StepResult[] }> {
   const results: StepResult[] = [];
+  const fail = (name: string, error: unknown): void => {
+    results.push({ name, ok: false, evidence: { error: errorText(error) } });
+    say(`    FAILED: ${errorText(error)}`);
+  };
+  const { interrupted, release } = interruption();
   let stage: Stage | undefined;
-  let interrupted = false;
-  const onSignal = (): void => void (interrupted = true);
-  process.once('SIGINT', onSignal);
-  process.once('SIGTERM', onSignal);
   try {
-    mkdirSync(state, { recursive: true, mode: 0o700 });
-    const manifests = join(state, 'manifests');
-    cpSync(join(dirname(fileURLToPath(import.meta.url)), 'manifests'), manifests, { recursive: true });
+    await clearStage();
+  } catch (error) {
+    release();
+    fail('setup', error);
+    return { ok: false, steps: results };
+  }
+  try {
     say(
       'Making two nodes and four pods as network namespaces, starting a control plane and an agent per node ...',
     );
+    mkdirSync(state, { recursive: true, mode: 0o700 });
+    const manifests = join(state, 'manifests');
+    cpSync(join(dirname(fileURLToPath(import.meta.url)), 'manifests'), manifests, { recursive: true });
     const bed = Bed.create({ from: manifests, state });
     stage = new Stage(bed, manifests, state);
     stage.startApplications();
-    await bed.up();
+    await Promise.race([bed.up(), interrupted]);
     for (const [index, step] of steps.entries()) {
-      if (interrupted) break;
       say('');
       say(`${String(index + 1).padStart(2)}. ${step.title}`);
       try {
-        const evidence = await step.run(stage);
+        const evidence = await Promise.race([step.run(stage), interrupted]);
         results.push({ name: step.name, ok: true, evidence });
         say(`    ok: ${step.tell(evidence)}`);
       } catch (error) {
-        results.push({ name: step.name, ok: false, evidence: { error: errorText(error) } });
-        say(`    FAILED: ${errorText(error)}`);
+        fail(step.name, error);
+        if (error instanceof WeftError && error.code === 'WEFT_INTERRUPTED') break;
       }
     }
   } catch (error) {
-    results.push({ name: 'setup', ok: false, evidence: { error: errorText(error) } });
-    say(`FAILED: ${errorText(error)}`);
+    fail('setup', error);
   } finally {
-    for (const live of stage?.lives ?? []) live.end();
-    if (process.env['WEFT_DEMO_KEEP'] === undefined) await tearDown(state);
-    process.removeListener('SIGINT', onSignal);
-    process.removeListener('SIGTERM', onSignal);
+    stage?.end();
+    try {
+      await tearDown(state);
+      rmSync(state, { recursive: true, force: true });
+    } catch (error) {
+      fail('clean-up', error);
+    }
+    release();
   }
   return {
-    ok: !interrupted && results.length >= steps.length && results.every(({ ok }) => ok),
+    ok: results.length === steps.length && results.every(({ ok }) => ok),
     steps: results,
   };
 }

@@ -2,16 +2,41 @@
  * The bed: nodes and pods as network namespaces, and Weft's own programs on them. What is made is written down before it
  * is made, so that `down` finds all of it, also after `up` was killed.
  */
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { WeftError } from '../../base/errors.js';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs';
+import { join, resolve } from 'node:path';
+import { errorText, WeftError } from '../../base/errors.js';
 import { isV6 } from '../../model/address.js';
-import { daemon, endProcess, isAlive, markOf, programs, sh, sleep, until, type ProcessMark } from '../run.js';
+import {
+  daemon,
+  endProcess,
+  isAlive,
+  markOf,
+  programs,
+  sh,
+  signalProcess,
+  sleep,
+  until,
+  type ProcessMark,
+} from '../run.js';
 import { blockOf, gatewayOf, lengthOf, readTopology, underlayNetns, type Topology } from './topology.js';
 
-interface Ledger {
-  netns: string[];
-  instances: string[];
+/** What `down` needs to know of a bed; bed.json in its state directory. */
+export interface Ledger {
+  /** Who made it; a demo lives as long as its bed, `standalone up` does not. */
+  readonly owner: ProcessMark | undefined;
+  readonly from: string;
+  readonly nodes: readonly { readonly name: string; readonly netns: string }[];
+  readonly netns: readonly string[];
+  readonly instances: readonly string[];
   processes: Record<string, ProcessMark>;
 }
 
@@ -23,62 +48,127 @@ export interface BedOptions {
   readonly workers?: number;
 }
 
+export interface AgentReadiness {
+  readonly ready: boolean;
+  readonly pods: readonly { readonly uid: string; readonly certificate: boolean }[];
+  /** Pods that wait to be taken in, and why. */
+  readonly waiting?: Readonly<Record<string, string>>;
+  readonly control?: { readonly state: string; readonly why: string };
+}
+
 const controlPort = 15012;
 const readyMsMax = 20_000;
+const pinRoot = '/sys/fs/bpf/weft';
+const weftRun = '/run/weft';
+/** Every program of a bed carries this with the bed's state directory, from before it is written down. */
+const bedVariable = 'WEFT_BED';
+
+const ledgerPath = (state: string): string => join(state, 'bed.json');
+
+/** Undefined where no bed stands at `state`. */
+export function readLedger(state: string): Ledger | undefined {
+  try {
+    return JSON.parse(readFileSync(ledgerPath(state), 'utf8')) as Ledger;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new WeftError('WEFT_BED', `${ledgerPath(state)} is not readable: ${errorText(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+/** What an agent has last said of itself in its run directory. */
+export function readReadiness(run: string): AgentReadiness {
+  try {
+    return JSON.parse(readFileSync(join(run, 'ready'), 'utf8')) as AgentReadiness;
+  } catch {
+    return { ready: false, pods: [] };
+  }
+}
+
+export const runDirOf = (state: string, node: string): string => join(state, `agent-${node}`);
+export const agentProcess = (node: string): string => `agent-${node}`;
 
 export class Bed {
   readonly topology: Topology;
   readonly #state: string;
-  #ledger: Ledger = { netns: [], instances: [], processes: {} };
+  readonly #env: Readonly<Record<string, string>>;
+  readonly #ledger: Ledger;
+  #closed = false;
 
   private constructor(
     readonly options: BedOptions,
     topology: Topology,
   ) {
     this.topology = topology;
-    this.#state = options.state;
+    this.#state = resolve(options.state);
+    this.#env = { [bedVariable]: this.#state };
+    this.#ledger = {
+      owner: markOf(process.pid),
+      from: resolve(options.from),
+      nodes: topology.nodes.map(({ name, netns }) => ({ name, netns })),
+      netns: [
+        underlayNetns,
+        ...topology.nodes.flatMap((node) => [node.netns, ...node.pods.map((pod) => pod.netns)]),
+      ],
+      instances: topology.nodes.map(({ name }) => name),
+      processes: {},
+    };
   }
 
-  /** Makes namespaces and links; programs are started apart. Throws WEFT_BED_EXISTS where the bed is there already. */
+  /**
+   * Makes namespaces and links; programs are started apart. Throws WEFT_BED_EXISTS where a bed is there already, or
+   * anything by a name that it would use: what `down` removes must have been made here. After any other error, tearDown.
+   */
   static create(options: BedOptions): Bed {
-    const topology = readTopology(options.from);
-    if (existsSync(join(options.state, 'bed.json'))) {
-      throw new WeftError('WEFT_BED_EXISTS', `a bed stands at ${options.state}: weft standalone down first`);
-    }
-    const names = [
-      underlayNetns,
-      ...topology.nodes.flatMap((node) => [node.netns, ...node.pods.map((pod) => pod.netns)]),
-    ];
-    // Before anything is written down: what stands in the ledger is torn down, and this would be another's.
-    const present = namespacesPresent();
-    const taken = names.find((name) => present.has(name));
-    if (taken !== undefined) {
+    const bed = new Bed(options, readTopology(options.from));
+    if (existsSync(ledgerPath(bed.#state))) {
       throw new WeftError(
         'WEFT_BED_EXISTS',
-        `network namespace ${taken} is there already: another bed stands (weft standalone down --state its directory)`,
+        `a bed stands at ${bed.#state}: weft standalone down --state ${bed.#state}`,
       );
     }
-    const bed = new Bed(options, topology);
-    mkdirSync(options.state, { recursive: true, mode: 0o700 });
-    bed.#ledger.netns = names;
-    bed.#ledger.instances = topology.nodes.map(({ name }) => name);
+    for (const name of bed.#ledger.netns) {
+      if (existsSync(join('/run/netns', name))) {
+        throw new WeftError(
+          'WEFT_BED_EXISTS',
+          `network namespace ${name} is there already: take that bed down first, or remove it by ip netns del ${name}`,
+        );
+      }
+    }
+    for (const name of bed.#ledger.instances) {
+      if (existsSync(join(pinRoot, name))) {
+        throw new WeftError(
+          'WEFT_BED_EXISTS',
+          `an agent's pins named ${name} are there already: end that agent, then weft cleanup --instance ${name}`,
+        );
+      }
+    }
+    mkdirSync(bed.#state, { recursive: true, mode: 0o700 });
     bed.#save();
     bed.#network();
     return bed;
   }
 
+  /** From now on nothing is started any more; for a tearDown while steps are still under way. */
+  close(): void {
+    this.#closed = true;
+  }
+
   #save(): void {
-    const path = join(this.#state, 'bed.json');
+    const path = ledgerPath(this.#state);
     writeFileSync(`${path}.new`, JSON.stringify(this.#ledger), { mode: 0o600 });
     renameSync(`${path}.new`, path);
   }
 
   #network(): void {
     const { nodes, controlIp } = this.topology;
+    const set = (command: string, args: string[], input?: string): void =>
+      void sh(command, args, input, this.#env);
     for (const name of this.#ledger.netns) {
-      sh('ip', ['netns', 'add', name]);
-      sh('ip', ['-n', name, 'link', 'set', 'lo', 'up']);
-      sh('nsenter', [
+      set('ip', ['netns', 'add', name]);
+      set('ip', ['-n', name, 'link', 'set', 'lo', 'up']);
+      set('nsenter', [
         `--net=/run/netns/${name}`,
         'sysctl',
         '-qw',
@@ -89,7 +179,7 @@ export class Bed {
       ]);
     }
     const batch = (netns: string, lines: string[]): void =>
-      void sh('ip', ['-n', netns, '-batch', '-'], `${lines.join('\n')}\n`);
+      set('ip', ['-n', netns, '-batch', '-'], `${lines.join('\n')}\n`);
     batch(underlayNetns, [
       'link add br0 type bridge',
       'link set br0 address 02:77:65:66:74:00',
@@ -147,7 +237,8 @@ export class Bed {
 
   /** Starts a program in a namespace of the bed, to be ended with it. */
   start(name: string, netns: string, command: string, args: readonly string[]): ProcessMark {
-    const child = daemon(netns, join(this.#state, `${name}.log`), command, args);
+    if (this.#closed) throw new WeftError('WEFT_BED', `${name} is not started: the bed is being taken down`);
+    const child = daemon(netns, join(this.#state, `${name}.log`), command, args, this.#env);
     const mark = child.pid === undefined ? undefined : markOf(child.pid);
     if (!mark)
       throw new WeftError('WEFT_START', `${command} did not start: see ${join(this.#state, `${name}.log`)}`);
@@ -163,7 +254,7 @@ export class Bed {
   async stop(name: string, signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
     const mark = this.#ledger.processes[name];
     if (!mark) return;
-    if (signal === 'SIGKILL' && isAlive(mark)) process.kill(mark.pid, 'SIGKILL');
+    if (signal === 'SIGKILL') signalProcess(mark, 'SIGKILL');
     await endProcess(mark, 8_000);
     delete this.#ledger.processes[name];
     this.#save();
@@ -205,7 +296,7 @@ export class Bed {
   }
 
   runDir(node: string): string {
-    return join(this.#state, `agent-${node}`);
+    return runDirOf(this.#state, node);
   }
 
   startAgent(node: string): void {
@@ -218,7 +309,7 @@ export class Bed {
       { mode: 0o600 },
     );
     rmSync(join(this.runDir(node), 'ready'), { force: true });
-    this.start(`agent-${node}`, found.netns, process.execPath, [
+    this.start(agentProcess(node), found.netns, process.execPath, [
       programs.agent,
       '--node',
       node,
@@ -238,21 +329,15 @@ export class Bed {
     ]);
   }
 
-  readyState(node: string): { ready: boolean; pods: { uid: string; certificate: boolean }[] } {
-    try {
-      return JSON.parse(readFileSync(join(this.runDir(node), 'ready'), 'utf8')) as ReturnType<
-        Bed['readyState']
-      >;
-    } catch {
-      return { ready: false, pods: [] };
-    }
+  readyState(node: string): AgentReadiness {
+    return readReadiness(this.runDir(node));
   }
 
   /** Waits until every agent holds exactly `pods` of its pods, with certificates; all that are there where absent. */
   async waitReady(pods?: Readonly<Record<string, number>>): Promise<void> {
     for (const { name } of this.topology.nodes) {
       await until(`the agent of ${name} is ready`, readyMsMax, () => {
-        this.#died(`agent-${name}`);
+        this.#died(agentProcess(name));
         const state = this.readyState(name);
         return (
           state.ready &&
@@ -262,7 +347,7 @@ export class Bed {
       }).catch((error: unknown) => {
         throw new WeftError(
           'WEFT_TIMEOUT',
-          `${String(error)}: ${JSON.stringify(this.readyState(name))} ${this.log(`agent-${name}`).trim().split('\n').slice(-3).join(' ')}`,
+          `${String(error)}: ${JSON.stringify(this.readyState(name))} ${this.log(agentProcess(name)).trim().split('\n').slice(-3).join(' ')}`,
         );
       });
     }
@@ -275,32 +360,72 @@ export class Bed {
   }
 }
 
-function namespacesPresent(): Set<string> {
-  return new Set(
-    sh('ip', ['netns', 'list'])
-      .split('\n')
-      .map((line) => line.split(' ')[0] ?? ''),
-  );
+/** Processes that carry the mark of the bed at `state`, this one apart. */
+function markedProcesses(state: string): ProcessMark[] {
+  const entry = `\0${bedVariable}=${state}\0`;
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+    .flatMap((name) => {
+      try {
+        const environment = `\0${readFileSync(`/proc/${name}/environ`, 'latin1')}`;
+        return environment.includes(entry) ? (markOf(Number(name)) ?? []) : [];
+      } catch {
+        return [];
+      }
+    });
 }
 
-/** Removes a bed by its ledger: programs, namespaces, what agents left in the kernel, files. False where there is none. */
-export async function tearDown(state: string): Promise<boolean> {
-  const path = join(state, 'bed.json');
-  if (!existsSync(path)) return false;
-  const ledger = JSON.parse(readFileSync(path, 'utf8')) as Ledger;
-  await Promise.all(Object.values(ledger.processes).map((mark) => endProcess(mark, 5_000)));
-  for (const instance of ledger.instances) sh(process.execPath, [programs.cleanup, '--instance', instance]);
-  const present = namespacesPresent();
-  for (const name of ledger.netns) {
-    if (!present.has(name)) continue;
-    // What a user started there by hand keeps the namespace alive; its name and links go all the same.
-    for (const pid of sh('ip', ['netns', 'pids', name]).split('\n').filter(Boolean).map(Number)) {
-      const mark = markOf(pid);
-      if (mark) await endProcess(mark, 1_000);
+/**
+ * Removes a bed by its ledger: programs, namespaces, what agents left in the kernel, files. False where there is none. What
+ * fails does not keep the rest from being removed; the ledger then stays, so that it can be run again.
+ */
+export async function tearDown(stateDir: string): Promise<boolean> {
+  const state = resolve(stateDir);
+  const ledger = readLedger(state);
+  if (!ledger) return false;
+  const failures: unknown[] = [];
+  const attempt = async (action: () => unknown): Promise<void> => {
+    try {
+      await action();
+    } catch (error) {
+      failures.push(error);
     }
-    sh('ip', ['netns', 'del', name]);
+  };
+  const endAll = (marks: readonly ProcessMark[]): Promise<unknown> =>
+    Promise.all(marks.map((mark) => attempt(() => endProcess(mark, 5_000))));
+
+  await endAll(Object.values(ledger.processes));
+  // What was started but not yet written down, and setup commands that outlived their `up`.
+  for (let rest = markedProcesses(state); rest.length > 0; rest = markedProcesses(state)) await endAll(rest);
+  for (const instance of ledger.instances) {
+    if (!existsSync(join(pinRoot, instance))) continue;
+    await attempt(() => sh(process.execPath, [programs.cleanup, '--instance', instance]));
+  }
+  await attempt(() => {
+    if (existsSync(pinRoot) && readdirSync(pinRoot).length === 0) rmdirSync(pinRoot);
+  });
+  for (const name of ledger.netns) {
+    if (!existsSync(join('/run/netns', name))) continue;
+    // What a user started there by hand would keep the namespace alive without a name.
+    await attempt(() =>
+      endAll(
+        sh('ip', ['netns', 'pids', name])
+          .split('\n')
+          .filter(Boolean)
+          .flatMap((pid) => markOf(Number(pid)) ?? []),
+      ),
+    );
+    await attempt(() => sh('ip', ['netns', 'del', name]));
+  }
+  if (failures.length > 0) {
+    throw new WeftError(
+      'WEFT_BED_DOWN',
+      `${failures.map(errorText).join('; ')}: weft standalone down --state ${state} can be run again`,
+      { cause: failures[0], retryable: true },
+    );
   }
   await sleep(10);
   rmSync(state, { recursive: true, force: true });
+  if (existsSync(weftRun) && readdirSync(weftRun).length === 0) rmdirSync(weftRun);
   return true;
 }

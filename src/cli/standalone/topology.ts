@@ -1,4 +1,4 @@
-/** Which namespaces, links and routes a directory of manifests asks for. Pure. */
+/** Which namespaces, links and routes a directory of manifests asks for. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
@@ -34,44 +34,81 @@ export interface Topology {
 
 export const underlayNetns = 'weft-underlay';
 
-export function readTopology(dir: string): Topology {
-  const manifests = readdirSync(dir)
+function readManifests(dir: string): Manifest[] {
+  let names: string[];
+  try {
+    names = readdirSync(dir);
+  } catch (error) {
+    throw new WeftError('WEFT_BED', `${dir} is no directory of manifests`, { cause: error });
+  }
+  return names
     .filter((name) => /\.ya?ml$/.test(name))
     .sort()
     .flatMap((name) => {
       const documents = parseAllDocuments(readFileSync(join(dir, name), 'utf8'));
-      return (Array.isArray(documents) ? documents : []).map(
-        (document) => document.toJS() as Manifest | null,
-      );
+      return (Array.isArray(documents) ? documents : []).map((document) => {
+        const [error] = document.errors;
+        if (error) throw new WeftError('WEFT_BED', `${join(dir, name)}: ${error.message.split('\n')[0]}`);
+        return document.toJS() as Manifest | null;
+      });
     })
-    .filter((manifest): manifest is Manifest => manifest !== null);
-  const netnsOf = (manifest: Manifest): string => {
-    const name = manifest.metadata?.annotations?.['weft.dev/netns'] ?? '';
-    if (!/^weft-[a-z0-9-]{1,40}$/.test(name)) {
-      throw new WeftError(
-        'WEFT_BED',
-        `${manifest.kind} ${manifest.metadata?.name}: annotation weft.dev/netns must be a name that begins with weft-`,
-      );
-    }
-    return name;
-  };
+    .filter((manifest): manifest is Manifest => typeof manifest === 'object' && manifest !== null);
+}
+
+const named = ({ kind, metadata }: Manifest): string => `${kind} ${metadata?.name}`;
+
+function netnsOf(manifest: Manifest): string {
+  const name = manifest.metadata?.annotations?.['weft.dev/netns'] ?? '';
+  if (!/^weft-[a-z0-9-]{1,40}$/.test(name)) {
+    throw new WeftError(
+      'WEFT_BED',
+      `${named(manifest)}: annotation weft.dev/netns must be a name that begins with weft-`,
+    );
+  }
+  return name;
+}
+
+/**
+ * Reads the Nodes and Pods of a directory. Throws WEFT_BED where they make no bed: a name of a namespace or an address twice,
+ * a pod on no node, a block of pod addresses on two nodes.
+ */
+export function readTopology(dir: string): Topology {
+  const manifests = readManifests(dir);
   const pods = manifests.filter(({ kind }) => kind === 'Pod');
-  const nodes = manifests
-    .filter(({ kind }) => kind === 'Node')
-    .map((node): BedNode => ({
-      name: node.metadata?.name ?? '',
-      netns: netnsOf(node),
-      addresses: (node.status?.addresses ?? [])
-        .filter(({ type }) => type === 'InternalIP')
-        .map(({ address }) => parseIp(address)),
-      pods: pods
-        .filter(({ spec }) => spec?.nodeName === node.metadata?.name)
-        .map((pod) => ({
-          name: pod.metadata?.name ?? '',
-          netns: netnsOf(pod),
-          addresses: (pod.status?.podIPs ?? []).map(({ ip }) => parseIp(ip)),
-        })),
-    }));
+  const nodeManifests = manifests.filter(({ kind }) => kind === 'Node');
+  const nodes = nodeManifests.map((node): BedNode => ({
+    name: node.metadata?.name ?? '',
+    netns: netnsOf(node),
+    addresses: (node.status?.addresses ?? [])
+      .filter(({ type }) => type === 'InternalIP')
+      .map(({ address }) => parseIp(address)),
+    pods: pods
+      .filter(({ spec }) => spec?.nodeName === node.metadata?.name)
+      .map((pod) => ({
+        name: pod.metadata?.name ?? '',
+        netns: netnsOf(pod),
+        addresses: (pod.status?.podIPs ?? []).map(({ ip }) => parseIp(ip)),
+      })),
+  }));
+  for (const pod of pods) {
+    if (!nodes.some(({ name }) => name === pod.spec?.nodeName)) {
+      throw new WeftError('WEFT_BED', `${named(pod)}: spec.nodeName names no Node of ${dir}`);
+    }
+  }
+  const once = (what: string, values: readonly string[]): void => {
+    const twice = values.find((value, at) => values.indexOf(value) !== at);
+    if (twice !== undefined) throw new WeftError('WEFT_BED', `${what} ${twice} stands twice in ${dir}`);
+  };
+  const all = [...nodes, ...nodes.flatMap((node) => node.pods)];
+  once('network namespace', [underlayNetns, ...all.map(({ netns }) => netns)]);
+  once(
+    'address',
+    all.flatMap(({ addresses }) => addresses),
+  );
+  once(
+    'block of pod addresses (a node has its own)',
+    nodes.flatMap((node) => [...new Set(node.pods.flatMap(({ addresses }) => addresses.map(blockOf)))]),
+  );
   const first = nodes[0]?.addresses.find((ip) => !isV6(ip));
   if (!first) throw new WeftError('WEFT_BED', `${dir} names no Node with an IPv4 InternalIP`);
   return { nodes, controlIp: parseIp(first.replace(/\d+$/, '254')) };

@@ -1,0 +1,61 @@
+import { Command } from 'commander';
+import { WeftError } from '../../base/errors.js';
+import { needMachine } from '../check.js';
+import { Bed, tearDown, type BedOptions } from './bed.js';
+
+export const stateDefault = '/run/weft/standalone';
+
+/** Stands afterwards, or has left nothing: also when it fails or is interrupted on the way. */
+async function up(options: BedOptions): Promise<Bed> {
+  let interrupt: (signal: NodeJS.Signals) => void = () => undefined;
+  const interrupted = new Promise<never>((_resolve, reject) => {
+    interrupt = (signal) =>
+      reject(new WeftError('WEFT_INTERRUPTED', `${signal}: the bed is taken down again`));
+  });
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  for (const signal of signals) process.on(signal, interrupt);
+  let bed: Bed | undefined;
+  try {
+    bed = Bed.create(options);
+    await Promise.race([bed.up(), interrupted]);
+    return bed;
+  } catch (error) {
+    bed?.close();
+    // What stood here before is not ours to remove.
+    if (!(error instanceof WeftError && error.code === 'WEFT_BED_EXISTS')) await tearDown(options.state);
+    throw error;
+  } finally {
+    for (const signal of signals) process.removeListener(signal, interrupt);
+  }
+}
+
+export function standaloneCommand(): Command {
+  const standalone = new Command('standalone').description(
+    'nodes and pods as network namespaces on this machine',
+  );
+  standalone
+    .command('up')
+    .description('make the namespaces, start a control plane and an agent per node')
+    .requiredOption('-f, --from <dir>', 'manifests')
+    .option('--state <dir>', 'where the bed is written down', stateDefault)
+    .action(async (options: { from: string; state: string }) => {
+      needMachine('bed');
+      const { topology } = await up(options);
+      for (const node of topology.nodes) {
+        const pods = node.pods.map(({ name, netns }) => `${name} (${netns})`);
+        console.log(`node ${node.name} in ${node.netns}: ${pods.join(', ')}`);
+      }
+      console.log('up; run programs in a pod by: nsenter --net=/run/netns/NETNS -- PROGRAM');
+      // Handles of what goes on running would keep this one.
+      process.exit(0);
+    });
+  standalone
+    .command('down')
+    .description('remove all that up has made, whatever became of it')
+    .option('--state <dir>', 'where the bed is written down', stateDefault)
+    .action(async (options: { state: string }) => {
+      needMachine('bed');
+      console.log((await tearDown(options.state)) ? 'down' : `no bed at ${options.state}`);
+    });
+  return standalone;
+}

@@ -1,0 +1,86 @@
+/** What runs, and which pods are in the mesh: of a bed, or of the agent of this node. */
+import { Command } from 'commander';
+import { errorText } from '../base/errors.js';
+import { adminGet, readinessPort } from './admin.js';
+import { isAlive } from './run.js';
+import { stateDefault } from './standalone/command.js';
+import { agentProcess, readLedger, type AgentReadiness } from './standalone/bed.js';
+
+interface NodeStatus {
+  readonly node: string;
+  readonly netns?: string;
+  readonly ready: boolean;
+  readonly why?: string;
+  readonly pods: AgentReadiness['pods'];
+  readonly waiting: Readonly<Record<string, string>>;
+  readonly control?: string;
+}
+interface Status {
+  readonly ok: boolean;
+  /** Absent where no bed stands: the control plane is elsewhere. */
+  readonly control?: 'running' | 'ended';
+  readonly nodes: readonly NodeStatus[];
+}
+
+async function nodeStatus(node: string, netns?: string): Promise<NodeStatus> {
+  const where = netns === undefined ? {} : { netns };
+  try {
+    const said = JSON.parse(await adminGet(netns, readinessPort, '/healthz/ready')) as AgentReadiness;
+    return {
+      node,
+      ...where,
+      ready: said.ready,
+      pods: said.pods,
+      waiting: said.waiting ?? {},
+      ...(said.control === undefined ? {} : { control: said.control.state }),
+    };
+  } catch (error) {
+    return { node, ...where, ready: false, why: errorText(error), pods: [], waiting: {} };
+  }
+}
+
+async function statusOf(state: string): Promise<Status> {
+  const ledger = readLedger(state);
+  if (!ledger) {
+    const node = await nodeStatus('this node');
+    return { ok: node.ready, nodes: [node] };
+  }
+  const runs = (name: string): boolean => {
+    const mark = ledger.processes[name];
+    return mark !== undefined && isAlive(mark);
+  };
+  const nodes = await Promise.all(
+    ledger.nodes.map(({ name, netns }) =>
+      runs(agentProcess(name))
+        ? nodeStatus(name, netns)
+        : { node: name, netns, ready: false, why: 'its agent has ended', pods: [], waiting: {} },
+    ),
+  );
+  const control = runs('control') ? 'running' : 'ended';
+  return { ok: control === 'running' && nodes.every(({ ready }) => ready), control, nodes };
+}
+
+function* lines(status: Status): Generator<string> {
+  if (status.control !== undefined) yield `control plane: ${status.control}`;
+  for (const { node, netns, ready, why, pods, waiting, control } of status.nodes) {
+    const facts = [ready ? 'ready' : 'not ready', why, control && `control plane ${control}`].filter(Boolean);
+    yield `${node}${netns === undefined ? '' : ` (${netns})`}: ${facts.join(', ')}`;
+    for (const { uid, certificate } of pods) {
+      yield `  ${uid}: in the mesh${certificate ? '' : ', no certificate yet'}`;
+    }
+    for (const [uid, reason] of Object.entries(waiting)) yield `  ${uid}: waiting, ${reason}`;
+    if (ready && pods.length === 0) yield '  no pod of this node is in the mesh';
+  }
+}
+
+export function statusCommand(): Command {
+  return new Command('status')
+    .description('what runs, and which pods are in the mesh; exit code 1 where something is not ready')
+    .option('--state <dir>', "a bed's state directory; without a bed, the agent of this node", stateDefault)
+    .option('--json', 'print one JSON object only')
+    .action(async (options: { state: string; json?: boolean }) => {
+      const status = await statusOf(options.state);
+      console.log(options.json ? JSON.stringify(status) : [...lines(status)].join('\n'));
+      process.exitCode = status.ok ? 0 : 1;
+    });
+}
