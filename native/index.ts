@@ -30,6 +30,7 @@ interface RawAddon {
   cookie(netns: string): bigint;
   closeFd(fd: number): void;
   resetOnClose(fd: number, on: boolean): void;
+  sendBuffer(fd: number, bytes: number): void;
   Map: new (pin: string) => RawMap;
   Ring: new (pin: string) => RawRing;
 }
@@ -258,4 +259,12 @@ export function closeFd(fd: number): void {
 /** Whether close() of this TCP socket, also the kernel's own when the process dies, sends a reset. */
 export function resetOnClose(fd: number, on: boolean): void {
   run(() => addon().resetOnClose(integer(fd, 3, 0x7fff_ffff, 'fd'), on === true));
+}
+
+/**
+ * Room for that many unsent bytes in a TCP socket, whatever net.core.wmem_max says (CAP_NET_ADMIN, else NATIVE_PERMISSION).
+ * Sockets that a listener accepts have the listener's.
+ */
+export function sendBuffer(fd: number, byteCount: number): void {
+  run(() => addon().sendBuffer(integer(fd, 3, 0x7fff_ffff, 'fd'), integer(byteCount, 1, 1 << 30, 'bytes')));
 }

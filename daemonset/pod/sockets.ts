@@ -13,9 +13,11 @@ import {
   listenIn,
   netnsCookie,
   resetOnClose,
+  sendBuffer,
   socketIn,
 } from '../../native/index.js';
 import { errorText, WeftError } from '../../src/base/errors.js';
+import { defaultLimits } from '../../src/hbone/limits.js';
 import {
   decodeNote,
   encodeListenerKey,
@@ -50,6 +52,14 @@ function resetOnDeath(socket: net.Socket): void {
   socket.once('prefinish', () => {
     if (!socket.destroyed) resetOnClose(fd, false);
   });
+}
+
+/**
+ * Node reads nothing from an HTTP/2 connection while a write to it waits: with bulk both ways, two full send buffers would
+ * wait for each other for ever. What the peer's connection window lets out always has room here, so no write waits.
+ */
+function neverWait(fd: number): void {
+  sendBuffer(fd, defaultLimits.connectionWindowBytes);
 }
 
 const connectTimeoutMsMax = 10_000;
@@ -132,6 +142,7 @@ export class PodSockets {
         server.once('error', reject);
         server.listen({ fd }, resolve);
       });
+      if (kind === 'hbone') neverWait(fd);
       this.#listeners.update(encodeListenerKey(place.cookie, kind), encodeU64(BigInt(fd)));
     } catch (error) {
       if (server.listening) server.close();
@@ -169,6 +180,7 @@ export class PodSockets {
     const fd = socketIn(place.netns, isV6(to.ip) ? 6 : 4);
     try {
       this.#sock.update(encodeU32(fd), encodeOwnSock(client));
+      if (use === 'tunnel') neverWait(fd);
     } catch (error) {
       closeFd(fd);
       return Promise.reject(error instanceof Error ? error : new Error(String(error)));

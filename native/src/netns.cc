@@ -157,6 +157,14 @@ Napi::Value ResetOnClose(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// sendBuffer(fd, bytes): room for that many unsent bytes; the kernel doubles the figure for its own overhead.
+Napi::Value SendBuffer(const Napi::CallbackInfo& info) {
+  int bytes = info[1].As<Napi::Number>().Int32Value();
+  if (setsockopt(info[0].As<Napi::Number>().Int32Value(), SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)))
+    Throw(info.Env(), "SO_SNDBUFFORCE", errno);
+  return info.Env().Undefined();
+}
+
 Napi::Value CloseFd(const Napi::CallbackInfo& info) {
   if (close(info[0].As<Napi::Number>().Int32Value()) && errno != EINTR) Throw(info.Env(), "close", errno);
   return info.Env().Undefined();
@@ -169,6 +177,7 @@ void InitNetns(Napi::Env env, Napi::Object exports) {
   exports.Set("listen", Napi::Function::New(env, Listen));
   exports.Set("cookie", Napi::Function::New(env, Cookie));
   exports.Set("resetOnClose", Napi::Function::New(env, ResetOnClose));
+  exports.Set("sendBuffer", Napi::Function::New(env, SendBuffer));
   exports.Set("closeFd", Napi::Function::New(env, CloseFd));
 }
 

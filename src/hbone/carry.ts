@@ -38,9 +38,14 @@ function wasReset(end: Duplex): boolean {
   return 'rstCode' in end && (end as http2.Http2Stream).rstCode !== http2.constants.NGHTTP2_NO_ERROR;
 }
 
-/** True where the end came in order: all read, all written. */
+/**
+ * True where the end came in order: all read, all written. An HTTP/2 stream closes without a code once END_STREAM has gone
+ * both ways, and that may be before Node calls back for the write that carried ours. Residual risk: a peer that reset a
+ * stream with NO_ERROR after its own end, while our last bytes were under way, is told as an end in order.
+ */
 function endedInOrder(end: Duplex): boolean {
-  return !wasReset(end) && end.readableEnded && end.writableFinished;
+  if (!end.readableEnded) return false;
+  return 'rstCode' in end ? !wasReset(end) && end.writableEnded : end.writableFinished;
 }
 
 /** Both ends are handed over paused or unread; the carrier owns them from here on. */

@@ -14,7 +14,8 @@ import { createRoot, issueSvid, parseCsr, type KeyAndCertificate } from '../tls/
 import { contextOptions } from '../tls/contexts.js';
 import type { Svid } from '../tls/svid.js';
 import { carry, type CarryResult } from './carry.js';
-import type { HboneLimits } from './limits.js';
+import { sendBuffer } from '../../native/index.js';
+import { defaultLimits, type HboneLimits } from './limits.js';
 import { TunnelPool, type TunnelRequest } from './pool.js';
 import { HboneServer, type InboundTunnel, type Refused } from './server.js';
 
@@ -70,7 +71,10 @@ async function bed(
     onRefused: (r) => refused.push(r),
   });
   cleanups.push(() => server.close());
-  const port = await listen((socket) => server.handle(socket));
+  const port = await listen((socket) => {
+    roomy(socket);
+    server.handle(socket);
+  });
   const client = svidOf(web);
   return {
     port,
@@ -85,12 +89,19 @@ async function bed(
       headers: {},
       connect: () =>
         new Promise((resolve, reject) => {
-          const socket = net.connect(port, '127.0.0.1', () => resolve(socket));
+          const socket = net.connect(port, '127.0.0.1', () => resolve(roomy(socket)));
           socket.once('error', reject);
         }),
       ...more,
     }),
   };
+}
+
+/** As the agent's sockets are: see daemonset/pod/sockets.ts. */
+function roomy(socket: net.Socket): net.Socket {
+  const { fd } = (socket as net.Socket & { _handle: { fd: number } })._handle;
+  sendBuffer(fd, defaultLimits.connectionWindowBytes);
+  return socket;
 }
 
 const echo = (tunnel: InboundTunnel): void => {
@@ -379,6 +390,40 @@ test('cutting resets both ends and says why', async () => {
   const [error] = (await failed) as [NodeJS.ErrnoException];
   assert.equal(error.code, 'ECONNRESET');
   assert.deepEqual((await settled(results)).map((r) => r.why).filter(Boolean), ['policy']);
+});
+
+test('bulk in both directions at once, on streams that share a connection, comes through', async () => {
+  const bytes = 48 << 20;
+  const streams = 4;
+  const send = async (socket: net.Socket): Promise<void> => {
+    const block = Buffer.alloc(1 << 18, 'x');
+    for (let sent = 0; sent < bytes; sent += block.length)
+      if (!socket.write(block)) await once(socket, 'drain');
+    socket.end();
+  };
+  const receive = async (socket: net.Socket): Promise<number> => {
+    let received = 0;
+    socket.on('data', (chunk: Buffer) => (received += chunk.length));
+    await once(socket, 'end');
+    return received;
+  };
+  const served: Promise<number>[] = [];
+  const { port, results } = await carried((socket) => {
+    served.push(receive(socket));
+    void send(socket);
+  });
+  const clients = Array.from({ length: streams }, async () => {
+    const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+    const got = receive(socket);
+    await send(socket);
+    return got;
+  });
+  assert.deepEqual(await Promise.all(clients), Array(streams).fill(bytes));
+  assert.deepEqual(await Promise.all(served), Array(streams).fill(bytes));
+  assert.deepEqual(
+    (await Promise.all(results)).filter(({ ended }) => ended !== 'finished'),
+    [],
+  );
 });
 
 test('a slow reader bounds memory: 256 MB pass through, whole and in order', async () => {

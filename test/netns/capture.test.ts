@@ -52,12 +52,12 @@ while True:
 `;
 
 /** Runs a client in a pod; what it prints last is its answer. */
-async function client(netns: string, code: string): Promise<string> {
+async function client(netns: string, code: string, timeoutMs = 20_000): Promise<string> {
   const result = await run(
     netns,
     'python3',
     ['-c', `import socket, struct, errno, os, select\n${code}`],
-    20_000,
+    timeoutMs,
   );
   return result.code === 0 ? result.stdout.trim() : (result.stderr.trim().split('\n').at(-1) ?? '');
 }
@@ -247,6 +247,32 @@ print(sum(1 for o in ok if o == b'x'))`,
     sh('bpftool', ['-j', 'map', 'dump', 'pinned', '/sys/fs/bpf/weft/node-a/weft_notes']),
   ) as object[];
   assert.equal(notes.length, 0);
+});
+
+test('bulk both ways at once over one tunnel connection comes through whole', async () => {
+  const answer = await client(
+    'weft-web',
+    `import threading
+size, block = 64 << 20, bytes(1 << 16)
+sums = []
+def one():
+    s = socket.create_connection(('10.244.2.10', 9000), 15)
+    def send():
+        for _ in range(size // len(block)): s.sendall(block)
+        s.shutdown(socket.SHUT_WR)
+    t = threading.Thread(target=send); t.start()
+    got = 0
+    while True:
+        d = s.recv(1 << 16)
+        if not d: break
+        got += len(d)
+    t.join(); sums.append(got == size)
+ts = [threading.Thread(target=one) for _ in range(4)]
+[t.start() for t in ts]; [t.join() for t in ts]
+print(sums)`,
+    60_000,
+  );
+  assert.equal(answer, '[True, True, True, True]');
 });
 
 test('a bad manifest costs nothing, and is told with file, line and field', async () => {
