@@ -1,5 +1,5 @@
 /** The node's agent: main thread. Discovery, certificates, maps, metrics; the data path is in the workers. */
-import { appendFileSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
@@ -16,7 +16,7 @@ import type { AuthorizationPolicy } from '../src/model/policy.js';
 import type { Service } from '../src/model/service.js';
 import type { Workload, WorkloadUid } from '../src/model/workload.js';
 import { MeshState, type MeshUpdate } from '../src/state/store.js';
-import { levelOf } from '../src/telemetry/access-log.js';
+import { ConnectionLog } from '../src/telemetry/connection-log.js';
 import { MeshMetrics } from '../src/telemetry/metrics.js';
 import { serveRoutes, type HttpServer } from '../src/telemetry/servers.js';
 import { CertificateManager } from '../src/tls/manager.js';
@@ -39,6 +39,8 @@ export interface AgentOptions {
   readonly workers: number;
   readonly trustDomain: string;
   readonly drainMs: number;
+  /** Where connection lines go; `connections.log` in the run directory where absent. */
+  readonly connectionLog?: string;
 }
 
 const reconcileMs = 1_000;
@@ -55,7 +57,6 @@ function nodeCookie(path: string): bigint | undefined {
 export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise<void> }> {
   mkdirSync(options.run, { recursive: true });
   const log = pino({ name: 'weft-agent', base: { node: options.node } }, pino.destination(2));
-  const connectionLog = join(options.run, 'connections.log');
   const rootPem = (): string => readFileSync(options.root, 'utf8');
   const token = (): string => readFileSync(options.token, 'utf8').trim();
   rootPem();
@@ -71,19 +72,20 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   const held = new Map<WorkloadUid, LocalPod>();
   const waiting = new Map<WorkloadUid, string>();
   const metrics = new MeshMetrics(() => readCounters(datapath));
+  const connectionLog = new ConnectionLog({
+    path: options.connectionLog ?? join(options.run, 'connections.log'),
+    onDropped: () => metrics.linesDropped.inc(),
+  });
   let synced = false;
   let control: { state: string; why: string } = { state: 'disconnected', why: 'not yet tried' };
 
   const onMessage = (message: FromWorker): void => {
     if (message.type === 'log') log[message.level](message.fields, message.text);
-    else if (message.type === 'metric') metrics.apply(message.event);
-    else if (message.type === 'record') {
-      metrics.apply({ kind: 'closed', record: message.record });
-      log[levelOf(message.record)](message.record, 'connection');
-      appendFileSync(
-        connectionLog,
-        `${JSON.stringify({ time: new Date().toISOString(), ...message.record })}\n`,
-      );
+    else if (message.type === 'connections') {
+      for (const event of message.events) {
+        metrics.apply(event);
+        if (event.kind === 'closed') connectionLog.write(event.record);
+      }
     }
   };
   const certificates: CertificateManager = new CertificateManager({
@@ -346,6 +348,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
       stopEvents();
       await Promise.all(servers.map((server) => server.close()));
       datapath.close();
+      connectionLog.close();
       // Hooks stay pinned: pods of this node are refused, not set free, until the next agent is there.
       log.info({ cut }, 'agent stopped');
     },
@@ -362,6 +365,7 @@ async function main(): Promise<void> {
     .option('--run <dir>', 'where state for others is written')
     .option('--workers <n>', 'data path threads', Number, workersDefault)
     .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
+    .option('--connection-log <file>', 'a JSON line per connection; /dev/stderr puts it among the rest')
     .option('--drain-ms <ms>', 'how long live connections may go on at SIGTERM', Number, 10_000);
   program.parse();
   const options = program.opts<AgentOptions>();

@@ -2,7 +2,6 @@
 import type { NodePod } from '../src/model/node-pod.js';
 import type { WorkloadUid } from '../src/model/workload.js';
 import type { MeshUpdate } from '../src/state/store.js';
-import type { ConnectionRecord } from '../src/telemetry/access-log.js';
 import type { MetricEvent } from '../src/telemetry/metrics.js';
 import type { Svid } from '../src/tls/svid.js';
 import type { PodPlace } from './pod/sockets.js';
@@ -33,8 +32,8 @@ export type ToWorker =
 export type FromWorker =
   | { readonly type: 'done'; readonly call: number; readonly result?: unknown }
   | { readonly type: 'failed'; readonly call: number; readonly code: string; readonly message: string }
-  | { readonly type: 'record'; readonly record: ConnectionRecord }
-  | { readonly type: 'metric'; readonly event: MetricEvent }
+  /** What began and ended since the last of these, in order. */
+  | { readonly type: 'connections'; readonly events: readonly MetricEvent[] }
   | {
       readonly type: 'log';
       readonly level: 'info' | 'warn' | 'error';

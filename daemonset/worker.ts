@@ -10,6 +10,7 @@ import { HboneServer } from '../src/hbone/server.js';
 import type { SpiffeId, TrustDomain } from '../src/model/identity.js';
 import type { WorkloadUid } from '../src/model/workload.js';
 import { MeshState } from '../src/state/store.js';
+import type { MetricEvent } from '../src/telemetry/metrics.js';
 import type { Svid } from '../src/tls/svid.js';
 import type { FromWorker, LocalPod, ToWorker, WorkerSettings } from './messages.js';
 import { PodSockets } from './pod/sockets.js';
@@ -19,6 +20,8 @@ import { handlePlain, handleTunnel, recordRefused } from './proxy/inbound.js';
 import { handleOutbound } from './proxy/outbound.js';
 
 const connectionsMax = 100_000;
+const tellAfterMs = 20;
+const toldMax = 256;
 const certificateWaitMsMax = 5_000;
 // Tunnels that peers opened on their last view of this pod still find a listener for a moment.
 const disownGraceMs = 1_000;
@@ -43,6 +46,19 @@ const svids = new Map<SpiffeId, Svid>();
 const waiting = new Map<SpiffeId, Set<(svid: Svid | undefined) => void>>();
 let localPods = new Map<WorkloadUid, LocalPod>();
 let draining = false;
+
+// One message for many: a message per connection and end would cost more than a short connection itself.
+let told: MetricEvent[] = [];
+function tell(event: MetricEvent): void {
+  if (told.length === 0) setTimeout(flush, tellAfterMs);
+  told.push(event);
+  if (told.length >= toldMax) flush();
+}
+function flush(): void {
+  if (told.length === 0) return;
+  send({ type: 'connections', events: told });
+  told = [];
+}
 
 const context: ProxyContext = {
   node: settings.node,
@@ -69,8 +85,8 @@ const context: ProxyContext = {
       list.add(done);
     });
   },
-  opened: (record) => send({ type: 'metric', event: { kind: 'opened', record } }),
-  closed: (record) => send({ type: 'record', record }),
+  opened: (record) => tell({ kind: 'opened', record }),
+  closed: (record) => tell({ kind: 'closed', record }),
 };
 
 /** A handler that fails is a bug: it is logged, and costs its own connection alone. */
@@ -156,6 +172,9 @@ async function drain(timeoutMs: number): Promise<number> {
   const cut = await connections.drain(timeoutMs);
   pool.close();
   for (const pod of owned.values()) pod.hbone?.close();
+  // Streams tell of their end in turns of their own.
+  await new Promise((resolve) => setTimeout(resolve, tellAfterMs));
+  flush();
   return cut;
 }
 

@@ -81,6 +81,11 @@ export class MeshMetrics {
     help: 'Connections counted under "other" since the limit of label sets is reached',
     registers: [this.registry],
   });
+  readonly linesDropped = new Counter({
+    name: 'weft_connection_lines_dropped_total',
+    help: 'Connection lines that the disk did not take in time',
+    registers: [this.registry],
+  });
   readonly #known = new Set<string>();
 
   constructor(kernel?: () => Record<string, number>) {

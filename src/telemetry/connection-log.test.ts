@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { partyOf, type ConnectionRecord } from './access-log.js';
+import { ConnectionLog } from './connection-log.js';
+
+const record: ConnectionRecord = {
+  direction: 'inbound',
+  path: 'inbound-hbone',
+  why: 'test',
+  source: partyOf(undefined, {}),
+  destination: partyOf(undefined, {}),
+  bytesSent: 1,
+  bytesReceived: 2,
+  durationMs: 3,
+  ended: 'finished',
+};
+
+function place(t: { after: (call: () => void) => void }): string {
+  const dir = mkdtempSync(join(tmpdir(), 'weft-log-'));
+  t.after(() => rmSync(dir, { recursive: true }));
+  return join(dir, 'connections.log');
+}
+const lines = (path: string): string[] => readFileSync(path, 'utf8').split('\n').filter(Boolean);
+
+test('a line per connection, with its time and all of its record', async (t) => {
+  const path = place(t);
+  const log = new ConnectionLog({ path, onDropped: () => assert.fail('dropped') });
+  log.write(record);
+  for (let i = 0; i < 100 && !(existsSync(path) && lines(path).length === 1); i++) await sleep(10);
+  const [line = ''] = lines(path);
+  const { time, level, ...rest } = JSON.parse(line) as ConnectionRecord & { time: string; level: number };
+  assert.deepEqual(rest, record);
+  assert.equal(level, 30);
+  assert.ok(Math.abs(Date.parse(time) - Date.now()) < 60_000);
+  log.close();
+});
+
+test('the file is kept within its size, and the one before stays', async (t) => {
+  const path = place(t);
+  const log = new ConnectionLog({ path, fileBytesMax: 10_000, onDropped: () => assert.fail('dropped') });
+  for (let i = 0; i < 200; i++) {
+    log.write(record);
+    if (i % 10 === 0) await sleep(2);
+  }
+  await sleep(50);
+  log.close();
+  assert.ok(readFileSync(path).length < 20_000);
+  const before = lines(`${path}.1`);
+  assert.ok(before.length >= 10);
+  assert.ok(before.every((line) => (JSON.parse(line) as ConnectionRecord).why === 'test'));
+});
+
+test('lines beyond what may wait are dropped and told, not kept in memory', async (t) => {
+  let dropped = 0;
+  const log = new ConnectionLog({ path: place(t), waitingBytesMax: 2000, onDropped: () => dropped++ });
+  for (let i = 0; i < 100; i++) log.write(record);
+  assert.ok(dropped > 80);
+  await sleep(20);
+  log.close();
+});

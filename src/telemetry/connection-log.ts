@@ -1,0 +1,63 @@
+/** The file of connection lines: JSON, one a line, written behind the caller's back and kept within a size. */
+import { existsSync, renameSync, statSync } from 'node:fs';
+import { pino } from 'pino';
+import { levelOf, type ConnectionRecord } from './access-log.js';
+
+export interface ConnectionLogOptions {
+  readonly path: string;
+  /** At this size the file becomes `<path>.1`, in place of the one before. */
+  readonly fileBytesMax?: number;
+  /** Lines that wait for the disk; beyond that they are dropped and told to onDropped. */
+  readonly waitingBytesMax?: number;
+  readonly onDropped: () => void;
+}
+
+const fileBytesMaxDefault = 64 << 20;
+const waitingBytesMaxDefault = 8 << 20;
+
+export class ConnectionLog {
+  readonly #file: ReturnType<typeof pino.destination>;
+  readonly #log: pino.Logger;
+  readonly #options: ConnectionLogOptions;
+  #bytes: number;
+
+  constructor(options: ConnectionLogOptions) {
+    this.#options = options;
+    this.#bytes = existsSync(options.path) ? statSync(options.path).size : 0;
+    this.#file = pino.destination({
+      dest: options.path,
+      sync: false,
+      maxLength: options.waitingBytesMax ?? waitingBytesMaxDefault,
+    });
+    this.#file.on('drop', options.onDropped);
+    // A full or vanished disk costs lines, not the agent.
+    this.#file.on('error', options.onDropped);
+    this.#file.on('write', (written: number) => this.#wrote(written));
+    this.#log = pino({ base: {}, timestamp: pino.stdTimeFunctions.isoTime }, this.#file);
+  }
+
+  write(record: ConnectionRecord): void {
+    this.#log[levelOf(record)](record);
+  }
+
+  #wrote(bytes: number): void {
+    this.#bytes += bytes;
+    if (this.#bytes < (this.#options.fileBytesMax ?? fileBytesMaxDefault)) return;
+    this.#bytes = 0;
+    try {
+      renameSync(this.#options.path, `${this.#options.path}.1`);
+    } catch {
+      // Somebody else has moved it: what follows goes to a new file all the same.
+    }
+    this.#file.reopen();
+  }
+
+  close(): void {
+    try {
+      this.#file.flushSync();
+    } catch {
+      // Never opened, or the disk is full: there is nobody left to tell.
+    }
+    this.#file.end();
+  }
+}
