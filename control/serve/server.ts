@@ -219,10 +219,19 @@ export class ControlServer {
     try {
       const node = await this.#node(call.metadata);
       if (node === undefined) return refuse(status.UNAUTHENTICATED, 'no valid node token', {});
-      const asked = (call.request.metadata as { ImpersonatedIdentity?: unknown } | undefined)
-        ?.ImpersonatedIdentity;
-      if (typeof asked !== 'string')
-        return refuse(status.INVALID_ARGUMENT, 'metadata ImpersonatedIdentity is missing', { node });
+      const csr = parseCsr(call.request.csr);
+      if (!csr.ok) return refuse(status.INVALID_ARGUMENT, `bad request: ${csr.errors.join('; ')}`, { node });
+      // A proxy that serves one workload alone impersonates nobody; the name in its request stands for it, under the same check.
+      const asked =
+        (call.request.metadata as { ImpersonatedIdentity?: unknown } | undefined)?.ImpersonatedIdentity ??
+        csr.value.uri;
+      if (typeof asked !== 'string') {
+        return refuse(
+          status.INVALID_ARGUMENT,
+          'no identity is asked for: neither metadata ImpersonatedIdentity nor one URI in the request',
+          { node },
+        );
+      }
       if (!mayAsk(node, asked)) {
         return refuse(
           status.UNAUTHENTICATED,
@@ -230,8 +239,6 @@ export class ControlServer {
           { node },
         );
       }
-      const csr = parseCsr(call.request.csr);
-      if (!csr.ok) return refuse(status.INVALID_ARGUMENT, `bad request: ${csr.errors.join('; ')}`, { node });
       const ttlS = certTtlS ?? Math.min(Math.max(call.request.validityDuration || 86_400, 60), ttlSMax);
       answer(null, { certChain: ca.issue(csr.value.publicKeyPem, parseSpiffeId(asked), ttlS) });
       log.info({ node, identity: asked }, 'certificate issued');

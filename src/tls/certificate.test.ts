@@ -51,6 +51,27 @@ test('an issued SVID satisfies OpenSSL and has the extensions that SPIFFE demand
   }
 });
 
+test('reads the one URI that a request asks for, also of requests by OpenSSL', () => {
+  const own = parseCsr(createCsr(id).csrPem);
+  assert.ok(own.ok);
+  assert.equal(own.value.uri, id);
+  const by = (names: string): string | undefined => {
+    const csrPem = execFileSync(
+      'openssl',
+      `req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc -keyout /dev/null -subj /O=x -addext subjectAltName=${names}`.split(
+        ' ',
+      ),
+      { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] },
+    );
+    const csr = parseCsr(csrPem);
+    assert.ok(csr.ok);
+    return csr.value.uri;
+  };
+  assert.equal(by(`DNS:web.shop,URI:${id}`), id);
+  assert.equal(by(`URI:${id},URI:${id}2`), undefined);
+  assert.equal(by('DNS:web.shop'), undefined);
+});
+
 test('never outlives its issuer', () => {
   const leaf = parseLeaf(issue(10 * 86_400).leaf);
   assert.ok(leaf.ok && leaf.value.notAfterMs <= Date.now() + 86_400_000);

@@ -283,8 +283,30 @@ export function createCsr(id: SpiffeId): { readonly keyPem: string; readonly csr
   return { keyPem: exportKey(privateKey), csrPem: pem('CERTIFICATE REQUEST', bytesOf(der(request))) };
 }
 
-/** A request's public key, once its signature is checked. Its names do not matter: the CA issues for the caller. */
-export function parseCsr(csrPem: string): Decoded<{ readonly publicKeyPem: string }> {
+/** URI names in a request's attributes (RFC 2986, 4.1; RFC 2985, 5.4.2). */
+function urisAsked(attributes: Node | undefined): string[] {
+  const children = (node: Node | undefined): Node[] => (Array.isArray(node?.value) ? node.value : []);
+  const named = (list: Node[], id: string): Node[] =>
+    list.filter((item) => {
+      const first = children(item)[0];
+      return first?.type === Type.OID && asn1.derToOid(first.value as string) === id;
+    });
+  const uriTag = 6;
+  return named(children(attributes), oids.extensionRequest)
+    .flatMap((attribute) => children(children(attribute)[1]))
+    .flatMap((extensions) => named(children(extensions), oids.subjectAltName))
+    .flatMap((found) => {
+      const value = children(found).at(-1)?.value;
+      return typeof value === 'string' ? children(parseDer(bytesOf(value))) : [];
+    })
+    .filter((name) => (name.type as number) === uriTag && typeof name.value === 'string')
+    .map((name) => name.value as string);
+}
+
+/** A request's public key, once its signature is checked. Whom a certificate is issued for, the CA decides, not the request. */
+export function parseCsr(
+  csrPem: string,
+): Decoded<{ readonly publicKeyPem: string; /** The one URI name it asks for. */ readonly uri?: string }> {
   try {
     if (Buffer.byteLength(csrPem) > csrBytesMax)
       return { ok: false, errors: [`request longer than ${csrBytesMax} bytes`] };
@@ -307,7 +329,14 @@ export function parseCsr(csrPem: string): Decoded<{ readonly publicKeyPem: strin
     if (!verify('sha256', bytesOf(der(body)), key, bytesOf(raw.slice(1)))) {
       return { ok: false, errors: ['signature does not match the key'] };
     }
-    return { ok: true, value: { publicKeyPem: key.export({ type: 'spki', format: 'pem' }).toString() } };
+    const uris = urisAsked((body.value as Node[])[3]);
+    return {
+      ok: true,
+      value: {
+        publicKeyPem: key.export({ type: 'spki', format: 'pem' }).toString(),
+        ...(uris.length === 1 && uris[0] !== undefined ? { uri: uris[0] } : {}),
+      },
+    };
   } catch (error) {
     return { ok: false, errors: [errorText(error)] };
   }

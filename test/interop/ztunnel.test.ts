@@ -1,0 +1,270 @@
+/**
+ * A node of the mesh by somebody else: Istio's ztunnel in place of the agent of node-b, with the control plane, the manifests
+ * and the other node unchanged. Not part of `npm test`, since no package registry has the program: ZTUNNEL names it.
+ */
+import assert from 'node:assert/strict';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { projectRoot } from '../../native/index.js';
+import { programs, run, sh, until } from '../../src/cli/run.js';
+import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+
+const program = process.env['ZTUNNEL'] ?? '';
+const state = '/run/weft/test-interop';
+const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
+let bed: Bed;
+
+const echo = `
+import socket, threading, sys
+s = socket.create_server(('::', int(sys.argv[1])), family=socket.AF_INET6, dualstack_ipv6=True, backlog=4096)
+def serve(c):
+    try:
+        while True:
+            d = c.recv(65536)
+            if not d: break
+            c.sendall(d)
+    except OSError: pass
+    c.close()
+while True:
+    c, _ = s.accept()
+    threading.Thread(target=serve, args=(c,), daemon=True).start()
+`;
+const socks = `
+def dial(ip, port):
+    s = socket.create_connection(('127.0.0.1', 15080), 5)
+    s.sendall(b'\\x05\\x01\\x00'); assert s.recv(2) == b'\\x05\\x00'
+    s.sendall(b'\\x05\\x01\\x00\\x01' + socket.inet_aton(ip) + port.to_bytes(2, 'big'))
+    a = s.recv(10); assert a[1] == 0, a
+    return s
+`;
+/** Sends and takes back `megabytes` on each of `count` connections at once. */
+const bulk = (dial: string, count: number, megabytes: number): string => `
+import threading
+size, block, good = ${megabytes} << 20, os.urandom(1 << 16), []
+def one():
+    s = ${dial}
+    def send():
+        for _ in range(size // len(block)): s.sendall(block)
+        s.shutdown(socket.SHUT_WR)
+    t = threading.Thread(target=send); t.start()
+    got = 0
+    while True:
+        d = s.recv(1 << 16)
+        if not d: break
+        got += len(d)
+    t.join(); good.append(got == size)
+ts = [threading.Thread(target=one) for _ in range(${count})]
+[t.start() for t in ts]; [t.join() for t in ts]
+print(sum(good))`;
+
+async function client(netns: string, code: string): Promise<string> {
+  const result = await run(netns, 'python3', ['-c', `import socket, os\n${code}`], 60_000);
+  return result.code === 0 ? result.stdout.trim() : (result.stderr.trim().split('\n').at(-1) ?? '');
+}
+function records(): ConnectionRecord[] {
+  const path = join(bed.runDir('node-a'), 'connections.log');
+  if (!existsSync(path)) return [];
+  return readFileSync(path, 'utf8')
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as ConnectionRecord);
+}
+
+const token = join(state, 'token-ztunnel');
+
+async function startZtunnel(): Promise<void> {
+  const control = `https://${bed.topology.controlIp}:15012`;
+  const root = join(bed.controlState(), 'root-cert.pem');
+  const environment = {
+    XDS_ADDRESS: control,
+    CA_ADDRESS: control,
+    XDS_ROOT_CA: root,
+    CA_ROOT_CA: root,
+    AUTH_TOKEN: token,
+    NODE_NAME: 'node-b',
+    INSTANCE_IP: '10.244.2.10',
+    POD_NAME: 'api',
+    POD_NAMESPACE: 'shop',
+    PROXY_MODE: 'dedicated',
+    PROXY_WORKLOAD_INFO: 'shop/api/api',
+    UNSTABLE_ENABLE_SOCKS5: 'true',
+    // Else it needs marks and policy routing in the pod.
+    ENABLE_ORIG_SRC: 'false',
+    RUST_LOG: 'info',
+  };
+  bed.start('ztunnel', 'weft-api', 'env', [
+    ...Object.entries(environment).map(([name, value]) => `${name}=${value}`),
+    program,
+  ]);
+  await until('ztunnel is ready', 20_000, async () => {
+    const { stdout } = await run('weft-api', 'curl', [
+      '-s',
+      '-o',
+      '/dev/null',
+      '-w',
+      '%{http_code}',
+      'http://127.0.0.1:15021/healthz/ready',
+    ]);
+    return stdout === '200';
+  }).catch((error: unknown) => {
+    throw new Error(`${String(error)}: ${bed.log('ztunnel').split('\n').slice(-8).join('\n')}`);
+  });
+}
+
+before(async () => {
+  assert.ok(existsSync(program), `ZTUNNEL must name the program: ${program || 'it is not set'}`);
+  await tearDown(state);
+  cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
+  writeFileSync(
+    join(manifests, 'namespace.yaml'),
+    'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled, weft.dev/mode: strict } }\n',
+  );
+  bed = Bed.create({ from: manifests, state });
+  // It speaks to the control plane from the pod itself.
+  sh('ip', ['-n', 'weft-underlay', 'route', 'add', '10.244.2.0/24', 'via', '10.88.0.2']);
+  for (const netns of ['weft-api', 'weft-web']) {
+    for (const port of [9000, 9001])
+      bed.start(`echo-${netns}-${port}`, netns, 'python3', ['-c', echo, String(port)]);
+  }
+  await bed.startControl();
+  bed.startAgent('node-a');
+  writeFileSync(
+    token,
+    sh(process.execPath, [
+      programs.control,
+      'token',
+      '--state',
+      bed.controlState(),
+      '--node',
+      'node-b',
+    ]).trim(),
+    { mode: 0o600 },
+  );
+  await startZtunnel();
+  await until('node-a is ready', 20_000, () => bed.readyState('node-a').ready);
+});
+after(async () => {
+  await tearDown(state);
+  rmSync(manifests, { recursive: true, force: true });
+});
+
+test('a pod of ours calls a pod of theirs: by service, under both identities', async () => {
+  const answer = await client(
+    'weft-web',
+    "s = socket.create_connection(('10.96.0.10', 9000), 5); s.sendall(b'ping'); print(s.recv(10).decode(), s.getpeername()[0])",
+  );
+  assert.equal(answer, 'ping 10.96.0.10');
+  const record = await until('the record', 5_000, () => records().find(({ path }) => path === 'hbone'));
+  assert.equal(record.destination.identity, 'spiffe://cluster.local/ns/shop/sa/api');
+  await until('their record', 5_000, () =>
+    bed
+      .log('ztunnel')
+      .split('\n')
+      .some(
+        (line) =>
+          line.includes('connection complete') && line.includes('spiffe://cluster.local/ns/shop/sa/web'),
+      ),
+  );
+});
+
+test('a pod of theirs calls a pod of ours, which is strict', async () => {
+  const answer = await client(
+    'weft-api',
+    `${socks}\ns = dial('10.244.1.10', 9000); s.sendall(b'ping'); print(s.recv(10).decode())`,
+  );
+  assert.equal(answer, 'ping');
+  const record = await until('the record', 5_000, () =>
+    records().find(({ path }) => path === 'inbound-hbone'),
+  );
+  assert.equal(record.source.identity, 'spiffe://cluster.local/ns/shop/sa/api');
+  assert.equal(record.source.pod, 'api');
+});
+
+test('bulk both ways at once comes through whole, from either side', async () => {
+  assert.equal(
+    await client('weft-web', bulk("socket.create_connection(('10.244.2.10', 9000), 5)", 4, 64)),
+    '4',
+  );
+  assert.equal(await client('weft-api', socks + bulk("dial('10.244.1.10', 9000)", 4, 64)), '4');
+});
+
+test('500 connections at once come through, from either side', async () => {
+  const many = (dial: string): string => `
+import threading
+good = []
+def one():
+    s = ${dial}
+    s.settimeout(20); s.sendall(b'x'); good.append(s.recv(1)); s.close()
+ts = [threading.Thread(target=one) for _ in range(500)]
+[t.start() for t in ts]; [t.join() for t in ts]
+print(good.count(b'x'))`;
+  assert.equal(await client('weft-web', many("socket.create_connection(('10.244.2.10', 9000), 20)")), '500');
+  assert.equal(await client('weft-api', socks + many("dial('10.244.1.10', 9000)")), '500');
+});
+
+test('a policy of ours is enforced by theirs, on live connections too, and the other way round', async () => {
+  const open = "s = socket.create_connection(('10.244.2.10', 9001), 5)\ns.sendall(b'a'); s.recv(1)";
+  const held = client(
+    'weft-web',
+    `${open}\ns.settimeout(15)\ntry: print('cut' if s.recv(1) == b'' else 'data')\nexcept OSError as e: print(type(e).__name__)`,
+  );
+  await until(
+    'it stands',
+    5_000,
+    () =>
+      bed.log('ztunnel').includes(':9001') ||
+      sh('ip', ['netns', 'exec', 'weft-api', 'ss', '-tnH', 'sport = :9001']) !== '',
+  );
+  writeFileSync(
+    join(manifests, 'policy.yaml'),
+    `apiVersion: weft.dev/v1alpha1
+kind: AccessPolicy
+metadata: { name: closed, namespace: shop }
+spec:
+  action: DENY
+  rules: [{ to: [{ ports: [9001] }] }]
+`,
+  );
+  assert.match(await held, /cut|ConnectionResetError/);
+  assert.match(await client('weft-web', `${open}\nprint('open')`), /Error|reset|refused/i);
+  assert.match(
+    await client(
+      'weft-api',
+      `${socks}\ns = dial('10.244.1.10', 9001); s.sendall(b'a'); print(s.recv(1) or 'closed')`,
+    ),
+    /closed|Error|reset/i,
+  );
+  const denied = await until('the denial', 5_000, () =>
+    records().find(({ policy }) => policy === 'shop/closed'),
+  );
+  assert.equal(denied.source.identity, 'spiffe://cluster.local/ns/shop/sa/api');
+  assert.equal(
+    await client(
+      'weft-web',
+      "s = socket.create_connection(('10.244.2.10', 9000), 5); s.sendall(b'ping'); print(s.recv(10).decode())",
+    ),
+    'ping',
+  );
+});
+
+test('when their proxy is killed, calls are refused at once, and resume with it', async () => {
+  await bed.stop('ztunnel', 'SIGKILL');
+  assert.match(
+    await client(
+      'weft-web',
+      "s = socket.create_connection(('10.244.2.10', 9000), 5); s.settimeout(5); print(s.recv(10) or 'closed')",
+    ),
+    /closed|refused|reset/i,
+  );
+  await startZtunnel();
+  assert.equal(
+    await client(
+      'weft-web',
+      "s = socket.create_connection(('10.244.2.10', 9000), 5); s.sendall(b'ping'); print(s.recv(10).decode())",
+    ),
+    'ping',
+  );
+});
