@@ -3,8 +3,7 @@
  * connect(): which connections of enrolled pods go to the agent, and what the application sees of it.
  * getpeername() (which accept() runs too): the address dialled, the true client.
  */
-#include "lib/event.h"
-#include "lib/ip.h"
+#include "lib/verdict.h"
 
 #define ECONNREFUSED 111
 #define ENETUNREACH 101
@@ -13,7 +12,7 @@
 #define SOCK_STREAM 1
 #define IPPROTO_TCP 6
 
-enum outcome { LEAVE, REDIRECT, REFUSE };
+enum outcome { LEAVE, REDIRECT, CARRY, REFUSE };
 
 static __always_inline int listens(__u64 cookie, __u32 listener)
 {
@@ -56,9 +55,41 @@ static __always_inline enum outcome refuse(__u32 reason, __u64 cookie, const str
 	return REFUSE;
 }
 
-/* Decides for one connect(); on REDIRECT `to` is the address of the agent's listener. */
+/*
+ * Where the kernel may carry it alone: entered in the live table before anything else happens, so that no
+ * change of policy can miss it. A socket that never gets as far as a SYN leaves its entry to the agent's sweep.
+ */
+static __always_inline int carry(struct bpf_sock_addr *ctx, struct weft_sock *state, __u64 source,
+				 const struct target *to)
+{
+	struct weft_local *local = allowed(source, to);
+	if (!local)
+		return 0;
+	__u64 id = bpf_get_socket_cookie(ctx);
+	struct weft_live live = {
+		.source = source,
+		.destination = local->cookie,
+		.epoch = local->epoch,
+		.started = bpf_ktime_get_ns(),
+		.cookie = { id },
+		.daddr = to->ip,
+		.dialled = state->ip,
+		.dport = to->port,
+		.dialled_port = state->port,
+	};
+	if (bpf_map_update_elem(&weft_live, &id, &live, BPF_ANY)) {
+		count(WEFT_KERNEL_LIVE_FULL);
+		return 0;
+	}
+	state->live = id;
+	state->kind = WEFT_SOCK_KERNEL;
+	count(WEFT_KERNEL_ALLOWED);
+	return 1;
+}
+
+/* Decides for one connect(); on REDIRECT `to` is the agent's listener, on CARRY the destination itself. */
 static __always_inline enum outcome decide(struct bpf_sock_addr *ctx, const struct weft_ip *ip,
-					   struct weft_ip *to)
+					   struct target *to)
 {
 	__u64 cookie = bpf_get_netns_cookie(ctx);
 	struct weft_pod *pod = bpf_map_lookup_elem(&weft_pods, &cookie);
@@ -80,24 +111,36 @@ static __always_inline enum outcome decide(struct bpf_sock_addr *ctx, const stru
 		return leave(sk, WEFT_LEFT_OWN_ADDRESS);
 	if (excluded(cookie, ip, port))
 		return leave(sk, WEFT_LEFT_EXCLUDED);
+
+	state = bpf_sk_storage_get(&weft_sock, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!state)
+		return refuse(WEFT_REFUSED_STORAGE, cookie, ip, port, ECONNREFUSED);
+	state->kind = WEFT_SOCK_NONE;
+	state->ip = *ip;
+	state->port = port;
+	state->live = 0;
+	to->ip = *ip;
+	to->port = port;
+	to->picked = 0;
+	if ((pod->flags & WEFT_POD_KERNEL) && pick_endpoint(to) && carry(ctx, state, cookie, to))
+		return CARRY;
+
 	if (!listens(cookie, WEFT_LISTENER_OUTBOUND)) {
 		if (pod->flags & WEFT_POD_PLAINTEXT_WITHOUT_AGENT)
 			return leave(sk, WEFT_LEFT_NO_AGENT);
 		return refuse(WEFT_REFUSED_NO_AGENT, cookie, ip, port, ECONNREFUSED);
 	}
-	*to = ip_is_v4(ip) ? pod->ip4 : pod->ip6;
-	if (ip_is_zero(to))
-		return refuse(WEFT_REFUSED_NO_FAMILY, cookie, ip, port, ENETUNREACH);
 	struct weft_negative_key failed = { .cookie = cookie, .ip = *ip, .port = port };
 	__u64 *until = bpf_map_lookup_elem(&weft_negative, &failed);
 	if (until && bpf_ktime_get_ns() < *until)
 		return refuse(WEFT_REFUSED_NEGATIVE, cookie, ip, port, ECONNREFUSED);
-
-	state = bpf_sk_storage_get(&weft_sock, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!state)
-		return refuse(WEFT_REFUSED_STORAGE, cookie, ip, port, ECONNREFUSED);
-	state->ip = *ip;
-	state->port = port;
+	/* What the agent's own choice would be must not shift the balance: it is told what was picked here. */
+	state->chosen_port = to->picked ? to->port : 0;
+	state->chosen = to->ip;
+	to->ip = ip_is_v4(ip) ? pod->ip4 : pod->ip6;
+	if (ip_is_zero(&to->ip))
+		return refuse(WEFT_REFUSED_NO_FAMILY, cookie, ip, port, ENETUNREACH);
+	to->port = bpf_htons(WEFT_PORT_OUTBOUND);
 	state->kind = WEFT_SOCK_CAPTURED;
 	count(WEFT_CAPTURED);
 	return REDIRECT;
@@ -106,11 +149,12 @@ static __always_inline enum outcome decide(struct bpf_sock_addr *ctx, const stru
 SEC("cgroup/connect4")
 int weft_connect4(struct bpf_sock_addr *ctx)
 {
-	struct weft_ip to, ip = ip_from4(ctx->user_ip4);
+	struct weft_ip ip = ip_from4(ctx->user_ip4);
+	struct target to = {};
 	enum outcome outcome = decide(ctx, &ip, &to);
-	if (outcome == REDIRECT) {
-		ctx->user_ip4 = ip_word(&to, 3);
-		ctx->user_port = bpf_htons(WEFT_PORT_OUTBOUND);
+	if (outcome == REDIRECT || outcome == CARRY) {
+		ctx->user_ip4 = ip_word(&to.ip, 3);
+		ctx->user_port = to.port;
 	}
 	return outcome != REFUSE;
 }
@@ -118,14 +162,15 @@ int weft_connect4(struct bpf_sock_addr *ctx)
 SEC("cgroup/connect6")
 int weft_connect6(struct bpf_sock_addr *ctx)
 {
-	struct weft_ip to, ip = ip_from6(ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3]);
+	struct weft_ip ip = ip_from6(ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3]);
+	struct target to = {};
 	enum outcome outcome = decide(ctx, &ip, &to);
-	if (outcome == REDIRECT) {
-		ctx->user_ip6[0] = ip_word(&to, 0);
-		ctx->user_ip6[1] = ip_word(&to, 1);
-		ctx->user_ip6[2] = ip_word(&to, 2);
-		ctx->user_ip6[3] = ip_word(&to, 3);
-		ctx->user_port = bpf_htons(WEFT_PORT_OUTBOUND);
+	if (outcome == REDIRECT || outcome == CARRY) {
+		ctx->user_ip6[0] = ip_word(&to.ip, 0);
+		ctx->user_ip6[1] = ip_word(&to.ip, 1);
+		ctx->user_ip6[2] = ip_word(&to.ip, 2);
+		ctx->user_ip6[3] = ip_word(&to.ip, 3);
+		ctx->user_port = to.port;
 	}
 	return outcome != REFUSE;
 }
@@ -142,7 +187,8 @@ static __always_inline int shown_peer(struct bpf_sock_addr *ctx, const struct we
 		return 0;
 	struct weft_sock *state = bpf_sk_storage_get(&weft_sock, sk, 0, 0);
 	if (state) {
-		if (state->kind != WEFT_SOCK_CAPTURED && state->kind != WEFT_SOCK_ACCEPTED)
+		if (state->kind != WEFT_SOCK_CAPTURED && state->kind != WEFT_SOCK_ACCEPTED &&
+		    state->kind != WEFT_SOCK_KERNEL)
 			return 0;
 		*ip = state->ip;
 		*port = state->port;
@@ -214,11 +260,17 @@ int weft_sock_create(struct bpf_sock *ctx)
 /* Never read: clang describes in BTF only the types that a variable has, and the layout test wants all of them. */
 const volatile struct {
 	struct weft_event event;
+	struct weft_flow flow;
 	enum weft_pod_flag pod_flag;
 	enum weft_direction direction;
 	enum weft_listener listener;
 	enum weft_sock_kind sock_kind;
 	enum weft_note_kind note_kind;
+	enum weft_local_flag local_flag;
+	enum weft_live_flag live_flag;
+	enum weft_flow_kind flow_kind;
+	enum weft_node_slot node_slot;
+	enum weft_action action;
 	enum weft_reason reason;
 } weft_layout = {};
 

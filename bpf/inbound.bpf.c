@@ -68,6 +68,14 @@ int weft_inbound(struct bpf_sk_lookup *ctx)
 	case WEFT_PORT_DNS:
 		return drop(&a, WEFT_DROPPED_AGENT_PORT);
 	}
+	if (note && note->kind == WEFT_NOTE_VERDICT) {
+		/* Between connect() and here the policy may have changed. */
+		struct weft_local *local = bpf_map_lookup_elem(&weft_local, &a.key.daddr);
+		if (!local || local->epoch != note->epoch)
+			return drop(&a, WEFT_DROPPED_STALE_VERDICT);
+		count(WEFT_IN_VERDICT);
+		return SK_PASS;
+	}
 	if (note && note->kind != WEFT_NOTE_CAPTURED) {
 		count(WEFT_IN_NOTED);
 		return SK_PASS;

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-/* The life of a connection's note: written before the SYN leaves, gone at establishment or close. */
-#include "lib/notes.h"
+/*
+ * The life of a connection: its note is written before the SYN leaves and goes at establishment or close; where the
+ * kernel carries it, both ends are joined (splice.bpf.c) and its beginning and end are told.
+ */
+#include "lib/live.h"
 
+#define TCP_ESTABLISHED 1
 #define TCP_CLOSE 7
 
 /* What the destination's sk_lookup shall know of the connection that this socket begins; 0 for nothing. */
 static __always_inline int describe(struct bpf_sock_ops *ctx, struct weft_note_key *key, struct weft_note *note)
 {
-	__u32 zero = 0;
+	__u32 zero = WEFT_NODE_COOKIE;
 	__u64 *node = bpf_map_lookup_elem(&weft_node, &zero);
 	note->source = bpf_get_netns_cookie(ctx);
 	key->cookie = note->source;
@@ -24,17 +28,29 @@ static __always_inline int describe(struct bpf_sock_ops *ctx, struct weft_note_k
 	}
 	if (!bpf_map_lookup_elem(&weft_pods, &note->source))
 		return 0;
+	struct bpf_sock *sk = ctx->sk;
+	struct weft_sock *state = sk ? bpf_sk_storage_get(&weft_sock, sk, 0, 0) : 0;
+	if (state && state->kind == WEFT_SOCK_KERNEL) {
+		__u64 id = state->live;
+		struct weft_live *live = bpf_map_lookup_elem(&weft_live, &id);
+		if (!live)
+			return 0;
+		key->cookie = live->destination;
+		note->kind = WEFT_NOTE_VERDICT;
+		note->epoch = live->epoch;
+		note->live = id;
+		return 1;
+	}
 	struct weft_pod_addr_key own = { .cookie = note->source, .ip = key->daddr };
 	if (!bpf_map_lookup_elem(&weft_pod_addr, &own))
 		return 0;
-
-	struct bpf_sock *sk = ctx->sk;
-	struct weft_sock *state = sk ? bpf_sk_storage_get(&weft_sock, sk, 0, 0) : 0;
 	note->kind = WEFT_NOTE_SELF;
 	if (state && (state->kind == WEFT_SOCK_CAPTURED || state->kind == WEFT_SOCK_OWN)) {
 		note->kind = state->kind == WEFT_SOCK_OWN ? WEFT_NOTE_OWN : WEFT_NOTE_CAPTURED;
 		note->ip = state->ip;
 		note->port = state->port;
+		note->chosen = state->chosen;
+		note->chosen_port = state->chosen_port;
 	}
 	return 1;
 }
@@ -43,8 +59,68 @@ static __always_inline void on_connect(struct bpf_sock_ops *ctx)
 {
 	struct weft_note_key key = {};
 	struct weft_note note = {};
-	if (describe(ctx, &key, &note))
-		note_write(ctx, &key, &note);
+	if (!describe(ctx, &key, &note))
+		return;
+	if (note.kind == WEFT_NOTE_VERDICT) {
+		struct weft_live *live = bpf_map_lookup_elem(&weft_live, &note.live);
+		if (live) {
+			live->saddr = key.saddr;
+			live->sport = key.sport;
+		}
+	}
+	note_write(ctx, &key, &note);
+}
+
+/* Kept out of the splice: what the destination's settings name, and everything where the node says so. */
+static __always_inline int may_splice(const struct weft_live *live)
+{
+	__u32 slot = WEFT_NODE_SPLICE_MAX;
+	__u64 *limit = bpf_map_lookup_elem(&weft_node, &slot);
+	if (!limit || !*limit)
+		return 0;
+	struct weft_bypass_port_key off = {
+		.cookie = live->destination, .port = bpf_ntohs(live->dport), .direction = WEFT_UNSPLICED
+	};
+	return !bpf_map_lookup_elem(&weft_bypass_port, &off);
+}
+
+/* One end of a carried connection is established: `side` 0 is the client's. */
+static __always_inline void on_carried(struct bpf_sock_ops *ctx, __u64 id, struct weft_note_key *key, int side)
+{
+	struct weft_live *live = bpf_map_lookup_elem(&weft_live, &id);
+	if (!live)
+		return;
+	live->cookie[side] = bpf_get_socket_cookie(ctx);
+	__sync_fetch_and_or(&live->flags, side ? WEFT_LIVE_SERVER_OPEN : WEFT_LIVE_CLIENT_OPEN);
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+	if (!side)
+		tell_flow(WEFT_FLOW_OPENED, live);
+	if (!may_splice(live))
+		return;
+	if (bpf_sock_hash_update(ctx, &weft_ends, key, BPF_NOEXIST)) {
+		count(WEFT_SPLICE_FAILED);
+		return;
+	}
+	struct bpf_sock *sk = ctx->sk;
+	if (!sk)
+		return;
+	count_spliced(1);
+	/* Last: sk_msg redirects to an end only once its address is known. */
+	live->sock[side] = (__u64)bpf_skc_to_tcp_sock(sk);
+	__sync_fetch_and_or(&live->flags, WEFT_LIVE_SPLICED);
+	count(WEFT_SPLICED);
+}
+
+static __always_inline void on_established(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct weft_sock *state = sk ? bpf_sk_storage_get(&weft_sock, sk, 0, 0) : 0;
+	if (!state || state->kind != WEFT_SOCK_KERNEL)
+		return;
+	__u64 id = state->live;
+	struct weft_note_key key = { .cookie = bpf_get_netns_cookie(ctx) };
+	sockops_tuple(ctx, &key, 0);
+	on_carried(ctx, id, &key, 0);
 }
 
 /* The application's accepted socket learns its true client, then the note has done its work. */
@@ -58,24 +134,68 @@ static __always_inline void on_accept(struct bpf_sock_ops *ctx)
 	/* The agent takes a captured connection's note itself: it names what was dialled. */
 	if (!note || note->kind == WEFT_NOTE_CAPTURED)
 		return;
+	__u64 id = note->live;
+	__u32 kind = note->kind;
 	struct bpf_sock *sk = ctx->sk;
-	if (note->kind == WEFT_NOTE_OWN && sk) {
+	if ((kind == WEFT_NOTE_OWN || kind == WEFT_NOTE_VERDICT) && sk) {
 		struct weft_sock *state = bpf_sk_storage_get(&weft_sock, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 		if (state) {
 			state->ip = note->ip;
 			state->port = note->port;
-			state->kind = WEFT_SOCK_ACCEPTED;
+			state->live = id;
+			state->kind = kind == WEFT_NOTE_OWN ? WEFT_SOCK_ACCEPTED : WEFT_SOCK_KERNEL_ACCEPTED;
 		}
 	}
 	bpf_map_delete_elem(&weft_notes, &key);
+	if (kind == WEFT_NOTE_VERDICT) {
+		struct weft_note_key own = {
+			.cookie = key.cookie, .saddr = key.daddr, .daddr = key.saddr, .sport = key.dport, .dport = key.sport
+		};
+		on_carried(ctx, id, &own, 1);
+	}
 }
 
-static __always_inline void on_close(struct bpf_sock_ops *ctx)
+/* A carried connection changes its state; it is over when every end that was open is closed. */
+static __always_inline void on_carried_state(struct bpf_sock_ops *ctx, const struct weft_sock *state)
 {
-	struct weft_note_key key = {};
-	struct weft_note note = {};
-	if (describe(ctx, &key, &note))
-		bpf_map_delete_elem(&weft_notes, &key);
+	__u64 id = state->live;
+	int side = state->kind == WEFT_SOCK_KERNEL_ACCEPTED;
+	struct weft_live *live = bpf_map_lookup_elem(&weft_live, &id);
+	if (!live)
+		return;
+	if (ctx->args[0] == TCP_ESTABLISHED)
+		__sync_fetch_and_or(&live->flags, WEFT_LIVE_LEAVING);
+	if (ctx->args[1] != TCP_CLOSE)
+		return;
+	__u32 closed = side ? WEFT_LIVE_SERVER_CLOSED : WEFT_LIVE_CLIENT_CLOSED;
+	if (live->flags & closed)
+		return;
+	if (live->sock[side]) {
+		live->sock[side] = 0;
+		count_spliced(-1);
+	}
+	__u32 before = __sync_fetch_and_or(&live->flags, closed);
+	__u32 flags = before | closed;
+	/* Only one of two ends that close at once sees the other's mark and not its own. */
+	if ((flags & WEFT_LIVE_CLIENT_CLOSED) &&
+	    ((flags & WEFT_LIVE_SERVER_CLOSED) || !(flags & WEFT_LIVE_SERVER_OPEN))) {
+		tell_flow(WEFT_FLOW_ENDED, live);
+		bpf_map_delete_elem(&weft_live, &id);
+	}
+}
+
+static __always_inline void on_state(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct weft_sock *state = sk ? bpf_sk_storage_get(&weft_sock, sk, 0, 0) : 0;
+	if (ctx->args[1] == TCP_CLOSE) {
+		struct weft_note_key key = {};
+		struct weft_note note = {};
+		if (describe(ctx, &key, &note))
+			bpf_map_delete_elem(&weft_notes, &key);
+	}
+	if (state && (state->kind == WEFT_SOCK_KERNEL || state->kind == WEFT_SOCK_KERNEL_ACCEPTED))
+		on_carried_state(ctx, state);
 }
 
 SEC("sockops")
@@ -85,12 +205,14 @@ int weft_sockops(struct bpf_sock_ops *ctx)
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
 		on_connect(ctx);
 		break;
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		on_established(ctx);
+		break;
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
 		on_accept(ctx);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
-		if (ctx->args[1] == TCP_CLOSE)
-			on_close(ctx);
+		on_state(ctx);
 		break;
 	}
 	return 1;

@@ -16,14 +16,18 @@ import type { AuthorizationPolicy } from '../src/model/policy.js';
 import type { Service } from '../src/model/service.js';
 import type { Workload, WorkloadUid } from '../src/model/workload.js';
 import { MeshState, type MeshUpdate } from '../src/state/store.js';
+import type { ConnectionRecord } from '../src/telemetry/access-log.js';
 import { ConnectionLog } from '../src/telemetry/connection-log.js';
 import { MeshMetrics } from '../src/telemetry/metrics.js';
 import { serveRoutes, type HttpServer } from '../src/telemetry/servers.js';
 import { CertificateManager } from '../src/tls/manager.js';
-import { readCounters, watchEvents } from './datapath/events.js';
+import { readCounters, watchEvents, watchFlows } from './datapath/events.js';
 import { Datapath } from './datapath/loader.js';
 import { PodMaps } from './datapath/sync.js';
 import { reconcile } from './enroll/reconcile.js';
+import { Carried } from './kernel/carried.js';
+import { KernelServices } from './kernel/services.js';
+import { Verdicts } from './kernel/verdicts.js';
 import type { FromWorker, LocalPod } from './messages.js';
 import { netnsCookie } from './pod/sockets.js';
 import { Workers, workersDefault } from './workers.js';
@@ -39,6 +43,10 @@ export interface AgentOptions {
   readonly workers: number;
   readonly trustDomain: string;
   readonly drainMs: number;
+  /** Bytes that may wait, spliced, for one reader; 0: nothing is spliced. */
+  readonly spliceBytesMax: number;
+  /** The same for all readers of the node together. */
+  readonly spliceNodeBytesMax: number;
   /** Where connection lines go; `connections.log` in the run directory where absent. */
   readonly connectionLog?: string;
 }
@@ -65,13 +73,28 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   const datapath = new Datapath(options.instance);
   await datapath.start();
   const maps = new PodMaps(datapath);
-  maps.setNode(netnsCookie(''));
+  maps.setNode(netnsCookie(''), options);
 
   const state = new MeshState();
   const wanted = new Map<WorkloadUid, NodePod>();
   const held = new Map<WorkloadUid, LocalPod>();
+  const byCookie = new Map<bigint, LocalPod>();
   const waiting = new Map<WorkloadUid, string>();
   const metrics = new MeshMetrics(() => readCounters(datapath));
+  const verdicts = new Verdicts(datapath, state, options.node);
+  const services = new KernelServices(datapath);
+  const closed = (record: ConnectionRecord): void => {
+    metrics.apply({ kind: 'closed', record });
+    connectionLog.write(record);
+  };
+  const carried = new Carried({
+    datapath,
+    view: state,
+    podOf: (cookie) => byCookie.get(cookie),
+    onOpened: (record) => metrics.apply({ kind: 'opened', record }),
+    onClosed: closed,
+    onError: (error) => log.error({ error: errorText(error) }, 'a forbidden connection could not be cut'),
+  });
   const connectionLog = new ConnectionLog({
     path: options.connectionLog ?? join(options.run, 'connections.log'),
     onDropped: () => metrics.linesDropped.inc(),
@@ -83,9 +106,11 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     if (message.type === 'log') log[message.level](message.fields, message.text);
     else if (message.type === 'connections') {
       for (const event of message.events) {
-        metrics.apply(event);
-        if (event.kind === 'closed') connectionLog.write(event.record);
+        if (event.kind === 'closed') closed(event.record);
+        else metrics.apply(event);
       }
+    } else if (message.type === 'learn') {
+      verdicts.learn(message.source, message.destination, message.port);
     }
   };
   const certificates: CertificateManager = new CertificateManager({
@@ -149,6 +174,8 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
       maps.write(local.pod, cookie, adopted);
       await datapath.attachPod(cookie, netns);
       maps.write(local.pod, cookie, true);
+      byCookie.set(cookie, local);
+      verdicts.admit(local);
       waiting.delete(local.pod.uid);
       log.info({ pod: local.pod.uid, cookie: String(cookie), adopted }, 'pod enrolled');
     } catch (error) {
@@ -160,11 +187,13 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
 
   const release = async (local: LocalPod): Promise<void> => {
     const { cookie } = local.place;
-    // Capture off first, so that nothing is sent to a listener that is about to go.
+    // Nothing new by the kernel, and capture off, so that nothing is sent to a listener that is about to go.
+    verdicts.dismiss(local);
     maps.write(local.pod, cookie, false);
     datapath.detachPod(cookie);
     await workers.disown(local.pod.uid);
     maps.remove(cookie);
+    byCookie.delete(cookie);
     held.delete(local.pod.uid);
     log.info({ pod: local.pod.uid }, 'pod released');
   };
@@ -172,6 +201,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   let running: Promise<void> | undefined;
   let again = false;
   let stopped = false;
+  let swept = false;
   const turn = (): Promise<void> => {
     if (running) {
       again = true;
@@ -189,6 +219,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
         certificates.want(new Set([...wanted.values()].map(({ identity }) => identity)));
         for (const local of steps.release) await release(local);
         for (const cookie of steps.orphans) {
+          verdicts.forget(cookie);
           maps.remove(cookie);
           datapath.detachPod(cookie);
         }
@@ -196,9 +227,16 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
           held.set(local.pod.uid, local);
           await workers.own(local);
           maps.write(local.pod, local.place.cookie, true);
+          byCookie.set(local.place.cookie, local);
+          verdicts.admit(local);
         }
         for (const local of steps.enrol) await enrol(local);
         workers.broadcast({ type: 'pods', pods: [...held.values()] });
+        services.refresh(state, held.keys(), options.node);
+        // What a former life of the agent allowed is held against the policies of today before the heart beats again.
+        if (!swept) carried.sweep();
+        swept = true;
+        verdicts.beat();
         writeReady();
       } while (again);
     })()
@@ -224,6 +262,11 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     removedPolicies = [];
     state.apply(update);
     workers.broadcast({ type: 'mesh', update });
+    if (!swept) return;
+    services.refresh(state, held.keys(), options.node);
+    if (!verdicts.refresh()) return;
+    const cut = carried.sweep();
+    if (cut > 0) log.info({ cut }, 'connections in the kernel cut that are now forbidden');
   };
   let rootsVersion = '';
   const nodeIp =
@@ -295,6 +338,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   const stopEvents = watchEvents(datapath, (event) =>
     log.warn({ ...event, cookie: String(event.cookie) }, 'refused in the kernel'),
   );
+  const stopFlows = watchFlows(datapath, (flow) => carried.onFlow(flow));
   const json = (value: unknown): string =>
     JSON.stringify(value, (_k, v: unknown) => (typeof v === 'bigint' ? String(v) : v), 2);
   const servers: HttpServer[] = [
@@ -321,12 +365,12 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
             certificates: certificates.state(),
             kernel: readCounters(datapath),
             ...state.dump(),
-            connections: await workers.connections(),
+            connections: [...carried.describe(), ...(await workers.connections())],
           }),
       },
       '/connections': {
         contentType: 'application/json',
-        read: async () => json(await workers.connections()),
+        read: async () => json([...carried.describe(), ...(await workers.connections())]),
       },
       '/certificates': { contentType: 'application/json', read: () => json(certificates.state()) },
     }),
@@ -334,7 +378,10 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   writeReady();
   discovery.start();
   // Namespaces appear and vanish without a word from discovery.
-  const timer = setInterval(() => void turn(), reconcileMs);
+  const timer = setInterval(() => {
+    if (swept) verdicts.beat();
+    void turn();
+  }, reconcileMs);
   log.info({ instance: options.instance, workers: options.workers }, 'agent started');
 
   return {
@@ -346,6 +393,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
       const cut = await workers.drain(options.drainMs);
       certificates.stop();
       stopEvents();
+      stopFlows();
       await Promise.all(servers.map((server) => server.close()));
       datapath.close();
       connectionLog.close();
@@ -365,6 +413,8 @@ async function main(): Promise<void> {
     .option('--run <dir>', 'where state for others is written')
     .option('--workers <n>', 'data path threads', Number, workersDefault)
     .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
+    .option('--splice-bytes-max <n>', 'bytes that may wait for one reader past TCP; 0: none', Number, 2 << 20)
+    .option('--splice-node-bytes-max <n>', 'the same for all readers together', Number, 256 << 20)
     .option('--connection-log <file>', 'a JSON line per connection; /dev/stderr puts it among the rest')
     .option('--drain-ms <ms>', 'how long live connections may go on at SIGTERM', Number, 10_000);
   program.parse();

@@ -32,6 +32,12 @@ export type ToWorker =
 export type FromWorker =
   | { readonly type: 'done'; readonly call: number; readonly result?: unknown }
   | { readonly type: 'failed'; readonly call: number; readonly code: string; readonly message: string }
+  | {
+      readonly type: 'learn';
+      readonly source: WorkloadUid;
+      readonly destination: WorkloadUid;
+      readonly port: number;
+    }
   /** What began and ended since the last of these, in order. */
   | { readonly type: 'connections'; readonly events: readonly MetricEvent[] }
   | {

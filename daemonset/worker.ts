@@ -85,6 +85,7 @@ const context: ProxyContext = {
       list.add(done);
     });
   },
+  learn: (source, destination, port) => send({ type: 'learn', source, destination, port }),
   opened: (record) => tell({ kind: 'opened', record }),
   closed: (record) => tell({ kind: 'closed', record }),
 };

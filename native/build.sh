@@ -8,7 +8,7 @@ for source in bpf/*.bpf.c; do
   object=bpf/build/$(basename "$source" .c).o
   newest=$(ls -t "$source" bpf/lib/*.h "$object" 2>/dev/null | head -1 || true)
   [ "$newest" = "$object" ] && continue
-  clang -g -O2 -target bpf -I"/usr/include/$machine-linux-gnu" -Wall -Wextra -Werror -Wno-missing-braces \
+  clang -g -O2 -target bpf -mcpu=v3 -I"/usr/include/$machine-linux-gnu" -Wall -Wextra -Werror -Wno-missing-braces \
     -Wno-missing-field-initializers -c "$source" -o "$object"
 done
 addon=native/build/Release/weft.node

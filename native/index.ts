@@ -31,6 +31,14 @@ interface RawAddon {
   closeFd(fd: number): void;
   resetOnClose(fd: number, on: boolean): void;
   sendBuffer(fd: number, bytes: number): void;
+  destroyTcp(
+    netns: string,
+    localIp: string,
+    localPort: number,
+    remoteIp: string,
+    remotePort: number,
+    cookie: bigint,
+  ): boolean;
   Map: new (pin: string) => RawMap;
   Ring: new (pin: string) => RawRing;
 }
@@ -44,10 +52,13 @@ export interface MapInfo {
   readonly id: number;
 }
 
-/** A program of the object, where it goes, and the path that its link is pinned at. */
+/**
+ * A program of the object, where it goes, and the path that its link is pinned at. For `sockmap`, `target` is the name of a
+ * map of the object, which holds the program for as long as it lives; `pin` is not used.
+ */
 export interface Attachment {
   readonly program: string;
-  readonly kind: 'cgroup' | 'netns';
+  readonly kind: 'cgroup' | 'netns' | 'sockmap';
   readonly target: string;
   readonly pin: string;
 }
@@ -156,7 +167,7 @@ export async function load(
     text(item?.program, 'program');
     text(item.target, 'target');
     text(item.pin, 'pin');
-    if (item.kind !== 'cgroup' && item.kind !== 'netns') refuse('kind (cgroup or netns)');
+    if (!['cgroup', 'netns', 'sockmap'].includes(item.kind)) refuse('kind (cgroup, netns or sockmap)');
   }
   try {
     await addon().load(path, pinDir, rodata, attachments);
@@ -267,4 +278,28 @@ export function resetOnClose(fd: number, on: boolean): void {
  */
 export function sendBuffer(fd: number, byteCount: number): void {
   run(() => addon().sendBuffer(integer(fd, 3, 0x7fff_ffff, 'fd'), integer(byteCount, 1, 1 << 30, 'bytes')));
+}
+
+export interface TcpEnd {
+  readonly ip: string;
+  readonly port: number;
+}
+
+/**
+ * Ends a TCP socket in the namespace at `netns` as SOCK_DESTROY does: its owner's calls fail with ECONNABORTED, its peer
+ * sees a reset. `cookie`: the socket's, so that another of the same addresses is never meant. False where there is none.
+ * NATIVE_SYSTEM with errno 95 on a kernel without CONFIG_INET_DIAG_DESTROY.
+ */
+export function destroyTcpIn(netns: string, local: TcpEnd, remote: TcpEnd, cookie: bigint): boolean {
+  if (typeof cookie !== 'bigint') refuse('cookie (a bigint)');
+  return run(() =>
+    addon().destroyTcp(
+      text(netns, 'netns'),
+      text(local.ip, 'ip'),
+      integer(local.port, 0, 65535, 'port'),
+      text(remote.ip, 'ip'),
+      integer(remote.port, 0, 65535, 'port'),
+      cookie,
+    ),
+  );
 }

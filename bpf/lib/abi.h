@@ -24,6 +24,8 @@ enum weft_pod_flag {
 	WEFT_POD_PLAINTEXT_WITHOUT_AGENT = 1,
 	/* Capture outbound connections. Clear while a pod is being taken in or let go. */
 	WEFT_POD_CAPTURE = 2,
+	/* Its connections to pods of this node may go without the agent. */
+	WEFT_POD_KERNEL = 4,
 };
 
 /* weft_pods: namespace cookie -> pod */
@@ -40,9 +42,9 @@ struct weft_pod_addr_key {
 	struct weft_ip ip;
 };
 
-enum weft_direction { WEFT_OUTBOUND = 0, WEFT_INBOUND = 1 };
+enum weft_direction { WEFT_OUTBOUND = 0, WEFT_INBOUND = 1, WEFT_UNSPLICED = 2 };
 
-/* weft_bypass_port: ports excluded from capture */
+/* weft_bypass_port: ports excluded from capture; with WEFT_UNSPLICED, ports whose connections stay on TCP */
 struct weft_bypass_port_key {
 	__u64 cookie;
 	__u16 port;
@@ -78,12 +80,16 @@ enum weft_sock_kind {
 	WEFT_SOCK_CAPTURED = 1, /* ip, port: what the application dialled */
 	WEFT_SOCK_OWN = 2, /* the agent's; ip, port: the client it speaks for, zero for none */
 	WEFT_SOCK_ACCEPTED = 3, /* an application's accepted socket; ip, port: its true client */
+	WEFT_SOCK_KERNEL = 4, /* the client's end of a connection that the kernel carries; ip, port: what was dialled */
+	WEFT_SOCK_KERNEL_ACCEPTED = 5, /* the server's end of one */
 };
 struct weft_sock {
 	struct weft_ip ip;
 	__be16 port;
-	__u16 pad;
+	__be16 chosen_port;
 	__u32 kind; /* enum weft_sock_kind */
+	struct weft_ip chosen; /* the endpoint that was picked for it, zero where none was */
+	__u64 live; /* key of weft_live, zero for none */
 };
 
 /*
@@ -99,7 +105,7 @@ struct weft_note_key {
 	__u32 pad;
 };
 enum weft_note_kind {
-	WEFT_NOTE_CAPTURED = 1, /* to the agent's outbound listener; ip, port: what was dialled */
+	WEFT_NOTE_CAPTURED = 1, /* to the agent's outbound listener; ip, port: what was dialled; chosen: the endpoint */
 	WEFT_NOTE_OWN = 2, /* the agent delivers; ip, port: the true client, zero for none */
 	WEFT_NOTE_SELF = 3, /* a pod to itself */
 	WEFT_NOTE_PROBE = 4, /* the node's probe */
@@ -108,10 +114,12 @@ enum weft_note_kind {
 struct weft_note {
 	struct weft_ip ip;
 	__be16 port;
-	__u16 pad;
+	__be16 chosen_port;
 	__u32 kind; /* enum weft_note_kind */
+	struct weft_ip chosen;
 	__u64 source; /* namespace cookie */
 	__u64 epoch;
+	__u64 live;
 };
 
 /* weft_negative: a destination that just failed -> until when connect() is refused, ktime in ns */
@@ -122,26 +130,99 @@ struct weft_negative_key {
 	__u16 pad[3];
 };
 
-/* weft_verdicts: (source policy class, destination workload, port); an entry counts only at its epoch */
+/* weft_local: address of a pod of this node that is in the mesh -> the pod */
+enum weft_local_flag { WEFT_LOCAL_KERNEL = 1 /* it may be reached without the agent */ };
+struct weft_local {
+	__u64 cookie;
+	__u64 epoch; /* moves with every change of policy for this pod; never goes back */
+	__u32 flags; /* enum weft_local_flag */
+	__u32 pad;
+};
+
+/*
+ * weft_verdicts: an entry counts only at its destination's present epoch, so that a late write never brings
+ * back an old allow. Each pod is a policy class of its own: rules may name addresses and single workloads.
+ */
 struct weft_verdict_key {
-	__u32 source_class;
-	__u32 workload;
+	__u64 source; /* namespace cookies */
+	__u64 destination;
+	__be16 port;
+	__u16 pad[3];
+};
+enum weft_action { WEFT_ACTION_ALLOW = 1 /* all else is the agent's */ };
+struct weft_verdict {
+	__u64 epoch;
+	__u32 action; /* enum weft_action */
+	__u32 pad;
+};
+
+/* weft_services: address and port of a service -> the set of its endpoints; a change is a new set under a new id */
+struct weft_service_key {
+	struct weft_ip ip;
 	__be16 port;
 	__u16 pad;
 };
-struct weft_verdict {
-	__u64 epoch;
-	__u32 action; /* 1 allow in the kernel, 2 to the agent, 3 deny */
-	__u32 policy;
+struct weft_service {
+	__u32 id;
+	__u32 count;
+};
+struct weft_endpoint_key {
+	__u32 id;
+	__u32 index; /* below the set's count */
+};
+struct weft_endpoint {
+	struct weft_ip ip;
+	__be16 port;
+	__u16 pad;
 };
 
-/* weft_live: connections that the kernel carries */
+/* weft_live: connections that the kernel carries, by the client socket's cookie. [0] is the client's end. */
+enum weft_live_flag {
+	WEFT_LIVE_CLIENT_OPEN = 1,
+	WEFT_LIVE_SERVER_OPEN = 2,
+	WEFT_LIVE_CLIENT_CLOSED = 4,
+	WEFT_LIVE_SERVER_CLOSED = 8,
+	WEFT_LIVE_LEAVING = 16, /* an end is being closed: TCP from here on */
+	WEFT_LIVE_SPLICED = 32, /* an end is in the sockhash */
+	WEFT_LIVE_OVERFLOWED = 64, /* a reader fell behind by the limit at least once */
+};
 struct weft_live {
-	__u64 source_socket;
-	__u64 destination_socket;
+	__u64 source; /* namespace cookies */
+	__u64 destination;
 	__u64 epoch;
-	__u32 workload;
-	__u32 state;
+	__u64 started; /* ktime in ns */
+	__u64 bytes[2]; /* written by each end */
+	__u64 spliced[2]; /* of these, what never met TCP */
+	__u64 sock[2]; /* kernel addresses, 0 when gone */
+	__u64 cookie[2]; /* socket cookies */
+	struct weft_ip saddr;
+	struct weft_ip daddr;
+	struct weft_ip dialled;
+	__be16 sport;
+	__be16 dport;
+	__be16 dialled_port;
+	__u16 pad;
+	__u32 flags; /* enum weft_live_flag */
+	__u32 pad2;
+};
+
+enum weft_flow_kind { WEFT_FLOW_OPENED = 1, WEFT_FLOW_ENDED = 2 };
+/* weft_flows (ring buffer): beginning and end of each connection of weft_live */
+struct weft_flow {
+	__u64 time; /* ktime in ns */
+	__u32 kind; /* enum weft_flow_kind */
+	__u32 pad;
+	struct weft_live live;
+};
+
+/* weft_node (array of __u64) */
+enum weft_node_slot {
+	WEFT_NODE_COOKIE = 0, /* of the node's own namespace */
+	WEFT_NODE_LEASE = 1, /* ktime in ns until which verdicts count: the agent's heartbeat */
+	WEFT_NODE_SPLICE_MAX = 2, /* bytes that may wait, spliced, for one reader; 0: nothing is spliced */
+	WEFT_NODE_SPLICE_ALL_MAX = 3, /* the same for all readers of the node */
+	WEFT_NODE_SPLICED = 4, /* ends in the sockhash now */
+	WEFT_NODE_SLOTS = 5,
 };
 
 /* weft_count (per CPU array) and the events' reason; docs/explain.md says each in words */
@@ -164,7 +245,17 @@ enum weft_reason {
 	WEFT_DROPPED_NO_LISTENER = 15,
 	WEFT_DROPPED_AGENT_PORT = 16,
 	WEFT_EVENTS_LOST = 17,
-	WEFT_REASON_COUNT = 18,
+	WEFT_KERNEL_ALLOWED = 18,
+	WEFT_KERNEL_NO_VERDICT = 19,
+	WEFT_KERNEL_STALE_VERDICT = 20,
+	WEFT_KERNEL_LEASE_OVER = 21,
+	WEFT_KERNEL_LIVE_FULL = 22,
+	WEFT_IN_VERDICT = 23,
+	WEFT_DROPPED_STALE_VERDICT = 24,
+	WEFT_SPLICED = 25,
+	WEFT_SPLICE_FAILED = 26,
+	WEFT_SPLICE_OVERFLOWED = 27,
+	WEFT_REASON_COUNT = 28,
 };
 
 /* weft_events (ring buffer): refusals and drops, so that absence has its reason */
@@ -184,13 +275,19 @@ _Static_assert(sizeof(struct weft_bypass_port_key) == 16, "layout");
 _Static_assert(sizeof(struct weft_bypass_ip_key) == 28, "layout");
 _Static_assert(sizeof(struct weft_probe_key) == 24, "layout");
 _Static_assert(sizeof(struct weft_listener_key) == 16, "layout");
-_Static_assert(sizeof(struct weft_sock) == 24, "layout");
+_Static_assert(sizeof(struct weft_sock) == 48, "layout");
 _Static_assert(sizeof(struct weft_note_key) == 48, "layout");
-_Static_assert(sizeof(struct weft_note) == 40, "layout");
+_Static_assert(sizeof(struct weft_note) == 64, "layout");
 _Static_assert(sizeof(struct weft_negative_key) == 32, "layout");
-_Static_assert(sizeof(struct weft_verdict_key) == 12, "layout");
+_Static_assert(sizeof(struct weft_verdict_key) == 24, "layout");
 _Static_assert(sizeof(struct weft_verdict) == 16, "layout");
-_Static_assert(sizeof(struct weft_live) == 32, "layout");
+_Static_assert(sizeof(struct weft_live) == 160, "layout");
+_Static_assert(sizeof(struct weft_local) == 24, "layout");
+_Static_assert(sizeof(struct weft_service_key) == 20, "layout");
+_Static_assert(sizeof(struct weft_service) == 8, "layout");
+_Static_assert(sizeof(struct weft_endpoint_key) == 8, "layout");
+_Static_assert(sizeof(struct weft_endpoint) == 20, "layout");
+_Static_assert(sizeof(struct weft_flow) == 176, "layout");
 _Static_assert(sizeof(struct weft_event) == 56, "layout");
 
 #endif

@@ -51,10 +51,10 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } weft_probe SEC(".maps");
 
-/* The namespace cookie of the node itself, at 0. */
+/* enum weft_node_slot */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, WEFT_NODE_SLOTS);
 	__type(key, __u32);
 	__type(value, __u64);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
@@ -95,6 +95,60 @@ struct {
 } weft_negative SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2048);
+	__type(key, struct weft_ip);
+	__type(value, struct weft_local);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} weft_local SEC(".maps");
+
+/* Forgetting one costs one connection by the agent, which decides anew. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 131072);
+	__type(key, struct weft_verdict_key);
+	__type(value, struct weft_verdict);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} weft_verdicts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct weft_service_key);
+	__type(value, struct weft_service);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} weft_services SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct weft_endpoint_key);
+	__type(value, struct weft_endpoint);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} weft_endpoints SEC(".maps");
+
+/* Full: further connections go by the agent. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct weft_live);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} weft_live SEC(".maps");
+
+/* Both ends of each spliced connection: key cookie is the socket's own namespace, saddr its own address. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKHASH);
+	__uint(max_entries, 131072);
+	__type(key, struct weft_note_key);
+	__type(value, __u64);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} weft_ends SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, WEFT_REASON_COUNT);
 	__type(key, __u32);
@@ -107,5 +161,11 @@ struct {
 	__uint(max_entries, 256 * 1024);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } weft_events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096 * 1024);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} weft_flows SEC(".maps");
 
 #endif

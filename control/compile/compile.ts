@@ -132,6 +132,10 @@ const portList = (text: string | undefined): number[] =>
     .map(Number)
     .filter((port) => Number.isInteger(port) && port > 0 && port < 65536);
 
+/** What cannot be read asks for the stronger of the two. */
+const sameNodeOf = (text: string | undefined): 'kernel' | 'encrypted' | undefined =>
+  text === undefined ? undefined : text === 'kernel' ? 'kernel' : 'encrypted';
+
 export function compile(objects: readonly MeshObject[], settings: CompileSettings): Compiled {
   const pick = <K extends MeshObject['kind']>(kind: K): Extract<MeshObject, { kind: K }>[] =>
     objects
@@ -239,6 +243,8 @@ export function compile(objects: readonly MeshObject[], settings: CompileSetting
       agentDown: mesh.agentDown ?? 'refuse',
       cutPreexisting: mesh.cutPreexisting ?? false,
       rootsVersion: settings.rootsVersion,
+      sameNode: sameNodeOf(notes['weft.dev/same-node']) ?? mesh.sameNode ?? 'kernel',
+      unsplicedPorts: [...(mesh.unsplicedPorts ?? []), ...portList(notes['weft.dev/splice-off-ports'])],
     };
     const sameNode = nodePods.get(pod.spec.nodeName);
     if (sameNode) sameNode.push(held);

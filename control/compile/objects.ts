@@ -95,6 +95,8 @@ export interface MeshSettingsObject {
     readonly outboundUnknown?: 'allow' | 'refuse';
     readonly agentDown?: 'refuse' | 'plaintext';
     readonly cutPreexisting?: boolean;
+    readonly sameNode?: 'kernel' | 'encrypted';
+    readonly unsplicedPorts?: readonly number[];
     readonly excludeOutboundPorts?: readonly number[];
     readonly excludeOutboundCidrs?: readonly string[];
     readonly excludeInboundPorts?: readonly number[];

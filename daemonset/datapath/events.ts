@@ -4,9 +4,11 @@ import { BpfRing } from '../../native/index.js';
 import type { Datapath } from './loader.js';
 import {
   decodeEvent,
+  decodeFlow,
   decodeU64s,
   encodeU32,
   reasons,
+  type Flow,
   type KernelEvent,
   type KernelReason,
 } from './layout.js';
@@ -23,6 +25,24 @@ export function watchEvents(datapath: Datapath, onEvent: (event: KernelEvent) =>
   timer.unref();
   return () => {
     clearInterval(timer);
+    ring.close();
+  };
+}
+
+const flowsPerTurnMax = 8192;
+const flowTurnMs = 50;
+
+/** Beginnings and ends of connections that the kernel carries; what a full ring lost is counted as `events-lost`. */
+export function watchFlows(datapath: Datapath, onFlow: (flow: Flow) => void): () => void {
+  const ring = new BpfRing(join(datapath.dir, 'weft_flows'));
+  const drain = (): void => {
+    for (const record of ring.drain(flowsPerTurnMax)) onFlow(decodeFlow(record));
+  };
+  const timer = setInterval(drain, flowTurnMs);
+  timer.unref();
+  return () => {
+    clearInterval(timer);
+    drain();
     ring.close();
   };
 }

@@ -14,15 +14,57 @@ export const structs = {
   weft_bypass_ip_key: [28, { prefix_length: [0, 4], cookie: [4, 8], ip: [12, 16] }],
   weft_probe_key: [24, { ip: [0, 16], port: [16, 2], pad: [18, 6] }],
   weft_listener_key: [16, { cookie: [0, 8], listener: [8, 4], pad: [12, 4] }],
-  weft_sock: [24, { ip: [0, 16], port: [16, 2], pad: [18, 2], kind: [20, 4] }],
+  weft_sock: [
+    48,
+    { ip: [0, 16], port: [16, 2], chosen_port: [18, 2], kind: [20, 4], chosen: [24, 16], live: [40, 8] },
+  ],
   weft_note_key: [
     48,
     { cookie: [0, 8], saddr: [8, 16], daddr: [24, 16], sport: [40, 2], dport: [42, 2], pad: [44, 4] },
   ],
   weft_note: [
-    40,
-    { ip: [0, 16], port: [16, 2], pad: [18, 2], kind: [20, 4], source: [24, 8], epoch: [32, 8] },
+    64,
+    {
+      ip: [0, 16],
+      port: [16, 2],
+      chosen_port: [18, 2],
+      kind: [20, 4],
+      chosen: [24, 16],
+      source: [40, 8],
+      epoch: [48, 8],
+      live: [56, 8],
+    },
   ],
+  weft_local: [24, { cookie: [0, 8], epoch: [8, 8], flags: [16, 4], pad: [20, 4] }],
+  weft_verdict_key: [24, { source: [0, 8], destination: [8, 8], port: [16, 2], pad: [18, 6] }],
+  weft_verdict: [16, { epoch: [0, 8], action: [8, 4], pad: [12, 4] }],
+  weft_service_key: [20, { ip: [0, 16], port: [16, 2], pad: [18, 2] }],
+  weft_service: [8, { id: [0, 4], count: [4, 4] }],
+  weft_endpoint_key: [8, { id: [0, 4], index: [4, 4] }],
+  weft_endpoint: [20, { ip: [0, 16], port: [16, 2], pad: [18, 2] }],
+  weft_live: [
+    160,
+    {
+      source: [0, 8],
+      destination: [8, 8],
+      epoch: [16, 8],
+      started: [24, 8],
+      bytes: [32, 16],
+      spliced: [48, 16],
+      sock: [64, 16],
+      cookie: [80, 16],
+      saddr: [96, 16],
+      daddr: [112, 16],
+      dialled: [128, 16],
+      sport: [144, 2],
+      dport: [146, 2],
+      dialled_port: [148, 2],
+      pad: [150, 2],
+      flags: [152, 4],
+      pad2: [156, 4],
+    },
+  ],
+  weft_flow: [176, { time: [0, 8], kind: [8, 4], pad: [12, 4], live: [16, 160] }],
   weft_negative_key: [32, { cookie: [0, 8], ip: [8, 16], port: [24, 2], pad: [26, 6] }],
   weft_event: [
     56,
@@ -58,14 +100,38 @@ export const reasons = [
   'dropped-no-listener',
   'dropped-agent-port',
   'events-lost',
+  'kernel-allowed',
+  'kernel-no-verdict',
+  'kernel-stale-verdict',
+  'kernel-lease-over',
+  'kernel-live-full',
+  'in-verdict',
+  'dropped-stale-verdict',
+  'spliced',
+  'splice-failed',
+  'splice-overflowed',
 ] as const;
 export type KernelReason = (typeof reasons)[number];
 
 export const ports = { outbound: 15001, inbound: 15006, hbone: 15008, dns: 15053 } as const;
 export const listeners = { outbound: 1, inbound: 2, hbone: 3 } as const;
 export type ListenerKind = keyof typeof listeners;
-export const podFlags = { plaintextWithoutAgent: 1, capture: 2 } as const;
-export const sockKinds = { none: 0, captured: 1, own: 2, accepted: 3 } as const;
+export const podFlags = { plaintextWithoutAgent: 1, capture: 2, kernel: 4 } as const;
+export const sockKinds = { none: 0, captured: 1, own: 2, accepted: 3, kernel: 4, kernelAccepted: 5 } as const;
+export const directions = { outbound: 0, inbound: 1, unspliced: 2 } as const;
+export const localFlags = { kernel: 1 } as const;
+export const actions = { allow: 1 } as const;
+export const nodeSlots = { cookie: 0, lease: 1, spliceMax: 2, spliceAllMax: 3, spliced: 4 } as const;
+export const liveFlags = {
+  clientOpen: 1,
+  serverOpen: 2,
+  clientClosed: 4,
+  serverClosed: 8,
+  leaving: 16,
+  spliced: 32,
+  overflowed: 64,
+} as const;
+export const flowKinds = { opened: 1, ended: 2 } as const;
 export const noteKinds = { captured: 1, own: 2, self: 3, probe: 4, verdict: 5 } as const;
 
 const little = endianness() === 'LE';
@@ -107,6 +173,35 @@ class Writer {
   }
 }
 
+class Reader {
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  readonly #fields: Readonly<Record<string, readonly [number, number]>>;
+
+  constructor(struct: Struct, bytes: Uint8Array) {
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#fields = structs[struct][1];
+  }
+  #at(field: string): number {
+    return (this.#fields[field] as readonly [number, number])[0];
+  }
+  /** `offset`: bytes into an array. */
+  u64(field: string, offset = 0): bigint {
+    return this.#view.getBigUint64(this.#at(field) + offset, little);
+  }
+  u32(field: string): number {
+    return this.#view.getUint32(this.#at(field), little);
+  }
+  be16(field: string): number {
+    return this.#view.getUint16(this.#at(field), false);
+  }
+  ip(field: string): IpAddress {
+    const at = this.#at(field);
+    return ipFromBytes(this.#bytes.subarray(at, at + 16));
+  }
+}
+
 export interface PodEntry {
   readonly ip4: IpAddress | undefined;
   readonly ip6: IpAddress | undefined;
@@ -141,12 +236,12 @@ export function encodePodAddrKey(cookie: bigint, ip: IpAddress): Uint8Array {
 export function encodeBypassPortKey(
   cookie: bigint,
   port: number,
-  direction: 'outbound' | 'inbound',
+  direction: keyof typeof directions,
 ): Uint8Array {
   return new Writer('weft_bypass_port_key')
     .u64('cookie', cookie)
     .u16('port', port)
-    .u16('direction', direction === 'outbound' ? 0 : 1).bytes;
+    .u16('direction', directions[direction]).bytes;
 }
 /** The prefix counts the cookie's 64 bits, and v4's 96 bits of mapping, too. */
 export function encodeBypassIpKey(cookie: bigint, ip: IpAddress, prefixLength: number): Uint8Array {
@@ -182,12 +277,122 @@ export function encodeNoteKey(cookie: bigint, tuple: Tuple): Uint8Array {
     .be16('sport', tuple.sport)
     .be16('dport', tuple.dport).bytes;
 }
-export function decodeNote(bytes: Uint8Array): { ip: IpAddress; port: number; kind: number } {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+export function decodeNote(bytes: Uint8Array): {
+  readonly ip: IpAddress;
+  readonly port: number;
+  readonly kind: number;
+  /** The endpoint that the kernel picked from the dialled service's. */
+  readonly chosen: { readonly ip: IpAddress; readonly port: number } | undefined;
+} {
+  const reader = new Reader('weft_note', bytes);
+  const chosenPort = reader.be16('chosen_port');
   return {
-    ip: ipFromBytes(bytes.subarray(0, 16)),
-    port: view.getUint16(16, false),
-    kind: view.getUint32(20, little),
+    ip: reader.ip('ip'),
+    port: reader.be16('port'),
+    kind: reader.u32('kind'),
+    chosen: chosenPort === 0 ? undefined : { ip: reader.ip('chosen'), port: chosenPort },
+  };
+}
+export interface LocalEntry {
+  readonly cookie: bigint;
+  readonly epoch: bigint;
+  readonly flags: number;
+}
+export function encodeLocal(local: LocalEntry): Uint8Array {
+  return new Writer('weft_local')
+    .u64('cookie', local.cookie)
+    .u64('epoch', local.epoch)
+    .u32('flags', local.flags).bytes;
+}
+export function decodeLocal(bytes: Uint8Array): LocalEntry {
+  const reader = new Reader('weft_local', bytes);
+  return { cookie: reader.u64('cookie'), epoch: reader.u64('epoch'), flags: reader.u32('flags') };
+}
+/** An address as a whole key. */
+export function encodeIp(ip: IpAddress): Uint8Array {
+  return Uint8Array.from(ipTo16(ip));
+}
+export function encodeVerdictKey(source: bigint, destination: bigint, port: number): Uint8Array {
+  return new Writer('weft_verdict_key')
+    .u64('source', source)
+    .u64('destination', destination)
+    .be16('port', port).bytes;
+}
+export function encodeVerdict(epoch: bigint): Uint8Array {
+  return new Writer('weft_verdict').u64('epoch', epoch).u32('action', actions.allow).bytes;
+}
+export function encodeServiceKey(ip: IpAddress, port: number): Uint8Array {
+  return new Writer('weft_service_key').ip('ip', ip).be16('port', port).bytes;
+}
+export function encodeService(id: number, count: number): Uint8Array {
+  return new Writer('weft_service').u32('id', id).u32('count', count).bytes;
+}
+export function decodeServiceKey(bytes: Uint8Array): { readonly ip: IpAddress; readonly port: number } {
+  const reader = new Reader('weft_service_key', bytes);
+  return { ip: reader.ip('ip'), port: reader.be16('port') };
+}
+export function decodeService(bytes: Uint8Array): { readonly id: number; readonly count: number } {
+  const reader = new Reader('weft_service', bytes);
+  return { id: reader.u32('id'), count: reader.u32('count') };
+}
+export function encodeEndpointKey(id: number, index: number): Uint8Array {
+  return new Writer('weft_endpoint_key').u32('id', id).u32('index', index).bytes;
+}
+export function encodeEndpoint(ip: IpAddress, port: number): Uint8Array {
+  return new Writer('weft_endpoint').ip('ip', ip).be16('port', port).bytes;
+}
+
+/** A connection that the kernel carries. */
+export interface LiveEntry {
+  /** Namespace cookies of both pods. */
+  readonly source: bigint;
+  readonly destination: bigint;
+  readonly epoch: bigint;
+  /** ktime */
+  readonly startedNs: bigint;
+  /** Written by the client, by the server. */
+  readonly bytes: readonly [bigint, bigint];
+  /** Of these, what met no TCP. */
+  readonly spliced: readonly [bigint, bigint];
+  /** Socket cookies; the client's is the entry's key. 0 where the server's end was not there yet. */
+  readonly cookies: readonly [bigint, bigint];
+  readonly tuple: Tuple;
+  readonly dialled: { readonly ip: IpAddress; readonly port: number };
+  readonly flags: number;
+}
+export function decodeLive(bytes: Uint8Array): LiveEntry {
+  const reader = new Reader('weft_live', bytes);
+  return {
+    source: reader.u64('source'),
+    destination: reader.u64('destination'),
+    epoch: reader.u64('epoch'),
+    startedNs: reader.u64('started'),
+    bytes: [reader.u64('bytes'), reader.u64('bytes', 8)],
+    spliced: [reader.u64('spliced'), reader.u64('spliced', 8)],
+    cookies: [reader.u64('cookie'), reader.u64('cookie', 8)],
+    tuple: {
+      saddr: reader.ip('saddr'),
+      sport: reader.be16('sport'),
+      daddr: reader.ip('daddr'),
+      dport: reader.be16('dport'),
+    },
+    dialled: { ip: reader.ip('dialled'), port: reader.be16('dialled_port') },
+    flags: reader.u32('flags'),
+  };
+}
+export interface Flow {
+  readonly kind: 'opened' | 'ended';
+  /** ktime */
+  readonly timeNs: bigint;
+  readonly live: LiveEntry;
+}
+export function decodeFlow(bytes: Uint8Array): Flow {
+  const reader = new Reader('weft_flow', bytes);
+  const [at, size] = structs.weft_flow[1].live;
+  return {
+    kind: reader.u32('kind') === flowKinds.opened ? 'opened' : 'ended',
+    timeNs: reader.u64('time'),
+    live: decodeLive(bytes.subarray(at, at + size)),
   };
 }
 export function encodeNegativeKey(cookie: bigint, ip: IpAddress, port: number): Uint8Array {

@@ -45,7 +45,13 @@ export type MapName =
   | 'weft_sock'
   | 'weft_notes'
   | 'weft_negative'
-  | 'weft_count';
+  | 'weft_count'
+  | 'weft_local'
+  | 'weft_verdicts'
+  | 'weft_services'
+  | 'weft_endpoints'
+  | 'weft_live'
+  | 'weft_ends';
 
 /** One instance's place in the BPF file system. */
 export class Datapath {
@@ -76,6 +82,9 @@ export class Datapath {
       pin: join(this.dir, 'links', program),
     });
     try {
+      await load(objectPath('splice'), this.dir, new Uint8Array(), [
+        { program: 'weft_splice', kind: 'sockmap', target: 'weft_ends', pin: '' },
+      ]);
       // Notes first: a captured connection without its note would be dropped.
       await load(objectPath('sockops'), this.dir, new Uint8Array(), [attach('weft_sockops')]);
       await load(

@@ -10,6 +10,7 @@ import {
   encodeProbeKey,
   encodeU32,
   encodeU64,
+  nodeSlots,
   podFlags,
 } from './layout.js';
 
@@ -34,6 +35,11 @@ function rowsOf(pod: NodePod, cookie: bigint): Row[] {
       encodeBypassPortKey(cookie, port, 'inbound'),
       one,
     ]),
+    ...pod.unsplicedPorts.map((port): Row => [
+      'weft_bypass_port',
+      encodeBypassPortKey(cookie, port, 'unspliced'),
+      one,
+    ]),
     ...pod.excludeOutboundCidrs.map((block): Row => [
       'weft_bypass_ip',
       encodeBypassIpKey(cookie, block.ip, block.prefixLength),
@@ -53,8 +59,14 @@ export class PodMaps {
 
   constructor(private readonly datapath: Datapath) {}
 
-  setNode(cookie: bigint): void {
-    this.datapath.map('weft_node').update(encodeU32(0), encodeU64(cookie));
+  setNode(
+    cookie: bigint,
+    limits: { readonly spliceBytesMax: number; readonly spliceNodeBytesMax: number },
+  ): void {
+    const node = this.datapath.map('weft_node');
+    node.update(encodeU32(nodeSlots.cookie), encodeU64(cookie));
+    node.update(encodeU32(nodeSlots.spliceMax), encodeU64(BigInt(limits.spliceBytesMax)));
+    node.update(encodeU32(nodeSlots.spliceAllMax), encodeU64(BigInt(limits.spliceNodeBytesMax)));
   }
 
   /**
@@ -75,6 +87,7 @@ export class PodMaps {
         ip6: pod.addresses.find((ip) => isV6(ip)),
         flags:
           (capture ? podFlags.capture : 0) |
+          (pod.sameNode === 'kernel' ? podFlags.kernel : 0) |
           (pod.agentDown === 'plaintext' ? podFlags.plaintextWithoutAgent : 0),
         generation: ++this.#generation,
       }),

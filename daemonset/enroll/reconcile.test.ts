@@ -21,6 +21,8 @@ function pod(name: string, more: Partial<NodePod> = {}): NodePod {
     excludeOutboundCidrs: [],
     excludeInboundPorts: [],
     outboundUnknown: 'allow',
+    sameNode: 'kernel',
+    unsplicedPorts: [],
     agentDown: 'refuse',
     cutPreexisting: false,
     rootsVersion: '1',

@@ -10,6 +10,7 @@ import {
   BpfMap,
   NativeError,
   closeFd,
+  destroyTcpIn,
   listenIn,
   netnsCookie,
   resetOnClose,
@@ -32,6 +33,16 @@ import {
 } from '../datapath/layout.js';
 
 export { netnsCookie };
+
+/** Ends one TCP socket of a pod, its peer sees a reset; false where it is gone already. `cookie`: the socket's own. */
+export function destroyTcp(
+  place: PodPlace,
+  local: SocketAddress,
+  remote: SocketAddress,
+  cookie: bigint,
+): boolean {
+  return destroyTcpIn(place.netns, local, remote, cookie);
+}
 
 /** What a worker needs of one pod's place on the node; plain data. */
 export interface PodPlace {
@@ -152,8 +163,14 @@ export class PodSockets {
     return server;
   }
 
-  /** What the application dialled when it came to the outbound listener; undefined where no note says so. */
-  takeDialled(place: PodPlace, ends: Ends): SocketAddress | undefined {
+  /**
+   * What the application dialled when it came to the outbound listener, and the endpoint that connect() picked for it;
+   * undefined where no note says so.
+   */
+  takeDialled(
+    place: PodPlace,
+    ends: Ends,
+  ): { readonly dialled: SocketAddress; readonly picked: SocketAddress | undefined } | undefined {
     const found = this.#notes.take(
       encodeNoteKey(place.cookie, {
         saddr: ends.remote.ip,
@@ -164,7 +181,8 @@ export class PodSockets {
     );
     if (!found) return undefined;
     const note = decodeNote(found);
-    return note.kind === noteKinds.captured ? { ip: note.ip, port: note.port } : undefined;
+    if (note.kind !== noteKinds.captured) return undefined;
+    return { dialled: { ip: note.ip, port: note.port }, picked: note.chosen };
   }
 
   /**

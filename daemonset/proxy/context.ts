@@ -20,6 +20,8 @@ export interface ProxyContext {
   localPod(uid: WorkloadUid): LocalPod | undefined;
   /** Waits for a certificate that is on its way; undefined where none comes in time. */
   svid(id: SpiffeId): Promise<Svid | undefined>;
+  /** Asks for a verdict, so that the kernel carries the next connection like this one. */
+  learn(source: WorkloadUid, destination: WorkloadUid, port: number): void;
   opened(record: ConnectionRecord): void;
   closed(record: ConnectionRecord): void;
 }

@@ -18,8 +18,8 @@ export async function handleOutbound(
   const track = Track.begin(context, socket, local.pod.uid);
   if (!track) return;
   const ends = endsOf(socket);
-  const dialled = ends && context.sockets.takeDialled(local.place, ends);
-  if (!ends || !dialled) {
+  const note = ends && context.sockets.takeDialled(local.place, ends);
+  if (!ends || !note) {
     track.refuse(
       openingOf(
         context,
@@ -31,12 +31,18 @@ export async function handleOutbound(
     );
     return;
   }
+  const { dialled, picked } = note;
   const plan = planOutbound(context.view, {
     source: local.pod,
     sourceIp: ends.remote.ip,
     dialled,
     node: context.node,
-    isLocal: (uid) => context.localPod(uid) !== undefined,
+    picked,
+    locality: (uid) => {
+      const there = context.localPod(uid);
+      if (!there) return 'elsewhere';
+      return there.pod.sameNode === 'kernel' && local.pod.sameNode === 'kernel' ? 'joined' : 'encrypted';
+    },
     random: Math.random(),
   });
   const opening = openingOf(context, local, ends.remote, dialled, plan);
@@ -81,6 +87,8 @@ async function reach(
           retryable: true,
         });
       track.watch(plan.workload.uid, plan.facts);
+      // Those that follow need not come here, where policy allows that.
+      context.learn(local.pod.uid, plan.workload.uid, plan.target.port);
       return context.sockets.dial(destination.place, plan.target, client);
     }
     case 'hbone': {

@@ -64,6 +64,8 @@ const pod = (name: string, ip: string, more: Partial<NodePod> = {}): NodePod => 
   excludeOutboundCidrs: [],
   excludeInboundPorts: [],
   outboundUnknown: 'allow',
+  sameNode: 'kernel',
+  unsplicedPorts: [],
   agentDown: 'refuse',
   cutPreexisting: false,
   rootsVersion: '',
@@ -133,7 +135,7 @@ const outbound = (state: MeshState, ip: string, port: number, source = pod('web'
     sourceIp: parseIp('10.0.1.1'),
     dialled: { ip: parseIp(ip), port },
     node: 'n1',
-    isLocal: (one) => local.has(one),
+    locality: (one) => (local.has(one) ? 'joined' : 'elsewhere'),
     random: 0,
   });
 

@@ -59,8 +59,10 @@ export interface OutboundFacts {
   readonly sourceIp: SocketAddress['ip'];
   readonly dialled: SocketAddress;
   readonly node: string;
-  /** Pods that this agent holds. */
-  readonly isLocal: (uid: WorkloadUid) => boolean;
+  /** The endpoint that connect() picked from a service's, where it did. */
+  readonly picked?: SocketAddress | undefined;
+  /** Pods that this agent holds: joined directly, or by TLS as settings say. */
+  readonly locality: (uid: WorkloadUid) => 'joined' | 'encrypted' | 'elsewhere';
   /** In [0, 1). */
   readonly random: number;
 }
@@ -85,7 +87,7 @@ const denied = (verdict: Verdict, more: Partial<Refusal> = {}): Refusal =>
 
 export function planOutbound(view: MeshView, facts: OutboundFacts): OutboundPlan {
   const { dialled } = facts;
-  const resolved = resolve(view, dialled, facts.node, facts.random);
+  const resolved = resolve(view, dialled, facts.node, facts.random, facts.picked);
   if (resolved.kind === 'none') return refuse(resolved.code, resolved.why, 503);
   if (resolved.kind === 'unknown') {
     return facts.source.outboundUnknown === 'refuse'
@@ -124,7 +126,8 @@ export function planOutbound(view: MeshView, facts: OutboundFacts): OutboundPlan
   if (ownPorts.has(target.port)) {
     return refuse('WEFT_AGENT_PORT', `port ${target.port} is the agent's own`, 503, known);
   }
-  if (facts.isLocal(workload.uid)) {
+  const locality = facts.locality(workload.uid);
+  if (locality === 'joined') {
     const asked: ConnectionFacts = {
       identity: facts.source.identity,
       sourceIp: facts.sourceIp,
@@ -141,7 +144,7 @@ export function planOutbound(view: MeshView, facts: OutboundFacts): OutboundPlan
     next: { ip: target.ip, port: hbonePort },
     authority: formatSocketAddress(target),
     expected: [workload.identity, ...(service?.subjectAltNames ?? [])],
-    why: 'other-node',
+    why: locality === 'encrypted' ? 'same-node-encrypted' : 'other-node',
   };
 }
 

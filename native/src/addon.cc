@@ -6,6 +6,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   weft::InitMap(env, exports);
   weft::InitRing(env, exports);
   weft::InitNetns(env, exports);
+  weft::InitDiag(env, exports);
   return exports;
 }
 

@@ -24,5 +24,6 @@ void InitObject(Napi::Env env, Napi::Object exports);
 void InitMap(Napi::Env env, Napi::Object exports);
 void InitRing(Napi::Env env, Napi::Object exports);
 void InitNetns(Napi::Env env, Napi::Object exports);
+void InitDiag(Napi::Env env, Napi::Object exports);
 
 }  // namespace weft

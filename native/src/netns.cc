@@ -15,6 +15,7 @@
 #include <cstring>
 
 #include "addon.h"
+#include "inside.h"
 
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71
@@ -23,37 +24,6 @@
 namespace weft {
 
 namespace {
-
-class Inside {
- public:
-  explicit Inside(const std::string& path) {
-    home_ = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-    if (home_ < 0) {
-      number_ = errno;
-      return;
-    }
-    if (path.empty()) return;
-    int there = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (there < 0 || setns(there, CLONE_NEWNET) != 0)
-      number_ = errno;
-    else
-      away_ = true;
-    if (there >= 0) close(there);
-  }
-  ~Inside() {
-    if (away_ && setns(home_, CLONE_NEWNET) != 0) {
-      fprintf(stderr, "weft: cannot return to the agent's network namespace: %s\n", strerror(errno));
-      abort();
-    }
-    if (home_ >= 0) close(home_);
-  }
-  int number() const { return number_; }
-
- private:
-  int home_ = -1;
-  int number_ = 0;
-  bool away_ = false;
-};
 
 bool ParseAddress(const std::string& ip, uint16_t port, sockaddr_storage* address, socklen_t* length) {
   memset(address, 0, sizeof(*address));

@@ -18,7 +18,7 @@ namespace {
 
 struct Attachment {
   std::string program;
-  std::string kind;  // "cgroup" or "netns"
+  std::string kind;  // "cgroup", "netns", or "sockmap"; target and pin of the last are the map's name and unused
   std::string target;
   std::string pin;
 };
@@ -98,6 +98,15 @@ class Loader : public Napi::AsyncWorker {
     if (!program) {
       Fail("find program " + to.program, ENOENT, nullptr);
       return false;
+    }
+    if (to.kind == "sockmap") {
+      // Held by the map itself, which is pinned: sockets that are in it keep the program that they came in under.
+      int map = bpf_object__find_map_fd_by_name(object, to.target.c_str());
+      if (map < 0 || bpf_prog_attach(bpf_program__fd(program), map, BPF_SK_MSG_VERDICT, 0)) {
+        Fail("attach " + to.program + " to map " + to.target, map < 0 ? ENOENT : errno, nullptr);
+        return false;
+      }
+      return true;
     }
     int pinned = bpf_obj_get(to.pin.c_str());
     if (pinned >= 0) {

@@ -215,6 +215,8 @@ export function decodeNodePod(bytes: Uint8Array): Decoded<NodePod> {
       agentDown: m.plaintextWithoutAgent ? 'plaintext' : 'refuse',
       cutPreexisting: m.cutPreexisting,
       rootsVersion: m.rootsVersion,
+      sameNode: m.sameNodeEncrypted ? 'encrypted' : 'kernel',
+      unsplicedPorts: m.unsplicedPorts,
     };
   });
 }

@@ -128,5 +128,7 @@ export function encodeNodePod(p: NodePod): Uint8Array {
     plaintextWithoutAgent: p.agentDown === 'plaintext',
     cutPreexisting: p.cutPreexisting,
     rootsVersion: p.rootsVersion,
+    sameNodeEncrypted: p.sameNode === 'encrypted',
+    unsplicedPorts: [...p.unsplicedPorts],
   }).finish();
 }

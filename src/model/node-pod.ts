@@ -29,6 +29,10 @@ export interface NodePod {
   readonly agentDown: 'refuse' | 'plaintext';
   /** On entering strict mode, cut connections made before enrolment. */
   readonly cutPreexisting: boolean;
+  /** How it is joined with pods of its own node: by the kernel where policy allows, or by mutual TLS there too. */
+  readonly sameNode: 'kernel' | 'encrypted';
+  /** Connections to these ports of it stay on TCP where the kernel carries them. */
+  readonly unsplicedPorts: readonly number[];
   /** Changes when the trusted roots do: certificates are then fetched anew. */
   readonly rootsVersion: string;
 }

@@ -20,8 +20,45 @@ export type Resolved =
       readonly service?: Service;
     };
 
-/** `random` in [0, 1). */
-export function resolve(view: MeshView, destination: SocketAddress, node: string, random: number): Resolved {
+export interface Candidate {
+  readonly workload: Workload;
+  readonly target: SocketAddress;
+}
+
+/** The endpoints among which one is chosen for a service's address; by preference only those of this node. */
+export function candidatesOf(
+  view: MeshView,
+  service: Service,
+  destination: SocketAddress,
+  node: string,
+): readonly Candidate[] {
+  const port = service.ports.find(({ servicePort }) => servicePort === destination.port);
+  if (!port) return [];
+  const candidates: Candidate[] = [];
+  for (const workload of view.endpointsOf(service.key)) {
+    if (!workload.healthy && service.loadBalancing?.allowUnhealthy !== true) continue;
+    // A named target port may differ from workload to workload, so its own mapping counts.
+    const own = workload.services
+      .get(service.key)
+      ?.find(({ servicePort }) => servicePort === destination.port);
+    const ip = addressLike(workload.addresses, destination.ip);
+    const targetPort = own?.targetPort || port.targetPort;
+    if (ip !== undefined && targetPort > 0) candidates.push({ workload, target: { ip, port: targetPort } });
+  }
+  const { preference = [], mode = 'unspecified' } = service.loadBalancing ?? {};
+  if (!preference.includes('node')) return candidates;
+  const local = candidates.filter(({ workload }) => workload.node === node);
+  return local.length > 0 || mode === 'strict' ? local : candidates;
+}
+
+/** `random` in [0, 1); `picked`: the endpoint that connect() chose already, kept where it is still one. */
+export function resolve(
+  view: MeshView,
+  destination: SocketAddress,
+  node: string,
+  random: number,
+  picked?: SocketAddress,
+): Resolved {
   const service = view.serviceByAddress(destination.ip);
   if (!service) {
     const workload = view.workloadByAddress(destination.ip);
@@ -35,24 +72,10 @@ export function resolve(view: MeshView, destination: SocketAddress, node: string
       why: `service ${service.key} has no port ${destination.port}`,
     };
   }
-  const candidates: { workload: Workload; target: SocketAddress }[] = [];
-  for (const workload of view.endpointsOf(service.key)) {
-    if (!workload.healthy && service.loadBalancing?.allowUnhealthy !== true) continue;
-    // A named target port may differ from workload to workload, so its own mapping counts.
-    const own = workload.services
-      .get(service.key)
-      ?.find(({ servicePort }) => servicePort === destination.port);
-    const ip = addressLike(workload.addresses, destination.ip);
-    const targetPort = own?.targetPort || port.targetPort;
-    if (ip !== undefined && targetPort > 0) candidates.push({ workload, target: { ip, port: targetPort } });
-  }
-  const local = service.loadBalancing?.preference.includes('node')
-    ? candidates.filter(({ workload }) => workload.node === node)
-    : [];
-  const strict =
-    service.loadBalancing?.mode === 'strict' && service.loadBalancing.preference.includes('node');
-  const pool = local.length > 0 || strict ? local : candidates;
-  const chosen = pool[Math.floor(random * pool.length)];
+  const pool = candidatesOf(view, service, destination, node);
+  const chosen =
+    pool.find(({ target }) => target.ip === picked?.ip && target.port === picked.port) ??
+    pool[Math.floor(random * pool.length)];
   if (!chosen) {
     return {
       kind: 'none',

@@ -4,7 +4,7 @@ import { formatSocketAddress } from '../model/address.js';
 import type { NodePod } from '../model/node-pod.js';
 import type { Workload } from '../model/workload.js';
 
-export type Path = 'hbone' | 'local' | 'plain' | 'inbound-hbone' | 'inbound-plain' | 'refused';
+export type Path = 'hbone' | 'local' | 'kernel' | 'plain' | 'inbound-hbone' | 'inbound-plain' | 'refused';
 
 /** One side of a connection as far as it is known; `unknown` is a fact too. */
 export interface Party {
@@ -34,6 +34,8 @@ export interface ConnectionRecord {
   readonly audited?: readonly string[];
   readonly bytesSent: number;
   readonly bytesReceived: number;
+  /** On the kernel's path: of both directions, what met no TCP. */
+  readonly bytesSpliced?: number;
   readonly durationMs: number;
   readonly ended: string;
 }

@@ -47,7 +47,11 @@ function labelsOf(record: ConnectionRecord): Labels {
     destination_service: record.service ?? 'unknown',
     request_protocol: 'tcp',
     response_flags: record.path === 'refused' ? 'DENY' : '-',
-    connection_security_policy: mutual ? 'mutual_tls' : record.path === 'local' ? 'same_node' : 'unknown',
+    connection_security_policy: mutual
+      ? 'mutual_tls'
+      : record.path === 'local' || record.path === 'kernel'
+        ? 'same_node'
+        : 'unknown',
   } as Labels;
 }
 

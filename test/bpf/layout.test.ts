@@ -2,7 +2,20 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { listeners, noteKinds, podFlags, reasons, sockKinds, structs } from '../../daemonset/datapath/layout.js';
+import {
+  actions,
+  directions,
+  flowKinds,
+  listeners,
+  liveFlags,
+  localFlags,
+  nodeSlots,
+  noteKinds,
+  podFlags,
+  reasons,
+  sockKinds,
+  structs,
+} from '../../daemonset/datapath/layout.js';
 import { projectRoot } from '../../native/index.js';
 
 interface BtfType {
@@ -65,6 +78,12 @@ test('every enum value that TypeScript uses is the one in the built objects', ()
   check('WEFT_NOTE_', noteKinds);
   check('WEFT_SOCK_', sockKinds);
   check('WEFT_POD_', podFlags);
+  check('WEFT_LOCAL_', localFlags);
+  check('WEFT_LIVE_', liveFlags);
+  check('WEFT_FLOW_', flowKinds);
+  check('WEFT_NODE_', nodeSlots);
+  check('WEFT_ACTION_', actions);
+  check('WEFT_', directions);
   check('WEFT_', Object.fromEntries(reasons.map((name, index) => [name, index])));
   assert.equal(values.get('WEFT_REASON_COUNT'), reasons.length);
 });

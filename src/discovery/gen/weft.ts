@@ -25,6 +25,8 @@ export interface NodePod {
   plaintextWithoutAgent: boolean;
   cutPreexisting: boolean;
   rootsVersion: string;
+  sameNodeEncrypted: boolean;
+  unsplicedPorts: number[];
 }
 
 function createBaseNodePod(): NodePod {
@@ -44,6 +46,8 @@ function createBaseNodePod(): NodePod {
     plaintextWithoutAgent: false,
     cutPreexisting: false,
     rootsVersion: "",
+    sameNodeEncrypted: false,
+    unsplicedPorts: [],
   };
 }
 
@@ -105,6 +109,16 @@ export const NodePod: MessageFns<NodePod> = {
     }
     if (message.rootsVersion !== "") {
       writer.uint32(122).string(message.rootsVersion);
+    }
+    if (message.sameNodeEncrypted !== false) {
+      writer.uint32(128).bool(message.sameNodeEncrypted);
+    }
+    if (message.unsplicedPorts.length !== 0) {
+      writer.uint32(138).fork();
+      for (const v of message.unsplicedPorts) {
+        writer.uint32(v);
+      }
+      writer.join();
     }
     return writer;
   },
@@ -272,6 +286,32 @@ export const NodePod: MessageFns<NodePod> = {
             message.rootsVersion = reader.string();
             continue;
           }
+          case 16: {
+            if (tag !== 128) {
+              break;
+            }
+
+            message.sameNodeEncrypted = reader.bool();
+            continue;
+          }
+          case 17: {
+            if (tag === 136) {
+              message.unsplicedPorts.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 138) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.unsplicedPorts.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -304,6 +344,8 @@ export const NodePod: MessageFns<NodePod> = {
     message.plaintextWithoutAgent = object.plaintextWithoutAgent ?? false;
     message.cutPreexisting = object.cutPreexisting ?? false;
     message.rootsVersion = object.rootsVersion ?? "";
+    message.sameNodeEncrypted = object.sameNodeEncrypted ?? false;
+    message.unsplicedPorts = object.unsplicedPorts?.map((e) => e) || [];
     return message;
   },
 };

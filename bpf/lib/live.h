@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/* The life of a connection that the kernel carries: entered at connect(), told at beginning and end. */
+#ifndef WEFT_LIVE_H
+#define WEFT_LIVE_H
+
+#include "notes.h"
+
+static __always_inline void tell_flow(__u32 kind, const struct weft_live *live)
+{
+	struct weft_flow *flow = bpf_ringbuf_reserve(&weft_flows, sizeof(*flow), 0);
+	if (!flow) {
+		count(WEFT_EVENTS_LOST);
+		return;
+	}
+	flow->time = bpf_ktime_get_ns();
+	flow->kind = kind;
+	flow->pad = 0;
+	flow->live = *live;
+	bpf_ringbuf_submit(flow, 0);
+}
+
+/* One of a connection's ends enters or leaves the sockhash. */
+static __always_inline void count_spliced(long change)
+{
+	__u32 slot = WEFT_NODE_SPLICED;
+	__u64 *ends = bpf_map_lookup_elem(&weft_node, &slot);
+	if (ends)
+		__sync_fetch_and_add(ends, change);
+}
+
+#endif

@@ -1,0 +1,173 @@
+/** Connections that the kernel carries, as visible as those that the agent carries: records, metrics, sweeps. */
+import { formatSocketAddress } from '../../src/model/address.js';
+import { authorize, type ConnectionFacts } from '../../src/policy/authorize.js';
+import type { MeshView } from '../../src/state/store.js';
+import { partyOf, type ConnectionRecord } from '../../src/telemetry/access-log.js';
+import type { Datapath } from '../datapath/loader.js';
+import { decodeLive, encodeU64, liveFlags, type Flow, type LiveEntry } from '../datapath/layout.js';
+import type { LocalPod } from '../messages.js';
+import { destroyTcp } from '../pod/sockets.js';
+import { recheck } from '../proxy/plan.js';
+
+/** An entry whose socket never sent a SYN, by its age. */
+const stillbornNs = 60_000_000_000n;
+/** Remembered beginnings and reasons; beyond that an end is told by what is known then. */
+const rememberedMax = 65_536;
+
+type Opening = Omit<ConnectionRecord, 'bytesSent' | 'bytesReceived' | 'durationMs' | 'ended'>;
+
+export interface CarriedOptions {
+  readonly datapath: Datapath;
+  readonly view: MeshView;
+  readonly podOf: (cookie: bigint) => LocalPod | undefined;
+  readonly onOpened: (record: ConnectionRecord) => void;
+  readonly onClosed: (record: ConnectionRecord) => void;
+  readonly onError: (error: unknown) => void;
+}
+
+export class Carried {
+  readonly #options: CarriedOptions;
+  readonly #openings = new Map<bigint, Opening>();
+  readonly #cuts = new Map<bigint, string>();
+
+  constructor(options: CarriedOptions) {
+    this.#options = options;
+  }
+
+  onFlow({ kind, timeNs, live }: Flow): void {
+    const [id] = live.cookies;
+    if (kind === 'opened') {
+      const opening = this.#openingOf(live);
+      if (this.#openings.size < rememberedMax) this.#openings.set(id, opening);
+      this.#options.onOpened({ ...opening, bytesSent: 0, bytesReceived: 0, durationMs: 0, ended: 'open' });
+      return;
+    }
+    const established = (live.flags & liveFlags.clientOpen) !== 0;
+    const opening = this.#openings.get(id) ?? this.#openingOf(live);
+    const cut = this.#cuts.get(id);
+    this.#openings.delete(id);
+    this.#cuts.delete(id);
+    this.#options.onClosed({
+      ...opening,
+      ...(established
+        ? {}
+        : {
+            path: 'refused' as const,
+            code: 'WEFT_NOT_ACCEPTED',
+            why: 'the destination did not take the connection',
+          }),
+      ...countsOf(live),
+      durationMs: Number((timeNs - live.startedNs) / 1_000_000n),
+      ended: cut !== undefined ? `cut: ${cut}` : established ? 'finished' : 'refused',
+    });
+  }
+
+  /** The connections of the live table, for `weft dump`. */
+  describe(): object[] {
+    return this.#all().map(({ id, live }) => ({
+      id: String(id),
+      ...(this.#openings.get(id) ?? this.#openingOf(live)),
+      ...countsOf(live),
+      ageMs: Number((process.hrtime.bigint() - live.startedNs) / 1_000_000n),
+    }));
+  }
+
+  get size(): number {
+    return this.#options.datapath.map('weft_live').keys().length;
+  }
+
+  /** Cuts what the present policies forbid, both ends see a reset; leaves all else alone. Returns how many. */
+  sweep(): number {
+    let cut = 0;
+    for (const { id, live } of this.#all()) {
+      if (live.tuple.sport === 0) {
+        if (process.hrtime.bigint() - live.startedNs > stillbornNs)
+          this.#options.datapath.map('weft_live').remove(encodeU64(id));
+        continue;
+      }
+      const source = this.#options.podOf(live.source);
+      const destination = this.#options.podOf(live.destination);
+      // A pod that left the mesh takes its connections with it, uncut.
+      if (!source || !destination) continue;
+      const why = recheck(this.#options.view, destination.pod.uid, this.#factsOf(source, live));
+      if (why === undefined) continue;
+      this.#cuts.set(id, why);
+      this.#cut(source, destination, live);
+      cut++;
+    }
+    return cut;
+  }
+
+  #cut(source: LocalPod, destination: LocalPod, live: LiveEntry): void {
+    const { saddr, sport, daddr, dport } = live.tuple;
+    const client = { ip: saddr, port: sport };
+    const server = { ip: daddr, port: dport };
+    try {
+      // Each by its own socket's cookie: a four-tuple that was used anew is another connection.
+      destroyTcp(source.place, client, server, live.cookies[0]);
+      if (live.cookies[1] !== 0n) destroyTcp(destination.place, server, client, live.cookies[1]);
+    } catch (error) {
+      this.#options.onError(error);
+    }
+  }
+
+  #all(): { id: bigint; live: LiveEntry }[] {
+    const table = this.#options.datapath.map('weft_live');
+    return table.keys().flatMap((key) => {
+      const bytes = table.lookup(key);
+      const live = bytes && decodeLive(bytes);
+      return live ? [{ id: live.cookies[0], live }] : [];
+    });
+  }
+
+  #factsOf(source: LocalPod | undefined, live: LiveEntry): ConnectionFacts {
+    return {
+      identity: source?.pod.identity,
+      sourceIp: live.tuple.saddr,
+      destinationIp: live.tuple.daddr,
+      destinationPort: live.tuple.dport,
+    };
+  }
+
+  #openingOf(live: LiveEntry): Opening {
+    const { view, podOf } = this.#options;
+    const source = podOf(live.source);
+    const destination = podOf(live.destination);
+    const workload = destination && view.workload(destination.pod.uid);
+    const verdict = workload && authorize(view.policiesFor(workload), this.#factsOf(source, live));
+    const service = view.serviceByAddress(live.dialled.ip);
+    return {
+      direction: 'outbound',
+      path: 'kernel',
+      why: 'same-node-verdict',
+      source: partyOf(
+        { ip: live.tuple.saddr, port: live.tuple.sport },
+        {
+          workload: source && view.workload(source.pod.uid),
+          pod: source?.pod,
+          identity: source?.pod.identity,
+        },
+      ),
+      destination: partyOf(
+        { ip: live.tuple.daddr, port: live.tuple.dport },
+        { workload, pod: destination?.pod, identity: destination?.pod.identity },
+      ),
+      dialled: formatSocketAddress(live.dialled),
+      ...(service ? { service: service.hostname } : {}),
+      ...(verdict?.policy === undefined ? {} : { policy: verdict.policy }),
+      ...(verdict?.rule === undefined ? {} : { rule: verdict.rule }),
+    };
+  }
+}
+
+function countsOf(live: LiveEntry): {
+  bytesSent: number;
+  bytesReceived: number;
+  bytesSpliced: number;
+} {
+  return {
+    bytesSent: Number(live.bytes[0]),
+    bytesReceived: Number(live.bytes[1]),
+    bytesSpliced: Number(live.spliced[0] + live.spliced[1]),
+  };
+}

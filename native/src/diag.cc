@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernel's own list of TCP sockets (sock_diag(7)) in a pod's namespace.
+#include <arpa/inet.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "addon.h"
+#include "inside.h"
+
+namespace weft {
+
+namespace {
+
+struct DestroyRequest {
+  nlmsghdr header;
+  inet_diag_req_v2 body;
+};
+
+bool FillEnd(const Napi::Value& ip, const Napi::Value& port, int family, __be32* address, __be16* out) {
+  *out = htons(static_cast<uint16_t>(port.As<Napi::Number>().Uint32Value()));
+  return inet_pton(family, ip.As<Napi::String>().Utf8Value().c_str(), address) == 1;
+}
+
+// Errno of the kernel's answer, 0 for done.
+int Ask(int fd, const DestroyRequest& request) {
+  sockaddr_nl kernel = {};
+  kernel.nl_family = AF_NETLINK;
+  if (sendto(fd, &request, sizeof(request), 0, reinterpret_cast<sockaddr*>(&kernel), sizeof(kernel)) < 0)
+    return errno;
+  alignas(nlmsghdr) char buffer[4096];
+  ssize_t length = recv(fd, buffer, sizeof(buffer), 0);
+  if (length < 0) return errno;
+  auto* answer = reinterpret_cast<nlmsghdr*>(buffer);
+  if (!NLMSG_OK(answer, static_cast<size_t>(length)) || answer->nlmsg_type != NLMSG_ERROR) return EPROTO;
+  return -static_cast<nlmsgerr*>(NLMSG_DATA(answer))->error;
+}
+
+// destroyTcp(netns, localIp, localPort, remoteIp, remotePort, cookie: bigint): false where there is no such socket.
+Napi::Value DestroyTcp(const Napi::CallbackInfo& info) {
+  std::string path = info[0].As<Napi::String>();
+  std::string ip = info[1].As<Napi::String>();
+  DestroyRequest request = {};
+  int family = ip.find(':') == std::string::npos ? AF_INET : AF_INET6;
+  bool lossless = false;
+  uint64_t cookie = info[5].As<Napi::BigInt>().Uint64Value(&lossless);
+  request.header = {sizeof(request), SOCK_DESTROY, NLM_F_REQUEST | NLM_F_ACK, 1, 0};
+  request.body.sdiag_family = static_cast<__u8>(family);
+  request.body.sdiag_protocol = IPPROTO_TCP;
+  request.body.idiag_states = ~0u;
+  request.body.id.idiag_cookie[0] = static_cast<__u32>(cookie);
+  request.body.id.idiag_cookie[1] = static_cast<__u32>(cookie >> 32);
+  if (!FillEnd(info[1], info[2], family, request.body.id.idiag_src, &request.body.id.idiag_sport) ||
+      !FillEnd(info[3], info[4], family, request.body.id.idiag_dst, &request.body.id.idiag_dport))
+    Throw(info.Env(), "addresses of a socket", EINVAL);
+  int number = 0;
+  {
+    Inside inside(path);
+    number = inside.number();
+    if (!number) {
+      int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+      number = fd < 0 ? errno : Ask(fd, request);
+      if (fd >= 0) close(fd);
+    }
+  }
+  if (number && number != ENOENT) Throw(info.Env(), "end a socket in " + path, number);
+  return Napi::Boolean::New(info.Env(), number == 0);
+}
+
+}  // namespace
+
+void InitDiag(Napi::Env env, Napi::Object exports) {
+  exports.Set("destroyTcp", Napi::Function::New(env, DestroyTcp));
+}
+
+}  // namespace weft
