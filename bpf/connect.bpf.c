@@ -268,7 +268,6 @@ const volatile struct {
 	enum weft_note_kind note_kind;
 	enum weft_local_flag local_flag;
 	enum weft_live_flag live_flag;
-	enum weft_flow_kind flow_kind;
 	enum weft_node_slot node_slot;
 	enum weft_action action;
 	enum weft_reason reason;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
  * The life of a connection: its note is written before the SYN leaves and goes at establishment or close; where the
- * kernel carries it, both ends are joined (splice.bpf.c) and its beginning and end are told.
+ * kernel carries it, both ends are joined (splice.bpf.c) and its end is told.
  */
 #include "lib/live.h"
 
@@ -93,8 +93,6 @@ static __always_inline void on_carried(struct bpf_sock_ops *ctx, __u64 id, struc
 	live->cookie[side] = bpf_get_socket_cookie(ctx);
 	__sync_fetch_and_or(&live->flags, side ? WEFT_LIVE_SERVER_OPEN : WEFT_LIVE_CLIENT_OPEN);
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
-	if (!side)
-		tell_flow(WEFT_FLOW_OPENED, live);
 	if (!may_splice(live))
 		return;
 	if (bpf_sock_hash_update(ctx, &weft_ends, key, BPF_NOEXIST)) {
@@ -179,7 +177,7 @@ static __always_inline void on_carried_state(struct bpf_sock_ops *ctx, const str
 	/* Only one of two ends that close at once sees the other's mark and not its own. */
 	if ((flags & WEFT_LIVE_CLIENT_CLOSED) &&
 	    ((flags & WEFT_LIVE_SERVER_CLOSED) || !(flags & WEFT_LIVE_SERVER_OPEN))) {
-		tell_flow(WEFT_FLOW_ENDED, live);
+		tell_end(live);
 		bpf_map_delete_elem(&weft_live, &id);
 	}
 }

@@ -87,17 +87,17 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     metrics.apply({ kind: 'closed', record });
     connectionLog.write(record);
   };
+  const connectionLog = new ConnectionLog({
+    path: options.connectionLog ?? join(options.run, 'connections.log'),
+    onDropped: () => metrics.linesDropped.inc(),
+  });
   const carried = new Carried({
     datapath,
     view: state,
     podOf: (cookie) => byCookie.get(cookie),
-    onOpened: (record) => metrics.apply({ kind: 'opened', record }),
-    onClosed: closed,
+    metrics,
+    log: connectionLog,
     onError: (error) => log.error({ error: errorText(error) }, 'a forbidden connection could not be cut'),
-  });
-  const connectionLog = new ConnectionLog({
-    path: options.connectionLog ?? join(options.run, 'connections.log'),
-    onDropped: () => metrics.linesDropped.inc(),
   });
   let synced = false;
   let control: { state: string; why: string } = { state: 'disconnected', why: 'not yet tried' };
@@ -232,6 +232,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
         }
         for (const local of steps.enrol) await enrol(local);
         workers.broadcast({ type: 'pods', pods: [...held.values()] });
+        if (steps.enrol.length + steps.change.length + steps.release.length > 0) carried.forgetWords();
         services.refresh(state, held.keys(), options.node);
         // What a former life of the agent allowed is held against the policies of today before the heart beats again.
         if (!swept) carried.sweep();
@@ -262,6 +263,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     removedPolicies = [];
     state.apply(update);
     workers.broadcast({ type: 'mesh', update });
+    carried.forgetWords();
     if (!swept) return;
     services.refresh(state, held.keys(), options.node);
     if (!verdicts.refresh()) return;
@@ -338,12 +340,18 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   const stopEvents = watchEvents(datapath, (event) =>
     log.warn({ ...event, cookie: String(event.cookie) }, 'refused in the kernel'),
   );
-  const stopFlows = watchFlows(datapath, (flow) => carried.onFlow(flow));
+  const stopFlows = watchFlows(datapath, (flows) => carried.onFlows(flows));
   const json = (value: unknown): string =>
     JSON.stringify(value, (_k, v: unknown) => (typeof v === 'bigint' ? String(v) : v), 2);
   const servers: HttpServer[] = [
     await serveRoutes('::', 15020, {
-      '/metrics': { contentType: metrics.registry.contentType, read: () => metrics.registry.metrics() },
+      '/metrics': {
+        contentType: metrics.registry.contentType,
+        read: () => {
+          carried.countOpen();
+          return metrics.text();
+        },
+      },
     }),
     await serveRoutes('::', 15021, {
       '/healthz/ready': {

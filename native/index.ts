@@ -20,6 +20,7 @@ interface RawMap {
 }
 interface RawRing {
   drain(max: number): Uint8Array[];
+  drainPacked(max: number, recordSize: number): Uint8Array;
   close(): void;
 }
 interface RawAddon {
@@ -235,6 +236,12 @@ export class BpfRing {
   /** At most `max` records, oldest first. */
   drain(max: number): Uint8Array[] {
     return run(() => this.#raw.drain(integer(max, 0, 1_000_000, 'max')));
+  }
+  /** At most `max` records of `recordSize` bytes, oldest first, one after the other in one piece: for what comes often. */
+  drainPacked(max: number, recordSize: number): Uint8Array {
+    return run(() =>
+      this.#raw.drainPacked(integer(max, 0, 1_000_000, 'max'), integer(recordSize, 1, 65_536, 'recordSize')),
+    );
   }
   close(): void {
     this.#raw.close();

@@ -187,31 +187,29 @@ enum weft_live_flag {
 	WEFT_LIVE_OVERFLOWED = 64, /* a reader fell behind by the limit at least once */
 };
 struct weft_live {
+	/* As far as dialled_port: the same for all connections that are told by the same words (carried.ts). */
 	__u64 source; /* namespace cookies */
 	__u64 destination;
+	struct weft_ip saddr;
+	struct weft_ip daddr;
+	struct weft_ip dialled;
+	__be16 dport;
+	__be16 dialled_port;
+	__be16 sport;
+	__u16 pad;
+	__u32 flags; /* enum weft_live_flag */
+	__u32 pad2;
 	__u64 epoch;
 	__u64 started; /* ktime in ns */
 	__u64 bytes[2]; /* written by each end */
 	__u64 spliced[2]; /* of these, what never met TCP */
 	__u64 sock[2]; /* kernel addresses, 0 when gone */
 	__u64 cookie[2]; /* socket cookies */
-	struct weft_ip saddr;
-	struct weft_ip daddr;
-	struct weft_ip dialled;
-	__be16 sport;
-	__be16 dport;
-	__be16 dialled_port;
-	__u16 pad;
-	__u32 flags; /* enum weft_live_flag */
-	__u32 pad2;
 };
 
-enum weft_flow_kind { WEFT_FLOW_OPENED = 1, WEFT_FLOW_ENDED = 2 };
-/* weft_flows (ring buffer): beginning and end of each connection of weft_live */
+/* weft_flows (ring buffer): the end of each connection of weft_live; those that still live are read from there */
 struct weft_flow {
 	__u64 time; /* ktime in ns */
-	__u32 kind; /* enum weft_flow_kind */
-	__u32 pad;
 	struct weft_live live;
 };
 
@@ -287,7 +285,7 @@ _Static_assert(sizeof(struct weft_service_key) == 20, "layout");
 _Static_assert(sizeof(struct weft_service) == 8, "layout");
 _Static_assert(sizeof(struct weft_endpoint_key) == 8, "layout");
 _Static_assert(sizeof(struct weft_endpoint) == 20, "layout");
-_Static_assert(sizeof(struct weft_flow) == 176, "layout");
+_Static_assert(sizeof(struct weft_flow) == 168, "layout");
 _Static_assert(sizeof(struct weft_event) == 56, "layout");
 
 #endif

@@ -28,7 +28,8 @@ static __always_inline void tell(__u32 reason, __u64 cookie, const struct weft_i
 	event->sport = sport;
 	event->dport = dport;
 	event->reason = reason;
-	bpf_ringbuf_submit(event, 0);
+	/* Read by polling. */
+	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 }
 
 #endif

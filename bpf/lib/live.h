@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
-/* The life of a connection that the kernel carries: entered at connect(), told at beginning and end. */
+/* The life of a connection that the kernel carries: entered at connect(), told when it ends. */
 #ifndef WEFT_LIVE_H
 #define WEFT_LIVE_H
 
 #include "notes.h"
 
-static __always_inline void tell_flow(__u32 kind, const struct weft_live *live)
+static __always_inline void tell_end(const struct weft_live *live)
 {
 	struct weft_flow *flow = bpf_ringbuf_reserve(&weft_flows, sizeof(*flow), 0);
 	if (!flow) {
@@ -13,10 +13,9 @@ static __always_inline void tell_flow(__u32 kind, const struct weft_live *live)
 		return;
 	}
 	flow->time = bpf_ktime_get_ns();
-	flow->kind = kind;
-	flow->pad = 0;
 	flow->live = *live;
-	bpf_ringbuf_submit(flow, 0);
+	/* Read by polling: no wakeup to pay for per connection. */
+	bpf_ringbuf_submit(flow, BPF_RB_NO_WAKEUP);
 }
 
 /* One of a connection's ends enters or leaves the sockhash. */

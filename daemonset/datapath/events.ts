@@ -4,11 +4,10 @@ import { BpfRing } from '../../native/index.js';
 import type { Datapath } from './loader.js';
 import {
   decodeEvent,
-  decodeFlow,
+  FlowReader,
   decodeU64s,
   encodeU32,
   reasons,
-  type Flow,
   type KernelEvent,
   type KernelReason,
 } from './layout.js';
@@ -33,10 +32,11 @@ const flowsPerTurnMax = 8192;
 const flowTurnMs = 50;
 
 /** Beginnings and ends of connections that the kernel carries; what a full ring lost is counted as `events-lost`. */
-export function watchFlows(datapath: Datapath, onFlow: (flow: Flow) => void): () => void {
+export function watchFlows(datapath: Datapath, onFlows: (flows: FlowReader) => void): () => void {
   const ring = new BpfRing(join(datapath.dir, 'weft_flows'));
   const drain = (): void => {
-    for (const record of ring.drain(flowsPerTurnMax)) onFlow(decodeFlow(record));
+    const packed = ring.drainPacked(flowsPerTurnMax, FlowReader.recordSize);
+    if (packed.length > 0) onFlows(new FlowReader(packed));
   };
   const timer = setInterval(drain, flowTurnMs);
   timer.unref();

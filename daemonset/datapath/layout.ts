@@ -47,24 +47,24 @@ export const structs = {
     {
       source: [0, 8],
       destination: [8, 8],
-      epoch: [16, 8],
-      started: [24, 8],
-      bytes: [32, 16],
-      spliced: [48, 16],
-      sock: [64, 16],
-      cookie: [80, 16],
-      saddr: [96, 16],
-      daddr: [112, 16],
-      dialled: [128, 16],
-      sport: [144, 2],
-      dport: [146, 2],
-      dialled_port: [148, 2],
-      pad: [150, 2],
-      flags: [152, 4],
-      pad2: [156, 4],
+      saddr: [16, 16],
+      daddr: [32, 16],
+      dialled: [48, 16],
+      dport: [64, 2],
+      dialled_port: [66, 2],
+      sport: [68, 2],
+      pad: [70, 2],
+      flags: [72, 4],
+      pad2: [76, 4],
+      epoch: [80, 8],
+      started: [88, 8],
+      bytes: [96, 16],
+      spliced: [112, 16],
+      sock: [128, 16],
+      cookie: [144, 16],
     },
   ],
-  weft_flow: [176, { time: [0, 8], kind: [8, 4], pad: [12, 4], live: [16, 160] }],
+  weft_flow: [168, { time: [0, 8], live: [8, 160] }],
   weft_negative_key: [32, { cookie: [0, 8], ip: [8, 16], port: [24, 2], pad: [26, 6] }],
   weft_event: [
     56,
@@ -131,7 +131,6 @@ export const liveFlags = {
   spliced: 32,
   overflowed: 64,
 } as const;
-export const flowKinds = { opened: 1, ended: 2 } as const;
 export const noteKinds = { captured: 1, own: 2, self: 3, probe: 4, verdict: 5 } as const;
 
 const little = endianness() === 'LE';
@@ -380,21 +379,70 @@ export function decodeLive(bytes: Uint8Array): LiveEntry {
     flags: reader.u32('flags'),
   };
 }
-export interface Flow {
-  readonly kind: 'opened' | 'ended';
-  /** ktime */
-  readonly timeNs: bigint;
-  readonly live: LiveEntry;
+/**
+ * Flows as the ring gives them, many in one piece, read in place: what is told of a connection is mostly the same as of the
+ * one before, so only the parts that differ are decoded for each.
+ */
+export class FlowReader {
+  static readonly recordSize = structs.weft_flow[0];
+  readonly #bytes: Buffer;
+  readonly #view: DataView;
+  #at = -FlowReader.recordSize;
+
+  constructor(packed: Uint8Array) {
+    this.#bytes = Buffer.from(packed.buffer, packed.byteOffset, packed.byteLength);
+    this.#view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength);
+  }
+  /** Moves to the next record; false at the end. */
+  next(): boolean {
+    this.#at += FlowReader.recordSize;
+    return this.#at < this.#bytes.length;
+  }
+  /** Equal for flows that differ in the client's port, their counts and times alone. */
+  get sameness(): string {
+    return this.#bytes.toString('latin1', this.#at + flowAt.live, this.#at + flowAt.live + liveAt.sport);
+  }
+  get clientPort(): number {
+    return this.#view.getUint16(this.#at + flowAt.live + liveAt.sport, false);
+  }
+  get flags(): number {
+    return this.#view.getUint32(this.#at + flowAt.live + liveAt.flags, little);
+  }
+  get bytesSent(): number {
+    return this.#number(flowAt.live + liveAt.bytes);
+  }
+  get bytesReceived(): number {
+    return this.#number(flowAt.live + liveAt.bytes + 8);
+  }
+  get bytesSpliced(): number {
+    return this.#number(flowAt.live + liveAt.spliced) + this.#number(flowAt.live + liveAt.spliced + 8);
+  }
+  get durationMs(): number {
+    return Math.floor((this.#number(0) - this.#number(flowAt.live + liveAt.started)) / 1e6);
+  }
+  /** The client socket's cookie. */
+  get id(): number {
+    return this.#number(flowAt.live + liveAt.cookie);
+  }
+  get live(): LiveEntry {
+    return decodeLive(this.#bytes.subarray(this.#at + flowAt.live, this.#at + FlowReader.recordSize));
+  }
+  /** Exact below 2^53: bytes, nanoseconds since boot and socket cookies are. */
+  #number(offset: number): number {
+    const at = this.#at + offset;
+    return this.#view.getUint32(at, little) + this.#view.getUint32(at + 4, little) * 2 ** 32;
+  }
 }
-export function decodeFlow(bytes: Uint8Array): Flow {
-  const reader = new Reader('weft_flow', bytes);
-  const [at, size] = structs.weft_flow[1].live;
-  return {
-    kind: reader.u32('kind') === flowKinds.opened ? 'opened' : 'ended',
-    timeNs: reader.u64('time'),
-    live: decodeLive(bytes.subarray(at, at + size)),
-  };
-}
+const flowAt = { live: structs.weft_flow[1].live[0] } as const;
+const liveAt = {
+  sport: structs.weft_live[1].sport[0],
+  flags: structs.weft_live[1].flags[0],
+  started: structs.weft_live[1].started[0],
+  bytes: structs.weft_live[1].bytes[0],
+  spliced: structs.weft_live[1].spliced[0],
+  cookie: structs.weft_live[1].cookie[0],
+} as const;
+
 export function encodeNegativeKey(cookie: bigint, ip: IpAddress, port: number): Uint8Array {
   return new Writer('weft_negative_key').u64('cookie', cookie).ip('ip', ip).be16('port', port).bytes;
 }

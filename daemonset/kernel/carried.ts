@@ -3,70 +3,130 @@ import { formatSocketAddress } from '../../src/model/address.js';
 import { authorize, type ConnectionFacts } from '../../src/policy/authorize.js';
 import type { MeshView } from '../../src/state/store.js';
 import { partyOf, type ConnectionRecord } from '../../src/telemetry/access-log.js';
+import type { ConnectionLog, LineValues } from '../../src/telemetry/connection-log.js';
+import type { MeshMetrics, Tally } from '../../src/telemetry/metrics.js';
 import type { Datapath } from '../datapath/loader.js';
-import { decodeLive, encodeU64, liveFlags, type Flow, type LiveEntry } from '../datapath/layout.js';
+import { decodeLive, encodeU64, liveFlags, type FlowReader, type LiveEntry } from '../datapath/layout.js';
 import type { LocalPod } from '../messages.js';
 import { destroyTcp } from '../pod/sockets.js';
 import { recheck } from '../proxy/plan.js';
 
+const durationsMax = 10_000;
 /** An entry whose socket never sent a SYN, by its age. */
 const stillbornNs = 60_000_000_000n;
-/** Remembered beginnings and reasons; beyond that an end is told by what is known then. */
-const rememberedMax = 65_536;
+/** Kinds of connections whose words are kept at hand; beyond that they are made anew. */
+const kindsMax = 4096;
 
 type Opening = Omit<ConnectionRecord, 'bytesSent' | 'bytesReceived' | 'durationMs' | 'ended'>;
+
+/** What connections of one source, destination and dialled address have in common. */
+interface Kind {
+  readonly tally: Tally;
+  readonly write: (values: LineValues) => void;
+  /** For those that the destination did not take. */
+  readonly writeRefused: (values: LineValues) => void;
+}
 
 export interface CarriedOptions {
   readonly datapath: Datapath;
   readonly view: MeshView;
   readonly podOf: (cookie: bigint) => LocalPod | undefined;
-  readonly onOpened: (record: ConnectionRecord) => void;
-  readonly onClosed: (record: ConnectionRecord) => void;
+  readonly metrics: MeshMetrics;
+  readonly log: ConnectionLog;
   readonly onError: (error: unknown) => void;
 }
 
 export class Carried {
   readonly #options: CarriedOptions;
-  readonly #openings = new Map<bigint, Opening>();
-  readonly #cuts = new Map<bigint, string>();
+  #kinds = new Map<string, Kind>();
+  readonly #cuts = new Map<number, string>();
+  /** Those that live and were counted as opened already. */
+  readonly #counted = new Set<number>();
 
   constructor(options: CarriedOptions) {
     this.#options = options;
   }
 
-  onFlow({ kind, timeNs, live }: Flow): void {
-    const [id] = live.cookies;
-    if (kind === 'opened') {
-      const opening = this.#openingOf(live);
-      if (this.#openings.size < rememberedMax) this.#openings.set(id, opening);
-      this.#options.onOpened({ ...opening, bytesSent: 0, bytesReceived: 0, durationMs: 0, ended: 'open' });
-      return;
+  /** Names, policies or pods have changed: what is said of connections is made anew. */
+  forgetWords(): void {
+    this.#kinds = new Map();
+    this.#options.metrics.settle(() => false);
+  }
+
+  onFlows(flows: FlowReader): void {
+    while (flows.next()) {
+      const { sameness } = flows;
+      let kind = this.#kinds.get(sameness);
+      if (!kind) {
+        if (this.#kinds.size >= kindsMax) this.forgetWords();
+        this.#kinds.set(sameness, (kind = this.#kindOf(flows.live)));
+      }
+      const { tally } = kind;
+      const { bytesSent, bytesReceived, durationMs } = flows;
+      const established = (flows.flags & liveFlags.clientOpen) !== 0;
+      const cut = this.#cuts.size > 0 ? this.#cuts.get(flows.id) : undefined;
+      if (cut !== undefined) this.#cuts.delete(flows.id);
+      (established ? kind.write : kind.writeRefused)({
+        clientPort: flows.clientPort,
+        bytesSent,
+        bytesReceived,
+        bytesSpliced: flows.bytesSpliced,
+        durationMs,
+        ended: cut !== undefined ? `cut: ${cut}` : established ? 'finished' : 'refused',
+      });
+      if (!established) {
+        tally.refused++;
+        continue;
+      }
+      if (this.#counted.size === 0 || !this.#counted.delete(flows.id)) tally.opened++;
+      tally.closed++;
+      tally.bytesSent += bytesSent;
+      tally.bytesReceived += bytesReceived;
+      tally.durationsS.push(durationMs / 1000);
+      if (tally.durationsS.length >= durationsMax) this.#options.metrics.settle();
     }
-    const established = (live.flags & liveFlags.clientOpen) !== 0;
-    const opening = this.#openings.get(id) ?? this.#openingOf(live);
-    const cut = this.#cuts.get(id);
-    this.#openings.delete(id);
-    this.#cuts.delete(id);
-    this.#options.onClosed({
-      ...opening,
-      ...(established
-        ? {}
-        : {
-            path: 'refused' as const,
-            code: 'WEFT_NOT_ACCEPTED',
-            why: 'the destination did not take the connection',
-          }),
-      ...countsOf(live),
-      durationMs: Number((timeNs - live.startedNs) / 1_000_000n),
-      ended: cut !== undefined ? `cut: ${cut}` : established ? 'finished' : 'refused',
-    });
+  }
+
+  /** Counts as opened what lives and was not counted yet: once per scrape, not per connection. */
+  countOpen(): void {
+    for (const { id, live } of this.#all()) {
+      if ((live.flags & liveFlags.clientOpen) === 0 || this.#counted.has(Number(id))) continue;
+      this.#counted.add(Number(id));
+      this.#options.metrics.apply({
+        kind: 'opened',
+        record: {
+          ...this.#openingOf(live),
+          bytesSent: 0,
+          bytesReceived: 0,
+          durationMs: 0,
+          ended: 'open',
+        },
+      });
+    }
+  }
+
+  #kindOf(live: LiveEntry): Kind {
+    const { log, metrics } = this.#options;
+    const opening = this.#openingOf(live);
+    const rest = { bytesSent: 0, bytesReceived: 0, durationMs: 0, ended: '' };
+    return {
+      tally: metrics.tally({ ...opening, ...rest }),
+      write: log.template({ ...opening, ...rest }),
+      writeRefused: log.template({
+        ...opening,
+        path: 'refused',
+        code: 'WEFT_NOT_ACCEPTED',
+        why: 'the destination did not take the connection',
+        ...rest,
+      }),
+    };
   }
 
   /** The connections of the live table, for `weft dump`. */
   describe(): object[] {
     return this.#all().map(({ id, live }) => ({
       id: String(id),
-      ...(this.#openings.get(id) ?? this.#openingOf(live)),
+      ...this.#openingOf(live),
       ...countsOf(live),
       ageMs: Number((process.hrtime.bigint() - live.startedNs) / 1_000_000n),
     }));
@@ -91,7 +151,7 @@ export class Carried {
       if (!source || !destination) continue;
       const why = recheck(this.#options.view, destination.pod.uid, this.#factsOf(source, live));
       if (why === undefined) continue;
-      this.#cuts.set(id, why);
+      this.#cuts.set(Number(id), why);
       this.#cut(source, destination, live);
       cut++;
     }

@@ -17,7 +17,7 @@ namespace {
 class Ring : public Napi::ObjectWrap<Ring> {
  public:
   static Napi::Function Define(Napi::Env env) {
-    return DefineClass(env, "Ring", {InstanceMethod("drain", &Ring::Drain), InstanceMethod("close", &Ring::Close)});
+    return DefineClass(env, "Ring", {InstanceMethod("drain", &Ring::Drain), InstanceMethod("drainPacked", &Ring::DrainPacked), InstanceMethod("close", &Ring::Close)});
   }
 
   explicit Ring(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Ring>(info) {
@@ -37,8 +37,12 @@ class Ring : public Napi::ObjectWrap<Ring> {
   static int OnRecord(void* self, void* data, size_t size) {
     auto* ring = static_cast<Ring*>(self);
     auto* bytes = static_cast<uint8_t*>(data);
-    ring->records_.emplace_back(bytes, bytes + size);
-    return ring->records_.size() >= ring->max_ ? -ENOSPC : 0;
+    if (ring->record_size_ == 0)
+      ring->records_.emplace_back(bytes, bytes + size);
+    else if (size == ring->record_size_)
+      ring->packed_.insert(ring->packed_.end(), bytes, bytes + size);
+    ring->count_++;
+    return ring->count_ >= ring->max_ ? -ENOSPC : 0;
   }
 
   // drain(max): Uint8Array[]
@@ -48,8 +52,7 @@ class Ring : public Napi::ObjectWrap<Ring> {
     auto result = Napi::Array::New(info.Env());
     if (max_ == 0) return result;
     records_.clear();
-    int error = ring_buffer__consume(ring_);
-    if (error < 0 && error != -ENOSPC) Throw(info.Env(), "read ring", -error);
+    Consume(info.Env(), 0);
     for (uint32_t i = 0; i < records_.size(); i++) {
       auto bytes = Napi::Uint8Array::New(info.Env(), records_[i].size());
       std::copy(records_[i].begin(), records_[i].end(), bytes.Data());
@@ -59,6 +62,24 @@ class Ring : public Napi::ObjectWrap<Ring> {
     return result;
   }
 
+  // drainPacked(max, recordSize): Uint8Array of whole records of that size, one after the other; others are left out.
+  Napi::Value DrainPacked(const Napi::CallbackInfo& info) {
+    if (!ring_) Throw(info.Env(), "use ring", EBADF);
+    max_ = info[0].As<Napi::Number>().Uint32Value();
+    packed_.clear();
+    if (max_ > 0) Consume(info.Env(), info[1].As<Napi::Number>().Uint32Value());
+    auto bytes = Napi::Uint8Array::New(info.Env(), packed_.size());
+    std::copy(packed_.begin(), packed_.end(), bytes.Data());
+    return bytes;
+  }
+
+  void Consume(Napi::Env env, size_t record_size) {
+    record_size_ = record_size;
+    count_ = 0;
+    int error = ring_buffer__consume(ring_);
+    if (error < 0 && error != -ENOSPC) Throw(env, "read ring", -error);
+  }
+
   Napi::Value Close(const Napi::CallbackInfo& info) {
     ring_buffer__free(ring_);
     ring_ = nullptr;
@@ -66,7 +87,9 @@ class Ring : public Napi::ObjectWrap<Ring> {
   }
 
   ring_buffer* ring_ = nullptr;
-  uint32_t max_ = 0;
+  uint32_t max_ = 0, count_ = 0;
+  size_t record_size_ = 0;  // 0: records of any size, each apart
+  std::vector<uint8_t> packed_;
   std::vector<std::vector<uint8_t>> records_;
 };
 

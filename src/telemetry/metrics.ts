@@ -55,6 +55,16 @@ function labelsOf(record: ConnectionRecord): Labels {
   } as Labels;
 }
 
+/** Sums of connections that share all labels, for those that end too often to be counted one by one. */
+export interface Tally {
+  opened: number;
+  closed: number;
+  refused: number;
+  bytesSent: number;
+  bytesReceived: number;
+  durationsS: number[];
+}
+
 export class MeshMetrics {
   readonly registry = new Registry();
   readonly #opened = this.#counter('istio_tcp_connections_opened_total', 'TCP connections opened');
@@ -90,6 +100,7 @@ export class MeshMetrics {
     help: 'Connection lines that the disk did not take in time',
     registers: [this.registry],
   });
+  #tallies: { readonly record: ConnectionRecord; readonly tally: Tally }[] = [];
   readonly #known = new Set<string>();
 
   constructor(kernel?: () => Record<string, number>) {
@@ -109,6 +120,47 @@ export class MeshMetrics {
 
   #counter(name: string, help: string): Counter<(typeof labelNames)[number]> {
     return new Counter({ name, help, labelNames, registers: [this.registry] });
+  }
+
+  /** A tally for connections like this one; what it holds is counted at every scrape. */
+  tally(record: ConnectionRecord): Tally {
+    const tally: Tally = { opened: 0, closed: 0, refused: 0, bytesSent: 0, bytesReceived: 0, durationsS: [] };
+    this.#tallies.push({ record, tally });
+    return tally;
+  }
+
+  /** Counts what tallies hold, and forgets those that `keep` does not name. */
+  settle(keep?: (tally: Tally) => boolean): void {
+    for (const { record, tally } of this.#tallies) {
+      if (tally.opened + tally.closed + tally.refused === 0) continue;
+      const labels = this.#bounded(labelsOf(record));
+      this.#opened.inc(labels, tally.opened);
+      this.#closed.inc(labels, tally.closed);
+      this.#received.inc(labels, tally.bytesSent);
+      this.#sent.inc(labels, tally.bytesReceived);
+      if (tally.refused > 0) {
+        this.#refused.inc(
+          {
+            code: record.code ?? 'WEFT_NOT_ACCEPTED',
+            policy: '',
+            rule: '',
+            source_principal: labels.source_principal,
+            destination_principal: labels.destination_principal,
+          },
+          tally.refused,
+        );
+      }
+      for (const seconds of tally.durationsS) this.#duration.observe({ path: record.path }, seconds);
+      Object.assign(tally, { opened: 0, closed: 0, refused: 0, bytesSent: 0, bytesReceived: 0 });
+      tally.durationsS = [];
+    }
+    if (keep) this.#tallies = this.#tallies.filter(({ tally }) => keep(tally));
+  }
+
+  /** For the metrics endpoint. */
+  text(): Promise<string> {
+    this.settle();
+    return this.registry.metrics();
   }
 
   apply(event: MetricEvent): void {

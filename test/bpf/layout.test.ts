@@ -5,7 +5,6 @@ import { test } from 'node:test';
 import {
   actions,
   directions,
-  flowKinds,
   listeners,
   liveFlags,
   localFlags,
@@ -80,7 +79,6 @@ test('every enum value that TypeScript uses is the one in the built objects', ()
   check('WEFT_POD_', podFlags);
   check('WEFT_LOCAL_', localFlags);
   check('WEFT_LIVE_', liveFlags);
-  check('WEFT_FLOW_', flowKinds);
   check('WEFT_NODE_', nodeSlots);
   check('WEFT_ACTION_', actions);
   check('WEFT_', directions);
