@@ -60,7 +60,7 @@ export async function runDemo(say: (line: string) => void): Promise<{ ok: boolea
   }
   try {
     say(
-      'Making two nodes and four pods as network namespaces, starting a control plane and an agent per node ...',
+      'Making two nodes and five pods as network namespaces, starting a control plane and an agent per node ...',
     );
     mkdirSync(state, { recursive: true, mode: 0o700 });
     const manifests = join(state, 'manifests');
