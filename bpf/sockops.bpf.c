@@ -6,7 +6,9 @@
 #include "lib/live.h"
 
 #define TCP_ESTABLISHED 1
+#define TCP_FIN_WAIT1 4
 #define TCP_CLOSE 7
+#define TCP_LAST_ACK 9
 
 /* What the destination's sk_lookup shall know of the connection that this socket begins; 0 for nothing. */
 static __always_inline int describe(struct bpf_sock_ops *ctx, struct weft_note_key *key, struct weft_note *note)
@@ -91,6 +93,7 @@ static __always_inline void on_carried(struct bpf_sock_ops *ctx, __u64 id, struc
 	if (!live)
 		return;
 	live->cookie[side] = bpf_get_socket_cookie(ctx);
+	live->base[side] = ctx->snd_nxt;
 	__sync_fetch_and_or(&live->flags, side ? WEFT_LIVE_SERVER_OPEN : WEFT_LIVE_CLIENT_OPEN);
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 	if (!may_splice(live))
@@ -153,6 +156,19 @@ static __always_inline void on_accept(struct bpf_sock_ops *ctx)
 	}
 }
 
+/* What an end wrote whose writes were not counted as they were made: one off beyond 4 GB. */
+static __always_inline __u64 by_tcp(struct bpf_sock_ops *ctx, const struct weft_live *live, int side)
+{
+	__u32 open = side ? WEFT_LIVE_SERVER_OPEN : WEFT_LIVE_CLIENT_OPEN;
+	__u32 fin = side ? WEFT_LIVE_SERVER_FIN : WEFT_LIVE_CLIENT_FIN;
+	if (!(live->flags & open))
+		return 0;
+	if (ctx->bytes_acked >> 32)
+		return ctx->bytes_acked;
+	__u32 sent = ctx->snd_nxt - live->base[side];
+	return sent && (live->flags & fin) ? sent - 1 : sent;
+}
+
 /* A carried connection changes its state; it is over when every end that was open is closed. */
 static __always_inline void on_carried_state(struct bpf_sock_ops *ctx, const struct weft_sock *state)
 {
@@ -163,11 +179,15 @@ static __always_inline void on_carried_state(struct bpf_sock_ops *ctx, const str
 		return;
 	if (ctx->args[0] == TCP_ESTABLISHED)
 		__sync_fetch_and_or(&live->flags, WEFT_LIVE_LEAVING);
+	if (ctx->args[1] == TCP_FIN_WAIT1 || ctx->args[1] == TCP_LAST_ACK)
+		__sync_fetch_and_or(&live->flags, side ? WEFT_LIVE_SERVER_FIN : WEFT_LIVE_CLIENT_FIN);
 	if (ctx->args[1] != TCP_CLOSE)
 		return;
 	__u32 closed = side ? WEFT_LIVE_SERVER_CLOSED : WEFT_LIVE_CLIENT_CLOSED;
 	if (live->flags & closed)
 		return;
+	if (!(live->flags & (side ? WEFT_LIVE_SERVER_SEEN : WEFT_LIVE_CLIENT_SEEN)))
+		live->bytes[side] = by_tcp(ctx, live, side);
 	if (live->sock[side]) {
 		live->sock[side] = 0;
 		count_spliced(-1);

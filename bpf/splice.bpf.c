@@ -20,6 +20,22 @@ struct tcp_sock___w {
 	__u32 copied_seq;
 } __attribute__((preserve_access_index));
 
+/* Writes that began before the connection was established went by TCP, past this program: they are in its sequence. */
+static __always_inline void count_written(struct weft_live *live, int side, __u64 own, __u64 size)
+{
+	__u32 seen = side ? WEFT_LIVE_SERVER_SEEN : WEFT_LIVE_CLIENT_SEEN;
+	if (!(live->flags & seen)) {
+		__u32 base = side ? live->base[1] : live->base[0];
+		__sync_fetch_and_or(&live->flags, seen);
+		if (own)
+			size += BPF_CORE_READ((struct tcp_sock___w *)own, write_seq) - base;
+	}
+	if (side)
+		__sync_fetch_and_add(&live->bytes[1], size);
+	else
+		__sync_fetch_and_add(&live->bytes[0], size);
+}
+
 static __always_inline __u64 slot(__u32 index)
 {
 	__u64 *value = bpf_map_lookup_elem(&weft_node, &index);
@@ -50,7 +66,6 @@ int weft_splice(struct sk_msg_md *msg)
 	struct weft_note_key to = {};
 	__u64 own, peer;
 	if (side) {
-		__sync_fetch_and_add(&live->bytes[1], size);
 		own = live->sock[1];
 		peer = live->sock[0];
 		to.cookie = live->source;
@@ -59,7 +74,6 @@ int weft_splice(struct sk_msg_md *msg)
 		to.daddr = live->daddr;
 		to.dport = live->dport;
 	} else {
-		__sync_fetch_and_add(&live->bytes[0], size);
 		own = live->sock[0];
 		peer = live->sock[1];
 		to.cookie = live->destination;
@@ -68,6 +82,7 @@ int weft_splice(struct sk_msg_md *msg)
 		to.daddr = live->saddr;
 		to.dport = live->sport;
 	}
+	count_written(live, side, own, size);
 	if (!own || !peer || (live->flags & WEFT_LIVE_LEAVING))
 		return SK_PASS;
 	/* The reader empties its spliced queue before its TCP queue: nothing may overtake bytes that went by TCP. */

@@ -43,6 +43,8 @@ export interface AgentOptions {
   readonly workers: number;
   readonly trustDomain: string;
   readonly drainMs: number;
+  /** How long the kernel goes by verdicts after the agent's last heartbeat, which comes every second. */
+  readonly verdictLeaseMs: number;
   /** Bytes that may wait, spliced, for one reader; 0: nothing is spliced. */
   readonly spliceBytesMax: number;
   /** The same for all readers of the node together. */
@@ -81,7 +83,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   const byCookie = new Map<bigint, LocalPod>();
   const waiting = new Map<WorkloadUid, string>();
   const metrics = new MeshMetrics(() => readCounters(datapath));
-  const verdicts = new Verdicts(datapath, state, options.node);
+  const verdicts = new Verdicts(datapath, state, options.node, options.verdictLeaseMs);
   const services = new KernelServices(datapath);
   const closed = (record: ConnectionRecord): void => {
     metrics.apply({ kind: 'closed', record });
@@ -421,6 +423,12 @@ async function main(): Promise<void> {
     .option('--run <dir>', 'where state for others is written')
     .option('--workers <n>', 'data path threads', Number, workersDefault)
     .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
+    .option(
+      '--verdict-lease-ms <ms>',
+      'how long the kernel goes by verdicts without an agent',
+      Number,
+      15_000,
+    )
     .option('--splice-bytes-max <n>', 'bytes that may wait for one reader past TCP; 0: none', Number, 2 << 20)
     .option('--splice-node-bytes-max <n>', 'the same for all readers together', Number, 256 << 20)
     .option('--connection-log <file>', 'a JSON line per connection; /dev/stderr puts it among the rest')

@@ -184,6 +184,10 @@ enum weft_live_flag {
 	WEFT_LIVE_SERVER_CLOSED = 8,
 	WEFT_LIVE_LEAVING = 16, /* an end is being closed: TCP from here on */
 	WEFT_LIVE_SPLICED = 32, /* an end is in the sockhash */
+	WEFT_LIVE_CLIENT_FIN = 128, /* it has announced its end */
+	WEFT_LIVE_SERVER_FIN = 256,
+	WEFT_LIVE_CLIENT_SEEN = 512, /* its writes are counted as they are made */
+	WEFT_LIVE_SERVER_SEEN = 1024,
 	WEFT_LIVE_OVERFLOWED = 64, /* a reader fell behind by the limit at least once */
 };
 struct weft_live {
@@ -205,6 +209,7 @@ struct weft_live {
 	__u64 spliced[2]; /* of these, what never met TCP */
 	__u64 sock[2]; /* kernel addresses, 0 when gone */
 	__u64 cookie[2]; /* socket cookies */
+	__u32 base[2]; /* each end's sequence number at establishment */
 };
 
 /* weft_flows (ring buffer): the end of each connection of weft_live; those that still live are read from there */
@@ -279,13 +284,13 @@ _Static_assert(sizeof(struct weft_note) == 64, "layout");
 _Static_assert(sizeof(struct weft_negative_key) == 32, "layout");
 _Static_assert(sizeof(struct weft_verdict_key) == 24, "layout");
 _Static_assert(sizeof(struct weft_verdict) == 16, "layout");
-_Static_assert(sizeof(struct weft_live) == 160, "layout");
+_Static_assert(sizeof(struct weft_live) == 168, "layout");
 _Static_assert(sizeof(struct weft_local) == 24, "layout");
 _Static_assert(sizeof(struct weft_service_key) == 20, "layout");
 _Static_assert(sizeof(struct weft_service) == 8, "layout");
 _Static_assert(sizeof(struct weft_endpoint_key) == 8, "layout");
 _Static_assert(sizeof(struct weft_endpoint) == 20, "layout");
-_Static_assert(sizeof(struct weft_flow) == 168, "layout");
+_Static_assert(sizeof(struct weft_flow) == 176, "layout");
 _Static_assert(sizeof(struct weft_event) == 56, "layout");
 
 #endif

@@ -43,7 +43,7 @@ export const structs = {
   weft_endpoint_key: [8, { id: [0, 4], index: [4, 4] }],
   weft_endpoint: [20, { ip: [0, 16], port: [16, 2], pad: [18, 2] }],
   weft_live: [
-    160,
+    168,
     {
       source: [0, 8],
       destination: [8, 8],
@@ -62,9 +62,10 @@ export const structs = {
       spliced: [112, 16],
       sock: [128, 16],
       cookie: [144, 16],
+      base: [160, 8],
     },
   ],
-  weft_flow: [168, { time: [0, 8], live: [8, 160] }],
+  weft_flow: [176, { time: [0, 8], live: [8, 168] }],
   weft_negative_key: [32, { cookie: [0, 8], ip: [8, 16], port: [24, 2], pad: [26, 6] }],
   weft_event: [
     56,
@@ -130,6 +131,10 @@ export const liveFlags = {
   leaving: 16,
   spliced: 32,
   overflowed: 64,
+  clientFin: 128,
+  serverFin: 256,
+  clientSeen: 512,
+  serverSeen: 1024,
 } as const;
 export const noteKinds = { captured: 1, own: 2, self: 3, probe: 4, verdict: 5 } as const;
 

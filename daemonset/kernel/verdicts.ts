@@ -20,9 +20,6 @@ import {
 import type { LocalPod } from '../messages.js';
 import { planOutbound } from '../proxy/plan.js';
 
-/** How long verdicts count after the agent's last heartbeat: what it allowed, a dead agent cannot take back. */
-export const leaseMs = 15_000;
-
 interface Admitted {
   readonly local: LocalPod;
   epoch: bigint;
@@ -72,6 +69,8 @@ export class Verdicts {
     private readonly datapath: Datapath,
     private readonly view: MeshView,
     private readonly node: string,
+    /** How long verdicts count after the last heartbeat: what it allowed, a dead agent cannot take back. */
+    private readonly leaseMs: number,
   ) {}
 
   /** The pod is captured: from now on it can be reached by the kernel, once a verdict says so. */
@@ -133,7 +132,7 @@ export class Verdicts {
 
   /** The heartbeat. */
   beat(): void {
-    const until = process.hrtime.bigint() + BigInt(leaseMs) * 1_000_000n;
+    const until = process.hrtime.bigint() + BigInt(this.leaseMs) * 1_000_000n;
     this.datapath.map('weft_node').update(encodeU32(nodeSlots.lease), encodeU64(until));
   }
 

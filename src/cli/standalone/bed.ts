@@ -46,6 +46,8 @@ export interface BedOptions {
   readonly state: string;
   readonly certTtlS?: number;
   readonly workers?: number;
+  /** Further flags of each agent. */
+  readonly agentFlags?: readonly string[];
 }
 
 export interface AgentReadiness {
@@ -325,6 +327,7 @@ export class Bed {
       this.runDir(node),
       '--drain-ms',
       '2000',
+      ...(this.options.agentFlags ?? []),
       ...(this.options.workers === undefined ? [] : ['--workers', String(this.options.workers)]),
     ]);
   }

@@ -1,0 +1,401 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { projectRoot } from '../../native/index.js';
+import { adminGet, adminPort } from '../../src/cli/admin.js';
+import { run, sleep, until } from '../../src/cli/run.js';
+import { agentProcess, Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+
+const state = '/run/weft/test-kernel';
+const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
+const spliceBytesMax = 512 << 10;
+const leaseMs = 4_000;
+const [cache, cache6, cache2, secret, plainly] = [
+  '10.244.1.12',
+  'fd00:244:1::12',
+  '10.244.1.13',
+  '10.244.1.20',
+  '10.244.1.21',
+];
+const cacheVip = '10.96.0.12';
+let bed: Bed;
+
+const more = `
+apiVersion: v1
+kind: Pod
+metadata: { name: secret, namespace: shop, annotations: { weft.dev/netns: weft-secret, weft.dev/same-node: encrypted } }
+spec: { nodeName: node-a, serviceAccountName: secret }
+status: { podIPs: [{ ip: 10.244.1.20 }] }
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: plainly, namespace: shop, annotations: { weft.dev/netns: weft-plainly, weft.dev/splice-off-ports: '9000' } }
+spec: { nodeName: node-a, serviceAccountName: plainly }
+status: { podIPs: [{ ip: 10.244.1.21 }] }
+`;
+const write = (file: string, text: string): void => writeFileSync(join(manifests, file), text);
+const remove = (file: string): void => rmSync(join(manifests, file), { force: true });
+const denying = (name: string, account: string, extra = ''): string => `apiVersion: weft.dev/v1alpha1
+kind: AccessPolicy
+metadata: { name: ${name}, namespace: shop }
+spec: { action: DENY, ${extra}rules: [{ from: [{ serviceAccounts: [${account}] }] }] }
+`;
+
+/** Echoes; on port 9001 it accepts and never reads. Says so when a connection was reset. */
+const server = `
+import socket, threading, sys
+port = int(sys.argv[1])
+s = socket.create_server(('::', port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024)
+held = []
+def serve(c, who):
+    try:
+        while True:
+            d = c.recv(65536)
+            if not d: break
+            c.sendall(d)
+    except OSError: print('reset', who[0].replace('::ffff:', ''), flush=True)
+    c.close()
+while True:
+    c, who = s.accept()
+    if port == 9001: held.append(c)
+    else: threading.Thread(target=serve, args=(c, who), daemon=True).start()
+`;
+async function client(netns: string, code: string, timeoutMs = 20_000): Promise<string> {
+  const all = `import socket, struct, errno, select, time\n${code}`;
+  const { code: status, stdout, stderr } = await run(netns, 'python3', ['-c', all], timeoutMs);
+  return status === 0 ? stdout.trim() : (stderr.trim().split('\n').at(-1) ?? '');
+}
+const exchange = "s.sendall(b'ping'); print(s.recv(10).decode())";
+const dial = (ip: string, port = 9000): string => `s = socket.create_connection(('${ip}', ${port}), 4)`;
+const ping = (netns: string, ip: string, port = 9000): Promise<string> =>
+  client(netns, `${dial(ip, port)}; ${exchange}`);
+
+function records(): ConnectionRecord[] {
+  const path = join(bed.runDir('node-a'), 'connections.log');
+  if (!existsSync(path)) return [];
+  return readFileSync(path, 'utf8')
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as ConnectionRecord);
+}
+const recordAfter = (at: number, find: (record: ConnectionRecord) => boolean): Promise<ConnectionRecord> =>
+  until('the record', 5_000, () => records().slice(at).find(find));
+async function dump<T>(): Promise<T> {
+  return JSON.parse(await adminGet('weft-node-a', adminPort, '/dump')) as T;
+}
+const allowedSoFar = async (): Promise<number> =>
+  (await dump<{ kernel: Record<string, number> }>()).kernel['kernel-allowed'] ?? 0;
+/** Connects until the kernel carries this pair: a verdict is asked for by the first connection. */
+async function warm(netns: string, ip: string, port = 9000): Promise<void> {
+  await until(`the kernel carries ${netns} to ${ip}`, 10_000, async () => {
+    const before = await allowedSoFar();
+    await client(netns, dial(ip, port));
+    return (await allowedSoFar()) > before;
+  });
+  await sleep(150);
+}
+
+interface Held {
+  /** Sends a line; what came back, or the error's name. */
+  ask(): Promise<string>;
+  end(): void;
+}
+function hold(netns: string, ip: string, port = 9000): Held {
+  const code = `import socket, sys, errno
+${dial(ip, port)}; s.settimeout(None); print('open', flush=True)
+for line in sys.stdin:
+    try:
+        s.sendall(line.encode()); print(s.recv(100).decode().strip() or 'end', flush=True)
+    except OSError as e: print(errno.errorcode[e.errno], flush=True)
+`;
+  const child = spawn('nsenter', [`--net=/run/netns/${netns}`, '--', 'python3', '-c', code], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  let text = '';
+  let asked = 0;
+  child.stdout.on('data', (bytes: Buffer) => (text += bytes.toString()));
+  return {
+    ask: async () => {
+      await until('it is open', 5_000, () => text.startsWith('open'));
+      child.stdin.write('hello\n');
+      asked++;
+      return until('an answer', 5_000, () => text.split('\n').filter(Boolean)[asked]);
+    },
+    end: () => void child.kill(),
+  };
+}
+
+before(async () => {
+  await tearDown(state);
+  cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
+  write('more.yaml', more);
+  write(
+    'namespace.yaml',
+    'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled, weft.dev/mode: strict } }\n',
+  );
+  bed = Bed.create({
+    from: manifests,
+    state,
+    workers: 1,
+    agentFlags: ['--splice-bytes-max', String(spliceBytesMax), '--verdict-lease-ms', String(leaseMs)],
+  });
+  for (const pod of ['cache', 'cache-2', 'secret', 'plainly']) {
+    for (const port of [6379, 9000, 9001, 9002])
+      bed.start(`${pod}-${port}`, `weft-${pod}`, 'python3', ['-c', server, String(port)]);
+  }
+  await bed.up();
+});
+after(async () => {
+  await tearDown(state);
+  rmSync(manifests, { recursive: true, force: true });
+});
+
+const ways: [name: string, ip: string, code: string][] = [
+  ['a v4 socket', cache, `${dial(cache)}; ${exchange}`],
+  ['a v6 socket', cache6, `${dial(cache6)}; ${exchange}`],
+  [
+    'a dual-stack socket dialling a v4-mapped address',
+    cache,
+    `s = socket.socket(socket.AF_INET6); s.settimeout(4); s.connect(('::ffff:${cache}', 9000)); ${exchange}`,
+  ],
+  [
+    'a socket bound to a source address',
+    cache,
+    `s = socket.socket(); s.settimeout(4); s.bind(('10.244.1.10', 0)); s.connect(('${cache}', 9000)); ${exchange}`,
+  ],
+  [
+    'a socket bound to a device',
+    cache,
+    `s = socket.socket(); s.settimeout(4); s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b'eth0'); s.connect(('${cache}', 9000)); ${exchange}`,
+  ],
+  [
+    'TCP fast open',
+    cache,
+    `s = socket.socket(); s.sendto(b'ping', 0x20000000, ('${cache}', 9000)); s.settimeout(4); print(s.recv(10).decode())`,
+  ],
+  [
+    'a non-blocking socket that calls connect() again',
+    cache,
+    `s = socket.socket(); s.setblocking(False); a = ('${cache}', 9000)
+s.connect_ex(a); select.select([], [s], [], 4); r = s.connect_ex(a); assert r in (0, errno.EISCONN), r
+s.setblocking(True); ${exchange}`,
+  ],
+  [
+    'a socket that is dissolved by AF_UNSPEC and dials again',
+    cache,
+    `import ctypes
+s = socket.socket(); s.settimeout(4); s.connect(('${cache}', 9000))
+libc = ctypes.CDLL(None); libc.connect(s.fileno(), struct.pack('H14s', 0, b''), 16)
+s.connect(('${cache}', 9000)); assert s.getpeername() == ('${cache}', 9000), s.getpeername(); ${exchange}`,
+  ],
+];
+for (const [name, ip, code] of ways) {
+  test(`${name} is carried by the kernel, by identity, and counted to the byte`, async () => {
+    await warm('weft-web', ip);
+    const at = records().length;
+    assert.equal(await client('weft-web', code), 'ping');
+    const record = await recordAfter(at, (r) => r.path === 'kernel' && r.bytesSent > 0);
+    assert.equal(record.source.identity, 'spiffe://cluster.local/ns/shop/sa/web');
+    assert.equal(record.destination.identity, 'spiffe://cluster.local/ns/shop/sa/cache');
+    assert.deepEqual([record.bytesSent, record.bytesReceived], [4, 4]);
+  });
+}
+
+test('the client sees the service that it dialled, and its own address', async () => {
+  await warm('weft-web', cacheVip, 6379);
+  const answer = await client(
+    'weft-web',
+    `${dial(cacheVip, 6379)}; print(s.getpeername(), s.getsockname()[0])`,
+  );
+  assert.equal(answer, "('10.96.0.12', 6379) 10.244.1.10");
+});
+
+test('bulk both ways at once comes through whole and in order', async () => {
+  await warm('weft-web', cache);
+  const answer = await client(
+    'weft-web',
+    `import threading, hashlib
+good = []
+def one(seed):
+    s = socket.create_connection(('${cache}', 9000), 5); s.settimeout(30)
+    block = hashlib.sha512(seed).digest() * 2000
+    sent, got = hashlib.sha256(), hashlib.sha256()
+    def send():
+        for i in range(300):
+            piece = block[i:]; s.sendall(piece); sent.update(piece)
+        s.shutdown(socket.SHUT_WR)
+    t = threading.Thread(target=send); t.start()
+    while True:
+        d = s.recv(1 << 16)
+        if not d: break
+        got.update(d)
+    t.join(); good.append(sent.digest() == got.digest())
+ts = [threading.Thread(target=one, args=(bytes([i]),)) for i in range(4)]
+[t.start() for t in ts]; [t.join() for t in ts]
+print(good)`,
+    60_000,
+  );
+  assert.equal(answer, '[True, True, True, True]');
+});
+
+test('a reader that does not read holds its sender up, and no more than the limit waits past TCP', async () => {
+  await warm('weft-web', cache, 9001);
+  const answer = await client(
+    'weft-web',
+    `${dial(cache, 9001)}; s.setblocking(False)
+block, sent, until = bytes(1 << 16), 0, time.time() + 2
+while time.time() < until:
+    try: sent += s.send(block)
+    except BlockingIOError: break
+print(sent)`,
+  );
+  const sent = Number(answer);
+  assert.ok(sent >= spliceBytesMax && sent < 64 << 20, `sent ${answer}`);
+  // The server holds it open: the live table tells.
+  const live = await until('the connection is listed', 5_000, async () => {
+    const { connections } = await dump<{ connections: ConnectionRecord[] }>();
+    return [...connections, ...records()].find(
+      ({ path, destination, bytesSent }) =>
+        path === 'kernel' && destination.address === `${cache}:9001` && bytesSent >= sent,
+    );
+  });
+  assert.ok((live.bytesSpliced ?? 0) > 0);
+  assert.ok((live.bytesSpliced ?? Infinity) <= spliceBytesMax, `${live.bytesSpliced} bytes past TCP`);
+});
+
+test('a port whose splice is off stays on TCP', async () => {
+  await warm('weft-web', plainly);
+  const at = records().length;
+  assert.equal(await ping('weft-web', plainly), 'ping');
+  const record = await recordAfter(at, (r) => r.path === 'kernel' && r.destination.pod === 'plainly');
+  assert.deepEqual([record.bytesSent, record.bytesReceived, record.bytesSpliced], [4, 4, 0]);
+});
+
+test('sameNode: encrypted goes by mutual TLS on one node too, whichever end asks for it', async () => {
+  for (const [from, to] of [
+    ['weft-web', secret],
+    ['weft-secret', cache],
+  ] as const) {
+    for (let i = 0; i < 2; i++) {
+      const at = records().length;
+      assert.equal(await ping(from, to), 'ping');
+      const record = await recordAfter(at, (r) => r.direction === 'outbound');
+      assert.deepEqual([record.path, record.why], ['hbone', 'same-node-encrypted']);
+    }
+  }
+});
+
+test('a change of policy cuts what it forbids, at both ends, and disturbs nothing else', async () => {
+  await warm('weft-web', cache, 9002);
+  await warm('weft-intruder', cache, 9002);
+  const [kept, forbidden] = [hold('weft-web', cache, 9002), hold('weft-intruder', cache, 9002)];
+  try {
+    assert.equal(await kept.ask(), 'hello');
+    assert.equal(await forbidden.ask(), 'hello');
+    const at = records().length;
+    write('policy.yaml', denying('no-intruder', 'shop/intruder'));
+    const record = await recordAfter(at, (r) => r.ended.startsWith('cut'));
+    assert.match(record.ended, /shop\/no-intruder/);
+    assert.equal(record.source.pod, 'intruder');
+    assert.match(await forbidden.ask(), /ECONNRESET|ECONNABORTED|EPIPE/);
+    await until('the server has seen it', 5_000, () => bed.log('cache-9002').includes('reset 10.244.1.11'));
+    assert.equal(await kept.ask(), 'hello');
+    // The verdict of before does not count any more.
+    assert.match(await ping('weft-intruder', cache, 9002), /reset|refused/i);
+    const denied = await recordAfter(at, (r) => r.path === 'refused');
+    assert.equal(denied.policy, 'shop/no-intruder');
+  } finally {
+    kept.end();
+    forbidden.end();
+    remove('policy.yaml');
+  }
+});
+
+test('what a policy in audit mode would deny is counted by the agent, not carried past it', async () => {
+  await warm('weft-web', cache2);
+  write('policy.yaml', denying('watch', 'shop/web', 'mode: audit, '));
+  try {
+    await until('the audit is there', 5_000, async () => {
+      const at = records().length;
+      assert.equal(await ping('weft-web', cache2), 'ping');
+      const record = await recordAfter(at, (r) => r.source.pod === 'web');
+      return record.path === 'local' && record.audited?.includes('shop/watch');
+    });
+  } finally {
+    remove('policy.yaml');
+  }
+});
+
+/** Where twelve connections to the service went; undefined while not all of them go by the kernel. */
+async function spread(): Promise<string[] | undefined> {
+  const at = records().length;
+  await client('weft-web', `for _ in range(12): ${dial(cacheVip, 6379)}; ${exchange}`);
+  const found = await until('all are logged', 5_000, () => {
+    const mine = records()
+      .slice(at)
+      .filter(({ dialled }) => dialled === `${cacheVip}:6379`);
+    return mine.length >= 12 && mine;
+  });
+  return found.every(({ path }) => path === 'kernel')
+    ? [...new Set(found.map(({ destination }) => destination.pod))].sort()
+    : undefined;
+}
+
+test('a service is balanced at connect(), and an endpoint that is not ready takes no new connections', async () => {
+  await until('both take connections', 20_000, async () => (await spread())?.length === 2);
+  const mesh = readFileSync(join(manifests, 'mesh.yaml'), 'utf8');
+  const podIps = "podIPs: [{ ip: 10.244.1.13 }, { ip: 'fd00:244:1::13' }]";
+  assert.ok(mesh.includes(podIps));
+  write('mesh.yaml', mesh.replace(podIps, `${podIps}, conditions: [{ type: Ready, status: 'False' }]`));
+  try {
+    await until('the agent knows', 5_000, async () => {
+      const { workloads } = await dump<{ workloads: { name: string; healthy: boolean }[] }>();
+      return workloads.some(({ name, healthy }) => name === 'cache-2' && !healthy);
+    });
+    for (let i = 0; i < 2; i++) assert.deepEqual(await until('by the kernel', 10_000, spread), ['cache']);
+  } finally {
+    write('mesh.yaml', mesh);
+  }
+});
+
+test('with the agent dead decided pairs connect while the lease lasts, then nobody; live ones go on throughout', async () => {
+  await warm('weft-web', cache);
+  const live = hold('weft-web', cache);
+  try {
+    assert.equal(await live.ask(), 'hello');
+    await bed.stop(agentProcess('node-a'), 'SIGKILL');
+    assert.equal(await ping('weft-web', cache), 'ping');
+    await until('the lease is over', leaseMs + 5_000, async () =>
+      (await ping('weft-web', cache)).includes('refused'),
+    );
+    assert.equal(await live.ask(), 'hello');
+    bed.startAgent('node-a');
+    await bed.waitReady();
+    assert.equal(await live.ask(), 'hello');
+    await until('new ones connect', 5_000, async () => (await ping('weft-web', cache)) === 'ping');
+    const { connections } = await dump<{ connections: ConnectionRecord[] }>();
+    assert.ok(
+      connections.some(({ path, bytesSent }) => path === 'kernel' && bytesSent === 18),
+      'the new agent lists it',
+    );
+  } finally {
+    live.end();
+  }
+});
+
+test('a pod that leaves the mesh keeps its connections', async () => {
+  await warm('weft-web', cache);
+  const live = hold('weft-web', cache);
+  try {
+    assert.equal(await live.ask(), 'hello');
+    write('namespace.yaml', 'kind: Namespace\nmetadata: { name: shop }\n');
+    await until('all have left', 10_000, () => bed.readyState('node-a').pods.length === 0);
+    assert.equal(await live.ask(), 'hello');
+  } finally {
+    live.end();
+  }
+});
