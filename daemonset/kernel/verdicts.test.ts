@@ -1,0 +1,188 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { isV6, parseCidr, parseIp } from '../../src/model/address.js';
+import type { AuthorizationPolicy, PolicyMatch, StringMatch } from '../../src/model/policy.js';
+import { MeshState } from '../../src/state/store.js';
+import { behind, id, key, none, pod, policy, service, uid, workload } from '../../test/support/mesh.js';
+import type { LocalPod } from '../messages.js';
+import { planInboundTunnel } from '../proxy/plan.js';
+import { kernelServices } from './services.js';
+import { kernelMayCarry } from './verdicts.js';
+
+/** A generator with a seed (mulberry32), so that a failure can be run again. */
+function randomOf(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) % below;
+  };
+}
+
+const accounts = ['web', 'api', 'db'];
+/** Three pods of shared service accounts, each with a v4 and a v6 address. */
+const locals: readonly LocalPod[] = Array.from({ length: 5 }, (_, i) => ({
+  pod: pod(`p${i}`, `10.0.1.${i + 1}`, {
+    identity: id(accounts[i % 3] ?? ''),
+    addresses: [parseIp(`10.0.1.${i + 1}`), parseIp(`fd00::${i + 1}`)],
+  }),
+  place: { cookie: BigInt(i + 1), netns: '' },
+}));
+const at = (i: number): LocalPod => {
+  const local = locals[i];
+  assert.ok(local);
+  return local;
+};
+
+function randomPolicies(random: (below: number) => number): AuthorizationPolicy[] {
+  const some = <T>(of: readonly T[], chance: number): T[] =>
+    random(100) < chance ? [of[random(of.length)] as T] : [];
+  const blocks = ['10.0.1.0/30', '10.0.1.2/32', 'fd00::/126', 'fd00::2/128', '10.0.0.0/8'].map(parseCidr);
+  const principals: StringMatch[] = [
+    { kind: 'exact', value: 'cluster.local/ns/shop/sa/web' },
+    { kind: 'prefix', value: 'cluster.local/ns/shop/' },
+    { kind: 'suffix', value: '/sa/db' },
+    { kind: 'presence' },
+  ];
+  const serviceAccounts = accounts.map((serviceAccount) => ({ namespace: 'shop', serviceAccount }));
+  const match = (): PolicyMatch => ({
+    ...none,
+    principals: some(principals, 30),
+    notPrincipals: some(principals, 10),
+    sourceIps: some(blocks, 25),
+    notSourceIps: some(blocks, 10),
+    destinationIps: some(blocks, 15),
+    notDestinationIps: some(blocks, 5),
+    destinationPorts: some([80, 81], 30),
+    notDestinationPorts: some([80, 81], 10),
+    serviceAccounts: some(serviceAccounts, 25),
+    notServiceAccounts: some(serviceAccounts, 10),
+  });
+  return Array.from({ length: random(5) }, (_, i) =>
+    policy(
+      `policy-${i}`,
+      random(2) === 0 ? 'allow' : 'deny',
+      {},
+      {
+        scope: (['global', 'namespace', 'workload'] as const)[random(3)] ?? 'global',
+        dryRun: random(5) === 0,
+        rules: Array.from({ length: random(3) }, () => ({
+          clauses: Array.from({ length: random(3) }, () => ({
+            matches: Array.from({ length: random(3) }, match),
+          })),
+        })),
+      },
+    ),
+  );
+}
+
+test('the kernel is given a verdict exactly where a tunnel would be let in from each address, unaudited: 10 000 cases', () => {
+  const seed = Date.now() % 1_000_000;
+  const random = randomOf(seed);
+  let allowed = 0;
+  for (let round = 0; round < 10_000; round++) {
+    const policies = randomPolicies(random);
+    const view = new MeshState();
+    view.apply({
+      policies,
+      workloads: locals.map(({ pod: { name, identity, addresses } }) =>
+        workload(name, '10.0.1.1', 'n1', {
+          identity,
+          addresses,
+          policies: policies.filter(() => random(2) === 0).map((one) => one.key),
+        }),
+      ),
+    });
+    const source = at(random(5));
+    const destination = at(random(5));
+    if (source === destination) continue;
+    const port = 80 + random(2);
+    const expected = source.pod.addresses.every((remote) =>
+      destination.pod.addresses
+        .filter((ip) => isV6(ip) === isV6(remote))
+        .every((ip) => {
+          const plan = planInboundTunnel(view, {
+            pod: destination.pod,
+            authority: { ip, port },
+            local: ip,
+            remote,
+            peer: source.pod.identity,
+          });
+          return plan.kind === 'deliver' && plan.verdict.audited.length === 0;
+        }),
+    );
+    const actual = kernelMayCarry(view, source, destination, port, 'n1');
+    assert.equal(actual, expected, `seed ${seed}, round ${round}`);
+    if (actual) allowed++;
+  }
+  assert.ok(allowed > 1_000 && allowed < 9_000, `${allowed} allowed: the cases are lopsided`);
+});
+
+test('no verdict where either end wants TLS, where a waypoint serves the port, or to what is not enrolled', () => {
+  const [a, b] = [at(0), at(1)];
+  const meshOf = (more: Parameters<typeof workload>[3] = {}, waypoint = false): MeshState => {
+    const view = new MeshState();
+    view.apply({
+      workloads: [
+        workload('p0', '10.0.1.1', 'n1', { identity: a.pod.identity, addresses: a.pod.addresses }),
+        workload('p1', '10.0.1.2', 'n1', { identity: b.pod.identity, addresses: b.pod.addresses, ...more }),
+      ],
+      services: waypoint
+        ? [
+            service('s', '10.96.0.1', 8080, {
+              waypoint: { kind: 'hostname', service: key('wp'), hbonePort: 15008 },
+            }),
+          ]
+        : [],
+    });
+    return view;
+  };
+  const encrypted = (local: LocalPod): LocalPod => ({
+    ...local,
+    pod: { ...local.pod, sameNode: 'encrypted' },
+  });
+  assert.equal(kernelMayCarry(meshOf(), a, b, 8080, 'n1'), true);
+  assert.equal(kernelMayCarry(meshOf(), encrypted(a), b, 8080, 'n1'), false);
+  assert.equal(kernelMayCarry(meshOf(), a, encrypted(b), 8080, 'n1'), false);
+  assert.equal(kernelMayCarry(meshOf({ tunnel: 'none' }), a, b, 8080, 'n1'), false);
+  assert.equal(kernelMayCarry(meshOf(behind('s'), true), a, b, 8080, 'n1'), false);
+  assert.equal(kernelMayCarry(meshOf(behind('s'), true), a, b, 9090, 'n1'), true, 'another port');
+  assert.equal(kernelMayCarry(meshOf(), a, b, 15008, 'n1'), false, "a port of the agent's");
+});
+
+test('the kernel balances services with an endpoint here and no waypoint, by family, health and preference', () => {
+  const view = new MeshState();
+  const here = workload('here', '10.0.1.1', 'n1', behind('s'));
+  const there = workload('there', '10.0.2.1', 'n2', behind('s'));
+  const tables = (): Record<string, string[]> =>
+    Object.fromEntries(
+      [...kernelServices(view, [uid('here')], 'n1')].map(([address, { endpoints }]) => [
+        address,
+        endpoints.map(({ ip, port }) => `${ip}:${port}`).sort(),
+      ]),
+    );
+  view.apply({ workloads: [here, there], services: [service('s', '10.96.0.1')] });
+  assert.deepEqual(tables(), { '10.96.0.1:80': ['10.0.1.1:8080', '10.0.2.1:8080'] });
+  view.apply({ workloads: [{ ...there, healthy: false }] });
+  assert.deepEqual(tables(), { '10.96.0.1:80': ['10.0.1.1:8080'] });
+  view.apply({
+    workloads: [there],
+    services: [
+      service('s', '10.96.0.1', 8080, {
+        loadBalancing: { preference: ['node'], mode: 'failover', allowUnhealthy: false },
+      }),
+    ],
+  });
+  assert.deepEqual(tables(), { '10.96.0.1:80': ['10.0.1.1:8080'] });
+  view.apply({
+    services: [
+      service('s', '10.96.0.1', 8080, {
+        waypoint: { kind: 'hostname', service: key('wp'), hbonePort: 15008 },
+      }),
+    ],
+  });
+  assert.deepEqual(tables(), {});
+  view.apply({ workloads: [{ ...here, services: new Map() }], services: [service('s', '10.96.0.1')] });
+  assert.deepEqual(tables(), {}, 'no endpoint here: left to the agent');
+});
