@@ -186,7 +186,7 @@ static __always_inline int shown_peer(struct bpf_sock_addr *ctx, const struct we
 	if (!sk)
 		return 0;
 	struct weft_sock *state = bpf_sk_storage_get(&weft_sock, sk, 0, 0);
-	if (state) {
+	if (state && state->kind != WEFT_SOCK_NONE) {
 		if (state->kind != WEFT_SOCK_CAPTURED && state->kind != WEFT_SOCK_ACCEPTED &&
 		    state->kind != WEFT_SOCK_KERNEL)
 			return 0;
@@ -265,6 +265,7 @@ const volatile struct {
 	enum weft_direction direction;
 	enum weft_listener listener;
 	enum weft_sock_kind sock_kind;
+	enum weft_sock_flag sock_flag;
 	enum weft_note_kind note_kind;
 	enum weft_local_flag local_flag;
 	enum weft_live_flag live_flag;

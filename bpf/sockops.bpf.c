@@ -87,7 +87,8 @@ static __always_inline int may_splice(const struct weft_live *live)
 }
 
 /* One end of a carried connection is established: `side` 0 is the client's. */
-static __always_inline void on_carried(struct bpf_sock_ops *ctx, __u64 id, struct weft_note_key *key, int side)
+static __always_inline void on_carried(struct bpf_sock_ops *ctx, __u64 id, __u32 flags, struct weft_note_key *key,
+				       int side)
 {
 	struct weft_live *live = bpf_map_lookup_elem(&weft_live, &id);
 	if (!live)
@@ -96,7 +97,7 @@ static __always_inline void on_carried(struct bpf_sock_ops *ctx, __u64 id, struc
 	live->base[side] = ctx->snd_nxt;
 	__sync_fetch_and_or(&live->flags, side ? WEFT_LIVE_SERVER_OPEN : WEFT_LIVE_CLIENT_OPEN);
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
-	if (!may_splice(live))
+	if ((flags & WEFT_SOCK_UNSPLICED) || !may_splice(live))
 		return;
 	if (bpf_sock_hash_update(ctx, &weft_ends, key, BPF_NOEXIST)) {
 		count(WEFT_SPLICE_FAILED);
@@ -119,9 +120,10 @@ static __always_inline void on_established(struct bpf_sock_ops *ctx)
 	if (!state || state->kind != WEFT_SOCK_KERNEL)
 		return;
 	__u64 id = state->live;
+	__u32 flags = state->flags;
 	struct weft_note_key key = { .cookie = bpf_get_netns_cookie(ctx) };
 	sockops_tuple(ctx, &key, 0);
-	on_carried(ctx, id, &key, 0);
+	on_carried(ctx, id, flags, &key, 0);
 }
 
 /* The application's accepted socket learns its true client, then the note has done its work. */
@@ -136,7 +138,7 @@ static __always_inline void on_accept(struct bpf_sock_ops *ctx)
 	if (!note || note->kind == WEFT_NOTE_CAPTURED)
 		return;
 	__u64 id = note->live;
-	__u32 kind = note->kind;
+	__u32 kind = note->kind, flags = 0;
 	struct bpf_sock *sk = ctx->sk;
 	if ((kind == WEFT_NOTE_OWN || kind == WEFT_NOTE_VERDICT) && sk) {
 		struct weft_sock *state = bpf_sk_storage_get(&weft_sock, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
@@ -144,6 +146,7 @@ static __always_inline void on_accept(struct bpf_sock_ops *ctx)
 			state->ip = note->ip;
 			state->port = note->port;
 			state->live = id;
+			flags = state->flags;
 			state->kind = kind == WEFT_NOTE_OWN ? WEFT_SOCK_ACCEPTED : WEFT_SOCK_KERNEL_ACCEPTED;
 		}
 	}
@@ -152,7 +155,7 @@ static __always_inline void on_accept(struct bpf_sock_ops *ctx)
 		struct weft_note_key own = {
 			.cookie = key.cookie, .saddr = key.daddr, .daddr = key.saddr, .sport = key.dport, .dport = key.sport
 		};
-		on_carried(ctx, id, &own, 1);
+		on_carried(ctx, id, flags, &own, 1);
 	}
 }
 

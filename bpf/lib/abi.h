@@ -83,6 +83,7 @@ enum weft_sock_kind {
 	WEFT_SOCK_KERNEL = 4, /* the client's end of a connection that the kernel carries; ip, port: what was dialled */
 	WEFT_SOCK_KERNEL_ACCEPTED = 5, /* the server's end of one */
 };
+enum weft_sock_flag { WEFT_SOCK_UNSPLICED = 1 /* it has options that want TCP */ };
 struct weft_sock {
 	struct weft_ip ip;
 	__be16 port;
@@ -90,6 +91,8 @@ struct weft_sock {
 	__u32 kind; /* enum weft_sock_kind */
 	struct weft_ip chosen; /* the endpoint that was picked for it, zero where none was */
 	__u64 live; /* key of weft_live, zero for none */
+	__u32 flags; /* enum weft_sock_flag */
+	__u32 pad;
 };
 
 /*
@@ -278,7 +281,7 @@ _Static_assert(sizeof(struct weft_bypass_port_key) == 16, "layout");
 _Static_assert(sizeof(struct weft_bypass_ip_key) == 28, "layout");
 _Static_assert(sizeof(struct weft_probe_key) == 24, "layout");
 _Static_assert(sizeof(struct weft_listener_key) == 16, "layout");
-_Static_assert(sizeof(struct weft_sock) == 48, "layout");
+_Static_assert(sizeof(struct weft_sock) == 56, "layout");
 _Static_assert(sizeof(struct weft_note_key) == 48, "layout");
 _Static_assert(sizeof(struct weft_note) == 64, "layout");
 _Static_assert(sizeof(struct weft_negative_key) == 32, "layout");

@@ -71,7 +71,8 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
+	/* Cloned: an accepted socket has what its listener has. */
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
 	__type(key, int);
 	__type(value, struct weft_sock);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);

@@ -15,8 +15,17 @@ export const structs = {
   weft_probe_key: [24, { ip: [0, 16], port: [16, 2], pad: [18, 6] }],
   weft_listener_key: [16, { cookie: [0, 8], listener: [8, 4], pad: [12, 4] }],
   weft_sock: [
-    48,
-    { ip: [0, 16], port: [16, 2], chosen_port: [18, 2], kind: [20, 4], chosen: [24, 16], live: [40, 8] },
+    56,
+    {
+      ip: [0, 16],
+      port: [16, 2],
+      chosen_port: [18, 2],
+      kind: [20, 4],
+      chosen: [24, 16],
+      live: [40, 8],
+      flags: [48, 4],
+      pad: [52, 4],
+    },
   ],
   weft_note_key: [
     48,

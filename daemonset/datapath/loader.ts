@@ -87,6 +87,7 @@ export class Datapath {
       ]);
       // Notes first: a captured connection without its note would be dropped.
       await load(objectPath('sockops'), this.dir, new Uint8Array(), [attach('weft_sockops')]);
+      await load(objectPath('setsockopt'), this.dir, new Uint8Array(), [attach('weft_setsockopt')]);
       await load(
         objectPath('connect'),
         this.dir,

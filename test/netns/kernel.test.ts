@@ -275,6 +275,46 @@ test('a port whose splice is off stays on TCP', async () => {
   assert.deepEqual([record.bytesSent, record.bytesReceived, record.bytesSpliced], [4, 4, 0]);
 });
 
+const unspliced: [name: string, code: string, said: string][] = [
+  [
+    'zero-copy writes asked for before',
+    `s = socket.socket(); s.settimeout(4); s.setsockopt(1, 60, 1); s.connect(('${cache}', 9000)); ${exchange}`,
+    'ping',
+  ],
+  [
+    'a low-water mark for reads set before',
+    `s = socket.socket(); s.settimeout(4); s.setsockopt(1, 18, 2); s.connect(('${cache}', 9000)); ${exchange}`,
+    'ping',
+  ],
+  [
+    'a low-water mark for reads set once it is open',
+    `${dial(cache)}; s.setsockopt(1, 18, 2); ${exchange}`,
+    'ping',
+  ],
+];
+for (const [name, code, said] of unspliced) {
+  test(`${name} keeps a connection on TCP`, async () => {
+    await warm('weft-web', cache);
+    const at = records().length;
+    assert.equal(await client('weft-web', code), said);
+    const record = await recordAfter(at, (r) => r.path === 'kernel' && r.bytesSent > 0);
+    assert.deepEqual([record.bytesSent, record.bytesReceived, record.bytesSpliced], [4, 4, 0]);
+  });
+}
+
+test('TLS in the kernel and zero-copy writes are refused to a spliced socket as by a kernel without them', async () => {
+  await warm('weft-web', cache);
+  const answer = await client(
+    'weft-web',
+    `${dial(cache)}
+def attempt(level, option, value):
+    try: s.setsockopt(level, option, value); return 'taken'
+    except OSError as e: return errno.errorcode[e.errno]
+print(attempt(6, 31, b'tls'), attempt(1, 60, 1)); ${exchange}`,
+  );
+  assert.equal(answer, 'ENOENT ENOTSUP\nping');
+});
+
 test('sameNode: encrypted goes by mutual TLS on one node too, whichever end asks for it', async () => {
   for (const [from, to] of [
     ['weft-web', secret],
@@ -283,7 +323,10 @@ test('sameNode: encrypted goes by mutual TLS on one node too, whichever end asks
     for (let i = 0; i < 2; i++) {
       const at = records().length;
       assert.equal(await ping(from, to), 'ping');
-      const record = await recordAfter(at, (r) => r.direction === 'outbound');
+      const record = await recordAfter(
+        at,
+        (r) => r.direction === 'outbound' && `weft-${r.source.pod}` === from && r.dialled === `${to}:9000`,
+      );
       assert.deepEqual([record.path, record.why], ['hbone', 'same-node-encrypted']);
     }
   }

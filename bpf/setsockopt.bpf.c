@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+/*
+ * setsockopt(): what does not go together with a socket that is spliced. Set beforehand, the connection stays on TCP; set
+ * on one that is spliced already, it is refused as a kernel without it would, or the connection goes back to TCP.
+ */
+#include "lib/event.h"
+
+#define SOL_SOCKET 1
+#define SOL_TCP 6
+#define SO_RCVLOWAT 18
+#define SO_ZEROCOPY 60
+#define TCP_REPAIR 19
+#define TCP_ULP 31
+#define ENOENT 2
+#define EOPNOTSUPP 95
+
+static __always_inline int concerns(const struct bpf_sockopt *ctx)
+{
+	if (ctx->level == SOL_SOCKET)
+		return ctx->optname == SO_RCVLOWAT || ctx->optname == SO_ZEROCOPY;
+	return ctx->level == SOL_TCP && (ctx->optname == TCP_ULP || ctx->optname == TCP_REPAIR);
+}
+
+static __always_inline int deny(int error)
+{
+	bpf_set_retval(-error);
+	return 0;
+}
+
+SEC("cgroup/setsockopt")
+int weft_setsockopt(struct bpf_sockopt *ctx)
+{
+	if (!concerns(ctx))
+		return 1;
+	struct bpf_sock *sk = ctx->sk;
+	__u64 cookie = bpf_get_netns_cookie(ctx);
+	if (!sk || !bpf_map_lookup_elem(&weft_pods, &cookie))
+		return 1;
+	struct weft_sock *state = bpf_sk_storage_get(&weft_sock, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!state)
+		return 1;
+	/* A listener hands this on to what it accepts. */
+	state->flags |= WEFT_SOCK_UNSPLICED;
+	__u64 id = state->live;
+	struct weft_live *live = bpf_map_lookup_elem(&weft_live, &id);
+	if (!live || !(live->flags & WEFT_LIVE_SPLICED))
+		return 1;
+	/* TLS in the kernel and completions of zero-copy writes know nothing of the splice: applications do without them. */
+	if (ctx->level == SOL_TCP && ctx->optname == TCP_ULP)
+		return deny(ENOENT);
+	if (ctx->level == SOL_SOCKET && ctx->optname == SO_ZEROCOPY)
+		return deny(EOPNOTSUPP);
+	__sync_fetch_and_or(&live->flags, WEFT_LIVE_LEAVING);
+	return 1;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";
