@@ -110,7 +110,45 @@ static __always_inline void on_carried(struct bpf_sock_ops *ctx, __u64 id, __u32
 	/* Last: sk_msg redirects to an end only once its address is known. */
 	live->sock[side] = (__u64)bpf_skc_to_tcp_sock(sk);
 	__sync_fetch_and_or(&live->flags, WEFT_LIVE_SPLICED);
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_RTT_CB_FLAG);
 	count(WEFT_SPLICED);
+}
+
+/*
+ * Bytes went by TCP and were acknowledged: the moment to take a connection out whose ends block. Only one that never
+ * spliced a byte: what waits in a socket's spliced queue is lost when it leaves the sockhash.
+ */
+static __always_inline void on_round_trip(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct weft_sock *state = sk ? bpf_sk_storage_get(&weft_sock, sk, 0, 0) : 0;
+	__u64 id = state ? state->live : 0;
+	struct weft_live *live = bpf_map_lookup_elem(&weft_live, &id);
+	if (!live)
+		return;
+	if (!(live->flags & WEFT_LIVE_BLOCKING)) {
+		if (live->spliced[0] | live->spliced[1])
+			bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags & ~BPF_SOCK_OPS_RTT_CB_FLAG);
+		return;
+	}
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags & ~BPF_SOCK_OPS_RTT_CB_FLAG);
+	if (live->spliced[0] | live->spliced[1])
+		return;
+	struct weft_note_key client = {
+		.cookie = live->source, .saddr = live->saddr, .daddr = live->daddr, .sport = live->sport, .dport = live->dport
+	};
+	struct weft_note_key server = {
+		.cookie = live->destination, .saddr = live->daddr, .daddr = live->saddr, .sport = live->dport, .dport = live->sport
+	};
+	if (!bpf_map_delete_elem(&weft_ends, &client) && live->sock[0]) {
+		live->sock[0] = 0;
+		count_spliced(-1);
+	}
+	if (!bpf_map_delete_elem(&weft_ends, &server) && live->sock[1]) {
+		live->sock[1] = 0;
+		count_spliced(-1);
+	}
+	count(WEFT_SPLICE_LEFT);
 }
 
 static __always_inline void on_established(struct bpf_sock_ops *ctx)
@@ -159,17 +197,21 @@ static __always_inline void on_accept(struct bpf_sock_ops *ctx)
 	}
 }
 
-/* What an end wrote whose writes were not counted as they were made: one off beyond 4 GB. */
+/*
+ * What an end sent by TCP, from its sequence numbers: splice.bpf.c does not see writes that began before establishment,
+ * nor tells apart those that were only tried. bytes_acked is near enough to say which of the values 4 GB apart it is.
+ */
 static __always_inline __u64 by_tcp(struct bpf_sock_ops *ctx, const struct weft_live *live, int side)
 {
 	__u32 open = side ? WEFT_LIVE_SERVER_OPEN : WEFT_LIVE_CLIENT_OPEN;
 	__u32 fin = side ? WEFT_LIVE_SERVER_FIN : WEFT_LIVE_CLIENT_FIN;
 	if (!(live->flags & open))
 		return 0;
-	if (ctx->bytes_acked >> 32)
-		return ctx->bytes_acked;
 	__u32 sent = ctx->snd_nxt - live->base[side];
-	return sent && (live->flags & fin) ? sent - 1 : sent;
+	if (sent && (live->flags & fin))
+		sent--;
+	__u64 acked = ctx->bytes_acked;
+	return acked + (__s64)(__s32)(sent - (__u32)acked);
 }
 
 /* A carried connection changes its state; it is over when every end that was open is closed. */
@@ -189,8 +231,7 @@ static __always_inline void on_carried_state(struct bpf_sock_ops *ctx, const str
 	__u32 closed = side ? WEFT_LIVE_SERVER_CLOSED : WEFT_LIVE_CLIENT_CLOSED;
 	if (live->flags & closed)
 		return;
-	if (!(live->flags & (side ? WEFT_LIVE_SERVER_SEEN : WEFT_LIVE_CLIENT_SEEN)))
-		live->bytes[side] = by_tcp(ctx, live, side);
+	live->bytes[side] = live->spliced[side] + by_tcp(ctx, live, side);
 	if (live->sock[side]) {
 		live->sock[side] = 0;
 		count_spliced(-1);
@@ -231,6 +272,9 @@ int weft_sockops(struct bpf_sock_ops *ctx)
 		break;
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
 		on_accept(ctx);
+		break;
+	case BPF_SOCK_OPS_RTT_CB:
+		on_round_trip(ctx);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
 		on_state(ctx);

@@ -7,7 +7,16 @@
 #include <bpf/bpf_core_read.h>
 
 /* As the kernel has them; CO-RE finds the fields. */
+struct file___w {
+	unsigned int f_flags;
+} __attribute__((preserve_access_index));
+
+struct socket___w {
+	struct file___w *file;
+} __attribute__((preserve_access_index));
+
 struct sock___w {
+	struct socket___w *sk_socket;
 	struct {
 		struct {
 			int counter;
@@ -20,20 +29,20 @@ struct tcp_sock___w {
 	__u32 copied_seq;
 } __attribute__((preserve_access_index));
 
-/* Writes that began before the connection was established went by TCP, past this program: they are in its sequence. */
-static __always_inline void count_written(struct weft_live *live, int side, __u64 own, __u64 size)
+#define O_NONBLOCK 04000
+
+enum blocking { WAITS_NOT, MAY_WAIT, NOT_ACCEPTED };
+
+/*
+ * Whether calls on a socket may wait. The kernel's recvmsg() for sockets in a sockhash answers EAGAIN to a waiting reader
+ * whom a signal or free space in the send buffer wakes: applications that do not block expect that, others fail.
+ */
+static __always_inline enum blocking waits(__u64 sock)
 {
-	__u32 seen = side ? WEFT_LIVE_SERVER_SEEN : WEFT_LIVE_CLIENT_SEEN;
-	if (!(live->flags & seen)) {
-		__u32 base = side ? live->base[1] : live->base[0];
-		__sync_fetch_and_or(&live->flags, seen);
-		if (own)
-			size += BPF_CORE_READ((struct tcp_sock___w *)own, write_seq) - base;
-	}
-	if (side)
-		__sync_fetch_and_add(&live->bytes[1], size);
-	else
-		__sync_fetch_and_add(&live->bytes[0], size);
+	struct file___w *file = BPF_CORE_READ((struct sock___w *)sock, sk_socket, file);
+	if (!file)
+		return NOT_ACCEPTED;
+	return BPF_CORE_READ(file, f_flags) & O_NONBLOCK ? WAITS_NOT : MAY_WAIT;
 }
 
 static __always_inline __u64 slot(__u32 index)
@@ -66,6 +75,7 @@ int weft_splice(struct sk_msg_md *msg)
 	struct weft_note_key to = {};
 	__u64 own, peer;
 	if (side) {
+		__sync_fetch_and_add(&live->bytes[1], size);
 		own = live->sock[1];
 		peer = live->sock[0];
 		to.cookie = live->source;
@@ -74,6 +84,7 @@ int weft_splice(struct sk_msg_md *msg)
 		to.daddr = live->daddr;
 		to.dport = live->dport;
 	} else {
+		__sync_fetch_and_add(&live->bytes[0], size);
 		own = live->sock[0];
 		peer = live->sock[1];
 		to.cookie = live->destination;
@@ -82,9 +93,15 @@ int weft_splice(struct sk_msg_md *msg)
 		to.daddr = live->saddr;
 		to.dport = live->sport;
 	}
-	count_written(live, side, own, size);
-	if (!own || !peer || (live->flags & WEFT_LIVE_LEAVING))
+	if (!own || !peer || (live->flags & (WEFT_LIVE_LEAVING | WEFT_LIVE_BLOCKING)))
 		return SK_PASS;
+	if (!slot(WEFT_NODE_SPLICE_BLOCKING)) {
+		enum blocking here = waits(own), there = waits(peer);
+		if (here == MAY_WAIT || there == MAY_WAIT)
+			__sync_fetch_and_or(&live->flags, WEFT_LIVE_BLOCKING);
+		if (here != WAITS_NOT || there != WAITS_NOT)
+			return SK_PASS;
+	}
 	/* The reader empties its spliced queue before its TCP queue: nothing may overtake bytes that went by TCP. */
 	__u32 sent = BPF_CORE_READ((struct tcp_sock___w *)own, write_seq);
 	__u32 read = BPF_CORE_READ((struct tcp_sock___w *)peer, copied_seq);

@@ -49,6 +49,8 @@ export interface AgentOptions {
   readonly spliceBytesMax: number;
   /** The same for all readers of the node together. */
   readonly spliceNodeBytesMax: number;
+  /** Splice sockets that block too: their calls may then fail with EAGAIN where a signal would interrupt them. */
+  readonly spliceBlocking?: boolean;
   /** Where connection lines go; `connections.log` in the run directory where absent. */
   readonly connectionLog?: string;
 }
@@ -431,6 +433,10 @@ async function main(): Promise<void> {
     )
     .option('--splice-bytes-max <n>', 'bytes that may wait for one reader past TCP; 0: none', Number, 2 << 20)
     .option('--splice-node-bytes-max <n>', 'the same for all readers together', Number, 256 << 20)
+    .option(
+      '--splice-blocking',
+      'splice sockets that block too: a signal may then end their calls with EAGAIN',
+    )
     .option('--connection-log <file>', 'a JSON line per connection; /dev/stderr puts it among the rest')
     .option('--drain-ms <ms>', 'how long live connections may go on at SIGTERM', Number, 10_000);
   program.parse();

@@ -189,8 +189,7 @@ enum weft_live_flag {
 	WEFT_LIVE_SPLICED = 32, /* an end is in the sockhash */
 	WEFT_LIVE_CLIENT_FIN = 128, /* it has announced its end */
 	WEFT_LIVE_SERVER_FIN = 256,
-	WEFT_LIVE_CLIENT_SEEN = 512, /* its writes are counted as they are made */
-	WEFT_LIVE_SERVER_SEEN = 1024,
+	WEFT_LIVE_BLOCKING = 512, /* an end was seen to block: TCP from here on */
 	WEFT_LIVE_OVERFLOWED = 64, /* a reader fell behind by the limit at least once */
 };
 struct weft_live {
@@ -208,7 +207,7 @@ struct weft_live {
 	__u32 pad2;
 	__u64 epoch;
 	__u64 started; /* ktime in ns */
-	__u64 bytes[2]; /* written by each end */
+	__u64 bytes[2]; /* written by each end; while it lives, as far as splice.bpf.c saw it */
 	__u64 spliced[2]; /* of these, what never met TCP */
 	__u64 sock[2]; /* kernel addresses, 0 when gone */
 	__u64 cookie[2]; /* socket cookies */
@@ -228,7 +227,8 @@ enum weft_node_slot {
 	WEFT_NODE_SPLICE_MAX = 2, /* bytes that may wait, spliced, for one reader; 0: nothing is spliced */
 	WEFT_NODE_SPLICE_ALL_MAX = 3, /* the same for all readers of the node */
 	WEFT_NODE_SPLICED = 4, /* ends in the sockhash now */
-	WEFT_NODE_SLOTS = 5,
+	WEFT_NODE_SPLICE_BLOCKING = 5, /* not 0: sockets that block are spliced too */
+	WEFT_NODE_SLOTS = 6,
 };
 
 /* weft_count (per CPU array) and the events' reason; docs/explain.md says each in words */
@@ -261,7 +261,8 @@ enum weft_reason {
 	WEFT_SPLICED = 25,
 	WEFT_SPLICE_FAILED = 26,
 	WEFT_SPLICE_OVERFLOWED = 27,
-	WEFT_REASON_COUNT = 28,
+	WEFT_SPLICE_LEFT = 28,
+	WEFT_REASON_COUNT = 29,
 };
 
 /* weft_events (ring buffer): refusals and drops, so that absence has its reason */

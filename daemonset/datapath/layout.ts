@@ -120,6 +120,7 @@ export const reasons = [
   'spliced',
   'splice-failed',
   'splice-overflowed',
+  'splice-left',
 ] as const;
 export type KernelReason = (typeof reasons)[number];
 
@@ -131,7 +132,14 @@ export const sockKinds = { none: 0, captured: 1, own: 2, accepted: 3, kernel: 4,
 export const directions = { outbound: 0, inbound: 1, unspliced: 2 } as const;
 export const localFlags = { kernel: 1 } as const;
 export const actions = { allow: 1 } as const;
-export const nodeSlots = { cookie: 0, lease: 1, spliceMax: 2, spliceAllMax: 3, spliced: 4 } as const;
+export const nodeSlots = {
+  cookie: 0,
+  lease: 1,
+  spliceMax: 2,
+  spliceAllMax: 3,
+  spliced: 4,
+  spliceBlocking: 5,
+} as const;
 export const liveFlags = {
   clientOpen: 1,
   serverOpen: 2,
@@ -142,8 +150,7 @@ export const liveFlags = {
   overflowed: 64,
   clientFin: 128,
   serverFin: 256,
-  clientSeen: 512,
-  serverSeen: 1024,
+  blocking: 512,
 } as const;
 export const noteKinds = { captured: 1, own: 2, self: 3, probe: 4, verdict: 5 } as const;
 

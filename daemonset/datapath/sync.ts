@@ -61,11 +61,16 @@ export class PodMaps {
 
   setNode(
     cookie: bigint,
-    limits: { readonly spliceBytesMax: number; readonly spliceNodeBytesMax: number },
+    limits: {
+      readonly spliceBytesMax: number;
+      readonly spliceNodeBytesMax: number;
+      readonly spliceBlocking?: boolean;
+    },
   ): void {
     const node = this.datapath.map('weft_node');
     node.update(encodeU32(nodeSlots.cookie), encodeU64(cookie));
     node.update(encodeU32(nodeSlots.spliceMax), encodeU64(BigInt(limits.spliceBytesMax)));
+    node.update(encodeU32(nodeSlots.spliceBlocking), encodeU64(limits.spliceBlocking === true ? 1n : 0n));
     node.update(encodeU32(nodeSlots.spliceAllMax), encodeU64(BigInt(limits.spliceNodeBytesMax)));
   }
 
