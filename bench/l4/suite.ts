@@ -5,7 +5,7 @@
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { WeftError } from '../../src/base/errors.js';
-import { run, sh } from '../../src/cli/run.js';
+import { run, sh, sleep } from '../../src/cli/run.js';
 import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
 import { residentBytes, spentBy } from '../harness/cost.js';
 import { interleave, type Task } from '../harness/interleave.js';
@@ -47,7 +47,10 @@ interface Variant {
 
 const messageBytes = 128;
 const echoPort = 7000;
-const iperfPort = 5201;
+const sinkPort = 7001;
+const writeBytes = 128 << 10;
+/** Beside one connection of requests. */
+const mixedBulkStreams = 15;
 const slackMs = 30_000;
 const manifests = join(dirname(dirname(fileURLToPath(import.meta.url))), 'manifests', 'l4');
 
@@ -67,6 +70,9 @@ export const comparedMetrics = {
   p999: 'us',
   throughput: 'Gbit/s',
   connections: '1/s',
+  p50Blocking: 'us',
+  requestsMixed: '1/s',
+  throughputMixed: 'Gbit/s',
 } as const;
 
 /** Metrics that stand for themselves. */
@@ -110,7 +116,7 @@ export async function runL4(options: L4Options): Promise<Report> {
       for (const variant of [base, mesh]) {
         const netns = netnsOf(variant, server);
         await servers.start(netns, echoPort, loadProgram('echo'), [String(echoPort), String(cpuOf.server)]);
-        await servers.start(netns, iperfPort, 'iperf3', ['-s', '-p', String(iperfPort)]);
+        await servers.start(netns, sinkPort, loadProgram('sink'), [String(sinkPort), String(cpuOf.server)]);
       }
     }
     const agents = bed.topology.nodes.map(({ name }) => {
@@ -119,6 +125,13 @@ export async function runL4(options: L4Options): Promise<Report> {
       return mark.pid;
     });
     await proveCarried(addresses.get(netnsOf(mesh, 'far')) ?? '');
+    // The first connection of a pair asks for its verdict: what is measured is what follows.
+    for (const { server } of paths) {
+      const ip = addresses.get(netnsOf(mesh, server)) ?? '';
+      for (const port of [echoPort, sinkPort])
+        await run(netnsOf(mesh, 'client'), 'bash', ['-c', `exec 3<>/dev/tcp/${ip}/${port}`]);
+    }
+    await sleep(500);
     const samples = await interleave<Path, Variant>({
       rounds: options.rounds,
       paths,
@@ -192,6 +205,20 @@ function tasksOf(
       ],
       timeoutMs,
     );
+  const bulk = (path: Path, variant: Variant, streams: number): Promise<unknown> =>
+    runJson(
+      netnsOf(variant, 'client'),
+      loadProgram('bulk'),
+      [
+        addresses.get(netnsOf(variant, path.server)) ?? '',
+        String(sinkPort),
+        String(cpuOf.client),
+        String(writeBytes),
+        milliseconds,
+        String(streams),
+      ],
+      timeoutMs,
+    );
   /** What agents spend while others are measured is idle work, not a cost of these. */
   const ofMesh = (variant: Variant, values: Record<string, number>): Record<string, number> =>
     variant.namespace === mesh.namespace ? values : {};
@@ -207,6 +234,25 @@ function tasksOf(
           ...ofMesh(variant, {
             agentUsPerTrip: (spent.processSeconds * 1e6) / numberAt(result, 'all_trips'),
           }),
+        };
+      },
+    },
+    {
+      name: 'round trips of a socket that blocks',
+      measure: async (path, variant) => ({
+        p50Blocking: numberAt(await load('pingpong', path, variant, 'blocking'), 'p50_us'),
+      }),
+    },
+    {
+      name: 'requests beside bulk',
+      measure: async (path, variant) => {
+        const [requests, streams] = await Promise.all([
+          load('pingpong', path, variant),
+          bulk(path, variant, mixedBulkStreams),
+        ]);
+        return {
+          requestsMixed: numberAt(requests, 'all_trips') / seconds,
+          throughputMixed: numberAt(streams, 'gbit_per_second'),
         };
       },
     },
@@ -227,27 +273,10 @@ function tasksOf(
     {
       name: 'throughput',
       measure: async (path, variant) => {
-        const { client, server } = cpuOf;
-        const [result, spent] = await spentBy(agents, () =>
-          runJson(
-            netnsOf(variant, 'client'),
-            'iperf3',
-            [
-              '-c',
-              addresses.get(netnsOf(variant, path.server)) ?? '',
-              '-p',
-              String(iperfPort),
-              '-t',
-              String(Math.max(1, Math.round(seconds))),
-              '-J',
-              ...(client < 0 ? [] : ['-A', `${client},${server}`]),
-            ],
-            timeoutMs,
-          ),
-        );
-        const gigabytes = numberAt(result, 'end', 'sum_received', 'bytes') / 1e9;
+        const [result, spent] = await spentBy(agents, () => bulk(path, variant, 1));
+        const gigabytes = numberAt(result, 'bytes') / 1e9;
         return {
-          throughput: numberAt(result, 'end', 'sum_received', 'bits_per_second') / 1e9,
+          throughput: numberAt(result, 'gbit_per_second'),
           machineSecondsPerGb: spent.machineSeconds / gigabytes,
           ...ofMesh(variant, {
             agentSecondsPerGb: spent.processSeconds / gigabytes,

@@ -10,6 +10,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -78,6 +79,38 @@ static inline socklen_t numeric(const char *ip, const char *port, struct sockadd
 	memcpy(out, found->ai_addr, length);
 	freeaddrinfo(found);
 	return length;
+}
+
+/* The whole of it on a socket that does not block; messages are small, so waiting here holds nobody up for long. */
+static inline int send_all(int fd, const char *bytes, size_t size)
+{
+	while (size) {
+		ssize_t sent = send(fd, bytes, size, MSG_NOSIGNAL);
+		if (sent > 0) {
+			bytes += sent;
+			size -= (size_t)sent;
+			continue;
+		}
+		struct pollfd out = {.fd = fd, .events = POLLOUT};
+		if (sent < 0 && errno != EAGAIN && errno != EINTR)
+			return -1;
+		poll(&out, 1, 1000);
+	}
+	return 0;
+}
+
+/* A dual-stack listener that does not block. */
+static inline int listen_on(long port)
+{
+	struct sockaddr_in6 at = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
+	int listener = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1, off = 0;
+	if (listener < 0)
+		die("socket");
+	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	setsockopt(listener, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+	if (bind(listener, (struct sockaddr *)&at, sizeof(at)) || listen(listener, 4096))
+		die("listen on port %ld", port);
+	return listener;
 }
 
 static inline void no_delay(int fd)

@@ -9,16 +9,9 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: echo PORT CPU\n");
 		return 2;
 	}
-	struct sockaddr_in6 at = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)number(argv[1], 1, 65535, "PORT"))};
+	int listener = listen_on(number(argv[1], 1, 65535, "PORT"));
 	pin(number(argv[2], -1, 1023, "CPU"));
 	signal(SIGPIPE, SIG_IGN);
-	int listener = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1, off = 0;
-	if (listener < 0)
-		die("socket");
-	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	setsockopt(listener, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
-	if (bind(listener, (struct sockaddr *)&at, sizeof(at)) || listen(listener, 4096))
-		die("listen on port %s", argv[1]);
 	int poll = epoll_create1(EPOLL_CLOEXEC);
 	struct epoll_event event = {.events = EPOLLIN, .data.fd = listener}, ready[256];
 	if (poll < 0 || epoll_ctl(poll, EPOLL_CTL_ADD, listener, &event))
@@ -30,7 +23,7 @@ int main(int argc, char **argv)
 			int fd = ready[i].data.fd;
 			if (fd == listener) {
 				int accepted;
-				while ((accepted = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+				while ((accepted = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
 					no_delay(accepted);
 					event.events = EPOLLIN;
 					event.data.fd = accepted;
@@ -39,11 +32,10 @@ int main(int argc, char **argv)
 				}
 				continue;
 			}
-			/* Messages are far smaller than a socket's buffer and each is answered before the next: a blocking send is right. */
-			ssize_t got = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+			ssize_t got = recv(fd, bytes, sizeof(bytes), 0);
 			if (got < 0 && (errno == EAGAIN || errno == EINTR))
 				continue;
-			if (got <= 0 || send(fd, bytes, (size_t)got, MSG_NOSIGNAL) != got)
+			if (got <= 0 || send_all(fd, bytes, (size_t)got))
 				close(fd);
 		}
 	}

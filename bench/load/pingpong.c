@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pingpong IP PORT CPU MESSAGE_BYTES MILLISECONDS: one message to and fro on one connection, again and again; prints
+ * pingpong IP PORT CPU MESSAGE_BYTES MILLISECONDS [blocking]: one message to and fro on one connection, again and again; prints
  * {"trips":N,"all_trips":N,"p50_us":..,"p99_us":..,"p999_us":..} (exact percentiles, nearest rank). The first 300 ms are not in
- * `trips` and the percentiles, so that what is set up once does not show.
+ * `trips` and the percentiles, so that what is set up once does not show. The socket does not block, as an event loop's,
+ * unless told to.
  */
 #include "common.h"
+#include <fcntl.h>
 
 #define WARM_NS 300000000ull
 #define TRIPS_MAX 4194304ul /* 16 MiB of measurements; a run that fills them ends early */
@@ -23,8 +25,8 @@ static double rank_us(const uint32_t *sorted, size_t count, double share)
 
 int main(int argc, char **argv)
 {
-	if (argc != 6) {
-		fprintf(stderr, "usage: pingpong IP PORT CPU MESSAGE_BYTES MILLISECONDS\n");
+	if (argc != 6 && argc != 7) {
+		fprintf(stderr, "usage: pingpong IP PORT CPU MESSAGE_BYTES MILLISECONDS [blocking]\n");
 		return 2;
 	}
 	struct sockaddr_storage to;
@@ -38,12 +40,15 @@ int main(int argc, char **argv)
 		die("memory");
 	/* No page fault while the clock runs. */
 	memset(took, 1, TRIPS_MAX * sizeof(*took));
+	int blocking = argc > 6 && !strcmp(argv[6], "blocking");
 	int fd = socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct timeval patience = {.tv_sec = 10};
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	if (fd < 0 || connect(fd, (struct sockaddr *)&to, length))
 		die("connect to %s port %s", argv[1], argv[2]);
 	no_delay(fd);
+	if (!blocking)
+		fcntl(fd, F_SETFL, O_NONBLOCK);
 	size_t trips = 0;
 	uint64_t began = now_ns(), count_from = began + WARM_NS, end = count_from + for_ns, sequence = 0;
 	for (uint64_t sent = began; sent < end && trips < TRIPS_MAX; sequence++) {
@@ -51,7 +56,12 @@ int main(int argc, char **argv)
 		if (send(fd, out, size, MSG_NOSIGNAL) != (ssize_t)size)
 			die("send");
 		for (size_t have = 0; have < size;) {
+			struct pollfd readable = {.fd = fd, .events = POLLIN};
+			if (!blocking && poll(&readable, 1, 10000) == 0)
+				errno = ETIMEDOUT;
 			ssize_t got = recv(fd, in + have, size - have, 0);
+			if (!blocking && got < 0 && errno == EAGAIN)
+				continue;
 			if (got == 0)
 				errno = ECONNRESET;
 			if (got <= 0)

@@ -23,7 +23,16 @@ test('the l4 bench writes a ratio for every path and metric, and its rounds', ()
       rounds: { round: number; path: string; variant: string; values: Record<string, number> }[];
     };
     const expected = ['same-node', 'cross-node'].flatMap((path) =>
-      ['p50', 'p99', 'p999', 'throughput', 'connections'].map((metric) => `${path}.${metric}`),
+      [
+        'p50',
+        'p99',
+        'p999',
+        'throughput',
+        'connections',
+        'p50Blocking',
+        'requestsMixed',
+        'throughputMixed',
+      ].map((metric) => `${path}.${metric}`),
     );
     assert.deepEqual(Object.keys(report.ratios).sort(), expected.sort());
     for (const [key, ratio] of Object.entries(report.ratios)) assert.ok(ratio > 0, key);
