@@ -75,16 +75,21 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   token();
 
   const datapath = new Datapath(options.instance);
-  await datapath.start();
+  const missing = await datapath.start();
+  for (const [feature, why] of missing)
+    log.warn({ feature, why }, 'this kernel lacks a feature; what it would carry goes the longer way');
   const maps = new PodMaps(datapath);
-  maps.setNode(netnsCookie(''), options);
+  maps.setNode(netnsCookie(''), {
+    ...options,
+    ...(missing.has('splice') ? { spliceBytesMax: 0 } : {}),
+  });
 
   const state = new MeshState();
   const wanted = new Map<WorkloadUid, NodePod>();
   const held = new Map<WorkloadUid, LocalPod>();
   const byCookie = new Map<bigint, LocalPod>();
   const waiting = new Map<WorkloadUid, string>();
-  const metrics = new MeshMetrics(() => readCounters(datapath));
+  const metrics = new MeshMetrics(() => readCounters(datapath), [...missing.keys()]);
   const verdicts = new Verdicts(datapath, state, options.node, options.verdictLeaseMs);
   const services = new KernelServices(datapath);
   const closed = (record: ConnectionRecord): void => {
@@ -241,7 +246,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
         // What a former life of the agent allowed is held against the policies of today before the heart beats again.
         if (!swept) carried.sweep();
         swept = true;
-        verdicts.beat();
+        if (!missing.has('kernel-path')) verdicts.beat();
         writeReady();
       } while (again);
     })()
@@ -391,7 +396,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   discovery.start();
   // Namespaces appear and vanish without a word from discovery.
   const timer = setInterval(() => {
-    if (swept) verdicts.beat();
+    if (swept && !missing.has('kernel-path')) verdicts.beat();
     void turn();
   }, reconcileMs);
   log.info({ instance: options.instance, workers: options.workers }, 'agent started');

@@ -6,8 +6,16 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, rmdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { WeftError } from '../../src/base/errors.js';
-import { BpfMap, NativeError, detach, load, projectRoot } from '../../native/index.js';
+import { errorText, WeftError } from '../../src/base/errors.js';
+import {
+  BpfMap,
+  NativeError,
+  destroyTcpIn,
+  detach,
+  load,
+  projectRoot,
+  type Attachment,
+} from '../../native/index.js';
 import { encodeU64 } from './layout.js';
 
 const bpffs = '/sys/fs/bpf';
@@ -33,6 +41,9 @@ function ensureBpffs(): void {
 }
 
 const objectPath = (name: string): string => join(projectRoot, 'bpf', 'build', `${name}.bpf.o`);
+
+/** `splice`: connections that the kernel carries stay on TCP; `kernel-path`: all go by the agent. */
+export type MissingFeature = 'splice' | 'kernel-path';
 
 export type MapName =
   | 'weft_pods'
@@ -69,8 +80,11 @@ export class Datapath {
     this.dir = join(pinRoot, instance);
   }
 
-  /** Loads and attaches the node's programs. Errors: WEFT_BPF_LAYOUT, WEFT_BPF_LOAD (cause has the verifier's log). */
-  async start(): Promise<void> {
+  /**
+   * Loads and attaches the node's programs; returns what this kernel cannot do, feature to reason, none of which is needed
+   * to carry and to refuse. Errors: WEFT_BPF_LAYOUT, WEFT_BPF_LOAD (cause has the verifier's log).
+   */
+  async start(): Promise<ReadonlyMap<MissingFeature, string>> {
     ensureBpffs();
     mkdirSync(join(this.dir, 'links'), { recursive: true });
     mkdirSync(join(this.dir, 'pods'), { recursive: true });
@@ -82,12 +96,8 @@ export class Datapath {
       pin: join(this.dir, 'links', program),
     });
     try {
-      await load(objectPath('splice'), this.dir, new Uint8Array(), [
-        { program: 'weft_splice', kind: 'sockmap', target: 'weft_ends', pin: '' },
-      ]);
       // Notes first: a captured connection without its note would be dropped.
       await load(objectPath('sockops'), this.dir, new Uint8Array(), [attach('weft_sockops')]);
-      await load(objectPath('setsockopt'), this.dir, new Uint8Array(), [attach('weft_setsockopt')]);
       await load(
         objectPath('connect'),
         this.dir,
@@ -99,6 +109,29 @@ export class Datapath {
     } catch (error) {
       throw explainLoad(error, this.instance);
     }
+    return this.#startOptional(attach);
+  }
+
+  async #startOptional(
+    attach: (program: string) => Attachment,
+  ): Promise<ReadonlyMap<MissingFeature, string>> {
+    const missing = new Map<MissingFeature, string>();
+    try {
+      // Without the hook that keeps them apart, sockets with options that want TCP would be spliced.
+      await load(objectPath('setsockopt'), this.dir, new Uint8Array(), [attach('weft_setsockopt')]);
+      await load(objectPath('splice'), this.dir, new Uint8Array(), [
+        { program: 'weft_splice', kind: 'sockmap', target: 'weft_ends', pin: '' },
+      ]);
+    } catch (error) {
+      missing.set('splice', errorText(explainLoad(error, this.instance)));
+    }
+    try {
+      // Nobody has this cookie: ENOENT, or what says that the kernel cannot.
+      destroyTcpIn('', { ip: '127.0.0.1', port: 1 }, { ip: '127.0.0.1', port: 1 }, 1n);
+    } catch (error) {
+      missing.set('kernel-path', `connections cannot be ended: ${errorText(error)}`);
+    }
+    return missing;
   }
 
   /** The inbound hook of one pod, attached to its namespace. */

@@ -103,7 +103,15 @@ export class MeshMetrics {
   #tallies: { readonly record: ConnectionRecord; readonly tally: Tally }[] = [];
   readonly #known = new Set<string>();
 
-  constructor(kernel?: () => Record<string, number>) {
+  /** `missing`: features that this kernel lacks. */
+  constructor(kernel?: () => Record<string, number>, missing: readonly string[] = []) {
+    const lacking = new Gauge({
+      name: 'weft_kernel_feature_missing',
+      help: '1 for what this kernel lacks: what it would carry goes the longer way',
+      labelNames: ['feature'] as const,
+      registers: [this.registry],
+    });
+    for (const feature of missing) lacking.set({ feature }, 1);
     collectDefaultMetrics({ register: this.registry, prefix: 'weft_' });
     if (kernel) {
       const gauge = new Gauge({
