@@ -5,6 +5,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { errorText } from '../src/base/errors.js';
 import { missing } from '../src/cli/check.js';
 import { readRatios } from './harness/report.js';
+import { printKernel, runKernel } from './kernel/suite.js';
 import { printL4, runL4 } from './l4/suite.js';
 
 const within =
@@ -16,6 +17,18 @@ const within =
     }
     return value;
   };
+
+/** Says what is missing and ends, or begins a run that a signal can end in order. */
+function begin(): { onProgress: (text: string) => void; interrupted: () => boolean } {
+  const what = missing();
+  if (what !== undefined) {
+    console.error(`weft: ${what}`);
+    process.exit(2);
+  }
+  let interrupted = false;
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => (interrupted = true));
+  return { onProgress: (text) => console.error(text), interrupted: () => interrupted };
+}
 
 const program = new Command('bench').description('measure what the mesh costs on this machine');
 program
@@ -44,23 +57,31 @@ program
       against?: string;
       state: string;
     }) => {
-      const what = missing();
-      if (what !== undefined) {
-        console.error(`weft: ${what}`);
-        process.exit(2);
-      }
+      const started = begin();
       const earlier = options.against === undefined ? undefined : readRatios(options.against);
-      let interrupted = false;
-      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => (interrupted = true));
       const report = await runL4({
         ...options,
-        onProgress: (text) => console.error(text),
-        interrupted: () => interrupted,
+        ...started,
       });
       if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
       console.log(printL4(report, earlier));
     },
   );
+
+program
+  .command('kernel')
+  .description(
+    "what the kernel's path costs beside its data: first connections, cuts, connect() itself, memory",
+  )
+  .option('--rounds <n>', 'how often all is measured', within(1, 1000, true), 5)
+  .option('--seconds <s>', 'how long connect() is measured', within(0.1, 300, false), 1)
+  .option('--json <file>', 'write medians and all rounds')
+  .option('--state <dir>', 'where the bed is written down', '/run/weft/bench')
+  .action(async (options: { rounds: number; seconds: number; json?: string; state: string }) => {
+    const report = await runKernel({ ...options, ...begin() });
+    if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
+    console.log(printKernel(report));
+  });
 
 program.parseAsync().catch((error: unknown) => {
   console.error(`bench: ${errorText(error)}`);

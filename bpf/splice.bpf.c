@@ -74,6 +74,7 @@ int weft_splice(struct sk_msg_md *msg)
 	__u64 size = msg->size;
 	struct weft_note_key to = {};
 	__u64 own, peer;
+	int first = !(side ? live->bytes[1] : live->bytes[0]);
 	if (side) {
 		__sync_fetch_and_add(&live->bytes[1], size);
 		own = live->sock[1];
@@ -97,7 +98,8 @@ int weft_splice(struct sk_msg_md *msg)
 		return SK_PASS;
 	if (!slot(WEFT_NODE_SPLICE_BLOCKING)) {
 		enum blocking here = waits(own), there = waits(peer);
-		if (here == MAY_WAIT || there == MAY_WAIT)
+		/* Between accept() and its fcntl() a server's socket seems to block: the first message does not count. */
+		if (here == MAY_WAIT || (there == MAY_WAIT && !first))
 			__sync_fetch_and_or(&live->flags, WEFT_LIVE_BLOCKING);
 		if (here != WAITS_NOT || there != WAITS_NOT)
 			return SK_PASS;

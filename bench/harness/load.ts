@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import { WeftError } from '../../src/base/errors.js';
 import { distRoot, sh, until } from '../../src/cli/run.js';
 
-export type LoadProgram = 'echo' | 'pingpong' | 'connections' | 'bulk' | 'sink';
+export type LoadProgram = 'echo' | 'pingpong' | 'connections' | 'bulk' | 'sink' | 'first' | 'hold';
 
 const sources = join(dirname(distRoot), 'bench', 'load');
 const built = join(distRoot, 'bench', 'load');

@@ -13,6 +13,7 @@ import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
 const state = '/run/weft/test-kernel';
 const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
 const spliceBytesMax = 512 << 10;
+const spliceNodeBytesMax = 6 << 20;
 const leaseMs = 4_000;
 const [cache, cache6, cache2, secret, plainly] = [
   '10.244.1.12',
@@ -157,7 +158,14 @@ before(async () => {
     from: manifests,
     state,
     workers: 1,
-    agentFlags: ['--splice-bytes-max', String(spliceBytesMax), '--verdict-lease-ms', String(leaseMs)],
+    agentFlags: [
+      '--splice-bytes-max',
+      String(spliceBytesMax),
+      '--splice-node-bytes-max',
+      String(spliceNodeBytesMax),
+      '--verdict-lease-ms',
+      String(leaseMs),
+    ],
   });
   for (const pod of ['cache', 'cache-2', 'secret', 'plainly']) {
     for (const port of [6379, 9000, 9001, 9002])
@@ -312,6 +320,36 @@ print(sent)`,
   assert.ok((live.bytesSpliced ?? 0) > 0);
   // One byte each way was read.
   assert.ok((live.bytesSpliced ?? Infinity) <= spliceBytesMax + 2, `${live.bytesSpliced} bytes past TCP`);
+});
+
+test('what waits past TCP for all readers of the node together has its limit too', async () => {
+  await warm('weft-web', cache, 9001);
+  const answer = await client(
+    'weft-web',
+    `import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+all = []
+for _ in range(300):
+    s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096); s.settimeout(10)
+    s.connect(('${cache}', 9001)); s.sendall(b'x'); s.recv(1); s.setblocking(False); all.append(s)
+block = bytes(4096)
+for s in all:
+    for _ in range(1000):
+        try: s.send(block)
+        except BlockingIOError: break
+print(len(all))
+time.sleep(1.5)`,
+  );
+  assert.equal(answer, '300');
+  // The server holds them open: the live table tells.
+  const { connections } = await dump<{ connections: ConnectionRecord[] }>();
+  const spliced = connections.filter(
+    ({ path, destination, bytesSent }) =>
+      path === 'kernel' && destination.address === `${cache}:9001` && bytesSent > 4096,
+  );
+  assert.ok(spliced.length >= 250, `${spliced.length} of 300 were flooded`);
+  const total = spliced.reduce((sum, { bytesSpliced = 0 }) => sum + bytesSpliced, 0);
+  assert.ok(total > 0 && total <= spliceNodeBytesMax + spliceBytesMax + 600, `${total} bytes past TCP`);
 });
 
 test('a port whose splice is off stays on TCP', async () => {
