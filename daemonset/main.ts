@@ -24,6 +24,7 @@ import { CertificateManager } from '../src/tls/manager.js';
 import { readCounters, watchEvents, watchFlows } from './datapath/events.js';
 import { Datapath } from './datapath/loader.js';
 import { PodMaps } from './datapath/sync.js';
+import { Preexisting } from './enroll/preexisting.js';
 import { reconcile } from './enroll/reconcile.js';
 import { Carried } from './kernel/carried.js';
 import { KernelServices } from './kernel/services.js';
@@ -92,6 +93,15 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   const metrics = new MeshMetrics(() => readCounters(datapath), [...missing.keys()]);
   const verdicts = new Verdicts(datapath, state, options.node, options.verdictLeaseMs);
   const services = new KernelServices(datapath);
+  const preexisting = new Preexisting();
+  const cutPreexisting = (): void => {
+    try {
+      const cut = preexisting.cut(state, (uid) => held.get(uid)?.pod);
+      if (cut > 0) log.info({ cut }, 'connections of before enrolment cut: strict mode refuses them');
+    } catch (error) {
+      log.error({ error: errorText(error) }, 'connections of before enrolment could not be cut');
+    }
+  };
   const closed = (record: ConnectionRecord): void => {
     metrics.apply({ kind: 'closed', record });
     connectionLog.write(record);
@@ -185,6 +195,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
       maps.write(local.pod, cookie, true);
       byCookie.set(cookie, local);
       verdicts.admit(local);
+      preexisting.admit(local, carried.cookies());
       waiting.delete(local.pod.uid);
       log.info({ pod: local.pod.uid, cookie: String(cookie), adopted }, 'pod enrolled');
     } catch (error) {
@@ -198,6 +209,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     const { cookie } = local.place;
     // Nothing new by the kernel, and capture off, so that nothing is sent to a listener that is about to go.
     verdicts.dismiss(local);
+    preexisting.dismiss(local.pod.uid);
     maps.write(local.pod, cookie, false);
     datapath.detachPod(cookie);
     await workers.disown(local.pod.uid);
@@ -243,6 +255,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
         workers.broadcast({ type: 'pods', pods: [...held.values()] });
         if (steps.enrol.length + steps.change.length + steps.release.length > 0) carried.forgetWords();
         services.refresh(state, held.keys(), options.node);
+        cutPreexisting();
         // What a former life of the agent allowed is held against the policies of today before the heart beats again.
         if (!swept) carried.sweep();
         swept = true;
@@ -275,6 +288,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     carried.forgetWords();
     if (!swept) return;
     services.refresh(state, held.keys(), options.node);
+    cutPreexisting();
     if (!verdicts.refresh()) return;
     const cut = carried.sweep();
     if (cut > 0) log.info({ cut }, 'connections in the kernel cut that are now forbidden');
@@ -358,6 +372,8 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
         contentType: metrics.registry.contentType,
         read: () => {
           carried.countOpen();
+          preexisting.refresh();
+          metrics.preexisting.set(preexisting.size);
           return metrics.text();
         },
       },
@@ -381,6 +397,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
             waiting: Object.fromEntries(waiting),
             certificates: certificates.state(),
             kernel: readCounters(datapath),
+            preexisting: preexisting.describe(),
             ...state.dump(),
             connections: [...carried.describe(), ...(await workers.connections())],
           }),

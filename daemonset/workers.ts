@@ -15,6 +15,8 @@ type Body<T> = T extends { call: number } ? Omit<T, 'call'> : never;
 export interface WorkersOptions {
   readonly count: number;
   readonly settings: WorkerSettings;
+  /** What the workers run; worker.js where absent. */
+  readonly script?: URL;
   readonly state: MeshState;
   readonly svids: () => readonly Svid[];
   readonly onMessage: (message: FromWorker) => void;
@@ -50,7 +52,7 @@ export class Workers {
   }
 
   #spawn(slotOf: () => Slot): Worker {
-    const worker = new Worker(new URL('./worker.js', import.meta.url), {
+    const worker = new Worker(this.#options.script ?? new URL('./worker.js', import.meta.url), {
       workerData: this.#options.settings,
     });
     worker.on('message', (message: FromWorker) => {

@@ -40,6 +40,7 @@ interface RawAddon {
     remotePort: number,
     cookie: bigint,
   ): boolean;
+  tcpConnections(netns: string, max: number): [string, number, string, number, number, bigint][];
   Map: new (pin: string) => RawMap;
   Ring: new (pin: string) => RawRing;
 }
@@ -290,6 +291,27 @@ export function sendBuffer(fd: number, byteCount: number): void {
 export interface TcpEnd {
   readonly ip: string;
   readonly port: number;
+}
+
+/** A socket of the namespace, from its own side. */
+export interface TcpConnection {
+  readonly local: TcpEnd;
+  readonly remote: TcpEnd;
+  /** As /proc/PID/fd shows it; 0 where no descriptor leads to it yet or any more. */
+  readonly inode: number;
+  readonly cookie: bigint;
+}
+
+/** TCP connections in the namespace at `netns` that are established or being closed, at most `max`, in the kernel's order. */
+export function tcpConnectionsIn(netns: string, max: number): TcpConnection[] {
+  return run(() => addon().tcpConnections(text(netns, 'netns'), integer(max, 0, 1_000_000, 'max'))).map(
+    ([localIp, localPort, remoteIp, remotePort, inode, cookie]) => ({
+      local: { ip: localIp, port: localPort },
+      remote: { ip: remoteIp, port: remotePort },
+      inode,
+      cookie,
+    }),
+  );
 }
 
 /**

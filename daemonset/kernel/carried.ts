@@ -132,6 +132,11 @@ export class Carried {
     }));
   }
 
+  /** Socket cookies of both ends of all of them. */
+  cookies(): Set<bigint> {
+    return new Set(this.#all().flatMap(({ live }) => live.cookies));
+  }
+
   get size(): number {
     return this.#options.datapath.map('weft_live').keys().length;
   }

@@ -16,6 +16,7 @@ import {
   resetOnClose,
   sendBuffer,
   socketIn,
+  tcpConnectionsIn,
 } from '../../native/index.js';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { defaultLimits } from '../../src/hbone/limits.js';
@@ -33,6 +34,26 @@ import {
 } from '../datapath/layout.js';
 
 export { netnsCookie };
+
+export interface PodConnection {
+  readonly local: SocketAddress;
+  readonly remote: SocketAddress;
+  /** 0 where no descriptor leads to it. */
+  readonly inode: number;
+  readonly cookie: bigint;
+}
+
+const listedMax = 65_536;
+
+/** The TCP connections of a pod, as its own kernel has them. Throws NativeError. */
+export function connectionsOf(place: PodPlace): PodConnection[] {
+  return tcpConnectionsIn(place.netns, listedMax).map(({ local, remote, inode, cookie }) => ({
+    local: { ip: parseIp(local.ip), port: local.port },
+    remote: { ip: parseIp(remote.ip), port: remote.port },
+    inode,
+    cookie,
+  }));
+}
 
 /** Ends one TCP socket of a pod, its peer sees a reset; false where it is gone already. `cookie`: the socket's own. */
 export function destroyTcp(

@@ -95,6 +95,11 @@ export class MeshMetrics {
     help: 'Connections counted under "other" since the limit of label sets is reached',
     registers: [this.registry],
   });
+  readonly preexisting = new Gauge({
+    name: 'weft_preexisting_connections',
+    help: 'Connections of enrolled pods that are older than their enrolment: nothing carries them',
+    registers: [this.registry],
+  });
   readonly linesDropped = new Counter({
     name: 'weft_connection_lines_dropped_total',
     help: 'Connection lines that the disk did not take in time',

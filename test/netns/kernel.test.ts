@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +7,7 @@ import { projectRoot } from '../../native/index.js';
 import { adminGet, adminPort } from '../../src/cli/admin.js';
 import { run, sleep, until } from '../../src/cli/run.js';
 import { agentProcess, Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { hold } from '../support/held.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
 
 const state = '/run/weft/test-kernel';
@@ -114,36 +114,6 @@ async function warm(netns: string, ip: string, port = 9000): Promise<void> {
     return (await allowedSoFar()) > before;
   });
   await sleep(150);
-}
-
-interface Held {
-  /** Sends a line; what came back, or the error's name. */
-  ask(): Promise<string>;
-  end(): void;
-}
-function hold(netns: string, ip: string, port = 9000): Held {
-  const code = `import socket, sys, errno
-${dial(ip, port)}; print('open', flush=True)
-for line in sys.stdin:
-    try:
-        s.sendall(line.encode()); print(s.recv(100).decode().strip() or 'end', flush=True)
-    except OSError as e: print(errno.errorcode[e.errno], flush=True)
-`;
-  const child = spawn('nsenter', [`--net=/run/netns/${netns}`, '--', 'python3', '-c', code], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
-  let text = '';
-  let asked = 0;
-  child.stdout.on('data', (bytes: Buffer) => (text += bytes.toString()));
-  return {
-    ask: async () => {
-      await until('it is open', 5_000, () => text.startsWith('open'));
-      child.stdin.write('hello\n');
-      asked++;
-      return until('an answer', 5_000, () => text.split('\n').filter(Boolean)[asked]);
-    },
-    end: () => void child.kill(),
-  };
 }
 
 before(async () => {
