@@ -10,6 +10,7 @@ import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
 
 const state = '/run/weft/test-capture';
+const programs = join(projectRoot, 'test', 'netns', 'programs');
 const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
 let bed: Bed;
 
@@ -142,6 +143,62 @@ for (const [name, code] of ways) {
     assert.equal(record.source.identity, 'spiffe://cluster.local/ns/shop/sa/web');
   });
 }
+
+test('io_uring is captured and carried by identity', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'weft-t-'));
+  try {
+    const program = join(dir, 'uring');
+    sh('cc', ['-O2', '-Wall', '-Werror', '-o', program, join(programs, 'uring.c')]);
+    const before = records('node-b').length;
+    const { stdout, stderr } = await run('weft-web', program, ['10.244.2.10', '9000'], 10_000);
+    assert.equal(stdout.trim(), 'ping', stderr);
+    const record = await until('the record', 5_000, () =>
+      records('node-b')
+        .slice(before)
+        .find(({ path }) => path === 'inbound-hbone'),
+    );
+    assert.equal(record.source.identity, 'spiffe://cluster.local/ns/shop/sa/web');
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+});
+
+test('a connection made of raw packets reaches no strict pod, though it does reach one outside the mesh', async () => {
+  const source = '10.244.1.99';
+  const link = JSON.parse(sh('ip', ['-j', '-n', 'weft-web', 'link', 'show', 'eth0'])) as {
+    address: string;
+  }[];
+  sh('ip', [
+    '-n',
+    'weft-node-a',
+    'neigh',
+    'replace',
+    source,
+    'lladdr',
+    link[0]?.address ?? '',
+    'dev',
+    'pods',
+  ]);
+  const raw = async (to: string): Promise<string> => {
+    const { stdout, stderr } = await run(
+      'weft-web',
+      'python3',
+      [join(programs, 'rawsyn.py'), to, '9000', source],
+      20_000,
+    );
+    return stdout.trim() || stderr;
+  };
+  // What is not acknowledged comes again.
+  assert.match(await raw('10.244.2.20'), /^answered (ping)+$/);
+  const before = records('node-b').length;
+  assert.match(await raw('10.244.2.10'), /^(answered|reset|silence)$/);
+  const refused = await until('the refusal', 5_000, () =>
+    records('node-b')
+      .slice(before)
+      .find(({ path }) => path === 'refused'),
+  );
+  assert.equal(refused.policy, 'shop/weft-strict-namespace');
+});
 
 test('MPTCP is refused to an enrolled pod, so that applications fall back to TCP', async () => {
   assert.match(
