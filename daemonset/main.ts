@@ -128,6 +128,8 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
         if (event.kind === 'closed') closed(event.record);
         else metrics.apply(event);
       }
+    } else if (message.type === 'limit') {
+      metrics.limitReached.inc({ limit: message.limit });
     } else if (message.type === 'learn') {
       verdicts.learn(message.source, message.destination, message.port);
     }

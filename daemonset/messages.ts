@@ -38,6 +38,7 @@ export type FromWorker =
       readonly destination: WorkloadUid;
       readonly port: number;
     }
+  | { readonly type: 'limit'; readonly limit: string }
   /** What began and ended since the last of these, in order. */
   | { readonly type: 'connections'; readonly events: readonly MetricEvent[] }
   | {

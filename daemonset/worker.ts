@@ -86,6 +86,7 @@ const context: ProxyContext = {
     });
   },
   learn: (source, destination, port) => send({ type: 'learn', source, destination, port }),
+  limitReached: (limit) => send({ type: 'limit', limit }),
   opened: (record) => tell({ kind: 'opened', record }),
   closed: (record) => tell({ kind: 'closed', record }),
 };

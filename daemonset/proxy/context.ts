@@ -22,6 +22,8 @@ export interface ProxyContext {
   svid(id: SpiffeId): Promise<Svid | undefined>;
   /** Asks for a verdict, so that the kernel carries the next connection like this one. */
   learn(source: WorkloadUid, destination: WorkloadUid, port: number): void;
+  /** A limit turned something away: counted by name. */
+  limitReached(limit: 'connections'): void;
   opened(record: ConnectionRecord): void;
   closed(record: ConnectionRecord): void;
 }

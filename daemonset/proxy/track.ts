@@ -41,6 +41,7 @@ export class Track {
       cut: (why) => track.cut(why),
     }));
     if (!live) {
+      context.limitReached('connections');
       socket.resetAndDestroy();
       return undefined;
     }

@@ -95,6 +95,12 @@ export class MeshMetrics {
     help: 'Connections counted under "other" since the limit of label sets is reached',
     registers: [this.registry],
   });
+  readonly limitReached = new Counter({
+    name: 'weft_limit_reached_total',
+    help: 'What a limit of the agent turned away, by limit (docs/limits.md)',
+    labelNames: ['limit'] as const,
+    registers: [this.registry],
+  });
   readonly preexisting = new Gauge({
     name: 'weft_preexisting_connections',
     help: 'Connections of enrolled pods that are older than their enrolment: nothing carries them',
