@@ -73,9 +73,17 @@ static __always_inline void on_connect(struct bpf_sock_ops *ctx)
 	note_write(ctx, &key, &note);
 }
 
-/* Kept out of the splice: what the destination's settings name, and everything where the node says so. */
+static __always_inline int wants_splice(__u64 cookie)
+{
+	struct weft_pod *pod = bpf_map_lookup_elem(&weft_pods, &cookie);
+	return pod && (pod->flags & WEFT_POD_SPLICE);
+}
+
+/* Both pods have to want it, but for the ports that the destination names; and nothing is where the node says so. */
 static __always_inline int may_splice(const struct weft_live *live)
 {
+	if (!wants_splice(live->source) || !wants_splice(live->destination))
+		return 0;
 	__u32 slot = WEFT_NODE_SPLICE_MAX;
 	__u64 *limit = bpf_map_lookup_elem(&weft_node, &slot);
 	if (!limit || !*limit)

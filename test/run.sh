@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Runs compiled tests: unit tests together, those that need the kernel or namespaces one file at a time. `interop` is not in
 # `all`: it needs the environment variable ZTUNNEL to name a program that no package registry has.
-# usage: test/run.sh [unit|lint|fuzz|bpf|netns|vm|all|interop]
+# usage: test/run.sh [unit|lint|fuzz|bpf|netns|soak|vm|all|interop]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 what=${1:-all}
 status=0
 case $what in
-  unit | lint | fuzz | bpf | netns | vm | all | interop) ;;
+  unit | lint | fuzz | bpf | netns | soak | vm | all | interop) ;;
   *)
-    echo "test/run.sh: no group $what; there are unit, lint, fuzz, bpf, netns, vm, all and interop" >&2
+    echo "test/run.sh: no group $what; there are unit, lint, fuzz, bpf, netns, soak, vm, all and interop" >&2
     exit 2
     ;;
 esac
@@ -40,6 +40,7 @@ group() {
 [ "$what" = all ] || [ "$what" = fuzz ] && group fuzz 1 dist/test/fuzz
 [ "$what" = all ] || [ "$what" = bpf ] && group bpf 1 dist/test/bpf
 [ "$what" = all ] || [ "$what" = netns ] && group netns 1 dist/test/netns
+[ "$what" = all ] || [ "$what" = soak ] && group soak 1 dist/test/soak
 if [ "$what" = all ] || [ "$what" = vm ]; then
   bash native/prepare.sh vm
   group vm 1 dist/test/vm

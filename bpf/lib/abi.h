@@ -26,6 +26,8 @@ enum weft_pod_flag {
 	WEFT_POD_CAPTURE = 2,
 	/* Its connections to pods of this node may go without the agent. */
 	WEFT_POD_KERNEL = 4,
+	/* Those with another pod that has this too may go past TCP. */
+	WEFT_POD_SPLICE = 8,
 };
 
 /* weft_pods: namespace cookie -> pod */

@@ -244,6 +244,8 @@ export function compile(objects: readonly MeshObject[], settings: CompileSetting
       cutPreexisting: mesh.cutPreexisting ?? false,
       rootsVersion: settings.rootsVersion,
       sameNode: sameNodeOf(notes['weft.dev/same-node']) ?? mesh.sameNode ?? 'kernel',
+      splice:
+        notes['weft.dev/splice'] === undefined ? (mesh.splice ?? false) : notes['weft.dev/splice'] === 'on',
       unsplicedPorts: [...(mesh.unsplicedPorts ?? []), ...portList(notes['weft.dev/splice-off-ports'])],
     };
     const sameNode = nodePods.get(pod.spec.nodeName);

@@ -96,6 +96,7 @@ export interface MeshSettingsObject {
     readonly agentDown?: 'refuse' | 'plaintext';
     readonly cutPreexisting?: boolean;
     readonly sameNode?: 'kernel' | 'encrypted';
+    readonly splice?: boolean;
     readonly unsplicedPorts?: readonly number[];
     readonly excludeOutboundPorts?: readonly number[];
     readonly excludeOutboundCidrs?: readonly string[];

@@ -93,6 +93,7 @@ export class PodMaps {
         flags:
           (capture ? podFlags.capture : 0) |
           (pod.sameNode === 'kernel' ? podFlags.kernel : 0) |
+          (pod.splice ? podFlags.splice : 0) |
           (pod.agentDown === 'plaintext' ? podFlags.plaintextWithoutAgent : 0),
         generation: ++this.#generation,
       }),

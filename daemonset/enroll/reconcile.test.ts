@@ -22,6 +22,7 @@ function pod(name: string, more: Partial<NodePod> = {}): NodePod {
     excludeInboundPorts: [],
     outboundUnknown: 'allow',
     sameNode: 'kernel',
+    splice: true,
     unsplicedPorts: [],
     agentDown: 'refuse',
     cutPreexisting: false,

@@ -217,6 +217,7 @@ export function decodeNodePod(bytes: Uint8Array): Decoded<NodePod> {
       rootsVersion: m.rootsVersion,
       sameNode: m.sameNodeEncrypted ? 'encrypted' : 'kernel',
       unsplicedPorts: m.unsplicedPorts,
+      splice: m.splice,
     };
   });
 }

@@ -130,5 +130,6 @@ export function encodeNodePod(p: NodePod): Uint8Array {
     rootsVersion: p.rootsVersion,
     sameNodeEncrypted: p.sameNode === 'encrypted',
     unsplicedPorts: [...p.unsplicedPorts],
+    splice: p.splice,
   }).finish();
 }

@@ -31,6 +31,8 @@ export interface NodePod {
   readonly cutPreexisting: boolean;
   /** How it is joined with pods of its own node: by the kernel where policy allows, or by mutual TLS there too. */
   readonly sameNode: 'kernel' | 'encrypted';
+  /** Its connections with others that say so too may go past TCP where the kernel carries them. */
+  readonly splice: boolean;
   /** Connections to these ports of it stay on TCP where the kernel carries them. */
   readonly unsplicedPorts: readonly number[];
   /** Changes when the trusted roots do: certificates are then fetched anew. */

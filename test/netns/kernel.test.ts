@@ -122,7 +122,7 @@ before(async () => {
   write('more.yaml', more);
   write(
     'namespace.yaml',
-    'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled, weft.dev/mode: strict } }\n',
+    'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled, weft.dev/mode: strict }, annotations: { weft.dev/splice: "on" } }\n',
   );
   bed = Bed.create({
     from: manifests,

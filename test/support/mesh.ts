@@ -62,6 +62,7 @@ export const pod = (name: string, ip: string, more: Partial<NodePod> = {}): Node
   excludeInboundPorts: [],
   outboundUnknown: 'allow',
   sameNode: 'kernel',
+  splice: true,
   unsplicedPorts: [],
   agentDown: 'refuse',
   cutPreexisting: false,

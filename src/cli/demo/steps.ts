@@ -252,7 +252,7 @@ http { access_log off; client_body_temp_path ${nginx}; proxy_temp_path ${nginx};
 }
 
 const namespace = (labels: string): string =>
-  `apiVersion: v1\nkind: Namespace\nmetadata: { name: shop, labels: { ${labels} } }\n`;
+  `apiVersion: v1\nkind: Namespace\nmetadata: { name: shop, labels: { ${labels} }, annotations: { weft.dev/splice: 'on' } }\n`;
 const enrolled = { 'node-a': 4, 'node-b': 1 };
 
 const denyIntruder = `apiVersion: weft.dev/v1alpha1

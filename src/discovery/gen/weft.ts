@@ -27,6 +27,7 @@ export interface NodePod {
   rootsVersion: string;
   sameNodeEncrypted: boolean;
   unsplicedPorts: number[];
+  splice: boolean;
 }
 
 function createBaseNodePod(): NodePod {
@@ -48,6 +49,7 @@ function createBaseNodePod(): NodePod {
     rootsVersion: "",
     sameNodeEncrypted: false,
     unsplicedPorts: [],
+    splice: false,
   };
 }
 
@@ -119,6 +121,9 @@ export const NodePod: MessageFns<NodePod> = {
         writer.uint32(v);
       }
       writer.join();
+    }
+    if (message.splice !== false) {
+      writer.uint32(144).bool(message.splice);
     }
     return writer;
   },
@@ -312,6 +317,14 @@ export const NodePod: MessageFns<NodePod> = {
 
             break;
           }
+          case 18: {
+            if (tag !== 144) {
+              break;
+            }
+
+            message.splice = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -346,6 +359,7 @@ export const NodePod: MessageFns<NodePod> = {
     message.rootsVersion = object.rootsVersion ?? "";
     message.sameNodeEncrypted = object.sameNodeEncrypted ?? false;
     message.unsplicedPorts = object.unsplicedPorts?.map((e) => e) || [];
+    message.splice = object.splice ?? false;
     return message;
   },
 };

@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { projectRoot } from '../../native/index.js';
+import { run, sh, until } from '../../src/cli/run.js';
+import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+
+/** `npm run test:soak` says 600. */
+const seconds = Number(process.env['SOAK_SECONDS'] ?? '20');
+const state = '/run/weft/test-soak';
+const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
+const program = join(manifests, 'soak');
+const port = 9100;
+let bed: Bed;
+
+before(async () => {
+  await tearDown(state);
+  cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
+  writeFileSync(
+    join(manifests, 'namespace.yaml'),
+    'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled, weft.dev/mode: strict }, annotations: { weft.dev/splice: "on" } }\n',
+  );
+  sh('cc', [
+    '-O2',
+    '-Wall',
+    '-Wextra',
+    '-Werror',
+    '-o',
+    program,
+    join(projectRoot, 'test', 'soak', 'soak.c'),
+  ]);
+  bed = Bed.create({ from: manifests, state });
+  for (const pod of ['cache', 'api'])
+    bed.start(`soak-${pod}`, `weft-${pod}`, program, ['serve', String(port)]);
+  await bed.up();
+});
+after(async () => {
+  await tearDown(state);
+  rmSync(manifests, { recursive: true, force: true });
+});
+
+interface Outcome {
+  readonly opened: number;
+  readonly finished: number;
+  readonly resets: number;
+  readonly refused: number;
+  readonly bytes: number;
+  readonly wrong: number;
+  readonly stuck: number;
+}
+
+async function drive(ip: string, connections: number, forSeconds: number, seed: number): Promise<Outcome> {
+  const { stdout, stderr } = await run(
+    'weft-web',
+    program,
+    ['drive', ip, String(port), String(connections), String(forSeconds), String(seed)],
+    (forSeconds + 90) * 1000,
+  );
+  try {
+    return JSON.parse(stdout) as Outcome;
+  } catch {
+    throw new Error(`seed ${seed}: ${stderr || stdout}`);
+  }
+}
+
+const cases: [path: string, name: string, ip: string, pod: string][] = [
+  ['kernel', 'the kernel', '10.244.1.12', 'cache'],
+  ['kernel', 'the kernel, by IPv6', 'fd00:244:1::12', 'cache'],
+  ['hbone', 'a tunnel', '10.244.2.10', 'api'],
+];
+for (const [path, name, ip, pod] of cases) {
+  test(`hundreds of connections of every shape by ${name}: no byte lost, doubled or out of order`, async () => {
+    const seed = Date.now() % 1_000_000_000;
+    const log = join(bed.runDir('node-a'), 'connections.log');
+    const records = (): ConnectionRecord[] =>
+      (existsSync(log) ? readFileSync(log, 'utf8') : '')
+        .split('\n')
+        .filter(Boolean)
+        .map((line) => JSON.parse(line) as ConnectionRecord);
+    // The first connection of a pair asks for its verdict.
+    await drive(ip, 1, 1, seed);
+    const at = records().length;
+    const outcome = await drive(ip, 300, Math.max(1, Math.floor(seconds / cases.length)), seed);
+    assert.equal(outcome.wrong, 0, `seed ${seed}`);
+    assert.equal(outcome.stuck, 0, `seed ${seed}: some did not end`);
+    assert.equal(outcome.refused, 0, `seed ${seed}`);
+    assert.equal(outcome.finished, outcome.opened);
+    assert.ok(outcome.opened > 300 && outcome.bytes > 1 << 20, JSON.stringify(outcome));
+    assert.ok(
+      outcome.resets < outcome.opened / 4,
+      `seed ${seed}: ${outcome.resets} of ${outcome.opened} were reset`,
+    );
+    assert.equal(bed.log(`soak-${pod}`), '', `seed ${seed}: the server saw wrong bytes`);
+    const mine = await until('all are logged', 20_000, () => {
+      const found = records()
+        .slice(at)
+        .filter(({ source, direction }) => source.pod === 'web' && direction === 'outbound');
+      return (found.length >= outcome.opened || seconds > 60) && found;
+    });
+    assert.ok(mine.every((record) => record.path === path));
+    if (path === 'kernel') {
+      const spliced = mine.reduce((sum, { bytesSpliced = 0 }) => sum + bytesSpliced, 0);
+      const all = mine.reduce((sum, { bytesSent, bytesReceived }) => sum + bytesSent + bytesReceived, 0);
+      assert.ok(spliced > all / 10, `${spliced} of ${all} bytes past TCP`);
+    }
+  });
+}
