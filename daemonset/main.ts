@@ -57,6 +57,7 @@ export interface AgentOptions {
 }
 
 const reconcileMs = 1_000;
+const sweepTurns = 60;
 const certificateTtlS = 86_400;
 
 function nodeCookie(path: string): bigint | undefined {
@@ -414,7 +415,10 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   writeReady();
   discovery.start();
   // Namespaces appear and vanish without a word from discovery.
+  let turns = 0;
   const timer = setInterval(() => {
+    // Entries of sockets that never sent a SYN, and what a lost event left.
+    if (swept && ++turns % sweepTurns === 0) carried.sweep();
     if (swept && !missing.has('kernel-path')) verdicts.beat();
     void turn();
   }, reconcileMs);

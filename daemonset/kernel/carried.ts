@@ -11,6 +11,7 @@ import type { LocalPod } from '../messages.js';
 import { destroyTcp } from '../pod/sockets.js';
 import { recheck } from '../proxy/plan.js';
 
+const countedMax = 2 * 65_536;
 const durationsMax = 10_000;
 /** An entry whose socket never sent a SYN, by its age. */
 const stillbornNs = 60_000_000_000n;
@@ -89,6 +90,8 @@ export class Carried {
 
   /** Counts as opened what lives and was not counted yet: once per scrape, not per connection. */
   countOpen(): void {
+    // Those whose end was lost would stay for ever; what lives is counted once more at the worst.
+    if (this.#counted.size > countedMax) this.#counted.clear();
     for (const { id, live } of this.#all()) {
       if ((live.flags & liveFlags.clientOpen) === 0 || this.#counted.has(Number(id))) continue;
       this.#counted.add(Number(id));
