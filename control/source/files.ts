@@ -3,7 +3,7 @@
  * and field, and what it last said well stays in force.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync, watch, type FSWatcher } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
@@ -16,6 +16,7 @@ import { parseTrustDomain } from '../../src/model/identity.js';
 const fileBytesMax = 8 << 20;
 const filesMax = 10_000;
 const pollMs = 300;
+const quietMs = 30;
 
 export interface FileError {
   readonly file: string;
@@ -156,11 +157,16 @@ export interface FileSourceOptions {
   readonly onErrors: (errors: readonly FileError[]) => void;
 }
 
-/** Watches by looking: inotify misses changes on several file systems, and a directory of manifests is small. */
+/**
+ * Watches by looking: inotify misses changes on several file systems, and a directory of manifests is small. Where it does
+ * tell, it is looked at sooner.
+ */
 export class FileSource {
   readonly #good = new Map<string, { hash: string; objects: readonly MeshObject[] }>();
   readonly #seen = new Map<string, string>();
   #timer: NodeJS.Timeout | undefined;
+  #soon: NodeJS.Timeout | undefined;
+  #watcher: FSWatcher | undefined;
 
   constructor(private readonly options: FileSourceOptions) {}
 
@@ -174,10 +180,22 @@ export class FileSource {
     }
     this.#look(true);
     this.#timer = setInterval(() => this.#look(false), pollMs);
+    try {
+      this.#watcher = watch(this.options.dir, { persistent: false }, () => {
+        // A file is told of when it is emptied to be written anew: what is read has to be whole.
+        clearTimeout(this.#soon);
+        this.#soon = setTimeout(() => this.#look(false), quietMs);
+      });
+      this.#watcher.on('error', () => this.#watcher?.close());
+    } catch {
+      // No inotify here, or none left: the timer sees it.
+    }
   }
 
   stop(): void {
     clearInterval(this.#timer);
+    clearTimeout(this.#soon);
+    this.#watcher?.close();
   }
 
   #look(first: boolean): void {
