@@ -146,7 +146,7 @@ class bytes_waiting:
 
 class poll_events:
     def c(s):
-        see('at first', names(wait(s, EVERY | select.POLLOUT, 0))); turn(s); send_all(s, b'x'); turn(s); s.shutdown(socket.SHUT_WR)
+        see('at first', names(wait(s, select.POLLOUT, 0))); turn(s); send_all(s, b'x'); turn(s); s.shutdown(socket.SHUT_WR)
         see('at the end', names(wait(s, select.POLLIN))); see('end', s.recv(10)); see('then', names(wait(s, EVERY, 200)))
     def s(s):
         see('before', names(wait(s, EVERY, 0))); go(s); see('data', names(wait(s, EVERY))); see('still', names(wait(s, EVERY, 0))); s.recv(1)
