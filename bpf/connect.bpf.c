@@ -257,21 +257,4 @@ int weft_sock_create(struct bpf_sock *ctx)
 	return 0;
 }
 
-/* Never read: clang describes in BTF only the types that a variable has, and the layout test wants all of them. */
-const volatile struct {
-	struct weft_event event;
-	struct weft_flow flow;
-	enum weft_pod_flag pod_flag;
-	enum weft_direction direction;
-	enum weft_listener listener;
-	enum weft_sock_kind sock_kind;
-	enum weft_sock_flag sock_flag;
-	enum weft_note_kind note_kind;
-	enum weft_local_flag local_flag;
-	enum weft_live_flag live_flag;
-	enum weft_node_slot node_slot;
-	enum weft_action action;
-	enum weft_reason reason;
-} weft_layout = {};
-
 char _license[] SEC("license") = "Dual BSD/GPL";

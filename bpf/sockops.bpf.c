@@ -4,11 +4,29 @@
  * kernel carries it, both ends are joined (splice.bpf.c) and its end is told.
  */
 #include "lib/live.h"
+#include "lib/verdict.h"
 
 #define TCP_ESTABLISHED 1
 #define TCP_FIN_WAIT1 4
 #define TCP_CLOSE 7
 #define TCP_LAST_ACK 9
+
+/*
+ * While connect() is another build's, whose notes and live table are its own: arrivals are judged by this build already, by
+ * the same verdicts, and the other's programs go on to carry the connection.
+ */
+static __always_inline int describe_other_builds(struct weft_note_key *key, struct weft_note *note)
+{
+	struct target to = { .ip = key->daddr, .port = key->dport };
+	struct weft_local *local = allowed(note->source, &to);
+	if (!local)
+		return 0;
+	key->cookie = local->cookie;
+	note->kind = WEFT_NOTE_VERDICT;
+	note->epoch = local->epoch;
+	note->live = 0;
+	return 1;
+}
 
 /* What the destination's sk_lookup shall know of the connection that this socket begins; 0 for nothing. */
 static __always_inline int describe(struct bpf_sock_ops *ctx, struct weft_note_key *key, struct weft_note *note)
@@ -32,6 +50,8 @@ static __always_inline int describe(struct bpf_sock_ops *ctx, struct weft_note_k
 		return 0;
 	struct bpf_sock *sk = ctx->sk;
 	struct weft_sock *state = sk ? bpf_sk_storage_get(&weft_sock, sk, 0, 0) : 0;
+	if (node_slot(WEFT_NODE_TAKEOVER) && describe_other_builds(key, note))
+		return 1;
 	if (state && state->kind == WEFT_SOCK_KERNEL) {
 		__u64 id = state->live;
 		struct weft_live *live = bpf_map_lookup_elem(&weft_live, &id);
@@ -185,6 +205,10 @@ static __always_inline void on_accept(struct bpf_sock_ops *ctx)
 		return;
 	__u64 id = note->live;
 	__u32 kind = note->kind, flags = 0;
+	if (kind == WEFT_NOTE_VERDICT && !id) {
+		bpf_map_delete_elem(&weft_notes, &key);
+		return;
+	}
 	struct bpf_sock *sk = ctx->sk;
 	if ((kind == WEFT_NOTE_OWN || kind == WEFT_NOTE_VERDICT) && sk) {
 		struct weft_sock *state = bpf_sk_storage_get(&weft_sock, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
@@ -290,5 +314,24 @@ int weft_sockops(struct bpf_sock_ops *ctx)
 	}
 	return 1;
 }
+
+/*
+ * Never read: clang describes in BTF only the types that a variable has, and all of them
+ * are wanted: by the layout test, and by a later build that reads what this one left (this object makes the maps). */
+const volatile struct {
+	struct weft_event event;
+	struct weft_flow flow;
+	enum weft_pod_flag pod_flag;
+	enum weft_direction direction;
+	enum weft_listener listener;
+	enum weft_sock_kind sock_kind;
+	enum weft_sock_flag sock_flag;
+	enum weft_note_kind note_kind;
+	enum weft_local_flag local_flag;
+	enum weft_live_flag live_flag;
+	enum weft_node_slot node_slot;
+	enum weft_action action;
+	enum weft_reason reason;
+} weft_layout = {};
 
 char _license[] SEC("license") = "Dual BSD/GPL";

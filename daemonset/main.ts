@@ -197,7 +197,6 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
       await datapath.attachPod(cookie, netns);
       maps.write(local.pod, cookie, true);
       byCookie.set(cookie, local);
-      verdicts.admit(local);
       preexisting.admit(local, carried.cookies());
       waiting.delete(local.pod.uid);
       log.info({ pod: local.pod.uid, cookie: String(cookie), adopted }, 'pod enrolled');
@@ -255,6 +254,8 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
           verdicts.admit(local);
         }
         for (const local of steps.enrol) await enrol(local);
+        // After all of them: what the kernel was allowed before is the agent's to decide anew, which both ends need.
+        for (const local of steps.enrol) if (held.get(local.pod.uid) === local) verdicts.admit(local);
         workers.broadcast({ type: 'pods', pods: [...held.values()] });
         if (steps.enrol.length + steps.change.length + steps.release.length > 0) carried.forgetWords();
         services.refresh(state, held.keys(), options.node);
@@ -416,9 +417,14 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   discovery.start();
   // Namespaces appear and vanish without a word from discovery.
   let turns = 0;
+  let former = 0;
   const timer = setInterval(() => {
     // Entries of sockets that never sent a SYN, and what a lost event left.
     if (swept && ++turns % sweepTurns === 0) carried.sweep();
+    const left = datapath.settle((flows) => carried.onFlows(flows));
+    if (left !== former)
+      log.info({ generations: left }, 'connections of builds with other maps live on in the kernel');
+    former = left;
     if (swept && !missing.has('kernel-path')) verdicts.beat();
     void turn();
   }, reconcileMs);

@@ -41,8 +41,42 @@ interface RawAddon {
     cookie: bigint,
   ): boolean;
   tcpConnections(netns: string, max: number): [string, number, string, number, number, bigint][];
+  objectLayout(path: string): ObjectLayout;
+  pinnedLayout(pin: string): PinnedLayout;
+  pinAgain(from: string, to: string): void;
   Map: new (pin: string) => RawMap;
   Ring: new (pin: string) => RawRing;
+}
+
+/** [offset, size, struct]: bytes; the third is empty where the field is no struct. */
+export type FieldLayout = readonly [offset: number, size: number, struct: string];
+export type StructLayout = readonly [size: number, fields: Readonly<Record<string, FieldLayout>>];
+export type StructLayouts = Readonly<Record<string, StructLayout>>;
+
+export interface Layout {
+  /** Those whose names begin with weft_. */
+  readonly structs: StructLayouts;
+  /** enumerator -> value */
+  readonly enums: Readonly<Record<string, number>>;
+}
+export interface ObjectLayout extends Layout {
+  /** The maps that are pinned. */
+  readonly maps: Readonly<Record<string, MapLayout>>;
+}
+export interface MapLayout {
+  readonly type: number;
+  readonly keySize: number;
+  readonly valueSize: number;
+  readonly maxEntries: number;
+  readonly flags: number;
+  /** Names of structs; empty where keys or values are numbers. */
+  readonly key: string;
+  readonly value: string;
+}
+/** Empty where the kernel keeps no types for this kind of map. */
+export interface PinnedLayout extends Layout {
+  readonly key: string;
+  readonly value: string;
 }
 
 export interface MapInfo {
@@ -181,6 +215,21 @@ export async function load(
 /** Ends a pinned link; false where none is pinned there. */
 export function detach(pin: string): boolean {
   return run(() => addon().detach(text(pin, 'pin')));
+}
+
+/** What a built object says of its maps and types. */
+export function objectLayout(path: string): ObjectLayout {
+  return run(() => addon().objectLayout(text(path, 'path')));
+}
+
+/** The types of a pinned map, by the object that made it, which may be another build's. */
+export function pinnedLayout(pin: string): PinnedLayout {
+  return run(() => addon().pinnedLayout(text(pin, 'pin')));
+}
+
+/** The same map at a second path. */
+export function pinAgain(from: string, to: string): void {
+  run(() => addon().pinAgain(text(from, 'from'), text(to, 'to')));
 }
 
 /** A pinned map. Keys and values are whole: another length is NATIVE_ARGUMENT. */

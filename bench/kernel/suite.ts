@@ -12,6 +12,7 @@ import {
   encodeVerdict,
   encodeVerdictKey,
 } from '../../daemonset/datapath/layout.js';
+import { Datapath } from '../../daemonset/datapath/loader.js';
 import { BpfMap } from '../../native/index.js';
 import { WeftError } from '../../src/base/errors.js';
 import { run, sh, sleep, until } from '../../src/cli/run.js';
@@ -35,7 +36,7 @@ const directNear = '10.245.1.21';
 const firstsPerRound = 40;
 const held = 1_000;
 const fill = { verdicts: 100_000, services: 5_000, endpointsEach: 10 };
-const pins = '/sys/fs/bpf/weft/bench-a';
+const datapath = new Datapath('bench-a');
 const manifests = join(dirname(dirname(fileURLToPath(import.meta.url))), 'manifests', 'l4');
 const closed = `apiVersion: weft.dev/v1alpha1
 kind: AccessPolicy
@@ -64,7 +65,9 @@ interface RunStats {
 
 /** Mean time of one run of the node's connect4 while `action` runs. */
 async function connectNs(action: () => Promise<unknown>): Promise<number> {
-  const link = JSON.parse(sh('bpftool', ['-j', 'link', 'show', 'pinned', `${pins}/links/weft_connect4`])) as {
+  const link = JSON.parse(
+    sh('bpftool', ['-j', 'link', 'show', 'pinned', '/sys/fs/bpf/weft/bench-a/links/weft_connect4']),
+  ) as {
     prog_id: number;
   };
   const stats = (): RunStats =>
@@ -145,7 +148,7 @@ async function once(netns: string, ip: string): Promise<number> {
 }
 
 async function firsts(): Promise<Partial<Record<Metric, number>>> {
-  const verdicts = new BpfMap(`${pins}/weft_verdicts`);
+  const verdicts = new BpfMap(join(datapath.dir, 'weft_verdicts'));
   const [direct, first, later]: number[][] = [[], [], []];
   try {
     for (let i = 0; i < firstsPerRound; i++) {
@@ -227,7 +230,7 @@ async function connects(seconds: number): Promise<Partial<Record<Metric, number>
 /** Runs `action` while the tables are as full as on a large node. */
 async function filled<T>(action: () => Promise<T>): Promise<T> {
   const [verdicts, services, endpoints] = ['weft_verdicts', 'weft_services', 'weft_endpoints'].map(
-    (name) => new BpfMap(`${pins}/${name}`),
+    (name) => new BpfMap(join(datapath.dir, name)),
   ) as [BpfMap, BpfMap, BpfMap];
   const ids = Array.from({ length: fill.services }, (_, i) => 1_000_000 + i);
   const ipOf = (i: number): ReturnType<typeof parseIp> => parseIp(`10.97.${i >> 8}.${i & 255}`);

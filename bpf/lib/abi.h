@@ -230,7 +230,8 @@ enum weft_node_slot {
 	WEFT_NODE_SPLICE_ALL_MAX = 3, /* the same for all readers of the node */
 	WEFT_NODE_SPLICED = 4, /* ends in the sockhash now */
 	WEFT_NODE_SPLICE_BLOCKING = 5, /* not 0: sockets that block are spliced too */
-	WEFT_NODE_SLOTS = 6,
+	WEFT_NODE_TAKEOVER = 6, /* not 0: connect() is another build's still (daemonset/datapath/generations.ts) */
+	WEFT_NODE_SLOTS = 7,
 };
 
 /* weft_count (per CPU array) and the events' reason; docs/explain.md says each in words */

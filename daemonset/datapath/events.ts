@@ -37,6 +37,7 @@ export function watchFlows(datapath: Datapath, onFlows: (flows: FlowReader) => v
   const drain = (): void => {
     const packed = ring.drainPacked(flowsPerTurnMax, FlowReader.recordSize);
     if (packed.length > 0) onFlows(new FlowReader(packed));
+    datapath.drainFormer(onFlows);
   };
   const timer = setInterval(drain, flowTurnMs);
   timer.unref();

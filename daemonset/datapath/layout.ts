@@ -90,6 +90,25 @@ export const structs = {
   ],
 } as const;
 
+export type MapName =
+  | 'weft_pods'
+  | 'weft_pod_addr'
+  | 'weft_bypass_port'
+  | 'weft_bypass_ip'
+  | 'weft_probe'
+  | 'weft_node'
+  | 'weft_listeners'
+  | 'weft_sock'
+  | 'weft_notes'
+  | 'weft_negative'
+  | 'weft_count'
+  | 'weft_local'
+  | 'weft_verdicts'
+  | 'weft_services'
+  | 'weft_endpoints'
+  | 'weft_live'
+  | 'weft_ends';
+
 /** enum weft_reason, by value. docs/explain.md says each in words. */
 export const reasons = [
   'captured',
@@ -139,6 +158,7 @@ export const nodeSlots = {
   spliceAllMax: 3,
   spliced: 4,
   spliceBlocking: 5,
+  takeover: 6,
 } as const;
 export const liveFlags = {
   clientOpen: 1,

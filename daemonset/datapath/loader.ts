@@ -1,10 +1,10 @@
 /**
  * Puts the programs into the kernel and finds them there again. Everything of one agent instance is pinned under
- * /sys/fs/bpf/weft/<instance>: maps by name, links under links/ and pods/. A restarted agent adopts it by loading anew:
- * pinned maps are used, pinned links get the new program in one step.
+ * /sys/fs/bpf/weft/<instance> (generations.ts). A restarted agent adopts it by loading anew: pinned maps are used, pinned
+ * links get the new program in one step. Where its maps have another layout, it takes over from what stands there.
  */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, rmdirSync, unlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import {
@@ -13,10 +13,26 @@ import {
   destroyTcpIn,
   detach,
   load,
+  objectLayout,
   projectRoot,
   type Attachment,
+  type ObjectLayout,
 } from '../../native/index.js';
-import { encodeU64 } from './layout.js';
+import {
+  FormerGeneration,
+  copyRows,
+  generationsOf,
+  isReady,
+  liveTable,
+  removePins,
+  retire,
+  shareSocketStorage,
+  takeCharge,
+  wasReady,
+  type LiveTable,
+} from './generations.js';
+import { encodeU32, encodeU64, nodeSlots, type FlowReader, type MapName } from './layout.js';
+import { layoutId } from './layouts.js';
 
 const bpffs = '/sys/fs/bpf';
 export const pinRoot = join(bpffs, 'weft');
@@ -45,29 +61,14 @@ const objectPath = (name: string): string => join(projectRoot, 'bpf', 'build', `
 /** `splice`: connections that the kernel carries stay on TCP; `kernel-path`: all go by the agent. */
 export type MissingFeature = 'splice' | 'kernel-path';
 
-export type MapName =
-  | 'weft_pods'
-  | 'weft_pod_addr'
-  | 'weft_bypass_port'
-  | 'weft_bypass_ip'
-  | 'weft_probe'
-  | 'weft_node'
-  | 'weft_listeners'
-  | 'weft_sock'
-  | 'weft_notes'
-  | 'weft_negative'
-  | 'weft_count'
-  | 'weft_local'
-  | 'weft_verdicts'
-  | 'weft_services'
-  | 'weft_endpoints'
-  | 'weft_live'
-  | 'weft_ends';
-
 /** One instance's place in the BPF file system. */
 export class Datapath {
+  readonly #instanceDir: string;
+  readonly #layout: ObjectLayout;
+  /** Where the maps are: the generation of this build. */
   readonly dir: string;
   readonly #maps = new Map<MapName, BpfMap>();
+  #former: FormerGeneration[] = [];
 
   constructor(readonly instance: string) {
     if (!/^[A-Za-z0-9-]{1,63}$/.test(instance)) {
@@ -77,48 +78,110 @@ export class Datapath {
         `instance ${JSON.stringify(instance)} may hold only letters, digits and '-'`,
       );
     }
-    this.dir = join(pinRoot, instance);
+    this.#instanceDir = join(pinRoot, instance);
+    // The first that is loaded: all maps are made by it.
+    this.#layout = objectLayout(objectPath('sockops'));
+    this.dir = join(this.#instanceDir, layoutId(this.#layout));
   }
 
   /**
    * Loads and attaches the node's programs; returns what this kernel cannot do, feature to reason, none of which is needed
-   * to carry and to refuse. Errors: WEFT_BPF_LAYOUT, WEFT_BPF_LOAD (cause has the verifier's log).
+   * to carry and to refuse. Errors: WEFT_BPF_LAYOUT, WEFT_BPF_LOAD (cause has the verifier's log): what was in force stays so.
    */
   async start(): Promise<ReadonlyMap<MissingFeature, string>> {
     ensureBpffs();
-    mkdirSync(join(this.dir, 'links'), { recursive: true });
-    mkdirSync(join(this.dir, 'pods'), { recursive: true });
-    const cgroup = cgroupRoot();
-    const attach = (program: string) => ({
-      program,
-      kind: 'cgroup' as const,
-      target: cgroup,
-      pin: join(this.dir, 'links', program),
-    });
+    for (const dir of ['links', 'pods']) mkdirSync(join(this.#instanceDir, dir), { recursive: true });
+    const others = generationsOf(this.#instanceDir).filter((dir) => dir !== this.dir);
+    for (const dir of others.filter((dir) => !wasReady(dir))) removePins(dir);
+    const replaced = others.filter(isReady);
     try {
+      if (!isReady(this.dir)) await this.#begin(replaced);
+      if (replaced.length > 0) this.#setTakeover(true);
       // Notes first: a captured connection without its note would be dropped.
-      await load(objectPath('sockops'), this.dir, new Uint8Array(), [attach('weft_sockops')]);
-      await load(
-        objectPath('connect'),
-        this.dir,
-        new Uint8Array(),
-        ['weft_peername4', 'weft_peername6', 'weft_sock_create', 'weft_connect4', 'weft_connect6'].map(
-          attach,
-        ),
-      );
+      await load(objectPath('sockops'), this.dir, new Uint8Array(), [
+        this.#cgroupHook('weft_sockops', this.dir),
+      ]);
+      if (replaced.length > 0) await this.#judgeArrivals();
+      await this.#attachConnect();
+      if (replaced.length > 0) this.#takeOver(replaced);
+      const missing = await this.#startOptional();
+      this.#former = others.filter(wasReady).map((dir) => new FormerGeneration(dir, this.#layout));
+      return missing;
     } catch (error) {
       throw explainLoad(error, this.instance);
     }
-    return this.#startOptional(attach);
   }
 
-  async #startOptional(
-    attach: (program: string) => Attachment,
-  ): Promise<ReadonlyMap<MissingFeature, string>> {
+  /** Maps with all rows, not yet in use; what a start that did not get as far left is made anew. */
+  async #begin(replaced: readonly string[]): Promise<void> {
+    const [from] = replaced;
+    if (!existsSync(join(this.dir, 'retired'))) removePins(this.dir);
+    mkdirSync(join(this.dir, 'links'), { recursive: true });
+    if (from !== undefined) {
+      shareSocketStorage(from, this.dir, this.#layout);
+      await load(objectPath('sockops'), this.dir, new Uint8Array(), []);
+      copyRows(from, this.dir, this.#layout);
+    }
+    takeCharge(this.dir);
+  }
+
+  async #attachConnect(): Promise<void> {
+    await load(objectPath('connect'), this.dir, new Uint8Array(), [
+      ...['weft_peername4', 'weft_peername6'].map((program) => this.#cgroupHook(program, this.dir)),
+      ...['weft_sock_create', 'weft_connect4', 'weft_connect6'].map((program) => this.#cgroupHook(program)),
+    ]);
+  }
+
+  /** Before connect() is this build's, so that no connection finds its note unread: from here on notes are written by both. */
+  async #judgeArrivals(): Promise<void> {
+    for (const cookie of this.attachedPods()) await this.attachPod(cookie, '');
+  }
+
+  /** What is new is this generation's alone; the others carry what they carry. */
+  #takeOver(replaced: readonly string[]): void {
+    this.#setTakeover(false);
+    for (const dir of replaced) retire(dir);
+  }
+
+  #setTakeover(on: boolean): void {
+    this.map('weft_node').update(encodeU32(nodeSlots.takeover), encodeU64(on ? 1n : 0n));
+  }
+
+  #cgroupHook(program: string, dir = this.#instanceDir): Attachment {
+    return { program, kind: 'cgroup', target: cgroupRoot(), pin: join(dir, 'links', program) };
+  }
+
+  /** Connections in the kernel, by generation. */
+  liveTables(): LiveTable[] {
+    return [liveTable(this.map('weft_live')), ...this.#former.map(({ live }) => live)];
+  }
+
+  /** Ends of connections of former generations, told once. */
+  drainFormer(onFlows: (flows: FlowReader) => void): void {
+    for (const former of this.#former) {
+      const flows = former.drain();
+      if (flows) onFlows(flows);
+    }
+  }
+
+  /** Takes former generations without connections out of the kernel; returns how many are left. */
+  settle(onFlows: (flows: FlowReader) => void): number {
+    this.#former = this.#former.filter((former) => {
+      if (former.size > 0) return true;
+      // An entry goes when its end has been told: what was told last is in the ring.
+      const flows = former.drain();
+      if (flows) onFlows(flows);
+      former.remove();
+      return false;
+    });
+    return this.#former.length;
+  }
+
+  async #startOptional(): Promise<ReadonlyMap<MissingFeature, string>> {
     const missing = new Map<MissingFeature, string>();
     try {
       // Without the hook that keeps them apart, sockets with options that want TCP would be spliced.
-      await load(objectPath('setsockopt'), this.dir, new Uint8Array(), [attach('weft_setsockopt')]);
+      await load(objectPath('setsockopt'), this.dir, new Uint8Array(), [this.#cgroupHook('weft_setsockopt')]);
       await load(objectPath('splice'), this.dir, new Uint8Array(), [
         { program: 'weft_splice', kind: 'sockmap', target: 'weft_ends', pin: '' },
       ]);
@@ -151,13 +214,13 @@ export class Datapath {
 
   /** Cookies of the pods whose inbound hook is in the kernel, also from a former life of the agent. */
   attachedPods(): bigint[] {
-    return existsSync(join(this.dir, 'pods'))
-      ? readdirSync(join(this.dir, 'pods')).map((name) => BigInt(`0x${name}`))
+    return existsSync(join(this.#instanceDir, 'pods'))
+      ? readdirSync(join(this.#instanceDir, 'pods')).map((name) => BigInt(`0x${name}`))
       : [];
   }
 
   #podPin(cookie: bigint): string {
-    return join(this.dir, 'pods', cookie.toString(16));
+    return join(this.#instanceDir, 'pods', cookie.toString(16));
   }
 
   map(name: MapName): BpfMap {
@@ -172,6 +235,8 @@ export class Datapath {
   close(): void {
     for (const map of this.#maps.values()) map.close();
     this.#maps.clear();
+    for (const former of this.#former) former.close();
+    this.#former = [];
   }
 }
 
@@ -203,15 +268,8 @@ export function removeInstance(instance: string): boolean {
   const order = (name: string): number => (name.includes('connect') ? 0 : 1);
   if (existsSync(links)) {
     for (const name of readdirSync(links).sort((a, b) => order(a) - order(b))) detach(join(links, name));
-    rmdirSync(links);
   }
-  const pods = join(dir, 'pods');
-  if (existsSync(pods)) {
-    for (const name of readdirSync(pods)) detach(join(pods, name));
-    rmdirSync(pods);
-  }
-  for (const name of readdirSync(dir)) unlinkSync(join(dir, name));
-  rmdirSync(dir);
+  removePins(dir);
   if (readdirSync(pinRoot).length === 0) rmSync(pinRoot, { recursive: true });
   return true;
 }

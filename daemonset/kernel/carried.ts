@@ -5,8 +5,9 @@ import type { MeshView } from '../../src/state/store.js';
 import { partyOf, type ConnectionRecord } from '../../src/telemetry/access-log.js';
 import type { ConnectionLog, LineValues } from '../../src/telemetry/connection-log.js';
 import type { MeshMetrics, Tally } from '../../src/telemetry/metrics.js';
+import type { LiveTable } from '../datapath/generations.js';
 import type { Datapath } from '../datapath/loader.js';
-import { decodeLive, encodeU64, liveFlags, type FlowReader, type LiveEntry } from '../datapath/layout.js';
+import { liveFlags, type FlowReader, type LiveEntry } from '../datapath/layout.js';
 import type { LocalPod } from '../messages.js';
 import { destroyTcp } from '../pod/sockets.js';
 import { recheck } from '../proxy/plan.js';
@@ -140,17 +141,12 @@ export class Carried {
     return new Set(this.#all().flatMap(({ live }) => live.cookies));
   }
 
-  get size(): number {
-    return this.#options.datapath.map('weft_live').keys().length;
-  }
-
   /** Cuts what the present policies forbid, both ends see a reset; leaves all else alone. Returns how many. */
   sweep(): number {
     let cut = 0;
-    for (const { id, live } of this.#all()) {
+    for (const { table, id, live } of this.#all()) {
       if (live.tuple.sport === 0) {
-        if (process.hrtime.bigint() - live.startedNs > stillbornNs)
-          this.#options.datapath.map('weft_live').remove(encodeU64(id));
+        if (process.hrtime.bigint() - live.startedNs > stillbornNs) table.remove(id);
         continue;
       }
       const source = this.#options.podOf(live.source);
@@ -179,13 +175,10 @@ export class Carried {
     }
   }
 
-  #all(): { id: bigint; live: LiveEntry }[] {
-    const table = this.#options.datapath.map('weft_live');
-    return table.keys().flatMap((key) => {
-      const bytes = table.lookup(key);
-      const live = bytes && decodeLive(bytes);
-      return live ? [{ id: live.cookies[0], live }] : [];
-    });
+  #all(): { readonly table: LiveTable; readonly id: bigint; readonly live: LiveEntry }[] {
+    return this.#options.datapath
+      .liveTables()
+      .flatMap((table) => table.entries().map((entry) => ({ table, ...entry })));
   }
 
   #factsOf(source: LocalPod | undefined, live: LiveEntry): ConnectionFacts {

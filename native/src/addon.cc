@@ -7,6 +7,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   weft::InitRing(env, exports);
   weft::InitNetns(env, exports);
   weft::InitDiag(env, exports);
+  weft::InitBtf(env, exports);
   return exports;
 }
 

@@ -4,6 +4,7 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { Datapath } from '../../daemonset/datapath/loader.js';
 import { projectRoot } from '../../native/index.js';
 import { run, sh, sleep, until } from '../../src/cli/run.js';
 import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
@@ -306,7 +307,7 @@ print(sum(1 for o in ok if o == b'x'))`,
   assert.equal(answer, '1000');
   await sleep(300);
   const notes = JSON.parse(
-    sh('bpftool', ['-j', 'map', 'dump', 'pinned', '/sys/fs/bpf/weft/node-a/weft_notes']),
+    sh('bpftool', ['-j', 'map', 'dump', 'pinned', join(new Datapath('node-a').dir, 'weft_notes')]),
   ) as object[];
   assert.equal(notes.length, 0);
 });

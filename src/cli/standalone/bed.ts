@@ -301,7 +301,8 @@ export class Bed {
     return runDirOf(this.#state, node);
   }
 
-  startAgent(node: string): void {
+  /** `program`: another build's agent, as an upgrade brings it. */
+  startAgent(node: string, program = programs.agent): void {
     const found = this.topology.nodes.find(({ name }) => name === node);
     if (!found) throw new WeftError('WEFT_BED', `no node ${node}`);
     const token = join(this.#state, `token-${node}`);
@@ -312,7 +313,7 @@ export class Bed {
     );
     rmSync(join(this.runDir(node), 'ready'), { force: true });
     this.start(agentProcess(node), found.netns, process.execPath, [
-      programs.agent,
+      program,
       '--node',
       node,
       '--instance',

@@ -1,0 +1,243 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { Datapath, pinRoot } from '../../daemonset/datapath/loader.js';
+import { generationsOf } from '../../daemonset/datapath/generations.js';
+import { projectRoot } from '../../native/index.js';
+import { adminGet, adminPort } from '../../src/cli/admin.js';
+import { run, sleep, until } from '../../src/cli/run.js';
+import { agentProcess, Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import { hold, type Held } from '../support/held.js';
+import { otherBuild, type OtherBuild } from '../support/other-build.js';
+
+const state = '/run/weft/test-upgrade';
+const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
+const cache = '10.244.1.12';
+const cacheVip = '10.96.0.12';
+const instanceDir = join(pinRoot, 'node-a');
+let bed: Bed;
+let other: OtherBuild;
+
+const server = `
+import asyncio, sys
+async def echo(reader, writer):
+    try:
+        while d := await reader.read(65536):
+            writer.write(d); await writer.drain()
+    except OSError: pass
+    writer.close()
+async def main():
+    async with await asyncio.start_server(echo, sys.argv[1], int(sys.argv[2])) as s: await s.serve_forever()
+asyncio.run(main())
+`;
+/** Sends numbered bytes as fast as they come back and compares them; ends at SIGTERM, says how many it had. */
+const stream = `
+import asyncio, signal, sys
+async def main():
+    reader, writer = await asyncio.open_connection('${cache}', 9000)
+    going, n = True, 0
+    def stop():
+        nonlocal going
+        going = False
+    asyncio.get_event_loop().add_signal_handler(signal.SIGTERM, stop)
+    print('open', flush=True)
+    while going:
+        piece = b'%015d\\n' % n * 64
+        writer.write(piece)
+        assert await reader.readexactly(1024) == piece, n
+        n += 1
+        await asyncio.sleep(0.001)
+    writer.close(); print(n * 1024, writer.get_extra_info('sockname')[1])
+asyncio.run(main())
+`;
+
+interface Stream {
+  end(): Promise<{ readonly bytes: number; readonly port: number }>;
+}
+async function streaming(): Promise<Stream> {
+  const child = spawn('nsenter', ['--net=/run/netns/weft-web', '--', 'python3', '-c', stream], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let out = '';
+  let err = '';
+  child.stdout.on('data', (bytes: Buffer) => (out += bytes.toString()));
+  child.stderr.on('data', (bytes: Buffer) => (err += bytes.toString()));
+  const ended = new Promise<number | null>((resolve) => child.on('exit', resolve));
+  await until('it streams', 5_000, () => out.startsWith('open'));
+  return {
+    end: async () => {
+      child.kill('SIGTERM');
+      assert.equal(await ended, 0, err);
+      const [bytes, port] = out.split('\n')[1]?.split(' ').map(Number) ?? [];
+      return { bytes: bytes ?? 0, port: port ?? 0 };
+    },
+  };
+}
+const dialling = (ip: string, port: number): Promise<{ stdout: string; stderr: string }> =>
+  run(
+    'weft-web',
+    'python3',
+    [
+      '-c',
+      `import socket\ns = socket.create_connection(('${ip}', ${port}), 5); s.sendall(b'x'); print(s.recv(1))`,
+    ],
+    8_000,
+  );
+async function dump<T>(): Promise<T> {
+  return JSON.parse(await adminGet('weft-node-a', adminPort, '/dump')) as T;
+}
+const connections = async (): Promise<ConnectionRecord[]> =>
+  (await dump<{ connections: ConnectionRecord[] }>()).connections.filter(({ path }) => path === 'kernel');
+const lines = (): ConnectionRecord[] =>
+  readFileSync(join(bed.runDir('node-a'), 'connections.log'), 'utf8')
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as ConnectionRecord);
+const generations = (): number => generationsOf(instanceDir).length;
+
+before(async () => {
+  await tearDown(state);
+  cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
+  writeFileSync(
+    join(manifests, 'namespace.yaml'),
+    'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled, weft.dev/mode: strict }, annotations: { weft.dev/splice: "on" } }\n',
+  );
+  other = otherBuild();
+  bed = Bed.create({ from: manifests, state, workers: 1, agentFlags: ['--verdict-lease-ms', '30000'] });
+  for (const [pod, ip] of [
+    ['cache', cache],
+    ['cache-2', '10.244.1.13'],
+  ] as const) {
+    for (const port of [9000, 6379])
+      bed.start(`${pod}-${port}`, `weft-${pod}`, 'python3', ['-c', server, ip, String(port)]);
+  }
+  await bed.up();
+});
+after(async () => {
+  await tearDown(state);
+  other.remove();
+  rmSync(manifests, { recursive: true, force: true });
+});
+
+/** Verdicts are asked for by a first connection, which goes by the agent. */
+async function carriedByKernel(living = 0): Promise<void> {
+  for (const [ip, port] of [
+    [cache, 9000],
+    [cache, 6379],
+    ['10.244.1.13', 6379],
+  ] as const) {
+    await until(`the kernel carries to ${ip}:${port}`, 10_000, async () => {
+      const held = hold('weft-web', ip, port);
+      await held.ask();
+      const found = (await connections()).some(({ destination }) => destination.address === `${ip}:${port}`);
+      held.end();
+      return found;
+    });
+  }
+  await until('they have ended', 5_000, async () => (await connections()).length === living);
+}
+
+/** From the agent that runs to `program`, which has other maps; connections of before live on, new ones are opened throughout. */
+async function upgrade(program?: string): Promise<{ spliced: Stream; plain: Held; service: Held }> {
+  const spliced = await streaming();
+  const plain = hold('weft-web', cache);
+  const service = hold('weft-web', cacheVip, 6379);
+  for (const held of [plain, service]) assert.equal(await held.ask(), 'hello');
+  await until('all are carried by the kernel', 5_000, async () => (await connections()).length === 3);
+
+  await bed.stop(agentProcess('node-a'), 'SIGKILL');
+  let dialled = 0;
+  let going = true;
+  const dials = (async () => {
+    while (going) {
+      const { stdout, stderr } = await dialling(cache, 9000);
+      assert.equal(stdout.trim(), "b'x'", `after ${dialled}: ${stderr}`);
+      dialled++;
+    }
+  })();
+  bed.startAgent('node-a', program);
+  await bed.waitReady();
+  going = false;
+  await dials;
+  assert.ok(dialled > 5, `${dialled} connections opened during the upgrade`);
+  return { spliced, plain, service };
+}
+
+test('an upgrade to other maps: live connections go on and stay known, decided pairs connect throughout, what is former goes', async () => {
+  await carriedByKernel();
+  assert.equal(generations(), 1);
+  const before = lines().length;
+  const { spliced, plain, service } = await upgrade(other.agent);
+  for (const held of [plain, service]) assert.equal(await held.ask(), 'hello');
+  assert.equal(generations(), 2, 'the former maps are there while connections need them');
+
+  const listed = await connections();
+  assert.equal(listed.length, 3);
+  for (const { source, destination } of listed) {
+    assert.match(source.identity ?? '', /sa\/web$/);
+    assert.match(destination.identity ?? '', /sa\/cache$/);
+  }
+  assert.ok(listed.some(({ dialled }) => dialled === `${cacheVip}:6379`));
+  const { bytes, port } = await spliced.end();
+  const line = await until('its line', 5_000, () =>
+    lines()
+      .slice(before)
+      .find(({ source }) => source.address.endsWith(`:${port}`)),
+  );
+  assert.equal(line.bytesSent, bytes);
+  assert.equal(line.bytesReceived, bytes);
+  assert.ok((line.bytesSpliced ?? 0) > 0);
+  plain.end();
+  service.end();
+  await until('the former maps are gone', 10_000, () => generations() === 1);
+  assert.notEqual(generationsOf(instanceDir)[0], new Datapath('node-a').dir);
+  assert.deepEqual(readdirSync(instanceDir).filter((name) => name !== 'links' && name !== 'pods').length, 1);
+});
+
+test('a connection of before the upgrade that a policy forbids afterwards is cut; the others live', async () => {
+  // Back again: a roll-back is an upgrade to other maps, too.
+  await carriedByKernel();
+  const { spliced, plain, service } = await upgrade();
+  try {
+    assert.equal(await plain.ask(), 'hello');
+    writeFileSync(
+      join(manifests, 'policy.yaml'),
+      `apiVersion: weft.dev/v1alpha1
+kind: AccessPolicy
+metadata: { name: no-redis, namespace: shop }
+spec: { action: DENY, rules: [{ to: [{ ports: [6379] }] }] }
+`,
+    );
+    await until('it is cut', 5_000, async () => (await service.ask()) !== 'hello');
+    assert.equal(await plain.ask(), 'hello');
+    await until('its line says why', 5_000, () => lines().some(({ ended }) => ended.includes('no-redis')));
+  } finally {
+    plain.end();
+    service.end();
+    await spliced.end();
+  }
+  await until('the former maps are gone', 10_000, () => generations() === 1);
+  assert.equal(generationsOf(instanceDir)[0], new Datapath('node-a').dir);
+  await sleep(100);
+});
+
+test('there and back while connections of the first build live: its maps are taken into use again', async () => {
+  rmSync(join(manifests, 'policy.yaml'), { force: true });
+  await carriedByKernel();
+  const first = await upgrade(other.agent);
+  first.service.end();
+  await first.spliced.end();
+  await bed.stop(agentProcess('node-a'), 'SIGKILL');
+  bed.startAgent('node-a');
+  await bed.waitReady();
+  assert.equal(await first.plain.ask(), 'hello');
+  await carriedByKernel(1);
+  assert.ok((await connections()).some(({ source }) => source.identity?.endsWith('sa/web')));
+  first.plain.end();
+  await until('one generation is left', 10_000, () => generations() === 1);
+  assert.equal(generationsOf(instanceDir)[0], new Datapath('node-a').dir);
+});
