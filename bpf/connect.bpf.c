@@ -122,7 +122,8 @@ static __always_inline enum outcome decide(struct bpf_sock_addr *ctx, const stru
 	to->ip = *ip;
 	to->port = port;
 	to->picked = 0;
-	if ((pod->flags & WEFT_POD_KERNEL) && pick_endpoint(to) && carry(ctx, state, cookie, to))
+	const struct weft_ip *client = ip_is_v4(ip) ? &pod->ip4 : &pod->ip6;
+	if ((pod->flags & WEFT_POD_KERNEL) && pick_endpoint(to, client) && carry(ctx, state, cookie, to))
 		return CARRY;
 
 	if (!listens(cookie, WEFT_LISTENER_OUTBOUND)) {

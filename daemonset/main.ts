@@ -93,7 +93,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   const waiting = new Map<WorkloadUid, string>();
   const metrics = new MeshMetrics(() => readCounters(datapath), [...missing.keys()]);
   const verdicts = new Verdicts(datapath, state, options.node, options.verdictLeaseMs);
-  const services = new KernelServices(datapath);
+  const services = new KernelServices(datapath, () => metrics.limitReached.inc({ limit: 'kernel-services' }));
   const preexisting = new Preexisting();
   const cutPreexisting = (): void => {
     try {

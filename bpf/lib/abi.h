@@ -167,9 +167,15 @@ struct weft_service_key {
 	__be16 port;
 	__u16 pad;
 };
+#define WEFT_AFFINITY_BUCKETS 512
+enum weft_service_flag {
+	/* The set has WEFT_AFFINITY_BUCKETS entries, one for each bucket of client addresses. */
+	WEFT_SERVICE_AFFINITY = 1,
+};
 struct weft_service {
 	__u32 id;
 	__u32 count;
+	__u32 flags; /* enum weft_service_flag */
 };
 struct weft_endpoint_key {
 	__u32 id;
@@ -294,7 +300,7 @@ _Static_assert(sizeof(struct weft_verdict) == 16, "layout");
 _Static_assert(sizeof(struct weft_live) == 168, "layout");
 _Static_assert(sizeof(struct weft_local) == 24, "layout");
 _Static_assert(sizeof(struct weft_service_key) == 20, "layout");
-_Static_assert(sizeof(struct weft_service) == 8, "layout");
+_Static_assert(sizeof(struct weft_service) == 12, "layout");
 _Static_assert(sizeof(struct weft_endpoint_key) == 8, "layout");
 _Static_assert(sizeof(struct weft_endpoint) == 20, "layout");
 _Static_assert(sizeof(struct weft_flow) == 176, "layout");

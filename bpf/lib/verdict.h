@@ -18,8 +18,19 @@ struct target {
 	int picked; /* from a service's endpoints */
 };
 
+/* Where a client's connections go together: src/state/affinity.ts computes the same. */
+static __always_inline __u32 affinity_bucket(const struct weft_ip *client)
+{
+	__u32 hash = 0x811c9dc5;
+	for (int i = 0; i < 16; i++)
+		hash = (hash ^ client->bytes[i]) * 0x01000193;
+	hash = (hash ^ (hash >> 16)) * 0x85ebca6b;
+	hash = (hash ^ (hash >> 13)) * 0xc2b2ae35;
+	return (hash ^ (hash >> 16)) % WEFT_AFFINITY_BUCKETS;
+}
+
 /* 0 where the address is a service's and its endpoint could not be told: the agent's matter. */
-static __always_inline int pick_endpoint(struct target *to)
+static __always_inline int pick_endpoint(struct target *to, const struct weft_ip *client)
 {
 	struct weft_service_key key = { .ip = to->ip, .port = to->port };
 	struct weft_service *service = bpf_map_lookup_elem(&weft_services, &key);
@@ -28,7 +39,8 @@ static __always_inline int pick_endpoint(struct target *to)
 	__u32 count = service->count;
 	if (!count)
 		return 0;
-	struct weft_endpoint_key at = { .id = service->id, .index = bpf_get_prandom_u32() % count };
+	struct weft_endpoint_key at = { .id = service->id };
+	at.index = service->flags & WEFT_SERVICE_AFFINITY ? affinity_bucket(client) : bpf_get_prandom_u32() % count;
 	struct weft_endpoint *endpoint = bpf_map_lookup_elem(&weft_endpoints, &at);
 	/* The set was replaced a moment ago. */
 	if (!endpoint)

@@ -101,7 +101,7 @@ const tcpPorts = (service: ServiceObject) =>
 const keyOf = (service: ServiceObject): ServiceKey =>
   `${namespaceOf(service)}/${service.metadata.name}.${namespaceOf(service)}.svc.cluster.local` as ServiceKey;
 
-function serviceOf(service: ServiceObject): Service {
+function serviceOf(service: ServiceObject, mesh: MeshSettingsObject['spec']): Service {
   const ips = service.spec.clusterIPs ?? (service.spec.clusterIP ? [service.spec.clusterIP] : []);
   return {
     key: keyOf(service),
@@ -116,9 +116,26 @@ function serviceOf(service: ServiceObject): Service {
       appProtocol: appProtocol(port),
     })),
     subjectAltNames: [],
-    ...(service.spec.internalTrafficPolicy === 'Local'
-      ? { loadBalancing: { preference: ['node'] as const, mode: 'strict' as const, allowUnhealthy: false } }
-      : {}),
+    ...loadBalancingOf(service.spec, mesh),
+    ...(service.spec.sessionAffinity === 'ClientIP' ? { sessionAffinity: 'client-ip' as const } : {}),
+  };
+}
+
+/** Local means only endpoints of the client's node, PreferSameNode those before others. */
+function loadBalancingOf(
+  spec: ServiceObject['spec'],
+  mesh: MeshSettingsObject['spec'],
+): Pick<Service, 'loadBalancing'> {
+  const local = spec.internalTrafficPolicy === 'Local';
+  const preferred = (spec.trafficDistribution ?? mesh.trafficDistribution) === 'PreferSameNode';
+  const allowUnhealthy = spec.publishNotReadyAddresses === true;
+  if (!local && !preferred && !allowUnhealthy) return {};
+  return {
+    loadBalancing: {
+      preference: local || preferred ? ['node'] : [],
+      mode: local ? 'strict' : preferred ? 'failover' : 'unspecified',
+      allowUnhealthy,
+    },
   };
 }
 
@@ -252,5 +269,11 @@ export function compile(objects: readonly MeshObject[], settings: CompileSetting
     if (sameNode) sameNode.push(held);
     else nodePods.set(pod.spec.nodeName, [held]);
   }
-  return { workloads, services: services.map(serviceOf), policies: compiledPolicies, nodePods, identities };
+  return {
+    workloads,
+    services: services.map((service) => serviceOf(service, mesh)),
+    policies: compiledPolicies,
+    nodePods,
+    identities,
+  };
 }

@@ -56,6 +56,9 @@ export interface ServiceObject {
       readonly protocol?: string;
     }[];
     readonly internalTrafficPolicy?: string;
+    readonly trafficDistribution?: string;
+    readonly sessionAffinity?: string;
+    readonly publishNotReadyAddresses?: boolean;
   };
 }
 interface PolicySource {
@@ -97,6 +100,8 @@ export interface MeshSettingsObject {
     readonly cutPreexisting?: boolean;
     readonly sameNode?: 'kernel' | 'encrypted';
     readonly splice?: boolean;
+    /** For Services that say nothing themselves. */
+    readonly trafficDistribution?: string;
     readonly unsplicedPorts?: readonly number[];
     readonly excludeOutboundPorts?: readonly number[];
     readonly excludeOutboundCidrs?: readonly string[];

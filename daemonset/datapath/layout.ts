@@ -48,7 +48,7 @@ export const structs = {
   weft_verdict_key: [24, { source: [0, 8], destination: [8, 8], port: [16, 2], pad: [18, 6] }],
   weft_verdict: [16, { epoch: [0, 8], action: [8, 4], pad: [12, 4] }],
   weft_service_key: [20, { ip: [0, 16], port: [16, 2], pad: [18, 2] }],
-  weft_service: [8, { id: [0, 4], count: [4, 4] }],
+  weft_service: [12, { id: [0, 4], count: [4, 4], flags: [8, 4] }],
   weft_endpoint_key: [8, { id: [0, 4], index: [4, 4] }],
   weft_endpoint: [20, { ip: [0, 16], port: [16, 2], pad: [18, 2] }],
   weft_live: [
@@ -150,6 +150,7 @@ export const podFlags = { plaintextWithoutAgent: 1, capture: 2, kernel: 4, splic
 export const sockKinds = { none: 0, captured: 1, own: 2, accepted: 3, kernel: 4, kernelAccepted: 5 } as const;
 export const directions = { outbound: 0, inbound: 1, unspliced: 2 } as const;
 export const localFlags = { kernel: 1 } as const;
+export const serviceFlags = { affinity: 1 } as const;
 export const actions = { allow: 1 } as const;
 export const nodeSlots = {
   cookie: 0,
@@ -364,8 +365,11 @@ export function encodeVerdict(epoch: bigint): Uint8Array {
 export function encodeServiceKey(ip: IpAddress, port: number): Uint8Array {
   return new Writer('weft_service_key').ip('ip', ip).be16('port', port).bytes;
 }
-export function encodeService(id: number, count: number): Uint8Array {
-  return new Writer('weft_service').u32('id', id).u32('count', count).bytes;
+export function encodeService(id: number, count: number, affinity = false): Uint8Array {
+  return new Writer('weft_service')
+    .u32('id', id)
+    .u32('count', count)
+    .u32('flags', affinity ? serviceFlags.affinity : 0).bytes;
 }
 export function decodeServiceKey(bytes: Uint8Array): { readonly ip: IpAddress; readonly port: number } {
   const reader = new Reader('weft_service_key', bytes);

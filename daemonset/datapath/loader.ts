@@ -240,6 +240,11 @@ export class Datapath {
   }
 }
 
+/** Whether a map took no further entry. */
+export function isFull(error: unknown): boolean {
+  return error instanceof NativeError && error.code === 'NATIVE_FULL';
+}
+
 function explainLoad(error: unknown, instance: string): unknown {
   if (!(error instanceof NativeError)) return error;
   if (error.code === 'NATIVE_LAYOUT') {

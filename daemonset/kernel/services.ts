@@ -4,9 +4,10 @@
  */
 import { formatSocketAddress, type SocketAddress } from '../../src/model/address.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
+import { affinityBuckets, preferredOf } from '../../src/state/affinity.js';
 import { candidatesOf } from '../../src/state/resolve.js';
 import type { MeshView } from '../../src/state/store.js';
-import type { Datapath } from '../datapath/loader.js';
+import { isFull, type Datapath } from '../datapath/loader.js';
 import {
   decodeService,
   decodeServiceKey,
@@ -26,13 +27,25 @@ interface Written {
   readonly endpoints: string;
 }
 
+interface ServiceTable {
+  readonly address: SocketAddress;
+  /** The endpoints stand by bucket of the client's address, not to be chosen from at random. */
+  readonly affinity: boolean;
+  readonly endpoints: readonly SocketAddress[];
+}
+
+const byBucket = (endpoints: readonly SocketAddress[]): SocketAddress[] =>
+  Array.from({ length: affinityBuckets }, (_, bucket) => preferredOf(endpoints, (e) => e, bucket)).filter(
+    (endpoint) => endpoint !== undefined,
+  );
+
 /** Service address -> its endpoints, for services that the kernel may balance. Pure. */
 export function kernelServices(
   view: MeshView,
   local: Iterable<WorkloadUid>,
   node: string,
-): Map<string, { readonly address: SocketAddress; readonly endpoints: readonly SocketAddress[] }> {
-  const tables = new Map<string, { address: SocketAddress; endpoints: SocketAddress[] }>();
+): Map<string, ServiceTable> {
+  const tables = new Map<string, ServiceTable>();
   const keys = new Set([...local].flatMap((uid) => [...(view.workload(uid)?.services.keys() ?? [])]));
   for (const key of keys) {
     const service = view.service(key);
@@ -43,8 +56,13 @@ export function kernelServices(
       for (const { servicePort } of service.ports) {
         const address = { ip, port: servicePort };
         const endpoints = candidatesOf(view, service, address, node).map(({ target }) => target);
-        if (endpoints.length > 0 && endpoints.length <= endpointsMax)
-          tables.set(formatSocketAddress(address), { address, endpoints });
+        if (endpoints.length === 0 || endpoints.length > endpointsMax) continue;
+        const affinity = service.sessionAffinity !== undefined;
+        tables.set(formatSocketAddress(address), {
+          address,
+          affinity,
+          endpoints: affinity ? byBucket(endpoints) : endpoints,
+        });
       }
     }
   }
@@ -56,18 +74,22 @@ export class KernelServices {
   #nextId = 1;
   #adopted = false;
 
-  constructor(private readonly datapath: Datapath) {}
+  constructor(
+    private readonly datapath: Datapath,
+    /** A table is full: the service is the agent's to balance. */
+    private readonly onFull: () => void,
+  ) {}
 
   refresh(view: MeshView, local: Iterable<WorkloadUid>, node: string): void {
     if (!this.#adopted) this.#adopt();
     const wanted = kernelServices(view, local, node);
-    for (const [name, { address, endpoints }] of wanted) {
-      const text = endpoints.map(formatSocketAddress).join(' ');
+    for (const name of [...this.#written.keys()]) if (!wanted.has(name)) this.#remove(name);
+    for (const [name, table] of wanted) {
+      const text = `${table.affinity} ${table.endpoints.map(formatSocketAddress).join(' ')}`;
       const old = this.#written.get(name);
       if (old?.endpoints === text) continue;
-      this.#replace(name, address, endpoints, text);
+      this.#replace(name, table, text);
     }
-    for (const name of [...this.#written.keys()]) if (!wanted.has(name)) this.#remove(name);
   }
 
   /** What a former life of the agent wrote is replaced as if it had changed: unknown endpoints count as other ones. */
@@ -83,16 +105,24 @@ export class KernelServices {
     }
   }
 
-  #replace(name: string, address: SocketAddress, endpoints: readonly SocketAddress[], text: string): void {
+  #replace(name: string, { address, affinity, endpoints }: ServiceTable, text: string): void {
     const table = this.datapath.map('weft_endpoints');
     const old = this.#written.get(name);
     const id = this.#nextId++;
     const key = encodeServiceKey(address.ip, address.port);
     // The whole new set stands before the service points to it, and the old one goes after: connect() never sees half.
-    endpoints.forEach(({ ip, port }, index) =>
-      table.update(encodeEndpointKey(id, index), encodeEndpoint(ip, port)),
-    );
-    this.datapath.map('weft_services').update(key, encodeService(id, endpoints.length));
+    try {
+      endpoints.forEach(({ ip, port }, index) =>
+        table.update(encodeEndpointKey(id, index), encodeEndpoint(ip, port)),
+      );
+      this.datapath.map('weft_services').update(key, encodeService(id, endpoints.length, affinity));
+    } catch (error) {
+      if (!isFull(error)) throw error;
+      this.#remove(name);
+      this.#drop({ id, count: endpoints.length });
+      this.onFull();
+      return;
+    }
     this.#written.set(name, { key, id, count: endpoints.length, endpoints: text });
     if (old) this.#drop(old);
   }
@@ -105,7 +135,7 @@ export class KernelServices {
     this.#drop(old);
   }
 
-  #drop({ id, count }: Written): void {
+  #drop({ id, count }: Pick<Written, 'id' | 'count'>): void {
     const table = this.datapath.map('weft_endpoints');
     for (let index = 0; index < count; index++) table.remove(encodeEndpointKey(id, index));
   }

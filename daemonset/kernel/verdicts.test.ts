@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isV6, parseCidr, parseIp } from '../../src/model/address.js';
 import type { AuthorizationPolicy, PolicyMatch, StringMatch } from '../../src/model/policy.js';
+import { bucketOf } from '../../src/state/affinity.js';
+import { resolve } from '../../src/state/resolve.js';
 import { MeshState } from '../../src/state/store.js';
 import { behind, id, key, none, pod, policy, service, uid, workload } from '../../test/support/mesh.js';
 import type { LocalPod } from '../messages.js';
@@ -185,4 +187,25 @@ test('the kernel balances services with an endpoint here and no waypoint, by fam
   assert.deepEqual(tables(), {});
   view.apply({ workloads: [{ ...here, services: new Map() }], services: [service('s', '10.96.0.1')] });
   assert.deepEqual(tables(), {}, 'no endpoint here: left to the agent');
+});
+
+test('with session affinity the kernel has an endpoint for each bucket, the one that the agent would choose', () => {
+  const view = new MeshState();
+  const names = ['a', 'b', 'c'];
+  view.apply({
+    workloads: names.map((name, i) => workload(name, `10.0.1.${i + 1}`, 'n1', behind('s'))),
+    services: [service('s', '10.96.0.1', 8080, { sessionAffinity: 'client-ip' })],
+  });
+  const table = kernelServices(view, [uid('a')], 'n1').get('10.96.0.1:80');
+  assert.equal(table?.affinity, true);
+  assert.equal(table.endpoints.length, 512);
+  const chosen = new Set<string>();
+  for (let i = 0; i < 200; i++) {
+    const client = parseIp(`10.1.${i % 7}.${i}`);
+    const found = resolve(view, { ip: parseIp('10.96.0.1'), port: 80 }, client, 'n1', i / 200);
+    assert.ok(found.kind === 'endpoint');
+    assert.deepEqual(table.endpoints[bucketOf(client)], found.target);
+    chosen.add(found.target.ip);
+  }
+  assert.equal(chosen.size, 3);
 });

@@ -87,7 +87,7 @@ const denied = (verdict: Verdict, more: Partial<Refusal> = {}): Refusal =>
 
 export function planOutbound(view: MeshView, facts: OutboundFacts): OutboundPlan {
   const { dialled } = facts;
-  const resolved = resolve(view, dialled, facts.node, facts.random, facts.picked);
+  const resolved = resolve(view, dialled, facts.sourceIp, facts.node, facts.random, facts.picked);
   if (resolved.kind === 'none') return refuse(resolved.code, resolved.why, 503);
   if (resolved.kind === 'unknown') {
     return facts.source.outboundUnknown === 'refuse'

@@ -13,6 +13,7 @@ import type {
   Workload,
   WorkloadUid,
 } from '../model/workload.js';
+import { affinityExtension, affinityType } from './types.js';
 import * as pbAuth from './gen/authorization.js';
 import * as pb from './gen/workload.js';
 import * as pbWeft from './gen/weft.js';
@@ -108,6 +109,12 @@ const scopes: readonly (Balancing['preference'][number] | undefined)[] = [
 ];
 const modes: readonly Balancing['mode'][] = ['unspecified', 'strict', 'failover', 'passthrough'];
 
+function affinity(extensions: readonly pb.Extension[]): Pick<Service, 'sessionAffinity'> {
+  const config = extensions.find(({ name }) => name === affinityExtension)?.config;
+  if (config?.typeUrl !== affinityType) return {};
+  return pbWeft.SessionAffinity.decode(config.value).clientIp ? { sessionAffinity: 'client-ip' } : {};
+}
+
 function service(message: pb.Service): Service {
   const balancing = message.loadBalancing;
   return {
@@ -121,6 +128,7 @@ function service(message: pb.Service): Service {
       parseSpiffeId(name.startsWith('spiffe://') ? name : `spiffe://${name}`),
     ),
     ...waypoint(message.waypoint),
+    ...affinity(message.extensions),
     ...(balancing
       ? {
           loadBalancing: {

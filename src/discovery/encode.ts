@@ -5,6 +5,7 @@ import type { NodePod } from '../model/node-pod.js';
 import type { AuthorizationPolicy, PolicyMatch, StringMatch } from '../model/policy.js';
 import type { Service } from '../model/service.js';
 import type { PortMapping, WaypointRef, Workload } from '../model/workload.js';
+import { affinityExtension, affinityType } from './types.js';
 import * as pbAuth from './gen/authorization.js';
 import * as pb from './gen/workload.js';
 import * as pbWeft from './gen/weft.js';
@@ -72,6 +73,12 @@ export function encodeService(s: Service): Uint8Array {
       mode: { unspecified: 0, strict: 1, failover: 2, passthrough: 3 }[s.loadBalancing.mode],
       healthPolicy: s.loadBalancing.allowUnhealthy ? 1 : 0,
     };
+  }
+  if (s.sessionAffinity) {
+    const config = pbWeft.SessionAffinity.encode({ clientIp: true }).finish();
+    value.extensions = [
+      { name: affinityExtension, config: { typeUrl: affinityType, value: Buffer.from(config) } },
+    ];
   }
   return pb.Address.encode({ type: { $case: 'service', value } }).finish();
 }

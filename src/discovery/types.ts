@@ -4,6 +4,9 @@ export const typeUrls = {
   authorization: 'type.googleapis.com/istio.security.Authorization',
   nodePod: 'type.googleapis.com/weft.v1.NodePod',
 } as const;
+/** The extension of istio.workload.Service by which session affinity is told; other nodes leave it alone. */
+export const affinityExtension = 'weft.dev/session-affinity';
+export const affinityType = 'type.googleapis.com/weft.v1.SessionAffinity';
 export type TypeUrl = (typeof typeUrls)[keyof typeof typeUrls];
 
 export const grpcLimits = {

@@ -18,4 +18,6 @@ export interface Service {
     readonly mode: 'unspecified' | 'strict' | 'failover' | 'passthrough';
     readonly allowUnhealthy: boolean;
   };
+  /** All connections of a client's address go to one endpoint for as long as that is one (src/state/affinity.ts). */
+  readonly sessionAffinity?: 'client-ip';
 }

@@ -3,6 +3,7 @@ import type { IpAddress, SocketAddress } from '../model/address.js';
 import { isV6 } from '../model/address.js';
 import type { Service } from '../model/service.js';
 import type { WaypointRef, Workload } from '../model/workload.js';
+import { bucketOf, preferredOf } from './affinity.js';
 import type { MeshView } from './store.js';
 
 export type Resolved =
@@ -51,10 +52,14 @@ export function candidatesOf(
   return local.length > 0 || mode === 'strict' ? local : candidates;
 }
 
-/** `random` in [0, 1); `picked`: the endpoint that connect() chose already, kept where it is still one. */
+/**
+ * `client`: whom the connection is of; `random` in [0, 1); `picked`: the endpoint that connect() chose already, kept where it
+ * is still one.
+ */
 export function resolve(
   view: MeshView,
   destination: SocketAddress,
+  client: IpAddress,
   node: string,
   random: number,
   picked?: SocketAddress,
@@ -75,7 +80,9 @@ export function resolve(
   const pool = candidatesOf(view, service, destination, node);
   const chosen =
     pool.find(({ target }) => target.ip === picked?.ip && target.port === picked.port) ??
-    pool[Math.floor(random * pool.length)];
+    (service.sessionAffinity
+      ? preferredOf(pool, ({ target }) => target, bucketOf(client))
+      : pool[Math.floor(random * pool.length)]);
   if (!chosen) {
     return {
       kind: 'none',

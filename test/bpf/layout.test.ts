@@ -11,6 +11,7 @@ import {
   nodeSlots,
   noteKinds,
   podFlags,
+  serviceFlags,
   reasons,
   sockKinds,
   structs,
@@ -80,6 +81,7 @@ test('every enum value that TypeScript uses is the one in the built objects', ()
   check('WEFT_LOCAL_', localFlags);
   check('WEFT_LIVE_', liveFlags);
   check('WEFT_NODE_', nodeSlots);
+  check('WEFT_SERVICE_', serviceFlags);
   check('WEFT_ACTION_', actions);
   check('WEFT_', directions);
   check('WEFT_', Object.fromEntries(reasons.map((name, index) => [name, index])));

@@ -7,6 +7,8 @@ import { projectRoot } from '../../native/index.js';
 import { adminGet, adminPort } from '../../src/cli/admin.js';
 import { run, sleep, until } from '../../src/cli/run.js';
 import { agentProcess, Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { formatSocketAddress, parseIp, type SocketAddress } from '../../src/model/address.js';
+import { bucketOf, preferredOf } from '../../src/state/affinity.js';
 import { hold } from '../support/held.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
 
@@ -455,6 +457,54 @@ test('a service is balanced at connect(), and an endpoint that is not ready take
       return workloads.some(({ name, healthy }) => name === 'cache-2' && !healthy);
     });
     for (let i = 0; i < 2; i++) assert.deepEqual(await until('by the kernel', 10_000, spread), ['cache']);
+  } finally {
+    write('mesh.yaml', mesh);
+  }
+});
+
+test('with session affinity all connections of a pod go to one endpoint, by the agent and by the kernel, of v4 and v6', async () => {
+  const mesh = readFileSync(join(manifests, 'mesh.yaml'), 'utf8');
+  const clusterIps = "clusterIPs: [10.96.0.12, 'fd00:96::12']";
+  assert.ok(mesh.includes(clusterIps));
+  write('mesh.yaml', mesh.replace(clusterIps, `${clusterIps}\n  sessionAffinity: ClientIP`));
+  const endpoints = {
+    [cacheVip]: ['10.244.1.12', '10.244.1.13'],
+    'fd00:96::12': ['fd00:244:1::12', 'fd00:244:1::13'],
+  };
+  const clients = {
+    'weft-web': ['10.244.1.10', 'fd00:244:1::10'],
+    'weft-intruder': ['10.244.1.11', 'fd00:244:1::11'],
+  };
+  const socketAddress = (ip: string): SocketAddress => ({ ip: parseIp(ip), port: 6379 });
+  try {
+    await until('the agent knows', 5_000, async () => {
+      const { services } = await dump<{ services: { name: string; sessionAffinity?: string }[] }>();
+      return services.some(
+        ({ name, sessionAffinity }) => name === 'cache' && sessionAffinity === 'client-ip',
+      );
+    });
+    for (const [netns, [ip4 = '', ip6 = '']] of Object.entries(clients)) {
+      for (const [vip, from] of Object.entries(endpoints)) {
+        const bucket = bucketOf(parseIp(vip.includes(':') ? ip6 : ip4));
+        const expected = preferredOf(from, socketAddress, bucket) ?? '';
+        const at = records().length;
+        await client(netns, `for _ in range(8): ${dial(vip, 6379)}; ${exchange}; time.sleep(0.1)`);
+        const mine = await until('all are logged', 5_000, () => {
+          const found = records().slice(at);
+          return found.length >= 8 && found;
+        });
+        assert.ok(
+          mine.some(({ path }) => path === 'kernel'),
+          `${netns} to ${vip}`,
+        );
+        for (const { destination } of mine)
+          assert.equal(
+            destination.address,
+            formatSocketAddress(socketAddress(expected)),
+            `${netns} to ${vip}`,
+          );
+      }
+    }
   } finally {
     write('mesh.yaml', mesh);
   }

@@ -9,6 +9,11 @@ import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 
 /** Weft's own: what a node's agent must know of a pod that it shall hold in the mesh. */
 
+/** The configuration of a Service's extension weft.dev/session-affinity. */
+export interface SessionAffinity {
+  clientIp: boolean;
+}
+
 export interface NodePod {
   uid: string;
   name: string;
@@ -29,6 +34,61 @@ export interface NodePod {
   unsplicedPorts: number[];
   splice: boolean;
 }
+
+function createBaseSessionAffinity(): SessionAffinity {
+  return { clientIp: false };
+}
+
+export const SessionAffinity: MessageFns<SessionAffinity> = {
+  encode(message: SessionAffinity, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.clientIp !== false) {
+      writer.uint32(8).bool(message.clientIp);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SessionAffinity {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSessionAffinity();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.clientIp = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SessionAffinity>): SessionAffinity {
+    return SessionAffinity.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SessionAffinity>): SessionAffinity {
+    const message = createBaseSessionAffinity();
+    message.clientIp = object.clientIp ?? false;
+    return message;
+  },
+};
 
 function createBaseNodePod(): NodePod {
   return {

@@ -6,6 +6,7 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
+import { Any } from "./google/protobuf/any.js";
 import { UInt32Value } from "./google/protobuf/wrappers.js";
 
 /** Wire contract of istio.workload. */
@@ -60,7 +61,14 @@ export interface Service {
   waypoint: GatewayAddress | undefined;
   loadBalancing: LoadBalancing | undefined;
   ipFamilies: number;
+  extensions: Extension[];
   canonical: boolean;
+}
+
+/** What one implementation tells its own parts; others leave it alone. */
+export interface Extension {
+  name: string;
+  config: Any | undefined;
 }
 
 export interface LoadBalancing {
@@ -252,6 +260,7 @@ function createBaseService(): Service {
     waypoint: undefined,
     loadBalancing: undefined,
     ipFamilies: 0,
+    extensions: [],
     canonical: false,
   };
 }
@@ -284,6 +293,9 @@ export const Service: MessageFns<Service> = {
     }
     if (message.ipFamilies !== 0) {
       writer.uint32(72).int32(message.ipFamilies);
+    }
+    for (const v of message.extensions) {
+      Extension.encode(v!, writer.uint32(82).fork()).join();
     }
     if (message.canonical !== false) {
       writer.uint32(88).bool(message.canonical);
@@ -376,6 +388,14 @@ export const Service: MessageFns<Service> = {
             message.ipFamilies = reader.int32();
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.extensions.push(Extension.decode(reader, reader.uint32()));
+            continue;
+          }
           case 11: {
             if (tag !== 88) {
               break;
@@ -414,7 +434,77 @@ export const Service: MessageFns<Service> = {
       ? LoadBalancing.fromPartial(object.loadBalancing)
       : undefined;
     message.ipFamilies = object.ipFamilies ?? 0;
+    message.extensions = object.extensions?.map((e) => Extension.fromPartial(e)) || [];
     message.canonical = object.canonical ?? false;
+    return message;
+  },
+};
+
+function createBaseExtension(): Extension {
+  return { name: "", config: undefined };
+}
+
+export const Extension: MessageFns<Extension> = {
+  encode(message: Extension, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.config !== undefined) {
+      Any.encode(message.config, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Extension {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExtension();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.config = Any.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Extension>): Extension {
+    return Extension.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Extension>): Extension {
+    const message = createBaseExtension();
+    message.name = object.name ?? "";
+    message.config = (object.config !== undefined && object.config !== null)
+      ? Any.fromPartial(object.config)
+      : undefined;
     return message;
   },
 };

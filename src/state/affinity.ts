@@ -1,0 +1,44 @@
+/**
+ * Session affinity by the client's address, without state: each address falls into one of a fixed number of buckets, each
+ * bucket prefers one endpoint (highest random weight), so that all nodes, the kernel (bpf/lib/verdict.h) and a restarted agent
+ * choose alike, and an endpoint that goes or comes moves its own share of the clients only.
+ */
+import type { IpAddress, SocketAddress } from '../model/address.js';
+import { formatSocketAddress, ipTo16 } from '../model/address.js';
+
+/** More endpoints than this leave some without a client. */
+export const affinityBuckets = 512;
+
+/** Bits of the whole word depend on each other's (the finalizer of MurmurHash3). */
+function mix(hash: number): number {
+  let h = hash;
+  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+  return (h ^ (h >>> 16)) >>> 0;
+}
+/** FNV-1a, 32 bits. */
+function hashOf(bytes: Iterable<number>, seed = 0x811c9dc5): number {
+  let hash = seed;
+  for (const byte of bytes) hash = Math.imul(hash ^ byte, 0x01000193);
+  return hash;
+}
+
+/** The bucket of a client's address: the same in bpf/lib/verdict.h. */
+export function bucketOf(client: IpAddress): number {
+  return mix(hashOf(ipTo16(client))) % affinityBuckets;
+}
+
+/** The endpoint that a bucket prefers; undefined where there are none. */
+export function preferredOf<T>(
+  endpoints: readonly T[],
+  targetOf: (endpoint: T) => SocketAddress,
+  bucket: number,
+): T | undefined {
+  let best: T | undefined;
+  let bestWeight = -1;
+  for (const endpoint of endpoints) {
+    const weight = mix(hashOf(Buffer.from(formatSocketAddress(targetOf(endpoint))), mix(bucket + 1)));
+    if (weight > bestWeight) [best, bestWeight] = [endpoint, weight];
+  }
+  return best;
+}
