@@ -134,7 +134,6 @@ static __always_inline void on_carried(struct bpf_sock_ops *ctx, __u64 id, __u32
 	struct bpf_sock *sk = ctx->sk;
 	if (!sk)
 		return;
-	count_spliced(1);
 	/* Last: sk_msg redirects to an end only once its address is known. */
 	live->sock[side] = (__u64)bpf_skc_to_tcp_sock(sk);
 	__sync_fetch_and_or(&live->flags, WEFT_LIVE_SPLICED);
@@ -168,14 +167,9 @@ static __always_inline void on_round_trip(struct bpf_sock_ops *ctx)
 	struct weft_note_key server = {
 		.cookie = live->destination, .saddr = live->daddr, .daddr = live->saddr, .sport = live->dport, .dport = live->sport
 	};
-	if (!bpf_map_delete_elem(&weft_ends, &client) && live->sock[0]) {
-		live->sock[0] = 0;
-		count_spliced(-1);
-	}
-	if (!bpf_map_delete_elem(&weft_ends, &server) && live->sock[1]) {
-		live->sock[1] = 0;
-		count_spliced(-1);
-	}
+	bpf_map_delete_elem(&weft_ends, &client);
+	bpf_map_delete_elem(&weft_ends, &server);
+	live->sock[0] = live->sock[1] = 0;
 	count(WEFT_SPLICE_LEFT);
 }
 
@@ -264,10 +258,7 @@ static __always_inline void on_carried_state(struct bpf_sock_ops *ctx, const str
 	if (live->flags & closed)
 		return;
 	live->bytes[side] = live->spliced[side] + by_tcp(ctx, live, side);
-	if (live->sock[side]) {
-		live->sock[side] = 0;
-		count_spliced(-1);
-	}
+	live->sock[side] = 0;
 	__u32 before = __sync_fetch_and_or(&live->flags, closed);
 	__u32 flags = before | closed;
 	/* Only one of two ends that close at once sees the other's mark and not its own. */

@@ -15,7 +15,16 @@ struct socket___w {
 	struct file___w *file;
 } __attribute__((preserve_access_index));
 
+struct proto___w {
+	void *memory_allocated;
+} __attribute__((preserve_access_index));
+
+struct sock_common___w {
+	struct proto___w *skc_prot;
+} __attribute__((preserve_access_index));
+
 struct sock___w {
+	struct sock_common___w __sk_common;
 	struct socket___w *sk_socket;
 	struct {
 		struct {
@@ -51,12 +60,20 @@ static __always_inline __u64 slot(__u32 index)
 	return value ? *value : 0;
 }
 
-/* Bytes that may wait for this reader: its own limit, or its share of the node's. */
-static __always_inline __u64 limit(void)
+/*
+ * Whether that many bytes may wait for a reader: up to its own limit, and while all that TCP of this kernel holds is below
+ * the node's, by the kernel's own count, of which redirected bytes are part (each CPU may be 1 MiB ahead of it). A count
+ * of our own would be a guess: no program runs when a reader takes bytes.
+ */
+static __always_inline int room(__u64 sock, __u64 waiting)
 {
-	__u64 one = slot(WEFT_NODE_SPLICE_MAX), all = slot(WEFT_NODE_SPLICE_ALL_MAX), ends = slot(WEFT_NODE_SPLICED);
-	__u64 share = ends ? all / ends : all;
-	return share < one ? share : one;
+	if (waiting > slot(WEFT_NODE_SPLICE_MAX))
+		return 0;
+	void *held = BPF_CORE_READ((struct sock___w *)sock, __sk_common.skc_prot, memory_allocated);
+	__u64 pages;
+	if (bpf_probe_read_kernel(&pages, sizeof(pages), held))
+		return 0;
+	return pages < slot(WEFT_NODE_SPLICE_PAGES_MAX);
 }
 
 SEC("sk_msg")
@@ -110,7 +127,7 @@ int weft_splice(struct sk_msg_md *msg)
 	if (sent != read)
 		return SK_PASS;
 	__u64 waiting = BPF_CORE_READ((struct sock___w *)peer, sk_backlog.rmem_alloc.counter);
-	if (waiting + size > limit()) {
+	if (!room(peer, waiting + size)) {
 		if (!(live->flags & WEFT_LIVE_OVERFLOWED)) {
 			__sync_fetch_and_or(&live->flags, WEFT_LIVE_OVERFLOWED);
 			count(WEFT_SPLICE_OVERFLOWED);

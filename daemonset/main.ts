@@ -48,8 +48,8 @@ export interface AgentOptions {
   readonly verdictLeaseMs: number;
   /** Bytes that may wait, spliced, for one reader; 0: nothing is spliced. */
   readonly spliceBytesMax: number;
-  /** The same for all readers of the node together. */
-  readonly spliceNodeBytesMax: number;
+  /** Bytes that TCP of this kernel may hold while anything is spliced; 3/64 of memory where absent. */
+  readonly spliceNodeBytesMax?: number;
   /** Splice sockets that block too: their calls may then fail with EAGAIN where a signal would interrupt them. */
   readonly spliceBlocking?: boolean;
   /** Where connection lines go; `connections.log` in the run directory where absent. */
@@ -466,7 +466,11 @@ async function main(): Promise<void> {
       15_000,
     )
     .option('--splice-bytes-max <n>', 'bytes that may wait for one reader past TCP; 0: none', Number, 2 << 20)
-    .option('--splice-node-bytes-max <n>', 'the same for all readers together', Number, 256 << 20)
+    .option(
+      '--splice-node-bytes-max <n>',
+      'nothing more goes past TCP while all TCP of the machine holds this (3/64 of memory)',
+      Number,
+    )
     .option(
       '--splice-blocking',
       'splice sockets that block too: a signal may then end their calls with EAGAIN',

@@ -33,7 +33,7 @@ export interface KernelOptions {
 const port = 7000;
 const near = '10.245.1.11';
 const directNear = '10.245.1.21';
-const firstsPerRound = 40;
+const firstsPerRound = 200;
 const held = 1_000;
 const fill = { verdicts: 100_000, services: 5_000, endpointsEach: 10 };
 const datapath = new Datapath('bench-a');

@@ -233,11 +233,10 @@ enum weft_node_slot {
 	WEFT_NODE_COOKIE = 0, /* of the node's own namespace */
 	WEFT_NODE_LEASE = 1, /* ktime in ns until which verdicts count: the agent's heartbeat */
 	WEFT_NODE_SPLICE_MAX = 2, /* bytes that may wait, spliced, for one reader; 0: nothing is spliced */
-	WEFT_NODE_SPLICE_ALL_MAX = 3, /* the same for all readers of the node */
-	WEFT_NODE_SPLICED = 4, /* ends in the sockhash now */
-	WEFT_NODE_SPLICE_BLOCKING = 5, /* not 0: sockets that block are spliced too */
-	WEFT_NODE_TAKEOVER = 6, /* not 0: connect() is another build's still (daemonset/datapath/generations.ts) */
-	WEFT_NODE_SLOTS = 7,
+	WEFT_NODE_SPLICE_PAGES_MAX = 3, /* that TCP of the whole kernel may hold while anything is spliced */
+	WEFT_NODE_SPLICE_BLOCKING = 4, /* not 0: sockets that block are spliced too */
+	WEFT_NODE_TAKEOVER = 5, /* not 0: connect() is another build's still (daemonset/datapath/generations.ts) */
+	WEFT_NODE_SLOTS = 6,
 };
 
 /* weft_count (per CPU array) and the events' reason; docs/explain.md says each in words */

@@ -18,13 +18,4 @@ static __always_inline void tell_end(const struct weft_live *live)
 	bpf_ringbuf_submit(flow, BPF_RB_NO_WAKEUP);
 }
 
-/* One of a connection's ends enters or leaves the sockhash. */
-static __always_inline void count_spliced(long change)
-{
-	__u32 slot = WEFT_NODE_SPLICED;
-	__u64 *ends = bpf_map_lookup_elem(&weft_node, &slot);
-	if (ends)
-		__sync_fetch_and_add(ends, change);
-}
-
 #endif

@@ -23,15 +23,7 @@ import {
   type ObjectLayout,
 } from '../../native/index.js';
 import { converter, movedEnumerators, type Convert } from './layouts.js';
-import {
-  FlowReader,
-  decodeLive,
-  encodeU32,
-  encodeU64,
-  nodeSlots,
-  type LiveEntry,
-  type MapName,
-} from './layout.js';
+import { FlowReader, decodeLive, encodeU64, type LiveEntry, type MapName } from './layout.js';
 
 /** Rows that the agent wrote, or that count on: the new generation goes on with them. */
 const copied: readonly MapName[] = [
@@ -135,7 +127,6 @@ export function copyRows(from: string, to: string, layout: ObjectLayout): void {
         return found ? [[key(bytes), value(found)]] : [];
       });
       target.updateBatch(arrays.has(target.info.type) ? rows.slice(0, target.info.maxEntries) : rows);
-      if (name === 'weft_node') target.update(encodeU32(nodeSlots.spliced), encodeU64(0n));
     } finally {
       source.close();
       target.close();

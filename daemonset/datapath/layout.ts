@@ -156,10 +156,9 @@ export const nodeSlots = {
   cookie: 0,
   lease: 1,
   spliceMax: 2,
-  spliceAllMax: 3,
-  spliced: 4,
-  spliceBlocking: 5,
-  takeover: 6,
+  splicePagesMax: 3,
+  spliceBlocking: 4,
+  takeover: 5,
 } as const;
 export const liveFlags = {
   clientOpen: 1,

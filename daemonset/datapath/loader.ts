@@ -10,6 +10,7 @@ import { errorText, WeftError } from '../../src/base/errors.js';
 import {
   BpfMap,
   NativeError,
+  chargesReader,
   destroyTcpIn,
   detach,
   load,
@@ -180,6 +181,10 @@ export class Datapath {
   async #startOptional(): Promise<ReadonlyMap<MissingFeature, string>> {
     const missing = new Map<MissingFeature, string>();
     try {
+      if (!chargesReader(objectPath('probe')))
+        throw new Error(
+          'redirected bytes are charged to their writer: nothing would bound what waits for a reader',
+        );
       // Without the hook that keeps them apart, sockets with options that want TCP would be spliced.
       await load(objectPath('setsockopt'), this.dir, new Uint8Array(), [this.#cgroupHook('weft_setsockopt')]);
       await load(objectPath('splice'), this.dir, new Uint8Array(), [
@@ -190,7 +195,8 @@ export class Datapath {
     }
     try {
       // Nobody has this cookie: ENOENT, or what says that the kernel cannot.
-      destroyTcpIn('', { ip: '127.0.0.1', port: 1 }, { ip: '127.0.0.1', port: 1 }, 1n);
+      const nobody = { ip: '127.0.0.1', port: 1 };
+      destroyTcpIn('', [{ local: nobody, remote: nobody, cookie: 1n }]);
     } catch (error) {
       missing.set('kernel-path', `connections cannot be ended: ${errorText(error)}`);
     }

@@ -1,4 +1,6 @@
 /** One pod's facts in the kernel's maps. The main thread alone writes them. */
+import { readFileSync } from 'node:fs';
+import { totalmem } from 'node:os';
 import type { NodePod } from '../../src/model/node-pod.js';
 import { isV6 } from '../../src/model/address.js';
 import type { Datapath } from './loader.js';
@@ -53,6 +55,14 @@ function rowsOf(pod: NodePod, cookie: bigint): Row[] {
 
 const rowName = (map: string, key: Uint8Array): string => `${map} ${Buffer.from(key).toString('hex')}`;
 
+const pageBytes = (): number =>
+  Number(/^KernelPageSize:\s+(\d+) kB/m.exec(readFileSync('/proc/self/smaps', 'utf8'))?.[1] ?? 4) * 1024;
+/**
+ * Below it the kernel does not regulate what TCP holds: the first of net.ipv4.tcp_mem as the kernel sets it by itself, which is
+ * to be read in the machine's own network namespace only.
+ */
+const tcpBytesLow = (): number => (totalmem() / 64) * 3;
+
 export class PodMaps {
   readonly #rows = new Map<bigint, readonly Row[]>();
   #generation = 0;
@@ -63,7 +73,8 @@ export class PodMaps {
     cookie: bigint,
     limits: {
       readonly spliceBytesMax: number;
-      readonly spliceNodeBytesMax: number;
+      /** Of TCP of the whole kernel; {@link tcpBytesLow} where absent. */
+      readonly spliceNodeBytesMax?: number;
       readonly spliceBlocking?: boolean;
     },
   ): void {
@@ -71,7 +82,8 @@ export class PodMaps {
     node.update(encodeU32(nodeSlots.cookie), encodeU64(cookie));
     node.update(encodeU32(nodeSlots.spliceMax), encodeU64(BigInt(limits.spliceBytesMax)));
     node.update(encodeU32(nodeSlots.spliceBlocking), encodeU64(limits.spliceBlocking === true ? 1n : 0n));
-    node.update(encodeU32(nodeSlots.spliceAllMax), encodeU64(BigInt(limits.spliceNodeBytesMax)));
+    const pages = Math.floor((limits.spliceNodeBytesMax ?? tcpBytesLow()) / pageBytes());
+    node.update(encodeU32(nodeSlots.splicePagesMax), encodeU64(BigInt(pages)));
   }
 
   /**

@@ -99,11 +99,10 @@ export class Preexisting {
     for (const [uid, { local, connections }] of this.#pods) {
       const now = pod(uid);
       if (!now?.cutPreexisting) continue;
-      for (const one of connections) {
-        const plan = planInboundPlain(view, { pod: now, local: one.local, remote: one.remote });
-        if (plan.kind !== 'refuse') continue;
-        if (destroyTcp(local.place, one.local, one.remote, one.cookie)) cut++;
-      }
+      const refused = connections.filter(
+        (one) => planInboundPlain(view, { pod: now, local: one.local, remote: one.remote }).kind === 'refuse',
+      );
+      cut += destroyTcp(local.place, refused);
     }
     if (cut > 0) this.refresh();
     return cut;

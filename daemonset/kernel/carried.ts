@@ -9,7 +9,7 @@ import type { LiveTable } from '../datapath/generations.js';
 import type { Datapath } from '../datapath/loader.js';
 import { liveFlags, type FlowReader, type LiveEntry } from '../datapath/layout.js';
 import type { LocalPod } from '../messages.js';
-import { destroyTcp } from '../pod/sockets.js';
+import { destroyTcp, type PodPlace, type TcpSocket } from '../pod/sockets.js';
 import { recheck } from '../proxy/plan.js';
 
 const countedMax = 2 * 65_536;
@@ -144,6 +144,8 @@ export class Carried {
   /** Cuts what the present policies forbid, both ends see a reset; leaves all else alone. Returns how many. */
   sweep(): number {
     let cut = 0;
+    const found = new Map<string, string | undefined>();
+    const sockets = new Map<PodPlace, TcpSocket[]>();
     for (const { table, id, live } of this.#all()) {
       if (live.tuple.sport === 0) {
         if (process.hrtime.bigint() - live.startedNs > stillbornNs) table.remove(id);
@@ -153,26 +155,29 @@ export class Carried {
       const destination = this.#options.podOf(live.destination);
       // A pod that left the mesh takes its connections with it, uncut.
       if (!source || !destination) continue;
-      const why = recheck(this.#options.view, destination.pod.uid, this.#factsOf(source, live));
+      const { saddr, sport, daddr, dport } = live.tuple;
+      const asked = `${live.source} ${live.destination} ${saddr} ${daddr} ${dport}`;
+      if (!found.has(asked))
+        found.set(asked, recheck(this.#options.view, destination.pod.uid, this.#factsOf(source, live)));
+      const why = found.get(asked);
       if (why === undefined) continue;
       this.#cuts.set(Number(id), why);
-      this.#cut(source, destination, live);
+      const client = { ip: saddr, port: sport };
+      const server = { ip: daddr, port: dport };
+      // Each by its own socket's cookie: a four-tuple that was used anew is another connection.
+      addTo(sockets, source.place, { local: client, remote: server, cookie: live.cookies[0] });
+      if (live.cookies[1] !== 0n)
+        addTo(sockets, destination.place, { local: server, remote: client, cookie: live.cookies[1] });
       cut++;
     }
-    return cut;
-  }
-
-  #cut(source: LocalPod, destination: LocalPod, live: LiveEntry): void {
-    const { saddr, sport, daddr, dport } = live.tuple;
-    const client = { ip: saddr, port: sport };
-    const server = { ip: daddr, port: dport };
-    try {
-      // Each by its own socket's cookie: a four-tuple that was used anew is another connection.
-      destroyTcp(source.place, client, server, live.cookies[0]);
-      if (live.cookies[1] !== 0n) destroyTcp(destination.place, server, client, live.cookies[1]);
-    } catch (error) {
-      this.#options.onError(error);
+    for (const [place, ends] of sockets) {
+      try {
+        destroyTcp(place, ends);
+      } catch (error) {
+        this.#options.onError(error);
+      }
     }
+    return cut;
   }
 
   #all(): { readonly table: LiveTable; readonly id: bigint; readonly live: LiveEntry }[] {
@@ -219,6 +224,12 @@ export class Carried {
       ...(verdict?.rule === undefined ? {} : { rule: verdict.rule }),
     };
   }
+}
+
+function addTo<K, V>(map: Map<K, V[]>, key: K, value: V): void {
+  const list = map.get(key);
+  if (list) list.push(value);
+  else map.set(key, [value]);
 }
 
 function countsOf(live: LiveEntry): {

@@ -17,7 +17,9 @@ import {
   sendBuffer,
   socketIn,
   tcpConnectionsIn,
+  type TcpSocket,
 } from '../../native/index.js';
+
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { defaultLimits } from '../../src/hbone/limits.js';
 import {
@@ -55,15 +57,12 @@ export function connectionsOf(place: PodPlace): PodConnection[] {
   }));
 }
 
-/** Ends one TCP socket of a pod, its peer sees a reset; false where it is gone already. `cookie`: the socket's own. */
-export function destroyTcp(
-  place: PodPlace,
-  local: SocketAddress,
-  remote: SocketAddress,
-  cookie: bigint,
-): boolean {
-  return destroyTcpIn(place.netns, local, remote, cookie);
+/** Ends TCP sockets of a pod, their peers see a reset; returns how many there still were. */
+export function destroyTcp(place: PodPlace, sockets: readonly TcpSocket[]): number {
+  return destroyTcpIn(place.netns, sockets);
 }
+
+export type { TcpSocket };
 
 /** What a worker needs of one pod's place on the node; plain data. */
 export interface PodPlace {

@@ -8,6 +8,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   weft::InitNetns(env, exports);
   weft::InitDiag(env, exports);
   weft::InitBtf(env, exports);
+  weft::InitProbe(env, exports);
   return exports;
 }
 

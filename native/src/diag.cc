@@ -120,35 +120,45 @@ Napi::Value TcpConnections(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// destroyTcp(netns, localIp, localPort, remoteIp, remotePort, cookie: bigint): false where there is no such socket.
+// destroyTcp(netns, [localIp, localPort, remoteIp, remotePort, cookie: bigint][]): how many there were of them.
 Napi::Value DestroyTcp(const Napi::CallbackInfo& info) {
   std::string path = info[0].As<Napi::String>();
-  std::string ip = info[1].As<Napi::String>();
-  DestroyRequest request = {};
-  int family = ip.find(':') == std::string::npos ? AF_INET : AF_INET6;
-  bool lossless = false;
-  uint64_t cookie = info[5].As<Napi::BigInt>().Uint64Value(&lossless);
-  request.header = {sizeof(request), SOCK_DESTROY, NLM_F_REQUEST | NLM_F_ACK, 1, 0};
-  request.body.sdiag_family = static_cast<__u8>(family);
-  request.body.sdiag_protocol = IPPROTO_TCP;
-  request.body.idiag_states = ~0u;
-  request.body.id.idiag_cookie[0] = static_cast<__u32>(cookie);
-  request.body.id.idiag_cookie[1] = static_cast<__u32>(cookie >> 32);
-  if (!FillEnd(info[1], info[2], family, request.body.id.idiag_src, &request.body.id.idiag_sport) ||
-      !FillEnd(info[3], info[4], family, request.body.id.idiag_dst, &request.body.id.idiag_dport))
-    Throw(info.Env(), "addresses of a socket", EINVAL);
+  auto list = info[1].As<Napi::Array>();
+  std::vector<DestroyRequest> requests(list.Length());
+  for (uint32_t i = 0; i < requests.size(); i++) {
+    auto item = list.Get(i).As<Napi::Array>();
+    Napi::Value ip = item.Get(0u);
+    int family = ip.As<Napi::String>().Utf8Value().find(':') == std::string::npos ? AF_INET : AF_INET6;
+    bool lossless = false;
+    uint64_t cookie = item.Get(4u).As<Napi::BigInt>().Uint64Value(&lossless);
+    DestroyRequest& request = requests[i];
+    request.header = {sizeof(request), SOCK_DESTROY, NLM_F_REQUEST | NLM_F_ACK, 1, 0};
+    request.body.sdiag_family = static_cast<__u8>(family);
+    request.body.sdiag_protocol = IPPROTO_TCP;
+    request.body.idiag_states = ~0u;
+    request.body.id.idiag_cookie[0] = static_cast<__u32>(cookie);
+    request.body.id.idiag_cookie[1] = static_cast<__u32>(cookie >> 32);
+    if (!FillEnd(ip, item.Get(1u), family, request.body.id.idiag_src, &request.body.id.idiag_sport) ||
+        !FillEnd(item.Get(2u), item.Get(3u), family, request.body.id.idiag_dst, &request.body.id.idiag_dport))
+      Throw(info.Env(), "addresses of a socket", EINVAL);
+  }
   int number = 0;
+  uint32_t done = 0;
   {
     Inside inside(path);
     number = inside.number();
-    if (!number) {
-      int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-      number = fd < 0 ? errno : Ask(fd, request);
-      if (fd >= 0) close(fd);
+    int fd = number ? -1 : socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+    if (!number && fd < 0) number = errno;
+    for (const DestroyRequest& request : requests) {
+      if (number) break;
+      number = Ask(fd, request);
+      if (!number) done++;
+      if (number == ENOENT) number = 0;
     }
+    if (fd >= 0) close(fd);
   }
-  if (number && number != ENOENT) Throw(info.Env(), "end a socket in " + path, number);
-  return Napi::Boolean::New(info.Env(), number == 0);
+  if (number) Throw(info.Env(), "end sockets in " + path, number);
+  return Napi::Number::New(info.Env(), done);
 }
 
 }  // namespace

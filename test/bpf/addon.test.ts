@@ -5,7 +5,7 @@ import { after, test } from 'node:test';
 import { Datapath, instances, removeInstance } from '../../daemonset/datapath/loader.js';
 import { readCounters } from '../../daemonset/datapath/events.js';
 import { encodeU32, encodeU64 } from '../../daemonset/datapath/layout.js';
-import { BpfMap, BpfRing, NativeError, closeFd, detach, listenIn, load, netnsCookie, socketIn } from '../../native/index.js';
+import { BpfMap, BpfRing, NativeError, chargesReader, closeFd, detach, listenIn, load, netnsCookie, projectRoot, socketIn } from '../../native/index.js';
 
 const instance = 'test-addon';
 const datapath = new Datapath(instance);
@@ -27,6 +27,11 @@ test('loads, attaches and pins; a second start adopts what is there', async () =
   assert.deepEqual([...(datapath.map('weft_node').lookup(encodeU32(0)) ?? [])], [...encodeU64(42n)]);
   assert.ok(instances().includes(instance));
   assert.equal(readCounters(datapath)['captured'], 0);
+});
+
+test('what sk_msg redirects is charged to its reader on this kernel', () => {
+  assert.equal(chargesReader(join(projectRoot, 'bpf', 'build', 'probe.bpf.o')), true);
+  assert.throws(() => chargesReader('/none.o'), code('NATIVE_NOT_FOUND'));
 });
 
 test('maps read, write, take, walk and say when they are full', () => {

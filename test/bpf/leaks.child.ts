@@ -13,7 +13,7 @@ interface Addon {
   resetOnClose(fd: number, on: boolean): void;
   sendBuffer(fd: number, bytes: number): void;
   tcpConnections(netns: string, max: number): unknown[];
-  destroyTcp(netns: string, ip: string, port: number, peer: string, peerPort: number, cookie: bigint): boolean;
+  destroyTcp(netns: string, ends: [string, number, string, number, bigint][]): number;
   Map: new (pin: string) => {
     lookup(key: Uint8Array): Uint8Array | undefined;
     update(key: Uint8Array, value: Uint8Array, flags: number): void;
@@ -71,8 +71,8 @@ for (let i = 0; i < rounds; i++) {
     ring.drainPacked(10, 56);
     ring.close();
     addon.tcpConnections('', 100);
-    addon.destroyTcp('', '127.0.0.1', 1, '127.0.0.1', 1, 1n);
-    fails(() => addon.destroyTcp('', 'x', 1, '127.0.0.1', 1, 1n));
+    addon.destroyTcp('', [['127.0.0.1', 1, '127.0.0.1', 1, 1n]]);
+    fails(() => addon.destroyTcp('', [['x', 1, '127.0.0.1', 1, 1n]]));
   }
 }
 console.log(`${rounds} rounds`);
