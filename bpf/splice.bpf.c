@@ -70,10 +70,11 @@ static __always_inline int room(__u64 sock, __u64 waiting)
 	if (waiting > slot(WEFT_NODE_SPLICE_MAX))
 		return 0;
 	void *held = BPF_CORE_READ((struct sock___w *)sock, __sk_common.skc_prot, memory_allocated);
-	__u64 pages;
+	/* Below zero, when the CPUs' own shares are ahead of it. */
+	__s64 pages;
 	if (bpf_probe_read_kernel(&pages, sizeof(pages), held))
 		return 0;
-	return pages < slot(WEFT_NODE_SPLICE_PAGES_MAX);
+	return pages < (__s64)slot(WEFT_NODE_SPLICE_PAGES_MAX);
 }
 
 SEC("sk_msg")

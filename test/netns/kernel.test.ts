@@ -295,6 +295,27 @@ print(sent)`,
   assert.ok((live.bytesSpliced ?? Infinity) <= spliceBytesMax + 2, `${live.bytesSpliced} bytes past TCP`);
 });
 
+test('messages to and fro go past TCP, all but those of the first moment', async () => {
+  await warm('weft-web', cache);
+  for (let round = 0; round < 5; round++) {
+    const at = records().length;
+    const answer = await client(
+      'weft-web',
+      `import asyncio
+async def main():
+    r, w = await asyncio.open_connection('${cache}', 9000)
+    for _ in range(500):
+        w.write(bytes(128)); await r.readexactly(128)
+    w.close()
+asyncio.run(main()); print('done')`,
+    );
+    assert.equal(answer, 'done');
+    const { bytesSent, bytesSpliced = 0 } = await recordAfter(at, (r) => r.bytesSent > 0);
+    assert.equal(bytesSent, 500 * 128);
+    assert.ok(bytesSpliced > 2 * bytesSent * 0.95, `${bytesSpliced} of ${2 * bytesSent}`);
+  }
+});
+
 test('10 000 readers that do not read: each sender is held up, and what waits past TCP for all together has its limit', async () => {
   const slow = 10_000;
   await warm('weft-web', cache, 9001);
