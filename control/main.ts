@@ -1,5 +1,6 @@
 /** The control plane: a registry in, discovery and certificates out. */
 import { networkInterfaces } from 'node:os';
+import { KubeConfig } from '@kubernetes/client-node';
 import { Command } from 'commander';
 import { pino } from 'pino';
 import { errorText, WeftError } from '../src/base/errors.js';
@@ -7,14 +8,19 @@ import { isIp, parseIp } from '../src/model/address.js';
 import { parseTrustDomain } from '../src/model/identity.js';
 import { compile, type Compiled } from './compile/compile.js';
 import type { MeshObject } from './compile/objects.js';
+import { AuthorityStore } from './kubernetes/authority-store.js';
+import { TokenReviewer } from './kubernetes/token-review.js';
 import { CertificateAuthority } from './serve/ca.js';
 import { Snapshot } from './serve/resources.js';
 import { ControlServer } from './serve/server.js';
 import { issueToken, nodeOfToken } from './serve/tokens.js';
 import { FileSource } from './source/files.js';
+import { KubernetesSource } from './source/kubernetes.js';
 
 export interface ControlOptions {
-  readonly from: string;
+  /** Directory of manifests; absent with `kubernetes`. */
+  readonly from?: string;
+  readonly kubernetes?: KubernetesOptions;
   readonly state: string;
   /** ADDR:PORT */
   readonly listen: string;
@@ -23,12 +29,40 @@ export interface ControlOptions {
   readonly certTtlS?: number;
 }
 
+export interface KubernetesOptions {
+  readonly config: KubeConfig;
+  /** Of the control plane itself. */
+  readonly namespace: string;
+  /** Where the CA's keys are kept. */
+  readonly caSecret: string;
+  /** The agents' service account, in the same namespace. */
+  readonly agentAccount: string;
+  /** DNS name that nodes reach this by. */
+  readonly serverName: string;
+}
+
 const rootCheckMs = 500;
+const secretCheckMs = 10_000;
+const rootsConfigMap = 'weft-ca-root-cert';
 
 export async function runControl(options: ControlOptions): Promise<{ port: number; close(): void }> {
   const log = pino({ name: 'weft-control' }, pino.destination(2));
   const trustDomain = parseTrustDomain(options.trustDomain);
+  const { kubernetes } = options;
+  const store =
+    kubernetes &&
+    new AuthorityStore(kubernetes.config, kubernetes.namespace, kubernetes.caSecret, options.state);
+  const stored = await store?.pull();
   const ca = new CertificateAuthority(options.state, trustDomain);
+  if (stored === false) await store?.create();
+  ca.reload();
+  await store?.publishRoots(rootsConfigMap, ca.roots);
+  const reviewer =
+    kubernetes &&
+    new TokenReviewer(
+      kubernetes.config,
+      `system:serviceaccount:${kubernetes.namespace}:${kubernetes.agentAccount}`,
+    );
   let objects: readonly MeshObject[] = [];
   let compiled: Compiled = compile([], { trustDomain, rootsVersion: ca.version });
 
@@ -42,9 +76,11 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
     new ControlServer(
       {
         listen: options.listen,
-        certificate: ca.serverCertificate(ips, [isIp(host) ? 'weft-control' : host]),
+        certificate: ca.serverCertificate(ips, [
+          kubernetes?.serverName ?? (isIp(host) ? 'weft-control' : host),
+        ]),
         ca,
-        nodeOfToken: (token) => nodeOfToken(options.state, token),
+        nodeOfToken: (token) => reviewer?.nodeOf(token) ?? nodeOfToken(options.state, token),
         mayAsk: (node, identity) => compiled.identities.get(node)?.has(identity) ?? false,
         certTtlS: options.certTtlS,
         log,
@@ -65,23 +101,33 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
     );
   };
   let server: ControlServer | undefined;
-  const source = new FileSource({
-    dir: options.from,
-    onObjects: (found) => {
-      objects = found;
-      recompile();
-    },
-    onErrors: (errors) => {
-      for (const error of errors) {
-        log.error(
-          { ...error },
-          `${error.file}:${error.line}: ${error.field}: ${error.message} (the last good state stays)`,
-        );
-      }
-    },
-  });
+  const onObjects = (found: readonly MeshObject[]): void => {
+    objects = found;
+    recompile();
+  };
+  const source = kubernetes
+    ? new KubernetesSource({
+        config: kubernetes.config,
+        onObjects,
+        onRefused: ({ kind, name, message }) =>
+          log.error({ kind, name, message }, `${kind} ${name} is left out: ${message}`),
+        onTrouble: (kind, why, retryInMs) =>
+          log.warn({ kind, why, retryInMs }, 'the API server was not heard; what is known stays in force'),
+      })
+    : new FileSource({
+        dir: options.from ?? '',
+        onObjects,
+        onErrors: (errors) => {
+          for (const error of errors) {
+            log.error(
+              { ...error },
+              `${error.file}:${error.line}: ${error.field}: ${error.message} (the last good state stays)`,
+            );
+          }
+        },
+      });
   // Objects first: a node that connects must never be told an empty mesh.
-  source.start();
+  await source.start();
   server = makeServer();
   const port = await server.start();
   // The serving certificate is by the signing key: a node that trusts only the new root must be able to come back. Streams
@@ -112,31 +158,67 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       return;
     }
     log.info({ version: ca.version }, 'roots changed');
+    store?.publishRoots(rootsConfigMap, ca.roots).catch((error: unknown) => {
+      log.error({ error: errorText(error) }, 'roots not given out');
+    });
     recompile();
     void serveAnew();
   }, rootCheckMs);
+  const secretTimer =
+    store &&
+    setInterval(() => {
+      store
+        .pull()
+        .catch((error: unknown) => log.warn({ error: errorText(error) }, 'the CA secret was not read again'));
+    }, secretCheckMs);
   log.info({ listen: options.listen, port, trustDomain }, 'ready');
   return {
     port,
     close: () => {
       clearInterval(timer);
+      clearInterval(secretTimer);
       source.stop();
       server?.stop();
     },
   };
 }
 
+interface ServeFlags extends Omit<ControlOptions, 'kubernetes'>, Omit<KubernetesOptions, 'config'> {
+  readonly kubernetes?: boolean;
+}
+
+function optionsOf({
+  kubernetes,
+  namespace,
+  caSecret,
+  agentAccount,
+  serverName,
+  ...rest
+}: ServeFlags): ControlOptions {
+  if ((kubernetes === true) === (rest.from !== undefined))
+    throw new WeftError('WEFT_SOURCE', 'give either --from, a directory of manifests, or --kubernetes');
+  if (kubernetes !== true) return rest;
+  const config = new KubeConfig();
+  config.loadFromDefault();
+  return { ...rest, kubernetes: { config, namespace, caSecret, agentAccount, serverName } };
+}
+
 async function main(): Promise<void> {
   const program = new Command('weft control');
   program
     .command('serve', { isDefault: true })
-    .requiredOption('--from <dir>', 'directory of manifests')
+    .option('--from <dir>', 'directory of manifests')
+    .option('--kubernetes', "the Kubernetes API instead, by the pod's own account or KUBECONFIG")
+    .option('--namespace <name>', 'of the control plane', 'weft-system')
+    .option('--ca-secret <name>', "where the CA's keys are kept", 'weft-ca')
+    .option('--agent-account <name>', "the agents' service account", 'weft-agent')
+    .option('--server-name <dns>', 'that nodes reach this by', 'weft-control.weft-system.svc')
     .requiredOption('--state <dir>', 'where roots, CA and token keys are kept')
     .requiredOption('--listen <addr:port>', 'address for discovery and certificates')
     .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
     .option('--cert-ttl-s <seconds>', 'lifetime of workload certificates', Number)
-    .action(async (options: ControlOptions) => {
-      const control = await runControl(options);
+    .action(async (given: ServeFlags) => {
+      const control = await runControl(optionsOf(given));
       for (const signal of ['SIGTERM', 'SIGINT'] as const) {
         process.on(signal, () => {
           control.close();

@@ -25,7 +25,8 @@ import { readCounters, watchEvents, watchFlows } from './datapath/events.js';
 import { Datapath } from './datapath/loader.js';
 import { PodMaps } from './datapath/sync.js';
 import { Preexisting } from './enroll/preexisting.js';
-import { reconcile } from './enroll/reconcile.js';
+import { PodNamespaces } from './enroll/namespaces.js';
+import { reconcile, type Intent } from './enroll/reconcile.js';
 import { Carried } from './kernel/carried.js';
 import { KernelServices } from './kernel/services.js';
 import { Verdicts } from './kernel/verdicts.js';
@@ -52,6 +53,8 @@ export interface AgentOptions {
   readonly spliceNodeBytesMax?: number;
   /** Splice sockets that block too: their calls may then fail with EAGAIN where a signal would interrupt them. */
   readonly spliceBlocking?: boolean;
+  /** Where the node's control groups are mounted, in a container. */
+  readonly cgroups?: string;
   /** Where connection lines go; `connections.log` in the run directory where absent. */
   readonly connectionLog?: string;
 }
@@ -76,7 +79,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   rootPem();
   token();
 
-  const datapath = new Datapath(options.instance);
+  const datapath = new Datapath(options.instance, options.cgroups);
   const missing = await datapath.start();
   for (const [feature, why] of missing)
     log.warn({ feature, why }, 'this kernel lacks a feature; what it would carry goes the longer way');
@@ -95,6 +98,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   const verdicts = new Verdicts(datapath, state, options.node, options.verdictLeaseMs);
   const services = new KernelServices(datapath, () => metrics.limitReached.inc({ limit: 'kernel-services' }));
   const preexisting = new Preexisting();
+  const namespaces = new PodNamespaces();
   const cutPreexisting = (): void => {
     try {
       const cut = preexisting.cut(state, (uid) => held.get(uid)?.pod);
@@ -221,6 +225,18 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     log.info({ pod: local.pod.uid }, 'pod released');
   };
 
+  const ownCookie = netnsCookie('');
+  /** Pods that say where they are (without Kubernetes), and those that are found by their processes. */
+  const intentsOf = (pods: readonly NodePod[]): Intent[] => {
+    namespaces.refresh(new Set(pods.filter(({ netns }) => netns === '').map(({ podUid }) => podUid)));
+    return pods.map((told) => {
+      const pod = told.netns === '' ? { ...told, netns: namespaces.pathOf(told.podUid) ?? '' } : told;
+      const cookie = nodeCookie(pod.netns);
+      // The node itself is never a pod, whatever anybody says.
+      return { pod, cookie: cookie === ownCookie ? undefined : cookie };
+    });
+  };
+
   let running: Promise<void> | undefined;
   let again = false;
   let stopped = false;
@@ -235,7 +251,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
         again = false;
         // Before discovery has spoken, what a former life enrolled stays as it is: captured, and refused.
         if (!synced || stopped) continue;
-        const intents = [...wanted.values()].map((pod) => ({ pod, cookie: nodeCookie(pod.netns) }));
+        const intents = intentsOf([...wanted.values()]);
         const steps = reconcile(intents, held, datapath.attachedPods());
         waiting.clear();
         for (const { uid, why } of steps.waiting) waiting.set(uid, why);
@@ -297,6 +313,12 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     const cut = carried.sweep();
     if (cut > 0) log.info({ cut }, 'connections in the kernel cut that are now forbidden');
   };
+  const onPod = (pod: NodePod): void => {
+    const before = wanted.get(pod.uid);
+    // Another address: another sandbox, so another namespace.
+    if (before && before.addresses.join() !== pod.addresses.join()) namespaces.forget(before.podUid);
+    wanted.set(pod.uid, pod);
+  };
   let rootsVersion = '';
   const nodeIp =
     Object.values(networkInterfaces())
@@ -338,9 +360,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
         typeUrl: typeUrls.nodePod,
         decode: (_name, bytes) => {
           const decoded = decodeNodePod(bytes);
-          return decoded.ok
-            ? { ok: true, value: () => wanted.set(decoded.value.uid, decoded.value) }
-            : decoded;
+          return decoded.ok ? { ok: true, value: () => onPod(decoded.value) } : decoded;
         },
         removed: (names) => names.forEach((name) => wanted.delete(name as WorkloadUid)),
       },
@@ -476,6 +496,7 @@ async function main(): Promise<void> {
       'splice sockets that block too: a signal may then end their calls with EAGAIN',
     )
     .option('--connection-log <file>', 'a JSON line per connection; /dev/stderr puts it among the rest')
+    .option('--cgroups <dir>', "where the node's control groups are mounted, in a container")
     .option('--drain-ms <ms>', 'how long live connections may go on at SIGTERM', Number, 10_000);
   program.parse();
   const options = program.opts<AgentOptions>();

@@ -45,8 +45,14 @@ const namespaceOf = (object: { metadata: { namespace?: string } }): string =>
 /** A pod's own label wins over its namespace's; never host network. */
 function enrolled(pod: PodObject, namespace: NamespaceObject | undefined): boolean {
   if (pod.spec.hostNetwork) return false;
-  const own = labelsOf(pod)[meshLabel];
-  return (own ?? labelsOf(namespace)[meshLabel]) === 'enabled';
+  const own = meshMode(labelsOf(pod));
+  return (own ?? meshMode(labelsOf(namespace))) === 'enabled';
+}
+
+/** What an object's labels say; the Istio label means the same where Weft's own says nothing. */
+function meshMode(labels: Labels): string | undefined {
+  const istio = labels['istio.io/dataplane-mode'];
+  return labels[meshLabel] ?? (istio === 'ambient' ? 'enabled' : istio === 'none' ? 'disabled' : undefined);
 }
 
 const gone = (pod: PodObject): boolean => pod.status?.phase === 'Failed' || pod.status?.phase === 'Succeeded';
@@ -211,7 +217,8 @@ export function compile(objects: readonly MeshObject[], settings: CompileSetting
       cluster,
       tunnel: inMesh ? 'hbone' : 'none',
       policies: applying,
-      healthy: ready === 'True',
+      // One that is being deleted takes no new connections; what is open goes on.
+      healthy: ready === 'True' && pod.metadata.deletionTimestamp === undefined,
       hostNetwork: pod.spec.hostNetwork ?? false,
       services: new Map(
         services

@@ -3,6 +3,8 @@ export interface Meta {
   readonly name: string;
   readonly namespace?: string;
   readonly uid?: string;
+  /** Set once the object is being deleted. */
+  readonly deletionTimestamp?: string;
   readonly labels?: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
 }

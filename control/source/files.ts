@@ -5,13 +5,11 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync, watch, type FSWatcher } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
-import { LineCounter, parse, parseAllDocuments, type Document } from 'yaml';
+import type { ErrorObject } from 'ajv';
+import { LineCounter, parseAllDocuments, type Document } from 'yaml';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import type { MeshObject } from '../compile/objects.js';
-import { compile } from '../compile/compile.js';
-import { parseTrustDomain } from '../../src/model/identity.js';
+import { compileErrorOf, validatorOf } from './validate.js';
 
 const fileBytesMax = 8 << 20;
 const filesMax = 10_000;
@@ -23,47 +21,6 @@ export interface FileError {
   readonly line: number;
   readonly field: string;
   readonly message: string;
-}
-
-function findUp(...parts: string[]): string {
-  let dir = fileURLToPath(new URL('.', import.meta.url));
-  while (!existsSync(join(dir, ...parts))) {
-    if (dir === '/')
-      throw new WeftError('WEFT_NOT_BUILT', `${parts.join('/')} is missing: run npm run build`);
-    dir = join(dir, '..');
-  }
-  return join(dir, ...parts);
-}
-
-let validators: Map<string, ValidateFunction> | undefined;
-/** One per kind: Weft's own from the CRDs, so that files and the API server refuse alike. */
-function validatorOf(kind: string): ValidateFunction | undefined {
-  if (!validators) {
-    validators = new Map();
-    const ajv = new Ajv({ allErrors: true, strict: false, useDefaults: false });
-    const core = parse(readFileSync(findUp('control', 'source', 'schemas', 'core.yaml'), 'utf8')) as {
-      $defs: object;
-      kinds: Record<string, object>;
-    };
-    for (const [name, schema] of Object.entries(core.kinds))
-      validators.set(name, ajv.compile({ ...schema, $defs: core.$defs }));
-    const dir = findUp('daemonset', 'chart', 'crds');
-    for (const file of readdirSync(dir)) {
-      const crd = parse(readFileSync(join(dir, file), 'utf8')) as {
-        spec: { names: { kind: string }; versions: { schema: { openAPIV3Schema: object } }[] };
-      };
-      const schema = crd.spec.versions[0]?.schema.openAPIV3Schema;
-      // The API server checks names by itself; a file has only us.
-      const named = {
-        type: 'object',
-        required: ['metadata'],
-        properties: { metadata: { $ref: '#/$defs/namespaced' } },
-      };
-      if (schema)
-        validators.set(crd.spec.names.kind, ajv.compile({ allOf: [named, schema], $defs: core.$defs }));
-    }
-  }
-  return validators.get(kind);
 }
 
 function locate(document: Document.Parsed, lines: LineCounter, path: readonly (string | number)[]): number {
@@ -114,18 +71,15 @@ export function parseManifests(file: string, text: string): { objects: MeshObjec
     if (!validate) continue;
     if (validate(value)) {
       const object = value as MeshObject;
-      // What a schema cannot say (an address's form) shows when the object is compiled alone.
-      try {
-        compile([object], { trustDomain: parseTrustDomain('check'), rootsVersion: '' });
-        objects.push(object);
-      } catch (error) {
+      const wrong = compileErrorOf(object);
+      if (wrong === undefined) objects.push(object);
+      else
         errors.push({
           file,
           line: locate(document, lines, []),
           field: `${kind}/${object.metadata.name}`,
-          message: errorText(error),
+          message: wrong,
         });
-      }
       continue;
     }
     for (const error of validate.errors ?? []) errors.push(explain(file, document, lines, error));

@@ -38,11 +38,15 @@ import { layoutId } from './layouts.js';
 const bpffs = '/sys/fs/bpf';
 export const pinRoot = join(bpffs, 'weft');
 
-/** Where cgroup v2 is mounted: hooks at its root see every process, also on a hybrid hierarchy. */
-export function cgroupRoot(): string {
+/**
+ * Where cgroup v2 is mounted: hooks at its root see every process, also on a hybrid hierarchy. `under`: where the node's
+ * hierarchy is mounted in a container, whose own would show the container alone.
+ */
+export function cgroupRoot(under = '/'): string {
   for (const line of readFileSync('/proc/self/mounts', 'utf8').split('\n')) {
     const [, path, type] = line.split(' ');
-    if (type === 'cgroup2' && path) return path;
+    if (type === 'cgroup2' && path && (under === '/' || path === under || path.startsWith(`${under}/`)))
+      return path;
   }
   throw new WeftError(
     'WEFT_NO_CGROUP2',
@@ -71,7 +75,11 @@ export class Datapath {
   readonly #maps = new Map<MapName, BpfMap>();
   #former: FormerGeneration[] = [];
 
-  constructor(readonly instance: string) {
+  /** `cgroups`: where the node's control groups are mounted; the process's own where absent. */
+  constructor(
+    readonly instance: string,
+    private readonly cgroups?: string,
+  ) {
     if (!/^[A-Za-z0-9-]{1,63}$/.test(instance)) {
       // The BPF file system refuses names with a dot.
       throw new WeftError(
@@ -149,7 +157,7 @@ export class Datapath {
   }
 
   #cgroupHook(program: string, dir = this.#instanceDir): Attachment {
-    return { program, kind: 'cgroup', target: cgroupRoot(), pin: join(dir, 'links', program) };
+    return { program, kind: 'cgroup', target: cgroupRoot(this.cgroups), pin: join(dir, 'links', program) };
   }
 
   /** Connections in the kernel, by generation. */

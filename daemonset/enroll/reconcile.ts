@@ -42,7 +42,11 @@ export function reconcile(
   }
   for (const { pod, cookie } of intents) {
     if (cookie === undefined) {
-      waiting.push({ uid: pod.uid, why: `network namespace ${pod.netns} is not there` });
+      const why =
+        pod.netns === ''
+          ? 'no process of the pod is in a network namespace of its own yet'
+          : `network namespace ${pod.netns} is not there`;
+      waiting.push({ uid: pod.uid, why });
       continue;
     }
     const local: LocalPod = { pod, place: { cookie, netns: pod.netns } };

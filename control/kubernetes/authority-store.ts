@@ -1,0 +1,102 @@
+/**
+ * The CA's keys on Kubernetes: a Secret, copied into the state directory, from which certificates are issued. Several replicas
+ * read one Secret; the first of them makes it. Roots are given to the nodes by a ConfigMap.
+ */
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { KubeConfig } from '@kubernetes/client-node';
+import { WeftError } from '../../src/base/errors.js';
+import { ApiError, requestJson } from './request.js';
+
+interface SecretObject {
+  readonly data?: Readonly<Record<string, string>>;
+}
+interface Keys {
+  readonly key: string;
+  readonly cert: string;
+  readonly roots: string;
+}
+
+/** Weft's own and Istio's cacerts, else cert-manager's names. Pure. Error: WEFT_CA_SECRET. */
+export function keysOfSecret(secret: SecretObject): Keys {
+  const read = (...names: string[]): string | undefined => {
+    const found = names.map((name) => secret.data?.[name]).find((text) => text !== undefined && text !== '');
+    return found === undefined ? undefined : Buffer.from(found, 'base64').toString('utf8');
+  };
+  const key = read('ca-key.pem', 'tls.key');
+  const cert = read('ca-cert.pem', 'tls.crt');
+  const roots = read('root-cert.pem', 'ca.crt') ?? cert;
+  if (key === undefined || cert === undefined || roots === undefined) {
+    throw new WeftError(
+      'WEFT_CA_SECRET',
+      'the secret has neither ca-key.pem, ca-cert.pem and root-cert.pem nor tls.key, tls.crt and ca.crt',
+    );
+  }
+  return { key, cert, roots };
+}
+
+const files: Readonly<Record<keyof Keys, string>> = {
+  cert: 'ca-cert.pem',
+  roots: 'root-cert.pem',
+  // Last: a reader that sees the new key sees the rest too.
+  key: 'ca-key.pem',
+};
+
+export class AuthorityStore {
+  constructor(
+    private readonly config: KubeConfig,
+    private readonly namespace: string,
+    private readonly secret: string,
+    private readonly state: string,
+  ) {}
+
+  /** Copies the Secret into the state directory; false where there is none yet. */
+  async pull(): Promise<boolean> {
+    let keys: Keys;
+    try {
+      const path = `/api/v1/namespaces/${this.namespace}/secrets/${this.secret}`;
+      keys = keysOfSecret((await requestJson(this.config, 'GET', path)) as SecretObject);
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 404) return false;
+      throw error;
+    }
+    mkdirSync(this.state, { recursive: true, mode: 0o700 });
+    for (const [name, file] of Object.entries(files) as [keyof Keys, string][]) {
+      const path = join(this.state, file);
+      if (existsSync(path) && readFileSync(path, 'utf8') === keys[name]) continue;
+      writeFileSync(`${path}.new`, keys[name], { mode: 0o600 });
+      renameSync(`${path}.new`, path);
+    }
+    return true;
+  }
+
+  /** Makes the Secret from the state directory; another replica may have been first: then theirs counts. */
+  async create(): Promise<void> {
+    const data = Object.fromEntries(
+      Object.values(files).map((file) => [file, readFileSync(join(this.state, file)).toString('base64')]),
+    );
+    try {
+      await requestJson(this.config, 'POST', `/api/v1/namespaces/${this.namespace}/secrets`, {
+        apiVersion: 'v1',
+        kind: 'Secret',
+        metadata: { name: this.secret, labels: { 'app.kubernetes.io/part-of': 'weft' } },
+        type: 'Opaque',
+        data,
+      });
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status !== 409) throw error;
+      await this.pull();
+    }
+  }
+
+  /** What nodes check the control plane by. Idempotent: applied as a whole. */
+  async publishRoots(configMap: string, roots: string): Promise<void> {
+    const path = `/api/v1/namespaces/${this.namespace}/configmaps/${configMap}`;
+    await requestJson(this.config, 'PATCH', `${path}?fieldManager=weft-control&force=true`, {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: configMap, labels: { 'app.kubernetes.io/part-of': 'weft' } },
+      data: { 'root-cert.pem': roots },
+    });
+  }
+}

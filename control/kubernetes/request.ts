@@ -1,0 +1,70 @@
+/** One call of the Kubernetes API, JSON both ways. Errors: {@link ApiError}. */
+import { request } from 'node:https';
+import type { KubeConfig } from '@kubernetes/client-node';
+import { WeftError } from '../../src/base/errors.js';
+
+const timeoutMs = 30_000;
+const answerBytesMax = 256 << 20;
+
+export class ApiError extends WeftError {
+  constructor(
+    /** HTTP status; 0 where there was no answer. */
+    readonly status: number,
+    message: string,
+  ) {
+    super('WEFT_KUBERNETES_API', message, { retryable: status === 0 || status === 429 || status >= 500 });
+  }
+}
+
+export async function requestJson(
+  config: KubeConfig,
+  method: 'GET' | 'POST' | 'PUT' | 'PATCH',
+  path: string,
+  body?: object,
+): Promise<unknown> {
+  const server = config.getCurrentCluster()?.server;
+  if (server === undefined) throw new ApiError(0, 'no cluster is configured');
+  const url = new URL(path, server);
+  const options: Parameters<KubeConfig['applyToHTTPSOptions']>[0] = { method, timeout: timeoutMs };
+  await config.applyToHTTPSOptions(options);
+  const payload = body === undefined ? undefined : JSON.stringify(body);
+  return new Promise((resolve, reject) => {
+    const headers = {
+      ...(options.headers as Record<string, string> | undefined),
+      accept: 'application/json',
+      ...(payload === undefined
+        ? {}
+        : {
+            'content-type': method === 'PATCH' ? 'application/apply-patch+yaml' : 'application/json',
+            'content-length': Buffer.byteLength(payload),
+          }),
+    };
+    const fail = (why: string): void => reject(new ApiError(0, `${method} ${url.pathname}: ${why}`));
+    const call = request(url, { ...(options as object), headers }, (response) => {
+      const parts: Buffer[] = [];
+      let size = 0;
+      response.on('error', (error) => fail(error.message));
+      response.on('data', (part: Buffer) => {
+        size += part.length;
+        if (size > answerBytesMax)
+          response.destroy(new Error(`an answer of more than ${answerBytesMax} bytes`));
+        else parts.push(part);
+      });
+      response.on('end', () => {
+        const status = response.statusCode ?? 0;
+        let answer: unknown;
+        try {
+          answer = JSON.parse(Buffer.concat(parts).toString('utf8'));
+        } catch {
+          return fail(`status ${status} without JSON`);
+        }
+        if (status >= 200 && status < 300) return resolve(answer);
+        const said = (answer as { message?: string }).message ?? '';
+        reject(new ApiError(status, `${method} ${url.pathname}: ${status} ${said}`.trim()));
+      });
+    });
+    call.on('timeout', () => call.destroy(new Error(`no answer in ${timeoutMs} ms`)));
+    call.on('error', (error) => fail(error.message));
+    call.end(payload);
+  });
+}

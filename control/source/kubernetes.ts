@@ -1,0 +1,148 @@
+/** The registry from the Kubernetes API: a reflector per kind, and what all of them say told at once, in bounded time. */
+import { setTimeout as wait } from 'node:timers/promises';
+import { Watch, type KubeConfig } from '@kubernetes/client-node';
+import type { MeshObject } from '../compile/objects.js';
+import { narrow } from './narrow.js';
+import { Reflector, type KindApi, type Page, type WatchPhase } from './reflector.js';
+import { compileErrorOf, validatorOf } from './validate.js';
+import { requestJson } from '../kubernetes/request.js';
+
+/** Changes are told when it has been quiet for this long, and after the longer time at the latest. */
+const quietMs = 30;
+const lateMsMax = 300;
+
+const paths: Readonly<Record<MeshObject['kind'], string>> = {
+  Namespace: '/api/v1/namespaces',
+  Node: '/api/v1/nodes',
+  Pod: '/api/v1/pods',
+  Service: '/api/v1/services',
+  AccessPolicy: '/apis/weft.dev/v1alpha1/accesspolicies',
+  MeshSettings: '/apis/weft.dev/v1alpha1/meshsettings',
+};
+
+export interface ObjectTrouble {
+  readonly kind: string;
+  readonly name: string;
+  readonly message: string;
+}
+export interface KubernetesSourceOptions {
+  readonly config: KubeConfig;
+  readonly onObjects: (objects: readonly MeshObject[]) => void;
+  /** An object that an older schema let in: it is left out, the rest stays in force. */
+  readonly onRefused: (trouble: ObjectTrouble) => void;
+  readonly onTrouble: (kind: string, why: string, retryInMs: number) => void;
+}
+
+function kindApi(config: KubeConfig, path: string): KindApi {
+  return {
+    list: async (limit, from): Promise<Page> => {
+      const query = new URLSearchParams({ limit: String(limit), ...(from ? { continue: from } : {}) });
+      const list = (await requestJson(config, 'GET', `${path}?${query}`)) as {
+        items?: unknown[];
+        metadata: { resourceVersion: string; continue?: string };
+      };
+      return {
+        items: list.items ?? [],
+        resourceVersion: list.metadata.resourceVersion,
+        next: list.metadata.continue,
+      };
+    },
+    watch: (resourceVersion, seconds, onEvent, stop) =>
+      new Promise<void>((resolve, reject) => {
+        let controller: AbortController | undefined;
+        const end = (): void => controller?.abort();
+        stop.addEventListener('abort', end, { once: true });
+        const done = (error: unknown): void => {
+          stop.removeEventListener('abort', end);
+          // One that was silent for 30 s is taken up again where it was: it may just have had nothing to say.
+          const silent = error instanceof Error && error.name === 'TimeoutError';
+          if (error === null || error === undefined || silent || stop.aborted) resolve();
+          else reject(error instanceof Error ? error : new Error(JSON.stringify(error)));
+        };
+        new Watch(config)
+          .watch(
+            path,
+            { resourceVersion, timeoutSeconds: seconds, allowWatchBookmarks: true },
+            (phase, object: unknown) => onEvent(phase as WatchPhase, object),
+            done,
+          )
+          .then((made) => {
+            controller = made;
+            if (stop.aborted) end();
+          }, done);
+      }),
+  };
+}
+
+export class KubernetesSource {
+  readonly #options: KubernetesSourceOptions;
+  readonly #reflectors: readonly Reflector<MeshObject>[];
+  readonly #refused = new Map<string, string>();
+  #soon: NodeJS.Timeout | undefined;
+  #late: NodeJS.Timeout | undefined;
+  #ready: (() => void) | undefined;
+
+  constructor(options: KubernetesSourceOptions) {
+    this.#options = options;
+    this.#reflectors = (Object.keys(paths) as MeshObject['kind'][]).map(
+      (kind) =>
+        new Reflector<MeshObject>({
+          kind,
+          api: kindApi(options.config, paths[kind]),
+          narrow: (object) => this.#read(kind, object),
+          onChange: () => this.#changed(),
+          onTrouble: options.onTrouble,
+          sleep: (ms, stop) => wait(ms, undefined, { signal: stop }).catch(() => undefined),
+        }),
+    );
+  }
+
+  /** Resolves when every kind was listed once and told: until then nobody may be told an empty mesh. */
+  start(): Promise<void> {
+    const ready = new Promise<void>((resolve) => (this.#ready = resolve));
+    for (const reflector of this.#reflectors) void reflector.run();
+    return ready;
+  }
+
+  stop(): void {
+    clearTimeout(this.#soon);
+    clearTimeout(this.#late);
+    for (const reflector of this.#reflectors) reflector.stop();
+  }
+
+  #read(kind: MeshObject['kind'], object: unknown): MeshObject | undefined {
+    const narrowed = narrow(kind, object);
+    if (!narrowed) return undefined;
+    const { name, namespace = '' } = narrowed.metadata;
+    const key = `${kind} ${namespace}/${name}`;
+    const validate = validatorOf(kind);
+    const why =
+      validate && !validate(narrowed)
+        ? (validate.errors ?? []).map((e) => `${e.instancePath.slice(1)} ${e.message}`).join('; ')
+        : compileErrorOf(narrowed);
+    if (why === undefined) {
+      this.#refused.delete(key);
+      return narrowed;
+    }
+    if (this.#refused.get(key) !== why)
+      this.#options.onRefused({ kind, name: `${namespace}/${name}`, message: why });
+    this.#refused.set(key, why);
+    return undefined;
+  }
+
+  #changed(): void {
+    clearTimeout(this.#soon);
+    this.#soon = setTimeout(() => this.#tell(), quietMs);
+    this.#late ??= setTimeout(() => this.#tell(), lateMsMax);
+  }
+
+  #tell(): void {
+    clearTimeout(this.#soon);
+    clearTimeout(this.#late);
+    this.#late = undefined;
+    if (!this.#reflectors.every(({ synced }) => synced)) return;
+    this.#options.onObjects(this.#reflectors.flatMap((reflector) => [...reflector.objects()]));
+    this.#ready?.();
+    this.#ready = undefined;
+  }
+}

@@ -1,0 +1,136 @@
+/** What is kept of objects that the API server sends: the fields that compile reads, and no more. Pure. */
+import type {
+  AccessPolicyObject,
+  Meta,
+  MeshObject,
+  MeshSettingsObject,
+  NamespaceObject,
+  NodeObject,
+  PodObject,
+  Probe,
+  ServiceObject,
+} from '../compile/objects.js';
+
+interface RawMeta {
+  readonly name: string;
+  readonly namespace?: string;
+  readonly uid?: string;
+  readonly deletionTimestamp?: unknown;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, string>>;
+}
+type Raw<T> = Omit<T, 'metadata' | 'kind'> & { readonly metadata: RawMeta };
+
+/** Where a pod's network namespace is, is for the node to find: on Kubernetes the pod's author has no say in it. */
+const ignoredAnnotations = new Set(['weft.dev/netns']);
+
+function meta(raw: RawMeta): Meta {
+  const annotations = Object.entries(raw.annotations ?? {}).filter(
+    ([key]) => key.startsWith('weft.dev/') && !ignoredAnnotations.has(key),
+  );
+  return {
+    name: raw.name,
+    ...(raw.namespace === undefined ? {} : { namespace: raw.namespace }),
+    ...(raw.uid === undefined ? {} : { uid: raw.uid }),
+    ...(raw.deletionTimestamp === undefined ? {} : { deletionTimestamp: String(raw.deletionTimestamp) }),
+    ...(raw.labels === undefined ? {} : { labels: raw.labels }),
+    ...(annotations.length === 0 ? {} : { annotations: Object.fromEntries(annotations) }),
+  };
+}
+
+const probe = (raw: Probe | undefined): Probe | undefined =>
+  raw && {
+    ...(raw.tcpSocket ? { tcpSocket: { port: raw.tcpSocket.port } } : {}),
+    ...(raw.httpGet ? { httpGet: { port: raw.httpGet.port } } : {}),
+    ...(raw.grpc ? { grpc: { port: raw.grpc.port } } : {}),
+  };
+
+function pod(raw: Raw<PodObject>): PodObject | undefined {
+  // Not bound to a node yet.
+  if (!raw.spec.nodeName) return undefined;
+  const { nodeName, serviceAccountName, hostNetwork, containers } = raw.spec;
+  return {
+    kind: 'Pod',
+    metadata: meta(raw.metadata),
+    spec: {
+      nodeName,
+      ...(serviceAccountName ? { serviceAccountName } : {}),
+      ...(hostNetwork ? { hostNetwork } : {}),
+      containers: (containers ?? []).map((container) => {
+        const probes = {
+          livenessProbe: probe(container.livenessProbe),
+          readinessProbe: probe(container.readinessProbe),
+          startupProbe: probe(container.startupProbe),
+        };
+        return {
+          ports: (container.ports ?? []).map(({ name, containerPort }) => ({
+            ...(name ? { name } : {}),
+            containerPort,
+          })),
+          ...(Object.fromEntries(Object.entries(probes).filter(([, one]) => one)) as Partial<
+            Record<keyof typeof probes, Probe>
+          >),
+        };
+      }),
+    },
+    status: {
+      ...(raw.status?.phase ? { phase: raw.status.phase } : {}),
+      podIPs: (raw.status?.podIPs ?? []).map(({ ip }) => ({ ip })),
+      conditions: (raw.status?.conditions ?? [])
+        .filter(({ type }) => type === 'Ready')
+        .map(({ type, status }) => ({ type, status })),
+    },
+  };
+}
+
+function service(raw: Raw<ServiceObject> & { spec: { type?: string } }): ServiceObject | undefined {
+  // A name for somewhere else: DNS alone answers for it.
+  if (raw.spec.type === 'ExternalName') return undefined;
+  const { selector, clusterIPs, clusterIP, ports, internalTrafficPolicy } = raw.spec;
+  const { trafficDistribution, sessionAffinity, publishNotReadyAddresses } = raw.spec;
+  return {
+    kind: 'Service',
+    metadata: meta(raw.metadata),
+    spec: {
+      ...(selector ? { selector } : {}),
+      ...(clusterIPs ? { clusterIPs } : clusterIP ? { clusterIP } : {}),
+      ports: (ports ?? []).map((port) => ({
+        port: port.port,
+        ...(port.name ? { name: port.name } : {}),
+        ...(port.targetPort === undefined ? {} : { targetPort: port.targetPort }),
+        ...(port.appProtocol ? { appProtocol: port.appProtocol } : {}),
+        ...(port.protocol ? { protocol: port.protocol } : {}),
+      })),
+      ...(internalTrafficPolicy ? { internalTrafficPolicy } : {}),
+      ...(trafficDistribution ? { trafficDistribution } : {}),
+      ...(sessionAffinity ? { sessionAffinity } : {}),
+      ...(publishNotReadyAddresses ? { publishNotReadyAddresses } : {}),
+    },
+  };
+}
+
+/** Undefined where the object does not concern the mesh. */
+export function narrow(kind: MeshObject['kind'], object: unknown): MeshObject | undefined {
+  const raw = object as { metadata: RawMeta; spec?: unknown; status?: NodeObject['status'] };
+  const metadata = meta(raw.metadata);
+  switch (kind) {
+    case 'Namespace':
+      return { kind, metadata } satisfies NamespaceObject;
+    case 'Node':
+      return {
+        kind,
+        metadata,
+        status: {
+          addresses: (raw.status?.addresses ?? []).map(({ type, address }) => ({ type, address })),
+        },
+      } satisfies NodeObject;
+    case 'Pod':
+      return pod(object as Raw<PodObject>);
+    case 'Service':
+      return service(object as Raw<ServiceObject>);
+    case 'AccessPolicy':
+      return { kind, metadata, spec: raw.spec as AccessPolicyObject['spec'] };
+    case 'MeshSettings':
+      return { kind, metadata, spec: raw.spec as MeshSettingsObject['spec'] };
+  }
+}

@@ -1,0 +1,146 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import { Reflector, type KindApi, type Page, type WatchPhase } from './reflector.js';
+
+interface Thing {
+  readonly name: string;
+}
+const thing = (name: string, resourceVersion = '1'): object => ({
+  metadata: { uid: name, name, resourceVersion },
+});
+
+/** An API server whose answers the test gives one by one. */
+class Server implements KindApi {
+  readonly lists: ((answer: Page | Error) => void)[] = [];
+  readonly listed: (string | undefined)[] = [];
+  readonly watches: {
+    readonly from: string;
+    readonly event: (phase: WatchPhase, object: unknown) => void;
+    readonly end: (error?: Error) => void;
+  }[] = [];
+  list(_limit: number, from: string | undefined): Promise<Page> {
+    this.listed.push(from);
+    return new Promise((resolve, reject) =>
+      this.lists.push((answer) => (answer instanceof Error ? reject(answer) : resolve(answer))),
+    );
+  }
+  watch(
+    from: string,
+    _seconds: number,
+    event: (phase: WatchPhase, object: unknown) => void,
+    stop: AbortSignal,
+  ): Promise<void> {
+    return new Promise((resolve, reject) => {
+      stop.addEventListener('abort', () => resolve());
+      this.watches.push({ from, event, end: (error) => (error ? reject(error) : resolve()) });
+    });
+  }
+}
+const page = (items: object[], next?: string): Page => ({ items, resourceVersion: '10', next });
+
+function setUp(): {
+  server: Server;
+  reflector: Reflector<Thing>;
+  names: () => string[];
+  troubles: string[];
+  changes: () => number;
+} {
+  const server = new Server();
+  const troubles: string[] = [];
+  let changes = 0;
+  const reflector = new Reflector<Thing>({
+    kind: 'Thing',
+    api: server,
+    narrow: (object) => {
+      const { name } = (object as { metadata: Thing }).metadata;
+      return name.startsWith('x') ? undefined : { name };
+    },
+    onChange: () => changes++,
+    onTrouble: (_kind, why) => troubles.push(why),
+    sleep: () => Promise.resolve(),
+  });
+  void reflector.run();
+  return {
+    server,
+    reflector,
+    names: () => [...reflector.objects()].map(({ name }) => name).sort(),
+    troubles,
+    changes: () => changes,
+  };
+}
+const settle = async (): Promise<void> => {
+  for (let i = 0; i < 10; i++) await turn();
+};
+
+test('lists page by page, then follows what is added, changed and deleted', async () => {
+  const { server, reflector, names } = setUp();
+  server.lists[0]?.(page([thing('a'), thing('x')], 'more'));
+  await settle();
+  assert.equal(reflector.synced, false, 'half a list is none');
+  assert.deepEqual(names(), []);
+  server.lists[1]?.(page([thing('b')]));
+  await settle();
+  assert.deepEqual(server.listed, [undefined, 'more']);
+  assert.equal(reflector.synced, true);
+  assert.deepEqual(names(), ['a', 'b']);
+  const [watch] = server.watches;
+  assert.equal(watch?.from, '10');
+  watch.event('ADDED', thing('c', '11'));
+  watch.event('DELETED', thing('a', '12'));
+  watch.event('ADDED', thing('x2', '13'));
+  assert.deepEqual(names(), ['b', 'c']);
+  reflector.stop();
+});
+
+test('a watch that ends is taken up where it was, bookmarks counted', async () => {
+  const { server, reflector, names } = setUp();
+  server.lists[0]?.(page([thing('a')]));
+  await settle();
+  server.watches[0]?.event('BOOKMARK', { metadata: { resourceVersion: '40' } });
+  server.watches[0]?.end();
+  await settle();
+  assert.equal(server.watches[1]?.from, '40');
+  assert.equal(server.listed.length, 1);
+  assert.deepEqual(names(), ['a']);
+  reflector.stop();
+});
+
+test('where the history is gone (410), what is known stays until the new list is whole', async () => {
+  const { server, reflector, names, troubles } = setUp();
+  server.lists[0]?.(page([thing('a'), thing('b')]));
+  await settle();
+  server.watches[0]?.event('ERROR', { code: 410, message: 'too old resource version' });
+  server.watches[0]?.end();
+  await settle();
+  assert.deepEqual(names(), ['a', 'b']);
+  server.lists[1]?.(page([thing('b')]));
+  await settle();
+  assert.deepEqual(names(), ['b'], 'what was deleted meanwhile goes');
+  assert.deepEqual(troubles, []);
+  reflector.stop();
+});
+
+test('an API server that answers errors is asked again, and nothing is forgotten', async () => {
+  const { server, reflector, names, troubles } = setUp();
+  server.lists[0]?.(new Error('500'));
+  await settle();
+  assert.equal(reflector.synced, false);
+  server.lists[1]?.(page([thing('a')]));
+  await settle();
+  server.watches[0]?.end(new Error('connection reset'));
+  await settle();
+  assert.deepEqual(names(), ['a']);
+  assert.equal(server.watches[1]?.from, '10', 'the watch goes on where it was');
+  assert.deepEqual(troubles, ['500', 'connection reset']);
+  reflector.stop();
+});
+
+test('an object that concerns us no more goes', async () => {
+  const { server, reflector, names } = setUp();
+  server.lists[0]?.(page([thing('a')]));
+  await settle();
+  server.watches[0]?.event('MODIFIED', { metadata: { uid: 'a', name: 'x-now', resourceVersion: '11' } });
+  assert.deepEqual(names(), []);
+  reflector.stop();
+});

@@ -1,0 +1,143 @@
+/**
+ * One kind of the API server's, kept in memory by list and watch. Whatever breaks (the watch, the server, the history: 410),
+ * what is known stays in force until a new list is whole: nobody is sent a removal that did not happen.
+ */
+import { errorText } from '../../src/base/errors.js';
+
+const pageSize = 500;
+const backoffMs = { min: 500, max: 30_000 } as const;
+/** Asked of the server, so that no watch lives on against a server that has moved away. */
+const watchSeconds = 240;
+
+export interface Page {
+  readonly items: readonly unknown[];
+  readonly resourceVersion: string;
+  readonly next: string | undefined;
+}
+export type WatchPhase = 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR';
+
+/** The two calls of the API, for one kind. */
+export interface KindApi {
+  list(limit: number, from: string | undefined): Promise<Page>;
+  /** Resolves when the watch has ended, in whatever way; `stop` ends it. */
+  watch(
+    resourceVersion: string,
+    seconds: number,
+    onEvent: (phase: WatchPhase, object: unknown) => void,
+    stop: AbortSignal,
+  ): Promise<void>;
+}
+
+export interface ReflectorOptions<T> {
+  readonly kind: string;
+  readonly api: KindApi;
+  /** What is kept of an object; undefined where it does not concern us (any more). */
+  readonly narrow: (object: unknown) => T | undefined;
+  readonly onChange: () => void;
+  readonly onTrouble: (kind: string, why: string, retryInMs: number) => void;
+  readonly sleep: (ms: number, stop: AbortSignal) => Promise<void>;
+}
+
+interface Raw {
+  readonly metadata?: { readonly uid?: string; readonly resourceVersion?: string };
+  readonly code?: number;
+  readonly message?: string;
+}
+
+export class Reflector<T> {
+  readonly #options: ReflectorOptions<T>;
+  readonly #stop = new AbortController();
+  #objects = new Map<string, T>();
+  #synced = false;
+
+  constructor(options: ReflectorOptions<T>) {
+    this.#options = options;
+  }
+
+  /** The first list is whole. */
+  get synced(): boolean {
+    return this.#synced;
+  }
+  objects(): Iterable<T> {
+    return this.#objects.values();
+  }
+  get size(): number {
+    return this.#objects.size;
+  }
+
+  stop(): void {
+    this.#stop.abort();
+  }
+
+  /** Runs until stop(). */
+  async run(): Promise<void> {
+    const { signal } = this.#stop;
+    let failures = 0;
+    let version: string | undefined;
+    while (!signal.aborted) {
+      try {
+        version ??= await this.#list();
+        failures = 0;
+        version = await this.#watch(version);
+      } catch (error) {
+        if (signal.aborted) return;
+        // Half of it at random: replicas do not come back in step.
+        const longest = Math.min(backoffMs.min * 2 ** failures++, backoffMs.max);
+        const retryInMs = Math.round(longest * (0.5 + Math.random() / 2));
+        this.#options.onTrouble(this.#options.kind, errorText(error), retryInMs);
+        await this.#options.sleep(retryInMs, signal);
+      }
+    }
+  }
+
+  async #list(): Promise<string> {
+    const found = new Map<string, T>();
+    let from: string | undefined;
+    let version = '';
+    do {
+      const page = await this.#options.api.list(pageSize, from);
+      for (const item of page.items) {
+        const kept = this.#options.narrow(item);
+        if (kept !== undefined) found.set(uidOf(item), kept);
+      }
+      version = page.resourceVersion;
+      from = page.next;
+    } while (from !== undefined && from !== '');
+    this.#objects = found;
+    this.#synced = true;
+    this.#options.onChange();
+    return version;
+  }
+
+  /** Returns the version to go on from; undefined where only a new list helps. */
+  async #watch(version: string): Promise<string | undefined> {
+    let latest: string | undefined = version;
+    let refused: string | undefined;
+    await this.#options.api.watch(
+      version,
+      watchSeconds,
+      (phase, object) => {
+        const raw = object as Raw;
+        if (phase === 'ERROR') {
+          latest = undefined;
+          // 410: the history that we were at is gone. That is no fault, a list follows at once.
+          if (raw.code !== 410) refused = raw.message ?? 'the watch was refused';
+          return;
+        }
+        if (latest !== undefined) latest = raw.metadata?.resourceVersion ?? latest;
+        if (phase === 'BOOKMARK') return;
+        const uid = uidOf(object);
+        const kept = phase === 'DELETED' ? undefined : this.#options.narrow(object);
+        if (kept === undefined) {
+          if (!this.#objects.delete(uid)) return;
+        } else this.#objects.set(uid, kept);
+        this.#options.onChange();
+      },
+      this.#stop.signal,
+    );
+    if (refused !== undefined) throw new Error(refused);
+    return latest;
+  }
+}
+
+const uidOf = (object: unknown): string => (object as Raw).metadata?.uid ?? '';
