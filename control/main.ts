@@ -6,9 +6,10 @@ import { pino } from 'pino';
 import { errorText, WeftError } from '../src/base/errors.js';
 import { isIp, parseIp } from '../src/model/address.js';
 import { parseTrustDomain } from '../src/model/identity.js';
-import { compile, type Compiled } from './compile/compile.js';
+import { compile, type Compiled, type CompileSettings } from './compile/compile.js';
 import type { MeshObject } from './compile/objects.js';
 import { AuthorityStore } from './kubernetes/authority-store.js';
+import { releaseNodes } from './kubernetes/release.js';
 import { TokenReviewer } from './kubernetes/token-review.js';
 import { CertificateAuthority } from './serve/ca.js';
 import { Snapshot } from './serve/resources.js';
@@ -25,6 +26,8 @@ export interface ControlOptions {
   /** ADDR:PORT */
   readonly listen: string;
   readonly trustDomain: string;
+  /** Take every pod out of the mesh. */
+  readonly enrolNone?: boolean;
   /** Lifetime of workload certificates; what the node asks for where absent. */
   readonly certTtlS?: number;
 }
@@ -64,7 +67,12 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       `system:serviceaccount:${kubernetes.namespace}:${kubernetes.agentAccount}`,
     );
   let objects: readonly MeshObject[] = [];
-  let compiled: Compiled = compile([], { trustDomain, rootsVersion: ca.version });
+  const settings = (): CompileSettings => ({
+    trustDomain,
+    rootsVersion: ca.version,
+    enrolNone: options.enrolNone === true,
+  });
+  let compiled: Compiled = compile([], settings());
 
   const host = options.listen.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
   const listening =
@@ -89,7 +97,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
     );
 
   const recompile = (): void => {
-    compiled = compile(objects, { trustDomain, rootsVersion: ca.version });
+    compiled = compile(objects, settings());
     server?.update(new Snapshot(compiled));
     log.info(
       {
@@ -216,6 +224,7 @@ async function main(): Promise<void> {
     .requiredOption('--state <dir>', 'where roots, CA and token keys are kept')
     .requiredOption('--listen <addr:port>', 'address for discovery and certificates')
     .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
+    .option('--enrol-none', 'take every pod out of the mesh')
     .option('--cert-ttl-s <seconds>', 'lifetime of workload certificates', Number)
     .action(async (given: ServeFlags) => {
       const control = await runControl(optionsOf(given));
@@ -225,6 +234,17 @@ async function main(): Promise<void> {
           process.exit(0);
         });
       }
+    });
+  program
+    .command('release-nodes')
+    .description('take every pod out of the mesh, so that agents leave nothing behind when they end')
+    .option('--namespace <name>', 'of the control plane', 'weft-system')
+    .option('--deployment <name>', 'the control plane', 'weft-control')
+    .action(async ({ namespace, deployment }: { namespace: string; deployment: string }) => {
+      const config = new KubeConfig();
+      config.loadFromDefault();
+      await releaseNodes(config, namespace, deployment);
+      console.log('every pod is out of the mesh');
     });
   program
     .command('token')

@@ -22,9 +22,10 @@ import { MeshMetrics } from '../src/telemetry/metrics.js';
 import { serveRoutes, type HttpServer } from '../src/telemetry/servers.js';
 import { CertificateManager } from '../src/tls/manager.js';
 import { readCounters, watchEvents, watchFlows } from './datapath/events.js';
-import { Datapath } from './datapath/loader.js';
+import { Datapath, removeInstance } from './datapath/loader.js';
 import { PodMaps } from './datapath/sync.js';
 import { Preexisting } from './enroll/preexisting.js';
+import { conntrackSettleMs } from './enroll/conntrack.js';
 import { PodNamespaces } from './enroll/namespaces.js';
 import { reconcile, type Intent } from './enroll/reconcile.js';
 import { Carried } from './kernel/carried.js';
@@ -93,6 +94,8 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   const wanted = new Map<WorkloadUid, NodePod>();
   const held = new Map<WorkloadUid, LocalPod>();
   const byCookie = new Map<bigint, LocalPod>();
+  /** Pods whose connections go by the agent until then (epoch ms): enroll/conntrack.ts. */
+  const settling = new Map<WorkloadUid, number>();
   const waiting = new Map<WorkloadUid, string>();
   const metrics = new MeshMetrics(() => readCounters(datapath), [...missing.keys()]);
   const verdicts = new Verdicts(datapath, state, options.node, options.verdictLeaseMs);
@@ -136,6 +139,8 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     } else if (message.type === 'limit') {
       metrics.limitReached.inc({ limit: message.limit });
     } else if (message.type === 'learn') {
+      if ((settling.get(message.source) ?? 0) > Date.now()) return;
+      settling.delete(message.source);
       verdicts.learn(message.source, message.destination, message.port);
     }
   };
@@ -175,6 +180,8 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
 
   const ready = (): boolean =>
     synced && waiting.size === 0 && [...wanted.keys()].every((uid) => held.has(uid));
+  /** Nobody is to be in the mesh here, and nobody is. */
+  const empty = (): boolean => synced && wanted.size === 0 && datapath.attachedPods().length === 0;
   const readyFile = join(options.run, 'ready');
   let lastReady = '';
   const writeReady = (): void => {
@@ -201,6 +208,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
       await datapath.attachPod(cookie, netns);
       maps.write(local.pod, cookie, true);
       byCookie.set(cookie, local);
+      if (!adopted) settling.set(local.pod.uid, Date.now() + conntrackSettleMs());
       preexisting.admit(local, carried.cookies());
       waiting.delete(local.pod.uid);
       log.info({ pod: local.pod.uid, cookie: String(cookie), adopted }, 'pod enrolled');
@@ -216,6 +224,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     // Nothing new by the kernel, and capture off, so that nothing is sent to a listener that is about to go.
     verdicts.dismiss(local);
     preexisting.dismiss(local.pod.uid);
+    settling.delete(local.pod.uid);
     maps.write(local.pod, cookie, false);
     datapath.detachPod(cookie);
     await workers.disown(local.pod.uid);
@@ -408,6 +417,12 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
         read: () => lastReady,
         status: () => (ready() ? 200 : 503),
       },
+      // Asked before an uninstall: an agent that holds nobody leaves nothing behind when it ends.
+      '/healthz/empty': {
+        contentType: 'application/json',
+        read: () => JSON.stringify({ empty: empty() }),
+        status: () => (empty() ? 200 : 503),
+      },
     }),
     await serveRoutes('127.0.0.1', 15000, {
       '/dump': {
@@ -463,6 +478,12 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
       await Promise.all(servers.map((server) => server.close()));
       datapath.close();
       connectionLog.close();
+      // There is nothing that the hooks would keep closed.
+      if (empty()) {
+        removeInstance(options.instance);
+        log.info('no pod is in the mesh: nothing is left in the kernel');
+        return;
+      }
       // Hooks stay pinned: pods of this node are refused, not set free, until the next agent is there.
       log.info({ cut }, 'agent stopped');
     },

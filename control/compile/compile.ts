@@ -20,6 +20,8 @@ import { compilePolicy, rootNamespace, strictPolicy } from './policies.js';
 export interface CompileSettings {
   readonly trustDomain: TrustDomain;
   readonly rootsVersion: string;
+  /** Nobody is in the mesh, whatever labels say: before it is uninstalled. */
+  readonly enrolNone?: boolean;
 }
 
 export interface Compiled {
@@ -185,7 +187,7 @@ export function compile(objects: readonly MeshObject[], settings: CompileSetting
     const namespace = namespaceOf(pod);
     const addresses: IpAddress[] = (pod.status?.podIPs ?? []).map(({ ip }) => parseIp(ip));
     if (gone(pod) || addresses.length === 0) continue;
-    const inMesh = enrolled(pod, namespaces.get(namespace));
+    const inMesh = settings.enrolNone !== true && enrolled(pod, namespaces.get(namespace));
     const serviceAccount = pod.spec.serviceAccountName ?? 'default';
     const identity = spiffeIdOf({ trustDomain: settings.trustDomain, namespace, serviceAccount });
     const labels = labelsOf(pod);

@@ -10,6 +10,7 @@ import { requestJson } from '../kubernetes/request.js';
 /** Changes are told when it has been quiet for this long, and after the longer time at the latest. */
 const quietMs = 30;
 const lateMsMax = 300;
+const silentMsMax = 100_000;
 
 const paths: Readonly<Record<MeshObject['kind'], string>> = {
   Namespace: '/api/v1/namespaces',
@@ -50,26 +51,38 @@ function kindApi(config: KubeConfig, path: string): KindApi {
     watch: (resourceVersion, seconds, onEvent, stop) =>
       new Promise<void>((resolve, reject) => {
         let controller: AbortController | undefined;
-        const end = (): void => controller?.abort();
-        stop.addEventListener('abort', end, { once: true });
-        const done = (error: unknown): void => {
-          stop.removeEventListener('abort', end);
-          // One that was silent for 30 s is taken up again where it was: it may just have had nothing to say.
-          const silent = error instanceof Error && error.name === 'TimeoutError';
-          if (error === null || error === undefined || silent || stop.aborted) resolve();
+        let over = false;
+        const end = (error?: unknown): void => {
+          over = true;
+          clearTimeout(silence);
+          stop.removeEventListener('abort', onStop);
+          controller?.abort();
+          const { statusCode } = (error ?? {}) as { statusCode?: number };
+          if (statusCode === 410) onEvent('ERROR', { code: 410 });
+          if (error === null || error === undefined || statusCode === 410 || stop.aborted) resolve();
           else reject(error instanceof Error ? error : new Error(JSON.stringify(error)));
         };
+        const onStop = (): void => end();
+        // A server that is gone without a word: bookmarks come about once a minute. It is taken up again where it was.
+        const silence = setTimeout(() => end(), silentMsMax);
+        stop.addEventListener('abort', onStop, { once: true });
         new Watch(config)
           .watch(
             path,
             { resourceVersion, timeoutSeconds: seconds, allowWatchBookmarks: true },
-            (phase, object: unknown) => onEvent(phase as WatchPhase, object),
-            done,
+            (phase, object: unknown) => {
+              if (over) return;
+              silence.refresh();
+              onEvent(phase as WatchPhase, object);
+            },
+            (error) => {
+              if (!over) end(error);
+            },
           )
           .then((made) => {
             controller = made;
-            if (stop.aborted) end();
-          }, done);
+            if (over) made.abort();
+          }, end);
       }),
   };
 }

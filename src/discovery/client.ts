@@ -11,6 +11,8 @@ import { grpcLimits, type TypeUrl } from './types.js';
 const path = '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources';
 const backoffMsMin = 500;
 const backoffMsMax = 15_000;
+/** An address that leads to a replica that is gone answers nothing at all: the next attempt is by another connection. */
+const firstAnswerMsMax = 5_000;
 const resourcesMax = 1_000_000;
 
 /** One type: how to decode a resource, and what to do with what came. `decode` never throws. */
@@ -85,8 +87,14 @@ export class DiscoveryClient {
     const end = (why: string): void => {
       if (ended) return;
       ended = true;
+      unwatch();
       this.#onEnd(why);
     };
+    const unwatch = this.#options.clock.after(firstAnswerMsMax, () => {
+      if (this.#stream !== stream || this.#connected) return;
+      end(`no answer in ${firstAnswerMsMax} ms`);
+      stream.cancel();
+    });
     stream.on('error', (error) => end(errorText(error)));
     stream.on('end', () => end('the control plane ended the stream'));
     for (const { typeUrl } of this.#options.subscriptions) {

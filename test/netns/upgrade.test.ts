@@ -107,7 +107,7 @@ before(async () => {
     'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled, weft.dev/mode: strict }, annotations: { weft.dev/splice: "on" } }\n',
   );
   other = otherBuild();
-  bed = Bed.create({ from: manifests, state, workers: 1, agentFlags: ['--verdict-lease-ms', '30000'] });
+  bed = Bed.create({ from: manifests, state, workers: 1, agentFlags: ['--verdict-lease-ms', '300000'] });
   for (const [pod, ip] of [
     ['cache', cache],
     ['cache-2', '10.244.1.13'],

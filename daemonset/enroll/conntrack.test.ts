@@ -1,0 +1,18 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { conntrackSettleMs } from './conntrack.js';
+
+test('a pod settles for as long as connection tracking remembers, and not at all where nothing is tracked', (t) => {
+  const root = mkdtempSync(join(tmpdir(), 'weft-netfilter-'));
+  t.after(() => rmSync(root, { recursive: true }));
+  assert.equal(conntrackSettleMs(join(root, 'none')), 0);
+  writeFileSync(join(root, 'nf_conntrack_count'), '0\n');
+  assert.equal(conntrackSettleMs(root), 0);
+  writeFileSync(join(root, 'nf_conntrack_count'), '17\n');
+  assert.equal(conntrackSettleMs(root), 125_000);
+  writeFileSync(join(root, 'nf_conntrack_tcp_timeout_time_wait'), '30\n');
+  assert.equal(conntrackSettleMs(root), 35_000);
+});

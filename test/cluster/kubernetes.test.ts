@@ -1,0 +1,274 @@
+/** On a real cluster: the one that KUBECONFIG names, else one of this machine (test/cluster/up), which is taken down again. */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { promisify } from 'node:util';
+import { projectRoot } from '../../native/index.js';
+import { sleep, until } from '../../src/cli/run.js';
+import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+
+const given = process.env['KUBECONFIG'];
+const state = process.env['CLUSTER_STATE'] ?? '/var/lib/testcluster';
+const here = join(projectRoot, 'test', 'cluster');
+const image = 'docker.io/testcluster/weft';
+const env = {
+  ...process.env,
+  PATH: `${join(state, 'bin')}:${process.env['PATH'] ?? ''}`,
+  KUBECONFIG: given ?? join(state, 'admin.kubeconfig'),
+};
+const exec = promisify(execFile);
+async function run(command: string, ...args: string[]): Promise<string> {
+  const { stdout } = await exec(command, args, { env, encoding: 'utf8', maxBuffer: 64 << 20 });
+  return stdout.trim();
+}
+const kubectl = (...args: string[]): Promise<string> => run('kubectl', ...args);
+const shop = (...args: string[]): Promise<string> => kubectl('-n', 'shop', ...args);
+const system = (...args: string[]): Promise<string> => kubectl('-n', 'weft-system', ...args);
+const chart = ['daemonset/chart', '-n', 'weft-system', '--set', `image.repository=${image}`];
+
+const files = mkdtempSync(join(tmpdir(), 'weft-cluster-'));
+async function apply(text: string): Promise<void> {
+  const path = join(files, 'object.yaml');
+  writeFileSync(path, text);
+  await kubectl('apply', '-f', path);
+}
+
+interface Said {
+  readonly good: number;
+  readonly bad: number;
+  readonly last: string;
+  readonly errors: readonly string[];
+}
+const get = (url: string): string =>
+  `require('http').get('${url}', (a) => a.pipe(process.stdout)).on('error', (e) => console.log('refused:', e.message))`;
+const said = async (): Promise<Said> =>
+  JSON.parse(await shop('exec', 'deploy/web', '--', 'node', '-e', get('http://localhost:9000/'))) as Said;
+/** What the client has had since `before`, once there are `count` more answers. */
+async function since(before: Said, count = 50): Promise<Said> {
+  return until(`${count} more answers`, 30_000, async () => {
+    const now = await said();
+    return (
+      now.good - before.good >= count && { ...now, good: now.good - before.good, bad: now.bad - before.bad }
+    );
+  });
+}
+
+async function lines(seconds: number): Promise<ConnectionRecord[]> {
+  const pods = (await system('get', 'pod', '-l', 'app=weft-agent', '-o', 'name')).split('\n');
+  const logs = await Promise.all(pods.map((pod) => system('logs', pod, `--since=${seconds}s`)));
+  return logs
+    .flatMap((log) => log.split('\n'))
+    .filter((line) => line.includes('"path":'))
+    .map((line) => JSON.parse(line) as ConnectionRecord);
+}
+const ofWeb = (record: ConnectionRecord): boolean =>
+  record.direction === 'outbound' && record.source.pod?.startsWith('web-') === true;
+
+before(async () => {
+  if (given === undefined) await run(join(here, 'up'), '--nodes', '2');
+  const root = mkdtempSync(join(tmpdir(), 'weft-image-'));
+  await run(join(here, 'rootfs'), root, 'node');
+  await run(join(here, 'image-from-rootfs'), 'docker.io/testcluster/node:1', root, '/usr/bin/node');
+  rmSync(root, { recursive: true });
+  await run(join(here, 'weft-image'), `${image}:0.1.0`);
+  await kubectl('apply', '-f', join(here, 'manifests', 'apps.yaml'));
+  await shop('rollout', 'status', 'deploy/api', 'deploy/web', '--timeout=90s');
+});
+after(async () => {
+  rmSync(files, { recursive: true, force: true });
+  await run('helm', 'uninstall', 'weft', '-n', 'weft-system', '--ignore-not-found').catch(() => '');
+  if (given === undefined) await run(join(here, 'down'));
+  else await kubectl('delete', 'namespace', 'shop', '--ignore-not-found');
+});
+
+test('helm install brings the mesh up, on every node, without privileged containers', async () => {
+  await run('helm', 'install', 'weft', ...chart, '--create-namespace', '--wait', '--timeout', '120s');
+  const nodes = (await kubectl('get', 'nodes', '-o', 'name')).split('\n').length;
+  const ready = await system('get', 'ds/weft-agent', '-o', 'jsonpath={.status.numberReady}');
+  assert.equal(Number(ready), nodes);
+  assert.doesNotMatch(await system('get', 'pods', '-o', 'yaml'), /privileged: true/);
+});
+
+test('the agents may not ask the API server for anything', async () => {
+  const may = await system('auth', 'can-i', '--list', '--as=system:serviceaccount:weft-system:weft-agent');
+  assert.doesNotMatch(may, /secrets|pods|nodes|configmaps/);
+});
+
+test('a label takes running pods in under load: no request fails, and what was plain is under mutual TLS, or joined on its node', async () => {
+  const before = await said();
+  await shop('label', 'namespace', 'shop', 'weft.dev/mesh=enabled');
+  await until('both ways are seen', 20_000, async () => {
+    const paths = new Set((await lines(3)).filter(ofWeb).map(({ path }) => path));
+    return paths.has('hbone') && paths.has('local');
+  });
+  const { bad, errors } = await since(before);
+  assert.equal(bad, 0, errors.join('\n'));
+  for (const { source, destination, service } of (await lines(2)).filter(ofWeb)) {
+    assert.equal(source.identity, 'spiffe://cluster.local/ns/shop/sa/web');
+    assert.equal(destination.identity, 'spiffe://cluster.local/ns/shop/sa/api');
+    assert.equal(service, 'api.shop.svc.cluster.local');
+  }
+  const restarts = await shop(
+    'get',
+    'pods',
+    '-o',
+    'jsonpath={.items[*].status.containerStatuses[0].restartCount}',
+  );
+  assert.match(restarts, /^[0 ]+$/);
+});
+
+test('in strict mode probes pass, and a pod outside of the mesh is refused', async () => {
+  await kubectl('label', 'namespace', 'shop', 'weft.dev/mode=strict');
+  const before = await said();
+  const args = [
+    'run',
+    'outsider',
+    '--image=docker.io/testcluster/node:1',
+    '--restart=Never',
+    '--command',
+    '--',
+  ];
+  await kubectl('-n', 'default', ...args, 'node', '-e', 'setTimeout(() => 0, 1e6)');
+  try {
+    await kubectl('-n', 'default', 'wait', 'pod/outsider', '--for=condition=Ready', '--timeout=30s');
+    const ips = (await shop('get', 'pod', '-l', 'app=api', '-o', 'jsonpath={.items[*].status.podIP}')).split(
+      ' ',
+    );
+    for (const ip of ips) {
+      const answer = await kubectl(
+        '-n',
+        'default',
+        'exec',
+        'outsider',
+        '--',
+        'node',
+        '-e',
+        get(`http://${ip}:8080/`),
+      );
+      assert.match(answer, /^refused:/, ip);
+    }
+    // Longer than it takes three probes to fail.
+    await sleep(5_000);
+    assert.match(
+      await shop(
+        'get',
+        'pod',
+        '-l',
+        'app=api',
+        '-o',
+        'jsonpath={.items[*].status.containerStatuses[0].ready}',
+      ),
+      /^(true ?)+$/,
+    );
+    const { bad, errors } = await since(before);
+    assert.equal(bad, 0, errors.join('\n'));
+  } finally {
+    await kubectl('-n', 'default', 'delete', 'pod', 'outsider', '--now', '--wait=false');
+  }
+});
+
+const denyWeb = `apiVersion: weft.dev/v1alpha1
+kind: AccessPolicy
+metadata: { name: no-web, namespace: shop }
+spec: { action: DENY, selector: { matchLabels: { app: api } }, rules: [{ from: [{ serviceAccounts: [shop/web] }] }] }
+`;
+test('an AccessPolicy denies within seconds, on both ways, and no longer once it is gone', async () => {
+  await apply(denyWeb);
+  await until('nothing gets through', 15_000, async () => {
+    const before = await said();
+    await sleep(500);
+    const now = await said();
+    return now.good === before.good && now.bad > before.bad;
+  });
+  const denied = (await lines(3)).filter(({ policy }) => policy === 'shop/no-web');
+  assert.ok(denied.length > 0);
+  await shop('delete', 'accesspolicy', 'no-web');
+  await since(await said());
+});
+
+test('a policy that is wrong is refused as it is applied, by the field that is wrong', async () => {
+  await assert.rejects(apply(denyWeb.replace('shop/web', 'web')), /serviceAccounts\[0\]/);
+  await assert.rejects(apply(denyWeb.replace('DENY', 'MAYBE')), /spec\.action/);
+});
+
+test('once connection tracking has forgotten the time before the mesh, the kernel carries what stays on a node: no request fails', async () => {
+  const before = await said();
+  await until('the kernel carries', 180_000, async () =>
+    (await lines(2)).filter(ofWeb).some(({ path }) => path === 'kernel'),
+  );
+  const { bad, errors } = await since(before, 500);
+  assert.equal(bad, 0, errors.join('\n'));
+});
+
+test('a rolled control plane is not felt', async () => {
+  // What the agents hold against a destination that just failed is over.
+  await sleep(1_500);
+  const before = await said();
+  await system('rollout', 'restart', 'deploy/weft-control');
+  await system('rollout', 'status', 'deploy/weft-control', '--timeout=90s');
+  const { bad, errors } = await since(before);
+  const why = (await lines(8)).filter((line) => line.ended !== 'finished').slice(-5);
+  assert.equal(bad, 0, `${errors.join('\n')}\n${JSON.stringify(why)}`);
+});
+
+test("another account's token, and one of another audience, get no certificate and no discovery", async () => {
+  const target = 'https://weft-control.weft-system.svc:15012';
+  const path = '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources';
+  const ask = (token: string): Promise<string> =>
+    shop(
+      'exec',
+      'deploy/web',
+      '--',
+      'node',
+      '-e',
+      `const c = require('http2').connect('${target}', { rejectUnauthorized: false });
+const r = c.request({ ':method': 'POST', ':path': '${path}', 'content-type': 'application/grpc', te: 'trailers', authorization: 'Bearer ${token}' });
+const seen = (h) => { if (h['grpc-status'] !== undefined) { console.log('status', h['grpc-status']); process.exit(); } };
+r.on('response', seen); r.on('trailers', seen); r.on('error', () => 0); setTimeout(() => { console.log('open'); process.exit(); }, 3000); r.write(Buffer.alloc(5));`,
+    );
+  const token = (account: string, audience: string): Promise<string> =>
+    system('create', 'token', account, `--audience=${audience}`);
+  const unauthenticated = 'status 16';
+  assert.equal(await ask(await token('weft-control', 'istio-ca')), unauthenticated);
+  assert.equal(await ask(await token('weft-agent', 'other')), unauthenticated);
+  // Made by hand, so bound to no pod: it says nothing of a node.
+  assert.equal(await ask(await token('weft-agent', 'istio-ca')), unauthenticated);
+  assert.equal(await ask('x'), unauthenticated);
+});
+
+test('a new agent takes the pods over as they are: closed while it is away, open again when it is there', async () => {
+  await system('rollout', 'restart', 'ds/weft-agent');
+  await system('rollout', 'status', 'ds/weft-agent', '--timeout=120s');
+  const before = await said();
+  await sleep(2_000);
+  const { bad, errors } = await since(before);
+  assert.equal(bad, 0, errors.join('\n'));
+  const paths = new Set((await lines(2)).filter(ofWeb).map(({ path }) => path));
+  assert.deepEqual([...paths].sort(), ['hbone', 'kernel']);
+});
+
+test('helm uninstall leaves no program, link, map or listener on the nodes, and the applications go on', async () => {
+  await run('helm', 'uninstall', 'weft', '-n', 'weft-system', '--wait', '--timeout', '180s');
+  await until('the agents are gone', 60_000, async () =>
+    (await system('get', 'pod', '-l', 'app=weft-agent', '-o', 'name')) === '' ? true : undefined,
+  );
+  const { bad, errors } = await since(await said());
+  assert.equal(bad, 0, errors.join('\n'));
+  if (given !== undefined) return;
+  const nodes = readdirSync(join(state, 'mnt')).filter((name) => /^node\d+$/.test(name));
+  assert.ok(nodes.length > 0);
+  for (const node of nodes) {
+    const pins = await run('nsenter', `--mount=${join(state, 'mnt', node)}`, 'ls', '/sys/fs/bpf');
+    assert.doesNotMatch(pins, /weft/);
+  }
+  for (const kind of ['prog', 'map']) {
+    const found = JSON.parse(await run('bpftool', '-j', kind, 'show')) as { name?: string }[];
+    assert.deepEqual(
+      found.filter(({ name }) => name?.startsWith('weft_')),
+      [],
+    );
+  }
+});
