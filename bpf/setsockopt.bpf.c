@@ -34,14 +34,17 @@ int weft_setsockopt(struct bpf_sockopt *ctx)
 		return 1;
 	struct bpf_sock *sk = ctx->sk;
 	__u64 cookie = bpf_get_netns_cookie(ctx);
-	if (!sk || !bpf_map_lookup_elem(&weft_pods, &cookie))
+	if (!sk)
 		return 1;
-	struct weft_sock *state = bpf_sk_storage_get(&weft_sock, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!state)
-		return 1;
-	/* A listener hands this on to what it accepts. */
-	state->flags |= WEFT_SOCK_UNSPLICED;
-	__u64 id = state->live;
+	/* In a generation that another one has taken over from there are no pods, but connections that it carries. */
+	if (bpf_map_lookup_elem(&weft_pods, &cookie)) {
+		struct weft_sock *made = bpf_sk_storage_get(&weft_sock, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+		/* A listener hands this on to what it accepts. */
+		if (made)
+			made->flags |= WEFT_SOCK_UNSPLICED;
+	}
+	struct weft_sock *state = bpf_sk_storage_get(&weft_sock, sk, 0, 0);
+	__u64 id = state ? state->live : 0;
 	struct weft_live *live = bpf_map_lookup_elem(&weft_live, &id);
 	if (!live || !(live->flags & WEFT_LIVE_SPLICED))
 		return 1;

@@ -3,9 +3,9 @@
  * What is configured is copied; connections that the kernel carries stay with the programs and maps they began under, which
  * are taken away when the last of them has ended.
  *
- *   <instance>/links, pods   hooks that exist once: connect(), socket(), setsockopt(), arrivals
+ *   <instance>/links, pods   hooks that exist once: connect(), socket(), arrivals
  *   <instance>/<layout>/     maps, by name
- *   <instance>/<layout>/links  hooks that former generations keep: the life of connections, getpeername()
+ *   <instance>/<layout>/links  hooks that former generations keep: the life of connections, getpeername(), setsockopt()
  *   <instance>/<layout>/ready    the maps have their rows (a directory: the BPF file system has no files)
  *   <instance>/<layout>/retired  another generation is in charge
  */

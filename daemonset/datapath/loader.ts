@@ -194,7 +194,9 @@ export class Datapath {
           'redirected bytes are charged to their writer: nothing would bound what waits for a reader',
         );
       // Without the hook that keeps them apart, sockets with options that want TCP would be spliced.
-      await load(objectPath('setsockopt'), this.dir, new Uint8Array(), [this.#cgroupHook('weft_setsockopt')]);
+      await load(objectPath('setsockopt'), this.dir, new Uint8Array(), [
+        this.#cgroupHook('weft_setsockopt', this.dir),
+      ]);
       await load(objectPath('splice'), this.dir, new Uint8Array(), [
         { program: 'weft_splice', kind: 'sockmap', target: 'weft_ends', pin: '' },
       ]);

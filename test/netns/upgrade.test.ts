@@ -20,7 +20,10 @@ const cache = '10.244.1.12';
 const cacheVip = '10.96.0.12';
 const instanceDir = join(pinRoot, 'node-a');
 let bed: Bed;
+/** What sockets remember is one map for both builds, as in most upgrades. */
 let other: OtherBuild;
+/** Nothing is. */
+let stranger: OtherBuild;
 
 const server = `
 import asyncio, sys
@@ -43,7 +46,9 @@ async def main():
     def stop():
         nonlocal going
         going = False
-    asyncio.get_event_loop().add_signal_handler(signal.SIGTERM, stop)
+    loop = asyncio.get_event_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop)
+    loop.add_signal_handler(signal.SIGUSR1, lambda: writer.get_extra_info('socket').setsockopt(1, 18, 2)) # SO_RCVLOWAT
     print('open', flush=True)
     while going:
         piece = b'%015d\\n' % n * 64
@@ -56,6 +61,8 @@ asyncio.run(main())
 `;
 
 interface Stream {
+  /** Sets an option that does not go with a splice. */
+  wantTcp(): void;
   end(): Promise<{ readonly bytes: number; readonly port: number }>;
 }
 async function streaming(): Promise<Stream> {
@@ -69,6 +76,7 @@ async function streaming(): Promise<Stream> {
   const ended = new Promise<number | null>((resolve) => child.on('exit', resolve));
   await until('it streams', 5_000, () => out.startsWith('open'));
   return {
+    wantTcp: () => void child.kill('SIGUSR1'),
     end: async () => {
       child.kill('SIGTERM');
       assert.equal(await ended, 0, err);
@@ -106,7 +114,8 @@ before(async () => {
     join(manifests, 'namespace.yaml'),
     'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled, weft.dev/mode: strict }, annotations: { weft.dev/splice: "on" } }\n',
   );
-  other = otherBuild();
+  other = otherBuild(['weft_sock']);
+  stranger = otherBuild();
   bed = Bed.create({ from: manifests, state, workers: 1, agentFlags: ['--verdict-lease-ms', '300000'] });
   for (const [pod, ip] of [
     ['cache', cache],
@@ -120,6 +129,7 @@ before(async () => {
 after(async () => {
   await tearDown(state);
   other.remove();
+  stranger.remove();
   rmSync(manifests, { recursive: true, force: true });
 });
 
@@ -182,6 +192,16 @@ test('an upgrade to other maps: live connections go on and stay known, decided p
     assert.match(destination.identity ?? '', /sa\/cache$/);
   }
   assert.ok(listed.some(({ dialled }) => dialled === `${cacheVip}:6379`));
+  const counts = async (): Promise<{ sent: number; spliced: number }> => {
+    const all = await connections();
+    const one = all.reduce((a, b) => (b.bytesSent > a.bytesSent ? b : a));
+    return { sent: one.bytesSent, spliced: one.bytesSpliced ?? 0 };
+  };
+  spliced.wantTcp();
+  await sleep(200);
+  const [first, later] = [await counts(), (await sleep(300), await counts())];
+  assert.ok(later.sent > first.sent, 'it goes on');
+  assert.equal(later.spliced, first.spliced, 'by TCP, since it asked for what does not go with a splice');
   const { bytes, port } = await spliced.end();
   const line = await until('its line', 5_000, () =>
     lines()
@@ -228,7 +248,7 @@ spec: { action: DENY, rules: [{ to: [{ ports: [6379] }] }] }
 test('there and back while connections of the first build live: its maps are taken into use again', async () => {
   rmSync(join(manifests, 'policy.yaml'), { force: true });
   await carriedByKernel();
-  const first = await upgrade(other.agent);
+  const first = await upgrade(stranger.agent);
   first.service.end();
   await first.spliced.end();
   await bed.stop(agentProcess('node-a'), 'SIGKILL');

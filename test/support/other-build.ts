@@ -15,7 +15,8 @@ export interface OtherBuild {
   remove(): void;
 }
 
-export function otherBuild(): OtherBuild {
+/** `same`: structs that it has as we have them. */
+export function otherBuild(same: readonly string[] = []): OtherBuild {
   const dir = mkdtempSync(join(tmpdir(), 'weft-other-'));
   for (const name of [
     'dist/src',
@@ -35,7 +36,7 @@ export function otherBuild(): OtherBuild {
   const changed = text
     .replace(/^_Static_assert.*\n/gm, '')
     .replace(/^struct (\w+) \{$/gm, (line, name: string) =>
-      kept.has(name) ? line : `${line}\n\t__u8 of_other_build[8];`,
+      kept.has(name) || same.includes(name) ? line : `${line}\n\t__u8 of_other_build[8];`,
     );
   assert.notEqual(changed, text);
   writeFileSync(abi, changed);
