@@ -1,6 +1,6 @@
 /** The control plane: a registry in, discovery and certificates out. */
 import { networkInterfaces } from 'node:os';
-import { KubeConfig } from '@kubernetes/client-node';
+import type { KubeConfig } from '@kubernetes/client-node';
 import { Command } from 'commander';
 import { pino } from 'pino';
 import { errorText, WeftError } from '../src/base/errors.js';
@@ -9,6 +9,8 @@ import { parseTrustDomain } from '../src/model/identity.js';
 import { compile, type Compiled, type CompileSettings } from './compile/compile.js';
 import type { MeshObject } from './compile/objects.js';
 import { AuthorityStore } from './kubernetes/authority-store.js';
+import { loadKubeConfig } from './kubernetes/config.js';
+import { askAgents } from './kubernetes/agents.js';
 import { releaseNodes } from './kubernetes/release.js';
 import { TokenReviewer } from './kubernetes/token-review.js';
 import { CertificateAuthority } from './serve/ca.js';
@@ -195,19 +197,18 @@ interface ServeFlags extends Omit<ControlOptions, 'kubernetes'>, Omit<Kubernetes
   readonly kubernetes?: boolean;
 }
 
-function optionsOf({
+async function optionsOf({
   kubernetes,
   namespace,
   caSecret,
   agentAccount,
   serverName,
   ...rest
-}: ServeFlags): ControlOptions {
+}: ServeFlags): Promise<ControlOptions> {
   if ((kubernetes === true) === (rest.from !== undefined))
     throw new WeftError('WEFT_SOURCE', 'give either --from, a directory of manifests, or --kubernetes');
   if (kubernetes !== true) return rest;
-  const config = new KubeConfig();
-  config.loadFromDefault();
+  const config = await loadKubeConfig();
   return { ...rest, kubernetes: { config, namespace, caSecret, agentAccount, serverName } };
 }
 
@@ -227,7 +228,7 @@ async function main(): Promise<void> {
     .option('--enrol-none', 'take every pod out of the mesh')
     .option('--cert-ttl-s <seconds>', 'lifetime of workload certificates', Number)
     .action(async (given: ServeFlags) => {
-      const control = await runControl(optionsOf(given));
+      const control = await runControl(await optionsOf(given));
       for (const signal of ['SIGTERM', 'SIGINT'] as const) {
         process.on(signal, () => {
           control.close();
@@ -241,10 +242,24 @@ async function main(): Promise<void> {
     .option('--namespace <name>', 'of the control plane', 'weft-system')
     .option('--deployment <name>', 'the control plane', 'weft-control')
     .action(async ({ namespace, deployment }: { namespace: string; deployment: string }) => {
-      const config = new KubeConfig();
-      config.loadFromDefault();
+      const config = await loadKubeConfig();
       await releaseNodes(config, namespace, deployment);
       console.log('every pod is out of the mesh');
+    });
+  program
+    .command('check-nodes')
+    .description('ask every agent whether it is ready: exit code 1 where one is not')
+    .option('--namespace <name>', 'of the agents', 'weft-system')
+    .action(async ({ namespace }: { namespace: string }) => {
+      const config = await loadKubeConfig();
+      const answers = await askAgents(config, namespace, '/healthz/ready');
+      for (const { node, status, text } of answers) {
+        console.log(`${node}: ${status === 200 ? 'ready' : `not ready: ${text}`}`);
+        if (status !== 200) process.exitCode = 1;
+      }
+      if (answers.length > 0) return;
+      console.log(`no agents run in ${namespace}`);
+      process.exitCode = 1;
     });
   program
     .command('token')

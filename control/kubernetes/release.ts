@@ -2,17 +2,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { WeftError } from '../../src/base/errors.js';
+import { askAgents } from './agents.js';
 import { requestJson } from './request.js';
 
 const flag = '--enrol-none';
 const rolloutMsMax = 90_000;
 const emptyMsMax = 60_000;
-const healthPort = 15021;
-
-interface AgentPod {
-  readonly spec: { readonly nodeName?: string };
-  readonly status?: { readonly hostIP?: string };
-}
 
 interface Deployment {
   readonly metadata: { readonly generation: number };
@@ -71,15 +66,9 @@ export async function releaseNodes(config: KubeConfig, namespace: string, name: 
 async function agentsEmpty(config: KubeConfig, namespace: string): Promise<void> {
   const until = Date.now() + emptyMsMax;
   for (;;) {
-    const path = `/api/v1/namespaces/${namespace}/pods?labelSelector=app%3Dweft-agent`;
-    const { items } = (await requestJson(config, 'GET', path)) as { items: readonly AgentPod[] };
-    const answers = await Promise.all(
-      items.map(async ({ spec, status }) => ({
-        node: spec.nodeName ?? '',
-        empty: await isEmpty(status?.hostIP ?? ''),
-      })),
-    );
-    const left = answers.filter(({ empty }) => !empty).map(({ node }) => node);
+    const left = (await askAgents(config, namespace, '/healthz/empty'))
+      .filter(({ status }) => status !== 200)
+      .map(({ node }) => node);
     if (left.length === 0) return;
     if (Date.now() > until) {
       throw new WeftError(
@@ -88,17 +77,5 @@ async function agentsEmpty(config: KubeConfig, namespace: string): Promise<void>
       );
     }
     await sleep(500);
-  }
-}
-
-async function isEmpty(ip: string): Promise<boolean> {
-  const host = ip.includes(':') ? `[${ip}]` : ip;
-  try {
-    const answer = await fetch(`http://${host}:${healthPort}/healthz/empty`, {
-      signal: AbortSignal.timeout(3_000),
-    });
-    return answer.status === 200;
-  } catch {
-    return false;
   }
 }

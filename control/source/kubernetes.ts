@@ -1,6 +1,6 @@
 /** The registry from the Kubernetes API: a reflector per kind, and what all of them say told at once, in bounded time. */
 import { setTimeout as wait } from 'node:timers/promises';
-import { Watch, type KubeConfig } from '@kubernetes/client-node';
+import type { KubeConfig } from '@kubernetes/client-node';
 import type { MeshObject } from '../compile/objects.js';
 import { narrow } from './narrow.js';
 import { Reflector, type KindApi, type Page, type WatchPhase } from './reflector.js';
@@ -48,8 +48,10 @@ function kindApi(config: KubeConfig, path: string): KindApi {
         next: list.metadata.continue,
       };
     },
-    watch: (resourceVersion, seconds, onEvent, stop) =>
-      new Promise<void>((resolve, reject) => {
+    watch: async (resourceVersion, seconds, onEvent, stop) => {
+      // As in ../kubernetes/config.ts.
+      const { Watch } = await import('@kubernetes/client-node');
+      return new Promise<void>((resolve, reject) => {
         let controller: AbortController | undefined;
         let over = false;
         const end = (error?: unknown): void => {
@@ -83,7 +85,8 @@ function kindApi(config: KubeConfig, path: string): KindApi {
             controller = made;
             if (over) made.abort();
           }, end);
-      }),
+      });
+    },
   };
 }
 

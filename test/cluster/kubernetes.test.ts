@@ -92,6 +92,13 @@ test('helm install brings the mesh up, on every node, without privileged contain
   assert.doesNotMatch(await system('get', 'pods', '-o', 'yaml'), /privileged: true/);
 });
 
+test('helm test asks every agent', async () => {
+  const said = await run('helm', 'test', 'weft', '-n', 'weft-system', '--logs', '--timeout', '60s');
+  assert.match(said, /Phase: +Succeeded/);
+  for (const node of (await kubectl('get', 'nodes', '-o', 'jsonpath={.items[*].metadata.name}')).split(' '))
+    assert.match(said, new RegExp(`^${node}: ready$`, 'm'));
+});
+
 test('the agents may not ask the API server for anything', async () => {
   const may = await system('auth', 'can-i', '--list', '--as=system:serviceaccount:weft-system:weft-agent');
   assert.doesNotMatch(may, /secrets|pods|nodes|configmaps/);

@@ -91,9 +91,9 @@ const dialling = (ip: string, port: number): Promise<{ stdout: string; stderr: s
     'python3',
     [
       '-c',
-      `import socket\ns = socket.create_connection(('${ip}', ${port}), 5); s.sendall(b'x'); print(s.recv(1))`,
+      `import socket\ns = socket.create_connection(('${ip}', ${port}), 30); s.sendall(b'x'); print(s.recv(1))`,
     ],
-    8_000,
+    60_000,
   );
 async function dump<T>(): Promise<T> {
   return JSON.parse(await adminGet('weft-node-a', adminPort, '/dump')) as T;
