@@ -1,5 +1,5 @@
-// Copies what programs read at run time (manifests, schemas, .proto) beside the compiled code.
-import { cpSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
+// Copies what programs read at run time (manifests, schemas, .proto) beside the compiled code, and makes the CLI a program.
+import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -15,3 +15,5 @@ for (const top of ['src', 'daemonset', 'control', 'test', 'bench']) {
     cpSync(from, to);
   }
 }
+// npx runs it as it is; npm marks it only where it is there already when packages are installed.
+chmodSync(join(root, 'dist', 'src', 'cli', 'weft.js'), 0o755);
