@@ -104,9 +104,7 @@ static __always_inline int may_splice(const struct weft_live *live)
 {
 	if (!wants_splice(live->source) || !wants_splice(live->destination))
 		return 0;
-	__u32 slot = WEFT_NODE_SPLICE_MAX;
-	__u64 *limit = bpf_map_lookup_elem(&weft_node, &slot);
-	if (!limit || !*limit)
+	if (!node_slot(WEFT_NODE_SPLICE_MAX))
 		return 0;
 	struct weft_bypass_port_key off = {
 		.cookie = live->destination, .port = bpf_ntohs(live->dport), .direction = WEFT_UNSPLICED
@@ -307,8 +305,9 @@ int weft_sockops(struct bpf_sock_ops *ctx)
 }
 
 /*
- * Never read: clang describes in BTF only the types that a variable has, and all of them
- * are wanted: by the layout test, and by a later build that reads what this one left (this object makes the maps). */
+ * Never read: clang describes in BTF only the types that a variable has, and all of them are wanted: by the layout test, and
+ * by a later build that reads what this one left (this object makes the maps).
+ */
 const volatile struct {
 	struct weft_event event;
 	struct weft_flow flow;

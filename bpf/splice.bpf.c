@@ -54,12 +54,6 @@ static __always_inline enum blocking waits(__u64 sock)
 	return BPF_CORE_READ(file, f_flags) & O_NONBLOCK ? WAITS_NOT : MAY_WAIT;
 }
 
-static __always_inline __u64 slot(__u32 index)
-{
-	__u64 *value = bpf_map_lookup_elem(&weft_node, &index);
-	return value ? *value : 0;
-}
-
 /*
  * Whether that many bytes may wait for a reader: up to its own limit, and while all that TCP of this kernel holds is below
  * the node's, by the kernel's own count, of which redirected bytes are part (each CPU may be 1 MiB ahead of it). A count
@@ -67,14 +61,14 @@ static __always_inline __u64 slot(__u32 index)
  */
 static __always_inline int room(__u64 sock, __u64 waiting)
 {
-	if (waiting > slot(WEFT_NODE_SPLICE_MAX))
+	if (waiting > node_slot(WEFT_NODE_SPLICE_MAX))
 		return 0;
 	void *held = BPF_CORE_READ((struct sock___w *)sock, __sk_common.skc_prot, memory_allocated);
 	/* Below zero, when the CPUs' own shares are ahead of it. */
 	__s64 pages;
 	if (bpf_probe_read_kernel(&pages, sizeof(pages), held))
 		return 0;
-	return pages < (__s64)slot(WEFT_NODE_SPLICE_PAGES_MAX);
+	return pages < (__s64)node_slot(WEFT_NODE_SPLICE_PAGES_MAX);
 }
 
 SEC("sk_msg")
@@ -114,7 +108,7 @@ int weft_splice(struct sk_msg_md *msg)
 	}
 	if (!own || !peer || (live->flags & (WEFT_LIVE_LEAVING | WEFT_LIVE_BLOCKING)))
 		return SK_PASS;
-	if (!slot(WEFT_NODE_SPLICE_BLOCKING)) {
+	if (!node_slot(WEFT_NODE_SPLICE_BLOCKING)) {
 		enum blocking here = waits(own), there = waits(peer);
 		/* Between accept() and its fcntl() a server's socket seems to block: the first message does not count. */
 		if (here == MAY_WAIT || (there == MAY_WAIT && !first))

@@ -12,6 +12,13 @@ static __always_inline void count(__u32 reason)
 		*value += 1;
 }
 
+/* 0 where the agent has not said it. */
+static __always_inline __u64 node_slot(__u32 slot)
+{
+	__u64 *value = bpf_map_lookup_elem(&weft_node, &slot);
+	return value ? *value : 0;
+}
+
 static __always_inline void tell(__u32 reason, __u64 cookie, const struct weft_ip *saddr, __u16 sport,
 				 const struct weft_ip *daddr, __u16 dport)
 {

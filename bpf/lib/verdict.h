@@ -6,12 +6,6 @@
 #include "event.h"
 #include "ip.h"
 
-static __always_inline __u64 node_slot(__u32 slot)
-{
-	__u64 *value = bpf_map_lookup_elem(&weft_node, &slot);
-	return value ? *value : 0;
-}
-
 struct target {
 	struct weft_ip ip;
 	__be16 port;

@@ -2,10 +2,11 @@
  * The CA's keys on Kubernetes: a Secret, copied into the state directory, from which certificates are issued. Several replicas
  * read one Secret; the first of them makes it. Roots are given to the nodes by a ConfigMap.
  */
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { WeftError } from '../../src/base/errors.js';
+import { caFiles, replaceFile } from '../serve/ca.js';
 import { ApiError, requestJson } from './request.js';
 
 interface SecretObject {
@@ -35,12 +36,8 @@ export function keysOfSecret(secret: SecretObject): Keys {
   return { key, cert, roots };
 }
 
-const files: Readonly<Record<keyof Keys, string>> = {
-  cert: 'ca-cert.pem',
-  roots: 'root-cert.pem',
-  // Last: a reader that sees the new key sees the rest too.
-  key: 'ca-key.pem',
-};
+/** Keys last: a reader that sees the new key sees the rest too. */
+const names = ['cert', 'roots', 'key'] as const satisfies readonly (keyof Keys)[];
 
 export class AuthorityStore {
   constructor(
@@ -61,11 +58,10 @@ export class AuthorityStore {
       throw error;
     }
     mkdirSync(this.state, { recursive: true, mode: 0o700 });
-    for (const [name, file] of Object.entries(files) as [keyof Keys, string][]) {
-      const path = join(this.state, file);
+    for (const name of names) {
+      const path = join(this.state, caFiles[name]);
       if (existsSync(path) && readFileSync(path, 'utf8') === keys[name]) continue;
-      writeFileSync(`${path}.new`, keys[name], { mode: 0o600 });
-      renameSync(`${path}.new`, path);
+      replaceFile(path, keys[name], 0o600);
     }
     return true;
   }
@@ -73,7 +69,7 @@ export class AuthorityStore {
   /** Makes the Secret from the state directory; another replica may have been first: then theirs counts. */
   async create(): Promise<void> {
     const data = Object.fromEntries(
-      Object.values(files).map((file) => [file, readFileSync(join(this.state, file)).toString('base64')]),
+      names.map((name) => [caFiles[name], readFileSync(join(this.state, caFiles[name])).toString('base64')]),
     );
     try {
       await requestJson(this.config, 'POST', `/api/v1/namespaces/${this.namespace}/secrets`, {

@@ -1,9 +1,9 @@
 /** Who a projected service account token is of, by the API server's word; answers are kept for a short while. */
 import { createHash } from 'node:crypto';
 import type { KubeConfig } from '@kubernetes/client-node';
+import { tokenAudience } from '../serve/tokens.js';
 import { requestJson } from './request.js';
 
-export const tokenAudience = 'istio-ca';
 const tokenBytesMax = 16 << 10;
 const keptMs = 30_000;
 const keptMax = 4_096;

@@ -11,7 +11,7 @@ import { createRoot, issueServerCert, issueSvid, type KeyAndCertificate } from '
 const rootTtlS = 10 * 365 * 86_400;
 const serverTtlS = 365 * 86_400;
 
-const files = {
+export const caFiles = {
   key: 'ca-key.pem',
   cert: 'ca-cert.pem',
   roots: 'root-cert.pem',
@@ -20,7 +20,7 @@ const files = {
 };
 
 /** Written beside and renamed, so that a reader never sees half a file. */
-function replace(path: string, text: string, mode: number): void {
+export function replaceFile(path: string, text: string, mode: number): void {
   writeFileSync(`${path}.new`, text, { mode });
   renameSync(`${path}.new`, path);
 }
@@ -37,15 +37,15 @@ export class CertificateAuthority {
     mkdirSync(state, { recursive: true, mode: 0o700 });
     if (!existsSync(this.#path('key'))) {
       const root = createRoot(trustDomain, rootTtlS);
-      replace(this.#path('key'), root.keyPem, 0o600);
-      replace(this.#path('cert'), root.certPem, 0o644);
-      replace(this.#path('roots'), root.certPem, 0o644);
+      replaceFile(this.#path('key'), root.keyPem, 0o600);
+      replaceFile(this.#path('cert'), root.certPem, 0o644);
+      replaceFile(this.#path('roots'), root.certPem, 0o644);
     }
     this.reload();
   }
 
-  #path(file: keyof typeof files): string {
-    return join(this.state, files[file]);
+  #path(file: keyof typeof caFiles): string {
+    return join(this.state, caFiles[file]);
   }
 
   /** Reads keys and roots again; true where they changed. */
@@ -105,18 +105,18 @@ export class CertificateAuthority {
     if (phase === 'begin') {
       if (begun || count > 1) refuse('a rotation is under way already: switch or finish it');
       const next = createRoot(this.trustDomain, rootTtlS);
-      replace(this.#path('nextKey'), next.keyPem, 0o600);
-      replace(this.#path('nextCert'), next.certPem, 0o644);
-      replace(this.#path('roots'), this.#roots + next.certPem, 0o644);
+      replaceFile(this.#path('nextKey'), next.keyPem, 0o600);
+      replaceFile(this.#path('nextCert'), next.certPem, 0o644);
+      replaceFile(this.#path('roots'), this.#roots + next.certPem, 0o644);
     } else if (phase === 'switch') {
       if (!begun) refuse('no rotation has begun: begin first');
-      replace(this.#path('cert'), readFileSync(this.#path('nextCert'), 'utf8'), 0o644);
-      replace(this.#path('key'), readFileSync(this.#path('nextKey'), 'utf8'), 0o600);
+      replaceFile(this.#path('cert'), readFileSync(this.#path('nextCert'), 'utf8'), 0o644);
+      replaceFile(this.#path('key'), readFileSync(this.#path('nextKey'), 'utf8'), 0o600);
       rmSync(this.#path('nextKey'));
       rmSync(this.#path('nextCert'));
     } else {
       if (begun || count < 2) refuse('nothing to finish: begin and switch first');
-      replace(this.#path('roots'), this.#cert, 0o644);
+      replaceFile(this.#path('roots'), this.#cert, 0o644);
     }
     this.reload();
   }

@@ -4,7 +4,8 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { jwtVerify, SignJWT } from 'jose';
 
-const audience = 'istio-ca';
+/** Of a node's own token and of an agent's projected one. */
+export const tokenAudience = 'istio-ca';
 const keyFile = 'token-key';
 
 function keyOf(state: string): Uint8Array {
@@ -26,7 +27,7 @@ export async function issueToken(state: string, node: string, ttlS: number): Pro
   return new SignJWT({})
     .setProtectedHeader({ alg: 'HS256' })
     .setSubject(node)
-    .setAudience(audience)
+    .setAudience(tokenAudience)
     .setIssuedAt()
     .setExpirationTime(Math.floor(Date.now() / 1000) + ttlS)
     .sign(keyOf(state));
@@ -36,7 +37,10 @@ export async function issueToken(state: string, node: string, ttlS: number): Pro
 export async function nodeOfToken(state: string, token: string): Promise<string | undefined> {
   if (token.length > 8192) return undefined;
   try {
-    const { payload } = await jwtVerify(token, keyOf(state), { audience, algorithms: ['HS256'] });
+    const { payload } = await jwtVerify(token, keyOf(state), {
+      audience: tokenAudience,
+      algorithms: ['HS256'],
+    });
     return payload.sub;
   } catch {
     return undefined;

@@ -1,6 +1,7 @@
 /** What the kernel refused or dropped, and its counters. */
 import { join } from 'node:path';
 import { BpfRing } from '../../native/index.js';
+import { flowsPerTurnMax } from './generations.js';
 import type { Datapath } from './loader.js';
 import {
   decodeEvent,
@@ -28,7 +29,6 @@ export function watchEvents(datapath: Datapath, onEvent: (event: KernelEvent) =>
   };
 }
 
-const flowsPerTurnMax = 8192;
 const flowTurnMs = 50;
 
 /** Beginnings and ends of connections that the kernel carries; what a full ring lost is counted as `events-lost`. */

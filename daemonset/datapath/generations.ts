@@ -43,7 +43,7 @@ const copied: readonly MapName[] = [
 /** By these a generation takes part in new connections. */
 const involving: readonly MapName[] = ['weft_pods', 'weft_probe', 'weft_local'];
 const arrays = new Set([2, 6]); // BPF_MAP_TYPE_ARRAY, _PERCPU_ARRAY
-const flowsPerTurnMax = 8192;
+export const flowsPerTurnMax = 8192;
 
 const ready = (dir: string): string => join(dir, 'ready');
 const retired = (dir: string): string => join(dir, 'retired');
@@ -98,15 +98,16 @@ export function shareSocketStorage(from: string, to: string, layout: ObjectLayou
 
 /** Copies rows by the names of their fields. Errors: WEFT_BPF_LAYOUT where they cannot be read so, NATIVE_FULL. */
 export function copyRows(from: string, to: string, layout: ObjectLayout): void {
+  // One object made all of them, so the types of one map are those of all.
+  const moved = movedEnumerators(pinnedLayout(join(from, 'weft_node')), layout);
+  if (moved.length > 0) {
+    throw new WeftError(
+      'WEFT_BPF_LAYOUT',
+      `${moved.join(', ')} had other values in the build whose maps are in the kernel: end the agent, then weft cleanup`,
+    );
+  }
   for (const name of copied) {
     const old = pinnedLayout(join(from, name));
-    const moved = movedEnumerators(old, layout);
-    if (moved.length > 0) {
-      throw new WeftError(
-        'WEFT_BPF_LAYOUT',
-        `${moved.join(', ')} had other values in the build whose maps are in the kernel: end the agent, then weft cleanup`,
-      );
-    }
     const fresh = layout.maps[name] as MapLayout;
     const source = new BpfMap(join(from, name));
     const target = new BpfMap(join(to, name));

@@ -3,7 +3,7 @@
  * and the other node unchanged. Not part of `npm test`, since no package registry has the program: ZTUNNEL names it.
  */
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -11,6 +11,7 @@ import { projectRoot } from '../../native/index.js';
 import { programs, run, sh, until } from '../../src/cli/run.js';
 import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import { connectionRecords } from '../support/records.js';
 
 const program = process.env['ZTUNNEL'] ?? '';
 const state = '/run/weft/test-interop';
@@ -64,14 +65,7 @@ async function client(netns: string, code: string): Promise<string> {
   const result = await run(netns, 'python3', ['-c', `import socket, os\n${code}`], 60_000);
   return result.code === 0 ? result.stdout.trim() : (result.stderr.trim().split('\n').at(-1) ?? '');
 }
-function records(): ConnectionRecord[] {
-  const path = join(bed.runDir('node-a'), 'connections.log');
-  if (!existsSync(path)) return [];
-  return readFileSync(path, 'utf8')
-    .split('\n')
-    .filter(Boolean)
-    .map((line) => JSON.parse(line) as ConnectionRecord);
-}
+const records = (): ConnectionRecord[] => connectionRecords(bed.runDir('node-a'));
 
 const token = join(state, 'token-ztunnel');
 

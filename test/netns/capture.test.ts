@@ -9,6 +9,7 @@ import { projectRoot } from '../../native/index.js';
 import { run, sh, sleep, until } from '../../src/cli/run.js';
 import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import { connectionRecords } from '../support/records.js';
 
 const state = '/run/weft/test-capture';
 const programs = join(projectRoot, 'test', 'netns', 'programs');
@@ -67,14 +68,7 @@ const exchange = "s.sendall(b'ping'); print(s.recv(10).decode())";
 const connect = (ip: string, port: number): string =>
   `s = socket.create_connection((${JSON.stringify(ip)}, ${port}), 4); ${exchange}`;
 
-function records(node: string): ConnectionRecord[] {
-  const path = join(bed.runDir(node), 'connections.log');
-  if (!existsSync(path)) return [];
-  return readFileSync(path, 'utf8')
-    .split('\n')
-    .filter(Boolean)
-    .map((line) => JSON.parse(line) as ConnectionRecord);
-}
+const records = (node: string): ConnectionRecord[] => connectionRecords(bed.runDir(node));
 
 before(async () => {
   await tearDown(state);

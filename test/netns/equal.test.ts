@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -12,6 +12,7 @@ import { projectRoot } from '../../native/index.js';
 import { run, sh, sleep, until } from '../../src/cli/run.js';
 import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import { connectionRecords } from '../support/records.js';
 
 const state = '/run/weft/test-equal';
 const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
@@ -113,14 +114,7 @@ after(async () => {
   rmSync(manifests, { recursive: true, force: true });
 });
 
-function records(): ConnectionRecord[] {
-  const path = join(bed.runDir('node-a'), 'connections.log');
-  if (!existsSync(path)) return [];
-  return readFileSync(path, 'utf8')
-    .split('\n')
-    .filter(Boolean)
-    .map((line) => JSON.parse(line) as ConnectionRecord);
-}
+const records = (): ConnectionRecord[] => connectionRecords(bed.runDir('node-a'));
 
 /** What both programs printed. */
 async function observe(

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -11,6 +11,7 @@ import { formatSocketAddress, parseIp, type SocketAddress } from '../../src/mode
 import { bucketOf, preferredOf } from '../../src/state/affinity.js';
 import { hold } from '../support/held.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import { connectionRecords } from '../support/records.js';
 
 const state = '/run/weft/test-kernel';
 const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
@@ -94,14 +95,7 @@ const dial = (ip: string, port = 9000): string => `s = socket.create_connection(
 const ping = (netns: string, ip: string, port = 9000): Promise<string> =>
   client(netns, `${dial(ip, port)}; ${exchange}`);
 
-function records(): ConnectionRecord[] {
-  const path = join(bed.runDir('node-a'), 'connections.log');
-  if (!existsSync(path)) return [];
-  return readFileSync(path, 'utf8')
-    .split('\n')
-    .filter(Boolean)
-    .map((line) => JSON.parse(line) as ConnectionRecord);
-}
+const records = (): ConnectionRecord[] => connectionRecords(bed.runDir('node-a'));
 const recordAfter = (at: number, find: (record: ConnectionRecord) => boolean): Promise<ConnectionRecord> =>
   until('the record', 5_000, () => records().slice(at).find(find));
 async function dump<T>(): Promise<T> {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -11,6 +11,7 @@ import { adminGet, adminPort } from '../../src/cli/admin.js';
 import { run, sleep, until } from '../../src/cli/run.js';
 import { agentProcess, Bed, tearDown } from '../../src/cli/standalone/bed.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import { connectionRecords } from '../support/records.js';
 import { hold, type Held } from '../support/held.js';
 import { otherBuild, type OtherBuild } from '../support/other-build.js';
 
@@ -100,11 +101,7 @@ async function dump<T>(): Promise<T> {
 }
 const connections = async (): Promise<ConnectionRecord[]> =>
   (await dump<{ connections: ConnectionRecord[] }>()).connections.filter(({ path }) => path === 'kernel');
-const lines = (): ConnectionRecord[] =>
-  readFileSync(join(bed.runDir('node-a'), 'connections.log'), 'utf8')
-    .split('\n')
-    .filter(Boolean)
-    .map((line) => JSON.parse(line) as ConnectionRecord);
+const lines = (): ConnectionRecord[] => connectionRecords(bed.runDir('node-a'));
 const generations = (): number => generationsOf(instanceDir).length;
 
 before(async () => {

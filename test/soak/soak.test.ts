@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -8,6 +8,7 @@ import { adminGet, adminPort } from '../../src/cli/admin.js';
 import { run, sh, until } from '../../src/cli/run.js';
 import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import { connectionRecords } from '../support/records.js';
 
 /** `npm run test:soak` says 600. */
 const seconds = Number(process.env['SOAK_SECONDS'] ?? '20');
@@ -79,12 +80,7 @@ const cases: [path: string, name: string, ip: string, pod: string][] = [
 for (const [path, name, ip, pod] of cases) {
   test(`hundreds of connections of every shape by ${name}: no byte lost, doubled or out of order`, async () => {
     const seed = Date.now() % 1_000_000_000;
-    const log = join(bed.runDir('node-a'), 'connections.log');
-    const records = (): ConnectionRecord[] =>
-      (existsSync(log) ? readFileSync(log, 'utf8') : '')
-        .split('\n')
-        .filter(Boolean)
-        .map((line) => JSON.parse(line) as ConnectionRecord);
+    const records = (): ConnectionRecord[] => connectionRecords(bed.runDir('node-a'));
     // The first connection of a pair asks for its verdict.
     await drive(ip, 1, 1, seed);
     const at = records().length;

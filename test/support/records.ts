@@ -1,0 +1,13 @@
+/** The lines that an agent has written of its connections; none where it has not written yet. */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+
+export function connectionRecords(runDir: string): ConnectionRecord[] {
+  const path = join(runDir, 'connections.log');
+  if (!existsSync(path)) return [];
+  return readFileSync(path, 'utf8')
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as ConnectionRecord);
+}
