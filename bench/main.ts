@@ -4,6 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { Command, InvalidArgumentError } from 'commander';
 import { errorText } from '../src/base/errors.js';
 import { missing } from '../src/cli/check.js';
+import { printControl, runControl } from './control/suite.js';
 import { readRatios } from './harness/report.js';
 import { printKernel, runKernel } from './kernel/suite.js';
 import { printL4, runL4 } from './l4/suite.js';
@@ -82,6 +83,32 @@ program
     if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
     console.log(printKernel(report));
   });
+
+program
+  .command('control')
+  .description(
+    'the control plane at scale: how soon nodes know of a change, what it takes to start and to come back',
+  )
+  .option('--pods <n>', 'pods', within(1, 200_000, true), 10_000)
+  .option('--services <n>', 'services', within(1, 50_000, true), 1_000)
+  .option('--nodes <n>', 'nodes, each with a stream of its own', within(1, 2_000, true), 200)
+  .option('--rate <n>', 'changes a second', within(1, 1_000, true), 20)
+  .option('--seconds <s>', 'how long', within(1, 3_600, true), 30)
+  .option('--json <file>', 'write the result')
+  .action(
+    async (options: {
+      pods: number;
+      services: number;
+      nodes: number;
+      rate: number;
+      seconds: number;
+      json?: string;
+    }) => {
+      const report = await runControl({ ...options, ...begin() });
+      if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
+      console.log(printControl(report));
+    },
+  );
 
 program.parseAsync().catch((error: unknown) => {
   console.error(`bench: ${errorText(error)}`);

@@ -6,15 +6,14 @@ import { pino } from 'pino';
 import { errorText, WeftError } from '../src/base/errors.js';
 import { isIp, parseIp } from '../src/model/address.js';
 import { parseTrustDomain } from '../src/model/identity.js';
-import { compile, type Compiled, type CompileSettings } from './compile/compile.js';
-import type { MeshObject } from './compile/objects.js';
+import { Compiler, differenceFrom, type Changes, type CompileSettings } from './compile/compile.js';
 import { AuthorityStore } from './kubernetes/authority-store.js';
 import { loadKubeConfig } from './kubernetes/config.js';
 import { askAgents } from './kubernetes/agents.js';
 import { releaseNodes } from './kubernetes/release.js';
 import { TokenReviewer } from './kubernetes/token-review.js';
 import { CertificateAuthority } from './serve/ca.js';
-import { Snapshot } from './serve/resources.js';
+import { Resources } from './serve/resources.js';
 import { ControlServer } from './serve/server.js';
 import { issueToken, nodeOfToken } from './serve/tokens.js';
 import { FileSource } from './source/files.js';
@@ -68,13 +67,13 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       kubernetes.config,
       `system:serviceaccount:${kubernetes.namespace}:${kubernetes.agentAccount}`,
     );
-  let objects: readonly MeshObject[] = [];
   const settings = (): CompileSettings => ({
     trustDomain,
     rootsVersion: ca.version,
     enrolNone: options.enrolNone === true,
   });
-  let compiled: Compiled = compile([], settings());
+  const compiler = new Compiler(settings());
+  const resources = new Resources();
 
   const host = options.listen.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
   const listening =
@@ -91,34 +90,25 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
         ]),
         ca,
         nodeOfToken: (token) => reviewer?.nodeOf(token) ?? nodeOfToken(options.state, token),
-        mayAsk: (node, identity) => compiled.identities.get(node)?.has(identity) ?? false,
+        mayAsk: (node, identity) => compiler.mayAsk(node, identity),
         certTtlS: options.certTtlS,
         log,
       },
-      new Snapshot(compiled),
+      resources,
     );
 
-  const recompile = (): void => {
-    compiled = compile(objects, settings());
-    server?.update(new Snapshot(compiled));
-    log.info(
-      {
-        workloads: compiled.workloads.length,
-        services: compiled.services.length,
-        policies: compiled.policies.length,
-      },
-      'compiled',
-    );
+  const tell = (changes: Changes): void => {
+    const changed = resources.apply(changes);
+    if (changed.length === 0) return;
+    server?.update(changed);
+    const names = changed.reduce((sum, one) => sum + one.names.size, 0);
+    log.info({ objects: compiler.size, changed: names }, 'compiled');
   };
   let server: ControlServer | undefined;
-  const onObjects = (found: readonly MeshObject[]): void => {
-    objects = found;
-    recompile();
-  };
   const source = kubernetes
     ? new KubernetesSource({
         config: kubernetes.config,
-        onObjects,
+        onChanges: (changed) => tell(compiler.apply(changed)),
         onRefused: ({ kind, name, message }) =>
           log.error({ kind, name, message }, `${kind} ${name} is left out: ${message}`),
         onTrouble: (kind, why, retryInMs) =>
@@ -126,7 +116,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       })
     : new FileSource({
         dir: options.from ?? '',
-        onObjects,
+        onObjects: (objects) => tell(compiler.apply(differenceFrom(compiler, objects))),
         onErrors: (errors) => {
           for (const error of errors) {
             log.error(
@@ -171,7 +161,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
     store?.publishRoots(rootsConfigMap, ca.roots).catch((error: unknown) => {
       log.error({ error: errorText(error) }, 'roots not given out');
     });
-    recompile();
+    tell(compiler.configure(settings()));
     void serveAnew();
   }, rootCheckMs);
   const secretTimer =

@@ -2,30 +2,33 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { decodeAddress } from '../../src/discovery/decode.js';
 import { encodeService } from '../../src/discovery/encode.js';
+import { typeUrls } from '../../src/discovery/types.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import type { Service } from '../../src/model/service.js';
 import { parseManifests } from '../source/files.js';
-import { compile } from './compile.js';
+import { Resources } from '../serve/resources.js';
+import { compile, Compiler, differenceFrom, type Told } from './compile.js';
+import type { MeshObject } from './objects.js';
 
-function serviceOf(spec: string, settings = ''): Service {
+const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
+
+function serviceOf(spec: string, meshSettings = ''): Service {
   const { objects, errors } = parseManifests(
     'x',
     `kind: Service
 metadata: { name: api, namespace: shop }
 spec: { clusterIP: 10.96.0.1, ports: [{ port: 80 }]${spec && `, ${spec}`} }
-${settings && `---\napiVersion: weft.dev/v1alpha1\nkind: MeshSettings\nmetadata: { name: mesh }\nspec: { ${settings} }`}
+${meshSettings && `---\napiVersion: weft.dev/v1alpha1\nkind: MeshSettings\nmetadata: { name: mesh }\nspec: { ${meshSettings} }`}
 `,
   );
   assert.deepEqual(errors, []);
-  const [service] = compile(objects, {
-    trustDomain: parseTrustDomain('cluster.local'),
-    rootsVersion: '1',
-  }).services;
+  const told = [...compile(objects, settings).all()];
+  const service = told.find((one) => one.kind === 'service')?.value;
   assert.ok(service);
   // What nodes are told is what was compiled.
-  const told = decodeAddress(encodeService(service));
-  assert.ok(told.ok && told.value.kind === 'service');
-  assert.deepEqual(told.value.service, service);
+  const decoded = decodeAddress(encodeService(service));
+  assert.ok(decoded.ok && decoded.value.kind === 'service');
+  assert.deepEqual(decoded.value.service, service);
   return service;
 }
 
@@ -36,9 +39,9 @@ test('which endpoints of a Service are preferred, by its own fields and the sett
   assert.deepEqual(serviceOf('internalTrafficPolicy: Local').loadBalancing, local);
   assert.deepEqual(serviceOf('trafficDistribution: PreferSameNode').loadBalancing, preferred);
   assert.deepEqual(serviceOf('', 'trafficDistribution: PreferSameNode').loadBalancing, preferred);
-  assert.equal(
+  assert.deepEqual(
     serviceOf('trafficDistribution: PreferClose', 'trafficDistribution: PreferSameNode').loadBalancing,
-    undefined,
+    { preference: ['region', 'zone'], mode: 'failover', allowUnhealthy: false },
     'what the Service says comes first',
   );
   assert.deepEqual(serviceOf('publishNotReadyAddresses: true').loadBalancing, {
@@ -52,4 +55,150 @@ test('session affinity by the client address is told to the nodes', () => {
   assert.equal(serviceOf('').sessionAffinity, undefined);
   assert.equal(serviceOf('sessionAffinity: None').sessionAffinity, undefined);
   assert.equal(serviceOf('sessionAffinity: ClientIP').sessionAffinity, 'client-ip');
+});
+
+/** What nodes n1 and n2 would be told, by type and name, with versions. */
+function described(told: Iterable<Told>): string {
+  const resources = new Resources(told);
+  return describe(resources);
+}
+function describe(resources: Resources): string {
+  const lines: string[] = [];
+  for (const typeUrl of Object.values(typeUrls)) {
+    for (const node of ['n1', 'n2']) {
+      for (const [name, { version }] of resources.of(typeUrl, node) ?? [])
+        lines.push(`${typeUrl} ${node} ${name} ${version}`);
+    }
+  }
+  return lines.sort().join('\n');
+}
+const pick = <T>(items: readonly T[]): T => items[Math.floor(Math.random() * items.length)] as T;
+function randomObject(): MeshObject {
+  const namespace = pick(['a', 'b']);
+  const app = pick(['x', 'y']);
+  const name = pick(['o1', 'o2', 'o3']);
+  const labels = { ...pick([{}, { 'weft.dev/mesh': 'enabled' }, { 'weft.dev/mode': 'strict' }]) };
+  switch (
+    pick(['Namespace', 'Pod', 'Pod', 'Pod', 'Service', 'AccessPolicy', 'MeshSettings', 'Node'] as const)
+  ) {
+    case 'Namespace':
+      return { kind: 'Namespace', metadata: { name: namespace, labels } };
+    case 'Node':
+      return {
+        kind: 'Node',
+        metadata: { name: pick(['n1', 'n2']), labels: { 'topology.kubernetes.io/zone': pick(['z1', 'z2']) } },
+      };
+    case 'Pod':
+      return {
+        kind: 'Pod',
+        metadata: { name, namespace, labels: { ...labels, app } },
+        spec: { nodeName: pick(['n1', 'n2']), serviceAccountName: app, hostNetwork: Math.random() < 0.1 },
+        status: {
+          phase: pick(['Running', 'Running', 'Running', 'Failed']),
+          podIPs: pick([[], [{ ip: `10.0.0.${Math.floor(Math.random() * 250)}` }]]),
+        },
+      };
+    case 'Service':
+      return {
+        kind: 'Service',
+        metadata: { name, namespace },
+        spec: { selector: { app }, clusterIP: '10.96.0.1', ports: [{ port: 80 }] },
+      };
+    case 'AccessPolicy':
+      return {
+        kind: 'AccessPolicy',
+        metadata: { name, namespace },
+        spec: { action: 'DENY', ...pick([{}, { selector: { matchLabels: { app } } }]), rules: [] },
+      };
+    case 'MeshSettings':
+      return {
+        kind: 'MeshSettings',
+        metadata: { name, namespace: 'weft-system' },
+        spec: { mode: pick(['strict', 'permissive'] as const) },
+      };
+  }
+}
+
+test('change by change or all at once: nodes are told the same, and every difference is named', () => {
+  const compiler = new Compiler(settings);
+  const resources = new Resources();
+  let objects = new Map<string, MeshObject>();
+  for (let round = 0; round < 600; round++) {
+    const next = new Map(objects);
+    for (let i = 0; i < pick([1, 1, 3]); i++) {
+      if (Math.random() < 0.35 && next.size > 0) next.delete(pick([...next.keys()]));
+      else {
+        const object = randomObject();
+        next.set(`${object.kind} ${object.metadata.namespace}/${object.metadata.name}`, object);
+      }
+    }
+    objects = next;
+    const before = new Set(describe(resources).split('\n'));
+    const changed = resources.apply(compiler.apply(differenceFrom(compiler, [...objects.values()])));
+    assert.equal(describe(resources), described(compile([...objects.values()], settings).all()));
+    const names = new Set(changed.flatMap((one) => [...one.names].map((name) => `${one.typeUrl} ${name}`)));
+    const after = new Set(describe(resources).split('\n'));
+    for (const line of [...before, ...after]) {
+      if (line === '' || (before.has(line) && after.has(line))) continue;
+      const [typeUrl, , name] = line.split(' ');
+      assert.ok(names.has(`${typeUrl} ${name}`), `not named: ${line}`);
+    }
+  }
+});
+
+test('a pod without an address yet: its node alone is told, and may ask for its certificate', () => {
+  const pod: MeshObject = {
+    kind: 'Pod',
+    metadata: { name: 'new', namespace: 'shop', uid: 'u', labels: { 'weft.dev/mesh': 'enabled' } },
+    spec: { nodeName: 'n1', serviceAccountName: 'x' },
+  };
+  const compiler = compile([pod], settings);
+  assert.deepEqual([...compiler.all()].map(({ kind }) => kind).sort(), ['namespace', 'nodePod']);
+  assert.ok(compiler.mayAsk('n1', 'spiffe://cluster.local/ns/shop/sa/x'));
+  assert.ok(!compiler.mayAsk('n2', 'spiffe://cluster.local/ns/shop/sa/x'));
+});
+
+test('a pod that is not held has its reason', () => {
+  const reasonOf = (
+    labels: Record<string, string>,
+    hostNetwork = false,
+    enrolNone = false,
+  ): string | undefined => {
+    const pod: MeshObject = {
+      kind: 'Pod',
+      metadata: { name: 'p', namespace: 'shop', labels },
+      spec: { nodeName: 'n1', hostNetwork },
+    };
+    const told = [...compile([pod], { ...settings, enrolNone }).all()].find(
+      ({ kind }) => kind === 'uncaptured',
+    );
+    return told?.kind === 'uncaptured' ? told.value.reason : undefined;
+  };
+  const enabled = { 'weft.dev/mesh': 'enabled' };
+  assert.equal(reasonOf({}), 'namespace-not-enrolled');
+  assert.equal(reasonOf({ 'weft.dev/mesh': 'disabled' }), 'disabled-by-label');
+  assert.equal(reasonOf({ 'istio.io/dataplane-mode': 'none' }), 'disabled-by-label');
+  assert.equal(reasonOf(enabled, true), 'host-network');
+  assert.equal(reasonOf(enabled, false, true), 'mesh-is-being-removed');
+  assert.equal(reasonOf(enabled), undefined);
+});
+
+test('annotations that cannot be read exclude nothing, and cost nobody anything', () => {
+  const { objects, errors } = parseManifests(
+    'x',
+    `kind: Namespace
+metadata: { name: shop, labels: { weft.dev/mesh: enabled }, annotations: { weft.dev/exclude-outbound-cidrs: 'no, 10.0.0.0/8' } }
+---
+kind: Pod
+metadata: { name: p, namespace: shop, annotations: { weft.dev/exclude-inbound-ports: 'x,99999,8080', weft.dev/same-node: maybe } }
+spec: { nodeName: n1 }
+status: { podIPs: [{ ip: 10.0.0.1 }] }
+`,
+  );
+  assert.deepEqual(errors, []);
+  const held = [...compile(objects, settings).all()].find(({ kind }) => kind === 'nodePod');
+  assert.ok(held?.kind === 'nodePod');
+  assert.deepEqual(held.value.excludeOutboundCidrs, [{ ip: '10.0.0.0', prefixLength: 8 }]);
+  assert.deepEqual(held.value.excludeInboundPorts, [8080]);
+  assert.equal(held.value.sameNode, 'encrypted');
 });

@@ -1,21 +1,25 @@
 /**
- * From Kubernetes objects to what nodes are told. Pure and idempotent: the same objects, in any order, give the same
- * result; the file registry and the Kubernetes watch both come through here.
+ * From Kubernetes objects to what nodes are told: the same objects, in any order, give the same result; the file registry and
+ * the Kubernetes watch both come through here. A change compiles anew what depends on it, and nothing else.
  */
-import { parseCidr, parseIp, type IpAddress } from '../../src/model/address.js';
-import { spiffeIdOf, type TrustDomain } from '../../src/model/identity.js';
-import type { NodePod } from '../../src/model/node-pod.js';
+import type { TrustDomain } from '../../src/model/identity.js';
+import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Service } from '../../src/model/service.js';
+import type { Workload } from '../../src/model/workload.js';
+import { labelsOf, modeLabel, namespaceOf, selects, type Labels } from './labels.js';
 import type {
-  AppProtocol,
-  PortMapping,
-  ServiceKey,
-  Workload,
-  WorkloadUid,
-} from '../../src/model/workload.js';
-import type { MeshObject, MeshSettingsObject, NamespaceObject, PodObject, ServiceObject } from './objects.js';
+  AccessPolicyObject,
+  MeshObject,
+  MeshSettingsObject,
+  NamespaceObject,
+  NodeObject,
+  PodObject,
+  ServiceObject,
+} from './objects.js';
+import { compilePod, type CompiledPod } from './pod.js';
 import { compilePolicy, rootNamespace, strictPolicy } from './policies.js';
+import { compileService } from './service.js';
 
 export interface CompileSettings {
   readonly trustDomain: TrustDomain;
@@ -24,265 +28,351 @@ export interface CompileSettings {
   readonly enrolNone?: boolean;
 }
 
-export interface Compiled {
-  readonly workloads: readonly Workload[];
-  readonly services: readonly Service[];
-  readonly policies: readonly AuthorizationPolicy[];
-  /** By node name: only that node is told. */
-  readonly nodePods: ReadonlyMap<string, readonly NodePod[]>;
-  /** Identities that each node may ask certificates for. */
-  readonly identities: ReadonlyMap<string, ReadonlySet<string>>;
+/** One thing to tell, under a name that is its own within its kind (and node). */
+export type Told =
+  | { readonly kind: 'workload'; readonly value: Workload }
+  | { readonly kind: 'service'; readonly value: Service }
+  | { readonly kind: 'policy'; readonly value: AuthorizationPolicy }
+  /** These two to the node alone. */
+  | { readonly kind: 'nodePod'; readonly node: string; readonly value: NodePod }
+  | { readonly kind: 'uncaptured'; readonly node: string; readonly value: UncapturedPod }
+  | { readonly kind: 'namespace'; readonly value: string };
+
+export interface Changes {
+  /** What was compiled anew: it may be what it was. */
+  readonly told: readonly Told[];
+  readonly withdrawn: readonly Told[];
 }
 
-const meshLabel = 'weft.dev/mesh';
-const modeLabel = 'weft.dev/mode';
-const cluster = 'Kubernetes';
-
-type Labels = Readonly<Record<string, string>>;
-const labelsOf = (object: { metadata: { labels?: Labels } } | undefined): Labels =>
-  object?.metadata.labels ?? {};
-const namespaceOf = (object: { metadata: { namespace?: string } }): string =>
-  object.metadata.namespace ?? 'default';
-
-/** A pod's own label wins over its namespace's; never host network. */
-function enrolled(pod: PodObject, namespace: NamespaceObject | undefined): boolean {
-  if (pod.spec.hostNetwork) return false;
-  const own = meshMode(labelsOf(pod));
-  return (own ?? meshMode(labelsOf(namespace))) === 'enabled';
-}
-
-/** What an object's labels say; the Istio label means the same where Weft's own says nothing. */
-function meshMode(labels: Labels): string | undefined {
-  const istio = labels['istio.io/dataplane-mode'];
-  return labels[meshLabel] ?? (istio === 'ambient' ? 'enabled' : istio === 'none' ? 'disabled' : undefined);
-}
-
-const gone = (pod: PodObject): boolean => pod.status?.phase === 'Failed' || pod.status?.phase === 'Succeeded';
-
-function selects(selector: Labels | undefined, labels: Labels): boolean {
-  const wanted = Object.entries(selector ?? {});
-  return wanted.length > 0 && wanted.every(([key, value]) => labels[key] === value);
-}
-
-function appProtocol(port: { name?: string; appProtocol?: string }): AppProtocol {
-  const said = (port.appProtocol ?? port.name?.split('-')[0] ?? '').toLowerCase();
-  const known: Record<string, AppProtocol> = {
-    http: 'http1',
-    http2: 'http2',
-    'kubernetes.io/h2c': 'http2',
-    grpc: 'grpc',
-    tcp: 'tcp',
-    tls: 'tls',
-    https: 'tls',
-  };
-  return known[said] ?? 'unknown';
-}
-
-/** 0 where the pod declares no port of that name. */
-function targetPortOf(pod: PodObject, port: { port: number; targetPort?: number | string }): number {
-  if (typeof port.targetPort === 'number') return port.targetPort;
-  if (port.targetPort === undefined) return port.port;
-  return namedPort(pod, port.targetPort);
-}
-
-function namedPort(pod: PodObject, name: string): number {
-  for (const container of pod.spec.containers ?? []) {
-    for (const port of container.ports ?? []) if (port.name === name) return port.containerPort;
+export function nameOf(told: Told): string {
+  switch (told.kind) {
+    case 'service':
+    case 'policy':
+      return told.value.key;
+    case 'namespace':
+      return told.value;
+    default:
+      return told.value.uid;
   }
-  return 0;
 }
+const idOf = (told: Told): string => `${told.kind} ${'node' in told ? told.node : ''} ${nameOf(told)}`;
 
-function probePorts(pod: PodObject): number[] {
-  const found = new Set<number>();
-  for (const container of pod.spec.containers ?? []) {
-    for (const probe of [container.livenessProbe, container.readinessProbe, container.startupProbe]) {
-      const port = probe?.httpGet?.port ?? probe?.tcpSocket?.port ?? probe?.grpc?.port;
-      const number = typeof port === 'string' ? namedPort(pod, port) : port;
-      if (number) found.add(number);
-    }
+/** Of a change: the object's kind, namespace and name; one of a name is there at a time. */
+export type ObjectKey = string;
+export const objectKey = (object: MeshObject): ObjectKey =>
+  `${object.kind} ${namespaceOf(object)}/${object.metadata.name}`;
+
+/** Objects of a kind by namespace and name. */
+class ByNamespace<T extends MeshObject> {
+  readonly #all = new Map<string, Map<string, T>>();
+  set(object: T): void {
+    const namespace = namespaceOf(object);
+    let of = this.#all.get(namespace);
+    if (!of) this.#all.set(namespace, (of = new Map()));
+    of.set(object.metadata.name, object);
   }
-  return [...found].sort((a, b) => a - b);
+  delete(object: T): void {
+    const of = this.#all.get(namespaceOf(object));
+    of?.delete(object.metadata.name);
+    if (of?.size === 0) this.#all.delete(namespaceOf(object));
+  }
+  in(namespace: string): readonly T[] {
+    return [...(this.#all.get(namespace)?.values() ?? [])];
+  }
+  *all(): Iterable<T> {
+    for (const of of this.#all.values()) yield* of.values();
+  }
 }
+const byName = (a: MeshObject, b: MeshObject): number => (a.metadata.name < b.metadata.name ? -1 : 1);
 
-const tcpPorts = (service: ServiceObject) =>
-  (service.spec.ports ?? []).filter(({ protocol }) => (protocol ?? 'TCP') === 'TCP');
-const keyOf = (service: ServiceObject): ServiceKey =>
-  `${namespaceOf(service)}/${service.metadata.name}.${namespaceOf(service)}.svc.cluster.local` as ServiceKey;
+/** Sole owner of what is known of the objects, and of what was made of them. */
+export class Compiler {
+  #settings: CompileSettings;
+  readonly #objects = new Map<ObjectKey, MeshObject>();
+  readonly #namespaces = new Map<string, NamespaceObject>();
+  readonly #nodes = new Map<string, NodeObject>();
+  readonly #mesh = new Map<string, MeshSettingsObject>();
+  readonly #pods = new ByNamespace<PodObject>();
+  readonly #services = new ByNamespace<ServiceObject>();
+  readonly #policies = new ByNamespace<AccessPolicyObject>();
+  /** What each object makes nodes be told. */
+  readonly #told = new Map<ObjectKey, readonly Told[]>();
+  /** node → identity → pods that have it there. */
+  readonly #identities = new Map<string, Map<string, number>>();
+  readonly #heldPods = new Map<string, number>();
 
-function serviceOf(service: ServiceObject, mesh: MeshSettingsObject['spec']): Service {
-  const ips = service.spec.clusterIPs ?? (service.spec.clusterIP ? [service.spec.clusterIP] : []);
-  return {
-    key: keyOf(service),
-    name: service.metadata.name,
-    namespace: namespaceOf(service),
-    hostname: `${service.metadata.name}.${namespaceOf(service)}.svc.cluster.local`,
-    addresses: ips.filter((ip) => ip !== '' && ip !== 'None').map((ip) => ({ network: '', ip: parseIp(ip) })),
-    ports: tcpPorts(service).map((port): PortMapping => ({
-      servicePort: port.port,
-      // A named port is resolved per workload.
-      targetPort: typeof port.targetPort === 'string' ? 0 : (port.targetPort ?? port.port),
-      appProtocol: appProtocol(port),
-    })),
-    subjectAltNames: [],
-    ...loadBalancingOf(service.spec, mesh),
-    ...(service.spec.sessionAffinity === 'ClientIP' ? { sessionAffinity: 'client-ip' as const } : {}),
-  };
-}
-
-/** Local means only endpoints of the client's node, PreferSameNode those before others. */
-function loadBalancingOf(
-  spec: ServiceObject['spec'],
-  mesh: MeshSettingsObject['spec'],
-): Pick<Service, 'loadBalancing'> {
-  const local = spec.internalTrafficPolicy === 'Local';
-  const preferred = (spec.trafficDistribution ?? mesh.trafficDistribution) === 'PreferSameNode';
-  const allowUnhealthy = spec.publishNotReadyAddresses === true;
-  if (!local && !preferred && !allowUnhealthy) return {};
-  return {
-    loadBalancing: {
-      preference: local || preferred ? ['node'] : [],
-      mode: local ? 'strict' : preferred ? 'failover' : 'unspecified',
-      allowUnhealthy,
-    },
-  };
-}
-
-const list = (text: string | undefined): string[] =>
-  (text ?? '')
-    .split(',')
-    .map((item) => item.trim())
-    .filter((item) => item !== '');
-const portList = (text: string | undefined): number[] =>
-  list(text)
-    .map(Number)
-    .filter((port) => Number.isInteger(port) && port > 0 && port < 65536);
-
-/** What cannot be read asks for the stronger of the two. */
-const sameNodeOf = (text: string | undefined): 'kernel' | 'encrypted' | undefined =>
-  text === undefined ? undefined : text === 'kernel' ? 'kernel' : 'encrypted';
-
-export function compile(objects: readonly MeshObject[], settings: CompileSettings): Compiled {
-  const pick = <K extends MeshObject['kind']>(kind: K): Extract<MeshObject, { kind: K }>[] =>
-    objects
-      .filter((object): object is Extract<MeshObject, { kind: K }> => object.kind === kind)
-      .sort((a, b) =>
-        `${namespaceOf(a)}/${a.metadata.name}`.localeCompare(`${namespaceOf(b)}/${b.metadata.name}`),
-      );
-  const namespaces = new Map(pick('Namespace').map((ns) => [ns.metadata.name, ns]));
-  const services = pick('Service');
-  const policies = pick('AccessPolicy');
-  const mesh: MeshSettingsObject['spec'] = pick('MeshSettings')[0]?.spec ?? {};
-  const workloads: Workload[] = [];
-  const nodePods = new Map<string, NodePod[]>();
-  const identities = new Map<string, Set<string>>();
-  const compiledPolicies: AuthorizationPolicy[] = policies.map(compilePolicy);
-
-  if (mesh.mode === 'strict') compiledPolicies.push(strictPolicy(rootNamespace, 'mesh', 'global'));
-  for (const namespace of namespaces.values()) {
-    if (labelsOf(namespace)[modeLabel] === 'strict')
-      compiledPolicies.push(strictPolicy(namespace.metadata.name, 'namespace', 'namespace'));
+  constructor(settings: CompileSettings) {
+    this.#settings = settings;
   }
 
-  for (const pod of pick('Pod')) {
-    const namespace = namespaceOf(pod);
-    const addresses: IpAddress[] = (pod.status?.podIPs ?? []).map(({ ip }) => parseIp(ip));
-    if (gone(pod) || addresses.length === 0) continue;
-    const inMesh = settings.enrolNone !== true && enrolled(pod, namespaces.get(namespace));
-    const serviceAccount = pod.spec.serviceAccountName ?? 'default';
-    const identity = spiffeIdOf({ trustDomain: settings.trustDomain, namespace, serviceAccount });
-    const labels = labelsOf(pod);
-    const uid = `${cluster}//Pod/${namespace}/${pod.metadata.name}` as WorkloadUid;
-    const ready = pod.status?.conditions?.find(({ type }) => type === 'Ready')?.status ?? 'True';
-    const applying = policies
-      .filter(
-        (policy) =>
-          namespaceOf(policy) === namespace &&
-          policy.spec.selector &&
-          selects(policy.spec.selector.matchLabels, labels),
-      )
-      .map((policy) => `${namespace}/${policy.metadata.name}`);
-    const strict = labels[modeLabel] === 'strict';
-    if (strict) {
-      const policy = strictPolicy(namespace, `pod-${pod.metadata.name}`, 'workload');
-      compiledPolicies.push(policy);
-      applying.push(policy.key);
-    }
-    workloads.push({
-      uid,
-      name: pod.metadata.name,
-      namespace,
-      identity,
-      serviceAccount,
-      addresses,
-      network: '',
-      node: pod.spec.nodeName,
-      cluster,
-      tunnel: inMesh ? 'hbone' : 'none',
-      policies: applying,
-      // One that is being deleted takes no new connections; what is open goes on.
-      healthy: ready === 'True' && pod.metadata.deletionTimestamp === undefined,
-      hostNetwork: pod.spec.hostNetwork ?? false,
-      services: new Map(
-        services
-          .filter((service) => namespaceOf(service) === namespace && selects(service.spec.selector, labels))
-          .map((service) => [
-            keyOf(service),
-            tcpPorts(service).map((port) => ({
-              servicePort: port.port,
-              targetPort: targetPortOf(pod, port),
-              appProtocol: appProtocol(port),
-            })),
-          ]),
-      ),
-      workloadName: labels['app.kubernetes.io/name'] ?? labels['app'] ?? pod.metadata.name,
-      workloadType: 'pod',
-      canonicalName: labels['app.kubernetes.io/name'] ?? labels['app'] ?? pod.metadata.name,
-      canonicalRevision: labels['app.kubernetes.io/version'] ?? labels['version'] ?? 'latest',
-    });
-    const allowed = identities.get(pod.spec.nodeName) ?? new Set();
-    identities.set(pod.spec.nodeName, allowed.add(identity));
-    if (!inMesh) continue;
-    const notes = { ...namespaces.get(namespace)?.metadata.annotations, ...pod.metadata.annotations };
-    const netns = pod.metadata.annotations?.['weft.dev/netns'] ?? '';
-    const held: NodePod = {
-      uid,
-      name: pod.metadata.name,
-      namespace,
-      identity,
-      addresses,
-      netns: netns === '' || netns.startsWith('/') ? netns : `/run/netns/${netns}`,
-      podUid: pod.metadata.uid ?? '',
-      probePorts: probePorts(pod),
-      excludeOutboundPorts: [
-        ...(mesh.excludeOutboundPorts ?? []),
-        ...portList(notes['weft.dev/exclude-outbound-ports']),
-      ],
-      excludeOutboundCidrs: [
-        ...(mesh.excludeOutboundCidrs ?? []),
-        ...list(notes['weft.dev/exclude-outbound-cidrs']),
-      ].map(parseCidr),
-      excludeInboundPorts: [
-        ...(mesh.excludeInboundPorts ?? []),
-        ...portList(notes['weft.dev/exclude-inbound-ports']),
-      ],
-      outboundUnknown: mesh.outboundUnknown ?? 'allow',
-      agentDown: mesh.agentDown ?? 'refuse',
-      cutPreexisting: mesh.cutPreexisting ?? false,
-      rootsVersion: settings.rootsVersion,
-      sameNode: sameNodeOf(notes['weft.dev/same-node']) ?? mesh.sameNode ?? 'kernel',
-      splice:
-        notes['weft.dev/splice'] === undefined ? (mesh.splice ?? false) : notes['weft.dev/splice'] === 'on',
-      unsplicedPorts: [...(mesh.unsplicedPorts ?? []), ...portList(notes['weft.dev/splice-off-ports'])],
+  get size(): number {
+    return this.#objects.size;
+  }
+
+  /** Keys of all objects that are known: for a source that tells the whole each time. */
+  keys(): Iterable<ObjectKey> {
+    return this.#objects.keys();
+  }
+  object(key: ObjectKey): MeshObject | undefined {
+    return this.#objects.get(key);
+  }
+
+  /** Whether some pod with this identity runs on the node. */
+  mayAsk(node: string, identity: string): boolean {
+    return (this.#identities.get(node)?.get(identity) ?? 0) > 0;
+  }
+
+  /** Other settings: everything is compiled anew. */
+  configure(settings: CompileSettings): Changes {
+    this.#settings = settings;
+    return this.#compile(this.#objects.values());
+  }
+
+  /** An object, or undefined where it is gone, by key. */
+  apply(changed: ReadonlyMap<ObjectKey, MeshObject | undefined>): Changes {
+    const dirty = new Map<ObjectKey, MeshObject>();
+    const touch = (objects: Iterable<MeshObject>): void => {
+      for (const object of objects) dirty.set(objectKey(object), object);
     };
-    const sameNode = nodePods.get(pod.spec.nodeName);
-    if (sameNode) sameNode.push(held);
-    else nodePods.set(pod.spec.nodeName, [held]);
+    let all = false;
+    const gone: MeshObject[] = [];
+    for (const [key, object] of changed) {
+      const before = this.#objects.get(key);
+      if (before) this.#forget(before);
+      if (object) this.#keep(object);
+      else if (before) gone.push(before);
+      const either = object ?? before;
+      if (!either) continue;
+      if (object) dirty.set(key, object);
+      else dirty.delete(key);
+      switch (either.kind) {
+        case 'MeshSettings':
+          all = true;
+          break;
+        case 'Namespace':
+          touch(this.#pods.in(either.metadata.name));
+          break;
+        case 'Node':
+          // Of a node only its labels matter, and they change once in its life.
+          if (JSON.stringify(before && labelsOf(before)) === JSON.stringify(object && labelsOf(object)))
+            break;
+          for (const pod of this.#pods.all()) if (pod.spec.nodeName === either.metadata.name) touch([pod]);
+          break;
+        case 'Service':
+        case 'AccessPolicy': {
+          const selectors = [before, object].map((one) => one && selectorOf(one));
+          for (const pod of this.#pods.in(namespaceOf(either))) {
+            if (selectors.some((selector) => selects(selector, labelsOf(pod)))) touch([pod]);
+          }
+          break;
+        }
+        case 'Pod':
+          break;
+      }
+    }
+    // Objects that went and came within one change may have been touched while they were away.
+    for (const key of dirty.keys()) if (!this.#objects.has(key)) dirty.delete(key);
+    return this.#compile(all ? this.#objects.values() : dirty.values(), gone);
   }
-  return {
-    workloads,
-    services: services.map((service) => serviceOf(service, mesh)),
-    policies: compiledPolicies,
-    nodePods,
-    identities,
-  };
+
+  /** All that nodes are told now. */
+  *all(): Iterable<Told> {
+    for (const told of this.#told.values()) yield* told;
+    for (const namespace of this.#heldPods.keys()) yield { kind: 'namespace', value: namespace };
+  }
+
+  #keep(object: MeshObject): void {
+    this.#objects.set(objectKey(object), object);
+    switch (object.kind) {
+      case 'Namespace':
+        return void this.#namespaces.set(object.metadata.name, object);
+      case 'Node':
+        return void this.#nodes.set(object.metadata.name, object);
+      case 'MeshSettings':
+        return void this.#mesh.set(objectKey(object), object);
+      case 'Pod':
+        return this.#pods.set(object);
+      case 'Service':
+        return this.#services.set(object);
+      case 'AccessPolicy':
+        return this.#policies.set(object);
+    }
+  }
+
+  #forget(object: MeshObject): void {
+    this.#objects.delete(objectKey(object));
+    switch (object.kind) {
+      case 'Namespace':
+        return void this.#namespaces.delete(object.metadata.name);
+      case 'Node':
+        return void this.#nodes.delete(object.metadata.name);
+      case 'MeshSettings':
+        return void this.#mesh.delete(objectKey(object));
+      case 'Pod':
+        return this.#pods.delete(object);
+      case 'Service':
+        return this.#services.delete(object);
+      case 'AccessPolicy':
+        return this.#policies.delete(object);
+    }
+  }
+
+  #compile(objects: Iterable<MeshObject>, gone: readonly MeshObject[] = []): Changes {
+    const told = new Map<string, Told>();
+    const withdrawn = new Map<string, Told>();
+    const emit = (key: ObjectKey, now: readonly Told[]): void => {
+      for (const one of this.#told.get(key) ?? []) {
+        this.#count(one, -1);
+        const id = idOf(one);
+        // Told by another object of this change already: it has moved.
+        if (!told.has(id)) withdrawn.set(id, one);
+      }
+      for (const one of now) {
+        this.#count(one, 1);
+        const id = idOf(one);
+        told.set(id, one);
+        withdrawn.delete(id);
+      }
+      if (now.length > 0) this.#told.set(key, now);
+      else this.#told.delete(key);
+    };
+    const before = new Set(this.#heldPods.keys());
+    const mesh = this.#meshSettings();
+    const ofNamespace = new Map<
+      string,
+      { services: readonly ServiceObject[]; policies: readonly AccessPolicyObject[] }
+    >();
+    const surroundings = (namespace: string) => {
+      let found = ofNamespace.get(namespace);
+      if (!found) {
+        const services = [...this.#services.in(namespace)].sort(byName);
+        found = { services, policies: [...this.#policies.in(namespace)].sort(byName) };
+        ofNamespace.set(namespace, found);
+      }
+      return found;
+    };
+    for (const object of gone) {
+      const key = objectKey(object);
+      if (this.#objects.has(key)) continue;
+      if (object.kind === 'Pod') this.#admit(key, undefined);
+      emit(key, []);
+    }
+    for (const object of objects) {
+      const key = objectKey(object);
+      if (object.kind !== 'Pod') {
+        emit(key, this.#compileOther(object, mesh));
+        continue;
+      }
+      const namespace = namespaceOf(object);
+      const pod = compilePod(object, {
+        ...this.#settings,
+        enrolNone: this.#settings.enrolNone === true,
+        mesh,
+        namespace: this.#namespaces.get(namespace),
+        node: this.#nodes.get(object.spec.nodeName),
+        ...surroundings(namespace),
+      });
+      this.#admit(key, pod);
+      emit(key, pod ? toldOf(pod) : []);
+    }
+    for (const namespace of this.#heldPods.keys()) {
+      if (!before.delete(namespace))
+        told.set(`namespace ${namespace}`, { kind: 'namespace', value: namespace });
+    }
+    for (const namespace of before)
+      withdrawn.set(`namespace ${namespace}`, { kind: 'namespace', value: namespace });
+    return { told: [...told.values()], withdrawn: [...withdrawn.values()] };
+  }
+
+  #compileOther(object: Exclude<MeshObject, PodObject>, mesh: MeshSettingsObject['spec']): Told[] {
+    switch (object.kind) {
+      case 'Service':
+        return [{ kind: 'service', value: compileService(object, mesh) }];
+      case 'AccessPolicy':
+        return [{ kind: 'policy', value: compilePolicy(object) }];
+      case 'Namespace':
+        return labelsOf(object)[modeLabel] === 'strict'
+          ? [{ kind: 'policy', value: strictPolicy(object.metadata.name, 'namespace', 'namespace') }]
+          : [];
+      case 'MeshSettings':
+        return object.spec === mesh && mesh.mode === 'strict'
+          ? [{ kind: 'policy', value: strictPolicy(rootNamespace, 'mesh', 'global') }]
+          : [];
+      case 'Node':
+        return [];
+    }
+  }
+
+  /** The first by namespace and name, where there are several. */
+  #meshSettings(): MeshSettingsObject['spec'] {
+    const [first] = [...this.#mesh.entries()].sort(([a], [b]) => (a < b ? -1 : 1));
+    return first?.[1].spec ?? {};
+  }
+
+  readonly #admitted = new Map<ObjectKey, { readonly node: string; readonly identity: string }>();
+  #admit(key: ObjectKey, pod: CompiledPod | undefined): void {
+    const before = this.#admitted.get(key);
+    if (before?.node === pod?.node && before?.identity === pod?.identity) return;
+    if (before) {
+      const of = this.#identities.get(before.node);
+      add(of, before.identity, -1);
+      if (of?.size === 0) this.#identities.delete(before.node);
+    }
+    if (!pod) return void this.#admitted.delete(key);
+    this.#admitted.set(key, { node: pod.node, identity: pod.identity });
+    let of = this.#identities.get(pod.node);
+    if (!of) this.#identities.set(pod.node, (of = new Map()));
+    add(of, pod.identity, 1);
+  }
+
+  #count(told: Told, by: 1 | -1): void {
+    if (told.kind === 'nodePod') add(this.#heldPods, told.value.namespace, by);
+  }
+}
+
+const selectorOf = (object: ServiceObject | AccessPolicyObject | MeshObject): Labels | undefined =>
+  object.kind === 'Service'
+    ? object.spec.selector
+    : object.kind === 'AccessPolicy'
+      ? object.spec.selector?.matchLabels
+      : undefined;
+
+function add(counts: Map<string, number> | undefined, name: string, by: number): void {
+  if (!counts) return;
+  const now = (counts.get(name) ?? 0) + by;
+  if (now > 0) counts.set(name, now);
+  else counts.delete(name);
+}
+
+function toldOf({ node, workload, policy, held, uncaptured }: CompiledPod): Told[] {
+  return [
+    ...(workload ? [{ kind: 'workload', value: workload } as const] : []),
+    ...(policy ? [{ kind: 'policy', value: policy } as const] : []),
+    ...(held ? [{ kind: 'nodePod', node, value: held } as const] : []),
+    ...(uncaptured ? [{ kind: 'uncaptured', node, value: uncaptured } as const] : []),
+  ];
+}
+
+/** Everything at once. */
+export function compile(objects: readonly MeshObject[], settings: CompileSettings): Compiler {
+  const compiler = new Compiler(settings);
+  compiler.apply(new Map(objects.map((object) => [objectKey(object), object])));
+  return compiler;
+}
+
+/** What differs from the whole that is told now. */
+export function differenceFrom(
+  compiler: Compiler,
+  objects: readonly MeshObject[],
+): Map<ObjectKey, MeshObject | undefined> {
+  const changed = new Map<ObjectKey, MeshObject | undefined>();
+  const now = new Set<ObjectKey>();
+  for (const object of objects) {
+    const key = objectKey(object);
+    now.add(key);
+    if (JSON.stringify(compiler.object(key)) !== JSON.stringify(object)) changed.set(key, object);
+    else changed.delete(key);
+  }
+  for (const key of compiler.keys()) if (!now.has(key)) changed.set(key, undefined);
+  return changed;
 }

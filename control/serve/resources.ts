@@ -1,46 +1,180 @@
-/** What there is to tell, by type and name, each with a version that changes with its bytes. */
+/**
+ * What there is to tell, encoded: by type and name, each with a version that changes with its bytes. A stream that follows is
+ * told the names that changed; one that begins is given the difference to what it has.
+ */
 import { createHash } from 'node:crypto';
 import {
   encodeAuthorization,
+  encodeEnrolledNamespace,
   encodeNodePod,
   encodeService,
+  encodeUncapturedPod,
   encodeWorkload,
 } from '../../src/discovery/encode.js';
+import { BinaryWriter } from '@bufbuild/protobuf/wire';
+import { DeltaDiscoveryResponse, Resource as ResourceMessage } from '../../src/discovery/gen/discovery.js';
 import { typeUrls } from '../../src/discovery/types.js';
-import type { Compiled } from '../compile/compile.js';
+import { nameOf, type Changes, type Told } from '../compile/compile.js';
 
 export interface Resource {
   readonly version: string;
-  readonly bytes: Uint8Array;
+  /** envoy.service.discovery.v3.Resource, encoded once for all nodes. */
+  readonly message: Uint8Array;
 }
-export type ResourceSet = ReadonlyMap<string, Resource>;
 
-const resource = (bytes: Uint8Array): Resource => ({
-  version: createHash('sha256').update(bytes).digest('base64url').slice(0, 16),
-  bytes,
-});
+/** Names that changed, of a type, for all nodes or for one. */
+export interface ChangedNames {
+  readonly typeUrl: string;
+  readonly node: string | undefined;
+  readonly names: ReadonlySet<string>;
+}
 
-export class Snapshot {
-  readonly #addresses: ResourceSet;
-  readonly #policies: ResourceSet;
-  readonly #nodePods = new Map<string, ResourceSet>();
+const typeUrlOf: Readonly<Record<Told['kind'], string>> = {
+  workload: typeUrls.address,
+  service: typeUrls.address,
+  policy: typeUrls.authorization,
+  nodePod: typeUrls.nodePod,
+  uncaptured: typeUrls.uncapturedPod,
+  namespace: typeUrls.enrolledNamespace,
+};
+const served = new Set(Object.values(typeUrlOf));
+const ofOneNode = new Set([typeUrlOf.nodePod, typeUrlOf.uncaptured]);
 
-  constructor(compiled: Compiled) {
-    this.#addresses = new Map([
-      ...compiled.workloads.map((w): [string, Resource] => [w.uid, resource(encodeWorkload(w))]),
-      ...compiled.services.map((s): [string, Resource] => [s.key, resource(encodeService(s))]),
-    ]);
-    this.#policies = new Map(compiled.policies.map((p) => [p.key, resource(encodeAuthorization(p))]));
-    for (const [node, pods] of compiled.nodePods) {
-      this.#nodePods.set(node, new Map(pods.map((pod) => [pod.uid, resource(encodeNodePod(pod))])));
+function encode(told: Told): Uint8Array {
+  switch (told.kind) {
+    case 'workload':
+      return encodeWorkload(told.value);
+    case 'service':
+      return encodeService(told.value);
+    case 'policy':
+      return encodeAuthorization(told.value);
+    case 'nodePod':
+      return encodeNodePod(told.value);
+    case 'uncaptured':
+      return encodeUncapturedPod(told.value);
+    case 'namespace':
+      return encodeEnrolledNamespace(told.value);
+  }
+}
+
+function resource(told: Told, typeUrl: string, name: string): Resource {
+  const value = Buffer.from(encode(told));
+  const version = createHash('sha256').update(value).digest('base64url').slice(0, 16);
+  const message = ResourceMessage.encode({
+    name,
+    version,
+    aliases: [],
+    resource: { typeUrl, value },
+  }).finish();
+  return { version, message };
+}
+
+const resourcesTag = (2 << 3) | 2;
+const removedTag = (6 << 3) | 2;
+/**
+ * The part of a DeltaDiscoveryResponse that many nodes share; what is their own is put behind it (protobuf: fields may come in any
+ * order, and messages that are joined are one).
+ */
+function blockOf(resources: Iterable<Resource>, removed: Iterable<string>): Buffer {
+  const writer = new BinaryWriter();
+  for (const { message } of resources) writer.uint32(resourcesTag).bytes(message);
+  for (const name of removed) writer.uint32(removedTag).string(name);
+  return Buffer.from(writer.finish());
+}
+export function responseOf(block: Buffer, typeUrl: string, nonce: string): Buffer {
+  const own = DeltaDiscoveryResponse.encode({
+    systemVersionInfo: '',
+    resources: [],
+    typeUrl,
+    nonce,
+    removedResources: [],
+  });
+  return Buffer.concat([block, own.finish()]);
+}
+
+const setKey = (typeUrl: string, node: string | undefined): string => `${typeUrl} ${node ?? ''}`;
+const nothing: ReadonlyMap<string, Resource> = new Map();
+
+export class Resources {
+  readonly #sets = new Map<string, Map<string, Resource>>();
+  /** Whole sets, for nodes that know nothing yet. */
+  readonly #whole = new Map<string, Buffer>();
+
+  constructor(told: Iterable<Told> = []) {
+    this.apply({ told: [...told], withdrawn: [] });
+  }
+
+  /** Returns what differs now, in what is told. */
+  apply({ told, withdrawn }: Changes): ChangedNames[] {
+    const changed = new Map<string, { typeUrl: string; node: string | undefined; names: Set<string> }>();
+    const mark = (typeUrl: string, node: string | undefined, name: string): void => {
+      const key = setKey(typeUrl, node);
+      let entry = changed.get(key);
+      if (!entry) changed.set(key, (entry = { typeUrl, node, names: new Set() }));
+      entry.names.add(name);
+    };
+    for (const one of withdrawn) {
+      const [typeUrl, node, name] = placeOf(one);
+      const key = setKey(typeUrl, node);
+      const set = this.#sets.get(key);
+      if (!set?.delete(name)) continue;
+      if (set.size === 0) this.#sets.delete(key);
+      mark(typeUrl, node, name);
     }
+    for (const one of told) {
+      const [typeUrl, node, name] = placeOf(one);
+      const key = setKey(typeUrl, node);
+      let set = this.#sets.get(key);
+      if (!set) this.#sets.set(key, (set = new Map()));
+      const now = resource(one, typeUrl, name);
+      if (set.get(name)?.version === now.version) continue;
+      set.set(name, now);
+      mark(typeUrl, node, name);
+    }
+    for (const key of changed.keys()) this.#whole.delete(key);
+    return [...changed.values()];
+  }
+
+  /** Of these names, what they are now. */
+  block(typeUrl: string, node: string, names: ReadonlySet<string>): Buffer {
+    const set = this.of(typeUrl, node) ?? nothing;
+    const there: Resource[] = [];
+    const removed: string[] = [];
+    for (const name of names) {
+      const found = set.get(name);
+      if (found) there.push(found);
+      else removed.push(name);
+    }
+    return blockOf(there, removed);
+  }
+
+  /** What `node` lacks that has these versions; undefined for types that are not served. */
+  difference(typeUrl: string, node: string, has: Readonly<Record<string, string>>): Buffer | undefined {
+    const set = this.of(typeUrl, node);
+    if (!set) return undefined;
+    const known = new Map(Object.entries(has));
+    if (known.size === 0) {
+      const key = setKey(typeUrl, ofOneNode.has(typeUrl) ? node : undefined);
+      let whole = this.#whole.get(key);
+      if (!whole) {
+        whole = blockOf(set.values(), []);
+        if (!ofOneNode.has(typeUrl)) this.#whole.set(key, whole);
+      }
+      return whole;
+    }
+    const names = new Set<string>();
+    for (const [name, { version }] of set) if (known.get(name) !== version) names.add(name);
+    for (const name of known.keys()) if (!set.has(name)) names.add(name);
+    return this.block(typeUrl, node, names);
   }
 
   /** What `node` may know of a type; undefined for types that are not served. */
-  of(typeUrl: string, node: string): ResourceSet | undefined {
-    if (typeUrl === typeUrls.address) return this.#addresses;
-    if (typeUrl === typeUrls.authorization) return this.#policies;
-    if (typeUrl === typeUrls.nodePod) return this.#nodePods.get(node) ?? new Map();
-    return undefined;
+  of(typeUrl: string, node: string): ReadonlyMap<string, Resource> | undefined {
+    if (!served.has(typeUrl)) return undefined;
+    return this.#sets.get(setKey(typeUrl, ofOneNode.has(typeUrl) ? node : undefined)) ?? nothing;
   }
+}
+
+function placeOf(told: Told): [typeUrl: string, node: string | undefined, name: string] {
+  return [typeUrlOf[told.kind], 'node' in told ? told.node : undefined, nameOf(told)];
 }

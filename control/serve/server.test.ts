@@ -12,10 +12,11 @@ import { typeUrls } from '../../src/discovery/types.js';
 import { parseIp } from '../../src/model/address.js';
 import { parseSpiffeId, parseTrustDomain } from '../../src/model/identity.js';
 import { assembleSvid, createCsr, parseLeaf } from '../../src/tls/certificate.js';
-import { compile, type Compiled } from '../compile/compile.js';
+import { Compiler, differenceFrom } from '../compile/compile.js';
+import type { MeshObject } from '../compile/objects.js';
 import { parseManifests } from '../source/files.js';
 import { CertificateAuthority } from './ca.js';
-import { Snapshot } from './resources.js';
+import { Resources } from './resources.js';
 import { ControlServer } from './server.js';
 import { issueToken, nodeOfToken } from './tokens.js';
 
@@ -31,37 +32,42 @@ metadata: { name: ${name}, namespace: shop, annotations: { weft.dev/netns: weft-
 spec: { nodeName: ${node}, serviceAccountName: ${name} }
 status: { podIPs: [{ ip: ${ip} }] }
 `;
-function compiledOf(...pods: string[]): Compiled {
+function objectsOf(...pods: string[]): readonly MeshObject[] {
   const { objects, errors } = parseManifests(
     'x',
     `kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled } }\n${pods.join('')}`,
   );
   assert.deepEqual(errors, []);
-  return compile(objects, { trustDomain: domain, rootsVersion: '1' });
+  return objects;
 }
 const a = pod('a', 'n1', '10.0.0.1');
 const b = pod('b', 'n2', '10.0.0.2');
 
 const warnings: string[] = [];
 async function serve(
-  compiled: Compiled,
+  objects: readonly MeshObject[],
   listen = '127.0.0.1:0',
-): Promise<{ server: ControlServer; target: string }> {
+): Promise<{ server: ControlServer; target: string; change: (objects: readonly MeshObject[]) => void }> {
+  const compiler = new Compiler({ trustDomain: domain, rootsVersion: '1' });
+  compiler.apply(differenceFrom(compiler, objects));
+  const resources = new Resources(compiler.all());
   const server = new ControlServer(
     {
       listen,
       certificate: ca.serverCertificate([parseIp('127.0.0.1')], ['weft']),
       ca,
       nodeOfToken: (token) => nodeOfToken(state, token),
-      mayAsk: (node, identity) => compiled.identities.get(node)?.has(identity) ?? false,
+      mayAsk: (node, identity) => compiler.mayAsk(node, identity),
       certTtlS: undefined,
       log: { info: () => undefined, warn: (_fields, text) => warnings.push(text) },
     },
-    new Snapshot(compiled),
+    resources,
   );
   const port = await server.start();
   closers.push(() => server.stop());
-  return { server, target: `127.0.0.1:${port}` };
+  const change = (now: readonly MeshObject[]): void =>
+    server.update(resources.apply(compiler.apply(differenceFrom(compiler, now))));
+  return { server, target: `127.0.0.1:${port}`, change };
 }
 
 interface Node {
@@ -107,7 +113,7 @@ async function until(check: () => boolean): Promise<void> {
 }
 
 test('a node is told all workloads, and of its own pods alone what is needed to hold them', async () => {
-  const { target } = await serve(compiledOf(a, b));
+  const { target } = await serve(objectsOf(a, b));
   const n1 = await node(target, 'n1');
   await until(() => n1.synced);
   assert.deepEqual(n1.upserts.sort(), [
@@ -118,42 +124,42 @@ test('a node is told all workloads, and of its own pods alone what is needed to 
 });
 
 test('only what differs is sent, and what vanished is named', async () => {
-  const { server, target } = await serve(compiledOf(a, b));
+  const { change, target } = await serve(objectsOf(a, b));
   const n1 = await node(target, 'n1');
   await until(() => n1.synced);
   n1.upserts.length = 0;
-  server.update(new Snapshot(compiledOf(a, pod('c', 'n2', '10.0.0.3'))));
+  change(objectsOf(a, pod('c', 'n2', '10.0.0.3')));
   await until(() => n1.removed.length > 0);
   assert.deepEqual(n1.upserts, ['Address Kubernetes//Pod/shop/c']);
   assert.deepEqual(n1.removed, ['Kubernetes//Pod/shop/b']);
 });
 
 test('a refused resource costs no other, is not sent again, and is logged', async () => {
-  const { server, target } = await serve(compiledOf());
+  const { change, target } = await serve(objectsOf());
   const n1 = await node(target, 'n1');
   await until(() => n1.synced);
   n1.refuse = new Set(['Kubernetes//Pod/shop/b']);
-  server.update(new Snapshot(compiledOf(a, b)));
+  change(objectsOf(a, b));
   await until(() => warnings.some((text) => text.includes('refused a resource')));
   assert.ok(n1.upserts.includes('Address Kubernetes//Pod/shop/a'));
   assert.ok(!n1.upserts.includes('Address Kubernetes//Pod/shop/b'));
 });
 
 test('after a restart of the control plane only the difference comes', async () => {
-  const first = await serve(compiledOf(a, b));
+  const first = await serve(objectsOf(a, b));
   const n1 = await node(first.target, 'n1');
   await until(() => n1.synced);
   n1.upserts.length = 0;
   first.server.stop();
   await until(() => n1.states.includes('disconnected'));
-  await serve(compiledOf(a), first.target);
+  await serve(objectsOf(a), first.target);
   await until(() => n1.removed.length > 0);
   assert.deepEqual(n1.upserts, []);
   assert.deepEqual(n1.removed, ['Kubernetes//Pod/shop/b']);
 });
 
 test('issues certificates for pods of the caller alone', async () => {
-  const { target } = await serve(compiledOf(a, b));
+  const { target } = await serve(objectsOf(a, b));
   const [idA, idB] = ['a', 'b'].map((name) => parseSpiffeId(`spiffe://cluster.local/ns/shop/sa/${name}`));
   assert.ok(idA && idB);
   const token = await issueToken(state, 'n1', 60);
@@ -169,7 +175,7 @@ test('issues certificates for pods of the caller alone', async () => {
 });
 
 test('the CA ignores the names of a request: the identity asked for is the one checked', async () => {
-  const { target } = await serve(compiledOf(a, b));
+  const { target } = await serve(objectsOf(a, b));
   const idA = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/a');
   const token = await issueToken(state, 'n1', 60);
   const issue = createIssuer({ target, rootPem: () => ca.roots, token: () => token });

@@ -3,7 +3,7 @@ import {
   Server,
   ServerCredentials,
   status,
-  type Metadata,
+  Metadata,
   type sendUnaryData,
   type ServerDuplexStream,
   type ServerUnaryCall,
@@ -13,7 +13,6 @@ import { parseSpiffeId } from '../../src/model/identity.js';
 import {
   AggregatedDiscoveryServiceService,
   type DeltaDiscoveryRequest,
-  type DeltaDiscoveryResponse,
 } from '../../src/discovery/gen/discovery.js';
 import {
   IstioCertificateServiceService,
@@ -23,9 +22,10 @@ import {
 import { grpcLimits } from '../../src/discovery/types.js';
 import { parseCsr, type KeyAndCertificate } from '../../src/tls/issue.js';
 import type { CertificateAuthority } from './ca.js';
-import type { Snapshot } from './resources.js';
+import { responseOf, type ChangedNames, type Resources } from './resources.js';
 
 const ttlSMax = 7 * 86_400;
+const typesMax = 64;
 
 export interface ServeLog {
   info(fields: object, text: string): void;
@@ -43,38 +43,50 @@ export interface ControlServerOptions {
   readonly log: ServeLog;
 }
 
-interface Subscription {
-  /** What the node has, as far as we know. */
-  readonly known: Map<string, string>;
-  nonce: string;
-}
-
 interface NodeStream {
   readonly node: string;
-  readonly call: ServerDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
-  readonly types: Map<string, Subscription>;
-  /** The node reads slower than we tell: what changed meanwhile is sent in one piece at 'drain'. */
-  blocked: boolean;
+  readonly call: ServerDuplexStream<DeltaDiscoveryRequest, Buffer>;
+  /** By type that the node follows: names that changed while it was still reading what was sent before. */
+  readonly types: Map<string, { dirty: Set<string>; nonce: string }>;
+  /** Types that it asked for and has no answer of yet, with what it has. */
+  readonly asked: Map<string, Readonly<Record<string, string>>>;
+  /** One message at a time is on its way: a node that reads slowly holds up nobody, and is told the latest only. */
+  sending: boolean;
   nonces: number;
 }
+
+/** Whole answers on their way at once: what nodes that all come back cost in memory. */
+const wholeAnswersMax = 8;
+/** A node that takes longer to read its own lets others begin. */
+const wholeAnswerMsMax = 5_000;
+
+/** Messages go out as they were encoded, once for all nodes. */
+const discoveryService = {
+  deltaAggregatedResources: {
+    ...AggregatedDiscoveryServiceService.deltaAggregatedResources,
+    responseSerialize: (message: Buffer): Buffer => message,
+  },
+};
 
 export class ControlServer {
   readonly #options: ControlServerOptions;
   readonly #server: Server;
   readonly #streams = new Set<NodeStream>();
-  #snapshot: Snapshot;
+  #wholeAnswers = 0;
 
-  constructor(options: ControlServerOptions, snapshot: Snapshot) {
+  constructor(
+    options: ControlServerOptions,
+    private readonly resources: Resources,
+  ) {
     this.#options = options;
-    this.#snapshot = snapshot;
     this.#server = new Server({
       'grpc.max_receive_message_length': grpcLimits.messageBytesMax,
       'grpc.max_send_message_length': grpcLimits.messageBytesMax,
       'grpc.keepalive_time_ms': grpcLimits.pingIntervalMs,
       'grpc.keepalive_timeout_ms': grpcLimits.pingTimeoutMs,
     });
-    this.#server.addService(AggregatedDiscoveryServiceService, {
-      deltaAggregatedResources: (call: ServerDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>) =>
+    this.#server.addService(discoveryService, {
+      deltaAggregatedResources: (call: ServerDuplexStream<DeltaDiscoveryRequest, Buffer>) =>
         void this.#onStream(call),
     });
     this.#server.addService(IstioCertificateServiceService, {
@@ -106,11 +118,79 @@ export class ControlServer {
     this.#server.forceShutdown();
   }
 
-  /** Tells every node what differs for it. */
-  update(snapshot: Snapshot): void {
-    this.#snapshot = snapshot;
-    for (const stream of this.#streams)
-      for (const typeUrl of stream.types.keys()) this.#tell(stream, typeUrl, false);
+  /** How many nodes follow. */
+  get nodes(): ReadonlySet<string> {
+    return new Set([...this.#streams].map(({ node }) => node));
+  }
+
+  /** Tells every node what of it concerns it. */
+  update(changed: readonly ChangedNames[]): void {
+    for (const { typeUrl, node, names } of changed) {
+      let shared: Buffer | undefined;
+      for (const stream of this.#streams) {
+        if (node !== undefined && stream.node !== node) continue;
+        const followed = stream.types.get(typeUrl);
+        if (!followed) continue;
+        if (stream.sending || followed.dirty.size > 0) {
+          for (const name of names) followed.dirty.add(name);
+          continue;
+        }
+        shared ??= this.resources.block(typeUrl, stream.node, names);
+        this.#send(stream, typeUrl, followed, shared);
+      }
+    }
+  }
+
+  #send(
+    stream: NodeStream,
+    typeUrl: string,
+    followed: { nonce: string },
+    block: Buffer,
+    done?: () => void,
+  ): void {
+    followed.nonce = String(++stream.nonces);
+    stream.sending = true;
+    stream.call.write(responseOf(block, typeUrl, followed.nonce), () => {
+      stream.sending = false;
+      done?.();
+      this.#next(stream);
+    });
+  }
+
+  /** What there is to say to a node that has read what it was sent. */
+  #next(stream: NodeStream): void {
+    if (stream.sending || !this.#streams.has(stream)) return;
+    for (const [typeUrl, has] of stream.asked) {
+      if (this.#wholeAnswers >= wholeAnswersMax) break;
+      stream.asked.delete(typeUrl);
+      const followed = { dirty: new Set<string>(), nonce: '' };
+      const block = this.resources.difference(typeUrl, stream.node, has);
+      // A type that is not served is answered with nothing: a client waits for its first answer.
+      if (block) stream.types.set(typeUrl, followed);
+      this.#wholeAnswers++;
+      let over = false;
+      const done = (): void => {
+        if (over) return;
+        over = true;
+        clearTimeout(late);
+        this.#wholeAnswers--;
+        for (const other of this.#streams) {
+          if (this.#wholeAnswers >= wholeAnswersMax) return;
+          if (other.asked.size > 0 && other !== stream) this.#next(other);
+        }
+      };
+      const late = setTimeout(done, wholeAnswerMsMax);
+      stream.call.once('close', done);
+      this.#send(stream, typeUrl, followed, block ?? Buffer.alloc(0), done);
+      return;
+    }
+    for (const [typeUrl, followed] of stream.types) {
+      if (followed.dirty.size === 0) continue;
+      const { dirty } = followed;
+      followed.dirty = new Set();
+      this.#send(stream, typeUrl, followed, this.resources.block(typeUrl, stream.node, dirty));
+      return;
+    }
   }
 
   async #node(metadata: Metadata): Promise<string | undefined> {
@@ -119,7 +199,7 @@ export class ControlServer {
     return token === undefined ? undefined : this.#options.nodeOfToken(token);
   }
 
-  async #onStream(call: ServerDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>): Promise<void> {
+  async #onStream(call: ServerDuplexStream<DeltaDiscoveryRequest, Buffer>): Promise<void> {
     // Requests wait until the token is checked; a client that floods meanwhile loses the rest with its stream.
     const early: DeltaDiscoveryRequest[] = [];
     let take = (request: DeltaDiscoveryRequest): void => void (early.length < 64 && early.push(request));
@@ -140,71 +220,33 @@ export class ControlServer {
       });
       return;
     }
-    const stream: NodeStream = { node, call, types: new Map(), blocked: false, nonces: 0 };
+    const stream: NodeStream = { node, call, types: new Map(), asked: new Map(), sending: false, nonces: 0 };
     this.#streams.add(stream);
     close = () => void this.#streams.delete(stream);
     take = (request) => this.#onRequest(stream, request);
-    call.on('drain', () => {
-      stream.blocked = false;
-      for (const typeUrl of stream.types.keys()) this.#tell(stream, typeUrl, false);
-    });
+    // A node in a queue sees that somebody is there.
+    call.sendMetadata(new Metadata());
     this.#options.log.info({ node }, 'node connected');
     for (const request of early) take(request);
   }
 
   #onRequest(stream: NodeStream, request: DeltaDiscoveryRequest): void {
     const { typeUrl } = request;
-    const existing = stream.types.get(typeUrl);
-    if (!existing) {
-      if (!this.#snapshot.of(typeUrl, stream.node)) {
-        // A type that is not served is answered with nothing: a client waits for its first answer.
-        stream.call.write({
-          systemVersionInfo: '',
-          resources: [],
-          typeUrl,
-          nonce: 'none',
-          removedResources: [],
-        });
-        return;
+    const followed = stream.types.get(typeUrl);
+    if (followed) {
+      if (request.errorDetail && request.responseNonce === followed.nonce) {
+        // Sent again unchanged it would be refused again; it goes out anew when it changes.
+        this.#options.log.warn(
+          { node: stream.node, typeUrl, error: request.errorDetail.message },
+          'node refused a resource',
+        );
       }
-      stream.types.set(typeUrl, {
-        known: new Map(Object.entries(request.initialResourceVersions)),
-        nonce: '',
-      });
-      this.#tell(stream, typeUrl, true);
       return;
     }
-    if (request.errorDetail && request.responseNonce === existing.nonce) {
-      // Sent again unchanged it would be refused again; it goes out anew when it changes.
-      this.#options.log.warn(
-        { node: stream.node, typeUrl, error: request.errorDetail.message },
-        'node refused a resource',
-      );
-    }
-  }
-
-  #tell(stream: NodeStream, typeUrl: string, always: boolean): void {
-    const subscription = stream.types.get(typeUrl);
-    const now = this.#snapshot.of(typeUrl, stream.node);
-    if (!subscription || !now || stream.blocked) return;
-    const resources: DeltaDiscoveryResponse['resources'] = [];
-    for (const [name, { version, bytes }] of now) {
-      if (subscription.known.get(name) === version) continue;
-      subscription.known.set(name, version);
-      resources.push({ name, version, aliases: [], resource: { typeUrl, value: Buffer.from(bytes) } });
-    }
-    const removed = [...subscription.known.keys()].filter((name) => !now.has(name));
-    for (const name of removed) subscription.known.delete(name);
-    if (resources.length === 0 && removed.length === 0 && !always) return;
-    subscription.nonce = String(++stream.nonces);
-    const more = stream.call.write({
-      systemVersionInfo: '',
-      resources,
-      typeUrl,
-      nonce: subscription.nonce,
-      removedResources: removed,
-    });
-    stream.blocked = !more;
+    // An acknowledgement of a type that is not served.
+    if (request.responseNonce !== '' || stream.asked.size >= typesMax) return;
+    stream.asked.set(typeUrl, request.initialResourceVersions);
+    this.#next(stream);
   }
 
   async #onCertificate(

@@ -1,6 +1,7 @@
 /** The registry from the Kubernetes API: a reflector per kind, and what all of them say told at once, in bounded time. */
 import { setTimeout as wait } from 'node:timers/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
+import { objectKey, type ObjectKey } from '../compile/compile.js';
 import type { MeshObject } from '../compile/objects.js';
 import { narrow } from './narrow.js';
 import { Reflector, type KindApi, type Page, type WatchPhase } from './reflector.js';
@@ -28,8 +29,9 @@ export interface ObjectTrouble {
 }
 export interface KubernetesSourceOptions {
   readonly config: KubeConfig;
-  readonly onObjects: (objects: readonly MeshObject[]) => void;
-  /** An object that an older schema let in: it is left out, the rest stays in force. */
+  /** What changed since the last time, undefined where it is gone; the first time: all there is. */
+  readonly onChanges: (changed: ReadonlyMap<ObjectKey, MeshObject | undefined>) => void;
+  /** An object that an older schema let in: what it last said well stays in force, and so does the rest. */
   readonly onRefused: (trouble: ObjectTrouble) => void;
   readonly onTrouble: (kind: string, why: string, retryInMs: number) => void;
 }
@@ -94,6 +96,7 @@ export class KubernetesSource {
   readonly #options: KubernetesSourceOptions;
   readonly #reflectors: readonly Reflector<MeshObject>[];
   readonly #refused = new Map<string, string>();
+  #pending = new Map<ObjectKey, MeshObject | undefined>();
   #soon: NodeJS.Timeout | undefined;
   #late: NodeJS.Timeout | undefined;
   #ready: (() => void) | undefined;
@@ -105,8 +108,14 @@ export class KubernetesSource {
         new Reflector<MeshObject>({
           kind,
           api: kindApi(options.config, paths[kind]),
-          narrow: (object) => this.#read(kind, object),
-          onChange: () => this.#changed(),
+          narrow: (object, before) => this.#read(kind, object, before),
+          onObject: (now, before) => {
+            const one = now ?? before;
+            if (!one) return;
+            this.#pending.set(objectKey(one), now);
+            this.#changed();
+          },
+          onSynced: () => this.#changed(),
           onTrouble: options.onTrouble,
           sleep: (ms, stop) => wait(ms, undefined, { signal: stop }).catch(() => undefined),
         }),
@@ -126,7 +135,7 @@ export class KubernetesSource {
     for (const reflector of this.#reflectors) reflector.stop();
   }
 
-  #read(kind: MeshObject['kind'], object: unknown): MeshObject | undefined {
+  #read(kind: MeshObject['kind'], object: unknown, before: MeshObject | undefined): MeshObject | undefined {
     const narrowed = narrow(kind, object);
     if (!narrowed) return undefined;
     const { name, namespace = '' } = narrowed.metadata;
@@ -143,7 +152,8 @@ export class KubernetesSource {
     if (this.#refused.get(key) !== why)
       this.#options.onRefused({ kind, name: `${namespace}/${name}`, message: why });
     this.#refused.set(key, why);
-    return undefined;
+    // A policy that is edited into nonsense goes on as it last was well: left out it would be a hole.
+    return before;
   }
 
   #changed(): void {
@@ -157,7 +167,9 @@ export class KubernetesSource {
     clearTimeout(this.#late);
     this.#late = undefined;
     if (!this.#reflectors.every(({ synced }) => synced)) return;
-    this.#options.onObjects(this.#reflectors.flatMap((reflector) => [...reflector.objects()]));
+    const changed = this.#pending;
+    this.#pending = new Map();
+    this.#options.onChanges(changed);
     this.#ready?.();
     this.#ready = undefined;
   }

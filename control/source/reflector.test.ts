@@ -44,11 +44,11 @@ function setUp(): {
   reflector: Reflector<Thing>;
   names: () => string[];
   troubles: string[];
-  changes: () => number;
+  told: string[];
 } {
   const server = new Server();
   const troubles: string[] = [];
-  let changes = 0;
+  const told: string[] = [];
   const reflector = new Reflector<Thing>({
     kind: 'Thing',
     api: server,
@@ -56,7 +56,8 @@ function setUp(): {
       const { name } = (object as { metadata: Thing }).metadata;
       return name.startsWith('x') ? undefined : { name };
     },
-    onChange: () => changes++,
+    onObject: (now, before) => told.push(`${now ? '+' : '-'}${(now ?? before)?.name}`),
+    onSynced: () => undefined,
     onTrouble: (_kind, why) => troubles.push(why),
     sleep: () => Promise.resolve(),
   });
@@ -66,7 +67,7 @@ function setUp(): {
     reflector,
     names: () => [...reflector.objects()].map(({ name }) => name).sort(),
     troubles,
-    changes: () => changes,
+    told,
   };
 }
 const settle = async (): Promise<void> => {
@@ -107,7 +108,7 @@ test('a watch that ends is taken up where it was, bookmarks counted', async () =
 });
 
 test('where the history is gone (410), what is known stays until the new list is whole', async () => {
-  const { server, reflector, names, troubles } = setUp();
+  const { server, reflector, names, troubles, told } = setUp();
   server.lists[0]?.(page([thing('a'), thing('b')]));
   await settle();
   server.watches[0]?.event('ERROR', { code: 410, message: 'too old resource version' });
@@ -117,6 +118,7 @@ test('where the history is gone (410), what is known stays until the new list is
   server.lists[1]?.(page([thing('b')]));
   await settle();
   assert.deepEqual(names(), ['b'], 'what was deleted meanwhile goes');
+  assert.deepEqual(told, ['+a', '+b', '-a'], 'what is as it was is not told again');
   assert.deepEqual(troubles, []);
   reflector.stop();
 });

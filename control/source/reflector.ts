@@ -2,6 +2,7 @@
  * One kind of the API server's, kept in memory by list and watch. Whatever breaks (the watch, the server, the history: 410),
  * what is known stays in force until a new list is whole: nobody is sent a removal that did not happen.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { errorText } from '../../src/base/errors.js';
 
 const pageSize = 500;
@@ -31,9 +32,12 @@ export interface KindApi {
 export interface ReflectorOptions<T> {
   readonly kind: string;
   readonly api: KindApi;
-  /** What is kept of an object; undefined where it does not concern us (any more). */
-  readonly narrow: (object: unknown) => T | undefined;
-  readonly onChange: () => void;
+  /** What is kept of an object, by what was kept before; undefined where it does not concern us (any more). */
+  readonly narrow: (object: unknown, before: T | undefined) => T | undefined;
+  /** What the object is now, undefined where it is gone; `before` where it was known. */
+  readonly onObject: (now: T | undefined, before: T | undefined) => void;
+  /** The first list is whole: all of it was told. */
+  readonly onSynced: () => void;
   readonly onTrouble: (kind: string, why: string, retryInMs: number) => void;
   readonly sleep: (ms: number, stop: AbortSignal) => Promise<void>;
 }
@@ -97,16 +101,29 @@ export class Reflector<T> {
     do {
       const page = await this.#options.api.list(pageSize, from);
       for (const item of page.items) {
-        const kept = this.#options.narrow(item);
-        if (kept !== undefined) found.set(uidOf(item), kept);
+        const uid = uidOf(item);
+        const kept = this.#options.narrow(item, this.#objects.get(uid));
+        if (kept !== undefined) found.set(uid, kept);
       }
       version = page.resourceVersion;
       from = page.next;
     } while (from !== undefined && from !== '');
+    const former = this.#objects;
     this.#objects = found;
-    this.#synced = true;
-    this.#options.onChange();
+    // What is gone first: an object of the same name may have taken its place.
+    for (const [uid, before] of former) if (!found.has(uid)) this.#options.onObject(undefined, before);
+    for (const [uid, now] of found) this.#tell(now, former.get(uid));
+    if (!this.#synced) {
+      this.#synced = true;
+      this.#options.onSynced();
+    }
     return version;
+  }
+
+  /** Most of what happens to an object changes nothing that is kept of it. */
+  #tell(now: T, before: T | undefined): void {
+    if (before !== undefined && isDeepStrictEqual(now, before)) return;
+    this.#options.onObject(now, before);
   }
 
   /** Returns the version to go on from; undefined where only a new list helps. */
@@ -127,11 +144,14 @@ export class Reflector<T> {
         if (latest !== undefined) latest = raw.metadata?.resourceVersion ?? latest;
         if (phase === 'BOOKMARK') return;
         const uid = uidOf(object);
-        const kept = phase === 'DELETED' ? undefined : this.#options.narrow(object);
+        const before = this.#objects.get(uid);
+        const kept = phase === 'DELETED' ? undefined : this.#options.narrow(object, before);
         if (kept === undefined) {
-          if (!this.#objects.delete(uid)) return;
-        } else this.#objects.set(uid, kept);
-        this.#options.onChange();
+          if (this.#objects.delete(uid)) this.#options.onObject(undefined, before);
+        } else {
+          this.#objects.set(uid, kept);
+          this.#tell(kept, before);
+        }
       },
       this.#stop.signal,
     );

@@ -2,7 +2,7 @@
 import { errorText, type Decoded } from '../base/errors.js';
 import { ipFromBytes, parseCidr, type Cidr } from '../model/address.js';
 import { parseSpiffeId, parseTrustDomain, spiffeIdOf } from '../model/identity.js';
-import type { NodePod } from '../model/node-pod.js';
+import type { NodePod, UncapturedPod, UncapturedReason } from '../model/node-pod.js';
 import type { AuthorizationPolicy, PolicyKey, PolicyMatch, StringMatch } from '../model/policy.js';
 import type { Service } from '../model/service.js';
 import type {
@@ -228,4 +228,22 @@ export function decodeNodePod(bytes: Uint8Array): Decoded<NodePod> {
       splice: m.splice,
     };
   });
+}
+
+export function decodeUncapturedPod(bytes: Uint8Array): Decoded<UncapturedPod> {
+  return attempt(() => {
+    const m = pbWeft.UncapturedPod.decode(bytes);
+    return {
+      uid: need(m.uid, 'uid') as WorkloadUid,
+      name: need(m.name, 'name'),
+      namespace: need(m.namespace, 'namespace'),
+      podUid: m.podUid,
+      // A reason that a newer control plane gives is shown as it is.
+      reason: need(m.reason, 'reason') as UncapturedReason,
+    };
+  });
+}
+
+export function decodeEnrolledNamespace(bytes: Uint8Array): Decoded<string> {
+  return attempt(() => need(pbWeft.EnrolledNamespace.decode(bytes).name, 'name'));
 }

@@ -1,7 +1,7 @@
 /** The inverse of decode.ts, for the control plane. */
 import { ipToBytes, type Cidr } from '../model/address.js';
 import { workloadIdentityOf } from '../model/identity.js';
-import type { NodePod } from '../model/node-pod.js';
+import type { NodePod, UncapturedPod } from '../model/node-pod.js';
 import type { AuthorizationPolicy, PolicyMatch, StringMatch } from '../model/policy.js';
 import type { Service } from '../model/service.js';
 import type { PortMapping, WaypointRef, Workload } from '../model/workload.js';
@@ -51,6 +51,7 @@ export function encodeWorkload(w: Workload): Uint8Array {
     networkMode: w.hostNetwork ? pb.NetworkMode.HOST_NETWORK : pb.NetworkMode.STANDARD,
   });
   value.waypoint = waypoint(w.waypoint);
+  value.locality = w.locality;
   return pb.Address.encode({ type: { $case: 'workload', value } }).finish();
 }
 
@@ -139,4 +140,12 @@ export function encodeNodePod(p: NodePod): Uint8Array {
     unsplicedPorts: [...p.unsplicedPorts],
     splice: p.splice,
   }).finish();
+}
+
+export function encodeUncapturedPod({ uid, name, namespace, podUid, reason }: UncapturedPod): Uint8Array {
+  return pbWeft.UncapturedPod.encode({ uid, name, namespace, podUid, reason }).finish();
+}
+
+export function encodeEnrolledNamespace(name: string): Uint8Array {
+  return pbWeft.EnrolledNamespace.encode({ name }).finish();
 }

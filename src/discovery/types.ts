@@ -3,6 +3,8 @@ export const typeUrls = {
   address: 'type.googleapis.com/istio.workload.Address',
   authorization: 'type.googleapis.com/istio.security.Authorization',
   nodePod: 'type.googleapis.com/weft.v1.NodePod',
+  uncapturedPod: 'type.googleapis.com/weft.v1.UncapturedPod',
+  enrolledNamespace: 'type.googleapis.com/weft.v1.EnrolledNamespace',
 } as const;
 /** The extension of istio.workload.Service by which session affinity is told; other nodes leave it alone. */
 export const affinityExtension = 'weft.dev/session-affinity';

@@ -38,3 +38,16 @@ export interface NodePod {
   /** Changes when the trusted roots do: certificates are then fetched anew. */
   readonly rootsVersion: string;
 }
+
+/** Why a pod is not held in the mesh. */
+export type UncapturedReason =
+  'host-network' | 'disabled-by-label' | 'namespace-not-enrolled' | 'mesh-is-being-removed';
+
+/** A pod of the node that is not to be held (weft.v1.UncapturedPod), told to that node alone. */
+export interface UncapturedPod {
+  readonly uid: WorkloadUid;
+  readonly name: string;
+  readonly namespace: string;
+  readonly podUid: string;
+  readonly reason: UncapturedReason;
+}

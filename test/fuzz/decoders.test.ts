@@ -2,11 +2,19 @@ import assert from 'node:assert/strict';
 import { randomBytes, randomInt } from 'node:crypto';
 import { test } from 'node:test';
 import { parseManifests } from '../../control/source/files.js';
-import { decodeAddress, decodeAuthorization, decodeNodePod } from '../../src/discovery/decode.js';
+import {
+  decodeAddress,
+  decodeAuthorization,
+  decodeEnrolledNamespace,
+  decodeNodePod,
+  decodeUncapturedPod,
+} from '../../src/discovery/decode.js';
 import {
   encodeAuthorization,
+  encodeEnrolledNamespace,
   encodeNodePod,
   encodeService,
+  encodeUncapturedPod,
   encodeWorkload,
 } from '../../src/discovery/encode.js';
 import { compile } from '../../control/compile/compile.js';
@@ -56,6 +64,11 @@ spec: { nodeName: n1, serviceAccountName: api }
 status: { podIPs: [{ ip: 10.0.0.1 }, { ip: 'fd00::1' }] }
 ---
 apiVersion: v1
+kind: Pod
+metadata: { name: host, namespace: shop }
+spec: { nodeName: n1, hostNetwork: true }
+---
+apiVersion: v1
 kind: Service
 metadata: { name: api, namespace: shop }
 spec: { selector: { app: api }, clusterIP: 10.96.0.1, ports: [{ name: http, port: 80, targetPort: 8080 }] }
@@ -73,15 +86,31 @@ const compiled = compile(parsed.objects, {
 
 test('discovery decoders answer every byte string with a value or errors', () => {
   assert.deepEqual(parsed.errors, []);
-  const seeds = [
-    ...compiled.workloads.map(encodeWorkload),
-    ...compiled.services.map(encodeService),
-    ...compiled.policies.map(encodeAuthorization),
-    ...[...compiled.nodePods.values()].flat().map(encodeNodePod),
-  ];
-  assert.equal(seeds.length, 4);
+  const seeds = [...compiled.all()].map((told) => {
+    switch (told.kind) {
+      case 'workload':
+        return encodeWorkload(told.value);
+      case 'service':
+        return encodeService(told.value);
+      case 'policy':
+        return encodeAuthorization(told.value);
+      case 'nodePod':
+        return encodeNodePod(told.value);
+      case 'uncaptured':
+        return encodeUncapturedPod(told.value);
+      case 'namespace':
+        return encodeEnrolledNamespace(told.value);
+    }
+  });
+  assert.equal(seeds.length, 6);
   const rounds = fuzz(seeds, (bytes) => {
-    for (const decode of [decodeAddress, decodeAuthorization, decodeNodePod]) {
+    for (const decode of [
+      decodeAddress,
+      decodeAuthorization,
+      decodeNodePod,
+      decodeUncapturedPod,
+      decodeEnrolledNamespace,
+    ]) {
       const result = decode(bytes);
       if (!result.ok) assert.ok(result.errors.length > 0);
     }

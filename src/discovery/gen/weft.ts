@@ -35,6 +35,20 @@ export interface NodePod {
   splice: boolean;
 }
 
+/** A pod of the node that is not to be held, and why: absence has its reason too. */
+export interface UncapturedPod {
+  uid: string;
+  name: string;
+  namespace: string;
+  podUid: string;
+  reason: string;
+}
+
+/** A namespace with pods in the mesh, told to every node: while no agent answers, its new pods wait. */
+export interface EnrolledNamespace {
+  name: string;
+}
+
 function createBaseSessionAffinity(): SessionAffinity {
   return { clientIp: false };
 }
@@ -420,6 +434,164 @@ export const NodePod: MessageFns<NodePod> = {
     message.sameNodeEncrypted = object.sameNodeEncrypted ?? false;
     message.unsplicedPorts = object.unsplicedPorts?.map((e) => e) || [];
     message.splice = object.splice ?? false;
+    return message;
+  },
+};
+
+function createBaseUncapturedPod(): UncapturedPod {
+  return { uid: "", name: "", namespace: "", podUid: "", reason: "" };
+}
+
+export const UncapturedPod: MessageFns<UncapturedPod> = {
+  encode(message: UncapturedPod, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.uid !== "") {
+      writer.uint32(10).string(message.uid);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.namespace !== "") {
+      writer.uint32(26).string(message.namespace);
+    }
+    if (message.podUid !== "") {
+      writer.uint32(34).string(message.podUid);
+    }
+    if (message.reason !== "") {
+      writer.uint32(42).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UncapturedPod {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUncapturedPod();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.uid = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.namespace = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.podUid = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<UncapturedPod>): UncapturedPod {
+    return UncapturedPod.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<UncapturedPod>): UncapturedPod {
+    const message = createBaseUncapturedPod();
+    message.uid = object.uid ?? "";
+    message.name = object.name ?? "";
+    message.namespace = object.namespace ?? "";
+    message.podUid = object.podUid ?? "";
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseEnrolledNamespace(): EnrolledNamespace {
+  return { name: "" };
+}
+
+export const EnrolledNamespace: MessageFns<EnrolledNamespace> = {
+  encode(message: EnrolledNamespace, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EnrolledNamespace {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEnrolledNamespace();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<EnrolledNamespace>): EnrolledNamespace {
+    return EnrolledNamespace.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EnrolledNamespace>): EnrolledNamespace {
+    const message = createBaseEnrolledNamespace();
+    message.name = object.name ?? "";
     return message;
   },
 };

@@ -1,0 +1,189 @@
+/** A pod as nodes are told it. Pure. */
+import { parseCidr, parseIp, type IpAddress } from '../../src/model/address.js';
+import { spiffeIdOf, type SpiffeId, type TrustDomain } from '../../src/model/identity.js';
+import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
+import type { AuthorizationPolicy } from '../../src/model/policy.js';
+import type { Locality, Workload, WorkloadUid } from '../../src/model/workload.js';
+import {
+  cidrList,
+  labelsOf,
+  modeLabel,
+  namespaceOf,
+  portList,
+  selects,
+  uncapturedBecause,
+} from './labels.js';
+import type {
+  AccessPolicyObject,
+  MeshSettingsObject,
+  NamespaceObject,
+  NodeObject,
+  PodObject,
+  ServiceObject,
+} from './objects.js';
+import { strictPolicy } from './policies.js';
+import { appProtocol, serviceKeyOf, tcpPorts } from './service.js';
+
+const cluster = 'Kubernetes';
+
+/** What a pod's meaning depends on besides the pod. */
+export interface PodSurroundings {
+  readonly trustDomain: TrustDomain;
+  readonly rootsVersion: string;
+  /** Nobody is in the mesh, whatever labels say. */
+  readonly enrolNone: boolean;
+  readonly mesh: MeshSettingsObject['spec'];
+  readonly namespace: NamespaceObject | undefined;
+  readonly node: NodeObject | undefined;
+  /** Of its namespace, sorted by name. */
+  readonly services: readonly ServiceObject[];
+  readonly policies: readonly AccessPolicyObject[];
+}
+
+export interface CompiledPod {
+  readonly node: string;
+  readonly identity: SpiffeId;
+  /** Absent until it has an address. */
+  readonly workload?: Workload;
+  /** Its own strict mode. */
+  readonly policy?: AuthorizationPolicy;
+  readonly held?: NodePod;
+  readonly uncaptured?: UncapturedPod;
+}
+
+const gone = (pod: PodObject): boolean => pod.status?.phase === 'Failed' || pod.status?.phase === 'Succeeded';
+
+/** 0 where the pod declares no port of that name. */
+function targetPortOf(pod: PodObject, port: { port: number; targetPort?: number | string }): number {
+  if (typeof port.targetPort === 'number') return port.targetPort;
+  if (port.targetPort === undefined) return port.port;
+  return namedPort(pod, port.targetPort);
+}
+
+function namedPort(pod: PodObject, name: string): number {
+  for (const container of pod.spec.containers ?? []) {
+    for (const port of container.ports ?? []) if (port.name === name) return port.containerPort;
+  }
+  return 0;
+}
+
+function probePorts(pod: PodObject): number[] {
+  const found = new Set<number>();
+  for (const container of pod.spec.containers ?? []) {
+    for (const probe of [container.livenessProbe, container.readinessProbe, container.startupProbe]) {
+      const port = probe?.httpGet?.port ?? probe?.tcpSocket?.port ?? probe?.grpc?.port;
+      const number = typeof port === 'string' ? namedPort(pod, port) : port;
+      if (number) found.add(number);
+    }
+  }
+  return [...found].sort((a, b) => a - b);
+}
+
+/** What cannot be read asks for the stronger of the two. */
+const sameNodeOf = (text: string | undefined): 'kernel' | 'encrypted' | undefined =>
+  text === undefined ? undefined : text === 'kernel' ? 'kernel' : 'encrypted';
+
+function localityOf(node: NodeObject | undefined): { locality?: Locality } {
+  const labels = labelsOf(node);
+  const region = labels['topology.kubernetes.io/region'] ?? '';
+  const zone = labels['topology.kubernetes.io/zone'] ?? '';
+  return region === '' && zone === '' ? {} : { locality: { region, zone, subzone: '' } };
+}
+
+/** Undefined where it has ended: no node holds it, nobody reaches it. */
+export function compilePod(pod: PodObject, around: PodSurroundings): CompiledPod | undefined {
+  if (gone(pod)) return undefined;
+  const { mesh } = around;
+  const { name } = pod.metadata;
+  const namespace = namespaceOf(pod);
+  const node = pod.spec.nodeName;
+  const addresses: IpAddress[] = (pod.status?.podIPs ?? []).map(({ ip }) => parseIp(ip));
+  const serviceAccount = pod.spec.serviceAccountName ?? 'default';
+  const identity = spiffeIdOf({ trustDomain: around.trustDomain, namespace, serviceAccount });
+  const uid = `${cluster}//Pod/${namespace}/${name}` as WorkloadUid;
+  const podUid = pod.metadata.uid ?? '';
+  const labels = labelsOf(pod);
+  const reason = around.enrolNone ? 'mesh-is-being-removed' : uncapturedBecause(pod, around.namespace);
+  const ready = pod.status?.conditions?.find(({ type }) => type === 'Ready')?.status ?? 'True';
+
+  const policies = around.policies
+    .filter(({ spec }) => spec.selector && selects(spec.selector.matchLabels, labels))
+    .map((policy) => `${namespace}/${policy.metadata.name}`);
+  const own = labels[modeLabel] === 'strict' ? strictPolicy(namespace, `pod-${name}`, 'workload') : undefined;
+  if (own) policies.push(own.key);
+
+  const workload: Workload = {
+    uid,
+    name,
+    namespace,
+    identity,
+    serviceAccount,
+    addresses,
+    network: '',
+    node,
+    cluster,
+    tunnel: reason === undefined ? 'hbone' : 'none',
+    policies,
+    // One that is being deleted takes no new connections; what is open goes on.
+    healthy: ready === 'True' && pod.metadata.deletionTimestamp === undefined,
+    hostNetwork: pod.spec.hostNetwork ?? false,
+    services: new Map(
+      around.services
+        .filter((service) => selects(service.spec.selector, labels))
+        .map((service) => [
+          serviceKeyOf(service),
+          tcpPorts(service).map((port) => ({
+            servicePort: port.port,
+            targetPort: targetPortOf(pod, port),
+            appProtocol: appProtocol(port),
+          })),
+        ]),
+    ),
+    workloadName: labels['app.kubernetes.io/name'] ?? labels['app'] ?? name,
+    workloadType: 'pod',
+    canonicalName: labels['app.kubernetes.io/name'] ?? labels['app'] ?? name,
+    canonicalRevision: labels['app.kubernetes.io/version'] ?? labels['version'] ?? 'latest',
+    ...localityOf(around.node),
+  };
+  const compiled = {
+    node,
+    identity,
+    ...(addresses.length > 0 ? { workload } : {}),
+    ...(own && addresses.length > 0 ? { policy: own } : {}),
+  };
+  if (reason !== undefined) return { ...compiled, uncaptured: { uid, name, namespace, podUid, reason } };
+
+  const notes = { ...around.namespace?.metadata.annotations, ...pod.metadata.annotations };
+  const netns = pod.metadata.annotations?.['weft.dev/netns'] ?? '';
+  const held: NodePod = {
+    uid,
+    name,
+    namespace,
+    identity,
+    addresses,
+    netns: netns === '' || netns.startsWith('/') ? netns : `/run/netns/${netns}`,
+    podUid,
+    probePorts: probePorts(pod),
+    excludeOutboundPorts: [
+      ...(mesh.excludeOutboundPorts ?? []),
+      ...portList(notes['weft.dev/exclude-outbound-ports']),
+    ],
+    excludeOutboundCidrs: [
+      ...(mesh.excludeOutboundCidrs ?? []).map(parseCidr),
+      ...cidrList(notes['weft.dev/exclude-outbound-cidrs']),
+    ],
+    excludeInboundPorts: [
+      ...(mesh.excludeInboundPorts ?? []),
+      ...portList(notes['weft.dev/exclude-inbound-ports']),
+    ],
+    outboundUnknown: mesh.outboundUnknown ?? 'allow',
+    agentDown: mesh.agentDown ?? 'refuse',
+    cutPreexisting: mesh.cutPreexisting ?? false,
+    rootsVersion: around.rootsVersion,
+    sameNode: sameNodeOf(notes['weft.dev/same-node']) ?? mesh.sameNode ?? 'kernel',
+    splice:
+      notes['weft.dev/splice'] === undefined ? (mesh.splice ?? false) : notes['weft.dev/splice'] === 'on',
+    unsplicedPorts: [...(mesh.unsplicedPorts ?? []), ...portList(notes['weft.dev/splice-off-ports'])],
+  };
+  return { ...compiled, held };
+}
