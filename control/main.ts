@@ -10,6 +10,7 @@ import { Compiler, differenceFrom, type Changes, type CompileSettings } from './
 import { AuthorityStore } from './kubernetes/authority-store.js';
 import { loadKubeConfig } from './kubernetes/config.js';
 import { askAgents } from './kubernetes/agents.js';
+import { rootsConfigMap, Upkeep } from './kubernetes/upkeep.js';
 import { releaseNodes } from './kubernetes/release.js';
 import { TokenReviewer } from './kubernetes/token-review.js';
 import { CertificateAuthority } from './serve/ca.js';
@@ -47,9 +48,8 @@ export interface KubernetesOptions {
 
 const rootCheckMs = 500;
 const secretCheckMs = 10_000;
-const rootsConfigMap = 'weft-ca-root-cert';
 
-export async function runControl(options: ControlOptions): Promise<{ port: number; close(): void }> {
+export async function runControl(options: ControlOptions): Promise<{ port: number; close(): Promise<void> }> {
   const log = pino({ name: 'weft-control' }, pino.destination(2));
   const trustDomain = parseTrustDomain(options.trustDomain);
   const { kubernetes } = options;
@@ -92,6 +92,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
         nodeOfToken: (token) => reviewer?.nodeOf(token) ?? nodeOfToken(options.state, token),
         mayAsk: (node, identity) => compiler.mayAsk(node, identity),
         certTtlS: options.certTtlS,
+        onReport: (node, report) => upkeep?.onReport(node, report),
         log,
       },
       resources,
@@ -99,18 +100,29 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
 
   const tell = (changes: Changes): void => {
     const changed = resources.apply(changes);
+    upkeep?.changed();
     if (changed.length === 0) return;
     server?.update(changed);
     const names = changed.reduce((sum, one) => sum + one.names.size, 0);
     log.info({ objects: compiler.size, changed: names }, 'compiled');
   };
   let server: ControlServer | undefined;
+  let upkeep: Upkeep | undefined;
   const source = kubernetes
     ? new KubernetesSource({
         config: kubernetes.config,
-        onChanges: (changed) => tell(compiler.apply(changed)),
-        onRefused: ({ kind, name, message }) =>
-          log.error({ kind, name, message }, `${kind} ${name} is left out: ${message}`),
+        onChanges: (changed) => {
+          for (const [key, object] of changed) {
+            const before = object ? undefined : compiler.object(key);
+            if (before?.kind === 'Pod') upkeep?.forget(before);
+          }
+          tell(compiler.apply(changed));
+        },
+        onRefused: ({ object, message }) => {
+          const name = `${object.metadata.namespace ?? ''}/${object.metadata.name}`;
+          log.error({ kind: object.kind, name, message }, `${object.kind} ${name} is not taken: ${message}`);
+          upkeep?.changed();
+        },
         onTrouble: (kind, why, retryInMs) =>
           log.warn({ kind, why, retryInMs }, 'the API server was not heard; what is known stays in force'),
       })
@@ -128,6 +140,16 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       });
   // Objects first: a node that connects must never be told an empty mesh.
   await source.start();
+  if (kubernetes && source instanceof KubernetesSource) {
+    upkeep = new Upkeep({
+      config: kubernetes.config,
+      namespace: kubernetes.namespace,
+      compiler,
+      refused: () => source.refused(),
+      roots: () => ca.roots,
+      log,
+    });
+  }
   server = makeServer();
   const port = await server.start();
   // The serving certificate is by the signing key: a node that trusts only the new root must be able to come back. Streams
@@ -158,9 +180,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       return;
     }
     log.info({ version: ca.version }, 'roots changed');
-    store?.publishRoots(rootsConfigMap, ca.roots).catch((error: unknown) => {
-      log.error({ error: errorText(error) }, 'roots not given out');
-    });
+    upkeep?.changed();
     tell(compiler.configure(settings()));
     void serveAnew();
   }, rootCheckMs);
@@ -174,11 +194,12 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
   log.info({ listen: options.listen, port, trustDomain }, 'ready');
   return {
     port,
-    close: () => {
+    close: async () => {
       clearInterval(timer);
       clearInterval(secretTimer);
       source.stop();
       server?.stop();
+      await upkeep?.stop();
     },
   };
 }
@@ -221,8 +242,7 @@ async function main(): Promise<void> {
       const control = await runControl(await optionsOf(given));
       for (const signal of ['SIGTERM', 'SIGINT'] as const) {
         process.on(signal, () => {
-          control.close();
-          process.exit(0);
+          void control.close().finally(() => process.exit(0));
         });
       }
     });

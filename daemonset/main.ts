@@ -2,16 +2,25 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { pino } from 'pino';
 import { systemClock } from '../src/base/clock.js';
 import { errorText } from '../src/base/errors.js';
+import type { IpAddress } from '../src/model/address.js';
 import { DiscoveryClient } from '../src/discovery/client.js';
-import { decodeAddress, decodeAuthorization, decodeNodePod } from '../src/discovery/decode.js';
+import {
+  decodeAddress,
+  decodeAuthorization,
+  decodeEnrolledNamespace,
+  decodeNodePod,
+  decodeUncapturedPod,
+} from '../src/discovery/decode.js';
 import { createIssuer } from '../src/discovery/issuer.js';
+import type { NodeReport } from '../src/discovery/gen/weft.js';
+import { sendReport } from '../src/discovery/reporter.js';
 import { typeUrls } from '../src/discovery/types.js';
 import { parseTrustDomain } from '../src/model/identity.js';
-import type { NodePod } from '../src/model/node-pod.js';
+import type { NodePod, UncapturedPod } from '../src/model/node-pod.js';
 import type { AuthorizationPolicy } from '../src/model/policy.js';
 import type { Service } from '../src/model/service.js';
 import type { Workload, WorkloadUid } from '../src/model/workload.js';
@@ -21,12 +30,16 @@ import { ConnectionLog } from '../src/telemetry/connection-log.js';
 import { MeshMetrics } from '../src/telemetry/metrics.js';
 import { serveRoutes, type HttpServer } from '../src/telemetry/servers.js';
 import { CertificateManager } from '../src/tls/manager.js';
+import { admit } from './cni/admission.js';
+import { CniInstall } from './cni/install.js';
+import { serveCni } from './cni/server.js';
 import { readCounters, watchEvents, watchFlows } from './datapath/events.js';
-import { Datapath, removeInstance } from './datapath/loader.js';
+import { cniProgram, Datapath, removeInstance } from './datapath/loader.js';
 import { PodMaps } from './datapath/sync.js';
 import { Preexisting } from './enroll/preexisting.js';
 import { conntrackSettleMs } from './enroll/conntrack.js';
 import { PodNamespaces } from './enroll/namespaces.js';
+import { Reports } from './enroll/report.js';
 import { reconcile, type Intent } from './enroll/reconcile.js';
 import { Carried } from './kernel/carried.js';
 import { KernelServices } from './kernel/services.js';
@@ -56,10 +69,19 @@ export interface AgentOptions {
   readonly spliceBlocking?: boolean;
   /** Where the node's control groups are mounted, in a container. */
   readonly cgroups?: string;
+  /** The node's CNI directories; absent: no plugin is put there. */
+  readonly cniBinDir?: string;
+  readonly cniConfDir?: string;
+  /** Kept on the node's disk, under the same path inside and outside of a container. */
+  readonly cniState: string;
+  readonly cniPlugin: 'install' | 'remove';
+  /** What new pods of enrolled namespaces do while no agent answers. */
+  readonly cniWhenAway: 'wait' | 'start';
   /** Where connection lines go; `connections.log` in the run directory where absent. */
   readonly connectionLog?: string;
 }
 
+const agentVersion = '0.1.0';
 const reconcileMs = 1_000;
 const sweepTurns = 60;
 const certificateTtlS = 86_400;
@@ -97,6 +119,12 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   /** Pods whose connections go by the agent until then (epoch ms): enroll/conntrack.ts. */
   const settling = new Map<WorkloadUid, number>();
   const waiting = new Map<WorkloadUid, string>();
+  const uncaptured = new Map<WorkloadUid, UncapturedPod>();
+  /** By network namespace cookie: when this agent took it in, or over (epoch ms). */
+  const since = new Map<bigint, number>();
+  const enrolledNamespaces = new Set<string>();
+  /** By pod UID: addresses that the CNI plugin told of, before the control plane could. */
+  const started = new Map<string, readonly IpAddress[]>();
   const metrics = new MeshMetrics(() => readCounters(datapath), [...missing.keys()]);
   const verdicts = new Verdicts(datapath, state, options.node, options.verdictLeaseMs);
   const services = new KernelServices(datapath, () => metrics.limitReached.inc({ limit: 'kernel-services' }));
@@ -208,7 +236,10 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
       await datapath.attachPod(cookie, netns);
       maps.write(local.pod, cookie, true);
       byCookie.set(cookie, local);
-      if (!adopted) settling.set(local.pod.uid, Date.now() + conntrackSettleMs());
+      since.set(cookie, Date.now());
+      // Before a pod's first packet there is nothing that connection tracking could remember of it.
+      if (!adopted && !started.has(local.pod.podUid))
+        settling.set(local.pod.uid, Date.now() + conntrackSettleMs());
       preexisting.admit(local, carried.cookies());
       waiting.delete(local.pod.uid);
       log.info({ pod: local.pod.uid, cookie: String(cookie), adopted }, 'pod enrolled');
@@ -230,6 +261,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     await workers.disown(local.pod.uid);
     maps.remove(cookie);
     byCookie.delete(cookie);
+    since.delete(cookie);
     held.delete(local.pod.uid);
     log.info({ pod: local.pod.uid }, 'pod released');
   };
@@ -239,7 +271,9 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   const intentsOf = (pods: readonly NodePod[]): Intent[] => {
     namespaces.refresh(new Set(pods.filter(({ netns }) => netns === '').map(({ podUid }) => podUid)));
     return pods.map((told) => {
-      const pod = told.netns === '' ? { ...told, netns: namespaces.pathOf(told.podUid) ?? '' } : told;
+      const found = told.netns === '' ? { ...told, netns: namespaces.pathOf(told.podUid) ?? '' } : told;
+      const early = found.addresses.length === 0 ? started.get(told.podUid) : undefined;
+      const pod = early ? { ...found, addresses: early } : found;
       const cookie = nodeCookie(pod.netns);
       // The node itself is never a pod, whatever anybody says.
       return { pod, cookie: cookie === ownCookie ? undefined : cookie };
@@ -325,8 +359,16 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   const onPod = (pod: NodePod): void => {
     const before = wanted.get(pod.uid);
     // Another address: another sandbox, so another namespace.
-    if (before && before.addresses.join() !== pod.addresses.join()) namespaces.forget(before.podUid);
+    const moved = before && before.addresses.length > 0 && before.addresses.join() !== pod.addresses.join();
+    if (before && (moved || before.podUid !== pod.podUid)) {
+      namespaces.forget(before.podUid);
+      started.delete(before.podUid);
+    }
     wanted.set(pod.uid, pod);
+  };
+  const onPodGone = (uid: WorkloadUid): void => {
+    started.delete(wanted.get(uid)?.podUid ?? '');
+    wanted.delete(uid);
   };
   let rootsVersion = '';
   const nodeIp =
@@ -371,10 +413,30 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
           const decoded = decodeNodePod(bytes);
           return decoded.ok ? { ok: true, value: () => onPod(decoded.value) } : decoded;
         },
-        removed: (names) => names.forEach((name) => wanted.delete(name as WorkloadUid)),
+        removed: (names) => names.forEach((name) => onPodGone(name as WorkloadUid)),
+      },
+      {
+        typeUrl: typeUrls.uncapturedPod,
+        decode: (_name, bytes) => {
+          const decoded = decodeUncapturedPod(bytes);
+          return decoded.ok
+            ? { ok: true, value: () => uncaptured.set(decoded.value.uid, decoded.value) }
+            : decoded;
+        },
+        removed: (names) => names.forEach((name) => uncaptured.delete(name as WorkloadUid)),
+      },
+      {
+        typeUrl: typeUrls.enrolledNamespace,
+        decode: (_name, bytes) => {
+          const decoded = decodeEnrolledNamespace(bytes);
+          return decoded.ok ? { ok: true, value: () => enrolledNamespaces.add(decoded.value) } : decoded;
+        },
+        removed: (names) => names.forEach((name) => enrolledNamespaces.delete(name)),
       },
     ],
     onChange: (typeUrl) => {
+      if (typeUrl === typeUrls.uncapturedPod) return;
+      if (typeUrl === typeUrls.enrolledNamespace) return keepCni();
       if (typeUrl !== typeUrls.nodePod) return publish();
       const version = [...wanted.values()][0]?.rootsVersion ?? rootsVersion;
       if (version !== rootsVersion && rootsVersion !== '') certificates.refreshAll();
@@ -383,6 +445,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     },
     onSynced: () => {
       synced = true;
+      keepCni();
       void turn();
     },
     onState: (now, why) => {
@@ -393,10 +456,85 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     onRefused: (typeUrl, errors) => log.error({ typeUrl, errors }, 'resources refused'),
   });
 
+  const { cniBinDir, cniConfDir } = options;
+  const cniSocket = join(options.run, 'cni', 'socket');
+  const cni =
+    cniBinDir === undefined || cniConfDir === undefined
+      ? undefined
+      : new CniInstall({
+          program: cniProgram,
+          binDir: cniBinDir,
+          confDir: cniConfDir,
+          socket: cniSocket,
+          namespaces: join(options.cniState, 'cni', 'namespaces'),
+          whenAgentIsAway: options.cniWhenAway,
+        });
+  if (options.cniPlugin === 'remove') cni?.remove();
+  const installed = options.cniPlugin === 'install' ? cni : undefined;
+  const cniServer =
+    installed &&
+    (await serveCni({
+      path: cniSocket,
+      onAdd: (request) =>
+        admit(request, {
+          whenAgentIsAway: options.cniWhenAway,
+          synced: () => synced,
+          connected: () => control.state === 'connected',
+          wanted: (podUid) => [...wanted.values()].find((pod) => pod.podUid === podUid),
+          uncaptured: (podUid) => [...uncaptured.values()].find((pod) => pod.podUid === podUid),
+          isEnrolled: (namespace) => enrolledNamespaces.has(namespace),
+          take: async (pod, { netns, addresses }) => {
+            namespaces.hold(pod.podUid, netns);
+            started.set(pod.podUid, addresses);
+            await turn();
+            const local = held.get(pod.uid);
+            return local && local.pod.podUid === pod.podUid && local.place.cookie === nodeCookie(netns)
+              ? undefined
+              : (waiting.get(pod.uid) ?? 'it could not be taken in');
+          },
+          hasCertificate: (pod) => certificates.get(pod.identity) !== undefined,
+          now: Date.now,
+          sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
+        }),
+    }));
+  let cniTrouble = '';
+  const keepCni = (): void => {
+    // What would hold others up is in place only once the agent knows whom it concerns.
+    if (!installed || !synced) return;
+    try {
+      installed.writeNamespaces(enrolledNamespaces);
+      if (installed.keep()) log.info({ confDir: cniConfDir }, 'the CNI plugin is in its place');
+      cniTrouble = '';
+    } catch (error) {
+      const why = errorText(error);
+      if (why !== cniTrouble) log.error({ error: why }, 'the CNI plugin is not in its place, tried again');
+      cniTrouble = why;
+    }
+  };
+
   const stopEvents = watchEvents(datapath, (event) =>
     log.warn({ ...event, cookie: String(event.cookie) }, 'refused in the kernel'),
   );
   const stopFlows = watchFlows(datapath, (flows) => carried.onFlows(flows));
+  const reports = new Reports(
+    (report) => sendReport({ target: options.control, rootPem, token }, report),
+    (why) => log.warn({ error: why }, 'the control plane was not told what this node holds, tried again'),
+  );
+  const report = (): NodeReport => ({
+    version: agentVersion,
+    pods: [...wanted.values()].map((pod) => {
+      const local = held.get(pod.uid);
+      return {
+        uid: pod.uid,
+        podUid: local?.pod.podUid ?? pod.podUid,
+        captured: local !== undefined,
+        sinceMs: local ? (since.get(local.place.cookie) ?? 0) : 0,
+        why: local ? '' : (waiting.get(pod.uid) ?? 'not looked at yet'),
+      };
+    }),
+    missing: [...missing.keys()],
+    cniTrouble,
+  });
   const json = (value: unknown): string =>
     JSON.stringify(value, (_k, v: unknown) => (typeof v === 'bigint' ? String(v) : v), 2);
   const servers: HttpServer[] = [
@@ -434,6 +572,8 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
             control,
             pods: [...held.values()],
             waiting: Object.fromEntries(waiting),
+            uncaptured: Object.fromEntries(uncaptured),
+            cni: installed ? { installed: cniTrouble === '', trouble: cniTrouble } : { installed: false },
             certificates: certificates.state(),
             kernel: readCounters(datapath),
             preexisting: preexisting.describe(),
@@ -461,6 +601,8 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
       log.info({ generations: left }, 'connections of builds with other maps live on in the kernel');
     former = left;
     if (swept && !missing.has('kernel-path')) verdicts.beat();
+    keepCni();
+    if (swept) reports.tick(report(), control.state === 'connected', Date.now());
     void turn();
   }, reconcileMs);
   log.info({ instance: options.instance, workers: options.workers }, 'agent started');
@@ -469,6 +611,8 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     stop: async () => {
       stopped = true;
       clearInterval(timer);
+      cniServer?.close();
+      cniServer?.end();
       discovery.stop();
       await running;
       const cut = await workers.drain(options.drainMs);
@@ -481,6 +625,8 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
       // There is nothing that the hooks would keep closed.
       if (empty()) {
         removeInstance(options.instance);
+        // Of no namespace anything waits for: the mesh itself goes.
+        if (enrolledNamespaces.size === 0) installed?.remove();
         log.info('no pod is in the mesh: nothing is left in the kernel');
         return;
       }
@@ -518,6 +664,23 @@ async function main(): Promise<void> {
     )
     .option('--connection-log <file>', 'a JSON line per connection; /dev/stderr puts it among the rest')
     .option('--cgroups <dir>', "where the node's control groups are mounted, in a container")
+    .option('--cni-bin-dir <dir>', "the node's CNI plugins")
+    .option('--cni-conf-dir <dir>', "the node's CNI configuration")
+    .option(
+      '--cni-state <dir>',
+      "on the node's disk, by the same path inside and outside of a container",
+      '/var/lib/weft',
+    )
+    .addOption(
+      new Option('--cni-plugin <what>', 'put the plugin there, or take out what is left of it')
+        .choices(['install', 'remove'])
+        .default('install'),
+    )
+    .addOption(
+      new Option('--cni-when-away <what>', 'what new pods of enrolled namespaces do while no agent answers')
+        .choices(['wait', 'start'])
+        .default('wait'),
+    )
     .option('--drain-ms <ms>', 'how long live connections may go on at SIGTERM', Number, 10_000);
   program.parse();
   const options = program.opts<AgentOptions>();

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the eBPF objects (bpf/build.sh) and the addon (native/build), only what changed.
+# Builds the eBPF objects (bpf/build.sh), the addon (native/build) and the CNI plugin (native/cni/build), only what changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash bpf/build.sh
@@ -13,4 +13,11 @@ if [ "$newest" != "$addon" ]; then
     exit 1
   fi
   rm -f "$log"
+fi
+
+# Static: it runs on the node, whatever libraries that has.
+plugin=native/cni/build/weft-cni
+if [ ! "$plugin" -nt native/cni/weft-cni.c ]; then
+  mkdir -p "$(dirname "$plugin")"
+  gcc -static -O2 -s -Wall -Wextra -Werror -o "$plugin" native/cni/weft-cni.c -ljson-c
 fi

@@ -22,7 +22,7 @@ command -v node >/dev/null || stop "node is missing: install Node.js 20 or later
 node -e 'const [a,b]=process.versions.node.split(".").map(Number); process.exit(a>20||(a===20&&b>=11)?0:1)' ||
   stop "node $(node --version) is too old: Node.js 20.11 or later is needed"
 
-packages=(build-essential python3 clang llvm libbpf-dev libelf-dev zlib1g-dev linux-libc-dev bpftool iproute2 util-linux procps
+packages=(build-essential python3 clang llvm libbpf-dev libelf-dev libjson-c-dev zlib1g-dev linux-libc-dev bpftool iproute2 util-linux procps
   nginx-light redis-server curl tcpdump iperf3 openssl ca-certificates)
 # test/vm/run boots Debian's kernel; nothing else needs it.
 [ "${1:-}" != vm ] || packages+=(qemu-system-x86 linux-image-amd64 busybox-static cpio kmod)

@@ -7,7 +7,7 @@ import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Service } from '../../src/model/service.js';
 import type { Workload } from '../../src/model/workload.js';
-import { labelsOf, modeLabel, namespaceOf, selects, type Labels } from './labels.js';
+import { isEnrolled, labelsOf, modeLabel, namespaceOf, selects, type Labels } from './labels.js';
 import type {
   AccessPolicyObject,
   MeshObject,
@@ -100,6 +100,7 @@ export class Compiler {
   /** node → identity → pods that have it there. */
   readonly #identities = new Map<string, Map<string, number>>();
   readonly #heldPods = new Map<string, number>();
+  #enrolledNamespaces: ReadonlySet<string> = new Set();
 
   constructor(settings: CompileSettings) {
     this.#settings = settings;
@@ -115,6 +116,14 @@ export class Compiler {
   }
   object(key: ObjectKey): MeshObject | undefined {
     return this.#objects.get(key);
+  }
+
+  *ofKind<K extends MeshObject['kind']>(kind: K): Iterable<Extract<MeshObject, { kind: K }>> {
+    for (const object of this.#objects.values())
+      if (object.kind === kind) yield object as Extract<MeshObject, { kind: K }>;
+  }
+  get enrolledNamespaces(): ReadonlySet<string> {
+    return this.#enrolledNamespaces;
   }
 
   /** Whether some pod with this identity runs on the node. */
@@ -178,7 +187,7 @@ export class Compiler {
   /** All that nodes are told now. */
   *all(): Iterable<Told> {
     for (const told of this.#told.values()) yield* told;
-    for (const namespace of this.#heldPods.keys()) yield { kind: 'namespace', value: namespace };
+    for (const namespace of this.#enrolledNamespaces) yield { kind: 'namespace', value: namespace };
   }
 
   #keep(object: MeshObject): void {
@@ -236,7 +245,6 @@ export class Compiler {
       if (now.length > 0) this.#told.set(key, now);
       else this.#told.delete(key);
     };
-    const before = new Set(this.#heldPods.keys());
     const mesh = this.#meshSettings();
     const ofNamespace = new Map<
       string,
@@ -275,12 +283,15 @@ export class Compiler {
       this.#admit(key, pod);
       emit(key, pod ? toldOf(pod) : []);
     }
-    for (const namespace of this.#heldPods.keys()) {
-      if (!before.delete(namespace))
-        told.set(`namespace ${namespace}`, { kind: 'namespace', value: namespace });
+    const before = this.#enrolledNamespaces;
+    this.#enrolledNamespaces = this.#enrolled();
+    for (const namespace of this.#enrolledNamespaces) {
+      if (!before.has(namespace)) told.set(`namespace ${namespace}`, { kind: 'namespace', value: namespace });
     }
-    for (const namespace of before)
-      withdrawn.set(`namespace ${namespace}`, { kind: 'namespace', value: namespace });
+    for (const namespace of before) {
+      if (!this.#enrolledNamespaces.has(namespace))
+        withdrawn.set(`namespace ${namespace}`, { kind: 'namespace', value: namespace });
+    }
     return { told: [...told.values()], withdrawn: [...withdrawn.values()] };
   }
 
@@ -301,6 +312,15 @@ export class Compiler {
       case 'Node':
         return [];
     }
+  }
+
+  /** Those with pods in the mesh, and those whose next pod will be. */
+  #enrolled(): Set<string> {
+    const names = new Set(this.#heldPods.keys());
+    if (this.#settings.enrolNone === true) return names;
+    for (const namespace of this.#namespaces.values())
+      if (isEnrolled(namespace)) names.add(namespace.metadata.name);
+    return names;
   }
 
   /** The first by namespace and name, where there are several. */

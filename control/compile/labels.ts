@@ -18,6 +18,10 @@ function meshMode(labels: Labels): string | undefined {
   return labels[meshLabel] ?? (istio === 'ambient' ? 'enabled' : istio === 'none' ? 'disabled' : undefined);
 }
 
+/** Pods that say nothing themselves are in the mesh. */
+export const isEnrolled = (namespace: NamespaceObject | undefined): boolean =>
+  meshMode(labelsOf(namespace)) === 'enabled';
+
 /** Undefined: it is to be held. A pod's own label wins over its namespace's; never host network. */
 export function uncapturedBecause(
   pod: PodObject,
@@ -26,7 +30,7 @@ export function uncapturedBecause(
   if (pod.spec.hostNetwork) return 'host-network';
   const own = meshMode(labelsOf(pod));
   if (own !== undefined) return own === 'enabled' ? undefined : 'disabled-by-label';
-  return meshMode(labelsOf(namespace)) === 'enabled' ? undefined : 'namespace-not-enrolled';
+  return isEnrolled(namespace) ? undefined : 'namespace-not-enrolled';
 }
 
 export function selects(selector: Labels | undefined, labels: Labels): boolean {

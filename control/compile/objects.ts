@@ -3,11 +3,26 @@ export interface Meta {
   readonly name: string;
   readonly namespace?: string;
   readonly uid?: string;
+  readonly generation?: number;
   /** Set once the object is being deleted. */
   readonly deletionTimestamp?: string;
   readonly labels?: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
 }
+/** Of Weft's own kinds: whether an object is in force. */
+export const acceptedType = 'Accepted';
+export interface Condition {
+  readonly type: string;
+  readonly status: string;
+  readonly observedGeneration?: number;
+  readonly lastTransitionTime?: string;
+  readonly reason?: string;
+  readonly message?: string;
+}
+
+/** Of a pod: whether it is held in the mesh; the control plane writes it, by what the node's agent says. */
+export const capturedCondition = 'weft.dev/captured';
+
 export interface NamespaceObject {
   readonly kind: 'Namespace';
   readonly metadata: Meta;
@@ -40,7 +55,7 @@ export interface PodObject {
   readonly status?: {
     readonly phase?: string;
     readonly podIPs?: readonly { readonly ip: string }[];
-    readonly conditions?: readonly { readonly type: string; readonly status: string }[];
+    readonly conditions?: readonly Condition[];
   };
 }
 export interface ServiceObject {
@@ -82,6 +97,7 @@ interface PolicyTarget {
 export interface AccessPolicyObject {
   readonly kind: 'AccessPolicy';
   readonly metadata: Meta;
+  readonly status?: { readonly conditions?: readonly Condition[] };
   readonly spec: {
     readonly action: 'ALLOW' | 'DENY';
     readonly mode?: 'enforce' | 'audit';
@@ -95,6 +111,7 @@ export interface AccessPolicyObject {
 export interface MeshSettingsObject {
   readonly kind: 'MeshSettings';
   readonly metadata: Meta;
+  readonly status?: { readonly conditions?: readonly Condition[] };
   readonly spec: {
     readonly mode?: 'permissive' | 'strict';
     readonly outboundUnknown?: 'allow' | 'refuse';

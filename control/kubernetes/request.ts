@@ -18,7 +18,7 @@ export class ApiError extends WeftError {
 
 export async function requestJson(
   config: KubeConfig,
-  method: 'GET' | 'POST' | 'PUT' | 'PATCH',
+  method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE',
   path: string,
   body?: object,
 ): Promise<unknown> {

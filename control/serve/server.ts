@@ -19,6 +19,7 @@ import {
   type IstioCertificateRequest,
   type IstioCertificateResponse,
 } from '../../src/discovery/gen/ca.js';
+import { NodeReportsService, type NodeReport, type NodeReportAnswer } from '../../src/discovery/gen/weft.js';
 import { grpcLimits } from '../../src/discovery/types.js';
 import { parseCsr, type KeyAndCertificate } from '../../src/tls/issue.js';
 import type { CertificateAuthority } from './ca.js';
@@ -40,6 +41,8 @@ export interface ControlServerOptions {
   /** True where some pod with this identity runs on the node. */
   readonly mayAsk: (node: string, identity: string) => boolean;
   readonly certTtlS: number | undefined;
+  /** What a node's agent says it holds. */
+  readonly onReport?: (node: string, report: NodeReport) => void;
   readonly log: ServeLog;
 }
 
@@ -94,6 +97,12 @@ export class ControlServer {
         call: ServerUnaryCall<IstioCertificateRequest, IstioCertificateResponse>,
         answer: sendUnaryData<IstioCertificateResponse>,
       ) => void this.#onCertificate(call, answer),
+    });
+    this.#server.addService(NodeReportsService, {
+      report: (
+        call: ServerUnaryCall<NodeReport, NodeReportAnswer>,
+        answer: sendUnaryData<NodeReportAnswer>,
+      ) => void this.#onReport(call, answer),
     });
   }
 
@@ -247,6 +256,22 @@ export class ControlServer {
     if (request.responseNonce !== '' || stream.asked.size >= typesMax) return;
     stream.asked.set(typeUrl, request.initialResourceVersions);
     this.#next(stream);
+  }
+
+  async #onReport(
+    call: ServerUnaryCall<NodeReport, NodeReportAnswer>,
+    answer: sendUnaryData<NodeReportAnswer>,
+  ): Promise<void> {
+    const { log, onReport } = this.#options;
+    try {
+      const node = await this.#node(call.metadata);
+      if (node === undefined) return answer({ code: status.UNAUTHENTICATED, details: 'no valid node token' });
+      onReport?.(node, call.request);
+      answer(null, {});
+    } catch (error) {
+      log.warn({ peer: call.getPeer(), error: errorText(error) }, 'a report was not taken');
+      answer({ code: status.UNAVAILABLE, details: 'tried again later' });
+    }
   }
 
   async #onCertificate(

@@ -23,8 +23,7 @@ const paths: Readonly<Record<MeshObject['kind'], string>> = {
 };
 
 export interface ObjectTrouble {
-  readonly kind: string;
-  readonly name: string;
+  readonly object: MeshObject;
   readonly message: string;
 }
 export interface KubernetesSourceOptions {
@@ -95,7 +94,7 @@ function kindApi(config: KubeConfig, path: string): KindApi {
 export class KubernetesSource {
   readonly #options: KubernetesSourceOptions;
   readonly #reflectors: readonly Reflector<MeshObject>[];
-  readonly #refused = new Map<string, string>();
+  readonly #refused = new Map<string, ObjectTrouble>();
   #pending = new Map<ObjectKey, MeshObject | undefined>();
   #soon: NodeJS.Timeout | undefined;
   #late: NodeJS.Timeout | undefined;
@@ -112,6 +111,7 @@ export class KubernetesSource {
           onObject: (now, before) => {
             const one = now ?? before;
             if (!one) return;
+            if (!now) this.#refused.delete(objectKey(one));
             this.#pending.set(objectKey(one), now);
             this.#changed();
           },
@@ -129,6 +129,11 @@ export class KubernetesSource {
     return ready;
   }
 
+  /** Objects that are not in force as they are written now. */
+  refused(): Iterable<ObjectTrouble> {
+    return this.#refused.values();
+  }
+
   stop(): void {
     clearTimeout(this.#soon);
     clearTimeout(this.#late);
@@ -138,8 +143,7 @@ export class KubernetesSource {
   #read(kind: MeshObject['kind'], object: unknown, before: MeshObject | undefined): MeshObject | undefined {
     const narrowed = narrow(kind, object);
     if (!narrowed) return undefined;
-    const { name, namespace = '' } = narrowed.metadata;
-    const key = `${kind} ${namespace}/${name}`;
+    const key = objectKey(narrowed);
     const validate = validatorOf(kind);
     const why =
       validate && !validate(narrowed)
@@ -149,9 +153,10 @@ export class KubernetesSource {
       this.#refused.delete(key);
       return narrowed;
     }
-    if (this.#refused.get(key) !== why)
-      this.#options.onRefused({ kind, name: `${namespace}/${name}`, message: why });
-    this.#refused.set(key, why);
+    const trouble = { object: narrowed, message: why };
+    const known = this.#refused.get(key)?.message === why;
+    this.#refused.set(key, trouble);
+    if (!known) this.#options.onRefused(trouble);
     // A policy that is edited into nonsense goes on as it last was well: left out it would be a hole.
     return before;
   }

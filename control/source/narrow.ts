@@ -1,6 +1,8 @@
 /** What is kept of objects that the API server sends: the fields that compile reads, and no more. Pure. */
+import { acceptedType, capturedCondition } from '../compile/objects.js';
 import type {
   AccessPolicyObject,
+  Condition,
   Meta,
   MeshObject,
   MeshSettingsObject,
@@ -15,6 +17,7 @@ interface RawMeta {
   readonly name: string;
   readonly namespace?: string;
   readonly uid?: string;
+  readonly generation?: number;
   readonly deletionTimestamp?: unknown;
   readonly labels?: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
@@ -35,6 +38,19 @@ function meta(raw: RawMeta): Meta {
     ...(raw.deletionTimestamp === undefined ? {} : { deletionTimestamp: String(raw.deletionTimestamp) }),
     ...(raw.labels === undefined ? {} : { labels: raw.labels }),
     ...(annotations.length === 0 ? {} : { annotations: Object.fromEntries(annotations) }),
+  };
+}
+
+/** Of what we write a status to: which generation it is, and what is said of it now. */
+function judged(raw: {
+  readonly metadata: RawMeta;
+  readonly status?: { readonly conditions?: readonly Condition[] };
+}): Pick<AccessPolicyObject, 'metadata' | 'status'> {
+  const { generation } = raw.metadata;
+  const conditions = (raw.status?.conditions ?? []).filter(({ type }) => type === acceptedType);
+  return {
+    metadata: { ...meta(raw.metadata), ...(generation === undefined ? {} : { generation }) },
+    ...(conditions.length === 0 ? {} : { status: { conditions } }),
   };
 }
 
@@ -76,9 +92,13 @@ function pod(raw: Raw<PodObject>): PodObject | undefined {
     status: {
       ...(raw.status?.phase ? { phase: raw.status.phase } : {}),
       podIPs: (raw.status?.podIPs ?? []).map(({ ip }) => ({ ip })),
-      conditions: (raw.status?.conditions ?? [])
-        .filter(({ type }) => type === 'Ready')
-        .map(({ type, status }) => ({ type, status })),
+      conditions: (raw.status?.conditions ?? []).flatMap(({ type, status, reason, message }) =>
+        type === 'Ready'
+          ? [{ type, status }]
+          : type === capturedCondition
+            ? [{ type, status, ...(reason ? { reason } : {}), ...(message ? { message } : {}) }]
+            : [],
+      ),
     },
   };
 }
@@ -111,7 +131,11 @@ function service(raw: Raw<ServiceObject> & { spec: { type?: string } }): Service
 
 /** Undefined where the object does not concern the mesh. */
 export function narrow(kind: MeshObject['kind'], object: unknown): MeshObject | undefined {
-  const raw = object as { metadata: RawMeta; spec?: unknown; status?: NodeObject['status'] };
+  const raw = object as {
+    metadata: RawMeta;
+    spec?: unknown;
+    status?: NodeObject['status'] & { readonly conditions?: readonly Condition[] };
+  };
   const metadata = meta(raw.metadata);
   switch (kind) {
     case 'Namespace':
@@ -129,8 +153,8 @@ export function narrow(kind: MeshObject['kind'], object: unknown): MeshObject | 
     case 'Service':
       return service(object as Raw<ServiceObject>);
     case 'AccessPolicy':
-      return { kind, metadata, spec: raw.spec as AccessPolicyObject['spec'] };
+      return { kind, ...judged(raw), spec: raw.spec as AccessPolicyObject['spec'] };
     case 'MeshSettings':
-      return { kind, metadata, spec: raw.spec as MeshSettingsObject['spec'] };
+      return { kind, ...judged(raw), spec: raw.spec as MeshSettingsObject['spec'] };
   }
 }

@@ -37,7 +37,7 @@ let validators: Map<string, ValidateFunction> | undefined;
 export function validatorOf(kind: string): ValidateFunction | undefined {
   if (!validators) {
     validators = new Map();
-    const ajv = new Ajv({ allErrors: true, strict: false, useDefaults: false });
+    const ajv = new Ajv({ allErrors: true, strict: false, useDefaults: false, validateFormats: false });
     const core = parse(readFileSync(findUp('control', 'source', 'schemas', 'core.yaml'), 'utf8')) as {
       $defs: object;
       kinds: Record<string, object>;

@@ -61,6 +61,8 @@ function ensureBpffs(): void {
   if (!mounted) execFileSync('mount', ['-t', 'bpf', 'bpf', bpffs]);
 }
 
+/** The CNI plugin as it was built. */
+export const cniProgram = join(projectRoot, 'native', 'cni', 'build', 'weft-cni');
 const objectPath = (name: string): string => join(projectRoot, 'bpf', 'build', `${name}.bpf.o`);
 
 /** `splice`: connections that the kernel carries stay on TCP; `kernel-path`: all go by the agent. */

@@ -58,6 +58,15 @@ export class PodNamespaces {
     return held && `/proc/self/fd/${held.fd}`;
   }
 
+  /** Somebody else has found it (the CNI plugin), by a path that is good now. Throws where it is not. */
+  hold(uid: string, path: string): void {
+    const link = readlinkSync(path);
+    if (this.#held.get(uid)?.link === link) return;
+    const fd = openSync(path, 'r');
+    this.forget(uid);
+    this.#held.set(uid, { fd, link });
+  }
+
   /** The pod's sandbox was made anew: what was held is another namespace. */
   forget(uid: string): void {
     const held = this.#held.get(uid);

@@ -52,6 +52,10 @@ export function reconcile(
     const local: LocalPod = { pod, place: { cookie, netns: pod.netns } };
     const held = current.get(pod.uid);
     keptCookies.add(cookie);
+    if (!held && pod.addresses.length === 0) {
+      waiting.push({ uid: pod.uid, why: 'the pod has no address yet' });
+      continue;
+    }
     if (!held || held.place.cookie !== cookie) enrol.push(local);
     else if (!sameSettings(held.pod, pod)) change.push(local);
   }

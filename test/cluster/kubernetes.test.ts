@@ -177,6 +177,61 @@ test('in strict mode probes pass, and a pod outside of the mesh is refused', asy
   }
 });
 
+test('a hundred pods that connect with their first breath, all at once: every one under mutual TLS', async () => {
+  const count = 100;
+  const began = Date.now();
+  const get = `require('http').get('http://api.shop/', (a) => a.on('data', () => 0).on('end', () => process.exit(0))).on('error', (e) => { console.log(e.message); process.exit(1); })`;
+  await apply(`apiVersion: apps/v1
+kind: Deployment
+metadata: { name: race, namespace: shop }
+spec:
+  replicas: ${count}
+  selector: { matchLabels: { app: race } }
+  template:
+    metadata: { labels: { app: race } }
+    spec:
+      serviceAccountName: web
+      terminationGracePeriodSeconds: 0
+      automountServiceAccountToken: false
+      initContainers:
+        - name: connect
+          image: docker.io/testcluster/node:1
+          command: [node, -e, ${JSON.stringify(get)}]
+      containers: [{ name: stay, image: docker.io/testcluster/pause:1 }]
+`);
+  try {
+    await shop('rollout', 'status', 'deploy/race', '--timeout=240s');
+    // Strict mode refuses plaintext: an init container that was too early would have failed, and been started again.
+    const restarts = await shop(
+      'get',
+      'pod',
+      '-l',
+      'app=race',
+      '-o',
+      'jsonpath={.items[*].status.initContainerStatuses[0].restartCount}',
+    );
+    assert.deepEqual([...new Set(restarts.split(' '))], ['0']);
+    const seen = new Map(
+      (await lines(Math.ceil((Date.now() - began) / 1000) + 5))
+        .filter(({ direction, source }) => direction === 'outbound' && source.pod?.startsWith('race-'))
+        .map((line) => [line.source.pod, line]),
+    );
+    assert.equal(seen.size, count);
+    for (const { path, source, destination } of seen.values()) {
+      assert.ok(['hbone', 'local', 'kernel'].includes(path), path);
+      assert.equal(source.identity, 'spiffe://cluster.local/ns/shop/sa/web');
+      assert.equal(destination.identity, 'spiffe://cluster.local/ns/shop/sa/api');
+    }
+  } finally {
+    await shop('delete', 'deploy', 'race', '--wait=false');
+  }
+  await until(
+    'they are gone',
+    120_000,
+    async () => (await shop('get', 'pod', '-l', 'app=race', '-o', 'name')) === '',
+  );
+});
+
 const denyWeb = `apiVersion: weft.dev/v1alpha1
 kind: AccessPolicy
 metadata: { name: no-web, namespace: shop }
@@ -257,7 +312,67 @@ test('a new agent takes the pods over as they are: closed while it is away, open
   assert.deepEqual([...paths].sort(), ['hbone', 'kernel']);
 });
 
-test('helm uninstall leaves no program, link, map or listener on the nodes, and the applications go on', async () => {
+test('while no agent is there, new pods of the mesh wait and say why, others start; then they are in it from the first', async () => {
+  const select = (value: string): Promise<string> =>
+    system(
+      'patch',
+      'ds',
+      'weft-agent',
+      '--type=json',
+      '-p',
+      `[{"op":"${value === '' ? 'remove' : 'add'}","path":"/spec/template/spec/nodeSelector/weft.dev~1away"${value === '' ? '' : `,"value":"${value}"`}}]`,
+    );
+  const pod = (name: string, namespace: string): string => `---
+apiVersion: v1
+kind: Pod
+metadata: { name: ${name}, namespace: ${namespace} }
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+    - name: app
+      image: docker.io/testcluster/node:1
+      command: [node, -e, "require('http').get('http://api.shop/', (a) => a.pipe(process.stdout)).on('error', (e) => console.log('refused:', e.message)); setTimeout(() => 0, 1e6)"]
+`;
+  await select('yes');
+  await until(
+    'no agent is there',
+    60_000,
+    async () => (await system('get', 'pod', '-l', 'app=weft-agent', '-o', 'name')) === '',
+  );
+  try {
+    await apply(pod('late', 'shop') + pod('other', 'default'));
+    await kubectl('-n', 'default', 'wait', 'pod/other', '--for=condition=Ready', '--timeout=30s');
+    const why = await until('the reason is an event of the pod', 30_000, async () => {
+      const events = await shop(
+        'get',
+        'events',
+        '--field-selector',
+        'involvedObject.name=late',
+        '-o',
+        'jsonpath={.items[*].message}',
+      );
+      return events.includes('pods of namespace shop do not start outside of the mesh') && events;
+    });
+    assert.match(why, /the agent of this node does not answer/);
+    assert.equal(await shop('get', 'pod', 'late', '-o', 'jsonpath={.status.phase}'), 'Pending');
+  } finally {
+    await select('');
+    await system('rollout', 'status', 'ds/weft-agent', '--timeout=120s');
+  }
+  await shop('wait', 'pod/late', '--for=condition=Ready', '--timeout=90s');
+  assert.match(await until('it was answered', 20_000, async () => shop('logs', 'late')), /^api-/);
+  const first = (await lines(60)).filter(
+    ({ direction, source }) => direction === 'outbound' && source.pod === 'late',
+  );
+  assert.deepEqual(
+    first.map(({ destination }) => destination.identity),
+    ['spiffe://cluster.local/ns/shop/sa/api'],
+  );
+  await shop('delete', 'pod', 'late', '--now');
+  await kubectl('-n', 'default', 'delete', 'pod', 'other', '--now');
+});
+
+test('helm uninstall leaves no program, link, map, CNI entry or listener on the nodes, and the applications go on', async () => {
   await run('helm', 'uninstall', 'weft', '-n', 'weft-system', '--wait', '--timeout', '180s');
   await until('the agents are gone', 60_000, async () =>
     (await system('get', 'pod', '-l', 'app=weft-agent', '-o', 'name')) === '' ? true : undefined,
@@ -270,6 +385,16 @@ test('helm uninstall leaves no program, link, map or listener on the nodes, and 
   for (const node of nodes) {
     const pins = await run('nsenter', `--mount=${join(state, 'mnt', node)}`, 'ls', '/sys/fs/bpf');
     assert.doesNotMatch(pins, /weft/);
+    for (const dir of ['/etc/cni/net.d', '/opt/cni/bin', '/var/lib/weft', '/run/weft/agent/cni']) {
+      const left = await run(
+        'nsenter',
+        `--mount=${join(state, 'mnt', node)}`,
+        'sh',
+        '-c',
+        `grep -rl weft ${dir}; ls ${dir}; true`,
+      );
+      assert.doesNotMatch(left, /weft|socket|namespaces/, dir);
+    }
   }
   for (const kind of ['prog', 'map']) {
     const found = JSON.parse(await run('bpftool', '-j', kind, 'show')) as { name?: string }[];

@@ -6,6 +6,18 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
+import {
+  type CallOptions,
+  type ChannelCredentials,
+  Client,
+  type ClientOptions,
+  type ClientUnaryCall,
+  type handleUnaryCall,
+  makeGenericClientConstructor,
+  type Metadata,
+  type ServiceError,
+  type UntypedServiceImplementation,
+} from "@grpc/grpc-js";
 
 /** Weft's own: what a node's agent must know of a pod that it shall hold in the mesh. */
 
@@ -47,6 +59,29 @@ export interface UncapturedPod {
 /** A namespace with pods in the mesh, told to every node: while no agent answers, its new pods wait. */
 export interface EnrolledNamespace {
   name: string;
+}
+
+/** What a node's agent says of itself: at each change, and once a minute. */
+export interface NodeReport {
+  version: string;
+  pods: PodState[];
+  /** What this kernel lacks, feature by feature. */
+  missing: string[];
+  /** Why the CNI plugin is not in its place; empty where it is, or is not to be. */
+  cniTrouble: string;
+}
+
+export interface PodState {
+  uid: string;
+  podUid: string;
+  captured: boolean;
+  /** Milliseconds since the epoch. */
+  sinceMs: number;
+  /** Why it is not captured yet. */
+  why: string;
+}
+
+export interface NodeReportAnswer {
 }
 
 function createBaseSessionAffinity(): SessionAffinity {
@@ -596,6 +631,284 @@ export const EnrolledNamespace: MessageFns<EnrolledNamespace> = {
   },
 };
 
+function createBaseNodeReport(): NodeReport {
+  return { version: "", pods: [], missing: [], cniTrouble: "" };
+}
+
+export const NodeReport: MessageFns<NodeReport> = {
+  encode(message: NodeReport, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.version !== "") {
+      writer.uint32(10).string(message.version);
+    }
+    for (const v of message.pods) {
+      PodState.encode(v!, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.missing) {
+      writer.uint32(26).string(v!);
+    }
+    if (message.cniTrouble !== "") {
+      writer.uint32(34).string(message.cniTrouble);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NodeReport {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNodeReport();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.version = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.pods.push(PodState.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.missing.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.cniTrouble = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<NodeReport>): NodeReport {
+    return NodeReport.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<NodeReport>): NodeReport {
+    const message = createBaseNodeReport();
+    message.version = object.version ?? "";
+    message.pods = object.pods?.map((e) => PodState.fromPartial(e)) || [];
+    message.missing = object.missing?.map((e) => e) || [];
+    message.cniTrouble = object.cniTrouble ?? "";
+    return message;
+  },
+};
+
+function createBasePodState(): PodState {
+  return { uid: "", podUid: "", captured: false, sinceMs: 0, why: "" };
+}
+
+export const PodState: MessageFns<PodState> = {
+  encode(message: PodState, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.uid !== "") {
+      writer.uint32(10).string(message.uid);
+    }
+    if (message.podUid !== "") {
+      writer.uint32(18).string(message.podUid);
+    }
+    if (message.captured !== false) {
+      writer.uint32(24).bool(message.captured);
+    }
+    if (message.sinceMs !== 0) {
+      writer.uint32(32).int64(message.sinceMs);
+    }
+    if (message.why !== "") {
+      writer.uint32(42).string(message.why);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PodState {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePodState();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.uid = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.podUid = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.captured = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.sinceMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.why = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PodState>): PodState {
+    return PodState.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PodState>): PodState {
+    const message = createBasePodState();
+    message.uid = object.uid ?? "";
+    message.podUid = object.podUid ?? "";
+    message.captured = object.captured ?? false;
+    message.sinceMs = object.sinceMs ?? 0;
+    message.why = object.why ?? "";
+    return message;
+  },
+};
+
+function createBaseNodeReportAnswer(): NodeReportAnswer {
+  return {};
+}
+
+export const NodeReportAnswer: MessageFns<NodeReportAnswer> = {
+  encode(_: NodeReportAnswer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NodeReportAnswer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNodeReportAnswer();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<NodeReportAnswer>): NodeReportAnswer {
+    return NodeReportAnswer.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<NodeReportAnswer>): NodeReportAnswer {
+    const message = createBaseNodeReportAnswer();
+    return message;
+  },
+};
+
+export type NodeReportsService = typeof NodeReportsService;
+export const NodeReportsService = {
+  report: {
+    path: "/weft.v1.NodeReports/Report" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: NodeReport): Buffer => Buffer.from(NodeReport.encode(value).finish()),
+    requestDeserialize: (value: Buffer): NodeReport => NodeReport.decode(value),
+    responseSerialize: (value: NodeReportAnswer): Buffer => Buffer.from(NodeReportAnswer.encode(value).finish()),
+    responseDeserialize: (value: Buffer): NodeReportAnswer => NodeReportAnswer.decode(value),
+  },
+} as const;
+
+export interface NodeReportsServer extends UntypedServiceImplementation {
+  report: handleUnaryCall<NodeReport, NodeReportAnswer>;
+}
+
+export interface NodeReportsClient extends Client {
+  report(
+    request: NodeReport,
+    callback: (error: ServiceError | null, response: NodeReportAnswer) => void,
+  ): ClientUnaryCall;
+  report(
+    request: NodeReport,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: NodeReportAnswer) => void,
+  ): ClientUnaryCall;
+  report(
+    request: NodeReport,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: NodeReportAnswer) => void,
+  ): ClientUnaryCall;
+}
+
+export const NodeReportsClient = makeGenericClientConstructor(NodeReportsService, "weft.v1.NodeReports") as unknown as {
+  new (address: string, credentials: ChannelCredentials, options?: Partial<ClientOptions>): NodeReportsClient;
+  service: typeof NodeReportsService;
+  serviceName: string;
+};
+
 type Builtin = Date | Function | Uint8Array | string | number | boolean | undefined;
 
 type DeepPartial<T> = T extends Builtin ? T
@@ -604,6 +917,17 @@ type DeepPartial<T> = T extends Builtin ? T
   : T extends { $case: string; value: unknown } ? { $case: T["$case"]; value?: DeepPartial<T["value"]> }
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
+
+function longToNumber(int64: { toString(): string }): number {
+  const num = globalThis.Number(int64.toString());
+  if (num > globalThis.Number.MAX_SAFE_INTEGER) {
+    throw new globalThis.Error("Value is larger than Number.MAX_SAFE_INTEGER");
+  }
+  if (num < globalThis.Number.MIN_SAFE_INTEGER) {
+    throw new globalThis.Error("Value is smaller than Number.MIN_SAFE_INTEGER");
+  }
+  return num;
+}
 
 interface MessageFns<T> {
   encode(message: T, writer?: BinaryWriter): BinaryWriter;

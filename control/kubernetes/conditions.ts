@@ -1,0 +1,83 @@
+/** What is said about objects on the objects: conditions as Kubernetes words them. Pure. */
+import { namespaceOf } from '../compile/labels.js';
+import { acceptedType, capturedCondition, type MeshObject, type PodObject } from '../compile/objects.js';
+import type { Write } from './writer.js';
+
+const rfc3339 = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+Z/, 'Z');
+
+export interface PodCapture {
+  readonly captured: boolean;
+  readonly sinceMs: number;
+  readonly why: string;
+}
+
+/** Of a pod, by its agent's word; undefined where the pod says so already. */
+export function podCondition(pod: PodObject, state: PodCapture | undefined): Write | undefined {
+  const now = pod.status?.conditions?.find(({ type }) => type === capturedCondition);
+  if (!state && now?.status !== 'True') return undefined;
+  const wanted = state?.captured
+    ? { status: 'True', reason: 'Captured', message: `by the agent of node ${pod.spec.nodeName}` }
+    : state
+      ? { status: 'False', reason: 'Waiting', message: state.why }
+      : { status: 'False', reason: 'NotInMesh', message: `node ${pod.spec.nodeName} holds it no more` };
+  if (now?.status === wanted.status && now.reason === wanted.reason && now.message === wanted.message)
+    return undefined;
+  const { name, uid } = pod.metadata;
+  const namespace = namespaceOf(pod);
+  return {
+    path: `/api/v1/namespaces/${namespace}/pods/${name}/status`,
+    body: {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      // With its UID: a pod of the same name that came after it is not meant.
+      metadata: { name, namespace, ...(uid === undefined ? {} : { uid }) },
+      status: {
+        conditions: [
+          {
+            type: capturedCondition,
+            ...wanted,
+            lastTransitionTime: rfc3339(state?.captured ? state.sinceMs : Date.now()),
+          },
+        ],
+      },
+    },
+  };
+}
+
+const plurals: Readonly<Record<string, string>> = {
+  AccessPolicy: 'accesspolicies',
+  MeshSettings: 'meshsettings',
+};
+
+/** Of one of Weft's own objects: whether it is in force. Undefined for other kinds, and where the object says so already. */
+export function acceptedCondition(object: MeshObject, why: string | undefined): Write | undefined {
+  const plural = plurals[object.kind];
+  if (plural === undefined || (object.kind !== 'AccessPolicy' && object.kind !== 'MeshSettings'))
+    return undefined;
+  const { name, namespace, generation = 0 } = object.metadata;
+  const wanted = {
+    type: acceptedType,
+    observedGeneration: generation,
+    ...(why === undefined
+      ? { status: 'True', reason: 'Accepted', message: 'in force' }
+      : { status: 'False', reason: 'Invalid', message: `${why}; what it said before stays in force` }),
+  };
+  const now = object.status?.conditions?.find(({ type }) => type === acceptedType);
+  if (
+    now?.status === wanted.status &&
+    now.observedGeneration === wanted.observedGeneration &&
+    now.message === wanted.message
+  )
+    return undefined;
+  const place = namespace === undefined ? '' : `namespaces/${namespace}/`;
+  const since = now?.status === wanted.status ? now.lastTransitionTime : undefined;
+  return {
+    path: `/apis/weft.dev/v1alpha1/${place}${plural}/${name}/status`,
+    body: {
+      apiVersion: 'weft.dev/v1alpha1',
+      kind: object.kind,
+      metadata: { name, ...(namespace === undefined ? {} : { namespace }) },
+      status: { conditions: [{ ...wanted, lastTransitionTime: since ?? rfc3339(Date.now()) }] },
+    },
+  };
+}

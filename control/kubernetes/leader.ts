@@ -1,0 +1,136 @@
+/**
+ * Which of the replicas writes: the holder of a Lease. As Kubernetes' own components do it: a lease has expired when it has not
+ * been renewed for its duration by the clock of whoever looks, so that no two clocks are compared.
+ */
+import type { KubeConfig } from '@kubernetes/client-node';
+import { ApiError, requestJson } from './request.js';
+
+const durationS = 15;
+const renewMs = 5_000;
+/** It stops writing before another may begin. */
+const renewMsMax = 10_000;
+
+export interface LeaseObject {
+  readonly metadata: { readonly name: string; readonly resourceVersion?: string };
+  readonly spec: {
+    readonly holderIdentity?: string;
+    readonly leaseDurationSeconds?: number;
+    readonly acquireTime?: string;
+    readonly renewTime?: string;
+    readonly leaseTransitions?: number;
+  };
+}
+
+/** What is known of the lease: how it looked, and when it was first seen so. */
+export interface Observed {
+  readonly renewTime: string | undefined;
+  readonly holder: string | undefined;
+  readonly sinceMs: number;
+}
+
+/** Whether `self` may take it. Pure. */
+export function mayTake(observed: Observed, self: string, durationMs: number, nowMs: number): boolean {
+  const { holder, sinceMs } = observed;
+  return holder === undefined || holder === '' || holder === self || nowMs - sinceMs >= durationMs;
+}
+
+export class Leader {
+  #observed: Observed | undefined;
+  #renewedAtMs = 0;
+  #leading = false;
+  #timer: NodeJS.Timeout | undefined;
+  #running = false;
+
+  constructor(
+    private readonly config: KubeConfig,
+    private readonly namespace: string,
+    private readonly name: string,
+    private readonly self: string,
+    private readonly onChange: (leading: boolean) => void,
+    private readonly onTrouble: (error: unknown) => void,
+  ) {}
+
+  /** Also false when it could not be renewed for so long that another may hold it. */
+  get leading(): boolean {
+    return this.#leading && Date.now() - this.#renewedAtMs < renewMsMax;
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => void this.#turn(), renewMs);
+    void this.#turn();
+  }
+
+  /** Gives it back, so that the next need not wait. */
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    if (!this.leading) return;
+    this.#set(false);
+    const found = (await requestJson(this.config, 'GET', this.#path())) as LeaseObject;
+    if (found.spec.holderIdentity !== this.self) return;
+    await requestJson(this.config, 'PUT', this.#path(), {
+      ...found,
+      spec: { ...found.spec, holderIdentity: '', leaseDurationSeconds: 1 },
+    });
+  }
+
+  #path(): string {
+    return `/apis/coordination.k8s.io/v1/namespaces/${this.namespace}/leases/${this.name}`;
+  }
+
+  async #turn(): Promise<void> {
+    if (this.#running) return;
+    this.#running = true;
+    try {
+      await this.#hold();
+    } catch (error) {
+      // Another replica was faster: that is how it is decided.
+      if (!(error instanceof ApiError && error.status === 409)) this.onTrouble(error);
+      if (!this.leading) this.#set(false);
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  async #hold(): Promise<void> {
+    const now = new Date();
+    const renewTime = now.toISOString().replace('Z', '000Z');
+    const mine = { holderIdentity: this.self, leaseDurationSeconds: durationS, renewTime };
+    let found: LeaseObject;
+    try {
+      found = (await requestJson(this.config, 'GET', this.#path())) as LeaseObject;
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status !== 404) throw error;
+      await requestJson(this.config, 'POST', this.#path().slice(0, this.#path().lastIndexOf('/')), {
+        apiVersion: 'coordination.k8s.io/v1',
+        kind: 'Lease',
+        metadata: { name: this.name },
+        spec: { ...mine, acquireTime: renewTime, leaseTransitions: 0 },
+      });
+      return this.#renewed(now.getTime());
+    }
+    const { holderIdentity: holder, renewTime: renewed, leaseTransitions = 0 } = found.spec;
+    const same = this.#observed?.renewTime === renewed && this.#observed?.holder === holder;
+    if (!same || !this.#observed) this.#observed = { renewTime: renewed, holder, sinceMs: now.getTime() };
+    const durationMs = (found.spec.leaseDurationSeconds ?? durationS) * 1000;
+    if (!mayTake(this.#observed, this.self, durationMs, now.getTime())) return this.#set(false);
+    const taken =
+      holder === this.self ? {} : { acquireTime: renewTime, leaseTransitions: leaseTransitions + 1 };
+    // With the version that was read: of two that try, one is refused.
+    await requestJson(this.config, 'PUT', this.#path(), {
+      ...found,
+      spec: { ...found.spec, ...mine, ...taken },
+    });
+    this.#renewed(now.getTime());
+  }
+
+  #renewed(nowMs: number): void {
+    this.#renewedAtMs = nowMs;
+    this.#set(true);
+  }
+
+  #set(leading: boolean): void {
+    if (this.#leading === leading) return;
+    this.#leading = leading;
+    this.onChange(leading);
+  }
+}

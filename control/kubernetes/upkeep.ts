@@ -1,0 +1,131 @@
+/**
+ * What the control plane keeps right in the API server. The leader: the roots' ConfigMap in every namespace of the mesh, and the status of
+ * Weft's own objects. Every replica: the condition of the pods whose node reports to it, which is one replica at a time.
+ */
+import { hostname } from 'node:os';
+import type { KubeConfig } from '@kubernetes/client-node';
+import type { NodeReport } from '../../src/discovery/gen/weft.js';
+import { errorText } from '../../src/base/errors.js';
+import type { Compiler } from '../compile/compile.js';
+import { namespaceOf } from '../compile/labels.js';
+import type { PodObject } from '../compile/objects.js';
+import type { ServeLog } from '../serve/server.js';
+import type { ObjectTrouble } from '../source/kubernetes.js';
+import { acceptedCondition, podCondition } from './conditions.js';
+import { Leader } from './leader.js';
+import { Writer } from './writer.js';
+
+const againMs = 30_000;
+
+export const rootsConfigMap = 'weft-ca-root-cert';
+
+export interface UpkeepOptions {
+  readonly config: KubeConfig;
+  /** Of the control plane itself. */
+  readonly namespace: string;
+  readonly compiler: Compiler;
+  readonly refused: () => Iterable<ObjectTrouble>;
+  readonly roots: () => string;
+  readonly log: ServeLog;
+}
+
+export class Upkeep {
+  readonly #options: UpkeepOptions;
+  readonly #writer: Writer;
+  readonly #leader: Leader;
+  readonly #timer: NodeJS.Timeout;
+  /** The latest word of each node. */
+  readonly #reports = new Map<string, NodeReport>();
+  #soon: NodeJS.Timeout | undefined;
+
+  constructor(options: UpkeepOptions) {
+    this.#options = options;
+    const { config, namespace, log } = options;
+    this.#writer = new Writer(config, (path, error) =>
+      log.warn({ path, error: errorText(error) }, 'not written, tried again'),
+    );
+    this.#leader = new Leader(
+      config,
+      namespace,
+      'weft-control',
+      hostname(),
+      (leading) => {
+        log.info({ leading }, leading ? 'this replica writes' : 'another replica writes');
+        this.changed();
+      },
+      (error) => log.warn({ error: errorText(error) }, 'the lease was not renewed'),
+    );
+    this.#leader.start();
+    this.#timer = setInterval(() => this.changed(), againMs);
+  }
+
+  /** Something that is written about may have changed. */
+  changed(): void {
+    // A burst is looked at once.
+    this.#soon ??= setTimeout(() => {
+      this.#soon = undefined;
+      if (this.#leader.leading) this.#write();
+    }, 500);
+  }
+
+  /** What the agent of `node` holds; it is believed of pods of that node alone. */
+  onReport(node: string, report: NodeReport): void {
+    this.#reports.set(node, report);
+    const said = new Map(report.pods.map((state) => [state.podUid, state]));
+    for (const pod of this.#options.compiler.ofKind('Pod')) {
+      if (pod.spec.nodeName !== node) continue;
+      const write = podCondition(pod, said.get(pod.metadata.uid ?? ''));
+      if (write) this.#writer.set(write);
+    }
+  }
+
+  /** A pod is gone: nothing is kept of it. */
+  forget(pod: PodObject): void {
+    this.#writer.forget(`/api/v1/namespaces/${namespaceOf(pod)}/pods/${pod.metadata.name}/status`);
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    clearTimeout(this.#soon);
+    this.#writer.stop();
+    await this.#leader.stop().catch(() => undefined);
+  }
+
+  #write(): void {
+    const { compiler, namespace: own, roots, refused } = this.#options;
+    const rootPem = roots();
+    const path = (namespace: string): string =>
+      `/api/v1/namespaces/${namespace}/configmaps/${rootsConfigMap}`;
+    const wanted = new Set([...compiler.enrolledNamespaces, own].map(path));
+    for (const namespace of [...compiler.enrolledNamespaces, own]) {
+      this.#writer.set({
+        path: path(namespace),
+        body: {
+          apiVersion: 'v1',
+          kind: 'ConfigMap',
+          metadata: { name: rootsConfigMap, namespace, labels: { 'app.kubernetes.io/part-of': 'weft' } },
+          data: { 'root-cert.pem': rootPem },
+        },
+      });
+    }
+    for (const known of this.#writer.paths()) {
+      if (known.endsWith(`/configmaps/${rootsConfigMap}`) && !wanted.has(known))
+        this.#writer.set({ path: known });
+    }
+    const troubles = [...refused()];
+    const troubled = new Set(
+      troubles.map(({ object }) => `${object.kind} ${object.metadata.namespace} ${object.metadata.name}`),
+    );
+    for (const kind of ['AccessPolicy', 'MeshSettings'] as const) {
+      for (const object of compiler.ofKind(kind)) {
+        if (troubled.has(`${kind} ${object.metadata.namespace} ${object.metadata.name}`)) continue;
+        const write = acceptedCondition(object, undefined);
+        if (write) this.#writer.set(write);
+      }
+    }
+    for (const { object, message } of troubles) {
+      const write = acceptedCondition(object, message);
+      if (write) this.#writer.set(write);
+    }
+  }
+}

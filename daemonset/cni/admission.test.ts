@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
+import { admit, type AdmissionOptions } from './admission.js';
+import { decodeRequest } from './protocol.js';
+
+const request = { namespace: 'shop', name: 'web', podUid: 'u', netns: '/proc/1/fd/3', addresses: [] };
+const pod = { uid: 'web', podUid: 'u' } as unknown as NodePod;
+
+/** Time goes on as it is slept. */
+function world(more: Partial<AdmissionOptions> = {}): AdmissionOptions & { readonly now: () => number } {
+  let now = 0;
+  return {
+    whenAgentIsAway: 'wait',
+    synced: () => true,
+    connected: () => true,
+    wanted: () => undefined,
+    uncaptured: () => undefined,
+    isEnrolled: () => false,
+    take: () => Promise.resolve(undefined),
+    hasCertificate: () => true,
+    now: () => now,
+    sleep: (ms) => {
+      now += ms;
+      return Promise.resolve();
+    },
+    ...more,
+  };
+}
+
+test('a pod of the mesh starts once it is held and has its certificate', async () => {
+  const taken: string[] = [];
+  const options: AdmissionOptions = world({
+    wanted: () => (options.now() >= 300 ? pod : undefined),
+    take: (_pod, { netns }) => {
+      taken.push(netns);
+      return Promise.resolve(undefined);
+    },
+    hasCertificate: () => options.now() >= 500,
+    isEnrolled: () => true,
+  });
+  assert.deepEqual(await admit(request, options), { ok: true });
+  assert.deepEqual(taken, ['/proc/1/fd/3']);
+  assert.ok(options.now() >= 500);
+});
+
+test('a pod that cannot be taken in does not start, and is told why', async () => {
+  const answer = await admit(request, world({ wanted: () => pod, take: () => Promise.resolve('no memory') }));
+  assert.deepEqual(answer, { ok: false, message: 'shop/web is not in the mesh yet: no memory' });
+});
+
+test('a pod without a certificate starts, held and closed', async () => {
+  assert.deepEqual(await admit(request, world({ wanted: () => pod, hasCertificate: () => false })), {
+    ok: true,
+  });
+});
+
+test('a pod that is not to be held starts at once', async () => {
+  const options = world({ uncaptured: () => ({}) as UncapturedPod, isEnrolled: () => true });
+  assert.deepEqual(await admit(request, options), { ok: true });
+  assert.equal(options.now(), 0);
+});
+
+test('of an enrolled namespace nobody starts of whom nothing is known', async () => {
+  for (const connected of [true, false]) {
+    const options = { ...world({ isEnrolled: () => true }), connected: () => connected };
+    const answer = await admit(request, options);
+    assert.ok(!answer.ok && answer.message.includes('has not told of shop/web yet'));
+  }
+  const starts = world({ isEnrolled: () => true, whenAgentIsAway: 'start' });
+  assert.deepEqual(await admit(request, starts), { ok: true }, 'but by the setting');
+});
+
+test('others are not held up: not for longer than it takes to be told of a label, nor at all where nobody can tell', async () => {
+  const told = world();
+  assert.deepEqual(await admit(request, told), { ok: true });
+  assert.ok(told.now() <= 2_100);
+  const alone = world({ connected: () => false });
+  assert.deepEqual(await admit(request, alone), { ok: true });
+  assert.equal(alone.now(), 0);
+});
+
+test('what the plugin did not ask is no question', () => {
+  const good = {
+    command: 'ADD',
+    namespace: 'a',
+    name: 'b',
+    podUid: 'c',
+    pid: 7,
+    fd: 3,
+    addresses: ['10.0.0.1', 'x'],
+  };
+  assert.deepEqual(decodeRequest(JSON.stringify(good)), {
+    namespace: 'a',
+    name: 'b',
+    podUid: 'c',
+    netns: '/proc/7/fd/3',
+    addresses: ['10.0.0.1'],
+  });
+  for (const bad of [
+    { command: 'DEL' },
+    { pid: 0 },
+    { pid: '7' },
+    { fd: -1 },
+    { name: 1 },
+    { addresses: {} },
+  ])
+    assert.equal(decodeRequest(JSON.stringify({ ...good, ...bad })), undefined);
+  for (const bad of ['', 'null', '[]', '{', '7']) assert.equal(decodeRequest(bad), undefined);
+});

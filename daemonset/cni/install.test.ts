@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, test } from 'node:test';
+import { activeConf, CniInstall } from './install.js';
+
+let dir = '';
+let install: CniInstall;
+const conf = (name: string): string => join(dir, 'net.d', name);
+const write = (name: string, value: object): void => writeFileSync(conf(name), JSON.stringify(value));
+const typesOf = (name: string): (string | undefined)[] =>
+  (JSON.parse(readFileSync(conf(name), 'utf8')) as { plugins: { type?: string }[] }).plugins.map(
+    ({ type }) => type,
+  );
+const bridge = { cniVersion: '0.4.0', name: 'net', plugins: [{ type: 'bridge' }, { type: 'portmap' }] };
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'weft-cni-'));
+  mkdirSync(join(dir, 'net.d'));
+  writeFileSync(join(dir, 'program'), 'binary');
+  install = new CniInstall({
+    program: join(dir, 'program'),
+    binDir: join(dir, 'bin'),
+    confDir: join(dir, 'net.d'),
+    socket: '/run/weft/agent/cni/socket',
+    namespaces: join(dir, 'state', 'cni', 'namespaces'),
+    whenAgentIsAway: 'wait',
+  });
+});
+afterEach(() => rmSync(dir, { recursive: true }));
+
+test('the plugin comes last in the configuration that the runtime uses, once, and its program is there', () => {
+  write('10-net.conflist', bridge);
+  write('20-other.conflist', bridge);
+  assert.equal(install.keep(), true);
+  assert.deepEqual(typesOf('10-net.conflist'), ['bridge', 'portmap', 'weft-cni']);
+  assert.deepEqual(typesOf('20-other.conflist'), ['bridge', 'portmap']);
+  assert.equal(statSync(join(dir, 'bin', 'weft-cni')).mode & 0o777, 0o755);
+  assert.equal(install.keep(), false, 'and nothing is written where all is as it should be');
+});
+
+test('a configuration that is written anew by its owner has the plugin again', () => {
+  write('10-net.conflist', bridge);
+  install.keep();
+  write('10-net.conflist', { ...bridge, plugins: [{ type: 'calico' }] });
+  assert.equal(install.keep(), true);
+  assert.deepEqual(typesOf('10-net.conflist'), ['calico', 'weft-cni']);
+});
+
+test('a single plugin becomes a list, and what it was again', () => {
+  write('10-net.conf', { cniVersion: '0.3.1', name: 'net', type: 'bridge', bridge: 'cni0' });
+  const before = readFileSync(conf('10-net.conf'), 'utf8');
+  install.keep();
+  assert.equal(activeConf(readdirSync(join(dir, 'net.d'))), '10-net.conflist');
+  assert.deepEqual(typesOf('10-net.conflist'), ['bridge', 'weft-cni']);
+  assert.equal(install.keep(), false);
+  install.remove();
+  assert.deepEqual(readdirSync(join(dir, 'net.d')), ['10-net.conf']);
+  assert.equal(readFileSync(conf('10-net.conf'), 'utf8'), before);
+});
+
+test('taken out it leaves what others put there, and nothing of its own', () => {
+  write('10-net.conflist', bridge);
+  install.writeNamespaces(['b', 'a']);
+  assert.equal(readFileSync(join(dir, 'state', 'cni', 'namespaces'), 'utf8'), 'a\nb\n');
+  install.keep();
+  install.remove();
+  assert.deepEqual(JSON.parse(readFileSync(conf('10-net.conflist'), 'utf8')), bridge);
+  assert.deepEqual(readdirSync(join(dir, 'bin')), []);
+  assert.ok(!existsSync(join(dir, 'state', 'cni')));
+});
+
+test('a configuration that is not there yet, or cannot be read, is left alone and said', () => {
+  assert.throws(() => install.keep(), /holds no CNI configuration yet/);
+  writeFileSync(conf('10-net.conflist'), '{');
+  assert.throws(() => install.keep(), /cannot be read/);
+  assert.equal(readFileSync(conf('10-net.conflist'), 'utf8'), '{');
+});
+
+test('the runtime uses the first configuration by name, whatever its kind', () => {
+  assert.equal(activeConf(['z.conf', 'b.conflist', 'a.txt', '.c.conflist.weft-new']), 'b.conflist');
+  assert.equal(activeConf([]), undefined);
+});

@@ -1,0 +1,57 @@
+/** The Unix socket that the CNI plugin asks at. Only root can reach it: its directory is closed to others. */
+import { chmodSync, mkdirSync, rmSync } from 'node:fs';
+import net from 'node:net';
+import { dirname } from 'node:path';
+import { errorText } from '../../src/base/errors.js';
+import { decodeRequest, requestBytesMax, type AddRequest, type Answer } from './protocol.js';
+
+const connectionsMax = 256;
+const readMsMax = 5_000;
+
+export interface CniServerOptions {
+  readonly path: string;
+  readonly onAdd: (request: AddRequest) => Promise<Answer>;
+}
+
+export async function serveCni({ path, onAdd }: CniServerOptions): Promise<{ close(): void; end(): void }> {
+  mkdirSync(dirname(path), { recursive: true });
+  chmodSync(dirname(path), 0o700);
+  // Of a former life of the agent.
+  rmSync(path, { force: true });
+  const sockets = new Set<net.Socket>();
+  const server = net.createServer((socket) => {
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
+    let text = '';
+    let asked = false;
+    const answer = (value: Answer): void => void socket.end(`${JSON.stringify(value)}\n`);
+    socket.setEncoding('utf8');
+    socket.setTimeout(readMsMax, () => socket.destroy());
+    socket.on('error', () => socket.destroy());
+    socket.on('data', (part: string) => {
+      if (asked) return;
+      text += part;
+      if (text.length > requestBytesMax) return void socket.destroy();
+      const end = text.indexOf('\n');
+      if (end < 0) return;
+      asked = true;
+      socket.setTimeout(0);
+      const request = decodeRequest(text.slice(0, end));
+      if (!request) return answer({ ok: false, message: 'the question cannot be read' });
+      onAdd(request).then(answer, (error: unknown) => answer({ ok: false, message: errorText(error) }));
+    });
+  });
+  server.maxConnections = connectionsMax;
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(path, resolve);
+  });
+  return {
+    close: () => {
+      server.close();
+      rmSync(path, { force: true });
+    },
+    /** Who was asking is told by the end of its connection. */
+    end: () => sockets.forEach((socket) => socket.destroy()),
+  };
+}

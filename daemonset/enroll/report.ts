@@ -1,0 +1,44 @@
+/** When the control plane is told what this node holds: soon after a change, and now and then in any case. */
+import { errorText } from '../../src/base/errors.js';
+import type { NodeReport } from '../../src/discovery/gen/weft.js';
+
+const againMs = 60_000;
+const retryMs = 5_000;
+
+export class Reports {
+  #told = '';
+  #toldAtMs = 0;
+  #triedAtMs = 0;
+  #sending = false;
+  #trouble = '';
+
+  constructor(
+    private readonly send: (report: NodeReport) => Promise<void>,
+    private readonly onTrouble: (why: string) => void,
+  ) {}
+
+  /** Called once a second; `connected`: somebody is there to listen. */
+  tick(report: NodeReport, connected: boolean, nowMs: number): void {
+    if (this.#sending || !connected) return;
+    const text = JSON.stringify(report);
+    const due = text !== this.#told || nowMs - this.#toldAtMs >= againMs;
+    const soon = this.#trouble !== '' && nowMs - this.#triedAtMs < retryMs;
+    if (!due || soon) return;
+    this.#sending = true;
+    this.#triedAtMs = nowMs;
+    this.send(report)
+      .then(
+        () => {
+          this.#told = text;
+          this.#toldAtMs = nowMs;
+          this.#trouble = '';
+        },
+        (error: unknown) => {
+          const why = errorText(error);
+          if (why !== this.#trouble) this.onTrouble(why);
+          this.#trouble = why;
+        },
+      )
+      .finally(() => (this.#sending = false));
+  }
+}
