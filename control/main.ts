@@ -6,19 +6,23 @@ import { pino } from 'pino';
 import { errorText, WeftError } from '../src/base/errors.js';
 import { isIp, parseIp } from '../src/model/address.js';
 import { parseTrustDomain } from '../src/model/identity.js';
+import { serveRoutes } from '../src/telemetry/servers.js';
 import { Compiler, differenceFrom, type Changes, type CompileSettings } from './compile/compile.js';
 import { AuthorityStore } from './kubernetes/authority-store.js';
-import { loadKubeConfig } from './kubernetes/config.js';
+import { applyCrds } from '../src/kubernetes/crds.js';
+import { loadKubeConfig } from '../src/kubernetes/config.js';
 import { askAgents } from './kubernetes/agents.js';
 import { rootsConfigMap, Upkeep } from './kubernetes/upkeep.js';
 import { releaseNodes } from './kubernetes/release.js';
 import { TokenReviewer } from './kubernetes/token-review.js';
 import { CertificateAuthority } from './serve/ca.js';
+import { ControlMetrics } from './serve/metrics.js';
 import { Resources } from './serve/resources.js';
 import { ControlServer } from './serve/server.js';
 import { issueToken, nodeOfToken } from './serve/tokens.js';
 import { FileSource } from './source/files.js';
 import { KubernetesSource } from './source/kubernetes.js';
+import { crdDir } from './source/validate.js';
 
 export interface ControlOptions {
   /** Directory of manifests; absent with `kubernetes`. */
@@ -27,6 +31,8 @@ export interface ControlOptions {
   readonly state: string;
   /** ADDR:PORT */
   readonly listen: string;
+  /** ADDR:PORT for Prometheus; absent: nowhere. */
+  readonly metricsListen?: string;
   readonly trustDomain: string;
   /** Take every pod out of the mesh. */
   readonly enrolNone?: boolean;
@@ -74,6 +80,12 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
   });
   const compiler = new Compiler(settings());
   const resources = new Resources();
+  const metrics = new ControlMetrics({
+    nodes: () => server?.nodes.size ?? 0,
+    objects: () => compiler.size,
+    refused: () => (source instanceof KubernetesSource ? [...source.refused()].length : 0),
+    leading: () => upkeep?.leading ?? !kubernetes,
+  });
 
   const host = options.listen.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
   const listening =
@@ -92,6 +104,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
         nodeOfToken: (token) => reviewer?.nodeOf(token) ?? nodeOfToken(options.state, token),
         mayAsk: (node, identity) => compiler.mayAsk(node, identity),
         certTtlS: options.certTtlS,
+        onCertificate: (issued) => metrics.certificates.inc({ result: issued ? 'issued' : 'refused' }),
         onReport: (node, report) => upkeep?.onReport(node, report),
         log,
       },
@@ -104,6 +117,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
     if (changed.length === 0) return;
     server?.update(changed);
     const names = changed.reduce((sum, one) => sum + one.names.size, 0);
+    metrics.pushed.inc(names);
     log.info({ objects: compiler.size, changed: names }, 'compiled');
   };
   let server: ControlServer | undefined;
@@ -191,6 +205,12 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
         .pull()
         .catch((error: unknown) => log.warn({ error: errorText(error) }, 'the CA secret was not read again'));
     }, secretCheckMs);
+  const metricsAt = options.metricsListen?.match(/^(.*):(\d+)$/);
+  const metricsServer =
+    metricsAt &&
+    (await serveRoutes((metricsAt[1] ?? '').replace(/^\[|\]$/g, ''), Number(metricsAt[2]), {
+      '/metrics': { contentType: metrics.registry.contentType, read: () => metrics.registry.metrics() },
+    }));
   log.info({ listen: options.listen, port, trustDomain }, 'ready');
   return {
     port,
@@ -199,6 +219,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       clearInterval(secretTimer);
       source.stop();
       server?.stop();
+      await metricsServer?.close();
       await upkeep?.stop();
     },
   };
@@ -235,6 +256,7 @@ async function main(): Promise<void> {
     .option('--server-name <dns>', 'that nodes reach this by', 'weft-control.weft-system.svc')
     .requiredOption('--state <dir>', 'where roots, CA and token keys are kept')
     .requiredOption('--listen <addr:port>', 'address for discovery and certificates')
+    .option('--metrics-listen <addr:port>', 'address for Prometheus')
     .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
     .option('--enrol-none', 'take every pod out of the mesh')
     .option('--cert-ttl-s <seconds>', 'lifetime of workload certificates', Number)
@@ -270,6 +292,12 @@ async function main(): Promise<void> {
       if (answers.length > 0) return;
       console.log(`no agents run in ${namespace}`);
       process.exitCode = 1;
+    });
+  program
+    .command('apply-crds')
+    .description("bring Weft's own kinds in the API server to this version")
+    .action(async () => {
+      for (const name of await applyCrds(await loadKubeConfig(), crdDir())) console.log(`applied ${name}`);
     });
   program
     .command('token')

@@ -545,14 +545,18 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
           carried.countOpen();
           preexisting.refresh();
           metrics.preexisting.set(preexisting.size);
+          metrics.pods.set({ state: 'held' }, held.size);
+          metrics.pods.set({ state: 'waiting' }, waiting.size);
           return metrics.text();
         },
       },
     }),
     await serveRoutes('::', 15021, {
+      // Whoever reaches the node may ask: it names nobody.
       '/healthz/ready': {
         contentType: 'application/json',
-        read: () => lastReady,
+        read: () =>
+          JSON.stringify({ ready: ready(), held: held.size, waiting: waiting.size, control: control.state }),
         status: () => (ready() ? 200 : 503),
       },
       // Asked before an uninstall: an agent that holds nobody leaves nothing behind when it ends.
@@ -563,6 +567,23 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
       },
     }),
     await serveRoutes('127.0.0.1', 15000, {
+      '/status': {
+        contentType: 'application/json',
+        read: () =>
+          json({
+            ...(JSON.parse(lastReady) as object),
+            version: agentVersion,
+            uncaptured: [...uncaptured.values()].map(({ uid, reason }) => ({ uid, reason })),
+            missing: Object.fromEntries(missing),
+            cni: installed
+              ? cniTrouble === ''
+                ? 'in its place'
+                : cniTrouble
+              : 'not installed by this agent',
+            certificates: certificates.state(),
+            timeMs: Date.now(),
+          }),
+      },
       '/dump': {
         contentType: 'application/json',
         read: async () =>

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { projectRoot } from '../../native/index.js';
-import { loadKubeConfig } from '../../control/kubernetes/config.js';
+import { loadKubeConfig } from '../../src/kubernetes/config.js';
 import { sleep, until } from '../../src/cli/run.js';
 import { processCpuSeconds } from '../harness/cost.js';
 import { connect, each, type Call } from './api.js';

@@ -1,7 +1,7 @@
 /** What the agents say of themselves, each asked at its node's address. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText } from '../../src/base/errors.js';
-import { requestJson } from './request.js';
+import { requestJson } from '../../src/kubernetes/request.js';
 
 const healthPort = 15021;
 const answerMsMax = 3_000;

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { WeftError } from '../../src/base/errors.js';
 import { caFiles, replaceFile } from '../serve/ca.js';
-import { ApiError, requestJson } from './request.js';
+import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 
 interface SecretObject {
   readonly data?: Readonly<Record<string, string>>;

@@ -3,7 +3,7 @@
  * been renewed for its duration by the clock of whoever looks, so that no two clocks are compared.
  */
 import type { KubeConfig } from '@kubernetes/client-node';
-import { ApiError, requestJson } from './request.js';
+import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 
 const durationS = 15;
 const renewMs = 5_000;

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { WeftError } from '../../src/base/errors.js';
 import { askAgents } from './agents.js';
-import { requestJson } from './request.js';
+import { requestJson } from '../../src/kubernetes/request.js';
 
 const flag = '--enrol-none';
 const rolloutMsMax = 90_000;

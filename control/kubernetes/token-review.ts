@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { tokenAudience } from '../serve/tokens.js';
-import { requestJson } from './request.js';
+import { requestJson } from '../../src/kubernetes/request.js';
 
 const tokenBytesMax = 16 << 10;
 const keptMs = 30_000;

@@ -59,6 +59,10 @@ export class Upkeep {
     this.#timer = setInterval(() => this.changed(), againMs);
   }
 
+  get leading(): boolean {
+    return this.#leader.leading;
+  }
+
   /** Something that is written about may have changed. */
   changed(): void {
     // A burst is looked at once.

@@ -1,6 +1,6 @@
 /** What the control plane writes into the API server: each thing once, again when it changes or was not taken. */
 import type { KubeConfig } from '@kubernetes/client-node';
-import { ApiError, requestJson } from './request.js';
+import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 
 const atOnce = 4;
 const retryMs = 10_000;

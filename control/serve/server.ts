@@ -41,6 +41,7 @@ export interface ControlServerOptions {
   /** True where some pod with this identity runs on the node. */
   readonly mayAsk: (node: string, identity: string) => boolean;
   readonly certTtlS: number | undefined;
+  readonly onCertificate?: (issued: boolean) => void;
   /** What a node's agent says it holds. */
   readonly onReport?: (node: string, report: NodeReport) => void;
   readonly log: ServeLog;
@@ -280,6 +281,7 @@ export class ControlServer {
   ): Promise<void> {
     const { ca, log, mayAsk, certTtlS } = this.#options;
     const refuse = (code: status, details: string, fields: object): void => {
+      this.#options.onCertificate?.(false);
       log.warn({ peer: call.getPeer(), ...fields }, `certificate refused: ${details}`);
       answer({ code, details });
     };
@@ -308,6 +310,7 @@ export class ControlServer {
       }
       const ttlS = certTtlS ?? Math.min(Math.max(call.request.validityDuration || 86_400, 60), ttlSMax);
       answer(null, { certChain: ca.issue(csr.value.publicKeyPem, parseSpiffeId(asked), ttlS) });
+      this.#options.onCertificate?.(true);
       log.info({ node, identity: asked }, 'certificate issued');
     } catch (error) {
       refuse(status.INTERNAL, errorText(error), {});

@@ -6,7 +6,7 @@ import type { MeshObject } from '../compile/objects.js';
 import { narrow } from './narrow.js';
 import { Reflector, type KindApi, type Page, type WatchPhase } from './reflector.js';
 import { compileErrorOf, validatorOf } from './validate.js';
-import { requestJson } from '../kubernetes/request.js';
+import { requestJson } from '../../src/kubernetes/request.js';
 
 /** Changes are told when it has been quiet for this long, and after the longer time at the latest. */
 const quietMs = 30;
@@ -50,7 +50,7 @@ function kindApi(config: KubeConfig, path: string): KindApi {
       };
     },
     watch: async (resourceVersion, seconds, onEvent, stop) => {
-      // As in ../kubernetes/config.ts.
+      // As in src/kubernetes/config.ts.
       const { Watch } = await import('@kubernetes/client-node');
       return new Promise<void>((resolve, reject) => {
         let controller: AbortController | undefined;

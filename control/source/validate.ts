@@ -32,6 +32,8 @@ function closed(schema: object): object {
   return Object.fromEntries([...entries, ...(isOpen ? [['additionalProperties', false] as const] : [])]);
 }
 
+export const crdDir = (): string => findUp('daemonset', 'chart', 'crds');
+
 let validators: Map<string, ValidateFunction> | undefined;
 /** One per kind: Weft's own from the CRDs, so that files and the API server refuse alike. */
 export function validatorOf(kind: string): ValidateFunction | undefined {
@@ -44,7 +46,7 @@ export function validatorOf(kind: string): ValidateFunction | undefined {
     };
     for (const [name, schema] of Object.entries(core.kinds))
       validators.set(name, ajv.compile({ ...schema, $defs: core.$defs }));
-    const dir = findUp('daemonset', 'chart', 'crds');
+    const dir = crdDir();
     for (const file of readdirSync(dir)) {
       const crd = parse(readFileSync(join(dir, file), 'utf8')) as {
         spec: { names: { kind: string }; versions: { schema: { openAPIV3Schema: object } }[] };

@@ -3,7 +3,6 @@ import { WeftError, errorText } from '../base/errors.js';
 import { run } from './run.js';
 
 export const adminPort = 15000;
-export const readinessPort = 15021;
 
 const answerMsMax = 5_000;
 

@@ -3,6 +3,7 @@ import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { printClusterCheck, systemNamespace, wantsCluster, type ClusterFlags } from './cluster/command.js';
 
 const kernelFloor: readonly [number, number] = [6, 1];
 const nodeFloor: readonly [number, number] = [20, 11];
@@ -70,8 +71,17 @@ export function needMachine(purpose: 'agent' | 'bed' | 'demo'): void {
 }
 
 export function checkCommand(): Command {
-  return new Command('check').description('say whether this machine can run Weft').action(() => {
-    needMachine('demo');
-    console.log('this machine can run Weft');
-  });
+  return new Command('check')
+    .description(
+      'say what stands in the way: of the cluster that KUBECONFIG names, before and after Weft is installed, else of this machine',
+    )
+    .option('--kubernetes', 'the cluster, also without KUBECONFIG')
+    .option('--no-kubernetes', 'this machine, also with KUBECONFIG')
+    .option('-n, --namespace <name>', "where Weft's parts run", systemNamespace)
+    .option('--json', 'print the findings as JSON')
+    .action(async (options: ClusterFlags & { kubernetes?: boolean }) => {
+      if (wantsCluster(options.kubernetes)) return printClusterCheck(options);
+      needMachine('demo');
+      console.log('this machine can run Weft');
+    });
 }

@@ -1,7 +1,8 @@
 /** What runs, and which pods are in the mesh: of a bed, or of the agent of this node. */
 import { Command } from 'commander';
+import { printClusterStatus, systemNamespace, wantsCluster, type ClusterFlags } from './cluster/command.js';
 import { errorText } from '../base/errors.js';
-import { adminGet, readinessPort } from './admin.js';
+import { adminGet, adminPort } from './admin.js';
 import { isAlive } from './run.js';
 import { stateDefault } from './standalone/command.js';
 import { agentProcess, readLedger, type AgentReadiness } from './standalone/bed.js';
@@ -25,7 +26,7 @@ interface Status {
 async function nodeStatus(node: string, netns?: string): Promise<NodeStatus> {
   const where = netns === undefined ? {} : { netns };
   try {
-    const said = JSON.parse(await adminGet(netns, readinessPort, '/healthz/ready')) as AgentReadiness;
+    const said = JSON.parse(await adminGet(netns, adminPort, '/status')) as AgentReadiness;
     return {
       node,
       ...where,
@@ -75,10 +76,17 @@ function* lines(status: Status): Generator<string> {
 
 export function statusCommand(): Command {
   return new Command('status')
-    .description('what runs, and which pods are in the mesh; exit code 1 where something is not ready')
+    .description(
+      'what runs, and which pods are in the mesh: of a bed, of the cluster that KUBECONFIG names, or of the agent of this node; exit code 1 where something is not ready',
+    )
+    .option('--kubernetes', 'the cluster, also without KUBECONFIG')
+    .option('--no-kubernetes', 'not the cluster, also with KUBECONFIG')
+    .option('-n, --namespace <name>', "of a cluster: where Weft's parts run", systemNamespace)
+    .option('--all', 'of a cluster: pods that are not in the mesh too, and why')
     .option('--state <dir>', "a bed's state directory; without a bed, the agent of this node", stateDefault)
     .option('--json', 'print one JSON object only')
-    .action(async (options: { state: string; json?: boolean }) => {
+    .action(async (options: ClusterFlags & { state: string; kubernetes?: boolean }) => {
+      if (!readLedger(options.state) && wantsCluster(options.kubernetes)) return printClusterStatus(options);
       const status = await statusOf(options.state);
       console.log(options.json ? JSON.stringify(status) : [...lines(status)].join('\n'));
       process.exitCode = status.ok ? 0 : 1;

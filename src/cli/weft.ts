@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { errorText } from '../base/errors.js';
 import { checkCommand } from './check.js';
+import { clusterCommands } from './cluster/command.js';
 import { demoCommand } from './demo/command.js';
 import { dumpCommand } from './dump.js';
 import { programCommands } from './programs.js';
@@ -12,6 +13,7 @@ const program = new Command('weft').description('An ambient service mesh without
 for (const command of [
   ...programCommands(),
   checkCommand(),
+  ...clusterCommands(),
   standaloneCommand(),
   statusCommand(),
   dumpCommand(),

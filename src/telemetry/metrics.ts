@@ -95,6 +95,13 @@ export class MeshMetrics {
     help: 'Connections counted under "other" since the limit of label sets is reached',
     registers: [this.registry],
   });
+  /** Pods of this node, by what they are to the mesh: held, or waiting to be. */
+  readonly pods = new Gauge({
+    name: 'weft_pods',
+    help: 'Pods of this node that are to be in the mesh: held in it, or waiting',
+    labelNames: ['state'] as const,
+    registers: [this.registry],
+  });
   readonly limitReached = new Counter({
     name: 'weft_limit_reached_total',
     help: 'What a limit of the agent turned away, by limit (docs/limits.md)',

@@ -25,6 +25,8 @@ async function run(command: string, ...args: string[]): Promise<string> {
   return stdout.trim();
 }
 const kubectl = (...args: string[]): Promise<string> => run('kubectl', ...args);
+const weft = (...args: string[]): Promise<string> =>
+  run('node', join(projectRoot, 'dist/src/cli/weft.js'), ...args);
 const shop = (...args: string[]): Promise<string> => kubectl('-n', 'shop', ...args);
 const system = (...args: string[]): Promise<string> => kubectl('-n', 'weft-system', ...args);
 const chart = ['daemonset/chart', '-n', 'weft-system', '--set', `image.repository=${image}`];
@@ -331,7 +333,7 @@ spec:
   containers:
     - name: app
       image: docker.io/testcluster/node:1
-      command: [node, -e, "require('http').get('http://api.shop/', (a) => a.pipe(process.stdout)).on('error', (e) => console.log('refused:', e.message)); setTimeout(() => 0, 1e6)"]
+      command: [node, -e, "require('http').get('http://api.shop/', { agent: false }, (a) => a.pipe(process.stdout)).on('error', (e) => console.log('refused:', e.message)); setTimeout(() => 0, 1e6)"]
 `;
   await select('yes');
   await until(
@@ -370,6 +372,82 @@ spec:
   );
   await shop('delete', 'pod', 'late', '--now');
   await kubectl('-n', 'default', 'delete', 'pod', 'other', '--now');
+});
+
+test('weft status and weft check say what there is, without a finding that fails', async () => {
+  const status = await weft('status');
+  assert.match(status, /^control plane +2 of 2 ready/);
+  for (const node of (await kubectl('get', 'nodes', '-o', 'jsonpath={.items[*].metadata.name}')).split(' '))
+    assert.match(
+      status,
+      new RegExp(`^${node} +ready +in sync +(\\d+) of \\1 .*first ends in .* in its place`, 'm'),
+    );
+  assert.match(await weft('status', '--all'), /kube-system\/coredns-\S+ +node\d +namespace-not-enrolled/);
+  const findings = JSON.parse(await weft('check', '--json')) as { level: string; what: string }[];
+  assert.deepEqual(
+    findings.filter(({ level }) => level === 'fail'),
+    [],
+  );
+});
+
+test('weft check finds a NetworkPolicy that keeps tunnels out, and says what to add', async () => {
+  const policy = (ports: string): string => `apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: only-http, namespace: shop }
+spec: { podSelector: {}, policyTypes: [Ingress], ingress: [{ ports: [${ports}] }] }
+`;
+  await apply(policy('{ port: 8080 }'));
+  await assert.rejects(weft('check'), (error: { stdout: string }) => {
+    assert.match(error.stdout, /FAIL {2}NetworkPolicy shop\/only-http .* 15008\n +.*add \{ port: 15008 \}/);
+    return true;
+  });
+  await apply(policy('{ port: 8080 }, { port: 15008 }'));
+  assert.doesNotMatch(await weft('check'), /only-http/);
+  await shop('delete', 'networkpolicy', 'only-http');
+});
+
+test('what is in the mesh is said on the objects: pods, policies, the roots in each namespace', async () => {
+  const jsonpath = (condition: string): string =>
+    `jsonpath={.items[*].status.conditions[?(@.type=="${condition}")].status}`;
+  assert.match(await shop('get', 'pods', '-o', jsonpath('weft.dev/captured')), /^(True ?)+$/);
+  await apply(denyWeb.replace('no-web', 'other').replace('shop/web', 'shop/nobody'));
+  assert.equal(
+    await until('the policy has a status', 20_000, () =>
+      shop('get', 'accesspolicy', '-o', jsonpath('Accepted')),
+    ),
+    'True',
+  );
+  await shop('delete', 'accesspolicy', 'other');
+  assert.match(await shop('get', 'configmap', 'weft-ca-root-cert', '-o', 'yaml'), /BEGIN CERTIFICATE/);
+});
+
+test('helm upgrade under load: no request fails, and the CRDs are of the chart again', async () => {
+  await kubectl(
+    'patch',
+    'crd',
+    'accesspolicies.weft.dev',
+    '--type=json',
+    '-p',
+    '[{"op":"remove","path":"/spec/versions/0/additionalPrinterColumns"}]',
+  );
+  const before = await said();
+  await run(
+    'helm',
+    'upgrade',
+    'weft',
+    ...chart,
+    '--set',
+    'control.resources.requests.cpu=50m',
+    '--wait',
+    '--timeout',
+    '180s',
+  );
+  const { bad, errors } = await since(before);
+  assert.equal(bad, 0, errors.join('\n'));
+  assert.match(
+    await kubectl('get', 'crd', 'accesspolicies.weft.dev', '-o', 'yaml'),
+    /additionalPrinterColumns/,
+  );
 });
 
 test('helm uninstall leaves no program, link, map, CNI entry or listener on the nodes, and the applications go on', async () => {

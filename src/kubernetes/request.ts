@@ -1,7 +1,7 @@
 /** One call of the Kubernetes API, JSON both ways. Errors: {@link ApiError}. */
 import { request } from 'node:https';
 import type { KubeConfig } from '@kubernetes/client-node';
-import { WeftError } from '../../src/base/errors.js';
+import { WeftError } from '../base/errors.js';
 
 const timeoutMs = 30_000;
 const answerBytesMax = 256 << 20;

@@ -1,0 +1,41 @@
+/** The control plane's metrics, for Prometheus. */
+import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
+
+export interface ControlFacts {
+  readonly nodes: () => number;
+  readonly objects: () => number;
+  readonly refused: () => number;
+  readonly leading: () => boolean;
+}
+
+export class ControlMetrics {
+  readonly registry = new Registry();
+  readonly pushed = new Counter({
+    name: 'weft_control_resources_changed_total',
+    help: 'Resources that nodes were told anew',
+    registers: [this.registry],
+  });
+  readonly certificates = new Counter({
+    name: 'weft_control_certificates_total',
+    help: 'Certificates asked for, by result',
+    labelNames: ['result'] as const,
+    registers: [this.registry],
+  });
+
+  constructor(facts: ControlFacts) {
+    collectDefaultMetrics({ register: this.registry });
+    const gauge = (name: string, help: string, read: () => number): void =>
+      void new Gauge({
+        name,
+        help,
+        registers: [this.registry],
+        collect() {
+          this.set(read());
+        },
+      });
+    gauge('weft_control_nodes', 'Nodes that follow', facts.nodes);
+    gauge('weft_control_objects', 'Objects that are kept', facts.objects);
+    gauge('weft_control_objects_refused', 'Objects that are not in force as they are written', facts.refused);
+    gauge('weft_control_leading', '1 where this replica writes', () => (facts.leading() ? 1 : 0));
+  }
+}

@@ -1,0 +1,102 @@
+/** The agents of a cluster, each asked for its status by a port that the API server forwards: nothing of it is open on the network. */
+import { PassThrough, Writable } from 'node:stream';
+import type { KubeConfig } from '@kubernetes/client-node';
+import { errorText } from '../../base/errors.js';
+import { requestJson } from '../../kubernetes/request.js';
+import { adminPort } from '../admin.js';
+
+const answerMsMax = 10_000;
+const answerBytesMax = 64 << 20;
+
+export interface AgentStatus {
+  readonly ready: boolean;
+  readonly version: string;
+  readonly pods: readonly { readonly uid: string; readonly certificate: boolean }[];
+  readonly waiting: Readonly<Record<string, string>>;
+  readonly uncaptured: readonly { readonly uid: string; readonly reason: string }[];
+  readonly control: { readonly state: string; readonly why: string };
+  /** What its kernel lacks, feature to reason. */
+  readonly missing: Readonly<Record<string, string>>;
+  readonly cni: string;
+  readonly certificates: readonly {
+    readonly id: string;
+    readonly notAfter?: string;
+    readonly error?: string;
+  }[];
+  readonly timeMs: number;
+}
+export interface Agent {
+  readonly node: string;
+  readonly pod: string;
+  readonly status?: AgentStatus;
+  /** Why it has none. */
+  readonly why?: string;
+}
+
+/** The body of an answer to GET. */
+async function getThrough(config: KubeConfig, namespace: string, pod: string, path: string): Promise<string> {
+  const { PortForward } = await import('@kubernetes/client-node');
+  return new Promise((resolve, reject) => {
+    const input = new PassThrough();
+    const parts: Buffer[] = [];
+    let size = 0;
+    let socket: { close(): void } | undefined;
+    const end = (error?: Error): void => {
+      clearTimeout(late);
+      socket?.close();
+      if (error) return reject(error);
+      const text = Buffer.concat(parts).toString('utf8');
+      const at = text.indexOf('\r\n\r\n');
+      if (at < 0 || !/^HTTP\/1\.[01] 200 /.test(text))
+        reject(new Error(text.split('\r\n')[0] || 'no answer'));
+      else resolve(text.slice(at + 4));
+    };
+    const late = setTimeout(() => end(new Error(`no answer in ${answerMsMax} ms`)), answerMsMax);
+    const output = new Writable({
+      write: (part: Buffer, _encoding, done) => {
+        size += part.length;
+        if (size > answerBytesMax) end(new Error(`an answer of more than ${answerBytesMax} bytes`));
+        else parts.push(part);
+        done();
+      },
+      final: (done) => {
+        end();
+        done();
+      },
+    });
+    // HTTP/1.0: the answer ends with its connection, and comes in one piece.
+    input.write(`GET ${path} HTTP/1.0\r\nHost: agent\r\nConnection: close\r\n\r\n`);
+    new PortForward(config, true)
+      .portForward(namespace, pod, [adminPort], output, null, input)
+      .then((made) => {
+        socket = made as { close(): void };
+        (made as { on?: (event: string, on: () => void) => void }).on?.('close', () => end());
+      })
+      .catch((error: unknown) => end(new Error(errorText(error))));
+  });
+}
+
+interface PodItem {
+  readonly metadata: { readonly name: string };
+  readonly spec: { readonly nodeName?: string };
+  readonly status?: { readonly phase?: string };
+}
+
+/** One per agent pod, by node. Errors: ApiError, where the API server does not say which there are. */
+export async function agentsOf(config: KubeConfig, namespace: string): Promise<Agent[]> {
+  const query = `/api/v1/namespaces/${namespace}/pods?labelSelector=app%3Dweft-agent`;
+  const { items } = (await requestJson(config, 'GET', query)) as { items: readonly PodItem[] };
+  const agents = await Promise.all(
+    items.map(async ({ metadata, spec, status }): Promise<Agent> => {
+      const agent = { node: spec.nodeName ?? '(no node)', pod: metadata.name };
+      if (status?.phase !== 'Running') return { ...agent, why: `its pod is ${status?.phase ?? 'unknown'}` };
+      try {
+        const text = await getThrough(config, namespace, metadata.name, '/status');
+        return { ...agent, status: JSON.parse(text) as AgentStatus };
+      } catch (error) {
+        return { ...agent, why: errorText(error) };
+      }
+    }),
+  );
+  return agents.sort((a, b) => (a.node < b.node ? -1 : 1));
+}
