@@ -66,6 +66,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
   const ca = new CertificateAuthority(options.state, trustDomain);
   if (stored === false) await store?.create();
   ca.reload();
+  await store?.pullJoinKey();
   await store?.publishRoots(rootsConfigMap, ca.roots);
   const reviewer =
     kubernetes &&
@@ -101,7 +102,8 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
           kubernetes?.serverName ?? (isIp(host) ? 'weft-control' : host),
         ]),
         ca,
-        nodeOfToken: (token) => reviewer?.nodeOf(token) ?? nodeOfToken(options.state, token),
+        // A join token is checked here; what is none is for the API server to judge.
+        nodeOfToken: async (token) => (await nodeOfToken(options.state, token)) ?? reviewer?.nodeOf(token),
         mayAsk: (node, identity) => compiler.mayAsk(node, identity),
         certTtlS: options.certTtlS,
         onCertificate: (issued) => metrics.certificates.inc({ result: issued ? 'issued' : 'refused' }),

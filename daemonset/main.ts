@@ -206,8 +206,10 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     onDied: (why) => log.error({ why }, 'a worker died'),
   });
 
+  /** Some pod is half in: listeners, hooks and verdicts come one after the other. */
+  let enrolling = false;
   const ready = (): boolean =>
-    synced && waiting.size === 0 && [...wanted.keys()].every((uid) => held.has(uid));
+    synced && !enrolling && waiting.size === 0 && [...wanted.keys()].every((uid) => held.has(uid));
   /** Nobody is to be in the mesh here, and nobody is. */
   const empty = (): boolean => synced && wanted.size === 0 && datapath.attachedPods().length === 0;
   const readyFile = join(options.run, 'ready');
@@ -312,6 +314,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
           byCookie.set(local.place.cookie, local);
           verdicts.admit(local);
         }
+        enrolling = steps.enrol.length > 0;
         for (const local of steps.enrol) await enrol(local);
         // After all of them: what the kernel was allowed before is the agent's to decide anew, which both ends need.
         for (const local of steps.enrol) if (held.get(local.pod.uid) === local) verdicts.admit(local);
@@ -323,6 +326,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
         if (!swept) carried.sweep();
         swept = true;
         if (!missing.has('kernel-path')) verdicts.beat();
+        enrolling = false;
         writeReady();
       } while (again);
     })()

@@ -3,7 +3,10 @@ import { test } from 'node:test';
 import { decodeAddress } from '../../src/discovery/decode.js';
 import { encodeService } from '../../src/discovery/encode.js';
 import { typeUrls } from '../../src/discovery/types.js';
+import { parseIp } from '../../src/model/address.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
+import { candidatesOf } from '../../src/state/resolve.js';
+import { MeshState } from '../../src/state/store.js';
 import type { Service } from '../../src/model/service.js';
 import { parseManifests } from '../source/files.js';
 import { Resources } from '../serve/resources.js';
@@ -79,7 +82,19 @@ function randomObject(): MeshObject {
   const name = pick(['o1', 'o2', 'o3']);
   const labels = { ...pick([{}, { 'weft.dev/mesh': 'enabled' }, { 'weft.dev/mode': 'strict' }]) };
   switch (
-    pick(['Namespace', 'Pod', 'Pod', 'Pod', 'Service', 'AccessPolicy', 'MeshSettings', 'Node'] as const)
+    pick([
+      'Namespace',
+      'Pod',
+      'Pod',
+      'Pod',
+      'Service',
+      'EndpointSlice',
+      'ExternalService',
+      'Workload',
+      'AccessPolicy',
+      'MeshSettings',
+      'Node',
+    ] as const)
   ) {
     case 'Namespace':
       return { kind: 'Namespace', metadata: { name: namespace, labels } };
@@ -98,11 +113,30 @@ function randomObject(): MeshObject {
           podIPs: pick([[], [{ ip: `10.0.0.${Math.floor(Math.random() * 250)}` }]]),
         },
       };
+    case 'EndpointSlice':
+      return {
+        kind: 'EndpointSlice',
+        metadata: { name: `slice-${name}`, namespace, labels: { 'kubernetes.io/service-name': name } },
+        endpoints: [{ addresses: [`10.1.0.${Math.floor(Math.random() * 5)}`], ready: true }],
+        ports: [{ port: 8080 }],
+      };
+    case 'ExternalService':
+      return {
+        kind: 'ExternalService',
+        metadata: { name, namespace },
+        spec: { addresses: [`10.2.0.${Math.floor(Math.random() * 5)}`], ports: [{ port: 443 }] },
+      };
+    case 'Workload':
+      return {
+        kind: 'Workload',
+        metadata: { name, namespace, labels: { app } },
+        spec: { node: pick(['n1', 'n2']), addresses: ['10.3.0.1'], serviceAccount: app, netns: 'vm' },
+      };
     case 'Service':
       return {
         kind: 'Service',
         metadata: { name, namespace },
-        spec: { selector: { app }, clusterIP: '10.96.0.1', ports: [{ port: 80 }] },
+        spec: { selector: pick([{ app }, { app }, {}]), clusterIP: '10.96.0.1', ports: [{ port: 80 }] },
       };
     case 'AccessPolicy':
       return {
@@ -201,4 +235,142 @@ status: { podIPs: [{ ip: 10.0.0.1 }] }
   assert.deepEqual(held.value.excludeOutboundCidrs, [{ ip: '10.0.0.0', prefixLength: 8 }]);
   assert.deepEqual(held.value.excludeInboundPorts, [8080]);
   assert.equal(held.value.sameNode, 'encrypted');
+});
+
+const view = (objects: readonly MeshObject[]): MeshState => {
+  const state = new MeshState();
+  const told = [...compile(objects, settings).all()];
+  state.apply({
+    workloads: told.flatMap((one) => (one.kind === 'workload' ? [one.value] : [])),
+    services: told.flatMap((one) => (one.kind === 'service' ? [one.value] : [])),
+  });
+  return state;
+};
+const addressesOf = (state: MeshState, ip: string, node: string): string[] => {
+  const destination = { ip: parseIp(ip), port: 80 };
+  const service = state.serviceByAddress(destination.ip);
+  assert.ok(service);
+  return candidatesOf(state, service, destination, node)
+    .map(({ workload, target }) => `${target.ip}:${target.port} ${workload.tunnel}`)
+    .sort();
+};
+
+test('a Service without a selector has the endpoints of its slices; one that is a pod of the mesh is that pod', () => {
+  const objects: MeshObject[] = [
+    {
+      kind: 'Service',
+      metadata: { name: 'db', namespace: 'shop' },
+      spec: { clusterIP: '10.96.0.9', ports: [{ name: 'sql', port: 80 }] },
+    },
+    {
+      kind: 'EndpointSlice',
+      metadata: { name: 'db-1', namespace: 'shop', labels: { 'kubernetes.io/service-name': 'db' } },
+      endpoints: [
+        { addresses: ['192.0.2.1'], ready: true },
+        { addresses: ['192.0.2.2'], ready: false },
+        { addresses: ['10.0.0.1'], ready: true },
+      ],
+      ports: [{ name: 'sql', port: 5432 }],
+    },
+    {
+      kind: 'Pod',
+      metadata: { name: 'a', namespace: 'shop', labels: { 'weft.dev/mesh': 'enabled' } },
+      spec: { nodeName: 'n1' },
+      status: { podIPs: [{ ip: '10.0.0.1' }] },
+    },
+  ];
+  assert.deepEqual(addressesOf(view(objects), '10.96.0.9', 'n1'), [
+    '10.0.0.1:5432 hbone',
+    '192.0.2.1:5432 none',
+  ]);
+});
+
+test('an ExternalService is known by its addresses, and its endpoints are balanced', () => {
+  const object: MeshObject = {
+    kind: 'ExternalService',
+    metadata: { name: 'pay', namespace: 'shop' },
+    spec: {
+      host: 'pay.example.com',
+      addresses: ['198.51.100.1'],
+      ports: [{ port: 80, targetPort: 8443 }],
+      endpoints: [{ address: '203.0.113.1' }, { address: '203.0.113.2' }],
+    },
+  };
+  const state = view([object]);
+  assert.deepEqual(addressesOf(state, '198.51.100.1', 'n1'), [
+    '203.0.113.1:8443 none',
+    '203.0.113.2:8443 none',
+  ]);
+  assert.equal(state.serviceByAddress(parseIp('198.51.100.1'))?.hostname, 'pay.example.com');
+});
+
+test('a Workload is held by the agent of its machine, under an identity of its namespace', () => {
+  const object: MeshObject = {
+    kind: 'Workload',
+    metadata: { name: 'legacy', namespace: 'shop', labels: { app: 'legacy' } },
+    spec: { node: 'vm1', addresses: ['10.9.0.1'], serviceAccount: 'legacy', netns: 'legacy' },
+  };
+  const service: MeshObject = {
+    kind: 'Service',
+    metadata: { name: 'legacy', namespace: 'shop' },
+    spec: { clusterIP: '10.96.0.7', selector: { app: 'legacy' }, ports: [{ port: 80, targetPort: 8080 }] },
+  };
+  const compiler = compile([object, service], settings);
+  const held = [...compiler.all()].find(({ kind }) => kind === 'nodePod');
+  assert.ok(held?.kind === 'nodePod' && held.node === 'vm1');
+  assert.equal(held.value.netns, '/run/netns/legacy');
+  assert.ok(compiler.mayAsk('vm1', 'spiffe://cluster.local/ns/shop/sa/legacy'));
+  assert.deepEqual(addressesOf(view([object, service]), '10.96.0.7', 'n1'), ['10.9.0.1:8080 hbone']);
+});
+
+test('PreferSameZone: endpoints of the zone, then of the region, then any', () => {
+  const node = (name: string, zone: string, region: string): MeshObject => ({
+    kind: 'Node',
+    metadata: {
+      name,
+      labels: { 'topology.kubernetes.io/zone': zone, 'topology.kubernetes.io/region': region },
+    },
+  });
+  const pod = (name: string, nodeName: string, ip: string, app = 'api'): MeshObject => ({
+    kind: 'Pod',
+    metadata: { name, namespace: 'shop', labels: { app } },
+    spec: { nodeName },
+    status: { podIPs: [{ ip }] },
+  });
+  const objects = [
+    node('n1', 'a', 'r'),
+    node('n2', 'b', 'r'),
+    node('n3', 'c', 's'),
+    node('n4', 'd', 't'),
+    pod('p1', 'n1', '10.0.0.1'),
+    pod('p2', 'n2', '10.0.0.2'),
+    pod('p5', 'n3', '10.0.0.5', 'other'),
+    pod('p6', 'n4', '10.0.0.6', 'other'),
+    {
+      kind: 'Service',
+      metadata: { name: 'api', namespace: 'shop' },
+      spec: {
+        clusterIP: '10.96.0.1',
+        selector: { app: 'api' },
+        ports: [{ port: 80 }],
+        trafficDistribution: 'PreferSameZone',
+      },
+    } satisfies MeshObject,
+  ];
+  assert.deepEqual(addressesOf(view(objects), '10.96.0.1', 'n1'), ['10.0.0.1:80 none']);
+  const elsewhere = [...objects, node('n1', 'x', 'r')];
+  assert.equal(addressesOf(view(elsewhere), '10.96.0.1', 'n2').length, 1);
+  const farther = objects.filter((one) => one.metadata.name !== 'p1');
+  assert.deepEqual(addressesOf(view([...farther, pod('p9', 'n1', '10.0.0.9', 'other')]), '10.96.0.1', 'n1'), [
+    '10.0.0.2:80 none',
+  ]);
+  assert.equal(addressesOf(view(objects), '10.96.0.1', 'n4').length, 2);
+});
+
+test("a policy cannot take strict mode's place", () => {
+  const { errors } = parseManifests(
+    'x',
+    'apiVersion: weft.dev/v1alpha1\nkind: AccessPolicy\nmetadata: { name: weft-strict-namespace, namespace: a }\nspec: { action: ALLOW, rules: [{}] }\n',
+  );
+  assert.match(errors[0]?.message ?? '', /those of strict mode itself/);
 });

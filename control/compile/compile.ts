@@ -7,15 +7,18 @@ import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Service } from '../../src/model/service.js';
 import type { Workload } from '../../src/model/workload.js';
+import { compileExternalService, compileSlice, podOfWorkload, serviceNameLabel } from './external.js';
 import { isEnrolled, labelsOf, modeLabel, namespaceOf, selects, type Labels } from './labels.js';
 import type {
   AccessPolicyObject,
+  EndpointSliceObject,
   MeshObject,
   MeshSettingsObject,
   NamespaceObject,
   NodeObject,
   PodObject,
   ServiceObject,
+  WorkloadObject,
 } from './objects.js';
 import { compilePod, type CompiledPod } from './pod.js';
 import { compilePolicy, rootNamespace, strictPolicy } from './policies.js';
@@ -93,6 +96,8 @@ export class Compiler {
   readonly #nodes = new Map<string, NodeObject>();
   readonly #mesh = new Map<string, MeshSettingsObject>();
   readonly #pods = new ByNamespace<PodObject>();
+  readonly #workloads = new ByNamespace<WorkloadObject>();
+  readonly #slices = new ByNamespace<EndpointSliceObject>();
   readonly #services = new ByNamespace<ServiceObject>();
   readonly #policies = new ByNamespace<AccessPolicyObject>();
   /** What each object makes nodes be told. */
@@ -160,22 +165,32 @@ export class Compiler {
           break;
         case 'Namespace':
           touch(this.#pods.in(either.metadata.name));
+          touch(this.#workloads.in(either.metadata.name));
           break;
         case 'Node':
           // Of a node only its labels matter, and they change once in its life.
           if (JSON.stringify(before && labelsOf(before)) === JSON.stringify(object && labelsOf(object)))
             break;
           for (const pod of this.#pods.all()) if (pod.spec.nodeName === either.metadata.name) touch([pod]);
+          for (const one of this.#workloads.all()) if (one.spec.node === either.metadata.name) touch([one]);
           break;
         case 'Service':
         case 'AccessPolicy': {
           const selectors = [before, object].map((one) => one && selectorOf(one));
-          for (const pod of this.#pods.in(namespaceOf(either))) {
+          const namespace = namespaceOf(either);
+          for (const pod of [...this.#pods.in(namespace), ...this.#workloads.in(namespace)]) {
             if (selectors.some((selector) => selects(selector, labelsOf(pod)))) touch([pod]);
+          }
+          if (either.kind === 'Service') {
+            const { name } = either.metadata;
+            touch(this.#slices.in(namespace).filter((slice) => labelsOf(slice)[serviceNameLabel] === name));
           }
           break;
         }
         case 'Pod':
+        case 'Workload':
+        case 'EndpointSlice':
+        case 'ExternalService':
           break;
       }
     }
@@ -201,6 +216,12 @@ export class Compiler {
         return void this.#mesh.set(objectKey(object), object);
       case 'Pod':
         return this.#pods.set(object);
+      case 'Workload':
+        return this.#workloads.set(object);
+      case 'EndpointSlice':
+        return this.#slices.set(object);
+      case 'ExternalService':
+        return;
       case 'Service':
         return this.#services.set(object);
       case 'AccessPolicy':
@@ -219,6 +240,12 @@ export class Compiler {
         return void this.#mesh.delete(objectKey(object));
       case 'Pod':
         return this.#pods.delete(object);
+      case 'Workload':
+        return this.#workloads.delete(object);
+      case 'EndpointSlice':
+        return this.#slices.delete(object);
+      case 'ExternalService':
+        return;
       case 'Service':
         return this.#services.delete(object);
       case 'AccessPolicy':
@@ -262,22 +289,24 @@ export class Compiler {
     for (const object of gone) {
       const key = objectKey(object);
       if (this.#objects.has(key)) continue;
-      if (object.kind === 'Pod') this.#admit(key, undefined);
+      if (isHeld(object)) this.#admit(key, undefined);
       emit(key, []);
     }
     for (const object of objects) {
       const key = objectKey(object);
-      if (object.kind !== 'Pod') {
+      if (!isHeld(object)) {
         emit(key, this.#compileOther(object, mesh));
         continue;
       }
       const namespace = namespaceOf(object);
-      const pod = compilePod(object, {
+      const asPod = object.kind === 'Pod' ? object : podOfWorkload(object);
+      const pod = compilePod(asPod, {
+        kind: object.kind,
         ...this.#settings,
         enrolNone: this.#settings.enrolNone === true,
         mesh,
         namespace: this.#namespaces.get(namespace),
-        node: this.#nodes.get(object.spec.nodeName),
+        node: this.#nodes.get(asPod.spec.nodeName),
         ...surroundings(namespace),
       });
       this.#admit(key, pod);
@@ -295,7 +324,10 @@ export class Compiler {
     return { told: [...told.values()], withdrawn: [...withdrawn.values()] };
   }
 
-  #compileOther(object: Exclude<MeshObject, PodObject>, mesh: MeshSettingsObject['spec']): Told[] {
+  #compileOther(
+    object: Exclude<MeshObject, PodObject | WorkloadObject>,
+    mesh: MeshSettingsObject['spec'],
+  ): Told[] {
     switch (object.kind) {
       case 'Service':
         return [{ kind: 'service', value: compileService(object, mesh) }];
@@ -309,6 +341,19 @@ export class Compiler {
         return object.spec === mesh && mesh.mode === 'strict'
           ? [{ kind: 'policy', value: strictPolicy(rootNamespace, 'mesh', 'global') }]
           : [];
+      case 'ExternalService': {
+        const { service, endpoints } = compileExternalService(object, this.#settings.trustDomain);
+        return [
+          { kind: 'service', value: service },
+          ...endpoints.map((value) => ({ kind: 'workload', value }) as const),
+        ];
+      }
+      case 'EndpointSlice': {
+        const name = labelsOf(object)[serviceNameLabel];
+        const service = this.#services.in(namespaceOf(object)).find(({ metadata }) => metadata.name === name);
+        const endpoints = compileSlice(object, service, this.#settings.trustDomain);
+        return endpoints.map((value) => ({ kind: 'workload', value }) as const);
+      }
       case 'Node':
         return [];
     }
@@ -349,6 +394,10 @@ export class Compiler {
     if (told.kind === 'nodePod') add(this.#heldPods, told.value.namespace, by);
   }
 }
+
+/** What an agent holds: pods, and what stands for one on another machine. */
+const isHeld = (object: MeshObject): object is PodObject | WorkloadObject =>
+  object.kind === 'Pod' || object.kind === 'Workload';
 
 const selectorOf = (object: ServiceObject | AccessPolicyObject | MeshObject): Labels | undefined =>
   object.kind === 'Service'

@@ -127,5 +127,59 @@ export interface MeshSettingsObject {
     readonly excludeInboundPorts?: readonly number[];
   };
 }
+interface ExternalPort {
+  readonly name?: string;
+  readonly port: number;
+  readonly targetPort?: number;
+  readonly appProtocol?: string;
+}
+/** Addresses outside of the mesh under a name: known, balanced, logged by it. */
+export interface ExternalServiceObject {
+  readonly kind: 'ExternalService';
+  readonly metadata: Meta;
+  readonly status?: { readonly conditions?: readonly Condition[] };
+  readonly spec: {
+    /** `<name>.<namespace>.external` where absent. */
+    readonly host?: string;
+    readonly addresses: readonly string[];
+    readonly ports: readonly ExternalPort[];
+    /** Where connections go; the addresses themselves where absent. */
+    readonly endpoints?: readonly { readonly address: string }[];
+  };
+}
+/** What runs on a machine outside of the cluster that has an agent of its own. */
+export interface WorkloadObject {
+  readonly kind: 'Workload';
+  readonly metadata: Meta;
+  readonly status?: { readonly conditions?: readonly Condition[] };
+  readonly spec: {
+    /** As its agent is called (--node). */
+    readonly node: string;
+    readonly addresses: readonly string[];
+    readonly serviceAccount?: string;
+    /** Its network namespace on that machine: a name below /run/netns, or a path. */
+    readonly netns: string;
+    readonly ports?: readonly { readonly name?: string; readonly containerPort: number }[];
+  };
+}
+/** Endpoints that nobody but their author knows: those of Services without a selector. */
+export interface EndpointSliceObject {
+  readonly kind: 'EndpointSlice';
+  readonly metadata: Meta;
+  readonly endpoints: readonly {
+    readonly addresses: readonly string[];
+    readonly ready: boolean;
+    readonly nodeName?: string;
+  }[];
+  readonly ports: readonly { readonly name?: string; readonly port: number }[];
+}
 export type MeshObject =
-  NamespaceObject | NodeObject | PodObject | ServiceObject | AccessPolicyObject | MeshSettingsObject;
+  | NamespaceObject
+  | NodeObject
+  | PodObject
+  | ServiceObject
+  | EndpointSliceObject
+  | AccessPolicyObject
+  | MeshSettingsObject
+  | ExternalServiceObject
+  | WorkloadObject;

@@ -35,6 +35,8 @@ export interface PodSurroundings {
   readonly mesh: MeshSettingsObject['spec'];
   readonly namespace: NamespaceObject | undefined;
   readonly node: NodeObject | undefined;
+  /** Pod, or Workload: of the latter there may be one of the same name. */
+  readonly kind: 'Pod' | 'Workload';
   /** Of its namespace, sorted by name. */
   readonly services: readonly ServiceObject[];
   readonly policies: readonly AccessPolicyObject[];
@@ -100,7 +102,11 @@ export function compilePod(pod: PodObject, around: PodSurroundings): CompiledPod
   const addresses: IpAddress[] = (pod.status?.podIPs ?? []).map(({ ip }) => parseIp(ip));
   const serviceAccount = pod.spec.serviceAccountName ?? 'default';
   const identity = spiffeIdOf({ trustDomain: around.trustDomain, namespace, serviceAccount });
-  const uid = `${cluster}//Pod/${namespace}/${name}` as WorkloadUid;
+  const uid = (
+    around.kind === 'Pod'
+      ? `${cluster}//Pod/${namespace}/${name}`
+      : `${cluster}/weft.dev/Workload/${namespace}/${name}`
+  ) as WorkloadUid;
   const podUid = pod.metadata.uid ?? '';
   const labels = labelsOf(pod);
   const reason = around.enrolNone ? 'mesh-is-being-removed' : uncapturedBecause(pod, around.namespace);
@@ -109,7 +115,10 @@ export function compilePod(pod: PodObject, around: PodSurroundings): CompiledPod
   const policies = around.policies
     .filter(({ spec }) => spec.selector && selects(spec.selector.matchLabels, labels))
     .map((policy) => `${namespace}/${policy.metadata.name}`);
-  const own = labels[modeLabel] === 'strict' ? strictPolicy(namespace, `pod-${name}`, 'workload') : undefined;
+  const own =
+    labels[modeLabel] === 'strict'
+      ? strictPolicy(namespace, `${around.kind.toLowerCase()}-${name}`, 'workload')
+      : undefined;
   if (own) policies.push(own.key);
 
   const workload: Workload = {

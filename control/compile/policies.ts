@@ -6,6 +6,8 @@ import type { AccessPolicyObject } from './objects.js';
 /** A policy here applies to the whole mesh. */
 export const rootNamespace = 'weft-system';
 
+const strictPrefix = 'weft-strict-';
+
 const nothing: PolicyMatch = {
   namespaces: [],
   notNamespaces: [],
@@ -40,6 +42,9 @@ const all = <A, B>(values: readonly A[] | undefined, make: (value: A) => B): B[]
 export function compilePolicy(policy: AccessPolicyObject): AuthorizationPolicy {
   const namespace = policy.metadata.namespace ?? 'default';
   const { spec } = policy;
+  // One of that name would stand in the place of strict mode.
+  if (policy.metadata.name.startsWith(strictPrefix))
+    throw new Error(`names that begin with ${strictPrefix} are those of strict mode itself`);
   return {
     key: `${namespace}/${policy.metadata.name}` as PolicyKey,
     name: policy.metadata.name,
@@ -79,7 +84,7 @@ export function strictPolicy(
   what: string,
   scope: AuthorizationPolicy['scope'],
 ): AuthorizationPolicy {
-  const name = `weft-strict-${what}`;
+  const name = `${strictPrefix}${what}`;
   return {
     key: `${namespace}/${name}` as PolicyKey,
     name,

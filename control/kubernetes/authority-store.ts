@@ -2,11 +2,13 @@
  * The CA's keys on Kubernetes: a Secret, copied into the state directory, from which certificates are issued. Several replicas
  * read one Secret; the first of them makes it. Roots are given to the nodes by a ConfigMap.
  */
+import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { WeftError } from '../../src/base/errors.js';
 import { caFiles, replaceFile } from '../serve/ca.js';
+import { keyFile } from '../serve/tokens.js';
 import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 
 interface SecretObject {
@@ -35,6 +37,8 @@ export function keysOfSecret(secret: SecretObject): Keys {
   }
   return { key, cert, roots };
 }
+
+const joinSecret = 'weft-join';
 
 /** Keys last: a reader that sees the new key sees the rest too. */
 const names = ['cert', 'roots', 'key'] as const satisfies readonly (keyof Keys)[];
@@ -83,6 +87,37 @@ export class AuthorityStore {
       if (!(error instanceof ApiError) || error.status !== 409) throw error;
       await this.pull();
     }
+  }
+
+  /** The key of join tokens, for machines outside of the cluster; the first replica makes it, all share it. */
+  async pullJoinKey(): Promise<void> {
+    const path = `/api/v1/namespaces/${this.namespace}/secrets`;
+    const read = async (): Promise<string | undefined> =>
+      ((await requestJson(this.config, 'GET', `${path}/${joinSecret}`)) as SecretObject).data?.[keyFile];
+    let key: string | undefined;
+    try {
+      key = await read();
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status !== 404) throw error;
+      const made = Buffer.from(randomBytes(32).toString('base64')).toString('base64');
+      const metadata = { name: joinSecret, labels: { 'app.kubernetes.io/part-of': 'weft' } };
+      try {
+        const body = {
+          apiVersion: 'v1',
+          kind: 'Secret',
+          metadata,
+          type: 'Opaque',
+          data: { [keyFile]: made },
+        };
+        await requestJson(this.config, 'POST', path, body);
+      } catch (conflict) {
+        if (!(conflict instanceof ApiError) || conflict.status !== 409) throw conflict;
+      }
+      key = await read();
+    }
+    if (key === undefined) throw new WeftError('WEFT_CA_SECRET', `secret ${joinSecret} holds no ${keyFile}`);
+    mkdirSync(this.state, { recursive: true, mode: 0o700 });
+    replaceFile(join(this.state, keyFile), Buffer.from(key, 'base64').toString('utf8'), 0o600);
   }
 
   /** What nodes check the control plane by. Idempotent: applied as a whole. */

@@ -1,6 +1,12 @@
 /** What is said about objects on the objects: conditions as Kubernetes words them. Pure. */
 import { namespaceOf } from '../compile/labels.js';
-import { acceptedType, capturedCondition, type MeshObject, type PodObject } from '../compile/objects.js';
+import {
+  acceptedType,
+  capturedCondition,
+  type Condition,
+  type MeshObject,
+  type PodObject,
+} from '../compile/objects.js';
 import type { Write } from './writer.js';
 
 const rfc3339 = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+Z/, 'Z');
@@ -44,6 +50,7 @@ export function podCondition(pod: PodObject, state: PodCapture | undefined): Wri
   };
 }
 
+export const judgedKinds = ['AccessPolicy', 'MeshSettings', 'ExternalService', 'Workload'] as const;
 const plurals: Readonly<Record<string, string>> = {
   AccessPolicy: 'accesspolicies',
   MeshSettings: 'meshsettings',
@@ -62,7 +69,8 @@ export function acceptedCondition(object: MeshObject, why: string | undefined): 
       ? { status: 'True', reason: 'Accepted', message: 'in force' }
       : { status: 'False', reason: 'Invalid', message: `${why}; what it said before stays in force` }),
   };
-  const now = object.status?.conditions?.find(({ type }) => type === acceptedType);
+  const { status } = object as { status?: { conditions?: readonly Condition[] } };
+  const now = status?.conditions?.find(({ type }) => type === acceptedType);
   if (
     now?.status === wanted.status &&
     now.observedGeneration === wanted.observedGeneration &&

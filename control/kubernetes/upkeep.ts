@@ -11,7 +11,7 @@ import { namespaceOf } from '../compile/labels.js';
 import type { PodObject } from '../compile/objects.js';
 import type { ServeLog } from '../serve/server.js';
 import type { ObjectTrouble } from '../source/kubernetes.js';
-import { acceptedCondition, podCondition } from './conditions.js';
+import { acceptedCondition, judgedKinds, podCondition } from './conditions.js';
 import { Leader } from './leader.js';
 import { Writer } from './writer.js';
 
@@ -120,7 +120,7 @@ export class Upkeep {
     const troubled = new Set(
       troubles.map(({ object }) => `${object.kind} ${object.metadata.namespace} ${object.metadata.name}`),
     );
-    for (const kind of ['AccessPolicy', 'MeshSettings'] as const) {
+    for (const kind of judgedKinds) {
       for (const object of compiler.ofKind(kind)) {
         if (troubled.has(`${kind} ${object.metadata.namespace} ${object.metadata.name}`)) continue;
         const write = acceptedCondition(object, undefined);

@@ -6,7 +6,8 @@ import { jwtVerify, SignJWT } from 'jose';
 
 /** Of a node's own token and of an agent's projected one. */
 export const tokenAudience = 'istio-ca';
-const keyFile = 'token-key';
+/** In the state directory. */
+export const keyFile = 'token-key';
 
 function keyOf(state: string): Uint8Array {
   mkdirSync(state, { recursive: true, mode: 0o700 });

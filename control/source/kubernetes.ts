@@ -18,8 +18,11 @@ const paths: Readonly<Record<MeshObject['kind'], string>> = {
   Node: '/api/v1/nodes',
   Pod: '/api/v1/pods',
   Service: '/api/v1/services',
+  EndpointSlice: '/apis/discovery.k8s.io/v1/endpointslices',
   AccessPolicy: '/apis/weft.dev/v1alpha1/accesspolicies',
   MeshSettings: '/apis/weft.dev/v1alpha1/meshsettings',
+  ExternalService: '/apis/weft.dev/v1alpha1/externalservices',
+  Workload: '/apis/weft.dev/v1alpha1/workloads',
 };
 
 export interface ObjectTrouble {

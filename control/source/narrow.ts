@@ -3,6 +3,8 @@ import { acceptedType, capturedCondition } from '../compile/objects.js';
 import type {
   AccessPolicyObject,
   Condition,
+  EndpointSliceObject,
+  ExternalServiceObject,
   Meta,
   MeshObject,
   MeshSettingsObject,
@@ -11,6 +13,7 @@ import type {
   PodObject,
   Probe,
   ServiceObject,
+  WorkloadObject,
 } from '../compile/objects.js';
 
 interface RawMeta {
@@ -129,6 +132,36 @@ function service(raw: Raw<ServiceObject> & { spec: { type?: string } }): Service
   };
 }
 
+/** Those that Kubernetes keeps itself follow from selectors, which are compiled; what is left was written by hand. */
+const ownSlices = 'endpointslice-controller.k8s.io';
+function slice(raw: {
+  readonly metadata: RawMeta;
+  readonly addressType?: string;
+  readonly endpoints?: readonly {
+    readonly addresses?: readonly string[];
+    readonly conditions?: { readonly ready?: boolean };
+    readonly nodeName?: string;
+  }[];
+  readonly ports?: readonly { readonly name?: string; readonly port?: number; readonly protocol?: string }[];
+}): EndpointSliceObject | undefined {
+  const labels = raw.metadata.labels ?? {};
+  if (labels['endpointslice.kubernetes.io/managed-by'] === ownSlices || raw.addressType === 'FQDN')
+    return undefined;
+  return {
+    kind: 'EndpointSlice',
+    metadata: meta(raw.metadata),
+    endpoints: (raw.endpoints ?? []).map(({ addresses, conditions, nodeName }) => ({
+      addresses: addresses ?? [],
+      // Absent means ready (EndpointSlice API).
+      ready: conditions?.ready !== false,
+      ...(nodeName ? { nodeName } : {}),
+    })),
+    ports: (raw.ports ?? []).flatMap(({ name, port, protocol }) =>
+      port !== undefined && (protocol ?? 'TCP') === 'TCP' ? [{ ...(name ? { name } : {}), port }] : [],
+    ),
+  };
+}
+
 /** Undefined where the object does not concern the mesh. */
 export function narrow(kind: MeshObject['kind'], object: unknown): MeshObject | undefined {
   const raw = object as {
@@ -152,6 +185,12 @@ export function narrow(kind: MeshObject['kind'], object: unknown): MeshObject | 
       return pod(object as Raw<PodObject>);
     case 'Service':
       return service(object as Raw<ServiceObject>);
+    case 'EndpointSlice':
+      return slice(object as Parameters<typeof slice>[0]);
+    case 'ExternalService':
+      return { kind, ...judged(raw), spec: raw.spec as ExternalServiceObject['spec'] };
+    case 'Workload':
+      return { kind, ...judged(raw), spec: raw.spec as WorkloadObject['spec'] };
     case 'AccessPolicy':
       return { kind, ...judged(raw), spec: raw.spec as AccessPolicyObject['spec'] };
     case 'MeshSettings':

@@ -2,7 +2,7 @@
 import type { IpAddress, SocketAddress } from '../model/address.js';
 import { isV6 } from '../model/address.js';
 import type { Service } from '../model/service.js';
-import type { WaypointRef, Workload } from '../model/workload.js';
+import type { Locality, WaypointRef, Workload } from '../model/workload.js';
 import { bucketOf, preferredOf } from './affinity.js';
 import type { MeshView } from './store.js';
 
@@ -26,7 +26,7 @@ export interface Candidate {
   readonly target: SocketAddress;
 }
 
-/** The endpoints among which one is chosen for a service's address; by preference only those of this node. */
+/** The endpoints among which one is chosen for a service's address: by preference only those nearest to this node. */
 export function candidatesOf(
   view: MeshView,
   service: Service,
@@ -36,20 +36,51 @@ export function candidatesOf(
   const port = service.ports.find(({ servicePort }) => servicePort === destination.port);
   if (!port) return [];
   const candidates: Candidate[] = [];
-  for (const workload of view.endpointsOf(service.key)) {
-    if (!workload.healthy && service.loadBalancing?.allowUnhealthy !== true) continue;
+  for (const endpoint of view.endpointsOf(service.key)) {
     // A named target port may differ from workload to workload, so its own mapping counts.
-    const own = workload.services
+    const own = endpoint.services
       .get(service.key)
       ?.find(({ servicePort }) => servicePort === destination.port);
-    const ip = addressLike(workload.addresses, destination.ip);
+    const ip = addressLike(endpoint.addresses, destination.ip);
     const targetPort = own?.targetPort || port.targetPort;
-    if (ip !== undefined && targetPort > 0) candidates.push({ workload, target: { ip, port: targetPort } });
+    if (ip === undefined || targetPort === 0) continue;
+    // An endpoint that was written by hand may be a pod of the mesh: then that pod's identity and policies count.
+    const workload = endpoint.tunnel === 'none' ? (view.workloadByAddress(ip) ?? endpoint) : endpoint;
+    if (!workload.healthy && service.loadBalancing?.allowUnhealthy !== true) continue;
+    candidates.push({ workload, target: { ip, port: targetPort } });
   }
   const { preference = [], mode = 'unspecified' } = service.loadBalancing ?? {};
-  if (!preference.includes('node')) return candidates;
-  const local = candidates.filter(({ workload }) => workload.node === node);
-  return local.length > 0 || mode === 'strict' ? local : candidates;
+  if (preference.length === 0 || mode === 'passthrough') return candidates;
+  const here = { node, locality: view.localityOf(node) };
+  const nearness = candidates.map(({ workload }) => sharedScopes(preference, workload, here));
+  const nearest = mode === 'strict' ? preference.length : Math.max(0, ...nearness);
+  return candidates.filter((_, i) => nearness[i] === nearest);
+}
+
+type Scope = NonNullable<Service['loadBalancing']>['preference'][number];
+
+/** How many of the scopes, from the first on, the workload shares with this node (istio.workload.LoadBalancing). */
+function sharedScopes(
+  scopes: readonly Scope[],
+  workload: Workload,
+  here: { readonly node: string; readonly locality: Locality | undefined },
+): number {
+  const same = (scope: Scope): boolean => {
+    switch (scope) {
+      case 'node':
+        return workload.node === here.node;
+      case 'region':
+      case 'zone':
+      case 'subzone':
+        return (here.locality?.[scope] ?? '') !== '' && workload.locality?.[scope] === here.locality?.[scope];
+      // One network and one cluster is all there is.
+      case 'cluster':
+      case 'network':
+        return true;
+    }
+  };
+  const first = scopes.findIndex((scope) => !same(scope));
+  return first < 0 ? scopes.length : first;
 }
 
 /**

@@ -2,7 +2,7 @@
 import type { IpAddress } from '../model/address.js';
 import type { AuthorizationPolicy, PolicyKey } from '../model/policy.js';
 import type { Service } from '../model/service.js';
-import type { ServiceKey, Workload, WorkloadUid } from '../model/workload.js';
+import type { Locality, ServiceKey, Workload, WorkloadUid } from '../model/workload.js';
 
 /** Plain, structured-cloneable data: it goes from the main thread to each worker. */
 export interface MeshUpdate {
@@ -19,6 +19,8 @@ export interface MeshView {
   workloadByAddress(ip: IpAddress): Workload | undefined;
   service(key: ServiceKey): Service | undefined;
   serviceByAddress(ip: IpAddress): Service | undefined;
+  /** Where a node is, by what is told of its workloads. */
+  localityOf(node: string): Locality | undefined;
   /** All endpoints of a service, healthy or not. */
   endpointsOf(key: ServiceKey): readonly Workload[];
   /** Policies that apply to a workload: global, its namespace's, those that name it. */
@@ -35,6 +37,7 @@ export class MeshState implements MeshView {
   readonly #byAddress = new Map<IpAddress, Map<WorkloadUid, Workload>>();
   readonly #serviceByAddress = new Map<IpAddress, Service>();
   readonly #endpoints = new Map<ServiceKey, Map<WorkloadUid, Workload>>();
+  readonly #byNode = new Map<string, Map<WorkloadUid, Workload>>();
 
   apply(update: MeshUpdate): void {
     for (const name of update.removed ?? []) {
@@ -46,6 +49,7 @@ export class MeshState implements MeshView {
       this.#workloads.set(workload.uid, workload);
       for (const ip of workload.addresses) mapOf(this.#byAddress, ip).set(workload.uid, workload);
       for (const key of workload.services.keys()) mapOf(this.#endpoints, key).set(workload.uid, workload);
+      mapOf(this.#byNode, workload.node).set(workload.uid, workload);
     }
     for (const service of update.services ?? []) {
       this.#removeService(service.key);
@@ -62,6 +66,7 @@ export class MeshState implements MeshView {
     this.#workloads.delete(uid);
     for (const ip of old.addresses) drop(this.#byAddress, ip, uid);
     for (const key of old.services.keys()) drop(this.#endpoints, key, uid);
+    drop(this.#byNode, old.node, uid);
   }
 
   #removeService(key: ServiceKey): void {
@@ -95,6 +100,11 @@ export class MeshState implements MeshView {
   }
   serviceByAddress(ip: IpAddress): Service | undefined {
     return this.#serviceByAddress.get(ip);
+  }
+  localityOf(node: string): Locality | undefined {
+    // All workloads of a node are told the same.
+    for (const { locality } of this.#byNode.get(node)?.values() ?? []) return locality;
+    return undefined;
   }
   endpointsOf(key: ServiceKey): readonly Workload[] {
     return [...(this.#endpoints.get(key)?.values() ?? [])];

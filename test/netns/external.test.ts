@@ -1,0 +1,113 @@
+/** Kinds for what is no pod: Workload (a machine of its own) and ExternalService. */
+import assert from 'node:assert/strict';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { projectRoot } from '../../native/index.js';
+import { run, until } from '../../src/cli/run.js';
+import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import { connectionRecords } from '../support/records.js';
+
+const state = '/run/weft/test-external';
+const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
+let bed: Bed;
+
+const answerer = (port: number): string => `
+import socket
+s = socket.create_server(('::', ${port}), family=socket.AF_INET6, dualstack_ipv6=True, backlog=64)
+while True:
+    c, _ = s.accept(); c.sendall(b'here'); c.close()
+`;
+const ask = async (ip: string, port: number): Promise<string> => {
+  const code = `import socket
+try:
+    s = socket.create_connection(('${ip}', ${port}), 3); print(s.recv(10).decode() or 'end')
+except OSError as e: print('refused')
+`;
+  return (await run('weft-web', 'python3', ['-c', code])).stdout.trim();
+};
+const latest = async (dialled: string): Promise<ConnectionRecord> =>
+  until('a line of it', 5_000, () =>
+    connectionRecords(join(state, 'agent-node-a'))
+      .filter((line) => line.direction === 'outbound' && line.dialled === dialled)
+      .at(-1),
+  );
+
+before(async () => {
+  await tearDown(state);
+  cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
+  writeFileSync(
+    join(manifests, 'namespace.yaml'),
+    `kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled } }\n`,
+  );
+  bed = Bed.create({ from: manifests, state });
+  bed.start('api', 'weft-api', 'python3', ['-c', answerer(9000)]);
+  bed.start('outside', 'weft-node-b', 'python3', ['-c', answerer(8443)]);
+  await bed.up();
+});
+after(async () => {
+  await tearDown(state);
+  rmSync(manifests, { recursive: true, force: true });
+});
+
+test('a Workload takes the place of a pod: an endpoint of its Service, reached under mutual TLS by its own identity', async () => {
+  for (const file of readdirSync(manifests)) {
+    const path = join(manifests, file);
+    const kept = readFileSync(path, 'utf8')
+      .split(/^---$/m)
+      .filter((document) => !/kind: Pod\nmetadata: \{ name: api,/.test(document));
+    writeFileSync(path, kept.join('---'));
+  }
+  writeFileSync(
+    join(manifests, 'workload.yaml'),
+    `apiVersion: weft.dev/v1alpha1
+kind: Workload
+metadata: { name: legacy, namespace: shop, labels: { app: api } }
+spec: { node: node-b, addresses: [10.244.2.10], serviceAccount: legacy, netns: weft-api }
+`,
+  );
+  await until('it is held by its machine', 15_000, () =>
+    bed
+      .readyState('node-b')
+      .pods.some(({ uid, certificate }) => uid.endsWith('Workload/shop/legacy') && certificate),
+  );
+  assert.equal(
+    await until('it answers', 10_000, async () => (await ask('10.96.0.10', 9000)) === 'here' && 'here'),
+    'here',
+  );
+  const { path, destination, service } = await latest('10.96.0.10:9000');
+  assert.equal(path, 'hbone');
+  assert.equal(destination.identity, 'spiffe://cluster.local/ns/shop/sa/legacy');
+  assert.equal(service, 'api.shop.svc.cluster.local');
+});
+
+test('where pods may not leave the mesh, an ExternalService is known and reached by name; nothing else outside is', async () => {
+  // Outside of the mesh, at an address that nobody has told of.
+  for (const args of [
+    ['-n', 'weft-node-b', 'addr', 'add', '192.0.2.1/32', 'dev', 'lo'],
+    ['-n', 'weft-node-a', 'route', 'add', '192.0.2.1', 'via', '10.88.0.2'],
+  ])
+    await run('weft-node-a', 'ip', args);
+  assert.equal(await ask('192.0.2.1', 8443), 'here');
+  writeFileSync(
+    join(manifests, 'settings.yaml'),
+    'apiVersion: weft.dev/v1alpha1\nkind: MeshSettings\nmetadata: { name: mesh }\nspec: { outboundUnknown: refuse }\n',
+  );
+  await until('it is refused', 10_000, async () => (await ask('192.0.2.1', 8443)) !== 'here');
+  assert.equal((await latest('192.0.2.1:8443')).code, 'WEFT_DESTINATION_UNKNOWN');
+  writeFileSync(
+    join(manifests, 'pay.yaml'),
+    `apiVersion: weft.dev/v1alpha1
+kind: ExternalService
+metadata: { name: pay, namespace: shop }
+spec: { host: pay.example.com, addresses: [198.51.100.1], ports: [{ port: 443, targetPort: 8443 }], endpoints: [{ address: 192.0.2.1 }] }
+`,
+  );
+  await until('it is known', 10_000, async () => (await ask('198.51.100.1', 443)) === 'here');
+  const { path, service, destination } = await latest('198.51.100.1:443');
+  assert.equal(path, 'plain');
+  assert.equal(service, 'pay.example.com');
+  assert.equal(destination.address, '192.0.2.1:8443');
+});
