@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { narrow } from '../source/narrow.js';
+import type { MeshObject, PodObject } from '../compile/objects.js';
+import { acceptedCondition, podCondition } from './conditions.js';
+import { mayTake } from './leader.js';
+import type { Write } from './writer.js';
 import { keysOfSecret } from './authority-store.js';
 import { nodeOfReview } from './token-review.js';
 
@@ -100,4 +104,86 @@ test('of a pod only what is compiled is kept, and its author has no say in where
 test('a pod without a node and a service that is a name for another are left out', () => {
   assert.equal(narrow('Pod', { metadata: { name: 'web' }, spec: {} }), undefined);
   assert.equal(narrow('Service', { metadata: { name: 'x' }, spec: { type: 'ExternalName' } }), undefined);
+});
+
+test('the lease is taken when nobody holds it, or its holder has not renewed it for as long as it lasts', () => {
+  const held = { renewTime: 'x', holder: 'other', sinceMs: 1_000 };
+  assert.equal(mayTake(held, 'self', 15_000, 15_999), false);
+  assert.equal(mayTake(held, 'self', 15_000, 16_000), true);
+  assert.equal(mayTake({ ...held, holder: 'self' }, 'self', 15_000, 1_000), true);
+  assert.equal(mayTake({ ...held, holder: '' }, 'self', 15_000, 1_000), true, 'it was given back');
+});
+
+const running = (conditions: object[] = []): PodObject => ({
+  kind: 'Pod',
+  metadata: { name: 'web', namespace: 'shop', uid: 'u' },
+  spec: { nodeName: 'node1' },
+  status: { conditions: conditions as never },
+});
+const conditionOf = (write: Write | undefined): Record<string, unknown> | undefined =>
+  (write?.body as { status: { conditions: Record<string, unknown>[] } } | undefined)?.status.conditions[0];
+
+test("a pod's condition follows its agent's word, is written where it differs, and only on that very pod", () => {
+  const captured = { captured: true, sinceMs: Date.parse('2026-01-02T03:04:05Z'), why: '' };
+  const write = podCondition(running(), captured);
+  assert.equal(write?.path, '/api/v1/namespaces/shop/pods/web/status');
+  assert.equal((write?.body as { metadata: { uid: string } }).metadata.uid, 'u');
+  const said = conditionOf(write);
+  assert.deepEqual(said, {
+    type: 'weft.dev/captured',
+    status: 'True',
+    reason: 'Captured',
+    message: 'by the agent of node node1',
+    lastTransitionTime: '2026-01-02T03:04:05Z',
+  });
+  assert.ok(said);
+  assert.equal(podCondition(running([said]), captured), undefined);
+  const waiting = conditionOf(
+    podCondition(running([said]), { captured: false, sinceMs: 0, why: 'no process yet' }),
+  );
+  assert.equal(waiting?.['status'], 'False');
+  assert.equal(waiting?.['message'], 'no process yet');
+  assert.equal(conditionOf(podCondition(running([said]), undefined))?.['reason'], 'NotInMesh');
+  assert.equal(podCondition(running(), undefined), undefined, 'a pod that was never in says nothing');
+});
+
+test('a policy says of which generation it is in force, keeps its time, and says what is wrong', () => {
+  const policy: MeshObject = {
+    kind: 'AccessPolicy',
+    metadata: { name: 'p', namespace: 'shop', generation: 3 },
+    spec: { action: 'DENY', rules: [] },
+  };
+  const good = conditionOf(acceptedCondition(policy, undefined));
+  assert.equal(good?.['status'], 'True');
+  assert.equal(good?.['observedGeneration'], 3);
+  const since = '2026-01-01T00:00:00Z';
+  const judged = { ...policy, status: { conditions: [{ ...good, lastTransitionTime: since } as never] } };
+  assert.equal(acceptedCondition(judged, undefined), undefined);
+  const next = { ...judged, metadata: { ...policy.metadata, generation: 4 } };
+  assert.equal(conditionOf(acceptedCondition(next, undefined))?.['lastTransitionTime'], since);
+  const bad = conditionOf(acceptedCondition(next, 'cidrs: x'));
+  assert.equal(bad?.['status'], 'False');
+  assert.match(String(bad?.['message']), /^cidrs: x; what it said before stays in force$/);
+  assert.notEqual(bad?.['lastTransitionTime'], since);
+});
+
+test('EndpointSlices that Kubernetes keeps itself are not kept; of others what is used', () => {
+  const raw = (labels: object): object => ({
+    metadata: { name: 's', namespace: 'shop', labels },
+    addressType: 'IPv4',
+    endpoints: [
+      { addresses: ['192.0.2.1'], conditions: {} },
+      { addresses: ['192.0.2.2'], conditions: { ready: false } },
+    ],
+    ports: [{ name: 'dns', port: 53, protocol: 'UDP' }, { port: 80 }],
+  });
+  const own = { 'endpointslice.kubernetes.io/managed-by': 'endpointslice-controller.k8s.io' };
+  assert.equal(narrow('EndpointSlice', raw(own)), undefined);
+  const kept = narrow('EndpointSlice', raw({ 'kubernetes.io/service-name': 'db' }));
+  assert.ok(kept?.kind === 'EndpointSlice');
+  assert.deepEqual(kept.endpoints, [
+    { addresses: ['192.0.2.1'], ready: true },
+    { addresses: ['192.0.2.2'], ready: false },
+  ]);
+  assert.deepEqual(kept.ports, [{ port: 80 }]);
 });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import http2 from 'node:http2';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,7 +8,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '../../src/base/clock.js';
 import { DiscoveryClient, type Subscription } from '../../src/discovery/client.js';
 import { decodeAddress, decodeNodePod } from '../../src/discovery/decode.js';
+import { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from '../../src/discovery/gen/discovery.js';
+import type { NodeReport } from '../../src/discovery/gen/weft.js';
 import { createIssuer } from '../../src/discovery/issuer.js';
+import { sendReport } from '../../src/discovery/reporter.js';
 import { typeUrls } from '../../src/discovery/types.js';
 import { parseIp } from '../../src/model/address.js';
 import { parseSpiffeId, parseTrustDomain } from '../../src/model/identity.js';
@@ -47,6 +51,7 @@ const warnings: string[] = [];
 async function serve(
   objects: readonly MeshObject[],
   listen = '127.0.0.1:0',
+  onReport: (node: string, report: NodeReport) => void = () => undefined,
 ): Promise<{ server: ControlServer; target: string; change: (objects: readonly MeshObject[]) => void }> {
   const compiler = new Compiler({ trustDomain: domain, rootsVersion: '1' });
   compiler.apply(differenceFrom(compiler, objects));
@@ -59,6 +64,7 @@ async function serve(
       nodeOfToken: (token) => nodeOfToken(state, token),
       mayAsk: (node, identity) => compiler.mayAsk(node, identity),
       certTtlS: undefined,
+      onReport,
       log: { info: () => undefined, warn: (_fields, text) => warnings.push(text) },
     },
     resources,
@@ -143,6 +149,78 @@ test('a refused resource costs no other, is not sent again, and is logged', asyn
   await until(() => warnings.some((text) => text.includes('refused a resource')));
   assert.ok(n1.upserts.includes('Address Kubernetes//Pod/shop/a'));
   assert.ok(!n1.upserts.includes('Address Kubernetes//Pod/shop/b'));
+});
+
+test('a node that does not read holds up nobody, and is told the latest alone once it reads', async () => {
+  const many = (version: number): string[] =>
+    Array.from({ length: 3_000 }, (_, i) =>
+      pod(`p${i}`, 'n2', `10.1.${i >> 8}.${i & 255}`).replace(
+        'annotations:',
+        `labels: { version: v${version} }, annotations:`,
+      ),
+    );
+  const { change, target } = await serve(objectsOf(...many(0)));
+  const token = await issueToken(state, 'slow', 60);
+  // By HTTP/2 itself: grpc-js reads ahead, whether anybody takes its messages or not.
+  const session = http2.connect(`https://${target}`, { ca: ca.roots });
+  closers.push(() => session.destroy());
+  const stream = session.request({
+    ':method': 'POST',
+    ':path': '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources',
+    'content-type': 'application/grpc',
+    te: 'trailers',
+    authorization: `Bearer ${token}`,
+  });
+  stream.on('error', () => undefined);
+  const asked = DeltaDiscoveryRequest.encode(
+    DeltaDiscoveryRequest.fromPartial({ typeUrl: typeUrls.address }),
+  );
+  const body = Buffer.from(asked.finish());
+  const head = Buffer.alloc(5);
+  head.writeUInt32BE(body.length, 1);
+  stream.write(Buffer.concat([head, body]));
+  const quick = await node(target, 'n1');
+  await until(() => quick.synced);
+  // Some 3 MB a round: more than fits into the buffers on the way.
+  for (let version = 1; version <= 12; version++) {
+    quick.upserts.length = 0;
+    change(objectsOf(...many(version)));
+    await until(() => quick.upserts.length >= 3_000);
+  }
+  const versions = new Map<string, string>();
+  let messages = 0;
+  let pending = Buffer.alloc(0);
+  stream.on('data', (part: Buffer) => {
+    pending = Buffer.concat([pending, part]);
+    while (pending.length >= 5 && pending.length >= 5 + pending.readUInt32BE(1)) {
+      const end = 5 + pending.readUInt32BE(1);
+      messages++;
+      for (const { resource } of DeltaDiscoveryResponse.decode(pending.subarray(5, end)).resources) {
+        const decoded = decodeAddress(resource?.value ?? new Uint8Array());
+        if (decoded.ok && decoded.value.kind === 'workload')
+          versions.set(decoded.value.workload.name, decoded.value.workload.canonicalRevision);
+      }
+      pending = pending.subarray(end);
+    }
+  });
+  await until(() => versions.size === 3_000 && [...versions.values()].every((version) => version === 'v12'));
+  assert.equal(messages, 2, 'the first that was on its way, and the latest');
+});
+
+test('a node reports under its own name, and nobody without a token does', async () => {
+  const reports: string[] = [];
+  const { target } = await serve(objectsOf(a), '127.0.0.1:0', (from, { version }) =>
+    reports.push(`${from} ${version}`),
+  );
+  const token = await issueToken(state, 'n1', 60);
+  const report = { version: '7', pods: [], missing: [], cniTrouble: '' };
+  await sendReport({ target, rootPem: () => ca.roots, token: () => token }, report);
+  assert.deepEqual(reports, ['n1 7']);
+  await assert.rejects(
+    sendReport({ target, rootPem: () => ca.roots, token: () => 'x' }, report),
+    /no valid node token/,
+  );
+  assert.equal(reports.length, 1);
 });
 
 test('after a restart of the control plane only the difference comes', async () => {

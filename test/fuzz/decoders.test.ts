@@ -17,6 +17,7 @@ import {
   encodeUncapturedPod,
   encodeWorkload,
 } from '../../src/discovery/encode.js';
+import { decodeRequest } from '../../daemonset/cni/protocol.js';
 import { compile } from '../../control/compile/compile.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { parseLeaf, spiffeIdOfNames } from '../../src/tls/certificate.js';
@@ -139,4 +140,10 @@ test('kernel events of any content decode', () => {
   fuzz([new Uint8Array(56)], (bytes) => {
     if (bytes.length >= 56) decodeEvent(bytes);
   });
+});
+
+test("the CNI plugin's questions of any content decode, or are none", () => {
+  const question =
+    '{"command":"ADD","namespace":"shop","name":"web","podUid":"u","pid":7,"fd":3,"addresses":["10.0.0.1","fd00::1"]}';
+  fuzz([Buffer.from(question)], (bytes) => void decodeRequest(Buffer.from(bytes).toString('utf8')));
 });

@@ -96,7 +96,11 @@ test('where pods may not leave the mesh, an ExternalService is known and reached
     'apiVersion: weft.dev/v1alpha1\nkind: MeshSettings\nmetadata: { name: mesh }\nspec: { outboundUnknown: refuse }\n',
   );
   await until('it is refused', 10_000, async () => (await ask('192.0.2.1', 8443)) !== 'here');
-  assert.equal((await latest('192.0.2.1:8443')).code, 'WEFT_DESTINATION_UNKNOWN');
+  await until(
+    'its line says why',
+    5_000,
+    async () => (await latest('192.0.2.1:8443')).code === 'WEFT_DESTINATION_UNKNOWN',
+  );
   writeFileSync(
     join(manifests, 'pay.yaml'),
     `apiVersion: weft.dev/v1alpha1
