@@ -53,6 +53,7 @@ export interface KubernetesOptions {
 }
 
 const rootCheckMs = 500;
+const openedMs = 5_000;
 const secretCheckMs = 10_000;
 
 export async function runControl(options: ControlOptions): Promise<{ port: number; close(): Promise<void> }> {
@@ -74,10 +75,11 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       kubernetes.config,
       `system:serviceaccount:${kubernetes.namespace}:${kubernetes.agentAccount}`,
     );
+  let opened = false;
   const settings = (): CompileSettings => ({
     trustDomain,
     rootsVersion: ca.version,
-    enrolNone: options.enrolNone === true,
+    ...(options.enrolNone !== true ? {} : { removal: opened ? 'release' : 'open' }),
   });
   const compiler = new Compiler(settings());
   const resources = new Resources();
@@ -170,6 +172,13 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
   const port = await server.start();
   // The serving certificate is by the signing key: a node that trusts only the new root must be able to come back. Streams
   // are cut once; nodes return with the versions that they have.
+  if (options.enrolNone === true) {
+    // Every node has to have heard that no policy is in force before the first lets its pods go.
+    setTimeout(() => {
+      opened = true;
+      tell(compiler.configure(settings()));
+    }, openedMs);
+  }
   let signer = ca.signer;
   const serveAnew = async (): Promise<void> => {
     if (ca.signer === signer) return;

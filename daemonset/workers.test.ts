@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { until } from '../src/cli/run.js';
+import { until } from '../src/base/wait.js';
 import { MeshState } from '../src/state/store.js';
 import { pod } from '../test/support/mesh.js';
 import type { LocalPod } from './messages.js';

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { projectRoot } from '../../native/index.js';
 import { loadKubeConfig } from '../../src/kubernetes/config.js';
-import { sleep, until } from '../../src/cli/run.js';
+import { sleep, until } from '../../src/base/wait.js';
 import { processCpuSeconds } from '../harness/cost.js';
 import { connect, each, type Call } from './api.js';
 

@@ -5,7 +5,8 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, statSync } from 'node
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { WeftError } from '../../src/base/errors.js';
-import { distRoot, sh, until } from '../../src/cli/run.js';
+import { until } from '../../src/base/wait.js';
+import { distRoot, sh } from '../../src/cli/run.js';
 
 export type LoadProgram = 'echo' | 'pingpong' | 'connections' | 'bulk' | 'sink' | 'first' | 'hold';
 

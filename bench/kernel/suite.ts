@@ -15,7 +15,8 @@ import {
 import { Datapath } from '../../daemonset/datapath/loader.js';
 import { BpfMap } from '../../native/index.js';
 import { WeftError } from '../../src/base/errors.js';
-import { run, sh, sleep, until } from '../../src/cli/run.js';
+import { sleep, until } from '../../src/base/wait.js';
+import { run, sh } from '../../src/cli/run.js';
 import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
 import { parseIp } from '../../src/model/address.js';
 import { cpuOf, loadProgram, numberAt, runJson, Servers } from '../harness/load.js';

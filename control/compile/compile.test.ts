@@ -203,7 +203,7 @@ test('a pod that is not held has its reason', () => {
       metadata: { name: 'p', namespace: 'shop', labels },
       spec: { nodeName: 'n1', hostNetwork },
     };
-    const told = [...compile([pod], { ...settings, enrolNone }).all()].find(
+    const told = [...compile([pod], enrolNone ? { ...settings, removal: 'release' } : settings).all()].find(
       ({ kind }) => kind === 'uncaptured',
     );
     return told?.kind === 'uncaptured' ? told.value.reason : undefined;
@@ -373,4 +373,33 @@ test("a policy cannot take strict mode's place", () => {
     'apiVersion: weft.dev/v1alpha1\nkind: AccessPolicy\nmetadata: { name: weft-strict-namespace, namespace: a }\nspec: { action: ALLOW, rules: [{}] }\n',
   );
   assert.match(errors[0]?.message ?? '', /those of strict mode itself/);
+});
+
+test('on its way off the cluster the mesh forbids nothing, then holds nobody', () => {
+  const objects: MeshObject[] = [
+    {
+      kind: 'Namespace',
+      metadata: { name: 'shop', labels: { 'weft.dev/mesh': 'enabled', 'weft.dev/mode': 'strict' } },
+    },
+    {
+      kind: 'Pod',
+      metadata: { name: 'p', namespace: 'shop', labels: { 'weft.dev/mode': 'strict', app: 'x' } },
+      spec: { nodeName: 'n1' },
+      status: { podIPs: [{ ip: '10.0.0.1' }] },
+    },
+    {
+      kind: 'AccessPolicy',
+      metadata: { name: 'a', namespace: 'shop' },
+      spec: { action: 'ALLOW', selector: { matchLabels: { app: 'x' } }, rules: [] },
+    },
+    { kind: 'MeshSettings', metadata: { name: 'mesh' }, spec: { mode: 'strict' } },
+  ];
+  const kinds = (removal?: 'open' | 'release'): string[] => {
+    const told = [...compile(objects, removal ? { ...settings, removal } : settings).all()];
+    for (const one of told) if (one.kind === 'workload' && removal) assert.deepEqual(one.value.policies, []);
+    return told.map(({ kind }) => kind).sort();
+  };
+  assert.deepEqual(kinds(), ['namespace', 'nodePod', 'policy', 'policy', 'policy', 'policy', 'workload']);
+  assert.deepEqual(kinds('open'), ['namespace', 'nodePod', 'workload']);
+  assert.deepEqual(kinds('release'), ['uncaptured', 'workload']);
 });

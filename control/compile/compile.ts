@@ -27,8 +27,11 @@ import { compileService } from './service.js';
 export interface CompileSettings {
   readonly trustDomain: TrustDomain;
   readonly rootsVersion: string;
-  /** Nobody is in the mesh, whatever labels say: before it is uninstalled. */
-  readonly enrolNone?: boolean;
+  /**
+   * Before it is uninstalled: first no policy is in force, then nobody is in the mesh, whatever labels say. In one step a node
+   * that lets its pods go first would speak plaintext to one that still asks for identities.
+   */
+  readonly removal?: 'open' | 'release';
 }
 
 /** One thing to tell, under a name that is its own within its kind (and node). */
@@ -303,7 +306,8 @@ export class Compiler {
       const pod = compilePod(asPod, {
         kind: object.kind,
         ...this.#settings,
-        enrolNone: this.#settings.enrolNone === true,
+        open: this.#settings.removal !== undefined,
+        enrolNone: this.#settings.removal === 'release',
         mesh,
         namespace: this.#namespaces.get(namespace),
         node: this.#nodes.get(asPod.spec.nodeName),
@@ -328,17 +332,18 @@ export class Compiler {
     object: Exclude<MeshObject, PodObject | WorkloadObject>,
     mesh: MeshSettingsObject['spec'],
   ): Told[] {
+    const open = this.#settings.removal !== undefined;
     switch (object.kind) {
       case 'Service':
         return [{ kind: 'service', value: compileService(object, mesh) }];
       case 'AccessPolicy':
-        return [{ kind: 'policy', value: compilePolicy(object) }];
+        return open ? [] : [{ kind: 'policy', value: compilePolicy(object) }];
       case 'Namespace':
-        return labelsOf(object)[modeLabel] === 'strict'
+        return !open && labelsOf(object)[modeLabel] === 'strict'
           ? [{ kind: 'policy', value: strictPolicy(object.metadata.name, 'namespace', 'namespace') }]
           : [];
       case 'MeshSettings':
-        return object.spec === mesh && mesh.mode === 'strict'
+        return !open && object.spec === mesh && mesh.mode === 'strict'
           ? [{ kind: 'policy', value: strictPolicy(rootNamespace, 'mesh', 'global') }]
           : [];
       case 'ExternalService': {
@@ -362,7 +367,7 @@ export class Compiler {
   /** Those with pods in the mesh, and those whose next pod will be. */
   #enrolled(): Set<string> {
     const names = new Set(this.#heldPods.keys());
-    if (this.#settings.enrolNone === true) return names;
+    if (this.#settings.removal !== undefined) return names;
     for (const namespace of this.#namespaces.values())
       if (isEnrolled(namespace)) names.add(namespace.metadata.name);
     return names;

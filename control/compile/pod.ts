@@ -30,6 +30,8 @@ const cluster = 'Kubernetes';
 export interface PodSurroundings {
   readonly trustDomain: TrustDomain;
   readonly rootsVersion: string;
+  /** No policy is in force. */
+  readonly open: boolean;
   /** Nobody is in the mesh, whatever labels say. */
   readonly enrolNone: boolean;
   readonly mesh: MeshSettingsObject['spec'];
@@ -112,11 +114,11 @@ export function compilePod(pod: PodObject, around: PodSurroundings): CompiledPod
   const reason = around.enrolNone ? 'mesh-is-being-removed' : uncapturedBecause(pod, around.namespace);
   const ready = pod.status?.conditions?.find(({ type }) => type === 'Ready')?.status ?? 'True';
 
-  const policies = around.policies
+  const policies = (around.open ? [] : around.policies)
     .filter(({ spec }) => spec.selector && selects(spec.selector.matchLabels, labels))
     .map((policy) => `${namespace}/${policy.metadata.name}`);
   const own =
-    labels[modeLabel] === 'strict'
+    !around.open && labels[modeLabel] === 'strict'
       ? strictPolicy(namespace, `${around.kind.toLowerCase()}-${name}`, 'workload')
       : undefined;
   if (own) policies.push(own.key);

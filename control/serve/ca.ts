@@ -84,12 +84,20 @@ export class CertificateAuthority {
       id,
       ttlS,
     });
-    const isRoot = splitPem(this.#roots).some((root) => root.trim() === splitPem(this.#cert)[0]?.trim());
-    return [leaf, ...(isRoot ? [] : splitPem(this.#cert)), this.#roots];
+    return [leaf, ...this.#intermediates(), this.#roots];
   }
 
+  /** Its chain up to a root, which whoever asks has. */
   serverCertificate(ips: readonly IpAddress[], dns: readonly string[]): KeyAndCertificate {
-    return issueServerCert({ caKeyPem: this.#key, caCertPem: this.#cert, ips, dns, ttlS: serverTtlS });
+    const issuer = { caKeyPem: this.#key, caCertPem: this.#cert };
+    const { keyPem, certPem } = issueServerCert({ ...issuer, ips, dns, ttlS: serverTtlS });
+    return { keyPem, certPem: [certPem, ...this.#intermediates()].join('\n') };
+  }
+
+  #intermediates(): string[] {
+    const own = splitPem(this.#cert);
+    const isRoot = splitPem(this.#roots).some((root) => root.trim() === own[0]?.trim());
+    return isRoot ? [] : own;
   }
 
   /**

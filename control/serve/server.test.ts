@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import http2 from 'node:http2';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import tls from 'node:tls';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -16,6 +19,7 @@ import { typeUrls } from '../../src/discovery/types.js';
 import { parseIp } from '../../src/model/address.js';
 import { parseSpiffeId, parseTrustDomain } from '../../src/model/identity.js';
 import { assembleSvid, createCsr, parseLeaf } from '../../src/tls/certificate.js';
+import { parseCsr } from '../../src/tls/issue.js';
 import { Compiler, differenceFrom } from '../compile/compile.js';
 import type { MeshObject } from '../compile/objects.js';
 import { parseManifests } from '../source/files.js';
@@ -262,6 +266,58 @@ test('the CA ignores the names of a request: the identity asked for is the one c
   const leaf = parseLeaf(leafPem);
   assert.ok(leaf.ok && leaf.value.id === idA);
 });
+
+for (const kind of ['ec', 'rsa'])
+  test(`under an intermediate of others' making (${kind}), nodes that know its root alone are served`, async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'weft-ca-'));
+    closers.push(() => rmSync(dir, { recursive: true }));
+    const openssl = (...args: string[]): void =>
+      void execFileSync('openssl', args, { cwd: dir, stdio: 'pipe' });
+    writeFileSync(join(dir, 'ext'), 'basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n');
+    for (const name of ['root', 'ca']) {
+      if (kind === 'ec') openssl('ecparam', '-name', 'secp384r1', '-genkey', '-noout', '-out', `${name}.ec`);
+      else openssl('genrsa', '-out', `${name}.ec`, '2048');
+      openssl('pkcs8', '-topk8', '-nocrypt', '-in', `${name}.ec`, '-out', `${name}-key.pem`);
+      openssl('req', '-new', '-key', `${name}.ec`, '-subj', `/CN=${name}`, '-out', `${name}.csr`);
+    }
+    const sign = ['-days', '2', '-extfile', 'ext'];
+    openssl('x509', '-req', '-in', 'root.csr', '-signkey', 'root.ec', ...sign, '-out', 'root-cert.pem');
+    openssl(
+      'x509',
+      '-req',
+      '-in',
+      'ca.csr',
+      '-CA',
+      'root-cert.pem',
+      '-CAkey',
+      'root.ec',
+      '-CAcreateserial',
+      ...sign,
+      '-out',
+      'ca-cert.pem',
+    );
+    const under = new CertificateAuthority(dir, domain);
+    const served = under.serverCertificate([parseIp('127.0.0.1')], ['weft']);
+    const { csrPem } = createCsr(parseSpiffeId('spiffe://cluster.local/ns/a/sa/b'));
+    const csr = parseCsr(csrPem);
+    assert.ok(csr.ok);
+    const chain = under.issue(csr.value.publicKeyPem, parseSpiffeId('spiffe://cluster.local/ns/a/sa/b'), 60);
+    writeFileSync(join(dir, 'svid.pem'), chain[0] ?? '');
+    openssl('verify', '-CAfile', 'root-cert.pem', '-untrusted', 'ca-cert.pem', 'svid.pem');
+    const roots = readFileSync(join(dir, 'root-cert.pem'), 'utf8');
+    const server = tls.createServer({ key: served.keyPem, cert: served.certPem }, (socket) =>
+      socket.end('seen'),
+    );
+    closers.push(() => void server.close());
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    const said = await new Promise<string>((resolve, reject) => {
+      const socket = tls.connect({ port, host: '127.0.0.1', servername: 'weft', ca: roots });
+      socket.on('data', (bytes) => resolve(bytes.toString()));
+      socket.on('error', reject);
+    });
+    assert.equal(said, 'seen');
+  });
 
 test('a root rotation takes its three steps in order only', () => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-ca-'));

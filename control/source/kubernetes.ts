@@ -11,7 +11,7 @@ import { requestJson } from '../../src/kubernetes/request.js';
 /** Changes are told when it has been quiet for this long, and after the longer time at the latest. */
 const quietMs = 30;
 const lateMsMax = 300;
-const silentMsMax = 100_000;
+const silentMsMaxDefault = 100_000;
 
 const paths: Readonly<Record<MeshObject['kind'], string>> = {
   Namespace: '/api/v1/namespaces',
@@ -36,9 +36,11 @@ export interface KubernetesSourceOptions {
   /** An object that an older schema let in: what it last said well stays in force, and so does the rest. */
   readonly onRefused: (trouble: ObjectTrouble) => void;
   readonly onTrouble: (kind: string, why: string, retryInMs: number) => void;
+  /** A watch that says nothing for this long is taken up anew; bookmarks come about once a minute. */
+  readonly silentMsMax?: number;
 }
 
-function kindApi(config: KubeConfig, path: string): KindApi {
+function kindApi(config: KubeConfig, path: string, silentMsMax: number): KindApi {
   return {
     list: async (limit, from): Promise<Page> => {
       const query = new URLSearchParams({ limit: String(limit), ...(from ? { continue: from } : {}) });
@@ -69,7 +71,7 @@ function kindApi(config: KubeConfig, path: string): KindApi {
           else reject(error instanceof Error ? error : new Error(JSON.stringify(error)));
         };
         const onStop = (): void => end();
-        // A server that is gone without a word: bookmarks come about once a minute. It is taken up again where it was.
+        // A server that is gone without a word: it is taken up again where it was.
         const silence = setTimeout(() => end(), silentMsMax);
         stop.addEventListener('abort', onStop, { once: true });
         new Watch(config)
@@ -109,7 +111,7 @@ export class KubernetesSource {
       (kind) =>
         new Reflector<MeshObject>({
           kind,
-          api: kindApi(options.config, paths[kind]),
+          api: kindApi(options.config, paths[kind], options.silentMsMax ?? silentMsMaxDefault),
           narrow: (object, before) => this.#read(kind, object, before),
           onObject: (now, before) => {
             const one = now ?? before;

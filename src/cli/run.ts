@@ -4,6 +4,7 @@ import { existsSync, openSync, closeSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { WeftError } from '../base/errors.js';
+import { sleep } from '../base/wait.js';
 
 /** The compiled project: where control/main.js and daemonset/main.js stand. */
 export const distRoot = ((): string => {
@@ -124,21 +125,4 @@ export function daemon(
   closeSync(log);
   child.unref();
   return child;
-}
-
-export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-
-/** Polls until `check` gives something; throws WEFT_TIMEOUT naming `what`. */
-export async function until<T>(
-  what: string,
-  timeoutMs: number,
-  check: () => T | Promise<T>,
-): Promise<Exclude<T, false | null | undefined>> {
-  const end = Date.now() + timeoutMs;
-  for (;;) {
-    const value = await check();
-    if (value) return value as Exclude<T, false | null | undefined>;
-    if (Date.now() > end) throw new WeftError('WEFT_TIMEOUT', `${what}: not within ${timeoutMs} ms`);
-    await sleep(25);
-  }
 }

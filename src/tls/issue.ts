@@ -26,6 +26,7 @@ const { Class, Type } = asn1;
 
 const oids = {
   ecdsaWithSha256: '1.2.840.10045.4.3.2',
+  rsaWithSha256: '1.2.840.113549.1.1.11',
   commonName: '2.5.4.3',
   organization: '2.5.4.10',
   basicConstraints: '2.5.29.19',
@@ -90,10 +91,20 @@ function keyIdentifier(key: KeyObject): string {
   return createHash('sha1').update(spki(key)).digest('binary');
 }
 
+/** Our own CA's keys are P-256; one that comes by a Secret may be of another kind. Error: WEFT_CA_KEY. */
+function signatureAlgorithm(key: KeyObject): Node {
+  if (key.asymmetricKeyType === 'ec') return sequence(oid(oids.ecdsaWithSha256));
+  // RFC 4055, 5: its parameters are NULL.
+  if (key.asymmetricKeyType === 'rsa')
+    return sequence(oid(oids.rsaWithSha256), universal(Type.NULL, false, ''));
+  throw new WeftError('WEFT_CA_KEY', `a CA key of type ${key.asymmetricKeyType}: it has to be ECDSA or RSA`);
+}
+
 interface Template {
   readonly issuer: Node;
   readonly issuerKey: KeyObject;
-  readonly authorityKeyId: string;
+  /** Absent where the issuer has none. */
+  readonly authorityKeyId: string | undefined;
   readonly subject: Node;
   readonly publicKey: KeyObject;
   readonly notBeforeMs: number;
@@ -102,7 +113,7 @@ interface Template {
 }
 
 function certificate(template: Template): string {
-  const algorithm = sequence(oid(oids.ecdsaWithSha256));
+  const algorithm = signatureAlgorithm(template.issuerKey);
   const serial = randomBytes(16);
   // Positive, and never a leading zero byte that DER would forbid.
   serial[0] = ((serial[0] ?? 0) & 0x7f) | 0x40;
@@ -118,7 +129,15 @@ function certificate(template: Template): string {
       sequence(
         ...template.extensions,
         extension(oids.subjectKeyIdentifier, false, octets(keyIdentifier(template.publicKey))),
-        extension(oids.authorityKeyIdentifier, false, sequence(context(0, false, template.authorityKeyId))),
+        ...(template.authorityKeyId === undefined
+          ? []
+          : [
+              extension(
+                oids.authorityKeyIdentifier,
+                false,
+                sequence(context(0, false, template.authorityKeyId)),
+              ),
+            ]),
       ),
     ]),
   );
@@ -180,8 +199,21 @@ export interface Issuer {
 interface Signer {
   readonly key: KeyObject;
   readonly name: Node;
-  readonly keyId: string;
+  readonly keyId: string | undefined;
   readonly notAfterMs: number;
+}
+
+/** As the issuer's own certificate has it (RFC 5280, 4.2.1.1): how it was made is its maker's affair. */
+function subjectKeyIdOf(body: readonly Node[]): string | undefined {
+  const tagged = body.find((node) => node.tagClass === Class.CONTEXT_SPECIFIC && (node.type as number) === 3);
+  const extensions = ((tagged?.value as Node[] | undefined)?.[0]?.value ?? []) as Node[];
+  for (const { value } of extensions) {
+    const [id, ...rest] = value as Node[];
+    if (!id || asn1.derToOid(id.value as string) !== oids.subjectKeyIdentifier) continue;
+    const wrapped = rest.at(-1)?.value;
+    if (typeof wrapped === 'string') return parseDer(bytesOf(wrapped)).value as string;
+  }
+  return undefined;
 }
 
 function signerOf(issuer: Issuer): Signer {
@@ -199,7 +231,7 @@ function signerOf(issuer: Issuer): Signer {
   return {
     key,
     name: subject,
-    keyId: keyIdentifier(parsed.publicKey),
+    keyId: subjectKeyIdOf(body),
     notAfterMs: Date.parse(parsed.validTo),
   };
 }

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { projectRoot } from '../../native/index.js';
-import { sleep, until } from '../../src/cli/run.js';
+import { sleep, until } from '../../src/base/wait.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
 
 const given = process.env['KUBECONFIG'];
@@ -61,10 +61,13 @@ async function since(before: Said, count = 50): Promise<Said> {
 async function lines(seconds: number): Promise<ConnectionRecord[]> {
   const pods = (await system('get', 'pod', '-l', 'app=weft-agent', '-o', 'name')).split('\n');
   const logs = await Promise.all(pods.map((pod) => system('logs', pod, `--since=${seconds}s`)));
-  return logs
-    .flatMap((log) => log.split('\n'))
-    .filter((line) => line.includes('"path":'))
-    .map((line) => JSON.parse(line) as ConnectionRecord);
+  return (
+    logs
+      .flatMap((log) => log.split('\n'))
+      // The last may not be whole yet.
+      .filter((line) => line.includes('"path":') && line.endsWith('}'))
+      .map((line) => JSON.parse(line) as ConnectionRecord)
+  );
 }
 const ofWeb = (record: ConnectionRecord): boolean =>
   record.direction === 'outbound' && record.source.pod?.startsWith('web-') === true;
@@ -278,24 +281,25 @@ test('a rolled control plane is not felt', async () => {
   assert.equal(bad, 0, `${errors.join('\n')}\n${JSON.stringify(why)}`);
 });
 
-test("another account's token, and one of another audience, get no certificate and no discovery", async () => {
-  const target = 'https://weft-control.weft-system.svc:15012';
-  const path = '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources';
-  const ask = (token: string): Promise<string> =>
-    shop(
-      'exec',
-      'deploy/web',
-      '--',
-      'node',
-      '-e',
-      `const c = require('http2').connect('${target}', { rejectUnauthorized: false });
+const target = 'https://weft-control.weft-system.svc:15012';
+const path = '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources';
+const ask = (token: string): Promise<string> =>
+  shop(
+    'exec',
+    'deploy/web',
+    '--',
+    'node',
+    '-e',
+    `const c = require('http2').connect('${target}', { rejectUnauthorized: false });
 const r = c.request({ ':method': 'POST', ':path': '${path}', 'content-type': 'application/grpc', te: 'trailers', authorization: 'Bearer ${token}' });
 const seen = (h) => { if (h['grpc-status'] !== undefined) { console.log('status', h['grpc-status']); process.exit(); } };
-r.on('response', seen); r.on('trailers', seen); r.on('error', () => 0); setTimeout(() => { console.log('open'); process.exit(); }, 3000); r.write(Buffer.alloc(5));`,
-    );
+r.on('response', seen); r.on('trailers', seen); r.on('error', () => 0); setTimeout(() => { console.log('status none'); process.exit(); }, 3000); r.write(Buffer.alloc(5));`,
+  );
+const unauthenticated = 'status 16';
+
+test("another account's token, and one of another audience, get no certificate and no discovery", async () => {
   const token = (account: string, audience: string): Promise<string> =>
     system('create', 'token', account, `--audience=${audience}`);
-  const unauthenticated = 'status 16';
   assert.equal(await ask(await token('weft-control', 'istio-ca')), unauthenticated);
   assert.equal(await ask(await token('weft-agent', 'other')), unauthenticated);
   // Made by hand, so bound to no pod: it says nothing of a node.
@@ -487,6 +491,106 @@ test('a node that loses everything at once, as by a reboot: its pods come back i
   assert.deepEqual(plain, []);
 });
 
+test('the token of an agent whose pod is gone gets nothing, once the answer of before is forgotten', async () => {
+  const agent = (
+    await system('get', 'pod', '-l', 'app=weft-agent', '-o', 'jsonpath={.items[0].metadata.name}')
+  ).trim();
+  const read = "process.stdout.write(require('fs').readFileSync('/var/run/weft/token/token', 'utf8').trim())";
+  const token = await system('exec', agent, '--', 'node', '-e', read);
+  assert.equal(await ask(token), 'status none', 'it is good while its pod is there');
+  await system('delete', 'pod', agent);
+  await system('rollout', 'status', 'ds/weft-agent', '--timeout=120s');
+  assert.equal(
+    await until('it is refused', 60_000, async () => (await ask(token)) === unauthenticated && 'refused'),
+    'refused',
+  );
+});
+
+test("the CA is replaced by one of Istio's layout, an intermediate under another root, in three steps: no request fails", async () => {
+  const openssl = (...args: string[]): Promise<string> => run('openssl', ...args);
+  const at = (name: string): string => join(files, name);
+  const text = (name: string): string => readFileSync(at(name), 'utf8');
+  writeFileSync(
+    at('ext'),
+    'basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectAltName=URI:spiffe://cluster.local\n',
+  );
+  for (const name of ['root', 'intermediate'])
+    await openssl('ecparam', '-name', 'prime256v1', '-genkey', '-noout', '-out', at(`${name}.key`));
+  await openssl('req', '-new', '-key', at('root.key'), '-subj', '/O=shop/CN=root', '-out', at('root.csr'));
+  await openssl(
+    'x509',
+    '-req',
+    '-in',
+    at('root.csr'),
+    '-signkey',
+    at('root.key'),
+    '-days',
+    '30',
+    '-extfile',
+    at('ext'),
+    '-out',
+    at('root.crt'),
+  );
+  await openssl(
+    'req',
+    '-new',
+    '-key',
+    at('intermediate.key'),
+    '-subj',
+    '/O=shop/CN=intermediate',
+    '-out',
+    at('intermediate.csr'),
+  );
+  await openssl(
+    'x509',
+    '-req',
+    '-in',
+    at('intermediate.csr'),
+    '-CA',
+    at('root.crt'),
+    '-CAkey',
+    at('root.key'),
+    '-CAcreateserial',
+    '-days',
+    '20',
+    '-extfile',
+    at('ext'),
+    '-out',
+    at('intermediate.crt'),
+  );
+  await openssl('pkcs8', '-topk8', '-nocrypt', '-in', at('intermediate.key'), '-out', at('intermediate.pem'));
+  const old = Buffer.from(
+    await system('get', 'secret', 'weft-ca', '-o', 'jsonpath={.data.root-cert\\.pem}'),
+    'base64',
+  ).toString();
+  const patch = (data: Record<string, string>): Promise<string> =>
+    system('patch', 'secret', 'weft-ca', '-p', JSON.stringify({ stringData: data }));
+  const trusted = async (): Promise<number[]> => {
+    const pods = (await system('get', 'pod', '-l', 'app=weft-agent', '-o', 'name')).split('\n');
+    const read =
+      "console.log(require('fs').readFileSync('/var/run/weft/root/root-cert.pem', 'utf8').split('BEGIN').length - 1)";
+    return Promise.all(pods.map(async (pod) => Number(await system('exec', pod, '--', 'node', '-e', read))));
+  };
+  const before = await said();
+  await patch({ 'root-cert.pem': `${old.trim()}\n${text('root.crt')}` });
+  await until('every agent trusts both', 180_000, async () =>
+    (await trusted()).every((count) => count === 2),
+  );
+  await patch({ 'ca-cert.pem': text('intermediate.crt'), 'ca-key.pem': text('intermediate.pem') });
+  await sleep(20_000);
+  await patch({ 'root-cert.pem': text('root.crt') });
+  await until('every agent trusts the new one alone', 180_000, async () =>
+    (await trusted()).every((count) => count === 1),
+  );
+  const { bad, errors } = await since(before, 200);
+  assert.equal(bad, 0, errors.join('\n'));
+  const findings = JSON.parse(await weft('check', '--json')) as { level: string; what: string }[];
+  assert.deepEqual(
+    findings.filter(({ level }) => level === 'fail'),
+    [],
+  );
+});
+
 test('weft status and weft check say what there is, without a finding that fails', async () => {
   const status = await weft('status');
   assert.match(status, /^control plane +2 of 2 ready/);
@@ -563,8 +667,12 @@ test('helm upgrade under load: no request fails, and the CRDs are of the chart a
   );
 });
 
-test('helm uninstall leaves no program, link, map, CNI entry or listener on the nodes, and the applications go on', async () => {
+test('helm uninstall under load: no request fails, and it leaves no program, link, map, CNI entry or listener on the nodes', async () => {
+  const before = await said();
   await run('helm', 'uninstall', 'weft', '-n', 'weft-system', '--wait', '--timeout', '180s');
+  const during = await said();
+  assert.ok(during.good > before.good);
+  assert.equal(during.bad - before.bad, 0, during.errors.join('\n'));
   await until('the agents are gone', 60_000, async () =>
     (await system('get', 'pod', '-l', 'app=weft-agent', '-o', 'name')) === '' ? true : undefined,
   );

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 import { adminGet, adminPort } from '../../src/cli/admin.js';
-import { run, until } from '../../src/cli/run.js';
+import { until } from '../../src/base/wait.js';
+import { run } from '../../src/cli/run.js';
 import { agentProcess, Bed, tearDown } from '../../src/cli/standalone/bed.js';
 import { hold, type Held } from '../support/held.js';
 

@@ -1,6 +1,6 @@
 /** A connection that a program in a pod holds open. */
 import { spawn } from 'node:child_process';
-import { until } from '../../src/cli/run.js';
+import { until } from '../../src/base/wait.js';
 
 export interface Held {
   /** Sends a line; what came back, or the error's name. */

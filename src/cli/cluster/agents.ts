@@ -79,7 +79,23 @@ async function getThrough(config: KubeConfig, namespace: string, pod: string, pa
 interface PodItem {
   readonly metadata: { readonly name: string };
   readonly spec: { readonly nodeName?: string };
-  readonly status?: { readonly phase?: string };
+  readonly status?: {
+    readonly phase?: string;
+    readonly containerStatuses?: readonly {
+      readonly state?: { readonly waiting?: { readonly reason?: string } };
+      readonly lastState?: { readonly terminated?: { readonly message?: string } };
+    }[];
+  };
+}
+
+/** Why an agent does not run, by its pod: the last that it said where it ends again and again. */
+function troubleOf({ status }: PodItem): string | undefined {
+  if (status?.phase !== 'Running') return `its pod is ${status?.phase ?? 'unknown'}`;
+  const [container] = status.containerStatuses ?? [];
+  const reason = container?.state?.waiting?.reason;
+  if (reason === undefined) return undefined;
+  const last = container?.lastState?.terminated?.message?.trim().split('\n').at(-1);
+  return `${reason}${last === undefined ? '' : `: ${last}`}`;
 }
 
 /** One per agent pod, by node. Errors: ApiError, where the API server does not say which there are. */
@@ -87,9 +103,11 @@ export async function agentsOf(config: KubeConfig, namespace: string): Promise<A
   const query = `/api/v1/namespaces/${namespace}/pods?labelSelector=app%3Dweft-agent`;
   const { items } = (await requestJson(config, 'GET', query)) as { items: readonly PodItem[] };
   const agents = await Promise.all(
-    items.map(async ({ metadata, spec, status }): Promise<Agent> => {
+    items.map(async (item): Promise<Agent> => {
+      const { metadata, spec } = item;
+      const trouble = troubleOf(item);
       const agent = { node: spec.nodeName ?? '(no node)', pod: metadata.name };
-      if (status?.phase !== 'Running') return { ...agent, why: `its pod is ${status?.phase ?? 'unknown'}` };
+      if (trouble !== undefined) return { ...agent, why: trouble };
       try {
         const text = await getThrough(config, namespace, metadata.name, '/status');
         return { ...agent, status: JSON.parse(text) as AgentStatus };

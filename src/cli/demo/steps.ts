@@ -6,7 +6,8 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ConnectionRecord } from '../../telemetry/access-log.js';
 import { adminGet, adminPort } from '../admin.js';
-import { programs, run, sh, sleep, until } from '../run.js';
+import { sleep, until } from '../../base/wait.js';
+import { programs, run, sh } from '../run.js';
 import { agentProcess, type Bed } from '../standalone/bed.js';
 import { underlayNetns } from '../standalone/topology.js';
 

@@ -15,6 +15,7 @@ import {
 import { join, resolve } from 'node:path';
 import { errorText, WeftError } from '../../base/errors.js';
 import { isV6 } from '../../model/address.js';
+import { sleep, until } from '../../base/wait.js';
 import {
   daemon,
   endProcess,
@@ -23,8 +24,6 @@ import {
   programs,
   sh,
   signalProcess,
-  sleep,
-  until,
   type ProcessMark,
 } from '../run.js';
 import { blockOf, gatewayOf, lengthOf, readTopology, underlayNetns, type Topology } from './topology.js';

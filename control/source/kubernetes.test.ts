@@ -1,0 +1,144 @@
+/** The source against an API server that misbehaves; the client is the real one, over TLS. */
+import assert from 'node:assert/strict';
+import https from 'node:https';
+import type { ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { after, test } from 'node:test';
+import { KubeConfig } from '@kubernetes/client-node';
+import { until } from '../../src/base/wait.js';
+import { parseIp } from '../../src/model/address.js';
+import { parseTrustDomain } from '../../src/model/identity.js';
+import { createRoot, issueServerCert } from '../../src/tls/issue.js';
+import { KubernetesSource } from './kubernetes.js';
+
+const root = createRoot(parseTrustDomain('test'), 3600);
+const served = issueServerCert({
+  caKeyPem: root.keyPem,
+  caCertPem: root.certPem,
+  ips: [parseIp('127.0.0.1')],
+  dns: [],
+  ttlS: 3600,
+});
+const closers: (() => void)[] = [];
+after(() => closers.forEach((close) => close()));
+
+const namespace = (name: string, resourceVersion: number): object => ({
+  kind: 'Namespace',
+  metadata: { name, uid: name, resourceVersion: String(resourceVersion) },
+});
+
+/** Namespaces alone are there; every other kind is empty. */
+class FakeApi {
+  mode: 'well' | 'errors' | 'silent' = 'well';
+  version = 1;
+  readonly namespaces = new Map<string, object>();
+  readonly watches = new Set<ServerResponse>();
+  watchesBegun = 0;
+  refused = 0;
+  readonly server = https.createServer({ key: served.keyPem, cert: served.certPem }, (request, response) => {
+    const url = new URL(request.url ?? '', 'https://x');
+    if (this.mode === 'errors') {
+      this.refused++;
+      response.writeHead(500, { 'content-type': 'application/json' });
+      return void response.end('{"kind":"Status","message":"etcd is away"}');
+    }
+    response.writeHead(200, { 'content-type': 'application/json' });
+    const ours = url.pathname === '/api/v1/namespaces';
+    if (url.searchParams.get('watch') === 'true') {
+      if (!ours) return;
+      this.watchesBegun++;
+      this.watches.add(response);
+      response.on('close', () => this.watches.delete(response));
+      const from = Number(url.searchParams.get('resourceVersion'));
+      // What happened since, as the watch cache gives it.
+      for (const object of this.namespaces.values()) {
+        const { resourceVersion } = (object as { metadata: { resourceVersion: string } }).metadata;
+        if (Number(resourceVersion) > from) response.write(`${JSON.stringify({ type: 'ADDED', object })}\n`);
+      }
+      response.flushHeaders();
+      return;
+    }
+    const items = ours ? [...this.namespaces.values()] : [];
+    response.end(JSON.stringify({ metadata: { resourceVersion: String(this.version) }, items }));
+  });
+
+  add(name: string): void {
+    const object = namespace(name, ++this.version);
+    this.namespaces.set(name, object);
+    if (this.mode !== 'well') return;
+    for (const watch of this.watches) watch.write(`${JSON.stringify({ type: 'ADDED', object })}\n`);
+  }
+}
+
+async function setUp(
+  silentMsMax?: number,
+): Promise<{ api: FakeApi; known: Set<string>; told: string[]; troubles: string[] }> {
+  const api = new FakeApi();
+  api.add('first');
+  await new Promise<void>((resolve) => api.server.listen(0, '127.0.0.1', resolve));
+  const { port } = api.server.address() as AddressInfo;
+  const config = new KubeConfig();
+  config.loadFromOptions({
+    clusters: [
+      {
+        name: 'c',
+        server: `https://127.0.0.1:${port}`,
+        caData: Buffer.from(root.certPem).toString('base64'),
+      },
+    ],
+    users: [{ name: 'u' }],
+    contexts: [{ name: 'x', cluster: 'c', user: 'u' }],
+    currentContext: 'x',
+  });
+  const known = new Set<string>();
+  const told: string[] = [];
+  const troubles: string[] = [];
+  const source = new KubernetesSource({
+    config,
+    onChanges: (changed) => {
+      for (const [key, object] of changed) {
+        told.push(`${object ? '+' : '-'}${key}`);
+        if (object) known.add(object.metadata.name);
+        else known.delete(key.split('/')[1] ?? '');
+      }
+    },
+    onRefused: () => undefined,
+    onTrouble: (kind, why) => troubles.push(`${kind}: ${why}`),
+    ...(silentMsMax === undefined ? {} : { silentMsMax }),
+  });
+  closers.push(() => {
+    source.stop();
+    api.server.closeAllConnections();
+    api.server.close();
+  });
+  await source.start();
+  assert.deepEqual([...known], ['first']);
+  return { api, known, told, troubles };
+}
+
+test('an API server that answers 500 takes nothing away, is not asked in a rush, and is heard again once it is well', async () => {
+  const { api, known, told, troubles } = await setUp();
+  await until('it watches', 5_000, () => api.watches.size > 0);
+  api.mode = 'errors';
+  for (const watch of api.watches) watch.destroy();
+  await until('it was told of', 5_000, () => troubles.some((trouble) => trouble.startsWith('Namespace')));
+  await new Promise((resolve) => setTimeout(resolve, 2_000));
+  assert.ok(api.refused <= 10 * 6, `${api.refused} requests in two seconds`);
+  assert.deepEqual(told, ['+Namespace default/first']);
+  api.add('second');
+  api.mode = 'well';
+  await until('what came meanwhile is known', 15_000, () => known.has('second'));
+  assert.deepEqual(told, ['+Namespace default/first', '+Namespace default/second']);
+});
+
+test('a watch that goes silent is taken up anew where it was: what was missed is told, nothing is listed again', async () => {
+  const { api, known, told } = await setUp(500);
+  await until('it watches', 5_000, () => api.watches.size > 0);
+  const begun = api.watchesBegun;
+  api.mode = 'silent';
+  api.add('missed');
+  api.mode = 'well';
+  await until('it is known', 5_000, () => known.has('missed'));
+  assert.ok(api.watchesBegun > begun);
+  assert.deepEqual(told, ['+Namespace default/first', '+Namespace default/missed']);
+});

@@ -1,0 +1,19 @@
+/** Waiting by looking: for programs that are waited for, and for tests. */
+import { WeftError } from './errors.js';
+
+export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Polls until `check` gives something; throws WEFT_TIMEOUT naming `what`. */
+export async function until<T>(
+  what: string,
+  timeoutMs: number,
+  check: () => T | Promise<T>,
+): Promise<Exclude<T, false | null | undefined>> {
+  const end = Date.now() + timeoutMs;
+  for (;;) {
+    const value = await check();
+    if (value) return value as Exclude<T, false | null | undefined>;
+    if (Date.now() > end) throw new WeftError('WEFT_TIMEOUT', `${what}: not within ${timeoutMs} ms`);
+    await sleep(25);
+  }
+}

@@ -1,2 +1,0 @@
-/** Waiting for what happens elsewhere: `until` polls, and fails naming what did not come. */
-export { sleep, until } from '../../src/cli/run.js';
