@@ -30,9 +30,7 @@ import { ConnectionLog } from '../src/telemetry/connection-log.js';
 import { MeshMetrics } from '../src/telemetry/metrics.js';
 import { serveRoutes, type HttpServer } from '../src/telemetry/servers.js';
 import { CertificateManager } from '../src/tls/manager.js';
-import { admit } from './cni/admission.js';
-import { CniInstall } from './cni/install.js';
-import { serveCni } from './cni/server.js';
+import { Cni, removeCni, type CniOptions } from './cni/cni.js';
 import { readCounters, watchEvents, watchFlows } from './datapath/events.js';
 import { cniProgram, Datapath, removeInstance } from './datapath/loader.js';
 import { PodMaps } from './datapath/sync.js';
@@ -460,28 +458,22 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     onRefused: (typeUrl, errors) => log.error({ typeUrl, errors }, 'resources refused'),
   });
 
-  const { cniBinDir, cniConfDir } = options;
-  const cniSocket = join(options.run, 'cni', 'socket');
-  const cni =
-    cniBinDir === undefined || cniConfDir === undefined
+  const cniOptions: CniOptions | undefined =
+    options.cniBinDir === undefined || options.cniConfDir === undefined
       ? undefined
-      : new CniInstall({
+      : {
           program: cniProgram,
-          binDir: cniBinDir,
-          confDir: cniConfDir,
-          socket: cniSocket,
-          namespaces: join(options.cniState, 'cni', 'namespaces'),
+          binDir: options.cniBinDir,
+          confDir: options.cniConfDir,
+          state: options.cniState,
+          run: options.run,
           whenAgentIsAway: options.cniWhenAway,
-        });
-  if (options.cniPlugin === 'remove') cni?.remove();
-  const installed = options.cniPlugin === 'install' ? cni : undefined;
-  const cniServer =
-    installed &&
-    (await serveCni({
-      path: cniSocket,
-      onAdd: (request) =>
-        admit(request, {
-          whenAgentIsAway: options.cniWhenAway,
+          log,
+        };
+  if (cniOptions && options.cniPlugin === 'remove') removeCni(cniOptions);
+  const cni =
+    cniOptions && options.cniPlugin === 'install'
+      ? await Cni.start(cniOptions, {
           synced: () => synced,
           connected: () => control.state === 'connected',
           wanted: (podUid) => [...wanted.values()].find((pod) => pod.podUid === podUid),
@@ -497,23 +489,10 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
               : (waiting.get(pod.uid) ?? 'it could not be taken in');
           },
           hasCertificate: (pod) => certificates.get(pod.identity) !== undefined,
-          now: Date.now,
-          sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
-        }),
-    }));
-  let cniTrouble = '';
+        })
+      : undefined;
   const keepCni = (): void => {
-    // What would hold others up is in place only once the agent knows whom it concerns.
-    if (!installed || !synced) return;
-    try {
-      installed.writeNamespaces(enrolledNamespaces);
-      if (installed.keep()) log.info({ confDir: cniConfDir }, 'the CNI plugin is in its place');
-      cniTrouble = '';
-    } catch (error) {
-      const why = errorText(error);
-      if (why !== cniTrouble) log.error({ error: why }, 'the CNI plugin is not in its place, tried again');
-      cniTrouble = why;
-    }
+    if (synced) cni?.keep(enrolledNamespaces);
   };
 
   const stopEvents = watchEvents(datapath, (event) =>
@@ -537,7 +516,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
       };
     }),
     missing: [...missing.keys()],
-    cniTrouble,
+    cniTrouble: cni?.trouble ?? '',
   });
   const json = (value: unknown): string =>
     JSON.stringify(value, (_k, v: unknown) => (typeof v === 'bigint' ? String(v) : v), 2);
@@ -579,11 +558,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
             version: agentVersion,
             uncaptured: [...uncaptured.values()].map(({ uid, reason }) => ({ uid, reason })),
             missing: Object.fromEntries(missing),
-            cni: installed
-              ? cniTrouble === ''
-                ? 'in its place'
-                : cniTrouble
-              : 'not installed by this agent',
+            cni: cni ? cni.trouble || 'in its place' : 'not installed by this agent',
             certificates: certificates.state(),
             timeMs: Date.now(),
           }),
@@ -598,7 +573,6 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
             pods: [...held.values()],
             waiting: Object.fromEntries(waiting),
             uncaptured: Object.fromEntries(uncaptured),
-            cni: installed ? { installed: cniTrouble === '', trouble: cniTrouble } : { installed: false },
             certificates: certificates.state(),
             kernel: readCounters(datapath),
             preexisting: preexisting.describe(),
@@ -636,8 +610,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     stop: async () => {
       stopped = true;
       clearInterval(timer);
-      cniServer?.close();
-      cniServer?.end();
+      cni?.stop();
       discovery.stop();
       await running;
       const cut = await workers.drain(options.drainMs);
@@ -651,7 +624,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
       if (empty()) {
         removeInstance(options.instance);
         // Of no namespace anything waits for: the mesh itself goes.
-        if (enrolledNamespaces.size === 0) installed?.remove();
+        if (enrolledNamespaces.size === 0) cni?.remove();
         log.info('no pod is in the mesh: nothing is left in the kernel');
         return;
       }

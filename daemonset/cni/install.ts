@@ -11,6 +11,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
@@ -39,6 +40,11 @@ interface ConfList {
   readonly plugins?: readonly Plugin[];
   readonly type?: string;
 }
+
+const stampOf = (path: string): string => {
+  const { ino, size, mtimeMs } = statSync(path);
+  return `${ino} ${size} ${mtimeMs}`;
+};
 
 function replace(path: string, text: string): void {
   const temporary = join(dirname(path), `.${basename(path)}.weft-new`);
@@ -80,6 +86,10 @@ function read(path: string): ConfList {
 }
 
 export class CniInstall {
+  /** The program as it was last seen to be right: its content is not read again each second. */
+  #seen = '';
+  #namespaces: string | undefined;
+
   constructor(private readonly places: CniPlaces) {}
 
   /** Puts right what is not; tells whether something was. Errors: WEFT_CNI_CONFIG. */
@@ -128,19 +138,27 @@ export class CniInstall {
 
   /** Namespaces whose pods wait while no agent answers; it outlives the agent and a reboot. */
   writeNamespaces(names: Iterable<string>): void {
-    mkdirSync(dirname(this.places.namespaces), { recursive: true, mode: 0o755 });
-    replace(
-      this.places.namespaces,
-      [...names]
-        .sort()
-        .map((name) => `${name}\n`)
-        .join(''),
-    );
+    const path = this.places.namespaces;
+    const text = [...names]
+      .sort()
+      .map((name) => `${name}\n`)
+      .join('');
+    if (text === this.#namespaces && existsSync(path)) return;
+    mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+    replace(path, text);
+    this.#namespaces = text;
   }
 
   #copyProgram(from: string, binDir: string): boolean {
     const to = join(binDir, pluginType);
-    if (existsSync(to) && readFileSync(to).equals(readFileSync(from))) return false;
+    if (existsSync(to)) {
+      const seen = stampOf(to);
+      if (seen === this.#seen) return false;
+      if (readFileSync(to).equals(readFileSync(from))) {
+        this.#seen = seen;
+        return false;
+      }
+    }
     mkdirSync(binDir, { recursive: true });
     const temporary = join(binDir, `.${pluginType}.new`);
     copyFileSync(from, temporary);

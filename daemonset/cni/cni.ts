@@ -1,0 +1,90 @@
+/** The agent's side of the CNI plugin: its place on the node, the socket that it asks at, the namespaces whose pods wait. */
+import { join } from 'node:path';
+import { errorText } from '../../src/base/errors.js';
+import { admit, type AdmissionOptions } from './admission.js';
+import { CniInstall } from './install.js';
+import { serveCni } from './server.js';
+
+export interface CniOptions {
+  /** The plugin as it was built. */
+  readonly program: string;
+  /** The node's directories. */
+  readonly binDir: string;
+  readonly confDir: string;
+  /** Kept on the node's disk, by the same path inside and outside of a container. */
+  readonly state: string;
+  /** The agent's run directory, likewise. */
+  readonly run: string;
+  readonly whenAgentIsAway: 'wait' | 'start';
+  readonly log: { info(fields: object, text: string): void; error(fields: object, text: string): void };
+}
+
+const installOf = ({ program, binDir, confDir, state, run, whenAgentIsAway }: CniOptions): CniInstall =>
+  new CniInstall({
+    program,
+    binDir,
+    confDir,
+    socket: join(run, 'cni', 'socket'),
+    namespaces: join(state, 'cni', 'namespaces'),
+    whenAgentIsAway,
+  });
+
+/** What a former life of the agent put there, where it is not wanted any more. */
+export const removeCni = (options: CniOptions): void => installOf(options).remove();
+
+export class Cni {
+  readonly #options: CniOptions;
+  readonly #install: CniInstall;
+  #server: Awaited<ReturnType<typeof serveCni>> | undefined;
+  #trouble = '';
+
+  private constructor(options: CniOptions) {
+    this.#options = options;
+    this.#install = installOf(options);
+  }
+
+  /** Answers from now on; the plugin is put in its place by keep(). */
+  static async start(
+    options: CniOptions,
+    agent: Omit<AdmissionOptions, 'whenAgentIsAway' | 'now' | 'sleep'>,
+  ): Promise<Cni> {
+    const cni = new Cni(options);
+    const { whenAgentIsAway, run } = options;
+    const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+    cni.#server = await serveCni({
+      path: join(run, 'cni', 'socket'),
+      onAdd: (request) => admit(request, { ...agent, whenAgentIsAway, now: Date.now, sleep }),
+    });
+    return cni;
+  }
+
+  /** Why it is not in its place; empty where it is. */
+  get trouble(): string {
+    return this.#trouble;
+  }
+
+  /** Puts right what is not as it should be; call once it is known whom it concerns: before, it would hold others up. */
+  keep(enrolledNamespaces: Iterable<string>): void {
+    const { log, confDir } = this.#options;
+    try {
+      this.#install.writeNamespaces(enrolledNamespaces);
+      if (this.#install.keep()) log.info({ confDir }, 'the CNI plugin is in its place');
+      this.#trouble = '';
+    } catch (error) {
+      const why = errorText(error);
+      if (why !== this.#trouble) log.error({ error: why }, 'the CNI plugin is not in its place, tried again');
+      this.#trouble = why;
+    }
+  }
+
+  /** Who is asking is told by the end of its connection, and goes by what is on the disk. */
+  stop(): void {
+    this.#server?.close();
+    this.#server?.end();
+  }
+
+  /** The mesh itself goes: nothing is left. */
+  remove(): void {
+    this.#install.remove();
+  }
+}
