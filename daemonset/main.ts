@@ -6,6 +6,7 @@ import { Command, Option } from 'commander';
 import { pino } from 'pino';
 import { systemClock } from '../src/base/clock.js';
 import { errorText } from '../src/base/errors.js';
+import { version } from '../src/base/version.js';
 import type { IpAddress } from '../src/model/address.js';
 import { DiscoveryClient } from '../src/discovery/client.js';
 import {
@@ -79,7 +80,6 @@ export interface AgentOptions {
   readonly connectionLog?: string;
 }
 
-const agentVersion = '0.1.0';
 const reconcileMs = 1_000;
 const sweepTurns = 60;
 const certificateTtlS = 86_400;
@@ -440,9 +440,9 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
       if (typeUrl === typeUrls.uncapturedPod) return;
       if (typeUrl === typeUrls.enrolledNamespace) return keepCni();
       if (typeUrl !== typeUrls.nodePod) return publish();
-      const version = [...wanted.values()][0]?.rootsVersion ?? rootsVersion;
-      if (version !== rootsVersion && rootsVersion !== '') certificates.refreshAll();
-      rootsVersion = version;
+      const roots = [...wanted.values()][0]?.rootsVersion ?? rootsVersion;
+      if (roots !== rootsVersion && rootsVersion !== '') certificates.refreshAll();
+      rootsVersion = roots;
       void turn();
     },
     onSynced: () => {
@@ -504,7 +504,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     (why) => log.warn({ error: why }, 'the control plane was not told what this node holds, tried again'),
   );
   const report = (): NodeReport => ({
-    version: agentVersion,
+    version,
     pods: [...wanted.values()].map((pod) => {
       const local = held.get(pod.uid);
       return {
@@ -555,7 +555,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
         read: () =>
           json({
             ...(JSON.parse(lastReady) as object),
-            version: agentVersion,
+            version,
             uncaptured: [...uncaptured.values()].map(({ uid, reason }) => ({ uid, reason })),
             missing: Object.fromEntries(missing),
             cni: cni ? cni.trouble || 'in its place' : 'not installed by this agent',

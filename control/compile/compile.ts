@@ -68,19 +68,27 @@ export type ObjectKey = string;
 export const objectKey = (object: MeshObject): ObjectKey =>
   `${object.kind} ${namespaceOf(object)}/${object.metadata.name}`;
 
-/** Objects of a kind by namespace and name. */
-class ByNamespace<T extends MeshObject> {
+interface Index {
+  set(object: MeshObject): void;
+  delete(object: MeshObject): void;
+}
+
+/** Objects of a kind by namespace and name; those that have no namespace are in one. */
+class ByNamespace<T extends MeshObject> implements Index {
   readonly #all = new Map<string, Map<string, T>>();
-  set(object: T): void {
+  set(object: MeshObject): void {
     const namespace = namespaceOf(object);
     let of = this.#all.get(namespace);
     if (!of) this.#all.set(namespace, (of = new Map()));
-    of.set(object.metadata.name, object);
+    of.set(object.metadata.name, object as T);
   }
-  delete(object: T): void {
+  delete(object: MeshObject): void {
     const of = this.#all.get(namespaceOf(object));
     of?.delete(object.metadata.name);
     if (of?.size === 0) this.#all.delete(namespaceOf(object));
+  }
+  get(namespace: string, name: string): T | undefined {
+    return this.#all.get(namespace)?.get(name);
   }
   in(namespace: string): readonly T[] {
     return [...(this.#all.get(namespace)?.values() ?? [])];
@@ -89,20 +97,24 @@ class ByNamespace<T extends MeshObject> {
     for (const of of this.#all.values()) yield* of.values();
   }
 }
+/** As a manifest without a namespace has it. */
+const clusterWide = namespaceOf({ metadata: {} });
 const byName = (a: MeshObject, b: MeshObject): number => (a.metadata.name < b.metadata.name ? -1 : 1);
 
 /** Sole owner of what is known of the objects, and of what was made of them. */
 export class Compiler {
   #settings: CompileSettings;
   readonly #objects = new Map<ObjectKey, MeshObject>();
-  readonly #namespaces = new Map<string, NamespaceObject>();
-  readonly #nodes = new Map<string, NodeObject>();
-  readonly #mesh = new Map<string, MeshSettingsObject>();
-  readonly #pods = new ByNamespace<PodObject>();
-  readonly #workloads = new ByNamespace<WorkloadObject>();
-  readonly #slices = new ByNamespace<EndpointSliceObject>();
-  readonly #services = new ByNamespace<ServiceObject>();
-  readonly #policies = new ByNamespace<AccessPolicyObject>();
+  readonly #indexes = {
+    Namespace: new ByNamespace<NamespaceObject>(),
+    Node: new ByNamespace<NodeObject>(),
+    MeshSettings: new ByNamespace<MeshSettingsObject>(),
+    Pod: new ByNamespace<PodObject>(),
+    Workload: new ByNamespace<WorkloadObject>(),
+    EndpointSlice: new ByNamespace<EndpointSliceObject>(),
+    Service: new ByNamespace<ServiceObject>(),
+    AccessPolicy: new ByNamespace<AccessPolicyObject>(),
+  };
   /** What each object makes nodes be told. */
   readonly #told = new Map<ObjectKey, readonly Told[]>();
   /** node → identity → pods that have it there. */
@@ -167,26 +179,32 @@ export class Compiler {
           all = true;
           break;
         case 'Namespace':
-          touch(this.#pods.in(either.metadata.name));
-          touch(this.#workloads.in(either.metadata.name));
+          touch(this.#indexes.Pod.in(either.metadata.name));
+          touch(this.#indexes.Workload.in(either.metadata.name));
           break;
         case 'Node':
           // Of a node only its labels matter, and they change once in its life.
           if (JSON.stringify(before && labelsOf(before)) === JSON.stringify(object && labelsOf(object)))
             break;
-          for (const pod of this.#pods.all()) if (pod.spec.nodeName === either.metadata.name) touch([pod]);
-          for (const one of this.#workloads.all()) if (one.spec.node === either.metadata.name) touch([one]);
+          for (const pod of this.#indexes.Pod.all())
+            if (pod.spec.nodeName === either.metadata.name) touch([pod]);
+          for (const one of this.#indexes.Workload.all())
+            if (one.spec.node === either.metadata.name) touch([one]);
           break;
         case 'Service':
         case 'AccessPolicy': {
           const selectors = [before, object].map((one) => one && selectorOf(one));
           const namespace = namespaceOf(either);
-          for (const pod of [...this.#pods.in(namespace), ...this.#workloads.in(namespace)]) {
+          for (const pod of [...this.#indexes.Pod.in(namespace), ...this.#indexes.Workload.in(namespace)]) {
             if (selectors.some((selector) => selects(selector, labelsOf(pod)))) touch([pod]);
           }
           if (either.kind === 'Service') {
             const { name } = either.metadata;
-            touch(this.#slices.in(namespace).filter((slice) => labelsOf(slice)[serviceNameLabel] === name));
+            touch(
+              this.#indexes.EndpointSlice.in(namespace).filter(
+                (slice) => labelsOf(slice)[serviceNameLabel] === name,
+              ),
+            );
           }
           break;
         }
@@ -210,50 +228,16 @@ export class Compiler {
 
   #keep(object: MeshObject): void {
     this.#objects.set(objectKey(object), object);
-    switch (object.kind) {
-      case 'Namespace':
-        return void this.#namespaces.set(object.metadata.name, object);
-      case 'Node':
-        return void this.#nodes.set(object.metadata.name, object);
-      case 'MeshSettings':
-        return void this.#mesh.set(objectKey(object), object);
-      case 'Pod':
-        return this.#pods.set(object);
-      case 'Workload':
-        return this.#workloads.set(object);
-      case 'EndpointSlice':
-        return this.#slices.set(object);
-      case 'ExternalService':
-        return;
-      case 'Service':
-        return this.#services.set(object);
-      case 'AccessPolicy':
-        return this.#policies.set(object);
-    }
+    this.#indexOf(object.kind)?.set(object);
   }
 
   #forget(object: MeshObject): void {
     this.#objects.delete(objectKey(object));
-    switch (object.kind) {
-      case 'Namespace':
-        return void this.#namespaces.delete(object.metadata.name);
-      case 'Node':
-        return void this.#nodes.delete(object.metadata.name);
-      case 'MeshSettings':
-        return void this.#mesh.delete(objectKey(object));
-      case 'Pod':
-        return this.#pods.delete(object);
-      case 'Workload':
-        return this.#workloads.delete(object);
-      case 'EndpointSlice':
-        return this.#slices.delete(object);
-      case 'ExternalService':
-        return;
-      case 'Service':
-        return this.#services.delete(object);
-      case 'AccessPolicy':
-        return this.#policies.delete(object);
-    }
+    this.#indexOf(object.kind)?.delete(object);
+  }
+
+  #indexOf(kind: MeshObject['kind']): Index | undefined {
+    return (this.#indexes as Partial<Record<MeshObject['kind'], Index>>)[kind];
   }
 
   #compile(objects: Iterable<MeshObject>, gone: readonly MeshObject[] = []): Changes {
@@ -283,8 +267,8 @@ export class Compiler {
     const surroundings = (namespace: string) => {
       let found = ofNamespace.get(namespace);
       if (!found) {
-        const services = [...this.#services.in(namespace)].sort(byName);
-        found = { services, policies: [...this.#policies.in(namespace)].sort(byName) };
+        const services = [...this.#indexes.Service.in(namespace)].sort(byName);
+        found = { services, policies: [...this.#indexes.AccessPolicy.in(namespace)].sort(byName) };
         ofNamespace.set(namespace, found);
       }
       return found;
@@ -309,8 +293,8 @@ export class Compiler {
         open: this.#settings.removal !== undefined,
         enrolNone: this.#settings.removal === 'release',
         mesh,
-        namespace: this.#namespaces.get(namespace),
-        node: this.#nodes.get(asPod.spec.nodeName),
+        namespace: this.#indexes.Namespace.get(clusterWide, namespace),
+        node: this.#indexes.Node.get(clusterWide, asPod.spec.nodeName),
         ...surroundings(namespace),
       });
       this.#admit(key, pod);
@@ -355,7 +339,7 @@ export class Compiler {
       }
       case 'EndpointSlice': {
         const name = labelsOf(object)[serviceNameLabel];
-        const service = this.#services.in(namespaceOf(object)).find(({ metadata }) => metadata.name === name);
+        const service = name === undefined ? undefined : this.#indexes.Service.get(namespaceOf(object), name);
         const endpoints = compileSlice(object, service, this.#settings.trustDomain);
         return endpoints.map((value) => ({ kind: 'workload', value }) as const);
       }
@@ -368,15 +352,17 @@ export class Compiler {
   #enrolled(): Set<string> {
     const names = new Set(this.#heldPods.keys());
     if (this.#settings.removal !== undefined) return names;
-    for (const namespace of this.#namespaces.values())
+    for (const namespace of this.#indexes.Namespace.all())
       if (isEnrolled(namespace)) names.add(namespace.metadata.name);
     return names;
   }
 
   /** The first by namespace and name, where there are several. */
   #meshSettings(): MeshSettingsObject['spec'] {
-    const [first] = [...this.#mesh.entries()].sort(([a], [b]) => (a < b ? -1 : 1));
-    return first?.[1].spec ?? {};
+    const [first] = [...this.#indexes.MeshSettings.all()].sort((a, b) =>
+      objectKey(a) < objectKey(b) ? -1 : 1,
+    );
+    return first?.spec ?? {};
   }
 
   readonly #admitted = new Map<ObjectKey, { readonly node: string; readonly identity: string }>();

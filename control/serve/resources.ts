@@ -40,7 +40,8 @@ const typeUrlOf: Readonly<Record<Told['kind'], string>> = {
 const served = new Set(Object.values(typeUrlOf));
 const ofOneNode = new Set([typeUrlOf.nodePod, typeUrlOf.uncaptured]);
 
-function encode(told: Told): Uint8Array {
+/** As nodes decode it (src/discovery/decode.ts). */
+export function encodeTold(told: Told): Uint8Array {
   switch (told.kind) {
     case 'workload':
       return encodeWorkload(told.value);
@@ -58,7 +59,7 @@ function encode(told: Told): Uint8Array {
 }
 
 function resource(told: Told, typeUrl: string, name: string): Resource {
-  const value = Buffer.from(encode(told));
+  const value = Buffer.from(encodeTold(told));
   const version = createHash('sha256').update(value).digest('base64url').slice(0, 16);
   const message = ResourceMessage.encode({
     name,

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command } from 'commander';
 import { errorText } from '../base/errors.js';
+import { version } from '../base/version.js';
 import { checkCommand } from './check.js';
 import { clusterCommands } from './cluster/command.js';
 import { demoCommand } from './demo/command.js';
@@ -9,7 +10,7 @@ import { programCommands } from './programs.js';
 import { standaloneCommand } from './standalone/command.js';
 import { statusCommand } from './status.js';
 
-const program = new Command('weft').description('An ambient service mesh without sidecars').version('0.1.0');
+const program = new Command('weft').description('An ambient service mesh without sidecars').version(version);
 for (const command of [
   ...programCommands(),
   checkCommand(),

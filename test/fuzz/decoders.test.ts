@@ -9,15 +9,8 @@ import {
   decodeNodePod,
   decodeUncapturedPod,
 } from '../../src/discovery/decode.js';
-import {
-  encodeAuthorization,
-  encodeEnrolledNamespace,
-  encodeNodePod,
-  encodeService,
-  encodeUncapturedPod,
-  encodeWorkload,
-} from '../../src/discovery/encode.js';
 import { decodeRequest } from '../../daemonset/cni/protocol.js';
+import { encodeTold } from '../../control/serve/resources.js';
 import { compile } from '../../control/compile/compile.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { parseLeaf, spiffeIdOfNames } from '../../src/tls/certificate.js';
@@ -87,22 +80,7 @@ const compiled = compile(parsed.objects, {
 
 test('discovery decoders answer every byte string with a value or errors', () => {
   assert.deepEqual(parsed.errors, []);
-  const seeds = [...compiled.all()].map((told) => {
-    switch (told.kind) {
-      case 'workload':
-        return encodeWorkload(told.value);
-      case 'service':
-        return encodeService(told.value);
-      case 'policy':
-        return encodeAuthorization(told.value);
-      case 'nodePod':
-        return encodeNodePod(told.value);
-      case 'uncaptured':
-        return encodeUncapturedPod(told.value);
-      case 'namespace':
-        return encodeEnrolledNamespace(told.value);
-    }
-  });
+  const seeds = [...compiled.all()].map(encodeTold);
   assert.equal(seeds.length, 6);
   const rounds = fuzz(seeds, (bytes) => {
     for (const decode of [
