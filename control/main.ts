@@ -166,19 +166,23 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       refused: () => source.refused(),
       roots: () => ca.roots,
       log,
+      onRelease: (atMs) => release(Math.max(0, atMs - Date.now())),
     });
   }
   server = makeServer();
   const port = await server.start();
   // The serving certificate is by the signing key: a node that trusts only the new root must be able to come back. Streams
   // are cut once; nodes return with the versions that they have.
-  if (options.enrolNone === true) {
-    // Every node has to have heard that no policy is in force before the first lets its pods go.
+  const release = (inMs: number): void => {
+    if (options.enrolNone !== true || opened) return;
     setTimeout(() => {
       opened = true;
       tell(compiler.configure(settings()));
-    }, openedMs);
-  }
+    }, inMs);
+  };
+  // On Kubernetes all replicas do it at one moment, which the uninstall sets: a node that lets its pods go seconds before another
+  // knows of it is dialled at a port that is closed.
+  if (!kubernetes) release(openedMs);
   let signer = ca.signer;
   const serveAnew = async (): Promise<void> => {
     if (ca.signer === signer) return;

@@ -81,6 +81,8 @@ export interface AgentOptions {
 }
 
 const reconcileMs = 1_000;
+/** What is left of the drain when no new connections are taken any more: for those that began meanwhile. */
+const drainLastMsMax = 1_000;
 const sweepTurns = 60;
 const certificateTtlS = 86_400;
 
@@ -608,12 +610,15 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
 
   return {
     stop: async () => {
+      // The next agent comes when this one is gone: until then new connections have nobody else to carry them.
+      const lastMs = Math.min(options.drainMs, drainLastMsMax);
+      await workers.settle(options.drainMs - lastMs);
       stopped = true;
       clearInterval(timer);
       cni?.stop();
       discovery.stop();
       await running;
-      const cut = await workers.drain(options.drainMs);
+      const cut = await workers.drain(lastMs);
       certificates.stop();
       stopEvents();
       stopFlows();

@@ -27,6 +27,7 @@ export type ToWorker =
   | { readonly type: 'own'; readonly call: number; readonly pod: LocalPod }
   | { readonly type: 'disown'; readonly call: number; readonly uid: WorkloadUid }
   | { readonly type: 'connections'; readonly call: number }
+  | { readonly type: 'settle'; readonly call: number; readonly timeoutMs: number }
   | { readonly type: 'drain'; readonly call: number; readonly timeoutMs: number };
 
 export type FromWorker =

@@ -24,7 +24,7 @@ const tellAfterMs = 20;
 const toldMax = 256;
 const certificateWaitMsMax = 5_000;
 // Tunnels that peers opened on their last view of this pod still find a listener for a moment.
-const disownGraceMs = 1_000;
+const disownGraceMs = 2_000;
 
 if (!parentPort) throw new Error('worker.ts runs as a worker thread');
 const port = parentPort;
@@ -208,6 +208,8 @@ async function handle(message: ToWorker): Promise<unknown> {
       return disown(message.uid);
     case 'connections':
       return connections.describe();
+    case 'settle':
+      return connections.settle(message.timeoutMs);
     case 'drain':
       return drain(message.timeoutMs);
   }

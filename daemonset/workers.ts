@@ -139,6 +139,13 @@ export class Workers {
     return lists.flat() as object[];
   }
 
+  /** Resolves when the connections of now have ended, or at the limit; new ones are carried meanwhile. */
+  async settle(timeoutMs: number): Promise<void> {
+    await Promise.all(
+      this.#slots.map((slot) => this.#call(slot, { type: 'settle', timeoutMs }, timeoutMs + 5_000)),
+    );
+  }
+
   /** Resolves with how many connections had to be cut at the limit. */
   async drain(timeoutMs: number): Promise<number> {
     this.#stopping = true;

@@ -6,12 +6,17 @@ import type { KubeConfig } from '@kubernetes/client-node';
 import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 
 const durationS = 15;
-const renewMs = 5_000;
+/** Every replica reads it this often. */
+export const renewMs = 5_000;
 /** It stops writing before another may begin. */
 const renewMsMax = 10_000;
 
 export interface LeaseObject {
-  readonly metadata: { readonly name: string; readonly resourceVersion?: string };
+  readonly metadata: {
+    readonly name: string;
+    readonly resourceVersion?: string;
+    readonly annotations?: Readonly<Record<string, string>>;
+  };
   readonly spec: {
     readonly holderIdentity?: string;
     readonly leaseDurationSeconds?: number;
@@ -48,6 +53,8 @@ export class Leader {
     private readonly self: string,
     private readonly onChange: (leading: boolean) => void,
     private readonly onTrouble: (error: unknown) => void,
+    /** Each time that it was read, by every replica. */
+    private readonly onRead: (lease: LeaseObject) => void = () => undefined,
   ) {}
 
   /** Also false when it could not be renewed for so long that another may hold it. */
@@ -108,6 +115,7 @@ export class Leader {
       });
       return this.#renewed(now.getTime());
     }
+    this.onRead(found);
     const { holderIdentity: holder, renewTime: renewed, leaseTransitions = 0 } = found.spec;
     const same = this.#observed?.renewTime === renewed && this.#observed?.holder === holder;
     if (!same || !this.#observed) this.#observed = { renewTime: renewed, holder, sinceMs: now.getTime() };

@@ -3,11 +3,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { WeftError } from '../../src/base/errors.js';
 import { askAgents } from './agents.js';
+import { renewMs } from './leader.js';
+import { leaseName, releaseAnnotation } from './upkeep.js';
 import { requestJson } from '../../src/kubernetes/request.js';
 
 const flag = '--enrol-none';
 const rolloutMsMax = 90_000;
 const emptyMsMax = 60_000;
+const marginMs = 2_500;
 
 interface Deployment {
   readonly metadata: { readonly generation: number };
@@ -35,10 +38,15 @@ export function rolledOut({ metadata, spec, status = {} }: Deployment): boolean 
   );
 }
 
-/** Rolls the control plane to one that enrols nobody, and waits until the nodes have heard it. Error: WEFT_RELEASE. */
+/**
+ * Rolls the control plane to one that forbids nothing, then lets all pods go at one moment, and waits until the nodes have done so.
+ * Error: WEFT_RELEASE.
+ */
 export async function releaseNodes(config: KubeConfig, namespace: string, name: string): Promise<void> {
   const path = `/apis/apps/v1/namespaces/${namespace}/deployments/${name}`;
   const found = (await requestJson(config, 'GET', path)) as Deployment;
+  // A moment of an earlier uninstall does not count.
+  await setRelease(config, namespace, 'not yet');
   const containers = found.spec.template.spec.containers.map((container) => ({
     name: container.name,
     args: [...(container.args ?? []).filter((arg) => arg !== flag), flag],
@@ -59,7 +67,19 @@ export async function releaseNodes(config: KubeConfig, namespace: string, name: 
     }
     await sleep(500);
   }
+  await setRelease(config, namespace, new Date(Date.now() + renewMs + marginMs).toISOString());
   await agentsEmpty(config, namespace);
+  // Nodes that heard of it later than others still dial what listens on for this long.
+  await sleep(marginMs);
+}
+
+async function setRelease(config: KubeConfig, namespace: string, at: string): Promise<void> {
+  const path = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases/${leaseName}`;
+  await requestJson(config, 'PATCH', `${path}?fieldManager=weft-uninstall&force=true`, {
+    apiVersion: 'coordination.k8s.io/v1',
+    kind: 'Lease',
+    metadata: { name: leaseName, annotations: { [releaseAnnotation]: at } },
+  });
 }
 
 /** Resolves when every agent says that it holds no pod. Error: WEFT_RELEASE, with those that do not. */

@@ -17,6 +17,9 @@ import { Writer } from './writer.js';
 
 const againMs = 30_000;
 
+export const leaseName = 'weft-control';
+/** Of the Lease: RFC 3339, or anything else for not yet. */
+export const releaseAnnotation = 'weft.dev/release-at';
 export const rootsConfigMap = 'weft-ca-root-cert';
 
 export interface UpkeepOptions {
@@ -27,6 +30,8 @@ export interface UpkeepOptions {
   readonly refused: () => Iterable<ObjectTrouble>;
   readonly roots: () => string;
   readonly log: ServeLog;
+  /** When every pod is to be let go (epoch ms), as the uninstall has set it; said once per value. */
+  readonly onRelease: (atMs: number) => void;
 }
 
 export class Upkeep {
@@ -37,6 +42,7 @@ export class Upkeep {
   /** The latest word of each node. */
   readonly #reports = new Map<string, NodeReport>();
   #soon: NodeJS.Timeout | undefined;
+  #releaseAt = '';
 
   constructor(options: UpkeepOptions) {
     this.#options = options;
@@ -47,13 +53,20 @@ export class Upkeep {
     this.#leader = new Leader(
       config,
       namespace,
-      'weft-control',
+      leaseName,
       hostname(),
       (leading) => {
         log.info({ leading }, leading ? 'this replica writes' : 'another replica writes');
         this.changed();
       },
       (error) => log.warn({ error: errorText(error) }, 'the lease was not renewed'),
+      ({ metadata }) => {
+        const at = metadata.annotations?.[releaseAnnotation] ?? '';
+        if (at === this.#releaseAt) return;
+        this.#releaseAt = at;
+        const atMs = Date.parse(at);
+        if (!Number.isNaN(atMs)) options.onRelease(atMs);
+      },
     );
     this.#leader.start();
     this.#timer = setInterval(() => this.changed(), againMs);

@@ -49,10 +49,9 @@ test('a pod that cannot be taken in does not start, and is told why', async () =
   assert.deepEqual(answer, { ok: false, message: 'shop/web is not in the mesh yet: no memory' });
 });
 
-test('a pod without a certificate starts, held and closed', async () => {
-  assert.deepEqual(await admit(request, world({ wanted: () => pod, hasCertificate: () => false })), {
-    ok: true,
-  });
+test('a pod without a certificate does not start: it would be Ready, and closed', async () => {
+  const answer = await admit(request, world({ wanted: () => pod, hasCertificate: () => false }));
+  assert.deepEqual(answer, { ok: false, message: 'shop/web has no certificate yet' });
 });
 
 test('a pod that is not to be held starts at once', async () => {
@@ -78,6 +77,9 @@ test('others are not held up: not for longer than it takes to be told of a label
   const alone = world({ connected: () => false });
   assert.deepEqual(await admit(request, alone), { ok: true });
   assert.equal(alone.now(), 0);
+  const early = world({ synced: () => false });
+  assert.deepEqual(await admit(request, early), { ok: true }, 'DNS may be what the agent itself waits for');
+  assert.equal(early.now(), 0);
 });
 
 test('what the plugin did not ask is no question', () => {

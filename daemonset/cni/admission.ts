@@ -4,7 +4,7 @@ import type { AddRequest, Answer } from './protocol.js';
 
 /** Longer than the control plane takes to tell of a pod that it sees; the plugin waits for 30 s. */
 const toldMsMax = { enrolled: 8_000, other: 2_000 } as const;
-/** A pod that is held without a certificate is closed: it may as well start, and say why its connections fail. */
+/** A pod that is held without a certificate is closed, and would be Ready by its probes: it starts when it has one. */
 const certificateMsMax = 5_000;
 const lookMs = 20;
 
@@ -15,7 +15,7 @@ export interface AdmissionOptions {
   readonly connected: () => boolean;
   readonly wanted: (podUid: string) => NodePod | undefined;
   readonly uncaptured: (podUid: string) => UncapturedPod | undefined;
-  /** Pods of this namespace are in the mesh, somewhere. */
+  /** Pods of this namespace are in the mesh, somewhere; before the control plane has spoken, by what it said to a former life. */
   readonly isEnrolled: (namespace: string) => boolean;
   /** Takes it in now; the reason where that did not work. */
   readonly take: (pod: NodePod, request: AddRequest) => Promise<string | undefined>;
@@ -36,14 +36,18 @@ export async function admit(request: AddRequest, options: AdmissionOptions): Pro
         return { ok: false, message: `${namespace}/${name} is not in the mesh yet: ${why}` };
       const until = options.now() + certificateMsMax;
       while (!options.hasCertificate(pod) && options.now() < until) await options.sleep(lookMs);
-      return { ok: true };
+      if (options.hasCertificate(pod)) return { ok: true };
+      return {
+        ok: false,
+        message: `${namespace}/${name} has no certificate yet${options.connected() ? '' : ': the control plane does not answer'}`,
+      };
     }
     if (options.uncaptured(podUid)) return { ok: true };
     const enrolled = options.isEnrolled(namespace);
     const waitedMs = options.now() - began;
-    // Nobody will tell soon, and nothing is known that speaks against it.
-    if (options.synced() && !options.connected() && !enrolled) return { ok: true };
-    if (waitedMs >= (enrolled || !options.synced() ? toldMsMax.enrolled : toldMsMax.other)) {
+    // Nobody will tell soon, and nothing is known that speaks against it: DNS may be what the agent itself waits for.
+    if (!enrolled && !(options.synced() && options.connected())) return { ok: true };
+    if (waitedMs >= (enrolled ? toldMsMax.enrolled : toldMsMax.other)) {
       if (!enrolled || options.whenAgentIsAway === 'start') return { ok: true };
       return {
         ok: false,

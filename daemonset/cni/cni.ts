@@ -50,10 +50,13 @@ export class Cni {
   ): Promise<Cni> {
     const cni = new Cni(options);
     const { whenAgentIsAway, run } = options;
+    const former = cni.#install.readNamespaces();
+    const isEnrolled = (namespace: string): boolean =>
+      agent.synced() ? agent.isEnrolled(namespace) : former.has(namespace);
     const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
     cni.#server = await serveCni({
       path: join(run, 'cni', 'socket'),
-      onAdd: (request) => admit(request, { ...agent, whenAgentIsAway, now: Date.now, sleep }),
+      onAdd: (request) => admit(request, { ...agent, isEnrolled, whenAgentIsAway, now: Date.now, sleep }),
     });
     return cni;
   }

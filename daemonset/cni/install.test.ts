@@ -73,6 +73,7 @@ test('taken out it leaves what others put there, and nothing of its own', () => 
   write('10-net.conflist', bridge);
   install.writeNamespaces(['b', 'a']);
   assert.equal(readFileSync(join(dir, 'state', 'cni', 'namespaces'), 'utf8'), 'a\nb\n');
+  assert.deepEqual([...install.readNamespaces()], ['a', 'b']);
   install.keep();
   install.remove();
   assert.deepEqual(JSON.parse(readFileSync(conf('10-net.conflist'), 'utf8')), bridge);

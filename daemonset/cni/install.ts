@@ -136,6 +136,15 @@ export class CniInstall {
     rmSync(dirname(this.places.namespaces), { recursive: true, force: true });
   }
 
+  /** What writeNamespaces() last put there, also in a former life of the agent. */
+  readNamespaces(): ReadonlySet<string> {
+    try {
+      return new Set(readFileSync(this.places.namespaces, 'utf8').split('\n').filter(Boolean));
+    } catch {
+      return new Set();
+    }
+  }
+
   /** Namespaces whose pods wait while no agent answers; it outlives the agent and a reboot. */
   writeNamespaces(names: Iterable<string>): void {
     const path = this.places.namespaces;

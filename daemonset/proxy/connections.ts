@@ -21,6 +21,8 @@ export class Connections {
   readonly #live = new Map<number, LiveConnection>();
   #last = 0;
   readonly #empty: (() => void)[] = [];
+  /** Those who wait for all connections up to an id to end. */
+  readonly #settling = new Set<{ readonly last: number; readonly done: () => void }>();
 
   constructor(
     /** Above this, new connections are refused (WEFT_CONNECTIONS_FULL). */
@@ -42,6 +44,28 @@ export class Connections {
   end(id: number): void {
     this.#live.delete(id);
     if (this.#live.size === 0) for (const done of this.#empty.splice(0)) done();
+    for (const waiting of this.#settling) if (this.#hasEnded(waiting.last)) waiting.done();
+  }
+
+  /** The map is in the order of their beginnings: its first is the oldest. */
+  #hasEnded(last: number): boolean {
+    const [oldest] = this.#live.keys();
+    return oldest === undefined || oldest > last;
+  }
+
+  /** Resolves when all that live now have ended, or after `timeoutMs`; new ones are taken all the while. */
+  async settle(timeoutMs: number): Promise<void> {
+    const last = this.#last;
+    if (this.#hasEnded(last)) return;
+    let timer: NodeJS.Timeout | undefined;
+    const waiting = { last, done: (): void => undefined };
+    await new Promise<void>((resolve) => {
+      waiting.done = resolve;
+      this.#settling.add(waiting);
+      timer = setTimeout(resolve, timeoutMs);
+    });
+    clearTimeout(timer);
+    this.#settling.delete(waiting);
   }
 
   /** Cuts what the present policies forbid, leaves all else alone; returns how many were cut. */

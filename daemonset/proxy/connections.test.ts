@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import type { WorkloadUid } from '../../src/model/workload.js';
+import { Connections, type LiveConnection } from './connections.js';
+
+function open(connections: Connections, cuts: string[] = []): LiveConnection {
+  const made = connections.track((id) => ({
+    id,
+    pod: 'p' as WorkloadUid,
+    startedMs: 0,
+    describe: () => ({}),
+    recheck: () => undefined,
+    cut: (why) => {
+      cuts.push(`${id} ${why}`);
+      connections.end(id);
+    },
+  }));
+  assert.ok(made);
+  return made;
+}
+
+test('settled when those of now have ended, whatever came meanwhile', async () => {
+  const connections = new Connections(10);
+  const [a, b] = [open(connections), open(connections)];
+  let settled = false;
+  void connections.settle(60_000).then(() => (settled = true));
+  const later = open(connections);
+  connections.end(b.id);
+  await turn();
+  assert.equal(settled, false);
+  connections.end(a.id);
+  await turn();
+  assert.equal(settled, true);
+  connections.end(later.id);
+  await connections.settle(60_000);
+});
+
+test('settled at the limit too, and nothing is cut by it', async () => {
+  const connections = new Connections(10);
+  const cuts: string[] = [];
+  open(connections, cuts);
+  await connections.settle(10);
+  assert.deepEqual(cuts, []);
+  assert.equal(await connections.drain(10), 1);
+  assert.deepEqual(cuts, ['1 drain-timeout']);
+});

@@ -1,0 +1,72 @@
+/** An agent that is asked to end, as at every upgrade. */
+import assert from 'node:assert/strict';
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { projectRoot } from '../../native/index.js';
+import { sleep, until } from '../../src/base/wait.js';
+import { run } from '../../src/cli/run.js';
+import { agentProcess, Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { hold } from '../support/held.js';
+
+const state = '/run/weft/test-stop';
+const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
+const api = '10.244.2.10';
+let bed: Bed;
+
+const echo = `
+import socket, threading
+s = socket.create_server(('::', 9000), family=socket.AF_INET6, dualstack_ipv6=True, backlog=64)
+def serve(c):
+    try:
+        while True:
+            d = c.recv(65536)
+            if not d: break
+            c.sendall(d)
+    except OSError: pass
+    c.close()
+while True:
+    c, _ = s.accept()
+    threading.Thread(target=serve, args=(c,), daemon=True).start()
+`;
+
+before(async () => {
+  await tearDown(state);
+  cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
+  writeFileSync(
+    join(manifests, 'namespace.yaml'),
+    'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled } }\n',
+  );
+  bed = Bed.create({ from: manifests, state, agentFlags: ['--drain-ms', '20000'] });
+  bed.start('echo-api', 'weft-api', 'python3', ['-c', echo]);
+  await bed.up();
+  await until('the server listens', 5_000, async () => {
+    const { code } = await run('weft-api', 'bash', ['-c', ': >/dev/tcp/127.0.0.1/9000']);
+    return code === 0;
+  });
+});
+after(async () => {
+  await tearDown(state);
+  rmSync(manifests, { recursive: true, force: true });
+});
+
+test('while connections of before live, new ones are carried too, in and out; then the agent ends at once', async () => {
+  for (const node of ['node-b', 'node-a']) {
+    const old = hold('weft-web', api);
+    assert.equal(await old.ask(), 'hello');
+    let ended = false;
+    const stopping = bed.stop(agentProcess(node)).then(() => (ended = true));
+    await sleep(1_500);
+    const young = hold('weft-web', api);
+    assert.equal(await young.ask(), 'hello', `a new connection while the agent of ${node} drains`);
+    assert.equal(await old.ask(), 'hello');
+    young.end();
+    assert.equal(ended, false);
+    old.end();
+    await until(`the agent of ${node} ends`, 6_000, () => ended);
+    await stopping;
+    bed.startAgent(node);
+    await bed.waitReady();
+  }
+});
