@@ -1,7 +1,7 @@
 /** Connections of a pod's applications that connect() sent to the agent. */
 import type net from 'node:net';
 import { errorText, WeftError } from '../../src/base/errors.js';
-import { formatSocketAddress, type SocketAddress } from '../../src/model/address.js';
+import { formatSocketAddress, parseSocketAddress, type SocketAddress } from '../../src/model/address.js';
 import { carry } from '../../src/hbone/carry.js';
 import { partyOf } from '../../src/telemetry/access-log.js';
 import type { LocalPod } from '../messages.js';
@@ -9,6 +9,9 @@ import { endsOf } from '../pod/sockets.js';
 import type { ProxyContext } from './context.js';
 import { planOutbound, type OutboundPlan } from './plan.js';
 import { Track, type Opening } from './track.js';
+
+/** How many further endpoints of a service are tried where one cannot be reached. */
+const otherEndpointsMax = 2;
 
 export async function handleOutbound(
   context: ProxyContext,
@@ -32,40 +35,65 @@ export async function handleOutbound(
     return;
   }
   const { dialled, picked } = note;
-  const plan = planOutbound(context.view, {
-    source: local.pod,
-    sourceIp: ends.remote.ip,
-    dialled,
-    node: context.node,
-    picked,
-    locality: (uid) => {
-      const there = context.localPod(uid);
-      if (!there) return 'elsewhere';
-      return there.pod.sameNode === 'kernel' && local.pod.sameNode === 'kernel' ? 'joined' : 'encrypted';
-    },
-    random: Math.random(),
-  });
-  const opening = openingOf(context, local, ends.remote, dialled, plan);
+  const avoid = new Set<string>();
+  const decide = (): OutboundPlan =>
+    planOutbound(context.view, {
+      source: local.pod,
+      sourceIp: ends.remote.ip,
+      dialled,
+      node: context.node,
+      picked,
+      avoid,
+      locality: (uid) => {
+        const there = context.localPod(uid);
+        if (!there) return 'elsewhere';
+        return there.pod.sameNode === 'kernel' && local.pod.sameNode === 'kernel' ? 'joined' : 'encrypted';
+      },
+      random: Math.random(),
+    });
+  let plan = decide();
   if (plan.kind === 'refuse') {
     context.sockets.rememberFailure(local.place, dialled);
-    track.refuse(opening);
+    track.refuse(openingOf(context, local, ends.remote, dialled, plan));
     return;
   }
-  try {
-    const peer = await reach(context, local, ends.remote, track, plan);
-    if (track.wasCut) {
-      peer.destroy();
-      track.refuse({ ...opening, code: 'WEFT_DENIED', why: 'forbidden while it was being opened' });
+  for (;;) {
+    const opening = openingOf(context, local, ends.remote, dialled, plan);
+    try {
+      const peer = await reach(context, local, ends.remote, track, plan);
+      if (track.wasCut) {
+        peer.destroy();
+        track.refuse({ ...opening, code: 'WEFT_DENIED', why: 'forbidden while it was being opened' });
+        return;
+      }
+      track.carrying(opening, carry(socket, peer));
+      return;
+    } catch (error) {
+      const code = error instanceof WeftError ? error.code : 'WEFT_INTERNAL';
+      // Only what says that the destination is away: a refusal by policy may change with the next connection.
+      const isAway = code === 'WEFT_DIAL' || code === 'WEFT_TUNNEL_CONNECT';
+      // Not a byte of the client was taken: another endpoint serves it as well.
+      const target = targetOf(plan);
+      if (isAway && plan.service && target && avoid.size < otherEndpointsMax && !track.wasCut) {
+        avoid.add(formatSocketAddress(target));
+        const other = decide();
+        if (other.kind !== 'refuse') {
+          track.unwatch();
+          plan = other;
+          continue;
+        }
+      }
+      if (isAway) context.sockets.rememberFailure(local.place, dialled);
+      track.refuse({ ...opening, code, why: errorText(error) });
       return;
     }
-    track.carrying(opening, carry(socket, peer));
-  } catch (error) {
-    const code = error instanceof WeftError ? error.code : 'WEFT_INTERNAL';
-    // Only what says that the destination is away: a refusal by policy may change with the next connection.
-    if (code === 'WEFT_DIAL' || code === 'WEFT_TUNNEL_CONNECT')
-      context.sockets.rememberFailure(local.place, dialled);
-    track.refuse({ ...opening, code, why: errorText(error) });
   }
+}
+
+/** The endpoint itself; undefined where a waypoint chooses it. */
+function targetOf(plan: Open): SocketAddress | undefined {
+  if (plan.kind !== 'hbone') return plan.target;
+  return plan.why === 'destination-has-waypoint' ? undefined : parseSocketAddress(plan.authority);
 }
 
 type Open = Exclude<OutboundPlan, { kind: 'refuse' }>;

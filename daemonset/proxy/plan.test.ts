@@ -301,3 +301,24 @@ test('updates in any order give the same answer for an address', () => {
   state.apply({ removed: [a.uid] });
   assert.equal(state.workloadByAddress(parseIp('10.0.3.1'))?.name, 'b');
 });
+
+test('an endpoint that could not be reached is not chosen again; where none is left it says so', () => {
+  const state = mesh({ workloads: [workload('far-2', '10.0.3.1', 'n3', behind('far'))] });
+  const plan = (...avoid: string[]): ReturnType<typeof planOutbound> =>
+    planOutbound(state, {
+      source: pod('web', '10.0.1.1'),
+      sourceIp: parseIp('10.0.1.1'),
+      dialled: { ip: parseIp('10.96.0.2'), port: 80 },
+      picked: { ip: parseIp('10.0.2.1'), port: 8080 },
+      node: 'n1',
+      locality: () => 'elsewhere',
+      random: 0,
+      avoid: new Set(avoid),
+    });
+  const authorityOf = (of: ReturnType<typeof planOutbound>): string | undefined =>
+    of.kind === 'hbone' ? of.authority : undefined;
+  assert.equal(authorityOf(plan()), '10.0.2.1:8080');
+  assert.equal(authorityOf(plan('10.0.2.1:8080')), '10.0.3.1:8080');
+  const none = plan('10.0.2.1:8080', '10.0.3.1:8080');
+  assert.ok(none.kind === 'refuse' && none.code === 'WEFT_NO_HEALTHY_ENDPOINT');
+});

@@ -61,6 +61,8 @@ export interface OutboundFacts {
   readonly node: string;
   /** The endpoint that connect() picked from a service's, where it did. */
   readonly picked?: SocketAddress | undefined;
+  /** Endpoints of the service (address:port) that this connection could not reach. */
+  readonly avoid?: ReadonlySet<string>;
   /** Pods that this agent holds: joined directly, or by TLS as settings say. */
   readonly locality: (uid: WorkloadUid) => 'joined' | 'encrypted' | 'elsewhere';
   /** In [0, 1). */
@@ -87,7 +89,15 @@ const denied = (verdict: Verdict, more: Partial<Refusal> = {}): Refusal =>
 
 export function planOutbound(view: MeshView, facts: OutboundFacts): OutboundPlan {
   const { dialled } = facts;
-  const resolved = resolve(view, dialled, facts.sourceIp, facts.node, facts.random, facts.picked);
+  const resolved = resolve(
+    view,
+    dialled,
+    facts.sourceIp,
+    facts.node,
+    facts.random,
+    facts.picked,
+    facts.avoid,
+  );
   if (resolved.kind === 'none') return refuse(resolved.code, resolved.why, 503);
   if (resolved.kind === 'unknown') {
     return facts.source.outboundUnknown === 'refuse'

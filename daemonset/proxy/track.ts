@@ -55,6 +55,11 @@ export class Track {
     this.#check = { uid, facts };
   }
 
+  /** It goes elsewhere, where the destination's own node decides. */
+  unwatch(): void {
+    this.#check = undefined;
+  }
+
   #recheck(): string | undefined {
     return this.#check && recheck(this.context.view, this.#check.uid, this.#check.facts);
   }

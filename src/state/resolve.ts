@@ -1,6 +1,6 @@
 /** Which endpoint a dialled address leads to. Pure: the same view, facts and random number give the same answer. */
 import type { IpAddress, SocketAddress } from '../model/address.js';
-import { isV6 } from '../model/address.js';
+import { formatSocketAddress, isV6 } from '../model/address.js';
 import type { Service } from '../model/service.js';
 import type { Locality, WaypointRef, Workload } from '../model/workload.js';
 import { bucketOf, preferredOf } from './affinity.js';
@@ -85,7 +85,7 @@ function sharedScopes(
 
 /**
  * `client`: whom the connection is of; `random` in [0, 1); `picked`: the endpoint that connect() chose already, kept where it
- * is still one.
+ * is still one; `avoid`: endpoints (address:port) that just could not be reached.
  */
 export function resolve(
   view: MeshView,
@@ -94,6 +94,7 @@ export function resolve(
   node: string,
   random: number,
   picked?: SocketAddress,
+  avoid?: ReadonlySet<string>,
 ): Resolved {
   const service = view.serviceByAddress(destination.ip);
   if (!service) {
@@ -108,7 +109,8 @@ export function resolve(
       why: `service ${service.key} has no port ${destination.port}`,
     };
   }
-  const pool = candidatesOf(view, service, destination, node);
+  const all = candidatesOf(view, service, destination, node);
+  const pool = avoid ? all.filter(({ target }) => !avoid.has(formatSocketAddress(target))) : all;
   const chosen =
     pool.find(({ target }) => target.ip === picked?.ip && target.port === picked.port) ??
     (service.sessionAffinity

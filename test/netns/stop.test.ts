@@ -1,6 +1,6 @@
 /** An agent that is asked to end, as at every upgrade. */
 import assert from 'node:assert/strict';
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -9,6 +9,7 @@ import { sleep, until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
 import { agentProcess, Bed, tearDown } from '../../src/cli/standalone/bed.js';
 import { hold } from '../support/held.js';
+import { connectionRecords } from '../support/records.js';
 
 const state = '/run/weft/test-stop';
 const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
@@ -38,8 +39,17 @@ before(async () => {
     join(manifests, 'namespace.yaml'),
     'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled } }\n',
   );
+  // A second endpoint of the service, on the client's node.
+  const mesh = join(manifests, 'mesh.yaml');
+  writeFileSync(
+    mesh,
+    readFileSync(mesh, 'utf8').replace(
+      /name: cache-2, namespace: shop, labels: \{ app: cache \}/,
+      'name: cache-2, namespace: shop, labels: { app: api }',
+    ),
+  );
   bed = Bed.create({ from: manifests, state, agentFlags: ['--drain-ms', '20000'] });
-  bed.start('echo-api', 'weft-api', 'python3', ['-c', echo]);
+  for (const pod of ['api', 'cache-2']) bed.start(`echo-${pod}`, `weft-${pod}`, 'python3', ['-c', echo]);
   await bed.up();
   await until('the server listens', 5_000, async () => {
     const { code } = await run('weft-api', 'bash', ['-c', ': >/dev/tcp/127.0.0.1/9000']);
@@ -67,6 +77,32 @@ test('while connections of before live, new ones are carried too, in and out; th
     await until(`the agent of ${node} ends`, 6_000, () => ended);
     await stopping;
     bed.startAgent(node);
+    await bed.waitReady();
+  }
+});
+
+test('while the agent of one endpoint is away, connections to the service are served by the others: none is refused', async () => {
+  await bed.stop(agentProcess('node-b'), 'SIGKILL');
+  try {
+    const answers: string[] = [];
+    for (let i = 0; i < 30; i++) {
+      const held = hold('weft-web', '10.96.0.10');
+      answers.push(await held.ask());
+      held.end();
+    }
+    assert.deepEqual(
+      answers,
+      Array.from({ length: 30 }, () => 'hello'),
+    );
+    const lines = connectionRecords(bed.runDir('node-a')).filter(
+      ({ direction, dialled }) => direction === 'outbound' && dialled === '10.96.0.10:9000',
+    );
+    assert.deepEqual(
+      [...new Set(lines.slice(-30).map(({ destination }) => destination.address))],
+      ['10.244.1.13:9000'],
+    );
+  } finally {
+    bed.startAgent('node-b');
     await bed.waitReady();
   }
 });
