@@ -1,5 +1,5 @@
 /** The control plane: a registry in, discovery and certificates out. */
-import { networkInterfaces } from 'node:os';
+import { hostname, networkInterfaces } from 'node:os';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { Command } from 'commander';
 import { pino } from 'pino';
@@ -48,6 +48,8 @@ export interface KubernetesOptions {
   readonly caSecret: string;
   /** The agents' service account, in the same namespace. */
   readonly agentAccount: string;
+  /** Of this replica, in the Lease. */
+  readonly identity: string;
   /** DNS name that nodes reach this by. */
   readonly serverName: string;
 }
@@ -162,6 +164,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
     upkeep = new Upkeep({
       config: kubernetes.config,
       namespace: kubernetes.namespace,
+      identity: kubernetes.identity,
       compiler,
       refused: () => source.refused(),
       roots: () => ca.roots,
@@ -249,6 +252,7 @@ async function optionsOf({
   namespace,
   caSecret,
   agentAccount,
+  identity,
   serverName,
   ...rest
 }: ServeFlags): Promise<ControlOptions> {
@@ -256,7 +260,7 @@ async function optionsOf({
     throw new WeftError('WEFT_SOURCE', 'give either --from, a directory of manifests, or --kubernetes');
   if (kubernetes !== true) return rest;
   const config = await loadKubeConfig();
-  return { ...rest, kubernetes: { config, namespace, caSecret, agentAccount, serverName } };
+  return { ...rest, kubernetes: { config, namespace, caSecret, agentAccount, identity, serverName } };
 }
 
 async function main(): Promise<void> {
@@ -268,6 +272,7 @@ async function main(): Promise<void> {
     .option('--namespace <name>', 'of the control plane', 'weft-system')
     .option('--ca-secret <name>', "where the CA's keys are kept", 'weft-ca')
     .option('--agent-account <name>', "the agents' service account", 'weft-agent')
+    .option('--identity <name>', 'of this replica, in the Lease', hostname())
     .option('--server-name <dns>', 'that nodes reach this by', 'weft-control.weft-system.svc')
     .requiredOption('--state <dir>', 'where roots, CA and token keys are kept')
     .requiredOption('--listen <addr:port>', 'address for discovery and certificates')

@@ -2,7 +2,6 @@
  * What the control plane keeps right in the API server. The leader: the roots' ConfigMap in every namespace of the mesh, and the status of
  * Weft's own objects. Every replica: the condition of the pods whose node reports to it, which is one replica at a time.
  */
-import { hostname } from 'node:os';
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
 import { errorText } from '../../src/base/errors.js';
@@ -26,6 +25,8 @@ export interface UpkeepOptions {
   readonly config: KubeConfig;
   /** Of the control plane itself. */
   readonly namespace: string;
+  /** Of this replica. */
+  readonly identity: string;
   readonly compiler: Compiler;
   readonly refused: () => Iterable<ObjectTrouble>;
   readonly roots: () => string;
@@ -54,7 +55,7 @@ export class Upkeep {
       config,
       namespace,
       leaseName,
-      hostname(),
+      options.identity,
       (leading) => {
         log.info({ leading }, leading ? 'this replica writes' : 'another replica writes');
         this.changed();

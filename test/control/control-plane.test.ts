@@ -1,0 +1,247 @@
+/** The control plane against a real API server, without nodes (test/cluster/up --control-plane-only). */
+import assert from 'node:assert/strict';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { promisify } from 'node:util';
+import { projectRoot } from '../../native/index.js';
+import { systemClock } from '../../src/base/clock.js';
+import { until } from '../../src/base/wait.js';
+import { DiscoveryClient } from '../../src/discovery/client.js';
+import { decodeNodePod } from '../../src/discovery/decode.js';
+import { createIssuer, type Issue } from '../../src/discovery/issuer.js';
+import { typeUrls } from '../../src/discovery/types.js';
+import { parseSpiffeId } from '../../src/model/identity.js';
+import { createCsr } from '../../src/tls/certificate.js';
+
+const state = process.env['CLUSTER_STATE'] ?? '/var/lib/testcluster';
+const cluster = join(projectRoot, 'test', 'cluster');
+const env = {
+  ...process.env,
+  PATH: `${join(state, 'bin')}:${process.env['PATH'] ?? ''}`,
+  KUBECONFIG: join(state, 'admin.kubeconfig'),
+};
+const dir = mkdtempSync(join(tmpdir(), 'weft-control-plane-'));
+const replicas = new Map<string, ChildProcess>();
+const targets = { one: '127.0.0.1:15921', two: '127.0.0.1:15922' } as const;
+type Replica = keyof typeof targets;
+
+async function run(command: string, ...args: string[]): Promise<string> {
+  const { stdout } = await promisify(execFile)(command, args, { env, encoding: 'utf8', maxBuffer: 64 << 20 });
+  return stdout.trim();
+}
+const kubectl = (...args: string[]): Promise<string> => run('kubectl', ...args);
+async function apply(text: string): Promise<void> {
+  writeFileSync(join(dir, 'object.yaml'), text);
+  await kubectl('apply', '-f', join(dir, 'object.yaml'));
+}
+const program = join(projectRoot, 'dist', 'control', 'main.js');
+const logOf = (name: Replica): string => join(dir, `${name}.log`);
+async function start(name: Replica): Promise<void> {
+  rmSync(logOf(name), { force: true });
+  const args = [
+    program,
+    'serve',
+    '--kubernetes',
+    `--identity=${name}`,
+    `--state=${join(dir, name)}`,
+    `--listen=${targets[name]}`,
+  ];
+  const child = spawn('/bin/sh', ['-c', `exec "$0" "$@" 2>>${logOf(name)}`, process.execPath, ...args], {
+    env,
+    stdio: 'ignore',
+  });
+  replicas.set(name, child);
+  await until(`replica ${name} serves`, 30_000, () => {
+    assert.equal(
+      child.exitCode,
+      null,
+      existsSync(logOf(name)) ? readFileSync(logOf(name), 'utf8').slice(-500) : '',
+    );
+    return existsSync(logOf(name)) && readFileSync(logOf(name), 'utf8').includes('"ready"');
+  });
+}
+const holder = (): Promise<string> =>
+  kubectl('-n', 'weft-system', 'get', 'lease', 'weft-control', '-o', 'jsonpath={.spec.holderIdentity}');
+
+const pod = (name: string, namespace: string, node: string, account: string): string => `---
+apiVersion: v1
+kind: Pod
+metadata: { name: ${name}, namespace: ${namespace} }
+spec:
+  nodeName: ${node}
+  serviceAccountName: ${account}
+  automountServiceAccountToken: false
+  terminationGracePeriodSeconds: 0
+  tolerations: [{ operator: Exists }]
+  containers: [{ name: app, image: app }]
+`;
+const account = (name: string, namespace: string): string =>
+  `---\napiVersion: v1\nkind: ServiceAccount\nmetadata: { name: ${name}, namespace: ${namespace} }\n`;
+/** As the kubelet projects it into the agent's pod of a node. */
+const tokenOf = (agent: string): Promise<string> =>
+  kubectl(
+    ...['-n', 'weft-system', 'create', 'token', 'weft-agent', '--audience=istio-ca'],
+    ...['--bound-object-kind=Pod', `--bound-object-name=${agent}`],
+  );
+const rootPem = (): string => readFileSync(join(dir, 'one', 'root-cert.pem'), 'utf8');
+const issuer = (replica: Replica, token: string): Issue =>
+  createIssuer({ target: targets[replica], rootPem, token: () => token });
+const ask = async (issue: Issue, name: string): Promise<readonly string[]> => {
+  const id = parseSpiffeId(`spiffe://cluster.local/ns/shop/sa/${name}`);
+  return issue(createCsr(id).csrPem, id, 600);
+};
+
+before(async () => {
+  await run(join(cluster, 'up'), '--control-plane-only');
+  await run(process.execPath, program, 'apply-crds');
+  await apply(
+    [
+      'apiVersion: v1\nkind: Namespace\nmetadata: { name: weft-system }\n',
+      '---\napiVersion: v1\nkind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled } }\n',
+      ...['n1', 'n2'].map((name) => `---\napiVersion: v1\nkind: Node\nmetadata: { name: ${name} }\n`),
+      account('weft-agent', 'weft-system'),
+      account('web', 'shop'),
+      account('api', 'shop'),
+    ].join(''),
+  );
+  await apply(
+    [
+      pod('agent-1', 'weft-system', 'n1', 'weft-agent'),
+      pod('agent-2', 'weft-system', 'n2', 'weft-agent'),
+      pod('web', 'shop', 'n1', 'web'),
+      pod('api', 'shop', 'n2', 'api'),
+    ].join(''),
+  );
+  await start('one');
+  await start('two');
+});
+after(async () => {
+  for (const child of replicas.values()) child.kill('SIGKILL');
+  await run(join(cluster, 'down'));
+  rmSync(dir, { recursive: true, force: true });
+});
+
+test('replicas that start on an empty cluster have one CA, and one of them writes', async () => {
+  assert.equal(rootPem(), readFileSync(join(dir, 'two', 'root-cert.pem'), 'utf8'));
+  const name = await until('one holds the lease', 15_000, holder);
+  assert.ok(name === 'one' || name === 'two');
+});
+
+test('a node gets what its own pods need, before they have an address, from every replica; nothing of another node', async () => {
+  const token = await tokenOf('agent-1');
+  for (const replica of ['one', 'two'] as const) {
+    assert.ok((await ask(issuer(replica, token), 'web')).length >= 2);
+    await assert.rejects(ask(issuer(replica, token), 'api'), /no pod with identity .* runs on node n1/);
+  }
+  const told: string[] = [];
+  const client = new DiscoveryClient({
+    target: targets.one,
+    rootPem,
+    token: () => token,
+    nodeId: 'ztunnel~10.0.0.1~agent-1.weft-system~weft-system.svc.cluster.local',
+    nodeName: 'n1',
+    clock: systemClock,
+    subscriptions: [
+      {
+        typeUrl: typeUrls.nodePod,
+        decode: (_name, bytes) => {
+          const decoded = decodeNodePod(bytes);
+          return decoded.ok ? { ok: true, value: () => told.push(decoded.value.name) } : decoded;
+        },
+        removed: (names) => told.push(...names.map((name) => `-${name}`)),
+      },
+    ],
+    onChange: () => undefined,
+    onSynced: () => undefined,
+    onState: () => undefined,
+    onRefused: () => undefined,
+  });
+  client.start();
+  try {
+    await until('it is told', 10_000, () => told.length > 0);
+    assert.deepEqual(told, ['web']);
+    await kubectl('-n', 'shop', 'label', 'pod', 'web', 'weft.dev/mesh=disabled');
+    await until('and told that it is out', 10_000, () => told.includes('-Kubernetes//Pod/shop/web'));
+    await kubectl('-n', 'shop', 'label', 'pod', 'web', 'weft.dev/mesh-');
+    await until('and in again', 10_000, () => told.filter((name) => name === 'web').length === 2);
+  } finally {
+    client.stop();
+  }
+});
+
+test('the token of a pod that is gone, one that is bound to none, and one of another audience get nothing', async () => {
+  const gone = await tokenOf('agent-2');
+  await kubectl('-n', 'weft-system', 'delete', 'pod', 'agent-2', '--force', '--grace-period=0');
+  const loose = await kubectl('-n', 'weft-system', 'create', 'token', 'weft-agent', '--audience=istio-ca');
+  const other = await kubectl('-n', 'weft-system', 'create', 'token', 'weft-agent', '--audience=x');
+  for (const token of [gone, loose, other])
+    await assert.rejects(ask(issuer('two', token), 'api'), /no valid node token/);
+});
+
+test('what is wrong is refused as it is applied, with the field', async () => {
+  const policy = (name: string, spec: string): string =>
+    `apiVersion: weft.dev/v1alpha1\nkind: AccessPolicy\nmetadata: { name: ${name}, namespace: shop }\nspec: ${spec}\n`;
+  await assert.rejects(
+    apply(policy('weft-strict-namespace', '{ action: ALLOW, rules: [{}] }')),
+    /metadata\.name: names that begin with weft-strict-/,
+  );
+  await assert.rejects(
+    apply(policy('empty', '{ action: DENY, selector: { matchLabels: {} }, rules: [{}] }')),
+    /spec\.selector\.matchLabels/,
+  );
+  await assert.rejects(
+    apply(policy('middle', "{ action: DENY, rules: [{ from: [{ identities: ['a*b'] }] }] }")),
+    /identities\[0\]/,
+  );
+  await assert.rejects(
+    apply('apiVersion: weft.dev/v1alpha1\nkind: MeshSettings\nmetadata: { name: other }\nspec: {}\n'),
+    /metadata\.name: there is one MeshSettings/,
+  );
+  await assert.rejects(
+    apply(
+      'apiVersion: weft.dev/v1alpha1\nkind: Workload\nmetadata: { name: vm, namespace: shop }\nspec: { node: vm1, addresses: [x], netns: a }\n',
+    ),
+    /spec\.addresses\[0\]/,
+  );
+});
+
+test('a policy says whether it is in force; one that no schema can refuse says why it is not, and what it said before stays', async () => {
+  const policy = (cidr: string): string =>
+    `apiVersion: weft.dev/v1alpha1\nkind: AccessPolicy\nmetadata: { name: p, namespace: shop }\nspec: { action: DENY, rules: [{ from: [{ cidrs: ['${cidr}'] }] }] }\n`;
+  const condition = (field: string): Promise<string> =>
+    kubectl('-n', 'shop', 'get', 'accesspolicy', 'p', '-o', `jsonpath={.status.conditions[0].${field}}`);
+  await apply(policy('10.0.0.0/8'));
+  await until('it is accepted', 15_000, async () => (await condition('status')) === 'True');
+  await apply(policy('999.0.0.0/8'));
+  await until('it is not', 15_000, async () => (await condition('status')) === 'False');
+  assert.match(await condition('message'), /999.* what it said before stays in force/);
+  assert.equal(await condition('observedGeneration'), '2');
+  await apply(policy('10.0.0.0/16'));
+  await until('it is again', 15_000, async () => (await condition('status')) === 'True');
+});
+
+test('roots are given to namespaces of the mesh, and taken back when they leave it', async () => {
+  const roots = (): Promise<string> =>
+    kubectl('-n', 'shop', 'get', 'configmap', 'weft-ca-root-cert', '--ignore-not-found', '-o', 'name');
+  await until('they are there', 15_000, roots);
+  await kubectl('label', 'namespace', 'shop', 'weft.dev/mesh-');
+  await until('they are gone', 15_000, async () => (await roots()) === '');
+  await kubectl('label', 'namespace', 'shop', 'weft.dev/mesh=enabled');
+  await until('and back', 15_000, roots);
+});
+
+test('when the replica that writes dies, the other one does, after the lease is over', async () => {
+  const first = (await holder()) as Replica;
+  const second = first === 'one' ? 'two' : 'one';
+  replicas.get(first)?.kill('SIGKILL');
+  await until('the other holds it', 40_000, async () => (await holder()) === second);
+  await kubectl('-n', 'shop', 'delete', 'configmap', 'weft-ca-root-cert');
+  await kubectl('label', 'namespace', 'shop', 'weft.dev/mesh-');
+  await kubectl('label', 'namespace', 'shop', 'weft.dev/mesh=enabled');
+  await until('it writes', 40_000, () =>
+    kubectl('-n', 'shop', 'get', 'configmap', 'weft-ca-root-cert', '--ignore-not-found', '-o', 'name'),
+  );
+});
