@@ -158,6 +158,13 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
           }
         },
       });
+  const release = (inMs: number): void => {
+    if (options.enrolNone !== true || opened) return;
+    setTimeout(() => {
+      opened = true;
+      tell(compiler.configure(settings()));
+    }, inMs);
+  };
   // Objects first: a node that connects must never be told an empty mesh.
   await source.start();
   if (kubernetes && source instanceof KubernetesSource) {
@@ -174,18 +181,11 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
   }
   server = makeServer();
   const port = await server.start();
-  // The serving certificate is by the signing key: a node that trusts only the new root must be able to come back. Streams
-  // are cut once; nodes return with the versions that they have.
-  const release = (inMs: number): void => {
-    if (options.enrolNone !== true || opened) return;
-    setTimeout(() => {
-      opened = true;
-      tell(compiler.configure(settings()));
-    }, inMs);
-  };
   // On Kubernetes all replicas do it at one moment, which the uninstall sets: a node that lets its pods go seconds before another
   // knows of it is dialled at a port that is closed.
   if (!kubernetes) release(openedMs);
+  // The serving certificate is by the signing key: a node that trusts only the new root must be able to come back. Streams
+  // are cut once; nodes return with the versions that they have.
   let signer = ca.signer;
   const serveAnew = async (): Promise<void> => {
     if (ca.signer === signer) return;

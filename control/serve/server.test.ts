@@ -56,6 +56,7 @@ async function serve(
   objects: readonly MeshObject[],
   listen = '127.0.0.1:0',
   onReport: (node: string, report: NodeReport) => void = () => undefined,
+  check: (token: string) => Promise<string | undefined> = (token) => nodeOfToken(state, token),
 ): Promise<{ server: ControlServer; target: string; change: (objects: readonly MeshObject[]) => void }> {
   const compiler = new Compiler({ trustDomain: domain, rootsVersion: '1' });
   compiler.apply(differenceFrom(compiler, objects));
@@ -65,7 +66,7 @@ async function serve(
       listen,
       certificate: ca.serverCertificate([parseIp('127.0.0.1')], ['weft']),
       ca,
-      nodeOfToken: (token) => nodeOfToken(state, token),
+      nodeOfToken: check,
       mayAsk: (node, identity) => compiler.mayAsk(node, identity),
       certTtlS: undefined,
       onReport,
@@ -209,6 +210,18 @@ test('a node that does not read holds up nobody, and is told the latest alone on
   });
   await until(() => versions.size === 3_000 && [...versions.values()].every((version) => version === 'v12'));
   assert.equal(messages, 2, 'the first that was on its way, and the latest');
+});
+
+test('while nobody can say whose a token is, nodes are told to come again, and nothing else suffers', async () => {
+  let checked = 0;
+  const { target } = await serve(objectsOf(a), '127.0.0.1:0', undefined, (token) => {
+    if (++checked <= 2) return Promise.reject(new Error('the API server is away'));
+    return nodeOfToken(state, token);
+  });
+  const n1 = await node(target, 'n1');
+  await until(() => n1.synced);
+  assert.ok(n1.states.includes('disconnected'));
+  assert.ok(warnings.includes('a token could not be checked'));
 });
 
 test('a node reports under its own name, and nobody without a token does', async () => {

@@ -221,7 +221,18 @@ export class ControlServer {
       close();
       call.end();
     });
-    const node = await this.#node(call.metadata);
+    let node: string | undefined;
+    try {
+      node = await this.#node(call.metadata);
+    } catch (error) {
+      // Nobody can say whose token it is: the node keeps what it knows, and comes again.
+      this.#options.log.warn(
+        { peer: call.getPeer(), error: errorText(error) },
+        'a token could not be checked',
+      );
+      call.emit('error', { code: status.UNAVAILABLE, details: 'the token cannot be checked now' });
+      return;
+    }
     if (node === undefined) {
       this.#options.log.warn({ peer: call.getPeer() }, 'discovery refused: no valid token');
       call.emit('error', {
