@@ -12,7 +12,7 @@ export interface Finding {
 }
 
 const kernelFloor: readonly [number, number] = [6, 1];
-const serverFloor: readonly [number, number] = [1, 29];
+const serverFloor: readonly [number, number] = [1, 30];
 const skewMsMax = 10_000;
 const hbonePort = 15008;
 
@@ -246,6 +246,13 @@ async function neighbourFindings(
   }
   for (const { metadata } of namespaces) {
     const labels = metadata.labels ?? {};
+    if (isEnrolled(labels) && metadata.name === 'kube-system') {
+      findings.push({
+        level: 'warn',
+        what: 'namespace kube-system is in the mesh',
+        help: 'agents find the control plane by the cluster DNS, which would wait for an agent after a reboot of all nodes: label its pods weft.dev/mesh=disabled',
+      });
+    }
     if (
       isEnrolled(labels) &&
       (labels['istio-injection'] === 'enabled' || labels['linkerd.io/inject'] === 'enabled')
