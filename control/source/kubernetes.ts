@@ -57,6 +57,8 @@ function kindApi(config: KubeConfig, path: string, silentMsMax: number): KindApi
     watch: async (resourceVersion, seconds, onEvent, stop) => {
       // As in src/kubernetes/config.ts.
       const { Watch } = await import('@kubernetes/client-node');
+      // An event that was before its listener is not heard.
+      if (stop.aborted) return;
       return new Promise<void>((resolve, reject) => {
         let controller: AbortController | undefined;
         let over = false;

@@ -138,6 +138,14 @@ test('an API server that answers errors is asked again, and nothing is forgotten
   reflector.stop();
 });
 
+test('one that is stopped while it lists begins no watch', async () => {
+  const { server, reflector } = setUp();
+  reflector.stop();
+  server.lists[0]?.(page([thing('a')]));
+  await settle();
+  assert.equal(server.watches.length, 0);
+});
+
 test('an object that concerns us no more goes', async () => {
   const { server, reflector, names } = setUp();
   server.lists[0]?.(page([thing('a')]));

@@ -81,6 +81,7 @@ export class Reflector<T> {
     while (!signal.aborted) {
       try {
         version ??= await this.#list();
+        if (signal.aborted) return;
         failures = 0;
         version = await this.#watch(version);
       } catch (error) {
