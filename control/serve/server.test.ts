@@ -157,14 +157,14 @@ test('a refused resource costs no other, is not sent again, and is logged', asyn
 });
 
 test('a node that does not read holds up nobody, and is told the latest alone once it reads', async () => {
-  const many = (version: number): string[] =>
-    Array.from({ length: 3_000 }, (_, i) =>
-      pod(`p${i}`, 'n2', `10.1.${i >> 8}.${i & 255}`).replace(
-        'annotations:',
-        `labels: { version: v${version} }, annotations:`,
-      ),
-    );
-  const { change, target } = await serve(objectsOf(...many(0)));
+  const many = (version: number): MeshObject[] =>
+    Array.from({ length: 3_000 }, (_, i) => ({
+      kind: 'Pod',
+      metadata: { name: `p${i}`, namespace: 'shop', labels: { version: `v${version}` } },
+      spec: { nodeName: 'n2' },
+      status: { podIPs: [{ ip: `10.1.${i >> 8}.${i & 255}` }] },
+    }));
+  const { change, target } = await serve(many(0));
   const token = await issueToken(state, 'slow', 60);
   // By HTTP/2 itself: grpc-js reads ahead, whether anybody takes its messages or not.
   const session = http2.connect(`https://${target}`, { ca: ca.roots });
@@ -189,7 +189,7 @@ test('a node that does not read holds up nobody, and is told the latest alone on
   // Some 3 MB a round: more than fits into the buffers on the way.
   for (let version = 1; version <= 12; version++) {
     quick.upserts.length = 0;
-    change(objectsOf(...many(version)));
+    change(many(version));
     await until(() => quick.upserts.length >= 3_000);
   }
   const versions = new Map<string, string>();
