@@ -1,12 +1,6 @@
 /** What is said about objects on the objects: conditions as Kubernetes words them. Pure. */
 import { namespaceOf } from '../compile/labels.js';
-import {
-  acceptedType,
-  capturedCondition,
-  type Condition,
-  type MeshObject,
-  type PodObject,
-} from '../compile/objects.js';
+import { acceptedType, capturedCondition, type MeshObject, type PodObject } from '../compile/objects.js';
 import type { Write } from './writer.js';
 
 const rfc3339 = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+Z/, 'Z');
@@ -50,17 +44,20 @@ export function podCondition(pod: PodObject, state: PodCapture | undefined): Wri
   };
 }
 
-export const judgedKinds = ['AccessPolicy', 'MeshSettings', 'ExternalService', 'Workload'] as const;
-const plurals: Readonly<Record<string, string>> = {
+const plurals = {
   AccessPolicy: 'accesspolicies',
   MeshSettings: 'meshsettings',
-};
+  ExternalService: 'externalservices',
+  Workload: 'workloads',
+} as const;
+type JudgedKind = keyof typeof plurals;
+export const judgedKinds = Object.keys(plurals) as readonly JudgedKind[];
+const isJudged = (object: MeshObject): object is Extract<MeshObject, { kind: JudgedKind }> =>
+  object.kind in plurals;
 
 /** Of one of Weft's own objects: whether it is in force. Undefined for other kinds, and where the object says so already. */
 export function acceptedCondition(object: MeshObject, why: string | undefined): Write | undefined {
-  const plural = plurals[object.kind];
-  if (plural === undefined || (object.kind !== 'AccessPolicy' && object.kind !== 'MeshSettings'))
-    return undefined;
+  if (!isJudged(object)) return undefined;
   const { name, namespace, generation = 0 } = object.metadata;
   const wanted = {
     type: acceptedType,
@@ -69,8 +66,7 @@ export function acceptedCondition(object: MeshObject, why: string | undefined): 
       ? { status: 'True', reason: 'Accepted', message: 'in force' }
       : { status: 'False', reason: 'Invalid', message: `${why}; what it said before stays in force` }),
   };
-  const { status } = object as { status?: { conditions?: readonly Condition[] } };
-  const now = status?.conditions?.find(({ type }) => type === acceptedType);
+  const now = object.status?.conditions?.find(({ type }) => type === acceptedType);
   if (
     now?.status === wanted.status &&
     now.observedGeneration === wanted.observedGeneration &&
@@ -80,7 +76,7 @@ export function acceptedCondition(object: MeshObject, why: string | undefined): 
   const place = namespace === undefined ? '' : `namespaces/${namespace}/`;
   const since = now?.status === wanted.status ? now.lastTransitionTime : undefined;
   return {
-    path: `/apis/weft.dev/v1alpha1/${place}${plural}/${name}/status`,
+    path: `/apis/weft.dev/v1alpha1/${place}${plurals[object.kind]}/${name}/status`,
     body: {
       apiVersion: 'weft.dev/v1alpha1',
       kind: object.kind,

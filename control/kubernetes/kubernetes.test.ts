@@ -167,6 +167,24 @@ test('a policy says of which generation it is in force, keeps its time, and says
   assert.notEqual(bad?.['lastTransitionTime'], since);
 });
 
+test("each of Weft's own kinds says whether it is in force; others are none of ours to judge", () => {
+  const metadata = { name: 'x', namespace: 'shop', generation: 1 };
+  const external: MeshObject = {
+    kind: 'ExternalService',
+    metadata,
+    spec: { addresses: ['198.51.100.1'], ports: [{ port: 443 }] },
+  };
+  const workload: MeshObject = {
+    kind: 'Workload',
+    metadata,
+    spec: { node: 'vm1', addresses: ['10.9.0.1'], netns: 'vm' },
+  };
+  const pathOf = (object: MeshObject): string | undefined => acceptedCondition(object, undefined)?.path;
+  assert.equal(pathOf(external), '/apis/weft.dev/v1alpha1/namespaces/shop/externalservices/x/status');
+  assert.equal(pathOf(workload), '/apis/weft.dev/v1alpha1/namespaces/shop/workloads/x/status');
+  assert.equal(pathOf(running()), undefined);
+});
+
 test('EndpointSlices that Kubernetes keeps itself are not kept; of others what is used', () => {
   const raw = (labels: object): object => ({
     metadata: { name: 's', namespace: 'shop', labels },
