@@ -603,7 +603,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     former = left;
     if (swept && !missing.has('kernel-path')) verdicts.beat();
     keepCni();
-    if (swept) reports.tick(report(), control.state === 'connected', Date.now());
+    if (swept) reports.tick(report, control.state === 'connected', Date.now());
     void turn();
   }, reconcileMs);
   log.info({ instance: options.instance, workers: options.workers }, 'agent started');

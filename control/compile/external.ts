@@ -11,9 +11,7 @@ import type {
   ServiceObject,
   WorkloadObject,
 } from './objects.js';
-import { appProtocol, serviceKeyOf, tcpPorts } from './service.js';
-
-const cluster = 'Kubernetes';
+import { appProtocol, cluster, serviceKeyOf, tcpPorts } from './service.js';
 
 /** An endpoint that speaks plain TCP: nobody holds it, it has no identity that could be shown. */
 function plainEndpoint(

@@ -22,9 +22,7 @@ import type {
   ServiceObject,
 } from './objects.js';
 import { strictPolicy } from './policies.js';
-import { appProtocol, serviceKeyOf, tcpPorts } from './service.js';
-
-const cluster = 'Kubernetes';
+import { appProtocol, cluster, serviceKeyOf, tcpPorts } from './service.js';
 
 /** What a pod's meaning depends on besides the pod. */
 export interface PodSurroundings {

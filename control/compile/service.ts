@@ -5,6 +5,9 @@ import type { AppProtocol, PortMapping, ServiceKey } from '../../src/model/workl
 import { namespaceOf } from './labels.js';
 import type { MeshSettingsObject, ServiceObject } from './objects.js';
 
+/** The first part of every UID that nodes are told. */
+export const cluster = 'Kubernetes';
+
 export function appProtocol(port: { name?: string; appProtocol?: string }): AppProtocol {
   const said = (port.appProtocol ?? port.name?.split('-')[0] ?? '').toLowerCase();
   const known: Record<string, AppProtocol> = {

@@ -40,8 +40,6 @@ export class Upkeep {
   readonly #writer: Writer;
   readonly #leader: Leader;
   readonly #timer: NodeJS.Timeout;
-  /** The latest word of each node. */
-  readonly #reports = new Map<string, NodeReport>();
   #soon: NodeJS.Timeout | undefined;
   #releaseAt = '';
 
@@ -88,7 +86,6 @@ export class Upkeep {
 
   /** What the agent of `node` holds; it is believed of pods of that node alone. */
   onReport(node: string, report: NodeReport): void {
-    this.#reports.set(node, report);
     const said = new Map(report.pods.map((state) => [state.podUid, state]));
     for (const pod of this.#options.compiler.ofKind('Pod')) {
       if (pod.spec.nodeName !== node) continue;

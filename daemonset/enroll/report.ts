@@ -18,8 +18,9 @@ export class Reports {
   ) {}
 
   /** Called once a second; `connected`: somebody is there to listen. */
-  tick(report: NodeReport, connected: boolean, nowMs: number): void {
+  tick(current: () => NodeReport, connected: boolean, nowMs: number): void {
     if (this.#sending || !connected) return;
+    const report = current();
     const text = JSON.stringify(report);
     const due = text !== this.#told || nowMs - this.#toldAtMs >= againMs;
     const soon = this.#trouble !== '' && nowMs - this.#triedAtMs < retryMs;

@@ -12,6 +12,7 @@ import { until } from '../../src/base/wait.js';
 import { programs, run, sh } from '../../src/cli/run.js';
 import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import { echo } from '../support/echo.js';
 import { connectionRecords } from '../support/records.js';
 
 const program = process.env['ZTUNNEL'] ?? '';
@@ -19,21 +20,6 @@ const state = '/run/weft/test-interop';
 const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
 let bed: Bed;
 
-const echo = `
-import socket, threading, sys
-s = socket.create_server(('::', int(sys.argv[1])), family=socket.AF_INET6, dualstack_ipv6=True, backlog=4096)
-def serve(c):
-    try:
-        while True:
-            d = c.recv(65536)
-            if not d: break
-            c.sendall(d)
-    except OSError: pass
-    c.close()
-while True:
-    c, _ = s.accept()
-    threading.Thread(target=serve, args=(c,), daemon=True).start()
-`;
 const socks = `
 def dial(ip, port):
     s = socket.create_connection(('127.0.0.1', 15080), 5)

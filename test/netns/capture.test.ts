@@ -11,6 +11,7 @@ import { run, sh } from '../../src/cli/run.js';
 import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
 import { connectionRecords } from '../support/records.js';
+import { echo } from '../support/echo.js';
 
 const state = '/run/weft/test-capture';
 const programs = join(projectRoot, 'test', 'netns', 'programs');
@@ -38,22 +39,6 @@ const namespace = (labels: string): void =>
     join(manifests, 'namespace.yaml'),
     `kind: Namespace\nmetadata: { name: shop, labels: { ${labels} } }\n`,
   );
-
-const echo = `
-import socket, threading, sys
-s = socket.create_server(('::', int(sys.argv[1])), family=socket.AF_INET6, dualstack_ipv6=True, backlog=4096)
-def serve(c):
-    try:
-        while True:
-            d = c.recv(65536)
-            if not d: break
-            c.sendall(d)
-    except OSError: pass
-    c.close()
-while True:
-    c, _ = s.accept()
-    threading.Thread(target=serve, args=(c,), daemon=True).start()
-`;
 
 /** Runs a client in a pod; what it prints last is its answer. */
 async function client(netns: string, code: string, timeoutMs = 20_000): Promise<string> {

@@ -8,6 +8,7 @@ import { projectRoot } from '../../native/index.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
 import { agentProcess, Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { echo } from '../support/echo.js';
 import { hold } from '../support/held.js';
 import { connectionRecords } from '../support/records.js';
 
@@ -15,22 +16,6 @@ const state = '/run/weft/test-stop';
 const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
 const api = '10.244.2.10';
 let bed: Bed;
-
-const echo = `
-import socket, threading
-s = socket.create_server(('::', 9000), family=socket.AF_INET6, dualstack_ipv6=True, backlog=64)
-def serve(c):
-    try:
-        while True:
-            d = c.recv(65536)
-            if not d: break
-            c.sendall(d)
-    except OSError: pass
-    c.close()
-while True:
-    c, _ = s.accept()
-    threading.Thread(target=serve, args=(c,), daemon=True).start()
-`;
 
 before(async () => {
   await tearDown(state);
@@ -49,7 +34,8 @@ before(async () => {
     ),
   );
   bed = Bed.create({ from: manifests, state, agentFlags: ['--drain-ms', '20000'] });
-  for (const pod of ['api', 'cache-2']) bed.start(`echo-${pod}`, `weft-${pod}`, 'python3', ['-c', echo]);
+  for (const pod of ['api', 'cache-2'])
+    bed.start(`echo-${pod}`, `weft-${pod}`, 'python3', ['-c', echo, '9000']);
   await bed.up();
   await until('the server listens', 5_000, async () => {
     const { code } = await run('weft-api', 'bash', ['-c', ': >/dev/tcp/127.0.0.1/9000']);
