@@ -50,6 +50,7 @@ export function compilePolicy(policy: AccessPolicyObject): AuthorizationPolicy {
     name: policy.metadata.name,
     namespace,
     scope: spec.selector ? 'workload' : namespace === rootNamespace ? 'global' : 'namespace',
+    services: [],
     action: spec.action === 'ALLOW' ? 'allow' : 'deny',
     dryRun: spec.mode === 'audit',
     rules: spec.rules.map(({ from, to }) => {
@@ -90,6 +91,7 @@ export function strictPolicy(
     name,
     namespace,
     scope,
+    services: [],
     action: 'deny',
     dryRun: false,
     rules: [{ clauses: [{ matches: [{ ...nothing, notPrincipals: [{ kind: 'presence' }] }] }] }],

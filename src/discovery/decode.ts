@@ -199,6 +199,7 @@ export function decodeAuthorization(bytes: Uint8Array): Decoded<AuthorizationPol
       rules: message.rules.map(({ clauses }) => ({
         clauses: clauses.map(({ matches }) => ({ matches: matches.map(match) })),
       })),
+      services: message.weftServices,
       dryRun: message.dryRun,
     };
   });

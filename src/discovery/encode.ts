@@ -103,6 +103,7 @@ function match(m: PolicyMatch): pbAuth.Match {
     notDestinationPorts: [...m.notDestinationPorts],
     serviceAccounts: [...m.serviceAccounts],
     notServiceAccounts: [...m.notServiceAccounts],
+    weft: undefined,
   };
 }
 
@@ -116,6 +117,7 @@ export function encodeAuthorization(p: AuthorizationPolicy): Uint8Array {
       clauses: clauses.map(({ matches }) => ({ matches: matches.map(match) })),
     })),
     dryRun: p.dryRun,
+    weftServices: [...p.services],
   }).finish();
 }
 

@@ -10,6 +10,28 @@ export type StringMatch =
   | { readonly kind: 'suffix'; readonly value: string }
   | { readonly kind: 'presence' };
 
+export type PolicyPath =
+  | { readonly kind: 'exact' | 'prefix' | 'suffix'; readonly value: string }
+  /** Segment by segment: a text stands for itself, `*` for any one segment, `**` (the last) for all that follow. */
+  | { readonly kind: 'template'; readonly segments: readonly string[] };
+
+/** What only who reads HTTP can tell. Values of one field OR, fields AND, as in PolicyMatch. */
+export interface HttpMatch {
+  readonly methods: readonly string[];
+  readonly notMethods: readonly string[];
+  readonly paths: readonly PolicyPath[];
+  readonly notPaths: readonly PolicyPath[];
+  /** In lower case, without port. */
+  readonly hosts: readonly StringMatch[];
+  readonly notHosts: readonly StringMatch[];
+  /** Each has to hold: one of its values, or (negated) none of them. */
+  readonly headers: readonly {
+    readonly name: string;
+    readonly values: readonly StringMatch[];
+    readonly negated: boolean;
+  }[];
+}
+
 /** Values of one field OR, fields AND; a `not` field holds where none of its values matches. Empty fields hold. */
 export interface PolicyMatch {
   readonly namespaces: readonly StringMatch[];
@@ -25,6 +47,8 @@ export interface PolicyMatch {
   readonly notDestinationPorts: readonly number[];
   readonly serviceAccounts: readonly { readonly namespace: string; readonly serviceAccount: string }[];
   readonly notServiceAccounts: readonly { readonly namespace: string; readonly serviceAccount: string }[];
+  /** Judged by the waypoint; src/policy/authorize.ts says what holds where none has read the request. */
+  readonly http?: HttpMatch;
 }
 
 /** istio.security.Authorization, parsed. Rules OR; a rule's clauses AND; a clause's matches OR. */
@@ -33,6 +57,8 @@ export interface AuthorizationPolicy {
   readonly name: string;
   readonly namespace: string;
   readonly scope: 'global' | 'namespace' | 'workload';
+  /** Services (`<namespace>/<hostname>`) whose requests it judges, at their waypoint; none: by scope. */
+  readonly services: readonly string[];
   readonly action: 'allow' | 'deny';
   readonly rules: readonly { readonly clauses: readonly { readonly matches: readonly PolicyMatch[] }[] }[];
   /** Recorded, never enforced. */

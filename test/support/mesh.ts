@@ -96,6 +96,7 @@ export function policy(
     scope: 'namespace',
     action,
     rules: [{ clauses: [{ matches: [{ ...none, ...match }] }] }],
+    services: [],
     dryRun: false,
     ...more,
   };

@@ -30,6 +30,8 @@ export interface Authorization {
   action: Action;
   rules: Rule[];
   dryRun: boolean;
+  /** Weft's own: requests to these Services (namespace/hostname), judged at their waypoint. */
+  weftServices: string[];
 }
 
 export interface Rule {
@@ -53,6 +55,43 @@ export interface Match {
   notDestinationPorts: number[];
   serviceAccounts: ServiceAccountMatch[];
   notServiceAccounts: ServiceAccountMatch[];
+  /**
+   * Weft's own; where it is set, the fields above are for those who do not know it: they hold for all that it
+   * could hold for where it denies, and never where it allows.
+   */
+  weft: WeftMatch | undefined;
+}
+
+export interface WeftMatch {
+  match: Match | undefined;
+  http: HttpMatch | undefined;
+}
+
+export interface HttpMatch {
+  methods: string[];
+  notMethods: string[];
+  paths: PathMatch[];
+  notPaths: PathMatch[];
+  hosts: StringMatch[];
+  notHosts: StringMatch[];
+  headers: HeaderMatch[];
+}
+
+export interface PathMatch {
+  path: { $case: "exact"; value: string } | { $case: "prefix"; value: string } | { $case: "suffix"; value: string } | {
+    $case: "template";
+    value: PathTemplate;
+  } | undefined;
+}
+
+export interface PathTemplate {
+  segments: string[];
+}
+
+export interface HeaderMatch {
+  name: string;
+  values: StringMatch[];
+  negated: boolean;
 }
 
 export interface Address {
@@ -75,7 +114,7 @@ export interface ServiceAccountMatch {
 }
 
 function createBaseAuthorization(): Authorization {
-  return { name: "", namespace: "", scope: 0, action: 0, rules: [], dryRun: false };
+  return { name: "", namespace: "", scope: 0, action: 0, rules: [], dryRun: false, weftServices: [] };
 }
 
 export const Authorization: MessageFns<Authorization> = {
@@ -97,6 +136,9 @@ export const Authorization: MessageFns<Authorization> = {
     }
     if (message.dryRun !== false) {
       writer.uint32(48).bool(message.dryRun);
+    }
+    for (const v of message.weftServices) {
+      writer.uint32(8002).string(v!);
     }
     return writer;
   },
@@ -162,6 +204,14 @@ export const Authorization: MessageFns<Authorization> = {
             message.dryRun = reader.bool();
             continue;
           }
+          case 1000: {
+            if (tag !== 8002) {
+              break;
+            }
+
+            message.weftServices.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -185,6 +235,7 @@ export const Authorization: MessageFns<Authorization> = {
     message.action = object.action ?? 0;
     message.rules = object.rules?.map((e) => Rule.fromPartial(e)) || [];
     message.dryRun = object.dryRun ?? false;
+    message.weftServices = object.weftServices?.map((e) => e) || [];
     return message;
   },
 };
@@ -313,6 +364,7 @@ function createBaseMatch(): Match {
     notDestinationPorts: [],
     serviceAccounts: [],
     notServiceAccounts: [],
+    weft: undefined,
   };
 }
 
@@ -361,6 +413,9 @@ export const Match: MessageFns<Match> = {
     }
     for (const v of message.notServiceAccounts) {
       ServiceAccountMatch.encode(v!, writer.uint32(98).fork()).join();
+    }
+    if (message.weft !== undefined) {
+      WeftMatch.encode(message.weft, writer.uint32(8002).fork()).join();
     }
     return writer;
   },
@@ -494,6 +549,14 @@ export const Match: MessageFns<Match> = {
             message.notServiceAccounts.push(ServiceAccountMatch.decode(reader, reader.uint32()));
             continue;
           }
+          case 1000: {
+            if (tag !== 8002) {
+              break;
+            }
+
+            message.weft = WeftMatch.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -523,6 +586,450 @@ export const Match: MessageFns<Match> = {
     message.notDestinationPorts = object.notDestinationPorts?.map((e) => e) || [];
     message.serviceAccounts = object.serviceAccounts?.map((e) => ServiceAccountMatch.fromPartial(e)) || [];
     message.notServiceAccounts = object.notServiceAccounts?.map((e) => ServiceAccountMatch.fromPartial(e)) || [];
+    message.weft = (object.weft !== undefined && object.weft !== null) ? WeftMatch.fromPartial(object.weft) : undefined;
+    return message;
+  },
+};
+
+function createBaseWeftMatch(): WeftMatch {
+  return { match: undefined, http: undefined };
+}
+
+export const WeftMatch: MessageFns<WeftMatch> = {
+  encode(message: WeftMatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.match !== undefined) {
+      Match.encode(message.match, writer.uint32(10).fork()).join();
+    }
+    if (message.http !== undefined) {
+      HttpMatch.encode(message.http, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WeftMatch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWeftMatch();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.match = Match.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.http = HttpMatch.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<WeftMatch>): WeftMatch {
+    return WeftMatch.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WeftMatch>): WeftMatch {
+    const message = createBaseWeftMatch();
+    message.match = (object.match !== undefined && object.match !== null) ? Match.fromPartial(object.match) : undefined;
+    message.http = (object.http !== undefined && object.http !== null) ? HttpMatch.fromPartial(object.http) : undefined;
+    return message;
+  },
+};
+
+function createBaseHttpMatch(): HttpMatch {
+  return { methods: [], notMethods: [], paths: [], notPaths: [], hosts: [], notHosts: [], headers: [] };
+}
+
+export const HttpMatch: MessageFns<HttpMatch> = {
+  encode(message: HttpMatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.methods) {
+      writer.uint32(10).string(v!);
+    }
+    for (const v of message.notMethods) {
+      writer.uint32(18).string(v!);
+    }
+    for (const v of message.paths) {
+      PathMatch.encode(v!, writer.uint32(26).fork()).join();
+    }
+    for (const v of message.notPaths) {
+      PathMatch.encode(v!, writer.uint32(34).fork()).join();
+    }
+    for (const v of message.hosts) {
+      StringMatch.encode(v!, writer.uint32(42).fork()).join();
+    }
+    for (const v of message.notHosts) {
+      StringMatch.encode(v!, writer.uint32(50).fork()).join();
+    }
+    for (const v of message.headers) {
+      HeaderMatch.encode(v!, writer.uint32(58).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HttpMatch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHttpMatch();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.methods.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.notMethods.push(reader.string());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.paths.push(PathMatch.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.notPaths.push(PathMatch.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.hosts.push(StringMatch.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.notHosts.push(StringMatch.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.headers.push(HeaderMatch.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<HttpMatch>): HttpMatch {
+    return HttpMatch.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<HttpMatch>): HttpMatch {
+    const message = createBaseHttpMatch();
+    message.methods = object.methods?.map((e) => e) || [];
+    message.notMethods = object.notMethods?.map((e) => e) || [];
+    message.paths = object.paths?.map((e) => PathMatch.fromPartial(e)) || [];
+    message.notPaths = object.notPaths?.map((e) => PathMatch.fromPartial(e)) || [];
+    message.hosts = object.hosts?.map((e) => StringMatch.fromPartial(e)) || [];
+    message.notHosts = object.notHosts?.map((e) => StringMatch.fromPartial(e)) || [];
+    message.headers = object.headers?.map((e) => HeaderMatch.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBasePathMatch(): PathMatch {
+  return { path: undefined };
+}
+
+export const PathMatch: MessageFns<PathMatch> = {
+  encode(message: PathMatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.path?.$case) {
+      case "exact":
+        writer.uint32(10).string(message.path.value);
+        break;
+      case "prefix":
+        writer.uint32(18).string(message.path.value);
+        break;
+      case "suffix":
+        writer.uint32(26).string(message.path.value);
+        break;
+      case "template":
+        PathTemplate.encode(message.path.value, writer.uint32(34).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PathMatch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePathMatch();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.path = { $case: "exact", value: reader.string() };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.path = { $case: "prefix", value: reader.string() };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.path = { $case: "suffix", value: reader.string() };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.path = { $case: "template", value: PathTemplate.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PathMatch>): PathMatch {
+    return PathMatch.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PathMatch>): PathMatch {
+    const message = createBasePathMatch();
+    switch (object.path?.$case) {
+      case "exact": {
+        if (object.path?.value !== undefined && object.path?.value !== null) {
+          message.path = { $case: "exact", value: object.path.value };
+        }
+        break;
+      }
+      case "prefix": {
+        if (object.path?.value !== undefined && object.path?.value !== null) {
+          message.path = { $case: "prefix", value: object.path.value };
+        }
+        break;
+      }
+      case "suffix": {
+        if (object.path?.value !== undefined && object.path?.value !== null) {
+          message.path = { $case: "suffix", value: object.path.value };
+        }
+        break;
+      }
+      case "template": {
+        if (object.path?.value !== undefined && object.path?.value !== null) {
+          message.path = { $case: "template", value: PathTemplate.fromPartial(object.path.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBasePathTemplate(): PathTemplate {
+  return { segments: [] };
+}
+
+export const PathTemplate: MessageFns<PathTemplate> = {
+  encode(message: PathTemplate, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.segments) {
+      writer.uint32(10).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PathTemplate {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePathTemplate();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.segments.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PathTemplate>): PathTemplate {
+    return PathTemplate.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PathTemplate>): PathTemplate {
+    const message = createBasePathTemplate();
+    message.segments = object.segments?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseHeaderMatch(): HeaderMatch {
+  return { name: "", values: [], negated: false };
+}
+
+export const HeaderMatch: MessageFns<HeaderMatch> = {
+  encode(message: HeaderMatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    for (const v of message.values) {
+      StringMatch.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.negated !== false) {
+      writer.uint32(24).bool(message.negated);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HeaderMatch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHeaderMatch();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.values.push(StringMatch.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.negated = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<HeaderMatch>): HeaderMatch {
+    return HeaderMatch.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<HeaderMatch>): HeaderMatch {
+    const message = createBaseHeaderMatch();
+    message.name = object.name ?? "";
+    message.values = object.values?.map((e) => StringMatch.fromPartial(e)) || [];
+    message.negated = object.negated ?? false;
     return message;
   },
 };

@@ -84,6 +84,130 @@ export interface PodState {
 export interface NodeReportAnswer {
 }
 
+/** A Gateway API route that is attached to Services, as their waypoints carry it out (src/model/route.ts). */
+export interface Route {
+  kind: string;
+  namespace: string;
+  name: string;
+  /** Milliseconds since the epoch. */
+  createdMs: number;
+  parents: RouteParent[];
+  rules: RouteRule[];
+}
+
+export interface RouteParent {
+  service: string;
+  /** 0: all of them. */
+  port: number;
+}
+
+export interface RouteRule {
+  name: string;
+  matches: RouteMatch[];
+  filters: RouteFilter[];
+  backends: RouteBackend[];
+  requestTimeoutMs?: number | undefined;
+  backendRequestTimeoutMs?: number | undefined;
+  retry: RouteRetry | undefined;
+  sessionPersistence: SessionPersistence | undefined;
+}
+
+export interface RouteMatch {
+  pathKind: string;
+  path: string;
+  method: string;
+  headers: ValueMatch[];
+  query: ValueMatch[];
+}
+
+export interface ValueMatch {
+  kind: string;
+  name: string;
+  value: string;
+}
+
+export interface HeaderPair {
+  name: string;
+  value: string;
+}
+
+export interface PathChange {
+  kind: string;
+  value: string;
+}
+
+export interface BackendTarget {
+  service: string;
+  port: number;
+  /** Set: it names nothing that a request could go to. */
+  invalid: string;
+}
+
+export interface RouteFilter {
+  filter:
+    | { $case: "requestHeaders"; value: HeaderFilter }
+    | { $case: "responseHeaders"; value: HeaderFilter }
+    | { $case: "redirect"; value: RedirectFilter }
+    | { $case: "rewrite"; value: RewriteFilter }
+    | { $case: "mirror"; value: MirrorFilter }
+    | { $case: "cors"; value: CorsFilter }
+    | undefined;
+}
+
+export interface HeaderFilter {
+  set: HeaderPair[];
+  add: HeaderPair[];
+  remove: string[];
+}
+
+export interface RedirectFilter {
+  scheme: string;
+  hostname: string;
+  port: number;
+  path: PathChange | undefined;
+  statusCode: number;
+}
+
+export interface RewriteFilter {
+  hostname: string;
+  path: PathChange | undefined;
+}
+
+export interface MirrorFilter {
+  backend: BackendTarget | undefined;
+  numerator: number;
+  denominator: number;
+}
+
+export interface CorsFilter {
+  allowOrigins: string[];
+  allowMethods: string[];
+  allowHeaders: string[];
+  exposeHeaders: string[];
+  allowCredentials: boolean;
+  maxAgeS: number;
+}
+
+export interface RouteBackend {
+  target: BackendTarget | undefined;
+  weight: number;
+  filters: RouteFilter[];
+}
+
+export interface RouteRetry {
+  codes: number[];
+  attempts?: number | undefined;
+  backoffMs?: number | undefined;
+}
+
+export interface SessionPersistence {
+  kind: string;
+  name: string;
+  absoluteTimeoutMs: number;
+  idleTimeoutMs: number;
+  permanent: boolean;
+}
+
 function createBaseSessionAffinity(): SessionAffinity {
   return { clientIp: false };
 }
@@ -864,6 +988,1617 @@ export const NodeReportAnswer: MessageFns<NodeReportAnswer> = {
   },
   fromPartial(_: DeepPartial<NodeReportAnswer>): NodeReportAnswer {
     const message = createBaseNodeReportAnswer();
+    return message;
+  },
+};
+
+function createBaseRoute(): Route {
+  return { kind: "", namespace: "", name: "", createdMs: 0, parents: [], rules: [] };
+}
+
+export const Route: MessageFns<Route> = {
+  encode(message: Route, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.kind !== "") {
+      writer.uint32(10).string(message.kind);
+    }
+    if (message.namespace !== "") {
+      writer.uint32(18).string(message.namespace);
+    }
+    if (message.name !== "") {
+      writer.uint32(26).string(message.name);
+    }
+    if (message.createdMs !== 0) {
+      writer.uint32(32).int64(message.createdMs);
+    }
+    for (const v of message.parents) {
+      RouteParent.encode(v!, writer.uint32(42).fork()).join();
+    }
+    for (const v of message.rules) {
+      RouteRule.encode(v!, writer.uint32(50).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Route {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRoute();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.namespace = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.createdMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.parents.push(RouteParent.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.rules.push(RouteRule.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Route>): Route {
+    return Route.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Route>): Route {
+    const message = createBaseRoute();
+    message.kind = object.kind ?? "";
+    message.namespace = object.namespace ?? "";
+    message.name = object.name ?? "";
+    message.createdMs = object.createdMs ?? 0;
+    message.parents = object.parents?.map((e) => RouteParent.fromPartial(e)) || [];
+    message.rules = object.rules?.map((e) => RouteRule.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseRouteParent(): RouteParent {
+  return { service: "", port: 0 };
+}
+
+export const RouteParent: MessageFns<RouteParent> = {
+  encode(message: RouteParent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.service !== "") {
+      writer.uint32(10).string(message.service);
+    }
+    if (message.port !== 0) {
+      writer.uint32(16).uint32(message.port);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RouteParent {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRouteParent();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.service = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.port = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RouteParent>): RouteParent {
+    return RouteParent.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RouteParent>): RouteParent {
+    const message = createBaseRouteParent();
+    message.service = object.service ?? "";
+    message.port = object.port ?? 0;
+    return message;
+  },
+};
+
+function createBaseRouteRule(): RouteRule {
+  return {
+    name: "",
+    matches: [],
+    filters: [],
+    backends: [],
+    requestTimeoutMs: undefined,
+    backendRequestTimeoutMs: undefined,
+    retry: undefined,
+    sessionPersistence: undefined,
+  };
+}
+
+export const RouteRule: MessageFns<RouteRule> = {
+  encode(message: RouteRule, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    for (const v of message.matches) {
+      RouteMatch.encode(v!, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.filters) {
+      RouteFilter.encode(v!, writer.uint32(26).fork()).join();
+    }
+    for (const v of message.backends) {
+      RouteBackend.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message.requestTimeoutMs !== undefined) {
+      writer.uint32(40).uint64(message.requestTimeoutMs);
+    }
+    if (message.backendRequestTimeoutMs !== undefined) {
+      writer.uint32(48).uint64(message.backendRequestTimeoutMs);
+    }
+    if (message.retry !== undefined) {
+      RouteRetry.encode(message.retry, writer.uint32(58).fork()).join();
+    }
+    if (message.sessionPersistence !== undefined) {
+      SessionPersistence.encode(message.sessionPersistence, writer.uint32(66).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RouteRule {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRouteRule();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.matches.push(RouteMatch.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.filters.push(RouteFilter.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.backends.push(RouteBackend.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.requestTimeoutMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.backendRequestTimeoutMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.retry = RouteRetry.decode(reader, reader.uint32());
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.sessionPersistence = SessionPersistence.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RouteRule>): RouteRule {
+    return RouteRule.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RouteRule>): RouteRule {
+    const message = createBaseRouteRule();
+    message.name = object.name ?? "";
+    message.matches = object.matches?.map((e) => RouteMatch.fromPartial(e)) || [];
+    message.filters = object.filters?.map((e) => RouteFilter.fromPartial(e)) || [];
+    message.backends = object.backends?.map((e) => RouteBackend.fromPartial(e)) || [];
+    message.requestTimeoutMs = object.requestTimeoutMs ?? undefined;
+    message.backendRequestTimeoutMs = object.backendRequestTimeoutMs ?? undefined;
+    message.retry = (object.retry !== undefined && object.retry !== null)
+      ? RouteRetry.fromPartial(object.retry)
+      : undefined;
+    message.sessionPersistence = (object.sessionPersistence !== undefined && object.sessionPersistence !== null)
+      ? SessionPersistence.fromPartial(object.sessionPersistence)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseRouteMatch(): RouteMatch {
+  return { pathKind: "", path: "", method: "", headers: [], query: [] };
+}
+
+export const RouteMatch: MessageFns<RouteMatch> = {
+  encode(message: RouteMatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pathKind !== "") {
+      writer.uint32(10).string(message.pathKind);
+    }
+    if (message.path !== "") {
+      writer.uint32(18).string(message.path);
+    }
+    if (message.method !== "") {
+      writer.uint32(26).string(message.method);
+    }
+    for (const v of message.headers) {
+      ValueMatch.encode(v!, writer.uint32(34).fork()).join();
+    }
+    for (const v of message.query) {
+      ValueMatch.encode(v!, writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RouteMatch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRouteMatch();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.pathKind = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.method = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.headers.push(ValueMatch.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.query.push(ValueMatch.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RouteMatch>): RouteMatch {
+    return RouteMatch.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RouteMatch>): RouteMatch {
+    const message = createBaseRouteMatch();
+    message.pathKind = object.pathKind ?? "";
+    message.path = object.path ?? "";
+    message.method = object.method ?? "";
+    message.headers = object.headers?.map((e) => ValueMatch.fromPartial(e)) || [];
+    message.query = object.query?.map((e) => ValueMatch.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseValueMatch(): ValueMatch {
+  return { kind: "", name: "", value: "" };
+}
+
+export const ValueMatch: MessageFns<ValueMatch> = {
+  encode(message: ValueMatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.kind !== "") {
+      writer.uint32(10).string(message.kind);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.value !== "") {
+      writer.uint32(26).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ValueMatch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseValueMatch();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ValueMatch>): ValueMatch {
+    return ValueMatch.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ValueMatch>): ValueMatch {
+    const message = createBaseValueMatch();
+    message.kind = object.kind ?? "";
+    message.name = object.name ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseHeaderPair(): HeaderPair {
+  return { name: "", value: "" };
+}
+
+export const HeaderPair: MessageFns<HeaderPair> = {
+  encode(message: HeaderPair, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HeaderPair {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHeaderPair();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<HeaderPair>): HeaderPair {
+    return HeaderPair.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<HeaderPair>): HeaderPair {
+    const message = createBaseHeaderPair();
+    message.name = object.name ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBasePathChange(): PathChange {
+  return { kind: "", value: "" };
+}
+
+export const PathChange: MessageFns<PathChange> = {
+  encode(message: PathChange, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.kind !== "") {
+      writer.uint32(10).string(message.kind);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PathChange {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePathChange();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PathChange>): PathChange {
+    return PathChange.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PathChange>): PathChange {
+    const message = createBasePathChange();
+    message.kind = object.kind ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseBackendTarget(): BackendTarget {
+  return { service: "", port: 0, invalid: "" };
+}
+
+export const BackendTarget: MessageFns<BackendTarget> = {
+  encode(message: BackendTarget, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.service !== "") {
+      writer.uint32(10).string(message.service);
+    }
+    if (message.port !== 0) {
+      writer.uint32(16).uint32(message.port);
+    }
+    if (message.invalid !== "") {
+      writer.uint32(26).string(message.invalid);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackendTarget {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackendTarget();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.service = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.port = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.invalid = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<BackendTarget>): BackendTarget {
+    return BackendTarget.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BackendTarget>): BackendTarget {
+    const message = createBaseBackendTarget();
+    message.service = object.service ?? "";
+    message.port = object.port ?? 0;
+    message.invalid = object.invalid ?? "";
+    return message;
+  },
+};
+
+function createBaseRouteFilter(): RouteFilter {
+  return { filter: undefined };
+}
+
+export const RouteFilter: MessageFns<RouteFilter> = {
+  encode(message: RouteFilter, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.filter?.$case) {
+      case "requestHeaders":
+        HeaderFilter.encode(message.filter.value, writer.uint32(10).fork()).join();
+        break;
+      case "responseHeaders":
+        HeaderFilter.encode(message.filter.value, writer.uint32(18).fork()).join();
+        break;
+      case "redirect":
+        RedirectFilter.encode(message.filter.value, writer.uint32(26).fork()).join();
+        break;
+      case "rewrite":
+        RewriteFilter.encode(message.filter.value, writer.uint32(34).fork()).join();
+        break;
+      case "mirror":
+        MirrorFilter.encode(message.filter.value, writer.uint32(42).fork()).join();
+        break;
+      case "cors":
+        CorsFilter.encode(message.filter.value, writer.uint32(50).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RouteFilter {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRouteFilter();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.filter = { $case: "requestHeaders", value: HeaderFilter.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.filter = { $case: "responseHeaders", value: HeaderFilter.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.filter = { $case: "redirect", value: RedirectFilter.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.filter = { $case: "rewrite", value: RewriteFilter.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.filter = { $case: "mirror", value: MirrorFilter.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.filter = { $case: "cors", value: CorsFilter.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RouteFilter>): RouteFilter {
+    return RouteFilter.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RouteFilter>): RouteFilter {
+    const message = createBaseRouteFilter();
+    switch (object.filter?.$case) {
+      case "requestHeaders": {
+        if (object.filter?.value !== undefined && object.filter?.value !== null) {
+          message.filter = { $case: "requestHeaders", value: HeaderFilter.fromPartial(object.filter.value) };
+        }
+        break;
+      }
+      case "responseHeaders": {
+        if (object.filter?.value !== undefined && object.filter?.value !== null) {
+          message.filter = { $case: "responseHeaders", value: HeaderFilter.fromPartial(object.filter.value) };
+        }
+        break;
+      }
+      case "redirect": {
+        if (object.filter?.value !== undefined && object.filter?.value !== null) {
+          message.filter = { $case: "redirect", value: RedirectFilter.fromPartial(object.filter.value) };
+        }
+        break;
+      }
+      case "rewrite": {
+        if (object.filter?.value !== undefined && object.filter?.value !== null) {
+          message.filter = { $case: "rewrite", value: RewriteFilter.fromPartial(object.filter.value) };
+        }
+        break;
+      }
+      case "mirror": {
+        if (object.filter?.value !== undefined && object.filter?.value !== null) {
+          message.filter = { $case: "mirror", value: MirrorFilter.fromPartial(object.filter.value) };
+        }
+        break;
+      }
+      case "cors": {
+        if (object.filter?.value !== undefined && object.filter?.value !== null) {
+          message.filter = { $case: "cors", value: CorsFilter.fromPartial(object.filter.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseHeaderFilter(): HeaderFilter {
+  return { set: [], add: [], remove: [] };
+}
+
+export const HeaderFilter: MessageFns<HeaderFilter> = {
+  encode(message: HeaderFilter, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.set) {
+      HeaderPair.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.add) {
+      HeaderPair.encode(v!, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.remove) {
+      writer.uint32(26).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HeaderFilter {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHeaderFilter();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.set.push(HeaderPair.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.add.push(HeaderPair.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.remove.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<HeaderFilter>): HeaderFilter {
+    return HeaderFilter.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<HeaderFilter>): HeaderFilter {
+    const message = createBaseHeaderFilter();
+    message.set = object.set?.map((e) => HeaderPair.fromPartial(e)) || [];
+    message.add = object.add?.map((e) => HeaderPair.fromPartial(e)) || [];
+    message.remove = object.remove?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseRedirectFilter(): RedirectFilter {
+  return { scheme: "", hostname: "", port: 0, path: undefined, statusCode: 0 };
+}
+
+export const RedirectFilter: MessageFns<RedirectFilter> = {
+  encode(message: RedirectFilter, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.scheme !== "") {
+      writer.uint32(10).string(message.scheme);
+    }
+    if (message.hostname !== "") {
+      writer.uint32(18).string(message.hostname);
+    }
+    if (message.port !== 0) {
+      writer.uint32(24).uint32(message.port);
+    }
+    if (message.path !== undefined) {
+      PathChange.encode(message.path, writer.uint32(34).fork()).join();
+    }
+    if (message.statusCode !== 0) {
+      writer.uint32(40).uint32(message.statusCode);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RedirectFilter {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRedirectFilter();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.scheme = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.hostname = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.port = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.path = PathChange.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.statusCode = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RedirectFilter>): RedirectFilter {
+    return RedirectFilter.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RedirectFilter>): RedirectFilter {
+    const message = createBaseRedirectFilter();
+    message.scheme = object.scheme ?? "";
+    message.hostname = object.hostname ?? "";
+    message.port = object.port ?? 0;
+    message.path = (object.path !== undefined && object.path !== null)
+      ? PathChange.fromPartial(object.path)
+      : undefined;
+    message.statusCode = object.statusCode ?? 0;
+    return message;
+  },
+};
+
+function createBaseRewriteFilter(): RewriteFilter {
+  return { hostname: "", path: undefined };
+}
+
+export const RewriteFilter: MessageFns<RewriteFilter> = {
+  encode(message: RewriteFilter, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.hostname !== "") {
+      writer.uint32(10).string(message.hostname);
+    }
+    if (message.path !== undefined) {
+      PathChange.encode(message.path, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RewriteFilter {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRewriteFilter();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.hostname = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.path = PathChange.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RewriteFilter>): RewriteFilter {
+    return RewriteFilter.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RewriteFilter>): RewriteFilter {
+    const message = createBaseRewriteFilter();
+    message.hostname = object.hostname ?? "";
+    message.path = (object.path !== undefined && object.path !== null)
+      ? PathChange.fromPartial(object.path)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseMirrorFilter(): MirrorFilter {
+  return { backend: undefined, numerator: 0, denominator: 0 };
+}
+
+export const MirrorFilter: MessageFns<MirrorFilter> = {
+  encode(message: MirrorFilter, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.backend !== undefined) {
+      BackendTarget.encode(message.backend, writer.uint32(10).fork()).join();
+    }
+    if (message.numerator !== 0) {
+      writer.uint32(16).uint32(message.numerator);
+    }
+    if (message.denominator !== 0) {
+      writer.uint32(24).uint32(message.denominator);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): MirrorFilter {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMirrorFilter();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.backend = BackendTarget.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.numerator = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.denominator = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<MirrorFilter>): MirrorFilter {
+    return MirrorFilter.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<MirrorFilter>): MirrorFilter {
+    const message = createBaseMirrorFilter();
+    message.backend = (object.backend !== undefined && object.backend !== null)
+      ? BackendTarget.fromPartial(object.backend)
+      : undefined;
+    message.numerator = object.numerator ?? 0;
+    message.denominator = object.denominator ?? 0;
+    return message;
+  },
+};
+
+function createBaseCorsFilter(): CorsFilter {
+  return {
+    allowOrigins: [],
+    allowMethods: [],
+    allowHeaders: [],
+    exposeHeaders: [],
+    allowCredentials: false,
+    maxAgeS: 0,
+  };
+}
+
+export const CorsFilter: MessageFns<CorsFilter> = {
+  encode(message: CorsFilter, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.allowOrigins) {
+      writer.uint32(10).string(v!);
+    }
+    for (const v of message.allowMethods) {
+      writer.uint32(18).string(v!);
+    }
+    for (const v of message.allowHeaders) {
+      writer.uint32(26).string(v!);
+    }
+    for (const v of message.exposeHeaders) {
+      writer.uint32(34).string(v!);
+    }
+    if (message.allowCredentials !== false) {
+      writer.uint32(40).bool(message.allowCredentials);
+    }
+    if (message.maxAgeS !== 0) {
+      writer.uint32(48).uint32(message.maxAgeS);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CorsFilter {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCorsFilter();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.allowOrigins.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.allowMethods.push(reader.string());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.allowHeaders.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.exposeHeaders.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.allowCredentials = reader.bool();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.maxAgeS = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CorsFilter>): CorsFilter {
+    return CorsFilter.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CorsFilter>): CorsFilter {
+    const message = createBaseCorsFilter();
+    message.allowOrigins = object.allowOrigins?.map((e) => e) || [];
+    message.allowMethods = object.allowMethods?.map((e) => e) || [];
+    message.allowHeaders = object.allowHeaders?.map((e) => e) || [];
+    message.exposeHeaders = object.exposeHeaders?.map((e) => e) || [];
+    message.allowCredentials = object.allowCredentials ?? false;
+    message.maxAgeS = object.maxAgeS ?? 0;
+    return message;
+  },
+};
+
+function createBaseRouteBackend(): RouteBackend {
+  return { target: undefined, weight: 0, filters: [] };
+}
+
+export const RouteBackend: MessageFns<RouteBackend> = {
+  encode(message: RouteBackend, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.target !== undefined) {
+      BackendTarget.encode(message.target, writer.uint32(10).fork()).join();
+    }
+    if (message.weight !== 0) {
+      writer.uint32(16).uint32(message.weight);
+    }
+    for (const v of message.filters) {
+      RouteFilter.encode(v!, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RouteBackend {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRouteBackend();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.target = BackendTarget.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.weight = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.filters.push(RouteFilter.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RouteBackend>): RouteBackend {
+    return RouteBackend.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RouteBackend>): RouteBackend {
+    const message = createBaseRouteBackend();
+    message.target = (object.target !== undefined && object.target !== null)
+      ? BackendTarget.fromPartial(object.target)
+      : undefined;
+    message.weight = object.weight ?? 0;
+    message.filters = object.filters?.map((e) => RouteFilter.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseRouteRetry(): RouteRetry {
+  return { codes: [], attempts: undefined, backoffMs: undefined };
+}
+
+export const RouteRetry: MessageFns<RouteRetry> = {
+  encode(message: RouteRetry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.codes.length !== 0) {
+      writer.uint32(10).fork();
+      for (const v of message.codes) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.attempts !== undefined) {
+      writer.uint32(16).uint32(message.attempts);
+    }
+    if (message.backoffMs !== undefined) {
+      writer.uint32(24).uint32(message.backoffMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RouteRetry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRouteRetry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag === 8) {
+              message.codes.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 10) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.codes.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.attempts = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.backoffMs = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RouteRetry>): RouteRetry {
+    return RouteRetry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RouteRetry>): RouteRetry {
+    const message = createBaseRouteRetry();
+    message.codes = object.codes?.map((e) => e) || [];
+    message.attempts = object.attempts ?? undefined;
+    message.backoffMs = object.backoffMs ?? undefined;
+    return message;
+  },
+};
+
+function createBaseSessionPersistence(): SessionPersistence {
+  return { kind: "", name: "", absoluteTimeoutMs: 0, idleTimeoutMs: 0, permanent: false };
+}
+
+export const SessionPersistence: MessageFns<SessionPersistence> = {
+  encode(message: SessionPersistence, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.kind !== "") {
+      writer.uint32(10).string(message.kind);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.absoluteTimeoutMs !== 0) {
+      writer.uint32(24).uint64(message.absoluteTimeoutMs);
+    }
+    if (message.idleTimeoutMs !== 0) {
+      writer.uint32(32).uint64(message.idleTimeoutMs);
+    }
+    if (message.permanent !== false) {
+      writer.uint32(40).bool(message.permanent);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SessionPersistence {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSessionPersistence();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.absoluteTimeoutMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.idleTimeoutMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.permanent = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SessionPersistence>): SessionPersistence {
+    return SessionPersistence.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SessionPersistence>): SessionPersistence {
+    const message = createBaseSessionPersistence();
+    message.kind = object.kind ?? "";
+    message.name = object.name ?? "";
+    message.absoluteTimeoutMs = object.absoluteTimeoutMs ?? 0;
+    message.idleTimeoutMs = object.idleTimeoutMs ?? 0;
+    message.permanent = object.permanent ?? false;
     return message;
   },
 };
