@@ -7,9 +7,9 @@ import { formatSocketAddress } from '../../src/model/address.js';
 import type { SpiffeId } from '../../src/model/identity.js';
 import type { NodePod } from '../../src/model/node-pod.js';
 import type { Service } from '../../src/model/service.js';
-import type { WaypointRef, Workload, WorkloadUid } from '../../src/model/workload.js';
+import type { Workload, WorkloadUid } from '../../src/model/workload.js';
 import { authorize, type ConnectionFacts, type Verdict } from '../../src/policy/authorize.js';
-import { resolve, resolveWaypoint } from '../../src/state/resolve.js';
+import { identitiesOf, resolve, resolveWaypoint, waypointsOf } from '../../src/state/resolve.js';
 import type { MeshView } from '../../src/state/store.js';
 
 const ownPorts: ReadonlySet<number> = new Set([15001, 15006, 15008, 15053]);
@@ -233,26 +233,6 @@ function deliver(
 ): InboundPlan {
   const verdict = authorize(view.policiesFor(workload), facts);
   return verdict.allowed ? { kind: 'deliver', target, facts, verdict, why } : denied(verdict, { workload });
-}
-
-/** The waypoints that serve a workload's port: its own, and those of the Services that it stands behind. */
-function waypointsOf(view: MeshView, workload: Workload, port: number): WaypointRef[] {
-  const found = [...workload.services].flatMap(([key, ports]) => {
-    const service = view.service(key);
-    const served =
-      ports.some(({ targetPort }) => targetPort === port) ||
-      service?.ports.some(({ targetPort }) => targetPort === port);
-    return served && service?.waypoint ? [service.waypoint] : [];
-  });
-  return workload.waypoint ? [workload.waypoint, ...found] : found;
-}
-
-function identitiesOf(view: MeshView, reference: WaypointRef): SpiffeId[] {
-  if (reference.kind === 'hostname')
-    return view.endpointsOf(reference.service).map(({ identity }) => identity);
-  const service = view.serviceByAddress(reference.ip);
-  const one = view.workloadByAddress(reference.ip);
-  return service ? view.endpointsOf(service.key).map(({ identity }) => identity) : one ? [one.identity] : [];
 }
 
 /** A workload behind a Service with a waypoint accepts those ports from that waypoint alone. */

@@ -49,7 +49,7 @@ function endedInOrder(end: Duplex): boolean {
 }
 
 /** Both ends are handed over paused or unread; the carrier owns them from here on. */
-export function carry(pod: net.Socket, peer: Duplex): Carried {
+export function carry(pod: Duplex, peer: Duplex): Carried {
   let bytesSent = 0;
   let bytesReceived = 0;
   let ended: CarryEnd | undefined;

@@ -4,7 +4,27 @@
  */
 import { cidrContains, type IpAddress } from '../model/address.js';
 import { principalOf, workloadIdentityOf, type SpiffeId } from '../model/identity.js';
-import type { AuthorizationPolicy, PolicyMatch, StringMatch } from '../model/policy.js';
+import type {
+  AuthorizationPolicy,
+  HttpMatch,
+  PolicyMatch,
+  PolicyPath,
+  StringMatch,
+} from '../model/policy.js';
+
+/** A request, as who has read it tells it. */
+export interface HttpFacts {
+  readonly method: string;
+  /** In lower case, without port. */
+  readonly host: string;
+  /**
+   * The normalised path in every way that an endpoint may read it: a rule that denies is held against each, one that allows has
+   * to hold for all.
+   */
+  readonly paths: readonly string[];
+  /** All values of a name (lower case), joined by commas; undefined where it is absent. */
+  readonly header: (name: string) => string | undefined;
+}
 
 export interface ConnectionFacts {
   /** Proven by TLS or by the kernel; undefined for plaintext from outside, which proves nothing. */
@@ -12,6 +32,11 @@ export interface ConnectionFacts {
   readonly sourceIp: IpAddress;
   readonly destinationIp: IpAddress;
   readonly destinationPort: number;
+  /**
+   * The request; or that the destination's waypoint has judged it and let it pass; absent: nobody has read it. What asks for more
+   * than is known is then taken for the worst: it denies where it would deny some request, and allows nothing.
+   */
+  readonly http?: HttpFacts | 'judged';
 }
 
 export interface Verdict {
@@ -57,13 +82,19 @@ export function authorize(policies: readonly AuthorizationPolicy[], facts: Conne
 function matchingRule(policy: AuthorizationPolicy, facts: ConnectionFacts): number | undefined {
   const index = policy.rules.findIndex(({ clauses }) =>
     // As peers do: a clause of no matches holds (an absent `from`), a match of no fields is skipped.
-    clauses.every(({ matches }) => matches.length === 0 || matches.some((match) => matchHolds(match, facts))),
+    clauses.every(
+      ({ matches }) =>
+        matches.length === 0 || matches.some((match) => matchHolds(match, facts, policy.action === 'deny')),
+    ),
   );
   return index < 0 ? undefined : index;
 }
 
-function matchHolds(match: PolicyMatch, facts: ConnectionFacts): boolean {
-  if (Object.values(match).every((values: readonly unknown[]) => values.length === 0)) return false;
+function matchHolds(match: PolicyMatch, facts: ConnectionFacts, denies: boolean): boolean {
+  const { http, ...connection } = match;
+  if (!http && Object.values(connection).every((values: readonly unknown[]) => values.length === 0))
+    return false;
+  if (http && !httpHolds(http, facts.http, denies)) return false;
   const identity = facts.identity && workloadIdentityOf(facts.identity);
   const principal = facts.identity && principalOf(facts.identity);
   const account = (one: { namespace: string; serviceAccount: string }): boolean =>
@@ -80,6 +111,51 @@ function matchHolds(match: PolicyMatch, facts: ConnectionFacts): boolean {
     field(match.destinationPorts, match.notDestinationPorts, (port) => port === facts.destinationPort) &&
     field(match.serviceAccounts, match.notServiceAccounts, account)
   );
+}
+
+function httpHolds(match: HttpMatch, http: ConnectionFacts['http'], denies: boolean): boolean {
+  // What the waypoint judged it would have refused: here the rule holds for what it allows, and not for what it denies.
+  if (http === 'judged') return !denies;
+  if (http === undefined) return denies;
+  const path = (one: PolicyPath): boolean =>
+    denies
+      ? http.paths.some((reading) => pathMatches(one, reading))
+      : http.paths.every((reading) => pathMatches(one, reading));
+  // Of `notPaths` the other way about: it takes requests away from what the rule holds for.
+  const notPath = (one: PolicyPath): boolean =>
+    denies
+      ? http.paths.every((reading) => pathMatches(one, reading))
+      : http.paths.some((reading) => pathMatches(one, reading));
+  return (
+    field(match.methods, match.notMethods, (method) => method === http.method) &&
+    (match.paths.length === 0 || match.paths.some(path)) &&
+    !match.notPaths.some(notPath) &&
+    field(match.hosts, match.notHosts, (host) => stringMatches(host, http.host)) &&
+    match.headers.every(({ name, values, negated }) => {
+      const value = http.header(name);
+      return values.some((one) => stringMatches(one, value)) !== negated;
+    })
+  );
+}
+
+function pathMatches(match: PolicyPath, path: string): boolean {
+  switch (match.kind) {
+    case 'exact':
+      return path === match.value;
+    case 'prefix':
+      return path.startsWith(match.value);
+    case 'suffix':
+      return path.endsWith(match.value);
+    case 'template': {
+      const segments = path.slice(1).split('/');
+      for (const [i, wanted] of match.segments.entries()) {
+        if (wanted === '**') return true;
+        const segment = segments[i];
+        if (segment === undefined || (wanted === '*' ? segment === '' : segment !== wanted)) return false;
+      }
+      return segments.length === match.segments.length;
+    }
+  }
 }
 
 function field<T>(values: readonly T[], negated: readonly T[], holds: (value: T) => boolean): boolean {

@@ -1,6 +1,7 @@
 /** Which endpoint a dialled address leads to. Pure: the same view, facts and random number give the same answer. */
 import type { IpAddress, SocketAddress } from '../model/address.js';
 import { formatSocketAddress, isV6 } from '../model/address.js';
+import type { SpiffeId } from '../model/identity.js';
 import type { Service } from '../model/service.js';
 import type { Locality, WaypointRef, Workload } from '../model/workload.js';
 import { bucketOf, preferredOf } from './affinity.js';
@@ -148,4 +149,25 @@ export function resolveWaypoint(
   const workload = ready[Math.floor(random * ready.length)];
   const ip = workload?.addresses[0];
   return workload && ip ? { workload, address: { ip, port: reference.hbonePort } } : undefined;
+}
+
+/** The waypoints that serve a workload's port: its own, and those of the Services that it stands behind. */
+export function waypointsOf(view: MeshView, workload: Workload, port: number): WaypointRef[] {
+  const found = [...workload.services].flatMap(([key, ports]) => {
+    const service = view.service(key);
+    const served =
+      ports.some(({ targetPort }) => targetPort === port) ||
+      service?.ports.some(({ targetPort }) => targetPort === port);
+    return served && service?.waypoint ? [service.waypoint] : [];
+  });
+  return workload.waypoint ? [workload.waypoint, ...found] : found;
+}
+
+/** Whom a peer has to be to be the waypoint that a reference names. */
+export function identitiesOf(view: MeshView, reference: WaypointRef): SpiffeId[] {
+  if (reference.kind === 'hostname')
+    return view.endpointsOf(reference.service).map(({ identity }) => identity);
+  const service = view.serviceByAddress(reference.ip);
+  const one = view.workloadByAddress(reference.ip);
+  return service ? view.endpointsOf(service.key).map(({ identity }) => identity) : one ? [one.identity] : [];
 }

@@ -28,6 +28,8 @@ export interface MeshView {
     readonly namespace: string;
     readonly policies: readonly string[];
   }): readonly AuthorizationPolicy[];
+  /** Policies that name the Service: for its waypoint alone. */
+  policiesForService(key: ServiceKey): readonly AuthorizationPolicy[];
 }
 
 export class MeshState implements MeshView {
@@ -115,10 +117,14 @@ export class MeshState implements MeshView {
   }): readonly AuthorizationPolicy[] {
     return [...this.#policies.values()].filter(
       (policy) =>
-        policy.scope === 'global' ||
-        (policy.scope === 'namespace' && policy.namespace === workload.namespace) ||
-        (policy.scope === 'workload' && workload.policies.includes(policy.key)),
+        policy.services.length === 0 &&
+        (policy.scope === 'global' ||
+          (policy.scope === 'namespace' && policy.namespace === workload.namespace) ||
+          (policy.scope === 'workload' && workload.policies.includes(policy.key))),
     );
+  }
+  policiesForService(key: ServiceKey): readonly AuthorizationPolicy[] {
+    return [...this.#policies.values()].filter(({ services }) => services.includes(key));
   }
 
   /** All of it as one update, for a worker that starts later. */

@@ -1,0 +1,91 @@
+/** Opens connections to endpoints: by HBONE under the waypoint's own identity, in the client's name, or plain where nobody is enrolled. */
+import net from 'node:net';
+import type { Duplex } from 'node:stream';
+import { errorText, WeftError } from '../base/errors.js';
+import { sourceIdentityHeader } from '../hbone/headers.js';
+import type { TunnelPool } from '../hbone/pool.js';
+import { formatSocketAddress, type SocketAddress } from '../model/address.js';
+import { resolveWaypoint } from '../state/resolve.js';
+import type { Svid } from '../tls/svid.js';
+import type { WaypointLimits } from './limits.js';
+import type { WaypointState } from './state.js';
+import type { Dial } from './upstream/pool.js';
+
+const hbonePort = 15008;
+
+/** Errors: WEFT_UPSTREAM_CONNECT, WEFT_NO_CERTIFICATE, WEFT_WAYPOINT_MISSING, and those of TunnelPool.open. */
+export function createDial(
+  state: WaypointState,
+  pool: TunnelPool,
+  svid: () => Svid | undefined,
+  limits: WaypointLimits,
+): Dial {
+  return async (endpoint, client): Promise<Duplex> => {
+    const { workload, target, via } = endpoint;
+    if (!via && workload.tunnel === 'none') return connect(target, limits.connectTimeoutMsMax);
+    const own = svid();
+    if (!own)
+      throw new WeftError('WEFT_NO_CERTIFICATE', 'this waypoint has no certificate yet', { retryable: true });
+    let next: SocketAddress = { ip: target.ip, port: hbonePort };
+    let expected = [workload.identity];
+    if (via) {
+      const found = resolveWaypoint(state.view, via, Math.random());
+      if (!found)
+        throw new WeftError(
+          'WEFT_WAYPOINT_MISSING',
+          `${workload.uid} is served by a waypoint that is not there`,
+        );
+      next = found.address;
+      expected = [found.workload.identity];
+    }
+    const { stream } = await pool.open({
+      svid: own,
+      expected,
+      destination: next,
+      authority: formatSocketAddress(target),
+      source: 'waypoint',
+      headers: {
+        forwarded: `for="${formatSocketAddress(client.address)}"`,
+        ...(client.identity === undefined ? {} : { [sourceIdentityHeader]: client.identity }),
+      },
+      connect: () => connect(next, limits.connectTimeoutMsMax),
+    });
+    return stream;
+  };
+}
+
+export function connect({ ip, port }: SocketAddress, timeoutMs: number): Promise<net.Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = net.connect({
+      host: ip,
+      port,
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: 60_000,
+    });
+    const fail = (why: string): void => {
+      clearTimeout(timer);
+      socket.destroy();
+      reject(
+        new WeftError(
+          'WEFT_UPSTREAM_CONNECT',
+          `no connection to ${formatSocketAddress({ ip, port })}: ${why}`,
+          {
+            source: 'upstream',
+            retryable: true,
+          },
+        ),
+      );
+    };
+    const timer = setTimeout(() => fail('it timed out'), timeoutMs);
+    const onError = (error: Error): void => fail(errorText(error));
+    socket.once('error', onError);
+    socket.once('connect', () => {
+      clearTimeout(timer);
+      socket.removeListener('error', onError);
+      // Its owner listens; until then an error is the close that follows.
+      socket.on('error', () => undefined);
+      resolve(socket);
+    });
+  });
+}

@@ -1,0 +1,868 @@
+/**
+ * One request, from its head to the end of its answer: route, policy, filters, endpoint, and what is tried again. Read it
+ * from `start` downwards.
+ */
+import { performance } from 'node:perf_hooks';
+import { randomUUID } from 'node:crypto';
+import { formatSocketAddress, type SocketAddress } from '../model/address.js';
+import type { RouteBackend, RouteFilter, RouteRule } from '../model/route.js';
+import type { Service } from '../model/service.js';
+import type { Workload } from '../model/workload.js';
+import { authorize, type ConnectionFacts, type HttpFacts, type Verdict } from '../policy/authorize.js';
+import { chooseBackend, chooseEndpoint, connectFailed, connectSucceeded, sessionToken } from './balance.js';
+import type { Client } from './client.js';
+import {
+  addCorsHeaders,
+  changeHeaders,
+  changePath,
+  preflightOf,
+  redirectOf,
+  type CorsFilter,
+  type HeaderFilter,
+} from './filters/filters.js';
+import type { WaypointLimits } from './limits.js';
+import {
+  headerOf,
+  joinedHeader,
+  removeHeader,
+  setHeader,
+  type Downstream,
+  type DownstreamListener,
+  type Headers,
+  type RequestHead,
+  type ResponseHead,
+  type Upstream,
+  type UpstreamFailure,
+  type UpstreamListener,
+} from './message.js';
+import type { RequestRecord, ResponseFlag } from './record.js';
+import type { Matched } from './routes/compile.js';
+import { pathOf, readingsOf } from './routes/path.js';
+import type { Endpoint, WaypointState } from './state.js';
+import type { HttpVersion, UpstreamPool } from './upstream/pool.js';
+
+/** Where a client's connection goes: a Service's port, or a workload's own address. */
+export type Destination =
+  | {
+      readonly kind: 'service';
+      readonly service: Service;
+      readonly port: number;
+      readonly dialled: SocketAddress;
+    }
+  | { readonly kind: 'workload'; readonly workload: Workload; readonly dialled: SocketAddress };
+
+export interface ProxyContext {
+  readonly state: WaypointState;
+  readonly pool: UpstreamPool;
+  readonly limits: WaypointLimits;
+  /** Requests under way, for drains and idle clocks. */
+  readonly exchanges: Set<Exchange>;
+  ended(record: RequestRecord): void;
+  limitReached(limit: 'requests'): void;
+}
+
+/** Without a retry rule: other endpoints that are tried where nobody has seen the request yet. */
+const unseenAttemptsMax = 2;
+const retryAttemptsDefault = 2;
+const backoffMsMin = 25;
+const backoffMsMax = 10_000;
+/** RFC 9110, section 9.2.2: sent twice they do what they do once. */
+const idempotent: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
+
+interface Refusal {
+  readonly status: number;
+  readonly flag: ResponseFlag;
+  readonly code: string;
+  readonly why: string;
+}
+
+export class Exchange implements DownstreamListener, UpstreamListener {
+  readonly #startedMs = performance.now();
+  lastActivityMs = this.#startedMs;
+  readonly #head: RequestHead;
+  readonly #path: string;
+  #matched: Matched | undefined;
+  #backend: RouteBackend | undefined;
+  #endpoint: Endpoint | undefined;
+  #tried: Set<Endpoint> | undefined;
+  #upstream: Upstream | undefined;
+  /** Increased with each attempt: what belongs to a former one is not listened to. */
+  #attempt = 0;
+  #retries = 0;
+  #requestTimer: NodeJS.Timeout | undefined;
+  #attemptTimer: NodeJS.Timeout | undefined;
+  #backoffTimer: NodeJS.Timeout | undefined;
+  #facts: HttpFacts | undefined;
+  #verdict: Verdict | undefined;
+  #origin: string | undefined;
+  #cors: CorsFilter | undefined;
+  #mirrors: Mirror[] | undefined;
+  /** What came of the request's body, as long as it may have to be sent again. */
+  #kept: Buffer[] = [];
+  #keptBytes = 0;
+  #keptWhole = true;
+  #requestEnded: boolean;
+  #requestTrailers: Headers | undefined;
+  #answered = false;
+  #upgraded = false;
+  #over = false;
+  #status = 0;
+  #grpcStatus: string | undefined;
+  #flag: ResponseFlag | undefined;
+  #code: string | undefined;
+  #why: string | undefined;
+  #bytesReceived = 0;
+  #bytesSent = 0;
+
+  constructor(
+    private readonly context: ProxyContext,
+    private readonly client: Client,
+    private readonly destination: Destination,
+    private readonly downstream: Downstream,
+  ) {
+    this.#head = downstream.head;
+    this.#path = downstream.head.path;
+    this.#requestEnded = !downstream.hasBody;
+    downstream.listener = this;
+  }
+
+  start(): void {
+    const { context, downstream, destination } = this;
+    const head = this.#head;
+    if (context.exchanges.size >= context.limits.requestsMax) {
+      context.limitReached('requests');
+      return this.#refuse({
+        status: 503,
+        flag: 'UO',
+        code: 'WEFT_REQUESTS_FULL',
+        why: 'as many requests as there may be',
+      });
+    }
+    context.exchanges.add(this);
+    if (downstream.hasBody) downstream.pause();
+    if (head.authority === '') {
+      head.authority =
+        destination.kind === 'service'
+          ? destination.service.hostname
+          : formatSocketAddress(destination.dialled);
+    }
+    this.#origin = headerOf(head.headers, 'origin');
+
+    const routing =
+      destination.kind === 'service'
+        ? context.state.routing(destination.service, destination.port, this.client.namespace)
+        : undefined;
+    if (destination.kind === 'service' && !this.#authorizeService(destination.service, destination.port))
+      return;
+    this.#annotate();
+    if (routing === undefined || (routing.kind !== 'http' && routing.kind !== 'grpc')) return this.#next();
+    this.#matched = routing.match(head);
+    const rule = this.#matched?.rule;
+    if (!rule) {
+      return this.#refuse({
+        status: 404,
+        flag: 'NR',
+        code: 'WEFT_NO_ROUTE',
+        why: 'no rule of the routes matches',
+      });
+    }
+    if (!this.#filterRequest(rule.filters)) return;
+    if (rule.requestTimeoutMs) {
+      this.#requestTimer = setTimeout(
+        () => this.#timeout('the request took too long'),
+        rule.requestTimeoutMs,
+      );
+    }
+    this.#next();
+  }
+
+  /** What endpoints and policies are told beside what the client says. Spoofed values of the client's do not survive. */
+  #annotate(): void {
+    const { headers } = this.#head;
+    const { address, identity } = this.client;
+    const before = joinedHeader(headers, 'x-forwarded-for');
+    setHeader(headers, 'x-forwarded-for', before === undefined ? address.ip : `${before}, ${address.ip}`);
+    if (headerOf(headers, 'x-forwarded-proto') === undefined) headers.push('x-forwarded-proto', 'http');
+    if (headerOf(headers, 'x-request-id') === undefined) headers.push('x-request-id', randomUUID());
+    removeHeader(headers, 'x-forwarded-client-cert');
+    if (identity !== undefined) headers.push('x-forwarded-client-cert', `URI=${identity}`);
+  }
+
+  /** False: it was answered here. */
+  #filterRequest(filters: readonly RouteFilter[]): boolean {
+    const head = this.#head;
+    for (const filter of filters) {
+      switch (filter.kind) {
+        case 'request-headers':
+          this.#changeRequest(filter);
+          break;
+        case 'redirect': {
+          const port =
+            this.destination.kind === 'service' ? this.destination.port : this.destination.dialled.port;
+          this.#answer(redirectOf(head, filter, this.#matched?.prefix, port));
+          return false;
+        }
+        case 'rewrite':
+          if (filter.hostname !== undefined) head.authority = filter.hostname;
+          if (filter.path) head.path = changePath(head.path, filter.path, this.#matched?.prefix);
+          break;
+        case 'cors': {
+          this.#cors = filter;
+          const answer = preflightOf(head, filter);
+          if (!answer) break;
+          this.#cors = undefined;
+          this.#answer(answer);
+          return false;
+        }
+        case 'mirror':
+          if (Math.random() * filter.denominator < filter.numerator)
+            (this.#mirrors ??= []).push(new Mirror(this.context, this.client, filter.backend));
+          break;
+        case 'response-headers':
+          break;
+      }
+    }
+    return true;
+  }
+
+  #changeRequest(filter: HeaderFilter): void {
+    const host = filter.set.find(({ name }) => name === 'host');
+    if (host) this.#head.authority = host.value;
+    changeHeaders(this.#head.headers, filter);
+    removeHeader(this.#head.headers, 'host');
+  }
+
+  /** Another attempt, at another endpoint. */
+  #next(): void {
+    const { context, destination } = this;
+    let endpoint: Endpoint | undefined;
+    let service = destination.kind === 'service' ? destination.service : undefined;
+    let port = destination.kind === 'service' ? destination.port : destination.dialled.port;
+    const rule = this.#matched?.rule;
+    if (rule) {
+      if (!this.#backend) {
+        this.#backend = this.#persisted(rule)?.backend ?? chooseBackend(rule.backends, Math.random());
+        if (this.#backend && this.#backend.filters.length > 0 && !this.#filterRequest(this.#backend.filters))
+          return;
+      }
+      const target = this.#backend?.target;
+      if (target?.kind !== 'service') {
+        const why = target?.reason ?? 'the rule names no backend that takes requests';
+        return this.#refuse({ status: 500, flag: 'NC', code: 'WEFT_BACKEND_INVALID', why });
+      }
+      service = context.state.view.service(target.service);
+      port = target.port;
+    }
+    if (destination.kind === 'workload' && !rule) {
+      const only = context.state.endpointAt(destination.workload, destination.dialled);
+      endpoint = this.#tried?.has(only) ? undefined : only;
+    } else {
+      const endpoints = service && context.state.endpoints(service.key, port);
+      if (!endpoints) {
+        return this.#refuse({
+          status: 500,
+          flag: 'NC',
+          code: 'WEFT_BACKEND_INVALID',
+          why: `no Service ${service?.key ?? ''} with port ${port} is known`,
+        });
+      }
+      endpoint =
+        (this.#tried ? undefined : rule && this.#persisted(rule)?.endpoint) ??
+        chooseEndpoint(endpoints, this.#tried, Date.now(), Math.random);
+    }
+    if (!endpoint) {
+      if (this.#tried) return this.#refuse(this.#lastFailure ?? noEndpoint(service?.key ?? 'the workload'));
+      return this.#refuse(noEndpoint(service?.key ?? 'the workload'));
+    }
+    if (!this.#authorizeEndpoint(endpoint)) return;
+    this.#connect(endpoint);
+  }
+  #lastFailure: Refusal | undefined;
+
+  #connect(endpoint: Endpoint, fresh = false): void {
+    const { context, downstream } = this;
+    this.#leaveEndpoint();
+    this.#endpoint = endpoint;
+    endpoint.active++;
+    const attempt = ++this.#attempt;
+    const timeoutMs = this.#matched?.rule.backendRequestTimeoutMs;
+    if (timeoutMs) {
+      this.#attemptTimer = setTimeout(
+        () => this.onError({ kind: 'timeout', why: 'the endpoint took too long to answer' }),
+        timeoutMs,
+      );
+    }
+    context.pool.acquire(endpoint, this.client, this.#versionOf(endpoint), fresh, (upstream, failure) => {
+      if (this.#over || attempt !== this.#attempt) return void upstream?.cancel();
+      if (!upstream) return this.onError(failure ?? { kind: 'connect', why: 'no connection' });
+      connectSucceeded(endpoint);
+      this.#upstream = upstream;
+      upstream.listener = this;
+      const hasBody = downstream.hasBody;
+      upstream.send(this.#head, hasBody, downstream.upgrade);
+      if (this.#mirrors && attempt === 1)
+        for (const mirror of this.#mirrors) mirror.begin(this.#head, hasBody);
+      if (!hasBody) return;
+      for (const bytes of this.#kept) upstream.write(bytes);
+      if (this.#requestEnded) upstream.end(this.#requestTrailers);
+      else downstream.resume();
+    });
+  }
+
+  #versionOf(endpoint: Endpoint): HttpVersion {
+    if (this.downstream.upgrade !== undefined) return 'http1';
+    switch (endpoint.protocol) {
+      case 'http1':
+        return this.#isGrpc ? 'http2' : 'http1';
+      case 'http2':
+      case 'grpc':
+        return 'http2';
+      default:
+        // Nobody said: as the client speaks.
+        return this.downstream.version === 'HTTP/2' ? 'http2' : 'http1';
+    }
+  }
+
+  get #isGrpc(): boolean {
+    return (
+      this.downstream.version === 'HTTP/2' &&
+      headerOf(this.#head.headers, 'content-type')?.startsWith('application/grpc') === true
+    );
+  }
+
+  // --- policy -----------------------------------------------------------------------------------------------------------
+
+  #factsFor(target: SocketAddress): ConnectionFacts {
+    this.#facts ??= {
+      method: this.#head.method,
+      host: this.#head.authority.replace(/:\d*$/, ''),
+      // As the client asked: what a rule rewrites is the operator's own doing.
+      paths: readingsOf(pathOf(this.#path)),
+      header: (name) => joinedHeader(this.#head.headers, name),
+    };
+    return {
+      identity: this.client.identity,
+      sourceIp: this.client.address.ip,
+      destinationIp: target.ip,
+      destinationPort: target.port,
+      http: this.#facts,
+    };
+  }
+
+  #authorizeService(service: Service, port: number): boolean {
+    const policies = this.context.state.policiesForService(service);
+    if (policies.length === 0) return true;
+    return this.#holds(authorize(policies, this.#factsFor({ ip: this.destination.dialled.ip, port })));
+  }
+
+  #authorizeEndpoint(endpoint: Endpoint): boolean {
+    const policies = this.context.state.policiesFor(endpoint.workload);
+    if (policies.length === 0) return true;
+    return this.#holds(authorize(policies, this.#factsFor(endpoint.target)));
+  }
+
+  #holds(verdict: Verdict): boolean {
+    this.#verdict = verdict;
+    if (verdict.allowed) return true;
+    const why =
+      verdict.reason === 'denied'
+        ? `policy ${verdict.policy} rule ${verdict.rule} denies it`
+        : `no rule of ${verdict.policy} allows it`;
+    this.#refuse({ status: 403, flag: 'RBAC', code: 'WEFT_DENIED', why });
+    return false;
+  }
+
+  // --- session persistence ---------------------------------------------------------------------------------------------
+
+  #session: { readonly backend: RouteBackend; readonly endpoint: Endpoint } | undefined;
+  #persisted(rule: RouteRule): { readonly backend: RouteBackend; readonly endpoint: Endpoint } | undefined {
+    const persistence = rule.sessionPersistence;
+    if (!persistence) return undefined;
+    if (this.#session) return this.#session;
+    const token =
+      persistence.kind === 'header'
+        ? headerOf(this.#head.headers, persistence.name.toLowerCase())
+        : cookieOf(headerOf(this.#head.headers, 'cookie'), persistence.name);
+    if (token === undefined) return undefined;
+    for (const backend of rule.backends) {
+      if (backend.target.kind !== 'service') continue;
+      const endpoints = this.context.state.endpoints(backend.target.service, backend.target.port) ?? [];
+      const endpoint = endpoints.find((one) => sessionToken(one) === token);
+      if (endpoint) return (this.#session = { backend, endpoint });
+    }
+    return undefined;
+  }
+
+  #persist(headers: Headers): void {
+    const persistence = this.#matched?.rule.sessionPersistence;
+    if (!persistence || !this.#endpoint) return;
+    const token = sessionToken(this.#endpoint);
+    if (this.#session?.endpoint === this.#endpoint) return;
+    if (persistence.kind === 'header') headers.push(persistence.name.toLowerCase(), token);
+    else {
+      const age =
+        persistence.permanent && persistence.absoluteTimeoutMs
+          ? `; Max-Age=${Math.floor(persistence.absoluteTimeoutMs / 1000)}`
+          : '';
+      headers.push('set-cookie', `${persistence.name}=${token}; Path=/; HttpOnly${age}`);
+    }
+  }
+
+  // --- the client's side -----------------------------------------------------------------------------------------------
+
+  onData(bytes: Buffer): void {
+    this.lastActivityMs = performance.now();
+    this.#bytesReceived += bytes.length;
+    if (this.#over) return;
+    if (!this.#upgraded && !this.#answered) this.#keep(bytes);
+    if (this.#mirrors) for (const mirror of this.#mirrors) mirror.write(bytes);
+    if (this.#upstream && !this.#upstream.write(bytes)) this.downstream.pause();
+  }
+
+  #keep(bytes: Buffer): void {
+    if (!this.#keptWhole) return;
+    this.#keptBytes += bytes.length;
+    // Before there is an upstream nothing may be lost; then the client is paused, and one piece at most comes beyond the limit.
+    if (this.#upstream && this.#keptBytes > this.context.limits.retryBufferBytesMax) {
+      this.#kept = [];
+      this.#keptWhole = false;
+    } else this.#kept.push(bytes);
+  }
+
+  onEnd(trailers: Headers | undefined): void {
+    this.#requestEnded = true;
+    this.#requestTrailers = trailers;
+    if (this.#over) return;
+    if (this.#mirrors) for (const mirror of this.#mirrors) mirror.end();
+    this.#upstream?.end(trailers);
+  }
+
+  onDrain(): void {
+    if (!this.#over) this.#upstream?.resume();
+  }
+  /** `why` of a request that is broken begins with what is: the rest are clients that left. */
+  onGone(why: string): void {
+    if (this.#over) return;
+    const isLate = why.startsWith('the body');
+    const isBroken = isLate || why.startsWith('the request');
+    this.#flag = isBroken ? 'DPE' : 'DC';
+    this.#why = why;
+    if (!isBroken) return this.#finish();
+    this.#leaveUpstream();
+    if (!this.#answered)
+      return this.#answer({ status: isLate ? 408 : 400, headers: ['connection', 'close'] });
+    this.downstream.abort();
+    this.#finish();
+  }
+
+  // --- the endpoint's side ---------------------------------------------------------------------------------------------
+
+  onInterim(head: ResponseHead): void {
+    this.lastActivityMs = performance.now();
+    if (!this.#over && !this.#answered) this.downstream.interim(head);
+  }
+
+  onHead(head: ResponseHead, hasBody: boolean): void {
+    this.lastActivityMs = performance.now();
+    if (this.#over) return;
+    if (this.#retryForStatus(head.status, hasBody)) return;
+    clearTimeout(this.#attemptTimer);
+    this.#kept = [];
+    this.#filterAnswer(head);
+    this.#answered = true;
+    this.#status = head.status;
+    this.#grpcStatus = headerOf(head.headers, 'grpc-status');
+    this.downstream.respond(head, hasBody);
+    if (!hasBody) this.#finish();
+  }
+
+  onUpgraded(head: ResponseHead): void {
+    this.lastActivityMs = performance.now();
+    if (this.#over) return;
+    clearTimeout(this.#attemptTimer);
+    // What the rule bounds is the request; the connection that it became has no end in time.
+    clearTimeout(this.#requestTimer);
+    this.#upgraded = true;
+    this.#answered = true;
+    this.#status = 101;
+    this.#filterAnswer(head);
+    this.downstream.respond(head, false);
+    this.downstream.upgraded();
+  }
+
+  onAnswerData(bytes: Buffer): void {
+    this.lastActivityMs = performance.now();
+    if (this.#over) return;
+    this.#bytesSent += bytes.length;
+    if (!this.downstream.write(bytes)) this.#upstream?.pause();
+  }
+
+  onAnswerEnd(trailers: Headers | undefined): void {
+    if (this.#over) return;
+    if (trailers) this.#grpcStatus = headerOf(trailers, 'grpc-status') ?? this.#grpcStatus;
+    this.downstream.end(trailers);
+    // Of a connection that was upgraded each direction ends by itself.
+    if (!this.#upgraded || this.#requestEnded) this.#finish();
+    else this.#requestEnded = true;
+  }
+
+  onUpstreamDrain(): void {
+    if (!this.#over) this.downstream.resume();
+  }
+
+  onError(failure: UpstreamFailure): void {
+    if (this.#over) return;
+    clearTimeout(this.#attemptTimer);
+    const endpoint = this.#endpoint;
+    if (failure.kind === 'connect' && endpoint) connectFailed(endpoint, Date.now());
+    const refusal = refusalOf(failure);
+    if (this.#answered) {
+      // Half an answer must not look like a whole one.
+      this.#flag = refusal.flag;
+      this.#code = refusal.code;
+      this.#why = failure.why;
+      this.downstream.abort();
+      return this.#finish();
+    }
+    this.#lastFailure = refusal;
+    this.#leaveUpstream();
+    if (endpoint && this.#mayTryAgain(failure)) return;
+    this.#refuse(refusal);
+  }
+
+  // --- again -----------------------------------------------------------------------------------------------------------
+
+  /** True: another attempt is under way, or about to be. */
+  #mayTryAgain(failure: UpstreamFailure): boolean {
+    const unseen = failure.kind === 'connect' || failure.kind === 'refused';
+    if (!this.#keptWhole) return false;
+    const retry = this.#matched?.rule.retry;
+    if (!unseen && (!retry || !this.#isRepeatable)) return false;
+    const most = Math.max(
+      retry ? (retry.attempts ?? retryAttemptsDefault) : 0,
+      unseen ? unseenAttemptsMax : 0,
+    );
+    if (this.#retries >= most) {
+      if (this.#retries > 0 && this.#lastFailure) this.#lastFailure = { ...this.#lastFailure, flag: 'URX' };
+      return false;
+    }
+    this.#retries++;
+    const endpoint = this.#endpoint;
+    // The connection was stale, not the endpoint: a new one to it is as good as any.
+    if (failure.kind === 'refused' && endpoint && this.#retries === 1) {
+      this.#connect(endpoint, true);
+      return true;
+    }
+    if (endpoint && failure.kind === 'connect') (this.#tried ??= new Set()).add(endpoint);
+    this.#again(unseen ? 0 : this.#backoffMs(retry?.backoffMs));
+    return true;
+  }
+
+  #retryForStatus(status: number, hasBody: boolean): boolean {
+    const retry = this.#matched?.rule.retry;
+    if (!retry || !retry.codes.includes(status) || !this.#isRepeatable || !this.#keptWhole) return false;
+    if (this.#retries >= (retry.attempts ?? retryAttemptsDefault)) {
+      this.#flag = 'URX';
+      return false;
+    }
+    this.#retries++;
+    clearTimeout(this.#attemptTimer);
+    const upstream = this.#upstream;
+    this.#upstream = undefined;
+    if (upstream) {
+      // An answer that is short is read to its end, so that its connection serves again.
+      if (hasBody || !this.#requestEnded) upstream.cancel();
+      else upstream.listener = undefined;
+    }
+    this.#again(this.#backoffMs(retry.backoffMs));
+    return true;
+  }
+
+  #again(inMs: number): void {
+    this.#leaveEndpoint();
+    this.#attempt++;
+    if (this.downstream.hasBody && !this.#requestEnded) this.downstream.pause();
+    if (inMs === 0) return this.#next();
+    this.#backoffTimer = setTimeout(() => this.#next(), inMs);
+  }
+
+  /** Doubled with each, never below what is configured (GEP-1731). */
+  #backoffMs(configured: number | undefined): number {
+    const base = configured ?? backoffMsMin;
+    return (
+      Math.min(Math.max(backoffMsMax, base), base * 2 ** (this.#retries - 1)) * (1 + Math.random() * 0.1)
+    );
+  }
+
+  /** By its method, or since the rule names the method itself: then its author has said so. */
+  get #isRepeatable(): boolean {
+    const { method } = this.#head;
+    return (
+      idempotent.has(method) || this.#matched?.rule.matches.some((match) => match.method === method) === true
+    );
+  }
+
+  #timeout(why: string): void {
+    if (this.#over) return;
+    this.#flag = 'UT';
+    if (this.#answered) {
+      this.#why = why;
+      this.downstream.abort();
+      return this.#finish();
+    }
+    this.#refuse({ status: 504, flag: 'UT', code: 'WEFT_REQUEST_TIMEOUT', why });
+  }
+
+  /** Called from time to time: what does not move for too long ends. */
+  checkIdle(nowMs: number): void {
+    if (nowMs - this.lastActivityMs > this.context.limits.streamIdleMsMax)
+      this.#timeout('nothing moved for too long');
+  }
+
+  // --- the end ---------------------------------------------------------------------------------------------------------
+
+  #filterAnswer(head: ResponseHead): void {
+    const rule = this.#matched?.rule;
+    if (rule) {
+      for (const filter of this.#backend?.filters ?? none)
+        if (filter.kind === 'response-headers') changeHeaders(head.headers, filter);
+      for (const filter of rule.filters)
+        if (filter.kind === 'response-headers') changeHeaders(head.headers, filter);
+      if (this.#cors) addCorsHeaders(head.headers, this.#origin, this.#cors);
+      if (rule.sessionPersistence) this.#persist(head.headers);
+    }
+  }
+
+  /** The waypoint's own answer, for a reason that the client is not told. */
+  #refuse({ status, flag, code, why }: Refusal): void {
+    if (this.#over) return;
+    this.#flag = flag;
+    this.#code = code;
+    this.#why = why;
+    const grpc = headerOf(this.#head.headers, 'content-type')?.startsWith('application/grpc') === true;
+    if (grpc && this.downstream.version === 'HTTP/2') {
+      this.#grpcStatus = String(grpcStatusOf(status));
+      this.#answer({
+        status: 200,
+        headers: ['content-type', 'application/grpc', 'grpc-status', this.#grpcStatus, 'grpc-message', flag],
+      });
+    } else this.#answer({ status, headers: [] });
+  }
+
+  #answer(head: ResponseHead): void {
+    this.#leaveUpstream();
+    this.#filterAnswer(head);
+    this.#answered = true;
+    this.#status = head.status;
+    this.downstream.respond(head, false);
+    this.#finish();
+  }
+
+  #leaveEndpoint(): void {
+    if (this.#endpoint) this.#endpoint.active--;
+    this.#endpoint = undefined;
+  }
+  #leaveUpstream(): void {
+    const upstream = this.#upstream;
+    this.#upstream = undefined;
+    upstream?.cancel();
+  }
+
+  #finish(): void {
+    if (this.#over) return;
+    this.#over = true;
+    clearTimeout(this.#requestTimer);
+    clearTimeout(this.#attemptTimer);
+    clearTimeout(this.#backoffTimer);
+    const upstream = this.#upstream;
+    this.#upstream = undefined;
+    // An answer that came whole, ahead of the request's own end or not, leaves nothing to cancel but what is still being sent.
+    if (upstream && (this.#flag !== undefined || !this.#requestEnded || this.#upgraded)) upstream.cancel();
+    if (this.#mirrors && !this.#requestEnded) for (const mirror of this.#mirrors) mirror.cancel();
+    const endpoint = this.#endpoint;
+    this.#leaveEndpoint();
+    this.#kept = [];
+    this.downstream.listener = undefined;
+    const { context, destination, downstream } = this;
+    context.exchanges.delete(this);
+    const service = destination.kind === 'service' ? destination.service : undefined;
+    context.ended({
+      client: this.client,
+      service: service?.hostname ?? formatSocketAddress(destination.dialled),
+      serviceName: service?.name ?? 'unknown',
+      serviceNamespace: service?.namespace ?? endpoint?.workload.namespace ?? 'unknown',
+      method: this.#head.method,
+      authority: this.#head.authority,
+      path: this.#path,
+      version: downstream.version,
+      protocol: this.#isGrpc ? 'grpc' : 'http',
+      status: this.#answered ? this.#status : 0,
+      grpcStatus: this.#grpcStatus,
+      flag: this.#flag,
+      code: this.#code,
+      why: this.#why,
+      route: this.#matched?.label,
+      endpoint,
+      attempts: this.#attempt,
+      policy: this.#verdict?.policy,
+      rule: this.#verdict?.rule,
+      audited: this.#verdict?.audited ?? none,
+      bytesReceived: this.#bytesReceived,
+      bytesSent: this.#bytesSent,
+      startedMs: Date.now(),
+      durationMs: performance.now() - this.#startedMs,
+    });
+  }
+
+  /** For `weft dump` and drains: ends it now. */
+  cut(): void {
+    if (this.#over) return;
+    this.#flag = 'DC';
+    this.downstream.abort();
+    this.#finish();
+  }
+}
+
+const none: readonly never[] = [];
+
+const noEndpoint = (service: string): Refusal => ({
+  status: 503,
+  flag: 'UH',
+  code: 'WEFT_NO_HEALTHY_ENDPOINT',
+  why: `${service} has no endpoint that takes requests`,
+});
+
+function refusalOf({ kind, why }: UpstreamFailure): Refusal {
+  switch (kind) {
+    case 'connect':
+      return { status: 503, flag: 'UF', code: 'WEFT_UPSTREAM_CONNECT', why };
+    case 'refused':
+    case 'reset':
+      return { status: 503, flag: 'UC', code: 'WEFT_UPSTREAM_RESET', why };
+    case 'protocol':
+      return { status: 502, flag: 'UPE', code: 'WEFT_UPSTREAM_PROTOCOL', why };
+    case 'timeout':
+      return { status: 504, flag: 'UT', code: 'WEFT_REQUEST_TIMEOUT', why };
+  }
+}
+
+/** gRPC's own table of HTTP statuses (doc/http-grpc-status-mapping.md of grpc). */
+function grpcStatusOf(status: number): number {
+  switch (status) {
+    case 400:
+      return 13;
+    case 401:
+      return 16;
+    case 403:
+      return 7;
+    case 404:
+      return 12;
+    case 429:
+    case 502:
+    case 503:
+    case 504:
+      return 14;
+    default:
+      return 2;
+  }
+}
+
+function cookieOf(header: string | undefined, name: string): string | undefined {
+  for (const part of (header ?? '').split(';')) {
+    const at = part.indexOf('=');
+    if (at > 0 && part.slice(0, at).trim() === name) return part.slice(at + 1).trim();
+  }
+  return undefined;
+}
+
+/** A copy of a request whose answer nobody reads, and which holds nobody up. */
+class Mirror implements UpstreamListener {
+  #upstream: Upstream | undefined;
+  #early: Buffer[] = [];
+  #bytes = 0;
+  #ended = false;
+  #over = false;
+
+  constructor(
+    private readonly context: ProxyContext,
+    private readonly client: Client,
+    private readonly backend: RouteBackend['target'],
+  ) {}
+
+  begin(head: RequestHead, hasBody: boolean): void {
+    const { context, backend } = this;
+    if (backend.kind !== 'service') return;
+    const endpoint = chooseEndpoint(
+      context.state.endpoints(backend.service, backend.port) ?? [],
+      undefined,
+      Date.now(),
+      Math.random,
+    );
+    if (!endpoint) return;
+    const copy: RequestHead = { ...head, headers: [...head.headers] };
+    // A mirror's own policy counts as any destination's does.
+    const verdict = authorize(context.state.policiesFor(endpoint.workload), {
+      identity: this.client.identity,
+      sourceIp: this.client.address.ip,
+      destinationIp: endpoint.target.ip,
+      destinationPort: endpoint.target.port,
+      http: {
+        method: copy.method,
+        host: copy.authority.replace(/:\d*$/, ''),
+        paths: readingsOf(pathOf(copy.path)),
+        header: (name) => joinedHeader(copy.headers, name),
+      },
+    });
+    if (!verdict.allowed) return;
+    const version: HttpVersion =
+      endpoint.protocol === 'http2' || endpoint.protocol === 'grpc' ? 'http2' : 'http1';
+    context.pool.acquire(endpoint, this.client, version, false, (upstream) => {
+      if (!upstream) return;
+      if (this.#over) return upstream.cancel();
+      this.#upstream = upstream;
+      upstream.listener = this;
+      upstream.send(copy, hasBody, undefined);
+      for (const bytes of this.#early) upstream.write(bytes);
+      this.#early = [];
+      if (hasBody && this.#ended) upstream.end();
+    });
+  }
+
+  write(bytes: Buffer): void {
+    if (this.#over) return;
+    if (!this.#upstream) {
+      this.#bytes += bytes.length;
+      if (this.#bytes > this.context.limits.retryBufferBytesMax) return this.cancel();
+      this.#early.push(bytes);
+    } else if (!this.#upstream.write(bytes)) {
+      // It would hold up the request itself, or grow without bound.
+      this.cancel();
+    }
+  }
+  end(): void {
+    this.#ended = true;
+    this.#upstream?.end();
+  }
+  cancel(): void {
+    this.#over = true;
+    this.#early = [];
+    this.#upstream?.cancel();
+    this.#upstream = undefined;
+  }
+
+  onInterim(): void {}
+  onHead(_head: ResponseHead, hasBody: boolean): void {
+    if (!hasBody) this.#over = true;
+  }
+  onUpgraded(): void {
+    this.cancel();
+  }
+  onAnswerData(): void {}
+  onAnswerEnd(): void {
+    this.#over = true;
+  }
+  onUpstreamDrain(): void {}
+  onError(): void {
+    this.#over = true;
+  }
+}

@@ -1,0 +1,240 @@
+/** A connection to an endpoint that speaks HTTP/1.1: one request at a time, kept for the next. */
+import type { Duplex } from 'node:stream';
+import type { WaypointLimits } from '../limits.js';
+import type {
+  Headers,
+  RequestHead,
+  ResponseHead,
+  Upstream,
+  UpstreamFailure,
+  UpstreamListener,
+} from '../message.js';
+import { Outbox } from './outbox.js';
+import { Http1Parser, HttpSyntaxError, type MessageHead, type ParserEvents } from './parser.js';
+import { dropHopByHop, fieldLines } from './write.js';
+
+export interface Http1ClientOptions {
+  readonly limits: WaypointLimits;
+  /** It is free for another request. */
+  readonly onFree: (connection: Http1ClientConnection) => void;
+  readonly onClosed: (connection: Http1ClientConnection) => void;
+}
+
+export class Http1ClientConnection implements Upstream, ParserEvents {
+  readonly #stream: Duplex;
+  readonly #options: Http1ClientOptions;
+  readonly #parser: Http1Parser;
+  readonly #out: Outbox;
+  listener: UpstreamListener | undefined;
+  #method = '';
+  #upgrade: string | undefined;
+  #raw = false;
+  #chunked = false;
+  #sent = true;
+  #answered = false;
+  #bodyFollows = false;
+  #keepAlive = true;
+  #interim = 0;
+  #received = false;
+  #closed = false;
+  /** It has carried a request before: a close ahead of any answer may be that of an idle connection. */
+  used = false;
+
+  constructor(stream: Duplex, options: Http1ClientOptions) {
+    this.#stream = stream;
+    this.#options = options;
+    this.#out = new Outbox(stream, options.limits.backlogBytesMax);
+    this.#parser = new Http1Parser('response', this, options.limits);
+    stream.on('data', (bytes: Buffer) => this.#onData(bytes));
+    stream.on('drain', () => this.listener?.onUpstreamDrain());
+    stream.on('end', () => this.#onInputEnd());
+    stream.on('error', () => undefined);
+    stream.on('close', () => this.#onClose());
+  }
+
+  get isOpen(): boolean {
+    return !this.#closed && !this.#stream.destroyed && this.#stream.readable && this.#stream.writable;
+  }
+
+  /** `upgrade`: the protocol that the client asks to change to. */
+  send(
+    { method, path, authority, headers }: RequestHead,
+    hasBody: boolean,
+    upgrade: string | undefined,
+  ): void {
+    this.#method = method;
+    this.#upgrade = upgrade;
+    this.#sent = !hasBody;
+    this.#answered = false;
+    this.#bodyFollows = false;
+    this.#received = false;
+    this.#interim = 0;
+    this.#keepAlive = true;
+    let text = `${method} ${path} HTTP/1.1\r\nhost: ${authority}\r\n`;
+    let length = false;
+    for (let i = 0; i < headers.length; i += 2) {
+      const name = headers[i];
+      if (name === 'host') continue;
+      if (name === 'content-length') length = true;
+      text += `${name}: ${headers[i + 1]}\r\n`;
+    }
+    this.#chunked = hasBody && !length;
+    if (this.#chunked) text += 'transfer-encoding: chunked\r\n';
+    if (upgrade !== undefined) text += `connection: upgrade\r\nupgrade: ${upgrade}\r\n`;
+    this.#out.text(`${text}\r\n`);
+  }
+
+  write(bytes: Buffer): boolean {
+    if (this.#chunked && !this.#raw) {
+      this.#out.text(`${bytes.length.toString(16)}\r\n`);
+      this.#out.bytes(bytes);
+      this.#out.text('\r\n');
+    } else this.#out.bytes(bytes);
+    return !this.#out.full;
+  }
+
+  end(trailers?: Headers): void {
+    if (this.#raw) {
+      this.#out.end();
+      return;
+    }
+    if (this.#sent) return;
+    this.#sent = true;
+    if (this.#chunked) this.#out.text(trailers ? `0\r\n${fieldLines(trailers)}\r\n` : '0\r\n\r\n');
+    if (this.#answered) this.#free();
+  }
+
+  cancel(): void {
+    this.listener = undefined;
+    this.#stream.destroy();
+  }
+
+  pause(): void {
+    this.#stream.pause();
+  }
+  resume(): void {
+    this.#stream.resume();
+  }
+
+  #onData(bytes: Buffer): void {
+    if (this.#raw) {
+      this.listener?.onAnswerData(bytes);
+      return;
+    }
+    if (!this.listener) {
+      // Bytes that nobody asked for: the next request's answer would begin with them.
+      this.#stream.destroy();
+      return;
+    }
+    this.#received = true;
+    let at = 0;
+    try {
+      while (at < bytes.length) {
+        if (this.#raw) {
+          this.listener?.onAnswerData(bytes.subarray(at));
+          return;
+        }
+        if (this.#parser.done) {
+          if (this.#answered) break;
+          this.#parser.next();
+        }
+        at = this.#parser.execute(bytes, at);
+      }
+    } catch (error) {
+      if (!(error instanceof HttpSyntaxError)) throw error;
+      this.#fail({ kind: 'protocol', why: `the answer is malformed: ${error.message}` });
+      return;
+    }
+    if (at < bytes.length) this.#keepAlive = false;
+    if (this.#answered && this.#sent) this.#free();
+  }
+
+  onHead(head: MessageHead): boolean {
+    const { status, headers } = head;
+    if (status === 101) {
+      if (this.#upgrade === undefined) throw new HttpSyntaxError(400, '101 where no upgrade was asked for');
+      this.#raw = true;
+      dropHopByHop(headers, head.connectionOptions);
+      this.#out.flush();
+      this.listener?.onUpgraded({ status, headers });
+      return true;
+    }
+    dropHopByHop(headers, head.connectionOptions);
+    if (status < 200) {
+      if (++this.#interim > this.#options.limits.interimMax)
+        throw new HttpSyntaxError(400, 'too many interim answers');
+      this.listener?.onInterim({ status, headers });
+      return true;
+    }
+    this.#keepAlive = head.keepAlive && head.length !== -2;
+    const noBody = this.#method === 'HEAD' || head.length === 0;
+    if (noBody) this.#answered = true;
+    else this.#bodyFollows = true;
+    this.listener?.onHead(answerOf(head), !noBody);
+    return noBody;
+  }
+  onData(bytes: Buffer): void {
+    this.listener?.onAnswerData(bytes);
+  }
+  onEnd(trailers: Headers | undefined): void {
+    if (this.#raw || this.#answered) return;
+    // The end of an interim answer is that of no message.
+    if (!this.#bodyFollows) return;
+    this.#answered = true;
+    this.#bodyFollows = false;
+    this.listener?.onAnswerEnd(trailers);
+  }
+
+  #free(): void {
+    this.listener = undefined;
+    this.used = true;
+    if (!this.#keepAlive || !this.isOpen) {
+      this.#stream.destroy();
+      return;
+    }
+    this.#parser.next();
+    if (this.#stream.isPaused()) this.#stream.resume();
+    this.#options.onFree(this);
+  }
+
+  #onInputEnd(): void {
+    if (this.#raw) {
+      this.listener?.onAnswerEnd(undefined);
+      return;
+    }
+    if (this.listener && this.#parser.finish() && this.#answered) {
+      this.#keepAlive = false;
+      if (this.#sent) this.#free();
+      return;
+    }
+    this.#stream.destroy();
+  }
+
+  #onClose(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    const { listener } = this;
+    this.listener = undefined;
+    if (listener && !(this.#answered && this.#sent)) {
+      // An idle connection that its owner closed as the request was on its way: nothing of it was looked at.
+      const unseen = this.used && !this.#received;
+      listener.onError(
+        unseen
+          ? { kind: 'refused', why: 'the endpoint had closed the idle connection' }
+          : { kind: 'reset', why: 'the endpoint closed the connection ahead of its answer' },
+      );
+    }
+    this.#options.onClosed(this);
+  }
+
+  #fail(failure: UpstreamFailure): void {
+    const { listener } = this;
+    this.listener = undefined;
+    this.#stream.destroy();
+    listener?.onError(failure);
+  }
+}
+
+function answerOf({ status, headers }: MessageHead): ResponseHead {
+  return { status, headers };
+}

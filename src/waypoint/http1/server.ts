@@ -1,0 +1,375 @@
+/** A client's connection that speaks HTTP/1: one request after the other, answered in order. */
+import type { Duplex } from 'node:stream';
+import type { WaypointLimits } from '../limits.js';
+import type { Downstream, DownstreamListener, Headers, RequestHead, ResponseHead } from '../message.js';
+import { headerOf } from '../message.js';
+import { parseTarget, TargetError } from '../routes/path.js';
+import { Outbox } from './outbox.js';
+import { Http1Parser, HttpSyntaxError, type MessageHead, type ParserEvents } from './parser.js';
+import { dropHopByHop, fieldLines, statusLine } from './write.js';
+
+export interface Http1ServerOptions {
+  readonly limits: WaypointLimits;
+  /** A request's head is there: takes it over by setting its listener. */
+  readonly onRequest: (request: Downstream) => void;
+  /** What was answered without a request's coming to be: for the log. */
+  readonly onRefused: (status: number, why: string) => void;
+  readonly onClosed: () => void;
+}
+
+const lastChunk = '0\r\n\r\n';
+
+export class Http1ServerConnection implements ParserEvents {
+  readonly #stream: Duplex;
+  readonly #options: Http1ServerOptions;
+  readonly #parser: Http1Parser;
+  readonly out: Outbox;
+  #rest: Buffer | undefined;
+  #current: Http1Request | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #draining = false;
+  #requests = 0;
+  #closed = false;
+  #inputEnded = false;
+  #reading = false;
+
+  constructor(stream: Duplex, options: Http1ServerOptions) {
+    this.#stream = stream;
+    this.#options = options;
+    this.out = new Outbox(stream, options.limits.backlogBytesMax);
+    this.#parser = new Http1Parser('request', this, options.limits);
+    stream.on('data', (bytes: Buffer) => this.#onData(bytes));
+    stream.on('drain', () => this.#current?.listener?.onDrain());
+    stream.on('end', () => this.#onInputEnd());
+    stream.on('error', () => undefined);
+    stream.on('close', () => this.#onClose());
+    this.#expectHead();
+  }
+
+  /** Bytes that were read to see what the client speaks. */
+  first(bytes: Buffer): void {
+    this.#onData(bytes);
+  }
+
+  get idle(): boolean {
+    return this.#current === undefined && !this.#parser.busy;
+  }
+
+  /** The request under way is the last: its answer says so. An idle connection ends now. */
+  drain(): void {
+    if (this.#draining) return;
+    this.#draining = true;
+    // A request may be on its way right now: it is answered as the last one.
+    if (this.idle) this.#expect(this.#options.limits.drainIdleMs);
+  }
+  get draining(): boolean {
+    return this.#draining;
+  }
+
+  destroy(): void {
+    this.#stream.destroy();
+  }
+
+  /** A timer per connection, moved, not remade: requests come by the thousand. */
+  #expect(ms: number): void {
+    if (this.#timer && this.#timerMs === ms) this.#timer.refresh();
+    else {
+      clearTimeout(this.#timer);
+      this.#timerMs = ms;
+      this.#timer = setTimeout(() => this.#onTimeout(), ms);
+      this.#timer.unref();
+    }
+  }
+  #timerMs = 0;
+  #expectHead(): void {
+    const { headTimeoutMsMax, idleConnectionMsMax } = this.#options.limits;
+    const isFirst = this.#requests === 0 || this.#parser.busy;
+    this.#expect(isFirst ? headTimeoutMsMax : idleConnectionMsMax);
+  }
+
+  #onTimeout(): void {
+    const current = this.#current;
+    if (!current) {
+      if (this.#parser.busy) this.#refuse(408, 'the head of a request did not come in time');
+      else this.#stream.end();
+      return;
+    }
+    // The exchange has its own clocks for all but a client that does not send what it announced.
+    if (current.awaitsBody) current.listener?.onGone('the body of the request did not come in time');
+  }
+
+  #onData(bytes: Buffer): void {
+    if (this.#rest) {
+      this.#rest = Buffer.concat([this.#rest, bytes]);
+      // A pipeline is read as far as it is answered.
+      if (this.#rest.length > this.#options.limits.headBytesMax) this.#stream.pause();
+      return;
+    }
+    this.#consume(bytes);
+  }
+
+  #consume(bytes: Buffer): void {
+    let at = 0;
+    this.#reading = true;
+    try {
+      while (at < bytes.length) {
+        if (this.#current?.raw === true) {
+          this.#current.listener?.onData(at === 0 ? bytes : bytes.subarray(at));
+          return;
+        }
+        if (this.#parser.done) {
+          if (this.#current || this.#closed) {
+            this.#rest = Buffer.from(bytes.subarray(at));
+            return;
+          }
+          this.#parser.next();
+        }
+        at = this.#parser.execute(bytes, at);
+      }
+      if (this.#parser.busy) {
+        if (!this.#current) this.#expectHead();
+        else this.#expect(this.#options.limits.bodyIdleMsMax);
+      }
+    } catch (error) {
+      const known = error instanceof HttpSyntaxError;
+      if (!known && !(error instanceof TargetError)) throw error;
+      const { listener } = this.#current ?? {};
+      if (this.#current) {
+        this.#current.broken = known ? error.status : 400;
+        listener?.onGone(`the request is malformed: ${error.message}`);
+      } else this.#refuse(known ? error.status : 400, error.message);
+    } finally {
+      this.#reading = false;
+    }
+  }
+
+  onHead(head: MessageHead): boolean {
+    this.#requests++;
+    const request = new Http1Request(this, head, requestHeadOf(head));
+    this.#current = request;
+    this.#options.onRequest(request);
+    return false;
+  }
+  onData(bytes: Buffer): void {
+    this.#current?.listener?.onData(bytes);
+  }
+  onEnd(trailers: Headers | undefined): void {
+    const current = this.#current;
+    if (!current) return;
+    current.awaitsBody = false;
+    current.listener?.onEnd(trailers);
+  }
+
+  #onInputEnd(): void {
+    this.#inputEnded = true;
+    const current = this.#current;
+    if (current?.raw === true) {
+      current.listener?.onEnd(undefined);
+      return;
+    }
+    if (!this.#parser.finish() && current) current.listener?.onGone('the client ended within its request');
+    // A client that has asked all it wants may close its half and wait for the answer.
+    else if (!current) this.#stream.end();
+  }
+
+  #onClose(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    const current = this.#current;
+    this.#current = undefined;
+    current?.listener?.onGone('the client closed the connection');
+    this.#options.onClosed();
+  }
+
+  /** What cannot be read as a request is answered, and the connection is over: nobody knows where the next one begins. */
+  #refuse(status: number, why: string): void {
+    if (this.#closed) return;
+    this.#options.onRefused(status, why);
+    this.out.text(`${statusLine(status)}connection: close\r\ncontent-length: 0\r\n\r\n`);
+    this.out.end();
+    this.#discard();
+  }
+
+  /** Reads on for a moment: a reset for bytes that were not read would take the answer with it. */
+  #discard(): void {
+    this.#stream.removeAllListeners('data');
+    this.#stream.on('data', () => undefined);
+    this.#stream.resume();
+    const destroyIn = (ms: number): void => {
+      clearTimeout(this.#timer);
+      if (this.#closed) return;
+      this.#timer = setTimeout(() => this.#stream.destroy(), ms);
+      this.#timer.unref();
+    };
+    destroyIn(this.#options.limits.streamIdleMsMax);
+    this.#stream.once('finish', () => destroyIn(1_000));
+  }
+
+  /** The request's answer is complete. */
+  finished(request: Http1Request, keepAlive: boolean): void {
+    if (this.#current !== request) return;
+    this.#current = undefined;
+    if (!keepAlive || this.#draining || (this.#inputEnded && !this.#rest) || request.awaitsBody) {
+      this.out.end();
+      // What is left of a body that nobody wanted.
+      this.#discard();
+      return;
+    }
+    this.#expectHead();
+    const rest = this.#rest;
+    if (!rest) {
+      if (this.#stream.isPaused()) this.#stream.resume();
+      return;
+    }
+    this.#rest = undefined;
+    // Not within the answer's own turn: a long pipeline would be a deep stack.
+    setImmediate(() => {
+      if (this.#closed) return;
+      if (this.#stream.isPaused()) this.#stream.resume();
+      this.#consume(rest);
+    });
+  }
+
+  aborted(request: Http1Request): void {
+    if (this.#current !== request) return;
+    this.#current = undefined;
+    if ('resetAndDestroy' in this.#stream) (this.#stream as import('node:net').Socket).resetAndDestroy();
+    else this.#stream.destroy(new Error('reset'));
+  }
+
+  pause(): void {
+    this.#stream.pause();
+  }
+  resume(): void {
+    if (!this.#rest) this.#stream.resume();
+  }
+  /** Raw bytes from here on; what came behind the request's head belongs to them. */
+  becomeRaw(request: Http1Request): void {
+    clearTimeout(this.#timer);
+    const rest = this.#rest;
+    this.#rest = undefined;
+    if (rest && !this.#reading) request.listener?.onData(rest);
+    if (this.#stream.isPaused()) this.#stream.resume();
+  }
+}
+
+function requestHeadOf(head: MessageHead): RequestHead {
+  const { authority, path } = parseTarget(head.method, head.target, headerOf(head.headers, 'host'));
+  return { method: head.method, path, authority, scheme: 'http', headers: head.headers };
+}
+
+export class Http1Request implements Downstream {
+  readonly version: 'HTTP/1.0' | 'HTTP/1.1';
+  readonly hasBody: boolean;
+  listener: DownstreamListener | undefined;
+  /** Raw bytes follow in place of requests. */
+  raw = false;
+  awaitsBody: boolean;
+  /** The status for a request that broke off within its body. */
+  broken: number | undefined;
+  #chunked = false;
+  #keepAlive: boolean;
+  #isHead: boolean;
+  #over = false;
+
+  constructor(
+    private readonly connection: Http1ServerConnection,
+    message: MessageHead,
+    readonly head: RequestHead,
+  ) {
+    this.version = message.minor === 1 ? 'HTTP/1.1' : 'HTTP/1.0';
+    this.hasBody = message.length !== 0;
+    this.awaitsBody = this.hasBody;
+    this.#keepAlive = message.keepAlive;
+    this.#isHead = message.method === 'HEAD';
+    this.upgrade = message.upgrade;
+    dropHopByHop(head.headers, message.connectionOptions);
+  }
+  /** The protocol that the client would change to. */
+  readonly upgrade: string | undefined;
+
+  interim(head: ResponseHead): void {
+    // HTTP/1.0 knows no interim answers.
+    if (this.#over || this.version === 'HTTP/1.0') return;
+    this.connection.out.text(`${statusLine(head.status)}${fieldLines(head.headers)}\r\n`);
+  }
+
+  respond({ status, headers }: ResponseHead, hasBody: boolean): void {
+    if (this.#over) return;
+    if (this.connection.draining) this.#keepAlive = false;
+    // A client whose body nobody will read to its end cannot send another request behind it.
+    if (this.awaitsBody && !hasBody) this.#keepAlive = false;
+    const length = headerOf(headers, 'content-length');
+    let text = statusLine(status) + fieldLines(headers);
+    if (status === 101) {
+      this.connection.out.text(`${text}connection: upgrade\r\nupgrade: ${this.upgrade}\r\n\r\n`);
+      return;
+    }
+    if (hasBody && length === undefined && !this.#isHead) {
+      if (this.version === 'HTTP/1.1') {
+        this.#chunked = true;
+        text += 'transfer-encoding: chunked\r\n';
+      } else this.#keepAlive = false;
+    } else if (
+      !hasBody &&
+      length === undefined &&
+      status >= 200 &&
+      status !== 204 &&
+      status !== 304 &&
+      !this.#isHead
+    ) {
+      text += 'content-length: 0\r\n';
+    }
+    if (!this.#keepAlive) text += 'connection: close\r\n';
+    else if (this.version === 'HTTP/1.0') text += 'connection: keep-alive\r\n';
+    this.connection.out.text(`${text}\r\n`);
+    if (!hasBody) this.#finish();
+  }
+
+  write(bytes: Buffer): boolean {
+    const { out } = this.connection;
+    if (this.#over) return true;
+    if (this.#chunked && !this.raw) {
+      out.text(`${bytes.length.toString(16)}\r\n`);
+      out.bytes(bytes);
+      out.text('\r\n');
+    } else out.bytes(bytes);
+    return !out.full;
+  }
+
+  end(trailers?: Headers): void {
+    if (this.#over) return;
+    if (this.raw) {
+      this.#over = true;
+      this.connection.out.end();
+      return;
+    }
+    if (this.#chunked) this.connection.out.text(trailers ? `0\r\n${fieldLines(trailers)}\r\n` : lastChunk);
+    this.#finish();
+  }
+
+  upgraded(): void {
+    this.raw = true;
+    this.#chunked = false;
+    this.connection.becomeRaw(this);
+  }
+
+  #finish(): void {
+    this.#over = true;
+    this.connection.finished(this, this.#keepAlive);
+  }
+
+  abort(): void {
+    if (this.#over && !this.raw) return;
+    this.#over = true;
+    this.connection.aborted(this);
+  }
+
+  pause(): void {
+    this.connection.pause();
+  }
+  resume(): void {
+    this.connection.resume();
+  }
+}

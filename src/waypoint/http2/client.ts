@@ -1,0 +1,163 @@
+/** Requests as streams of a connection to an endpoint that speaks HTTP/2, by prior knowledge. */
+import http2 from 'node:http2';
+import type { Duplex } from 'node:stream';
+import { errorText } from '../../base/errors.js';
+import type { WaypointLimits } from '../limits.js';
+import type { Headers, RequestHead, Upstream, UpstreamFailure, UpstreamListener } from '../message.js';
+import { headerOf } from '../message.js';
+import { flatten, toHttp2 } from './headers.js';
+
+const windowBytes = 1 << 20;
+
+export class Http2ClientConnection {
+  readonly #session: http2.ClientHttp2Session;
+  #closing = false;
+  streams = 0;
+  idleSinceMs = Date.now();
+
+  constructor(
+    stream: Duplex,
+    private readonly limits: WaypointLimits,
+    onClosed: (connection: Http2ClientConnection) => void,
+  ) {
+    this.#session = http2.connect('http://endpoint', {
+      createConnection: () => stream,
+      maxSessionMemory: 64,
+      maxHeaderListPairs: limits.headersMax,
+      settings: { initialWindowSize: windowBytes, maxHeaderListSize: limits.headBytesMax, enablePush: false },
+    });
+    const session = this.#session;
+    session.on('error', () => undefined);
+    session.once('connect', () => session.setLocalWindowSize(8 * windowBytes));
+    session.on('goaway', () => (this.#closing = true));
+    session.once('close', () => {
+      this.#closing = true;
+      onClosed(this);
+    });
+  }
+
+  /** Whether it takes another stream. */
+  get isOpen(): boolean {
+    const most = this.#session.remoteSettings?.maxConcurrentStreams ?? 100;
+    return !this.#closing && !this.#session.closed && !this.#session.destroyed && this.streams < most;
+  }
+
+  request(): Upstream {
+    this.streams++;
+    return new Http2Upstream(this.#session, this.limits, () => {
+      if (--this.streams > 0) return;
+      this.idleSinceMs = Date.now();
+      if (this.#closing) this.#session.close();
+    });
+  }
+
+  /** Open streams go on. */
+  close(): void {
+    this.#closing = true;
+    this.#session.close();
+  }
+}
+
+class Http2Upstream implements Upstream {
+  listener: UpstreamListener | undefined;
+  readonly used = true;
+  #stream: http2.ClientHttp2Stream | undefined;
+  #trailers: Headers | undefined;
+  #gotTrailers: Headers | undefined;
+  #answered = false;
+  #interim = 0;
+  #released = false;
+
+  constructor(
+    private readonly session: http2.ClientHttp2Session,
+    private readonly limits: WaypointLimits,
+    private readonly onReleased: () => void,
+  ) {}
+
+  send({ method, path, authority, scheme, headers }: RequestHead, hasBody: boolean): void {
+    let stream: http2.ClientHttp2Stream;
+    try {
+      const pseudo = { ':method': method, ':path': path, ':authority': authority, ':scheme': scheme };
+      const isGrpc = headerOf(headers, 'content-type')?.startsWith('application/grpc') === true;
+      stream = this.session.request(toHttp2(headers, { ...pseudo, ...(isGrpc ? { te: 'trailers' } : {}) }), {
+        endStream: !hasBody,
+        waitForTrailers: hasBody,
+      });
+    } catch (error) {
+      // The session closed between its being chosen and now.
+      this.#release();
+      setImmediate(() => this.listener?.onError({ kind: 'refused', why: errorText(error) }));
+      return;
+    }
+    this.#stream = stream;
+    stream.on('error', () => undefined);
+    stream.on('headers', (given: http2.IncomingHttpHeaders, _flags: number, raw: string[]) => {
+      const status = Number(given[':status']);
+      if (++this.#interim > this.limits.interimMax)
+        return this.#fail({ kind: 'protocol', why: 'too many interim answers' });
+      this.listener?.onInterim({ status, headers: flatten(raw) });
+    });
+    stream.on('response', (given: http2.IncomingHttpHeaders, flags: number, raw: string[]) => {
+      const isEnd = (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) !== 0;
+      this.#answered = true;
+      const answer = { status: Number(given[':status']), headers: flatten(raw) };
+      this.listener?.onHead(answer, !isEnd);
+      if (isEnd) this.listener = undefined;
+    });
+    stream.on(
+      'trailers',
+      (_given: http2.IncomingHttpHeaders, _flags: number, raw: string[]) =>
+        (this.#gotTrailers = flatten(raw)),
+    );
+    stream.on('data', (bytes: Buffer) => this.listener?.onAnswerData(bytes));
+    stream.on('drain', () => this.listener?.onUpstreamDrain());
+    stream.on('end', () => {
+      if (stream.rstCode !== http2.constants.NGHTTP2_NO_ERROR || stream.aborted || !this.#answered) return;
+      const { listener } = this;
+      this.listener = undefined;
+      listener?.onAnswerEnd(this.#gotTrailers);
+    });
+    stream.on('close', () => {
+      this.#release();
+      const refused = stream.rstCode === http2.constants.NGHTTP2_REFUSED_STREAM;
+      this.#fail({
+        kind: refused ? 'refused' : 'reset',
+        why: `the endpoint closed the stream (HTTP/2 code ${stream.rstCode})`,
+      });
+    });
+    stream.on('wantTrailers', () => stream.sendTrailers(toHttp2(this.#trailers ?? [], {})));
+  }
+
+  #release(): void {
+    if (this.#released) return;
+    this.#released = true;
+    this.onReleased();
+  }
+
+  #fail(failure: UpstreamFailure): void {
+    const { listener } = this;
+    this.listener = undefined;
+    if (this.#stream && !this.#stream.closed) this.#stream.close(http2.constants.NGHTTP2_CANCEL);
+    listener?.onError(failure);
+  }
+
+  write(bytes: Buffer): boolean {
+    const stream = this.#stream;
+    return !stream || stream.destroyed || stream.writableEnded || stream.write(bytes);
+  }
+  end(trailers?: Headers): void {
+    this.#trailers = trailers;
+    if (this.#stream && !this.#stream.destroyed) this.#stream.end();
+  }
+  cancel(): void {
+    this.listener = undefined;
+    if (!this.#stream) this.#release();
+    else if (!this.#stream.closed) this.#stream.close(http2.constants.NGHTTP2_CANCEL);
+  }
+  pause(): void {
+    this.#stream?.pause();
+  }
+  resume(): void {
+    this.#stream?.resume();
+  }
+}

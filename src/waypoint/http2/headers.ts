@@ -1,0 +1,49 @@
+/** Between HTTP/2's headers as Node has them and flat lists. */
+import type http2 from 'node:http2';
+import type { Headers } from '../message.js';
+
+/** Without pseudo-headers. `raw`: name, value, name, value ... */
+export function flatten(raw: readonly string[]): Headers {
+  const headers: Headers = [];
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    const name = raw[i] ?? '';
+    if (name.charCodeAt(0) === 0x3a) continue;
+    // RFC 9113, section 8.2.3: cookie crumbs are one header to everybody else.
+    if (name === 'cookie') {
+      const at = headers.indexOf('cookie');
+      if (at >= 0 && at % 2 === 0) {
+        headers[at + 1] = `${headers[at + 1]}; ${raw[i + 1]}`;
+        continue;
+      }
+    }
+    headers.push(name, raw[i + 1] ?? '');
+  }
+  return headers;
+}
+
+/** Connection-specific headers have no place in HTTP/2 (RFC 9113, section 8.2.2). */
+const notInHttp2: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'transfer-encoding',
+  'upgrade',
+  'http2-settings',
+  'host',
+]);
+
+export function toHttp2(headers: Headers, pseudo: http2.OutgoingHttpHeaders): http2.OutgoingHttpHeaders {
+  const all: http2.OutgoingHttpHeaders = pseudo;
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] ?? '';
+    if (notInHttp2.has(name)) continue;
+    const value = headers[i + 1] ?? '';
+    const before = all[name];
+    if (before === undefined) all[name] = value;
+    else if (Array.isArray(before)) before.push(value);
+    // Names that HTTP/2's library takes once only are lists to everybody else.
+    else if (name === 'set-cookie') all[name] = [String(before), value];
+    else all[name] = `${String(before)}, ${value}`;
+  }
+  return all;
+}

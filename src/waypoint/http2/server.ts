@@ -1,0 +1,203 @@
+/** A client's connection that speaks HTTP/2, by prior knowledge: each stream is a request. */
+import http2 from 'node:http2';
+import type { Duplex } from 'node:stream';
+import type { WaypointLimits } from '../limits.js';
+import type { Downstream, DownstreamListener, Headers, RequestHead, ResponseHead } from '../message.js';
+import { headerOf, removeHeader } from '../message.js';
+import { normaliseAuthority, parseTarget, TargetError } from '../routes/path.js';
+import { flatten, toHttp2 } from './headers.js';
+
+export interface Http2ServerOptions {
+  readonly limits: WaypointLimits;
+  readonly onRequest: (request: Downstream) => void;
+  readonly onRefused: (status: number, why: string) => void;
+  readonly onClosed: () => void;
+}
+
+const windowBytes = 1 << 20;
+
+export class Http2ServerConnection {
+  readonly #session: http2.ServerHttp2Session;
+  readonly #options: Http2ServerOptions;
+  #draining = false;
+
+  constructor(stream: Duplex, options: Http2ServerOptions) {
+    this.#options = options;
+    const { limits } = options;
+    this.#session = http2.performServerHandshake(stream, {
+      maxHeaderListPairs: limits.headersMax,
+      // Resets and malformed frames beyond this are an attack (CVE-2023-44487).
+      maxSessionInvalidFrames: 100,
+      maxSessionRejectedStreams: 100,
+      maxSessionMemory: 64,
+      settings: {
+        maxConcurrentStreams: limits.http2StreamsMax,
+        initialWindowSize: windowBytes,
+        maxHeaderListSize: limits.headBytesMax,
+        enablePush: false,
+      },
+    } as http2.ServerOptions);
+    const session = this.#session;
+    session.on('error', () => undefined);
+    session.on('close', () => options.onClosed());
+    session.on(
+      'stream',
+      (one: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders, _flags: number, raw: string[]) =>
+        this.#onStream(one, headers, raw),
+    );
+    session.setTimeout(limits.idleConnectionMsMax, () => session.close());
+    // Silence after the preface, or no preface at all.
+    const silent = setTimeout(() => session.destroy(), limits.headTimeoutMsMax);
+    session.once('remoteSettings', () => clearTimeout(silent));
+    session.once('close', () => clearTimeout(silent));
+    session.setLocalWindowSize(8 * windowBytes);
+  }
+
+  get idle(): boolean {
+    return false;
+  }
+
+  /** GOAWAY: streams that are open go on, no new ones. */
+  drain(): void {
+    if (this.#draining || this.#session.destroyed) return;
+    this.#draining = true;
+    this.#session.close();
+  }
+
+  destroy(): void {
+    this.#session.destroy();
+  }
+
+  #onStream(stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders, raw: string[]): void {
+    stream.on('error', () => undefined);
+    const refuse = (status: number, why: string): void => {
+      this.#options.onRefused(status, why);
+      if (stream.destroyed || stream.headersSent) return;
+      stream.respond({ ':status': status }, { endStream: true });
+      stream.close(http2.constants.NGHTTP2_NO_ERROR);
+    };
+    let bytes = 0;
+    for (const text of raw) bytes += text.length + 16;
+    if (bytes > this.#options.limits.headBytesMax) return refuse(431, 'the headers are too large');
+    let head: RequestHead;
+    try {
+      head = requestHeadOf(headers, raw);
+    } catch (error) {
+      if (!(error instanceof TargetError)) throw error;
+      return refuse(400, error.message);
+    }
+    this.#options.onRequest(new Http2Request(stream, head, this.#options.limits));
+  }
+}
+
+function requestHeadOf(given: http2.IncomingHttpHeaders, raw: string[]): RequestHead {
+  const method = String(given[':method'] ?? '');
+  const headers = flatten(raw);
+  const host = headerOf(headers, 'host');
+  const named = given[':authority'] ?? host;
+  const { authority, path } = parseTarget(method, String(given[':path'] ?? ''), named);
+  // RFC 9113, section 8.3.1: one of two different names would be judged, the other gone by.
+  if (host !== undefined && normaliseAuthority(host) !== authority)
+    throw new TargetError(':authority and host differ');
+  removeHeader(headers, 'host');
+  return { method, path, authority, scheme: 'http', headers };
+}
+
+class Http2Request implements Downstream {
+  readonly version = 'HTTP/2';
+  readonly hasBody: boolean;
+  readonly upgrade = undefined;
+  listener: DownstreamListener | undefined;
+  #trailers: Headers | undefined;
+  #gotTrailers: Headers | undefined;
+  #ended = false;
+  #idle: NodeJS.Timeout | undefined;
+
+  constructor(
+    private readonly stream: http2.ServerHttp2Stream,
+    readonly head: RequestHead,
+    limits: WaypointLimits,
+  ) {
+    this.hasBody = !stream.endAfterHeaders;
+    if (this.hasBody) {
+      stream.on(
+        'trailers',
+        (_headers: http2.IncomingHttpHeaders, _flags: number, raw: string[]) =>
+          (this.#gotTrailers = flatten(raw)),
+      );
+      // A body that was announced and does not come; refreshed by each piece of it.
+      this.#idle = setTimeout(
+        () => this.listener?.onGone('the body of the request did not come in time'),
+        limits.bodyIdleMsMax,
+      );
+      this.#idle.unref();
+      stream.on('data', (bytes: Buffer) => {
+        this.#idle?.refresh();
+        this.listener?.onData(bytes);
+      });
+      stream.on('end', () => {
+        clearTimeout(this.#idle);
+        this.#ended = true;
+        if (!stream.aborted) this.listener?.onEnd(this.#gotTrailers);
+      });
+    }
+    stream.on('drain', () => this.listener?.onDrain());
+    stream.on('aborted', () => this.#gone());
+    stream.on('close', () => this.#gone());
+    stream.on('wantTrailers', () => stream.sendTrailers(toHttp2(this.#trailers ?? [], {})));
+  }
+
+  #gone(): void {
+    clearTimeout(this.#idle);
+    const { listener } = this;
+    this.listener = undefined;
+    listener?.onGone('the client reset the stream');
+  }
+
+  interim({ status, headers }: ResponseHead): void {
+    if (!this.stream.destroyed && !this.stream.headersSent)
+      this.stream.additionalHeaders(toHttp2(headers, { ':status': status }));
+  }
+
+  respond({ status, headers }: ResponseHead, hasBody: boolean): void {
+    const { stream } = this;
+    if (stream.destroyed || stream.headersSent) return;
+    stream.respond(toHttp2(headers, { ':status': status }), {
+      endStream: !hasBody,
+      waitForTrailers: hasBody,
+      sendDate: false,
+    } as http2.ServerStreamResponseOptions);
+    if (!hasBody) this.#finish();
+  }
+
+  write(bytes: Buffer): boolean {
+    return this.stream.destroyed || this.stream.write(bytes);
+  }
+
+  end(trailers?: Headers): void {
+    this.#trailers = trailers;
+    if (this.stream.destroyed) return;
+    this.stream.end();
+    this.#finish();
+  }
+
+  /** What is still to come of the request's body is of no use: said so, or the stream would wait for its end. */
+  #finish(): void {
+    if (this.hasBody && !this.#ended) this.stream.resume();
+  }
+
+  upgraded(): void {
+    this.abort();
+  }
+
+  abort(): void {
+    this.stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR);
+  }
+
+  pause(): void {
+    this.stream.pause();
+  }
+  resume(): void {
+    this.stream.resume();
+  }
+}

@@ -1,0 +1,54 @@
+/** What one waypoint takes, and for how long it waits; each is stated in docs/waypoint.md. */
+export interface WaypointLimits {
+  /** Request or status line and headers together; more is 431 (client) or 502 (upstream). */
+  readonly headBytesMax: number;
+  readonly headersMax: number;
+  /** From a request's first byte to the end of its headers, and between requests' first bytes on a new connection. */
+  readonly headTimeoutMsMax: number;
+  /** Without a byte of the request's body while one is awaited. */
+  readonly bodyIdleMsMax: number;
+  /** A client's connection on which nothing is asked. */
+  readonly idleConnectionMsMax: number;
+  /** The same, once the waypoint is to end. */
+  readonly drainIdleMs: number;
+  /** An upstream connection that nobody uses; below what servers commonly keep one for. */
+  readonly idleUpstreamMsMax: number;
+  /** Without a byte in either direction while a request is under way. */
+  readonly streamIdleMsMax: number;
+  readonly connectTimeoutMsMax: number;
+  /** Interim answers (1xx) before the one that counts. */
+  readonly interimMax: number;
+  readonly chunkExtensionBytesMax: number;
+  /** Bytes of a request kept to send it again where a rule asks for retries. */
+  readonly retryBufferBytesMax: number;
+  /** Bytes that may wait for a reader before its source is paused. */
+  readonly backlogBytesMax: number;
+  readonly connectionsMax: number;
+  readonly requestsMax: number;
+  /** Connections to one endpoint for one client. */
+  readonly connectionsPerEndpointMax: number;
+  /** How long the first bytes are waited for where the protocol has to be detected. */
+  readonly detectTimeoutMsMax: number;
+  readonly http2StreamsMax: number;
+}
+
+export const defaultLimits: WaypointLimits = {
+  headBytesMax: 60 << 10,
+  headersMax: 200,
+  headTimeoutMsMax: 15_000,
+  bodyIdleMsMax: 60_000,
+  idleConnectionMsMax: 3600_000,
+  drainIdleMs: 3_000,
+  idleUpstreamMsMax: 4_000,
+  streamIdleMsMax: 300_000,
+  connectTimeoutMsMax: 5_000,
+  interimMax: 16,
+  chunkExtensionBytesMax: 1024,
+  retryBufferBytesMax: 64 << 10,
+  backlogBytesMax: 256 << 10,
+  connectionsMax: 50_000,
+  requestsMax: 50_000,
+  connectionsPerEndpointMax: 1024,
+  detectTimeoutMsMax: 3_000,
+  http2StreamsMax: 200,
+};

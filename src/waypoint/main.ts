@@ -1,0 +1,358 @@
+/**
+ * The waypoint: main process. Discovery, the certificate, metrics and readiness; the data path is in the workers, one per core, which
+ * share the port.
+ */
+import cluster, { type Worker } from 'node:cluster';
+import { availableParallelism, hostname } from 'node:os';
+import { readFileSync } from 'node:fs';
+import { Command, Option } from 'commander';
+import { pino } from 'pino';
+import { AggregatorRegistry, collectDefaultMetrics, Registry } from 'prom-client';
+import { systemClock } from '../base/clock.js';
+import { errorText, WeftError } from '../base/errors.js';
+import { sleep } from '../base/wait.js';
+import { DiscoveryClient, type Subscription } from '../discovery/client.js';
+import { decodeAddress, decodeAuthorization, decodeRoute } from '../discovery/decode.js';
+import { createIssuer } from '../discovery/issuer.js';
+import { typeUrls } from '../discovery/types.js';
+import { parseTrustDomain, spiffeIdOf } from '../model/identity.js';
+import type { ServiceKey } from '../model/workload.js';
+import type { Route } from '../model/route.js';
+import type { MeshUpdate } from '../state/store.js';
+import { serveRoutes } from '../telemetry/servers.js';
+import { CertificateManager } from '../tls/manager.js';
+import type { Svid } from '../tls/svid.js';
+import type { FromWorker, ToWorker, WorkerSettings } from './messages.js';
+import { WaypointState } from './state.js';
+import type { AccessLogMode } from './telemetry.js';
+import { runWorker } from './worker.js';
+
+export interface WaypointOptions {
+  /** `<namespace>/<name>` of the Gateway. */
+  readonly gateway: string;
+  readonly serviceAccount?: string;
+  readonly node: string;
+  readonly control: string;
+  readonly root: string;
+  readonly token: string;
+  readonly trustDomain: string;
+  readonly listen?: string;
+  readonly port: number;
+  readonly workers: number;
+  /** For Prometheus and readiness; `/status` and `/dump` are served at the admin address alone. */
+  readonly metricsListen: string;
+  readonly adminListen: string;
+  readonly accessLog: string;
+  readonly accessLogMode: AccessLogMode;
+  readonly accessLogTemplate?: string;
+  readonly drainMs: number;
+  /** From the signal to the end of the listener: until then clients may not know yet that they shall go elsewhere. */
+  readonly drainDelayMs: number;
+}
+
+const certificateTtlS = 86_400;
+const metricsWaitMsMax = 2_000;
+const respawnMs = 200;
+
+interface Live {
+  readonly worker: Worker;
+  listening: boolean;
+  readonly metricCalls: Map<number, (metrics: object[]) => void>;
+  drained: ((cut: number) => void) | undefined;
+}
+
+export async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<void> }> {
+  const log = pino({ name: 'weft-waypoint', base: { gateway: options.gateway } }, pino.destination(2));
+  const [namespace = '', name = ''] = options.gateway.split('/');
+  if (namespace === '' || name === '')
+    throw new WeftError('WEFT_WAYPOINT_NAME', 'give --gateway as <namespace>/<name>');
+  const trustDomain = parseTrustDomain(options.trustDomain);
+  const identity = spiffeIdOf({ trustDomain, namespace, serviceAccount: options.serviceAccount ?? name });
+  const rootPem = (): string => readFileSync(options.root, 'utf8');
+  const token = (): string => readFileSync(options.token, 'utf8').trim();
+  const settings: WorkerSettings = {
+    node: options.node,
+    self: `${namespace}/${name}.${namespace}.svc.cluster.local`,
+    trustDomain,
+    host: options.listen,
+    port: options.port,
+    accessLog: options.accessLog,
+    accessLogMode: options.accessLogMode,
+    accessLogTemplate: options.accessLogTemplate,
+  };
+
+  const state = new WaypointState(options.node, settings.self as ServiceKey);
+  let svid: Svid | undefined;
+  let synced = false;
+  let stopping = false;
+  let control = { state: 'disconnected', why: 'not yet tried' };
+  const live = new Set<Live>();
+
+  // All workers share one listening socket: the kernel gives each connection to one that waits for it.
+  cluster.schedulingPolicy = cluster.SCHED_NONE;
+  const tell = ({ worker }: Live, message: ToWorker): void => {
+    if (worker.isConnected()) worker.send(message);
+  };
+  const broadcast = (message: ToWorker): void => {
+    for (const one of live) tell(one, message);
+  };
+  const spawn = (): void => {
+    const worker = cluster.fork();
+    const one: Live = { worker, listening: false, metricCalls: new Map(), drained: undefined };
+    live.add(one);
+    worker.on('message', (message: FromWorker) => {
+      switch (message.type) {
+        case 'listening':
+          one.listening = true;
+          return;
+        case 'metrics':
+          return one.metricCalls.get(message.call)?.(message.metrics);
+        case 'drained':
+          return one.drained?.(message.cut);
+        case 'log':
+          return log[message.level](message.fields, message.text);
+      }
+    });
+    worker.on('error', (error) => log.error({ error: errorText(error) }, 'a worker cannot be told'));
+    worker.once('exit', (code, signal) => {
+      live.delete(one);
+      one.drained?.(0);
+      if (stopping) return;
+      log.error({ code, signal }, 'a worker died; another takes its place');
+      setTimeout(() => {
+        if (!stopping) spawn();
+      }, respawnMs);
+    });
+    tell(one, { type: 'start', settings });
+    if (synced) tell(one, { type: 'update', update: state.full() });
+    // Until the mesh is known it does not listen: it would refuse what it serves.
+    if (synced && svid) tell(one, { type: 'svid', svid });
+  };
+
+  const certificates = new CertificateManager({
+    issue: createIssuer({ target: options.control, rootPem, token }),
+    clock: systemClock,
+    random: Math.random,
+    ttlS: certificateTtlS,
+    onSvid: (next) => {
+      svid = next;
+      log.info(
+        { identity, serial: next.serial, notAfter: new Date(next.notAfterMs).toISOString() },
+        'certificate',
+      );
+      if (synced) broadcast({ type: 'svid', svid: next });
+    },
+    onError: (id, error, retryInMs) =>
+      log.warn({ identity: id, error: errorText(error), retryInMs }, 'no certificate'),
+  });
+
+  let mesh: { -readonly [K in keyof Required<MeshUpdate>]: NonNullable<MeshUpdate[K]>[number][] } =
+    emptyMesh();
+  let routes: Route[] = [];
+  let removedRoutes: string[] = [];
+  const flush = (): void => {
+    const hasMesh = Object.values(mesh).some((list) => list.length > 0);
+    const update = {
+      ...(hasMesh ? { mesh } : {}),
+      ...(routes.length > 0 ? { routes } : {}),
+      ...(removedRoutes.length > 0 ? { removedRoutes } : {}),
+    };
+    mesh = emptyMesh();
+    routes = [];
+    removedRoutes = [];
+    if (Object.keys(update).length === 0) return;
+    state.apply(update);
+    if (synced) broadcast({ type: 'update', update });
+  };
+  const subscriptions: Subscription[] = [
+    {
+      typeUrl: typeUrls.address,
+      decode: (_name, bytes) => {
+        const decoded = decodeAddress(bytes);
+        if (!decoded.ok) return decoded;
+        const { value } = decoded;
+        return {
+          ok: true,
+          value: () =>
+            value.kind === 'workload'
+              ? void mesh.workloads.push(value.workload)
+              : void mesh.services.push(value.service),
+        };
+      },
+      removed: (names) => void mesh.removed.push(...names),
+    },
+    {
+      typeUrl: typeUrls.authorization,
+      decode: (_name, bytes) => {
+        const decoded = decodeAuthorization(bytes);
+        return decoded.ok ? { ok: true, value: () => void mesh.policies.push(decoded.value) } : decoded;
+      },
+      removed: (names) => void mesh.removedPolicies.push(...names),
+    },
+    {
+      typeUrl: typeUrls.route,
+      decode: (_name, bytes) => {
+        const decoded = decodeRoute(bytes);
+        return decoded.ok ? { ok: true, value: () => void routes.push(decoded.value) } : decoded;
+      },
+      removed: (names) => void removedRoutes.push(...names),
+    },
+  ];
+  const discovery = new DiscoveryClient({
+    target: options.control,
+    rootPem,
+    token,
+    nodeId: `waypoint~${options.gateway}~${hostname()}`,
+    nodeName: options.node,
+    subscriptions,
+    onChange: flush,
+    onSynced: () => {
+      synced = true;
+      broadcast({ type: 'update', update: state.full() });
+      if (svid) broadcast({ type: 'svid', svid });
+      log.info('synced');
+    },
+    onState: (now, why) => {
+      control = { state: now, why };
+      log[now === 'connected' ? 'info' : 'warn']({ why }, `control plane ${now}`);
+    },
+    onRefused: (typeUrl, errors) => log.error({ typeUrl, errors }, 'a resource is not taken'),
+    clock: systemClock,
+  });
+
+  const ready = (): boolean => !stopping && synced && [...live].some(({ listening }) => listening);
+  let calls = 0;
+  const own = new Registry();
+  collectDefaultMetrics({ register: own, prefix: 'weft_' });
+  const metricsText = async (): Promise<string> => {
+    const call = ++calls;
+    const all = await Promise.all(
+      [...live].map(
+        (one) =>
+          new Promise<object[]>((resolve) => {
+            const timer = setTimeout(() => resolve([]), metricsWaitMsMax);
+            one.metricCalls.set(call, (metrics) => {
+              clearTimeout(timer);
+              one.metricCalls.delete(call);
+              resolve(metrics);
+            });
+            tell(one, { type: 'metrics', call });
+          }),
+      ),
+    );
+    return AggregatorRegistry.aggregate([...all, await own.getMetricsAsJSON()] as object[][]).metrics();
+  };
+  const status = (): string =>
+    JSON.stringify({
+      gateway: options.gateway,
+      ready: ready(),
+      workers: live.size,
+      control,
+      certificate: svid && { serial: svid.serial, notAfter: new Date(svid.notAfterMs).toISOString() },
+    });
+  const plain = 'text/plain';
+  const json = 'application/json';
+  const readiness = {
+    contentType: plain,
+    read: () =>
+      ready()
+        ? 'ready\n'
+        : `not ready: ${stopping ? 'it is to end' : !synced ? `control plane ${control.state}: ${control.why}` : 'no certificate yet'}\n`,
+    status: () => (ready() ? 200 : 503),
+  };
+  const metricsServer = await serveAt(options.metricsListen, {
+    '/metrics': { contentType: own.contentType, read: metricsText },
+    '/healthz/ready': readiness,
+  });
+  const adminServer = await serveAt(options.adminListen, {
+    '/status': { contentType: json, read: status },
+    '/dump': { contentType: json, read: () => JSON.stringify(state.dump()) },
+  });
+
+  for (let i = 0; i < options.workers; i++) spawn();
+  certificates.want(new Set([identity]));
+  discovery.start();
+
+  return {
+    stop: async () => {
+      stopping = true;
+      await sleep(options.drainDelayMs);
+      const all = [...live].map(
+        (one) =>
+          new Promise<number>((resolve) => {
+            one.drained = resolve;
+            tell(one, { type: 'drain', timeoutMs: options.drainMs });
+          }),
+      );
+      const late = sleep(options.drainMs + 2_000).then(() => [] as number[]);
+      const cut = await Promise.race([Promise.all(all), late]);
+      log.info({ cut: cut.reduce((sum, one) => sum + one, 0) }, 'drained');
+      discovery.stop();
+      certificates.stop();
+      for (const { worker } of live) worker.kill('SIGKILL');
+      await metricsServer.close();
+      await adminServer.close();
+    },
+  };
+}
+
+const emptyMesh = () => ({ workloads: [], services: [], removed: [], policies: [], removedPolicies: [] });
+
+function serveAt(at: string, routes: Parameters<typeof serveRoutes>[2]): ReturnType<typeof serveRoutes> {
+  const match = /^(.*):(\d+)$/.exec(at);
+  if (!match) throw new WeftError('WEFT_LISTEN', `${at} is no ADDR:PORT`);
+  return serveRoutes((match[1] ?? '').replace(/^\[|\]$/g, ''), Number(match[2]), routes);
+}
+
+async function main(): Promise<void> {
+  const program = new Command('weft waypoint-proxy')
+    .description('run a waypoint')
+    .requiredOption('--gateway <ns/name>', 'the Gateway that it is made for')
+    .option('--service-account <name>', "its own; the Gateway's name where absent")
+    .option('--node <name>', 'the node that it runs on', '')
+    .requiredOption('--control <addr:port>', 'the control plane')
+    .requiredOption('--root <file>', 'root certificates of the control plane')
+    .requiredOption('--token <file>', 'its token')
+    .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
+    .option('--listen <addr>', 'address for tunnels; all where absent')
+    .option('--port <port>', 'for tunnels', Number, 15008)
+    .option(
+      '--workers <n>',
+      'processes that share the port; one per core where absent',
+      Number,
+      availableParallelism(),
+    )
+    .option('--metrics-listen <addr:port>', 'for Prometheus, and readiness', '0.0.0.0:15020')
+    .option('--admin-listen <addr:port>', 'for weft status and weft dump', '127.0.0.1:15000')
+    .option('--access-log <file>', 'a line per request; - is standard output', '-')
+    .addOption(
+      new Option('--access-log-mode <which>', 'which requests have a line')
+        .choices(['none', 'errors', 'all'])
+        .default('errors'),
+    )
+    .option('--access-log-template <text>', 'with %FIELD% for the fields; JSON where absent')
+    .option('--drain-ms <ms>', 'how long requests may go on at SIGTERM', Number, 30_000)
+    .option('--drain-delay-ms <ms>', 'from SIGTERM to the end of new connections', Number, 2_000);
+  program.parse();
+  const waypoint = await runWaypoint(program.opts<WaypointOptions>());
+  let stopping = false;
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      if (stopping) return;
+      stopping = true;
+      void waypoint.stop().then(
+        () => process.exit(0),
+        () => process.exit(1),
+      );
+    });
+  }
+}
+
+if (process.argv[1] && import.meta.url === `file://${process.argv[1]}`) {
+  if (cluster.isWorker) runWorker();
+  else
+    main().catch((error: unknown) => {
+      process.stderr.write(`${errorText(error)}\n`);
+      process.exit(1);
+    });
+}

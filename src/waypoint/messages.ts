@@ -1,0 +1,35 @@
+/** What the main process and its workers say to each other: plain, structured-cloneable data. */
+import type { Svid } from '../tls/svid.js';
+import type { WaypointUpdate } from './state.js';
+import type { AccessLogMode } from './telemetry.js';
+
+export interface WorkerSettings {
+  readonly node: string;
+  /** `<namespace>/<hostname>` of the waypoint's own Service. */
+  readonly self: string;
+  readonly trustDomain: string;
+  readonly host: string | undefined;
+  readonly port: number;
+  readonly accessLog: string;
+  readonly accessLogMode: AccessLogMode;
+  readonly accessLogTemplate: string | undefined;
+}
+
+export type ToWorker =
+  | { readonly type: 'start'; readonly settings: WorkerSettings }
+  | { readonly type: 'update'; readonly update: WaypointUpdate }
+  | { readonly type: 'svid'; readonly svid: Svid }
+  | { readonly type: 'metrics'; readonly call: number }
+  /** No new connections; requests under way go on for as long. */
+  | { readonly type: 'drain'; readonly timeoutMs: number };
+
+export type FromWorker =
+  | { readonly type: 'listening' }
+  | { readonly type: 'metrics'; readonly call: number; readonly metrics: object[] }
+  | { readonly type: 'drained'; readonly cut: number }
+  | {
+      readonly type: 'log';
+      readonly level: 'info' | 'warn' | 'error';
+      readonly fields: object;
+      readonly text: string;
+    };

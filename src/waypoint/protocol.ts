@@ -1,0 +1,49 @@
+/** What a client speaks, by its first bytes, where nobody has declared it; in bounded time, since in some protocols the server speaks first. */
+import type { Duplex } from 'node:stream';
+
+export type Detected = 'http1' | 'http2' | 'other';
+
+const preface = 'PRI * HTTP/2.0\r\n';
+const methodBytesMax = 24;
+
+/** Pure. 'more': what came so far could still be HTTP. */
+export function detectBytes(bytes: Buffer): Detected | 'more' {
+  const text = bytes.toString('latin1', 0, methodBytesMax + 1);
+  if (text.startsWith(preface)) return 'http2';
+  if (preface.startsWith(text)) return 'more';
+  // An empty line before a request is passed over (RFC 9112, section 2.2).
+  const line = text.replace(/^(?:\r\n)+/, '');
+  if (/^[A-Z][A-Z-]*$/.test(line) || line === '' || line === '\r')
+    return text.length > methodBytesMax ? 'other' : 'more';
+  return /^[A-Z][A-Z-]* [/*h]/.test(line) || /^[A-Z][A-Z-]* $/.test(line) ? 'http1' : 'other';
+}
+
+/** Resolves with what was read, the stream paused; 'other' without bytes where none came in time. Rejects where the client left. */
+export function detect(stream: Duplex, timeoutMs: number): Promise<{ protocol: Detected; bytes: Buffer }> {
+  return new Promise((resolve, reject) => {
+    let all: Buffer = Buffer.alloc(0);
+    const finish = (protocol: Detected): void => {
+      clearTimeout(timer);
+      stream.removeListener('data', onData);
+      stream.removeListener('end', onEnd);
+      stream.removeListener('close', onClose);
+      stream.pause();
+      resolve({ protocol, bytes: all });
+    };
+    const onData = (bytes: Buffer): void => {
+      all = all.length === 0 ? bytes : Buffer.concat([all, bytes]);
+      const found = detectBytes(all);
+      if (found !== 'more') finish(found);
+    };
+    const onEnd = (): void => (all.length > 0 ? finish('other') : onClose());
+    const onClose = (): void => {
+      clearTimeout(timer);
+      reject(new Error('the client left'));
+    };
+    const timer = setTimeout(() => finish('other'), timeoutMs);
+    timer.unref();
+    stream.on('data', onData);
+    stream.once('end', onEnd);
+    stream.once('close', onClose);
+  });
+}

@@ -1,0 +1,182 @@
+/**
+ * Routes of one Service port as one function from a request to its rule: made once per configuration, asked once per request.
+ * Precedence as the Gateway API has it (HTTPRouteRule.matches); a regular expression comes between exact paths and prefixes.
+ */
+import { RE2JS } from 're2js';
+import type { PathMatch, Route, RouteMatch, RouteRule, ValueMatch } from '../../model/route.js';
+import { headerOf, joinedHeader, type RequestHead } from '../message.js';
+import { pathOf } from './path.js';
+
+export interface Matched {
+  readonly route: Route;
+  readonly rule: RouteRule;
+  /** `<namespace>/<name>/<rule's name or number>`: for logs and metrics. */
+  readonly label: string;
+  /** The prefix that held, for rewrites of it. */
+  readonly prefix: string | undefined;
+}
+
+export type Matcher = (head: RequestHead) => Matched | undefined;
+
+interface Entry {
+  readonly matched: Matched;
+  readonly holds: ((head: RequestHead, path: string) => boolean) | undefined;
+  readonly order: readonly (number | string)[];
+}
+
+const any: RouteMatch = { headers: [], query: [] };
+const rankOf = { exact: 0, regex: 1, prefix: 2, suffix: 3 } as const;
+
+/** `routes` of one type, already those that apply to the client. Undefined where there are none. */
+export function compileRoutes(routes: readonly Route[]): Matcher | undefined {
+  if (routes.length === 0) return undefined;
+  const exact = new Map<string, Entry[]>();
+  const prefix = new Map<string, Entry[]>();
+  const suffix = new Map<string, Entry[]>();
+  const regex: Entry[] = [];
+  for (const route of routes) {
+    route.rules.forEach((rule, index) => {
+      const matches = rule.matches.length > 0 ? rule.matches : [any];
+      for (const match of matches) {
+        const path = match.path ?? { kind: 'prefix', value: '/' };
+        const entry: Entry = {
+          matched: {
+            route,
+            rule,
+            label: `${route.namespace}/${route.name}/${rule.name ?? index}`,
+            prefix: path.kind === 'prefix' ? path.value : undefined,
+          },
+          holds: conditionOf(match, path),
+          order: orderOf(route, index, match, path),
+        };
+        if (path.kind === 'regex') regex.push(entry);
+        else listOf({ exact, prefix, suffix }[path.kind], path.value).push(entry);
+      }
+    });
+  }
+  for (const table of [exact, prefix, suffix]) for (const list of table.values()) list.sort(byOrder);
+  regex.sort(byOrder);
+  const root = prefix.get('/');
+  const deep = prefix.size > (root ? 1 : 0);
+  return (head) => {
+    const path = pathOf(head.path);
+    const found =
+      first(exact.size > 0 ? exact.get(path) : undefined, head, path) ??
+      (regex.length > 0 ? first(regex, head, path) : undefined);
+    if (found) return found;
+    if (deep) {
+      let end = path.length;
+      if (path.charCodeAt(end - 1) === 0x2f) end--;
+      while (end > 0) {
+        const one = first(prefix.get(path.slice(0, end)), head, path);
+        if (one) return one;
+        end = path.lastIndexOf('/', end - 1);
+      }
+    }
+    return (
+      first(root, head, path) ??
+      (suffix.size > 0 ? first(suffix.get(path.slice(path.lastIndexOf('/'))), head, path) : undefined)
+    );
+  };
+}
+
+function first(list: readonly Entry[] | undefined, head: RequestHead, path: string): Matched | undefined {
+  if (!list) return undefined;
+  for (const entry of list) if (!entry.holds || entry.holds(head, path)) return entry.matched;
+  return undefined;
+}
+
+function listOf(table: Map<string, Entry[]>, key: string): Entry[] {
+  let list = table.get(key);
+  if (!list) table.set(key, (list = []));
+  return list;
+}
+
+function orderOf(route: Route, index: number, match: RouteMatch, path: PathMatch): (number | string)[] {
+  return [
+    rankOf[path.kind],
+    -path.value.length,
+    match.method === undefined ? 1 : 0,
+    -match.headers.length,
+    -match.query.length,
+    route.createdMs,
+    `${route.namespace}/${route.name}`,
+    index,
+  ];
+}
+
+function byOrder(a: Entry, b: Entry): number {
+  for (let i = 0; i < a.order.length; i++) {
+    const [x, y] = [a.order[i] ?? 0, b.order[i] ?? 0];
+    if (x < y) return -1;
+    if (x > y) return 1;
+  }
+  return 0;
+}
+
+function conditionOf(match: RouteMatch, path: PathMatch): Entry['holds'] {
+  const { method } = match;
+  const conditions: ((head: RequestHead, path: string) => boolean)[] = [];
+  if (path.kind === 'regex') {
+    const pattern = regexOf(path.value);
+    conditions.push((_head, text) => pattern.test(text));
+  }
+  if (method !== undefined) conditions.push((head) => head.method === method);
+  for (const header of match.headers) conditions.push(headerCondition(header));
+  if (match.query.length > 0) {
+    const queries = match.query.map((one) => ({ name: one.name, holds: valueOf(one) }));
+    conditions.push((head) => {
+      const at = head.path.indexOf('?');
+      const parameters = new URLSearchParams(at < 0 ? '' : head.path.slice(at + 1));
+      return queries.every(({ name, holds }) => {
+        const value = parameters.get(name);
+        return value !== null && holds(value);
+      });
+    });
+  }
+  if (conditions.length === 0) return undefined;
+  if (conditions.length === 1) return conditions[0];
+  return (head, text) => {
+    for (const condition of conditions) if (!condition(head, text)) return false;
+    return true;
+  };
+}
+
+function headerCondition(match: ValueMatch): (head: RequestHead) => boolean {
+  const { name } = match;
+  const holds = valueOf(match);
+  if (name === 'host') {
+    const exact = match.value.toLowerCase();
+    return ({ authority }) => {
+      const bare = authority.replace(/:\d*$/, '');
+      return match.kind === 'exact' ? authority === exact || bare === exact : holds(authority) || holds(bare);
+    };
+  }
+  return ({ headers }) => {
+    const value = headerOf(headers, name);
+    if (value === undefined) return false;
+    if (holds(value)) return true;
+    // A header that stands more than once is one list (RFC 9110, section 5.3).
+    const joined = joinedHeader(headers, name);
+    return joined !== undefined && joined !== value && holds(joined);
+  };
+}
+
+function valueOf({ kind, value }: ValueMatch): (text: string) => boolean {
+  if (kind === 'exact') return (text) => text === value;
+  const pattern = regexOf(value);
+  return (text) => pattern.test(text);
+}
+
+/**
+ * Against the whole text, in time that is linear in it: clients choose what is matched. What cannot be compiled holds for
+ * nothing: the route's status says so.
+ */
+function regexOf(source: string): { test(text: string): boolean } {
+  try {
+    const pattern = RE2JS.compile(source);
+    return { test: (text) => pattern.matches(text) };
+  } catch {
+    return { test: () => false };
+  }
+}

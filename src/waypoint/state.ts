@@ -1,0 +1,204 @@
+/** What a worker knows: the mesh's view and the routes. One writer applies updates; what is derived is kept until the next. */
+import type { SocketAddress } from '../model/address.js';
+import { formatSocketAddress } from '../model/address.js';
+import type { AuthorizationPolicy } from '../model/policy.js';
+import type { Route, RouteKey } from '../model/route.js';
+import type { Service } from '../model/service.js';
+import type { AppProtocol, PortMapping, ServiceKey, WaypointRef, Workload } from '../model/workload.js';
+import { candidatesOf, waypointsOf } from '../state/resolve.js';
+import { MeshState, type MeshUpdate, type MeshView } from '../state/store.js';
+import { compileRoutes, type Matcher } from './routes/compile.js';
+
+export interface WaypointUpdate {
+  readonly mesh?: MeshUpdate;
+  readonly routes?: readonly Route[];
+  readonly removedRoutes?: readonly string[];
+}
+
+/** One address of a workload that takes requests for a Service's port. Lives as long as it is one, over updates. */
+export interface Endpoint {
+  readonly key: string;
+  workload: Workload;
+  readonly target: SocketAddress;
+  protocol: AppProtocol;
+  /** It stands behind another waypoint than this, which the request goes to. */
+  readonly via: WaypointRef | undefined;
+  /** Requests under way. */
+  active: number;
+  /** Connections that failed, one after the other; none is tried before `awayUntilMs`. */
+  failures: number;
+  awayUntilMs: number;
+}
+
+export type RouteKind = Route['kind'];
+export interface Routing {
+  readonly kind: RouteKind;
+  readonly match: Matcher;
+}
+
+const kinds: readonly RouteKind[] = ['grpc', 'http', 'tls', 'tcp'];
+
+export class WaypointState {
+  readonly #mesh = new MeshState();
+  readonly #routes = new Map<RouteKey, Route>();
+  readonly #known = new Map<string, Endpoint>();
+  #byService: Map<ServiceKey, Route[]> | undefined;
+  #routings = new Map<string, Routing | undefined>();
+  #endpoints = new Map<string, readonly Endpoint[]>();
+  #workloadPolicies = new Map<string, readonly AuthorizationPolicy[]>();
+  #servicePolicies = new Map<string, readonly AuthorizationPolicy[]>();
+
+  constructor(
+    /** Where this waypoint runs: endpoints near to it come first where a Service asks for that. */
+    readonly node: string,
+    /** The Service by which clients reach this waypoint. */
+    readonly self: ServiceKey,
+  ) {}
+
+  get view(): MeshView {
+    return this.#mesh;
+  }
+
+  apply({ mesh, routes = [], removedRoutes = [] }: WaypointUpdate): void {
+    if (mesh) this.#mesh.apply(mesh);
+    for (const key of removedRoutes) this.#routes.delete(key as RouteKey);
+    for (const route of routes) this.#routes.set(route.key, route);
+    if (routes.length + removedRoutes.length > 0) {
+      this.#byService = undefined;
+      this.#routings = new Map();
+    }
+    if (mesh) {
+      this.#endpoints = new Map();
+      this.#workloadPolicies = new Map();
+      this.#servicePolicies = new Map();
+      this.#forgetEndpoints();
+    }
+  }
+
+  /** For a worker that starts later. */
+  full(): WaypointUpdate {
+    return { mesh: this.#mesh.full(), routes: [...this.#routes.values()] };
+  }
+
+  dump(): object {
+    return { ...this.#mesh.dump(), routes: [...this.#routes.values()] };
+  }
+
+  /** The routes that apply to a client's requests to a Service's port; undefined where there are none. */
+  routing(service: Service, port: number, clientNamespace: string | undefined): Routing | undefined {
+    // Consumer routes are those of the client's namespace, in place of the Service's own (GEP-1294).
+    const consumer = clientNamespace === service.namespace ? undefined : clientNamespace;
+    const key = `${service.key} ${port} ${consumer ?? ''}`;
+    if (this.#routings.has(key)) return this.#routings.get(key);
+    const attached = this.#routesOf(service.key).filter(({ parents }) =>
+      parents.some((parent) => parent.service === service.key && (parent.port ?? port) === port),
+    );
+    const ofConsumer = attached.filter(({ namespace }) => namespace === consumer);
+    const group =
+      ofConsumer.length > 0
+        ? ofConsumer
+        : attached.filter(({ namespace }) => namespace === service.namespace);
+    const kind = kinds.find((one) => group.some((route) => route.kind === one));
+    const match = kind && compileRoutes(group.filter((route) => route.kind === kind));
+    const routing = kind && match ? { kind, match } : undefined;
+    this.#routings.set(key, routing);
+    return routing;
+  }
+
+  #routesOf(service: ServiceKey): readonly Route[] {
+    if (!this.#byService) {
+      this.#byService = new Map();
+      for (const route of this.#routes.values()) {
+        for (const key of new Set(route.parents.map((parent) => parent.service))) {
+          const list = this.#byService.get(key);
+          if (list) list.push(route);
+          else this.#byService.set(key, [route]);
+        }
+      }
+    }
+    return this.#byService.get(service) ?? [];
+  }
+
+  /** Undefined: the Service is not known, or has no such port. */
+  endpoints(key: ServiceKey, port: number): readonly Endpoint[] | undefined {
+    const service = this.#mesh.service(key);
+    const mapping = service?.ports.find(({ servicePort }) => servicePort === port);
+    if (!service || !mapping) return undefined;
+    const name = `${key} ${port}`;
+    const known = this.#endpoints.get(name);
+    if (known) return known;
+    const found = this.#endpointsOf(service, mapping);
+    this.#endpoints.set(name, found);
+    return found;
+  }
+
+  #endpointsOf(service: Service, { servicePort: port, appProtocol }: PortMapping): readonly Endpoint[] {
+    const { key, waypoint } = service;
+    const like = service.addresses[0]?.ip ?? this.#mesh.endpointsOf(key)[0]?.addresses[0];
+    if (!like) return [];
+    const candidates = candidatesOf(this.#mesh, service, { ip: like, port }, this.node);
+    const via = waypoint && !this.isSelf(waypoint) ? waypoint : undefined;
+    if (!via)
+      return candidates.map(({ workload, target }) => this.#endpointOf(workload, target, appProtocol));
+    // Its own waypoint chooses among them; any stands for their policies, which are judged there.
+    const [first] = candidates;
+    const vip = service.addresses[0]?.ip;
+    if (!first || !vip) return [];
+    return [this.#endpointOf(first.workload, { ip: vip, port }, appProtocol, via)];
+  }
+
+  isSelf(waypoint: WaypointRef): boolean {
+    return waypoint.kind === 'hostname' && waypoint.service === this.self;
+  }
+
+  /** Whether requests to a Service's or a workload's port are this waypoint's to carry: it is no open proxy. */
+  serves(service: Service | undefined, workload: Workload | undefined, port: number): boolean {
+    if (service) return service.waypoint !== undefined && this.isSelf(service.waypoint);
+    return workload !== undefined && waypointsOf(this.#mesh, workload, port).some((one) => this.isSelf(one));
+  }
+
+  /** A workload that was asked for by its own address. */
+  endpointAt(workload: Workload, target: SocketAddress): Endpoint {
+    let protocol: AppProtocol = 'unknown';
+    for (const ports of workload.services.values()) {
+      for (const port of ports) if (port.targetPort === target.port) protocol = port.appProtocol;
+    }
+    return this.#endpointOf(workload, target, protocol);
+  }
+
+  #endpointOf(workload: Workload, target: SocketAddress, protocol: AppProtocol, via?: WaypointRef): Endpoint {
+    const key = `${workload.uid} ${formatSocketAddress(target)}${via ? ' via' : ''}`;
+    let endpoint = this.#known.get(key);
+    if (!endpoint) {
+      endpoint = { key, workload, target, protocol, via, active: 0, failures: 0, awayUntilMs: 0 };
+      this.#known.set(key, endpoint);
+    }
+    endpoint.workload = workload;
+    endpoint.protocol = protocol;
+    return endpoint;
+  }
+
+  #forgetEndpoints(): void {
+    for (const [key, endpoint] of this.#known) {
+      if (endpoint.active === 0 && !this.#mesh.workload(endpoint.workload.uid)) this.#known.delete(key);
+    }
+  }
+
+  policiesFor(workload: Workload): readonly AuthorizationPolicy[] {
+    let found = this.#workloadPolicies.get(workload.uid);
+    if (!found) {
+      found = this.#mesh.policiesFor(workload);
+      this.#workloadPolicies.set(workload.uid, found);
+    }
+    return found;
+  }
+
+  policiesForService(service: Service): readonly AuthorizationPolicy[] {
+    let found = this.#servicePolicies.get(service.key);
+    if (!found) {
+      found = this.#mesh.policiesForService(service.key);
+      this.#servicePolicies.set(service.key, found);
+    }
+    return found;
+  }
+}
