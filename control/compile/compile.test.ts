@@ -11,7 +11,7 @@ import type { Service } from '../../src/model/service.js';
 import { parseManifests } from '../source/files.js';
 import { Resources } from '../serve/resources.js';
 import { compile, Compiler, differenceFrom, type Told } from './compile.js';
-import type { MeshObject } from './objects.js';
+import type { BackendRef, MeshObject, ParentRef } from './objects.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 
@@ -80,7 +80,17 @@ function randomObject(): MeshObject {
   const namespace = pick(['a', 'b']);
   const app = pick(['x', 'y']);
   const name = pick(['o1', 'o2', 'o3']);
-  const labels = { ...pick([{}, { 'weft.dev/mesh': 'enabled' }, { 'weft.dev/mode': 'strict' }]) };
+  const labels: Record<string, string> = {
+    ...pick([{}, { 'weft.dev/mesh': 'enabled' }, { 'weft.dev/mode': 'strict' }]),
+    ...pick([{}, {}, { 'weft.dev/waypoint': pick(['o1', 'o2', 'none']) }]),
+  };
+  const ref = (): ParentRef & BackendRef => ({
+    group: '',
+    kind: 'Service',
+    name: pick(['o1', 'o2']),
+    ...pick([{}, { port: 80 }, { port: 81 }]),
+    ...pick([{}, { namespace: pick(['a', 'b']) }]),
+  });
   switch (
     pick([
       'Namespace',
@@ -94,6 +104,12 @@ function randomObject(): MeshObject {
       'AccessPolicy',
       'MeshSettings',
       'Node',
+      'GatewayClass',
+      'Gateway',
+      'HTTPRoute',
+      'HTTPRoute',
+      'GRPCRoute',
+      'TCPRoute',
     ] as const)
   ) {
     case 'Namespace':
@@ -106,7 +122,15 @@ function randomObject(): MeshObject {
     case 'Pod':
       return {
         kind: 'Pod',
-        metadata: { name, namespace, labels: { ...labels, app } },
+        metadata: {
+          name,
+          namespace,
+          labels: {
+            ...labels,
+            app,
+            ...pick([{}, { 'gateway.networking.k8s.io/gateway-name': pick(['o1', 'x']) }]),
+          },
+        },
         spec: { nodeName: pick(['n1', 'n2']), serviceAccountName: app, hostNetwork: Math.random() < 0.1 },
         status: {
           phase: pick(['Running', 'Running', 'Running', 'Failed']),
@@ -135,8 +159,45 @@ function randomObject(): MeshObject {
     case 'Service':
       return {
         kind: 'Service',
+        metadata: { name, namespace, labels },
+        spec: {
+          selector: pick([{ app }, { app }, {}]),
+          clusterIP: pick(['10.96.0.1', '10.96.0.1', 'None']),
+          ports: pick([[{ port: 80 }], [{ port: 80 }, { port: 81 }]]),
+        },
+      };
+    case 'GatewayClass':
+      return {
+        kind: 'GatewayClass',
+        metadata: { name: 'weft-waypoint' },
+        spec: { controllerName: pick(['weft.dev/waypoint', 'other.test/x']) },
+      };
+    case 'Gateway':
+      return {
+        kind: 'Gateway',
+        metadata: { name: pick(['o1', 'x']), namespace },
+        spec: { gatewayClassName: pick(['weft-waypoint', 'weft-waypoint', 'other']) },
+      };
+    case 'HTTPRoute':
+      return {
+        kind: 'HTTPRoute',
         metadata: { name, namespace },
-        spec: { selector: pick([{ app }, { app }, {}]), clusterIP: '10.96.0.1', ports: [{ port: 80 }] },
+        spec: {
+          parentRefs: [ref()],
+          rules: [
+            {
+              backendRefs: [ref()],
+              ...pick([{}, { filters: [{ type: 'RequestMirror', requestMirror: { backendRef: ref() } }] }]),
+            },
+          ],
+        },
+      };
+    case 'GRPCRoute':
+    case 'TCPRoute':
+      return {
+        kind: pick(['GRPCRoute', 'TCPRoute'] as const),
+        metadata: { name, namespace },
+        spec: { parentRefs: pick([[], [ref()], [ref(), ref()]]), rules: [{ backendRefs: [ref()] }] },
       };
     case 'AccessPolicy':
       return {
@@ -157,7 +218,7 @@ test('change by change or all at once: nodes are told the same, and every differ
   const compiler = new Compiler(settings);
   const resources = new Resources();
   let objects = new Map<string, MeshObject>();
-  for (let round = 0; round < 600; round++) {
+  for (let round = 0; round < 1000; round++) {
     const next = new Map(objects);
     for (let i = 0; i < pick([1, 1, 3]); i++) {
       if (Math.random() < 0.35 && next.size > 0) next.delete(pick([...next.keys()]));

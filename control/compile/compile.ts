@@ -2,27 +2,42 @@
  * From Kubernetes objects to what nodes are told: the same objects, in any order, give the same result; the file registry and
  * the Kubernetes watch both come through here. A change compiles anew what depends on it, and nothing else.
  */
-import type { TrustDomain } from '../../src/model/identity.js';
+import { spiffeIdOf, type TrustDomain } from '../../src/model/identity.js';
 import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
+import type { Route } from '../../src/model/route.js';
 import type { Service } from '../../src/model/service.js';
 import type { Workload } from '../../src/model/workload.js';
 import { compileExternalService, compileSlice, podOfWorkload, serviceNameLabel } from './external.js';
 import { isEnrolled, labelsOf, modeLabel, namespaceOf, selects, type Labels } from './labels.js';
-import type {
-  AccessPolicyObject,
-  EndpointSliceObject,
-  MeshObject,
-  MeshSettingsObject,
-  NamespaceObject,
-  NodeObject,
-  PodObject,
-  ServiceObject,
-  WorkloadObject,
+import {
+  isRoute,
+  type AccessPolicyObject,
+  type EndpointSliceObject,
+  type GatewayClassObject,
+  type GatewayObject,
+  type MeshObject,
+  type MeshSettingsObject,
+  type NamespaceObject,
+  type NodeObject,
+  type PodObject,
+  type RouteObject,
+  type ServiceObject,
+  type WorkloadObject,
 } from './objects.js';
 import { compilePod, type CompiledPod } from './pod.js';
 import { compilePolicy, rootNamespace, strictPolicy } from './policies.js';
+import { compileRoute, servicesOf, type CompiledRoute, type RouteSurroundings } from './routes.js';
 import { compileService } from './service.js';
+import {
+  gatewayNameLabel,
+  isWaypoint,
+  isWaypointPod,
+  waypointOf,
+  waypointOfCaller,
+  waypointReference,
+  type WaypointName,
+} from './waypoints.js';
 
 export interface CompileSettings {
   readonly trustDomain: TrustDomain;
@@ -39,6 +54,7 @@ export type Told =
   | { readonly kind: 'workload'; readonly value: Workload }
   | { readonly kind: 'service'; readonly value: Service }
   | { readonly kind: 'policy'; readonly value: AuthorizationPolicy }
+  | { readonly kind: 'route'; readonly value: Route }
   /** These two to the node alone. */
   | { readonly kind: 'nodePod'; readonly node: string; readonly value: NodePod }
   | { readonly kind: 'uncaptured'; readonly node: string; readonly value: UncapturedPod }
@@ -54,6 +70,7 @@ export function nameOf(told: Told): string {
   switch (told.kind) {
     case 'service':
     case 'policy':
+    case 'route':
       return told.value.key;
     case 'namespace':
       return told.value;
@@ -97,6 +114,34 @@ class ByNamespace<T extends MeshObject> implements Index {
     for (const of of this.#all.values()) yield* of.values();
   }
 }
+/** Routes by the Services on which they depend. */
+class RoutesByService {
+  readonly #all = new Map<string, Map<ObjectKey, RouteObject>>();
+  set(route: RouteObject): void {
+    for (const name of servicesOf(route).all) {
+      let of = this.#all.get(name);
+      if (!of) this.#all.set(name, (of = new Map()));
+      of.set(objectKey(route), route);
+    }
+  }
+  delete(route: RouteObject): void {
+    for (const name of servicesOf(route).all) {
+      const of = this.#all.get(name);
+      of?.delete(objectKey(route));
+      if (of?.size === 0) this.#all.delete(name);
+    }
+  }
+  /** Of the Service `name` (`<namespace>/<name>`). */
+  of(name: string): readonly RouteObject[] {
+    return [...(this.#all.get(name)?.values() ?? [])];
+  }
+  /** Those that are in each other's way, or could be. */
+  attached(name: string, routeNamespace: string): readonly RouteObject[] {
+    return this.of(name).filter(
+      (route) => namespaceOf(route) === routeNamespace && servicesOf(route).parents.has(name),
+    );
+  }
+}
 /** As a manifest without a namespace has it. */
 const clusterWide = namespaceOf({ metadata: {} });
 const byName = (a: MeshObject, b: MeshObject): number => (a.metadata.name < b.metadata.name ? -1 : 1);
@@ -114,7 +159,10 @@ export class Compiler {
     EndpointSlice: new ByNamespace<EndpointSliceObject>(),
     Service: new ByNamespace<ServiceObject>(),
     AccessPolicy: new ByNamespace<AccessPolicyObject>(),
+    GatewayClass: new ByNamespace<GatewayClassObject>(),
+    Gateway: new ByNamespace<GatewayObject>(),
   };
+  readonly #routes = new RoutesByService();
   /** What each object makes nodes be told. */
   readonly #told = new Map<ObjectKey, readonly Told[]>();
   /** node → identity → pods that have it there. */
@@ -146,9 +194,58 @@ export class Compiler {
     return this.#enrolledNamespaces;
   }
 
-  /** Whether some pod with this identity runs on the node. */
-  mayAsk(node: string, identity: string): boolean {
-    return (this.#identities.get(node)?.get(identity) ?? 0) > 0;
+  /** Whether some pod with this identity runs on the node; of a waypoint: whether it is its own, while its Gateway is there. */
+  mayAsk(caller: string, identity: string): boolean {
+    const waypoint = waypointOfCaller(caller);
+    if (!waypoint) return (this.#identities.get(caller)?.get(identity) ?? 0) > 0;
+    const { namespace, name: serviceAccount } = waypoint;
+    const { trustDomain } = this.#settings;
+    return this.isWaypoint(waypoint) && identity === spiffeIdOf({ trustDomain, namespace, serviceAccount });
+  }
+
+  /** Whether there is such a Gateway, and its class is Weft's. */
+  isWaypoint({ namespace, name }: WaypointName): boolean {
+    return this.#gateway(namespace, name)?.ours ?? false;
+  }
+
+  /** What a Service's labels and its namespace's name; undefined where its requests go through none. */
+  waypointOf(service: ServiceObject): WaypointName | undefined {
+    const namespace = namespaceOf(service);
+    return waypointOf(
+      service,
+      this.#indexes.Namespace.get(clusterWide, namespace),
+      this.isWaypoint({ namespace, name: service.metadata.name }),
+    );
+  }
+
+  service(namespace: string, name: string): ServiceObject | undefined {
+    return this.#indexes.Service.get(namespace, name);
+  }
+
+  gatewayClass(name: string): GatewayClassObject | undefined {
+    return this.#indexes.GatewayClass.get(clusterWide, name);
+  }
+
+  /** A route as it is now, with what is to be said of it. */
+  route(object: RouteObject): CompiledRoute {
+    return compileRoute(object, this.#aroundRoutes);
+  }
+  readonly #aroundRoutes: RouteSurroundings = {
+    service: (namespace, name) => this.#indexes.Service.get(namespace, name),
+    routesTo: (routeNamespace, namespace, name) =>
+      this.#routes.attached(`${namespace}/${name}`, routeNamespace),
+  };
+
+  #gateway(namespace: string, name: string): { readonly ours: boolean } | undefined {
+    const gateway = this.#indexes.Gateway.get(namespace, name);
+    return gateway && { ours: isWaypoint(gateway, this.gatewayClass(gateway.spec.gatewayClassName)) };
+  }
+
+  /** Whose meaning it is whether a Gateway of this name is a waypoint. */
+  #ofGateway(namespace: string, name: string): readonly MeshObject[] {
+    const service = this.#indexes.Service.get(namespace, name);
+    const pods = this.#indexes.Pod.in(namespace).filter((pod) => labelsOf(pod)[gatewayNameLabel] === name);
+    return [...(service ? [service] : []), ...pods];
   }
 
   /** Other settings: everything is compiled anew. */
@@ -181,6 +278,24 @@ export class Compiler {
         case 'Namespace':
           touch(this.#indexes.Pod.in(either.metadata.name));
           touch(this.#indexes.Workload.in(either.metadata.name));
+          touch(this.#indexes.Service.in(either.metadata.name));
+          break;
+        case 'Gateway':
+          touch(this.#ofGateway(namespaceOf(either), either.metadata.name));
+          break;
+        case 'GatewayClass':
+          for (const gateway of this.#indexes.Gateway.all())
+            if (gateway.spec.gatewayClassName === either.metadata.name)
+              touch(this.#ofGateway(namespaceOf(gateway), gateway.metadata.name));
+          break;
+        case 'HTTPRoute':
+        case 'GRPCRoute':
+        case 'TLSRoute':
+        case 'TCPRoute':
+          for (const one of [before, object])
+            if (one && isRoute(one))
+              for (const name of servicesOf(one).parents)
+                touch(this.#routes.attached(name, namespaceOf(one)));
           break;
         case 'Node':
           // Of a node only its labels matter, and they change once in its life.
@@ -200,6 +315,7 @@ export class Compiler {
           }
           if (either.kind === 'Service') {
             const { name } = either.metadata;
+            touch(this.#routes.of(`${namespace}/${name}`));
             touch(
               this.#indexes.EndpointSlice.in(namespace).filter(
                 (slice) => labelsOf(slice)[serviceNameLabel] === name,
@@ -228,12 +344,14 @@ export class Compiler {
 
   #keep(object: MeshObject): void {
     this.#objects.set(objectKey(object), object);
-    this.#indexOf(object.kind)?.set(object);
+    if (isRoute(object)) this.#routes.set(object);
+    else this.#indexOf(object.kind)?.set(object);
   }
 
   #forget(object: MeshObject): void {
     this.#objects.delete(objectKey(object));
-    this.#indexOf(object.kind)?.delete(object);
+    if (isRoute(object)) this.#routes.delete(object);
+    else this.#indexOf(object.kind)?.delete(object);
   }
 
   #indexOf(kind: MeshObject['kind']): Index | undefined {
@@ -295,6 +413,9 @@ export class Compiler {
         mesh,
         namespace: this.#indexes.Namespace.get(clusterWide, namespace),
         node: this.#indexes.Node.get(clusterWide, asPod.spec.nodeName),
+        isWaypoint:
+          object.kind === 'Pod' &&
+          isWaypointPod(object, this.#gateway(namespace, labelsOf(object)[gatewayNameLabel] ?? '')),
         ...surroundings(namespace),
       });
       this.#admit(key, pod);
@@ -318,8 +439,12 @@ export class Compiler {
   ): Told[] {
     const open = this.#settings.removal !== undefined;
     switch (object.kind) {
-      case 'Service':
-        return [{ kind: 'service', value: compileService(object, mesh) }];
+      case 'Service': {
+        // What a waypoint enforces is policy, and a pod that goes past it is refused: both end in one step.
+        const waypoint = open ? undefined : this.waypointOf(object);
+        const reference = waypoint && waypointReference(waypoint);
+        return [{ kind: 'service', value: compileService(object, mesh, reference) }];
+      }
       case 'AccessPolicy':
         return open ? [] : [{ kind: 'policy', value: compilePolicy(object) }];
       case 'Namespace':
@@ -343,7 +468,16 @@ export class Compiler {
         const endpoints = compileSlice(object, service, this.#settings.trustDomain);
         return endpoints.map((value) => ({ kind: 'workload', value }) as const);
       }
+      case 'HTTPRoute':
+      case 'GRPCRoute':
+      case 'TLSRoute':
+      case 'TCPRoute': {
+        const { route } = this.route(object);
+        return route ? [{ kind: 'route', value: route }] : [];
+      }
       case 'Node':
+      case 'GatewayClass':
+      case 'Gateway':
         return [];
     }
   }

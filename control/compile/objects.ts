@@ -4,6 +4,10 @@ export interface Meta {
   readonly namespace?: string;
   readonly uid?: string;
   readonly generation?: number;
+  /** Of kinds whose status others write too: what was read before it is written. */
+  readonly resourceVersion?: string;
+  /** Of routes: the older one comes first. */
+  readonly creationTimestamp?: string;
   /** Set once the object is being deleted. */
   readonly deletionTimestamp?: string;
   readonly labels?: Readonly<Record<string, string>>;
@@ -62,6 +66,7 @@ export interface ServiceObject {
   readonly kind: 'Service';
   readonly metadata: Meta;
   readonly spec: {
+    readonly type?: string;
     readonly selector?: Readonly<Record<string, string>>;
     readonly clusterIP?: string;
     readonly clusterIPs?: readonly string[];
@@ -88,11 +93,23 @@ interface PolicySource {
   readonly cidrs?: readonly string[];
   readonly notCidrs?: readonly string[];
 }
-interface PolicyTarget {
+export interface PolicyTarget {
   readonly ports?: readonly number[];
   readonly notPorts?: readonly number[];
   readonly cidrs?: readonly string[];
   readonly notCidrs?: readonly string[];
+  /** These only a waypoint can judge. */
+  readonly methods?: readonly string[];
+  readonly notMethods?: readonly string[];
+  readonly paths?: readonly string[];
+  readonly notPaths?: readonly string[];
+  readonly hosts?: readonly string[];
+  readonly notHosts?: readonly string[];
+  readonly headers?: readonly {
+    readonly name: string;
+    readonly values?: readonly string[];
+    readonly notValues?: readonly string[];
+  }[];
 }
 export interface AccessPolicyObject {
   readonly kind: 'AccessPolicy';
@@ -102,6 +119,8 @@ export interface AccessPolicyObject {
     readonly action: 'ALLOW' | 'DENY';
     readonly mode?: 'enforce' | 'audit';
     readonly selector?: { readonly matchLabels: Readonly<Record<string, string>> };
+    /** Services of its namespace, in place of `selector`: their requests are judged at their waypoint. */
+    readonly targetRefs?: readonly { readonly group: string; readonly kind: string; readonly name: string }[];
     readonly rules: readonly {
       readonly from?: readonly PolicySource[];
       readonly to?: readonly PolicyTarget[];
@@ -173,6 +192,163 @@ export interface EndpointSliceObject {
   }[];
   readonly ports: readonly { readonly name?: string; readonly port: number }[];
 }
+export interface GatewayClassObject {
+  readonly kind: 'GatewayClass';
+  readonly metadata: Meta;
+  readonly spec: { readonly controllerName: string };
+  readonly status?: { readonly conditions?: readonly Condition[] };
+}
+/** Of its listeners only what its status repeats: a waypoint takes tunnels, whatever they say. */
+export interface GatewayObject {
+  readonly kind: 'Gateway';
+  readonly metadata: Meta;
+  readonly spec: {
+    readonly gatewayClassName: string;
+    readonly listeners?: readonly {
+      readonly name: string;
+      readonly port: number;
+      readonly protocol: string;
+    }[];
+  };
+  readonly status?: {
+    readonly addresses?: readonly { readonly type?: string; readonly value?: string }[];
+    readonly conditions?: readonly Condition[];
+    readonly listeners?: readonly { readonly name: string; readonly conditions?: readonly Condition[] }[];
+  };
+}
+export interface ParentRef {
+  readonly group?: string;
+  readonly kind?: string;
+  readonly namespace?: string;
+  readonly name: string;
+  readonly sectionName?: string;
+  readonly port?: number;
+}
+export interface BackendRef {
+  readonly group?: string;
+  readonly kind?: string;
+  readonly namespace?: string;
+  readonly name: string;
+  readonly port?: number;
+}
+export interface RouteBackendRef extends BackendRef {
+  readonly weight?: number;
+  readonly filters?: readonly RouteFilterObject[];
+}
+export interface PathModifier {
+  readonly type: 'ReplaceFullPath' | 'ReplacePrefixMatch';
+  readonly replaceFullPath?: string;
+  readonly replacePrefixMatch?: string;
+}
+interface HeaderModifier {
+  readonly set?: readonly { readonly name: string; readonly value: string }[];
+  readonly add?: readonly { readonly name: string; readonly value: string }[];
+  readonly remove?: readonly string[];
+}
+export interface RouteFilterObject {
+  readonly type: string;
+  readonly requestHeaderModifier?: HeaderModifier;
+  readonly responseHeaderModifier?: HeaderModifier;
+  readonly requestRedirect?: {
+    readonly scheme?: string;
+    readonly hostname?: string;
+    readonly port?: number;
+    readonly path?: PathModifier;
+    readonly statusCode?: number;
+  };
+  readonly urlRewrite?: { readonly hostname?: string; readonly path?: PathModifier };
+  readonly requestMirror?: {
+    readonly backendRef: BackendRef;
+    readonly percent?: number;
+    readonly fraction?: { readonly numerator: number; readonly denominator?: number };
+  };
+  readonly cors?: {
+    readonly allowOrigins?: readonly string[];
+    readonly allowMethods?: readonly string[];
+    readonly allowHeaders?: readonly string[];
+    readonly exposeHeaders?: readonly string[];
+    readonly allowCredentials?: boolean;
+    readonly maxAge?: number;
+  };
+  readonly extensionRef?: { readonly group: string; readonly kind: string; readonly name: string };
+}
+export interface NamedMatch {
+  readonly type?: 'Exact' | 'RegularExpression';
+  readonly name: string;
+  readonly value: string;
+}
+export interface HttpRouteMatch {
+  readonly path?: {
+    readonly type?: 'Exact' | 'PathPrefix' | 'RegularExpression';
+    readonly value?: string;
+  };
+  readonly headers?: readonly NamedMatch[];
+  readonly queryParams?: readonly NamedMatch[];
+  readonly method?: string;
+}
+export interface GrpcRouteMatch {
+  readonly method?: {
+    readonly type?: 'Exact' | 'RegularExpression';
+    readonly service?: string;
+    readonly method?: string;
+  };
+  readonly headers?: readonly NamedMatch[];
+}
+export interface SessionPersistenceObject {
+  /** Before v1.6 of the Gateway API, in place of the names below; so are idleTimeout and cookieConfig. */
+  readonly sessionName?: string;
+  readonly type?: 'Cookie' | 'Header';
+  readonly absoluteTimeout?: string;
+  readonly idleTimeout?: string;
+  readonly cookie?: { readonly name?: string; readonly lifetimeType?: 'Permanent' | 'Session' };
+  readonly cookieConfig?: { readonly lifetimeType?: 'Permanent' | 'Session' };
+  readonly header?: { readonly name?: string };
+}
+interface PlainRouteRule {
+  readonly name?: string;
+  readonly backendRefs?: readonly RouteBackendRef[];
+}
+export interface GrpcRouteRule extends PlainRouteRule {
+  readonly matches?: readonly GrpcRouteMatch[];
+  readonly filters?: readonly RouteFilterObject[];
+  readonly sessionPersistence?: SessionPersistenceObject;
+}
+export interface HttpRouteRule extends PlainRouteRule {
+  readonly matches?: readonly HttpRouteMatch[];
+  readonly filters?: readonly RouteFilterObject[];
+  readonly timeouts?: { readonly request?: string; readonly backendRequest?: string };
+  readonly retry?: {
+    readonly codes?: readonly number[];
+    readonly attempts?: number;
+    readonly backoff?: string;
+  };
+  readonly sessionPersistence?: SessionPersistenceObject;
+}
+/** What one controller says of a route at one parent. */
+export interface ParentStatus {
+  readonly parentRef: ParentRef;
+  readonly controllerName: string;
+  readonly conditions?: readonly Condition[];
+}
+interface RouteOf<Kind extends string, Rule> {
+  readonly kind: Kind;
+  readonly metadata: Meta;
+  readonly spec: { readonly parentRefs?: readonly ParentRef[]; readonly rules?: readonly Rule[] };
+  readonly status?: { readonly parents?: readonly ParentStatus[] };
+}
+export type HttpRouteObject = RouteOf<'HTTPRoute', HttpRouteRule>;
+export type GrpcRouteObject = RouteOf<'GRPCRoute', GrpcRouteRule>;
+export type TlsRouteObject = RouteOf<'TLSRoute', PlainRouteRule>;
+export type TcpRouteObject = RouteOf<'TCPRoute', PlainRouteRule>;
+export type RouteObject = HttpRouteObject | GrpcRouteObject | TlsRouteObject | TcpRouteObject;
+export const routeKinds = ['GRPCRoute', 'HTTPRoute', 'TLSRoute', 'TCPRoute'] as const;
+export const isRoute = (object: MeshObject): object is RouteObject =>
+  (routeKinds as readonly string[]).includes(object.kind);
+
+export const gatewayGroup = 'gateway.networking.k8s.io';
+/** Kinds of a group that a cluster may have or not. */
+export const gatewayKinds = ['GatewayClass', 'Gateway', ...routeKinds] as const;
+
 export type MeshObject =
   | NamespaceObject
   | NodeObject
@@ -182,4 +358,7 @@ export type MeshObject =
   | AccessPolicyObject
   | MeshSettingsObject
   | ExternalServiceObject
-  | WorkloadObject;
+  | WorkloadObject
+  | GatewayClassObject
+  | GatewayObject
+  | RouteObject;

@@ -37,6 +37,8 @@ export interface PodSurroundings {
   readonly node: NodeObject | undefined;
   /** Pod, or Workload: of the latter there may be one of the same name. */
   readonly kind: 'Pod' | 'Workload';
+  /** It is one itself: it takes tunnels, and nobody holds it. */
+  readonly isWaypoint: boolean;
   /** Of its namespace, sorted by name. */
   readonly services: readonly ServiceObject[];
   readonly policies: readonly AccessPolicyObject[];
@@ -109,7 +111,11 @@ export function compilePod(pod: PodObject, around: PodSurroundings): CompiledPod
   ) as WorkloadUid;
   const podUid = pod.metadata.uid ?? '';
   const labels = labelsOf(pod);
-  const reason = around.enrolNone ? 'mesh-is-being-removed' : uncapturedBecause(pod, around.namespace);
+  const reason = around.enrolNone
+    ? 'mesh-is-being-removed'
+    : around.isWaypoint
+      ? 'waypoint'
+      : uncapturedBecause(pod, around.namespace);
   const ready = pod.status?.conditions?.find(({ type }) => type === 'Ready')?.status ?? 'True';
 
   const policies = (around.open ? [] : around.policies)
@@ -131,7 +137,8 @@ export function compilePod(pod: PodObject, around: PodSurroundings): CompiledPod
     network: '',
     node,
     cluster,
-    tunnel: reason === undefined ? 'hbone' : 'none',
+    tunnel: reason === undefined || reason === 'waypoint' ? 'hbone' : 'none',
+    ...(reason === 'waypoint' ? { nativeTunnel: true } : {}),
     policies,
     // One that is being deleted takes no new connections; what is open goes on.
     healthy: ready === 'True' && pod.metadata.deletionTimestamp === undefined,

@@ -1,7 +1,7 @@
 /** A Service as nodes are told it. Pure. */
 import { parseIp } from '../../src/model/address.js';
 import type { Service } from '../../src/model/service.js';
-import type { AppProtocol, PortMapping, ServiceKey } from '../../src/model/workload.js';
+import type { AppProtocol, PortMapping, ServiceKey, WaypointRef } from '../../src/model/workload.js';
 import { namespaceOf } from './labels.js';
 import type { MeshSettingsObject, ServiceObject } from './objects.js';
 
@@ -28,7 +28,11 @@ export const tcpPorts = (service: ServiceObject) =>
 export const serviceKeyOf = (service: ServiceObject): ServiceKey =>
   `${namespaceOf(service)}/${service.metadata.name}.${namespaceOf(service)}.svc.cluster.local` as ServiceKey;
 
-export function compileService(service: ServiceObject, mesh: MeshSettingsObject['spec']): Service {
+export function compileService(
+  service: ServiceObject,
+  mesh: MeshSettingsObject['spec'],
+  waypoint: WaypointRef | undefined,
+): Service {
   const ips = service.spec.clusterIPs ?? (service.spec.clusterIP ? [service.spec.clusterIP] : []);
   return {
     key: serviceKeyOf(service),
@@ -43,6 +47,7 @@ export function compileService(service: ServiceObject, mesh: MeshSettingsObject[
       appProtocol: appProtocol(port),
     })),
     subjectAltNames: [],
+    ...(waypoint ? { waypoint } : {}),
     ...loadBalancingOf(service.spec, mesh),
     ...(service.spec.sessionAffinity === 'ClientIP' ? { sessionAffinity: 'client-ip' as const } : {}),
   };

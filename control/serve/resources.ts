@@ -7,6 +7,7 @@ import {
   encodeAuthorization,
   encodeEnrolledNamespace,
   encodeNodePod,
+  encodeRoute,
   encodeService,
   encodeUncapturedPod,
   encodeWorkload,
@@ -33,6 +34,7 @@ const typeUrlOf: Readonly<Record<Told['kind'], string>> = {
   workload: typeUrls.address,
   service: typeUrls.address,
   policy: typeUrls.authorization,
+  route: typeUrls.route,
   nodePod: typeUrls.nodePod,
   uncaptured: typeUrls.uncapturedPod,
   namespace: typeUrls.enrolledNamespace,
@@ -49,6 +51,8 @@ export function encodeTold(told: Told): Uint8Array {
       return encodeService(told.value);
     case 'policy':
       return encodeAuthorization(told.value);
+    case 'route':
+      return encodeRoute(told.value);
     case 'nodePod':
       return encodeNodePod(told.value);
     case 'uncaptured':

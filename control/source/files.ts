@@ -9,7 +9,7 @@ import type { ErrorObject } from 'ajv';
 import { LineCounter, parseAllDocuments, type Document } from 'yaml';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import type { MeshObject } from '../compile/objects.js';
-import { compileErrorOf, validatorOf } from './validate.js';
+import { compileErrorOf, isForeign, validatorOf } from './validate.js';
 
 const fileBytesMax = 8 << 20;
 const filesMax = 10_000;
@@ -62,13 +62,13 @@ export function parseManifests(file: string, text: string): { objects: MeshObjec
       continue;
     }
     if (value === null || value === undefined) continue;
-    const kind = (value as { kind?: unknown }).kind;
+    const { kind, apiVersion } = value as { kind?: unknown; apiVersion?: unknown };
     if (typeof kind !== 'string') {
       errors.push({ file, line: locate(document, lines, []), field: 'kind', message: 'kind is missing' });
       continue;
     }
     const validate = validatorOf(kind);
-    if (!validate) continue;
+    if (!validate || isForeign(kind, apiVersion)) continue;
     if (validate(value)) {
       const object = value as MeshObject;
       const wrong = compileErrorOf(object);

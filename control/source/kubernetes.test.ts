@@ -33,6 +33,7 @@ class FakeApi {
   version = 1;
   readonly namespaces = new Map<string, object>();
   readonly watches = new Set<ServerResponse>();
+  readonly gatewayWatches: string[] = [];
   watchesBegun = 0;
   refused = 0;
   readonly server = https.createServer({ key: served.keyPem, cert: served.certPem }, (request, response) => {
@@ -41,6 +42,15 @@ class FakeApi {
       this.refused++;
       response.writeHead(500, { 'content-type': 'application/json' });
       return void response.end('{"kind":"Status","message":"etcd is away"}');
+    }
+    if (url.pathname.startsWith('/apis/gateway.networking.k8s.io/')) {
+      // As a server of which somebody installed the kinds of an older release, without TLSRoute.
+      const served = ['v1/httproutes', 'v1alpha2/tcproutes'].some((path) => url.pathname.endsWith(path));
+      if (!served) {
+        response.writeHead(404, { 'content-type': 'application/json' });
+        return void response.end('{"kind":"Status","message":"the server could not find the resource"}');
+      }
+      if (url.searchParams.get('watch') === 'true') this.gatewayWatches.push(url.pathname);
     }
     response.writeHead(200, { 'content-type': 'application/json' });
     const ours = url.pathname === '/api/v1/namespaces';
@@ -141,4 +151,14 @@ test('a watch that goes silent is taken up anew where it was: what was missed is
   await until('it is known', 5_000, () => known.has('missed'));
   assert.ok(api.watchesBegun > begun);
   assert.deepEqual(told, ['+Namespace default/first', '+Namespace default/missed']);
+});
+
+test('without the kinds of the Gateway API the mesh starts, and follows those that are there in the version that is', async () => {
+  const { api, troubles } = await setUp();
+  await until('they are watched', 5_000, () => api.gatewayWatches.length >= 2);
+  assert.deepEqual(api.gatewayWatches.sort(), [
+    '/apis/gateway.networking.k8s.io/v1/httproutes',
+    '/apis/gateway.networking.k8s.io/v1alpha2/tcproutes',
+  ]);
+  assert.deepEqual(troubles, []);
 });

@@ -2,18 +2,20 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { objectKey, type ObjectKey } from '../compile/compile.js';
-import type { MeshObject } from '../compile/objects.js';
+import { gatewayGroup, gatewayKinds, type MeshObject } from '../compile/objects.js';
 import { narrow } from './narrow.js';
 import { Reflector, type KindApi, type Page, type WatchPhase } from './reflector.js';
 import { compileErrorOf, validatorOf } from './validate.js';
-import { requestJson } from '../../src/kubernetes/request.js';
+import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 
 /** Changes are told when it has been quiet for this long, and after the longer time at the latest. */
 const quietMs = 30;
 const lateMsMax = 300;
 const silentMsMaxDefault = 100_000;
 
-const paths: Readonly<Record<MeshObject['kind'], string>> = {
+const gatewayApi = (version: string, plural: string): string => `/apis/${gatewayGroup}/${version}/${plural}`;
+/** Where a kind is in several versions by the API's age: the first that is there. */
+const paths: Readonly<Record<MeshObject['kind'], string | readonly string[]>> = {
   Namespace: '/api/v1/namespaces',
   Node: '/api/v1/nodes',
   Pod: '/api/v1/pods',
@@ -23,7 +25,16 @@ const paths: Readonly<Record<MeshObject['kind'], string>> = {
   MeshSettings: '/apis/weft.dev/v1alpha1/meshsettings',
   ExternalService: '/apis/weft.dev/v1alpha1/externalservices',
   Workload: '/apis/weft.dev/v1alpha1/workloads',
+  GatewayClass: gatewayApi('v1', 'gatewayclasses'),
+  Gateway: gatewayApi('v1', 'gateways'),
+  HTTPRoute: gatewayApi('v1', 'httproutes'),
+  GRPCRoute: gatewayApi('v1', 'grpcroutes'),
+  TLSRoute: ['v1', 'v1alpha3', 'v1alpha2'].map((version) => gatewayApi(version, 'tlsroutes')),
+  TCPRoute: ['v1', 'v1alpha2'].map((version) => gatewayApi(version, 'tcproutes')),
 };
+const isAbsent = (error: unknown): boolean => error instanceof ApiError && error.status === 404;
+
+const optional: ReadonlySet<string> = new Set(gatewayKinds);
 
 export interface ObjectTrouble {
   readonly object: MeshObject;
@@ -40,14 +51,28 @@ export interface KubernetesSourceOptions {
   readonly silentMsMax?: number;
 }
 
-function kindApi(config: KubeConfig, path: string, silentMsMax: number): KindApi {
+function kindApi(config: KubeConfig, versions: readonly string[], silentMsMax: number): KindApi {
+  let path = versions[0] ?? '';
   return {
     list: async (limit, from): Promise<Page> => {
       const query = new URLSearchParams({ limit: String(limit), ...(from ? { continue: from } : {}) });
-      const list = (await requestJson(config, 'GET', `${path}?${query}`)) as {
-        items?: unknown[];
-        metadata: { resourceVersion: string; continue?: string };
-      };
+      const ask = async (at: string) =>
+        (await requestJson(config, 'GET', `${at}?${query}`)) as {
+          items?: unknown[];
+          metadata: { resourceVersion: string; continue?: string };
+        };
+      let list: Awaited<ReturnType<typeof ask>> | undefined;
+      // Pages that follow are of the version of the first.
+      for (const [index, at] of (from ? [path] : versions).entries()) {
+        try {
+          list = await ask(at);
+          path = at;
+          break;
+        } catch (error) {
+          if (!isAbsent(error) || index === versions.length - 1) throw error;
+        }
+      }
+      if (!list) throw new ApiError(404, `${path}: no version of it is served`);
       return {
         items: list.items ?? [],
         resourceVersion: list.metadata.resourceVersion,
@@ -68,8 +93,10 @@ function kindApi(config: KubeConfig, path: string, silentMsMax: number): KindApi
           stop.removeEventListener('abort', onStop);
           controller?.abort();
           const { statusCode } = (error ?? {}) as { statusCode?: number };
-          if (statusCode === 410) onEvent('ERROR', { code: 410 });
-          if (error === null || error === undefined || statusCode === 410 || stop.aborted) resolve();
+          // 404: its kind was removed, or is served in another version now. What is so, the list says.
+          const anew = statusCode === 410 || statusCode === 404;
+          if (anew) onEvent('ERROR', { code: 410 });
+          if (error === null || error === undefined || anew || stop.aborted) resolve();
           else reject(error instanceof Error ? error : new Error(JSON.stringify(error)));
         };
         const onStop = (): void => end();
@@ -113,7 +140,8 @@ export class KubernetesSource {
       (kind) =>
         new Reflector<MeshObject>({
           kind,
-          api: kindApi(options.config, paths[kind], options.silentMsMax ?? silentMsMaxDefault),
+          api: kindApi(options.config, [paths[kind]].flat(), options.silentMsMax ?? silentMsMaxDefault),
+          ...(optional.has(kind) ? { isAbsent } : {}),
           narrow: (object, before) => this.#read(kind, object, before),
           onObject: (now, before) => {
             const one = now ?? before;

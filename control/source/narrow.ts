@@ -5,6 +5,8 @@ import type {
   Condition,
   EndpointSliceObject,
   ExternalServiceObject,
+  GatewayClassObject,
+  GatewayObject,
   Meta,
   MeshObject,
   MeshSettingsObject,
@@ -12,6 +14,7 @@ import type {
   NodeObject,
   PodObject,
   Probe,
+  RouteObject,
   ServiceObject,
   WorkloadObject,
 } from '../compile/objects.js';
@@ -21,6 +24,8 @@ interface RawMeta {
   readonly namespace?: string;
   readonly uid?: string;
   readonly generation?: number;
+  readonly resourceVersion?: string;
+  readonly creationTimestamp?: unknown;
   readonly deletionTimestamp?: unknown;
   readonly labels?: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
@@ -55,6 +60,42 @@ function judged(raw: {
     metadata: { ...meta(raw.metadata), ...(generation === undefined ? {} : { generation }) },
     ...(conditions.length === 0 ? {} : { status: { conditions } }),
   };
+}
+
+/** Of what others write a status to as well. */
+const shared = (raw: RawMeta): Meta => ({
+  ...meta(raw),
+  ...(raw.generation === undefined ? {} : { generation: raw.generation }),
+  ...(raw.resourceVersion === undefined ? {} : { resourceVersion: raw.resourceVersion }),
+});
+
+function gateway(raw: Raw<GatewayObject>): GatewayObject {
+  const { gatewayClassName, listeners } = raw.spec;
+  return {
+    kind: 'Gateway',
+    metadata: shared(raw.metadata),
+    spec: {
+      gatewayClassName,
+      listeners: (listeners ?? []).map(({ name, port, protocol }) => ({ name, port, protocol })),
+    },
+    ...(raw.status ? { status: raw.status } : {}),
+  };
+}
+
+function route<Kind extends RouteObject['kind']>(
+  kind: Kind,
+  raw: Raw<RouteObject>,
+): Extract<RouteObject, { kind: Kind }> {
+  const { creationTimestamp: created } = raw.metadata;
+  return {
+    kind,
+    metadata: {
+      ...shared(raw.metadata),
+      ...(created === undefined ? {} : { creationTimestamp: String(created) }),
+    },
+    spec: raw.spec,
+    ...(raw.status?.parents ? { status: { parents: raw.status.parents } } : {}),
+  } as unknown as Extract<RouteObject, { kind: Kind }>;
 }
 
 const probe = (raw: Probe | undefined): Probe | undefined =>
@@ -195,5 +236,22 @@ export function narrow(kind: MeshObject['kind'], object: unknown): MeshObject | 
       return { kind, ...judged(raw), spec: raw.spec as AccessPolicyObject['spec'] };
     case 'MeshSettings':
       return { kind, ...judged(raw), spec: raw.spec as MeshSettingsObject['spec'] };
+    case 'GatewayClass': {
+      const { controllerName } = raw.spec as GatewayClassObject['spec'];
+      const conditions = raw.status?.conditions;
+      return {
+        kind,
+        metadata: shared(raw.metadata),
+        spec: { controllerName },
+        ...(conditions ? { status: { conditions } } : {}),
+      };
+    }
+    case 'Gateway':
+      return gateway(object as Raw<GatewayObject>);
+    case 'HTTPRoute':
+    case 'GRPCRoute':
+    case 'TLSRoute':
+    case 'TCPRoute':
+      return route(kind, object as Raw<RouteObject>);
   }
 }

@@ -39,6 +39,8 @@ class Server implements KindApi {
 }
 const page = (items: object[], next?: string): Page => ({ items, resourceVersion: '10', next });
 
+const absent = new Error('the server could not find the requested resource');
+
 function setUp(): {
   server: Server;
   reflector: Reflector<Thing>;
@@ -59,6 +61,7 @@ function setUp(): {
     onObject: (now, before) => told.push(`${now ? '+' : '-'}${(now ?? before)?.name}`),
     onSynced: () => undefined,
     onTrouble: (_kind, why) => troubles.push(why),
+    isAbsent: (error) => error === absent,
     sleep: () => Promise.resolve(),
   });
   void reflector.run();
@@ -152,5 +155,35 @@ test('an object that concerns us no more goes', async () => {
   await settle();
   server.watches[0]?.event('MODIFIED', { metadata: { uid: 'a', name: 'x-now', resourceVersion: '11' } });
   assert.deepEqual(names(), []);
+  reflector.stop();
+});
+
+test('a kind that the server does not have is empty and no trouble, and is there once it is installed', async () => {
+  const { server, reflector, names, troubles } = setUp();
+  assert.ok(!reflector.synced);
+  server.lists[0]?.(absent);
+  await settle();
+  assert.ok(reflector.synced);
+  server.lists[1]?.(page([thing('a')]));
+  await settle();
+  assert.deepEqual(names(), ['a']);
+  assert.deepEqual(troubles, []);
+  reflector.stop();
+});
+
+test('a kind that was there is believed gone when the server has said so twice', async () => {
+  const { server, reflector, names, told } = setUp();
+  server.lists[0]?.(page([thing('a')]));
+  await settle();
+  server.watches[0]?.event('ERROR', { code: 410 });
+  server.watches[0]?.end();
+  await settle();
+  server.lists[1]?.(absent);
+  await settle();
+  assert.deepEqual(names(), ['a']);
+  server.lists[2]?.(absent);
+  await settle();
+  assert.deepEqual(names(), []);
+  assert.deepEqual(told, ['+a', '-a']);
   reflector.stop();
 });

@@ -9,6 +9,8 @@ const pageSize = 500;
 const backoffMs = { min: 500, max: 30_000 } as const;
 /** Asked of the server, so that no watch lives on against a server that has moved away. */
 const watchSeconds = 240;
+/** How soon a kind is looked for again that the server does not have. */
+const absentMs = 30_000;
 
 export interface Page {
   readonly items: readonly unknown[];
@@ -38,6 +40,8 @@ export interface ReflectorOptions<T> {
   readonly onObject: (now: T | undefined, before: T | undefined) => void;
   /** The first list is whole: all of it was told. */
   readonly onSynced: () => void;
+  /** Whether the error says that the server has no such kind: then there are no objects. Absent: that is trouble as any other. */
+  readonly isAbsent?: (error: unknown) => boolean;
   readonly onTrouble: (kind: string, why: string, retryInMs: number) => void;
   readonly sleep: (ms: number, stop: AbortSignal) => Promise<void>;
 }
@@ -77,15 +81,23 @@ export class Reflector<T> {
   async run(): Promise<void> {
     const { signal } = this.#stop;
     let failures = 0;
+    let absences = 0;
     let version: string | undefined;
     while (!signal.aborted) {
       try {
         version ??= await this.#list();
         if (signal.aborted) return;
-        failures = 0;
+        failures = absences = 0;
         version = await this.#watch(version);
       } catch (error) {
         if (signal.aborted) return;
+        if (this.#options.isAbsent?.(error)) {
+          version = undefined;
+          // A server that comes up may not know of its kinds yet: what was there is believed gone when it is said twice.
+          if (++absences > 1 || this.#objects.size === 0) this.#replace(new Map());
+          await this.#options.sleep(absentMs, signal);
+          continue;
+        }
         // Half of it at random: replicas do not come back in step.
         const longest = Math.min(backoffMs.min * 2 ** failures++, backoffMs.max);
         const retryInMs = Math.round(longest * (0.5 + Math.random() / 2));
@@ -109,6 +121,11 @@ export class Reflector<T> {
       version = page.resourceVersion;
       from = page.next;
     } while (from !== undefined && from !== '');
+    this.#replace(found);
+    return version;
+  }
+
+  #replace(found: Map<string, T>): void {
     const former = this.#objects;
     this.#objects = found;
     // What is gone first: an object of the same name may have taken its place.
@@ -118,7 +135,6 @@ export class Reflector<T> {
       this.#synced = true;
       this.#options.onSynced();
     }
-    return version;
   }
 
   /** Most of what happens to an object changes nothing that is kept of it. */

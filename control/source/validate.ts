@@ -7,7 +7,7 @@ import { parse } from 'yaml';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { compile } from '../compile/compile.js';
-import type { MeshObject } from '../compile/objects.js';
+import { gatewayGroup, gatewayKinds, type MeshObject } from '../compile/objects.js';
 
 function findUp(...parts: string[]): string {
   let dir = fileURLToPath(new URL('.', import.meta.url));
@@ -34,18 +34,27 @@ function closed(schema: object): object {
 
 export const crdDir = (): string => findUp('daemonset', 'chart', 'crds');
 
+/** Several groups have kinds of these names. */
+export const isForeign = (kind: string, apiVersion: unknown): boolean =>
+  (gatewayKinds as readonly string[]).includes(kind) &&
+  typeof apiVersion === 'string' &&
+  !apiVersion.startsWith(`${gatewayGroup}/`);
+
 let validators: Map<string, ValidateFunction> | undefined;
 /** One per kind: Weft's own from the CRDs, so that files and the API server refuse alike. */
 export function validatorOf(kind: string): ValidateFunction | undefined {
   if (!validators) {
     validators = new Map();
     const ajv = new Ajv({ allErrors: true, strict: false, useDefaults: false, validateFormats: false });
-    const core = parse(readFileSync(findUp('control', 'source', 'schemas', 'core.yaml'), 'utf8')) as {
-      $defs: object;
-      kinds: Record<string, object>;
-    };
-    for (const [name, schema] of Object.entries(core.kinds))
-      validators.set(name, ajv.compile({ ...schema, $defs: core.$defs }));
+    const read = (file: string) =>
+      parse(readFileSync(findUp('control', 'source', 'schemas', file), 'utf8'), { merge: true }) as {
+        $defs: object;
+        kinds: Record<string, object>;
+      };
+    const [core, gateway] = [read('core.yaml'), read('gateway.yaml')];
+    const $defs = { ...core.$defs, ...gateway.$defs };
+    for (const [name, schema] of Object.entries({ ...core.kinds, ...gateway.kinds }))
+      validators.set(name, ajv.compile({ ...schema, $defs }));
     const dir = crdDir();
     for (const file of readdirSync(dir)) {
       const crd = parse(readFileSync(join(dir, file), 'utf8')) as {
@@ -58,11 +67,7 @@ export function validatorOf(kind: string): ValidateFunction | undefined {
         required: ['metadata'],
         properties: { metadata: { $ref: '#/$defs/namespaced' } },
       };
-      if (schema)
-        validators.set(
-          crd.spec.names.kind,
-          ajv.compile({ allOf: [named, closed(schema)], $defs: core.$defs }),
-        );
+      if (schema) validators.set(crd.spec.names.kind, ajv.compile({ allOf: [named, closed(schema)], $defs }));
     }
   }
   return validators.get(kind);

@@ -3,7 +3,25 @@ import { errorText, type Decoded } from '../base/errors.js';
 import { ipFromBytes, parseCidr, type Cidr } from '../model/address.js';
 import { parseSpiffeId, parseTrustDomain, spiffeIdOf } from '../model/identity.js';
 import type { NodePod, UncapturedPod, UncapturedReason } from '../model/node-pod.js';
-import type { AuthorizationPolicy, PolicyKey, PolicyMatch, StringMatch } from '../model/policy.js';
+import type {
+  AuthorizationPolicy,
+  HttpMatch,
+  PolicyKey,
+  PolicyMatch,
+  PolicyPath,
+  StringMatch,
+} from '../model/policy.js';
+import type {
+  BackendTarget,
+  PathChange,
+  PathMatch,
+  Route,
+  RouteFilter,
+  RouteKey,
+  RouteRule,
+  SessionPersistence,
+  ValueMatch,
+} from '../model/route.js';
 import type { Service } from '../model/service.js';
 import type {
   AppProtocol,
@@ -85,6 +103,7 @@ function workload(message: pb.Workload): Workload {
     ...waypoint(message.waypoint),
     policies: message.authorizationPolicies,
     healthy: message.status === pb.WorkloadStatus.HEALTHY,
+    ...(message.nativeTunnel ? { nativeTunnel: true } : {}),
     hostNetwork: message.networkMode === pb.NetworkMode.HOST_NETWORK,
     services: new Map(
       Object.entries(message.services).map(([key, list]) => [key as ServiceKey, list.ports.map(port)]),
@@ -164,7 +183,7 @@ function block({ address, length }: pbAuth.Address): Cidr {
   return { ip, prefixLength: length };
 }
 
-function match(m: pbAuth.Match): PolicyMatch {
+function layer4(m: pbAuth.Match): PolicyMatch {
   return {
     namespaces: m.namespaces.map(stringMatch),
     notNamespaces: m.notNamespaces.map(stringMatch),
@@ -179,6 +198,36 @@ function match(m: pbAuth.Match): PolicyMatch {
     serviceAccounts: m.serviceAccounts,
     notServiceAccounts: m.notServiceAccounts,
   };
+}
+
+function path({ path: message }: pbAuth.PathMatch): PolicyPath {
+  if (!message) throw new Error('path match of an unknown kind');
+  if (message.$case !== 'template') return { kind: message.$case, value: message.value };
+  const { segments } = message.value;
+  if (segments.length === 0) throw new Error('path template without segments');
+  if (segments.slice(0, -1).includes('**')) throw new Error('** is not the last segment of its template');
+  return { kind: 'template', segments };
+}
+
+const http = (m: pbAuth.HttpMatch): HttpMatch => ({
+  methods: m.methods,
+  notMethods: m.notMethods,
+  paths: m.paths.map(path),
+  notPaths: m.notPaths.map(path),
+  hosts: m.hosts.map(stringMatch),
+  notHosts: m.notHosts.map(stringMatch),
+  headers: m.headers.map(({ name, values, negated }) => ({
+    name: need(name, 'header name'),
+    values: values.map(stringMatch),
+    negated,
+  })),
+});
+
+/** What stands beside `weft` is for those who do not know it. */
+function match(m: pbAuth.Match): PolicyMatch {
+  if (!m.weft) return layer4(m);
+  if (!m.weft.match || m.weft.match.weft) throw new Error("weft's match is none");
+  return { ...layer4(m.weft.match), ...(m.weft.http ? { http: http(m.weft.http) } : {}) };
 }
 
 const policyScopes: readonly AuthorizationPolicy['scope'][] = ['global', 'namespace', 'workload'];
@@ -247,4 +296,137 @@ export function decodeUncapturedPod(bytes: Uint8Array): Decoded<UncapturedPod> {
 
 export function decodeEnrolledNamespace(bytes: Uint8Array): Decoded<string> {
   return attempt(() => need(pbWeft.EnrolledNamespace.decode(bytes).name, 'name'));
+}
+
+/** A kind of a later version is never passed over: the route would do something else than it says. */
+function oneOf<T extends string>(kinds: readonly T[], kind: string, field: string): T {
+  const found = kinds.find((one) => one === kind);
+  if (found === undefined) throw new Error(`${field} of unknown kind ${JSON.stringify(kind.slice(0, 64))}`);
+  return found;
+}
+const routeKinds = { http: 'HTTPRoute', grpc: 'GRPCRoute', tls: 'TLSRoute', tcp: 'TCPRoute' } as const;
+const pathKinds: readonly PathMatch['kind'][] = ['exact', 'prefix', 'regex', 'suffix'];
+const valueKinds: readonly ValueMatch['kind'][] = ['exact', 'regex'];
+const changeKinds: readonly PathChange['kind'][] = ['full', 'prefix'];
+const sessionKinds: readonly SessionPersistence['kind'][] = ['cookie', 'header'];
+
+function portNumber(value: number): number {
+  if (value < 1 || value > 65535) throw new Error(`port ${value} is out of range`);
+  return value;
+}
+
+const valueMatch = ({ kind, name, value }: pbWeft.ValueMatch): ValueMatch => ({
+  kind: oneOf(valueKinds, kind, 'value match'),
+  name: need(name, 'name of a value match'),
+  value,
+});
+
+function target(message: pbWeft.BackendTarget | undefined): BackendTarget {
+  if (!message) throw new Error('backend without target');
+  if (message.invalid !== '') return { kind: 'invalid', reason: message.invalid };
+  return {
+    kind: 'service',
+    service: need(message.service, 'service of a backend') as ServiceKey,
+    port: portNumber(message.port),
+  };
+}
+
+const change = (message: pbWeft.PathChange | undefined): { path?: PathChange } =>
+  message ? { path: { kind: oneOf(changeKinds, message.kind, 'path change'), value: message.value } } : {};
+
+function filter({ filter: message }: pbWeft.RouteFilter): RouteFilter {
+  switch (message?.$case) {
+    case undefined:
+      throw new Error('filter of unknown kind');
+    case 'requestHeaders':
+      return { kind: 'request-headers', ...message.value };
+    case 'responseHeaders':
+      return { kind: 'response-headers', ...message.value };
+    case 'redirect': {
+      const { scheme, hostname, port: to, statusCode } = message.value;
+      if (statusCode < 300 || statusCode > 399) throw new Error(`redirect with status ${statusCode}`);
+      return {
+        kind: 'redirect',
+        ...(scheme === '' ? {} : { scheme }),
+        ...(hostname === '' ? {} : { hostname }),
+        ...(to === 0 ? {} : { port: portNumber(to) }),
+        ...change(message.value.path),
+        statusCode,
+      };
+    }
+    case 'rewrite': {
+      const { hostname } = message.value;
+      return { kind: 'rewrite', ...(hostname === '' ? {} : { hostname }), ...change(message.value.path) };
+    }
+    case 'mirror': {
+      const { backend, numerator, denominator } = message.value;
+      if (denominator === 0) throw new Error('mirror of a fraction without denominator');
+      return { kind: 'mirror', backend: target(backend), numerator, denominator };
+    }
+    case 'cors':
+      return { kind: 'cors', ...message.value };
+  }
+}
+
+function session(message: pbWeft.SessionPersistence): SessionPersistence {
+  const { absoluteTimeoutMs, idleTimeoutMs, permanent } = message;
+  return {
+    kind: oneOf(sessionKinds, message.kind, 'session persistence'),
+    name: need(message.name, 'name of a session'),
+    ...(absoluteTimeoutMs === 0 ? {} : { absoluteTimeoutMs }),
+    ...(idleTimeoutMs === 0 ? {} : { idleTimeoutMs }),
+    permanent,
+  };
+}
+
+function rule(message: pbWeft.RouteRule): RouteRule {
+  const { name, requestTimeoutMs, backendRequestTimeoutMs, retry, sessionPersistence } = message;
+  return {
+    ...(name === '' ? {} : { name }),
+    matches: message.matches.map(({ pathKind, path: value, method, headers, query }) => ({
+      ...(pathKind === '' ? {} : { path: { kind: oneOf(pathKinds, pathKind, 'path match'), value } }),
+      ...(method === '' ? {} : { method }),
+      headers: headers.map(valueMatch),
+      query: query.map(valueMatch),
+    })),
+    filters: message.filters.map(filter),
+    backends: message.backends.map((one) => ({
+      target: target(one.target),
+      weight: one.weight,
+      filters: one.filters.map(filter),
+    })),
+    ...(requestTimeoutMs === undefined ? {} : { requestTimeoutMs }),
+    ...(backendRequestTimeoutMs === undefined ? {} : { backendRequestTimeoutMs }),
+    ...(retry
+      ? {
+          retry: {
+            codes: retry.codes,
+            ...(retry.attempts === undefined ? {} : { attempts: retry.attempts }),
+            ...(retry.backoffMs === undefined ? {} : { backoffMs: retry.backoffMs }),
+          },
+        }
+      : {}),
+    ...(sessionPersistence ? { sessionPersistence: session(sessionPersistence) } : {}),
+  };
+}
+
+export function decodeRoute(bytes: Uint8Array): Decoded<Route> {
+  return attempt(() => {
+    const m = pbWeft.Route.decode(bytes);
+    const kind = oneOf(Object.keys(routeKinds) as (keyof typeof routeKinds)[], m.kind, 'route');
+    const namespace = need(m.namespace, 'namespace');
+    const name = need(m.name, 'name');
+    return {
+      key: `${routeKinds[kind]}/${namespace}/${name}` as RouteKey,
+      kind,
+      namespace,
+      name,
+      createdMs: m.createdMs,
+      parents: m.parents.map(({ service: parent, port: at }) => ({
+        service: need(parent, 'service of a parent') as ServiceKey,
+        ...(at === 0 ? {} : { port: portNumber(at) }),
+      })),
+      rules: m.rules.map(rule),
+    };
+  });
 }

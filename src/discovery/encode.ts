@@ -2,7 +2,14 @@
 import { ipToBytes, type Cidr } from '../model/address.js';
 import { workloadIdentityOf } from '../model/identity.js';
 import type { NodePod, UncapturedPod } from '../model/node-pod.js';
-import type { AuthorizationPolicy, PolicyMatch, StringMatch } from '../model/policy.js';
+import type {
+  AuthorizationPolicy,
+  HttpMatch,
+  PolicyMatch,
+  PolicyPath,
+  StringMatch,
+} from '../model/policy.js';
+import type { BackendTarget, PathChange, Route, RouteFilter, RouteRule } from '../model/route.js';
 import type { Service } from '../model/service.js';
 import type { PortMapping, WaypointRef, Workload } from '../model/workload.js';
 import { affinityExtension, affinityType } from './types.js';
@@ -48,6 +55,7 @@ export function encodeWorkload(w: Workload): Uint8Array {
     status: w.healthy ? pb.WorkloadStatus.HEALTHY : pb.WorkloadStatus.UNHEALTHY,
     clusterId: w.cluster,
     services: Object.fromEntries([...w.services].map(([key, ports]) => [key, { ports: ports.map(port) }])),
+    nativeTunnel: w.nativeTunnel ?? false,
     networkMode: w.hostNetwork ? pb.NetworkMode.HOST_NETWORK : pb.NetworkMode.STANDARD,
   });
   value.waypoint = waypoint(w.waypoint);
@@ -89,22 +97,55 @@ const text = (m: StringMatch): pbAuth.StringMatch => ({
 });
 const block = (c: Cidr): pbAuth.Address => ({ address: bytesOf(c.ip), length: c.prefixLength });
 
-function match(m: PolicyMatch): pbAuth.Match {
-  return {
-    namespaces: m.namespaces.map(text),
-    notNamespaces: m.notNamespaces.map(text),
-    principals: m.principals.map(text),
-    notPrincipals: m.notPrincipals.map(text),
-    sourceIps: m.sourceIps.map(block),
-    notSourceIps: m.notSourceIps.map(block),
-    destinationIps: m.destinationIps.map(block),
-    notDestinationIps: m.notDestinationIps.map(block),
-    destinationPorts: [...m.destinationPorts],
-    notDestinationPorts: [...m.notDestinationPorts],
-    serviceAccounts: [...m.serviceAccounts],
-    notServiceAccounts: [...m.notServiceAccounts],
-    weft: undefined,
-  };
+const layer4 = (m: PolicyMatch): pbAuth.Match => ({
+  namespaces: m.namespaces.map(text),
+  notNamespaces: m.notNamespaces.map(text),
+  principals: m.principals.map(text),
+  notPrincipals: m.notPrincipals.map(text),
+  sourceIps: m.sourceIps.map(block),
+  notSourceIps: m.notSourceIps.map(block),
+  destinationIps: m.destinationIps.map(block),
+  notDestinationIps: m.notDestinationIps.map(block),
+  destinationPorts: [...m.destinationPorts],
+  notDestinationPorts: [...m.notDestinationPorts],
+  serviceAccounts: [...m.serviceAccounts],
+  notServiceAccounts: [...m.notServiceAccounts],
+  weft: undefined,
+});
+
+const path = (p: PolicyPath): pbAuth.PathMatch => ({
+  path:
+    p.kind === 'template'
+      ? { $case: 'template', value: { segments: [...p.segments] } }
+      : { $case: p.kind, value: p.value },
+});
+const http = (m: HttpMatch): pbAuth.HttpMatch => ({
+  methods: [...m.methods],
+  notMethods: [...m.notMethods],
+  paths: m.paths.map(path),
+  notPaths: m.notPaths.map(path),
+  hosts: m.hosts.map(text),
+  notHosts: m.notHosts.map(text),
+  headers: m.headers.map(({ name, values, negated }) => ({ name, values: values.map(text), negated })),
+});
+
+const any: StringMatch = { kind: 'presence' };
+
+/**
+ * A reader that does not know `weft` sees the layer 4 fields alone: they must allow nothing that the match would not allow, and
+ * deny all that it could deny.
+ */
+function match(m: PolicyMatch, action: AuthorizationPolicy['action']): pbAuth.Match {
+  const real = layer4(m);
+  if (!m.http) return real;
+  const weft = { match: real, http: http(m.http) };
+  if (action === 'allow') {
+    const never = { ...pbAuth.Match.create(), principals: [text(any)], notPrincipals: [text(any)] };
+    return { ...never, weft };
+  }
+  const isEmpty = Object.values(real).every((values) => values === undefined || values.length === 0);
+  // An empty match is passed over by other readers; no connection goes to port 0.
+  return { ...real, ...(isEmpty ? { notDestinationPorts: [0] } : {}), weft };
 }
 
 export function encodeAuthorization(p: AuthorizationPolicy): Uint8Array {
@@ -114,10 +155,96 @@ export function encodeAuthorization(p: AuthorizationPolicy): Uint8Array {
     scope: { global: 0, namespace: 1, workload: 2 }[p.scope],
     action: { allow: 0, deny: 1 }[p.action],
     rules: p.rules.map(({ clauses }) => ({
-      clauses: clauses.map(({ matches }) => ({ matches: matches.map(match) })),
+      clauses: clauses.map(({ matches }) => ({ matches: matches.map((one) => match(one, p.action)) })),
     })),
     dryRun: p.dryRun,
     weftServices: [...p.services],
+  }).finish();
+}
+
+const target = (t: BackendTarget): pbWeft.BackendTarget =>
+  t.kind === 'service'
+    ? { service: t.service, port: t.port, invalid: '' }
+    : { service: '', port: 0, invalid: t.reason || 'invalid' };
+const change = (c: PathChange | undefined): pbWeft.PathChange | undefined =>
+  c && { kind: c.kind, value: c.value };
+
+function filter(f: RouteFilter): NonNullable<pbWeft.RouteFilter['filter']> {
+  switch (f.kind) {
+    case 'request-headers':
+    case 'response-headers': {
+      const value = { set: [...f.set], add: [...f.add], remove: [...f.remove] };
+      return f.kind === 'request-headers'
+        ? { $case: 'requestHeaders', value }
+        : { $case: 'responseHeaders', value };
+    }
+    case 'redirect': {
+      const { scheme = '', hostname = '', port: to = 0, statusCode } = f;
+      return {
+        $case: 'redirect',
+        value: { scheme, hostname, port: to, path: change(f.path), statusCode },
+      };
+    }
+    case 'rewrite':
+      return { $case: 'rewrite', value: { hostname: f.hostname ?? '', path: change(f.path) } };
+    case 'mirror':
+      return {
+        $case: 'mirror',
+        value: { backend: target(f.backend), numerator: f.numerator, denominator: f.denominator },
+      };
+    case 'cors':
+      return {
+        $case: 'cors',
+        value: {
+          allowOrigins: [...f.allowOrigins],
+          allowMethods: [...f.allowMethods],
+          allowHeaders: [...f.allowHeaders],
+          exposeHeaders: [...f.exposeHeaders],
+          allowCredentials: f.allowCredentials,
+          maxAgeS: f.maxAgeS,
+        },
+      };
+  }
+}
+
+function rule(r: RouteRule): pbWeft.RouteRule {
+  const { sessionPersistence: session, retry } = r;
+  return {
+    name: r.name ?? '',
+    matches: r.matches.map((m) => ({
+      pathKind: m.path?.kind ?? '',
+      path: m.path?.value ?? '',
+      method: m.method ?? '',
+      headers: [...m.headers],
+      query: [...m.query],
+    })),
+    filters: r.filters.map((f) => ({ filter: filter(f) })),
+    backends: r.backends.map((b) => ({
+      target: target(b.target),
+      weight: b.weight,
+      filters: b.filters.map((f) => ({ filter: filter(f) })),
+    })),
+    requestTimeoutMs: r.requestTimeoutMs,
+    backendRequestTimeoutMs: r.backendRequestTimeoutMs,
+    retry: retry && { ...retry, codes: [...retry.codes] },
+    sessionPersistence: session && {
+      kind: session.kind,
+      name: session.name,
+      absoluteTimeoutMs: session.absoluteTimeoutMs ?? 0,
+      idleTimeoutMs: session.idleTimeoutMs ?? 0,
+      permanent: session.permanent,
+    },
+  };
+}
+
+export function encodeRoute(r: Route): Uint8Array {
+  return pbWeft.Route.encode({
+    kind: r.kind,
+    namespace: r.namespace,
+    name: r.name,
+    createdMs: r.createdMs,
+    parents: r.parents.map((parent) => ({ service: parent.service, port: parent.port ?? 0 })),
+    rules: r.rules.map(rule),
   }).finish();
 }
 

@@ -1,10 +1,11 @@
-/** Type URLs of what nodes are told. */
+/** Type URLs of what nodes and waypoints are told. */
 export const typeUrls = {
   address: 'type.googleapis.com/istio.workload.Address',
   authorization: 'type.googleapis.com/istio.security.Authorization',
   nodePod: 'type.googleapis.com/weft.v1.NodePod',
   uncapturedPod: 'type.googleapis.com/weft.v1.UncapturedPod',
   enrolledNamespace: 'type.googleapis.com/weft.v1.EnrolledNamespace',
+  route: 'type.googleapis.com/weft.v1.Route',
 } as const;
 /** The extension of istio.workload.Service by which session affinity is told; other nodes leave it alone. */
 export const affinityExtension = 'weft.dev/session-affinity';

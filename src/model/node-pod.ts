@@ -41,7 +41,7 @@ export interface NodePod {
 
 /** Why a pod is not held in the mesh. */
 export type UncapturedReason =
-  'host-network' | 'disabled-by-label' | 'namespace-not-enrolled' | 'mesh-is-being-removed';
+  'host-network' | 'disabled-by-label' | 'namespace-not-enrolled' | 'mesh-is-being-removed' | 'waypoint';
 
 /** A pod of the node that is not to be held (weft.v1.UncapturedPod), told to that node alone. */
 export interface UncapturedPod {

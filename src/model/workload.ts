@@ -44,6 +44,8 @@ export interface Workload {
   readonly cluster: string;
   /** 'hbone': enrolled, its node's agent takes tunnels on 15008. 'none': plain TCP only. */
   readonly tunnel: 'none' | 'hbone';
+  /** It takes its tunnels itself, as waypoints do: no agent stands before it. */
+  readonly nativeTunnel?: boolean;
   readonly waypoint?: WaypointRef;
   /** Names `<namespace>/<name>` of the WORKLOAD_SELECTOR policies that apply to it. */
   readonly policies: readonly string[];

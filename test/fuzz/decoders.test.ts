@@ -7,6 +7,7 @@ import {
   decodeAuthorization,
   decodeEnrolledNamespace,
   decodeNodePod,
+  decodeRoute,
   decodeUncapturedPod,
 } from '../../src/discovery/decode.js';
 import { decodeRequest } from '../../daemonset/cni/protocol.js';
@@ -70,7 +71,24 @@ spec: { selector: { app: api }, clusterIP: 10.96.0.1, ports: [{ name: http, port
 apiVersion: weft.dev/v1alpha1
 kind: AccessPolicy
 metadata: { name: p, namespace: shop }
-spec: { action: DENY, rules: [{ from: [{ identities: ['*/sa/x'], cidrs: [10.0.0.0/8] }], to: [{ ports: [80] }] }] }
+spec: { action: DENY, rules: [{ from: [{ identities: ['*/sa/x'], cidrs: [10.0.0.0/8] }], to: [{ ports: [80], paths: ['/a/{*}'], headers: [{ name: x }] }] }] }
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { name: r, namespace: shop }
+spec:
+  parentRefs: [{ group: '', kind: Service, name: api }]
+  rules:
+    - matches: [{ path: { value: /v1 }, headers: [{ name: X, value: y }], queryParams: [{ name: q, value: z }] }]
+      filters:
+        - { type: RequestHeaderModifier, requestHeaderModifier: { set: [{ name: a, value: b }] } }
+        - { type: URLRewrite, urlRewrite: { path: { type: ReplacePrefixMatch, replacePrefixMatch: / } } }
+        - { type: RequestMirror, requestMirror: { backendRef: { name: api, port: 80 }, percent: 5 } }
+        - { type: CORS, cors: { allowOrigins: ['https://*.test'] } }
+      backendRefs: [{ name: api, port: 80 }, { name: none, port: 1, weight: 2 }]
+      timeouts: { request: 1h30m, backendRequest: 500ms }
+      retry: { codes: [503], attempts: 2 }
+      sessionPersistence: { cookie: { name: s } }
 `;
 const parsed = parseManifests('x.yaml', manifest);
 const compiled = compile(parsed.objects, {
@@ -81,12 +99,13 @@ const compiled = compile(parsed.objects, {
 test('discovery decoders answer every byte string with a value or errors', () => {
   assert.deepEqual(parsed.errors, []);
   const seeds = [...compiled.all()].map(encodeTold);
-  assert.equal(seeds.length, 6);
+  assert.equal(seeds.length, 7);
   const rounds = fuzz(seeds, (bytes) => {
     for (const decode of [
       decodeAddress,
       decodeAuthorization,
       decodeNodePod,
+      decodeRoute,
       decodeUncapturedPod,
       decodeEnrolledNamespace,
     ]) {

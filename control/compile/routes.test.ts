@@ -1,0 +1,319 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseTrustDomain } from '../../src/model/identity.js';
+import type { Route, RouteRule } from '../../src/model/route.js';
+import { parseManifests } from '../source/files.js';
+import { compile, type Compiler } from './compile.js';
+import { isRoute, type RouteObject } from './objects.js';
+import type { CompiledRoute } from './routes.js';
+
+const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
+const service = (name: string, more = 'clusterIP: 10.96.0.1', namespace = 'shop'): string =>
+  `---\nkind: Service\nmetadata: { name: ${name}, namespace: ${namespace} }
+spec: { ${more}, ports: [{ port: 80 }, { port: 81 }, { port: 53, protocol: UDP }] }\n`;
+const services = `${service('api')}${service('v2')}${service('far', undefined, 'other')}`;
+const manifest = (kind: string, spec: string, name = 'r', namespace = 'shop'): string =>
+  `---\napiVersion: gateway.networking.k8s.io/v1\nkind: ${kind}\nmetadata: { name: ${name}, namespace: ${namespace} }
+spec: ${spec}\n`;
+const parent = (more = ''): string => `parentRefs: [{ group: '', kind: Service, name: api${more} }]`;
+
+function load(text: string): Compiler {
+  const { objects, errors } = parseManifests('x', text);
+  assert.deepEqual(errors, []);
+  return compile(objects, settings);
+}
+function compiled(text: string, name = 'r'): CompiledRoute {
+  const compiler = load(services + text);
+  const found = [...compiler.keys()]
+    .map((key) => compiler.object(key))
+    .find((object): object is RouteObject => !!object && isRoute(object) && object.metadata.name === name);
+  assert.ok(found);
+  return compiler.route(found);
+}
+function routeOf(text: string): Route {
+  const { route } = compiled(text);
+  assert.ok(route);
+  return route;
+}
+function ruleOf(rule: string, kind = 'HTTPRoute'): RouteRule {
+  const [first] = routeOf(manifest(kind, `{ ${parent()}, rules: [{ ${rule} }] }`)).rules;
+  assert.ok(first);
+  return first;
+}
+const refusal = (rule: string, kind = 'HTTPRoute'): string => {
+  const { errors } = parseManifests('x', manifest(kind, `{ ${parent()}, rules: [{ ${rule} }] }`));
+  assert.ok(errors[0], 'it was accepted');
+  return `${errors[0].field}: ${errors[0].message}`;
+};
+const troubleOf = (text: string, name = 'r'): string | undefined =>
+  compiled(text, name).parents[0]?.trouble?.reason;
+
+test('a route without rules or matches is for all requests of its parent', () => {
+  const all = [{ path: { kind: 'prefix', value: '/' }, headers: [], query: [] }];
+  const route = routeOf(manifest('HTTPRoute', `{ ${parent()} }`));
+  assert.equal(route.key, 'HTTPRoute/shop/r');
+  assert.equal(route.createdMs, 0);
+  assert.deepEqual(route.parents, [{ service: 'shop/api.shop.svc.cluster.local' }]);
+  assert.deepEqual(route.rules, [{ matches: all, filters: [], backends: [] }]);
+  assert.deepEqual(ruleOf('backendRefs: [{ name: v2, port: 80 }]'), {
+    matches: all,
+    filters: [],
+    backends: [
+      {
+        target: { kind: 'service', service: 'shop/v2.shop.svc.cluster.local', port: 80 },
+        weight: 1,
+        filters: [],
+      },
+    ],
+  });
+});
+
+test('matches: a prefix has no trailing slash, headers are in lower case, of a name twice the first holds', () => {
+  const [match] = ruleOf(
+    `matches: [{ path: { value: /v1/ }, method: GET,
+      headers: [{ name: Host, value: a }, { name: X, value: b, type: RegularExpression }, { name: x, value: c }],
+      queryParams: [{ name: Q, value: d }, { name: q, value: e }, { name: Q, value: f }] }]`,
+  ).matches;
+  assert.deepEqual(match, {
+    path: { kind: 'prefix', value: '/v1' },
+    method: 'GET',
+    headers: [
+      { kind: 'exact', name: 'host', value: 'a' },
+      { kind: 'regex', name: 'x', value: 'b' },
+    ],
+    query: [
+      { kind: 'exact', name: 'Q', value: 'd' },
+      { kind: 'exact', name: 'q', value: 'e' },
+    ],
+  });
+  const pathOf = (path: string): unknown => ruleOf(`matches: [{ path: { ${path} } }]`).matches[0]?.path;
+  assert.deepEqual(pathOf('type: Exact, value: /v1/'), { kind: 'exact', value: '/v1/' });
+  assert.deepEqual(pathOf("type: RegularExpression, value: '/a[0-9]+'"), {
+    kind: 'regex',
+    value: '/a[0-9]+',
+  });
+});
+
+test('gRPC methods are paths', () => {
+  const pathOf = (method: string): unknown =>
+    ruleOf(`matches: [{ method: { ${method} } }]`, 'GRPCRoute').matches[0]?.path;
+  assert.deepEqual(pathOf('service: a.B, method: C'), { kind: 'exact', value: '/a.B/C' });
+  assert.deepEqual(pathOf('service: a.B'), { kind: 'prefix', value: '/a.B' });
+  assert.deepEqual(pathOf('method: C'), { kind: 'suffix', value: '/C' });
+  assert.deepEqual(pathOf("type: RegularExpression, service: 'a|b'"), {
+    kind: 'regex',
+    value: '/(?:a|b)/(?:[^/]+)',
+  });
+  assert.deepEqual(ruleOf('matches: [{ headers: [{ name: X, value: y }] }]', 'GRPCRoute').matches, [
+    { headers: [{ kind: 'exact', name: 'x', value: 'y' }], query: [] },
+  ]);
+  assert.match(refusal('matches: [{ method: { service: a/b } }]', 'GRPCRoute'), /gRPC service/);
+  assert.match(refusal('matches: [{ method: {} }]', 'GRPCRoute'), /needs service/);
+});
+
+test('filters, with their defaults', () => {
+  const filterOf = (filter: string, matches = ''): unknown =>
+    ruleOf(`${matches} filters: [{ ${filter} }]`).filters[0];
+  assert.deepEqual(filterOf('type: RequestRedirect, requestRedirect: { scheme: https }'), {
+    kind: 'redirect',
+    scheme: 'https',
+    statusCode: 302,
+  });
+  assert.deepEqual(
+    filterOf(
+      'type: RequestHeaderModifier, requestHeaderModifier: { add: [{ name: A, value: B }], remove: [C] }',
+    ),
+    { kind: 'request-headers', set: [], add: [{ name: 'a', value: 'B' }], remove: ['c'] },
+  );
+  assert.deepEqual(
+    filterOf('type: URLRewrite, urlRewrite: { path: { type: ReplacePrefixMatch, replacePrefixMatch: "" } }'),
+    { kind: 'rewrite', path: { kind: 'prefix', value: '' } },
+  );
+  const backend = { kind: 'service', service: 'shop/v2.shop.svc.cluster.local', port: 80 };
+  const mirror = (more: string): unknown =>
+    filterOf(`type: RequestMirror, requestMirror: { backendRef: { name: v2, port: 80 }${more} }`);
+  assert.deepEqual(mirror(''), { kind: 'mirror', backend, numerator: 100, denominator: 100 });
+  assert.deepEqual(mirror(', percent: 5'), { kind: 'mirror', backend, numerator: 5, denominator: 100 });
+  assert.deepEqual(mirror(', fraction: { numerator: 1, denominator: 1000 }'), {
+    kind: 'mirror',
+    backend,
+    numerator: 1,
+    denominator: 1000,
+  });
+  assert.deepEqual(filterOf('type: CORS, cors: { allowOrigins: ["*"] }'), {
+    kind: 'cors',
+    allowOrigins: ['*'],
+    allowMethods: [],
+    allowHeaders: [],
+    exposeHeaders: [],
+    allowCredentials: false,
+    maxAgeS: 5,
+  });
+});
+
+test('timeouts, retries and sessions', () => {
+  const rule = ruleOf(
+    `timeouts: { request: 1h30m, backendRequest: 500ms }, retry: { codes: [503], attempts: 2, backoff: 1s500ms },
+     sessionPersistence: { absoluteTimeout: 1h, cookie: { lifetimeType: Permanent } }`,
+  );
+  assert.equal(rule.requestTimeoutMs, 5_400_000);
+  assert.equal(rule.backendRequestTimeoutMs, 500);
+  assert.deepEqual(rule.retry, { codes: [503], attempts: 2, backoffMs: 1500 });
+  assert.deepEqual(rule.sessionPersistence, {
+    kind: 'cookie',
+    name: 'weft-shop-r-0',
+    absoluteTimeoutMs: 3_600_000,
+    permanent: true,
+  });
+  assert.deepEqual(ruleOf('sessionPersistence: { type: Header, header: { name: S } }').sessionPersistence, {
+    kind: 'header',
+    name: 'S',
+    permanent: false,
+  });
+  assert.match(refusal('timeouts: { request: 1d }'), /pattern/);
+  assert.match(refusal('timeouts: { request: 1s, backendRequest: 2s }'), /longer/);
+  assert.match(refusal('sessionPersistence: { cookie: { lifetimeType: Permanent } }'), /absoluteTimeout/);
+});
+
+test('what the published CRDs refuse is refused in files', () => {
+  const redirect = 'filters: [{ type: RequestRedirect, requestRedirect: {} }';
+  assert.match(refusal(`${redirect}], backendRefs: [{ name: v2, port: 80 }]`), /no backendRefs/);
+  assert.match(refusal(`${redirect}, { type: URLRewrite, urlRewrite: {} }]`), /together/);
+  assert.match(refusal('filters: [{ type: URLRewrite }]'), /needs urlRewrite/);
+  assert.match(refusal('filters: [{ type: Nonsense }]'), /allowed values/);
+  assert.match(refusal('matches: [{ path: { value: a } }]'), /none that a request/);
+  assert.match(refusal('matches: [{ path: { value: /a/../b } }]'), /none that a request/);
+  assert.match(refusal('matches: [{ paths: {} }]'), /paths/);
+  assert.match(
+    refusal(
+      `matches: [{ path: { type: Exact, value: /a } }],
+       filters: [{ type: URLRewrite, urlRewrite: { path: { type: ReplacePrefixMatch, replacePrefixMatch: / } } }]`,
+    ),
+    /exactly one match/,
+  );
+});
+
+test('a backend that is none answers with an error, and says why', () => {
+  const of = (ref: string): [unknown, string | undefined] => {
+    const { route, unresolved } = compiled(
+      manifest('HTTPRoute', `{ ${parent()}, rules: [{ backendRefs: [{ ${ref} }] }] }`) +
+        service('outside', 'type: ExternalName'),
+    );
+    return [route?.rules[0]?.backends[0]?.target.kind, unresolved?.reason];
+  };
+  assert.deepEqual(of('name: v2, port: 80'), ['service', undefined]);
+  // GEP-1294: without ReferenceGrant.
+  assert.deepEqual(of('name: far, namespace: other, port: 80'), ['service', undefined]);
+  assert.deepEqual(of('name: gone, port: 80'), ['invalid', 'BackendNotFound']);
+  assert.deepEqual(of('name: far, port: 80'), ['invalid', 'BackendNotFound']);
+  assert.deepEqual(of('name: v2, port: 82'), ['invalid', 'BackendNotFound']);
+  assert.deepEqual(of('name: v2, port: 53'), ['invalid', 'BackendNotFound']);
+  assert.deepEqual(of('name: v2'), ['invalid', 'BackendNotFound']);
+  assert.deepEqual(of('name: outside, port: 80'), ['invalid', 'BackendNotFound']);
+  assert.deepEqual(of('name: v2, kind: Bucket, group: x.test, port: 80'), ['invalid', 'InvalidKind']);
+});
+
+test('a filter that is not known stops what it was to guard', () => {
+  const invalid = { kind: 'invalid', reason: 'a filter of its rule is not supported' };
+  const of = (rule: string): CompiledRoute =>
+    compiled(manifest('HTTPRoute', `{ ${parent()}, rules: [{ ${rule} }] }`));
+  const auth = of(
+    'filters: [{ type: ExternalAuth, externalAuth: {} }], backendRefs: [{ name: v2, port: 80 }]',
+  );
+  assert.deepEqual(auth.route?.rules[0]?.backends, [{ target: invalid, weight: 1, filters: [] }]);
+  assert.equal(auth.unsupported?.reason, 'UnsupportedValue');
+  const extension = of(
+    `filters: [{ type: ExtensionRef, extensionRef: { group: x.test, kind: X, name: x } },
+               { type: RequestRedirect, requestRedirect: {} }]`,
+  );
+  assert.deepEqual(extension.route?.rules[0]?.filters, []);
+  assert.deepEqual(extension.route?.rules[0]?.backends, [{ target: invalid, weight: 1, filters: [] }]);
+  assert.equal(extension.unresolved?.reason, 'InvalidKind');
+  const one = of(
+    `backendRefs: [{ name: v2, port: 80 },
+      { name: v2, port: 81, filters: [{ type: ExternalAuth, externalAuth: {} }] }]`,
+  );
+  assert.deepEqual(
+    one.route?.rules[0]?.backends.map(({ target }) => target.kind),
+    ['service', 'invalid'],
+  );
+});
+
+test('parents: Services with an address of their own, by port', () => {
+  const of = (more: string, extra = ''): string | undefined =>
+    troubleOf(manifest('HTTPRoute', `{ parentRefs: [{ group: '', kind: Service, ${more} }] }`) + extra);
+  assert.equal(of('name: api'), undefined);
+  assert.equal(of('name: api, port: 81'), undefined);
+  assert.equal(of('name: far, namespace: other'), undefined);
+  assert.equal(of('name: gone'), 'NoMatchingParent');
+  assert.equal(of('name: far'), 'NoMatchingParent');
+  assert.equal(of('name: api, port: 82'), 'NoMatchingParent');
+  assert.equal(of('name: api, sectionName: http'), 'NoMatchingParent');
+  assert.equal(of('name: head', service('head', 'clusterIP: None')), 'NoMatchingParent');
+  assert.equal(of('name: out', service('out', 'type: ExternalName')), 'NoMatchingParent');
+});
+
+test('a Gateway as a parent is none of ours', () => {
+  const { route, parents } = compiled(
+    manifest('HTTPRoute', '{ parentRefs: [{ name: api }, { group: x.test, kind: Service, name: api }] }'),
+  );
+  assert.equal(route, undefined);
+  assert.deepEqual(parents, []);
+});
+
+test('of several types on a port of a Service the most specific holds, and the others say so', () => {
+  const both = (http: string, grpc: string): string =>
+    manifest('HTTPRoute', `{ ${parent(http)} }`) +
+    manifest('GRPCRoute', `{ ${parent(grpc)} }`, 'g') +
+    manifest('TCPRoute', `{ ${parent()}, rules: [] }`, 't');
+  assert.equal(troubleOf(both('', '')), 'Conflicted');
+  assert.equal(troubleOf(both('', ''), 't'), 'Conflicted');
+  assert.equal(troubleOf(both('', ''), 'g'), undefined);
+  assert.equal(troubleOf(both(', port: 80', ', port: 81')), undefined);
+  const part = compiled(both('', ', port: 80'));
+  assert.equal(part.parents[0]?.trouble, undefined);
+  assert.match(part.parents[0]?.note ?? '', /port 80 is routed by GRPCRoute shop\/g/);
+  assert.deepEqual(part.route?.parents, [{ service: 'shop/api.shop.svc.cluster.local', port: 81 }]);
+});
+
+test("routes of another namespace are another persona's: they take nothing from each other", () => {
+  const far = "parentRefs: [{ group: '', kind: Service, name: far, namespace: other }]";
+  const texts =
+    manifest('HTTPRoute', `{ ${far} }`) +
+    manifest('GRPCRoute', `{ ${far} }`, 'producer', 'other') +
+    manifest('GRPCRoute', `{ ${far} }`, 'consumer', 'third');
+  assert.equal(troubleOf(texts), undefined);
+  assert.equal(troubleOf(texts + manifest('GRPCRoute', `{ ${far} }`, 'same')), 'Conflicted');
+});
+
+test('Kubernetes manifests are taken as they are, kinds of other groups of the same name are not', () => {
+  const { objects, errors } = parseManifests(
+    'x',
+    `apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { name: r, namespace: shop, creationTimestamp: '2026-01-01T00:00:00Z', generation: 2, managedFields: [{}] }
+spec: { hostnames: [a.test], ${parent()} }
+status: { parents: [] }
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: ReferenceGrant
+metadata: { name: g }
+spec: { anything: 1 }
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: { name: g }
+spec: { selector: {} }
+`,
+  );
+  assert.deepEqual(errors, []);
+  assert.deepEqual(
+    objects.map(({ kind }) => kind),
+    ['HTTPRoute'],
+  );
+  assert.ok(objects[0] && isRoute(objects[0]));
+  const { route } = compile([...objects, ...parseManifests('y', services).objects], settings).route(
+    objects[0],
+  );
+  assert.equal(route?.createdMs, Date.parse('2026-01-01T00:00:00Z'));
+});

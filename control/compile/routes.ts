@@ -1,0 +1,538 @@
+/**
+ * Gateway API routes that are attached to Services, as waypoints carry them out, and what is to be said of them. Pure. What the
+ * published CRDs' rules refuse (CEL) is refused here too: a file has only us.
+ */
+import type {
+  BackendTarget,
+  HeaderPair,
+  PathChange,
+  PathMatch,
+  Route,
+  RouteBackend,
+  RouteFilter,
+  RouteKey,
+  RouteMatch,
+  RouteRule,
+  SessionPersistence,
+  ValueMatch,
+} from '../../src/model/route.js';
+import { namespaceOf } from './labels.js';
+import type {
+  BackendRef,
+  GrpcRouteMatch,
+  GrpcRouteRule,
+  HttpRouteMatch,
+  HttpRouteRule,
+  NamedMatch,
+  ParentRef,
+  PathModifier,
+  RouteBackendRef,
+  RouteFilterObject,
+  RouteObject,
+  ServiceObject,
+  SessionPersistenceObject,
+} from './objects.js';
+import { serviceKeyOf, tcpPorts } from './service.js';
+
+export interface RouteSurroundings {
+  /** Names are as references have them, namespaces filled in. */
+  readonly service: (namespace: string, name: string) => ServiceObject | undefined;
+  /** Routes of one namespace that name the Service as a parent. */
+  readonly routesTo: (routeNamespace: string, namespace: string, name: string) => Iterable<RouteObject>;
+}
+
+/** Why something of a route does not hold, in the specification's word. */
+export interface RouteTrouble {
+  readonly reason: string;
+  readonly message: string;
+}
+
+export interface ParentVerdict {
+  readonly ref: ParentRef;
+  /** Absent where there is none. */
+  readonly service?: ServiceObject;
+  /** Absent: accepted. */
+  readonly trouble?: RouteTrouble;
+  /** Of an accepted one: what else is to be known. */
+  readonly note?: string;
+}
+
+export interface CompiledRoute {
+  /** Absent where no parent is left. */
+  readonly route?: Route;
+  /** Of Services alone: what other kinds of parents say is others' to say. */
+  readonly parents: readonly ParentVerdict[];
+  /** Something that no version of ours can do; the rules that ask for it answer with an error. */
+  readonly unsupported?: RouteTrouble;
+  /** The first reference that names nothing. */
+  readonly unresolved?: RouteTrouble;
+}
+
+const kinds = { HTTPRoute: 'http', GRPCRoute: 'grpc', TLSRoute: 'tls', TCPRoute: 'tcp' } as const;
+/** Of several types on one port of a Service, the first holds (GEP-1294). */
+const precedence: readonly RouteObject['kind'][] = ['GRPCRoute', 'HTTPRoute', 'TLSRoute', 'TCPRoute'];
+
+/** Of `ref`; the specification's defaults are a Gateway's. */
+export const isServiceParent = (ref: ParentRef): boolean => ref.group === '' && ref.kind === 'Service';
+export const refNamespace = (ref: { readonly namespace?: string }, of: RouteObject): string =>
+  ref.namespace ?? namespaceOf(of);
+
+const isHeadless = ({ spec }: ServiceObject): boolean =>
+  spec.clusterIP === 'None' || spec.clusterIPs?.[0] === 'None';
+const isExternal = ({ spec }: ServiceObject): boolean => spec.type === 'ExternalName';
+
+const unitMs: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1_000, ms: 1 };
+/** GEP-2257. */
+function durationMs(text: string): number {
+  let ms = 0;
+  for (const [, count, unit] of text.matchAll(/([0-9]+)(ms|h|m|s)/g))
+    ms += Number(count) * (unitMs[unit ?? ''] ?? 0);
+  return ms;
+}
+
+function portsOf(service: ServiceObject, ref: ParentRef): readonly number[] {
+  const ports = tcpPorts(service).map(({ port }) => port);
+  return ref.port === undefined ? ports : ports.filter((port) => port === ref.port);
+}
+
+function parentTrouble(ref: ParentRef, name: string, service: ServiceObject | undefined): string | undefined {
+  if (ref.sectionName !== undefined)
+    return 'a Service has no sections: name a port by port, not by sectionName';
+  if (!service) return `there is no Service ${name}`;
+  if (isExternal(service)) return `Service ${name} is an ExternalName: it has no address of its own`;
+  if (isHeadless(service)) return `Service ${name} is headless: its clients do not go by its address`;
+  if (ref.port !== undefined && portsOf(service, ref).length === 0)
+    return `Service ${name} has no TCP port ${ref.port}`;
+  return undefined;
+}
+
+/** Port by port, what keeps a route of `object`'s kind from it: a more specific type that is attached too. */
+function conflicts(
+  object: RouteObject,
+  name: string,
+  service: ServiceObject,
+  others: Iterable<RouteObject>,
+): ReadonlyMap<number, string> {
+  const lost = new Map<number, string>();
+  const rank = precedence.indexOf(object.kind);
+  const stronger = [...others]
+    .filter(({ kind }) => precedence.indexOf(kind) < rank)
+    .sort((a, b) => (routeKeyOf(a) < routeKeyOf(b) ? -1 : 1));
+  for (const other of stronger) {
+    for (const ref of other.spec.parentRefs ?? []) {
+      if (!isServiceParent(ref) || ref.sectionName !== undefined) continue;
+      if (`${refNamespace(ref, other)}/${ref.name}` !== name) continue;
+      for (const port of portsOf(service, ref))
+        if (!lost.has(port)) lost.set(port, `${other.kind} ${namespaceOf(other)}/${other.metadata.name}`);
+    }
+  }
+  return lost;
+}
+
+export const routeKeyOf = (object: RouteObject): RouteKey =>
+  `${object.kind}/${namespaceOf(object)}/${object.metadata.name}` as RouteKey;
+
+interface Attached {
+  readonly verdict: ParentVerdict;
+  readonly parents: Route['parents'];
+}
+
+function attach(object: RouteObject, ref: ParentRef, around: RouteSurroundings): Attached {
+  const namespace = refNamespace(ref, object);
+  const name = `${namespace}/${ref.name}`;
+  const service = around.service(namespace, ref.name);
+  const why = parentTrouble(ref, name, service);
+  if (!service || why !== undefined) {
+    const trouble = { reason: 'NoMatchingParent', message: why ?? '' };
+    return { verdict: { ref, ...(service ? { service } : {}), trouble }, parents: [] };
+  }
+  // Producers' routes are of the Service's namespace and consumers' of their own: each namespace's routes are one persona's.
+  const lost = conflicts(object, name, service, around.routesTo(namespaceOf(object), namespace, ref.name));
+  const key = serviceKeyOf(service);
+  const ports = portsOf(service, ref);
+  const won = ports.filter((port) => !lost.has(port));
+  if (lost.size === 0 || won.length === ports.length) {
+    const parent = { service: key, ...(ref.port === undefined ? {} : { port: ref.port }) };
+    return { verdict: { ref, service }, parents: [parent] };
+  }
+  const taken = ports
+    .flatMap((port) => (lost.has(port) ? [`port ${port} is routed by ${lost.get(port)}`] : []))
+    .join(', ');
+  if (won.length === 0)
+    return { verdict: { ref, service, trouble: { reason: 'Conflicted', message: taken } }, parents: [] };
+  return {
+    verdict: { ref, service, note: `not everywhere: ${taken}` },
+    parents: won.map((port) => ({ service: key, port })),
+  };
+}
+
+/** What is wrong with references and filters, the first of each sort: a condition has one reason. */
+class Troubles {
+  unsupported: RouteTrouble | undefined;
+  unresolved: RouteTrouble | undefined;
+}
+
+class RouteCompiler {
+  readonly troubles = new Troubles();
+  constructor(
+    private readonly object: RouteObject,
+    private readonly around: RouteSurroundings,
+  ) {}
+
+  /**
+   * A Service of another namespace needs no ReferenceGrant: a route of the mesh opens nothing that its clients could not reach
+   * without it (GEP-1294, "Namespace boundaries").
+   */
+  target(ref: BackendRef): BackendTarget {
+    const invalid = (reason: string, message: string): BackendTarget => {
+      this.troubles.unresolved ??= { reason, message };
+      return { kind: 'invalid', reason: message };
+    };
+    if ((ref.group ?? '') !== '' || (ref.kind ?? 'Service') !== 'Service') {
+      const kind = `${ref.kind ?? 'Service'}${ref.group ? `.${ref.group}` : ''}`;
+      return invalid('InvalidKind', `backend ${ref.name} is a ${kind}: only Services are known`);
+    }
+    const namespace = refNamespace(ref, this.object);
+    const name = `${namespace}/${ref.name}`;
+    const service = this.around.service(namespace, ref.name);
+    if (!service) return invalid('BackendNotFound', `there is no Service ${name}`);
+    if (isExternal(service))
+      return invalid('BackendNotFound', `Service ${name} is an ExternalName: it has no endpoints`);
+    if (ref.port === undefined) return invalid('BackendNotFound', `backend ${name} names no port`);
+    if (!tcpPorts(service).some(({ port }) => port === ref.port))
+      return invalid('BackendNotFound', `Service ${name} has no TCP port ${ref.port}`);
+    return { kind: 'service', service: serviceKeyOf(service), port: ref.port };
+  }
+
+  /** Undefined where one of them is none that Weft has: nothing that it was to guard may go on without it. */
+  filters(list: readonly RouteFilterObject[] | undefined): RouteFilter[] | undefined {
+    const made = (list ?? []).map((filter) => this.filter(filter));
+    const known = made.filter((filter) => filter !== undefined);
+    return known.length === made.length ? known : undefined;
+  }
+
+  filter(filter: RouteFilterObject): RouteFilter | undefined {
+    switch (filter.type) {
+      case 'RequestHeaderModifier':
+        return { kind: 'request-headers', ...headerChange(part(filter, 'requestHeaderModifier')) };
+      case 'ResponseHeaderModifier':
+        return { kind: 'response-headers', ...headerChange(part(filter, 'responseHeaderModifier')) };
+      case 'RequestRedirect': {
+        const { scheme, hostname, port, path, statusCode = 302 } = part(filter, 'requestRedirect');
+        return {
+          kind: 'redirect',
+          ...(scheme === undefined ? {} : { scheme }),
+          ...(hostname === undefined ? {} : { hostname }),
+          ...(port === undefined ? {} : { port }),
+          ...(path ? { path: pathChange(path) } : {}),
+          statusCode,
+        };
+      }
+      case 'URLRewrite': {
+        const { hostname, path } = part(filter, 'urlRewrite');
+        return {
+          kind: 'rewrite',
+          ...(hostname === undefined ? {} : { hostname }),
+          ...(path ? { path: pathChange(path) } : {}),
+        };
+      }
+      case 'RequestMirror': {
+        const { backendRef, percent, fraction } = part(filter, 'requestMirror');
+        if (percent !== undefined && fraction)
+          throw new Error('requestMirror: give either percent or fraction');
+        const { numerator = percent ?? 100, denominator = 100 } = fraction ?? {};
+        if (numerator > denominator)
+          throw new Error(`requestMirror.fraction: ${numerator} is more than ${denominator}`);
+        return { kind: 'mirror', backend: this.target(backendRef), numerator, denominator };
+      }
+      case 'CORS': {
+        const cors = part(filter, 'cors');
+        return {
+          kind: 'cors',
+          allowOrigins: cors.allowOrigins ?? [],
+          allowMethods: cors.allowMethods ?? [],
+          allowHeaders: cors.allowHeaders ?? [],
+          exposeHeaders: cors.exposeHeaders ?? [],
+          allowCredentials: cors.allowCredentials ?? false,
+          maxAgeS: cors.maxAge ?? 5,
+        };
+      }
+      case 'ExtensionRef': {
+        const { group, kind, name } = part(filter, 'extensionRef');
+        this.troubles.unresolved ??= {
+          reason: 'InvalidKind',
+          message: `filter ${name} is a ${kind}.${group}: no such filters are known`,
+        };
+        return undefined;
+      }
+      default:
+        this.troubles.unsupported ??= {
+          reason: 'UnsupportedValue',
+          message: `filters of type ${filter.type} are not supported: their rules answer with an error`,
+        };
+        return undefined;
+    }
+  }
+
+  backend(ref: RouteBackendRef): RouteBackend {
+    const filters = this.filters(ref.filters);
+    const target = this.target(ref);
+    return {
+      target: filters ? target : { kind: 'invalid', reason: 'a filter of it is not supported' },
+      weight: ref.weight ?? 1,
+      filters: filters ?? [],
+    };
+  }
+
+  rule(
+    name: string | undefined,
+    matches: readonly RouteMatch[],
+    backendRefs: readonly RouteBackendRef[] | undefined,
+    filterList: readonly RouteFilterObject[] | undefined,
+    more: Partial<RouteRule>,
+  ): RouteRule {
+    const filters = this.filters(filterList);
+    const backends = (backendRefs ?? []).map((ref) => this.backend(ref));
+    const refused: RouteBackend = {
+      target: { kind: 'invalid', reason: 'a filter of its rule is not supported' },
+      weight: 1,
+      filters: [],
+    };
+    return {
+      ...(name === undefined ? {} : { name }),
+      matches,
+      filters: filters ?? [],
+      backends: filters ? backends : [refused],
+      ...more,
+    };
+  }
+
+  rules(): RouteRule[] {
+    const { object } = this;
+    switch (object.kind) {
+      case 'HTTPRoute':
+        return (object.spec.rules ?? [{}]).map((rule, index) => this.#http(rule, index));
+      case 'GRPCRoute':
+        return (object.spec.rules ?? []).map((rule, index) => {
+          const { name, matches, backendRefs, filters, sessionPersistence } = rule satisfies GrpcRouteRule;
+          return this.rule(name, (matches ?? []).map(grpcMatch), backendRefs, filters, {
+            ...this.#session(sessionPersistence, index),
+          });
+        });
+      case 'TLSRoute':
+      case 'TCPRoute':
+        return (object.spec.rules ?? []).map(({ name, backendRefs }) =>
+          this.rule(name, [], backendRefs, undefined, {}),
+        );
+    }
+  }
+
+  #http(rule: HttpRouteRule, index: number): RouteRule {
+    checkHttp(rule);
+    const { name, backendRefs, filters, timeouts, retry } = rule;
+    const matches = (rule.matches?.length ? rule.matches : [{}]).map(httpMatch);
+    return this.rule(name, matches, backendRefs, filters, {
+      ...(timeouts?.request === undefined ? {} : { requestTimeoutMs: durationMs(timeouts.request) }),
+      ...(timeouts?.backendRequest === undefined
+        ? {}
+        : { backendRequestTimeoutMs: durationMs(timeouts.backendRequest) }),
+      ...(retry
+        ? {
+            retry: {
+              codes: retry.codes ?? [],
+              ...(retry.attempts === undefined ? {} : { attempts: retry.attempts }),
+              ...(retry.backoff === undefined ? {} : { backoffMs: durationMs(retry.backoff) }),
+            },
+          }
+        : {}),
+      ...this.#session(rule.sessionPersistence, index),
+    });
+  }
+
+  #session(
+    session: SessionPersistenceObject | undefined,
+    index: number,
+  ): { readonly sessionPersistence?: SessionPersistence } {
+    if (!session) return {};
+    const kind = session.type === 'Header' ? 'header' : 'cookie';
+    const { namespace, name } = { namespace: namespaceOf(this.object), name: this.object.metadata.name };
+    const named = kind === 'header' ? session.header?.name : session.cookie?.name;
+    const { absoluteTimeout, idleTimeout, cookie, cookieConfig } = session;
+    const permanent = (cookie ?? cookieConfig)?.lifetimeType === 'Permanent';
+    if (permanent && absoluteTimeout === undefined)
+      throw new Error('sessionPersistence: a permanent cookie needs an absoluteTimeout');
+    if (kind === 'header' && named === undefined && session.sessionName === undefined)
+      throw new Error('sessionPersistence: a session by header needs header.name');
+    return {
+      sessionPersistence: {
+        kind,
+        // Each rule's own: two with other backends must not read each other's.
+        name: named ?? session.sessionName ?? `weft-${namespace}-${name}-${index}`,
+        ...(absoluteTimeout === undefined ? {} : { absoluteTimeoutMs: durationMs(absoluteTimeout) }),
+        ...(idleTimeout === undefined ? {} : { idleTimeoutMs: durationMs(idleTimeout) }),
+        permanent,
+      },
+    };
+  }
+}
+
+function part<K extends Exclude<keyof RouteFilterObject, 'type'>>(
+  filter: RouteFilterObject,
+  field: K,
+): NonNullable<RouteFilterObject[K]> {
+  const found = filter[field];
+  if (found === undefined) throw new Error(`a filter of type ${filter.type} needs ${field}`);
+  return found;
+}
+
+const pair = ({ name, value }: HeaderPair): HeaderPair => ({ name: name.toLowerCase(), value });
+const headerChange = (change: NonNullable<RouteFilterObject['requestHeaderModifier']>) => ({
+  set: (change.set ?? []).map(pair),
+  add: (change.add ?? []).map(pair),
+  remove: (change.remove ?? []).map((name) => name.toLowerCase()),
+});
+
+function pathChange({ type, replaceFullPath, replacePrefixMatch }: PathModifier): PathChange {
+  const [kind, value, field] =
+    type === 'ReplaceFullPath'
+      ? (['full', replaceFullPath, 'replaceFullPath'] as const)
+      : (['prefix', replacePrefixMatch, 'replacePrefixMatch'] as const);
+  if (value === undefined) throw new Error(`a path of type ${type} needs ${field}`);
+  return { kind, value };
+}
+
+const pathText = /^(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+$/;
+const pathNever = /\/\/|\/\.\.?(\/|$)|%2f/i;
+
+function httpPath(path: HttpRouteMatch['path']): PathMatch {
+  const { type = 'PathPrefix', value = '/' } = path ?? {};
+  if (type === 'RegularExpression') return { kind: 'regex', value };
+  if (!value.startsWith('/') || !pathText.test(value) || pathNever.test(value))
+    throw new Error(`path ${JSON.stringify(value)} is none that a request could have`);
+  return type === 'Exact'
+    ? { kind: 'exact', value }
+    : { kind: 'prefix', value: value.replace(/\/+$/, '') || '/' };
+}
+
+/** The first of a name holds, others are passed over (specification of headers and queryParams). */
+function valueMatches(
+  list: readonly NamedMatch[] | undefined,
+  nameOf: (name: string) => string,
+): readonly ValueMatch[] {
+  const found = new Map<string, ValueMatch>();
+  for (const { type = 'Exact', name: given, value } of list ?? []) {
+    const name = nameOf(given);
+    if (!found.has(name)) found.set(name, { kind: type === 'Exact' ? 'exact' : 'regex', name, value });
+  }
+  return [...found.values()];
+}
+const headerMatches = (list: readonly NamedMatch[] | undefined): readonly ValueMatch[] =>
+  valueMatches(list, (name) => name.toLowerCase());
+
+const httpMatch = ({ path, method, headers, queryParams }: HttpRouteMatch): RouteMatch => ({
+  path: httpPath(path),
+  ...(method === undefined ? {} : { method }),
+  headers: headerMatches(headers),
+  query: valueMatches(queryParams, (name) => name),
+});
+
+function grpcMatch({ method: match, headers }: GrpcRouteMatch): RouteMatch {
+  const path = grpcPath(match);
+  return { ...(path ? { path } : {}), headers: headerMatches(headers), query: [] };
+}
+
+function grpcPath(match: GrpcRouteMatch['method']): PathMatch | undefined {
+  const { type = 'Exact', service, method } = match ?? {};
+  if (service === undefined && method === undefined) {
+    if (match) throw new Error('a method match needs service, method or both');
+    return undefined;
+  }
+  if (type === 'RegularExpression')
+    return { kind: 'regex', value: `/(?:${service ?? '[^/]+'})/(?:${method ?? '[^/]+'})` };
+  if (service !== undefined && !/^\.?[a-z_][a-z_0-9]*(\.[a-z_][a-z_0-9]*)*$/i.test(service))
+    throw new Error(`${JSON.stringify(service)} is no name of a gRPC service`);
+  if (method !== undefined && !/^[a-z_][a-z_0-9]*$/i.test(method))
+    throw new Error(`${JSON.stringify(method)} is no name of a gRPC method`);
+  if (service === undefined) return { kind: 'suffix', value: `/${method}` };
+  return method === undefined
+    ? { kind: 'prefix', value: `/${service}` }
+    : { kind: 'exact', value: `/${service}/${method}` };
+}
+
+function checkHttp({ matches, filters = [], backendRefs = [], timeouts }: HttpRouteRule): void {
+  const has = (list: readonly RouteFilterObject[], type: string): boolean =>
+    list.some((filter) => filter.type === type);
+  if (has(filters, 'RequestRedirect') && backendRefs.length > 0)
+    throw new Error('a rule with RequestRedirect has no backendRefs');
+  const lists = [filters, ...backendRefs.map((ref) => ref.filters ?? [])];
+  for (const list of lists) {
+    if (has(list, 'RequestRedirect') && has(list, 'URLRewrite'))
+      throw new Error('RequestRedirect and URLRewrite do not go together');
+    for (const { requestRedirect, urlRewrite } of list) {
+      const byPrefix = [requestRedirect?.path, urlRewrite?.path].some(
+        (path) => path?.type === 'ReplacePrefixMatch',
+      );
+      const [only] = matches ?? [{}];
+      if (byPrefix && ((matches?.length ?? 1) !== 1 || (only?.path?.type ?? 'PathPrefix') !== 'PathPrefix'))
+        throw new Error('ReplacePrefixMatch needs exactly one match, of a path of type PathPrefix');
+    }
+  }
+  const [request, backend] = [timeouts?.request, timeouts?.backendRequest].map((text) =>
+    text === undefined ? 0 : durationMs(text),
+  );
+  if (request && backend && backend > request)
+    throw new Error('timeouts: backendRequest is longer than request');
+}
+
+/** Errors: what the published CRDs refuse too. */
+export function compileRoute(object: RouteObject, around: RouteSurroundings): CompiledRoute {
+  const compiler = new RouteCompiler(object, around);
+  const rules = compiler.rules();
+  const attached = (object.spec.parentRefs ?? [])
+    .filter(isServiceParent)
+    .map((ref) => attach(object, ref, around));
+  const parents = attached.flatMap((one) => one.parents);
+  const { unsupported, unresolved } = compiler.troubles;
+  const created = Date.parse(object.metadata.creationTimestamp ?? '');
+  return {
+    ...(parents.length > 0
+      ? {
+          route: {
+            key: routeKeyOf(object),
+            kind: kinds[object.kind],
+            namespace: namespaceOf(object),
+            name: object.metadata.name,
+            createdMs: Number.isNaN(created) ? 0 : created,
+            parents,
+            rules,
+          },
+        }
+      : {}),
+    parents: attached.map(({ verdict }) => verdict),
+    ...(unsupported ? { unsupported } : {}),
+    ...(unresolved ? { unresolved } : {}),
+  };
+}
+
+/** Services (`<namespace>/<name>`) on which a route's meaning depends, and those of them that are its parents. */
+export function servicesOf(object: RouteObject): {
+  readonly all: ReadonlySet<string>;
+  readonly parents: ReadonlySet<string>;
+} {
+  const name = (ref: { readonly namespace?: string; readonly name: string }): string =>
+    `${refNamespace(ref, object)}/${ref.name}`;
+  const parents = new Set((object.spec.parentRefs ?? []).filter(isServiceParent).map(name));
+  const all = new Set(parents);
+  const mirrored = (filters: readonly RouteFilterObject[] | undefined): void => {
+    for (const { requestMirror } of filters ?? []) if (requestMirror) all.add(name(requestMirror.backendRef));
+  };
+  const rules: readonly Pick<HttpRouteRule, 'filters' | 'backendRefs'>[] = object.spec.rules ?? [];
+  for (const rule of rules) {
+    mirrored(rule.filters);
+    for (const ref of rule.backendRefs ?? []) {
+      all.add(name(ref));
+      mirrored(ref.filters);
+    }
+  }
+  return { all, parents };
+}

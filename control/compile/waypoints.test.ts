@@ -1,0 +1,150 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { decodeAddress } from '../../src/discovery/decode.js';
+import { encodeService, encodeWorkload } from '../../src/discovery/encode.js';
+import { parseTrustDomain } from '../../src/model/identity.js';
+import type { Service } from '../../src/model/service.js';
+import type { Compiler} from './compile.js';
+import { compile, differenceFrom, type CompileSettings } from './compile.js';
+import type { MeshObject } from './objects.js';
+
+const settings: CompileSettings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
+type Labels = Readonly<Record<string, string>>;
+const namespace = (labels: Labels): MeshObject => ({ kind: 'Namespace', metadata: { name: 'shop', labels } });
+const service = (labels: Labels = {}, name = 'api'): MeshObject => ({
+  kind: 'Service',
+  metadata: { name, namespace: 'shop', labels },
+  spec: { clusterIP: '10.96.0.1', ports: [{ port: 80 }] },
+});
+const gateway = (gatewayClassName = 'weft-waypoint', name = 'wp'): MeshObject => ({
+  kind: 'Gateway',
+  metadata: { name, namespace: 'shop' },
+  spec: { gatewayClassName },
+});
+const gatewayClass = (name: string, controllerName: string): MeshObject => ({
+  kind: 'GatewayClass',
+  metadata: { name },
+  spec: { controllerName },
+});
+const pod = (labels: Labels, serviceAccountName = 'wp'): MeshObject => ({
+  kind: 'Pod',
+  metadata: { name: 'p', namespace: 'shop', labels: { 'weft.dev/mesh': 'enabled', ...labels } },
+  spec: { nodeName: 'n1', serviceAccountName },
+  status: { podIPs: [{ ip: '10.0.0.1' }] },
+});
+const ofWaypoint = { 'gateway.networking.k8s.io/gateway-name': 'wp' };
+
+function serviceOf(compiler: Compiler, name = 'api'): Service {
+  for (const told of compiler.all())
+    if (told.kind === 'service' && told.value.name === name) return told.value;
+  throw new Error(`no Service ${name}`);
+}
+const waypointOf = (
+  objects: readonly MeshObject[],
+  more: Partial<CompileSettings> = {},
+): string | undefined => {
+  const { waypoint } = serviceOf(compile(objects, { ...settings, ...more }));
+  assert.ok(waypoint?.kind !== 'address');
+  return waypoint?.service;
+};
+const wp = 'shop/wp.shop.svc.cluster.local';
+
+test("a Service's waypoint is by its label, else by its namespace's; Weft's own word comes before Istio's", () => {
+  const own = { 'weft.dev/waypoint': 'wp' };
+  const istio = { 'istio.io/use-waypoint': 'wp' };
+  assert.equal(waypointOf([service()]), undefined);
+  assert.equal(waypointOf([service(own)]), wp);
+  assert.equal(waypointOf([namespace(own), service()]), wp);
+  assert.equal(waypointOf([namespace(istio), service()]), wp);
+  assert.equal(waypointOf([namespace(own), service({ 'weft.dev/waypoint': 'none' })]), undefined);
+  assert.equal(waypointOf([namespace(own), service({ 'istio.io/use-waypoint': 'none' })]), undefined);
+  assert.equal(waypointOf([service({ ...istio, 'weft.dev/waypoint': 'none' })]), undefined);
+  assert.equal(
+    waypointOf([service({ ...own, 'weft.dev/waypoint-namespace': 'infra' })]),
+    'infra/wp.infra.svc.cluster.local',
+  );
+  assert.equal(
+    waypointOf([namespace({ ...istio, 'istio.io/use-waypoint-namespace': 'infra' }), service()]),
+    'infra/wp.infra.svc.cluster.local',
+  );
+});
+
+test('a label that says nothing takes no waypoint away', () => {
+  const empty = { 'weft.dev/waypoint': '' };
+  assert.equal(waypointOf([namespace({ 'weft.dev/waypoint': 'wp' }), service(empty)]), wp);
+});
+
+test('the reference is told with the port of tunnels, whether the waypoint is there or not', () => {
+  const told = serviceOf(compile([service({ 'weft.dev/waypoint': 'gone' })], settings));
+  const decoded = decodeAddress(encodeService(told));
+  assert.ok(decoded.ok && decoded.value.kind === 'service');
+  assert.deepEqual(decoded.value.service.waypoint, {
+    kind: 'hostname',
+    service: 'shop/gone.shop.svc.cluster.local',
+    hbonePort: 15008,
+  });
+});
+
+test("a waypoint's own Service goes through none, not even another", () => {
+  const named = (name: string): MeshObject => namespace({ 'weft.dev/waypoint': name });
+  const of = (objects: readonly MeshObject[]): unknown =>
+    serviceOf(compile([...objects, service({}, 'wp')], settings), 'wp').waypoint;
+  assert.equal(of([named('wp')]), undefined, 'before its Gateway is known');
+  assert.equal(of([named('other'), gateway()]), undefined);
+  assert.ok(of([named('other')]), 'a Service of no Gateway is as others');
+  assert.ok(of([named('other'), gateway('nginx')]));
+});
+
+test('which Gateways are ours: by the controller of their class, or by its name where the class is not there', () => {
+  const name = { namespace: 'shop', name: 'wp' };
+  const is = (...objects: MeshObject[]): boolean => compile(objects, settings).isWaypoint(name);
+  assert.ok(is(gateway()));
+  assert.ok(is(gateway('mine'), gatewayClass('mine', 'weft.dev/waypoint')));
+  assert.ok(!is(gateway('mine')));
+  assert.ok(!is(gateway(), gatewayClass('weft-waypoint', 'other.test/x')));
+  assert.ok(!is());
+});
+
+test('a waypoint is held by nobody, and takes tunnels itself; pods of other Gateways are as all pods', () => {
+  const of = (...objects: MeshObject[]): [string, string, boolean] => {
+    const told = [...compile(objects, settings).all()];
+    const workload = told.find(({ kind }) => kind === 'workload');
+    assert.ok(workload?.kind === 'workload');
+    const uncaptured = told.find(({ kind }) => kind === 'uncaptured');
+    const decoded = decodeAddress(encodeWorkload(workload.value));
+    assert.ok(decoded.ok && decoded.value.kind === 'workload');
+    return [
+      uncaptured?.kind === 'uncaptured' ? uncaptured.value.reason : 'held',
+      decoded.value.workload.tunnel,
+      decoded.value.workload.nativeTunnel ?? false,
+    ];
+  };
+  const waypoint = ['waypoint', 'hbone', true];
+  const held = ['held', 'hbone', false];
+  assert.deepEqual(of(gateway(), pod(ofWaypoint, 'default')), waypoint);
+  assert.deepEqual(of(pod(ofWaypoint)), waypoint, 'before its Gateway is known');
+  assert.deepEqual(of(pod(ofWaypoint, 'default')), held);
+  assert.deepEqual(of(gateway('nginx'), pod(ofWaypoint)), held);
+  assert.deepEqual(of(gateway(), pod({})), held);
+  assert.deepEqual(of(gateway(), pod({ ...ofWaypoint, 'weft.dev/mesh': 'disabled' })), waypoint);
+});
+
+test('a waypoint may ask for its own identity alone, while its Gateway is there', () => {
+  const compiler = compile([gateway(), pod({}, 'web')], settings);
+  const id = (path: string): string => `spiffe://cluster.local/ns/${path}`;
+  assert.ok(compiler.mayAsk('waypoint:shop/wp', id('shop/sa/wp')));
+  for (const other of ['shop/sa/web', 'other/sa/wp', 'shop/sa/wp/x'])
+    assert.ok(!compiler.mayAsk('waypoint:shop/wp', id(other)), other);
+  assert.ok(!compiler.mayAsk('waypoint:shop/wp', 'spiffe://other/ns/shop/sa/wp'));
+  assert.ok(!compiler.mayAsk('waypoint:shop/web', id('shop/sa/web')));
+  for (const caller of ['waypoint:', 'waypoint:shop', 'waypoint:shop/wp/x', 'shop/wp'])
+    assert.ok(!compiler.mayAsk(caller, id('shop/sa/wp')), caller);
+  compiler.apply(differenceFrom(compiler, []));
+  assert.ok(!compiler.mayAsk('waypoint:shop/wp', id('shop/sa/wp')));
+});
+
+test('on its way off the cluster no request goes through a waypoint any more', () => {
+  const objects = [service({ 'weft.dev/waypoint': 'wp' })];
+  assert.equal(waypointOf(objects, { removal: 'open' }), undefined);
+  assert.equal(waypointOf(objects, { removal: 'release' }), undefined);
+});
