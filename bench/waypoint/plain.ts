@@ -1,0 +1,63 @@
+/**
+ * The waypoint's proxy without tunnels: plain connections in, plain connections out, for comparison with proxies that do the same. A
+ * bench program: the waypoint itself has no such port.
+ *
+ *   node dist/bench/waypoint/plain.js CONFIG.json
+ */
+import { readFileSync } from 'node:fs';
+import net from 'node:net';
+import type { SocketAddress } from '../../src/model/address.js';
+import type { Route } from '../../src/model/route.js';
+import type { ServiceKey } from '../../src/model/workload.js';
+import type { MeshUpdate } from '../../src/state/store.js';
+import { clientOf } from '../../src/waypoint/client.js';
+import { serveConnection, type ConnectionContext } from '../../src/waypoint/connection.js';
+import { connect } from '../../src/waypoint/dial.js';
+import { defaultLimits } from '../../src/waypoint/limits.js';
+import { WaypointState } from '../../src/waypoint/state.js';
+import { WaypointMetrics } from '../../src/waypoint/telemetry.js';
+import { UpstreamPool, type Dial } from '../../src/waypoint/upstream/pool.js';
+
+export interface PlainConfig {
+  readonly listen: SocketAddress;
+  readonly service: ServiceKey;
+  readonly servicePort: number;
+  readonly mesh: MeshUpdate;
+  readonly routes: readonly Route[];
+}
+
+const config = JSON.parse(readFileSync(process.argv[2] ?? '', 'utf8'), (_key, value: unknown) =>
+  value !== null && typeof value === 'object' && '$map' in value
+    ? new Map(value.$map as [unknown, unknown][])
+    : value,
+) as PlainConfig;
+const state = new WaypointState('', config.service);
+state.apply({ mesh: config.mesh, routes: config.routes });
+const metrics = new WaypointMetrics(() => state.view);
+const dial: Dial = ({ target }) => connect(target, defaultLimits.connectTimeoutMsMax);
+const context: ConnectionContext = {
+  state,
+  pool: new UpstreamPool(dial, defaultLimits, () => undefined),
+  limits: defaultLimits,
+  exchanges: new Set(),
+  dial,
+  connections: new Set(),
+  ended: (record) => metrics.record(record),
+  limitReached: () => undefined,
+  unreadable: () => undefined,
+  carried: () => undefined,
+};
+const service = state.view.service(config.service);
+if (!service) throw new Error(`${config.service} is not in the configuration`);
+net
+  .createServer({ noDelay: true }, (socket) => {
+    const address = { ip: socket.remoteAddress as SocketAddress['ip'], port: socket.remotePort ?? 0 };
+    serveConnection(context, socket, clientOf(undefined, address), {
+      kind: 'service',
+      service,
+      port: config.servicePort,
+      dialled: config.listen,
+    });
+  })
+  .listen(config.listen.port, config.listen.ip, () => console.log('ready'));
+process.on('SIGTERM', () => process.exit(0));
