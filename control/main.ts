@@ -25,8 +25,8 @@ import { KubernetesSource } from './source/kubernetes.js';
 import { crdDir } from './source/validate.js';
 
 export interface ControlOptions {
-  /** Directory of manifests; absent with `kubernetes`. */
-  readonly from?: string;
+  /** Directories of manifests, read as one; absent with `kubernetes`. */
+  readonly from?: readonly string[];
   readonly kubernetes?: KubernetesOptions;
   readonly state: string;
   /** ADDR:PORT */
@@ -147,7 +147,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
           log.warn({ kind, why, retryInMs }, 'the API server was not heard; what is known stays in force'),
       })
     : new FileSource({
-        dir: options.from ?? '',
+        dirs: options.from ?? [],
         onObjects: (objects) => tell(compiler.apply(differenceFrom(compiler, objects))),
         onErrors: (errors) => {
           for (const error of errors) {
@@ -267,7 +267,7 @@ async function main(): Promise<void> {
   const program = new Command('weft control');
   program
     .command('serve', { isDefault: true })
-    .option('--from <dir>', 'directory of manifests')
+    .option('--from <dirs...>', 'directories of manifests, read as one')
     .option('--kubernetes', "the Kubernetes API instead, by the pod's own account or KUBECONFIG")
     .option('--namespace <name>', 'of the control plane', 'weft-system')
     .option('--ca-secret <name>', "where the CA's keys are kept", 'weft-ca')

@@ -106,7 +106,8 @@ function explain(file: string, document: Document.Parsed, lines: LineCounter, er
 }
 
 export interface FileSourceOptions {
-  readonly dir: string;
+  /** Read as one; a file's name need be its own within its directory alone. */
+  readonly dirs: readonly string[];
   readonly onObjects: (objects: readonly MeshObject[]) => void;
   readonly onErrors: (errors: readonly FileError[]) => void;
 }
@@ -120,27 +121,31 @@ export class FileSource {
   readonly #seen = new Map<string, string>();
   #timer: NodeJS.Timeout | undefined;
   #soon: NodeJS.Timeout | undefined;
-  #watcher: FSWatcher | undefined;
+  readonly #watchers: FSWatcher[] = [];
 
   constructor(private readonly options: FileSourceOptions) {}
 
   /** Throws WEFT_SOURCE_MISSING where the directory is not there. */
   start(): void {
-    if (!existsSync(this.options.dir) || !statSync(this.options.dir).isDirectory()) {
+    for (const dir of this.options.dirs) {
+      if (existsSync(dir) && statSync(dir).isDirectory()) continue;
       throw new WeftError(
         'WEFT_SOURCE_MISSING',
-        `${this.options.dir} is no directory: give one with manifests by --from`,
+        `${dir} is no directory: give one with manifests by --from`,
       );
     }
     this.#look(true);
     this.#timer = setInterval(() => this.#look(false), pollMs);
     try {
-      this.#watcher = watch(this.options.dir, { persistent: false }, () => {
-        // A file is told of when it is emptied to be written anew: what is read has to be whole.
-        clearTimeout(this.#soon);
-        this.#soon = setTimeout(() => this.#look(false), quietMs);
-      });
-      this.#watcher.on('error', () => this.#watcher?.close());
+      for (const dir of this.options.dirs) {
+        const watcher = watch(dir, { persistent: false }, () => {
+          // A file is told of when it is emptied to be written anew: what is read has to be whole.
+          clearTimeout(this.#soon);
+          this.#soon = setTimeout(() => this.#look(false), quietMs);
+        });
+        watcher.on('error', () => watcher.close());
+        this.#watchers.push(watcher);
+      }
     } catch {
       // No inotify here, or none left: the timer sees it.
     }
@@ -149,7 +154,7 @@ export class FileSource {
   stop(): void {
     clearInterval(this.#timer);
     clearTimeout(this.#soon);
-    this.#watcher?.close();
+    for (const watcher of this.#watchers) watcher.close();
   }
 
   #look(first: boolean): void {
@@ -157,13 +162,18 @@ export class FileSource {
     const errors: FileError[] = [];
     let files: string[];
     try {
-      files = readdirSync(this.options.dir)
-        .filter((name) => /\.(ya?ml|json)$/.test(name))
-        .sort()
+      files = this.options.dirs
+        .flatMap((dir, at) =>
+          readdirSync(dir)
+            .filter((name) => /\.(ya?ml|json)$/.test(name))
+            .sort()
+            .map((name) => (at === 0 ? name : join(dir, name))),
+        )
         .slice(0, filesMax);
     } catch (error) {
       // The directory itself is gone: that is no order to empty the mesh.
-      this.options.onErrors([{ file: this.options.dir, line: 0, field: '', message: errorText(error) }]);
+      const file = this.options.dirs.join(' ');
+      this.options.onErrors([{ file, line: 0, field: '', message: errorText(error) }]);
       return;
     }
     const present = new Set(files);
@@ -175,7 +185,7 @@ export class FileSource {
     for (const file of files) {
       let text: string;
       try {
-        text = readFileSync(join(this.options.dir, file), 'utf8');
+        text = readFileSync(file.includes('/') ? file : join(this.options.dirs[0] ?? '', file), 'utf8');
       } catch {
         continue; // removed between the listing and now: the next look sees it
       }

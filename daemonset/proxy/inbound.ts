@@ -2,9 +2,10 @@
 import type net from 'node:net';
 import type { Duplex } from 'node:stream';
 import { errorText, WeftError } from '../../src/base/errors.js';
-import { parseSocketAddress, type SocketAddress } from '../../src/model/address.js';
+import type { SocketAddress } from '../../src/model/address.js';
 import type { SpiffeId } from '../../src/model/identity.js';
 import { carry } from '../../src/hbone/carry.js';
+import { forwardedFor, sourceIdentityOf } from '../../src/hbone/headers.js';
 import type { InboundTunnel, Refused } from '../../src/hbone/server.js';
 import { partyOf } from '../../src/telemetry/access-log.js';
 import type { LocalPod } from '../messages.js';
@@ -15,14 +16,22 @@ import { Track, type Opening } from './track.js';
 
 /** The client's address as its own agent tells it; the tunnel's source is the pod's address, so its IP must agree. */
 function clientOf(tunnel: InboundTunnel): SocketAddress {
-  const match = /for="([^"]+)"/.exec(tunnel.headers.forwarded ?? '');
-  try {
-    const told = parseSocketAddress(match?.[1] ?? '');
-    if (told.ip === tunnel.remote.ip) return told;
-  } catch {
-    // Absent or malformed: the tunnel's own address is what is known.
-  }
-  return tunnel.remote;
+  const told = forwardedFor(tunnel.headers.forwarded);
+  return told?.ip === tunnel.remote.ip ? told : tunnel.remote;
+}
+
+function planOf(context: ProxyContext, local: LocalPod, tunnel: InboundTunnel): InboundPlan {
+  return planInboundTunnel(context.view, {
+    pod: local.pod,
+    authority: tunnel.authority,
+    local: tunnel.local.ip,
+    remote: clientOf(tunnel).ip,
+    peer: tunnel.peer,
+    client: {
+      identity: sourceIdentityOf(tunnel.headers.sourceIdentity),
+      ip: forwardedFor(tunnel.headers.forwarded)?.ip,
+    },
+  });
 }
 
 export async function handleTunnel(
@@ -30,17 +39,14 @@ export async function handleTunnel(
   local: LocalPod,
   tunnel: InboundTunnel,
 ): Promise<void> {
-  const client = clientOf(tunnel);
   let gone = false;
   tunnel.onGone(() => (gone = true));
-  const plan = planInboundTunnel(context.view, {
-    pod: local.pod,
-    authority: tunnel.authority,
-    local: tunnel.local.ip,
-    remote: client.ip,
-    peer: tunnel.peer,
-  });
-  const opening = openingOf(context, local, 'inbound-hbone', client, tunnel.authority, tunnel.peer, plan);
+  const plan = planOf(context, local, tunnel);
+  const isJudged = plan.kind === 'deliver' && plan.facts.http === 'judged';
+  // What a waypoint says of its client is looked at where the plan has believed it, and told as the source then.
+  const client = (isJudged ? forwardedFor(tunnel.headers.forwarded) : undefined) ?? clientOf(tunnel);
+  const source = plan.kind === 'deliver' ? plan.facts.identity : tunnel.peer;
+  const opening = openingOf(context, local, 'inbound-hbone', client, tunnel.authority, source, plan);
   if (plan.kind === 'refuse') {
     tunnel.refuse(plan.status);
     context.closed(refusedRecord(opening));
@@ -59,15 +65,9 @@ export async function handleTunnel(
     tunnel.refuse(503);
     return;
   }
-  track.watch(local.pod.uid, plan.facts);
+  track.watch(local.pod.uid, plan.facts, tunnel.peer);
   // A change between the decision and the track: decided once more, now that the list would catch the next one.
-  const now = planInboundTunnel(context.view, {
-    pod: local.pod,
-    authority: tunnel.authority,
-    local: tunnel.local.ip,
-    remote: client.ip,
-    peer: tunnel.peer,
-  });
+  const now = planOf(context, local, tunnel);
   if (gone || now.kind === 'refuse') {
     if (now.kind === 'refuse') tunnel.refuse(now.status);
     track.refuse({

@@ -74,7 +74,12 @@ export async function handleOutbound(
       const isAway = code === 'WEFT_DIAL' || code === 'WEFT_TUNNEL_CONNECT';
       // Not a byte of the client was taken: another endpoint serves it as well.
       const target = targetOf(plan);
-      if (isAway && plan.service && target && avoid.size < otherEndpointsMax && !track.wasCut) {
+      if (
+        isAway &&
+        (plan.service || plan.why === 'destination-has-waypoint') &&
+        avoid.size < otherEndpointsMax &&
+        !track.wasCut
+      ) {
         avoid.add(formatSocketAddress(target));
         const other = decide();
         if (other.kind !== 'refuse') {
@@ -90,10 +95,10 @@ export async function handleOutbound(
   }
 }
 
-/** The endpoint itself; undefined where a waypoint chooses it. */
-function targetOf(plan: Open): SocketAddress | undefined {
+/** The endpoint, or the waypoint's replica that would choose one. */
+function targetOf(plan: Open): SocketAddress {
   if (plan.kind !== 'hbone') return plan.target;
-  return plan.why === 'destination-has-waypoint' ? undefined : parseSocketAddress(plan.authority);
+  return plan.why === 'destination-has-waypoint' ? plan.next : parseSocketAddress(plan.authority);
 }
 
 type Open = Exclude<OutboundPlan, { kind: 'refuse' }>;

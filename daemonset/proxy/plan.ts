@@ -113,7 +113,7 @@ export function planOutbound(view: MeshView, facts: OutboundFacts): OutboundPlan
   // By its Service or by the pod's own address: what is served by a waypoint is reached through it. The waypoint itself goes on.
   const waypoint = service?.waypoint ?? waypointsOf(view, workload, target.port)[0];
   if (waypoint && !identitiesOf(view, waypoint).includes(facts.source.identity)) {
-    const found = resolveWaypoint(view, waypoint, facts.random);
+    const found = resolveWaypoint(view, waypoint, facts.random, facts.avoid);
     if (!found) {
       return refuse(
         'WEFT_WAYPOINT_MISSING',
@@ -175,6 +175,8 @@ export interface TunnelFacts {
   readonly local: SocketAddress['ip'];
   readonly remote: SocketAddress['ip'];
   readonly peer: SpiffeId;
+  /** Whom the peer says that it speaks for: believed of this workload's waypoint alone. */
+  readonly client?: { readonly identity: SpiffeId | undefined; readonly ip: SocketAddress['ip'] | undefined };
 }
 
 export function planInboundTunnel(view: MeshView, facts: TunnelFacts): InboundPlan {
@@ -192,13 +194,15 @@ export function planInboundTunnel(view: MeshView, facts: TunnelFacts): InboundPl
   if (!workload) return refuse('WEFT_NOT_READY', 'this pod is not yet known from discovery', 503);
   const around = waypointRefusal(view, workload, facts.peer, authority.port);
   if (around) return around;
+  const judged = waypointsOf(view, workload, authority.port).length > 0;
   const asked: ConnectionFacts = {
-    identity: facts.peer,
-    sourceIp: facts.remote,
+    identity: (judged ? facts.client?.identity : undefined) ?? facts.peer,
+    sourceIp: (judged ? facts.client?.ip : undefined) ?? facts.remote,
     destinationIp: authority.ip,
     destinationPort: authority.port,
+    ...(judged ? { http: 'judged' as const } : {}),
   };
-  return deliver(view, workload, authority, asked, 'tunnel');
+  return deliver(view, workload, authority, asked, judged ? 'waypoint' : 'tunnel');
 }
 
 export interface PlainFacts {
@@ -251,11 +255,21 @@ function waypointRefusal(
   });
 }
 
-/** Held against the present policies: a reason where a live connection is now forbidden. */
-export function recheck(view: MeshView, uid: WorkloadUid, facts: ConnectionFacts): string | undefined {
+/**
+ * Held against the present policies: a reason where a live connection is now forbidden. `peer`: who showed a certificate, where
+ * that is not whom the connection is of.
+ */
+export function recheck(
+  view: MeshView,
+  uid: WorkloadUid,
+  facts: ConnectionFacts,
+  peer = facts.identity,
+): string | undefined {
   const workload = view.workload(uid);
   // A workload that discovery no longer knows is being removed with its pod: its connections end with it.
   if (!workload) return undefined;
+  const around = waypointRefusal(view, workload, peer, facts.destinationPort);
+  if (around) return around.why;
   const verdict = authorize(view.policiesFor(workload), facts);
   return verdict.allowed ? undefined : denied(verdict).why;
 }

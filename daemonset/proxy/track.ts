@@ -1,6 +1,7 @@
 /** A connection's record from its first moment to its line in the log. */
 import type net from 'node:net';
 import type { Carried, CarryResult } from '../../src/hbone/carry.js';
+import type { SpiffeId } from '../../src/model/identity.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { ConnectionFacts } from '../../src/policy/authorize.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
@@ -13,7 +14,7 @@ export class Track {
   readonly #startedMs = Date.now();
   #opening: Opening | undefined;
   #carried: Carried | undefined;
-  #check: { uid: WorkloadUid; facts: ConnectionFacts } | undefined;
+  #check: { uid: WorkloadUid; facts: ConnectionFacts; peer: SpiffeId | undefined } | undefined;
   #cut: string | undefined;
   #id: number | undefined;
   #ended = false;
@@ -51,8 +52,8 @@ export class Track {
   }
 
   /** Holds the connection against every later policy change, from before it is first authorized. */
-  watch(uid: WorkloadUid, facts: ConnectionFacts): void {
-    this.#check = { uid, facts };
+  watch(uid: WorkloadUid, facts: ConnectionFacts, peer = facts.identity): void {
+    this.#check = { uid, facts, peer };
   }
 
   /** It goes elsewhere, where the destination's own node decides. */
@@ -61,7 +62,8 @@ export class Track {
   }
 
   #recheck(): string | undefined {
-    return this.#check && recheck(this.context.view, this.#check.uid, this.#check.facts);
+    const check = this.#check;
+    return check && recheck(this.context.view, check.uid, check.facts, check.peer);
   }
 
   get wasCut(): boolean {

@@ -11,6 +11,7 @@ import { parseIp, parseSocketAddress, type SocketAddress } from '../model/addres
 import type { SpiffeId, TrustDomain } from '../model/identity.js';
 import { checkClientPeer, contextOptions } from '../tls/contexts.js';
 import type { Svid } from '../tls/svid.js';
+import { sourceIdentityHeader } from './headers.js';
 import { keepAlive } from './keepalive.js';
 import { defaultLimits, type HboneLimits } from './limits.js';
 
@@ -21,7 +22,13 @@ export interface InboundTunnel {
   /** The TCP connection's ends: the peer, and the pod's own address. */
   readonly remote: SocketAddress;
   readonly local: SocketAddress;
-  readonly headers: { readonly baggage?: string; readonly forwarded?: string; readonly traceparent?: string };
+  readonly headers: {
+    readonly baggage?: string;
+    readonly forwarded?: string;
+    readonly traceparent?: string;
+    /** Whom a waypoint says that it speaks for (headers.ts). */
+    readonly sourceIdentity?: string;
+  };
   accept(): Duplex;
   refuse(status: number): void;
   /** Called once if the peer leaves before an answer. */
@@ -194,6 +201,7 @@ export class HboneServer {
         ...optional('baggage', text('baggage')),
         ...optional('forwarded', text('forwarded')),
         ...optional('traceparent', text('traceparent')),
+        ...optional('sourceIdentity', text(sourceIdentityHeader)),
       },
       accept: () => {
         if (!stream.destroyed && !stream.headersSent) stream.respond({ ':status': 200 });

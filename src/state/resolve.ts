@@ -132,11 +132,15 @@ function addressLike(addresses: readonly IpAddress[], like: IpAddress): IpAddres
   return addresses.find((ip) => isV6(ip) === isV6(like)) ?? addresses[0];
 }
 
-/** The workload and address behind a waypoint reference; undefined where it is not there or not healthy. */
+/**
+ * The workload and address behind a waypoint reference; undefined where it is not there or not healthy. `avoid`: replicas
+ * (address:port) that just could not be reached.
+ */
 export function resolveWaypoint(
   view: MeshView,
   reference: WaypointRef,
   random: number,
+  avoid?: ReadonlySet<string>,
 ): { readonly workload: Workload; readonly address: SocketAddress } | undefined {
   let ready: readonly Workload[];
   if (reference.kind === 'hostname') ready = view.endpointsOf(reference.service);
@@ -145,7 +149,12 @@ export function resolveWaypoint(
     const workload = view.workloadByAddress(reference.ip);
     ready = service ? view.endpointsOf(service.key) : workload ? [workload] : [];
   }
-  ready = ready.filter(({ healthy, addresses }) => healthy && addresses.length > 0);
+  ready = ready.filter(
+    ({ healthy, addresses: [ip] }) =>
+      healthy &&
+      ip !== undefined &&
+      avoid?.has(formatSocketAddress({ ip, port: reference.hbonePort })) !== true,
+  );
   const workload = ready[Math.floor(random * ready.length)];
   const ip = workload?.addresses[0];
   return workload && ip ? { workload, address: { ip, port: reference.hbonePort } } : undefined;
