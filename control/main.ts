@@ -8,6 +8,7 @@ import { isIp, parseIp } from '../src/model/address.js';
 import { parseTrustDomain } from '../src/model/identity.js';
 import { serveRoutes } from '../src/telemetry/servers.js';
 import { Compiler, differenceFrom, type Changes, type CompileSettings } from './compile/compile.js';
+import { waypointCaller, waypointOfCaller } from './compile/waypoints.js';
 import { AuthorityStore } from './kubernetes/authority-store.js';
 import { applyCrds } from '../src/kubernetes/crds.js';
 import { loadKubeConfig } from '../src/kubernetes/config.js';
@@ -19,7 +20,7 @@ import { CertificateAuthority } from './serve/ca.js';
 import { ControlMetrics } from './serve/metrics.js';
 import { Resources } from './serve/resources.js';
 import { ControlServer } from './serve/server.js';
-import { issueToken, nodeOfToken } from './serve/tokens.js';
+import { issueToken, subjectOfToken } from './serve/tokens.js';
 import { FileSource } from './source/files.js';
 import { KubernetesSource } from './source/kubernetes.js';
 import { crdDir } from './source/validate.js';
@@ -76,6 +77,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
     new TokenReviewer(
       kubernetes.config,
       `system:serviceaccount:${kubernetes.namespace}:${kubernetes.agentAccount}`,
+      (name) => compiler.isWaypoint(name),
     );
   let opened = false;
   const settings = (): CompileSettings => ({
@@ -107,8 +109,9 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
         ]),
         ca,
         // A join token is checked here; what is none is for the API server to judge.
-        nodeOfToken: async (token) => (await nodeOfToken(options.state, token)) ?? reviewer?.nodeOf(token),
-        mayAsk: (node, identity) => compiler.mayAsk(node, identity),
+        callerOfToken: async (token) =>
+          (await subjectOfToken(options.state, token)) ?? reviewer?.callerOf(token),
+        mayAsk: (caller, identity) => compiler.mayAsk(caller, identity),
         certTtlS: options.certTtlS,
         onCertificate: (issued) => metrics.certificates.inc({ result: issued ? 'issued' : 'refused' }),
         onReport: (node, report) => upkeep?.onReport(node, report),
@@ -263,6 +266,18 @@ async function optionsOf({
   return { ...rest, kubernetes: { config, namespace, caSecret, agentAccount, identity, serverName } };
 }
 
+/** Error: WEFT_TOKEN_SUBJECT. */
+function tokenSubject(node: string | undefined, waypoint: string | undefined): string {
+  // A node of such a name would be taken for a waypoint.
+  if (node !== undefined && waypoint === undefined && node !== '' && !node.includes(':')) return node;
+  const name = node === undefined ? waypointOfCaller(`waypoint:${waypoint ?? ''}`) : undefined;
+  if (name) return waypointCaller(name);
+  throw new WeftError(
+    'WEFT_TOKEN_SUBJECT',
+    'give either --node, a name without colons, or --waypoint NAMESPACE/NAME',
+  );
+}
+
 async function main(): Promise<void> {
   const program = new Command('weft control');
   program
@@ -321,12 +336,15 @@ async function main(): Promise<void> {
     });
   program
     .command('token')
-    .description('print a node its join token')
+    .description('print the join token of a node or of a waypoint')
     .requiredOption('--state <dir>')
-    .requiredOption('--node <name>')
+    .option('--node <name>', 'whose pods it may ask certificates for')
+    .option('--waypoint <namespace/name>', 'of its Gateway')
     .option('--ttl-s <seconds>', 'lifetime', Number, 365 * 86_400)
-    .action(async (options: { state: string; node: string; ttlS: number }) => {
-      console.log(await issueToken(options.state, options.node, options.ttlS));
+    .action(async (options: { state: string; node?: string; waypoint?: string; ttlS: number }) => {
+      console.log(
+        await issueToken(options.state, tokenSubject(options.node, options.waypoint), options.ttlS),
+      );
     });
   program
     .command('rotate-root')

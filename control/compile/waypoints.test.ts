@@ -4,7 +4,7 @@ import { decodeAddress } from '../../src/discovery/decode.js';
 import { encodeService, encodeWorkload } from '../../src/discovery/encode.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import type { Service } from '../../src/model/service.js';
-import type { Compiler} from './compile.js';
+import type { Compiler } from './compile.js';
 import { compile, differenceFrom, type CompileSettings } from './compile.js';
 import type { MeshObject } from './objects.js';
 

@@ -6,10 +6,10 @@ import { acceptedCondition, podCondition } from './conditions.js';
 import { mayTake } from './leader.js';
 import type { Write } from './writer.js';
 import { keysOfSecret } from './authority-store.js';
-import { nodeOfReview } from './token-review.js';
+import { accountOfReview, callerOf } from './token-review.js';
 
 const account = 'system:serviceaccount:weft-system:weft-agent';
-const review = (more: object = {}, extra: object = {}): Parameters<typeof nodeOfReview>[0] => ({
+const review = (more: object = {}, extra: object = {}): Parameters<typeof accountOfReview>[0] => ({
   status: {
     authenticated: true,
     audiences: ['istio-ca'],
@@ -25,9 +25,14 @@ const review = (more: object = {}, extra: object = {}): Parameters<typeof nodeOf
   },
 });
 
+const nodeOfReview = (given: Parameters<typeof accountOfReview>[0], agents: string): string | undefined => {
+  const reviewed = accountOfReview(given);
+  return reviewed && callerOf(reviewed, agents, () => false);
+};
+
 test("a token counts for the node that its pod runs on, where it is an agent's and meant for us", () => {
   assert.equal(nodeOfReview(review(), account), 'node1');
-  const refused: [string, Parameters<typeof nodeOfReview>[0]][] = [
+  const refused: [string, Parameters<typeof accountOfReview>[0]][] = [
     ['not authenticated', review({ authenticated: false })],
     ['of another audience', review({ audiences: ['https://kubernetes.default.svc'] })],
     ["another account's", review({ user: { username: 'system:serviceaccount:shop:web', extra: {} } })],
@@ -37,6 +42,22 @@ test("a token counts for the node that its pod runs on, where it is an agent's a
     ['empty', {}],
   ];
   for (const [what, given] of refused) assert.equal(nodeOfReview(given, account), undefined, what);
+});
+
+test("a waypoint's token counts for the Gateway that its account is named after, while that is there", () => {
+  const isWaypoint = ({ namespace, name }: { namespace: string; name: string }): boolean =>
+    namespace === 'shop' && name === 'wp';
+  const of = (as: string): string | undefined => callerOf({ account: as, node: 'n1' }, account, isWaypoint);
+  assert.equal(of('system:serviceaccount:shop:wp'), 'waypoint:shop/wp');
+  for (const other of [
+    'system:serviceaccount:other:wp',
+    'system:serviceaccount:shop:web',
+    'system:serviceaccount:shop:wp:wp',
+    'shop:wp',
+    'alice',
+  ])
+    assert.equal(of(other), undefined, other);
+  assert.equal(of(account), 'n1');
 });
 
 const base64 = (text: string): string => Buffer.from(text).toString('base64');

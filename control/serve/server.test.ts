@@ -10,7 +10,7 @@ import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '../../src/base/clock.js';
 import { DiscoveryClient, type Subscription } from '../../src/discovery/client.js';
-import { decodeAddress, decodeNodePod } from '../../src/discovery/decode.js';
+import { decodeAddress, decodeNodePod, decodeRoute } from '../../src/discovery/decode.js';
 import { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from '../../src/discovery/gen/discovery.js';
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
 import { createIssuer } from '../../src/discovery/issuer.js';
@@ -26,7 +26,7 @@ import { parseManifests } from '../source/files.js';
 import { CertificateAuthority } from './ca.js';
 import { Resources } from './resources.js';
 import { ControlServer } from './server.js';
-import { issueToken, nodeOfToken } from './tokens.js';
+import { issueToken, subjectOfToken } from './tokens.js';
 
 const domain = parseTrustDomain('cluster.local');
 const state = mkdtempSync(join(tmpdir(), 'weft-control-'));
@@ -56,7 +56,7 @@ async function serve(
   objects: readonly MeshObject[],
   listen = '127.0.0.1:0',
   onReport: (node: string, report: NodeReport) => void = () => undefined,
-  check: (token: string) => Promise<string | undefined> = (token) => nodeOfToken(state, token),
+  check: (token: string) => Promise<string | undefined> = (token) => subjectOfToken(state, token),
 ): Promise<{ server: ControlServer; target: string; change: (objects: readonly MeshObject[]) => void }> {
   const compiler = new Compiler({ trustDomain: domain, rootsVersion: '1' });
   compiler.apply(differenceFrom(compiler, objects));
@@ -66,7 +66,7 @@ async function serve(
       listen,
       certificate: ca.serverCertificate([parseIp('127.0.0.1')], ['weft']),
       ca,
-      nodeOfToken: check,
+      callerOfToken: check,
       mayAsk: (node, identity) => compiler.mayAsk(node, identity),
       certTtlS: undefined,
       onReport,
@@ -88,13 +88,23 @@ interface Node {
   refuse: Set<string>;
   synced: boolean;
 }
-async function node(target: string, name: string): Promise<Node> {
+async function node(
+  target: string,
+  name: string,
+  types: readonly Subscription['typeUrl'][] = [typeUrls.address, typeUrls.nodePod],
+): Promise<Node> {
   const token = await issueToken(state, name, 60);
   const seen: Node = { upserts: [], removed: [], states: [], refuse: new Set(), synced: false };
   const subscribe = (typeUrl: Subscription['typeUrl']): Subscription => ({
     typeUrl,
     decode: (resource, bytes) => {
-      const decoded = typeUrl === typeUrls.address ? decodeAddress(bytes) : decodeNodePod(bytes);
+      const decode =
+        typeUrl === typeUrls.address
+          ? decodeAddress
+          : typeUrl === typeUrls.route
+            ? decodeRoute
+            : decodeNodePod;
+      const decoded = decode(bytes);
       if (!decoded.ok) return decoded;
       if (seen.refuse.has(resource)) return { ok: false, errors: ['not wanted'] };
       return { ok: true, value: () => seen.upserts.push(`${typeUrl.split('.').at(-1)} ${resource}`) };
@@ -107,7 +117,7 @@ async function node(target: string, name: string): Promise<Node> {
     token: () => token,
     nodeId: `ztunnel~10.0.0.1~${name}.x~x.svc.cluster.local`,
     nodeName: name,
-    subscriptions: [subscribe(typeUrls.address), subscribe(typeUrls.nodePod)],
+    subscriptions: types.map(subscribe),
     onChange: () => undefined,
     onSynced: () => (seen.synced = true),
     onState: (now) => seen.states.push(now),
@@ -216,7 +226,7 @@ test('while nobody can say whose a token is, nodes are told to come again, and n
   let checked = 0;
   const { target } = await serve(objectsOf(a), '127.0.0.1:0', undefined, (token) => {
     if (++checked <= 2) return Promise.reject(new Error('the API server is away'));
-    return nodeOfToken(state, token);
+    return subjectOfToken(state, token);
   });
   const n1 = await node(target, 'n1');
   await until(() => n1.synced);
@@ -267,6 +277,52 @@ test('issues certificates for pods of the caller alone', async () => {
   await assert.rejects(issue('garbage', idA, 3600), /bad request/);
   const forged = createIssuer({ target, rootPem: () => ca.roots, token: () => `${token}x` });
   await assert.rejects(forged(csrPem, idA, 3600), /no valid node token/);
+});
+
+const routed = `---
+kind: Service
+metadata: { name: a, namespace: shop }
+spec: { clusterIP: 10.96.0.1, ports: [{ port: 80 }] }
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { name: r, namespace: shop }
+spec: { parentRefs: [{ group: '', kind: Service, name: a }] }
+`;
+const gateway = `---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: { name: wp, namespace: shop }
+spec: { gatewayClassName: weft-waypoint, listeners: [{ name: mesh, port: 15008, protocol: HBONE }] }
+`;
+
+test('a waypoint is told addresses and routes, as they change, and of no pod how it is held', async () => {
+  const { change, server, target } = await serve(objectsOf(a, routed, gateway));
+  const wp = await node(target, 'waypoint:shop/wp', [typeUrls.address, typeUrls.route, typeUrls.nodePod]);
+  await until(() => wp.synced);
+  assert.deepEqual(wp.upserts.sort(), [
+    'Address Kubernetes//Pod/shop/a',
+    'Address shop/a.shop.svc.cluster.local',
+    'Route HTTPRoute/shop/r',
+  ]);
+  assert.equal(server.nodes.size, 0, 'it is no node');
+  change(objectsOf(a, gateway));
+  await until(() => wp.removed.includes('HTTPRoute/shop/r'));
+});
+
+test('a waypoint is given a certificate of its own identity alone, while its Gateway is there', async () => {
+  const { change, target } = await serve(objectsOf(a, gateway));
+  const [own, other] = ['wp', 'a'].map((name) => parseSpiffeId(`spiffe://cluster.local/ns/shop/sa/${name}`));
+  assert.ok(own && other);
+  const token = await issueToken(state, 'waypoint:shop/wp', 60);
+  const issue = createIssuer({ target, rootPem: () => ca.roots, token: () => token });
+  const { csrPem } = createCsr(own);
+  const [leafPem = ''] = await issue(csrPem, own, 3600);
+  const leaf = parseLeaf(leafPem);
+  assert.ok(leaf.ok && leaf.value.id === own);
+  await assert.rejects(issue(csrPem, other, 3600), /not the identity of waypoint:shop\/wp/);
+  change(objectsOf(a));
+  await assert.rejects(issue(csrPem, own, 3600), /its Gateway is not there/);
 });
 
 test('the CA ignores the names of a request: the identity asked for is the one checked', async () => {

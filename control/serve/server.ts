@@ -1,4 +1,4 @@
-/** One port: delta ADS and certificates, both for nodes that show their token. */
+/** One port: delta ADS and certificates, both for nodes and waypoints that show their token. */
 import {
   Server,
   ServerCredentials,
@@ -22,6 +22,7 @@ import {
 import { NodeReportsService, type NodeReport, type NodeReportAnswer } from '../../src/discovery/gen/weft.js';
 import { grpcLimits } from '../../src/discovery/types.js';
 import { parseCsr, type KeyAndCertificate } from '../../src/tls/issue.js';
+import { waypointOfCaller } from '../compile/waypoints.js';
 import type { CertificateAuthority } from './ca.js';
 import { responseOf, type ChangedNames, type Resources } from './resources.js';
 
@@ -37,9 +38,10 @@ export interface ControlServerOptions {
   readonly listen: string;
   readonly certificate: KeyAndCertificate;
   readonly ca: CertificateAuthority;
-  readonly nodeOfToken: (token: string) => Promise<string | undefined>;
-  /** True where some pod with this identity runs on the node. */
-  readonly mayAsk: (node: string, identity: string) => boolean;
+  /** The name of a node, or `waypoint:<namespace>/<name>`; below it is a node where nothing else is said. */
+  readonly callerOfToken: (token: string) => Promise<string | undefined>;
+  /** True where some pod with this identity runs on the node; where the waypoint is it. */
+  readonly mayAsk: (caller: string, identity: string) => boolean;
   readonly certTtlS: number | undefined;
   readonly onCertificate?: (issued: boolean) => void;
   /** What a node's agent says it holds. */
@@ -128,9 +130,9 @@ export class ControlServer {
     this.#server.forceShutdown();
   }
 
-  /** How many nodes follow. */
+  /** Which nodes follow; of waypoints there are none among them. */
   get nodes(): ReadonlySet<string> {
-    return new Set([...this.#streams].map(({ node }) => node));
+    return new Set([...this.#streams].map(({ node }) => node).filter((name) => !waypointOfCaller(name)));
   }
 
   /** Tells every node what of it concerns it. */
@@ -206,7 +208,7 @@ export class ControlServer {
   async #node(metadata: Metadata): Promise<string | undefined> {
     const [header] = metadata.get('authorization');
     const token = typeof header === 'string' ? /^Bearer (\S+)$/.exec(header.trim())?.[1] : undefined;
-    return token === undefined ? undefined : this.#options.nodeOfToken(token);
+    return token === undefined ? undefined : this.#options.callerOfToken(token);
   }
 
   async #onStream(call: ServerDuplexStream<DeltaDiscoveryRequest, Buffer>): Promise<void> {
@@ -315,7 +317,9 @@ export class ControlServer {
       if (!mayAsk(node, asked)) {
         return refuse(
           status.UNAUTHENTICATED,
-          `no pod with identity ${asked.slice(0, 256)} runs on node ${node}`,
+          waypointOfCaller(node)
+            ? `${asked.slice(0, 256)} is not the identity of ${node}, or its Gateway is not there`
+            : `no pod with identity ${asked.slice(0, 256)} runs on node ${node}`,
           { node },
         );
       }

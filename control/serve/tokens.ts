@@ -1,4 +1,4 @@
-/** Nodes' join tokens: JWTs signed by a key of the state directory; the subject is the node's name. */
+/** Join tokens of nodes and waypoints: JWTs signed by a key of the state directory; the subject is who may ask by it. */
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -23,19 +23,22 @@ function keyOf(state: string): Uint8Array {
   return Buffer.from(readFileSync(path, 'utf8'), 'base64');
 }
 
-/** `ttlS` seconds; a node's token is its right to ask for its pods' identities. */
-export async function issueToken(state: string, node: string, ttlS: number): Promise<string> {
+/**
+ * `ttlS` seconds; a node's token is its right to ask for its pods' identities, a waypoint's (`waypoint:<namespace>/<name>`) to ask
+ * for its own.
+ */
+export async function issueToken(state: string, subject: string, ttlS: number): Promise<string> {
   return new SignJWT({})
     .setProtectedHeader({ alg: 'HS256' })
-    .setSubject(node)
+    .setSubject(subject)
     .setAudience(tokenAudience)
     .setIssuedAt()
     .setExpirationTime(Math.floor(Date.now() / 1000) + ttlS)
     .sign(keyOf(state));
 }
 
-/** The node that a token names; undefined where it is not ours, expired or malformed. */
-export async function nodeOfToken(state: string, token: string): Promise<string | undefined> {
+/** The node or waypoint that a token names; undefined where it is not ours, expired or malformed. */
+export async function subjectOfToken(state: string, token: string): Promise<string | undefined> {
   if (token.length > 8192) return undefined;
   try {
     const { payload } = await jwtVerify(token, keyOf(state), {
