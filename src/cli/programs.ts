@@ -31,6 +31,7 @@ export function programCommands(): Command[] {
     passThrough('control', 'run the control plane', programs.control),
     passThrough('token', "print a node's join token", programs.control, ['token']),
     passThrough('agent', "run a node's agent", programs.agent),
+    passThrough('waypoint-proxy', 'run a waypoint', programs.waypoint),
     passThrough('cleanup', 'remove what agents left in the kernel', programs.cleanup),
   ];
 }

@@ -16,6 +16,7 @@ export const distRoot = ((): string => {
 export const programs = {
   control: join(distRoot, 'control', 'main.js'),
   agent: join(distRoot, 'daemonset', 'main.js'),
+  waypoint: join(distRoot, 'src', 'waypoint', 'main.js'),
   cleanup: join(distRoot, 'daemonset', 'cleanup.js'),
 } as const;
 

@@ -90,6 +90,8 @@ export async function runWaypoint(options: WaypointOptions): Promise<{ stop(): P
 
   // All workers share one listening socket: the kernel gives each connection to one that waits for it.
   cluster.schedulingPolicy = cluster.SCHED_NONE;
+  // What is told holds maps, which JSON does not.
+  cluster.setupPrimary({ serialization: 'advanced' });
   const tell = ({ worker }: Live, message: ToWorker): void => {
     if (worker.isConnected()) worker.send(message);
   };

@@ -26,7 +26,15 @@ import {
   signalProcess,
   type ProcessMark,
 } from '../run.js';
-import { blockOf, gatewayOf, lengthOf, readTopology, underlayNetns, type Topology } from './topology.js';
+import {
+  blockOf,
+  gatewayOf,
+  lengthOf,
+  readTopology,
+  underlayNetns,
+  type BedPod,
+  type Topology,
+} from './topology.js';
 
 /** What `down` needs to know of a bed; bed.json in its state directory. */
 export interface Ledger {
@@ -34,7 +42,7 @@ export interface Ledger {
   readonly owner: ProcessMark | undefined;
   readonly from: string;
   readonly nodes: readonly { readonly name: string; readonly netns: string }[];
-  readonly netns: readonly string[];
+  readonly netns: string[];
   readonly instances: readonly string[];
   processes: Record<string, ProcessMark>;
 }
@@ -57,7 +65,7 @@ export interface AgentReadiness {
   readonly control?: { readonly state: string; readonly why: string };
 }
 
-const controlPort = 15012;
+export const controlPort = 15012;
 /** Patient: an emulated machine with another load beside it takes a minute for what takes a second here. */
 const readyMsMax = 90_000;
 const pinRoot = '/sys/fs/bpf/weft';
@@ -93,7 +101,8 @@ export const agentProcess = (node: string): string => `agent-${node}`;
 
 export class Bed {
   readonly topology: Topology;
-  readonly #state: string;
+  /** Its state directory. */
+  readonly state: string;
   readonly #env: Readonly<Record<string, string>>;
   readonly #ledger: Ledger;
   #closed = false;
@@ -103,8 +112,8 @@ export class Bed {
     topology: Topology,
   ) {
     this.topology = topology;
-    this.#state = resolve(options.state);
-    this.#env = { [bedVariable]: this.#state };
+    this.state = resolve(options.state);
+    this.#env = { [bedVariable]: this.state };
     this.#ledger = {
       owner: markOf(process.pid),
       from: resolve(options.from),
@@ -124,10 +133,10 @@ export class Bed {
    */
   static create(options: BedOptions): Bed {
     const bed = new Bed(options, readTopology(options.from));
-    if (existsSync(ledgerPath(bed.#state))) {
+    if (existsSync(ledgerPath(bed.state))) {
       throw new WeftError(
         'WEFT_BED_EXISTS',
-        `a bed stands at ${bed.#state}: weft standalone down --state ${bed.#state}`,
+        `a bed stands at ${bed.state}: weft standalone down --state ${bed.state}`,
       );
     }
     for (const name of bed.#ledger.netns) {
@@ -146,7 +155,7 @@ export class Bed {
         );
       }
     }
-    mkdirSync(bed.#state, { recursive: true, mode: 0o700 });
+    mkdirSync(bed.state, { recursive: true, mode: 0o700 });
     bed.#save();
     bed.#network();
     return bed;
@@ -158,30 +167,15 @@ export class Bed {
   }
 
   #save(): void {
-    const path = ledgerPath(this.#state);
+    const path = ledgerPath(this.state);
     writeFileSync(`${path}.new`, JSON.stringify(this.#ledger), { mode: 0o600 });
     renameSync(`${path}.new`, path);
   }
 
   #network(): void {
     const { nodes, controlIp } = this.topology;
-    const set = (command: string, args: string[], input?: string): void =>
-      void sh(command, args, input, this.#env);
-    for (const name of this.#ledger.netns) {
-      set('ip', ['netns', 'add', name]);
-      set('ip', ['-n', name, 'link', 'set', 'lo', 'up']);
-      set('nsenter', [
-        `--net=/run/netns/${name}`,
-        'sysctl',
-        '-qw',
-        'net.ipv4.ip_forward=1',
-        'net.ipv6.conf.all.forwarding=1',
-        'net.ipv6.conf.default.accept_dad=0',
-        'net.ipv6.conf.all.accept_dad=0',
-      ]);
-    }
-    const batch = (netns: string, lines: string[]): void =>
-      set('ip', ['-n', netns, '-batch', '-'], `${lines.join('\n')}\n`);
+    for (const name of this.#ledger.netns) this.#makeNetns(name);
+    const batch = (netns: string, lines: string[]): void => this.#batch(netns, lines);
     batch(underlayNetns, [
       'link add br0 type bridge',
       'link set br0 address 02:77:65:66:74:00',
@@ -207,29 +201,20 @@ export class Bed {
           (address) => `addr add ${address} dev pods${address.includes(':') ? ' nodad' : ''}`,
         ),
       ]);
-      node.pods.forEach((pod, at) => {
-        batch(node.netns, [
-          `link add p${at} type veth peer name eth0 netns ${pod.netns}`,
-          `link set p${at} master pods`,
-          `link set p${at} up`,
-        ]);
-        batch(pod.netns, [
-          'link set eth0 up',
-          ...pod.addresses.map((ip) => `addr add ${ip}/${lengthOf(ip)} dev eth0${isV6(ip) ? ' nodad' : ''}`),
-          ...pod.addresses.map((ip) => `route add default via ${gatewayOf(ip)}`),
-        ]);
-      });
+      node.pods.forEach((pod, at) => this.#plug(node.netns, pod, `p${at}`));
     });
-    for (const node of nodes) {
+    // The underlay too: the control plane answers waypoints, which are pods.
+    for (const from of [underlayNetns, ...nodes.map(({ netns }) => netns)]) {
       for (const other of nodes) {
-        if (other === node) continue;
+        if (other.netns === from) continue;
         const blocks = new Map(
           other.pods.flatMap(({ addresses }) => addresses.map((ip) => [blockOf(ip), isV6(ip)] as const)),
         );
         batch(
-          node.netns,
+          from,
           [...blocks].flatMap(([block, v6]) => {
             const via = other.addresses.find((ip) => isV6(ip) === v6);
+            if (v6 && from === underlayNetns) return [];
             return via ? [`route add ${block} via ${via}`] : [];
           }),
         );
@@ -237,13 +222,64 @@ export class Bed {
     }
   }
 
+  #set(command: string, args: string[], input?: string): void {
+    sh(command, args, input, this.#env);
+  }
+  #batch(netns: string, lines: string[]): void {
+    this.#set('ip', ['-n', netns, '-batch', '-'], `${lines.join('\n')}\n`);
+  }
+
+  #makeNetns(name: string): void {
+    this.#set('ip', ['netns', 'add', name]);
+    this.#set('ip', ['-n', name, 'link', 'set', 'lo', 'up']);
+    this.#set('nsenter', [
+      `--net=/run/netns/${name}`,
+      'sysctl',
+      '-qw',
+      'net.ipv4.ip_forward=1',
+      'net.ipv6.conf.all.forwarding=1',
+      'net.ipv6.conf.default.accept_dad=0',
+      'net.ipv6.conf.all.accept_dad=0',
+    ]);
+  }
+
+  /** `link`: the pod's, as its node sees it. */
+  #plug(nodeNetns: string, pod: BedPod, link: string): void {
+    this.#batch(nodeNetns, [
+      `link add ${link} type veth peer name eth0 netns ${pod.netns}`,
+      `link set ${link} master pods`,
+      `link set ${link} up`,
+    ]);
+    this.#batch(pod.netns, [
+      'link set eth0 up',
+      ...pod.addresses.map((ip) => `addr add ${ip}/${lengthOf(ip)} dev eth0${isV6(ip) ? ' nodad' : ''}`),
+      ...pod.addresses.map((ip) => `route add default via ${gatewayOf(ip)}`),
+    ]);
+  }
+
+  hasNetns(name: string): boolean {
+    return this.#ledger.netns.includes(name);
+  }
+
+  /** One more pod's namespace, plugged into its node; what tells the mesh of it is its caller's. Throws as `create`. */
+  addPod(node: string, pod: BedPod): void {
+    const found = this.topology.nodes.find(({ name }) => name === node);
+    if (!found) throw new WeftError('WEFT_BED', `no node ${node}`);
+    if (existsSync(join('/run/netns', pod.netns)))
+      throw new WeftError('WEFT_BED_EXISTS', `network namespace ${pod.netns} is there already`);
+    this.#ledger.netns.push(pod.netns);
+    this.#save();
+    this.#makeNetns(pod.netns);
+    this.#plug(found.netns, pod, `x${this.#ledger.netns.length}`);
+  }
+
   /** Starts a program in a namespace of the bed, to be ended with it. */
   start(name: string, netns: string, command: string, args: readonly string[]): ProcessMark {
     if (this.#closed) throw new WeftError('WEFT_BED', `${name} is not started: the bed is being taken down`);
-    const child = daemon(netns, join(this.#state, `${name}.log`), command, args, this.#env);
+    const child = daemon(netns, join(this.state, `${name}.log`), command, args, this.#env);
     const mark = child.pid === undefined ? undefined : markOf(child.pid);
     if (!mark)
-      throw new WeftError('WEFT_START', `${command} did not start: see ${join(this.#state, `${name}.log`)}`);
+      throw new WeftError('WEFT_START', `${command} did not start: see ${join(this.state, `${name}.log`)}`);
     this.#ledger.processes[name] = mark;
     this.#save();
     return mark;
@@ -253,31 +289,35 @@ export class Bed {
     return this.#ledger.processes[name];
   }
 
-  async stop(name: string, signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
+  async stop(name: string, signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM', graceMs = 8_000): Promise<void> {
     const mark = this.#ledger.processes[name];
     if (!mark) return;
     if (signal === 'SIGKILL') signalProcess(mark, 'SIGKILL');
-    await endProcess(mark, 8_000);
+    await endProcess(mark, graceMs);
     delete this.#ledger.processes[name];
     this.#save();
   }
 
   log(name: string): string {
-    const path = join(this.#state, `${name}.log`);
+    const path = join(this.state, `${name}.log`);
     return existsSync(path) ? readFileSync(path, 'utf8') : '';
   }
 
-  readonly controlState = (): string => join(this.#state, 'control');
+  readonly controlState = (): string => join(this.state, 'control');
 
   async startControl(): Promise<void> {
     const { from, certTtlS } = this.options;
     mkdirSync(this.controlState(), { recursive: true, mode: 0o700 });
+    // What the bed adds by itself, for the control plane to read beside the user's own.
+    const rendered = join(this.state, 'rendered');
+    mkdirSync(rendered, { recursive: true });
     const ttl = certTtlS === undefined ? [] : ['--cert-ttl-s', String(certTtlS)];
     const before = this.log('control').length;
     this.start('control', underlayNetns, process.execPath, [
       programs.control,
       '--from',
       from,
+      rendered,
       '--state',
       this.controlState(),
       '--listen',
@@ -287,25 +327,26 @@ export class Bed {
     await until(
       'the control plane is ready',
       readyMsMax,
-      () => this.log('control').slice(before).includes('"msg":"ready"') || this.#died('control'),
+      () => this.log('control').slice(before).includes('"msg":"ready"') || this.died('control'),
     );
   }
 
-  #died(name: string): false {
+  /** False; throws WEFT_START where the program has ended. */
+  died(name: string): false {
     const mark = this.#ledger.processes[name];
     if (mark && isAlive(mark)) return false;
     throw new WeftError('WEFT_START', `${name} ended: ${this.log(name).trim().split('\n').at(-1)}`);
   }
 
   runDir(node: string): string {
-    return runDirOf(this.#state, node);
+    return runDirOf(this.state, node);
   }
 
   /** `program`: another build's agent, as an upgrade brings it. */
   startAgent(node: string, program = programs.agent): void {
     const found = this.topology.nodes.find(({ name }) => name === node);
     if (!found) throw new WeftError('WEFT_BED', `no node ${node}`);
-    const token = join(this.#state, `token-${node}`);
+    const token = join(this.state, `token-${node}`);
     writeFileSync(
       token,
       sh(process.execPath, [programs.control, 'token', '--state', this.controlState(), '--node', node]),
@@ -341,7 +382,7 @@ export class Bed {
   async waitReady(pods?: Readonly<Record<string, number>>): Promise<void> {
     for (const { name } of this.topology.nodes) {
       await until(`the agent of ${name} is ready`, readyMsMax, () => {
-        this.#died(agentProcess(name));
+        this.died(agentProcess(name));
         const state = this.readyState(name);
         return (
           state.ready &&

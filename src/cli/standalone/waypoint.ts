@@ -1,0 +1,155 @@
+/** Without Kubernetes: what its control plane renders for a Gateway, made by the bed: a namespace, the program, the objects. */
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { stringify } from 'yaml';
+import { WeftError } from '../../base/errors.js';
+import { until } from '../../base/wait.js';
+import { isV6, parseIp, type IpAddress } from '../../model/address.js';
+import { adminGet, adminPort } from '../admin.js';
+import { programs, sh } from '../run.js';
+import { controlPort, type Bed } from './bed.js';
+
+export interface WaypointPlace {
+  readonly namespace: string;
+  /** Of the Gateway. */
+  readonly name: string;
+  /** Where it runs; the first node where absent. */
+  readonly node?: string;
+  /** Tells several of one Gateway apart. */
+  readonly replica?: number;
+  readonly workers?: number;
+  readonly flags?: readonly string[];
+}
+
+const replicaHost = 200;
+const readyMsMax = 90_000;
+
+export const renderedDir = (state: string): string => join(state, 'rendered');
+export const waypointProcess = ({ namespace, name, replica = 0 }: WaypointPlace): string =>
+  `waypoint-${namespace}-${name}-${replica}`;
+export const waypointNetns = ({ name, replica = 0 }: WaypointPlace): string => `weft-wp-${name}-${replica}`;
+
+/** Host `200 + n` of the pods' blocks of its node: beds number their own pods from below. */
+function addressesOf(bed: Bed, node: string, index: number): IpAddress[] {
+  const like = bed.topology.nodes.find(({ name }) => name === node)?.pods[0]?.addresses ?? [];
+  if (like.length === 0)
+    throw new WeftError(
+      'WEFT_BED',
+      `node ${node} has no pod whose block of addresses a waypoint could be in`,
+    );
+  return like.map((ip) =>
+    parseIp(
+      isV6(ip)
+        ? ip.replace(/[^:]*$/, (replicaHost + index).toString(16))
+        : ip.replace(/\d+$/, String(replicaHost + index)),
+    ),
+  );
+}
+
+function objectsOf(
+  place: WaypointPlace,
+  node: string,
+  addresses: readonly IpAddress[],
+  ready: boolean,
+): string {
+  const { namespace, name, replica = 0 } = place;
+  const labels = { 'gateway.networking.k8s.io/gateway-name': name };
+  const pod = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      name: `${name}-${replica}`,
+      namespace,
+      labels: { ...labels, app: name },
+      annotations: { 'weft.dev/netns': waypointNetns(place) },
+    },
+    spec: { nodeName: node, serviceAccountName: name },
+    status: {
+      podIPs: addresses.map((ip) => ({ ip })),
+      conditions: [{ type: 'Ready', status: ready ? 'True' : 'False' }],
+    },
+  };
+  return stringify(pod);
+}
+
+function serviceOf({ namespace, name }: WaypointPlace): string {
+  return stringify({
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name, namespace },
+    spec: {
+      selector: { 'gateway.networking.k8s.io/gateway-name': name },
+      clusterIP: 'None',
+      ports: [{ name: 'hbone', port: 15008 }],
+    },
+  });
+}
+
+/** Starts one and tells the mesh of it once it is ready. Throws as Bed.start, and WEFT_TIMEOUT. */
+export async function startWaypoint(bed: Bed, place: WaypointPlace): Promise<void> {
+  const node = place.node ?? bed.topology.nodes[0]?.name ?? '';
+  const netns = waypointNetns(place);
+  const process_ = waypointProcess(place);
+  const dir = renderedDir(bed.state);
+  mkdirSync(dir, { recursive: true });
+  const addresses = addressesOf(bed, node, place.replica ?? 0);
+  if (!bed.hasNetns(netns)) bed.addPod(node, { name: process_, netns, addresses });
+  const tell = (ready: boolean): void => {
+    writeFileSync(join(dir, `${process_}.yaml`), objectsOf(place, node, addresses, ready));
+    writeFileSync(join(dir, `waypoint-${place.namespace}-${place.name}.yaml`), serviceOf(place));
+  };
+  tell(false);
+  const token = join(bed.state, `token-${process_}`);
+  const full = `${place.namespace}/${place.name}`;
+  writeFileSync(
+    token,
+    sh(process.execPath, [programs.control, 'token', '--state', bed.controlState(), '--waypoint', full]),
+    { mode: 0o600 },
+  );
+  bed.start(process_, netns, process.execPath, [
+    programs.waypoint,
+    '--gateway',
+    full,
+    '--node',
+    node,
+    '--control',
+    `${bed.topology.controlIp}:${controlPort}`,
+    '--root',
+    join(bed.controlState(), 'root-cert.pem'),
+    '--token',
+    token,
+    '--workers',
+    String(place.workers ?? 1),
+    '--access-log',
+    accessLogOf(bed, place),
+    ...(place.flags ?? []),
+  ]);
+  await until(`the waypoint ${full} is ready`, readyMsMax, async () => {
+    bed.died(process_);
+    try {
+      return (JSON.parse(await adminGet(netns, adminPort, '/status')) as { ready: boolean }).ready;
+    } catch {
+      return false;
+    }
+  });
+  tell(true);
+}
+
+export const accessLogOf = (bed: Bed, place: WaypointPlace): string =>
+  join(bed.state, `${waypointProcess(place)}.requests.log`);
+
+/** As a rolling update does: no new connections are sent there, then it is told to end; resolves when it is gone. */
+export async function stopWaypoint(
+  bed: Bed,
+  place: WaypointPlace,
+  signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM',
+): Promise<void> {
+  const process_ = waypointProcess(place);
+  const file = join(renderedDir(bed.state), `${process_}.yaml`);
+  if (signal === 'SIGTERM') {
+    const node = place.node ?? bed.topology.nodes[0]?.name ?? '';
+    writeFileSync(file, objectsOf(place, node, addressesOf(bed, node, place.replica ?? 0), false));
+    await bed.stop(process_, signal, 45_000);
+    rmSync(file, { force: true });
+  } else await bed.stop(process_, signal);
+}
