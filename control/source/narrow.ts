@@ -1,5 +1,5 @@
 /** What is kept of objects that the API server sends: the fields that compile reads, and no more. Pure. */
-import { acceptedType, capturedCondition } from '../compile/objects.js';
+import { acceptedType, capturedCondition, enforcedType } from '../compile/objects.js';
 import type {
   AccessPolicyObject,
   Condition,
@@ -49,13 +49,14 @@ function meta(raw: RawMeta): Meta {
   };
 }
 
+const judgedTypes: ReadonlySet<string> = new Set([acceptedType, enforcedType]);
 /** Of what we write a status to: which generation it is, and what is said of it now. */
 function judged(raw: {
   readonly metadata: RawMeta;
   readonly status?: { readonly conditions?: readonly Condition[] };
 }): Pick<AccessPolicyObject, 'metadata' | 'status'> {
   const { generation } = raw.metadata;
-  const conditions = (raw.status?.conditions ?? []).filter(({ type }) => type === acceptedType);
+  const conditions = (raw.status?.conditions ?? []).filter(({ type }) => judgedTypes.has(type));
   return {
     metadata: { ...meta(raw.metadata), ...(generation === undefined ? {} : { generation }) },
     ...(conditions.length === 0 ? {} : { status: { conditions } }),
@@ -88,6 +89,7 @@ function route<Kind extends RouteObject['kind']>(
 ): Extract<RouteObject, { kind: Kind }> {
   const { creationTimestamp: created } = raw.metadata;
   return {
+    ...(raw.apiVersion === undefined ? {} : { apiVersion: raw.apiVersion }),
     kind,
     metadata: {
       ...shared(raw.metadata),
