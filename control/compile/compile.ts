@@ -114,33 +114,35 @@ class ByNamespace<T extends MeshObject> implements Index {
     for (const of of this.#all.values()) yield* of.values();
   }
 }
-/** Routes by the Services on which they depend. */
+/** Routes by the Services (`<namespace>/<name>`) on which they depend, and by those to which they are attached. */
 class RoutesByService {
   readonly #all = new Map<string, Map<ObjectKey, RouteObject>>();
   set(route: RouteObject): void {
-    for (const name of servicesOf(route).all) {
-      let of = this.#all.get(name);
-      if (!of) this.#all.set(name, (of = new Map()));
+    for (const place of placesOf(route)) {
+      let of = this.#all.get(place);
+      if (!of) this.#all.set(place, (of = new Map()));
       of.set(objectKey(route), route);
     }
   }
   delete(route: RouteObject): void {
-    for (const name of servicesOf(route).all) {
-      const of = this.#all.get(name);
+    for (const place of placesOf(route)) {
+      const of = this.#all.get(place);
       of?.delete(objectKey(route));
-      if (of?.size === 0) this.#all.delete(name);
+      if (of?.size === 0) this.#all.delete(place);
     }
   }
-  /** Of the Service `name` (`<namespace>/<name>`). */
-  of(name: string): readonly RouteObject[] {
-    return [...(this.#all.get(name)?.values() ?? [])];
+  of(service: string): readonly RouteObject[] {
+    return [...(this.#all.get(service)?.values() ?? [])];
   }
-  /** Those that are in each other's way, or could be. */
-  attached(name: string, routeNamespace: string): readonly RouteObject[] {
-    return this.of(name).filter(
-      (route) => namespaceOf(route) === routeNamespace && servicesOf(route).parents.has(name),
-    );
+  /** Of one namespace: those may be in each other's way. */
+  attached(service: string, routeNamespace: string): readonly RouteObject[] {
+    return this.of(attachedPlace(service, routeNamespace));
   }
+}
+const attachedPlace = (service: string, routeNamespace: string): string => `${routeNamespace} at ${service}`;
+function placesOf(route: RouteObject): string[] {
+  const { all, parents } = servicesOf(route);
+  return [...all, ...[...parents].map((service) => attachedPlace(service, namespaceOf(route)))];
 }
 /** As a manifest without a namespace has it. */
 const clusterWide = namespaceOf({ metadata: {} });
@@ -295,7 +297,10 @@ export class Compiler {
           for (const one of [before, object])
             if (one && isRoute(one))
               for (const name of servicesOf(one).parents)
-                touch(this.#routes.attached(name, namespaceOf(one)));
+                touch(
+                  // Those of one type go together.
+                  this.#routes.attached(name, namespaceOf(one)).filter(({ kind }) => kind !== one.kind),
+                );
           break;
         case 'Node':
           // Of a node only its labels matter, and they change once in its life.

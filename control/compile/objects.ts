@@ -15,6 +15,8 @@ export interface Meta {
 }
 /** Of Weft's own kinds: whether an object is in force. */
 export const acceptedType = 'Accepted';
+/** Of what only a waypoint carries out: whether one does. */
+export const enforcedType = 'weft.dev/Enforced';
 export interface Condition {
   readonly type: string;
   readonly status: string;
@@ -331,6 +333,8 @@ export interface ParentStatus {
   readonly conditions?: readonly Condition[];
 }
 interface RouteOf<Kind extends string, Rule> {
+  /** That it was read in: older clusters have some of these kinds in others. */
+  readonly apiVersion?: string;
   readonly kind: Kind;
   readonly metadata: Meta;
   readonly spec: { readonly parentRefs?: readonly ParentRef[]; readonly rules?: readonly Rule[] };

@@ -286,6 +286,25 @@ test("routes of another namespace are another persona's: they take nothing from 
   assert.equal(troubleOf(texts + manifest('GRPCRoute', `{ ${far} }`, 'same')), 'Conflicted');
 });
 
+test('TLS and TCP routes go to their backends, by weight', () => {
+  const refs = 'backendRefs: [{ name: api, port: 80, weight: 0 }, { name: v2, port: 81, weight: 3 }]';
+  for (const [kind, more] of [
+    ['TLSRoute', 'hostnames: [a.test],'],
+    ['TCPRoute', ''],
+  ] as const) {
+    const { rules } = routeOf(manifest(kind, `{ ${parent()}, ${more} rules: [{ ${refs} }] }`));
+    assert.deepEqual(rules[0]?.matches, []);
+    assert.deepEqual(
+      rules[0]?.backends.map(({ target, weight }) => [target.kind, weight]),
+      [
+        ['service', 0],
+        ['service', 3],
+      ],
+    );
+    assert.match(refusal('', kind), /required property/);
+  }
+});
+
 test('Kubernetes manifests are taken as they are, kinds of other groups of the same name are not', () => {
   const { objects, errors } = parseManifests(
     'x',

@@ -1,9 +1,16 @@
 /** What is said about objects on the objects: conditions as Kubernetes words them. Pure. */
 import { namespaceOf } from '../compile/labels.js';
-import { acceptedType, capturedCondition, type MeshObject, type PodObject } from '../compile/objects.js';
+import {
+  acceptedType,
+  capturedCondition,
+  enforcedType,
+  type MeshObject,
+  type PodObject,
+} from '../compile/objects.js';
+import { conditionsOf, type Saying } from '../compile/route-status.js';
 import type { Write } from './writer.js';
 
-const rfc3339 = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+Z/, 'Z');
+export const rfc3339 = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+Z/, 'Z');
 
 export interface PodCapture {
   readonly captured: boolean;
@@ -55,33 +62,41 @@ export const judgedKinds = Object.keys(plurals) as readonly JudgedKind[];
 const isJudged = (object: MeshObject): object is Extract<MeshObject, { kind: JudgedKind }> =>
   object.kind in plurals;
 
-/** Of one of Weft's own objects: whether it is in force. Undefined for other kinds, and where the object says so already. */
-export function acceptedCondition(object: MeshObject, why: string | undefined): Write | undefined {
+/**
+ * Of one of Weft's own objects: whether it is in force, and of one that asks for a waypoint whether it has one. Undefined for other
+ * kinds, and where the object says so already.
+ */
+export function acceptedCondition(
+  object: MeshObject,
+  why: string | undefined,
+  enforced?: Saying,
+): Write | undefined {
   if (!isJudged(object)) return undefined;
   const { name, namespace, generation = 0 } = object.metadata;
-  const wanted = {
-    type: acceptedType,
-    observedGeneration: generation,
-    ...(why === undefined
-      ? { status: 'True', reason: 'Accepted', message: 'in force' }
-      : { status: 'False', reason: 'Invalid', message: `${why}; what it said before stays in force` }),
+  const accepted: Saying =
+    why === undefined
+      ? { type: acceptedType, status: 'True', reason: 'Accepted', message: 'in force' }
+      : {
+          type: acceptedType,
+          status: 'False',
+          reason: 'Invalid',
+          message: `${why}; what it said before stays in force`,
+        };
+  const now = object.status?.conditions ?? [];
+  const wanted = [accepted, ...(enforced ? [enforced] : [])];
+  const same = ({ type, status, message }: Saying): boolean => {
+    const found = now.find((one) => one.type === type);
+    return found?.status === status && found.observedGeneration === generation && found.message === message;
   };
-  const now = object.status?.conditions?.find(({ type }) => type === acceptedType);
-  if (
-    now?.status === wanted.status &&
-    now.observedGeneration === wanted.observedGeneration &&
-    now.message === wanted.message
-  )
-    return undefined;
+  if (wanted.every(same) && (enforced || !now.some(({ type }) => type === enforcedType))) return undefined;
   const place = namespace === undefined ? '' : `namespaces/${namespace}/`;
-  const since = now?.status === wanted.status ? now.lastTransitionTime : undefined;
   return {
     path: `/apis/weft.dev/v1alpha1/${place}${plurals[object.kind]}/${name}/status`,
     body: {
       apiVersion: 'weft.dev/v1alpha1',
       kind: object.kind,
       metadata: { name, ...(namespace === undefined ? {} : { namespace }) },
-      status: { conditions: [{ ...wanted, lastTransitionTime: since ?? rfc3339(Date.now()) }] },
+      status: { conditions: conditionsOf(wanted, now, generation, rfc3339(Date.now())) },
     },
   };
 }

@@ -1,18 +1,20 @@
 /**
  * What the control plane keeps right in the API server. The leader: the roots' ConfigMap in every namespace of the mesh, and the status of
- * Weft's own objects. Every replica: the condition of the pods whose node reports to it, which is one replica at a time.
+ * Weft's own objects, of routes that are attached to Services, and of waypoints. Every replica: the condition of the pods whose node reports to it, which is one replica at a time.
  */
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
 import { errorText } from '../../src/base/errors.js';
-import type { Compiler } from '../compile/compile.js';
+import { objectKey, type Compiler } from '../compile/compile.js';
 import { namespaceOf } from '../compile/labels.js';
-import type { PodObject } from '../compile/objects.js';
+import { isRoute, routeKinds, type MeshObject, type PodObject } from '../compile/objects.js';
+import { policyEnforcement } from '../compile/route-status.js';
 import type { ServeLog } from '../serve/server.js';
 import type { ObjectTrouble } from '../source/kubernetes.js';
 import { acceptedCondition, judgedKinds, podCondition } from './conditions.js';
+import { classWrite, gatewayWrite, routeWrite } from './gateway-status.js';
 import { Leader } from './leader.js';
-import { Writer } from './writer.js';
+import { Writer, type Write } from './writer.js';
 
 const againMs = 30_000;
 
@@ -127,20 +129,31 @@ export class Upkeep {
       if (known.endsWith(`/configmaps/${rootsConfigMap}`) && !wanted.has(known))
         this.#writer.set({ path: known });
     }
+    const set = (write: Write | undefined): void => {
+      if (write) this.#writer.set(write);
+    };
     const troubles = [...refused()];
-    const troubled = new Set(
-      troubles.map(({ object }) => `${object.kind} ${object.metadata.namespace} ${object.metadata.name}`),
-    );
+    const troubled = new Set(troubles.map(({ object }) => objectKey(object)));
+    const isTroubled = (object: MeshObject): boolean => troubled.has(objectKey(object));
     for (const kind of judgedKinds) {
       for (const object of compiler.ofKind(kind)) {
-        if (troubled.has(`${kind} ${object.metadata.namespace} ${object.metadata.name}`)) continue;
-        const write = acceptedCondition(object, undefined);
-        if (write) this.#writer.set(write);
+        if (isTroubled(object)) continue;
+        set(
+          acceptedCondition(
+            object,
+            undefined,
+            object.kind === 'AccessPolicy' ? policyEnforcement(object, compiler) : undefined,
+          ),
+        );
       }
     }
-    for (const { object, message } of troubles) {
-      const write = acceptedCondition(object, message);
-      if (write) this.#writer.set(write);
+    for (const kind of routeKinds) {
+      for (const object of compiler.ofKind(kind))
+        if (!isTroubled(object)) set(routeWrite(object, undefined, compiler));
     }
+    for (const object of compiler.ofKind('Gateway')) set(gatewayWrite(object, compiler));
+    for (const object of compiler.ofKind('GatewayClass')) set(classWrite(object));
+    for (const { object, message } of troubles)
+      set(isRoute(object) ? routeWrite(object, message, compiler) : acceptedCondition(object, message));
   }
 }

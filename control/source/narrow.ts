@@ -1,5 +1,5 @@
 /** What is kept of objects that the API server sends: the fields that compile reads, and no more. Pure. */
-import { acceptedType, capturedCondition } from '../compile/objects.js';
+import { acceptedType, capturedCondition, enforcedType } from '../compile/objects.js';
 import type {
   AccessPolicyObject,
   Condition,
@@ -49,31 +49,29 @@ function meta(raw: RawMeta): Meta {
   };
 }
 
+const judgedTypes: ReadonlySet<string> = new Set([acceptedType, enforcedType]);
 /** Of what we write a status to: which generation it is, and what is said of it now. */
 function judged(raw: {
   readonly metadata: RawMeta;
   readonly status?: { readonly conditions?: readonly Condition[] };
 }): Pick<AccessPolicyObject, 'metadata' | 'status'> {
-  const { generation } = raw.metadata;
-  const conditions = (raw.status?.conditions ?? []).filter(({ type }) => type === acceptedType);
+  const conditions = (raw.status?.conditions ?? []).filter(({ type }) => judgedTypes.has(type));
   return {
-    metadata: { ...meta(raw.metadata), ...(generation === undefined ? {} : { generation }) },
+    metadata: withGeneration(raw.metadata),
     ...(conditions.length === 0 ? {} : { status: { conditions } }),
   };
 }
 
-/** Of what others write a status to as well. */
-const shared = (raw: RawMeta): Meta => ({
+const withGeneration = (raw: RawMeta): Meta => ({
   ...meta(raw),
   ...(raw.generation === undefined ? {} : { generation: raw.generation }),
-  ...(raw.resourceVersion === undefined ? {} : { resourceVersion: raw.resourceVersion }),
 });
 
 function gateway(raw: Raw<GatewayObject>): GatewayObject {
   const { gatewayClassName, listeners } = raw.spec;
   return {
     kind: 'Gateway',
-    metadata: shared(raw.metadata),
+    metadata: withGeneration(raw.metadata),
     spec: {
       gatewayClassName,
       listeners: (listeners ?? []).map(({ name, port, protocol }) => ({ name, port, protocol })),
@@ -86,11 +84,13 @@ function route<Kind extends RouteObject['kind']>(
   kind: Kind,
   raw: Raw<RouteObject>,
 ): Extract<RouteObject, { kind: Kind }> {
-  const { creationTimestamp: created } = raw.metadata;
+  const { creationTimestamp: created, resourceVersion } = raw.metadata;
   return {
+    ...(raw.apiVersion === undefined ? {} : { apiVersion: raw.apiVersion }),
     kind,
     metadata: {
-      ...shared(raw.metadata),
+      ...withGeneration(raw.metadata),
+      ...(resourceVersion === undefined ? {} : { resourceVersion }),
       ...(created === undefined ? {} : { creationTimestamp: String(created) }),
     },
     spec: raw.spec,
@@ -241,7 +241,7 @@ export function narrow(kind: MeshObject['kind'], object: unknown): MeshObject | 
       const conditions = raw.status?.conditions;
       return {
         kind,
-        metadata: shared(raw.metadata),
+        metadata: withGeneration(raw.metadata),
         spec: { controllerName },
         ...(conditions ? { status: { conditions } } : {}),
       };

@@ -1,0 +1,241 @@
+/**
+ * What is said of routes, waypoints and policies on the objects themselves: conditions in the Gateway API's words, and
+ * `weft.dev/Enforced` where something is accepted that nobody carries out. Pure.
+ */
+import { namespaceOf } from './labels.js';
+import {
+  enforcedType,
+  type AccessPolicyObject,
+  type Condition,
+  type GatewayObject,
+  type Meta,
+  type ParentStatus,
+  type RouteObject,
+  type ServiceObject,
+} from './objects.js';
+import { readsRequests } from './policies.js';
+import type { CompiledRoute, ParentVerdict, RouteTrouble } from './routes.js';
+import { waypointController, type WaypointName } from './waypoints.js';
+
+/** As published (RFC 1123), of conditions. */
+const messageCharsMax = 32_768;
+
+/** What is asked of the rest of the mesh. */
+export interface StatusSurroundings {
+  /** What a Service's labels and its namespace's name. */
+  readonly waypointOf: (service: ServiceObject) => WaypointName | undefined;
+  /** Whether there is such a Gateway, and its class is ours. */
+  readonly isWaypoint: (name: WaypointName) => boolean;
+  readonly service: (namespace: string, name: string) => ServiceObject | undefined;
+}
+
+export type Saying = Required<Pick<Condition, 'type' | 'status' | 'reason' | 'message'>>;
+const saying = (type: string, status: 'True' | 'False', reason: string, message: string): Saying => ({
+  type,
+  status,
+  reason,
+  message: message.slice(0, messageCharsMax),
+});
+const holds = (type: string, trouble: RouteTrouble | undefined, message: string): Saying =>
+  trouble ? saying(type, 'False', trouble.reason, trouble.message) : saying(type, 'True', type, message);
+
+/** Undefined where a waypoint carries out what is attached to the Service. */
+function unenforced(service: ServiceObject, around: StatusSurroundings): RouteTrouble | undefined {
+  const name = `${namespaceOf(service)}/${service.metadata.name}`;
+  const waypoint = around.waypointOf(service);
+  if (!waypoint) {
+    return {
+      reason: 'NoWaypoint',
+      message: `Service ${name} has no waypoint: label it or its namespace weft.dev/waypoint=<name>, and make the Gateway <name> of class weft-waypoint`,
+    };
+  }
+  if (around.isWaypoint(waypoint)) return undefined;
+  return {
+    reason: 'WaypointMissing',
+    message: `Service ${name} names the waypoint ${waypoint.namespace}/${waypoint.name}, and there is no Gateway of class weft-waypoint of that name: make it, or its clients are refused`,
+  };
+}
+
+function parentConditions(
+  { service, trouble, note }: ParentVerdict,
+  { unsupported, unresolved }: CompiledRoute,
+  around: StatusSurroundings,
+): readonly Saying[] {
+  const accepted = trouble ?? unsupported;
+  const waypoint = service && !trouble ? unenforced(service, around) : undefined;
+  return [
+    holds('Accepted', accepted, note ?? 'attached to the Service'),
+    holds('ResolvedRefs', unresolved, 'all references name something'),
+    ...(waypoint ? [saying(enforcedType, 'False', waypoint.reason, waypoint.message)] : []),
+  ];
+}
+
+/**
+ * As it is to be written: with the generation that it is about, and the time at which it came to be so. One that says the same
+ * now stays as it is.
+ */
+export function conditionsOf(
+  sayings: readonly Saying[],
+  now: readonly Condition[] | undefined,
+  generation: number | undefined,
+  timestamp: string,
+): readonly Condition[] {
+  return sayings.map((one) => {
+    const before = now?.find(({ type }) => type === one.type);
+    const since = before?.status === one.status ? before.lastTransitionTime : undefined;
+    return { ...one, observedGeneration: generation ?? 0, lastTransitionTime: since ?? timestamp };
+  });
+}
+
+const sameRef = (a: ParentStatus['parentRef'], b: ParentStatus['parentRef'], own: string): boolean =>
+  (a.group ?? 'gateway.networking.k8s.io') === (b.group ?? 'gateway.networking.k8s.io') &&
+  (a.kind ?? 'Gateway') === (b.kind ?? 'Gateway') &&
+  (a.namespace ?? own) === (b.namespace ?? own) &&
+  a.name === b.name &&
+  a.sectionName === b.sectionName &&
+  a.port === b.port;
+
+/**
+ * A route's status.parents with our entries as they shall be: other controllers' stay where they are and as they are.
+ * @param compiled or why the object is refused: what it said before goes on
+ */
+export function routeParents(
+  object: RouteObject,
+  compiled: CompiledRoute | { readonly refused: string },
+  around: StatusSurroundings,
+  timestamp: string,
+): readonly ParentStatus[] {
+  const now = object.status?.parents ?? [];
+  const { generation } = object.metadata;
+  const own = namespaceOf(object);
+  const wanted: readonly { readonly ref: ParentStatus['parentRef']; readonly sayings: readonly Saying[] }[] =
+    'refused' in compiled
+      ? (object.spec.parentRefs ?? [])
+          .filter(({ group, kind }) => group === '' && kind === 'Service')
+          .map((ref) => ({
+            ref,
+            sayings: [
+              saying(
+                'Accepted',
+                'False',
+                'UnsupportedValue',
+                `${compiled.refused}; what it said before stays in force`,
+              ),
+            ],
+          }))
+      : compiled.parents.map((verdict) => ({
+          ref: verdict.ref,
+          sayings: parentConditions(verdict, compiled, around),
+        }));
+  const isOurs = ({ controllerName }: ParentStatus): boolean => controllerName === waypointController;
+  const left = [...wanted];
+  const kept = now.flatMap((entry): ParentStatus[] => {
+    if (!isOurs(entry)) return [entry];
+    const at = left.findIndex(({ ref }) => sameRef(ref, entry.parentRef, own));
+    const [found] = at < 0 ? [] : left.splice(at, 1);
+    // A parent that it names no more.
+    if (!found) return [];
+    const conditions = conditionsOf(found.sayings, entry.conditions, generation, timestamp);
+    return [{ parentRef: found.ref, controllerName: waypointController, conditions }];
+  });
+  const added = left.map(({ ref, sayings }): ParentStatus => ({
+    parentRef: ref,
+    controllerName: waypointController,
+    conditions: conditionsOf(sayings, undefined, generation, timestamp),
+  }));
+  return [...kept, ...added];
+}
+
+/** Undefined where a policy is judged wherever it shall be, or asks for no waypoint. */
+export function policyEnforcement(
+  policy: AccessPolicyObject,
+  around: StatusSurroundings,
+): Saying | undefined {
+  if (!readsRequests(policy)) return undefined;
+  const { targetRefs } = policy.spec;
+  if (!targetRefs) {
+    return saying(
+      enforcedType,
+      'False',
+      'NoTargetRefs',
+      'methods, paths, hosts and headers are judged at the waypoint of the Services that spec.targetRefs names; elsewhere such a rule of an ALLOW policy allows nothing, and of a DENY policy denies all that it could',
+    );
+  }
+  const namespace = namespaceOf(policy);
+  for (const { name } of targetRefs) {
+    const service = around.service(namespace, name);
+    const why = service
+      ? unenforced(service, around)
+      : { reason: 'TargetNotFound', message: `there is no Service ${namespace}/${name}` };
+    if (why) return saying(enforcedType, 'False', why.reason, why.message);
+  }
+  return saying(enforcedType, 'True', 'Enforced', 'at the waypoint of each Service that it names');
+}
+
+export interface GatewayAddress {
+  readonly type: 'IPAddress';
+  readonly value: string;
+}
+export interface GatewayStatus {
+  readonly addresses: readonly GatewayAddress[];
+  readonly conditions: readonly Condition[];
+  readonly listeners: readonly object[];
+}
+
+/**
+ * Of a Gateway of our class: accepted always, programmed once its Service has addresses by which nodes reach it.
+ * @param service of the Gateway's own name
+ */
+export function gatewayStatus(
+  gateway: GatewayObject,
+  service: ServiceObject | undefined,
+  timestamp: string,
+): GatewayStatus {
+  const { generation } = gateway.metadata;
+  const ips = (service?.spec.clusterIPs ?? [service?.spec.clusterIP ?? '']).filter(
+    (ip) => ip !== '' && ip !== 'None',
+  );
+  const name = `${namespaceOf(gateway)}/${gateway.metadata.name}`;
+  const programmed =
+    ips.length > 0
+      ? saying('Programmed', 'True', 'Programmed', `nodes reach it by Service ${name}`)
+      : saying(
+          'Programmed',
+          'False',
+          'AddressNotAssigned',
+          service ? `Service ${name} has no address` : `there is no Service ${name}`,
+        );
+  const accepted = saying('Accepted', 'True', 'Accepted', 'a waypoint of Weft');
+  return {
+    addresses: ips.map((value) => ({ type: 'IPAddress', value })),
+    conditions: conditionsOf([accepted, programmed], gateway.status?.conditions, generation, timestamp),
+    listeners: (gateway.spec.listeners ?? []).map((listener) => {
+      const before = gateway.status?.listeners?.find((one) => one.name === listener.name);
+      const sayings = [
+        saying('Accepted', 'True', 'Accepted', 'it takes tunnels on port 15008'),
+        ips.length > 0 ? programmed : { ...programmed, reason: 'Pending' },
+        saying('ResolvedRefs', 'True', 'ResolvedRefs', 'there are none'),
+        saying('Conflicted', 'False', 'NoConflicts', 'there is none'),
+      ];
+      return {
+        name: listener.name,
+        // Routes are attached to Services, not to it.
+        attachedRoutes: 0,
+        supportedKinds: [],
+        conditions: conditionsOf(sayings, before?.conditions, generation, timestamp),
+      };
+    }),
+  };
+}
+
+export const classConditions = (
+  metadata: Meta,
+  now: readonly Condition[] | undefined,
+  timestamp: string,
+): readonly Condition[] =>
+  conditionsOf(
+    [saying('Accepted', 'True', 'Accepted', 'Gateways of this class are waypoints of Weft')],
+    now,
+    metadata.generation,
+    timestamp,
+  );

@@ -1,0 +1,91 @@
+/** What is written into the status of the Gateway API's kinds, by what is there now. Pure. */
+import { isDeepStrictEqual } from 'node:util';
+import type { Compiler } from '../compile/compile.js';
+import { namespaceOf } from '../compile/labels.js';
+import {
+  gatewayGroup,
+  type Condition,
+  type GatewayClassObject,
+  type GatewayObject,
+  type RouteObject,
+} from '../compile/objects.js';
+import { classConditions, gatewayStatus, routeParents } from '../compile/route-status.js';
+import { waypointController } from '../compile/waypoints.js';
+import { rfc3339 } from './conditions.js';
+import type { Write } from './writer.js';
+
+const v1 = `${gatewayGroup}/v1`;
+const plurals = {
+  HTTPRoute: 'httproutes',
+  GRPCRoute: 'grpcroutes',
+  TLSRoute: 'tlsroutes',
+  TCPRoute: 'tcproutes',
+} as const;
+
+/**
+ * Undefined where the route says so already.
+ * @param refused why what is written in it now is not in force
+ */
+export function routeWrite(
+  object: RouteObject,
+  refused: string | undefined,
+  compiler: Compiler,
+): Write | undefined {
+  const parents = routeParents(
+    object,
+    refused === undefined ? compiler.route(object) : { refused },
+    compiler,
+    rfc3339(Date.now()),
+  );
+  if (isDeepStrictEqual(parents, object.status?.parents ?? [])) return undefined;
+  const { apiVersion = v1, kind } = object;
+  const { name, resourceVersion } = object.metadata;
+  const namespace = namespaceOf(object);
+  return {
+    path: `/apis/${apiVersion}/namespaces/${namespace}/${plurals[kind]}/${name}/status`,
+    body: {
+      apiVersion,
+      kind,
+      // The list has several authors and is written whole: where another has written since, it is read again first.
+      metadata: { name, namespace, ...(resourceVersion === undefined ? {} : { resourceVersion }) },
+      status: { parents },
+    },
+  };
+}
+
+const ofTypes = (
+  conditions: readonly Condition[] | undefined,
+  wanted: readonly Condition[],
+): readonly (Condition | undefined)[] =>
+  wanted.map((one) => (conditions ?? []).find(({ type }) => type === one.type));
+
+/** Undefined for Gateways that are none of ours, and where the Gateway says so already. */
+export function gatewayWrite(object: GatewayObject, compiler: Compiler): Write | undefined {
+  const { name } = object.metadata;
+  const namespace = namespaceOf(object);
+  if (!compiler.isWaypoint({ namespace, name })) return undefined;
+  const status = gatewayStatus(object, compiler.service(namespace, name), rfc3339(Date.now()));
+  const { addresses = [], conditions, listeners = [] } = object.status ?? {};
+  if (
+    isDeepStrictEqual(ofTypes(conditions, status.conditions), status.conditions) &&
+    isDeepStrictEqual(addresses, status.addresses) &&
+    isDeepStrictEqual(listeners, status.listeners)
+  )
+    return undefined;
+  return {
+    path: `/apis/${v1}/namespaces/${namespace}/gateways/${name}/status`,
+    body: { apiVersion: v1, kind: 'Gateway', metadata: { name, namespace }, status },
+  };
+}
+
+/** Undefined for classes of other controllers, and where the class says so already. */
+export function classWrite(object: GatewayClassObject): Write | undefined {
+  const { metadata, spec, status } = object;
+  if (spec.controllerName !== waypointController) return undefined;
+  const conditions = classConditions(metadata, status?.conditions, rfc3339(Date.now()));
+  if (isDeepStrictEqual(ofTypes(status?.conditions, conditions), conditions)) return undefined;
+  return {
+    path: `/apis/${v1}/gatewayclasses/${metadata.name}/status`,
+    body: { apiVersion: v1, kind: 'GatewayClass', metadata: { name: metadata.name }, status: { conditions } },
+  };
+}
