@@ -56,6 +56,8 @@ const respawnMs = 200;
 
 interface Live {
   readonly worker: Worker;
+  /** It hears: what is said before that is lost. */
+  up: boolean;
   listening: boolean;
   readonly metricCalls: Map<number, (metrics: object[]) => void>;
   drained: ((cut: number) => void) | undefined;
@@ -92,18 +94,26 @@ export async function runWaypoint(options: WaypointOptions): Promise<{ stop(): P
   cluster.schedulingPolicy = cluster.SCHED_NONE;
   // What is told holds maps, which JSON does not.
   cluster.setupPrimary({ serialization: 'advanced' });
-  const tell = ({ worker }: Live, message: ToWorker): void => {
-    if (worker.isConnected()) worker.send(message);
+  const tell = (one: Live, message: ToWorker): void => {
+    const { worker } = one;
+    if (one.up && worker.isConnected()) worker.send(message);
   };
   const broadcast = (message: ToWorker): void => {
     for (const one of live) tell(one, message);
   };
   const spawn = (): void => {
     const worker = cluster.fork();
-    const one: Live = { worker, listening: false, metricCalls: new Map(), drained: undefined };
+    const one: Live = { worker, up: false, listening: false, metricCalls: new Map(), drained: undefined };
     live.add(one);
     worker.on('message', (message: FromWorker) => {
       switch (message.type) {
+        case 'up':
+          one.up = true;
+          tell(one, { type: 'start', settings });
+          if (synced) tell(one, { type: 'update', update: state.full() });
+          // Until the mesh is known it does not listen: it would refuse what it serves.
+          if (synced && svid) tell(one, { type: 'svid', svid });
+          return;
         case 'listening':
           one.listening = true;
           return;
@@ -125,10 +135,6 @@ export async function runWaypoint(options: WaypointOptions): Promise<{ stop(): P
         if (!stopping) spawn();
       }, respawnMs);
     });
-    tell(one, { type: 'start', settings });
-    if (synced) tell(one, { type: 'update', update: state.full() });
-    // Until the mesh is known it does not listen: it would refuse what it serves.
-    if (synced && svid) tell(one, { type: 'svid', svid });
   };
 
   const certificates = new CertificateManager({

@@ -24,6 +24,7 @@ export type ToWorker =
   | { readonly type: 'drain'; readonly timeoutMs: number };
 
 export type FromWorker =
+  | { readonly type: 'up' }
   | { readonly type: 'listening' }
   | { readonly type: 'metrics'; readonly call: number; readonly metrics: object[] }
   | { readonly type: 'drained'; readonly cut: number }

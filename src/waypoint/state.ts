@@ -20,7 +20,7 @@ export interface Endpoint {
   readonly key: string;
   workload: Workload;
   readonly target: SocketAddress;
-  protocol: AppProtocol;
+  readonly protocol: AppProtocol;
   /** It stands behind another waypoint than this, which the request goes to. */
   readonly via: WaypointRef | undefined;
   /** Requests under way. */
@@ -159,22 +159,23 @@ export class WaypointState {
 
   /** A workload that was asked for by its own address. */
   endpointAt(workload: Workload, target: SocketAddress): Endpoint {
-    let protocol: AppProtocol = 'unknown';
+    const said = new Set<AppProtocol>();
     for (const ports of workload.services.values()) {
-      for (const port of ports) if (port.targetPort === target.port) protocol = port.appProtocol;
+      for (const port of ports) if (port.targetPort === target.port) said.add(port.appProtocol);
     }
-    return this.#endpointOf(workload, target, protocol);
+    // Where its Services differ nobody has said.
+    const [protocol = 'unknown'] = said;
+    return this.#endpointOf(workload, target, said.size === 1 ? protocol : 'unknown');
   }
 
   #endpointOf(workload: Workload, target: SocketAddress, protocol: AppProtocol, via?: WaypointRef): Endpoint {
-    const key = `${workload.uid} ${formatSocketAddress(target)}${via ? ' via' : ''}`;
+    const key = `${workload.uid} ${formatSocketAddress(target)} ${protocol}${via ? ' via' : ''}`;
     let endpoint = this.#known.get(key);
     if (!endpoint) {
       endpoint = { key, workload, target, protocol, via, active: 0, failures: 0, awayUntilMs: 0 };
       this.#known.set(key, endpoint);
     }
     endpoint.workload = workload;
-    endpoint.protocol = protocol;
     return endpoint;
   }
 

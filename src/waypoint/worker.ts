@@ -221,4 +221,5 @@ export function runWorker(): void {
   process.on('disconnect', () => process.exit(1));
   // Signals are the main process's to act on; a terminal sends them to all.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
+  send({ type: 'up' });
 }

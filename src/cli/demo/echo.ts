@@ -109,9 +109,12 @@ net
     socket.once('data', (first: Buffer) => {
       socket.pause();
       socket.unshift(first);
-      const server = first.toString('latin1', 0, 3) === 'PRI' ? two : one;
-      server.emit('connection', socket);
-      socket.resume();
+      // HTTP/2 takes what was read already by itself.
+      if (first.toString('latin1', 0, 3) === 'PRI') two.emit('connection', socket);
+      else {
+        one.emit('connection', socket);
+        socket.resume();
+      }
     });
   })
   .listen({ port: Number(port), host: '::' });
