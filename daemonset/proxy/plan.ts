@@ -126,7 +126,8 @@ export function planOutbound(view: MeshView, facts: OutboundFacts): OutboundPlan
       kind: 'hbone',
       ...known,
       next: found.address,
-      authority: formatSocketAddress(dialled),
+      // By a Service that has none it is the workload that is served: its policy applies, and no route.
+      authority: formatSocketAddress(service && !service.waypoint ? target : dialled),
       expected: [found.workload.identity],
       why: 'destination-has-waypoint',
     };

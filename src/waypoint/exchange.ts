@@ -86,8 +86,9 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   #endpoint: Endpoint | undefined;
   #tried: Set<Endpoint> | undefined;
   #upstream: Upstream | undefined;
-  /** Increased with each attempt: what belongs to a former one is not listened to. */
+  /** Increased with each attempt and at its end: what belongs to a former one is not listened to. */
   #attempt = 0;
+  #attempts = 0;
   #retries = 0;
   #requestTimer: NodeJS.Timeout | undefined;
   #attemptTimer: NodeJS.Timeout | undefined;
@@ -285,6 +286,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     this.#endpoint = endpoint;
     endpoint.active++;
     const attempt = ++this.#attempt;
+    this.#attempts++;
     const timeoutMs = this.#matched?.rule.backendRequestTimeoutMs;
     if (timeoutMs) {
       this.#attemptTimer = setTimeout(
@@ -300,7 +302,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
       upstream.listener = this;
       const hasBody = downstream.hasBody;
       upstream.send(this.#head, hasBody, downstream.upgrade);
-      if (this.#mirrors && attempt === 1)
+      if (this.#mirrors && this.#attempts === 1)
         for (const mirror of this.#mirrors) mirror.begin(this.#head, hasBody);
       if (!hasBody) return;
       for (const bytes of this.#kept) upstream.write(bytes);
@@ -703,7 +705,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
       why: this.#why,
       route: this.#matched?.label,
       endpoint,
-      attempts: this.#attempt,
+      attempts: this.#attempts,
       policy: this.#verdict?.policy,
       rule: this.#verdict?.rule,
       audited: this.#verdict?.audited ?? none,

@@ -4,7 +4,6 @@ import type { Duplex } from 'node:stream';
 import { errorText } from '../../base/errors.js';
 import type { WaypointLimits } from '../limits.js';
 import type { Headers, RequestHead, Upstream, UpstreamFailure, UpstreamListener } from '../message.js';
-import { headerOf } from '../message.js';
 import { flatten, toHttp2 } from './headers.js';
 
 const windowBytes = 1 << 20;
@@ -78,8 +77,7 @@ class Http2Upstream implements Upstream {
     let stream: http2.ClientHttp2Stream;
     try {
       const pseudo = { ':method': method, ':path': path, ':authority': authority, ':scheme': scheme };
-      const isGrpc = headerOf(headers, 'content-type')?.startsWith('application/grpc') === true;
-      stream = this.session.request(toHttp2(headers, { ...pseudo, ...(isGrpc ? { te: 'trailers' } : {}) }), {
+      stream = this.session.request(toHttp2(headers, pseudo), {
         endStream: !hasBody,
         waitForTrailers: hasBody,
       });
