@@ -98,6 +98,8 @@ class Http2Upstream implements Upstream {
     stream.on('response', (given: http2.IncomingHttpHeaders, flags: number, raw: string[]) => {
       const isEnd = (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) !== 0;
       this.#answered = true;
+      // Not before: over a tunnel Node tells of data that came together with its head ahead of that head.
+      stream.on('data', (bytes: Buffer) => this.listener?.onAnswerData(bytes));
       const answer = { status: Number(given[':status']), headers: flatten(raw) };
       this.listener?.onHead(answer, !isEnd);
       if (isEnd) this.listener = undefined;
@@ -107,7 +109,6 @@ class Http2Upstream implements Upstream {
       (_given: http2.IncomingHttpHeaders, _flags: number, raw: string[]) =>
         (this.#gotTrailers = flatten(raw)),
     );
-    stream.on('data', (bytes: Buffer) => this.listener?.onAnswerData(bytes));
     stream.on('drain', () => this.listener?.onUpstreamDrain());
     stream.on('end', () => {
       if (stream.rstCode !== http2.constants.NGHTTP2_NO_ERROR || stream.aborted || !this.#answered) return;
