@@ -3,6 +3,7 @@
  * from `start` downwards.
  */
 import { performance } from 'node:perf_hooks';
+import type { Span } from '@opentelemetry/api';
 import { randomUUID } from 'node:crypto';
 import { formatSocketAddress, type SocketAddress } from '../model/address.js';
 import type { RouteBackend, RouteFilter, RouteRule } from '../model/route.js';
@@ -39,6 +40,7 @@ import type { RequestRecord, ResponseFlag } from './record.js';
 import type { Matched } from './routes/compile.js';
 import { pathOf, readingsOf } from './routes/path.js';
 import type { Endpoint, WaypointState } from './state.js';
+import type { Tracing } from './tracing.js';
 import type { HttpVersion, UpstreamPool } from './upstream/pool.js';
 
 /** Where a client's connection goes: a Service's port, or a workload's own address. */
@@ -55,6 +57,8 @@ export interface ProxyContext {
   readonly state: WaypointState;
   readonly pool: UpstreamPool;
   readonly limits: WaypointLimits;
+  /** Undefined: nobody collects spans. */
+  readonly tracing?: Tracing | undefined;
   /** Requests under way, for drains and idle clocks. */
   readonly exchanges: Set<Exchange>;
   ended(record: RequestRecord): void;
@@ -107,6 +111,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   #answered = false;
   #upgraded = false;
   #over = false;
+  #span: Span | undefined;
   #status = 0;
   #grpcStatus: string | undefined;
   #flag: ResponseFlag | undefined;
@@ -148,6 +153,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
           : formatSocketAddress(destination.dialled);
     }
     this.#origin = headerOf(head.headers, 'origin');
+    this.#span = context.tracing?.begin(head);
 
     const routing =
       destination.kind === 'service'
@@ -688,7 +694,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     const { context, destination, downstream } = this;
     context.exchanges.delete(this);
     const service = destination.kind === 'service' ? destination.service : undefined;
-    context.ended({
+    const record: RequestRecord = {
       client: this.client,
       service: service?.hostname ?? formatSocketAddress(destination.dialled),
       serviceName: service?.name ?? 'unknown',
@@ -713,7 +719,9 @@ export class Exchange implements DownstreamListener, UpstreamListener {
       bytesSent: this.#bytesSent,
       startedMs: Date.now(),
       durationMs: performance.now() - this.#startedMs,
-    });
+    };
+    if (this.#span) context.tracing?.end(this.#span, record);
+    context.ended(record);
   }
 
   /** For `weft dump` and drains: ends it now. */

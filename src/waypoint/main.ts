@@ -45,6 +45,9 @@ export interface WaypointOptions {
   readonly accessLog: string;
   readonly accessLogMode: AccessLogMode;
   readonly accessLogTemplate?: string;
+  /** URL of an OTLP/HTTP collector for spans; absent: none are made. */
+  readonly otlpEndpoint?: string;
+  readonly traceSampling: number;
   readonly drainMs: number;
   /** From the signal to the end of the listener: until then clients may not know yet that they shall go elsewhere. */
   readonly drainDelayMs: number;
@@ -81,6 +84,15 @@ export async function runWaypoint(options: WaypointOptions): Promise<{ stop(): P
     accessLog: options.accessLog,
     accessLogMode: options.accessLogMode,
     accessLogTemplate: options.accessLogTemplate,
+    tracing:
+      options.otlpEndpoint === undefined
+        ? undefined
+        : {
+            endpoint: options.otlpEndpoint,
+            sampling: options.traceSampling,
+            serviceName: name,
+            namespace,
+          },
   };
 
   const state = new WaypointState(options.node, settings.self as ServiceKey);
@@ -339,6 +351,11 @@ async function main(): Promise<void> {
         .default('errors'),
     )
     .option('--access-log-template <text>', 'with %FIELD% for the fields; JSON where absent')
+    .option(
+      '--otlp-endpoint <url>',
+      'where spans go, as http://collector:4318/v1/traces; none are made where absent',
+    )
+    .option('--trace-sampling <share>', 'of requests that nobody has decided about, 0 to 1', Number, 0.01)
     .option('--drain-ms <ms>', 'how long requests may go on at SIGTERM', Number, 30_000)
     .option('--drain-delay-ms <ms>', 'from SIGTERM to the end of new connections', Number, 2_000);
   program.parse();

@@ -18,6 +18,7 @@ import { defaultLimits } from './limits.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './messages.js';
 import { WaypointState } from './state.js';
 import { AccessLog, WaypointMetrics } from './telemetry.js';
+import { Tracing } from './tracing.js';
 import { UpstreamPool } from './upstream/pool.js';
 
 const idleCheckMs = 5_000;
@@ -30,6 +31,7 @@ class Worker {
   readonly #accessLog: AccessLog;
   readonly #tunnels = new TunnelPool();
   readonly #pool: UpstreamPool;
+  readonly #tracing: Tracing | undefined;
   readonly #context: ConnectionContext;
   readonly #listener: net.Server;
   #hbone: HboneServer | undefined;
@@ -50,7 +52,9 @@ class Worker {
     const dial = createDial(this.#state, this.#tunnels, () => this.#svid, limits);
     this.#pool = new UpstreamPool(dial, limits, limitReached);
     const exchanges = new Set<Exchange>();
+    this.#tracing = settings.tracing && new Tracing(settings.tracing);
     this.#context = {
+      tracing: this.#tracing,
       state: this.#state,
       pool: this.#pool,
       limits,
@@ -207,6 +211,8 @@ class Worker {
     this.#tunnels.close();
     this.#hbone?.close();
     this.#accessLog.close();
+    // A collector that does not answer keeps nobody from ending.
+    await Promise.race([this.#tracing?.close().catch(() => undefined), sleep(1_000)]);
     return left;
   }
 }
