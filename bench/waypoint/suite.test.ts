@@ -36,10 +36,20 @@ test('goals are judged by the median of paired rounds', () => {
   const report = reportOf(options, samples, {}, 7, { version: '1' });
   assert.equal(report.ratios['main.requests16'], 1.2);
   assert.deepEqual(
-    report.goals.map(({ reached }) => reached),
-    [undefined, true, undefined, false, false],
+    report.goals.map(({ state }) => state),
+    ['not measured', 'reached', 'not measured', 'not reached', 'not reached'],
   );
   assert.match(printWaypoint(report), /5000 routes/);
+});
+
+test('a goal that some rounds miss is not simply reached, and a disturbed run says so', () => {
+  const samples = [9, 12, 12].flatMap((perSecond, round) => [
+    sample('main', 'envoy', round, { requests1: 10 }),
+    sample('main', 'weft', round, { requests1: perSecond, others1: 0.3 }),
+  ]);
+  const report = reportOf(options, samples, {}, 7, { version: '1' });
+  assert.equal(report.goals[0]?.state, 'by the median alone');
+  assert.match(printWaypoint(report), /DISTURBED: other programs took 30 %/);
 });
 
 test('without Envoy its figures are said to be missing, and Weft is reported all the same', () => {

@@ -53,8 +53,8 @@ export interface Goal {
   readonly what: string;
   readonly wanted: string;
   readonly found: Spread | undefined;
-  /** By the median of the rounds' ratios; undefined: it was not measured. */
-  readonly reached: boolean | undefined;
+  /** `by the median alone`: not in every round. */
+  readonly state: 'reached' | 'by the median alone' | 'not reached' | 'not measured';
 }
 
 interface Path {
@@ -106,6 +106,9 @@ const metrics: Readonly<Record<string, { readonly title: string; readonly unit: 
 
 /** Say how far to trust the others; a ratio of them says nothing. */
 const ofTheMachine: ReadonlySet<string> = new Set(['own64', 'others64', 'loadBusy64']);
+
+/** Of the proxy's CPU: beyond it the run is said to be disturbed. */
+const othersMax = 0.05;
 
 /** Starts both proxies, measures, ends them. Throws where a measurement fails or the run is interrupted. */
 export async function runWaypoint(options: WaypointOptions): Promise<WaypointReport> {
@@ -383,7 +386,14 @@ export function reportOf(
   }
   const goal = (what: string, wanted: string, key: string, holds: (ratio: number) => boolean): Goal => {
     const found = spread[key];
-    return { what, wanted, found, reached: found && holds(found.median) };
+    const state = !found
+      ? 'not measured'
+      : !holds(found.median)
+        ? 'not reached'
+        : holds(found.min) && holds(found.max)
+          ? 'reached'
+          : 'by the median alone';
+    return { what, wanted, found, state };
   };
   return {
     suite: 'waypoint',
@@ -429,6 +439,11 @@ const span = (of: Spread | undefined): string => (of ? `${figure(of.min)}..${fig
 
 export function printWaypoint(report: WaypointReport): string {
   const { medians, ratios, spread, noise, settings, systemCalls, goals, missing, rounds } = report;
+  const disturbed = Math.max(
+    ...closedLoops.flatMap((connections) =>
+      ['envoy', 'weft'].map((name) => medians[`main.${name}.others${connections}`] ?? 0),
+    ),
+  );
   const cell = (path: Path, variant: string, metric: string): string => {
     if (variant === 'envoy' && missing !== undefined) return 'missing';
     const value = medians[`${path.name}.${variant}.${metric}`];
@@ -471,6 +486,11 @@ export function printWaypoint(report: WaypointReport): string {
     `the proxy has CPU ${cpuOf.server} for itself, load and backends share CPU ${cpuOf.client}; none: load to backend without a proxy`,
     `open loop: ${settings['openPerSecond']} requests a second (${openShare * 100} % of the slower proxy's capacity) on ${openConnections} connections, timed from when they were due`,
     ...(missing === undefined ? [] : [missing]),
+    ...(disturbed > othersMax
+      ? [
+          `DISTURBED: other programs took ${Math.round(disturbed * 100)} % of the proxy's CPU; requests a second and latency say little, CPU per request says more`,
+        ]
+      : []),
     '',
     table(
       [
@@ -497,12 +517,12 @@ export function printWaypoint(report: WaypointReport): string {
     '',
     table(
       ['goal', 'wanted', 'found', 'over rounds', ''],
-      goals.map(({ what, wanted, found, reached }) => [
+      goals.map(({ what, wanted, found, state }) => [
         what,
         wanted,
         figure(found?.median),
         span(found),
-        reached === undefined ? 'not measured' : reached ? 'reached' : 'not reached',
+        state,
       ]),
     ),
   ].join('\n');
