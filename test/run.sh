@@ -36,7 +36,7 @@ group() {
   rm -f "$log"
 }
 
-[ "$what" = all ] || [ "$what" = unit ] && group unit 2 dist/src dist/daemonset dist/control dist/bench
+[ "$what" = all ] || [ "$what" = unit ] && group unit 2 dist/src dist/daemonset dist/control dist/bench dist/test/cluster/conformance
 [ "$what" = all ] || [ "$what" = lint ] && group lint 1 dist/test/lint
 [ "$what" = all ] || [ "$what" = fuzz ] && group fuzz 1 dist/test/fuzz
 [ "$what" = all ] || [ "$what" = bpf ] && group bpf 1 dist/test/bpf
@@ -47,6 +47,6 @@ if [ "$what" = all ] || [ "$what" = vm ]; then
   group vm 1 dist/test/vm
 fi
 [ "$what" = control ] && group control 1 dist/test/control
-[ "$what" = cluster ] && group cluster 1 dist/test/cluster
+[ "$what" = cluster ] && group cluster 1 dist/test/cluster/*.test.js
 [ "$what" = interop ] && group interop 1 dist/test/interop
 exit "$status"
