@@ -78,11 +78,16 @@ class Http2Upstream implements Upstream {
     let stream: http2.ClientHttp2Stream;
     try {
       const pseudo = { ':method': method, ':path': path, ':authority': authority, ':scheme': scheme };
-      const isGrpc = headerOf(headers, 'content-type')?.startsWith('application/grpc') === true;
-      stream = this.session.request(toHttp2(headers, { ...pseudo, ...(isGrpc ? { te: 'trailers' } : {}) }), {
-        endStream: !hasBody,
-        waitForTrailers: hasBody,
-      });
+      const trailers =
+        headerOf(headers, 'te') !== undefined ||
+        headerOf(headers, 'content-type')?.startsWith('application/grpc') === true;
+      stream = this.session.request(
+        toHttp2(headers, { ...pseudo, ...(trailers ? { te: 'trailers' } : {}) }),
+        {
+          endStream: !hasBody,
+          waitForTrailers: hasBody,
+        },
+      );
     } catch (error) {
       // The session closed between its being chosen and now.
       this.#release();
@@ -99,8 +104,10 @@ class Http2Upstream implements Upstream {
     });
     stream.on('response', (given: http2.IncomingHttpHeaders, flags: number, raw: string[]) => {
       const isEnd = (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) !== 0;
-      this.#answered = true;
       const answer = { status: Number(given[':status']), headers: flatten(raw) };
+      if (!(answer.status >= 200 && answer.status <= 599))
+        return this.#fail({ kind: 'protocol', why: `the answer's status is ${answer.status}` });
+      this.#answered = true;
       this.listener?.onHead(answer, !isEnd);
       if (isEnd) this.listener = undefined;
     });

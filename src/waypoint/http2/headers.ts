@@ -30,6 +30,8 @@ const notInHttp2: ReadonlySet<string> = new Set([
   'upgrade',
   'http2-settings',
   'host',
+  // Said anew where it may be.
+  'te',
 ]);
 
 export function toHttp2(headers: Headers, pseudo: http2.OutgoingHttpHeaders): http2.OutgoingHttpHeaders {
