@@ -872,7 +872,7 @@ class Mirror implements UpstreamListener {
     this.#timer?.refresh();
     if (!this.#upstream) {
       this.#bytes += bytes.length;
-      if (this.#bytes > this.context.limits.retryBufferBytesMax) return this.cancel();
+      if (this.#bytes > this.context.limits.backlogBytesMax) return this.cancel();
       this.#early.push(bytes);
     } else if (!this.#upstream.write(bytes)) {
       // It would hold up the request itself, or grow without bound.
