@@ -8,6 +8,7 @@ import { printControl, runControl } from './control/suite.js';
 import { readRatios } from './harness/report.js';
 import { printKernel, runKernel } from './kernel/suite.js';
 import { printL4, runL4 } from './l4/suite.js';
+import { printWaypoint, runWaypoint } from './waypoint/suite.js';
 
 const within =
   (min: number, max: number, whole: boolean) =>
@@ -107,6 +108,35 @@ program
       const report = await runControl({ ...options, ...begin() });
       if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
       console.log(printControl(report));
+    },
+  );
+
+program
+  .command('waypoint')
+  .description("the waypoint's proxy beside one Envoy that does the same between the same endpoints")
+  .option('--rounds <n>', 'how often all is measured', within(1, 1000, true), 5)
+  .option('--seconds <s>', 'how long each measurement takes', within(1, 300, true), 3)
+  .option('--quick', 'two short rounds, for a look')
+  .option('--envoy <file>', 'a binary of Envoy instead of the one that is fetched')
+  .option('--node-flag <flag...>', "for the process of Weft's proxy", [])
+  .option('--json <file>', 'write ratios and all rounds')
+  .action(
+    async (options: {
+      rounds: number;
+      seconds: number;
+      quick?: true;
+      envoy?: string;
+      nodeFlag: readonly string[];
+      json?: string;
+    }) => {
+      const report = await runWaypoint({
+        ...options,
+        ...(options.quick ? { rounds: 2, seconds: 1, longSeconds: 1 } : { longSeconds: options.seconds * 2 }),
+        nodeFlags: options.nodeFlag,
+        ...begin(),
+      });
+      if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
+      console.log(printWaypoint(report));
     },
   );
 

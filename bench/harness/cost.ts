@@ -22,6 +22,21 @@ export function machineCpuSeconds(): number {
   return (user + nice + system + irq + softirq) / ticksPerSecond;
 }
 
+/** The share of time, 0 to 1, that a CPU was not idle while `work` ran, and its result. */
+export async function busyWhile<T>(cpu: number, work: () => Promise<T>): Promise<[T, number]> {
+  const read = (): { readonly all: number; readonly idle: number } => {
+    const line = readFileSync('/proc/stat', 'utf8')
+      .split('\n')
+      .find((one) => one.startsWith(`cpu${cpu} `));
+    const times = (line ?? '').split(/\s+/).slice(1, 9).map(Number);
+    return { all: times.reduce((sum, time) => sum + time, 0), idle: (times[3] ?? 0) + (times[4] ?? 0) };
+  };
+  const before = read();
+  const result = await work();
+  const after = read();
+  return [result, 1 - (after.idle - before.idle) / (after.all - before.all)];
+}
+
 /** Resident bytes of a process now. */
 export function residentBytes(pid: number): number {
   const found = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));

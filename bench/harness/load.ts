@@ -8,7 +8,8 @@ import { WeftError } from '../../src/base/errors.js';
 import { until } from '../../src/base/wait.js';
 import { distRoot, sh } from '../../src/cli/run.js';
 
-export type LoadProgram = 'echo' | 'pingpong' | 'connections' | 'bulk' | 'sink' | 'first' | 'hold';
+export type LoadProgram =
+  'echo' | 'pingpong' | 'connections' | 'bulk' | 'sink' | 'first' | 'hold' | 'responder' | 'requests';
 
 const sources = join(dirname(distRoot), 'bench', 'load');
 const built = join(distRoot, 'bench', 'load');
@@ -37,26 +38,37 @@ export function loadProgram(name: LoadProgram): string {
  */
 export const cpuOf = availableParallelism() > 1 ? { client: 0, server: 1 } : { client: -1, server: -1 };
 
-/** Runs a program in a namespace to its end and reads the JSON object it prints. Throws WEFT_COMMAND. */
+/** A command line that runs in a namespace; undefined: the one this process is in. */
+const within = (
+  netns: string | undefined,
+  command: string,
+  args: readonly string[],
+): [string, readonly string[]] =>
+  netns === undefined ? [command, args] : ['nsenter', [`--net=/run/netns/${netns}`, '--', command, ...args]];
+
+/** Runs a program in a namespace to its end and reads the JSON object that is its last line. Throws WEFT_COMMAND. */
 export function runJson(
-  netns: string,
+  netns: string | undefined,
   command: string,
   args: readonly string[],
   timeoutMs: number,
 ): Promise<unknown> {
   return new Promise((resolve, reject) => {
     execFile(
-      'nsenter',
-      [`--net=/run/netns/${netns}`, '--', command, ...args],
+      ...within(netns, command, args),
       { encoding: 'utf8', timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: 16 << 20 },
       (error, stdout, stderr) => {
         try {
           if (error) throw error;
-          resolve(JSON.parse(stdout));
+          resolve(JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? ''));
         } catch (cause) {
           const said = stderr.trim() || stdout.trim().slice(-500) || String(cause);
           reject(
-            new WeftError('WEFT_COMMAND', `${command} ${args.join(' ')} in ${netns}: ${said}`, { cause }),
+            new WeftError(
+              'WEFT_COMMAND',
+              `${command} ${args.join(' ')} in ${netns ?? 'this namespace'}: ${said}`,
+              { cause },
+            ),
           );
         }
       },
@@ -78,35 +90,46 @@ export function numberAt(value: unknown, ...path: readonly string[]): number {
 export class Servers {
   readonly #children: ChildProcess[] = [];
 
-  /** Starts a server in a namespace and waits until it listens on `port`, at most 5 s. */
-  async start(netns: string, port: number, command: string, args: readonly string[]): Promise<void> {
-    const child = spawn('nsenter', [`--net=/run/netns/${netns}`, '--', command, ...args], {
+  /** Starts a server in a namespace and waits until it listens on `port`, at most 5 s. Returns its process id. */
+  async start(
+    netns: string | undefined,
+    port: number,
+    command: string,
+    args: readonly string[],
+  ): Promise<number> {
+    const child = spawn(...within(netns, command, args), {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     let said = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-500)));
     this.#children.push(child);
-    await until(`${command} listens in ${netns} on port ${port}`, 5_000, () => {
+    return until(`${command} listens in ${netns ?? 'this namespace'} on port ${port}`, 5_000, () => {
       if (child.exitCode !== null) {
         throw new WeftError(
           'WEFT_START',
           `${command} ended with exit code ${child.exitCode}: ${said.trim()}`,
         );
       }
-      return child.pid !== undefined && listens(child.pid, port);
+      return child.pid !== undefined && listens(child.pid, port) && child.pid;
     });
   }
 
-  async stop(): Promise<void> {
-    await Promise.all(
-      this.#children.splice(0).map(async (child) => {
-        if (child.exitCode !== null || child.signalCode !== null) return;
-        const gone = once(child, 'exit');
-        child.kill('SIGTERM');
-        await gone;
-      }),
-    );
+  /** Ends one of them ahead of the others. */
+  async end(pid: number): Promise<void> {
+    const at = this.#children.findIndex((child) => child.pid === pid);
+    await Promise.all((at < 0 ? [] : this.#children.splice(at, 1)).map(ended));
   }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#children.splice(0).map(ended));
+  }
+}
+
+async function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const gone = once(child, 'exit');
+  child.kill('SIGTERM');
+  await gone;
 }
 
 /** Whether a TCP socket listens on `port`, v4 or v6, in the namespace that the process is in. */

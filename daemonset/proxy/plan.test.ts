@@ -232,7 +232,7 @@ const inboundCases: [string, () => ReturnType<typeof planInboundTunnel>, number 
     /tunnel/,
   ],
   ['a tunnel around the waypoint', () => tunnel(withWaypoint()), 401, /waypoint alone/],
-  ['a tunnel from the waypoint', () => tunnel(withWaypoint(), '10.0.2.1', 8080, 'wp'), 'deliver', /tunnel/],
+  ['a tunnel from the waypoint', () => tunnel(withWaypoint(), '10.0.2.1', 8080, 'wp'), 'deliver', /waypoint/],
   [
     'a tunnel to a port that the waypoint does not serve',
     () => tunnel(withWaypoint(), '10.0.2.1', 9090),
@@ -321,4 +321,112 @@ test('an endpoint that could not be reached is not chosen again; where none is l
   assert.equal(authorityOf(plan('10.0.2.1:8080')), '10.0.3.1:8080');
   const none = plan('10.0.2.1:8080', '10.0.3.1:8080');
   assert.ok(none.kind === 'refuse' && none.code === 'WEFT_NO_HEALTHY_ENDPOINT');
+});
+
+const onlyWeb = policy('only-web', 'allow', {
+  serviceAccounts: [{ namespace: 'shop', serviceAccount: 'web' }],
+});
+const anyRequest = {
+  methods: [],
+  notMethods: [],
+  paths: [],
+  notPaths: [],
+  hosts: [],
+  notHosts: [],
+  headers: [],
+};
+const onlyGet = policy('only-get', 'allow', { http: { ...anyRequest, methods: ['GET'] } });
+const noPost = policy('no-post', 'deny', { http: { ...anyRequest, methods: ['POST'] } });
+
+function throughTunnel(state: MeshState, peer: string, claimed: string | undefined, port = 8080) {
+  return planInboundTunnel(state, {
+    pod: far,
+    authority: { ip: parseIp('10.0.2.1'), port },
+    local: parseIp('10.0.2.1'),
+    remote: parseIp('10.0.2.9'),
+    peer: id(peer),
+    client: { identity: claimed === undefined ? undefined : id(claimed), ip: parseIp('10.0.1.1') },
+  });
+}
+
+test('a waypoint is believed whom it speaks for, by its own workloads alone', () => {
+  const state = withWaypoint();
+  state.apply({ policies: [onlyWeb] });
+  const plan = throughTunnel(state, 'wp', 'web');
+  assert.equal(plan.kind, 'deliver');
+  assert.ok(
+    plan.kind === 'deliver' && plan.facts.identity === id('web') && plan.facts.sourceIp === '10.0.1.1',
+  );
+  assert.equal(throughTunnel(state, 'wp', 'intruder').kind, 'refuse');
+  // Who says nothing of a client speaks for itself.
+  assert.equal(throughTunnel(state, 'wp', undefined).kind, 'refuse');
+  // A port that no waypoint serves: whoever comes there speaks for itself.
+  assert.equal(throughTunnel(state, 'wp', 'web', 9090).kind, 'refuse');
+  const without = mesh({ policies: [onlyWeb] });
+  const claim = throughTunnel(without, 'intruder', 'web');
+  assert.ok(claim.kind === 'refuse' && claim.code === 'WEFT_DENIED');
+});
+
+test('what a policy says of requests is the waypoint’s to judge; where none has, it denies all it could and allows nothing', () => {
+  const judged = withWaypoint();
+  judged.apply({ policies: [onlyGet, noPost] });
+  assert.equal(throughTunnel(judged, 'wp', 'web').kind, 'deliver');
+  assert.equal(throughTunnel(judged, 'wp', 'web', 9090).kind, 'refuse');
+  for (const one of [onlyGet, noPost]) {
+    const state = mesh({ policies: [one] });
+    assert.equal(throughTunnel(state, 'web', undefined).kind, 'refuse', one.name);
+    assert.equal(plain(state).kind, 'refuse', one.name);
+    const same = outbound(mesh({ policies: [one] }), '10.96.0.1', 80);
+    assert.ok(same.kind === 'refuse' && same.code === 'WEFT_DENIED', `${one.name} on one node`);
+  }
+});
+
+test('a connection that is older than the waypoint is cut once there is one', () => {
+  const facts = { sourceIp: parseIp('10.0.1.1'), destinationIp: parseIp('10.0.2.1') };
+  const web = { ...facts, destinationPort: 8080, identity: id('web') };
+  assert.equal(recheck(mesh(), uid('far'), web), undefined);
+  assert.match(recheck(withWaypoint(), uid('far'), web) ?? '', /waypoint alone/);
+  assert.equal(recheck(withWaypoint(), uid('far'), { ...web, http: 'judged' }, id('wp')), undefined);
+  assert.equal(recheck(withWaypoint(), uid('far'), { ...web, destinationPort: 9090 }), undefined);
+});
+
+test('by a Service that names no waypoint its pods are asked for at the waypoint of another, and no route of that applies', () => {
+  const state = mesh({
+    workloads: [
+      workload('wp', '10.0.2.9', 'n2', behind('wp', 15008)),
+      workload('far', '10.0.2.1', 'n2', {
+        services: new Map([...behind('far').services, ...behind('side').services]),
+      }),
+    ],
+    services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef }), service('side', '10.96.0.9')],
+  });
+  const plan = outbound(state, '10.96.0.9', 80);
+  assert.ok(plan.kind === 'hbone' && plan.next.ip === '10.0.2.9');
+  assert.equal(plan.authority, '10.0.2.1:8080');
+});
+
+test('where one replica of a waypoint cannot be reached another is asked', () => {
+  const state = mesh({
+    workloads: [
+      workload('wp', '10.0.2.9', 'n2', behind('wp', 15008)),
+      workload('wp-2', '10.0.2.8', 'n2', behind('wp', 15008)),
+    ],
+    services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })],
+  });
+  const plan = (...avoid: string[]) =>
+    planOutbound(state, {
+      source: pod('web', '10.0.1.1'),
+      sourceIp: parseIp('10.0.1.1'),
+      dialled: { ip: parseIp('10.96.0.2'), port: 80 },
+      node: 'n1',
+      locality: () => 'elsewhere',
+      random: 0,
+      avoid: new Set(avoid),
+    });
+  const first = plan();
+  assert.ok(first.kind === 'hbone');
+  const second = plan(`${first.next.ip}:15008`);
+  assert.ok(second.kind === 'hbone' && second.next.ip !== first.next.ip);
+  const none = plan('10.0.2.9:15008', '10.0.2.8:15008');
+  assert.ok(none.kind === 'refuse' && none.code === 'WEFT_WAYPOINT_MISSING');
 });

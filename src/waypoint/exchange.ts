@@ -3,6 +3,7 @@
  * from `start` downwards.
  */
 import { performance } from 'node:perf_hooks';
+import type { Span } from '@opentelemetry/api';
 import { randomUUID } from 'node:crypto';
 import { formatSocketAddress, type SocketAddress } from '../model/address.js';
 import type { RouteBackend, RouteFilter, RouteRule } from '../model/route.js';
@@ -39,6 +40,7 @@ import type { RequestRecord, ResponseFlag } from './record.js';
 import type { Matched } from './routes/compile.js';
 import { pathOf, readingsOf } from './routes/path.js';
 import type { Endpoint, WaypointState } from './state.js';
+import type { Tracing } from './tracing.js';
 import type { HttpVersion, UpstreamPool } from './upstream/pool.js';
 
 /** Where a client's connection goes: a Service's port, or a workload's own address. */
@@ -55,6 +57,8 @@ export interface ProxyContext {
   readonly state: WaypointState;
   readonly pool: UpstreamPool;
   readonly limits: WaypointLimits;
+  /** Undefined: nobody collects spans. */
+  readonly tracing?: Tracing | undefined;
   /** Requests under way, for drains and idle clocks. */
   readonly exchanges: Set<Exchange>;
   ended(record: RequestRecord): void;
@@ -86,8 +90,9 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   #endpoint: Endpoint | undefined;
   #tried: Set<Endpoint> | undefined;
   #upstream: Upstream | undefined;
-  /** Increased with each attempt: what belongs to a former one is not listened to. */
+  /** Increased with each attempt and at its end: what belongs to a former one is not listened to. */
   #attempt = 0;
+  #attempts = 0;
   #retries = 0;
   #requestTimer: NodeJS.Timeout | undefined;
   #attemptTimer: NodeJS.Timeout | undefined;
@@ -106,6 +111,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   #answered = false;
   #upgraded = false;
   #over = false;
+  #span: Span | undefined;
   #status = 0;
   #grpcStatus: string | undefined;
   #flag: ResponseFlag | undefined;
@@ -147,6 +153,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
           : formatSocketAddress(destination.dialled);
     }
     this.#origin = headerOf(head.headers, 'origin');
+    this.#span = context.tracing?.begin(head);
 
     const routing =
       destination.kind === 'service'
@@ -285,6 +292,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     this.#endpoint = endpoint;
     endpoint.active++;
     const attempt = ++this.#attempt;
+    this.#attempts++;
     const timeoutMs = this.#matched?.rule.backendRequestTimeoutMs;
     if (timeoutMs) {
       this.#attemptTimer = setTimeout(
@@ -300,7 +308,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
       upstream.listener = this;
       const hasBody = downstream.hasBody;
       upstream.send(this.#head, hasBody, downstream.upgrade);
-      if (this.#mirrors && attempt === 1)
+      if (this.#mirrors && this.#attempts === 1)
         for (const mirror of this.#mirrors) mirror.begin(this.#head, hasBody);
       if (!hasBody) return;
       for (const bytes of this.#kept) upstream.write(bytes);
@@ -686,7 +694,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     const { context, destination, downstream } = this;
     context.exchanges.delete(this);
     const service = destination.kind === 'service' ? destination.service : undefined;
-    context.ended({
+    const record: RequestRecord = {
       client: this.client,
       service: service?.hostname ?? formatSocketAddress(destination.dialled),
       serviceName: service?.name ?? 'unknown',
@@ -703,7 +711,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
       why: this.#why,
       route: this.#matched?.label,
       endpoint,
-      attempts: this.#attempt,
+      attempts: this.#attempts,
       policy: this.#verdict?.policy,
       rule: this.#verdict?.rule,
       audited: this.#verdict?.audited ?? none,
@@ -711,7 +719,9 @@ export class Exchange implements DownstreamListener, UpstreamListener {
       bytesSent: this.#bytesSent,
       startedMs: Date.now(),
       durationMs: performance.now() - this.#startedMs,
-    });
+    };
+    if (this.#span) context.tracing?.end(this.#span, record);
+    context.ended(record);
   }
 
   /** For `weft dump` and drains: ends it now. */

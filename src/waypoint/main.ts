@@ -12,7 +12,7 @@ import { systemClock } from '../base/clock.js';
 import { errorText, WeftError } from '../base/errors.js';
 import { sleep } from '../base/wait.js';
 import { DiscoveryClient, type Subscription } from '../discovery/client.js';
-import { decodeAddress, decodeAuthorization, decodeRoute } from '../discovery/decode.js';
+import { decodeAddress, decodeAuthorization, decodeRoute, decodeTrust } from '../discovery/decode.js';
 import { createIssuer } from '../discovery/issuer.js';
 import { typeUrls } from '../discovery/types.js';
 import { parseTrustDomain, spiffeIdOf } from '../model/identity.js';
@@ -45,6 +45,9 @@ export interface WaypointOptions {
   readonly accessLog: string;
   readonly accessLogMode: AccessLogMode;
   readonly accessLogTemplate?: string;
+  /** URL of an OTLP/HTTP collector for spans; absent: none are made. */
+  readonly otlpEndpoint?: string;
+  readonly traceSampling: number;
   readonly drainMs: number;
   /** From the signal to the end of the listener: until then clients may not know yet that they shall go elsewhere. */
   readonly drainDelayMs: number;
@@ -81,10 +84,20 @@ export async function runWaypoint(options: WaypointOptions): Promise<{ stop(): P
     accessLog: options.accessLog,
     accessLogMode: options.accessLogMode,
     accessLogTemplate: options.accessLogTemplate,
+    tracing:
+      options.otlpEndpoint === undefined
+        ? undefined
+        : {
+            endpoint: options.otlpEndpoint,
+            sampling: options.traceSampling,
+            serviceName: name,
+            namespace,
+          },
   };
 
   const state = new WaypointState(options.node, settings.self as ServiceKey);
   let svid: Svid | undefined;
+  let trust: string | undefined;
   let synced = false;
   let stopping = false;
   let control = { state: 'disconnected', why: 'not yet tried' };
@@ -204,6 +217,21 @@ export async function runWaypoint(options: WaypointOptions): Promise<{ stop(): P
         return decoded.ok ? { ok: true, value: () => void routes.push(decoded.value) } : decoded;
       },
       removed: (names) => void removedRoutes.push(...names),
+    },
+    {
+      typeUrl: typeUrls.trust,
+      decode: (_name, bytes) => {
+        const decoded = decodeTrust(bytes);
+        if (!decoded.ok) return decoded;
+        return {
+          ok: true,
+          value: () => {
+            if (trust !== undefined && trust !== decoded.value) certificates.refreshAll();
+            trust = decoded.value;
+          },
+        };
+      },
+      removed: () => undefined,
     },
   ];
   const discovery = new DiscoveryClient({
@@ -339,6 +367,11 @@ async function main(): Promise<void> {
         .default('errors'),
     )
     .option('--access-log-template <text>', 'with %FIELD% for the fields; JSON where absent')
+    .option(
+      '--otlp-endpoint <url>',
+      'where spans go, as http://collector:4318/v1/traces; none are made where absent',
+    )
+    .option('--trace-sampling <share>', 'of requests that nobody has decided about, 0 to 1', Number, 0.01)
     .option('--drain-ms <ms>', 'how long requests may go on at SIGTERM', Number, 30_000)
     .option('--drain-delay-ms <ms>', 'from SIGTERM to the end of new connections', Number, 2_000);
   program.parse();

@@ -2,6 +2,7 @@
 import type { Svid } from '../tls/svid.js';
 import type { WaypointUpdate } from './state.js';
 import type { AccessLogMode } from './telemetry.js';
+import type { TracingOptions } from './tracing.js';
 
 export interface WorkerSettings {
   readonly node: string;
@@ -13,6 +14,7 @@ export interface WorkerSettings {
   readonly accessLog: string;
   readonly accessLogMode: AccessLogMode;
   readonly accessLogTemplate: string | undefined;
+  readonly tracing: TracingOptions | undefined;
 }
 
 export type ToWorker =

@@ -290,7 +290,6 @@ export function lineOf(record: RequestRecord): Readonly<Record<string, unknown>>
 /** Values are made one line of printable text: what a client sends must not write lines of its own. */
 export function fill(template: string, line: Readonly<Record<string, unknown>>): string {
   return template.replace(/%([a-zA-Z]+)%/g, (_all, name: string) =>
-    // eslint-disable-next-line no-control-regex
     String(line[name] ?? '-').replace(/[\x00-\x1f\x7f]/g, '?'),
   );
 }

@@ -18,6 +18,7 @@ import { defaultLimits } from './limits.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './messages.js';
 import { WaypointState } from './state.js';
 import { AccessLog, WaypointMetrics } from './telemetry.js';
+import type { Tracing } from './tracing.js';
 import { UpstreamPool } from './upstream/pool.js';
 
 const idleCheckMs = 5_000;
@@ -30,13 +31,23 @@ class Worker {
   readonly #accessLog: AccessLog;
   readonly #tunnels = new TunnelPool();
   readonly #pool: UpstreamPool;
+  readonly #tracing: Tracing | undefined;
   readonly #context: ConnectionContext;
   readonly #listener: net.Server;
   #hbone: HboneServer | undefined;
   #svid: Svid | undefined;
   #draining = false;
 
-  constructor(private readonly settings: WorkerSettings) {
+  static async create(settings: WorkerSettings): Promise<Worker> {
+    // Loaded where it is used: it takes as much memory as half of all the rest.
+    const tracing = settings.tracing && new (await import('./tracing.js')).Tracing(settings.tracing);
+    return new Worker(settings, tracing);
+  }
+
+  private constructor(
+    private readonly settings: WorkerSettings,
+    tracing: Tracing | undefined,
+  ) {
     this.#state = new WaypointState(settings.node, settings.self as ServiceKey);
     this.#metrics = new WaypointMetrics(() => this.#state.view);
     this.#accessLog = new AccessLog(
@@ -50,7 +61,9 @@ class Worker {
     const dial = createDial(this.#state, this.#tunnels, () => this.#svid, limits);
     this.#pool = new UpstreamPool(dial, limits, limitReached);
     const exchanges = new Set<Exchange>();
+    this.#tracing = tracing;
     this.#context = {
+      tracing,
       state: this.#state,
       pool: this.#pool,
       limits,
@@ -207,15 +220,17 @@ class Worker {
     this.#tunnels.close();
     this.#hbone?.close();
     this.#accessLog.close();
+    // A collector that does not answer keeps nobody from ending.
+    await Promise.race([this.#tracing?.close().catch(() => undefined), sleep(1_000)]);
     return left;
   }
 }
 
 export function runWorker(): void {
-  let worker: Worker | undefined;
+  let worker: Promise<Worker> | undefined;
   process.on('message', (message: ToWorker) => {
-    if (message.type === 'start') worker = new Worker(message.settings);
-    else worker?.handle(message);
+    if (message.type === 'start') worker = Worker.create(message.settings);
+    else void worker?.then((made) => made.handle(message));
   });
   // The main process is gone: nobody tells what changes, so nobody may be served by what is known.
   process.on('disconnect', () => process.exit(1));

@@ -21,6 +21,14 @@ const names = [
   'agent-restart',
   'control-plane-away',
   'ipv6',
+  'waypoint-split',
+  'waypoint-header-route',
+  'waypoint-retry-and-timeout',
+  'waypoint-grpc',
+  'waypoint-authorization',
+  'waypoint-no-bypass',
+  'waypoint-fail-closed',
+  'waypoint-rolling-update',
   'unenrol',
 ];
 

@@ -4,7 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { errorText, WeftError } from '../../base/errors.js';
 import { isAlive } from '../run.js';
 import { Bed, readLedger, tearDown } from '../standalone/bed.js';
-import { Stage, steps } from './steps.js';
+import { Stage } from './stage.js';
+import { steps } from './steps.js';
 
 export interface StepResult {
   readonly name: string;
@@ -60,7 +61,7 @@ export async function runDemo(say: (line: string) => void): Promise<{ ok: boolea
   }
   try {
     say(
-      'Making two nodes and five pods as network namespaces, starting a control plane and an agent per node ...',
+      'Making two nodes and seven pods as network namespaces, starting a control plane and an agent per node ...',
     );
     mkdirSync(state, { recursive: true, mode: 0o700 });
     const manifests = join(state, 'manifests');

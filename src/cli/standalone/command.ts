@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { WeftError } from '../../base/errors.js';
 import { needMachine } from '../check.js';
+import { startWaypoint, waypointNetns } from './waypoint.js';
 import { Bed, tearDown, type BedOptions } from './bed.js';
 
 export const stateDefault = '/run/weft/standalone';
@@ -17,7 +18,14 @@ async function up(options: BedOptions): Promise<Bed> {
   let bed: Bed | undefined;
   try {
     bed = Bed.create(options);
-    await Promise.race([bed.up(), interrupted]);
+    const made = bed;
+    const all = async (): Promise<void> => {
+      await made.up();
+      // One of each Gateway; what they serve is closed until they are there.
+      for (const [replica, gateway] of made.topology.waypoints.entries())
+        await startWaypoint(made, { ...gateway, replica });
+    };
+    await Promise.race([all(), interrupted]);
     return bed;
   } catch (error) {
     bed?.close();
@@ -44,6 +52,10 @@ export function standaloneCommand(): Command {
       for (const node of topology.nodes) {
         const pods = node.pods.map(({ name, netns }) => `${name} (${netns})`);
         console.log(`node ${node.name} in ${node.netns}: ${pods.join(', ')}`);
+      }
+      for (const [replica, gateway] of topology.waypoints.entries()) {
+        const netns = waypointNetns({ ...gateway, replica });
+        console.log(`waypoint ${gateway.namespace}/${gateway.name} in ${netns}`);
       }
       console.log('up; run programs in a pod by: nsenter --net=/run/netns/NETNS -- PROGRAM');
       // Handles of what goes on running would keep this one.

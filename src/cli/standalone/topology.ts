@@ -7,8 +7,12 @@ import { isV6, parseIp, type IpAddress } from '../../model/address.js';
 
 interface Manifest {
   readonly kind?: string;
-  readonly metadata?: { readonly name?: string; readonly annotations?: Record<string, string> };
-  readonly spec?: { readonly nodeName?: string };
+  readonly metadata?: {
+    readonly name?: string;
+    readonly namespace?: string;
+    readonly annotations?: Record<string, string>;
+  };
+  readonly spec?: { readonly nodeName?: string; readonly gatewayClassName?: string };
   readonly status?: {
     readonly addresses?: { type: string; address: string }[];
     readonly podIPs?: { ip: string }[];
@@ -28,6 +32,8 @@ export interface BedNode {
 }
 export interface Topology {
   readonly nodes: readonly BedNode[];
+  /** Gateways that ask for a waypoint. */
+  readonly waypoints: readonly { readonly namespace: string; readonly name: string }[];
   /** The control plane's address on the underlay: host 254 of the first node's /24. */
   readonly controlIp: IpAddress;
 }
@@ -111,7 +117,10 @@ export function readTopology(dir: string): Topology {
   );
   const first = nodes[0]?.addresses.find((ip) => !isV6(ip));
   if (!first) throw new WeftError('WEFT_BED', `${dir} names no Node with an IPv4 InternalIP`);
-  return { nodes, controlIp: parseIp(first.replace(/\d+$/, '254')) };
+  const waypoints = manifests
+    .filter(({ kind, spec }) => kind === 'Gateway' && spec?.gatewayClassName === 'weft-waypoint')
+    .map(({ metadata }) => ({ namespace: metadata?.namespace ?? 'default', name: metadata?.name ?? '' }));
+  return { nodes, waypoints, controlIp: parseIp(first.replace(/\d+$/, '254')) };
 }
 
 /** The block that an address is in: /24 or /64. */

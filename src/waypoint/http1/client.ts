@@ -74,7 +74,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
     let length = false;
     for (let i = 0; i < headers.length; i += 2) {
       const name = headers[i];
-      if (name === 'host') continue;
+      if (name === 'host' || name === 'te') continue;
       if (name === 'content-length') length = true;
       text += `${name}: ${headers[i + 1]}\r\n`;
     }

@@ -61,7 +61,6 @@ const enum State {
 
 const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 // CTLs other than HTAB; bytes above 0x7f are obs-text.
-// eslint-disable-next-line no-control-regex
 const badInHead = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)/;
 const badTarget = /[^\x21-\x7e\x80-\xff]|[\x80-\xff#]/;
 const nothing: readonly string[] = [];

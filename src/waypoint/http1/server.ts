@@ -1,4 +1,5 @@
 /** A client's connection that speaks HTTP/1: one request after the other, answered in order. */
+import type net from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { WaypointLimits } from '../limits.js';
 import type { Downstream, DownstreamListener, Headers, RequestHead, ResponseHead } from '../message.js';
@@ -234,7 +235,7 @@ export class Http1ServerConnection implements ParserEvents {
   aborted(request: Http1Request): void {
     if (this.#current !== request) return;
     this.#current = undefined;
-    if ('resetAndDestroy' in this.#stream) (this.#stream as import('node:net').Socket).resetAndDestroy();
+    if ('resetAndDestroy' in this.#stream) (this.#stream as net.Socket).resetAndDestroy();
     else this.#stream.destroy(new Error('reset'));
   }
 

@@ -4,7 +4,6 @@ import type { Duplex } from 'node:stream';
 import { errorText } from '../../base/errors.js';
 import type { WaypointLimits } from '../limits.js';
 import type { Headers, RequestHead, Upstream, UpstreamFailure, UpstreamListener } from '../message.js';
-import { headerOf } from '../message.js';
 import { flatten, toHttp2 } from './headers.js';
 
 const windowBytes = 1 << 20;
@@ -78,8 +77,7 @@ class Http2Upstream implements Upstream {
     let stream: http2.ClientHttp2Stream;
     try {
       const pseudo = { ':method': method, ':path': path, ':authority': authority, ':scheme': scheme };
-      const isGrpc = headerOf(headers, 'content-type')?.startsWith('application/grpc') === true;
-      stream = this.session.request(toHttp2(headers, { ...pseudo, ...(isGrpc ? { te: 'trailers' } : {}) }), {
+      stream = this.session.request(toHttp2(headers, pseudo), {
         endStream: !hasBody,
         waitForTrailers: hasBody,
       });
@@ -100,6 +98,8 @@ class Http2Upstream implements Upstream {
     stream.on('response', (given: http2.IncomingHttpHeaders, flags: number, raw: string[]) => {
       const isEnd = (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) !== 0;
       this.#answered = true;
+      // Not before: over a tunnel Node tells of data that came together with its head ahead of that head.
+      stream.on('data', (bytes: Buffer) => this.listener?.onAnswerData(bytes));
       const answer = { status: Number(given[':status']), headers: flatten(raw) };
       this.listener?.onHead(answer, !isEnd);
       if (isEnd) this.listener = undefined;
@@ -109,7 +109,6 @@ class Http2Upstream implements Upstream {
       (_given: http2.IncomingHttpHeaders, _flags: number, raw: string[]) =>
         (this.#gotTrailers = flatten(raw)),
     );
-    stream.on('data', (bytes: Buffer) => this.listener?.onAnswerData(bytes));
     stream.on('drain', () => this.listener?.onUpstreamDrain());
     stream.on('end', () => {
       if (stream.rstCode !== http2.constants.NGHTTP2_NO_ERROR || stream.aborted || !this.#answered) return;

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * requests IP PORT CPU PER_SECOND CONNECTIONS MILLISECONDS WARM_MILLISECONDS: HTTP/1.1 requests as independent clients send
+ * them: at times that stand before the run begins (exponential gaps, always the same ones), whatever the answers do. What is
+ * due while all connections wait for an answer is sent by the first that is free, and its clock runs from when it was due, so
+ * that a server that stops is charged for what it held up. Prints {"requests":N,"per_second":R,"mean_us":..,"p50_us":..,
+ * "p90_us":..,"p99_us":..,"p999_us":..,"max_us":..,"waited":N} (exact percentiles, nearest rank; waited: found no free
+ * connection). The requests of the warm-up are sent and not counted. Ends with an error on any answer that is not a 200.
+ */
+#include "common.h"
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#define CONNECTIONS_MAX 16384
+#define REQUESTS_MAX 8388608ul
+#define KINDS 20
+#define HEAD_BYTES_MAX 8192
+#define STUCK_NS 10000000000ull
+
+static struct connection {
+	int fd;
+	uint64_t due;
+	uint64_t free_since;
+	uint64_t body_left;
+	size_t have;
+	int in_body;
+	char head[HEAD_BYTES_MAX];
+} * all;
+static uint32_t *took;
+static size_t counted, answered, waited;
+static uint64_t count_from;
+/* Connections that wait for a request, longest first. */
+static size_t *idle, idle_from, idle_count, connections;
+static char requests[KINDS][512];
+static size_t request_size[KINDS];
+
+static int by_size(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	return (x > y) - (x < y);
+}
+
+static double rank_us(double share)
+{
+	size_t rank = (size_t)(share * (double)counted + 0.999999);
+	return (double)took[rank < 1 ? 0 : rank > counted ? counted - 1 : rank - 1] / 1000;
+}
+
+/* xorshift64*: the same gaps in every run. */
+static double uniform(void)
+{
+	static uint64_t state = 88172645463325252ull;
+	state ^= state >> 12;
+	state ^= state << 25;
+	state ^= state >> 27;
+	return ((double)((state * 2685821657736338717ull) >> 11) + 0.5) / 9007199254740992.0;
+}
+
+/* ln of a value in (0, 1), without libm. */
+static double natural_log(double value)
+{
+	int halvings = 0;
+	for (; value < 0.70710678; halvings++)
+		value *= 2;
+	double y = (value - 1) / (value + 1), square = y * y, term = y, sum = 0;
+	for (int k = 1; k < 30; k += 2, term *= square)
+		sum += term / k;
+	return 2 * sum - halvings * 0.69314718055994531;
+}
+
+static void put_idle(size_t at)
+{
+	idle[(idle_from + idle_count++) % connections] = at;
+}
+
+static void send_on(size_t at, uint64_t due, size_t kind)
+{
+	all[at].due = due;
+	waited += all[at].free_since > due && due >= count_from;
+	if (send_all(all[at].fd, requests[kind], request_size[kind]))
+		die("send");
+}
+
+/* True once the answer is complete. */
+static int take(struct connection *c, const char *bytes, size_t size)
+{
+	while (size && !c->in_body) {
+		if (c->have == HEAD_BYTES_MAX - 1) {
+			fprintf(stderr, "an answer's head is too long\n");
+			exit(1);
+		}
+		c->head[c->have++] = *bytes++;
+		size--;
+		if (c->have < 4 || memcmp(c->head + c->have - 4, "\r\n\r\n", 4))
+			continue;
+		c->head[c->have] = 0;
+		const char *length = strcasestr(c->head, "\r\ncontent-length:");
+		if (strncmp(c->head, "HTTP/1.1 200", 12) || !length) {
+			fprintf(stderr, "not a 200 with a length: %s\n", c->head);
+			exit(1);
+		}
+		c->body_left = strtoull(length + 17, NULL, 10);
+		c->in_body = 1;
+	}
+	if (size > c->body_left) {
+		fprintf(stderr, "more came than was asked for\n");
+		exit(1);
+	}
+	c->body_left -= size;
+	return c->in_body && c->body_left == 0;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 8) {
+		fprintf(stderr, "usage: requests IP PORT CPU PER_SECOND CONNECTIONS MILLISECONDS WARM_MILLISECONDS\n");
+		return 2;
+	}
+	struct sockaddr_storage to;
+	socklen_t to_length = numeric(argv[1], argv[2], &to);
+	pin(number(argv[3], -1, 1023, "CPU"));
+	long per_second = number(argv[4], 1, 1000000, "PER_SECOND");
+	connections = (size_t)number(argv[5], 1, CONNECTIONS_MAX, "CONNECTIONS");
+	uint64_t for_ns = (uint64_t)number(argv[6], 1, 600000, "MILLISECONDS") * 1000000ull;
+	uint64_t warm_ns = (uint64_t)number(argv[7], 0, 600000, "WARM_MILLISECONDS") * 1000000ull;
+	struct rlimit files;
+	getrlimit(RLIMIT_NOFILE, &files);
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
+	/* The default slack of 50 us would be half the latency that is measured. */
+	prctl(PR_SET_TIMERSLACK, 1);
+	all = calloc(connections, sizeof(*all));
+	idle = calloc(connections, sizeof(*idle));
+	took = malloc(REQUESTS_MAX * sizeof(*took));
+	if (!all || !idle || !took)
+		die("memory");
+	/* As bench/waypoint/load.lua has them. */
+	for (size_t i = 0; i < KINDS; i++) {
+		char path[64];
+		snprintf(path, sizeof(path), i % 2 ? "/p%zu/item?page=%zu" : "/item/%zu?page=%zu", i % 2 ? i * 263 : i, i);
+		request_size[i] = (size_t)snprintf(requests[i], sizeof(requests[i]),
+						   "GET %s HTTP/1.1\r\nhost: main.d.svc\r\nuser-agent: bench\r\naccept: */*\r\n%s\r\n", path,
+						   i % 10 == 0 ? "x-canary: yes\r\n" : "");
+	}
+	int poll = epoll_create1(EPOLL_CLOEXEC);
+	if (poll < 0)
+		die("epoll");
+	for (size_t i = 0; i < connections; i++) {
+		all[i].fd = socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (all[i].fd < 0 || connect(all[i].fd, (struct sockaddr *)&to, to_length))
+			die("connection %zu to %s port %s", i, argv[1], argv[2]);
+		no_delay(all[i].fd);
+		struct epoll_event event = {.events = EPOLLIN, .data.u64 = i};
+		if (epoll_ctl(poll, EPOLL_CTL_ADD, all[i].fd, &event))
+			die("epoll");
+		put_idle(i);
+	}
+	static char bytes[MESSAGE_BYTES_MAX];
+	static struct epoll_event ready[512];
+	double gap_ns = 1e9 / (double)per_second;
+	uint64_t began = now_ns(), end = began + warm_ns + for_ns, now = began, last = began;
+	count_from = began + warm_ns;
+	double due = (double)began;
+	size_t sent = 0;
+	while (due < (double)end || answered < sent) {
+		while (due <= (double)now && due < (double)end && idle_count) {
+			size_t at = idle[idle_from];
+			idle_from = (idle_from + 1) % connections;
+			idle_count--;
+			send_on(at, (uint64_t)due, sent++ % KINDS);
+			due -= natural_log(uniform()) * gap_ns;
+		}
+		struct timespec wait = {.tv_sec = 1};
+		if (due < (double)end && idle_count) {
+			now = now_ns();
+			uint64_t left = due > (double)now ? (uint64_t)(due - (double)now) : 0;
+			wait = (struct timespec){.tv_sec = (time_t)(left / 1000000000ull), .tv_nsec = (long)(left % 1000000000ull)};
+		}
+		int count = epoll_pwait2(poll, ready, 512, &wait, NULL);
+		now = now_ns();
+		if (count > 0)
+			last = now;
+		else if (sent > answered && now - last > STUCK_NS) {
+			fprintf(stderr, "no answer for 10 s, %zu of %zu requests wait for one\n", sent - answered, sent);
+			return 1;
+		}
+		for (int i = 0; i < count; i++) {
+			size_t at = (size_t)ready[i].data.u64;
+			struct connection *c = &all[at];
+			ssize_t got = recv(c->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+			if (got < 0 && (errno == EAGAIN || errno == EINTR))
+				continue;
+			if (got <= 0) {
+				fprintf(stderr, "connection %zu was ended by the other side\n", at);
+				return 1;
+			}
+			if (!take(c, bytes, (size_t)got))
+				continue;
+			c->free_since = now_ns();
+			uint64_t latency = c->free_since - c->due;
+			answered++;
+			if (c->due >= count_from && counted < REQUESTS_MAX)
+				took[counted++] = latency > UINT32_MAX ? UINT32_MAX : (uint32_t)latency;
+			c->have = 0;
+			c->in_body = 0;
+			put_idle(at);
+		}
+		now = now_ns();
+	}
+	if (counted == 0) {
+		fprintf(stderr, "no request ended in time\n");
+		return 1;
+	}
+	double sum = 0;
+	for (size_t i = 0; i < counted; i++)
+		sum += took[i];
+	qsort(took, counted, sizeof(*took), by_size);
+	printf("{\"requests\":%zu,\"per_second\":%.1f,\"mean_us\":%.3f,\"p50_us\":%.3f,\"p90_us\":%.3f,\"p99_us\":%.3f,\"p999_us\":%.3f,"
+	       "\"max_us\":%.3f,\"waited\":%zu}\n",
+	       counted, (double)counted / ((double)for_ns / 1e9), sum / (double)counted / 1000, rank_us(0.5), rank_us(0.9), rank_us(0.99),
+	       rank_us(0.999), (double)took[counted - 1] / 1000, waited);
+	return 0;
+}

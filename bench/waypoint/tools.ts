@@ -1,0 +1,67 @@
+/** Debian's programs that this suite alone needs, and what is read from them. */
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { WeftError } from '../../src/base/errors.js';
+import { sleep } from '../../src/base/wait.js';
+import { sh } from '../../src/cli/run.js';
+
+const has = (command: string): boolean => {
+  try {
+    execFileSync('/bin/sh', ['-c', `command -v ${command}`], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+/** Installs what is not there. Throws WEFT_COMMAND naming what could not be. */
+export function needTools(packages: readonly string[], onProgress: (text: string) => void): void {
+  const missing = packages.filter((name) => !has(name));
+  if (missing.length === 0) return;
+  onProgress(`installing ${missing.join(', ')}`);
+  if (!has('apt-get'))
+    throw new WeftError('WEFT_COMMAND', `missing: ${missing.join(', ')}; install them by hand`);
+  sh('apt-get', ['update', '-qq']);
+  sh('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], undefined, {
+    DEBIAN_FRONTEND: 'noninteractive',
+  });
+}
+
+/** System calls of a process, all its threads, while `work` runs. The tracer slows it down: the load must be a closed loop. */
+export async function systemCallsOf(
+  pid: number,
+  dir: string,
+  work: () => Promise<unknown>,
+): Promise<Readonly<Record<string, number>>> {
+  const file = join(dir, `strace.${pid}`);
+  const tracer = spawn('strace', ['-c', '-f', '-qq', '-o', file, '-p', String(pid)], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  let said = '';
+  tracer.stderr.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-500)));
+  const ended = once(tracer, 'exit');
+  await sleep(300);
+  if (tracer.exitCode !== null) throw new WeftError('WEFT_COMMAND', `strace: ${said.trim()}`);
+  try {
+    await work();
+  } finally {
+    tracer.kill('SIGINT');
+    await ended;
+  }
+  const text = readFileSync(file, 'utf8');
+  rmSync(file);
+  return parseStrace(text);
+}
+
+/** The table of `strace -c`. */
+export function parseStrace(text: string): Record<string, number> {
+  const calls: Record<string, number> = {};
+  for (const line of text.split('\n')) {
+    // % time, seconds, usecs/call, calls, [errors,] syscall
+    const found = /^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(\w+)$/.exec(line);
+    if (found?.[2] !== undefined && found[2] !== 'total') calls[found[2]] = Number(found[1]);
+  }
+  return calls;
+}

@@ -1,0 +1,107 @@
+/** What Weft's proxy is told: one Service whose requests go to two others, each with one endpoint on this machine. */
+import { parseIp, type Port } from '../../src/model/address.js';
+import { parseSpiffeId } from '../../src/model/identity.js';
+import type { Route, RouteBackend, RouteKey, RouteRule } from '../../src/model/route.js';
+import type { Service } from '../../src/model/service.js';
+import type { PortMapping, ServiceKey, Workload, WorkloadUid } from '../../src/model/workload.js';
+import type { PlainConfig } from './plain.js';
+import { canary, routePath, shares, type Scene } from './scene.js';
+
+const namespace = 'bench';
+const identity = parseSpiffeId(`spiffe://cluster.local/ns/${namespace}/sa/server`);
+const here = parseIp('127.0.0.1');
+const servicePort = 80 as Port;
+const keyOf = (name: string): ServiceKey => `${namespace}/${name}` as ServiceKey;
+const portTo = (targetPort: number): PortMapping => ({
+  servicePort,
+  targetPort: targetPort as Port,
+  appProtocol: 'http1',
+});
+
+const workload = (name: 'a' | 'b', port: number): Workload => ({
+  uid: `Kubernetes//Pod/${namespace}/${name}` as WorkloadUid,
+  name,
+  namespace,
+  identity,
+  serviceAccount: 'server',
+  addresses: [here],
+  network: '',
+  node: 'node',
+  cluster: 'Kubernetes',
+  tunnel: 'none',
+  policies: [],
+  healthy: true,
+  hostNetwork: false,
+  services: new Map([[keyOf(name), [portTo(port)]]]),
+  workloadName: name,
+  workloadType: 'deployment',
+  canonicalName: name,
+  canonicalRevision: 'v1',
+});
+
+const service = (name: string, ip: string, port: number): Service => ({
+  key: keyOf(name),
+  name,
+  namespace,
+  hostname: `${name}.${namespace}.svc.cluster.local`,
+  addresses: [{ network: '', ip: parseIp(ip) }],
+  ports: [portTo(port)],
+  subjectAltNames: [],
+});
+
+const backend = (name: 'a' | 'b', weight: number): RouteBackend => ({
+  weight,
+  filters: [],
+  target: { kind: 'service', service: keyOf(name), port: servicePort },
+});
+const split = [backend('a', shares.a), backend('b', shares.b)];
+const route = (name: string, rules: readonly RouteRule[]): Route => ({
+  key: `HTTPRoute/${namespace}/${name}` as RouteKey,
+  kind: 'http',
+  namespace,
+  name,
+  createdMs: 0,
+  parents: [{ service: keyOf('main') }],
+  rules,
+});
+
+/** JSON, maps as `{"$map": entries}`. */
+export function weftConfig({ listen, a, b, routes }: Scene): string {
+  const config: PlainConfig = {
+    listen: { ip: here, port: listen as Port },
+    service: keyOf('main'),
+    servicePort,
+    mesh: {
+      workloads: [workload('a', a), workload('b', b)],
+      services: [service('main', '10.0.0.1', a), service('a', '10.0.0.2', a), service('b', '10.0.0.3', b)],
+    },
+    routes: [
+      route('main', [
+        {
+          matches: [
+            {
+              path: { kind: 'prefix', value: '/' },
+              headers: [{ kind: 'exact', name: canary.name, value: canary.value }],
+              query: [],
+            },
+          ],
+          filters: [],
+          backends: [backend('b', 1)],
+        },
+        { matches: [], filters: [], backends: split },
+      ]),
+      ...Array.from({ length: routes - 1 }, (_, at) =>
+        route(`p${at}`, [
+          {
+            matches: [{ path: { kind: 'prefix', value: routePath(at) }, headers: [], query: [] }],
+            filters: [],
+            backends: split,
+          },
+        ]),
+      ),
+    ],
+  };
+  return JSON.stringify(config, (_key, value: unknown) =>
+    value instanceof Map ? { $map: [...value] } : value,
+  );
+}

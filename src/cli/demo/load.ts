@@ -1,0 +1,61 @@
+/**
+ * An application that sends a request every few milliseconds over connections that it keeps, until its input ends; then one JSON
+ * line says how many were answered, and how the others failed.
+ *
+ *   node load.js URL EVERY-MS
+ */
+import http from 'node:http';
+
+const [url = '', every = '10'] = process.argv.slice(2);
+const agent = new http.Agent({ keepAlive: true, maxSockets: 8 });
+let answered = 0;
+let waiting = 0;
+let over = false;
+const failures: Record<string, number> = {};
+const by: Record<string, number> = {};
+const fail = (what: string): void => void (failures[what] = (failures[what] ?? 0) + 1);
+
+function finish(): void {
+  if (!over || waiting > 0) return;
+  process.stdout.write(`${JSON.stringify({ answered, failures, by })}\n`);
+  agent.destroy();
+}
+
+function ask(): void {
+  waiting++;
+  let done = false;
+  const end = (): void => {
+    if (done) return;
+    done = true;
+    waiting--;
+    finish();
+  };
+  const request = http.get(url, { agent, timeout: 10_000 }, (response) => {
+    response.resume();
+    response.once('end', () => {
+      if (response.statusCode === 200) {
+        answered++;
+        const pod = String(response.headers['x-served-by']);
+        by[pod] = (by[pod] ?? 0) + 1;
+      } else fail(String(response.statusCode));
+      end();
+    });
+    response.once('error', (error) => {
+      fail(error.message);
+      end();
+    });
+  });
+  request.once('timeout', () => request.destroy(new Error('timeout')));
+  request.once('error', (error: NodeJS.ErrnoException) => {
+    if (!done) fail(error.code ?? error.message);
+    end();
+  });
+}
+
+const timer = setInterval(ask, Number(every));
+process.stdin.on('end', () => {
+  clearInterval(timer);
+  over = true;
+  finish();
+});
+process.stdin.resume();
