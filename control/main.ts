@@ -16,6 +16,7 @@ import { askAgents } from './kubernetes/agents.js';
 import { rootsConfigMap, Upkeep } from './kubernetes/upkeep.js';
 import { releaseNodes } from './kubernetes/release.js';
 import { TokenReviewer } from './kubernetes/token-review.js';
+import { waypointDefaults, type WaypointDefaults } from './waypoint/defaults.js';
 import { CertificateAuthority } from './serve/ca.js';
 import { ControlMetrics } from './serve/metrics.js';
 import { Resources } from './serve/resources.js';
@@ -53,8 +54,12 @@ export interface KubernetesOptions {
   readonly identity: string;
   /** DNS name that nodes reach this by. */
   readonly serverName: string;
+  /** How waypoints are made; absent: by others. */
+  readonly waypoint?: WaypointDefaults;
 }
 
+/** Of the control plane's Service, for nodes and waypoints. */
+const servicePort = 15012;
 const rootCheckMs = 500;
 const openedMs = 5_000;
 const secretCheckMs = 10_000;
@@ -178,6 +183,15 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       compiler,
       refused: () => source.refused(),
       roots: () => ca.roots,
+      ...(kubernetes.waypoint
+        ? {
+            waypoints: {
+              ...kubernetes.waypoint,
+              control: `${kubernetes.serverName}:${servicePort}`,
+              trustDomain: options.trustDomain,
+            },
+          }
+        : {}),
       log,
       onRelease: (atMs) => release(Math.max(0, atMs - Date.now())),
     });
@@ -246,8 +260,11 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
   };
 }
 
-interface ServeFlags extends Omit<ControlOptions, 'kubernetes'>, Omit<KubernetesOptions, 'config'> {
+interface ServeFlags
+  extends Omit<ControlOptions, 'kubernetes'>, Omit<KubernetesOptions, 'config' | 'waypoint'> {
   readonly kubernetes?: boolean;
+  /** JSON */
+  readonly waypoint?: string;
 }
 
 async function optionsOf({
@@ -257,13 +274,18 @@ async function optionsOf({
   agentAccount,
   identity,
   serverName,
+  waypoint,
   ...rest
 }: ServeFlags): Promise<ControlOptions> {
   if ((kubernetes === true) === (rest.from !== undefined))
     throw new WeftError('WEFT_SOURCE', 'give either --from, a directory of manifests, or --kubernetes');
   if (kubernetes !== true) return rest;
   const config = await loadKubeConfig();
-  return { ...rest, kubernetes: { config, namespace, caSecret, agentAccount, identity, serverName } };
+  const made = waypoint === undefined ? {} : { waypoint: waypointDefaults(waypoint) };
+  return {
+    ...rest,
+    kubernetes: { config, namespace, caSecret, agentAccount, identity, serverName, ...made },
+  };
 }
 
 /** Error: WEFT_TOKEN_SUBJECT. */
@@ -289,6 +311,7 @@ async function main(): Promise<void> {
     .option('--agent-account <name>', "the agents' service account", 'weft-agent')
     .option('--identity <name>', 'of this replica, in the Lease', hostname())
     .option('--server-name <dns>', 'that nodes reach this by', 'weft-control.weft-system.svc')
+    .option('--waypoint <json>', 'how waypoints are made: image, replicas, ...; absent: they are not')
     .requiredOption('--state <dir>', 'where roots, CA and token keys are kept')
     .requiredOption('--listen <addr:port>', 'address for discovery and certificates')
     .option('--metrics-listen <addr:port>', 'address for Prometheus')

@@ -9,7 +9,15 @@ import type { Route } from '../../src/model/route.js';
 import type { Service } from '../../src/model/service.js';
 import type { Workload } from '../../src/model/workload.js';
 import { compileExternalService, compileSlice, podOfWorkload, serviceNameLabel } from './external.js';
-import { isEnrolled, labelsOf, modeLabel, namespaceOf, selects, type Labels } from './labels.js';
+import {
+  isEnrolled,
+  labelsOf,
+  modeLabel,
+  namespaceOf,
+  selects,
+  uncapturedBecause,
+  type Labels,
+} from './labels.js';
 import {
   isRoute,
   type AccessPolicyObject,
@@ -113,6 +121,9 @@ class ByNamespace<T extends MeshObject> implements Index {
   }
   in(namespace: string): readonly T[] {
     return [...(this.#all.get(namespace)?.values() ?? [])];
+  }
+  namespaces(): Iterable<string> {
+    return this.#all.keys();
   }
   *all(): Iterable<T> {
     for (const of of this.#all.values()) yield* of.values();
@@ -226,6 +237,26 @@ export class Compiler {
 
   service(namespace: string, name: string): ServiceObject | undefined {
     return this.#indexes.Service.get(namespace, name);
+  }
+
+  services(namespace: string): readonly ServiceObject[] {
+    return this.#indexes.Service.in(namespace);
+  }
+
+  /** Pods that are in the mesh, waypoints not, and what stands for one on another machine. */
+  selectable(namespace: string): readonly (PodObject | WorkloadObject)[] {
+    const of = this.#indexes.Namespace.get(clusterWide, namespace);
+    const pods = this.#indexes.Pod.in(namespace).filter(
+      (pod) =>
+        uncapturedBecause(pod, of) === undefined &&
+        !isWaypointPod(pod, this.#gateway(namespace, labelsOf(pod)[gatewayNameLabel] ?? '')),
+    );
+    return [...pods, ...this.#indexes.Workload.in(namespace)];
+  }
+
+  /** In which there are pods, or what stands for one. */
+  namespaces(): Iterable<string> {
+    return new Set([...this.#indexes.Pod.namespaces(), ...this.#indexes.Workload.namespaces()]);
   }
 
   gatewayClass(name: string): GatewayClassObject | undefined {

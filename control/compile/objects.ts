@@ -206,6 +206,12 @@ export interface GatewayObject {
   readonly metadata: Meta;
   readonly spec: {
     readonly gatewayClassName: string;
+    /** For what is made for it. */
+    readonly infrastructure?: {
+      readonly labels?: Readonly<Record<string, string>>;
+      readonly annotations?: Readonly<Record<string, string>>;
+      readonly parametersRef?: { readonly group: string; readonly kind: string; readonly name: string };
+    };
     readonly listeners?: readonly {
       readonly name: string;
       readonly port: number;

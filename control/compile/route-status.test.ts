@@ -4,7 +4,7 @@ import { parseTrustDomain } from '../../src/model/identity.js';
 import { parseManifests } from '../source/files.js';
 import { compile, type Compiler } from './compile.js';
 import { isRoute, type AccessPolicyObject, type GatewayObject, type MeshObject } from './objects.js';
-import { gatewayStatus, policyEnforcement, routeParents } from './route-status.js';
+import { gatewayStatus, policyEnforcement, routeParents, type WaypointHealth } from './route-status.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 const [earlier, now] = ['2026-01-01T00:00:00Z', '2026-02-02T00:00:00Z'];
@@ -152,11 +152,84 @@ test('a policy that asks for a waypoint says whether it has one', () => {
   };
   const target = "targetRefs: [{ group: '', kind: Service, name: api }], rules: []";
   assert.equal(enforced('rules: [{ to: [{ ports: [80] }] }]'), undefined);
-  assert.equal(enforced('rules: [{ to: [{ paths: [/a] }] }]'), 'False NoTargetRefs');
   assert.equal(enforced(target), 'False TargetNotFound');
   assert.equal(enforced(target, service()), 'False NoWaypoint');
   assert.equal(enforced(target, service(labelled)), 'False WaypointMissing');
   assert.equal(enforced(target, service(labelled) + gatewayText), 'True Enforced');
+});
+
+test('a policy that selects workloads says whether each of them is behind a Service with a waypoint', () => {
+  const pod = (name: string, app: string, more = ''): string =>
+    `---\nkind: Pod\nmetadata: { name: ${name}, namespace: shop, labels: { app: ${app}, weft.dev/mesh: enabled${more} } }
+spec: { nodeName: n1 }\n`;
+  const selecting = (name: string, app: string, labels = ''): string =>
+    service(labels, `selector: { app: ${app} }, clusterIP: 10.96.0.9`).replace('name: api', `name: ${name}`);
+  const enforced = (spec: string, more: string, namespace = 'shop'): string | undefined => {
+    const compiler = load(
+      `kind: AccessPolicy\nmetadata: { name: p, namespace: ${namespace} }\nspec: { action: ALLOW, rules: [{ to: [{ paths: [/a] }] }]${spec} }\n${more}`,
+    );
+    const said = policyEnforcement(find(compiler, 'AccessPolicy') as AccessPolicyObject, compiler);
+    return said && `${said.status} ${said.reason}`;
+  };
+  const behind = pod('a', 'a') + selecting('a', 'a', labelled);
+  const beside = pod('b', 'b') + selecting('b', 'b');
+  const ofA = ', selector: { matchLabels: { app: a } }';
+  assert.equal(enforced('', ''), 'False NoWaypoint', 'nothing is selected');
+  assert.equal(enforced('', behind), 'False WaypointMissing');
+  assert.equal(enforced('', behind + gatewayText), 'True Enforced');
+  assert.equal(enforced('', behind + beside + gatewayText), 'False NoWaypoint');
+  assert.equal(enforced(ofA, behind + beside + gatewayText), 'True Enforced');
+  assert.equal(
+    enforced('', behind + pod('client', 'client') + gatewayText),
+    'True Enforced',
+    'nobody calls it',
+  );
+  assert.equal(
+    enforced('', behind + selecting('again', 'a') + gatewayText),
+    'True Enforced',
+    'its agent takes requests from the waypoint, by whatever name',
+  );
+  const outside = pod('b', 'b').replace('enabled', 'disabled') + selecting('b', 'b');
+  assert.equal(enforced('', behind + outside + gatewayText), 'True Enforced', 'not in the mesh');
+  assert.equal(enforced('', behind + gatewayText, 'weft-system'), 'True Enforced');
+  assert.equal(enforced('', behind + beside + gatewayText, 'weft-system'), 'False NoWaypoint');
+  assert.equal(
+    enforced(ofA, behind + gatewayText, 'weft-system'),
+    'False NoWaypoint',
+    'of its own namespace',
+  );
+});
+
+test('a Gateway whose waypoint we make is programmed with an available replica alone, and else says why', () => {
+  const compiler = load(gatewayText + service().replace('name: api', 'name: wp'));
+  const gateway = find(compiler, 'Gateway') as GatewayObject;
+  const of = (health: WaypointHealth, there = true): string[] => {
+    const own = there ? compiler.service('shop', 'wp') : undefined;
+    const { conditions, listeners } = gatewayStatus(gateway, own, now, health);
+    const [listener] = listeners as { conditions: { type: string; status: string; reason: string }[] }[];
+    const [accepted, programmed] = conditions.map(({ status, reason }) => `${status} ${reason}`);
+    const listening = listener?.conditions.find(({ type }) => type === 'Programmed');
+    for (const one of conditions) assert.equal(one.observedGeneration, 3);
+    return [accepted ?? '', programmed ?? '', `${listening?.status} ${listening?.reason}`];
+  };
+  const well = { replicas: { wanted: 2, available: 1 } };
+  assert.deepEqual(of(well), ['True Accepted', 'True Programmed', 'True Programmed']);
+  assert.deepEqual(of({}), ['True Accepted', 'False Pending', 'False Pending']);
+  assert.deepEqual(of(well, false), ['True Accepted', 'False AddressNotAssigned', 'False Pending']);
+  const none = { replicas: { wanted: 0, available: 0 } };
+  assert.deepEqual(of(none), ['True Accepted', 'False NoResources', 'False Pending']);
+  const trouble = { reason: 'InvalidParameters', message: 'there is no ConfigMap shop/cm' } as const;
+  assert.deepEqual(of({ ...well, trouble }), ['False InvalidParameters', 'False Invalid', 'False Invalid']);
+  const refused = { reason: 'Invalid', message: 'm' } as const;
+  assert.deepEqual(of({ ...well, trouble: refused }), ['True Accepted', 'False Invalid', 'False Invalid']);
+  const quota = {
+    replicas: { wanted: 2, available: 0 },
+    conditions: [
+      { type: 'Available', status: 'False', message: 'no minimum availability' },
+      { type: 'ReplicaFailure', status: 'True', message: 'exceeded quota' },
+    ],
+  };
+  assert.match(gatewayStatus(gateway, undefined, now, quota).conditions[1]?.message ?? '', /exceeded quota$/);
 });
 
 test('a Gateway is programmed once its Service has an address', () => {

@@ -2,7 +2,7 @@
  * What is said of routes, waypoints and policies on the objects themselves: conditions in the Gateway API's words, and
  * `weft.dev/Enforced` where something is accepted that nobody carries out. Pure.
  */
-import { namespaceOf } from './labels.js';
+import { labelsOf, namespaceOf, selects } from './labels.js';
 import {
   enforcedType,
   type AccessPolicyObject,
@@ -13,7 +13,7 @@ import {
   type RouteObject,
   type ServiceObject,
 } from './objects.js';
-import { readsRequests } from './policies.js';
+import { readsRequests, rootNamespace } from './policies.js';
 import type { CompiledRoute, ParentVerdict, RouteTrouble } from './routes.js';
 import { waypointController, type WaypointName } from './waypoints.js';
 
@@ -27,6 +27,11 @@ export interface StatusSurroundings {
   /** Whether there is such a Gateway, and its class is ours. */
   readonly isWaypoint: (name: WaypointName) => boolean;
   readonly service: (namespace: string, name: string) => ServiceObject | undefined;
+  readonly services: (namespace: string) => readonly ServiceObject[];
+  /** What policies select: pods, and what stands for one on another machine. */
+  readonly selectable: (namespace: string) => readonly { readonly metadata: Meta }[];
+  /** All in which there is something. */
+  readonly namespaces: () => Iterable<string>;
 }
 
 export type Saying = Required<Pick<Condition, 'type' | 'status' | 'reason' | 'message'>>;
@@ -146,6 +151,40 @@ export function routeParents(
   return [...kept, ...added];
 }
 
+const unjudged =
+  '; there such a rule of an ALLOW policy allows nothing, and of a DENY policy denies all that it could';
+
+/** Of a policy by selector or namespace: a workload that no Service names is nobody's to call, so it does not count. */
+function selectedEnforcement(policy: AccessPolicyObject, around: StatusSurroundings): Saying {
+  const own = namespaceOf(policy);
+  const selector = policy.spec.selector?.matchLabels;
+  const everywhere = own === rootNamespace && !selector;
+  let judged = false;
+  for (const namespace of everywhere ? around.namespaces() : [own]) {
+    const services = around.services(namespace);
+    for (const one of around.selectable(namespace)) {
+      const labels = labelsOf(one);
+      if (selector && !selects(selector, labels)) continue;
+      // By whichever Service it is called: its agent takes requests from that waypoint.
+      const troubles = services
+        .filter(({ spec }) => selects(spec.selector, labels))
+        .map((service) => unenforced(service, around));
+      if (troubles.includes(undefined)) judged = true;
+      const [why] = troubles;
+      if (why && !troubles.includes(undefined))
+        return saying(enforcedType, 'False', why.reason, `${why.message}${unjudged}`);
+    }
+  }
+  return judged
+    ? saying(enforcedType, 'True', 'Enforced', 'at the waypoints of the workloads that it selects')
+    : saying(
+        enforcedType,
+        'False',
+        'NoWaypoint',
+        `methods, paths, hosts and headers are judged at waypoints, and no workload that it selects is behind a Service that has one${unjudged}`,
+      );
+}
+
 /** Undefined where a policy is judged wherever it shall be, or asks for no waypoint. */
 export function policyEnforcement(
   policy: AccessPolicyObject,
@@ -153,14 +192,7 @@ export function policyEnforcement(
 ): Saying | undefined {
   if (!readsRequests(policy)) return undefined;
   const { targetRefs } = policy.spec;
-  if (!targetRefs) {
-    return saying(
-      enforcedType,
-      'False',
-      'NoTargetRefs',
-      'methods, paths, hosts and headers are judged at the waypoint of the Services that spec.targetRefs names; elsewhere such a rule of an ALLOW policy allows nothing, and of a DENY policy denies all that it could',
-    );
-  }
+  if (!targetRefs) return selectedEnforcement(policy, around);
   const namespace = namespaceOf(policy);
   for (const { name } of targetRefs) {
     const service = around.service(namespace, name);
@@ -182,30 +214,89 @@ export interface GatewayStatus {
   readonly listeners: readonly object[];
 }
 
+/** Why what a Gateway asks for is not there; reasons are the Gateway API's. */
+export interface WaypointTrouble {
+  readonly reason: 'Invalid' | 'InvalidParameters' | 'Pending';
+  readonly message: string;
+}
+/** Of what runs for a Gateway: its Deployment, where it is there, and what stood in the way of what was to be made. */
+export interface WaypointHealth {
+  readonly trouble?: WaypointTrouble;
+  readonly replicas?: { readonly wanted: number; readonly available: number };
+  /** The Deployment's. */
+  readonly conditions?: readonly Condition[];
+}
+
+/** The most that the Deployment says of why it has none: quotas and admission come before the rest. */
+function unavailableBecause({ conditions = [] }: WaypointHealth): string {
+  const said = [
+    conditions.find(({ type, status }) => type === 'ReplicaFailure' && status === 'True'),
+    conditions.find(({ type, status }) => type === 'Progressing' && status === 'False'),
+    conditions.find(({ type, status }) => type === 'Available' && status === 'False'),
+  ].find((one) => one?.message);
+  return said?.message ?? 'they are being started';
+}
+
+/** Undefined where at least one replica serves as the Gateway says. */
+function unprogrammed(
+  name: string,
+  ips: readonly string[],
+  health: WaypointHealth,
+): RouteTrouble | undefined {
+  const { trouble, replicas } = health;
+  if (trouble) {
+    const { reason, message } = trouble;
+    return {
+      reason: reason === 'InvalidParameters' ? 'Invalid' : reason,
+      message: `${message}; what was made before stays`,
+    };
+  }
+  if (!replicas) return { reason: 'Pending', message: `Deployment ${name} is not there yet` };
+  if (replicas.wanted === 0)
+    return {
+      reason: 'NoResources',
+      message: `Deployment ${name} is scaled to zero: what goes through it is refused`,
+    };
+  if (replicas.available === 0)
+    return {
+      reason: 'Pending',
+      message: `Deployment ${name} has no available replica: ${unavailableBecause(health)}`,
+    };
+  return ips.length > 0
+    ? undefined
+    : { reason: 'AddressNotAssigned', message: `Service ${name} has no address` };
+}
+
 /**
- * Of a Gateway of our class: accepted always, programmed once its Service has addresses by which nodes reach it.
+ * Of a Gateway of our class: programmed once its Service has addresses by which nodes reach it, and a replica behind them.
  * @param service of the Gateway's own name
+ * @param health absent: what runs for it is not ours to look at
  */
 export function gatewayStatus(
   gateway: GatewayObject,
   service: ServiceObject | undefined,
   timestamp: string,
+  health?: WaypointHealth,
 ): GatewayStatus {
   const { generation } = gateway.metadata;
   const ips = (service?.spec.clusterIPs ?? [service?.spec.clusterIP ?? '']).filter(
     (ip) => ip !== '' && ip !== 'None',
   );
   const name = `${namespaceOf(gateway)}/${gateway.metadata.name}`;
-  const programmed =
+  const unassigned =
     ips.length > 0
-      ? saying('Programmed', 'True', 'Programmed', `nodes reach it by Service ${name}`)
-      : saying(
-          'Programmed',
-          'False',
-          'AddressNotAssigned',
-          service ? `Service ${name} has no address` : `there is no Service ${name}`,
-        );
-  const accepted = saying('Accepted', 'True', 'Accepted', 'a waypoint of Weft');
+      ? undefined
+      : {
+          reason: 'AddressNotAssigned',
+          message: service ? `Service ${name} has no address` : `there is no Service ${name}`,
+        };
+  const programmed = holds(
+    'Programmed',
+    health ? unprogrammed(name, ips, health) : unassigned,
+    `nodes reach it by Service ${name}`,
+  );
+  const wrong = health?.trouble?.reason === 'InvalidParameters' ? health.trouble : undefined;
+  const accepted = holds('Accepted', wrong, 'a waypoint of Weft');
   return {
     addresses: ips.map((value) => ({ type: 'IPAddress', value })),
     conditions: conditionsOf([accepted, programmed], gateway.status?.conditions, generation, timestamp),
@@ -213,7 +304,10 @@ export function gatewayStatus(
       const before = gateway.status?.listeners?.find((one) => one.name === listener.name);
       const sayings = [
         saying('Accepted', 'True', 'Accepted', 'it takes tunnels on port 15008'),
-        ips.length > 0 ? programmed : { ...programmed, reason: 'Pending' },
+        // Listeners have fewer reasons than Gateways.
+        programmed.status === 'True' || programmed.reason === 'Invalid'
+          ? programmed
+          : { ...programmed, reason: 'Pending' },
         saying('ResolvedRefs', 'True', 'ResolvedRefs', 'there are none'),
         saying('Conflicted', 'False', 'NoConflicts', 'there is none'),
       ];

@@ -10,8 +10,8 @@ import type {
 } from './objects.js';
 
 export const waypointController = 'weft.dev/waypoint';
-const waypointClass = 'weft-waypoint';
-const hbonePort = 15008;
+export const waypointClass = 'weft-waypoint';
+export const hbonePort = 15008;
 /** Of pods, by the Gateway API: which Gateway they are. */
 export const gatewayNameLabel = 'gateway.networking.k8s.io/gateway-name';
 

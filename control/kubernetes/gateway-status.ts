@@ -9,7 +9,12 @@ import {
   type GatewayObject,
   type RouteObject,
 } from '../compile/objects.js';
-import { classConditions, gatewayStatus, routeParents } from '../compile/route-status.js';
+import {
+  classConditions,
+  gatewayStatus,
+  routeParents,
+  type WaypointHealth,
+} from '../compile/route-status.js';
 import { waypointController } from '../compile/waypoints.js';
 import { rfc3339 } from './conditions.js';
 import type { Write } from './writer.js';
@@ -59,12 +64,19 @@ const ofTypes = (
 ): readonly (Condition | undefined)[] =>
   wanted.map((one) => (conditions ?? []).find(({ type }) => type === one.type));
 
-/** Undefined for Gateways that are none of ours, and where the Gateway says so already. */
-export function gatewayWrite(object: GatewayObject, compiler: Compiler): Write | undefined {
+/**
+ * Undefined for Gateways that are none of ours, and where the Gateway says so already.
+ * @param health of what was made for it; absent: by others than us
+ */
+export function gatewayWrite(
+  object: GatewayObject,
+  compiler: Compiler,
+  health?: WaypointHealth,
+): Write | undefined {
   const { name } = object.metadata;
   const namespace = namespaceOf(object);
   if (!compiler.isWaypoint({ namespace, name })) return undefined;
-  const status = gatewayStatus(object, compiler.service(namespace, name), rfc3339(Date.now()));
+  const status = gatewayStatus(object, compiler.service(namespace, name), rfc3339(Date.now()), health);
   const { addresses = [], conditions, listeners = [] } = object.status ?? {};
   if (
     isDeepStrictEqual(ofTypes(conditions, status.conditions), status.conditions) &&

@@ -1,6 +1,6 @@
 /**
  * What the control plane keeps right in the API server. The leader: the roots' ConfigMap in every namespace of the mesh, and the status of
- * Weft's own objects, of routes that are attached to Services, and of waypoints. Every replica: the condition of the pods whose node reports to it, which is one replica at a time.
+ * Weft's own objects, of routes that are attached to Services, and of waypoints, with what these are made of. Every replica: the condition of the pods whose node reports to it, which is one replica at a time.
  */
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
@@ -10,6 +10,8 @@ import { namespaceOf } from '../compile/labels.js';
 import { isRoute, routeKinds, type MeshObject, type PodObject } from '../compile/objects.js';
 import { policyEnforcement } from '../compile/route-status.js';
 import type { ServeLog } from '../serve/server.js';
+import { WaypointReconciler } from '../waypoint/reconcile.js';
+import type { RenderSettings } from '../waypoint/render.js';
 import type { ObjectTrouble } from '../source/kubernetes.js';
 import { acceptedCondition, judgedKinds, podCondition } from './conditions.js';
 import { classWrite, gatewayWrite, routeWrite } from './gateway-status.js';
@@ -33,6 +35,8 @@ export interface UpkeepOptions {
   readonly refused: () => Iterable<ObjectTrouble>;
   readonly roots: () => string;
   readonly log: ServeLog;
+  /** How waypoints are made; absent: by others. */
+  readonly waypoints?: Omit<RenderSettings, 'rootsConfigMap'>;
   /** When every pod is to be let go (epoch ms), as the uninstall has set it; said once per value. */
   readonly onRelease: (atMs: number) => void;
 }
@@ -41,6 +45,7 @@ export class Upkeep {
   readonly #options: UpkeepOptions;
   readonly #writer: Writer;
   readonly #leader: Leader;
+  readonly #waypoints: WaypointReconciler | undefined;
   readonly #timer: NodeJS.Timeout;
   #soon: NodeJS.Timeout | undefined;
   #releaseAt = '';
@@ -69,6 +74,17 @@ export class Upkeep {
         if (!Number.isNaN(atMs)) options.onRelease(atMs);
       },
     );
+    this.#waypoints =
+      options.waypoints &&
+      new WaypointReconciler({
+        config,
+        compiler: options.compiler,
+        settings: { ...options.waypoints, rootsConfigMap },
+        roots: (name) => this.#roots(name),
+        leading: () => this.#leader.leading,
+        onChange: () => this.changed(),
+        log,
+      });
     this.#leader.start();
     this.#timer = setInterval(() => this.changed(), againMs);
   }
@@ -105,25 +121,23 @@ export class Upkeep {
     clearInterval(this.#timer);
     clearTimeout(this.#soon);
     this.#writer.stop();
+    this.#waypoints?.stop();
     await this.#leader.stop().catch(() => undefined);
   }
 
   #write(): void {
-    const { compiler, namespace: own, roots, refused } = this.#options;
-    const rootPem = roots();
-    const path = (namespace: string): string =>
-      `/api/v1/namespaces/${namespace}/configmaps/${rootsConfigMap}`;
-    const wanted = new Set([...compiler.enrolledNamespaces, own].map(path));
-    for (const namespace of [...compiler.enrolledNamespaces, own]) {
-      this.#writer.set({
-        path: path(namespace),
-        body: {
-          apiVersion: 'v1',
-          kind: 'ConfigMap',
-          metadata: { name: rootsConfigMap, namespace, labels: { 'app.kubernetes.io/part-of': 'weft' } },
-          data: { 'root-cert.pem': rootPem },
-        },
-      });
+    const { compiler, namespace: own, refused } = this.#options;
+    const namespaces = new Set([...compiler.enrolledNamespaces, own]);
+    for (const gateway of compiler.ofKind('Gateway')) {
+      const namespace = namespaceOf(gateway);
+      // Its pods trust by it, whether the namespace is in the mesh or not.
+      if (compiler.isWaypoint({ namespace, name: gateway.metadata.name })) namespaces.add(namespace);
+    }
+    const wanted = new Set<string>();
+    for (const namespace of namespaces) {
+      const write = this.#roots(namespace);
+      wanted.add(write.path);
+      this.#writer.set(write);
     }
     for (const known of this.#writer.paths()) {
       if (known.endsWith(`/configmaps/${rootsConfigMap}`) && !wanted.has(known))
@@ -151,9 +165,23 @@ export class Upkeep {
       for (const object of compiler.ofKind(kind))
         if (!isTroubled(object)) set(routeWrite(object, undefined, compiler));
     }
-    for (const object of compiler.ofKind('Gateway')) set(gatewayWrite(object, compiler));
+    for (const object of compiler.ofKind('Gateway'))
+      set(gatewayWrite(object, compiler, this.#waypoints?.health(object)));
     for (const object of compiler.ofKind('GatewayClass')) set(classWrite(object));
+    this.#waypoints?.changed();
     for (const { object, message } of troubles)
       set(isRoute(object) ? routeWrite(object, message, compiler) : acceptedCondition(object, message));
+  }
+
+  #roots(namespace: string): Write & { readonly body: object } {
+    return {
+      path: `/api/v1/namespaces/${namespace}/configmaps/${rootsConfigMap}`,
+      body: {
+        apiVersion: 'v1',
+        kind: 'ConfigMap',
+        metadata: { name: rootsConfigMap, namespace, labels: { 'app.kubernetes.io/part-of': 'weft' } },
+        data: { 'root-cert.pem': this.#options.roots() },
+      },
+    };
   }
 }

@@ -34,6 +34,8 @@ class FakeApi {
   readonly namespaces = new Map<string, object>();
   readonly watches = new Set<ServerResponse>();
   readonly gatewayWatches: string[] = [];
+  /** As where the roles of an older release are in force. */
+  gatewayRights = true;
   watchesBegun = 0;
   refused = 0;
   readonly server = https.createServer({ key: served.keyPem, cert: served.certPem }, (request, response) => {
@@ -45,10 +47,21 @@ class FakeApi {
     }
     if (url.pathname.startsWith('/apis/gateway.networking.k8s.io/')) {
       // As a server of which somebody installed the kinds of an older release, without TLSRoute.
+      const discovery = /\/(v1|v1alpha\d)$/.exec(url.pathname)?.[1];
+      if (discovery === 'v1' || discovery === 'v1alpha2') {
+        response.writeHead(200, { 'content-type': 'application/json' });
+        const name = discovery === 'v1' ? 'httproutes' : 'tcproutes';
+        return void response.end(JSON.stringify({ resources: [{ name }] }));
+      }
+      if (!this.gatewayRights && discovery === undefined) {
+        response.writeHead(403, { 'content-type': 'application/json' });
+        return void response.end('{"kind":"Status","message":"forbidden"}');
+      }
       const served = ['v1/httproutes', 'v1alpha2/tcproutes'].some((path) => url.pathname.endsWith(path));
       if (!served) {
-        response.writeHead(404, { 'content-type': 'application/json' });
-        return void response.end('{"kind":"Status","message":"the server could not find the resource"}');
+        // As an API server answers where it has no such group and version at all.
+        response.writeHead(404, { 'content-type': 'text/plain' });
+        return void response.end('404 page not found\n');
       }
       if (url.searchParams.get('watch') === 'true') this.gatewayWatches.push(url.pathname);
     }
@@ -82,9 +95,11 @@ class FakeApi {
 
 async function setUp(
   silentMsMax?: number,
+  prepare: (api: FakeApi) => void = () => undefined,
 ): Promise<{ api: FakeApi; known: Set<string>; told: string[]; troubles: string[] }> {
   const api = new FakeApi();
   api.add('first');
+  prepare(api);
   await new Promise<void>((resolve) => api.server.listen(0, '127.0.0.1', resolve));
   const { port } = api.server.address() as AddressInfo;
   const config = new KubeConfig();
@@ -161,4 +176,14 @@ test('without the kinds of the Gateway API the mesh starts, and follows those th
     '/apis/gateway.networking.k8s.io/v1alpha2/tcproutes',
   ]);
   assert.deepEqual(troubles, []);
+});
+
+test('kinds that may not be read hold the start up where the server has them, and only there', async () => {
+  const { api, troubles } = await setUp(undefined, (prepared) => {
+    prepared.gatewayRights = false;
+    setTimeout(() => (prepared.gatewayRights = true), 1_500);
+  });
+  await until('they are watched', 5_000, () => api.gatewayWatches.length >= 2);
+  const kinds = new Set(troubles.map((trouble) => trouble.split(':')[0]));
+  assert.deepEqual([...kinds].sort(), ['HTTPRoute', 'TCPRoute']);
 });

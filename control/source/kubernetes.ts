@@ -34,6 +34,27 @@ const paths: Readonly<Record<MeshObject['kind'], string | readonly string[]>> = 
 };
 const isAbsent = (error: unknown): boolean => error instanceof ApiError && error.status === 404;
 
+/**
+ * Rights are looked at before whether there is such a kind: of one that is refused the discovery, which everybody may read, says whether
+ * it is served. One that is there and may not be read stays trouble: taken for empty, it would withdraw what is in force.
+ * Errors: ApiError, 404 where the kind is not served.
+ */
+async function absentIfUnserved(config: KubeConfig, path: string, error: unknown): Promise<unknown> {
+  if (!(error instanceof ApiError) || error.status !== 403) return error;
+  const at = path.lastIndexOf('/');
+  const plural = path.slice(at + 1);
+  try {
+    const { resources = [] } = (await requestJson(config, 'GET', path.slice(0, at))) as {
+      resources?: readonly { readonly name: string }[];
+    };
+    return resources.some(({ name }) => name === plural)
+      ? error
+      : new ApiError(404, `${path}: it is not served`);
+  } catch (unread) {
+    return isAbsent(unread) ? unread : error;
+  }
+}
+
 const optional: ReadonlySet<string> = new Set(gatewayKinds);
 
 export interface ObjectTrouble {
@@ -51,11 +72,26 @@ export interface KubernetesSourceOptions {
   readonly silentMsMax?: number;
 }
 
-function kindApi(config: KubeConfig, versions: readonly string[], silentMsMax: number): KindApi {
+/**
+ * List and watch of one kind.
+ * @param versions paths of the kind, the first that is there counts
+ * @param selector of labels, as the API server takes it; absent: all
+ */
+export function kindApi(
+  config: KubeConfig,
+  versions: readonly string[],
+  silentMsMax = silentMsMaxDefault,
+  selector?: string,
+): KindApi {
+  const selected = selector === undefined ? {} : { labelSelector: selector };
   let path = versions[0] ?? '';
   return {
     list: async (limit, from): Promise<Page> => {
-      const query = new URLSearchParams({ limit: String(limit), ...(from ? { continue: from } : {}) });
+      const query = new URLSearchParams({
+        limit: String(limit),
+        ...selected,
+        ...(from ? { continue: from } : {}),
+      });
       const ask = async (at: string) =>
         (await requestJson(config, 'GET', `${at}?${query}`)) as {
           items?: unknown[];
@@ -68,7 +104,8 @@ function kindApi(config: KubeConfig, versions: readonly string[], silentMsMax: n
           list = await ask(at);
           path = at;
           break;
-        } catch (error) {
+        } catch (thrown) {
+          const error = await absentIfUnserved(config, at, thrown);
           if (!isAbsent(error) || index === versions.length - 1) throw error;
         }
       }
@@ -106,7 +143,7 @@ function kindApi(config: KubeConfig, versions: readonly string[], silentMsMax: n
         new Watch(config)
           .watch(
             path,
-            { resourceVersion, timeoutSeconds: seconds, allowWatchBookmarks: true },
+            { resourceVersion, timeoutSeconds: seconds, allowWatchBookmarks: true, ...selected },
             (phase, object: unknown) => {
               if (over) return;
               silence.refresh();
@@ -140,7 +177,7 @@ export class KubernetesSource {
       (kind) =>
         new Reflector<MeshObject>({
           kind,
-          api: kindApi(options.config, [paths[kind]].flat(), options.silentMsMax ?? silentMsMaxDefault),
+          api: kindApi(options.config, [paths[kind]].flat(), options.silentMsMax),
           ...(optional.has(kind) ? { isAbsent } : {}),
           narrow: (object, before) => this.#read(kind, object, before),
           onObject: (now, before) => {

@@ -68,12 +68,13 @@ const withGeneration = (raw: RawMeta): Meta => ({
 });
 
 function gateway(raw: Raw<GatewayObject>): GatewayObject {
-  const { gatewayClassName, listeners } = raw.spec;
+  const { gatewayClassName, infrastructure, listeners } = raw.spec;
   return {
     kind: 'Gateway',
     metadata: withGeneration(raw.metadata),
     spec: {
       gatewayClassName,
+      ...(infrastructure ? { infrastructure } : {}),
       listeners: (listeners ?? []).map(({ name, port, protocol }) => ({ name, port, protocol })),
     },
     ...(raw.status ? { status: raw.status } : {}),

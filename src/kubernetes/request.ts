@@ -56,7 +56,9 @@ export async function requestJson(
         try {
           answer = JSON.parse(Buffer.concat(parts).toString('utf8'));
         } catch {
-          return fail(`status ${status} without JSON`);
+          const why = `${method} ${url.pathname}: status ${status} without JSON`;
+          // Of a group that it does not have the API server says so in plain text.
+          return reject(new ApiError(status >= 400 ? status : 0, why));
         }
         if (status >= 200 && status < 300) return resolve(answer);
         const said = (answer as { message?: string }).message ?? '';

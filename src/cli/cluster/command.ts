@@ -1,9 +1,10 @@
-/** `weft install`, `weft uninstall`, and the cluster's side of `weft check` and `weft status`. */
+/** `weft install`, `weft uninstall`, `weft waypoint`, and the cluster's side of `weft check` and `weft status`. */
 import { Command } from 'commander';
 import { loadKubeConfig } from '../../kubernetes/config.js';
 import { checkCluster, findingLines, isInstalled, type Finding } from './check.js';
 import { install, uninstall } from './install.js';
 import { clusterLines, clusterStatus } from './status.js';
+import { waypointCommand } from './waypoint.js';
 
 export const systemNamespace = 'weft-system';
 
@@ -66,5 +67,6 @@ export function clusterCommands(): Command[] {
       .action(async (options: { namespace: string; crds?: boolean }) => {
         process.exitCode = await uninstall(await loadKubeConfig(), options.namespace, options.crds === true);
       }),
+    waypointCommand(),
   ];
 }

@@ -1,0 +1,44 @@
+/** How waypoints are made where their Gateways say nothing: given to the control plane by the chart, as JSON. */
+import { Ajv } from 'ajv';
+import { WeftError } from '../../src/base/errors.js';
+import type { JsonObject } from './overlay.js';
+
+export interface WaypointDefaults {
+  readonly image: string;
+  readonly imagePullPolicy: string;
+  readonly imagePullSecrets: readonly JsonObject[];
+  readonly replicas: number;
+  /** Processes that share the port. */
+  readonly workers: number;
+  readonly resources: JsonObject;
+  readonly extraArgs: readonly string[];
+}
+
+const schema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['image'],
+  properties: {
+    image: { type: 'string', minLength: 1 },
+    imagePullPolicy: { enum: ['Always', 'IfNotPresent', 'Never'], default: 'IfNotPresent' },
+    imagePullSecrets: { type: 'array', items: { type: 'object' }, default: [] },
+    replicas: { type: 'integer', minimum: 1, default: 2 },
+    workers: { type: 'integer', minimum: 1, maximum: 64, default: 2 },
+    resources: { type: 'object', default: {} },
+    extraArgs: { type: 'array', items: { type: 'string' }, default: [] },
+  },
+} as const;
+
+/** Error: WEFT_WAYPOINT_DEFAULTS. */
+export function waypointDefaults(json: string): WaypointDefaults {
+  let given: unknown;
+  try {
+    given = JSON.parse(json);
+  } catch (error) {
+    throw new WeftError('WEFT_WAYPOINT_DEFAULTS', `--waypoint is no JSON`, { cause: error });
+  }
+  const ajv = new Ajv({ allErrors: true, useDefaults: true });
+  const validate = ajv.compile<WaypointDefaults>(schema);
+  if (validate(given)) return given;
+  throw new WeftError('WEFT_WAYPOINT_DEFAULTS', `--waypoint: ${ajv.errorsText(validate.errors)}`);
+}

@@ -1,0 +1,251 @@
+/** The reconciler against an API server that keeps what is applied; the client is the real one, over TLS. */
+import assert from 'node:assert/strict';
+import https from 'node:https';
+import type { ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { after, test } from 'node:test';
+import { KubeConfig } from '@kubernetes/client-node';
+import { sleep, until } from '../../src/base/wait.js';
+import { parseIp } from '../../src/model/address.js';
+import { parseTrustDomain } from '../../src/model/identity.js';
+import { createRoot, issueServerCert } from '../../src/tls/issue.js';
+import { Compiler, objectKey } from '../compile/compile.js';
+import type { GatewayObject, MeshObject } from '../compile/objects.js';
+import { waypointDefaults } from './defaults.js';
+import { WaypointReconciler } from './reconcile.js';
+
+const root = createRoot(parseTrustDomain('test'), 3600);
+const served = issueServerCert({
+  caKeyPem: root.keyPem,
+  caCertPem: root.certPem,
+  ips: [parseIp('127.0.0.1')],
+  dns: [],
+  ttlS: 3600,
+});
+const closers: (() => void)[] = [];
+after(() => closers.forEach((close) => close()));
+
+interface Stored {
+  readonly metadata: { readonly name: string; uid?: string; readonly ownerReferences?: readonly object[] };
+  spec?: Record<string, unknown>;
+}
+
+/** Objects by path; an apply puts its body in their place. */
+class FakeApi {
+  readonly objects = new Map<string, Stored>();
+  readonly calls: string[] = [];
+  /** Answers for paths that end so: status and message. */
+  readonly refusals = new Map<string, readonly [number, string]>();
+  readonly #watches = new Map<string, Set<ServerResponse>>();
+  readonly server = https.createServer({ key: served.keyPem, cert: served.certPem }, (request, response) => {
+    const url = new URL(request.url ?? '', 'https://x');
+    const path = url.pathname;
+    const method = request.method ?? '';
+    const answer = (status: number, body: object): void => {
+      response.writeHead(status, { 'content-type': 'application/json' });
+      response.end(JSON.stringify(body));
+    };
+    const isList = /\/(serviceaccounts|services|deployments|horizontalpodautoscalers)$/.test(path);
+    if (isList && url.searchParams.get('watch') === 'true') {
+      const watches = this.#watches.get(path) ?? new Set();
+      this.#watches.set(path, watches.add(response));
+      response.on('close', () => watches.delete(response));
+      response.writeHead(200, { 'content-type': 'application/json' });
+      return response.flushHeaders();
+    }
+    if (isList) return answer(200, { metadata: { resourceVersion: '1' }, items: [] });
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('end', () => {
+      const name = path.split('/').at(-2);
+      if (method !== 'GET') this.calls.push(`${method} ${name}`);
+      const refusal = [...this.refusals].find(([end]) => path.endsWith(end))?.[1];
+      if (refusal && method !== 'GET') return answer(refusal[0], { message: refusal[1] });
+      if (method === 'GET') {
+        const found = this.objects.get(path);
+        return found ? answer(200, found) : answer(404, { message: 'not found' });
+      }
+      if (method === 'DELETE') {
+        this.remove(path);
+        return answer(200, {});
+      }
+      const body = JSON.parse(Buffer.concat(chunks).toString('utf8')) as Stored;
+      body.metadata.uid ??= `uid of ${path}`;
+      this.put(path, body);
+      answer(200, body);
+    });
+  });
+
+  put(path: string, object: Stored): void {
+    const type = this.objects.has(path) ? 'MODIFIED' : 'ADDED';
+    this.objects.set(path, object);
+    this.#tell(path, type, object);
+  }
+  remove(path: string): void {
+    const object = this.objects.get(path);
+    this.objects.delete(path);
+    if (object) this.#tell(path, 'DELETED', object);
+  }
+  #tell(path: string, type: string, object: Stored): void {
+    const list = path.replace(/\/namespaces\/[^/]+/, '').replace(/\/[^/]+$/, '');
+    for (const watch of this.#watches.get(list) ?? []) watch.write(`${JSON.stringify({ type, object })}\n`);
+  }
+  /** Of namespace shop. */
+  of(plural: string, name = 'wp'): Stored | undefined {
+    return [...this.objects].find(([path]) => path.endsWith(`/shop/${plural}/${name}`))?.[1];
+  }
+}
+
+const gateway = (more: Partial<GatewayObject['spec']> = {}, name = 'wp'): GatewayObject => ({
+  kind: 'Gateway',
+  metadata: { name, namespace: 'shop', uid: `gw-${name}` },
+  spec: { gatewayClassName: 'weft-waypoint', ...more },
+});
+const withParameters = gateway({
+  infrastructure: { parametersRef: { group: '', kind: 'ConfigMap', name: 'cm' } },
+});
+const path = (plural: string, name = 'wp'): string =>
+  plural === 'deployments'
+    ? `/apis/apps/v1/namespaces/shop/deployments/${name}`
+    : `/api/v1/namespaces/shop/${plural}/${name}`;
+
+async function setUp(prepare: (api: FakeApi) => void = () => undefined) {
+  const api = new FakeApi();
+  prepare(api);
+  await new Promise<void>((resolve) => api.server.listen(0, '127.0.0.1', resolve));
+  const { port } = api.server.address() as AddressInfo;
+  const config = new KubeConfig();
+  const caData = Buffer.from(root.certPem).toString('base64');
+  config.loadFromOptions({
+    clusters: [{ name: 'c', server: `https://127.0.0.1:${port}`, caData }],
+    users: [{ name: 'u' }],
+    contexts: [{ name: 'x', cluster: 'c', user: 'u' }],
+    currentContext: 'x',
+  });
+  const compiler = new Compiler({ trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' });
+  const leader = { leading: true };
+  const warned: string[] = [];
+  const reconciler = new WaypointReconciler({
+    config,
+    settings: {
+      ...waypointDefaults('{"image":"weft:1"}'),
+      control: 'weft-control.weft-system.svc:15012',
+      trustDomain: 'cluster.local',
+      rootsConfigMap: 'weft-ca-root-cert',
+    },
+    compiler,
+    roots: (namespace) => ({
+      path: `/api/v1/namespaces/${namespace}/configmaps/weft-ca-root-cert`,
+      body: { metadata: { name: 'weft-ca-root-cert' }, data: { 'root-cert.pem': 'R' } },
+    }),
+    leading: () => leader.leading,
+    onChange: () => undefined,
+    log: { info: () => undefined, warn: (_fields, text) => void warned.push(text ?? '') },
+  });
+  closers.push(() => {
+    reconciler.stop();
+    api.server.closeAllConnections();
+    api.server.close();
+  });
+  const tell = (...objects: MeshObject[]): void => {
+    compiler.apply(new Map(objects.map((object) => [objectKey(object), object])));
+    reconciler.changed();
+  };
+  return { api, compiler, reconciler, leader, warned, tell };
+}
+
+test('what a Gateway asks for is made once, the roots first, and by the leader alone', async () => {
+  const { api, leader, reconciler, tell } = await setUp();
+  leader.leading = false;
+  tell(gateway());
+  await sleep(600);
+  assert.deepEqual(api.calls, []);
+  leader.leading = true;
+  reconciler.changed();
+  await until('it is made', 5_000, () => api.of('deployments'));
+  assert.deepEqual(api.calls, [
+    'PATCH gatewayclasses',
+    'PATCH configmaps',
+    'PATCH serviceaccounts',
+    'PATCH services',
+    'PATCH deployments',
+  ]);
+  await sleep(600);
+  reconciler.changed();
+  await sleep(600);
+  assert.equal(api.calls.length, 5, 'nothing differs: nothing is applied');
+  assert.equal(reconciler.health(gateway()).trouble, undefined);
+});
+
+test('what is deleted by hand is made again', async () => {
+  const { api, tell } = await setUp();
+  tell(gateway());
+  await until('it is made', 5_000, () => api.of('deployments'));
+  await sleep(5_500);
+  api.remove(path('services'));
+  await until('it is there again', 5_000, () => api.of('services'));
+});
+
+test("somebody else's object of the name is left as it is, and its Gateway says so", async () => {
+  const theirs = { metadata: { name: 'wp', uid: 'theirs' }, spec: { theirs: true } };
+  const { api, reconciler, tell } = await setUp((prepared) => {
+    prepared.objects.set(path('services'), theirs);
+  });
+  tell(gateway());
+  const { message } = await until('it is said', 5_000, () => reconciler.health(gateway()).trouble);
+  assert.match(message, /Service shop\/wp is there and not of this Gateway/);
+  assert.deepEqual(api.of('services'), theirs);
+  assert.equal(api.of('deployments'), undefined);
+});
+
+test('an API server that refuses one waypoint does not hold up the others; it is tried again, and says why', async () => {
+  const { api, reconciler, tell } = await setUp();
+  api.refusals.set('/serviceaccounts/bad', [500, 'etcd is away']);
+  tell(gateway({}, 'bad'), gateway());
+  await until('the other is made', 5_000, () => api.of('deployments'));
+  assert.match(reconciler.health(gateway({}, 'bad')).trouble?.message ?? '', /etcd is away/);
+  api.refusals.clear();
+  await until('it is made too', 10_000, () => api.of('deployments', 'bad'));
+  await until('nothing is said any more', 5_000, () => !reconciler.health(gateway({}, 'bad')).trouble);
+});
+
+test('parameters that are missing or refused leave what was made before', async () => {
+  const { api, reconciler, tell } = await setUp();
+  tell(gateway());
+  await until('it is made', 5_000, () => api.of('deployments'));
+  tell(withParameters);
+  const missing = await until('it is said', 5_000, () => reconciler.health(withParameters).trouble);
+  assert.deepEqual(missing, { reason: 'InvalidParameters', message: 'there is no ConfigMap shop/cm' });
+  assert.equal(api.of('deployments')?.spec?.['replicas'], 2);
+});
+
+test('an autoscaler that is asked for no more is removed, one of another owner is not', async () => {
+  const parameters = (data: Record<string, string>): Stored =>
+    ({ metadata: { name: 'cm' }, data }) as unknown as Stored;
+  const { api, reconciler, tell } = await setUp((prepared) => {
+    prepared.objects.set(path('configmaps', 'cm'), parameters({ horizontalPodAutoscaler: '{}' }));
+  });
+  tell(withParameters);
+  await until('it is made', 5_000, () => api.of('horizontalpodautoscalers'));
+  assert.equal(api.of('deployments')?.spec?.['replicas'], undefined);
+  api.objects.set(path('configmaps', 'cm'), parameters({}));
+  reconciler.changed();
+  await until('it is gone', 5_000, () => !api.of('horizontalpodautoscalers'));
+  assert.deepEqual(
+    api.calls.filter((call) => call.startsWith('DELETE')),
+    ['DELETE horizontalpodautoscalers'],
+  );
+  await until('replicas are ours again', 10_000, () => api.of('deployments')?.spec?.['replicas'] === 2);
+});
+
+test('a Gateway that is being deleted, and one of another class, get nothing made', async () => {
+  const { api, tell } = await setUp();
+  const deleted = gateway({}, 'deleted');
+  tell(
+    { ...deleted, metadata: { ...deleted.metadata, deletionTimestamp: '2026-01-01T00:00:00Z' } },
+    gateway({ gatewayClassName: 'nginx' }, 'foreign'),
+    gateway(),
+  );
+  await until('the other is made', 5_000, () => api.of('deployments'));
+  for (const name of ['deleted', 'foreign']) assert.equal(api.of('serviceaccounts', name), undefined);
+});

@@ -1,0 +1,301 @@
+/**
+ * What Gateways of our class are made of, kept in the API server as it is rendered: by server-side apply, where something differs. What
+ * fails is tried again by itself, with backoff, and holds nothing else up. Gateways that go take all of it along, by its owner.
+ */
+import { setTimeout as wait } from 'node:timers/promises';
+import type { KubeConfig } from '@kubernetes/client-node';
+import { errorText } from '../../src/base/errors.js';
+import { ApiError, requestJson } from '../../src/kubernetes/request.js';
+import type { Compiler } from '../compile/compile.js';
+import { namespaceOf } from '../compile/labels.js';
+import { gatewayGroup, type GatewayObject } from '../compile/objects.js';
+import type { WaypointHealth, WaypointTrouble } from '../compile/route-status.js';
+import { waypointClass, waypointController } from '../compile/waypoints.js';
+import type { ServeLog } from '../serve/server.js';
+import { kindApi } from '../source/kubernetes.js';
+import { Reflector } from '../source/reflector.js';
+import type { Write } from '../kubernetes/writer.js';
+import { readMade, type Made } from './made.js';
+import {
+  managedByLabel,
+  manager,
+  parametersOf,
+  pathOf,
+  renderedKinds,
+  renderWaypoint,
+  type RenderedKind,
+  type RenderedObject,
+  type RenderSettings,
+} from './render.js';
+
+const soonMs = 200;
+/** How soon it is looked again for what no watch tells: the parameters, the kind of our class. */
+const againMs = 30_000;
+const backoffMs = { min: 1_000, max: 60_000 } as const;
+/** Who keeps changing what we apply is not raced. */
+const contendedMs = 5_000;
+
+export interface ReconcileOptions {
+  readonly config: KubeConfig;
+  readonly settings: RenderSettings;
+  readonly compiler: Compiler;
+  /** The roots' ConfigMap of a namespace, as it shall be. */
+  readonly roots: (namespace: string) => Write & { readonly body: object };
+  /** Only one replica writes. */
+  readonly leading: () => boolean;
+  /** What is to be said of a Gateway may be another thing now. */
+  readonly onChange: () => void;
+  readonly log: ServeLog;
+}
+
+/** Of one Gateway, since this replica began. */
+interface Progress {
+  /** By path: what was applied, and how the object looked then. */
+  readonly applied: Map<
+    string,
+    { readonly text: string; readonly fingerprint: string; readonly atMs: number }
+  >;
+  trouble: WaypointTrouble | undefined;
+  failures: number;
+  notBeforeMs: number;
+}
+
+/** What the API server has against an object, not against the moment. */
+const isRefusal = (error: unknown): boolean =>
+  error instanceof ApiError && (error.status === 400 || error.status === 422);
+
+export class WaypointReconciler {
+  readonly #options: ReconcileOptions;
+  readonly #made: Readonly<Record<RenderedKind, Reflector<Made>>>;
+  readonly #progress = new Map<string, Progress>();
+  readonly #timer: NodeJS.Timeout;
+  #classAtMs = 0;
+  #soon: NodeJS.Timeout | undefined;
+  #running = false;
+  #again = false;
+  #stopped = false;
+
+  constructor(options: ReconcileOptions) {
+    this.#options = options;
+    const reflector = (kind: RenderedKind): Reflector<Made> =>
+      new Reflector<Made>({
+        kind,
+        api: kindApi(options.config, [pathOf(kind)], undefined, `${managedByLabel}=${manager}`),
+        narrow: (object) => readMade(kind, object),
+        onObject: () => {
+          this.changed();
+          options.onChange();
+        },
+        onSynced: () => this.changed(),
+        onTrouble: (what, why, retryInMs) =>
+          options.log.warn({ kind: what, why, retryInMs }, 'what waypoints are made of was not heard of'),
+        sleep: (ms, stop) => wait(ms, undefined, { signal: stop }).catch(() => undefined),
+      });
+    this.#made = {
+      serviceAccount: reflector('serviceAccount'),
+      service: reflector('service'),
+      deployment: reflector('deployment'),
+      horizontalPodAutoscaler: reflector('horizontalPodAutoscaler'),
+    };
+    for (const kind of renderedKinds) void this.#made[kind].run();
+    this.#timer = setInterval(() => this.changed(), againMs);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    clearInterval(this.#timer);
+    clearTimeout(this.#soon);
+    for (const kind of renderedKinds) this.#made[kind].stop();
+  }
+
+  changed(inMs = soonMs): void {
+    if (this.#stopped) return;
+    this.#soon ??= setTimeout(() => {
+      this.#soon = undefined;
+      void this.#turn();
+    }, inMs);
+  }
+
+  /** How it is with what was made for a Gateway. */
+  health(gateway: GatewayObject): WaypointHealth {
+    const trouble = this.#progress.get(keyOf(gateway))?.trouble;
+    const { replicas, conditions } = this.#seen('deployment', gateway) ?? {};
+    return {
+      ...(trouble ? { trouble } : {}),
+      ...(replicas ? { replicas } : {}),
+      ...(conditions ? { conditions } : {}),
+    };
+  }
+
+  /** Only what is ours of that name. */
+  #seen(kind: RenderedKind, gateway: GatewayObject): Made | undefined {
+    const { name, uid } = gateway.metadata;
+    for (const made of this.#made[kind].objects())
+      if (made.name === name && made.namespace === namespaceOf(gateway) && made.owner === uid) return made;
+    return undefined;
+  }
+
+  async #turn(): Promise<void> {
+    const { compiler, leading, log } = this.#options;
+    const synced = renderedKinds.every((kind) => this.#made[kind].synced);
+    if (!leading() || !synced) return;
+    if (this.#running) {
+      // What has changed may be behind where it is.
+      this.#again = true;
+      return;
+    }
+    this.#running = true;
+    try {
+      await this.#ensureClass();
+      const wanted = new Set<string>();
+      for (const gateway of compiler.ofKind('Gateway')) {
+        const { name, uid, deletionTimestamp } = gateway.metadata;
+        // One that is being deleted takes what it owns along.
+        if (!compiler.isWaypoint({ namespace: namespaceOf(gateway), name }) || uid === undefined) continue;
+        wanted.add(keyOf(gateway));
+        if (deletionTimestamp === undefined) await this.#reconcile(gateway);
+        if (this.#stopped || !leading()) return;
+      }
+      for (const key of this.#progress.keys()) if (!wanted.has(key)) this.#progress.delete(key);
+    } catch (error) {
+      log.warn({ error: errorText(error) }, 'waypoints were not looked after');
+    } finally {
+      this.#running = false;
+    }
+    if (this.#again) {
+      this.#again = false;
+      this.changed();
+    }
+    const next = Math.min(...[...this.#progress.values()].map(({ notBeforeMs }) => notBeforeMs || Infinity));
+    if (Number.isFinite(next)) this.changed(Math.max(soonMs, next - Date.now()));
+  }
+
+  /** As soon as the cluster has its kind, which may come after us. */
+  async #ensureClass(): Promise<void> {
+    const { compiler, config, log } = this.#options;
+    if (compiler.gatewayClass(waypointClass) || Date.now() - this.#classAtMs < againMs - soonMs) return;
+    this.#classAtMs = Date.now();
+    try {
+      const path = `/apis/${gatewayGroup}/v1/gatewayclasses/${waypointClass}`;
+      await requestJson(config, 'PATCH', applyPath(path, false), {
+        apiVersion: `${gatewayGroup}/v1`,
+        kind: 'GatewayClass',
+        metadata: { name: waypointClass, labels: { 'app.kubernetes.io/part-of': 'weft' } },
+        spec: { controllerName: waypointController, description: 'Waypoints of Weft' },
+      });
+      log.info({ gatewayClass: waypointClass }, 'the class of waypoints is there');
+    } catch (error) {
+      // 404: no kinds of the Gateway API here; 409: somebody else's class of this name.
+      const known = error instanceof ApiError && (error.status === 404 || error.status === 409);
+      if (!known) log.warn({ error: errorText(error) }, 'the class of waypoints was not made, tried again');
+    }
+  }
+
+  async #reconcile(gateway: GatewayObject): Promise<void> {
+    const key = keyOf(gateway);
+    let progress = this.#progress.get(key);
+    if (!progress) {
+      progress = { applied: new Map(), trouble: undefined, failures: 0, notBeforeMs: 0 };
+      this.#progress.set(key, progress);
+    }
+    if (Date.now() < progress.notBeforeMs) return;
+    const before = progress.trouble;
+    try {
+      progress.trouble = await this.#carryOut(gateway, progress);
+      progress.failures = progress.notBeforeMs = 0;
+    } catch (error) {
+      const longest = Math.min(backoffMs.min * 2 ** progress.failures++, backoffMs.max);
+      const retryInMs = Math.round(longest * (0.5 + Math.random() / 2));
+      progress.notBeforeMs = Date.now() + retryInMs;
+      progress.trouble = { reason: isRefusal(error) ? 'Invalid' : 'Pending', message: errorText(error) };
+      this.#options.log.warn(
+        { gateway: key, error: errorText(error), retryInMs },
+        'a waypoint was not made as its Gateway says, tried again',
+      );
+    }
+    if (JSON.stringify(before) !== JSON.stringify(progress.trouble)) this.#options.onChange();
+  }
+
+  /** Returns what only another Gateway, or other parameters, can mend. Errors: ApiError. */
+  async #carryOut(gateway: GatewayObject, progress: Progress): Promise<WaypointTrouble | undefined> {
+    const { config, roots, settings } = this.#options;
+    const namespace = namespaceOf(gateway);
+    const named = parametersOf(gateway);
+    if (typeof named === 'string') return { reason: 'InvalidParameters', message: named };
+    let parameters: Readonly<Record<string, string>> = {};
+    if (named) {
+      try {
+        const path = `/api/v1/namespaces/${namespace}/configmaps/${named.configMap}`;
+        parameters = ((await requestJson(config, 'GET', path)) as { data?: typeof parameters }).data ?? {};
+      } catch (error) {
+        if (!(error instanceof ApiError) || error.status !== 404) throw error;
+        const message = `there is no ConfigMap ${namespace}/${named.configMap}`;
+        return { reason: 'InvalidParameters', message };
+      }
+    }
+    const rendering = renderWaypoint(gateway, settings, parameters);
+    if (!rendering.ok) return rendering;
+    // Before its pods: they would wait for it for long.
+    const { path, body } = roots(namespace);
+    const text = JSON.stringify(body);
+    if (progress.applied.get(path)?.text !== text) {
+      await requestJson(config, 'PATCH', applyPath(path, true), body);
+      progress.applied.set(path, { text, fingerprint: '', atMs: Date.now() });
+    }
+    for (const object of rendering.objects) {
+      const trouble = await this.#keep(gateway, object, progress);
+      if (trouble) return trouble;
+    }
+    const autoscaler = this.#seen('horizontalPodAutoscaler', gateway);
+    if (autoscaler && !rendering.objects.some(({ kind }) => kind === 'horizontalPodAutoscaler')) {
+      const at = pathOf('horizontalPodAutoscaler', namespace, autoscaler.name);
+      await requestJson(config, 'DELETE', at, { preconditions: { uid: autoscaler.uid } }).catch(ignoreGone);
+      progress.applied.delete(at);
+    }
+    return undefined;
+  }
+
+  /** Returns why what is there is left as it is. Errors: ApiError. */
+  async #keep(
+    gateway: GatewayObject,
+    { kind, path, body }: RenderedObject,
+    progress: Progress,
+  ): Promise<WaypointTrouble | undefined> {
+    const { config, log } = this.#options;
+    const text = JSON.stringify(body);
+    const seen = this.#seen(kind, gateway);
+    const applied = progress.applied.get(path);
+    const asApplied = applied?.text === text;
+    if (asApplied && seen?.fingerprint === applied.fingerprint) return undefined;
+    // What was just written may not be heard of yet.
+    if (asApplied && Date.now() - applied.atMs < contendedMs) {
+      this.changed(contendedMs);
+      return undefined;
+    }
+    if (!seen) {
+      const found = await requestJson(config, 'GET', path).catch(ignoreGone);
+      const owner = found === undefined ? gateway.metadata.uid : readMade(kind, found).owner;
+      // Somebody else's application may be named so: its pods would be told apart from ours by nothing.
+      if (owner !== gateway.metadata.uid) {
+        const what = `${String(body['kind'])} ${namespaceOf(gateway)}/${gateway.metadata.name}`;
+        const message = `${what} is there and not of this Gateway: it is left as it is; delete it, or give the Gateway another name`;
+        return { reason: 'Invalid', message };
+      }
+    }
+    // With its UID: one of the same name that came after it is not meant.
+    const target = seen ? { ...body, metadata: { ...(body['metadata'] as object), uid: seen.uid } } : body;
+    const made = await requestJson(config, 'PATCH', applyPath(path, true), target);
+    progress.applied.set(path, { text, fingerprint: readMade(kind, made).fingerprint, atMs: Date.now() });
+    log.info({ kind, path }, seen ? 'brought to what its Gateway says' : 'made for its Gateway');
+    return undefined;
+  }
+}
+
+const keyOf = (gateway: GatewayObject): string =>
+  `${namespaceOf(gateway)}/${gateway.metadata.name} ${gateway.metadata.uid ?? ''}`;
+const applyPath = (path: string, force: boolean): string =>
+  `${path}?fieldManager=${manager}${force ? '&force=true' : ''}`;
+const ignoreGone = (error: unknown): undefined => {
+  if (error instanceof ApiError && error.status === 404) return undefined;
+  throw error;
+};

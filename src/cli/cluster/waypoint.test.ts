@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  listLines,
+  statusLines,
+  waypointStatuses,
+  type GatewayItem,
+  type WaypointObjects,
+} from './waypoint.js';
+
+const gateway = (name: string, status: string, more: Partial<GatewayItem> = {}): GatewayItem => ({
+  metadata: { name, namespace: 'shop', generation: 2 },
+  spec: { gatewayClassName: 'weft-waypoint' },
+  status: {
+    addresses: [{ value: '10.96.0.7' }],
+    conditions: [
+      { type: 'Programmed', status, reason: 'R', message: 'because of something', observedGeneration: 2 },
+    ],
+  },
+  ...more,
+});
+const labelled = (name: string, labels: Record<string, string>, namespace?: string) => ({
+  metadata: { name, labels, ...(namespace === undefined ? {} : { namespace }) },
+});
+const of = (gateways: readonly GatewayItem[], more: Partial<WaypointObjects> = {}) =>
+  waypointStatuses({ gateways, deployments: [], namespaces: [], services: [], ...more });
+
+test('a waypoint is programmed by what was said of this generation alone', () => {
+  const [good] = of([gateway('wp', 'True')]);
+  assert.equal(good?.programmed, true);
+  assert.equal(good.why, undefined);
+  assert.match(of([gateway('wp', 'False')])[0]?.why ?? '', /^R: because of something$/);
+  const changed = gateway('wp', 'True', { metadata: { name: 'wp', namespace: 'shop', generation: 3 } });
+  assert.equal(of([changed])[0]?.programmed, false);
+  assert.match(of([gateway('wp', 'True', { status: {} })])[0]?.why ?? '', /no control plane/);
+});
+
+test('Gateways of other classes are no waypoints', () => {
+  assert.deepEqual(of([gateway('edge', 'True', { spec: { gatewayClassName: 'nginx' } })]), []);
+});
+
+test('who goes through a waypoint is read from labels, those of other namespaces and of Istio too', () => {
+  const [status] = of([gateway('wp', 'True')], {
+    deployments: [
+      {
+        metadata: { name: 'wp', namespace: 'shop' },
+        spec: { replicas: 2 },
+        status: { availableReplicas: 1 },
+      },
+      { metadata: { name: 'wp', namespace: 'other' }, spec: { replicas: 9 } },
+    ],
+    namespaces: [
+      labelled('shop', { 'weft.dev/waypoint': 'wp' }),
+      labelled('other', { 'istio.io/use-waypoint': 'wp', 'istio.io/use-waypoint-namespace': 'shop' }),
+      labelled('third', { 'weft.dev/waypoint': 'wp' }),
+      labelled('fourth', { 'weft.dev/waypoint': 'none' }),
+    ],
+    services: [labelled('api', { 'weft.dev/waypoint': 'wp', 'weft.dev/waypoint-namespace': 'shop' }, 'far')],
+  });
+  assert.deepEqual(status?.users, ['shop', 'other', 'Service far/api']);
+  assert.deepEqual([status.available, status.wanted], [1, 2]);
+  const text = [...statusLines(status)].join('\n');
+  assert.match(text, /^programmed +yes$/m);
+  assert.match(text, /^replicas +1 of 2 available$/m);
+  assert.match(text, /^used by +shop\n +other\n +Service far\/api$/m);
+});
+
+test('the list names those that are not programmed once more, with the reason', () => {
+  const text = [...listLines(of([gateway('b', 'False'), gateway('a', 'True')]))].join('\n');
+  assert.match(text, /^shop +a +yes +10\.96\.0\.7 +0 of 0 +nobody$/m);
+  assert.match(text, /^shop\/b +R: because of something$/m);
+  assert.ok(text.indexOf(' a ') < text.indexOf(' b '));
+  assert.doesNotMatch([...listLines(of([gateway('a', 'True')]))].join('\n'), /NOT PROGRAMMED/);
+});
