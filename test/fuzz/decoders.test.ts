@@ -108,7 +108,6 @@ test('discovery decoders answer every byte string with a value or errors', () =>
       decodeNodePod,
       decodeRoute,
       decodeTrust,
-      decodeTrust,
       decodeUncapturedPod,
       decodeEnrolledNamespace,
     ]) {
