@@ -130,10 +130,14 @@ spec: { action: ALLOW, selector: { matchLabels: { app: echo } }, rules: [{ from:
     10_000,
     async () => (await status(`http://${vip}/`, 'weft-intruder')) === 403,
   );
+  // Connections of before are kept for a while, and their lines tell of the decision that they were made by.
+  await sleep(5_500);
   // v1 alone: its node is the one whose log is read.
   assert.equal(await status('http://10.96.0.21/'), 200);
   const record = await until('a line of it', 10_000, () =>
-    connectionRecords(join(state, 'agent-node-b')).findLast(({ why }) => why === 'waypoint'),
+    connectionRecords(join(state, 'agent-node-b')).findLast(
+      ({ why, policy }) => why === 'waypoint' && policy !== undefined,
+    ),
   );
   assert.equal(record.source.identity, 'spiffe://cluster.local/ns/shop/sa/web');
   assert.match(record.source.address, /^10\.244\.1\.10:/);
