@@ -248,7 +248,7 @@ test('a pod without an address yet: its node alone is told, and may ask for its 
     spec: { nodeName: 'n1', serviceAccountName: 'x' },
   };
   const compiler = compile([pod], settings);
-  assert.deepEqual([...compiler.all()].map(({ kind }) => kind).sort(), ['namespace', 'nodePod']);
+  assert.deepEqual([...compiler.all()].map(({ kind }) => kind).sort(), ['namespace', 'nodePod', 'trust']);
   assert.ok(compiler.mayAsk('n1', 'spiffe://cluster.local/ns/shop/sa/x'));
   assert.ok(!compiler.mayAsk('n2', 'spiffe://cluster.local/ns/shop/sa/x'));
 });
@@ -460,7 +460,16 @@ test('on its way off the cluster the mesh forbids nothing, then holds nobody', (
     for (const one of told) if (one.kind === 'workload' && removal) assert.deepEqual(one.value.policies, []);
     return told.map(({ kind }) => kind).sort();
   };
-  assert.deepEqual(kinds(), ['namespace', 'nodePod', 'policy', 'policy', 'policy', 'policy', 'workload']);
-  assert.deepEqual(kinds('open'), ['namespace', 'nodePod', 'workload']);
-  assert.deepEqual(kinds('release'), ['uncaptured', 'workload']);
+  assert.deepEqual(kinds(), [
+    'namespace',
+    'nodePod',
+    'policy',
+    'policy',
+    'policy',
+    'policy',
+    'trust',
+    'workload',
+  ]);
+  assert.deepEqual(kinds('open'), ['namespace', 'nodePod', 'trust', 'workload']);
+  assert.deepEqual(kinds('release'), ['trust', 'uncaptured', 'workload']);
 });

@@ -66,7 +66,9 @@ export type Told =
   /** These two to the node alone. */
   | { readonly kind: 'nodePod'; readonly node: string; readonly value: NodePod }
   | { readonly kind: 'uncaptured'; readonly node: string; readonly value: UncapturedPod }
-  | { readonly kind: 'namespace'; readonly value: string };
+  | { readonly kind: 'namespace'; readonly value: string }
+  /** The version of what certificates rest on. */
+  | { readonly kind: 'trust'; readonly value: string };
 
 export interface Changes {
   /** What was compiled anew: it may be what it was. */
@@ -82,6 +84,8 @@ export function nameOf(told: Told): string {
       return told.value.key;
     case 'namespace':
       return told.value;
+    case 'trust':
+      return 'trust';
     default:
       return told.value.uid;
   }
@@ -376,6 +380,7 @@ export class Compiler {
   *all(): Iterable<Told> {
     for (const told of this.#told.values()) yield* told;
     for (const namespace of this.#enrolledNamespaces) yield { kind: 'namespace', value: namespace };
+    yield this.#trust();
   }
 
   #keep(object: MeshObject): void {
@@ -466,7 +471,14 @@ export class Compiler {
       if (!this.#enrolledNamespaces.has(namespace))
         withdrawn.set(`namespace ${namespace}`, { kind: 'namespace', value: namespace });
     }
+    const { rootsVersion } = this.#settings;
+    if (this.#toldRoots !== rootsVersion) told.set('trust', this.#trust());
+    this.#toldRoots = rootsVersion;
     return { told: [...told.values()], withdrawn: [...withdrawn.values()] };
+  }
+  #toldRoots: string | undefined;
+  #trust(): Told {
+    return { kind: 'trust', value: this.#settings.rootsVersion };
   }
 
   #compileOther(

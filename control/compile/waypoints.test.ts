@@ -4,8 +4,7 @@ import { decodeAddress } from '../../src/discovery/decode.js';
 import { encodeService, encodeWorkload } from '../../src/discovery/encode.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import type { Service } from '../../src/model/service.js';
-import type { Compiler } from './compile.js';
-import { compile, differenceFrom, type CompileSettings } from './compile.js';
+import { compile, Compiler, differenceFrom, type CompileSettings } from './compile.js';
 import type { MeshObject } from './objects.js';
 
 const settings: CompileSettings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
@@ -147,4 +146,12 @@ test('on its way off the cluster no request goes through a waypoint any more', (
   const objects = [service({ 'weft.dev/waypoint': 'wp' })];
   assert.equal(waypointOf(objects, { removal: 'open' }), undefined);
   assert.equal(waypointOf(objects, { removal: 'release' }), undefined);
+});
+
+test('who fetches certificates by itself is told when what they rest on changes', () => {
+  const compiler = new Compiler(settings);
+  compiler.apply(new Map());
+  const changed = compiler.configure({ ...settings, rootsVersion: '2' });
+  assert.deepEqual(changed.told, [{ kind: 'trust', value: '2' }]);
+  assert.deepEqual(compiler.configure({ ...settings, rootsVersion: '2' }).told, []);
 });

@@ -9,6 +9,7 @@ import {
   encodeNodePod,
   encodeRoute,
   encodeService,
+  encodeTrust,
   encodeUncapturedPod,
   encodeWorkload,
 } from '../../src/discovery/encode.js';
@@ -38,6 +39,7 @@ const typeUrlOf: Readonly<Record<Told['kind'], string>> = {
   nodePod: typeUrls.nodePod,
   uncaptured: typeUrls.uncapturedPod,
   namespace: typeUrls.enrolledNamespace,
+  trust: typeUrls.trust,
 };
 const served = new Set(Object.values(typeUrlOf));
 const ofOneNode = new Set([typeUrlOf.nodePod, typeUrlOf.uncaptured]);
@@ -59,6 +61,8 @@ export function encodeTold(told: Told): Uint8Array {
       return encodeUncapturedPod(told.value);
     case 'namespace':
       return encodeEnrolledNamespace(told.value);
+    case 'trust':
+      return encodeTrust(told.value);
   }
 }
 

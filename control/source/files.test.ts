@@ -79,7 +79,11 @@ test('a bad file is told and its last good state stays; a removed file takes its
   const errors: FileError[] = [];
   writeFileSync(join(dir, 'a.yaml'), 'kind: Namespace\nmetadata: { name: a }');
   writeFileSync(join(dir, 'b.yaml'), 'kind: Namespace\nmetadata: { name: b }');
-  const source = new FileSource({ dirs: [dir], onObjects: (o) => seen.push(o), onErrors: (e) => errors.push(...e) });
+  const source = new FileSource({
+    dirs: [dir],
+    onObjects: (o) => seen.push(o),
+    onErrors: (e) => errors.push(...e),
+  });
   source.start();
   try {
     writeFileSync(join(dir, 'b.yaml'), 'kind: Namespace\nmetadata: { name: B_ }');

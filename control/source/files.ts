@@ -129,10 +129,7 @@ export class FileSource {
   start(): void {
     for (const dir of this.options.dirs) {
       if (existsSync(dir) && statSync(dir).isDirectory()) continue;
-      throw new WeftError(
-        'WEFT_SOURCE_MISSING',
-        `${dir} is no directory: give one with manifests by --from`,
-      );
+      throw new WeftError('WEFT_SOURCE_MISSING', `${dir} is no directory: give one with manifests by --from`);
     }
     this.#look(true);
     this.#timer = setInterval(() => this.#look(false), pollMs);

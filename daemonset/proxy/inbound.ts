@@ -42,10 +42,10 @@ export async function handleTunnel(
   let gone = false;
   tunnel.onGone(() => (gone = true));
   const plan = planOf(context, local, tunnel);
-  const isJudged = plan.kind === 'deliver' && plan.facts.http === 'judged';
+  const isJudged = plan.facts?.http === 'judged';
   // What a waypoint says of its client is looked at where the plan has believed it, and told as the source then.
   const client = (isJudged ? forwardedFor(tunnel.headers.forwarded) : undefined) ?? clientOf(tunnel);
-  const source = plan.kind === 'deliver' ? plan.facts.identity : tunnel.peer;
+  const source = plan.facts?.identity ?? tunnel.peer;
   const opening = openingOf(context, local, 'inbound-hbone', client, tunnel.authority, source, plan);
   if (plan.kind === 'refuse') {
     tunnel.refuse(plan.status);

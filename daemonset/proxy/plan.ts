@@ -22,6 +22,8 @@ export interface Refusal {
   /** HTTP status for a tunnel. */
   readonly status: number;
   readonly verdict?: Verdict;
+  /** Of what a policy refused: whose it is, as far as it is believed. */
+  readonly facts?: ConnectionFacts;
   readonly workload?: Workload;
   readonly service?: Service;
 }
@@ -237,7 +239,9 @@ function deliver(
   why: string,
 ): InboundPlan {
   const verdict = authorize(view.policiesFor(workload), facts);
-  return verdict.allowed ? { kind: 'deliver', target, facts, verdict, why } : denied(verdict, { workload });
+  return verdict.allowed
+    ? { kind: 'deliver', target, facts, verdict, why }
+    : denied(verdict, { workload, facts });
 }
 
 /** A workload behind a Service with a waypoint accepts those ports from that waypoint alone. */

@@ -294,6 +294,10 @@ export function decodeUncapturedPod(bytes: Uint8Array): Decoded<UncapturedPod> {
   });
 }
 
+export function decodeTrust(bytes: Uint8Array): Decoded<string> {
+  return attempt(() => need(pbWeft.Trust.decode(bytes).version, 'version'));
+}
+
 export function decodeEnrolledNamespace(bytes: Uint8Array): Decoded<string> {
   return attempt(() => need(pbWeft.EnrolledNamespace.decode(bytes).name, 'name'));
 }

@@ -275,6 +275,10 @@ export function encodeUncapturedPod({ uid, name, namespace, podUid, reason }: Un
   return pbWeft.UncapturedPod.encode({ uid, name, namespace, podUid, reason }).finish();
 }
 
+export function encodeTrust(version: string): Uint8Array {
+  return pbWeft.Trust.encode({ version }).finish();
+}
+
 export function encodeEnrolledNamespace(name: string): Uint8Array {
   return pbWeft.EnrolledNamespace.encode({ name }).finish();
 }

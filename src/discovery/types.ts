@@ -6,6 +6,7 @@ export const typeUrls = {
   uncapturedPod: 'type.googleapis.com/weft.v1.UncapturedPod',
   enrolledNamespace: 'type.googleapis.com/weft.v1.EnrolledNamespace',
   route: 'type.googleapis.com/weft.v1.Route',
+  trust: 'type.googleapis.com/weft.v1.Trust',
 } as const;
 /** The extension of istio.workload.Service by which session affinity is told; other nodes leave it alone. */
 export const affinityExtension = 'weft.dev/session-affinity';

@@ -126,14 +126,23 @@ function httpHolds(match: HttpMatch, http: ConnectionFacts['http'], denies: bool
     denies
       ? http.paths.every((reading) => pathMatches(one, reading))
       : http.paths.some((reading) => pathMatches(one, reading));
+  // Methods are told apart by case, but not by every endpoint: what denies holds for either reading.
+  const upper = http.method.toUpperCase();
+  const method = (one: string): boolean => one === http.method || (denies && one === upper);
+  const notMethod = (one: string): boolean => one === http.method || (!denies && one === upper);
   return (
-    field(match.methods, match.notMethods, (method) => method === http.method) &&
+    (match.methods.length === 0 || match.methods.some(method)) &&
+    !match.notMethods.some(notMethod) &&
     (match.paths.length === 0 || match.paths.some(path)) &&
     !match.notPaths.some(notPath) &&
     field(match.hosts, match.notHosts, (host) => stringMatches(host, http.host)) &&
     match.headers.every(({ name, values, negated }) => {
       const value = http.header(name);
-      return values.some((one) => stringMatches(one, value)) !== negated;
+      // Endpoints read a repeated header as a list, or one of its values: what takes away holds for any of these.
+      const parts = denies !== negated && value?.includes(',') ? value.split(',') : [];
+      const holds = (one: StringMatch): boolean =>
+        stringMatches(one, value) || parts.some((part) => stringMatches(one, part.trim()));
+      return values.some(holds) !== negated;
     })
   );
 }

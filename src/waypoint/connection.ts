@@ -59,8 +59,7 @@ export function serveConnection(
       if (protocol === 'http1' || (isHttp && bytes.length > 0))
         return serveHttp1(context, stream, bytes, client, destination);
       if (isHttp) return stream.destroy();
-      if (bytes.length > 0) stream.unshift(bytes);
-      void passThrough(context, stream, client, destination);
+      void passThrough(context, stream, client, destination, bytes);
     },
     () => stream.destroy(),
   );
@@ -110,6 +109,7 @@ async function passThrough(
   stream: Duplex,
   client: Client,
   destination: Destination,
+  first?: Buffer,
 ): Promise<void> {
   stream.pause();
   let carried: ReturnType<typeof carry> | undefined;
@@ -147,6 +147,9 @@ async function passThrough(
       if (stream.destroyed) return void peer.destroy();
       endpoint.active++;
       context.carried(client, destination, endpoint, undefined);
+      if (first && first.length > 0) peer.write(first);
+      // A short word and the client's end may both have come while it was looked at: nobody tells of that end again.
+      if (stream.readableEnded) peer.end();
       carried = carry(stream, peer);
       await carried.done;
       endpoint.active--;

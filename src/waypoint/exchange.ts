@@ -85,6 +85,10 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   lastActivityMs = this.#startedMs;
   readonly #head: RequestHead;
   readonly #path: string;
+  /** As the client named it, whatever a rule makes of it. */
+  #authority = '';
+  /** The request's headers ahead of a rule's changes; undefined where there are none. */
+  #asked: Headers | undefined;
   #matched: Matched | undefined;
   #backend: RouteBackend | undefined;
   #endpoint: Endpoint | undefined;
@@ -102,6 +106,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   #origin: string | undefined;
   #cors: CorsFilter | undefined;
   #mirrors: Mirror[] | undefined;
+  #mirrored = false;
   /** What came of the request's body, as long as it may have to be sent again. */
   #kept: Buffer[] = [];
   #keptBytes = 0;
@@ -109,6 +114,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   #requestEnded: boolean;
   #requestTrailers: Headers | undefined;
   #answered = false;
+  #answerEnded = false;
   #upgraded = false;
   #over = false;
   #span: Span | undefined;
@@ -152,7 +158,9 @@ export class Exchange implements DownstreamListener, UpstreamListener {
           ? destination.service.hostname
           : formatSocketAddress(destination.dialled);
     }
+    this.#authority = head.authority;
     this.#origin = headerOf(head.headers, 'origin');
+    this.#annotate();
     this.#span = context.tracing?.begin(head);
 
     const routing =
@@ -161,7 +169,6 @@ export class Exchange implements DownstreamListener, UpstreamListener {
         : undefined;
     if (destination.kind === 'service' && !this.#authorizeService(destination.service, destination.port))
       return;
-    this.#annotate();
     if (routing === undefined || (routing.kind !== 'http' && routing.kind !== 'grpc')) return this.#next();
     this.#matched = routing.match(head);
     const rule = this.#matched?.rule;
@@ -223,7 +230,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
         }
         case 'mirror':
           if (Math.random() * filter.denominator < filter.numerator)
-            (this.#mirrors ??= []).push(new Mirror(this.context, this.client, filter.backend));
+            (this.#mirrors ??= []).push(this.#mirror(filter.backend));
           break;
         case 'response-headers':
           break;
@@ -232,7 +239,13 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     return true;
   }
 
+  #mirror(backend: RouteBackend['target']): Mirror {
+    const request = { isHttp2: this.downstream.version === 'HTTP/2', isGrpc: this.#isGrpc };
+    return new Mirror(this.context, this.client, backend, request);
+  }
+
   #changeRequest(filter: HeaderFilter): void {
+    this.#asked ??= [...this.#head.headers];
     const host = filter.set.find(({ name }) => name === 'host');
     if (host) this.#head.authority = host.value;
     changeHeaders(this.#head.headers, filter);
@@ -293,6 +306,8 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     endpoint.active++;
     const attempt = ++this.#attempt;
     this.#attempts++;
+    // What comes until there is a connection would have to be kept without bound.
+    if (downstream.hasBody && !this.#requestEnded) downstream.pause();
     const timeoutMs = this.#matched?.rule.backendRequestTimeoutMs;
     if (timeoutMs) {
       this.#attemptTimer = setTimeout(
@@ -308,8 +323,10 @@ export class Exchange implements DownstreamListener, UpstreamListener {
       upstream.listener = this;
       const hasBody = downstream.hasBody;
       upstream.send(this.#head, hasBody, downstream.upgrade);
-      if (this.#mirrors && this.#attempts === 1)
+      if (this.#mirrors && !this.#mirrored) {
+        this.#mirrored = true;
         for (const mirror of this.#mirrors) mirror.begin(this.#head, hasBody);
+      }
       if (!hasBody) return;
       for (const bytes of this.#kept) upstream.write(bytes);
       if (this.#requestEnded) upstream.end(this.#requestTrailers);
@@ -319,16 +336,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
 
   #versionOf(endpoint: Endpoint): HttpVersion {
     if (this.downstream.upgrade !== undefined) return 'http1';
-    switch (endpoint.protocol) {
-      case 'http1':
-        return this.#isGrpc ? 'http2' : 'http1';
-      case 'http2':
-      case 'grpc':
-        return 'http2';
-      default:
-        // Nobody said: as the client speaks.
-        return this.downstream.version === 'HTTP/2' ? 'http2' : 'http1';
-    }
+    return versionOf(endpoint, this.downstream.version === 'HTTP/2', this.#isGrpc);
   }
 
   get #isGrpc(): boolean {
@@ -343,10 +351,11 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   #factsFor(target: SocketAddress): ConnectionFacts {
     this.#facts ??= {
       method: this.#head.method,
-      host: this.#head.authority.replace(/:\d*$/, ''),
       // As the client asked: what a rule rewrites is the operator's own doing.
+      host: this.#authority.replace(/:\d*$/, ''),
       paths: readingsOf(pathOf(this.#path)),
-      header: (name) => joinedHeader(this.#head.headers, name),
+      header: (name) =>
+        name === 'host' ? this.#authority : joinedHeader(this.#asked ?? this.#head.headers, name),
     };
     return {
       identity: this.client.identity,
@@ -441,8 +450,9 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     this.#requestEnded = true;
     this.#requestTrailers = trailers;
     if (this.#over) return;
-    if (this.#mirrors) for (const mirror of this.#mirrors) mirror.end();
+    if (this.#mirrors) for (const mirror of this.#mirrors) mirror.end(trailers);
     this.#upstream?.end(trailers);
+    if (this.#answerEnded) this.#finish(true);
   }
 
   onDrain(): void {
@@ -457,8 +467,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     this.#why = why;
     if (!isBroken) return this.#finish();
     this.#leaveUpstream();
-    if (!this.#answered)
-      return this.#answer({ status: isLate ? 408 : 400, headers: ['connection', 'close'] });
+    if (!this.#answered) return this.#answer({ status: isLate ? 408 : 400, headers: [] });
     this.downstream.abort();
     this.#finish();
   }
@@ -481,7 +490,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     this.#status = head.status;
     this.#grpcStatus = headerOf(head.headers, 'grpc-status');
     this.downstream.respond(head, hasBody);
-    if (!hasBody) this.#finish();
+    if (!hasBody) this.#finish(true);
   }
 
   onUpgraded(head: ResponseHead): void {
@@ -491,6 +500,8 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     // What the rule bounds is the request; the connection that it became has no end in time.
     clearTimeout(this.#requestTimer);
     this.#upgraded = true;
+    // What the client sends now has an end of its own.
+    this.#requestEnded = false;
     this.#answered = true;
     this.#status = 101;
     this.#filterAnswer(head);
@@ -510,8 +521,8 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     if (trailers) this.#grpcStatus = headerOf(trailers, 'grpc-status') ?? this.#grpcStatus;
     this.downstream.end(trailers);
     // Of a connection that was upgraded each direction ends by itself.
-    if (!this.#upgraded || this.#requestEnded) this.#finish();
-    else this.#requestEnded = true;
+    if (!this.#upgraded || this.#requestEnded) this.#finish(true);
+    else this.#answerEnded = true;
   }
 
   onUpstreamDrain(): void {
@@ -545,10 +556,13 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     const unseen = failure.kind === 'connect' || failure.kind === 'refused';
     if (!this.#keptWhole) return false;
     const retry = this.#matched?.rule.retry;
-    if (!unseen && (!retry || !this.#isRepeatable)) return false;
+    // RFC 9110, section 9.2.2: what may have been done is not done again unless that is the same as once.
+    if (!unseen && !this.#isRepeatable) return false;
+    const isAsGoodAsUnseen = unseen || failure.kind === 'stale';
+    if (!isAsGoodAsUnseen && !retry) return false;
     const most = Math.max(
       retry ? (retry.attempts ?? retryAttemptsDefault) : 0,
-      unseen ? unseenAttemptsMax : 0,
+      isAsGoodAsUnseen ? unseenAttemptsMax : 0,
     );
     if (this.#retries >= most) {
       if (this.#retries > 0 && this.#lastFailure) this.#lastFailure = { ...this.#lastFailure, flag: 'URX' };
@@ -557,12 +571,12 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     this.#retries++;
     const endpoint = this.#endpoint;
     // The connection was stale, not the endpoint: a new one to it is as good as any.
-    if (failure.kind === 'refused' && endpoint && this.#retries === 1) {
+    if ((failure.kind === 'refused' || failure.kind === 'stale') && endpoint && this.#retries === 1) {
       this.#connect(endpoint, true);
       return true;
     }
     if (endpoint && failure.kind === 'connect') (this.#tried ??= new Set()).add(endpoint);
-    this.#again(unseen ? 0 : this.#backoffMs(retry?.backoffMs));
+    this.#again(isAsGoodAsUnseen ? 0 : this.#backoffMs(retry?.backoffMs));
     return true;
   }
 
@@ -589,7 +603,6 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   #again(inMs: number): void {
     this.#leaveEndpoint();
     this.#attempt++;
-    if (this.downstream.hasBody && !this.#requestEnded) this.downstream.pause();
     if (inMs === 0) return this.#next();
     this.#backoffTimer = setTimeout(() => this.#next(), inMs);
   }
@@ -676,7 +689,8 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     upstream?.cancel();
   }
 
-  #finish(): void {
+  /** `whole`: the answer came to its end. */
+  #finish(whole = false): void {
     if (this.#over) return;
     this.#over = true;
     clearTimeout(this.#requestTimer);
@@ -684,8 +698,8 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     clearTimeout(this.#backoffTimer);
     const upstream = this.#upstream;
     this.#upstream = undefined;
-    // An answer that came whole, ahead of the request's own end or not, leaves nothing to cancel but what is still being sent.
-    if (upstream && (this.#flag !== undefined || !this.#requestEnded || this.#upgraded)) upstream.cancel();
+    // An answer that came whole leaves nothing to cancel but a request that is still being sent.
+    if (upstream && (!whole || !this.#requestEnded)) upstream.cancel();
     if (this.#mirrors && !this.#requestEnded) for (const mirror of this.#mirrors) mirror.cancel();
     const endpoint = this.#endpoint;
     this.#leaveEndpoint();
@@ -700,7 +714,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
       serviceName: service?.name ?? 'unknown',
       serviceNamespace: service?.namespace ?? endpoint?.workload.namespace ?? 'unknown',
       method: this.#head.method,
-      authority: this.#head.authority,
+      authority: this.#authority,
       path: this.#path,
       version: downstream.version,
       protocol: this.#isGrpc ? 'grpc' : 'http',
@@ -717,7 +731,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
       audited: this.#verdict?.audited ?? none,
       bytesReceived: this.#bytesReceived,
       bytesSent: this.#bytesSent,
-      startedMs: Date.now(),
+      startedMs: performance.timeOrigin + this.#startedMs,
       durationMs: performance.now() - this.#startedMs,
     };
     if (this.#span) context.tracing?.end(this.#span, record);
@@ -747,12 +761,27 @@ function refusalOf({ kind, why }: UpstreamFailure): Refusal {
     case 'connect':
       return { status: 503, flag: 'UF', code: 'WEFT_UPSTREAM_CONNECT', why };
     case 'refused':
+    case 'stale':
     case 'reset':
       return { status: 503, flag: 'UC', code: 'WEFT_UPSTREAM_RESET', why };
     case 'protocol':
       return { status: 502, flag: 'UPE', code: 'WEFT_UPSTREAM_PROTOCOL', why };
     case 'timeout':
       return { status: 504, flag: 'UT', code: 'WEFT_REQUEST_TIMEOUT', why };
+  }
+}
+
+/** `isGrpc` and `isHttp2`: the request. */
+function versionOf({ protocol }: Endpoint, isHttp2: boolean, isGrpc: boolean): HttpVersion {
+  switch (protocol) {
+    case 'http1':
+      return isGrpc ? 'http2' : 'http1';
+    case 'http2':
+    case 'grpc':
+      return 'http2';
+    default:
+      // Nobody said: as the client speaks.
+      return isHttp2 ? 'http2' : 'http1';
   }
 }
 
@@ -791,24 +820,29 @@ class Mirror implements UpstreamListener {
   #early: Buffer[] = [];
   #bytes = 0;
   #ended = false;
+  #trailers: Headers | undefined;
   #over = false;
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(
     private readonly context: ProxyContext,
     private readonly client: Client,
     private readonly backend: RouteBackend['target'],
+    private readonly request: { readonly isHttp2: boolean; readonly isGrpc: boolean },
   ) {}
 
   begin(head: RequestHead, hasBody: boolean): void {
-    const { context, backend } = this;
-    if (backend.kind !== 'service') return;
-    const endpoint = chooseEndpoint(
-      context.state.endpoints(backend.service, backend.port) ?? [],
-      undefined,
-      Date.now(),
-      Math.random,
-    );
-    if (!endpoint) return;
+    const { context, backend, request } = this;
+    const endpoint =
+      backend.kind === 'service'
+        ? chooseEndpoint(
+            context.state.endpoints(backend.service, backend.port) ?? [],
+            undefined,
+            Date.now(),
+            Math.random,
+          )
+        : undefined;
+    if (!endpoint) return this.cancel();
     const copy: RequestHead = { ...head, headers: [...head.headers] };
     // A mirror's own policy counts as any destination's does.
     const verdict = authorize(context.state.policiesFor(endpoint.workload), {
@@ -820,59 +854,73 @@ class Mirror implements UpstreamListener {
         method: copy.method,
         host: copy.authority.replace(/:\d*$/, ''),
         paths: readingsOf(pathOf(copy.path)),
-        header: (name) => joinedHeader(copy.headers, name),
+        header: (name) => (name === 'host' ? copy.authority : joinedHeader(copy.headers, name)),
       },
     });
-    if (!verdict.allowed) return;
-    const version: HttpVersion =
-      endpoint.protocol === 'http2' || endpoint.protocol === 'grpc' ? 'http2' : 'http1';
+    if (!verdict.allowed) return this.cancel();
+    // Nobody waits for it: one that does not move would be forgotten, and its connection with it.
+    this.#timer = setTimeout(() => this.cancel(), context.limits.bodyIdleMsMax);
+    this.#timer.unref();
+    const version = versionOf(endpoint, request.isHttp2, request.isGrpc);
     context.pool.acquire(endpoint, this.client, version, false, (upstream) => {
-      if (!upstream) return;
+      if (!upstream) return this.cancel();
       if (this.#over) return upstream.cancel();
       this.#upstream = upstream;
       upstream.listener = this;
       upstream.send(copy, hasBody, undefined);
+      if (!hasBody) return;
       for (const bytes of this.#early) upstream.write(bytes);
       this.#early = [];
-      if (hasBody && this.#ended) upstream.end();
+      if (this.#ended) upstream.end(this.#trailers);
     });
   }
 
   write(bytes: Buffer): void {
     if (this.#over) return;
+    this.#timer?.refresh();
     if (!this.#upstream) {
       this.#bytes += bytes.length;
-      if (this.#bytes > this.context.limits.retryBufferBytesMax) return this.cancel();
+      if (this.#bytes > this.context.limits.backlogBytesMax) return this.cancel();
       this.#early.push(bytes);
     } else if (!this.#upstream.write(bytes)) {
       // It would hold up the request itself, or grow without bound.
       this.cancel();
     }
   }
-  end(): void {
+  end(trailers: Headers | undefined): void {
     this.#ended = true;
-    this.#upstream?.end();
+    this.#trailers = trailers;
+    this.#upstream?.end(trailers);
   }
   cancel(): void {
+    const upstream = this.#upstream;
+    this.#finish();
+    upstream?.cancel();
+  }
+  #finish(): void {
     this.#over = true;
+    clearTimeout(this.#timer);
     this.#early = [];
-    this.#upstream?.cancel();
     this.#upstream = undefined;
   }
 
   onInterim(): void {}
   onHead(_head: ResponseHead, hasBody: boolean): void {
-    if (!hasBody) this.#over = true;
+    if (!hasBody) this.onAnswerEnd();
   }
   onUpgraded(): void {
     this.cancel();
   }
-  onAnswerData(): void {}
+  onAnswerData(): void {
+    this.#timer?.refresh();
+  }
   onAnswerEnd(): void {
-    this.#over = true;
+    // Answered ahead of the request's end: the rest is of no use to it.
+    if (this.#ended) this.#finish();
+    else this.cancel();
   }
   onUpstreamDrain(): void {}
   onError(): void {
-    this.#over = true;
+    this.#finish();
   }
 }

@@ -12,7 +12,7 @@ import { systemClock } from '../base/clock.js';
 import { errorText, WeftError } from '../base/errors.js';
 import { sleep } from '../base/wait.js';
 import { DiscoveryClient, type Subscription } from '../discovery/client.js';
-import { decodeAddress, decodeAuthorization, decodeRoute } from '../discovery/decode.js';
+import { decodeAddress, decodeAuthorization, decodeRoute, decodeTrust } from '../discovery/decode.js';
 import { createIssuer } from '../discovery/issuer.js';
 import { typeUrls } from '../discovery/types.js';
 import { parseTrustDomain, spiffeIdOf } from '../model/identity.js';
@@ -97,6 +97,7 @@ export async function runWaypoint(options: WaypointOptions): Promise<{ stop(): P
 
   const state = new WaypointState(options.node, settings.self as ServiceKey);
   let svid: Svid | undefined;
+  let trust: string | undefined;
   let synced = false;
   let stopping = false;
   let control = { state: 'disconnected', why: 'not yet tried' };
@@ -216,6 +217,21 @@ export async function runWaypoint(options: WaypointOptions): Promise<{ stop(): P
         return decoded.ok ? { ok: true, value: () => void routes.push(decoded.value) } : decoded;
       },
       removed: (names) => void removedRoutes.push(...names),
+    },
+    {
+      typeUrl: typeUrls.trust,
+      decode: (_name, bytes) => {
+        const decoded = decodeTrust(bytes);
+        if (!decoded.ok) return decoded;
+        return {
+          ok: true,
+          value: () => {
+            if (trust !== undefined && trust !== decoded.value) certificates.refreshAll();
+            trust = decoded.value;
+          },
+        };
+      },
+      removed: () => undefined,
     },
   ];
   const discovery = new DiscoveryClient({

@@ -80,8 +80,11 @@ export interface UpstreamListener {
 }
 
 export interface UpstreamFailure {
-  /** `connect`: not a byte of the request went out. `refused`: the endpoint says that it did not process it. */
-  readonly kind: 'connect' | 'refused' | 'reset' | 'protocol' | 'timeout';
+  /**
+   * `connect`: not a byte of the request went out. `refused`: the endpoint says that it did not process it. `stale`: an idle
+   * connection ended as the request was on its way: most likely nobody saw it.
+   */
+  readonly kind: 'connect' | 'refused' | 'stale' | 'reset' | 'protocol' | 'timeout';
   readonly why: string;
 }
 

@@ -13,9 +13,9 @@ export function detectBytes(bytes: Buffer): Detected | 'more' {
   if (preface.startsWith(text)) return 'more';
   // An empty line before a request is passed over (RFC 9112, section 2.2).
   const line = text.replace(/^(?:\r\n)+/, '');
-  if (/^[A-Z][A-Z-]*$/.test(line) || line === '' || line === '\r')
+  if (/^[A-Z][A-Z-]*(?: (?:h(?:t(?:tp?)?)?)?)?$/.test(line) || line === '' || line === '\r')
     return text.length > methodBytesMax ? 'other' : 'more';
-  return /^[A-Z][A-Z-]* [/*h]/.test(line) || /^[A-Z][A-Z-]* $/.test(line) ? 'http1' : 'other';
+  return /^[A-Z][A-Z-]* (?:[/*]|http)/.test(line) ? 'http1' : 'other';
 }
 
 /** Resolves with what was read, the stream paused; 'other' without bytes where none came in time. Rejects where the client left. */

@@ -8,6 +8,7 @@ import {
   decodeEnrolledNamespace,
   decodeNodePod,
   decodeRoute,
+  decodeTrust,
   decodeUncapturedPod,
 } from '../../src/discovery/decode.js';
 import { decodeRequest } from '../../daemonset/cni/protocol.js';
@@ -99,13 +100,14 @@ const compiled = compile(parsed.objects, {
 test('discovery decoders answer every byte string with a value or errors', () => {
   assert.deepEqual(parsed.errors, []);
   const seeds = [...compiled.all()].map(encodeTold);
-  assert.equal(seeds.length, 7);
+  assert.equal(seeds.length, 8);
   const rounds = fuzz(seeds, (bytes) => {
     for (const decode of [
       decodeAddress,
       decodeAuthorization,
       decodeNodePod,
       decodeRoute,
+      decodeTrust,
       decodeUncapturedPod,
       decodeEnrolledNamespace,
     ]) {

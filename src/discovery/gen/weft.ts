@@ -208,6 +208,12 @@ export interface SessionPersistence {
   permanent: boolean;
 }
 
+/** What certificates rest on: fetched anew when it changes. Agents are told with each pod of theirs. */
+export interface Trust {
+  /** Changes with the roots and with the signing key. */
+  version: string;
+}
+
 function createBaseSessionAffinity(): SessionAffinity {
   return { clientIp: false };
 }
@@ -2599,6 +2605,61 @@ export const SessionPersistence: MessageFns<SessionPersistence> = {
     message.absoluteTimeoutMs = object.absoluteTimeoutMs ?? 0;
     message.idleTimeoutMs = object.idleTimeoutMs ?? 0;
     message.permanent = object.permanent ?? false;
+    return message;
+  },
+};
+
+function createBaseTrust(): Trust {
+  return { version: "" };
+}
+
+export const Trust: MessageFns<Trust> = {
+  encode(message: Trust, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.version !== "") {
+      writer.uint32(10).string(message.version);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Trust {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTrust();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.version = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Trust>): Trust {
+    return Trust.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Trust>): Trust {
+    const message = createBaseTrust();
+    message.version = object.version ?? "";
     return message;
   },
 };

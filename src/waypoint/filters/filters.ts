@@ -16,7 +16,9 @@ export function changeHeaders(headers: Headers, filter: HeaderFilter): void {
   for (const { name, value } of filter.set) setHeader(headers, name, value);
   for (const { name, value } of filter.add) {
     const before = headers.lastIndexOf(name);
-    if (before >= 0 && before % 2 === 0) headers[before + 1] = `${headers[before + 1]},${value}`;
+    // RFC 9110, section 5.3: of all headers this one is no list.
+    if (before >= 0 && before % 2 === 0 && name !== 'set-cookie')
+      headers[before + 1] = `${headers[before + 1]},${value}`;
     else headers.push(name, value);
   }
   for (const name of filter.remove) removeHeader(headers, name);

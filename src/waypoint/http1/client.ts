@@ -1,6 +1,7 @@
 /** A connection to an endpoint that speaks HTTP/1.1: one request at a time, kept for the next. */
 import type { Duplex } from 'node:stream';
 import type { WaypointLimits } from '../limits.js';
+import { removeHeader } from '../message.js';
 import type {
   Headers,
   RequestHead,
@@ -155,6 +156,9 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
       if (this.#upgrade === undefined) throw new HttpSyntaxError(400, '101 where no upgrade was asked for');
       this.#raw = true;
       dropHopByHop(headers, head.connectionOptions);
+      headers.push('upgrade', head.upgrade ?? this.#upgrade);
+      // Each direction has an end of its own from here on.
+      this.#stream.allowHalfOpen = true;
       this.#out.flush();
       this.listener?.onUpgraded({ status, headers });
       return true;
@@ -166,8 +170,10 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
       this.listener?.onInterim({ status, headers });
       return true;
     }
-    this.#keepAlive = head.keepAlive && head.length !== -2;
     const noBody = this.#method === 'HEAD' || head.length === 0;
+    this.#keepAlive = head.keepAlive && (noBody || head.length !== -2);
+    // RFC 9110, section 8.6: a reader that trusts it would wait for what never comes.
+    if (status === 204) removeHeader(headers, 'content-length');
     if (noBody) this.#answered = true;
     else this.#bodyFollows = true;
     this.listener?.onHead(answerOf(head), !noBody);
@@ -216,11 +222,11 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
     const { listener } = this;
     this.listener = undefined;
     if (listener && !(this.#answered && this.#sent)) {
-      // An idle connection that its owner closed as the request was on its way: nothing of it was looked at.
-      const unseen = this.used && !this.#received;
+      // An idle connection that its owner closed as the request was on its way.
+      const stale = this.used && !this.#received;
       listener.onError(
-        unseen
-          ? { kind: 'refused', why: 'the endpoint had closed the idle connection' }
+        stale
+          ? { kind: 'stale', why: 'the endpoint had closed the idle connection' }
           : { kind: 'reset', why: 'the endpoint closed the connection ahead of its answer' },
       );
     }

@@ -31,7 +31,7 @@ export interface MessageHead {
   length: number;
   /** As the message says or its version implies. */
   keepAlive: boolean;
-  /** The protocol of an Upgrade that the connection header names. */
+  /** The protocol of an Upgrade that the connection header names; none where a body comes first, or where it is HTTP again. */
   upgrade: string | undefined;
   /** In lower case, as the connection header names them: not to be passed on. */
   connectionOptions: readonly string[];
@@ -62,8 +62,16 @@ const enum State {
 const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 // CTLs other than HTAB; bytes above 0x7f are obs-text.
 const badInHead = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)/;
+const bareLf = /(?:^|[^\r])\n/;
+/** For text whose first character was looked at before. */
+const bareLfWithin = /[^\r]\n/;
 const badTarget = /[^\x21-\x7e\x80-\xff]|[\x80-\xff#]/;
 const nothing: readonly string[] = [];
+/**
+ * What an upgrade must not lead to: HTTP again, whose further requests nobody would route or judge (h2c smuggling), or TLS, in
+ * which the same could hide. Ignored, as RFC 9110, section 7.8 allows.
+ */
+const httpAgain = /(?:^|[\s,])(?:h2c?|https?|tls)(?:$|[\s,/])/i;
 
 /** Lower-cased header names that were seen and are tokens; bounded, since peers choose them. */
 const names = new Map<string, string>();
@@ -94,6 +102,8 @@ export class Http1Parser {
   /** Bytes of chunk size lines of this message beyond the sizes themselves. */
   #extension = 0;
   #line = '';
+  /** Of the empty line ahead of a request: none, its CR, all of it. */
+  #emptyLine: 0 | 1 | 2 = 0;
 
   constructor(
     readonly kind: 'request' | 'response',
@@ -113,6 +123,7 @@ export class Http1Parser {
   next(): void {
     this.#state = State.Head;
     this.#pending = undefined;
+    this.#emptyLine = 0;
   }
 
   /**
@@ -174,8 +185,16 @@ export class Http1Parser {
   #head(bytes: Buffer, from: number): number {
     let start = from;
     if (!this.#pending && this.kind === 'request') {
-      // RFC 9112, section 2.2: an empty line before a request is passed over. One, and whole.
-      if (bytes[start] === CR && bytes[start + 1] === LF) start += 2;
+      // RFC 9112, section 2.2: an empty line before a request is passed over. One.
+      if (bytes[start] === CR && this.#emptyLine === 0) {
+        this.#emptyLine = 1;
+        start++;
+      }
+      if (this.#emptyLine === 1 && start < bytes.length) {
+        if (bytes[start] !== LF) throw new HttpSyntaxError(400, 'a control character in the head');
+        this.#emptyLine = 2;
+        start++;
+      }
       if (start >= bytes.length) return start;
     }
     const kept = this.#pending?.length ?? 0;
@@ -187,7 +206,8 @@ export class Http1Parser {
     if (end < 0) {
       // A reader that takes a bare LF for a line's end would see headers here already: nothing to wait for.
       const text = all.toString('latin1', base + Math.max(0, kept - 1));
-      if (/(^|[^\r])\n/.test(text)) throw new HttpSyntaxError(400, 'a line ends in a bare LF');
+      if ((kept === 0 ? bareLf : bareLfWithin).test(text))
+        throw new HttpSyntaxError(400, 'a line ends in a bare LF');
       if (badInHead.test(text.endsWith('\r') ? text.slice(0, -1) : text))
         throw new HttpSyntaxError(400, 'a control character in the head');
       this.#pending = base === 0 && all !== bytes ? all : Buffer.from(all.subarray(base));
@@ -310,7 +330,15 @@ export class Http1Parser {
           .filter((option) => option !== '');
         if (options.includes('close')) head.keepAlive = false;
         else if (options.includes('keep-alive')) head.keepAlive = true;
-        if (upgrade !== undefined && options.includes('upgrade') && head.minor === 1) head.upgrade = upgrade;
+        if (
+          upgrade !== undefined &&
+          options.includes('upgrade') &&
+          head.minor === 1 &&
+          coding === undefined &&
+          (length === undefined || Number(length) === 0) &&
+          !httpAgain.test(upgrade)
+        )
+          head.upgrade = upgrade;
         head.connectionOptions = options;
       }
     }
@@ -365,7 +393,7 @@ export class Http1Parser {
     if ((end < 0 ? text.length : end) > this.limits.headBytesMax)
       throw new HttpSyntaxError(431, 'the trailers are too large');
     if (end < 0) {
-      if (/(^|[^\r])\n/.test(text)) throw new HttpSyntaxError(400, 'a line ends in a bare LF');
+      if (bareLf.test(text)) throw new HttpSyntaxError(400, 'a line ends in a bare LF');
       this.#line = text;
       return bytes.length;
     }
@@ -423,7 +451,7 @@ function requestLine(line: string, head: MessageHead): void {
 
 function statusLine(line: string, head: MessageHead): void {
   const match = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: |$)/.exec(line);
-  if (!match) throw new HttpSyntaxError(400, 'the status line cannot be read');
+  if (!match || line.includes('\n')) throw new HttpSyntaxError(400, 'the status line cannot be read');
   head.minor = match[1] === '1' ? 1 : 0;
   head.status = Number(match[2]);
 }

@@ -1,5 +1,5 @@
 /** A client's connection that speaks HTTP/1: one request after the other, answered in order. */
-import type net from 'node:net';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { WaypointLimits } from '../limits.js';
 import type { Downstream, DownstreamListener, Headers, RequestHead, ResponseHead } from '../message.js';
@@ -29,10 +29,11 @@ export class Http1ServerConnection implements ParserEvents {
   #current: Http1Request | undefined;
   #timer: NodeJS.Timeout | undefined;
   #draining = false;
-  #requests = 0;
   #closed = false;
   #inputEnded = false;
   #reading = false;
+  /** Some of a request's head is there, or it is the first on the connection: the clock runs, whatever trickles in. */
+  #headDue = true;
 
   constructor(stream: Duplex, options: Http1ServerOptions) {
     this.#stream = stream;
@@ -84,19 +85,26 @@ export class Http1ServerConnection implements ParserEvents {
   #timerMs = 0;
   #expectHead(): void {
     const { headTimeoutMsMax, idleConnectionMsMax } = this.#options.limits;
-    const isFirst = this.#requests === 0 || this.#parser.busy;
-    this.#expect(isFirst ? headTimeoutMsMax : idleConnectionMsMax);
+    this.#expect(this.#headDue ? headTimeoutMsMax : idleConnectionMsMax);
   }
 
   #onTimeout(): void {
     const current = this.#current;
     if (!current) {
       if (this.#parser.busy) this.#refuse(408, 'the head of a request did not come in time');
-      else this.#stream.end();
+      else this.#endIdle();
       return;
     }
+    if (!current.awaitsBody) return;
+    // Who is not being read cannot be late.
+    if (this.#stream.isPaused()) this.#timer?.refresh();
     // The exchange has its own clocks for all but a client that does not send what it announced.
-    if (current.awaitsBody) current.listener?.onGone('the body of the request did not come in time');
+    else current.listener?.onGone('the body of the request did not come in time');
+  }
+
+  #endIdle(): void {
+    this.out.end();
+    this.#discard();
   }
 
   #onData(bytes: Buffer): void {
@@ -128,8 +136,12 @@ export class Http1ServerConnection implements ParserEvents {
         at = this.#parser.execute(bytes, at);
       }
       if (this.#parser.busy) {
-        if (!this.#current) this.#expectHead();
-        else this.#expect(this.#options.limits.bodyIdleMsMax);
+        if (!this.#current) {
+          if (!this.#headDue) {
+            this.#headDue = true;
+            this.#expectHead();
+          }
+        } else this.#expect(this.#options.limits.bodyIdleMsMax);
       }
     } catch (error) {
       const known = error instanceof HttpSyntaxError;
@@ -145,7 +157,7 @@ export class Http1ServerConnection implements ParserEvents {
   }
 
   onHead(head: MessageHead): boolean {
-    this.#requests++;
+    this.#headDue = false;
     const request = new Http1Request(this, head, requestHeadOf(head));
     this.#current = request;
     this.#options.onRequest(request);
@@ -168,9 +180,12 @@ export class Http1ServerConnection implements ParserEvents {
       current.listener?.onEnd(undefined);
       return;
     }
-    if (!this.#parser.finish() && current) current.listener?.onGone('the client ended within its request');
     // A client that has asked all it wants may close its half and wait for the answer.
-    else if (!current) this.#stream.end();
+    if (current) {
+      if (this.#parser.finish()) return;
+      current.listener?.onGone('the client ended within its request');
+      this.#stream.destroy();
+    } else if (!this.#rest) this.#endIdle();
   }
 
   #onClose(): void {
@@ -218,24 +233,25 @@ export class Http1ServerConnection implements ParserEvents {
       return;
     }
     this.#expectHead();
-    const rest = this.#rest;
-    if (!rest) {
+    if (!this.#rest) {
       if (this.#stream.isPaused()) this.#stream.resume();
       return;
     }
-    this.#rest = undefined;
-    // Not within the answer's own turn: a long pipeline would be a deep stack.
+    // Not within the answer's own turn: a long pipeline would be a deep stack. What comes until then queues behind it.
     setImmediate(() => {
-      if (this.#closed) return;
+      const rest = this.#rest;
+      if (this.#closed || !rest) return;
+      this.#rest = undefined;
       if (this.#stream.isPaused()) this.#stream.resume();
       this.#consume(rest);
+      if (this.#inputEnded && !this.#current && !this.#rest) this.#endIdle();
     });
   }
 
   aborted(request: Http1Request): void {
     if (this.#current !== request) return;
     this.#current = undefined;
-    if ('resetAndDestroy' in this.#stream) (this.#stream as net.Socket).resetAndDestroy();
+    if ('resetAndDestroy' in this.#stream) (this.#stream as Socket).resetAndDestroy();
     else this.#stream.destroy(new Error('reset'));
   }
 
@@ -271,7 +287,8 @@ export class Http1Request implements Downstream {
   broken: number | undefined;
   #chunked = false;
   #keepAlive: boolean;
-  #isHead: boolean;
+  /** Whatever an upstream says, no bytes follow its head: they would begin the next answer. */
+  #isBodiless: boolean;
   #over = false;
 
   constructor(
@@ -283,7 +300,7 @@ export class Http1Request implements Downstream {
     this.hasBody = message.length !== 0;
     this.awaitsBody = this.hasBody;
     this.#keepAlive = message.keepAlive;
-    this.#isHead = message.method === 'HEAD';
+    this.#isBodiless = message.method === 'HEAD';
     this.upgrade = message.upgrade;
     dropHopByHop(head.headers, message.connectionOptions);
   }
@@ -304,22 +321,16 @@ export class Http1Request implements Downstream {
     const length = headerOf(headers, 'content-length');
     let text = statusLine(status) + fieldLines(headers);
     if (status === 101) {
-      this.connection.out.text(`${text}connection: upgrade\r\nupgrade: ${this.upgrade}\r\n\r\n`);
+      this.connection.out.text(`${text}connection: upgrade\r\n\r\n`);
       return;
     }
-    if (hasBody && length === undefined && !this.#isHead) {
+    if (status === 204 || status === 304) this.#isBodiless = true;
+    if (hasBody && length === undefined && !this.#isBodiless) {
       if (this.version === 'HTTP/1.1') {
         this.#chunked = true;
         text += 'transfer-encoding: chunked\r\n';
       } else this.#keepAlive = false;
-    } else if (
-      !hasBody &&
-      length === undefined &&
-      status >= 200 &&
-      status !== 204 &&
-      status !== 304 &&
-      !this.#isHead
-    ) {
+    } else if (!hasBody && length === undefined && status >= 200 && !this.#isBodiless) {
       text += 'content-length: 0\r\n';
     }
     if (!this.#keepAlive) text += 'connection: close\r\n';
@@ -330,7 +341,7 @@ export class Http1Request implements Downstream {
 
   write(bytes: Buffer): boolean {
     const { out } = this.connection;
-    if (this.#over) return true;
+    if (this.#over || this.#isBodiless) return true;
     if (this.#chunked && !this.raw) {
       out.text(`${bytes.length.toString(16)}\r\n`);
       out.bytes(bytes);

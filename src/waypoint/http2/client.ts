@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import { errorText } from '../../base/errors.js';
 import type { WaypointLimits } from '../limits.js';
 import type { Headers, RequestHead, Upstream, UpstreamFailure, UpstreamListener } from '../message.js';
+import { headerOf } from '../message.js';
 import { flatten, toHttp2 } from './headers.js';
 
 const windowBytes = 1 << 20;
@@ -77,10 +78,17 @@ class Http2Upstream implements Upstream {
     let stream: http2.ClientHttp2Stream;
     try {
       const pseudo = { ':method': method, ':path': path, ':authority': authority, ':scheme': scheme };
-      stream = this.session.request(toHttp2(headers, pseudo), {
-        endStream: !hasBody,
-        waitForTrailers: hasBody,
-      });
+      // RFC 9113, section 8.2.2: `trailers` is all that te may say; gRPC servers wait for it.
+      const trailers =
+        headerOf(headers, 'te') !== undefined ||
+        headerOf(headers, 'content-type')?.startsWith('application/grpc') === true;
+      stream = this.session.request(
+        toHttp2(headers, { ...pseudo, ...(trailers ? { te: 'trailers' } : {}) }),
+        {
+          endStream: !hasBody,
+          waitForTrailers: hasBody,
+        },
+      );
     } catch (error) {
       // The session closed between its being chosen and now.
       this.#release();
@@ -97,10 +105,12 @@ class Http2Upstream implements Upstream {
     });
     stream.on('response', (given: http2.IncomingHttpHeaders, flags: number, raw: string[]) => {
       const isEnd = (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) !== 0;
-      this.#answered = true;
       // Not before: over a tunnel Node tells of data that came together with its head ahead of that head.
       stream.on('data', (bytes: Buffer) => this.listener?.onAnswerData(bytes));
       const answer = { status: Number(given[':status']), headers: flatten(raw) };
+      if (!(answer.status >= 200 && answer.status <= 599))
+        return this.#fail({ kind: 'protocol', why: `the answer's status is ${answer.status}` });
+      this.#answered = true;
       this.listener?.onHead(answer, !isEnd);
       if (isEnd) this.listener = undefined;
     });

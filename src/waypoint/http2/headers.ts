@@ -30,6 +30,8 @@ const notInHttp2: ReadonlySet<string> = new Set([
   'upgrade',
   'http2-settings',
   'host',
+  // Said anew where it may be.
+  'te',
 ]);
 
 export function toHttp2(headers: Headers, pseudo: http2.OutgoingHttpHeaders): http2.OutgoingHttpHeaders {
@@ -38,11 +40,6 @@ export function toHttp2(headers: Headers, pseudo: http2.OutgoingHttpHeaders): ht
     const name = headers[i] ?? '';
     if (notInHttp2.has(name)) continue;
     const value = headers[i + 1] ?? '';
-    // RFC 9113, section 8.2.2: `trailers` is all that it may say.
-    if (name === 'te') {
-      if (value === 'trailers') all['te'] = value;
-      continue;
-    }
     const before = all[name];
     if (before === undefined) all[name] = value;
     else if (Array.isArray(before)) before.push(value);

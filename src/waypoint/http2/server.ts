@@ -90,12 +90,19 @@ export class Http2ServerConnection {
   }
 }
 
+const methodPattern = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+const targetPattern = /^(?:\/[\x21\x22\x24-\x7e]*|\*)$/;
+
 function requestHeadOf(given: http2.IncomingHttpHeaders, raw: string[]): RequestHead {
   const method = String(given[':method'] ?? '');
+  const target = String(given[':path'] ?? '');
+  // The library lets pass what a request line of HTTP/1 could not hold: there it would be more than one line.
+  if (!methodPattern.test(method)) throw new TargetError('the method is no token');
+  if (!targetPattern.test(target)) throw new TargetError('the path cannot be read');
   const headers = flatten(raw);
   const host = headerOf(headers, 'host');
   const named = given[':authority'] ?? host;
-  const { authority, path } = parseTarget(method, String(given[':path'] ?? ''), named);
+  const { authority, path } = parseTarget(method, target, named);
   // RFC 9113, section 8.3.1: one of two different names would be judged, the other gone by.
   if (host !== undefined && normaliseAuthority(host) !== authority)
     throw new TargetError(':authority and host differ');
@@ -126,10 +133,11 @@ class Http2Request implements Downstream {
           (this.#gotTrailers = flatten(raw)),
       );
       // A body that was announced and does not come; refreshed by each piece of it.
-      this.#idle = setTimeout(
-        () => this.listener?.onGone('the body of the request did not come in time'),
-        limits.bodyIdleMsMax,
-      );
+      this.#idle = setTimeout(() => {
+        // Who is not being read cannot be late.
+        if (stream.isPaused()) this.#idle?.refresh();
+        else this.listener?.onGone('the body of the request did not come in time');
+      }, limits.bodyIdleMsMax);
       this.#idle.unref();
       stream.on('data', (bytes: Buffer) => {
         this.#idle?.refresh();

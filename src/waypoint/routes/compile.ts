@@ -5,6 +5,7 @@
 import { RE2JS } from 're2js';
 import type { PathMatch, Route, RouteMatch, RouteRule, ValueMatch } from '../../model/route.js';
 import { headerOf, joinedHeader, type RequestHead } from '../message.js';
+import { safeRule } from '../filters/safe.js';
 import { pathOf } from './path.js';
 
 export interface Matched {
@@ -25,7 +26,9 @@ interface Entry {
 }
 
 const any: RouteMatch = { headers: [], query: [] };
-const rankOf = { exact: 0, regex: 1, prefix: 2, suffix: 3 } as const;
+/** `/` holds for everything, and so says less than the name of a gRPC method. */
+const rankOf = ({ kind, value }: PathMatch): number =>
+  kind === 'exact' ? 0 : kind === 'regex' ? 1 : kind === 'suffix' ? 3 : value === '/' ? 4 : 2;
 
 /** `routes` of one type, already those that apply to the client. Undefined where there are none. */
 export function compileRoutes(routes: readonly Route[]): Matcher | undefined {
@@ -35,7 +38,8 @@ export function compileRoutes(routes: readonly Route[]): Matcher | undefined {
   const suffix = new Map<string, Entry[]>();
   const regex: Entry[] = [];
   for (const route of routes) {
-    route.rules.forEach((rule, index) => {
+    route.rules.forEach((given, index) => {
+      const rule = safeRule(given);
       const matches = rule.matches.length > 0 ? rule.matches : [any];
       for (const match of matches) {
         const path = match.path ?? { kind: 'prefix', value: '/' };
@@ -58,6 +62,8 @@ export function compileRoutes(routes: readonly Route[]): Matcher | undefined {
   regex.sort(byOrder);
   const root = prefix.get('/');
   const deep = prefix.size > (root ? 1 : 0);
+  let longest = 0;
+  for (const value of prefix.keys()) longest = Math.max(longest, value.length);
   return (head) => {
     const path = pathOf(head.path);
     const found =
@@ -67,16 +73,16 @@ export function compileRoutes(routes: readonly Route[]): Matcher | undefined {
     if (deep) {
       let end = path.length;
       if (path.charCodeAt(end - 1) === 0x2f) end--;
+      // What is longer than any prefix is not looked for: a path of many short segments would cost their square.
+      if (end > longest) end = path.lastIndexOf('/', longest);
       while (end > 0) {
         const one = first(prefix.get(path.slice(0, end)), head, path);
         if (one) return one;
         end = path.lastIndexOf('/', end - 1);
       }
     }
-    return (
-      first(root, head, path) ??
-      (suffix.size > 0 ? first(suffix.get(path.slice(path.lastIndexOf('/'))), head, path) : undefined)
-    );
+    const method = suffix.size > 0 ? suffix.get(path.slice(path.lastIndexOf('/'))) : undefined;
+    return first(method, head, path) ?? first(root, head, path);
   };
 }
 
@@ -94,7 +100,7 @@ function listOf(table: Map<string, Entry[]>, key: string): Entry[] {
 
 function orderOf(route: Route, index: number, match: RouteMatch, path: PathMatch): (number | string)[] {
   return [
-    rankOf[path.kind],
+    rankOf(path),
     -path.value.length,
     match.method === undefined ? 1 : 0,
     -match.headers.length,

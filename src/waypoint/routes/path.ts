@@ -6,18 +6,19 @@
 export class TargetError extends Error {}
 
 export interface Target {
-  /** host[:port] in lower case, without a final dot. */
+  /** host[:port] in lower case, without final dots. */
   readonly authority: string;
   /** Normalised path, and the query as it came. */
   readonly path: string;
 }
 
-const hostPattern = /^(?:\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9._~!$&'()*+,;=%-]*)(?::\d{0,5})?$/;
+/** Without percent signs: an escape would name to an endpoint what nobody compared it with. */
+const hostPattern = /^(?:\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9._~!$&'()*+,;=-]*)(?::\d{0,5})?$/;
 
 export function normaliseAuthority(text: string): string {
   if (!hostPattern.test(text)) throw new TargetError('the host cannot be read');
   const lower = text.toLowerCase();
-  return lower.replace(/\.(?=:|$)/, '');
+  return lower.replace(/\.+(?=:|$)/, '');
 }
 
 /** Throws TargetError. `host`: of the header, which a target in absolute form outweighs. */
@@ -74,12 +75,12 @@ export function normalisePath(target: string): string {
   return removeDots(decoded) + query;
 }
 
-function removeDots(path: string): string {
+function removeDots(path: string, mergeSlashes = true): string {
   const out: string[] = [];
   const segments = path.split('/');
   segments.forEach((segment, i) => {
     const isLast = i === segments.length - 1;
-    if (segment === '.' || segment === '') {
+    if (segment === '.' || (segment === '' && (mergeSlashes || i === 0))) {
       if (isLast) out.push('');
     } else if (segment === '..') {
       out.pop();
@@ -95,32 +96,44 @@ export function pathOf(path: string): string {
   return at < 0 ? path : path.slice(0, at);
 }
 
-const single: string[] = [''];
 const decodingsMax = 4;
+
+const decodedOnce = (path: string): string =>
+  path.replace(/%([0-9a-fA-F]{2})/g, (_escape, digits: string) => String.fromCharCode(parseInt(digits, 16)));
+const withoutParameters = (path: string): string => path.replace(/;[^/]*/g, '');
 
 /**
  * The ways in which endpoints may read a normalised path: as it is; with its escapes decoded, also those that were escaped twice;
- * without the parameters (`;x=1`) of its segments. A rule that denies has to hold for none of them, one that allows
- * for all. The returned array is only good until the next call.
+ * without the parameters (`;x=1`) of its segments, taken away before the decoding or after it; dot segments taken out after
+ * each decoding or after the last; with slashes that follow each other made one or not. A rule that denies has to hold for none
+ * of them, one that allows for all. Their number is bounded, whatever the path.
  */
 export function readingsOf(path: string): readonly string[] {
-  if (!path.includes('%') && !path.includes(';')) {
-    single[0] = path;
-    return single;
-  }
+  if (!path.includes('%') && !path.includes(';')) return [path];
   const found = new Set([path]);
-  let decoded = path;
-  for (let round = 0; round < decodingsMax && decoded.includes('%'); round++) {
-    const next = decoded.replace(/%([0-9a-fA-F]{2})/g, (_escape, digits: string) =>
-      String.fromCharCode(parseInt(digits, 16)),
-    );
-    if (next === decoded) break;
-    decoded = next;
-    found.add(removeDots(decoded.replace(/\\/g, '/')));
-  }
-  for (const reading of [...found]) {
-    if (!reading.includes(';')) continue;
-    found.add(removeDots(reading.replace(/;[^/]*/g, '')));
+  const read = (text: string): void => {
+    const slashes = text.replace(/\\/g, '/');
+    const short = removeDots(slashes);
+    found.add(short).add(removeDots(slashes, false));
+    if (!slashes.includes(';')) return;
+    const bare = withoutParameters(slashes);
+    found
+      .add(removeDots(bare))
+      .add(removeDots(bare, false))
+      .add(removeDots(withoutParameters(short)));
+  };
+  const bare = withoutParameters(path);
+  for (const from of new Set([path, bare, removeDots(bare)])) {
+    for (const eager of [false, true]) {
+      let text = from;
+      read(text);
+      for (let round = 0; round < decodingsMax && text.includes('%'); round++) {
+        const next = decodedOnce(text);
+        if (next === text) break;
+        text = eager ? removeDots(next) : next;
+        read(text);
+      }
+    }
   }
   return [...found];
 }

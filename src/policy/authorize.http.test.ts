@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { id, none, policy } from '../../test/support/mesh.js';
+import { parseIp } from '../model/address.js';
+import type { HttpMatch } from '../model/policy.js';
+import { authorize, type ConnectionFacts, type HttpFacts } from './authorize.js';
+
+const empty: HttpMatch = {
+  methods: [],
+  notMethods: [],
+  paths: [],
+  notPaths: [],
+  hosts: [],
+  notHosts: [],
+  headers: [],
+};
+const facts = (http?: ConnectionFacts['http']): ConnectionFacts => ({
+  identity: id('web'),
+  sourceIp: parseIp('10.0.0.1'),
+  destinationIp: parseIp('10.0.0.2'),
+  destinationPort: 80,
+  ...(http === undefined ? {} : { http }),
+});
+const asked = (more: Partial<HttpFacts> = {}, headers: Record<string, string> = {}): HttpFacts => ({
+  method: 'GET',
+  host: 'api.shop',
+  paths: ['/a'],
+  header: (name) => headers[name],
+  ...more,
+});
+const allowed = (
+  action: 'allow' | 'deny',
+  http: Partial<HttpMatch>,
+  of: ConnectionFacts['http'],
+  more = {},
+): boolean =>
+  authorize([policy('p', action, { ...none, ...more, http: { ...empty, ...http } })], facts(of)).allowed;
+
+test('what asks for a request: judged by who read it, past by where it was judged, the worst where nobody has', () => {
+  const get = { methods: ['GET'] };
+  assert.equal(allowed('allow', get, asked()), true);
+  assert.equal(allowed('allow', get, asked({ method: 'POST' })), false);
+  assert.equal(allowed('deny', get, asked()), false);
+  assert.equal(allowed('deny', get, asked({ method: 'POST' })), true);
+  assert.equal(allowed('allow', get, 'judged'), true);
+  assert.equal(allowed('deny', get, 'judged'), true);
+  assert.equal(allowed('allow', get, undefined), false);
+  assert.equal(allowed('deny', get, undefined), false);
+});
+
+test('what a rule says of the connection holds beside, whoever judged the request', () => {
+  const web = { principals: [{ kind: 'exact', value: 'cluster.local/ns/shop/sa/web' }] };
+  const other = { principals: [{ kind: 'exact', value: 'cluster.local/ns/shop/sa/other' }] };
+  const get = { methods: ['GET'] };
+  for (const of of [asked(), 'judged'] as const) {
+    assert.equal(allowed('allow', get, of, web), true);
+    assert.equal(allowed('allow', get, of, other), false);
+  }
+  assert.equal(allowed('deny', get, undefined, other), true, 'it would deny no request of this client');
+  assert.equal(allowed('deny', get, asked(), web), false);
+  assert.equal(allowed('deny', get, asked(), other), true);
+});
+
+test('a rule that denies holds if any reading of the path does; one that allows, if all do', () => {
+  const admin = { paths: [{ kind: 'prefix', value: '/admin' }] } as const;
+  const notAdmin = { notPaths: [{ kind: 'prefix', value: '/admin' }] } as const;
+  const both = asked({ paths: ['/x%2Fadmin', '/admin'] });
+  assert.equal(allowed('deny', admin, both), false);
+  assert.equal(allowed('allow', admin, both), false);
+  assert.equal(allowed('allow', notAdmin, both), false);
+  assert.equal(allowed('deny', notAdmin, both), false);
+  assert.equal(allowed('deny', notAdmin, asked({ paths: ['/admin', '/admin/'] })), true);
+});
+
+test('a method in another case is not what is allowed, and is what is denied', () => {
+  const lower = asked({ method: 'delete' });
+  assert.equal(allowed('deny', { methods: ['DELETE'] }, lower), false);
+  assert.equal(allowed('allow', { methods: ['DELETE'] }, lower), false);
+  assert.equal(allowed('allow', { notMethods: ['DELETE'] }, lower), false);
+  assert.equal(allowed('deny', { notMethods: ['DELETE'] }, lower), false);
+});
+
+test('a repeated header denies by any of its values, and allows only as what it is altogether', () => {
+  const role = (negated: boolean): Partial<HttpMatch> => ({
+    headers: [{ name: 'x-role', values: [{ kind: 'exact', value: 'admin' }], negated }],
+  });
+  const of = (value: string): HttpFacts => asked({}, { 'x-role': value });
+  assert.equal(allowed('deny', role(false), of('admin')), false);
+  assert.equal(allowed('deny', role(false), of('user, admin')), false);
+  assert.equal(allowed('deny', role(false), of('admin,user')), false);
+  assert.equal(allowed('deny', role(false), of('user')), true);
+  assert.equal(allowed('deny', role(false), asked()), true);
+  assert.equal(allowed('allow', role(false), of('admin')), true);
+  assert.equal(allowed('allow', role(false), of('user, admin')), false);
+  assert.equal(allowed('allow', role(true), of('user')), true);
+  assert.equal(allowed('allow', role(true), of('user, admin')), false);
+  assert.equal(allowed('allow', role(true), asked()), true);
+  assert.equal(allowed('deny', role(true), of('admin')), true);
+  assert.equal(allowed('deny', role(true), of('admin, user')), false);
+});
+
+test('hosts, templates and presence', () => {
+  const host = { hosts: [{ kind: 'suffix', value: '.shop' }] } as const;
+  assert.equal(allowed('allow', host, asked()), true);
+  assert.equal(allowed('allow', host, asked({ host: 'shop' })), false);
+  assert.equal(allowed('deny', { notHosts: host.hosts }, asked()), true);
+  const there: Partial<HttpMatch> = {
+    headers: [{ name: 'x', values: [{ kind: 'presence' }], negated: false }],
+  };
+  assert.equal(allowed('allow', there, asked()), false);
+  assert.equal(allowed('allow', there, asked({}, { x: 'y' })), true);
+  const template = (...segments: string[]): Partial<HttpMatch> => ({
+    paths: [{ kind: 'template', segments }],
+  });
+  const table: [string[], string, boolean][] = [
+    [['a', '*'], '/a/b', true],
+    [['a', '*'], '/a/', false],
+    [['a', '*'], '/a', false],
+    [['a', '*'], '/a/b/c', false],
+    [['a', '**'], '/a/b/c', true],
+    [['a', '*', 'c'], '/a/b/c', true],
+    [['a', '*', 'c'], '/a/b/d', false],
+    [['**'], '/', true],
+  ];
+  for (const [segments, path, holds] of table)
+    assert.equal(
+      allowed('allow', template(...segments), asked({ paths: [path] })),
+      holds,
+      `${segments} ${path}`,
+    );
+});

@@ -1,0 +1,168 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { RequestHead } from '../message.js';
+import {
+  addCorsHeaders,
+  changeHeaders,
+  changePath,
+  preflightOf,
+  redirectOf,
+  type CorsFilter,
+  type RedirectFilter,
+} from './filters.js';
+
+const head = (path: string, more: Partial<RequestHead> = {}): RequestHead => ({
+  method: 'GET',
+  path,
+  authority: 'api.shop:8080',
+  scheme: 'http',
+  headers: [],
+  ...more,
+});
+
+test('headers: set replaces all values, add appends, remove takes all; cookies stay apart', () => {
+  const change = (headers: string[], set: string[][], add: string[][], remove: string[]): string[] => {
+    const pairs = (of: string[][]) => of.map(([name = '', value = '']) => ({ name, value }));
+    changeHeaders(headers, { kind: 'request-headers', set: pairs(set), add: pairs(add), remove });
+    return headers;
+  };
+  assert.deepEqual(change(['a', '1', 'b', '2', 'a', '3'], [['a', '4']], [], []), ['a', '4', 'b', '2']);
+  assert.deepEqual(change([], [['a', '4']], [], []), ['a', '4']);
+  assert.deepEqual(change(['a', '1'], [], [['a', '2']], []), ['a', '1,2']);
+  assert.deepEqual(change(['b', '1'], [], [['a', '2']], []), ['b', '1', 'a', '2']);
+  assert.deepEqual(change(['a', '1', 'b', '2', 'a', '3'], [], [], ['a', 'c']), ['b', '2']);
+  assert.deepEqual(change(['a', '1'], [['a', '2']], [['a', '3']], ['a']), []);
+  assert.deepEqual(change(['set-cookie', 'a=1'], [], [['set-cookie', 'b=2']], []), [
+    'set-cookie',
+    'a=1',
+    'set-cookie',
+    'b=2',
+  ]);
+  // A value that reads like the name is none.
+  assert.deepEqual(change(['x', 'a', 'a', '1', 'y', 'b'], [], [], ['a']), ['x', 'a', 'y', 'b']);
+});
+
+test('a prefix is replaced as the table of the Gateway API has it', () => {
+  const table: [string, string, string, string][] = [
+    ['/foo/bar', '/foo', '/xyz', '/xyz/bar'],
+    ['/foo/bar', '/foo', '/xyz/', '/xyz/bar'],
+    ['/foo', '/foo', '/xyz', '/xyz'],
+    ['/foo/', '/foo', '/xyz', '/xyz/'],
+    ['/foo/bar', '/foo', '', '/bar'],
+    ['/foo/', '/foo', '', '/'],
+    ['/foo', '/foo', '', '/'],
+    ['/foo/', '/foo', '/', '/'],
+    ['/foo', '/foo', '/', '/'],
+    ['/foo/bar', '/foo', '/', '/bar'],
+    ['/foo?x=1', '/foo', '/', '/?x=1'],
+    ['/foo/bar?x=/foo', '/foo', '/xyz', '/xyz/bar?x=/foo'],
+    ['/bar', '/', '/xyz', '/xyz/bar'],
+    ['/', '/', '/xyz', '/xyz/'],
+  ];
+  for (const [path, prefix, value, expected] of table)
+    assert.equal(changePath(path, { kind: 'prefix', value }, prefix), expected, `${path} ${prefix} ${value}`);
+  assert.equal(changePath('/a/b?c', { kind: 'full', value: '/x' }, '/a'), '/x?c');
+  assert.equal(changePath('/a', { kind: 'full', value: 'x' }, undefined), '/x');
+});
+
+test('a redirect names scheme, host and port as the Gateway API says', () => {
+  const to = (filter: Partial<RedirectFilter>, port = 80, path = '/a?b'): string | undefined =>
+    redirectOf(head(path), { kind: 'redirect', statusCode: 302, ...filter }, '/a', port).headers[1];
+  assert.equal(to({}), 'http://api.shop/a?b');
+  assert.equal(to({}, 8080), 'http://api.shop:8080/a?b');
+  assert.equal(to({ scheme: 'https' }, 8080), 'https://api.shop/a?b');
+  assert.equal(to({ scheme: 'https', port: 8443 }), 'https://api.shop:8443/a?b');
+  assert.equal(to({ scheme: 'https', port: 443 }), 'https://api.shop/a?b');
+  assert.equal(to({ scheme: 'http' }, 8080), 'http://api.shop/a?b');
+  assert.equal(to({ port: 80 }, 8080), 'http://api.shop/a?b');
+  assert.equal(to({ port: 443 }), 'http://api.shop:443/a?b');
+  assert.equal(to({ hostname: 'other' }), 'http://other/a?b');
+  assert.equal(to({ path: { kind: 'full', value: '/x' } }), 'http://api.shop/x?b');
+  assert.equal(to({ path: { kind: 'prefix', value: '/x' } }, 80, '/a/c'), 'http://api.shop/x/c');
+  for (const statusCode of [301, 302, 303, 307, 308])
+    assert.equal(redirectOf(head('/'), { kind: 'redirect', statusCode }, undefined, 80).status, statusCode);
+});
+
+const cors = (more: Partial<CorsFilter> = {}): CorsFilter => ({
+  kind: 'cors',
+  allowOrigins: ['https://a.test', 'https://*.b.test', 'http://c.test:8080'],
+  allowMethods: ['GET', 'PUT'],
+  allowHeaders: ['x-a'],
+  exposeHeaders: ['x-e'],
+  allowCredentials: false,
+  maxAgeS: 7,
+  ...more,
+});
+
+test('CORS: preflights are answered, for the origins that are allowed only', () => {
+  const preflight = (origin: string | undefined, filter = cors(), method = 'OPTIONS', asks = true) =>
+    preflightOf(
+      head('/', {
+        method,
+        headers: [
+          ...(origin === undefined ? [] : ['origin', origin]),
+          ...(asks ? ['access-control-request-method', 'PUT', 'access-control-request-headers', 'x-z'] : []),
+        ],
+      }),
+      filter,
+    );
+  const allows = (origin: string): boolean =>
+    preflight(origin)?.headers.includes('access-control-allow-origin') === true;
+  for (const origin of ['https://a.test', 'https://x.b.test', 'https://x.y.b.test', 'http://c.test:8080'])
+    assert.ok(allows(origin), origin);
+  for (const origin of [
+    'http://a.test',
+    'https://a.test.evil',
+    'https://b.test',
+    'https://xb.test',
+    'https://.b.test.evil',
+    'http://c.test',
+    'null',
+    'https://evil/x.b.testx',
+  ])
+    assert.ok(!allows(origin), origin);
+  assert.equal(preflight('https://evil')?.status, 204);
+  assert.deepEqual(preflight('https://a.test')?.headers, [
+    'access-control-allow-origin',
+    'https://a.test',
+    'vary',
+    'origin',
+    'access-control-allow-methods',
+    'GET, PUT',
+    'access-control-allow-headers',
+    'x-a',
+    'access-control-max-age',
+    '7',
+  ]);
+  assert.equal(preflight(undefined), undefined);
+  assert.equal(preflight('https://a.test', cors(), 'GET'), undefined);
+  assert.equal(preflight('https://a.test', cors(), 'OPTIONS', false), undefined);
+  const open = cors({
+    allowOrigins: ['*'],
+    allowMethods: ['*'],
+    allowHeaders: ['*'],
+    allowCredentials: true,
+  });
+  const answered = preflight('https://any', open)?.headers ?? [];
+  assert.ok(!answered.includes('*'), 'a star with credentials means itself to browsers');
+  assert.equal(answered[1], 'https://any');
+  assert.ok(answered.includes('PUT') && answered.includes('x-z') && answered.includes('true'));
+});
+
+test('CORS: an answer says what the rule says, and not what the endpoint says', () => {
+  const answer = ['access-control-allow-origin', '*', 'x', 'y'];
+  addCorsHeaders(answer, 'https://a.test', cors());
+  assert.deepEqual(answer, [
+    'x',
+    'y',
+    'access-control-allow-origin',
+    'https://a.test',
+    'vary',
+    'origin',
+    'access-control-expose-headers',
+    'x-e',
+  ]);
+  const evil = ['access-control-allow-origin', '*', 'access-control-allow-credentials', 'true'];
+  addCorsHeaders(evil, 'https://evil', cors());
+  assert.deepEqual(evil, []);
+});

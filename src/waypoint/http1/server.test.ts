@@ -1,0 +1,613 @@
+import assert from 'node:assert/strict';
+import type http from 'node:http';
+import type { Duplex } from 'node:stream';
+import { test } from 'node:test';
+import {
+  answering,
+  ask,
+  backend,
+  converse,
+  eventually,
+  httpUpstream,
+  RawClient,
+  rawUpstream,
+  route,
+  startWaypoint,
+  telling,
+  told,
+  type Told,
+} from '../../../test/support/waypoint.js';
+
+const get = (path = '/', ...lines: string[]): string =>
+  [`GET ${path} HTTP/1.1`, 'Host: api.shop', ...lines, '', ''].join('\r\n');
+/** Answers in the order in which they came, by their status lines. */
+const statuses = (text: string): number[] =>
+  [...text.matchAll(/HTTP\/1\.1 (\d{3}) [^\r\n]*\r\n/g)].map((match) => Number(match[1]));
+
+test('what cannot be read is answered by its status, the connection is closed and the upstream sees nothing', async (t) => {
+  let seen = 0;
+  const upstream = await httpUpstream(t, (request, response) => {
+    seen++;
+    telling('a')(request, response);
+  });
+  const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] }, protocol: 'http1' });
+  const table: [string, number][] = [
+    ['POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n', 400],
+    ['GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n', 501],
+    ['GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n', 400],
+    ['GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n', 400],
+    ['GET / HTTP/1.1\r\n\r\n', 400],
+    ['GET / HTTP/1.1\r\nHost: a/b\r\n\r\n', 400],
+    ['GET / HTTP/1.1\r\nHost: a%62\r\n\r\n', 400],
+    [get('/', `X: ${'a'.repeat(64 << 10)}`), 431],
+    [get('/', ...Array.from({ length: 201 }, (_, i) => `x${i}: 1`)), 431],
+    ['GET / HTTP/2.0\r\nHost: a\r\n\r\n', 505],
+    ['CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n', 400],
+    [get('/a%00'), 400],
+    [get('/a\\b'), 400],
+    [get('*'), 400],
+    [get('http://u:p@a/'), 400],
+    ['nonsense\r\n\r\n', 400],
+  ];
+  for (const [text, status] of table) {
+    const answer = await converse(t, waypoint.port, `${text}${get('/smuggled')}`);
+    assert.deepEqual(statuses(answer), [status], text.slice(0, 60));
+    assert.match(answer, /\r\nconnection: close\r\n/i);
+  }
+  assert.equal(seen, 0);
+  assert.equal(waypoint.context.exchanges.size, 0);
+});
+
+test('a URL as target outweighs the Host header, which goes no further', async (t) => {
+  const upstream = await httpUpstream(t, telling('a'));
+  const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
+  const answer = await converse(
+    t,
+    waypoint.port,
+    'GET http://Right.shop./a HTTP/1.1\r\nHost: wrong\r\nConnection: close\r\n\r\n',
+  );
+  assert.match(answer, /"host":"right.shop"/);
+  assert.doesNotMatch(answer, /wrong/);
+});
+
+test('a pipeline of a hundred requests with and without bodies is answered in order', async (t) => {
+  const upstream = await httpUpstream(t, (request, response) => {
+    const parts: Buffer[] = [];
+    request.on('data', (part: Buffer) => parts.push(part));
+    request.on('end', () => {
+      const body = Buffer.concat(parts).toString();
+      // The first ones are the slowest.
+      setTimeout(() => response.end(`<${request.url}:${body}>`), Number(request.url?.slice(1)) < 5 ? 20 : 0);
+    });
+  });
+  const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
+  const all = Array.from({ length: 100 }, (_, i) => {
+    if (i % 3 === 0) return get(`/${i}`);
+    if (i % 3 === 1) return `POST /${i} HTTP/1.1\r\nHost: a\r\nContent-Length: ${`${i}`.length}\r\n\r\n${i}`;
+    return `POST /${i} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nGE\r\n1\r\nT\r\n0\r\n\r\n`;
+  }).join('');
+  const expected = Array.from({ length: 100 }, (_, i) => `</${i}:${['', i, 'GET'][i % 3]}>`);
+  const whole = await RawClient.open(waypoint.port);
+  whole.write(all);
+  await whole.until((text) => text.includes('</99:'), 'the last answer');
+  assert.deepEqual(whole.text.match(/<[^>]*>/g), expected);
+  whole.socket.destroy();
+  // In pieces that come while answers are under way.
+  const pieces = await RawClient.open(waypoint.port);
+  for (let at = 0; at < all.length; at += 37) {
+    pieces.write(all.slice(at, at + 37));
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await pieces.until((text) => text.includes('</99:'), 'the last answer');
+  assert.deepEqual(pieces.text.match(/<[^>]*>/g), expected);
+  pieces.socket.destroy();
+});
+
+test('a connection lasts as its client says, and HTTP/1.0 is answered without chunks', async (t) => {
+  const upstream = await httpUpstream(t, (request, response) => {
+    response.write('one');
+    response.end(`two ${request.httpVersion}`);
+  });
+  const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
+  const old = await converse(t, waypoint.port, 'GET / HTTP/1.0\r\n\r\n');
+  assert.match(old, /\r\nconnection: close\r\n[^]*\r\nonetwo 1\.1$/);
+  assert.doesNotMatch(old, /transfer-encoding/i);
+  const closed = await converse(t, waypoint.port, get('/', 'Connection: close') + get('/'));
+  assert.deepEqual(statuses(closed), [200]);
+  const kept = await RawClient.open(waypoint.port);
+  kept.write(get());
+  await kept.until((text) => text.endsWith('0\r\n\r\n'));
+  kept.write(get());
+  await kept.until((text) => statuses(text).length === 2 && text.endsWith('0\r\n\r\n'));
+  assert.equal(kept.closed, undefined);
+  kept.socket.destroy();
+});
+
+test('a client that ends its half still gets its answers', async (t) => {
+  const upstream = await httpUpstream(t, (request, response) => {
+    request.resume();
+    setTimeout(() => response.end(`<${request.url}>`), 20);
+  });
+  const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
+  const client = await RawClient.open(waypoint.port);
+  client.write(get('/1') + get('/2') + get('/3'));
+  client.socket.end();
+  assert.equal(await client.untilClosed(), 'end');
+  assert.deepEqual(client.text.match(/<[^>]*>/g), ['</1>', '</2>', '</3>']);
+  await eventually(() => waypoint.context.connections.size === 0, 'the connection is gone');
+});
+
+test('a client that ends within its request is cut off, and so is its upstream', async (t) => {
+  let aborted = 0;
+  const upstream = await httpUpstream(t, (request) => {
+    request.on('error', () => aborted++);
+    request.resume();
+  });
+  const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
+  for (const text of [
+    'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab',
+    'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n',
+  ]) {
+    const client = await RawClient.open(waypoint.port);
+    client.write(text);
+    await eventually(
+      () => waypoint.context.exchanges.size === 1 && waypoint.pool.size === 1,
+      'it is under way',
+    );
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    client.socket.end();
+    await client.untilClosed();
+    assert.deepEqual(statuses(client.text), []);
+    await eventually(
+      () => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0,
+      'nothing is left',
+    );
+  }
+  for (const text of ['GET / HT', 'GET / HTTP/1.1\r\nHost: a\r\n', get('/1').slice(0, -2)]) {
+    const client = await RawClient.open(waypoint.port);
+    client.write(text);
+    client.socket.end();
+    await client.untilClosed();
+  }
+  await eventually(() => waypoint.context.connections.size === 0, 'no connection is left');
+  assert.equal(aborted, 2);
+});
+
+test('100-continue goes from end to end', async (t) => {
+  const upstream = await httpUpstream(t, telling('a'));
+  upstream.server.on('checkContinue', (request: http.IncomingMessage, response: http.ServerResponse) => {
+    if (request.url === '/no') {
+      response.statusCode = 417;
+      response.end();
+      return;
+    }
+    response.writeContinue();
+    telling('a')(request, response);
+  });
+  const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
+  const client = await RawClient.open(waypoint.port);
+  client.write('POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n');
+  await client.until((text) => text === 'HTTP/1.1 100 Continue\r\n\r\n', 'the interim answer');
+  client.write('body');
+  await client.until((text) => text.includes('"body":"body"'), 'the answer');
+  client.socket.destroy();
+  const refused = await RawClient.open(waypoint.port);
+  refused.write('POST /no HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n');
+  await refused.untilClosed();
+  assert.deepEqual(statuses(refused.text), [417]);
+  refused.socket.destroy();
+});
+
+test('interim answers are passed on, too many of them are the upstream’s fault, and a client of HTTP/1.0 sees none', async (t) => {
+  const hints = 'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n';
+  const end = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+  const few = await startWaypoint(t, { backends: { api: [await answering(t, hints + hints + end)] } });
+  const text = await converse(t, few.port, get('/', 'Connection: close'));
+  assert.deepEqual(statuses(text), [103, 103, 200]);
+  assert.match(text, /103 Early Hints\r\nlink: <\/a>\r\n\r\n/);
+  const old = await converse(t, few.port, 'GET / HTTP/1.0\r\n\r\n');
+  assert.deepEqual(statuses(old), [200]);
+  const flood = await startWaypoint(t, { backends: { api: [await answering(t, hints.repeat(1000))] } });
+  const flooded = await converse(t, flood.port, get('/', 'Connection: close'));
+  assert.equal(statuses(flooded).at(-1), 502);
+  assert.ok(statuses(flooded).length < 20);
+});
+
+test('answers without a body have none, whatever their headers say, and their connections serve again', async (t) => {
+  let connections = 0;
+  const port = await rawUpstream(t, (socket) => {
+    connections++;
+    socket.on('data', (bytes: Buffer) => {
+      const text = bytes.toString();
+      if (text.startsWith('HEAD')) socket.write('HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n');
+      else if (text.includes(' /304')) socket.write('HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n');
+      else if (text.includes(' /204')) socket.write('HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n');
+      else socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+    });
+  });
+  const waypoint = await startWaypoint(t, { backends: { api: [port] } });
+  const client = await RawClient.open(waypoint.port);
+  let answers = 0;
+  for (const line of ['HEAD /', 'GET /304', 'GET /204', 'GET /']) {
+    client.write(`${line} HTTP/1.1\r\nHost: a\r\n\r\n`);
+    answers++;
+    await client.until((text) => statuses(text).length === answers && /\r\n\r\n(ok)?$/.test(text));
+  }
+  assert.deepEqual(statuses(client.text), [200, 304, 204, 200]);
+  const [head, notModified, noContent] = client.text.split('\r\n\r\n');
+  assert.match(head ?? '', /content-length: 5/);
+  assert.match(notModified ?? '', /content-length: 5/);
+  assert.doesNotMatch(noContent ?? '', /content-length/);
+  assert.equal(connections, 1);
+  client.socket.destroy();
+});
+
+test('trailers go both ways; what the connection header names does not', async (t) => {
+  const upstream = await httpUpstream(t, (request, response) => {
+    request.resume();
+    request.on('end', () => {
+      response.setHeader('trailer', 'x-sum');
+      response.setHeader('connection', 'keep-alive, x-hop');
+      response.setHeader('x-hop', '1');
+      response.write('a');
+      response.addTrailers({ 'x-sum': String(request.trailers['x-up']) });
+      response.end(JSON.stringify(request.headers));
+    });
+  });
+  const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
+  const text = await converse(
+    t,
+    waypoint.port,
+    'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close, X-Secret\r\nX-Secret: 1\r\nTE: gzip\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\n\r\n0\r\nX-Up: 7\r\n\r\n',
+  );
+  assert.match(text, /0\r\nx-sum: 7\r\n\r\n$/);
+  assert.doesNotMatch(text, /x-hop: /);
+  for (const name of ['x-secret', '"te"', 'keep-alive"', 'proxy-connection', '"connection":"close'])
+    assert.ok(!text.includes(name), name);
+});
+
+test('the connection header cannot take away what frames or routes a request', async (t) => {
+  const upstream = await httpUpstream(t, telling('a'));
+  const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
+  const text = await converse(
+    t,
+    waypoint.port,
+    'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nConnection: close, content-length, host, x-forwarded-for\r\nX-Forwarded-For: 1.2.3.4\r\n\r\nabc',
+  );
+  assert.match(text, /"body":"abc"/);
+  assert.match(text, /"x-forwarded-for":"127.0.0.1"/);
+});
+
+test('what an upstream breaks off, the client does not take for whole', async (t) => {
+  const table: [string, string, boolean][] = [
+    ['short by length', 'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc', true],
+    ['short by chunks', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n', true],
+    ['bad chunk', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n', true],
+    ['within the head', 'HTTP/1.1 200 OK\r\nContent-Le', false],
+    ['nothing', '', false],
+    ['both lengths', 'HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc', false],
+    ['line feed in a value', 'HTTP/1.1 200 OK\r\nX: a\nSet-Cookie: b\r\nContent-Length: 0\r\n\r\n', false],
+    [
+      '101 without asking',
+      'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n',
+      false,
+    ],
+    ['no HTTP', 'SSH-2.0-x\r\n', false],
+  ];
+  for (const [name, bytes, begun] of table) {
+    const port = await answering(t, bytes, (socket) => socket.end());
+    const waypoint = await startWaypoint(t, { backends: { api: [port] } });
+    const client = await RawClient.open(waypoint.port);
+    client.write(get('/', 'Connection: close'));
+    const how = await client.untilClosed();
+    if (begun) {
+      assert.equal(how, 'reset', name);
+      assert.ok(!client.text.endsWith('0\r\n\r\n'), name);
+    } else {
+      const [status] = statuses(client.text);
+      assert.ok(status === 502 || status === 503, `${name}: ${client.text}`);
+      assert.doesNotMatch(client.text, /set-cookie|upgrade:/i);
+    }
+    await assert.rejects(
+      (async () => {
+        const { status } = await ask(waypoint.port);
+        if (status >= 500) throw new Error('refused');
+      })(),
+      name,
+    );
+    await eventually(() => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0, name);
+    client.socket.destroy();
+  }
+});
+
+test('more than an answer is not the next one’s beginning', async (t) => {
+  const port = await answering(
+    t,
+    'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil',
+  );
+  const waypoint = await startWaypoint(t, { backends: { api: [port] } });
+  for (let i = 0; i < 5; i++) assert.equal((await ask(waypoint.port)).body, 'ok');
+});
+
+test('answers that end with their connection are passed on whole', async (t) => {
+  const port = await answering(t, 'HTTP/1.1 200 OK\r\nX: y\r\n\r\nabc', (socket) => socket.end('def'));
+  const waypoint = await startWaypoint(t, { backends: { api: [port] } });
+  const { status, body } = await ask(waypoint.port);
+  assert.deepEqual([status, body], [200, 'abcdef']);
+  await eventually(() => waypoint.pool.size === 0, 'the connection is gone');
+});
+
+test('an upgraded connection carries bytes both ways, and each way ends by itself', async (t) => {
+  let asked = '';
+  const port = await rawUpstream(t, (socket) => {
+    let upgraded = false;
+    socket.on('data', (bytes: Buffer) => {
+      if (!upgraded) {
+        asked = bytes.toString();
+        upgraded = true;
+        socket.write(
+          'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nX-Extra: 1\r\n\r\nhello',
+        );
+        return;
+      }
+      socket.write(bytes);
+      if (bytes.includes('bye')) socket.end();
+      else if (bytes.includes('last')) assert.fail('the client had ended');
+    });
+    socket.on('end', () => socket.end(':closed'));
+  });
+  const waypoint = await startWaypoint(t, { backends: { api: [port] } });
+  const upgrade = get('/', 'Connection: Upgrade', 'Upgrade: websocket, other', 'Sec-WebSocket-Key: k');
+  const client = await RawClient.open(waypoint.port);
+  client.write(`${upgrade}early`);
+  await client.until((text) => text.endsWith('helloearly') || text.endsWith('earlyhello'), 'the first bytes');
+  assert.match(asked, /\r\nconnection: upgrade\r\nupgrade: websocket, other\r\n/i);
+  assert.match(client.text, /^HTTP\/1\.1 101 .*\r\n[^]*x-extra: 1\r\n/);
+  assert.equal(client.text.match(/upgrade: websocket\r\n/g)?.length, 1);
+  assert.doesNotMatch(client.text, /other/);
+  client.write('\0\x01binary');
+  await client.until((text) => text.endsWith('\0\x01binary'));
+  client.socket.end();
+  assert.equal(await client.untilClosed(), 'end');
+  assert.ok(client.text.endsWith(':closed'), 'what came after the client’s end');
+  await eventually(
+    () => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0,
+    'nothing is left',
+  );
+  // The upstream ends first: what the client still says reaches it.
+  const other = await RawClient.open(waypoint.port);
+  other.write(upgrade);
+  await other.until((text) => text.endsWith('hello'));
+  other.write('bye');
+  await other.untilClosed();
+  other.socket.end('still');
+  await eventually(
+    () => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0,
+    'nothing is left',
+  );
+});
+
+test('an upgrade that is refused is an answer like any other, and leads to HTTP never', async (t) => {
+  const seen: http.IncomingHttpHeaders[] = [];
+  const upstream = await httpUpstream(t, (request, response) => {
+    seen.push(request.headers);
+    response.end('no');
+  });
+  upstream.server.on('upgrade', (request: http.IncomingMessage, socket: Duplex) => {
+    seen.push(request.headers);
+    socket.end('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno');
+  });
+  const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
+  const client = await RawClient.open(waypoint.port);
+  client.write(get('/', 'Connection: Upgrade', 'Upgrade: websocket'));
+  await client.until((text) => text.endsWith('no'));
+  client.write(
+    get('/', 'Connection: Upgrade, HTTP2-Settings', 'Upgrade: h2c', 'HTTP2-Settings: AAMAAABkAAQAAP__'),
+  );
+  await client.until((text) => statuses(text).length === 2 && text.endsWith('\r\n\r\nno'));
+  assert.deepEqual(statuses(client.text), [403, 200]);
+  assert.equal(seen[0]?.upgrade, 'websocket');
+  assert.equal(seen[1]?.upgrade, undefined);
+  assert.equal(seen[1]?.['http2-settings'], undefined);
+  client.socket.destroy();
+});
+
+test('headers that trickle in are not waited for beyond their time, on a new connection and on one that was used', async (t) => {
+  const upstream = await httpUpstream(t, telling('a'));
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [upstream.port] },
+    protocol: 'http1',
+    limits: { headTimeoutMsMax: 300, idleConnectionMsMax: 600 },
+  });
+  const trickle = async (client: RawClient): Promise<void> => {
+    client.write('GET / HTTP/1.1\r\nHost: a\r\n');
+    for (let i = 0; client.closed === undefined && i < 100; i++) {
+      client.write(`x${i}: 1\r\n`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    assert.notEqual(client.closed, undefined, 'it ended');
+    assert.equal(statuses(client.text).at(-1), 408);
+  };
+  const fresh = await RawClient.open(waypoint.port);
+  await trickle(fresh);
+  const used = await RawClient.open(waypoint.port);
+  used.write(get());
+  await used.until((text) => text.includes('"name":"a"'));
+  await trickle(used);
+  const idle = await RawClient.open(waypoint.port);
+  idle.write(get());
+  assert.equal(await idle.untilClosed(), 'end');
+  // It does not close its own half: it is not waited for.
+  await eventually(() => waypoint.context.connections.size === 0, 'no connection is left');
+});
+
+test('a body that does not come is not waited for; one that is not read in time is no late one', async (t) => {
+  let hold = true;
+  const slow = await rawUpstream(t, (socket) => {
+    let read = 0;
+    socket.pause();
+    const timer = setInterval(() => {
+      if (hold) return;
+      clearInterval(timer);
+      socket.resume();
+      socket.on('data', (bytes: Buffer) => {
+        read += bytes.length;
+        if (read > 9 << 20) socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+      });
+    }, 20);
+    t.after(() => clearInterval(timer));
+  });
+  const waypoint = await startWaypoint(t, { backends: { api: [slow] }, limits: { bodyIdleMsMax: 200 } });
+  const client = await RawClient.open(waypoint.port);
+  client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc');
+  await client.untilClosed();
+  assert.deepEqual(statuses(client.text), [408]);
+  const asked = ask(waypoint.port, { method: 'POST', body: Buffer.alloc(9 << 20) });
+  setTimeout(() => (hold = false), 900);
+  assert.equal((await asked).status, 200);
+});
+
+test('a body that is malformed ends in 400 if nothing was answered, and never at the upstream as whole', async (t) => {
+  let whole = 0;
+  const upstream = await httpUpstream(t, (request, response) => {
+    request.on('error', () => undefined);
+    request.on('data', () => undefined);
+    request.on('end', () => {
+      whole++;
+      response.end();
+    });
+  });
+  const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
+  for (const body of ['3\r\nabcd\r\n0\r\n\r\n', 'x\r\n', '0\r\nHost: a\r\n\r\n', '1\r\na\n0\r\n\r\n']) {
+    const text = await converse(
+      t,
+      waypoint.port,
+      `POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n${body}${get('/smuggled')}`,
+    );
+    assert.deepEqual(statuses(text), [400], body);
+    assert.equal(text.match(/connection: close/g)?.length, 1);
+  }
+  assert.equal(whole, 0);
+  await eventually(() => waypoint.pool.size === 0, 'no connection is used again');
+});
+
+test('neither clients nor routes can split an answer or a request', async (t) => {
+  const upstream = await httpUpstream(t, telling('a'));
+  const evil = 'x\r\nEvil: 1\r\n\r\nGET /evil HTTP/1.1\r\n\r\n';
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [upstream.port] },
+    routes: [
+      route('r', [
+        {
+          matches: [{ path: { kind: 'prefix', value: '/redirect' }, headers: [], query: [] }],
+          filters: [
+            {
+              kind: 'redirect',
+              hostname: evil,
+              scheme: evil,
+              path: { kind: 'full', value: `/${evil}` },
+              statusCode: 302,
+            },
+          ],
+        },
+        {
+          filters: [
+            {
+              kind: 'request-headers',
+              set: [
+                { name: 'x-good', value: 'y' },
+                { name: 'x-evil', value: evil },
+                { name: 'content-length', value: '3' },
+                { name: 'transfer-encoding', value: 'chunked' },
+                { name: 'host', value: evil },
+              ],
+              add: [{ name: `x-name\r\n${evil}`, value: 'a' }],
+              remove: [],
+            },
+            { kind: 'rewrite', hostname: evil, path: { kind: 'prefix', value: `/p ${evil}` } },
+            {
+              kind: 'response-headers',
+              set: [
+                { name: 'x-evil', value: evil },
+                { name: 'content-length', value: '1' },
+                { name: 'connection', value: 'close' },
+              ],
+              add: [{ name: 'set-cookie', value: `a=b\n${evil}` }],
+              remove: [],
+            },
+            {
+              kind: 'cors',
+              allowOrigins: ['*'],
+              allowMethods: [evil],
+              allowHeaders: [evil],
+              exposeHeaders: [evil],
+              allowCredentials: false,
+              maxAgeS: 5,
+            },
+          ],
+          sessionPersistence: { kind: 'cookie', name: evil, permanent: false },
+        },
+      ]),
+    ],
+  });
+  const answer = await ask(waypoint.port, { path: '/x', headers: { origin: 'http://o' } });
+  assert.equal(answer.status, 200);
+  assert.equal(answer.headers.evil, undefined);
+  const { url, headers } = JSON.parse(answer.body) as Told;
+  assert.equal(url, '/p%20x%0D%0AEvil:%201%0D%0A%0D%0AGET%20/evil%20HTTP/1.1%0D%0A%0D%0A/x');
+  assert.equal(headers.host, 'api.shop');
+  assert.equal(headers['x-good'], 'y');
+  assert.deepEqual(
+    [headers.evil, headers['x-evil'], headers['content-length']],
+    [undefined, undefined, undefined],
+  );
+  const redirect = await ask(waypoint.port, { path: '/redirect' });
+  assert.equal(redirect.status, 302);
+  assert.match(redirect.headers.location ?? '', /^http:\/\/api\.shop\/x%0D%0A/);
+});
+
+test('a drain answers what is under way as the last of its connection', async (t) => {
+  const upstream = await httpUpstream(t, (_request, response) => {
+    setTimeout(() => response.end('done'), 50);
+  });
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [upstream.port] },
+    limits: { drainIdleMs: 100 },
+  });
+  const busy = await RawClient.open(waypoint.port);
+  busy.write(get());
+  const idle = await RawClient.open(waypoint.port);
+  idle.write(get());
+  await idle.until((text) => text.includes('done'));
+  const late = await RawClient.open(waypoint.port);
+  late.write(get());
+  await late.until((text) => text.includes('done'));
+  busy.write(get());
+  await eventually(() => waypoint.context.exchanges.size === 1, 'one is under way');
+  for (const connection of waypoint.context.connections) connection.drain();
+  late.write(get());
+  for (const client of [busy, late]) {
+    await client.untilClosed();
+    assert.match(client.text, /connection: close\r\n[^]*done/);
+  }
+  assert.equal(await idle.untilClosed(), 'end');
+  await eventually(() => waypoint.context.connections.size === 0, 'no connection is left');
+});
+
+test('what the client says of itself does not outlive the waypoint’s own word', async (t) => {
+  const upstream = await httpUpstream(t, telling('a'));
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [upstream.port] },
+    routes: [route('r', [{ backends: [backend('api')] }])],
+  });
+  const { headers } = await told(waypoint.port, {
+    headers: {
+      'x-forwarded-for': '1.2.3.4',
+      'x-forwarded-client-cert': 'URI=spiffe://evil',
+      'x-request-id': 'mine',
+    },
+  });
+  assert.equal(headers['x-forwarded-for'], '1.2.3.4, 127.0.0.1');
+  assert.equal(headers['x-forwarded-client-cert'], undefined);
+  assert.equal(headers['x-request-id'], 'mine');
+});

@@ -1,0 +1,404 @@
+/** The waypoint's proxy on plain loopback sockets, between clients and upstreams that are as real: what tunnels carry elsewhere. */
+import http from 'node:http';
+import http2 from 'node:http2';
+import net from 'node:net';
+import type { AddressInfo } from 'node:net';
+import type { TestContext } from 'node:test';
+import { parseIp } from '../../src/model/address.js';
+import type { SpiffeId } from '../../src/model/identity.js';
+import type { AuthorizationPolicy } from '../../src/model/policy.js';
+import type { Route, RouteBackend, RouteKey, RouteRule } from '../../src/model/route.js';
+import type { AppProtocol } from '../../src/model/workload.js';
+import { clientOf } from '../../src/waypoint/client.js';
+import { serveConnection, type ConnectionContext } from '../../src/waypoint/connection.js';
+import { connect } from '../../src/waypoint/dial.js';
+import { defaultLimits, type WaypointLimits } from '../../src/waypoint/limits.js';
+import type { RequestRecord } from '../../src/waypoint/record.js';
+import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state.js';
+import { UpstreamPool, type Dial } from '../../src/waypoint/upstream/pool.js';
+import { key, service, workload } from './mesh.js';
+
+export interface WaypointOptions {
+  /** Ports of the endpoints of each Service; requests go to the Service `api`. */
+  readonly backends: Readonly<Record<string, readonly number[]>>;
+  readonly protocol?: AppProtocol;
+  readonly routes?: readonly Route[];
+  readonly policies?: readonly AuthorizationPolicy[];
+  readonly limits?: Partial<WaypointLimits>;
+  readonly identity?: SpiffeId;
+  readonly dial?: (dial: Dial) => Dial;
+}
+
+export interface TestWaypoint {
+  readonly port: number;
+  readonly context: ConnectionContext;
+  readonly pool: UpstreamPool;
+  readonly records: RequestRecord[];
+  /** Status and reason of what could not be read as a request. */
+  readonly unreadable: string[];
+  readonly limitsReached: string[];
+  /** Why connections that were carried as bytes were refused; undefined for those that were not. */
+  readonly carried: (string | undefined)[];
+  apply(update: WaypointUpdate): void;
+}
+
+const keep = <T>(into: T[], value: T): void => {
+  if (into.length < 20_000) into.push(value);
+};
+
+export function meshOf(
+  backends: WaypointOptions['backends'],
+  protocol: AppProtocol = 'unknown',
+): NonNullable<WaypointUpdate['mesh']> {
+  const names = Object.keys(backends);
+  const mapping = (targetPort: number) => [{ servicePort: 80, targetPort, appProtocol: protocol }];
+  return {
+    services: names.map((name, i) => service(name, `10.96.0.${i + 1}`, 8080, { ports: mapping(8080) })),
+    workloads: names.flatMap((name) =>
+      (backends[name] ?? []).map((port, i) =>
+        workload(`${name}-${i}`, '127.0.0.1', 'node-1', {
+          services: new Map([[key(name), mapping(port)]]),
+        }),
+      ),
+    ),
+  };
+}
+
+export async function startWaypoint(t: TestContext, options: WaypointOptions): Promise<TestWaypoint> {
+  const limits = { ...defaultLimits, ...options.limits };
+  const state = new WaypointState('node-1', key('waypoint'));
+  state.apply({
+    mesh: { ...meshOf(options.backends, options.protocol), policies: options.policies ?? [] },
+    routes: options.routes ?? [],
+  });
+  const records: RequestRecord[] = [];
+  const unreadable: string[] = [];
+  const carried: (string | undefined)[] = [];
+  const limitsReached: string[] = [];
+  const plain: Dial = ({ target }) => connect(target, limits.connectTimeoutMsMax);
+  const dial = options.dial ? options.dial(plain) : plain;
+  const pool = new UpstreamPool(dial, limits, (limit) => keep(limitsReached, limit));
+  const context: ConnectionContext = {
+    state,
+    pool,
+    limits,
+    exchanges: new Set(),
+    dial,
+    connections: new Set(),
+    ended: (record) => keep(records, record),
+    limitReached: (limit) => keep(limitsReached, limit),
+    unreadable: (status, why) => keep(unreadable, `${status} ${why}`),
+    carried: (_client, _destination, _endpoint, refused) => keep(carried, refused),
+  };
+  const destination = state.view.service(key('api'));
+  if (!destination) throw new Error('there is no Service api');
+  const sockets = new Set<net.Socket>();
+  // Half-open as tunnels are: a client may end its half and wait.
+  const server = net.createServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+    serveConnection(
+      context,
+      socket,
+      clientOf(options.identity, {
+        ip: parseIp(socket.remoteAddress ?? '127.0.0.1'),
+        port: socket.remotePort ?? 0,
+      }),
+      { kind: 'service', service: destination, port: 80, dialled: { ip: parseIp('10.96.0.1'), port: 80 } },
+    );
+  });
+  const port = await listening(server);
+  t.after(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+    pool.drain();
+  });
+  return {
+    port,
+    context,
+    pool,
+    records,
+    unreadable,
+    limitsReached,
+    carried,
+    apply: (update) => state.apply(update),
+  };
+}
+
+function listening(server: net.Server): Promise<number> {
+  return new Promise((resolve) => {
+    server.listen({ port: 0, host: '127.0.0.1', backlog: 4096 }, () =>
+      resolve((server.address() as AddressInfo).port),
+    );
+  });
+}
+
+/** A port at which nobody listens. */
+export async function deadPort(): Promise<number> {
+  const server = net.createServer();
+  const port = await listening(server);
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+export interface HttpUpstream {
+  readonly port: number;
+  readonly server: http.Server;
+}
+export async function httpUpstream(t: TestContext, handler: http.RequestListener): Promise<HttpUpstream> {
+  const server = http.createServer({ keepAliveTimeout: 60_000, insecureHTTPParser: false }, handler);
+  const port = await listening(server);
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  return { port, server };
+}
+
+export async function http2Upstream(
+  t: TestContext,
+  handler: (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => void,
+): Promise<{ readonly port: number; readonly server: http2.Http2Server }> {
+  const server = http2.createServer();
+  const sessions = new Set<http2.ServerHttp2Session>();
+  server.on('session', (session) => {
+    sessions.add(session);
+    session.once('close', () => sessions.delete(session));
+  });
+  server.on('stream', (stream, headers) => {
+    stream.on('error', () => undefined);
+    handler(stream, headers);
+  });
+  const port = await listening(server);
+  t.after(() => {
+    server.close();
+    for (const session of sessions) session.destroy();
+  });
+  return { port, server };
+}
+
+/** Says who it is, and what it was asked. */
+export const telling =
+  (name: string): http.RequestListener =>
+  (request, response) => {
+    const parts: Buffer[] = [];
+    request.on('data', (bytes: Buffer) => parts.push(bytes));
+    request.on('end', () => {
+      response.setHeader('x-upstream', name);
+      response.setHeader('content-type', 'application/json');
+      response.end(
+        JSON.stringify({
+          name,
+          method: request.method,
+          url: request.url,
+          headers: request.headers,
+          raw: request.rawHeaders,
+          body: Buffer.concat(parts).toString('latin1'),
+        }),
+      );
+    });
+  };
+export interface Told {
+  readonly name: string;
+  readonly method: string;
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly raw: readonly string[];
+  readonly body: string;
+}
+
+/** An upstream of which the test writes every byte; `serve` has each connection. */
+export async function rawUpstream(t: TestContext, serve: (socket: net.Socket) => void): Promise<number> {
+  const sockets = new Set<net.Socket>();
+  const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    sockets.add(socket);
+    socket.on('error', () => undefined);
+    socket.once('close', () => sockets.delete(socket));
+    serve(socket);
+  });
+  const port = await listening(server);
+  t.after(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  return port;
+}
+
+/** Answers each request's head with the same bytes. */
+export function answering(
+  t: TestContext,
+  bytes: string,
+  more?: (socket: net.Socket) => void,
+): Promise<number> {
+  return rawUpstream(t, (socket) => {
+    let text = '';
+    socket.on('data', (part: Buffer) => {
+      text += part.toString('latin1');
+      while (text.includes('\r\n\r\n')) {
+        text = text.slice(text.indexOf('\r\n\r\n') + 4);
+        socket.write(bytes, 'latin1');
+        more?.(socket);
+      }
+    });
+  });
+}
+
+/** A client of which the test writes every byte. */
+export class RawClient {
+  text = '';
+  /** Set once the connection is over: how. */
+  closed: 'end' | 'reset' | undefined;
+  #changed: (() => void) | undefined;
+
+  private constructor(readonly socket: net.Socket) {
+    socket.on('data', (bytes: Buffer) => {
+      this.text += bytes.toString('latin1');
+      this.#changed?.();
+    });
+    socket.on('end', () => {
+      this.closed ??= 'end';
+      this.#changed?.();
+    });
+    socket.on('error', () => {
+      this.closed = 'reset';
+      this.#changed?.();
+    });
+  }
+
+  static open(port: number): Promise<RawClient> {
+    return new Promise((resolve, reject) => {
+      const socket = net.connect({ port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true });
+      socket.once('error', reject);
+      socket.once('connect', () => {
+        socket.removeListener('error', reject);
+        resolve(new RawClient(socket));
+      });
+    });
+  }
+
+  write(text: string | Buffer): this {
+    this.socket.write(typeof text === 'string' ? Buffer.from(text, 'latin1') : text);
+    return this;
+  }
+
+  async until(holds: (text: string) => boolean, what = 'what was awaited'): Promise<string> {
+    const end = Date.now() + 10_000;
+    while (!holds(this.text)) {
+      if (this.closed !== undefined)
+        throw new Error(`closed (${this.closed}) ahead of ${what}; so far: ${this.text.slice(0, 500)}`);
+      if (Date.now() > end) throw new Error(`${what} did not come; so far: ${this.text.slice(0, 500)}`);
+      await this.#change();
+    }
+    return this.text;
+  }
+
+  async untilClosed(): Promise<'end' | 'reset'> {
+    const end = Date.now() + 10_000;
+    while (this.closed === undefined) {
+      if (Date.now() > end) throw new Error(`it was not closed; so far: ${this.text.slice(0, 500)}`);
+      await this.#change();
+    }
+    return this.closed;
+  }
+
+  #change(): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, 50);
+      this.#changed = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}
+
+/** Writes it on a connection of its own and reads until that ends. */
+export async function converse(t: TestContext, port: number, text: string): Promise<string> {
+  const client = await RawClient.open(port);
+  t.after(() => client.socket.destroy());
+  client.write(text);
+  await client.untilClosed();
+  client.socket.destroy();
+  return client.text;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: http.IncomingHttpHeaders;
+  readonly raw: readonly string[];
+  readonly body: string;
+  readonly trailers: NodeJS.Dict<string>;
+}
+export interface Asked {
+  readonly method?: string;
+  readonly path?: string;
+  readonly headers?: http.OutgoingHttpHeaders | readonly string[];
+  readonly body?: string | Buffer;
+  readonly agent?: http.Agent;
+}
+
+/** Rejects where the answer did not come whole. */
+export function ask(port: number, { method, path, headers, body, agent }: Asked = {}): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const request = http.request(
+      {
+        port,
+        host: '127.0.0.1',
+        method: method ?? 'GET',
+        path: path ?? '/',
+        headers: { host: 'api.shop', ...(headers as http.OutgoingHttpHeaders) },
+        agent: agent ?? false,
+      },
+      (response) => {
+        const parts: Buffer[] = [];
+        response.on('data', (bytes: Buffer) => parts.push(bytes));
+        response.on('error', reject);
+        response.on('end', () => {
+          if (!response.complete) return reject(new Error('the answer is not whole'));
+          resolve({
+            status: response.statusCode ?? 0,
+            headers: response.headers,
+            raw: response.rawHeaders,
+            body: Buffer.concat(parts).toString('latin1'),
+            trailers: response.trailers,
+          });
+        });
+      },
+    );
+    request.on('error', reject);
+    request.end(body);
+  });
+}
+export const told = async (port: number, asked: Asked = {}): Promise<Told> => {
+  const { status, body } = await ask(port, asked);
+  if (status !== 200) throw new Error(`${status} in place of 200: ${body}`);
+  return JSON.parse(body) as Told;
+};
+
+let age = 1;
+export function route(name: string, rules: readonly Partial<RouteRule>[], more: Partial<Route> = {}): Route {
+  return {
+    key: `HTTPRoute/shop/${name}` as RouteKey,
+    kind: 'http',
+    namespace: 'shop',
+    name,
+    createdMs: age++,
+    parents: [{ service: key('api') }],
+    rules: rules.map((rule) => ({ matches: [], filters: [], backends: [backend('api')], ...rule })),
+    ...more,
+  };
+}
+export const backend = (name: string, weight = 1, more: Partial<RouteBackend> = {}): RouteBackend => ({
+  target: { kind: 'service', service: key(name), port: 80 },
+  weight,
+  filters: [],
+  ...more,
+});
+
+export async function eventually(holds: () => boolean, what: string, ms = 5_000): Promise<void> {
+  const end = Date.now() + ms;
+  while (!holds()) {
+    if (Date.now() > end) throw new Error(`${what} did not come to hold`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
