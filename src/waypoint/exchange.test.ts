@@ -211,12 +211,10 @@ test('a policy judges what the client asked, not what a rule makes of it, at eac
     403,
   );
   // A second attempt, after others have asked for something else, is judged by its own path.
-  let dials = 0;
   const later = await startWaypoint(t, {
     backends: { api: [1, good.port] },
     policies: [deny({ paths: [{ kind: 'prefix', value: '/admin' }] })],
     dial: (dial) => async (endpoint, client) => {
-      dials++;
       if (endpoint.target.port !== 1) return dial(endpoint, client);
       await sleep(50);
       throw new Error('not there');
@@ -229,7 +227,7 @@ test('a policy judges what the client asked, not what a rule makes of it, at eac
     all.map(({ status }) => status),
     all.map((_, i) => (i % 2 === 0 ? 200 : 403)),
   );
-  assert.ok(dials > 5);
+  assert.ok(later.records.some(({ attempts }) => attempts > 1));
 });
 
 test('a mirror gets a copy with its body, and holds nobody up', async (t) => {
