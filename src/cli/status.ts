@@ -16,11 +16,18 @@ interface NodeStatus {
   readonly waiting: Readonly<Record<string, string>>;
   readonly control?: string;
 }
+interface WaypointStatus {
+  readonly gateway: string;
+  readonly netns: string;
+  readonly ready: boolean;
+  readonly why?: string;
+}
 interface Status {
   readonly ok: boolean;
   /** Absent where no bed stands: the control plane is elsewhere. */
   readonly control?: 'running' | 'ended';
   readonly nodes: readonly NodeStatus[];
+  readonly waypoints?: readonly WaypointStatus[];
 }
 
 async function nodeStatus(node: string, netns?: string): Promise<NodeStatus> {
@@ -37,6 +44,24 @@ async function nodeStatus(node: string, netns?: string): Promise<NodeStatus> {
     };
   } catch (error) {
     return { node, ...where, ready: false, why: errorText(error), pods: [], waiting: {} };
+  }
+}
+
+async function waypointStatus(gateway: string, netns: string, runs: boolean): Promise<WaypointStatus> {
+  if (!runs) return { gateway, netns, ready: false, why: 'it has ended: what it serves is closed' };
+  try {
+    const said = JSON.parse(await adminGet(netns, adminPort, '/status')) as {
+      ready: boolean;
+      control: { state: string };
+    };
+    return {
+      gateway,
+      netns,
+      ready: said.ready,
+      ...(said.ready ? {} : { why: `control plane ${said.control.state}` }),
+    };
+  } catch (error) {
+    return { gateway, netns, ready: false, why: errorText(error) };
   }
 }
 
@@ -58,7 +83,11 @@ async function statusOf(state: string): Promise<Status> {
     ),
   );
   const control = runs('control') ? 'running' : 'ended';
-  return { ok: control === 'running' && nodes.every(({ ready }) => ready), control, nodes };
+  const waypoints = await Promise.all(
+    ledger.waypoints.map(({ gateway, netns, process }) => waypointStatus(gateway, netns, runs(process))),
+  );
+  const ok = control === 'running' && [...nodes, ...waypoints].every(({ ready }) => ready);
+  return { ok, control, nodes, waypoints };
 }
 
 function* lines(status: Status): Generator<string> {
@@ -72,6 +101,8 @@ function* lines(status: Status): Generator<string> {
     for (const [uid, reason] of Object.entries(waiting)) yield `  ${uid}: waiting, ${reason}`;
     if (ready && pods.length === 0) yield '  no pod of this node is in the mesh';
   }
+  for (const { gateway, netns, ready, why } of status.waypoints ?? [])
+    yield `waypoint ${gateway} (${netns}): ${ready ? 'ready' : `not ready, ${why}`}`;
 }
 
 export function statusCommand(): Command {

@@ -52,5 +52,11 @@ export function connectSucceeded(endpoint: Endpoint): void {
 
 /** Names an endpoint to its clients without telling them anything of it. */
 export function sessionToken(endpoint: Endpoint): string {
-  return createHash('sha256').update(endpoint.key).digest('base64url').slice(0, 22);
+  let token = tokens.get(endpoint);
+  if (token === undefined) {
+    token = createHash('sha256').update(endpoint.key).digest('base64url').slice(0, 22);
+    tokens.set(endpoint, token);
+  }
+  return token;
 }
+const tokens = new WeakMap<Endpoint, string>();

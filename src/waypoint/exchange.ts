@@ -197,6 +197,9 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     const before = joinedHeader(headers, 'x-forwarded-for');
     setHeader(headers, 'x-forwarded-for', before === undefined ? address.ip : `${before}, ${address.ip}`);
     if (headerOf(headers, 'x-forwarded-proto') === undefined) headers.push('x-forwarded-proto', 'http');
+    const forwarded = joinedHeader(headers, 'forwarded');
+    // RFC 7239, section 4: one more element, where somebody has begun the list.
+    if (forwarded !== undefined) setHeader(headers, 'forwarded', `${forwarded}, for=${quoted(address.ip)}`);
     if (headerOf(headers, 'x-request-id') === undefined) headers.push('x-request-id', randomUUID());
     removeHeader(headers, 'x-forwarded-client-cert');
     if (identity !== undefined) headers.push('x-forwarded-client-cert', `URI=${identity}`);
@@ -482,8 +485,8 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   onHead(head: ResponseHead, hasBody: boolean): void {
     this.lastActivityMs = performance.now();
     if (this.#over) return;
+    // The attempt's own time goes on: it bounds the whole answer (GEP-1742).
     if (this.#retryForStatus(head.status, hasBody)) return;
-    clearTimeout(this.#attemptTimer);
     this.#kept = [];
     this.#filterAnswer(head);
     this.#answered = true;
@@ -747,6 +750,9 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   }
 }
 
+/** RFC 7239, section 6: an IPv6 address stands in brackets and so in quotes. */
+const quoted = (ip: string): string => (ip.includes(':') ? `"[${ip}]"` : ip);
+
 const none: readonly never[] = [];
 
 const noEndpoint = (service: string): Refusal => ({
@@ -760,6 +766,8 @@ function refusalOf({ kind, why }: UpstreamFailure): Refusal {
   switch (kind) {
     case 'connect':
       return { status: 503, flag: 'UF', code: 'WEFT_UPSTREAM_CONNECT', why };
+    case 'overflow':
+      return { status: 503, flag: 'UO', code: 'WEFT_REQUESTS_FULL', why };
     case 'refused':
     case 'stale':
     case 'reset':

@@ -82,9 +82,9 @@ export interface UpstreamListener {
 export interface UpstreamFailure {
   /**
    * `connect`: not a byte of the request went out. `refused`: the endpoint says that it did not process it. `stale`: an idle
-   * connection ended as the request was on its way: most likely nobody saw it.
+   * connection ended as the request was on its way: most likely nobody saw it. `overflow`: a limit of ours.
    */
-  readonly kind: 'connect' | 'refused' | 'stale' | 'reset' | 'protocol' | 'timeout';
+  readonly kind: 'connect' | 'overflow' | 'refused' | 'stale' | 'reset' | 'protocol' | 'timeout';
   readonly why: string;
 }
 

@@ -8,6 +8,7 @@ import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { adminGet, adminPort } from '../../src/cli/admin.js';
+import { load } from '../../src/cli/demo/stage.js';
 import { programs, run, sh } from '../../src/cli/run.js';
 import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
 import {
@@ -53,24 +54,6 @@ try:
 except OSError as e: print('refused')
 `;
   return (await run(netns, 'python3', ['-c', code], 20_000)).stdout.trim();
-}
-
-function load(url: string): { stop(): Promise<{ answered: number; failures: Record<string, number> }> } {
-  const child = spawn(
-    'nsenter',
-    ['--net=/run/netns/weft-web', '--', process.execPath, join(demo, 'load.js'), url, '10'],
-    { stdio: ['pipe', 'pipe', 'ignore'] },
-  );
-  let said = '';
-  child.stdout.on('data', (bytes: Buffer) => (said += bytes.toString()));
-  const closed = new Promise((resolve) => child.once('close', resolve));
-  return {
-    stop: async () => {
-      child.stdin.end();
-      await closed;
-      return JSON.parse(said) as { answered: number; failures: Record<string, number> };
-    },
-  };
 }
 
 const metrics = async (): Promise<string> =>

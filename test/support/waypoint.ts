@@ -292,10 +292,10 @@ export class RawClient {
     return this.text;
   }
 
-  async untilClosed(): Promise<'end' | 'reset'> {
+  async untilClosed(what = 'it'): Promise<'end' | 'reset'> {
     const end = Date.now() + 10_000;
     while (this.closed === undefined) {
-      if (Date.now() > end) throw new Error(`it was not closed; so far: ${this.text.slice(0, 500)}`);
+      if (Date.now() > end) throw new Error(`${what} was not closed; so far: ${this.text.slice(0, 500)}`);
       await this.#change();
     }
     return this.closed;

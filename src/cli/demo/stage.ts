@@ -90,6 +90,27 @@ export class Live {
   }
 }
 
+/** Requests one after the other over kept connections, from web; `stop` says what became of them. */
+export function load(url: string): {
+  stop(): Promise<{ answered: number; failures: Record<string, number>; by: Record<string, number> }>;
+} {
+  const child = spawn(
+    'nsenter',
+    ['--net=/run/netns/weft-web', '--', process.execPath, join(here, 'load.js'), url, '10'],
+    { stdio: ['pipe', 'pipe', 'ignore'] },
+  );
+  let said = '';
+  child.stdout.on('data', (bytes: Buffer) => (said += bytes.toString()));
+  const closed = new Promise((resolve) => child.once('close', resolve));
+  return {
+    stop: async () => {
+      child.stdin.end();
+      await closed;
+      return JSON.parse(said) as Awaited<ReturnType<ReturnType<typeof load>['stop']>>;
+    },
+  };
+}
+
 export class Stage {
   readonly lives: Live[] = [];
   live: Live | undefined;

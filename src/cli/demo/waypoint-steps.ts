@@ -1,6 +1,5 @@
 /** The demo's steps about waypoints: HTTP read between the tunnels, and no way around whoever reads it. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { sleep, until } from '../../base/wait.js';
@@ -15,7 +14,7 @@ import {
   waypointProcess,
   type WaypointPlace,
 } from '../standalone/waypoint.js';
-import { here, id, type Stage, type Step } from './stage.js';
+import { here, id, load, type Stage, type Step } from './stage.js';
 
 /** The same files that docs/waypoint.md shows. */
 const examples = join(dirname(distRoot), 'docs', 'examples', 'waypoint');
@@ -101,25 +100,6 @@ async function tunnel(
   const args = [join(here, 'tunnel.js'), svid, expected, ip, authority, ...claimed];
   const { stdout, stderr } = await run(netns, process.execPath, args, 15_000);
   return stdout === '' ? { opened: false, why: stderr } : (JSON.parse(stdout) as TunnelAnswer);
-}
-
-/** Requests one after the other over kept connections, from web; `stop` says what became of them. */
-function load(url: string): { stop(): Promise<{ answered: number; failures: object; by: object }> } {
-  const child = spawn(
-    'nsenter',
-    ['--net=/run/netns/weft-web', '--', process.execPath, join(here, 'load.js'), url, '10'],
-    { stdio: ['pipe', 'pipe', 'ignore'] },
-  );
-  let said = '';
-  child.stdout.on('data', (bytes: Buffer) => (said += bytes.toString()));
-  const closed = new Promise((resolve) => child.once('close', resolve));
-  return {
-    stop: async () => {
-      child.stdin.end();
-      await closed;
-      return JSON.parse(said) as { answered: number; failures: object; by: object };
-    },
-  };
 }
 
 const refusedStatus = (answer: Answer): string =>

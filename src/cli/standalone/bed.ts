@@ -44,6 +44,8 @@ export interface Ledger {
   readonly nodes: readonly { readonly name: string; readonly netns: string }[];
   readonly netns: string[];
   readonly instances: readonly string[];
+  /** Those that are to run: `process` is a name in `processes`. */
+  readonly waypoints: { readonly gateway: string; readonly netns: string; readonly process: string }[];
   processes: Record<string, ProcessMark>;
 }
 
@@ -123,6 +125,7 @@ export class Bed {
         ...topology.nodes.flatMap((node) => [node.netns, ...node.pods.map((pod) => pod.netns)]),
       ],
       instances: topology.nodes.map(({ name }) => name),
+      waypoints: [],
       processes: {},
     };
   }
@@ -255,6 +258,18 @@ export class Bed {
       ...pod.addresses.map((ip) => `addr add ${ip}/${lengthOf(ip)} dev eth0${isV6(ip) ? ' nodad' : ''}`),
       ...pod.addresses.map((ip) => `route add default via ${gatewayOf(ip)}`),
     ]);
+  }
+
+  /** For `weft status`: one that is taken away is no longer to run. */
+  keepWaypoint(gateway: string, netns: string, process: string): void {
+    this.dropWaypoint(process);
+    this.#ledger.waypoints.push({ gateway, netns, process });
+    this.#save();
+  }
+  dropWaypoint(process: string): void {
+    const at = this.#ledger.waypoints.findIndex((one) => one.process === process);
+    if (at >= 0) this.#ledger.waypoints.splice(at, 1);
+    this.#save();
   }
 
   hasNetns(name: string): boolean {

@@ -106,6 +106,7 @@ export async function startWaypoint(bed: Bed, place: WaypointPlace): Promise<voi
     sh(process.execPath, [programs.control, 'token', '--state', bed.controlState(), '--waypoint', full]),
     { mode: 0o600 },
   );
+  bed.keepWaypoint(full, netns, process_);
   bed.start(process_, netns, process.execPath, [
     programs.waypoint,
     '--gateway',
@@ -149,6 +150,7 @@ export async function stopWaypoint(
   if (signal === 'SIGTERM') {
     const node = place.node ?? bed.topology.nodes[0]?.name ?? '';
     writeFileSync(file, objectsOf(place, node, addressesOf(bed, node, place.replica ?? 0), false));
+    bed.dropWaypoint(process_);
     await bed.stop(process_, signal, 45_000);
     rmSync(file, { force: true });
   } else await bed.stop(process_, signal);

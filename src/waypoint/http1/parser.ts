@@ -363,7 +363,7 @@ export class Http1Parser {
       return end;
     }
     this.#line = '';
-    const match = /^([0-9a-fA-F]{1,12})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\r\n$/.exec(line);
+    const match = /^([0-9a-fA-F]{1,12})(?:[ \t]*;[\t\x20-\x7e]*)?\r\n$/.exec(line);
     if (!match) throw new HttpSyntaxError(400, 'a chunk size cannot be read');
     const digits = match[1] ?? '';
     // RFC 9112, section 7.1.1: extensions are passed over, and limited as a whole.

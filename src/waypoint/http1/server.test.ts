@@ -320,6 +320,22 @@ test('what an upstream breaks off, the client does not take for whole', async (t
   }
 });
 
+test('to a client of HTTP/1.0 an answer that broke off does not look like one that ended', async (t) => {
+  for (const end of ['end', 'resetAndDestroy'] as const) {
+    const port = await answering(
+      t,
+      'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n',
+      (socket) => setTimeout(() => socket[end](), 20),
+    );
+    const waypoint = await startWaypoint(t, { backends: { api: [port] } });
+    for (let i = 0; i < 5; i++) {
+      const client = await RawClient.open(waypoint.port);
+      client.write('GET / HTTP/1.0\r\n\r\n');
+      assert.equal(await client.untilClosed(), 'reset');
+    }
+  }
+});
+
 test('more than an answer is not the next one’s beginning', async (t) => {
   const port = await answering(
     t,

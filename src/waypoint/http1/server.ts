@@ -1,5 +1,5 @@
 /** A client's connection that speaks HTTP/1: one request after the other, answered in order. */
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { WaypointLimits } from '../limits.js';
 import type { Downstream, DownstreamListener, Headers, RequestHead, ResponseHead } from '../message.js';
@@ -251,7 +251,8 @@ export class Http1ServerConnection implements ParserEvents {
   aborted(request: Http1Request): void {
     if (this.#current !== request) return;
     this.#current = undefined;
-    if ('resetAndDestroy' in this.#stream) (this.#stream as Socket).resetAndDestroy();
+    // resetAndDestroy() ends a socket first, and to a client of HTTP/1.0 that end is the answer's: what it asks for, without.
+    if (this.#stream instanceof Socket) Object.assign(this.#stream, { resetAndClosing: true }).destroy();
     else this.#stream.destroy(new Error('reset'));
   }
 

@@ -67,6 +67,9 @@ class Http2Upstream implements Upstream {
   #answered = false;
   #interim = 0;
   #released = false;
+  #isHead = false;
+  /** What content-length has announced and did not come yet; undefined where it announced nothing. */
+  #due: number | undefined;
 
   constructor(
     private readonly session: http2.ClientHttp2Session,
@@ -75,6 +78,7 @@ class Http2Upstream implements Upstream {
   ) {}
 
   send({ method, path, authority, scheme, headers }: RequestHead, hasBody: boolean): void {
+    this.#isHead = method === 'HEAD';
     let stream: http2.ClientHttp2Stream;
     try {
       const pseudo = { ':method': method, ':path': path, ':authority': authority, ':scheme': scheme };
@@ -106,11 +110,17 @@ class Http2Upstream implements Upstream {
     stream.on('response', (given: http2.IncomingHttpHeaders, flags: number, raw: string[]) => {
       const isEnd = (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) !== 0;
       // Not before: over a tunnel Node tells of data that came together with its head ahead of that head.
-      stream.on('data', (bytes: Buffer) => this.listener?.onAnswerData(bytes));
+      stream.on('data', (bytes: Buffer) => {
+        if (this.#due !== undefined && (this.#due -= bytes.length) < 0) return this.#mismatched();
+        this.listener?.onAnswerData(bytes);
+      });
       const answer = { status: Number(given[':status']), headers: flatten(raw) };
       if (!(answer.status >= 200 && answer.status <= 599))
         return this.#fail({ kind: 'protocol', why: `the answer's status is ${answer.status}` });
       this.#answered = true;
+      const length = headerOf(answer.headers, 'content-length');
+      if (length !== undefined && !isEnd && !this.#isHead && answer.status !== 304)
+        this.#due = Number(length);
       this.listener?.onHead(answer, !isEnd);
       if (isEnd) this.listener = undefined;
     });
@@ -122,6 +132,7 @@ class Http2Upstream implements Upstream {
     stream.on('drain', () => this.listener?.onUpstreamDrain());
     stream.on('end', () => {
       if (stream.rstCode !== http2.constants.NGHTTP2_NO_ERROR || stream.aborted || !this.#answered) return;
+      if (this.#due !== undefined && this.#due !== 0) return this.#mismatched();
       const { listener } = this;
       this.listener = undefined;
       listener?.onAnswerEnd(this.#gotTrailers);
@@ -135,6 +146,11 @@ class Http2Upstream implements Upstream {
       });
     });
     stream.on('wantTrailers', () => stream.sendTrailers(toHttp2(this.#trailers ?? [], {})));
+  }
+
+  /** To a client of HTTP/1 it would say where the next answer begins. */
+  #mismatched(): void {
+    this.#fail({ kind: 'protocol', why: 'the answer is not as long as it says' });
   }
 
   #release(): void {

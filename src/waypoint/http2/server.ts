@@ -15,18 +15,26 @@ export interface Http2ServerOptions {
 }
 
 const windowBytes = 1 << 20;
+/**
+ * Streams that a client opens and resets (CVE-2023-44487): so many at once, and so many a second. A little below what the library
+ * allows: it stops reading then, and leaves the connection open.
+ */
+const resetsMax = 900;
+const resetsPerS = 33;
 
 export class Http2ServerConnection {
   readonly #session: http2.ServerHttp2Session;
   readonly #options: Http2ServerOptions;
   #draining = false;
+  #resets = 0;
+  #resetsSinceMs = 0;
 
   constructor(stream: Duplex, options: Http2ServerOptions) {
     this.#options = options;
     const { limits } = options;
     this.#session = http2.performServerHandshake(stream, {
       maxHeaderListPairs: limits.headersMax,
-      // Resets and malformed frames beyond this are an attack (CVE-2023-44487).
+      // Malformed frames beyond this are an attack.
       maxSessionInvalidFrames: 100,
       maxSessionRejectedStreams: 100,
       maxSessionMemory: 64,
@@ -70,6 +78,8 @@ export class Http2ServerConnection {
 
   #onStream(stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders, raw: string[]): void {
     stream.on('error', () => undefined);
+    // Reset in the same breath: nobody begins what nobody waits for.
+    if (stream.closed || stream.destroyed) return this.#onReset();
     const refuse = (status: number, why: string): void => {
       this.#options.onRefused(status, why);
       if (stream.destroyed || stream.headersSent) return;
@@ -86,7 +96,17 @@ export class Http2ServerConnection {
       if (!(error instanceof TargetError)) throw error;
       return refuse(400, error.message);
     }
+    stream.once('aborted', () => this.#onReset());
     this.#options.onRequest(new Http2Request(stream, head, this.#options.limits));
+  }
+
+  #onReset(): void {
+    const now = Date.now();
+    this.#resets = Math.max(0, this.#resets - ((now - this.#resetsSinceMs) / 1000) * resetsPerS) + 1;
+    this.#resetsSinceMs = now;
+    if (this.#resets <= resetsMax || this.#session.destroyed) return;
+    this.#options.onRefused(400, 'too many streams were reset');
+    this.#session.destroy(undefined, http2.constants.NGHTTP2_ENHANCE_YOUR_CALM);
   }
 }
 
@@ -119,6 +139,8 @@ class Http2Request implements Downstream {
   #gotTrailers: Headers | undefined;
   #ended = false;
   #idle: NodeJS.Timeout | undefined;
+  /** What content-length has announced and did not come yet; undefined where it announced nothing. */
+  #due: number | undefined;
 
   constructor(
     private readonly stream: http2.ServerHttp2Stream,
@@ -127,6 +149,8 @@ class Http2Request implements Downstream {
   ) {
     this.hasBody = !stream.endAfterHeaders;
     if (this.hasBody) {
+      const length = headerOf(head.headers, 'content-length');
+      if (length !== undefined) this.#due = Number(length);
       stream.on(
         'trailers',
         (_headers: http2.IncomingHttpHeaders, _flags: number, raw: string[]) =>
@@ -141,18 +165,29 @@ class Http2Request implements Downstream {
       this.#idle.unref();
       stream.on('data', (bytes: Buffer) => {
         this.#idle?.refresh();
+        if (this.#due !== undefined && (this.#due -= bytes.length) < 0) return this.#mismatched();
         this.listener?.onData(bytes);
       });
       stream.on('end', () => {
         clearTimeout(this.#idle);
         this.#ended = true;
-        if (!stream.aborted) this.listener?.onEnd(this.#gotTrailers);
+        if (stream.aborted) return;
+        if (this.#due !== undefined && this.#due !== 0) this.#mismatched();
+        else this.listener?.onEnd(this.#gotTrailers);
       });
     }
     stream.on('drain', () => this.listener?.onDrain());
     stream.on('aborted', () => this.#gone());
     stream.on('close', () => this.#gone());
-    stream.on('wantTrailers', () => stream.sendTrailers(toHttp2(this.#trailers ?? [], {})));
+    stream.on('wantTrailers', () => {
+      stream.sendTrailers(toHttp2(this.#trailers ?? [], {}));
+      this.#finish();
+    });
+  }
+
+  /** To an endpoint of HTTP/1 it would say where the next request begins. */
+  #mismatched(): void {
+    this.listener?.onGone('the request is not as long as it says');
   }
 
   #gone(): void {
@@ -186,12 +221,15 @@ class Http2Request implements Downstream {
     this.#trailers = trailers;
     if (this.stream.destroyed) return;
     this.stream.end();
-    this.#finish();
+    // What is still to come must not keep the end from being sent.
+    if (this.hasBody && !this.#ended) this.stream.resume();
   }
 
-  /** What is still to come of the request's body is of no use: said so, or the stream would wait for its end. */
+  /** The answer is sent; what is still to come of the request is of no use, and its client is told so (RFC 9113, section 8.1). */
   #finish(): void {
-    if (this.hasBody && !this.#ended) this.stream.resume();
+    if (!this.hasBody || this.#ended) return;
+    this.stream.resume();
+    this.stream.close(http2.constants.NGHTTP2_NO_ERROR);
   }
 
   upgraded(): void {

@@ -80,7 +80,7 @@ export class UpstreamPool {
     if (entry.count >= this.limits.connectionsPerEndpointMax) {
       this.onLimit('upstream-connections');
       return done(undefined, {
-        kind: 'connect',
+        kind: 'overflow',
         why: 'as many connections to this endpoint as there may be',
       });
     }
