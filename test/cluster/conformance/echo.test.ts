@@ -64,12 +64,20 @@ for (const kind of ['http', 'grpc'] as const)
     }
   });
 
-test('over gRPC metadata are headers', async () => {
+test('over gRPC metadata are headers, each value of a name by itself', async () => {
   const { grpc, stop } = await serve({ ...none, grpc: [0] });
   try {
-    const { text } = await ask({ ...wanted, url: `grpc://127.0.0.1:${grpc[0]}`, headers: [['x-one', '1']] });
+    const { text } = await ask({
+      ...wanted,
+      url: `grpc://127.0.0.1:${grpc[0]}`,
+      headers: [
+        ['x-one', '1'],
+        ['x-one', '2'],
+      ],
+    });
     assert.match(text, /^\[0 body\] StatusCode=200$/m);
     assert.match(text, /^\[0 body\] RequestHeader=x-one:1$/m);
+    assert.match(text, /^\[0 body\] RequestHeader=x-one:2$/m);
     assert.match(text, /^\[0 body\] IP=127\.0\.0\.1$/m);
   } finally {
     stop();
