@@ -2,6 +2,7 @@
  * What the control plane keeps right in the API server. The leader: the roots' ConfigMap in every namespace of the mesh, and the status of
  * Weft's own objects, of routes that are attached to Services, and of waypoints, with what these are made of. Every replica: the condition of the pods whose node reports to it, which is one replica at a time.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
 import { errorText } from '../../src/base/errors.js';
@@ -49,6 +50,8 @@ export class Upkeep {
   readonly #timer: NodeJS.Timeout;
   #soon: NodeJS.Timeout | undefined;
   #releaseAt = '';
+  /** Roots and waypoints as they were looked at last. */
+  #gateways: readonly string[] = [];
 
   constructor(options: UpkeepOptions) {
     this.#options = options;
@@ -64,6 +67,7 @@ export class Upkeep {
       (leading) => {
         log.info({ leading }, leading ? 'this replica writes' : 'another replica writes');
         this.changed();
+        this.#waypoints?.changed();
       },
       (error) => log.warn({ error: errorText(error) }, 'the lease was not renewed'),
       ({ metadata }) => {
@@ -126,13 +130,20 @@ export class Upkeep {
   }
 
   #write(): void {
-    const { compiler, namespace: own, refused } = this.#options;
+    const { compiler, namespace: own, roots, refused } = this.#options;
     const namespaces = new Set([...compiler.enrolledNamespaces, own]);
+    const gateways = [roots()];
     for (const gateway of compiler.ofKind('Gateway')) {
       const namespace = namespaceOf(gateway);
+      const { name, uid, generation } = gateway.metadata;
+      if (!compiler.isWaypoint({ namespace, name })) continue;
       // Its pods trust by it, whether the namespace is in the mesh or not.
-      if (compiler.isWaypoint({ namespace, name: gateway.metadata.name })) namespaces.add(namespace);
+      namespaces.add(namespace);
+      gateways.push(`${uid} ${generation}`);
     }
+    // Most of what changes in a mesh has nothing to do with what waypoints are made of.
+    if (!isDeepStrictEqual(gateways, this.#gateways)) this.#waypoints?.changed();
+    this.#gateways = gateways;
     const wanted = new Set<string>();
     for (const namespace of namespaces) {
       const write = this.#roots(namespace);
@@ -168,7 +179,6 @@ export class Upkeep {
     for (const object of compiler.ofKind('Gateway'))
       set(gatewayWrite(object, compiler, this.#waypoints?.health(object)));
     for (const object of compiler.ofKind('GatewayClass')) set(classWrite(object));
-    this.#waypoints?.changed();
     for (const { object, message } of troubles)
       set(isRoute(object) ? routeWrite(object, message, compiler) : acceptedCondition(object, message));
   }

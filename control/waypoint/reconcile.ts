@@ -30,7 +30,7 @@ import {
 
 const soonMs = 200;
 /** How soon it is looked again for what no watch tells: the parameters, the kind of our class. */
-const againMs = 30_000;
+const againMs = 10_000;
 const backoffMs = { min: 1_000, max: 60_000 } as const;
 /** Who keeps changing what we apply is not raced. */
 const contendedMs = 5_000;

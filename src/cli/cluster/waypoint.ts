@@ -251,7 +251,8 @@ async function applyWaypoint(config: KubeConfig, flags: ApplyFlags): Promise<voi
     console.log(`Gateway ${namespace}/${name} made`);
   }
   // The namespace's requests are refused while its waypoint is not there: so the waypoint first.
-  if (flags.wait === true) await waitForProgrammed(config, namespace, name, flags.timeoutS);
+  if (flags.wait ?? flags.forNamespace === true)
+    await waitForProgrammed(config, namespace, name, flags.timeoutS);
   if (flags.forNamespace !== true) return;
   await setLabels(config, `/api/v1/namespaces/${namespace}`, (labels) => {
     labels[label] = name;
@@ -323,8 +324,9 @@ export function waypointCommand(): Command {
     .option('--name <name>', 'of the Gateway', defaultName)
     .option('--for-namespace', 'send the requests to all Services of the namespace through it')
     .option('--overwrite', 'with --for-namespace: also where the namespace goes through another now')
-    .option('--wait', 'until it is ready')
-    .option('--timeout-s <seconds>', 'with --wait', Number, 120)
+    .option('--wait', 'until it is ready; so it is with --for-namespace')
+    .option('--no-wait', 'label at once: requests are refused until it is ready')
+    .option('--timeout-s <seconds>', 'how long to wait', Number, 120)
     .action(async (flags: ApplyFlags) => applyWaypoint(await loadKubeConfig(), flags));
   command
     .command('status')
