@@ -19,8 +19,8 @@ minor=${rest%%[!0-9]*}
 grep -q ' cgroup2 ' /proc/self/mounts ||
   stop "no cgroup v2 is mounted: mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified"
 command -v node >/dev/null || stop "node is missing: install Node.js 20 or later"
-node -e 'const [a,b]=process.versions.node.split(".").map(Number); process.exit(a>20||(a===20&&b>=11)?0:1)' ||
-  stop "node $(node --version) is too old: Node.js 20.11 or later is needed"
+node -e 'const [a,b]=process.versions.node.split(".").map(Number); process.exit(a>20||(a===20&&b>=12)?0:1)' ||
+  stop "node $(node --version) is too old: Node.js 20.12 or later is needed"
 
 packages=(build-essential python3 clang llvm libbpf-dev libelf-dev libjson-c-dev zlib1g-dev linux-libc-dev bpftool iproute2 util-linux procps
   nginx-light redis-server curl tcpdump iperf3 openssl ca-certificates)

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { anyRequest } from '../../test/support/mesh.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import type { AuthorizationPolicy, PolicyMatch } from '../../src/model/policy.js';
 import { parseManifests } from '../source/files.js';
@@ -24,17 +25,8 @@ const refusal = (spec: string): string => {
   assert.ok(errors[0], 'it was accepted');
   return errors[0].message;
 };
-const nothing = {
-  methods: [],
-  notMethods: [],
-  paths: [],
-  notPaths: [],
-  hosts: [],
-  notHosts: [],
-  headers: [],
-};
 
-test('a rule that says nothing of requests has no word of them', () => {
+test('a rule that says anyRequest of requests has no word of them', () => {
   assert.equal(httpOf('ports: [80]'), undefined);
 });
 
@@ -59,7 +51,7 @@ test('methods, hosts and headers', () => {
   assert.deepEqual(
     httpOf(`methods: [GET], notMethods: [PUT], hosts: ['API.test', '*.b'], notHosts: ['c*']`),
     {
-      ...nothing,
+      ...anyRequest,
       methods: ['GET'],
       notMethods: ['PUT'],
       hosts: [

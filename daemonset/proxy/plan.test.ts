@@ -5,7 +5,7 @@ import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Service } from '../../src/model/service.js';
 import type { Workload } from '../../src/model/workload.js';
 import { MeshState } from '../../src/state/store.js';
-import { id, uid, key, workload, service, behind, pod, policy } from '../../test/support/mesh.js';
+import { id, uid, key, workload, service, behind, pod, policy, anyRequest } from '../../test/support/mesh.js';
 import { planInboundPlain, planInboundTunnel, planOutbound, recheck } from './plan.js';
 
 const waypointRef = { kind: 'hostname', service: key('wp'), hbonePort: 15008 } as const;
@@ -326,15 +326,6 @@ test('an endpoint that could not be reached is not chosen again; where none is l
 const onlyWeb = policy('only-web', 'allow', {
   serviceAccounts: [{ namespace: 'shop', serviceAccount: 'web' }],
 });
-const anyRequest = {
-  methods: [],
-  notMethods: [],
-  paths: [],
-  notPaths: [],
-  hosts: [],
-  notHosts: [],
-  headers: [],
-};
 const onlyGet = policy('only-get', 'allow', { http: { ...anyRequest, methods: ['GET'] } });
 const noPost = policy('no-post', 'deny', { http: { ...anyRequest, methods: ['POST'] } });
 

@@ -1,19 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { id, none, policy } from '../../test/support/mesh.js';
+import { id, none, policy, anyRequest } from '../../test/support/mesh.js';
 import { parseIp } from '../model/address.js';
 import type { HttpMatch } from '../model/policy.js';
 import { authorize, type ConnectionFacts, type HttpFacts } from './authorize.js';
 
-const empty: HttpMatch = {
-  methods: [],
-  notMethods: [],
-  paths: [],
-  notPaths: [],
-  hosts: [],
-  notHosts: [],
-  headers: [],
-};
 const facts = (http?: ConnectionFacts['http']): ConnectionFacts => ({
   identity: id('web'),
   sourceIp: parseIp('10.0.0.1'),
@@ -34,7 +25,7 @@ const allowed = (
   of: ConnectionFacts['http'],
   more = {},
 ): boolean =>
-  authorize([policy('p', action, { ...none, ...more, http: { ...empty, ...http } })], facts(of)).allowed;
+  authorize([policy('p', action, { ...none, ...more, http: { ...anyRequest, ...http } })], facts(of)).allowed;
 
 test('what asks for a request: judged by who read it, past by where it was judged, the worst where nobody has', () => {
   const get = { methods: ['GET'] };

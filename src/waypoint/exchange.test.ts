@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import { test } from 'node:test';
-import { id, key, none as noMatch, policy } from '../../test/support/mesh.js';
+import { id, key, none as noMatch, policy, anyRequest } from '../../test/support/mesh.js';
 import {
   answering,
   ask,
@@ -20,16 +20,7 @@ import {
 import type { HttpMatch } from '../model/policy.js';
 import type { RouteRule } from '../model/route.js';
 
-const http_ = (more: Partial<HttpMatch>): HttpMatch => ({
-  methods: [],
-  notMethods: [],
-  paths: [],
-  notPaths: [],
-  hosts: [],
-  notHosts: [],
-  headers: [],
-  ...more,
-});
+const http_ = (more: Partial<HttpMatch>): HttpMatch => ({ ...anyRequest, ...more });
 const prefix = (value: string): RouteRule['matches'] => [
   { path: { kind: 'prefix', value }, headers: [], query: [] },
 ];

@@ -27,6 +27,7 @@ import {
   joinedHeader,
   removeHeader,
   setHeader,
+  type ClientEnd,
   type Downstream,
   type DownstreamListener,
   type Headers,
@@ -461,16 +462,13 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   onDrain(): void {
     if (!this.#over) this.#upstream?.resume();
   }
-  /** `why` of a request that is broken begins with what is: the rest are clients that left. */
-  onGone(why: string): void {
+  onGone(how: ClientEnd, why: string): void {
     if (this.#over) return;
-    const isLate = why.startsWith('the body');
-    const isBroken = isLate || why.startsWith('the request');
-    this.#flag = isBroken ? 'DPE' : 'DC';
+    this.#flag = how === 'left' ? 'DC' : 'DPE';
     this.#why = why;
-    if (!isBroken) return this.#finish();
+    if (how === 'left') return this.#finish();
     this.#leaveUpstream();
-    if (!this.#answered) return this.#answer({ status: isLate ? 408 : 400, headers: [] });
+    if (!this.#answered) return this.#answer({ status: how === 'late' ? 408 : 400, headers: [] });
     this.downstream.abort();
     this.#finish();
   }

@@ -49,12 +49,15 @@ export interface Downstream extends BodySink, BodySource {
   abort(): void;
 }
 
+/** `late`: what it announced did not come in time. */
+export type ClientEnd = 'left' | 'late' | 'malformed';
+
 export interface DownstreamListener {
   onData(bytes: Buffer): void;
   onEnd(trailers: Headers | undefined): void;
   onDrain(): void;
   /** The client is gone, or its request is broken. */
-  onGone(why: string): void;
+  onGone(how: ClientEnd, why: string): void;
 }
 
 /** A request on its way to an endpoint. */

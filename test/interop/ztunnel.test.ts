@@ -3,13 +3,14 @@
  * and the other node unchanged. Not part of `npm test`, since no package registry has the program: ZTUNNEL names it.
  */
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import { programs, run, sh } from '../../src/cli/run.js';
+import { startWaypoint } from '../../src/cli/standalone/waypoint.js';
 import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
 import { echo } from '../support/echo.js';
@@ -104,8 +105,6 @@ before(async () => {
     'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled, weft.dev/mode: strict } }\n',
   );
   bed = Bed.create({ from: manifests, state });
-  // It speaks to the control plane from the pod itself.
-  sh('ip', ['-n', 'weft-underlay', 'route', 'add', '10.244.2.0/24', 'via', '10.88.0.2']);
   for (const netns of ['weft-api', 'weft-web']) {
     for (const port of [9000, 9001])
       bed.start(`echo-${netns}-${port}`, netns, 'python3', ['-c', echo, String(port)]);
@@ -229,6 +228,34 @@ spec:
     ),
     'ping',
   );
+});
+
+test('a pod of theirs goes through our waypoint, which knows it by its identity', async () => {
+  writeFileSync(
+    join(manifests, 'gateway.yaml'),
+    readFileSync(join(projectRoot, 'docs', 'examples', 'waypoint', 'gateway.yaml')),
+  );
+  bed.start('echo-v2', 'weft-echo-v2', process.execPath, [
+    join(projectRoot, 'dist', 'src', 'cli', 'demo', 'echo.js'),
+    'echo-v2',
+    '8080',
+  ]);
+  await startWaypoint(bed, { namespace: 'shop', name: 'waypoint', node: 'node-a' });
+  const answer = await until('it answers', 15_000, async () => {
+    const said = await client(
+      'weft-api',
+      `${socks}\ns = dial('10.96.0.22', 80); s.sendall(b'GET /a HTTP/1.1\\r\\nhost: echo\\r\\nconnection: close\\r\\n\\r\\n')
+got = b''
+while True:
+    part = s.recv(4096)
+    if not part: break
+    got += part
+print(got.decode())`,
+    );
+    return said.includes('200 OK') && said;
+  });
+  assert.match(answer, /"x-forwarded-client-cert":"URI=spiffe:\/\/cluster.local\/ns\/shop\/sa\/api"/);
+  assert.match(answer, /"pod":"echo-v2"/);
 });
 
 test('when their proxy is killed, calls are refused at once, and resume with it', async () => {

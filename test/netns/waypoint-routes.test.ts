@@ -468,7 +468,30 @@ test('a mirror sees what its backend sees, and its answer is nobody’s', () =>
     },
   ));
 
-test('gRPC by service and method, its headers changed, its weights kept; a missing backend of weight 0 does no harm', () =>
+test('gRPC calls are split by weight: 500 within five of a hundred', () =>
+  withRoute(
+    `
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: { name: weights, namespace: shop }
+spec:
+  parentRefs: [{ group: '', kind: Service, name: echo, port: 7070 }]
+  rules:
+    - matches: [{ method: { service: demo.Echo } }]
+      backendRefs: [{ name: echo-v1, port: 7070, weight: 90 }, { name: echo-v2, port: 7070, weight: 10 }]
+`,
+    async () => ((await grpc(20)).counts['echo-v1'] ?? 0) >= 15,
+    async () => {
+      const { counts } = await grpc(500);
+      assert.equal(
+        Object.values(counts).reduce((sum, one) => sum + one, 0),
+        500,
+      );
+      assert.ok(Math.abs((counts['echo-v1'] ?? 0) - 450) <= 25, JSON.stringify(counts));
+    },
+  ));
+
+test('gRPC by service and method, its headers changed; a missing backend of weight 0 does no harm', () =>
   withRoute(
     `
 apiVersion: gateway.networking.k8s.io/v1
@@ -487,16 +510,27 @@ spec:
     async () => {
       const { unary, stream } = await grpc();
       assert.deepEqual(unary, { answer: 'hello', code: 0, by: 'echo-v2' });
-      assert.deepEqual(stream, { answers: ['message 0', 'message 1', 'message 2'], code: 0, by: 'echo-v1' });
+      assert.deepEqual(stream, {
+        seen: 'a',
+        answers: ['message 0', 'message 1', 'message 2'],
+        code: 0,
+        by: 'echo-v1',
+      });
     },
   ));
 
 interface Calls {
   readonly unary: { readonly answer?: string; readonly code: number; readonly by: string };
-  readonly stream: { readonly answers: readonly string[]; readonly code: number; readonly by: string };
+  readonly stream: {
+    readonly answers: readonly string[];
+    readonly code: number;
+    readonly by: string;
+    readonly seen: string;
+  };
+  readonly counts: Readonly<Record<string, number>>;
 }
-async function grpc(): Promise<Calls> {
-  const args = [join(demo, 'grpc.js'), `${vips.echo}:7070`];
+async function grpc(calls = 1): Promise<Calls> {
+  const args = [join(demo, 'grpc.js'), `${vips.echo}:7070`, String(calls)];
   return JSON.parse((await run('weft-web', process.execPath, args, 15_000)).stdout) as Calls;
 }
 

@@ -2,7 +2,7 @@
 import { parseIp } from '../../src/model/address.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
 import type { NodePod } from '../../src/model/node-pod.js';
-import type { AuthorizationPolicy, PolicyKey, PolicyMatch } from '../../src/model/policy.js';
+import type { AuthorizationPolicy, HttpMatch, PolicyKey, PolicyMatch } from '../../src/model/policy.js';
 import type { Service } from '../../src/model/service.js';
 import type { ServiceKey, Workload, WorkloadUid } from '../../src/model/workload.js';
 
@@ -82,6 +82,16 @@ export const none: PolicyMatch = {
   notDestinationPorts: [],
   serviceAccounts: [],
   notServiceAccounts: [],
+};
+/** Of what a policy says of requests: nothing. */
+export const anyRequest: HttpMatch = {
+  methods: [],
+  notMethods: [],
+  paths: [],
+  notPaths: [],
+  hosts: [],
+  notHosts: [],
+  headers: [],
 };
 export function policy(
   name: string,

@@ -4,7 +4,8 @@
  *   node echo.js NAME PORT
  *
  * Paths: /status/503 answers so; /flaky/KEY/2 answers 503 twice per KEY, then 200; /slow/500 waits that many ms; /drip sends a
- * byte a second; anything else 200. gRPC: any method echoes its message, with the name in the trailer `served-by`.
+ * byte a second; anything else 200. gRPC: any method echoes its message, with the name in the trailer `served-by` and the header
+ * `x-set` in `seen-x-set`.
  */
 import http from 'node:http';
 import http2 from 'node:http2';
@@ -77,7 +78,13 @@ two.on('stream', (stream, headers) => {
   stream.on('error', () => undefined);
   if (headers['content-type']?.startsWith('application/grpc') === true) {
     stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
-    stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0', 'served-by': name }));
+    stream.on('wantTrailers', () =>
+      stream.sendTrailers({
+        'grpc-status': '0',
+        'served-by': name,
+        'seen-x-set': String(headers['x-set'] ?? ''),
+      }),
+    );
     // Message by message, as it comes: a stream in both directions is answered while it lasts.
     stream.on('data', (bytes: Buffer) => stream.write(bytes));
     stream.on('end', () => stream.end());

@@ -1,25 +1,26 @@
 /**
- * A gRPC client: one call of a method, and one that streams in both directions, whose every message is awaited before the next
- * is sent.
+ * A gRPC client: calls of a method, and one that streams in both directions, whose every message is awaited before the next is
+ * sent.
  *
- *   node grpc.js HOST:PORT
+ *   node grpc.js HOST:PORT [CALLS]
  */
 import { Client, credentials, type Metadata } from '@grpc/grpc-js';
 
-const [target = ''] = process.argv.slice(2);
+const [target = '', calls = '1'] = process.argv.slice(2);
 const client = new Client(target, credentials.createInsecure());
 const bytes = (text: string): Buffer => Buffer.from(text);
 const text = (buffer: Buffer): string => buffer.toString();
-const servedBy = (trailer: Metadata): string => String(trailer.get('served-by')[0] ?? '');
+const said = (trailer: Metadata, name: string): string => String(trailer.get(name)[0] ?? '');
 
-const unary = new Promise<object>((resolve) => {
-  let by = '';
-  const call = client.makeUnaryRequest('/demo.Echo/Say', bytes, text, 'hello', (error, answer) =>
-    // The trailer comes with the status, which is told after the answer.
-    setImmediate(() => resolve({ answer, code: error?.code ?? 0, by })),
-  );
-  call.on('status', (status) => (by = servedBy(status.metadata)));
-});
+const call = (): Promise<{ answer?: string | undefined; code: number; by: string }> =>
+  new Promise((resolve) => {
+    let by = '';
+    const one = client.makeUnaryRequest('/demo.Echo/Say', bytes, text, 'hello', (error, answer) =>
+      // The trailer comes with the status, which is told after the answer.
+      setImmediate(() => resolve({ answer, code: error?.code ?? 0, by })),
+    );
+    one.on('status', (status) => (by = said(status.metadata, 'served-by')));
+  });
 const stream = new Promise<object>((resolve) => {
   const answers: string[] = [];
   const call = client.makeBidiStreamRequest('/demo.Echo/Chat', bytes, text);
@@ -29,8 +30,17 @@ const stream = new Promise<object>((resolve) => {
     next();
   });
   call.on('error', () => undefined);
-  call.on('status', ({ code, metadata }) => resolve({ answers, code, by: servedBy(metadata) }));
+  call.on('status', ({ code, metadata }) =>
+    resolve({ answers, code, by: said(metadata, 'served-by'), seen: said(metadata, 'seen-x-set') }),
+  );
   next();
 });
-process.stdout.write(`${JSON.stringify({ unary: await unary, stream: await stream })}\n`);
+const counts: Record<string, number> = {};
+let unary = await call();
+for (let i = 1; i < Number(calls); i++) {
+  counts[unary.by] = (counts[unary.by] ?? 0) + 1;
+  unary = await call();
+}
+counts[unary.by] = (counts[unary.by] ?? 0) + 1;
+process.stdout.write(`${JSON.stringify({ unary, counts, stream: await stream })}\n`);
 client.close();

@@ -215,7 +215,7 @@ export const waypointSteps: readonly Step[] = [
         );
         const { unary, stream } = JSON.parse(stdout || '{}') as {
           unary?: { answer?: string; code: number; by: string };
-          stream?: { answers: string[]; code: number; by: string };
+          stream?: { answers: string[]; code: number; by: string; seen: string };
         };
         if (unary?.by !== 'echo-v2' || stream?.by !== 'echo-v1') return undefined;
         assert.deepEqual(unary, { answer: 'hello', code: 0, by: 'echo-v2' });
@@ -223,6 +223,7 @@ export const waypointSteps: readonly Step[] = [
           answers: ['message 0', 'message 1', 'message 2'],
           code: 0,
           by: 'echo-v1',
+          seen: '',
         });
         const line = await request(stage, 'the call', ({ path }) => path === '/demo.Echo/Say');
         return { unary, stream, route: line['route'], grpcStatus: line['grpcStatus'] };

@@ -99,7 +99,7 @@ export class Http1ServerConnection implements ParserEvents {
     // Who is not being read cannot be late.
     if (this.#stream.isPaused()) this.#timer?.refresh();
     // The exchange has its own clocks for all but a client that does not send what it announced.
-    else current.listener?.onGone('the body of the request did not come in time');
+    else current.listener?.onGone('late', 'the body of the request did not come in time');
   }
 
   #endIdle(): void {
@@ -149,7 +149,7 @@ export class Http1ServerConnection implements ParserEvents {
       const { listener } = this.#current ?? {};
       if (this.#current) {
         this.#current.broken = known ? error.status : 400;
-        listener?.onGone(`the request is malformed: ${error.message}`);
+        listener?.onGone('malformed', `the request is malformed: ${error.message}`);
       } else this.#refuse(known ? error.status : 400, error.message);
     } finally {
       this.#reading = false;
@@ -183,7 +183,7 @@ export class Http1ServerConnection implements ParserEvents {
     // A client that has asked all it wants may close its half and wait for the answer.
     if (current) {
       if (this.#parser.finish()) return;
-      current.listener?.onGone('the client ended within its request');
+      current.listener?.onGone('left', 'the client ended within its request');
       this.#stream.destroy();
     } else if (!this.#rest) this.#endIdle();
   }
@@ -194,7 +194,7 @@ export class Http1ServerConnection implements ParserEvents {
     clearTimeout(this.#timer);
     const current = this.#current;
     this.#current = undefined;
-    current?.listener?.onGone('the client closed the connection');
+    current?.listener?.onGone('left', 'the client closed the connection');
     this.#options.onClosed();
   }
 

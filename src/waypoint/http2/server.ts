@@ -160,7 +160,7 @@ class Http2Request implements Downstream {
       this.#idle = setTimeout(() => {
         // Who is not being read cannot be late.
         if (stream.isPaused()) this.#idle?.refresh();
-        else this.listener?.onGone('the body of the request did not come in time');
+        else this.listener?.onGone('late', 'the body of the request did not come in time');
       }, limits.bodyIdleMsMax);
       this.#idle.unref();
       stream.on('data', (bytes: Buffer) => {
@@ -187,14 +187,14 @@ class Http2Request implements Downstream {
 
   /** To an endpoint of HTTP/1 it would say where the next request begins. */
   #mismatched(): void {
-    this.listener?.onGone('the request is not as long as it says');
+    this.listener?.onGone('malformed', 'the request is not as long as it says');
   }
 
   #gone(): void {
     clearTimeout(this.#idle);
     const { listener } = this;
     this.listener = undefined;
-    listener?.onGone('the client reset the stream');
+    listener?.onGone('left', 'the client reset the stream');
   }
 
   interim({ status, headers }: ResponseHead): void {

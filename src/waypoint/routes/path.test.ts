@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { none, policy } from '../../../test/support/mesh.js';
+import { none, policy, anyRequest } from '../../../test/support/mesh.js';
 import { parseIp } from '../../model/address.js';
 import type { HttpMatch, PolicyPath } from '../../model/policy.js';
 import { authorize } from '../../policy/authorize.js';
@@ -99,15 +99,6 @@ test('targets: a path, a URL whose host outweighs the header, and the asterisk o
     assert.throws(() => parseTarget(method, target, 'h'), TargetError, `${method} ${target}`);
 });
 
-const empty: HttpMatch = {
-  methods: [],
-  notMethods: [],
-  paths: [],
-  notPaths: [],
-  hosts: [],
-  notHosts: [],
-  headers: [],
-};
 const under = (prefix: string): PolicyPath => ({ kind: 'prefix', value: prefix });
 function allowed(target: string, action: 'allow' | 'deny', match: Partial<HttpMatch>): boolean {
   let path: string;
@@ -117,7 +108,7 @@ function allowed(target: string, action: 'allow' | 'deny', match: Partial<HttpMa
     if (error instanceof TargetError) return false;
     throw error;
   }
-  return authorize([policy('p', action, { ...none, http: { ...empty, ...match } })], {
+  return authorize([policy('p', action, { ...none, http: { ...anyRequest, ...match } })], {
     identity: undefined,
     sourceIp: parseIp('10.0.0.1'),
     destinationIp: parseIp('10.0.0.2'),
