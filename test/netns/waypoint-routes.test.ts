@@ -312,8 +312,8 @@ test('what a route does it does for its Service alone: not by a pod’s address 
       assert.equal(through.headers['x-served-by'], undefined);
       assert.equal(through.headers['x-added'], 'a');
       const direct = await ask('/', {
-        url: 'http://10.244.1.20:8080/',
-        headers: { host: '10.244.1.20:8080' },
+        url: 'http://10.244.1.60:8080/',
+        headers: { host: '10.244.1.60:8080' },
       });
       assert.equal(direct.status, 200);
       assert.equal(direct.headers['x-header-set'], undefined);

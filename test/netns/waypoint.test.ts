@@ -156,7 +156,7 @@ spec: { action: ALLOW, selector: { matchLabels: { app: echo } }, rules: [{ to: [
   assert.equal(await status(`http://${vip}/`), 200);
   assert.equal(await raw('10.96.0.40', 9002, 'no http at all'), 'refused');
   assert.equal(await raw('10.96.0.40', 9000, 'no http'), 'refused');
-  assert.equal(await raw('10.244.2.20', 9000, 'no http'), 'refused');
+  assert.equal(await raw('10.244.2.60', 9000, 'no http'), 'refused');
   remove('l7.yaml');
   await until(
     'POST is served',
@@ -255,7 +255,7 @@ test('without the control plane it goes on by what it knows; one that starts the
   });
   assert.match(ready, /not ready: control plane disconnected/);
   assert.equal(await status(`http://${vip}/`), 0);
-  assert.equal(await status('http://10.244.2.20:8080/'), 0);
+  assert.equal(await status('http://10.244.2.60:8080/'), 0);
   await bed.startControl();
   await opens(`http://${vip}/`);
   await bed.stop('waypoint-early');

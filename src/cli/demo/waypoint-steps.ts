@@ -30,7 +30,7 @@ const second: WaypointPlace = { ...place, node: 'node-a', replica: 1 };
 const vip = '10.96.0.20';
 const vip6 = 'fd00:96::20';
 /** Of both versions: one on web's own node, one on the other. */
-const pods = ['10.244.1.20', '10.244.2.20', '[fd00:244:1::20]', '[fd00:244:2::20]'];
+const pods = ['10.244.1.60', '10.244.2.60', '[fd00:244:1::60]', '[fd00:244:2::60]'];
 
 interface Answer {
   readonly status: number;
@@ -336,8 +336,8 @@ spec: { selector: { app: echo }, clusterIP: None, ports: [{ port: 8080 }] }
         'an own tunnel from a pod of the mesh',
         'weft-intruder',
         echo,
-        '10.244.2.20',
-        '10.244.2.20:8080',
+        '10.244.2.60',
+        '10.244.2.60:8080',
       );
       // The waypoint carries what it serves, and nothing else.
       const waypointIp = '10.244.2.200';
