@@ -108,12 +108,14 @@ spec:
   parentRefs: [{ group: '', kind: Service, name: ${more.service ?? 'echo'}, namespace: shop${more.port ? `, port: ${more.port}` : ''} }]
   rules:
 ${rules.replace(/^\n/, '')}
+    - matches: [{ path: { type: Exact, value: /in-force/${name} } }]
+      filters: [{ type: RequestRedirect, requestRedirect: { hostname: in.force } }]
 `;
-const serves =
-  (path: string, pod: string, asked: Ask = {}) =>
+/** Each route has a rule of its own by which it is known to be in force: what it does else may be so by chance. */
+const inForce =
+  (name: string, asked: Ask = {}) =>
   async (): Promise<boolean> =>
-    (await ask(path, asked)).pod === pod;
-
+    (await ask(`/in-force/${name}`, asked)).status === 302;
 before(async () => {
   await tearDown(state);
   cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
@@ -177,7 +179,7 @@ test('paths match by whole segments, headers by value; a rule holds where one of
     - matches: [{ path: { type: PathPrefix, value: /v2 } }, { headers: [{ name: version, value: two }] }]
       backendRefs: [{ name: echo-v2, port: 80 }]`,
     ),
-    serves('/v2', 'echo-v2'),
+    inForce('matching'),
     async () => {
       const cases: [string, Record<string, string>, string][] = [
         ['/', {}, 'echo-v1'],
@@ -204,7 +206,7 @@ test('a request that no rule matches is answered 404', () =>
     - matches: [{ path: { type: Exact, value: /only }, method: GET }]
       backendRefs: [{ name: echo-v1, port: 80 }]`,
     ),
-    async () => (await ask('/else')).status === 404,
+    inForce('only'),
     async () => {
       assert.equal((await ask('/only')).pod, 'echo-v1');
       assert.equal((await ask('/only/')).status, 404);
@@ -222,7 +224,7 @@ test('query parameters match by value, and count for precedence behind headers',
     - matches: [{ queryParams: [{ name: animal, value: dolphin }] }, { headers: [{ name: x-two, value: 'yes' }] }]
       backendRefs: [{ name: echo-v2, port: 80 }]`,
     ),
-    serves('/?animal=dolphin', 'echo-v2'),
+    inForce('query'),
     async () => {
       assert.equal((await ask('/?animal=whale')).pod, 'echo-v1');
       assert.equal((await ask('/?animal=dolphin&color=blue')).pod, 'echo-v1');
@@ -240,10 +242,7 @@ test('weights are kept: 500 requests within five of a hundred; weight 0 is never
       `
     - backendRefs: [{ name: echo-v1, port: 80, weight: 90 }, { name: echo-v2, port: 80, weight: 10 }, { name: missing, port: 80, weight: 0 }]`,
     ),
-    async () => {
-      const pods = await Promise.all(Array.from({ length: 8 }, async () => (await ask('/')).pod));
-      return pods.filter((pod) => pod === 'echo-v1').length >= 6;
-    },
+    inForce('weights'),
     async () => {
       const url = `http://${vips.echo}/[1-500]`;
       const { stdout } = await run('weft-web', 'curl', ['-sS', '-m', '60', '--noproxy', '*', url], 60_000);
@@ -263,7 +262,7 @@ test('a backend that does not exist is 500 for its share, and for all where ther
     - matches: [{ path: { type: PathPrefix, value: /all } }]
       backendRefs: [{ name: echo-v1, port: 9999 }]`,
     ),
-    async () => (await ask('/all')).status === 500,
+    inForce('missing'),
     async () => {
       const statuses = await Promise.all(Array.from({ length: 60 }, async () => (await ask('/half')).status));
       const failed = statuses.filter((status) => status === 500).length;
@@ -285,7 +284,7 @@ test('request headers are set, added and removed; per backend too, and by named 
       matches: [{ path: { type: PathPrefix, value: /backend } }]
       backendRefs: [{ name: echo-v2, port: 80, filters: [{ type: RequestHeaderModifier, requestHeaderModifier: { set: [{ name: X-Of-Backend, value: v2 }] } }] }]`,
     ),
-    serves('/backend', 'echo-v2'),
+    inForce('headers'),
     async () => {
       const headers = { 'x-header-set': 'old', 'x-header-add': 'first', 'x-header-remove': 'x' };
       const { seen } = await ask('/set', { headers });
@@ -434,7 +433,7 @@ test('rewrites: a prefix, a whole path, the host', () =>
       filters: [{ type: URLRewrite, urlRewrite: { hostname: other.example, path: { type: ReplaceFullPath, replaceFullPath: /one } } }]
       backendRefs: [{ name: echo-v2, port: 80 }]`,
     ),
-    serves('/full/one', 'echo-v2'),
+    inForce('rewrites'),
     async () => {
       assert.equal((await ask('/prefix/one/two?q=1')).seen?.path, '/one/two?q=1');
       assert.equal((await ask('/prefix/one')).seen?.path, '/one');
@@ -454,10 +453,7 @@ test('a mirror sees what its backend sees, and its answer is nobody’s', () =>
     - filters: [{ type: RequestMirror, requestMirror: { backendRef: { name: echo-v2, port: 80 } } }]
       backendRefs: [{ name: echo-v1, port: 80 }]`,
     ),
-    async () => {
-      const pods = await Promise.all(Array.from({ length: 6 }, async () => (await ask('/')).pod));
-      return pods.every((pod) => pod === 'echo-v1');
-    },
+    inForce('mirror'),
     async () => {
       const key = `mirrored-${Date.now()}`;
       // Each request of a key is counted where it is served: v2 has failed once already when it is asked itself.
@@ -480,7 +476,7 @@ spec:
     - matches: [{ method: { service: demo.Echo } }]
       backendRefs: [{ name: echo-v1, port: 7070, weight: 90 }, { name: echo-v2, port: 7070, weight: 10 }]
 `,
-    async () => ((await grpc(20)).counts['echo-v1'] ?? 0) >= 15,
+    async () => ((await grpc(40)).counts['echo-v1'] ?? 0) >= 32,
     async () => {
       const { counts } = await grpc(500);
       assert.equal(
@@ -506,7 +502,7 @@ spec:
       filters: [{ type: RequestHeaderModifier, requestHeaderModifier: { set: [{ name: x-set, value: a }] } }]
       backendRefs: [{ name: echo-v1, port: 7070 }]
 `,
-    async () => (await grpc()).unary.by === 'echo-v2',
+    async () => (await grpc(10)).counts['echo-v2'] === 10,
     async () => {
       const { unary, stream } = await grpc();
       assert.deepEqual(unary, { answer: 'hello', code: 0, by: 'echo-v2' });
@@ -565,7 +561,7 @@ spec:
   parentRefs: [{ group: '', kind: Service, name: echo, port: 7070 }]
   rules: [{ backendRefs: [{ name: echo-v2, port: 7070 }] }]
 `,
-    async () => (await grpc()).unary.by === 'echo-v2',
+    async () => (await grpc(10)).counts['echo-v2'] === 10,
     async () => {
       for (let i = 0; i < 10; i++) assert.equal((await ask('/')).pod, 'echo-v1');
     },
