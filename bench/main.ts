@@ -8,6 +8,7 @@ import { printControl, runControl } from './control/suite.js';
 import { readRatios } from './harness/report.js';
 import { printKernel, runKernel } from './kernel/suite.js';
 import { printL4, runL4 } from './l4/suite.js';
+import { printSecured, runSecured } from './waypoint/secured.js';
 import { printWaypoint, runWaypoint } from './waypoint/suite.js';
 
 const within =
@@ -117,6 +118,12 @@ program
   .option('--rounds <n>', 'how often all is measured', within(1, 1000, true), 5)
   .option('--seconds <s>', 'how long each measurement takes', within(1, 300, true), 3)
   .option('--quick', 'two short rounds, for a look')
+  .option('--tls', 'with mutual TLS on both sides, in place of plain connections')
+  .option(
+    '--per-second <n>',
+    'requests a second of the open loop, with --tls; found by trial where absent',
+    within(100, 100_000, true),
+  )
   .option('--envoy <file>', 'a binary of Envoy instead of the one that is fetched')
   .option('--node-flag <flag...>', "for the process of Weft's proxy", [])
   .option('--json <file>', 'write ratios and all rounds')
@@ -126,16 +133,28 @@ program
       seconds: number;
       quick?: true;
       envoy?: string;
+      tls?: true;
+      perSecond?: number;
       nodeFlag: readonly string[];
       json?: string;
     }) => {
-      const report = await runWaypoint({
+      const given = {
         ...options,
         ...(options.quick ? { rounds: 2, seconds: 1, longSeconds: 1 } : { longSeconds: options.seconds * 2 }),
         nodeFlags: options.nodeFlag,
         ...begin(),
-      });
-      if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
+      };
+      const write = (report: object): void => {
+        if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
+      };
+      if (options.tls) {
+        const report = await runSecured(given);
+        write(report);
+        console.log(printSecured(report));
+        return;
+      }
+      const report = await runWaypoint(given);
+      write(report);
       console.log(printWaypoint(report));
     },
   );

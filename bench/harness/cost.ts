@@ -59,3 +59,17 @@ export async function spentBy<T>(pids: readonly number[], work: () => Promise<T>
     { processSeconds: processes() - before.process, machineSeconds: machineCpuSeconds() - before.machine },
   ];
 }
+
+/** CPU seconds so far of those of this process's children that run now and have such a name. */
+export function childrenCpuSeconds(names: ReadonlySet<string>): number {
+  let sum = 0;
+  for (const pid of readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').trim().split(' ')) {
+    try {
+      if (pid !== '' && names.has(readFileSync(`/proc/${pid}/comm`, 'utf8').trim()))
+        sum += processCpuSeconds(Number(pid));
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+  return sum;
+}

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * responder CPU BODY_BYTES NAME PORT [NAME PORT]...: answers every HTTP/1.1 request on 127.0.0.1 with the same 200, kept alive, one
+ * responder [-c FILE] CPU BODY_BYTES NAME PORT [NAME PORT]...: answers every HTTP/1.1 request on 127.0.0.1 with the same 200, kept alive, one
  * thread; x-backend tells by which name. Requests have no bodies; any number of them may come in one piece, or one in many.
+ * With -c FILE before all else it keeps how many it has answered in that file, an unsigned 64-bit number as the machine has it.
  */
 #include "common.h"
+#include <fcntl.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 
 #define NAMES_MAX 16
 #define FILES_MAX 65536
@@ -16,6 +19,7 @@ static struct answer {
 	size_t size;
 } answers[NAMES_MAX];
 static int names;
+static uint64_t uncounted, *answered = &uncounted;
 /* By descriptor: which answer, and how much of the empty line that ends a head has come. */
 static unsigned char answer_of[FILES_MAX], ending[FILES_MAX];
 
@@ -42,6 +46,17 @@ static void listen_as(const char *name, const char *port, size_t body)
 		die("listen on port %s", port);
 }
 
+static void count_in(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0 || ftruncate(fd, sizeof(*answered)))
+		die("%s", path);
+	answered = mmap(NULL, sizeof(*answered), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (answered == MAP_FAILED)
+		die("mmap");
+	close(fd);
+}
+
 /* How many heads end in these bytes. */
 static size_t heads_in(int fd, const char *bytes, size_t size)
 {
@@ -62,8 +77,13 @@ static size_t heads_in(int fd, const char *bytes, size_t size)
 
 int main(int argc, char **argv)
 {
+	if (argc > 2 && !strcmp(argv[1], "-c")) {
+		count_in(argv[2]);
+		argv += 2;
+		argc -= 2;
+	}
 	if (argc < 5 || argc % 2 == 0 || argc > 3 + 2 * NAMES_MAX) {
-		fprintf(stderr, "usage: responder CPU BODY_BYTES NAME PORT [NAME PORT]...\n");
+		fprintf(stderr, "usage: responder [-c FILE] CPU BODY_BYTES NAME PORT [NAME PORT]...\n");
 		return 2;
 	}
 	pin(number(argv[1], -1, 1023, "CPU"));
@@ -109,6 +129,7 @@ int main(int argc, char **argv)
 				size_t now = left < AT_ONCE_MAX ? left : AT_ONCE_MAX;
 				bad = send_all(fd, answer->bytes, now * answer->size);
 				left -= now;
+				*answered += now;
 			}
 			if (bad)
 				close(fd);

@@ -17,6 +17,7 @@ import { defaultLimits } from '../../src/waypoint/limits.js';
 import { WaypointState } from '../../src/waypoint/state.js';
 import { WaypointMetrics } from '../../src/waypoint/telemetry.js';
 import { UpstreamPool, type Dial } from '../../src/waypoint/upstream/pool.js';
+import { parseWeftConfig } from './weft.js';
 
 export interface PlainConfig {
   readonly listen: SocketAddress;
@@ -26,11 +27,7 @@ export interface PlainConfig {
   readonly routes: readonly Route[];
 }
 
-const config = JSON.parse(readFileSync(process.argv[2] ?? '', 'utf8'), (_key, value: unknown) =>
-  value !== null && typeof value === 'object' && '$map' in value
-    ? new Map(value.$map as [unknown, unknown][])
-    : value,
-) as PlainConfig;
+const config = parseWeftConfig(readFileSync(process.argv[2] ?? '', 'utf8')) as PlainConfig;
 const state = new WaypointState('', config.service);
 state.apply({ mesh: config.mesh, routes: config.routes });
 const metrics = new WaypointMetrics(() => state.view);

@@ -4,14 +4,12 @@
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { performance } from 'node:perf_hooks';
+import { join } from 'node:path';
 import { WeftError } from '../../src/base/errors.js';
-import { sleep } from '../../src/base/wait.js';
 import { distRoot } from '../../src/cli/run.js';
-import { busyWhile, residentBytes, spentBy } from '../harness/cost.js';
+import { residentBytes, spentBy } from '../harness/cost.js';
 import { interleave, type Task } from '../harness/interleave.js';
-import { cpuOf, loadProgram, numberAt, runJson, Servers } from '../harness/load.js';
+import { cpuOf, loadProgram, numberAt, Servers } from '../harness/load.js';
 import { figure, machine, table, type Report } from '../harness/report.js';
 import {
   median,
@@ -22,6 +20,19 @@ import {
   type Spread,
 } from '../harness/statistics.js';
 import { envoyArgs, envoyConfig, findEnvoy } from './envoy.js';
+import {
+  closedLoop,
+  closedLoops,
+  closedTask,
+  manyConnections,
+  memoryTask,
+  openConnections,
+  openLoop,
+  openWarmMs,
+  othersMax,
+  type Path,
+  type Target,
+} from './measure.js';
 import { bodyBytes, freePorts, proveRouted, routePath, type Scene } from './scene.js';
 import { needTools, systemCallsOf } from './tools.js';
 import { weftConfig } from './weft.js';
@@ -57,26 +68,11 @@ export interface Goal {
   readonly state: 'reached' | 'by the median alone' | 'not reached' | 'not measured';
 }
 
-interface Path {
-  readonly name: string;
-}
-/** Something that is asked: a proxy, or the backends themselves. */
-interface Target {
-  readonly name: string;
-  readonly port: number;
-  readonly start?: () => Promise<number>;
-  pid?: number | undefined;
-}
-
-const closedLoops = [1, 16, 64];
-const openConnections = 64;
 /** Of the slower proxy's capacity. */
 const openShare = 0.7;
-const manyConnections = 1000;
 const manyPerSecond = 2000;
 const manyRoutes = 5000;
 const costRatioMax = 1.2;
-const slackMs = 30_000;
 const main: Path = { name: 'main' };
 const routed: Path = { name: 'routes' };
 
@@ -106,9 +102,6 @@ const metrics: Readonly<Record<string, { readonly title: string; readonly unit: 
 
 /** Say how far to trust the others; a ratio of them says nothing. */
 const ofTheMachine: ReadonlySet<string> = new Set(['own64', 'others64', 'loadBusy64']);
-
-/** Of the proxy's CPU: beyond it the run is said to be disturbed. */
-const othersMax = 0.05;
 
 /** Starts both proxies, measures, ends them. Throws where a measurement fails or the run is interrupted. */
 export async function runWaypoint(options: WaypointOptions): Promise<WaypointReport> {
@@ -219,76 +212,6 @@ export async function runWaypoint(options: WaypointOptions): Promise<WaypointRep
   }
 }
 
-async function closedLoop(
-  { name, port }: Target,
-  connections: number,
-  seconds: number,
-): Promise<{ readonly requests: number; readonly perSecond: number }> {
-  const result = await runJson(
-    undefined,
-    'taskset',
-    [
-      '-c',
-      String(cpuOf.client),
-      'wrk',
-      '-t1',
-      `-c${connections}`,
-      `-d${seconds}s`,
-      `-s${join(dirname(distRoot), 'bench', 'waypoint', 'load.lua')}`,
-      `http://127.0.0.1:${port}/`,
-    ],
-    seconds * 1000 + slackMs,
-  );
-  const requests = numberAt(result, 'requests');
-  const failed = numberAt(result, 'failed');
-  if (failed > 0) throw new WeftError('WEFT_COMMAND', `${failed} of ${requests} requests to ${name} failed`);
-  return { requests, perSecond: (requests * 1e6) / numberAt(result, 'us') };
-}
-
-const openLoop = (
-  { port }: Target,
-  perSecond: number,
-  connections: number,
-  seconds: number,
-): Promise<unknown> =>
-  runJson(
-    undefined,
-    loadProgram('requests'),
-    [
-      '127.0.0.1',
-      String(port),
-      String(cpuOf.client),
-      String(perSecond),
-      String(connections),
-      String(Math.round(seconds * 1000)),
-      String(openWarmMs),
-    ],
-    seconds * 1000 + slackMs,
-  );
-const openWarmMs = 300;
-
-function closedTask(connections: number, seconds: number): Task<Path, Target> {
-  return {
-    name: `${connections} connections`,
-    measure: async (_path, target) => {
-      const pids = target.pid === undefined ? [] : [target.pid];
-      const beganMs = performance.now();
-      const [[[{ requests, perSecond }, spent], busy], loadBusy] = await busyWhile(cpuOf.client, () =>
-        busyWhile(cpuOf.server, () => spentBy(pids, () => closedLoop(target, connections, seconds))),
-      );
-      const own = (spent.processSeconds * 1000) / (performance.now() - beganMs);
-      return {
-        [`requests${connections}`]: perSecond,
-        [`others${connections}`]: Math.max(0, busy - own),
-        [`loadBusy${connections}`]: loadBusy,
-        ...(pids.length > 0
-          ? { [`own${connections}`]: own, [`cpu${connections}`]: (spent.processSeconds * 1e6) / requests }
-          : {}),
-      };
-    },
-  };
-}
-
 function tasksOf(
   { seconds, longSeconds }: WaypointOptions,
   perSecond: number,
@@ -320,27 +243,7 @@ function tasksOf(
         };
       },
     },
-    {
-      name: 'memory',
-      measure: async (_path, { name }) => {
-        const target = fresh.get(name);
-        if (!target?.start) return {};
-        const pid = await target.start();
-        const idle = residentBytes(pid);
-        let resident = 0;
-        let over = false;
-        const load = openLoop(target, manyPerSecond, manyConnections, seconds).finally(() => (over = true));
-        const watch = async (): Promise<void> => {
-          while (!over) {
-            resident = residentBytes(pid);
-            await sleep(50);
-          }
-        };
-        await Promise.all([load, watch()]);
-        await servers.end(pid);
-        return { residentIdle: idle / 1e6, resident: resident / 1e6 };
-      },
-    },
+    memoryTask(fresh, servers, manyPerSecond, seconds),
   ];
 }
 

@@ -1,14 +1,16 @@
 /** What Weft's proxy is told: one Service whose requests go to two others, each with one endpoint on this machine. */
-import { parseIp, type Port } from '../../src/model/address.js';
+import { parseIp, type IpAddress, type Port, type SocketAddress } from '../../src/model/address.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
 import type { Route, RouteBackend, RouteKey, RouteRule } from '../../src/model/route.js';
 import type { Service } from '../../src/model/service.js';
 import type { PortMapping, ServiceKey, Workload, WorkloadUid } from '../../src/model/workload.js';
+import type { Svid } from '../../src/tls/svid.js';
+import { namespace, trustDomain } from './identities.js';
 import type { PlainConfig } from './plain.js';
 import { canary, routePath, shares, type Scene } from './scene.js';
+import type { TunnelConfig } from './tunnel.js';
 
-const namespace = 'bench';
-const identity = parseSpiffeId(`spiffe://cluster.local/ns/${namespace}/sa/server`);
+const identity = parseSpiffeId(`spiffe://${trustDomain}/ns/${namespace}/sa/server`);
 const here = parseIp('127.0.0.1');
 const servicePort = 80 as Port;
 const keyOf = (name: string): ServiceKey => `${namespace}/${name}` as ServiceKey;
@@ -18,17 +20,17 @@ const portTo = (targetPort: number): PortMapping => ({
   appProtocol: 'http1',
 });
 
-const workload = (name: 'a' | 'b', port: number): Workload => ({
+const workload = (name: 'a' | 'b', port: number, tunnel?: IpAddress): Workload => ({
   uid: `Kubernetes//Pod/${namespace}/${name}` as WorkloadUid,
   name,
   namespace,
   identity,
   serviceAccount: 'server',
-  addresses: [here],
+  addresses: [tunnel ?? here],
   network: '',
   node: 'node',
   cluster: 'Kubernetes',
-  tunnel: 'none',
+  tunnel: tunnel ? 'hbone' : 'none',
   policies: [],
   healthy: true,
   hostNetwork: false,
@@ -65,7 +67,46 @@ const route = (name: string, rules: readonly RouteRule[]): Route => ({
   rules,
 });
 
-/** JSON, maps as `{"$map": entries}`. */
+/** Maps as `{"$map": entries}`. */
+const textOf = (config: object): string =>
+  JSON.stringify(config, (_key, value: unknown) => (value instanceof Map ? { $map: [...value] } : value));
+export const parseWeftConfig = (text: string): unknown =>
+  JSON.parse(text, (_key, value: unknown) =>
+    value !== null && typeof value === 'object' && '$map' in value
+      ? new Map(value.$map as [unknown, unknown][])
+      : value,
+  );
+
+const routesOf = (count: number): Route[] => [
+  route('main', [
+    {
+      matches: [
+        {
+          path: { kind: 'prefix', value: '/' },
+          headers: [{ kind: 'exact', name: canary.name, value: canary.value }],
+          query: [],
+        },
+      ],
+      filters: [],
+      backends: [backend('b', 1)],
+    },
+    { matches: [], filters: [], backends: split },
+  ]),
+  ...Array.from({ length: count - 1 }, (_, at) =>
+    route(`p${at}`, [
+      {
+        matches: [{ path: { kind: 'prefix', value: routePath(at) }, headers: [], query: [] }],
+        filters: [],
+        backends: split,
+      },
+    ]),
+  ),
+];
+
+/** What clients ask for. */
+export const serviceAddress: SocketAddress = { ip: parseIp('10.0.0.1'), port: servicePort };
+
+/** For plain.ts. */
 export function weftConfig({ listen, a, b, routes }: Scene): string {
   const config: PlainConfig = {
     listen: { ip: here, port: listen as Port },
@@ -73,35 +114,40 @@ export function weftConfig({ listen, a, b, routes }: Scene): string {
     servicePort,
     mesh: {
       workloads: [workload('a', a), workload('b', b)],
-      services: [service('main', '10.0.0.1', a), service('a', '10.0.0.2', a), service('b', '10.0.0.3', b)],
+      services: [
+        service('main', serviceAddress.ip, a),
+        service('a', '10.0.0.2', a),
+        service('b', '10.0.0.3', b),
+      ],
     },
-    routes: [
-      route('main', [
-        {
-          matches: [
-            {
-              path: { kind: 'prefix', value: '/' },
-              headers: [{ kind: 'exact', name: canary.name, value: canary.value }],
-              query: [],
-            },
-          ],
-          filters: [],
-          backends: [backend('b', 1)],
-        },
-        { matches: [], filters: [], backends: split },
-      ]),
-      ...Array.from({ length: routes - 1 }, (_, at) =>
-        route(`p${at}`, [
-          {
-            matches: [{ path: { kind: 'prefix', value: routePath(at) }, headers: [], query: [] }],
-            filters: [],
-            backends: split,
-          },
-        ]),
-      ),
-    ],
+    routes: routesOf(routes),
   };
-  return JSON.stringify(config, (_key, value: unknown) =>
-    value instanceof Map ? { $map: [...value] } : value,
-  );
+  return textOf(config);
+}
+
+/** For tunnel.ts. `hosts`: addresses at whose port 15008 the backends' tunnels end. */
+export function weftTunnelConfig(
+  { listen, a, b, routes }: Scene,
+  svid: Svid,
+  hosts: { readonly a: IpAddress; readonly b: IpAddress },
+): string {
+  const self = keyOf('waypoint');
+  const config: TunnelConfig = {
+    listen: { ip: here, port: listen as Port },
+    service: self,
+    mesh: {
+      workloads: [workload('a', a, hosts.a), workload('b', b, hosts.b)],
+      services: [
+        {
+          ...service('main', serviceAddress.ip, a),
+          waypoint: { kind: 'hostname', service: self, hbonePort: listen },
+        },
+        service('a', '10.0.0.2', a),
+        service('b', '10.0.0.3', b),
+      ],
+    },
+    routes: routesOf(routes),
+    svid,
+  };
+  return textOf(config);
 }

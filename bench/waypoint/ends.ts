@@ -1,0 +1,156 @@
+/**
+ * What stands at both sides of a proxy whose wire is secured: the client's end takes plain connections and secures them, the
+ * server's end takes secured ones and carries them to the backends. Of the same making for every proxy. A bench program.
+ *
+ *   node dist/bench/waypoint/ends.js CONFIG.json
+ */
+import { readFileSync } from 'node:fs';
+import net from 'node:net';
+import type { Duplex } from 'node:stream';
+import tls from 'node:tls';
+import { fileURLToPath } from 'node:url';
+import { errorText } from '../../src/base/errors.js';
+import { carry } from '../../src/hbone/carry.js';
+import { TunnelPool } from '../../src/hbone/pool.js';
+import { HboneServer } from '../../src/hbone/server.js';
+import { formatSocketAddress, type SocketAddress } from '../../src/model/address.js';
+import { checkClientPeer, checkServerPeer, contextOptions } from '../../src/tls/contexts.js';
+import type { Svid } from '../../src/tls/svid.js';
+import { connect } from '../../src/waypoint/dial.js';
+import { trustDomain } from './identities.js';
+
+/** `hbone`: CONNECT over HTTP/2 over mutual TLS, many tunnels on one connection. `tls`: mutual TLS, a connection for each. */
+export type Wire = 'hbone' | 'tls';
+
+export type EndConfig =
+  | {
+      readonly side: 'client';
+      readonly wire: Wire;
+      readonly svid: Svid;
+      readonly listen: SocketAddress;
+      /** Where the secured connections go, and who answers there. */
+      readonly destination: SocketAddress;
+      readonly expected: Svid['id'];
+      /** hbone: what the tunnel leads to. */
+      readonly authority: SocketAddress;
+    }
+  | {
+      readonly side: 'server';
+      readonly wire: Wire;
+      readonly svid: Svid;
+      /** `backend`: its port of 127.0.0.1; the only one that tunnels to this address lead to. */
+      readonly listens: readonly { readonly listen: SocketAddress; readonly backend: SocketAddress }[];
+    };
+
+const connectTimeoutMs = 5_000;
+const refused = (why: unknown): void =>
+  console.error(`refused: ${typeof why === 'string' ? why : errorText(why)}`);
+// All proxies with the same suite.
+const optionsOf = (svid: Svid): tls.SecureContextOptions => ({
+  ...contextOptions(svid),
+  ciphers: 'TLS_AES_256_GCM_SHA384',
+});
+
+/** carry() resets sockets, which those of TLS refuse: these are closed. */
+function carried(socket: tls.TLSSocket): tls.TLSSocket {
+  socket.resetAndDestroy = () => socket.destroy();
+  return socket;
+}
+
+type ClientEnd = Extract<EndConfig, { side: 'client' }>;
+type ServerEnd = Extract<EndConfig, { side: 'server' }>;
+
+function opener({ wire, svid, destination, expected, authority }: ClientEnd): () => Promise<Duplex> {
+  if (wire === 'hbone') {
+    const pool = new TunnelPool();
+    return async () =>
+      (
+        await pool.open({
+          svid,
+          expected: [expected],
+          destination,
+          authority: formatSocketAddress(authority),
+          source: 'client',
+          headers: {},
+          connect: () => connect(destination, connectTimeoutMs),
+        })
+      ).stream;
+  }
+  const secureContext = tls.createSecureContext(optionsOf(svid));
+  return async () => {
+    const socket = tls.connect({
+      socket: await connect(destination, connectTimeoutMs),
+      secureContext,
+      checkServerIdentity: (_host, certificate) => {
+        const check = checkServerPeer(certificate.subjectaltname, [expected]);
+        return check.ok ? undefined : new Error(check.why);
+      },
+    });
+    await new Promise((resolve, reject) => socket.once('secureConnect', resolve).once('error', reject));
+    return carried(socket);
+  };
+}
+
+function runClientEnd(config: ClientEnd): void {
+  const open = opener(config);
+  const { ip, port } = config.listen;
+  net
+    .createServer({ noDelay: true, pauseOnConnect: true }, (socket) => {
+      socket.on('error', () => undefined);
+      open().then(
+        (peer) => carry(socket, peer),
+        (error: unknown) => {
+          refused(error);
+          socket.destroy();
+        },
+      );
+    })
+    .listen(port, ip);
+}
+
+async function toBackend(peer: Duplex, backend: SocketAddress): Promise<void> {
+  peer.on('error', () => undefined);
+  try {
+    carry(await connect(backend, connectTimeoutMs), peer);
+  } catch (error) {
+    refused(error);
+    peer.destroy();
+  }
+}
+
+function runServerEnd({ wire, svid, listens }: ServerEnd): void {
+  for (const { listen, backend } of listens) {
+    if (wire === 'hbone') {
+      const server = new HboneServer({
+        svid,
+        trustDomain,
+        onTunnel: (tunnel) => {
+          if (tunnel.authority.port === backend.port) void toBackend(tunnel.accept(), backend);
+          else tunnel.refuse(404);
+        },
+        onRefused: ({ code, why }) => refused(`${code} ${why}`),
+      });
+      net.createServer({ noDelay: true }, (socket) => server.handle(socket)).listen(listen.port, listen.ip);
+      continue;
+    }
+    tls
+      .createServer(
+        { ...optionsOf(svid), requestCert: true, rejectUnauthorized: true, noDelay: true },
+        (socket) => {
+          const check = checkClientPeer(socket.getPeerCertificate().subjectaltname, trustDomain);
+          if (check.ok) return void toBackend(carried(socket), backend);
+          refused(check.why);
+          socket.destroy();
+        },
+      )
+      .on('tlsClientError', refused)
+      .listen(listen.port, listen.ip);
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const config = JSON.parse(readFileSync(process.argv[2] ?? '', 'utf8')) as EndConfig;
+  process.on('SIGTERM', () => process.exit(0));
+  if (config.side === 'client') runClientEnd(config);
+  else runServerEnd(config);
+}

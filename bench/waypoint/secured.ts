@@ -1,0 +1,569 @@
+/**
+ * Weft's waypoint as it runs in a mesh, tunnels with mutual TLS in and out, beside Envoy in two ways of doing the same: mutual TLS
+ * with HTTP/1.1 within, and HBONE. The proxy has CPU 1 for itself; load, backends and the ends that secure and unsecure
+ * connections (ends.ts) share CPU 0, which they fill before a proxy fills its own: what counts is the proxy's CPU per request.
+ */
+import { randomInt } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
+import { WeftError } from '../../src/base/errors.js';
+import { sleep } from '../../src/base/wait.js';
+import { distRoot } from '../../src/cli/run.js';
+import { parseIp, type IpAddress, type Port, type SocketAddress } from '../../src/model/address.js';
+import { busyWhile, childrenCpuSeconds, processCpuSeconds, residentBytes } from '../harness/cost.js';
+import { interleave, type Task } from '../harness/interleave.js';
+import { cpuOf, loadProgram, numberAt, Servers } from '../harness/load.js';
+import { figure, machine, table, type Report } from '../harness/report.js';
+import {
+  median,
+  ratiosByRound,
+  spreadOf,
+  valuesOf,
+  type Sample,
+  type Spread,
+} from '../harness/statistics.js';
+import type { EndConfig, Wire } from './ends.js';
+import { envoyArgs, envoyHboneConfig, envoyTlsConfig, findEnvoy } from './envoy.js';
+import { makeIdentities } from './identities.js';
+import {
+  closedLoop,
+  closedLoops,
+  manyConnections,
+  memoryTask,
+  openConnections,
+  openLoop,
+  othersMax,
+  type Path,
+  type Target,
+} from './measure.js';
+import { bodyBytes, freePorts, proveRouted, type Scene } from './scene.js';
+import type { WaypointOptions } from './suite.js';
+import { needTools, systemCallsOf } from './tools.js';
+import { serviceAddress, weftTunnelConfig } from './weft.js';
+import { proveSecured, type Leg } from './wire.js';
+
+export interface SecuredOptions extends WaypointOptions {
+  /** Of the open loop; found by trial where absent. */
+  readonly perSecond?: number;
+}
+
+export interface SecuredReport extends Report {
+  readonly missing?: string;
+  /** What was seen on each one's wire before it was measured. */
+  readonly proofs: Readonly<Record<string, string>>;
+  readonly systemCalls: Readonly<Record<string, Readonly<Record<string, number>>>>;
+}
+
+/** What is measured, and its wire on both sides. */
+const variants = {
+  none: { wire: 'hbone', what: 'ends alone' },
+  'envoy-tls': { wire: 'tls', what: 'Envoy, mTLS' },
+  'envoy-hbone': { wire: 'hbone', what: 'Envoy, HBONE' },
+  weft: { wire: 'hbone', what: 'Weft, HBONE' },
+} as const satisfies Record<string, { wire: Wire; what: string }>;
+type Variant = keyof typeof variants;
+const bases = ['envoy-tls', 'envoy-hbone'] as const satisfies readonly Variant[];
+
+/** The proxy and all that makes its requests. */
+interface SecuredTarget extends Target {
+  readonly name: Variant;
+  /** The ends and the backends. */
+  readonly around: readonly number[];
+  /** Requests that the backends have answered so far. */
+  readonly count: () => number;
+}
+
+/** Where backends' tunnels, or TLS connections, end. */
+interface ServerEnd {
+  readonly pid: number;
+  /** Of tunnels. */
+  readonly hosts: { readonly a: IpAddress; readonly b: IpAddress };
+  /** For a and b. */
+  readonly listens: readonly SocketAddress[];
+}
+
+const path: Path = { name: 'secured' };
+const here = parseIp('127.0.0.1');
+const hbonePort = 15008 as Port;
+/** Of CPU 0, and of the proxy's own, in the open loop. */
+const busyMax = 0.75;
+/** CPU 0 is what limits a closed loop from here on. */
+const fullFrom = 0.9;
+const loads: ReadonlySet<string> = new Set(['wrk', 'requests']);
+const manyPerSecond = 300;
+const manySecondsMin = 4;
+/** Until connections stand, handshakes and all. */
+const warmMs = 1_500;
+/** The load runs on for so long after the last look at what it cost. */
+const tailSeconds = 0.2;
+
+const metrics: Readonly<Record<string, { readonly title: string; readonly unit: string }>> = {
+  ...Object.fromEntries(
+    closedLoops.map((count) => [
+      `cpu${count}`,
+      { title: `proxy CPU per request, ${count} connections`, unit: 'us' },
+    ]),
+  ),
+  cpuOpen: { title: 'proxy CPU per request, open loop', unit: 'us' },
+  p50: { title: 'p50, open loop', unit: 'us' },
+  p99: { title: 'p99, open loop', unit: 'us' },
+  aroundOpen: { title: 'CPU 0: ends, backends, load; open loop', unit: 'share' },
+  ...Object.fromEntries(
+    closedLoops.map((count) => [
+      `requests${count}`,
+      { title: `requests, ${count} connections`, unit: '1/s' },
+    ]),
+  ),
+  ...Object.fromEntries(
+    closedLoops.map((count) => [
+      `load${count}`,
+      { title: `CPU 0: busy, ${count} connections`, unit: 'share' },
+    ]),
+  ),
+  own64: { title: 'CPU 1: the proxy, 64 connections', unit: 'share' },
+  others64: { title: 'CPU 1: others meanwhile', unit: 'share' },
+  residentIdle: { title: 'memory, just started', unit: 'MB' },
+  resident: { title: `memory, ${manyConnections} connections`, unit: 'MB' },
+  residentAfter: { title: 'memory, after full load', unit: 'MB' },
+};
+const ofTheMachine = (metric: string): boolean => /^(own|others|load|around)/.test(metric);
+
+/** Two addresses of the loopback network at whose port 15008 nobody else is likely to listen. */
+function freeHosts(): { a: IpAddress; b: IpAddress } {
+  const net = `127.${randomInt(64, 128)}.${randomInt(1, 255)}`;
+  return { a: parseIp(`${net}.1`), b: parseIp(`${net}.2`) };
+}
+
+/** As runWaypoint. */
+export async function runSecured(options: SecuredOptions): Promise<SecuredReport> {
+  if (availableParallelism() < 2)
+    throw new WeftError('WEFT_START', 'one CPU is not enough: the proxy needs one for itself');
+  needTools(['wrk', 'strace', 'tcpdump'], options.onProgress);
+  const envoy = findEnvoy(options.envoy, options.onProgress);
+  const dir = mkdtempSync(join(tmpdir(), 'weft-bench-'));
+  const servers = new Servers();
+  const onProgress = (text: string): void => {
+    if (options.interrupted()) throw new WeftError('WEFT_INTERRUPTED', 'interrupted, nothing is written');
+    options.onProgress(text);
+  };
+  try {
+    const identities = makeIdentities();
+    const [a = 0, b = 0, ...ports] = await freePorts(18);
+    const at = (port: number | undefined, ip = here): SocketAddress => ({ ip, port: (port ?? 0) as Port });
+    const backends = [at(a), at(b)];
+    const startEnd = (name: string, port: number, config: EndConfig): Promise<number> => {
+      const file = join(dir, `${name}.json`);
+      writeFileSync(file, JSON.stringify(config), { mode: 0o600 });
+      return servers.start(undefined, port, 'taskset', [
+        ...['-c', String(cpuOf.client), process.execPath],
+        ...[join(distRoot, 'bench', 'waypoint', 'ends.js'), file],
+      ]);
+    };
+    const counter = join(dir, 'answered');
+    const responder = await servers.start(undefined, a, loadProgram('responder'), [
+      ...['-c', counter, String(cpuOf.client), String(bodyBytes)],
+      ...['a', String(a), 'b', String(b)],
+    ]);
+    // One for each: another's connections would be seen among its own.
+    const startServerEnd = async (name: Variant): Promise<ServerEnd> => {
+      const { wire } = variants[name];
+      const hosts = freeHosts();
+      const listens =
+        wire === 'hbone'
+          ? [at(hbonePort, hosts.a), at(hbonePort, hosts.b)]
+          : [at(ports.pop()), at(ports.pop())];
+      const pid = await startEnd(`server-${name}`, listens[0]?.port ?? 0, {
+        side: 'server',
+        wire,
+        svid: identities.server,
+        listens: listens.map((listen, index) => ({ listen, backend: backends[index] ?? at(a) })),
+      });
+      return { pid, hosts, listens };
+    };
+    const proxyOf = (
+      name: Exclude<Variant, 'none'>,
+      listen: number,
+      file: string,
+      { hosts, listens }: ServerEnd,
+    ): string[] => {
+      const scene: Scene = { listen, a, b, routes: 1 };
+      const own = identities.waypoint;
+      const server = identities.server.id;
+      const config =
+        name === 'weft'
+          ? weftTunnelConfig(scene, own, hosts)
+          : name === 'envoy-tls'
+            ? envoyTlsConfig({ ...scene, a: listens[0]?.port ?? 0, b: listens[1]?.port ?? 0 }, own, server)
+            : envoyHboneConfig(scene, own, server, hosts);
+      writeFileSync(file, config, { mode: 0o600 });
+      return name === 'weft'
+        ? [process.execPath, ...options.nodeFlags, join(distRoot, 'bench', 'waypoint', 'tunnel.js'), file]
+        : ['path' in envoy ? envoy.path : '', ...envoyArgs(file)];
+    };
+    const made = async (
+      name: Variant,
+      label: string,
+      serverEnd: ServerEnd,
+    ): Promise<SecuredTarget & { legs: readonly Leg[] }> => {
+      const { wire } = variants[name];
+      const listen = ports.pop() ?? 0;
+      const port = ports.pop() ?? 0;
+      const { hosts } = serverEnd;
+      const to = name === 'none' ? at(hbonePort, hosts.a) : at(listen);
+      const clientEnd = await startEnd(`client-${label}`, port, {
+        side: 'client',
+        wire,
+        svid: identities.client,
+        listen: at(port),
+        destination: to,
+        expected: (name === 'none' ? identities.server : identities.waypoint).id,
+        authority: name === 'none' ? at(a, hosts.a) : serviceAddress,
+      });
+      const command =
+        name === 'none' ? undefined : proxyOf(name, listen, join(dir, `${label}.json`), serverEnd);
+      return {
+        name,
+        port,
+        around: [clientEnd, serverEnd.pid, responder],
+        count: () => Number(readFileSync(counter).readBigUInt64LE()),
+        legs:
+          name === 'none'
+            ? [{ name: 'end to end', at: [to] }]
+            : [
+                { name: 'in', at: [to] },
+                { name: 'out', at: serverEnd.listens },
+              ],
+        ...(command === undefined
+          ? {}
+          : {
+              start: () =>
+                servers.start(undefined, listen, 'taskset', ['-c', String(cpuOf.server), ...command]),
+            }),
+      };
+    };
+    const names = (Object.keys(variants) as Variant[]).filter(
+      (name) => 'path' in envoy || !name.startsWith('envoy'),
+    );
+    const targets: SecuredTarget[] = [];
+    const fresh = new Map<string, Target>();
+    const proofs: Record<string, string> = {};
+    for (const name of names) {
+      onProgress(`starting ${name}`);
+      const serverEnd = await startServerEnd(name);
+      const target = await made(name, name, serverEnd);
+      target.pid = await target.start?.();
+      proofs[name] = await proveSecured(name, {
+        dir,
+        port: target.port,
+        legs: target.legs,
+        backends: name === 'none' ? backends.slice(0, 1) : backends,
+        client: name === 'none' ? undefined : identities.client.id,
+      });
+      if (name !== 'none') {
+        await proveRouted(name, target.port);
+        fresh.set(name, await made(name, `${name}-fresh`, serverEnd));
+      }
+      targets.push(target);
+    }
+    const capacities: number[] = [];
+    for (const target of targets) {
+      onProgress(`warming up ${target.name}`);
+      await closedLoop(target, openConnections, options.longSeconds);
+      const { perSecond } = await closedLoop(target, openConnections, options.seconds);
+      if (target.name !== 'none') capacities.push(perSecond);
+    }
+    const perSecond =
+      options.perSecond ?? (await sustained(targets, Math.min(...capacities), options.seconds, onProgress));
+    const samples = await interleave<Path, SecuredTarget>({
+      rounds: options.rounds,
+      paths: [path],
+      variants: targets,
+      tasks: [
+        ...closedLoops.map((count) => closedTask(count, options.seconds)),
+        openTask(perSecond, options.longSeconds),
+        memoryTask(fresh, servers, manyPerSecond, Math.max(manySecondsMin, options.seconds)),
+      ],
+      onProgress,
+    });
+    const systemCalls: Record<string, Record<string, number>> = {};
+    for (const target of targets) {
+      if (target.pid === undefined) continue;
+      onProgress(`system calls of ${target.name}`);
+      let requests = 0;
+      const calls = await systemCallsOf(target.pid, dir, async () => {
+        requests = (await closedLoop(target, 16, Math.min(2, options.seconds))).requests;
+      });
+      systemCalls[target.name] = Object.fromEntries(
+        Object.entries(calls).map(([call, count]) => [call, count / requests]),
+      );
+    }
+    return securedReportOf(options, samples, systemCalls, perSecond, envoy, proofs);
+  } finally {
+    await servers.stop();
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+interface Cost {
+  readonly requests: number;
+  readonly perSecond: number;
+  /** CPU seconds of the proxy. */
+  readonly seconds: number;
+  /** Shares of time: the proxy of its CPU; ends, backends and load of theirs. */
+  readonly own: number;
+  readonly around: number;
+  /** The whole CPU of each, whoever took it. */
+  readonly proxyBusy: number;
+  readonly loadBusy: number;
+}
+
+/** What `seconds` of a load cost that runs for longer: its connections stand by then, and none ends within them. */
+async function costWithin<T>(
+  { pid, around, count }: SecuredTarget,
+  seconds: number,
+  load: Promise<T>,
+): Promise<[T, Cost]> {
+  let failed: unknown;
+  load.catch((error: unknown) => (failed = error));
+  await sleep(warmMs);
+  const read = (): { proxy: number; around: number; requests: number; ms: number } => ({
+    proxy: pid === undefined ? 0 : processCpuSeconds(pid),
+    around: around.reduce((sum, one) => sum + processCpuSeconds(one), 0) + childrenCpuSeconds(loads),
+    requests: count(),
+    ms: performance.now(),
+  });
+  const [[[before, after], proxyBusy], loadBusy] = await busyWhile(cpuOf.client, () =>
+    busyWhile(cpuOf.server, async () => {
+      const begin = failed === undefined ? read() : undefined;
+      await sleep(seconds * 1000);
+      return [begin, failed === undefined ? read() : undefined] as const;
+    }),
+  );
+  const result = await load;
+  if (!before || !after || after.requests <= before.requests)
+    throw new WeftError('WEFT_COMMAND', 'no request was answered while they were counted');
+  const passed = (after.ms - before.ms) / 1000;
+  const requests = after.requests - before.requests;
+  const own = after.proxy - before.proxy;
+  return [
+    result,
+    {
+      requests,
+      perSecond: requests / passed,
+      seconds: own,
+      own: own / passed,
+      around: (after.around - before.around) / passed,
+      proxyBusy,
+      loadBusy,
+    },
+  ];
+}
+
+const closedCost = (target: SecuredTarget, connections: number, seconds: number): Promise<[unknown, Cost]> =>
+  costWithin(target, seconds, closedLoop(target, connections, Math.ceil(warmMs / 1000 + seconds) + 1));
+const openCost = (target: SecuredTarget, perSecond: number, seconds: number): Promise<[unknown, Cost]> =>
+  costWithin(target, seconds, openLoop(target, perSecond, openConnections, seconds + tailSeconds, warmMs));
+
+function closedTask(connections: number, seconds: number): Task<Path, SecuredTarget> {
+  return {
+    name: `${connections} connections`,
+    measure: async (_path, target) => {
+      const [, cost] = await closedCost(target, connections, seconds);
+      return {
+        [`requests${connections}`]: cost.perSecond,
+        [`load${connections}`]: cost.loadBusy,
+        [`others${connections}`]: Math.max(0, cost.proxyBusy - cost.own),
+        ...(target.pid === undefined
+          ? {}
+          : {
+              [`own${connections}`]: cost.own,
+              [`cpu${connections}`]: (cost.seconds * 1e6) / cost.requests,
+            }),
+      };
+    },
+  };
+}
+
+function openTask(perSecond: number, seconds: number): Task<Path, SecuredTarget> {
+  return {
+    name: `${perSecond} requests a second`,
+    measure: async (_path, target) => {
+      const [result, cost] = await openCost(target, perSecond, seconds);
+      return {
+        p50: numberAt(result, 'p50_us'),
+        p90: numberAt(result, 'p90_us'),
+        p99: numberAt(result, 'p99_us'),
+        p999: numberAt(result, 'p999_us'),
+        waited: numberAt(result, 'waited'),
+        aroundOpen: cost.around,
+        loadOpen: cost.loadBusy,
+        ...(target.pid === undefined
+          ? {}
+          : {
+              ownOpen: cost.own,
+              cpuOpen: (cost.seconds * 1e6) / cost.requests,
+              residentAfter: residentBytes(target.pid) / 1e6,
+            }),
+      };
+    },
+  };
+}
+
+/** A rate at which no proxy's CPU, and never CPU 0, is busy with this run for more than `busyMax` of the time. */
+async function sustained(
+  targets: readonly SecuredTarget[],
+  capacity: number,
+  seconds: number,
+  onProgress: (text: string) => void,
+): Promise<number> {
+  let perSecond = Math.max(100, Math.floor((capacity * busyMax) / 100) * 100);
+  for (;;) {
+    onProgress(`trying ${perSecond} requests a second`);
+    let busiest = 0;
+    for (const target of targets) {
+      const [, { own, around }] = await openCost(target, perSecond, seconds);
+      busiest = Math.max(busiest, own, around);
+    }
+    if (busiest <= busyMax || perSecond <= 100) return perSecond;
+    const next = Math.floor((perSecond * Math.max(0.5, Math.min(0.95, busyMax / busiest))) / 100) * 100;
+    perSecond = Math.max(100, Math.min(perSecond - 100, next));
+  }
+}
+
+/** Samples to report. Pure but for what it says of the machine. */
+export function securedReportOf(
+  {
+    rounds,
+    seconds,
+    longSeconds,
+    nodeFlags,
+  }: Pick<SecuredOptions, 'rounds' | 'seconds' | 'longSeconds' | 'nodeFlags'>,
+  samples: readonly Sample[],
+  systemCalls: SecuredReport['systemCalls'],
+  perSecond: number,
+  envoy: { readonly version: string } | { readonly missing: string },
+  proofs: SecuredReport['proofs'],
+): SecuredReport {
+  const medians: Record<string, number> = {};
+  const ratios: Record<string, number> = {};
+  const spread: Record<string, Spread> = {};
+  const noise: Record<string, Spread> = {};
+  for (const { variant, values } of samples) {
+    for (const metric of Object.keys(values))
+      medians[`${path.name}.${variant}.${metric}`] = median(valuesOf(samples, path.name, variant, metric));
+  }
+  for (const metric of Object.keys(metrics)) {
+    if (ofTheMachine(metric)) continue;
+    for (const base of bases) {
+      if (isLimited(medians, 'weft', metric) || isLimited(medians, base, metric)) continue;
+      const found = spreadOf(ratiosByRound(samples, path.name, metric, 'weft', base));
+      if (!found) continue;
+      ratios[`${base}.${metric}`] = found.median;
+      spread[`${base}.${metric}`] = found;
+    }
+    const alone = valuesOf(samples, path.name, 'none', metric);
+    const middle = alone.length > 0 ? median(alone) : 0;
+    const floor = spreadOf(alone.map((value) => value / middle));
+    if (floor && middle > 0) noise[`${path.name}.${metric}`] = floor;
+  }
+  return {
+    suite: 'waypoint-tls',
+    settings: {
+      rounds,
+      seconds,
+      longSeconds,
+      bodyBytes,
+      openPerSecond: perSecond,
+      openConnections,
+      nodeFlags: nodeFlags.join(' '),
+      envoy: 'version' in envoy ? envoy.version : 'missing',
+    },
+    machine: machine(),
+    ratios,
+    spread,
+    noise,
+    medians,
+    rounds: samples,
+    ...('missing' in envoy ? { missing: envoy.missing } : {}),
+    proofs,
+    systemCalls,
+  };
+}
+
+/** A closed loop's requests a second that CPU 0 gave, not the proxy. */
+function isLimited(medians: SecuredReport['medians'], variant: Variant, metric: string): boolean {
+  const count = /^requests(\d+)$/.exec(metric)?.[1];
+  return count !== undefined && (medians[`${path.name}.${variant}.load${count}`] ?? 0) >= fullFrom;
+}
+
+export function printSecured(report: SecuredReport): string {
+  const { medians, ratios, spread, settings, missing, rounds, proofs, systemCalls } = report;
+  const of = (variant: Variant, metric: string): number | undefined =>
+    medians[`${path.name}.${variant}.${metric}`];
+  const cell = (variant: Variant, metric: string): string => {
+    if (missing !== undefined && variant.startsWith('envoy')) return 'missing';
+    return isLimited(medians, variant, metric) ? 'CPU 0 full' : figure(of(variant, metric));
+  };
+  const span = (spread: Spread | undefined): string =>
+    spread ? `${figure(spread.min)}..${figure(spread.max)}` : '';
+  const rows = Object.entries(metrics).map(([metric, { title, unit }]) => [
+    title,
+    unit,
+    ...(Object.keys(variants) as Variant[]).map((variant) => cell(variant, metric)),
+    span(spreadOf(valuesOf(rounds, path.name, 'weft', metric))),
+    ...bases.flatMap((base) => {
+      const ratio = ratios[`${base}.${metric}`];
+      return ratio === undefined ? ['', ''] : [`${figure(ratio)} x`, span(spread[`${base}.${metric}`])];
+    }),
+  ]);
+  const disturbed = Math.max(
+    ...([...bases, 'weft'] as const).flatMap((variant) =>
+      closedLoops.map((count) => of(variant, `others${count}`) ?? 0),
+    ),
+  );
+  const loadOpen = Math.max(...(Object.keys(variants) as Variant[]).map((name) => of(name, 'loadOpen') ?? 0));
+  const calls = Object.entries(systemCalls).map(([name, all]) => [
+    variants[name as Variant].what,
+    figure(Object.values(all).reduce((sum, count) => sum + count, 0)),
+    Object.entries(all)
+      .filter(([, count]) => count >= 0.005)
+      .sort(([, x], [, y]) => y - x)
+      .map(([call, count]) => `${call} ${count.toFixed(2)}`)
+      .join(', '),
+  ]);
+  return [
+    `${settings['rounds']} rounds, ${settings['seconds']} s each, open loop ${settings['longSeconds']} s; answers of ${settings['bodyBytes']} bytes; Envoy ${settings['envoy']}; Node flags: ${settings['nodeFlags'] || 'none'}`,
+    'Weft, HBONE: the waypoint as it runs in a mesh. Envoy, HBONE: laid out as a waypoint of Istio, the counterpart. Envoy, mTLS: mutual TLS 1.3 and',
+    'HTTP/1.1 within, a connection for each of the client, as sidecars have it. Ends alone: HBONE from end to end, without a proxy',
+    `the proxy has CPU ${cpuOf.server} for itself; load, backends and both ends share CPU ${cpuOf.client}: where that is full, requests a second are not the proxy's`,
+    `open loop: ${settings['openPerSecond']} requests a second on ${settings['openConnections']} connections, timed from when they were due; CPU per request once connections stand`,
+    ...(missing === undefined ? [] : [missing]),
+    ...(disturbed > othersMax || loadOpen > 0.8
+      ? [
+          `DISTURBED: other programs took up to ${Math.round(disturbed * 100)} % of the proxy's CPU, and CPU 0 was ${Math.round(loadOpen * 100)} % busy in the open loop; latency says little, CPU per request says more`,
+        ]
+      : []),
+    '',
+    table(
+      [
+        '',
+        'unit',
+        ...Object.values(variants).map(({ what }) => what),
+        'over rounds',
+        'Weft / Envoy mTLS',
+        'over rounds',
+        'Weft / Envoy HBONE',
+        'over rounds',
+      ],
+      rows,
+    ),
+    '',
+    table(['system calls per request, traced, 16 connections', 'all', 'which'], calls),
+    '',
+    ...Object.entries(proofs).map(
+      ([name, proof]) => `seen on the wire of ${variants[name as Variant].what}: ${proof}`,
+    ),
+  ].join('\n');
+}

@@ -1,0 +1,41 @@
+/**
+ * The waypoint's own worker, tunnels in and tunnels out, without the main process that would tell it of the mesh: that is read
+ * from a file. A bench program.
+ *
+ *   node dist/bench/waypoint/tunnel.js CONFIG.json
+ */
+import { readFileSync } from 'node:fs';
+import type { Svid } from '../../src/tls/svid.js';
+import type { ToWorker } from '../../src/waypoint/messages.js';
+import { runWorker } from '../../src/waypoint/worker.js';
+import { trustDomain } from './identities.js';
+import type { PlainConfig } from './plain.js';
+import { parseWeftConfig } from './weft.js';
+
+export interface TunnelConfig extends Omit<PlainConfig, 'servicePort'> {
+  /** Of the waypoint. */
+  readonly svid: Svid;
+}
+
+const { listen, service, mesh, routes, svid } = parseWeftConfig(
+  readFileSync(process.argv[2] ?? '', 'utf8'),
+) as TunnelConfig;
+runWorker();
+const tell = (message: ToWorker): void => void process.emit('message', message, undefined);
+tell({
+  type: 'start',
+  settings: {
+    node: '',
+    self: service,
+    trustDomain,
+    host: listen.ip,
+    port: listen.port,
+    accessLog: '/dev/null',
+    accessLogMode: 'none',
+    accessLogTemplate: undefined,
+    tracing: undefined,
+  },
+});
+tell({ type: 'update', update: { mesh, routes } });
+tell({ type: 'svid', svid });
+process.on('SIGTERM', () => process.exit(0));
