@@ -14,6 +14,7 @@ import { clientOf } from '../../src/waypoint/client.js';
 import { serveConnection, type ConnectionContext } from '../../src/waypoint/connection.js';
 import { connect } from '../../src/waypoint/dial.js';
 import { defaultLimits } from '../../src/waypoint/limits.js';
+import { Slots } from '../../src/waypoint/slots.js';
 import { WaypointState } from '../../src/waypoint/state.js';
 import { WaypointMetrics } from '../../src/waypoint/telemetry.js';
 import { UpstreamPool, type Dial } from '../../src/waypoint/upstream/pool.js';
@@ -36,7 +37,7 @@ const context: ConnectionContext = {
   state,
   pool: new UpstreamPool(dial, defaultLimits, () => undefined),
   limits: defaultLimits,
-  exchanges: new Set(),
+  exchanges: new Slots(),
   dial,
   connections: new Set(),
   ended: (record) => metrics.record(record),

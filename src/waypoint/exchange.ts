@@ -40,6 +40,7 @@ import {
 import type { RequestRecord, ResponseFlag } from './record.js';
 import type { Matched } from './routes/compile.js';
 import { pathOf, readingsOf } from './routes/path.js';
+import type { Slots } from './slots.js';
 import type { Endpoint, WaypointState } from './state.js';
 import type { Tracing } from './tracing.js';
 import type { HttpVersion, UpstreamPool } from './upstream/pool.js';
@@ -61,7 +62,7 @@ export interface ProxyContext {
   /** Undefined: nobody collects spans. */
   readonly tracing?: Tracing | undefined;
   /** Requests under way, for drains and idle clocks. */
-  readonly exchanges: Set<Exchange>;
+  readonly exchanges: Slots<Exchange>;
   ended(record: RequestRecord): void;
   limitReached(limit: 'requests'): void;
 }
@@ -111,6 +112,8 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   /** What came of the request's body, as long as it may have to be sent again. */
   #kept: Buffer[] = [];
   #keptBytes = 0;
+  /** Its place among the context's exchanges, as Slots keeps it. */
+  slot = -1;
   #keptWhole = true;
   #requestEnded: boolean;
   #requestTrailers: Headers | undefined;

@@ -16,6 +16,7 @@ import { createDial } from './dial.js';
 import type { Destination, Exchange } from './exchange.js';
 import { defaultLimits } from './limits.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './messages.js';
+import { Slots } from './slots.js';
 import { WaypointState } from './state.js';
 import { AccessLog, WaypointMetrics } from './telemetry.js';
 import type { Tracing } from './tracing.js';
@@ -60,7 +61,7 @@ class Worker {
     const limitReached = (limit: string): void => this.#metrics.limitReached.inc({ limit });
     const dial = createDial(this.#state, this.#tunnels, () => this.#svid, limits);
     this.#pool = new UpstreamPool(dial, limits, limitReached);
-    const exchanges = new Set<Exchange>();
+    const exchanges = new Slots<Exchange>();
     this.#tracing = tracing;
     this.#context = {
       tracing,

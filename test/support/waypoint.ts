@@ -14,6 +14,7 @@ import { serveConnection, type ConnectionContext } from '../../src/waypoint/conn
 import { connect } from '../../src/waypoint/dial.js';
 import { defaultLimits, type WaypointLimits } from '../../src/waypoint/limits.js';
 import type { RequestRecord } from '../../src/waypoint/record.js';
+import { Slots } from '../../src/waypoint/slots.js';
 import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state.js';
 import { UpstreamPool, type Dial } from '../../src/waypoint/upstream/pool.js';
 import { key, service, workload } from './mesh.js';
@@ -82,7 +83,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     state,
     pool,
     limits,
-    exchanges: new Set(),
+    exchanges: new Slots(),
     dial,
     connections: new Set(),
     ended: (record) => keep(records, record),
