@@ -49,6 +49,9 @@ export function compileExternalService(
   const { name } = object.metadata;
   const namespace = namespaceOf(object);
   const hostname = object.spec.host ?? `${name}.${namespace}.external`;
+  // It would stand in the place of a Service, without its policies.
+  if (hostname.endsWith('.cluster.local'))
+    throw new Error(`spec.host: ${hostname} is a name of the cluster itself`);
   const key = `${namespace}/${hostname}` as ServiceKey;
   const ports = object.spec.ports.map((port): PortMapping => ({
     servicePort: port.port,

@@ -69,7 +69,8 @@ export const waypointReference = ({ namespace, name }: WaypointName): WaypointRe
 export function isWaypointPod(pod: PodObject, gateway: { readonly ours: boolean } | undefined): boolean {
   const name = labelsOf(pod)[gatewayNameLabel];
   if (name === undefined) return false;
-  return gateway ? gateway.ours : pod.spec.serviceAccountName === name;
+  // Under the account that is named as it is, or it would be no waypoint to anybody (src/state/resolve.ts).
+  return pod.spec.serviceAccountName === name && (gateway?.ours ?? true);
 }
 
 /** How a waypoint is called among those who ask the control plane; no node's name has a colon. */

@@ -8,6 +8,14 @@ import { MeshState } from '../../src/state/store.js';
 import { id, uid, key, workload, service, behind, pod, policy, anyRequest } from '../../test/support/mesh.js';
 import { planInboundPlain, planInboundTunnel, planOutbound, recheck } from './plan.js';
 
+/** Of the waypoint wp: it speaks tunnels itself, under the account that is named as it is. */
+const replica = (name: string, ip: string): Workload =>
+  workload(name, ip, 'n2', {
+    ...behind('wp', 15008),
+    identity: id('wp'),
+    serviceAccount: 'wp',
+    nativeTunnel: true,
+  });
 const waypointRef = { kind: 'hostname', service: key('wp'), hbonePort: 15008 } as const;
 
 function mesh(
@@ -94,7 +102,7 @@ const outboundCases: [string, () => ReturnType<typeof planOutbound>, string, Reg
     () =>
       outbound(
         mesh({
-          workloads: [workload('wp', '10.0.2.9', 'n2', behind('wp', 15008))],
+          workloads: [replica('wp', '10.0.2.9')],
           services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })],
         }),
         '10.96.0.2',
@@ -108,7 +116,7 @@ const outboundCases: [string, () => ReturnType<typeof planOutbound>, string, Reg
     () =>
       outbound(
         mesh({
-          workloads: [workload('wp', '10.0.2.9', 'n2', behind('wp', 15008))],
+          workloads: [replica('wp', '10.0.2.9')],
           services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })],
         }),
         '10.0.2.1',
@@ -162,7 +170,7 @@ test('a tunnel expects the endpoint by identity and names pod address and target
 test('a tunnel to a waypoint names what was dialled', () => {
   const plan = outbound(
     mesh({
-      workloads: [workload('wp', '10.0.2.9', 'n2', behind('wp', 15008))],
+      workloads: [replica('wp', '10.0.2.9')],
       services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })],
     }),
     '10.96.0.2',
@@ -190,7 +198,7 @@ const plain = (state: MeshState, port = 8080) =>
   });
 const withWaypoint = () =>
   mesh({
-    workloads: [workload('wp', '10.0.2.9', 'n2', behind('wp', 15008))],
+    workloads: [replica('wp', '10.0.2.9')],
     services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })],
   });
 
@@ -384,7 +392,7 @@ test('a connection that is older than the waypoint is cut once there is one', ()
 test('by a Service that names no waypoint its pods are asked for at the waypoint of another, and no route of that applies', () => {
   const state = mesh({
     workloads: [
-      workload('wp', '10.0.2.9', 'n2', behind('wp', 15008)),
+      replica('wp', '10.0.2.9'),
       workload('far', '10.0.2.1', 'n2', {
         services: new Map([...behind('far').services, ...behind('side').services]),
       }),
@@ -398,10 +406,7 @@ test('by a Service that names no waypoint its pods are asked for at the waypoint
 
 test('where one replica of a waypoint cannot be reached another is asked', () => {
   const state = mesh({
-    workloads: [
-      workload('wp', '10.0.2.9', 'n2', behind('wp', 15008)),
-      workload('wp-2', '10.0.2.8', 'n2', behind('wp', 15008)),
-    ],
+    workloads: [replica('wp', '10.0.2.9'), replica('wp-2', '10.0.2.8')],
     services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })],
   });
   const plan = (...avoid: string[]) =>
@@ -420,4 +425,55 @@ test('where one replica of a waypoint cannot be reached another is asked', () =>
   assert.ok(second.kind === 'hbone' && second.next.ip !== first.next.ip);
   const none = plan('10.0.2.9:15008', '10.0.2.8:15008');
   assert.ok(none.kind === 'refuse' && none.code === 'WEFT_WAYPOINT_MISSING');
+});
+
+test('a pod with a waypoint’s labels is no waypoint: neither asked, nor believed', () => {
+  const state = mesh({
+    // Behind the waypoint's Service by its labels, under an account of its own; and one of that account that speaks no tunnels.
+    workloads: [
+      workload('wp-false', '10.0.2.7', 'n2', { ...behind('wp', 15008), nativeTunnel: true }),
+      workload('wp', '10.0.2.6', 'n2', behind('wp', 15008)),
+    ],
+    services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })],
+  });
+  const plan = outbound(state, '10.96.0.2', 80);
+  assert.ok(plan.kind === 'refuse' && plan.code === 'WEFT_WAYPOINT_MISSING');
+  for (const peer of ['wp-false', 'wp']) {
+    const claim = throughTunnel(state, peer, 'web');
+    assert.ok(claim.kind === 'refuse' && claim.code === 'WEFT_AROUND_WAYPOINT', peer);
+  }
+});
+
+test('endpoints that were written by hand close their pod’s port as labels do', () => {
+  const state = mesh({
+    workloads: [
+      replica('wp', '10.0.2.9'),
+      // What an EndpointSlice names: the pod's address, under a name of its own.
+      workload('slice', '10.0.2.1', 'n2', { tunnel: 'none', ...behind('hand') }),
+    ],
+    services: [service('hand', '10.96.0.8', 8080, { waypoint: waypointRef })],
+  });
+  assert.equal(tunnel(state).kind, 'refuse');
+  assert.equal(plain(state).kind, 'refuse');
+  const believed = throughTunnel(state, 'wp', 'web');
+  assert.ok(believed.kind === 'deliver' && believed.facts.identity === id('web'));
+  assert.equal(tunnel(state, '10.0.2.1', 9090).kind, 'deliver');
+});
+
+test('a name for somewhere else takes no address of a Service, nor one of a pod of the mesh', () => {
+  const elsewhere = (ip: string): Service =>
+    service('evil', ip, 8080, { key: 'shop/evil.example' as Service['key'], hostname: 'evil.example' });
+  for (const ip of ['10.96.0.2', '10.0.2.1']) {
+    const state = mesh();
+    const before = outbound(state, ip, ip === '10.0.2.1' ? 8080 : 80);
+    state.apply({
+      services: [elsewhere(ip)],
+      workloads: [
+        workload('evil', '10.0.9.9', 'n2', {
+          services: new Map([['shop/evil.example' as Service['key'], service('far', ip).ports]]),
+        }),
+      ],
+    });
+    assert.deepEqual(outbound(state, ip, ip === '10.0.2.1' ? 8080 : 80), before);
+  }
 });

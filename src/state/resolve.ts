@@ -3,7 +3,7 @@ import type { IpAddress, SocketAddress } from '../model/address.js';
 import { formatSocketAddress, isV6 } from '../model/address.js';
 import type { SpiffeId } from '../model/identity.js';
 import type { Service } from '../model/service.js';
-import type { Locality, WaypointRef, Workload } from '../model/workload.js';
+import type { Locality, ServiceKey, WaypointRef, Workload } from '../model/workload.js';
 import { bucketOf, preferredOf } from './affinity.js';
 import type { MeshView } from './store.js';
 
@@ -143,7 +143,7 @@ export function resolveWaypoint(
   avoid?: ReadonlySet<string>,
 ): { readonly workload: Workload; readonly address: SocketAddress } | undefined {
   let ready: readonly Workload[];
-  if (reference.kind === 'hostname') ready = view.endpointsOf(reference.service);
+  if (reference.kind === 'hostname') ready = replicasOf(view, reference.service);
   else {
     const service = view.serviceByAddress(reference.ip);
     const workload = view.workloadByAddress(reference.ip);
@@ -162,7 +162,7 @@ export function resolveWaypoint(
 
 /** The waypoints that serve a workload's port: its own, and those of the Services that it stands behind. */
 export function waypointsOf(view: MeshView, workload: Workload, port: number): WaypointRef[] {
-  const found = [...workload.services].flatMap(([key, ports]) => {
+  const found = [...view.servicesOf(workload)].flatMap(([key, ports]) => {
     const service = view.service(key);
     const served =
       ports.some(({ targetPort }) => targetPort === port) ||
@@ -172,10 +172,22 @@ export function waypointsOf(view: MeshView, workload: Workload, port: number): W
   return workload.waypoint ? [workload.waypoint, ...found] : found;
 }
 
+/**
+ * What answers for a waypoint: endpoints of its Service that speak tunnels themselves, under the account that is named as it is. Any other
+ * pod with its labels is none.
+ */
+function replicasOf(view: MeshView, key: ServiceKey): readonly Workload[] {
+  const [namespace = '', hostname = ''] = key.split('/');
+  const [name = ''] = hostname.split('.');
+  return view
+    .endpointsOf(key)
+    .filter((one) => one.nativeTunnel === true && one.namespace === namespace && one.serviceAccount === name);
+}
+
 /** Whom a peer has to be to be the waypoint that a reference names. */
 export function identitiesOf(view: MeshView, reference: WaypointRef): SpiffeId[] {
   if (reference.kind === 'hostname')
-    return view.endpointsOf(reference.service).map(({ identity }) => identity);
+    return replicasOf(view, reference.service).map(({ identity }) => identity);
   const service = view.serviceByAddress(reference.ip);
   const one = view.workloadByAddress(reference.ip);
   return service ? view.endpointsOf(service.key).map(({ identity }) => identity) : one ? [one.identity] : [];

@@ -2,7 +2,7 @@
 import type { IpAddress } from '../model/address.js';
 import type { AuthorizationPolicy, PolicyKey } from '../model/policy.js';
 import type { Service } from '../model/service.js';
-import type { Locality, ServiceKey, Workload, WorkloadUid } from '../model/workload.js';
+import type { Locality, PortMapping, ServiceKey, Workload, WorkloadUid } from '../model/workload.js';
 
 /** Plain, structured-cloneable data: it goes from the main thread to each worker. */
 export interface MeshUpdate {
@@ -21,6 +21,10 @@ export interface MeshView {
   serviceByAddress(ip: IpAddress): Service | undefined;
   /** Where a node is, by what is told of its workloads. */
   localityOf(node: string): Locality | undefined;
+  /**
+   * The Services that stand before a workload's addresses: its own, and those whose endpoints were written by hand.
+   */
+  servicesOf(workload: Workload): ReadonlyMap<ServiceKey, readonly PortMapping[]>;
   /** All endpoints of a service, healthy or not. */
   endpointsOf(key: ServiceKey): readonly Workload[];
   /** Policies that apply to a workload: global, its namespace's, those that name it. */
@@ -56,7 +60,12 @@ export class MeshState implements MeshView {
     for (const service of update.services ?? []) {
       this.#removeService(service.key);
       this.#services.set(service.key, service);
-      for (const { ip } of service.addresses) this.#serviceByAddress.set(ip, service);
+      for (const { ip } of service.addresses) {
+        // A name for somewhere else takes no address of a Service.
+        const held = this.#serviceByAddress.get(ip);
+        if (held && isOfCluster(held) && !isOfCluster(service)) continue;
+        this.#serviceByAddress.set(ip, service);
+      }
     }
     for (const key of update.removedPolicies ?? []) this.#policies.delete(key as PolicyKey);
     for (const policy of update.policies ?? []) this.#policies.set(policy.key, policy);
@@ -101,7 +110,25 @@ export class MeshState implements MeshView {
     return this.#services.get(key);
   }
   serviceByAddress(ip: IpAddress): Service | undefined {
-    return this.#serviceByAddress.get(ip);
+    const service = this.#serviceByAddress.get(ip);
+    if (!service || isOfCluster(service)) return service;
+    // Nor one of a pod of the mesh.
+    for (const workload of this.#byAddress.get(ip)?.values() ?? [])
+      if (workload.tunnel === 'hbone') return undefined;
+    return service;
+  }
+  servicesOf(workload: Workload): ReadonlyMap<ServiceKey, readonly PortMapping[]> {
+    let all: Map<ServiceKey, readonly PortMapping[]> | undefined;
+    for (const ip of workload.addresses) {
+      const there = this.#byAddress.get(ip);
+      if (!there || there.size < 2) continue;
+      for (const other of there.values()) {
+        if (other.uid === workload.uid) continue;
+        all ??= new Map(workload.services);
+        for (const [key, ports] of other.services) all.set(key, [...(all.get(key) ?? []), ...ports]);
+      }
+    }
+    return all ?? workload.services;
   }
   localityOf(node: string): Locality | undefined {
     // All workloads of a node are told the same.
@@ -148,6 +175,9 @@ export class MeshState implements MeshView {
     };
   }
 }
+
+/** Of Kubernetes, not a name for somewhere else (ExternalService). */
+const isOfCluster = ({ hostname }: Service): boolean => hostname.endsWith('.svc.cluster.local');
 
 function mapOf<K, A, B>(map: Map<K, Map<A, B>>, key: K): Map<A, B> {
   let inner = map.get(key);

@@ -5,6 +5,7 @@ import { authorize } from '../policy/authorize.js';
 import { chooseBackend, chooseEndpoint, connectFailed, connectSucceeded } from './balance.js';
 import type { Client } from './client.js';
 import { Exchange, type Destination, type ProxyContext } from './exchange.js';
+import { judge } from './judge.js';
 import { Http1ServerConnection } from './http1/server.js';
 import { Http2ServerConnection } from './http2/server.js';
 import { detect } from './protocol.js';
@@ -15,6 +16,8 @@ export interface ServedConnection {
   /** No more requests on it than those under way. */
   drain(): void;
   destroy(): void;
+  /** After a change of policies: ends what is now forbidden. */
+  recheck?(): void;
 }
 
 export interface ConnectionContext extends ProxyContext {
@@ -28,6 +31,12 @@ export interface ConnectionContext extends ProxyContext {
     endpoint: Endpoint | undefined,
     refused: string | undefined,
   ): void;
+}
+
+/** After a change of policies: what is under way and now forbidden ends, requests and bytes alike. */
+export function recheckAll({ connections, exchanges }: ConnectionContext): void {
+  for (const connection of [...connections]) connection.recheck?.();
+  for (const exchange of exchanges) exchange.recheck();
 }
 
 /** Owns the stream from here on. */
@@ -128,19 +137,8 @@ async function passThrough(
   for (;;) {
     const endpoint = endpointFor(context, client, destination, tried);
     if (typeof endpoint === 'string') return refuse(endpoint);
-    const policies = context.state.policiesFor(endpoint.workload);
-    const verdict = authorize(
-      destination.kind === 'service'
-        ? [...policies, ...context.state.policiesForService(destination.service)]
-        : policies,
-      {
-        identity: client.identity,
-        sourceIp: client.address.ip,
-        destinationIp: endpoint.target.ip,
-        destinationPort: endpoint.target.port,
-      },
-    );
-    if (!verdict.allowed) return refuse(`policy ${verdict.policy} does not allow it`, endpoint);
+    const why = forbidden(context, client, destination, endpoint);
+    if (why !== undefined) return refuse(why, endpoint);
     try {
       const peer = await context.dial(endpoint, client);
       connectSucceeded(endpoint);
@@ -151,6 +149,10 @@ async function passThrough(
       // A short word and the client's end may both have come while it was looked at: nobody tells of that end again.
       if (stream.readableEnded) peer.end();
       carried = carry(stream, peer);
+      live.recheck = () => {
+        const now = forbidden(context, client, destination, endpoint);
+        if (now !== undefined) carried?.cut(now);
+      };
       await carried.done;
       endpoint.active--;
       context.connections.delete(live);
@@ -162,6 +164,26 @@ async function passThrough(
         return refuse(error instanceof Error ? error.message : 'no connection', endpoint);
     }
   }
+}
+
+/** Why bytes may not go there: by the Service's policies, and by all of the endpoint's. */
+function forbidden(
+  { state }: ConnectionContext,
+  client: Client,
+  destination: Destination,
+  endpoint: Endpoint,
+): string | undefined {
+  const asked =
+    destination.kind === 'service'
+      ? authorize(state.policiesForService(destination.service), {
+          identity: client.identity,
+          sourceIp: client.address.ip,
+          destinationIp: destination.dialled.ip,
+          destinationPort: destination.port,
+        })
+      : undefined;
+  const verdict = asked?.allowed === false ? asked : judge(state, client, endpoint, undefined);
+  return verdict.allowed ? undefined : `policy ${verdict.policy} does not allow it`;
 }
 
 function endpointFor(

@@ -592,3 +592,107 @@ test('a forwarded list that the client began goes on with its address; nobody be
   assert.equal(began.headers['forwarded'], 'for=192.0.2.1, for=127.0.0.1');
   assert.equal((await told(waypoint.port)).headers['forwarded'], undefined);
 });
+
+test('what a rule makes of a request is judged too: its author may have no say in what the endpoint allows', async (t) => {
+  const good = await httpUpstream(t, telling('good'));
+  const backends = { api: [good.port] };
+  const identity = id('web').replace('/ns/shop/', '/ns/evil/') as ReturnType<typeof id>;
+  const onlyPublic = policy('p', 'allow', {
+    ...noMatch,
+    http: http_({ methods: ['GET'], paths: [{ kind: 'prefix', value: '/public' }] }),
+  });
+  const rewriting = route(
+    'r',
+    [
+      {
+        matches: prefix('/public'),
+        filters: [{ kind: 'rewrite', path: { kind: 'prefix', value: '/admin' } }],
+      },
+    ],
+    { namespace: 'evil' },
+  );
+  const rewritten = await startWaypoint(t, {
+    backends,
+    identity,
+    policies: [onlyPublic],
+    routes: [rewriting],
+  });
+  assert.equal((await ask(rewritten.port, { path: '/public/x' })).status, 403);
+  const asItIs = await startWaypoint(t, { backends, identity, policies: [onlyPublic] });
+  assert.equal((await ask(asItIs.port, { path: '/public/x' })).status, 200);
+});
+
+test('a Service’s policy holds for its pods by whatever Service or route a request comes to them', async (t) => {
+  const admin = await httpUpstream(t, telling('admin'));
+  const api = await httpUpstream(t, telling('api'));
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [api.port], admin: [admin.port] },
+    policies: [
+      policy('p', 'deny', { ...noMatch, http: http_({ methods: ['POST'] }) }, { services: [key('admin')] }),
+    ],
+    routes: [route('r', [{ backends: [backend('admin')] }], { namespace: 'shop' })],
+  });
+  assert.equal((await ask(waypoint.port)).status, 200);
+  assert.equal((await ask(waypoint.port, { method: 'POST', body: 'x' })).status, 403);
+  assert.equal(waypoint.records.at(-1)?.policy, 'shop/p');
+});
+
+test('nobody but the waypoint names the client: neither a rule nor a trailer', async (t) => {
+  const good = await httpUpstream(t, telling('good'));
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [good.port] },
+    identity: id('web'),
+    routes: [
+      route('r', [
+        {
+          filters: [
+            {
+              kind: 'request-headers',
+              set: [{ name: 'x-forwarded-client-cert', value: 'URI=spiffe://evil' }],
+              add: [{ name: 'x-forwarded-client-cert', value: 'URI=spiffe://worse' }],
+              remove: [],
+            },
+          ],
+        },
+      ]),
+    ],
+  });
+  const { headers } = await told(waypoint.port);
+  assert.equal(headers['x-forwarded-client-cert'], `URI=${id('web')}`);
+  const client = await RawClient.open(waypoint.port);
+  t.after(() => client.socket.destroy());
+  client.socket.write(
+    'POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx-forwarded-client-cert: URI=spiffe://evil\r\n\r\n',
+  );
+  await eventually(() => client.text.includes('HTTP/1.1 400'), 'it is refused');
+});
+
+test('a change of policies ends what is under way and now forbidden, and nothing else', async (t) => {
+  const drips = await httpUpstream(t, (_request, response) => {
+    response.writeHead(200);
+    const timer = setInterval(() => response.write('.'), 20);
+    response.on('close', () => clearInterval(timer));
+  });
+  const waypoint = await startWaypoint(t, { backends: { api: [drips.port] } });
+  const one = ask(waypoint.port, { path: '/forbidden' }).catch((error: Error) => error.message);
+  const two = new Promise<string>((resolve) => {
+    http.get({ port: waypoint.port, path: '/fine', host: '127.0.0.1' }, (response) => {
+      response.resume();
+      response.once('error', () => resolve('broken'));
+      setTimeout(() => {
+        resolve('goes on');
+        response.destroy();
+      }, 600);
+    });
+  });
+  await eventually(() => waypoint.context.exchanges.size === 2, 'both are under way');
+  await sleep(100);
+  const deny = policy('late', 'deny', {
+    ...noMatch,
+    http: http_({ paths: [{ kind: 'prefix', value: '/forbidden' }] }),
+  });
+  waypoint.apply({ mesh: { policies: [deny] } });
+  assert.notEqual(typeof (await one), 'object');
+  assert.equal(waypoint.records[0]?.flag, 'RBAC');
+  assert.equal(await two, 'goes on');
+});

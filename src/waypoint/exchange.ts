@@ -5,8 +5,9 @@
 import { performance } from 'node:perf_hooks';
 import type { Span } from '@opentelemetry/api';
 import { randomUUID } from 'node:crypto';
+import { errorText } from '../base/errors.js';
 import { formatSocketAddress, type SocketAddress } from '../model/address.js';
-import type { RouteBackend, RouteFilter, RouteRule } from '../model/route.js';
+import type { PathChange, RouteBackend, RouteFilter, RouteRule } from '../model/route.js';
 import type { Service } from '../model/service.js';
 import type { Workload } from '../model/workload.js';
 import { authorize, type ConnectionFacts, type HttpFacts, type Verdict } from '../policy/authorize.js';
@@ -39,7 +40,8 @@ import {
 } from './message.js';
 import type { RequestRecord, ResponseFlag } from './record.js';
 import type { Matched } from './routes/compile.js';
-import { pathOf, readingsOf } from './routes/path.js';
+import { normalisePath, pathOf, readingsOf } from './routes/path.js';
+import { judge } from './judge.js';
 import type { Slots } from './slots.js';
 import type { Endpoint, WaypointState } from './state.js';
 import type { Tracing } from './tracing.js';
@@ -197,7 +199,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   /** What endpoints and policies are told beside what the client says. Spoofed values of the client's do not survive. */
   #annotate(): void {
     const { headers } = this.#head;
-    const { address, identity } = this.client;
+    const { address } = this.client;
     const before = joinedHeader(headers, 'x-forwarded-for');
     setHeader(headers, 'x-forwarded-for', before === undefined ? address.ip : `${before}, ${address.ip}`);
     if (headerOf(headers, 'x-forwarded-proto') === undefined) headers.push('x-forwarded-proto', 'http');
@@ -205,6 +207,13 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     // RFC 7239, section 4: one more element, where somebody has begun the list.
     if (forwarded !== undefined) setHeader(headers, 'forwarded', `${forwarded}, for=${quoted(address.ip)}`);
     if (headerOf(headers, 'x-request-id') === undefined) headers.push('x-request-id', randomUUID());
+    this.#nameClient();
+  }
+
+  /** Always our own word: neither the client's nor a rule's. */
+  #nameClient(): void {
+    const { headers } = this.#head;
+    const { identity } = this.client;
     removeHeader(headers, 'x-forwarded-client-cert');
     if (identity !== undefined) headers.push('x-forwarded-client-cert', `URI=${identity}`);
   }
@@ -225,7 +234,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
         }
         case 'rewrite':
           if (filter.hostname !== undefined) head.authority = filter.hostname;
-          if (filter.path) head.path = changePath(head.path, filter.path, this.#matched?.prefix);
+          if (filter.path && !this.#rewritePath(filter.path)) return false;
           break;
         case 'cors': {
           this.#cors = filter;
@@ -251,12 +260,25 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     return new Mirror(this.context, this.client, backend, request);
   }
 
+  /** What comes of it is read as any path is. False: it cannot be, and that was the answer. */
+  #rewritePath(change: PathChange): boolean {
+    try {
+      this.#head.path = normalisePath(changePath(this.#head.path, change, this.#matched?.prefix));
+      return true;
+    } catch (error) {
+      const why = `the rule makes no path of it: ${errorText(error)}`;
+      this.#refuse({ status: 500, flag: 'NC', code: 'WEFT_BACKEND_INVALID', why });
+      return false;
+    }
+  }
+
   #changeRequest(filter: HeaderFilter): void {
     this.#asked ??= [...this.#head.headers];
     const host = filter.set.find(({ name }) => name === 'host');
     if (host) this.#head.authority = host.value;
     changeHeaders(this.#head.headers, filter);
     removeHeader(this.#head.headers, 'host');
+    this.#nameClient();
   }
 
   /** Another attempt, at another endpoint. */
@@ -380,9 +402,36 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   }
 
   #authorizeEndpoint(endpoint: Endpoint): boolean {
-    const policies = this.context.state.policiesFor(endpoint.workload);
-    if (policies.length === 0) return true;
-    return this.#holds(authorize(policies, this.#factsFor(endpoint.target)));
+    if (this.context.state.policyGroups(endpoint).length === 0) return true;
+    return this.#holds(this.#judge(endpoint));
+  }
+
+  /**
+   * What the client asked, and what is sent in its place: a rule may be of the client's namespace, whose author has no say in what the
+   * endpoint allows.
+   */
+  #judge(endpoint: Endpoint): Verdict {
+    const { state } = this.context;
+    const asked = judge(state, this.client, endpoint, this.#factsFor(endpoint.target).http as HttpFacts);
+    const head = this.#head;
+    const isChanged =
+      this.#asked !== undefined || head.path !== this.#path || head.authority !== this.#authority;
+    return asked.allowed && isChanged ? judge(state, this.client, endpoint, factsOf(head)) : asked;
+  }
+
+  /** After a change of policies: what is under way and now forbidden ends. */
+  recheck(): void {
+    const endpoint = this.#endpoint;
+    if (this.#over || !endpoint || this.context.state.policyGroups(endpoint).length === 0) return;
+    const verdict = this.#judge(endpoint);
+    if (verdict.allowed) return;
+    if (!this.#answered) return void this.#holds(verdict);
+    this.#verdict = verdict;
+    this.#flag = 'RBAC';
+    this.#code = 'WEFT_DENIED';
+    this.#why = `policy ${verdict.policy} forbids it now`;
+    this.downstream.abort();
+    this.#finish();
   }
 
   #holds(verdict: Verdict): boolean {
@@ -751,6 +800,14 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   }
 }
 
+/** Of a request as it goes on. */
+const factsOf = (head: RequestHead): HttpFacts => ({
+  method: head.method,
+  host: head.authority.replace(/:\d*$/, ''),
+  paths: readingsOf(pathOf(head.path)),
+  header: (name) => (name === 'host' ? head.authority : joinedHeader(head.headers, name)),
+});
+
 /** RFC 7239, section 6: an IPv6 address stands in brackets and so in quotes. */
 const quoted = (ip: string): string => (ip.includes(':') ? `"[${ip}]"` : ip);
 
@@ -854,19 +911,7 @@ class Mirror implements UpstreamListener {
     if (!endpoint) return this.cancel();
     const copy: RequestHead = { ...head, headers: [...head.headers] };
     // A mirror's own policy counts as any destination's does.
-    const verdict = authorize(context.state.policiesFor(endpoint.workload), {
-      identity: this.client.identity,
-      sourceIp: this.client.address.ip,
-      destinationIp: endpoint.target.ip,
-      destinationPort: endpoint.target.port,
-      http: {
-        method: copy.method,
-        host: copy.authority.replace(/:\d*$/, ''),
-        paths: readingsOf(pathOf(copy.path)),
-        header: (name) => (name === 'host' ? copy.authority : joinedHeader(copy.headers, name)),
-      },
-    });
-    if (!verdict.allowed) return this.cancel();
+    if (!judge(context.state, this.client, endpoint, factsOf(copy)).allowed) return this.cancel();
     // Nobody waits for it: one that does not move would be forgotten, and its connection with it.
     this.#timer = setTimeout(() => this.cancel(), context.limits.bodyIdleMsMax);
     this.#timer.unref();

@@ -31,6 +31,10 @@ export interface Endpoint {
 }
 
 export type RouteKind = Route['kind'];
+export interface PolicyGroup {
+  readonly policies: readonly AuthorizationPolicy[];
+  readonly port: number;
+}
 export interface Routing {
   readonly kind: RouteKind;
   readonly match: Matcher;
@@ -47,6 +51,7 @@ export class WaypointState {
   #endpoints = new Map<string, readonly Endpoint[]>();
   #workloadPolicies = new Map<string, readonly AuthorizationPolicy[]>();
   #servicePolicies = new Map<string, readonly AuthorizationPolicy[]>();
+  #policyGroups = new Map<string, readonly PolicyGroup[]>();
 
   constructor(
     /** Where this waypoint runs: endpoints near to it come first where a Service asks for that. */
@@ -71,6 +76,7 @@ export class WaypointState {
       this.#endpoints = new Map();
       this.#workloadPolicies = new Map();
       this.#servicePolicies = new Map();
+      this.#policyGroups = new Map();
       this.#forgetEndpoints();
     }
   }
@@ -183,6 +189,26 @@ export class WaypointState {
     for (const [key, endpoint] of this.#known) {
       if (endpoint.active === 0 && !this.#mesh.workload(endpoint.workload.uid)) this.#known.delete(key);
     }
+  }
+
+  /** By endpoint: whose policies judge what comes to it, and what they call its port. */
+  policyGroups(endpoint: Endpoint): readonly PolicyGroup[] {
+    let found = this.#policyGroups.get(endpoint.key);
+    if (found) return found;
+    const { target } = endpoint;
+    // As it is now: the endpoint's own word of it may be older than a policy that selects it.
+    const workload = this.#mesh.workload(endpoint.workload.uid) ?? endpoint.workload;
+    const groups: PolicyGroup[] = [{ policies: this.policiesFor(workload), port: target.port }];
+    for (const [key, ports] of this.#mesh.servicesOf(workload)) {
+      const policies = this.#mesh.policiesForService(key);
+      if (policies.length === 0) continue;
+      const named = this.#mesh.service(key)?.ports ?? [];
+      for (const { servicePort, targetPort } of [...ports, ...named])
+        if (targetPort === target.port) groups.push({ policies, port: servicePort });
+    }
+    found = groups.filter(({ policies }) => policies.length > 0);
+    this.#policyGroups.set(endpoint.key, found);
+    return found;
   }
 
   policiesFor(workload: Workload): readonly AuthorizationPolicy[] {

@@ -11,7 +11,7 @@ import type { TrustDomain } from '../model/identity.js';
 import type { ServiceKey } from '../model/workload.js';
 import type { Svid } from '../tls/svid.js';
 import { clientOf } from './client.js';
-import { serveConnection, type ConnectionContext, type ServedConnection } from './connection.js';
+import { recheckAll, serveConnection, type ConnectionContext, type ServedConnection } from './connection.js';
 import { createDial } from './dial.js';
 import type { Destination, Exchange } from './exchange.js';
 import { defaultLimits } from './limits.js';
@@ -128,7 +128,9 @@ class Worker {
       case 'start':
         return;
       case 'update':
-        return this.#state.apply(message.update);
+        this.#state.apply(message.update);
+        if (message.update.mesh) recheckAll(this.#context);
+        return;
       case 'svid':
         return this.#certificate(message.svid);
       case 'metrics':

@@ -10,7 +10,7 @@ import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Route, RouteBackend, RouteKey, RouteRule } from '../../src/model/route.js';
 import type { AppProtocol } from '../../src/model/workload.js';
 import { clientOf } from '../../src/waypoint/client.js';
-import { serveConnection, type ConnectionContext } from '../../src/waypoint/connection.js';
+import { recheckAll, serveConnection, type ConnectionContext } from '../../src/waypoint/connection.js';
 import { connect } from '../../src/waypoint/dial.js';
 import { defaultLimits, type WaypointLimits } from '../../src/waypoint/limits.js';
 import type { RequestRecord } from '../../src/waypoint/record.js';
@@ -122,7 +122,10 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     unreadable,
     limitsReached,
     carried,
-    apply: (update) => state.apply(update),
+    apply: (update) => {
+      state.apply(update);
+      if (update.mesh) recheckAll(context);
+    },
   };
 }
 

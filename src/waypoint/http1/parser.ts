@@ -416,6 +416,10 @@ export class Http1Parser {
 }
 
 export const notInTrailers: ReadonlySet<string> = new Set([
+  // What we say of the client.
+  'forwarded',
+  'x-forwarded-for',
+  'x-forwarded-client-cert',
   'content-length',
   'transfer-encoding',
   'host',

@@ -5,7 +5,7 @@ import { errorText } from '../../base/errors.js';
 import type { WaypointLimits } from '../limits.js';
 import type { Headers, RequestHead, Upstream, UpstreamFailure, UpstreamListener } from '../message.js';
 import { headerOf } from '../message.js';
-import { flatten, toHttp2 } from './headers.js';
+import { flatten, toHttp2, trailersOf } from './headers.js';
 
 const windowBytes = 1 << 20;
 
@@ -127,7 +127,7 @@ class Http2Upstream implements Upstream {
     stream.on(
       'trailers',
       (_given: http2.IncomingHttpHeaders, _flags: number, raw: string[]) =>
-        (this.#gotTrailers = flatten(raw)),
+        (this.#gotTrailers = trailersOf(raw)),
     );
     stream.on('drain', () => this.listener?.onUpstreamDrain());
     stream.on('end', () => {

@@ -1,5 +1,6 @@
 /** Between HTTP/2's headers as Node has them and flat lists. */
 import type http2 from 'node:http2';
+import { notInTrailers } from '../http1/parser.js';
 import type { Headers } from '../message.js';
 
 /** Without pseudo-headers. `raw`: name, value, name, value ... */
@@ -19,6 +20,12 @@ export function flatten(raw: readonly string[]): Headers {
     headers.push(name, raw[i + 1] ?? '');
   }
   return headers;
+}
+
+/** Without what has no place behind a message (RFC 9110, section 6.5.1). */
+export function trailersOf(raw: readonly string[]): Headers {
+  const trailers = flatten(raw);
+  return trailers.filter((_text, i) => !notInTrailers.has(trailers[i - (i % 2)] ?? ''));
 }
 
 /** Connection-specific headers have no place in HTTP/2 (RFC 9113, section 8.2.2). */

@@ -5,7 +5,7 @@ import type { WaypointLimits } from '../limits.js';
 import type { Downstream, DownstreamListener, Headers, RequestHead, ResponseHead } from '../message.js';
 import { headerOf, removeHeader } from '../message.js';
 import { normaliseAuthority, parseTarget, TargetError } from '../routes/path.js';
-import { flatten, toHttp2 } from './headers.js';
+import { flatten, toHttp2, trailersOf } from './headers.js';
 
 export interface Http2ServerOptions {
   readonly limits: WaypointLimits;
@@ -154,7 +154,7 @@ class Http2Request implements Downstream {
       stream.on(
         'trailers',
         (_headers: http2.IncomingHttpHeaders, _flags: number, raw: string[]) =>
-          (this.#gotTrailers = flatten(raw)),
+          (this.#gotTrailers = trailersOf(raw)),
       );
       // A body that was announced and does not come; refreshed by each piece of it.
       this.#idle = setTimeout(() => {
