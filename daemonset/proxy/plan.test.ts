@@ -141,11 +141,12 @@ const outboundCases: [string, () => ReturnType<typeof planOutbound>, string, Reg
     () =>
       outbound(
         mesh({
-          workloads: [workload('web', '10.0.1.1', 'n1', behind('wp', 15008))],
+          workloads: [replica('wp', '10.0.1.1')],
           services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })],
         }),
         '10.96.0.2',
         80,
+        pod('wp', '10.0.1.1'),
       ),
     'hbone',
     /other-node/,
