@@ -10,7 +10,7 @@ import { formatSocketAddress, type SocketAddress } from '../model/address.js';
 import type { PathChange, RouteBackend, RouteFilter, RouteRule } from '../model/route.js';
 import type { Service } from '../model/service.js';
 import type { Workload } from '../model/workload.js';
-import { authorize, type ConnectionFacts, type HttpFacts, type Verdict } from '../policy/authorize.js';
+import { authorize, type HttpFacts, type Verdict } from '../policy/authorize.js';
 import { chooseBackend, chooseEndpoint, connectFailed, connectSucceeded, sessionToken } from './balance.js';
 import type { Client } from './client.js';
 import {
@@ -377,28 +377,30 @@ export class Exchange implements DownstreamListener, UpstreamListener {
 
   // --- policy -----------------------------------------------------------------------------------------------------------
 
-  #factsFor(target: SocketAddress): ConnectionFacts {
-    this.#facts ??= {
+  /** As the client asked, whatever a rule makes of it later. */
+  #askedFacts(): HttpFacts {
+    return (this.#facts ??= {
       method: this.#head.method,
-      // As the client asked: what a rule rewrites is the operator's own doing.
       host: this.#authority.replace(/:\d*$/, ''),
       paths: readingsOf(pathOf(this.#path)),
       header: (name) =>
         name === 'host' ? this.#authority : joinedHeader(this.#asked ?? this.#head.headers, name),
-    };
-    return {
-      identity: this.client.identity,
-      sourceIp: this.client.address.ip,
-      destinationIp: target.ip,
-      destinationPort: target.port,
-      http: this.#facts,
-    };
+    });
   }
 
   #authorizeService(service: Service, port: number): boolean {
     const policies = this.context.state.policiesForService(service);
     if (policies.length === 0) return true;
-    return this.#holds(authorize(policies, this.#factsFor({ ip: this.destination.dialled.ip, port })));
+    const { identity, address } = this.client;
+    return this.#holds(
+      authorize(policies, {
+        identity,
+        sourceIp: address.ip,
+        destinationIp: this.destination.dialled.ip,
+        destinationPort: port,
+        http: this.#askedFacts(),
+      }),
+    );
   }
 
   #authorizeEndpoint(endpoint: Endpoint): boolean {
@@ -412,7 +414,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
    */
   #judge(endpoint: Endpoint): Verdict {
     const { state } = this.context;
-    const asked = judge(state, this.client, endpoint, this.#factsFor(endpoint.target).http as HttpFacts);
+    const asked = judge(state, this.client, endpoint, this.#askedFacts());
     const head = this.#head;
     const isChanged =
       this.#asked !== undefined || head.path !== this.#path || head.authority !== this.#authority;
