@@ -142,7 +142,10 @@ async function passThrough(
     try {
       const peer = await context.dial(endpoint, client);
       connectSucceeded(endpoint);
-      if (stream.destroyed) return void peer.destroy();
+      if (stream.destroyed) {
+        context.connections.delete(live);
+        return void peer.destroy();
+      }
       endpoint.active++;
       context.carried(client, destination, endpoint, undefined);
       if (first && first.length > 0) peer.write(first);
@@ -153,6 +156,8 @@ async function passThrough(
         const now = forbidden(context, client, destination, endpoint);
         if (now !== undefined) carried?.cut(now);
       };
+      // Policies may have changed while it was dialled.
+      live.recheck();
       await carried.done;
       endpoint.active--;
       context.connections.delete(live);

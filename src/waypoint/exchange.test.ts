@@ -696,3 +696,19 @@ test('a change of policies ends what is under way and now forbidden, and nothing
   assert.equal(waypoint.records[0]?.flag, 'RBAC');
   assert.equal(await two, 'goes on');
 });
+
+test('a client that leaves while its bytes are to be carried leaves nothing behind', async (t) => {
+  const good = await httpUpstream(t, telling('good'));
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [good.port] },
+    protocol: 'tcp',
+    dial: (dial) => async (endpoint, client) => {
+      await sleep(150);
+      return dial(endpoint, client);
+    },
+  });
+  const client = await RawClient.open(waypoint.port);
+  await eventually(() => waypoint.context.connections.size === 1, 'it is taken');
+  client.socket.resetAndDestroy();
+  await eventually(() => waypoint.context.connections.size === 0, 'nothing is left of it');
+});
