@@ -1,0 +1,183 @@
+/** What a run of the comparison gives, and the file that `--json` writes: everything that is shown is computed from it. */
+import { readFileSync } from 'node:fs';
+import { Ajv } from 'ajv';
+import { errorText, WeftError } from '../../src/base/errors.js';
+import type { Spread } from '../harness/statistics.js';
+import { resultSchema, schemaName } from './schema.js';
+
+/** Both ends of the load on one node, or one on each of two; `own`: wherever the user's own application is. */
+export type Placement = 'same-node' | 'cross-node' | 'own';
+
+export interface Variant {
+  readonly name: string;
+  /** For people. */
+  readonly title: string;
+  /** `none`: what all are divided by; `noise`: the same once more, which tells how much of a difference is chance. */
+  readonly kind: 'none' | 'noise' | 'sidecar' | 'weft' | 'other';
+  /** The way that bytes take. */
+  readonly about: string;
+}
+
+export interface Workload {
+  readonly name: string;
+  readonly title: string;
+  /**
+   * `load`: points are requests a second, and latency is drawn over them. `scale`: points are sizes or counts, in their order.
+   * `cost`: what it takes beside the traffic.
+   */
+  readonly kind: 'load' | 'scale' | 'cost';
+  /** What a point is: `message`, `streams`, `pods`; empty where there is but one. */
+  readonly pointTitle: string;
+  /** How it is measured, with which program. */
+  readonly about: string;
+}
+
+/** One measurement of one variant. */
+export interface Sample {
+  /** From 0; samples of one round were taken one right after the other, and only they are divided by each other. */
+  readonly round: number;
+  readonly placement: Placement;
+  readonly variant: string;
+  readonly workload: string;
+  /** `64 B`, `4 streams`, `30 %`; empty where there is but one. */
+  readonly point: string;
+  /** Requests a second that were asked for. */
+  readonly perSecondWanted?: number;
+  /** Metric -> number; names, units and directions in `metrics`. */
+  readonly values: Readonly<Record<string, number>>;
+  /** Why this is no latency at that rate: the generator did not reach it. Values hold the rate that was reached alone. */
+  readonly short?: string;
+}
+
+export interface Metric {
+  readonly title: string;
+  readonly unit: string;
+  readonly better: 'lower' | 'higher';
+}
+
+/** All metrics that samples may hold. CPU is of the scheduler's accounting. */
+export const metrics: Readonly<Record<string, Metric>> = {
+  p50: { title: 'latency p50', unit: 'us', better: 'lower' },
+  p90: { title: 'latency p90', unit: 'us', better: 'lower' },
+  p99: { title: 'latency p99', unit: 'us', better: 'lower' },
+  p999: { title: 'latency p99.9', unit: 'us', better: 'lower' },
+  perSecond: { title: 'per second', unit: '1/s', better: 'higher' },
+  gbit: { title: 'throughput', unit: 'Gbit/s', better: 'higher' },
+  proxyUs: { title: 'CPU of proxies per request', unit: 'us', better: 'lower' },
+  applicationUs: { title: 'CPU of applications per request', unit: 'us', better: 'lower' },
+  kernelUs: { title: 'CPU of the kernel beside them per request', unit: 'us', better: 'lower' },
+  proxySecondsPerGb: { title: 'CPU of proxies per GB', unit: 's', better: 'lower' },
+  applicationSecondsPerGb: { title: 'CPU of applications per GB', unit: 's', better: 'lower' },
+  kernelSecondsPerGb: { title: 'CPU of the kernel beside them per GB', unit: 's', better: 'lower' },
+  proxyMegabytes: { title: 'memory of proxies', unit: 'MB', better: 'lower' },
+  megabytesPerPod: { title: 'memory of proxies per pod', unit: 'MB', better: 'lower' },
+  kilobytesPerConnection: { title: 'memory of proxies per idle connection', unit: 'KB', better: 'lower' },
+  startMs: { title: 'time until a pod serves', unit: 'ms', better: 'lower' },
+  enrolMs: { title: 'time until all pods are in the mesh', unit: 'ms', better: 'lower' },
+};
+
+/** What ran beside the comparison, or another suite's report. */
+export interface Evidence {
+  readonly variant: string;
+  /** Whose counter, and its name. */
+  readonly what: string;
+  readonly value: number;
+}
+
+export interface Generator {
+  readonly name: string;
+  readonly version: string;
+  /** Metric -> number, on an idle machine against a server on loopback with nothing between. */
+  readonly baseline: Readonly<Record<string, number>>;
+}
+
+export interface Goal {
+  readonly what: string;
+  readonly wanted: string;
+  readonly found?: Spread;
+  /** `by the median alone`: not in every round. */
+  readonly state: 'reached' | 'by the median alone' | 'not reached' | 'not measured';
+  /** The unit of `found`: `x` for ratios. */
+  readonly unit: string;
+  /** Of the suite or workload that measured it. */
+  readonly from: string;
+}
+
+/** One line of a table: a metric of a variant over all rounds. */
+export interface Figure {
+  readonly placement: Placement;
+  readonly workload: string;
+  readonly point: string;
+  readonly metric: string;
+  readonly variant: string;
+  readonly values: Spread;
+  readonly rounds: number;
+  /** To no mesh, round by round. Absent for no mesh itself and where it has no such metric (proxies' CPU). */
+  readonly ratio?: Spread;
+  /** No mesh to no mesh. */
+  readonly noise?: Spread;
+  /** `none`: the ratio's median is within the noise, or there is no ratio. */
+  readonly difference: 'none' | 'better' | 'worse';
+}
+
+export interface BenchResult {
+  readonly schema: typeof schemaName;
+  readonly where: 'standalone' | 'cluster' | 'own';
+  readonly startedAt: string;
+  readonly endedAt: string;
+  /** Ended by a signal: the rounds that were done by then. */
+  readonly interrupted: boolean;
+  readonly settings: Readonly<Record<string, number | string | boolean>>;
+  readonly machine: Readonly<Record<string, number | string>>;
+  /** Program -> version. */
+  readonly versions: Readonly<Record<string, string>>;
+  readonly variants: readonly Variant[];
+  readonly workloads: readonly Workload[];
+  readonly samples: readonly Sample[];
+  readonly figures: readonly Figure[];
+  /** Variants, workloads or tools that are not in it, each with the reason. */
+  readonly missing: readonly { readonly what: string; readonly why: string }[];
+  /** Measurements that went wrong: the figure has that many rounds less. */
+  readonly failures: readonly {
+    readonly round: number;
+    readonly placement: Placement;
+    readonly variant: string;
+    readonly workload: string;
+    readonly point: string;
+    readonly why: string;
+  }[];
+  readonly evidence: readonly Evidence[];
+  readonly generators: readonly Generator[];
+  readonly goals: readonly Goal[];
+}
+
+const validate = new Ajv({ allErrors: false, strict: false }).compile(resultSchema);
+
+/** Reads a file that `--json` wrote. Throws WEFT_BENCH_FILE saying what to do: not readable, of another schema, or damaged. */
+export function readResult(path: string): BenchResult {
+  let value: unknown;
+  try {
+    value = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    throw new WeftError(
+      'WEFT_BENCH_FILE',
+      `${path} cannot be read: ${errorText(error)}; give a file that npm run bench -- --json wrote`,
+      { cause: error },
+    );
+  }
+  const of: unknown = typeof value === 'object' && value !== null ? Reflect.get(value, 'schema') : undefined;
+  if (of !== schemaName) {
+    throw new WeftError(
+      'WEFT_BENCH_FILE',
+      `${path} is of the schema ${typeof of === 'string' ? of : '(none)'}, this version reads ${schemaName}: measure again, or use the version that wrote it`,
+    );
+  }
+  if (!validate(value)) {
+    const [first] = validate.errors ?? [];
+    throw new WeftError(
+      'WEFT_BENCH_FILE',
+      `${path} is damaged: ${first?.instancePath || '/'} ${first?.message ?? ''}; measure again`,
+    );
+  }
+  return value as unknown as BenchResult;
+}
