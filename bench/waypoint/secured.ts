@@ -25,7 +25,8 @@ import {
   type Spread,
 } from '../harness/statistics.js';
 import type { EndConfig, Wire } from './ends.js';
-import { envoyArgs, envoyHboneConfig, envoyTlsConfig, findEnvoy } from './envoy.js';
+import { findEnvoy } from '../peers/envoy.js';
+import { envoyArgs, envoyHboneConfig, envoyTlsConfig } from './envoy.js';
 import { makeIdentities } from './identities.js';
 import {
   closedLoop,

@@ -19,7 +19,8 @@ import {
   type Sample,
   type Spread,
 } from '../harness/statistics.js';
-import { envoyArgs, envoyConfig, findEnvoy } from './envoy.js';
+import { findEnvoy } from '../peers/envoy.js';
+import { envoyArgs, envoyConfig } from './envoy.js';
 import {
   closedLoop,
   closedLoops,

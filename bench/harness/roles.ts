@@ -1,0 +1,110 @@
+/**
+ * Who spent the CPU: a cgroup for each role (the client, the server, each kind of proxy), read from the scheduler's own sums,
+ * so that threads and processes that have ended count too.
+ */
+import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { errorText, WeftError } from '../../src/base/errors.js';
+import { sleep } from '../../src/base/wait.js';
+import { cgroupRoot } from '../../daemonset/datapath/loader.js';
+import { machineCpuSeconds } from './cost.js';
+
+/** CPU seconds. `kernel`: what the machine did beside these and the bench itself: soft interrupts, kernel threads. */
+export interface CpuSpent {
+  readonly proxy: number;
+  readonly application: number;
+  readonly kernel: number;
+}
+
+export class Roles {
+  readonly #dir: string;
+
+  /** Throws WEFT_START where cgroups cannot be made. */
+  constructor(name = `weft-bench-${process.pid}`) {
+    this.#dir = join(cgroupRoot(), name);
+    try {
+      mkdirSync(this.#dir);
+    } catch (error) {
+      throw new WeftError('WEFT_START', `no cgroup can be made for measuring CPU: ${errorText(error)}`, {
+        cause: error,
+      });
+    }
+  }
+
+  #of(role: string): string {
+    const dir = join(this.#dir, role);
+    mkdirSync(dir, { recursive: true });
+    return dir;
+  }
+
+  /** Moves a running process, with all its threads. */
+  add(role: string, pid: number): void {
+    writeFileSync(join(this.#of(role), 'cgroup.procs'), String(pid));
+  }
+
+  /** A command line that begins in the role, so that nothing it starts is missed. */
+  command(role: string, command: string, args: readonly string[]): [string, string[]] {
+    return [
+      '/bin/sh',
+      ['-c', 'echo $$ >"$0" && exec "$@"', join(this.#of(role), 'cgroup.procs'), command, ...args],
+    ];
+  }
+
+  /** CPU seconds so far. */
+  cpuSeconds(role: string): number {
+    const text = readFileSync(join(this.#of(role), 'cpu.stat'), 'utf8');
+    return Number(/^usage_usec (\d+)$/m.exec(text)?.[1] ?? 0) / 1e6;
+  }
+
+  /** Ids of the processes that run in a role now. */
+  pids(role: string): number[] {
+    return readFileSync(join(this.#of(role), 'cgroup.procs'), 'utf8')
+      .trim()
+      .split('\n')
+      .filter(Boolean)
+      .map(Number);
+  }
+
+  /** Runs `work` and tells what it cost. */
+  async spentBy<T>(
+    proxies: readonly string[],
+    applications: readonly string[],
+    work: () => Promise<T>,
+  ): Promise<[T, CpuSpent]> {
+    const read = (): { proxy: number; application: number; all: number } => {
+      const sum = (roles: readonly string[]): number =>
+        roles.reduce((total, role) => total + this.cpuSeconds(role), 0);
+      const own = process.cpuUsage();
+      return {
+        proxy: sum(proxies),
+        application: sum(applications),
+        all: machineCpuSeconds() - (own.user + own.system) / 1e6,
+      };
+    };
+    const before = read();
+    const result = await work();
+    const after = read();
+    const proxy = after.proxy - before.proxy;
+    const application = after.application - before.application;
+    return [
+      result,
+      { proxy, application, kernel: Math.max(0, after.all - before.all - proxy - application) },
+    ];
+  }
+
+  /** After their processes have ended; waits a second for the last of them. */
+  async remove(): Promise<void> {
+    for (let tries = 0; ; tries++) {
+      try {
+        for (const entry of readdirSync(this.#dir, { withFileTypes: true }))
+          if (entry.isDirectory()) rmdirSync(join(this.#dir, entry.name));
+        rmdirSync(this.#dir);
+        return;
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+        if (tries >= 20) throw error;
+        await sleep(50);
+      }
+    }
+  }
+}
