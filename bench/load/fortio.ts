@@ -55,7 +55,7 @@ function findGo(onProgress: (text: string) => void): string {
     // None there.
   }
   const dir = join(kept, `go-${goVersion}`);
-  const path = join(dir, 'bin', 'go');
+  const path = join(dir, 'go', 'bin', 'go');
   if (existsSync(path)) return path;
   onProgress(`fetching Go ${goVersion} into ${dir}`);
   const unfinished = `${dir}.${process.pid}`;

@@ -1,0 +1,189 @@
+/** The bed of the comparison: pods, agents, applications, sidecars, waypoint, each in the role that its CPU is counted under. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { WeftError } from '../../src/base/errors.js';
+import { until } from '../../src/base/wait.js';
+import { parseSpiffeId } from '../../src/model/identity.js';
+import { adminGet } from '../../src/cli/admin.js';
+import { daemon, endProcess, markOf, run, sh, type ProcessMark } from '../../src/cli/run.js';
+import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { startWaypoint, waypointProcess, type WaypointPlace } from '../../src/cli/standalone/waypoint.js';
+import { residentBytes } from '../harness/cost.js';
+import { Roles } from '../harness/roles.js';
+import { issuer } from '../peers/issuer.js';
+import { adminPort, proxyGroup, redirectRules, sidecarArgs, sidecarConfig } from '../peers/sidecar.js';
+import { manifestsOf, placePods, type PlacedPod, type ScenePlan } from './plan.js';
+
+export type ProxyRole = 'agents' | 'sidecars' | 'waypoint' | 'others';
+
+const startMsMax = 30_000;
+
+export class Scene {
+  readonly pods: readonly PlacedPod[];
+  readonly roles: Roles;
+  readonly bed: Bed;
+  readonly #dir: string;
+  readonly #issue = issuer();
+  readonly #programs: ProcessMark[] = [];
+  #count = 0;
+
+  private constructor(
+    readonly plan: ScenePlan,
+    readonly state: string,
+  ) {
+    this.#dir = mkdtempSync(join(tmpdir(), 'weft-bench-'));
+    this.pods = placePods(plan);
+    writeFileSync(join(this.#dir, 'mesh.yaml'), manifestsOf(plan));
+    this.roles = new Roles();
+    try {
+      this.bed = Bed.create({ from: this.#dir, state });
+    } catch (error) {
+      void this.roles.remove();
+      rmSync(this.#dir, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  /** Makes namespaces and links; nothing runs yet. Throws as Bed.create, and WEFT_START where there are no cgroups. */
+  static async create(plan: ScenePlan, state: string): Promise<Scene> {
+    await tearDown(state);
+    const scene = new Scene(plan, state);
+    for (const { netns } of scene.pods) {
+      // So many short connections use up the ports of one minute otherwise.
+      sh('nsenter', [
+        `--net=/run/netns/${netns}`,
+        'sysctl',
+        '-qw',
+        'net.ipv4.tcp_tw_reuse=1',
+        'net.ipv4.ip_local_port_range=20000 65535',
+      ]);
+    }
+    return scene;
+  }
+
+  /** The control plane and the agents, which are counted as `agents`; resolves when all pods are in. */
+  async startMesh(): Promise<void> {
+    await this.bed.up();
+    for (const { name } of this.bed.topology.nodes) this.roles.add('agents', this.agentPid(name));
+  }
+
+  agentPid(node: string): number {
+    const mark = this.bed.mark(`agent-${node}`);
+    if (!mark) throw new WeftError('WEFT_START', `the agent of ${node} does not run`);
+    return mark.pid;
+  }
+
+  pod(namespace: string, name: string): PlacedPod {
+    const found = this.pods.find((pod) => pod.namespace === namespace && pod.name === name);
+    if (!found) throw new WeftError('WEFT_START', `no pod ${namespace}/${name} in this scene`);
+    return found;
+  }
+
+  /** Replaces the manifests that the control plane watches: further objects beside those of the plan. */
+  tell(further: readonly object[]): void {
+    writeFileSync(
+      join(this.#dir, 'mesh.yaml'),
+      manifestsOf({ ...this.plan, further: [...(this.plan.further ?? []), ...further] }),
+    );
+  }
+
+  /** A server in a pod's namespace, counted as `role`; resolves with its process id once it listens on `port`. */
+  async serve(
+    netns: string,
+    port: number,
+    command: string,
+    args: readonly string[],
+    role = 'server',
+  ): Promise<number> {
+    const log = join(this.#dir, `${++this.#count}.log`);
+    const child = daemon(netns, log, ...this.roles.command(role, command, args));
+    const mark = child.pid === undefined ? undefined : markOf(child.pid);
+    if (!mark) throw new WeftError('WEFT_START', `${command} did not start`);
+    this.#programs.push(mark);
+    const hex = port.toString(16).toUpperCase().padStart(4, '0');
+    await until(`${command} listens on port ${port} in ${netns}`, startMsMax, () => {
+      if (child.exitCode !== null)
+        throw new WeftError(
+          'WEFT_START',
+          `${command} ended with exit code ${child.exitCode}: ${readFileSync(log, 'utf8').trim().split('\n').at(-1) ?? ''}`,
+        );
+      return ['tcp', 'tcp6'].some((table) =>
+        readFileSync(`/proc/${mark.pid}/net/${table}`, 'utf8')
+          .split('\n')
+          .some((line) => new RegExp(`:${hex} \\S+ 0A `).test(line)),
+      );
+    });
+    return mark.pid;
+  }
+
+  /** Ends one server ahead of the others. */
+  async end(pid: number): Promise<void> {
+    const at = this.#programs.findIndex((mark) => mark.pid === pid);
+    for (const mark of at < 0 ? [] : this.#programs.splice(at, 1)) await endProcess(mark, 3_000);
+  }
+
+  /** Envoy beside a pod's application: redirection first, so that nothing passes before it is there. Returns its process id. */
+  async startSidecar(
+    pod: PlacedPod,
+    envoy: string,
+    httpPorts: readonly number[],
+    concurrency: number,
+  ): Promise<number> {
+    const peers = `spiffe://cluster.local/ns/${pod.namespace}/`;
+    const svid = this.#issue(parseSpiffeId(`${peers}sa/${pod.name}`));
+    const file = join(this.#dir, `envoy-${pod.netns}.json`);
+    writeFileSync(file, sidecarConfig({ credentials: svid, peers, httpPorts }), { mode: 0o600 });
+    sh('nsenter', [`--net=/run/netns/${pod.netns}`, 'iptables-restore', '--noflush'], redirectRules());
+    const args = ['--regid', String(proxyGroup), '--clear-groups', envoy, ...sidecarArgs(file, concurrency)];
+    const pid = await this.serve(pod.netns, 15006, 'setpriv', args, 'sidecars');
+    await until(`the sidecar of ${pod.netns} is live`, startMsMax, async () =>
+      (await adminGet(pod.netns, adminPort, '/ready').catch(() => '')).startsWith('LIVE'),
+    );
+    return pid;
+  }
+
+  /** Counted as `waypoint`. */
+  async startWaypoint(place: WaypointPlace): Promise<void> {
+    await startWaypoint(this.bed, place);
+    const mark = this.bed.mark(waypointProcess(place));
+    if (mark) for (const pid of processTree(mark.pid)) this.roles.add('waypoint', pid);
+  }
+
+  /** Resident bytes of all processes of a role. */
+  residentBytes(role: ProxyRole): number {
+    return this.roles.pids(role).reduce((sum, pid) => sum + residentBytes(pid), 0);
+  }
+
+  /** A body by curl from a pod. Throws WEFT_BENCH_NOT_CARRIED. */
+  async get(netns: string, url: string): Promise<string> {
+    const { code, stdout, stderr } = await run(netns, 'curl', [
+      '-sS',
+      '--fail',
+      '--noproxy',
+      '*',
+      '-m',
+      '5',
+      url,
+    ]);
+    if (code !== 0) throw new WeftError('WEFT_BENCH_NOT_CARRIED', `${url} from ${netns}: ${stderr.trim()}`);
+    return stdout;
+  }
+
+  /** Ends and removes all of it. */
+  async down(): Promise<void> {
+    for (const mark of this.#programs.splice(0).reverse()) await endProcess(mark, 3_000);
+    await tearDown(this.state);
+    await this.roles.remove();
+    rmSync(this.#dir, { recursive: true, force: true });
+  }
+}
+
+/** A process and all below it. */
+export function processTree(pid: number): number[] {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+    .trim()
+    .split(' ')
+    .filter(Boolean);
+  return [pid, ...children.flatMap((child) => processTree(Number(child)))];
+}

@@ -1,0 +1,27 @@
+/** Certificates for peers that no control plane of Weft's hands any: a root of its own for each run. */
+import { WeftError } from '../../src/base/errors.js';
+import type { SpiffeId, TrustDomain } from '../../src/model/identity.js';
+import { assembleSvid } from '../../src/tls/certificate.js';
+import { createCsr, createRoot, issueSvid, parseCsr } from '../../src/tls/issue.js';
+import type { Svid } from '../../src/tls/svid.js';
+
+export const trustDomain = 'cluster.local' as TrustDomain;
+const ttlS = 24 * 3600;
+
+/** Issues under one root. */
+export function issuer(): (id: SpiffeId) => Svid {
+  const root = createRoot(trustDomain, ttlS);
+  return (id) => {
+    const { keyPem, csrPem } = createCsr(id);
+    const asked = parseCsr(csrPem);
+    if (!asked.ok) throw new WeftError('WEFT_START', asked.errors.join('; '));
+    const leaf = issueSvid({
+      csrPublicKeyPem: asked.value.publicKeyPem,
+      caKeyPem: root.keyPem,
+      caCertPem: root.certPem,
+      id,
+      ttlS,
+    });
+    return assembleSvid(id, keyPem, [leaf, root.certPem]);
+  };
+}
