@@ -46,7 +46,13 @@ const within = (
 ): [string, readonly string[]] =>
   netns === undefined ? [command, args] : ['nsenter', [`--net=/run/netns/${netns}`, '--', command, ...args]];
 
-/** Runs a program in a namespace to its end and reads the JSON object that is its last line. Throws WEFT_COMMAND. */
+/** One JSON object over many lines, or on the last of several. */
+function lastObject(text: string): unknown {
+  const whole = text.trim();
+  return JSON.parse(whole.startsWith('{') ? whole : (whole.split('\n').at(-1) ?? ''));
+}
+
+/** Runs a program in a namespace to its end and reads the JSON object that it printed. Throws WEFT_COMMAND. */
 export function runJson(
   netns: string | undefined,
   command: string,
@@ -56,11 +62,11 @@ export function runJson(
   return new Promise((resolve, reject) => {
     execFile(
       ...within(netns, command, args),
-      { encoding: 'utf8', timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: 16 << 20 },
+      { encoding: 'utf8', timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: 64 << 20 },
       (error, stdout, stderr) => {
         try {
           if (error) throw error;
-          resolve(JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? ''));
+          resolve(lastObject(stdout));
         } catch (cause) {
           const said = stderr.trim() || stdout.trim().slice(-500) || String(cause);
           reject(

@@ -1,0 +1,170 @@
+/** What is compared: variants, the pods each is measured between, and how it proves that it is what it says. */
+import type { Placement, Variant } from '../result/result.js';
+import type { Cell } from '../harness/rounds.js';
+import type { ScenePlan, PodPlan } from './plan.js';
+import { placePods, serviceIps } from './plan.js';
+import type { ProxyRole } from './scene.js';
+
+export const ports = { http: 8080, grpc: 8079, echo: 7000, bulk: 5201 } as const;
+
+interface Kind extends Variant {
+  /** Namespace of its pods. */
+  readonly namespace: string;
+  readonly placements: readonly Placement[];
+  readonly proxies: readonly ProxyRole[];
+}
+
+const both: readonly Placement[] = ['same-node', 'cross-node'];
+
+export const kinds: readonly Kind[] = [
+  {
+    name: 'none',
+    title: 'no mesh',
+    kind: 'none',
+    about: 'from pod to pod as the kernel carries it, in the clear',
+    namespace: 'none',
+    placements: both,
+    proxies: [],
+  },
+  {
+    name: 'none-again',
+    title: 'no mesh, again',
+    kind: 'noise',
+    about: 'the same pods once more: how far it is from itself is the noise floor',
+    namespace: 'none',
+    placements: both,
+    proxies: [],
+  },
+  {
+    name: 'sidecar',
+    title: 'sidecars (Envoy)',
+    kind: 'sidecar',
+    about: 'an Envoy beside each end, redirected to by iptables, mutual TLS between them; requests are read',
+    namespace: 'sidecar',
+    placements: both,
+    proxies: ['sidecars'],
+  },
+  {
+    name: 'weft',
+    title: 'Weft',
+    kind: 'weft',
+    about:
+      "as it comes: on one node the kernel's path, identity and policy kept; across nodes the agents' tunnel under mutual TLS",
+    namespace: 'weft',
+    placements: both,
+    proxies: ['agents'],
+  },
+  {
+    name: 'weft-spliced',
+    title: 'Weft, spliced',
+    kind: 'weft',
+    about: 'on one node from socket to socket, past TCP (annotation weft.dev/splice)',
+    namespace: 'spliced',
+    placements: ['same-node'],
+    proxies: ['agents'],
+  },
+  {
+    name: 'weft-encrypted',
+    title: 'Weft, encrypted',
+    kind: 'weft',
+    about:
+      'on one node under mutual TLS all the same, through the agent (annotation weft.dev/same-node: encrypted)',
+    namespace: 'encrypted',
+    placements: ['same-node'],
+    proxies: ['agents'],
+  },
+  {
+    name: 'weft-waypoint',
+    title: 'Weft, waypoint',
+    kind: 'weft',
+    about: "through a waypoint on the client's node that reads requests: two tunnels under mutual TLS",
+    namespace: 'waypoint',
+    placements: both,
+    proxies: ['agents', 'waypoint'],
+  },
+];
+
+export interface MeshCell extends Cell {
+  readonly client: string;
+  readonly server: string;
+  /** What clients call: the pod's address; with a waypoint the Service's. */
+  readonly ip: string;
+  readonly proxies: readonly ProxyRole[];
+}
+
+const meshed = { 'weft.dev/mesh': 'enabled', 'weft.dev/mode': 'strict' };
+const waypointName = 'waypoint';
+
+/** Pods for those variants: a client and a server on one node, and a server on the other. */
+export function planOf(names: ReadonlySet<string>): ScenePlan {
+  const used = [...new Set(kinds.filter(({ name }) => names.has(name)).map(({ namespace }) => namespace))];
+  const annotations: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+    spliced: { 'weft.dev/splice': 'on' },
+    encrypted: { 'weft.dev/same-node': 'encrypted' },
+  };
+  const withWaypoint = used.includes('waypoint');
+  return {
+    namespaces: used.map((name) => ({
+      name,
+      labels: name === 'none' || name === 'sidecar' ? { 'weft.dev/mesh': 'disabled' } : meshed,
+      ...(annotations[name] ? { annotations: annotations[name] } : {}),
+    })),
+    pods: used.flatMap((namespace): PodPlan[] => [
+      { namespace, name: 'client', node: 'bench-a' },
+      { namespace, name: 'near', node: 'bench-a' },
+      { namespace, name: 'far', node: 'bench-b' },
+    ]),
+    services: withWaypoint
+      ? ['near', 'far'].map((name) => ({
+          namespace: 'waypoint',
+          name,
+          labels: { 'weft.dev/waypoint': waypointName },
+          ports: {
+            [ports.http]: 'http',
+            [ports.grpc]: 'grpc',
+            [ports.echo]: 'tcp',
+            [ports.bulk]: 'tcp-bulk',
+          },
+        }))
+      : [],
+    further: withWaypoint
+      ? [
+          {
+            apiVersion: 'gateway.networking.k8s.io/v1',
+            kind: 'Gateway',
+            metadata: { name: waypointName, namespace: 'waypoint' },
+            spec: {
+              gatewayClassName: 'weft-waypoint',
+              listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
+            },
+          },
+        ]
+      : [],
+  };
+}
+
+export function cellsOf(plan: ScenePlan, names: ReadonlySet<string>): MeshCell[] {
+  const pods = placePods(plan);
+  const ips = serviceIps(plan);
+  return both.flatMap((placement) =>
+    kinds
+      .filter(({ name, placements }) => names.has(name) && placements.includes(placement))
+      .map(({ name, namespace, proxies }) => {
+        const server = placement === 'same-node' ? 'near' : 'far';
+        const find = (of: string): (typeof pods)[number] => {
+          const found = pods.find((pod) => pod.namespace === namespace && pod.name === of);
+          if (!found) throw new RangeError(`no pod ${namespace}/${of} in this plan`);
+          return found;
+        };
+        const service = plan.services.findIndex((one) => one.namespace === namespace && one.name === server);
+        return {
+          placement,
+          variant: name,
+          client: find('client').netns,
+          server: find(server).netns,
+          ip: service < 0 ? find(server).ip : (ips[service] ?? ''),
+          proxies,
+        };
+      }),
+  );
+}
