@@ -71,14 +71,20 @@ export function figuresOf({ variants, samples }: Given): Figure[] {
   });
 }
 
+/**
+ * What a ratio has to exceed, or fall below the inverse of, to be more than noise; 1 where none was measured. No mesh against
+ * itself is as often above 1 as below: the floor is as wide on either side as it was seen on one.
+ */
+export const noiseFactor = (noise: Spread | undefined): number =>
+  noise ? Math.max(noise.max, 1 / noise.min, 1) : 1;
+
 function differenceOf(
   metric: string,
   ratio: Spread | undefined,
   noise: Spread | undefined,
 ): Figure['difference'] {
   if (!ratio) return 'none';
-  // No mesh against itself is as often above 1 as below: the floor is as wide on either side as it was seen on one.
-  const floor = noise ? Math.max(noise.max, 1 / noise.min, 1) : 1;
+  const floor = noiseFactor(noise);
   if (ratio.median <= floor && ratio.median >= 1 / floor) return 'none';
   return ratio.median > 1 === (metrics[metric]?.better === 'higher') ? 'better' : 'worse';
 }
