@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** `npm run bench -- SUITE`. */
+/** `npm run bench [-- SUITE]`. */
 import { writeFileSync } from 'node:fs';
 import { Command, InvalidArgumentError } from 'commander';
 import { errorText } from '../src/base/errors.js';
@@ -8,6 +8,7 @@ import { printControl, runControl } from './control/suite.js';
 import { readRatios } from './harness/report.js';
 import { printKernel, runKernel } from './kernel/suite.js';
 import { printL4, runL4 } from './l4/suite.js';
+import { registerMesh } from './mesh/command.js';
 import { printSecured, runSecured } from './waypoint/secured.js';
 import { printWaypoint, runWaypoint } from './waypoint/suite.js';
 
@@ -34,6 +35,7 @@ function begin(): { onProgress: (text: string) => void; interrupted: () => boole
 }
 
 const program = new Command('bench').description('measure what the mesh costs on this machine');
+registerMesh(program, begin, within);
 program
   .command('l4')
   .description(

@@ -1,12 +1,12 @@
 /** The bed of the comparison: pods, agents, applications, sidecars, waypoint, each in the role that its CPU is counted under. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { WeftError } from '../../src/base/errors.js';
 import { until } from '../../src/base/wait.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
 import { adminGet } from '../../src/cli/admin.js';
-import { daemon, endProcess, markOf, run, sh, type ProcessMark } from '../../src/cli/run.js';
+import { daemon, endProcess, isAlive, markOf, run, sh, type ProcessMark } from '../../src/cli/run.js';
 import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
 import { startWaypoint, waypointProcess, type WaypointPlace } from '../../src/cli/standalone/waypoint.js';
 import { residentBytes } from '../harness/cost.js';
@@ -34,15 +34,21 @@ export class Scene {
   ) {
     this.#dir = mkdtempSync(join(tmpdir(), 'weft-bench-'));
     this.pods = placePods(plan);
-    writeFileSync(join(this.#dir, 'mesh.yaml'), manifestsOf(plan));
+    // Apart from what else is written: the control plane reads all that is in there.
+    mkdirSync(this.#manifests());
+    this.tell([]);
     this.roles = new Roles();
     try {
-      this.bed = Bed.create({ from: this.#dir, state });
+      this.bed = Bed.create({ from: this.#manifests(), state });
     } catch (error) {
       void this.roles.remove();
       rmSync(this.#dir, { recursive: true, force: true });
       throw error;
     }
+  }
+
+  #manifests(): string {
+    return join(this.#dir, 'manifests');
   }
 
   /** Makes namespaces and links; nothing runs yet. Throws as Bed.create, and WEFT_START where there are no cgroups. */
@@ -83,7 +89,7 @@ export class Scene {
   /** Replaces the manifests that the control plane watches: further objects beside those of the plan. */
   tell(further: readonly object[]): void {
     writeFileSync(
-      join(this.#dir, 'mesh.yaml'),
+      join(this.#manifests(), 'mesh.yaml'),
       manifestsOf({ ...this.plan, further: [...(this.plan.further ?? []), ...further] }),
     );
   }
@@ -141,6 +147,17 @@ export class Scene {
       (await adminGet(pod.netns, adminPort, '/ready').catch(() => '')).startsWith('LIVE'),
     );
     return pid;
+  }
+
+  /** What agents that have ended said last. */
+  lastWords(): string {
+    return this.bed.topology.nodes
+      .filter(({ name }) => {
+        const mark = this.bed.mark(`agent-${name}`);
+        return mark !== undefined && !isAlive(mark);
+      })
+      .map(({ name }) => `${name}: ${this.bed.log(`agent-${name}`).trim().split('\n').slice(-3).join(' ')}`)
+      .join('; ');
   }
 
   /** Counted as `waypoint`. */

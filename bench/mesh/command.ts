@@ -1,0 +1,97 @@
+/** `npm run bench`: the comparison, what it costs beside traffic, and the goals of the other suites, as one result. */
+import { writeFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { WeftError } from '../../src/base/errors.js';
+import { printResult } from '../report/terminal.js';
+import type { BenchResult } from '../result/result.js';
+import { runGoals } from './goals.js';
+import { meshWorkloads, resultOf, runMesh, type MeshOptions } from './suite.js';
+
+interface Given {
+  readonly quick?: true;
+  readonly rounds?: number;
+  readonly seconds?: number;
+  readonly variants?: readonly string[];
+  readonly envoy?: string;
+  readonly goals: boolean;
+  readonly control?: true;
+  readonly json?: string;
+  readonly state: string;
+}
+
+interface Begun {
+  readonly onProgress: (text: string) => void;
+  readonly interrupted: () => boolean;
+}
+
+type NumberWithin = (min: number, max: number, whole: boolean) => (text: string) => number;
+
+/** What a signal ended with something to show: as a shell reports it. */
+const interruptedExitCode = 130;
+
+export async function compareVariants(
+  given: Given,
+  { onProgress, interrupted }: Begun,
+): Promise<BenchResult> {
+  const startedAt = new Date().toISOString();
+  const quick = given.quick === true;
+  const rounds = given.rounds ?? (quick ? 2 : 5);
+  const options: MeshOptions = {
+    rounds,
+    seconds: given.seconds ?? (quick ? 0.4 : 1),
+    quick,
+    ...(given.envoy === undefined ? {} : { envoy: given.envoy }),
+    ...(given.variants === undefined ? {} : { variants: given.variants }),
+    state: given.state,
+    note: onProgress,
+    interrupted,
+  };
+  const part = await runMesh(options);
+  if (part.samples.length === 0)
+    throw new WeftError(
+      'WEFT_INTERRUPTED',
+      'interrupted before the first round was done: nothing is written',
+    );
+  const goals =
+    given.goals && !quick && !interrupted()
+      ? await runGoals({
+          rounds,
+          state: given.state,
+          control: given.control === true,
+          onProgress,
+          interrupted,
+        })
+      : { goals: [], missing: [] };
+  return resultOf({
+    ...part,
+    interrupted: part.interrupted || interrupted(),
+    missing: [...part.missing, ...goals.missing],
+    goals: goals.goals,
+    where: 'standalone',
+    startedAt,
+    settings: { rounds, seconds: options.seconds, quick },
+    workloads: meshWorkloads,
+  });
+}
+
+/** The command that runs where none is named. */
+export function registerMesh(program: Command, begin: () => Begun, within: NumberWithin): void {
+  program
+    .command('mesh', { isDefault: true })
+    .description('no mesh, sidecars and Weft side by side; what runs where no suite is named')
+    .option('--quick', 'two short rounds and fewer points: some minutes, for a look')
+    .option('--rounds <n>', 'how often all is measured (5)', within(1, 1000, true))
+    .option('--seconds <s>', 'how long each measurement takes (1)', within(0.1, 300, false))
+    .option('--variants <name...>', 'some variants alone; no mesh is always there')
+    .option('--envoy <file>', 'a binary of Envoy instead of the one that is fetched')
+    .option('--no-goals', 'without the suites that measure the other goals')
+    .option('--control', 'with the goals of the control plane: builds Kubernetes where none is built')
+    .option('--json <file>', 'write the result: bench/result/schema.ts')
+    .option('--state <dir>', 'where the bed is written down', '/run/weft/bench')
+    .action(async (given: Given) => {
+      const result = await compareVariants(given, begin());
+      if (given.json !== undefined) writeFileSync(given.json, `${JSON.stringify(result, null, 1)}\n`);
+      console.log(printResult(result, { width: process.stdout.columns ?? 120 }));
+      if (result.interrupted) process.exitCode = interruptedExitCode;
+    });
+}

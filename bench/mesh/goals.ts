@@ -1,0 +1,115 @@
+/** The goals that other suites measure: they run after the comparison, and their figures are kept with its. */
+import { errorText } from '../../src/base/errors.js';
+import { runControl } from '../control/suite.js';
+import { runKernel } from '../kernel/suite.js';
+import { goalBelow } from '../result/goals.js';
+import type { BenchResult, Goal } from '../result/result.js';
+import { runWaypoint } from '../waypoint/suite.js';
+
+export interface GoalsOptions {
+  readonly rounds: number;
+  readonly state: string;
+  /** Needs a built Kubernetes, or a quarter of an hour to build it. */
+  readonly control: boolean;
+  readonly onProgress: (text: string) => void;
+  readonly interrupted: () => boolean;
+}
+
+export type GoalsResult = Pick<BenchResult, 'goals' | 'missing'>;
+
+async function kernel({ rounds, state, onProgress, interrupted }: GoalsOptions): Promise<Goal[]> {
+  const report = await runKernel({ rounds, seconds: 1, state, onProgress, interrupted });
+  const all = (name: string): number[] => report.rounds.flatMap(({ values }) => values[name] ?? []);
+  const small = all('connect() carried, small tables');
+  const full = all('connect() carried, 100000 verdicts, 5000 services, 50000 endpoints');
+  const from = 'npm run bench -- kernel';
+  return [
+    goalBelow('first connection between two workloads, p99', 2000, 'us', from, all('first connection p99')),
+    goalBelow(
+      'connect() of a pod that is not enrolled',
+      200,
+      'ns',
+      from,
+      all('connect() of a pod not enrolled'),
+    ),
+    goalBelow(
+      'connect() with 100 000 verdicts and 50 000 endpoints / with few',
+      1.1,
+      'x',
+      from,
+      full.map((value, at) => value / (small[at] ?? NaN)),
+    ),
+    goalBelow(
+      'last of 1 000 connections cut after a policy change',
+      200,
+      'ms',
+      from,
+      all('cut of 1000 after the policy file changed'),
+    ),
+  ];
+}
+
+async function waypoint({ rounds, onProgress, interrupted }: GoalsOptions): Promise<Goal[]> {
+  const report = await runWaypoint({
+    rounds,
+    seconds: 1,
+    longSeconds: 2,
+    nodeFlags: [],
+    onProgress,
+    interrupted,
+  });
+  return report.goals.map(({ what, wanted, found, state }) => ({
+    what: `waypoint: ${what}`,
+    wanted,
+    ...(found ? { found } : {}),
+    state,
+    unit: 'x',
+    from: 'npm run bench -- waypoint',
+  }));
+}
+
+async function control({ onProgress }: GoalsOptions): Promise<Goal[]> {
+  const report = await runControl({
+    pods: 10_000,
+    services: 1_000,
+    nodes: 200,
+    rate: 20,
+    seconds: 30,
+    onProgress,
+  });
+  const from = 'npm run bench -- control';
+  return [
+    goalBelow('10 000 pods, 200 nodes: change to node, p99', 500, 'ms', from, [report.changeMs.p99]),
+    goalBelow('10 000 pods, 200 nodes: cold start to the last node', 30, 's', from, [
+      report.coldStartMs / 1000,
+    ]),
+    goalBelow('10 000 pods, 200 nodes: memory of the control plane', 1000, 'MB', from, [
+      report.residentBytes.peak / 1e6,
+    ]),
+  ];
+}
+
+/** Runs each suite; one that cannot run leaves its reason. */
+export async function runGoals(options: GoalsOptions): Promise<GoalsResult> {
+  const goals: Goal[] = [];
+  const missing: BenchResult['missing'][number][] = [];
+  const suites: [string, (of: GoalsOptions) => Promise<Goal[]>][] = [
+    ['kernel', kernel],
+    ['waypoint', waypoint],
+    ...(options.control ? [['control', control] as [string, typeof control]] : []),
+  ];
+  for (const [name, run] of suites) {
+    if (options.interrupted()) break;
+    try {
+      goals.push(...(await run(options)));
+    } catch (error) {
+      missing.push({ what: `goals of the ${name} suite`, why: errorText(error) });
+    }
+  }
+  if (!options.control)
+    missing.push({
+      what: 'goals of the control suite',
+      why: 'it builds Kubernetes where none is built: npm run bench -- control, or --control',
+    });
+  return { goals, missing };
+}

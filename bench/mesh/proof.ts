@@ -1,0 +1,79 @@
+/** That a variant is what it says, by the counters of those who carry it; before anything is measured, and again as evidence. */
+import { WeftError } from '../../src/base/errors.js';
+import { until } from '../../src/base/wait.js';
+import { adminGet } from '../../src/cli/admin.js';
+import { waypointNetns } from '../../src/cli/standalone/waypoint.js';
+import { adminPort, provingStats, readStats } from '../peers/sidecar.js';
+import type { Evidence } from '../result/result.js';
+import type { Scene } from './scene.js';
+import { kinds, type MeshCell } from './variants.js';
+
+const metricsPort = 15020;
+const seenMsMax = 10_000;
+
+/** Sum of the samples of a Prometheus text whose name and labels are these. Pure. */
+export function sumOf(text: string, name: string, labels: Readonly<Record<string, string>>): number {
+  const wanted = Object.entries(labels).map(([label, value]) => `${label}="${value}"`);
+  return text
+    .split('\n')
+    .filter((line) => line.startsWith(`${name}{`) && wanted.every((label) => line.includes(label)))
+    .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
+}
+
+const destinationOf = ({ placement }: MeshCell): string => (placement === 'same-node' ? 'near' : 'far');
+
+/** What those on the way have counted of a cell by now. */
+export async function evidenceOf(scene: Scene, cell: MeshCell): Promise<Evidence[]> {
+  const { variant } = cell;
+  const namespace = kinds.find(({ name }) => name === variant)?.namespace ?? '';
+  const of = (what: string, value: number): Evidence => ({
+    variant,
+    what: `${cell.placement}: ${what}`,
+    value,
+  });
+  if (variant === 'sidecar') {
+    const stats = readStats(await adminGet(cell.server, adminPort, '/stats'));
+    return provingStats.map((name) => of(`the server's Envoy, ${name}`, stats.get(name) ?? 0));
+  }
+  const agent = await adminGet('weft-bench-a', metricsPort, '/metrics');
+  const counted = (security?: string): number =>
+    sumOf(agent, 'istio_tcp_connections_opened_total', {
+      reporter: 'source',
+      source_workload_namespace: namespace,
+      destination_workload: destinationOf(cell),
+      ...(security === undefined ? {} : { connection_security_policy: security }),
+    });
+  if (namespace === 'none') return [of("the client's agent, connections of these pods", counted())];
+  const wire = variant !== 'weft-encrypted' && variant !== 'weft-waypoint' && cell.placement === 'same-node';
+  const security = wire ? 'same_node' : 'mutual_tls';
+  const evidence = [
+    of(
+      `the client's agent, istio_tcp_connections_opened_total{connection_security_policy="${security}"}`,
+      counted(security),
+    ),
+  ];
+  if (variant !== 'weft-waypoint') return evidence;
+  const waypoint = await adminGet(waypointNetns({ namespace, name: 'waypoint' }), metricsPort, '/metrics');
+  const requests = sumOf(waypoint, 'istio_requests_total', { destination_workload: destinationOf(cell) });
+  return [...evidence, of('the waypoint, istio_requests_total', requests)];
+}
+
+/** Throws WEFT_BENCH_NOT_CARRIED where requests do not arrive, or not on the way that the variant says. */
+export async function prove(scene: Scene, cell: MeshCell, httpPort: number, path: string): Promise<void> {
+  const body = await until(`an answer to ${cell.variant}`, seenMsMax, () =>
+    scene.get(cell.client, `http://${cell.ip}:${httpPort}${path}`).catch(() => undefined),
+  ).catch(() => scene.get(cell.client, `http://${cell.ip}:${httpPort}${path}`));
+  if (body.length === 0) throw new WeftError('WEFT_BENCH_NOT_CARRIED', `${cell.variant} answers nothing`);
+  const plain = cell.variant === 'none' || cell.variant === 'none-again';
+  let seen: Evidence[] = [];
+  const good = async (): Promise<boolean> => {
+    seen = (await evidenceOf(scene, cell)).filter(({ what }) => !what.includes('tcp.'));
+    return seen.every(({ value }) => (plain ? value === 0 : value > 0));
+  };
+  await until(`evidence of ${cell.variant}`, seenMsMax, good).catch(() => {
+    throw new WeftError(
+      'WEFT_BENCH_NOT_CARRIED',
+      `${cell.variant} is not what it says: ${seen.map(({ what, value }) => `${what} ${value}`).join('; ')}`,
+    );
+  });
+}

@@ -1,0 +1,246 @@
+/**
+ * The comparison: no mesh, sidecars, Weft in its ways, with the same applications under the same load between the same two
+ * nodes. `runMesh` reads top to bottom: what there is to compare, the bed, the proof, the rounds, the evidence.
+ */
+import { availableParallelism, cpus, release, totalmem } from 'node:os';
+import { errorText, WeftError } from '../../src/base/errors.js';
+import { cpuOf, loadProgram } from '../harness/load.js';
+import { measurementsOf, runRounds, type RoundsPlan, type RoundsResult } from '../harness/rounds.js';
+import { findFortio, serverArgs, type Protocol } from '../load/fortio.js';
+import { findEnvoy } from '../peers/envoy.js';
+import { Progress } from '../report/progress.js';
+import { figuresOf } from '../result/figures.js';
+import { goalsOfRatios } from '../result/goals.js';
+import type { BenchResult, Evidence, Generator, Placement } from '../result/result.js';
+import { schemaName } from '../result/schema.js';
+import { needTools } from '../waypoint/tools.js';
+import { baselines } from './generators.js';
+import { evidenceOf, prove } from './proof.js';
+import { Scene } from './scene.js';
+import { cellsOf, kinds, planOf, ports, type MeshCell } from './variants.js';
+import {
+  allProtocols,
+  atRate,
+  bulk,
+  capacity,
+  churn,
+  connections,
+  measureCapacity,
+  mixed,
+  pingPong,
+  stepsOf,
+  type Workbench,
+} from './workloads.js';
+
+export interface MeshOptions {
+  readonly rounds: number;
+  /** How long each single measurement takes, without what warms it up. */
+  readonly seconds: number;
+  readonly quick: boolean;
+  /** A binary instead of the one that is fetched. */
+  readonly envoy?: string;
+  /** Names of variants; all where absent. `none` and `none-again` are always there. */
+  readonly variants?: readonly string[];
+  readonly state: string;
+  readonly note: (text: string) => void;
+  readonly interrupted: () => boolean;
+}
+
+type Missing = BenchResult['missing'][number];
+/** All of a result that one part of a run gives. */
+export type Part = RoundsResult & Pick<BenchResult, 'evidence' | 'generators' | 'missing' | 'versions'>;
+
+const warmSeconds = 0.5;
+const envoyWorkers = availableParallelism();
+
+/** Which variants there are, and what is missing of them. */
+function found(options: MeshOptions): {
+  readonly names: ReadonlySet<string>;
+  readonly envoy: string | undefined;
+  readonly fortio: string | undefined;
+  readonly missing: Missing[];
+  readonly versions: Record<string, string>;
+} {
+  const missing: Missing[] = [];
+  const versions: Record<string, string> = { node: process.version };
+  const wanted = new Set(['none', 'none-again', ...(options.variants ?? kinds.map(({ name }) => name))]);
+  for (const name of wanted)
+    if (!kinds.some((kind) => kind.name === name))
+      throw new WeftError(
+        'WEFT_BENCH_VARIANT',
+        `no variant ${name}: there are ${kinds.map((kind) => kind.name).join(', ')}`,
+      );
+  const envoy = wanted.has('sidecar') ? findEnvoy(options.envoy, options.note) : undefined;
+  if (envoy && 'missing' in envoy) {
+    missing.push({ what: 'sidecar', why: envoy.missing });
+    wanted.delete('sidecar');
+  } else if (envoy) versions['envoy'] = envoy.version;
+  const fortio = findFortio(options.note);
+  if ('missing' in fortio) missing.push({ what: 'HTTP and gRPC', why: fortio.missing });
+  else versions['fortio'] = fortio.version;
+  return {
+    names: wanted,
+    envoy: envoy && 'path' in envoy ? envoy.path : undefined,
+    fortio: 'path' in fortio ? fortio.path : undefined,
+    missing,
+    versions,
+  };
+}
+
+async function startServers(scene: Scene, fortio: string | undefined): Promise<void> {
+  const pinned = (command: string, args: readonly string[]): [string, string[]] =>
+    cpuOf.server < 0 ? [command, [...args]] : ['taskset', ['-c', String(cpuOf.server), command, ...args]];
+  for (const { name, netns } of scene.pods) {
+    if (name === 'client') continue;
+    await scene.serve(netns, ports.echo, loadProgram('echo'), [String(ports.echo), String(cpuOf.server)]);
+    await scene.serve(netns, ports.bulk, ...pinned('iperf3', ['-s', '-p', String(ports.bulk)]));
+    if (fortio !== undefined) await scene.serve(netns, ports.http, ...pinned(fortio, serverArgs()));
+  }
+}
+
+/** Starts what stands between the ends, and leaves out, with its reason, what does not start or is not what it says. */
+async function provenCells(
+  scene: Scene,
+  names: ReadonlySet<string>,
+  envoy: string | undefined,
+  provable: boolean,
+): Promise<{ readonly cells: MeshCell[]; readonly missing: Missing[] }> {
+  const missing: Missing[] = [];
+  const lost = new Set<string>();
+  const attempt = async (what: string, work: () => Promise<unknown>): Promise<void> => {
+    await work().catch((error: unknown) => {
+      lost.add(what);
+      missing.push({ what, why: errorText(error) });
+    });
+  };
+  if (names.has('sidecar') && envoy !== undefined) {
+    await attempt('sidecar', async () => {
+      for (const pod of scene.pods.filter(({ namespace }) => namespace === 'sidecar'))
+        await scene.startSidecar(pod, envoy, [ports.http, ports.grpc], envoyWorkers);
+    });
+  }
+  if (names.has('weft-waypoint')) {
+    const place = { namespace: 'waypoint', name: 'waypoint', workers: availableParallelism() };
+    await attempt('weft-waypoint', () => scene.startWaypoint(place));
+  }
+  const cells: MeshCell[] = [];
+  for (const cell of cellsOf(scene.plan, names)) {
+    if (lost.has(cell.variant)) continue;
+    const what = `${cell.variant}, ${cell.placement}`;
+    if (provable) await attempt(what, () => prove(scene, cell, ports.http, '/?size=64'));
+    if (!lost.has(what)) cells.push(cell);
+  }
+  return { cells, missing };
+}
+
+/** Requests a second of each placement's slowest variant at full speed, which warms all of them up too. */
+async function slowestOf(
+  bench: Workbench,
+  cells: readonly MeshCell[],
+  protocols: readonly Protocol[],
+  options: MeshOptions,
+): Promise<(protocol: Protocol, placement: Placement) => number> {
+  const slowest = new Map<string, number>();
+  for (const protocol of protocols) {
+    for (const cell of cells) {
+      if (options.interrupted())
+        throw new WeftError('WEFT_INTERRUPTED', 'interrupted before the first round');
+      const measured = await measureCapacity({ ...bench, seconds: warmSeconds }, cell, protocol);
+      const key = `${protocol} ${cell.placement}`;
+      slowest.set(key, Math.min(slowest.get(key) ?? Infinity, measured.values['perSecond'] ?? Infinity));
+    }
+  }
+  return (protocol, placement) => slowest.get(`${protocol} ${placement}`) ?? connections;
+}
+
+/** Makes the bed, measures, removes the bed. Throws where there is nothing to compare, or before the first round. */
+export async function runMesh(options: MeshOptions): Promise<Part> {
+  needTools(['iptables', 'iperf3', 'curl'], options.note);
+  const { names, envoy, fortio, missing, versions } = found(options);
+  const scene = await Scene.create(planOf(names), options.state);
+  try {
+    options.note('starting two nodes');
+    await scene.startMesh();
+    await startServers(scene, fortio);
+    const proven = await provenCells(scene, names, envoy, fortio !== undefined);
+    missing.push(...proven.missing);
+    const { cells } = proven;
+    const bench: Workbench = { scene, fortio: fortio ?? '', seconds: options.seconds };
+    const protocols = fortio === undefined ? [] : allProtocols;
+    const generators: Generator[] = [];
+    const none = cells.find(({ variant }) => variant === 'none');
+    if (none && fortio !== undefined) {
+      options.note('the load generators alone');
+      generators.push(...(await baselines(bench, none, versions['fortio'] ?? '')));
+    }
+    options.note('warming up, and finding the slowest');
+    const slowest = await slowestOf(bench, cells, protocols, options);
+    const steps = stepsOf({ bench, cells, quick: options.quick, slowest, protocols, bytes: true });
+    const plan: RoundsPlan<MeshCell> = {
+      rounds: options.rounds,
+      steps,
+      onStep: (text) => progress.step(text),
+      interrupted: options.interrupted,
+    };
+    const progress = new Progress(measurementsOf(plan));
+    const measured = await runRounds(plan).finally(() => progress.end());
+    const evidence: Evidence[] = [];
+    for (const cell of cells)
+      await evidenceOf(scene, cell).then(
+        (of) => evidence.push(...of),
+        (error: unknown) =>
+          missing.push({
+            what: `evidence of ${cell.variant}, ${cell.placement}`,
+            why: `${errorText(error)} ${scene.lastWords()}`,
+          }),
+      );
+    return { ...measured, evidence, generators, missing, versions };
+  } finally {
+    await scene.down();
+  }
+}
+
+export const meshWorkloads = [
+  pingPong,
+  bulk,
+  churn,
+  mixed,
+  ...allProtocols.flatMap((protocol) => [capacity(protocol), atRate(protocol)]),
+];
+
+const machine = (): BenchResult['machine'] => ({
+  kernel: release(),
+  cpu: cpus()[0]?.model.trim() ?? 'unknown',
+  cpus: cpus().length,
+  memoryMegabytes: Math.round(totalmem() / 1e6),
+});
+
+/** Parts to one result. */
+export function resultOf(
+  given: Part & Pick<BenchResult, 'where' | 'startedAt' | 'settings' | 'workloads' | 'goals'>,
+): BenchResult {
+  const seen = new Set(given.samples.map(({ variant }) => variant));
+  const measured = new Set(given.samples.map(({ workload }) => workload));
+  const variants = kinds
+    .filter(({ name }) => seen.has(name))
+    .map(({ name, title, kind, about }) => ({ name, title, kind, about }));
+  return {
+    schema: schemaName,
+    where: given.where,
+    startedAt: given.startedAt,
+    endedAt: new Date().toISOString(),
+    interrupted: given.interrupted,
+    settings: given.settings,
+    machine: machine(),
+    versions: given.versions,
+    variants,
+    workloads: given.workloads.filter(({ name }) => measured.has(name)),
+    samples: given.samples,
+    figures: figuresOf({ variants, samples: given.samples }),
+    missing: given.missing,
+    failures: given.failures,
+    evidence: given.evidence,
+    generators: given.generators,
+    goals: [...goalsOfRatios(given.samples), ...given.goals],
+  };
+}
