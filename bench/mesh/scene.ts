@@ -107,18 +107,15 @@ export class Scene {
     const mark = child.pid === undefined ? undefined : markOf(child.pid);
     if (!mark) throw new WeftError('WEFT_START', `${command} did not start`);
     this.#programs.push(mark);
-    const hex = port.toString(16).toUpperCase().padStart(4, '0');
-    await until(`${command} listens on port ${port} in ${netns}`, startMsMax, () => {
-      if (child.exitCode !== null)
+    // The namespace's own table: a relay has left it when it listens.
+    const listens = new RegExp(`:${port.toString(16).toUpperCase().padStart(4, '0')} \\S+ 0A `);
+    await until(`${command} listens on port ${port} in ${netns}`, startMsMax, async () => {
+      if (!isAlive(mark))
         throw new WeftError(
           'WEFT_START',
-          `${command} ended with exit code ${child.exitCode}: ${readFileSync(log, 'utf8').trim().split('\n').at(-1) ?? ''}`,
+          `${command} ended: ${readFileSync(log, 'utf8').trim().split('\n').at(-1) ?? ''}`,
         );
-      return ['tcp', 'tcp6'].some((table) =>
-        readFileSync(`/proc/${mark.pid}/net/${table}`, 'utf8')
-          .split('\n')
-          .some((line) => new RegExp(`:${hex} \\S+ 0A `).test(line)),
-      );
+      return listens.test((await run(netns, 'cat', ['/proc/self/net/tcp', '/proc/self/net/tcp6'])).stdout);
     });
     return mark.pid;
   }
