@@ -12,17 +12,22 @@ import { cgroupRoot } from '../../daemonset/datapath/loader.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { distRoot } from '../../src/cli/run.js';
 
+const before = new Set<string>();
 const dir = mkdtempSync(join(tmpdir(), 'weft-t-'));
 const bench = join(distRoot, 'bench', 'main.js');
 const stateOf = (name: string): string => join(dir, name);
+for (const name of present()) before.add(name);
 after(() => rmSync(dir, { recursive: true, force: true }));
 
 /** Namespaces, pins and cgroups that a run could have left. */
-const leftovers = (): string[] => [
-  ...(existsSync('/run/netns') ? readdirSync('/run/netns').filter((name) => name.startsWith('weft-')) : []),
-  ...(existsSync('/sys/fs/bpf/weft') ? readdirSync('/sys/fs/bpf/weft') : []),
-  ...readdirSync(cgroupRoot()).filter((name) => name.startsWith('weft-bench-')),
-];
+function present(): string[] {
+  return [
+    ...(existsSync('/run/netns') ? readdirSync('/run/netns').filter((name) => name.startsWith('weft-')) : []),
+    ...(existsSync('/sys/fs/bpf/weft') ? readdirSync('/sys/fs/bpf/weft') : []),
+    ...readdirSync(cgroupRoot()).filter((name) => name.startsWith('weft-bench-')),
+  ];
+}
+const leftovers = (): string[] => present().filter((name) => !before.has(name));
 
 function run(
   name: string,
