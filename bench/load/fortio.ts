@@ -182,7 +182,7 @@ export function readOpen(
   }
   if (requests === 0) throw new WeftError('WEFT_COMMAND', 'no request was answered');
   const reached = requests / Math.max(seconds, (lastUs - firstUs) / 1e6);
-  if (reached < perSecond * reachedShareMin)
+  if (reached < ((calls * connections) / seconds) * reachedShareMin)
     return {
       requests,
       perSecond: reached,

@@ -1,0 +1,7 @@
+/** What a mesh costs beside the single request. */
+import { callGraph } from './call-graph.js';
+import type { Cost } from './cost.js';
+
+export type { Cost, CostContext, CostResult } from './cost.js';
+
+export const costs: readonly Cost[] = [callGraph];
