@@ -1,5 +1,4 @@
 /** Requests that make others: ten services in a row, and one that asks ten at once. */
-import { until } from '../../../src/base/wait.js';
 import { orderOf } from '../../harness/statistics.js';
 import { bodyBytes, httpPort, serverArgs } from '../../load/fortio.js';
 import type { Workload } from '../../result/result.js';
@@ -8,6 +7,7 @@ import type { Scene } from '../scene.js';
 import {
   asServer,
   available,
+  carries,
   inScene,
   inTurns,
   Journal,
@@ -25,7 +25,6 @@ const others = 10;
 const placements = ['same-node', 'cross-node'] as const;
 type CallPlacement = (typeof placements)[number];
 const variants = ['none', 'none-again', 'sidecar', 'weft'] as const;
-const readyMsMax = 20_000;
 
 /** Where a service passes requests on to the next, and where the first asks all others. */
 export const deepPort = 8081;
@@ -131,8 +130,7 @@ async function measure(context: CostContext): ReturnType<Cost['measure']> {
       for (const variant of measured)
         for (const port of Object.values(points)) {
           const { netns, host } = ends(variant, placement);
-          const get = (): Promise<string> => scene.get(netns, `http://${host}:${port}/?size=1`);
-          await until(`${variant} carries`, readyMsMax, () => get().catch(() => ''));
+          await carries(scene, netns, `http://${host}:${port}/?size=1`);
         }
     for (let round = 0; round < context.rounds; round++)
       for (const placement of placements)

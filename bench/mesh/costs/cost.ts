@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { errorText, WeftError } from '../../../src/base/errors.js';
+import { until } from '../../../src/base/wait.js';
 import { run } from '../../../src/cli/run.js';
 import { cpuOf } from '../../harness/load.js';
 import type { CpuSpent } from '../../harness/roles.js';
@@ -154,6 +155,34 @@ export async function inTurns<T>(
   };
   await Promise.all(Array.from({ length: atOnce }, worker));
   if (errors.length > 0) throw errors[0];
+}
+
+const carriesMsMax = 20_000;
+
+/** Waits until a URL answers from a pod. Throws WEFT_BENCH_NOT_CARRIED with what was wrong last. */
+export async function carries(scene: Scene, netns: string, url: string): Promise<void> {
+  let last: unknown;
+  const answered = (): Promise<boolean> =>
+    scene.get(netns, url).then(
+      () => true,
+      (error: unknown) => {
+        last = error;
+        return false;
+      },
+    );
+  await until(url, carriesMsMax, answered).catch((error: unknown) => {
+    throw last ?? error;
+  });
+}
+
+/** Waits until nothing answers any more. Throws WEFT_TIMEOUT. */
+export async function refuses(scene: Scene, netns: string, url: string): Promise<void> {
+  await until(`${url} is refused to ${netns}`, carriesMsMax, () =>
+    scene.get(netns, url).then(
+      () => false,
+      () => true,
+    ),
+  );
 }
 
 const proxyRoles: readonly ProxyRole[] = ['agents', 'sidecars', 'waypoint', 'others'];
