@@ -9,7 +9,16 @@ import { until } from '../../src/base/wait.js';
 import { distRoot, sh } from '../../src/cli/run.js';
 
 export type LoadProgram =
-  'echo' | 'pingpong' | 'connections' | 'bulk' | 'sink' | 'first' | 'hold' | 'responder' | 'requests';
+  | 'echo'
+  | 'pingpong'
+  | 'connections'
+  | 'bulk'
+  | 'sink'
+  | 'first'
+  | 'hold'
+  | 'responder'
+  | 'requests'
+  | 'answers';
 
 const sources = join(dirname(distRoot), 'bench', 'load');
 const built = join(distRoot, 'bench', 'load');
