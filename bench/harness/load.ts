@@ -18,7 +18,8 @@ export type LoadProgram =
   | 'hold'
   | 'responder'
   | 'requests'
-  | 'relay';
+  | 'relay'
+  | 'answers';
 
 const sources = join(dirname(distRoot), 'bench', 'load');
 const built = join(distRoot, 'bench', 'load');

@@ -8,12 +8,13 @@ export async function until<T>(
   what: string,
   timeoutMs: number,
   check: () => T | Promise<T>,
+  everyMs = 25,
 ): Promise<Exclude<T, false | null | undefined>> {
   const end = Date.now() + timeoutMs;
   for (;;) {
     const value = await check();
     if (value) return value as Exclude<T, false | null | undefined>;
     if (Date.now() > end) throw new WeftError('WEFT_TIMEOUT', `${what}: not within ${timeoutMs} ms`);
-    await sleep(25);
+    await sleep(everyMs);
   }
 }
