@@ -9,7 +9,16 @@ import { until } from '../../src/base/wait.js';
 import { distRoot, sh } from '../../src/cli/run.js';
 
 export type LoadProgram =
-  'echo' | 'pingpong' | 'connections' | 'bulk' | 'sink' | 'first' | 'hold' | 'responder' | 'requests' | 'relay';
+  | 'echo'
+  | 'pingpong'
+  | 'connections'
+  | 'bulk'
+  | 'sink'
+  | 'first'
+  | 'hold'
+  | 'responder'
+  | 'requests'
+  | 'relay';
 
 const sources = join(dirname(distRoot), 'bench', 'load');
 const built = join(distRoot, 'bench', 'load');

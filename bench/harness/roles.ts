@@ -2,7 +2,7 @@
  * Who spent the CPU: a cgroup for each role (the client, the server, each kind of proxy), read from the scheduler's own sums,
  * so that threads and processes that have ended count too.
  */
-import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { sleep } from '../../src/base/wait.js';
@@ -16,12 +16,28 @@ export interface CpuSpent {
   readonly kernel: number;
 }
 
+const prefix = 'weft-bench-';
+
+/** Of a run that was killed. What still has a process the kernel does not remove. */
+function removeUnused(dir: string): void {
+  if (existsSync(join('/proc', dir.slice(dir.lastIndexOf('-') + 1)))) return;
+  try {
+    for (const entry of readdirSync(dir, { withFileTypes: true }))
+      if (entry.isDirectory()) rmdirSync(join(dir, entry.name));
+    rmdirSync(dir);
+  } catch {
+    // In use.
+  }
+}
+
 export class Roles {
   readonly #dir: string;
 
   /** Throws WEFT_START where cgroups cannot be made. */
-  constructor(name = `weft-bench-${process.pid}`) {
-    this.#dir = join(cgroupRoot(), name);
+  constructor() {
+    const root = cgroupRoot();
+    this.#dir = join(root, `${prefix}${process.pid}`);
+    for (const name of readdirSync(root)) if (name.startsWith(prefix)) removeUnused(join(root, name));
     try {
       mkdirSync(this.#dir);
     } catch (error) {

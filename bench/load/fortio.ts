@@ -75,6 +75,7 @@ function findGo(onProgress: (text: string) => void): string {
 export const httpPort = 8080;
 export const grpcPort = 8079;
 export const bodyBytes = 1024;
+export const echoPath = `/?size=${bodyBytes}`;
 
 /** HTTP/1.1 and HTTP/2 (prior knowledge) on one port, gRPC on another. */
 export const serverArgs = (http = httpPort, grpc = grpcPort): string[] => [
@@ -91,6 +92,8 @@ export interface Load {
   readonly host: string;
   /** Of `serverArgs` where absent. */
   readonly port?: number;
+  /** Path and query; fortio's own echo with a body of `bodyBytes` where absent. */
+  readonly path?: string;
   readonly connections: number;
   /** Requests a second, sent whether or not earlier ones are answered; as many as are answered where absent. */
   readonly perSecond?: number;
@@ -100,7 +103,7 @@ export interface Load {
 }
 
 export function loadArgs(load: Load): string[] {
-  const { protocol, host, connections, perSecond = 0, seconds, log } = load;
+  const { protocol, host, connections, perSecond = 0, seconds, log, path = echoPath } = load;
   const port = load.port ?? (protocol === 'grpc' ? grpcPort : httpPort);
   const at = host.includes(':') ? `[${host}]` : host;
   return [
@@ -112,8 +115,15 @@ export function loadArgs(load: Load): string[] {
     ...(log === undefined ? [] : ['-access-log-file', log]),
     ...(protocol === 'grpc'
       ? ['-grpc', '-ping', '-payload-size', String(bodyBytes), `${at}:${port}`]
-      : [...(protocol === 'http2' ? ['-h2', '-stdclient'] : []), `http://${at}:${port}/?size=${bodyBytes}`]),
+      : [...(protocol === 'http2' ? ['-h2', '-stdclient'] : []), `http://${at}:${port}${path}`]),
   ];
+}
+
+/** The rate nearest to `perSecond` at which every connection has the same number of calls, at least two. */
+export function wholeRate(perSecond: number, connections: number, seconds: number): number {
+  const calls = Math.max(2, Math.round((perSecond * seconds) / connections));
+  // Half a call more, since fortio rounds down what may not be a whole number in binary.
+  return (calls * connections + 0.5) / seconds;
 }
 
 /** What `-json -` prints. Throws WEFT_COMMAND where requests failed or it is not fortio's. */
@@ -182,11 +192,13 @@ export function readOpen(
   }
   if (requests === 0) throw new WeftError('WEFT_COMMAND', 'no request was answered');
   const reached = requests / Math.max(seconds, (lastUs - firstUs) / 1e6);
-  if (reached < perSecond * reachedShareMin)
+  // Each connection has whole calls.
+  const planned = (calls * connections) / seconds;
+  if (reached < planned * reachedShareMin)
     return {
       requests,
       perSecond: reached,
-      short: `${Math.round(reached)} of ${perSecond} requests a second were reached`,
+      short: `${Math.round(reached)} of ${Math.round(planned)} requests a second were reached`,
     };
   const latencies: number[] = [];
   for (const calls of threads.values()) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * relay PORT CPU IP IP_PORT: listens where it is started, in a pod's namespace, and connects from the machine's own: an
+ * relay PORT CPU IP IP_PORT: listens where it is started, in a pod's namespace, and connects from that of who started it: an
  * application that runs on this machine answers as if it were in the pod. One thread; bytes are copied once.
  */
 #include "common.h"
@@ -95,9 +95,11 @@ int main(int argc, char **argv)
 	struct sockaddr_storage to;
 	socklen_t to_length = numeric(argv[3], argv[4], &to);
 	/* The listener stays where it was made; what is connected from here on belongs to the machine. */
-	int machine = open("/proc/1/ns/net", O_RDONLY | O_CLOEXEC);
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)getppid());
+	int machine = open(path, O_RDONLY | O_CLOEXEC);
 	if (machine < 0 || setns(machine, CLONE_NEWNET))
-		die("join the machine's network namespace");
+		die("join the network namespace of who started this");
 	signal(SIGPIPE, SIG_IGN);
 	poll_fd = epoll_create1(EPOLL_CLOEXEC);
 	struct epoll_event event = {.events = EPOLLIN}, ready[256];

@@ -5,6 +5,7 @@ import { WeftError } from '../../src/base/errors.js';
 import { printResult } from '../report/terminal.js';
 import type { BenchResult } from '../result/result.js';
 import { runGoals } from './goals.js';
+import { commandTarget, parseTarget } from './target.js';
 import { meshWorkloads, resultOf, runMesh, type MeshOptions } from './suite.js';
 
 interface Given {
@@ -13,6 +14,9 @@ interface Given {
   readonly seconds?: number;
   readonly variants?: readonly string[];
   readonly envoy?: string;
+  readonly target?: string;
+  readonly targetCommand?: string;
+  readonly targetPath: string;
   readonly goals: boolean;
   readonly control?: true;
   readonly json?: string;
@@ -36,12 +40,21 @@ export async function compareVariants(
   const startedAt = new Date().toISOString();
   const quick = given.quick === true;
   const rounds = given.rounds ?? (quick ? 2 : 5);
+  if (given.target !== undefined && given.targetCommand !== undefined)
+    throw new WeftError('WEFT_BENCH_TARGET', 'give --target or --target-command, not both');
+  const target =
+    given.target !== undefined
+      ? await parseTarget(given.target)
+      : given.targetCommand === undefined
+        ? undefined
+        : commandTarget(given.targetCommand, given.targetPath);
   const options: MeshOptions = {
     rounds,
     seconds: given.seconds ?? (quick ? 0.4 : 1),
     quick,
     ...(given.envoy === undefined ? {} : { envoy: given.envoy }),
     ...(given.variants === undefined ? {} : { variants: given.variants }),
+    ...(target ? { target } : {}),
     state: given.state,
     note: onProgress,
     interrupted,
@@ -53,7 +66,7 @@ export async function compareVariants(
       'interrupted before the first round was done: nothing is written',
     );
   const goals =
-    given.goals && !quick && !interrupted()
+    given.goals && !quick && !target && !interrupted()
       ? await runGoals({
           rounds,
           state: given.state,
@@ -67,9 +80,9 @@ export async function compareVariants(
     interrupted: part.interrupted || interrupted(),
     missing: [...part.missing, ...goals.missing],
     goals: goals.goals,
-    where: 'standalone',
+    where: target ? 'own' : 'standalone',
     startedAt,
-    settings: { rounds, seconds: options.seconds, quick },
+    settings: { rounds, seconds: options.seconds, quick, ...(target ? { target: target.shown } : {}) },
     workloads: meshWorkloads,
   });
 }
@@ -84,6 +97,9 @@ export function registerMesh(program: Command, begin: () => Begun, within: Numbe
     .option('--seconds <s>', 'how long each measurement takes (1)', within(0.1, 300, false))
     .option('--variants <name...>', 'some variants alone; no mesh is always there')
     .option('--envoy <file>', 'a binary of Envoy instead of the one that is fetched')
+    .option('--target <url>', 'your own application, wherever this machine reaches it, behind every variant')
+    .option('--target-command <command>', 'the same, started in each place with PORT in its environment')
+    .option('--target-path <path>', 'what --target-command is asked for', '/')
     .option('--no-goals', 'without the suites that measure the other goals')
     .option('--control', 'with the goals of the control plane: builds Kubernetes where none is built')
     .option('--json <file>', 'write the result: bench/result/schema.ts')

@@ -1,6 +1,7 @@
 /** The load generators by themselves: against a server beside them, over loopback, with nothing between. */
 import { WeftError } from '../../src/base/errors.js';
 import { sh } from '../../src/cli/run.js';
+import { httpPort } from '../load/fortio.js';
 import { cpuOf, loadProgram, numberAt, runJson } from '../harness/load.js';
 import type { Generator } from '../result/result.js';
 import { measureAtRate, measureBulk, measureCapacity, measurePingPong, type Workbench } from './workloads.js';
@@ -19,15 +20,7 @@ export async function baselines(bench: Workbench, cell: MeshCell, version: strin
   const other = await runJson(
     own.client,
     loadProgram('requests'),
-    [
-      '127.0.0.1',
-      String(bench.url?.port ?? 8080),
-      String(cpuOf.client),
-      String(baselineRate),
-      '16',
-      '1000',
-      '300',
-    ],
+    ['127.0.0.1', String(httpPort), String(cpuOf.client), String(baselineRate), '16', '1000', '300'],
     30_000,
   );
   if (rate.short !== undefined) throw new WeftError('WEFT_BENCH_NOT_CARRIED', `fortio alone: ${rate.short}`);

@@ -120,18 +120,11 @@ export class Scene {
     if (!mark) throw new WeftError('WEFT_START', `${command} did not start`);
     this.#programs.push(mark);
     this.#logs.set(mark.pid, log);
-    const hex = port.toString(16).toUpperCase().padStart(4, '0');
-    await until(`${command} listens on port ${port} in ${netns}`, startMsMax, () => {
-      if (child.exitCode !== null)
-        throw new WeftError(
-          'WEFT_START',
-          `${command} ended with exit code ${child.exitCode}: ${this.#lastLine(mark.pid)}`,
-        );
-      return ['tcp', 'tcp6'].some((table) =>
-        readFileSync(`/proc/${mark.pid}/net/${table}`, 'utf8')
-          .split('\n')
-          .some((line) => new RegExp(`:${hex} \\S+ 0A `).test(line)),
-      );
+    // The namespace's own table: a relay has left it when it listens.
+    const listens = new RegExp(`:${port.toString(16).toUpperCase().padStart(4, '0')} \\S+ 0A `);
+    await until(`${command} listens on port ${port} in ${netns}`, startMsMax, async () => {
+      if (!isAlive(mark)) throw new WeftError('WEFT_START', `${command} ended: ${this.#lastLine(mark.pid)}`);
+      return listens.test((await run(netns, 'cat', ['/proc/self/net/tcp', '/proc/self/net/tcp6'])).stdout);
     });
     return mark.pid;
   }

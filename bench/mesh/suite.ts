@@ -6,7 +6,7 @@ import { availableParallelism, cpus, release, totalmem } from 'node:os';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { cpuOf, loadProgram } from '../harness/load.js';
 import { measurementsOf, runRounds, type RoundsPlan, type RoundsResult } from '../harness/rounds.js';
-import { findFortio, serverArgs, type Protocol } from '../load/fortio.js';
+import { echoPath, findFortio, serverArgs, type Protocol } from '../load/fortio.js';
 import { findEnvoy } from '../peers/envoy.js';
 import { findZtunnel, linkerdMissing } from '../peers/ztunnel.js';
 import { Progress } from '../report/progress.js';
@@ -18,6 +18,7 @@ import { has, needTools } from '../waypoint/tools.js';
 import { baselines } from './generators.js';
 import { evidenceOf, prove } from './proof.js';
 import { Scene } from './scene.js';
+import { startTarget, type Target } from './target.js';
 import { cellsOf, kinds, planOf, ports, type MeshCell } from './variants.js';
 import {
   allProtocols,
@@ -42,6 +43,8 @@ export interface MeshOptions {
   readonly envoy?: string;
   /** Names of variants; all where absent. `none` and `none-again` are always there. */
   readonly variants?: readonly string[];
+  /** In the place of the built-in applications. */
+  readonly target?: Target;
   readonly state: string;
   readonly note: (text: string) => void;
   readonly interrupted: () => boolean;
@@ -52,6 +55,7 @@ type Missing = BenchResult['missing'][number];
 export type Part = RoundsResult & Pick<BenchResult, 'evidence' | 'generators' | 'missing' | 'versions'>;
 
 const warmSeconds = 0.5;
+const goalRoundsMin = 5;
 const envoyWorkers = availableParallelism();
 
 /** Which variants there are, and what is missing of them. */
@@ -111,7 +115,8 @@ async function provenCells(
   scene: Scene,
   names: ReadonlySet<string>,
   envoy: string | undefined,
-  provable: boolean,
+  /** What is asked for as a proof; absent where nothing answers requests. */
+  path: string | undefined,
 ): Promise<{ readonly cells: MeshCell[]; readonly missing: Missing[] }> {
   const missing: Missing[] = [];
   const lost = new Set<string>();
@@ -141,7 +146,7 @@ async function provenCells(
   for (const cell of cellsOf(scene.plan, names)) {
     if (lost.has(cell.variant)) continue;
     const what = `${cell.variant}, ${cell.placement}`;
-    if (provable) await attempt(what, () => prove(scene, cell, ports.http, '/?size=64'));
+    if (path !== undefined) await attempt(what, () => prove(scene, cell, ports.http, path));
     if (!lost.has(what)) cells.push(cell);
   }
   return { cells, missing };
@@ -175,21 +180,32 @@ export async function runMesh(options: MeshOptions): Promise<Part> {
   try {
     options.note('starting two nodes');
     await scene.startMesh();
-    await startServers(scene, fortio);
-    const proven = await provenCells(scene, names, envoy, fortio !== undefined);
+    const { target } = options;
+    if (target && fortio === undefined)
+      throw new WeftError('WEFT_BENCH_TARGET', 'nothing can be measured without fortio');
+    if (target) await startTarget(scene, target);
+    else await startServers(scene, fortio);
+    const asked = target?.path ?? echoPath;
+    const proven = await provenCells(scene, names, envoy, fortio === undefined ? undefined : asked);
     missing.push(...proven.missing);
     const { cells } = proven;
-    const bench: Workbench = { scene, fortio: fortio ?? '', seconds: options.seconds };
-    const protocols = fortio === undefined ? [] : allProtocols;
+    const bench: Workbench = {
+      scene,
+      fortio: fortio ?? '',
+      seconds: options.seconds,
+      path: asked,
+      elsewhere: target?.kind === 'url',
+    };
+    const protocols: readonly Protocol[] = fortio === undefined ? [] : target ? ['http1'] : allProtocols;
     const generators: Generator[] = [];
     const none = cells.find(({ variant }) => variant === 'none');
-    if (none && fortio !== undefined) {
+    if (none && fortio !== undefined && !target) {
       options.note('the load generators alone');
       generators.push(...(await baselines(bench, none, versions['fortio'] ?? '')));
     }
     options.note('warming up, and finding the slowest');
     const slowest = await slowestOf(bench, cells, protocols, options);
-    const steps = stepsOf({ bench, cells, quick: options.quick, slowest, protocols, bytes: true });
+    const steps = stepsOf({ bench, cells, quick: options.quick, slowest, protocols, bytes: !target });
     const plan: RoundsPlan<MeshCell> = {
       rounds: options.rounds,
       steps,
@@ -233,6 +249,7 @@ const machine = (): BenchResult['machine'] => ({
 export function resultOf(
   given: Part & Pick<BenchResult, 'where' | 'startedAt' | 'settings' | 'workloads' | 'goals'>,
 ): BenchResult {
+  const rounds = new Set(given.samples.map(({ round }) => round)).size;
   const seen = new Set(given.samples.map(({ variant }) => variant));
   const measured = new Set(given.samples.map(({ workload }) => workload));
   const variants = kinds
@@ -255,6 +272,7 @@ export function resultOf(
     failures: given.failures,
     evidence: given.evidence,
     generators: given.generators,
-    goals: [...goalsOfRatios(given.samples), ...given.goals],
+    // Few rounds say nothing of a goal.
+    goals: rounds < goalRoundsMin ? [] : [...goalsOfRatios(given.samples), ...given.goals],
   };
 }

@@ -4,7 +4,7 @@ import { readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { WeftError } from '../../src/base/errors.js';
-import { loadArgs, readOpen, readSummary, type Protocol } from '../load/fortio.js';
+import { loadArgs, readOpen, readSummary, wholeRate, type Protocol } from '../load/fortio.js';
 import { cpuOf, loadProgram, numberAt, runJson } from '../harness/load.js';
 import type { CpuSpent } from '../harness/roles.js';
 import type { Measured, Step } from '../harness/rounds.js';
@@ -68,22 +68,31 @@ export const atRate = (protocol: Protocol): Workload => ({
   about: `requests at a fixed rate, sent whether or not earlier ones are answered, bodies of 1 KiB, ${connections} connections (fortio); each is timed from when it was due. A point is a share of the slowest variant's full speed`,
 });
 
-const per = (spent: CpuSpent, count: number, unit: 'Us' | 'SecondsPerGb'): Record<string, number> => {
-  const scale = unit === 'Us' ? 1e6 / count : 1e9 / count;
-  return {
-    [`proxy${unit}`]: spent.proxy * scale,
-    [`application${unit}`]: spent.application * scale,
-    [`kernel${unit}`]: spent.kernel * scale,
-  };
-};
-
 export interface Workbench {
   readonly scene: Scene;
   readonly fortio: string;
   readonly seconds: number;
-  /** Path and query that are asked for; fortio's own echo where absent. */
-  readonly url?: { readonly port: number; readonly path: string };
+  /** Path and query that are asked for. */
+  readonly path: string;
+  /** The application runs elsewhere: what it spends cannot be told from what the kernel does. */
+  readonly elsewhere?: boolean;
 }
+
+const per = (
+  { elsewhere }: Workbench,
+  spent: CpuSpent,
+  count: number,
+  unit: 'Us' | 'SecondsPerGb',
+): Record<string, number> => {
+  const scale = unit === 'Us' ? 1e6 / count : 1e9 / count;
+  const proxy = { [`proxy${unit}`]: spent.proxy * scale };
+  if (elsewhere) return proxy;
+  return {
+    ...proxy,
+    [`application${unit}`]: spent.application * scale,
+    [`kernel${unit}`]: spent.kernel * scale,
+  };
+};
 
 type Spend = <T>(cell: MeshCell, work: () => Promise<T>) => Promise<[T, CpuSpent]>;
 
@@ -130,7 +139,7 @@ export async function measurePingPong(bench: Workbench, cell: MeshCell, bytes: n
       p50: numberAt(result, 'p50_us'),
       p99: numberAt(result, 'p99_us'),
       p999: numberAt(result, 'p999_us'),
-      ...per(spent, numberAt(result, 'all_trips'), 'Us'),
+      ...per(bench, spent, numberAt(result, 'all_trips'), 'Us'),
     },
   };
 }
@@ -140,7 +149,7 @@ export async function measureBulk(bench: Workbench, cell: MeshCell, streams: num
     load(bench, cell, 'iperf3', bulkArgs(cell, streams, bench.seconds)),
   );
   const { bytes, gbit } = bulkOf(result);
-  return { values: { gbit, ...per(spent, bytes, 'SecondsPerGb') } };
+  return { values: { gbit, ...per(bench, spent, bytes, 'SecondsPerGb') } };
 }
 
 export async function measureChurn(bench: Workbench, cell: MeshCell): Promise<Measured> {
@@ -151,7 +160,10 @@ export async function measureChurn(bench: Workbench, cell: MeshCell): Promise<Me
   const failed = numberAt(result, 'failed');
   if (failed > 0) throw new WeftError('WEFT_COMMAND', `${failed} connections failed`);
   return {
-    values: { perSecond: numberAt(result, 'per_second'), ...per(spent, numberAt(result, 'opened'), 'Us') },
+    values: {
+      perSecond: numberAt(result, 'per_second'),
+      ...per(bench, spent, numberAt(result, 'opened'), 'Us'),
+    },
   };
 }
 
@@ -176,12 +188,12 @@ export async function measureCapacity(
   cell: MeshCell,
   protocol: Protocol,
 ): Promise<Measured> {
-  const { seconds, fortio, url } = bench;
+  const { seconds, fortio, path } = bench;
   const [result, spent] = await spender(bench)(cell, () =>
-    load(bench, cell, fortio, loadArgs({ protocol, host: cell.ip, connections, seconds, ...url })),
+    load(bench, cell, fortio, loadArgs({ protocol, host: cell.ip, connections, seconds, path })),
   );
   const { requests, perSecond } = readSummary(result);
-  return { values: { perSecond, ...per(spent, requests, 'Us') } };
+  return { values: { perSecond, ...per(bench, spent, requests, 'Us') } };
 }
 
 export async function measureAtRate(
@@ -190,7 +202,7 @@ export async function measureAtRate(
   protocol: Protocol,
   perSecond: number,
 ): Promise<Measured> {
-  const { fortio, url } = bench;
+  const { fortio, path } = bench;
   const seconds = bench.seconds + warmSeconds;
   const log = join(tmpdir(), `weft-bench-${process.pid}-${randomBytes(4).toString('hex')}.log`);
   try {
@@ -199,13 +211,21 @@ export async function measureAtRate(
         bench,
         cell,
         fortio,
-        loadArgs({ protocol, host: cell.ip, connections, perSecond, seconds, log, ...url }),
+        loadArgs({
+          protocol,
+          host: cell.ip,
+          connections,
+          perSecond,
+          seconds,
+          log,
+          path,
+        }),
       ),
     );
     const { requests } = readSummary(printed);
     const result = readOpen(readFileSync(log, 'utf8'), { perSecond, connections, seconds }, warmSeconds);
     if ('short' in result) return { values: { perSecond: result.perSecond }, short: result.short };
-    return { values: { ...result.latenciesUs, ...per(spent, requests, 'Us') } };
+    return { values: { ...result.latenciesUs, ...per(bench, spent, requests, 'Us') } };
   } finally {
     rmSync(log, { force: true });
   }
@@ -260,7 +280,7 @@ export function stepsOf({ bench, cells, quick, slowest, protocols, bytes }: Step
       },
       ...(quick && protocol !== 'http1' ? [50] : shares).map((share): Step<MeshCell> => {
         const rate = ({ placement }: MeshCell): number =>
-          Math.max(connections * 2, Math.round((slowest(protocol, placement) * share) / 100));
+          wholeRate((slowest(protocol, placement) * share) / 100, connections, bench.seconds + warmSeconds);
         return {
           workload: atRate(protocol),
           point: `${share} %`,
