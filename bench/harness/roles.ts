@@ -58,11 +58,17 @@ export class Roles {
     writeFileSync(join(this.#of(role), 'cgroup.procs'), String(pid));
   }
 
-  /** A command line that begins in the role, so that nothing it starts is missed. */
+  /** A command line that begins in the role, so that nothing it starts is missed, with as many open files as it may have. */
   command(role: string, command: string, args: readonly string[]): [string, string[]] {
     return [
       '/bin/sh',
-      ['-c', 'echo $$ >"$0" && exec "$@"', join(this.#of(role), 'cgroup.procs'), command, ...args],
+      [
+        '-c',
+        'echo $$ >"$0" && ulimit -n "$(ulimit -Hn)" && exec "$@"',
+        join(this.#of(role), 'cgroup.procs'),
+        command,
+        ...args,
+      ],
     ];
   }
 

@@ -38,6 +38,14 @@ test('gives no latency where the rate was not reached, and says so', () => {
   assert.ok(!('latenciesUs' in result));
 });
 
+test('a rate that fortio cannot share out evenly is reached with the calls that it makes', () => {
+  // 75 are asked for: 18 for each of 4 connections.
+  const log = [0, 1, 2, 3]
+    .flatMap((thread) => Array.from({ length: 18 }, (_, i) => line(thread, i, (i * 1_500_000) / 17, 500)))
+    .join('\n');
+  assert.ok('latenciesUs' in readOpen(log, { perSecond: 50, connections: 4, seconds: 1.5 }, 0));
+});
+
 test('refuses a run in which a request failed', () => {
   assert.throws(() => readOpen(line(0, 0, 0, 5, false), plan, 0), { code: 'WEFT_COMMAND' });
   assert.throws(() => readOpen('', plan, 0), { code: 'WEFT_COMMAND' });

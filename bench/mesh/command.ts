@@ -1,12 +1,13 @@
 /** `npm run bench`: the comparison, what it costs beside traffic, and the goals of the other suites, as one result. */
 import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { WeftError } from '../../src/base/errors.js';
+import { errorText, WeftError } from '../../src/base/errors.js';
 import { printResult } from '../report/terminal.js';
 import type { BenchResult } from '../result/result.js';
+import { costs, type CostResult } from './costs/index.js';
 import { runGoals } from './goals.js';
 import { commandTarget, parseTarget } from './target.js';
-import { meshWorkloads, resultOf, runMesh, type MeshOptions } from './suite.js';
+import { findPeers, meshWorkloads, resultOf, runMesh, type MeshOptions, type Peers } from './suite.js';
 
 interface Given {
   readonly quick?: true;
@@ -17,6 +18,7 @@ interface Given {
   readonly target?: string;
   readonly targetCommand?: string;
   readonly targetPath: string;
+  readonly costs: boolean;
   readonly goals: boolean;
   readonly control?: true;
   readonly json?: string;
@@ -29,6 +31,42 @@ interface Begun {
 }
 
 type NumberWithin = (min: number, max: number, whole: boolean) => (text: string) => number;
+
+const nothing: CostResult = { samples: [], failures: [], missing: [] };
+/** Each makes beds of its own: fewer rounds say as much of memory and of starts. */
+const costRoundsMax = 3;
+
+/** One after the other; what was done by an interruption is kept. */
+async function runCosts(options: MeshOptions, { names, envoy, fortio }: Peers): Promise<CostResult> {
+  const { quick, seconds, state, note, interrupted } = options;
+  const parts: CostResult[] = [];
+  for (const [at, { workload, measure }] of costs.entries()) {
+    try {
+      parts.push(
+        await measure({
+          rounds: Math.min(options.rounds, costRoundsMax),
+          seconds,
+          quick,
+          state,
+          ...(envoy === undefined || !names.has('sidecar') ? {} : { envoy }),
+          ...(fortio === undefined ? {} : { fortio }),
+          onProgress: (text) => {
+            if (interrupted()) throw new WeftError('WEFT_INTERRUPTED', workload.title);
+            note(`beside traffic, ${at + 1} of ${costs.length}: ${text}`);
+          },
+        }),
+      );
+    } catch (error) {
+      if (interrupted()) break;
+      parts.push({ ...nothing, missing: [{ what: workload.title, why: errorText(error) }] });
+    }
+  }
+  return {
+    samples: parts.flatMap(({ samples }) => samples),
+    failures: parts.flatMap(({ failures }) => failures),
+    missing: parts.flatMap(({ missing }) => missing),
+  };
+}
 
 /** What a signal ended with something to show: as a shell reports it. */
 const interruptedExitCode = 130;
@@ -59,12 +97,14 @@ export async function compareVariants(
     note: onProgress,
     interrupted,
   };
-  const part = await runMesh(options);
+  const peers = findPeers(options);
+  const part = await runMesh(options, peers);
   if (part.samples.length === 0)
     throw new WeftError(
       'WEFT_INTERRUPTED',
       'interrupted before the first round was done: nothing is written',
     );
+  const beside = given.costs && !target && !interrupted() ? await runCosts(options, peers) : nothing;
   const goals =
     given.goals && !quick && !target && !interrupted()
       ? await runGoals({
@@ -78,12 +118,14 @@ export async function compareVariants(
   return resultOf({
     ...part,
     interrupted: part.interrupted || interrupted(),
-    missing: [...part.missing, ...goals.missing],
+    samples: [...part.samples, ...beside.samples],
+    failures: [...part.failures, ...beside.failures],
+    missing: [...part.missing, ...beside.missing, ...goals.missing],
     goals: goals.goals,
     where: target ? 'own' : 'standalone',
     startedAt,
     settings: { rounds, seconds: options.seconds, quick, ...(target ? { target: target.shown } : {}) },
-    workloads: meshWorkloads,
+    workloads: [...meshWorkloads, ...costs.map(({ workload }) => workload)],
   });
 }
 
@@ -100,6 +142,7 @@ export function registerMesh(program: Command, begin: () => Begun, within: Numbe
     .option('--target <url>', 'your own application, wherever this machine reaches it, behind every variant')
     .option('--target-command <command>', 'the same, started in each place with PORT in its environment')
     .option('--target-path <path>', 'what --target-command is asked for', '/')
+    .option('--no-costs', 'without what is no traffic: memory, rules, starts, call graphs')
     .option('--no-goals', 'without the suites that measure the other goals')
     .option('--control', 'with the goals of the control plane: builds Kubernetes where none is built')
     .option('--json <file>', 'write the result: bench/result/schema.ts')

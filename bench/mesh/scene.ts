@@ -1,9 +1,11 @@
 /** The bed of the comparison: pods, agents, applications, sidecars, waypoint, each in the role that its CPU is counted under. */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import type { ChildProcess } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { until } from '../../src/base/wait.js';
+import { parseIp } from '../../src/model/address.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
 import { adminGet } from '../../src/cli/admin.js';
 import {
@@ -16,21 +18,28 @@ import {
   sh,
   type ProcessMark,
 } from '../../src/cli/run.js';
-import { Bed, controlPort, tearDown } from '../../src/cli/standalone/bed.js';
+import { agentProcess, Bed, controlPort, tearDown } from '../../src/cli/standalone/bed.js';
 import { startWaypoint, waypointProcess, type WaypointPlace } from '../../src/cli/standalone/waypoint.js';
 import { residentBytes } from '../harness/cost.js';
 import { Roles } from '../harness/roles.js';
 import { issuer } from '../peers/issuer.js';
 import { adminPort, proxyGroup, redirectRules, sidecarArgs, sidecarConfig } from '../peers/sidecar.js';
 import { hbonePort, readinessPort, ztunnelEnvironment } from '../peers/ztunnel.js';
-import { agentNodeNames, manifestsOf, placePods, type PlacedPod, type ScenePlan } from './plan.js';
+import {
+  agentNodeNames,
+  manifestsOf,
+  placePods,
+  type PlacedPod,
+  type PodPlan,
+  type ScenePlan,
+} from './plan.js';
 
 export type ProxyRole = 'agents' | 'sidecars' | 'waypoint' | 'others';
 
 const startMsMax = 30_000;
 
 export class Scene {
-  readonly pods: readonly PlacedPod[];
+  pods: readonly PlacedPod[];
   readonly roles: Roles;
   readonly bed: Bed;
   readonly #dir: string;
@@ -41,7 +50,7 @@ export class Scene {
   #count = 0;
 
   private constructor(
-    readonly plan: ScenePlan,
+    public plan: ScenePlan,
     readonly state: string,
   ) {
     this.#dir = mkdtempSync(join(tmpdir(), 'weft-bench-'));
@@ -67,15 +76,11 @@ export class Scene {
   static async create(plan: ScenePlan, state: string): Promise<Scene> {
     await tearDown(state);
     const scene = new Scene(plan, state);
-    for (const { netns } of scene.pods) {
-      // So many short connections use up the ports of one minute otherwise.
-      sh('nsenter', [
-        `--net=/run/netns/${netns}`,
-        'sysctl',
-        '-qw',
-        'net.ipv4.tcp_tw_reuse=1',
-        'net.ipv4.ip_local_port_range=20000 65535',
-      ]);
+    try {
+      for (const { netns } of scene.pods) widenPorts(netns);
+    } catch (error) {
+      await scene.down();
+      throw error;
     }
     return scene;
   }
@@ -83,11 +88,23 @@ export class Scene {
   /** The control plane and the agents, which are counted as `agents`; resolves when all pods are in. */
   async startMesh(): Promise<void> {
     await this.bed.up(agentNodeNames);
+    this.#countAgents();
+  }
+
+  #countAgents(): void {
     for (const name of agentNodeNames) this.roles.add('agents', this.agentPid(name));
   }
 
+  /** Ends both agents and starts them anew: with the memory they begin with. */
+  async restartAgents(): Promise<void> {
+    for (const name of agentNodeNames) await this.bed.stop(agentProcess(name));
+    for (const name of agentNodeNames) this.bed.startAgent(name);
+    await this.bed.waitReady(undefined, agentNodeNames);
+    this.#countAgents();
+  }
+
   agentPid(node: string): number {
-    const mark = this.bed.mark(`agent-${node}`);
+    const mark = this.bed.mark(agentProcess(node));
     if (!mark) throw new WeftError('WEFT_START', `the agent of ${node} does not run`);
     return mark.pid;
   }
@@ -98,12 +115,23 @@ export class Scene {
     return found;
   }
 
-  /** Replaces the manifests that the control plane watches: further objects beside those of the plan. */
-  tell(further: readonly object[]): void {
-    writeFileSync(
-      join(this.#manifests(), 'mesh.yaml'),
-      manifestsOf({ ...this.plan, further: [...(this.plan.further ?? []), ...further] }),
-    );
+  /** Replaces the manifests that the control plane watches: further objects beside those of the plan, or another plan of the same pods. */
+  tell(further: readonly object[], plan = this.plan): void {
+    const file = join(this.#manifests(), 'mesh.yaml');
+    // A file that is half written says that half of the pods are gone.
+    writeFileSync(`${file}.new`, manifestsOf({ ...plan, further: [...(plan.further ?? []), ...further] }));
+    renameSync(`${file}.new`, file);
+  }
+
+  /** One more pod's namespace, plugged in; `tell` tells the mesh of it. */
+  addPod(pod: PodPlan): PlacedPod {
+    const plan = { ...this.plan, pods: [...this.plan.pods, pod] };
+    const placed = placePods(plan).at(-1) as PlacedPod;
+    this.bed.addPod(pod.node, { name: pod.name, netns: placed.netns, addresses: [parseIp(placed.ip)] });
+    this.plan = plan;
+    this.pods = [...this.pods, placed];
+    widenPorts(placed.netns);
+    return placed;
   }
 
   /** A server in a pod's namespace, counted as `role`; resolves with its process id once it listens on `port`. */
@@ -114,19 +142,55 @@ export class Scene {
     args: readonly string[],
     role = 'server',
   ): Promise<number> {
+    const { mark, ended } = this.#start(netns, command, args, role);
+    // The namespace's own table: a relay has left it when it listens.
+    const listens = new RegExp(`:${port.toString(16).toUpperCase().padStart(4, '0')} \\S+ 0A `);
+    await until(`${command} listens on port ${port} in ${netns}`, startMsMax, async () => {
+      ended();
+      return listens.test((await run(netns, 'cat', ['/proc/self/net/tcp', '/proc/self/net/tcp6'])).stdout);
+    });
+    return mark.pid;
+  }
+
+  /** A program that goes on once it has said its first line; resolves with its process id then. */
+  async keep(
+    netns: string,
+    command: string,
+    args: readonly string[],
+    role: string,
+    timeoutMs: number,
+  ): Promise<number> {
+    const { mark, ended, said } = this.#start(netns, command, args, role);
+    await until(`${command} in ${netns} has begun`, timeoutMs, () => {
+      const text = said();
+      if (!text.includes('\n')) ended();
+      return text.includes('\n');
+    });
+    return mark.pid;
+  }
+
+  /** `ended` throws WEFT_START where it has. */
+  #start(
+    netns: string,
+    command: string,
+    args: readonly string[],
+    role: string,
+  ): { readonly mark: ProcessMark; readonly ended: () => void; readonly said: () => string } {
     const log = join(this.#dir, `${++this.#count}.log`);
-    const child = daemon(netns, log, ...this.roles.command(role, command, args));
+    const child: ChildProcess = daemon(netns, log, ...this.roles.command(role, command, args));
     const mark = child.pid === undefined ? undefined : markOf(child.pid);
     if (!mark) throw new WeftError('WEFT_START', `${command} did not start`);
     this.#programs.push(mark);
     this.#logs.set(mark.pid, log);
-    // The namespace's own table: a relay has left it when it listens.
-    const listens = new RegExp(`:${port.toString(16).toUpperCase().padStart(4, '0')} \\S+ 0A `);
-    await until(`${command} listens on port ${port} in ${netns}`, startMsMax, async () => {
-      if (!isAlive(mark)) throw new WeftError('WEFT_START', `${command} ended: ${this.#lastLine(mark.pid)}`);
-      return listens.test((await run(netns, 'cat', ['/proc/self/net/tcp', '/proc/self/net/tcp6'])).stdout);
-    });
-    return mark.pid;
+    const said = (): string => readFileSync(log, 'utf8');
+    const ended = (): void => {
+      if (child.exitCode !== null)
+        throw new WeftError(
+          'WEFT_START',
+          `${command} ended with exit code ${child.exitCode}: ${this.#lastLine(mark.pid)}`,
+        );
+    };
+    return { mark, ended, said };
   }
 
   #lastLine(pid: number): string {
@@ -146,12 +210,15 @@ export class Scene {
     envoy: string,
     httpPorts: readonly number[],
     concurrency: number,
+    allowed?: readonly string[],
   ): Promise<number> {
     const peers = `spiffe://cluster.local/ns/${pod.namespace}/`;
     const svid = this.#issue(parseSpiffeId(`${peers}sa/${pod.name}`));
     const file = join(this.#dir, `envoy-${pod.netns}.json`);
-    writeFileSync(file, sidecarConfig({ credentials: svid, peers, httpPorts }), { mode: 0o600 });
-    sh('nsenter', [`--net=/run/netns/${pod.netns}`, 'iptables-restore', '--noflush'], redirectRules());
+    const config = { credentials: svid, peers, httpPorts, ...(allowed ? { allowed } : {}) };
+    writeFileSync(file, sidecarConfig(config), { mode: 0o600 });
+    // Flushed, so that one may take the place of another.
+    sh('nsenter', [`--net=/run/netns/${pod.netns}`, 'iptables-restore'], redirectRules());
     const args = ['--regid', String(proxyGroup), '--clear-groups', envoy, ...sidecarArgs(file, concurrency)];
     const pid = await this.serve(pod.netns, 15006, 'setpriv', args, 'sidecars');
     await until(`the sidecar of ${pod.netns} is live`, startMsMax, async () =>
@@ -232,6 +299,17 @@ export class Scene {
     await this.roles.remove();
     rmSync(this.#dir, { recursive: true, force: true });
   }
+}
+
+/** So many short connections use up the ports of one minute otherwise. */
+function widenPorts(netns: string): void {
+  sh('nsenter', [
+    `--net=/run/netns/${netns}`,
+    'sysctl',
+    '-qw',
+    'net.ipv4.tcp_tw_reuse=1',
+    'net.ipv4.ip_local_port_range=20000 65535',
+  ]);
 }
 
 /** A process and all below it. */

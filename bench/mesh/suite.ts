@@ -58,14 +58,16 @@ const warmSeconds = 0.5;
 const goalRoundsMin = 5;
 const envoyWorkers = availableParallelism();
 
-/** Which variants there are, and what is missing of them. */
-function found(options: MeshOptions): {
+export interface Peers {
   readonly names: ReadonlySet<string>;
   readonly envoy: string | undefined;
   readonly fortio: string | undefined;
-  readonly missing: Missing[];
-  readonly versions: Record<string, string>;
-} {
+  readonly missing: readonly Missing[];
+  readonly versions: Readonly<Record<string, string>>;
+}
+
+/** Which variants there are, and what is missing of them. Throws WEFT_BENCH_VARIANT for a name that there is not. */
+export function findPeers(options: Pick<MeshOptions, 'variants' | 'envoy' | 'note'>): Peers {
   const missing: Missing[] = [];
   const versions: Record<string, string> = { node: process.version };
   const wanted = new Set(['none', 'none-again', ...(options.variants ?? kinds.map(({ name }) => name))]);
@@ -173,9 +175,10 @@ async function slowestOf(
 }
 
 /** Makes the bed, measures, removes the bed. Throws where there is nothing to compare, or before the first round. */
-export async function runMesh(options: MeshOptions): Promise<Part> {
+export async function runMesh(options: MeshOptions, peers: Peers): Promise<Part> {
+  const { names, envoy, fortio, versions } = peers;
+  const missing = [...peers.missing];
   needTools(['iptables', 'iperf3', 'curl'], options.note);
-  const { names, envoy, fortio, missing, versions } = found(options);
   const scene = await Scene.create(planOf(names), options.state);
   try {
     options.note('starting two nodes');

@@ -103,7 +103,11 @@ const toApplication = {
   upstream_bind_config: { source_address: { address: inboundSource, port_value: 0 } },
 };
 
-const tcp = (name: string, to: string): object => ({
+interface Chain {
+  readonly filters: readonly object[];
+}
+
+const tcp = (name: string, to: string): Chain => ({
   filters: [
     {
       name: 'envoy.filters.network.tcp_proxy',
@@ -116,7 +120,7 @@ const tcp = (name: string, to: string): object => ({
   ],
 });
 
-const http = (name: string, to: string, further: object): object => ({
+const http = (name: string, to: string, further: object): Chain => ({
   filters: [
     {
       name: 'envoy.filters.network.http_connection_manager',
@@ -169,10 +173,36 @@ export interface SidecarOptions {
   readonly peers: `${SpiffeId}` | string;
   /** Destination ports at which requests are read; bytes at all others. */
   readonly httpPorts: readonly number[];
+  /** Identities that may connect, a rule for each, tried in this order; all peers where absent. */
+  readonly allowed?: readonly string[];
 }
 
+/** Envoy tries policies by their names' order. */
+const accessRules = (allowed: readonly string[]): object => ({
+  name: 'envoy.filters.network.rbac',
+  typed_config: {
+    ...type('envoy.extensions.filters.network.rbac.v3.RBAC'),
+    stat_prefix: 'inbound_',
+    rules: {
+      action: 'ALLOW',
+      policies: Object.fromEntries(
+        allowed.map((identity, at) => [
+          `rule-${String(at).padStart(8, '0')}`,
+          {
+            permissions: [{ any: true }],
+            principals: [{ authenticated: { principal_name: { exact: identity } } }],
+          },
+        ]),
+      ),
+    },
+  },
+});
+
 /** JSON. Pure. */
-export function sidecarConfig({ credentials, peers, httpPorts }: SidecarOptions): string {
+export function sidecarConfig({ credentials, peers, httpPorts, allowed }: SidecarOptions): string {
+  const guarded = (chain: Chain): Chain => ({
+    filters: [...(allowed ? [accessRules(allowed)] : []), ...chain.filters],
+  });
   const chainsFor = (chain: object, further: object = {}): object[] =>
     httpPorts.map((port) => ({
       filter_chain_match: { destination_port: port },
@@ -195,13 +225,15 @@ export function sidecarConfig({ credentials, peers, httpPorts }: SidecarOptions)
           'inbound',
           inboundPort,
           chainsFor(
-            http('inbound_http', 'inbound_http', {
-              forward_client_cert_details: 'SANITIZE_SET',
-              set_current_client_cert_details: { uri: true },
-            }),
+            guarded(
+              http('inbound_http', 'inbound_http', {
+                forward_client_cert_details: 'SANITIZE_SET',
+                set_current_client_cert_details: { uri: true },
+              }),
+            ),
             down,
           ),
-          { ...tcp('inbound_tcp', 'inbound_tcp'), ...down },
+          { ...guarded(tcp('inbound_tcp', 'inbound_tcp')), ...down },
         ),
       ],
       clusters: [

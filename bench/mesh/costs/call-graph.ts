@@ -1,0 +1,152 @@
+/** Requests that make others: ten services in a row, and one that asks ten at once. */
+import { orderOf } from '../../harness/statistics.js';
+import { bodyBytes, httpPort, serverArgs } from '../../load/fortio.js';
+import type { Workload } from '../../result/result.js';
+import type { NodeName, PodPlan, ScenePlan } from '../plan.js';
+import type { Scene } from '../scene.js';
+import {
+  asServer,
+  available,
+  carries,
+  inScene,
+  inTurns,
+  Journal,
+  namespacePlan,
+  openLoop,
+  sidecarThreads,
+  type Cost,
+  type CostContext,
+  type VariantName,
+} from './cost.js';
+
+const perSecond = 100;
+const connections = 4;
+const others = 10;
+const placements = ['same-node', 'cross-node'] as const;
+type CallPlacement = (typeof placements)[number];
+const variants = ['none', 'none-again', 'sidecar', 'weft'] as const;
+
+/** Where a service passes requests on to the next, and where the first asks all others. */
+export const deepPort = 8081;
+export const widePort = 8082;
+const points = { '10 deep': deepPort, '10 wide': widePort } as const;
+
+const workload: Workload = {
+  name: 'call-graph',
+  title: 'requests that make others',
+  kind: 'scale',
+  pointTitle: 'shape',
+  about:
+    `Ten services in a row, each asking the next, and one that asks ten others at once and waits for all; HTTP/1.1, kept alive, ` +
+    `${bodyBytes} bytes from each, ${perSecond} requests a second to the first. All services are fortio, as its multi proxy ` +
+    `where they ask others. cross-node: the services alternate between two nodes, so each call of the row is across, and half ` +
+    `of those at once. CPU is per request to the first service, over all that it makes. 99 % of so few requests is a coarse number.`,
+};
+
+const service = (at: number): string => `s${at}`;
+const all = Array.from({ length: others + 1 }, (_, at) => at);
+const nodeAt = (placement: CallPlacement, at: number): NodeName =>
+  placement === 'cross-node' && at % 2 === 0 ? 'bench-b' : 'bench-a';
+/** Pods of both placements side by side: `none-same-node` and so on. */
+const namespaceOf = (variant: VariantName, placement: CallPlacement): string =>
+  `${variant === 'none-again' ? 'none' : variant}-${placement}`;
+
+/** Pure. */
+export function callGraphPlan(of: readonly VariantName[]): ScenePlan {
+  const pairs = placements.flatMap((placement) =>
+    [...new Set(of.map((variant) => namespaceOf(variant, placement)))].map(
+      (namespace) => [namespace, placement] as const,
+    ),
+  );
+  return {
+    namespaces: pairs.map(([namespace]) => namespacePlan(namespace)),
+    pods: pairs.flatMap(([namespace, placement]): PodPlan[] => [
+      { namespace, name: 'client', node: 'bench-a' },
+      ...all.map((at) => ({ namespace, name: service(at), node: nodeAt(placement, at) })),
+    ]),
+    services: [],
+  };
+}
+
+/**
+ * fortio's flags by which service `at` asks others. `hosts`: addresses of all, in their order. The row has ten services, so
+ * its last is the last but one of all. Pure.
+ */
+export function fanOut(at: number, hosts: readonly string[]): string[] {
+  const next = at + 1;
+  const deep =
+    next < others ? [`${deepPort} http://${hosts[next]}:${next === others - 1 ? httpPort : deepPort}`] : [];
+  const wide =
+    at === 0
+      ? [
+          `${widePort} ${hosts
+            .slice(1)
+            .map((host) => `http://${host}:${httpPort}`)
+            .join(' ')}`,
+        ]
+      : [];
+  return [...(at === others - 1 ? [] : deep), ...wide].flatMap((target) => ['-M', target]);
+}
+
+async function start(scene: Scene, context: CostContext, fortio: string, journal: Journal): Promise<void> {
+  journal.progress(`starting ${scene.pods.length} pods`);
+  await inTurns(
+    scene.pods.filter(({ name }) => name !== 'client'),
+    4,
+    (pod) => {
+      const hosts = all.map((at) => scene.pod(pod.namespace, service(at)).ip);
+      const args = [...serverArgs(), ...fanOut(Number(pod.name.slice(1)), hosts)];
+      return scene.serve(pod.netns, httpPort, ...asServer(fortio, args));
+    },
+  );
+  const { envoy } = context;
+  if (envoy === undefined) return;
+  journal.progress('starting sidecars');
+  await inTurns(
+    scene.pods.filter(({ namespace }) => namespace.startsWith('sidecar')),
+    4,
+    (pod) => scene.startSidecar(pod, envoy, [httpPort, deepPort, widePort], sidecarThreads),
+  );
+}
+
+async function measure(context: CostContext): ReturnType<Cost['measure']> {
+  const journal = new Journal(workload.name, context);
+  const { fortio } = context;
+  if (fortio === undefined) {
+    journal.leaveOut('all', 'there is no fortio');
+    return journal.result();
+  }
+  const measured = available(variants, context, journal);
+  await inScene(context, callGraphPlan(measured), async (scene) => {
+    await start(scene, context, fortio, journal);
+    const ends = (variant: VariantName, placement: CallPlacement): { netns: string; host: string } => {
+      const namespace = namespaceOf(variant, placement);
+      return {
+        netns: scene.pod(namespace, 'client').netns,
+        host: scene.pod(namespace, service(0)).ip,
+      };
+    };
+    for (const placement of placements)
+      for (const variant of measured)
+        for (const port of Object.values(points)) {
+          const { netns, host } = ends(variant, placement);
+          await carries(scene, netns, `http://${host}:${port}/?size=1`);
+        }
+    for (let round = 0; round < context.rounds; round++)
+      for (const placement of placements)
+        for (const [point, port] of Object.entries(points))
+          for (const variant of orderOf(measured, round))
+            await journal.take({ round, placement, variant, point }, () =>
+              openLoop(scene, variant, fortio, {
+                ...ends(variant, placement),
+                port,
+                perSecond,
+                connections,
+                seconds: context.seconds,
+              }),
+            );
+  });
+  return journal.result();
+}
+
+export const callGraph: Cost = { workload, measure };
