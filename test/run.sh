@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # Runs compiled tests: unit tests together, those that need the kernel or namespaces one file at a time. `interop` is not in
 # `all`: it needs the environment variable ZTUNNEL to name a program that no package registry has. Nor are `cluster` and
-# `control`: they build Kubernetes.
-# usage: test/run.sh [unit|lint|fuzz|bpf|netns|soak|vm|all|interop|control|cluster]
+# `control`: they build Kubernetes; nor `bench`: it fetches Envoy and builds fortio.
+# usage: test/run.sh [unit|lint|fuzz|bpf|netns|soak|vm|all|interop|control|cluster|bench]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 what=${1:-all}
 status=0
 case $what in
-  unit | lint | fuzz | bpf | netns | soak | vm | all | interop | control | cluster) ;;
+  unit | lint | fuzz | bpf | netns | soak | vm | all | interop | control | cluster | bench) ;;
   *)
-    echo "test/run.sh: no group $what; there are unit, lint, fuzz, bpf, netns, soak, vm, all, interop, control and cluster" >&2
+    echo "test/run.sh: no group $what; there are unit, lint, fuzz, bpf, netns, soak, vm, all, interop, control, cluster and bench" >&2
     exit 2
     ;;
 esac
@@ -47,6 +47,7 @@ if [ "$what" = all ] || [ "$what" = vm ]; then
   group vm 1 dist/test/vm
 fi
 [ "$what" = control ] && group control 1 dist/test/control
+[ "$what" = bench ] && group bench 1 dist/test/bench
 [ "$what" = cluster ] && group cluster 1 dist/test/cluster/*.test.js
 [ "$what" = interop ] && group interop 1 dist/test/interop
 exit "$status"

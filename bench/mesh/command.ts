@@ -104,7 +104,10 @@ export async function compareVariants(
       'WEFT_INTERRUPTED',
       'interrupted before the first round was done: nothing is written',
     );
-  const beside = given.costs && !target && !interrupted() ? await runCosts(options, peers) : nothing;
+  const beside =
+    given.costs && given.variants === undefined && !target && !interrupted()
+      ? await runCosts(options, peers)
+      : nothing;
   const goals =
     given.goals && !quick && !target && !interrupted()
       ? await runGoals({
@@ -137,7 +140,10 @@ export function registerMesh(program: Command, begin: () => Begun, within: Numbe
     .option('--quick', 'two short rounds and fewer points: some minutes, for a look')
     .option('--rounds <n>', 'how often all is measured (5)', within(1, 1000, true))
     .option('--seconds <s>', 'how long each measurement takes (1)', within(0.1, 300, false))
-    .option('--variants <name...>', 'some variants alone; no mesh is always there')
+    .option(
+      '--variants <name...>',
+      'some variants alone, without what is no traffic; no mesh is always there',
+    )
     .option('--envoy <file>', 'a binary of Envoy instead of the one that is fetched')
     .option('--target <url>', 'your own application, wherever this machine reaches it, behind every variant')
     .option('--target-command <command>', 'the same, started in each place with PORT in its environment')
