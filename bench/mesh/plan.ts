@@ -1,7 +1,7 @@
 /** Which pods there are: nodes, namespaces and Services as manifests for the bed. Pure. */
 import { stringify } from 'yaml';
 
-export type NodeName = 'bench-a' | 'bench-b';
+export type NodeName = 'bench-a' | 'bench-b' | 'bench-c' | 'bench-d';
 
 export interface NamespacePlan {
   readonly name: string;
@@ -34,10 +34,24 @@ export interface PlacedPod extends PodPlan {
   readonly ip: string;
 }
 
-const nodes: readonly { readonly name: NodeName; readonly ip: string; readonly block: string }[] = [
+interface BenchNode {
+  readonly name: NodeName;
+  readonly ip: string;
+  readonly block: string;
+}
+const agentNodes: readonly BenchNode[] = [
   { name: 'bench-a', ip: '10.89.0.1', block: '10.245.1' },
   { name: 'bench-b', ip: '10.89.0.2', block: '10.245.2' },
 ];
+/** For pods that are in the mesh by somebody else's proxy: an agent would take them in. */
+const otherNodes: readonly BenchNode[] = [
+  { name: 'bench-c', ip: '10.89.0.3', block: '10.245.3' },
+  { name: 'bench-d', ip: '10.89.0.4', block: '10.245.4' },
+];
+const nodes = [...agentNodes, ...otherNodes];
+
+/** Those that an agent runs on. */
+export const agentNodeNames: readonly NodeName[] = agentNodes.map(({ name }) => name);
 /** Hosts from 2: 1 is the gateway, those from 200 are waypoints'. */
 export const podsPerNodeMax = 198;
 
@@ -51,7 +65,7 @@ export function placePods(plan: Pick<ScenePlan, 'pods'>): PlacedPod[] {
     const at = used.get(pod.node) ?? 0;
     if (at >= podsPerNodeMax) throw new RangeError(`node ${pod.node} has more than ${podsPerNodeMax} pods`);
     used.set(pod.node, at + 1);
-    const { block } = nodes.find(({ name }) => name === pod.node) as (typeof nodes)[number];
+    const { block } = nodes.find(({ name }) => name === pod.node) as BenchNode;
     return { ...pod, netns: netnsOf(pod), ip: `${block}.${at + 2}` };
   });
 }
@@ -63,8 +77,9 @@ export const serviceIps = (plan: Pick<ScenePlan, 'services'>): string[] =>
 /** YAML documents. */
 export function manifestsOf(plan: ScenePlan): string {
   const ips = serviceIps(plan);
+  const used = otherNodes.filter(({ name }) => plan.pods.some(({ node }) => node === name));
   const objects: object[] = [
-    ...nodes.map(({ name, ip }) => ({
+    ...[...agentNodes, ...used].map(({ name, ip }) => ({
       apiVersion: 'v1',
       kind: 'Node',
       metadata: { name, annotations: { 'weft.dev/netns': `weft-${name}` } },

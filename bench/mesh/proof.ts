@@ -4,11 +4,11 @@ import { until } from '../../src/base/wait.js';
 import { adminGet } from '../../src/cli/admin.js';
 import { waypointNetns } from '../../src/cli/standalone/waypoint.js';
 import { adminPort, provingStats, readStats } from '../peers/sidecar.js';
+import { metricsPort, openedTotal } from '../peers/ztunnel.js';
 import type { Evidence } from '../result/result.js';
 import type { Scene } from './scene.js';
 import { kinds, type MeshCell } from './variants.js';
 
-const metricsPort = 15020;
 const seenMsMax = 10_000;
 
 /** Sum of the samples of a Prometheus text whose name and labels are these. Pure. */
@@ -35,9 +35,19 @@ export async function evidenceOf(scene: Scene, cell: MeshCell): Promise<Evidence
     const stats = readStats(await adminGet(cell.server, adminPort, '/stats'));
     return provingStats.map((name) => of(`the server's Envoy, ${name}`, stats.get(name) ?? 0));
   }
+  if (variant === 'ztunnel') {
+    const labels = { connection_security_policy: 'mutual_tls', destination_workload: destinationOf(cell) };
+    const counted = async (netns: string, reporter: string): Promise<number> =>
+      sumOf(await adminGet(netns, metricsPort, '/metrics'), openedTotal, { ...labels, reporter });
+    const counter = `${openedTotal}{connection_security_policy="mutual_tls"}`;
+    return [
+      of(`the client's ztunnel, ${counter}`, await counted(cell.client, 'source')),
+      of(`the server's ztunnel, ${counter}`, await counted(cell.server, 'destination')),
+    ];
+  }
   const agent = await adminGet('weft-bench-a', metricsPort, '/metrics');
   const counted = (security?: string): number =>
-    sumOf(agent, 'istio_tcp_connections_opened_total', {
+    sumOf(agent, openedTotal, {
       reporter: 'source',
       source_workload_namespace: namespace,
       destination_workload: destinationOf(cell),
@@ -47,10 +57,7 @@ export async function evidenceOf(scene: Scene, cell: MeshCell): Promise<Evidence
   const wire = variant !== 'weft-encrypted' && variant !== 'weft-waypoint' && cell.placement === 'same-node';
   const security = wire ? 'same_node' : 'mutual_tls';
   const evidence = [
-    of(
-      `the client's agent, istio_tcp_connections_opened_total{connection_security_policy="${security}"}`,
-      counted(security),
-    ),
+    of(`the client's agent, ${openedTotal}{connection_security_policy="${security}"}`, counted(security)),
   ];
   if (variant !== 'weft-waypoint') return evidence;
   const waypoint = await adminGet(waypointNetns({ namespace, name: 'waypoint' }), metricsPort, '/metrics');

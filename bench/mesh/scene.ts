@@ -3,19 +3,36 @@ import type { ChildProcess } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { WeftError } from '../../src/base/errors.js';
+import { errorText, WeftError } from '../../src/base/errors.js';
 import { until } from '../../src/base/wait.js';
 import { parseIp } from '../../src/model/address.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
 import { adminGet } from '../../src/cli/admin.js';
-import { daemon, endProcess, isAlive, markOf, run, sh, type ProcessMark } from '../../src/cli/run.js';
-import { agentProcess, Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import {
+  daemon,
+  endProcess,
+  isAlive,
+  markOf,
+  programs,
+  run,
+  sh,
+  type ProcessMark,
+} from '../../src/cli/run.js';
+import { agentProcess, Bed, controlPort, tearDown } from '../../src/cli/standalone/bed.js';
 import { startWaypoint, waypointProcess, type WaypointPlace } from '../../src/cli/standalone/waypoint.js';
 import { residentBytes } from '../harness/cost.js';
 import { Roles } from '../harness/roles.js';
 import { issuer } from '../peers/issuer.js';
 import { adminPort, proxyGroup, redirectRules, sidecarArgs, sidecarConfig } from '../peers/sidecar.js';
-import { manifestsOf, placePods, type PlacedPod, type PodPlan, type ScenePlan } from './plan.js';
+import { hbonePort, readinessPort, ztunnelEnvironment } from '../peers/ztunnel.js';
+import {
+  agentNodeNames,
+  manifestsOf,
+  placePods,
+  type PlacedPod,
+  type PodPlan,
+  type ScenePlan,
+} from './plan.js';
 
 export type ProxyRole = 'agents' | 'sidecars' | 'waypoint' | 'others';
 
@@ -28,6 +45,8 @@ export class Scene {
   readonly #dir: string;
   readonly #issue = issuer();
   readonly #programs: ProcessMark[] = [];
+  /** By process id. */
+  readonly #logs = new Map<number, string>();
   #count = 0;
 
   private constructor(
@@ -68,19 +87,19 @@ export class Scene {
 
   /** The control plane and the agents, which are counted as `agents`; resolves when all pods are in. */
   async startMesh(): Promise<void> {
-    await this.bed.up();
+    await this.bed.up(agentNodeNames);
     this.#countAgents();
   }
 
   #countAgents(): void {
-    for (const { name } of this.bed.topology.nodes) this.roles.add('agents', this.agentPid(name));
+    for (const name of agentNodeNames) this.roles.add('agents', this.agentPid(name));
   }
 
   /** Ends both agents and starts them anew: with the memory they begin with. */
   async restartAgents(): Promise<void> {
-    for (const { name } of this.bed.topology.nodes) await this.bed.stop(agentProcess(name));
-    for (const { name } of this.bed.topology.nodes) this.bed.startAgent(name);
-    await this.bed.waitReady();
+    for (const name of agentNodeNames) await this.bed.stop(agentProcess(name));
+    for (const name of agentNodeNames) this.bed.startAgent(name);
+    await this.bed.waitReady(undefined, agentNodeNames);
     this.#countAgents();
   }
 
@@ -162,15 +181,21 @@ export class Scene {
     const mark = child.pid === undefined ? undefined : markOf(child.pid);
     if (!mark) throw new WeftError('WEFT_START', `${command} did not start`);
     this.#programs.push(mark);
+    this.#logs.set(mark.pid, log);
     const said = (): string => readFileSync(log, 'utf8');
     const ended = (): void => {
       if (child.exitCode !== null)
         throw new WeftError(
           'WEFT_START',
-          `${command} ended with exit code ${child.exitCode}: ${said().trim().split('\n').at(-1) ?? ''}`,
+          `${command} ended with exit code ${child.exitCode}: ${this.#lastLine(mark.pid)}`,
         );
     };
     return { mark, ended, said };
+  }
+
+  #lastLine(pid: number): string {
+    const log = this.#logs.get(pid);
+    return log === undefined ? '' : (readFileSync(log, 'utf8').trim().split('\n').at(-1) ?? '');
   }
 
   /** Ends one server ahead of the others. */
@@ -202,14 +227,41 @@ export class Scene {
     return pid;
   }
 
+  /** A ztunnel beside a pod's application, after redirection to it; the control plane serves it. Returns its process id. */
+  async startZtunnel(pod: PlacedPod): Promise<number> {
+    const control = this.bed.controlState();
+    const tokenFile = join(this.#dir, `token-${pod.node}`);
+    const token = sh(process.execPath, [programs.control, 'token', '--state', control, '--node', pod.node]);
+    writeFileSync(tokenFile, token.trim(), { mode: 0o600 });
+    const environment = ztunnelEnvironment(pod, {
+      url: `https://${this.bed.topology.controlIp}:${controlPort}`,
+      rootFile: join(control, 'root-cert.pem'),
+      tokenFile,
+    });
+    const rules = redirectRules(proxyGroup, [hbonePort]);
+    sh('nsenter', [`--net=/run/netns/${pod.netns}`, 'iptables-restore', '--noflush'], rules);
+    const variables = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
+    const args = ['--regid', String(proxyGroup), '--clear-groups', 'env', ...variables, 'ztunnel'];
+    const pid = await this.serve(pod.netns, hbonePort, 'setpriv', args, 'others');
+    await until(`the ztunnel of ${pod.netns} is ready`, startMsMax, () =>
+      this.get(pod.netns, `http://127.0.0.1:${readinessPort}/healthz/ready`).then(
+        () => true,
+        () => false,
+      ),
+    ).catch((error: unknown) => {
+      throw new WeftError('WEFT_START', `${errorText(error)}; it said last: ${this.#lastLine(pid)}`);
+    });
+    return pid;
+  }
+
   /** What agents that have ended said last. */
   lastWords(): string {
-    return this.bed.topology.nodes
-      .filter(({ name }) => {
+    return agentNodeNames
+      .filter((name) => {
         const mark = this.bed.mark(`agent-${name}`);
         return mark !== undefined && !isAlive(mark);
       })
-      .map(({ name }) => `${name}: ${this.bed.log(`agent-${name}`).trim().split('\n').slice(-3).join(' ')}`)
+      .map((name) => `${name}: ${this.bed.log(`agent-${name}`).trim().split('\n').slice(-3).join(' ')}`)
       .join('; ');
   }
 

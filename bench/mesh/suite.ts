@@ -8,12 +8,13 @@ import { cpuOf, loadProgram } from '../harness/load.js';
 import { measurementsOf, runRounds, type RoundsPlan, type RoundsResult } from '../harness/rounds.js';
 import { echoPath, findFortio, serverArgs, type Protocol } from '../load/fortio.js';
 import { findEnvoy } from '../peers/envoy.js';
+import { findZtunnel, linkerdMissing } from '../peers/ztunnel.js';
 import { Progress } from '../report/progress.js';
 import { figuresOf } from '../result/figures.js';
 import { goalsOfRatios } from '../result/goals.js';
 import type { BenchResult, Evidence, Generator, Placement } from '../result/result.js';
 import { schemaName } from '../result/schema.js';
-import { needTools } from '../waypoint/tools.js';
+import { has, needTools } from '../waypoint/tools.js';
 import { baselines } from './generators.js';
 import { evidenceOf, prove } from './proof.js';
 import { Scene } from './scene.js';
@@ -81,6 +82,13 @@ export function findPeers(options: Pick<MeshOptions, 'variants' | 'envoy' | 'not
     missing.push({ what: 'sidecar', why: envoy.missing });
     wanted.delete('sidecar');
   } else if (envoy) versions['envoy'] = envoy.version;
+  const ztunnel = wanted.has('ztunnel') ? findZtunnel() : undefined;
+  if (ztunnel && 'missing' in ztunnel) {
+    missing.push({ what: 'ztunnel', why: ztunnel.missing });
+    wanted.delete('ztunnel');
+  } else if (ztunnel) versions['ztunnel'] = ztunnel.version;
+  if (options.variants === undefined)
+    missing.push({ what: 'linkerd2-proxy', why: linkerdMissing(has('linkerd2-proxy')) });
   const fortio = findFortio(options.note);
   if ('missing' in fortio) missing.push({ what: 'HTTP and gRPC', why: fortio.missing });
   else versions['fortio'] = fortio.version;
@@ -124,6 +132,12 @@ async function provenCells(
     await attempt('sidecar', async () => {
       for (const pod of scene.pods.filter(({ namespace }) => namespace === 'sidecar'))
         await scene.startSidecar(pod, envoy, [ports.http, ports.grpc], envoyWorkers);
+    });
+  }
+  if (names.has('ztunnel')) {
+    await attempt('ztunnel', async () => {
+      for (const pod of scene.pods.filter(({ namespace }) => namespace === 'ztunnel'))
+        await scene.startZtunnel(pod);
     });
   }
   if (names.has('weft-waypoint')) {

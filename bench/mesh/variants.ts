@@ -45,6 +45,16 @@ export const kinds: readonly Kind[] = [
     proxies: ['sidecars'],
   },
   {
+    name: 'ztunnel',
+    title: 'ztunnel (Istio ambient)',
+    kind: 'other',
+    about:
+      'a ztunnel of its own beside each end (its dedicated mode, two threads as it comes, without its log of connections), redirected to by iptables, HBONE under mutual TLS between them',
+    namespace: 'ztunnel',
+    placements: both,
+    proxies: ['others'],
+  },
+  {
     name: 'weft',
     title: 'Weft',
     kind: 'weft',
@@ -110,9 +120,9 @@ export function planOf(names: ReadonlySet<string>): ScenePlan {
       ...(annotations[name] ? { annotations: annotations[name] } : {}),
     })),
     pods: used.flatMap((namespace): PodPlan[] => [
-      { namespace, name: 'client', node: 'bench-a' },
-      { namespace, name: 'near', node: 'bench-a' },
-      { namespace, name: 'far', node: 'bench-b' },
+      { namespace, name: 'client', node: namespace === 'ztunnel' ? 'bench-c' : 'bench-a' },
+      { namespace, name: 'near', node: namespace === 'ztunnel' ? 'bench-c' : 'bench-a' },
+      { namespace, name: 'far', node: namespace === 'ztunnel' ? 'bench-d' : 'bench-b' },
     ]),
     services: withWaypoint
       ? ['near', 'far'].map((name) => ({

@@ -13,14 +13,14 @@ export const proxyGroup = 1337;
 /** From it Envoy reaches the application beside it; never redirected. */
 const inboundSource = '127.0.0.6';
 
-/** Lines for `iptables-restore --noflush`. */
-export const redirectRules = (group = proxyGroup): string =>
+/** Lines for `iptables-restore --noflush`. `further`: ports that the proxy takes itself. */
+export const redirectRules = (group = proxyGroup, further: readonly number[] = []): string =>
   [
     '*nat',
     `-A OUTPUT -p tcp -m owner --gid-owner ${group} -j RETURN`,
     '-A OUTPUT -p tcp -d 127.0.0.0/8 -j RETURN',
     `-A OUTPUT -p tcp -j REDIRECT --to-ports ${outboundPort}`,
-    `-A PREROUTING -p tcp -m multiport --dports ${adminPort},15020,15021,15090 -j RETURN`,
+    `-A PREROUTING -p tcp -m multiport --dports ${[adminPort, 15020, 15021, 15090, ...further].join(',')} -j RETURN`,
     `-A PREROUTING -p tcp -j REDIRECT --to-ports ${inboundPort}`,
     'COMMIT',
     '',

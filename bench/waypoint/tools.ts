@@ -7,7 +7,7 @@ import { WeftError } from '../../src/base/errors.js';
 import { sleep } from '../../src/base/wait.js';
 import { sh } from '../../src/cli/run.js';
 
-const has = (command: string): boolean => {
+export const has = (command: string): boolean => {
   try {
     execFileSync('/bin/sh', ['-c', `command -v ${command}`], { stdio: 'ignore' });
     return true;

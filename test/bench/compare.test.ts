@@ -1,7 +1,7 @@
 /** `npm run bench` as a user runs it: to see that it works, never to judge times. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -76,6 +76,12 @@ test('a quick run measures every variant and every workload, and the sidecars re
   assert.ok(counted('weft', '"same_node"').every((value) => value > 0));
   assert.ok(counted('weft-waypoint', 'istio_requests_total').every((value) => value > 0));
   assert.ok(counted('none', 'connections of these pods').every((value) => value === 0));
+  const lost = new Map(result.missing.map(({ what, why }) => [what, why]));
+  if (cells.has('same-node ztunnel')) {
+    assert.ok(cells.has('cross-node ztunnel'));
+    assert.ok(counted('ztunnel', '"mutual_tls"').every((value) => value > 100));
+  } else assert.match(lost.get('ztunnel') ?? '', /^not on PATH: put a ztunnel binary there/);
+  assert.match(lost.get('linkerd2-proxy') ?? '', /on PATH/);
   assert.ok(result.figures.some(({ noise }) => noise !== undefined));
   assert.deepEqual(result.goals, [], 'two short rounds judge no goal');
   assert.ok(!result.samples.some(({ short }) => short !== undefined && short.includes('NaN')));
@@ -105,17 +111,27 @@ test('an interrupted run keeps the rounds that were done, says so, and leaves no
   assert.deepEqual(leftovers(), []);
 });
 
-test('a sidecar that does not start is left out, with the reason, and the rest measured', () => {
+test('a proxy that does not start is left out, with the reason, and the rest measured', (t) => {
+  const path = process.env['PATH'] ?? '';
+  t.after(() => (process.env['PATH'] = path));
+  const version = 'version.BuildInfo{GitRevision:"1", IstioVersion:"unknown"}';
+  writeFileSync(
+    join(dir, 'ztunnel'),
+    `#!/bin/sh\n[ "$1" = version ] && echo '${version}' || { echo no pod here; exit 1; }\n`,
+    { mode: 0o755 },
+  );
+  process.env['PATH'] = `${dir}:${path}`;
   const { status, stderr, file } = run(
     'no-envoy',
-    ...['--variants', 'sidecar', 'weft', '--envoy', '/bin/false', '--quick', '--no-costs'],
+    ...['--variants', 'sidecar', 'ztunnel', 'weft', '--envoy', '/bin/false', '--quick', '--no-costs'],
     ...['--rounds', '1', '--seconds', '0.1'],
   );
   assert.equal(status, 0, stderr);
   const result = readResult(file);
   assert.ok(result.missing.some(({ what, why }) => what === 'sidecar' && why.includes('/bin/false')));
+  assert.ok(result.missing.some(({ what, why }) => what === 'ztunnel' && why.includes('no pod here')));
   assert.ok(result.samples.some(({ variant }) => variant === 'weft'));
-  assert.ok(!result.samples.some(({ variant }) => variant === 'sidecar'));
+  assert.ok(!result.samples.some(({ variant }) => variant === 'sidecar' || variant === 'ztunnel'));
 });
 
 test("the user's own application is measured behind every variant", async () => {

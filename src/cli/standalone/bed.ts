@@ -393,9 +393,12 @@ export class Bed {
     return readReadiness(this.runDir(node));
   }
 
-  /** Waits until every agent holds exactly `pods` of its pods, with certificates; all that are there where absent. */
-  async waitReady(pods?: Readonly<Record<string, number>>): Promise<void> {
-    for (const { name } of this.topology.nodes) {
+  /**
+   * Waits until every agent holds exactly `pods` of its pods, with certificates; all that are there where absent. `nodes`: of
+   * those alone; of all where absent.
+   */
+  async waitReady(pods?: Readonly<Record<string, number>>, nodes = this.#nodeNames()): Promise<void> {
+    for (const name of nodes) {
       await until(`the agent of ${name} is ready`, readyMsMax, () => {
         this.died(agentProcess(name));
         const state = this.readyState(name);
@@ -413,10 +416,15 @@ export class Bed {
     }
   }
 
-  async up(): Promise<void> {
+  #nodeNames(): readonly string[] {
+    return this.topology.nodes.map(({ name }) => name);
+  }
+
+  /** `nodes`: those that get an agent; all where absent. */
+  async up(nodes = this.#nodeNames()): Promise<void> {
     await this.startControl();
-    for (const { name } of this.topology.nodes) this.startAgent(name);
-    await this.waitReady();
+    for (const name of nodes) this.startAgent(name);
+    await this.waitReady(undefined, nodes);
   }
 }
 
