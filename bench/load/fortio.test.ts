@@ -34,7 +34,7 @@ test('gives no latency where the rate was not reached, and says so', () => {
   const log = Array.from({ length: 8 }, (_, i) => line(0, i, i * 140_000, 139_000)).join('\n');
   const result = readOpen(log, plan, 0);
   assert.ok('short' in result);
-  assert.match(result.short, /^7 of 11 /);
+  assert.match(result.short, /^8 of 11 /);
   assert.ok(!('latenciesUs' in result));
 });
 

@@ -188,7 +188,7 @@ export function readOpen(
     else threads.set(Number(thread), [call]);
     requests++;
     firstUs = Math.min(firstUs, sentUs);
-    lastUs = Math.max(lastUs, sentUs + call.tookUs);
+    lastUs = Math.max(lastUs, sentUs);
   }
   if (requests === 0) throw new WeftError('WEFT_COMMAND', 'no request was answered');
   const reached = requests / Math.max(seconds, (lastUs - firstUs) / 1e6);

@@ -8,10 +8,12 @@ import { measureAtRate, measureBulk, measureCapacity, measurePingPong, type Work
 import type { MeshCell } from './variants.js';
 
 const baselineRate = 1000;
+const baselineSeconds = 1;
 
 /** `cell`: one whose client's pod has the servers too. */
-export async function baselines(bench: Workbench, cell: MeshCell, version: string): Promise<Generator[]> {
+export async function baselines(given: Workbench, cell: MeshCell, version: string): Promise<Generator[]> {
   const own: MeshCell = { ...cell, client: cell.server, ip: '127.0.0.1', proxies: [] };
+  const bench: Workbench = { ...given, seconds: Math.max(baselineSeconds, given.seconds) };
   const rate = await measureAtRate(bench, own, 'http1', baselineRate);
   const full = await measureCapacity(bench, own, 'http1');
   const ping = await measurePingPong(bench, own, 128);

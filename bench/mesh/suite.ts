@@ -204,7 +204,10 @@ export async function runMesh(options: MeshOptions, peers: Peers): Promise<Part>
     const none = cells.find(({ variant }) => variant === 'none');
     if (none && fortio !== undefined && !target) {
       options.note('the load generators alone');
-      generators.push(...(await baselines(bench, none, versions['fortio'] ?? '')));
+      await baselines(bench, none, versions['fortio'] ?? '').then(
+        (of) => generators.push(...of),
+        (error: unknown) => missing.push({ what: 'the load generators alone', why: errorText(error) }),
+      );
     }
     options.note('warming up, and finding the slowest');
     const slowest = await slowestOf(bench, cells, protocols, options);

@@ -7,38 +7,36 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { costs } from '../../bench/mesh/costs/index.js';
 import { readResult } from '../../bench/result/result.js';
 import { cgroupRoot } from '../../daemonset/datapath/loader.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { distRoot } from '../../src/cli/run.js';
 
-const before = new Set<string>();
 const dir = mkdtempSync(join(tmpdir(), 'weft-t-'));
 const bench = join(distRoot, 'bench', 'main.js');
 const stateOf = (name: string): string => join(dir, name);
-for (const name of present()) before.add(name);
 after(() => rmSync(dir, { recursive: true, force: true }));
 
-/** Namespaces, pins and cgroups that a run could have left. */
-function present(): string[] {
-  return [
-    ...(existsSync('/run/netns') ? readdirSync('/run/netns').filter((name) => name.startsWith('weft-')) : []),
-    ...(existsSync('/sys/fs/bpf/weft') ? readdirSync('/sys/fs/bpf/weft') : []),
-    ...readdirSync(cgroupRoot()).filter((name) => name.startsWith('weft-bench-')),
-  ];
-}
-const leftovers = (): string[] => present().filter((name) => !before.has(name));
+const pids: (number | undefined)[] = [];
+/** Namespaces, pins and cgroups that a run has left. */
+const leftovers = (): string[] => [
+  ...(existsSync('/run/netns') ? readdirSync('/run/netns').filter((name) => name.startsWith('weft-')) : []),
+  ...(existsSync('/sys/fs/bpf/weft') ? readdirSync('/sys/fs/bpf/weft') : []),
+  ...pids.filter((pid) => existsSync(join(cgroupRoot(), `weft-bench-${pid}`))).map(String),
+];
 
 function run(
   name: string,
   ...args: string[]
 ): { status: number | null; stdout: string; stderr: string; file: string } {
   const file = join(dir, `${name}.json`);
-  const { status, stdout, stderr } = spawnSync(
+  const { pid, status, stdout, stderr } = spawnSync(
     process.execPath,
     [bench, ...args, '--json', file, '--state', stateOf(name)],
     { encoding: 'utf8', timeout: 900_000, maxBuffer: 16 << 20 },
   );
+  pids.push(pid);
   return { status, stdout, stderr, file };
 }
 
@@ -59,7 +57,15 @@ test('a quick run measures every variant and every workload, and the sidecars re
   ])
     assert.ok(cells.has(cell), `${cell} was not measured: ${JSON.stringify(result.missing)}`);
   const names = new Set(result.samples.map(({ workload }) => workload));
-  for (const name of ['ping-pong', 'bulk', 'churn', 'mixed', 'http1', 'http2', 'grpc'])
+  for (const name of [
+    'ping-pong',
+    'bulk',
+    'churn',
+    'http1',
+    'http2',
+    'grpc',
+    ...costs.map(({ workload }) => workload.name),
+  ])
     assert.ok(names.has(name), name);
   const counted = (variant: string, what: string): number[] =>
     result.evidence
@@ -95,6 +101,7 @@ test('an interrupted run keeps the rounds that were done, says so, and leaves no
   const child = spawn(process.execPath, [bench, ...args, '--json', file, '--state', stateOf('interrupted')], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
+  pids.push(child.pid);
   let said = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => (said += text));
   const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
