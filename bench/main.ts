@@ -1,26 +1,18 @@
 #!/usr/bin/env node
 /** `npm run bench [-- SUITE]`. */
 import { writeFileSync } from 'node:fs';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import { errorText } from '../src/base/errors.js';
 import { missing } from '../src/cli/check.js';
+import { clusterCommand } from './cluster/command.js';
 import { printControl, runControl } from './control/suite.js';
+import { within } from './harness/options.js';
 import { readRatios } from './harness/report.js';
 import { printKernel, runKernel } from './kernel/suite.js';
 import { printL4, runL4 } from './l4/suite.js';
 import { registerMesh } from './mesh/command.js';
 import { printSecured, runSecured } from './waypoint/secured.js';
 import { printWaypoint, runWaypoint } from './waypoint/suite.js';
-
-const within =
-  (min: number, max: number, whole: boolean) =>
-  (text: string): number => {
-    const value = Number(text);
-    if (!(value >= min && value <= max) || (whole && !Number.isInteger(value))) {
-      throw new InvalidArgumentError(`${min} to ${max}${whole ? ', whole' : ''}`);
-    }
-    return value;
-  };
 
 /** Says what is missing and ends, or begins a run that a signal can end in order. */
 function begin(): { onProgress: (text: string) => void; interrupted: () => boolean } {
@@ -160,6 +152,8 @@ program
       console.log(printWaypoint(report));
     },
   );
+
+program.addCommand(clusterCommand());
 
 program.parseAsync().catch((error: unknown) => {
   console.error(`bench: ${errorText(error)}`);

@@ -153,6 +153,12 @@ const http = (name: string, to: string, further: object): Chain => ({
   ],
 });
 
+/**
+ * Who dials the listener itself was redirected by nobody: what it dialled would be the listener again, until no file
+ * descriptor is left. It has no endpoint to go to.
+ */
+const nowhere = 'nowhere';
+
 const listener = (name: string, port: number, chains: readonly object[], fallback: object): object => ({
   name,
   address: { socket_address: { address: '0.0.0.0', port_value: port } },
@@ -163,7 +169,7 @@ const listener = (name: string, port: number, chains: readonly object[], fallbac
       typed_config: type('envoy.extensions.filters.listener.original_dst.v3.OriginalDst'),
     },
   ],
-  filter_chains: chains,
+  filter_chains: [...chains, { filter_chain_match: { destination_port: port }, ...tcp(nowhere, nowhere) }],
   default_filter_chain: fallback,
 });
 
@@ -241,6 +247,7 @@ export function sidecarConfig({ credentials, peers, httpPorts, allowed }: Sideca
         cluster('outbound_tcp', up),
         cluster('inbound_http', { ...sameProtocol, ...toApplication }),
         cluster('inbound_tcp', toApplication),
+        { name: nowhere, type: 'STATIC', connect_timeout: '1s' },
       ],
     },
   });

@@ -50,6 +50,7 @@ export interface Verdict {
 }
 
 export function authorize(policies: readonly AuthorizationPolicy[], facts: ConnectionFacts): Verdict {
+  if (policies.length === 0) return { allowed: true, reason: 'no-policy', audited: [] };
   const asked = askedOf(facts);
   const audited: string[] = [];
   for (const policy of policies) {

@@ -1,12 +1,9 @@
 /** The agents of a cluster, each asked for its status by a port that the API server forwards: nothing of it is open on the network. */
-import { PassThrough, Writable } from 'node:stream';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText } from '../../base/errors.js';
+import { getThrough } from '../../kubernetes/forward.js';
 import { requestJson } from '../../kubernetes/request.js';
 import { adminPort } from '../admin.js';
-
-const answerMsMax = 10_000;
-const answerBytesMax = 64 << 20;
 
 export interface AgentStatus {
   readonly ready: boolean;
@@ -31,49 +28,6 @@ export interface Agent {
   readonly status?: AgentStatus;
   /** Why it has none. */
   readonly why?: string;
-}
-
-/** The body of an answer to GET. */
-async function getThrough(config: KubeConfig, namespace: string, pod: string, path: string): Promise<string> {
-  const { PortForward } = await import('@kubernetes/client-node');
-  return new Promise((resolve, reject) => {
-    const input = new PassThrough();
-    const parts: Buffer[] = [];
-    let size = 0;
-    let socket: { close(): void } | undefined;
-    const end = (error?: Error): void => {
-      clearTimeout(late);
-      socket?.close();
-      if (error) return reject(error);
-      const text = Buffer.concat(parts).toString('utf8');
-      const at = text.indexOf('\r\n\r\n');
-      if (at < 0 || !/^HTTP\/1\.[01] 200 /.test(text))
-        reject(new Error(text.split('\r\n')[0] || 'no answer'));
-      else resolve(text.slice(at + 4));
-    };
-    const late = setTimeout(() => end(new Error(`no answer in ${answerMsMax} ms`)), answerMsMax);
-    const output = new Writable({
-      write: (part: Buffer, _encoding, done) => {
-        size += part.length;
-        if (size > answerBytesMax) end(new Error(`an answer of more than ${answerBytesMax} bytes`));
-        else parts.push(part);
-        done();
-      },
-      final: (done) => {
-        end();
-        done();
-      },
-    });
-    // HTTP/1.0: the answer ends with its connection, and comes in one piece.
-    input.write(`GET ${path} HTTP/1.0\r\nHost: agent\r\nConnection: close\r\n\r\n`);
-    new PortForward(config, true)
-      .portForward(namespace, pod, [adminPort], output, null, input)
-      .then((made) => {
-        socket = made as { close(): void };
-        (made as { on?: (event: string, on: () => void) => void }).on?.('close', () => end());
-      })
-      .catch((error: unknown) => end(new Error(errorText(error))));
-  });
 }
 
 interface PodItem {
@@ -109,7 +63,7 @@ export async function agentsOf(config: KubeConfig, namespace: string): Promise<A
       const agent = { node: spec.nodeName ?? '(no node)', pod: metadata.name };
       if (trouble !== undefined) return { ...agent, why: trouble };
       try {
-        const text = await getThrough(config, namespace, metadata.name, '/status');
+        const text = await getThrough(config, { namespace, pod: metadata.name, port: adminPort }, '/status');
         return { ...agent, status: JSON.parse(text) as AgentStatus };
       } catch (error) {
         return { ...agent, why: errorText(error) };

@@ -1,0 +1,47 @@
+/** The chart, by helm. */
+import { spawn } from 'node:child_process';
+import { dirname, join } from 'node:path';
+import { WeftError } from '../../src/base/errors.js';
+import { distRoot } from '../../src/cli/run.js';
+
+const chart = join(dirname(distRoot), 'bench', 'chart');
+export const release = 'weft-bench';
+const saidBytesMax = 64 << 10;
+const installMsMax = 60_000;
+
+/** Throws WEFT_HELM where there is no helm, WEFT_COMMAND with its words where it fails. */
+function helm(args: readonly string[], input: string, timeoutMs: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    // In a group of its own: Ctrl-C is for the bench, which has things put in order before it ends.
+    const child = spawn('helm', args, {
+      stdio: ['pipe', 'ignore', 'pipe'],
+      detached: true,
+      timeout: timeoutMs,
+    });
+    let said = '';
+    child.stderr
+      .setEncoding('utf8')
+      .on('data', (text: string) => (said = (said + text).slice(-saidBytesMax)));
+    child.on('error', (cause) =>
+      reject(new WeftError('WEFT_HELM', 'helm could not be run: install it (https://helm.sh)', { cause })),
+    );
+    child.on('exit', (code) => {
+      if (code === 0) resolve();
+      else
+        reject(new WeftError('WEFT_COMMAND', `helm ${args.slice(0, 2).join(' ')}: ${said.trim() || code}`));
+    });
+    child.stdin.on('error', () => undefined);
+    child.stdin.end(input);
+  });
+}
+
+/** Does not wait for what it makes to run. Keys go by the standard input: no file has them. */
+export const installChart = (namespace: string, values: object): Promise<void> =>
+  helm(['install', release, chart, '-n', namespace, '-f', '-'], JSON.stringify(values), installMsMax);
+
+export const uninstallChart = (namespace: string, timeoutS: number): Promise<void> =>
+  helm(
+    ['uninstall', release, '-n', namespace, '--ignore-not-found', '--wait', '--timeout', `${timeoutS}s`],
+    '',
+    (timeoutS + 60) * 1000,
+  );
