@@ -1,0 +1,592 @@
+/** A plot as SVG: Apache ECharts draws on the server's side, no browser is needed. */
+import { CustomChart, LineChart } from 'echarts/charts';
+import { GridComponent } from 'echarts/components';
+import { init, use, type EChartsCoreOption } from 'echarts/core';
+import { SVGRenderer } from 'echarts/renderers';
+import type { Variant } from '../result/result.js';
+import type { Plot, Series } from './plots.js';
+
+use([CustomChart, LineChart, GridComponent, SVGRenderer]);
+
+export type Theme = 'light' | 'dark';
+
+/** Of a plot and of the page. Each light colour is there once: the page puts its variables in their place. */
+export const inks: Readonly<Record<Theme, Readonly<Record<string, string>>>> = {
+  light: {
+    ink: '#1b1f27',
+    soft: '#596273',
+    line: '#c9cfd9',
+    grid: '#e9ecf1',
+    band: '#8d97a8',
+    paper: '#fefefe',
+  },
+  dark: {
+    ink: '#eceff5',
+    soft: '#a3adbe',
+    line: '#4a5364',
+    grid: '#2a313d',
+    band: '#7c879a',
+    paper: '#161a21',
+  },
+};
+
+/** Told apart by people who see fewer colours, too (after Okabe and Ito), in this order; no mesh has the last. */
+const colours: Readonly<Record<Theme, readonly string[]>> = {
+  light: ['#d55e00', '#0072b2', '#009e73', '#b9579a', '#a67c00', '#4ba3d6', '#5d6675'],
+  dark: ['#f58a3c', '#4aa8e8', '#2cc79a', '#e08cc2', '#e3b53c', '#8fd0f5', '#b4bdcb'],
+};
+const symbols = ['circle', 'rect', 'triangle', 'diamond', 'down', 'cross'] as const;
+type Symbol = (typeof symbols)[number] | 'ring';
+
+export interface Look {
+  readonly colour: string;
+  readonly symbol: Symbol;
+}
+
+/** The same for a variant in every plot. */
+export function lookOf(variants: readonly Variant[], name: string, theme: Theme): Look {
+  const palette = colours[theme];
+  const at = variants
+    .filter(({ kind }) => kind !== 'none' && kind !== 'noise')
+    .findIndex((one) => one.name === name);
+  const pick = (of: number): string => palette[of] ?? '';
+  return at < 0
+    ? { colour: pick(palette.length - 1), symbol: 'ring' }
+    : { colour: pick(at % (palette.length - 1)), symbol: symbols[at % symbols.length] ?? 'circle' };
+}
+
+/** Each colour of the light theme, with the name of the variable that stands for it in a page. */
+export const variables: readonly { readonly name: string; readonly light: string; readonly dark: string }[] =
+  [
+    ...Object.entries(inks.light).map(([name, light]) => ({ name, light, dark: inks.dark[name] ?? light })),
+    ...colours.light.map((light, at) => ({ name: `v${at}`, light, dark: colours.dark[at] ?? light })),
+  ];
+
+const counted = (value: number): string => {
+  const text = Number(value.toPrecision(3));
+  return text >= 10_000 ? `${Number((text / 1000).toPrecision(3))}k` : String(text);
+};
+
+/** A value with its unit, as axes have it: `250 µs`, `1 ms`, `12k`. */
+export function valueText(value: number, unit: string): string {
+  if (unit === 'x') return `${Number(value.toPrecision(2))}×`;
+  if (unit === 'us') {
+    if (value >= 1e6) return `${counted(value / 1e6)} s`;
+    return value >= 1000 ? `${counted(value / 1000)} ms` : `${counted(value)} µs`;
+  }
+  if (unit === 'ms' && value >= 1000) return `${counted(value / 1000)} s`;
+  if (unit === 'MB' && value >= 1000) return `${counted(value / 1000)} GB`;
+  return unit === '1/s' ? counted(value) : `${counted(value)} ${unit}`;
+}
+
+/** Where an axis has its lines: 1, 2 and 5 of each power of ten within, at most 8 of them. */
+export function logTicks(from: number, to: number): number[] {
+  const all = (of: readonly number[]): number[] => {
+    const ticks: number[] = [];
+    for (let power = Math.floor(Math.log10(from)); power <= Math.ceil(Math.log10(to)); power++) {
+      for (const digit of of) {
+        const tick = Number((digit * 10 ** power).toPrecision(6));
+        if (tick >= from * 0.999 && tick <= to * 1.001) ticks.push(tick);
+      }
+    }
+    return ticks;
+  };
+  return [[1, 2, 5], [1, 3], [1]].map(all).find((ticks) => ticks.length <= 8) ?? all([1]);
+}
+
+/** From zero, in steps of 1, 2 or 5, to just above. */
+export function linearTicks(to: number, count = 5): number[] {
+  if (!(to > 0)) return [0, 1];
+  const raw = to / count;
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = ([1, 2, 5, 10].find((one) => one * power >= raw) ?? 10) * power;
+  return Array.from({ length: Math.ceil(to / step - 1e-9) + 1 }, (_, at) =>
+    Number((at * step).toPrecision(6)),
+  );
+}
+
+/** Of text of this size, in pixels; good enough to leave room. */
+const textWidth = (text: string, size = 12): number => [...text].length * size * 0.56;
+
+export interface Drawing {
+  readonly variants: readonly Variant[];
+  readonly width: number;
+  readonly theme: Theme;
+}
+
+const font = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
+const narrow = 480;
+
+/** Shapes of zrender, as a custom series returns them. */
+type Shape = Readonly<Record<string, unknown>>;
+
+function symbolShape(symbol: Symbol, x: number, y: number, r: number, colour: string, paper: string): Shape {
+  const points = (of: readonly (readonly [number, number])[]): Shape => ({
+    type: 'polygon',
+    shape: { points: of.map(([dx, dy]) => [x + dx * r, y + dy * r]) },
+    style: { fill: colour, stroke: paper, lineWidth: 1 },
+  });
+  switch (symbol) {
+    case 'ring':
+      return {
+        type: 'circle',
+        shape: { cx: x, cy: y, r: r * 0.9 },
+        style: { fill: paper, stroke: colour, lineWidth: 2 },
+      };
+    case 'rect':
+      return points([
+        [-0.9, -0.9],
+        [0.9, -0.9],
+        [0.9, 0.9],
+        [-0.9, 0.9],
+      ]);
+    case 'triangle':
+      return points([
+        [0, -1.15],
+        [1.1, 0.85],
+        [-1.1, 0.85],
+      ]);
+    case 'diamond':
+      return points([
+        [0, -1.25],
+        [1.25, 0],
+        [0, 1.25],
+        [-1.25, 0],
+      ]);
+    case 'down':
+      return points([
+        [0, 1.15],
+        [1.1, -0.85],
+        [-1.1, -0.85],
+      ]);
+    case 'cross':
+      return points([
+        [-1.1, -0.4],
+        [-0.4, -0.4],
+        [-0.4, -1.1],
+        [0.4, -1.1],
+        [0.4, -0.4],
+        [1.1, -0.4],
+        [1.1, 0.4],
+        [0.4, 0.4],
+        [0.4, 1.1],
+        [-0.4, 1.1],
+        [-0.4, 0.4],
+        [-1.1, 0.4],
+      ]);
+    default:
+      return {
+        type: 'circle',
+        shape: { cx: x, cy: y, r },
+        style: { fill: colour, stroke: paper, lineWidth: 1 },
+      };
+  }
+}
+
+const segment = (
+  x1: number,
+  y1: number,
+  x2: number,
+  y2: number,
+  colour: string,
+  lineWidth: number,
+  opacity = 1,
+): Shape => ({
+  type: 'line',
+  shape: { x1, y1, x2, y2 },
+  style: { stroke: colour, lineWidth, opacity, lineCap: 'round' },
+});
+const box = (x: number, y: number, width: number, height: number, fill: string, opacity = 1): Shape => ({
+  type: 'rect',
+  shape: { x, y, width: Math.max(width, 0), height: Math.max(height, 0) },
+  style: { fill, opacity },
+});
+const label = (
+  text: string,
+  x: number,
+  y: number,
+  fill: string,
+  align: string,
+  size = 12,
+  weight = 'normal',
+): Shape => ({
+  type: 'text',
+  style: {
+    text,
+    x,
+    y,
+    fill,
+    textAlign: align,
+    textVerticalAlign: 'middle',
+    fontSize: size,
+    fontFamily: font,
+    fontWeight: weight,
+  },
+});
+
+/** Labels that would lie on each other are moved apart, in order, within the bounds. */
+export function spreadOut(wanted: readonly number[], gap: number, from: number, to: number): number[] {
+  const order = wanted.map((y, at) => ({ y, at })).sort((a, b) => a.y - b.y);
+  let last = from - gap;
+  for (const one of order) last = one.y = Math.max(one.y, last + gap);
+  let next = to + gap;
+  for (const one of [...order].reverse()) next = one.y = Math.min(one.y, next - gap);
+  const placed: number[] = [];
+  for (const { y, at } of order) placed[at] = y;
+  return placed;
+}
+
+type ToPixel = (at: number, value: number) => [number, number];
+
+/** Plots are drawn as shapes over ECharts' axes: whiskers and the noise then stand exactly where their bar or dot is. */
+export function drawPlot(plot: Plot, { variants, width, theme }: Drawing): string {
+  const ink = inks[theme];
+  const of = (name: string): string => ink[name] ?? '';
+  const looks = new Map(plot.series.map(({ variant }) => [variant, lookOf(variants, variant, theme)]));
+  const lookAt = (variant: string): Look => looks.get(variant) ?? { colour: of('ink'), symbol: 'circle' };
+  const sideways = plot.shape === 'rows' || plot.shape === 'ratios';
+  const small = width < narrow;
+  const names = plot.shape === 'rows' ? plot.series.map(({ title }) => title) : (plot.x.names ?? []);
+
+  // The value axis.
+  const values = [
+    ...plot.series.flatMap(({ dots }) => dots.flatMap(({ value }) => [value.min, value.max])),
+    ...plot.noise.flatMap(({ from, to }) => [from, to]),
+    ...(plot.shape === 'ratios' ? [1] : []),
+  ].filter((value) => Number.isFinite(value) && (value > 0 || !plot.y.log));
+  const largest = Math.max(...values);
+  const smallest = Math.min(...values);
+  const lowest = plot.y.log ? smallest / 1.15 : 0;
+  const ticks = plot.y.log
+    ? logTicks(lowest, largest * 1.2)
+    : linearTicks(largest, sideways && small ? 3 : 5);
+  const highest = plot.y.log ? largest * 1.2 : (ticks.at(-1) ?? 1);
+
+  // The other axis.
+  const ats = plot.series.flatMap(({ dots, short }) => [...dots.map(({ at }) => at), ...short]);
+  const placesTo = plot.x.names || plot.shape === 'rows' ? names.length - 0.5 : Math.max(...ats, 1) * 1.04;
+  const placesFrom = plot.x.names || plot.shape === 'rows' ? -0.5 : 0;
+
+  // Room.
+  const legendItems = plot.parts
+    ? plot.parts.map(({ title }) => title)
+    : plot.shape === 'rows'
+      ? []
+      : plot.series.map(({ title }) => title);
+  const direct = plot.shape === 'line' && !small;
+  const legendRows: number[][] = [];
+  let used = Infinity;
+  (direct ? [] : legendItems).forEach((title, at) => {
+    const wide = textWidth(title) + 34;
+    if (used + wide > width - 8) {
+      legendRows.push([]);
+      used = 0;
+    }
+    legendRows.at(-1)?.push(at);
+    used += wide;
+  });
+  const nameRoom = Math.min(
+    Math.max(...names.map((name) => textWidth(name)), 0) + 14,
+    width * (small ? 0.4 : 0.36),
+  );
+  const top = 14 + legendRows.length * 20 + (sideways ? 0 : 22);
+  const left = sideways
+    ? nameRoom
+    : Math.max(...ticks.map((tick) => textWidth(valueText(tick, plot.y.unit)))) + 16;
+  const right = direct
+    ? Math.min(Math.max(...plot.series.map(({ title }) => textWidth(title))) + 22, width * 0.32)
+    : sideways
+      ? plot.shape === 'rows'
+        ? 58
+        : 18
+      : 14;
+  const rowHeight = plot.shape === 'ratios' ? Math.max(26, 10 + 7 * plot.series.length) : 34;
+  const bottom = sideways ? 46 : plot.x.title === '' ? 30 : 48;
+  const height = sideways
+    ? top + bottom + rowHeight * names.length
+    : Math.round(Math.min(width * 0.62, 340)) + legendRows.length * 8;
+
+  const valueAxis = {
+    type: plot.y.log ? 'log' : 'value',
+    min: lowest,
+    max: highest,
+    axisLine: { show: false },
+    axisTick: { show: false },
+    splitLine: { show: false },
+    minorTick: { show: false },
+    axisLabel: {
+      customValues: ticks,
+      color: of('soft'),
+      fontSize: 12,
+      fontFamily: font,
+      hideOverlap: true,
+      formatter: (value: number) => valueText(value, plot.y.unit),
+    },
+  };
+  const placeAxis = {
+    type: 'value',
+    min: placesFrom,
+    max: placesTo,
+    inverse: sideways,
+    axisLine: { show: !sideways, lineStyle: { color: of('line') }, onZero: false },
+    axisTick: { show: false },
+    splitLine: { show: false },
+    axisLabel: {
+      show: true,
+      color: sideways ? of('ink') : of('soft'),
+      fontSize: 12,
+      fontFamily: font,
+      hideOverlap: !plot.x.names,
+      ...(plot.x.names || plot.shape === 'rows'
+        ? { customValues: names.map((_, at) => at), interval: 0 }
+        : { customValues: linearTicks(placesTo / 1.04, small ? 3 : 5).filter((tick) => tick <= placesTo) }),
+      formatter: (value: number) =>
+        plot.x.names || plot.shape === 'rows' ? (names[Math.round(value)] ?? '') : counted(value),
+      width: sideways ? nameRoom - 10 : Math.max(40, (width - left - right) / Math.max(names.length, 1) - 6),
+      overflow: plot.x.names || plot.shape === 'rows' ? 'break' : 'none',
+      lineHeight: 14,
+    },
+  };
+
+  const area = { x: left, y: top, width: width - left - right, height: height - top - bottom };
+  const layer = (draw: (to: ToPixel) => Shape[]): object => ({
+    type: 'custom',
+    silent: true,
+    clip: false,
+    animation: false,
+    data: [[placesFrom, ticks[0] ?? 1]],
+    renderItem: (_: unknown, api: { coord(at: readonly number[]): number[] }) => ({
+      type: 'group',
+      silent: true,
+      children: draw((at, value) => {
+        const [x = 0, y = 0] = api.coord(sideways ? [value, at] : [at, value]);
+        return [x, y];
+      }).map((shape) => ({ silent: true, ...shape })),
+    }),
+    ...(sideways ? { encode: { x: 1, y: 0 }, data: [[ticks[0] ?? 1, placesFrom]] } : {}),
+  });
+
+  const grid = (to: ToPixel): Shape[] =>
+    ticks.map((tick) => {
+      const [x, y] = to(placesFrom, tick);
+      const stands = tick === 0 || (plot.shape === 'ratios' && tick === 1);
+      const colour = stands ? of('line') : of('grid');
+      return sideways
+        ? segment(x, area.y, x, area.y + area.height, colour, 1)
+        : segment(area.x, y, area.x + area.width, y, colour, 1);
+    });
+
+  const titles = (): Shape[] => [
+    ...(sideways
+      ? [label(plot.y.title, area.x + area.width / 2, height - 12, of('soft'), 'center')]
+      : [
+          label(plot.y.log ? `${plot.y.title} (log scale)` : plot.y.title, 4, top - 20, of('soft'), 'left'),
+          label(plot.x.title, area.x + area.width / 2, height - 12, of('soft'), 'center'),
+        ]),
+    ...legendRows.flatMap((row, line) => {
+      let x = 4;
+      return row.flatMap((at) => {
+        const title = legendItems[at] ?? '';
+        const y = 12 + line * 20;
+        const series = plot.series[at];
+        const mark = plot.parts
+          ? box(x, y - 6, 12, 12, of('soft'), partOpacity[at] ?? 0.2)
+          : symbolShape(
+              lookAt(series?.variant ?? '').symbol,
+              x + 6,
+              y,
+              5,
+              lookAt(series?.variant ?? '').colour,
+              of('paper'),
+            );
+        const shapes = [mark, label(title, x + 18, y, of('ink'), 'left')];
+        x += textWidth(title) + 34;
+        return shapes;
+      });
+    }),
+  ];
+
+  const count = plot.series.length;
+  const dodge = (index: number): number => (count < 2 ? 0 : index / (count - 1) - 0.5);
+  const placed = (series: Series): { at: number; median: number; min: number; max: number }[] =>
+    series.dots.map(({ at, value }) => ({ at, ...value }));
+
+  const noise = (to: ToPixel): Shape[] => {
+    if (plot.shape === 'line') {
+      const points = [
+        ...plot.noise.map(({ at, to: high }) => to(at, high)),
+        ...[...plot.noise].reverse().map(({ at, from }) => to(at, from)),
+      ];
+      return points.length > 2
+        ? [{ type: 'polygon', shape: { points }, style: { fill: of('band'), opacity: 0.28 } }]
+        : [];
+    }
+    return plot.noise.map(({ at, from, to: high }) => {
+      const [x1, y1] = to(at - 0.44, from);
+      const [x2, y2] = to(at + 0.44, high);
+      return box(Math.min(x1, x2), Math.min(y1, y2), Math.abs(x2 - x1), Math.abs(y2 - y1), of('band'), 0.28);
+    });
+  };
+
+  const whisker = (
+    to: ToPixel,
+    at: number,
+    min: number,
+    max: number,
+    colour: string,
+    cap: number,
+  ): Shape[] => {
+    const [x1, y1] = to(at, min);
+    const [x2, y2] = to(at, max);
+    return [
+      segment(x1, y1, x2, y2, colour, 1.5),
+      ...(cap > 0
+        ? [
+            sideways
+              ? segment(x1, y1 - cap, x1, y1 + cap, colour, 1.5)
+              : segment(x1 - cap, y1, x1 + cap, y1, colour, 1.5),
+            sideways
+              ? segment(x2, y2 - cap, x2, y2 + cap, colour, 1.5)
+              : segment(x2 - cap, y2, x2 + cap, y2, colour, 1.5),
+          ]
+        : []),
+    ];
+  };
+
+  const missed = (series: Series, to: ToPixel, shift: number): Shape[] =>
+    series.short.flatMap((at) => {
+      const [x] = to(at + shift, lowest || 1);
+      const y = area.y + 4;
+      const { colour } = lookAt(series.variant);
+      return [segment(x - 4, y - 4, x + 4, y + 4, colour, 2), segment(x - 4, y + 4, x + 4, y - 4, colour, 2)];
+    });
+
+  const marks = (to: ToPixel): Shape[] => {
+    const shapes: Shape[] = [];
+    if (plot.shape === 'rows') {
+      plot.series.forEach((series, row) => {
+        const { colour } = lookAt(series.variant);
+        const [dot] = series.dots;
+        if (!dot) return;
+        const thick = Math.min(rowHeight * 0.6, 20);
+        let from = 0;
+        for (const [at, value] of (
+          plot.parts?.map(({ values: by }) => by[row]?.median) ?? [dot.value.median]
+        ).entries()) {
+          if (value === undefined) continue;
+          const [x1, y] = to(row, from);
+          const [x2] = to(row, from + value);
+          shapes.push(
+            box(
+              x1,
+              y - thick / 2,
+              x2 - x1 - (plot.parts ? 1 : 0),
+              thick,
+              colour,
+              plot.parts ? partOpacity[at] : 1,
+            ),
+          );
+          from += value;
+        }
+        shapes.push(...whisker(to, row, dot.value.min, dot.value.max, of('ink'), 4));
+        const [end, y] = to(row, Math.max(dot.value.max, from));
+        shapes.push(label(valueText(dot.value.median, plot.y.unit), end + 6, y, of('ink'), 'left'));
+      });
+      return shapes;
+    }
+    if (plot.shape === 'bars') {
+      const wide = 0.86 / Math.max(count, 1);
+      plot.series.forEach((series, index) => {
+        const { colour } = lookAt(series.variant);
+        for (const { at, median, min, max } of placed(series)) {
+          const middle = at + (index - (count - 1) / 2) * wide;
+          const [x1, y1] = to(middle - wide * 0.45, median);
+          const [x2, y2] = to(middle + wide * 0.45, 0);
+          shapes.push(box(x1, y1, x2 - x1, y2 - y1, colour));
+          shapes.push(...whisker(to, middle, min, max, of('ink'), Math.min(3, (x2 - x1) / 3)));
+        }
+        shapes.push(...missed(series, to, (index - (count - 1) / 2) * wide));
+      });
+      return shapes;
+    }
+    plot.series.forEach((series, index) => {
+      const { colour, symbol } = lookAt(series.variant);
+      const shift = plot.shape === 'line' ? 0 : dodge(index) * (plot.shape === 'ratios' ? 0.66 : 0.5);
+      const dots = placed(series);
+      if (plot.shape !== 'ratios') {
+        dots.slice(1).forEach((dot, at) => {
+          const before = dots[at];
+          if (!before) return;
+          const [x1, y1] = to(before.at + shift, before.median);
+          const [x2, y2] = to(dot.at + shift, dot.median);
+          shapes.push(
+            segment(
+              x1,
+              y1,
+              x2,
+              y2,
+              colour,
+              plot.shape === 'line' ? 2.2 : 1.2,
+              plot.shape === 'line' ? 1 : 0.4,
+            ),
+          );
+        });
+      }
+      for (const { at, median, min, max } of dots) {
+        shapes.push(...whisker(to, at + shift, min, max, colour, plot.shape === 'ratios' ? 0 : 3));
+        const [x, y] = to(at + shift, median);
+        shapes.push(symbolShape(symbol, x, y, small ? 4 : 4.5, colour, of('paper')));
+      }
+      shapes.push(...missed(series, to, shift));
+    });
+    return shapes;
+  };
+
+  const ends = (to: ToPixel): Shape[] => {
+    if (!direct) return [];
+    const last = plot.series.flatMap((series) => {
+      const dot = series.dots.at(-1);
+      return dot ? [{ series, place: to(dot.at, dot.value.median) }] : [];
+    });
+    const ys = spreadOut(
+      last.map(({ place: [, y] }) => y),
+      17,
+      area.y,
+      area.y + area.height,
+    );
+    return last.flatMap(({ series, place: [x, y] }, at) => {
+      const { colour } = lookAt(series.variant);
+      const edge = area.x + area.width;
+      return [
+        segment(x + 7, y, edge + 4, ys[at] ?? y, colour, 1, 0.5),
+        label(series.title, edge + 9, ys[at] ?? y, of('ink'), 'left'),
+      ];
+    });
+  };
+
+  const option: EChartsCoreOption = {
+    animation: false,
+    backgroundColor: 'transparent',
+    textStyle: { fontFamily: font },
+    grid: { left, right, top, bottom, containLabel: false },
+    xAxis: sideways ? valueAxis : placeAxis,
+    yAxis: sideways ? placeAxis : valueAxis,
+    series: [grid, noise, marks, ends, titles].map(layer),
+  };
+  const chart = init(null, null, { renderer: 'svg', ssr: true, width, height });
+  try {
+    chart.setOption(option);
+    return tidy(chart.renderToSVGString());
+  } finally {
+    chart.dispose();
+  }
+}
+
+const partOpacity: readonly number[] = [1, 0.55, 0.25];
+
+/** Without classes and rules for a pointer: nothing reacts to one. */
+const tidy = (svg: string): string =>
+  svg
+    .replace(/<style ?>[\s\S]*?<\/style>\s*/g, '')
+    .replace(/ (?:class|ecmeta_[a-z_]+|pointer-events)="[^"]*"/g, '')
+    .replace(/\n+/g, '\n');
