@@ -11,6 +11,7 @@ import { readRatios } from './harness/report.js';
 import { printKernel, runKernel } from './kernel/suite.js';
 import { printL4, runL4 } from './l4/suite.js';
 import { registerMesh } from './mesh/command.js';
+import { registerReport } from './report/commands.js';
 import { printSecured, runSecured } from './waypoint/secured.js';
 import { printWaypoint, runWaypoint } from './waypoint/suite.js';
 
@@ -28,6 +29,7 @@ function begin(): { onProgress: (text: string) => void; interrupted: () => boole
 
 const program = new Command('bench').description('measure what the mesh costs on this machine');
 registerMesh(program, begin, within);
+registerReport(program);
 program
   .command('l4')
   .description(

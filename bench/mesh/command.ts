@@ -1,7 +1,7 @@
 /** `npm run bench`: the comparison, what it costs beside traffic, and the goals of the other suites, as one result. */
-import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { errorText, WeftError } from '../../src/base/errors.js';
+import { writeOutputs, type Outputs } from '../report/commands.js';
 import { printResult } from '../report/terminal.js';
 import type { BenchResult } from '../result/result.js';
 import { costs, type CostResult } from './costs/index.js';
@@ -9,7 +9,7 @@ import { runGoals } from './goals.js';
 import { commandTarget, parseTarget } from './target.js';
 import { findPeers, meshWorkloads, resultOf, runMesh, type MeshOptions, type Peers } from './suite.js';
 
-interface Given {
+interface Given extends Outputs {
   readonly quick?: true;
   readonly rounds?: number;
   readonly seconds?: number;
@@ -21,7 +21,6 @@ interface Given {
   readonly costs: boolean;
   readonly goals: boolean;
   readonly control?: true;
-  readonly json?: string;
   readonly state: string;
 }
 
@@ -152,10 +151,12 @@ export function registerMesh(program: Command, begin: () => Begun, within: Numbe
     .option('--no-goals', 'without the suites that measure the other goals')
     .option('--control', 'with the goals of the control plane: builds Kubernetes where none is built')
     .option('--json <file>', 'write the result: bench/result/schema.ts')
+    .option('--html <file>', 'one page with plots, that needs nothing else')
+    .option('--plots <dir>', 'each plot as SVG, light and dark')
     .option('--state <dir>', 'where the bed is written down', '/run/weft/bench')
     .action(async (given: Given) => {
       const result = await compareVariants(given, begin());
-      if (given.json !== undefined) writeFileSync(given.json, `${JSON.stringify(result, null, 1)}\n`);
+      writeOutputs(result, given);
       console.log(printResult(result, { width: process.stdout.columns ?? 120 }));
       if (result.interrupted) process.exitCode = interruptedExitCode;
     });
