@@ -73,6 +73,7 @@ test('no mesh is measured twice whatever is asked for, and a name that is none i
     ['none', 'none-again', 'weft'],
   );
   assert.equal(chosenVariants(undefined).length, variants.length);
+  assert.throws(() => chosenVariants(['ztunnel']), { code: 'WEFT_BENCH_VARIANT' });
   assert.throws(() => chosenVariants(['wefft']), {
     code: 'WEFT_BENCH_VARIANT',
     message: /wefft.*weft-waypoint/,

@@ -52,8 +52,11 @@ const particular: Readonly<Record<string, Partial<ClusterVariant>>> = {
   'weft-waypoint': { waypoint: true, needs: 'waypoints' },
 };
 
-/** The same as on one machine. */
-export const variants: readonly ClusterVariant[] = kinds.map(
+/** Of others the chart puts no proxy beside the pods: under their name it would measure no mesh. */
+const measurable = kinds.filter(({ kind }) => kind !== 'other');
+
+/** The same as on one machine, without others' proxies. */
+export const variants: readonly ClusterVariant[] = measurable.map(
   ({ name, title, kind, about, placements }): ClusterVariant => ({
     name,
     title,
