@@ -23,7 +23,7 @@ export interface Change {
   readonly after: number;
   /** after / before, above 1 where it got worse, whichever way the metric goes. */
   readonly worse: number;
-  /** Of the permutation test. */
+  /** That chance alone makes any of all figures differ as much as this one. */
   readonly p: number;
   readonly verdict: Verdict;
 }
@@ -39,7 +39,7 @@ export interface Comparison {
 
 /** What comes out by chance less often than this is no chance. */
 const significance = 0.05;
-const permutationsMax = 200_000;
+const dealsMax = 1_000;
 /** Tails of tails and what applications spend are too noisy to be judged by, and are in the files for who wants them. */
 const notJudged = new Set([
   'p90',
@@ -85,46 +85,89 @@ const choose = (n: number, k: number): number => {
   return Math.round(all);
 };
 
-/**
- * Two-sided permutation test of the difference of means: the share of all ways to deal the values out to two groups of
- * these sizes that lie at least as far apart. Exact up to 200 000 ways; beyond that as many of them, evenly spread.
- */
-export function permutationP(a: readonly number[], b: readonly number[]): number {
-  const all = [...a, ...b];
-  const total = all.reduce((sum, value) => sum + value, 0);
-  const apart = (sum: number): number => Math.abs(sum / a.length - (total - sum) / b.length);
-  const seen = apart(a.reduce((sum, value) => sum + value, 0)) * (1 - 1e-9);
-  let far = 0;
-  let count = 0;
-  if (choose(all.length, a.length) <= permutationsMax) {
-    const deal = (from: number, left: number, sum: number): void => {
-      if (left === 0) {
-        count++;
-        if (apart(sum) >= seen) far++;
-        return;
+/** Ways to choose `size` of `all` places: each once, or where those are too many as many as `dealsMax`, evenly spread. */
+function dealsOf(all: number, size: number): Uint8Array[] {
+  const deals: Uint8Array[] = [];
+  if (choose(all, size) <= dealsMax) {
+    const deal = (from: number, left: number, taken: Uint8Array): void => {
+      if (left === 0) deals.push(taken.slice());
+      for (let at = from; left > 0 && at <= all - left; at++) {
+        taken[at] = 1;
+        deal(at + 1, left - 1, taken);
+        taken[at] = 0;
       }
-      for (let at = from; at <= all.length - left; at++) deal(at + 1, left - 1, sum + (all[at] as number));
     };
-    deal(0, a.length, 0);
-    return far / count;
+    deal(0, size, new Uint8Array(all));
+    return deals;
   }
-  // A fixed sequence: the same files give the same answer.
+  // A fixed sequence, from the high bits, which are the good ones: the same files give the same answer.
   let state = 1;
   const below = (limit: number): number => {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
     return Math.floor((state / 2 ** 32) * limit);
   };
-  const pool = [...all];
-  for (count = 0; count < permutationsMax / 10; count++) {
-    let sum = 0;
-    for (let at = 0; at < a.length; at++) {
-      const other = at + below(pool.length - at);
-      [pool[at], pool[other]] = [pool[other] as number, pool[at] as number];
-      sum += pool[at] as number;
+  const places = Array.from({ length: all }, (_, at) => at);
+  // What was seen is one of them.
+  deals.push(Uint8Array.from(places, (at) => (at < size ? 1 : 0)));
+  while (deals.length < dealsMax) {
+    const taken = new Uint8Array(all);
+    for (let at = 0; at < size; at++) {
+      const other = at + below(all - at);
+      [places[at], places[other]] = [places[other] as number, places[at] as number];
+      taken[places[at] as number] = 1;
     }
-    if (apart(sum) >= seen) far++;
+    deals.push(taken);
   }
-  return (far + 1) / (count + 1);
+  return deals;
+}
+
+interface Pair {
+  readonly a: readonly number[];
+  readonly b: readonly number[];
+}
+
+/** Difference of the means, and the standard error of that difference. */
+function apart(values: readonly number[], taken: Uint8Array): readonly [number, number] {
+  const sums = [0, 0];
+  const squares = [0, 0];
+  const counts = [0, 0];
+  values.forEach((value, at) => {
+    const group = taken[at] as 0 | 1;
+    sums[group] = (sums[group] as number) + value;
+    squares[group] = (squares[group] as number) + value * value;
+    counts[group] = (counts[group] as number) + 1;
+  });
+  const [n = 1, m = 1] = counts;
+  const [x = 0, y = 0] = sums;
+  const within = (squares[0] as number) - (x * x) / n + (squares[1] as number) - (y * y) / m;
+  const variance = Math.max(0, within) / Math.max(1, n + m - 2);
+  return [Math.abs(x / n - y / m), Math.sqrt(variance * (1 / n + 1 / m))];
+}
+
+/**
+ * For each pair of series the chance that any of all pairs would be as far apart, were there no difference anywhere (the
+ * permutation test of the largest statistic, Westfall and Young 1993): rounds are dealt out to the two files in all ways, for all
+ * pairs alike. The statistic is t with the median standard error added to each, so that a series that happens to be very
+ * still does not decide. All `a` must be of one length, and all `b`.
+ */
+export function familyP(pairs: readonly Pair[]): number[] {
+  const [first] = pairs;
+  if (!first) return [];
+  const deals = dealsOf(first.a.length + first.b.length, first.a.length);
+  const values = pairs.map(({ a, b }) => [...a, ...b]);
+  const seenDeal = Uint8Array.from(values[0] as number[], (_, at) => (at < first.a.length ? 1 : 0));
+  const seen = values.map((series) => apart(series, seenDeal));
+  const still = median(seen.map(([, error]) => error)) || Number.MIN_VALUE;
+  const statistics = seen.map(([distance, error]) => distance / (error + still));
+  const largest = deals.map((deal) =>
+    values.reduce((most, series) => {
+      const [distance, error] = apart(series, deal);
+      return Math.max(most, distance / (error + still));
+    }, 0),
+  );
+  return statistics.map(
+    (statistic) => largest.filter((one) => one >= statistic * (1 - 1e-9)).length / largest.length,
+  );
 }
 
 function verdictOf(
@@ -154,9 +197,8 @@ const differing = (
 /**
  * Each figure of a variant in both files is compared by its ratios to no mesh, paired within the rounds of its own file, so that a
  * machine that was slower as a whole changes nothing. A change counts where all of this holds: the medians are apart by
- * the threshold; by more than both files' own noise; and a permutation test of the logarithms says that chance does it
- * in less than 5 of 100 cases. Hundreds of figures are compared: the test alone would find some by chance, all three
- * together hardly do (compare.test.ts counts how often).
+ * the threshold; by more than both files' own noise; and a permutation test of the logarithms over all figures at once
+ * (familyP) says that chance makes any of these hundreds differ as much in less than 5 of 100 comparisons.
  */
 export function compareResults(a: BenchResult, b: BenchResult, options: CompareOptions): Comparison {
   const baseline = new Set(
@@ -172,23 +214,35 @@ export function compareResults(a: BenchResult, b: BenchResult, options: CompareO
     );
   const before = judged(a);
   const after = judged(b);
-  const changes: Change[] = [];
-  for (const [key, was] of before) {
+  const compared = [...before].flatMap(([key, was]) => {
     const is = after.get(key);
-    if (!is) continue;
-    const of = was.ratio && is.ratio ? 'ratio' : 'value';
-    const [x, y] = [seriesOf(a, was, of), seriesOf(b, is, of)];
-    if (x.length === 0 || y.length === 0) continue;
-    const [from, to] = [median(x), median(y)];
+    if (!is) return [];
+    const of: Change['of'] = was.ratio && is.ratio ? 'ratio' : 'value';
+    const pair = { a: seriesOf(a, was, of), b: seriesOf(b, is, of) };
+    return pair.a.length === 0 || pair.b.length === 0 ? [] : [{ was, is, of, pair }];
+  });
+  // Dealt out together are those that have the same rounds.
+  const groups = new Map<string, typeof compared>();
+  for (const one of compared) {
+    const key = `${one.pair.a.length} ${one.pair.b.length}`;
+    groups.set(key, [...(groups.get(key) ?? []), one]);
+  }
+  const chances = new Map<Figure, number>();
+  for (const group of groups.values()) {
+    const logs = group.map(({ pair }) => ({ a: pair.a.map(Math.log), b: pair.b.map(Math.log) }));
+    familyP(logs).forEach((p, at) => chances.set((group[at] as (typeof group)[number]).was, p));
+  }
+  const changes = compared.map(({ was, is, of, pair }): Change => {
+    const [from, to] = [median(pair.a), median(pair.b)];
     const worse = metrics[was.metric]?.better === 'higher' ? from / to : to / from;
-    const p = permutationP(x.map(Math.log), y.map(Math.log));
+    const p = chances.get(was) ?? 1;
     const floor = of === 'ratio' ? Math.max(noiseFactor(was.noise), noiseFactor(is.noise)) : 1;
     const { placement, workload, point, metric, variant } = was;
-    changes.push({
+    return {
       ...{ placement, workload, point, metric, variant, of, before: from, after: to, worse, p },
-      verdict: verdictOf(worse, p, [x.length, y.length], floor, options),
-    });
-  }
+      verdict: verdictOf(worse, p, [pair.a.length, pair.b.length], floor, options),
+    };
+  });
   const name = (figure: Figure): string => keyOf(figure).split('\n').filter(Boolean).join(' ');
   return {
     changes,
