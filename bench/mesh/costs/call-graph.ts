@@ -91,23 +91,25 @@ export function fanOut(at: number, hosts: readonly string[]): string[] {
 }
 
 async function start(scene: Scene, context: CostContext, fortio: string, journal: Journal): Promise<void> {
-  journal.progress(`starting ${scene.pods.length} pods`);
+  const services = scene.pods.filter(({ name }) => name !== 'client');
   await inTurns(
-    scene.pods.filter(({ name }) => name !== 'client'),
+    services,
     4,
     (pod) => {
       const hosts = all.map((at) => scene.pod(pod.namespace, service(at)).ip);
       const args = [...serverArgs(), ...fanOut(Number(pod.name.slice(1)), hosts)];
       return scene.serve(pod.netns, httpPort, ...asServer(fortio, args));
     },
+    journal.counting('starting services', services.length),
   );
   const { envoy } = context;
   if (envoy === undefined) return;
-  journal.progress('starting sidecars');
+  const pods = scene.pods.filter(({ namespace }) => namespace.startsWith('sidecar'));
   await inTurns(
-    scene.pods.filter(({ namespace }) => namespace.startsWith('sidecar')),
+    pods,
     4,
     (pod) => scene.startSidecar(pod, envoy, [httpPort, deepPort, widePort], sidecarThreads),
+    journal.counting('starting sidecars', pods.length),
   );
 }
 

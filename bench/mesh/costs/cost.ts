@@ -86,6 +86,13 @@ export class Journal {
     this.context.onProgress(`${this.workload}: ${text}`);
   }
 
+  /** For `inTurns`: says now and then how far it is. */
+  counting(what: string, of: number): (count: number) => void {
+    return (count) => {
+      if (count % 10 === 1) this.progress(`${what}, ${count} of ${of}`);
+    };
+  }
+
   leaveOut(what: string, why: string): void {
     this.#missing.push({ what: `${this.workload}: ${what}`, why });
   }
@@ -141,17 +148,23 @@ export async function inScene<T>(
   }
 }
 
-/** At most `atOnce` of them under way. The first error is thrown once none is. */
+/** At most `atOnce` of them under way, `onBegun` told how many have begun. The first error is thrown once none is. */
 export async function inTurns<T>(
   items: readonly T[],
   atOnce: number,
   work: (item: T) => Promise<unknown>,
+  onBegun?: (count: number) => void,
 ): Promise<void> {
   const left = [...items];
   const errors: unknown[] = [];
   const worker = async (): Promise<void> => {
     for (let item = left.shift(); item !== undefined && errors.length === 0; item = left.shift())
-      await work(item).catch((error: unknown) => errors.push(error));
+      try {
+        onBegun?.(items.length - left.length);
+        await work(item);
+      } catch (error) {
+        errors.push(error);
+      }
   };
   await Promise.all(Array.from({ length: atOnce }, worker));
   if (errors.length > 0) throw errors[0];

@@ -61,10 +61,13 @@ async function measure(context: CostContext): ReturnType<Cost['measure']> {
   const outside = enrolPlan(pods, false);
   const inside = enrolPlan(pods, true);
   await inScene(context, outside, async (scene) => {
-    journal.progress(`starting ${pods} pods`);
     const running = scene.pods.filter(({ namespace }) => namespace === 'pods');
-    await inTurns(running, 8, (pod) =>
-      scene.serve(pod.netns, echoPort, loadProgram('echo'), [String(echoPort), String(cpuOf.server)]),
+    await inTurns(
+      running,
+      8,
+      (pod) =>
+        scene.serve(pod.netns, echoPort, loadProgram('echo'), [String(echoPort), String(cpuOf.server)]),
+      journal.counting('starting pods', pods),
     );
     for (let round = 0; round < context.rounds; round++) {
       const at = { round, placement: 'cross-node', variant: 'weft', point: String(pods) } as const;

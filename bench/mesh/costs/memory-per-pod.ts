@@ -70,16 +70,19 @@ async function takeIn(
   points: readonly number[],
   point: number,
   sidecars: ProcessMemoryOf[],
+  journal: Journal,
 ): Promise<void> {
   scene.tell([], { ...scene.plan, namespaces: memoryPlan(points, point).namespaces });
+  const pods = scene.pods.filter(({ namespace }) => namespace === groupOf('sidecar', point));
   if (envoy !== undefined)
     await inTurns(
-      scene.pods.filter(({ namespace }) => namespace === groupOf('sidecar', point)),
+      pods,
       4,
       async (pod) => {
         const pid = await scene.startSidecar(pod, envoy, [], sidecarThreads);
         sidecars.push(() => processMemory(pod.node, pid));
       },
+      journal.counting('starting sidecars', pods.length),
     );
   await scene.bed.waitReady(Object.fromEntries(nodes.map((node) => [node, point / nodes.length])));
 }
@@ -106,7 +109,7 @@ async function measure(context: CostContext): ReturnType<Cost['measure']> {
         break;
       }
       journal.progress(`${point} pods`);
-      await takeIn(scene, context, points, point, sidecars);
+      await takeIn(scene, context, points, point, sidecars, journal);
       await sleep(settleMs);
       const at = { round: 0, placement: 'cross-node', point: String(point) } as const;
       if (context.envoy !== undefined)

@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseIp } from '../model/address.js';
+import type { SpiffeId } from '../model/identity.js';
+import type { AuthorizationPolicy, PolicyKey, PolicyMatch } from '../model/policy.js';
+import { authorize, type ConnectionFacts } from './authorize.js';
+
+const nothing: PolicyMatch = {
+  namespaces: [],
+  notNamespaces: [],
+  principals: [],
+  notPrincipals: [],
+  sourceIps: [],
+  notSourceIps: [],
+  destinationIps: [],
+  notDestinationIps: [],
+  destinationPorts: [],
+  notDestinationPorts: [],
+  serviceAccounts: [],
+  notServiceAccounts: [],
+};
+const facts: ConnectionFacts = {
+  identity: 'spiffe://cluster.local/ns/shop/sa/web' as SpiffeId,
+  sourceIp: parseIp('10.0.0.1'),
+  destinationIp: parseIp('10.0.0.2'),
+  destinationPort: 80,
+};
+const policy = (
+  action: 'allow' | 'deny',
+  ...rules: readonly (readonly PolicyMatch[])[]
+): AuthorizationPolicy =>
+  ({
+    key: 'shop/p' as PolicyKey,
+    action,
+    dryRun: false,
+    scope: 'namespace',
+    services: [],
+    rules: rules.map((matches) => ({ clauses: [{ matches }] })),
+  }) as unknown as AuthorizationPolicy;
+const account = (serviceAccount: string): PolicyMatch => ({
+  ...nothing,
+  serviceAccounts: [{ namespace: 'shop', serviceAccount }],
+});
+
+test('of many rules the last one decides, and is named', () => {
+  const others = Array.from({ length: 2000 }, (_, at) => [account(`nobody-${at}`)]);
+  const verdict = authorize([policy('allow', ...others, [account('web')])], facts);
+  assert.deepEqual([verdict.allowed, verdict.rule], [true, 2000]);
+  assert.equal(authorize([policy('allow', ...others)], facts).allowed, false);
+});
+
+test('a match that asks for nothing holds for nobody, a clause without matches for all', () => {
+  assert.equal(authorize([policy('allow', [nothing])], facts).allowed, false);
+  assert.equal(authorize([policy('deny', [nothing])], facts).allowed, true);
+  assert.equal(authorize([policy('deny', [])], facts).allowed, false);
+});
+
+test('who has shown no identity matches no account, and every rule that only excludes one', () => {
+  const unknown = { ...facts, identity: undefined };
+  assert.equal(authorize([policy('allow', [account('web')])], unknown).allowed, false);
+  const butWeb: PolicyMatch = {
+    ...nothing,
+    notServiceAccounts: [{ namespace: 'shop', serviceAccount: 'web' }],
+  };
+  assert.equal(authorize([policy('deny', [butWeb])], unknown).allowed, false);
+  assert.equal(authorize([policy('deny', [butWeb])], facts).allowed, true);
+});
