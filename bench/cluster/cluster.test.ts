@@ -21,7 +21,7 @@ import {
 } from './plan.js';
 import { readReport } from './report.js';
 import { processSecondsOf } from './spent.js';
-import { chartValues, chosenVariants, namespaceLabels, variants } from './variants.js';
+import { chartValues, chosenVariants, namespaceLabels, notOnClusters, variants } from './variants.js';
 
 const chart = join(distRoot, '..', 'bench', 'chart');
 const read = (name: string): string => readFileSync(join(chart, name), 'utf8');
@@ -78,6 +78,11 @@ test('no mesh is measured twice whatever is asked for, and a name that is none i
     code: 'WEFT_BENCH_VARIANT',
     message: /wefft.*weft-waypoint/,
   });
+});
+test('a variant that no release of the chart is, is none of a cluster, and the result says so', () => {
+  for (const name of notOnClusters)
+    assert.throws(() => chosenVariants([name]), { code: 'WEFT_BENCH_VARIANT' });
+  assert.ok(variants.every(({ kind }) => kind !== 'other'));
 });
 test('rates are shares of the slowest, and every connection has as many requests', () => {
   const rates = ratesOf([capacity(2000), capacity(1000)], undefined, 0.5).http1 ?? [];

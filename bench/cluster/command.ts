@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { loadKubeConfig } from '../../src/kubernetes/config.js';
 import { within } from '../harness/options.js';
+import { htmlReport } from '../report/html.js';
 import { printResult } from '../report/terminal.js';
 import { removeLeft, runCluster } from './suite.js';
 
@@ -16,6 +17,7 @@ interface Options {
   readonly serverNode?: string;
   readonly perSecond?: number;
   readonly json?: string;
+  readonly html?: string;
   readonly remove?: true;
 }
 
@@ -39,6 +41,7 @@ async function run(options: Options): Promise<void> {
   }
   const result = await runCluster({ ...options, onProgress, interrupted: () => interrupted });
   if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(result, null, 1)}\n`);
+  if (options.html !== undefined) writeFileSync(options.html, htmlReport(result));
   console.log(printResult(result, { width: process.stdout.columns ?? 120 }));
   if (result.interrupted) process.exitCode = interruptedCode;
 }
@@ -59,5 +62,6 @@ export const clusterCommand = (): Command =>
       within(16, 100_000, true),
     )
     .option('--json <file>', 'write the result')
+    .option('--html <file>', 'write the result as one page')
     .option('--remove', 'take away what a run that was killed left, and end')
     .action(run);

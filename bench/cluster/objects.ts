@@ -113,9 +113,11 @@ export async function lacking(
   nodes: Nodes,
 ): Promise<string | undefined> {
   if (needs === 'nothing') return undefined;
-  if ((await find(config, '/apis/weft.dev/v1alpha1')) === undefined)
-    return 'Weft is not installed: the cluster does not have its kinds; npx weft install puts it there';
+  const kinds = await find(config, '/apis/weft.dev/v1alpha1');
   const agents = await itemsAt<PodItem>(config, '/api/v1/pods?labelSelector=app%3Dweft-agent');
+  // Its kinds may outlive it.
+  if (kinds === undefined || agents.length === 0)
+    return 'Weft is not installed: npx weft install puts it on the cluster';
   const ready = new Set(agents.filter(isReady).map(({ spec }) => spec.nodeName));
   const without = [...new Set([nodes.client, ...Object.values(nodes.servers)])].filter(
     (name) => !ready.has(name),

@@ -22,6 +22,7 @@ import {
   chosenVariants,
   namespaceLabel,
   namespaceLabels,
+  notOnClusters,
   type ClusterVariant,
   type Nodes,
 } from './variants.js';
@@ -478,6 +479,11 @@ class ClusterRun {
       figures: figuresOf(here),
       missing: [
         ...this.missing,
+        ...notOnClusters.map((what) => ({ what, why: 'the chart has no such pods: npm run bench has it' })),
+        {
+          what: 'the load generators by themselves',
+          why: 'a pod shares its node with others, so there is no idle machine: npm run bench has it',
+        },
         {
           what: 'CPU of the kernel beside the programs',
           why: "on a node that others' pods share it cannot be told whose it is",

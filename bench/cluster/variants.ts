@@ -43,21 +43,21 @@ const inside = {
 const splicedAnnotation = { 'weft.dev/splice': 'on' };
 const encryptedAnnotation = { 'weft.dev/same-node': 'encrypted' };
 
-/** What is different from `inside` or `outside`, by the name of the comparison's variant. */
+/** Those of one machine that the chart can make, and what is different of them from `inside` or `outside`. */
 const particular: Readonly<Record<string, Partial<ClusterVariant>>> = {
+  none: {},
   'none-again': { namespace: `${namespacePrefix}none` },
   sidecar: { sidecar: true },
+  weft: {},
   'weft-spliced': { annotations: { ...inside.annotations, ...splicedAnnotation } },
   'weft-encrypted': { annotations: { ...inside.annotations, ...encryptedAnnotation } },
   'weft-waypoint': { waypoint: true, needs: 'waypoints' },
 };
 
-/** Of others the chart puts no proxy beside the pods: under their name it would measure no mesh. */
-const measurable = kinds.filter(({ kind }) => kind !== 'other');
-
-/** The same as on one machine, without others' proxies. */
-export const variants: readonly ClusterVariant[] = measurable.map(
-  ({ name, title, kind, about, placements }): ClusterVariant => ({
+/** Others' proxies are not among them: under their name plain pods would be measured. */
+export const variants: readonly ClusterVariant[] = kinds
+  .filter(({ name }) => name in particular)
+  .map(({ name, title, kind, about, placements }): ClusterVariant => ({
     name,
     title,
     kind,
@@ -68,8 +68,12 @@ export const variants: readonly ClusterVariant[] = measurable.map(
     waypoint: false,
     ...(kind === 'weft' ? { ...inside, needs: 'weft' } : { ...outside, needs: 'nothing' }),
     ...particular[name],
-  }),
-);
+  }));
+
+/** Variants of one machine that no release of the chart is. */
+export const notOnClusters: readonly string[] = kinds
+  .map(({ name }) => name)
+  .filter((name) => !(name in particular));
 
 /** The variants of these names, in the order above, with no mesh twice: all is divided by it, and compared with its noise. Throws WEFT_BENCH_VARIANT. */
 export function chosenVariants(names: readonly string[] | undefined): readonly ClusterVariant[] {

@@ -40,7 +40,7 @@ function documented(command: string): string[] {
   assert.ok(page.includes(command), `docs/bench-cluster.md does not say: ${command}`);
   return command
     .split(' ')
-    .map((word) => (word === 'IMAGE' ? image : word.endsWith('.json') ? join(files, word) : word));
+    .map((word) => (word === 'IMAGE' ? image : /\.(json|html)$/.test(word) ? join(files, word) : word));
 }
 
 interface Ended {
@@ -139,10 +139,13 @@ test('every variant and placement is measured by Jobs, with the counters of the 
   );
   const earlier = await inventory();
   const { code, said } = await bench(
-    documented('npm run bench -- cluster --image IMAGE --rounds 1 --seconds 0.5 --json result.json'),
+    documented(
+      'npm run bench -- cluster --image IMAGE --rounds 1 --seconds 0.5 --json result.json --html result.html',
+    ),
   );
   assert.equal(code, 0, said);
   const result = readResult(join(files, 'result.json'));
+  assert.match(readFileSync(join(files, 'result.html'), 'utf8'), /^<!doctype html>[^]*Weft, waypoint/);
   assert.equal(result.where, 'cluster');
   assert.equal(result.interrupted, false);
   assert.deepEqual(result.failures, []);
