@@ -7,6 +7,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   renameSync,
   rmSync,
   rmdirSync,
@@ -428,15 +429,20 @@ export class Bed {
   }
 }
 
-/** Processes that carry the mark of the bed at `state`, this one apart. */
+/**
+ * Processes that carry the mark of the bed at `state`, this one apart. In another mount namespace that path is another
+ * directory, so another bed.
+ */
 function markedProcesses(state: string): ProcessMark[] {
+  const mounts = readlinkSync('/proc/self/ns/mnt');
   const entry = `\0${bedVariable}=${state}\0`;
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
     .flatMap((name) => {
       try {
         const environment = `\0${readFileSync(`/proc/${name}/environ`, 'latin1')}`;
-        return environment.includes(entry) ? (markOf(Number(name)) ?? []) : [];
+        if (!environment.includes(entry) || readlinkSync(`/proc/${name}/ns/mnt`) !== mounts) return [];
+        return markOf(Number(name)) ?? [];
       } catch {
         return [];
       }
