@@ -5,6 +5,7 @@ import { init, use, type EChartsCoreOption } from 'echarts/core';
 import { SVGRenderer } from 'echarts/renderers';
 import type { Variant } from '../result/result.js';
 import type { Plot, Series } from './plots.js';
+import { plain } from './view.js';
 
 use([CustomChart, LineChart, GridComponent, SVGRenderer]);
 
@@ -194,7 +195,7 @@ const segment = (
 ): Shape => ({
   type: 'line',
   shape: { x1, y1, x2, y2 },
-  style: { stroke: colour, lineWidth, opacity, lineCap: 'round' },
+  style: { fill: 'none', stroke: colour, lineWidth, opacity, lineCap: 'round' },
 });
 const box = (x: number, y: number, width: number, height: number, fill: string, opacity = 1): Shape => ({
   type: 'rect',
@@ -212,7 +213,7 @@ const label = (
 ): Shape => ({
   type: 'text',
   style: {
-    text,
+    text: plain(text),
     x,
     y,
     fill,
@@ -246,7 +247,9 @@ export function drawPlot(plot: Plot, { variants, width, theme }: Drawing): strin
   const lookAt = (variant: string): Look => looks.get(variant) ?? { colour: of('ink'), symbol: 'circle' };
   const sideways = plot.shape === 'rows' || plot.shape === 'ratios';
   const small = width < narrow;
-  const names = plot.shape === 'rows' ? plot.series.map(({ title }) => title) : (plot.x.names ?? []);
+  const names = (plot.shape === 'rows' ? plot.series.map(({ title }) => title) : (plot.x.names ?? [])).map(
+    plain,
+  );
 
   // The value axis.
   const values = [
@@ -254,8 +257,8 @@ export function drawPlot(plot: Plot, { variants, width, theme }: Drawing): strin
     ...plot.noise.flatMap(({ from, to }) => [from, to]),
     ...(plot.shape === 'ratios' ? [1] : []),
   ].filter((value) => Number.isFinite(value) && (value > 0 || !plot.y.log));
-  const largest = Math.max(...values);
-  const smallest = Math.min(...values);
+  const largest = values.length > 0 ? Math.max(...values) : 1;
+  const smallest = values.length > 0 ? Math.min(...values) : 1;
   const lowest = plot.y.log ? smallest / 1.15 : 0;
   const ticks = plot.y.log
     ? logTicks(lowest, largest * 1.2)
@@ -409,7 +412,10 @@ export function drawPlot(plot: Plot, { variants, width, theme }: Drawing): strin
   const count = plot.series.length;
   const dodge = (index: number): number => (count < 2 ? 0 : index / (count - 1) - 0.5);
   const placed = (series: Series): { at: number; median: number; min: number; max: number }[] =>
-    series.dots.map(({ at, value }) => ({ at, ...value }));
+    series.dots
+      // A logarithmic axis has no place for 0: the data's table has it.
+      .filter(({ value }) => value.median > 0 || !plot.y.log)
+      .map(({ at, value }) => ({ at, ...value, min: plot.y.log ? Math.max(value.min, lowest) : value.min }));
 
   const noise = (to: ToPixel): Shape[] => {
     if (plot.shape === 'line') {
@@ -545,8 +551,8 @@ export function drawPlot(plot: Plot, { variants, width, theme }: Drawing): strin
   const ends = (to: ToPixel): Shape[] => {
     if (!direct) return [];
     const last = plot.series.flatMap((series) => {
-      const dot = series.dots.at(-1);
-      return dot ? [{ series, place: to(dot.at, dot.value.median) }] : [];
+      const dot = placed(series).at(-1);
+      return dot ? [{ series, place: to(dot.at, dot.median) }] : [];
     });
     const ys = spreadOut(
       last.map(({ place: [, y] }) => y),

@@ -91,6 +91,12 @@ const beside: ReadonlySet<string> = new Set([
   ...['proxy', 'application', 'kernel'].flatMap((part) => [`${part}Us`, `${part}SecondsPerGb`]),
 ]);
 
+function noiseText(noise: Spread | undefined): string {
+  if (!noise) return '';
+  const factor = noiseFactor(noise);
+  return Number.isFinite(factor) ? `±${((factor - 1) * 100).toFixed(1)} %` : 'no bound';
+}
+
 function headline(result: BenchResult, placement: Placement): string {
   const find = finderOf(result.figures);
   const seen = new Set(
@@ -125,7 +131,7 @@ function headline(result: BenchResult, placement: Placement): string {
             ...found.map((one, at) =>
               cell(one, unit, latencies.includes(metric) && point.short.has(variants[at]?.name ?? '')),
             ),
-            td(noise ? `±${((noiseFactor(noise) - 1) * 100).toFixed(1)} %` : '', 'weak'),
+            td(noiseText(noise), 'weak'),
           ]),
         ];
       }),
@@ -349,7 +355,7 @@ const method = [
   'All variants are measured in every round, one right after the other, in an order that changes from round to round.',
   'A ratio divides a variant by no mesh of the same round, so what slows the machine for a while slows both.',
   'No mesh is measured twice; the ratio of the two is the noise, and a difference within it is called none.',
-  'Latency under load is of an open loop: each request is timed from when it was due, and a rate that was not reached gives no latency.',
+  'Latency under load is of an open loop: a request whose connection still waited for the one before is timed from when it was due, all others from when they were sent; a rate that was not reached gives no latency.',
   'Figures are medians over rounds, whiskers go from the least to the greatest round, and CPU is from the scheduler’s accounting.',
 ];
 
@@ -361,7 +367,11 @@ function faceOf(result: BenchResult): string {
     ...(rounds === 0 ? ['Nothing was measured.'] : []),
     ...(rounds === 1 ? ['One round has no spread, and its noise is one ratio: a look, no result.'] : []),
     ...(result.failures.length > 0
-      ? [`${result.failures.length} measurements failed; their figures have fewer rounds.`]
+      ? [
+          result.failures.length === 1
+            ? '1 measurement failed; its figure has fewer rounds.'
+            : `${result.failures.length} measurements failed; their figures have fewer rounds.`,
+        ]
       : []),
   ];
   return `<header><p class="kicker">Weft bench</p><h1>What a mesh costs</h1>

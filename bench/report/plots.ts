@@ -73,6 +73,10 @@ const around = (none: number, noise: Spread): { from: number; to: number } => ({
   to: none * noiseFactor(noise),
 });
 
+/** Where one of the two was 0 there is no floor that could be drawn. */
+const isBounded = ({ from, to }: Plot['noise'][number]): boolean =>
+  Number.isFinite(from) && Number.isFinite(to);
+
 const slug = (text: string): string =>
   text
     .toLowerCase()
@@ -110,13 +114,26 @@ function seriesOf(
     const found = find({ ...cell, variant: none });
     return found?.noise ? [{ at, ...around(found.values.median, found.noise) }] : [];
   });
-  return { series, noise };
+  return { series, noise: noise.filter(isBounded) };
 }
 
 const hasDots = ({ series }: Plot): boolean => series.some(({ dots }) => dots.length > 0);
 
-function shortNotes(result: BenchResult, placement: Placement, workload: Workload): string[] {
-  return pointsOf(result, placement, workload.name).flatMap((point) =>
+/** Of the crosses in these columns: what they are, and why. */
+function shortNotes(result: BenchResult, columns: readonly Column[]): string[] {
+  const crossed = columns.filter(({ short }) => short && short.size > 0).map(({ cell }) => cell);
+  const noted = result.workloads.flatMap((workload) =>
+    placementsOf(result).flatMap((placement) =>
+      pointsOf(result, placement, workload.name)
+        .filter(({ point }) =>
+          crossed.some(
+            (one) => one.placement === placement && one.workload === workload.name && one.point === point,
+          ),
+        )
+        .map((point) => ({ placement, workload, point })),
+    ),
+  );
+  return noted.flatMap(({ placement, workload, point }) =>
     [...point.short].map((name) => {
       const of = result.samples.filter(
         (one) =>
@@ -169,7 +186,7 @@ function plotsOf(result: BenchResult, placement: Placement, find: Find): Plot[] 
       placement,
       name: `${placement}-${slug(name)}`,
       ...seriesOf(result, find, columns),
-      notes: [],
+      notes: shortNotes(result, columns),
       ...plot,
     });
   };
@@ -190,7 +207,6 @@ function plotsOf(result: BenchResult, placement: Placement, find: Find): Plot[] 
           shape: 'line',
           x: { title: 'requests per second' },
           y: { title: metrics[metric]?.title ?? metric, unit: 'us', log: true },
-          notes: shortNotes(result, placement, workload),
         },
         columnsOver(placement, workload, points, metric, ({ perSecond }) => perSecond ?? 0),
         `${workload.name}-${metric}-over-load`,
@@ -380,10 +396,12 @@ function overviewOf(result: BenchResult, placement: Placement, find: Find): Plot
       x: { title: '', names: rows.map(({ name }) => name) },
       y: { title: 'times worse than no mesh', unit: 'x', log: true },
       series,
-      noise: rows.flatMap(({ found }, at) => {
-        const noise = found.find((one) => one.noise)?.noise;
-        return noise ? [{ at, ...around(1, noise) }] : [];
-      }),
+      noise: rows
+        .flatMap(({ found }, at) => {
+          const noise = found.find((one) => one.noise)?.noise;
+          return noise ? [{ at, ...around(1, noise) }] : [];
+        })
+        .filter(isBounded),
       notes: [],
     },
   ];
@@ -429,11 +447,12 @@ export function plotsIn(result: BenchResult): Plot[] {
 
 /** As files for documents: each plot light and dark, `<name>.svg` and `<name>-dark.svg`. */
 export function plotFiles(result: BenchResult): { readonly name: string; readonly svg: string }[] {
-  const names = new Map<string, number>();
+  const taken = new Set<string>();
   return plotsIn(result).flatMap((plot) => {
-    const before = names.get(plot.name) ?? 0;
-    names.set(plot.name, before + 1);
-    const name = before === 0 ? plot.name : `${plot.name}-${before + 1}`;
+    const isFree = (of: string): boolean => !taken.has(of) && !taken.has(`${of}-dark`);
+    let name = plot.name;
+    for (let next = 2; !isFree(name); next++) name = `${plot.name}-${next}`;
+    taken.add(name).add(`${name}-dark`);
     const draw = (theme: Theme): string => drawPlot(plot, { variants: result.variants, width: 720, theme });
     return [
       { name: `${name}.svg`, svg: draw('light') },
