@@ -153,6 +153,7 @@ export function registerMesh(program: Command, begin: () => Begun, within: Numbe
     .option('--json <file>', 'write the result: bench/result/schema.ts')
     .option('--html <file>', 'one page with plots, that needs nothing else')
     .option('--plots <dir>', 'each plot as SVG, light and dark')
+    .option('--smp <file>', 'in the format of Service Mesh Performance')
     .option('--state <dir>', 'where the bed is written down', '/run/weft/bench')
     .action(async (given: Given) => {
       const result = await compareVariants(given, begin());

@@ -8,16 +8,18 @@ import { readResult, type BenchResult } from '../result/result.js';
 import { compareResults, printComparison } from './compare.js';
 import { htmlReport } from './html.js';
 import { plotFiles } from './plots.js';
+import { smpExport } from './smp.js';
 import { printResult } from './terminal.js';
 
 export interface Outputs {
   readonly json?: string;
   readonly html?: string;
   readonly plots?: string;
+  readonly smp?: string;
 }
 
 /** Throws WEFT_BENCH_FILE where a file cannot be written. */
-export function writeOutputs(result: BenchResult, { json, html, plots }: Outputs): void {
+export function writeOutputs(result: BenchResult, { json, html, plots, smp }: Outputs): void {
   const write = (path: string, text: () => string): void => {
     try {
       writeFileSync(path, text());
@@ -30,6 +32,7 @@ export function writeOutputs(result: BenchResult, { json, html, plots }: Outputs
   // The rounds first: what is drawn of them can be drawn again.
   if (json !== undefined) write(json, () => `${JSON.stringify(result, null, 1)}\n`);
   if (html !== undefined) write(html, () => htmlReport(result));
+  if (smp !== undefined) write(smp, () => smpExport(result));
   if (plots !== undefined) {
     mkdirSync(plots, { recursive: true });
     for (const { name, svg } of plotFiles(result)) write(join(plots, name), () => `${svg}\n`);
@@ -57,6 +60,7 @@ export function registerReport(program: Command): void {
     .option('--all', 'every point and metric, with spread and noise')
     .option('--html <file>', 'one page with plots, that needs nothing else')
     .option('--plots <dir>', 'each plot as SVG, light and dark')
+    .option('--smp <file>', 'in the format of Service Mesh Performance')
     .action((file: string, options: Outputs & { readonly all?: true }) => {
       reading(() => {
         const result = readResult(file);
