@@ -65,7 +65,7 @@ export const atRate = (protocol: Protocol): Workload => ({
   title: protocols[protocol],
   kind: 'load',
   pointTitle: 'load',
-  about: `requests at a fixed rate, sent whether or not earlier ones are answered, bodies of 1 KiB, ${connections} connections (fortio); each is timed from when it was due. A point is a share of the slowest variant's full speed`,
+  about: `requests at a fixed rate, sent whether or not earlier ones are answered, bodies of 1 KiB, ${connections} connections (fortio); one whose connection still waited for the one before is timed from when it was due. A point is a share of the slowest variant's full speed`,
 });
 
 export interface Workbench {

@@ -443,6 +443,7 @@ th{font-weight:600}
 thead th{color:var(--soft);font-size:12.5px;vertical-align:bottom;border-bottom-color:var(--line)}
 table.head{background:var(--paper);border:1px solid var(--grid);border-radius:12px;border-spacing:0;border-collapse:separate}
 table.head thead th{color:var(--ink)}
+table.head thead th:nth-child(2){text-align:left}
 table.head tbody tr:last-child>*{border-bottom:0}
 td.left{white-space:normal}
 .better{color:var(--good);font-weight:600}

@@ -120,6 +120,36 @@ test('a point that all variants missed shows as short, not as a number', () => {
   assert.equal(cells(text, '10 %, 2000/s p50')[3], 'short');
 });
 
+test('a point that was missed in one round has no latency of the others', () => {
+  const text = printResult(
+    made({
+      edit: (samples) =>
+        samples.map((sample) =>
+          sample.workload === 'http1' && sample.variant === 'sidecars' && sample.round === 0
+            ? { ...sample, values: { perSecond: 5 }, short: 'busy' }
+            : sample,
+        ),
+    }),
+  );
+  assert.equal(cells(text, '10 %, 2000/s p50')[3], 'short');
+  assert.equal(cells(text, '10 %, 2000/s p99')[3], 'short');
+});
+
+test('a noise that has no bound is no number', () => {
+  const text = printResult(
+    made({
+      edit: (samples) =>
+        samples.map((sample) =>
+          sample.variant === 'noise'
+            ? { ...sample, values: { ...sample.values, ...(sample.values['p50'] ? { p50: 0 } : {}) } }
+            : sample,
+        ),
+    }),
+  );
+  assert.doesNotMatch(text, /Infinity|NaN/);
+  assert.equal(cells(text, '50 %, 10000/s p50').at(-1), 'no bound');
+});
+
 test('one round is said to be no result, and no rounds are nothing', () => {
   assert.match(printResult(made({ rounds: 1 })), /One round has no spread/);
   assert.match(printResult(made({ rounds: 0 })), /Nothing was measured/);

@@ -7,6 +7,7 @@ import {
   finderOf,
   headlinePoints,
   isCost,
+  latencies,
   placementsOf,
   placementTitles,
   plain,
@@ -91,7 +92,11 @@ function fitted(
 
 /** `+-3.1 %`: what a difference has to exceed. */
 export const noiseText = (noise: Spread | undefined): string =>
-  noise ? `+-${((noiseFactor(noise) - 1) * 100).toFixed(1)} %` : '';
+  !noise
+    ? ''
+    : Number.isFinite(noiseFactor(noise))
+      ? `+-${((noiseFactor(noise) - 1) * 100).toFixed(1)} %`
+      : 'no bound';
 
 const marks: Readonly<Record<Figure['difference'], string>> = { none: '=', better: '+', worse: '-' };
 
@@ -182,9 +187,11 @@ function tableOf(result: BenchResult, placement: Placement, rows: readonly Row[]
       [
         `  ${rowTitle(point, workload, metric)}`,
         unit,
-        ...found.map((one, of) =>
-          one ? cellText(one, times) : point.short.has(variants[of]?.name ?? '') ? 'short' : '',
-        ),
+        ...found.map((one, of) => {
+          // Also where other rounds reached it: those alone are the better ones.
+          const short = point.short.has(variants[of]?.name ?? '');
+          return short && (!one || latencies.includes(metric)) ? 'short' : cellText(one, times);
+        }),
         noiseText(found.find((one) => one?.noise)?.noise),
       ],
     ];
