@@ -4,6 +4,7 @@
  */
 import { availableParallelism, cpus, release, totalmem } from 'node:os';
 import { errorText, WeftError } from '../../src/base/errors.js';
+import { version } from '../../src/base/version.js';
 import { cpuOf, loadProgram } from '../harness/load.js';
 import { measurementsOf, runRounds, type RoundsPlan, type RoundsResult } from '../harness/rounds.js';
 import { echoPath, findFortio, serverArgs, type Protocol } from '../load/fortio.js';
@@ -69,7 +70,7 @@ export interface Peers {
 /** Which variants there are, and what is missing of them. Throws WEFT_BENCH_VARIANT for a name that there is not. */
 export function findPeers(options: Pick<MeshOptions, 'variants' | 'envoy' | 'note'>): Peers {
   const missing: Missing[] = [];
-  const versions: Record<string, string> = { node: process.version };
+  const versions: Record<string, string> = { weft: version, node: process.version };
   const wanted = new Set(['none', 'none-again', ...(options.variants ?? kinds.map(({ name }) => name))]);
   for (const name of wanted)
     if (!kinds.some((kind) => kind.name === name))

@@ -225,7 +225,9 @@ export async function measureAtRate(
     const { requests } = readSummary(printed);
     const result = readOpen(readFileSync(log, 'utf8'), { perSecond, connections, seconds }, warmSeconds);
     if ('short' in result) return { values: { perSecond: result.perSecond }, short: result.short };
-    return { values: { ...result.latenciesUs, ...per(bench, spent, requests, 'Us') } };
+    return {
+      values: { ...result.latenciesUs, perSecond: result.perSecond, ...per(bench, spent, requests, 'Us') },
+    };
   } finally {
     rmSync(log, { force: true });
   }
