@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 import { distRoot } from '../../src/cli/run.js';
-import { serverArgs } from '../load/fortio.js';
+import { serverArgs, wholeRate } from '../load/fortio.js';
 import { provingStats } from '../peers/sidecar.js';
 import { countersOf, sidecarCarried, sidecarEvidence } from './evidence.js';
 import { jobOf } from './jobs.js';
@@ -15,7 +15,6 @@ import {
   ratesOf,
   requestConnections,
   warmSeconds,
-  wholeRate,
   type ClientPlan,
   type ClientReport,
 } from './plan.js';
@@ -93,9 +92,9 @@ test('rates are shares of the slowest, and every connection has as many requests
   for (const [at, wanted] of [300, 700].entries())
     assert.ok(Math.abs((rates[at]?.perSecond ?? 0) / wanted - 1) < 0.1, JSON.stringify(rates));
   for (let asked = 32; asked < 5000; asked += 7) {
-    const rate = wholeRate(asked, 0.5);
+    const rate = wholeRate(asked, requestConnections, 0.5 + warmSeconds);
     const requests = Math.floor(rate * (0.5 + warmSeconds));
-    assert.ok(requests % requestConnections <= 1, `${asked}: ${rate}`);
+    assert.equal(requests % requestConnections, 0, `${asked}: ${rate}`);
   }
 });
 test('a rate that is asked for is that of all protocols, and one that no trial told is not run', () => {

@@ -1,5 +1,5 @@
 /** What a Job is told to measure, and what its last line says. Both ends are programs of one build. */
-import type { Protocol } from '../load/fortio.js';
+import { wholeRate, type Protocol } from '../load/fortio.js';
 
 /** Of the chart's Services; `meter` of the server's pod alone. */
 export const ports = { echo: 7000, bulk: 5201, http1: 8080, http2: 8081, grpc: 8079, meter: 7070 } as const;
@@ -76,7 +76,7 @@ export function ratesOf(
   return Object.fromEntries(
     protocols.flatMap((protocol) => {
       if (given !== undefined)
-        return [[protocol, [{ point: `${given}/s`, perSecond: wholeRate(given, seconds) }]]];
+        return [[protocol, [{ point: `${given}/s`, perSecond: wholeRate(given, requestConnections, seconds + warmSeconds) }]]];
       const reached = trials.flatMap(({ samples }) =>
         samples.flatMap(({ workload, values }) =>
           workload === workloadNames.capacity(protocol) ? (values['perSecond'] ?? []) : [],
@@ -86,15 +86,13 @@ export function ratesOf(
       const slowest = Math.min(...reached);
       const rates = sharesPercent.map((share) => ({
         point: `${share} %`,
-        perSecond: wholeRate(Math.max(rateMin, (slowest * share) / 100), seconds),
+        perSecond: wholeRate(
+          Math.max(rateMin, (slowest * share) / 100),
+          requestConnections,
+          seconds + warmSeconds,
+        ),
       }));
       return [[protocol, rates]];
     }),
   );
-}
-
-/** The nearest rate of which all connections have as many requests in an open loop of `seconds`: fortio leaves out the rest. */
-export function wholeRate(perSecond: number, seconds: number): number {
-  const each = Math.max(2, Math.round((perSecond * (seconds + warmSeconds)) / requestConnections));
-  return Math.ceil((each * requestConnections + 0.5) / (seconds + warmSeconds));
 }
