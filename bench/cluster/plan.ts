@@ -76,7 +76,12 @@ export function ratesOf(
   return Object.fromEntries(
     protocols.flatMap((protocol) => {
       if (given !== undefined)
-        return [[protocol, [{ point: `${given}/s`, perSecond: wholeRate(given, requestConnections, seconds + warmSeconds) }]]];
+        return [
+          [
+            protocol,
+            [{ point: `${given}/s`, perSecond: wholeRate(given, requestConnections, seconds + warmSeconds) }],
+          ],
+        ];
       const reached = trials.flatMap(({ samples }) =>
         samples.flatMap(({ workload, values }) =>
           workload === workloadNames.capacity(protocol) ? (values['perSecond'] ?? []) : [],

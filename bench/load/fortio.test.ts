@@ -53,6 +53,15 @@ test('refuses a run in which a request failed', () => {
   assert.throws(() => readSummary(printed), /1 of 10 requests failed/);
 });
 
+test('counts a rate as reached that all connections kept, though the last of them begins late', () => {
+  // 4 connections with 3 calls each in a second: due every half second, each connection a little after the one before.
+  const log = [0, 1, 2, 3]
+    .flatMap((thread) => [0, 1, 2].map((iter) => line(thread, iter, thread * 83_000 + iter * 500_000, 1000)))
+    .join('\n');
+  const result = readOpen(log, { perSecond: 12, connections: 4, seconds: 1 }, 0);
+  assert.ok('latenciesUs' in result, JSON.stringify(result));
+});
+
 test('leaves the warm-up out', () => {
   const log = Array.from({ length: 11 }, (_, i) => line(0, i, i * 100_000, i < 3 ? 90_000 : 500)).join('\n');
   const result = readOpen(log, plan, 0.3);

@@ -191,9 +191,10 @@ export function readOpen(
     lastUs = Math.max(lastUs, sentUs);
   }
   if (requests === 0) throw new WeftError('WEFT_COMMAND', 'no request was answered');
-  const reached = requests / Math.max(seconds, (lastUs - firstUs) / 1e6);
-  // Each connection has whole calls.
-  const planned = (calls * connections) / seconds;
+  // Each connection has whole calls, and begins a little after the one before.
+  const spanSeconds = seconds + (connections - 1) / perSecond;
+  const planned = (calls * connections) / spanSeconds;
+  const reached = requests / Math.max(spanSeconds, (lastUs - firstUs) / 1e6);
   if (reached < planned * reachedShareMin)
     return {
       requests,

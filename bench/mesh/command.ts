@@ -14,6 +14,7 @@ interface Given extends Outputs {
   readonly rounds?: number;
   readonly seconds?: number;
   readonly variants?: readonly string[];
+  readonly workloads?: readonly string[];
   readonly envoy?: string;
   readonly target?: string;
   readonly targetCommand?: string;
@@ -85,12 +86,19 @@ export async function compareVariants(
       : given.targetCommand === undefined
         ? undefined
         : commandTarget(given.targetCommand, given.targetPath);
+  for (const name of given.workloads ?? [])
+    if (!meshWorkloads.some((workload) => workload.name === name))
+      throw new WeftError(
+        'WEFT_BENCH_VARIANT',
+        `no workload ${name}: there are ${meshWorkloads.map((workload) => workload.name).join(', ')}`,
+      );
   const options: MeshOptions = {
     rounds,
     seconds: given.seconds ?? (quick ? 0.4 : 1),
     quick,
     ...(given.envoy === undefined ? {} : { envoy: given.envoy }),
     ...(given.variants === undefined ? {} : { variants: given.variants }),
+    ...(given.workloads === undefined ? {} : { workloads: given.workloads }),
     ...(target ? { target } : {}),
     state: given.state,
     note: onProgress,
@@ -104,11 +112,11 @@ export async function compareVariants(
       'interrupted before the first round was done: nothing is written',
     );
   const beside =
-    given.costs && given.variants === undefined && !target && !interrupted()
+    given.costs && given.variants === undefined && given.workloads === undefined && !target && !interrupted()
       ? await runCosts(options, peers)
       : nothing;
   const goals =
-    given.goals && !quick && !target && !interrupted()
+    given.goals && given.workloads === undefined && !quick && !target && !interrupted()
       ? await runGoals({
           rounds,
           state: given.state,
@@ -142,6 +150,10 @@ export function registerMesh(program: Command, begin: () => Begun, within: Numbe
     .option(
       '--variants <name...>',
       'some variants alone, without what is no traffic; no mesh is always there',
+    )
+    .option(
+      '--workloads <name...>',
+      'some workloads between pods alone, without what is no traffic and without goals',
     )
     .option('--envoy <file>', 'a binary of Envoy instead of the one that is fetched')
     .option('--target <url>', 'your own application, wherever this machine reaches it, behind every variant')

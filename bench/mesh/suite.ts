@@ -44,6 +44,8 @@ export interface MeshOptions {
   readonly envoy?: string;
   /** Names of variants; all where absent. `none` and `none-again` are always there. */
   readonly variants?: readonly string[];
+  /** Names of workloads; all where absent. */
+  readonly workloads?: readonly string[];
   /** In the place of the built-in applications. */
   readonly target?: Target;
   readonly state: string;
@@ -212,7 +214,9 @@ export async function runMesh(options: MeshOptions, peers: Peers): Promise<Part>
     }
     options.note('warming up, and finding the slowest');
     const slowest = await slowestOf(bench, cells, protocols, options);
-    const steps = stepsOf({ bench, cells, quick: options.quick, slowest, protocols, bytes: !target });
+    const steps = stepsOf({ bench, cells, quick: options.quick, slowest, protocols, bytes: !target }).filter(
+      ({ workload }) => options.workloads?.includes(workload.name) !== false,
+    );
     const plan: RoundsPlan<MeshCell> = {
       rounds: options.rounds,
       steps,
