@@ -3,10 +3,11 @@
  * test/cluster without nodes), discovery streams of as many nodes, changes at a fixed rate.
  */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { parse } from 'yaml';
 import { projectRoot } from '../../native/index.js';
 import { loadKubeConfig } from '../../src/kubernetes/config.js';
 import { sleep, until } from '../../src/base/wait.js';
@@ -171,9 +172,10 @@ export async function runControl(options: ControlOptions): Promise<ControlReport
   const started: ChildProcess[] = [];
   let nodes: Nodes | undefined;
   try {
-    for (const crd of ['accesspolicies', 'meshsettings']) {
-      const file = join(projectRoot, 'daemonset/chart/crds', `${crd}.yaml`);
-      const { parse } = await import('yaml');
+    // All that the chart brings: a control plane is not ready without one of them.
+    const crds = join(projectRoot, 'daemonset', 'chart', 'crds');
+    for (const entry of readdirSync(crds)) {
+      const file = join(crds, entry);
       const name = (parse(readFileSync(file, 'utf8')) as { metadata: { name: string } }).metadata.name;
       await api.call(
         'PATCH',

@@ -44,7 +44,7 @@ async function runCosts(options: MeshOptions, { names, envoy, fortio }: Peers): 
     try {
       parts.push(
         await measure({
-          rounds: Math.min(options.rounds, costRoundsMax),
+          rounds: Math.min(options.rounds, quick ? 1 : costRoundsMax),
           seconds,
           quick,
           state,

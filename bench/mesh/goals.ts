@@ -1,8 +1,10 @@
 /** The goals that other suites measure: they run after the comparison, and their figures are kept with its. */
 import { errorText } from '../../src/base/errors.js';
 import { runControl } from '../control/suite.js';
+import { ratiosByRound } from '../harness/statistics.js';
 import { runKernel } from '../kernel/suite.js';
-import { goalBelow } from '../result/goals.js';
+import { runL4 } from '../l4/suite.js';
+import { goalAtLeast, goalBelow } from '../result/goals.js';
 import type { BenchResult, Goal } from '../result/result.js';
 import { runWaypoint } from '../waypoint/suite.js';
 
@@ -46,6 +48,23 @@ async function kernel({ rounds, state, onProgress, interrupted }: GoalsOptions):
       from,
       all('cut of 1000 after the policy file changed'),
     ),
+  ];
+}
+
+/** Bulk between sockets that do not block, which are spliced. */
+async function l4({ rounds, state, onProgress, interrupted }: GoalsOptions): Promise<Goal[]> {
+  const report = await runL4({ rounds, seconds: 1, atOnce: 8, state, onProgress, interrupted });
+  const goal = (what: string, limit: number, metric: string): Goal =>
+    goalAtLeast(
+      `same node, spliced / no mesh: ${what}`,
+      limit,
+      'npm run bench -- l4',
+      ratiosByRound(report.rounds, 'same-node', metric, 'mesh', 'direct'),
+    );
+  return [
+    goal('one stream', 1, 'throughput'),
+    goal('requests beside 15 streams', 1.2, 'requestsMixed'),
+    goal('15 streams beside requests', 1, 'throughputMixed'),
   ];
 }
 
@@ -94,6 +113,7 @@ export async function runGoals(options: GoalsOptions): Promise<GoalsResult> {
   const goals: Goal[] = [];
   const missing: BenchResult['missing'][number][] = [];
   const suites: [string, (of: GoalsOptions) => Promise<Goal[]>][] = [
+    ['l4', l4],
     ['kernel', kernel],
     ['waypoint', waypoint],
     ...(options.control ? [['control', control] as [string, typeof control]] : []),

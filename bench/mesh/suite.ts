@@ -167,14 +167,20 @@ async function slowestOf(
   const slowest = new Map<string, number>();
   for (const protocol of protocols) {
     for (const cell of cells) {
+      // One that fails here will fail in its rounds, and be said to.
+      const measured = await measureCapacity({ ...bench, seconds: warmSeconds }, cell, protocol).catch(
+        (error: unknown) => options.note(`${cell.variant}, ${cell.placement}: ${errorText(error)}`),
+      );
       if (options.interrupted())
-        throw new WeftError('WEFT_INTERRUPTED', 'interrupted before the first round');
-      const measured = await measureCapacity({ ...bench, seconds: warmSeconds }, cell, protocol);
+        throw new WeftError('WEFT_INTERRUPTED', 'interrupted before the first round: nothing is written');
       const key = `${protocol} ${cell.placement}`;
-      slowest.set(key, Math.min(slowest.get(key) ?? Infinity, measured.values['perSecond'] ?? Infinity));
+      slowest.set(key, Math.min(slowest.get(key) ?? Infinity, measured?.values['perSecond'] ?? Infinity));
     }
   }
-  return (protocol, placement) => slowest.get(`${protocol} ${placement}`) ?? connections;
+  return (protocol, placement) => {
+    const found = slowest.get(`${protocol} ${placement}`) ?? Infinity;
+    return Number.isFinite(found) ? found : connections;
+  };
 }
 
 /** Makes the bed, measures, removes the bed. Throws where there is nothing to compare, or before the first round. */

@@ -252,7 +252,7 @@ export interface StepsGiven {
 
 /** In the order in which they are measured. */
 export function stepsOf({ bench, cells, quick, slowest, protocols, bytes }: StepsGiven): Step<MeshCell>[] {
-  const shares = quick ? [30, 70] : [10, 30, 50, 70, 90];
+  const shares = quick ? [50] : [10, 30, 50, 70, 90];
   const sizes = quick ? ['128 B'] : ['64 B', '128 B', '1 KiB', '16 KiB', '64 KiB'];
   const streams = quick ? [1] : [1, 4, 16];
   const ofBytes: Step<MeshCell>[] = [
@@ -286,7 +286,7 @@ export function stepsOf({ bench, cells, quick, slowest, protocols, bytes }: Step
               measure: (cell: MeshCell) => measureCapacity(bench, cell, protocol),
             },
           ]),
-      ...(quick && protocol !== 'http1' ? [50] : shares).map((share): Step<MeshCell> => {
+      ...shares.map((share): Step<MeshCell> => {
         const rate = ({ placement }: MeshCell): number =>
           wholeRate((slowest(protocol, placement) * share) / 100, connections, bench.seconds + warmSeconds);
         return {

@@ -24,35 +24,11 @@ interface Wanted {
 const spliced = { placement: 'same-node', variant: 'weft-spliced', base: 'none' } as const;
 const trips = { ...spliced, workload: 'ping-pong', point: '128 B' } as const;
 
-/** Ratios that the comparison itself measures. */
+/** Ratios that the comparison itself measures. Those of bulk are not among them: iperf3's sockets block, and such are not spliced. */
 const wantedRatios: readonly Wanted[] = [
   { ...trips, what: 'same node, spliced / no mesh: 128-byte round trip, p50', metric: 'p50', atMost: 0.8 },
   { ...trips, what: 'same node, spliced / no mesh: 128-byte round trip, p99', metric: 'p99', atMost: 1 },
   { ...trips, what: 'same node, spliced / no mesh: 128-byte round trip, p99.9', metric: 'p999', atMost: 1 },
-  {
-    ...spliced,
-    what: 'same node, spliced / no mesh: one stream',
-    workload: 'bulk',
-    point: '1 stream',
-    metric: 'gbit',
-    atLeast: 1,
-  },
-  {
-    ...spliced,
-    what: 'same node, spliced / no mesh: requests beside 15 streams',
-    workload: 'mixed',
-    point: '',
-    metric: 'perSecond',
-    atLeast: 1.2,
-  },
-  {
-    ...spliced,
-    what: 'same node, spliced / no mesh: 15 streams beside requests',
-    workload: 'mixed',
-    point: '',
-    metric: 'gbit',
-    atLeast: 1,
-  },
   {
     ...spliced,
     what: 'same node, spliced / no mesh: new connections',
@@ -103,6 +79,19 @@ export function goalsOfRatios(samples: BenchResult['samples']): Goal[] {
       from: workload,
     };
   });
+}
+
+/** A ratio of another suite that has to reach a limit. */
+export function goalAtLeast(what: string, limit: number, from: string, values: readonly number[]): Goal {
+  const found = spreadOf(values.filter(Number.isFinite));
+  return {
+    what,
+    wanted: `at least ${limit}`,
+    ...(found ? { found } : {}),
+    state: stateOf(found, (value) => value >= limit),
+    unit: 'x',
+    from,
+  };
 }
 
 /** A figure of another suite that has to stay below a limit. */
