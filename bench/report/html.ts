@@ -113,9 +113,11 @@ function headline(result: BenchResult, placement: Placement): string {
       found.difference === 'none'
         ? '<span class="none">= no mesh</span>'
         : `<span class="${found.difference}">${found.difference === 'better' ? '▲' : '▼'} ${digits(found.ratio.median)}×</span>`;
-    return `<td${spread}>${escaped(value)} ${ratio}</td>`;
+    return `<td${spread}>${escaped(value)}<br>${ratio}</td>`;
   };
-  const rows = result.workloads.flatMap((workload) => {
+  // What it costs beside traffic has plots of its own, further down.
+  const traffic = result.workloads.filter(({ kind }) => kind !== 'cost');
+  const rows = traffic.flatMap((workload) => {
     const points = headlinePoints(result, placement, workload);
     return points.flatMap((point) =>
       Object.entries(metrics).flatMap(([metric, { title, unit }]) => {
@@ -243,8 +245,8 @@ function placementHtml(result: BenchResult, placement: Placement, plots: readonl
       .join('\n');
   return `<section id="${placement}"><h2>${placementTitles[placement]}</h2>
 ${legend(result)}
-${headline(result, placement)}
 <div class="grid">${figures('overview')}</div>
+${headline(result, placement)}
 ${topics
   .filter(([topic]) => of.some((plot) => plot.topic === topic))
   .map(
@@ -443,6 +445,9 @@ th{font-weight:600}
 thead th{color:var(--soft);font-size:12.5px;vertical-align:bottom;border-bottom-color:var(--line)}
 table.head{background:var(--paper);border:1px solid var(--grid);border-radius:12px;border-spacing:0;border-collapse:separate}
 table.head thead th{color:var(--ink)}
+table.head th[scope=row]{min-width:150px}
+table.head td,table.head th{padding:5px 8px}
+table.head{margin-top:16px}
 table.head thead th:nth-child(2){text-align:left}
 table.head tbody tr:last-child>*{border-bottom:0}
 td.left{white-space:normal}
