@@ -106,17 +106,22 @@ export async function compareVariants(
   };
   const peers = findPeers(options);
   const part = await runMesh(options, peers);
-  if (part.samples.length === 0)
+  if (part.samples.length === 0) {
+    if (interrupted())
+      throw new WeftError(
+        'WEFT_INTERRUPTED',
+        'interrupted before the first round was done: nothing is written',
+      );
     throw new WeftError(
-      'WEFT_INTERRUPTED',
-      'interrupted before the first round was done: nothing is written',
+      'WEFT_BENCH_NOT_CARRIED',
+      `nothing could be measured: ${part.failures[0]?.why ?? 'a run with these options has no such workload'}`,
     );
-  const beside =
-    given.costs && given.variants === undefined && given.workloads === undefined && !target && !interrupted()
-      ? await runCosts(options, peers)
-      : nothing;
+  }
+  // Who asks for some of it wants those, soon.
+  const whole = given.variants === undefined && given.workloads === undefined && !target;
+  const beside = given.costs && whole && !interrupted() ? await runCosts(options, peers) : nothing;
   const goals =
-    given.goals && given.workloads === undefined && !quick && !target && !interrupted()
+    given.goals && whole && !quick && !interrupted()
       ? await runGoals({
           rounds,
           state: given.state,
@@ -149,7 +154,7 @@ export function registerMesh(program: Command, begin: () => Begun, within: Numbe
     .option('--seconds <s>', 'how long each measurement takes (1)', within(0.1, 300, false))
     .option(
       '--variants <name...>',
-      'some variants alone, without what is no traffic; no mesh is always there',
+      'some variants alone, without what is no traffic and without goals; no mesh is always there',
     )
     .option(
       '--workloads <name...>',
