@@ -2,15 +2,15 @@
 # Runs compiled tests: unit tests together, those that need the kernel or namespaces one file at a time. `interop` is not in
 # `all`: it needs the environment variable ZTUNNEL to name a program that no package registry has. Nor are `cluster` and
 # `control`: they build Kubernetes; nor `bench`: it fetches Envoy and builds fortio.
-# usage: test/run.sh [unit|lint|fuzz|bpf|netns|soak|vm|all|interop|control|cluster|bench]
+# usage: test/run.sh [unit|lint|fuzz|bpf|threats|netns|soak|vm|all|interop|control|cluster|bench]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 what=${1:-all}
 status=0
 case $what in
-  unit | lint | fuzz | bpf | netns | soak | vm | all | interop | control | cluster | bench) ;;
+  unit | lint | fuzz | bpf | threats | netns | soak | vm | all | interop | control | cluster | bench) ;;
   *)
-    echo "test/run.sh: no group $what; there are unit, lint, fuzz, bpf, netns, soak, vm, all, interop, control, cluster and bench" >&2
+    echo "test/run.sh: no group $what; there are unit, lint, fuzz, bpf, threats, netns, soak, vm, all, interop, control, cluster and bench" >&2
     exit 2
     ;;
 esac
@@ -40,6 +40,8 @@ group() {
 [ "$what" = all ] || [ "$what" = lint ] && group lint 1 dist/test/lint
 [ "$what" = all ] || [ "$what" = fuzz ] && group fuzz 1 dist/test/fuzz
 [ "$what" = all ] || [ "$what" = bpf ] && group bpf 1 dist/test/bpf
+# A file per row of the table of actors in docs/security.md.
+[ "$what" = all ] || [ "$what" = threats ] && group threats 1 dist/test/threats
 [ "$what" = all ] || [ "$what" = netns ] && group netns 1 dist/test/netns
 [ "$what" = all ] || [ "$what" = soak ] && group soak 1 dist/test/soak
 if [ "$what" = all ] || [ "$what" = vm ]; then
