@@ -1,42 +1,20 @@
 /** On a real cluster: the one that KUBECONFIG names, else one of this machine (test/cluster/up), which is taken down again. */
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { promisify } from 'node:util';
-import { projectRoot } from '../../native/index.js';
 import { sleep, until } from '../../src/base/wait.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import { applyText, given, here, kubectl, run, state, weft, weftImage } from '../support/cluster.js';
 
-const given = process.env['KUBECONFIG'];
-const state = process.env['CLUSTER_STATE'] ?? '/var/lib/testcluster';
-const here = join(projectRoot, 'test', 'cluster');
-const image = 'docker.io/testcluster/weft';
-const env = {
-  ...process.env,
-  PATH: `${join(state, 'bin')}:${process.env['PATH'] ?? ''}`,
-  KUBECONFIG: given ?? join(state, 'admin.kubeconfig'),
-};
-const exec = promisify(execFile);
-async function run(command: string, ...args: string[]): Promise<string> {
-  const { stdout } = await exec(command, args, { env, encoding: 'utf8', maxBuffer: 64 << 20 });
-  return stdout.trim();
-}
-const kubectl = (...args: string[]): Promise<string> => run('kubectl', ...args);
-const weft = (...args: string[]): Promise<string> =>
-  run('node', join(projectRoot, 'dist/src/cli/weft.js'), ...args);
+const image = weftImage;
 const shop = (...args: string[]): Promise<string> => kubectl('-n', 'shop', ...args);
 const system = (...args: string[]): Promise<string> => kubectl('-n', 'weft-system', ...args);
 const chart = ['daemonset/chart', '-n', 'weft-system', '--set', `image.repository=${image}`];
+const apply = (text: string): Promise<string> => applyText(text);
 
 const files = mkdtempSync(join(tmpdir(), 'weft-cluster-'));
-async function apply(text: string): Promise<void> {
-  const path = join(files, 'object.yaml');
-  writeFileSync(path, text);
-  await kubectl('apply', '-f', path);
-}
 
 interface Said {
   readonly good: number;

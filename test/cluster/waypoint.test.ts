@@ -3,54 +3,15 @@
  * kinds are the Gateway API's published CRDs of the standard channel, by the Go module proxy.
  */
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { promisify } from 'node:util';
-import { projectRoot } from '../../native/index.js';
 import { sleep, until } from '../../src/base/wait.js';
+import { applyText, gatewayKinds, given, here, kubectl, run, weft, weftImage } from '../support/cluster.js';
 
-const given = process.env['KUBECONFIG'];
-const state = process.env['CLUSTER_STATE'] ?? '/var/lib/testcluster';
-const here = join(projectRoot, 'test', 'cluster');
-const image = 'docker.io/testcluster/weft';
-const gatewayApi = 'sigs.k8s.io/gateway-api@v1.6.0';
-const env = {
-  ...process.env,
-  PATH: `${join(state, 'bin')}:${process.env['PATH'] ?? ''}`,
-  KUBECONFIG: given ?? join(state, 'admin.kubeconfig'),
-};
-const exec = promisify(execFile);
-async function run(command: string, ...args: string[]): Promise<string> {
-  const { stdout } = await exec(command, args, { env, encoding: 'utf8', maxBuffer: 64 << 20 });
-  return stdout.trim();
-}
-const kubectl = (...args: string[]): Promise<string> => run('kubectl', ...args);
+const image = weftImage;
 const store = (...args: string[]): Promise<string> => kubectl('-n', 'store', ...args);
 const system = (...args: string[]): Promise<string> => kubectl('-n', 'weft-system', ...args);
-const weft = (...args: string[]): Promise<string> =>
-  run('node', join(projectRoot, 'dist/src/cli/weft.js'), ...args);
-
-const files = mkdtempSync(join(tmpdir(), 'weft-cluster-'));
-async function apply(text: string): Promise<void> {
-  const path = join(files, `${Math.random()}.yaml`);
-  writeFileSync(path, text);
-  await kubectl('apply', '-f', path);
-}
-
-/** Into a module cache of the state directory: only what `go` has checked by its sums is there. */
-async function standardKinds(): Promise<string> {
-  const cache = join(state, 'gateway-api');
-  mkdirSync(cache, { recursive: true });
-  const { stdout } = await exec('go', ['mod', 'download', '-json', gatewayApi], {
-    cwd: cache,
-    env: { ...env, GOMODCACHE: cache, GOFLAGS: '-modcacherw' },
-  });
-  const { Dir } = JSON.parse(stdout) as { Dir: string };
-  return join(Dir, 'config', 'crd', 'standard');
-}
+const apply = (text: string): Promise<string> => applyText(text);
 
 interface Ask {
   readonly url: string;
@@ -204,7 +165,6 @@ before(async () => {
   await kubectl('apply', '-f', join(here, 'manifests', 'waypoint.yaml'));
 });
 after(async () => {
-  rmSync(files, { recursive: true, force: true });
   await kubectl('delete', 'gateway', '--all', '-n', 'store').catch(() => '');
   await run('helm', 'uninstall', 'weft', '-n', 'weft-system', '--ignore-not-found').catch(() => '');
   if (given === undefined) await run(join(here, 'down'));
@@ -222,7 +182,7 @@ test("without the Gateway API's kinds the mesh starts, and the class of waypoint
       weft('waypoint', 'apply', '-n', 'store'),
       /WEFT_GATEWAY_API.*standard-install\.yaml/,
     );
-  await kubectl('apply', '--server-side', '-f', await standardKinds());
+  await kubectl('apply', '--server-side', '-f', await gatewayKinds());
   await until('the class is accepted', 90_000, async () => {
     const found = JSON.parse(
       await kubectl('get', 'gatewayclass', 'weft-waypoint', '-o', 'json').catch(() => '{}'),
