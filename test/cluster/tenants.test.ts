@@ -1,0 +1,343 @@
+/**
+ * What the admin of one namespace does to another on a real cluster, with the rights that Kubernetes' own ClusterRole `admin` gives and
+ * all of Weft's and the Gateway API's kinds in their own namespace (rows A1 to A4 of docs/security.md's table). Expects a cluster
+ * without Weft.
+ */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { sleep, until } from '../../src/base/wait.js';
+import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import { applyText, gatewayKinds, given, here, kubectl, run, weft, weftImage } from '../support/cluster.js';
+
+const bank = (...args: string[]): Promise<string> => kubectl('-n', 'bank', ...args);
+const mallory = ['--as=mallory', '-n', 'evil'];
+const evil = (...args: string[]): Promise<string> => kubectl(...mallory, ...args);
+const evilApply = (text: string): Promise<string> => applyText(text, ...mallory);
+const system = (...args: string[]): Promise<string> => kubectl('-n', 'weft-system', ...args);
+
+/** Prints `STATUS POD`, or why there was no response. */
+const get = (url: string): string => `
+const call = require('http').get('${url}', { agent: false, timeout: 4000 }, (r) => {
+  let text = '';
+  r.on('data', (d) => (text += d));
+  r.on('end', () => { let pod = ''; try { pod = JSON.parse(text).pod; } catch {} console.log(r.statusCode, pod); });
+});
+call.on('timeout', () => call.destroy(new Error('timeout')));
+call.on('error', (e) => console.log('refused:', e.message));`;
+async function ask(who: string, url: string): Promise<string> {
+  const [namespace = '', name = ''] = who.split('/');
+  return kubectl(
+    '-n',
+    namespace,
+    'exec',
+    name.includes(':') ? name : `deploy/${name}`,
+    '--',
+    'node',
+    '-e',
+    get(url),
+  );
+}
+const vaultIp = (): Promise<string> =>
+  bank('get', 'pod', '-l', 'app=vault', '-o', 'jsonpath={.items[0].status.podIP}');
+
+/** What the agents' logs have of the last seconds. */
+async function connections(seconds: number): Promise<ConnectionRecord[]> {
+  const pods = (await system('get', 'pod', '-l', 'app=weft-agent', '-o', 'name')).split('\n');
+  const logs = await Promise.all(pods.map((pod) => system('logs', pod, `--since=${seconds}s`)));
+  return logs
+    .flatMap((log) => log.split('\n'))
+    .filter((line) => line.includes('"path":') && line.endsWith('}'))
+    .map((line) => JSON.parse(line) as ConnectionRecord);
+}
+
+/** The bank's own traffic is what it was, and nobody else gets in: held against everything that the tenant does. */
+async function bankIsUntouched(): Promise<void> {
+  const ip = await vaultIp();
+  for (const url of ['http://vault.bank/', `http://${ip}:8080/`]) {
+    for (let i = 0; i < 3; i++) assert.equal(await ask('bank/teller', url), '200 vault', `teller, ${url}`);
+    assert.doesNotMatch(await ask('evil/thief', url), /^\d/, `thief, ${url}`);
+  }
+  await until('lines of it', 20_000, async () => {
+    const ours = (await connections(20)).filter(
+      ({ direction, source }) => direction === 'outbound' && source.pod?.startsWith('teller-') === true,
+    );
+    for (const { destination, path, service } of ours.filter(({ code }) => code === undefined)) {
+      assert.equal(destination.identity, 'spiffe://cluster.local/ns/bank/sa/vault');
+      assert.match(path, /^(hbone|local|kernel|splice)/);
+      assert.ok(
+        service === undefined || service === '' || service === 'vault.bank.svc.cluster.local',
+        service,
+      );
+    }
+    return ours.length > 0;
+  });
+}
+
+interface Conditioned {
+  readonly status?: {
+    readonly conditions?: readonly {
+      readonly type: string;
+      readonly status: string;
+      readonly reason: string;
+      readonly message: string;
+    }[];
+  };
+}
+/** Resolves with the message. */
+async function condition(what: string, type: string, status: string): Promise<string> {
+  let last: unknown;
+  return until(`${what} says ${type} ${status}`, 30_000, async () => {
+    const { status: of } = JSON.parse(await evil('get', what, '-o', 'json')) as Conditioned;
+    last = of?.conditions;
+    const found = of?.conditions?.find((one) => one.type === type);
+    return found?.status === status && `${found.reason}: ${found.message}`;
+  }).catch((error: unknown) => {
+    throw new Error(`${String(error)}: ${JSON.stringify(last)}`);
+  });
+}
+
+before(async () => {
+  if (given === undefined) await run(join(here, 'up'), '--nodes', '2');
+  await run(join(here, 'weft-image'), `${weftImage}:0.1.0`);
+  await kubectl('apply', '--server-side', '-f', await gatewayKinds());
+  await run(
+    'helm',
+    'install',
+    'weft',
+    'daemonset/chart',
+    '-n',
+    'weft-system',
+    '--set',
+    `image.repository=${weftImage}`,
+    '--create-namespace',
+    '--wait',
+    '--timeout',
+    '120s',
+  );
+  await kubectl('apply', '-f', join(here, 'manifests', 'tenants.yaml'));
+  await applyText(`apiVersion: weft.dev/v1alpha1
+kind: AccessPolicy
+metadata: { name: tellers, namespace: bank }
+spec:
+  action: ALLOW
+  rules: [{ from: [{ serviceAccounts: [bank/teller] }] }]
+`);
+  for (const name of ['vault', 'teller']) await bank('rollout', 'status', `deploy/${name}`, '--timeout=90s');
+  await evil('rollout', 'status', 'deploy/thief', '--timeout=90s');
+  await until('the policy holds', 30_000, async () => {
+    const [teller, thief] = [
+      await ask('bank/teller', 'http://vault.bank/'),
+      await ask('evil/thief', 'http://vault.bank/'),
+    ];
+    return teller === '200 vault' && !/^\d/.test(thief);
+  });
+});
+after(async () => {
+  await kubectl('delete', 'gateway', '--all', '-n', 'evil').catch(() => '');
+  await kubectl('delete', 'gateway', '--all', '-n', 'bank').catch(() => '');
+  await run('helm', 'uninstall', 'weft', '-n', 'weft-system', '--ignore-not-found').catch(() => '');
+  if (given === undefined) await run(join(here, 'down'));
+  else await kubectl('delete', 'namespace', 'bank', 'evil', '--ignore-not-found');
+});
+
+test('before anything is tried: the bank serves its teller, and nobody else', bankIsUntouched);
+
+test('A1: a Service whose endpoints were written by hand puts no waypoint before a pod of another namespace, and speaks for nobody', async () => {
+  await evilApply(`apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: { name: waypoint }
+spec:
+  gatewayClassName: weft-waypoint
+  listeners: [{ name: mesh, port: 15008, protocol: HBONE }]
+---
+apiVersion: v1
+kind: Service
+metadata: { name: trap, labels: { weft.dev/waypoint: waypoint } }
+spec:
+  ports: [{ name: http, port: 80, targetPort: 8080, appProtocol: http }]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: { name: trap-1, labels: { kubernetes.io/service-name: trap } }
+addressType: IPv4
+endpoints: [{ addresses: [${await vaultIp()}], conditions: { ready: true } }]
+ports: [{ name: http, port: 8080 }]
+`);
+  await sleep(3_000);
+  await bankIsUntouched();
+  await condition('gateway/waypoint', 'Programmed', 'True');
+  await bankIsUntouched();
+  // By its own Service and through its own waypoint: the bank sees the waypoint, not a teller.
+  assert.doesNotMatch(await ask('evil/thief', 'http://trap.evil/'), /^200/);
+  await evil('delete', 'service/trap', 'endpointslice/trap-1', 'gateway/waypoint');
+});
+
+/** Of some process of the pod, as a tenant with luck would guess it. */
+function netnsOf(podUid: string): string {
+  const inCgroup = new RegExp(podUid.replaceAll('-', '[-_]'));
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      if (inCgroup.test(readFileSync(`/proc/${pid}/cgroup`, 'utf8'))) return `/proc/${pid}/ns/net`;
+    } catch {
+      // It has ended.
+    }
+  }
+  return '/proc/1/ns/net';
+}
+
+test('A2: neither a Workload nor an annotation takes over a running pod of another namespace', async () => {
+  const [ip, node, uid] = (
+    await bank(
+      'get',
+      'pod',
+      '-l',
+      'app=vault',
+      '-o',
+      'jsonpath={.items[0].status.podIP} {.items[0].spec.nodeName} {.items[0].metadata.uid}',
+    )
+  ).split(' ');
+  const netns = netnsOf(uid ?? '');
+  const workload = `apiVersion: weft.dev/v1alpha1
+kind: Workload
+metadata: { name: takeover }
+spec: { node: ${node}, addresses: [${ip}], netns: ${netns} }
+`;
+  await evilApply(workload).then(
+    () => condition('workload/takeover', 'Accepted', 'False'),
+    (error: unknown) => assert.match(String(error), /netns/),
+  );
+  await bankIsUntouched();
+  // With nothing else against it than whose node and address it is.
+  await evilApply(workload.replace(netns, 'somewhere'));
+  assert.match(await condition('workload/takeover', 'Accepted', 'False'), /node|address/i);
+  await bankIsUntouched();
+  await evilApply(`apiVersion: v1
+kind: Pod
+metadata: { name: changeling, annotations: { weft.dev/netns: ${netns} } }
+spec:
+  nodeName: ${node}
+  terminationGracePeriodSeconds: 1
+  automountServiceAccountToken: false
+  containers:
+    - { name: main, image: '${weftImage}:0.1.0', command: [node, -e, 'setInterval(() => 0, 1e6)'] }
+`);
+  await evil('wait', 'pod/changeling', '--for=condition=Ready', '--timeout=60s');
+  await bankIsUntouched();
+  assert.doesNotMatch(
+    await kubectl('-n', 'evil', 'exec', 'changeling', '--', 'node', '-e', get('http://vault.bank/')),
+    /^\d/,
+  );
+  await evil('delete', 'workload/takeover', 'pod/changeling');
+  await bankIsUntouched();
+  assert.equal(
+    await bank(
+      'get',
+      'pod',
+      '-l',
+      'app=vault',
+      '-o',
+      `jsonpath={.items[0].status.conditions[?(@.type=="weft.dev/captured")].status}`,
+    ),
+    'True',
+  );
+});
+
+test('A3: an ExternalService counts for its own namespace alone, takes no address of the cluster, and a conflict is visible', async () => {
+  const thief = await evil('get', 'pod', '-l', 'app=thief', '-o', 'jsonpath={.items[0].status.podIP}');
+  const api = await kubectl(
+    '-n',
+    'default',
+    'get',
+    'service',
+    'kubernetes',
+    '-o',
+    'jsonpath={.spec.clusterIP}',
+  );
+  const external = (name: string, addresses: string): string => `---
+apiVersion: weft.dev/v1alpha1
+kind: ExternalService
+metadata: { name: ${name} }
+spec: { host: ${name}.example.com, addresses: [${addresses}], ports: [{ port: 80, targetPort: 8080 }, { port: 443, targetPort: 8080 }, { port: 8080 }], endpoints: [{ address: ${thief} }] }
+`;
+  await evilApply(external('grab', `${await vaultIp()}, ${api}, 198.51.100.7`));
+  assert.match(await condition('externalservice/grab', 'Accepted', 'False'), /[Aa]ddress/);
+  await bankIsUntouched();
+  // Only for its own namespace: from there, the address outside of the cluster leads where it says.
+  await until(
+    'its own namespace is served',
+    15_000,
+    async () => (await ask('evil/thief', 'http://198.51.100.7/')) === '200 thief',
+  );
+  assert.doesNotMatch(await ask('bank/teller', 'http://198.51.100.7/'), /^200/);
+  // The API server is spoken to by TLS: a plain request to it is answered by nobody else.
+  for (const who of ['bank/teller', 'evil/thief'])
+    assert.notEqual(await ask(who, `http://${api}:443/`), '200 thief', who);
+  // Of two that claim one address the older stays; once it goes, the younger is in force.
+  await sleep(1_100);
+  await evilApply(external('second', '198.51.100.7'));
+  assert.match(await condition('externalservice/second', 'Accepted', 'False'), /[Aa]ddress/);
+  await evil('delete', 'externalservice/grab');
+  await condition('externalservice/second', 'Accepted', 'True');
+  await until(
+    'the younger is in force',
+    15_000,
+    async () => (await ask('evil/thief', 'http://198.51.100.7/')) === '200 thief',
+  );
+  await evil('delete', 'externalservice/second');
+});
+
+test("A4: another namespace's waypoint is used with its consent only, and nothing but placement and size of a waypoint can be overlaid", async () => {
+  await weft('waypoint', 'apply', '-n', 'bank');
+  await evilApply(`apiVersion: v1
+kind: Service
+metadata: { name: leech, labels: { weft.dev/waypoint: waypoint, weft.dev/waypoint-namespace: bank } }
+spec:
+  selector: { app: thief }
+  ports: [{ name: http, port: 80, targetPort: 8080, appProtocol: http }]
+`);
+  await until(
+    'without consent it is closed',
+    20_000,
+    async () => !/^\d/.test(await ask('evil/thief', 'http://leech.evil/')),
+  );
+  await bank(
+    'patch',
+    'gateway',
+    'waypoint',
+    '--type=json',
+    '-p',
+    '[{"op":"add","path":"/spec/listeners/0/allowedRoutes","value":{"namespaces":{"from":"All"}}}]',
+  );
+  await until(
+    'with consent it is served',
+    30_000,
+    async () => (await ask('evil/thief', 'http://leech.evil/')) === '200 thief',
+  );
+  await bankIsUntouched();
+  await evil('delete', 'service/leech');
+
+  await evilApply(`apiVersion: v1
+kind: ConfigMap
+metadata: { name: mine }
+data:
+  deployment: |
+    spec: { template: { spec: { hostNetwork: true, containers: [{ name: waypoint, image: evil.example.com/waypoint, securityContext: { privileged: true } }] } } }
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: { name: rogue }
+spec:
+  gatewayClassName: weft-waypoint
+  infrastructure: { parametersRef: { group: '', kind: ConfigMap, name: mine } }
+  listeners: [{ name: mesh, port: 15008, protocol: HBONE }]
+`);
+  assert.match(await condition('gateway/rogue', 'Accepted', 'False'), /InvalidParameters/);
+  assert.doesNotMatch(
+    await evil('get', 'deployments,pods', '-o', 'yaml'),
+    /evil\.example\.com|hostNetwork: true|privileged: true/,
+  );
+  await bankIsUntouched();
+  await evil('delete', 'gateway/rogue', 'configmap/mine');
+});
