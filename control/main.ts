@@ -8,7 +8,6 @@ import { isIp, parseIp } from '../src/model/address.js';
 import { parseTrustDomain } from '../src/model/identity.js';
 import { serveRoutes } from '../src/telemetry/servers.js';
 import { Compiler, differenceFrom, type Changes, type CompileSettings } from './compile/compile.js';
-import { waypointCaller, waypointOfCaller } from './compile/waypoints.js';
 import { AuthorityStore } from './kubernetes/authority-store.js';
 import { applyCrds } from '../src/kubernetes/crds.js';
 import { loadKubeConfig } from '../src/kubernetes/config.js';
@@ -17,11 +16,14 @@ import { rootsConfigMap, Upkeep } from './kubernetes/upkeep.js';
 import { releaseNodes } from './kubernetes/release.js';
 import { TokenReviewer } from './kubernetes/token-review.js';
 import { waypointDefaults, type WaypointDefaults } from './waypoint/defaults.js';
-import { CertificateAuthority } from './serve/ca.js';
+import type { KeyAndCertificate } from '../src/tls/issue.js';
+import { CertificateAuthority, serverCertificateDueMs } from './serve/ca.js';
 import { ControlMetrics } from './serve/metrics.js';
 import { Resources } from './serve/resources.js';
 import { ControlServer } from './serve/server.js';
-import { issueToken, subjectOfToken } from './serve/tokens.js';
+import { rotateRoot } from './serve/rotation.js';
+import { tokenCommands } from './serve/token-commands.js';
+import { readToken } from './serve/tokens.js';
 import { FileSource } from './source/files.js';
 import { KubernetesSource } from './source/kubernetes.js';
 import { crdDir } from './source/validate.js';
@@ -63,6 +65,7 @@ const servicePort = 15012;
 const rootCheckMs = 500;
 const openedMs = 5_000;
 const secretCheckMs = 10_000;
+const renewRetryMs = 60_000;
 
 export async function runControl(options: ControlOptions): Promise<{ port: number; close(): Promise<void> }> {
   const log = pino({ name: 'weft-control' }, pino.destination(2));
@@ -83,6 +86,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       kubernetes.config,
       `system:serviceaccount:${kubernetes.namespace}:${kubernetes.agentAccount}`,
       (name) => compiler.isWaypoint(name),
+      (limit) => metrics.limitReached.inc({ limit }),
     );
   let opened = false;
   const settings = (): CompileSettings => ({
@@ -93,7 +97,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
   const compiler = new Compiler(settings());
   const resources = new Resources();
   const metrics = new ControlMetrics({
-    nodes: () => server?.nodes.size ?? 0,
+    nodes: () => server.nodes.size,
     objects: () => compiler.size,
     refused: () => (source instanceof KubernetesSource ? [...source.refused()].length : 0),
     leading: () => upkeep?.leading ?? !kubernetes,
@@ -105,36 +109,44 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       ? Object.values(networkInterfaces()).flatMap((list) => (list ?? []).map((i) => i.address))
       : [host];
   const ips = listening.filter((ip) => isIp(ip)).map(parseIp);
-  const makeServer = (): ControlServer =>
-    new ControlServer(
-      {
-        listen: options.listen,
-        certificate: ca.serverCertificate(ips, [
-          kubernetes?.serverName ?? (isIp(host) ? 'weft-control' : host),
-        ]),
-        ca,
-        // A join token is checked here; what is none is for the API server to judge.
-        callerOfToken: async (token) =>
-          (await subjectOfToken(options.state, token)) ?? reviewer?.callerOf(token),
-        mayAsk: (caller, identity) => compiler.mayAsk(caller, identity),
-        certTtlS: options.certTtlS,
-        onCertificate: (issued) => metrics.certificates.inc({ result: issued ? 'issued' : 'refused' }),
-        onReport: (node, report) => upkeep?.onReport(node, report),
-        log,
+  const servingCertificate = (): KeyAndCertificate =>
+    ca.serverCertificate(ips, [kubernetes?.serverName ?? (isIp(host) ? 'weft-control' : host)]);
+  const server = new ControlServer(
+    {
+      listen: options.listen,
+      certificate: servingCertificate(),
+      ca,
+      // A join token is checked here; what is none is for the API server to review.
+      callerOfToken: async (token, address) => {
+        const join = await readToken(options.state, token);
+        if (!join) return reviewer?.callerOf(token, address);
+        const { subject, namespaces } = join;
+        return {
+          name: subject,
+          ...(namespaces ? { namespaces } : {}),
+          recheck: () => readToken(options.state, token).then((now) => now !== undefined),
+        };
       },
-      resources,
-    );
+      mayAsk: (caller, identity) => compiler.mayAsk(caller, identity),
+      certTtlS: options.certTtlS,
+      onCertificate: (issued) => metrics.certificates.inc({ result: issued ? 'issued' : 'refused' }),
+      onReport: (node, report) => upkeep?.onReport(node, report),
+      onRefused: (reason) => metrics.callsRefused.inc({ reason }),
+      onLimit: (limit) => metrics.limitReached.inc({ limit }),
+      log,
+    },
+    resources,
+  );
 
   const tell = (changes: Changes): void => {
     const changed = resources.apply(changes);
     upkeep?.changed();
     if (changed.length === 0) return;
-    server?.update(changed);
+    server.update(changed);
     const names = changed.reduce((sum, one) => sum + one.names.size, 0);
     metrics.pushed.inc(names);
     log.info({ objects: compiler.size, changed: names }, 'compiled');
   };
-  let server: ControlServer | undefined;
   let upkeep: Upkeep | undefined;
   const source = kubernetes
     ? new KubernetesSource({
@@ -196,49 +208,54 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       onRelease: (atMs) => release(Math.max(0, atMs - Date.now())),
     });
   }
-  server = makeServer();
   const port = await server.start();
   // On Kubernetes all replicas do it at one moment, which the uninstall sets: a node that lets its pods go seconds before another
   // knows of it is dialled at a port that is closed.
   if (!kubernetes) release(openedMs);
-  // The serving certificate is by the signing key: a node that trusts only the new root must be able to come back. Streams
-  // are cut once; nodes return with the versions that they have.
+  // The serving certificate is by the signing key: a node that trusts only the new root must be able to come back. Streams go on
+  // under the one that they began with.
   let signer = ca.signer;
-  const serveAnew = async (): Promise<void> => {
-    if (ca.signer === signer) return;
-    signer = ca.signer;
-    server?.stop();
-    for (let attempt = 1; ; attempt++) {
-      const next = makeServer();
-      try {
-        await next.start();
-        server = next;
-        return;
-      } catch (error) {
-        next.stop();
-        log.warn({ error: errorText(error), attempt }, 'not serving yet under the new key');
-        await new Promise((resolve) => setTimeout(resolve, 50 * Math.min(attempt, 20)));
-      }
+  let renewAtMs = performance.now() + serverCertificateDueMs;
+  const renewServing = (): void => {
+    if (ca.signer === signer && performance.now() < renewAtMs) return;
+    try {
+      server.present(servingCertificate());
+      signer = ca.signer;
+      renewAtMs = performance.now() + serverCertificateDueMs;
+      log.info({ signer }, 'serving under a new certificate');
+    } catch (error) {
+      // Not at each look: the present one is good for as long again.
+      renewAtMs = performance.now() + renewRetryMs;
+      signer = ca.signer;
+      log.error({ error: errorText(error) }, 'no new serving certificate, tried again');
     }
   };
+  let unread = '';
   const timer = setInterval(() => {
+    let changed = false;
     try {
-      if (!ca.reload()) return;
+      changed = ca.reload();
+      unread = '';
     } catch (error) {
-      log.error({ error: errorText(error) }, 'keys not read again');
-      return;
+      if (unread !== errorText(error)) log.error({ error: errorText(error) }, 'keys not read again');
+      unread = errorText(error);
     }
+    // Before anybody is told of the new roots: who comes back by them finds a certificate that they hold for.
+    renewServing();
+    if (!changed) return;
     log.info({ version: ca.version }, 'roots changed');
     upkeep?.changed();
     tell(compiler.configure(settings()));
-    void serveAnew();
   }, rootCheckMs);
   const secretTimer =
     store &&
     setInterval(() => {
       store
         .pull()
-        .catch((error: unknown) => log.warn({ error: errorText(error) }, 'the CA secret was not read again'));
+        .then(() => store.pullJoinKey())
+        .catch((error: unknown) =>
+          log.warn({ error: errorText(error) }, 'the secrets of keys were not read again'),
+        );
     }, secretCheckMs);
   const metricsAt = options.metricsListen?.match(/^(.*):(\d+)$/);
   const metricsServer =
@@ -253,7 +270,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       clearInterval(timer);
       clearInterval(secretTimer);
       source.stop();
-      server?.stop();
+      server.stop();
       await metricsServer?.close();
       await upkeep?.stop();
     },
@@ -286,18 +303,6 @@ async function optionsOf({
     ...rest,
     kubernetes: { config, namespace, caSecret, agentAccount, identity, serverName, ...made },
   };
-}
-
-/** Error: WEFT_TOKEN_SUBJECT. */
-function tokenSubject(node: string | undefined, waypoint: string | undefined): string {
-  // A node of such a name would be taken for a waypoint.
-  if (node !== undefined && waypoint === undefined && node !== '' && !node.includes(':')) return node;
-  const name = node === undefined ? waypointOfCaller(`waypoint:${waypoint ?? ''}`) : undefined;
-  if (name) return waypointCaller(name);
-  throw new WeftError(
-    'WEFT_TOKEN_SUBJECT',
-    'give either --node, a name without colons, or --waypoint NAMESPACE/NAME',
-  );
 }
 
 async function main(): Promise<void> {
@@ -357,18 +362,7 @@ async function main(): Promise<void> {
     .action(async () => {
       for (const name of await applyCrds(await loadKubeConfig(), crdDir())) console.log(`applied ${name}`);
     });
-  program
-    .command('token')
-    .description('print the join token of a node or of a waypoint')
-    .requiredOption('--state <dir>')
-    .option('--node <name>', 'whose pods it may ask certificates for')
-    .option('--waypoint <namespace/name>', 'of its Gateway')
-    .option('--ttl-s <seconds>', 'lifetime', Number, 365 * 86_400)
-    .action(async (options: { state: string; node?: string; waypoint?: string; ttlS: number }) => {
-      console.log(
-        await issueToken(options.state, tokenSubject(options.node, options.waypoint), options.ttlS),
-      );
-    });
+  tokenCommands(program);
   program
     .command('rotate-root')
     .description('change the root without a cut: begin, switch, finish')
@@ -379,7 +373,7 @@ async function main(): Promise<void> {
       if (options.phase !== 'begin' && options.phase !== 'switch' && options.phase !== 'finish') {
         throw new WeftError('WEFT_ROTATION', 'the phase is begin, switch or finish');
       }
-      new CertificateAuthority(options.state, parseTrustDomain(options.trustDomain)).rotate(options.phase);
+      rotateRoot(options.state, parseTrustDomain(options.trustDomain), options.phase);
     });
   await program.parseAsync();
 }

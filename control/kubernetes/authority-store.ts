@@ -7,7 +7,9 @@ import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { WeftError } from '../../src/base/errors.js';
-import { caFiles, replaceFile } from '../serve/ca.js';
+import { authorityErrorOf, caFiles } from '../serve/authority-files.js';
+import { replaceFile } from '../serve/files.js';
+import { parseRevocations, revocationsFile } from '../serve/revocations.js';
 import { keyFile } from '../serve/tokens.js';
 import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 
@@ -51,7 +53,7 @@ export class AuthorityStore {
     private readonly state: string,
   ) {}
 
-  /** Copies the Secret into the state directory; false where there is none yet. */
+  /** Copies the Secret into the state directory; false where there is none yet. Errors: ApiError, WEFT_CA_SECRET: what was there stays. */
   async pull(): Promise<boolean> {
     let keys: Keys;
     try {
@@ -61,6 +63,13 @@ export class AuthorityStore {
       if (error instanceof ApiError && error.status === 404) return false;
       throw error;
     }
+    // Half of a change would leave nobody who can issue, or certificates that nobody trusts.
+    const why = authorityErrorOf(keys.cert, keys.key, keys.roots);
+    if (why !== undefined)
+      throw new WeftError(
+        'WEFT_CA_SECRET',
+        `secret ${this.secret} is not taken: ${why}: change what belongs together at once`,
+      );
     mkdirSync(this.state, { recursive: true, mode: 0o700 });
     for (const name of names) {
       const path = join(this.state, caFiles[name]);
@@ -89,11 +98,18 @@ export class AuthorityStore {
     }
   }
 
-  /** The key of join tokens, for machines outside of the cluster; the first replica makes it, all share it. */
+  /**
+   * The key of join tokens, for machines outside of the cluster, and which of them are revoked; the first replica makes the key, all
+   * share it. Errors: ApiError, WEFT_CA_SECRET, WEFT_REVOCATIONS: what was read before stays.
+   */
   async pullJoinKey(): Promise<void> {
     const path = `/api/v1/namespaces/${this.namespace}/secrets`;
-    const read = async (): Promise<string | undefined> =>
-      ((await requestJson(this.config, 'GET', `${path}/${joinSecret}`)) as SecretObject).data?.[keyFile];
+    let revoked = '';
+    const read = async (): Promise<string | undefined> => {
+      const { data } = (await requestJson(this.config, 'GET', `${path}/${joinSecret}`)) as SecretObject;
+      revoked = Buffer.from(data?.[revocationsFile] ?? '', 'base64').toString('utf8');
+      return data?.[keyFile];
+    };
     let key: string | undefined;
     try {
       key = await read();
@@ -116,8 +132,15 @@ export class AuthorityStore {
       key = await read();
     }
     if (key === undefined) throw new WeftError('WEFT_CA_SECRET', `secret ${joinSecret} holds no ${keyFile}`);
+    parseRevocations(revoked);
     mkdirSync(this.state, { recursive: true, mode: 0o700 });
-    replaceFile(join(this.state, keyFile), Buffer.from(key, 'base64').toString('utf8'), 0o600);
+    const keep = (file: string, text: string): void => {
+      const at = join(this.state, file);
+      if (!existsSync(at) || readFileSync(at, 'utf8') !== text) replaceFile(at, text, 0o600);
+    };
+    // What is revoked first: no token counts by a new key before the list that goes with it.
+    keep(revocationsFile, revoked);
+    keep(keyFile, Buffer.from(key, 'base64').toString('utf8'));
   }
 
   /** What nodes check the control plane by. Idempotent: applied as a whole. */

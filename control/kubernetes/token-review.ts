@@ -1,13 +1,9 @@
 /** Who a projected service account token is of, by the API server's word; answers are kept for a short while. */
-import { createHash } from 'node:crypto';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { waypointCaller, type WaypointName } from '../compile/waypoints.js';
 import { tokenAudience } from '../serve/tokens.js';
 import { requestJson } from '../../src/kubernetes/request.js';
-
-const tokenBytesMax = 16 << 10;
-const keptMs = 30_000;
-const keptMax = 4_096;
+import { ReviewLimits, type ReviewLimit } from './review-limits.js';
 
 interface Review {
   readonly status?: {
@@ -55,7 +51,7 @@ export function callerOf(
 }
 
 export class TokenReviewer {
-  readonly #known = new Map<string, { readonly reviewed: Reviewed | undefined; readonly untilMs: number }>();
+  readonly #limits: ReviewLimits<Reviewed>;
 
   constructor(
     private readonly config: KubeConfig,
@@ -63,27 +59,26 @@ export class TokenReviewer {
     private readonly agents: string,
     /** Asked anew each time: a Gateway comes and goes while its pods' tokens stay good. */
     private readonly isWaypoint: (name: WaypointName) => boolean,
-  ) {}
+    onLimit?: (limit: ReviewLimit) => void,
+  ) {
+    this.#limits = new ReviewLimits(onLimit);
+  }
 
-  /** Undefined where the token is neither an agent's nor a waypoint's. Errors: ApiError, where the API server does not answer. */
-  async callerOf(token: string): Promise<string | undefined> {
-    const reviewed = await this.#review(token);
+  /**
+   * Undefined where the token is neither an agent's nor a waypoint's. `address`: where it comes from. Errors: ApiError, where the API
+   * server does not answer; WEFT_TOKEN_REVIEW_LIMIT, where it is not asked.
+   */
+  async callerOf(token: string, address: string): Promise<string | undefined> {
+    const reviewed = await this.#limits.review(token, address, () => this.#review(token));
     return reviewed && callerOf(reviewed, this.agents, this.isWaypoint);
   }
 
   async #review(token: string): Promise<Reviewed | undefined> {
-    if (token.length > tokenBytesMax) return undefined;
-    const key = createHash('sha256').update(token).digest('base64');
-    const found = this.#known.get(key);
-    if (found && found.untilMs > Date.now()) return found.reviewed;
     const review = (await requestJson(this.config, 'POST', '/apis/authentication.k8s.io/v1/tokenreviews', {
       apiVersion: 'authentication.k8s.io/v1',
       kind: 'TokenReview',
       spec: { token, audiences: [tokenAudience] },
     })) as Review;
-    const reviewed = accountOfReview(review);
-    if (this.#known.size >= keptMax) this.#known.clear();
-    this.#known.set(key, { reviewed, untilMs: Date.now() + keptMs });
-    return reviewed;
+    return accountOfReview(review);
   }
 }

@@ -1,29 +1,21 @@
 /** The CA's keys and roots, kept in the state directory. */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { WeftError } from '../../src/base/errors.js';
 import type { IpAddress } from '../../src/model/address.js';
 import type { SpiffeId, TrustDomain } from '../../src/model/identity.js';
 import { splitPem } from '../../src/tls/certificate.js';
 import { createRoot, issueServerCert, issueSvid, type KeyAndCertificate } from '../../src/tls/issue.js';
+import { authorityErrorOf, caFiles, rootTtlS } from './authority-files.js';
+import { replaceFile } from './files.js';
+import { rotateRoot, type RotationPhase } from './rotation.js';
 
-const rootTtlS = 10 * 365 * 86_400;
-const serverTtlS = 365 * 86_400;
+/** Renewed at half of it (`serverCertificateDueMs`). */
+const serverTtlS = 7 * 86_400;
 
-export const caFiles = {
-  key: 'ca-key.pem',
-  cert: 'ca-cert.pem',
-  roots: 'root-cert.pem',
-  nextKey: 'next-key.pem',
-  nextCert: 'next-cert.pem',
-};
-
-/** Written beside and renamed, so that a reader never sees half a file. */
-export function replaceFile(path: string, text: string, mode: number): void {
-  writeFileSync(`${path}.new`, text, { mode });
-  renameSync(`${path}.new`, path);
-}
+/** When a serving certificate that was made now is to be replaced, in ms. */
+export const serverCertificateDueMs = (serverTtlS * 1000) / 2;
 
 export class CertificateAuthority {
   #key = '';
@@ -37,9 +29,10 @@ export class CertificateAuthority {
     mkdirSync(state, { recursive: true, mode: 0o700 });
     if (!existsSync(this.#path('key'))) {
       const root = createRoot(trustDomain, rootTtlS);
-      replaceFile(this.#path('key'), root.keyPem, 0o600);
-      replaceFile(this.#path('cert'), root.certPem, 0o644);
+      // The key last: it is what says that there is an authority.
       replaceFile(this.#path('roots'), root.certPem, 0o644);
+      replaceFile(this.#path('cert'), root.certPem, 0o644);
+      replaceFile(this.#path('key'), root.keyPem, 0o600);
     }
     this.reload();
   }
@@ -48,16 +41,23 @@ export class CertificateAuthority {
     return join(this.state, caFiles[file]);
   }
 
-  /** Reads keys and roots again; true where they changed. */
+  /** Reads keys and roots again; true where they changed. Error: WEFT_CA_KEY, where they do not fit: what was read before stays. */
   reload(): boolean {
-    const [key, cert, roots] = [this.#path('key'), this.#path('cert'), this.#path('roots')].map((path) =>
-      readFileSync(path, 'utf8'),
-    );
-    const changed = cert !== this.#cert || key !== this.#key || roots !== this.#roots;
-    this.#key = key ?? '';
-    this.#cert = cert ?? '';
-    this.#roots = roots ?? '';
-    return changed;
+    const read = (file: keyof typeof caFiles): string => readFileSync(this.#path(file), 'utf8');
+    const [key, cert, roots] = [read('key'), read('cert'), read('roots')];
+    if (cert === this.#cert && key === this.#key && roots === this.#roots) return false;
+    // Another process may be between two files of a rotation, or have ended there.
+    const why = authorityErrorOf(cert, key, roots);
+    if (why !== undefined) {
+      throw new WeftError(
+        'WEFT_CA_KEY',
+        `${this.state}: ${why}: repeat the rotation step that was not finished, or restore the files`,
+      );
+    }
+    this.#key = key;
+    this.#cert = cert;
+    this.#roots = roots;
+    return true;
   }
 
   /** The roots that nodes check this control plane by. */
@@ -100,32 +100,9 @@ export class CertificateAuthority {
     return isRoot ? [] : own;
   }
 
-  /**
-   * Root rotation in three steps, each let settle before the next: `begin` trusts a new root beside the old, `switch` signs
-   * by the new one, `finish` drops the old. Throws WEFT_ROTATION where the step is not the next one.
-   */
-  rotate(phase: 'begin' | 'switch' | 'finish'): void {
-    const begun = existsSync(this.#path('nextKey'));
-    const count = splitPem(this.#roots).length;
-    const refuse = (what: string): never => {
-      throw new WeftError('WEFT_ROTATION', what);
-    };
-    if (phase === 'begin') {
-      if (begun || count > 1) refuse('a rotation is under way already: switch or finish it');
-      const next = createRoot(this.trustDomain, rootTtlS);
-      replaceFile(this.#path('nextKey'), next.keyPem, 0o600);
-      replaceFile(this.#path('nextCert'), next.certPem, 0o644);
-      replaceFile(this.#path('roots'), this.#roots + next.certPem, 0o644);
-    } else if (phase === 'switch') {
-      if (!begun) refuse('no rotation has begun: begin first');
-      replaceFile(this.#path('cert'), readFileSync(this.#path('nextCert'), 'utf8'), 0o644);
-      replaceFile(this.#path('key'), readFileSync(this.#path('nextKey'), 'utf8'), 0o600);
-      rmSync(this.#path('nextKey'));
-      rmSync(this.#path('nextCert'));
-    } else {
-      if (begun || count < 2) refuse('nothing to finish: begin and switch first');
-      replaceFile(this.#path('roots'), this.#cert, 0o644);
-    }
+  /** As rotateRoot(), for this authority. */
+  rotate(phase: RotationPhase): void {
+    rotateRoot(this.state, this.trustDomain, phase);
     this.reload();
   }
 }

@@ -1,7 +1,6 @@
 /** One port: delta ADS and certificates, both for nodes and waypoints that show their token. */
 import {
   Server,
-  ServerCredentials,
   status,
   Metadata,
   type sendUnaryData,
@@ -9,7 +8,7 @@ import {
   type ServerUnaryCall,
 } from '@grpc/grpc-js';
 import { errorText, WeftError } from '../../src/base/errors.js';
-import { parseSpiffeId } from '../../src/model/identity.js';
+import { parseSpiffeId, workloadIdentityOf, type SpiffeId } from '../../src/model/identity.js';
 import {
   AggregatedDiscoveryServiceService,
   type DeltaDiscoveryRequest,
@@ -23,11 +22,46 @@ import { NodeReportsService, type NodeReport, type NodeReportAnswer } from '../.
 import { grpcLimits } from '../../src/discovery/types.js';
 import { parseCsr, type KeyAndCertificate } from '../../src/tls/issue.js';
 import { waypointOfCaller } from '../compile/waypoints.js';
+import { Authenticator, type Caller, type CallerOfToken, type RefusedCall } from './authenticate.js';
 import type { CertificateAuthority } from './ca.js';
+import { Connections, type connectionLimits } from './connections.js';
+import { PresentedCertificate } from './presented.js';
 import { responseOf, type ChangedNames, type Resources } from './resources.js';
 
 const ttlSMax = 7 * 86_400;
 const typesMax = 64;
+/** A node has one stream, and a second one while its agent is replaced; a waypoint has one per replica. */
+const streamsPerCallerMax = { node: 4, waypoint: 256 } as const;
+/** A connection without calls is ended. */
+const idleMsMax = 5 * 60_000;
+/** How often tokens of open streams are looked at. */
+const recheckMs = 5_000;
+/** Entries of one report, and what one text of it may hold. */
+const reportLimits = { pods: 4_096, missing: 64, textBytes: 4_096 } as const;
+
+const refusals: Readonly<Record<RefusedCall, string>> = {
+  'no-token': 'refused: no valid token',
+  checking: 'refused: too many calls wait for their token to be checked',
+  'check-failed': 'a token could not be checked',
+  rate: 'refused: too many calls of one caller',
+  waiting: 'refused: too many calls of one caller wait',
+  time: 'refused: a call took too long',
+};
+
+/** Why a report is not taken; undefined where it is. Pure. */
+export function reportErrorOf({ pods, missing, cniTrouble, version }: NodeReport): string | undefined {
+  if (pods.length > reportLimits.pods) return `more than ${reportLimits.pods} pods`;
+  if (missing.length > reportLimits.missing) return `more than ${reportLimits.missing} missing features`;
+  const texts = [
+    version,
+    cniTrouble,
+    ...missing,
+    ...pods.flatMap(({ uid, podUid, why }) => [uid, podUid, why]),
+  ];
+  return texts.some((text) => text.length > reportLimits.textBytes)
+    ? `a text of more than ${reportLimits.textBytes} characters`
+    : undefined;
+}
 
 export interface ServeLog {
   info(fields: object, text: string): void;
@@ -39,11 +73,16 @@ export interface ControlServerOptions {
   readonly certificate: KeyAndCertificate;
   readonly ca: CertificateAuthority;
   /** The name of a node, or `waypoint:<namespace>/<name>`; below it is a node where nothing else is said. */
-  readonly callerOfToken: (token: string) => Promise<string | undefined>;
+  readonly callerOfToken: CallerOfToken;
   /** True where some pod with this identity runs on the node; where the waypoint is it. */
   readonly mayAsk: (caller: string, identity: string) => boolean;
   readonly certTtlS: number | undefined;
   readonly onCertificate?: (issued: boolean) => void;
+  /** A call was turned away ahead of its handler. */
+  readonly onRefused?: (why: RefusedCall) => void;
+  /** A limit of docs/limits.md was reached. */
+  readonly onLimit?: (limit: string) => void;
+  readonly connectionLimits?: Partial<Record<keyof typeof connectionLimits, number>>;
   /** What a node's agent says it holds. */
   readonly onReport?: (node: string, report: NodeReport) => void;
   readonly log: ServeLog;
@@ -51,6 +90,7 @@ export interface ControlServerOptions {
 
 interface NodeStream {
   readonly node: string;
+  readonly caller: Caller;
   readonly call: ServerDuplexStream<DeltaDiscoveryRequest, Buffer>;
   /** By type that the node follows: names that changed while it was still reading what was sent before. */
   readonly types: Map<string, { dirty: Set<string>; nonce: string }>;
@@ -77,57 +117,88 @@ const discoveryService = {
 export class ControlServer {
   readonly #options: ControlServerOptions;
   readonly #server: Server;
+  readonly #authenticator: Authenticator;
+  readonly #connections: Connections;
+  readonly #certificate: PresentedCertificate;
   readonly #streams = new Set<NodeStream>();
   #wholeAnswers = 0;
+  #rechecks: NodeJS.Timeout | undefined;
 
   constructor(
     options: ControlServerOptions,
     private readonly resources: Resources,
   ) {
     this.#options = options;
+    const { callerOfToken, onLimit, log } = options;
+    this.#authenticator = new Authenticator({
+      callerOfToken,
+      onAuthenticated: (address, port) => this.#connections.authenticated(address, port),
+      onRefused: (why, peer, error) => {
+        options.onRefused?.(why);
+        log.warn({ peer, ...(error === undefined ? {} : { error }) }, refusals[why]);
+      },
+    });
     this.#server = new Server({
-      'grpc.max_receive_message_length': grpcLimits.messageBytesMax,
+      interceptors: [this.#authenticator.interceptor],
+      'grpc.max_concurrent_streams': grpcLimits.streamsPerConnectionMax,
+      'grpc.max_connection_idle_ms': idleMsMax,
+      'grpc.max_receive_message_length': grpcLimits.requestBytesMax,
       'grpc.max_send_message_length': grpcLimits.messageBytesMax,
       'grpc.keepalive_time_ms': grpcLimits.pingIntervalMs,
       'grpc.keepalive_timeout_ms': grpcLimits.pingTimeoutMs,
     });
     this.#server.addService(discoveryService, {
       deltaAggregatedResources: (call: ServerDuplexStream<DeltaDiscoveryRequest, Buffer>) =>
-        void this.#onStream(call),
+        this.#onStream(call),
     });
     this.#server.addService(IstioCertificateServiceService, {
       createCertificate: (
         call: ServerUnaryCall<IstioCertificateRequest, IstioCertificateResponse>,
         answer: sendUnaryData<IstioCertificateResponse>,
-      ) => void this.#onCertificate(call, answer),
+      ) => this.#onCertificate(call, answer),
     });
     this.#server.addService(NodeReportsService, {
       report: (
         call: ServerUnaryCall<NodeReport, NodeReportAnswer>,
         answer: sendUnaryData<NodeReportAnswer>,
-      ) => void this.#onReport(call, answer),
+      ) => this.#onReport(call, answer),
+    });
+    this.#certificate = new PresentedCertificate(options.certificate);
+    const injector = this.#server.createConnectionInjector(this.#certificate.credentials());
+    this.#connections = new Connections({
+      onConnection: (socket) => injector.injectConnection(socket),
+      onLimit: (limit) => onLimit?.(limit),
+      ...(options.connectionLimits ? { limits: options.connectionLimits } : {}),
     });
   }
 
   /** Resolves with the port. Error: WEFT_LISTEN. */
-  start(): Promise<number> {
-    const { certificate, listen } = this.#options;
-    const credentials = ServerCredentials.createSsl(null, [
-      { private_key: Buffer.from(certificate.keyPem), cert_chain: Buffer.from(certificate.certPem) },
-    ]);
-    return new Promise((resolve, reject) => {
-      this.#server.bindAsync(listen, credentials, (error, port) => {
-        if (error)
-          reject(
-            new WeftError('WEFT_LISTEN', `cannot listen on ${listen}: ${errorText(error)}`, { cause: error }),
-          );
-        else resolve(port);
-      });
-    });
+  async start(): Promise<number> {
+    const { listen } = this.#options;
+    const at = /^(.*):(\d+)$/.exec(listen);
+    try {
+      this.#rechecks = setInterval(() => void this.recheck(), recheckMs);
+      return await this.#connections.listen((at?.[1] ?? '').replace(/^\[|\]$/g, ''), Number(at?.[2]));
+    } catch (error) {
+      throw new WeftError('WEFT_LISTEN', `cannot listen on ${listen}: ${errorText(error)}`, { cause: error });
+    }
   }
 
   stop(): void {
+    clearInterval(this.#rechecks);
+    this.#connections.close();
     this.#server.forceShutdown();
+    this.#streams.clear();
+  }
+
+  /** Handshakes from now on show this certificate; connections that stand go on. */
+  present(certificate: KeyAndCertificate): void {
+    this.#certificate.present(certificate);
+  }
+
+  /** Streams that are followed, of nodes and waypoints. */
+  get streams(): number {
+    return this.#streams.size;
   }
 
   /** Which nodes follow; of waypoints there are none among them. */
@@ -205,52 +276,70 @@ export class ControlServer {
     }
   }
 
-  async #node(metadata: Metadata): Promise<string | undefined> {
-    const [header] = metadata.get('authorization');
-    const token = typeof header === 'string' ? /^Bearer (\S+)$/.exec(header.trim())?.[1] : undefined;
-    return token === undefined ? undefined : this.#options.callerOfToken(token);
-  }
-
-  async #onStream(call: ServerDuplexStream<DeltaDiscoveryRequest, Buffer>): Promise<void> {
-    // Requests wait until the token is checked; a client that floods meanwhile loses the rest with its stream.
-    const early: DeltaDiscoveryRequest[] = [];
-    let take = (request: DeltaDiscoveryRequest): void => void (early.length < 64 && early.push(request));
-    let close = (): void => undefined;
-    call.on('data', (request: DeltaDiscoveryRequest) => take(request));
+  #onStream(call: ServerDuplexStream<DeltaDiscoveryRequest, Buffer>): void {
+    const caller = this.#authenticator.callerOf(call.metadata);
+    const node = caller.name;
+    const stream: NodeStream = {
+      node,
+      caller,
+      call,
+      types: new Map(),
+      asked: new Map(),
+      sending: false,
+      nonces: 0,
+    };
+    this.#makeRoom(node);
+    this.#streams.add(stream);
+    const close = (): void => void this.#streams.delete(stream);
     call.on('error', () => undefined);
-    call.on('cancelled', () => close());
+    call.on('cancelled', close);
+    call.on('close', close);
     call.on('end', () => {
       close();
       call.end();
     });
-    let node: string | undefined;
-    try {
-      node = await this.#node(call.metadata);
-    } catch (error) {
-      // Nobody can say whose token it is: the node keeps what it knows, and comes again.
-      this.#options.log.warn(
-        { peer: call.getPeer(), error: errorText(error) },
-        'a token could not be checked',
-      );
-      call.emit('error', { code: status.UNAVAILABLE, details: 'the token cannot be checked now' });
-      return;
-    }
-    if (node === undefined) {
-      this.#options.log.warn({ peer: call.getPeer() }, 'discovery refused: no valid token');
-      call.emit('error', {
-        code: status.UNAUTHENTICATED,
-        details: 'no valid node token: make one by weft token',
-      });
-      return;
-    }
-    const stream: NodeStream = { node, call, types: new Map(), asked: new Map(), sending: false, nonces: 0 };
-    this.#streams.add(stream);
-    close = () => void this.#streams.delete(stream);
-    take = (request) => this.#onRequest(stream, request);
+    call.on('data', (request: DeltaDiscoveryRequest) => this.#onRequest(stream, request));
     // A node in a queue sees that somebody is there.
     call.sendMetadata(new Metadata());
     this.#options.log.info({ node }, 'node connected');
-    for (const request of early) take(request);
+  }
+
+  /** A caller has so many streams; of more, the oldest ends: what comes back after a lost connection is the newest. */
+  #makeRoom(node: string): void {
+    const own = [...this.#streams].filter((stream) => stream.node === node);
+    const max = waypointOfCaller(node) ? streamsPerCallerMax.waypoint : streamsPerCallerMax.node;
+    for (const stream of own.slice(0, Math.max(0, own.length - max + 1))) {
+      this.#options.onLimit?.('control-streams');
+      this.#options.log.warn({ node, max }, 'too many discovery streams of one caller: its oldest is ended');
+      this.#end(stream, status.RESOURCE_EXHAUSTED, 'too many streams of this caller');
+    }
+  }
+
+  #end(stream: NodeStream, code: status, details: string): void {
+    this.#streams.delete(stream);
+    stream.call.emit('error', { code, details });
+  }
+
+  /** Ends the streams whose token counts no more; where nobody can say, they go on. */
+  async recheck(): Promise<void> {
+    const { log } = this.#options;
+    for (const stream of [...this.#streams]) {
+      const { node, caller } = stream;
+      if (!caller.recheck) continue;
+      try {
+        if (await caller.recheck()) continue;
+      } catch (error) {
+        log.warn({ node, error: errorText(error) }, 'a token could not be checked again');
+        continue;
+      }
+      if (!this.#streams.has(stream)) continue;
+      log.warn({ node }, 'a stream is ended: its token has expired or was revoked');
+      this.#end(
+        stream,
+        status.UNAUTHENTICATED,
+        'the token has expired or was revoked: make one by weft token',
+      );
+    }
   }
 
   #onRequest(stream: NodeStream, request: DeltaDiscoveryRequest): void {
@@ -267,19 +356,25 @@ export class ControlServer {
       return;
     }
     // An acknowledgement of a type that is not served.
-    if (request.responseNonce !== '' || stream.asked.size >= typesMax) return;
+    if (request.responseNonce !== '' || stream.asked.size >= typesMax || !this.#streams.has(stream)) return;
     stream.asked.set(typeUrl, request.initialResourceVersions);
     this.#next(stream);
   }
 
-  async #onReport(
+  #onReport(
     call: ServerUnaryCall<NodeReport, NodeReportAnswer>,
     answer: sendUnaryData<NodeReportAnswer>,
-  ): Promise<void> {
+  ): void {
     const { log, onReport } = this.#options;
     try {
-      const node = await this.#node(call.metadata);
-      if (node === undefined) return answer({ code: status.UNAUTHENTICATED, details: 'no valid node token' });
+      const { name: node } = this.#authenticator.callerOf(call.metadata);
+      if (waypointOfCaller(node))
+        return answer({ code: status.PERMISSION_DENIED, details: 'only the agents of nodes report' });
+      const why = reportErrorOf(call.request);
+      if (why !== undefined) {
+        this.#options.onLimit?.('control-report');
+        return answer({ code: status.INVALID_ARGUMENT, details: why });
+      }
       onReport?.(node, call.request);
       answer(null, {});
     } catch (error) {
@@ -288,10 +383,10 @@ export class ControlServer {
     }
   }
 
-  async #onCertificate(
+  #onCertificate(
     call: ServerUnaryCall<IstioCertificateRequest, IstioCertificateResponse>,
     answer: sendUnaryData<IstioCertificateResponse>,
-  ): Promise<void> {
+  ): void {
     const { ca, log, mayAsk, certTtlS } = this.#options;
     const refuse = (code: status, details: string, fields: object): void => {
       this.#options.onCertificate?.(false);
@@ -299,8 +394,7 @@ export class ControlServer {
       answer({ code, details });
     };
     try {
-      const node = await this.#node(call.metadata);
-      if (node === undefined) return refuse(status.UNAUTHENTICATED, 'no valid node token', {});
+      const { name: node, namespaces } = this.#authenticator.callerOf(call.metadata);
       const csr = parseCsr(call.request.csr);
       if (!csr.ok) return refuse(status.INVALID_ARGUMENT, `bad request: ${csr.errors.join('; ')}`, { node });
       // A proxy that serves one workload alone impersonates nobody; the name in its request stands for it, under the same check.
@@ -311,6 +405,14 @@ export class ControlServer {
         return refuse(
           status.INVALID_ARGUMENT,
           'no identity is asked for: neither metadata ImpersonatedIdentity nor one URI in the request',
+          { node },
+        );
+      }
+      const namespace = workloadIdentityOf(asked as SpiffeId)?.namespace;
+      if (namespaces && (namespace === undefined || !namespaces.includes(namespace))) {
+        return refuse(
+          status.UNAUTHENTICATED,
+          `the token of ${node} is not for the namespace of ${asked.slice(0, 256)}`,
           { node },
         );
       }

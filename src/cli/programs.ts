@@ -30,6 +30,7 @@ export function programCommands(): Command[] {
   return [
     passThrough('control', 'run the control plane', programs.control),
     passThrough('token', "print a node's join token", programs.control, ['token']),
+    passThrough('revoke-token', 'a join token counts no more', programs.control, ['revoke-token']),
     passThrough('agent', "run a node's agent", programs.agent),
     passThrough('waypoint-proxy', 'run a waypoint', programs.waypoint),
     passThrough('cleanup', 'remove what agents left in the kernel', programs.cleanup),

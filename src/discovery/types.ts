@@ -15,6 +15,9 @@ export type TypeUrl = (typeof typeUrls)[keyof typeof typeUrls];
 
 export const grpcLimits = {
   messageBytesMax: 200 << 20,
+  /** What the control plane reads, of callers that it knows: the versions of some 400 000 resources in one request. */
+  requestBytesMax: 32 << 20,
+  streamsPerConnectionMax: 64,
   /** Clients ping every 30 s. */
   pingIntervalMs: 30_000,
   pingTimeoutMs: 10_000,

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { X509Certificate } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parseSpiffeId, parseTrustDomain } from '../model/identity.js';
-import { assembleSvid, createCsr, parseLeaf, spiffeIdOfNames } from './certificate.js';
+import { checkClientPeer, checkServerPeer } from './contexts.js';
+import { assembleSvid, createCsr, parseLeaf, spiffeIdOfNames, uriNames } from './certificate.js';
 import { createRoot, issueServerCert, issueSvid, parseCsr } from './issue.js';
 import { parseIp } from '../model/address.js';
 
@@ -108,6 +110,39 @@ test('a CA, two URI names or none are no leaf', () => {
   assert.equal(spiffeIdOfNames('URI:spiffe://a/b, URI:spiffe://a/c').ok, false);
   assert.equal(spiffeIdOfNames('DNS:example.org').ok, false);
   assert.equal(spiffeIdOfNames(undefined).ok, false);
+});
+
+test('a DNS name that holds a comma and a SPIFFE ID gives nobody that identity', () => {
+  const stolen = 'spiffe://cluster.local/ns/bank/sa/teller';
+  for (const name of [`evil, URI:${stolen}`, `evil, URI:${stolen}, DNS:x`, `evil", URI:${stolen}, DNS:"x`]) {
+    const { certPem } = issueServerCert({
+      caKeyPem: root.keyPem,
+      caCertPem: root.certPem,
+      ips: [parseIp('10.0.0.1')],
+      dns: [name],
+      ttlS: 60,
+    });
+    const { subjectAltName } = new X509Certificate(certPem);
+    assert.ok(subjectAltName?.includes(stolen), 'Node prints the name');
+    assert.deepEqual(uriNames(subjectAltName), [], name);
+    assert.equal(spiffeIdOfNames(subjectAltName).ok, false);
+    assert.equal(checkClientPeer(subjectAltName, parseTrustDomain('cluster.local')).ok, false);
+    assert.equal(checkServerPeer(subjectAltName, [parseSpiffeId(stolen)]).ok, false);
+  }
+});
+
+test('names that are not as Node writes them are read as none', () => {
+  for (const text of [
+    'URI:"spiffe://a/b',
+    'URI:a"b',
+    'URI:"\\x"',
+    ', URI:spiffe://a/b',
+    'URI:spiffe://a/b, ',
+    'URI',
+  ])
+    assert.equal(uriNames(text), undefined, text);
+  assert.deepEqual(uriNames('DNS:a, IP Address:FD00:0:0:0:0:0:0:1, URI:spiffe://a/b'), ['spiffe://a/b']);
+  assert.equal(uriNames(Array(17).fill('URI:a').join(', ')), undefined);
 });
 
 test('a serving certificate names its addresses', () => {

@@ -9,26 +9,48 @@ export { createCsr } from './issue.js';
 
 const pemPattern = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g;
 const uriNamesMax = 16;
+/** A type, and a value that is a JSON string or holds neither quote nor comma. An address has no quotes, a directory name may have spaces. */
+const namePattern = /([A-Za-z][A-Za-z ]*):(?:("(?:[^"\\]|\\.)*")|([^",]*))(?:, (?=.)|$)/sy;
 
 export function splitPem(bundle: string): string[] {
   return (bundle.match(pemPattern) ?? []).map((text) => `${text}\n`);
 }
 
 /**
- * The URI names of a certificate. `subjectAltName` is Node's text, `URI:spiffe://…, DNS:…`; a name with a comma or a
- * quote comes JSON-quoted there and is no SPIFFE ID anyway.
+ * The URI names of a certificate, from Node's text of its names: `URI:spiffe://…, DNS:…`. Node writes a name that holds a comma, a
+ * quote or a control character as a JSON string, its commas escaped (CVE-2021-44532); read by that form, no text is split within
+ * a name, whatever a version of Node escapes.
+ * Undefined where the text is not of that form. Pure.
  */
-export function uriNames(subjectAltName: string | undefined): string[] {
-  return (subjectAltName ?? '')
-    .split(', ')
-    .filter((part) => part.startsWith('URI:'))
-    .slice(0, uriNamesMax)
-    .map((part) => part.slice(4));
+export function uriNames(subjectAltName: string | undefined): string[] | undefined {
+  const text = subjectAltName ?? '';
+  const uris: string[] = [];
+  let at = 0;
+  while (at < text.length) {
+    // The form of one name, then ", " or the end.
+    namePattern.lastIndex = at;
+    const found = namePattern.exec(text);
+    if (!found) return undefined;
+    const [all, type, quoted, plain = ''] = found;
+    at += all.length;
+    if (type !== 'URI') continue;
+    if (quoted === undefined) uris.push(plain);
+    else {
+      try {
+        uris.push(JSON.parse(quoted) as string);
+      } catch {
+        return undefined;
+      }
+    }
+    if (uris.length > uriNamesMax) return undefined;
+  }
+  return uris;
 }
 
 /** The one SPIFFE ID of a peer's certificate, by its names alone (chain and dates are TLS's to check). */
 export function spiffeIdOfNames(subjectAltName: string | undefined): Decoded<SpiffeId> {
   const uris = uriNames(subjectAltName);
+  if (!uris) return { ok: false, errors: ['the names of the certificate cannot be read'] };
   if (uris.length !== 1)
     return { ok: false, errors: [`certificate has ${uris.length} URI names, exactly one is allowed`] };
   try {

@@ -1,0 +1,126 @@
+/**
+ * The listener of the control plane's port. A connection is anybody's until a call of it has shown a token: such connections are
+ * few at a time, by address and in all, and short-lived. The rest waits in the order of addresses, so that one address that sends
+ * many holds up itself.
+ */
+import { createServer, type Server, type Socket } from 'node:net';
+
+export const connectionLimits = {
+  /** Connections that have shown no token yet, of all peers. */
+  unauthenticatedMax: 256,
+  /** Of one address. */
+  unauthenticatedPerAddressMax: 64,
+  /** Accepted by the kernel, not looked at yet. */
+  waitingMax: 4_096,
+  /** From its turn on until a token was accepted. */
+  authenticateMsMax: 5_000,
+} as const;
+
+export interface ConnectionsOptions {
+  /** Hands a connection to whoever speaks TLS and HTTP/2. */
+  readonly onConnection: (socket: Socket) => void;
+  /** A connection was ended: by the number of those that wait, or by the time. */
+  readonly onLimit: (limit: 'control-connections' | 'control-authenticate-time') => void;
+  readonly limits?: Partial<Record<keyof typeof connectionLimits, number>>;
+}
+
+const keyOf = (address: string | undefined, port: number | undefined): string =>
+  `${address ?? ''} ${port ?? 0}`;
+
+export class Connections {
+  readonly #limits: Record<keyof typeof connectionLimits, number>;
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+  /** By peer address and port: connections that have shown no token. */
+  readonly #strangers = new Map<string, () => void>();
+  readonly #ofAddress = new Map<string, number>();
+  /** By peer address, in the order of their turns. */
+  readonly #waiting = new Map<string, Socket[]>();
+  #waits = 0;
+
+  constructor(private readonly options: ConnectionsOptions) {
+    this.#limits = { ...connectionLimits, ...options.limits };
+    // No byte is read before the connection's turn.
+    this.#server = createServer({ pauseOnConnect: true }, (socket) => this.#onSocket(socket));
+  }
+
+  /** Resolves with the port. Errors: of listen(). */
+  listen(host: string, port: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen(port, host, () => {
+        this.#server.off('error', reject);
+        this.#server.on('error', () => undefined);
+        const address = this.#server.address();
+        resolve(typeof address === 'object' && address ? address.port : port);
+      });
+    });
+  }
+
+  close(): void {
+    this.#server.close();
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  /** A call of this connection has shown a token that holds. */
+  authenticated(address: string | undefined, port: number | undefined): void {
+    this.#strangers.get(keyOf(address, port))?.();
+  }
+
+  get unauthenticated(): number {
+    return this.#strangers.size;
+  }
+  get waiting(): number {
+    return this.#waits;
+  }
+
+  #onSocket(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.on('error', () => undefined);
+    socket.once('close', () => this.#sockets.delete(socket));
+    const address = socket.remoteAddress;
+    if (address === undefined) return void socket.destroy();
+    if (this.#waits >= this.#limits.waitingMax) {
+      this.options.onLimit('control-connections');
+      return void socket.destroy();
+    }
+    const queue = this.#waiting.get(address);
+    if (queue) queue.push(socket);
+    else this.#waiting.set(address, [socket]);
+    this.#waits++;
+    this.#next();
+  }
+
+  #next(): void {
+    for (const [address, queue] of this.#waiting) {
+      if (this.#strangers.size >= this.#limits.unauthenticatedMax) return;
+      if ((this.#ofAddress.get(address) ?? 0) >= this.#limits.unauthenticatedPerAddressMax) continue;
+      const socket = queue.shift();
+      this.#waits--;
+      // To the end of the row: every address has its turn.
+      this.#waiting.delete(address);
+      if (queue.length > 0) this.#waiting.set(address, queue);
+      if (socket && !socket.destroyed) this.#begin(address, socket);
+    }
+  }
+
+  #begin(address: string, socket: Socket): void {
+    const key = keyOf(address, socket.remotePort);
+    this.#ofAddress.set(address, (this.#ofAddress.get(address) ?? 0) + 1);
+    const known = (): void => {
+      if (!this.#strangers.delete(key)) return;
+      clearTimeout(timer);
+      const count = (this.#ofAddress.get(address) ?? 1) - 1;
+      if (count > 0) this.#ofAddress.set(address, count);
+      else this.#ofAddress.delete(address);
+      if (this.#waits > 0) setImmediate(() => this.#next());
+    };
+    const timer = setTimeout(() => {
+      this.options.onLimit('control-authenticate-time');
+      socket.destroy();
+    }, this.#limits.authenticateMsMax);
+    this.#strangers.set(key, known);
+    socket.once('close', known);
+    this.options.onConnection(socket);
+  }
+}

@@ -1,0 +1,305 @@
+/** Row 4: anybody who reaches a port of ours before authentication. Here: the control plane's. */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import type http2 from 'node:http2';
+import { createServer } from 'node:https';
+import net, { type AddressInfo } from 'node:net';
+import { after, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { KubeConfig } from '@kubernetes/client-node';
+import { TokenReviewer } from '../../control/kubernetes/token-review.js';
+import { ControlMetrics } from '../../control/serve/metrics.js';
+import { issueToken } from '../../control/serve/tokens.js';
+import { parseIp } from '../../src/model/address.js';
+import {
+  call,
+  certificatePath,
+  connect,
+  discoveryPath,
+  frame,
+  startControl,
+  until,
+  type Closers,
+  type RawCall,
+} from './support/control.js';
+
+const closers: Closers = [];
+after(() => closers.reverse().forEach((close) => close()));
+
+const manifests = `
+kind: Namespace
+metadata: { name: secretive, labels: { weft.dev/mesh: enabled } }
+---
+kind: Pod
+metadata: { name: hidden, namespace: secretive, uid: u1, annotations: { weft.dev/netns: weft-a } }
+spec: { nodeName: n1, serviceAccountName: hidden }
+status: { podIPs: [{ ip: 10.0.0.1 }] }
+---
+apiVersion: weft.dev/v1alpha1
+kind: AccessPolicy
+metadata: { name: closed, namespace: secretive }
+spec: { action: DENY, rules: [{}] }
+`;
+const never = (): Promise<undefined> => new Promise(() => undefined);
+
+/** Sends as much of a message of `bytes` as the peer takes in a while; the number of bytes that left. */
+async function flood(stream: http2.ClientHttp2Stream, bytes: number): Promise<number> {
+  const part = randomBytes(64 << 10);
+  const head = Buffer.alloc(5);
+  head.writeUInt32BE(bytes, 1);
+  stream.write(head);
+  let taken = 0;
+  let last = Date.now();
+  const write = (): void => {
+    if (stream.destroyed || taken >= bytes) return;
+    stream.write(part, (error) => {
+      if (error) return;
+      taken += part.length;
+      last = Date.now();
+      write();
+    });
+  };
+  write();
+  while (Date.now() - last < 500 && taken < bytes) await sleep(20);
+  return taken;
+}
+
+for (const [name, path] of [
+  ['a certificate', certificatePath],
+  ['discovery', discoveryPath],
+] as const)
+  test(`a message for ${name} is not held in memory before the token is known`, async () => {
+    const control = await startControl(closers, manifests, { callerOfToken: never });
+    const { stream } = call(connect(closers, control), path, 'x.y.z');
+    // The header says 100 MiB, which no limit of one message stands against.
+    const taken = await flood(stream, 30 << 20);
+    assert.ok(taken <= 256 << 10, `${taken} bytes were taken of a call whose token is not known`);
+  });
+
+test('calls that wait for their token are few, by connection: the rest is refused at once', async () => {
+  const control = await startControl(closers, manifests, { callerOfToken: never });
+  const session = connect(closers, control);
+  const calls = Array.from({ length: 60 }, () => call(session, discoveryPath, 'x.y.z'));
+  const refused = (): RawCall[] => calls.filter(({ ended }) => ended()?.status === '14');
+  await until(() => refused().length === 56, 'all but 4 are refused');
+  assert.equal(control.warnings.filter((text) => text.includes('too many calls wait')).length, 56);
+});
+
+test('connections without a token do not keep one with a token out, and end by themselves', async () => {
+  const control = await startControl(closers, manifests, {
+    connectionLimits: { unauthenticatedMax: 8, unauthenticatedPerAddressMax: 4, authenticateMsMax: 1_000 },
+  });
+  const [, port = ''] = control.target.split(':');
+  let closed = 0;
+  const silent = (from: string): void => {
+    const socket = net.connect({ port: Number(port), host: '127.0.0.1', localAddress: from });
+    socket.on('error', () => undefined);
+    socket.on('close', () => closed++);
+    closers.push(() => void socket.destroy());
+  };
+  for (let i = 0; i < 40; i++) silent('127.0.0.2');
+  await sleep(200);
+  // Of another address there is room at once.
+  const session = connect(closers, control);
+  const token = await issueToken(control.state, 'n1', 60);
+  const { stream } = call(session, discoveryPath, token);
+  await until(() => control.server.streams === 1, 'the node is served', 2_000);
+  await until(() => closed >= 8, 'silent connections are ended', 5_000);
+  assert.ok(control.limits.includes('control-authenticate-time'));
+  assert.equal(stream.destroyed, false, 'a connection that showed a token stays');
+});
+
+test('more connections than may wait are ended at once, and counted', async () => {
+  const control = await startControl(closers, manifests, {
+    connectionLimits: { unauthenticatedMax: 2, waitingMax: 5 },
+  });
+  const [, port = ''] = control.target.split(':');
+  let closed = 0;
+  for (let i = 0; i < 20; i++) {
+    const socket = net.connect(Number(port), '127.0.0.1');
+    socket.on('error', () => undefined);
+    socket.on('close', () => closed++);
+    closers.push(() => void socket.destroy());
+  }
+  await until(() => closed === 13, 'two are looked at, five wait');
+  assert.equal(control.limits.filter((limit) => limit === 'control-connections').length, 13);
+});
+
+test('a stream that is cancelled, while its token is checked or after, is kept nowhere', async () => {
+  let release: (() => void) | undefined;
+  const control = await startControl(closers, manifests, {
+    callerOfToken: (token) =>
+      token === 'slow' ? new Promise((resolve) => (release = () => resolve('n1'))) : Promise.resolve('n1'),
+  });
+  const session = connect(closers, control);
+  const early = call(session, discoveryPath, 'slow');
+  await until(() => release !== undefined, 'the check has begun');
+  const late = call(session, discoveryPath, 'quick');
+  await until(() => control.server.streams === 1, 'one follows');
+  early.stream.close(8);
+  await sleep(50);
+  release?.();
+  late.stream.close(8);
+  await until(() => control.server.streams === 0, 'none is left');
+  await sleep(50);
+  assert.equal(control.server.streams, 0);
+});
+
+/** An API server that reviews tokens, and counts what it is asked. */
+async function apiServer(
+  review: (token: string) => object,
+): Promise<{ config: KubeConfig; asked: () => number }> {
+  const control = await startControl(closers, manifests);
+  const served = control.ca.serverCertificate([parseIp('127.0.0.1')], ['api']);
+  let asked = 0;
+  const server = createServer({ key: served.keyPem, cert: served.certPem }, (request, response) => {
+    let text = '';
+    request.on('data', (part) => (text += String(part)));
+    request.on('end', () => {
+      asked++;
+      const { spec } = JSON.parse(text) as { spec: { token: string } };
+      response.setHeader('content-type', 'application/json');
+      setTimeout(() => response.end(JSON.stringify({ status: review(spec.token) })), 5);
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  closers.push(() => void server.close());
+  const config = new KubeConfig();
+  config.loadFromOptions({
+    clusters: [
+      {
+        name: 'c',
+        server: `https://127.0.0.1:${(server.address() as AddressInfo).port}`,
+        caData: Buffer.from(control.ca.roots).toString('base64'),
+      },
+    ],
+    users: [{ name: 'u' }],
+    contexts: [{ name: 'x', cluster: 'c', user: 'u' }],
+    currentContext: 'x',
+  });
+  return { config, asked: () => asked };
+}
+const base64 = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+const madeUp = (more: object = {}): string =>
+  [
+    base64({ alg: 'RS256', kid: 'k' }),
+    base64({
+      iss: 'https://kubernetes.default.svc',
+      aud: ['istio-ca'],
+      sub: 'system:serviceaccount:weft-system:weft-agent',
+      exp: Math.floor(Date.now() / 1000) + 600,
+      jti: randomBytes(8).toString('hex'),
+      ...more,
+    }),
+    randomBytes(256).toString('base64url'),
+  ].join('.');
+const agents = 'system:serviceaccount:weft-system:weft-agent';
+const good = (): object => ({
+  authenticated: true,
+  audiences: ['istio-ca'],
+  user: {
+    username: agents,
+    extra: {
+      'authentication.kubernetes.io/node-name': ['n1'],
+      'authentication.kubernetes.io/pod-uid': ['u'],
+    },
+  },
+});
+
+test('random tokens do not become questions to the API server without limit', async () => {
+  const { config, asked } = await apiServer(() => ({ authenticated: false }));
+  const limits: string[] = [];
+  const reviewer = new TokenReviewer(
+    config,
+    agents,
+    () => false,
+    (limit) => limits.push(limit),
+  );
+  const results = await Promise.allSettled(
+    Array.from({ length: 500 }, () => reviewer.callerOf(madeUp(), '10.0.0.9')),
+  );
+  assert.ok(asked() <= 25, `${asked()} questions of one address`);
+  assert.ok(
+    results.some(({ status }) => status === 'rejected'),
+    'nobody can say: that is no refusal',
+  );
+  assert.ok(!results.some((one) => one.status === 'fulfilled' && one.value !== undefined));
+  assert.ok(limits.includes('token-review-rate'));
+  // Many addresses, one token each: all of them together have a rate, too.
+  const before = asked();
+  await Promise.allSettled(
+    Array.from({ length: 500 }, (_, i) => reviewer.callerOf(madeUp(), `10.1.${i >> 8}.${i & 255}`)),
+  );
+  assert.ok(asked() - before <= 130, `${asked() - before} questions of many addresses`);
+});
+
+test('what is no token of a service account for us is never asked about', async () => {
+  const { config, asked } = await apiServer(good);
+  const reviewer = new TokenReviewer(config, agents, () => false);
+  for (const token of [
+    'x',
+    'a.b.c',
+    '',
+    madeUp({ aud: ['other'] }),
+    madeUp({ exp: 1 }),
+    madeUp({ exp: undefined }),
+    madeUp({ sub: 'system:admin' }),
+    madeUp({ pad: 'x'.repeat(20_000) }),
+    madeUp().replace(/^[^.]+/, base64({ alg: 'none' })),
+  ])
+    assert.equal(await reviewer.callerOf(token, '10.0.0.9'), undefined);
+  assert.equal(asked(), 0);
+});
+
+test('a token that many show at once is one question, and a flood of made-up ones does not drive it out', async () => {
+  const token = madeUp();
+  const { config, asked } = await apiServer((shown) => (shown === token ? good() : { authenticated: false }));
+  const reviewer = new TokenReviewer(config, agents, () => false);
+  const callers = await Promise.all(Array.from({ length: 50 }, () => reviewer.callerOf(token, '10.0.0.1')));
+  assert.ok(callers.every((caller) => caller === 'n1'));
+  assert.equal(asked(), 1);
+  await Promise.allSettled(Array.from({ length: 300 }, () => reviewer.callerOf(madeUp(), '10.0.0.9')));
+  const before = asked();
+  assert.equal(await reviewer.callerOf(token, '10.0.0.1'), 'n1');
+  assert.equal(asked(), before);
+});
+
+test('nobody without a token learns names of pods, policies or versions', async () => {
+  const control = await startControl(closers, manifests);
+  const session = connect(closers, control);
+  for (const [path, token] of [
+    [discoveryPath, undefined],
+    [discoveryPath, 'x.y.z'],
+    [certificatePath, undefined],
+    ['/weft.v1.NodeReports/Report', 'x.y.z'],
+    ['/none/such', undefined],
+  ] as const) {
+    const { stream, ended } = call(session, path, token);
+    let bytes = 0;
+    stream.on('data', (part: Buffer) => (bytes += part.length));
+    stream.end(frame(Buffer.alloc(0)));
+    await until(() => ended() !== undefined, `${path} is answered`);
+    assert.doesNotMatch(ended()?.message ?? '', /secretive|hidden|closed|\bn1\b|\d+\.\d+\.\d+/);
+    assert.equal(bytes, 0);
+  }
+});
+
+test("the control plane's metrics name no pods, policies or nodes", async () => {
+  const metrics = new ControlMetrics({
+    nodes: () => 1,
+    objects: () => 2,
+    refused: () => 0,
+    leading: () => true,
+  });
+  metrics.callsRefused.inc({ reason: 'no-token' });
+  metrics.limitReached.inc({ limit: 'control-connections' });
+  metrics.certificates.inc({ result: 'issued' });
+  const names = new Set(
+    [...(await metrics.registry.metrics()).matchAll(/^weft_\w+\{([^}]*)\}/gm)].map((m) => m[1]),
+  );
+  assert.deepEqual([...names].sort(), [
+    'limit="control-connections"',
+    'reason="no-token"',
+    'result="issued"',
+  ]);
+});

@@ -1,0 +1,172 @@
+/** A control plane in this process, and clients of it: the real server, over TLS on loopback. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import http2 from 'node:http2';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Compiler, differenceFrom, type Changes } from '../../../control/compile/compile.js';
+import type { MeshObject } from '../../../control/compile/objects.js';
+import { CertificateAuthority } from '../../../control/serve/ca.js';
+import { Resources } from '../../../control/serve/resources.js';
+import { ControlServer, type ControlServerOptions } from '../../../control/serve/server.js';
+import { subjectOfToken } from '../../../control/serve/tokens.js';
+import { parseManifests } from '../../../control/source/files.js';
+import { systemClock } from '../../../src/base/clock.js';
+import { DiscoveryClient, type DiscoveryOptions } from '../../../src/discovery/client.js';
+import { parseIp } from '../../../src/model/address.js';
+import { parseTrustDomain } from '../../../src/model/identity.js';
+
+export const domain = parseTrustDomain('cluster.local');
+export const discoveryPath =
+  '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources';
+export const certificatePath = '/istio.v1.auth.IstioCertificateService/CreateCertificate';
+
+export interface Control {
+  readonly server: ControlServer;
+  readonly ca: CertificateAuthority;
+  readonly state: string;
+  readonly target: string;
+  readonly warnings: readonly string[];
+  readonly limits: readonly string[];
+  /** Manifests in place of the former. */
+  change(manifests: string): void;
+  /** What a compiler of another version would tell. */
+  tell(changes: Changes): void;
+}
+
+export type Closers = (() => void)[];
+
+export function objectsOf(manifests: string): readonly MeshObject[] {
+  const { objects, errors } = parseManifests('x', manifests);
+  assert.deepEqual(errors, []);
+  return objects;
+}
+
+export function stateDir(closers: Closers): string {
+  const state = mkdtempSync(join(tmpdir(), 'weft-threats-'));
+  closers.push(() => rmSync(state, { recursive: true, force: true }));
+  return state;
+}
+
+export async function startControl(
+  closers: Closers,
+  manifests: string,
+  options: Partial<ControlServerOptions> & { readonly state?: string } = {},
+): Promise<Control> {
+  const { state = stateDir(closers), ...rest } = options;
+  const ca = new CertificateAuthority(state, domain);
+  const compiler = new Compiler({ trustDomain: domain, rootsVersion: '1' });
+  compiler.apply(differenceFrom(compiler, objectsOf(manifests)));
+  const resources = new Resources(compiler.all());
+  const warnings: string[] = [];
+  const limits: string[] = [];
+  const server = new ControlServer(
+    {
+      listen: '127.0.0.1:0',
+      certificate: ca.serverCertificate([parseIp('127.0.0.1')], ['weft']),
+      ca,
+      callerOfToken: (token) => subjectOfToken(state, token),
+      mayAsk: (caller, identity) => compiler.mayAsk(caller, identity),
+      certTtlS: undefined,
+      onLimit: (limit) => limits.push(limit),
+      log: { info: () => undefined, warn: (_fields, text) => warnings.push(text) },
+      ...rest,
+    },
+    resources,
+  );
+  const port = await server.start();
+  closers.push(() => server.stop());
+  const tell = (changes: Changes): void => server.update(resources.apply(changes));
+  return {
+    server,
+    ca,
+    state,
+    target: `127.0.0.1:${port}`,
+    warnings,
+    limits,
+    tell,
+    change: (now) => tell(compiler.apply(differenceFrom(compiler, objectsOf(now)))),
+  };
+}
+
+/** An HTTP/2 connection that does as it likes. */
+export function connect(closers: Closers, { target, ca }: Control): http2.ClientHttp2Session {
+  const session = http2.connect(`https://${target}`, { ca: ca.roots });
+  session.on('error', () => undefined);
+  closers.push(() => session.destroy());
+  return session;
+}
+
+export interface RawCall {
+  readonly stream: http2.ClientHttp2Stream;
+  /** gRPC status and message; undefined as long as there are none. */
+  readonly ended: () => { readonly status: string; readonly message: string } | undefined;
+}
+
+export function call(session: http2.ClientHttp2Session, path: string, token?: string): RawCall {
+  const stream = session.request({
+    ':method': 'POST',
+    ':path': path,
+    'content-type': 'application/grpc',
+    te: 'trailers',
+    ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+  });
+  let end: ReturnType<RawCall['ended']>;
+  const take = (headers: http2.IncomingHttpHeaders): void => {
+    const { 'grpc-status': status, 'grpc-message': message } = headers;
+    if (typeof status === 'string')
+      end = { status, message: typeof message === 'string' ? decodeURI(message) : '' };
+  };
+  stream.on('response', take);
+  stream.on('trailers', take);
+  stream.on('error', () => undefined);
+  stream.resume();
+  return { stream, ended: () => end };
+}
+
+export function frame(body: Uint8Array): Buffer {
+  const head = Buffer.alloc(5);
+  head.writeUInt32BE(body.length, 1);
+  return Buffer.concat([head, body]);
+}
+
+export async function until(check: () => boolean, what: string, ms = 10_000): Promise<void> {
+  for (const end = Date.now() + ms; !check();) {
+    assert.ok(Date.now() < end, `not in ${ms} ms: ${what}`);
+    await sleep(5);
+  }
+}
+
+/** The client that agents and waypoints use. */
+export function follow(
+  closers: Closers,
+  { target, ca }: Pick<Control, 'target' | 'ca'>,
+  token: string,
+  subscriptions: DiscoveryOptions['subscriptions'],
+  more: Partial<DiscoveryOptions> = {},
+): {
+  readonly client: DiscoveryClient;
+  readonly states: string[];
+  synced: boolean;
+  readonly errors: string[];
+} {
+  const seen = { states: [] as string[], synced: false, errors: [] as string[] };
+  const client = new DiscoveryClient({
+    target,
+    rootPem: () => ca.roots,
+    token: () => token,
+    nodeId: 'ztunnel~10.0.0.1~x.x~x.svc.cluster.local',
+    nodeName: 'x',
+    subscriptions,
+    onChange: () => undefined,
+    onSynced: () => (seen.synced = true),
+    onState: (now) => seen.states.push(now),
+    onRefused: (_type, errors) => seen.errors.push(...errors),
+    clock: systemClock,
+    ...more,
+  });
+  closers.push(() => client.stop());
+  client.start();
+  return Object.assign(seen, { client });
+}
