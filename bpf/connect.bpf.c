@@ -3,6 +3,7 @@
  * connect(): which connections of enrolled pods go to the agent, and what the application sees of it.
  * getpeername() (which accept() runs too): the address dialled, the true client.
  */
+#include "lib/live.h"
 #include "lib/verdict.h"
 
 #define ECONNREFUSED 111
@@ -57,7 +58,7 @@ static __always_inline enum outcome refuse(__u32 reason, __u64 cookie, const str
 
 /*
  * Where the kernel may carry it alone: entered in the live table before anything else happens, so that no
- * change of policy can miss it. A socket that never gets as far as a SYN leaves its entry to the agent's sweep.
+ * change of policy can miss it. A socket that never gets as far as a SYN loses its entry when it is closed (sockops.bpf.c).
  */
 static __always_inline int carry(struct bpf_sock_addr *ctx, struct weft_sock *state, __u64 source,
 				 const struct target *to)
@@ -77,7 +78,18 @@ static __always_inline int carry(struct bpf_sock_addr *ctx, struct weft_sock *st
 		.dport = to->port,
 		.dialled_port = state->port,
 	};
-	if (bpf_map_update_elem(&weft_live, &id, &live, BPF_ANY)) {
+	struct weft_share *share = share_of(source);
+	if (!share || !share_take(&share->live, WEFT_SHARE_LIVE)) {
+		count(WEFT_KERNEL_LIVE_SHARE);
+		return 0;
+	}
+	long error = bpf_map_update_elem(&weft_live, &id, &live, BPF_NOEXIST);
+	if (error)
+		__sync_fetch_and_sub(&share->live, 1);
+	/* The same socket has failed to connect before: its entry is counted. */
+	if (error == -EEXIST)
+		error = bpf_map_update_elem(&weft_live, &id, &live, BPF_EXIST);
+	if (error) {
 		count(WEFT_KERNEL_LIVE_FULL);
 		return 0;
 	}
@@ -87,9 +99,24 @@ static __always_inline int carry(struct bpf_sock_addr *ctx, struct weft_sock *st
 	return 1;
 }
 
-/* Decides for one connect(); on REDIRECT `to` is the agent's listener, on CARRY the destination itself. */
+/* Whether a socket is bound to an address that is not its pod's: as root a pod may bind to any. */
+static __always_inline int bound_elsewhere(__u64 cookie, const struct weft_ip *bound)
+{
+	if (ip_is_zero(bound) || (ip_is_v4(bound) && ip_word(bound, 3) == 0))
+		return 0;
+	struct weft_pod_addr_key own = { .cookie = cookie, .ip = *bound };
+	if (bpf_map_lookup_elem(&weft_pod_addr, &own))
+		return 0;
+	count(WEFT_KERNEL_FOREIGN_SOURCE);
+	return 1;
+}
+
+/*
+ * Decides for one connect(); on REDIRECT `to` is the agent's listener, on CARRY the destination itself. `bound`: the socket's
+ * own address so far, zero for any.
+ */
 static __always_inline enum outcome decide(struct bpf_sock_addr *ctx, const struct weft_ip *ip,
-					   struct target *to)
+					   const struct weft_ip *bound, struct target *to)
 {
 	__u64 cookie = bpf_get_netns_cookie(ctx);
 	struct weft_pod *pod = bpf_map_lookup_elem(&weft_pods, &cookie);
@@ -123,7 +150,9 @@ static __always_inline enum outcome decide(struct bpf_sock_addr *ctx, const stru
 	to->port = port;
 	to->picked = 0;
 	const struct weft_ip *client = ip_is_v4(ip) ? &pod->ip4 : &pod->ip6;
-	if ((pod->flags & WEFT_POD_KERNEL) && pick_endpoint(to, client) && carry(ctx, state, cookie, to))
+	/* Of a socket with a foreign address the agent makes one that has the pod's own. */
+	if ((pod->flags & WEFT_POD_KERNEL) && pick_endpoint(to, client) && !bound_elsewhere(cookie, bound) &&
+	    carry(ctx, state, cookie, to))
 		return CARRY;
 
 	if (!listens(cookie, WEFT_LISTENER_OUTBOUND)) {
@@ -151,8 +180,12 @@ SEC("cgroup/connect4")
 int weft_connect4(struct bpf_sock_addr *ctx)
 {
 	struct weft_ip ip = ip_from4(ctx->user_ip4);
+	struct weft_ip bound = {};
+	struct bpf_sock *sk = ctx->sk;
+	if (sk)
+		bound = ip_from4(sk->src_ip4);
 	struct target to = {};
-	enum outcome outcome = decide(ctx, &ip, &to);
+	enum outcome outcome = decide(ctx, &ip, &bound, &to);
 	if (outcome == REDIRECT || outcome == CARRY) {
 		ctx->user_ip4 = ip_word(&to.ip, 3);
 		ctx->user_port = to.port;
@@ -164,8 +197,12 @@ SEC("cgroup/connect6")
 int weft_connect6(struct bpf_sock_addr *ctx)
 {
 	struct weft_ip ip = ip_from6(ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3]);
+	struct weft_ip bound = {};
+	struct bpf_sock *sk = ctx->sk;
+	if (sk)
+		bound = ip_from6(sk->src_ip6[0], sk->src_ip6[1], sk->src_ip6[2], sk->src_ip6[3]);
 	struct target to = {};
-	enum outcome outcome = decide(ctx, &ip, &to);
+	enum outcome outcome = decide(ctx, &ip, &bound, &to);
 	if (outcome == REDIRECT || outcome == CARRY) {
 		ctx->user_ip6[0] = ip_word(&to.ip, 0);
 		ctx->user_ip6[1] = ip_word(&to.ip, 1);

@@ -28,16 +28,30 @@ static __always_inline int describe_other_builds(struct weft_note_key *key, stru
 	return 1;
 }
 
-/* What the destination's sk_lookup shall know of the connection that this socket begins; 0 for nothing. */
-static __always_inline int describe(struct bpf_sock_ops *ctx, struct weft_note_key *key, struct weft_note *note)
+/*
+ * Whether an address is the source pod's. As root a pod may bind its sockets to any address; a note under another pod's would
+ * replace that pod's own, and its connection would be joined to this socket.
+ */
+static __always_inline int own_address(__u64 cookie, const struct weft_ip *ip)
 {
-	__u32 zero = WEFT_NODE_COOKIE;
-	__u64 *node = bpf_map_lookup_elem(&weft_node, &zero);
+	struct weft_pod_addr_key own = { .cookie = cookie, .ip = *ip };
+	return bpf_map_lookup_elem(&weft_pod_addr, &own) != 0;
+}
+
+enum moment { BEGINS, ENDS };
+
+/*
+ * What the destination's sk_lookup shall know of the connection that this socket begins; 0 for nothing. At its end the same
+ * key is found whatever has happened to the pod meanwhile: a note that stays would be let through again.
+ */
+static __always_inline int describe(struct bpf_sock_ops *ctx, struct weft_note_key *key, struct weft_note *note,
+				    enum moment moment)
+{
 	note->source = bpf_get_netns_cookie(ctx);
 	key->cookie = note->source;
 	sockops_tuple(ctx, key, 0);
 
-	if (node && *node == note->source) {
+	if (node_slot(WEFT_NODE_COOKIE) == note->source) {
 		struct weft_probe_key probe = { .ip = key->daddr, .port = bpf_ntohs(key->dport) };
 		__u64 *pod = bpf_map_lookup_elem(&weft_probe, &probe);
 		if (!pod)
@@ -46,7 +60,7 @@ static __always_inline int describe(struct bpf_sock_ops *ctx, struct weft_note_k
 		note->kind = WEFT_NOTE_PROBE;
 		return 1;
 	}
-	if (!bpf_map_lookup_elem(&weft_pods, &note->source))
+	if (moment == BEGINS && !bpf_map_lookup_elem(&weft_pods, &note->source))
 		return 0;
 	struct bpf_sock *sk = ctx->sk;
 	struct weft_sock *state = sk ? bpf_sk_storage_get(&weft_sock, sk, 0, 0) : 0;
@@ -57,14 +71,22 @@ static __always_inline int describe(struct bpf_sock_ops *ctx, struct weft_note_k
 		struct weft_live *live = bpf_map_lookup_elem(&weft_live, &id);
 		if (!live)
 			return 0;
+		if (moment == BEGINS && !own_address(note->source, &key->saddr)) {
+			/* It arrives as what it is: plaintext of an address that proves nothing. */
+			state->kind = WEFT_SOCK_NONE;
+			state->live = 0;
+			live_remove(id, note->source);
+			tell(WEFT_KERNEL_FOREIGN_SOURCE, note->source, &key->saddr, bpf_ntohs(key->sport),
+			     &key->daddr, bpf_ntohs(key->dport));
+			return 0;
+		}
 		key->cookie = live->destination;
 		note->kind = WEFT_NOTE_VERDICT;
 		note->epoch = live->epoch;
 		note->live = id;
 		return 1;
 	}
-	struct weft_pod_addr_key own = { .cookie = note->source, .ip = key->daddr };
-	if (!bpf_map_lookup_elem(&weft_pod_addr, &own))
+	if (moment == BEGINS && !own_address(note->source, &key->daddr))
 		return 0;
 	note->kind = WEFT_NOTE_SELF;
 	if (state && (state->kind == WEFT_SOCK_CAPTURED || state->kind == WEFT_SOCK_OWN)) {
@@ -81,7 +103,7 @@ static __always_inline void on_connect(struct bpf_sock_ops *ctx)
 {
 	struct weft_note_key key = {};
 	struct weft_note note = {};
-	if (!describe(ctx, &key, &note))
+	if (!describe(ctx, &key, &note, BEGINS))
 		return;
 	if (note.kind == WEFT_NOTE_VERDICT) {
 		struct weft_live *live = bpf_map_lookup_elem(&weft_live, &note.live);
@@ -192,27 +214,32 @@ static __always_inline void on_accept(struct bpf_sock_ops *ctx)
 		return;
 	sockops_tuple(ctx, &key, 1);
 	struct weft_note *note = bpf_map_lookup_elem(&weft_notes, &key);
-	/* The agent takes a captured connection's note itself: it names what was dialled. */
-	if (!note || note->kind == WEFT_NOTE_CAPTURED)
+	if (!note)
 		return;
-	__u64 id = note->live;
+	__u64 id = note->live, source = note->source;
 	__u32 kind = note->kind, flags = 0;
+	int counted = note_counts(note);
 	if (kind == WEFT_NOTE_VERDICT && !id) {
-		bpf_map_delete_elem(&weft_notes, &key);
+		note_remove(&key, source, counted);
 		return;
 	}
 	struct bpf_sock *sk = ctx->sk;
-	if ((kind == WEFT_NOTE_OWN || kind == WEFT_NOTE_VERDICT) && sk) {
+	if ((kind == WEFT_NOTE_OWN || kind == WEFT_NOTE_VERDICT || kind == WEFT_NOTE_CAPTURED) && sk) {
 		struct weft_sock *state = bpf_sk_storage_get(&weft_sock, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 		if (state) {
 			state->ip = note->ip;
 			state->port = note->port;
+			state->chosen = note->chosen;
+			state->chosen_port = note->chosen_port;
 			state->live = id;
 			flags = state->flags;
-			state->kind = kind == WEFT_NOTE_OWN ? WEFT_SOCK_ACCEPTED : WEFT_SOCK_KERNEL_ACCEPTED;
+			/* The agent reads what was dialed from its accepted socket: its own queue holds no notes. */
+			state->kind = kind == WEFT_NOTE_CAPTURED ? WEFT_SOCK_DIALED :
+				      kind == WEFT_NOTE_OWN ? WEFT_SOCK_ACCEPTED :
+							      WEFT_SOCK_KERNEL_ACCEPTED;
 		}
 	}
-	bpf_map_delete_elem(&weft_notes, &key);
+	note_remove(&key, source, counted);
 	if (kind == WEFT_NOTE_VERDICT) {
 		struct weft_note_key own = {
 			.cookie = key.cookie, .saddr = key.daddr, .daddr = key.saddr, .sport = key.dport, .dport = key.sport
@@ -263,7 +290,7 @@ static __always_inline void on_carried_state(struct bpf_sock_ops *ctx, const str
 	if ((flags & WEFT_LIVE_CLIENT_CLOSED) &&
 	    ((flags & WEFT_LIVE_SERVER_CLOSED) || !(flags & WEFT_LIVE_SERVER_OPEN))) {
 		tell_end(live);
-		bpf_map_delete_elem(&weft_live, &id);
+		live_remove(id, live->source);
 	}
 }
 
@@ -274,8 +301,8 @@ static __always_inline void on_state(struct bpf_sock_ops *ctx)
 	if (ctx->args[1] == TCP_CLOSE) {
 		struct weft_note_key key = {};
 		struct weft_note note = {};
-		if (describe(ctx, &key, &note))
-			bpf_map_delete_elem(&weft_notes, &key);
+		if (describe(ctx, &key, &note, ENDS))
+			note_remove(&key, note.source, note_counts(&note));
 	}
 	if (state && (state->kind == WEFT_SOCK_KERNEL || state->kind == WEFT_SOCK_KERNEL_ACCEPTED))
 		on_carried_state(ctx, state);
@@ -301,6 +328,20 @@ int weft_sockops(struct bpf_sock_ops *ctx)
 		on_state(ctx);
 		break;
 	}
+	return 1;
+}
+
+/*
+ * A socket that was entered in the live table at connect() and never got as far as a SYN changes no state: its entry goes when
+ * the application closes it.
+ */
+SEC("cgroup/sock_release")
+int weft_sock_release(struct bpf_sock *ctx)
+{
+	__u64 id = bpf_get_socket_cookie(ctx);
+	struct weft_live *live = bpf_map_lookup_elem(&weft_live, &id);
+	if (live && live->sport == 0)
+		live_remove(id, live->source);
 	return 1;
 }
 

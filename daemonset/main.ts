@@ -126,7 +126,9 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   /** By pod UID: addresses that the CNI plugin told of, before the control plane could. */
   const started = new Map<string, readonly IpAddress[]>();
   const metrics = new MeshMetrics(() => readCounters(datapath), [...missing.keys()]);
-  const verdicts = new Verdicts(datapath, state, options.node, options.verdictLeaseMs);
+  const verdicts = new Verdicts(datapath, state, options.node, options.verdictLeaseMs, () =>
+    metrics.limitReached.inc({ limit: 'verdicts' }),
+  );
   const services = new KernelServices(datapath, () => metrics.limitReached.inc({ limit: 'kernel-services' }));
   const preexisting = new Preexisting();
   const namespaces = new PodNamespaces();
@@ -145,6 +147,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   const connectionLog = new ConnectionLog({
     path: options.connectionLog ?? join(options.run, 'connections.log'),
     onDropped: () => metrics.linesDropped.inc(),
+    onShareUsed: () => metrics.limitReached.inc({ limit: 'connection-lines' }),
   });
   const carried = new Carried({
     datapath,

@@ -84,6 +84,7 @@ enum weft_sock_kind {
 	WEFT_SOCK_ACCEPTED = 3, /* an application's accepted socket; ip, port: its true client */
 	WEFT_SOCK_KERNEL = 4, /* the client's end of a connection that the kernel carries; ip, port: what was dialled */
 	WEFT_SOCK_KERNEL_ACCEPTED = 5, /* the server's end of one */
+	WEFT_SOCK_DIALED = 6, /* the agent's accepted end of a captured connection; ip, port: what was dialed */
 };
 enum weft_sock_flag { WEFT_SOCK_UNSPLICED = 1 /* it has options that want TCP */ };
 struct weft_sock {
@@ -187,6 +188,22 @@ struct weft_endpoint {
 	__u16 pad;
 };
 
+/*
+ * weft_shares: network namespace cookie of a pod -> what it holds of the shared tables (share.h). The node's own namespace
+ * has no share: who is root there is not held by any of this.
+ */
+#define WEFT_SHARE_NOTES 4096
+#define WEFT_SHARE_LIVE 16384
+/* Events in one window of 2^30 ns. */
+#define WEFT_SHARE_EVENTS 64
+#define WEFT_SHARE_WINDOW_SHIFT 30
+struct weft_share {
+	__u32 notes; /* entries of weft_notes whose source it is */
+	__u32 live; /* entries of weft_live whose source it is */
+	__u32 events; /* told in `window` */
+	__u32 window; /* ktime >> WEFT_SHARE_WINDOW_SHIFT */
+};
+
 /* weft_live: connections that the kernel carries, by the client socket's cookie. [0] is the client's end. */
 enum weft_live_flag {
 	WEFT_LIVE_CLIENT_OPEN = 1,
@@ -270,7 +287,11 @@ enum weft_reason {
 	WEFT_SPLICE_FAILED = 26,
 	WEFT_SPLICE_OVERFLOWED = 27,
 	WEFT_SPLICE_LEFT = 28,
-	WEFT_REASON_COUNT = 29,
+	WEFT_NOTES_SHARE = 29,
+	WEFT_KERNEL_LIVE_SHARE = 30,
+	WEFT_KERNEL_FOREIGN_SOURCE = 31,
+	WEFT_EVENTS_SHARE = 32,
+	WEFT_REASON_COUNT = 33,
 };
 
 /* weft_events (ring buffer): refusals and drops, so that absence has its reason */
@@ -304,5 +325,6 @@ _Static_assert(sizeof(struct weft_endpoint_key) == 8, "layout");
 _Static_assert(sizeof(struct weft_endpoint) == 20, "layout");
 _Static_assert(sizeof(struct weft_flow) == 176, "layout");
 _Static_assert(sizeof(struct weft_event) == 56, "layout");
+_Static_assert(sizeof(struct weft_share) == 16, "layout");
 
 #endif

@@ -18,4 +18,10 @@ static __always_inline void tell_end(const struct weft_live *live)
 	bpf_ringbuf_submit(flow, BPF_RB_NO_WAKEUP);
 }
 
+static __always_inline void live_remove(__u64 id, __u64 source)
+{
+	if (!bpf_map_delete_elem(&weft_live, &id))
+		share_give_live(source);
+}
+
 #endif

@@ -140,6 +140,15 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } weft_live SEC(".maps");
 
+/* Made by the kernel at first use; the agent removes a row whose pod is gone when its counts are zero. Full: as a share used up. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, struct weft_share);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} weft_shares SEC(".maps");
+
 /* Both ends of each spliced connection: key cookie is the socket's own namespace, saddr its own address. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKHASH);

@@ -6,6 +6,8 @@
 #include "event.h"
 #include "ip.h"
 
+#define EEXIST 17
+
 /*
  * Both ends of a sockops socket. A v6 socket to a mapped address has its v4 fields set already at
  * TCP_CONNECT_CB, while its v6 source is filled in only after the SYN left: so read the v4 ones.
@@ -31,14 +33,40 @@ static __always_inline void sockops_tuple(struct bpf_sock_ops *ctx, struct weft_
 	key->pad = 0;
 }
 
-/* A full map means no note, and without a note the destination drops: refused, counted, never opened. */
+/* Not of a share: the node's probes, and connections that another build's connect() has begun. */
+static __always_inline int note_counts(const struct weft_note *note)
+{
+	return note->kind != WEFT_NOTE_PROBE && (note->kind != WEFT_NOTE_VERDICT || note->live != 0);
+}
+
+/*
+ * Without a note the destination drops: what cannot be written is refused, counted, never opened. A note of the same key is
+ * its source's own (the key has the source's address, or the source's namespace): it is counted already.
+ */
 static __always_inline void note_write(struct bpf_sock_ops *ctx, const struct weft_note_key *key,
 				       const struct weft_note *note)
 {
-	if (bpf_map_update_elem(&weft_notes, key, note, BPF_ANY))
-		tell(WEFT_NOTES_FULL, key->cookie, &key->saddr, bpf_ntohs(key->sport), &key->daddr,
-		     bpf_ntohs(key->dport));
+	int counted = note_counts(note);
+	__u32 reason = WEFT_NOTES_SHARE;
+	struct weft_share *share = counted ? share_of(note->source) : 0;
+	if (!counted || (share && share_take(&share->notes, WEFT_SHARE_NOTES))) {
+		long error = bpf_map_update_elem(&weft_notes, key, note, BPF_NOEXIST);
+		if (error && share)
+			__sync_fetch_and_sub(&share->notes, 1);
+		if (error == -EEXIST)
+			error = bpf_map_update_elem(&weft_notes, key, note, BPF_EXIST);
+		reason = error ? WEFT_NOTES_FULL : WEFT_REASON_COUNT;
+	}
+	if (reason != WEFT_REASON_COUNT)
+		tell(reason, note->source, &key->saddr, bpf_ntohs(key->sport), &key->daddr, bpf_ntohs(key->dport));
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+}
+
+/* Whoever deletes a note gives its source's share back. */
+static __always_inline void note_remove(const struct weft_note_key *key, __u64 source, int counted)
+{
+	if (!bpf_map_delete_elem(&weft_notes, key) && counted)
+		share_give_note(source);
 }
 
 #endif

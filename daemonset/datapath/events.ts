@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { BpfRing } from '../../native/index.js';
 import { flowsPerTurnMax } from './generations.js';
 import type { Datapath } from './loader.js';
+import { FlowReader } from './flow-reader.js';
 import {
   decodeEvent,
-  FlowReader,
   decodeU64s,
   encodeU32,
   reasons,

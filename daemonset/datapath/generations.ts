@@ -23,7 +23,8 @@ import {
   type ObjectLayout,
 } from '../../native/index.js';
 import { converter, movedEnumerators, type Convert } from './layouts.js';
-import { FlowReader, decodeLive, encodeU64, type LiveEntry, type MapName } from './layout.js';
+import { FlowReader } from './flow-reader.js';
+import { decodeLive, encodeU64, type LiveEntry, type MapName } from './layout.js';
 
 /** Rows that the agent wrote, or that count on: the new generation goes on with them. */
 const copied: readonly MapName[] = [

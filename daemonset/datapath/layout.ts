@@ -74,6 +74,7 @@ export const structs = {
       base: [160, 8],
     },
   ],
+  weft_share: [16, { notes: [0, 4], live: [4, 4], events: [8, 4], window: [12, 4] }],
   weft_flow: [176, { time: [0, 8], live: [8, 168] }],
   weft_negative_key: [32, { cookie: [0, 8], ip: [8, 16], port: [24, 2], pad: [26, 6] }],
   weft_event: [
@@ -107,7 +108,8 @@ export type MapName =
   | 'weft_services'
   | 'weft_endpoints'
   | 'weft_live'
-  | 'weft_ends';
+  | 'weft_ends'
+  | 'weft_shares';
 
 /** enum weft_reason, by value. docs/explain.md says each in words. */
 export const reasons = [
@@ -140,6 +142,10 @@ export const reasons = [
   'splice-failed',
   'splice-overflowed',
   'splice-left',
+  'notes-share',
+  'kernel-live-share',
+  'kernel-foreign-source',
+  'events-share',
 ] as const;
 export type KernelReason = (typeof reasons)[number];
 
@@ -147,7 +153,15 @@ export const ports = { outbound: 15001, inbound: 15006, hbone: 15008, dns: 15053
 export const listeners = { outbound: 1, inbound: 2, hbone: 3 } as const;
 export type ListenerKind = keyof typeof listeners;
 export const podFlags = { plaintextWithoutAgent: 1, capture: 2, kernel: 4, splice: 8 } as const;
-export const sockKinds = { none: 0, captured: 1, own: 2, accepted: 3, kernel: 4, kernelAccepted: 5 } as const;
+export const sockKinds = {
+  none: 0,
+  captured: 1,
+  own: 2,
+  accepted: 3,
+  kernel: 4,
+  kernelAccepted: 5,
+  dialed: 6,
+} as const;
 export const directions = { outbound: 0, inbound: 1, unspliced: 2 } as const;
 export const localFlags = { kernel: 1 } as const;
 export const serviceFlags = { affinity: 1 } as const;
@@ -309,22 +323,24 @@ export interface Tuple {
   readonly daddr: IpAddress;
   readonly dport: number;
 }
-export function encodeNoteKey(cookie: bigint, tuple: Tuple): Uint8Array {
-  return new Writer('weft_note_key')
-    .u64('cookie', cookie)
-    .ip('saddr', tuple.saddr)
-    .ip('daddr', tuple.daddr)
-    .be16('sport', tuple.sport)
-    .be16('dport', tuple.dport).bytes;
+/** Who wrote a note, and what of. */
+export function decodeNote(bytes: Uint8Array): { readonly source: bigint; readonly kind: number } {
+  const reader = new Reader('weft_note', bytes);
+  return { source: reader.u64('source'), kind: reader.u32('kind') };
 }
-export function decodeNote(bytes: Uint8Array): {
+/** The destination of a note: the cookie of its network namespace. */
+export function decodeNoteDestination(key: Uint8Array): bigint {
+  return new Reader('weft_note_key', key).u64('cookie');
+}
+/** What the kernel remembers of a socket (weft_sock). */
+export function decodeSock(bytes: Uint8Array): {
   readonly ip: IpAddress;
   readonly port: number;
   readonly kind: number;
-  /** The endpoint that the kernel picked from the dialled service's. */
+  /** The endpoint that the kernel picked from the dialed service's. */
   readonly chosen: { readonly ip: IpAddress; readonly port: number } | undefined;
 } {
-  const reader = new Reader('weft_note', bytes);
+  const reader = new Reader('weft_sock', bytes);
   const chosenPort = reader.be16('chosen_port');
   return {
     ip: reader.ip('ip'),
@@ -332,6 +348,18 @@ export function decodeNote(bytes: Uint8Array): {
     kind: reader.u32('kind'),
     chosen: chosenPort === 0 ? undefined : { ip: reader.ip('chosen'), port: chosenPort },
   };
+}
+/** What a pod holds of the tables that all pods share. */
+export function decodeShare(bytes: Uint8Array): { readonly notes: number; readonly live: number } {
+  const reader = new Reader('weft_share', bytes);
+  return { notes: reader.u32('notes'), live: reader.u32('live') };
+}
+export function decodeVerdictKey(key: Uint8Array): {
+  readonly source: bigint;
+  readonly destination: bigint;
+} {
+  const reader = new Reader('weft_verdict_key', key);
+  return { source: reader.u64('source'), destination: reader.u64('destination') };
 }
 export interface LocalEntry {
   readonly cookie: bigint;
@@ -423,70 +451,6 @@ export function decodeLive(bytes: Uint8Array): LiveEntry {
     flags: reader.u32('flags'),
   };
 }
-/**
- * Flows as the ring gives them, many in one piece, read in place: what is told of a connection is mostly the same as of the
- * one before, so only the parts that differ are decoded for each.
- */
-export class FlowReader {
-  static readonly recordSize = structs.weft_flow[0];
-  readonly #bytes: Buffer;
-  readonly #view: DataView;
-  #at = -FlowReader.recordSize;
-
-  constructor(packed: Uint8Array) {
-    this.#bytes = Buffer.from(packed.buffer, packed.byteOffset, packed.byteLength);
-    this.#view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength);
-  }
-  /** Moves to the next record; false at the end. */
-  next(): boolean {
-    this.#at += FlowReader.recordSize;
-    return this.#at < this.#bytes.length;
-  }
-  /** Equal for flows that differ in the client's port, their counts and times alone. */
-  get sameness(): string {
-    return this.#bytes.toString('latin1', this.#at + flowAt.live, this.#at + flowAt.live + liveAt.sport);
-  }
-  get clientPort(): number {
-    return this.#view.getUint16(this.#at + flowAt.live + liveAt.sport, false);
-  }
-  get flags(): number {
-    return this.#view.getUint32(this.#at + flowAt.live + liveAt.flags, little);
-  }
-  get bytesSent(): number {
-    return this.#number(flowAt.live + liveAt.bytes);
-  }
-  get bytesReceived(): number {
-    return this.#number(flowAt.live + liveAt.bytes + 8);
-  }
-  get bytesSpliced(): number {
-    return this.#number(flowAt.live + liveAt.spliced) + this.#number(flowAt.live + liveAt.spliced + 8);
-  }
-  get durationMs(): number {
-    return Math.floor((this.#number(0) - this.#number(flowAt.live + liveAt.started)) / 1e6);
-  }
-  /** The client socket's cookie. */
-  get id(): number {
-    return this.#number(flowAt.live + liveAt.cookie);
-  }
-  get live(): LiveEntry {
-    return decodeLive(this.#bytes.subarray(this.#at + flowAt.live, this.#at + FlowReader.recordSize));
-  }
-  /** Exact below 2^53: bytes, nanoseconds since boot and socket cookies are. */
-  #number(offset: number): number {
-    const at = this.#at + offset;
-    return this.#view.getUint32(at, little) + this.#view.getUint32(at + 4, little) * 2 ** 32;
-  }
-}
-const flowAt = { live: structs.weft_flow[1].live[0] } as const;
-const liveAt = {
-  sport: structs.weft_live[1].sport[0],
-  flags: structs.weft_live[1].flags[0],
-  started: structs.weft_live[1].started[0],
-  bytes: structs.weft_live[1].bytes[0],
-  spliced: structs.weft_live[1].spliced[0],
-  cookie: structs.weft_live[1].cookie[0],
-} as const;
-
 export function encodeNegativeKey(cookie: bigint, ip: IpAddress, port: number): Uint8Array {
   return new Writer('weft_negative_key').u64('cookie', cookie).ip('ip', ip).be16('port', port).bytes;
 }

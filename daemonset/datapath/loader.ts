@@ -32,7 +32,8 @@ import {
   wasReady,
   type LiveTable,
 } from './generations.js';
-import { encodeU32, encodeU64, nodeSlots, type FlowReader, type MapName } from './layout.js';
+import { type FlowReader } from './flow-reader.js';
+import { encodeU32, encodeU64, nodeSlots, type MapName } from './layout.js';
 import { layoutId } from './layouts.js';
 
 const bpffs = '/sys/fs/bpf';
@@ -111,6 +112,7 @@ export class Datapath {
       // Notes first: a captured connection without its note would be dropped.
       await load(objectPath('sockops'), this.dir, new Uint8Array(), [
         this.#cgroupHook('weft_sockops', this.dir),
+        this.#cgroupHook('weft_sock_release', this.dir),
       ]);
       if (replaced.length > 0) await this.#judgeArrivals();
       await this.#attachConnect();

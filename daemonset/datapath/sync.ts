@@ -15,6 +15,7 @@ import {
   nodeSlots,
   podFlags,
 } from './layout.js';
+import { sweepReleased } from './sweep.js';
 
 const one = encodeU32(1);
 
@@ -117,6 +118,7 @@ export class PodMaps {
     this.datapath.map('weft_pods').remove(encodeU64(cookie));
     for (const [map, key] of this.#rows.get(cookie) ?? this.#find(cookie)) this.datapath.map(map).remove(key);
     this.#rows.delete(cookie);
+    sweepReleased(this.datapath);
   }
 
   #find(cookie: bigint): Row[] {

@@ -12,13 +12,12 @@ import {
   encodeLocal,
   encodeU32,
   encodeU64,
-  encodeVerdict,
-  encodeVerdictKey,
   localFlags,
   nodeSlots,
 } from '../datapath/layout.js';
 import type { LocalPod } from '../messages.js';
 import { planOutbound } from '../proxy/plan.js';
+import { VerdictShare } from './verdict-share.js';
 
 interface Admitted {
   readonly local: LocalPod;
@@ -64,6 +63,7 @@ export function kernelMayCarry(
 
 export class Verdicts {
   readonly #pods = new Map<WorkloadUid, Admitted>();
+  readonly #share: VerdictShare;
 
   constructor(
     private readonly datapath: Datapath,
@@ -71,7 +71,11 @@ export class Verdicts {
     private readonly node: string,
     /** How long verdicts count after the last heartbeat: what it allowed, a dead agent cannot take back. */
     private readonly leaseMs: number,
-  ) {}
+    /** A pod has more verdicts than its share: its oldest went. */
+    onLimit: () => void = () => undefined,
+  ) {
+    this.#share = new VerdictShare(datapath.map('weft_verdicts'), onLimit);
+  }
 
   /** The pod is captured: from now on it can be reached by the kernel, once a verdict says so. */
   admit(local: LocalPod): void {
@@ -98,6 +102,7 @@ export class Verdicts {
       const bytes = table.lookup(key);
       if (bytes && decodeLocal(bytes).cookie === cookie) table.remove(key);
     }
+    this.#share.forget(cookie);
   }
 
   /** Decides by the present view; writes a verdict where the answer is yes. */
@@ -106,12 +111,7 @@ export class Verdicts {
     const destination = this.#pods.get(destinationUid);
     if (!source || !destination) return false;
     if (!kernelMayCarry(this.view, source.local, destination.local, port, this.node)) return false;
-    this.datapath
-      .map('weft_verdicts')
-      .update(
-        encodeVerdictKey(source.local.place.cookie, destination.local.place.cookie, port),
-        encodeVerdict(destination.epoch),
-      );
+    this.#share.allow(source.local.place.cookie, destination.local.place.cookie, port, destination.epoch);
     return true;
   }
 

@@ -23,15 +23,14 @@ import {
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { defaultLimits } from '../../src/hbone/limits.js';
 import {
-  decodeNote,
+  decodeSock,
   encodeListenerKey,
   encodeNegativeKey,
-  encodeNoteKey,
   encodeOwnSock,
   encodeU32,
   encodeU64,
-  noteKinds,
   ports,
+  sockKinds,
   type ListenerKind,
 } from '../datapath/layout.js';
 
@@ -71,13 +70,19 @@ export interface PodPlace {
   readonly netns: string;
 }
 
+/** Undefined where the socket is closed already. */
+function fdOf(socket: net.Socket): number | undefined {
+  const fd = (socket as net.Socket & { _handle?: { fd?: number } | null })._handle?.fd;
+  return fd === undefined || fd < 3 ? undefined : fd;
+}
+
 /**
  * Were this process killed, the kernel would close its sockets in order, and the application would take a connection that
  * was cut for one that ended. So a death sends a reset, until the end was announced in order.
  */
 function resetOnDeath(socket: net.Socket): void {
-  const fd = (socket as net.Socket & { _handle?: { fd?: number } | null })._handle?.fd;
-  if (fd === undefined || fd < 3) return;
+  const fd = fdOf(socket);
+  if (fd === undefined) return;
   resetOnClose(fd, true);
   // Emitted once the FIN is on its way and before any close: from here on a reset could overtake data in flight.
   socket.once('prefinish', () => {
@@ -122,13 +127,11 @@ export function endsOf(socket: net.Socket): Ends | undefined {
 
 export class PodSockets {
   readonly #sock: BpfMap;
-  readonly #notes: BpfMap;
   readonly #listeners: BpfMap;
   readonly #negative: BpfMap;
 
   constructor(pinDir: string) {
     this.#sock = new BpfMap(join(pinDir, 'weft_sock'));
-    this.#notes = new BpfMap(join(pinDir, 'weft_notes'));
     this.#listeners = new BpfMap(join(pinDir, 'weft_listeners'));
     this.#negative = new BpfMap(join(pinDir, 'weft_negative'));
   }
@@ -185,25 +188,17 @@ export class PodSockets {
   }
 
   /**
-   * What the application dialled when it came to the outbound listener, and the endpoint that connect() picked for it;
-   * undefined where no note says so.
+   * What the application dialed when it came to the outbound listener, and the endpoint that connect() picked for it;
+   * undefined where the kernel has not said so. The kernel moves the note to the accepted socket before accept() returns.
    */
-  takeDialled(
-    place: PodPlace,
-    ends: Ends,
+  dialedBy(
+    socket: net.Socket,
   ): { readonly dialled: SocketAddress; readonly picked: SocketAddress | undefined } | undefined {
-    const found = this.#notes.take(
-      encodeNoteKey(place.cookie, {
-        saddr: ends.remote.ip,
-        sport: ends.remote.port,
-        daddr: ends.local.ip,
-        dport: ends.local.port,
-      }),
-    );
+    const fd = fdOf(socket);
+    const found = fd === undefined ? undefined : this.#sock.lookup(encodeU32(fd));
     if (!found) return undefined;
-    const note = decodeNote(found);
-    if (note.kind !== noteKinds.captured) return undefined;
-    return { dialled: { ip: note.ip, port: note.port }, picked: note.chosen };
+    const { kind, ip, port, chosen } = decodeSock(found);
+    return kind === sockKinds.dialed ? { dialled: { ip, port }, picked: chosen } : undefined;
   }
 
   /**
@@ -278,6 +273,6 @@ export class PodSockets {
   }
 
   close(): void {
-    for (const map of [this.#sock, this.#notes, this.#listeners, this.#negative]) map.close();
+    for (const map of [this.#sock, this.#listeners, this.#negative]) map.close();
   }
 }

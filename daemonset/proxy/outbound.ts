@@ -1,7 +1,13 @@
 /** Connections of a pod's applications that connect() sent to the agent. */
 import type net from 'node:net';
 import { errorText, WeftError } from '../../src/base/errors.js';
-import { formatSocketAddress, parseSocketAddress, type SocketAddress } from '../../src/model/address.js';
+import {
+  formatSocketAddress,
+  isV6,
+  parseSocketAddress,
+  type SocketAddress,
+} from '../../src/model/address.js';
+import type { NodePod } from '../../src/model/node-pod.js';
 import { carry } from '../../src/hbone/carry.js';
 import { partyOf } from '../../src/telemetry/access-log.js';
 import type { LocalPod } from '../messages.js';
@@ -21,7 +27,7 @@ export async function handleOutbound(
   const track = Track.begin(context, socket, local.pod.uid);
   if (!track) return;
   const ends = endsOf(socket);
-  const note = ends && context.sockets.takeDialled(local.place, ends);
+  const note = ends && context.sockets.dialedBy(socket);
   if (!ends || !note) {
     track.refuse(
       openingOf(
@@ -35,11 +41,24 @@ export async function handleOutbound(
     return;
   }
   const { dialled, picked } = note;
+  const client = ownClient(local.pod, ends.remote, dialled);
+  if (!client) {
+    track.refuse(
+      openingOf(
+        context,
+        local,
+        undefined,
+        dialled,
+        refusal('WEFT_SOURCE_ADDRESS', 'the pod has no address of the family that was dialed'),
+      ),
+    );
+    return;
+  }
   const avoid = new Set<string>();
   const decide = (): OutboundPlan =>
     planOutbound(context.view, {
       source: local.pod,
-      sourceIp: ends.remote.ip,
+      sourceIp: client.ip,
       dialled,
       node: context.node,
       picked,
@@ -54,13 +73,13 @@ export async function handleOutbound(
   let plan = decide();
   if (plan.kind === 'refuse') {
     context.sockets.rememberFailure(local.place, dialled);
-    track.refuse(openingOf(context, local, ends.remote, dialled, plan));
+    track.refuse(openingOf(context, local, client, dialled, plan));
     return;
   }
   for (;;) {
-    const opening = openingOf(context, local, ends.remote, dialled, plan);
+    const opening = openingOf(context, local, client, dialled, plan);
     try {
-      const peer = await reach(context, local, ends.remote, track, plan);
+      const peer = await reach(context, local, client, track, plan);
       if (track.wasCut) {
         peer.destroy();
         track.refuse({ ...opening, code: 'WEFT_DENIED', why: 'forbidden while it was being opened' });
@@ -93,6 +112,21 @@ export async function handleOutbound(
       return;
     }
   }
+}
+
+/**
+ * Whom a captured connection is of, for policy and for the destination's getpeername(). As root in its network namespace a pod
+ * may bind a socket to any address; an address that is not the pod's is replaced by the pod's own, as on the wire to another
+ * node. Undefined where the pod has none of that family.
+ */
+export function ownClient(
+  pod: NodePod,
+  remote: SocketAddress,
+  dialled: SocketAddress,
+): SocketAddress | undefined {
+  if (pod.addresses.includes(remote.ip)) return remote;
+  const ip = pod.addresses.find((own) => isV6(own) === isV6(dialled.ip));
+  return ip === undefined ? undefined : { ip, port: remote.port };
 }
 
 /** The endpoint, or the waypoint's replica that would choose one. */

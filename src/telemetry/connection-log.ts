@@ -2,6 +2,7 @@
 import { existsSync, renameSync, statSync } from 'node:fs';
 import { pino } from 'pino';
 import { levelOf, type ConnectionRecord } from './access-log.js';
+import { LineShare, podOf } from './line-share.js';
 
 export interface ConnectionLogOptions {
   readonly path: string;
@@ -10,6 +11,9 @@ export interface ConnectionLogOptions {
   /** Lines that wait for the disk; beyond that they are dropped and told to onDropped. */
   readonly waitingBytesMax?: number;
   readonly onDropped: () => void;
+  /** A line is left out since its pod has written more than its share (line-share.ts). */
+  readonly onShareUsed?: () => void;
+  readonly share?: LineShare;
 }
 
 export interface LineValues {
@@ -40,10 +44,12 @@ export class ConnectionLog {
   readonly #file: ReturnType<typeof pino.destination>;
   readonly #log: pino.Logger;
   readonly #options: ConnectionLogOptions;
+  readonly #share: LineShare;
   #bytes: number;
 
   constructor(options: ConnectionLogOptions) {
     this.#options = options;
+    this.#share = options.share ?? new LineShare();
     this.#bytes = existsSync(options.path) ? statSync(options.path).size : 0;
     this.#file = pino.destination({
       dest: options.path,
@@ -58,6 +64,7 @@ export class ConnectionLog {
   }
 
   write(record: ConnectionRecord): void {
+    if (!this.#mayWrite(podOf(record))) return;
     this.#log[levelOf(record)](record);
   }
 
@@ -74,11 +81,19 @@ export class ConnectionLog {
       .slice(1)
       .split(JSON.stringify(mark).slice(1, -1));
     const level = levelOf(record) === 'warn' ? 40 : 30;
+    const pod = podOf(record);
     return (values) => {
+      if (!this.#mayWrite(pod)) return;
       this.#file.write(
         `{"level":${level},"time":"${isoNow()}",${before}${values.clientPort}${after.slice(0, -1)},"bytesSent":${values.bytesSent},"bytesReceived":${values.bytesReceived},"bytesSpliced":${values.bytesSpliced},"durationMs":${values.durationMs},"ended":${JSON.stringify(values.ended)}}\n`,
       );
     };
+  }
+
+  #mayWrite(pod: string): boolean {
+    if (this.#share.take(pod, Date.now())) return true;
+    this.#options.onShareUsed?.();
+    return false;
   }
 
   #wrote(bytes: number): void {

@@ -1,0 +1,47 @@
+/** What an agent's kernel tables hold of one pod, read as bytes: the tables' own layout is compared elsewhere. */
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { Datapath } from '../../../daemonset/datapath/loader.js';
+import { encodeU64, structs } from '../../../daemonset/datapath/layout.js';
+import { BpfMap } from '../../../native/index.js';
+
+const hashes = new Set([1, 9, 11]); // BPF_MAP_TYPE_HASH, _LRU_HASH, _LPM_TRIE
+
+/** Entries of a table whose field `source` is this network namespace cookie. */
+export function countOfSource(instance: string, table: 'weft_notes' | 'weft_live', cookie: bigint): number {
+  const map = new BpfMap(join(new Datapath(instance).dir, table));
+  const [offset] = structs[table === 'weft_notes' ? 'weft_note' : 'weft_live'][1].source;
+  const mark = Buffer.from(encodeU64(cookie));
+  try {
+    return map.keys().filter((key) => {
+      const value = map.lookup(key);
+      return value !== undefined && mark.equals(value.subarray(offset, offset + 8));
+    }).length;
+  } finally {
+    map.close();
+  }
+}
+
+/** Names of the tables that have the cookie in a key or a value, each as often as it has it. */
+export function tablesNaming(instance: string, cookie: bigint): string[] {
+  const { dir } = new Datapath(instance);
+  const mark = Buffer.from(encodeU64(cookie));
+  const names = (bytes: Uint8Array): boolean => {
+    for (let at = 0; at + 8 <= bytes.length; at += 4)
+      if (mark.equals(bytes.subarray(at, at + 8))) return true;
+    return false;
+  };
+  return readdirSync(dir, { withFileTypes: true })
+    .filter(
+      (entry) => !entry.isDirectory() && !['weft_events', 'weft_flows', 'weft_sock'].includes(entry.name),
+    )
+    .flatMap(({ name }) => {
+      const map = new BpfMap(join(dir, name));
+      try {
+        if (!hashes.has(map.info.type)) return [];
+        return map.keys().flatMap((key) => (names(key) || names(map.lookup(key) ?? key) ? [name] : []));
+      } finally {
+        map.close();
+      }
+    });
+}
