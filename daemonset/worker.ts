@@ -9,6 +9,7 @@ import { TunnelPool } from '../src/hbone/pool.js';
 import { HboneServer } from '../src/hbone/server.js';
 import type { SpiffeId, TrustDomain } from '../src/model/identity.js';
 import type { WorkloadUid } from '../src/model/workload.js';
+import { ChangeTracker, touchedWorkloads } from '../src/state/change.js';
 import { MeshState } from '../src/state/store.js';
 import type { MetricEvent } from '../src/telemetry/metrics.js';
 import type { Svid } from '../src/tls/svid.js';
@@ -38,6 +39,7 @@ interface Owned {
 }
 
 const view = new MeshState();
+const changes = new ChangeTracker(view);
 const pool = new TunnelPool();
 const connections = new Connections(connectionsMax);
 const sockets = new PodSockets(settings.pinDir);
@@ -183,8 +185,9 @@ async function drain(timeoutMs: number): Promise<number> {
 async function handle(message: ToWorker): Promise<unknown> {
   switch (message.type) {
     case 'mesh': {
+      const change = changes.of(message.update);
       view.apply(message.update);
-      const cut = connections.recheck();
+      const cut = connections.recheck(touchedWorkloads(view, change));
       if (cut > 0)
         send({ type: 'log', level: 'info', fields: { cut }, text: 'connections cut that are now forbidden' });
       return undefined;
