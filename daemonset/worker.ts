@@ -18,7 +18,7 @@ import { PodSockets } from './pod/sockets.js';
 import { Connections } from './proxy/connections.js';
 import type { ProxyContext } from './proxy/context.js';
 import { handlePlain, handleTunnel, recordRefused } from './proxy/inbound.js';
-import { handleOutbound } from './proxy/outbound.js';
+import { handleOutbound, tunnelSource } from './proxy/outbound.js';
 
 const connectionsMax = 100_000;
 const tellAfterMs = 20;
@@ -126,6 +126,8 @@ async function own(local: LocalPod): Promise<void> {
     present.local = local;
     return;
   }
+  // Another pod of the same name: what the former one has opened is not its own.
+  if (present) pool.forget(tunnelSource(present.local));
   const pod: Owned = { local, servers: [], hbone: undefined };
   const svid = svids.get(identity);
   if (svid) serveTunnels(pod, svid);
@@ -165,6 +167,7 @@ function disown(uid: WorkloadUid): void {
     for (const server of pod.servers) server.close();
     // Live connections go on to their own end: leaving the mesh cuts nothing.
     void pod.hbone?.drain();
+    pool.forget(tunnelSource(pod.local));
   }, disownGraceMs).unref();
 }
 
