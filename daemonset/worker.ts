@@ -9,6 +9,7 @@ import { TunnelPool } from '../src/hbone/pool.js';
 import { HboneServer } from '../src/hbone/server.js';
 import type { SpiffeId, TrustDomain } from '../src/model/identity.js';
 import type { WorkloadUid } from '../src/model/workload.js';
+import { ChangeTracker, touchedWorkloads } from '../src/state/change.js';
 import { MeshState } from '../src/state/store.js';
 import type { MetricEvent } from '../src/telemetry/metrics.js';
 import type { Svid } from '../src/tls/svid.js';
@@ -17,7 +18,7 @@ import { PodSockets } from './pod/sockets.js';
 import { Connections } from './proxy/connections.js';
 import type { ProxyContext } from './proxy/context.js';
 import { handlePlain, handleTunnel, recordRefused } from './proxy/inbound.js';
-import { handleOutbound } from './proxy/outbound.js';
+import { handleOutbound, tunnelSource } from './proxy/outbound.js';
 
 const connectionsMax = 100_000;
 const tellAfterMs = 20;
@@ -38,6 +39,7 @@ interface Owned {
 }
 
 const view = new MeshState();
+const changes = new ChangeTracker(view);
 const pool = new TunnelPool();
 const connections = new Connections(connectionsMax);
 const sockets = new PodSockets(settings.pinDir);
@@ -124,6 +126,8 @@ async function own(local: LocalPod): Promise<void> {
     present.local = local;
     return;
   }
+  // Another pod of the same name: what the former one has opened is not its own.
+  if (present) pool.forget(tunnelSource(present.local));
   const pod: Owned = { local, servers: [], hbone: undefined };
   const svid = svids.get(identity);
   if (svid) serveTunnels(pod, svid);
@@ -163,6 +167,7 @@ function disown(uid: WorkloadUid): void {
     for (const server of pod.servers) server.close();
     // Live connections go on to their own end: leaving the mesh cuts nothing.
     void pod.hbone?.drain();
+    pool.forget(tunnelSource(pod.local));
   }, disownGraceMs).unref();
 }
 
@@ -183,8 +188,9 @@ async function drain(timeoutMs: number): Promise<number> {
 async function handle(message: ToWorker): Promise<unknown> {
   switch (message.type) {
     case 'mesh': {
+      const change = changes.of(message.update);
       view.apply(message.update);
-      const cut = connections.recheck();
+      const cut = connections.recheck(touchedWorkloads(view, change));
       if (cut > 0)
         send({ type: 'log', level: 'info', fields: { cut }, text: 'connections cut that are now forbidden' });
       return undefined;

@@ -14,6 +14,7 @@ import { clientOf } from '../../src/waypoint/client.js';
 import { serveConnection, type ConnectionContext } from '../../src/waypoint/connection.js';
 import { connect } from '../../src/waypoint/dial.js';
 import { defaultLimits } from '../../src/waypoint/limits.js';
+import { Shares } from '../../src/waypoint/shares.js';
 import { Slots } from '../../src/waypoint/slots.js';
 import { WaypointState } from '../../src/waypoint/state.js';
 import { WaypointMetrics } from '../../src/waypoint/telemetry.js';
@@ -30,7 +31,12 @@ export interface PlainConfig {
 
 const config = parseWeftConfig(readFileSync(process.argv[2] ?? '', 'utf8')) as PlainConfig;
 const state = new WaypointState('', config.service);
-state.apply({ mesh: config.mesh, routes: config.routes });
+// It carries what names it as its waypoint, and nothing else.
+const waypoint = { kind: 'hostname', service: config.service, hbonePort: 15008 } as const;
+const services = (config.mesh.services ?? []).map((one) =>
+  one.key === config.service ? { ...one, waypoint } : one,
+);
+state.apply({ mesh: { ...config.mesh, services }, routes: config.routes });
 const metrics = new WaypointMetrics(() => state.view);
 const dial: Dial = ({ target }) => connect(target, defaultLimits.connectTimeoutMsMax);
 const context: ConnectionContext = {
@@ -40,6 +46,9 @@ const context: ConnectionContext = {
   exchanges: new Slots(),
   dial,
   connections: new Set(),
+  // One client asks for all of it here.
+  connectionShares: new Shares(4 * defaultLimits.connectionsMax),
+  requestShares: new Shares(4 * defaultLimits.requestsMax),
   ended: (record) => metrics.record(record),
   limitReached: () => undefined,
   unreadable: () => undefined,
@@ -50,12 +59,13 @@ if (!service) throw new Error(`${config.service} is not in the configuration`);
 net
   .createServer({ noDelay: true }, (socket) => {
     const address = { ip: socket.remoteAddress as SocketAddress['ip'], port: socket.remotePort ?? 0 };
-    serveConnection(context, socket, clientOf(undefined, address), {
+    const served = serveConnection(context, () => socket, clientOf(undefined, address), {
       kind: 'service',
       service,
       port: config.servicePort,
       dialled: config.listen,
     });
+    if (!served) socket.destroy();
   })
   .listen(config.listen.port, config.listen.ip, () => console.log('ready'));
 process.on('SIGTERM', () => process.exit(0));

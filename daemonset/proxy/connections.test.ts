@@ -20,6 +20,36 @@ function open(connections: Connections, cuts: string[] = []): LiveConnection {
   return made;
 }
 
+test('a change decides again what it touches, and nothing else', () => {
+  const connections = new Connections(10);
+  const asked: string[] = [];
+  const cuts: string[] = [];
+  for (const name of ['a', 'b', undefined]) {
+    connections.track((id) => ({
+      id,
+      pod: 'p' as WorkloadUid,
+      startedMs: 0,
+      describe: () => ({}),
+      decidedBy: () => name as WorkloadUid | undefined,
+      recheck: () => {
+        asked.push(name ?? 'nobody');
+        return 'forbidden';
+      },
+      cut: () => cuts.push(name ?? 'nobody'),
+    }));
+  }
+  assert.equal(
+    connections.recheck(() => false),
+    0,
+  );
+  assert.deepEqual(asked, []);
+  assert.equal(
+    connections.recheck((uid) => uid === 'b'),
+    1,
+  );
+  assert.deepEqual([asked, cuts], [['b'], ['b']]);
+});
+
 test('settled when those of now have ended, whatever came meanwhile', async () => {
   const connections = new Connections(10);
   const [a, b] = [open(connections), open(connections)];

@@ -11,8 +11,10 @@ export interface LiveConnection {
   readonly startedMs: number;
   /** Plain data for `weft dump`: what is known of it so far. */
   describe(): object;
-  /** Asked after every change; a reason means it is now forbidden. */
+  /** Asked after a change that touches it; a reason means it is now forbidden. */
   recheck(): string | undefined;
+  /** The workload whose policies decided it; undefined where its destination's own node decides. */
+  readonly decidedBy?: () => WorkloadUid | undefined;
   /** Ends it at once, both ends see a reset. */
   cut(why: string): void;
 }
@@ -68,10 +70,15 @@ export class Connections {
     this.#settling.delete(waiting);
   }
 
-  /** Cuts what the present policies forbid, leaves all else alone; returns how many were cut. */
-  recheck(): number {
+  /**
+   * Cuts what the present policies forbid, leaves all else alone; returns how many were cut. `isTouched`: the workloads about which a
+   * decision may come out differently (src/state/change.ts); of all others nothing is decided again.
+   */
+  recheck(isTouched: (uid: WorkloadUid) => boolean): number {
     let cut = 0;
     for (const connection of [...this.#live.values()]) {
+      const decidedBy = connection.decidedBy?.();
+      if (decidedBy === undefined || !isTouched(decidedBy)) continue;
       const why = connection.recheck();
       if (why === undefined) continue;
       connection.cut(why);

@@ -174,7 +174,7 @@ async function reach(
         expected: plan.expected,
         destination: plan.next,
         authority: plan.authority,
-        source: local.pod.uid,
+        source: tunnelSource(local),
         headers: {
           forwarded: `for="${formatSocketAddress(client)}"`,
           baggage: `k8s.namespace.name=${local.pod.namespace},k8s.pod.name=${local.pod.name}`,
@@ -185,6 +185,12 @@ async function reach(
     }
   }
 }
+
+/**
+ * A pod's name is given again, to a pod of a StatefulSet with its address as well: the network namespace tells whose a connection is. One
+ * of the namespace that has died leads nowhere, and would keep that namespace alive.
+ */
+export const tunnelSource = ({ pod, place }: LocalPod): string => `${pod.uid}/${place.cookie}`;
 
 const refusal = (code: string, why: string): OutboundPlan => ({ kind: 'refuse', code, why, status: 503 });
 

@@ -4,6 +4,7 @@ import type { Carried, CarryResult } from '../../src/hbone/carry.js';
 import type { SpiffeId } from '../../src/model/identity.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { ConnectionFacts } from '../../src/policy/authorize.js';
+import { waypointsOf } from '../../src/state/resolve.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
 import type { ProxyContext } from './context.js';
 import { recheck } from './plan.js';
@@ -38,6 +39,7 @@ export class Track {
         ...track.#opening,
         ...track.#carried?.counts(),
       }),
+      decidedBy: () => track.#check?.uid,
       recheck: () => track.#recheck(),
       cut: (why) => track.cut(why),
     }));
@@ -63,7 +65,17 @@ export class Track {
 
   #recheck(): string | undefined {
     const check = this.#check;
-    return check && recheck(this.context.view, check.uid, check.facts, check.peer);
+    if (!check) return undefined;
+    const { view } = this.context;
+    const workload = view.workload(check.uid);
+    // Whom a waypoint speaks for was believed because it served this workload. Once it does not, nobody knows whose connection this is.
+    if (
+      workload &&
+      check.facts.http === 'judged' &&
+      waypointsOf(view, workload, check.facts.destinationPort).length === 0
+    )
+      return 'the waypoint that spoke for its client does not serve this workload any more';
+    return recheck(view, check.uid, check.facts, check.peer);
   }
 
   get wasCut(): boolean {

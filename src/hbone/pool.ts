@@ -1,6 +1,6 @@
 /**
- * The client side of HBONE: tunnels as streams of pooled connections, one pool entry per (source identity, expected
- * identities, destination, source address).
+ * The client side of HBONE: tunnels as streams of pooled connections, one pool entry per (source, source identity, expected
+ * identities, destination).
  */
 import http2 from 'node:http2';
 import type net from 'node:net';
@@ -21,7 +21,7 @@ export interface TunnelRequest {
   readonly destination: SocketAddress;
   /** What the tunnel leads to: `ip:port`. */
   readonly authority: string;
-  /** Tells sources apart that may not share a connection: the pod's uid. */
+  /** Tells sources apart that may not share a connection: the pod, and which of those that bear its name (`forget`). */
   readonly source: string;
   readonly headers: Readonly<Record<string, string>>;
   /** A raw TCP connection to `destination`, from within the source pod's namespace. */
@@ -52,6 +52,8 @@ interface Entry {
 
 export class TunnelPool {
   readonly #entries = new Map<string, Entry>();
+  /** Of sources that are forgotten, until their last stream has ended. */
+  readonly #orphans = new Set<Entry>();
   readonly #contexts = new Map<string, tls.SecureContext>();
   readonly #limits: HboneLimits;
 
@@ -70,10 +72,11 @@ export class TunnelPool {
       ...request.expected,
       formatSocketAddress(request.destination),
     ].join(' ');
-    let entry = this.#entries.get(key);
-    if (!entry)
-      this.#entries.set(key, (entry = { source: request.source, connections: [], opening: undefined }));
     for (;;) {
+      // Looked up in each turn: an entry that another turn emptied is forgotten, and nobody would find what is added to it.
+      let entry = this.#entries.get(key);
+      if (!entry)
+        this.#entries.set(key, (entry = { source: request.source, connections: [], opening: undefined }));
       const free = entry.connections.find(
         (c) =>
           !c.draining &&
@@ -84,17 +87,29 @@ export class TunnelPool {
       );
       if (free) return this.#stream(free, request, true);
       if (!entry.opening) {
-        const opening = this.#connect(key, entry, request);
-        entry.opening = opening;
-        const clear = (): void => {
-          if (entry.opening === opening) entry.opening = undefined;
-        };
-        opening.then(clear, clear);
+        const { opening } = this.#open(key, entry, request);
         return this.#stream(await opening, request, false);
       }
       // Others open one already: share it, or open the next if it filled up meanwhile.
       await entry.opening;
     }
+  }
+
+  #open(key: string, entry: Entry, request: TunnelRequest): { readonly opening: Promise<Connection> } {
+    const opening = this.#connect(key, entry, request);
+    entry.opening = opening;
+    const clear = (): void => {
+      if (entry.opening === opening) entry.opening = undefined;
+      this.#forgetEmpty(key, entry);
+    };
+    opening.then(clear, clear);
+    return { opening };
+  }
+
+  /** An entry is what it holds: destinations that cannot be reached, and there are as many as clients name, leave none. */
+  #forgetEmpty(key: string, entry: Entry): void {
+    if (entry.connections.length === 0 && !entry.opening && this.#entries.get(key) === entry)
+      this.#entries.delete(key);
   }
 
   /** Connections of this identity under another certificate take no new streams and end at a stated age. */
@@ -106,28 +121,49 @@ export class TunnelPool {
     }
   }
 
-  /** Ends the connections of one source: its pod has left. */
-  closeSource(source: string): void {
-    for (const entry of this.#entries.values()) {
-      if (entry.source === source) for (const connection of entry.connections) connection.session.destroy();
+  /**
+   * A source is no more, or another one has its name: no new streams on its connections, those that are idle end now, live streams go on
+   * to their own end. One that is being opened is retired when it is there.
+   */
+  forget(source: string): void {
+    for (const [key, entry] of this.#entries) {
+      if (entry.source !== source) continue;
+      // Who asks by this name from now on begins anew.
+      this.#entries.delete(key);
+      for (const connection of entry.connections) this.#retire(connection);
+      this.#orphans.add(entry);
+      const settle = (): void => {
+        for (const connection of entry.connections) this.#retire(connection);
+        if (entry.connections.length === 0) this.#orphans.delete(entry);
+      };
+      if (entry.opening) entry.opening.then(settle, settle);
+      else settle();
     }
   }
 
   /** No new streams on any; live ones go on. */
   drain(): void {
-    for (const entry of this.#entries.values())
-      for (const connection of entry.connections) this.#retire(connection);
+    for (const entry of this.#all()) for (const connection of entry.connections) this.#retire(connection);
   }
 
   close(): void {
-    for (const entry of this.#entries.values())
-      for (const connection of entry.connections) connection.session.destroy();
+    for (const entry of this.#all()) for (const connection of entry.connections) connection.session.destroy();
   }
 
+  /** Connections, also those that end. */
   get size(): number {
     let count = 0;
-    for (const entry of this.#entries.values()) count += entry.connections.length;
+    for (const entry of this.#all()) count += entry.connections.length;
     return count;
+  }
+
+  /** Destinations for which something is held. */
+  get entries(): number {
+    return this.#entries.size;
+  }
+
+  #all(): Entry[] {
+    return [...this.#entries.values(), ...this.#orphans];
   }
 
   #context(svid: Svid): tls.SecureContext {
@@ -182,7 +218,8 @@ export class TunnelPool {
       connection.draining = true;
       const at = entry.connections.indexOf(connection);
       if (at >= 0) entry.connections.splice(at, 1);
-      if (entry.connections.length === 0 && !entry.opening) this.#entries.delete(key);
+      this.#forgetEmpty(key, entry);
+      if (entry.connections.length === 0 && !entry.opening) this.#orphans.delete(entry);
     });
     keepAlive(session, limits, () => session.destroy());
     entry.connections.push(connection);

@@ -1,28 +1,34 @@
 /** A client's connection: what it speaks, and who carries it on. */
 import type { Duplex } from 'node:stream';
 import { carry } from '../hbone/carry.js';
-import { authorize } from '../policy/authorize.js';
+import type { MeshChange } from '../state/change.js';
 import { chooseBackend, chooseEndpoint, connectFailed, connectSucceeded } from './balance.js';
 import type { Client } from './client.js';
-import { Exchange, type Destination, type ProxyContext } from './exchange.js';
-import { judge } from './judge.js';
+import { notServed, sentOf, type Destination } from './destination.js';
+import { Exchange, type ProxyContext } from './exchange.js';
+import { judge, whyDenied } from './judge.js';
 import { Http1ServerConnection } from './http1/server.js';
 import { Http2ServerConnection } from './http2/server.js';
+import type { Sent } from './policy-groups.js';
 import { detect } from './protocol.js';
+import type { Shares } from './shares.js';
 import type { Endpoint } from './state.js';
+import { Touched } from './touched.js';
 import type { Dial } from './upstream/pool.js';
 
 export interface ServedConnection {
   /** No more requests on it than those under way. */
   drain(): void;
   destroy(): void;
-  /** After a change of policies: ends what is now forbidden. */
-  recheck?(): void;
+  isTouched(touched: Touched): boolean;
+  /** After a change of the mesh: ends what is now forbidden. */
+  recheck(): void;
 }
 
 export interface ConnectionContext extends ProxyContext {
   readonly dial: Dial;
   readonly connections: Set<ServedConnection>;
+  readonly connectionShares: Shares;
   unreadable(status: number, why: string, client: Client): void;
   /** A connection whose bytes were carried as they are, or refused. */
   carried(
@@ -33,20 +39,107 @@ export interface ConnectionContext extends ProxyContext {
   ): void;
 }
 
-/** After a change of policies: what is under way and now forbidden ends, requests and bytes alike. */
-export function recheckAll({ connections, exchanges }: ConnectionContext): void {
-  for (const connection of [...connections]) connection.recheck?.();
-  for (const exchange of exchanges) exchange.recheck();
+/**
+ * After an update of the mesh: what is under way and now forbidden ends, requests and bytes alike. What the update does not touch is
+ * not looked at. Returns how many were decided again.
+ */
+export function recheckAll({ state, connections, exchanges }: ConnectionContext, change: MeshChange): number {
+  const touched = new Touched(state, change);
+  let rechecked = 0;
+  for (const list of [connections, exchanges]) {
+    for (const one of [...list]) {
+      if (!one.isTouched(touched)) continue;
+      rechecked++;
+      one.recheck();
+    }
+  }
+  return rechecked;
 }
 
-/** Owns the stream from here on. */
+/** What a connection has become once it is known what is spoken on it. */
+interface Speaking {
+  drain(): void;
+  destroy(): void;
+  /** Bytes that are carried as they are: where to, and their end. */
+  readonly carried?: {
+    isTouched(touched: Touched): boolean;
+    /** Why it may not go on. */
+    forbidden(): string | undefined;
+    cut(why: string): void;
+  };
+}
+
+/** A client's connection from its first moment: counted, drained and ended also while nobody knows yet what it speaks. */
+class Served implements ServedConnection {
+  #speaking: Speaking | undefined;
+  #draining = false;
+  #closed = false;
+
+  constructor(
+    readonly context: ConnectionContext,
+    readonly stream: Duplex,
+    readonly client: Client,
+    readonly destination: Destination,
+  ) {
+    context.connections.add(this);
+  }
+
+  speaks(speaking: Speaking): void {
+    this.#speaking = speaking;
+    if (this.#draining) speaking.drain();
+  }
+
+  /** Once, whatever it was. */
+  readonly closed = (): void => {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.context.connections.delete(this);
+    this.context.connectionShares.release(this.client);
+  };
+
+  drain(): void {
+    this.#draining = true;
+    this.#speaking?.drain();
+  }
+
+  destroy(): void {
+    if (this.#speaking) this.#speaking.destroy();
+    else this.stream.destroy();
+  }
+
+  isTouched(touched: Touched): boolean {
+    return touched.destination(this.destination) || this.#speaking?.carried?.isTouched(touched) === true;
+  }
+
+  recheck(): void {
+    const lost = notServed(this.context.state, this.destination);
+    const carried = this.#speaking?.carried;
+    if (carried) {
+      const why = lost ?? carried.forbidden();
+      if (why !== undefined) carried.cut(why);
+      return;
+    }
+    if (lost === undefined) return;
+    // Requests under way end each by itself, those that follow are refused.
+    if (this.#speaking) this.drain();
+    else this.destroy();
+  }
+}
+
+/**
+ * `open` gives the client's stream, which is owned from here on. False: the client's share of connections, or all there may be, are in
+ * use; nothing was opened, and the caller refuses it.
+ */
 export function serveConnection(
   context: ConnectionContext,
-  stream: Duplex,
+  open: () => Duplex,
   client: Client,
   destination: Destination,
-): void {
+): boolean {
+  if (!mayConnect(context, client)) return false;
+  const stream = open();
   stream.on('error', () => undefined);
+  const served = new Served(context, stream, client, destination);
   const { state } = context;
   const declared =
     destination.kind === 'service'
@@ -57,94 +150,107 @@ export function serveConnection(
     destination.kind === 'service'
       ? state.routing(destination.service, destination.port, client.namespace)?.kind
       : undefined;
-  if (declared === 'tcp' || declared === 'tls' || routing === 'tcp' || routing === 'tls')
-    return void passThrough(context, stream, client, destination);
+  if (declared === 'tcp' || declared === 'tls' || routing === 'tcp' || routing === 'tls') {
+    void passThrough(served);
+    return true;
+  }
   const isHttp = declared !== 'unknown' || routing !== undefined;
   void detect(stream, isHttp ? context.limits.headTimeoutMsMax : context.limits.detectTimeoutMsMax).then(
     ({ protocol, bytes }) => {
-      if (stream.destroyed) return;
-      if (protocol === 'http2') return serveHttp2(context, stream, bytes, client, destination);
+      if (stream.destroyed) return served.closed();
+      if (protocol === 'http2') return serveHttp2(served, bytes);
       // Declared as HTTP it is read as HTTP, and refused by the reader where it is none.
-      if (protocol === 'http1' || (isHttp && bytes.length > 0))
-        return serveHttp1(context, stream, bytes, client, destination);
-      if (isHttp) return stream.destroy();
-      void passThrough(context, stream, client, destination, bytes);
+      if (protocol === 'http1' || (isHttp && bytes.length > 0)) return serveHttp1(served, bytes);
+      if (isHttp) {
+        served.closed();
+        return void stream.destroy();
+      }
+      void passThrough(served, bytes);
     },
-    () => stream.destroy(),
+    () => {
+      served.closed();
+      stream.destroy();
+    },
   );
+  return true;
 }
 
-/** With a plain port and nothing to detect, for those who know what is spoken: HTTP/1. */
-export function serveHttp1(
-  context: ConnectionContext,
-  stream: Duplex,
-  first: Buffer,
-  client: Client,
-  destination: Destination,
-): void {
+/** Takes the client's place among the connections, which `Served` releases. */
+function mayConnect({ connectionShares, limitReached }: ConnectionContext, client: Client): boolean {
+  const reached = connectionShares.take(client);
+  if (reached !== undefined) limitReached(reached === 'all' ? 'connections' : 'connections-per-client');
+  return reached === undefined;
+}
+
+function serveHttp1(served: Served, first: Buffer): void {
+  const { context, client, destination, stream } = served;
   const connection = new Http1ServerConnection(stream, {
     limits: context.limits,
     onRequest: (request) => new Exchange(context, client, destination, request).start(),
     onRefused: (status, why) => context.unreadable(status, why, client),
-    onClosed: () => context.connections.delete(connection),
+    onClosed: served.closed,
   });
-  context.connections.add(connection);
+  served.speaks(connection);
   if (first.length > 0) connection.first(first);
   stream.resume();
 }
 
-function serveHttp2(
-  context: ConnectionContext,
-  stream: Duplex,
-  first: Buffer,
-  client: Client,
-  destination: Destination,
-): void {
+function serveHttp2(served: Served, first: Buffer): void {
+  const { context, client, destination, stream } = served;
   if (first.length > 0) stream.unshift(first);
-  const connection = new Http2ServerConnection(stream, {
-    limits: context.limits,
-    onRequest: (request) => new Exchange(context, client, destination, request).start(),
-    onRefused: (status, why) => context.unreadable(status, why, client),
-    onClosed: () => context.connections.delete(connection),
-  });
-  context.connections.add(connection);
+  served.speaks(
+    new Http2ServerConnection(stream, {
+      limits: context.limits,
+      onRequest: (request) => new Exchange(context, client, destination, request).start(),
+      onRefused: (status, why) => context.unreadable(status, why, client),
+      onClosed: served.closed,
+    }),
+  );
 }
 
 const otherEndpointsMax = 2;
 
 /** Bytes as they are: of a protocol that is not HTTP. L4 policy is judged; what asks for more of a request allows nothing. */
-async function passThrough(
-  context: ConnectionContext,
-  stream: Duplex,
-  client: Client,
-  destination: Destination,
-  first?: Buffer,
-): Promise<void> {
+async function passThrough(served: Served, first?: Buffer): Promise<void> {
+  const { context, stream, client, destination } = served;
   stream.pause();
   let carried: ReturnType<typeof carry> | undefined;
-  const live: ServedConnection = {
+  let at: Target | undefined;
+  served.speaks({
     // Such a connection has no end between two requests: it drains with its own.
     drain: () => undefined,
     destroy: () => (carried ? carried.cut('the waypoint ends') : stream.destroy()),
-  };
-  context.connections.add(live);
+    carried: {
+      isTouched: (touched) => at !== undefined && touched.endpoint(at.endpoint, at.sent),
+      forbidden: () => at && forbidden(served, at),
+      cut: (why) => (carried ? carried.cut(why) : stream.destroy(new Error('reset'))),
+    },
+  });
   const refuse = (why: string, endpoint?: Endpoint): void => {
-    context.connections.delete(live);
+    served.closed();
     context.carried(client, destination, endpoint, why);
     stream.destroy(new Error('reset'));
   };
   const tried = new Set<Endpoint>();
   for (;;) {
-    const endpoint = endpointFor(context, client, destination, tried);
-    if (typeof endpoint === 'string') return refuse(endpoint);
-    const why = forbidden(context, client, destination, endpoint);
+    const target = targetFor(served, tried);
+    if (typeof target === 'string') return refuse(target);
+    at = target;
+    const { endpoint } = target;
+    const why = forbidden(served, target);
     if (why !== undefined) return refuse(why, endpoint);
     try {
       const peer = await context.dial(endpoint, client);
       connectSucceeded(endpoint);
+      // Policies may have changed while it was dialled, and cut it.
       if (stream.destroyed) {
-        context.connections.delete(live);
+        served.closed();
         return void peer.destroy();
+      }
+      const now = forbidden(served, target);
+      if (now !== undefined) {
+        peer.destroy();
+        return refuse(now, endpoint);
       }
       endpoint.active++;
       context.carried(client, destination, endpoint, undefined);
@@ -152,15 +258,9 @@ async function passThrough(
       // A short word and the client's end may both have come while it was looked at: nobody tells of that end again.
       if (stream.readableEnded) peer.end();
       carried = carry(stream, peer);
-      live.recheck = () => {
-        const now = forbidden(context, client, destination, endpoint);
-        if (now !== undefined) carried?.cut(now);
-      };
-      // Policies may have changed while it was dialled.
-      live.recheck();
       await carried.done;
       endpoint.active--;
-      context.connections.delete(live);
+      served.closed();
       return;
     } catch (error) {
       connectFailed(endpoint, Date.now());
@@ -171,50 +271,50 @@ async function passThrough(
   }
 }
 
-/** Why bytes may not go there: by the Service's policies, and by all of the endpoint's. */
-function forbidden(
-  { state }: ConnectionContext,
-  client: Client,
-  destination: Destination,
-  endpoint: Endpoint,
-): string | undefined {
-  const asked =
-    destination.kind === 'service'
-      ? authorize(state.policiesForService(destination.service), {
-          identity: client.identity,
-          sourceIp: client.address.ip,
-          destinationIp: destination.dialled.ip,
-          destinationPort: destination.port,
-        })
-      : undefined;
-  const verdict = asked?.allowed === false ? asked : judge(state, client, endpoint, undefined);
-  return verdict.allowed ? undefined : `policy ${verdict.policy} does not allow it`;
+interface Target {
+  readonly endpoint: Endpoint;
+  readonly sent: Sent | undefined;
 }
 
-function endpointFor(
-  context: ConnectionContext,
-  client: Client,
-  destination: Destination,
+/** Why bytes may not go there: by the policies of the Service that was asked, of the one that they are sent to, and of the endpoint. */
+function forbidden(
+  { context: { state }, client, destination }: Served,
+  { endpoint, sent }: Target,
+): string | undefined {
+  const lost = notServed(state, destination);
+  if (lost !== undefined) return lost;
+  if (sent && !state.view.service(sent.service))
+    return `Service ${sent.service} is not known any more: its policies cannot be read`;
+  const asked = sentOf(destination);
+  const { policies } = state;
+  for (const groups of [
+    asked ? policies.ofAsked(asked, destination.dialled.ip) : [],
+    policies.ofEndpoint(endpoint, sent),
+  ]) {
+    const verdict = judge(groups, client, undefined);
+    if (!verdict.allowed) return whyDenied(verdict);
+  }
+  return undefined;
+}
+
+function targetFor(
+  { context: { state }, client, destination }: Served,
   tried: ReadonlySet<Endpoint>,
-): Endpoint | string {
-  const { state } = context;
+): Target | string {
   if (destination.kind === 'workload') {
     const only = state.endpointAt(destination.workload, destination.dialled);
-    return tried.has(only) ? 'the workload cannot be reached' : only;
+    return tried.has(only) ? 'the workload cannot be reached' : { endpoint: only, sent: undefined };
   }
-  let service = destination.service.key;
-  let { port } = destination;
-  const routing = state.routing(destination.service, port, client.namespace);
+  let sent: Sent = { service: destination.service.key, port: destination.port };
+  const routing = state.routing(destination.service, destination.port, client.namespace);
   if (routing?.kind === 'tcp' || routing?.kind === 'tls') {
     const matched = routing.match({ method: '', path: '/', authority: '', scheme: '', headers: [] });
     const target = matched && chooseBackend(matched.rule.backends, Math.random())?.target;
     if (target?.kind !== 'service') return target?.reason ?? 'no rule of the routes takes connections';
-    ({ service, port } = target);
+    sent = target;
   }
-  const endpoints = state.endpoints(service, port);
-  if (!endpoints) return `no Service ${service} with port ${port} is known`;
-  return (
-    chooseEndpoint(endpoints, tried, Date.now(), Math.random) ??
-    `${service} has no endpoint that takes connections`
-  );
+  const endpoints = state.endpoints(sent.service, sent.port);
+  if (!endpoints) return `no Service ${sent.service} with port ${sent.port} is known`;
+  const endpoint = chooseEndpoint(endpoints, tried, Date.now(), Math.random);
+  return endpoint ? { endpoint, sent } : `${sent.service} has no endpoint that takes connections`;
 }

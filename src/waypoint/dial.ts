@@ -46,7 +46,8 @@ export function createDial(
       source: 'waypoint',
       headers: {
         forwarded: `for="${formatSocketAddress(client.address)}"`,
-        ...(client.identity === undefined ? {} : { [sourceIdentityHeader]: client.identity }),
+        // Another waypoint judges for this one: it does not believe a word of whom this one speaks for.
+        ...(client.identity === undefined || via ? {} : { [sourceIdentityHeader]: client.identity }),
       },
       connect: () => connect(next, limits.connectTimeoutMsMax),
     });

@@ -6,11 +6,9 @@ import { performance } from 'node:perf_hooks';
 import type { Span } from '@opentelemetry/api';
 import { randomUUID } from 'node:crypto';
 import { errorText } from '../base/errors.js';
-import { formatSocketAddress, type SocketAddress } from '../model/address.js';
+import { formatSocketAddress } from '../model/address.js';
 import type { PathChange, RouteBackend, RouteFilter, RouteRule } from '../model/route.js';
-import type { Service } from '../model/service.js';
-import type { Workload } from '../model/workload.js';
-import { authorize, type HttpFacts, type Verdict } from '../policy/authorize.js';
+import type { HttpFacts, Verdict } from '../policy/authorize.js';
 import { chooseBackend, chooseEndpoint, connectFailed, connectSucceeded, sessionToken } from './balance.js';
 import type { Client } from './client.js';
 import {
@@ -22,7 +20,9 @@ import {
   type CorsFilter,
   type HeaderFilter,
 } from './filters/filters.js';
-import type { WaypointLimits } from './limits.js';
+import { factsOf, versionOf } from './attributes.js';
+import { notServed, sentOf, type Destination } from './destination.js';
+import type { WaypointLimit, WaypointLimits } from './limits.js';
 import {
   headerOf,
   joinedHeader,
@@ -41,21 +41,16 @@ import {
 import type { RequestRecord, ResponseFlag } from './record.js';
 import type { Matched } from './routes/compile.js';
 import { normalisePath, pathOf, readingsOf } from './routes/path.js';
-import { judge } from './judge.js';
+import { judge, whyDenied } from './judge.js';
+import { Mirror } from './mirror.js';
+import { grpcStatusOf, noEndpoint, refusalOf, type Refusal } from './refusal.js';
+import type { Shares } from './shares.js';
 import type { Slots } from './slots.js';
+import type { Sent } from './policy-groups.js';
 import type { Endpoint, WaypointState } from './state.js';
+import type { Touched } from './touched.js';
 import type { Tracing } from './tracing.js';
 import type { HttpVersion, UpstreamPool } from './upstream/pool.js';
-
-/** Where a client's connection goes: a Service's port, or a workload's own address. */
-export type Destination =
-  | {
-      readonly kind: 'service';
-      readonly service: Service;
-      readonly port: number;
-      readonly dialled: SocketAddress;
-    }
-  | { readonly kind: 'workload'; readonly workload: Workload; readonly dialled: SocketAddress };
 
 export interface ProxyContext {
   readonly state: WaypointState;
@@ -65,8 +60,9 @@ export interface ProxyContext {
   readonly tracing?: Tracing | undefined;
   /** Requests under way, for drains and idle clocks. */
   readonly exchanges: Slots<Exchange>;
+  readonly requestShares: Shares;
   ended(record: RequestRecord): void;
-  limitReached(limit: 'requests'): void;
+  limitReached(limit: WaypointLimit): void;
 }
 
 /** Without a retry rule: other endpoints that are tried where nobody has seen the request yet. */
@@ -76,13 +72,6 @@ const backoffMsMin = 25;
 const backoffMsMax = 10_000;
 /** RFC 9110, section 9.2.2: sent twice they do what they do once. */
 const idempotent: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
-
-interface Refusal {
-  readonly status: number;
-  readonly flag: ResponseFlag;
-  readonly code: string;
-  readonly why: string;
-}
 
 export class Exchange implements DownstreamListener, UpstreamListener {
   readonly #startedMs = performance.now();
@@ -96,6 +85,8 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   #matched: Matched | undefined;
   #backend: RouteBackend | undefined;
   #endpoint: Endpoint | undefined;
+  /** The Service's port that the endpoint was chosen for. */
+  #sent: Sent | undefined;
   #tried: Set<Endpoint> | undefined;
   #upstream: Upstream | undefined;
   /** Increased with each attempt and at its end: what belongs to a former one is not listened to. */
@@ -117,6 +108,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   /** Its place among the context's exchanges, as Slots keeps it. */
   slot = -1;
   #keptWhole = true;
+  #hasShare = false;
   #requestEnded: boolean;
   #requestTrailers: Headers | undefined;
   #answered = false;
@@ -147,15 +139,16 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   start(): void {
     const { context, downstream, destination } = this;
     const head = this.#head;
-    if (context.exchanges.size >= context.limits.requestsMax) {
-      context.limitReached('requests');
-      return this.#refuse({
-        status: 503,
-        flag: 'UO',
-        code: 'WEFT_REQUESTS_FULL',
-        why: 'as many requests as there may be',
-      });
+    const reached = context.requestShares.take(this.client);
+    if (reached !== undefined) {
+      context.limitReached(reached === 'all' ? 'requests' : 'requests-per-client');
+      const why =
+        reached === 'all'
+          ? `request limit reached (${context.limits.requestsMax})`
+          : 'this client has as many requests under way as its share of the limit';
+      return this.#refuse({ status: 503, flag: 'UO', code: 'WEFT_REQUESTS_FULL', why });
     }
+    this.#hasShare = true;
     context.exchanges.add(this);
     if (downstream.hasBody) downstream.pause();
     if (head.authority === '') {
@@ -169,12 +162,11 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     this.#annotate();
     this.#span = context.tracing?.begin(head);
 
+    if (!this.#isServed() || !this.#authorizeAsked()) return;
     const routing =
       destination.kind === 'service'
         ? context.state.routing(destination.service, destination.port, this.client.namespace)
         : undefined;
-    if (destination.kind === 'service' && !this.#authorizeService(destination.service, destination.port))
-      return;
     if (routing === undefined || (routing.kind !== 'http' && routing.kind !== 'grpc')) return this.#next();
     this.#matched = routing.match(head);
     const rule = this.#matched?.rule;
@@ -257,7 +249,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
 
   #mirror(backend: RouteBackend['target']): Mirror {
     const request = { isHttp2: this.downstream.version === 'HTTP/2', isGrpc: this.#isGrpc };
-    return new Mirror(this.context, this.client, backend, request);
+    return new Mirror(this.context, this.client, backend, request, () => this.#askedFacts());
   }
 
   /** What comes of it is read as any path is. False: it cannot be, and that was the answer. */
@@ -285,8 +277,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   #next(): void {
     const { context, destination } = this;
     let endpoint: Endpoint | undefined;
-    let service = destination.kind === 'service' ? destination.service : undefined;
-    let port = destination.kind === 'service' ? destination.port : destination.dialled.port;
+    let sent = sentOf(destination);
     const rule = this.#matched?.rule;
     if (rule) {
       if (!this.#backend) {
@@ -299,20 +290,20 @@ export class Exchange implements DownstreamListener, UpstreamListener {
         const why = target?.reason ?? 'the rule names no backend that takes requests';
         return this.#refuse({ status: 500, flag: 'NC', code: 'WEFT_BACKEND_INVALID', why });
       }
-      service = context.state.view.service(target.service);
-      port = target.port;
+      sent = target;
     }
+    this.#sent = sent;
     if (destination.kind === 'workload' && !rule) {
       const only = context.state.endpointAt(destination.workload, destination.dialled);
       endpoint = this.#tried?.has(only) ? undefined : only;
     } else {
-      const endpoints = service && context.state.endpoints(service.key, port);
+      const endpoints = sent && context.state.endpoints(sent.service, sent.port);
       if (!endpoints) {
         return this.#refuse({
           status: 500,
           flag: 'NC',
           code: 'WEFT_BACKEND_INVALID',
-          why: `no Service ${service?.key ?? ''} with port ${port} is known`,
+          why: `no Service ${sent?.service ?? ''} with port ${sent?.port ?? ''} is known`,
         });
       }
       endpoint =
@@ -320,10 +311,10 @@ export class Exchange implements DownstreamListener, UpstreamListener {
         chooseEndpoint(endpoints, this.#tried, Date.now(), Math.random);
     }
     if (!endpoint) {
-      if (this.#tried) return this.#refuse(this.#lastFailure ?? noEndpoint(service?.key ?? 'the workload'));
-      return this.#refuse(noEndpoint(service?.key ?? 'the workload'));
+      const none = noEndpoint(sent?.service ?? 'the workload');
+      return this.#refuse((this.#tried && this.#lastFailure) ?? none);
     }
-    if (!this.#authorizeEndpoint(endpoint)) return;
+    if (!this.#holds(this.#judge(endpoint))) return;
     this.#connect(endpoint);
   }
   #lastFailure: Refusal | undefined;
@@ -388,24 +379,24 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     });
   }
 
-  #authorizeService(service: Service, port: number): boolean {
-    const policies = this.context.state.policiesForService(service);
-    if (policies.length === 0) return true;
-    const { identity, address } = this.client;
-    return this.#holds(
-      authorize(policies, {
-        identity,
-        sourceIp: address.ip,
-        destinationIp: this.destination.dialled.ip,
-        destinationPort: port,
-        http: this.#askedFacts(),
-      }),
-    );
+  /** The Service that was asked is this waypoint's to carry, also on a connection that is older than a change of that. */
+  #isServed(): boolean {
+    const why = notServed(this.context.state, this.destination);
+    if (why === undefined) return true;
+    this.#refuse({ status: 503, flag: 'NC', code: 'WEFT_NOT_SERVED', why });
+    return false;
   }
 
-  #authorizeEndpoint(endpoint: Endpoint): boolean {
-    if (this.context.state.policyGroups(endpoint).length === 0) return true;
-    return this.#holds(this.#judge(endpoint));
+  /** The policies of the Service that was asked, for what the client asked. */
+  #authorizeAsked(): boolean {
+    const verdict = this.#judgeAsked();
+    return verdict === undefined || this.#holds(verdict);
+  }
+
+  #judgeAsked(): Verdict | undefined {
+    const asked = sentOf(this.destination);
+    const groups = asked && this.context.state.policies.ofAsked(asked, this.destination.dialled.ip);
+    return groups && groups.length > 0 ? judge(groups, this.client, this.#askedFacts()) : undefined;
   }
 
   /**
@@ -413,25 +404,59 @@ export class Exchange implements DownstreamListener, UpstreamListener {
    * endpoint allows.
    */
   #judge(endpoint: Endpoint): Verdict {
-    const { state } = this.context;
-    const asked = judge(state, this.client, endpoint, this.#askedFacts());
+    const groups = this.context.state.policies.ofEndpoint(endpoint, this.#sent);
+    if (groups.length === 0) return this.#verdict ?? noPolicy;
+    const asked = judge(groups, this.client, this.#askedFacts());
     const head = this.#head;
     const isChanged =
       this.#asked !== undefined || head.path !== this.#path || head.authority !== this.#authority;
-    return asked.allowed && isChanged ? judge(state, this.client, endpoint, factsOf(head)) : asked;
+    return asked.allowed && isChanged ? judge(groups, this.client, factsOf(head)) : asked;
   }
 
-  /** After a change of policies: what is under way and now forbidden ends. */
+  /** Whether an update changed anything that this request was decided by. */
+  isTouched(touched: Touched): boolean {
+    const { destination } = this;
+    return (
+      touched.destination(destination) ||
+      (this.#endpoint !== undefined && touched.endpoint(this.#endpoint, this.#sent)) ||
+      this.#mirrors?.some((mirror) => mirror.isTouched(touched)) === true
+    );
+  }
+
+  /** After a change of the mesh: what is under way and now forbidden ends. */
   recheck(): void {
+    if (this.#over) return;
+    const { state } = this.context;
+    for (const mirror of this.#mirrors ?? []) mirror.recheck();
+    const lost = notServed(state, this.destination);
+    if (lost !== undefined)
+      return this.#endNow({ status: 503, flag: 'NC', code: 'WEFT_NOT_SERVED', why: lost });
+    const asked = this.#judgeAsked();
+    if (asked?.allowed === false) return this.#forbid(asked);
     const endpoint = this.#endpoint;
-    if (this.#over || !endpoint || this.context.state.policyGroups(endpoint).length === 0) return;
+    if (!endpoint) return;
+    const sent = this.#sent;
+    if (sent && !state.view.service(sent.service)) {
+      const why = `Service ${sent.service} is not known any more: its policies cannot be read`;
+      return this.#endNow({ status: 503, flag: 'NC', code: 'WEFT_BACKEND_INVALID', why });
+    }
     const verdict = this.#judge(endpoint);
-    if (verdict.allowed) return;
+    if (!verdict.allowed) this.#forbid(verdict);
+  }
+
+  #forbid(verdict: Verdict): void {
     if (!this.#answered) return void this.#holds(verdict);
     this.#verdict = verdict;
-    this.#flag = 'RBAC';
-    this.#code = 'WEFT_DENIED';
-    this.#why = `policy ${verdict.policy} forbids it now`;
+    const why = `policy ${verdict.policy} forbids it now`;
+    this.#endNow({ status: 403, flag: 'RBAC', code: 'WEFT_DENIED', why });
+  }
+
+  /** An answer that has begun is broken off: half of one must not look like a whole one. */
+  #endNow(refusal: Refusal): void {
+    if (!this.#answered) return this.#refuse(refusal);
+    this.#flag = refusal.flag;
+    this.#code = refusal.code;
+    this.#why = refusal.why;
     this.downstream.abort();
     this.#finish();
   }
@@ -439,11 +464,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   #holds(verdict: Verdict): boolean {
     this.#verdict = verdict;
     if (verdict.allowed) return true;
-    const why =
-      verdict.reason === 'denied'
-        ? `policy ${verdict.policy} rule ${verdict.rule} denies it`
-        : `no rule of ${verdict.policy} allows it`;
-    this.#refuse({ status: 403, flag: 'RBAC', code: 'WEFT_DENIED', why });
+    this.#refuse({ status: 403, flag: 'RBAC', code: 'WEFT_DENIED', why: whyDenied(verdict) });
     return false;
   }
 
@@ -762,6 +783,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     this.downstream.listener = undefined;
     const { context, destination, downstream } = this;
     context.exchanges.delete(this);
+    if (this.#hasShare) context.requestShares.release(this.client);
     const service = destination.kind === 'service' ? destination.service : undefined;
     const record: RequestRecord = {
       client: this.client,
@@ -802,77 +824,11 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   }
 }
 
-/** Of a request as it goes on. */
-const factsOf = (head: RequestHead): HttpFacts => ({
-  method: head.method,
-  host: head.authority.replace(/:\d*$/, ''),
-  paths: readingsOf(pathOf(head.path)),
-  header: (name) => (name === 'host' ? head.authority : joinedHeader(head.headers, name)),
-});
-
 /** RFC 7239, section 6: an IPv6 address stands in brackets and so in quotes. */
 const quoted = (ip: string): string => (ip.includes(':') ? `"[${ip}]"` : ip);
 
 const none: readonly never[] = [];
-
-const noEndpoint = (service: string): Refusal => ({
-  status: 503,
-  flag: 'UH',
-  code: 'WEFT_NO_HEALTHY_ENDPOINT',
-  why: `${service} has no endpoint that takes requests`,
-});
-
-function refusalOf({ kind, why }: UpstreamFailure): Refusal {
-  switch (kind) {
-    case 'connect':
-      return { status: 503, flag: 'UF', code: 'WEFT_UPSTREAM_CONNECT', why };
-    case 'overflow':
-      return { status: 503, flag: 'UO', code: 'WEFT_REQUESTS_FULL', why };
-    case 'refused':
-    case 'stale':
-    case 'reset':
-      return { status: 503, flag: 'UC', code: 'WEFT_UPSTREAM_RESET', why };
-    case 'protocol':
-      return { status: 502, flag: 'UPE', code: 'WEFT_UPSTREAM_PROTOCOL', why };
-    case 'timeout':
-      return { status: 504, flag: 'UT', code: 'WEFT_REQUEST_TIMEOUT', why };
-  }
-}
-
-/** `isGrpc` and `isHttp2`: the request. */
-function versionOf({ protocol }: Endpoint, isHttp2: boolean, isGrpc: boolean): HttpVersion {
-  switch (protocol) {
-    case 'http1':
-      return isGrpc ? 'http2' : 'http1';
-    case 'http2':
-    case 'grpc':
-      return 'http2';
-    default:
-      // Nobody said: as the client speaks.
-      return isHttp2 ? 'http2' : 'http1';
-  }
-}
-
-/** gRPC's own table of HTTP statuses (doc/http-grpc-status-mapping.md of grpc). */
-function grpcStatusOf(status: number): number {
-  switch (status) {
-    case 400:
-      return 13;
-    case 401:
-      return 16;
-    case 403:
-      return 7;
-    case 404:
-      return 12;
-    case 429:
-    case 502:
-    case 503:
-    case 504:
-      return 14;
-    default:
-      return 2;
-  }
-}
+const noPolicy: Verdict = { allowed: true, reason: 'no-policy', audited: none };
 
 function cookieOf(header: string | undefined, name: string): string | undefined {
   for (const part of (header ?? '').split(';')) {
@@ -880,103 +836,4 @@ function cookieOf(header: string | undefined, name: string): string | undefined 
     if (at > 0 && part.slice(0, at).trim() === name) return part.slice(at + 1).trim();
   }
   return undefined;
-}
-
-/** A copy of a request whose answer nobody reads, and which holds nobody up. */
-class Mirror implements UpstreamListener {
-  #upstream: Upstream | undefined;
-  #early: Buffer[] = [];
-  #bytes = 0;
-  #ended = false;
-  #trailers: Headers | undefined;
-  #over = false;
-  #timer: NodeJS.Timeout | undefined;
-
-  constructor(
-    private readonly context: ProxyContext,
-    private readonly client: Client,
-    private readonly backend: RouteBackend['target'],
-    private readonly request: { readonly isHttp2: boolean; readonly isGrpc: boolean },
-  ) {}
-
-  begin(head: RequestHead, hasBody: boolean): void {
-    const { context, backend, request } = this;
-    const endpoint =
-      backend.kind === 'service'
-        ? chooseEndpoint(
-            context.state.endpoints(backend.service, backend.port) ?? [],
-            undefined,
-            Date.now(),
-            Math.random,
-          )
-        : undefined;
-    if (!endpoint) return this.cancel();
-    const copy: RequestHead = { ...head, headers: [...head.headers] };
-    // A mirror's own policy counts as any destination's does.
-    if (!judge(context.state, this.client, endpoint, factsOf(copy)).allowed) return this.cancel();
-    // Nobody waits for it: one that does not move would be forgotten, and its connection with it.
-    this.#timer = setTimeout(() => this.cancel(), context.limits.bodyIdleMsMax);
-    this.#timer.unref();
-    const version = versionOf(endpoint, request.isHttp2, request.isGrpc);
-    context.pool.acquire(endpoint, this.client, version, false, (upstream) => {
-      if (!upstream) return this.cancel();
-      if (this.#over) return upstream.cancel();
-      this.#upstream = upstream;
-      upstream.listener = this;
-      upstream.send(copy, hasBody, undefined);
-      if (!hasBody) return;
-      for (const bytes of this.#early) upstream.write(bytes);
-      this.#early = [];
-      if (this.#ended) upstream.end(this.#trailers);
-    });
-  }
-
-  write(bytes: Buffer): void {
-    if (this.#over) return;
-    this.#timer?.refresh();
-    if (!this.#upstream) {
-      this.#bytes += bytes.length;
-      if (this.#bytes > this.context.limits.backlogBytesMax) return this.cancel();
-      this.#early.push(bytes);
-    } else if (!this.#upstream.write(bytes)) {
-      // It would hold up the request itself, or grow without bound.
-      this.cancel();
-    }
-  }
-  end(trailers: Headers | undefined): void {
-    this.#ended = true;
-    this.#trailers = trailers;
-    this.#upstream?.end(trailers);
-  }
-  cancel(): void {
-    const upstream = this.#upstream;
-    this.#finish();
-    upstream?.cancel();
-  }
-  #finish(): void {
-    this.#over = true;
-    clearTimeout(this.#timer);
-    this.#early = [];
-    this.#upstream = undefined;
-  }
-
-  onInterim(): void {}
-  onHead(_head: ResponseHead, hasBody: boolean): void {
-    if (!hasBody) this.onAnswerEnd();
-  }
-  onUpgraded(): void {
-    this.cancel();
-  }
-  onAnswerData(): void {
-    this.#timer?.refresh();
-  }
-  onAnswerEnd(): void {
-    // Answered ahead of the request's end: the rest is of no use to it.
-    if (this.#ended) this.#finish();
-    else this.cancel();
-  }
-  onUpstreamDrain(): void {}
-  onError(): void {
-    this.#finish();
-  }
 }

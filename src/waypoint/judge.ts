@@ -1,30 +1,43 @@
-/** Whether a client may do what it asks of an endpoint: every policy that has a word in it, wherever the request came from. */
+/** Whether a client may do what it asks: every policy that has a word in it, wherever the request came from. */
+import type { SocketAddress } from '../model/address.js';
 import { authorize, type HttpFacts, type Verdict } from '../policy/authorize.js';
 import type { Client } from './client.js';
-import type { Endpoint, WaypointState } from './state.js';
+import type { PolicyGroup } from './policy-groups.js';
 
-/**
- * The policies of the endpoint's workload, and those of each Service that stands before its port: by a pod's address, another Service
- * or another namespace's route a request comes to the same pod. Each group has to allow it.
- */
-export function judge(
-  state: WaypointState,
-  client: Client,
-  endpoint: Endpoint,
-  http: HttpFacts | undefined,
-): Verdict {
+/** Each group has to allow it. `http` is absent for bytes that nobody has read as a request. */
+export function judge(groups: readonly PolicyGroup[], client: Client, http: HttpFacts | undefined): Verdict {
   let verdict: Verdict = { allowed: true, reason: 'no-policy', audited: [] };
-  for (const { policies, port } of state.policyGroups(endpoint)) {
-    const one = authorize(policies, {
-      identity: client.identity,
-      sourceIp: client.address.ip,
-      destinationIp: endpoint.target.ip,
-      destinationPort: port,
-      ...(http ? { http } : {}),
-    });
-    const audited = [...verdict.audited, ...one.audited];
+  for (const { policies, destination, named, others } of groups) {
+    let one = decide(policies, destination, client, http);
+    let audited = [...verdict.audited, ...one.audited];
+    for (const other of others) {
+      if (!one.allowed) break;
+      const also = decide(named, other, client, http);
+      audited = [...new Set([...audited, ...also.audited])];
+      if (!also.allowed) one = also;
+    }
     verdict = { ...(one.reason === 'no-policy' ? verdict : one), audited };
     if (!verdict.allowed) return verdict;
   }
   return verdict;
 }
+
+const decide = (
+  policies: PolicyGroup['policies'],
+  { ip, port }: SocketAddress,
+  { identity, address }: Client,
+  http: HttpFacts | undefined,
+): Verdict =>
+  authorize(policies, {
+    identity,
+    sourceIp: address.ip,
+    destinationIp: ip,
+    destinationPort: port,
+    ...(http ? { http } : {}),
+  });
+
+/** For logs. */
+export const whyDenied = (verdict: Verdict): string =>
+  verdict.reason === 'denied'
+    ? `policy ${verdict.policy} rule ${verdict.rule} denies it`
+    : `no rule of ${verdict.policy} allows it`;

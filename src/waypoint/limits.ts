@@ -52,3 +52,14 @@ export const defaultLimits: WaypointLimits = {
   detectTimeoutMsMax: 3_000,
   http2StreamsMax: 200,
 };
+
+/** Names by which weft_limit_reached_total counts what a limit turned away. */
+export type WaypointLimit =
+  | 'connections'
+  | 'connections-per-client'
+  | 'requests'
+  | 'requests-per-client'
+  | 'upstream-connections'
+  | 'retry-buffer'
+  | 'metric-series'
+  | 'access-log';

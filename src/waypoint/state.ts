@@ -1,12 +1,13 @@
 /** What a worker knows: the mesh's view and the routes. One writer applies updates; what is derived is kept until the next. */
 import type { SocketAddress } from '../model/address.js';
 import { formatSocketAddress } from '../model/address.js';
-import type { AuthorizationPolicy } from '../model/policy.js';
 import type { Route, RouteKey } from '../model/route.js';
 import type { Service } from '../model/service.js';
 import type { AppProtocol, PortMapping, ServiceKey, WaypointRef, Workload } from '../model/workload.js';
 import { candidatesOf, waypointsOf } from '../state/resolve.js';
+import { ChangeTracker, type MeshChange } from '../state/change.js';
 import { MeshState, type MeshUpdate, type MeshView } from '../state/store.js';
+import { PolicyGroups } from './policy-groups.js';
 import { compileRoutes, type Matcher } from './routes/compile.js';
 
 export interface WaypointUpdate {
@@ -31,10 +32,6 @@ export interface Endpoint {
 }
 
 export type RouteKind = Route['kind'];
-export interface PolicyGroup {
-  readonly policies: readonly AuthorizationPolicy[];
-  readonly port: number;
-}
 export interface Routing {
   readonly kind: RouteKind;
   readonly match: Matcher;
@@ -44,27 +41,30 @@ const kinds: readonly RouteKind[] = ['grpc', 'http', 'tls', 'tcp'];
 
 export class WaypointState {
   readonly #mesh = new MeshState();
+  readonly #changes = new ChangeTracker(this.#mesh);
   readonly #routes = new Map<RouteKey, Route>();
   readonly #known = new Map<string, Endpoint>();
   #byService: Map<ServiceKey, Route[]> | undefined;
   #routings = new Map<string, Routing | undefined>();
   #endpoints = new Map<string, readonly Endpoint[]>();
-  #workloadPolicies = new Map<string, readonly AuthorizationPolicy[]>();
-  #servicePolicies = new Map<string, readonly AuthorizationPolicy[]>();
-  #policyGroups = new Map<string, readonly PolicyGroup[]>();
+  readonly policies: PolicyGroups;
 
   constructor(
     /** Where this waypoint runs: endpoints near to it come first where a Service asks for that. */
     readonly node: string,
     /** The Service by which clients reach this waypoint. */
     readonly self: ServiceKey,
-  ) {}
+  ) {
+    this.policies = new PolicyGroups(this.#mesh, node);
+  }
 
   get view(): MeshView {
     return this.#mesh;
   }
 
-  apply({ mesh, routes = [], removedRoutes = [] }: WaypointUpdate): void {
+  /** What of the mesh it touched; undefined where it is about routes alone. */
+  apply({ mesh, routes = [], removedRoutes = [] }: WaypointUpdate): MeshChange | undefined {
+    const change = mesh && this.#changes.of(mesh);
     if (mesh) this.#mesh.apply(mesh);
     for (const key of removedRoutes) this.#routes.delete(key as RouteKey);
     for (const route of routes) this.#routes.set(route.key, route);
@@ -74,11 +74,10 @@ export class WaypointState {
     }
     if (mesh) {
       this.#endpoints = new Map();
-      this.#workloadPolicies = new Map();
-      this.#servicePolicies = new Map();
-      this.#policyGroups = new Map();
+      this.policies.clear();
       this.#forgetEndpoints();
     }
+    return change;
   }
 
   /** For a worker that starts later. */
@@ -146,7 +145,7 @@ export class WaypointState {
     const via = waypoint && !this.isSelf(waypoint) ? waypoint : undefined;
     if (!via)
       return candidates.map(({ workload, target }) => this.#endpointOf(workload, target, appProtocol));
-    // Its own waypoint chooses among them; any stands for their policies, which are judged there.
+    // Its own waypoint chooses among them; the policies of all of them count (policy-groups.ts).
     const [first] = candidates;
     const vip = service.addresses[0]?.ip;
     if (!first || !vip) return [];
@@ -189,43 +188,5 @@ export class WaypointState {
     for (const [key, endpoint] of this.#known) {
       if (endpoint.active === 0 && !this.#mesh.workload(endpoint.workload.uid)) this.#known.delete(key);
     }
-  }
-
-  /** By endpoint: whose policies judge what comes to it, and what they call its port. */
-  policyGroups(endpoint: Endpoint): readonly PolicyGroup[] {
-    let found = this.#policyGroups.get(endpoint.key);
-    if (found) return found;
-    const { target } = endpoint;
-    // As it is now: the endpoint's own word of it may be older than a policy that selects it.
-    const workload = this.#mesh.workload(endpoint.workload.uid) ?? endpoint.workload;
-    const groups: PolicyGroup[] = [{ policies: this.policiesFor(workload), port: target.port }];
-    for (const [key, ports] of this.#mesh.servicesOf(workload)) {
-      const policies = this.#mesh.policiesForService(key);
-      if (policies.length === 0) continue;
-      const named = this.#mesh.service(key)?.ports ?? [];
-      for (const { servicePort, targetPort } of [...ports, ...named])
-        if (targetPort === target.port) groups.push({ policies, port: servicePort });
-    }
-    found = groups.filter(({ policies }) => policies.length > 0);
-    this.#policyGroups.set(endpoint.key, found);
-    return found;
-  }
-
-  policiesFor(workload: Workload): readonly AuthorizationPolicy[] {
-    let found = this.#workloadPolicies.get(workload.uid);
-    if (!found) {
-      found = this.#mesh.policiesFor(workload);
-      this.#workloadPolicies.set(workload.uid, found);
-    }
-    return found;
-  }
-
-  policiesForService(service: Service): readonly AuthorizationPolicy[] {
-    let found = this.#servicePolicies.get(service.key);
-    if (!found) {
-      found = this.#mesh.policiesForService(service.key);
-      this.#servicePolicies.set(service.key, found);
-    }
-    return found;
   }
 }

@@ -1,25 +1,24 @@
 /** A worker process: the data path of a waypoint. All share one port; each decides by its own copy of what the main process knows. */
 import net from 'node:net';
-import type { Duplex } from 'node:stream';
 import { errorText } from '../base/errors.js';
 import { sleep } from '../base/wait.js';
-import { forwardedFor } from '../hbone/headers.js';
 import { TunnelPool } from '../hbone/pool.js';
 import { HboneServer, type InboundTunnel } from '../hbone/server.js';
 import { formatSocketAddress } from '../model/address.js';
 import type { TrustDomain } from '../model/identity.js';
 import type { ServiceKey } from '../model/workload.js';
 import type { Svid } from '../tls/svid.js';
-import { clientOf } from './client.js';
-import { recheckAll, serveConnection, type ConnectionContext, type ServedConnection } from './connection.js';
+import { recheckAll, type ConnectionContext, type ServedConnection } from './connection.js';
 import { createDial } from './dial.js';
-import type { Destination, Exchange } from './exchange.js';
-import { defaultLimits } from './limits.js';
+import type { Exchange } from './exchange.js';
+import { defaultLimits, type WaypointLimit } from './limits.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './messages.js';
+import { Shares } from './shares.js';
 import { Slots } from './slots.js';
-import { WaypointState } from './state.js';
+import { WaypointState, type WaypointUpdate } from './state.js';
 import { AccessLog, WaypointMetrics } from './telemetry.js';
 import type { Tracing } from './tracing.js';
+import { serveTunnel } from './tunnel.js';
 import { UpstreamPool } from './upstream/pool.js';
 
 const idleCheckMs = 5_000;
@@ -58,7 +57,7 @@ class Worker {
       () => this.#metrics.limitReached.inc({ limit: 'access-log' }),
     );
     const limits = defaultLimits;
-    const limitReached = (limit: string): void => this.#metrics.limitReached.inc({ limit });
+    const limitReached = (limit: WaypointLimit): void => this.#metrics.limitReached.inc({ limit });
     const dial = createDial(this.#state, this.#tunnels, () => this.#svid, limits);
     this.#pool = new UpstreamPool(dial, limits, limitReached);
     const exchanges = new Slots<Exchange>();
@@ -71,6 +70,8 @@ class Worker {
       exchanges,
       dial,
       connections: new Set<ServedConnection>(),
+      connectionShares: new Shares(limits.connectionsMax),
+      requestShares: new Shares(limits.requestsMax),
       limitReached,
       ended: (record) => {
         this.#metrics.record(record);
@@ -128,8 +129,7 @@ class Worker {
       case 'start':
         return;
       case 'update':
-        this.#state.apply(message.update);
-        if (message.update.mesh) recheckAll(this.#context);
+        this.#apply(message.update);
         return;
       case 'svid':
         return this.#certificate(message.svid);
@@ -144,6 +144,11 @@ class Worker {
       case 'drain':
         void this.#drain(message.timeoutMs).then((cut) => send({ type: 'drained', cut }));
     }
+  }
+
+  #apply(update: WaypointUpdate): void {
+    const change = this.#state.apply(update);
+    if (change) recheckAll(this.#context, change);
   }
 
   #certificate(svid: Svid): void {
@@ -167,44 +172,15 @@ class Worker {
   }
 
   #onTunnel(tunnel: InboundTunnel): void {
-    const refuse = (status: number, code: string, why: string): void => {
-      send({
-        type: 'log',
-        level: 'warn',
-        fields: { code, why, peer: tunnel.peer, dialled: formatSocketAddress(tunnel.authority) },
-        text: 'tunnel refused',
-      });
-      tunnel.refuse(status);
-    };
-    if (this.#context.connections.size >= this.#context.limits.connectionsMax) {
-      this.#metrics.limitReached.inc({ limit: 'connections' });
-      return refuse(503, 'WEFT_CONNECTIONS_FULL', 'as many connections as there may be');
-    }
-    const destination = this.#destinationOf(tunnel);
-    if (!destination) {
-      return refuse(
-        404,
-        'WEFT_NOT_SERVED',
-        `${formatSocketAddress(tunnel.authority)} is not served by this waypoint`,
-      );
-    }
-    // The tunnel's own source is the pod's address, so what its node tells of it must agree.
-    const told = forwardedFor(tunnel.headers.forwarded);
-    const address = told?.ip === tunnel.remote.ip ? told : tunnel.remote;
-    serveConnection(this.#context, tunnel.accept() as Duplex, clientOf(tunnel.peer, address), destination);
-  }
-
-  #destinationOf({ authority }: InboundTunnel): Destination | undefined {
-    const { view } = this.#state;
-    const service = view.serviceByAddress(authority.ip);
-    if (service) {
-      if (!this.#state.serves(service, undefined, authority.port)) return undefined;
-      if (!service.ports.some(({ servicePort }) => servicePort === authority.port)) return undefined;
-      return { kind: 'service', service, port: authority.port, dialled: authority };
-    }
-    const workload = view.workloadByAddress(authority.ip);
-    if (!workload || !this.#state.serves(undefined, workload, authority.port)) return undefined;
-    return { kind: 'workload', workload, dialled: authority };
+    const refused = serveTunnel(this.#context, tunnel);
+    if (!refused) return;
+    const { code, why } = refused;
+    send({
+      type: 'log',
+      level: 'warn',
+      fields: { code, why, peer: tunnel.peer, dialled: formatSocketAddress(tunnel.authority) },
+      text: 'tunnel refused',
+    });
   }
 
   /** Returns how many connections had to be cut. */

@@ -8,12 +8,13 @@ import { parseIp } from '../../src/model/address.js';
 import type { SpiffeId } from '../../src/model/identity.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Route, RouteBackend, RouteKey, RouteRule } from '../../src/model/route.js';
-import type { AppProtocol } from '../../src/model/workload.js';
+import type { AppProtocol, WaypointRef } from '../../src/model/workload.js';
 import { clientOf } from '../../src/waypoint/client.js';
 import { recheckAll, serveConnection, type ConnectionContext } from '../../src/waypoint/connection.js';
 import { connect } from '../../src/waypoint/dial.js';
 import { defaultLimits, type WaypointLimits } from '../../src/waypoint/limits.js';
 import type { RequestRecord } from '../../src/waypoint/record.js';
+import { Shares } from '../../src/waypoint/shares.js';
 import { Slots } from '../../src/waypoint/slots.js';
 import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state.js';
 import { UpstreamPool, type Dial } from '../../src/waypoint/upstream/pool.js';
@@ -40,12 +41,16 @@ export interface TestWaypoint {
   readonly limitsReached: string[];
   /** Why connections that were carried as bytes were refused; undefined for those that were not. */
   readonly carried: (string | undefined)[];
-  apply(update: WaypointUpdate): void;
+  /** Returns how many connections and requests were decided again. */
+  apply(update: WaypointUpdate): number;
 }
 
 const keep = <T>(into: T[], value: T): void => {
   if (into.length < 20_000) into.push(value);
 };
+
+/** The reference by which a Service says that the waypoint under test serves it. */
+export const itself: WaypointRef = { kind: 'hostname', service: key('waypoint'), hbonePort: 15008 };
 
 export function meshOf(
   backends: WaypointOptions['backends'],
@@ -54,7 +59,9 @@ export function meshOf(
   const names = Object.keys(backends);
   const mapping = (targetPort: number) => [{ servicePort: 80, targetPort, appProtocol: protocol }];
   return {
-    services: names.map((name, i) => service(name, `10.96.0.${i + 1}`, 8080, { ports: mapping(8080) })),
+    services: names.map((name, i) =>
+      service(name, `10.96.0.${i + 1}`, 8080, { ports: mapping(8080), waypoint: itself }),
+    ),
     workloads: names.flatMap((name) =>
       (backends[name] ?? []).map((port, i) =>
         workload(`${name}-${i}`, '127.0.0.1', 'node-1', {
@@ -86,6 +93,8 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     exchanges: new Slots(),
     dial,
     connections: new Set(),
+    connectionShares: new Shares(limits.connectionsMax),
+    requestShares: new Shares(limits.requestsMax),
     ended: (record) => keep(records, record),
     limitReached: (limit) => keep(limitsReached, limit),
     unreadable: (status, why) => keep(unreadable, `${status} ${why}`),
@@ -98,15 +107,16 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
   const server = net.createServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
-    serveConnection(
+    const served = serveConnection(
       context,
-      socket,
+      () => socket,
       clientOf(options.identity, {
         ip: parseIp(socket.remoteAddress ?? '127.0.0.1'),
         port: socket.remotePort ?? 0,
       }),
       { kind: 'service', service: destination, port: 80, dialled: { ip: parseIp('10.96.0.1'), port: 80 } },
     );
+    if (!served) socket.destroy();
   });
   const port = await listening(server);
   t.after(() => {
@@ -123,8 +133,8 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     limitsReached,
     carried,
     apply: (update) => {
-      state.apply(update);
-      if (update.mesh) recheckAll(context);
+      const change = state.apply(update);
+      return change ? recheckAll(context, change) : 0;
     },
   };
 }

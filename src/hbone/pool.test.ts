@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict';
+import { test, type TestContext } from 'node:test';
+import { connected, startHbone, svidOf } from '../../test/support/hbone.js';
+import { id } from '../../test/support/mesh.js';
+import { deadPort, eventually } from '../../test/support/waypoint.js';
+import { parseIp } from '../model/address.js';
+import { TunnelPool, type TunnelRequest } from './pool.js';
+
+const web = svidOf(id('web'));
+
+async function bed(t: TestContext) {
+  const server = await startHbone(t, id('api'), (tunnel) => {
+    const stream = tunnel.accept();
+    stream.on('error', () => undefined);
+    stream.pipe(stream);
+  });
+  const pool = new TunnelPool();
+  t.after(() => pool.close());
+  const request = (more: Partial<TunnelRequest> = {}): TunnelRequest => ({
+    svid: web,
+    expected: [id('api')],
+    destination: { ip: parseIp('127.0.0.1'), port: server.port },
+    authority: '10.0.0.1:80',
+    source: 'pod/1',
+    headers: {},
+    connect: () => connected(server.port),
+    ...more,
+  });
+  return { server, pool, request };
+}
+
+test('destinations that cannot be reached leave nothing in the pool', async (t) => {
+  const { pool, request } = await bed(t);
+  const dead = await deadPort();
+  const tries = Array.from({ length: 200 }, (_, i) =>
+    pool.open(
+      request({
+        destination: { ip: parseIp(`10.1.${i >> 8}.${i & 255}`), port: 15008 },
+        connect: () => connected(dead),
+      }),
+    ),
+  );
+  // Some by more than one at once, who wait for the same connection.
+  tries.push(...Array.from({ length: 20 }, () => pool.open(request({ connect: () => connected(dead) }))));
+  const ends = await Promise.allSettled(tries);
+  assert.ok(ends.every(({ status }) => status === 'rejected'));
+  assert.equal(pool.entries, 0);
+  // One whose peer shows another identity than it should.
+  await assert.rejects(pool.open(request({ expected: [id('other')] })), { code: 'WEFT_TUNNEL_IDENTITY' });
+  assert.equal(pool.entries, 0);
+  const { stream } = await pool.open(request());
+  assert.equal(pool.entries, 1);
+  stream.destroy();
+});
+
+test('a source that is forgotten opens nothing on connections of before; its live tunnels go on, idle ones end', async (t) => {
+  const { pool, request } = await bed(t);
+  const { stream, reused } = await pool.open(request());
+  assert.equal(reused, false);
+  const other = await pool.open(request({ source: 'pod/2' }));
+  assert.equal(other.reused, false);
+  other.stream.end();
+  other.stream.resume();
+  await eventually(() => other.stream.destroyed, 'it is closed');
+  pool.forget('pod/1');
+  pool.forget('pod/2');
+  assert.equal(pool.entries, 0);
+  // The idle one ends, the one in use does not.
+  await eventually(() => pool.size === 1, 'one is left');
+  stream.write('still there');
+  const [echo] = (await new Promise((resolve) =>
+    stream.once('data', (bytes: Buffer) => resolve([bytes.toString()])),
+  )) as [string];
+  assert.equal(echo, 'still there');
+  const again = await pool.open(request());
+  assert.equal(again.reused, false);
+  stream.end();
+  await eventually(() => pool.size === 1, 'the former one has ended');
+  again.stream.destroy();
+});
+
+test('a connection that is being opened when its source is forgotten takes no streams of its successor', async (t) => {
+  const { server, pool, request } = await bed(t);
+  let go = (): void => undefined;
+  const slow = pool.open(
+    request({
+      connect: async () => {
+        await new Promise<void>((resolve) => (go = resolve));
+        return connected(server.port);
+      },
+    }),
+  );
+  pool.forget('pod/1');
+  const next = await pool.open(request());
+  assert.equal(next.reused, false);
+  go();
+  const late = await slow;
+  const third = await pool.open(request());
+  assert.equal(third.reused, true);
+  for (const { stream } of [late, next, third]) stream.destroy();
+  await eventually(() => pool.size === 1, 'only the successor’s is kept');
+});

@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { behind, key, policy, service, uid, workload } from '../../test/support/mesh.js';
+import { parseIp } from '../model/address.js';
+import type { AuthorizationPolicy } from '../model/policy.js';
+import type { WaypointRef, Workload } from '../model/workload.js';
+import { ChangeTracker, touchedWorkloads, touchesWorkload } from './change.js';
+import { identitiesOf, waypointsOf } from './resolve.js';
+import { MeshState, type MeshUpdate } from './store.js';
+
+/** All that a decision about the workload's connections reads, as text. */
+function restsOn(view: MeshState, { uid: name }: Workload): string {
+  const one = view.workload(name);
+  if (!one) return 'gone';
+  const services = [...view.servicesOf(one).keys()].sort();
+  return JSON.stringify([
+    { ...one, services: [...one.services] },
+    view.policiesFor(one),
+    services,
+    services.map((each) => [view.service(each), view.policiesForService(each)]),
+    [80, 8080].map((port) => {
+      const waypoints = waypointsOf(view, one, port);
+      return [waypoints, waypoints.map((waypoint) => identitiesOf(view, waypoint).sort())];
+    }),
+  ]);
+}
+
+/** A generator of numbers in [0, n) that gives the same for the same seed. */
+function dice(seed: number): (n: number) => number {
+  let state = seed;
+  return (n) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * n);
+  };
+}
+
+const names = ['a', 'b', 'c', 'd', 'e', 'f'];
+
+function randomUpdate(roll: (n: number) => number): MeshUpdate {
+  const pick = <T>(all: readonly T[]): T => all[roll(all.length)] as T;
+  const reference = (): WaypointRef | undefined =>
+    pick([
+      undefined,
+      { kind: 'hostname', service: key(pick(names)), hbonePort: 15008 },
+      { kind: 'address', network: '', ip: parseIp(`10.0.0.${roll(6)}`), hbonePort: 15008 },
+    ]);
+  switch (roll(5)) {
+    case 0: {
+      const name = pick(names);
+      const waypoint = reference();
+      return {
+        workloads: [
+          workload(name, `10.0.0.${roll(6)}`, 'node-1', {
+            ...(roll(2) ? behind(pick(names)) : {}),
+            namespace: pick(['shop', 'other']),
+            policies: roll(2) ? [`shop/${pick(names)}`] : [],
+            healthy: roll(3) > 0,
+            nativeTunnel: roll(2) > 0,
+            ...(waypoint && roll(4) === 0 ? { waypoint } : {}),
+          }),
+        ],
+      };
+    }
+    case 1: {
+      const waypoint = reference();
+      return {
+        services: [service(pick(names), `10.0.0.${roll(8)}`, pick([80, 8080]), waypoint ? { waypoint } : {})],
+      };
+    }
+    case 2:
+      return { removed: [pick([uid, key])(pick(names))] };
+    case 3: {
+      const scope: AuthorizationPolicy['scope'] = pick(['global', 'namespace', 'workload', 'workload']);
+      const services = roll(2) ? [key(pick(names))] : [];
+      const namespace = pick(['shop', 'other']);
+      return {
+        policies: [
+          policy(pick(names), 'deny', { destinationPorts: [roll(9)] }, { scope, services, namespace }),
+        ],
+      };
+    }
+    default:
+      return { removedPolicies: [`shop/${pick(names)}`] };
+  }
+}
+
+test('whatever changes what a decision about a workload rests on touches that workload', () => {
+  let left = 0;
+  let changed = 0;
+  for (let seed = 1; seed <= 200; seed++) {
+    const roll = dice(seed);
+    const view = new MeshState();
+    const tracker = new ChangeTracker(view);
+    for (let step = 0; step < 40; step++) {
+      const update = randomUpdate(roll);
+      const workloads = [...(view.full().workloads ?? [])];
+      const before = workloads.map((one) => restsOn(view, one));
+      const change = tracker.of(update);
+      view.apply(update);
+      workloads.forEach((one, i) => {
+        const touched = touchedWorkloads(view, change)(one.uid);
+        if (!touched) left++;
+        if (restsOn(view, one) === before[i]) return;
+        changed++;
+        assert.ok(touched, `seed ${seed} step ${step}: ${JSON.stringify(update)} changed ${one.uid}`);
+      });
+    }
+  }
+  // Else the one above would hold for a rule that touches all, or for changes that change nothing.
+  assert.ok(changed > 1000 && left > 5000, `${changed} changed, ${left} were left alone`);
+});
+
+test('a policy that was narrowed, widened or renamed in its scope touches where it was and where it is', () => {
+  const view = new MeshState();
+  const tracker = new ChangeTracker(view);
+  const one = workload('one', '10.0.0.1', 'node-1', { policies: ['shop/p'] });
+  const far = workload('far', '10.0.0.2', 'node-1', { namespace: 'far' });
+  const apply = (update: MeshUpdate): boolean[] => {
+    const change = tracker.of(update);
+    view.apply(update);
+    return [one, far].map((each) => touchesWorkload(view, change, each));
+  };
+  apply({ workloads: [one, far] });
+  const as = (more: Partial<AuthorizationPolicy>): MeshUpdate => ({
+    policies: [policy('p', 'deny', {}, more)],
+  });
+  assert.deepEqual(apply(as({ scope: 'workload' })), [true, false]);
+  assert.deepEqual(apply(as({ scope: 'namespace', namespace: 'far' })), [true, true]);
+  assert.deepEqual(apply(as({ scope: 'global' })), [true, true]);
+  assert.deepEqual(apply(as({ services: [key('api')] })), [true, true]);
+  assert.deepEqual(apply(as({ services: [key('other')] })), [false, false]);
+  assert.deepEqual(apply({ removedPolicies: ['shop/p'] }), [false, false]);
+});

@@ -1,0 +1,28 @@
+/** What policies and the choice of a protocol read of a request. */
+import type { HttpFacts } from '../policy/authorize.js';
+import { joinedHeader, type RequestHead } from './message.js';
+import { pathOf, readingsOf } from './routes/path.js';
+import type { Endpoint } from './state.js';
+import type { HttpVersion } from './upstream/pool.js';
+
+/** Of a request as it goes on. */
+export const factsOf = (head: RequestHead): HttpFacts => ({
+  method: head.method,
+  host: head.authority.replace(/:\d*$/, ''),
+  paths: readingsOf(pathOf(head.path)),
+  header: (name) => (name === 'host' ? head.authority : joinedHeader(head.headers, name)),
+});
+
+/** `isGrpc` and `isHttp2`: the request. */
+export function versionOf({ protocol }: Endpoint, isHttp2: boolean, isGrpc: boolean): HttpVersion {
+  switch (protocol) {
+    case 'http1':
+      return isGrpc ? 'http2' : 'http1';
+    case 'http2':
+    case 'grpc':
+      return 'http2';
+    default:
+      // Nobody said: as the client speaks.
+      return isHttp2 ? 'http2' : 'http1';
+  }
+}
