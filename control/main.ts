@@ -142,7 +142,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
         onChanges: (changed) => {
           for (const [key, object] of changed) {
             const before = object ? undefined : compiler.object(key);
-            if (before?.kind === 'Pod') upkeep?.forget(before);
+            if (before) upkeep?.forget(before);
           }
           tell(compiler.apply(changed));
         },
