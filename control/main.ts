@@ -193,6 +193,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
           }
         : {}),
       log,
+      onLimit: (limit) => metrics.limitReached.inc({ limit }),
       onRelease: (atMs) => release(Math.max(0, atMs - Date.now())),
     });
   }

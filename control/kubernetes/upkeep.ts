@@ -38,6 +38,8 @@ export interface UpkeepOptions {
   readonly refused: () => Iterable<ObjectTrouble>;
   readonly roots: () => string;
   readonly log: ServeLog;
+  /** A limit of docs/limits.md was reached. */
+  readonly onLimit: (limit: string) => void;
   /** How waypoints are made; absent: by others. */
   readonly waypoints?: Omit<RenderSettings, 'rootsConfigMap'>;
   /** When every pod is to be let go (epoch ms), as the uninstall has set it; said once per value. */
@@ -89,6 +91,7 @@ export class Upkeep {
         roots: (name) => this.#roots(name),
         leading: () => this.#leader.leading,
         onChange: () => this.changed(),
+        onLimit: options.onLimit,
         log,
       });
     this.#leader.start();

@@ -21,6 +21,12 @@ export class ControlMetrics {
     labelNames: ['result'] as const,
     registers: [this.registry],
   });
+  readonly limitReached = new Counter({
+    name: 'weft_limit_reached_total',
+    help: 'What a limit of the control plane turned away, by limit (docs/limits.md)',
+    labelNames: ['limit'] as const,
+    registers: [this.registry],
+  });
 
   constructor(facts: ControlFacts) {
     collectDefaultMetrics({ register: this.registry });
