@@ -154,7 +154,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
         onChanges: (changed) => {
           for (const [key, object] of changed) {
             const before = object ? undefined : compiler.object(key);
-            if (before?.kind === 'Pod') upkeep?.forget(before);
+            if (before) upkeep?.forget(before);
           }
           tell(compiler.apply(changed));
         },
@@ -205,6 +205,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
           }
         : {}),
       log,
+      onLimit: (limit) => metrics.limitReached.inc({ limit }),
       onRelease: (atMs) => release(Math.max(0, atMs - Date.now())),
     });
   }

@@ -3,6 +3,7 @@
  * the Kubernetes watch both come through here. A change compiles anew what depends on it, and nothing else.
  */
 import { spiffeIdOf, type TrustDomain } from '../../src/model/identity.js';
+import { refusedWaypoint } from '../../src/model/refused-waypoint.js';
 import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Route } from '../../src/model/route.js';
@@ -38,7 +39,10 @@ import { compilePolicy, rootNamespace, strictPolicy } from './policies.js';
 import { compileRoute, servicesOf, type CompiledRoute, type RouteSurroundings } from './routes.js';
 import { compileService } from './service.js';
 import {
+  admits,
+  consentOf,
   gatewayNameLabel,
+  hbonePort,
   isWaypoint,
   isWaypointPod,
   waypointOf,
@@ -235,6 +239,12 @@ export class Compiler {
     );
   }
 
+  /** Whether a waypoint serves Services of this namespace: its Gateway decides. */
+  admits(waypoint: WaypointName, namespace: string): boolean {
+    const gateway = this.#indexes.Gateway.get(waypoint.namespace, waypoint.name);
+    return admits(waypoint, gateway, namespace, this.#indexes.Namespace.get(clusterWide, namespace));
+  }
+
   service(namespace: string, name: string): ServiceObject | undefined {
     return this.#indexes.Service.get(namespace, name);
   }
@@ -285,6 +295,14 @@ export class Compiler {
     return [...(service ? [service] : []), ...pods];
   }
 
+  /** Services that name one of these waypoints (`<namespace>/<name>`), by their own labels or their namespace's. */
+  *#servicesThrough(waypoints: ReadonlySet<string>): Iterable<ServiceObject> {
+    for (const service of this.#indexes.Service.all()) {
+      const waypoint = this.waypointOf(service);
+      if (waypoint && waypoints.has(`${waypoint.namespace}/${waypoint.name}`)) yield service;
+    }
+  }
+
   /** Other settings: everything is compiled anew. */
   configure(settings: CompileSettings): Changes {
     this.#settings = settings;
@@ -298,6 +316,8 @@ export class Compiler {
       for (const object of objects) dirty.set(objectKey(object), object);
     };
     let all = false;
+    /** Gateways (`<namespace>/<name>`) that may admit others than before. */
+    const consents = new Set<string>();
     const gone: MeshObject[] = [];
     for (const [key, object] of changed) {
       const before = this.#objects.get(key);
@@ -319,6 +339,10 @@ export class Compiler {
           break;
         case 'Gateway':
           touch(this.#ofGateway(namespaceOf(either), either.metadata.name));
+          if (
+            consentOf(before as GatewayObject | undefined) !== consentOf(object as GatewayObject | undefined)
+          )
+            consents.add(`${namespaceOf(either)}/${either.metadata.name}`);
           break;
         case 'GatewayClass':
           for (const gateway of this.#indexes.Gateway.all())
@@ -371,6 +395,7 @@ export class Compiler {
           break;
       }
     }
+    if (consents.size > 0) touch(this.#servicesThrough(consents));
     // Objects that went and came within one change may have been touched while they were away.
     for (const key of dirty.keys()) if (!this.#objects.has(key)) dirty.delete(key);
     return this.#compile(all ? this.#objects.values() : dirty.values(), gone);
@@ -490,7 +515,11 @@ export class Compiler {
       case 'Service': {
         // What a waypoint enforces is policy, and a pod that goes past it is refused: both end in one step.
         const waypoint = open ? undefined : this.waypointOf(object);
-        const reference = waypoint && waypointReference(waypoint);
+        const reference =
+          waypoint &&
+          (this.admits(waypoint, namespaceOf(object))
+            ? waypointReference(waypoint)
+            : refusedWaypoint(waypoint, hbonePort));
         return [{ kind: 'service', value: compileService(object, mesh, reference) }];
       }
       case 'AccessPolicy':

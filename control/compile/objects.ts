@@ -1,4 +1,6 @@
 /** Kubernetes objects as far as Weft reads them. Checked against their schemas before they get here. */
+import type { AllowedRoutes } from '../../src/kubernetes/allowed-routes.js';
+
 export interface Meta {
   readonly name: string;
   readonly namespace?: string;
@@ -17,6 +19,8 @@ export interface Meta {
 export const acceptedType = 'Accepted';
 /** Of what only a waypoint carries out: whether one does. */
 export const enforcedType = 'weft.dev/Enforced';
+/** Of a Service: whether the waypoint that its labels name serves it. */
+export const waypointBoundType = 'weft.dev/WaypointBound';
 export interface Condition {
   readonly type: string;
   readonly status: string;
@@ -67,6 +71,7 @@ export interface PodObject {
 export interface ServiceObject {
   readonly kind: 'Service';
   readonly metadata: Meta;
+  readonly status?: { readonly conditions?: readonly Condition[] };
   readonly spec: {
     readonly type?: string;
     readonly selector?: Readonly<Record<string, string>>;
@@ -200,7 +205,7 @@ export interface GatewayClassObject {
   readonly spec: { readonly controllerName: string };
   readonly status?: { readonly conditions?: readonly Condition[] };
 }
-/** Of its listeners only what its status repeats: a waypoint takes tunnels, whatever they say. */
+/** Of its listeners what its status repeats, and whose Services it admits: a waypoint takes tunnels, whatever they say. */
 export interface GatewayObject {
   readonly kind: 'Gateway';
   readonly metadata: Meta;
@@ -216,6 +221,7 @@ export interface GatewayObject {
       readonly name: string;
       readonly port: number;
       readonly protocol: string;
+      readonly allowedRoutes?: AllowedRoutes;
     }[];
   };
   readonly status?: {

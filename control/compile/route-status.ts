@@ -5,6 +5,7 @@
 import { labelsOf, namespaceOf, selects } from './labels.js';
 import {
   enforcedType,
+  waypointBoundType,
   type AccessPolicyObject,
   type Condition,
   type GatewayObject,
@@ -26,6 +27,8 @@ export interface StatusSurroundings {
   readonly waypointOf: (service: ServiceObject) => WaypointName | undefined;
   /** Whether there is such a Gateway, and its class is ours. */
   readonly isWaypoint: (name: WaypointName) => boolean;
+  /** Whether a waypoint serves Services of this namespace. */
+  readonly admits: (waypoint: WaypointName, namespace: string) => boolean;
   readonly service: (namespace: string, name: string) => ServiceObject | undefined;
   readonly services: (namespace: string) => readonly ServiceObject[];
   /** What policies select: pods, and what stands for one on another machine. */
@@ -54,11 +57,47 @@ function unenforced(service: ServiceObject, around: StatusSurroundings): RouteTr
       message: `Service ${name} has no waypoint: label it or its namespace weft.dev/waypoint=<name>, and make the Gateway <name> of class weft-waypoint`,
     };
   }
-  if (around.isWaypoint(waypoint)) return undefined;
+  return unbound(name, namespaceOf(service), waypoint, around);
+}
+
+/** Why the waypoint that a Service's labels name does not serve it: then the Service is closed. Undefined where it does. */
+function unbound(
+  name: string,
+  namespace: string,
+  waypoint: WaypointName,
+  around: Pick<StatusSurroundings, 'isWaypoint' | 'admits'>,
+): RouteTrouble | undefined {
+  const gateway = `${waypoint.namespace}/${waypoint.name}`;
+  if (!around.isWaypoint(waypoint)) {
+    return {
+      reason: 'WaypointMissing',
+      message: `Service ${name} names the waypoint ${gateway}, and there is no Gateway of class weft-waypoint of that name: make it, or its clients are refused`,
+    };
+  }
+  if (around.admits(waypoint, namespace)) return undefined;
   return {
-    reason: 'WaypointMissing',
-    message: `Service ${name} names the waypoint ${waypoint.namespace}/${waypoint.name}, and there is no Gateway of class weft-waypoint of that name: make it, or its clients are refused`,
+    reason: 'WaypointNotAllowed',
+    message: `Service ${name} names the waypoint ${gateway}, whose Gateway does not admit namespace ${namespace}: the Service's clients are refused until allowedRoutes.namespaces of the Gateway's HBONE listener admits it, or the label is taken off`,
   };
+}
+
+/** What is said of a Service whose labels name a waypoint; undefined where they name none. */
+export function waypointBound(
+  service: ServiceObject,
+  around: Pick<StatusSurroundings, 'waypointOf' | 'isWaypoint' | 'admits'>,
+): Saying | undefined {
+  const waypoint = around.waypointOf(service);
+  if (!waypoint) return undefined;
+  const namespace = namespaceOf(service);
+  const why = unbound(`${namespace}/${service.metadata.name}`, namespace, waypoint, around);
+  return why
+    ? saying(waypointBoundType, 'False', why.reason, why.message)
+    : saying(
+        waypointBoundType,
+        'True',
+        'WaypointAccepted',
+        `served by the waypoint ${waypoint.namespace}/${waypoint.name}`,
+      );
 }
 
 function parentConditions(

@@ -4,7 +4,10 @@ import { decodeAddress } from '../../src/discovery/decode.js';
 import { encodeService, encodeWorkload } from '../../src/discovery/encode.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import type { Service } from '../../src/model/service.js';
-import { compile, Compiler, differenceFrom, type CompileSettings } from './compile.js';
+import { refusedWaypointOf } from '../../src/model/refused-waypoint.js';
+import type { AllowedRoutes } from '../../src/kubernetes/allowed-routes.js';
+import type { WaypointRef } from '../../src/model/workload.js';
+import { compile, Compiler, differenceFrom, objectKey, type CompileSettings } from './compile.js';
 import type { MeshObject } from './objects.js';
 
 const settings: CompileSettings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
@@ -47,6 +50,22 @@ const waypointOf = (
   return waypoint?.service;
 };
 const wp = 'shop/wp.shop.svc.cluster.local';
+/** A Gateway of another namespace. */
+const shared = (allowedRoutes?: AllowedRoutes): MeshObject => ({
+  kind: 'Gateway',
+  metadata: { name: 'wp', namespace: 'infra' },
+  spec: {
+    gatewayClassName: 'weft-waypoint',
+    listeners: [
+      { name: 'mesh', port: 15008, protocol: 'HBONE', ...(allowedRoutes ? { allowedRoutes } : {}) },
+    ],
+  },
+});
+const compiledReference = (objects: readonly MeshObject[]): WaypointRef => {
+  const { waypoint } = serviceOf(compile(objects, settings));
+  assert.ok(waypoint);
+  return waypoint;
+};
 
 test("a Service's waypoint is by its label, else by its namespace's; Weft's own word comes before Istio's", () => {
   const own = { 'weft.dev/waypoint': 'wp' };
@@ -58,14 +77,56 @@ test("a Service's waypoint is by its label, else by its namespace's; Weft's own 
   assert.equal(waypointOf([namespace(own), service({ 'weft.dev/waypoint': 'none' })]), undefined);
   assert.equal(waypointOf([namespace(own), service({ 'istio.io/use-waypoint': 'none' })]), undefined);
   assert.equal(waypointOf([service({ ...istio, 'weft.dev/waypoint': 'none' })]), undefined);
+  const infra = shared({ namespaces: { from: 'All' } });
   assert.equal(
-    waypointOf([service({ ...own, 'weft.dev/waypoint-namespace': 'infra' })]),
+    waypointOf([infra, service({ ...own, 'weft.dev/waypoint-namespace': 'infra' })]),
     'infra/wp.infra.svc.cluster.local',
   );
   assert.equal(
-    waypointOf([namespace({ ...istio, 'istio.io/use-waypoint-namespace': 'infra' }), service()]),
+    waypointOf([infra, namespace({ ...istio, 'istio.io/use-waypoint-namespace': 'infra' }), service()]),
     'infra/wp.infra.svc.cluster.local',
   );
+});
+
+test("another namespace's waypoint is used only where its Gateway admits the Service's namespace, else the Service is closed", () => {
+  const named = service({ 'weft.dev/waypoint': 'wp', 'weft.dev/waypoint-namespace': 'infra' });
+  const closed = 'not-allowed.weft.dev/wp.infra.not-allowed.invalid';
+  const open = 'infra/wp.infra.svc.cluster.local';
+  const tier = { namespaces: { from: 'Selector', selector: { matchLabels: { tier: 'web' } } } };
+  assert.equal(waypointOf([named]), closed, 'no Gateway');
+  assert.equal(waypointOf([named, shared()]), closed);
+  assert.equal(waypointOf([named, shared({ namespaces: { from: 'Same' } })]), closed);
+  assert.equal(waypointOf([named, shared({ namespaces: { from: 'All' } })]), open);
+  assert.equal(waypointOf([named, shared(tier)]), closed);
+  assert.equal(waypointOf([named, shared(tier), namespace({ tier: 'web' })]), open);
+  assert.equal(waypointOf([named, shared(tier), namespace({ tier: 'db' })]), closed);
+  assert.equal(refusedWaypointOf(compiledReference([named, shared()])), 'infra/wp');
+});
+
+test('consent that is given or taken back changes what its Services are told, and nothing else', () => {
+  const compiler = compile(
+    [service({ 'weft.dev/waypoint': 'wp', 'weft.dev/waypoint-namespace': 'infra' }), service({}, 'other')],
+    settings,
+  );
+  const change = (object: MeshObject, gone = false): string[] => {
+    const { told } = compiler.apply(new Map([[objectKey(object), gone ? undefined : object]]));
+    return told.flatMap((one) =>
+      one.kind === 'service' && one.value.waypoint?.kind === 'hostname'
+        ? [`${one.value.name} ${refusedWaypointOf(one.value.waypoint) === undefined ? 'open' : 'closed'}`]
+        : [],
+    );
+  };
+  const tier = { namespaces: { from: 'Selector', selector: { matchLabels: { tier: 'web' } } } };
+  assert.deepEqual(change(shared()), ['api closed']);
+  assert.deepEqual(change(shared({ namespaces: { from: 'All' } })), ['api open']);
+  assert.deepEqual(change(shared(tier)), ['api closed']);
+  assert.deepEqual(change(namespace({ tier: 'web' })), ['api open']);
+  assert.deepEqual(change(namespace({})), ['api closed']);
+  assert.deepEqual(change(shared({ namespaces: { from: 'All' } })), ['api open']);
+  // A status that is written is no change of what it says.
+  const all = shared({ namespaces: { from: 'All' } });
+  assert.deepEqual(change({ ...all, status: { addresses: [{ value: '10.0.0.1' }] } } as MeshObject), []);
+  assert.deepEqual(change(all, true), ['api closed']);
 });
 
 test('a label that says nothing takes no waypoint away', () => {

@@ -1,4 +1,5 @@
 /** Which Gateways are Weft's waypoints, and which Services' requests go through one. Pure. */
+import { admitsNamespace } from '../../src/kubernetes/allowed-routes.js';
 import type { ServiceKey, WaypointRef } from '../../src/model/workload.js';
 import { labelsOf, namespaceOf, type Labels } from './labels.js';
 import type {
@@ -54,6 +55,26 @@ export function waypointOf(
   // Before its Gateway is known.
   return said.namespace === own && said.name === service.metadata.name ? undefined : said;
 }
+
+/**
+ * Whether a waypoint serves Services of a namespace. In its own namespace its Gateway may come later: until then nobody answers for it.
+ * Elsewhere the Gateway has to be there and to say so.
+ * @param gateway the Gateway of that name, of any class
+ * @param namespace the Services' namespace; `object` where it is known
+ */
+export function admits(
+  waypoint: WaypointName,
+  gateway: GatewayObject | undefined,
+  namespace: string,
+  object: NamespaceObject | undefined,
+): boolean {
+  if (!gateway) return waypoint.namespace === namespace;
+  return admitsNamespace(waypoint.namespace, gateway.spec.listeners, namespace, labelsOf(object));
+}
+
+/** What decides whom a Gateway admits: its status, for one, does not. */
+export const consentOf = (gateway: GatewayObject | undefined): string =>
+  JSON.stringify(gateway ? (gateway.spec.listeners ?? []) : null);
 
 export const waypointReference = ({ namespace, name }: WaypointName): WaypointRef => ({
   kind: 'hostname',

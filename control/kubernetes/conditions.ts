@@ -8,6 +8,7 @@ import {
   type PodObject,
 } from '../compile/objects.js';
 import { conditionsOf, type Saying } from '../compile/route-status.js';
+import { statusPathOf } from './status-path.js';
 import type { Write } from './writer.js';
 
 export const rfc3339 = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+Z/, 'Z');
@@ -29,10 +30,12 @@ export function podCondition(pod: PodObject, state: PodCapture | undefined): Wri
       : { status: 'False', reason: 'NotInMesh', message: `node ${pod.spec.nodeName} holds it no more` };
   if (now?.status === wanted.status && now.reason === wanted.reason && now.message === wanted.message)
     return undefined;
+  const path = statusPathOf(pod);
+  if (path === undefined) return undefined;
   const { name, uid } = pod.metadata;
   const namespace = namespaceOf(pod);
   return {
-    path: `/api/v1/namespaces/${namespace}/pods/${name}/status`,
+    path,
     body: {
       apiVersion: 'v1',
       kind: 'Pod',
@@ -51,16 +54,10 @@ export function podCondition(pod: PodObject, state: PodCapture | undefined): Wri
   };
 }
 
-const plurals = {
-  AccessPolicy: 'accesspolicies',
-  MeshSettings: 'meshsettings',
-  ExternalService: 'externalservices',
-  Workload: 'workloads',
-} as const;
-type JudgedKind = keyof typeof plurals;
-export const judgedKinds = Object.keys(plurals) as readonly JudgedKind[];
+export const judgedKinds = ['AccessPolicy', 'MeshSettings', 'ExternalService', 'Workload'] as const;
+type JudgedKind = (typeof judgedKinds)[number];
 const isJudged = (object: MeshObject): object is Extract<MeshObject, { kind: JudgedKind }> =>
-  object.kind in plurals;
+  (judgedKinds as readonly string[]).includes(object.kind);
 
 /**
  * Of one of Weft's own objects: whether it is in force, and of one that asks for a waypoint whether it has one. Undefined for other
@@ -89,9 +86,10 @@ export function acceptedCondition(
     return found?.status === status && found.observedGeneration === generation && found.message === message;
   };
   if (wanted.every(same) && (enforced || !now.some(({ type }) => type === enforcedType))) return undefined;
-  const place = namespace === undefined ? '' : `namespaces/${namespace}/`;
+  const path = statusPathOf(object);
+  if (path === undefined) return undefined;
   return {
-    path: `/apis/weft.dev/v1alpha1/${place}${plurals[object.kind]}/${name}/status`,
+    path,
     body: {
       apiVersion: 'weft.dev/v1alpha1',
       kind: object.kind,

@@ -17,15 +17,10 @@ import {
 } from '../compile/route-status.js';
 import { waypointController } from '../compile/waypoints.js';
 import { rfc3339 } from './conditions.js';
+import { statusPathOf } from './status-path.js';
 import type { Write } from './writer.js';
 
 const v1 = `${gatewayGroup}/v1`;
-const plurals = {
-  HTTPRoute: 'httproutes',
-  GRPCRoute: 'grpcroutes',
-  TLSRoute: 'tlsroutes',
-  TCPRoute: 'tcproutes',
-} as const;
 
 /**
  * Undefined where the route says so already.
@@ -42,12 +37,13 @@ export function routeWrite(
     compiler,
     rfc3339(Date.now()),
   );
-  if (isDeepStrictEqual(parents, object.status?.parents ?? [])) return undefined;
+  const path = statusPathOf(object);
+  if (path === undefined || isDeepStrictEqual(parents, object.status?.parents ?? [])) return undefined;
   const { apiVersion = v1, kind } = object;
   const { name, resourceVersion } = object.metadata;
   const namespace = namespaceOf(object);
   return {
-    path: `/apis/${apiVersion}/namespaces/${namespace}/${plurals[kind]}/${name}/status`,
+    path,
     body: {
       apiVersion,
       kind,
@@ -78,6 +74,8 @@ export function gatewayWrite(
   if (!compiler.isWaypoint({ namespace, name })) return undefined;
   const status = gatewayStatus(object, compiler.service(namespace, name), rfc3339(Date.now()), health);
   const { addresses = [], conditions, listeners = [] } = object.status ?? {};
+  const path = statusPathOf(object);
+  if (path === undefined) return undefined;
   if (
     isDeepStrictEqual(ofTypes(conditions, status.conditions), status.conditions) &&
     isDeepStrictEqual(addresses, status.addresses) &&
@@ -85,7 +83,7 @@ export function gatewayWrite(
   )
     return undefined;
   return {
-    path: `/apis/${v1}/namespaces/${namespace}/gateways/${name}/status`,
+    path,
     body: { apiVersion: v1, kind: 'Gateway', metadata: { name, namespace }, status },
   };
 }
@@ -95,9 +93,11 @@ export function classWrite(object: GatewayClassObject): Write | undefined {
   const { metadata, spec, status } = object;
   if (spec.controllerName !== waypointController) return undefined;
   const conditions = classConditions(metadata, status?.conditions, rfc3339(Date.now()));
-  if (isDeepStrictEqual(ofTypes(status?.conditions, conditions), conditions)) return undefined;
+  const path = statusPathOf(object);
+  if (path === undefined || isDeepStrictEqual(ofTypes(status?.conditions, conditions), conditions))
+    return undefined;
   return {
-    path: `/apis/${v1}/gatewayclasses/${metadata.name}/status`,
+    path,
     body: { apiVersion: v1, kind: 'GatewayClass', metadata: { name: metadata.name }, status: { conditions } },
   };
 }

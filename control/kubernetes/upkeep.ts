@@ -8,7 +8,7 @@ import type { NodeReport } from '../../src/discovery/gen/weft.js';
 import { errorText } from '../../src/base/errors.js';
 import { objectKey, type Compiler } from '../compile/compile.js';
 import { namespaceOf } from '../compile/labels.js';
-import { isRoute, routeKinds, type MeshObject, type PodObject } from '../compile/objects.js';
+import { isRoute, routeKinds, type MeshObject } from '../compile/objects.js';
 import { policyEnforcement } from '../compile/route-status.js';
 import type { ServeLog } from '../serve/server.js';
 import { WaypointReconciler } from '../waypoint/reconcile.js';
@@ -17,6 +17,8 @@ import type { ObjectTrouble } from '../source/kubernetes.js';
 import { acceptedCondition, judgedKinds, podCondition } from './conditions.js';
 import { classWrite, gatewayWrite, routeWrite } from './gateway-status.js';
 import { Leader } from './leader.js';
+import { serviceWrite } from './service-status.js';
+import { statusPathOf } from './status-path.js';
 import { Writer, type Write } from './writer.js';
 
 const againMs = 30_000;
@@ -36,6 +38,8 @@ export interface UpkeepOptions {
   readonly refused: () => Iterable<ObjectTrouble>;
   readonly roots: () => string;
   readonly log: ServeLog;
+  /** A limit of docs/limits.md was reached. */
+  readonly onLimit: (limit: string) => void;
   /** How waypoints are made; absent: by others. */
   readonly waypoints?: Omit<RenderSettings, 'rootsConfigMap'>;
   /** When every pod is to be let go (epoch ms), as the uninstall has set it; said once per value. */
@@ -87,6 +91,7 @@ export class Upkeep {
         roots: (name) => this.#roots(name),
         leading: () => this.#leader.leading,
         onChange: () => this.changed(),
+        onLimit: options.onLimit,
         log,
       });
     this.#leader.start();
@@ -116,9 +121,10 @@ export class Upkeep {
     }
   }
 
-  /** A pod is gone: nothing is kept of it. */
-  forget(pod: PodObject): void {
-    this.#writer.forget(`/api/v1/namespaces/${namespaceOf(pod)}/pods/${pod.metadata.name}/status`);
+  /** An object is gone: nothing is kept of it, or whoever makes and deletes objects would grow what is kept. */
+  forget(object: MeshObject): void {
+    const path = statusPathOf(object);
+    if (path !== undefined) this.#writer.forget(path);
   }
 
   async stop(): Promise<void> {
@@ -176,6 +182,7 @@ export class Upkeep {
       for (const object of compiler.ofKind(kind))
         if (!isTroubled(object)) set(routeWrite(object, undefined, compiler));
     }
+    for (const object of compiler.ofKind('Service')) set(serviceWrite(object, compiler));
     for (const object of compiler.ofKind('Gateway'))
       set(gatewayWrite(object, compiler, this.#waypoints?.health(object)));
     for (const object of compiler.ofKind('GatewayClass')) set(classWrite(object));

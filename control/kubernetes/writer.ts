@@ -63,17 +63,21 @@ export class Writer {
 
   async #write(path: string): Promise<void> {
     const text = this.#wanted.get(path);
+    // What was forgotten meanwhile is not remembered again.
+    const taken = (): void => {
+      if (this.#wanted.has(path)) this.#taken.set(path, text);
+    };
     try {
       if (text === undefined) await requestJson(this.config, 'DELETE', path);
       else {
         const body = JSON.parse(text) as object;
         await requestJson(this.config, 'PATCH', `${path}?fieldManager=weft-control&force=true`, body);
       }
-      this.#taken.set(path, text);
+      taken();
     } catch (error) {
       // What is gone needs no word; 409: the object of this name is another one by now.
       if (error instanceof ApiError && (error.status === 404 || error.status === 409)) {
-        this.#taken.set(path, text);
+        taken();
         return;
       }
       this.onTrouble(path, error);

@@ -1,5 +1,5 @@
 /** What is kept of objects that the API server sends: the fields that compile reads, and no more. Pure. */
-import { acceptedType, capturedCondition, enforcedType } from '../compile/objects.js';
+import { acceptedType, capturedCondition, enforcedType, waypointBoundType } from '../compile/objects.js';
 import type {
   AccessPolicyObject,
   Condition,
@@ -75,7 +75,13 @@ function gateway(raw: Raw<GatewayObject>): GatewayObject {
     spec: {
       gatewayClassName,
       ...(infrastructure ? { infrastructure } : {}),
-      listeners: (listeners ?? []).map(({ name, port, protocol }) => ({ name, port, protocol })),
+      listeners: (listeners ?? []).map(({ name, port, protocol, allowedRoutes }) => ({
+        name,
+        port,
+        protocol,
+        // Of `kinds` nothing: routes are attached to Services.
+        ...(allowedRoutes?.namespaces ? { allowedRoutes: { namespaces: allowedRoutes.namespaces } } : {}),
+      })),
     },
     ...(raw.status ? { status: raw.status } : {}),
   };
@@ -153,9 +159,11 @@ function service(raw: Raw<ServiceObject> & { spec: { type?: string } }): Service
   if (raw.spec.type === 'ExternalName') return undefined;
   const { selector, clusterIPs, clusterIP, ports, internalTrafficPolicy } = raw.spec;
   const { trafficDistribution, sessionAffinity, publishNotReadyAddresses } = raw.spec;
+  const conditions = (raw.status?.conditions ?? []).filter(({ type }) => type === waypointBoundType);
   return {
     kind: 'Service',
     metadata: meta(raw.metadata),
+    ...(conditions.length > 0 ? { status: { conditions } } : {}),
     spec: {
       ...(selector ? { selector } : {}),
       ...(clusterIPs ? { clusterIPs } : clusterIP ? { clusterIP } : {}),

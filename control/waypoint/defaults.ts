@@ -12,6 +12,8 @@ export interface WaypointDefaults {
   readonly workers: number;
   readonly resources: JsonObject;
   readonly extraArgs: readonly string[];
+  /** Prefixes of labels and annotations that Gateways may set on what is made for them, beside those that are always free. */
+  readonly metadataPrefixes: readonly string[];
 }
 
 const schema = {
@@ -26,6 +28,15 @@ const schema = {
     workers: { type: 'integer', minimum: 1, maximum: 64, default: 2 },
     resources: { type: 'object', default: {} },
     extraArgs: { type: 'array', items: { type: 'string' }, default: [] },
+    metadataPrefixes: {
+      type: 'array',
+      // A DNS name, as prefixes of labels are.
+      items: {
+        type: 'string',
+        pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$',
+      },
+      default: [],
+    },
   },
 } as const;
 

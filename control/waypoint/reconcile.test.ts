@@ -125,6 +125,7 @@ async function setUp(prepare: (api: FakeApi) => void = () => undefined) {
   const compiler = new Compiler({ trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' });
   const leader = { leading: true };
   const warned: string[] = [];
+  const limits: string[] = [];
   const reconciler = new WaypointReconciler({
     config,
     settings: {
@@ -140,6 +141,7 @@ async function setUp(prepare: (api: FakeApi) => void = () => undefined) {
     }),
     leading: () => leader.leading,
     onChange: () => undefined,
+    onLimit: (limit) => void limits.push(limit),
     log: { info: () => undefined, warn: (_fields, text) => void warned.push(text ?? '') },
   });
   closers.push(() => {
@@ -151,7 +153,7 @@ async function setUp(prepare: (api: FakeApi) => void = () => undefined) {
     compiler.apply(new Map(objects.map((object) => [objectKey(object), object])));
     reconciler.changed();
   };
-  return { api, compiler, reconciler, leader, warned, tell };
+  return { api, compiler, reconciler, leader, warned, limits, tell };
 }
 
 test('what a Gateway asks for is made once, the roots first, and by the leader alone', async () => {
@@ -229,6 +231,7 @@ test('an autoscaler that is asked for no more is removed, one of another owner i
   await until('it is made', 5_000, () => api.of('horizontalpodautoscalers'));
   assert.equal(api.of('deployments')?.spec?.['replicas'], undefined);
   api.objects.set(path('configmaps', 'cm'), parameters({}));
+  await sleep(2_100);
   reconciler.changed();
   await until('it is gone', 5_000, () => !api.of('horizontalpodautoscalers'));
   assert.deepEqual(
@@ -236,6 +239,55 @@ test('an autoscaler that is asked for no more is removed, one of another owner i
     ['DELETE horizontalpodautoscalers'],
   );
   await until('replicas are ours again', 10_000, () => api.of('deployments')?.spec?.['replicas'] === 2);
+});
+
+test('parameters that are refused change nothing of a waypoint that runs, and are put right without a restart', async () => {
+  const parameters = (data: Record<string, string>): Stored =>
+    ({ metadata: { name: 'cm' }, data }) as unknown as Stored;
+  const { api, reconciler, tell } = await setUp((prepared) => {
+    prepared.objects.set(path('configmaps', 'cm'), parameters({ deployment: 'spec: { replicas: 3 }' }));
+  });
+  tell(withParameters);
+  await until('it is made', 5_000, () => api.of('deployments')?.spec?.['replicas'] === 3);
+  const before = JSON.stringify(api.of('deployments'));
+  const evil = 'spec: { replicas: 1, template: { spec: { containers: [{ name: waypoint, image: evil }] } } }';
+  api.objects.set(path('configmaps', 'cm'), parameters({ deployment: evil }));
+  await sleep(2_100);
+  reconciler.changed();
+  const trouble = await until('it is said', 5_000, () => reconciler.health(withParameters).trouble);
+  assert.equal(trouble.reason, 'InvalidParameters');
+  assert.match(trouble.message, /ConfigMap shop\/cm: deployment: .*containers\.0\.image may not be set/);
+  assert.equal(JSON.stringify(api.of('deployments')), before);
+  api.objects.set(path('configmaps', 'cm'), parameters({ deployment: 'spec: { replicas: 1 }' }));
+  await sleep(2_100);
+  reconciler.changed();
+  await until('it is put right', 5_000, () => api.of('deployments')?.spec?.['replicas'] === 1);
+  assert.equal(reconciler.health(withParameters).trouble, undefined);
+});
+
+test("one namespace's parameters are parsed so often and no more; another's waypoint is made meanwhile", async () => {
+  const { api, limits, tell } = await setUp((prepared) => {
+    for (let i = 0; i < 14; i++)
+      prepared.objects.set(path('configmaps', `cm-${i}`), {
+        metadata: { name: `cm-${i}` },
+        data: { deployment: '' },
+      } as unknown as Stored);
+  });
+  const many = Array.from({ length: 14 }, (_, i) =>
+    gateway(
+      { infrastructure: { parametersRef: { group: '', kind: 'ConfigMap', name: `cm-${i}` } } },
+      `wp-${i}`,
+    ),
+  );
+  const elsewhere = gateway({}, 'plain');
+  tell(...many, { ...elsewhere, metadata: { ...elsewhere.metadata, namespace: 'other' } });
+  const made = (): number => many.filter(({ metadata }) => api.of('deployments', metadata.name)).length;
+  await until('the other is made', 5_000, () =>
+    api.objects.has('/apis/apps/v1/namespaces/other/deployments/plain'),
+  );
+  assert.ok(made() < 14);
+  assert.ok(limits.includes('waypoint-parameters'));
+  await until('the rest is made in its turn', 30_000, () => made() === 14);
 });
 
 test('a Gateway that is being deleted, and one of another class, get nothing made', async () => {

@@ -15,6 +15,7 @@ import type { ServeLog } from '../serve/server.js';
 import { kindApi } from '../source/kubernetes.js';
 import { Reflector } from '../source/reflector.js';
 import type { Write } from '../kubernetes/writer.js';
+import { Budget } from './budget.js';
 import { readMade, type Made } from './made.js';
 import {
   managedByLabel,
@@ -25,12 +26,15 @@ import {
   renderWaypoint,
   type RenderedKind,
   type RenderedObject,
+  type Rendering,
   type RenderSettings,
 } from './render.js';
 
 const soonMs = 200;
 /** How soon it is looked again for what no watch tells: the parameters, the kind of our class. */
 const againMs = 10_000;
+/** Whoever changes what is made for a Gateway again and again makes nobody ask for its parameters each time. */
+const parametersFreshMs = 2_000;
 const backoffMs = { min: 1_000, max: 60_000 } as const;
 /** Who keeps changing what we apply is not raced. */
 const contendedMs = 5_000;
@@ -45,6 +49,8 @@ export interface ReconcileOptions {
   readonly leading: () => boolean;
   /** What is to be said of a Gateway may be another thing now. */
   readonly onChange: () => void;
+  /** A limit of docs/limits.md was reached. */
+  readonly onLimit: (limit: string) => void;
   readonly log: ServeLog;
 }
 
@@ -55,6 +61,11 @@ interface Progress {
     string,
     { readonly text: string; readonly fingerprint: string; readonly atMs: number }
   >;
+  /** What came of which Gateway and parameters. */
+  rendered: { readonly from: string; readonly rendering: Rendering } | undefined;
+  parametersPath: string | undefined;
+  parametersAtMs: number;
+  parameters: Readonly<Record<string, string>> | undefined;
   trouble: WaypointTrouble | undefined;
   failures: number;
   notBeforeMs: number;
@@ -67,7 +78,10 @@ const isRefusal = (error: unknown): boolean =>
 export class WaypointReconciler {
   readonly #options: ReconcileOptions;
   readonly #made: Readonly<Record<RenderedKind, Reflector<Made>>>;
+  readonly #byName = new Map<string, Made>();
   readonly #progress = new Map<string, Progress>();
+  /** Parameters are parsed on the only thread: so often per namespace. */
+  readonly #parses = new Budget(10, 3_000);
   readonly #timer: NodeJS.Timeout;
   #classAtMs = 0;
   #soon: NodeJS.Timeout | undefined;
@@ -82,7 +96,16 @@ export class WaypointReconciler {
         kind,
         api: kindApi(options.config, [pathOf(kind)], undefined, `${managedByLabel}=${manager}`),
         narrow: (object) => readMade(kind, object),
-        onObject: () => {
+        onObject: (now, before) => {
+          for (const made of [before, now]) {
+            if (!made) continue;
+            const key = madeKey(made.kind, made.namespace, made.name);
+            if (made === now) this.#byName.set(key, made);
+            else this.#byName.delete(key);
+          }
+          // Anybody may label objects as ours: only those that are named as a waypoint are looked at.
+          const { namespace, name } = (now ?? before) as Made;
+          if (!options.compiler.isWaypoint({ namespace, name })) return;
           this.changed();
           options.onChange();
         },
@@ -130,9 +153,8 @@ export class WaypointReconciler {
   /** Only what is ours of that name. */
   #seen(kind: RenderedKind, gateway: GatewayObject): Made | undefined {
     const { name, uid } = gateway.metadata;
-    for (const made of this.#made[kind].objects())
-      if (made.name === name && made.namespace === namespaceOf(gateway) && made.owner === uid) return made;
-    return undefined;
+    const made = this.#byName.get(madeKey(kind, namespaceOf(gateway), name));
+    return made?.owner === uid ? made : undefined;
   }
 
   async #turn(): Promise<void> {
@@ -157,6 +179,7 @@ export class WaypointReconciler {
         if (this.#stopped || !leading()) return;
       }
       for (const key of this.#progress.keys()) if (!wanted.has(key)) this.#progress.delete(key);
+      this.#parses.keepOnly(new Set([...wanted].map((key) => key.slice(0, key.indexOf('/')))));
     } catch (error) {
       log.warn({ error: errorText(error) }, 'waypoints were not looked after');
     } finally {
@@ -195,7 +218,16 @@ export class WaypointReconciler {
     const key = keyOf(gateway);
     let progress = this.#progress.get(key);
     if (!progress) {
-      progress = { applied: new Map(), trouble: undefined, failures: 0, notBeforeMs: 0 };
+      progress = {
+        applied: new Map(),
+        rendered: undefined,
+        parametersPath: undefined,
+        parametersAtMs: 0,
+        parameters: undefined,
+        trouble: undefined,
+        failures: 0,
+        notBeforeMs: 0,
+      };
       this.#progress.set(key, progress);
     }
     if (Date.now() < progress.notBeforeMs) return;
@@ -224,16 +256,27 @@ export class WaypointReconciler {
     if (typeof named === 'string') return { reason: 'InvalidParameters', message: named };
     let parameters: Readonly<Record<string, string>> = {};
     if (named) {
-      try {
-        const path = `/api/v1/namespaces/${namespace}/configmaps/${named.configMap}`;
-        parameters = ((await requestJson(config, 'GET', path)) as { data?: typeof parameters }).data ?? {};
-      } catch (error) {
-        if (!(error instanceof ApiError) || error.status !== 404) throw error;
+      const read = await this.#readParameters(namespace, named.configMap, progress);
+      if (!read) {
         const message = `there is no ConfigMap ${namespace}/${named.configMap}`;
         return { reason: 'InvalidParameters', message };
       }
+      parameters = read;
     }
-    const rendering = renderWaypoint(gateway, settings, parameters);
+    const from = JSON.stringify([gateway.spec, gateway.metadata.name, parameters]);
+    if (progress.rendered?.from !== from) {
+      const waitMs = named ? this.#parses.take(namespace) : 0;
+      if (waitMs > 0) {
+        this.#options.onLimit('waypoint-parameters');
+        this.changed(waitMs);
+        return (
+          progress.trouble ??
+          (progress.rendered ? undefined : { reason: 'Pending', message: 'its parameters are read soon' })
+        );
+      }
+      progress.rendered = { from, rendering: renderWaypoint(gateway, settings, parameters) };
+    }
+    const { rendering } = progress.rendered;
     if (!rendering.ok) return rendering;
     // Before its pods: they would wait for it for long.
     const { path, body } = roots(namespace);
@@ -253,6 +296,30 @@ export class WaypointReconciler {
       progress.applied.delete(at);
     }
     return undefined;
+  }
+
+  /** The ConfigMap's data, not older than `parametersFreshMs`; undefined where there is none. Errors: ApiError. */
+  async #readParameters(
+    namespace: string,
+    configMap: string,
+    progress: Progress,
+  ): Promise<Readonly<Record<string, string>> | undefined> {
+    const path = `/api/v1/namespaces/${namespace}/configmaps/${configMap}`;
+    if (progress.parametersPath === path && Date.now() - progress.parametersAtMs < parametersFreshMs)
+      return progress.parameters;
+    let read: Progress['parameters'];
+    try {
+      const found = (await requestJson(this.#options.config, 'GET', path)) as {
+        readonly data?: Readonly<Record<string, string>>;
+      };
+      read = found.data ?? {};
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status !== 404) throw error;
+    }
+    progress.parameters = read;
+    progress.parametersPath = path;
+    progress.parametersAtMs = Date.now();
+    return read;
   }
 
   /** Returns why what is there is left as it is. Errors: ApiError. */
@@ -291,6 +358,8 @@ export class WaypointReconciler {
   }
 }
 
+const madeKey = (kind: RenderedKind, namespace: string, name: string): string =>
+  `${kind} ${namespace}/${name}`;
 const keyOf = (gateway: GatewayObject): string =>
   `${namespaceOf(gateway)}/${gateway.metadata.name} ${gateway.metadata.uid ?? ''}`;
 const applyPath = (path: string, force: boolean): string =>

@@ -165,9 +165,7 @@ spec:
     spec:
       priorityClassName: high
       containers:
-        - { name: waypoint, resources: { limits: { memory: 2Gi } }, env: [{ name: A, value: b }] }
-        - { name: beside, image: other }
-      volumes: [{ name: extra, emptyDir: {} }]
+        - { name: waypoint, resources: { limits: { memory: 2Gi } }, env: [{ name: TZ, value: UTC }] }
       tolerations: [{ operator: Exists }]
       topologySpreadConstraints: [{ topologyKey: topology.kubernetes.io/zone, $patch: delete }]
 `,
@@ -182,9 +180,9 @@ spec:
   });
   const names = (...path: (string | number)[]): unknown =>
     (at(deployment, ...pod, ...path) as { name: string }[]).map(({ name }) => name);
-  assert.deepEqual(names('containers', 0, 'env'), ['NODE_NAME', 'A']);
-  assert.deepEqual(names('containers'), ['waypoint', 'beside']);
-  assert.deepEqual(names('volumes'), ['root', 'token', 'extra']);
+  assert.deepEqual(names('containers', 0, 'env'), ['NODE_NAME', 'TZ']);
+  assert.deepEqual(names('containers'), ['waypoint']);
+  assert.deepEqual(names('volumes'), ['root', 'token']);
   assert.equal((at(deployment, ...pod, 'topologySpreadConstraints') as unknown[]).length, 1);
   assert.equal(at(service, 'spec', 'trafficDistribution'), 'PreferSameZone');
 });
@@ -199,39 +197,26 @@ test('an autoscaler is made where the parameters have it: then the Deployment sa
   assert.equal(at(autoscaler, 'spec', 'scaleTargetRef', 'name'), 'wp');
 });
 
-test('no parameters change whose it is: name, namespace, owner, selector, account, port', () => {
-  const foreign =
-    'metadata: { name: other, namespace: kube-system, ownerReferences: [], uid: x }\nkind: Secret\n';
+test('labels of parameters take none of ours away: by these the mesh and the garbage collection know whose it is', () => {
+  const labels = `{ app.kubernetes.io/managed-by: me, app.kubernetes.io/name: bank, team: a }`;
   const made = bodies(
     render({
-      deployment: `${foreign}spec:
-  selector: { matchLabels: { app: bank, $patch: replace } }
-  template:
-    metadata: { labels: { gateway.networking.k8s.io/gateway-name: other } }
-    spec: { serviceAccountName: bank, serviceAccount: bank }`,
-      service: `${foreign}spec: { selector: { app: bank }, ports: [{ port: 15008, targetPort: 80 }, { port: 1, $patch: delete }] }`,
-      serviceAccount: foreign,
-      horizontalPodAutoscaler: `${foreign}spec: { scaleTargetRef: { kind: StatefulSet, name: bank } }`,
+      deployment: `{ metadata: { labels: ${labels} }, spec: { template: { metadata: { labels: ${labels} } } } }`,
+      service: `metadata: { labels: ${labels} }`,
+      serviceAccount: `metadata: { labels: ${labels} }`,
+      horizontalPodAutoscaler: `metadata: { labels: ${labels} }`,
     }),
   );
   const plain = bodies(render({ horizontalPodAutoscaler: '' }));
-  for (const [kind, body] of Object.entries(made) as [RenderedKind, JsonObject][]) {
-    for (const field of ['name', 'namespace', 'uid', 'ownerReferences'])
-      assert.deepEqual(at(body, 'metadata', field), at(plain[kind], 'metadata', field), `${kind} ${field}`);
-    assert.equal(body['kind'], plain[kind]?.['kind']);
-  }
-  for (const path of [
-    ['spec', 'selector'],
-    ['spec', 'template', 'metadata', 'labels'],
-    [...pod, 'serviceAccountName'],
-    [...pod, 'serviceAccount'],
-  ])
-    assert.deepEqual(at(made.deployment, ...path), at(plain.deployment, ...path), path.join('.'));
-  assert.deepEqual(at(made.service, 'spec'), at(plain.service, 'spec'));
-  assert.deepEqual(
-    at(made.horizontalPodAutoscaler, 'spec', 'scaleTargetRef'),
-    at(plain.horizontalPodAutoscaler, 'spec', 'scaleTargetRef'),
-  );
+  for (const [kind, body] of [
+    ...Object.entries(made),
+    ['deployment', at(made.deployment, 'spec', 'template')],
+  ] as [RenderedKind, JsonObject][])
+    assert.deepEqual(at(body, 'metadata', 'labels'), {
+      ...(at(plain[kind], 'metadata', 'labels') as object),
+      team: 'a',
+    });
+  assert.deepEqual(at(made.deployment, 'spec', 'selector'), at(plain.deployment, 'spec', 'selector'));
 });
 
 test('parameters that say nothing that is known are refused, by their key', () => {
@@ -246,7 +231,7 @@ test('parameters that say nothing that is known are refused, by their key', () =
     return rendering.message;
   };
   assert.match(refused({ Deployment: '{}' }), /ConfigMap shop\/cm: Deployment is none of serviceAccount,/);
-  assert.match(refused({ deployment: 'a: [' }), /shop\/cm: deployment: /);
+  assert.match(refused({ deployment: 'a: [' }), /shop\/cm: deployment: it is no YAML/);
   assert.match(refused({ service: '- a' }), /service is no YAML object/);
   const of = (kind: string, group: string): unknown =>
     parametersOf(gateway({ parametersRef: { group, kind, name: 'cm' } }));
@@ -276,6 +261,12 @@ test('an overlay replaces lists that have no names, and takes away what is null'
 
 test('the defaults are checked: an unknown field or no image is refused', () => {
   assert.equal(waypointDefaults('{"image":"a"}').replicas, 2);
-  for (const text of ['{', '{}', '{"image":"a","x":1}', '{"image":"a","replicas":0}'])
+  for (const text of [
+    '{',
+    '{}',
+    '{"image":"a","x":1}',
+    '{"image":"a","replicas":0}',
+    '{"image":"a","metadataPrefixes":["a|b"]}',
+  ])
     assert.throws(() => waypointDefaults(text), { code: 'WEFT_WAYPOINT_DEFAULTS' }, text);
 });

@@ -1,12 +1,11 @@
 /** What a waypoint is made of, from its Gateway: ServiceAccount, Service, Deployment, and an autoscaler where one is asked for. Pure. */
-import { parse } from 'yaml';
-import { errorText } from '../../src/base/errors.js';
 import { namespaceOf } from '../compile/labels.js';
 import { gatewayGroup, type GatewayObject } from '../compile/objects.js';
 import { gatewayNameLabel, hbonePort } from '../compile/waypoints.js';
 import { tokenAudience } from '../serve/tokens.js';
 import type { WaypointDefaults } from './defaults.js';
-import { isObject, overlay, type Json, type JsonObject } from './overlay.js';
+import { overlay, type JsonObject } from './overlay.js';
+import { infrastructureFault, overlaysOf, parameterKinds, type ParameterKind } from './parameters.js';
 
 export interface RenderSettings extends WaypointDefaults {
   /** HOST:PORT */
@@ -16,8 +15,8 @@ export interface RenderSettings extends WaypointDefaults {
   readonly rootsConfigMap: string;
 }
 
-export const renderedKinds = ['serviceAccount', 'service', 'deployment', 'horizontalPodAutoscaler'] as const;
-export type RenderedKind = (typeof renderedKinds)[number];
+export const renderedKinds = parameterKinds;
+export type RenderedKind = ParameterKind;
 export interface RenderedObject {
   readonly kind: RenderedKind;
   readonly path: string;
@@ -68,25 +67,6 @@ export function parametersOf(gateway: GatewayObject): { readonly configMap: stri
   return `spec.infrastructure.parametersRef: ${ref.kind} of group ${JSON.stringify(ref.group)} is not known: it has to be a ConfigMap, of group ""`;
 }
 
-function overlaysOf(
-  parameters: Readonly<Record<string, string>>,
-): Partial<Record<RenderedKind, JsonObject>> | string {
-  const overlays: Partial<Record<RenderedKind, JsonObject>> = {};
-  for (const [key, text] of Object.entries(parameters)) {
-    const kind = renderedKinds.find((one) => one === key);
-    if (!kind) return `${key} is none of ${renderedKinds.join(', ')}`;
-    let value: Json;
-    try {
-      value = parse(text) as Json;
-    } catch (error) {
-      return `${key}: ${errorText(error)}`;
-    }
-    if (value !== null && !isObject(value)) return `${key} is no YAML object`;
-    overlays[kind] = value ?? {};
-  }
-  return overlays;
-}
-
 const dnsLabel = /^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$/;
 
 /**
@@ -105,7 +85,9 @@ export function renderWaypoint(
       message: `a Service is named as the Gateway: ${JSON.stringify(name)} has to be at most 63 letters, digits and -, and begin with a letter`,
     };
   }
-  const overlays = overlaysOf(parameters);
+  const wrong = infrastructureFault(gateway, settings.metadataPrefixes);
+  if (wrong !== undefined) return { ok: false, reason: 'InvalidParameters', message: wrong };
+  const overlays = overlaysOf(parameters, settings.metadataPrefixes);
   if (typeof overlays === 'string') {
     const configMap = gateway.spec.infrastructure?.parametersRef?.name ?? '';
     return {

@@ -9,7 +9,13 @@ import type { NodePod } from '../../src/model/node-pod.js';
 import type { Service } from '../../src/model/service.js';
 import type { Workload, WorkloadUid } from '../../src/model/workload.js';
 import { authorize, type ConnectionFacts, type Verdict } from '../../src/policy/authorize.js';
-import { identitiesOf, resolve, resolveWaypoint, waypointsOf } from '../../src/state/resolve.js';
+import {
+  identitiesOf,
+  resolve,
+  resolveWaypoint,
+  waypointMissing,
+  waypointsOf,
+} from '../../src/state/resolve.js';
 import type { MeshView } from '../../src/state/store.js';
 
 const ownPorts: ReadonlySet<number> = new Set([15001, 15006, 15008, 15053]);
@@ -117,12 +123,8 @@ export function planOutbound(view: MeshView, facts: OutboundFacts): OutboundPlan
   if (waypoint && !identitiesOf(view, waypoint).includes(facts.source.identity)) {
     const found = resolveWaypoint(view, waypoint, facts.random, facts.avoid);
     if (!found) {
-      return refuse(
-        'WEFT_WAYPOINT_MISSING',
-        `${service?.key ?? workload.uid} is served by a waypoint that is not there`,
-        503,
-        known,
-      );
+      const { code, why } = waypointMissing(service?.key ?? workload.uid, waypoint);
+      return refuse(code, why, 503, known);
     }
     return {
       kind: 'hbone',

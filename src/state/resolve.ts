@@ -2,6 +2,7 @@
 import type { IpAddress, SocketAddress } from '../model/address.js';
 import { formatSocketAddress, isV6 } from '../model/address.js';
 import type { SpiffeId } from '../model/identity.js';
+import { refusedWaypointOf } from '../model/refused-waypoint.js';
 import type { Service } from '../model/service.js';
 import type { Locality, ServiceKey, WaypointRef, Workload } from '../model/workload.js';
 import { bucketOf, preferredOf } from './affinity.js';
@@ -158,6 +159,20 @@ export function resolveWaypoint(
   const workload = ready[Math.floor(random * ready.length)];
   const ip = workload?.addresses[0];
   return workload && ip ? { workload, address: { ip, port: reference.hbonePort } } : undefined;
+}
+
+/** Why nobody answers for a waypoint: nobody is there, or its Gateway does not admit what is named `served`. */
+export function waypointMissing(
+  served: string,
+  reference: WaypointRef,
+): { readonly code: string; readonly why: string } {
+  const refused = refusedWaypointOf(reference);
+  return refused === undefined
+    ? { code: 'WEFT_WAYPOINT_MISSING', why: `${served} is served by a waypoint that is not there` }
+    : {
+        code: 'WEFT_WAYPOINT_NOT_ALLOWED',
+        why: `${served} names the waypoint ${refused}, whose Gateway does not admit its namespace`,
+      };
 }
 
 /** The waypoints that serve a workload's port: its own, and those of the Services that it stands behind. */

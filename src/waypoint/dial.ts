@@ -5,7 +5,7 @@ import { errorText, WeftError } from '../base/errors.js';
 import { sourceIdentityHeader } from '../hbone/headers.js';
 import type { TunnelPool } from '../hbone/pool.js';
 import { formatSocketAddress, type SocketAddress } from '../model/address.js';
-import { resolveWaypoint } from '../state/resolve.js';
+import { resolveWaypoint, waypointMissing } from '../state/resolve.js';
 import type { Svid } from '../tls/svid.js';
 import type { WaypointLimits } from './limits.js';
 import type { WaypointState } from './state.js';
@@ -13,7 +13,7 @@ import type { Dial } from './upstream/pool.js';
 
 const hbonePort = 15008;
 
-/** Errors: WEFT_UPSTREAM_CONNECT, WEFT_NO_CERTIFICATE, WEFT_WAYPOINT_MISSING, and those of TunnelPool.open. */
+/** Errors: WEFT_UPSTREAM_CONNECT, WEFT_NO_CERTIFICATE, WEFT_WAYPOINT_MISSING, WEFT_WAYPOINT_NOT_ALLOWED, and those of TunnelPool.open. */
 export function createDial(
   state: WaypointState,
   pool: TunnelPool,
@@ -30,11 +30,10 @@ export function createDial(
     let expected = [workload.identity];
     if (via) {
       const found = resolveWaypoint(state.view, via, Math.random());
-      if (!found)
-        throw new WeftError(
-          'WEFT_WAYPOINT_MISSING',
-          `${workload.uid} is served by a waypoint that is not there`,
-        );
+      if (!found) {
+        const { code, why } = waypointMissing(workload.uid, via);
+        throw new WeftError(code, why);
+      }
       next = found.address;
       expected = [found.workload.identity];
     }
