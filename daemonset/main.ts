@@ -10,12 +10,13 @@ import { version } from '../src/base/version.js';
 import type { IpAddress } from '../src/model/address.js';
 import { DiscoveryClient } from '../src/discovery/client.js';
 import {
-  decodeAddress,
-  decodeAuthorization,
   decodeEnrolledNamespace,
   decodeNodePod,
   decodeUncapturedPod,
+  readAddress,
+  readAuthorization,
 } from '../src/discovery/decode.js';
+import { keepOr, subscribe } from '../src/discovery/reading.js';
 import { createIssuer } from '../src/discovery/issuer.js';
 import type { NodeReport } from '../src/discovery/gen/weft.js';
 import { sendReport } from '../src/discovery/reporter.js';
@@ -28,6 +29,7 @@ import type { Workload, WorkloadUid } from '../src/model/workload.js';
 import { MeshState, type MeshUpdate } from '../src/state/store.js';
 import type { ConnectionRecord } from '../src/telemetry/access-log.js';
 import { ConnectionLog } from '../src/telemetry/connection-log.js';
+import { undecodableGauge } from '../src/telemetry/undecodable.js';
 import { MeshMetrics } from '../src/telemetry/metrics.js';
 import { serveRoutes, type HttpServer } from '../src/telemetry/servers.js';
 import { CertificateManager } from '../src/tls/manager.js';
@@ -390,56 +392,33 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     nodeName: options.node,
     clock: systemClock,
     subscriptions: [
-      {
-        typeUrl: typeUrls.address,
-        decode: (_name, bytes) => {
-          const decoded = decodeAddress(bytes);
-          return decoded.ok
-            ? {
-                ok: true,
-                value: () =>
-                  addresses.push(
-                    decoded.value.kind === 'workload' ? decoded.value.workload : decoded.value.service,
-                  ),
-              }
-            : decoded;
-        },
-        removed: (names) => (removed = [...names]),
-      },
-      {
-        typeUrl: typeUrls.authorization,
-        decode: (_name, bytes) => {
-          const decoded = decodeAuthorization(bytes);
-          return decoded.ok ? { ok: true, value: () => policies.push(decoded.value) } : decoded;
-        },
-        removed: (names) => (removedPolicies = [...names]),
-      },
-      {
-        typeUrl: typeUrls.nodePod,
-        decode: (_name, bytes) => {
-          const decoded = decodeNodePod(bytes);
-          return decoded.ok ? { ok: true, value: () => onPod(decoded.value) } : decoded;
-        },
-        removed: (names) => names.forEach((name) => onPodGone(name as WorkloadUid)),
-      },
-      {
-        typeUrl: typeUrls.uncapturedPod,
-        decode: (_name, bytes) => {
-          const decoded = decodeUncapturedPod(bytes);
-          return decoded.ok
-            ? { ok: true, value: () => uncaptured.set(decoded.value.uid, decoded.value) }
-            : decoded;
-        },
-        removed: (names) => names.forEach((name) => uncaptured.delete(name as WorkloadUid)),
-      },
-      {
-        typeUrl: typeUrls.enrolledNamespace,
-        decode: (_name, bytes) => {
-          const decoded = decodeEnrolledNamespace(bytes);
-          return decoded.ok ? { ok: true, value: () => enrolledNamespaces.add(decoded.value) } : decoded;
-        },
-        removed: (names) => names.forEach((name) => enrolledNamespaces.delete(name)),
-      },
+      subscribe(
+        typeUrls.address,
+        readAddress,
+        (one) => addresses.push(one.kind === 'workload' ? one.workload : one.service),
+        (names) => (removed = [...names]),
+      ),
+      subscribe(
+        typeUrls.authorization,
+        readAuthorization,
+        (policy) => policies.push(policy),
+        (names) => (removedPolicies = [...names]),
+      ),
+      subscribe(typeUrls.nodePod, keepOr(decodeNodePod), onPod, (names) =>
+        names.forEach((name) => onPodGone(name as WorkloadUid)),
+      ),
+      subscribe(
+        typeUrls.uncapturedPod,
+        keepOr(decodeUncapturedPod),
+        (pod) => uncaptured.set(pod.uid, pod),
+        (names) => names.forEach((name) => uncaptured.delete(name as WorkloadUid)),
+      ),
+      subscribe(
+        typeUrls.enrolledNamespace,
+        keepOr(decodeEnrolledNamespace),
+        (name) => enrolledNamespaces.add(name),
+        (names) => names.forEach((name) => enrolledNamespaces.delete(name)),
+      ),
     ],
     onChange: (typeUrl) => {
       if (typeUrl === typeUrls.uncapturedPod) return;
@@ -462,6 +441,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     },
     onRefused: (typeUrl, errors) => log.error({ typeUrl, errors }, 'resources refused'),
   });
+  undecodableGauge(metrics.registry, () => discovery.undecodable());
 
   const cniOptions: CniOptions | undefined =
     options.cniBinDir === undefined || options.cniConfDir === undefined
@@ -563,6 +543,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
             version,
             uncaptured: [...uncaptured.values()].map(({ uid, reason }) => ({ uid, reason })),
             missing: Object.fromEntries(missing),
+            undecodable: discovery.undecodable(),
             cni: cni ? cni.trouble || 'in its place' : 'not installed by this agent',
             certificates: certificates.state(),
             timeMs: Date.now(),

@@ -94,7 +94,8 @@ export function kindApi(
       });
       const ask = async (at: string) =>
         (await requestJson(config, 'GET', `${at}?${query}`)) as {
-          items?: unknown[];
+          kind?: string;
+          items?: unknown[] | null;
           metadata: { resourceVersion: string; continue?: string };
         };
       let list: Awaited<ReturnType<typeof ask>> | undefined;
@@ -110,6 +111,9 @@ export function kindApi(
         }
       }
       if (!list) throw new ApiError(404, `${path}: no version of it is served`);
+      // An empty list may come without items; what is no list must not be taken for an empty one.
+      if (!Array.isArray(list.items) && list.kind?.endsWith('List') !== true)
+        throw new ApiError(0, `${path}: what the API server sent is no list`);
       return {
         items: list.items ?? [],
         resourceVersion: list.metadata.resourceVersion,

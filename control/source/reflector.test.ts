@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
-import { Reflector, type KindApi, type Page, type WatchPhase } from './reflector.js';
+import { isOlder, Reflector, type KindApi, type Page, type WatchPhase } from './reflector.js';
 
 interface Thing {
   readonly name: string;
@@ -139,6 +139,75 @@ test('an API server that answers errors is asked again, and nothing is forgotten
   assert.equal(server.watches[1]?.from, '10', 'the watch goes on where it was');
   assert.deepEqual(troubles, ['500', 'connection reset']);
   reflector.stop();
+});
+
+test('a watch that fails is resumed where it was, not at its first version', async () => {
+  const { server, reflector, told } = setUp();
+  server.lists[0]?.(page([thing('p', '9')]));
+  await settle();
+  server.watches[0]?.event('DELETED', thing('p', '20'));
+  server.watches[0]?.event('ADDED', thing('q', '21'));
+  server.watches[0]?.end(new Error('connection reset'));
+  await settle();
+  assert.equal(server.watches[1]?.from, '21');
+  // An error event that is not 410 is no reason to forget where it was either.
+  server.watches[1].event('ERROR', { code: 500, message: 'etcd is slow' });
+  server.watches[1].end();
+  await settle();
+  assert.equal(server.watches[2]?.from, '21');
+  assert.equal(server.listed.length, 1);
+  assert.deepEqual(told, ['+p', '-p', '+q']);
+  reflector.stop();
+});
+
+test('a watch that fails again and again at one version is given up for a list', async () => {
+  const { server, reflector } = setUp();
+  server.lists[0]?.(page([thing('a')]));
+  for (let i = 0; i < 3; i++) {
+    await settle();
+    server.watches[i]?.end(new Error('no'));
+  }
+  await settle();
+  assert.equal(server.watches.length, 3);
+  assert.equal(server.listed.length, 2);
+  reflector.stop();
+});
+
+test('a list or an event of an older version than one that was seen changes nothing, and is reported', async () => {
+  const { server, reflector, names, troubles } = setUp();
+  server.lists[0]?.({ items: [thing('old', '5')], resourceVersion: '50', next: undefined });
+  await settle();
+  server.watches[0]?.event('DELETED', thing('old', '60'));
+  server.watches[0]?.event('ADDED', thing('policy', '61'));
+  server.watches[0]?.event('ADDED', thing('old', '5'));
+  assert.deepEqual(names(), ['policy']);
+  server.watches[0]?.event('ERROR', { code: 410 });
+  server.watches[0]?.end();
+  await settle();
+  // A server that lags behind, or was set back.
+  server.lists[1]?.({ items: [thing('old', '5')], resourceVersion: '55', next: undefined });
+  await settle();
+  assert.deepEqual(names(), ['policy']);
+  assert.match(troubles.join(), /version 55, but 61 was seen/);
+  server.lists[2]?.({ items: [thing('policy', '61')], resourceVersion: '70', next: undefined });
+  await settle();
+  assert.deepEqual(names(), ['policy']);
+  assert.equal(server.watches[1]?.from, '70');
+  reflector.stop();
+});
+
+test('versions are compared as numbers, and what is none is never older', () => {
+  assert.ok(isOlder('9', '10'));
+  assert.ok(!isOlder('10', '9'));
+  assert.ok(!isOlder('10', '10'));
+  assert.ok(isOlder('99999999999999999998', '99999999999999999999'));
+  for (const [a, b] of [
+    ['x', '10'],
+    ['9', 'x'],
+    ['', '1'],
+  ] as const)
+    assert.ok(!isOlder(a, b));
+  assert.ok(!isOlder('1', undefined));
 });
 
 test('one that is stopped while it lists begins no watch', async () => {

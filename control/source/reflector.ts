@@ -1,6 +1,7 @@
 /**
  * One kind of the API server's, kept in memory by list and watch. Whatever breaks (the watch, the server, the history: 410),
- * what is known stays in force until a new list is whole: nobody is sent a removal that did not happen.
+ * what is known stays in force until a new list is whole: nobody is sent a removal that did not happen. What is known never goes
+ * back: a watch is resumed where it was, and neither a list nor an event of an older version than one seen counts.
  */
 import { isDeepStrictEqual } from 'node:util';
 import { errorText } from '../../src/base/errors.js';
@@ -11,6 +12,17 @@ const backoffMs = { min: 500, max: 30_000 } as const;
 const watchSeconds = 240;
 /** How soon a kind is looked for again that the server does not have. */
 const absentMs = 30_000;
+/** A watch that fails so often in a row at one version is given up for a new list. */
+const watchFailuresMax = 3;
+
+/**
+ * Whether a resource version is older than another. They are compared as numbers, which KEP-5504 makes part of the API; those that are
+ * none cannot be compared, and count as not older. Pure.
+ */
+export function isOlder(version: string, than: string | undefined): boolean {
+  const number = /^\d{1,30}$/;
+  return than !== undefined && number.test(version) && number.test(than) && BigInt(version) < BigInt(than);
+}
 
 export interface Page {
   readonly items: readonly unknown[];
@@ -57,6 +69,10 @@ export class Reflector<T> {
   readonly #stop = new AbortController();
   #objects = new Map<string, T>();
   #synced = false;
+  /** Where to go on watching; undefined: only a list helps. */
+  #version: string | undefined;
+  /** The newest version that was seen of anything, which outlives the history. */
+  #newest: string | undefined;
 
   constructor(options: ReflectorOptions<T>) {
     this.#options = options;
@@ -82,17 +98,29 @@ export class Reflector<T> {
     const { signal } = this.#stop;
     let failures = 0;
     let absences = 0;
-    let version: string | undefined;
+    let watchFailures = 0;
     while (!signal.aborted) {
       try {
-        version ??= await this.#list();
+        if (this.#version === undefined) {
+          this.#version = await this.#list();
+          watchFailures = 0;
+        }
         if (signal.aborted) return;
-        failures = absences = 0;
-        version = await this.#watch(version);
+        absences = 0;
+        const from = this.#version;
+        try {
+          await this.#watch(from);
+          failures = watchFailures = 0;
+        } catch (error) {
+          // What the watch said before it broke counts: from its first version on, old objects would come again.
+          if (this.#version !== from) failures = watchFailures = 0;
+          else if (++watchFailures >= watchFailuresMax) this.#version = undefined;
+          throw error;
+        }
       } catch (error) {
         if (signal.aborted) return;
         if (this.#options.isAbsent?.(error)) {
-          version = undefined;
+          this.#version = undefined;
           // A server that comes up may not know of its kinds yet: what was there is believed gone when it is said twice.
           if (++absences > 1 || this.#objects.size === 0) this.#replace(new Map());
           await this.#options.sleep(absentMs, signal);
@@ -107,12 +135,22 @@ export class Reflector<T> {
     }
   }
 
+  #saw(version: string | undefined): void {
+    if (version !== undefined && !isOlder(version, this.#newest)) this.#newest = version;
+  }
+
   async #list(): Promise<string> {
     const found = new Map<string, T>();
     let from: string | undefined;
     let version = '';
     do {
       const page = await this.#options.api.list(pageSize, from);
+      if (isOlder(page.resourceVersion, this.#newest)) {
+        throw new Error(
+          `the API server's list is of version ${page.resourceVersion}, but ${this.#newest} was seen: it is not taken. ` +
+            'If the cluster was restored from a backup, restart the control plane',
+        );
+      }
       for (const item of page.items) {
         const uid = uidOf(item);
         const kept = this.#options.narrow(item, this.#objects.get(uid));
@@ -121,6 +159,7 @@ export class Reflector<T> {
       version = page.resourceVersion;
       from = page.next;
     } while (from !== undefined && from !== '');
+    this.#saw(version);
     this.#replace(found);
     return version;
   }
@@ -143,22 +182,30 @@ export class Reflector<T> {
     this.#options.onObject(now, before);
   }
 
-  /** Returns the version to go on from; undefined where only a new list helps. */
-  async #watch(version: string): Promise<string | undefined> {
-    let latest: string | undefined = version;
+  /** Moves #version along; undefined where only a new list helps. Errors: of the watch. */
+  async #watch(from: string): Promise<void> {
+    let over = false;
     let refused: string | undefined;
     await this.#options.api.watch(
-      version,
+      from,
       watchSeconds,
       (phase, object) => {
+        if (over) return;
         const raw = object as Raw;
         if (phase === 'ERROR') {
-          latest = undefined;
+          over = true;
           // 410: the history that we were at is gone. That is no fault, a list follows at once.
-          if (raw.code !== 410) refused = raw.message ?? 'the watch was refused';
+          if (raw.code === 410) this.#version = undefined;
+          else refused = raw.message ?? 'the watch was refused';
           return;
         }
-        if (latest !== undefined) latest = raw.metadata?.resourceVersion ?? latest;
+        const version = raw.metadata?.resourceVersion;
+        if (version !== undefined) {
+          // Events of one watch are in order.
+          if (isOlder(version, this.#version)) return;
+          this.#version = version;
+          this.#saw(version);
+        }
         if (phase === 'BOOKMARK') return;
         const uid = uidOf(object);
         const before = this.#objects.get(uid);
@@ -173,7 +220,6 @@ export class Reflector<T> {
       this.#stop.signal,
     );
     if (refused !== undefined) throw new Error(refused);
-    return latest;
   }
 }
 

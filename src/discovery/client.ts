@@ -14,12 +14,24 @@ const backoffMsMax = 15_000;
 /** An address that leads to a replica that is gone answers nothing at all: the next attempt is by another connection. */
 const firstAnswerMsMax = 5_000;
 const resourcesMax = 1_000_000;
+/** Of one type, those that are kept to be shown. */
+const undecodableMax = 10_000;
+const whyBytesMax = 512;
+
+export interface Refused {
+  readonly ok: false;
+  readonly errors: readonly string[];
+  readonly instead?: () => void;
+}
 
 /** One type: how to decode a resource, and what to do with what came. `decode` never throws. */
 export interface Subscription {
   readonly typeUrl: TypeUrl;
-  /** Decodes and keeps aside; errors refuse the resource. */
-  readonly decode: (name: string, bytes: Uint8Array) => Decoded<() => void>;
+  /**
+   * Decodes and keeps aside. Errors refuse the resource: what was known before stays, or `instead` is applied, which closes what the
+   * resource concerns (reading.ts).
+   */
+  readonly decode: (name: string, bytes: Uint8Array) => Decoded<() => void> | Refused;
   /** Called once per response, after all of its good resources were applied. */
   readonly removed: (names: readonly string[]) => void;
 }
@@ -47,6 +59,7 @@ export class DiscoveryClient {
   #client: Client | undefined;
   readonly #versions = new Map<TypeUrl, Map<string, string>>();
   readonly #answered = new Set<TypeUrl>();
+  readonly #undecodable = new Map<TypeUrl, Map<string, string>>();
   #stream: ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse> | undefined;
   #stopped = false;
   #synced = false;
@@ -113,6 +126,19 @@ export class DiscoveryClient {
     this.#client?.close();
   }
 
+  #undecodableOf(typeUrl: TypeUrl): Map<string, string> {
+    let names = this.#undecodable.get(typeUrl);
+    if (!names) this.#undecodable.set(typeUrl, (names = new Map()));
+    return names;
+  }
+
+  /** Resources of this moment that are not understood: what they concern is closed, or as it was before. */
+  undecodable(): { readonly type: string; readonly why: string }[] {
+    return [...this.#undecodable].flatMap(([typeUrl, names]) =>
+      [...names.values()].map((why) => ({ type: typeUrl.slice(typeUrl.lastIndexOf('.') + 1), why })),
+    );
+  }
+
   #request(part: Partial<DeltaDiscoveryRequest>): DeltaDiscoveryRequest {
     const { nodeId, nodeName } = this.#options;
     return DeltaDiscoveryRequest.fromPartial({
@@ -142,21 +168,41 @@ export class DiscoveryClient {
     const versions = subscription && this.#versions.get(subscription.typeUrl);
     if (!subscription || !versions) return;
     const errors: string[] = [];
+    const fresh: string[] = [];
+    const undecodable = this.#undecodableOf(subscription.typeUrl);
     for (const { name, version, resource } of response.resources) {
       if (versions.size >= resourcesMax && !versions.has(name)) {
         errors.push(`${name}: more than ${resourcesMax} resources`);
+        fresh.push(...errors.slice(-1));
         continue;
       }
       const decoded = subscription.decode(name, resource?.value ?? new Uint8Array());
       if (decoded.ok) {
         decoded.value();
         versions.set(name, version);
-      } else errors.push(...decoded.errors.map((error) => `${name}: ${error}`));
+        undecodable.delete(name);
+        continue;
+      }
+      const instead = 'instead' in decoded ? decoded.instead : undefined;
+      if (instead) {
+        instead();
+        // By its name the server says later that it is gone.
+        versions.set(name, version);
+      }
+      const all = decoded.errors.map((error) => `${name}: ${error}`);
+      errors.push(...all);
+      const why = all.join('; ').slice(0, whyBytesMax);
+      // After each reconnect the server sends it again.
+      if (undecodable.get(name) !== why) fresh.push(...all);
+      if (undecodable.has(name) || undecodable.size < undecodableMax) undecodable.set(name, why);
     }
-    for (const name of response.removedResources) versions.delete(name);
+    for (const name of response.removedResources) {
+      versions.delete(name);
+      undecodable.delete(name);
+    }
     if (response.removedResources.length > 0) subscription.removed(response.removedResources);
     this.#options.onChange(subscription.typeUrl);
-    if (errors.length > 0) this.#options.onRefused(response.typeUrl, errors);
+    if (fresh.length > 0) this.#options.onRefused(response.typeUrl, fresh);
     stream.write(
       this.#request({
         typeUrl: response.typeUrl,

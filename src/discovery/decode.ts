@@ -1,27 +1,8 @@
 /** Decoders of what comes over discovery: a value or the errors, never a throw. */
 import { errorText, type Decoded } from '../base/errors.js';
-import { ipFromBytes, parseCidr, type Cidr } from '../model/address.js';
+import { ipFromBytes, parseCidr } from '../model/address.js';
 import { parseSpiffeId, parseTrustDomain, spiffeIdOf } from '../model/identity.js';
 import type { NodePod, UncapturedPod, UncapturedReason } from '../model/node-pod.js';
-import type {
-  AuthorizationPolicy,
-  HttpMatch,
-  PolicyKey,
-  PolicyMatch,
-  PolicyPath,
-  StringMatch,
-} from '../model/policy.js';
-import type {
-  BackendTarget,
-  PathChange,
-  PathMatch,
-  Route,
-  RouteFilter,
-  RouteKey,
-  RouteRule,
-  SessionPersistence,
-  ValueMatch,
-} from '../model/route.js';
 import type { Service } from '../model/service.js';
 import type {
   AppProtocol,
@@ -32,9 +13,12 @@ import type {
   WorkloadUid,
 } from '../model/workload.js';
 import { affinityExtension, affinityType } from './types.js';
-import * as pbAuth from './gen/authorization.js';
 import * as pb from './gen/workload.js';
 import * as pbWeft from './gen/weft.js';
+import { unknownFields, type Reading, type Shape } from './reading.js';
+
+export { decodeAuthorization, readAuthorization } from './decode-policy.js';
+export { decodeRoute, readRoute } from './decode-route.js';
 
 export type Address =
   | { readonly kind: 'workload'; readonly workload: Workload }
@@ -67,7 +51,9 @@ function port(mapping: pb.Port): PortMapping {
 }
 
 function waypoint(address: pb.GatewayAddress | undefined): { waypoint: WaypointRef } | Record<string, never> {
-  if (!address?.destination) return {};
+  if (!address) return {};
+  // A waypoint of an unknown kind is one: without it the way would be open.
+  if (!address.destination) throw new Error('waypoint of an unknown kind');
   const hbonePort = address.hboneMtlsPort || 15008;
   if (address.destination.$case === 'hostname') {
     const { namespace, hostname } = address.destination.value;
@@ -81,6 +67,18 @@ function waypoint(address: pb.GatewayAddress | undefined): { waypoint: WaypointR
   }
   const { network, address: bytes } = address.destination.value;
   return { waypoint: { kind: 'address', network, ip: ipFromBytes(bytes), hbonePort } };
+}
+
+/** A protocol of a later version is not plaintext. */
+function tunnel(protocol: pb.TunnelProtocol): Workload['tunnel'] {
+  if (protocol === pb.TunnelProtocol.HBONE) return 'hbone';
+  if (protocol === pb.TunnelProtocol.NONE) return 'none';
+  throw new Error(`tunnel protocol ${protocol} is not known`);
+}
+function hostNetwork(mode: pb.NetworkMode): boolean {
+  if (mode === pb.NetworkMode.HOST_NETWORK) return true;
+  if (mode === pb.NetworkMode.STANDARD) return false;
+  throw new Error(`network mode ${mode} is not known`);
 }
 
 const workloadTypes: readonly Workload['workloadType'][] = ['deployment', 'cronjob', 'pod', 'job'];
@@ -99,12 +97,12 @@ function workload(message: pb.Workload): Workload {
     network: message.network,
     node: message.node,
     cluster: message.clusterId || 'Kubernetes',
-    tunnel: message.tunnelProtocol === pb.TunnelProtocol.HBONE ? 'hbone' : 'none',
+    tunnel: tunnel(message.tunnelProtocol),
     ...waypoint(message.waypoint),
     policies: message.authorizationPolicies,
     healthy: message.status === pb.WorkloadStatus.HEALTHY,
     ...(message.nativeTunnel ? { nativeTunnel: true } : {}),
-    hostNetwork: message.networkMode === pb.NetworkMode.HOST_NETWORK,
+    hostNetwork: hostNetwork(message.networkMode),
     services: new Map(
       Object.entries(message.services).map(([key, list]) => [key as ServiceKey, list.ports.map(port)]),
     ),
@@ -160,103 +158,99 @@ function service(message: pb.Service): Service {
   };
 }
 
+const addressOf = (bytes: Uint8Array): Address => {
+  const { type } = pb.Address.decode(bytes);
+  if (!type) throw new Error('neither workload nor service');
+  return type.$case === 'workload'
+    ? { kind: 'workload', workload: workload(type.value) }
+    : { kind: 'service', service: service(type.value) };
+};
+
+/** A workload or Service that is understood as a whole. */
 export function decodeAddress(bytes: Uint8Array): Decoded<Address> {
-  return attempt(() => {
-    const { type } = pb.Address.decode(bytes);
-    if (!type) throw new Error('neither workload nor service');
-    return type.$case === 'workload'
-      ? { kind: 'workload', workload: workload(type.value) }
-      : { kind: 'service', service: service(type.value) };
+  return attempt(() => addressOf(bytes));
+}
+
+/** A waypoint that nothing can be: no Namespace has this name. Whatever names it is closed (WEFT_WAYPOINT_MISSING). */
+export const nobodysWaypoint: WaypointRef = {
+  kind: 'hostname',
+  service: '-/-' as ServiceKey,
+  hbonePort: 15008,
+};
+
+const readable = <T, U>(list: readonly T[], read: (one: T) => U): U[] =>
+  list.flatMap((one) => {
+    const decoded = attempt(() => read(one));
+    return decoded.ok ? [decoded.value] : [];
   });
+
+/** What of it can be read, reached by nobody. */
+function closedWorkload(message: pb.Workload): Workload | undefined {
+  // Never in the mesh: its addresses are the node's own, which stay as they were.
+  if (message.networkMode === pb.NetworkMode.HOST_NETWORK || message.uid === '') return undefined;
+  const { waypoint: _waypoint, ...rest } = message;
+  const known = attempt(() =>
+    workload({
+      ...rest,
+      waypoint: undefined,
+      addresses: message.addresses.filter((bytes) => attempt(() => ipFromBytes(bytes)).ok),
+      namespace: message.namespace || '-',
+      trustDomain: attempt(() => parseTrustDomain(message.trustDomain)).ok ? message.trustDomain : '',
+      tunnelProtocol: pb.TunnelProtocol.HBONE,
+      networkMode: pb.NetworkMode.STANDARD,
+      status: pb.WorkloadStatus.UNHEALTHY,
+      services: Object.fromEntries(
+        Object.entries(message.services).map(([key, { ports }]) => [
+          key,
+          { ports: ports.filter((one) => attempt(() => port(one)).ok) },
+        ]),
+      ),
+    }),
+  );
+  return known.ok ? { ...known.value, waypoint: nobodysWaypoint } : undefined;
 }
 
-function stringMatch(match: pbAuth.StringMatch): StringMatch {
-  // A kind of a later version must not be skipped: a DENY would no longer deny.
-  if (!match.matchType) throw new Error('string match of an unknown kind');
-  if (match.matchType.$case === 'presence') return { kind: 'presence' };
-  return { kind: match.matchType.$case, value: match.matchType.value };
-}
-
-function block({ address, length }: pbAuth.Address): Cidr {
-  const ip = ipFromBytes(address);
-  if (length > address.length * 8) throw new Error(`prefix length ${length} is out of range`);
-  return { ip, prefixLength: length };
-}
-
-function layer4(m: pbAuth.Match): PolicyMatch {
+function closedService(message: pb.Service): Service | undefined {
+  const { namespace, hostname, name } = message;
+  if (namespace === '' || hostname === '') return undefined;
   return {
-    namespaces: m.namespaces.map(stringMatch),
-    notNamespaces: m.notNamespaces.map(stringMatch),
-    principals: m.principals.map(stringMatch),
-    notPrincipals: m.notPrincipals.map(stringMatch),
-    sourceIps: m.sourceIps.map(block),
-    notSourceIps: m.notSourceIps.map(block),
-    destinationIps: m.destinationIps.map(block),
-    notDestinationIps: m.notDestinationIps.map(block),
-    destinationPorts: m.destinationPorts,
-    notDestinationPorts: m.notDestinationPorts,
-    serviceAccounts: m.serviceAccounts,
-    notServiceAccounts: m.notServiceAccounts,
+    key: `${namespace}/${hostname}` as ServiceKey,
+    name,
+    namespace,
+    hostname,
+    addresses: readable(message.addresses, ({ network, address }) => ({ network, ip: ipFromBytes(address) })),
+    ports: readable(message.ports, port),
+    subjectAltNames: [],
+    waypoint: nobodysWaypoint,
   };
 }
 
-function path({ path: message }: pbAuth.PathMatch): PolicyPath {
-  if (!message) throw new Error('path match of an unknown kind');
-  if (message.$case !== 'template') return { kind: message.$case, value: message.value };
-  const { segments } = message.value;
-  if (segments.length === 0) throw new Error('path template without segments');
-  if (segments.slice(0, -1).includes('**')) throw new Error('** is not the last segment of its template');
-  return { kind: 'template', segments };
+/**
+ * A workload or Service. One that is not understood is reached by nobody through its readable addresses; where not even these can be
+ * read, what was known before stays.
+ */
+export function readAddress(_name: string, bytes: Uint8Array): Reading<Address> {
+  const decoded = decodeAddress(bytes);
+  if (decoded.ok) return { value: decoded.value, problems: [] };
+  const message = attempt(() => pb.Address.decode(bytes).type);
+  if (!message.ok || !message.value) return { value: undefined, problems: decoded.errors };
+  if (message.value.$case === 'workload') {
+    const closed = closedWorkload(message.value.value);
+    return { value: closed && { kind: 'workload', workload: closed }, problems: decoded.errors };
+  }
+  const closed = closedService(message.value.value);
+  return { value: closed && { kind: 'service', service: closed }, problems: decoded.errors };
 }
 
-const http = (m: pbAuth.HttpMatch): HttpMatch => ({
-  methods: m.methods,
-  notMethods: m.notMethods,
-  paths: m.paths.map(path),
-  notPaths: m.notPaths.map(path),
-  hosts: m.hosts.map(stringMatch),
-  notHosts: m.notHosts.map(stringMatch),
-  headers: m.headers.map(({ name, values, negated }) => ({
-    name: need(name, 'header name'),
-    values: values.map(stringMatch),
-    negated,
-  })),
-});
-
-/** What stands beside `weft` is for those who do not know it. */
-function match(m: pbAuth.Match): PolicyMatch {
-  if (!m.weft) return layer4(m);
-  if (!m.weft.match || m.weft.match.weft) throw new Error("weft's match is none");
-  return { ...layer4(m.weft.match), ...(m.weft.http ? { http: http(m.weft.http) } : {}) };
-}
-
-const policyScopes: readonly AuthorizationPolicy['scope'][] = ['global', 'namespace', 'workload'];
-const policyActions: readonly AuthorizationPolicy['action'][] = ['allow', 'deny'];
-
-export function decodeAuthorization(bytes: Uint8Array): Decoded<AuthorizationPolicy> {
-  return attempt(() => {
-    const message = pbAuth.Authorization.decode(bytes);
-    const scope = policyScopes[message.scope];
-    const action = policyActions[message.action];
-    if (!scope || !action) throw new Error('scope or action of an unknown kind');
-    return {
-      key: `${message.namespace}/${need(message.name, 'name')}` as PolicyKey,
-      name: message.name,
-      namespace: message.namespace,
-      scope,
-      action,
-      rules: message.rules.map(({ clauses }) => ({
-        clauses: clauses.map(({ matches }) => ({ matches: matches.map(match) })),
-      })),
-      services: message.weftServices,
-      dryRun: message.dryRun,
-    };
-  });
-}
+/** By field number, as in proto/weft.proto. */
+const nodePodShape: Shape = Object.fromEntries(Array.from({ length: 18 }, (_, i) => [i + 1, true as const]));
 
 export function decodeNodePod(bytes: Uint8Array): Decoded<NodePod> {
   return attempt(() => {
     const m = pbWeft.NodePod.decode(bytes);
+    // It may restrict what the pod is let do: the pod stays as it was, a new one waits.
+    const [unknown] = unknownFields(bytes, nodePodShape);
+    if (unknown !== undefined) throw new Error(`field ${unknown} is not known`);
     return {
       uid: need(m.uid, 'uid') as WorkloadUid,
       name: need(m.name, 'name'),
@@ -300,137 +294,4 @@ export function decodeTrust(bytes: Uint8Array): Decoded<string> {
 
 export function decodeEnrolledNamespace(bytes: Uint8Array): Decoded<string> {
   return attempt(() => need(pbWeft.EnrolledNamespace.decode(bytes).name, 'name'));
-}
-
-/** A kind of a later version is never passed over: the route would do something else than it says. */
-function oneOf<T extends string>(kinds: readonly T[], kind: string, field: string): T {
-  const found = kinds.find((one) => one === kind);
-  if (found === undefined) throw new Error(`${field} of unknown kind ${JSON.stringify(kind.slice(0, 64))}`);
-  return found;
-}
-const routeKinds = { http: 'HTTPRoute', grpc: 'GRPCRoute', tls: 'TLSRoute', tcp: 'TCPRoute' } as const;
-const pathKinds: readonly PathMatch['kind'][] = ['exact', 'prefix', 'regex', 'suffix'];
-const valueKinds: readonly ValueMatch['kind'][] = ['exact', 'regex'];
-const changeKinds: readonly PathChange['kind'][] = ['full', 'prefix'];
-const sessionKinds: readonly SessionPersistence['kind'][] = ['cookie', 'header'];
-
-function portNumber(value: number): number {
-  if (value < 1 || value > 65535) throw new Error(`port ${value} is out of range`);
-  return value;
-}
-
-const valueMatch = ({ kind, name, value }: pbWeft.ValueMatch): ValueMatch => ({
-  kind: oneOf(valueKinds, kind, 'value match'),
-  name: need(name, 'name of a value match'),
-  value,
-});
-
-function target(message: pbWeft.BackendTarget | undefined): BackendTarget {
-  if (!message) throw new Error('backend without target');
-  if (message.invalid !== '') return { kind: 'invalid', reason: message.invalid };
-  return {
-    kind: 'service',
-    service: need(message.service, 'service of a backend') as ServiceKey,
-    port: portNumber(message.port),
-  };
-}
-
-const change = (message: pbWeft.PathChange | undefined): { path?: PathChange } =>
-  message ? { path: { kind: oneOf(changeKinds, message.kind, 'path change'), value: message.value } } : {};
-
-function filter({ filter: message }: pbWeft.RouteFilter): RouteFilter {
-  switch (message?.$case) {
-    case undefined:
-      throw new Error('filter of unknown kind');
-    case 'requestHeaders':
-      return { kind: 'request-headers', ...message.value };
-    case 'responseHeaders':
-      return { kind: 'response-headers', ...message.value };
-    case 'redirect': {
-      const { scheme, hostname, port: to, statusCode } = message.value;
-      if (statusCode < 300 || statusCode > 399) throw new Error(`redirect with status ${statusCode}`);
-      return {
-        kind: 'redirect',
-        ...(scheme === '' ? {} : { scheme }),
-        ...(hostname === '' ? {} : { hostname }),
-        ...(to === 0 ? {} : { port: portNumber(to) }),
-        ...change(message.value.path),
-        statusCode,
-      };
-    }
-    case 'rewrite': {
-      const { hostname } = message.value;
-      return { kind: 'rewrite', ...(hostname === '' ? {} : { hostname }), ...change(message.value.path) };
-    }
-    case 'mirror': {
-      const { backend, numerator, denominator } = message.value;
-      if (denominator === 0) throw new Error('mirror of a fraction without denominator');
-      return { kind: 'mirror', backend: target(backend), numerator, denominator };
-    }
-    case 'cors':
-      return { kind: 'cors', ...message.value };
-  }
-}
-
-function session(message: pbWeft.SessionPersistence): SessionPersistence {
-  const { absoluteTimeoutMs, idleTimeoutMs, permanent } = message;
-  return {
-    kind: oneOf(sessionKinds, message.kind, 'session persistence'),
-    name: need(message.name, 'name of a session'),
-    ...(absoluteTimeoutMs === 0 ? {} : { absoluteTimeoutMs }),
-    ...(idleTimeoutMs === 0 ? {} : { idleTimeoutMs }),
-    permanent,
-  };
-}
-
-function rule(message: pbWeft.RouteRule): RouteRule {
-  const { name, requestTimeoutMs, backendRequestTimeoutMs, retry, sessionPersistence } = message;
-  return {
-    ...(name === '' ? {} : { name }),
-    matches: message.matches.map(({ pathKind, path: value, method, headers, query }) => ({
-      ...(pathKind === '' ? {} : { path: { kind: oneOf(pathKinds, pathKind, 'path match'), value } }),
-      ...(method === '' ? {} : { method }),
-      headers: headers.map(valueMatch),
-      query: query.map(valueMatch),
-    })),
-    filters: message.filters.map(filter),
-    backends: message.backends.map((one) => ({
-      target: target(one.target),
-      weight: one.weight,
-      filters: one.filters.map(filter),
-    })),
-    ...(requestTimeoutMs === undefined ? {} : { requestTimeoutMs }),
-    ...(backendRequestTimeoutMs === undefined ? {} : { backendRequestTimeoutMs }),
-    ...(retry
-      ? {
-          retry: {
-            codes: retry.codes,
-            ...(retry.attempts === undefined ? {} : { attempts: retry.attempts }),
-            ...(retry.backoffMs === undefined ? {} : { backoffMs: retry.backoffMs }),
-          },
-        }
-      : {}),
-    ...(sessionPersistence ? { sessionPersistence: session(sessionPersistence) } : {}),
-  };
-}
-
-export function decodeRoute(bytes: Uint8Array): Decoded<Route> {
-  return attempt(() => {
-    const m = pbWeft.Route.decode(bytes);
-    const kind = oneOf(Object.keys(routeKinds) as (keyof typeof routeKinds)[], m.kind, 'route');
-    const namespace = need(m.namespace, 'namespace');
-    const name = need(m.name, 'name');
-    return {
-      key: `${routeKinds[kind]}/${namespace}/${name}` as RouteKey,
-      kind,
-      namespace,
-      name,
-      createdMs: m.createdMs,
-      parents: m.parents.map(({ service: parent, port: at }) => ({
-        service: need(parent, 'service of a parent') as ServiceKey,
-        ...(at === 0 ? {} : { port: portNumber(at) }),
-      })),
-      rules: m.rules.map(rule),
-    };
-  });
 }

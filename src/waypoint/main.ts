@@ -12,7 +12,9 @@ import { systemClock } from '../base/clock.js';
 import { errorText, WeftError } from '../base/errors.js';
 import { sleep } from '../base/wait.js';
 import { DiscoveryClient, type Subscription } from '../discovery/client.js';
-import { decodeAddress, decodeAuthorization, decodeRoute, decodeTrust } from '../discovery/decode.js';
+import { decodeTrust, readAddress, readAuthorization, readRoute } from '../discovery/decode.js';
+import { keepOr, subscribe } from '../discovery/reading.js';
+import { undecodableGauge } from '../telemetry/undecodable.js';
 import { createIssuer } from '../discovery/issuer.js';
 import { typeUrls } from '../discovery/types.js';
 import { parseTrustDomain, spiffeIdOf } from '../model/identity.js';
@@ -186,53 +188,34 @@ export async function runWaypoint(options: WaypointOptions): Promise<{ stop(): P
     if (synced) broadcast({ type: 'update', update });
   };
   const subscriptions: Subscription[] = [
-    {
-      typeUrl: typeUrls.address,
-      decode: (_name, bytes) => {
-        const decoded = decodeAddress(bytes);
-        if (!decoded.ok) return decoded;
-        const { value } = decoded;
-        return {
-          ok: true,
-          value: () =>
-            value.kind === 'workload'
-              ? void mesh.workloads.push(value.workload)
-              : void mesh.services.push(value.service),
-        };
+    subscribe(
+      typeUrls.address,
+      readAddress,
+      (one) =>
+        one.kind === 'workload' ? mesh.workloads.push(one.workload) : mesh.services.push(one.service),
+      (names) => void mesh.removed.push(...names),
+    ),
+    subscribe(
+      typeUrls.authorization,
+      readAuthorization,
+      (policy) => mesh.policies.push(policy),
+      (names) => void mesh.removedPolicies.push(...names),
+    ),
+    subscribe(
+      typeUrls.route,
+      readRoute,
+      (route) => routes.push(route),
+      (names) => void removedRoutes.push(...names),
+    ),
+    subscribe(
+      typeUrls.trust,
+      keepOr(decodeTrust),
+      (version) => {
+        if (trust !== undefined && trust !== version) certificates.refreshAll();
+        trust = version;
       },
-      removed: (names) => void mesh.removed.push(...names),
-    },
-    {
-      typeUrl: typeUrls.authorization,
-      decode: (_name, bytes) => {
-        const decoded = decodeAuthorization(bytes);
-        return decoded.ok ? { ok: true, value: () => void mesh.policies.push(decoded.value) } : decoded;
-      },
-      removed: (names) => void mesh.removedPolicies.push(...names),
-    },
-    {
-      typeUrl: typeUrls.route,
-      decode: (_name, bytes) => {
-        const decoded = decodeRoute(bytes);
-        return decoded.ok ? { ok: true, value: () => void routes.push(decoded.value) } : decoded;
-      },
-      removed: (names) => void removedRoutes.push(...names),
-    },
-    {
-      typeUrl: typeUrls.trust,
-      decode: (_name, bytes) => {
-        const decoded = decodeTrust(bytes);
-        if (!decoded.ok) return decoded;
-        return {
-          ok: true,
-          value: () => {
-            if (trust !== undefined && trust !== decoded.value) certificates.refreshAll();
-            trust = decoded.value;
-          },
-        };
-      },
-      removed: () => undefined,
-    },
+      () => undefined,
+    ),
   ];
   const discovery = new DiscoveryClient({
     target: options.control,
@@ -260,6 +243,7 @@ export async function runWaypoint(options: WaypointOptions): Promise<{ stop(): P
   let calls = 0;
   const own = new Registry();
   collectDefaultMetrics({ register: own, prefix: 'weft_' });
+  undecodableGauge(own, () => discovery.undecodable());
   const metricsText = async (): Promise<string> => {
     const call = ++calls;
     const all = await Promise.all(
@@ -284,6 +268,7 @@ export async function runWaypoint(options: WaypointOptions): Promise<{ stop(): P
       ready: ready(),
       workers: live.size,
       control,
+      undecodable: discovery.undecodable(),
       certificate: svid && { serial: svid.serial, notAfter: new Date(svid.notAfterMs).toISOString() },
     });
   const plain = 'text/plain';
