@@ -115,6 +115,7 @@ function serveTunnels(pod: Owned, svid: Svid): void {
     svid,
     trustDomain: settings.trustDomain as TrustDomain,
     onTunnel: (tunnel) => guard(handleTunnel(context, pod.local, tunnel)),
+    onHandshakesFull: () => send({ type: 'limit', limit: 'handshakes' }),
     onRefused: (refused) => recordRefused(context, pod.local, refused),
   });
 }

@@ -6,6 +6,7 @@
  */
 import { readFileSync } from 'node:fs';
 import net from 'node:net';
+import { FairLimit } from '../../src/base/fair-limit.js';
 import type { SocketAddress } from '../../src/model/address.js';
 import type { Route } from '../../src/model/route.js';
 import type { ServiceKey } from '../../src/model/workload.js';
@@ -14,7 +15,6 @@ import { clientOf } from '../../src/waypoint/client.js';
 import { serveConnection, type ConnectionContext } from '../../src/waypoint/connection.js';
 import { connect } from '../../src/waypoint/dial.js';
 import { defaultLimits } from '../../src/waypoint/limits.js';
-import { Shares } from '../../src/waypoint/shares.js';
 import { Slots } from '../../src/waypoint/slots.js';
 import { WaypointState } from '../../src/waypoint/state.js';
 import { WaypointMetrics } from '../../src/waypoint/telemetry.js';
@@ -47,8 +47,8 @@ const context: ConnectionContext = {
   dial,
   connections: new Set(),
   // One client asks for all of it here.
-  connectionShares: new Shares(4 * defaultLimits.connectionsMax),
-  requestShares: new Shares(4 * defaultLimits.requestsMax),
+  connectionShares: new FairLimit(4 * defaultLimits.connectionsMax),
+  requestShares: new FairLimit(4 * defaultLimits.requestsMax),
   ended: (record) => metrics.record(record),
   limitReached: () => undefined,
   unreadable: () => undefined,

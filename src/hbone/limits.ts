@@ -8,6 +8,8 @@ export interface HboneLimits {
   readonly headerListBytesMax: number;
   readonly sessionMemoryMegabytesMax: number;
   readonly handshakeTimeoutMsMax: number;
+  /** Connections of a server on which nobody has shown a certificate yet; of one address half of it at most. */
+  readonly handshakesMax: number;
   /** From the request to the peer's answer; the peer itself waits 10 s for its application. */
   readonly answerTimeoutMsMax: number;
   readonly idleConnectionMsMax: number;
@@ -26,6 +28,7 @@ export const defaultLimits: HboneLimits = {
   headerListBytesMax: 16 << 10,
   sessionMemoryMegabytesMax: 64,
   handshakeTimeoutMsMax: 10_000,
+  handshakesMax: 1024,
   answerTimeoutMsMax: 15_000,
   idleConnectionMsMax: 300_000,
   pingIntervalMs: 10_000,

@@ -7,6 +7,7 @@ import type net from 'node:net';
 import type { Duplex } from 'node:stream';
 import type tls from 'node:tls';
 import { errorText } from '../base/errors.js';
+import { FairLimit } from '../base/fair-limit.js';
 import { parseIp, parseSocketAddress, type SocketAddress } from '../model/address.js';
 import type { SpiffeId, TrustDomain } from '../model/identity.js';
 import { checkClientPeer, contextOptions } from '../tls/contexts.js';
@@ -48,18 +49,26 @@ export interface HboneServerOptions {
   readonly limits?: Partial<HboneLimits>;
   readonly onTunnel: (tunnel: InboundTunnel) => void;
   readonly onRefused: (refused: Refused) => void;
+  /** A connection whose peer has shown its certificate: what to call at its end; undefined: the peer has its share already. */
+  readonly admit?: (peer: SpiffeId, remote: SocketAddress) => (() => void) | undefined;
+  /** A connection was closed unread: too many have shown no certificate yet. */
+  readonly onHandshakesFull?: () => void;
 }
 
 export class HboneServer {
   readonly #server: http2.Http2SecureServer;
   readonly #sessions = new Set<http2.ServerHttp2Session>();
   readonly #raw = new Set<net.Socket>();
+  /** Connections whose peers have shown no certificate yet, by the peer's address and port, and what ends that. */
+  readonly #early = new Map<string, () => void>();
+  readonly #handshakes: FairLimit;
   readonly #limits: HboneLimits;
   readonly #options: HboneServerOptions;
 
   constructor(options: HboneServerOptions) {
     this.#options = options;
     const limits = (this.#limits = { ...defaultLimits, ...options.limits });
+    this.#handshakes = new FairLimit(limits.handshakesMax);
     this.#server = http2.createSecureServer({
       ...contextOptions(options.svid),
       requestCert: true,
@@ -96,8 +105,24 @@ export class HboneServer {
 
   /** Takes an accepted TCP connection. */
   handle(socket: net.Socket): void {
+    const from = socket.remoteAddress ?? '';
+    const name = nameOf(socket);
+    if (this.#handshakes.take(from) !== undefined) {
+      // No line for each: whoever floods would fill the log instead.
+      this.#options.onHandshakesFull?.();
+      return void socket.destroy();
+    }
+    const over = (): void => {
+      if (this.#early.get(name) !== over) return;
+      this.#early.delete(name);
+      this.#handshakes.release(from);
+    };
+    this.#early.set(name, over);
     this.#raw.add(socket);
-    socket.once('close', () => this.#raw.delete(socket));
+    socket.once('close', () => {
+      this.#raw.delete(socket);
+      over();
+    });
     socket.on('error', () => socket.destroy());
     socket.setNoDelay(true);
     socket.setKeepAlive(true, 180_000);
@@ -136,6 +161,7 @@ export class HboneServer {
   #onSession(session: http2.ServerHttp2Session): void {
     const socket = session.socket as tls.TLSSocket;
     const remote = remoteOf(socket);
+    this.#early.get(nameOf(socket))?.();
     const check = checkClientPeer(socket.getPeerCertificate().subjectaltname, this.#options.trustDomain);
     session.on('error', () => undefined);
     if (!check.ok) {
@@ -143,6 +169,14 @@ export class HboneServer {
       session.destroy();
       return;
     }
+    const { admit } = this.#options;
+    const release = admit && remote ? admit(check.id, remote) : () => undefined;
+    if (!release) {
+      this.#refused('WEFT_CONNECTIONS_FULL', 'this peer has its share of connections', remote, check.id);
+      session.destroy();
+      return;
+    }
+    session.once('close', release);
     peers.set(session, check.id);
     this.#sessions.add(session);
     // A peer that is silent after the handshake holds nothing but its socket, and that not for long.
@@ -225,6 +259,8 @@ function respond(stream: http2.ServerHttp2Stream, status: number): void {
   // What the peer still sends is of no use: without this the stream would wait for its end.
   stream.close(http2.constants.NGHTTP2_NO_ERROR);
 }
+
+const nameOf = (socket: net.Socket): string => `${socket.remoteAddress ?? ''} ${socket.remotePort ?? ''}`;
 
 function remoteOf(socket: {
   remoteAddress?: string | undefined;

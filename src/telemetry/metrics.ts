@@ -1,9 +1,10 @@
 /**
  * Metrics by the names that mesh dashboards know, beside Weft's own. Workers send events; the main thread alone holds the
- * registry. Label sets are bounded: what comes after the limit is counted under `other`.
+ * registry. Label sets are bounded, with a share for each pair of namespaces (series.ts).
  */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { ConnectionRecord, Party } from './access-log.js';
+import { BoundedCounter, registerMetric, SeriesTable } from './series.js';
 
 const labelNames = [
   'reporter',
@@ -67,22 +68,20 @@ export interface Tally {
 
 export class MeshMetrics {
   readonly registry = new Registry();
-  readonly #opened = this.#counter('istio_tcp_connections_opened_total', 'TCP connections opened');
-  readonly #closed = this.#counter('istio_tcp_connections_closed_total', 'TCP connections closed');
-  readonly #sent = this.#counter('istio_tcp_sent_bytes_total', 'Bytes sent to clients in answers');
-  readonly #received = this.#counter('istio_tcp_received_bytes_total', 'Bytes received from clients');
-  readonly #refused = new Counter({
-    name: 'weft_refused_total',
-    help: 'Connections refused, by code and policy',
-    labelNames: ['code', 'policy', 'rule', 'source_principal', 'destination_principal'] as const,
-    registers: [this.registry],
-  });
-  readonly #audited = new Counter({
-    name: 'weft_audited_total',
-    help: 'Connections that a policy in audit mode would have refused',
-    labelNames: ['policy'] as const,
-    registers: [this.registry],
-  });
+  readonly #series: SeriesTable<Connections>;
+  readonly #others = new Map<string, Connections>();
+  readonly #refused = this.#counter('weft_refused_total', 'Connections refused, by code and policy', [
+    'code',
+    'policy',
+    'rule',
+    'source_principal',
+    'destination_principal',
+  ]);
+  readonly #audited = this.#counter(
+    'weft_audited_total',
+    'Connections that a policy in audit mode would have refused',
+    ['policy'],
+  );
   readonly #duration = new Histogram({
     name: 'weft_connection_duration_seconds',
     help: 'How long connections lived',
@@ -119,10 +118,18 @@ export class MeshMetrics {
     registers: [this.registry],
   });
   #tallies: { readonly record: ConnectionRecord; readonly tally: Tally }[] = [];
-  readonly #known = new Set<string>();
 
   /** `missing`: features that this kernel lacks. */
-  constructor(kernel?: () => Record<string, number>, missing: readonly string[] = []) {
+  constructor(
+    kernel?: () => Record<string, number>,
+    missing: readonly string[] = [],
+    private readonly now: () => number = Date.now,
+  ) {
+    this.#series = new SeriesTable(labelSetsMax, noConnections, now);
+    this.#register('istio_tcp_connections_opened_total', 'TCP connections opened', 'opened');
+    this.#register('istio_tcp_connections_closed_total', 'TCP connections closed', 'closed');
+    this.#register('istio_tcp_sent_bytes_total', 'Bytes sent to clients in answers', 'sent');
+    this.#register('istio_tcp_received_bytes_total', 'Bytes received from clients', 'received');
     const lacking = new Gauge({
       name: 'weft_kernel_feature_missing',
       help: '1 for what this kernel lacks: what it would carry goes the longer way',
@@ -144,8 +151,18 @@ export class MeshMetrics {
     }
   }
 
-  #counter(name: string, help: string): Counter<(typeof labelNames)[number]> {
-    return new Counter({ name, help, labelNames, registers: [this.registry] });
+  #register(name: string, help: string, of: keyof Connections): void {
+    registerMetric(this.registry, { name, help, type: 'counter' }, () => [
+      ...[...this.#series].map(({ labels, value }) => ({ labels, value: value[of] })),
+      ...[...this.#others].map(([reporter, value]) => ({ labels: otherLabels(reporter), value: value[of] })),
+    ]);
+  }
+
+  #counter<L extends string>(name: string, help: string, labelNames: readonly L[]): BoundedCounter<L> {
+    const overflow = (): void => this.#overflow.inc();
+    return new BoundedCounter(this.registry, { name, help, labelNames }, labelSetsMax, overflow, () =>
+      this.now(),
+    );
   }
 
   /** A tally for connections like this one; what it holds is counted at every scrape. */
@@ -159,19 +176,20 @@ export class MeshMetrics {
   settle(keep?: (tally: Tally) => boolean): void {
     for (const { record, tally } of this.#tallies) {
       if (tally.opened + tally.closed + tally.refused === 0) continue;
-      const labels = this.#bounded(labelsOf(record));
-      this.#opened.inc(labels, tally.opened);
-      this.#closed.inc(labels, tally.closed);
-      this.#received.inc(labels, tally.bytesSent);
-      this.#sent.inc(labels, tally.bytesReceived);
+      const series = this.#seriesOf(record);
+      series.opened += tally.opened;
+      series.closed += tally.closed;
+      series.received += tally.bytesSent;
+      series.sent += tally.bytesReceived;
       if (tally.refused > 0) {
         this.#refused.inc(
+          groupOf(record),
           {
             code: record.code ?? 'WEFT_NOT_ACCEPTED',
             policy: '',
             rule: '',
-            source_principal: labels.source_principal,
-            destination_principal: labels.destination_principal,
+            source_principal: record.source.identity,
+            destination_principal: record.destination.identity,
           },
           tally.refused,
         );
@@ -186,44 +204,59 @@ export class MeshMetrics {
   /** For the metrics endpoint. */
   text(): Promise<string> {
     this.settle();
+    this.#series.sweep();
     return this.registry.metrics();
   }
 
   apply(event: MetricEvent): void {
     const { record } = event;
-    const labels = this.#bounded(labelsOf(record));
     if (event.kind === 'opened') {
-      this.#opened.inc(labels);
-      for (const policy of record.audited ?? []) this.#audited.inc({ policy });
+      this.#seriesOf(record).opened++;
+      for (const policy of record.audited ?? [])
+        this.#audited.inc(policy.slice(0, policy.indexOf('/')), { policy });
       return;
     }
     if (record.path === 'refused') {
-      this.#refused.inc({
+      this.#refused.inc(groupOf(record), {
         code: record.code ?? 'unknown',
         policy: record.policy ?? '',
         rule: record.rule === undefined ? '' : String(record.rule),
-        source_principal: labels.source_principal,
-        destination_principal: labels.destination_principal,
+        source_principal: record.source.identity,
+        destination_principal: record.destination.identity,
       });
       return;
     }
-    this.#closed.inc(labels);
+    const series = this.#seriesOf(record);
+    series.closed++;
     // Named from the server's side, as dashboards expect: "received" is what the client sent.
-    this.#received.inc(labels, record.direction === 'outbound' ? record.bytesSent : record.bytesReceived);
-    this.#sent.inc(labels, record.direction === 'outbound' ? record.bytesReceived : record.bytesSent);
+    series.received += record.direction === 'outbound' ? record.bytesSent : record.bytesReceived;
+    series.sent += record.direction === 'outbound' ? record.bytesReceived : record.bytesSent;
     this.#duration.observe({ path: record.path }, record.durationMs / 1000);
   }
 
-  #bounded(labels: Labels): Labels {
-    const key = Object.values(labels).join('\0');
-    if (this.#known.has(key)) return labels;
-    if (this.#known.size < labelSetsMax) {
-      this.#known.add(key);
-      return labels;
-    }
+  #seriesOf(record: ConnectionRecord): Connections {
+    const labels = labelsOf(record);
+    const series = this.#series.of(groupOf(record), labels);
+    if (series) return series.value;
     this.#overflow.inc();
-    return Object.fromEntries(
-      labelNames.map((name) => [name, name === 'reporter' ? labels.reporter : 'other']),
-    ) as Labels;
+    let other = this.#others.get(labels.reporter);
+    if (!other) this.#others.set(labels.reporter, (other = noConnections()));
+    return other;
   }
 }
+
+/** Counts of connections that share all labels. */
+interface Connections {
+  opened: number;
+  closed: number;
+  sent: number;
+  received: number;
+}
+const noConnections = (): Connections => ({ opened: 0, closed: 0, sent: 0, received: 0 });
+
+const otherLabels = (reporter: string): Labels =>
+  Object.fromEntries(labelNames.map((name) => [name, name === 'reporter' ? reporter : 'other'])) as Labels;
+
+/** Whose traffic it is: neither side makes the series of others fewer. */
+const groupOf = ({ source, destination }: ConnectionRecord): string =>
+  `${source.namespace} ${destination.namespace}`;

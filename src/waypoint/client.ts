@@ -8,13 +8,19 @@ export interface Client {
   readonly namespace: string | undefined;
   /** Connections to endpoints are shared within this. */
   readonly key: string;
+  /** By what limits tell clients apart: the identity, and its namespace. */
+  readonly name: string;
+  readonly group: string;
 }
 
 export function clientOf(identity: SpiffeId | undefined, address: SocketAddress): Client {
+  const namespace = identity && workloadIdentityOf(identity)?.namespace;
   return {
     identity,
     address,
-    namespace: identity && workloadIdentityOf(identity)?.namespace,
+    namespace,
+    name: identity ?? '',
+    group: namespace ?? '',
     key: `${identity ?? ''} ${address.ip}`,
   };
 }

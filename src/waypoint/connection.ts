@@ -1,5 +1,6 @@
 /** A client's connection: what it speaks, and who carries it on. */
 import type { Duplex } from 'node:stream';
+import type { FairLimit } from '../base/fair-limit.js';
 import { carry } from '../hbone/carry.js';
 import type { MeshChange } from '../state/change.js';
 import { chooseBackend, chooseEndpoint, connectFailed, connectSucceeded } from './balance.js';
@@ -11,7 +12,6 @@ import { Http1ServerConnection } from './http1/server.js';
 import { Http2ServerConnection } from './http2/server.js';
 import type { Sent } from './policy-groups.js';
 import { detect } from './protocol.js';
-import type { Shares } from './shares.js';
 import type { Endpoint } from './state.js';
 import { Touched } from './touched.js';
 import type { Dial } from './upstream/pool.js';
@@ -28,7 +28,7 @@ export interface ServedConnection {
 export interface ConnectionContext extends ProxyContext {
   readonly dial: Dial;
   readonly connections: Set<ServedConnection>;
-  readonly connectionShares: Shares;
+  readonly connectionShares: FairLimit;
   unreadable(status: number, why: string, client: Client): void;
   /** A connection whose bytes were carried as they are, or refused. */
   carried(
@@ -94,7 +94,7 @@ class Served implements ServedConnection {
     if (this.#closed) return;
     this.#closed = true;
     this.context.connections.delete(this);
-    this.context.connectionShares.release(this.client);
+    this.context.connectionShares.release(this.client.name, this.client.group);
   };
 
   drain(): void {
@@ -177,7 +177,7 @@ export function serveConnection(
 
 /** Takes the client's place among the connections, which `Served` releases. */
 function mayConnect({ connectionShares, limitReached }: ConnectionContext, client: Client): boolean {
-  const reached = connectionShares.take(client);
+  const reached = connectionShares.take(client.name, client.group);
   if (reached !== undefined) limitReached(reached === 'all' ? 'connections' : 'connections-per-client');
   return reached === undefined;
 }

@@ -712,3 +712,36 @@ test('a client that leaves while its bytes are to be carried leaves nothing behi
   client.socket.resetAndDestroy();
   await eventually(() => waypoint.context.connections.size === 0, 'nothing is left of it');
 });
+
+test('while a retry waits its client is not read: an upload keeps no memory, and goes on with the next attempt', async (t) => {
+  const total = 64 << 20;
+  const got: number[] = [];
+  const server = await httpUpstream(t, (request, response) => {
+    const attempt = got.push(0) - 1;
+    // The first attempt is answered at its head, the second when all of the body is there.
+    if (attempt === 0) return void response.writeHead(503).end();
+    request.on('data', (bytes: Buffer) => (got[attempt] = (got[attempt] ?? 0) + bytes.length));
+    request.on('end', () => response.writeHead(503).end());
+  });
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [server.port] },
+    routes: [route('r', [{ retry: { codes: [503], attempts: 5, backoffMs: 1_500 } }])],
+  });
+  const client = await RawClient.open(waypoint.port);
+  t.after(() => client.socket.destroy());
+  client.write(`PUT / HTTP/1.1\r\nhost: api\r\ncontent-length: ${total}\r\n\r\n`);
+  await eventually(() => got.length === 1, 'the first attempt is there');
+  await sleep(100);
+  client.write(Buffer.alloc(total));
+  await sleep(700);
+  assert.equal(got.length, 1, 'the retry still waits');
+  // What is not with the client any more is in the sockets' buffers.
+  assert.ok(
+    client.socket.writableLength > total / 2,
+    `${client.socket.writableLength} bytes wait at the client`,
+  );
+  await client.until((text) => text.includes('503'), 'the answer');
+  assert.deepEqual(got, [0, total]);
+  // A third attempt was due, and nobody had the body any more.
+  assert.deepEqual(waypoint.limitsReached, ['retry-buffer']);
+});

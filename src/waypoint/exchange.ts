@@ -5,6 +5,7 @@
 import { performance } from 'node:perf_hooks';
 import type { Span } from '@opentelemetry/api';
 import { randomUUID } from 'node:crypto';
+import type { FairLimit } from '../base/fair-limit.js';
 import { errorText } from '../base/errors.js';
 import { formatSocketAddress } from '../model/address.js';
 import type { PathChange, RouteBackend, RouteFilter, RouteRule } from '../model/route.js';
@@ -44,7 +45,6 @@ import { normalisePath, pathOf, readingsOf } from './routes/path.js';
 import { judge, whyDenied } from './judge.js';
 import { Mirror } from './mirror.js';
 import { grpcStatusOf, noEndpoint, refusalOf, type Refusal } from './refusal.js';
-import type { Shares } from './shares.js';
 import type { Slots } from './slots.js';
 import type { Sent } from './policy-groups.js';
 import type { Endpoint, WaypointState } from './state.js';
@@ -60,7 +60,7 @@ export interface ProxyContext {
   readonly tracing?: Tracing | undefined;
   /** Requests under way, for drains and idle clocks. */
   readonly exchanges: Slots<Exchange>;
-  readonly requestShares: Shares;
+  readonly requestShares: FairLimit;
   ended(record: RequestRecord): void;
   limitReached(limit: WaypointLimit): void;
 }
@@ -139,7 +139,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   start(): void {
     const { context, downstream, destination } = this;
     const head = this.#head;
-    const reached = context.requestShares.take(this.client);
+    const reached = context.requestShares.take(this.client.name, this.client.group);
     if (reached !== undefined) {
       context.limitReached(reached === 'all' ? 'requests' : 'requests-per-client');
       const why =
@@ -630,7 +630,6 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   /** True: another attempt is under way, or about to be. */
   #mayTryAgain(failure: UpstreamFailure): boolean {
     const unseen = failure.kind === 'connect' || failure.kind === 'refused';
-    if (!this.#keptWhole) return false;
     const retry = this.#matched?.rule.retry;
     // RFC 9110, section 9.2.2: what may have been done is not done again unless that is the same as once.
     if (!unseen && !this.#isRepeatable) return false;
@@ -644,6 +643,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
       if (this.#retries > 0 && this.#lastFailure) this.#lastFailure = { ...this.#lastFailure, flag: 'URX' };
       return false;
     }
+    if (!this.#isKept()) return false;
     this.#retries++;
     const endpoint = this.#endpoint;
     // The connection was stale, not the endpoint: a new one to it is as good as any.
@@ -658,11 +658,12 @@ export class Exchange implements DownstreamListener, UpstreamListener {
 
   #retryForStatus(status: number, hasBody: boolean): boolean {
     const retry = this.#matched?.rule.retry;
-    if (!retry || !retry.codes.includes(status) || !this.#isRepeatable || !this.#keptWhole) return false;
+    if (!retry || !retry.codes.includes(status) || !this.#isRepeatable) return false;
     if (this.#retries >= (retry.attempts ?? retryAttemptsDefault)) {
       this.#flag = 'URX';
       return false;
     }
+    if (!this.#isKept()) return false;
     this.#retries++;
     clearTimeout(this.#attemptTimer);
     const upstream = this.#upstream;
@@ -676,10 +677,18 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     return true;
   }
 
+  /** Whether the body so far is there to be sent again; asked where nothing else stands against that. */
+  #isKept(): boolean {
+    if (!this.#keptWhole) this.context.limitReached('retry-buffer');
+    return this.#keptWhole;
+  }
+
   #again(inMs: number): void {
     this.#leaveEndpoint();
     this.#attempt++;
     if (inMs === 0) return this.#next();
+    // Nobody takes what the client sends meanwhile: all of it would have to be kept.
+    if (!this.#requestEnded) this.downstream.pause();
     this.#backoffTimer = setTimeout(() => this.#next(), inMs);
   }
 
@@ -783,7 +792,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     this.downstream.listener = undefined;
     const { context, destination, downstream } = this;
     context.exchanges.delete(this);
-    if (this.#hasShare) context.requestShares.release(this.client);
+    if (this.#hasShare) context.requestShares.release(this.client.name, this.client.group);
     const service = destination.kind === 'service' ? destination.service : undefined;
     const record: RequestRecord = {
       client: this.client,

@@ -57,6 +57,7 @@ export const defaultLimits: WaypointLimits = {
 export type WaypointLimit =
   | 'connections'
   | 'connections-per-client'
+  | 'handshakes'
   | 'requests'
   | 'requests-per-client'
   | 'upstream-connections'

@@ -26,7 +26,7 @@ import { CertificateManager } from '../tls/manager.js';
 import type { Svid } from '../tls/svid.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './messages.js';
 import { WaypointState } from './state.js';
-import type { AccessLogMode } from './telemetry.js';
+import type { AccessLogMode } from './access-log.js';
 import { runWorker } from './worker.js';
 
 export interface WaypointOptions {

@@ -1,7 +1,7 @@
 /** What the main process and its workers say to each other: plain, structured-cloneable data. */
 import type { Svid } from '../tls/svid.js';
 import type { WaypointUpdate } from './state.js';
-import type { AccessLogMode } from './telemetry.js';
+import type { AccessLogMode } from './access-log.js';
 import type { TracingOptions } from './tracing.js';
 
 export interface WorkerSettings {

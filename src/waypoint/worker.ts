@@ -1,6 +1,7 @@
 /** A worker process: the data path of a waypoint. All share one port; each decides by its own copy of what the main process knows. */
 import net from 'node:net';
 import { errorText } from '../base/errors.js';
+import { FairLimit } from '../base/fair-limit.js';
 import { sleep } from '../base/wait.js';
 import { TunnelPool } from '../hbone/pool.js';
 import { HboneServer, type InboundTunnel } from '../hbone/server.js';
@@ -8,15 +9,16 @@ import { formatSocketAddress } from '../model/address.js';
 import type { TrustDomain } from '../model/identity.js';
 import type { ServiceKey } from '../model/workload.js';
 import type { Svid } from '../tls/svid.js';
+import { clientOf } from './client.js';
 import { recheckAll, type ConnectionContext, type ServedConnection } from './connection.js';
 import { createDial } from './dial.js';
 import type { Exchange } from './exchange.js';
 import { defaultLimits, type WaypointLimit } from './limits.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './messages.js';
-import { Shares } from './shares.js';
 import { Slots } from './slots.js';
 import { WaypointState, type WaypointUpdate } from './state.js';
-import { AccessLog, WaypointMetrics } from './telemetry.js';
+import { AccessLog } from './access-log.js';
+import { WaypointMetrics } from './telemetry.js';
 import type { Tracing } from './tracing.js';
 import { serveTunnel } from './tunnel.js';
 import { UpstreamPool } from './upstream/pool.js';
@@ -37,6 +39,8 @@ class Worker {
   #hbone: HboneServer | undefined;
   #svid: Svid | undefined;
   #draining = false;
+  /** Connections of peers that have shown their certificate; each carries many tunnels. */
+  readonly #sessions = new FairLimit(defaultLimits.connectionsMax);
 
   static async create(settings: WorkerSettings): Promise<Worker> {
     // Loaded where it is used: it takes as much memory as half of all the rest.
@@ -70,8 +74,8 @@ class Worker {
       exchanges,
       dial,
       connections: new Set<ServedConnection>(),
-      connectionShares: new Shares(limits.connectionsMax),
-      requestShares: new Shares(limits.requestsMax),
+      connectionShares: new FairLimit(limits.connectionsMax),
+      requestShares: new FairLimit(limits.requestsMax),
       limitReached,
       ended: (record) => {
         this.#metrics.record(record);
@@ -158,7 +162,16 @@ class Worker {
     this.#hbone = new HboneServer({
       svid,
       trustDomain: this.settings.trustDomain as TrustDomain,
+      // Every pod of the mesh may come at once, after a restart for instance.
+      limits: { handshakesMax: 8192 },
       onTunnel: (tunnel) => this.#onTunnel(tunnel),
+      onHandshakesFull: () => this.#metrics.limitReached.inc({ limit: 'handshakes' }),
+      admit: (peer, remote) => {
+        const { name, group } = clientOf(peer, remote);
+        if (this.#sessions.take(name, group) === undefined) return () => this.#sessions.release(name, group);
+        this.#metrics.limitReached.inc({ limit: 'connections-per-client' });
+        return undefined;
+      },
       onRefused: ({ code, why, remote, peer }) =>
         send({
           type: 'log',

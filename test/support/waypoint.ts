@@ -4,6 +4,7 @@ import http2 from 'node:http2';
 import net from 'node:net';
 import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
+import { FairLimit } from '../../src/base/fair-limit.js';
 import { parseIp } from '../../src/model/address.js';
 import type { SpiffeId } from '../../src/model/identity.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
@@ -14,7 +15,6 @@ import { recheckAll, serveConnection, type ConnectionContext } from '../../src/w
 import { connect } from '../../src/waypoint/dial.js';
 import { defaultLimits, type WaypointLimits } from '../../src/waypoint/limits.js';
 import type { RequestRecord } from '../../src/waypoint/record.js';
-import { Shares } from '../../src/waypoint/shares.js';
 import { Slots } from '../../src/waypoint/slots.js';
 import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state.js';
 import { UpstreamPool, type Dial } from '../../src/waypoint/upstream/pool.js';
@@ -93,8 +93,8 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     exchanges: new Slots(),
     dial,
     connections: new Set(),
-    connectionShares: new Shares(limits.connectionsMax),
-    requestShares: new Shares(limits.requestsMax),
+    connectionShares: new FairLimit(limits.connectionsMax),
+    requestShares: new FairLimit(limits.requestsMax),
     ended: (record) => keep(records, record),
     limitReached: (limit) => keep(limitsReached, limit),
     unreadable: (status, why) => keep(unreadable, `${status} ${why}`),

@@ -1,0 +1,143 @@
+/**
+ * Series of a metric, of which there is a limit. A series that nobody has added to for a while is dropped, so series of workloads that
+ * are gone go too; one that comes again begins at 0, which Prometheus takes for a counter's restart. Each series belongs to a group
+ * (whose traffic it is): where the limit is reached, a group that holds less than the largest takes a place from that, so nobody uses up
+ * the series of others.
+ */
+import type { Metric, Registry } from 'prom-client';
+
+export type Labels = Readonly<Record<string, string | number>>;
+
+/** Longer than Prometheus looks back (5 min), so what was added last has been scraped. */
+export const seriesIdleMsMax = 15 * 60_000;
+/** Between two looks for idle series at the limit: each costs a walk over all. */
+const sweepMsMin = 1_000;
+
+export interface Series<T> {
+  readonly labels: Labels;
+  readonly value: T;
+  lastMs: number;
+  /** It is in the table no more: what is added to it is counted nowhere. */
+  isEvicted: boolean;
+}
+
+export class SeriesTable<T> {
+  readonly #groups = new Map<string, Map<string, Series<T>>>();
+  #size = 0;
+  #sweptMs = 0;
+
+  constructor(
+    private readonly max: number,
+    private readonly make: () => T,
+    private readonly now: () => number = Date.now,
+  ) {}
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Undefined: the limit is reached and this group has its share of it. */
+  of(group: string, labels: Labels): Series<T> | undefined {
+    const now = this.now();
+    const key = Object.values(labels).join('\0');
+    let series = this.#groups.get(group)?.get(key);
+    if (!series) {
+      if (this.#size >= this.max && now - this.#sweptMs >= sweepMsMin) this.sweep();
+      if (this.#size >= this.max && !this.#makeRoom(this.#groups.get(group)?.size ?? 0)) return undefined;
+      series = { labels, value: this.make(), lastMs: now, isEvicted: false };
+      let members = this.#groups.get(group);
+      if (!members) this.#groups.set(group, (members = new Map()));
+      members.set(key, series);
+      this.#size++;
+    }
+    series.lastMs = now;
+    return series;
+  }
+
+  /** Drops what nobody has added to. Called at each scrape. */
+  sweep(): void {
+    const now = (this.#sweptMs = this.now());
+    for (const [group, members] of this.#groups)
+      for (const [key, series] of members) if (now - series.lastMs > seriesIdleMsMax) this.#drop(group, key);
+  }
+
+  *[Symbol.iterator](): Iterator<Series<T>> {
+    for (const members of this.#groups.values()) yield* members.values();
+  }
+
+  /** Takes a place from the largest group, where that stays no smaller than the one that asks. */
+  #makeRoom(asking: number): boolean {
+    let largest: [string, Map<string, Series<T>>] | undefined;
+    for (const one of this.#groups) if (!largest || one[1].size > largest[1].size) largest = one;
+    if (!largest || largest[1].size <= asking + 1) return false;
+    let oldest: [string, Series<T>] | undefined;
+    for (const one of largest[1]) if (!oldest || one[1].lastMs < oldest[1].lastMs) oldest = one;
+    if (oldest) this.#drop(largest[0], oldest[0]);
+    return oldest !== undefined;
+  }
+
+  #drop(group: string, key: string): void {
+    const members = this.#groups.get(group);
+    const series = members?.get(key);
+    if (!members || !series) return;
+    series.isEvicted = true;
+    members.delete(key);
+    this.#size--;
+    if (members.size === 0) this.#groups.delete(group);
+  }
+}
+
+export interface Value {
+  readonly value: number;
+  readonly labels: Labels;
+  readonly metricName?: string;
+}
+
+/** A metric of the library's kind whose values are kept here: counting by labels costs more than a request may, and forgets none. */
+export function registerMetric(
+  registry: Registry,
+  metric: { readonly name: string; readonly help: string; readonly type: 'counter' | 'histogram' },
+  values: () => Value[],
+): void {
+  const { name, help, type } = metric;
+  registry.registerMetric({
+    name,
+    help,
+    aggregator: 'sum',
+    get: () => Promise.resolve({ name, help, type, aggregator: 'sum', values: values() }),
+    reset: () => undefined,
+  } as unknown as Metric);
+}
+
+/** A counter whose labels come from what tenants name or do. What is beyond the limit is counted under `other`. */
+export class BoundedCounter<L extends string> {
+  readonly #table: SeriesTable<{ count: number }>;
+  #other = 0;
+
+  constructor(
+    registry: Registry,
+    metric: { readonly name: string; readonly help: string; readonly labelNames: readonly L[] },
+    max: number,
+    private readonly onOverflow: () => void,
+    now?: () => number,
+  ) {
+    this.#table = new SeriesTable(max, () => ({ count: 0 }), now);
+    const { name, help, labelNames } = metric;
+    const other = Object.fromEntries(labelNames.map((label) => [label, 'other']));
+    registerMetric(registry, { name, help, type: 'counter' }, () => {
+      this.#table.sweep();
+      const values: Value[] = [...this.#table].map(({ labels, value }) => ({ labels, value: value.count }));
+      return this.#other > 0 ? [...values, { labels: other, value: this.#other }] : values;
+    });
+  }
+
+  /** `group`: whose series it is, a namespace as a rule. */
+  inc(group: string, labels: Readonly<Record<L, string>>, by = 1): void {
+    const series = this.#table.of(group, labels);
+    if (series) series.value.count += by;
+    else {
+      this.#other += by;
+      this.onOverflow();
+    }
+  }
+}

@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { id, key, policy, service } from '../../test/support/mesh.js';
+import {
+  ask,
+  eventually,
+  httpUpstream,
+  RawClient,
+  rawUpstream,
+  startWaypoint,
+  telling,
+} from '../../test/support/waypoint.js';
+
+test('a connection on which nobody has spoken yet is counted, drained and ended', async (t) => {
+  const server = await httpUpstream(t, telling('api'));
+  const waypoint = await startWaypoint(t, { backends: { api: [server.port] } });
+  const { connections } = waypoint.context;
+  const [late, silent] = [await RawClient.open(waypoint.port), await RawClient.open(waypoint.port)];
+  t.after(() => late.socket.destroy());
+  await eventually(() => connections.size === 2, 'both are counted');
+  for (const connection of connections) connection.drain();
+  // What it asks is answered, as the last on this connection.
+  late.write('GET / HTTP/1.1\r\nhost: api\r\n\r\n');
+  await late.until((text) => /connection: close/i.test(text), 'the answer');
+  assert.match(late.text, /^HTTP\/1.1 200 /);
+  assert.equal(await late.untilClosed(), 'end');
+  await eventually(() => connections.size === 1, 'one is left');
+  for (const connection of connections) connection.destroy();
+  assert.ok(await silent.untilClosed());
+  await eventually(() => connections.size === 0, 'none is left');
+  const leaver = await RawClient.open(waypoint.port);
+  await eventually(() => connections.size === 1, 'it is counted');
+  leaver.socket.resetAndDestroy();
+  await eventually(() => connections.size === 0, 'it is gone');
+  assert.equal(waypoint.context.connectionShares.size, 0);
+});
+
+test('a connection on which nobody has spoken yet ends when its Service is served no more', async (t) => {
+  const waypoint = await startWaypoint(t, { backends: { api: [] } });
+  const client = await RawClient.open(waypoint.port);
+  await eventually(() => waypoint.context.connections.size === 1, 'it is counted');
+  waypoint.apply({ mesh: { services: [service('api', '10.96.0.1')] } });
+  assert.ok(await client.untilClosed());
+  await eventually(() => waypoint.context.connections.size === 0, 'it is gone');
+});
+
+test('a client holds its share of connections and no more, and is counted', async (t) => {
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [] },
+    identity: id('web'),
+    limits: { connectionsMax: 8 },
+  });
+  const clients = [];
+  for (let i = 0; i < 8; i++) clients.push(await RawClient.open(waypoint.port));
+  await eventually(() => waypoint.limitsReached.length === 4, 'four are turned away');
+  assert.equal(waypoint.context.connections.size, 4);
+  assert.deepEqual(new Set(waypoint.limitsReached), new Set(['connections-per-client']));
+  for (const { socket } of clients) socket.destroy();
+  await eventually(() => waypoint.context.connectionShares.size === 0, 'all is free again');
+});
+
+test('a client has its share of requests under way and no more: 503, and counted', async (t) => {
+  const hang = await httpUpstream(t, (request, response) => {
+    if (request.url === '/short') response.end();
+  });
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [hang.port] },
+    identity: id('web'),
+    limits: { requestsMax: 4 },
+  });
+  const waiting = [];
+  for (let i = 0; i < 2; i++) {
+    const client = await RawClient.open(waypoint.port);
+    client.write('GET / HTTP/1.1\r\nhost: api\r\n\r\n');
+    waiting.push(client);
+  }
+  await eventually(() => waypoint.context.exchanges.size === 2, 'two are under way');
+  assert.equal((await ask(waypoint.port, { path: '/short' })).status, 503);
+  assert.equal(waypoint.records.at(-1)?.code, 'WEFT_REQUESTS_FULL');
+  assert.deepEqual(waypoint.limitsReached, ['requests-per-client']);
+  for (const { socket } of waiting) socket.resetAndDestroy();
+  await eventually(() => waypoint.context.requestShares.size === 0, 'their places are free');
+  assert.equal((await ask(waypoint.port, { path: '/short' })).status, 200);
+});
+
+test('bytes that a policy forbids while they are being connected are never carried', async (t) => {
+  const got: string[] = [];
+  const port = await rawUpstream(t, (socket) => socket.on('data', (bytes) => got.push(bytes.toString())));
+  let go = (): void => undefined;
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [port] },
+    protocol: 'tcp',
+    identity: id('web'),
+    dial: (dial) => async (endpoint, client) => {
+      await new Promise<void>((resolve) => (go = resolve));
+      return dial(endpoint, client);
+    },
+  });
+  const client = await RawClient.open(waypoint.port);
+  client.write('secret');
+  await eventually(() => waypoint.context.connections.size === 1, 'it is taken');
+  waypoint.apply({ mesh: { policies: [policy('p', 'deny', {}, { services: [key('api')] })] } });
+  waypoint.apply({
+    mesh: { policies: [policy('p', 'deny', { destinationPorts: [80] }, { services: [key('api')] })] },
+  });
+  go();
+  assert.equal(await client.untilClosed(), 'reset');
+  await eventually(() => waypoint.context.connections.size === 0, 'it is gone');
+  assert.deepEqual(got, []);
+});
