@@ -3,6 +3,7 @@ import type { KubeConfig } from '@kubernetes/client-node';
 import { ApiError, requestJson } from '../../kubernetes/request.js';
 import { errorText } from '../../base/errors.js';
 import { agentsOf, type Agent } from './agents.js';
+import { readWaypointFindings } from './waypoint.js';
 
 export interface Finding {
   readonly level: 'ok' | 'warn' | 'fail';
@@ -387,6 +388,7 @@ export async function checkCluster(config: KubeConfig, namespace: string): Promi
     });
   }
   findings.push(...(await policyFindings(config)));
+  findings.push(...(await readWaypointFindings(config)));
   if (enrolled.size === 0)
     findings.push({
       level: 'ok',

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import {
   listLines,
   statusLines,
+  waypointFindings,
   waypointStatuses,
   type GatewayItem,
   type WaypointObjects,
@@ -35,12 +36,39 @@ test('a waypoint is programmed by what was said of this generation alone', () =>
   assert.match(of([gateway('wp', 'True', { status: {} })])[0]?.why ?? '', /no control plane/);
 });
 
+const admittingAll = {
+  gatewayClassName: 'weft-waypoint',
+  listeners: [{ protocol: 'HBONE', allowedRoutes: { namespaces: { from: 'All' } } }],
+};
+
+test('who names a waypoint that does not admit it is shown as closed, not as a user; weft check says what to do', () => {
+  const foreign = {
+    services: [labelled('api', { 'weft.dev/waypoint': 'wp', 'weft.dev/waypoint-namespace': 'shop' }, 'far')],
+    namespaces: [labelled('shop', { 'weft.dev/waypoint': 'wp' }), labelled('far', {})],
+  };
+  const [status] = of([gateway('wp', 'True')], foreign);
+  assert.deepEqual([status?.users, status?.refused], [['shop'], ['Service far/api']]);
+  assert.ok(status);
+  assert.match([...statusLines(status)].join('\n'), /^closed +Service far\/api: it does not admit it/m);
+  assert.match([...listLines([status])].join('\n'), /^Service far\/api +shop\/wp does not admit it/m);
+  const [admitted] = of([gateway('wp', 'True', { spec: admittingAll })], foreign);
+  assert.deepEqual([admitted?.users, admitted?.refused], [['shop', 'Service far/api'], []]);
+  const findings = (gateways: readonly GatewayItem[]): string[] =>
+    waypointFindings({ gateways, deployments: [], ...foreign }).map(({ level, what }) => `${level} ${what}`);
+  assert.deepEqual(findings([gateway('wp', 'True', { spec: admittingAll })]), []);
+  assert.match(
+    findings([gateway('wp', 'True')]).join(),
+    /^fail Service far\/api names the waypoint shop\/wp, which/,
+  );
+  assert.equal(findings([]).length, 2);
+});
+
 test('Gateways of other classes are no waypoints', () => {
   assert.deepEqual(of([gateway('edge', 'True', { spec: { gatewayClassName: 'nginx' } })]), []);
 });
 
 test('who goes through a waypoint is read from labels, those of other namespaces and of Istio too', () => {
-  const [status] = of([gateway('wp', 'True')], {
+  const [status] = of([gateway('wp', 'True', { spec: admittingAll })], {
     deployments: [
       {
         metadata: { name: 'wp', namespace: 'shop' },

@@ -5,6 +5,8 @@ import { WeftError } from '../../base/errors.js';
 import { sleep } from '../../base/wait.js';
 import { loadKubeConfig } from '../../kubernetes/config.js';
 import { ApiError, requestJson } from '../../kubernetes/request.js';
+import { admitsNamespace, type AllowedRoutes } from '../../kubernetes/allowed-routes.js';
+import type { Finding } from './check.js';
 import { table } from './status.js';
 
 const group = 'gateway.networking.k8s.io';
@@ -33,7 +35,10 @@ interface ConditionItem {
   readonly observedGeneration?: number;
 }
 export interface GatewayItem extends Labelled {
-  readonly spec: { readonly gatewayClassName: string };
+  readonly spec: {
+    readonly gatewayClassName: string;
+    readonly listeners?: readonly { readonly protocol: string; readonly allowedRoutes?: AllowedRoutes }[];
+  };
   readonly status?: {
     readonly addresses?: readonly { readonly value?: string }[];
     readonly conditions?: readonly ConditionItem[];
@@ -53,8 +58,10 @@ export interface WaypointStatus {
   readonly addresses: readonly string[];
   readonly available: number;
   readonly wanted: number;
-  /** Namespaces and `Service <namespace>/<name>` whose labels name it. */
+  /** Namespaces and `Service <namespace>/<name>` whose labels name it and that it serves. */
   readonly users: readonly string[];
+  /** Those whose labels name it and that its Gateway does not admit: they are closed. */
+  readonly refused: readonly string[];
 }
 
 export interface WaypointObjects {
@@ -74,19 +81,24 @@ function named({ metadata }: Labelled, own: string): string | undefined {
 
 /** Pure. */
 export function waypointStatuses(objects: WaypointObjects): WaypointStatus[] {
-  const users = new Map<string, string[]>();
-  const use = (whom: string | undefined, who: string): void => {
-    if (whom !== undefined) users.set(whom, [...(users.get(whom) ?? []), who]);
+  const users = new Map<string, { readonly who: string; readonly namespace: string }[]>();
+  const use = (whom: string | undefined, who: string, namespace: string): void => {
+    if (whom !== undefined) users.set(whom, [...(users.get(whom) ?? []), { who, namespace }]);
   };
-  for (const one of objects.namespaces) use(named(one, one.metadata.name), one.metadata.name);
+  for (const one of objects.namespaces)
+    use(named(one, one.metadata.name), one.metadata.name, one.metadata.name);
   for (const one of objects.services) {
     const { namespace = 'default', name } = one.metadata;
-    use(named(one, namespace), `Service ${namespace}/${name}`);
+    use(named(one, namespace), `Service ${namespace}/${name}`, namespace);
   }
+  const labelsOf = new Map(objects.namespaces.map(({ metadata }) => [metadata.name, metadata.labels ?? {}]));
   return objects.gateways
     .filter(({ spec }) => spec.gatewayClassName === gatewayClassName)
-    .map(({ metadata, status }) => {
+    .map(({ metadata, spec, status }) => {
       const { namespace = 'default', name, generation = 0 } = metadata;
+      const named = users.get(`${namespace}/${name}`) ?? [];
+      const isAdmitted = (user: { readonly namespace: string }): boolean =>
+        admitsNamespace(namespace, spec.listeners, user.namespace, labelsOf.get(user.namespace) ?? {});
       const deployment = objects.deployments.find(
         (one) => one.metadata.name === name && (one.metadata.namespace ?? 'default') === namespace,
       );
@@ -104,12 +116,14 @@ export function waypointStatuses(objects: WaypointObjects): WaypointStatus[] {
         addresses: (status?.addresses ?? []).flatMap(({ value }) => (value === undefined ? [] : [value])),
         available: deployment?.status?.availableReplicas ?? 0,
         wanted: deployment?.spec.replicas ?? (deployment ? 1 : 0),
-        users: users.get(`${namespace}/${name}`) ?? [],
+        users: named.filter(isAdmitted).map(({ who }) => who),
+        refused: named.filter((user) => !isAdmitted(user)).map(({ who }) => who),
       };
     })
     .sort((a, b) => (`${a.namespace}/${a.name}` < `${b.namespace}/${b.name}` ? -1 : 1));
 }
 
+const notAdmitted = 'does not admit it: allowedRoutes.namespaces of its HBONE listener';
 const nobody = 'nobody: label a namespace or a Service weft.dev/waypoint=<name>';
 
 export function* listLines(all: readonly WaypointStatus[]): Generator<string> {
@@ -125,16 +139,23 @@ export function* listLines(all: readonly WaypointStatus[]): Generator<string> {
     ]),
   ]);
   const troubled = all.filter(({ why }) => why !== undefined);
-  if (troubled.length === 0) return;
+  if (troubled.length > 0) {
+    yield '';
+    yield* table([
+      ['NOT PROGRAMMED', 'WHY'],
+      ...troubled.map(({ namespace, name, why = '' }) => [`${namespace}/${name}`, why]),
+    ]);
+  }
+  const refused = all.flatMap(({ namespace, name, refused: of }) =>
+    of.map((who) => [who, `${namespace}/${name} ${notAdmitted}`]),
+  );
+  if (refused.length === 0) return;
   yield '';
-  yield* table([
-    ['NOT PROGRAMMED', 'WHY'],
-    ...troubled.map(({ namespace, name, why = '' }) => [`${namespace}/${name}`, why]),
-  ]);
+  yield* table([['CLOSED', 'WHY'], ...refused]);
 }
 
 export function* statusLines(status: WaypointStatus): Generator<string> {
-  const { namespace, name, programmed, why, addresses, available, wanted, users } = status;
+  const { namespace, name, programmed, why, addresses, available, wanted, users, refused } = status;
   yield* table([
     ['waypoint', `${namespace}/${name}`],
     ['programmed', programmed ? 'yes' : `no: ${why}`],
@@ -142,7 +163,54 @@ export function* statusLines(status: WaypointStatus): Generator<string> {
     ['replicas', `${available} of ${wanted} available`],
     ['used by', users[0] ?? nobody],
     ...users.slice(1).map((user) => ['', user]),
+    ...refused.map((user, at) => [at === 0 ? 'closed' : '', `${user}: it ${notAdmitted}`]),
   ]);
+}
+
+/** Services and namespaces whose labels name a waypoint that does not serve them: they are closed. For `weft check`. Pure. */
+export function waypointFindings(objects: WaypointObjects): Finding[] {
+  const statuses = waypointStatuses(objects);
+  // Of any class: what a class of another name means, the control plane knows.
+  const known = new Set(
+    objects.gateways.map(({ metadata: { namespace = 'default', name } }) => `${namespace}/${name}`),
+  );
+  const findings = statuses.flatMap(({ namespace, name, refused }) =>
+    refused.map((who): Finding => ({
+      level: 'fail',
+      what: `${who} names the waypoint ${namespace}/${name}, which ${notAdmitted}`,
+      help: 'its clients are refused: admit its namespace there, or take the label off',
+    })),
+  );
+  const missing = (one: Labelled, own: string, who: string): Finding[] => {
+    const whom = named(one, own);
+    return whom === undefined || known.has(whom)
+      ? []
+      : [
+          {
+            level: 'fail',
+            what: `${who} names the waypoint ${whom}, and there is no Gateway of that name`,
+            help: 'its clients are refused: make the waypoint (weft waypoint apply), or take the label off',
+          },
+        ];
+  };
+  return [
+    ...findings,
+    ...objects.namespaces.flatMap((one) => missing(one, one.metadata.name, `namespace ${one.metadata.name}`)),
+    ...objects.services.flatMap((one) => {
+      const { namespace = 'default', name } = one.metadata;
+      return missing(one, namespace, `Service ${namespace}/${name}`);
+    }),
+  ];
+}
+
+/** Errors: ApiError. */
+export async function readWaypointFindings(config: KubeConfig): Promise<Finding[]> {
+  const [gateways, namespaces, services] = await Promise.all([
+    itemsAt<GatewayItem>(config, `/apis/${group}/v1/gateways`).catch(gone),
+    itemsAt<Labelled>(config, '/api/v1/namespaces'),
+    itemsAt<Labelled>(config, '/api/v1/services'),
+  ]);
+  return waypointFindings({ gateways: gateways ?? [], deployments: [], namespaces, services });
 }
 
 const gatewaysPath = (namespace: string, name = ''): string =>

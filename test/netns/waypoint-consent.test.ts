@@ -1,0 +1,119 @@
+/** A Service goes through another namespace's waypoint only while its Gateway admits it; without that it is closed, never open. */
+import assert from 'node:assert/strict';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { projectRoot } from '../../native/index.js';
+import { until } from '../../src/base/wait.js';
+import { run } from '../../src/cli/run.js';
+import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { accessLogOf, startWaypoint, type WaypointPlace } from '../../src/cli/standalone/waypoint.js';
+import { connectionRecords } from '../support/records.js';
+
+const state = '/run/weft/test-waypoint-consent';
+const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
+const demo = join(projectRoot, 'src', 'cli', 'demo', 'manifests');
+const place: WaypointPlace = {
+  namespace: 'infra',
+  name: 'shared',
+  node: 'node-b',
+  workers: 1,
+  flags: ['--access-log-mode', 'all'],
+};
+const vip = '10.96.0.70';
+const podIp = '10.244.2.10';
+let bed: Bed;
+
+const write = (file: string, text: string): void => writeFileSync(join(manifests, file), text);
+const namespace = (name: string, labels = ''): string =>
+  `kind: Namespace\nmetadata: { name: ${name}, labels: { weft.dev/mesh: enabled${labels} } }\n`;
+const gateway = (allowedRoutes: string): void =>
+  write(
+    'gateway.yaml',
+    `apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: { name: shared, namespace: infra }
+spec:
+  gatewayClassName: weft-waypoint
+  listeners: [{ name: mesh, port: 15008, protocol: HBONE${allowedRoutes} }]
+`,
+  );
+async function status(ip: string, port: number): Promise<number> {
+  const url = `http://${ip}:${port}/`;
+  const args = ['-sS', '-o', '/dev/null', '-m', '6', '--noproxy', '*', '-w', '%{http_code}', url];
+  return Number((await run('weft-web', 'curl', args)).stdout);
+}
+const becomes = (wanted: number): Promise<unknown> =>
+  until(`${vip} says ${wanted}`, 20_000, async () => (await status(vip, 80)) === wanted);
+const requestsThrough = (): number =>
+  readFileSync(accessLogOf(bed, place), 'utf8')
+    .split('\n')
+    .filter((line) => line.includes('"status":200')).length;
+
+before(async () => {
+  await tearDown(state);
+  cpSync(join(demo, 'mesh.yaml'), join(manifests, 'mesh.yaml'));
+  write('shop.yaml', namespace('shop'));
+  write('infra.yaml', namespace('infra'));
+  gateway('');
+  write(
+    'service.yaml',
+    `kind: Service
+metadata: { name: through-infra, namespace: shop, labels: { weft.dev/waypoint: shared, weft.dev/waypoint-namespace: infra } }
+spec:
+  selector: { app: api }
+  clusterIPs: [${vip}]
+  ports: [{ name: http, port: 80, targetPort: 8080 }]
+`,
+  );
+  bed = Bed.create({ from: manifests, state });
+  bed.start('api', 'weft-api', process.execPath, [
+    join(projectRoot, 'dist', 'src', 'cli', 'demo', 'echo.js'),
+    'api',
+    '8080',
+  ]);
+  await bed.up();
+  await startWaypoint(bed, place);
+});
+after(async () => {
+  await tearDown(state);
+  rmSync(manifests, { recursive: true, force: true });
+});
+
+test('without consent the Service is closed, by its own address and by its pod’s, and the refusal says why', async () => {
+  const line = await until('it is refused for that', 20_000, async () => {
+    assert.equal(await status(vip, 80), 0);
+    return connectionRecords(join(state, 'agent-node-a')).findLast(
+      ({ code }) => code === 'WEFT_WAYPOINT_NOT_ALLOWED',
+    );
+  });
+  assert.match(String(line.why), /infra\/shared, whose Gateway does not admit its namespace/);
+  assert.equal(await status(podIp, 8080), 0);
+  assert.equal(requestsThrough(), 0);
+});
+
+test('with consent its requests go through the waypoint', async () => {
+  gateway(', allowedRoutes: { namespaces: { from: All } }');
+  await becomes(200);
+  assert.equal(await status(podIp, 8080), 200);
+  await until('the waypoint has seen them', 10_000, () => requestsThrough() >= 2);
+});
+
+test('consent that is taken back closes it again; a label of its Namespace that the Gateway asks for opens it', async () => {
+  gateway(', allowedRoutes: { namespaces: { from: Selector, selector: { matchLabels: { tier: web } } } }');
+  await becomes(0);
+  assert.equal(await status(podIp, 8080), 0);
+  write('shop.yaml', namespace('shop', ', tier: web'));
+  await becomes(200);
+  write('shop.yaml', namespace('shop', ', tier: db'));
+  await becomes(0);
+});
+
+test('a Gateway that is gone admits nobody, though its pods still run', async () => {
+  gateway(', allowedRoutes: { namespaces: { from: All } }');
+  await becomes(200);
+  rmSync(join(manifests, 'gateway.yaml'));
+  await becomes(0);
+  assert.equal(await status(podIp, 8080), 0);
+});
