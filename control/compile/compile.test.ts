@@ -309,7 +309,7 @@ const view = (objects: readonly MeshObject[]): MeshState => {
 };
 const addressesOf = (state: MeshState, ip: string, node: string): string[] => {
   const destination = { ip: parseIp(ip), port: 80 };
-  const service = state.serviceByAddress(destination.ip);
+  const service = state.serviceByAddress(destination.ip, 'shop');
   assert.ok(service);
   return candidatesOf(state, service, destination, node)
     .map(({ workload, target }) => `${target.ip}:${target.port} ${workload.tunnel}`)
@@ -362,7 +362,7 @@ test('an ExternalService is known by its addresses, and its endpoints are balanc
     '203.0.113.1:8443 none',
     '203.0.113.2:8443 none',
   ]);
-  assert.equal(state.serviceByAddress(parseIp('198.51.100.1'))?.hostname, 'pay.example.com');
+  assert.equal(state.serviceByAddress(parseIp('198.51.100.1'), 'shop')?.hostname, 'pay.example.com');
 });
 
 test('a Workload is held by the agent of its machine, under an identity of its namespace', () => {

@@ -31,7 +31,7 @@ import type {
   Workload,
   WorkloadUid,
 } from '../model/workload.js';
-import { affinityExtension, affinityType } from './types.js';
+import { affinityExtension, affinityType, scopeExtension, scopeType } from './types.js';
 import * as pbAuth from './gen/authorization.js';
 import * as pb from './gen/workload.js';
 import * as pbWeft from './gen/weft.js';
@@ -83,6 +83,15 @@ function waypoint(address: pb.GatewayAddress | undefined): { waypoint: WaypointR
   return { waypoint: { kind: 'address', network, ip: ipFromBytes(bytes), hbonePort } };
 }
 
+/** Throws where there is one that this version cannot read: for whom the addresses count is then not known. */
+function scope(extensions: readonly pb.Extension[]): pbWeft.Scope | undefined {
+  const found = extensions.find(({ name }) => name === scopeExtension);
+  if (!found) return undefined;
+  if (found.config?.typeUrl !== scopeType)
+    throw new Error(`${scopeExtension} is of type ${found.config?.typeUrl}`);
+  return pbWeft.Scope.decode(found.config.value);
+}
+
 const workloadTypes: readonly Workload['workloadType'][] = ['deployment', 'cronjob', 'pod', 'job'];
 
 function workload(message: pb.Workload): Workload {
@@ -113,6 +122,7 @@ function workload(message: pb.Workload): Workload {
     canonicalName: message.canonicalName,
     canonicalRevision: message.canonicalRevision,
     ...(message.locality ? { locality: message.locality } : {}),
+    ...(scope(message.extensions)?.namespaceOnly ? { scope: 'namespace' as const } : {}),
   };
 }
 
@@ -136,18 +146,22 @@ function affinity(extensions: readonly pb.Extension[]): Pick<Service, 'sessionAf
 
 function service(message: pb.Service): Service {
   const balancing = message.loadBalancing;
+  const scoped = scope(message.extensions);
   return {
     key: `${need(message.namespace, 'namespace')}/${need(message.hostname, 'hostname')}` as ServiceKey,
     name: message.name,
     namespace: message.namespace,
     hostname: message.hostname,
-    addresses: message.addresses.map(({ network, address }) => ({ network, ip: ipFromBytes(address) })),
+    addresses: scoped?.namespaceOnly
+      ? scoped.addresses.map((address) => ({ network: '', ip: ipFromBytes(address) }))
+      : message.addresses.map(({ network, address }) => ({ network, ip: ipFromBytes(address) })),
     ports: message.ports.map(port),
     subjectAltNames: message.subjectAltNames.map((name) =>
       parseSpiffeId(name.startsWith('spiffe://') ? name : `spiffe://${name}`),
     ),
     ...waypoint(message.waypoint),
     ...affinity(message.extensions),
+    ...(scoped?.namespaceOnly ? { scope: 'namespace' as const } : {}),
     ...(balancing
       ? {
           loadBalancing: {

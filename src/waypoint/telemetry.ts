@@ -188,7 +188,7 @@ function newSeries(labels: Series['labels']): Series {
 
 function labelsOf(record: RequestRecord, view: MeshView): Series['labels'] {
   const { client, endpoint } = record;
-  const known = view.workloadByAddress(client.address.ip);
+  const known = view.workloadByAddress(client.address.ip, client.namespace);
   // An address is no proof: the workload is named where the certificate agrees.
   const source = known?.identity === client.identity ? known : undefined;
   const destination = endpoint?.workload;

@@ -10,6 +10,7 @@ import { formatSocketAddress } from '../model/address.js';
 import type { TrustDomain } from '../model/identity.js';
 import type { ServiceKey } from '../model/workload.js';
 import type { Svid } from '../tls/svid.js';
+import { workloadIdentityOf } from '../model/identity.js';
 import { clientOf } from './client.js';
 import { recheckAll, serveConnection, type ConnectionContext, type ServedConnection } from './connection.js';
 import { createDial } from './dial.js';
@@ -194,15 +195,19 @@ class Worker {
     serveConnection(this.#context, tunnel.accept() as Duplex, clientOf(tunnel.peer, address), destination);
   }
 
-  #destinationOf({ authority }: InboundTunnel): Destination | undefined {
+  #destinationOf({ authority, peer }: InboundTunnel): Destination | undefined {
     const { view } = this.#state;
-    const service = view.serviceByAddress(authority.ip);
+    const namespace = workloadIdentityOf(peer)?.namespace;
+    const service = view.serviceByAddress(authority.ip, namespace);
     if (service) {
       if (!this.#state.serves(service, undefined, authority.port)) return undefined;
       if (!service.ports.some(({ servicePort }) => servicePort === authority.port)) return undefined;
       return { kind: 'service', service, port: authority.port, dialled: authority };
     }
-    const workload = view.workloadByAddress(authority.ip);
+    // The client's node has chosen it already, by a Service perhaps: here it only has to be one that this waypoint serves.
+    const workload =
+      view.claimantsOf(authority.ip).find((one) => this.#state.serves(undefined, one, authority.port)) ??
+      view.workloadByAddress(authority.ip, namespace);
     if (!workload || !this.#state.serves(undefined, workload, authority.port)) return undefined;
     return { kind: 'workload', workload, dialled: authority };
   }
