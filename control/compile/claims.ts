@@ -150,7 +150,7 @@ export class ClaimIndex {
     // Names of other namespaces' objects are not this author's to learn.
     return namespaceOf(first.object) === own.claim.namespace && kind !== 'Node'
       ? `${kind} ${own.claim.namespace}/${metadata.name}`
-      : `a ${kind}`;
+      : `${kind === 'ExternalService' ? 'an' : 'a'} ${kind}`;
   }
 
   /** Whether two claims are about the same thing: what counts for one namespace alone contests nothing elsewhere. */

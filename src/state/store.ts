@@ -222,8 +222,9 @@ function comesBefore(a: Workload, b: Workload): boolean {
 const strengthOf = (service: Service, clientNamespace: string | undefined): number =>
   isOfCluster(service) ? 0 : service.namespace === clientNamespace ? 1 : 2;
 
-/** Of Kubernetes, not a name for somewhere else (ExternalService). */
-const isOfCluster = ({ hostname }: Service): boolean => hostname.endsWith('.svc.cluster.local');
+/** Of Kubernetes, not a name for somewhere else (ExternalService). What counts in one namespace alone takes nothing from others. */
+const isOfCluster = ({ hostname, scope }: Service): boolean =>
+  scope === undefined && hostname.endsWith('.svc.cluster.local');
 
 function mapOf<K, A, B>(map: Map<K, Map<A, B>>, key: K): Map<A, B> {
   let inner = map.get(key);
