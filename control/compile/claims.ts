@@ -28,8 +28,17 @@ const addressClaim = (ip: string): Claimed => parseIp(ip);
 const hostClaim = (host: string): Claimed => `host ${host}`;
 
 interface Claimant {
+  readonly key: ObjectKey;
   readonly claim: Claim;
   readonly object: MeshObject;
+}
+/** The strongest claims to one thing; what counts for one namespace alone contests nothing elsewhere. */
+interface Leaders {
+  /** Of Nodes, Pods and Services. */
+  readonly strong: Claimant | undefined;
+  readonly byNamespace: ReadonlyMap<string, Claimant>;
+  /** Of ExternalServices and Workloads that count for everybody. */
+  readonly exported: Claimant | undefined;
 }
 interface Claims {
   readonly rank: ClaimRank;
@@ -76,10 +85,19 @@ function claimsOf(object: MeshObject): Claims | undefined {
 const canLose = ({ object }: Claimant): boolean =>
   object.kind === 'Service' || object.kind === 'Workload' || object.kind === 'ExternalService';
 
+const firstOf = (a: Claimant | undefined, b: Claimant | undefined): Claimant | undefined =>
+  !a ? b : !b || compareClaims(a.claim, b.claim) <= 0 ? a : b;
+
 /** Sole owner of who claims what. */
 export class ClaimIndex {
   readonly #claimants = new Map<Claimed, Map<ObjectKey, Claimant>>();
+  /**
+   * Kept, so that it costs one look at each claimant where somebody comes or goes, and nothing where an object is compiled: of one
+   * address a namespace may have any number of claimants.
+   */
+  readonly #leaders = new Map<Claimed, Leaders>();
   #contested = new Set<Claimed>();
+  #reconsidered = new Set<ObjectKey>();
 
   constructor(private readonly lookup: ClaimLookup) {}
 
@@ -101,31 +119,42 @@ export class ClaimIndex {
       for (const claimed of own.claimed) {
         let there = this.#claimants.get(claimed);
         if (!there) this.#claimants.set(claimed, (there = new Map()));
-        there.set(key, { claim, object: now });
+        there.set(key, { key, claim, object: now });
       }
     }
-    // Most changes of an object leave alone what it claims.
-    const isSame =
-      before?.metadata.creationTimestamp === now?.metadata.creationTimestamp &&
-      String(old?.claimed) === String(own?.claimed);
-    if (!isSame)
-      for (const claimed of [...(old?.claimed ?? []), ...(own?.claimed ?? [])]) this.#contested.add(claimed);
+    for (const claimed of [...(old?.claimed ?? []), ...(own?.claimed ?? [])]) this.#contested.add(claimed);
   }
 
-  /** What an object claims has to be looked at again, since what its claims depend on has changed. */
-  reconsider(object: MeshObject): void {
+  /** For whom an object's claims count has changed, or whether they count at all. */
+  reconsider(key: ObjectKey, object: MeshObject): void {
+    this.#reconsidered.add(key);
     for (const claimed of claimsOf(object)?.claimed ?? []) this.#contested.add(claimed);
   }
 
-  /** Objects whose claims may since the last time have been lost, or won. */
+  /** For whom any claim counts may have changed; every object is compiled anew. */
+  reconsiderAll(): void {
+    this.#leaders.clear();
+  }
+
+  /** Objects that since the last time have another one before them, or none any more. */
   takeContested(): readonly MeshObject[] {
-    const found = new Map<MeshObject, MeshObject>();
+    const found = new Set<MeshObject>();
     for (const claimed of this.#contested) {
-      for (const claimant of this.#claimants.get(claimed)?.values() ?? [])
-        if (canLose(claimant)) found.set(claimant.object, claimant.object);
+      const before = this.#leaders.get(claimed);
+      this.#leaders.delete(claimed);
+      const there = this.#claimants.get(claimed);
+      if (!there) continue;
+      const now = this.#leadersOf(claimed, there);
+      for (const claimant of there.values()) {
+        if (!canLose(claimant)) continue;
+        const isSame =
+          before && this.#leaderFor(before, claimant)?.key === this.#leaderFor(now, claimant)?.key;
+        if (!isSame || this.#reconsidered.has(claimant.key)) found.add(claimant.object);
+      }
     }
     this.#contested = new Set();
-    return [...found.values()];
+    this.#reconsidered = new Set();
+    return [...found];
   }
 
   /** Who has the address in place of the object, in words for the object's author; undefined where the object has it. */
@@ -140,24 +169,42 @@ export class ClaimIndex {
     const there = this.#claimants.get(claimed);
     const own = there?.get(key);
     if (!there || there.size < 2 || !own) return undefined;
-    let first: Claimant | undefined;
-    for (const other of there.values()) {
-      if (other === own || !this.#isRival(own, other) || compareClaims(other.claim, own.claim) > 0) continue;
-      if (!first || compareClaims(other.claim, first.claim) < 0) first = other;
-    }
-    if (!first) return undefined;
-    const { kind, metadata } = first.object;
+    const leader = this.#leaderFor(this.#leadersOf(claimed, there), own);
+    if (!leader || leader.key === key || compareClaims(leader.claim, own.claim) > 0) return undefined;
+    const { kind, metadata } = leader.object;
     // Names of other namespaces' objects are not this author's to learn.
-    return namespaceOf(first.object) === own.claim.namespace && kind !== 'Node'
+    return kind !== 'Node' && leader.claim.namespace === own.claim.namespace
       ? `${kind} ${own.claim.namespace}/${metadata.name}`
       : `${kind === 'ExternalService' ? 'an' : 'a'} ${kind}`;
   }
 
-  /** Whether two claims are about the same thing: what counts for one namespace alone contests nothing elsewhere. */
-  #isRival(own: Claimant, other: Claimant): boolean {
-    if (other.object.kind === 'Workload' && !this.lookup.isTaken(other.object)) return false;
-    if (other.claim.rank <= claimRanks.service) return true;
-    if (own.claim.namespace === other.claim.namespace) return true;
-    return this.lookup.isExported(own.claim.namespace) && this.lookup.isExported(other.claim.namespace);
+  /** Among those whose claims contest a claimant's, itself among them. */
+  #leaderFor(
+    { strong, byNamespace, exported }: Leaders,
+    { claim: { namespace } }: Claimant,
+  ): Claimant | undefined {
+    const near = firstOf(strong, byNamespace.get(namespace));
+    return this.lookup.isExported(namespace) ? firstOf(near, exported) : near;
+  }
+
+  #leadersOf(claimed: Claimed, there: ReadonlyMap<ObjectKey, Claimant>): Leaders {
+    const known = this.#leaders.get(claimed);
+    if (known) return known;
+    let [strong, exported]: (Claimant | undefined)[] = [];
+    const byNamespace = new Map<string, Claimant>();
+    for (const claimant of there.values()) {
+      const { object, claim } = claimant;
+      if (object.kind === 'Workload' && !this.lookup.isTaken(object)) continue;
+      if (claim.rank <= claimRanks.service) {
+        strong = firstOf(strong, claimant);
+        continue;
+      }
+      const first = firstOf(byNamespace.get(claim.namespace), claimant);
+      if (first) byNamespace.set(claim.namespace, first);
+      if (this.lookup.isExported(claim.namespace)) exported = firstOf(exported, claimant);
+    }
+    const leaders = { strong, byNamespace, exported };
+    this.#leaders.set(claimed, leaders);
+    return leaders;
   }
 }

@@ -213,6 +213,7 @@ export class Compiler {
   /** Other settings: everything is compiled anew. */
   configure(settings: CompileSettings): Changes {
     this.#settings = settings;
+    this.#claims.reconsiderAll();
     return this.#compile(this.#objects.values());
   }
 
@@ -244,7 +245,8 @@ export class Compiler {
           touch(this.#indexes.Service.in(either.metadata.name));
           if (labelsOf(before)[exportLabel] !== labelsOf(object)[exportLabel])
             for (const kind of ['ExternalService', 'Workload'] as const)
-              for (const one of this.#indexes[kind].in(either.metadata.name)) this.#claims.reconsider(one);
+              for (const one of this.#indexes[kind].in(either.metadata.name))
+                this.#claims.reconsider(objectKey(one), one);
           break;
         case 'Gateway':
           touch(this.#ofGateway(namespaceOf(either), either.metadata.name));
@@ -274,7 +276,7 @@ export class Compiler {
           for (const one of this.#indexes.Workload.all())
             if (one.spec.node === either.metadata.name) {
               touch([one]);
-              this.#claims.reconsider(one);
+              this.#claims.reconsider(objectKey(one), one);
             }
           break;
         case 'Service':

@@ -95,6 +95,7 @@ function scope(extensions: readonly pb.Extension[]): pbWeft.Scope | undefined {
 const workloadTypes: readonly Workload['workloadType'][] = ['deployment', 'cronjob', 'pod', 'job'];
 
 function workload(message: pb.Workload): Workload {
+  const scoped = scope(message.extensions);
   const trustDomain = parseTrustDomain(message.trustDomain || 'cluster.local');
   const serviceAccount = message.serviceAccount || 'default';
   const namespace = need(message.namespace, 'namespace');
@@ -104,7 +105,7 @@ function workload(message: pb.Workload): Workload {
     namespace,
     identity: spiffeIdOf({ trustDomain, namespace, serviceAccount }),
     serviceAccount,
-    addresses: message.addresses.map((bytes) => ipFromBytes(bytes)),
+    addresses: (scoped?.namespaceOnly ? scoped : message).addresses.map((bytes) => ipFromBytes(bytes)),
     network: message.network,
     node: message.node,
     cluster: message.clusterId || 'Kubernetes',
@@ -122,7 +123,7 @@ function workload(message: pb.Workload): Workload {
     canonicalName: message.canonicalName,
     canonicalRevision: message.canonicalRevision,
     ...(message.locality ? { locality: message.locality } : {}),
-    ...(scope(message.extensions)?.namespaceOnly ? { scope: 'namespace' as const } : {}),
+    ...(scoped?.namespaceOnly ? { scope: 'namespace' as const } : {}),
   };
 }
 

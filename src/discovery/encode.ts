@@ -40,13 +40,13 @@ const extension = (name: string, typeUrl: string, value: Uint8Array): pb.Extensi
   name,
   config: { typeUrl, value: Buffer.from(value) },
 });
-const scopeOf = (addresses: readonly Service['addresses'][number][]): pb.Extension =>
+const scopeOf = (addresses: Workload['addresses']): pb.Extension =>
   extension(
     scopeExtension,
     scopeType,
     pbWeft.Scope.encode({
       namespaceOnly: true,
-      addresses: addresses.map(({ ip }) => bytesOf(ip)),
+      addresses: addresses.map(bytesOf),
     }).finish(),
   );
 
@@ -55,7 +55,8 @@ export function encodeWorkload(w: Workload): Uint8Array {
     uid: w.uid,
     name: w.name,
     namespace: w.namespace,
-    addresses: w.addresses.map(bytesOf),
+    // As for a Service of that scope.
+    addresses: w.scope === 'namespace' ? [] : w.addresses.map(bytesOf),
     network: w.network,
     tunnelProtocol: w.tunnel === 'hbone' ? pb.TunnelProtocol.HBONE : pb.TunnelProtocol.NONE,
     trustDomain: workloadIdentityOf(w.identity)?.trustDomain ?? '',
@@ -74,7 +75,7 @@ export function encodeWorkload(w: Workload): Uint8Array {
   });
   value.waypoint = waypoint(w.waypoint);
   value.locality = w.locality;
-  if (w.scope === 'namespace') value.extensions = [scopeOf([])];
+  if (w.scope === 'namespace') value.extensions.push(scopeOf(w.addresses));
   return pb.Address.encode({ type: { $case: 'workload', value } }).finish();
 }
 
@@ -106,7 +107,7 @@ export function encodeService(s: Service): Uint8Array {
     const config = pbWeft.SessionAffinity.encode({ clientIp: true }).finish();
     value.extensions.push(extension(affinityExtension, affinityType, config));
   }
-  if (s.scope === 'namespace') value.extensions.push(scopeOf(s.addresses));
+  if (s.scope === 'namespace') value.extensions.push(scopeOf(s.addresses.map(({ ip }) => ip)));
   return pb.Address.encode({ type: { $case: 'service', value } }).finish();
 }
 

@@ -220,7 +220,7 @@ test('a policy whose requests cannot be read is refused: read in part it could a
   refused({ match: { ...empty, weft: { match: empty, http: undefined } }, http: undefined }, /none/);
 });
 
-test('a Service and a Workload that count for their namespace alone are what they were after they were told; others see no address of such a Service', () => {
+test('a Service and a Workload that count for their namespace alone are what they were after they were told; others see no address of them', () => {
   const service = serviceAt('pay', '198.51.100.1', 443, { scope: 'namespace', sessionAffinity: 'client-ip' });
   const bytes = encodeService(service);
   const decoded = decodeAddress(bytes);
@@ -230,6 +230,9 @@ test('a Service and a Workload that count for their namespace alone are what the
   assert.ok(message.type?.$case === 'service');
   assert.deepEqual(message.type.value.addresses, []);
   const workload = workloadAt('legacy', '10.9.0.1', 'vm1', { scope: 'namespace' });
+  const told = Address.decode(encodeWorkload(workload));
+  assert.ok(told.type?.$case === 'workload');
+  assert.deepEqual(told.type.value.addresses, []);
   const again = decodeAddress(encodeWorkload(workload));
   assert.ok(again.ok && again.value.kind === 'workload');
   assert.deepEqual(again.value.workload, workload);

@@ -52,7 +52,10 @@ export class MeshState implements MeshView {
   readonly #workloads = new Map<WorkloadUid, Workload>();
   readonly #services = new Map<ServiceKey, Service>();
   readonly #policies = new Map<PolicyKey, AuthorizationPolicy>();
+  /** Pods and Workloads, which may own an address. */
   readonly #byAddress = new Map<IpAddress, Map<WorkloadUid, Workload>>();
+  /** References by namespace and address: any number of another namespace's costs nobody a look. */
+  readonly #references = new Map<string, Map<WorkloadUid, Workload>>();
   readonly #servicesByAddress = new Map<IpAddress, Map<ServiceKey, Service>>();
   readonly #endpoints = new Map<ServiceKey, Map<WorkloadUid, Workload>>();
   readonly #byNode = new Map<string, Map<WorkloadUid, Workload>>();
@@ -65,7 +68,11 @@ export class MeshState implements MeshView {
     for (const workload of update.workloads ?? []) {
       this.#removeWorkload(workload.uid);
       this.#workloads.set(workload.uid, workload);
-      for (const ip of workload.addresses) mapOf(this.#byAddress, ip).set(workload.uid, workload);
+      for (const ip of workload.addresses) {
+        if (isReference(workload))
+          mapOf(this.#references, referenceAt(workload.namespace, ip)).set(workload.uid, workload);
+        else mapOf(this.#byAddress, ip).set(workload.uid, workload);
+      }
       for (const key of workload.services.keys()) mapOf(this.#endpoints, key).set(workload.uid, workload);
       mapOf(this.#byNode, workload.node).set(workload.uid, workload);
     }
@@ -82,7 +89,10 @@ export class MeshState implements MeshView {
     const old = this.#workloads.get(uid);
     if (!old) return;
     this.#workloads.delete(uid);
-    for (const ip of old.addresses) drop(this.#byAddress, ip, uid);
+    for (const ip of old.addresses) {
+      if (isReference(old)) drop(this.#references, referenceAt(old.namespace, ip), uid);
+      else drop(this.#byAddress, ip, uid);
+    }
     for (const key of old.services.keys()) drop(this.#endpoints, key, uid);
     drop(this.#byNode, old.node, uid);
   }
@@ -102,15 +112,17 @@ export class MeshState implements MeshView {
     let chosen: Workload | undefined;
     for (const workload of this.#byAddress.get(ip)?.values() ?? []) {
       if (!countsFor(workload, clientNamespace)) continue;
-      if (!chosen || comesBefore(workload, chosen)) chosen = workload;
+      if (!chosen || comesBefore(workload, chosen, clientNamespace)) chosen = workload;
     }
+    if (chosen || clientNamespace === undefined || this.#references.size === 0) return chosen;
+    for (const workload of this.#references.get(referenceAt(clientNamespace, ip))?.values() ?? [])
+      if (!chosen || comesBefore(workload, chosen)) chosen = workload;
     return chosen;
   }
   claimantsOf(ip: IpAddress): readonly Workload[] {
     const there = [...(this.#byAddress.get(ip)?.values() ?? [])];
     const pods = there.filter(isPod);
-    const owners =
-      pods.length > 0 ? pods : there.filter(({ uid }) => claimRankOf(uid) === claimRanks.workload);
+    const owners = pods.length > 0 ? pods : there;
     return owners.sort((a, b) => (comesBefore(a, b) ? -1 : 1));
   }
   service(key: ServiceKey): Service | undefined {
@@ -149,9 +161,11 @@ export class MeshState implements MeshView {
     }
     // Pods on the host network share the node's address: what is said of it is said of none of them in particular.
     for (const ip of workload.hostNetwork ? [] : workload.addresses) {
-      const there = this.#byAddress.get(ip);
-      if (!there || there.size < 2) continue;
-      for (const other of there.values()) {
+      const owners = this.#byAddress.get(ip);
+      const references =
+        this.#references.size > 0 ? this.#references.get(referenceAt(workload.namespace, ip)) : undefined;
+      if ((owners?.size ?? 0) < 2 && !references) continue;
+      for (const other of [...(owners?.values() ?? []), ...(references?.values() ?? [])]) {
         if (other.uid === workload.uid) continue;
         for (const [key, ports] of other.services) {
           if (!stands(key)) continue;
@@ -209,11 +223,18 @@ export class MeshState implements MeshView {
 }
 
 const isPod = ({ uid }: Workload): boolean => claimRankOf(uid) === claimRanks.pod;
+const isReference = ({ uid }: Workload): boolean => claimRankOf(uid) === claimRanks.reference;
+const referenceAt = (namespace: string, ip: IpAddress): string => `${namespace} ${ip}`;
 
-/** Whether `a` rather than `b` has the address of both: by rank, so that an unready pod stays the owner; then the healthy one. */
-function comesBefore(a: Workload, b: Workload): boolean {
+/**
+ * Whether `a` rather than `b` has the address of both: by rank, so that an unready pod stays the owner; of Workloads the client's own
+ * namespace's; then the healthy one.
+ */
+function comesBefore(a: Workload, b: Workload, clientNamespace?: string): boolean {
   const [rankA, rankB] = [claimRankOf(a.uid), claimRankOf(b.uid)];
   if (rankA !== rankB) return rankA < rankB;
+  const isNear = a.namespace === clientNamespace;
+  if (rankA === claimRanks.workload && isNear !== (b.namespace === clientNamespace)) return isNear;
   if (a.healthy !== b.healthy) return a.healthy;
   return a.uid < b.uid;
 }

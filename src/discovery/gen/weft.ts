@@ -30,7 +30,7 @@ export interface SessionAffinity {
 export interface Scope {
   /** The addresses count for clients of the object's own namespace alone. */
   namespaceOnly: boolean;
-  /** Of a Service of that scope: other proxies would send everybody's connections there, so its own field is empty. */
+  /** They: other proxies would send everybody's connections there, so the object's own field is empty. */
   addresses: Buffer[];
 }
 
