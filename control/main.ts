@@ -17,6 +17,7 @@ import { releaseNodes } from './kubernetes/release.js';
 import { TokenReviewer } from './kubernetes/token-review.js';
 import { waypointDefaults, type WaypointDefaults } from './waypoint/defaults.js';
 import type { KeyAndCertificate } from '../src/tls/issue.js';
+import { ProblemLog } from './problem-log.js';
 import { CertificateAuthority, serverCertificateDueMs } from './serve/ca.js';
 import { ControlMetrics } from './serve/metrics.js';
 import { Resources } from './serve/resources.js';
@@ -99,7 +100,8 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
   const metrics = new ControlMetrics({
     nodes: () => server.nodes.size,
     objects: () => compiler.size,
-    refused: () => (source instanceof KubernetesSource ? [...source.refused()].length : 0),
+    refused: () =>
+      compiler.problems().size + (source instanceof KubernetesSource ? [...source.refused()].length : 0),
     leading: () => upkeep?.leading ?? !kubernetes,
   });
 
@@ -138,8 +140,10 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
     resources,
   );
 
+  const problems = new ProblemLog(compiler, log);
   const tell = (changes: Changes): void => {
     const changed = resources.apply(changes);
+    problems.refresh();
     upkeep?.changed();
     if (changed.length === 0) return;
     server.update(changed);

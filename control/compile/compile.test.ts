@@ -75,11 +75,16 @@ function describe(resources: Resources): string {
   }
   return lines.sort().join('\n');
 }
+const problemsOf = (compiler: Compiler): string[] =>
+  [...compiler.problems()].map(([key, { reason, message }]) => `${key} ${reason} ${message}`).sort();
 const pick = <T>(items: readonly T[]): T => items[Math.floor(Math.random() * items.length)] as T;
 function randomObject(): MeshObject {
   const namespace = pick(['a', 'b']);
   const app = pick(['x', 'y']);
   const name = pick(['o1', 'o2', 'o3']);
+  const creationTimestamp = pick(['2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z']);
+  // So few that objects are in each other's way.
+  const contested = (): string => pick(['10.0.0.1', '10.0.0.2', '10.96.0.1', '10.2.0.1', '10.3.0.1']);
   const labels: Record<string, string> = {
     ...pick([{}, { 'weft.dev/mesh': 'enabled' }, { 'weft.dev/mode': 'strict' }]),
     ...pick([{}, {}, { 'weft.dev/waypoint': pick(['o1', 'o2', 'none']) }]),
@@ -113,11 +118,23 @@ function randomObject(): MeshObject {
     ] as const)
   ) {
     case 'Namespace':
-      return { kind: 'Namespace', metadata: { name: namespace, labels } };
+      return {
+        kind: 'Namespace',
+        metadata: { name: namespace, labels: { ...labels, ...pick([{}, { 'weft.dev/export': 'enabled' }]) } },
+      };
     case 'Node':
       return {
         kind: 'Node',
-        metadata: { name: pick(['n1', 'n2']), labels: { 'topology.kubernetes.io/zone': pick(['z1', 'z2']) } },
+        metadata: {
+          name: pick(['n1', 'n2']),
+          labels: { 'topology.kubernetes.io/zone': pick(['z1', 'z2']) },
+          annotations: pick([
+            {},
+            { 'weft.dev/workload-namespaces': 'a' },
+            { 'weft.dev/workload-namespaces': 'b, *' },
+          ]),
+        },
+        status: { addresses: pick([[], [{ type: 'InternalIP', address: contested() }]]) },
       };
     case 'Pod':
       return {
@@ -134,7 +151,7 @@ function randomObject(): MeshObject {
         spec: { nodeName: pick(['n1', 'n2']), serviceAccountName: app, hostNetwork: Math.random() < 0.1 },
         status: {
           phase: pick(['Running', 'Running', 'Running', 'Failed']),
-          podIPs: pick([[], [{ ip: `10.0.0.${Math.floor(Math.random() * 250)}` }]]),
+          podIPs: pick([[], [{ ip: contested() }], [{ ip: `10.0.0.${Math.floor(Math.random() * 250)}` }]]),
         },
       };
     case 'EndpointSlice':
@@ -147,14 +164,18 @@ function randomObject(): MeshObject {
     case 'ExternalService':
       return {
         kind: 'ExternalService',
-        metadata: { name, namespace },
-        spec: { addresses: [`10.2.0.${Math.floor(Math.random() * 5)}`], ports: [{ port: 443 }] },
+        metadata: { name, namespace, creationTimestamp },
+        spec: {
+          addresses: pick([[contested()], [contested(), `10.2.0.${Math.floor(Math.random() * 5)}`]]),
+          ports: [{ port: 443 }],
+          ...pick([{}, { host: pick(['x.example.com', 'y.example.com']) }]),
+        },
       };
     case 'Workload':
       return {
         kind: 'Workload',
-        metadata: { name, namespace, labels: { app } },
-        spec: { node: pick(['n1', 'n2']), addresses: ['10.3.0.1'], serviceAccount: app, netns: 'vm' },
+        metadata: { name, namespace, labels: { app }, creationTimestamp },
+        spec: { node: pick(['n1', 'n2']), addresses: [contested()], serviceAccount: app, netns: 'vm' },
       };
     case 'Service':
       return {
@@ -230,7 +251,14 @@ test('change by change or all at once: nodes are told the same, and every differ
     objects = next;
     const before = new Set(describe(resources).split('\n'));
     const changed = resources.apply(compiler.apply(differenceFrom(compiler, [...objects.values()])));
-    assert.equal(describe(resources), described(compile([...objects.values()], settings).all()));
+    const anew = compile([...objects.values()], settings);
+    assert.equal(describe(resources), described(anew.all()));
+    assert.deepEqual(problemsOf(compiler), problemsOf(anew));
+    for (const node of ['n1', 'n2'])
+      for (const account of ['a/sa/x', 'a/sa/y', 'b/sa/x', 'b/sa/y']) {
+        const identity = `spiffe://cluster.local/ns/${account}`;
+        assert.equal(compiler.mayAsk(node, identity), anew.mayAsk(node, identity));
+      }
     const names = new Set(changed.flatMap((one) => [...one.names].map((name) => `${one.typeUrl} ${name}`)));
     const after = new Set(describe(resources).split('\n'));
     for (const line of [...before, ...after]) {
@@ -309,7 +337,7 @@ const view = (objects: readonly MeshObject[]): MeshState => {
 };
 const addressesOf = (state: MeshState, ip: string, node: string): string[] => {
   const destination = { ip: parseIp(ip), port: 80 };
-  const service = state.serviceByAddress(destination.ip);
+  const service = state.serviceByAddress(destination.ip, 'shop');
   assert.ok(service);
   return candidatesOf(state, service, destination, node)
     .map(({ workload, target }) => `${target.ip}:${target.port} ${workload.tunnel}`)
@@ -362,7 +390,7 @@ test('an ExternalService is known by its addresses, and its endpoints are balanc
     '203.0.113.1:8443 none',
     '203.0.113.2:8443 none',
   ]);
-  assert.equal(state.serviceByAddress(parseIp('198.51.100.1'))?.hostname, 'pay.example.com');
+  assert.equal(state.serviceByAddress(parseIp('198.51.100.1'), 'shop')?.hostname, 'pay.example.com');
 });
 
 test('a Workload is held by the agent of its machine, under an identity of its namespace', () => {

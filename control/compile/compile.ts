@@ -4,12 +4,17 @@
  */
 import { spiffeIdOf, type TrustDomain } from '../../src/model/identity.js';
 import { refusedWaypoint } from '../../src/model/refused-waypoint.js';
-import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
-import type { AuthorizationPolicy } from '../../src/model/policy.js';
-import type { Route } from '../../src/model/route.js';
-import type { Service } from '../../src/model/service.js';
-import type { Workload } from '../../src/model/workload.js';
-import { compileExternalService, compileSlice, podOfWorkload, serviceNameLabel } from './external.js';
+import { exportLabel, workloadNamespacesAnnotation } from '../../src/model/ownership.js';
+import { ClaimIndex, hostOf, type Problem } from './claims.js';
+import {
+  compileExternalService,
+  compileSlice,
+  externalProblem,
+  nodeTakes,
+  podOfWorkload,
+  serviceNameLabel,
+  workloadProblem,
+} from './external.js';
 import {
   isEnrolled,
   labelsOf,
@@ -23,6 +28,7 @@ import {
   isRoute,
   type AccessPolicyObject,
   type EndpointSliceObject,
+  type ExternalServiceObject,
   type GatewayClassObject,
   type GatewayObject,
   type MeshObject,
@@ -34,10 +40,12 @@ import {
   type ServiceObject,
   type WorkloadObject,
 } from './objects.js';
+import { ByNamespace, objectKey, RoutesByService, type Index, type ObjectKey } from './indexes.js';
 import { compilePod, type CompiledPod } from './pod.js';
 import { compilePolicy, rootNamespace, strictPolicy } from './policies.js';
 import { compileRoute, servicesOf, type CompiledRoute, type RouteSurroundings } from './routes.js';
 import { compileService } from './service.js';
+import { idOf, toldOf, type Changes, type Told } from './told.js';
 import {
   admits,
   consentOf,
@@ -54,6 +62,8 @@ import {
 export interface CompileSettings {
   readonly trustDomain: TrustDomain;
   readonly rootsVersion: string;
+  /** Whose ExternalServices and Workloads count for the whole mesh; that of `policies.ts` where absent. */
+  readonly rootNamespace?: string;
   /**
    * Before it is uninstalled: first no policy is in force, then nobody is in the mesh, whatever labels say. In one step a node
    * that lets its pods go first would speak plaintext to one that still asks for identities.
@@ -61,108 +71,9 @@ export interface CompileSettings {
   readonly removal?: 'open' | 'release';
 }
 
-/** One thing to tell, under a name that is its own within its kind (and node). */
-export type Told =
-  | { readonly kind: 'workload'; readonly value: Workload }
-  | { readonly kind: 'service'; readonly value: Service }
-  | { readonly kind: 'policy'; readonly value: AuthorizationPolicy }
-  | { readonly kind: 'route'; readonly value: Route }
-  /** These two to the node alone. */
-  | { readonly kind: 'nodePod'; readonly node: string; readonly value: NodePod }
-  | { readonly kind: 'uncaptured'; readonly node: string; readonly value: UncapturedPod }
-  | { readonly kind: 'namespace'; readonly value: string }
-  /** The version of what certificates rest on. */
-  | { readonly kind: 'trust'; readonly value: string };
+export { objectKey, type ObjectKey } from './indexes.js';
+export { nameOf, type Changes, type Told } from './told.js';
 
-export interface Changes {
-  /** What was compiled anew: it may be what it was. */
-  readonly told: readonly Told[];
-  readonly withdrawn: readonly Told[];
-}
-
-export function nameOf(told: Told): string {
-  switch (told.kind) {
-    case 'service':
-    case 'policy':
-    case 'route':
-      return told.value.key;
-    case 'namespace':
-      return told.value;
-    case 'trust':
-      return 'trust';
-    default:
-      return told.value.uid;
-  }
-}
-const idOf = (told: Told): string => `${told.kind} ${'node' in told ? told.node : ''} ${nameOf(told)}`;
-
-/** Of a change: the object's kind, namespace and name; one of a name is there at a time. */
-export type ObjectKey = string;
-export const objectKey = (object: MeshObject): ObjectKey =>
-  `${object.kind} ${namespaceOf(object)}/${object.metadata.name}`;
-
-interface Index {
-  set(object: MeshObject): void;
-  delete(object: MeshObject): void;
-}
-
-/** Objects of a kind by namespace and name; those that have no namespace are in one. */
-class ByNamespace<T extends MeshObject> implements Index {
-  readonly #all = new Map<string, Map<string, T>>();
-  set(object: MeshObject): void {
-    const namespace = namespaceOf(object);
-    let of = this.#all.get(namespace);
-    if (!of) this.#all.set(namespace, (of = new Map()));
-    of.set(object.metadata.name, object as T);
-  }
-  delete(object: MeshObject): void {
-    const of = this.#all.get(namespaceOf(object));
-    of?.delete(object.metadata.name);
-    if (of?.size === 0) this.#all.delete(namespaceOf(object));
-  }
-  get(namespace: string, name: string): T | undefined {
-    return this.#all.get(namespace)?.get(name);
-  }
-  in(namespace: string): readonly T[] {
-    return [...(this.#all.get(namespace)?.values() ?? [])];
-  }
-  namespaces(): Iterable<string> {
-    return this.#all.keys();
-  }
-  *all(): Iterable<T> {
-    for (const of of this.#all.values()) yield* of.values();
-  }
-}
-/** Routes by the Services (`<namespace>/<name>`) on which they depend, and by those to which they are attached. */
-class RoutesByService {
-  readonly #all = new Map<string, Map<ObjectKey, RouteObject>>();
-  set(route: RouteObject): void {
-    for (const place of placesOf(route)) {
-      let of = this.#all.get(place);
-      if (!of) this.#all.set(place, (of = new Map()));
-      of.set(objectKey(route), route);
-    }
-  }
-  delete(route: RouteObject): void {
-    for (const place of placesOf(route)) {
-      const of = this.#all.get(place);
-      of?.delete(objectKey(route));
-      if (of?.size === 0) this.#all.delete(place);
-    }
-  }
-  of(service: string): readonly RouteObject[] {
-    return [...(this.#all.get(service)?.values() ?? [])];
-  }
-  /** Of one namespace: those may be in each other's way. */
-  attached(service: string, routeNamespace: string): readonly RouteObject[] {
-    return this.of(attachedPlace(service, routeNamespace));
-  }
-}
-const attachedPlace = (service: string, routeNamespace: string): string => `${routeNamespace} at ${service}`;
-function placesOf(route: RouteObject): string[] {
-  const { all, parents } = servicesOf(route);
-  return [...all, ...[...parents].map((service) => attachedPlace(service, namespaceOf(route)))];
-}
 /** As a manifest without a namespace has it. */
 const clusterWide = namespaceOf({ metadata: {} });
 const byName = (a: MeshObject, b: MeshObject): number => (a.metadata.name < b.metadata.name ? -1 : 1);
@@ -178,12 +89,19 @@ export class Compiler {
     Pod: new ByNamespace<PodObject>(),
     Workload: new ByNamespace<WorkloadObject>(),
     EndpointSlice: new ByNamespace<EndpointSliceObject>(),
+    ExternalService: new ByNamespace<ExternalServiceObject>(),
     Service: new ByNamespace<ServiceObject>(),
     AccessPolicy: new ByNamespace<AccessPolicyObject>(),
     GatewayClass: new ByNamespace<GatewayClassObject>(),
     Gateway: new ByNamespace<GatewayObject>(),
   };
   readonly #routes = new RoutesByService();
+  readonly #claims = new ClaimIndex({
+    isExported: (namespace) => this.#isExported(namespace),
+    isTaken: (workload) => this.#isTaken(workload),
+  });
+  /** Of objects that are not in force as they are written. */
+  readonly #problems = new Map<ObjectKey, Problem>();
   /** What each object makes nodes be told. */
   readonly #told = new Map<ObjectKey, readonly Told[]>();
   /** node → identity → pods that have it there. */
@@ -210,6 +128,13 @@ export class Compiler {
   *ofKind<K extends MeshObject['kind']>(kind: K): Iterable<Extract<MeshObject, { kind: K }>> {
     for (const object of this.#objects.values())
       if (object.kind === kind) yield object as Extract<MeshObject, { kind: K }>;
+  }
+  /** Why an object is not in force as it is written, by who owns what it names; undefined where it is. */
+  problemOf(object: MeshObject): Problem | undefined {
+    return this.#problems.get(objectKey(object));
+  }
+  problems(): ReadonlyMap<ObjectKey, Problem> {
+    return this.#problems;
   }
   get enrolledNamespaces(): ReadonlySet<string> {
     return this.#enrolledNamespaces;
@@ -306,6 +231,7 @@ export class Compiler {
   /** Other settings: everything is compiled anew. */
   configure(settings: CompileSettings): Changes {
     this.#settings = settings;
+    this.#claims.reconsiderAll();
     return this.#compile(this.#objects.values());
   }
 
@@ -322,6 +248,7 @@ export class Compiler {
     for (const [key, object] of changed) {
       const before = this.#objects.get(key);
       if (before) this.#forget(before);
+      this.#claims.set(key, before, object);
       if (object) this.#keep(object);
       else if (before) gone.push(before);
       const either = object ?? before;
@@ -336,6 +263,10 @@ export class Compiler {
           touch(this.#indexes.Pod.in(either.metadata.name));
           touch(this.#indexes.Workload.in(either.metadata.name));
           touch(this.#indexes.Service.in(either.metadata.name));
+          if (labelsOf(before)[exportLabel] !== labelsOf(object)[exportLabel])
+            for (const kind of ['ExternalService', 'Workload'] as const)
+              for (const one of this.#indexes[kind].in(either.metadata.name))
+                this.#claims.reconsider(objectKey(one), one);
           break;
         case 'Gateway':
           touch(this.#ofGateway(namespaceOf(either), either.metadata.name));
@@ -362,13 +293,15 @@ export class Compiler {
                 );
           break;
         case 'Node':
-          // Of a node only its labels matter, and they change once in its life.
-          if (JSON.stringify(before && labelsOf(before)) === JSON.stringify(object && labelsOf(object)))
-            break;
+          // Of a node its labels matter and which Workloads it takes, and they change once in its life.
+          if (JSON.stringify(meaningOfNode(before)) === JSON.stringify(meaningOfNode(object))) break;
           for (const pod of this.#indexes.Pod.all())
             if (pod.spec.nodeName === either.metadata.name) touch([pod]);
           for (const one of this.#indexes.Workload.all())
-            if (one.spec.node === either.metadata.name) touch([one]);
+            if (one.spec.node === either.metadata.name) {
+              touch([one]);
+              this.#claims.reconsider(objectKey(one), one);
+            }
           break;
         case 'Service':
         case 'AccessPolicy': {
@@ -396,6 +329,7 @@ export class Compiler {
       }
     }
     if (consents.size > 0) touch(this.#servicesThrough(consents));
+    touch(this.#claims.takeContested());
     // Objects that went and came within one change may have been touched while they were away.
     for (const key of dirty.keys()) if (!this.#objects.has(key)) dirty.delete(key);
     return this.#compile(all ? this.#objects.values() : dirty.values(), gone);
@@ -461,6 +395,7 @@ export class Compiler {
       const key = objectKey(object);
       if (this.#objects.has(key)) continue;
       if (isHeld(object)) this.#admit(key, undefined);
+      this.#problems.delete(key);
       emit(key, []);
     }
     for (const object of objects) {
@@ -470,6 +405,16 @@ export class Compiler {
         continue;
       }
       const namespace = namespaceOf(object);
+      if (object.kind === 'Workload') {
+        const problem = workloadProblem(key, object, this.#isTaken(object), this.#claims);
+        this.#note(key, problem);
+        if (problem) {
+          // Nothing of it is told, and no machine may ask for its identity.
+          this.#admit(key, undefined);
+          emit(key, []);
+          continue;
+        }
+      }
       const asPod = object.kind === 'Pod' ? object : podOfWorkload(object);
       const pod = compilePod(asPod, {
         kind: object.kind,
@@ -485,7 +430,8 @@ export class Compiler {
         ...surroundings(namespace),
       });
       this.#admit(key, pod);
-      emit(key, pod ? toldOf(pod) : []);
+      const isScoped = object.kind === 'Workload' && !this.#isExported(namespace);
+      emit(key, pod ? toldOf(pod, isScoped) : []);
     }
     const before = this.#enrolledNamespaces;
     this.#enrolledNamespaces = this.#enrolled();
@@ -520,7 +466,10 @@ export class Compiler {
           (this.admits(waypoint, namespaceOf(object))
             ? waypointReference(waypoint)
             : refusedWaypoint(waypoint, hbonePort));
-        return [{ kind: 'service', value: compileService(object, mesh, reference) }];
+        const service = compileService(object, mesh, reference);
+        const key = objectKey(object);
+        const addresses = service.addresses.filter(({ ip }) => !this.#claims.addressLostTo(key, ip));
+        return [{ kind: 'service', value: { ...service, addresses } }];
       }
       case 'AccessPolicy':
         return open ? [] : [{ kind: 'policy', value: compilePolicy(object) }];
@@ -533,7 +482,13 @@ export class Compiler {
           ? [{ kind: 'policy', value: strictPolicy(rootNamespace, 'mesh', 'global') }]
           : [];
       case 'ExternalService': {
-        const { service, endpoints } = compileExternalService(object, this.#settings.trustDomain);
+        const key = objectKey(object);
+        this.#note(key, externalProblem(key, object, this.#claims));
+        if (this.#claims.hostLostTo(key, hostOf(object))) return [];
+        const { service, endpoints } = compileExternalService(object, this.#settings.trustDomain, {
+          isExported: this.#isExported(namespaceOf(object)),
+          has: (ip) => !this.#claims.addressLostTo(key, ip),
+        });
         return [
           { kind: 'service', value: service },
           ...endpoints.map((value) => ({ kind: 'workload', value }) as const),
@@ -557,6 +512,23 @@ export class Compiler {
       case 'Gateway':
         return [];
     }
+  }
+
+  #note(key: ObjectKey, problem: Problem | undefined): void {
+    if (problem) this.#problems.set(key, problem);
+    else this.#problems.delete(key);
+  }
+
+  #isExported(namespace: string): boolean {
+    return (
+      namespace === (this.#settings.rootNamespace ?? rootNamespace) ||
+      labelsOf(this.#indexes.Namespace.get(clusterWide, namespace))[exportLabel] === 'enabled'
+    );
+  }
+
+  #isTaken(workload: WorkloadObject): boolean {
+    const node = this.#indexes.Node.get(clusterWide, workload.spec.node);
+    return nodeTakes(node, namespaceOf(workload));
   }
 
   /** Those with pods in the mesh, and those whose next pod will be. */
@@ -601,6 +573,9 @@ export class Compiler {
 const isHeld = (object: MeshObject): object is PodObject | WorkloadObject =>
   object.kind === 'Pod' || object.kind === 'Workload';
 
+const meaningOfNode = (node: MeshObject | undefined): unknown =>
+  node && [labelsOf(node), node.metadata.annotations?.[workloadNamespacesAnnotation]];
+
 const selectorOf = (object: ServiceObject | AccessPolicyObject | MeshObject): Labels | undefined =>
   object.kind === 'Service'
     ? object.spec.selector
@@ -613,15 +588,6 @@ function add(counts: Map<string, number> | undefined, name: string, by: number):
   const now = (counts.get(name) ?? 0) + by;
   if (now > 0) counts.set(name, now);
   else counts.delete(name);
-}
-
-function toldOf({ node, workload, policy, held, uncaptured }: CompiledPod): Told[] {
-  return [
-    ...(workload ? [{ kind: 'workload', value: workload } as const] : []),
-    ...(policy ? [{ kind: 'policy', value: policy } as const] : []),
-    ...(held ? [{ kind: 'nodePod', node, value: held } as const] : []),
-    ...(uncaptured ? [{ kind: 'uncaptured', node, value: uncaptured } as const] : []),
-  ];
 }
 
 /** Everything at once. */

@@ -1,12 +1,16 @@
-/** What is not a pod: services outside of the mesh, endpoints written by hand, workloads on machines of their own. Pure. */
+/** What is no pod: services outside of the mesh, endpoints written by hand, workloads on machines of their own. Pure. */
 import { parseIp } from '../../src/model/address.js';
 import { spiffeIdOf, type TrustDomain } from '../../src/model/identity.js';
+import { workloadNamespacesAnnotation } from '../../src/model/ownership.js';
 import type { Service } from '../../src/model/service.js';
 import type { PortMapping, ServiceKey, Workload, WorkloadUid } from '../../src/model/workload.js';
+import { hostOf, type ClaimIndex, type Problem } from './claims.js';
+import type { ObjectKey } from './indexes.js';
 import { namespaceOf } from './labels.js';
 import type {
   EndpointSliceObject,
   ExternalServiceObject,
+  NodeObject,
   PodObject,
   ServiceObject,
   WorkloadObject,
@@ -42,13 +46,42 @@ function plainEndpoint(
   };
 }
 
+/** What an ExternalService loses to whoever owns what it names. */
+export function externalProblem(
+  key: ObjectKey,
+  object: ExternalServiceObject,
+  claims: ClaimIndex,
+): Problem | undefined {
+  const host = hostOf(object);
+  const namesake = claims.hostLostTo(key, host);
+  if (namesake !== undefined)
+    return {
+      reason: 'HostConflict',
+      message: `host ${host} belongs to ${namesake}, which is older; nothing of this object is in force`,
+    };
+  const lost = object.spec.addresses.flatMap((ip) => {
+    const owner = claims.addressLostTo(key, ip);
+    return owner === undefined ? [] : [`address ${ip} belongs to ${owner}`];
+  });
+  if (lost.length === 0) return undefined;
+  return {
+    reason: 'AddressConflict',
+    message: `${lost.join(', ')}; only the rest of this object is in force`,
+  };
+}
+
+/**
+ * @param scope.isExported whether its addresses count for clients of every namespace
+ * @param scope.has whether an address is its own, and not somebody else's with a stronger claim
+ */
 export function compileExternalService(
   object: ExternalServiceObject,
   trustDomain: TrustDomain,
+  scope: { readonly isExported: boolean; readonly has: (ip: string) => boolean },
 ): { readonly service: Service; readonly endpoints: readonly Workload[] } {
   const { name } = object.metadata;
   const namespace = namespaceOf(object);
-  const hostname = object.spec.host ?? `${name}.${namespace}.external`;
+  const hostname = hostOf(object);
   // It would stand in the place of a Service, without its policies.
   if (hostname.endsWith('.cluster.local'))
     throw new Error(`spec.host: ${hostname} is a name of the cluster itself`);
@@ -58,16 +91,18 @@ export function compileExternalService(
     targetPort: port.targetPort ?? port.port,
     appProtocol: appProtocol(port),
   }));
-  const targets = object.spec.endpoints?.map(({ address }) => address) ?? object.spec.addresses;
+  const own = object.spec.addresses.filter(scope.has);
+  const targets = object.spec.endpoints?.map(({ address }) => address) ?? own;
   return {
     service: {
       key,
       name,
       namespace,
       hostname,
-      addresses: object.spec.addresses.map((ip) => ({ network: '', ip: parseIp(ip) })),
+      addresses: own.map((ip) => ({ network: '', ip: parseIp(ip) })),
       ports,
       subjectAltNames: [],
+      ...(scope.isExported ? {} : { scope: 'namespace' as const }),
     },
     endpoints: [...new Set(targets)].map((address) =>
       plainEndpoint(
@@ -119,9 +154,48 @@ export function compileSlice(
   );
 }
 
-/** As a pod of its machine: enrolled, in the namespace that the machine has for it. */
+/** A machine that is no Node of the registry decides by itself (its agent's flags); a Node takes what its annotation names. */
+export function nodeTakes(node: NodeObject | undefined, namespace: string): boolean {
+  if (!node) return true;
+  const taken = (node.metadata.annotations?.[workloadNamespacesAnnotation] ?? '').split(',');
+  return taken.some((one) => one.trim() === '*' || one.trim() === namespace);
+}
+
+/** Why nothing of a Workload is told to anybody. */
+export function workloadProblem(
+  key: ObjectKey,
+  object: WorkloadObject,
+  isTaken: boolean,
+  claims: ClaimIndex,
+): Problem | undefined {
+  const { node, addresses } = object.spec;
+  if (!isTaken)
+    return {
+      reason: 'NodeNotAllowed',
+      message: `${node} is a Node of the cluster, whose annotation ${workloadNamespacesAnnotation} does not name ${namespaceOf(object)}`,
+    };
+  const lost = addresses.flatMap((ip) => {
+    const owner = claims.addressLostTo(key, ip);
+    return owner === undefined ? [] : [`address ${ip} belongs to ${owner}`];
+  });
+  if (lost.length === 0) return undefined;
+  return {
+    reason: 'AddressConflict',
+    message: `${lost.join(', ')}; nothing of this object is in force`,
+  };
+}
+
+/** A name below /run/netns, or an absolute path; no segment begins with a dot. As in the CRD. */
+const netnsPattern = /^([A-Za-z0-9_][A-Za-z0-9_.:@+-]*|(\/[A-Za-z0-9_][A-Za-z0-9_.:@+-]*)+)$/;
+const netnsLengthMax = 1024;
+
+/** As a pod of its machine: enrolled, in the namespace that the machine has for it. Throws where `spec.netns` is no place. */
 export function podOfWorkload(object: WorkloadObject): PodObject {
   const { node, addresses, serviceAccount, netns, ports } = object.spec;
+  if (netns.length > netnsLengthMax || !netnsPattern.test(netns))
+    throw new Error(
+      `spec.netns: ${JSON.stringify(netns.slice(0, 64))} is neither a name nor an absolute path`,
+    );
   return {
     kind: 'Pod',
     metadata: {

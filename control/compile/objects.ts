@@ -8,7 +8,7 @@ export interface Meta {
   readonly generation?: number;
   /** Of kinds whose status others write too: what was read before it is written. */
   readonly resourceVersion?: string;
-  /** Of routes: the older one comes first. */
+  /** Of two that claim one thing, and of two routes, the older one comes first. */
   readonly creationTimestamp?: string;
   /** Set once the object is being deleted. */
   readonly deletionTimestamp?: string;

@@ -1,4 +1,5 @@
 /** What is said about objects on the objects: conditions as Kubernetes words them. Pure. */
+import type { Problem } from '../compile/claims.js';
 import { namespaceOf } from '../compile/labels.js';
 import {
   acceptedType,
@@ -60,12 +61,13 @@ const isJudged = (object: MeshObject): object is Extract<MeshObject, { kind: Jud
   (judgedKinds as readonly string[]).includes(object.kind);
 
 /**
- * Of one of Weft's own objects: whether it is in force, and of one that asks for a waypoint whether it has one. Undefined for other
+ * Of one of Weft's own objects: whether it is in force (`why`: what is wrong with it as it is written, or who owns what it names), and of
+ * one that asks for a waypoint whether it has one. Undefined for other
  * kinds, and where the object says so already.
  */
 export function acceptedCondition(
   object: MeshObject,
-  why: string | undefined,
+  why: string | Problem | undefined,
   enforced?: Saying,
 ): Write | undefined {
   if (!isJudged(object)) return undefined;
@@ -73,12 +75,14 @@ export function acceptedCondition(
   const accepted: Saying =
     why === undefined
       ? { type: acceptedType, status: 'True', reason: 'Accepted', message: 'in force' }
-      : {
-          type: acceptedType,
-          status: 'False',
-          reason: 'Invalid',
-          message: `${why}; what it said before stays in force`,
-        };
+      : typeof why === 'object'
+        ? { type: acceptedType, status: 'False', ...why }
+        : {
+            type: acceptedType,
+            status: 'False',
+            reason: 'Invalid',
+            message: `${why}; what it said before stays in force`,
+          };
   const now = object.status?.conditions ?? [];
   const wanted = [accepted, ...(enforced ? [enforced] : [])];
   const same = ({ type, status, message }: Saying): boolean => {

@@ -172,7 +172,7 @@ export class Upkeep {
         set(
           acceptedCondition(
             object,
-            undefined,
+            compiler.problemOf(object),
             object.kind === 'AccessPolicy' ? policyEnforcement(object, compiler) : undefined,
           ),
         );

@@ -43,6 +43,8 @@ function meta(raw: RawMeta): Meta {
     name: raw.name,
     ...(raw.namespace === undefined ? {} : { namespace: raw.namespace }),
     ...(raw.uid === undefined ? {} : { uid: raw.uid }),
+    // Of two that claim one thing the older has it (src/model/ownership.ts).
+    ...(raw.creationTimestamp === undefined ? {} : { creationTimestamp: String(raw.creationTimestamp) }),
     ...(raw.deletionTimestamp === undefined ? {} : { deletionTimestamp: String(raw.deletionTimestamp) }),
     ...(raw.labels === undefined ? {} : { labels: raw.labels }),
     ...(annotations.length === 0 ? {} : { annotations: Object.fromEntries(annotations) }),
@@ -91,14 +93,13 @@ function route<Kind extends RouteObject['kind']>(
   kind: Kind,
   raw: Raw<RouteObject>,
 ): Extract<RouteObject, { kind: Kind }> {
-  const { creationTimestamp: created, resourceVersion } = raw.metadata;
+  const { resourceVersion } = raw.metadata;
   return {
     ...(raw.apiVersion === undefined ? {} : { apiVersion: raw.apiVersion }),
     kind,
     metadata: {
       ...withGeneration(raw.metadata),
       ...(resourceVersion === undefined ? {} : { resourceVersion }),
-      ...(created === undefined ? {} : { creationTimestamp: String(created) }),
     },
     spec: raw.spec,
     ...(raw.status?.parents ? { status: { parents: raw.status.parents } } : {}),

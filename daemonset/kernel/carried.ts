@@ -202,7 +202,7 @@ export class Carried {
     const destination = podOf(live.destination);
     const workload = destination && view.workload(destination.pod.uid);
     const verdict = workload && authorize(view.policiesFor(workload), this.#factsOf(source, live));
-    const service = view.serviceByAddress(live.dialled.ip);
+    const service = view.serviceByAddress(live.dialled.ip, source?.pod.namespace);
     return {
       direction: 'outbound',
       path: 'kernel',

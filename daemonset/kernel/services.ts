@@ -51,8 +51,8 @@ export function kernelServices(
     const service = view.service(key);
     if (!service || service.waypoint) continue;
     for (const { ip } of service.addresses) {
-      // Another service may hold the address by now.
-      if (view.serviceByAddress(ip) !== service) continue;
+      // The table is the whole node's: an address that means something else to some namespace, or by now to all, is not in it.
+      if (service.scope !== undefined || view.serviceByAddress(ip, undefined) !== service) continue;
       for (const { servicePort } of service.ports) {
         const address = { ip, port: servicePort };
         const endpoints = candidatesOf(view, service, address, node).map(({ target }) => target);

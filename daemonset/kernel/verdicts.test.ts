@@ -202,7 +202,13 @@ test('with session affinity the kernel has an endpoint for each bucket, the one 
   const chosen = new Set<string>();
   for (let i = 0; i < 200; i++) {
     const client = parseIp(`10.1.${i % 7}.${i}`);
-    const found = resolve(view, { ip: parseIp('10.96.0.1'), port: 80 }, client, 'n1', i / 200);
+    const found = resolve(
+      view,
+      { ip: parseIp('10.96.0.1'), port: 80 },
+      { ip: client, namespace: 'shop' },
+      'n1',
+      i / 200,
+    );
     assert.ok(found.kind === 'endpoint');
     assert.deepEqual(table.endpoints[bucketOf(client)], found.target);
     chosen.add(found.target.ip);

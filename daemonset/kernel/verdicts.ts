@@ -18,6 +18,7 @@ import {
 import type { LocalPod } from '../messages.js';
 import { planOutbound } from '../proxy/plan.js';
 import { VerdictShare } from './verdict-share.js';
+import { marksOf } from './marks.js';
 
 interface Admitted {
   readonly local: LocalPod;
@@ -55,6 +56,8 @@ export function kernelMayCarry(
       (plan) =>
         plan.kind === 'local' &&
         plan.workload.uid === destination.pod.uid &&
+        // By a Service it would rest on all of that Service's endpoints.
+        plan.service === undefined &&
         // What a policy in audit mode would deny has to be counted, and only the agent counts.
         plan.verdict.audited.length === 0,
     )
@@ -85,7 +88,7 @@ export class Verdicts {
       .flatMap((bytes) => (bytes ? [decodeLocal(bytes).epoch] : []));
     // Never an epoch that any verdict in the kernel was decided at, also by a former life of the agent.
     const epoch = [...former, BigInt(Date.now())].reduce((a, b) => (a > b ? a : b)) + 1n;
-    const admitted = { local, epoch, marks: this.#marksOf(local) };
+    const admitted = { local, epoch, marks: marksOf(this.view, local.pod) };
     this.#pods.set(local.pod.uid, admitted);
     this.#write(admitted);
   }
@@ -119,7 +122,7 @@ export class Verdicts {
   refresh(): boolean {
     let moved = false;
     for (const admitted of this.#pods.values()) {
-      const marks = this.#marksOf(admitted.local);
+      const marks = marksOf(this.view, admitted.local.pod);
       if (marks.length === admitted.marks.length && marks.every((mark, i) => mark === admitted.marks[i]))
         continue;
       admitted.marks = marks;
@@ -134,16 +137,6 @@ export class Verdicts {
   beat(): void {
     const until = process.hrtime.bigint() + BigInt(this.leaseMs) * 1_000_000n;
     this.datapath.map('weft_node').update(encodeU32(nodeSlots.lease), encodeU64(until));
-  }
-
-  #marksOf({ pod }: LocalPod): unknown[] {
-    const workload = this.view.workload(pod.uid);
-    if (!workload) return [];
-    return [
-      workload,
-      ...this.view.policiesFor(workload),
-      ...[...workload.services.keys()].map((key) => this.view.service(key)),
-    ];
   }
 
   #write({ local, epoch }: Admitted): void {

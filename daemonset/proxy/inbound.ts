@@ -3,7 +3,7 @@ import type net from 'node:net';
 import type { Duplex } from 'node:stream';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import type { SocketAddress } from '../../src/model/address.js';
-import type { SpiffeId } from '../../src/model/identity.js';
+import { workloadIdentityOf, type SpiffeId } from '../../src/model/identity.js';
 import { carry } from '../../src/hbone/carry.js';
 import { forwardedFor, sourceIdentityOf } from '../../src/hbone/headers.js';
 import type { InboundTunnel, Refused } from '../../src/hbone/server.js';
@@ -146,7 +146,8 @@ function openingOf(
   peer: SpiffeId | undefined,
   plan: InboundPlan,
 ): Opening {
-  const known = client && context.view.workloadByAddress(client.ip);
+  const known =
+    client && context.view.workloadByAddress(client.ip, peer && workloadIdentityOf(peer)?.namespace);
   const verdict = plan.verdict;
   return {
     direction: 'inbound',

@@ -6,6 +6,7 @@ import type { SocketAddress } from '../../src/model/address.js';
 import { formatSocketAddress } from '../../src/model/address.js';
 import type { SpiffeId } from '../../src/model/identity.js';
 import type { NodePod } from '../../src/model/node-pod.js';
+import { mayStandBefore } from '../../src/model/ownership.js';
 import type { Service } from '../../src/model/service.js';
 import type { Workload, WorkloadUid } from '../../src/model/workload.js';
 import { authorize, type ConnectionFacts, type Verdict } from '../../src/policy/authorize.js';
@@ -100,7 +101,7 @@ export function planOutbound(view: MeshView, facts: OutboundFacts): OutboundPlan
   const resolved = resolve(
     view,
     dialled,
-    facts.sourceIp,
+    { ip: facts.sourceIp, namespace: facts.source.namespace },
     facts.node,
     facts.random,
     facts.picked,
@@ -119,6 +120,8 @@ export function planOutbound(view: MeshView, facts: OutboundFacts): OutboundPlan
   const { workload, service, target } = resolved;
   const known = service ? { workload, service } : { workload };
   // By its Service or by the pod's own address: what is served by a waypoint is reached through it. The waypoint itself goes on.
+  // A Service of another namespace may have a waypoint of its own, which the client chose with it; the pod still takes its ports from
+  // its own namespace's waypoint alone.
   const waypoint = service?.waypoint ?? waypointsOf(view, workload, target.port)[0];
   if (waypoint && !identitiesOf(view, waypoint).includes(facts.source.identity)) {
     const found = resolveWaypoint(view, waypoint, facts.random, facts.avoid);
@@ -136,7 +139,10 @@ export function planOutbound(view: MeshView, facts: OutboundFacts): OutboundPlan
       why: 'destination-has-waypoint',
     };
   }
-  if (workload.hostNetwork) return { kind: 'plain', target, ...known, why: 'destination-on-host-network' };
+  if (workload.hostNetwork) {
+    // By the node's address alone nobody can tell which of the pods there is meant: none is named.
+    return { kind: 'plain', target, ...(service ? known : {}), why: 'destination-on-host-network' };
+  }
   if (workload.tunnel === 'none') return { kind: 'plain', target, ...known, why: 'destination-not-enrolled' };
   if (ownPorts.has(target.port)) {
     return refuse('WEFT_AGENT_PORT', `port ${target.port} is the agent's own`, 503, known);
@@ -158,7 +164,11 @@ export function planOutbound(view: MeshView, facts: OutboundFacts): OutboundPlan
     ...known,
     next: { ip: target.ip, port: hbonePort },
     authority: formatSocketAddress(target),
-    expected: [workload.identity, ...(service?.subjectAltNames ?? [])],
+    // What a Service of another namespace says of identities is said of its own endpoints.
+    expected: [
+      workload.identity,
+      ...(service && mayStandBefore(service.namespace, workload.namespace) ? service.subjectAltNames : []),
+    ],
     why: locality === 'encrypted' ? 'same-node-encrypted' : 'other-node',
   };
 }

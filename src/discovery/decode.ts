@@ -12,7 +12,7 @@ import type {
   Workload,
   WorkloadUid,
 } from '../model/workload.js';
-import { affinityExtension, affinityType } from './types.js';
+import { affinityExtension, affinityType, scopeExtension, scopeType } from './types.js';
 import * as pb from './gen/workload.js';
 import * as pbWeft from './gen/weft.js';
 import { unknownFields, type Reading, type Shape } from './reading.js';
@@ -81,9 +81,19 @@ function hostNetwork(mode: pb.NetworkMode): boolean {
   throw new Error(`network mode ${mode} is not known`);
 }
 
+/** Throws where there is one that this version cannot read: for whom the addresses count is then not known. */
+function scope(extensions: readonly pb.Extension[]): pbWeft.Scope | undefined {
+  const found = extensions.find(({ name }) => name === scopeExtension);
+  if (!found) return undefined;
+  if (found.config?.typeUrl !== scopeType)
+    throw new Error(`${scopeExtension} is of type ${found.config?.typeUrl}`);
+  return pbWeft.Scope.decode(found.config.value);
+}
+
 const workloadTypes: readonly Workload['workloadType'][] = ['deployment', 'cronjob', 'pod', 'job'];
 
 function workload(message: pb.Workload): Workload {
+  const scoped = scope(message.extensions);
   const trustDomain = parseTrustDomain(message.trustDomain || 'cluster.local');
   const serviceAccount = message.serviceAccount || 'default';
   const namespace = need(message.namespace, 'namespace');
@@ -93,7 +103,7 @@ function workload(message: pb.Workload): Workload {
     namespace,
     identity: spiffeIdOf({ trustDomain, namespace, serviceAccount }),
     serviceAccount,
-    addresses: message.addresses.map((bytes) => ipFromBytes(bytes)),
+    addresses: (scoped?.namespaceOnly ? scoped : message).addresses.map((bytes) => ipFromBytes(bytes)),
     network: message.network,
     node: message.node,
     cluster: message.clusterId || 'Kubernetes',
@@ -111,6 +121,7 @@ function workload(message: pb.Workload): Workload {
     canonicalName: message.canonicalName,
     canonicalRevision: message.canonicalRevision,
     ...(message.locality ? { locality: message.locality } : {}),
+    ...(scoped?.namespaceOnly ? { scope: 'namespace' as const } : {}),
   };
 }
 
@@ -134,18 +145,22 @@ function affinity(extensions: readonly pb.Extension[]): Pick<Service, 'sessionAf
 
 function service(message: pb.Service): Service {
   const balancing = message.loadBalancing;
+  const scoped = scope(message.extensions);
   return {
     key: `${need(message.namespace, 'namespace')}/${need(message.hostname, 'hostname')}` as ServiceKey,
     name: message.name,
     namespace: message.namespace,
     hostname: message.hostname,
-    addresses: message.addresses.map(({ network, address }) => ({ network, ip: ipFromBytes(address) })),
+    addresses: scoped?.namespaceOnly
+      ? scoped.addresses.map((address) => ({ network: '', ip: ipFromBytes(address) }))
+      : message.addresses.map(({ network, address }) => ({ network, ip: ipFromBytes(address) })),
     ports: message.ports.map(port),
     subjectAltNames: message.subjectAltNames.map((name) =>
       parseSpiffeId(name.startsWith('spiffe://') ? name : `spiffe://${name}`),
     ),
     ...waypoint(message.waypoint),
     ...affinity(message.extensions),
+    ...(scoped?.namespaceOnly ? { scope: 'namespace' as const } : {}),
     ...(balancing
       ? {
           loadBalancing: {

@@ -12,7 +12,7 @@ import type {
 import type { BackendTarget, PathChange, Route, RouteFilter, RouteRule } from '../model/route.js';
 import type { Service } from '../model/service.js';
 import type { PortMapping, WaypointRef, Workload } from '../model/workload.js';
-import { affinityExtension, affinityType } from './types.js';
+import { affinityExtension, affinityType, scopeExtension, scopeType } from './types.js';
 import * as pbAuth from './gen/authorization.js';
 import * as pb from './gen/workload.js';
 import * as pbWeft from './gen/weft.js';
@@ -36,12 +36,27 @@ function waypoint(reference: WaypointRef | undefined): pb.GatewayAddress | undef
   return { destination: { $case: 'hostname', value }, hboneMtlsPort: reference.hbonePort };
 }
 
+const extension = (name: string, typeUrl: string, value: Uint8Array): pb.Extension => ({
+  name,
+  config: { typeUrl, value: Buffer.from(value) },
+});
+const scopeOf = (addresses: Workload['addresses']): pb.Extension =>
+  extension(
+    scopeExtension,
+    scopeType,
+    pbWeft.Scope.encode({
+      namespaceOnly: true,
+      addresses: addresses.map(bytesOf),
+    }).finish(),
+  );
+
 export function encodeWorkload(w: Workload): Uint8Array {
   const value = pb.Workload.fromPartial({
     uid: w.uid,
     name: w.name,
     namespace: w.namespace,
-    addresses: w.addresses.map(bytesOf),
+    // As for a Service of that scope.
+    addresses: w.scope === 'namespace' ? [] : w.addresses.map(bytesOf),
     network: w.network,
     tunnelProtocol: w.tunnel === 'hbone' ? pb.TunnelProtocol.HBONE : pb.TunnelProtocol.NONE,
     trustDomain: workloadIdentityOf(w.identity)?.trustDomain ?? '',
@@ -60,6 +75,7 @@ export function encodeWorkload(w: Workload): Uint8Array {
   });
   value.waypoint = waypoint(w.waypoint);
   value.locality = w.locality;
+  if (w.scope === 'namespace') value.extensions.push(scopeOf(w.addresses));
   return pb.Address.encode({ type: { $case: 'workload', value } }).finish();
 }
 
@@ -68,7 +84,11 @@ export function encodeService(s: Service): Uint8Array {
     name: s.name,
     namespace: s.namespace,
     hostname: s.hostname,
-    addresses: s.addresses.map(({ network, ip }) => ({ network, address: bytesOf(ip) })),
+    // Who does not know scopes would send everybody's connections there.
+    addresses:
+      s.scope === 'namespace'
+        ? []
+        : s.addresses.map(({ network, ip }) => ({ network, address: bytesOf(ip) })),
     ports: s.ports.map(port),
     subjectAltNames: [...s.subjectAltNames],
     canonical: true,
@@ -85,10 +105,9 @@ export function encodeService(s: Service): Uint8Array {
   }
   if (s.sessionAffinity) {
     const config = pbWeft.SessionAffinity.encode({ clientIp: true }).finish();
-    value.extensions = [
-      { name: affinityExtension, config: { typeUrl: affinityType, value: Buffer.from(config) } },
-    ];
+    value.extensions.push(extension(affinityExtension, affinityType, config));
   }
+  if (s.scope === 'namespace') value.extensions.push(scopeOf(s.addresses.map(({ ip }) => ip)));
   return pb.Address.encode({ type: { $case: 'service', value } }).finish();
 }
 

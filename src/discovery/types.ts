@@ -11,6 +11,9 @@ export const typeUrls = {
 /** The extension of istio.workload.Service by which session affinity is told; other nodes leave it alone. */
 export const affinityExtension = 'weft.dev/session-affinity';
 export const affinityType = 'type.googleapis.com/weft.v1.SessionAffinity';
+/** The extension of istio.workload.Service and .Workload that says for whom their addresses count. */
+export const scopeExtension = 'weft.dev/scope';
+export const scopeType = 'type.googleapis.com/weft.v1.Scope';
 export type TypeUrl = (typeof typeUrls)[keyof typeof typeUrls];
 
 export const grpcLimits = {

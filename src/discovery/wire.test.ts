@@ -3,10 +3,13 @@ import { test } from 'node:test';
 import type { AuthorizationPolicy, PolicyKey, PolicyMatch } from '../model/policy.js';
 import type { Route, RouteKey } from '../model/route.js';
 import type { ServiceKey } from '../model/workload.js';
-import { decodeAuthorization, decodeRoute } from './decode.js';
-import { encodeAuthorization, encodeRoute } from './encode.js';
+import { service as serviceAt, workload as workloadAt } from '../../test/support/mesh.js';
+import { decodeAddress, decodeAuthorization, decodeRoute } from './decode.js';
+import { encodeAuthorization, encodeRoute, encodeService, encodeWorkload } from './encode.js';
 import * as pbAuth from './gen/authorization.js';
 import * as pbWeft from './gen/weft.js';
+import { Address } from './gen/workload.js';
+import { scopeExtension } from './types.js';
 
 const api = 'shop/api.shop.svc.cluster.local' as ServiceKey;
 const headers = { set: [{ name: 'a', value: '1' }], add: [{ name: 'b', value: '2' }], remove: ['c'] };
@@ -215,4 +218,36 @@ test('a policy whose requests cannot be read is refused: read in part it could a
   refused(of([template()]), /without segments/);
   refused({ match: undefined, http: undefined }, /none/);
   refused({ match: { ...empty, weft: { match: empty, http: undefined } }, http: undefined }, /none/);
+});
+
+test('a Service and a Workload that count for their namespace alone are what they were after they were told; others see no address of them', () => {
+  const service = serviceAt('pay', '198.51.100.1', 443, { scope: 'namespace', sessionAffinity: 'client-ip' });
+  const bytes = encodeService(service);
+  const decoded = decodeAddress(bytes);
+  assert.ok(decoded.ok && decoded.value.kind === 'service');
+  assert.deepEqual(decoded.value.service, service);
+  const message = Address.decode(bytes);
+  assert.ok(message.type?.$case === 'service');
+  assert.deepEqual(message.type.value.addresses, []);
+  const workload = workloadAt('legacy', '10.9.0.1', 'vm1', { scope: 'namespace' });
+  const told = Address.decode(encodeWorkload(workload));
+  assert.ok(told.type?.$case === 'workload');
+  assert.deepEqual(told.type.value.addresses, []);
+  const again = decodeAddress(encodeWorkload(workload));
+  assert.ok(again.ok && again.value.kind === 'workload');
+  assert.deepEqual(again.value.workload, workload);
+});
+
+test('a Service whose scope cannot be read is refused: its addresses could count for everybody', () => {
+  const message = Address.decode(
+    encodeService(serviceAt('pay', '198.51.100.1', 443, { scope: 'namespace' })),
+  );
+  assert.ok(message.type?.$case === 'service');
+  for (const config of [
+    undefined,
+    { typeUrl: 'type.googleapis.com/weft.v2.Scope', value: Buffer.alloc(0) },
+  ]) {
+    message.type.value.extensions = [{ name: scopeExtension, config }];
+    assert.ok(!decodeAddress(Address.encode(message).finish()).ok);
+  }
 });

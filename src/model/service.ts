@@ -20,4 +20,6 @@ export interface Service {
   };
   /** All connections of a client's address go to one endpoint for as long as that is one (src/state/affinity.ts). */
   readonly sessionAffinity?: 'client-ip';
+  /** Its addresses count for clients of its own namespace alone (an ExternalService that is not exported). Absent: for everybody. */
+  readonly scope?: 'namespace';
 }

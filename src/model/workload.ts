@@ -58,4 +58,6 @@ export interface Workload {
   readonly canonicalName: string;
   readonly canonicalRevision: string;
   readonly locality?: Locality;
+  /** Its address counts for clients of its own namespace alone; others reach it by a Service. Absent: for everybody. */
+  readonly scope?: 'namespace';
 }

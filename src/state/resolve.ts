@@ -3,6 +3,7 @@ import type { IpAddress, SocketAddress } from '../model/address.js';
 import { formatSocketAddress, isV6 } from '../model/address.js';
 import type { SpiffeId } from '../model/identity.js';
 import { refusedWaypointOf } from '../model/refused-waypoint.js';
+import { claimRankOf, claimRanks, mayStandBefore } from '../model/ownership.js';
 import type { Service } from '../model/service.js';
 import type { Locality, ServiceKey, WaypointRef, Workload } from '../model/workload.js';
 import { bucketOf, preferredOf } from './affinity.js';
@@ -46,8 +47,7 @@ export function candidatesOf(
     const ip = addressLike(endpoint.addresses, destination.ip);
     const targetPort = own?.targetPort || port.targetPort;
     if (ip === undefined || targetPort === 0) continue;
-    // An endpoint that was written by hand may be a pod of the mesh: then that pod's identity and policies count.
-    const workload = endpoint.tunnel === 'none' ? (view.workloadByAddress(ip) ?? endpoint) : endpoint;
+    const workload = ownerInPlaceOf(view, endpoint, ip);
     if (!workload.healthy && service.loadBalancing?.allowUnhealthy !== true) continue;
     candidates.push({ workload, target: { ip, port: targetPort } });
   }
@@ -57,6 +57,21 @@ export function candidatesOf(
   const nearness = candidates.map(({ workload }) => sharedScopes(preference, workload, here));
   const nearest = mode === 'strict' ? preference.length : Math.max(0, ...nearness);
   return candidates.filter((_, i) => nearness[i] === nearest);
+}
+
+/**
+ * Whom an endpoint leads to: where somebody with a stronger claim owns its address, then that one's identity, waypoint and policies
+ * count, whatever the endpoint says of itself. Workloads of other namespaces are no owners to an endpoint: they could claim any address.
+ */
+function ownerInPlaceOf(view: MeshView, endpoint: Workload, ip: IpAddress): Workload {
+  const rank = claimRankOf(endpoint.uid);
+  if (rank === claimRanks.pod) return endpoint;
+  const owner = view.workloadByAddress(ip, endpoint.namespace);
+  // Pods on the host network share the address of their node, which is none of theirs.
+  if (!owner || owner.hostNetwork || claimRankOf(owner.uid) >= rank) return endpoint;
+  return claimRankOf(owner.uid) === claimRanks.pod || mayStandBefore(endpoint.namespace, owner.namespace)
+    ? owner
+    : endpoint;
 }
 
 type Scope = NonNullable<Service['loadBalancing']>['preference'][number];
@@ -85,6 +100,12 @@ function sharedScopes(
   return first < 0 ? scopes.length : first;
 }
 
+/** Whom a connection is of: its address, and the namespace that is asked on whose behalf. */
+export interface Client {
+  readonly ip: IpAddress;
+  readonly namespace: string;
+}
+
 /**
  * `client`: whom the connection is of; `random` in [0, 1); `picked`: the endpoint that connect() chose already, kept where it
  * is still one; `avoid`: endpoints (address:port) that just could not be reached.
@@ -92,15 +113,15 @@ function sharedScopes(
 export function resolve(
   view: MeshView,
   destination: SocketAddress,
-  client: IpAddress,
+  client: Client,
   node: string,
   random: number,
   picked?: SocketAddress,
   avoid?: ReadonlySet<string>,
 ): Resolved {
-  const service = view.serviceByAddress(destination.ip);
+  const service = view.serviceByAddress(destination.ip, client.namespace);
   if (!service) {
-    const workload = view.workloadByAddress(destination.ip);
+    const workload = view.workloadByAddress(destination.ip, client.namespace);
     return workload ? { kind: 'endpoint', workload, target: destination } : { kind: 'unknown' };
   }
   const port = service.ports.find(({ servicePort }) => servicePort === destination.port);
@@ -116,7 +137,7 @@ export function resolve(
   const chosen =
     pool.find(({ target }) => target.ip === picked?.ip && target.port === picked.port) ??
     (service.sessionAffinity
-      ? preferredOf(pool, ({ target }) => target, bucketOf(client))
+      ? preferredOf(pool, ({ target }) => target, bucketOf(client.ip))
       : pool[Math.floor(random * pool.length)]);
   if (!chosen) {
     return {
@@ -146,8 +167,8 @@ export function resolveWaypoint(
   let ready: readonly Workload[];
   if (reference.kind === 'hostname') ready = replicasOf(view, reference.service);
   else {
-    const service = view.serviceByAddress(reference.ip);
-    const workload = view.workloadByAddress(reference.ip);
+    const service = view.serviceByAddress(reference.ip, undefined);
+    const workload = view.workloadByAddress(reference.ip, undefined);
     ready = service ? view.endpointsOf(service.key) : workload ? [workload] : [];
   }
   ready = ready.filter(
@@ -175,8 +196,12 @@ export function waypointMissing(
       };
 }
 
-/** The waypoints that serve a workload's port: its own, and those of the Services that it stands behind. */
+/**
+ * The waypoints that serve a workload's port: its own, and those of the Services that stand before it. None serves a pod on the host
+ * network by its address, which is the node's and which others there share; its Service's waypoint serves what asks for that Service.
+ */
 export function waypointsOf(view: MeshView, workload: Workload, port: number): WaypointRef[] {
+  if (workload.hostNetwork) return [];
   const found = [...view.servicesOf(workload)].flatMap(([key, ports]) => {
     const service = view.service(key);
     const served =
@@ -203,7 +228,7 @@ function replicasOf(view: MeshView, key: ServiceKey): readonly Workload[] {
 export function identitiesOf(view: MeshView, reference: WaypointRef): SpiffeId[] {
   if (reference.kind === 'hostname')
     return replicasOf(view, reference.service).map(({ identity }) => identity);
-  const service = view.serviceByAddress(reference.ip);
-  const one = view.workloadByAddress(reference.ip);
+  const service = view.serviceByAddress(reference.ip, undefined);
+  const one = view.workloadByAddress(reference.ip, undefined);
   return service ? view.endpointsOf(service.key).map(({ identity }) => identity) : one ? [one.identity] : [];
 }

@@ -1,5 +1,6 @@
 /** The node's view of the mesh: one writer applies updates, everyone else reads. */
 import type { IpAddress } from '../model/address.js';
+import { claimRankOf, claimRanks, countsFor, mayStandBefore, namespaceOfKey } from '../model/ownership.js';
 import type { AuthorizationPolicy, PolicyKey } from '../model/policy.js';
 import type { Service } from '../model/service.js';
 import type { Locality, PortMapping, ServiceKey, Workload, WorkloadUid } from '../model/workload.js';
@@ -16,13 +17,24 @@ export interface MeshUpdate {
 
 export interface MeshView {
   workload(uid: WorkloadUid): Workload | undefined;
-  workloadByAddress(ip: IpAddress): Workload | undefined;
+  /**
+   * Whom an address leads to that is dialled as it is, by the strongest claim that counts for clients of a namespace
+   * (src/model/ownership.ts). `clientNamespace` undefined: by the claims that count for everybody.
+   */
+  workloadByAddress(ip: IpAddress, clientNamespace: string | undefined): Workload | undefined;
+  /**
+   * Those that could own an address, the strongest claim first: the pods there, or else the Workloads, whomever they count for. Never
+   * references.
+   */
+  claimantsOf(ip: IpAddress): readonly Workload[];
   service(key: ServiceKey): Service | undefined;
-  serviceByAddress(ip: IpAddress): Service | undefined;
+  /** The Service that an address is one of, for clients of a namespace; a pod's address is none of a Service's. */
+  serviceByAddress(ip: IpAddress, clientNamespace: string | undefined): Service | undefined;
   /** Where a node is, by what is told of its workloads. */
   localityOf(node: string): Locality | undefined;
   /**
-   * The Services that stand before a workload's addresses: its own, and those whose endpoints were written by hand.
+   * The Services that stand before a workload's addresses: those that select it, and those whose endpoints were written by hand.
+   * Only Services of the workload's own namespace.
    */
   servicesOf(workload: Workload): ReadonlyMap<ServiceKey, readonly PortMapping[]>;
   /** All endpoints of a service, healthy or not. */
@@ -40,8 +52,11 @@ export class MeshState implements MeshView {
   readonly #workloads = new Map<WorkloadUid, Workload>();
   readonly #services = new Map<ServiceKey, Service>();
   readonly #policies = new Map<PolicyKey, AuthorizationPolicy>();
+  /** Pods and Workloads, which may own an address. */
   readonly #byAddress = new Map<IpAddress, Map<WorkloadUid, Workload>>();
-  readonly #serviceByAddress = new Map<IpAddress, Service>();
+  /** References by namespace and address: any number of another namespace's costs nobody a look. */
+  readonly #references = new Map<string, Map<WorkloadUid, Workload>>();
+  readonly #servicesByAddress = new Map<IpAddress, Map<ServiceKey, Service>>();
   readonly #endpoints = new Map<ServiceKey, Map<WorkloadUid, Workload>>();
   readonly #byNode = new Map<string, Map<WorkloadUid, Workload>>();
 
@@ -53,19 +68,18 @@ export class MeshState implements MeshView {
     for (const workload of update.workloads ?? []) {
       this.#removeWorkload(workload.uid);
       this.#workloads.set(workload.uid, workload);
-      for (const ip of workload.addresses) mapOf(this.#byAddress, ip).set(workload.uid, workload);
+      for (const ip of workload.addresses) {
+        if (isReference(workload))
+          mapOf(this.#references, referenceAt(workload.namespace, ip)).set(workload.uid, workload);
+        else mapOf(this.#byAddress, ip).set(workload.uid, workload);
+      }
       for (const key of workload.services.keys()) mapOf(this.#endpoints, key).set(workload.uid, workload);
       mapOf(this.#byNode, workload.node).set(workload.uid, workload);
     }
     for (const service of update.services ?? []) {
       this.#removeService(service.key);
       this.#services.set(service.key, service);
-      for (const { ip } of service.addresses) {
-        // A name for somewhere else takes no address of a Service.
-        const held = this.#serviceByAddress.get(ip);
-        if (held && isOfCluster(held) && !isOfCluster(service)) continue;
-        this.#serviceByAddress.set(ip, service);
-      }
+      for (const { ip } of service.addresses) mapOf(this.#servicesByAddress, ip).set(service.key, service);
     }
     for (const key of update.removedPolicies ?? []) this.#policies.delete(key as PolicyKey);
     for (const policy of update.policies ?? []) this.#policies.set(policy.key, policy);
@@ -75,7 +89,10 @@ export class MeshState implements MeshView {
     const old = this.#workloads.get(uid);
     if (!old) return;
     this.#workloads.delete(uid);
-    for (const ip of old.addresses) drop(this.#byAddress, ip, uid);
+    for (const ip of old.addresses) {
+      if (isReference(old)) drop(this.#references, referenceAt(old.namespace, ip), uid);
+      else drop(this.#byAddress, ip, uid);
+    }
     for (const key of old.services.keys()) drop(this.#endpoints, key, uid);
     drop(this.#byNode, old.node, uid);
   }
@@ -84,48 +101,77 @@ export class MeshState implements MeshView {
     const old = this.#services.get(key);
     if (!old) return;
     this.#services.delete(key);
-    // Another service may have taken the address over before this one's removal was told.
-    for (const { ip } of old.addresses)
-      if (this.#serviceByAddress.get(ip)?.key === key) this.#serviceByAddress.delete(ip);
+    for (const { ip } of old.addresses) drop(this.#servicesByAddress, ip, key);
   }
 
   workload(uid: WorkloadUid): Workload | undefined {
     return this.#workloads.get(uid);
   }
-  workloadByAddress(ip: IpAddress): Workload | undefined {
+  workloadByAddress(ip: IpAddress, clientNamespace: string | undefined): Workload | undefined {
     // While an address passes from one pod to the next both may be known, in any order: one choice on every node.
     let chosen: Workload | undefined;
     for (const workload of this.#byAddress.get(ip)?.values() ?? []) {
-      if (
-        !chosen ||
-        (workload.healthy && !chosen.healthy) ||
-        (workload.healthy === chosen.healthy && workload.uid < chosen.uid)
-      ) {
-        chosen = workload;
-      }
+      if (!countsFor(workload, clientNamespace)) continue;
+      if (!chosen || comesBefore(workload, chosen, clientNamespace)) chosen = workload;
     }
+    if (chosen || clientNamespace === undefined || this.#references.size === 0) return chosen;
+    for (const workload of this.#references.get(referenceAt(clientNamespace, ip))?.values() ?? [])
+      if (!chosen || comesBefore(workload, chosen)) chosen = workload;
     return chosen;
+  }
+  claimantsOf(ip: IpAddress): readonly Workload[] {
+    const there = [...(this.#byAddress.get(ip)?.values() ?? [])];
+    const pods = there.filter(isPod);
+    const owners = pods.length > 0 ? pods : there;
+    return owners.sort((a, b) => (comesBefore(a, b) ? -1 : 1));
   }
   service(key: ServiceKey): Service | undefined {
     return this.#services.get(key);
   }
-  serviceByAddress(ip: IpAddress): Service | undefined {
-    const service = this.#serviceByAddress.get(ip);
-    if (!service || isOfCluster(service)) return service;
-    // Nor one of a pod of the mesh.
-    for (const workload of this.#byAddress.get(ip)?.values() ?? [])
-      if (workload.tunnel === 'hbone') return undefined;
-    return service;
+  serviceByAddress(ip: IpAddress, clientNamespace: string | undefined): Service | undefined {
+    const claimants = this.#servicesByAddress.get(ip);
+    if (!claimants) return undefined;
+    // What is more than one claim was decided by the control plane, which knows ages; here the choice need only be one everywhere.
+    let chosen: Service | undefined;
+    for (const service of claimants.values()) {
+      if (service.scope !== undefined && service.namespace !== clientNamespace) continue;
+      if (!chosen || strengthOf(service, clientNamespace) < strengthOf(chosen, clientNamespace))
+        chosen = service;
+      else if (
+        strengthOf(service, clientNamespace) === strengthOf(chosen, clientNamespace) &&
+        service.key < chosen.key
+      )
+        chosen = service;
+    }
+    if (!chosen) return undefined;
+    // An address of a pod is that pod's; a name for somewhere else yields to a Workload too.
+    const owner = this.workloadByAddress(ip, clientNamespace);
+    if (!owner) return chosen;
+    const ownerRank = claimRankOf(owner.uid);
+    const rank = isOfCluster(chosen) ? claimRanks.service : claimRanks.reference;
+    return ownerRank < rank ? undefined : chosen;
   }
   servicesOf(workload: Workload): ReadonlyMap<ServiceKey, readonly PortMapping[]> {
+    const stands = (key: ServiceKey): boolean => mayStandBefore(namespaceOfKey(key), workload.namespace);
     let all: Map<ServiceKey, readonly PortMapping[]> | undefined;
-    for (const ip of workload.addresses) {
-      const there = this.#byAddress.get(ip);
-      if (!there || there.size < 2) continue;
-      for (const other of there.values()) {
+    for (const key of workload.services.keys()) {
+      if (stands(key)) continue;
+      all ??= new Map(workload.services);
+      all.delete(key);
+    }
+    // Pods on the host network share the node's address: what is said of it is said of none of them in particular.
+    for (const ip of workload.hostNetwork ? [] : workload.addresses) {
+      const owners = this.#byAddress.get(ip);
+      const references =
+        this.#references.size > 0 ? this.#references.get(referenceAt(workload.namespace, ip)) : undefined;
+      if ((owners?.size ?? 0) < 2 && !references) continue;
+      for (const other of [...(owners?.values() ?? []), ...(references?.values() ?? [])]) {
         if (other.uid === workload.uid) continue;
-        all ??= new Map(workload.services);
-        for (const [key, ports] of other.services) all.set(key, [...(all.get(key) ?? []), ...ports]);
+        for (const [key, ports] of other.services) {
+          if (!stands(key)) continue;
+          all ??= new Map(workload.services);
+          all.set(key, [...(all.get(key) ?? []), ...ports]);
+        }
       }
     }
     return all ?? workload.services;
@@ -176,8 +222,30 @@ export class MeshState implements MeshView {
   }
 }
 
-/** Of Kubernetes, not a name for somewhere else (ExternalService). */
-const isOfCluster = ({ hostname }: Service): boolean => hostname.endsWith('.svc.cluster.local');
+const isPod = ({ uid }: Workload): boolean => claimRankOf(uid) === claimRanks.pod;
+const isReference = ({ uid }: Workload): boolean => claimRankOf(uid) === claimRanks.reference;
+const referenceAt = (namespace: string, ip: IpAddress): string => `${namespace} ${ip}`;
+
+/**
+ * Whether `a` rather than `b` has the address of both: by rank, so that an unready pod stays the owner; of Workloads the client's own
+ * namespace's; then the healthy one.
+ */
+function comesBefore(a: Workload, b: Workload, clientNamespace?: string): boolean {
+  const [rankA, rankB] = [claimRankOf(a.uid), claimRankOf(b.uid)];
+  if (rankA !== rankB) return rankA < rankB;
+  const isNear = a.namespace === clientNamespace;
+  if (rankA === claimRanks.workload && isNear !== (b.namespace === clientNamespace)) return isNear;
+  if (a.healthy !== b.healthy) return a.healthy;
+  return a.uid < b.uid;
+}
+
+/** The smaller comes first: Services of the cluster, names that the client's own namespace gives, those of other namespaces. */
+const strengthOf = (service: Service, clientNamespace: string | undefined): number =>
+  isOfCluster(service) ? 0 : service.namespace === clientNamespace ? 1 : 2;
+
+/** Of Kubernetes, not a name for somewhere else (ExternalService). What counts in one namespace alone takes nothing from others. */
+const isOfCluster = ({ hostname, scope }: Service): boolean =>
+  scope === undefined && hostname.endsWith('.svc.cluster.local');
 
 function mapOf<K, A, B>(map: Map<K, Map<A, B>>, key: K): Map<A, B> {
   let inner = map.get(key);

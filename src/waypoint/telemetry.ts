@@ -210,7 +210,7 @@ const grpcStatusOf = ({ grpcStatus }: RequestRecord): string =>
 
 function labelsOf(record: RequestRecord, view: MeshView, grpcStatus: string): Labels {
   const { client, endpoint } = record;
-  const known = view.workloadByAddress(client.address.ip);
+  const known = view.workloadByAddress(client.address.ip, client.namespace);
   // An address is no proof: the workload is named where the certificate agrees.
   const source = known?.identity === client.identity ? known : undefined;
   const destination = endpoint?.workload;

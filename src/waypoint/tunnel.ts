@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import { forwardedFor } from '../hbone/headers.js';
 import type { InboundTunnel } from '../hbone/server.js';
 import { formatSocketAddress, type SocketAddress } from '../model/address.js';
+import { workloadIdentityOf } from '../model/identity.js';
 import { clientOf, type Client } from './client.js';
 import { serveConnection, type ConnectionContext } from './connection.js';
 import type { Destination } from './destination.js';
@@ -20,7 +21,11 @@ export function serveTunnel(context: ConnectionContext, tunnel: InboundTunnel): 
     tunnel.refuse(refusal.status);
     return refusal;
   };
-  const destination = destinationOf(context.state, tunnel.authority);
+  const destination = destinationOf(
+    context.state,
+    tunnel.authority,
+    workloadIdentityOf(tunnel.peer)?.namespace,
+  );
   if (!destination) {
     const why = `${formatSocketAddress(tunnel.authority)} is not served by this waypoint`;
     return refuse({ status: 404, code: 'WEFT_NOT_SERVED', why });
@@ -40,15 +45,23 @@ function tunnelClient({ peer, remote, headers }: InboundTunnel): Client {
   return clientOf(peer, told?.ip === remote.ip ? told : remote);
 }
 
-function destinationOf(state: WaypointState, authority: SocketAddress): Destination | undefined {
+/** What an authority means to a client of this namespace; undefined where this waypoint does not serve it. */
+function destinationOf(
+  state: WaypointState,
+  authority: SocketAddress,
+  clientNamespace: string | undefined,
+): Destination | undefined {
   const { view } = state;
-  const service = view.serviceByAddress(authority.ip);
+  const service = view.serviceByAddress(authority.ip, clientNamespace);
   if (service) {
     if (!state.serves(service, undefined, authority.port)) return undefined;
     if (!service.ports.some(({ servicePort }) => servicePort === authority.port)) return undefined;
     return { kind: 'service', service, port: authority.port, dialled: authority };
   }
-  const workload = view.workloadByAddress(authority.ip);
+  // The client's node has chosen it already, by a Service perhaps: here it only has to be one that this waypoint serves.
+  const workload =
+    view.claimantsOf(authority.ip).find((one) => state.serves(undefined, one, authority.port)) ??
+    view.workloadByAddress(authority.ip, clientNamespace);
   if (!workload || !state.serves(undefined, workload, authority.port)) return undefined;
   return { kind: 'workload', workload, dialled: authority };
 }

@@ -39,6 +39,15 @@ const latest = async (dialled: string): Promise<ConnectionRecord> =>
 before(async () => {
   await tearDown(state);
   cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
+  // The operator of the machine says whose Workloads it takes; a Node that says nothing takes none.
+  const mesh = join(manifests, 'mesh.yaml');
+  writeFileSync(
+    mesh,
+    readFileSync(mesh, 'utf8').replace(
+      'weft.dev/netns: weft-node-b',
+      "weft.dev/netns: weft-node-b, weft.dev/workload-namespaces: 'bank, shop'",
+    ),
+  );
   writeFileSync(
     join(manifests, 'namespace.yaml'),
     `kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled } }\n`,

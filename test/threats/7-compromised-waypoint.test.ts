@@ -86,7 +86,7 @@ test('an honest waypoint carries nothing to what does not name it, or what its G
     const api = serviceObject('shop', 'api', '10.96.2.1', { labels });
     state.apply({ mesh: updateOf(compiled(...infra(from), ...shop, api)) });
     const service = state.view.service('shop/api.shop.svc.cluster.local' as ServiceKey);
-    const workload = state.view.workloadByAddress(at('10.0.2.1', 0).ip);
+    const workload = state.view.workloadByAddress(at('10.0.2.1', 0).ip, undefined);
     assert.ok(service && workload);
     const [byService, byPod] = [
       state.serves(service, undefined, 80),

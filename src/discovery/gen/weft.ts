@@ -26,6 +26,14 @@ export interface SessionAffinity {
   clientIp: boolean;
 }
 
+/** The configuration of the extension weft.dev/scope of a Service or a Workload. */
+export interface Scope {
+  /** The addresses count for clients of the object's own namespace alone. */
+  namespaceOnly: boolean;
+  /** They: other proxies would send everybody's connections there, so the object's own field is empty. */
+  addresses: Buffer[];
+}
+
 export interface NodePod {
   uid: string;
   name: string;
@@ -265,6 +273,73 @@ export const SessionAffinity: MessageFns<SessionAffinity> = {
   fromPartial(object: DeepPartial<SessionAffinity>): SessionAffinity {
     const message = createBaseSessionAffinity();
     message.clientIp = object.clientIp ?? false;
+    return message;
+  },
+};
+
+function createBaseScope(): Scope {
+  return { namespaceOnly: false, addresses: [] };
+}
+
+export const Scope: MessageFns<Scope> = {
+  encode(message: Scope, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.namespaceOnly !== false) {
+      writer.uint32(8).bool(message.namespaceOnly);
+    }
+    for (const v of message.addresses) {
+      writer.uint32(18).bytes(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Scope {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseScope();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.namespaceOnly = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.addresses.push(Buffer.from(reader.bytes()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Scope>): Scope {
+    return Scope.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Scope>): Scope {
+    const message = createBaseScope();
+    message.namespaceOnly = object.namespaceOnly ?? false;
+    message.addresses = object.addresses?.map((e) => e) || [];
     return message;
   },
 };

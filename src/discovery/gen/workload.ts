@@ -131,6 +131,7 @@ export interface Workload {
   services: { [key: string]: PortList };
   locality: Locality | undefined;
   networkMode: NetworkMode;
+  extensions: Extension[];
   capacity: number | undefined;
 }
 
@@ -705,6 +706,7 @@ function createBaseWorkload(): Workload {
     services: {},
     locality: undefined,
     networkMode: 0,
+    extensions: [],
     capacity: undefined,
   };
 }
@@ -776,6 +778,9 @@ export const Workload: MessageFns<Workload> = {
     }
     if (message.networkMode !== 0) {
       writer.uint32(200).int32(message.networkMode);
+    }
+    for (const v of message.extensions) {
+      Extension.encode(v!, writer.uint32(210).fork()).join();
     }
     if (message.capacity !== undefined) {
       UInt32Value.encode({ value: message.capacity! }, writer.uint32(218).fork()).join();
@@ -975,6 +980,14 @@ export const Workload: MessageFns<Workload> = {
             message.networkMode = reader.int32() as any;
             continue;
           }
+          case 26: {
+            if (tag !== 210) {
+              break;
+            }
+
+            message.extensions.push(Extension.decode(reader, reader.uint32()));
+            continue;
+          }
           case 27: {
             if (tag !== 218) {
               break;
@@ -1034,6 +1047,7 @@ export const Workload: MessageFns<Workload> = {
       ? Locality.fromPartial(object.locality)
       : undefined;
     message.networkMode = object.networkMode ?? 0;
+    message.extensions = object.extensions?.map((e) => Extension.fromPartial(e)) || [];
     message.capacity = object.capacity ?? undefined;
     return message;
   },

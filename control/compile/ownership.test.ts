@@ -1,0 +1,284 @@
+/** Who has an address or a host name, as objects come and go, and what is said of those that lose. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseIp } from '../../src/model/address.js';
+import { parseTrustDomain } from '../../src/model/identity.js';
+import { narrow } from '../source/narrow.js';
+import { parseManifests } from '../source/files.js';
+import { acceptedCondition } from '../kubernetes/conditions.js';
+import { Compiler, compile, differenceFrom, objectKey } from './compile.js';
+import type { MeshObject, NodeObject, PodObject, WorkloadObject } from './objects.js';
+
+const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
+const at = (second: number): string => `2026-01-01T00:00:0${second}Z`;
+
+const pod = (namespace: string, ip: string, more: Partial<PodObject['status']> = {}): PodObject => ({
+  kind: 'Pod',
+  // Younger than what claims its address: a pod is not asked for its age.
+  metadata: { name: 'p', namespace, creationTimestamp: at(9) },
+  spec: { nodeName: 'n1' },
+  status: { podIPs: [{ ip }], ...more },
+});
+const node = (ip: string, annotations: Record<string, string> = {}): NodeObject => ({
+  kind: 'Node',
+  metadata: { name: 'n1', annotations },
+  status: {
+    addresses: [
+      { type: 'InternalIP', address: ip },
+      { type: 'Hostname', address: 'n1' },
+    ],
+  },
+});
+const workload = (
+  namespace: string,
+  name: string,
+  ip: string,
+  created = 1,
+  spec: Partial<WorkloadObject['spec']> = {},
+): WorkloadObject => ({
+  kind: 'Workload',
+  metadata: { name, namespace, creationTimestamp: at(created), generation: 1 },
+  spec: { node: 'vm1', addresses: [ip], serviceAccount: name, netns: 'vm', ...spec },
+});
+const external = (
+  namespace: string,
+  name: string,
+  addresses: readonly string[],
+  created = 1,
+  host?: string,
+): MeshObject => ({
+  kind: 'ExternalService',
+  metadata: { name, namespace, creationTimestamp: at(created), generation: 1 },
+  spec: { addresses, ports: [{ port: 443 }], ...(host === undefined ? {} : { host }) },
+});
+const namespace = (name: string, labels: Record<string, string>): MeshObject => ({
+  kind: 'Namespace',
+  metadata: { name, labels },
+});
+
+const accepted = (compiler: Compiler, object: MeshObject): string => {
+  const problem = compiler.problemOf(object);
+  return problem ? `${problem.reason}: ${problem.message}` : 'accepted';
+};
+/** Addresses of an ExternalService as nodes are told them, and for whom they count. */
+const toldOf = (compiler: Compiler, key: string): string | undefined => {
+  for (const one of compiler.all()) {
+    if (one.kind !== 'service' || one.value.key !== key) continue;
+    return `${one.value.addresses.map(({ ip }) => ip).join(' ')} for ${one.value.scope ?? 'all'}`;
+  }
+  return undefined;
+};
+const tells = (compiler: Compiler, kind: 'workload' | 'nodePod', name: string): boolean =>
+  [...compiler.all()].some((one) => one.kind === kind && one.value.name === name);
+
+test('a Workload at an address that somebody has is nobody: no endpoint, no pod of a machine, no certificate', () => {
+  const evil = workload('evil', 'trap', '10.0.0.1');
+  const owners: readonly (readonly [MeshObject, string])[] = [
+    [pod('bank', '10.0.0.1'), 'a Pod'],
+    [pod('evil', '10.0.0.1'), 'Pod evil/p'],
+    [pod('bank', '10.0.0.1', { conditions: [{ type: 'Ready', status: 'False' }] }), 'a Pod'],
+    [node('10.0.0.1'), 'a Node'],
+    [
+      {
+        kind: 'Service',
+        metadata: { name: 's', namespace: 'bank' },
+        spec: { clusterIPs: ['10.0.0.1'], ports: [{ port: 80 }] },
+      },
+      'a Service',
+    ],
+  ];
+  for (const [owner, named] of owners) {
+    const compiler = compile([evil, owner], settings);
+    assert.equal(
+      accepted(compiler, evil),
+      `AddressConflict: address 10.0.0.1 belongs to ${named}; nothing of this object is in force`,
+    );
+    assert.ok(!tells(compiler, 'workload', 'trap') && !tells(compiler, 'nodePod', 'trap'), named);
+    assert.ok(!compiler.mayAsk('vm1', 'spiffe://cluster.local/ns/evil/sa/trap'), named);
+    // With the owner gone it is in force, and the other way about.
+    compiler.apply(new Map([[objectKey(owner), undefined]]));
+    assert.equal(accepted(compiler, evil), 'accepted');
+    assert.ok(
+      tells(compiler, 'nodePod', 'trap') && compiler.mayAsk('vm1', 'spiffe://cluster.local/ns/evil/sa/trap'),
+    );
+    const { withdrawn } = compiler.apply(new Map([[objectKey(owner), owner]]));
+    assert.deepEqual(withdrawn.map(({ kind }) => kind).sort(), ['namespace', 'nodePod', 'workload']);
+    assert.ok(!compiler.mayAsk('vm1', 'spiffe://cluster.local/ns/evil/sa/trap'), named);
+  }
+});
+
+test('a pod that has ended has given its address back', () => {
+  const machine = workload('shop', 'vm', '10.0.0.1');
+  const compiler = compile([machine, pod('bank', '10.0.0.1', { phase: 'Succeeded' })], settings);
+  assert.equal(accepted(compiler, machine), 'accepted');
+  const running = pod('bank', '10.0.0.1', { phase: 'Running' });
+  compiler.apply(new Map([[objectKey(running), running]]));
+  assert.match(accepted(compiler, machine), /AddressConflict/);
+});
+
+test('of two Workloads of one namespace the older has the address; those of two namespaces are not in each other’s way', () => {
+  const [older, younger] = [workload('shop', 'z', '10.9.0.1', 1), workload('shop', 'a', '10.9.0.1', 2)];
+  const compiler = compile([younger, older, workload('bank', 'own', '10.9.0.1', 3)], settings);
+  assert.equal(accepted(compiler, older), 'accepted');
+  assert.match(accepted(compiler, younger), /belongs to Workload shop\/z/);
+  assert.equal(accepted(compiler, workload('bank', 'own', '10.9.0.1', 3)), 'accepted');
+  compiler.apply(new Map([[objectKey(older), undefined]]));
+  assert.equal(accepted(compiler, younger), 'accepted');
+});
+
+test('of two ExternalServices of one namespace that claim an address or a host the older has it; when it goes, the other does', () => {
+  for (const order of [0, 1]) {
+    const objects = [
+      external('shop', 'z', ['198.51.100.1', '198.51.100.2'], 1, 'pay.example.com'),
+      external('shop', 'a', ['198.51.100.1', '198.51.100.3'], 2, 'other.example.com'),
+      external('shop', 'b', ['198.51.100.4'], 2, 'pay.example.com'),
+    ];
+    const [older, byAddress, byHost] = objects as [MeshObject, MeshObject, MeshObject];
+    const compiler = new Compiler(settings);
+    for (const object of order === 0 ? objects : objects.reverse())
+      compiler.apply(new Map([[objectKey(object), object]]));
+    assert.equal(accepted(compiler, older), 'accepted');
+    assert.match(
+      accepted(compiler, byAddress),
+      /^AddressConflict: address 198.51.100.1 belongs to ExternalService shop\/z; only/,
+    );
+    assert.match(
+      accepted(compiler, byHost),
+      /^HostConflict: host pay.example.com belongs to ExternalService shop\/z/,
+    );
+    assert.equal(toldOf(compiler, 'shop/pay.example.com'), '198.51.100.1 198.51.100.2 for namespace');
+    assert.equal(toldOf(compiler, 'shop/other.example.com'), '198.51.100.3 for namespace');
+    compiler.apply(new Map([[objectKey(older), undefined]]));
+    assert.equal(accepted(compiler, byAddress), 'accepted');
+    assert.equal(accepted(compiler, byHost), 'accepted');
+    assert.equal(toldOf(compiler, 'shop/other.example.com'), '198.51.100.1 198.51.100.3 for namespace');
+    assert.equal(toldOf(compiler, 'shop/pay.example.com'), '198.51.100.4 for namespace');
+  }
+});
+
+test('an ExternalService has no address of a Node, a pod (in the mesh or not), a Service, or a Workload of its own namespace', () => {
+  const own = external('shop', 'x', ['10.0.0.1', '198.51.100.1'], 0);
+  for (const owner of [node('10.0.0.1'), pod('bank', '10.0.0.1'), workload('shop', 'vm', '10.0.0.1', 9)]) {
+    const compiler = compile([own, owner], settings);
+    assert.match(accepted(compiler, own), /^AddressConflict: address 10.0.0.1 belongs to/, owner.kind);
+    assert.equal(toldOf(compiler, 'shop/x.shop.external'), '198.51.100.1 for namespace');
+    // Nor does a connection to the address that is left lead there.
+    const endpoints = [...compiler.all()].flatMap((one) =>
+      one.kind === 'workload' && one.value.uid.includes('/ExternalService/') ? one.value.addresses : [],
+    );
+    assert.deepEqual(endpoints, [parseIp('198.51.100.1')]);
+  }
+  const compiler = compile([own, workload('evil', 'trap', '10.0.0.1', 0)], settings);
+  assert.equal(accepted(compiler, own), 'accepted', 'a Workload elsewhere takes nothing from it');
+});
+
+test('an ExternalService counts for all only where its namespace may export; between two such the older has the address', () => {
+  const exported = namespace('shop', { 'weft.dev/export': 'enabled' });
+  const mine = external('shop', 'pay', ['198.51.100.1'], 2, 'pay.example.com');
+  const root = external('weft-system', 'pay', ['198.51.100.1'], 1, 'pay.example.net');
+  const compiler = compile([mine, root, external('bank', 'pay', ['198.51.100.1'], 0)], settings);
+  const told = (): unknown[] =>
+    ['shop/pay.example.com', 'weft-system/pay.example.net', 'bank/pay.bank.external'].map((key) =>
+      toldOf(compiler, key),
+    );
+  assert.deepEqual(told(), [
+    '198.51.100.1 for namespace',
+    '198.51.100.1 for all',
+    '198.51.100.1 for namespace',
+  ]);
+  compiler.apply(new Map([[objectKey(exported), exported]]));
+  assert.deepEqual(told(), [' for all', '198.51.100.1 for all', '198.51.100.1 for namespace']);
+  assert.match(accepted(compiler, mine), /belongs to an ExternalService; only/);
+  compiler.apply(new Map([[objectKey(root), undefined]]));
+  assert.deepEqual(told(), ['198.51.100.1 for all', undefined, '198.51.100.1 for namespace']);
+  assert.equal(accepted(compiler, mine), 'accepted');
+  // The root namespace is a setting.
+  compiler.configure({ ...settings, rootNamespace: 'bank' });
+  assert.equal(told()[2], '198.51.100.1 for all');
+});
+
+test('a Node of the cluster takes no Workload, unless the Node itself says of which namespaces', () => {
+  const object = workload('shop', 'vm', '10.9.0.1', 1, { node: 'n1' });
+  const compiler = compile([object, node('10.88.0.1')], settings);
+  assert.match(accepted(compiler, object), /^NodeNotAllowed: n1 is a Node of the cluster, whose annotation/);
+  assert.ok(
+    !compiler.mayAsk('n1', 'spiffe://cluster.local/ns/shop/sa/vm') && !tells(compiler, 'nodePod', 'vm'),
+  );
+  const taking = (text: string): string => {
+    const now = node('10.88.0.1', { 'weft.dev/workload-namespaces': text });
+    compiler.apply(new Map([[objectKey(now), now]]));
+    return accepted(compiler, object);
+  };
+  assert.match(taking('bank'), /NodeNotAllowed/);
+  assert.equal(taking('bank, shop'), 'accepted');
+  assert.match(taking('shops'), /NodeNotAllowed/);
+  assert.equal(taking('*'), 'accepted');
+  assert.ok(compiler.mayAsk('n1', 'spiffe://cluster.local/ns/shop/sa/vm'));
+  assert.match(taking(''), /NodeNotAllowed/);
+  // One that is not taken has no address either.
+  const own = external('shop', 'x', ['10.9.0.1'], 5);
+  compiler.apply(new Map([[objectKey(own), own]]));
+  assert.equal(accepted(compiler, own), 'accepted');
+  taking('*');
+  assert.match(accepted(compiler, own), /belongs to Workload shop\/vm/);
+});
+
+test('where a network namespace is, a pod’s author does not say on Kubernetes; a Workload’s is a name or an absolute path', () => {
+  const raw = {
+    metadata: {
+      name: 'p',
+      namespace: 'evil',
+      annotations: { 'weft.dev/netns': '/proc/1/ns/net', 'weft.dev/splice': 'on' },
+    },
+    spec: { nodeName: 'n1' },
+    status: { podIPs: [{ ip: '10.0.0.1' }] },
+  };
+  const read = narrow('Pod', raw);
+  assert.deepEqual(read?.metadata.annotations, { 'weft.dev/splice': 'on' });
+  const said = (netns: string): number =>
+    parseManifests(
+      'x',
+      `apiVersion: weft.dev/v1alpha1\nkind: Workload\nmetadata: { name: w, namespace: a }\nspec: { node: vm1, addresses: [10.9.0.1], netns: ${JSON.stringify(netns)} }\n`,
+    ).errors.length;
+  for (const good of ['vm', 'vm-1.a', '/run/netns/vm', '/proc/12/ns/net', '/var/run/docker/netns/0a1b'])
+    assert.equal(said(good), 0, good);
+  for (const bad of [
+    '',
+    '.',
+    '..',
+    '../x',
+    'a/b',
+    '/run/netns/../../x',
+    '/run/netns/',
+    '//x',
+    '/.x',
+    'a b',
+    'a\n/b',
+    'x'.repeat(1025),
+  ])
+    assert.ok(said(bad) > 0, JSON.stringify(bad));
+  // Also where a schema did not see it.
+  assert.throws(
+    () => compile([workload('a', 'w', '10.9.0.1', 1, { netns: '/a/../b' })], settings),
+    /spec.netns/,
+  );
+});
+
+test('who loses is told on the object, once', () => {
+  const object = workload('evil', 'trap', '10.0.0.1');
+  const compiler = compile([object, pod('bank', '10.0.0.1')], settings);
+  const write = acceptedCondition(object, compiler.problemOf(object));
+  const { conditions } = (write?.body as { status: { conditions: Record<string, unknown>[] } }).status;
+  assert.equal(conditions[0]?.['status'], 'False');
+  assert.equal(conditions[0]?.['reason'], 'AddressConflict');
+  assert.equal(
+    conditions[0]?.['message'],
+    'address 10.0.0.1 belongs to a Pod; nothing of this object is in force',
+  );
+  const said = { ...object, status: { conditions } } as unknown as MeshObject;
+  assert.equal(acceptedCondition(said, compiler.problemOf(object)), undefined);
+  // Status alone changes nothing of what is told.
+  assert.equal(differenceFrom(compiler, [said, pod('bank', '10.0.0.1')]).size, 1);
+  compiler.apply(new Map([[objectKey(object), said]]));
+  assert.match(accepted(compiler, object), /AddressConflict/);
+});

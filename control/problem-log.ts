@@ -1,0 +1,27 @@
+/** Says in the log which objects are not in force as they are written, once for each reason: the registry from files has no conditions. */
+import type { Compiler, ObjectKey } from './compile/compile.js';
+import type { ServeLog } from './serve/server.js';
+
+export class ProblemLog {
+  readonly #said = new Map<ObjectKey, string>();
+
+  constructor(
+    private readonly compiler: Pick<Compiler, 'problems'>,
+    private readonly log: ServeLog,
+  ) {}
+
+  /** After every change of the objects. */
+  refresh(): void {
+    const problems = this.compiler.problems();
+    for (const key of this.#said.keys()) {
+      if (problems.has(key)) continue;
+      this.#said.delete(key);
+      this.log.info({ object: key }, `${key} is in force again, or gone`);
+    }
+    for (const [key, { reason, message }] of problems) {
+      if (this.#said.get(key) === message) continue;
+      this.#said.set(key, message);
+      this.log.warn({ object: key, reason, message }, `${key} is not in force as it is written: ${message}`);
+    }
+  }
+}

@@ -1,0 +1,212 @@
+/**
+ * Row 1 of the table of actors on running pods: namespace `evil` creates what it can about pods of namespace `shop`, and takes it
+ * back. What shop's connections are is observed before, while, and after: answers, paths, identities, policies.
+ */
+import assert from 'node:assert/strict';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { projectRoot } from '../../native/index.js';
+import { sleep, until } from '../../src/base/wait.js';
+import { run } from '../../src/cli/run.js';
+import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { startWaypoint, stopWaypoint, type WaypointPlace } from '../../src/cli/standalone/waypoint.js';
+import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import { connectionRecords } from '../support/records.js';
+
+const state = '/run/weft/test-threat-tenant';
+const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
+const given = join(projectRoot, 'test', 'threats', 'manifests', 'cross-namespace');
+let bed: Bed;
+
+const answerer = (port: number, word: string): string => `
+import socket
+s = socket.create_server(('::', ${port}), family=socket.AF_INET6, dualstack_ipv6=True, backlog=64)
+while True:
+    c, _ = s.accept(); c.sendall(b'${word}'); c.close()
+`;
+/** What an application sees that connects and reads: a word, or how it was turned away. */
+async function ask(netns: string, ip: string, port: number): Promise<string> {
+  const code = `import socket
+try:
+    s = socket.create_connection(('${ip}', ${port}), 4); print(s.recv(10).decode() or 'end')
+except OSError as e: print('refused')
+`;
+  return (await run(netns, 'python3', ['-c', code])).stdout.trim();
+}
+const write = (file: string, text: string): void => writeFileSync(join(manifests, file), text);
+const remove = (file: string): void => rmSync(join(manifests, file), { force: true });
+
+/** The last line that the client's node has written of a connection to an address, as far as it is the same each time. */
+async function lineOf(dialled: string, since: number): Promise<Partial<ConnectionRecord>> {
+  const line = await until(`a line of ${dialled}`, 10_000, () =>
+    connectionRecords(join(state, 'agent-node-a'))
+      .slice(since)
+      .findLast((one) => one.direction === 'outbound' && one.dialled === dialled),
+  );
+  const { path, why, service, policy, code } = line;
+  const identities = [line.source.identity, line.destination.identity];
+  return JSON.parse(JSON.stringify({ path, why, service, policy, code, identities })) as object;
+}
+
+/** Everything about shop's connections that the tenant must not change. */
+async function observe(): Promise<Record<string, unknown>> {
+  const since = connectionRecords(join(state, 'agent-node-a')).length;
+  const dialled: readonly (readonly [string, number])[] = [
+    ['10.96.0.10', 80],
+    ['10.244.2.10', 8080],
+    ['192.0.2.1', 8443],
+  ];
+  const found: Record<string, unknown> = {};
+  for (const [ip, port] of dialled) {
+    found[`web to ${ip}:${port}`] = await ask('weft-web', ip, port);
+    found[`line of web to ${ip}:${port}`] = await lineOf(`${ip}:${port}`, since);
+  }
+  for (const netns of ['weft-intruder', 'weft-evil'])
+    for (const [ip, port] of dialled.slice(0, 2))
+      found[`${netns} to ${ip}:${port}`] = await ask(netns, ip, port);
+  found['a name that evil gives'] = await ask('weft-web', '198.51.100.99', 8080);
+  return found;
+}
+/** An ExternalService of evil's own, by which it is seen that the agents have been told. */
+const marker = (n: number): string => `---
+apiVersion: weft.dev/v1alpha1
+kind: ExternalService
+metadata: { name: marker-${n}, namespace: evil }
+spec: { addresses: [198.51.100.${n}], ports: [{ port: 8080 }], endpoints: [{ address: 10.244.1.65 }] }
+`;
+let usual: Record<string, unknown>;
+let markers = 0;
+async function whileThere(text: string, then: () => Promise<void>): Promise<void> {
+  const n = ++markers;
+  write('evil.yaml', `${text}\n${marker(n)}`);
+  await until('evil’s own names count for evil', 15_000, async () => {
+    return (await ask('weft-evil', `198.51.100.${n}`, 8080)) === 'evil';
+  });
+  try {
+    await then();
+  } finally {
+    remove('evil.yaml');
+  }
+  await until('it is gone', 15_000, async () => (await ask('weft-evil', `198.51.100.${n}`, 8080)) !== 'evil');
+  assert.deepEqual(await observe(), usual, 'after it was taken back');
+}
+
+before(async () => {
+  await tearDown(state);
+  for (const file of ['mesh.yaml', 'namespaces.yaml']) cpSync(join(given, file), join(manifests, file));
+  bed = Bed.create({ from: manifests, state });
+  bed.start('api', 'weft-api', 'python3', ['-c', answerer(8080, 'api')]);
+  bed.start('own', 'weft-evil', 'python3', ['-c', answerer(8080, 'evil')]);
+  bed.start('outside', 'weft-node-b', 'python3', ['-c', answerer(8443, 'outside')]);
+  // Outside of the mesh, at an address that nobody has told of.
+  for (const args of [
+    ['-n', 'weft-node-b', 'addr', 'add', '192.0.2.1/32', 'dev', 'lo'],
+    ['-n', 'weft-node-a', 'route', 'add', '192.0.2.1', 'via', '10.88.0.2'],
+    // What is outside of the cluster ends here at once, not by a timeout.
+    ['-n', 'weft-node-a', 'route', 'add', 'unreachable', '198.51.100.0/24'],
+  ])
+    await run('weft-node-a', 'ip', args);
+  await bed.up();
+  await until('api answers web', 20_000, async () => (await ask('weft-web', '10.96.0.10', 80)) === 'api');
+  usual = await observe();
+});
+after(async () => {
+  await tearDown(state);
+  rmSync(manifests, { recursive: true, force: true });
+});
+
+test('before anything: web is answered by api under its identity, nobody else is', () => {
+  assert.equal(usual['web to 10.96.0.10:80'], 'api');
+  assert.equal(usual['web to 192.0.2.1:8443'], 'outside');
+  for (const netns of ['weft-intruder', 'weft-evil'])
+    assert.notEqual(usual[`${netns} to 10.96.0.10:80`], 'api');
+  assert.deepEqual(usual['line of web to 10.96.0.10:80'], {
+    path: 'hbone',
+    why: 'other-node',
+    service: 'api.shop.svc.cluster.local',
+    identities: ['spiffe://cluster.local/ns/shop/sa/web', 'spiffe://cluster.local/ns/shop/sa/api'],
+  });
+  assert.equal(usual['a name that evil gives'], 'refused');
+});
+
+const input = readFileSync(join(given, 'evil.yaml'), 'utf8');
+const head = (kind: string, name: string): string =>
+  `apiVersion: weft.dev/v1alpha1\nkind: ${kind}\nmetadata: { name: ${name}, namespace: evil, labels: { app: trap } }\n`;
+const external = (name: string, address: string): string =>
+  `${head('ExternalService', name)}spec: { addresses: [${address}], ports: [{ port: 80 }, { port: 8080 }, { port: 8443, targetPort: 8080 }], endpoints: [{ address: 10.244.1.65 }] }\n`;
+const attacks: Readonly<Record<string, string>> = {
+  'a Workload that names its address, behind a Service with a waypoint': input,
+  'a Workload on a Node of the cluster that names its network namespace and address': `${head('Workload', 'taker')}spec: { node: node-b, addresses: [10.244.2.10], netns: weft-api }\n`,
+  'a Workload on a Node of the cluster that names its network namespace and another address': `${head('Workload', 'taker')}spec: { node: node-b, addresses: [10.244.2.99], netns: weft-api }\n`,
+  'ExternalServices at its address, its Service’s, a Node’s, and one outside of the cluster': [
+    '10.244.2.10',
+    '10.96.0.10',
+    '10.88.0.2',
+    '192.0.2.1',
+    '198.51.100.99',
+  ]
+    .map((address, i) => external(`x-${i}`, address))
+    .join('---\n'),
+  'two ExternalServices at one address outside of the cluster': [
+    external('a', '192.0.2.1'),
+    external('b', '192.0.2.1'),
+  ].join('---\n'),
+  'a headless Service that selects nothing, and one with an ExternalName': `kind: Service
+metadata: { name: headless, namespace: evil, labels: { weft.dev/waypoint: waypoint } }
+spec: { selector: {}, clusterIPs: [None], ports: [{ name: http, port: 80, targetPort: 8080 }] }
+---
+kind: Service
+metadata: { name: named, namespace: evil, labels: { weft.dev/waypoint: waypoint } }
+spec: { type: ExternalName, externalName: api.shop.svc.cluster.local, externalIPs: [10.244.2.10], ports: [{ name: http, port: 80 }] }
+`,
+};
+for (const [attack, text] of Object.entries(attacks)) {
+  test(`a running pod and its clients are as they were under ${attack}`, async () => {
+    await whileThere(text, async () => {
+      assert.deepEqual(await observe(), usual, 'while it is there');
+      // What an agent does about its pods comes after it was told.
+      await sleep(1_500);
+      assert.equal(await ask('weft-web', '10.96.0.10', 80), 'api');
+      const pods = bed.readyState('node-b').pods.filter(({ certificate }) => certificate);
+      assert.deepEqual(
+        pods.map(({ uid }) => uid),
+        ['Kubernetes//Pod/shop/api'],
+      );
+    });
+  });
+}
+
+test('who loses is said in the log of the control plane, without a name of another namespace’s object', () => {
+  const log = bed.log('control');
+  assert.match(
+    log,
+    /Workload evil\/trap is not in force as it is written: address 10\.244\.2\.10 belongs to a Pod/,
+  );
+  assert.match(log, /Workload evil\/taker is not in force as it is written: node-b is a Node of the cluster/);
+  assert.match(
+    log,
+    /ExternalService evil\/x-2 is not in force as it is written: address 10\.88\.0\.2 belongs to a Node/,
+  );
+  assert.match(
+    log,
+    /ExternalService evil\/b is not in force as it is written: address 192\.0\.2\.1 belongs to ExternalService evil\/a/,
+  );
+});
+
+test('a waypoint of evil’s that runs is no way to a pod of shop’s, and shop’s clients do not meet it', async () => {
+  const place: WaypointPlace = { namespace: 'evil', name: 'waypoint', node: 'node-a', workers: 1 };
+  const [, ...documents] = input.split(/^---$/m);
+  write('gateway.yaml', documents.filter((one) => one.includes('kind: Gateway')).join('---'));
+  await startWaypoint(bed, place);
+  try {
+    await whileThere(documents.filter((one) => !one.includes('kind: Gateway')).join('---'), async () => {
+      assert.deepEqual(await observe(), usual, 'while it is there');
+      // By evil's own Service there is nothing either: its only endpoint is nobody's.
+      assert.notEqual(await ask('weft-evil', '10.96.0.66', 80), 'api');
+    });
+  } finally {
+    await stopWaypoint(bed, place);
+  }
+});

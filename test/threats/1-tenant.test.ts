@@ -1,0 +1,192 @@
+/**
+ * Row 1 of the table of actors: a tenant, admin of namespace `evil`, with every namespaced kind there. Whatever the tenant creates, a
+ * connection between two other namespaces stays what it was, in every respect: path, endpoint, identities, policy, waypoint.
+ */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { projectRoot } from '../../native/index.js';
+import { encodeService, encodeWorkload } from '../../src/discovery/encode.js';
+import { Address } from '../../src/discovery/gen/workload.js';
+import { ipFromBytes } from '../../src/model/address.js';
+import { decisions, outbound, see, tunnel } from './support/registry.js';
+
+const bank = readFileSync(join(projectRoot, 'test', 'threats', 'support', 'bank.yaml'), 'utf8');
+
+/** Addresses that others own or use, and one that nobody has told of. */
+const targets: Readonly<Record<string, string>> = {
+  'a pod': '10.244.1.11',
+  'another pod of its Service': '10.244.2.11',
+  'a pod that is not ready': '10.244.2.12',
+  'a pod behind a waypoint': '10.244.2.13',
+  'a waypoint': '10.244.2.14',
+  'a client': '10.244.1.20',
+  'a Node': '10.88.0.1',
+  'the API server': '10.88.0.2',
+  'the Service of the API server': '10.96.0.1',
+  'a Service': '10.96.0.10',
+  'a Service with a waypoint': '10.96.0.13',
+  'an address of an ExternalService': '198.51.100.1',
+  'an endpoint of an ExternalService': '203.0.113.1',
+  'an endpoint that was written by hand': '203.0.113.5',
+  'a Workload': '10.9.0.1',
+  'the internet': '192.0.2.77',
+};
+const ports = [80, 443, 5432, 6443, 8080];
+const destinations = Object.values(targets).flatMap((ip) => ports.map((port) => `${ip}:${port}`));
+
+/** A waypoint of the tenant's own that runs. */
+const ownWaypoint = `apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: { name: waypoint, namespace: evil }
+spec: { gatewayClassName: weft-waypoint, listeners: [{ name: mesh, port: 15008, protocol: HBONE }] }
+---
+kind: Service
+metadata: { name: waypoint, namespace: evil }
+spec: { selector: { gateway.networking.k8s.io/gateway-name: waypoint }, clusterIPs: [10.96.0.60], ports: [{ name: hbone, port: 15008 }] }
+---
+kind: Pod
+metadata: { name: waypoint, namespace: evil, labels: { gateway.networking.k8s.io/gateway-name: waypoint } }
+spec: { nodeName: n1, serviceAccountName: waypoint }
+status: { podIPs: [{ ip: 10.244.1.67 }] }
+`;
+const service = (spec: string, labels = 'weft.dev/waypoint: waypoint', name = 'trap'): string =>
+  `kind: Service\nmetadata: { name: ${name}, namespace: evil, labels: { ${labels} }, creationTimestamp: '2020-01-01T00:00:00Z' }\nspec: { ${spec}, ports: [${ports
+    .map((port) => `{ name: p${port}, port: ${port} }`)
+    .join(', ')}] }\n`;
+const slice = (ip: string, name = 'trap'): string =>
+  `kind: EndpointSlice\napiVersion: discovery.k8s.io/v1\nmetadata: { name: ${name}, namespace: evil, labels: { kubernetes.io/service-name: ${name} } }\naddressType: IPv4\nendpoints: [{ addresses: [${ip}], conditions: { ready: true } }]\nports: [${ports
+    .map((port) => `{ name: p${port}, port: ${port} }`)
+    .join(', ')}]\n`;
+const workload = (ip: string, more = 'node: elsewhere, netns: nothing'): string =>
+  `apiVersion: weft.dev/v1alpha1\nkind: Workload\nmetadata: { name: trap, namespace: evil, labels: { app: trap }, creationTimestamp: '2020-01-01T00:00:00Z' }\nspec: { addresses: [${ip}], ${more} }\n`;
+const external = (spec: string, name = 'trap'): string =>
+  `apiVersion: weft.dev/v1alpha1\nkind: ExternalService\nmetadata: { name: ${name}, namespace: evil, creationTimestamp: '2020-01-01T00:00:00Z' }\nspec: { ${spec}, ports: [${ports
+    .map((port) => `{ port: ${port}, targetPort: 1${port} }`)
+    .join(', ')}], endpoints: [{ address: 10.244.1.66 }] }\n`;
+const all = (...documents: readonly string[]): string => documents.join('---\n');
+
+/** What the tenant creates, by the address that it is after. */
+const attacks: Readonly<Record<string, (ip: string) => string>> = {
+  'a Workload at the address, behind a Service with a waypoint': (ip) =>
+    all(workload(ip), service('clusterIPs: [10.96.0.66], selector: { app: trap }')),
+  'an EndpointSlice that names the address, of a Service with a waypoint': (ip) =>
+    all(slice(ip), service('clusterIPs: [10.96.0.66]')),
+  'the same with a Service that has the selector {}': (ip) =>
+    all(slice(ip), service('clusterIPs: [10.96.0.66], selector: {}')),
+  'the same with a Service without an address': (ip) => all(slice(ip), service('clusterIPs: [None]')),
+  "the same by another mesh's label": (ip) =>
+    all(slice(ip), service('clusterIPs: [10.96.0.66]', 'istio.io/use-waypoint: waypoint')),
+  // The API server gives only addresses of the range for Services.
+  'a Service that asks for the address as its own': (ip) =>
+    service(`clusterIPs: [${ip.startsWith('10.96.') ? ip : 'None'}], selector: { app: own }`),
+  'a Service with external addresses': (ip) =>
+    service(`clusterIPs: [10.96.0.66], externalIPs: [${ip}], loadBalancerIP: ${ip}, selector: { app: own }`),
+  'a Service of type ExternalName': (ip) =>
+    service(`type: ExternalName, externalName: vault.bank.svc.cluster.local, externalIPs: [${ip}]`),
+  'a Workload at the address, on a Node of the cluster, in a running pod’s network namespace': (ip) =>
+    all(
+      workload(ip, 'node: n1, netns: /proc/1/ns/net, serviceAccount: waypoint'),
+      service('clusterIPs: [10.96.0.66], selector: { app: trap }'),
+    ),
+  'an ExternalService at the address': (ip) => external(`addresses: [${ip}]`),
+  'an ExternalService at the address, under a host of somebody else’s': (ip) =>
+    external(`addresses: [${ip}], host: pay.example.com`),
+  'two ExternalServices at the address': (ip) =>
+    all(external(`addresses: [${ip}]`, 'trap-a'), external(`addresses: [${ip}]`, 'trap-b')),
+  'an ExternalService whose endpoint is the address': (ip) =>
+    external(`addresses: [192.0.2.66]`).replace('10.244.1.66', ip),
+  'a pod on the host network that runs where others do': () =>
+    all(
+      'kind: Pod\nmetadata: { name: host, namespace: evil, labels: { app: trap } }\nspec: { nodeName: n2, hostNetwork: true }\nstatus: { podIPs: [{ ip: 10.88.0.2 }] }\n',
+      service('clusterIPs: [10.96.0.66], selector: { app: trap }'),
+    ),
+};
+
+const quiet = see(bank, ownWaypoint);
+const before = decisions(quiet, 'evil', destinations);
+for (const [attack, manifests] of Object.entries(attacks)) {
+  test(`a connection between two other namespaces is not touched by ${attack}`, () => {
+    for (const [target, ip] of Object.entries(targets)) {
+      const after = decisions(see(bank, ownWaypoint, manifests(ip)), 'evil', destinations);
+      assert.deepEqual(Object.keys(after), Object.keys(before));
+      for (const [what, was] of Object.entries(before))
+        assert.deepEqual(after[what], was, `it is after ${target}, and changes: ${what}`);
+    }
+  });
+  test(`what proxies that do not know of scopes are told has no address of others: ${attack}`, () => {
+    const owned = new Set(Object.values(targets).slice(0, 11));
+    for (const ip of Object.values(targets)) {
+      for (const told of see(bank, ownWaypoint, manifests(ip)).compiler.all()) {
+        if (told.kind === 'service' && told.value.namespace === 'evil') {
+          const { type } = Address.decode(encodeService(told.value));
+          assert.ok(type?.$case === 'service');
+          const addresses = type.value.addresses.map(({ address }) => String(ipFromBytes(address)));
+          if (!told.value.hostname.endsWith('.svc.cluster.local')) assert.deepEqual(addresses, []);
+          assert.ok(!addresses.some((one) => owned.has(one)), `${ip}: ${addresses.join()}`);
+        }
+        // An endpoint of a slice has no identity that could be shown, and no tunnel that could be taken.
+        if (told.kind === 'workload' && told.value.namespace === 'evil' && told.value.tunnel === 'hbone') {
+          const { type } = Address.decode(encodeWorkload(told.value));
+          assert.ok(type?.$case === 'workload');
+          // Its pods' are its own.
+          for (const one of type.value.addresses) assert.match(ipFromBytes(one), /^10\.244\.1\.6[67]$/, ip);
+        }
+      }
+    }
+  });
+}
+
+test('a waypoint of the tenant is not believed about who its client is, by no pod of another namespace', () => {
+  for (const manifests of Object.values(attacks)) {
+    const seen = see(bank, ownWaypoint, manifests('10.244.1.11'));
+    for (const port of [80, 8080, 9090]) {
+      const claim = tunnel(seen, 'bank/vault', port, 'evil/waypoint', 'bank/teller');
+      assert.ok(claim.kind === 'refuse' && claim.code === 'WEFT_DENIED', claim.why);
+    }
+  }
+});
+
+test('a tenant’s client that asks by a Service of its own meets the identity and the policy of the pod that it leads to', () => {
+  const seen = see(bank, slice('10.244.1.11'), service('clusterIPs: [10.96.0.66]', 'app: x'));
+  const plan = outbound(seen, 'evil/own', '10.96.0.66:8080');
+  assert.ok(plan.kind === 'refuse' && plan.code === 'WEFT_DENIED', plan.why);
+  const far = outbound(
+    see(bank, slice('10.244.2.11'), service('clusterIPs: [10.96.0.66]', 'app: x')),
+    'evil/own',
+    '10.96.0.66:8080',
+  );
+  assert.ok(far.kind === 'hbone' && far.expected[0]?.endsWith('/ns/bank/sa/vault') === true, far.why);
+  const closed = outbound(
+    see(bank, slice('10.244.2.13'), service('clusterIPs: [10.96.0.66]', 'app: x')),
+    'evil/own',
+    '10.96.0.66:8080',
+  );
+  assert.ok(closed.kind === 'hbone' && closed.why === 'destination-has-waypoint');
+  assert.equal(closed.next.ip, '10.244.2.14');
+});
+
+test('no certificate of another namespace, and none for a Node of the cluster, is got by a Workload', () => {
+  const { compiler } = see(
+    bank,
+    workload('10.9.9.9', 'node: n1, netns: /proc/1/ns/net, serviceAccount: teller'),
+  );
+  for (const node of ['n1', 'n2', 'vm1'])
+    assert.ok(!compiler.mayAsk(node, 'spiffe://cluster.local/ns/evil/sa/teller'), node);
+  assert.ok(!compiler.mayAsk('n2', 'spiffe://cluster.local/ns/bank/sa/teller'));
+  assert.ok(![...compiler.all()].some((told) => told.kind === 'nodePod' && told.value.name === 'trap'));
+});
+
+test('names of other namespaces’ objects are not told to the author of an object that loses to them', () => {
+  for (const [target, ip] of Object.entries(targets)) {
+    const { compiler } = see(bank, workload(ip), external(`addresses: [${ip}]`));
+    for (const kind of ['Workload', 'ExternalService'] as const) {
+      for (const object of compiler.ofKind(kind)) {
+        if (object.metadata.namespace !== 'evil') continue;
+        const problem = compiler.problemOf(object);
+        assert.doesNotMatch(problem?.message ?? '', /bank|vault|ledger|teller|kube-system/, target);
+      }
+    }
+  }
+});

@@ -1,0 +1,189 @@
+/** A registry of manifests, what it makes nodes see, and what becomes of connections there: for cells that are pure decisions. */
+import assert from 'node:assert/strict';
+import { parseAllDocuments } from 'yaml';
+import { compile, type Compiler } from '../../../control/compile/compile.js';
+import { namespaceOf } from '../../../control/compile/labels.js';
+import type { MeshObject } from '../../../control/compile/objects.js';
+import { narrow } from '../../../control/source/narrow.js';
+import { compileErrorOf, validatorOf } from '../../../control/source/validate.js';
+import { kernelServices } from '../../../daemonset/kernel/services.js';
+import { kernelMayCarry } from '../../../daemonset/kernel/verdicts.js';
+import { planInboundPlain, planInboundTunnel, planOutbound } from '../../../daemonset/proxy/plan.js';
+import { decodeAddress } from '../../../src/discovery/decode.js';
+import { encodeService, encodeWorkload } from '../../../src/discovery/encode.js';
+import { parseSocketAddress } from '../../../src/model/address.js';
+import { parseTrustDomain, spiffeIdOf } from '../../../src/model/identity.js';
+import type { NodePod } from '../../../src/model/node-pod.js';
+import { candidatesOf } from '../../../src/state/resolve.js';
+import { MeshState } from '../../../src/state/store.js';
+
+const trustDomain = parseTrustDomain('cluster.local');
+
+export interface Seen {
+  readonly compiler: Compiler;
+  readonly view: MeshState;
+  /** What agents hold, by `<namespace>/<name>`, with the node that it is told to. */
+  readonly pods: ReadonlyMap<string, NodePod & { readonly node: string }>;
+}
+
+/** What the API server holds, as the control plane reads it. */
+function objectsOf(manifests: readonly string[]): MeshObject[] {
+  return parseAllDocuments(manifests.join('\n---\n')).flatMap((document) => {
+    const raw: unknown = document.toJS();
+    if (raw === null) return [];
+    const object = narrow((raw as MeshObject).kind, raw);
+    if (!object) return [];
+    const validate = validatorOf(object.kind);
+    assert.ok(!validate || validate(object), JSON.stringify(validate?.errors));
+    assert.equal(compileErrorOf(object), undefined);
+    return [object];
+  });
+}
+
+/** Through the schemas, compile and the wire, as agents and waypoints come to see it. */
+export function see(...manifests: readonly string[]): Seen {
+  const objects = objectsOf(manifests);
+  const compiler = compile(objects, { trustDomain, rootsVersion: '1' });
+  const told = [...compiler.all()];
+  const view = new MeshState();
+  for (const one of told) {
+    if (one.kind !== 'workload' && one.kind !== 'service') continue;
+    const bytes = one.kind === 'workload' ? encodeWorkload(one.value) : encodeService(one.value);
+    const decoded = decodeAddress(bytes);
+    assert.ok(decoded.ok);
+    if (decoded.value.kind === 'workload') view.apply({ workloads: [decoded.value.workload] });
+    else view.apply({ services: [decoded.value.service] });
+  }
+  view.apply({ policies: told.flatMap((one) => (one.kind === 'policy' ? [one.value] : [])) });
+  const pods = new Map(
+    told.flatMap((one) =>
+      one.kind === 'nodePod'
+        ? [[`${one.value.namespace}/${one.value.name}`, { ...one.value, node: one.node }] as const]
+        : [],
+    ),
+  );
+  return { compiler, view, pods };
+}
+
+export const identity = (account: string) => {
+  const [namespace = '', serviceAccount = ''] = account.split('/');
+  return spiffeIdOf({ trustDomain, namespace, serviceAccount });
+};
+
+/** What becomes of a connection of a pod (`<namespace>/<name>`) to `ip:port`. */
+export function outbound({ view, pods }: Seen, source: string, dialled: string, random = 0) {
+  const pod = pods.get(source);
+  const sourceIp = pod?.addresses[0];
+  assert.ok(pod && sourceIp, source);
+  return planOutbound(view, {
+    source: pod,
+    sourceIp,
+    dialled: parseSocketAddress(dialled),
+    node: pod.node,
+    locality: (uid) =>
+      [...pods.values()].some((one) => one.uid === uid && one.node === pod.node) ? 'joined' : 'elsewhere',
+    random,
+  });
+}
+
+/** What becomes of a tunnel to a pod's port, from `peer` (`<namespace>/<account>`), which says that it speaks for `client`. */
+export function tunnel(
+  { view, pods }: Seen,
+  destination: string,
+  port: number,
+  peer: string,
+  client?: string,
+) {
+  const pod = pods.get(destination);
+  const ip = pod?.addresses[0];
+  assert.ok(pod && ip, destination);
+  return planInboundTunnel(view, {
+    pod,
+    authority: { ip, port },
+    local: ip,
+    remote: parseSocketAddress('10.244.9.9:1').ip,
+    peer: identity(peer),
+    ...(client === undefined
+      ? {}
+      : { client: { identity: identity(client), ip: parseSocketAddress('10.244.9.8:1').ip } }),
+  });
+}
+
+/**
+ * Everything that is decided of connections between pods of other namespaces than `tenant`, and from those to `destinations`
+ * (`ip:port`): paths, endpoints, identities, policies, waypoints, what the kernel may do.
+ */
+export function decisions(
+  seen: Seen,
+  tenant: string,
+  destinations: readonly string[],
+): Readonly<Record<string, unknown>> {
+  const { view, pods, compiler } = seen;
+  const others = [...pods].filter(([name]) => !name.startsWith(`${tenant}/`)).map(([name]) => name);
+  const found: Record<string, unknown> = {};
+  for (const source of others) {
+    for (const dialled of destinations)
+      for (const random of [0, 0.67])
+        found[`${source} to ${dialled} at ${random}`] = outbound(seen, source, dialled, random);
+  }
+  for (const destination of others) {
+    const pod = pods.get(destination);
+    const ip = pod?.addresses[0];
+    assert.ok(pod && ip);
+    for (const port of [80, 8080, 9090]) {
+      for (const peer of [
+        'bank/teller',
+        'bank/waypoint',
+        'shop/web',
+        `${tenant}/waypoint`,
+        `${tenant}/default`,
+      ]) {
+        for (const client of [undefined, 'bank/teller', `${tenant}/default`])
+          found[`tunnel to ${destination}:${port} of ${peer} for ${client}`] = tunnel(
+            seen,
+            destination,
+            port,
+            peer,
+            client,
+          );
+      }
+      found[`plain to ${destination}:${port}`] = planInboundPlain(view, {
+        pod,
+        local: { ip, port },
+        remote: parseSocketAddress('10.244.1.66:40000'),
+      });
+      for (const source of others) {
+        const from = pods.get(source);
+        assert.ok(from);
+        const place = { cookie: 0n, netns: '' };
+        found[`kernel ${source} to ${destination}:${port}`] =
+          source !== destination &&
+          kernelMayCarry(view, { pod: from, place }, { pod, place }, port, pod.node);
+      }
+    }
+    const workload = view.workload(pod.uid);
+    assert.ok(workload);
+    found[`services before ${destination}`] = view.servicesOf(workload);
+  }
+  for (const { key, addresses, ports } of view.dump().services as ReturnType<
+    MeshState['full']
+  >['services'] & {}) {
+    if (key.startsWith(`${tenant}/`)) continue;
+    const service = view.service(key);
+    for (const { servicePort } of ports)
+      for (const { ip } of addresses)
+        found[`endpoints of ${key}:${servicePort}`] =
+          service && candidatesOf(view, service, { ip, port: servicePort }, 'n1');
+  }
+  for (const node of ['n1', 'n2']) {
+    const local = [...pods.values()].filter((pod) => pod.node === node).map(({ uid }) => uid);
+    const tables = kernelServices(view, local, node);
+    // Services of the tenant may be in it, by addresses of their own.
+    for (const address of destinations) found[`kernel's ${address} on ${node}`] = tables.get(address);
+  }
+  for (const object of [...compiler.ofKind('Workload'), ...compiler.ofKind('ExternalService')])
+    if (namespaceOf(object) !== tenant)
+      found[`problem of ${object.kind} ${namespaceOf(object)}/${object.metadata.name}`] =
+        compiler.problemOf(object);
+  return found;
+}
