@@ -133,6 +133,10 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       certTtlS: options.certTtlS,
       onCertificate: (issued) => metrics.certificates.inc({ result: issued ? 'issued' : 'refused' }),
       onReport: (node, report) => upkeep?.onReport(node, report),
+      stale: () => {
+        const kind = source instanceof KubernetesSource ? source.staleKind() : undefined;
+        return kind === undefined ? undefined : `the API server says nothing of ${kind}s`;
+      },
       onRefused: (reason) => metrics.callsRefused.inc({ reason }),
       onLimit: (limit) => metrics.limitReached.inc({ limit }),
       log,

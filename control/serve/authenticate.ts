@@ -14,8 +14,10 @@ import { errorText, WeftError } from '../../src/base/errors.js';
 import { RateLimiter } from './rate.js';
 
 export const callLimits = {
-  /** Calls of one connection whose token is being checked. */
-  checkingPerConnectionMax: 4,
+  /** Calls whose token is being checked, of a connection none of whose calls has shown a good one yet. */
+  checkingPerStrangerMax: 8,
+  /** Of another connection. */
+  checkingPerConnectionMax: 64,
   /** Calls of all connections whose token is being checked. */
   checkingMax: 1_024,
   /** What the header may hold. */
@@ -46,6 +48,8 @@ export type CallerOfToken = (token: string, address: string) => Promise<Caller |
 export interface AuthenticateOptions {
   readonly callerOfToken: CallerOfToken;
   readonly onAuthenticated: (address: string | undefined, port: number | undefined) => void;
+  /** Of a connection that has shown no good token yet. */
+  readonly isStranger: (address: string | undefined, port: number | undefined) => boolean;
   readonly onRefused: (why: RefusedCall, peer: string, error?: string) => void;
 }
 
@@ -133,7 +137,10 @@ export class Authenticator {
     const { remoteAddress, remotePort } = call.getConnectionInfo();
     const connection = `${remoteAddress ?? ''} ${remotePort ?? 0}`;
     const already = this.#checking.get(connection) ?? 0;
-    if (already >= callLimits.checkingPerConnectionMax || this.#checkingAll >= callLimits.checkingMax)
+    const max = this.options.isStranger(remoteAddress, remotePort)
+      ? callLimits.checkingPerStrangerMax
+      : callLimits.checkingPerConnectionMax;
+    if (already >= max || this.#checkingAll >= callLimits.checkingMax)
       return refuse('checking', 'too many calls wait for their token to be checked: try again');
     this.#checking.set(connection, already + 1);
     this.#checkingAll++;

@@ -7,9 +7,9 @@ import { createServer, type Server, type Socket } from 'node:net';
 
 export const connectionLimits = {
   /** Connections that have shown no token yet, of all peers. */
-  unauthenticatedMax: 256,
+  unauthenticatedMax: 128,
   /** Of one address. */
-  unauthenticatedPerAddressMax: 64,
+  unauthenticatedPerAddressMax: 32,
   /** Accepted by the kernel, not looked at yet. */
   waitingMax: 4_096,
   /** From its turn on until a token was accepted. */
@@ -67,11 +67,8 @@ export class Connections {
     this.#strangers.get(keyOf(address, port))?.();
   }
 
-  get unauthenticated(): number {
-    return this.#strangers.size;
-  }
-  get waiting(): number {
-    return this.#waits;
+  isStranger(address: string | undefined, port: number | undefined): boolean {
+    return this.#strangers.has(keyOf(address, port));
   }
 
   #onSocket(socket: Socket): void {

@@ -83,6 +83,8 @@ export interface ControlServerOptions {
   /** A limit of docs/limits.md was reached. */
   readonly onLimit?: (limit: string) => void;
   readonly connectionLimits?: Partial<Record<keyof typeof connectionLimits, number>>;
+  /** What is served may be older than what others were told, and why; undefined: it is not. */
+  readonly stale?: () => string | undefined;
   /** What a node's agent says it holds. */
   readonly onReport?: (node: string, report: NodeReport) => void;
   readonly log: ServeLog;
@@ -133,6 +135,7 @@ export class ControlServer {
     this.#authenticator = new Authenticator({
       callerOfToken,
       onAuthenticated: (address, port) => this.#connections.authenticated(address, port),
+      isStranger: (address, port) => this.#connections.isStranger(address, port),
       onRefused: (why, peer, error) => {
         options.onRefused?.(why);
         log.warn({ peer, ...(error === undefined ? {} : { error }) }, refusals[why]);
@@ -357,6 +360,13 @@ export class ControlServer {
     }
     // An acknowledgement of a type that is not served.
     if (request.responseNonce !== '' || stream.asked.size >= typesMax || !this.#streams.has(stream)) return;
+    const stale = this.#options.stale?.();
+    if (stale !== undefined && Object.keys(request.initialResourceVersions).length > 0) {
+      // It knows something already, which may be newer: it keeps that, and comes again. One that knows nothing is told what is known.
+      this.#options.log.warn({ node: stream.node, why: stale }, 'a node is not told what may be old');
+      this.#options.onLimit?.('control-stale');
+      return this.#end(stream, status.UNAVAILABLE, `not told what may be old: ${stale}`);
+    }
     stream.asked.set(typeUrl, request.initialResourceVersions);
     this.#next(stream);
   }

@@ -12,6 +12,8 @@ import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 const quietMs = 30;
 const lateMsMax = 300;
 const silentMsMaxDefault = 100_000;
+/** A watch that is silent for the time above is taken up again; by then a bookmark was due for the second time. */
+const staleMs = 180_000;
 
 const gatewayApi = (version: string, plural: string): string => `/apis/${gatewayGroup}/${version}/${plural}`;
 /** Where a kind is in several versions by the API's age: the first that is there. */
@@ -203,6 +205,14 @@ export class KubernetesSource {
     const ready = new Promise<void>((resolve) => (this.#ready = resolve));
     for (const reflector of this.#reflectors) void reflector.run();
     return ready;
+  }
+
+  /**
+   * A kind of which the API server has said nothing for longer than a watch may be silent: what is known here may be older than what
+   * another replica, or a node, knows. Undefined where there is none.
+   */
+  staleKind(nowMs = performance.now()): string | undefined {
+    return this.#reflectors.find((one) => one.silentMs(nowMs) > staleMs)?.kind;
   }
 
   /** Objects that are not in force as they are written now. */

@@ -196,6 +196,18 @@ test('a list or an event of an older version than one that was seen changes noth
   reflector.stop();
 });
 
+test('silence of the API server is measured from what it said last', async () => {
+  const { server, reflector } = setUp();
+  server.lists[0]?.(page([thing('a')]));
+  await settle();
+  const before = performance.now();
+  assert.ok(reflector.silentMs(before + 60_000) >= 60_000);
+  server.watches[0]?.event('BOOKMARK', { metadata: { resourceVersion: '40' } });
+  assert.ok(reflector.silentMs(performance.now()) < 10_000);
+  assert.ok(reflector.silentMs(before + 60_000) <= 60_000);
+  reflector.stop();
+});
+
 test('versions are compared as numbers, and what is none is never older', () => {
   assert.ok(isOlder('9', '10'));
   assert.ok(!isOlder('10', '9'));

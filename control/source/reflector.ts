@@ -73,14 +73,22 @@ export class Reflector<T> {
   #version: string | undefined;
   /** The newest version that was seen of anything, which outlives the history. */
   #newest: string | undefined;
+  #heardAtMs = performance.now();
 
   constructor(options: ReflectorOptions<T>) {
     this.#options = options;
   }
 
+  get kind(): string {
+    return this.#options.kind;
+  }
   /** The first list is whole. */
   get synced(): boolean {
     return this.#synced;
+  }
+  /** How long the API server has said nothing of this kind; bookmarks come about once a minute. */
+  silentMs(nowMs = performance.now()): number {
+    return nowMs - this.#heardAtMs;
   }
   objects(): Iterable<T> {
     return this.#objects.values();
@@ -120,6 +128,7 @@ export class Reflector<T> {
       } catch (error) {
         if (signal.aborted) return;
         if (this.#options.isAbsent?.(error)) {
+          this.#heardAtMs = performance.now();
           this.#version = undefined;
           // A server that comes up may not know of its kinds yet: what was there is believed gone when it is said twice.
           if (++absences > 1 || this.#objects.size === 0) this.#replace(new Map());
@@ -160,6 +169,7 @@ export class Reflector<T> {
       from = page.next;
     } while (from !== undefined && from !== '');
     this.#saw(version);
+    this.#heardAtMs = performance.now();
     this.#replace(found);
     return version;
   }
@@ -205,6 +215,7 @@ export class Reflector<T> {
           if (isOlder(version, this.#version)) return;
           this.#version = version;
           this.#saw(version);
+          this.#heardAtMs = performance.now();
         }
         if (phase === 'BOOKMARK') return;
         const uid = uidOf(object);

@@ -1,0 +1,317 @@
+/** Row 6: a stolen node credential: discovery and certificates as that node, and nothing of others. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { revoke } from '../../control/serve/revocations.js';
+import { issueToken, makeToken, readToken } from '../../control/serve/tokens.js';
+import { createIssuer } from '../../src/discovery/issuer.js';
+import { decodeAddress, decodeAuthorization, decodeNodePod } from '../../src/discovery/decode.js';
+import { DeltaDiscoveryRequest } from '../../src/discovery/gen/discovery.js';
+import type { NodeReport } from '../../src/discovery/gen/weft.js';
+import { sendReport } from '../../src/discovery/reporter.js';
+import { keepOr, subscribe } from '../../src/discovery/reading.js';
+import { typeUrls } from '../../src/discovery/types.js';
+import { parseSpiffeId } from '../../src/model/identity.js';
+import { createCsr, parseLeaf } from '../../src/tls/certificate.js';
+import {
+  call,
+  certificatePath,
+  connect,
+  discoveryPath,
+  follow,
+  frame,
+  startControl,
+  until,
+  type Closers,
+  type Control,
+} from './support/control.js';
+
+const closers: Closers = [];
+after(() => closers.reverse().forEach((close) => close()));
+
+const pod = (name: string, node: string, ip: string, namespace = 'shop'): string => `---
+kind: Pod
+metadata: { name: ${name}, namespace: ${namespace}, uid: uid-${name}, annotations: { weft.dev/netns: weft-${name} } }
+spec: { nodeName: ${node}, serviceAccountName: ${name} }
+status: { podIPs: [{ ip: ${ip} }] }
+`;
+const manifests = `---
+kind: Namespace
+metadata: { name: shop, labels: { weft.dev/mesh: enabled } }
+---
+kind: Namespace
+metadata: { name: bank, labels: { weft.dev/mesh: enabled } }
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: { name: wp, namespace: shop }
+spec: { gatewayClassName: weft-waypoint, listeners: [{ name: mesh, port: 15008, protocol: HBONE }] }
+${pod('a', 'n1', '10.0.0.1')}${pod('b', 'n2', '10.0.0.2')}${pod('teller', 'n1', '10.0.0.3', 'bank')}`;
+const id = (name: string, namespace = 'shop') =>
+  parseSpiffeId(`spiffe://cluster.local/ns/${namespace}/sa/${name}`);
+const issuerOf = ({ target, ca }: Control, token: string): ReturnType<typeof createIssuer> =>
+  createIssuer({ target, rootPem: () => ca.roots, token: () => token });
+const report = (more: Partial<NodeReport> = {}): NodeReport => ({
+  version: '1',
+  pods: [],
+  missing: [],
+  cniTrouble: '',
+  ...more,
+});
+
+test('no certificate for an identity of which no pod runs on the node, however it is asked for', async () => {
+  const control = await startControl(closers, manifests);
+  const issue = issuerOf(control, await issueToken(control.state, 'n1', 60));
+  const [leaf = ''] = await issue(createCsr(id('a')).csrPem, id('a'), 60);
+  const parsed = parseLeaf(leaf);
+  assert.ok(parsed.ok && parsed.value.id === id('a'));
+  for (const foreign of [
+    id('b'),
+    id('wp'),
+    id('none'),
+    'spiffe://cluster.local/ns/shop/sa/a/../b',
+    'spiffe://other.domain/ns/shop/sa/a',
+    'spiffe://cluster.local',
+    'SPIFFE://cluster.local/ns/shop/sa/b',
+  ])
+    await assert.rejects(issue(createCsr(id('b')).csrPem, foreign as ReturnType<typeof id>, 60), foreign);
+  // The request's own name does not count beside the identity that is asked for and checked.
+  const [own = ''] = await issue(createCsr(id('b')).csrPem, id('a'), 60);
+  const leafOfOwn = parseLeaf(own);
+  assert.ok(leafOfOwn.ok && leafOfOwn.value.id === id('a'));
+});
+
+test('no certificate for a pod that has left the node', async () => {
+  const control = await startControl(closers, manifests);
+  const issue = issuerOf(control, await issueToken(control.state, 'n1', 60));
+  control.change(manifests.replace('nodeName: n1', 'nodeName: n2'));
+  await assert.rejects(issue(createCsr(id('a')).csrPem, id('a'), 60), /no pod with identity/);
+});
+
+test('no lifetime beyond the limit', async () => {
+  const control = await startControl(closers, manifests);
+  const issue = issuerOf(control, await issueToken(control.state, 'n1', 60));
+  const [leaf = ''] = await issue(createCsr(id('a')).csrPem, id('a'), 10 * 365 * 86_400);
+  const parsed = parseLeaf(leaf);
+  assert.ok(parsed.ok && parsed.value.notAfterMs - Date.now() <= 7 * 86_400_000);
+});
+
+test('no configuration of pods elsewhere: what is needed to hold a pod is told to its node alone, whatever name the stream gives', async () => {
+  const control = await startControl(closers, manifests);
+  const pods: string[] = [];
+  const seen = follow(
+    closers,
+    control,
+    await issueToken(control.state, 'n1', 60),
+    [
+      subscribe(
+        typeUrls.nodePod,
+        keepOr(decodeNodePod),
+        ({ name }) => pods.push(name),
+        () => undefined,
+      ),
+      subscribe(
+        typeUrls.uncapturedPod,
+        keepOr(decodeNodePod),
+        ({ name }) => pods.push(name),
+        () => undefined,
+      ),
+    ],
+    // The node of the token counts.
+    { nodeName: 'n2', nodeId: 'ztunnel~10.0.0.2~n2.x~x.svc.cluster.local' },
+  );
+  await until(() => seen.synced, 'synced');
+  assert.deepEqual(pods.sort(), ['a', 'teller']);
+  control.change(`${manifests}${pod('c', 'n2', '10.0.0.4')}${pod('d', 'n1', '10.0.0.5')}`);
+  await until(() => pods.includes('d'), 'its own new pod');
+  await sleep(50);
+  assert.ok(!pods.includes('c') && !pods.includes('b'));
+});
+
+test('addresses and policies of the whole mesh are told to every node: the residual risk of the open contract, without keys', async () => {
+  const control = await startControl(closers, manifests);
+  const addresses: string[] = [];
+  const seen = follow(closers, control, await issueToken(control.state, 'n1', 60), [
+    subscribe(
+      typeUrls.address,
+      keepOr(decodeAddress),
+      (one) => one.kind === 'workload' && addresses.push(one.workload.name),
+      () => undefined,
+    ),
+    subscribe(
+      typeUrls.authorization,
+      keepOr(decodeAuthorization),
+      () => undefined,
+      () => undefined,
+    ),
+  ]);
+  await until(() => seen.synced, 'synced');
+  assert.deepEqual(addresses.sort(), ['a', 'b', 'teller']);
+});
+
+test('no state of pods elsewhere: a report comes under the name of the node, is bounded, and waypoints give none', async () => {
+  const reports: string[] = [];
+  const control = await startControl(closers, manifests, { onReport: (node) => reports.push(node) });
+  const of = (token: string) => ({
+    target: control.target,
+    rootPem: () => control.ca.roots,
+    token: () => token,
+  });
+  const node = of(await issueToken(control.state, 'n1', 60));
+  await sendReport(
+    node,
+    report({
+      pods: [{ uid: 'Kubernetes//Pod/shop/b', podUid: 'uid-b', captured: false, sinceMs: 0, why: 'x' }],
+    }),
+  );
+  assert.deepEqual(reports, ['n1'], 'whose pods are believed of it, the status writer decides by this name');
+  const state = { uid: 'u', podUid: 'p', captured: true, sinceMs: 0, why: '' };
+  await assert.rejects(
+    sendReport(node, report({ pods: Array(5_000).fill(state) as never })),
+    /more than 4096 pods/,
+  );
+  await assert.rejects(
+    sendReport(node, report({ pods: [{ ...state, why: 'x'.repeat(10_000) }] })),
+    /more than 4096 char/,
+  );
+  await assert.rejects(
+    sendReport(of(await issueToken(control.state, 'waypoint:shop/wp', 60)), report()),
+    /only the agents/,
+  );
+  assert.deepEqual(reports, ['n1']);
+  assert.ok(control.limits.includes('control-report'));
+});
+
+test('a waypoint gets no certificate by a node\u2019s token, and a node none by a waypoint\u2019s', async () => {
+  const control = await startControl(closers, manifests);
+  const node = issuerOf(control, await issueToken(control.state, 'n1', 60));
+  const waypoint = issuerOf(control, await issueToken(control.state, 'waypoint:shop/wp', 60));
+  await waypoint(createCsr(id('wp')).csrPem, id('wp'), 60);
+  await assert.rejects(node(createCsr(id('wp')).csrPem, id('wp'), 60));
+  await assert.rejects(waypoint(createCsr(id('a')).csrPem, id('a'), 60));
+});
+
+test('many streams and large requests of one credential do not add up', async () => {
+  const control = await startControl(closers, manifests);
+  const token = await issueToken(control.state, 'n1', 60);
+  const session = connect(closers, control);
+  const first = call(session, discoveryPath, token);
+  await until(() => control.server.streams === 1, 'the connection is known');
+  const calls = [first, ...Array.from({ length: 11 }, () => call(session, discoveryPath, token))];
+  await until(
+    () => calls.filter(({ ended }) => ended()?.status === '8').length === 8,
+    'the oldest are ended',
+  );
+  assert.equal(control.server.streams, 4);
+  assert.ok(control.limits.includes('control-streams'));
+  // One message is at most 32 MiB.
+  const large = call(connect(closers, control), certificatePath, token);
+  const head = Buffer.alloc(5);
+  head.writeUInt32BE(33 << 20, 1);
+  large.stream.write(head);
+  await until(() => large.ended()?.status === '8', 'a message that is too large is refused by its head');
+  // A stream that asks for types that there are none of keeps nothing of it.
+  const odd = call(connect(closers, control), discoveryPath, token);
+  for (let i = 0; i < 200; i++)
+    odd.stream.write(
+      frame(
+        DeltaDiscoveryRequest.encode(
+          DeltaDiscoveryRequest.fromPartial({ typeUrl: `type.googleapis.com/x${i}` }),
+        ).finish(),
+      ),
+    );
+  await sleep(100);
+  assert.equal(odd.ended(), undefined);
+});
+
+test('calls of one credential that send slowly do not hold up other nodes, nor add up', async () => {
+  const control = await startControl(closers, manifests);
+  const slow = await issueToken(control.state, 'n2', 60);
+  const sessions = [connect(closers, control), connect(closers, control)];
+  const calls = sessions.flatMap((session) =>
+    Array.from({ length: 40 }, () => call(session, certificatePath, slow)),
+  );
+  for (const { stream } of calls) stream.write(Buffer.alloc(3));
+  await sleep(100);
+  const issue = issuerOf(control, await issueToken(control.state, 'n1', 60));
+  await issue(createCsr(id('a')).csrPem, id('a'), 60);
+  // Each ends by its time at the latest.
+  await until(
+    () => calls.every(({ ended }) => ended()?.status === '4' || ended()?.status === '14'),
+    'all ended',
+    25_000,
+  );
+});
+
+test('a revoked credential gets nothing more, and its streams end within seconds', async () => {
+  const state: { token?: { readonly token: string; readonly id: string } } = {};
+  const control = await startControl(closers, manifests, {
+    callerOfToken: async (token) => {
+      const read = await readToken(control.state, token);
+      return (
+        read && {
+          name: read.subject,
+          recheck: async () => (await readToken(control.state, token)) !== undefined,
+        }
+      );
+    },
+  });
+  state.token = await makeToken(control.state, { subject: 'n1', ttlS: 600 });
+  const { token, id: tokenId } = state.token;
+  const pods: string[] = [];
+  const seen = follow(closers, control, token, [
+    subscribe(
+      typeUrls.nodePod,
+      keepOr(decodeNodePod),
+      ({ name }) => pods.push(name),
+      () => undefined,
+    ),
+  ]);
+  await until(() => seen.synced, 'synced');
+  revoke(control.state, { id: tokenId });
+  await assert.rejects(
+    issuerOf(control, token)(createCsr(id('a')).csrPem, id('a'), 60),
+    /no valid node token/,
+  );
+  await until(() => control.server.streams === 0, 'its stream is ended', 7_000);
+  await until(() => seen.states.includes('disconnected'), 'the client sees it');
+  assert.deepEqual(pods.sort(), ['a', 'teller'], 'what it knew stays');
+});
+
+test('a credential for some namespaces gets no certificate of others on its node', async () => {
+  const control = await startControl(closers, manifests, {
+    callerOfToken: async (token) => {
+      const read = await readToken(control.state, token);
+      return read && { name: read.subject, ...(read.namespaces ? { namespaces: read.namespaces } : {}) };
+    },
+  });
+  const { token } = await makeToken(control.state, { subject: 'n1', ttlS: 60, namespaces: ['shop'] });
+  const issue = issuerOf(control, token);
+  await issue(createCsr(id('a')).csrPem, id('a'), 60);
+  await assert.rejects(
+    issue(createCsr(id('teller', 'bank')).csrPem, id('teller', 'bank'), 60),
+    /not for the namespace/,
+  );
+});
+
+test('an expired, foreign or altered token is nobody\u2019s', async () => {
+  const control = await startControl(closers, manifests);
+  const other = await startControl(closers, manifests);
+  const good = await issueToken(control.state, 'n1', 60);
+  const [head = '', , signature = ''] = good.split('.');
+  const body = Buffer.from(
+    JSON.stringify({ sub: 'n2', aud: 'istio-ca', exp: Math.floor(Date.now() / 1000) + 60 }),
+  ).toString('base64url');
+  const none = Buffer.from('{"alg":"none"}').toString('base64url');
+  for (const token of [
+    await issueToken(control.state, 'n1', -1),
+    await issueToken(other.state, 'n1', 60),
+    [head, body, signature].join('.'),
+    [none, body, ''].join('.'),
+    `${good}x`,
+  ])
+    await assert.rejects(
+      issuerOf(control, token)(createCsr(id('a')).csrPem, id('a'), 60),
+      /no valid node token/,
+    );
+});

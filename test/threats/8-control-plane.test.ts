@@ -1,0 +1,314 @@
+/** Row 8: the control plane gone, slow, restarted, rolled back, or telling something that this version cannot decode. */
+import assert from 'node:assert/strict';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { after, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { KubeConfig } from '@kubernetes/client-node';
+import type { Told } from '../../control/compile/compile.js';
+import { CertificateAuthority } from '../../control/serve/ca.js';
+import { issueToken } from '../../control/serve/tokens.js';
+import { KubernetesSource } from '../../control/source/kubernetes.js';
+import { readAddress, readAuthorization } from '../../src/discovery/decode.js';
+import { subscribe } from '../../src/discovery/reading.js';
+import { typeUrls } from '../../src/discovery/types.js';
+import { parseIp } from '../../src/model/address.js';
+import { parseSpiffeId } from '../../src/model/identity.js';
+import type { AuthorizationPolicy, PolicyKey, PolicyPath } from '../../src/model/policy.js';
+import type { WorkloadUid } from '../../src/model/workload.js';
+import { authorize } from '../../src/policy/authorize.js';
+import { MeshState } from '../../src/state/store.js';
+import {
+  domain,
+  follow,
+  startControl,
+  stateDir,
+  until,
+  type Closers,
+  type Control,
+} from './support/control.js';
+
+const closers: Closers = [];
+after(() => closers.reverse().forEach((close) => close()));
+
+const policy = (name: string, rules: string): string => `---
+apiVersion: weft.dev/v1alpha1
+kind: AccessPolicy
+metadata: { name: ${name}, namespace: shop }
+spec: { action: DENY, rules: ${rules} }
+`;
+const base = `---
+kind: Namespace
+metadata: { name: shop, labels: { weft.dev/mesh: enabled } }
+---
+kind: Namespace
+metadata: { name: bank, labels: { weft.dev/mesh: enabled } }
+---
+kind: Pod
+metadata: { name: api, namespace: shop, uid: u1, annotations: { weft.dev/netns: weft-a } }
+spec: { nodeName: n1, serviceAccountName: api }
+status: { podIPs: [{ ip: 10.0.0.1 }] }
+---
+kind: Pod
+metadata: { name: ledger, namespace: bank, uid: u2, annotations: { weft.dev/netns: weft-b } }
+spec: { nodeName: n1, serviceAccountName: ledger }
+status: { podIPs: [{ ip: 10.0.0.2 }] }
+`;
+const closed = base + policy('closed', '[{ from: [{ identities: ["cluster.local/ns/bank/*"] }] }]');
+
+/** A node's view of the mesh, by the parts that an agent has. */
+async function node(control: Pick<Control, 'target' | 'ca' | 'state'>) {
+  const state = new MeshState();
+  const seen = follow(closers, control, await issueToken(control.state, 'n1', 600), [
+    subscribe(
+      typeUrls.address,
+      readAddress,
+      (one) =>
+        state.apply(one.kind === 'workload' ? { workloads: [one.workload] } : { services: [one.service] }),
+      (removed) => state.apply({ removed }),
+    ),
+    subscribe(
+      typeUrls.authorization,
+      readAuthorization,
+      (one) => state.apply({ policies: [one] }),
+      (removedPolicies) => state.apply({ removedPolicies }),
+    ),
+  ]);
+  await until(() => seen.synced, 'synced');
+  /** Whether bank's ledger may connect to a pod. */
+  const admits = (namespace: string, pod: string): boolean => {
+    const workload = state.workload(`Kubernetes//Pod/${namespace}/${pod}` as WorkloadUid);
+    assert.ok(workload);
+    return authorize(state.policiesFor(workload), {
+      identity: parseSpiffeId('spiffe://cluster.local/ns/bank/sa/ledger'),
+      sourceIp: parseIp('10.0.0.2'),
+      destinationIp: parseIp('10.0.0.1'),
+      destinationPort: 80,
+    }).allowed;
+  };
+  return { ...seen, state, seen, admits, undecodable: () => seen.client.undecodable() };
+}
+
+/** As a control plane of a later version tells it: a kind of path that this one does not know. */
+const newer = (name: string, action: AuthorizationPolicy['action']): Told => ({
+  kind: 'policy',
+  value: {
+    key: `shop/${name}` as PolicyKey,
+    name,
+    namespace: 'shop',
+    scope: 'namespace',
+    services: [],
+    action,
+    dryRun: false,
+    rules: [
+      {
+        clauses: [
+          {
+            matches: [
+              {
+                ...{ namespaces: [], notNamespaces: [], principals: [], notPrincipals: [], sourceIps: [] },
+                ...{ notSourceIps: [], destinationIps: [], notDestinationIps: [], destinationPorts: [] },
+                ...{ notDestinationPorts: [], serviceAccounts: [], notServiceAccounts: [] },
+                http: {
+                  ...{ methods: [], notMethods: [], notPaths: [], hosts: [], notHosts: [], headers: [] },
+                  paths: [{ kind: 'glob', value: '/admin/**' } as unknown as PolicyPath],
+                },
+              },
+            ],
+          },
+        ],
+      },
+    ],
+  },
+});
+
+for (const action of ['allow', 'deny'] as const)
+  test(`a policy that ${action}s by what this version does not know does not open what it selects, says so, and leaves the rest as it was`, async () => {
+    const control = await startControl(closers, base);
+    const one = await node(control);
+    assert.ok(one.admits('shop', 'api'));
+    control.tell({ told: [newer('strange', action)], withdrawn: [] });
+    await until(() => !one.admits('shop', 'api'), 'closed');
+    assert.ok(one.admits('bank', 'ledger'), 'another namespace is as it was');
+    assert.deepEqual(one.undecodable(), [
+      { type: 'Authorization', why: 'shop/strange: path match of an unknown kind' },
+    ]);
+    assert.deepEqual(one.seen.errors, ['shop/strange: path match of an unknown kind']);
+    assert.ok(control.warnings.includes('node refused a resource'), 'the control plane is told');
+    // Removed, also while nobody was connected, it is gone.
+    control.server.stop();
+    await until(() => one.seen.states.includes('disconnected'), 'disconnected');
+    assert.equal(one.admits('shop', 'api'), false, 'it stays closed meanwhile');
+    await startControl(closers, base, { listen: control.target, state: control.state });
+    await until(() => one.admits('shop', 'api'), 'open again', 20_000);
+    assert.deepEqual(one.undecodable(), []);
+  });
+
+test('a policy that is understood, replaced by one that is not, does not stay as it was', async () => {
+  const control = await startControl(
+    closers,
+    base + policy('p', '[{ from: [{ identities: ["cluster.local/ns/x/*"] }] }]'),
+  );
+  const one = await node(control);
+  assert.ok(one.admits('shop', 'api'));
+  control.tell({ told: [newer('p', 'deny')], withdrawn: [] });
+  await until(() => !one.admits('shop', 'api'), 'closed');
+});
+
+test('a control plane that is gone, or answers nothing, opens nothing and forgets nothing', async () => {
+  const control = await startControl(closers, closed);
+  const one = await node(control);
+  assert.equal(one.admits('shop', 'api'), false);
+  control.server.stop();
+  // In its place one that takes connections and is silent.
+  await startControl(closers, base, {
+    listen: control.target,
+    state: control.state,
+    callerOfToken: () => new Promise(() => undefined),
+  });
+  await until(() => one.seen.states.includes('disconnected'), 'disconnected');
+  await sleep(2_000);
+  assert.equal(one.admits('shop', 'api'), false);
+  assert.ok(one.state.workload('Kubernetes//Pod/shop/api' as WorkloadUid));
+});
+
+test('a control plane that cannot check tokens now is no reason to forget anything', async () => {
+  const control = await startControl(closers, closed);
+  const one = await node(control);
+  control.server.stop();
+  const next = await startControl(closers, base, {
+    listen: control.target,
+    state: control.state,
+    callerOfToken: () => Promise.reject(new Error('the API server is away')),
+  });
+  await until(() => next.warnings.includes('a token could not be checked'), 'asked');
+  assert.equal(one.admits('shop', 'api'), false);
+});
+
+test('after a restart what was closed is closed, without a moment in between', async () => {
+  const control = await startControl(closers, closed);
+  const one = await node(control);
+  let opened = 0;
+  const watch = setInterval(() => (opened += one.admits('shop', 'api') ? 1 : 0), 1);
+  control.server.stop();
+  await until(() => one.seen.states.includes('disconnected'), 'disconnected');
+  const next = await startControl(closers, closed, { listen: control.target, state: control.state });
+  await until(() => next.server.streams > 0, 'connected again', 20_000);
+  await sleep(100);
+  clearInterval(watch);
+  assert.equal(opened, 0);
+});
+
+test('a replica that has lost the API server does not take back what a node knows, and tells a new node what it has', async () => {
+  const control = await startControl(closers, closed);
+  const one = await node(control);
+  control.server.stop();
+  // It never heard of the policy.
+  const old = await startControl(closers, base, {
+    listen: control.target,
+    state: control.state,
+    stale: () => 'the API server says nothing',
+  });
+  await until(() => old.warnings.includes('a node is not told what may be old'), 'refused', 20_000);
+  await sleep(100);
+  assert.equal(one.admits('shop', 'api'), false);
+  assert.ok(old.limits.includes('control-stale'));
+  const fresh = await node(old);
+  assert.ok(fresh.state.workload('Kubernetes//Pod/shop/api' as WorkloadUid));
+});
+
+/** An API server that answers lists as `lists` says, and keeps watches open. */
+async function apiServer(
+  list: (path: string) => { items: object[]; version: string } | 'never',
+): Promise<KubeConfig> {
+  const ca = new CertificateAuthority(stateDir(closers), domain);
+  const served = ca.serverCertificate([parseIp('127.0.0.1')], ['api']);
+  const server = createServer({ key: served.keyPem, cert: served.certPem }, (request, response) => {
+    const url = new URL(request.url ?? '/', 'https://x');
+    response.setHeader('content-type', 'application/json');
+    if (url.searchParams.get('watch') === 'true') return void response.flushHeaders();
+    const found = list(url.pathname);
+    if (found === 'never') return;
+    response.end(
+      JSON.stringify({ kind: 'XList', metadata: { resourceVersion: found.version }, items: found.items }),
+    );
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  closers.push(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const config = new KubeConfig();
+  config.loadFromOptions({
+    clusters: [
+      {
+        name: 'c',
+        server: `https://127.0.0.1:${(server.address() as AddressInfo).port}`,
+        caData: Buffer.from(ca.roots).toString('base64'),
+      },
+    ],
+    users: [{ name: 'u' }],
+    contexts: [{ name: 'x', cluster: 'c', user: 'u' }],
+    currentContext: 'x',
+  });
+  return config;
+}
+
+test('a control plane that starts tells nobody a mesh without its policies: it waits until every kind was listed', async () => {
+  let silent = true;
+  const config = await apiServer((path) =>
+    silent && path.endsWith('/accesspolicies') ? 'never' : { items: [], version: '10' },
+  );
+  let told = 0;
+  let ready = false;
+  const source = new KubernetesSource({
+    config,
+    onChanges: () => told++,
+    onRefused: () => undefined,
+    onTrouble: () => undefined,
+  });
+  closers.push(() => source.stop());
+  void source.start().then(() => (ready = true));
+  await sleep(1_000);
+  assert.deepEqual([ready, told], [false, 0]);
+  silent = false;
+  source.stop();
+});
+
+test('what is no list of the API server is not taken for an empty one', async () => {
+  const ca = new CertificateAuthority(stateDir(closers), domain);
+  const served = ca.serverCertificate([parseIp('127.0.0.1')], ['api']);
+  const server = createServer({ key: served.keyPem, cert: served.certPem }, (_request, response) =>
+    response.end(JSON.stringify({ kind: 'Status', metadata: { resourceVersion: '10' } })),
+  );
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  closers.push(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const config = new KubeConfig();
+  config.loadFromOptions({
+    clusters: [
+      {
+        name: 'c',
+        server: `https://127.0.0.1:${(server.address() as AddressInfo).port}`,
+        caData: Buffer.from(ca.roots).toString('base64'),
+      },
+    ],
+    users: [{ name: 'u' }],
+    contexts: [{ name: 'x', cluster: 'c', user: 'u' }],
+    currentContext: 'x',
+  });
+  const why: string[] = [];
+  let ready = false;
+  const source = new KubernetesSource({
+    config,
+    onChanges: () => undefined,
+    onRefused: () => undefined,
+    onTrouble: (_kind, text) => why.push(text),
+  });
+  closers.push(() => source.stop());
+  void source.start().then(() => (ready = true));
+  await until(() => why.some((text) => text.includes('is no list')), 'it is trouble');
+  assert.equal(ready, false);
+});
