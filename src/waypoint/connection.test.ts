@@ -99,7 +99,6 @@ test('bytes that a policy forbids while they are being connected are never carri
   const client = await RawClient.open(waypoint.port);
   client.write('secret');
   await eventually(() => waypoint.context.connections.size === 1, 'it is taken');
-  waypoint.apply({ mesh: { policies: [policy('p', 'deny', {}, { services: [key('api')] })] } });
   waypoint.apply({
     mesh: { policies: [policy('p', 'deny', { destinationPorts: [80] }, { services: [key('api')] })] },
   });

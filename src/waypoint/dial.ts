@@ -19,10 +19,12 @@ export function createDial(
   pool: TunnelPool,
   svid: () => Svid | undefined,
   limits: WaypointLimits,
+  /** How TCP connections are made. */
+  reach: typeof connect = connect,
 ): Dial {
   return async (endpoint, client): Promise<Duplex> => {
     const { workload, target, via } = endpoint;
-    if (!via && workload.tunnel === 'none') return connect(target, limits.connectTimeoutMsMax);
+    if (!via && workload.tunnel === 'none') return reach(target, limits.connectTimeoutMsMax);
     const own = svid();
     if (!own)
       throw new WeftError('WEFT_NO_CERTIFICATE', 'this waypoint has no certificate yet', { retryable: true });
@@ -48,17 +50,19 @@ export function createDial(
         // Another waypoint judges for this one: it does not believe a word of whom this one speaks for.
         ...(client.identity === undefined || via ? {} : { [sourceIdentityHeader]: client.identity }),
       },
-      connect: () => connect(next, limits.connectTimeoutMsMax),
+      connect: () => reach(next, limits.connectTimeoutMsMax),
     });
     return stream;
   };
 }
 
-export function connect({ ip, port }: SocketAddress, timeoutMs: number): Promise<net.Socket> {
+/** `from`: an address of this machine to connect from, where it has several. */
+export function connect({ ip, port }: SocketAddress, timeoutMs: number, from?: string): Promise<net.Socket> {
   return new Promise((resolve, reject) => {
     const socket = net.connect({
       host: ip,
       port,
+      ...(from === undefined ? {} : { localAddress: from }),
       noDelay: true,
       keepAlive: true,
       keepAliveInitialDelay: 60_000,

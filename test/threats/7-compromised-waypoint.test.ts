@@ -1,8 +1,25 @@
-/** THREATS.md, row 7: a compromised waypoint has its certificate and its configuration; it may affect the traffic of what it serves. */
+/**
+ * Row 7: a compromised waypoint, with its certificate and its configuration. It may affect the traffic of what it serves; toward all else it
+ * is itself.
+ */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
-import type { MeshObject } from '../../control/compile/objects.js';
+import { test, type TestContext } from 'node:test';
 import { planInboundTunnel, planOutbound } from '../../daemonset/proxy/plan.js';
+import { parseIp } from '../../src/model/address.js';
+import { MeshState } from '../../src/state/store.js';
+import { pod as podOf, policy, workload } from '../support/mesh.js';
+import {
+  echoing,
+  identity,
+  request,
+  serviceKey,
+  serviceOf,
+  status,
+  TestMesh,
+  uidOf,
+  waypointRef,
+} from './support/mesh.js';
+import type { MeshObject } from '../../control/compile/objects.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
 import type { ServiceKey } from '../../src/model/workload.js';
 import { WaypointState } from '../../src/waypoint/state.js';
@@ -18,12 +35,167 @@ import {
   viewOf,
 } from './support/compiled.js';
 
+const teller = identity('bank', 'teller');
+const tellerIp = '127.0.31.7';
+const taken = { ip: '127.0.32.9', identity: identity('shop', 'gate') };
+const bank = { ip: '127.0.31.9', identity: identity('bank', 'gate') };
+const vault = { ip: '127.0.31.1', identity: identity('bank', 'vault') };
+const shop = { ip: '127.0.32.1', identity: identity('shop', 'api') };
+const claims = { 'weft-source-identity': teller, forwarded: `for="${tellerIp}:1234"` };
+const onlyTeller = (namespace: string) =>
+  policy(
+    'p',
+    'allow',
+    { principals: [{ kind: 'exact', value: teller.slice('spiffe://'.length) }] },
+    { namespace },
+  );
+
+/** The shop's waypoint is compromised. It serves the shop's `api`, at one of the pod's ports. */
+async function scene(t: TestContext) {
+  const mesh = new TestMesh(t);
+  await mesh.waypoint('shop', 'gate', taken.ip);
+  const banks = await mesh.waypoint('bank', 'gate', bank.ip);
+  const served = await mesh.pod('shop', 'api', shop.ip, echoing('api'), ['api']);
+  const sealed = await mesh.pod('bank', 'vault', vault.ip, echoing('vault'), ['vault']);
+  const other = await mesh.pod('shop', 'other', '127.0.32.2', echoing('other'));
+  const api = serviceOf('shop', 'api', '10.96.32.1', served.port, { waypoint: waypointRef('shop', 'gate') });
+  mesh.apply({
+    services: [api, serviceOf('bank', 'vault', '10.96.31.1', sealed.port)],
+    policies: [onlyTeller('shop'), { ...onlyTeller('bank'), key: 'bank/p' as never }],
+  });
+  const claim = (to: { ip: string; identity: typeof teller }, port: number) =>
+    mesh.tunnel(taken.identity, taken.ip, to, `${to.ip}:${port}`, claims);
+  return { mesh, banks, served, sealed, other, api, claim };
+}
+
+test('a waypoint speaks for clients toward the workloads that it serves', async (t) => {
+  const { served, claim } = await scene(t);
+  const stream = await claim(shop, served.port);
+  assert.match(await request(stream), /api got/);
+  stream.destroy();
+  for (let i = 0; i < 100 && served.records.length === 0; i++)
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.equal(served.records.at(-1)?.source.identity, teller);
+});
+
+test('a waypoint does not speak for clients toward workloads that it does not serve', async (t) => {
+  const { sealed, other, claim } = await scene(t);
+  for (const [to, where] of [
+    [vault, sealed],
+    // Nor in its own namespace.
+    [{ ip: '127.0.32.2', identity: identity('shop', 'other') }, other],
+  ] as const) {
+    await assert.rejects(claim(to, where.port), { code: 'WEFT_TUNNEL_REFUSED', message: /401/ });
+    const record = where.records.at(-1);
+    assert.equal(record?.code, 'WEFT_DENIED');
+    assert.equal(record?.source.identity, taken.identity);
+    assert.match(record?.source.address ?? '', new RegExp(`^${taken.ip}:`));
+  }
+});
+
+test('a waypoint does not speak for clients toward another waypoint', async (t) => {
+  const { mesh, banks, sealed } = await scene(t);
+  mesh.apply({
+    services: [
+      serviceOf('bank', 'vault', '10.96.31.1', sealed.port, { waypoint: waypointRef('bank', 'gate') }),
+    ],
+  });
+  const stream = await mesh.tunnel(taken.identity, taken.ip, bank, '10.96.31.1:80', claims);
+  assert.equal(status(await request(stream)), 403);
+  assert.equal(banks.records.at(-1)?.client.identity, taken.identity);
+  assert.equal(banks.records.at(-1)?.client.address.ip, taken.ip);
+  assert.deepEqual(sealed.records, []);
+});
+
+test('a waypoint does not go around the waypoint of what it does not serve', async (t) => {
+  const { mesh, sealed, claim } = await scene(t);
+  mesh.apply({
+    services: [
+      serviceOf('bank', 'vault', '10.96.31.1', sealed.port, { waypoint: waypointRef('bank', 'gate') }),
+    ],
+  });
+  await assert.rejects(claim(vault, sealed.port), { message: /401/ });
+  assert.equal(sealed.records.at(-1)?.code, 'WEFT_AROUND_WAYPOINT');
+});
+
+test('a waypoint does not go on speaking for clients once it serves the workload no more', async (t) => {
+  for (const change of ['another waypoint', 'none', 'no Service'] as const) {
+    const { mesh, served, api, claim } = await scene(t);
+    const stream = await claim(shop, served.port);
+    assert.match(await request(stream), /api got/);
+    const { waypoint: _, ...without } = api;
+    const ended = new Promise<void>((resolve) => stream.once('close', () => resolve()));
+    stream.resume();
+    mesh.apply(
+      change === 'no Service'
+        ? { removed: [api.key] }
+        : { services: [change === 'none' ? without : { ...api, waypoint: waypointRef('bank', 'gate') }] },
+    );
+    await ended;
+    await assert.rejects(claim(shop, served.port), { message: /401/ }, change);
+  }
+});
+
+test('a waypoint does not speak for clients at ports that its Service does not name, nor under a name like its own', () => {
+  const view = new MeshState();
+  const one = workload('api', '10.0.0.1', 'node-1', {
+    services: new Map([
+      [serviceKey('shop', 'api'), [{ servicePort: 80, targetPort: 8080, appProtocol: 'unknown' }]],
+    ]),
+  });
+  const gate = (name: string, more = {}) =>
+    workload(name, '10.0.0.9', 'node-1', {
+      uid: uidOf('shop', name),
+      identity: identity('shop', name),
+      nativeTunnel: true,
+      services: new Map([[serviceKey('shop', 'gate'), []]]),
+      ...more,
+    });
+  view.apply({
+    services: [
+      serviceOf('shop', 'api', '10.96.0.1', 8080, { waypoint: waypointRef('shop', 'gate') }),
+      serviceOf('shop', 'gate', '10.96.0.9', 15008),
+    ],
+    // Pods that have the waypoint's labels, so that its Service selects them: of another account, of another kind.
+    workloads: [
+      one,
+      gate('gate'),
+      gate('impostor'),
+      gate('gate-2', { nativeTunnel: false, serviceAccount: 'gate-2' }),
+    ],
+    policies: [onlyTeller('shop')],
+  });
+  const as = (peer: typeof teller, port: number) =>
+    planInboundTunnel(view, {
+      pod: podOf('api', '10.0.0.1'),
+      authority: { ip: parseIp('10.0.0.1'), port },
+      local: parseIp('10.0.0.1'),
+      remote: parseIp('10.0.0.9'),
+      peer,
+      client: { identity: teller, ip: parseIp(tellerIp) },
+    });
+  const plan = as(identity('shop', 'gate'), 8080);
+  assert.equal(plan.kind, 'deliver');
+  assert.equal(plan.facts?.identity, teller);
+  for (const [peer, port, code] of [
+    [identity('shop', 'gate'), 9090, 'WEFT_DENIED'],
+    [identity('shop', 'impostor'), 8080, 'WEFT_AROUND_WAYPOINT'],
+    [identity('shop', 'gate-2'), 8080, 'WEFT_AROUND_WAYPOINT'],
+    [identity('bank', 'gate'), 8080, 'WEFT_AROUND_WAYPOINT'],
+  ] as const) {
+    const refusal = as(peer, port);
+    assert.equal(refusal.kind, 'refuse', `${peer} ${port}`);
+    if (refusal.kind === 'refuse') assert.equal(refusal.code, code);
+    if (refusal.facts) assert.equal(refusal.facts.identity, peer);
+  }
+});
+
 const id = (namespace: string, account: string) =>
   parseSpiffeId(`spiffe://cluster.local/ns/${namespace}/sa/${account}`);
 const infra = (from?: string) =>
   runningWaypoint('infra', 'wp', { service: '10.96.1.1', pod: '10.0.1.1' }, from);
 const throughInfra = { 'weft.dev/waypoint': 'wp', 'weft.dev/waypoint-namespace': 'infra' };
-const shop = [
+const tenants = [
   namespaceObject('infra'),
   namespaceObject('shop'),
   namespaceObject('bank'),
@@ -48,7 +220,7 @@ const speaksFor = (objects: readonly MeshObject[], namespace: string, name: stri
 
 test('a waypoint is not believed about its client by a workload that it does not serve: that sees the waypoint itself', () => {
   const plan = speaksFor(
-    [...infra('All'), ...shop, serviceObject('shop', 'api', '10.96.2.1', { labels: throughInfra })],
+    [...infra('All'), ...tenants, serviceObject('shop', 'api', '10.96.2.1', { labels: throughInfra })],
     'bank',
     'vault',
     '10.0.2.2',
@@ -60,31 +232,31 @@ test('a waypoint is not believed about its client by a workload that it does not
 
 test('a waypoint is believed about its client by what its Gateway admits, and by nobody that names it without that', () => {
   const named = serviceObject('shop', 'api', '10.96.2.1', { labels: throughInfra });
-  const admitted = speaksFor([...infra('All'), ...shop, named], 'shop', 'api', '10.0.2.1');
+  const admitted = speaksFor([...infra('All'), ...tenants, named], 'shop', 'api', '10.0.2.1');
   assert.ok(admitted.kind === 'deliver');
   assert.equal(admitted.facts.identity, id('bank', 'teller'));
   for (const from of [undefined, 'Same', 'Unknown']) {
-    const refused = speaksFor([...infra(from), ...shop, named], 'shop', 'api', '10.0.2.1');
+    const refused = speaksFor([...infra(from), ...tenants, named], 'shop', 'api', '10.0.2.1');
     assert.ok(refused.kind === 'refuse', from);
     assert.equal(refused.code, 'WEFT_AROUND_WAYPOINT');
   }
 });
 
 test('a waypoint gets no certificate but its own, and none once its Gateway is gone', () => {
-  const compiler = compiled(...infra('All'), ...shop);
+  const compiler = compiled(...infra('All'), ...tenants);
   const mayAsk = (identity: string): boolean => compiler.mayAsk('waypoint:infra/wp', identity);
   assert.ok(mayAsk(id('infra', 'wp')));
   for (const other of [id('bank', 'teller'), id('shop', 'wp'), id('infra', 'default'), id('infra', 'wp-0')])
     assert.ok(!mayAsk(other), other);
   assert.ok(!mayAsk('spiffe://other.domain/ns/infra/sa/wp'));
-  assert.ok(!compiled(...shop).mayAsk('waypoint:infra/wp', id('infra', 'wp')));
+  assert.ok(!compiled(...tenants).mayAsk('waypoint:infra/wp', id('infra', 'wp')));
 });
 
 test('an honest waypoint carries nothing to what does not name it, or what its Gateway does not admit: it is no open proxy', () => {
   const serves = (from: string | undefined, labels: Readonly<Record<string, string>>): boolean => {
     const state = new WaypointState('n1', 'infra/wp.infra.svc.cluster.local' as ServiceKey);
     const api = serviceObject('shop', 'api', '10.96.2.1', { labels });
-    state.apply({ mesh: updateOf(compiled(...infra(from), ...shop, api)) });
+    state.apply({ mesh: updateOf(compiled(...infra(from), ...tenants, api)) });
     const service = state.view.service('shop/api.shop.svc.cluster.local' as ServiceKey);
     const workload = state.view.workloadByAddress(at('10.0.2.1', 0).ip, undefined);
     assert.ok(service && workload);
@@ -106,7 +278,7 @@ test('a client reaches a Service of a waypoint that does not admit it neither th
   const plan = (from?: string) => {
     const compiler = compiled(
       ...infra(from),
-      ...shop,
+      ...tenants,
       serviceObject('shop', 'api', '10.96.2.1', { labels: throughInfra }),
     );
     return ['10.96.2.1:80', '10.0.2.1:8080'].map((address) => {

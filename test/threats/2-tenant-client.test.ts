@@ -1,0 +1,196 @@
+/**
+ * Row 2: a tenant as a client. It has a consumer route for a Service of another namespace, and calls to it. It may affect its own requests
+ * and nothing else.
+ */
+import assert from 'node:assert/strict';
+import type net from 'node:net';
+import { test, type TestContext } from 'node:test';
+import type { Route, RouteKey, RouteRule } from '../../src/model/route.js';
+import type { HttpMatch } from '../../src/model/policy.js';
+import { anyRequest, policy } from '../support/mesh.js';
+import {
+  echoing,
+  identity,
+  request,
+  serviceKey,
+  serviceOf,
+  status,
+  TestMesh,
+  waypointRef,
+} from './support/mesh.js';
+
+const tenant = { id: identity('tenant', 'app'), from: '127.0.12.1' };
+const other = { id: identity('shop', 'web'), from: '127.0.13.1' };
+const gate = { ip: '127.0.11.9', identity: identity('bank', 'gate') };
+const vip = '10.96.11.1:80';
+const http = (more: Partial<HttpMatch>): HttpMatch => ({ ...anyRequest, ...more });
+const onApi = { namespace: 'bank', services: [serviceKey('bank', 'api')] };
+
+/** A rule of a route that the tenant has written for the Service `bank/api`. */
+const consumer = (rule: Partial<RouteRule>): Route => ({
+  key: 'HTTPRoute/tenant/r' as RouteKey,
+  kind: 'http',
+  namespace: 'tenant',
+  name: 'r',
+  createdMs: 1,
+  parents: [{ service: serviceKey('bank', 'api') }],
+  rules: [{ matches: [], filters: [], backends: [to('bank', 'api')], ...rule }],
+});
+const to = (namespace: string, name: string): RouteRule['backends'][number] => ({
+  target: { kind: 'service', service: serviceKey(namespace, name), port: 80 },
+  weight: 1,
+  filters: [],
+});
+
+/** The bank's Service `api` behind the bank's waypoint, its Service `vault`, and a Service of the tenant that keeps what it gets. */
+async function scene(t: TestContext, limits = {}, app: (socket: net.Socket) => void = echoing('api')) {
+  const mesh = new TestMesh(t);
+  const waypoint = await mesh.waypoint('bank', 'gate', gate.ip, limits);
+  const stolen: string[] = [];
+  const api = await mesh.pod('bank', 'api', '127.0.11.1', app, ['api']);
+  const vault = await mesh.pod('bank', 'vault', '127.0.11.2', echoing('vault'), ['vault']);
+  const sink = await mesh.pod(
+    'tenant',
+    'sink',
+    '127.0.12.2',
+    (socket) => {
+      socket.on('data', (bytes: Buffer) => stolen.push(bytes.toString('latin1')));
+      echoing('sink')(socket);
+    },
+    ['sink'],
+  );
+  const behindGate = { waypoint: waypointRef('bank', 'gate') };
+  mesh.apply({
+    services: [
+      serviceOf('bank', 'api', '10.96.11.1', api.port, behindGate),
+      serviceOf('bank', 'vault', '10.96.11.2', vault.port, behindGate),
+      serviceOf('tenant', 'sink', '10.96.12.2', sink.port),
+    ],
+  });
+  const ask = async (who: typeof tenant, path = '/', headers: readonly string[] = []) => {
+    const stream = await mesh.tunnel(who.id, who.from, gate, vip);
+    const answer = await request(stream, path, headers);
+    stream.destroy();
+    return answer;
+  };
+  return { mesh, waypoint, stolen, ask };
+}
+
+test('a consumer route does not change where the requests of others go', async (t) => {
+  const { mesh, ask, stolen } = await scene(t);
+  mesh.route(consumer({ backends: [to('tenant', 'sink')] }));
+  assert.match(await ask(tenant), /sink got/);
+  stolen.length = 0;
+  assert.match(await ask(other), /api got/);
+  assert.match(await ask({ id: identity('bank', 'teller'), from: '127.0.11.3' }), /api got/);
+  assert.deepEqual(stolen, []);
+});
+
+test('a consumer route does not copy to its tenant what others send', async (t) => {
+  const { mesh, ask, stolen } = await scene(t);
+  const mirror = {
+    kind: 'mirror' as const,
+    backend: to('tenant', 'sink').target,
+    numerator: 1,
+    denominator: 1,
+  };
+  mesh.route(consumer({ filters: [mirror] }));
+  assert.match(await ask(other, '/secret', ['authorization: Bearer token']), /api got/);
+  // Its own are copied: so they would be here by the time that these are.
+  assert.match(await ask(tenant, '/own'), /api got/);
+  for (let i = 0; i < 100 && stolen.length === 0; i++)
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.match(stolen.join(''), /GET \/own /);
+  assert.doesNotMatch(stolen.join(''), /secret|token/);
+});
+
+test('a consumer route does not refuse, redirect or slow the requests of others', async (t) => {
+  const { mesh, ask } = await scene(t);
+  mesh.route(
+    consumer({
+      matches: [{ path: { kind: 'exact', value: '/only' }, headers: [], query: [] }],
+      filters: [{ kind: 'redirect', hostname: 'evil.example', statusCode: 302 }],
+      requestTimeoutMs: 1,
+    }),
+  );
+  assert.equal(status(await ask(tenant, '/')), 404);
+  assert.equal(status(await ask(tenant, '/only')), 302);
+  assert.equal(status(await ask(other, '/')), 200);
+  assert.equal(status(await ask(other, '/only')), 200);
+});
+
+test('a consumer route does not weaken the Service’s policies: what was asked and what goes on are both judged', async (t) => {
+  const { mesh, ask } = await scene(t);
+  const isPublic = http({ methods: ['GET'], paths: [{ kind: 'prefix', value: '/public' }] });
+  const isAdmin = http({
+    headers: [{ name: 'x-role', values: [{ kind: 'exact', value: 'admin' }], negated: false }],
+  });
+  mesh.apply({
+    policies: [
+      policy('public', 'allow', { http: isPublic }, onApi),
+      policy('role', 'deny', { http: isAdmin }, onApi),
+    ],
+  });
+  const rewrite = (value: string): RouteRule['filters'] => [
+    { kind: 'rewrite', path: { kind: 'full', value } },
+  ];
+  const header = (more: object): RouteRule['filters'] => [
+    { kind: 'request-headers', set: [], add: [], remove: [], ...more },
+  ];
+  assert.equal(status(await ask(tenant, '/public')), 200);
+  mesh.route(consumer({ filters: rewrite('/admin') }));
+  assert.equal(status(await ask(tenant, '/public')), 403);
+  mesh.route(consumer({ filters: rewrite('/public') }));
+  assert.equal(status(await ask(tenant, '/admin')), 403);
+  mesh.route(consumer({ backends: [{ ...to('bank', 'api'), filters: rewrite('/admin') }] }));
+  assert.equal(status(await ask(tenant, '/public')), 403);
+  mesh.route(consumer({ filters: header({ set: [{ name: 'x-role', value: 'admin' }] }) }));
+  assert.equal(status(await ask(tenant, '/public')), 403);
+  mesh.route(consumer({ filters: header({ remove: ['x-role'] }) }));
+  assert.equal(status(await ask(tenant, '/public', ['x-role: admin'])), 403);
+  assert.equal(status(await ask(tenant, '/public')), 200);
+});
+
+test('a consumer route does not reach by the waypoint’s hand what policy closes to its tenant', async (t) => {
+  const { mesh, ask } = await scene(t);
+  const principal = ({ id }: { id: string }) => ({
+    kind: 'exact' as const,
+    value: id.slice('spiffe://'.length),
+  });
+  const onVault = { namespace: 'bank', services: [serviceKey('bank', 'vault')] };
+  const both = [to('bank', 'vault')];
+  mesh.route(consumer({ backends: both }));
+  assert.match(await ask(tenant), /vault got/);
+  // The waypoint may, its client may not.
+  mesh.apply({
+    policies: [policy('own', 'allow', { principals: [principal({ id: gate.identity })] }, onVault)],
+  });
+  assert.equal(status(await ask(tenant)), 403);
+  mesh.apply({
+    policies: [policy('own', 'deny', { principals: [principal(tenant)], destinationPorts: [80] }, onVault)],
+  });
+  assert.equal(status(await ask(tenant)), 403);
+  mesh.apply({ removedPolicies: ['shop/own'] });
+  assert.match(await ask(tenant), /vault got/);
+});
+
+test('a tenant does not use up the requests and connections that others need', async (t) => {
+  let waiting = 0;
+  const { waypoint, mesh, ask } = await scene(t, { requestsMax: 24, connectionsMax: 24 }, (socket) => {
+    socket.on('data', (bytes: Buffer) => {
+      if (bytes.includes('GET /hang')) waiting++;
+      else socket.write('HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n');
+    });
+  });
+  // Many identities, since a tenant makes as many ServiceAccounts as it likes.
+  const streams = await Promise.allSettled(
+    Array.from({ length: 40 }, (_, i) => mesh.tunnel(identity('tenant', `app-${i}`), tenant.from, gate, vip)),
+  );
+  for (const one of streams) if (one.status === 'fulfilled') void request(one.value, '/hang');
+  for (let i = 0; i < 200 && waiting < 12; i++) await new Promise((resolve) => setTimeout(resolve, 10));
+  const held = streams.filter((one) => one.status === 'fulfilled').length;
+  assert.ok(held >= 12 && held <= 16, `${held} of 24`);
+  assert.ok(waypoint.refused.every((code) => code === 'WEFT_CONNECTIONS_FULL'));
+  assert.equal(status(await ask(other)), 200);
+  assert.equal(status(await ask({ id: identity('bank', 'teller'), from: '127.0.11.3' })), 200);
+});

@@ -1,0 +1,318 @@
+/**
+ * A mesh in one process: nodes that take tunnels and decide by policy, waypoints, and peers that may say what they like, with real TLS and
+ * HTTP/2 between them. Each pod has a loopback address of its own; only the namespaces and the kernel's part are missing.
+ */
+import net from 'node:net';
+import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { TestContext } from 'node:test';
+import type { LocalPod } from '../../../daemonset/messages.js';
+import { Connections } from '../../../daemonset/proxy/connections.js';
+import type { ProxyContext } from '../../../daemonset/proxy/context.js';
+import { handleTunnel } from '../../../daemonset/proxy/inbound.js';
+import { FairLimit } from '../../../src/base/fair-limit.js';
+import { TunnelPool } from '../../../src/hbone/pool.js';
+import { HboneServer, type InboundTunnel } from '../../../src/hbone/server.js';
+import { parseIp, type SocketAddress } from '../../../src/model/address.js';
+import { parseSpiffeId, type SpiffeId } from '../../../src/model/identity.js';
+import type { Route } from '../../../src/model/route.js';
+import type { Service } from '../../../src/model/service.js';
+import type { ServiceKey, WaypointRef, Workload, WorkloadUid } from '../../../src/model/workload.js';
+import { ChangeTracker, touchedWorkloads } from '../../../src/state/change.js';
+import { MeshState, type MeshUpdate } from '../../../src/state/store.js';
+import type { ConnectionRecord } from '../../../src/telemetry/access-log.js';
+import { recheckAll, type ConnectionContext } from '../../../src/waypoint/connection.js';
+import { connect, createDial } from '../../../src/waypoint/dial.js';
+import { defaultLimits, type WaypointLimits } from '../../../src/waypoint/limits.js';
+import type { RequestRecord } from '../../../src/waypoint/record.js';
+import { Slots } from '../../../src/waypoint/slots.js';
+import { WaypointState } from '../../../src/waypoint/state.js';
+import { serveTunnel } from '../../../src/waypoint/tunnel.js';
+import { UpstreamPool } from '../../../src/waypoint/upstream/pool.js';
+import { domain, svidOf } from '../../support/hbone.js';
+import { pod as podOf, service, workload } from '../../support/mesh.js';
+
+export const identity = (namespace: string, account: string): SpiffeId =>
+  parseSpiffeId(`spiffe://cluster.local/ns/${namespace}/sa/${account}`);
+export const serviceKey = (namespace: string, name: string): ServiceKey =>
+  `${namespace}/${name}.${namespace}.svc.cluster.local` as ServiceKey;
+export const waypointRef = (namespace: string, name: string): WaypointRef => ({
+  kind: 'hostname',
+  service: serviceKey(namespace, name),
+  hbonePort: 15008,
+});
+export const uidOf = (namespace: string, name: string): WorkloadUid =>
+  `Kubernetes//Pod/${namespace}/${name}` as WorkloadUid;
+
+/** A Service of a namespace, with port 80. */
+export const serviceOf = (
+  namespace: string,
+  name: string,
+  ip: string,
+  targetPort: number,
+  more: Partial<Service> = {},
+): Service =>
+  service(name, ip, targetPort, {
+    key: serviceKey(namespace, name),
+    namespace,
+    hostname: `${name}.${namespace}.svc.cluster.local`,
+    ...more,
+  });
+
+export interface TestPod {
+  readonly workload: Workload;
+  /** Where its application listens. */
+  readonly port: number;
+  /** What the node said of each connection, in order. */
+  readonly records: ConnectionRecord[];
+}
+
+export interface TestProxy {
+  readonly context: ConnectionContext;
+  readonly records: RequestRecord[];
+  /** Codes of tunnels that were refused. */
+  readonly refused: string[];
+}
+
+export class TestMesh {
+  readonly #nodes: ((update: MeshUpdate) => void)[] = [];
+  readonly #tunnelPorts = new Map<string, number>();
+  readonly #updates: MeshUpdate[] = [];
+  readonly #routes: Route[] = [];
+  readonly #waypoints: { state: WaypointState; context: ConnectionContext }[] = [];
+
+  constructor(private readonly t: TestContext) {}
+
+  /** Told to all nodes and waypoints at once, and to those that start later. */
+  apply(update: MeshUpdate): void {
+    this.#updates.push(update);
+    for (const tell of this.#nodes) tell(update);
+    for (const { state, context } of this.#waypoints) {
+      const change = state.apply({ mesh: update });
+      if (change) recheckAll(context, change);
+    }
+  }
+
+  route(...routes: readonly Route[]): void {
+    this.#routes.push(...routes);
+    for (const { state } of this.#waypoints) state.apply({ routes });
+  }
+
+  /** A pod with its node's agent before it; `services`: those that stand before its application's port, by their port 80. */
+  async pod(
+    namespace: string,
+    name: string,
+    ip: string,
+    onConnection: (socket: net.Socket) => void,
+    services: readonly string[] = [],
+    more: Partial<Workload> = {},
+  ): Promise<TestPod> {
+    const port = await this.#listen(ip, onConnection);
+    const mapping = [{ servicePort: 80, targetPort: port, appProtocol: 'unknown' as const }];
+    const one = workload(name, ip, `node-of-${name}`, {
+      uid: uidOf(namespace, name),
+      namespace,
+      identity: identity(namespace, name),
+      services: new Map(services.map((each) => [serviceKey(namespace, each), mapping])),
+      ...more,
+    });
+    const view = new MeshState();
+    const changes = new ChangeTracker(view);
+    const connections = new Connections(1000);
+    const records: ConnectionRecord[] = [];
+    const tell = (update: MeshUpdate): void => {
+      const change = changes.of(update);
+      view.apply(update);
+      connections.recheck(touchedWorkloads(view, change));
+    };
+    const { uid, addresses } = one;
+    const local: LocalPod = {
+      pod: podOf(name, ip, { uid, namespace, identity: one.identity, addresses }),
+      place: { netns: '', cookie: 1n, uid: 0 } as unknown as LocalPod['place'],
+    };
+    const pool = new TunnelPool();
+    const context = {
+      node: one.node,
+      view,
+      pool,
+      connections,
+      sockets: { dial: (_place: unknown, target: SocketAddress) => connect(target, 5_000) },
+      localPod: () => local,
+      svid: () => Promise.resolve(undefined),
+      learn: () => undefined,
+      limitReached: () => undefined,
+      opened: () => undefined,
+      closed: (record: ConnectionRecord) => void records.push(record),
+    } as unknown as ProxyContext;
+    await this.#serve(ip, one.identity, (tunnel) => void handleTunnel(context, local, tunnel));
+    for (const update of this.#updates) tell(update);
+    this.#nodes.push(tell);
+    this.apply({ workloads: [one] });
+    return { workload: one, port, records };
+  }
+
+  /** A waypoint, its Service of the same name at `ip`. */
+  async waypoint(
+    namespace: string,
+    name: string,
+    ip: string,
+    limits: Partial<WaypointLimits> = {},
+  ): Promise<TestProxy> {
+    const own = identity(namespace, name);
+    const state = new WaypointState('', serviceKey(namespace, name));
+    const all = { ...defaultLimits, ...limits };
+    const svid = svidOf(own);
+    const tunnels = new TunnelPool();
+    this.t.after(() => tunnels.close());
+    const dial = createDial(
+      state,
+      tunnels,
+      () => svid,
+      all,
+      (to, timeoutMs) => connect(this.#mapped(to), timeoutMs, ip),
+    );
+    const pool = new UpstreamPool(dial, all, () => undefined);
+    this.t.after(() => pool.drain());
+    const records: RequestRecord[] = [];
+    const refused: string[] = [];
+    const context: ConnectionContext = {
+      state,
+      pool,
+      limits: all,
+      exchanges: new Slots(),
+      dial,
+      connections: new Set(),
+      connectionShares: new FairLimit(all.connectionsMax),
+      requestShares: new FairLimit(all.requestsMax),
+      ended: (record) => records.push(record),
+      limitReached: () => undefined,
+      unreadable: () => undefined,
+      carried: () => undefined,
+    };
+    for (const mesh of this.#updates) state.apply({ mesh });
+    state.apply({ routes: this.#routes });
+    this.#waypoints.push({ state, context });
+    await this.#serve(ip, own, (tunnel) => {
+      const refusal = serveTunnel(context, tunnel);
+      if (refusal) refused.push(refusal.code);
+    });
+    const service = serviceOf(namespace, name, `10.96.0.${Number(ip.split('.')[3])}`, 15008);
+    this.apply({
+      services: [service],
+      workloads: [
+        workload(name, ip, '', {
+          uid: uidOf(namespace, name),
+          namespace,
+          identity: own,
+          serviceAccount: name,
+          nativeTunnel: true,
+          services: new Map([
+            [service.key, [{ servicePort: 15008, targetPort: 15008, appProtocol: 'unknown' }]],
+          ]),
+        }),
+      ],
+    });
+    return { context, records, refused };
+  }
+
+  /**
+   * A tunnel by a peer with the certificate of `as`, from the address `from` to the node or waypoint at `to`. Rejects as TunnelPool.open
+   * does; the message has the status.
+   */
+  async tunnel(
+    as: SpiffeId,
+    from: string,
+    to: { readonly ip: string; readonly identity: SpiffeId },
+    authority: string,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<Duplex> {
+    const pool = new TunnelPool();
+    this.t.after(() => pool.close());
+    const destination = { ip: parseIp(to.ip), port: 15008 };
+    const { stream } = await pool.open({
+      svid: svidOf(as),
+      expected: [to.identity],
+      destination,
+      authority,
+      source: 'peer',
+      headers,
+      connect: () => connect(this.#mapped(destination), 5_000, from),
+    });
+    stream.on('error', () => undefined);
+    return stream;
+  }
+
+  /** Nobody listens on port 15008 of this machine: each has a port of its own. */
+  #mapped(address: SocketAddress): SocketAddress {
+    const port = address.port === 15008 ? this.#tunnelPorts.get(address.ip) : undefined;
+    return port === undefined ? address : { ip: address.ip, port };
+  }
+
+  async #serve(ip: string, id: SpiffeId, onTunnel: (tunnel: InboundTunnel) => void): Promise<void> {
+    const server = new HboneServer({
+      svid: svidOf(id),
+      trustDomain: domain,
+      onTunnel,
+      onRefused: () => undefined,
+    });
+    this.t.after(() => server.close());
+    this.#tunnelPorts.set(parseIp(ip), await this.#listen(ip, (socket) => server.handle(socket)));
+  }
+
+  async #listen(ip: string, onConnection: (socket: net.Socket) => void): Promise<number> {
+    const sockets = new Set<net.Socket>();
+    const server = net.createServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
+      sockets.add(socket);
+      socket.on('error', () => undefined);
+      socket.once('close', () => sockets.delete(socket));
+      onConnection(socket);
+    });
+    await new Promise<void>((resolve) => server.listen(0, ip, resolve));
+    this.t.after(() => {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+    });
+    return (server.address() as AddressInfo).port;
+  }
+}
+
+/** An application that answers each request with its own name and the request as it came; `/hold` it never answers. */
+export const echoing =
+  (name: string) =>
+  (socket: net.Socket): void => {
+    let text = '';
+    socket.on('data', (bytes: Buffer) => {
+      text += bytes.toString('latin1');
+      let at;
+      while ((at = text.indexOf('\r\n\r\n')) >= 0) {
+        const isHeld = text.includes(' /hold ');
+        const body = `${name} got ${text.slice(0, at)}`;
+        text = text.slice(at + 4);
+        if (isHeld) continue;
+        socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+      }
+    });
+    socket.on('end', () => socket.end());
+  };
+
+/** Writes a request and reads until its answer is there, or the stream has ended. */
+export function request(stream: Duplex, path = '/', headers: readonly string[] = []): Promise<string> {
+  return new Promise((resolve) => {
+    let text = '';
+    const done = (): void => {
+      stream.removeListener('data', onData);
+      resolve(text);
+    };
+    const onData = (bytes: Buffer): void => {
+      text += bytes.toString('latin1');
+      const head = text.indexOf('\r\n\r\n');
+      const length = Number(/content-length: (\d+)/i.exec(text)?.[1] ?? 0);
+      if (head >= 0 && text.length >= head + 4 + length) done();
+    };
+    stream.on('data', onData);
+    stream.once('close', done);
+    stream.write([`GET ${path} HTTP/1.1`, 'host: api', ...headers, '', ''].join('\r\n'));
+  });
+}
+
+export const status = (answer: string): number => Number(/^HTTP\/1\.1 (\d+)/.exec(answer)?.[1] ?? 0);
