@@ -14,6 +14,9 @@ import type { Write } from './writer.js';
 
 export const rfc3339 = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+Z/, 'Z');
 
+/** An agent's own words: longer ones the API server would refuse again and again. */
+const whyCharsMax = 1_024;
+
 export interface PodCapture {
   readonly captured: boolean;
   readonly sinceMs: number;
@@ -27,7 +30,7 @@ export function podCondition(pod: PodObject, state: PodCapture | undefined): Wri
   const wanted = state?.captured
     ? { status: 'True', reason: 'Captured', message: `by the agent of node ${pod.spec.nodeName}` }
     : state
-      ? { status: 'False', reason: 'Waiting', message: state.why }
+      ? { status: 'False', reason: 'Waiting', message: state.why.slice(0, whyCharsMax) }
       : { status: 'False', reason: 'NotInMesh', message: `node ${pod.spec.nodeName} holds it no more` };
   if (now?.status === wanted.status && now.reason === wanted.reason && now.message === wanted.message)
     return undefined;

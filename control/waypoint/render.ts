@@ -63,10 +63,15 @@ export const pathOf = (kind: RenderedKind, namespace?: string, name?: string): s
 export function parametersOf(gateway: GatewayObject): { readonly configMap: string } | string | undefined {
   const ref = gateway.spec.infrastructure?.parametersRef;
   if (!ref) return undefined;
+  // The Gateway API leaves the name open: `../../OTHER/configmaps/x` would be read in another namespace.
+  if (!dnsSubdomain.test(ref.name))
+    return 'spec.infrastructure.parametersRef.name is no name that a ConfigMap could have';
   if (ref.group === '' && ref.kind === 'ConfigMap') return { configMap: ref.name };
   return `spec.infrastructure.parametersRef: ${ref.kind} of group ${JSON.stringify(ref.group)} is not known: it has to be a ConfigMap, of group ""`;
 }
 
+/** RFC 1123. */
+const dnsSubdomain = /^(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
 const dnsLabel = /^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$/;
 
 /**

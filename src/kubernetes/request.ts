@@ -25,6 +25,9 @@ export async function requestJson(
   const server = config.getCurrentCluster()?.server;
   if (server === undefined) throw new ApiError(0, 'no cluster is configured');
   const url = new URL(path, server);
+  // A name with `..` or `?` in it would lead to another object than the path was built for.
+  if (`${url.pathname}${url.search}` !== path || url.origin !== new URL(server).origin)
+    throw new ApiError(0, `${JSON.stringify(path)} is no plain path of the API server`);
   const options: Parameters<KubeConfig['applyToHTTPSOptions']>[0] = { method, timeout: timeoutMs };
   await config.applyToHTTPSOptions(options);
   const payload = body === undefined ? undefined : JSON.stringify(body);

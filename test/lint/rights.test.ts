@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { parseAllDocuments } from 'yaml';
+import { projectRoot } from '../../native/index.js';
+
+interface Rule {
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly resourceNames?: readonly string[];
+  readonly verbs: readonly string[];
+}
+interface Role {
+  readonly kind: string;
+  readonly metadata: { readonly name: string };
+  readonly rules: readonly Rule[];
+}
+
+const dir = join(projectRoot, 'daemonset', 'chart', 'templates');
+/** Roles of the chart; what Helm fills in is in none of their rules but as a name. */
+function roles(): Role[] {
+  return readdirSync(dir)
+    .filter((file) => file.endsWith('.yaml'))
+    .flatMap((file) => readFileSync(join(dir, file), 'utf8').split(/^---$/m))
+    .filter((text) => /^kind: (Cluster)?Role$/m.test(text))
+    .flatMap((text) => {
+      const plain = text
+        .split('\n')
+        .filter((line) => !/^\s*(labels|annotations): \{\{|^\{\{/.test(line))
+        .join('\n')
+        .replaceAll(/\{\{[^}]*\}\}/g, 'filled');
+      return parseAllDocuments(plain).map((document) => {
+        assert.deepEqual(document.errors, [], plain);
+        return document.toJS() as Role;
+      });
+    });
+}
+/** A line per group, resource (and name) with its verbs. */
+function rightsOf(kind: string, name: string): Record<string, string> {
+  const rights: Record<string, Set<string>> = {};
+  for (const role of roles())
+    if (role.kind === kind && role.metadata.name === name)
+      for (const { apiGroups, resources, resourceNames, verbs } of role.rules)
+        for (const group of apiGroups)
+          for (const resource of resources)
+            for (const one of resourceNames ?? ['']) {
+              const key = `${group === '' ? 'core' : group}/${resource}${one === '' ? '' : `/${one}`}`;
+              rights[key] ??= new Set();
+              for (const verb of verbs) rights[key].add(verb);
+            }
+  return Object.fromEntries(Object.entries(rights).map(([key, verbs]) => [key, [...verbs].sort().join(' ')]));
+}
+
+const gateway = 'gateway.networking.k8s.io';
+const gatewayKinds = ['gateways', 'httproutes', 'grpcroutes', 'tlsroutes', 'tcproutes'];
+const weftKinds = ['accesspolicies', 'externalservices', 'meshsettings', 'workloads'];
+const of = (keys: readonly string[], verbs: string): Record<string, string> =>
+  Object.fromEntries(keys.map((key) => [key, verbs]));
+
+test('the control plane may do in the whole cluster what it needs for a purpose of the list, and no more', () => {
+  assert.deepEqual(rightsOf('ClusterRole', 'weft-control'), {
+    // What it compiles.
+    ...of(['core/namespaces', 'core/nodes', 'core/pods', 'discovery.k8s.io/endpointslices'], 'list watch'),
+    ...of(
+      weftKinds.map((kind) => `weft.dev/${kind}`),
+      'list watch',
+    ),
+    ...of(
+      gatewayKinds.map((kind) => `${gateway}/${kind}`),
+      'list watch',
+    ),
+    // What it says of it.
+    ...of(['core/pods/status', 'core/services/status'], 'patch'),
+    ...of(
+      weftKinds.map((kind) => `weft.dev/${kind}/status`),
+      'patch',
+    ),
+    ...of(
+      [...gatewayKinds, 'gatewayclasses'].map((kind) => `${gateway}/${kind}/status`),
+      'patch',
+    ),
+    // The roots' ConfigMap, and Gateways' parameters.
+    'core/configmaps': 'create get',
+    'core/configmaps/weft-ca-root-cert': 'delete patch',
+    // The class of waypoints, and what is made for them.
+    [`${gateway}/gatewayclasses`]: 'create list watch',
+    [`${gateway}/gatewayclasses/weft-waypoint`]: 'patch',
+    'core/services': 'create get list patch watch',
+    'core/serviceaccounts': 'create get list patch watch',
+    'apps/deployments': 'create get list patch watch',
+    'autoscaling/horizontalpodautoscalers': 'create delete get list patch watch',
+    // Who a token is of.
+    'authentication.k8s.io/tokenreviews': 'create',
+  });
+});
+
+test('secrets and leases are those of its own namespace, by name', () => {
+  assert.deepEqual(rightsOf('Role', 'weft-control'), {
+    'core/secrets': 'create',
+    'core/secrets/filled': 'get',
+    'core/secrets/weft-join': 'get',
+    'coordination.k8s.io/leases': 'create',
+    'coordination.k8s.io/leases/weft-control': 'get update',
+  });
+});
+
+test('no role has a wildcard, reads secrets of the cluster, runs commands in pods or makes itself stronger; agents have none', () => {
+  const all = roles();
+  assert.ok(all.length >= 5);
+  for (const { kind, metadata, rules } of all) {
+    assert.notEqual(metadata.name, 'weft-agent');
+    for (const { apiGroups, resources, verbs } of rules) {
+      const text = JSON.stringify([apiGroups, resources, verbs]);
+      assert.ok(!text.includes('*'), `${kind} ${metadata.name}: ${text}`);
+      for (const verb of ['escalate', 'bind', 'impersonate', 'deletecollection', 'approve', 'sign'])
+        assert.ok(!verbs.includes(verb), `${kind} ${metadata.name}: ${text}`);
+      if (kind !== 'ClusterRole') continue;
+      for (const resource of [
+        'secrets',
+        'pods/exec',
+        'pods/ephemeralcontainers',
+        'serviceaccounts/token',
+        'nodes/proxy',
+      ])
+        assert.ok(!resources.includes(resource), `${metadata.name}: ${text}`);
+    }
+  }
+});
