@@ -26,6 +26,9 @@ type Claimed = string;
 const addressClaim = (ip: string): Claimed => parseIp(ip);
 /** No address has a space. */
 const hostClaim = (host: string): Claimed => `host ${host}`;
+const nodePrefix = 'node ';
+/** A machine tells its pods apart by their addresses, whosever they are. */
+const nodeClaim = (node: string, ip: string): Claimed => `${nodePrefix}${node} ${addressClaim(ip)}`;
 
 interface Claimant {
   readonly key: ObjectKey;
@@ -34,7 +37,7 @@ interface Claimant {
 }
 /** The strongest claims to one thing; what counts for one namespace alone contests nothing elsewhere. */
 interface Leaders {
-  /** Of Nodes, Pods and Services. */
+  /** Of Nodes, Pods and Services; of a machine's Workloads any. */
   readonly strong: Claimant | undefined;
   readonly byNamespace: ReadonlyMap<string, Claimant>;
   /** Of ExternalServices and Workloads that count for everybody. */
@@ -70,7 +73,13 @@ function claimsOf(object: MeshObject): Claims | undefined {
       return { rank: claimRanks.service, claimed: addresses(clusterIPs ?? (clusterIP ? [clusterIP] : [])) };
     }
     case 'Workload':
-      return { rank: claimRanks.workload, claimed: addresses(object.spec.addresses) };
+      return {
+        rank: claimRanks.workload,
+        claimed: [
+          ...addresses(object.spec.addresses),
+          ...object.spec.addresses.filter(isIp).map((ip) => nodeClaim(object.spec.node, ip)),
+        ],
+      };
     case 'ExternalService':
       return {
         rank: claimRanks.reference,
@@ -161,6 +170,10 @@ export class ClaimIndex {
   addressLostTo(key: ObjectKey, ip: string): string | undefined {
     return this.#lostTo(key, addressClaim(ip));
   }
+  /** As `addressLostTo`, to whoever else is at the address on the same machine. */
+  addressOnNodeLostTo(key: ObjectKey, node: string, ip: string): string | undefined {
+    return this.#lostTo(key, nodeClaim(node, ip));
+  }
   hostLostTo(key: ObjectKey, host: string): string | undefined {
     return this.#lostTo(key, hostClaim(host));
   }
@@ -195,7 +208,7 @@ export class ClaimIndex {
     for (const claimant of there.values()) {
       const { object, claim } = claimant;
       if (object.kind === 'Workload' && !this.lookup.isTaken(object)) continue;
-      if (claim.rank <= claimRanks.service) {
+      if (claim.rank <= claimRanks.service || claimed.startsWith(nodePrefix)) {
         strong = firstOf(strong, claimant);
         continue;
       }

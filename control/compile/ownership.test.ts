@@ -116,12 +116,21 @@ test('a pod that has ended has given its address back', () => {
   assert.match(accepted(compiler, machine), /AddressConflict/);
 });
 
-test('of two Workloads of one namespace the older has the address; those of two namespaces are not in each other’s way', () => {
+test('of two Workloads of one namespace the older has the address; those of two namespaces are not in each other’s way, unless they are on one machine', () => {
   const [older, younger] = [workload('shop', 'z', '10.9.0.1', 1), workload('shop', 'a', '10.9.0.1', 2)];
-  const compiler = compile([younger, older, workload('bank', 'own', '10.9.0.1', 3)], settings);
+  const compiler = compile(
+    [younger, older, workload('bank', 'own', '10.9.0.1', 3, { node: 'vm2' })],
+    settings,
+  );
   assert.equal(accepted(compiler, older), 'accepted');
   assert.match(accepted(compiler, younger), /belongs to Workload shop\/z/);
-  assert.equal(accepted(compiler, workload('bank', 'own', '10.9.0.1', 3)), 'accepted');
+  const own = workload('bank', 'own', '10.9.0.1', 3, { node: 'vm2' });
+  assert.equal(accepted(compiler, own), 'accepted');
+  const moved = workload('bank', 'own', '10.9.0.1', 3);
+  compiler.apply(new Map([[objectKey(own), moved]]));
+  assert.match(accepted(compiler, own), /belongs to a Workload/);
+  compiler.apply(new Map([[objectKey(own), own]]));
+  assert.equal(accepted(compiler, own), 'accepted');
   compiler.apply(new Map([[objectKey(older), undefined]]));
   assert.equal(accepted(compiler, younger), 'accepted');
 });
@@ -281,4 +290,18 @@ test('who loses is told on the object, once', () => {
   assert.equal(differenceFrom(compiler, [said, pod('bank', '10.0.0.1')]).size, 1);
   compiler.apply(new Map([[objectKey(object), said]]));
   assert.match(accepted(compiler, object), /AddressConflict/);
+});
+
+test('who claims what thousands of one namespace claim already is compiled alone, and its going too', () => {
+  const many = Array.from({ length: 3000 }, (_, i) => external('evil', `x-${i}`, ['198.51.100.1'], 2));
+  const compiler = compile([...many, external('evil', 'first', ['198.51.100.1'], 1)], settings);
+  const own = external('shop', 'pay', ['198.51.100.1'], 3, 'pay.example.com');
+  const last = external('evil', 'last', ['198.51.100.1'], 4);
+  for (const object of [own, last]) {
+    const { told } = compiler.apply(new Map([[objectKey(object), object]]));
+    assert.ok(told.length <= 3, `${told.length} resources`);
+    assert.ok(told.every((one) => one.kind === 'service' || one.kind === 'workload' || one.kind === 'trust'));
+    const { told: after } = compiler.apply(new Map([[objectKey(object), undefined]]));
+    assert.ok(after.length <= 1, `${after.length} resources`);
+  }
 });

@@ -1,0 +1,219 @@
+/** Change by change or all at once: the same compile. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { typeUrls } from '../../src/discovery/types.js';
+import { parseTrustDomain } from '../../src/model/identity.js';
+import { Resources } from '../serve/resources.js';
+import { compile, Compiler, differenceFrom, type Told } from './compile.js';
+import type { BackendRef, MeshObject, ParentRef } from './objects.js';
+
+const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
+
+/** What nodes n1 and n2 would be told, by type and name, with versions. */
+function described(told: Iterable<Told>): string {
+  const resources = new Resources(told);
+  return describe(resources);
+}
+function describe(resources: Resources): string {
+  const lines: string[] = [];
+  for (const typeUrl of Object.values(typeUrls)) {
+    for (const node of ['n1', 'n2']) {
+      for (const [name, { version }] of resources.of(typeUrl, node) ?? [])
+        lines.push(`${typeUrl} ${node} ${name} ${version}`);
+    }
+  }
+  return lines.sort().join('\n');
+}
+const problemsOf = (compiler: Compiler): string[] =>
+  [...compiler.problems()].map(([key, { reason, message }]) => `${key} ${reason} ${message}`).sort();
+const pick = <T>(items: readonly T[]): T => items[Math.floor(Math.random() * items.length)] as T;
+function randomObject(): MeshObject {
+  const namespace = pick(['a', 'b']);
+  const app = pick(['x', 'y']);
+  const name = pick(['o1', 'o2', 'o3']);
+  const creationTimestamp = pick(['2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z']);
+  // So few that objects are in each other's way.
+  const contested = (): string => pick(['10.0.0.1', '10.0.0.2', '10.96.0.1', '10.2.0.1', '10.3.0.1']);
+  const labels: Record<string, string> = {
+    ...pick([{}, { 'weft.dev/mesh': 'enabled' }, { 'weft.dev/mode': 'strict' }]),
+    ...pick([{}, {}, { 'weft.dev/waypoint': pick(['o1', 'o2', 'none']) }]),
+  };
+  const ref = (): ParentRef & BackendRef => ({
+    group: '',
+    kind: 'Service',
+    name: pick(['o1', 'o2']),
+    ...pick([{}, { port: 80 }, { port: 81 }]),
+    ...pick([{}, { namespace: pick(['a', 'b']) }]),
+  });
+  switch (
+    pick([
+      'Namespace',
+      'Pod',
+      'Pod',
+      'Pod',
+      'Service',
+      'EndpointSlice',
+      'ExternalService',
+      'Workload',
+      'AccessPolicy',
+      'MeshSettings',
+      'Node',
+      'GatewayClass',
+      'Gateway',
+      'HTTPRoute',
+      'HTTPRoute',
+      'GRPCRoute',
+      'TCPRoute',
+    ] as const)
+  ) {
+    case 'Namespace':
+      return {
+        kind: 'Namespace',
+        metadata: { name: namespace, labels: { ...labels, ...pick([{}, { 'weft.dev/export': 'enabled' }]) } },
+      };
+    case 'Node':
+      return {
+        kind: 'Node',
+        metadata: {
+          name: pick(['n1', 'n2']),
+          labels: { 'topology.kubernetes.io/zone': pick(['z1', 'z2']) },
+          annotations: pick([
+            {},
+            { 'weft.dev/workload-namespaces': 'a' },
+            { 'weft.dev/workload-namespaces': 'b, *' },
+          ]),
+        },
+        status: { addresses: pick([[], [{ type: 'InternalIP', address: contested() }]]) },
+      };
+    case 'Pod':
+      return {
+        kind: 'Pod',
+        metadata: {
+          name,
+          namespace,
+          labels: {
+            ...labels,
+            app,
+            ...pick([{}, { 'gateway.networking.k8s.io/gateway-name': pick(['o1', 'x']) }]),
+          },
+        },
+        spec: { nodeName: pick(['n1', 'n2']), serviceAccountName: app, hostNetwork: Math.random() < 0.1 },
+        status: {
+          phase: pick(['Running', 'Running', 'Running', 'Failed']),
+          podIPs: pick([[], [{ ip: contested() }], [{ ip: `10.0.0.${Math.floor(Math.random() * 250)}` }]]),
+        },
+      };
+    case 'EndpointSlice':
+      return {
+        kind: 'EndpointSlice',
+        metadata: { name: `slice-${name}`, namespace, labels: { 'kubernetes.io/service-name': name } },
+        endpoints: [{ addresses: [`10.1.0.${Math.floor(Math.random() * 5)}`], ready: true }],
+        ports: [{ port: 8080 }],
+      };
+    case 'ExternalService':
+      return {
+        kind: 'ExternalService',
+        metadata: { name, namespace, creationTimestamp },
+        spec: {
+          addresses: pick([[contested()], [contested(), `10.2.0.${Math.floor(Math.random() * 5)}`]]),
+          ports: [{ port: 443 }],
+          ...pick([{}, { host: pick(['x.example.com', 'y.example.com']) }]),
+        },
+      };
+    case 'Workload':
+      return {
+        kind: 'Workload',
+        metadata: { name, namespace, labels: { app }, creationTimestamp },
+        spec: { node: pick(['n1', 'n2']), addresses: [contested()], serviceAccount: app, netns: 'vm' },
+      };
+    case 'Service':
+      return {
+        kind: 'Service',
+        metadata: { name, namespace, labels },
+        spec: {
+          selector: pick([{ app }, { app }, {}]),
+          clusterIP: pick(['10.96.0.1', '10.96.0.1', 'None']),
+          ports: pick([[{ port: 80 }], [{ port: 80 }, { port: 81 }]]),
+        },
+      };
+    case 'GatewayClass':
+      return {
+        kind: 'GatewayClass',
+        metadata: { name: 'weft-waypoint' },
+        spec: { controllerName: pick(['weft.dev/waypoint', 'other.test/x']) },
+      };
+    case 'Gateway':
+      return {
+        kind: 'Gateway',
+        metadata: { name: pick(['o1', 'x']), namespace },
+        spec: { gatewayClassName: pick(['weft-waypoint', 'weft-waypoint', 'other']) },
+      };
+    case 'HTTPRoute':
+      return {
+        kind: 'HTTPRoute',
+        metadata: { name, namespace },
+        spec: {
+          parentRefs: [ref()],
+          rules: [
+            {
+              backendRefs: [ref()],
+              ...pick([{}, { filters: [{ type: 'RequestMirror', requestMirror: { backendRef: ref() } }] }]),
+            },
+          ],
+        },
+      };
+    case 'GRPCRoute':
+    case 'TCPRoute':
+      return {
+        kind: pick(['GRPCRoute', 'TCPRoute'] as const),
+        metadata: { name, namespace },
+        spec: { parentRefs: pick([[], [ref()], [ref(), ref()]]), rules: [{ backendRefs: [ref()] }] },
+      };
+    case 'AccessPolicy':
+      return {
+        kind: 'AccessPolicy',
+        metadata: { name, namespace },
+        spec: { action: 'DENY', ...pick([{}, { selector: { matchLabels: { app } } }]), rules: [] },
+      };
+    case 'MeshSettings':
+      return {
+        kind: 'MeshSettings',
+        metadata: { name, namespace: 'weft-system' },
+        spec: { mode: pick(['strict', 'permissive'] as const) },
+      };
+  }
+}
+
+test('change by change or all at once: nodes are told the same, and every difference is named', () => {
+  const compiler = new Compiler(settings);
+  const resources = new Resources();
+  let objects = new Map<string, MeshObject>();
+  for (let round = 0; round < 1000; round++) {
+    const next = new Map(objects);
+    for (let i = 0; i < pick([1, 1, 3]); i++) {
+      if (Math.random() < 0.35 && next.size > 0) next.delete(pick([...next.keys()]));
+      else {
+        const object = randomObject();
+        next.set(`${object.kind} ${object.metadata.namespace}/${object.metadata.name}`, object);
+      }
+    }
+    objects = next;
+    const before = new Set(describe(resources).split('\n'));
+    const changed = resources.apply(compiler.apply(differenceFrom(compiler, [...objects.values()])));
+    const anew = compile([...objects.values()], settings);
+    assert.equal(describe(resources), described(anew.all()));
+    assert.deepEqual(problemsOf(compiler), problemsOf(anew));
+    for (const node of ['n1', 'n2'])
+      for (const account of ['a/sa/x', 'a/sa/y', 'b/sa/x', 'b/sa/y']) {
+        const identity = `spiffe://cluster.local/ns/${account}`;
+        assert.equal(compiler.mayAsk(node, identity), anew.mayAsk(node, identity));
+      }
+    const names = new Set(changed.flatMap((one) => [...one.names].map((name) => `${one.typeUrl} ${name}`)));
+    const after = new Set(describe(resources).split('\n'));
+    for (const line of [...before, ...after]) {
+      if (line === '' || (before.has(line) && after.has(line))) continue;
+      const [typeUrl, , name] = line.split(' ');
+      assert.ok(names.has(`${typeUrl} ${name}`), `not named: ${line}`);
+    }
+  }
+});
