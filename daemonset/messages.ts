@@ -1,4 +1,5 @@
 /** What the main thread and its workers say to each other: plain, structured-cloneable data. */
+import type { SpiffeId } from '../src/model/identity.js';
 import type { NodePod } from '../src/model/node-pod.js';
 import type { WorkloadUid } from '../src/model/workload.js';
 import type { MeshUpdate } from '../src/state/store.js';
@@ -17,13 +18,17 @@ export interface WorkerSettings {
   readonly pinDir: string;
   readonly trustDomain: string;
   readonly drainTimeoutMsMax: number;
+  /** Of one worker; a pod may have half of them. */
+  readonly connectionsMax: number;
 }
 
 export type ToWorker =
   | { readonly type: 'mesh'; readonly update: MeshUpdate }
-  /** All pods of the node, so that any worker can deliver to any of them. */
-  | { readonly type: 'pods'; readonly pods: readonly LocalPod[] }
+  /** Pods of the node that are new or have changed, and those that have left: any worker delivers to any of them. */
+  | { readonly type: 'pods'; readonly pods: readonly LocalPod[]; readonly removed: readonly WorkloadUid[] }
   | { readonly type: 'svid'; readonly svid: Svid }
+  /** Keys of all other identities are forgotten. */
+  | { readonly type: 'identities'; readonly wanted: ReadonlySet<SpiffeId> }
   | { readonly type: 'own'; readonly call: number; readonly pod: LocalPod }
   | { readonly type: 'disown'; readonly call: number; readonly uid: WorkloadUid }
   | { readonly type: 'connections'; readonly call: number }

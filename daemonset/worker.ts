@@ -20,7 +20,8 @@ import type { ProxyContext } from './proxy/context.js';
 import { handlePlain, handleTunnel, recordRefused } from './proxy/inbound.js';
 import { handleOutbound, tunnelSource } from './proxy/outbound.js';
 
-const connectionsMax = 100_000;
+/** Of one pod: connections to 15008 whose peer has not proven who it is yet; each for 10 s at most (hbone/limits.ts). */
+const handshakesOfPodMax = 512;
 const tellAfterMs = 20;
 const toldMax = 256;
 const certificateWaitMsMax = 5_000;
@@ -41,12 +42,15 @@ interface Owned {
 const view = new MeshState();
 const changes = new ChangeTracker(view);
 const pool = new TunnelPool();
-const connections = new Connections(connectionsMax);
+const connections = new Connections(
+  settings.connectionsMax,
+  Math.max(1, Math.floor(settings.connectionsMax / 2)),
+);
 const sockets = new PodSockets(settings.pinDir);
 const owned = new Map<WorkloadUid, Owned>();
 const svids = new Map<SpiffeId, Svid>();
 const waiting = new Map<SpiffeId, Set<(svid: Svid | undefined) => void>>();
-let localPods = new Map<WorkloadUid, LocalPod>();
+const localPods = new Map<WorkloadUid, LocalPod>();
 let draining = false;
 
 // One message for many: a message per connection and end would cost more than a short connection itself.
@@ -127,8 +131,11 @@ async function own(local: LocalPod): Promise<void> {
     present.local = local;
     return;
   }
-  // Another pod of the same name: what the former one has opened is not its own.
-  if (present) pool.forget(tunnelSource(present.local));
+  if (present) {
+    // Listeners in a namespace that the pod has left; and what the former pod has opened is not its successor's.
+    disown(uid);
+    pool.forget(tunnelSource(present.local));
+  }
   const pod: Owned = { local, servers: [], hbone: undefined };
   const svid = svids.get(identity);
   if (svid) serveTunnels(pod, svid);
@@ -154,8 +161,25 @@ async function own(local: LocalPod): Promise<void> {
   if (late && !pod.hbone) serveTunnels(pod, late);
 }
 
+/** One after the other for each pod: a pod that is disowned while its listeners are being made would keep them for ever. */
+const busy = new Map<WorkloadUid, Promise<void>>();
+function inOrder(uid: WorkloadUid, work: () => Promise<void> | void): Promise<void> {
+  const done = (busy.get(uid) ?? Promise.resolve()).then(work);
+  // Whoever follows waits for the end, whatever it was.
+  const settled = done
+    .catch(() => undefined)
+    .finally(() => {
+      if (busy.get(uid) === settled) busy.delete(uid);
+    });
+  busy.set(uid, settled);
+  return done;
+}
+
 function acceptTunnel(pod: Owned, socket: net.Socket): void {
-  if (pod.hbone) pod.hbone.handle(socket);
+  if (pod.hbone && pod.hbone.pending >= handshakesOfPodMax) {
+    context.limitReached('handshakes-of-pod');
+    socket.resetAndDestroy();
+  } else if (pod.hbone) pod.hbone.handle(socket);
   // The contract: no local certificate yet, connection closed.
   else socket.destroy();
 }
@@ -197,8 +221,17 @@ async function handle(message: ToWorker): Promise<unknown> {
       return undefined;
     }
     case 'pods':
-      localPods = new Map(message.pods.map((local) => [local.pod.uid, local]));
-      for (const [uid, pod] of owned) pod.local = localPods.get(uid) ?? pod.local;
+      for (const uid of message.removed) localPods.delete(uid);
+      for (const local of message.pods) {
+        localPods.set(local.pod.uid, local);
+        const pod = owned.get(local.pod.uid);
+        // Of another namespace it is another pod, which is owned by a message of its own.
+        if (pod?.local.place.cookie === local.place.cookie) pod.local = local;
+      }
+      return undefined;
+    case 'identities':
+      for (const id of [...svids.keys()]) if (!message.wanted.has(id)) svids.delete(id);
+      for (const [id, list] of waiting) if (list.size === 0) waiting.delete(id);
       return undefined;
     case 'svid': {
       const { svid } = message;
@@ -210,9 +243,9 @@ async function handle(message: ToWorker): Promise<unknown> {
     }
     case 'own':
       if (draining) throw new WeftError('WEFT_DRAINING', 'this agent is draining');
-      return own(message.pod);
+      return inOrder(message.pod.pod.uid, () => own(message.pod));
     case 'disown':
-      return disown(message.uid);
+      return inOrder(message.uid, () => disown(message.uid));
     case 'connections':
       return connections.describe();
     case 'settle':

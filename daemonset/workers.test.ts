@@ -10,8 +10,12 @@ import { Workers } from './workers.js';
 const script = `data:text/javascript,${encodeURIComponent(`
 import { parentPort, threadId } from 'node:worker_threads';
 const told = [];
+
 parentPort.on('message', (message) => {
   told.push(message.type);
+  if (message.type === 'own') told.push('own ' + message.pod.pod.name);
+  if (message.type === 'pods') told.push(message.pods.map((one) => '+' + one.pod.name).concat(message.removed.map((uid) => '-' + uid)).join(' '));
+  if (message.type === 'own' && message.pod.pod.name === 'slow') return void setTimeout(() => parentPort.postMessage({ type: 'done', call: message.call }), 300);
   if (message.type === 'own' && message.pod.pod.name === 'doomed') throw new Error('as told');
   if (message.type === 'connections') parentPort.postMessage({ type: 'done', call: message.call, result: [{ threadId, told }] });
   else if ('call' in message) parentPort.postMessage({ type: 'done', call: message.call });
@@ -23,13 +27,39 @@ const local = (name: string, ip: string): LocalPod => ({
   place: { cookie: 1n, netns: '' },
 });
 
+function workersOf(count: number, callTimeoutMsMax?: number): Workers {
+  return new Workers({
+    count,
+    script: new URL(script),
+    settings: {
+      node: 'n1',
+      pinDir: '',
+      trustDomain: 'cluster.local',
+      drainTimeoutMsMax: 1,
+      connectionsMax: 10,
+    },
+    state: new MeshState(),
+    svids: () => [],
+    onMessage: () => undefined,
+    onReplaced: () => undefined,
+    onDied: () => undefined,
+    ...(callTimeoutMsMax === undefined ? {} : { callTimeoutMsMax }),
+  });
+}
+
 test('a worker that dies is replaced and told all it must know; its calls fail, and others notice nothing', async (t) => {
   const replaced: string[][] = [];
   const died: string[] = [];
   const workers = new Workers({
     count: 2,
     script: new URL(script),
-    settings: { node: 'n1', pinDir: '', trustDomain: 'cluster.local', drainTimeoutMsMax: 1 },
+    settings: {
+      node: 'n1',
+      pinDir: '',
+      trustDomain: 'cluster.local',
+      drainTimeoutMsMax: 1,
+      connectionsMax: 10,
+    },
     state: new MeshState(),
     svids: () => [],
     onMessage: () => undefined,
@@ -37,7 +67,7 @@ test('a worker that dies is replaced and told all it must know; its calls fail, 
     onDied: (why) => died.push(why),
   });
   t.after(() => workers.drain(1));
-  workers.broadcast({ type: 'pods', pods: [] });
+  workers.sync(new Map());
   await workers.own(local('kept', '10.0.0.1'));
   await workers.own(local('other', '10.0.0.2'));
   const before = (await workers.connections()) as { threadId: number; told: string[] }[];
@@ -54,6 +84,37 @@ test('a worker that dies is replaced and told all it must know; its calls fail, 
   const after = (await workers.connections()) as { threadId: number; told: string[] }[];
   assert.equal(after[1]?.threadId, before[1]?.threadId, 'the other worker is the same');
   assert.notEqual(after[0]?.threadId, before[0]?.threadId);
-  assert.deepEqual(after[0]?.told.slice(0, 2), ['mesh', 'pods']);
+  assert.deepEqual(after[0]?.told.filter((one) => one !== '').slice(0, 2), ['mesh', 'pods']);
   await workers.own(local('kept', '10.0.0.1'));
+});
+
+const all = async (workers: Workers): Promise<string[][]> =>
+  ((await workers.connections()) as { told: string[] }[]).map(({ told }) => told);
+
+test('workers are told what differs from the last time, and nothing where nothing does', async (t) => {
+  const workers = workersOf(1);
+  t.after(() => workers.drain(1));
+  const [a, b] = [local('a', '10.0.0.1'), local('b', '10.0.0.2')];
+  workers.sync(new Map([a, b].map((one) => [one.pod.uid, one])));
+  workers.sync(new Map([a, b].map((one) => [one.pod.uid, one])));
+  const changed = { ...b };
+  workers.sync(new Map([changed].map((one) => [one.pod.uid, one])));
+  const [told] = await all(workers);
+  assert.deepEqual(told?.slice(0, 4), ['pods', '+a +b', 'pods', `+b -${a.pod.uid}`]);
+});
+
+test('a worker that answers late keeps the pod, and is the one that is told to disown it: no listener is left behind', async (t) => {
+  const workers = workersOf(2, 100);
+  t.after(() => workers.drain(1));
+  const slow = local('slow', '10.0.0.1');
+  await assert.rejects(workers.own(slow), { code: 'WEFT_WORKER_SILENT' });
+  // Its second try goes to the same worker though the other has fewer pods.
+  await assert.rejects(workers.own(slow), { code: 'WEFT_WORKER_SILENT' });
+  await workers.disown(slow.pod.uid);
+  const [first, second] = await all(workers);
+  assert.deepEqual(
+    first?.filter((one) => /own/.test(one)),
+    ['own', 'own slow', 'own', 'own slow', 'disown'],
+  );
+  assert.ok(!second?.some((one) => one.includes('own')));
 });

@@ -9,6 +9,7 @@ import type { FromWorker, LocalPod, ToWorker, WorkerSettings } from './messages.
 
 export const workersDefault = Math.max(1, Math.floor(availableParallelism() / 2));
 const callTimeoutMsMax = 30_000;
+const codeOf = (error: unknown): string => (error instanceof WeftError ? error.code : '');
 
 type Body<T> = T extends { call: number } ? Omit<T, 'call'> : never;
 
@@ -17,6 +18,8 @@ export interface WorkersOptions {
   readonly settings: WorkerSettings;
   /** What the workers run; worker.js where absent. */
   readonly script?: URL;
+  /** How long a call may take; 30 s where absent. */
+  readonly callTimeoutMsMax?: number;
   readonly state: MeshState;
   readonly svids: () => readonly Svid[];
   readonly onMessage: (message: FromWorker) => void;
@@ -37,7 +40,8 @@ interface Slot {
 export class Workers {
   readonly #options: WorkersOptions;
   readonly #slots: Slot[] = [];
-  #pods: readonly LocalPod[] = [];
+  /** As the workers were last told. */
+  #pods: ReadonlyMap<WorkloadUid, LocalPod> = new Map();
   #calls = 0;
   #stopping = false;
 
@@ -85,18 +89,30 @@ export class Workers {
   #brief(worker: Worker): void {
     const messages: ToWorker[] = [
       { type: 'mesh', update: this.#options.state.full() },
-      { type: 'pods', pods: this.#pods },
+      { type: 'pods', pods: [...this.#pods.values()], removed: [] },
       ...this.#options.svids().map((svid): ToWorker => ({ type: 'svid', svid })),
     ];
     for (const message of messages) worker.postMessage(message);
   }
 
-  broadcast(message: Extract<ToWorker, { type: 'mesh' | 'pods' | 'svid' }>): void {
-    if (message.type === 'pods') this.#pods = message.pods;
+  broadcast(message: Extract<ToWorker, { type: 'mesh' | 'pods' | 'svid' | 'identities' }>): void {
     for (const { worker } of this.#slots) worker.postMessage(message);
   }
 
-  #call(slot: Slot, body: Body<ToWorker>, timeoutMs = callTimeoutMsMax): Promise<unknown> {
+  /** Tells all workers which pods of the node are in the mesh: what differs from the last time, by identity. */
+  sync(pods: ReadonlyMap<WorkloadUid, LocalPod>): void {
+    const before = this.#pods;
+    this.#pods = new Map(pods);
+    const changed = [...pods.values()].filter((local) => before.get(local.pod.uid) !== local);
+    const removed = [...before.keys()].filter((uid) => !pods.has(uid));
+    if (changed.length + removed.length > 0) this.broadcast({ type: 'pods', pods: changed, removed });
+  }
+
+  #call(
+    slot: Slot,
+    body: Body<ToWorker>,
+    timeoutMs = this.#options.callTimeoutMsMax ?? callTimeoutMsMax,
+  ): Promise<unknown> {
     const call = ++this.#calls;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
@@ -112,7 +128,10 @@ export class Workers {
     });
   }
 
-  /** Owned by the worker with the fewest pods; a pod that is owned already stays where it is. */
+  /**
+   * Owned by the worker with the fewest pods; a pod that is owned already stays where it is, also where its worker was silent:
+   * it may answer late, and then the listeners are its. Errors: WEFT_WORKER_SILENT, WEFT_WORKER_DIED, WEFT_LISTEN.
+   */
   async own(local: LocalPod): Promise<void> {
     const uid = local.pod.uid;
     const slot =
@@ -122,11 +141,12 @@ export class Workers {
     try {
       await this.#call(slot, { type: 'own', pod: local });
     } catch (error) {
-      slot.pods.delete(uid);
+      if (codeOf(error) !== 'WEFT_WORKER_SILENT') slot.pods.delete(uid);
       throw error;
     }
   }
 
+  /** A worker gets its messages in order, so one that is silent disowns what it owns late. */
   async disown(uid: WorkloadUid): Promise<void> {
     const slot = this.#slots.find(({ pods }) => pods.has(uid));
     if (!slot) return;

@@ -26,6 +26,9 @@ interface RawRing {
 interface RawAddon {
   load(path: string, pinDir: string, rodata: Uint8Array, attachments: readonly Attachment[]): Promise<void>;
   detach(pin: string): boolean;
+  openLink(pin: string): number;
+  detachLink(fd: number): void;
+  linkNetns(pin: string): number;
   socket(netns: string, family: 4 | 6): number;
   listen(netns: string, ip: string, port: number, backlog: number): number;
   cookie(netns: string): bigint;
@@ -109,6 +112,7 @@ export type NativeErrorCode =
   | 'NATIVE_VERIFIER'
   | 'NATIVE_FULL'
   | 'NATIVE_NOT_FOUND'
+  | 'NATIVE_NOT_A_NAMESPACE'
   | 'NATIVE_PERMISSION'
   | 'NATIVE_SYSTEM';
 
@@ -133,6 +137,7 @@ const errnoCodes: Readonly<Record<number, NativeErrorCode>> = {
   12: 'NATIVE_FULL',
   13: 'NATIVE_PERMISSION',
   24: 'NATIVE_FULL',
+  25: 'NATIVE_NOT_A_NAMESPACE',
   28: 'NATIVE_FULL',
   90: 'NATIVE_ARGUMENT',
 };
@@ -218,6 +223,26 @@ export async function load(
 /** Ends a pinned link; false where none is pinned there. */
 export function detach(pin: string): boolean {
   return run(() => addon().detach(text(pin, 'pin')));
+}
+
+/**
+ * Of the link that is pinned at a path: the inode of its network namespace; 0 where that namespace is gone (or the link was
+ * ended), undefined where nothing is pinned there. The kernel takes a link off its namespace as that dies. Throws NativeError.
+ */
+export function linkNetns(pin: string): number | undefined {
+  const inode = run(() => addon().linkNetns(text(pin, 'pin')));
+  return inode < 0 ? undefined : inode;
+}
+
+/** A descriptor of the link that is pinned at a path, the caller's to close; undefined where there is none. */
+export function openLink(pin: string): number | undefined {
+  const fd = run(() => addon().openLink(text(pin, 'pin')));
+  return fd < 0 ? undefined : fd;
+}
+
+/** Ends a link by its descriptor, even where others hold it. Its pin stays. */
+export function detachLink(fd: number): void {
+  run(() => addon().detachLink(integer(fd, 3, 0x7fff_ffff, 'fd')));
 }
 
 /** What a built object says of its maps and types. */

@@ -19,6 +19,23 @@ export interface CniOptions {
   readonly log: { info(fields: object, text: string): void; error(fields: object, text: string): void };
 }
 
+/** Of the agent's flags; undefined where the node's directories are not named. */
+export function cniOptionsOf(
+  options: {
+    readonly cniBinDir?: string;
+    readonly cniConfDir?: string;
+    readonly cniState: string;
+    readonly cniWhenAway: 'wait' | 'start';
+    readonly run: string;
+  },
+  program: string,
+  log: CniOptions['log'],
+): CniOptions | undefined {
+  const { cniBinDir: binDir, cniConfDir: confDir, cniState: state, cniWhenAway, run } = options;
+  if (binDir === undefined || confDir === undefined) return undefined;
+  return { program, binDir, confDir, state, run, whenAgentIsAway: cniWhenAway, log };
+}
+
 const installOf = ({ program, binDir, confDir, state, run, whenAgentIsAway }: CniOptions): CniInstall =>
   new CniInstall({
     program,

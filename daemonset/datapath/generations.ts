@@ -4,6 +4,7 @@
  * are taken away when the last of them has ended.
  *
  *   <instance>/links, pods   hooks that exist once: connect(), socket(), arrivals
+ *   <instance>/owners        for which pod each hook of arrivals is (owners.ts)
  *   <instance>/<layout>/     maps, by name
  *   <instance>/<layout>/links  hooks that former generations keep: the life of connections, getpeername(), setsockopt()
  *   <instance>/<layout>/ready    the maps have their rows (a directory: the BPF file system has no files)
@@ -23,6 +24,7 @@ import {
   type ObjectLayout,
 } from '../../native/index.js';
 import { converter, movedEnumerators, type Convert } from './layouts.js';
+import { ownersDir } from './owners.js';
 import { FlowReader } from './flow-reader.js';
 import { decodeLive, encodeU64, type LiveEntry, type MapName } from './layout.js';
 
@@ -62,7 +64,7 @@ export function generationsOf(instanceDir: string): string[] {
   }
   return entries
     .map(({ name }) => name)
-    .filter((name) => name !== 'links' && name !== 'pods')
+    .filter((name) => name !== 'links' && name !== 'pods' && name !== ownersDir)
     .map((name) => join(instanceDir, name));
 }
 

@@ -34,6 +34,7 @@ import {
 } from './generations.js';
 import { type FlowReader } from './flow-reader.js';
 import { encodeU32, encodeU64, nodeSlots, type MapName } from './layout.js';
+import { PodHooks, type Arrivals } from './hooks.js';
 import { layoutId } from './layouts.js';
 
 const bpffs = '/sys/fs/bpf';
@@ -77,6 +78,9 @@ export class Datapath {
   readonly dir: string;
   readonly #maps = new Map<MapName, BpfMap>();
   #former: FormerGeneration[] = [];
+  readonly hooks: PodHooks;
+  /** Of the last start: see {@link Datapath.retryArrivals}. */
+  arrivals: Arrivals = { dead: [], failed: new Map() };
 
   /** `cgroups`: where the node's control groups are mounted; the process's own where absent. */
   constructor(
@@ -94,6 +98,7 @@ export class Datapath {
     // The first that is loaded: all maps are made by it.
     this.#layout = objectLayout(objectPath('sockops'));
     this.dir = join(this.#instanceDir, layoutId(this.#layout));
+    this.hooks = new PodHooks(this.#instanceDir, objectPath('inbound'), this.dir);
   }
 
   /**
@@ -147,7 +152,24 @@ export class Datapath {
 
   /** Before connect() is this build's, so that no connection finds its note unread: from here on notes are written by both. */
   async #judgeArrivals(): Promise<void> {
-    for (const cookie of this.attachedPods()) await this.attachPod(cookie, '');
+    this.arrivals = await this.hooks.adopt();
+  }
+
+  /**
+   * Once more for pods whose arrivals are still judged by the former build's program: it finds no notes any more, so it refuses
+   * what the mesh would let in. A pod that is enrolled gets this build's program by that. Cookies to reasons, where they changed.
+   */
+  async retryArrivals(onFailed: (failed: Readonly<Record<string, string>>) => void): Promise<void> {
+    const before = this.arrivals.failed;
+    if (before.size === 0) return;
+    try {
+      const attached = new Set(this.hooks.attached());
+      this.arrivals = await this.hooks.adopt([...before.keys()].filter((cookie) => attached.has(cookie)));
+    } catch {
+      return; // nothing is known of them: they are tried again
+    }
+    const failed = Object.fromEntries(this.arrivals.failed);
+    if (JSON.stringify(failed) !== JSON.stringify(Object.fromEntries(before))) onFailed(failed);
   }
 
   /** What is new is this generation's alone; the others carry what they carry. */
@@ -220,27 +242,10 @@ export class Datapath {
   /** The inbound hook of one pod, attached to its namespace. */
   async attachPod(cookie: bigint, netns: string): Promise<void> {
     try {
-      await load(objectPath('inbound'), this.dir, encodeU64(cookie), [
-        { program: 'weft_inbound', kind: 'netns', target: netns, pin: this.#podPin(cookie) },
-      ]);
+      await this.hooks.attach(cookie, netns);
     } catch (error) {
       throw explainLoad(error, this.instance);
     }
-  }
-
-  detachPod(cookie: bigint): boolean {
-    return detach(this.#podPin(cookie));
-  }
-
-  /** Cookies of the pods whose inbound hook is in the kernel, also from a former life of the agent. */
-  attachedPods(): bigint[] {
-    return existsSync(join(this.#instanceDir, 'pods'))
-      ? readdirSync(join(this.#instanceDir, 'pods')).map((name) => BigInt(`0x${name}`))
-      : [];
-  }
-
-  #podPin(cookie: bigint): string {
-    return join(this.#instanceDir, 'pods', cookie.toString(16));
   }
 
   map(name: MapName): BpfMap {
@@ -260,9 +265,12 @@ export class Datapath {
   }
 }
 
+/** E2BIG, ENOMEM, ENOSPC: not what else a process may lack, which says nothing of the map. */
+const fullErrnos: ReadonlySet<number> = new Set([7, 12, 28]);
+
 /** Whether a map took no further entry. */
 export function isFull(error: unknown): boolean {
-  return error instanceof NativeError && error.code === 'NATIVE_FULL';
+  return error instanceof NativeError && fullErrnos.has(error.errno);
 }
 
 function explainLoad(error: unknown, instance: string): unknown {

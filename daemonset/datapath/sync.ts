@@ -113,6 +113,19 @@ export class PodMaps {
     );
   }
 
+  /**
+   * Ends the capture of a namespace, whoever wrote it; the rest stays until remove(). Returns what puts it back as it was.
+   */
+  lift(cookie: bigint): () => void {
+    const pods = this.datapath.map('weft_pods');
+    const key = encodeU64(cookie);
+    const before = pods.lookup(key);
+    pods.remove(key);
+    return () => {
+      if (before) pods.update(key, before);
+    };
+  }
+
   /** Removes a pod, also one that a former life of the agent wrote. */
   remove(cookie: bigint): void {
     this.datapath.map('weft_pods').remove(encodeU64(cookie));

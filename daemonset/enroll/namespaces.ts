@@ -5,6 +5,7 @@
  */
 import { closeSync, openSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { errorText } from '../../src/base/errors.js';
 
 /** `kubepods/burstable/pod<uid>/<container>`, with '_' for '-' where systemd names them. */
 const uidPattern = /pod([0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12})/i;
@@ -20,32 +21,46 @@ interface Held {
   readonly link: string;
 }
 
+/** A process that has ended meanwhile: its files are gone, or it has none any more. */
+const ended = (error: unknown): boolean =>
+  ['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '');
+
 export class PodNamespaces {
   readonly #held = new Map<string, Held>();
+  #trouble: string | undefined;
 
   constructor(private readonly proc = '/proc') {}
 
+  /**
+   * Why the last look was not a whole one: a pod that was not found then is not known to be nowhere. Undefined where all
+   * processes were seen.
+   */
+  get trouble(): string | undefined {
+    return this.#trouble;
+  }
+
   /** Looks for those that are not held yet, lets go of those that are no longer wanted. */
   refresh(wanted: ReadonlySet<string>): void {
-    for (const [uid, { fd }] of this.#held) {
-      if (wanted.has(uid)) continue;
-      this.#held.delete(uid);
-      closeSync(fd);
-    }
+    this.#trouble = undefined;
+    for (const uid of [...this.#held.keys()]) if (!wanted.has(uid)) this.forget(uid);
     const missing = new Set([...wanted].filter((uid) => !this.#held.has(uid)));
     if (missing.size === 0) return;
-    let own = '';
+    let own: string;
+    let pids: string[];
     try {
       own = readlinkSync(join(this.proc, 'self', 'ns', 'net'));
-    } catch {
-      // Then no pod is mistaken for the node at worst by its cookie, which reconcile compares too.
+      pids = readdirSync(this.proc).filter((name) => /^\d+$/.test(name));
+    } catch (error) {
+      this.#trouble = errorText(error);
+      return;
     }
-    for (const pid of readdirSync(this.proc)) {
+    // At least this process is there: a /proc that shows none shows nothing.
+    if (pids.length === 0) this.#trouble = `${this.proc} shows no process`;
+    for (const pid of pids) {
       if (missing.size === 0) return;
-      if (!/^\d+$/.test(pid)) continue;
-      const uid = this.#podOf(pid);
+      const uid = this.#look(() => podUidOf(readFileSync(join(this.proc, pid, 'cgroup'), 'utf8')));
       if (uid === undefined || !missing.has(uid)) continue;
-      const found = this.#open(pid, own);
+      const found = this.#look(() => openOther(join(this.proc, pid, 'ns', 'net'), own));
       if (!found) continue;
       this.#held.set(uid, found);
       missing.delete(uid);
@@ -75,24 +90,19 @@ export class PodNamespaces {
     closeSync(held.fd);
   }
 
-  #podOf(pid: string): string | undefined {
+  /** Undefined where the process has ended, and where it could not be looked at, which is remembered. */
+  #look<T>(at: () => T): T | undefined {
     try {
-      return podUidOf(readFileSync(join(this.proc, pid, 'cgroup'), 'utf8'));
-    } catch {
-      return undefined; // it has ended meanwhile
-    }
-  }
-
-  #open(pid: string, own: string): Held | undefined {
-    const path = join(this.proc, pid, 'ns', 'net');
-    try {
-      const link = readlinkSync(path);
-      // A container of the pod that is being set up is in the runtime's namespace still.
-      if (link === own) return undefined;
-      const fd = openSync(path, 'r');
-      return { fd, link };
-    } catch {
+      return at();
+    } catch (error) {
+      if (!ended(error)) this.#trouble = errorText(error);
       return undefined;
     }
   }
+}
+
+/** A container of the pod that is being set up is in the runtime's namespace still: undefined. */
+function openOther(path: string, own: string): Held | undefined {
+  const link = readlinkSync(path);
+  return link === own ? undefined : { fd: openSync(path, 'r'), link };
 }

@@ -3,6 +3,7 @@
  * listed for as long as they live, and cut where settings say so and strict mode would refuse them.
  */
 import { readdirSync, readlinkSync } from 'node:fs';
+import { errorText } from '../../src/base/errors.js';
 import { cidrContains, formatSocketAddress } from '../../src/model/address.js';
 import type { NodePod } from '../../src/model/node-pod.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
@@ -46,8 +47,9 @@ function ownSockets(): Set<number> {
     try {
       const inode = /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/self/fd/${fd}`))?.[1];
       if (inode !== undefined) inodes.add(Number(inode));
-    } catch {
-      // The descriptor was closed meanwhile: its socket is nobody's.
+    } catch (error) {
+      // The descriptor was closed meanwhile: its socket is nobody's. Another error would make a socket of ours somebody else's.
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     }
   }
   return inodes;
@@ -82,8 +84,8 @@ export class Preexisting {
       try {
         alive = new Set(connectionsOf(listed.local.place).map(({ cookie }) => cookie));
       } catch {
-        // The namespace is gone, and they with it.
-        alive = new Set();
+        // Not known: they stay listed. Where the namespace is gone, the pod is released, and they are dismissed with it.
+        continue;
       }
       listed.connections = listed.connections.filter(({ cookie }) => alive.has(cookie));
       if (listed.connections.length === 0) this.#pods.delete(uid);
@@ -92,19 +94,25 @@ export class Preexisting {
 
   /**
    * Cuts what the present policies would not let in, in pods that say so; both ends see a reset. `pod`: its settings of
-   * now. Returns how many were cut; throws NativeError where the kernel cannot.
+   * now. Returns how many were cut; throws the last NativeError where the kernel could not, after all pods were tried.
    */
   cut(view: MeshView, pod: (uid: WorkloadUid) => NodePod | undefined): number {
     let cut = 0;
+    let failure: unknown;
     for (const [uid, { local, connections }] of this.#pods) {
       const now = pod(uid);
       if (!now?.cutPreexisting) continue;
       const refused = connections.filter(
         (one) => planInboundPlain(view, { pod: now, local: one.local, remote: one.remote }).kind === 'refuse',
       );
-      cut += destroyTcp(local.place, refused);
+      try {
+        cut += destroyTcp(local.place, refused);
+      } catch (error) {
+        failure = error;
+      }
     }
     if (cut > 0) this.refresh();
+    if (failure !== undefined) throw failure instanceof Error ? failure : new Error(errorText(failure));
     return cut;
   }
 

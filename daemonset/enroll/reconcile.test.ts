@@ -5,7 +5,8 @@ import { parseSpiffeId } from '../../src/model/identity.js';
 import type { NodePod } from '../../src/model/node-pod.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { LocalPod } from '../messages.js';
-import { reconcile } from './reconcile.js';
+import type { Observation } from '../pod/netns.js';
+import { reconcile, type Hooks, type Intent, type Steps } from './reconcile.js';
 
 function pod(name: string, more: Partial<NodePod> = {}): NodePod {
   return {
@@ -35,60 +36,116 @@ const held = (p: NodePod, cookie: bigint): [WorkloadUid, LocalPod] => [
   { pod: p, place: { cookie, netns: p.netns } },
 ];
 
-test('takes in a wanted pod and adopts its hook of a former life', () => {
-  const steps = reconcile([{ pod: pod('a'), cookie: 5n }], new Map(), [5n]);
-  assert.deepEqual(
-    steps.enrol.map(({ place }) => place.cookie),
-    [5n],
-  );
+const at = (cookie: bigint): Observation => ({ kind: 'present', cookie });
+const absent: Observation = { kind: 'absent', why: 'it is not there' };
+const unknown: Observation = { kind: 'unknown', why: 'Too many open files' };
+const of = (p: NodePod, seen: Observation): Intent => ({ pod: p, seen });
+const workloadOf = (name: string): NodePod =>
+  pod(name, { uid: `Kubernetes/weft.dev/Workload/evil/${name}` as WorkloadUid });
+const hooks = (
+  attached: readonly bigint[],
+  more: { dead?: readonly bigint[]; owners?: Readonly<Record<string, string>> } = {},
+): Hooks => ({
+  attached,
+  namespaceOf: (cookie) => (more.dead?.includes(cookie) ? 'dead' : 'alive'),
+  ownerOf: (cookie) => more.owners?.[String(cookie)],
+  ownerKey: ({ uid, podUid }) => `${uid} ${podUid}`,
+});
+const keyOf = (p: NodePod): string => `${p.uid} ${p.podUid}`;
+const none: Steps = { enroll: [], change: [], release: [], orphans: [], kept: [], waiting: [] };
+const cookiesOf = (locals: readonly LocalPod[]): bigint[] => locals.map(({ place }) => place.cookie);
+
+test('enrolls a wanted pod and adopts its hook of a former life', () => {
+  const steps = reconcile([of(pod('a'), at(5n))], new Map(), hooks([5n]));
+  assert.deepEqual(cookiesOf(steps.enroll), [5n]);
   assert.deepEqual(steps.orphans, []);
 });
 
 test('does nothing when all is as wanted', () => {
-  const steps = reconcile([{ pod: pod('a'), cookie: 5n }], new Map([held(pod('a'), 5n)]), [5n]);
-  assert.deepEqual(steps, { enrol: [], change: [], release: [], orphans: [], waiting: [] });
+  assert.deepEqual(reconcile([of(pod('a'), at(5n))], new Map([held(pod('a'), 5n)]), hooks([5n])), none);
 });
 
-test('lets go of a pod that is no longer wanted and of hooks nobody knows', () => {
-  const steps = reconcile([], new Map([held(pod('a'), 5n)]), [5n, 6n]);
-  assert.deepEqual(
-    steps.release.map(({ place }) => place.cookie),
-    [5n],
-  );
+test('releases a pod that is no longer wanted, and hooks of a former life where no wanted pod is missing', () => {
+  const steps = reconcile([], new Map([held(pod('a'), 5n)]), hooks([5n, 6n]));
+  assert.deepEqual(cookiesOf(steps.release), [5n]);
   assert.deepEqual(steps.orphans, [6n]);
 });
 
-test('a pod of the same name in a new namespace is taken in anew', () => {
-  const steps = reconcile([{ pod: pod('a'), cookie: 7n }], new Map([held(pod('a'), 5n)]), [5n]);
-  assert.deepEqual(
-    steps.release.map(({ place }) => place.cookie),
-    [5n],
-  );
-  assert.deepEqual(
-    steps.enrol.map(({ place }) => place.cookie),
-    [7n],
-  );
+test('a pod of the same name in a new namespace is enrolled anew', () => {
+  const steps = reconcile([of(pod('a'), at(7n))], new Map([held(pod('a'), 5n)]), hooks([5n]));
+  assert.deepEqual(cookiesOf(steps.release), [5n]);
+  assert.deepEqual(cookiesOf(steps.enroll), [7n]);
 });
 
 test('changes settings in place without taking the pod out', () => {
   const steps = reconcile(
-    [{ pod: pod('a', { excludeOutboundPorts: [53] }), cookie: 5n }],
+    [of(pod('a', { excludeOutboundPorts: [53] }), at(5n))],
     new Map([held(pod('a'), 5n)]),
-    [5n],
+    hooks([5n]),
   );
   assert.equal(steps.change.length, 1);
-  assert.equal(steps.release.length + steps.enrol.length, 0);
+  assert.equal(steps.release.length + steps.enroll.length, 0);
 });
 
 test('says why a pod waits, and does not hold up others', () => {
-  const steps = reconcile(
+  const steps = reconcile([of(pod('a'), absent), of(pod('b'), at(8n))], new Map(), hooks([]));
+  assert.deepEqual(steps.waiting, [{ uid: pod('a').uid, why: absent.why, unknown: false }]);
+  assert.equal(steps.enroll.length, 1);
+});
+
+test('a pod whose namespace could not be looked at stays exactly as it is, and says so', () => {
+  const steps = reconcile([of(pod('a'), unknown)], new Map([held(pod('a'), 5n)]), hooks([5n]));
+  assert.deepEqual(steps, { ...none, waiting: [{ uid: pod('a').uid, why: unknown.why, unknown: true }] });
+});
+
+test('a name that is gone is no namespace that is gone: only its death releases a pod that is wanted', () => {
+  const of5 = new Map([held(pod('a'), 5n)]);
+  assert.deepEqual(reconcile([of(pod('a'), absent)], of5, hooks([5n])).release, []);
+  assert.deepEqual(cookiesOf(reconcile([of(pod('a'), absent)], of5, hooks([5n], { dead: [5n] })).release), [
+    5n,
+  ]);
+  const another = { ...pod('a'), podUid: 'another' };
+  assert.deepEqual(cookiesOf(reconcile([of(another, absent)], of5, hooks([5n])).release), [5n]);
+});
+
+test('a hook of a former life is not taken from a wanted pod that was not found, and only that one is kept', () => {
+  const owners = { 5: keyOf(pod('a')), 6: keyOf(pod('gone')), 7: keyOf(pod('b')) };
+  for (const seen of [absent, unknown]) {
+    const intents = [of(pod('a'), seen), of(pod('b'), at(8n))];
+    const steps = reconcile(intents, new Map(), hooks([5n, 6n, 7n], { owners }));
+    assert.deepEqual(steps.kept, [5n], 'it may be its own');
+    assert.deepEqual(steps.orphans, [6n, 7n], 'of one that nobody wants, and of one that is elsewhere now');
+    assert.deepEqual(reconcile(intents, new Map(), hooks([5n], { owners, dead: [5n] })).orphans, [5n]);
+    // A former build did not say whose they are: any may be of the pod that was not found.
+    assert.deepEqual(reconcile(intents, new Map(), hooks([5n, 6n])).kept, [5n, 6n]);
+  }
+});
+
+test('one network namespace belongs to one pod: the holder, then a Pod before a Workload, then the lower uid', () => {
+  const [a, b, w] = [pod('a'), pod('b'), workloadOf('w')];
+  const claim = (held_: Map<WorkloadUid, LocalPod>, owners: Record<string, string>, ...claims: NodePod[]) =>
+    reconcile(
+      claims.map((one) => of(one, at(5n))),
+      held_,
+      hooks([5n], { owners }),
+    );
+  const winner = (steps: Steps): unknown => steps.enroll.map((one) => one.pod.name);
+  assert.deepEqual(winner(claim(new Map(), {}, w, a)), ['a']);
+  assert.deepEqual(winner(claim(new Map(), {}, b, a)), ['a']);
+  assert.deepEqual(winner(claim(new Map(), { 5: keyOf(b) }, w, a, b)), ['b'], 'of a former life');
+  const steps = claim(new Map([held(b, 5n)]), { 5: keyOf(a) }, w, a, b);
+  assert.deepEqual(steps.enroll, []);
+  assert.deepEqual(steps.release, []);
+  assert.deepEqual(
+    steps.waiting.map(({ uid, why }) => [uid, why.includes(b.uid)]),
     [
-      { pod: pod('a'), cookie: undefined },
-      { pod: pod('b'), cookie: 8n },
+      [w.uid, true],
+      [a.uid, true],
     ],
-    new Map(),
-    [],
   );
-  assert.match(steps.waiting[0]?.why ?? '', /\/run\/netns\/a is not there/);
-  assert.equal(steps.enrol.length, 1);
+});
+
+test('a pod that is held by name but has lost its hook is enrolled anew', () => {
+  const steps = reconcile([of(pod('a'), at(5n))], new Map([held(pod('a'), 5n)]), hooks([]));
+  assert.deepEqual(cookiesOf(steps.enroll), [5n]);
 });

@@ -1,72 +1,129 @@
 /**
- * Intent against what is there: which pods to take into the mesh, which to let go. Level-triggered: it looks at the
+ * Intent against what is there: which pods to enroll in the mesh, which to release. Level-triggered: it looks at the
  * whole of both each time, so a lost event or a crash half way is repaired by the next turn.
  */
 import type { NodePod } from '../../src/model/node-pod.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { LocalPod } from '../messages.js';
+import type { Observation } from '../pod/netns.js';
+import { isWorkload } from './rules.js';
 
 export interface Intent {
   readonly pod: NodePod;
-  /** Undefined where the namespace is not there (yet). */
-  readonly cookie: bigint | undefined;
+  readonly seen: Observation;
+}
+
+/** The kernel's side: pods' inbound hooks, by network namespace cookie, also those of a former life of the agent. */
+export interface Hooks {
+  readonly attached: readonly bigint[];
+  /** Whether the network namespace of an attached hook lives. */
+  readonly namespaceOf: (cookie: bigint) => 'alive' | 'dead' | 'unknown';
+  /** {@link ownerKey} of the pod that it was attached for; undefined where a build attached it that did not say. */
+  readonly ownerOf: (cookie: bigint) => string | undefined;
+  readonly ownerKey: (pod: NodePod) => string;
 }
 
 export interface Steps {
-  readonly enrol: readonly LocalPod[];
+  readonly enroll: readonly LocalPod[];
   /** Same pod, same namespace, other settings. */
   readonly change: readonly LocalPod[];
   readonly release: readonly LocalPod[];
-  /** Hooks of pods that nobody wants any more, of a former life of the agent. */
+  /** Hooks of a former life whose namespace is gone, or whose pod nobody wants any more. */
   readonly orphans: readonly bigint[];
-  readonly waiting: readonly { readonly uid: WorkloadUid; readonly why: string }[];
+  /** Hooks of a former life that may be of a wanted pod which was not found: they stay, and refuse. */
+  readonly kept: readonly bigint[];
+  /** Wanted pods that are not (wholly) in the mesh, or whose namespace could not be looked at; `unknown`: that is why. */
+  readonly waiting: readonly { readonly uid: WorkloadUid; readonly why: string; readonly unknown: boolean }[];
 }
 
-/** Decides only. `attached`: cookies whose inbound hook is in the kernel. */
+/** Decides only. */
 export function reconcile(
   intents: readonly Intent[],
-  current: ReadonlyMap<WorkloadUid, LocalPod>,
-  attached: readonly bigint[],
+  held: ReadonlyMap<WorkloadUid, LocalPod>,
+  hooks: Hooks,
 ): Steps {
-  const enrol: LocalPod[] = [];
+  const wanted = new Map<WorkloadUid, Intent>(intents.map((intent) => [intent.pod.uid, intent]));
+  const winners = winnersOf(intents, held, hooks);
+  const attached = new Set(hooks.attached);
+  const enroll: LocalPod[] = [];
   const change: LocalPod[] = [];
   const release: LocalPod[] = [];
-  const waiting: { uid: WorkloadUid; why: string }[] = [];
-  const wanted = new Map<WorkloadUid, Intent>(intents.map((intent) => [intent.pod.uid, intent]));
-  const keptCookies = new Set<bigint>();
+  const waiting: { uid: WorkloadUid; why: string; unknown: boolean }[] = [];
 
-  for (const [uid, held] of current) {
-    const cookie = wanted.get(uid)?.cookie;
-    // A pod that came back with another namespace is another pod: the old one is let go first.
-    if (cookie !== held.place.cookie) release.push(held);
-  }
-  for (const { pod, cookie } of intents) {
-    if (cookie === undefined) {
-      const why =
-        pod.netns === ''
-          ? 'no process of the pod is in a network namespace of its own yet'
-          : `network namespace ${pod.netns} is not there`;
-      waiting.push({ uid: pod.uid, why });
+  for (const [uid, local] of held) if (isGone(local, wanted.get(uid), hooks)) release.push(local);
+  for (const intent of intents) {
+    const { pod, seen } = intent;
+    const { uid } = pod;
+    if (seen.kind !== 'present') {
+      waiting.push({ uid, why: seen.why, unknown: seen.kind === 'unknown' });
       continue;
     }
-    const local: LocalPod = { pod, place: { cookie, netns: pod.netns } };
-    const held = current.get(pod.uid);
-    keptCookies.add(cookie);
-    if (!held && pod.addresses.length === 0) {
-      waiting.push({ uid: pod.uid, why: 'the pod has no address yet' });
+    const winner = winners.get(seen.cookie)?.pod.uid;
+    if (winner !== uid) {
+      waiting.push({ uid, why: `its network namespace belongs to ${String(winner)}`, unknown: false });
       continue;
     }
-    if (!held || held.place.cookie !== cookie) enrol.push(local);
-    else if (!sameSettings(held.pod, pod)) change.push(local);
+    const before = held.get(uid);
+    if (!before && pod.addresses.length === 0) {
+      waiting.push({ uid, why: 'the pod has no address yet', unknown: false });
+      continue;
+    }
+    const local: LocalPod = { pod, place: { cookie: seen.cookie, netns: pod.netns } };
+    // Without its hook it is in the mesh by name only.
+    if (before?.place.cookie !== seen.cookie || !attached.has(seen.cookie)) enroll.push(local);
+    else if (!sameSettings(before.pod, pod)) change.push(local);
   }
-  const releasing = new Set(release.map(({ place }) => place.cookie));
-  return {
-    enrol,
-    change,
-    release,
-    orphans: attached.filter((cookie) => !keptCookies.has(cookie) && !releasing.has(cookie)),
-    waiting,
+
+  const known = new Set<bigint>([...winners.keys(), ...[...held.values()].map(({ place }) => place.cookie)]);
+  const unfound = intents.filter(({ pod, seen }) => seen.kind !== 'present' && !held.has(pod.uid));
+  const unfoundKeys = new Set(unfound.map(({ pod }) => hooks.ownerKey(pod)));
+  const orphans: bigint[] = [];
+  const kept: bigint[] = [];
+  for (const cookie of hooks.attached) {
+    if (known.has(cookie)) continue;
+    const owner = hooks.ownerOf(cookie);
+    const maybeWanted = owner === undefined ? unfound.length > 0 : unfoundKeys.has(owner);
+    if (maybeWanted && hooks.namespaceOf(cookie) !== 'dead') kept.push(cookie);
+    else orphans.push(cookie);
+  }
+  return { enroll, change, release, orphans, kept, waiting };
+}
+
+/** Whether a pod that is held is known to be gone or unwanted. What is not known of it changes nothing. */
+function isGone(local: LocalPod, intent: Intent | undefined, hooks: Hooks): boolean {
+  if (!intent) return true;
+  const { seen, pod } = intent;
+  // A pod that came back with another namespace is another pod: the old one is released first.
+  if (seen.kind === 'present') return seen.cookie !== local.place.cookie;
+  if (pod.podUid !== local.pod.podUid) return true;
+  // A name that is gone is no namespace that is gone: processes may still be in it.
+  return seen.kind === 'absent' && hooks.namespaceOf(local.place.cookie) === 'dead';
+}
+
+/**
+ * One network namespace belongs to one pod: who holds it keeps it, also from a former life of the agent; then a Pod comes before
+ * a Workload, then the lower uid.
+ */
+function winnersOf(
+  intents: readonly Intent[],
+  held: ReadonlyMap<WorkloadUid, LocalPod>,
+  hooks: Hooks,
+): ReadonlyMap<bigint, Intent> {
+  const winners = new Map<bigint, Intent>();
+  const rank = ({ pod }: Intent, cookie: bigint): number => {
+    if (held.get(pod.uid)?.place.cookie === cookie) return 0;
+    if (hooks.ownerOf(cookie) === hooks.ownerKey(pod)) return 1;
+    return isWorkload(pod.uid) ? 3 : 2;
   };
+  for (const intent of intents) {
+    if (intent.seen.kind !== 'present') continue;
+    const { cookie } = intent.seen;
+    const other = winners.get(cookie);
+    const difference = other ? rank(intent, cookie) - rank(other, cookie) : -1;
+    if (difference < 0 || (difference === 0 && other && intent.pod.uid < other.pod.uid))
+      winners.set(cookie, intent);
+  }
+  return winners;
 }
 
 function sameSettings(a: NodePod, b: NodePod): boolean {

@@ -1,9 +1,30 @@
 /** When the control plane is told what this node holds: soon after a change, and now and then in any case. */
 import { errorText } from '../../src/base/errors.js';
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
+import type { NodePod } from '../../src/model/node-pod.js';
+import type { WorkloadUid } from '../../src/model/workload.js';
+import type { Enrollment } from './enrollment.js';
 
 const againMs = 60_000;
 const retryMs = 5_000;
+
+/** What the control plane is told of each pod that it wants held here. Pure. */
+export function podsReported(
+  wanted: ReadonlyMap<WorkloadUid, NodePod>,
+  enrollment: Pick<Enrollment, 'held' | 'waiting' | 'sinceMs'>,
+): NodeReport['pods'] {
+  const { held, waiting } = enrollment;
+  return [...wanted.values()].map(({ uid, podUid }) => {
+    const local = held.get(uid);
+    return {
+      uid,
+      podUid: local?.pod.podUid ?? podUid,
+      captured: local !== undefined,
+      sinceMs: local ? enrollment.sinceMs(local.place.cookie) : 0,
+      why: local ? '' : (waiting.get(uid) ?? 'not looked at yet'),
+    };
+  });
+}
 
 export class Reports {
   #told = '';

@@ -15,6 +15,7 @@ import { recheck } from '../proxy/plan.js';
 
 const countedMax = 2 * 65_536;
 const durationsMax = 10_000;
+const cutsMax = 1024;
 /** An entry whose socket never sent a SYN, by its age. */
 const stillbornNs = 60_000_000_000n;
 /** Kinds of connections whose words are kept at hand; beyond that they are made anew. */
@@ -45,6 +46,7 @@ export class Carried {
   readonly #cuts = new Map<number, string>();
   /** Those that live and were counted as opened already. */
   readonly #counted = new Set<number>();
+  #unfinished = false;
 
   constructor(options: CarriedOptions) {
     this.#options = options;
@@ -142,12 +144,21 @@ export class Carried {
     return new Set(this.#all().flatMap(({ live }) => live.cookies));
   }
 
+  /** Something that the last sweep was to cut could not be: it is to be done again soon. */
+  get unfinished(): boolean {
+    return this.#unfinished;
+  }
+
   /** Cuts what the present policies forbid, both ends see a reset; leaves all else alone. Returns how many. */
   sweep(): number {
     let cut = 0;
+    this.#unfinished = true;
+    let failed = false;
+    const living = new Set<number>();
     const found = new Map<string, string | undefined>();
     const sockets = new Map<PodPlace, TcpSocket[]>();
     for (const { table, id, live } of this.#all()) {
+      living.add(Number(id));
       if (live.tuple.sport === 0) {
         if (process.hrtime.bigint() - live.startedNs > stillbornNs) table.remove(id);
         continue;
@@ -165,9 +176,11 @@ export class Carried {
       this.#cuts.set(Number(id), why);
       const client = { ip: saddr, port: sport };
       const server = { ip: daddr, port: dport };
-      // Each by its own socket's cookie: a four-tuple that was used anew is another connection.
-      addTo(sockets, source.place, { local: client, remote: server, cookie: live.cookies[0] });
-      if (live.cookies[1] !== 0n)
+      // Each by its own socket's cookie: a four-tuple that was used anew is another connection. One end is enough, where the other's
+      // namespace was not found.
+      if (source.place.netns !== '')
+        addTo(sockets, source.place, { local: client, remote: server, cookie: live.cookies[0] });
+      if (live.cookies[1] !== 0n && destination.place.netns !== '')
         addTo(sockets, destination.place, { local: server, remote: client, cookie: live.cookies[1] });
       cut++;
     }
@@ -175,9 +188,14 @@ export class Carried {
       try {
         destroyTcp(place, ends);
       } catch (error) {
+        failed = true;
         this.#options.onError(error);
       }
     }
+    // Of those whose end the kernel's ring lost, the reason would stay for ever.
+    if (this.#cuts.size > cutsMax)
+      for (const id of this.#cuts.keys()) if (!living.has(id)) this.#cuts.delete(id);
+    this.#unfinished = failed;
     return cut;
   }
 

@@ -2,7 +2,8 @@
  * What the kernel may carry without asking: allow verdicts per (source pod, destination pod, port), decided by the same plan
  * as the user-space path. Sole owner of weft_local, weft_verdicts and the lease.
  */
-import { isV6 } from '../../src/model/address.js';
+import { endianness } from 'node:os';
+import { ipFromBytes, isV6 } from '../../src/model/address.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { MeshView } from '../../src/state/store.js';
 import type { Datapath } from '../datapath/loader.js';
@@ -14,6 +15,7 @@ import {
   encodeU64,
   localFlags,
   nodeSlots,
+  structs,
 } from '../datapath/layout.js';
 import type { LocalPod } from '../messages.js';
 import { planOutbound } from '../proxy/plan.js';
@@ -23,6 +25,8 @@ import { marksOf } from './marks.js';
 interface Admitted {
   readonly local: LocalPod;
   epoch: bigint;
+  /** The kernel has this epoch; where it has not, the pod has no row there, or the lease is not renewed. */
+  written: boolean;
   /** What its verdicts rest on, compared by identity: the view replaces what changes. */
   marks: readonly unknown[];
 }
@@ -64,9 +68,30 @@ export function kernelMayCarry(
   );
 }
 
+function epochOfVerdict(bytes: Uint8Array): bigint {
+  const [at] = structs.weft_verdict[1].epoch as readonly [number, number];
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigUint64(
+    at,
+    endianness() === 'LE',
+  );
+}
+
+/**
+ * An epoch above all that verdicts in the kernel were decided at: those of its maps, and the time since boot in nanoseconds, which
+ * outruns any count of changes. The maps are as old as this boot at most, so wall clocks have no say. Pure.
+ */
+export function epochAbove(inKernel: Iterable<bigint>, sinceBootNs: bigint): bigint {
+  let last = sinceBootNs;
+  for (const epoch of inKernel) if (epoch > last) last = epoch;
+  return last + 1n;
+}
+
 export class Verdicts {
   readonly #pods = new Map<WorkloadUid, Admitted>();
   readonly #share: VerdictShare;
+  #last: bigint | undefined;
+  /** Every row of weft_local is of a pod as this agent has admitted it. */
+  #allOurs = false;
 
   constructor(
     private readonly datapath: Datapath,
@@ -76,20 +101,23 @@ export class Verdicts {
     private readonly leaseMs: number,
     /** A pod has more verdicts than its share: its oldest went. */
     onLimit: () => void = () => undefined,
+    /** A pod's row could not be written; tried again before the lease is renewed. */
+    private readonly onError: (error: unknown) => void = () => undefined,
   ) {
     this.#share = new VerdictShare(datapath.map('weft_verdicts'), onLimit);
   }
 
-  /** The pod is captured: from now on it can be reached by the kernel, once a verdict says so. */
+  /** The pod is captured: from now on it can be reached by the kernel, once a verdict says so. Throws where its epoch is not known. */
   admit(local: LocalPod): void {
-    const table = this.datapath.map('weft_local');
-    const former = local.pod.addresses
-      .map((ip) => table.lookup(encodeIp(ip)))
-      .flatMap((bytes) => (bytes ? [decodeLocal(bytes).epoch] : []));
-    // Never an epoch that any verdict in the kernel was decided at, also by a former life of the agent.
-    const epoch = [...former, BigInt(Date.now())].reduce((a, b) => (a > b ? a : b)) + 1n;
-    const admitted = { local, epoch, marks: marksOf(this.view, local.pod) };
+    const admitted = {
+      local,
+      epoch: this.#nextEpoch(),
+      marks: marksOf(this.view, local.pod),
+      written: false,
+    };
     this.#pods.set(local.pod.uid, admitted);
+    // Addresses that it had before stand at an epoch that no longer moves.
+    this.#allOurs = false;
     this.#write(admitted);
   }
 
@@ -100,6 +128,7 @@ export class Verdicts {
 
   /** Removes what the kernel knows of a pod by its namespace, also where a former life of the agent wrote it. */
   forget(cookie: bigint): void {
+    this.#allOurs = false;
     const table = this.datapath.map('weft_local');
     for (const key of table.keys()) {
       const bytes = table.lookup(key);
@@ -125,27 +154,87 @@ export class Verdicts {
       const marks = marksOf(this.view, admitted.local.pod);
       if (marks.length === admitted.marks.length && marks.every((mark, i) => mark === admitted.marks[i]))
         continue;
+      admitted.epoch = this.#nextEpoch();
       admitted.marks = marks;
-      admitted.epoch++;
       this.#write(admitted);
       moved = true;
     }
     return moved;
   }
 
-  /** The heartbeat. */
-  beat(): void {
+  /**
+   * Renews the lease, for what was decided by the present view alone: rows of pods that this agent has not admitted are removed, and a
+   * pod whose row cannot be written has none. Where not even that can be done, the lease is left to end. Returns whether a change
+   * had been missed; throws where the lease is not renewed.
+   */
+  beat(): boolean {
+    const moved = this.refresh();
+    for (const admitted of this.#pods.values()) {
+      if (admitted.written) continue;
+      this.#write(admitted);
+      if (!admitted.written) this.forget(admitted.local.place.cookie);
+    }
+    if (!this.#allOurs) this.#dropForeign();
     const until = process.hrtime.bigint() + BigInt(this.leaseMs) * 1_000_000n;
     this.datapath.map('weft_node').update(encodeU32(nodeSlots.lease), encodeU64(until));
+    return moved;
   }
 
-  #write({ local, epoch }: Admitted): void {
+  #nextEpoch(): bigint {
+    if (this.#last === undefined) {
+      const local = this.datapath.map('weft_local');
+      const verdicts = this.datapath.map('weft_verdicts');
+      const epochs = function* (): Iterable<bigint> {
+        for (const key of local.keys()) {
+          const bytes = local.lookup(key);
+          if (bytes) yield decodeLocal(bytes).epoch;
+        }
+        for (const key of verdicts.keys()) {
+          const bytes = verdicts.lookup(key);
+          if (bytes) yield epochOfVerdict(bytes);
+        }
+      };
+      return (this.#last = epochAbove(epochs(), process.hrtime.bigint()));
+    }
+    return ++this.#last;
+  }
+
+  /** Rows of a former life of the agent, and of addresses that a pod has no longer. */
+  #dropForeign(): void {
     const table = this.datapath.map('weft_local');
-    const entry = encodeLocal({
-      cookie: local.place.cookie,
-      epoch,
-      flags: local.pod.sameNode === 'kernel' ? localFlags.kernel : 0,
-    });
-    for (const ip of local.pod.addresses) table.update(encodeIp(ip), entry);
+    const ours = new Map<string, Admitted>();
+    for (const admitted of this.#pods.values())
+      if (admitted.written) for (const ip of admitted.local.pod.addresses) ours.set(ip, admitted);
+    for (const key of table.keys()) {
+      const bytes = table.lookup(key);
+      if (!bytes) continue;
+      const { cookie, epoch } = decodeLocal(bytes);
+      const owner = ours.get(ipFromBytes(key));
+      if (owner?.local.place.cookie !== cookie || owner.epoch !== epoch) table.remove(key);
+    }
+    this.#allOurs = true;
+  }
+
+  /** Of a pod that is only half written, nothing is left if that can be done: what it said rests on what is no more. */
+  #write(admitted: Admitted): void {
+    const { local, epoch } = admitted;
+    admitted.written = false;
+    try {
+      const table = this.datapath.map('weft_local');
+      const entry = encodeLocal({
+        cookie: local.place.cookie,
+        epoch,
+        flags: local.pod.sameNode === 'kernel' ? localFlags.kernel : 0,
+      });
+      for (const ip of local.pod.addresses) table.update(encodeIp(ip), entry);
+      admitted.written = true;
+    } catch (error) {
+      this.onError(error);
+      try {
+        this.forget(local.place.cookie);
+      } catch (second) {
+        this.onError(second); // beat() tries again, and renews nothing before
+      }
+    }
   }
 }

@@ -4,10 +4,11 @@ import { setImmediate as turn } from 'node:timers/promises';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import { Connections, type LiveConnection } from './connections.js';
 
-function open(connections: Connections, cuts: string[] = []): LiveConnection {
-  const made = connections.track((id) => ({
+function open(connections: Connections, cuts: string[] = [], name = 'p'): LiveConnection {
+  const pod = name as WorkloadUid;
+  const made = connections.track(pod, (id) => ({
     id,
-    pod: 'p' as WorkloadUid,
+    pod,
     startedMs: 0,
     describe: () => ({}),
     recheck: () => undefined,
@@ -16,7 +17,7 @@ function open(connections: Connections, cuts: string[] = []): LiveConnection {
       connections.end(id);
     },
   }));
-  assert.ok(made);
+  assert.ok(typeof made !== 'string', String(made));
   return made;
 }
 
@@ -25,7 +26,7 @@ test('a change decides again what it touches, and nothing else', () => {
   const asked: string[] = [];
   const cuts: string[] = [];
   for (const name of ['a', 'b', undefined]) {
-    connections.track((id) => ({
+    connections.track('p' as WorkloadUid, (id) => ({
       id,
       pod: 'p' as WorkloadUid,
       startedMs: 0,
@@ -74,4 +75,26 @@ test('settled at the limit too, and nothing is cut by it', async () => {
   assert.deepEqual(cuts, []);
   assert.equal(await connections.drain(10), 1);
   assert.deepEqual(cuts, ['1 drain-timeout']);
+});
+
+test('one pod has its share of the connections and no more, whatever it opens; what ends is free again', () => {
+  const connections = new Connections(4, 2);
+  const refused = (name: string): string => {
+    try {
+      open(connections, [], name);
+      return '';
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+  const first = open(connections, [], 'greedy');
+  open(connections, [], 'greedy');
+  assert.equal(refused('greedy'), 'connections-of-pod');
+  assert.equal(refused('other'), '');
+  connections.end(first.id);
+  connections.end(first.id);
+  assert.equal(refused('greedy'), '');
+  assert.equal(refused('greedy'), 'connections-of-pod');
+  assert.equal(refused('other'), '');
+  assert.equal(refused('third'), 'connections');
 });

@@ -25,25 +25,40 @@ export class Connections {
   readonly #empty: (() => void)[] = [];
   /** Those who wait for all connections up to an id to end. */
   readonly #settling = new Set<{ readonly last: number; readonly done: () => void }>();
+  readonly #ofPod = new Map<WorkloadUid, number>();
 
   constructor(
-    /** Above this, new connections are refused (WEFT_CONNECTIONS_FULL). */
+    /** Above this, new connections are refused. */
     readonly max: number,
+    /** Above this, new connections of one pod are refused: the others' are not its to take. */
+    readonly podMax = max,
   ) {}
 
   get size(): number {
     return this.#live.size;
   }
 
-  /** Undefined where the limit is reached. The caller ends the track exactly once. */
-  track(make: (id: number) => LiveConnection): LiveConnection | undefined {
-    if (this.#live.size >= this.max) return undefined;
+  /** The limit where one is reached. The caller ends the track exactly once. */
+  track(
+    pod: WorkloadUid,
+    make: (id: number) => LiveConnection,
+  ): LiveConnection | 'connections' | 'connections-of-pod' {
+    if (this.#live.size >= this.max) return 'connections';
+    const own = this.#ofPod.get(pod) ?? 0;
+    if (own >= this.podMax) return 'connections-of-pod';
     const connection = make(++this.#last);
     this.#live.set(connection.id, connection);
+    this.#ofPod.set(pod, own + 1);
     return connection;
   }
 
   end(id: number): void {
+    const ended = this.#live.get(id);
+    if (ended) {
+      const left = (this.#ofPod.get(ended.pod) ?? 1) - 1;
+      if (left > 0) this.#ofPod.set(ended.pod, left);
+      else this.#ofPod.delete(ended.pod);
+    }
     this.#live.delete(id);
     if (this.#live.size === 0) for (const done of this.#empty.splice(0)) done();
     for (const waiting of this.#settling) if (this.#hasEnded(waiting.last)) waiting.done();

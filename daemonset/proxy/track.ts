@@ -25,10 +25,10 @@ export class Track {
     private readonly socket: net.Socket,
   ) {}
 
-  /** Undefined, and the socket is reset, where the worker's limit is reached. */
+  /** Undefined, and the socket is reset, where the worker's limit or the pod's share of it is reached. */
   static begin(context: ProxyContext, socket: net.Socket, pod: WorkloadUid): Track | undefined {
     const track = new Track(context, socket);
-    const live = context.connections.track((id) => ({
+    const live = context.connections.track(pod, (id) => ({
       id,
       pod,
       startedMs: track.#startedMs,
@@ -43,8 +43,8 @@ export class Track {
       recheck: () => track.#recheck(),
       cut: (why) => track.cut(why),
     }));
-    if (!live) {
-      context.limitReached('connections');
+    if (typeof live === 'string') {
+      context.limitReached(live);
       socket.resetAndDestroy();
       return undefined;
     }

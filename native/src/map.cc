@@ -98,7 +98,12 @@ class Map : public Napi::ObjectWrap<Map> {
     std::vector<uint8_t> keys, key(info_.key_size);
     const void* previous = nullptr;
     uint32_t found = 0;
-    while (found < max && bpf_map_get_next_key(fd_, previous, key.data()) == 0) {
+    while (found < max) {
+      if (bpf_map_get_next_key(fd_, previous, key.data())) {
+        // Whatever else went wrong: a part of the keys is not all of them.
+        if (errno != ENOENT) Throw(info.Env(), "walk map", errno);
+        break;
+      }
       keys.insert(keys.end(), key.begin(), key.end());
       last_ = key;
       previous = last_.data();

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "addon.h"
+#include "inside.h"
 
 namespace weft {
 
@@ -109,21 +110,27 @@ class Loader : public Napi::AsyncWorker {
       return true;
     }
     int pinned = bpf_obj_get(to.pin.c_str());
+    if (pinned < 0 && errno != ENOENT) {
+      // Not known whether there is one: a second link beside it would be one that nobody finds again.
+      Fail("open " + to.pin, errno, nullptr);
+      return false;
+    }
     if (pinned >= 0) {
       int error = bpf_link_update(pinned, bpf_program__fd(program), nullptr);
       int number = errno;
       close(pinned);
       if (!error) return true;
-      // A link whose namespace or cgroup is gone is defunct: it is replaced by a new one.
-      if (number != ENOLINK) {
+      // A link whose namespace or cgroup is gone is defunct: it is replaced by a new one, where there is a place for that.
+      if (number != ENOLINK || to.target.empty()) {
         Fail("replace program of " + to.pin, number, nullptr);
         return false;
       }
       unlink(to.pin.c_str());
     }
-    int target = open(to.target.c_str(), O_RDONLY | O_CLOEXEC);
+    int failed = 0;
+    int target = to.kind == "netns" ? OpenNetns(to.target, &failed) : open(to.target.c_str(), O_RDONLY | O_CLOEXEC);
     if (target < 0) {
-      Fail("open " + to.target, errno, nullptr);
+      Fail("open " + to.target, failed ? failed : errno, nullptr);
       return false;
     }
     bpf_link* link = to.kind == "netns" ? bpf_program__attach_netns(program, target)
@@ -180,11 +187,47 @@ Napi::Value Detach(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), true);
 }
 
+// openLink(pin): a descriptor of the pinned link; -1 where none is pinned there.
+Napi::Value OpenLink(const Napi::CallbackInfo& info) {
+  std::string pin = info[0].As<Napi::String>();
+  int fd = bpf_obj_get(pin.c_str());
+  if (fd < 0 && errno != ENOENT) Throw(info.Env(), "open " + pin, errno);
+  return Napi::Number::New(info.Env(), fd < 0 ? -1 : fd);
+}
+
+// detachLink(fd): ends the link even where others hold it. The descriptor stays the caller's.
+Napi::Value DetachLink(const Napi::CallbackInfo& info) {
+  if (bpf_link_detach(info[0].As<Napi::Number>().Int32Value())) Throw(info.Env(), "detach link", errno);
+  return info.Env().Undefined();
+}
+
+// linkNetns(pin): inode of the network namespace that the pinned link is attached to; 0 where that namespace is gone or
+// the link was detached, -1 where nothing is pinned there.
+Napi::Value LinkNetns(const Napi::CallbackInfo& info) {
+  std::string pin = info[0].As<Napi::String>();
+  int fd = bpf_obj_get(pin.c_str());
+  if (fd < 0) {
+    if (errno == ENOENT) return Napi::Number::New(info.Env(), -1);
+    Throw(info.Env(), "open " + pin, errno);
+  }
+  bpf_link_info about = {};
+  uint32_t length = sizeof(about);
+  int error = bpf_obj_get_info_by_fd(fd, &about, &length);
+  int number = errno;
+  close(fd);
+  if (error) Throw(info.Env(), "inspect " + pin, number);
+  if (about.type != BPF_LINK_TYPE_NETNS) Throw(info.Env(), "inspect " + pin, EINVAL);
+  return Napi::Number::New(info.Env(), about.netns.netns_ino);
+}
+
 }  // namespace
 
 void InitObject(Napi::Env env, Napi::Object exports) {
   exports.Set("load", Napi::Function::New(env, Load));
   exports.Set("detach", Napi::Function::New(env, Detach));
+  exports.Set("openLink", Napi::Function::New(env, OpenLink));
+  exports.Set("detachLink", Napi::Function::New(env, DetachLink));
+  exports.Set("linkNetns", Napi::Function::New(env, LinkNetns));
 }
 
 }  // namespace weft

@@ -138,6 +138,11 @@ export class HboneServer {
     return this.#sessions.size;
   }
 
+  /** Connections whose peer is not known yet: their handshake is under way, or they are about to be closed. */
+  get pending(): number {
+    return this.#raw.size - this.#sessions.size;
+  }
+
   /** GOAWAY: no new tunnels, live ones go on. Resolves when all are gone. */
   async drain(): Promise<void> {
     await Promise.all(

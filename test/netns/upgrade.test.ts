@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -213,7 +213,6 @@ test('an upgrade to other maps: live connections go on and stay known, decided p
   service.end();
   await until('the former maps are gone', 10_000, () => generations() === 1);
   assert.notEqual(generationsOf(instanceDir)[0], new Datapath('node-a').dir);
-  assert.deepEqual(readdirSync(instanceDir).filter((name) => name !== 'links' && name !== 'pods').length, 1);
 });
 
 test('a connection of before the upgrade that a policy forbids afterwards is cut; the others live', async () => {
@@ -258,4 +257,30 @@ test('there and back while connections of the first build live: its maps are tak
   first.plain.end();
   await until('one generation is left', 10_000, () => generations() === 1);
   assert.equal(generationsOf(instanceDir)[0], new Datapath('node-a').dir);
+});
+
+test('a pod whose namespace ended while no agent was there does not keep the node from the upgrade', async () => {
+  await bed.stop(agentProcess('node-a'), 'SIGKILL');
+  for (const file of readdirSync(manifests)) {
+    const path = join(manifests, file);
+    const kept = readFileSync(path, 'utf8')
+      .split(/^---$/m)
+      .filter((document) => !document.includes('name: cache-2, namespace: shop'));
+    writeFileSync(path, kept.join('---'));
+  }
+  for (const port of [9000, 6379]) await bed.stop(`cache-2-${port}`, 'SIGKILL');
+  const hooks = readdirSync(join(instanceDir, 'pods')).length;
+  await run('weft-cache', 'ip', ['netns', 'del', 'weft-cache-2']);
+  await sleep(500);
+  assert.equal(readdirSync(join(instanceDir, 'pods')).length, hooks, 'its hook is pinned still');
+  const before = bed.log(agentProcess('node-a')).length;
+  bed.startAgent('node-a', stranger.agent);
+  await bed.waitReady(undefined, ['node-a']);
+  assert.match(
+    bed.log(agentProcess('node-a')).slice(before),
+    /its network namespace ended while no agent was there/,
+  );
+  assert.equal(readdirSync(join(instanceDir, 'pods')).length, hooks - 1);
+  const { stdout, stderr } = await dialling(cache, 9000);
+  assert.equal(stdout.trim(), "b'x'", stderr);
 });

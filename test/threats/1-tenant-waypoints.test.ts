@@ -275,9 +275,9 @@ test('externalIPs, load balancer addresses and names for elsewhere are no addres
     status: { loadBalancer: { ingress: [{ ip: '10.96.2.2' }] } },
   });
   const view = viewOf(compiled(read));
-  assert.equal(view.serviceByAddress(at('10.96.6.1', 0).ip)?.key, 'evil/x.evil.svc.cluster.local');
+  assert.equal(view.serviceByAddress(at('10.96.6.1', 0).ip, 'evil')?.key, 'evil/x.evil.svc.cluster.local');
   for (const ip of ['10.0.2.2', '10.96.2.2'])
-    assert.equal(view.serviceByAddress(at(ip, 0).ip), undefined, ip);
+    assert.equal(view.serviceByAddress(at(ip, 0).ip, 'evil'), undefined, ip);
   assert.equal(
     asRead('Service', {
       metadata: { name: 'y', namespace: 'evil' },

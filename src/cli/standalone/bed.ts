@@ -383,6 +383,9 @@ export class Bed {
       token,
       '--run',
       this.runDir(node),
+      // All manifests of a testbed have one author.
+      '--workload-namespaces',
+      '*',
       '--drain-ms',
       '2000',
       ...(this.options.agentFlags ?? []),

@@ -1,0 +1,34 @@
+/** What the agent says of itself in its run directory, for `weft status` and the testbed. */
+import { renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+export class ReadyFile {
+  readonly #path: string;
+  #written = '';
+  #last: object = {};
+
+  constructor(
+    run: string,
+    private readonly onError: (error: unknown) => void,
+  ) {
+    this.#path = join(run, 'ready');
+  }
+
+  get last(): object {
+    return this.#last;
+  }
+
+  /** Appears whole, and only where it says something else. It is a report: where it cannot be written, all else goes on. */
+  write(state: object): void {
+    this.#last = state;
+    const text = JSON.stringify(state);
+    if (text === this.#written) return;
+    try {
+      writeFileSync(`${this.#path}.new`, text);
+      renameSync(`${this.#path}.new`, this.#path);
+      this.#written = text;
+    } catch (error) {
+      this.onError(error);
+    }
+  }
+}

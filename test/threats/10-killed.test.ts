@@ -1,0 +1,130 @@
+/**
+ * Row 10 of the table of actors: an agent, waypoint or control plane killed at any instruction leaves a pod captured and refused, or
+ * working through the mesh; never plain, never by a verdict past its lease, never with a key on the disk.
+ */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { sleep, until } from '../../src/base/wait.js';
+import { agentProcess } from '../../src/cli/standalone/bed.js';
+import { otherBuild, type OtherBuild } from '../support/other-build.js';
+import { WatchedMesh } from './support/watched-mesh.js';
+
+const agent = agentProcess('node-a');
+const leaseMs = 2_000;
+const kills = 20;
+let mesh: WatchedMesh;
+let other: OtherBuild;
+
+before(async () => {
+  other = otherBuild(['weft_sock']);
+  mesh = await WatchedMesh.up('/run/weft/test-killed', {
+    agentFlags: ['--verdict-lease-ms', String(leaseMs)],
+  });
+});
+after(async () => {
+  await mesh.down();
+  other.remove();
+});
+
+const quiet = async (): Promise<void> => {
+  const { attempts } = mesh;
+  await until('the probes have tried since', 10_000, () => mesh.attempts > attempts + 5);
+  assert.deepEqual(mesh.leaks(), []);
+};
+const works = async (): Promise<void> => {
+  await mesh.bed.waitReady();
+  assert.equal(await until('it works', 10_000, async () => (await mesh.call()) === 'here' && 'here'), 'here');
+};
+
+test('an agent killed at any moment of a start, an enrollment, a release, an upgrade: no pod is plain that was captured', async () => {
+  const labels = join(mesh.manifests, 'cache-2.yaml');
+  const whole = join(mesh.manifests, 'mesh.yaml');
+  // One pod enters and leaves the mesh all the while.
+  const rest = readFileSync(whole, 'utf8')
+    .split(/^---$/m)
+    .filter((document) => !document.includes('name: cache-2, namespace: shop'));
+  writeFileSync(whole, rest.join('---'));
+  // A random delay is the point: over many runs each instruction is met. The seed is told, for the same delays again.
+  const seed = Date.now() % 100_000;
+  const delays = Array.from({ length: kills }, (_, i) => ((seed + 1) * (i + 7) * 7919) % 2_500);
+  for (const [i, delayMs] of delays.entries()) {
+    const program = i % 3 === 2 ? other.agent : undefined;
+    await mesh.bed.stop(agent, 'SIGKILL');
+    const where = `seed ${seed}, kill ${i} after ${delayMs} ms of ${program ? 'another' : 'this'} build`;
+    assert.deepEqual(mesh.leaks(), [], where);
+    mesh.bed.startAgent('node-a', program);
+    // Settings of each pod change while it starts: enrollment, change and upgrade are under way at once.
+    writeFileSync(
+      labels,
+      `apiVersion: v1
+kind: Pod
+metadata:
+  name: cache-2
+  namespace: shop
+  labels: { app: cache, weft.dev/mesh: ${i % 2 === 0 ? 'enabled' : 'disabled'} }
+  annotations: { weft.dev/netns: weft-cache-2, weft.dev/exclude-inbound-ports: "${7000 + i}" }
+spec: { nodeName: node-a, serviceAccountName: cache }
+status: { podIPs: [{ ip: 10.244.1.13 }] }
+`,
+    );
+    await sleep(delayMs);
+  }
+  const logged = mesh.bed.log(agent);
+  await mesh.bed.stop(agent, 'SIGKILL');
+  await quiet();
+  assert.match(logged, /pod enrolled/);
+  mesh.bed.startAgent('node-a');
+  await works();
+  await quiet();
+});
+
+test('a killed agent: what the kernel was allowed ends with the lease, and what remains is refused', async () => {
+  await works();
+  await until('the kernel carries it', 10_000, async () => {
+    assert.equal(await mesh.call(), 'here');
+    return mesh.bed.log(agent) !== '';
+  });
+  await mesh.bed.stop(agent, 'SIGKILL');
+  const killedMs = Date.now();
+  await until('it is refused', leaseMs + 5_000, async () => (await mesh.call()) === 'ECONNREFUSED');
+  assert.ok(Date.now() - killedMs < leaseMs + 3_000, 'not long after the lease');
+  for (let i = 0; i < 5; i++) assert.equal(await mesh.call(), 'ECONNREFUSED');
+  await quiet();
+  mesh.bed.startAgent('node-a');
+  await works();
+});
+
+test('a killed control plane: agents go on by what they know, pods stay as they are, also across a kill of the agent', async () => {
+  await mesh.bed.stop('control', 'SIGKILL');
+  assert.equal(await mesh.call(), 'here');
+  await mesh.bed.stop(agent, 'SIGKILL');
+  mesh.bed.startAgent('node-a');
+  await sleep(leaseMs + 2_000);
+  // It knows of no policy, so it enrolls nobody, and nobody is released.
+  assert.equal(await mesh.call(), 'ECONNREFUSED');
+  await quiet();
+  await mesh.bed.startControl();
+  await works();
+  await quiet();
+});
+
+test('no key is on the disk of an agent, killed or not, and its files are for root alone', () => {
+  const run = mesh.bed.runDir('node-a');
+  for (const name of readdirSync(run, { recursive: true, encoding: 'utf8' })) {
+    const path = join(run, name);
+    if (!statSync(path).isFile()) continue;
+    assert.doesNotMatch(readFileSync(path, 'utf8'), /PRIVATE KEY/, path);
+  }
+  assert.doesNotMatch(mesh.bed.log(agent), /PRIVATE KEY/);
+  const token = statSync(join(mesh.bed.state, 'token-node-a'));
+  assert.equal(token.mode & 0o077, 0);
+  // The key of the mesh is the control plane's.
+  for (const name of readdirSync(mesh.bed.controlState(), { recursive: true, encoding: 'utf8' })) {
+    const path = join(mesh.bed.controlState(), name);
+    const about = statSync(path);
+    if (about.isFile() && /PRIVATE KEY/.test(readFileSync(path, 'utf8')))
+      assert.equal(about.mode & 0o077, 0, path);
+  }
+});

@@ -1,0 +1,181 @@
+/**
+ * Row 9 of the table of actors: a failure to observe (EMFILE, ENOSPC, a full map, an unreadable /proc, a clock that jumps) is never
+ * taken for "it is not there". The agent is a real one, its descriptors and its maps really run out.
+ */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { BpfMap } from '../../native/index.js';
+import { encodeBypassPortKey, encodeIp, encodeLocal, decodeLocal } from '../../daemonset/datapath/layout.js';
+import { Datapath, pinRoot } from '../../daemonset/datapath/loader.js';
+import { parseIp } from '../../src/model/address.js';
+import { sleep, until } from '../../src/base/wait.js';
+import { sh } from '../../src/cli/run.js';
+import { agentProcess } from '../../src/cli/standalone/bed.js';
+import { WatchedMesh, webIp } from './support/watched-mesh.js';
+
+const agent = agentProcess('node-a');
+const instanceDir = join(pinRoot, 'node-a');
+let mesh: WatchedMesh;
+
+before(async () => {
+  mesh = await WatchedMesh.up('/run/weft/test-unobserved', { agentFlags: ['--verdict-lease-ms', '3000'] });
+});
+after(() => mesh.down());
+
+const pidOf = (): number => mesh.bed.mark(agent)?.pid ?? assert.fail('no agent');
+const hooks = (): string[] => readdirSync(join(instanceDir, 'pods')).sort();
+/** The agent's log since a moment of the test. */
+const logFrom = (at: number): string => mesh.bed.log(agent).slice(at);
+const waiting = (): Readonly<Record<string, string>> => mesh.bed.readyState('node-a').waiting ?? {};
+const restartAgent = async (between?: () => void): Promise<void> => {
+  await mesh.bed.stop(agent, 'SIGKILL');
+  between?.();
+  mesh.bed.startAgent('node-a');
+};
+const quiet = async (): Promise<void> => {
+  const { attempts } = mesh;
+  await until('the probes have tried since', 10_000, () => mesh.attempts > attempts + 5);
+  assert.deepEqual(mesh.leaks(), []);
+};
+
+test('no descriptor is left (EMFILE): no pod is released, no capture is lifted, and all is well when there are some again', async () => {
+  const pid = pidOf();
+  const before = hooks();
+  const logged = mesh.bed.log(agent).length;
+  const most = /^Max open files +\d+ +(\d+)/m.exec(readFileSync(`/proc/${pid}/limits`, 'utf8'))?.[1] ?? '';
+  sh('prlimit', ['--pid', String(pid), '--nofile=1:']);
+  try {
+    await until('it is noticed', 15_000, () => /too many open files/i.test(logFrom(logged)));
+    await sleep(4_000);
+    assert.deepEqual(hooks(), before);
+    await quiet();
+  } finally {
+    sh('prlimit', ['--pid', String(pid), `--nofile=${most}:`]);
+  }
+  await mesh.bed.waitReady();
+  assert.equal(
+    await until('it works again', 10_000, async () => (await mesh.call()) === 'here' && 'here'),
+    'here',
+  );
+  assert.doesNotMatch(logFrom(logged), /pod released|hooks of pods of a former life removed/);
+  await quiet();
+});
+
+test('an agent that starts with too few descriptors to look at anybody leaves pods captured', async () => {
+  const before = hooks();
+  await restartAgent();
+  // Before it has looked: it holds nobody yet, and what it cannot look at is not gone. It may well end of this: nobody is released by that.
+  await until('it runs', 15_000, () => readdirSync(`/proc/${pidOf()}/fd`).length > 20);
+  const pid = pidOf();
+  sh('prlimit', ['--pid', String(pid), '--nofile=1:']);
+  await sleep(3_000);
+  assert.deepEqual(hooks(), before);
+  await quiet();
+  await restartAgent();
+  await mesh.bed.waitReady();
+  await quiet();
+});
+
+test('a wanted pod whose namespace is not found after a restart keeps its hook and stays refused', async () => {
+  const before = hooks();
+  const name = '/run/netns/weft-web';
+  await restartAgent(() => {
+    // The namespace lives on, by the processes in it; only its name leads elsewhere.
+    sh('mount', ['--bind', '/dev/null', name]);
+  });
+  try {
+    await until('it waits and says why', 20_000, () =>
+      Object.entries(waiting()).some(
+        ([uid, why]) => uid.endsWith('/web') && why.includes('is no network namespace'),
+      ),
+    );
+    await sleep(3_000);
+    assert.deepEqual(hooks(), before);
+    await quiet();
+  } finally {
+    sh('umount', [name]);
+  }
+  await mesh.bed.waitReady();
+  assert.equal(
+    await until('it works again', 10_000, async () => (await mesh.call()) === 'here' && 'here'),
+    'here',
+  );
+  await quiet();
+});
+
+test('a name that vanishes while the agent runs is no namespace that vanished', async () => {
+  const before = hooks();
+  const name = '/run/netns/weft-web';
+  sh('mount', ['--bind', '/dev/null', name]);
+  try {
+    await until('it says so', 10_000, () => Object.keys(waiting()).some((uid) => uid.endsWith('/web')));
+    await sleep(2_000);
+    assert.deepEqual(hooks(), before);
+    await quiet();
+  } finally {
+    sh('umount', [name]);
+  }
+  await mesh.bed.waitReady();
+  await quiet();
+});
+
+test('a map that is full (ENOSPC) costs the change that needs room, which is told and made when there is', async () => {
+  const ports = new BpfMap(join(new Datapath('node-a').dir, 'weft_bypass_port'));
+  const filled: Uint8Array[] = [];
+  const one = new Uint8Array(ports.info.valueSize).fill(1);
+  const settings = join(mesh.manifests, 'settings.yaml');
+  const text = readFileSync(settings, 'utf8');
+  try {
+    try {
+      for (let i = 0; i <= ports.info.maxEntries; i++) {
+        const key = encodeBypassPortKey(BigInt(0xdead_0000_0000 + i), 1, 'outbound');
+        ports.update(key, one);
+        filled.push(key);
+      }
+      assert.fail('the map took everything');
+    } catch (error) {
+      assert.equal((error as { code?: string }).code, 'NATIVE_FULL');
+    }
+    writeFileSync(
+      settings,
+      text.replace('outboundUnknown: refuse', 'outboundUnknown: refuse, excludeInboundPorts: [7777]'),
+    );
+    await until('they wait and say why', 15_000, () =>
+      Object.keys(waiting()).some((uid) => uid.endsWith('/web')),
+    );
+    await quiet();
+  } finally {
+    for (const key of filled) ports.remove(key);
+    ports.close();
+  }
+  await until('the change is made', 15_000, () => Object.keys(waiting()).length === 0);
+  writeFileSync(settings, text);
+  await mesh.bed.waitReady();
+  await quiet();
+});
+
+test('no verdict of a former life counts for a pod that this agent has not enrolled, nor an epoch of a clock that ran ahead', async () => {
+  const table = new BpfMap(join(new Datapath('node-a').dir, 'weft_local'));
+  const key = encodeIp(parseIp(webIp));
+  const stranger = encodeIp(parseIp('10.244.1.99'));
+  const ahead = 1n << 61n;
+  try {
+    const { cookie, flags } = decodeLocal(table.lookup(key) ?? assert.fail('no row'));
+    await restartAgent(() => {
+      table.update(key, encodeLocal({ cookie, flags, epoch: ahead }));
+      // Of a pod whose enrollment will never come about.
+      table.update(stranger, encodeLocal({ cookie: 0xdeadn, flags, epoch: 5n }));
+    });
+    await mesh.bed.waitReady();
+    await until('the lease is renewed', 10_000, () => {
+      const row = table.lookup(key);
+      return row !== undefined && decodeLocal(row).epoch > ahead;
+    });
+    await until('the stranger has no row', 5_000, () => table.lookup(stranger) === undefined);
+  } finally {
+    table.close();
+  }
+  await quiet();
+});

@@ -1,0 +1,120 @@
+/**
+ * A testbed with two probes that never rest. One dials from a pod what only a pod outside of the mesh may reach; one dials a
+ * pod from outside of the mesh, which its policy closes. Whatever is done to the agent: once either gets through, a pod was plain.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { projectRoot } from '../../../native/index.js';
+import { until } from '../../../src/base/wait.js';
+import { run } from '../../../src/cli/run.js';
+import { Bed, tearDown, type BedOptions } from '../../../src/cli/standalone/bed.js';
+
+export const webIp = '10.244.1.11';
+export const cacheIp = '10.244.1.12';
+const outsideIp = '10.88.0.2';
+const outsidePort = 8443;
+
+const server = `
+import socket, sys, threading
+def serve(c):
+    try:
+        while d := c.recv(65536): c.sendall(d)
+    except OSError: pass
+    c.close()
+s = socket.create_server((sys.argv[1], int(sys.argv[2])), backlog=256)
+while True:
+    c, _ = s.accept(); threading.Thread(target=serve, args=(c,), daemon=True).start()
+`;
+/** A line per attempt: what got through ("through"), or what it met. */
+const prober = `
+import errno, socket, sys, time
+while True:
+    try:
+        s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 1)
+        s.settimeout(1); s.sendall(b'x'); print('through' if s.recv(1) else 'closed', flush=True); s.close()
+    except OSError as e: print(errno.errorcode.get(e.errno, 'timeout'), flush=True)
+    time.sleep(0.002)
+`;
+
+export class WatchedMesh {
+  readonly #probes: { readonly name: string; readonly child: ChildProcess; lines: string[] }[] = [];
+
+  private constructor(
+    readonly bed: Bed,
+    readonly manifests: string,
+  ) {}
+
+  /** Everything is strict, and pods may not leave the mesh. */
+  static async up(state: string, options: Omit<BedOptions, 'from' | 'state'> = {}): Promise<WatchedMesh> {
+    await tearDown(state);
+    const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
+    cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
+    writeFileSync(
+      join(manifests, 'namespace.yaml'),
+      'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled, weft.dev/mode: strict } }\n',
+    );
+    writeFileSync(
+      join(manifests, 'settings.yaml'),
+      'apiVersion: weft.dev/v1alpha1\nkind: MeshSettings\nmetadata: { name: mesh }\nspec: { outboundUnknown: refuse }\n',
+    );
+    const bed = Bed.create({ workers: 1, ...options, from: manifests, state });
+    bed.start('cache', 'weft-cache', 'python3', ['-c', server, cacheIp, '9000']);
+    bed.start('web', 'weft-web', 'python3', ['-c', server, webIp, '9000']);
+    bed.start('outside', 'weft-node-b', 'python3', ['-c', server, outsideIp, String(outsidePort)]);
+    await bed.up();
+    const mesh = new WatchedMesh(bed, manifests);
+    for (const [name, from, ip, port] of [
+      ['a pod that is plain reaches what is outside of the mesh', 'weft-web', outsideIp, outsidePort],
+      ['a pod that is plain is reached from outside of the mesh', 'weft-node-b', webIp, 9000],
+    ] as const)
+      mesh.#probe(name, from, ip, port);
+    await until('both probes are refused', 10_000, () =>
+      mesh.#probes.every(({ lines }) => lines.length > 0 && lines.at(-1) !== 'through'),
+    );
+    for (const probe of mesh.#probes) probe.lines = [];
+    return mesh;
+  }
+
+  #probe(name: string, from: string, ip: string, port: number): void {
+    const child = spawn('nsenter', [`--net=/run/netns/${from}`, 'python3', '-c', prober, ip, String(port)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const probe = { name, child, lines: [] as string[] };
+    child.stdout.on('data', (bytes: Buffer) =>
+      probe.lines.push(...bytes.toString().split('\n').filter(Boolean)),
+    );
+    this.#probes.push(probe);
+  }
+
+  /** What got through since the last time, by probe; empty where no pod was plain. Throws where a probe made no attempt. */
+  leaks(): string[] {
+    return this.#probes.flatMap(({ name, lines, child }) => {
+      if (child.exitCode !== null) throw new Error(`the probe has ended: ${name}`);
+      const through = lines.filter((line) => line === 'through').length;
+      return through === 0 ? [] : [`${name}: ${through} of ${lines.length}`];
+    });
+  }
+
+  /** Attempts of the least busy probe so far. */
+  get attempts(): number {
+    return Math.min(...this.#probes.map(({ lines }) => lines.length));
+  }
+
+  /** One connection between two pods of the mesh: what came back, or the error's name. */
+  async call(from = 'weft-web', ip = cacheIp, port = 9000): Promise<string> {
+    const code = `import errno, socket
+try:
+    s = socket.create_connection(('${ip}', ${port}), 3); s.sendall(b'here'); print(s.recv(10).decode() or 'closed')
+except OSError as e: print(errno.errorcode.get(e.errno, 'timeout'))
+`;
+    return (await run(from, 'python3', ['-c', code], 30_000)).stdout.trim();
+  }
+
+  async down(): Promise<void> {
+    for (const { child } of this.#probes) child.kill('SIGKILL');
+    await tearDown(this.bed.state);
+    rmSync(this.manifests, { recursive: true, force: true });
+  }
+}
