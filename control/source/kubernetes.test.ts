@@ -168,6 +168,16 @@ test('a watch that goes silent is taken up anew where it was: what was missed is
   assert.deepEqual(told, ['+Namespace default/first', '+Namespace default/missed']);
 });
 
+test('an API server that takes watches and never answers them has one connection a kind at a time', async () => {
+  const { api } = await setUp(100);
+  const open = (): Promise<number> =>
+    new Promise((resolve) => api.server.getConnections((_error, count) => resolve(count)));
+  const before = api.watchesBegun;
+  await until('they are taken up again many times', 10_000, () => api.watchesBegun > before + 10);
+  // Kinds that are watched, each with one that ends while the next begins.
+  assert.ok((await open()) <= 24, `${await open()} connections`);
+});
+
 test('without the kinds of the Gateway API the mesh starts, and follows those that are there in the version that is', async () => {
   const { api, troubles } = await setUp();
   await until('they are watched', 5_000, () => api.gatewayWatches.length >= 2);

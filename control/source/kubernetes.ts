@@ -128,13 +128,14 @@ export function kindApi(
       // An event that was before its listener is not heard.
       if (stop.aborted) return;
       return new Promise<void>((resolve, reject) => {
-        let controller: AbortController | undefined;
         let over = false;
+        let agent: { destroy(): void } | undefined;
         const end = (error?: unknown): void => {
           over = true;
           clearTimeout(silence);
           stop.removeEventListener('abort', onStop);
-          controller?.abort();
+          // The library's own controller is there only once the server has answered: one that never does would keep a connection a time.
+          agent?.destroy();
           const { statusCode } = (error ?? {}) as { statusCode?: number };
           // 404: its kind was removed, or is served in another version now. What is so, the list says.
           const anew = statusCode === 410 || statusCode === 404;
@@ -146,7 +147,15 @@ export function kindApi(
         // A server that is gone without a word: it is taken up again where it was.
         const silence = setTimeout(() => end(), silentMsMax);
         stop.addEventListener('abort', onStop, { once: true });
-        new Watch(config)
+        const watched = Object.assign(Object.create(config) as KubeConfig, {
+          applyToFetchOptions: async (options: Parameters<KubeConfig['applyToFetchOptions']>[0]) => {
+            const applied = await config.applyToFetchOptions(options);
+            agent = applied.agent as { destroy(): void } | undefined;
+            if (over) agent?.destroy();
+            return applied;
+          },
+        });
+        new Watch(watched)
           .watch(
             path,
             { resourceVersion, timeoutSeconds: seconds, allowWatchBookmarks: true, ...selected },
@@ -159,9 +168,8 @@ export function kindApi(
               if (!over) end(error);
             },
           )
-          .then((made) => {
-            controller = made;
-            if (over) made.abort();
+          .then((controller) => {
+            if (over) controller.abort();
           }, end);
       });
     },
