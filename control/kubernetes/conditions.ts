@@ -14,6 +14,9 @@ import type { Write } from './writer.js';
 
 export const rfc3339 = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+Z/, 'Z');
 
+/** A node's clock may be anywhere, and what it says anything. */
+const pastMs = (ms: number): number => (ms >= 0 && ms <= Date.now() ? ms : Date.now());
+
 /** An agent's own words: longer ones the API server would refuse again and again. */
 const whyCharsMax = 1_024;
 
@@ -50,7 +53,7 @@ export function podCondition(pod: PodObject, state: PodCapture | undefined): Wri
           {
             type: capturedCondition,
             ...wanted,
-            lastTransitionTime: rfc3339(state?.captured ? state.sinceMs : Date.now()),
+            lastTransitionTime: rfc3339(state?.captured ? pastMs(state.sinceMs) : Date.now()),
           },
         ],
       },

@@ -14,9 +14,10 @@ import type { ServeLog } from '../serve/server.js';
 import { WaypointReconciler } from '../waypoint/reconcile.js';
 import type { RenderSettings } from '../waypoint/render.js';
 import type { ObjectTrouble } from '../source/kubernetes.js';
-import { acceptedCondition, judgedKinds, podCondition } from './conditions.js';
+import { acceptedCondition, judgedKinds } from './conditions.js';
 import { classWrite, gatewayWrite, routeWrite } from './gateway-status.js';
 import { Leader } from './leader.js';
+import { reportWrites } from './node-report.js';
 import { serviceWrite } from './service-status.js';
 import { statusPathOf } from './status-path.js';
 import { Writer, type Write } from './writer.js';
@@ -113,12 +114,8 @@ export class Upkeep {
 
   /** What the agent of `node` holds; it is believed of pods of that node alone. */
   onReport(node: string, report: NodeReport): void {
-    const said = new Map(report.pods.map((state) => [state.podUid, state]));
-    for (const pod of this.#options.compiler.ofKind('Pod')) {
-      if (pod.spec.nodeName !== node) continue;
-      const write = podCondition(pod, said.get(pod.metadata.uid ?? ''));
-      if (write) this.#writer.set(write);
-    }
+    for (const write of reportWrites(this.#options.compiler.ofKind('Pod'), node, report))
+      this.#writer.set(write);
   }
 
   /** An object is gone: nothing is kept of it, or whoever makes and deletes objects would grow what is kept. */

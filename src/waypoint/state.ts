@@ -8,6 +8,7 @@ import { candidatesOf, waypointsOf } from '../state/resolve.js';
 import { ChangeTracker, type MeshChange } from '../state/change.js';
 import { MeshState, type MeshUpdate, type MeshView } from '../state/store.js';
 import { PolicyGroups } from './policy-groups.js';
+import { plainOf, withoutPlain, type IsPlain } from './consumer.js';
 import { compileRoutes, type Matcher } from './routes/compile.js';
 
 export interface WaypointUpdate {
@@ -46,6 +47,11 @@ export class WaypointState {
   readonly #known = new Map<string, Endpoint>();
   #byService: Map<ServiceKey, Route[]> | undefined;
   #routings = new Map<string, Routing | undefined>();
+  /** Of routings by consumer routes, by the same key. `endpoints`: those that they were last compared with. */
+  readonly #consumers = new Map<
+    string,
+    { readonly routes: readonly Route[]; readonly plain: string; endpoints: object }
+  >();
   #endpoints = new Map<string, readonly Endpoint[]>();
   readonly policies: PolicyGroups;
 
@@ -71,6 +77,7 @@ export class WaypointState {
     if (routes.length + removedRoutes.length > 0) {
       this.#byService = undefined;
       this.#routings = new Map();
+      this.#consumers.clear();
     }
     if (mesh) {
       this.#endpoints = new Map();
@@ -94,14 +101,18 @@ export class WaypointState {
     // Consumer routes are those of the client's namespace, in place of the Service's own (GEP-1294).
     const consumer = clientNamespace === service.namespace ? undefined : clientNamespace;
     const key = `${service.key} ${port} ${consumer ?? ''}`;
-    if (this.#routings.has(key)) return this.#routings.get(key);
+    if (this.#routings.has(key) && this.#isCurrent(key)) return this.#routings.get(key);
     const attached = this.#routesOf(service.key).filter(({ parents }) =>
       parents.some((parent) => parent.service === service.key && (parent.port ?? port) === port),
     );
     const ofConsumer = attached.filter(({ namespace }) => namespace === consumer);
+    if (ofConsumer.length > 0) {
+      const plain = plainOf(ofConsumer, this.#isPlain);
+      this.#consumers.set(key, { routes: ofConsumer, plain, endpoints: this.#endpoints });
+    } else this.#consumers.delete(key);
     const group =
       ofConsumer.length > 0
-        ? ofConsumer
+        ? ofConsumer.map((route) => withoutPlain(route, this.#isPlain))
         : attached.filter(({ namespace }) => namespace === service.namespace);
     const kind = kinds.find((one) => group.some((route) => route.kind === one));
     const match = kind && compileRoutes(group.filter((route) => route.kind === kind));
@@ -109,6 +120,22 @@ export class WaypointState {
     this.#routings.set(key, routing);
     return routing;
   }
+
+  /** By what `routing` knows of its backends; a mesh update may have changed it. */
+  #isCurrent(key: string): boolean {
+    const known = this.#consumers.get(key);
+    if (!known || known.endpoints === this.#endpoints) return true;
+    known.endpoints = this.#endpoints;
+    return plainOf(known.routes, this.#isPlain) === known.plain;
+  }
+
+  readonly #isPlain: IsPlain = ({ service: key, port }) => {
+    const waypoint = this.#mesh.service(key)?.waypoint;
+    if (waypoint && this.isSelf(waypoint)) return false;
+    return (
+      this.endpoints(key, port)?.some(({ workload, via }) => !via && workload.tunnel === 'none') ?? false
+    );
+  };
 
   #routesOf(service: ServiceKey): readonly Route[] {
     if (!this.#byService) {

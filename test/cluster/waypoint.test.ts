@@ -449,6 +449,24 @@ test('parameters that are wrong are said on the Gateway, and what runs goes on',
   await said(['gateway', 'waypoint'], 'Accepted', 'Accepted');
 });
 
+test('parameters that would run something else are refused by the field’s name, and what runs goes on', async () => {
+  const image = (): Promise<string> =>
+    store('get', 'deployment', 'waypoint', '-o', 'jsonpath={.spec.template.spec.containers[*].image}');
+  const before = await image();
+  await apply(
+    parameters(1).replace(
+      'spec: { replicas: 1 }',
+      'spec: { template: { spec: { hostNetwork: true, containers: [{ name: waypoint, image: evil }] } } }',
+    ),
+  );
+  const { message } = await said(['gateway', 'waypoint'], 'Accepted', 'InvalidParameters');
+  assert.match(message, /(hostNetwork|containers\.0\.image) may not be set/);
+  assert.equal(await image(), before);
+  assert.equal((await ask('store/client', 'http://api/')).status, 200);
+  await apply(parameters(1));
+  await said(['gateway', 'waypoint'], 'Accepted', 'Accepted');
+});
+
 test('an autoscaler is there while the parameters ask for one, and no longer', async () => {
   const scaler = (): Promise<string> => store('get', 'hpa', '-o', 'name');
   await apply(`${parameters(1)}  horizontalPodAutoscaler: 'spec: { minReplicas: 2, maxReplicas: 3 }'\n`);
@@ -462,10 +480,30 @@ test('an autoscaler is there while the parameters ask for one, and no longer', a
   await said(['gateway', 'waypoint'], 'Programmed', 'Programmed');
 });
 
-test('a Service goes through a waypoint of another namespace, which need not be in the mesh', async () => {
+test('a Service goes through a waypoint of another namespace only once that admits it; until then it is closed', async () => {
   await weft('waypoint', 'apply', '-n', 'outside', '--name', 'far', '--wait');
   const labels = ['weft.dev/waypoint=far', 'weft.dev/waypoint-namespace=outside'];
   await store('label', 'service', 'api-v2', ...labels);
+  await asked(
+    'it is closed',
+    (answer) => answer.status === undefined,
+    'other/client',
+    'http://api-v2.store/',
+  );
+  const condition = await until('its Service says why', 60_000, async () => {
+    const conditions = await store('get', 'service', 'api-v2', '-o', 'jsonpath={.status.conditions}');
+    return conditions.includes('weft.dev/WaypointBound') && conditions;
+  });
+  assert.match(condition, /WaypointNotAllowed/);
+  assert.match(await weft('waypoint', 'status', 'far', '-n', 'outside'), /^closed +Service store\/api-v2/m);
+  const from = (value: string): Promise<string> =>
+    kubectl(
+      ...['-n', 'outside', 'patch', 'gateway', 'far', '--type=json', '-p'],
+      JSON.stringify([
+        { op: 'add', path: '/spec/listeners/0/allowedRoutes', value: { namespaces: { from: value } } },
+      ]),
+    );
+  await from('All');
   // To its own Service alone: pods of it are behind the namespace's waypoint by the other Service.
   await asked(
     'it is on the way',
@@ -498,6 +536,9 @@ test('the control plane may do what it does for waypoints, and no more', async (
     'create pods',
     'list configmaps',
     'patch gateways',
+    'get pods',
+    'update deployments',
+    'patch namespaces',
   ])
     assert.equal(await may(...what.split(' ')), 'no', what);
   const pods = (await system('get', 'pod', '-l', 'app=weft-control', '-o', 'name')).split('\n');

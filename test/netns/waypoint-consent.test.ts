@@ -1,5 +1,6 @@
 /** A Service goes through another namespace's waypoint only while its Gateway admits it; without that it is closed, never open. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -98,6 +99,35 @@ test('with consent its requests go through the waypoint', async () => {
   await becomes(200);
   assert.equal(await status(podIp, 8080), 200);
   await until('the waypoint has seen them', 10_000, () => requestsThrough() >= 2);
+});
+
+test('consent that is taken back ends the connections that were open by it', async () => {
+  const asking = "s.sendall(b'GET / HTTP/1.1\\r\\nhost: a\\r\\n\\r\\n')";
+  const code = `import socket, sys
+s = socket.create_connection(('${vip}', 80), 6)
+${asking}
+print(s.recv(4096).split()[1].decode(), flush=True)
+sys.stdin.readline()
+try:
+    ${asking}
+    s.settimeout(6)
+    print((s.recv(4096) or b'x closed').split()[1].decode(), flush=True)
+except OSError: print('closed', flush=True)
+`;
+  const child = spawn('ip', ['netns', 'exec', 'weft-web', 'python3', '-c', code], {
+    stdio: ['pipe', 'pipe', 'ignore'],
+  });
+  let said = '';
+  child.stdout.on('data', (bytes: Buffer) => (said += bytes.toString()));
+  await until('it is answered', 10_000, () => said.trim() === '200');
+  gateway('');
+  await becomes(0);
+  child.stdin.write('\n');
+  const [, second] = await until('it is over', 10_000, () => {
+    const lines = said.trim().split('\n');
+    return lines.length === 2 && lines;
+  });
+  assert.notEqual(second, '200');
 });
 
 test('consent that is taken back closes it again; a label of its Namespace that the Gateway asks for opens it', async () => {

@@ -1,0 +1,24 @@
+/** What a node's report makes be written: conditions of pods that are bound to that node. Pure. */
+import type { NodeReport } from '../../src/discovery/gen/weft.js';
+import type { PodObject } from '../compile/objects.js';
+import { podCondition } from './conditions.js';
+import type { Write } from './writer.js';
+
+/**
+ * A node is believed of its own pods alone, whatever its report names: the pods are looked up in what the API server says, by the node that
+ * the caller's token is bound to. A caller that is no node (a waypoint) has no pods.
+ * @param node the caller
+ */
+export function* reportWrites(
+  pods: Iterable<PodObject>,
+  node: string,
+  report: Pick<NodeReport, 'pods'>,
+): Generator<Write> {
+  const said = new Map(report.pods.map((state) => [state.podUid, state]));
+  for (const pod of pods) {
+    if (pod.spec.nodeName !== node) continue;
+    const { uid } = pod.metadata;
+    const write = podCondition(pod, uid === undefined ? undefined : said.get(uid));
+    if (write) yield write;
+  }
+}

@@ -1,0 +1,88 @@
+/** THREATS.md, row 2: a tenant's consumer route does not use the place of the producer's waypoint in the network. */
+import assert from 'node:assert/strict';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { test, type TestContext } from 'node:test';
+import { parseSpiffeId } from '../../src/model/identity.js';
+import type { RouteRule } from '../../src/model/route.js';
+import { key, workload } from '../support/mesh.js';
+import {
+  ask,
+  backend,
+  eventually,
+  httpUpstream,
+  route,
+  startWaypoint,
+  telling,
+} from '../support/waypoint.js';
+
+/** Nobody else of the mesh has it. */
+const address = '127.0.0.9';
+
+/** The waypoint of `shop` before the Service api. `inside` counts what comes to the Service of that name. */
+async function setUp(t: TestContext, routeNamespace: string) {
+  const api = await httpUpstream(t, telling('api'));
+  const inside = { asked: 0 };
+  const server = http.createServer((_request, response) => {
+    inside.asked++;
+    response.setHeader('x-upstream', 'inside');
+    response.end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, address, resolve));
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  const { port } = server.address() as AddressInfo;
+  const to = (rule: Partial<RouteRule>) => route('split', [rule], { namespace: routeNamespace });
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [api.port], inside: [port] },
+    identity: parseSpiffeId('spiffe://cluster.local/ns/evil/sa/web'),
+    routes: [to({ backends: [backend('inside')] })],
+  });
+  const mapping = [{ servicePort: 80, targetPort: port, appProtocol: 'unknown' as const }];
+  const enroll = (tunnel: 'none' | 'hbone'): unknown =>
+    waypoint.apply({
+      mesh: {
+        workloads: [
+          workload('inside-0', address, 'node-1', { services: new Map([[key('inside'), mapping]]), tunnel }),
+        ],
+      },
+    });
+  enroll('none');
+  return { waypoint, enroll, inside, to };
+}
+
+test('a consumer route does not have the producer’s waypoint connect to an address without a tunnel', async (t) => {
+  const { waypoint, enroll, inside } = await setUp(t, 'evil');
+  assert.equal((await ask(waypoint.port)).status, 500);
+  assert.match(String(waypoint.records.at(-1)?.why), /not in the mesh/);
+  assert.equal(inside.asked, 0);
+  // In the mesh a tunnel ends at it, and its policies are the client's.
+  enroll('hbone');
+  assert.equal((await ask(waypoint.port)).headers['x-upstream'], 'inside');
+  enroll('none');
+  assert.equal((await ask(waypoint.port)).status, 500);
+  assert.equal(inside.asked, 1);
+});
+
+test('a consumer route does not have the producer’s waypoint copy requests to an address without a tunnel', async (t) => {
+  const { waypoint, enroll, inside, to } = await setUp(t, 'evil');
+  const mirror = {
+    kind: 'mirror' as const,
+    backend: { kind: 'service' as const, service: key('inside'), port: 80 },
+    numerator: 1,
+    denominator: 1,
+  };
+  waypoint.apply({ routes: [to({ filters: [mirror] })] });
+  assert.equal((await ask(waypoint.port)).headers['x-upstream'], 'api');
+  // A copy that is allowed arrives, so that one that is not would have arrived by then.
+  enroll('hbone');
+  assert.equal((await ask(waypoint.port)).headers['x-upstream'], 'api');
+  await eventually(() => inside.asked === 1, 'a copy');
+});
+
+test('the producer’s own routes go where the producer says', async (t) => {
+  const { waypoint } = await setUp(t, 'shop');
+  assert.equal((await ask(waypoint.port)).headers['x-upstream'], 'inside');
+});

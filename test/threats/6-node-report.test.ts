@@ -1,0 +1,64 @@
+/** THREATS.md, row 6: a stolen node credential writes no state of pods elsewhere. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Condition, PodObject } from '../../control/compile/objects.js';
+import { reportWrites } from '../../control/kubernetes/node-report.js';
+
+const pod = (name: string, nodeName: string, conditions: readonly Condition[] = []): PodObject => ({
+  kind: 'Pod',
+  metadata: { name, namespace: 'bank', uid: `uid-${name}` },
+  spec: { nodeName },
+  status: { conditions },
+});
+const captured: Condition = {
+  type: 'weft.dev/captured',
+  status: 'True',
+  reason: 'Captured',
+  message: 'by the agent of node n2',
+};
+const state = (podUid: string, more: object = {}) => ({
+  uid: '',
+  podUid,
+  captured: true,
+  sinceMs: 0,
+  why: '',
+  ...more,
+});
+
+test('a report names pods of other nodes, of nobody and twice: only pods of the caller’s node are written to', () => {
+  const pods = [pod('own', 'n1'), pod('elsewhere', 'n2'), pod('held-elsewhere', 'n2', [captured])];
+  const paths = (node: string, report: Parameters<typeof reportWrites>[2]): string[] =>
+    [...reportWrites(pods, node, report)].map(({ path }) => path);
+  const all = {
+    pods: [
+      state('uid-own'),
+      state('uid-elsewhere'),
+      state('uid-held-elsewhere', { captured: false, why: 'x' }),
+      state(''),
+      state('../../bank/pods/elsewhere'),
+      state('uid-own'),
+    ],
+  };
+  assert.deepEqual(paths('n1', all), ['/api/v1/namespaces/bank/pods/own/status']);
+  // A pod that is held elsewhere is not said to be let go by a node that does not name it.
+  assert.deepEqual(paths('n1', { pods: [] }), []);
+  for (const caller of ['waypoint:bank/wp', '', 'N1', 'n1 ', 'n3'])
+    assert.deepEqual(paths(caller, all), [], caller);
+});
+
+test('what a node says of its own pods is cut to what the API server takes', () => {
+  const [write] = reportWrites([pod('own', 'n1')], 'n1', {
+    pods: [state('uid-own', { captured: false, why: 'x'.repeat(100_000) })],
+  });
+  const { status } = write?.body as { status: { conditions: Condition[] } };
+  assert.equal(status.conditions[0]?.message?.length, 1_024);
+  for (const sinceMs of [1e300, -1e300, Number.MAX_SAFE_INTEGER, Number.NaN]) {
+    const [dated] = reportWrites([pod('own', 'n1')], 'n1', { pods: [state('uid-own', { sinceMs })] });
+    const said = dated?.body as { status: { conditions: Condition[] } };
+    assert.match(
+      said.status.conditions[0]?.lastTransitionTime ?? '',
+      /^\d{4}-\d\d-\d\dT[\d:]{8}Z$/,
+      `${sinceMs}`,
+    );
+  }
+});
