@@ -76,6 +76,8 @@ export interface AgentOptions {
   readonly cniPlugin: 'install' | 'remove';
   /** What new pods of enrolled namespaces do while no agent answers. */
   readonly cniWhenAway: 'wait' | 'start';
+  /** A file: who shows what is in it may read metrics that name pods, principals and policies from elsewhere. */
+  readonly metricsToken?: string;
   /** Where connection lines go; `connections.log` in the run directory where absent. */
   readonly connectionLog?: string;
 }
@@ -99,6 +101,16 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   const log = pino({ name: 'weft-agent', base: { node: options.node } }, pino.destination(2));
   const rootPem = (): string => readFileSync(options.root, 'utf8');
   const token = (): string => readFileSync(options.token, 'utf8').trim();
+  /** Where it cannot be read nobody has it. */
+  const metricsToken = (): string | undefined => {
+    try {
+      return options.metricsToken === undefined
+        ? undefined
+        : readFileSync(options.metricsToken, 'utf8').trim();
+    } catch {
+      return undefined;
+    }
+  };
   rootPem();
   token();
 
@@ -526,19 +538,24 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   const json = (value: unknown): string =>
     JSON.stringify(value, (_k, v: unknown) => (typeof v === 'bigint' ? String(v) : v), 2);
   const servers: HttpServer[] = [
-    await serveRoutes('::', 15020, {
-      '/metrics': {
-        contentType: metrics.registry.contentType,
-        read: () => {
-          carried.countOpen();
-          preexisting.refresh();
-          metrics.preexisting.set(preexisting.size);
-          metrics.pods.set({ state: 'held' }, held.size);
-          metrics.pods.set({ state: 'waiting' }, waiting.size);
-          return metrics.text();
+    await serveRoutes(
+      '::',
+      15020,
+      {
+        '/metrics': {
+          contentType: metrics.registry.contentType,
+          read: ({ trusted }) => {
+            carried.countOpen();
+            preexisting.refresh();
+            metrics.preexisting.set(preexisting.size);
+            metrics.pods.set({ state: 'held' }, held.size);
+            metrics.pods.set({ state: 'waiting' }, waiting.size);
+            return metrics.text(trusted);
+          },
         },
       },
-    }),
+      { token: metricsToken },
+    ),
     await serveRoutes('::', 15021, {
       // Whoever reaches the node may ask: it names nobody.
       '/healthz/ready': {
@@ -669,6 +686,7 @@ async function main(): Promise<void> {
       'splice sockets that block too: a signal may then end their calls with EAGAIN',
     )
     .option('--connection-log <file>', 'a JSON line per connection; /dev/stderr puts it among the rest')
+    .option('--metrics-token <file>', 'who shows it (Bearer) may read metrics with names from elsewhere')
     .option('--cgroups <dir>', "where the node's control groups are mounted, in a container")
     .option('--cni-bin-dir <dir>', "the node's CNI plugins")
     .option('--cni-conf-dir <dir>', "the node's CNI configuration")

@@ -28,7 +28,7 @@ const [web, intruder, cache, cache2, leaver] = [
   '10.244.1.30',
 ];
 /** Of one pod (docs/limits.md). */
-const [notesShare, liveShare, eventsShare] = [4096, 16_384, 64];
+const [notesShare, liveShare, eventsShare, verdictsShare] = [4096, 16_384, 64, 2048];
 const agentPorts = [15001, 15006, 15008, 15053];
 const programs = new Programs();
 let bed: Bed;
@@ -112,14 +112,21 @@ async function warm(netns: string, ip: string, port = 9000): Promise<void> {
   });
 }
 /**
- * Starts a program that connects `count` sockets without waiting and holds them until its input ends. `before`: its first lines.
+ * Starts a program that connects `count` sockets without waiting and holds them until its input ends. `first`: its first lines; `then`: a line after each.
  * By several processes, since the number of descriptors of one is limited.
  */
-async function holding(netns: string, count: number, ip: string, port: number, before = '') {
+async function holding(
+  netns: string,
+  count: number,
+  ip: string,
+  port: number | 'port',
+  first = '',
+  then = 'pass',
+) {
   const each = 4_000;
   const code = `import socket, sys, os, resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (${each} + 100, ${each} + 100))
-${before}
+${first}
 count, parent = ${count}, False
 while count > ${each}:
     if os.fork(): parent = True; break
@@ -127,6 +134,7 @@ while count > ${each}:
 held = []
 for _ in range(min(count, ${each})):
     s = socket.socket(); s.setblocking(False); s.connect_ex(('${ip}', ${port})); held.append(s)
+    ${then}
 print('made', flush=True)
 sys.stdin.read()
 if parent: os.wait()
@@ -266,6 +274,31 @@ test('a pod does not use up the table of kernel connections: it has a share, and
     sh('ip', ['-n', 'weft-intruder', 'route', 'del', 'blackhole', cache]);
   }
   await warm('weft-intruder', cache);
+});
+
+test('a pod that dials all ports of a peer pushes out its own verdicts, and no other pod loses one', async () => {
+  await warm('weft-web', cache);
+  const [cookie, other] = [await cookieOf('intruder'), await cookieOf('web')];
+  const before = countOfSource('node-a', 'weft_verdicts', other);
+  assert.ok(before > 0);
+  const ports = verdictsShare + 400;
+  const seen = await countOf('kernel-no-verdict');
+  const program = await holding('weft-intruder', ports, cache2, 'port', 'port = 20000', 'port += 1');
+  await until('each was decided', 20_000, async () => (await countOf('kernel-no-verdict')) >= seen + ports);
+  const metrics = async (): Promise<string> =>
+    (await run('weft-node-a', 'curl', ['-sS', '--noproxy', '*', 'http://127.0.0.1:15020/metrics'])).stdout;
+  await until(
+    'the limit was reached',
+    20_000,
+    async () =>
+      Number(/weft_limit_reached_total\{limit="verdicts"\} (\d+)/.exec(await metrics())?.[1] ?? 0) >= 300,
+  );
+  const held = countOfSource('node-a', 'weft_verdicts', cookie);
+  assert.ok(held <= verdictsShare, `${held} verdicts`);
+  assert.equal(countOfSource('node-a', 'weft_verdicts', other), before);
+  await warm('weft-web', cache);
+  program.child.stdin?.end();
+  await program.ended;
 });
 
 test('a pod that is refused without end does not hide what is refused to another pod', async () => {
