@@ -149,7 +149,7 @@ export class Carried {
     const sockets = new Map<PodPlace, TcpSocket[]>();
     for (const { table, id, live } of this.#all()) {
       if (live.tuple.sport === 0) {
-        if (process.hrtime.bigint() - live.startedNs > stillbornNs) table.remove(id);
+        if (process.hrtime.bigint() - live.startedNs > stillbornNs) table.remove?.(id);
         continue;
       }
       const source = this.#options.podOf(live.source);

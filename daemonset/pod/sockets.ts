@@ -177,8 +177,8 @@ export class PodSockets {
     try {
       await new Promise<void>((resolve, reject) => {
         server.once('error', reject);
-        // Node listens once more, with 511 by itself: a burst of a pod would lose connections that it takes for established.
-        server.listen({ fd, backlog: listenBacklog }, resolve);
+        // Node listens once more, with 511 by itself (of a descriptor, the option `backlog` is not read): a burst of a pod would lose connections that it takes for established.
+        server.listen({ fd }, listenBacklog, resolve);
       });
       if (kind === 'hbone') neverWait(fd);
       this.#listeners.update(encodeListenerKey(place.cookie, kind), encodeU64(BigInt(fd)));

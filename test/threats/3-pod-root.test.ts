@@ -283,16 +283,32 @@ test('a pod that dials all ports of a peer pushes out its own verdicts, and no o
   assert.ok(before > 0);
   const ports = verdictsShare + 400;
   const seen = await countOf('kernel-no-verdict');
-  const program = await holding('weft-intruder', ports, cache2, 'port', 'port = 20000', 'port += 1');
+  const program = await holding(
+    'weft-intruder',
+    ports,
+    cache2,
+    'port',
+    'import time; port = 20000',
+    'port += 1; time.sleep(0.002)',
+  );
   await until('each was decided', 20_000, async () => (await countOf('kernel-no-verdict')) >= seen + ports);
   const metrics = async (): Promise<string> =>
     (await run('weft-node-a', 'curl', ['-sS', '--noproxy', '*', 'http://127.0.0.1:15020/metrics'])).stdout;
+  const reached = async (): Promise<number> =>
+    Number(/weft_limit_reached_total\{limit="verdicts"\} (\d+)/.exec(await metrics())?.[1] ?? 0);
   await until(
-    'the limit was reached',
+    'each was decided by the agent',
     20_000,
-    async () =>
-      Number(/weft_limit_reached_total\{limit="verdicts"\} (\d+)/.exec(await metrics())?.[1] ?? 0) >= 300,
+    () =>
+      records().filter(
+        ({ source, dialled }) => source.pod === 'intruder' && dialled?.startsWith(`${cache2}:2`),
+      ).length >= ports,
+  ).catch(async () =>
+    assert.fail(
+      `${countOfSource('node-a', 'weft_verdicts', cookie)} verdicts, ${await reached()} beyond the share`,
+    ),
   );
+  await until('the limit was reached', 5_000, async () => (await reached()) >= 300);
   const held = countOfSource('node-a', 'weft_verdicts', cookie);
   assert.ok(held <= verdictsShare, `${held} verdicts`);
   assert.equal(countOfSource('node-a', 'weft_verdicts', other), before);
@@ -394,6 +410,8 @@ test('packets that a pod makes itself reach no strict pod of its node, under its
 });
 
 test('half-open connections to a pod from forged addresses keep nobody else out', async () => {
+  const { stdout: listening } = await run('weft-cache', 'ss', ['-ltnH', 'sport = :15008']);
+  assert.match(listening, /LISTEN +0 +4096 /);
   const flood = `out = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
 def checksum(d):
     t = sum(struct.unpack('!%dH' % (len(d) // 2), d))
