@@ -56,6 +56,16 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   const log = pino({ name: 'weft-agent', base: { node: options.node } }, pino.destination(2));
   const rootPem = (): string => readFileSync(options.root, 'utf8');
   const token = (): string => readFileSync(options.token, 'utf8').trim();
+  /** Where it cannot be read nobody has it. */
+  const metricsToken = (): string | undefined => {
+    try {
+      return options.metricsToken === undefined
+        ? undefined
+        : readFileSync(options.metricsToken, 'utf8').trim();
+    } catch {
+      return undefined;
+    }
+  };
   rootPem();
   token();
 
@@ -384,6 +394,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   ];
   const servers = await serveAgent({
     metrics,
+    metricsToken,
     measure: () => {
       carried.countOpen();
       preexisting.refresh();

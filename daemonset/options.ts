@@ -36,6 +36,8 @@ export interface AgentOptions {
   readonly cniPlugin: 'install' | 'remove';
   /** What new pods of enrolled namespaces do while no agent answers. */
   readonly cniWhenAway: 'wait' | 'start';
+  /** A file: who shows what is in it may read metrics that name pods, principals and policies from elsewhere. */
+  readonly metricsToken?: string;
   /** Where connection lines go; `connections.log` in the run directory where absent. */
   readonly connectionLog?: string;
 }
@@ -77,6 +79,7 @@ export function parseOptions(argv: readonly string[]): AgentOptions {
       [],
     )
     .option('--connection-log <file>', 'a JSON line per connection; /dev/stderr puts it among the rest')
+    .option('--metrics-token <file>', 'who shows it (Bearer) may read metrics with names from elsewhere')
     .option('--cgroups <dir>', "where the node's control groups are mounted, in a container")
     .option('--cni-bin-dir <dir>', "the node's CNI plugins")
     .option('--cni-conf-dir <dir>', "the node's CNI configuration")

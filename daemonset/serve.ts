@@ -4,6 +4,8 @@ import { serveRoutes, type HttpServer } from '../src/telemetry/servers.js';
 
 export interface AgentAnswers {
   readonly metrics: MeshMetrics;
+  /** Who shows it may read metrics with names from elsewhere; undefined: nobody has it. */
+  readonly metricsToken: () => string | undefined;
   /** Brings gauges up to date, before they are read. */
   readonly measure: () => void;
   readonly ready: () => boolean;
@@ -21,15 +23,20 @@ const contentType = 'application/json';
 
 export async function serveAgent(agent: AgentAnswers): Promise<HttpServer[]> {
   return [
-    await serveRoutes('::', 15020, {
-      '/metrics': {
-        contentType: agent.metrics.registry.contentType,
-        read: () => {
-          agent.measure();
-          return agent.metrics.text();
+    await serveRoutes(
+      '::',
+      15020,
+      {
+        '/metrics': {
+          contentType: agent.metrics.registry.contentType,
+          read: ({ trusted }) => {
+            agent.measure();
+            return agent.metrics.text(trusted);
+          },
         },
       },
-    }),
+      { token: agent.metricsToken },
+    ),
     await serveRoutes('::', 15021, {
       // Whoever reaches the node may ask: it names nobody.
       '/healthz/ready': {

@@ -154,10 +154,15 @@ export function removePins(dir: string): void {
 export interface LiveTable {
   /** Each with its key. */
   entries(): { readonly id: bigint; readonly live: LiveEntry }[];
-  remove(id: bigint): void;
+  /**
+   * Takes out an entry whose socket never sent a SYN. Undefined where the kernel does so itself when the socket is closed: what
+   * it counts for a pod's share is deleted by nobody else.
+   */
+  readonly remove: ((id: bigint) => void) | undefined;
 }
 
-export function liveTable(map: BpfMap, convert: Convert = (bytes) => bytes): LiveTable {
+/** `isCounted`: the kernel counts its entries for the pods' shares. */
+export function liveTable(map: BpfMap, isCounted: boolean, convert: Convert = (bytes) => bytes): LiveTable {
   return {
     entries: () =>
       map.keys().flatMap((key) => {
@@ -165,7 +170,7 @@ export function liveTable(map: BpfMap, convert: Convert = (bytes) => bytes): Liv
         const live = bytes && decodeLive(convert(bytes));
         return live ? [{ id: live.cookies[0], live }] : [];
       }),
-    remove: (id) => void map.remove(encodeU64(id)),
+    remove: isCounted ? undefined : (id) => void map.remove(encodeU64(id)),
   };
 }
 
@@ -189,7 +194,9 @@ export class FormerGeneration {
     this.#recordSize = recordSize;
     this.#flow = converter('weft_flow', structs, layout.structs);
     this.#map = new BpfMap(pin);
-    this.live = liveTable(this.#map, converter('weft_live', structs, layout.structs));
+    // Builds that have no such map did not count.
+    const isCounted = existsSync(join(dir, 'weft_shares'));
+    this.live = liveTable(this.#map, isCounted, converter('weft_live', structs, layout.structs));
     this.#ring = new BpfRing(join(dir, 'weft_flows'));
   }
 

@@ -188,7 +188,7 @@ export class Datapath {
 
   /** Connections in the kernel, by generation. */
   liveTables(): LiveTable[] {
-    return [liveTable(this.map('weft_live')), ...this.#former.map(({ live }) => live)];
+    return [liveTable(this.map('weft_live'), true), ...this.#former.map(({ live }) => live)];
   }
 
   /** Ends of connections of former generations, told once. */

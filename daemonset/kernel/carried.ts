@@ -160,7 +160,7 @@ export class Carried {
     for (const { table, id, live } of this.#all()) {
       living.add(Number(id));
       if (live.tuple.sport === 0) {
-        if (process.hrtime.bigint() - live.startedNs > stillbornNs) table.remove(id);
+        if (process.hrtime.bigint() - live.startedNs > stillbornNs) table.remove?.(id);
         continue;
       }
       const source = this.#options.podOf(live.source);

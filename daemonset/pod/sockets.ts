@@ -98,6 +98,8 @@ function neverWait(fd: number): void {
   sendBuffer(fd, defaultLimits.connectionWindowBytes);
 }
 
+/** Connections of one pod that wait to be accepted; net.core.somaxconn of its namespace may be lower. */
+const listenBacklog = 4096;
 const connectTimeoutMsMax = 10_000;
 /** Long enough for a client that tries in a loop, short enough that what is back is reached. */
 const negativeNs = 300_000_000n;
@@ -153,7 +155,7 @@ export class PodSockets {
       ['0.0.0.0', 0],
     ] as const) {
       try {
-        fd = listenIn(place.netns, ip, port);
+        fd = listenIn(place.netns, ip, port, listenBacklog);
         break;
       } catch (error) {
         failures.push(error);
@@ -175,7 +177,8 @@ export class PodSockets {
     try {
       await new Promise<void>((resolve, reject) => {
         server.once('error', reject);
-        server.listen({ fd }, resolve);
+        // Node listens once more, with 511 by itself (of a descriptor, the option `backlog` is not read): a burst of a pod would lose connections that it takes for established.
+        server.listen({ fd }, listenBacklog, resolve);
       });
       if (kind === 'hbone') neverWait(fd);
       this.#listeners.update(encodeListenerKey(place.cookie, kind), encodeU64(BigInt(fd)));

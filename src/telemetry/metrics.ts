@@ -32,6 +32,23 @@ export type MetricEvent =
 
 const labelSetsMax = 2000;
 
+/** Labels that name nobody. A label that is not listed here is taken for a name. */
+const openLabels: ReadonlySet<string> = new Set([
+  'feature',
+  'kind',
+  'limit',
+  'path',
+  'reason',
+  'space',
+  'state',
+  'type',
+]);
+
+function namesNobody(metric: object): boolean {
+  const labels = 'labelNames' in metric ? (metric.labelNames as readonly string[]) : undefined;
+  return labels !== undefined && labels.every((label) => openLabels.has(label));
+}
+
 function labelsOf(record: ConnectionRecord): Labels {
   const side = (party: Party, name: 'source' | 'destination') => ({
     [`${name}_workload`]: party.workload,
@@ -201,11 +218,14 @@ export class MeshMetrics {
     if (keep) this.#tallies = this.#tallies.filter(({ tally }) => keep(tally));
   }
 
-  /** For the metrics endpoint. */
-  text(): Promise<string> {
+  /** For the metrics endpoint; without `names` only series whose labels name no pod, principal, policy or version. */
+  async text(names = true): Promise<string> {
     this.settle();
     this.#series.sweep();
-    return this.registry.metrics();
+    if (names) return this.registry.metrics();
+    const open = this.registry.getMetricsAsArray().filter((metric) => namesNobody(metric));
+    const texts = await Promise.all(open.map(({ name }) => this.registry.getSingleMetricAsString(name)));
+    return `${texts.join('\n\n')}\n`;
   }
 
   apply(event: MetricEvent): void {

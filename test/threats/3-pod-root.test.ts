@@ -28,7 +28,7 @@ const [web, intruder, cache, cache2, leaver] = [
   '10.244.1.30',
 ];
 /** Of one pod (docs/limits.md). */
-const [notesShare, liveShare, eventsShare] = [4096, 16_384, 64];
+const [notesShare, liveShare, eventsShare, verdictsShare] = [4096, 16_384, 64, 2048];
 const agentPorts = [15001, 15006, 15008, 15053];
 const programs = new Programs();
 let bed: Bed;
@@ -112,14 +112,21 @@ async function warm(netns: string, ip: string, port = 9000): Promise<void> {
   });
 }
 /**
- * Starts a program that connects `count` sockets without waiting and holds them until its input ends. `before`: its first lines.
+ * Starts a program that connects `count` sockets without waiting and holds them until its input ends. `first`: its first lines; `then`: a line after each.
  * By several processes, since the number of descriptors of one is limited.
  */
-async function holding(netns: string, count: number, ip: string, port: number, before = '') {
+async function holding(
+  netns: string,
+  count: number,
+  ip: string,
+  port: number | 'port',
+  first = '',
+  then = 'pass',
+) {
   const each = 4_000;
   const code = `import socket, sys, os, resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (${each} + 100, ${each} + 100))
-${before}
+${first}
 count, parent = ${count}, False
 while count > ${each}:
     if os.fork(): parent = True; break
@@ -127,6 +134,7 @@ while count > ${each}:
 held = []
 for _ in range(min(count, ${each})):
     s = socket.socket(); s.setblocking(False); s.connect_ex(('${ip}', ${port})); held.append(s)
+    ${then}
 print('made', flush=True)
 sys.stdin.read()
 if parent: os.wait()
@@ -268,6 +276,47 @@ test('a pod does not use up the table of kernel connections: it has a share, and
   await warm('weft-intruder', cache);
 });
 
+test('a pod that dials all ports of a peer pushes out its own verdicts, and no other pod loses one', async () => {
+  await warm('weft-web', cache);
+  const [cookie, other] = [await cookieOf('intruder'), await cookieOf('web')];
+  const before = countOfSource('node-a', 'weft_verdicts', other);
+  assert.ok(before > 0);
+  const ports = verdictsShare + 400;
+  const seen = await countOf('kernel-no-verdict');
+  const program = await holding(
+    'weft-intruder',
+    ports,
+    cache2,
+    'port',
+    'import time; port = 20000',
+    'port += 1; time.sleep(0.002)',
+  );
+  await until('each was decided', 20_000, async () => (await countOf('kernel-no-verdict')) >= seen + ports);
+  const metrics = async (): Promise<string> =>
+    (await run('weft-node-a', 'curl', ['-sS', '--noproxy', '*', 'http://127.0.0.1:15020/metrics'])).stdout;
+  const reached = async (): Promise<number> =>
+    Number(/weft_limit_reached_total\{limit="verdicts"\} (\d+)/.exec(await metrics())?.[1] ?? 0);
+  await until(
+    'each was decided by the agent',
+    20_000,
+    () =>
+      records().filter(
+        ({ source, dialled }) => source.pod === 'intruder' && dialled?.startsWith(`${cache2}:2`),
+      ).length >= ports,
+  ).catch(async () =>
+    assert.fail(
+      `${countOfSource('node-a', 'weft_verdicts', cookie)} verdicts, ${await reached()} beyond the share`,
+    ),
+  );
+  await until('the limit was reached', 5_000, async () => (await reached()) >= 300);
+  const held = countOfSource('node-a', 'weft_verdicts', cookie);
+  assert.ok(held <= verdictsShare, `${held} verdicts`);
+  assert.equal(countOfSource('node-a', 'weft_verdicts', other), before);
+  await warm('weft-web', cache);
+  program.child.stdin?.end();
+  await program.ended;
+});
+
 test('a pod that is refused without end does not hide what is refused to another pod', async () => {
   const [lost, shared] = [await countOf('events-lost'), await countOf('events-share')];
   const cookie = await cookieOf('intruder');
@@ -361,6 +410,8 @@ test('packets that a pod makes itself reach no strict pod of its node, under its
 });
 
 test('half-open connections to a pod from forged addresses keep nobody else out', async () => {
+  const { stdout: listening } = await run('weft-cache', 'ss', ['-ltnH', 'sport = :15008']);
+  assert.match(listening, /LISTEN +0 +4096 /);
   const flood = `out = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
 def checksum(d):
     t = sum(struct.unpack('!%dH' % (len(d) // 2), d))

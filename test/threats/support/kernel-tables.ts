@@ -7,15 +7,22 @@ import { BpfMap } from '../../../native/index.js';
 
 const hashes = new Set([1, 9, 11]); // BPF_MAP_TYPE_HASH, _LRU_HASH, _LPM_TRIE
 
-/** Entries of a table whose field `source` is this network namespace cookie. */
-export function countOfSource(instance: string, table: 'weft_notes' | 'weft_live', cookie: bigint): number {
+/** Where each table has the network namespace cookie of a connection's source. */
+const sources = {
+  weft_notes: ['value', structs.weft_note[1].source[0]],
+  weft_live: ['value', structs.weft_live[1].source[0]],
+  weft_verdicts: ['key', structs.weft_verdict_key[1].source[0]],
+} as const;
+
+/** Entries of a table whose source is this network namespace cookie. */
+export function countOfSource(instance: string, table: keyof typeof sources, cookie: bigint): number {
   const map = new BpfMap(join(new Datapath(instance).dir, table));
-  const [offset] = structs[table === 'weft_notes' ? 'weft_note' : 'weft_live'][1].source;
+  const [where, offset] = sources[table];
   const mark = Buffer.from(encodeU64(cookie));
   try {
     return map.keys().filter((key) => {
-      const value = map.lookup(key);
-      return value !== undefined && mark.equals(value.subarray(offset, offset + 8));
+      const bytes = where === 'key' ? key : map.lookup(key);
+      return bytes !== undefined && mark.equals(bytes.subarray(offset, offset + 8));
     }).length;
   } finally {
     map.close();

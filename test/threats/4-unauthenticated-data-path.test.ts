@@ -1,0 +1,188 @@
+/**
+ * Row 4 of THREATS.md, the data path: anybody who reaches a pod's ports 15001, 15006 and 15008 or an agent's 15000, 15020 and
+ * 15021, before authentication. `outsider` is a pod outside of the mesh.
+ */
+import assert from 'node:assert/strict';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { projectRoot } from '../../native/index.js';
+import { version } from '../../src/base/version.js';
+import { until } from '../../src/base/wait.js';
+import { run } from '../../src/cli/run.js';
+import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { echo } from '../support/echo.js';
+import { Programs } from '../support/proc.js';
+
+const state = '/run/weft/test-unauthenticated';
+const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
+const cache = '10.244.1.12';
+const nodeA = '10.88.0.1';
+const token = join(manifests, 'metrics-token');
+const programs = new Programs();
+let bed: Bed;
+
+const outsider = `
+apiVersion: v1
+kind: Pod
+metadata: { name: outsider, namespace: shop, labels: { weft.dev/mesh: disabled }, annotations: { weft.dev/netns: weft-outsider } }
+spec: { nodeName: node-b, serviceAccountName: outsider }
+status: { podIPs: [{ ip: 10.244.2.20 }] }
+---
+apiVersion: weft.dev/v1alpha1
+kind: AccessPolicy
+metadata: { name: confidential-policy, namespace: shop }
+spec: { action: DENY, rules: [{ from: [{ serviceAccounts: [shop/intruder] }] }] }
+`;
+
+async function client(netns: string, code: string, timeoutMs = 30_000): Promise<string> {
+  const result = await run(netns, 'python3', ['-c', `import socket, os, select, time\n${code}`], timeoutMs);
+  return result.code === 0 ? result.stdout.trim() : (result.stderr.trim().split('\n').at(-1) ?? '');
+}
+const ping = (netns: string, ip: string): Promise<string> =>
+  client(
+    netns,
+    `s = socket.create_connection(('${ip}', 9000), 4); s.sendall(b'ping'); print(s.recv(10).decode())`,
+  );
+async function get(netns: string, url: string, ...more: string[]): Promise<string> {
+  const { code, stdout } = await run(
+    netns,
+    'curl',
+    ['-sS', '--noproxy', '*', '-m', '5', ...more, url],
+    10_000,
+  );
+  return code === 0 ? stdout : '';
+}
+const agentPid = (): number => bed.mark('agent-node-a')?.pid ?? 0;
+const residentMiB = (): number =>
+  Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${agentPid()}/status`, 'utf8'))?.[1]) / 1024;
+
+before(async () => {
+  await tearDown(state);
+  cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
+  writeFileSync(join(manifests, 'outsider.yaml'), outsider);
+  writeFileSync(token, 'a-token-of-prometheus\n');
+  writeFileSync(
+    join(manifests, 'namespace.yaml'),
+    'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled, weft.dev/mode: strict } }\n',
+  );
+  bed = Bed.create({ from: manifests, state, workers: 1, agentFlags: ['--metrics-token', token] });
+  bed.start('echo', 'weft-cache', 'python3', ['-c', echo, '9000']);
+  await bed.up();
+});
+after(async () => {
+  await programs.end();
+  await tearDown(state);
+  rmSync(manifests, { recursive: true, force: true });
+});
+
+test('whoever reaches 15001 or 15006 of a pod is refused each time, and nothing grows by it', async () => {
+  const before = residentMiB();
+  for (const netns of ['weft-outsider', 'weft-node-b']) {
+    const answer = await client(
+      netns,
+      `refused = 0
+for i in range(2000):
+    s = socket.socket(); s.settimeout(4)
+    try: s.connect(('${cache}', (15001, 15006)[i % 2])); s.sendall(b'x'); s.recv(1)
+    except (ConnectionRefusedError, ConnectionResetError): refused += 1
+    s.close()
+print(refused)`,
+    );
+    assert.equal(answer, '2000');
+  }
+  assert.ok(residentMiB() - before < 100, `${residentMiB() - before} MiB`);
+  assert.equal(await ping('weft-api', cache), 'ping');
+});
+
+test('connections to 15008 without a certificate end within the time of a handshake, hold bounded memory and keep nobody out', async () => {
+  const before = residentMiB();
+  const count = 1_500;
+  const idle = await programs.start(
+    'python3',
+    [
+      '-c',
+      `import socket, select, time, os
+held = {}
+for i in range(${count}):
+    s = socket.create_connection(('${cache}', 15008), 10)
+    # Silent, half a TLS record, and no TLS at all.
+    if i % 3: s.sendall((b'\\x16\\x03\\x01\\x40\\x00' + os.urandom(2000), b'PRI * HTTP/2.0\\r\\n\\r\\n')[i % 3 - 1])
+    held[s.fileno()] = s
+print('open', flush=True)
+p = select.poll()
+for f in held: p.register(f, select.POLLIN)
+until = time.time() + 20
+while held and time.time() < until:
+    for f, _ in p.poll(1000):
+        try: data = held[f].recv(4096)
+        except OSError: data = b''
+        if not data: p.unregister(f); held.pop(f).close()
+print('left', len(held), flush=True)`,
+    ],
+    { netns: 'weft-outsider' },
+  );
+  await until('they are open', 20_000, () => {
+    assert.equal(idle.child.exitCode, null, idle.stderr());
+    return idle.stdout().includes('open');
+  });
+  assert.equal(await ping('weft-api', cache), 'ping');
+  const grown = residentMiB() - before;
+  assert.ok(grown < 250, `${grown} MiB`);
+  await until('all have ended', 30_000, () => idle.stdout().includes('left'));
+  assert.match(idle.stdout(), /left 0/);
+  assert.equal(await ping('weft-api', cache), 'ping');
+});
+
+test("an agent's ports tell nobody from elsewhere a pod, a principal, a policy or a version", async () => {
+  // Something to tell of.
+  assert.equal(await ping('weft-web', cache), 'ping');
+  assert.notEqual(await ping('weft-intruder', cache), 'ping');
+  await until("the node's own are told", 5_000, async () => {
+    const own = await get('weft-node-a', 'http://127.0.0.1:15020/metrics');
+    return (
+      /istio_tcp_connections_opened_total\{.*cache/.test(own) &&
+      /weft_refused_total\{.*confidential-policy/.test(own)
+    );
+  });
+  const names = new RegExp(
+    `shop|spiffe|intruder|cache|confidential|istio_|version|${version.replaceAll('.', '\\.')}|10\\.244|v${process.versions.node}`,
+  );
+  for (const netns of ['weft-outsider', 'weft-web', 'weft-node-b']) {
+    const metrics = await get(netns, `http://${nodeA}:15020/metrics`);
+    assert.match(metrics, /^weft_kernel_events\{reason="captured"\} \d+$/m);
+    assert.equal(names.exec(metrics)?.[0], undefined);
+    for (const path of ['15020/', '15021/healthz/ready', '15021/healthz/empty', '15021/', '15021/dump'])
+      assert.doesNotMatch(await get(netns, `http://${nodeA}:${path}`), names);
+    assert.equal(await get(netns, `http://${nodeA}:15000/dump`), '');
+    const guess = ['-H', 'Authorization: Bearer a-token'];
+    assert.doesNotMatch(await get(netns, `http://${nodeA}:15020/metrics`, ...guess), names);
+  }
+  const shown = ['-H', 'Authorization: Bearer a-token-of-prometheus'];
+  assert.match(
+    await get('weft-node-b', `http://${nodeA}:15020/metrics`, ...shown),
+    /istio_tcp_connections_opened_total\{.*cache/,
+  );
+});
+
+test("connections that say nothing to an agent's ports are few and end, and metrics are there again", async () => {
+  const idle = await client(
+    'weft-outsider',
+    `held = []
+for i in range(200):
+    s = socket.socket(); s.settimeout(1)
+    try: s.connect(('${nodeA}', 15020)); s.sendall(b'GET /metrics HTTP/1.1\\r\\n'); held.append(s)
+    except OSError: pass
+until, left = time.time() + 25, held
+while left and time.time() < until:
+    for s in select.select(left, [], [], 1)[0]:
+        try: data = s.recv(4096)
+        except OSError: data = b''
+        if not data: left.remove(s)
+print(len(left))`,
+    60_000,
+  );
+  assert.equal(idle, '0');
+  assert.match(await get('weft-outsider', `http://${nodeA}:15020/metrics`), /weft_kernel_events/);
+});
