@@ -20,8 +20,6 @@ import type { ProxyContext } from './proxy/context.js';
 import { handlePlain, handleTunnel, recordRefused } from './proxy/inbound.js';
 import { handleOutbound, tunnelSource } from './proxy/outbound.js';
 
-/** Of one pod: connections to 15008 whose peer has not proven who it is yet; each for 10 s at most (hbone/limits.ts). */
-const handshakesOfPodMax = 512;
 const tellAfterMs = 20;
 const toldMax = 256;
 const certificateWaitMsMax = 5_000;
@@ -176,10 +174,7 @@ function inOrder(uid: WorkloadUid, work: () => Promise<void> | void): Promise<vo
 }
 
 function acceptTunnel(pod: Owned, socket: net.Socket): void {
-  if (pod.hbone && pod.hbone.pending >= handshakesOfPodMax) {
-    context.limitReached('handshakes-of-pod');
-    socket.resetAndDestroy();
-  } else if (pod.hbone) pod.hbone.handle(socket);
+  if (pod.hbone) pod.hbone.handle(socket);
   // The contract: no local certificate yet, connection closed.
   else socket.destroy();
 }

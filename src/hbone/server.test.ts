@@ -59,6 +59,20 @@ test('who shows no certificate holds half of the connections without one at most
   await tunnel(t, port, web);
 });
 
+test('those that come and leave at once leave nothing behind', async (t) => {
+  const { port } = await startHbone(t, id('api'), accept, { limits: { handshakesMax: 8 } });
+  for (let round = 0; round < 50; round++) {
+    await Promise.all(
+      Array.from({ length: 20 }, async () => {
+        const socket = await openFrom(t, port, '127.0.0.1');
+        socket.on('error', () => undefined);
+        socket.resetAndDestroy();
+      }),
+    );
+  }
+  await tunnel(t, port, svidOf(id('web')));
+});
+
 test('a peer that has its share of connections gets no more of them, another does', async (t) => {
   const sessions = new FairLimit(8);
   const { port, refused } = await startHbone(t, id('api'), accept, {

@@ -105,6 +105,8 @@ export class HboneServer {
 
   /** Takes an accepted TCP connection. */
   handle(socket: net.Socket): void {
+    // It has no close to come that would end what begins here.
+    if (socket.destroyed) return;
     const from = socket.remoteAddress ?? '';
     const name = nameOf(socket);
     if (this.#handshakes.take(from) !== undefined) {
@@ -112,9 +114,12 @@ export class HboneServer {
       this.#options.onHandshakesFull?.();
       return void socket.destroy();
     }
+    let isOver = false;
     const over = (): void => {
-      if (this.#early.get(name) !== over) return;
-      this.#early.delete(name);
+      if (isOver) return;
+      isOver = true;
+      // A peer that left at once has no address any more, and shares this name with others of its kind.
+      if (this.#early.get(name) === over) this.#early.delete(name);
       this.#handshakes.release(from);
     };
     this.#early.set(name, over);
@@ -136,11 +141,6 @@ export class HboneServer {
 
   get sessions(): number {
     return this.#sessions.size;
-  }
-
-  /** Connections whose peer is not known yet: their handshake is under way, or they are about to be closed. */
-  get pending(): number {
-    return this.#raw.size - this.#sessions.size;
   }
 
   /** GOAWAY: no new tunnels, live ones go on. Resolves when all are gone. */

@@ -4,7 +4,6 @@
  */
 import { performance } from 'node:perf_hooks';
 import type { Span } from '@opentelemetry/api';
-import { randomUUID } from 'node:crypto';
 import type { FairLimit } from '../base/fair-limit.js';
 import { errorText } from '../base/errors.js';
 import { formatSocketAddress } from '../model/address.js';
@@ -21,6 +20,8 @@ import {
   type CorsFilter,
   type HeaderFilter,
 } from './filters/filters.js';
+import { addForwarding, restoreForwarding } from './forwarding.js';
+import { ReplayBuffer } from './replay-buffer.js';
 import { factsOf, versionOf } from './attributes.js';
 import { notServed, sentOf, type Destination } from './destination.js';
 import type { WaypointLimit, WaypointLimits } from './limits.js';
@@ -28,7 +29,6 @@ import {
   headerOf,
   joinedHeader,
   removeHeader,
-  setHeader,
   type ClientEnd,
   type Downstream,
   type DownstreamListener,
@@ -102,12 +102,9 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   #cors: CorsFilter | undefined;
   #mirrors: Mirror[] | undefined;
   #mirrored = false;
-  /** What came of the request's body, as long as it may have to be sent again. */
-  #kept: Buffer[] = [];
-  #keptBytes = 0;
+  readonly #replay: ReplayBuffer;
   /** Its place among the context's exchanges, as Slots keeps it. */
   slot = -1;
-  #keptWhole = true;
   #hasShare = false;
   #requestEnded: boolean;
   #requestTrailers: Headers | undefined;
@@ -133,6 +130,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     this.#head = downstream.head;
     this.#path = downstream.head.path;
     this.#requestEnded = !downstream.hasBody;
+    this.#replay = new ReplayBuffer(context.limits.retryBufferBytesMax);
     downstream.listener = this;
   }
 
@@ -159,7 +157,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     }
     this.#authority = head.authority;
     this.#origin = headerOf(head.headers, 'origin');
-    this.#annotate();
+    addForwarding(head.headers, this.client);
     this.#span = context.tracing?.begin(head);
 
     if (!this.#isServed() || !this.#authorizeAsked()) return;
@@ -186,28 +184,6 @@ export class Exchange implements DownstreamListener, UpstreamListener {
       );
     }
     this.#next();
-  }
-
-  /** What endpoints and policies are told beside what the client says. Spoofed values of the client's do not survive. */
-  #annotate(): void {
-    const { headers } = this.#head;
-    const { address } = this.client;
-    const before = joinedHeader(headers, 'x-forwarded-for');
-    setHeader(headers, 'x-forwarded-for', before === undefined ? address.ip : `${before}, ${address.ip}`);
-    if (headerOf(headers, 'x-forwarded-proto') === undefined) headers.push('x-forwarded-proto', 'http');
-    const forwarded = joinedHeader(headers, 'forwarded');
-    // RFC 7239, section 4: one more element, where somebody has begun the list.
-    if (forwarded !== undefined) setHeader(headers, 'forwarded', `${forwarded}, for=${quoted(address.ip)}`);
-    if (headerOf(headers, 'x-request-id') === undefined) headers.push('x-request-id', randomUUID());
-    this.#nameClient();
-  }
-
-  /** Always our own word: neither the client's nor a rule's. */
-  #nameClient(): void {
-    const { headers } = this.#head;
-    const { identity } = this.client;
-    removeHeader(headers, 'x-forwarded-client-cert');
-    if (identity !== undefined) headers.push('x-forwarded-client-cert', `URI=${identity}`);
   }
 
   /** False: it was answered here. */
@@ -270,7 +246,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     if (host) this.#head.authority = host.value;
     changeHeaders(this.#head.headers, filter);
     removeHeader(this.#head.headers, 'host');
-    this.#nameClient();
+    restoreForwarding(this.#head.headers, this.client);
   }
 
   /** Another attempt, at another endpoint. */
@@ -348,7 +324,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
         for (const mirror of this.#mirrors) mirror.begin(this.#head, hasBody);
       }
       if (!hasBody) return;
-      for (const bytes of this.#kept) upstream.write(bytes);
+      for (const bytes of this.#replay.pieces) upstream.write(bytes);
       if (this.#requestEnded) upstream.end(this.#requestTrailers);
       else downstream.resume();
     });
@@ -510,19 +486,9 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     this.lastActivityMs = performance.now();
     this.#bytesReceived += bytes.length;
     if (this.#over) return;
-    if (!this.#upgraded && !this.#answered) this.#keep(bytes);
+    if (!this.#upgraded && !this.#answered) this.#replay.add(bytes, this.#upstream !== undefined);
     if (this.#mirrors) for (const mirror of this.#mirrors) mirror.write(bytes);
     if (this.#upstream && !this.#upstream.write(bytes)) this.downstream.pause();
-  }
-
-  #keep(bytes: Buffer): void {
-    if (!this.#keptWhole) return;
-    this.#keptBytes += bytes.length;
-    // Before there is an upstream nothing may be lost; then the client is paused, and one piece at most comes beyond the limit.
-    if (this.#upstream && this.#keptBytes > this.context.limits.retryBufferBytesMax) {
-      this.#kept = [];
-      this.#keptWhole = false;
-    } else this.#kept.push(bytes);
   }
 
   onEnd(trailers: Headers | undefined): void {
@@ -560,7 +526,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     if (this.#over) return;
     // The attempt's own time goes on: it bounds the whole answer (GEP-1742).
     if (this.#retryForStatus(head.status, hasBody)) return;
-    this.#kept = [];
+    this.#replay.clear();
     this.#filterAnswer(head);
     this.#answered = true;
     this.#status = head.status;
@@ -679,8 +645,8 @@ export class Exchange implements DownstreamListener, UpstreamListener {
 
   /** Whether the body so far is there to be sent again; asked where nothing else stands against that. */
   #isKept(): boolean {
-    if (!this.#keptWhole) this.context.limitReached('retry-buffer');
-    return this.#keptWhole;
+    if (!this.#replay.isWhole) this.context.limitReached('retry-buffer');
+    return this.#replay.isWhole;
   }
 
   #again(inMs: number): void {
@@ -788,7 +754,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     if (this.#mirrors && !this.#requestEnded) for (const mirror of this.#mirrors) mirror.cancel();
     const endpoint = this.#endpoint;
     this.#leaveEndpoint();
-    this.#kept = [];
+    this.#replay.clear();
     this.downstream.listener = undefined;
     const { context, destination, downstream } = this;
     context.exchanges.delete(this);
@@ -832,9 +798,6 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     this.#finish();
   }
 }
-
-/** RFC 7239, section 6: an IPv6 address stands in brackets and so in quotes. */
-const quoted = (ip: string): string => (ip.includes(':') ? `"[${ip}]"` : ip);
 
 const none: readonly never[] = [];
 const noPolicy: Verdict = { allowed: true, reason: 'no-policy', audited: none };

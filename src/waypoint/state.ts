@@ -40,11 +40,14 @@ export interface Routing {
 
 const kinds: readonly RouteKind[] = ['grpc', 'http', 'tls', 'tcp'];
 
+const sweepEndpointsMin = 16_384;
+
 export class WaypointState {
   readonly #mesh = new MeshState();
   readonly #changes = new ChangeTracker(this.#mesh);
   readonly #routes = new Map<RouteKey, Route>();
   readonly #known = new Map<string, Endpoint>();
+  #sweepAt = sweepEndpointsMin;
   #byService: Map<ServiceKey, Route[]> | undefined;
   #routings = new Map<string, Routing | undefined>();
   /** Of routings by consumer routes, by the same key. `endpoints`: those that they were last compared with. */
@@ -204,11 +207,28 @@ export class WaypointState {
     const key = `${workload.uid} ${formatSocketAddress(target)} ${protocol}${via ? ' via' : ''}`;
     let endpoint = this.#known.get(key);
     if (!endpoint) {
+      if (this.#known.size >= this.#sweepAt) this.#forgetUnlisted();
       endpoint = { key, workload, target, protocol, via, active: 0, failures: 0, awayUntilMs: 0 };
       this.#known.set(key, endpoint);
     }
     endpoint.workload = workload;
     return endpoint;
+  }
+
+  /**
+   * A workload that names this waypoint itself is asked for at any port, so clients choose how many there are. Those in use, and those of
+   * Services, stay.
+   */
+  #forgetUnlisted(): void {
+    const listed = new Set([...this.#endpoints.values()].flat());
+    for (const [key, endpoint] of this.#known)
+      if (endpoint.active === 0 && !listed.has(endpoint)) this.#known.delete(key);
+    this.#sweepAt = Math.max(sweepEndpointsMin, 2 * this.#known.size);
+  }
+
+  /** Addresses of workloads of which something is kept. */
+  get endpointsKnown(): number {
+    return this.#known.size;
   }
 
   #forgetEndpoints(): void {

@@ -174,6 +174,25 @@ test('a consumer route does not reach by the waypoint’s hand what policy close
   assert.match(await ask(tenant), /vault got/);
 });
 
+test('a consumer route does not write what the endpoint is told of its client', async (t) => {
+  const { mesh, ask } = await scene(t);
+  const lie = '10.0.0.66';
+  const lies = [
+    { name: 'x-forwarded-for', value: lie },
+    { name: 'forwarded', value: `for=${lie}` },
+    { name: 'x-forwarded-client-cert', value: 'URI=spiffe://cluster.local/ns/bank/sa/teller' },
+  ];
+  for (const change of [{ set: lies }, { add: lies }, { remove: lies.map(({ name }) => name) }]) {
+    mesh.route(consumer({ filters: [{ kind: 'request-headers', set: [], add: [], remove: [], ...change }] }));
+    const answer = await ask(tenant, '/', [`forwarded: for=192.0.2.1`]);
+    const last = (name: string): string | undefined =>
+      new RegExp(`^${name}: (.*)$`, 'm').exec(answer)?.[1]?.trim().split(', ').at(-1);
+    assert.equal(last('x-forwarded-for'), tenant.from);
+    assert.equal(last('x-forwarded-client-cert'), `URI=${tenant.id}`);
+    if (!('remove' in change)) assert.equal(last('forwarded'), `for=${tenant.from}`);
+  }
+});
+
 test('a tenant does not use up the requests and connections that others need', async (t) => {
   let waiting = 0;
   const { waypoint, mesh, ask } = await scene(t, { requestsMax: 24, connectionsMax: 24 }, (socket) => {

@@ -118,23 +118,27 @@ test('a waypoint does not go around the waypoint of what it does not serve', asy
   assert.equal(sealed.records.at(-1)?.code, 'WEFT_AROUND_WAYPOINT');
 });
 
-test('a waypoint does not go on speaking for clients once it serves the workload no more', async (t) => {
-  for (const change of ['another waypoint', 'none', 'no Service'] as const) {
-    const { mesh, served, api, claim } = await scene(t);
-    const stream = await claim(shop, served.port);
-    assert.match(await request(stream), /api got/);
-    const { waypoint: _, ...without } = api;
-    const ended = new Promise<void>((resolve) => stream.once('close', () => resolve()));
-    stream.resume();
-    mesh.apply(
-      change === 'no Service'
-        ? { removed: [api.key] }
-        : { services: [change === 'none' ? without : { ...api, waypoint: waypointRef('bank', 'gate') }] },
-    );
-    await ended;
-    await assert.rejects(claim(shop, served.port), { message: /401/ }, change);
-  }
-});
+test(
+  'a waypoint does not go on speaking for clients once it serves the workload no more',
+  { timeout: 60_000 },
+  async (t) => {
+    for (const change of ['another waypoint', 'none', 'no Service'] as const) {
+      const { mesh, served, api, claim } = await scene(t);
+      const stream = await claim(shop, served.port);
+      assert.match(await request(stream), /api got/);
+      const { waypoint: _, ...without } = api;
+      const ended = new Promise<void>((resolve) => stream.once('close', () => resolve()));
+      stream.resume();
+      mesh.apply(
+        change === 'no Service'
+          ? { removed: [api.key] }
+          : { services: [change === 'none' ? without : { ...api, waypoint: waypointRef('bank', 'gate') }] },
+      );
+      await ended;
+      await assert.rejects(claim(shop, served.port), { message: /401/ }, change);
+    }
+  },
+);
 
 test('a waypoint does not speak for clients at ports that its Service does not name, nor under a name like its own', () => {
   const view = new MeshState();
