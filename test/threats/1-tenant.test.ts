@@ -104,16 +104,26 @@ const attacks: Readonly<Record<string, (ip: string) => string>> = {
     ),
 };
 
-const quiet = see(bank, ownWaypoint);
-const before = decisions(quiet, 'evil', destinations);
+const refusing =
+  'apiVersion: weft.dev/v1alpha1\nkind: MeshSettings\nmetadata: { name: mesh, namespace: weft-system }\nspec: { outboundUnknown: refuse }\n';
+const before = decisions(see(bank, ownWaypoint), 'evil', destinations);
+const beforeRefusing = decisions(see(bank, ownWaypoint, refusing), 'evil', destinations);
+function assertSame(after: typeof before, was: typeof before, target: string): void {
+  assert.deepEqual(Object.keys(after), Object.keys(was));
+  for (const [what, decided] of Object.entries(was))
+    assert.deepEqual(after[what], decided, `it is after ${target}, and changes: ${what}`);
+}
 for (const [attack, manifests] of Object.entries(attacks)) {
   test(`a connection between two other namespaces is not touched by ${attack}`, () => {
-    for (const [target, ip] of Object.entries(targets)) {
-      const after = decisions(see(bank, ownWaypoint, manifests(ip)), 'evil', destinations);
-      assert.deepEqual(Object.keys(after), Object.keys(before));
-      for (const [what, was] of Object.entries(before))
-        assert.deepEqual(after[what], was, `it is after ${target}, and changes: ${what}`);
-    }
+    for (const [target, ip] of Object.entries(targets))
+      assertSame(decisions(see(bank, ownWaypoint, manifests(ip)), 'evil', destinations), before, target);
+    // Nor is a way out of the mesh opened to pods that may not leave it.
+    for (const target of ['a pod', 'an address of an ExternalService', 'the internet'])
+      assertSame(
+        decisions(see(bank, ownWaypoint, refusing, manifests(targets[target] ?? '')), 'evil', destinations),
+        beforeRefusing,
+        target,
+      );
   });
   test(`what proxies that do not know of scopes are told has no address of others: ${attack}`, () => {
     const owned = new Set(Object.values(targets).slice(0, 11));
