@@ -173,7 +173,8 @@ for (const [attack, manifests] of Object.entries(attacks)) {
           const { type } = Address.decode(encodeWorkload(told.value));
           assert.ok(type?.$case === 'workload');
           // Its pods' are its own.
-          for (const one of type.value.addresses) assert.match(ipFromBytes(one), /^10\.244\.[12]\.[67]\d$/, ip);
+          for (const one of type.value.addresses)
+            assert.match(ipFromBytes(one), /^10\.244\.[12]\.[67]\d$/, ip);
         }
       }
     }
