@@ -215,3 +215,34 @@ test('pods on the host network share their node’s address: none is named by it
   assert.deepEqual([plan.kind, plan.why], ['plain', 'destination-on-host-network']);
   assert.ok(plan.kind === 'plain' && plan.workload === undefined);
 });
+
+test('a host name that looks like a Service’s makes no Service of another namespace’s claim to its address', () => {
+  const before = outbound(mesh(), '10.96.0.2', 80);
+  for (const hostname of ['far.shop.svc.cluster.local', 'trap.example']) {
+    const claim = service('far', '10.96.0.2', 80, {
+      key: `evil/${hostname}` as Service['key'],
+      namespace: 'evil',
+      hostname,
+      waypoint: evilWaypoint,
+    });
+    assert.deepEqual(outbound(mesh({ services: [claim] }), '10.96.0.2', 80), before, hostname);
+  }
+});
+
+test('an endpoint at the address of another namespace’s Workload stays what it is, unless that Workload counts for everybody', () => {
+  const endpoint = workload('db', '10.9.0.1', '', {
+    uid: 'Kubernetes/discovery.k8s.io/EndpointSlice/shop/db/10.9.0.1' as Workload['uid'],
+    tunnel: 'none',
+    ...behind('db'),
+  });
+  const machine = (scope?: 'namespace'): Workload =>
+    workload('vm', '10.9.0.1', 'vm1', {
+      uid: 'Kubernetes/weft.dev/Workload/evil/vm' as Workload['uid'],
+      namespace: 'evil',
+      identity: evilIdentity,
+      ...(scope ? { scope } : {}),
+    });
+  const plan = (one: Workload) =>
+    outbound(mesh({ workloads: [endpoint, one], services: [service('db', '10.96.0.5')] }), '10.96.0.5', 80);
+  assert.deepEqual([plan(machine('namespace')).kind, plan(machine()).kind], ['plain', 'hbone']);
+});

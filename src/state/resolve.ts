@@ -3,7 +3,7 @@ import type { IpAddress, SocketAddress } from '../model/address.js';
 import { formatSocketAddress, isV6 } from '../model/address.js';
 import type { SpiffeId } from '../model/identity.js';
 import { refusedWaypointOf } from '../model/refused-waypoint.js';
-import { claimRankOf, claimRanks, mayStandBefore } from '../model/ownership.js';
+import { claimRankOf, claimRanks } from '../model/ownership.js';
 import type { Service } from '../model/service.js';
 import type { Locality, ServiceKey, WaypointRef, Workload } from '../model/workload.js';
 import { bucketOf, preferredOf } from './affinity.js';
@@ -61,17 +61,15 @@ export function candidatesOf(
 
 /**
  * Whom an endpoint leads to: where somebody with a stronger claim owns its address, then that one's identity, waypoint and policies
- * count, whatever the endpoint says of itself. Workloads of other namespaces are no owners to an endpoint: they could claim any address.
+ * count, whatever the endpoint says of itself.
  */
 function ownerInPlaceOf(view: MeshView, endpoint: Workload, ip: IpAddress): Workload {
   const rank = claimRankOf(endpoint.uid);
   if (rank === claimRanks.pod) return endpoint;
+  // As for a client of the Service's namespace: another namespace's Workload, which could claim any address, is no owner here.
   const owner = view.workloadByAddress(ip, endpoint.namespace);
   // Pods on the host network share the address of their node, which is none of theirs.
-  if (!owner || owner.hostNetwork || claimRankOf(owner.uid) >= rank) return endpoint;
-  return claimRankOf(owner.uid) === claimRanks.pod || mayStandBefore(endpoint.namespace, owner.namespace)
-    ? owner
-    : endpoint;
+  return owner && !owner.hostNetwork && claimRankOf(owner.uid) < rank ? owner : endpoint;
 }
 
 type Scope = NonNullable<Service['loadBalancing']>['preference'][number];

@@ -243,9 +243,12 @@ function comesBefore(a: Workload, b: Workload, clientNamespace?: string): boolea
 const strengthOf = (service: Service, clientNamespace: string | undefined): number =>
   isOfCluster(service) ? 0 : service.namespace === clientNamespace ? 1 : 2;
 
-/** Of Kubernetes, not a name for somewhere else (ExternalService). What counts in one namespace alone takes nothing from others. */
-const isOfCluster = ({ hostname, scope }: Service): boolean =>
-  scope === undefined && hostname.endsWith('.svc.cluster.local');
+/**
+ * A Service of Kubernetes, not a name for somewhere else. Other control planes let a namespace give such a host name to what is none, also
+ * that of another namespace's Service; and what counts in one namespace alone takes nothing from others.
+ */
+const isOfCluster = ({ hostname, namespace, scope }: Service): boolean =>
+  scope === undefined && hostname.endsWith(`.${namespace}.svc.cluster.local`);
 
 function mapOf<K, A, B>(map: Map<K, Map<A, B>>, key: K): Map<A, B> {
   let inner = map.get(key);

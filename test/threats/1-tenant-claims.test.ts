@@ -1,5 +1,5 @@
 /**
- * Row 1 of the table of actors: a tenant, admin of namespace `evil`, with every namespaced kind there. Whatever the tenant creates, a
+ * Row 1 of the table of actors, claims: a tenant, admin of namespace `evil`, with every namespaced kind there. Whatever the tenant creates, a
  * connection between two other namespaces stays what it was, in every respect: path, endpoint, identities, policy, waypoint.
  */
 import assert from 'node:assert/strict';
@@ -97,6 +97,38 @@ const attacks: Readonly<Record<string, (ip: string) => string>> = {
     all(external(`addresses: [${ip}]`, 'trap-a'), external(`addresses: [${ip}]`, 'trap-b')),
   'an ExternalService whose endpoint is the address': (ip) =>
     external(`addresses: [192.0.2.66]`).replace('10.244.1.66', ip),
+  'a Service that asks for another namespace’s waypoint, with an EndpointSlice that names the address': (
+    ip,
+  ) =>
+    all(
+      slice(ip),
+      service('clusterIPs: [10.96.0.66]', 'weft.dev/waypoint: waypoint, weft.dev/waypoint-namespace: bank'),
+    ),
+  'pods under the names, labels and accounts of others’': (ip) =>
+    ['vault', 'waypoint-2', 'apiserver']
+      .map(
+        (name, i) =>
+          `kind: Pod\nmetadata: { name: ${name}, namespace: evil, labels: { app: vault, gateway.networking.k8s.io/gateway-name: waypoint }, annotations: { weft.dev/netns: /proc/1/ns/net } }\nspec: { nodeName: n${1 + (i % 2)}, serviceAccountName: ${name.replace('-2', '')} }\nstatus: { podIPs: [{ ip: 10.244.${1 + (i % 2)}.7${i} }] }\n`,
+      )
+      .concat(
+        service(
+          `clusterIPs: [10.96.0.66], externalIPs: [${ip}], selector: { app: vault }`,
+          'app: vault',
+          'vault',
+        ),
+      )
+      .join('---\n'),
+  'policies that select what others’ pods are called': () =>
+    [
+      'selector: { matchLabels: { app: vault } }, ',
+      "targetRefs: [{ group: '', kind: Service, name: vault }], ",
+      '',
+    ]
+      .map(
+        (which, i) =>
+          `apiVersion: weft.dev/v1alpha1\nkind: AccessPolicy\nmetadata: { name: p${i}, namespace: evil }\nspec: { action: DENY, ${which}rules: [{}] }\n`,
+      )
+      .join('---\n'),
   'a pod on the host network that runs where others do': () =>
     all(
       'kind: Pod\nmetadata: { name: host, namespace: evil, labels: { app: trap } }\nspec: { nodeName: n2, hostNetwork: true }\nstatus: { podIPs: [{ ip: 10.88.0.2 }] }\n',
@@ -104,16 +136,26 @@ const attacks: Readonly<Record<string, (ip: string) => string>> = {
     ),
 };
 
-const quiet = see(bank, ownWaypoint);
-const before = decisions(quiet, 'evil', destinations);
+const refusing =
+  'apiVersion: weft.dev/v1alpha1\nkind: MeshSettings\nmetadata: { name: mesh, namespace: weft-system }\nspec: { outboundUnknown: refuse }\n';
+const before = decisions(see(bank, ownWaypoint), 'evil', destinations);
+const beforeRefusing = decisions(see(bank, ownWaypoint, refusing), 'evil', destinations);
+function assertSame(after: typeof before, was: typeof before, target: string): void {
+  assert.deepEqual(Object.keys(after), Object.keys(was));
+  for (const [what, decided] of Object.entries(was))
+    assert.deepEqual(after[what], decided, `it is after ${target}, and changes: ${what}`);
+}
 for (const [attack, manifests] of Object.entries(attacks)) {
   test(`a connection between two other namespaces is not touched by ${attack}`, () => {
-    for (const [target, ip] of Object.entries(targets)) {
-      const after = decisions(see(bank, ownWaypoint, manifests(ip)), 'evil', destinations);
-      assert.deepEqual(Object.keys(after), Object.keys(before));
-      for (const [what, was] of Object.entries(before))
-        assert.deepEqual(after[what], was, `it is after ${target}, and changes: ${what}`);
-    }
+    for (const [target, ip] of Object.entries(targets))
+      assertSame(decisions(see(bank, ownWaypoint, manifests(ip)), 'evil', destinations), before, target);
+    // Nor is a way out of the mesh opened to pods that may not leave it.
+    for (const target of ['a pod', 'an address of an ExternalService', 'the internet'])
+      assertSame(
+        decisions(see(bank, ownWaypoint, refusing, manifests(targets[target] ?? '')), 'evil', destinations),
+        beforeRefusing,
+        target,
+      );
   });
   test(`what proxies that do not know of scopes are told has no address of others: ${attack}`, () => {
     const owned = new Set(Object.values(targets).slice(0, 11));
@@ -131,7 +173,8 @@ for (const [attack, manifests] of Object.entries(attacks)) {
           const { type } = Address.decode(encodeWorkload(told.value));
           assert.ok(type?.$case === 'workload');
           // Its pods' are its own.
-          for (const one of type.value.addresses) assert.match(ipFromBytes(one), /^10\.244\.1\.6[67]$/, ip);
+          for (const one of type.value.addresses)
+            assert.match(ipFromBytes(one), /^10\.244\.[12]\.[67]\d$/, ip);
         }
       }
     }
