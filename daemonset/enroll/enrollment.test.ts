@@ -5,6 +5,7 @@ import type { WorkloadUid } from '../../src/model/workload.js';
 import { pod, uid } from '../../test/support/mesh.js';
 import type { LocalPod } from '../messages.js';
 import type { Observation } from '../pod/netns.js';
+import { ownerKey } from '../datapath/owners.js';
 import { Enrollment, type EnrollmentParts } from './enrollment.js';
 
 /** The parts as they are to each other; `failing`: steps that fail, by name. */
@@ -222,6 +223,26 @@ test("the node's own namespace is never a pod, whatever discovery says", async (
   await node.turn();
   assert.equal(node.enrollment.held.size + node.attached.size, 0);
   assert.match(node.enrollment.waiting.get(uid('a')) ?? '', /node's own/);
+});
+
+test('a wanted pod that is not found after a restart keeps its hook, and policy still holds for what the kernel carries of it', async () => {
+  const node = new Node();
+  node.want('a', 1n);
+  node.seen = {};
+  const [a] = node.wanted.values();
+  assert.ok(a);
+  node.attached.set(1n, ownerKey(a));
+  node.captured.add(1n);
+  await node.turn();
+  assert.ok(node.attached.has(1n) && node.captured.has(1n));
+  assert.equal(node.enrollment.podOf(1n)?.pod, a);
+  assert.equal(node.enrollment.held.size, 0);
+  node.want('a', 1n);
+  await node.turn();
+  assert.equal(node.enrollment.podOf(1n)?.place.netns, '/tmp/a');
+  node.wanted.clear();
+  await node.turn();
+  assert.equal(node.enrollment.podOf(1n), undefined);
 });
 
 test('what a machine does not take keeps it from no readiness; what may still come does', async () => {

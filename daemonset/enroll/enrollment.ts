@@ -63,6 +63,8 @@ export class Enrollment {
   /** Of these, those that are not wholly enrolled: tried again, and released as the others are. */
   readonly #incomplete = new Set<WorkloadUid>();
   readonly #byCookie = new Map<bigint, LocalPod>();
+  /** Pods whose hook of a former life is kept, though they were not found: no path leads there (`netns` is empty). */
+  readonly #lost = new Map<bigint, LocalPod>();
   readonly #waiting = new Map<WorkloadUid, string>();
   readonly #unknown = new Set<WorkloadUid>();
   readonly #refused = new Set<WorkloadUid>();
@@ -106,8 +108,9 @@ export class Enrollment {
     return true;
   }
 
+  /** Also a wanted pod that was not found since a restart: what the kernel carries of it is held against policy all the same. */
   podOf(cookie: bigint): LocalPod | undefined {
-    return this.#byCookie.get(cookie);
+    return this.#byCookie.get(cookie) ?? this.#lost.get(cookie);
   }
 
   sinceMs(cookie: bigint): number {
@@ -161,7 +164,7 @@ export class Enrollment {
       if (state === 'unknown' && !before.has(uid))
         log.warn({ pod: uid, why }, 'pod could not be looked at: it stays as it is');
     }
-    this.#tellKept(steps.kept);
+    this.#keep(steps.kept, wanted);
     for (const local of steps.release)
       await this.#step(local.pod.uid, 'pod not released, tried again', () => this.#release(local));
     for (const cookie of steps.orphans)
@@ -318,7 +321,14 @@ export class Enrollment {
     return local !== undefined && this.#incomplete.has(local.pod.uid);
   }
 
-  #tellKept(kept: readonly bigint[]): void {
+  #keep(kept: readonly bigint[], wanted: ReadonlyMap<WorkloadUid, NodePod>): void {
+    this.#lost.clear();
+    const byOwner =
+      kept.length > 0 ? new Map([...wanted.values()].map((pod) => [ownerKey(pod), pod])) : undefined;
+    for (const cookie of kept) {
+      const pod = byOwner?.get(this.#parts.hooks.owners.of(cookie) ?? '');
+      if (pod) this.#lost.set(cookie, { pod, place: { cookie, netns: '' } });
+    }
     const text = kept.join(' ');
     if (text !== this.#kept && kept.length > 0)
       this.#parts.log.warn(
