@@ -25,6 +25,7 @@ import { Enrollment } from './enroll/enrollment.js';
 import { PodNamespaces } from './enroll/namespaces.js';
 import { Preexisting } from './enroll/preexisting.js';
 import { podsReported, Reports } from './enroll/report.js';
+import { refusalOf } from './enroll/rules.js';
 import { Carried } from './kernel/carried.js';
 import { KernelServices } from './kernel/services.js';
 import { Verdicts } from './kernel/verdicts.js';
@@ -199,10 +200,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
 
   /** Some pod is half in: listeners, hooks and verdicts come one after the other. */
   let enrolling = false;
-  const ready = (): boolean => {
-    const { held, waiting } = enrollment;
-    return synced && !enrolling && waiting.size === 0 && [...wanted.keys()].every((uid) => held.has(uid));
-  };
+  const ready = (): boolean => synced && !enrolling && enrollment.isWhole(wanted);
   /** Nobody is to be in the mesh here, and nobody is, for all that is known. */
   const empty = (): boolean => {
     try {
@@ -266,7 +264,8 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   };
   let identities = '';
   const wantCertificates = (): void => {
-    const ids = new Set([...wanted.values()].map(({ identity }) => identity));
+    const taken = [...wanted.values()].filter((pod) => refusalOf(pod, options) === undefined);
+    const ids = new Set(taken.map(({ identity }) => identity));
     certificates.want(ids);
     const text = [...ids].sort().join(' ');
     if (text !== identities) workers.broadcast({ type: 'identities', wanted: ids });

@@ -67,9 +67,12 @@ export class Cni {
   ): Promise<Cni> {
     const cni = new Cni(options);
     const { whenAgentIsAway, run } = options;
-    const former = cni.#install.readNamespaces();
+    // Read when it is asked for: what cannot be read then is told to the runtime, which tries again.
+    let former: ReadonlySet<string> | undefined;
     const isEnrolled = (namespace: string): boolean =>
-      agent.synced() ? agent.isEnrolled(namespace) : former.has(namespace);
+      agent.synced()
+        ? agent.isEnrolled(namespace)
+        : (former ??= cni.#install.readNamespaces()).has(namespace);
     const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
     cni.#server = await serveCni({
       path: join(run, 'cni', 'socket'),

@@ -92,3 +92,19 @@ test('the runtime uses the first configuration by name, whatever its kind', () =
   assert.equal(activeConf(['z.conf', 'b.conflist', 'a.txt', '.c.conflist.weft-new']), 'b.conflist');
   assert.equal(activeConf([]), undefined);
 });
+
+test('namespaces of a former life that cannot be read are not known to be none', () => {
+  const places = (namespaces: string) =>
+    new CniInstall({
+      program: '',
+      binDir: '',
+      confDir: '',
+      socket: '',
+      namespaces,
+      whenAgentIsAway: 'wait',
+    });
+  assert.deepEqual([...places(join(dir, 'none')).readNamespaces()], []);
+  writeFileSync(join(dir, 'names'), 'shop\nbank\n');
+  assert.deepEqual([...places(join(dir, 'names')).readNamespaces()], ['shop', 'bank']);
+  assert.throws(() => places(dir).readNamespaces(), { code: 'EISDIR' });
+});

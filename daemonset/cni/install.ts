@@ -136,12 +136,13 @@ export class CniInstall {
     rmSync(dirname(this.places.namespaces), { recursive: true, force: true });
   }
 
-  /** What writeNamespaces() last put there, also in a former life of the agent. */
+  /** What writeNamespaces() last put there, also in a former life of the agent; nothing on a new node. Throws where that is not known. */
   readNamespaces(): ReadonlySet<string> {
     try {
       return new Set(readFileSync(this.places.namespaces, 'utf8').split('\n').filter(Boolean));
-    } catch {
-      return new Set();
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return new Set();
+      throw error;
     }
   }
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -14,5 +14,9 @@ test('a pod settles for as long as connection tracking remembers, and not at all
   writeFileSync(join(root, 'nf_conntrack_count'), '17\n');
   assert.equal(conntrackSettleMs(root), 125_000);
   writeFileSync(join(root, 'nf_conntrack_tcp_timeout_time_wait'), '30\n');
+  assert.equal(conntrackSettleMs(root), 35_000);
+  // What cannot be read is not zero: connections would be refused at the far end.
+  rmSync(join(root, 'nf_conntrack_count'));
+  mkdirSync(join(root, 'nf_conntrack_count'));
   assert.equal(conntrackSettleMs(root), 35_000);
 });

@@ -13,7 +13,7 @@ import { observe, type Observation } from '../pod/netns.js';
 import { conntrackSettleMs } from './conntrack.js';
 import type { PodNamespaces } from './namespaces.js';
 import { refusalOf, type NetnsRules } from './rules.js';
-import { reconcile, type Intent } from './reconcile.js';
+import { reconcile, type Intent, type Seen } from './reconcile.js';
 
 /** What it works with; each part is another file's. */
 export interface EnrollmentParts {
@@ -63,8 +63,11 @@ export class Enrollment {
   /** Of these, those that are not wholly enrolled: tried again, and released as the others are. */
   readonly #incomplete = new Set<WorkloadUid>();
   readonly #byCookie = new Map<bigint, LocalPod>();
+  /** Pods whose hook of a former life is kept, though they were not found: no path leads there (`netns` is empty). */
+  readonly #lost = new Map<bigint, LocalPod>();
   readonly #waiting = new Map<WorkloadUid, string>();
   readonly #unknown = new Set<WorkloadUid>();
+  readonly #refused = new Set<WorkloadUid>();
   /** Pods whose connections go by the agent until then (epoch ms): conntrack.ts. */
   readonly #settling = new Map<WorkloadUid, number>();
   /** By network namespace cookie: when this agent enrolled the pod, or took it over (epoch ms). */
@@ -96,8 +99,18 @@ export class Enrollment {
     return this.#unknown.size;
   }
 
+  /** Whether all that may come has come: what this machine does not take keeps it from nothing. */
+  isWhole(wanted: ReadonlyMap<WorkloadUid, NodePod>): boolean {
+    for (const uid of wanted.keys()) {
+      if (this.#refused.has(uid)) continue;
+      if (!this.#held.has(uid) || this.#incomplete.has(uid) || this.#waiting.has(uid)) return false;
+    }
+    return true;
+  }
+
+  /** Also a wanted pod that was not found since a restart: what the kernel carries of it is held against policy all the same. */
   podOf(cookie: bigint): LocalPod | undefined {
-    return this.#byCookie.get(cookie);
+    return this.#byCookie.get(cookie) ?? this.#lost.get(cookie);
   }
 
   sinceMs(cookie: bigint): number {
@@ -143,26 +156,36 @@ export class Enrollment {
     this.#waiting.clear();
     const before = new Set(this.#unknown);
     this.#unknown.clear();
-    for (const { uid, why, unknown } of steps.waiting) {
+    this.#refused.clear();
+    for (const { uid, why, state } of steps.waiting) {
       this.#waiting.set(uid, why);
-      if (unknown) this.#unknown.add(uid);
-      if (unknown && !before.has(uid))
+      if (state === 'refused') this.#refused.add(uid);
+      if (state === 'unknown') this.#unknown.add(uid);
+      if (state === 'unknown' && !before.has(uid))
         log.warn({ pod: uid, why }, 'pod could not be looked at: it stays as it is');
     }
-    this.#tellKept(steps.kept);
+    this.#keep(steps.kept, wanted);
     for (const local of steps.release)
       await this.#step(local.pod.uid, 'pod not released, tried again', () => this.#release(local));
     for (const cookie of steps.orphans)
       await this.#step(undefined, 'hook of a former life not removed, tried again', () =>
         this.#dropOrphan(cookie),
       );
+    // Before the namespace may be another pod's.
+    for (const cookie of this.#leftovers)
+      await this.#step(undefined, 'rows of a released pod not removed, tried again', () => {
+        maps.remove(cookie);
+        this.#leftovers.delete(cookie);
+      });
     for (const local of steps.change)
       await this.#step(local.pod.uid, 'pod not changed, tried again', () => this.#change(local));
     if (steps.enroll.length > 0) onEnrolling();
     const enrolled: LocalPod[] = [];
+    // Anew: a namespace that was another pod's a moment ago is not captured any more.
+    const adoptable = new Set(steps.enroll.length > 0 ? hooks.attached() : []);
     for (const local of steps.enroll) {
       await this.#step(local.pod.uid, 'pod not enrolled, tried again', async () => {
-        await this.#enroll(local, attached.includes(local.place.cookie));
+        await this.#enroll(local, adoptable.has(local.place.cookie));
         enrolled.push(local);
       });
     }
@@ -175,11 +198,6 @@ export class Enrollment {
       });
     }
     workers.sync(this.held);
-    for (const cookie of this.#leftovers)
-      await this.#step(undefined, 'rows of a released pod not removed, tried again', () => {
-        maps.remove(cookie);
-        this.#leftovers.delete(cookie);
-      });
     const changed = enrolled.length + steps.change.length + steps.release.length > 0;
     if (steps.orphans.length > 0)
       log.info({ hooks: steps.orphans.length }, 'hooks of pods of a former life removed');
@@ -207,6 +225,8 @@ export class Enrollment {
     this.#held.set(uid, local);
     this.#incomplete.add(uid);
     this.#byCookie.set(cookie, local);
+    // What is left there of another pod, write() replaces.
+    this.#leftovers.delete(cookie);
     hooks.owners.record(cookie, ownerKey(local.pod));
     await workers.own(local);
     // A pod that was captured before stays so throughout: capture is never lifted to be set again.
@@ -301,7 +321,14 @@ export class Enrollment {
     return local !== undefined && this.#incomplete.has(local.pod.uid);
   }
 
-  #tellKept(kept: readonly bigint[]): void {
+  #keep(kept: readonly bigint[], wanted: ReadonlyMap<WorkloadUid, NodePod>): void {
+    this.#lost.clear();
+    const byOwner =
+      kept.length > 0 ? new Map([...wanted.values()].map((pod) => [ownerKey(pod), pod])) : undefined;
+    for (const cookie of kept) {
+      const pod = byOwner?.get(this.#parts.hooks.owners.of(cookie) ?? '');
+      if (pod) this.#lost.set(cookie, { pod, place: { cookie, netns: '' } });
+    }
     const text = kept.join(' ');
     if (text !== this.#kept && kept.length > 0)
       this.#parts.log.warn(
@@ -320,7 +347,7 @@ export class Enrollment {
       const early = told.addresses.length === 0 ? this.#started.get(told.podUid) : undefined;
       const addressed = early ? { ...told, addresses: early } : told;
       const refused = refusalOf(told, rules);
-      if (refused !== undefined) return { pod: addressed, seen: { kind: 'absent', why: refused } };
+      if (refused !== undefined) return { pod: addressed, seen: { kind: 'refused', why: refused } };
       const netns = told.netns === '' ? namespaces.pathOf(told.podUid) : told.netns;
       if (netns === undefined) return { pod: addressed, seen: this.#unseen() };
       return { pod: { ...addressed, netns }, seen: this.#see(netns) };
@@ -334,10 +361,10 @@ export class Enrollment {
       : { kind: 'unknown', why: `the pod's processes could not be looked for: ${trouble}` };
   }
 
-  #see(netns: string): Observation {
+  #see(netns: string): Seen {
     const seen = (this.#parts.observe ?? observe)(netns);
     return seen.kind === 'present' && this.#parts.never.has(seen.cookie)
-      ? { kind: 'absent', why: `${netns} is the node's own network namespace, which is never a pod` }
+      ? { kind: 'refused', why: `${netns} is the node's own network namespace, which is never a pod` }
       : seen;
   }
 

@@ -60,3 +60,35 @@ test("a process of the pod that is still in the node's own namespace does not le
   namespaces.refresh(new Set([uid]));
   assert.equal(namespaces.pathOf(uid), undefined);
 });
+
+test('a /proc that cannot be read, wholly or in part, is no knowledge that a pod is nowhere', (t) => {
+  const troubleOf = (proc: string): string | undefined => {
+    const namespaces = new PodNamespaces(proc);
+    namespaces.refresh(new Set([uid]));
+    const { trouble } = namespaces;
+    assert.equal(namespaces.pathOf(uid), undefined);
+    namespaces.refresh(new Set());
+    return trouble;
+  };
+  const made: string[] = [];
+  t.after(() => made.forEach((one) => rmSync(one, { recursive: true })));
+  const proc = (processes: Parameters<typeof procOf>[0]): string => {
+    made.push(procOf(processes));
+    return made.at(-1) ?? '';
+  };
+  assert.equal(troubleOf(proc({ 70: ['0::/', 'net:[1]'] })), undefined, 'it is not there');
+  assert.match(troubleOf(join(tmpdir(), 'weft-none')) ?? '', /ENOENT/);
+  assert.match(troubleOf(proc({})) ?? '', /shows no process/);
+  const ended = proc({ 70: ['0::/', 'net:[1]'], 71: ['0::/', 'net:[1]'] });
+  rmSync(join(ended, '71'), { recursive: true });
+  mkdirSync(join(ended, '71'));
+  assert.equal(troubleOf(ended), undefined, 'a process that has ended meanwhile is none of its');
+  const unreadable = proc({ 70: ['0::/', 'net:[1]'] });
+  rmSync(join(unreadable, '70', 'cgroup'));
+  mkdirSync(join(unreadable, '70', 'cgroup'));
+  assert.match(troubleOf(unreadable) ?? '', /EISDIR/);
+  const hidden = proc({ 70: [`0::/kubepods/pod${uid}/a`, 'net:[7]'] });
+  rmSync(join(hidden, '70', 'ns', 'net'));
+  symlinkSync('net', join(hidden, '70', 'ns', 'net'));
+  assert.match(troubleOf(hidden) ?? '', /ELOOP/);
+});

@@ -89,13 +89,13 @@ test('changes settings in place without taking the pod out', () => {
 
 test('says why a pod waits, and does not hold up others', () => {
   const steps = reconcile([of(pod('a'), absent), of(pod('b'), at(8n))], new Map(), hooks([]));
-  assert.deepEqual(steps.waiting, [{ uid: pod('a').uid, why: absent.why, unknown: false }]);
+  assert.deepEqual(steps.waiting, [{ uid: pod('a').uid, why: absent.why, state: 'coming' }]);
   assert.equal(steps.enroll.length, 1);
 });
 
 test('a pod whose namespace could not be looked at stays exactly as it is, and says so', () => {
   const steps = reconcile([of(pod('a'), unknown)], new Map([held(pod('a'), 5n)]), hooks([5n]));
-  assert.deepEqual(steps, { ...none, waiting: [{ uid: pod('a').uid, why: unknown.why, unknown: true }] });
+  assert.deepEqual(steps, { ...none, waiting: [{ uid: pod('a').uid, why: unknown.why, state: 'unknown' }] });
 });
 
 test('a name that is gone is no namespace that is gone: only its death releases a pod that is wanted', () => {

@@ -8,9 +8,12 @@ import type { LocalPod } from '../messages.js';
 import type { Observation } from '../pod/netns.js';
 import { isWorkload } from './rules.js';
 
+/** `refused`: not looked at, or not to be had, since this machine does not take the pod there. */
+export type Seen = Observation | { readonly kind: 'refused'; readonly why: string };
+
 export interface Intent {
   readonly pod: NodePod;
-  readonly seen: Observation;
+  readonly seen: Seen;
 }
 
 /** The kernel's side: pods' inbound hooks, by network namespace cookie, also those of a former life of the agent. */
@@ -33,7 +36,14 @@ export interface Steps {
   /** Hooks of a former life that may be of a wanted pod which was not found: they stay, and refuse. */
   readonly kept: readonly bigint[];
   /** Wanted pods that are not (wholly) in the mesh, or whose namespace could not be looked at; `unknown`: that is why. */
-  readonly waiting: readonly { readonly uid: WorkloadUid; readonly why: string; readonly unknown: boolean }[];
+  readonly waiting: readonly Waiting[];
+}
+
+export interface Waiting {
+  readonly uid: WorkloadUid;
+  readonly why: string;
+  /** `refused`: it is not to be had, and nobody waits for it; `unknown`: it could not be looked at; else it may come. */
+  readonly state: 'coming' | 'unknown' | 'refused';
 }
 
 /** Decides only. */
@@ -48,24 +58,24 @@ export function reconcile(
   const enroll: LocalPod[] = [];
   const change: LocalPod[] = [];
   const release: LocalPod[] = [];
-  const waiting: { uid: WorkloadUid; why: string; unknown: boolean }[] = [];
+  const waiting: Waiting[] = [];
 
   for (const [uid, local] of held) if (isGone(local, wanted.get(uid), hooks)) release.push(local);
   for (const intent of intents) {
     const { pod, seen } = intent;
     const { uid } = pod;
     if (seen.kind !== 'present') {
-      waiting.push({ uid, why: seen.why, unknown: seen.kind === 'unknown' });
+      waiting.push({ uid, why: seen.why, state: seen.kind === 'absent' ? 'coming' : seen.kind });
       continue;
     }
     const winner = winners.get(seen.cookie)?.pod.uid;
     if (winner !== uid) {
-      waiting.push({ uid, why: `its network namespace belongs to ${String(winner)}`, unknown: false });
+      waiting.push({ uid, why: `its network namespace belongs to ${String(winner)}`, state: 'refused' });
       continue;
     }
     const before = held.get(uid);
     if (!before && pod.addresses.length === 0) {
-      waiting.push({ uid, why: 'the pod has no address yet', unknown: false });
+      waiting.push({ uid, why: 'the pod has no address yet', state: 'coming' });
       continue;
     }
     const local: LocalPod = { pod, place: { cookie: seen.cookie, netns: pod.netns } };

@@ -9,7 +9,7 @@ import { behind, id, key, none, pod, policy, service, uid, workload } from '../.
 import type { LocalPod } from '../messages.js';
 import { planInboundTunnel } from '../proxy/plan.js';
 import { kernelServices } from './services.js';
-import { kernelMayCarry } from './verdicts.js';
+import { epochAbove, kernelMayCarry } from './verdicts.js';
 
 /** A generator with a seed (mulberry32), so that a failure can be run again. */
 function randomOf(seed: number): (below: number) => number {
@@ -214,4 +214,15 @@ test('with session affinity the kernel has an endpoint for each bucket, the one 
     chosen.add(found.target.ip);
   }
   assert.equal(chosen.size, 3);
+});
+
+test('an epoch is above all that verdicts in the kernel were decided at, whatever the clocks say', () => {
+  assert.equal(epochAbove([], 7n), 8n);
+  assert.equal(epochAbove([3n, 9n, 5n], 7n), 10n);
+  // By the wall clock of a former build, in milliseconds, of a year that this clock is set back from.
+  const former = BigInt(Date.UTC(2200, 0));
+  assert.equal(epochAbove([former], process.hrtime.bigint()) > former, true);
+  // A next agent, with nothing left in the maps: time since boot has gone on by more than the last one's changes.
+  const first = epochAbove([], 1_000_000_000n) + 5_000n;
+  assert.ok(epochAbove([], 1_001_000_000n) > first);
 });

@@ -91,18 +91,20 @@ static __attribute__((noreturn)) void pass_on(struct json_object *result)
 	exit(0);
 }
 
-/* A line of the file that the agent keeps; it outlives the agent, and a reboot. */
+/* A line of the file that the agent keeps; it outlives the agent, and a reboot. -1: not known, the file is there and cannot be read. */
 static int is_enrolled(const char *file, const char *namespace)
 {
 	FILE *names = fopen(file, "re");
 	if (!names)
-		return 0;
+		return errno == ENOENT ? 0 : -1;
 	char line[512];
 	int found = 0;
 	while (!found && fgets(line, sizeof line, names)) {
 		line[strcspn(line, "\n")] = 0;
 		found = strcmp(line, namespace) == 0;
 	}
+	if (!found && ferror(names))
+		found = -1;
 	fclose(names);
 	return found;
 }
@@ -112,7 +114,13 @@ static __attribute__((noreturn)) void without_agent(struct json_object *config, 
 {
 	const char *names = text_of(config, "namespaces", "/var/lib/weft/cni/namespaces");
 	int waits = strcmp(text_of(config, "whenAgentIsAway", "wait"), "start") != 0;
-	if (waits && is_enrolled(names, namespace))
+	int enrolled = waits ? is_enrolled(names, namespace) : 0;
+	if (enrolled < 0)
+		fail(TRY_AGAIN,
+		     "weft: the agent of this node does not answer (%s), and whether pods of namespace %s are in the mesh is not "
+		     "known: %s cannot be read; it is tried again, see the weft-agent pod of this node",
+		     why, namespace, names);
+	if (enrolled)
 		fail(TRY_AGAIN,
 		     "weft: the agent of this node does not answer (%s), and pods of namespace %s do not start outside of "
 		     "the mesh; it is tried again, see the weft-agent pod of this node",

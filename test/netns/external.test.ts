@@ -1,5 +1,6 @@
 /** Kinds for what is no pod: Workload (a machine of its own) and ExternalService. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -91,6 +92,60 @@ spec: { node: node-b, addresses: [10.244.2.10], serviceAccount: legacy, netns: w
   assert.equal(path, 'hbone');
   assert.equal(destination.identity, 'spiffe://cluster.local/ns/shop/sa/legacy');
   assert.equal(service, 'api.shop.svc.cluster.local');
+});
+
+test('a Workload that names a running pod, a process, a FIFO or the node gets none of them; the pod stays what it is', async () => {
+  const cookieOf = (): unknown => readdirSync('/sys/fs/bpf/weft/node-a/pods').sort();
+  const before = cookieOf();
+  const fifo = '/run/netns/weft-t-fifo';
+  execFileSync('mkfifo', [fifo]);
+  const web = bed.start('web', 'weft-web', 'sleep', ['600']);
+  const file = join(manifests, 'evil.yaml');
+  const places = {
+    pod: 'weft-web',
+    fifo,
+    process: `/proc/${web.pid}/ns/net`,
+    node: 'weft-node-a',
+    machine: '/proc/1/ns/net',
+    up: '/run/netns/../../proc/self/ns/net',
+  };
+  try {
+    writeFileSync(
+      file,
+      [
+        'kind: Namespace\nmetadata: { name: evil, labels: { weft.dev/mesh: enabled } }\n',
+        ...Object.entries(places).map(
+          ([name, netns], i) => `apiVersion: weft.dev/v1alpha1
+kind: Workload
+metadata: { name: ${name}, namespace: evil }
+spec: { node: node-a, addresses: [10.244.1.${100 + i}], netns: '${netns}' }
+`,
+        ),
+      ].join('---\n'),
+    );
+    const waiting = await until('all of them wait', 15_000, () => {
+      const told = Object.entries(bed.readyState('node-a').waiting ?? {});
+      return told.length === Object.keys(places).length && told;
+    });
+    const why = (name: string): string => waiting.find(([uid]) => uid.endsWith(`/${name}`))?.[1] ?? '';
+    assert.match(why('pod'), /belongs to Kubernetes\/\/Pod\/shop\/web/);
+    assert.match(why('fifo'), /is no network namespace/);
+    assert.match(why('node'), /node's own network namespace/);
+    for (const name of ['process', 'machine', 'up'])
+      assert.match(why(name), /no directory that this machine allows/);
+    assert.deepEqual(cookieOf(), before);
+    assert.equal(await ask('10.96.0.10', 9000), 'here');
+    const { source } = await latest('10.96.0.10:9000');
+    assert.equal(source.identity, 'spiffe://cluster.local/ns/shop/sa/web');
+  } finally {
+    rmSync(file);
+    rmSync(fifo);
+  }
+  await bed.waitReady();
+  assert.deepEqual(cookieOf(), before);
+  assert.equal(await ask('10.96.0.10', 9000), 'here');
+  assert.equal((await latest('10.96.0.10:9000')).path, 'hbone', 'captured as before');
+  assert.equal((await latest('10.96.0.10:9000')).source.identity, 'spiffe://cluster.local/ns/shop/sa/web');
 });
 
 test('where pods may not leave the mesh, an ExternalService is known and reached by name; nothing else outside is', async () => {

@@ -8,8 +8,10 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { sleep, until } from '../../src/base/wait.js';
 import { agentProcess } from '../../src/cli/standalone/bed.js';
+import { startWaypoint, stopWaypoint } from '../../src/cli/standalone/waypoint.js';
+import { projectRoot } from '../../native/index.js';
 import { otherBuild, type OtherBuild } from '../support/other-build.js';
-import { WatchedMesh } from './support/watched-mesh.js';
+import { cacheIp, WatchedMesh } from './support/watched-mesh.js';
 
 const agent = agentProcess('node-a');
 const leaseMs = 2_000;
@@ -107,6 +109,37 @@ test('a killed control plane: agents go on by what they know, pods stay as they 
   await quiet();
   await mesh.bed.startControl();
   await works();
+  await quiet();
+});
+
+test('a killed waypoint: its Service is closed, at its address and at its endpoints, also while agents start anew', async () => {
+  const place = { namespace: 'shop', name: 'waypoint', node: 'node-b', workers: 1 };
+  const vip = '10.96.0.50';
+  const example = join(projectRoot, 'docs', 'examples', 'waypoint', 'gateway.yaml');
+  writeFileSync(join(mesh.manifests, 'gateway.yaml'), readFileSync(example, 'utf8'));
+  writeFileSync(
+    join(mesh.manifests, 'held.yaml'),
+    `kind: Service
+metadata: { name: held, namespace: shop, labels: { weft.dev/waypoint: waypoint } }
+spec: { selector: { app: cache }, clusterIPs: [${vip}], ports: [{ name: tcp-held, port: 9000 }] }
+`,
+  );
+  // One endpoint with a server is enough, and the other would refuse.
+  writeFileSync(join(mesh.manifests, 'cache-2.yaml'), '');
+  await startWaypoint(mesh.bed, place);
+  await until('it answers', 20_000, async () => (await mesh.call('weft-web', vip)) === 'here');
+  await stopWaypoint(mesh.bed, place, 'SIGKILL');
+  const closed = async (): Promise<void> => {
+    for (const ip of [vip, cacheIp])
+      for (const from of ['weft-web', 'weft-intruder'])
+        assert.notEqual(await mesh.call(from, ip), 'here', `${from} reached ${ip}`);
+  };
+  await closed();
+  await mesh.bed.stop(agent, 'SIGKILL');
+  await closed();
+  mesh.bed.startAgent('node-a');
+  await mesh.bed.waitReady();
+  await closed();
   await quiet();
 });
 

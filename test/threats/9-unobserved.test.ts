@@ -7,7 +7,14 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { BpfMap } from '../../native/index.js';
-import { encodeBypassPortKey, encodeIp, encodeLocal, decodeLocal } from '../../daemonset/datapath/layout.js';
+import {
+  decodeLocal,
+  encodeBypassPortKey,
+  encodeIp,
+  encodeLocal,
+  podFlags,
+  structs,
+} from '../../daemonset/datapath/layout.js';
 import { Datapath, pinRoot } from '../../daemonset/datapath/loader.js';
 import { parseIp } from '../../src/model/address.js';
 import { sleep, until } from '../../src/base/wait.js';
@@ -34,32 +41,79 @@ const restartAgent = async (between?: () => void): Promise<void> => {
   between?.();
   mesh.bed.startAgent('node-a');
 };
+const works = (): Promise<unknown> =>
+  until('pods reach each other', 10_000, async () => (await mesh.call()) === 'here');
 const quiet = async (): Promise<void> => {
   const { attempts } = mesh;
   await until('the probes have tried since', 10_000, () => mesh.attempts > attempts + 5);
   assert.deepEqual(mesh.leaks(), []);
 };
 
-test('no descriptor is left (EMFILE): no pod is released, no capture is lifted, and all is well when there are some again', async () => {
-  const pid = pidOf();
-  const before = hooks();
-  const logged = mesh.bed.log(agent).length;
+/** From now on a process gets `free` further descriptors at a time. */
+function starve(pid: number, free: number): void {
+  const used = new Set(readdirSync(`/proc/${pid}/fd`).map(Number));
+  let limit = 0;
+  for (let left = free; left > 0; limit++) if (!used.has(limit)) left--;
+  sh('prlimit', ['--pid', String(pid), `--nofile=${Math.max(1, limit)}:`]);
+}
+function feed(pid: number): void {
   const most = /^Max open files +\d+ +(\d+)/m.exec(readFileSync(`/proc/${pid}/limits`, 'utf8'))?.[1] ?? '';
-  sh('prlimit', ['--pid', String(pid), '--nofile=1:']);
-  try {
-    await until('it is noticed', 15_000, () => /too many open files/i.test(logFrom(logged)));
-    await sleep(4_000);
-    assert.deepEqual(hooks(), before);
+  sh('prlimit', ['--pid', String(pid), `--nofile=${most}:`]);
+}
+
+for (const free of [0, 1, 2]) {
+  test(`${free} descriptors are left (EMFILE): no pod is released, no capture is lifted, and all is well when there are some again`, async () => {
+    const pid = pidOf();
+    const before = hooks();
+    const logged = mesh.bed.log(agent).length;
+    starve(pid, free);
+    try {
+      await until('it is noticed', 15_000, () => /too many open files/i.test(logFrom(logged)));
+      await sleep(3_000);
+      assert.deepEqual(hooks(), before);
+      await quiet();
+    } finally {
+      feed(pid);
+    }
+    await mesh.bed.waitReady();
+    await works();
+    assert.doesNotMatch(logFrom(logged), /pod released|hooks of pods of a former life removed/);
     await quiet();
+  });
+}
+
+test('a pod that leaves the mesh is captured until all of it can be undone', async () => {
+  const file = join(mesh.manifests, 'mesh.yaml');
+  const text = readFileSync(file, 'utf8');
+  const leaves = 'name: cache-2, namespace: shop, labels: { app: cache';
+  assert.ok(text.includes(leaves));
+  const before = hooks();
+  const pods = new BpfMap(join(new Datapath('node-a').dir, 'weft_pods'));
+  const [flagsAt = 0] = structs.weft_pod[1].flags;
+  const captured = (): number =>
+    pods.keys().filter((key) => ((pods.lookup(key)?.[flagsAt] ?? 0) & podFlags.capture) !== 0).length;
+  const pid = pidOf();
+  const logged = mesh.bed.log(agent).length;
+  const count = captured();
+  starve(pid, 0);
+  try {
+    writeFileSync(file, text.replace(leaves, `${leaves}, weft.dev/mesh: disabled`));
+    await until('it is noticed', 15_000, () => /too many open files/i.test(logFrom(logged)));
+    await sleep(3_000);
+    assert.deepEqual(hooks(), before);
+    assert.equal(captured(), count);
   } finally {
-    sh('prlimit', ['--pid', String(pid), `--nofile=${most}:`]);
+    feed(pid);
   }
-  await mesh.bed.waitReady();
-  assert.equal(
-    await until('it works again', 10_000, async () => (await mesh.call()) === 'here' && 'here'),
-    'here',
+  await until(
+    'it is released',
+    10_000,
+    () => hooks().length === before.length - 1 && captured() === count - 1,
   );
-  assert.doesNotMatch(logFrom(logged), /pod released|hooks of pods of a former life removed/);
+  writeFileSync(file, text);
+  await until('it is enrolled', 15_000, () => hooks().length === before.length && captured() === count);
+  pods.close();
+  await mesh.bed.waitReady();
   await quiet();
 });
 
@@ -98,10 +152,7 @@ test('a wanted pod whose namespace is not found after a restart keeps its hook a
     sh('umount', [name]);
   }
   await mesh.bed.waitReady();
-  assert.equal(
-    await until('it works again', 10_000, async () => (await mesh.call()) === 'here' && 'here'),
-    'here',
-  );
+  await works();
   await quiet();
 });
 

@@ -1,0 +1,55 @@
+/** One pod cannot use up what the pods of its worker share. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { after, before, test } from 'node:test';
+import { until } from '../../src/base/wait.js';
+import { run } from '../../src/cli/run.js';
+import { WatchedMesh, webIp } from '../threats/support/watched-mesh.js';
+
+let mesh: WatchedMesh;
+before(async () => {
+  mesh = await WatchedMesh.up('/run/weft/test-shares');
+});
+after(() => mesh.down());
+
+/** How often a limit turned something away on node-a. */
+const reached = async (limit: string): Promise<number> => {
+  const { stdout } = await run('weft-node-a', 'curl', ['-s', 'http://127.0.0.1:15020/metrics']);
+  return Number(
+    new RegExp(`^weft_limit_reached_total\\{limit="${limit}"\\} (\\d+)`, 'm').exec(stdout)?.[1] ?? 0,
+  );
+};
+
+test('connections to 15008 that say nothing: at most 512 of one pod are kept, the rest is reset and counted, others work', async () => {
+  const holder = `
+import resource, select, socket, sys, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+held = []
+for _ in range(900):
+    try: held.append(socket.create_connection(('${webIp}', 15008), 3))
+    except OSError: pass
+time.sleep(1)
+open_ = 0
+for s in held:
+    s.setblocking(False)
+    try: s.recv(1)
+    except BlockingIOError: open_ += 1
+    except OSError: pass
+print(open_, flush=True)
+time.sleep(60)
+`;
+  const child = spawn('nsenter', ['--net=/run/netns/weft-node-b', 'python3', '-c', holder], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  try {
+    let out = '';
+    child.stdout.on('data', (bytes: Buffer) => (out += bytes.toString()));
+    const kept = Number(await until('they are open', 30_000, () => out.trim()));
+    assert.ok(kept > 400 && kept <= 512, `${kept} are kept`);
+    assert.ok((await reached('handshakes-of-pod')) >= 900 - 512);
+    assert.equal(await mesh.call('weft-web'), 'here');
+  } finally {
+    child.kill('SIGKILL');
+  }
+  assert.deepEqual(mesh.leaks(), []);
+});
