@@ -9,7 +9,7 @@ import type { KubeConfig } from '@kubernetes/client-node';
 import { WeftError } from '../../src/base/errors.js';
 import { authorityErrorOf, caFiles } from '../serve/authority-files.js';
 import { replaceFile } from '../serve/files.js';
-import { parseRevocations, revocationsFile } from '../serve/revocations.js';
+import { fromSecretFile, parseRevocations, revocationsFile } from '../serve/revocations.js';
 import { keyFile } from '../serve/tokens.js';
 import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 
@@ -139,6 +139,7 @@ export class AuthorityStore {
       if (!existsSync(at) || readFileSync(at, 'utf8') !== text) replaceFile(at, text, 0o600);
     };
     // What is revoked first: no token counts by a new key before the list that goes with it.
+    keep(fromSecretFile, `${this.namespace}/${joinSecret}`);
     keep(revocationsFile, revoked);
     keep(keyFile, Buffer.from(key, 'base64').toString('utf8'));
   }

@@ -59,7 +59,7 @@ export class Leader {
 
   /** Also false when it could not be renewed for so long that another may hold it. */
   get leading(): boolean {
-    return this.#leading && Date.now() - this.#renewedAtMs < renewMsMax;
+    return this.#leading && performance.now() - this.#renewedAtMs < renewMsMax;
   }
 
   start(): void {
@@ -100,6 +100,8 @@ export class Leader {
 
   async #hold(): Promise<void> {
     const now = new Date();
+    // How long ago is not for the wall clock to say: set back, it would make this a leader for longer than the lease.
+    const nowMs = performance.now();
     const renewTime = now.toISOString().replace('Z', '000Z');
     const mine = { holderIdentity: this.self, leaseDurationSeconds: durationS, renewTime };
     let found: LeaseObject;
@@ -113,14 +115,14 @@ export class Leader {
         metadata: { name: this.name },
         spec: { ...mine, acquireTime: renewTime, leaseTransitions: 0 },
       });
-      return this.#renewed(now.getTime());
+      return this.#renewed(nowMs);
     }
     this.onRead(found);
     const { holderIdentity: holder, renewTime: renewed, leaseTransitions = 0 } = found.spec;
     const same = this.#observed?.renewTime === renewed && this.#observed?.holder === holder;
-    if (!same || !this.#observed) this.#observed = { renewTime: renewed, holder, sinceMs: now.getTime() };
+    if (!same || !this.#observed) this.#observed = { renewTime: renewed, holder, sinceMs: nowMs };
     const durationMs = (found.spec.leaseDurationSeconds ?? durationS) * 1000;
-    if (!mayTake(this.#observed, this.self, durationMs, now.getTime())) return this.#set(false);
+    if (!mayTake(this.#observed, this.self, durationMs, nowMs)) return this.#set(false);
     const taken =
       holder === this.self ? {} : { acquireTime: renewTime, leaseTransitions: leaseTransitions + 1 };
     // With the version that was read: of two that try, one is refused.
@@ -128,7 +130,7 @@ export class Leader {
       ...found,
       spec: { ...found.spec, ...mine, ...taken },
     });
-    this.#renewed(now.getTime());
+    this.#renewed(nowMs);
   }
 
   #renewed(nowMs: number): void {

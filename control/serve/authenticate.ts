@@ -31,7 +31,8 @@ export const callLimits = {
 /** Of one caller, certificates and reports together: an agent that starts asks once for each identity of its node. */
 const callerRate = { perSecond: 50, burst: 1_024 };
 
-export type RefusedCall = 'no-token' | 'checking' | 'check-failed' | 'rate' | 'waiting' | 'time';
+export type RefusedCall =
+  'no-token' | 'checking' | 'check-failed' | 'connections' | 'rate' | 'waiting' | 'time';
 
 export interface Caller {
   /** Of a node, or `waypoint:<namespace>/<name>`. */
@@ -47,7 +48,12 @@ export type CallerOfToken = (token: string, address: string) => Promise<Caller |
 
 export interface AuthenticateOptions {
   readonly callerOfToken: CallerOfToken;
-  readonly onAuthenticated: (address: string | undefined, port: number | undefined) => void;
+  /** False where the caller has as many connections as it may. */
+  readonly onAuthenticated: (
+    address: string | undefined,
+    port: number | undefined,
+    caller: string,
+  ) => boolean;
   /** Of a connection that has shown no good token yet. */
   readonly isStranger: (address: string | undefined, port: number | undefined) => boolean;
   readonly onRefused: (why: RefusedCall, peer: string, error?: string) => void;
@@ -145,10 +151,12 @@ export class Authenticator {
     this.#checking.set(connection, already + 1);
     this.#checkingAll++;
     try {
-      const caller = await this.options.callerOfToken(token, remoteAddress ?? '');
-      if (caller === undefined) return refuse('no-token', nobody);
-      this.options.onAuthenticated(remoteAddress, remotePort);
-      return typeof caller === 'string' ? { name: caller } : caller;
+      const found = await this.options.callerOfToken(token, remoteAddress ?? '');
+      if (found === undefined) return refuse('no-token', nobody);
+      const caller = typeof found === 'string' ? { name: found } : found;
+      return this.options.onAuthenticated(remoteAddress, remotePort, caller.name)
+        ? caller
+        : refuse('connections', 'too many connections of this caller');
     } catch (error) {
       // Nobody can say whose token it is: the node keeps what it knows, and comes again.
       return refuse('check-failed', 'the token cannot be checked now: try again', errorText(error));

@@ -12,6 +12,8 @@ export const connectionLimits = {
   unauthenticatedPerAddressMax: 32,
   /** Accepted by the kernel, not looked at yet. */
   waitingMax: 4_096,
+  /** Connections that have shown a token of one caller: an agent that starts asks for each identity by one of its own. */
+  perCallerMax: 512,
   /** From its turn on until a token was accepted. */
   authenticateMsMax: 5_000,
 } as const;
@@ -20,7 +22,9 @@ export interface ConnectionsOptions {
   /** Hands a connection to whoever speaks TLS and HTTP/2. */
   readonly onConnection: (socket: Socket) => void;
   /** A connection was ended: by the number of those that wait, or by the time. */
-  readonly onLimit: (limit: 'control-connections' | 'control-authenticate-time') => void;
+  readonly onLimit: (
+    limit: 'control-connections' | 'control-authenticate-time' | 'control-caller-connections',
+  ) => void;
   readonly limits?: Partial<Record<keyof typeof connectionLimits, number>>;
 }
 
@@ -32,7 +36,8 @@ export class Connections {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   /** By peer address and port: connections that have shown no token. */
-  readonly #strangers = new Map<string, () => void>();
+  readonly #strangers = new Map<string, { readonly socket: Socket; readonly known: () => void }>();
+  readonly #ofCaller = new Map<string, number>();
   readonly #ofAddress = new Map<string, number>();
   /** By peer address, in the order of their turns. */
   readonly #waiting = new Map<string, Socket[]>();
@@ -62,9 +67,24 @@ export class Connections {
     for (const socket of this.#sockets) socket.destroy();
   }
 
-  /** A call of this connection has shown a token that holds. */
-  authenticated(address: string | undefined, port: number | undefined): void {
-    this.#strangers.get(keyOf(address, port))?.();
+  /** A call of this connection has shown a token of `caller` that holds; false where that has as many connections as it may. */
+  authenticated(address: string | undefined, port: number | undefined, caller: string): boolean {
+    const stranger = this.#strangers.get(keyOf(address, port));
+    // It was counted with its first call.
+    if (!stranger) return true;
+    const count = this.#ofCaller.get(caller) ?? 0;
+    if (count >= this.#limits.perCallerMax) {
+      this.options.onLimit('control-caller-connections');
+      return false;
+    }
+    this.#ofCaller.set(caller, count + 1);
+    stranger.socket.once('close', () => {
+      const left = (this.#ofCaller.get(caller) ?? 1) - 1;
+      if (left > 0) this.#ofCaller.set(caller, left);
+      else this.#ofCaller.delete(caller);
+    });
+    stranger.known();
+    return true;
   }
 
   isStranger(address: string | undefined, port: number | undefined): boolean {
@@ -116,7 +136,7 @@ export class Connections {
       this.options.onLimit('control-authenticate-time');
       socket.destroy();
     }, this.#limits.authenticateMsMax);
-    this.#strangers.set(key, known);
+    this.#strangers.set(key, { socket, known });
     socket.once('close', known);
     this.options.onConnection(socket);
   }

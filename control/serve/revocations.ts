@@ -2,7 +2,7 @@
  * Join tokens that count no more: a file of the state directory, a JSON object per line, read again when it changes. On Kubernetes
  * it is copied from the Secret of the join key.
  */
-import { readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { JWTPayload } from 'jose';
 import { errorText, WeftError } from '../../src/base/errors.js';
@@ -10,6 +10,8 @@ import { replaceFile } from './files.js';
 
 /** In the state directory, and in the Secret. */
 export const revocationsFile = 'revoked-tokens';
+/** Beside it, where the list is copied from a Secret: what is written here would be lost. */
+export const fromSecretFile = 'revoked-tokens.from-secret';
 const linesMax = 100_000;
 
 export type Revocation =
@@ -79,6 +81,11 @@ export function readRevocations(state: string): Revocations {
 /** Takes effect at once for new calls, and within seconds for streams that are open. Errors: WEFT_REVOCATIONS, of the file system. */
 export function revoke(state: string, revocation: Revocation): void {
   const path = join(state, revocationsFile);
+  if (existsSync(join(state, fromSecretFile)))
+    throw new WeftError(
+      'WEFT_REVOCATIONS',
+      `the list is copied from a Secret: add the line ${JSON.stringify(revocation)} to ${revocationsFile} of the Secret ${readFileSync(join(state, fromSecretFile), 'utf8')}`,
+    );
   readRevocations(state);
   let text = '';
   try {

@@ -26,6 +26,7 @@ import { Authenticator, type Caller, type CallerOfToken, type RefusedCall } from
 import type { CertificateAuthority } from './ca.js';
 import { Connections, type connectionLimits } from './connections.js';
 import { PresentedCertificate } from './presented.js';
+import { RateLimiter } from './rate.js';
 import { responseOf, type ChangedNames, type Resources } from './resources.js';
 
 const ttlSMax = 7 * 86_400;
@@ -39,10 +40,12 @@ const recheckMs = 5_000;
 /** Entries of one report, and what one text of it may hold. */
 const reportLimits = { pods: 4_096, missing: 64, textBytes: 4_096 } as const;
 
+const refusalLineRate = { perSecond: 5, burst: 50 } as const;
 const refusals: Readonly<Record<RefusedCall, string>> = {
   'no-token': 'refused: no valid token',
   checking: 'refused: too many calls wait for their token to be checked',
   'check-failed': 'a token could not be checked',
+  connections: 'refused: too many connections of one caller',
   rate: 'refused: too many calls of one caller',
   waiting: 'refused: too many calls of one caller wait',
   time: 'refused: a call took too long',
@@ -132,13 +135,18 @@ export class ControlServer {
   ) {
     this.#options = options;
     const { callerOfToken, onLimit, log } = options;
+    const refusalLines = new RateLimiter(refusalLineRate);
+    let unlogged = 0;
     this.#authenticator = new Authenticator({
       callerOfToken,
-      onAuthenticated: (address, port) => this.#connections.authenticated(address, port),
+      onAuthenticated: (address, port, caller) => this.#connections.authenticated(address, port, caller),
       isStranger: (address, port) => this.#connections.isStranger(address, port),
       onRefused: (why, peer, error) => {
         options.onRefused?.(why);
-        log.warn({ peer, ...(error === undefined ? {} : { error }) }, refusals[why]);
+        // Anybody can have calls refused: they are counted, and some are logged.
+        if (!refusalLines.take('')) return void unlogged++;
+        log.warn({ peer, unlogged, ...(error === undefined ? {} : { error }) }, refusals[why]);
+        unlogged = 0;
       },
     });
     this.#server = new Server({

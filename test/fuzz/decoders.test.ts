@@ -10,7 +10,16 @@ import {
   decodeRoute,
   decodeTrust,
   decodeUncapturedPod,
+  readAddress,
+  readAuthorization,
+  readRoute,
 } from '../../src/discovery/decode.js';
+import { isPlausible } from '../../control/kubernetes/review-limits.js';
+import { parseRevocations } from '../../control/serve/revocations.js';
+import { WeftError } from '../../src/base/errors.js';
+import { encodeAuthorization } from '../../src/discovery/encode.js';
+import { authorize } from '../../src/policy/authorize.js';
+import { parseIp } from '../../src/model/address.js';
 import { decodeRequest } from '../../daemonset/cni/protocol.js';
 import { encodeTold } from '../../control/serve/resources.js';
 import { compile } from '../../control/compile/compile.js';
@@ -116,6 +125,80 @@ test('discovery decoders answer every byte string with a value or errors', () =>
     }
   });
   assert.ok(rounds > 1000);
+});
+
+test('what is read of a policy never throws, and is a whole policy, or says what is not understood', () => {
+  const seeds = [...compiled.all()].map(encodeTold);
+  fuzz(seeds, (bytes) => {
+    const policy = readAuthorization('shop/p', bytes);
+    assert.ok(policy.value, 'of a policy with a name something is always in force');
+    for (const [reading, strict] of [
+      [policy, decodeAuthorization(bytes)],
+      [readRoute('HTTPRoute/shop/r', bytes), decodeRoute(bytes)],
+      [readAddress('Kubernetes//Pod/shop/api', bytes), decodeAddress(bytes)],
+    ] as const) {
+      if (strict.ok) assert.deepEqual(reading, { value: strict.value, problems: [] });
+      else if (reading.value !== undefined && policy !== reading) assert.ok(reading.problems.length > 0);
+    }
+  });
+});
+
+test('a byte more in a policy that closes, of whatever kind, does not open it where the rest is as it was', () => {
+  const nobody = {
+    namespaces: [],
+    notNamespaces: [],
+    principals: [],
+    notPrincipals: [],
+    sourceIps: [],
+    notSourceIps: [],
+    destinationIps: [],
+    notDestinationIps: [],
+    destinationPorts: [80],
+    notDestinationPorts: [],
+    serviceAccounts: [{ namespace: 'shop', serviceAccount: 'web' }],
+    notServiceAccounts: [],
+  };
+  const facts = {
+    identity: parseSpiffeId('spiffe://cluster.local/ns/evil/sa/x'),
+    sourceIp: parseIp('10.0.0.1'),
+    destinationIp: parseIp('10.0.0.2'),
+    destinationPort: 80,
+  };
+  const seed = encodeAuthorization({
+    key: 'shop/p' as never,
+    name: 'p',
+    namespace: 'shop',
+    scope: 'namespace',
+    services: [],
+    action: 'allow',
+    dryRun: false,
+    rules: [{ clauses: [{ matches: [nobody] }] }],
+  });
+  for (let field = 1; field < 2_000; field++) {
+    // Behind the policy: a field of it, as a number and as a message. Those that it has say what they say.
+    for (const type of [0, 2]) {
+      const tag = (field << 3) | type;
+      const varint = tag < 128 ? [tag] : [(tag & 127) | 128, tag >> 7];
+      const bytes = Buffer.concat([seed, Buffer.from(type === 0 ? [...varint, 1] : [...varint, 1, 0])]);
+      const { value } = readAuthorization('shop/p', bytes);
+      assert.ok(value);
+      // The action and the dry run.
+      const known = type === 0 && [4, 6].includes(field);
+      if (!known) assert.equal(authorize([value], facts).allowed, false, `field ${field} of type ${type}`);
+    }
+  }
+});
+
+test('tokens and revocations of any content are read or refused', () => {
+  const token = 'eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOlsiaXN0aW8tY2EiXX0.AAAA';
+  fuzz([Buffer.from(token)], (bytes) => void isPlausible(Buffer.from(bytes).toString('latin1')));
+  fuzz([Buffer.from('{"id":"a"}\n{"subject":"n1","beforeS":10}\n')], (bytes) => {
+    try {
+      parseRevocations(Buffer.from(bytes).toString('utf8'));
+    } catch (error) {
+      assert.ok(error instanceof WeftError && error.code === 'WEFT_REVOCATIONS');
+    }
+  });
 });
 
 test('certificate and request decoders never throw', () => {

@@ -224,6 +224,27 @@ test('many streams and large requests of one credential do not add up', async ()
   assert.equal(odd.ended(), undefined);
 });
 
+test('one credential has so many connections, and others are not kept out', async () => {
+  const control = await startControl(closers, manifests, { connectionLimits: { perCallerMax: 3 } });
+  const token = await issueToken(control.state, 'n2', 60);
+  const calls = [1, 2, 3, 4, 5].map(() =>
+    call(connect(closers, control), '/weft.v1.NodeReports/Report', token),
+  );
+  await until(() => calls.filter(({ ended }) => ended()?.status === '8').length === 2, 'two are refused');
+  assert.equal(control.limits.filter((limit) => limit === 'control-caller-connections').length, 2);
+  const issue = issuerOf(control, await issueToken(control.state, 'n1', 60));
+  await issue(createCsr(id('a')).csrPem, id('a'), 60);
+  // One that ends makes room.
+  calls.find(({ ended }) => ended() === undefined)?.stream.session?.destroy();
+  const again = async (): Promise<boolean> => {
+    const { ended, stream } = call(connect(closers, control), '/weft.v1.NodeReports/Report', token);
+    await sleep(100);
+    stream.session?.destroy();
+    return ended() === undefined;
+  };
+  assert.ok((await again()) || (await again()));
+});
+
 test('calls of one credential that send slowly do not hold up other nodes, nor add up', async () => {
   const control = await startControl(closers, manifests);
   const slow = await issueToken(control.state, 'n2', 60);

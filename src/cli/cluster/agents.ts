@@ -14,6 +14,8 @@ export interface AgentStatus {
   readonly control: { readonly state: string; readonly why: string };
   /** What its kernel lacks, feature to reason. */
   readonly missing: Readonly<Record<string, string>>;
+  /** Resources that it does not understand; absent from agents of before. */
+  readonly undecodable?: readonly { readonly type: string; readonly why: string }[];
   readonly cni: string;
   readonly certificates: readonly {
     readonly id: string;

@@ -155,6 +155,12 @@ export function agentFindings(
         what: `the kernel of ${node} lacks ${feature}: ${reason}`,
         help: 'what it would carry goes the longer way',
       });
+    for (const { type, why: what } of status.undecodable ?? [])
+      findings.push({
+        level: 'fail',
+        what: `the agent of ${node} does not understand a resource (${type}): ${what}`,
+        help: 'what it concerns is closed: upgrade the agent, or take the new feature out of the object',
+      });
     if (cni !== 'in its place')
       findings.push({
         level: 'warn',

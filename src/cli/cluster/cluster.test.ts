@@ -77,6 +77,10 @@ test('each thing that is wrong with an agent is a finding with what to do', () =
   assert.deepEqual(check(agent({ waiting: { 'x//Pod/shop/b': 'no process yet' }, ready: false })), ['fail']);
   assert.deepEqual(check(agent({ control: { state: 'disconnected', why: 'refused' } })), ['ok', 'fail']);
   assert.deepEqual(check(agent({ missing: { splice: 'no sk_msg' } })), ['ok', 'warn']);
+  assert.deepEqual(
+    check(agent({ undecodable: [{ type: 'Route', why: 'shop/r: filter of unknown kind' }] })),
+    ['ok', 'fail'],
+  );
   assert.deepEqual(check(agent({ cni: 'cannot be read' })), ['ok', 'warn']);
   assert.deepEqual(check(agent({ certificates: [{ id: 'spiffe://x', error: 'refused' }] })), ['ok', 'fail']);
   assert.deepEqual(check(agent({ timeMs: now - 60_000 })), ['ok', 'warn']);

@@ -106,6 +106,7 @@ export function* clusterLines(status: ClusterStatus, all: boolean, nowMs: number
       name,
       why,
     ]),
+    ...(agent?.status?.undecodable ?? []).map(({ type, why }) => [`${type} not understood`, name, why]),
   ]);
   if (troubles.length > 0) {
     yield '';
