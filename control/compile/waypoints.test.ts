@@ -6,7 +6,7 @@ import { parseTrustDomain } from '../../src/model/identity.js';
 import type { Service } from '../../src/model/service.js';
 import { refusedWaypointOf } from '../../src/model/refused-waypoint.js';
 import type { AllowedRoutes } from '../../src/kubernetes/allowed-routes.js';
-import type { WaypointRef } from '../../src/model/workload.js';
+import type { ServiceKey, WaypointRef } from '../../src/model/workload.js';
 import { compile, Compiler, differenceFrom, objectKey, type CompileSettings } from './compile.js';
 import type { MeshObject } from './objects.js';
 
@@ -143,6 +143,24 @@ test('the reference is told with the port of tunnels, whether the waypoint is th
     service: 'shop/gone.shop.svc.cluster.local',
     hbonePort: 15008,
   });
+});
+
+test('a reference that is refused is told as any other, and names what no object can be', () => {
+  const named = service({ 'weft.dev/waypoint': 'a.b', 'weft.dev/waypoint-namespace': 'infra' });
+  const decoded = decodeAddress(encodeService(serviceOf(compile([named], settings))));
+  assert.ok(decoded.ok && decoded.value.kind === 'service');
+  const { waypoint } = decoded.value.service;
+  assert.ok(waypoint?.kind === 'hostname');
+  assert.equal(refusedWaypointOf(waypoint), 'infra/a.b');
+  const [namespacePart = '', host = ''] = waypoint.service.split('/');
+  assert.match(namespacePart, /\./, 'no namespace has a dot');
+  assert.match(host, /\.invalid$/, 'RFC 2606');
+  // Whoever is named alike in the namespace of the Gateway or of the Service is not meant.
+  for (const key of ['infra/a.b.infra.svc.cluster.local', 'shop/wp.shop.svc.cluster.local'])
+    assert.equal(
+      refusedWaypointOf({ kind: 'hostname', service: key as ServiceKey, hbonePort: 15008 }),
+      undefined,
+    );
 });
 
 test("a waypoint's own Service goes through none, not even another", () => {

@@ -23,6 +23,8 @@ import { statusPathOf } from './status-path.js';
 import { Writer, type Write } from './writer.js';
 
 const againMs = 30_000;
+/** The roots' ConfigMaps are not watched: who may write ConfigMaps in a namespace keeps its waypoints from the control plane for this long. */
+const rootsAgainMs = 300_000;
 
 export const leaseName = 'weft-control';
 /** Of the Lease: RFC 3339, or anything else for not yet. */
@@ -55,6 +57,7 @@ export class Upkeep {
   readonly #timer: NodeJS.Timeout;
   #soon: NodeJS.Timeout | undefined;
   #releaseAt = '';
+  #rootsAtMs = 0;
   /** Roots and waypoints as they were looked at last. */
   #gateways: readonly string[] = [];
 
@@ -148,9 +151,12 @@ export class Upkeep {
     if (!isDeepStrictEqual(gateways, this.#gateways)) this.#waypoints?.changed();
     this.#gateways = gateways;
     const wanted = new Set<string>();
+    const again = Date.now() - this.#rootsAtMs >= rootsAgainMs;
+    if (again) this.#rootsAtMs = Date.now();
     for (const namespace of namespaces) {
       const write = this.#roots(namespace);
       wanted.add(write.path);
+      if (again) this.#writer.again(write.path);
       this.#writer.set(write);
     }
     for (const known of this.#writer.paths()) {

@@ -33,6 +33,11 @@ export class Writer {
     this.#next();
   }
 
+  /** The next `set` writes, though it was taken before: somebody may have changed the object since, which no watch tells. */
+  again(path: string): void {
+    this.#taken.delete(path);
+  }
+
   /** It concerns us no more; what is there stays as it is. */
   forget(path: string): void {
     this.#wanted.delete(path);
