@@ -9,7 +9,7 @@ import { errorText } from '../base/errors.js';
 import { formatSocketAddress } from '../model/address.js';
 import type { PathChange, RouteBackend, RouteFilter, RouteRule } from '../model/route.js';
 import type { HttpFacts, Verdict } from '../policy/authorize.js';
-import { chooseBackend, chooseEndpoint, connectFailed, connectSucceeded, sessionToken } from './balance.js';
+import { chooseBackend, chooseEndpoint, connectFailed, connectSucceeded } from './balance.js';
 import type { Client } from './client.js';
 import {
   addCorsHeaders,
@@ -45,6 +45,7 @@ import { normalisePath, pathOf, readingsOf } from './routes/path.js';
 import { judge, whyDenied } from './judge.js';
 import { Mirror } from './mirror.js';
 import { grpcStatusOf, noEndpoint, refusalOf, type Refusal } from './refusal.js';
+import { nameSession, sessionOf, type Session } from './session.js';
 import type { Slots } from './slots.js';
 import type { Sent } from './policy-groups.js';
 import type { Endpoint, WaypointState } from './state.js';
@@ -446,38 +447,10 @@ export class Exchange implements DownstreamListener, UpstreamListener {
 
   // --- session persistence ---------------------------------------------------------------------------------------------
 
-  #session: { readonly backend: RouteBackend; readonly endpoint: Endpoint } | undefined;
-  #persisted(rule: RouteRule): { readonly backend: RouteBackend; readonly endpoint: Endpoint } | undefined {
-    const persistence = rule.sessionPersistence;
-    if (!persistence) return undefined;
-    if (this.#session) return this.#session;
-    const token =
-      persistence.kind === 'header'
-        ? headerOf(this.#head.headers, persistence.name.toLowerCase())
-        : cookieOf(headerOf(this.#head.headers, 'cookie'), persistence.name);
-    if (token === undefined) return undefined;
-    for (const backend of rule.backends) {
-      if (backend.target.kind !== 'service') continue;
-      const endpoints = this.context.state.endpoints(backend.target.service, backend.target.port) ?? [];
-      const endpoint = endpoints.find((one) => sessionToken(one) === token);
-      if (endpoint) return (this.#session = { backend, endpoint });
-    }
-    return undefined;
-  }
-
-  #persist(headers: Headers): void {
-    const persistence = this.#matched?.rule.sessionPersistence;
-    if (!persistence || !this.#endpoint) return;
-    const token = sessionToken(this.#endpoint);
-    if (this.#session?.endpoint === this.#endpoint) return;
-    if (persistence.kind === 'header') headers.push(persistence.name.toLowerCase(), token);
-    else {
-      const age =
-        persistence.permanent && persistence.absoluteTimeoutMs
-          ? `; Max-Age=${Math.floor(persistence.absoluteTimeoutMs / 1000)}`
-          : '';
-      headers.push('set-cookie', `${persistence.name}=${token}; Path=/; HttpOnly${age}`);
-    }
+  #session: Session | undefined;
+  /** Kept once it is found: an endpoint that went since is no reason to change the backend within one request. */
+  #persisted(rule: RouteRule): Session | undefined {
+    return (this.#session ??= sessionOf(this.context.state, rule, this.#head.headers));
   }
 
   // --- the client's side -----------------------------------------------------------------------------------------------
@@ -701,7 +674,9 @@ export class Exchange implements DownstreamListener, UpstreamListener {
       for (const filter of rule.filters)
         if (filter.kind === 'response-headers') changeHeaders(head.headers, filter);
       if (this.#cors) addCorsHeaders(head.headers, this.#origin, this.#cors);
-      if (rule.sessionPersistence) this.#persist(head.headers);
+      const endpoint = this.#endpoint;
+      if (rule.sessionPersistence && endpoint && this.#session?.endpoint !== endpoint)
+        nameSession(head.headers, rule.sessionPersistence, endpoint);
     }
   }
 
@@ -801,11 +776,3 @@ export class Exchange implements DownstreamListener, UpstreamListener {
 
 const none: readonly never[] = [];
 const noPolicy: Verdict = { allowed: true, reason: 'no-policy', audited: none };
-
-function cookieOf(header: string | undefined, name: string): string | undefined {
-  for (const part of (header ?? '').split(';')) {
-    const at = part.indexOf('=');
-    if (at > 0 && part.slice(0, at).trim() === name) return part.slice(at + 1).trim();
-  }
-  return undefined;
-}
