@@ -158,7 +158,7 @@ before(async () => {
     'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled, weft.dev/mode: strict } }\n',
   );
   bed = Bed.create({ from: manifests, state, workers: 1 });
-  for (const pod of ['cache', 'cache-2', 'leaver'])
+  for (const pod of ['cache', 'cache-2', 'leaver', 'web', 'api'])
     for (const port of [6379, 9000])
       bed.start(`${pod}-${port}`, `weft-${pod}`, 'python3', ['-c', echo, String(port)]);
   // On the agent's ports before there is an agent.
@@ -407,6 +407,28 @@ test('packets that a pod makes itself reach no strict pod of its node, under its
     assert.equal(await countOf('in-verdict'), taken);
     assert.equal(await countOf('in-noted'), noted);
   }
+});
+
+test('a pod does not lead an allowed connection to a closed port or pod by translating its packets', async () => {
+  await warm('weft-intruder', cache);
+  /** Tries while connections to cache's open port are translated. */
+  const translated = async (hook: string, translation: string): Promise<void> => {
+    const taken = await countOf('in-verdict');
+    const rule = `ip daddr ${cache} tcp dport 9000 ${translation}`;
+    const table = `table ip thief {\nchain c {\ntype nat hook ${hook};\n${rule}\n}\n}`;
+    const { code, stderr } = await run('weft-intruder', 'nft', [table]);
+    assert.equal(code, 0, stderr);
+    try {
+      assert.notEqual(await ping('weft-intruder', cache), 'ping', translation);
+    } finally {
+      await run('weft-intruder', 'nft', ['delete', 'table', 'ip', 'thief']);
+    }
+    assert.equal(await countOf('in-verdict'), taken, translation);
+  };
+  for (const to of [`${cache}:6379`, `${web}:9000`, '10.244.2.10:9000'])
+    await translated('output priority -100', `dnat to ${to}`);
+  await translated('postrouting priority 100', `snat to ${web}`);
+  assert.equal(await ping('weft-intruder', cache), 'ping');
 });
 
 test('half-open connections to a pod from forged addresses keep nobody else out', async () => {
