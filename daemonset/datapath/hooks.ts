@@ -50,14 +50,19 @@ export class PodHooks {
     ]);
   }
 
+  /** Inode of the namespace that a hook is attached to; 0 where that has died, undefined where it is not known. */
+  inodeOf(cookie: bigint): number | undefined {
+    try {
+      return linkNetns(this.#pin(cookie));
+    } catch {
+      return undefined;
+    }
+  }
+
   /** By the kernel's own link, which is taken off a namespace that dies. */
   namespaceOf(cookie: bigint): 'alive' | 'dead' | 'unknown' {
-    try {
-      const inode = linkNetns(this.#pin(cookie));
-      return inode === undefined ? 'unknown' : inode === 0 ? 'dead' : 'alive';
-    } catch {
-      return 'unknown';
-    }
+    const inode = this.inodeOf(cookie);
+    return inode === undefined ? 'unknown' : inode === 0 ? 'dead' : 'alive';
   }
 
   /**

@@ -29,6 +29,7 @@ class Node {
     const parts: EnrollmentParts = {
       hooks: {
         attached: () => (step('list'), [...this.attached.keys()]),
+        inodeOf: () => undefined,
         namespaceOf: (cookie) => (this.attached.has(cookie) ? 'alive' : 'unknown'),
         detach: (cookie, before = () => undefined, after = () => undefined) => {
           step('open hook');

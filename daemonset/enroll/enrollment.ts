@@ -11,13 +11,13 @@ import { ownerKey } from '../datapath/owners.js';
 import type { LocalPod } from '../messages.js';
 import { observe, type Observation } from '../pod/netns.js';
 import { conntrackSettleMs } from './conntrack.js';
-import type { PodNamespaces } from './namespaces.js';
+import { isInhabited, type PodNamespaces } from './namespaces.js';
 import { refusalOf, type NetnsRules } from './rules.js';
 import { reconcile, type Intent, type Seen } from './reconcile.js';
 
 /** What it works with; each part is another file's. */
 export interface EnrollmentParts {
-  readonly hooks: Pick<PodHooks, 'attached' | 'namespaceOf' | 'detach' | 'owners'>;
+  readonly hooks: Pick<PodHooks, 'attached' | 'inodeOf' | 'namespaceOf' | 'detach' | 'owners'>;
   /** datapath/loader.ts: the hook's failure explained. */
   readonly attach: (cookie: bigint, netns: string) => Promise<void>;
   readonly maps: {
@@ -150,6 +150,10 @@ export class Enrollment {
     const steps = reconcile(this.#intentsOf([...wanted.values()]), this.#held, {
       attached: attached.filter((cookie) => !this.#isIncomplete(cookie)),
       namespaceOf: (cookie) => hooks.namespaceOf(cookie),
+      isDeserted: (cookie) => {
+        const inode = hooks.inodeOf(cookie);
+        return inode !== undefined && (inode === 0 || isInhabited(inode) === false);
+      },
       ownerOf: (cookie) => hooks.owners.of(cookie),
       ownerKey,
     });

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, w
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { PodNamespaces, podUidOf } from './namespaces.js';
+import { isInhabited, PodNamespaces, podUidOf } from './namespaces.js';
 
 const uid = 'f81d4fae-7dec-11d0-a765-00a0c91e6bf6';
 const other = '0a1b2c3d-7dec-11d0-a765-00a0c91e6bf6';
@@ -91,4 +91,16 @@ test('a /proc that cannot be read, wholly or in part, is no knowledge that a pod
   rmSync(join(hidden, '70', 'ns', 'net'));
   symlinkSync('net', join(hidden, '70', 'ns', 'net'));
   assert.match(troubleOf(hidden) ?? '', /ELOOP/);
+});
+
+test('a namespace is deserted where all processes were seen and none is in it', (t) => {
+  const proc = procOf({ 70: ['0::/', 'net:[1]'], 71: ['0::/', 'net:[7]'] });
+  t.after(() => rmSync(proc, { recursive: true }));
+  assert.equal(isInhabited(7, proc), true);
+  assert.equal(isInhabited(8, proc), false);
+  rmSync(join(proc, '71', 'ns', 'net'));
+  writeFileSync(join(proc, '71', 'ns', 'net'), 'no link');
+  assert.equal(isInhabited(8, proc), undefined);
+  assert.equal(isInhabited(1, proc), true);
+  assert.equal(isInhabited(8, join(proc, 'none')), undefined);
 });

@@ -101,6 +101,28 @@ export class PodNamespaces {
   }
 }
 
+/**
+ * Whether a process is in the network namespace with this inode; undefined where not all of them could be looked at. The agent's own
+ * listeners keep a namespace alive that everybody else has left.
+ */
+export function isInhabited(inode: number, proc = '/proc'): boolean | undefined {
+  let whole = true;
+  try {
+    const pids = readdirSync(proc).filter((name) => /^\d+$/.test(name));
+    if (pids.length === 0) return undefined;
+    for (const pid of pids) {
+      try {
+        if (readlinkSync(join(proc, pid, 'ns', 'net')) === `net:[${inode}]`) return true;
+      } catch (error) {
+        if (!ended(error)) whole = false;
+      }
+    }
+  } catch {
+    return undefined;
+  }
+  return whole ? false : undefined;
+}
+
 /** A container of the pod that is being set up is in the runtime's namespace still: undefined. */
 function openOther(path: string, own: string): Held | undefined {
   const link = readlinkSync(path);

@@ -48,6 +48,7 @@ const hooks = (
 ): Hooks => ({
   attached,
   namespaceOf: (cookie) => (more.dead?.includes(cookie) ? 'dead' : 'alive'),
+  isDeserted: (cookie) => more.dead?.includes(cookie) ?? false,
   ownerOf: (cookie) => more.owners?.[String(cookie)],
   ownerKey: ({ uid, podUid }) => `${uid} ${podUid}`,
 });

@@ -21,6 +21,8 @@ export interface Hooks {
   readonly attached: readonly bigint[];
   /** Whether the network namespace of an attached hook lives. */
   readonly namespaceOf: (cookie: bigint) => 'alive' | 'dead' | 'unknown';
+  /** Known to be gone, but for this agent's own listeners in it: asked of a namespace whose name is not there. */
+  readonly isDeserted: (cookie: bigint) => boolean;
   /** {@link ownerKey} of the pod that it was attached for; undefined where a build attached it that did not say. */
   readonly ownerOf: (cookie: bigint) => string | undefined;
   readonly ownerKey: (pod: NodePod) => string;
@@ -107,7 +109,7 @@ function isGone(local: LocalPod, intent: Intent | undefined, hooks: Hooks): bool
   if (seen.kind === 'present') return seen.cookie !== local.place.cookie;
   if (pod.podUid !== local.pod.podUid) return true;
   // A name that is gone is no namespace that is gone: processes may still be in it.
-  return seen.kind === 'absent' && hooks.namespaceOf(local.place.cookie) === 'dead';
+  return seen.kind === 'absent' && hooks.isDeserted(local.place.cookie);
 }
 
 /**
