@@ -134,7 +134,7 @@ for (const action of ['allow', 'deny'] as const)
       { type: 'Authorization', why: 'shop/strange: path match of an unknown kind' },
     ]);
     assert.deepEqual(one.seen.errors, ['shop/strange: path match of an unknown kind']);
-    assert.ok(control.warnings.includes('node refused a resource'), 'the control plane is told');
+    await until(() => control.warnings.includes('node refused a resource'), 'the control plane is told');
     // Removed, also while nobody was connected, it is gone.
     control.server.stop();
     await until(() => one.seen.states.includes('disconnected'), 'disconnected');
