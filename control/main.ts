@@ -8,6 +8,7 @@ import { isIp, parseIp } from '../src/model/address.js';
 import { parseTrustDomain } from '../src/model/identity.js';
 import { serveRoutes } from '../src/telemetry/servers.js';
 import { Compiler, differenceFrom, type Changes, type CompileSettings } from './compile/compile.js';
+import { closedMeans } from './compile/closed.js';
 import { waypointCaller, waypointOfCaller } from './compile/waypoints.js';
 import { AuthorityStore } from './kubernetes/authority-store.js';
 import { applyCrds } from '../src/kubernetes/crds.js';
@@ -95,7 +96,8 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
   const metrics = new ControlMetrics({
     nodes: () => server?.nodes.size ?? 0,
     objects: () => compiler.size,
-    refused: () => (source instanceof KubernetesSource ? [...source.refused()].length : 0),
+    refused: () =>
+      source instanceof KubernetesSource ? [...source.refused()].length : source.problems.length,
     leading: () => upkeep?.leading ?? !kubernetes,
   });
 
@@ -148,7 +150,10 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
         },
         onRefused: ({ object, message }) => {
           const name = `${object.metadata.namespace ?? ''}/${object.metadata.name}`;
-          log.error({ kind: object.kind, name, message }, `${object.kind} ${name} is not taken: ${message}`);
+          log.error(
+            { kind: object.kind, name, message },
+            `${object.kind} ${name} cannot be read: ${message}; ${closedMeans(object.kind)}`,
+          );
           upkeep?.changed();
         },
         onTrouble: (kind, why, retryInMs) =>
@@ -161,7 +166,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
           for (const error of errors) {
             log.error(
               { ...error },
-              `${error.file}:${error.line}: ${error.field}: ${error.message} (the last good state stays)`,
+              `${error.file}:${error.line}: ${error.field}: ${error.message} (what the file last said well stays; a policy that never was well closes what it selects)`,
             );
           }
         },

@@ -1,4 +1,6 @@
 /** Kubernetes objects as far as Weft reads them. Checked against their schemas before they get here. */
+export type Labels = Readonly<Record<string, string>>;
+
 export interface Meta {
   readonly name: string;
   readonly namespace?: string;
@@ -116,6 +118,8 @@ export interface PolicyTarget {
 export interface AccessPolicyObject {
   readonly kind: 'AccessPolicy';
   readonly metadata: Meta;
+  /** Why it stands for one that cannot be read (closed.ts). */
+  readonly invalid?: string;
   readonly status?: { readonly conditions?: readonly Condition[] };
   readonly spec: {
     readonly action: 'ALLOW' | 'DENY';
@@ -132,6 +136,8 @@ export interface AccessPolicyObject {
 export interface MeshSettingsObject {
   readonly kind: 'MeshSettings';
   readonly metadata: Meta;
+  /** Why it stands for one that cannot be read (closed.ts). */
+  readonly invalid?: string;
   readonly status?: { readonly conditions?: readonly Condition[] };
   readonly spec: {
     readonly mode?: 'permissive' | 'strict';
@@ -343,6 +349,8 @@ interface RouteOf<Kind extends string, Rule> {
   readonly apiVersion?: string;
   readonly kind: Kind;
   readonly metadata: Meta;
+  /** Why it stands for one that cannot be read (closed.ts). */
+  readonly invalid?: string;
   readonly spec: { readonly parentRefs?: readonly ParentRef[]; readonly rules?: readonly Rule[] };
   readonly status?: { readonly parents?: readonly ParentStatus[] };
 }

@@ -21,7 +21,7 @@ import type {
   PodObject,
   ServiceObject,
 } from './objects.js';
-import { strictPolicy } from './policies.js';
+import { nameOfPolicy, strictPolicy } from './policies.js';
 import { appProtocol, cluster, serviceKeyOf, tcpPorts } from './service.js';
 
 /** What a pod's meaning depends on besides the pod. */
@@ -120,7 +120,7 @@ export function compilePod(pod: PodObject, around: PodSurroundings): CompiledPod
 
   const policies = (around.open ? [] : around.policies)
     .filter(({ spec }) => spec.selector && selects(spec.selector.matchLabels, labels))
-    .map((policy) => `${namespace}/${policy.metadata.name}`);
+    .map((policy): string => nameOfPolicy(policy).key);
   const own =
     !around.open && labels[modeLabel] === 'strict'
       ? strictPolicy(namespace, `${around.kind.toLowerCase()}-${name}`, 'workload')

@@ -63,14 +63,22 @@ function unenforced(service: ServiceObject, around: StatusSurroundings): RouteTr
 
 function parentConditions(
   { service, trouble, note }: ParentVerdict,
-  { unsupported, unresolved }: CompiledRoute,
+  { unsupported, unresolved, invalid }: CompiledRoute,
   around: StatusSurroundings,
 ): readonly Saying[] {
-  const accepted = trouble ?? unsupported;
+  const closed: RouteTrouble | undefined = invalid && {
+    reason: 'UnsupportedValue',
+    message: `${invalid.message}; requests for which ${invalid.everyRule ? 'it' : 'such a rule'} might hold are answered with 500`,
+  };
+  const accepted = trouble ?? unsupported ?? (invalid?.everyRule ? closed : undefined);
   const waypoint = service && !trouble ? unenforced(service, around) : undefined;
   return [
     holds('Accepted', accepted, note ?? 'attached to the Service'),
     holds('ResolvedRefs', unresolved, 'all references name something'),
+    // The specification has the message begin so.
+    ...(closed && !invalid?.everyRule && !trouble
+      ? [saying('PartiallyInvalid', 'True', closed.reason, `Dropped Rule: ${closed.message}`)]
+      : []),
     ...(waypoint ? [saying(enforcedType, 'False', waypoint.reason, waypoint.message)] : []),
   ];
 }
@@ -102,11 +110,10 @@ const sameRef = (a: ParentStatus['parentRef'], b: ParentStatus['parentRef'], own
 
 /**
  * A route's status.parents with our entries as they shall be: other controllers' stay where they are and as they are.
- * @param compiled or why the object is refused: what it said before goes on
  */
 export function routeParents(
   object: RouteObject,
-  compiled: CompiledRoute | { readonly refused: string },
+  compiled: CompiledRoute,
   around: StatusSurroundings,
   timestamp: string,
 ): readonly ParentStatus[] {
@@ -114,24 +121,10 @@ export function routeParents(
   const { generation } = object.metadata;
   const own = namespaceOf(object);
   const wanted: readonly { readonly ref: ParentStatus['parentRef']; readonly sayings: readonly Saying[] }[] =
-    'refused' in compiled
-      ? (object.spec.parentRefs ?? [])
-          .filter(({ group, kind }) => group === '' && kind === 'Service')
-          .map((ref) => ({
-            ref,
-            sayings: [
-              saying(
-                'Accepted',
-                'False',
-                'UnsupportedValue',
-                `${compiled.refused}; what it said before stays in force`,
-              ),
-            ],
-          }))
-      : compiled.parents.map((verdict) => ({
-          ref: verdict.ref,
-          sayings: parentConditions(verdict, compiled, around),
-        }));
+    compiled.parents.map((verdict) => ({
+      ref: verdict.ref,
+      sayings: parentConditions(verdict, compiled, around),
+    }));
   const isOurs = ({ controllerName }: ParentStatus): boolean => controllerName === waypointController;
   const left = [...wanted];
   const kept = now.flatMap((entry): ParentStatus[] => {

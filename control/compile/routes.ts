@@ -6,7 +6,6 @@ import type {
   BackendTarget,
   HeaderPair,
   PathChange,
-  PathMatch,
   Route,
   RouteBackend,
   RouteFilter,
@@ -14,16 +13,13 @@ import type {
   RouteMatch,
   RouteRule,
   SessionPersistence,
-  ValueMatch,
 } from '../../src/model/route.js';
+import { errorText } from '../../src/base/errors.js';
 import { namespaceOf } from './labels.js';
 import type {
   BackendRef,
-  GrpcRouteMatch,
   GrpcRouteRule,
-  HttpRouteMatch,
   HttpRouteRule,
-  NamedMatch,
   ParentRef,
   PathModifier,
   RouteBackendRef,
@@ -32,6 +28,8 @@ import type {
   ServiceObject,
   SessionPersistenceObject,
 } from './objects.js';
+import { rewrittenPath } from './paths.js';
+import { MatchReader } from './route-matches.js';
 import { serviceKeyOf, tcpPorts } from './service.js';
 
 export interface RouteSurroundings {
@@ -66,6 +64,8 @@ export interface CompiledRoute {
   readonly unsupported?: RouteTrouble;
   /** The first reference that names nothing. */
   readonly unresolved?: RouteTrouble;
+  /** Rules that cannot be read, with the field: their requests are answered with an error. */
+  readonly invalid?: { readonly everyRule: boolean; readonly message: string };
 }
 
 const kinds = { HTTPRoute: 'http', GRPCRoute: 'grpc', TLSRoute: 'tls', TCPRoute: 'tcp' } as const;
@@ -170,6 +170,8 @@ function attach(object: RouteObject, ref: ParentRef, around: RouteSurroundings):
 class Troubles {
   unsupported: RouteTrouble | undefined;
   unresolved: RouteTrouble | undefined;
+  /** Rule by rule, with the field. */
+  readonly invalid: string[] = [];
 }
 
 class RouteCompiler {
@@ -233,7 +235,7 @@ class RouteCompiler {
         return {
           kind: 'rewrite',
           ...(hostname === undefined ? {} : { hostname }),
-          ...(path ? { path: pathChange(path) } : {}),
+          ...(path ? { path: rewritten(pathChange(path)) } : {}),
         };
       }
       case 'RequestMirror': {
@@ -293,32 +295,57 @@ class RouteCompiler {
   ): RouteRule {
     const filters = this.filters(filterList);
     const backends = (backendRefs ?? []).map((ref) => this.backend(ref));
-    const refused: RouteBackend = {
-      target: { kind: 'invalid', reason: 'a filter of its rule is not supported' },
-      weight: 1,
-      filters: [],
-    };
-    return {
-      ...(name === undefined ? {} : { name }),
-      matches,
-      filters: filters ?? [],
-      backends: filters ? backends : [refused],
-      ...more,
-    };
+    if (!filters) return refusedRule(name, matches, 'a filter of its rule is not supported');
+    return { ...(name === undefined ? {} : { name }), matches, filters, backends, ...more };
+  }
+
+  /**
+   * One that cannot be read holds for all requests for which it might hold, and those are answered with an error: they go by no other
+   * rule, which may be the one that it was to keep them from.
+   */
+  #readable(
+    index: number,
+    name: string | undefined,
+    readMatches: (reader: MatchReader) => RouteMatch[],
+    make: (matches: readonly RouteMatch[]) => RouteRule,
+  ): RouteRule {
+    const reader = new MatchReader(`rules[${index}]`);
+    const matches = readMatches(reader);
+    let [why] = reader.problems;
+    try {
+      if (why === undefined) return make(matches);
+    } catch (error) {
+      why = `rules[${index}]: ${errorText(error)}`;
+    }
+    this.troubles.invalid.push(why ?? '');
+    return refusedRule(name, matches, why ?? '');
   }
 
   rules(): RouteRule[] {
     const { object } = this;
+    if (object.invalid !== undefined) {
+      this.troubles.invalid.push(object.invalid);
+      return [refusedRule(undefined, [], object.invalid)];
+    }
     switch (object.kind) {
       case 'HTTPRoute':
-        return (object.spec.rules ?? [{}]).map((rule, index) => this.#http(rule, index));
+        return (object.spec.rules ?? [{}]).map((rule, index) =>
+          this.#readable(
+            index,
+            rule.name,
+            (reader) => (rule.matches?.length ? rule.matches : [{}]).map((one, i) => reader.http(one, i)),
+            (matches) => this.#http(rule, index, matches),
+          ),
+        );
       case 'GRPCRoute':
-        return (object.spec.rules ?? []).map((rule, index) => {
-          const { name, matches, backendRefs, filters, sessionPersistence } = rule satisfies GrpcRouteRule;
-          return this.rule(name, (matches ?? []).map(grpcMatch), backendRefs, filters, {
-            ...this.#session(sessionPersistence, index),
-          });
-        });
+        return (object.spec.rules ?? []).map((rule, index) =>
+          this.#readable(
+            index,
+            rule.name,
+            (reader) => (rule.matches ?? []).map((one, i) => reader.grpc(one, i)),
+            (matches) => this.#grpc(rule, index, matches),
+          ),
+        );
       case 'TLSRoute':
       case 'TCPRoute':
         return (object.spec.rules ?? []).map(({ name, backendRefs }) =>
@@ -327,10 +354,14 @@ class RouteCompiler {
     }
   }
 
-  #http(rule: HttpRouteRule, index: number): RouteRule {
+  #grpc(rule: GrpcRouteRule, index: number, matches: readonly RouteMatch[]): RouteRule {
+    const { name, backendRefs, filters, sessionPersistence } = rule;
+    return this.rule(name, matches, backendRefs, filters, { ...this.#session(sessionPersistence, index) });
+  }
+
+  #http(rule: HttpRouteRule, index: number, matches: readonly RouteMatch[]): RouteRule {
     checkHttp(rule);
     const { name, backendRefs, filters, timeouts, retry } = rule;
-    const matches = (rule.matches?.length ? rule.matches : [{}]).map(httpMatch);
     return this.rule(name, matches, backendRefs, filters, {
       ...(timeouts?.request === undefined ? {} : { requestTimeoutMs: durationMs(timeouts.request) }),
       ...(timeouts?.backendRequest === undefined
@@ -376,6 +407,18 @@ class RouteCompiler {
   }
 }
 
+/** Its requests are answered with an error. */
+const refusedRule = (
+  name: string | undefined,
+  matches: readonly RouteMatch[],
+  reason: string,
+): RouteRule => ({
+  ...(name === undefined ? {} : { name }),
+  matches,
+  filters: [],
+  backends: [{ target: { kind: 'invalid', reason }, weight: 1, filters: [] }],
+});
+
 function part<K extends Exclude<keyof RouteFilterObject, 'type'>>(
   filter: RouteFilterObject,
   field: K,
@@ -401,62 +444,10 @@ function pathChange({ type, replaceFullPath, replacePrefixMatch }: PathModifier)
   return { kind, value };
 }
 
-const pathText = /^(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+$/;
-const pathNever = /\/\/|\/\.\.?(\/|$)|%2f/i;
-
-function httpPath(path: HttpRouteMatch['path']): PathMatch {
-  const { type = 'PathPrefix', value = '/' } = path ?? {};
-  if (type === 'RegularExpression') return { kind: 'regex', value };
-  if (!value.startsWith('/') || !pathText.test(value) || pathNever.test(value))
-    throw new Error(`path ${JSON.stringify(value)} is none that a request could have`);
-  return type === 'Exact'
-    ? { kind: 'exact', value }
-    : { kind: 'prefix', value: value.replace(/\/+$/, '') || '/' };
-}
-
-/** The first of a name holds, others are passed over (specification of headers and queryParams). */
-function valueMatches(
-  list: readonly NamedMatch[] | undefined,
-  nameOf: (name: string) => string,
-): readonly ValueMatch[] {
-  const found = new Map<string, ValueMatch>();
-  for (const { type = 'Exact', name: given, value } of list ?? []) {
-    const name = nameOf(given);
-    if (!found.has(name)) found.set(name, { kind: type === 'Exact' ? 'exact' : 'regex', name, value });
-  }
-  return [...found.values()];
-}
-const headerMatches = (list: readonly NamedMatch[] | undefined): readonly ValueMatch[] =>
-  valueMatches(list, (name) => name.toLowerCase());
-
-const httpMatch = ({ path, method, headers, queryParams }: HttpRouteMatch): RouteMatch => ({
-  path: httpPath(path),
-  ...(method === undefined ? {} : { method }),
-  headers: headerMatches(headers),
-  query: valueMatches(queryParams, (name) => name),
-});
-
-function grpcMatch({ method: match, headers }: GrpcRouteMatch): RouteMatch {
-  const path = grpcPath(match);
-  return { ...(path ? { path } : {}), headers: headerMatches(headers), query: [] };
-}
-
-function grpcPath(match: GrpcRouteMatch['method']): PathMatch | undefined {
-  const { type = 'Exact', service, method } = match ?? {};
-  if (service === undefined && method === undefined) {
-    if (match) throw new Error('a method match needs service, method or both');
-    return undefined;
-  }
-  if (type === 'RegularExpression')
-    return { kind: 'regex', value: `/(?:${service ?? '[^/]+'})/(?:${method ?? '[^/]+'})` };
-  if (service !== undefined && !/^\.?[a-z_][a-z_0-9]*(\.[a-z_][a-z_0-9]*)*$/i.test(service))
-    throw new Error(`${JSON.stringify(service)} is no name of a gRPC service`);
-  if (method !== undefined && !/^[a-z_][a-z_0-9]*$/i.test(method))
-    throw new Error(`${JSON.stringify(method)} is no name of a gRPC method`);
-  if (service === undefined) return { kind: 'suffix', value: `/${method}` };
-  return method === undefined
-    ? { kind: 'prefix', value: `/${service}` }
-    : { kind: 'exact', value: `/${service}/${method}` };
+/** Errors where no request could be sent to it. */
+function rewritten(change: PathChange): PathChange {
+  rewrittenPath('urlRewrite.path', change.value);
+  return change;
 }
 
 function checkHttp({ matches, filters = [], backendRefs = [], timeouts }: HttpRouteRule): void {
@@ -484,7 +475,7 @@ function checkHttp({ matches, filters = [], backendRefs = [], timeouts }: HttpRo
     throw new Error('timeouts: backendRequest is longer than request');
 }
 
-/** Errors: what the published CRDs refuse too. */
+/** Never throws: what the published CRDs refuse, and what nobody can read, is in `invalid`. */
 export function compileRoute(object: RouteObject, around: RouteSurroundings): CompiledRoute {
   const compiler = new RouteCompiler(object, around);
   const rules = compiler.rules();
@@ -492,7 +483,7 @@ export function compileRoute(object: RouteObject, around: RouteSurroundings): Co
     .filter(isServiceParent)
     .map((ref) => attach(object, ref, around));
   const parents = attached.flatMap((one) => one.parents);
-  const { unsupported, unresolved } = compiler.troubles;
+  const { unsupported, unresolved, invalid } = compiler.troubles;
   const created = Date.parse(object.metadata.creationTimestamp ?? '');
   return {
     ...(parents.length > 0
@@ -511,6 +502,9 @@ export function compileRoute(object: RouteObject, around: RouteSurroundings): Co
     parents: attached.map(({ verdict }) => verdict),
     ...(unsupported ? { unsupported } : {}),
     ...(unresolved ? { unresolved } : {}),
+    ...(invalid.length > 0
+      ? { invalid: { everyRule: invalid.length === rules.length, message: invalid.join('; ') } }
+      : {}),
   };
 }
 

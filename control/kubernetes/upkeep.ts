@@ -159,28 +159,33 @@ export class Upkeep {
     };
     const troubles = [...refused()];
     const troubled = new Set(troubles.map(({ object }) => objectKey(object)));
-    const isTroubled = (object: MeshObject): boolean => troubled.has(objectKey(object));
+    const invalidOf = (object: MeshObject): string | undefined =>
+      'invalid' in object ? object.invalid : undefined;
     for (const kind of judgedKinds) {
       for (const object of compiler.ofKind(kind)) {
-        if (isTroubled(object)) continue;
+        const invalid = invalidOf(object);
+        // What it was before is in force: what is wrong with it is said below.
+        if (invalid === undefined && troubled.has(objectKey(object))) continue;
         set(
           acceptedCondition(
             object,
-            undefined,
+            invalid,
             object.kind === 'AccessPolicy' ? policyEnforcement(object, compiler) : undefined,
           ),
         );
       }
     }
     for (const kind of routeKinds) {
-      for (const object of compiler.ofKind(kind))
-        if (!isTroubled(object)) set(routeWrite(object, undefined, compiler));
+      for (const object of compiler.ofKind(kind)) set(routeWrite(object, compiler));
     }
     for (const object of compiler.ofKind('Gateway'))
       set(gatewayWrite(object, compiler, this.#waypoints?.health(object)));
     for (const object of compiler.ofKind('GatewayClass')) set(classWrite(object));
-    for (const { object, message } of troubles)
-      set(isRoute(object) ? routeWrite(object, message, compiler) : acceptedCondition(object, message));
+    for (const { object, message } of troubles) {
+      const taken = compiler.object(objectKey(object));
+      if (!isRoute(object) && (!taken || invalidOf(taken) === undefined))
+        set(acceptedCondition(object, message));
+    }
   }
 
   #roots(namespace: string): Write & { readonly body: object } {
