@@ -9,6 +9,7 @@ import { parseTrustDomain } from '../src/model/identity.js';
 import { serveRoutes } from '../src/telemetry/servers.js';
 import { Compiler, differenceFrom, type Changes, type CompileSettings } from './compile/compile.js';
 import { closedMeans } from './compile/closed.js';
+import { rootNamespace } from './compile/policies.js';
 import { waypointCaller, waypointOfCaller } from './compile/waypoints.js';
 import { AuthorityStore } from './kubernetes/authority-store.js';
 import { applyCrds } from '../src/kubernetes/crds.js';
@@ -37,6 +38,8 @@ export interface ControlOptions {
   /** ADDR:PORT for Prometheus; absent: nowhere. */
   readonly metricsListen?: string;
   readonly trustDomain: string;
+  /** Whose policies apply to the whole mesh, of manifests; on Kubernetes it is the control plane's own. */
+  readonly rootNamespace?: string;
   /** Take every pod out of the mesh. */
   readonly enrolNone?: boolean;
   /** Lifetime of workload certificates; what the node asks for where absent. */
@@ -89,6 +92,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
   const settings = (): CompileSettings => ({
     trustDomain,
     rootsVersion: ca.version,
+    rootNamespace: kubernetes?.namespace ?? options.rootNamespace ?? rootNamespace,
     ...(options.enrolNone !== true ? {} : { removal: opened ? 'release' : 'open' }),
   });
   const compiler = new Compiler(settings());
@@ -266,8 +270,9 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
 }
 
 interface ServeFlags
-  extends Omit<ControlOptions, 'kubernetes'>, Omit<KubernetesOptions, 'config' | 'waypoint'> {
+  extends Omit<ControlOptions, 'kubernetes'>, Omit<KubernetesOptions, 'config' | 'waypoint' | 'serverName'> {
   readonly kubernetes?: boolean;
+  readonly serverName?: string;
   /** JSON */
   readonly waypoint?: string;
 }
@@ -285,11 +290,24 @@ async function optionsOf({
   if ((kubernetes === true) === (rest.from !== undefined))
     throw new WeftError('WEFT_SOURCE', 'give either --from, a directory of manifests, or --kubernetes');
   if (kubernetes !== true) return rest;
+  if (rest.rootNamespace !== undefined)
+    throw new WeftError(
+      'WEFT_SOURCE',
+      "--root-namespace goes with --from: on Kubernetes it is the control plane's own",
+    );
   const config = await loadKubeConfig();
   const made = waypoint === undefined ? {} : { waypoint: waypointDefaults(waypoint) };
   return {
     ...rest,
-    kubernetes: { config, namespace, caSecret, agentAccount, identity, serverName, ...made },
+    kubernetes: {
+      config,
+      namespace,
+      caSecret,
+      agentAccount,
+      identity,
+      serverName: serverName ?? `weft-control.${namespace}.svc`,
+      ...made,
+    },
   };
 }
 
@@ -311,11 +329,12 @@ async function main(): Promise<void> {
     .command('serve', { isDefault: true })
     .option('--from <dirs...>', 'directories of manifests, read as one')
     .option('--kubernetes', "the Kubernetes API instead, by the pod's own account or KUBECONFIG")
-    .option('--namespace <name>', 'of the control plane', 'weft-system')
+    .option('--namespace <name>', 'of the control plane: its policies apply to the whole mesh', rootNamespace)
+    .option('--root-namespace <name>', 'of manifests: whose policies apply to the whole mesh')
     .option('--ca-secret <name>', "where the CA's keys are kept", 'weft-ca')
     .option('--agent-account <name>', "the agents' service account", 'weft-agent')
     .option('--identity <name>', 'of this replica, in the Lease', hostname())
-    .option('--server-name <dns>', 'that nodes reach this by', 'weft-control.weft-system.svc')
+    .option('--server-name <dns>', 'that nodes reach this by; weft-control.NAMESPACE.svc where absent')
     .option('--waypoint <json>', 'how waypoints are made: image, replicas, ...; absent: they are not')
     .requiredOption('--state <dir>', 'where roots, CA and token keys are kept')
     .requiredOption('--listen <addr:port>', 'address for discovery and certificates')

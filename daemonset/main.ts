@@ -53,6 +53,8 @@ export interface AgentOptions {
   readonly control: string;
   readonly root: string;
   readonly token: string;
+  /** Of the agents: in the node's name toward the control plane. */
+  readonly namespace: string;
   readonly instance: string;
   readonly run: string;
   readonly workers: number;
@@ -383,7 +385,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     target: options.control,
     rootPem,
     token,
-    nodeId: `ztunnel~${nodeIp}~${options.node}.weft-system~weft-system.svc.cluster.local`,
+    nodeId: `ztunnel~${nodeIp}~${options.node}.${options.namespace}~${options.namespace}.svc.cluster.local`,
     nodeName: options.node,
     clock: systemClock,
     subscriptions: [
@@ -645,6 +647,7 @@ async function main(): Promise<void> {
     .requiredOption('--control <addr:port>', 'the control plane')
     .requiredOption('--root <file>', 'root certificates of the control plane')
     .requiredOption('--token <file>', "the node's join token")
+    .option('--namespace <name>', 'of the agents', 'weft-system')
     .option('--instance <name>', 'name of the pins in the BPF file system', 'agent')
     .option('--run <dir>', 'where state for others is written')
     .option('--workers <n>', 'data path threads', Number, workersDefault)

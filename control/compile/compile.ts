@@ -35,7 +35,8 @@ import {
 } from './objects.js';
 import { compilePod, type CompiledPod } from './pod.js';
 import { compilePolicy, rootNamespace, strictPolicy } from './policies.js';
-import { compileRoute, servicesOf, type CompiledRoute, type RouteSurroundings } from './routes.js';
+import type { RouteSurroundings } from './route-parents.js';
+import { compileRoute, servicesOf, type CompiledRoute } from './routes.js';
 import { compileService } from './service.js';
 import {
   gatewayNameLabel,
@@ -50,6 +51,8 @@ import {
 export interface CompileSettings {
   readonly trustDomain: TrustDomain;
   readonly rootsVersion: string;
+  /** Whose policies count for the whole mesh; that of `policies.ts` where absent. */
+  readonly rootNamespace?: string;
   /**
    * Before it is uninstalled: first no policy is in force, then nobody is in the mesh, whatever labels say. In one step a node
    * that lets its pods go first would speak plaintext to one that still asks for identities.
@@ -193,6 +196,9 @@ export class Compiler {
 
   get size(): number {
     return this.#objects.size;
+  }
+  get rootNamespace(): string {
+    return this.#settings.rootNamespace ?? rootNamespace;
   }
 
   /** Keys of all objects that are known: for a source that tells the whole each time. */
@@ -494,14 +500,14 @@ export class Compiler {
         return [{ kind: 'service', value: compileService(object, mesh, reference) }];
       }
       case 'AccessPolicy':
-        return open ? [] : [{ kind: 'policy', value: compilePolicy(object) }];
+        return open ? [] : [{ kind: 'policy', value: compilePolicy(object, this.rootNamespace) }];
       case 'Namespace':
         return !open && labelsOf(object)[modeLabel] === 'strict'
           ? [{ kind: 'policy', value: strictPolicy(object.metadata.name, 'namespace', 'namespace') }]
           : [];
       case 'MeshSettings':
         return !open && object.spec === mesh && mesh.mode === 'strict'
-          ? [{ kind: 'policy', value: strictPolicy(rootNamespace, 'mesh', 'global') }]
+          ? [{ kind: 'policy', value: strictPolicy(this.rootNamespace, 'mesh', 'global') }]
           : [];
       case 'ExternalService': {
         const { service, endpoints } = compileExternalService(object, this.#settings.trustDomain);

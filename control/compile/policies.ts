@@ -6,7 +6,7 @@ import type { AccessPolicyObject, PolicyTarget } from './objects.js';
 import { policyPath } from './paths.js';
 import { accountMatch, headerMatch, hostMatch, identityMatch, namespaceMatch } from './policy-values.js';
 
-/** A policy here applies to the whole mesh. */
+/** Whose policies apply to the whole mesh where the settings name no other: on Kubernetes they name the control plane's own. */
 export const rootNamespace = 'weft-system';
 
 const strictPrefix = 'weft-strict-';
@@ -76,7 +76,11 @@ export function nameOfPolicy({
   return { key: `${namespace}/${name}` as PolicyKey, name, namespace };
 }
 
-export function compilePolicy(policy: AccessPolicyObject): AuthorizationPolicy {
+/**
+ * Errors name the field that cannot be read.
+ * @param root the namespace whose policies apply to the whole mesh
+ */
+export function compilePolicy(policy: AccessPolicyObject, root: string): AuthorizationPolicy {
   const namespace = policy.metadata.namespace ?? 'default';
   const { spec } = policy;
   // One of that name would stand in the place of strict mode.
@@ -89,7 +93,7 @@ export function compilePolicy(policy: AccessPolicyObject): AuthorizationPolicy {
     ...nameOfPolicy(policy),
     // Of Services: no workload names it, so that nodes apply it to none.
     scope:
-      spec.selector || spec.targetRefs ? 'workload' : namespace === rootNamespace ? 'global' : 'namespace',
+      spec.selector || spec.targetRefs ? 'workload' : namespace === root ? 'global' : 'namespace',
     services,
     action: spec.action === 'ALLOW' ? 'allow' : 'deny',
     dryRun: spec.mode === 'audit',

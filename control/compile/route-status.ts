@@ -13,8 +13,9 @@ import {
   type RouteObject,
   type ServiceObject,
 } from './objects.js';
-import { readsRequests, rootNamespace } from './policies.js';
-import type { CompiledRoute, ParentVerdict, RouteTrouble } from './routes.js';
+import { readsRequests } from './policies.js';
+import type { ParentVerdict, RouteTrouble } from './route-parents.js';
+import type { CompiledRoute } from './routes.js';
 import { waypointController, type WaypointName } from './waypoints.js';
 
 /** As published (RFC 1123), of conditions. */
@@ -32,6 +33,8 @@ export interface StatusSurroundings {
   readonly selectable: (namespace: string) => readonly { readonly metadata: Meta }[];
   /** All in which there is something. */
   readonly namespaces: () => Iterable<string>;
+  /** Whose policies apply to the whole mesh. */
+  readonly rootNamespace: string;
 }
 
 export type Saying = Required<Pick<Condition, 'type' | 'status' | 'reason' | 'message'>>;
@@ -151,7 +154,7 @@ const unjudged =
 function selectedEnforcement(policy: AccessPolicyObject, around: StatusSurroundings): Saying {
   const own = namespaceOf(policy);
   const selector = policy.spec.selector?.matchLabels;
-  const everywhere = own === rootNamespace && !selector;
+  const everywhere = own === around.rootNamespace && !selector;
   let judged = false;
   for (const namespace of everywhere ? around.namespaces() : [own]) {
     const services = around.services(namespace);
