@@ -7,7 +7,15 @@ import { errorText, WeftError } from '../src/base/errors.js';
 import { isIp, parseIp } from '../src/model/address.js';
 import { parseTrustDomain } from '../src/model/identity.js';
 import { serveRoutes } from '../src/telemetry/servers.js';
-import { Compiler, differenceFrom, type Changes, type CompileSettings } from './compile/compile.js';
+import {
+  Compiler,
+  differenceFrom,
+  type Changes,
+  type CompileSettings,
+  type ObjectKey,
+} from './compile/compile.js';
+import type { MeshObject } from './compile/objects.js';
+import { problemText, SettingProblems } from './compile/setting-problems.js';
 import { closedMeans } from './compile/closed.js';
 import { rootNamespace } from './compile/policies.js';
 import { waypointCaller, waypointOfCaller } from './compile/waypoints.js';
@@ -102,6 +110,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
     objects: () => compiler.size,
     refused: () =>
       source instanceof KubernetesSource ? [...source.refused()].length : source.problems.length,
+    settingProblems: () => [...settingsOf.all()].length,
     leading: () => upkeep?.leading ?? !kubernetes,
   });
 
@@ -131,6 +140,17 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       resources,
     );
 
+  const settingsOf = new SettingProblems(() => metrics.limitReached.inc({ limit: 'setting-problems' }));
+  /** What changed, into what nodes are told; what of it nobody can read, into the log. */
+  const take = (changed: ReadonlyMap<ObjectKey, MeshObject | undefined>): void => {
+    for (const found of settingsOf.apply(changed)) {
+      const { kind, metadata } = found.object;
+      const name =
+        kind === 'Namespace' ? metadata.name : `${metadata.namespace ?? 'default'}/${metadata.name}`;
+      log.error({ kind, name }, `${kind} ${name}: ${problemText(found)}`);
+    }
+    tell(compiler.apply(changed));
+  };
   const tell = (changes: Changes): void => {
     const changed = resources.apply(changes);
     upkeep?.changed();
@@ -150,7 +170,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
             const before = object ? undefined : compiler.object(key);
             if (before?.kind === 'Pod') upkeep?.forget(before);
           }
-          tell(compiler.apply(changed));
+          take(changed);
         },
         onRefused: ({ object, message }) => {
           const name = `${object.metadata.namespace ?? ''}/${object.metadata.name}`;
@@ -165,7 +185,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       })
     : new FileSource({
         dirs: options.from ?? [],
-        onObjects: (objects) => tell(compiler.apply(differenceFrom(compiler, objects))),
+        onObjects: (objects) => take(differenceFrom(compiler, objects)),
         onErrors: (errors) => {
           for (const error of errors) {
             log.error(
@@ -191,6 +211,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       identity: kubernetes.identity,
       compiler,
       refused: () => source.refused(),
+      settings: () => settingsOf.all(),
       roots: () => ca.roots,
       ...(kubernetes.waypoint
         ? {

@@ -4,20 +4,13 @@
  */
 import { spiffeIdOf, type TrustDomain } from '../../src/model/identity.js';
 import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
+import { isStrict } from '../../src/model/object-settings.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Route } from '../../src/model/route.js';
 import type { Service } from '../../src/model/service.js';
 import type { Workload } from '../../src/model/workload.js';
 import { compileExternalService, compileSlice, podOfWorkload, serviceNameLabel } from './external.js';
-import {
-  isEnrolled,
-  labelsOf,
-  modeLabel,
-  namespaceOf,
-  selects,
-  uncapturedBecause,
-  type Labels,
-} from './labels.js';
+import { isEnrolled, labelsOf, namespaceOf, selects, uncapturedBecause, type Labels } from './labels.js';
 import {
   isRoute,
   type AccessPolicyObject,
@@ -502,7 +495,7 @@ export class Compiler {
       case 'AccessPolicy':
         return open ? [] : [{ kind: 'policy', value: compilePolicy(object, this.rootNamespace) }];
       case 'Namespace':
-        return !open && labelsOf(object)[modeLabel] === 'strict'
+        return !open && isStrict(labelsOf(object))
           ? [{ kind: 'policy', value: strictPolicy(object.metadata.name, 'namespace', 'namespace') }]
           : [];
       case 'MeshSettings':

@@ -2,17 +2,10 @@
 import { parseCidr, parseIp, type IpAddress } from '../../src/model/address.js';
 import { spiffeIdOf, type SpiffeId, type TrustDomain } from '../../src/model/identity.js';
 import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
+import { cidrList, isStrict, portList } from '../../src/model/object-settings.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Locality, Workload, WorkloadUid } from '../../src/model/workload.js';
-import {
-  cidrList,
-  labelsOf,
-  modeLabel,
-  namespaceOf,
-  portList,
-  selects,
-  uncapturedBecause,
-} from './labels.js';
+import { labelsOf, namespaceOf, selects, uncapturedBecause } from './labels.js';
 import type {
   AccessPolicyObject,
   MeshSettingsObject,
@@ -122,7 +115,7 @@ export function compilePod(pod: PodObject, around: PodSurroundings): CompiledPod
     .filter(({ spec }) => spec.selector && selects(spec.selector.matchLabels, labels))
     .map((policy): string => nameOfPolicy(policy).key);
   const own =
-    !around.open && labels[modeLabel] === 'strict'
+    !around.open && isStrict(labels)
       ? strictPolicy(namespace, `${around.kind.toLowerCase()}-${name}`, 'workload')
       : undefined;
   if (own) policies.push(own.key);

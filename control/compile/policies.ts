@@ -92,8 +92,7 @@ export function compilePolicy(policy: AccessPolicyObject, root: string): Authori
   return {
     ...nameOfPolicy(policy),
     // Of Services: no workload names it, so that nodes apply it to none.
-    scope:
-      spec.selector || spec.targetRefs ? 'workload' : namespace === root ? 'global' : 'namespace',
+    scope: spec.selector || spec.targetRefs ? 'workload' : namespace === root ? 'global' : 'namespace',
     services,
     action: spec.action === 'ALLOW' ? 'allow' : 'deny',
     dryRun: spec.mode === 'audit',

@@ -14,12 +14,16 @@ import type { ServeLog } from '../serve/server.js';
 import { WaypointReconciler } from '../waypoint/reconcile.js';
 import type { RenderSettings } from '../waypoint/render.js';
 import type { ObjectTrouble } from '../source/kubernetes.js';
-import { acceptedCondition, judgedKinds, podCondition } from './conditions.js';
+import type { ObjectProblems } from '../compile/setting-problems.js';
+import { acceptedCondition, judgedKinds, podCondition, rfc3339 } from './conditions.js';
+import { refusedEvent, settingEvent } from './events.js';
 import { classWrite, gatewayWrite, routeWrite } from './gateway-status.js';
 import { Leader } from './leader.js';
 import { Writer, type Write } from './writer.js';
 
 const againMs = 30_000;
+/** About objects that cannot be read; the others are in the log and in `weft check`. */
+const eventsMax = 500;
 
 export const leaseName = 'weft-control';
 /** Of the Lease: RFC 3339, or anything else for not yet. */
@@ -34,6 +38,8 @@ export interface UpkeepOptions {
   readonly identity: string;
   readonly compiler: Compiler;
   readonly refused: () => Iterable<ObjectTrouble>;
+  /** What labels and annotations say that nobody can read. */
+  readonly settings: () => Iterable<ObjectProblems>;
   readonly roots: () => string;
   readonly log: ServeLog;
   /** How waypoints are made; absent: by others. */
@@ -50,6 +56,8 @@ export class Upkeep {
   readonly #timer: NodeJS.Timeout;
   #soon: NodeJS.Timeout | undefined;
   #releaseAt = '';
+  /** Paths of what was said about objects that cannot be read. */
+  readonly #events = new Set<string>();
   /** Roots and waypoints as they were looked at last. */
   #gateways: readonly string[] = [];
 
@@ -185,6 +193,27 @@ export class Upkeep {
       const taken = compiler.object(objectKey(object));
       if (!isRoute(object) && (!taken || invalidOf(taken) === undefined))
         set(acceptedCondition(object, message));
+    }
+    this.#writeEvents(troubles);
+  }
+
+  /** Each once: the API server forgets events by itself, and `weft check` shows what is still so. */
+  #writeEvents(troubles: readonly ObjectTrouble[]): void {
+    const wanted = new Set<string>();
+    const timestamp = rfc3339(Date.now());
+    const add = (write: Write): void => {
+      if (wanted.size >= eventsMax) return;
+      wanted.add(write.path);
+      if (this.#events.has(write.path)) return;
+      this.#events.add(write.path);
+      this.#writer.set(write);
+    };
+    for (const trouble of troubles) add(refusedEvent(trouble, timestamp));
+    for (const found of this.#options.settings()) add(settingEvent(found, timestamp));
+    for (const path of this.#events) {
+      if (wanted.has(path)) continue;
+      this.#events.delete(path);
+      this.#writer.forget(path);
     }
   }
 

@@ -5,6 +5,8 @@ export interface ControlFacts {
   readonly nodes: () => number;
   readonly objects: () => number;
   readonly refused: () => number;
+  /** Objects with labels or annotations that nobody can read. */
+  readonly settingProblems: () => number;
   readonly leading: () => boolean;
 }
 
@@ -19,6 +21,12 @@ export class ControlMetrics {
     name: 'weft_control_certificates_total',
     help: 'Certificates asked for, by result',
     labelNames: ['result'] as const,
+    registers: [this.registry],
+  });
+  readonly limitReached = new Counter({
+    name: 'weft_limit_reached_total',
+    help: 'What a limit of the control plane turned away, by limit (docs/limits.md)',
+    labelNames: ['limit'] as const,
     registers: [this.registry],
   });
 
@@ -36,6 +44,11 @@ export class ControlMetrics {
     gauge('weft_control_nodes', 'Nodes that follow', facts.nodes);
     gauge('weft_control_objects', 'Objects that are kept', facts.objects);
     gauge('weft_control_objects_refused', 'Objects that are not in force as they are written', facts.refused);
+    gauge(
+      'weft_control_setting_problems',
+      'Namespaces and pods with labels or annotations that cannot be read',
+      facts.settingProblems,
+    );
     gauge('weft_control_leading', '1 where this replica writes', () => (facts.leading() ? 1 : 0));
   }
 }
