@@ -78,6 +78,12 @@ test('where it cannot be read what a policy selects, its namespace is closed; in
     { action: 'DENY', selector: { matchLabels: { app: 'a' }, matchExpressions: [{}] }, rules: noRange },
     { action: 'DENY', selector: { matchLabels: { app: 1 } }, rules: [] },
     { action: 'DENY', targetRefs: [{ group: 'x', kind: 'Y', name: 'z' }], rules: [] },
+    {
+      action: 'DENY',
+      selector: { matchLabels: { app: 'a' } },
+      targetRefs: [{ group: '', kind: 'Service', name: 'api' }],
+      rules: [],
+    },
     { action: 'DENY', selector: 'a', targetRefs: [{ group: '', kind: 'Service', name: 'api' }], rules: [] },
   ];
   for (const spec of unknown) {

@@ -40,18 +40,19 @@ export function closedPolicy(object: AccessPolicyObject, why: string): AccessPol
   const said = isRecord(spec) ? spec : {};
   const selector = selectorOf(said['selector']);
   const targetRefs = targetsOf(said['targetRefs']);
-  // Both are one too many, and each may be what is meant; of one that cannot be read nobody knows what it selects.
-  const known =
-    (said['selector'] === undefined || selector !== undefined) &&
-    (said['targetRefs'] === undefined || targetRefs !== undefined);
+  // Both are one too many: it is not known which is meant.
+  const isKnown =
+    said['selector'] === undefined
+      ? said['targetRefs'] === undefined || targetRefs !== undefined
+      : selector !== undefined && said['targetRefs'] === undefined;
   return {
     ...object,
     invalid: why,
     spec: {
       action: 'DENY',
       ...(said['mode'] === 'audit' ? { mode: 'audit' as const } : {}),
-      ...(known && selector ? { selector } : {}),
-      ...(known && targetRefs ? { targetRefs } : {}),
+      ...(isKnown && selector ? { selector } : {}),
+      ...(isKnown && targetRefs ? { targetRefs } : {}),
       rules: [{}],
     },
   };
@@ -122,4 +123,4 @@ export const closedMeans = (kind: MeshObject['kind']): string =>
       ? 'until it is corrected, what cannot be read of it has its strongest meaning (strict, refuse, no exclusion)'
       : kind.endsWith('Route')
         ? 'until it is corrected, requests for which it might hold are answered with 500'
-        : 'what it said before stays in force';
+        : 'what it last said well, if anything, stays in force';
