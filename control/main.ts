@@ -1,5 +1,6 @@
 /** The control plane: a registry in, discovery and certificates out. */
 import { hostname, networkInterfaces } from 'node:os';
+import { join } from 'node:path';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { Command } from 'commander';
 import { pino } from 'pino';
@@ -27,7 +28,7 @@ import { rootsConfigMap, Upkeep } from './kubernetes/upkeep.js';
 import { releaseNodes } from './kubernetes/release.js';
 import { TokenReviewer } from './kubernetes/token-review.js';
 import { waypointDefaults, type WaypointDefaults } from './waypoint/defaults.js';
-import { CertificateAuthority } from './serve/ca.js';
+import { CertificateAuthority, replaceFile } from './serve/ca.js';
 import { ControlMetrics } from './serve/metrics.js';
 import { Resources } from './serve/resources.js';
 import { ControlServer } from './serve/server.js';
@@ -70,6 +71,8 @@ export interface KubernetesOptions {
   readonly waypoint?: WaypointDefaults;
 }
 
+/** In the state directory. */
+const problemsFile = 'problems.json';
 /** Of the control plane's Service, for nodes and waypoints. */
 const servicePort = 15012;
 const rootCheckMs = 500;
@@ -151,6 +154,17 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
     }
     tell(compiler.apply(changed));
   };
+  /** For `weft status`, which reads no log: what is not in force as it is written. */
+  const writeProblems = (): void => {
+    if (!(source instanceof FileSource)) return;
+    const problems = [
+      ...source.problems.map(({ file, line, field, message }) => `${file}:${line}: ${field}: ${message}`),
+      ...[...settingsOf.all()].map(
+        (found) => `${found.object.kind} ${found.object.metadata.name}: ${problemText(found)}`,
+      ),
+    ];
+    replaceFile(join(options.state, problemsFile), JSON.stringify(problems), 0o600);
+  };
   const tell = (changes: Changes): void => {
     const changed = resources.apply(changes);
     upkeep?.changed();
@@ -185,8 +199,12 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       })
     : new FileSource({
         dirs: options.from ?? [],
-        onObjects: (objects) => take(differenceFrom(compiler, objects)),
+        onObjects: (objects) => {
+          take(differenceFrom(compiler, objects));
+          writeProblems();
+        },
         onErrors: (errors) => {
+          writeProblems();
           for (const error of errors) {
             log.error(
               { ...error },

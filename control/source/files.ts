@@ -12,7 +12,7 @@ import { LineCounter, parseAllDocuments, type Document } from 'yaml';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { objectKey } from '../compile/compile.js';
 import type { MeshObject } from '../compile/objects.js';
-import { compileErrorOf, isForeign, readObject, validatorOf } from './validate.js';
+import { compileErrorOf, isForeign, messageOf, readObject, validatorOf } from './validate.js';
 
 const fileBytesMax = 8 << 20;
 const filesMax = 10_000;
@@ -129,7 +129,7 @@ function explain(file: string, document: Document.Parsed, lines: LineCounter, er
     file,
     line: locate(document, lines, field),
     field: field.join('.') || (extra.missingProperty ?? ''),
-    message: `${error.message ?? 'is wrong'}${allowed}`,
+    message: `${messageOf(error)}${allowed}`,
   };
 }
 

@@ -47,7 +47,13 @@ let validators: Map<string, ValidateFunction> | undefined;
 export function validatorOf(kind: string): ValidateFunction | undefined {
   if (!validators) {
     validators = new Map();
-    const ajv = new Ajv({ allErrors: true, strict: false, useDefaults: false, validateFormats: false });
+    const ajv = new Ajv({
+      allErrors: true,
+      strict: false,
+      useDefaults: false,
+      validateFormats: false,
+      verbose: true,
+    });
     const read = (file: string) =>
       parse(readFileSync(findUp('control', 'source', 'schemas', file), 'utf8'), { merge: true }) as {
         $defs: object;
@@ -102,7 +108,7 @@ export function readObject(object: MeshObject): Read {
   const validate = validatorOf(object.kind);
   if (validate && !validate(object)) {
     const errors = validate.errors ?? [];
-    const problem = errors.map((e) => `${e.instancePath.slice(1)} ${e.message}`).join('; ');
+    const problem = errors.map((e) => `${e.instancePath.slice(1)} ${messageOf(e)}`).join('; ');
     const closed = closedForm(object, problem, fieldsOf(errors));
     return { ...(closed ? { object: closed } : {}), problem };
   }
@@ -111,6 +117,14 @@ export function readObject(object: MeshObject): Read {
   // Of a route, the rules that cannot be read are closed one by one.
   const taken = isRoute(object) ? object : closedForm(object, problem, new Set(['excludeOutboundCidrs']));
   return { ...(taken ? { object: taken } : {}), problem };
+}
+
+/** A pattern is for programs: where its schema says in words what it stands for, these. */
+export function messageOf({ keyword, parentSchema, message }: ErrorObject): string {
+  const { description } = (parentSchema ?? {}) as { description?: string };
+  return keyword === 'pattern' && description !== undefined
+    ? `must be ${description}`
+    : (message ?? 'is wrong');
 }
 
 /** Top-level fields of `spec` that the errors are about; undefined where one is about more than that. */
