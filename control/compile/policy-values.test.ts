@@ -60,6 +60,15 @@ test('header values: byte by byte, without the blanks around them', () => {
   for (const text of [' a', 'a ', ' a*', '*a ', 'a\nb']) assert.throws(() => of(text), /headers: /, text);
 });
 
+test('what has a wildcard at both ends or within is refused: it would be compared with an asterisk', () => {
+  for (const text of ['*a*', '**', 'a*b', '*a*b']) {
+    assert.throws(() => hostMatch('hosts', text), /one end/, text);
+    assert.throws(() => headerMatch('headers', 'x', text), /one end/, text);
+    assert.throws(() => identityMatch('identities', text), /one end/, text);
+    assert.throws(() => namespaceMatch('namespaces', text), /one end/, text);
+  }
+});
+
 test('an address block whose address has further bits is the whole block, as everywhere else', () => {
   const block = parseCidr('10.0.0.5/8');
   assert.equal(cidrContains(block, parseIp('10.200.0.1')), true);

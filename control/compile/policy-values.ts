@@ -12,8 +12,9 @@ const wrong = (field: string, value: string, why: string): Error =>
   new Error(`${field}: ${JSON.stringify(value)}: ${why}`);
 
 /** `*` alone: any that is there; at an end: prefix or suffix. */
-export function textMatch(bare: string): StringMatch {
+function textMatch(field: string, bare: string): StringMatch {
   if (bare === '*') return { kind: 'presence' };
+  if (bare.replace(/^\*|\*$/, '').includes('*')) throw wrong(field, bare, '* may stand at one end');
   if (bare.endsWith('*')) return { kind: 'prefix', value: bare.slice(0, -1) };
   if (bare.startsWith('*')) return { kind: 'suffix', value: bare.slice(1) };
   return { kind: 'exact', value: bare };
@@ -24,7 +25,10 @@ export function identityMatch(field: string, given: string): StringMatch {
   const bare = given.replace(/^spiffe:\/\//i, '');
   const at = bare.indexOf('/');
   const domain = at < 0 ? bare : bare.slice(0, at);
-  const match = textMatch(bare.startsWith('*') ? bare : domain.toLowerCase() + bare.slice(domain.length));
+  const match = textMatch(
+    field,
+    bare.startsWith('*') ? bare : domain.toLowerCase() + bare.slice(domain.length),
+  );
   if (match.kind === 'presence') return match;
   if (match.kind === 'exact') {
     try {
@@ -38,7 +42,7 @@ export function identityMatch(field: string, given: string): StringMatch {
 }
 
 export function namespaceMatch(field: string, given: string): StringMatch {
-  const match = textMatch(given);
+  const match = textMatch(field, given);
   if (match.kind === 'presence') return match;
   const form = match.kind === 'exact' ? /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/ : /^[a-z0-9-]*$/;
   if (!form.test(match.value)) throw wrong(field, given, 'no namespace has such a name');
@@ -64,7 +68,7 @@ function punycode(text: string): string | undefined {
 /** A host without port, in lower case and without the dot that a full name ends in. */
 export function hostMatch(field: string, given: string): StringMatch {
   if (/(^|[^:]):\d+$/.test(given)) throw wrong(field, given, 'a host is named without its port');
-  const match = textMatch(given);
+  const match = textMatch(field, given);
   if (match.kind === 'presence') return match;
   if (match.kind === 'prefix' && !isAscii(match.value.split('.').at(-1) ?? ''))
     throw wrong(field, given, 'a part of a name beyond ASCII cannot be compared: write it in punycode');
@@ -85,7 +89,7 @@ export function hostMatch(field: string, given: string): StringMatch {
 
 /** `name`: of the header, in lower case. Values are compared as bytes; requests have no blanks around them. */
 export function headerMatch(field: string, name: string, given: string): StringMatch {
-  const match = textMatch(given);
+  const match = textMatch(field, given);
   if (match.kind === 'presence') return match;
   const { kind, value } = match;
   if (/[\0-\x08\x0a-\x1f\x7f]/.test(value)) throw wrong(field, given, 'no header has control characters');

@@ -207,6 +207,19 @@ test('what is wrong is refused as it is applied, with the field', async () => {
     apply(policy('middle', "{ action: DENY, rules: [{ from: [{ identities: ['a*b'] }] }] }")),
     /identities\[0\]/,
   );
+  for (const path of ['/a%zz', '/a%00', '/a*b', '*a*', 'a', '/a?b', '/{*}x', '/{**}/a'])
+    await assert.rejects(
+      apply(policy('path', `{ action: DENY, rules: [{ to: [{ paths: ['${path}'] }] }] }`)),
+      /paths\[0\]/,
+      path,
+    );
+  await apply(
+    policy(
+      'path',
+      "{ action: DENY, rules: [{ to: [{ paths: ['/caf%c3%a9/*', '*.php', '*', '/thé', '/a/{*}/b/{**}'] }] }] }",
+    ),
+  );
+  await kubectl('-n', 'shop', 'delete', 'accesspolicy', 'path');
   await assert.rejects(
     apply('apiVersion: weft.dev/v1alpha1\nkind: MeshSettings\nmetadata: { name: other }\nspec: {}\n'),
     /metadata\.name: there is one MeshSettings/,
