@@ -1,5 +1,6 @@
 /** The control plane: a registry in, discovery and certificates out. */
 import { hostname, networkInterfaces } from 'node:os';
+import { join } from 'node:path';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { Command } from 'commander';
 import { pino } from 'pino';
@@ -7,7 +8,17 @@ import { errorText, WeftError } from '../src/base/errors.js';
 import { isIp, parseIp } from '../src/model/address.js';
 import { parseTrustDomain } from '../src/model/identity.js';
 import { serveRoutes } from '../src/telemetry/servers.js';
-import { Compiler, differenceFrom, type Changes, type CompileSettings } from './compile/compile.js';
+import {
+  Compiler,
+  differenceFrom,
+  type Changes,
+  type CompileSettings,
+  type ObjectKey,
+} from './compile/compile.js';
+import type { MeshObject } from './compile/objects.js';
+import { problemText, SettingProblems } from './compile/setting-problems.js';
+import { closedMeans } from './compile/closed.js';
+import { rootNamespace } from './compile/policies.js';
 import { AuthorityStore } from './kubernetes/authority-store.js';
 import { applyCrds } from '../src/kubernetes/crds.js';
 import { loadKubeConfig } from '../src/kubernetes/config.js';
@@ -19,6 +30,7 @@ import { waypointDefaults, type WaypointDefaults } from './waypoint/defaults.js'
 import type { KeyAndCertificate } from '../src/tls/issue.js';
 import { ProblemLog } from './problem-log.js';
 import { CertificateAuthority, serverCertificateDueMs } from './serve/ca.js';
+import { replaceFile } from './serve/files.js';
 import { ControlMetrics } from './serve/metrics.js';
 import { Resources } from './serve/resources.js';
 import { ControlServer } from './serve/server.js';
@@ -39,6 +51,8 @@ export interface ControlOptions {
   /** ADDR:PORT for Prometheus; absent: nowhere. */
   readonly metricsListen?: string;
   readonly trustDomain: string;
+  /** Whose policies apply to the whole mesh, of manifests; on Kubernetes it is the control plane's own. */
+  readonly rootNamespace?: string;
   /** Take every pod out of the mesh. */
   readonly enrolNone?: boolean;
   /** Lifetime of workload certificates; what the node asks for where absent. */
@@ -61,6 +75,8 @@ export interface KubernetesOptions {
   readonly waypoint?: WaypointDefaults;
 }
 
+/** In the state directory. */
+const problemsFile = 'problems.json';
 /** Of the control plane's Service, for nodes and waypoints. */
 const servicePort = 15012;
 const rootCheckMs = 500;
@@ -93,6 +109,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
   const settings = (): CompileSettings => ({
     trustDomain,
     rootsVersion: ca.version,
+    rootNamespace: kubernetes?.namespace ?? options.rootNamespace ?? rootNamespace,
     ...(options.enrolNone !== true ? {} : { removal: opened ? 'release' : 'open' }),
   });
   const compiler = new Compiler(settings());
@@ -101,7 +118,9 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
     nodes: () => server.nodes.size,
     objects: () => compiler.size,
     refused: () =>
-      compiler.problems().size + (source instanceof KubernetesSource ? [...source.refused()].length : 0),
+      compiler.problems().size +
+      (source instanceof KubernetesSource ? [...source.refused()].length : source.problems.length),
+    settingProblems: () => [...settingsOf.all()].length,
     leading: () => upkeep?.leading ?? !kubernetes,
   });
 
@@ -145,6 +164,29 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
   );
 
   const problems = new ProblemLog(compiler, log);
+  const settingsOf = new SettingProblems(() => metrics.limitReached.inc({ limit: 'setting-problems' }));
+  /** What changed, into what nodes are told; what of it nobody can read, into the log. */
+  const take = (changed: ReadonlyMap<ObjectKey, MeshObject | undefined>): void => {
+    for (const found of settingsOf.apply(changed)) {
+      const { kind, metadata } = found.object;
+      const name =
+        kind === 'Namespace' ? metadata.name : `${metadata.namespace ?? 'default'}/${metadata.name}`;
+      log.error({ kind, name }, `${kind} ${name}: ${problemText(found)}`);
+    }
+    tell(compiler.apply(changed));
+  };
+  /** For `weft status`, which reads no log: what is not in force as it is written. */
+  const writeProblems = (): void => {
+    if (!(source instanceof FileSource)) return;
+    const problems = [
+      ...source.problems.map(({ file, line, field, message }) => `${file}:${line}: ${field}: ${message}`),
+      ...[...settingsOf.all()].map(
+        (found) => `${found.object.kind} ${found.object.metadata.name}: ${problemText(found)}`,
+      ),
+      ...[...compiler.problems()].map(([key, { message }]) => `${key}: ${message}`),
+    ];
+    replaceFile(join(options.state, problemsFile), JSON.stringify(problems), 0o600);
+  };
   const tell = (changes: Changes): void => {
     const changed = resources.apply(changes);
     problems.refresh();
@@ -164,11 +206,14 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
             const before = object ? undefined : compiler.object(key);
             if (before) upkeep?.forget(before);
           }
-          tell(compiler.apply(changed));
+          take(changed);
         },
         onRefused: ({ object, message }) => {
           const name = `${object.metadata.namespace ?? ''}/${object.metadata.name}`;
-          log.error({ kind: object.kind, name, message }, `${object.kind} ${name} is not taken: ${message}`);
+          log.error(
+            { kind: object.kind, name, message },
+            `${object.kind} ${name} cannot be read: ${message}; ${closedMeans(object.kind)}`,
+          );
           upkeep?.changed();
         },
         onTrouble: (kind, why, retryInMs) =>
@@ -176,12 +221,16 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       })
     : new FileSource({
         dirs: options.from ?? [],
-        onObjects: (objects) => tell(compiler.apply(differenceFrom(compiler, objects))),
+        onObjects: (objects) => {
+          take(differenceFrom(compiler, objects));
+          writeProblems();
+        },
         onErrors: (errors) => {
+          writeProblems();
           for (const error of errors) {
             log.error(
               { ...error },
-              `${error.file}:${error.line}: ${error.field}: ${error.message} (the last good state stays)`,
+              `${error.file}:${error.line}: ${error.field}: ${error.message} (what the file last said well stays; a policy that never was well closes what it selects)`,
             );
           }
         },
@@ -202,6 +251,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       identity: kubernetes.identity,
       compiler,
       refused: () => source.refused(),
+      settings: () => settingsOf.all(),
       roots: () => ca.roots,
       ...(kubernetes.waypoint
         ? {
@@ -209,6 +259,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
               ...kubernetes.waypoint,
               control: `${kubernetes.serverName}:${servicePort}`,
               trustDomain: options.trustDomain,
+              rootNamespace: kubernetes.namespace,
             },
           }
         : {}),
@@ -287,8 +338,9 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
 }
 
 interface ServeFlags
-  extends Omit<ControlOptions, 'kubernetes'>, Omit<KubernetesOptions, 'config' | 'waypoint'> {
+  extends Omit<ControlOptions, 'kubernetes'>, Omit<KubernetesOptions, 'config' | 'waypoint' | 'serverName'> {
   readonly kubernetes?: boolean;
+  readonly serverName?: string;
   /** JSON */
   readonly waypoint?: string;
 }
@@ -306,11 +358,24 @@ async function optionsOf({
   if ((kubernetes === true) === (rest.from !== undefined))
     throw new WeftError('WEFT_SOURCE', 'give either --from, a directory of manifests, or --kubernetes');
   if (kubernetes !== true) return rest;
+  if (rest.rootNamespace !== undefined)
+    throw new WeftError(
+      'WEFT_SOURCE',
+      "--root-namespace goes with --from: on Kubernetes it is the control plane's own",
+    );
   const config = await loadKubeConfig();
   const made = waypoint === undefined ? {} : { waypoint: waypointDefaults(waypoint) };
   return {
     ...rest,
-    kubernetes: { config, namespace, caSecret, agentAccount, identity, serverName, ...made },
+    kubernetes: {
+      config,
+      namespace,
+      caSecret,
+      agentAccount,
+      identity,
+      serverName: serverName ?? `weft-control.${namespace}.svc`,
+      ...made,
+    },
   };
 }
 
@@ -320,11 +385,12 @@ async function main(): Promise<void> {
     .command('serve', { isDefault: true })
     .option('--from <dirs...>', 'directories of manifests, read as one')
     .option('--kubernetes', "the Kubernetes API instead, by the pod's own account or KUBECONFIG")
-    .option('--namespace <name>', 'of the control plane', 'weft-system')
+    .option('--namespace <name>', 'of the control plane: its policies apply to the whole mesh', rootNamespace)
+    .option('--root-namespace <name>', 'of manifests: whose policies apply to the whole mesh')
     .option('--ca-secret <name>', "where the CA's keys are kept", 'weft-ca')
     .option('--agent-account <name>', "the agents' service account", 'weft-agent')
     .option('--identity <name>', 'of this replica, in the Lease', hostname())
-    .option('--server-name <dns>', 'that nodes reach this by', 'weft-control.weft-system.svc')
+    .option('--server-name <dns>', 'that nodes reach this by; weft-control.NAMESPACE.svc where absent')
     .option('--waypoint <json>', 'how waypoints are made: image, replicas, ...; absent: they are not')
     .requiredOption('--state <dir>', 'where roots, CA and token keys are kept')
     .requiredOption('--listen <addr:port>', 'address for discovery and certificates')

@@ -185,17 +185,20 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     never: neverPods(),
     log,
   });
-  const subscriptions: Subscriptions = new Subscriptions({
-    onMesh: (update) => publish(update),
-    onPods: () => {
-      const roots = [...wanted.values()][0]?.rootsVersion ?? rootsVersion;
-      if (roots !== rootsVersion && rootsVersion !== '') certificates.refreshAll();
-      rootsVersion = roots;
-      void turn();
+  const subscriptions: Subscriptions = new Subscriptions(
+    {
+      onMesh: (update) => publish(update),
+      onPods: () => {
+        const roots = [...wanted.values()][0]?.rootsVersion ?? rootsVersion;
+        if (roots !== rootsVersion && rootsVersion !== '') certificates.refreshAll();
+        rootsVersion = roots;
+        void turn();
+      },
+      onNamespaces: () => keepCni(),
+      onSandboxGone: (podUid) => enrollment.forgetSandbox(podUid),
     },
-    onNamespaces: () => keepCni(),
-    onSandboxGone: (podUid) => enrollment.forgetSandbox(podUid),
-  });
+    options.namespace,
+  );
   const { wanted, uncaptured, enrolledNamespaces } = subscriptions;
 
   /** Some pod is half in: listeners, hooks and verdicts come one after the other. */
@@ -326,7 +329,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     target: options.control,
     rootPem,
     token,
-    nodeId: `ztunnel~${nodeIp}~${options.node}.weft-system~weft-system.svc.cluster.local`,
+    nodeId: `ztunnel~${nodeIp}~${options.node}.${options.namespace}~${options.namespace}.svc.cluster.local`,
     nodeName: options.node,
     clock: systemClock,
     subscriptions: subscriptions.list,

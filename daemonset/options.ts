@@ -9,6 +9,8 @@ export interface AgentOptions {
   readonly control: string;
   readonly root: string;
   readonly token: string;
+  /** Of the agents: in the node's name toward the control plane. */
+  readonly namespace: string;
   readonly instance: string;
   readonly run: string;
   readonly workers: number;
@@ -49,6 +51,7 @@ export function parseOptions(argv: readonly string[]): AgentOptions {
     .requiredOption('--control <addr:port>', 'the control plane')
     .requiredOption('--root <file>', 'root certificates of the control plane')
     .requiredOption('--token <file>', "the node's join token")
+    .option('--namespace <name>', 'of the agents', 'weft-system')
     .option('--instance <name>', 'name of the pins in the BPF file system', 'agent')
     .option('--run <dir>', 'where state for others is written')
     .option('--workers <n>', 'data path threads', Number, workersDefault)

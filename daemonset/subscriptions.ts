@@ -33,7 +33,11 @@ export class Subscriptions {
   #removed: readonly string[] = [];
   #removedPolicies: readonly string[] = [];
 
-  constructor(private readonly told: Told) {}
+  constructor(
+    private readonly told: Told,
+    /** Whose policies are the mesh's: of a policy whose scope is not understood. */
+    private readonly rootNamespace: string,
+  ) {}
 
   readonly list: DiscoveryOptions['subscriptions'] = [
     subscribe(
@@ -44,7 +48,7 @@ export class Subscriptions {
     ),
     subscribe(
       typeUrls.authorization,
-      readAuthorization,
+      (name, bytes) => readAuthorization(name, bytes, this.rootNamespace),
       (policy) => this.#policies.push(policy),
       (names) => (this.#removedPolicies = [...names]),
     ),

@@ -5,6 +5,7 @@
 import { spiffeIdOf, type TrustDomain } from '../../src/model/identity.js';
 import { refusedWaypoint } from '../../src/model/refused-waypoint.js';
 import { exportLabel, workloadNamespacesAnnotation } from '../../src/model/ownership.js';
+import { isStrict } from '../../src/model/object-settings.js';
 import { ClaimIndex, hostOf, type Problem } from './claims.js';
 import {
   compileExternalService,
@@ -15,15 +16,7 @@ import {
   serviceNameLabel,
   workloadProblem,
 } from './external.js';
-import {
-  isEnrolled,
-  labelsOf,
-  modeLabel,
-  namespaceOf,
-  selects,
-  uncapturedBecause,
-  type Labels,
-} from './labels.js';
+import { isEnrolled, labelsOf, namespaceOf, selects, uncapturedBecause, type Labels } from './labels.js';
 import {
   isRoute,
   type AccessPolicyObject,
@@ -43,7 +36,8 @@ import {
 import { ByNamespace, objectKey, RoutesByService, type Index, type ObjectKey } from './indexes.js';
 import { compilePod, type CompiledPod } from './pod.js';
 import { compilePolicy, rootNamespace, strictPolicy } from './policies.js';
-import { compileRoute, servicesOf, type CompiledRoute, type RouteSurroundings } from './routes.js';
+import type { RouteSurroundings } from './route-parents.js';
+import { compileRoute, servicesOf, type CompiledRoute } from './routes.js';
 import { compileService } from './service.js';
 import { idOf, toldOf, type Changes, type Told } from './told.js';
 import {
@@ -62,7 +56,7 @@ import {
 export interface CompileSettings {
   readonly trustDomain: TrustDomain;
   readonly rootsVersion: string;
-  /** Whose ExternalServices and Workloads count for the whole mesh; that of `policies.ts` where absent. */
+  /** Whose policies, ExternalServices and Workloads count for the whole mesh; that of `policies.ts` where absent. */
   readonly rootNamespace?: string;
   /**
    * Before it is uninstalled: first no policy is in force, then nobody is in the mesh, whatever labels say. In one step a node
@@ -115,6 +109,9 @@ export class Compiler {
 
   get size(): number {
     return this.#objects.size;
+  }
+  get rootNamespace(): string {
+    return this.#settings.rootNamespace ?? rootNamespace;
   }
 
   /** Keys of all objects that are known: for a source that tells the whole each time. */
@@ -472,14 +469,14 @@ export class Compiler {
         return [{ kind: 'service', value: { ...service, addresses } }];
       }
       case 'AccessPolicy':
-        return open ? [] : [{ kind: 'policy', value: compilePolicy(object) }];
+        return open ? [] : [{ kind: 'policy', value: compilePolicy(object, this.rootNamespace) }];
       case 'Namespace':
-        return !open && labelsOf(object)[modeLabel] === 'strict'
+        return !open && isStrict(labelsOf(object))
           ? [{ kind: 'policy', value: strictPolicy(object.metadata.name, 'namespace', 'namespace') }]
           : [];
       case 'MeshSettings':
         return !open && object.spec === mesh && mesh.mode === 'strict'
-          ? [{ kind: 'policy', value: strictPolicy(rootNamespace, 'mesh', 'global') }]
+          ? [{ kind: 'policy', value: strictPolicy(this.rootNamespace, 'mesh', 'global') }]
           : [];
       case 'ExternalService': {
         const key = objectKey(object);

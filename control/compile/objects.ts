@@ -1,6 +1,8 @@
 /** Kubernetes objects as far as Weft reads them. Checked against their schemas before they get here. */
 import type { AllowedRoutes } from '../../src/kubernetes/allowed-routes.js';
 
+export type Labels = Readonly<Record<string, string>>;
+
 export interface Meta {
   readonly name: string;
   readonly namespace?: string;
@@ -121,6 +123,8 @@ export interface PolicyTarget {
 export interface AccessPolicyObject {
   readonly kind: 'AccessPolicy';
   readonly metadata: Meta;
+  /** Why it stands for one that cannot be read (closed.ts). */
+  readonly invalid?: string;
   readonly status?: { readonly conditions?: readonly Condition[] };
   readonly spec: {
     readonly action: 'ALLOW' | 'DENY';
@@ -137,6 +141,8 @@ export interface AccessPolicyObject {
 export interface MeshSettingsObject {
   readonly kind: 'MeshSettings';
   readonly metadata: Meta;
+  /** Why it stands for one that cannot be read (closed.ts). */
+  readonly invalid?: string;
   readonly status?: { readonly conditions?: readonly Condition[] };
   readonly spec: {
     readonly mode?: 'permissive' | 'strict';
@@ -349,6 +355,8 @@ interface RouteOf<Kind extends string, Rule> {
   readonly apiVersion?: string;
   readonly kind: Kind;
   readonly metadata: Meta;
+  /** Why it stands for one that cannot be read (closed.ts). */
+  readonly invalid?: string;
   readonly spec: { readonly parentRefs?: readonly ParentRef[]; readonly rules?: readonly Rule[] };
   readonly status?: { readonly parents?: readonly ParentStatus[] };
 }

@@ -2,17 +2,10 @@
 import { parseCidr, parseIp, type IpAddress } from '../../src/model/address.js';
 import { spiffeIdOf, type SpiffeId, type TrustDomain } from '../../src/model/identity.js';
 import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
+import { cidrList, isStrict, portList } from '../../src/model/object-settings.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Locality, Workload, WorkloadUid } from '../../src/model/workload.js';
-import {
-  cidrList,
-  labelsOf,
-  modeLabel,
-  namespaceOf,
-  portList,
-  selects,
-  uncapturedBecause,
-} from './labels.js';
+import { labelsOf, namespaceOf, selects, uncapturedBecause } from './labels.js';
 import type {
   AccessPolicyObject,
   MeshSettingsObject,
@@ -21,7 +14,7 @@ import type {
   PodObject,
   ServiceObject,
 } from './objects.js';
-import { strictPolicy } from './policies.js';
+import { nameOfPolicy, strictPolicy } from './policies.js';
 import { appProtocol, cluster, serviceKeyOf, tcpPorts } from './service.js';
 
 /** What a pod's meaning depends on besides the pod. */
@@ -120,9 +113,9 @@ export function compilePod(pod: PodObject, around: PodSurroundings): CompiledPod
 
   const policies = (around.open ? [] : around.policies)
     .filter(({ spec }) => spec.selector && selects(spec.selector.matchLabels, labels))
-    .map((policy) => `${namespace}/${policy.metadata.name}`);
+    .map((policy): string => nameOfPolicy(policy).key);
   const own =
-    !around.open && labels[modeLabel] === 'strict'
+    !around.open && isStrict(labels)
       ? strictPolicy(namespace, `${around.kind.toLowerCase()}-${name}`, 'workload')
       : undefined;
   if (own) policies.push(own.key);

@@ -2,8 +2,15 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { parseManifests } from '../source/files.js';
+import { closedRoute } from './closed.js';
 import { compile, type Compiler } from './compile.js';
-import { isRoute, type AccessPolicyObject, type GatewayObject, type MeshObject } from './objects.js';
+import {
+  isRoute,
+  type AccessPolicyObject,
+  type Condition,
+  type GatewayObject,
+  type MeshObject,
+} from './objects.js';
 import { gatewayStatus, policyEnforcement, routeParents, type WaypointHealth } from './route-status.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
@@ -33,12 +40,12 @@ const find = (compiler: Compiler, kind: string): MeshObject => {
   assert.ok(found);
   return found;
 };
-function parentsOf(text: string, refused?: string): ReturnType<typeof routeParents> {
+function parentsOf(text: string, invalid?: string): ReturnType<typeof routeParents> {
   const compiler = load(text);
   const route = find(compiler, 'HTTPRoute');
   assert.ok(isRoute(route));
-  const compiled = refused === undefined ? compiler.route(route) : { refused };
-  return routeParents(route, compiled, compiler, now);
+  const taken = invalid === undefined ? route : closedRoute(route, invalid);
+  return routeParents(taken, compiler.route(taken), compiler, now);
 }
 /** `type status reason` of each condition of the one parent that is ours. */
 const saidOf = (text: string): string[] => {
@@ -101,9 +108,13 @@ test('what is wrong with a route is said in the words of the specification', () 
     'ResolvedRefs True ResolvedRefs',
   ]);
   const [refused] = parentsOf(wp + routeText(''), 'the path is none');
+  const why = 'the path is none; requests for which it might hold are answered with 500';
   assert.deepEqual(
     refused?.conditions?.map(({ status, reason, message }) => [status, reason, message]),
-    [['False', 'UnsupportedValue', 'the path is none; what it said before stays in force']],
+    [
+      ['False', 'UnsupportedValue', why],
+      ['True', 'ResolvedRefs', 'all references name something'],
+    ],
   );
 });
 
@@ -253,4 +264,29 @@ test('a Gateway is programmed once its Service has an address', () => {
     addresses: [],
     listeners: 1,
   });
+});
+
+test('a route whose regular expression is none says so with the field, also where only one of its rules is such', () => {
+  const of = (rules: string): readonly Condition[] => {
+    const { closed } = parseManifests('x', routeText(rules));
+    const [route] = closed;
+    assert.ok(route && isRoute(route));
+    const compiler = load(service(labelled) + gatewayText);
+    return routeParents(route, compiler.route(route), compiler, now)[0]?.conditions ?? [];
+  };
+  const said = (conditions: readonly Condition[], type: string): string => {
+    const { status, reason, message } = conditions.find((one) => one.type === type) ?? {};
+    return `${status} ${reason} ${message}`;
+  };
+  const broken = "matches: [{ path: { type: RegularExpression, value: '/a(' } }]";
+  assert.match(
+    said(of(broken), 'Accepted'),
+    /^False UnsupportedValue rules\[0\]\.matches\[0\]\.path\.value: .*500$/,
+  );
+  const some = of(`${broken} }, { matches: [{ path: { value: /b } }]`);
+  assert.match(said(some, 'Accepted'), /^True Accepted/);
+  assert.match(
+    said(some, 'PartiallyInvalid'),
+    /^True UnsupportedValue Dropped Rule: rules\[0\]\.matches\[0\]\.path\.value/,
+  );
 });

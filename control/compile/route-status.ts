@@ -14,8 +14,9 @@ import {
   type RouteObject,
   type ServiceObject,
 } from './objects.js';
-import { readsRequests, rootNamespace } from './policies.js';
-import type { CompiledRoute, ParentVerdict, RouteTrouble } from './routes.js';
+import { readsRequests } from './policies.js';
+import type { ParentVerdict, RouteTrouble } from './route-parents.js';
+import type { CompiledRoute } from './routes.js';
 import { waypointController, type WaypointName } from './waypoints.js';
 
 /** As published (RFC 1123), of conditions. */
@@ -35,6 +36,8 @@ export interface StatusSurroundings {
   readonly selectable: (namespace: string) => readonly { readonly metadata: Meta }[];
   /** All in which there is something. */
   readonly namespaces: () => Iterable<string>;
+  /** Whose policies apply to the whole mesh. */
+  readonly rootNamespace: string;
 }
 
 export type Saying = Required<Pick<Condition, 'type' | 'status' | 'reason' | 'message'>>;
@@ -102,14 +105,22 @@ export function waypointBound(
 
 function parentConditions(
   { service, trouble, note }: ParentVerdict,
-  { unsupported, unresolved }: CompiledRoute,
+  { unsupported, unresolved, invalid }: CompiledRoute,
   around: StatusSurroundings,
 ): readonly Saying[] {
-  const accepted = trouble ?? unsupported;
+  const closed: RouteTrouble | undefined = invalid && {
+    reason: 'UnsupportedValue',
+    message: `${invalid.message}; requests for which ${invalid.everyRule ? 'it' : 'such a rule'} might hold are answered with 500`,
+  };
+  const accepted = trouble ?? unsupported ?? (invalid?.everyRule ? closed : undefined);
   const waypoint = service && !trouble ? unenforced(service, around) : undefined;
   return [
     holds('Accepted', accepted, note ?? 'attached to the Service'),
     holds('ResolvedRefs', unresolved, 'all references name something'),
+    // The specification has the message begin so.
+    ...(closed && !invalid?.everyRule && !trouble
+      ? [saying('PartiallyInvalid', 'True', closed.reason, `Dropped Rule: ${closed.message}`)]
+      : []),
     ...(waypoint ? [saying(enforcedType, 'False', waypoint.reason, waypoint.message)] : []),
   ];
 }
@@ -141,11 +152,10 @@ const sameRef = (a: ParentStatus['parentRef'], b: ParentStatus['parentRef'], own
 
 /**
  * A route's status.parents with our entries as they shall be: other controllers' stay where they are and as they are.
- * @param compiled or why the object is refused: what it said before goes on
  */
 export function routeParents(
   object: RouteObject,
-  compiled: CompiledRoute | { readonly refused: string },
+  compiled: CompiledRoute,
   around: StatusSurroundings,
   timestamp: string,
 ): readonly ParentStatus[] {
@@ -153,24 +163,10 @@ export function routeParents(
   const { generation } = object.metadata;
   const own = namespaceOf(object);
   const wanted: readonly { readonly ref: ParentStatus['parentRef']; readonly sayings: readonly Saying[] }[] =
-    'refused' in compiled
-      ? (object.spec.parentRefs ?? [])
-          .filter(({ group, kind }) => group === '' && kind === 'Service')
-          .map((ref) => ({
-            ref,
-            sayings: [
-              saying(
-                'Accepted',
-                'False',
-                'UnsupportedValue',
-                `${compiled.refused}; what it said before stays in force`,
-              ),
-            ],
-          }))
-      : compiled.parents.map((verdict) => ({
-          ref: verdict.ref,
-          sayings: parentConditions(verdict, compiled, around),
-        }));
+    compiled.parents.map((verdict) => ({
+      ref: verdict.ref,
+      sayings: parentConditions(verdict, compiled, around),
+    }));
   const isOurs = ({ controllerName }: ParentStatus): boolean => controllerName === waypointController;
   const left = [...wanted];
   const kept = now.flatMap((entry): ParentStatus[] => {
@@ -197,7 +193,7 @@ const unjudged =
 function selectedEnforcement(policy: AccessPolicyObject, around: StatusSurroundings): Saying {
   const own = namespaceOf(policy);
   const selector = policy.spec.selector?.matchLabels;
-  const everywhere = own === rootNamespace && !selector;
+  const everywhere = own === around.rootNamespace && !selector;
   let judged = false;
   for (const namespace of everywhere ? around.namespaces() : [own]) {
     const services = around.services(namespace);

@@ -336,3 +336,71 @@ spec: { selector: {} }
   );
   assert.equal(route?.createdMs, Date.parse('2026-01-01T00:00:00Z'));
 });
+
+test('paths of matches are compared in the form that requests have', () => {
+  const pathOf = (path: string): unknown => ruleOf(`matches: [{ path: { ${path} } }]`).matches[0]?.path;
+  assert.deepEqual(pathOf("type: Exact, value: '/caf%c3%a9'"), { kind: 'exact', value: '/caf%C3%A9' });
+  assert.deepEqual(pathOf("value: '/%7eroot/'"), { kind: 'prefix', value: '/~root' });
+  assert.match(refusal("matches: [{ path: { value: '/a%00' } }]"), /NUL/);
+  assert.match(refusal("matches: [{ path: { value: '/é' } }]"), /none that a request/);
+  const rewrite =
+    "{ type: URLRewrite, urlRewrite: { path: { type: ReplaceFullPath, replaceFullPath: '/a%' } } }";
+  assert.match(refusal(`filters: [${rewrite}]`), /rules\[0\]: urlRewrite.path: "\/a%"/);
+});
+
+test('a host of a header match is compared in the form that requests have', () => {
+  const [match] = ruleOf("matches: [{ headers: [{ name: Host, value: 'API.Test.' }] }]").matches;
+  assert.deepEqual(match?.headers, [{ kind: 'exact', name: 'host', value: 'api.test' }]);
+});
+
+/** Of one that a file would refuse, as the API server lets it in. */
+function taken(kind: string, rules: string): CompiledRoute {
+  const text = manifest(kind, `{ ${parent()}, rules: [${rules}] }`);
+  const { objects } = parseManifests('x', services);
+  const { closed } = parseManifests('x', text);
+  const [object] = closed;
+  assert.ok(object && isRoute(object));
+  return compile([...objects, object], settings).route(object);
+}
+const invalidKinds: [kind: string, rule: string, field: RegExp][] = [
+  [
+    'HTTPRoute',
+    'path: { type: RegularExpression, value: "/a(" }',
+    /rules\[0\]\.matches\[0\]\.path\.value: .*no regular/,
+  ],
+  ['HTTPRoute', 'path: { type: RegularExpression, value: "(?=a)" }', /path\.value/],
+  ['HTTPRoute', 'headers: [{ name: x, value: "[", type: RegularExpression }]', /headers\[0\]\.value/],
+  ['HTTPRoute', 'queryParams: [{ name: x, value: "*", type: RegularExpression }]', /queryParams\[0\]\.value/],
+  ['GRPCRoute', 'method: { type: RegularExpression, service: "a(" }', /method\.service/],
+  ['GRPCRoute', 'method: { type: RegularExpression, service: "a(", method: "b)" }', /method\.service/],
+];
+test('a rule with a regular expression that is none refuses the requests that it might have been for', () => {
+  for (const [kind, match, field] of invalidKinds) {
+    const { route, invalid } = taken(
+      kind,
+      `{ matches: [{ ${match} }], backendRefs: [{ name: v2, port: 80 }] }`,
+    );
+    assert.match(invalid?.message ?? '', field, match);
+    assert.equal(invalid?.everyRule, true);
+    assert.deepEqual(
+      route?.rules[0]?.backends.map(({ target }) => target.kind),
+      ['invalid'],
+      match,
+    );
+  }
+});
+
+test('of a route with one rule that cannot be read the others go on', () => {
+  const { route, invalid } = taken(
+    'HTTPRoute',
+    `{ matches: [{ path: { type: RegularExpression, value: '/a(' }, method: GET }], filters: [{ type: RequestRedirect, requestRedirect: {} }] },
+     { matches: [{ path: { value: /b } }], backendRefs: [{ name: v2, port: 80 }] }`,
+  );
+  assert.equal(invalid?.everyRule, false);
+  const [first, second] = route?.rules ?? [];
+  assert.deepEqual(first?.filters, []);
+  const [match] = first?.matches ?? [];
+  assert.equal(match?.method, 'GET');
+  assert.equal(match?.path?.kind, 'regex');
+  assert.equal(second?.backends[0]?.target.kind, 'service');
+});

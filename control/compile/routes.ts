@@ -6,56 +6,39 @@ import type {
   BackendTarget,
   HeaderPair,
   PathChange,
-  PathMatch,
   Route,
   RouteBackend,
   RouteFilter,
-  RouteKey,
   RouteMatch,
   RouteRule,
   SessionPersistence,
-  ValueMatch,
 } from '../../src/model/route.js';
+import { errorText } from '../../src/base/errors.js';
 import { namespaceOf } from './labels.js';
 import type {
   BackendRef,
-  GrpcRouteMatch,
   GrpcRouteRule,
-  HttpRouteMatch,
   HttpRouteRule,
-  NamedMatch,
-  ParentRef,
   PathModifier,
   RouteBackendRef,
   RouteFilterObject,
   RouteObject,
-  ServiceObject,
   SessionPersistenceObject,
 } from './objects.js';
+import { rewrittenPath } from './paths.js';
+import { MatchReader } from './route-matches.js';
+import {
+  attach,
+  isExternal,
+  isServiceParent,
+  refNamespace,
+  routeKeyOf,
+  type ParentVerdict,
+  type RouteSurroundings,
+  type RouteTrouble,
+} from './route-parents.js';
+
 import { serviceKeyOf, tcpPorts } from './service.js';
-
-export interface RouteSurroundings {
-  /** Names are as references have them, namespaces filled in. */
-  readonly service: (namespace: string, name: string) => ServiceObject | undefined;
-  /** Routes of one namespace that name the Service as a parent. */
-  readonly routesTo: (routeNamespace: string, namespace: string, name: string) => Iterable<RouteObject>;
-}
-
-/** Why something of a route does not hold, in the specification's word. */
-export interface RouteTrouble {
-  readonly reason: string;
-  readonly message: string;
-}
-
-export interface ParentVerdict {
-  readonly ref: ParentRef;
-  /** Absent where there is none. */
-  readonly service?: ServiceObject;
-  /** Absent: accepted. */
-  readonly trouble?: RouteTrouble;
-  /** Of an accepted one: what else is to be known. */
-  readonly note?: string;
-}
 
 export interface CompiledRoute {
   /** Absent where no parent is left. */
@@ -66,21 +49,11 @@ export interface CompiledRoute {
   readonly unsupported?: RouteTrouble;
   /** The first reference that names nothing. */
   readonly unresolved?: RouteTrouble;
+  /** Rules that cannot be read, with the field: their requests are answered with an error. */
+  readonly invalid?: { readonly everyRule: boolean; readonly message: string };
 }
 
 const kinds = { HTTPRoute: 'http', GRPCRoute: 'grpc', TLSRoute: 'tls', TCPRoute: 'tcp' } as const;
-/** Of several types on one port of a Service, the first holds (GEP-1294). */
-const precedence: readonly RouteObject['kind'][] = ['GRPCRoute', 'HTTPRoute', 'TLSRoute', 'TCPRoute'];
-
-/** Of `ref`; the specification's defaults are a Gateway's. */
-export const isServiceParent = (ref: ParentRef): boolean => ref.group === '' && ref.kind === 'Service';
-export const refNamespace = (ref: { readonly namespace?: string }, of: RouteObject): string =>
-  ref.namespace ?? namespaceOf(of);
-
-const isHeadless = ({ spec }: ServiceObject): boolean =>
-  spec.clusterIP === 'None' || spec.clusterIPs?.[0] === 'None';
-const isExternal = ({ spec }: ServiceObject): boolean => spec.type === 'ExternalName';
-
 const unitMs: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1_000, ms: 1 };
 /** GEP-2257. */
 function durationMs(text: string): number {
@@ -90,86 +63,12 @@ function durationMs(text: string): number {
   return ms;
 }
 
-function portsOf(service: ServiceObject, ref: ParentRef): readonly number[] {
-  const ports = tcpPorts(service).map(({ port }) => port);
-  return ref.port === undefined ? ports : ports.filter((port) => port === ref.port);
-}
-
-function parentTrouble(ref: ParentRef, name: string, service: ServiceObject | undefined): string | undefined {
-  if (ref.sectionName !== undefined)
-    return 'a Service has no sections: name a port by port, not by sectionName';
-  if (!service) return `there is no Service ${name}`;
-  if (isExternal(service)) return `Service ${name} is an ExternalName: it has no address of its own`;
-  if (isHeadless(service)) return `Service ${name} is headless: its clients do not go by its address`;
-  if (ref.port !== undefined && portsOf(service, ref).length === 0)
-    return `Service ${name} has no TCP port ${ref.port}`;
-  return undefined;
-}
-
-/** Port by port, what keeps a route of `object`'s kind from it: a more specific type that is attached too. */
-function conflicts(
-  object: RouteObject,
-  name: string,
-  service: ServiceObject,
-  others: Iterable<RouteObject>,
-): ReadonlyMap<number, string> {
-  const lost = new Map<number, string>();
-  const rank = precedence.indexOf(object.kind);
-  const stronger = [...others]
-    .filter(({ kind }) => precedence.indexOf(kind) < rank)
-    .sort((a, b) => (routeKeyOf(a) < routeKeyOf(b) ? -1 : 1));
-  for (const other of stronger) {
-    for (const ref of other.spec.parentRefs ?? []) {
-      if (!isServiceParent(ref) || ref.sectionName !== undefined) continue;
-      if (`${refNamespace(ref, other)}/${ref.name}` !== name) continue;
-      for (const port of portsOf(service, ref))
-        if (!lost.has(port)) lost.set(port, `${other.kind} ${namespaceOf(other)}/${other.metadata.name}`);
-    }
-  }
-  return lost;
-}
-
-export const routeKeyOf = (object: RouteObject): RouteKey =>
-  `${object.kind}/${namespaceOf(object)}/${object.metadata.name}` as RouteKey;
-
-interface Attached {
-  readonly verdict: ParentVerdict;
-  readonly parents: Route['parents'];
-}
-
-function attach(object: RouteObject, ref: ParentRef, around: RouteSurroundings): Attached {
-  const namespace = refNamespace(ref, object);
-  const name = `${namespace}/${ref.name}`;
-  const service = around.service(namespace, ref.name);
-  const why = parentTrouble(ref, name, service);
-  if (!service || why !== undefined) {
-    const trouble = { reason: 'NoMatchingParent', message: why ?? '' };
-    return { verdict: { ref, ...(service ? { service } : {}), trouble }, parents: [] };
-  }
-  // Producers' routes are of the Service's namespace and consumers' of their own: each namespace's routes are one persona's.
-  const lost = conflicts(object, name, service, around.routesTo(namespaceOf(object), namespace, ref.name));
-  const key = serviceKeyOf(service);
-  const ports = portsOf(service, ref);
-  const won = ports.filter((port) => !lost.has(port));
-  if (lost.size === 0 || won.length === ports.length) {
-    const parent = { service: key, ...(ref.port === undefined ? {} : { port: ref.port }) };
-    return { verdict: { ref, service }, parents: [parent] };
-  }
-  const taken = ports
-    .flatMap((port) => (lost.has(port) ? [`port ${port} is routed by ${lost.get(port)}`] : []))
-    .join(', ');
-  if (won.length === 0)
-    return { verdict: { ref, service, trouble: { reason: 'Conflicted', message: taken } }, parents: [] };
-  return {
-    verdict: { ref, service, note: `not everywhere: ${taken}` },
-    parents: won.map((port) => ({ service: key, port })),
-  };
-}
-
 /** What is wrong with references and filters, the first of each sort: a condition has one reason. */
 class Troubles {
   unsupported: RouteTrouble | undefined;
   unresolved: RouteTrouble | undefined;
+  /** Rule by rule, with the field. */
+  readonly invalid: string[] = [];
 }
 
 class RouteCompiler {
@@ -233,7 +132,7 @@ class RouteCompiler {
         return {
           kind: 'rewrite',
           ...(hostname === undefined ? {} : { hostname }),
-          ...(path ? { path: pathChange(path) } : {}),
+          ...(path ? { path: rewritten(pathChange(path)) } : {}),
         };
       }
       case 'RequestMirror': {
@@ -293,32 +192,57 @@ class RouteCompiler {
   ): RouteRule {
     const filters = this.filters(filterList);
     const backends = (backendRefs ?? []).map((ref) => this.backend(ref));
-    const refused: RouteBackend = {
-      target: { kind: 'invalid', reason: 'a filter of its rule is not supported' },
-      weight: 1,
-      filters: [],
-    };
-    return {
-      ...(name === undefined ? {} : { name }),
-      matches,
-      filters: filters ?? [],
-      backends: filters ? backends : [refused],
-      ...more,
-    };
+    if (!filters) return refusedRule(name, matches, 'a filter of its rule is not supported');
+    return { ...(name === undefined ? {} : { name }), matches, filters, backends, ...more };
+  }
+
+  /**
+   * One that cannot be read holds for all requests for which it might hold, and those are answered with an error: they go by no other
+   * rule, which may be the one that it was to keep them from.
+   */
+  #readable(
+    index: number,
+    name: string | undefined,
+    readMatches: (reader: MatchReader) => RouteMatch[],
+    make: (matches: readonly RouteMatch[]) => RouteRule,
+  ): RouteRule {
+    const reader = new MatchReader(`rules[${index}]`);
+    const matches = readMatches(reader);
+    let [why] = reader.problems;
+    try {
+      if (why === undefined) return make(matches);
+    } catch (error) {
+      why = `rules[${index}]: ${errorText(error)}`;
+    }
+    this.troubles.invalid.push(why ?? '');
+    return refusedRule(name, matches, why ?? '');
   }
 
   rules(): RouteRule[] {
     const { object } = this;
+    if (object.invalid !== undefined) {
+      this.troubles.invalid.push(object.invalid);
+      return [refusedRule(undefined, [], object.invalid)];
+    }
     switch (object.kind) {
       case 'HTTPRoute':
-        return (object.spec.rules ?? [{}]).map((rule, index) => this.#http(rule, index));
+        return (object.spec.rules ?? [{}]).map((rule, index) =>
+          this.#readable(
+            index,
+            rule.name,
+            (reader) => (rule.matches?.length ? rule.matches : [{}]).map((one, i) => reader.http(one, i)),
+            (matches) => this.#http(rule, index, matches),
+          ),
+        );
       case 'GRPCRoute':
-        return (object.spec.rules ?? []).map((rule, index) => {
-          const { name, matches, backendRefs, filters, sessionPersistence } = rule satisfies GrpcRouteRule;
-          return this.rule(name, (matches ?? []).map(grpcMatch), backendRefs, filters, {
-            ...this.#session(sessionPersistence, index),
-          });
-        });
+        return (object.spec.rules ?? []).map((rule, index) =>
+          this.#readable(
+            index,
+            rule.name,
+            (reader) => (rule.matches ?? []).map((one, i) => reader.grpc(one, i)),
+            (matches) => this.#grpc(rule, index, matches),
+          ),
+        );
       case 'TLSRoute':
       case 'TCPRoute':
         return (object.spec.rules ?? []).map(({ name, backendRefs }) =>
@@ -327,10 +251,14 @@ class RouteCompiler {
     }
   }
 
-  #http(rule: HttpRouteRule, index: number): RouteRule {
+  #grpc(rule: GrpcRouteRule, index: number, matches: readonly RouteMatch[]): RouteRule {
+    const { name, backendRefs, filters, sessionPersistence } = rule;
+    return this.rule(name, matches, backendRefs, filters, { ...this.#session(sessionPersistence, index) });
+  }
+
+  #http(rule: HttpRouteRule, index: number, matches: readonly RouteMatch[]): RouteRule {
     checkHttp(rule);
     const { name, backendRefs, filters, timeouts, retry } = rule;
-    const matches = (rule.matches?.length ? rule.matches : [{}]).map(httpMatch);
     return this.rule(name, matches, backendRefs, filters, {
       ...(timeouts?.request === undefined ? {} : { requestTimeoutMs: durationMs(timeouts.request) }),
       ...(timeouts?.backendRequest === undefined
@@ -376,6 +304,18 @@ class RouteCompiler {
   }
 }
 
+/** Its requests are answered with an error. */
+const refusedRule = (
+  name: string | undefined,
+  matches: readonly RouteMatch[],
+  reason: string,
+): RouteRule => ({
+  ...(name === undefined ? {} : { name }),
+  matches,
+  filters: [],
+  backends: [{ target: { kind: 'invalid', reason }, weight: 1, filters: [] }],
+});
+
 function part<K extends Exclude<keyof RouteFilterObject, 'type'>>(
   filter: RouteFilterObject,
   field: K,
@@ -401,62 +341,10 @@ function pathChange({ type, replaceFullPath, replacePrefixMatch }: PathModifier)
   return { kind, value };
 }
 
-const pathText = /^(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+$/;
-const pathNever = /\/\/|\/\.\.?(\/|$)|%2f/i;
-
-function httpPath(path: HttpRouteMatch['path']): PathMatch {
-  const { type = 'PathPrefix', value = '/' } = path ?? {};
-  if (type === 'RegularExpression') return { kind: 'regex', value };
-  if (!value.startsWith('/') || !pathText.test(value) || pathNever.test(value))
-    throw new Error(`path ${JSON.stringify(value)} is none that a request could have`);
-  return type === 'Exact'
-    ? { kind: 'exact', value }
-    : { kind: 'prefix', value: value.replace(/\/+$/, '') || '/' };
-}
-
-/** The first of a name holds, others are passed over (specification of headers and queryParams). */
-function valueMatches(
-  list: readonly NamedMatch[] | undefined,
-  nameOf: (name: string) => string,
-): readonly ValueMatch[] {
-  const found = new Map<string, ValueMatch>();
-  for (const { type = 'Exact', name: given, value } of list ?? []) {
-    const name = nameOf(given);
-    if (!found.has(name)) found.set(name, { kind: type === 'Exact' ? 'exact' : 'regex', name, value });
-  }
-  return [...found.values()];
-}
-const headerMatches = (list: readonly NamedMatch[] | undefined): readonly ValueMatch[] =>
-  valueMatches(list, (name) => name.toLowerCase());
-
-const httpMatch = ({ path, method, headers, queryParams }: HttpRouteMatch): RouteMatch => ({
-  path: httpPath(path),
-  ...(method === undefined ? {} : { method }),
-  headers: headerMatches(headers),
-  query: valueMatches(queryParams, (name) => name),
-});
-
-function grpcMatch({ method: match, headers }: GrpcRouteMatch): RouteMatch {
-  const path = grpcPath(match);
-  return { ...(path ? { path } : {}), headers: headerMatches(headers), query: [] };
-}
-
-function grpcPath(match: GrpcRouteMatch['method']): PathMatch | undefined {
-  const { type = 'Exact', service, method } = match ?? {};
-  if (service === undefined && method === undefined) {
-    if (match) throw new Error('a method match needs service, method or both');
-    return undefined;
-  }
-  if (type === 'RegularExpression')
-    return { kind: 'regex', value: `/(?:${service ?? '[^/]+'})/(?:${method ?? '[^/]+'})` };
-  if (service !== undefined && !/^\.?[a-z_][a-z_0-9]*(\.[a-z_][a-z_0-9]*)*$/i.test(service))
-    throw new Error(`${JSON.stringify(service)} is no name of a gRPC service`);
-  if (method !== undefined && !/^[a-z_][a-z_0-9]*$/i.test(method))
-    throw new Error(`${JSON.stringify(method)} is no name of a gRPC method`);
-  if (service === undefined) return { kind: 'suffix', value: `/${method}` };
-  return method === undefined
-    ? { kind: 'prefix', value: `/${service}` }
-    : { kind: 'exact', value: `/${service}/${method}` };
+/** Errors where no request could be sent to it. */
+function rewritten(change: PathChange): PathChange {
+  rewrittenPath('urlRewrite.path', change.value);
+  return change;
 }
 
 function checkHttp({ matches, filters = [], backendRefs = [], timeouts }: HttpRouteRule): void {
@@ -484,7 +372,7 @@ function checkHttp({ matches, filters = [], backendRefs = [], timeouts }: HttpRo
     throw new Error('timeouts: backendRequest is longer than request');
 }
 
-/** Errors: what the published CRDs refuse too. */
+/** Never throws: what the published CRDs refuse, and what nobody can read, is in `invalid`. */
 export function compileRoute(object: RouteObject, around: RouteSurroundings): CompiledRoute {
   const compiler = new RouteCompiler(object, around);
   const rules = compiler.rules();
@@ -492,7 +380,7 @@ export function compileRoute(object: RouteObject, around: RouteSurroundings): Co
     .filter(isServiceParent)
     .map((ref) => attach(object, ref, around));
   const parents = attached.flatMap((one) => one.parents);
-  const { unsupported, unresolved } = compiler.troubles;
+  const { unsupported, unresolved, invalid } = compiler.troubles;
   const created = Date.parse(object.metadata.creationTimestamp ?? '');
   return {
     ...(parents.length > 0
@@ -511,6 +399,9 @@ export function compileRoute(object: RouteObject, around: RouteSurroundings): Co
     parents: attached.map(({ verdict }) => verdict),
     ...(unsupported ? { unsupported } : {}),
     ...(unresolved ? { unresolved } : {}),
+    ...(invalid.length > 0
+      ? { invalid: { everyRule: invalid.length === rules.length, message: invalid.join('; ') } }
+      : {}),
   };
 }
 

@@ -1,5 +1,6 @@
 /** What is said about objects on the objects: conditions as Kubernetes words them. Pure. */
 import type { Problem } from '../compile/claims.js';
+import { closedMeans } from '../compile/closed.js';
 import { namespaceOf } from '../compile/labels.js';
 import {
   acceptedType,
@@ -87,7 +88,7 @@ export function acceptedCondition(
             type: acceptedType,
             status: 'False',
             reason: 'Invalid',
-            message: `${why}; what it said before stays in force`,
+            message: `${why}; ${closedMeans(object.kind)}`,
           };
   const now = object.status?.conditions ?? [];
   const wanted = [accepted, ...(enforced ? [enforced] : [])];

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseTrustDomain } from '../../src/model/identity.js';
+import { closedRoute } from '../compile/closed.js';
 import { compile, type Compiler } from '../compile/compile.js';
 import type { MeshObject } from '../compile/objects.js';
 import { narrow } from '../source/narrow.js';
@@ -51,7 +52,7 @@ const rawRoute = (
 test("a route's status is written once, under the version that was read, with what others say in it", () => {
   const route = read('TLSRoute', rawRoute());
   const compiler = known(service('api'), route);
-  const write = routeWrite(route, undefined, compiler);
+  const write = routeWrite(route, compiler);
   assert.equal(write?.path, '/apis/gateway.networking.k8s.io/v1/namespaces/shop/tlsroutes/r/status');
   assert.deepEqual((write?.body as { metadata: object }).metadata, {
     name: 'r',
@@ -61,21 +62,23 @@ test("a route's status is written once, under the version that was read, with wh
   const status = statusOf(write) as { parents: { controllerName: string }[] };
   assert.deepEqual(status.parents[0], other);
   assert.equal(status.parents[1]?.controllerName, 'weft.dev/waypoint');
-  assert.equal(routeWrite(read('TLSRoute', rawRoute(status)), undefined, compiler), undefined);
+  assert.equal(routeWrite(read('TLSRoute', rawRoute(status)), compiler), undefined);
 });
 
 test('a route of an older cluster is written to in the version that it was read in', () => {
   const route = read('TLSRoute', rawRoute({}, 'gateway.networking.k8s.io/v1alpha2'));
-  const write = routeWrite(route, undefined, known(service('api'), route));
+  const write = routeWrite(route, known(service('api'), route));
   assert.match(write?.path ?? '', /^\/apis\/gateway\.networking\.k8s\.io\/v1alpha2\//);
 });
 
 test('a route that is refused says why, and one that names Gateways alone is left alone', () => {
   const route = read('TLSRoute', rawRoute());
-  const said = JSON.stringify(statusOf(routeWrite(route, 'a path is none', known(service('api')))));
+  const said = JSON.stringify(
+    statusOf(routeWrite(closedRoute(route, 'a path is none'), known(service('api')))),
+  );
   assert.match(said, /UnsupportedValue.*a path is none/);
   const foreign = { ...route, spec: { ...route.spec, parentRefs: [{ name: 'gw' }] } };
-  assert.equal(routeWrite(foreign, undefined, known(foreign)), undefined);
+  assert.equal(routeWrite(foreign, known(foreign)), undefined);
 });
 
 const rawGateway = (gatewayClassName: string, status?: object): object => ({

@@ -22,21 +22,9 @@ import type { Write } from './writer.js';
 
 const v1 = `${gatewayGroup}/v1`;
 
-/**
- * Undefined where the route says so already.
- * @param refused why what is written in it now is not in force
- */
-export function routeWrite(
-  object: RouteObject,
-  refused: string | undefined,
-  compiler: Compiler,
-): Write | undefined {
-  const parents = routeParents(
-    object,
-    refused === undefined ? compiler.route(object) : { refused },
-    compiler,
-    rfc3339(Date.now()),
-  );
+/** Undefined where the route says so already. */
+export function routeWrite(object: RouteObject, compiler: Compiler): Write | undefined {
+  const parents = routeParents(object, compiler.route(object), compiler, rfc3339(Date.now()));
   const path = statusPathOf(object);
   if (path === undefined || isDeepStrictEqual(parents, object.status?.parents ?? [])) return undefined;
   const { apiVersion = v1, kind } = object;

@@ -184,7 +184,7 @@ test('a policy says of which generation it is in force, keeps its time, and says
   assert.equal(conditionOf(acceptedCondition(next, undefined))?.['lastTransitionTime'], since);
   const bad = conditionOf(acceptedCondition(next, 'cidrs: x'));
   assert.equal(bad?.['status'], 'False');
-  assert.match(String(bad?.['message']), /^cidrs: x; what it said before stays in force$/);
+  assert.match(String(bad?.['message']), /^cidrs: x; until it is corrected, what it selects is closed$/);
   assert.notEqual(bad?.['lastTransitionTime'], since);
 });
 

@@ -14,7 +14,9 @@ import type { ServeLog } from '../serve/server.js';
 import { WaypointReconciler } from '../waypoint/reconcile.js';
 import type { RenderSettings } from '../waypoint/render.js';
 import type { ObjectTrouble } from '../source/kubernetes.js';
-import { acceptedCondition, judgedKinds } from './conditions.js';
+import type { ObjectProblems } from '../compile/setting-problems.js';
+import { acceptedCondition, judgedKinds, rfc3339 } from './conditions.js';
+import { refusedEvent, settingEvent } from './events.js';
 import { classWrite, gatewayWrite, routeWrite } from './gateway-status.js';
 import { Leader } from './leader.js';
 import { reportWrites } from './node-report.js';
@@ -25,6 +27,8 @@ import { Writer, type Write } from './writer.js';
 const againMs = 30_000;
 /** The roots' ConfigMaps are not watched: who may write ConfigMaps in a namespace keeps its waypoints from the control plane for this long. */
 const rootsAgainMs = 300_000;
+/** About objects that cannot be read; the others are in the log and in `weft check`. */
+const eventsMax = 500;
 
 export const leaseName = 'weft-control';
 /** Of the Lease: RFC 3339, or anything else for not yet. */
@@ -39,6 +43,8 @@ export interface UpkeepOptions {
   readonly identity: string;
   readonly compiler: Compiler;
   readonly refused: () => Iterable<ObjectTrouble>;
+  /** What labels and annotations say that nobody can read. */
+  readonly settings: () => Iterable<ObjectProblems>;
   readonly roots: () => string;
   readonly log: ServeLog;
   /** A limit of docs/limits.md was reached. */
@@ -58,6 +64,8 @@ export class Upkeep {
   #soon: NodeJS.Timeout | undefined;
   #releaseAt = '';
   #rootsAtMs = 0;
+  /** Paths of what was said about objects that cannot be read. */
+  readonly #events = new Set<string>();
   /** Roots and waypoints as they were looked at last. */
   #gateways: readonly string[] = [];
 
@@ -168,29 +176,55 @@ export class Upkeep {
     };
     const troubles = [...refused()];
     const troubled = new Set(troubles.map(({ object }) => objectKey(object)));
-    const isTroubled = (object: MeshObject): boolean => troubled.has(objectKey(object));
+    const invalidOf = (object: MeshObject): string | undefined =>
+      'invalid' in object ? object.invalid : undefined;
     for (const kind of judgedKinds) {
       for (const object of compiler.ofKind(kind)) {
-        if (isTroubled(object)) continue;
+        const invalid = invalidOf(object);
+        // What it was before is in force: what is wrong with it is said below.
+        if (invalid === undefined && troubled.has(objectKey(object))) continue;
         set(
           acceptedCondition(
             object,
-            compiler.problemOf(object),
+            invalid ?? compiler.problemOf(object),
             object.kind === 'AccessPolicy' ? policyEnforcement(object, compiler) : undefined,
           ),
         );
       }
     }
     for (const kind of routeKinds) {
-      for (const object of compiler.ofKind(kind))
-        if (!isTroubled(object)) set(routeWrite(object, undefined, compiler));
+      for (const object of compiler.ofKind(kind)) set(routeWrite(object, compiler));
     }
     for (const object of compiler.ofKind('Service')) set(serviceWrite(object, compiler));
     for (const object of compiler.ofKind('Gateway'))
       set(gatewayWrite(object, compiler, this.#waypoints?.health(object)));
     for (const object of compiler.ofKind('GatewayClass')) set(classWrite(object));
-    for (const { object, message } of troubles)
-      set(isRoute(object) ? routeWrite(object, message, compiler) : acceptedCondition(object, message));
+    for (const { object, message } of troubles) {
+      const taken = compiler.object(objectKey(object));
+      if (!isRoute(object) && (!taken || invalidOf(taken) === undefined))
+        set(acceptedCondition(object, message));
+    }
+    this.#writeEvents(troubles);
+  }
+
+  /** Each once: the API server forgets events by itself, and `weft check` shows what is still so. */
+  #writeEvents(troubles: readonly ObjectTrouble[]): void {
+    const wanted = new Set<string>();
+    const timestamp = rfc3339(Date.now());
+    const add = (write: Write): void => {
+      if (wanted.size >= eventsMax) return;
+      wanted.add(write.path);
+      if (this.#events.has(write.path)) return;
+      this.#events.add(write.path);
+      this.#writer.set(write);
+    };
+    for (const trouble of troubles) add(refusedEvent(trouble, timestamp));
+    for (const found of this.#options.settings()) add(settingEvent(found, timestamp));
+    for (const path of this.#events) {
+      if (wanted.has(path)) continue;
+      this.#events.delete(path);
+      this.#writer.forget(path);
+    }
   }
 
   #roots(namespace: string): Write & { readonly body: object } {

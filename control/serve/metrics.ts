@@ -5,6 +5,8 @@ export interface ControlFacts {
   readonly nodes: () => number;
   readonly objects: () => number;
   readonly refused: () => number;
+  /** Objects with labels or annotations that nobody can read. */
+  readonly settingProblems: () => number;
   readonly leading: () => boolean;
 }
 
@@ -48,6 +50,11 @@ export class ControlMetrics {
     gauge('weft_control_nodes', 'Nodes that follow', facts.nodes);
     gauge('weft_control_objects', 'Objects that are kept', facts.objects);
     gauge('weft_control_objects_refused', 'Objects that are not in force as they are written', facts.refused);
+    gauge(
+      'weft_control_setting_problems',
+      'Namespaces and pods with labels or annotations that cannot be read',
+      facts.settingProblems,
+    );
     gauge('weft_control_leading', '1 where this replica writes', () => (facts.leading() ? 1 : 0));
   }
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -34,9 +34,16 @@ const cases: [name: string, text: string, line: number, field: RegExp, message: 
   [
     'an address that is none',
     policy('  action: DENY\n  rules:\n    - from:\n        - cidrs: [10.0.0.0/99]'),
+    8,
+    /cidrs.0$/,
+    /^must be an address block like/,
+  ],
+  [
+    'an address that only looks like one',
+    policy("  action: DENY\n  rules:\n    - from:\n        - cidrs: ['1::2::3/64']"),
     1,
     /AccessPolicy\/p/,
-    /address block/,
+    /cidrs: .*no IP address/,
   ],
   ['a pod without a node', 'kind: Pod\nmetadata: { name: x }\nspec: {}', 3, /^spec$/, /nodeName/],
   [
@@ -67,10 +74,8 @@ for (const [name, text, line, field, message] of cases) {
 }
 
 test('passes over kinds that it does not read', () => {
-  assert.deepEqual(parseManifests('x.yaml', 'kind: ConfigMap\nmetadata: { name: x }'), {
-    objects: [],
-    errors: [],
-  });
+  const { objects, errors } = parseManifests('x.yaml', 'kind: ConfigMap\nmetadata: { name: x }');
+  assert.deepEqual([objects, errors], [[], []]);
 });
 
 test('a bad file is told and its last good state stays; a removed file takes its objects along', async () => {
@@ -99,6 +104,110 @@ test('a bad file is told and its last good state stays; a removed file takes its
       seen.at(-1)?.map((o) => o.metadata.name),
       ['b'],
     );
+  } finally {
+    source.stop();
+    rmSync(dir, { recursive: true });
+  }
+});
+
+/** What a source of this directory says at its start. */
+function atStart(files: Readonly<Record<string, string>>): { objects: MeshObject[]; errors: FileError[] } {
+  const dir = mkdtempSync(join(tmpdir(), 'weft-files-'));
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(dir, name), text);
+  const objects: MeshObject[] = [];
+  const errors: FileError[] = [];
+  const source = new FileSource({
+    dirs: [dir],
+    onObjects: (all) => objects.push(...all),
+    onErrors: (all) => errors.push(...all),
+  });
+  try {
+    source.start();
+  } finally {
+    source.stop();
+    rmSync(dir, { recursive: true });
+  }
+  return { objects, errors };
+}
+const invalid = policy(
+  '  action: ALLOW\n  selector: { matchLabels: { app: a } }\n  rules: [{ from: [{ cidrs: [10.0.0.0/99] }] }]',
+);
+
+test('a policy that never was well closes what it selects, and what else its file says is in force', () => {
+  const { objects, errors } = atStart({
+    'a.yaml': `kind: Namespace\nmetadata: { name: a }\n---\n${invalid}`,
+  });
+  assert.match(errors[0]?.message ?? '', /must be an address block/);
+  assert.deepEqual(
+    objects.map(({ kind }) => kind),
+    ['Namespace', 'AccessPolicy'],
+  );
+  const [, closed] = objects;
+  assert.ok(closed?.kind === 'AccessPolicy');
+  assert.deepEqual(closed.spec, { action: 'DENY', selector: { matchLabels: { app: 'a' } }, rules: [{}] });
+});
+
+test('a file of which nobody knows what it closes keeps the control plane from starting, and says which', () => {
+  assert.throws(
+    () => atStart({ 'a.yaml': 'kind: Pod\nmetadata: { name: [' }),
+    /WEFT_SOURCE_UNREADABLE.*a\.yaml:2|a\.yaml:2/,
+  );
+  assert.throws(
+    () => atStart({ 'a.yaml': 'kind: AccessPolicy\nspec: { action: DENY, rules: [] }' }),
+    /a\.yaml/,
+  );
+  assert.throws(() => atStart({ 'a.yaml': 'metadata: { name: x }' }), /a\.yaml/);
+});
+
+test('a file that cannot be opened for another reason than that it is gone changes nothing', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'weft-files-'));
+  const seen: (readonly MeshObject[])[] = [];
+  const errors: FileError[] = [];
+  writeFileSync(join(dir, 'a.yaml'), policy('  action: DENY\n  rules: []'));
+  writeFileSync(join(dir, 'b.yaml'), 'kind: Namespace\nmetadata: { name: b }');
+  const source = new FileSource({
+    dirs: [dir],
+    onObjects: (all) => seen.push(all),
+    onErrors: (all) => errors.push(...all),
+  });
+  source.start();
+  try {
+    // EISDIR stands for EMFILE and EACCES: root is refused nothing.
+    rmSync(join(dir, 'a.yaml'));
+    mkdirSync(join(dir, 'a.yaml'));
+    while (errors.length === 0) await sleep(20);
+    writeFileSync(join(dir, 'b.yaml'), 'kind: Namespace\nmetadata: { name: c }');
+    while (seen.at(-1)?.every(({ metadata }) => metadata.name !== 'c')) await sleep(20);
+    assert.deepEqual(
+      seen.at(-1)?.map(({ kind }) => kind),
+      ['AccessPolicy', 'Namespace'],
+    );
+    assert.equal(source.problems.length, 1);
+  } finally {
+    source.stop();
+    rmSync(dir, { recursive: true });
+  }
+});
+
+test('an edit that cannot be read leaves what the file last said well, and a policy that is new in it closes what it selects', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'weft-files-'));
+  let objects: readonly MeshObject[] = [];
+  const errors: FileError[] = [];
+  const well = policy('  action: DENY\n  rules: []');
+  writeFileSync(join(dir, 'a.yaml'), well);
+  const source = new FileSource({
+    dirs: [dir],
+    onObjects: (all) => (objects = all),
+    onErrors: (all) => errors.push(...all),
+  });
+  source.start();
+  try {
+    const before = objects[0];
+    writeFileSync(join(dir, 'a.yaml'), `${invalid}\n---\n${invalid.replace('name: p', 'name: q')}`);
+    while (objects.length < 2) await sleep(20);
+    assert.deepEqual(objects[0], before);
+    assert.equal(objects[1]?.metadata.name, 'q');
+    assert.ok(objects[1]?.kind === 'AccessPolicy' && objects[1].invalid !== undefined);
   } finally {
     source.stop();
     rmSync(dir, { recursive: true });

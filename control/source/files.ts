@@ -1,15 +1,18 @@
 /**
- * The registry from files: a directory of ordinary Kubernetes manifests. A file that is wrong is refused with file, line
- * and field, and what it last said well stays in force.
+ * The registry from files: a directory of ordinary Kubernetes manifests. A file that is wrong is refused with file, line and field, and what
+ * it last said well stays in force, as an API server refuses an update. What it says anew and cannot be read is in force in its closed form:
+ * a policy that never was well closes what it selects.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync, watch, type FSWatcher } from 'node:fs';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import type { ErrorObject } from 'ajv';
 import { LineCounter, parseAllDocuments, type Document } from 'yaml';
 import { errorText, WeftError } from '../../src/base/errors.js';
+import { objectKey } from '../compile/compile.js';
 import type { MeshObject } from '../compile/objects.js';
-import { compileErrorOf, isForeign, validatorOf } from './validate.js';
+import { compileErrorOf, isForeign, messageOf, readObject, validatorOf } from './validate.js';
 
 const fileBytesMax = 8 << 20;
 const filesMax = 10_000;
@@ -32,17 +35,30 @@ function locate(document: Document.Parsed, lines: LineCounter, path: readonly (s
   return 1;
 }
 
-/** One file's objects, or what is wrong with it. Kinds that Weft does not read are passed over. */
-export function parseManifests(file: string, text: string): { objects: MeshObject[]; errors: FileError[] } {
+export interface Parsed {
+  readonly objects: MeshObject[];
+  readonly errors: FileError[];
+  /** In the place of objects that cannot be read: their closed forms, of kinds that have one. */
+  readonly closed: MeshObject[];
+  /** Some of it cannot be read at all: it is not known what it says. */
+  readonly isUnreadable: boolean;
+}
+
+/** One file's objects, and what is wrong with it. Kinds that Weft does not read are passed over. */
+export function parseManifests(file: string, text: string): Parsed {
   const objects: MeshObject[] = [];
   const errors: FileError[] = [];
+  const closed: MeshObject[] = [];
+  let isUnreadable = false;
   if (Buffer.byteLength(text) > fileBytesMax) {
-    return { objects, errors: [{ file, line: 1, field: '', message: `larger than ${fileBytesMax} bytes` }] };
+    const error = { file, line: 1, field: '', message: `larger than ${fileBytesMax} bytes` };
+    return { objects, errors: [error], closed, isUnreadable: true };
   }
   const lines = new LineCounter();
   const documents = parseAllDocuments(text, { lineCounter: lines, maxAliasCount: 100 } as object);
   for (const document of Array.isArray(documents) ? documents : []) {
     if (document.errors.length > 0) {
+      isUnreadable = true;
       for (const error of document.errors) {
         errors.push({
           file,
@@ -58,12 +74,14 @@ export function parseManifests(file: string, text: string): { objects: MeshObjec
       value = document.toJS({ maxAliasCount: 100 });
     } catch (error) {
       // An alias without its anchor, or more of them than the limit, shows only here.
+      isUnreadable = true;
       errors.push({ file, line: locate(document, lines, []), field: '', message: errorText(error) });
       continue;
     }
     if (value === null || value === undefined) continue;
     const { kind, apiVersion } = value as { kind?: unknown; apiVersion?: unknown };
     if (typeof kind !== 'string') {
+      isUnreadable = true;
       errors.push({ file, line: locate(document, lines, []), field: 'kind', message: 'kind is missing' });
       continue;
     }
@@ -73,18 +91,28 @@ export function parseManifests(file: string, text: string): { objects: MeshObjec
       const object = value as MeshObject;
       const wrong = compileErrorOf(object);
       if (wrong === undefined) objects.push(object);
-      else
-        errors.push({
-          file,
-          line: locate(document, lines, []),
-          field: `${kind}/${object.metadata.name}`,
-          message: wrong,
-        });
+      else {
+        const field = `${kind}/${object.metadata.name}`;
+        errors.push({ file, line: locate(document, lines, []), field, message: wrong });
+        closed.push(...closedOf(object));
+      }
       continue;
     }
     for (const error of validate.errors ?? []) errors.push(explain(file, document, lines, error));
+    if (isNamed(value)) closed.push(...closedOf(value as MeshObject));
+    else if (kind === 'AccessPolicy') isUnreadable = true;
   }
-  return { objects, errors };
+  return { objects, errors, closed, isUnreadable };
+}
+
+const isNamed = (value: object): boolean => {
+  const { metadata } = value as { metadata?: { name?: unknown; namespace?: unknown } | null };
+  const { name, namespace = 'default' } = metadata ?? {};
+  return typeof name === 'string' && name !== '' && typeof namespace === 'string';
+};
+function closedOf(object: MeshObject): readonly MeshObject[] {
+  const { object: taken } = readObject(object);
+  return taken ? [taken] : [];
 }
 
 function explain(file: string, document: Document.Parsed, lines: LineCounter, error: ErrorObject): FileError {
@@ -101,7 +129,7 @@ function explain(file: string, document: Document.Parsed, lines: LineCounter, er
     file,
     line: locate(document, lines, field),
     field: field.join('.') || (extra.missingProperty ?? ''),
-    message: `${error.message ?? 'is wrong'}${allowed}`,
+    message: `${messageOf(error)}${allowed}`,
   };
 }
 
@@ -117,7 +145,12 @@ export interface FileSourceOptions {
  * tell, it is looked at sooner.
  */
 export class FileSource {
-  readonly #good = new Map<string, { hash: string; objects: readonly MeshObject[] }>();
+  /** By file: what it last said well, and what stands for what it says now and cannot be read. */
+  readonly #good = new Map<
+    string,
+    { readonly objects: readonly MeshObject[]; readonly closed: readonly MeshObject[] }
+  >();
+  readonly #wrong = new Map<string, readonly FileError[]>();
   readonly #seen = new Map<string, string>();
   #timer: NodeJS.Timeout | undefined;
   #soon: NodeJS.Timeout | undefined;
@@ -125,7 +158,15 @@ export class FileSource {
 
   constructor(private readonly options: FileSourceOptions) {}
 
-  /** Throws WEFT_SOURCE_MISSING where the directory is not there. */
+  /** What is wrong with files as they are now. */
+  get problems(): readonly FileError[] {
+    return [...this.#wrong.values()].flat();
+  }
+
+  /**
+   * Throws WEFT_SOURCE_MISSING where a directory is not there, WEFT_SOURCE_UNREADABLE where it is not known what a file says: a control
+   * plane without it might open what it closes, and nodes that hear of none keep what they know.
+   */
   start(): void {
     for (const dir of this.options.dirs) {
       if (existsSync(dir) && statSync(dir).isDirectory()) continue;
@@ -157,47 +198,87 @@ export class FileSource {
   #look(first: boolean): void {
     let changed = first;
     const errors: FileError[] = [];
+    /** At the start there is nothing that could stay in force in its place. */
+    const unreadable = (error: FileError): void => {
+      if (first) throw unreadableError(error);
+      errors.push(error);
+    };
     let files: string[];
     try {
-      files = this.options.dirs
-        .flatMap((dir, at) =>
-          readdirSync(dir)
-            .filter((name) => /\.(ya?ml|json)$/.test(name))
-            .sort()
-            .map((name) => (at === 0 ? name : join(dir, name))),
-        )
-        .slice(0, filesMax);
+      files = this.options.dirs.flatMap((dir, at) =>
+        readdirSync(dir)
+          .filter((name) => /\.(ya?ml|json)$/.test(name))
+          .sort()
+          .map((name) => (at === 0 ? name : join(dir, name))),
+      );
     } catch (error) {
       // The directory itself is gone: that is no order to empty the mesh.
       const file = this.options.dirs.join(' ');
-      this.options.onErrors([{ file, line: 0, field: '', message: errorText(error) }]);
+      const problem = { file, line: 0, field: '', message: errorText(error) };
+      if (first) throw unreadableError(problem);
+      this.options.onErrors([problem]);
       return;
     }
-    const present = new Set(files);
-    for (const file of [...this.#seen.keys()]) {
+    const excess = files.splice(filesMax)[0];
+    if (excess !== undefined && (first || !this.#wrong.has(excess))) {
+      const problem = { file: excess, line: 0, field: '', message: `more than ${filesMax} files` };
+      this.#wrong.set(excess, [problem]);
+      unreadable(problem);
+    }
+    const present = new Set(excess === undefined ? files : [...files, excess]);
+    for (const file of new Set([...this.#seen.keys(), ...this.#wrong.keys()])) {
       if (present.has(file)) continue;
       this.#seen.delete(file);
+      this.#wrong.delete(file);
       if (this.#good.delete(file)) changed = true;
     }
     for (const file of files) {
       let text: string;
       try {
         text = readFileSync(file.includes('/') ? file : join(this.options.dirs[0] ?? '', file), 'utf8');
-      } catch {
-        continue; // removed between the listing and now: the next look sees it
+      } catch (error) {
+        // Removed between the listing and now: the next look sees it. Whatever else keeps it from being read changes nothing.
+        if ((error as NodeJS.ErrnoException).code === 'ENOENT') continue;
+        const problem = { file, line: 0, field: '', message: errorText(error) };
+        if (first || this.#wrong.get(file)?.[0]?.message !== problem.message) unreadable(problem);
+        this.#wrong.set(file, [problem]);
+        this.#seen.delete(file);
+        continue;
       }
       const hash = createHash('sha256').update(text).digest('hex');
       if (this.#seen.get(file) === hash) continue;
       this.#seen.set(file, hash);
       const parsed = parseManifests(file, text);
-      if (parsed.errors.length > 0) {
-        errors.push(...parsed.errors);
+      const [problem] = parsed.errors;
+      if (!problem) {
+        this.#wrong.delete(file);
+        this.#good.set(file, { objects: parsed.objects, closed: [] });
+        changed = true;
         continue;
       }
-      this.#good.set(file, { hash, objects: parsed.objects });
-      changed = true;
+      if (parsed.isUnreadable) unreadable(problem);
+      errors.push(...parsed.errors);
+      this.#wrong.set(file, parsed.errors);
+      const before = this.#good.get(file);
+      const known = new Set((before?.objects ?? []).map(objectKey));
+      // Where it said nothing well yet, what can be read of it is more than nothing: a policy among it closes something.
+      const objects = before?.objects ?? parsed.objects;
+      const closed = parsed.closed.filter((object) => !known.has(objectKey(object)));
+      if (!before || !isDeepStrictEqual(before.closed, closed)) changed = true;
+      this.#good.set(file, { objects, closed });
     }
-    if (errors.length > 0) this.options.onErrors(errors);
-    if (changed) this.options.onObjects([...this.#good.values()].flatMap(({ objects }) => objects));
+    if (errors.length > 0) this.options.onErrors([...new Set(errors)]);
+    if (!changed) return;
+    const good = [...this.#good.values()];
+    this.options.onObjects([
+      ...good.flatMap(({ objects }) => objects),
+      ...good.flatMap(({ closed }) => closed),
+    ]);
   }
 }
+
+const unreadableError = ({ file, line, message }: FileError): WeftError =>
+  new WeftError(
+    'WEFT_SOURCE_UNREADABLE',
+    `${file}${line > 0 ? `:${line}` : ''}: ${message}: it is not known what it closes; correct it, or move it away`,
+  );

@@ -5,7 +5,7 @@ import { objectKey, type ObjectKey } from '../compile/compile.js';
 import { gatewayGroup, gatewayKinds, type MeshObject } from '../compile/objects.js';
 import { narrow } from './narrow.js';
 import { Reflector, type KindApi, type Page, type WatchPhase } from './reflector.js';
-import { compileErrorOf, validatorOf } from './validate.js';
+import { readObject } from './validate.js';
 import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 
 /** Changes are told when it has been quiet for this long, and after the longer time at the latest. */
@@ -67,7 +67,7 @@ export interface KubernetesSourceOptions {
   readonly config: KubeConfig;
   /** What changed since the last time, undefined where it is gone; the first time: all there is. */
   readonly onChanges: (changed: ReadonlyMap<ObjectKey, MeshObject | undefined>) => void;
-  /** An object that an older schema let in: what it last said well stays in force, and so does the rest. */
+  /** An object that an older schema let in, or of a newer version: control/compile/closed.ts says what is in force in its place. */
   readonly onRefused: (trouble: ObjectTrouble) => void;
   readonly onTrouble: (kind: string, why: string, retryInMs: number) => void;
   /** A watch that says nothing for this long is taken up anew; bookmarks come about once a minute. */
@@ -238,21 +238,16 @@ export class KubernetesSource {
     const narrowed = narrow(kind, object);
     if (!narrowed) return undefined;
     const key = objectKey(narrowed);
-    const validate = validatorOf(kind);
-    const why =
-      validate && !validate(narrowed)
-        ? (validate.errors ?? []).map((e) => `${e.instancePath.slice(1)} ${e.message}`).join('; ')
-        : compileErrorOf(narrowed);
-    if (why === undefined) {
-      this.#refused.delete(key);
-      return narrowed;
+    const { object: taken, problem } = readObject(narrowed);
+    if (problem === undefined) this.#refused.delete(key);
+    else {
+      const known = this.#refused.get(key)?.message === problem;
+      const trouble = { object: narrowed, message: problem };
+      this.#refused.set(key, trouble);
+      if (!known) this.#options.onRefused(trouble);
     }
-    const trouble = { object: narrowed, message: why };
-    const known = this.#refused.get(key)?.message === why;
-    this.#refused.set(key, trouble);
-    if (!known) this.#options.onRefused(trouble);
-    // A policy that is edited into nonsense goes on as it last was well: left out it would be a hole.
-    return before;
+    // What closes nothing goes on as it last was well.
+    return taken ?? before;
   }
 
   #changed(): void {

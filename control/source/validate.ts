@@ -2,12 +2,14 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Ajv, type ValidateFunction } from 'ajv';
+import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import { parse } from 'yaml';
 import { errorText, WeftError } from '../../src/base/errors.js';
+import { parseCidr } from '../../src/model/address.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
+import { closedForm } from '../compile/closed.js';
 import { compile } from '../compile/compile.js';
-import { gatewayGroup, gatewayKinds, type MeshObject } from '../compile/objects.js';
+import { gatewayGroup, gatewayKinds, isRoute, type MeshObject } from '../compile/objects.js';
 
 function findUp(...parts: string[]): string {
   let dir = fileURLToPath(new URL('.', import.meta.url));
@@ -45,7 +47,13 @@ let validators: Map<string, ValidateFunction> | undefined;
 export function validatorOf(kind: string): ValidateFunction | undefined {
   if (!validators) {
     validators = new Map();
-    const ajv = new Ajv({ allErrors: true, strict: false, useDefaults: false, validateFormats: false });
+    const ajv = new Ajv({
+      allErrors: true,
+      strict: false,
+      useDefaults: false,
+      validateFormats: false,
+      verbose: true,
+    });
     const read = (file: string) =>
       parse(readFileSync(findUp('control', 'source', 'schemas', file), 'utf8'), { merge: true }) as {
         $defs: object;
@@ -76,9 +84,57 @@ export function validatorOf(kind: string): ValidateFunction | undefined {
 /** What a schema cannot say (an address's form) shows when the object is compiled alone; undefined where nothing is wrong. */
 export function compileErrorOf(object: MeshObject): string | undefined {
   try {
-    compile([object], { trustDomain: parseTrustDomain('check'), rootsVersion: '' });
-    return undefined;
+    const compiler = compile([object], { trustDomain: parseTrustDomain('check'), rootsVersion: '' });
+    // Of settings, what pods are compiled by.
+    if (object.kind === 'MeshSettings') object.spec.excludeOutboundCidrs?.forEach(parseCidr);
+    return isRoute(object) ? compiler.route(object).invalid?.message : undefined;
   } catch (error) {
     return errorText(error);
   }
+}
+
+export interface Read {
+  /** What is in force of it; absent: nothing. */
+  readonly object?: MeshObject;
+  /** Why it is not in force as it is written. */
+  readonly problem?: string;
+}
+
+/**
+ * An object as it is in force: as it is written, or in its closed form. `object` may have any content: its kind, name and namespace alone
+ * are relied on. Kinds that close nothing are not taken.
+ */
+export function readObject(object: MeshObject): Read {
+  const validate = validatorOf(object.kind);
+  if (validate && !validate(object)) {
+    const errors = validate.errors ?? [];
+    const problem = errors.map((e) => `${e.instancePath.slice(1)} ${messageOf(e)}`).join('; ');
+    const closed = closedForm(object, problem, fieldsOf(errors));
+    return { ...(closed ? { object: closed } : {}), problem };
+  }
+  const problem = compileErrorOf(object);
+  if (problem === undefined) return { object };
+  // Of a route, the rules that cannot be read are closed one by one.
+  const taken = isRoute(object) ? object : closedForm(object, problem, new Set(['excludeOutboundCidrs']));
+  return { ...(taken ? { object: taken } : {}), problem };
+}
+
+/** A pattern is for programs: where its schema says in words what it stands for, these. */
+export function messageOf({ keyword, parentSchema, message }: ErrorObject): string {
+  const { description } = (parentSchema ?? {}) as { description?: string };
+  return keyword === 'pattern' && description !== undefined
+    ? `must be ${description}`
+    : (message ?? 'is wrong');
+}
+
+/** Top-level fields of `spec` that the errors are about; undefined where one is about more than that. */
+function fieldsOf(errors: readonly ErrorObject[]): ReadonlySet<string> | undefined {
+  const fields = new Set<string>();
+  for (const { instancePath, params } of errors) {
+    const [, spec, named] = instancePath.split('/');
+    const field = named ?? (params as { additionalProperty?: string }).additionalProperty;
+    if (spec !== 'spec' || field === undefined) return undefined;
+    fields.add(field);
+  }
+  return fields;
 }

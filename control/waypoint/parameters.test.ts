@@ -11,6 +11,7 @@ const settings = {
   ...waypointDefaults('{"image":"weft:1"}'),
   control: 'weft-control.weft-system.svc:15012',
   trustDomain: 'cluster.local',
+  rootNamespace: 'weft-system',
   rootsConfigMap: 'weft-ca-root-cert',
 };
 type Infrastructure = NonNullable<GatewayObject['spec']['infrastructure']>;

@@ -132,6 +132,7 @@ async function setUp(prepare: (api: FakeApi) => void = () => undefined) {
       ...waypointDefaults('{"image":"weft:1"}'),
       control: 'weft-control.weft-system.svc:15012',
       trustDomain: 'cluster.local',
+      rootNamespace: 'weft-system',
       rootsConfigMap: 'weft-ca-root-cert',
     },
     compiler,

@@ -10,6 +10,8 @@ import { infrastructureFault, overlaysOf, parameterKinds, type ParameterKind } f
 export interface RenderSettings extends WaypointDefaults {
   /** HOST:PORT */
   readonly control: string;
+  /** Whose policies are the mesh's. */
+  readonly rootNamespace: string;
   readonly trustDomain: string;
   /** Where the roots are, in the Gateway's namespace. */
   readonly rootsConfigMap: string;
@@ -263,6 +265,7 @@ function podSpec(gateway: GatewayObject, settings: RenderSettings): JsonObject {
           `--gateway=${namespaceOf(gateway)}/${name}`,
           '--node=$(NODE_NAME)',
           `--control=${settings.control}`,
+          `--root-namespace=${settings.rootNamespace}`,
           '--root=/var/run/weft/root/root-cert.pem',
           '--token=/var/run/weft/token/token',
           `--trust-domain=${settings.trustDomain}`,

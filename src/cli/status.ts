@@ -1,4 +1,6 @@
 /** What runs, and which pods are in the mesh: of a bed, or of the agent of this node. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Command } from 'commander';
 import { printClusterStatus, systemNamespace, wantsCluster, type ClusterFlags } from './cluster/command.js';
 import { errorText } from '../base/errors.js';
@@ -28,6 +30,8 @@ interface Status {
   readonly control?: 'running' | 'ended';
   readonly nodes: readonly NodeStatus[];
   readonly waypoints?: readonly WaypointStatus[];
+  /** Of a bed: what of its manifests is not in force as it is written. */
+  readonly configuration?: readonly string[];
 }
 
 async function nodeStatus(node: string, netns?: string): Promise<NodeStatus> {
@@ -65,6 +69,16 @@ async function waypointStatus(gateway: string, netns: string, runs: boolean): Pr
   }
 }
 
+/** As the control plane wrote them last; none where it has not started yet. */
+function problemsOf(state: string): readonly string[] {
+  try {
+    return JSON.parse(readFileSync(join(state, 'control', 'problems.json'), 'utf8')) as string[];
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    return [`the control plane's word about manifests cannot be read: ${errorText(error)}`];
+  }
+}
+
 async function statusOf(state: string): Promise<Status> {
   const ledger = readLedger(state);
   if (!ledger) {
@@ -86,8 +100,12 @@ async function statusOf(state: string): Promise<Status> {
   const waypoints = await Promise.all(
     ledger.waypoints.map(({ gateway, netns, process }) => waypointStatus(gateway, netns, runs(process))),
   );
-  const ok = control === 'running' && [...nodes, ...waypoints].every(({ ready }) => ready);
-  return { ok, control, nodes, waypoints };
+  const configuration = problemsOf(state);
+  const ok =
+    control === 'running' &&
+    [...nodes, ...waypoints].every(({ ready }) => ready) &&
+    configuration.length === 0;
+  return { ok, control, nodes, waypoints, configuration };
 }
 
 function* lines(status: Status): Generator<string> {
@@ -101,6 +119,7 @@ function* lines(status: Status): Generator<string> {
     for (const [uid, reason] of Object.entries(waiting)) yield `  ${uid}: waiting, ${reason}`;
     if (ready && pods.length === 0) yield '  no pod of this node is in the mesh';
   }
+  for (const problem of status.configuration ?? []) yield `not in force as it is written: ${problem}`;
   for (const { gateway, netns, ready, why } of status.waypoints ?? [])
     yield `waypoint ${gateway} (${netns}): ${ready ? 'ready' : `not ready, ${why}`}`;
 }

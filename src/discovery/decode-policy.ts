@@ -172,7 +172,7 @@ function rulesOf(
 export function readAuthorization(
   name: string,
   bytes: Uint8Array,
-  root = 'weft-system',
+  root: string,
 ): Reading<AuthorizationPolicy> {
   const problems: string[] = [];
   const problem = (text: string): void => void (problems.includes(text) || problems.push(text));
@@ -224,5 +224,5 @@ export function readAuthorization(
 
 /** A policy that is understood as a whole. */
 export function decodeAuthorization(bytes: Uint8Array): Decoded<AuthorizationPolicy> {
-  return strict(readAuthorization('', bytes));
+  return strict(readAuthorization('', bytes, ''));
 }

@@ -97,7 +97,7 @@ const read = (
   bytes: Uint8Array,
   name = 'shop/p',
 ): { value: AuthorizationPolicy; problems: readonly string[] } => {
-  const { value, problems } = readAuthorization(name, bytes);
+  const { value, problems } = readAuthorization(name, bytes, 'weft-system');
   assert.ok(value);
   return { value, problems };
 };
@@ -187,7 +187,7 @@ test('a policy of which nothing can be read denies in the namespace of its name,
   assert.equal(authorize(of('bank'), facts('web')).allowed, true);
   state.apply({ removedPolicies: ['shop/p'] });
   assert.equal(of('shop').length, 0);
-  assert.equal(readAuthorization('', Buffer.from([0xff])).value, undefined);
+  assert.equal(readAuthorization('', Buffer.from([0xff]), 'weft-system').value, undefined);
 });
 
 test('fields that only inform, by their number, are passed over', () => {

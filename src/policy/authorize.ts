@@ -11,6 +11,7 @@ import type {
   PolicyPath,
   StringMatch,
 } from '../model/policy.js';
+import { everyReaderMatches, someReaderMatches } from './path-match.js';
 
 /** A request, as who has read it tells it. */
 export interface HttpFacts {
@@ -18,8 +19,8 @@ export interface HttpFacts {
   /** In lower case, without port. */
   readonly host: string;
   /**
-   * The normalised path in every way that an endpoint may read it: a rule that denies is held against each, one that allows has
-   * to hold for all.
+   * The normalized path as each reader reads it (`readingsOf`), or one text where all read it alike: a rule that denies is held against
+   * each, one that allows has to hold for all.
    */
   readonly paths: readonly string[];
   /** All values of a name (lower case), joined by commas; undefined where it is absent. */
@@ -131,15 +132,12 @@ function httpHolds(match: HttpMatch, http: ConnectionFacts['http'], denies: bool
   // What the waypoint judged it would have refused: here the rule holds for what it allows, and not for what it denies.
   if (http === 'judged') return !denies;
   if (http === undefined) return denies;
-  const path = (one: PolicyPath): boolean =>
-    denies
-      ? http.paths.some((reading) => pathMatches(one, reading))
-      : http.paths.every((reading) => pathMatches(one, reading));
+  const [holdsFor, holdsForOther] = denies
+    ? [someReaderMatches, everyReaderMatches]
+    : [everyReaderMatches, someReaderMatches];
+  const path = (one: PolicyPath): boolean => holdsFor(one, http.paths);
   // Of `notPaths` the other way about: it takes requests away from what the rule holds for.
-  const notPath = (one: PolicyPath): boolean =>
-    denies
-      ? http.paths.every((reading) => pathMatches(one, reading))
-      : http.paths.some((reading) => pathMatches(one, reading));
+  const notPath = (one: PolicyPath): boolean => holdsForOther(one, http.paths);
   // Methods are told apart by case, but not by every endpoint: what denies holds for either reading.
   const upper = http.method.toUpperCase();
   const method = (one: string): boolean => one === http.method || (denies && one === upper);
@@ -159,26 +157,6 @@ function httpHolds(match: HttpMatch, http: ConnectionFacts['http'], denies: bool
       return values.some(holds) !== negated;
     })
   );
-}
-
-function pathMatches(match: PolicyPath, path: string): boolean {
-  switch (match.kind) {
-    case 'exact':
-      return path === match.value;
-    case 'prefix':
-      return path.startsWith(match.value);
-    case 'suffix':
-      return path.endsWith(match.value);
-    case 'template': {
-      const segments = path.slice(1).split('/');
-      for (const [i, wanted] of match.segments.entries()) {
-        if (wanted === '**') return true;
-        const segment = segments[i];
-        if (segment === undefined || (wanted === '*' ? segment === '' : segment !== wanted)) return false;
-      }
-      return segments.length === match.segments.length;
-    }
-  }
 }
 
 function field<T>(values: readonly T[], negated: readonly T[], holds: (value: T) => boolean): boolean {

@@ -38,6 +38,7 @@ export interface WaypointOptions {
   readonly root: string;
   readonly token: string;
   readonly trustDomain: string;
+  readonly rootNamespace: string;
   readonly listen?: string;
   readonly port: number;
   readonly workers: number;
@@ -197,7 +198,7 @@ export async function runWaypoint(options: WaypointOptions): Promise<{ stop(): P
     ),
     subscribe(
       typeUrls.authorization,
-      readAuthorization,
+      (name, bytes) => readAuthorization(name, bytes, options.rootNamespace),
       (policy) => mesh.policies.push(policy),
       (names) => void mesh.removedPolicies.push(...names),
     ),
@@ -335,6 +336,7 @@ async function main(): Promise<void> {
     .requiredOption('--root <file>', 'root certificates of the control plane')
     .requiredOption('--token <file>', 'its token')
     .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
+    .option('--root-namespace <name>', "whose policies are the mesh's", 'weft-system')
     .option('--listen <addr>', 'address for tunnels; all where absent')
     .option('--port <port>', 'for tunnels', Number, 15008)
     .option(

@@ -10,10 +10,11 @@ import { projectRoot } from '../../native/index.js';
 import { systemClock } from '../../src/base/clock.js';
 import { until } from '../../src/base/wait.js';
 import { DiscoveryClient } from '../../src/discovery/client.js';
-import { decodeNodePod } from '../../src/discovery/decode.js';
+import { decodeAuthorization, decodeNodePod } from '../../src/discovery/decode.js';
 import { createIssuer, type Issue } from '../../src/discovery/issuer.js';
 import { typeUrls } from '../../src/discovery/types.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
+import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import { createCsr } from '../../src/tls/certificate.js';
 
 const state = process.env['CLUSTER_STATE'] ?? '/var/lib/testcluster';
@@ -94,9 +95,19 @@ const ask = async (issue: Issue, name: string): Promise<readonly string[]> => {
   return issue(createCsr(id).csrPem, id, 600);
 };
 
+/** The chart's admission policy. */
+let validation = '';
+
 before(async () => {
   await run(join(cluster, 'up'), '--control-plane-only');
   await run(process.execPath, program, 'apply-crds');
+  const chart = join(projectRoot, 'daemonset', 'chart');
+  const version = JSON.parse(await kubectl('version', '-o', 'json')) as {
+    serverVersion: { gitVersion: string };
+  };
+  const rendering = ['template', 'weft', chart, '-n', 'weft-system', '-s', 'templates/validation.yaml'];
+  validation = await run('helm', ...rendering, '--kube-version', version.serverVersion.gitVersion);
+  await apply(validation);
   await apply(
     [
       'apiVersion: v1\nkind: Namespace\nmetadata: { name: weft-system }\n',
@@ -196,6 +207,19 @@ test('what is wrong is refused as it is applied, with the field', async () => {
     apply(policy('middle', "{ action: DENY, rules: [{ from: [{ identities: ['a*b'] }] }] }")),
     /identities\[0\]/,
   );
+  for (const path of ['/a%zz', '/a%00', '/a*b', '*a*', 'a', '/a?b', '/{*}x', '/{**}/a'])
+    await assert.rejects(
+      apply(policy('path', `{ action: DENY, rules: [{ to: [{ paths: ['${path}'] }] }] }`)),
+      /paths\[0\]/,
+      path,
+    );
+  await apply(
+    policy(
+      'path',
+      "{ action: DENY, rules: [{ to: [{ paths: ['/caf%c3%a9/*', '*.php', '*', '/thé', '/a/{*}/b/{**}'] }] }] }",
+    ),
+  );
+  await kubectl('-n', 'shop', 'delete', 'accesspolicy', 'path');
   await assert.rejects(
     apply('apiVersion: weft.dev/v1alpha1\nkind: MeshSettings\nmetadata: { name: other }\nspec: {}\n'),
     /metadata\.name: there is one MeshSettings/,
@@ -208,19 +232,126 @@ test('what is wrong is refused as it is applied, with the field', async () => {
   );
 });
 
-test('a policy says whether it is in force; one that no schema can refuse says why it is not, and what it said before stays', async () => {
+test('a policy says whether it is in force; one that no schema can refuse says why it is not, and closes what it selects', async () => {
   const policy = (cidr: string): string =>
     `apiVersion: weft.dev/v1alpha1\nkind: AccessPolicy\nmetadata: { name: p, namespace: shop }\nspec: { action: DENY, rules: [{ from: [{ cidrs: ['${cidr}'] }] }] }\n`;
   const condition = (field: string): Promise<string> =>
     kubectl('-n', 'shop', 'get', 'accesspolicy', 'p', '-o', `jsonpath={.status.conditions[0].${field}}`);
   await apply(policy('10.0.0.0/8'));
   await until('it is accepted', 15_000, async () => (await condition('status')) === 'True');
-  await apply(policy('999.0.0.0/8'));
+  await assert.rejects(apply(policy('999.0.0.0/8')), /cidrs\[0\]/);
+  await assert.rejects(apply(policy('10.0.0.0/99')), /cidrs\[0\]/);
+  await apply(policy('1::2::3/64'));
   await until('it is not', 15_000, async () => (await condition('status')) === 'False');
-  assert.match(await condition('message'), /999.* what it said before stays in force/);
+  assert.match(await condition('message'), /1::2::3.* what it selects is closed/);
   assert.equal(await condition('observedGeneration'), '2');
   await apply(policy('10.0.0.0/16'));
   await until('it is again', 15_000, async () => (await condition('status')) === 'True');
+});
+
+test('a policy that never was well is in force as one that denies everything, and an event says why', async () => {
+  const told = new Map<string, AuthorizationPolicy>();
+  const token = await tokenOf('agent-1');
+  const client = new DiscoveryClient({
+    target: targets.one,
+    rootPem,
+    token: () => token,
+    nodeId: 'ztunnel~10.0.0.1~agent-1.weft-system~weft-system.svc.cluster.local',
+    nodeName: 'n1',
+    clock: systemClock,
+    subscriptions: [
+      {
+        typeUrl: typeUrls.authorization,
+        decode: (_name, bytes) => {
+          const decoded = decodeAuthorization(bytes);
+          return decoded.ok ? { ok: true, value: () => told.set(decoded.value.key, decoded.value) } : decoded;
+        },
+        removed: (names) => names.forEach((name) => told.delete(name)),
+      },
+    ],
+    onChange: () => undefined,
+    onSynced: () => undefined,
+    onState: () => undefined,
+    onRefused: () => undefined,
+  });
+  client.start();
+  try {
+    await apply(
+      `apiVersion: weft.dev/v1alpha1\nkind: AccessPolicy\nmetadata: { name: never, namespace: shop }
+spec: { action: ALLOW, selector: { matchLabels: { app: a } }, rules: [{ from: [{ notCidrs: ['1::2::3/64'] }] }] }\n`,
+    );
+    const policy = await until('nodes are told', 15_000, () => told.get('shop/never'));
+    assert.deepEqual([policy.action, policy.scope, policy.rules], ['deny', 'workload', [{ clauses: [] }]]);
+    const events = (): Promise<string> =>
+      kubectl(
+        ...[
+          '-n',
+          'shop',
+          'get',
+          'events',
+          '--field-selector',
+          'reason=CannotBeRead,involvedObject.name=never',
+        ],
+        ...['-o', 'jsonpath={.items[*].message}'],
+      );
+    await until('an event says so', 15_000, events);
+    assert.match(await events(), /notCidrs: .*1::2::3.*what it selects is closed/);
+    await kubectl('-n', 'shop', 'delete', 'accesspolicy', 'never');
+    await until('it is gone', 15_000, () => !told.has('shop/never'));
+  } finally {
+    client.stop();
+  }
+});
+
+test('a value that nobody knows is refused where it is written; what is there already may be changed in all else', async () => {
+  const labels = (text: string): Promise<string> =>
+    kubectl('label', '--overwrite', 'namespace', 'shop', text);
+  await assert.rejects(labels('weft.dev/mesh=true'), /weft\.dev\/mesh is enabled or disabled/);
+  await assert.rejects(labels('weft.dev/mode=Strict'), /weft\.dev\/mode is strict or permissive/);
+  const note = (text: string): Promise<string> =>
+    kubectl('annotate', '--overwrite', 'namespace', 'shop', `weft.dev/${text}`);
+  for (const bad of [
+    'exclude-outbound-ports=80,http',
+    'exclude-inbound-ports=70000',
+    'splice-off-ports=1e3',
+    'exclude-outbound-cidrs=10.0.0.0/8,10.0.0.0/99',
+    'same-node=tls',
+    'splice=true',
+  ])
+    await assert.rejects(note(bad), /is a list of|is (kernel|on) or/, bad);
+  for (const good of [
+    'exclude-outbound-ports= 80 ,443,',
+    'exclude-outbound-cidrs=10.0.0.0/8, fd00::/8,192.0.2.1',
+    'same-node=encrypted',
+    'splice=off',
+  ])
+    await note(good);
+  for (const key of ['exclude-outbound-ports', 'exclude-outbound-cidrs', 'same-node', 'splice'])
+    await note(`${key}-`);
+  // From before there was such a refusal.
+  await kubectl('delete', 'validatingadmissionpolicybinding', 'weft-settings');
+  await until('it is refused no more', 30_000, () =>
+    labels('weft.dev/mode=Strict').then(
+      () => true,
+      () => false,
+    ),
+  );
+  await apply(validation);
+  // Another value each time: one that was let in meanwhile may stay as it is.
+  let attempt = 0;
+  await until('others are again', 30_000, () =>
+    labels(`weft.dev/mode=strict-${++attempt}`).then(
+      () => false,
+      () => true,
+    ),
+  );
+  await labels('team=a');
+  const events = (): Promise<string> =>
+    kubectl('get', 'events', '--field-selector', 'reason=UnknownValue', '-o', 'jsonpath={.items[*].message}');
+  await until('an event says what it is taken for', 15_000, events);
+  assert.match(await events(), /weft\.dev\/mode: "[Ss]trict.*" is unknown: .*taken for strict/);
+  await labels('weft.dev/mode-');
+  await labels('team-');
 });
 
 test('roots are given to namespaces of the mesh, and taken back when they leave it', async () => {
@@ -238,10 +369,11 @@ test('when the replica that writes dies, the other one does, after the lease is 
   const second = first === 'one' ? 'two' : 'one';
   replicas.get(first)?.kill('SIGKILL');
   await until('the other holds it', 40_000, async () => (await holder()) === second);
-  await kubectl('-n', 'shop', 'delete', 'configmap', 'weft-ca-root-cert');
-  await kubectl('label', 'namespace', 'shop', 'weft.dev/mesh-');
-  await kubectl('label', 'namespace', 'shop', 'weft.dev/mesh=enabled');
+  // A namespace that only the second can have written to.
+  await apply(
+    'apiVersion: v1\nkind: Namespace\nmetadata: { name: later, labels: { weft.dev/mesh: enabled } }\n',
+  );
   await until('it writes', 40_000, () =>
-    kubectl('-n', 'shop', 'get', 'configmap', 'weft-ca-root-cert', '--ignore-not-found', '-o', 'name'),
+    kubectl('-n', 'later', 'get', 'configmap', 'weft-ca-root-cert', '--ignore-not-found', '-o', 'name'),
   );
 });

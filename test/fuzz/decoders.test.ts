@@ -130,7 +130,7 @@ test('discovery decoders answer every byte string with a value or errors', () =>
 test('what is read of a policy never throws, and is a whole policy, or says what is not understood', () => {
   const seeds = [...compiled.all()].map(encodeTold);
   fuzz(seeds, (bytes) => {
-    const policy = readAuthorization('shop/p', bytes);
+    const policy = readAuthorization('shop/p', bytes, 'weft-system');
     assert.ok(policy.value, 'of a policy with a name something is always in force');
     for (const [reading, strict] of [
       [policy, decodeAuthorization(bytes)],
@@ -180,7 +180,7 @@ test('a byte more in a policy that closes, of whatever kind, does not open it wh
       const tag = (field << 3) | type;
       const varint = tag < 128 ? [tag] : [(tag & 127) | 128, tag >> 7];
       const bytes = Buffer.concat([seed, Buffer.from(type === 0 ? [...varint, 1] : [...varint, 1, 0])]);
-      const { value } = readAuthorization('shop/p', bytes);
+      const { value } = readAuthorization('shop/p', bytes, 'weft-system');
       assert.ok(value);
       // The action and the dry run.
       const known = type === 0 && [4, 6].includes(field);

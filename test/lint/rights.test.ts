@@ -60,6 +60,8 @@ const of = (keys: readonly string[], verbs: string): Record<string, string> =>
 
 test('the control plane may do in the whole cluster what it needs for a purpose of the list, and no more', () => {
   assert.deepEqual(rightsOf('ClusterRole', 'weft-control'), {
+    // Events about objects that cannot be read as they are written.
+    'core/events': 'create patch',
     // What it compiles.
     ...of(['core/namespaces', 'core/nodes', 'core/pods', 'discovery.k8s.io/endpointslices'], 'list watch'),
     ...of(

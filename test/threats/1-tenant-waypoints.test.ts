@@ -180,6 +180,7 @@ test('a ConfigMap runs nothing of its author’s in a pod that the mesh believes
         ...waypointDefaults('{"image":"weft:1"}'),
         control: 'c:1',
         trustDomain: 'cluster.local',
+        rootNamespace: 'weft-system',
         rootsConfigMap: 'roots',
       },
       { deployment: stringify({ spec: { template: { spec: deployment } } }) },
@@ -305,7 +306,7 @@ test('what is said of a tenant’s objects is written on these objects, whatever
   const writes = [
     serviceWrite(service, compiler),
     gatewayWrite(gateway, compiler),
-    routeWrite(route, undefined, compiler),
+    routeWrite(route, compiler),
     podCondition(podObject('evil', 'p', '10.0.6.1') as PodObject, { captured: true, sinceMs: 0, why: '' }),
   ];
   for (const write of writes) {

@@ -306,6 +306,7 @@ test("the control plane's metrics name no pods, policies or nodes", async () => 
     nodes: () => 1,
     objects: () => 2,
     refused: () => 0,
+    settingProblems: () => 0,
     leading: () => true,
   });
   metrics.callsRefused.inc({ reason: 'no-token' });

@@ -69,7 +69,7 @@ async function node(control: Pick<Control, 'target' | 'ca' | 'state'>) {
     ),
     subscribe(
       typeUrls.authorization,
-      readAuthorization,
+      (name, bytes) => readAuthorization(name, bytes, 'weft-system'),
       (one) => state.apply({ policies: [one] }),
       (removedPolicies) => state.apply({ removedPolicies }),
     ),

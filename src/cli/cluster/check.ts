@@ -2,7 +2,9 @@
 import type { KubeConfig } from '@kubernetes/client-node';
 import { ApiError, requestJson } from '../../kubernetes/request.js';
 import { errorText } from '../../base/errors.js';
+import { meshModeOf } from '../../model/object-settings.js';
 import { agentsOf, type Agent } from './agents.js';
+import { configurationFindings } from './configuration.js';
 import { readWaypointFindings } from './waypoint.js';
 
 export interface Finding {
@@ -193,6 +195,7 @@ const wantedRights: readonly { readonly verb: string; readonly group: string; re
     { verb: 'create', group: 'rbac.authorization.k8s.io', resource: 'clusterroles' },
     { verb: 'create', group: 'rbac.authorization.k8s.io', resource: 'clusterrolebindings' },
     { verb: 'create', group: 'apiextensions.k8s.io', resource: 'customresourcedefinitions' },
+    { verb: 'create', group: 'admissionregistration.k8s.io', resource: 'validatingadmissionpolicies' },
   ];
 
 async function rightsFindings(config: KubeConfig): Promise<Finding[]> {
@@ -272,9 +275,7 @@ async function neighbourFindings(
   }
   return findings;
 }
-const isEnrolled = (labels: Labels): boolean =>
-  labels['weft.dev/mesh'] === 'enabled' ||
-  (labels['weft.dev/mesh'] === undefined && labels['istio.io/dataplane-mode'] === 'ambient');
+const isEnrolled = (labels: Labels): boolean => meshModeOf(labels) === 'enabled';
 
 /** Pure. */
 export function securityFindings(namespace: NamespaceItem | undefined, name: string): Finding[] {
@@ -288,42 +289,6 @@ export function securityFindings(namespace: NamespaceItem | undefined, name: str
           help: `the agent needs the host's network and process list: kubectl label namespace ${name} --overwrite pod-security.kubernetes.io/enforce=privileged`,
         },
       ];
-}
-
-async function policyFindings(config: KubeConfig): Promise<Finding[]> {
-  const findings: Finding[] = [];
-  const found = (await find(config, '/apis/weft.dev/v1alpha1/accesspolicies')) as
-    | {
-        items: readonly {
-          metadata: { name: string; namespace: string; generation?: number };
-          status?: {
-            conditions?: readonly {
-              type: string;
-              status: string;
-              message?: string;
-              observedGeneration?: number;
-            }[];
-          };
-        }[];
-      }
-    | undefined;
-  for (const { metadata, status } of found?.items ?? []) {
-    const accepted = status?.conditions?.find(({ type }) => type === 'Accepted');
-    const name = `AccessPolicy ${metadata.namespace}/${metadata.name}`;
-    if (accepted?.status === 'False')
-      findings.push({
-        level: 'fail',
-        what: `${name}: ${accepted.message ?? ''}`,
-        help: 'put it right: what it said before is in force',
-      });
-    else if (accepted?.observedGeneration !== metadata.generation)
-      findings.push({
-        level: 'warn',
-        what: `${name} has not been looked at yet`,
-        help: 'see Deployment weft-control',
-      });
-  }
-  return findings;
 }
 
 const controlOf = (config: KubeConfig, namespace: string) =>
@@ -393,7 +358,7 @@ export async function checkCluster(config: KubeConfig, namespace: string): Promi
       help: `the right to list pods and to forward ports in ${namespace} is needed`,
     });
   }
-  findings.push(...(await policyFindings(config)));
+  findings.push(...(await configurationFindings(config)));
   findings.push(...(await readWaypointFindings(config)));
   if (enrolled.size === 0)
     findings.push({

@@ -2,10 +2,16 @@
 import type { KubeConfig } from '@kubernetes/client-node';
 import { requestJson } from '../../kubernetes/request.js';
 import { agentsOf, type Agent } from './agents.js';
+import { configurationFindings } from './configuration.js';
+
+/** One screen. */
+const configurationLinesMax = 10;
 
 export interface ClusterStatus {
   readonly ok: boolean;
   readonly control: { readonly ready: number; readonly wanted: number; readonly image: string };
+  /** What is not in force as it is written: object and why. */
+  readonly configuration: readonly string[];
   /** Nodes with Linux, with and without an agent. */
   readonly nodes: readonly { readonly name: string; readonly agent?: Agent }[];
 }
@@ -24,10 +30,11 @@ interface NodeItem {
 
 /** Errors: ApiError. */
 export async function clusterStatus(config: KubeConfig, namespace: string): Promise<ClusterStatus> {
-  const [deployment, nodes, agents] = await Promise.all([
+  const [deployment, nodes, agents, findings] = await Promise.all([
     requestJson(config, 'GET', `/apis/apps/v1/namespaces/${namespace}/deployments/weft-control`),
     requestJson(config, 'GET', '/api/v1/nodes'),
     agentsOf(config, namespace),
+    configurationFindings(config),
   ]);
   const { spec, status } = deployment as Deployment;
   const control = {
@@ -42,8 +49,13 @@ export async function clusterStatus(config: KubeConfig, namespace: string): Prom
     const agent = agents.find(({ node }) => node === name);
     return { name, ...(agent ? { agent } : {}) };
   });
-  const ok = control.ready === control.wanted && rows.every(({ agent }) => agent?.status?.ready === true);
-  return { ok, control, nodes: rows };
+  // What has not been looked at yet is no failure: it was written a moment ago.
+  const configuration = findings.filter(({ level }) => level === 'fail').map(({ what }) => what);
+  const ok =
+    control.ready === control.wanted &&
+    rows.every(({ agent }) => agent?.status?.ready === true) &&
+    configuration.length === 0;
+  return { ok, control, configuration, nodes: rows };
 }
 
 export function table(rows: readonly (readonly string[])[]): string[] {
@@ -111,6 +123,13 @@ export function* clusterLines(status: ClusterStatus, all: boolean, nowMs: number
   if (troubles.length > 0) {
     yield '';
     yield* table([['NOT AS IT SHOULD BE', 'NODE', 'WHY'], ...troubles]);
+  }
+  if (status.configuration.length > 0) {
+    yield '';
+    yield 'NOT IN FORCE AS IT IS WRITTEN';
+    yield* status.configuration.slice(0, configurationLinesMax);
+    const more = status.configuration.length - configurationLinesMax;
+    if (more > 0) yield `and ${more} more (weft check shows all)`;
   }
   const outside = nodes.flatMap(({ name, agent }) =>
     (agent?.status?.uncaptured ?? []).map(({ uid, reason }) => [podOf(uid), name, reason]),

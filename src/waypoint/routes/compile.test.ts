@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { route } from '../../../test/support/waypoint.js';
+import type { ServiceKey } from '../../model/workload.js';
 import type { PathMatch, Route, RouteMatch, RouteRule, ValueMatch } from '../../model/route.js';
 import type { RequestHead } from '../message.js';
 import { compileRoutes } from './compile.js';
@@ -100,7 +101,8 @@ test('headers: repeated ones are a list, the host is what the client named, regu
   assert.equal(holds(is('host', 'API.shop'), [], 'api.shop:80'), true);
   assert.equal(holds(is('host', 'api.shop:80'), [], 'api.shop:80'), true);
   assert.equal(holds(is('host', 'api.shop'), ['host', 'api.shop'], 'other'), false);
-  assert.equal(holds(is('x', '(', 'regex'), ['x', '(']), false);
+  assert.equal(holds(is('x', '(', 'regex'), ['x', '(']), true, 'it holds, and refuses');
+  assert.equal(holds(is('x', '(', 'regex'), []), false);
 });
 
 test('query parameters are decoded, and the first of a name counts', () => {
@@ -256,4 +258,26 @@ test('five thousand routes choose as one that tries them all', () => {
     if (expected !== undefined) matched++;
   }
   assert.ok(matched > 50, `${matched}`);
+});
+
+test('a rule whose regular expression this waypoint cannot read refuses what it might be for, and no other rule takes it', () => {
+  const target = { kind: 'service', service: 'shop/api' as ServiceKey, port: 80 } as const;
+  const backends = [{ target, weight: 1, filters: [] }];
+  const filters = [{ kind: 'redirect', statusCode: 302 }] as const;
+  for (const guard of [
+    match(regex('/admin(')),
+    match(prefix('/admin'), { query: [is('q', '(', 'regex')] }),
+  ]) {
+    const rules = [
+      { ...rule('guard', guard), filters, backends },
+      { ...rule('rest', match(prefix('/'))), backends },
+    ];
+    const found = compileRoutes([route('r', rules)])?.(head('/admin?q=1'));
+    assert.equal(found?.rule.name, 'guard');
+    assert.deepEqual(found.rule.filters, []);
+    assert.deepEqual(
+      found.rule.backends.map((one) => one.target.kind),
+      ['invalid'],
+    );
+  }
 });

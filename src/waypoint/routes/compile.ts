@@ -46,7 +46,7 @@ export function compileRoutes(routes: readonly Route[]): Matcher | undefined {
         const entry: Entry = {
           matched: {
             route,
-            rule,
+            rule: isReadable(match) ? rule : refusing(rule),
             label: `${route.namespace}/${route.name}/${rule.name ?? index}`,
             prefix: path.kind === 'prefix' ? path.value : undefined,
           },
@@ -174,15 +174,42 @@ function valueOf({ kind, value }: ValueMatch): (text: string) => boolean {
   return (text) => pattern.test(text);
 }
 
-/**
- * Against the whole text, in time that is linear in it: clients choose what is matched. What cannot be compiled holds for
- * nothing: the route's status says so.
- */
+/** Against the whole text, in time that is linear in it: clients choose what is matched. Of what cannot be compiled: any text. */
 function regexOf(source: string): { test(text: string): boolean } {
   try {
     const pattern = RE2JS.compile(source);
     return { test: (text) => pattern.matches(text) };
   } catch {
-    return { test: () => false };
+    return { test: () => true };
   }
 }
+
+/** The control plane sends none that it cannot compile itself; one of another version may know more than this waypoint. */
+function isReadable({ path, headers, query }: RouteMatch): boolean {
+  const sources = [
+    ...(path?.kind === 'regex' ? [path.value] : []),
+    ...[...headers, ...query].filter(({ kind }) => kind === 'regex').map(({ value }) => value),
+  ];
+  return sources.every((source) => {
+    try {
+      RE2JS.compile(source);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** Requests for which it might hold go by no other rule, which may be the one that it was to keep them from. */
+const refusing = (rule: RouteRule): RouteRule => ({
+  ...(rule.name === undefined ? {} : { name: rule.name }),
+  matches: rule.matches,
+  filters: [],
+  backends: [
+    {
+      target: { kind: 'invalid', reason: 'a regular expression of its rule cannot be read' },
+      weight: 1,
+      filters: [],
+    },
+  ],
+});

@@ -1,0 +1,126 @@
+/**
+ * What stands in force in the place of an object that cannot be read: the most closed form of it, made of what can be read. It depends on
+ * the object alone, not on what it was before, so that every replica says the same, also after a restart. Pure.
+ */
+import type { AccessPolicyObject, Labels, MeshObject, MeshSettingsObject, RouteObject } from './objects.js';
+import { isRoute } from './objects.js';
+
+const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  value !== null && typeof value === 'object' && !Array.isArray(value);
+
+function selectorOf(value: unknown): { readonly matchLabels: Labels } | undefined {
+  const labels = isRecord(value) ? value['matchLabels'] : undefined;
+  if (!isRecord(labels) || Object.keys(labels).length === 0) return undefined;
+  // Another way of selecting than by labels: more than these may be meant.
+  if (Object.keys(value as object).length > 1) return undefined;
+  return Object.values(labels).every((one) => typeof one === 'string')
+    ? { matchLabels: labels as Labels }
+    : undefined;
+}
+
+function targetsOf(value: unknown): AccessPolicyObject['spec']['targetRefs'] {
+  if (!Array.isArray(value) || value.length === 0) return undefined;
+  const isService = (one: unknown): boolean =>
+    isRecord(one) && one['group'] === '' && one['kind'] === 'Service' && typeof one['name'] === 'string';
+  return value.every(isService)
+    ? (value as readonly { group: string; kind: string; name: string }[]).map(({ group, kind, name }) => ({
+        group,
+        kind,
+        name,
+      }))
+    : undefined;
+}
+
+/**
+ * Denies everything to what it selects. Where it cannot be read what it selects, that is its namespace, and in the root namespace the
+ * mesh. A policy that says `mode: audit` is recorded as it would have been.
+ */
+export function closedPolicy(object: AccessPolicyObject, why: string): AccessPolicyObject {
+  const spec: unknown = object.spec;
+  const said = isRecord(spec) ? spec : {};
+  const selector = selectorOf(said['selector']);
+  const targetRefs = targetsOf(said['targetRefs']);
+  // Both are one too many: it is not known which is meant.
+  const isKnown =
+    said['selector'] === undefined
+      ? said['targetRefs'] === undefined || targetRefs !== undefined
+      : selector !== undefined && said['targetRefs'] === undefined;
+  return {
+    ...object,
+    invalid: why,
+    spec: {
+      action: 'DENY',
+      ...(said['mode'] === 'audit' ? { mode: 'audit' as const } : {}),
+      ...(isKnown && selector ? { selector } : {}),
+      ...(isKnown && targetRefs ? { targetRefs } : {}),
+      rules: [{}],
+    },
+  };
+}
+
+/** By field: the closed reading of a value that nobody knows; of those that are not here, none is said. */
+const strongest: Partial<MeshSettingsObject['spec']> = {
+  mode: 'strict',
+  outboundUnknown: 'refuse',
+  agentDown: 'refuse',
+  sameNode: 'encrypted',
+};
+
+/** @param wrong fields of `spec` that cannot be read; undefined: all of it */
+export function closedSettings(
+  object: MeshSettingsObject,
+  why: string,
+  wrong: ReadonlySet<string> | undefined,
+): MeshSettingsObject {
+  const spec: unknown = object.spec;
+  const readable = wrong && isRecord(spec) ? Object.entries(spec).filter(([name]) => !wrong.has(name)) : [];
+  const taken = Object.entries(strongest).filter(([name]) => !wrong || wrong.has(name));
+  return { ...object, invalid: why, spec: Object.fromEntries([...readable, ...taken]) };
+}
+
+/** Answers all requests to the parents that can be read with an error. */
+export function closedRoute(object: RouteObject, why: string): RouteObject {
+  const spec: unknown = object.spec;
+  const refs: unknown = isRecord(spec) ? spec['parentRefs'] : undefined;
+  const parentRefs = (Array.isArray(refs) ? refs : []).flatMap((ref: unknown) => {
+    if (!isRecord(ref) || typeof ref['name'] !== 'string') return [];
+    const text = (name: string): Readonly<Record<string, string>> =>
+      typeof ref[name] === 'string' ? { [name]: ref[name] } : {};
+    const port = typeof ref['port'] === 'number' ? { port: ref['port'] } : {};
+    return [
+      {
+        ...text('group'),
+        ...text('kind'),
+        ...text('namespace'),
+        ...text('sectionName'),
+        name: ref['name'],
+        ...port,
+      },
+    ];
+  });
+  return { ...object, invalid: why, spec: { parentRefs } } as RouteObject;
+}
+
+/**
+ * Undefined for kinds that close nothing: what was said before, if anything, stays.
+ * @param wrong top-level fields of `spec` that cannot be read; undefined: it is not known which
+ */
+export function closedForm(
+  object: MeshObject,
+  why: string,
+  wrong: ReadonlySet<string> | undefined,
+): MeshObject | undefined {
+  if (object.kind === 'AccessPolicy') return closedPolicy(object, why);
+  if (object.kind === 'MeshSettings') return closedSettings(object, why, wrong);
+  return isRoute(object) ? closedRoute(object, why) : undefined;
+}
+
+/** What is in force in its place, for who reads why it is not. */
+export const closedMeans = (kind: MeshObject['kind']): string =>
+  kind === 'AccessPolicy'
+    ? 'until it is corrected, what it selects is closed'
+    : kind === 'MeshSettings'
+      ? 'until it is corrected, what cannot be read of it has its strongest meaning (strict, refuse, no exclusion)'
+      : kind.endsWith('Route')
+        ? 'until it is corrected, requests for which it might hold are answered with 500'
+        : 'what it last said well, if anything, stays in force';

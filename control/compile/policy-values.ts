@@ -1,0 +1,104 @@
+/**
+ * Values of an AccessPolicy in the form in which connections and requests are compared. Pure. Errors name the field, the value and why no
+ * connection or request could have it.
+ */
+import { domainToASCII } from 'node:url';
+import { errorText } from '../../src/base/errors.js';
+import { parseSpiffeId } from '../../src/model/identity.js';
+import type { StringMatch } from '../../src/model/policy.js';
+import { normaliseAuthority } from '../../src/policy/host.js';
+
+const wrong = (field: string, value: string, why: string): Error =>
+  new Error(`${field}: ${JSON.stringify(value)}: ${why}`);
+
+/** `*` alone: any that is there; at an end: prefix or suffix. */
+function textMatch(field: string, bare: string): StringMatch {
+  if (bare === '*') return { kind: 'presence' };
+  if (bare.replace(/^\*|\*$/, '').includes('*')) throw wrong(field, bare, '* may stand at one end');
+  if (bare.endsWith('*')) return { kind: 'prefix', value: bare.slice(0, -1) };
+  if (bare.startsWith('*')) return { kind: 'suffix', value: bare.slice(1) };
+  return { kind: 'exact', value: bare };
+}
+
+/** A SPIFFE ID with or without `spiffe://`; trust domains are in lower case (SPIFFE-ID specification, section 2.1). */
+export function identityMatch(field: string, given: string): StringMatch {
+  const bare = given.replace(/^spiffe:\/\//i, '');
+  const at = bare.indexOf('/');
+  const domain = at < 0 ? bare : bare.slice(0, at);
+  const match = textMatch(
+    field,
+    bare.startsWith('*') ? bare : domain.toLowerCase() + bare.slice(domain.length),
+  );
+  if (match.kind === 'presence') return match;
+  if (match.kind === 'exact') {
+    try {
+      parseSpiffeId(`spiffe://${match.value}`);
+    } catch (error) {
+      throw wrong(field, given, errorText(error));
+    }
+  } else if (!/^[A-Za-z0-9._/-]*$/.test(match.value) || match.value.includes('//'))
+    throw wrong(field, given, 'no SPIFFE ID has such a part');
+  return match;
+}
+
+export function namespaceMatch(field: string, given: string): StringMatch {
+  const match = textMatch(field, given);
+  if (match.kind === 'presence') return match;
+  const form = match.kind === 'exact' ? /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/ : /^[a-z0-9-]*$/;
+  if (!form.test(match.value)) throw wrong(field, given, 'no namespace has such a name');
+  return match;
+}
+
+export function accountMatch(
+  field: string,
+  given: string,
+): { readonly namespace: string; readonly serviceAccount: string } {
+  const [namespace = '', serviceAccount = ''] = given.split('/');
+  namespaceMatch(field, namespace);
+  return { namespace, serviceAccount };
+}
+
+const isAscii = (text: string): boolean => /^[\x20-\x7e]*$/.test(text);
+/** As clients send it: names beyond ASCII in punycode (RFC 5891), label by label. */
+function punycode(text: string): string | undefined {
+  const labels = text.split('.').map((label) => (isAscii(label) ? label : domainToASCII(label)));
+  return labels.some((label, i) => label === '' && text.split('.')[i] !== '') ? undefined : labels.join('.');
+}
+
+/** A host without port, in lower case and without the dot that a full name ends in. */
+export function hostMatch(field: string, given: string): StringMatch {
+  if (/(^|[^:]):\d+$/.test(given)) throw wrong(field, given, 'a host is named without its port');
+  const match = textMatch(field, given);
+  if (match.kind === 'presence') return match;
+  if (match.kind === 'prefix' && !isAscii(match.value.split('.').at(-1) ?? ''))
+    throw wrong(field, given, 'a part of a name beyond ASCII cannot be compared: write it in punycode');
+  const ascii = punycode(match.value)?.toLowerCase();
+  const value = match.kind === 'prefix' ? ascii : ascii?.replace(/\.+$/, '');
+  if (value === undefined || value === '') throw wrong(field, given, 'no host has such a name');
+  if (match.kind === 'exact' && given.startsWith('[')) {
+    try {
+      return { kind: 'exact', value: normaliseAuthority(value) };
+    } catch (error) {
+      throw wrong(field, given, errorText(error));
+    }
+  }
+  if (!/^[a-z0-9._~!$&'()*+,;=[\]:-]+$/.test(value) || (match.kind === 'exact' && /[[\]:]/.test(value)))
+    throw wrong(field, given, 'no request names such a host (an IPv6 address stands in brackets)');
+  return { kind: match.kind, value };
+}
+
+/** `name`: of the header, in lower case. Values are compared as bytes; requests have no blanks around them. */
+export function headerMatch(field: string, name: string, given: string): StringMatch {
+  const match = textMatch(field, given);
+  if (match.kind === 'presence') return match;
+  const { kind, value } = match;
+  if (/[\0-\x08\x0a-\x1f\x7f]/.test(value)) throw wrong(field, given, 'no header has control characters');
+  const trimmed = kind === 'prefix' ? value.trimStart() : kind === 'suffix' ? value.trimEnd() : value.trim();
+  if (trimmed !== value)
+    throw wrong(field, given, 'headers are compared without the blanks around their value');
+  // Of the host, requests are compared in the form of `hosts`, with the port where the client sent one.
+  if (name === 'host')
+    return { kind, value: value.toLowerCase().replace(kind === 'prefix' ? /$^/ : /\.+(?=:|$)/, '') };
+  // Header values are read byte by byte.
+  return { kind, value: Buffer.from(value, 'utf8').toString('latin1') };
+}

@@ -1,0 +1,41 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { acceptedFindings, routeFindings, settingFindings } from './configuration.js';
+
+const metadata = { name: 'p', namespace: 'shop', generation: 2 };
+const accepted = (status: string, observedGeneration: number) => ({
+  conditions: [
+    { type: 'Accepted', status, observedGeneration, message: 'cidrs: x; what it selects is closed' },
+  ],
+});
+
+test('an object that is not in force as it is written is a failure with its reason', () => {
+  const of = (status: string, generation: number) =>
+    acceptedFindings('AccessPolicy', [{ metadata, status: accepted(status, generation) }]);
+  assert.deepEqual(of('True', 2), []);
+  assert.equal(of('True', 1)[0]?.level, 'warn');
+  const [found] = of('False', 2);
+  assert.equal(found?.level, 'fail');
+  assert.equal(found?.what, 'AccessPolicy shop/p: cidrs: x; what it selects is closed');
+});
+
+test('a route is one where our own word says so, wholly or in part', () => {
+  const of = (controllerName: string, type: string, status: string) =>
+    routeFindings('HTTPRoute', [
+      { metadata, status: { parents: [{ controllerName, conditions: [{ type, status, message: 'm' }] }] } },
+    ]).length;
+  assert.equal(of('weft.dev/waypoint', 'Accepted', 'False'), 1);
+  assert.equal(of('weft.dev/waypoint', 'PartiallyInvalid', 'True'), 1);
+  assert.equal(of('weft.dev/waypoint', 'Accepted', 'True'), 0);
+  assert.equal(of('other.test/x', 'Accepted', 'False'), 0);
+});
+
+test('a label that nobody can read is a failure, of namespaces and pods', () => {
+  const labels = { 'weft.dev/mesh': 'true' };
+  const [namespace] = settingFindings('Namespace', [{ metadata: { name: 'shop', labels } }]);
+  assert.match(namespace?.what ?? '', /^Namespace shop: label weft\.dev\/mesh: "true" is unknown/);
+  assert.equal(
+    settingFindings('Pod', [{ metadata: { ...metadata, labels: { 'weft.dev/mesh': 'enabled' } } }]).length,
+    0,
+  );
+});

@@ -1,0 +1,131 @@
+/** Objects that are not in force as they are written: by their conditions, and by labels and annotations that nobody can read. */
+import type { KubeConfig } from '@kubernetes/client-node';
+import { ApiError, requestJson } from '../../kubernetes/request.js';
+import { settingProblems } from '../../model/object-settings.js';
+import type { Finding } from './check.js';
+
+interface Condition {
+  readonly type: string;
+  readonly status: string;
+  readonly message?: string;
+  readonly observedGeneration?: number;
+}
+export interface ConfiguredItem {
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace?: string;
+    readonly generation?: number;
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly annotations?: Readonly<Record<string, string>>;
+  };
+  readonly status?: {
+    readonly conditions?: readonly Condition[];
+    readonly parents?: readonly {
+      readonly controllerName: string;
+      readonly conditions?: readonly Condition[];
+    }[];
+  };
+}
+
+const nameOf = (kind: string, { metadata }: ConfiguredItem): string =>
+  `${kind} ${metadata.namespace === undefined ? '' : `${metadata.namespace}/`}${metadata.name}`;
+
+/** Of Weft's own kinds. Pure. */
+export function acceptedFindings(kind: string, items: readonly ConfiguredItem[]): Finding[] {
+  return items.flatMap((item): Finding[] => {
+    const accepted = item.status?.conditions?.find(({ type }) => type === 'Accepted');
+    const name = nameOf(kind, item);
+    if (accepted?.status === 'False')
+      return [
+        {
+          level: 'fail',
+          what: `${name}: ${accepted.message ?? ''}`,
+          help: 'it is not in force as it is written: correct it',
+        },
+      ];
+    return accepted?.observedGeneration === item.metadata.generation
+      ? []
+      : [{ level: 'warn', what: `${name} has not been looked at yet`, help: 'see Deployment weft-control' }];
+  });
+}
+
+const controllerName = 'weft.dev/waypoint';
+/** Of routes that are attached to Services. Pure. */
+export function routeFindings(kind: string, items: readonly ConfiguredItem[]): Finding[] {
+  return items.flatMap((item) => {
+    const conditions = (item.status?.parents ?? [])
+      .filter((parent) => parent.controllerName === controllerName)
+      .flatMap((parent) => parent.conditions ?? []);
+    const wrong = conditions.filter(
+      ({ type, status }) =>
+        (type === 'Accepted' && status === 'False') || (type === 'PartiallyInvalid' && status === 'True'),
+    );
+    const messages = new Set(wrong.map(({ message }) => message ?? ''));
+    return [...messages].map((message): Finding => ({
+      level: 'fail',
+      what: `${nameOf(kind, item)}: ${message}`,
+      help: 'it is not in force as it is written: correct it',
+    }));
+  });
+}
+
+/** Of namespaces and pods. Pure. */
+export function settingFindings(kind: 'Namespace' | 'Pod', items: readonly ConfiguredItem[]): Finding[] {
+  return items.flatMap((item) =>
+    settingProblems(item.metadata).map(({ message }): Finding => ({
+      level: 'fail',
+      what: `${nameOf(kind, item)}: ${message}`,
+      help: 'correct the value',
+    })),
+  );
+}
+
+const pageSize = 500;
+/** Nothing where there is no such kind, or no right to read it. */
+async function list(config: KubeConfig, path: string): Promise<ConfiguredItem[]> {
+  const items: ConfiguredItem[] = [];
+  let from = '';
+  do {
+    const query = new URLSearchParams({
+      limit: String(pageSize),
+      ...(from === '' ? {} : { continue: from }),
+    });
+    let page: { items?: ConfiguredItem[]; metadata?: { continue?: string } };
+    try {
+      page = (await requestJson(config, 'GET', `${path}?${query}`)) as typeof page;
+    } catch (error) {
+      if (error instanceof ApiError && (error.status === 404 || error.status === 403)) return items;
+      throw error;
+    }
+    // Of a large cluster, what is looked at is small: the rest of each object is let go page by page.
+    for (const { metadata, status } of page.items ?? [])
+      items.push({ metadata, ...(status ? { status } : {}) });
+    from = page.metadata?.continue ?? '';
+  } while (from !== '');
+  return items;
+}
+
+const own = {
+  AccessPolicy: 'accesspolicies',
+  MeshSettings: 'meshsettings',
+  ExternalService: 'externalservices',
+  Workload: 'workloads',
+} as const;
+const routes = {
+  HTTPRoute: 'v1/httproutes',
+  GRPCRoute: 'v1/grpcroutes',
+  TLSRoute: 'v1/tlsroutes',
+  TCPRoute: 'v1alpha2/tcproutes',
+} as const;
+
+/** Errors: ApiError. */
+export async function configurationFindings(config: KubeConfig): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const [kind, plural] of Object.entries(own))
+    findings.push(...acceptedFindings(kind, await list(config, `/apis/weft.dev/v1alpha1/${plural}`)));
+  for (const [kind, path] of Object.entries(routes))
+    findings.push(...routeFindings(kind, await list(config, `/apis/gateway.networking.k8s.io/${path}`)));
+  findings.push(...settingFindings('Namespace', await list(config, '/api/v1/namespaces')));
+  findings.push(...settingFindings('Pod', await list(config, '/api/v1/pods')));
+  return findings;
+}

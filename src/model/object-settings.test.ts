@@ -1,0 +1,40 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { isStrict, meshModeOf, portList, settingProblems } from './object-settings.js';
+
+test('a mode that nobody knows is strict', () => {
+  for (const value of ['strict', 'Strict', 'STRICT', 'on', ''])
+    assert.equal(isStrict({ 'weft.dev/mode': value }), true);
+  for (const labels of [{}, { 'weft.dev/mode': 'permissive' }]) assert.equal(isStrict(labels), false);
+});
+
+test('a word about the mesh that nobody knows is as if it were not there', () => {
+  assert.equal(meshModeOf({ 'weft.dev/mesh': 'true' }), undefined);
+  assert.equal(meshModeOf({ 'weft.dev/mesh': 'true', 'istio.io/dataplane-mode': 'ambient' }), 'enabled');
+  assert.equal(meshModeOf({ 'weft.dev/mesh': 'disabled', 'istio.io/dataplane-mode': 'ambient' }), 'disabled');
+});
+
+test('what cannot be read is named, with what is expected and what stands in its place', () => {
+  const labels = (key: string, value: string): string[] =>
+    settingProblems({ labels: { [`weft.dev/${key}`]: value } }).map(({ message }) => message);
+  const notes = (key: string, value: string): string[] =>
+    settingProblems({ annotations: { [`weft.dev/${key}`]: value } }).map(({ message }) => message);
+  assert.match(
+    labels('mesh', 'true')[0] ?? '',
+    /weft\.dev\/mesh: "true" is unknown: it is enabled or disabled; .*not there/,
+  );
+  assert.match(labels('mode', 'Strict')[0] ?? '', /it is taken for strict/);
+  for (const key of ['exclude-outbound-ports', 'exclude-inbound-ports', 'splice-off-ports'])
+    assert.match(notes(key, '80, http,70000, 1e3')[0] ?? '', /"http", "70000", "1e3" is unknown/);
+  assert.match(notes('exclude-outbound-cidrs', '10.0.0.0/8,10.0.0.0/99')[0] ?? '', /"10\.0\.0\.0\/99"/);
+  assert.match(notes('same-node', 'tls')[0] ?? '', /taken for encrypted/);
+  assert.match(notes('splice', 'true')[0] ?? '', /taken for off/);
+  for (const [key, value] of [
+    ['exclude-outbound-ports', ' 80 , 443,'],
+    ['exclude-outbound-cidrs', '10.0.0.0/8, fd00::/8 ,192.0.2.1'],
+    ['same-node', 'kernel'],
+  ] as const)
+    assert.deepEqual(notes(key, value), []);
+  assert.deepEqual(labels('mesh', 'enabled'), []);
+  assert.deepEqual(portList('80, http, 1e3'), [80]);
+});

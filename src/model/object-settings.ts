@@ -1,0 +1,125 @@
+/**
+ * Labels and annotations by which namespaces and pods say how they take part in the mesh: which values they may have, and what one that
+ * nobody knows is taken for. The API server refuses the same (daemonset/chart/templates/validation.yaml). Pure.
+ */
+import { parseCidr, type Cidr } from './address.js';
+
+export const meshLabel = 'weft.dev/mesh';
+export const modeLabel = 'weft.dev/mode';
+
+export type SettingsKind = 'Namespace' | 'Pod';
+export interface SettingProblem {
+  /** The label or annotation. */
+  readonly key: string;
+  readonly value: string;
+  /** Which values there are, and what stands in the place of this one. */
+  readonly message: string;
+}
+
+type Texts = Readonly<Record<string, string>>;
+
+const items = (text: string | undefined): string[] =>
+  (text ?? '')
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '');
+const isPort = (item: string): boolean =>
+  /^[0-9]{1,5}$/.test(item) && Number(item) > 0 && Number(item) < 65536;
+function cidrOf(item: string): Cidr | undefined {
+  try {
+    return parseCidr(item);
+  } catch {
+    return undefined;
+  }
+}
+
+/** What cannot be read of a list of exclusions excludes nothing: more is captured, not less. */
+export const portList = (text: string | undefined): number[] => items(text).filter(isPort).map(Number);
+export const cidrList = (text: string | undefined): Cidr[] =>
+  items(text).flatMap((item) => {
+    const block = cidrOf(item);
+    return block ? [block] : [];
+  });
+
+interface Setting {
+  readonly in: 'labels' | 'annotations';
+  readonly key: string;
+  /** What of the value cannot be read. */
+  readonly unreadable: (value: string) => readonly string[];
+  readonly expects: string;
+  /** What stands in its place. */
+  readonly instead: string;
+}
+
+const oneOf = (...values: readonly string[]): Pick<Setting, 'unreadable' | 'expects'> => ({
+  unreadable: (value) => (values.includes(value) ? [] : [value]),
+  expects: `it is ${values.join(' or ')}`,
+});
+const ports = {
+  unreadable: (value: string) => items(value).filter((item) => !isPort(item)),
+  expects: 'it is a list of port numbers from 1 to 65535 (names are not known here)',
+};
+const settings: readonly Setting[] = [
+  {
+    in: 'labels',
+    key: meshLabel,
+    ...oneOf('enabled', 'disabled'),
+    instead: 'it is as if it were not there: of a pod its namespace decides',
+  },
+  { in: 'labels', key: modeLabel, ...oneOf('strict', 'permissive'), instead: 'it is taken for strict' },
+  {
+    in: 'annotations',
+    key: 'weft.dev/exclude-outbound-ports',
+    ...ports,
+    instead: 'these are not excluded',
+  },
+  { in: 'annotations', key: 'weft.dev/exclude-inbound-ports', ...ports, instead: 'these are not excluded' },
+  { in: 'annotations', key: 'weft.dev/splice-off-ports', ...ports, instead: 'these are passed over' },
+  {
+    in: 'annotations',
+    key: 'weft.dev/exclude-outbound-cidrs',
+    unreadable: (value) => items(value).filter((item) => !cidrOf(item)),
+    expects: 'it is a list of address blocks like 10.0.0.0/8',
+    instead: 'these are not excluded',
+  },
+  {
+    in: 'annotations',
+    key: 'weft.dev/same-node',
+    ...oneOf('kernel', 'encrypted'),
+    instead: 'it is taken for encrypted',
+  },
+  { in: 'annotations', key: 'weft.dev/splice', ...oneOf('on', 'off'), instead: 'it is taken for off' },
+];
+
+/** What a namespace or pod says of itself that nobody can read. */
+export function settingProblems({
+  labels = {},
+  annotations = {},
+}: {
+  readonly labels?: Texts;
+  readonly annotations?: Texts;
+}): SettingProblem[] {
+  return settings.flatMap(({ in: where, key, unreadable, expects, instead }) => {
+    const value = (where === 'labels' ? labels : annotations)[key];
+    if (value === undefined) return [];
+    const wrong = unreadable(value);
+    if (wrong.length === 0) return [];
+    const shown = wrong.map((item) => JSON.stringify(item.slice(0, 64))).slice(0, 8);
+    const kind = where === 'labels' ? 'label' : 'annotation';
+    return [
+      { key, value, message: `${kind} ${key}: ${shown.join(', ')} is unknown: ${expects}; ${instead}` },
+    ];
+  });
+}
+
+/** Undefined where the labels say nothing that is known; the Istio label means the same where Weft's own says nothing. */
+export function meshModeOf(labels: Texts): 'enabled' | 'disabled' | undefined {
+  const own = labels[meshLabel];
+  if (own === 'enabled' || own === 'disabled') return own;
+  const istio = labels['istio.io/dataplane-mode'];
+  return istio === 'ambient' ? 'enabled' : istio === 'none' ? 'disabled' : undefined;
+}
+
+/** A value that nobody knows asks for the stronger of the two. */
+export const isStrict = (labels: Texts): boolean =>
+  labels[modeLabel] !== undefined && labels[modeLabel] !== 'permissive';

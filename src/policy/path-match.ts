@@ -1,0 +1,99 @@
+/**
+ * A configured path against the readings of a request's path. The same reader reads both: `/a%20b` is the path that an endpoint which
+ * decodes it calls `/a b`, and an endpoint that ignores parameters takes `/a;v=1` for `/a` in the policy as in the request.
+ */
+import type { PolicyPath } from '../model/policy.js';
+import { placeholders, readingsOf, readsAlike } from './path.js';
+
+/** A prefix whose last segment a reader has cut at its parameters ends where that segment does. */
+type Form = PolicyPath | { readonly kind: 'segment-prefix'; readonly value: string };
+
+const known = new WeakMap<PolicyPath, readonly Form[]>();
+
+/** One form where all readers agree, else one per reader in the order of `readingsOf`. */
+function formsOf(path: PolicyPath): readonly Form[] {
+  let forms = known.get(path);
+  if (!forms) known.set(path, (forms = makeForms(path)));
+  return forms;
+}
+
+function makeForms(path: PolicyPath): readonly Form[] {
+  const { segment, rest } = placeholders;
+  if (path.kind === 'template') {
+    const text = path.segments.map((one) => (one === '*' ? segment : one === '**' ? rest : one)).join('/');
+    if (readsAlike(text)) return [path];
+    return readingsOf(`/${text}`).map((read) => ({
+      kind: 'template',
+      segments: read
+        .slice(1)
+        .split('/')
+        .map((one) => (one === segment ? '*' : one === rest ? '**' : one)),
+    }));
+  }
+  const { kind, value } = path;
+  if (readsAlike(value)) return [path];
+  switch (kind) {
+    case 'exact':
+      return readingsOf(value).map((read) => ({ kind, value: read }));
+    case 'prefix':
+      return readingsOf(`${value}${rest}`).map((read) =>
+        read.endsWith(rest) ? { kind, value: read.slice(0, -1) } : { kind: 'segment-prefix', value: read },
+      );
+    case 'suffix':
+      return readingsOf(`/${rest}${value}`).map((read) => ({
+        kind,
+        value: read.slice(read.indexOf(rest) + 1),
+      }));
+  }
+}
+
+/** Whether some reader takes the request's path for one that is configured. `readings`: as `readingsOf` gives them. */
+export function someReaderMatches(path: PolicyPath, readings: readonly string[]): boolean {
+  const forms = formsOf(path);
+  return readers(forms, readings).some((i) => matches(at(forms, i), at(readings, i)));
+}
+
+/** Whether every reader does. */
+export function everyReaderMatches(path: PolicyPath, readings: readonly string[]): boolean {
+  const forms = formsOf(path);
+  return readers(forms, readings).every((i) => matches(at(forms, i), at(readings, i)));
+}
+
+const at = <T>(list: readonly T[], i: number): T => list[list.length === 1 ? 0 : i] as T;
+
+const distinct = new WeakMap<readonly string[], readonly number[]>();
+/** Which of the readers to ask: where the configured path is read alike by all, one for each reading that differs. */
+function readers(forms: readonly Form[], readings: readonly string[]): readonly number[] {
+  if (forms.length > 1) return forms.map((_, i) => i);
+  if (readings.length === 1) return [0];
+  let found = distinct.get(readings);
+  if (!found) {
+    found = [...new Map(readings.map((reading, i) => [reading, i])).values()];
+    distinct.set(readings, found);
+  }
+  return found;
+}
+
+function matches(match: Form, path: string): boolean {
+  switch (match.kind) {
+    case 'exact':
+      return path === match.value;
+    case 'prefix':
+      return path.startsWith(match.value);
+    case 'segment-prefix': {
+      const { value } = match;
+      return path === value || path.startsWith(value.endsWith('/') ? value : `${value}/`);
+    }
+    case 'suffix':
+      return path.endsWith(match.value);
+    case 'template': {
+      const segments = path.slice(1).split('/');
+      for (const [i, wanted] of match.segments.entries()) {
+        if (wanted === '**') return true;
+        const segment = segments[i];
+        if (segment === undefined || (wanted === '*' ? segment === '' : segment !== wanted)) return false;
+      }
+      return segments.length === match.segments.length;
+    }
+  }
+}

@@ -1,0 +1,91 @@
+/** Manifests as they are in force, for tests of what a configuration does and must not do. */
+import { compile, type CompileSettings } from '../../../control/compile/compile.js';
+import type { MeshObject } from '../../../control/compile/objects.js';
+import { parseManifests } from '../../../control/source/files.js';
+import { readObject } from '../../../control/source/validate.js';
+import { decodeAuthorization, decodeRoute } from '../../../src/discovery/decode.js';
+import { encodeAuthorization, encodeRoute } from '../../../src/discovery/encode.js';
+import { parseIp } from '../../../src/model/address.js';
+import { parseSpiffeId, parseTrustDomain } from '../../../src/model/identity.js';
+import type { AuthorizationPolicy } from '../../../src/model/policy.js';
+import type { Route } from '../../../src/model/route.js';
+import type { Workload } from '../../../src/model/workload.js';
+import { authorize, type HttpFacts } from '../../../src/policy/authorize.js';
+import { pathOf, readingsOf } from '../../../src/policy/path.js';
+import { MeshState } from '../../../src/state/store.js';
+import { parseTarget } from '../../../src/waypoint/routes/path.js';
+
+/** What a node and a waypoint are told, after it was on the wire. */
+export interface InForce {
+  readonly view: MeshState;
+  readonly routes: readonly Route[];
+  readonly workload: (namespace: string, name: string) => Workload;
+}
+
+/** `texts`: manifests, of which those that cannot be read are taken as the API server's would be. */
+export function inForce(texts: readonly string[], more: Partial<CompileSettings> = {}): InForce {
+  const objects = texts.flatMap((text): MeshObject[] => {
+    const parsed = parseManifests('x', text);
+    return [...parsed.objects, ...parsed.closed];
+  });
+  return inForceOf(objects, more);
+}
+/** Of objects with any content, as an API server has them. */
+export function inForceOf(objects: readonly object[], more: Partial<CompileSettings> = {}): InForce {
+  const taken = objects.flatMap((object) => readObject(object as MeshObject).object ?? []);
+  const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '', ...more };
+  const view = new MeshState();
+  const routes: Route[] = [];
+  const workloads: Workload[] = [];
+  for (const told of compile(taken, settings).all()) {
+    if (told.kind === 'workload') {
+      workloads.push(told.value);
+      view.apply({ workloads: [told.value] });
+    } else if (told.kind === 'policy') {
+      const decoded = decodeAuthorization(encodeAuthorization(told.value));
+      if (!decoded.ok) throw new Error(decoded.errors.join('; '));
+      view.apply({ policies: [decoded.value] });
+    } else if (told.kind === 'route') {
+      const decoded = decodeRoute(encodeRoute(told.value));
+      if (!decoded.ok) throw new Error(decoded.errors.join('; '));
+      routes.push(decoded.value);
+    }
+  }
+  return {
+    view,
+    routes,
+    workload: (namespace, name) => {
+      const found = workloads.find((one) => one.namespace === namespace && one.name === name);
+      if (!found) throw new Error(`no workload ${namespace}/${name}`);
+      return found;
+    },
+  };
+}
+
+/** What a waypoint knows of a request of this target. Errors: TargetError, where it refuses it itself. */
+export const requestOf = (target: string, more: Partial<HttpFacts> = {}): HttpFacts => ({
+  method: 'GET',
+  host: 'api.bank',
+  paths: readingsOf(pathOf(parseTarget('GET', target, 'api.bank').path)),
+  header: () => undefined,
+  ...more,
+});
+
+export const mayConnect = (
+  policies: readonly AuthorizationPolicy[],
+  http?: HttpFacts,
+  identity = 'spiffe://cluster.local/ns/shop/sa/web',
+) =>
+  authorize(policies, {
+    identity: parseSpiffeId(identity),
+    sourceIp: parseIp('10.0.0.1'),
+    destinationIp: parseIp('10.0.0.2'),
+    destinationPort: 80,
+    ...(http ? { http } : {}),
+  });
+
+export const policyText = (namespace: string, name: string, spec: string): string =>
+  `apiVersion: weft.dev/v1alpha1\nkind: AccessPolicy\nmetadata: { name: ${name}, namespace: ${namespace} }\nspec: ${spec}\n`;
+export const podText = (namespace: string, name: string, ip: string): string =>
+  `kind: Pod\nmetadata: { name: ${name}, namespace: ${namespace}, labels: { app: ${name}, weft.dev/mesh: enabled } }
+spec: { nodeName: n }\nstatus: { podIPs: [{ ip: ${ip} }] }\n`;
