@@ -90,21 +90,28 @@ function readOnce(text: string): readonly string[] {
  */
 export function readingsOf(path: string): readonly string[] {
   if (readsAlike(path)) return [path];
-  const readings = [path];
+  const whole = decodings(path);
   const bare = withoutParameters(path);
-  for (const from of [path, bare, removeDots(bare)]) {
-    for (const eager of [false, true]) {
-      let text = from;
-      let read = readOnce(text);
-      readings.push(...read);
-      for (let round = 0; round < decodingsMax; round++) {
-        const next = decodedOnce(text);
-        if (next !== text) {
-          text = eager ? removeDots(next) : next;
-          read = readOnce(text);
-        }
-        readings.push(...read);
+  const short = removeDots(bare);
+  const ofBare = bare === path ? whole : decodings(bare);
+  const ofShort = short === path ? whole : short === bare ? ofBare : decodings(short);
+  return [path, ...whole, ...ofBare, ...ofShort];
+}
+
+/** With dot segments removed after the last decoding, then with dot segments removed after each. */
+function decodings(from: string): readonly string[] {
+  const readings: string[] = [];
+  for (const eager of [false, true]) {
+    let text = from;
+    let read = readOnce(text);
+    readings.push(...read);
+    for (let round = 0; round < decodingsMax; round++) {
+      const next = decodedOnce(text);
+      if (next !== text) {
+        text = eager ? removeDots(next) : next;
+        read = readOnce(text);
       }
+      readings.push(...read);
     }
   }
   return readings;
