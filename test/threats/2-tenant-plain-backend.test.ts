@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { parseSpiffeId } from '../../src/model/identity.js';
 import type { RouteRule } from '../../src/model/route.js';
-import { key, workload } from '../support/mesh.js';
+import { key, service, workload } from '../support/mesh.js';
 import {
   ask,
   backend,
@@ -44,6 +44,8 @@ async function setUp(t: TestContext, routeNamespace: string) {
   const enroll = (tunnel: 'none' | 'hbone'): unknown =>
     waypoint.apply({
       mesh: {
+        // No waypoint is before it, and so not this one either.
+        services: [service('inside', '10.96.0.2', 8080, { ports: mapping })],
         workloads: [
           workload('inside-0', address, 'node-1', { services: new Map([[key('inside'), mapping]]), tunnel }),
         ],
