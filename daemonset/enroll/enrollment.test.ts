@@ -246,6 +246,14 @@ test('a wanted pod that is not found after a restart keeps its hook, and policy 
   assert.equal(node.enrollment.podOf(1n), undefined);
 });
 
+test('a pod of Kubernetes is found by its processes alone, whatever path its annotation names', async () => {
+  const node = new Node();
+  node.want('thief', 5n, { podUid: 'f81d4fae-7dec-11d0-a765-00a0c91e6bf6' });
+  await node.turn();
+  assert.equal(node.attached.size + node.enrollment.held.size, 0);
+  assert.match(node.enrollment.waiting.get(uid('thief')) ?? '', /no process of the pod/);
+});
+
 test('what a machine does not take keeps it from no readiness; what may still come does', async () => {
   const node = new Node();
   node.want('a', 1n);

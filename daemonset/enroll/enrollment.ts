@@ -345,9 +345,11 @@ export class Enrollment {
   /** Pods that say where they are (without Kubernetes), and those that are found by their processes. */
   #intentsOf(pods: readonly NodePod[]): Intent[] {
     const { namespaces, rules } = this.#parts;
-    const found = pods.filter(({ netns, podUid }) => netns === '' && podUid !== '');
+    const found = pods.filter(({ podUid }) => podUid !== '');
     namespaces.refresh(new Set(found.map(({ podUid }) => podUid)));
-    return pods.map((told): Intent => {
+    return pods.map((as): Intent => {
+      // A pod of Kubernetes is found by its processes alone: its author could name a neighbor's namespace.
+      const told = as.podUid === '' ? as : { ...as, netns: '' };
       const early = told.addresses.length === 0 ? this.#started.get(told.podUid) : undefined;
       const addressed = early ? { ...told, addresses: early } : told;
       const refused = refusalOf(told, rules);

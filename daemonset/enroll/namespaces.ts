@@ -111,6 +111,8 @@ export function isInhabited(inode: number, proc = '/proc'): boolean | undefined 
     const pids = readdirSync(proc).filter((name) => /^\d+$/.test(name));
     if (pids.length === 0) return undefined;
     for (const pid of pids) {
+      // The machine's first process is in the machine's own namespace, and some do not let it be looked at.
+      if (pid === '1') continue;
       try {
         if (readlinkSync(join(proc, pid, 'ns', 'net')) === `net:[${inode}]`) return true;
       } catch (error) {

@@ -24,15 +24,13 @@ export function isWorkload(uid: WorkloadUid): boolean {
  * processes, which no word of discovery can lead elsewhere.
  */
 export function refusalOf(
-  pod: Pick<NodePod, 'uid' | 'namespace' | 'netns' | 'podUid'>,
+  pod: Pick<NodePod, 'uid' | 'namespace' | 'netns'>,
   rules: NetnsRules,
 ): string | undefined {
   const { workloadNamespaces, netnsDirs } = rules;
   if (isWorkload(pod.uid) && !workloadNamespaces.some((one) => one === '*' || one === pod.namespace))
     return `this machine takes no Workload of namespace ${pod.namespace}: see --workload-namespaces of the agent`;
   if (pod.netns === '') return undefined;
-  if (pod.podUid !== '')
-    return 'a pod of Kubernetes is found by its processes: the annotation weft.dev/netns is for machines without Kubernetes';
   const name = basename(pod.netns);
   const refused = `network namespace ${pod.netns} is in no directory that this machine allows: see --netns-dirs of the agent`;
   if (!pod.netns.startsWith('/') || name === '.' || name === '..' || pod.netns.endsWith('/')) return refused;
