@@ -98,6 +98,7 @@ spec:
             - --gateway=shop/wp
             - --node=$(NODE_NAME)
             - --control=weft-control.weft-system.svc:15012
+            - --root-namespace=weft-system
             - --root=/var/run/weft/root/root-cert.pem
             - --token=/var/run/weft/token/token
             - --trust-domain=cluster.local
