@@ -50,12 +50,6 @@ export interface EnrollmentParts {
   readonly log: Record<'info' | 'warn' | 'error', (fields: object, text: string) => void>;
 }
 
-/** What one turn changed. */
-export interface Turned {
-  readonly enrolled: readonly LocalPod[];
-  readonly changed: boolean;
-}
-
 export class Enrollment {
   readonly #parts: EnrollmentParts;
   /** Pods with anything of this agent in their namespace, wholly or half. */
@@ -141,8 +135,11 @@ export class Enrollment {
     for (const uid of uids) if (this.#held.has(uid)) this.#incomplete.add(uid);
   }
 
-  /** One turn of what discovery wants. What fails for one pod is told of it, and does not keep others from theirs. */
-  async turn(wanted: ReadonlyMap<WorkloadUid, NodePod>, onEnrolling: () => void): Promise<Turned> {
+  /**
+   * One turn of what discovery wants. What fails for one pod is told of it, and does not keep others from theirs. True where a pod was
+   * enrolled, changed or released.
+   */
+  async turn(wanted: ReadonlyMap<WorkloadUid, NodePod>, onEnrolling: () => void): Promise<boolean> {
     const { hooks, maps, verdicts, workers, log } = this.#parts;
     const uids = new Set([...wanted.values()].map(({ podUid }) => podUid));
     for (const podUid of [...this.#started.keys()]) if (!uids.has(podUid)) this.#started.delete(podUid);
@@ -202,10 +199,9 @@ export class Enrollment {
       });
     }
     workers.sync(this.held);
-    const changed = enrolled.length + steps.change.length + steps.release.length > 0;
     if (steps.orphans.length > 0)
       log.info({ hooks: steps.orphans.length }, 'hooks of pods of a former life removed');
-    return { enrolled, changed };
+    return enrolled.length + steps.change.length + steps.release.length > 0;
   }
 
   async #step(uid: WorkloadUid | undefined, text: string, work: () => Promise<void> | void): Promise<void> {

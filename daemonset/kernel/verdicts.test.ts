@@ -10,7 +10,7 @@ import {
 import { bucketOf } from '../../src/state/affinity.js';
 import { resolve } from '../../src/state/resolve.js';
 import { MeshState } from '../../src/state/store.js';
-import { behind, id, key, pod, policy, service, uid, workload } from '../../test/support/mesh.js';
+import { behind, id, pod, policy, service, uid, waypointRef, workload } from '../../test/support/mesh.js';
 import type { LocalPod } from '../messages.js';
 import { planInboundTunnel } from '../proxy/plan.js';
 import { kernelServices } from './services.js';
@@ -138,7 +138,7 @@ test('no verdict where either end wants TLS, where a waypoint serves the port, o
       services: waypoint
         ? [
             service('s', '10.96.0.1', 8080, {
-              waypoint: { kind: 'hostname', service: key('wp'), hbonePort: 15008 },
+              waypoint: waypointRef,
             }),
           ]
         : [],
@@ -185,7 +185,7 @@ test('the kernel balances services with an endpoint here and no waypoint, by fam
   view.apply({
     services: [
       service('s', '10.96.0.1', 8080, {
-        waypoint: { kind: 'hostname', service: key('wp'), hbonePort: 15008 },
+        waypoint: waypointRef,
       }),
     ],
   });

@@ -23,7 +23,7 @@ import {
 import { addForwarding, restoreForwarding } from './forwarding.js';
 import { ReplayBuffer } from './replay-buffer.js';
 import { factsOf, versionOf } from './attributes.js';
-import { notServed, sentOf, type Destination } from './destination.js';
+import { notServed, sentOf, unknownService, type Destination } from './destination.js';
 import type { WaypointLimit, WaypointLimits } from './limits.js';
 import {
   headerOf,
@@ -412,11 +412,9 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     if (asked?.allowed === false) return this.#forbid(asked);
     const endpoint = this.#endpoint;
     if (!endpoint) return;
-    const sent = this.#sent;
-    if (sent && !state.view.service(sent.service)) {
-      const why = `Service ${sent.service} is not known any more: its policies cannot be read`;
-      return this.#endNow({ status: 503, flag: 'NC', code: 'WEFT_BACKEND_INVALID', why });
-    }
+    const unknown = unknownService(state, this.#sent);
+    if (unknown !== undefined)
+      return this.#endNow({ status: 503, flag: 'NC', code: 'WEFT_BACKEND_INVALID', why: unknown });
     const verdict = this.#judge(endpoint);
     if (!verdict.allowed) this.#forbid(verdict);
   }

@@ -57,6 +57,16 @@ export function service(name: string, ip: string, targetPort = 8080, more: Parti
 export const behind = (name: string, targetPort = 8080): Pick<Workload, 'services'> => ({
   services: new Map([[key(name), [{ servicePort: 80, targetPort, appProtocol: 'unknown' as const }]]]),
 });
+/** The waypoint `wp`, as a Service names it. */
+export const waypointRef = { kind: 'hostname', service: key('wp'), hbonePort: 15008 } as const;
+/** A replica of the waypoint `wp`: it speaks tunnels itself, under the account that is named as it is. */
+export const replica = (name: string, ip: string): Workload =>
+  workload(name, ip, 'n2', {
+    ...behind('wp', 15008),
+    identity: id('wp'),
+    serviceAccount: 'wp',
+    nativeTunnel: true,
+  });
 export const pod = (name: string, ip: string, more: Partial<NodePod> = {}): NodePod => ({
   uid: uid(name),
   name,
