@@ -264,20 +264,14 @@ export class Enrollment {
   }
 
   async #release(local: LocalPod): Promise<void> {
-    const { verdicts, preexisting, hooks, maps, workers, log } = this.#parts;
+    const { verdicts, preexisting, workers, log } = this.#parts;
     const { cookie } = local.place;
     const { uid } = local.pod;
     // Should it be wanted again before this is done, it is enrolled anew.
     this.#incomplete.add(uid);
     // Nothing new by the kernel, and capture off, so that nothing is sent to a listener that is about to go.
     verdicts.dismiss(local);
-    let restore = (): void => undefined;
-    hooks.detach(
-      cookie,
-      () => (restore = maps.lift(cookie)),
-      () => restore(),
-    );
-    this.#leftovers.add(cookie);
+    this.#open(cookie);
     // From here on it is out, whatever fails: it would be enrolled anew.
     preexisting.dismiss(uid);
     this.#settling.delete(uid);
@@ -291,9 +285,9 @@ export class Enrollment {
     log.info({ pod: uid }, 'pod released');
   }
 
-  #dropOrphan(cookie: bigint): void {
-    const { verdicts, hooks, maps } = this.#parts;
-    verdicts.forget(cookie);
+  /** Takes a namespace out of the mesh; after an error it is captured as it was. */
+  #open(cookie: bigint): void {
+    const { hooks, maps } = this.#parts;
     let restore = (): void => undefined;
     hooks.detach(
       cookie,
@@ -301,6 +295,11 @@ export class Enrollment {
       () => restore(),
     );
     this.#leftovers.add(cookie);
+  }
+
+  #dropOrphan(cookie: bigint): void {
+    this.#parts.verdicts.forget(cookie);
+    this.#open(cookie);
   }
 
   #attachedFor(wanted: ReadonlyMap<WorkloadUid, NodePod>): bigint[] {

@@ -11,21 +11,11 @@ import { bucketOf } from '../../src/state/affinity.js';
 import { resolve } from '../../src/state/resolve.js';
 import { MeshState } from '../../src/state/store.js';
 import { behind, id, pod, policy, service, uid, waypointRef, workload } from '../../test/support/mesh.js';
+import { randomOf } from '../../test/support/random.js';
 import type { LocalPod } from '../messages.js';
 import { planInboundTunnel } from '../proxy/plan.js';
 import { kernelServices } from './services.js';
 import { epochAbove, kernelMayCarry } from './verdicts.js';
-
-/** A generator with a seed (mulberry32), so that a failure can be run again. */
-function randomOf(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) % below;
-  };
-}
 
 const accounts = ['web', 'api', 'db'];
 /** Three pods of shared service accounts, each with a v4 and a v6 address. */
