@@ -51,6 +51,10 @@ export interface Verdict {
   readonly audited: readonly string[];
 }
 
+/** For logs: why a connection or request is denied. */
+export const whyDenied = ({ reason, policy, rule }: Verdict): string =>
+  reason === 'denied' ? `policy ${policy} rule ${rule} denies it` : `no rule of ${policy} allows it`;
+
 export function authorize(policies: readonly AuthorizationPolicy[], facts: ConnectionFacts): Verdict {
   if (policies.length === 0) return { allowed: true, reason: 'no-policy', audited: [] };
   const asked = askedOf(facts);

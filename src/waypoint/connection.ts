@@ -2,12 +2,13 @@
 import type { Duplex } from 'node:stream';
 import type { FairLimit } from '../base/fair-limit.js';
 import { carry } from '../hbone/carry.js';
+import { whyDenied } from '../policy/authorize.js';
 import type { MeshChange } from '../state/change.js';
 import { chooseBackend, chooseEndpoint, connectFailed, connectSucceeded } from './balance.js';
 import type { Client } from './client.js';
 import { notServed, sentOf, unknownService, type Destination } from './destination.js';
 import { Exchange, type ProxyContext } from './exchange.js';
-import { judge, whyDenied } from './judge.js';
+import { judge } from './judge.js';
 import { Http1ServerConnection } from './http1/server.js';
 import { Http2ServerConnection } from './http2/server.js';
 import type { Sent } from './policy-groups.js';

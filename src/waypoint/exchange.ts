@@ -8,7 +8,7 @@ import type { FairLimit } from '../base/fair-limit.js';
 import { errorText } from '../base/errors.js';
 import { formatSocketAddress } from '../model/address.js';
 import type { PathChange, RouteBackend, RouteFilter, RouteRule } from '../model/route.js';
-import type { HttpFacts, Verdict } from '../policy/authorize.js';
+import { whyDenied, type HttpFacts, type Verdict } from '../policy/authorize.js';
 import { chooseBackend, chooseEndpoint, connectFailed, connectSucceeded } from './balance.js';
 import type { Client } from './client.js';
 import {
@@ -42,7 +42,7 @@ import {
 import type { RequestRecord, ResponseFlag } from './record.js';
 import type { Matched } from './routes/compile.js';
 import { normalisePath, pathOf, readingsOf } from './routes/path.js';
-import { judge, whyDenied } from './judge.js';
+import { judge } from './judge.js';
 import { Mirror } from './mirror.js';
 import { grpcStatusOf, noEndpoint, refusalOf, type Refusal } from './refusal.js';
 import { nameSession, sessionOf, type Session } from './session.js';

@@ -36,9 +36,3 @@ const decide = (
     destinationPort: port,
     ...(http ? { http } : {}),
   });
-
-/** For logs. */
-export const whyDenied = (verdict: Verdict): string =>
-  verdict.reason === 'denied'
-    ? `policy ${verdict.policy} rule ${verdict.rule} denies it`
-    : `no rule of ${verdict.policy} allows it`;
