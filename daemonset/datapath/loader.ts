@@ -32,7 +32,7 @@ import {
   wasReady,
   type LiveTable,
 } from './generations.js';
-import { type FlowReader } from './flow-reader.js';
+import type { FlowReader } from './flow-reader.js';
 import { encodeU32, encodeU64, nodeSlots, type MapName } from './layout.js';
 import { PodHooks, type Arrivals } from './hooks.js';
 import { layoutId } from './layouts.js';

@@ -50,12 +50,6 @@ export interface EnrollmentParts {
   readonly log: Record<'info' | 'warn' | 'error', (fields: object, text: string) => void>;
 }
 
-/** What one turn changed. */
-export interface Turned {
-  readonly enrolled: readonly LocalPod[];
-  readonly changed: boolean;
-}
-
 export class Enrollment {
   readonly #parts: EnrollmentParts;
   /** Pods with anything of this agent in their namespace, wholly or half. */
@@ -141,8 +135,11 @@ export class Enrollment {
     for (const uid of uids) if (this.#held.has(uid)) this.#incomplete.add(uid);
   }
 
-  /** One turn of what discovery wants. What fails for one pod is told of it, and does not keep others from theirs. */
-  async turn(wanted: ReadonlyMap<WorkloadUid, NodePod>, onEnrolling: () => void): Promise<Turned> {
+  /**
+   * One turn of what discovery wants. What fails for one pod is told of it, and does not keep others from theirs. True where a pod was
+   * enrolled, changed or released.
+   */
+  async turn(wanted: ReadonlyMap<WorkloadUid, NodePod>, onEnrolling: () => void): Promise<boolean> {
     const { hooks, maps, verdicts, workers, log } = this.#parts;
     const uids = new Set([...wanted.values()].map(({ podUid }) => podUid));
     for (const podUid of [...this.#started.keys()]) if (!uids.has(podUid)) this.#started.delete(podUid);
@@ -202,10 +199,9 @@ export class Enrollment {
       });
     }
     workers.sync(this.held);
-    const changed = enrolled.length + steps.change.length + steps.release.length > 0;
     if (steps.orphans.length > 0)
       log.info({ hooks: steps.orphans.length }, 'hooks of pods of a former life removed');
-    return { enrolled, changed };
+    return enrolled.length + steps.change.length + steps.release.length > 0;
   }
 
   async #step(uid: WorkloadUid | undefined, text: string, work: () => Promise<void> | void): Promise<void> {
@@ -268,20 +264,14 @@ export class Enrollment {
   }
 
   async #release(local: LocalPod): Promise<void> {
-    const { verdicts, preexisting, hooks, maps, workers, log } = this.#parts;
+    const { verdicts, preexisting, workers, log } = this.#parts;
     const { cookie } = local.place;
     const { uid } = local.pod;
     // Should it be wanted again before this is done, it is enrolled anew.
     this.#incomplete.add(uid);
     // Nothing new by the kernel, and capture off, so that nothing is sent to a listener that is about to go.
     verdicts.dismiss(local);
-    let restore = (): void => undefined;
-    hooks.detach(
-      cookie,
-      () => (restore = maps.lift(cookie)),
-      () => restore(),
-    );
-    this.#leftovers.add(cookie);
+    this.#open(cookie);
     // From here on it is out, whatever fails: it would be enrolled anew.
     preexisting.dismiss(uid);
     this.#settling.delete(uid);
@@ -295,9 +285,9 @@ export class Enrollment {
     log.info({ pod: uid }, 'pod released');
   }
 
-  #dropOrphan(cookie: bigint): void {
-    const { verdicts, hooks, maps } = this.#parts;
-    verdicts.forget(cookie);
+  /** Takes a namespace out of the mesh; after an error it is captured as it was. */
+  #open(cookie: bigint): void {
+    const { hooks, maps } = this.#parts;
     let restore = (): void => undefined;
     hooks.detach(
       cookie,
@@ -305,6 +295,11 @@ export class Enrollment {
       () => restore(),
     );
     this.#leftovers.add(cookie);
+  }
+
+  #dropOrphan(cookie: bigint): void {
+    this.#parts.verdicts.forget(cookie);
+    this.#open(cookie);
   }
 
   #attachedFor(wanted: ReadonlyMap<WorkloadUid, NodePod>): bigint[] {

@@ -6,20 +6,10 @@ import type { PolicyKey } from '../../src/model/policy.js';
 import type { ServiceKey, Workload, WorkloadUid } from '../../src/model/workload.js';
 import { MeshState, type MeshUpdate } from '../../src/state/store.js';
 import { pod, policy, service, workload } from '../../test/support/mesh.js';
+import { randomOf } from '../../test/support/random.js';
 import type { LocalPod } from '../messages.js';
 import { marksOf } from './marks.js';
 import { kernelMayCarry } from './verdicts.js';
-
-/** A generator with a seed (mulberry32), so that a failure can be run again. */
-function randomOf(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) % below;
-  };
-}
 
 const namespaces = ['shop', 'bank'];
 const account = (namespace: string, name: string) =>

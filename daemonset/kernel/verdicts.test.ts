@@ -1,26 +1,21 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isV6, parseCidr, parseIp } from '../../src/model/address.js';
-import type { AuthorizationPolicy, PolicyMatch, StringMatch } from '../../src/model/policy.js';
+import {
+  emptyMatch,
+  type AuthorizationPolicy,
+  type PolicyMatch,
+  type StringMatch,
+} from '../../src/model/policy.js';
 import { bucketOf } from '../../src/state/affinity.js';
 import { resolve } from '../../src/state/resolve.js';
 import { MeshState } from '../../src/state/store.js';
-import { behind, id, key, none, pod, policy, service, uid, workload } from '../../test/support/mesh.js';
+import { behind, id, pod, policy, service, uid, waypointRef, workload } from '../../test/support/mesh.js';
+import { randomOf } from '../../test/support/random.js';
 import type { LocalPod } from '../messages.js';
 import { planInboundTunnel } from '../proxy/plan.js';
 import { kernelServices } from './services.js';
 import { epochAbove, kernelMayCarry } from './verdicts.js';
-
-/** A generator with a seed (mulberry32), so that a failure can be run again. */
-function randomOf(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) % below;
-  };
-}
 
 const accounts = ['web', 'api', 'db'];
 /** Three pods of shared service accounts, each with a v4 and a v6 address. */
@@ -49,7 +44,7 @@ function randomPolicies(random: (below: number) => number): AuthorizationPolicy[
   ];
   const serviceAccounts = accounts.map((serviceAccount) => ({ namespace: 'shop', serviceAccount }));
   const match = (): PolicyMatch => ({
-    ...none,
+    ...emptyMatch,
     principals: some(principals, 30),
     notPrincipals: some(principals, 10),
     sourceIps: some(blocks, 25),
@@ -133,7 +128,7 @@ test('no verdict where either end wants TLS, where a waypoint serves the port, o
       services: waypoint
         ? [
             service('s', '10.96.0.1', 8080, {
-              waypoint: { kind: 'hostname', service: key('wp'), hbonePort: 15008 },
+              waypoint: waypointRef,
             }),
           ]
         : [],
@@ -180,7 +175,7 @@ test('the kernel balances services with an endpoint here and no waypoint, by fam
   view.apply({
     services: [
       service('s', '10.96.0.1', 8080, {
-        waypoint: { kind: 'hostname', service: key('wp'), hbonePort: 15008 },
+        waypoint: waypointRef,
       }),
     ],
   });

@@ -177,7 +177,8 @@ export class PodSockets {
     try {
       await new Promise<void>((resolve, reject) => {
         server.once('error', reject);
-        // Node listens once more, with 511 by itself (of a descriptor, the option `backlog` is not read): a burst of a pod would lose connections that it takes for established.
+        // Node listens once more, with 511 by itself (the option `backlog` is not read for a descriptor): in a burst a pod would lose
+        // connections that it takes for established.
         server.listen({ fd }, listenBacklog, resolve);
       });
       if (kind === 'hbone') neverWait(fd);

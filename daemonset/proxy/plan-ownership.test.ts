@@ -7,17 +7,19 @@ import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Service } from '../../src/model/service.js';
 import type { Workload } from '../../src/model/workload.js';
 import { MeshState } from '../../src/state/store.js';
-import { behind, id, key, pod, policy, service, uid, workload } from '../../test/support/mesh.js';
+import {
+  behind,
+  id,
+  pod,
+  policy,
+  replica,
+  service,
+  uid,
+  waypointRef,
+  workload,
+} from '../../test/support/mesh.js';
 import { planInboundPlain, planInboundTunnel, planOutbound, recheck } from './plan.js';
 
-const waypointRef = { kind: 'hostname', service: key('wp'), hbonePort: 15008 } as const;
-const replica = (name: string, ip: string): Workload =>
-  workload(name, ip, 'n2', {
-    ...behind('wp', 15008),
-    identity: id('wp'),
-    serviceAccount: 'wp',
-    nativeTunnel: true,
-  });
 const onlyWeb = policy('only-web', 'allow', {
   serviceAccounts: [{ namespace: 'shop', serviceAccount: 'web' }],
 });

@@ -5,18 +5,19 @@ import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Service } from '../../src/model/service.js';
 import type { Workload } from '../../src/model/workload.js';
 import { MeshState } from '../../src/state/store.js';
-import { id, uid, key, workload, service, behind, pod, policy, anyRequest } from '../../test/support/mesh.js';
+import {
+  id,
+  uid,
+  workload,
+  service,
+  behind,
+  pod,
+  policy,
+  anyRequest,
+  replica,
+  waypointRef,
+} from '../../test/support/mesh.js';
 import { planInboundPlain, planInboundTunnel, planOutbound, recheck } from './plan.js';
-
-/** Of the waypoint wp: it speaks tunnels itself, under the account that is named as it is. */
-const replica = (name: string, ip: string): Workload =>
-  workload(name, ip, 'n2', {
-    ...behind('wp', 15008),
-    identity: id('wp'),
-    serviceAccount: 'wp',
-    nativeTunnel: true,
-  });
-const waypointRef = { kind: 'hostname', service: key('wp'), hbonePort: 15008 } as const;
 
 function mesh(
   extra: { workloads?: Workload[]; services?: Service[]; policies?: AuthorizationPolicy[] } = {},

@@ -8,8 +8,8 @@ import type { SpiffeId } from '../../src/model/identity.js';
 import type { NodePod } from '../../src/model/node-pod.js';
 import { mayStandBefore } from '../../src/model/ownership.js';
 import type { Service } from '../../src/model/service.js';
-import type { Workload, WorkloadUid } from '../../src/model/workload.js';
-import { authorize, type ConnectionFacts, type Verdict } from '../../src/policy/authorize.js';
+import type { WaypointRef, Workload, WorkloadUid } from '../../src/model/workload.js';
+import { authorize, whyDenied, type ConnectionFacts, type Verdict } from '../../src/policy/authorize.js';
 import {
   identitiesOf,
   resolve,
@@ -87,14 +87,7 @@ const refuse = (code: string, why: string, status: number, more: Partial<Refusal
 });
 
 const denied = (verdict: Verdict, more: Partial<Refusal> = {}): Refusal =>
-  refuse(
-    'WEFT_DENIED',
-    verdict.reason === 'denied'
-      ? `policy ${verdict.policy} rule ${verdict.rule} denies it`
-      : `no rule of ${verdict.policy} allows it`,
-    401,
-    { verdict, ...more },
-  );
+  refuse('WEFT_DENIED', whyDenied(verdict), 401, { verdict, ...more });
 
 export function planOutbound(view: MeshView, facts: OutboundFacts): OutboundPlan {
   const { dialled } = facts;
@@ -207,9 +200,10 @@ export function planInboundTunnel(view: MeshView, facts: TunnelFacts): InboundPl
     return refuse('WEFT_AGENT_PORT', `port ${authority.port} is the agent's own`, 503);
   const workload = view.workload(facts.pod.uid);
   if (!workload) return refuse('WEFT_NOT_READY', 'this pod is not yet known from discovery', 503);
-  const around = waypointRefusal(view, workload, facts.peer, authority.port);
+  const waypoints = waypointsOf(view, workload, authority.port);
+  const around = waypointRefusal(view, workload, waypoints, facts.peer, authority.port);
   if (around) return around;
-  const judged = waypointsOf(view, workload, authority.port).length > 0;
+  const judged = waypoints.length > 0;
   const asked: ConnectionFacts = {
     identity: (judged ? facts.client?.identity : undefined) ?? facts.peer,
     sourceIp: (judged ? facts.client?.ip : undefined) ?? facts.remote,
@@ -232,7 +226,8 @@ export function planInboundPlain(view: MeshView, facts: PlainFacts): InboundPlan
     return refuse('WEFT_AGENT_PORT', `port ${facts.local.port} is the agent's own`, 503);
   const workload = view.workload(facts.pod.uid);
   if (!workload) return refuse('WEFT_NOT_READY', 'this pod is not yet known from discovery', 503);
-  const around = waypointRefusal(view, workload, undefined, facts.local.port);
+  const waypoints = waypointsOf(view, workload, facts.local.port);
+  const around = waypointRefusal(view, workload, waypoints, undefined, facts.local.port);
   if (around) return around;
   const asked: ConnectionFacts = {
     identity: undefined,
@@ -260,10 +255,10 @@ function deliver(
 function waypointRefusal(
   view: MeshView,
   workload: Workload,
+  waypoints: readonly WaypointRef[],
   peer: SpiffeId | undefined,
   port: number,
 ): Refusal | undefined {
-  const waypoints = waypointsOf(view, workload, port);
   if (waypoints.length === 0) return undefined;
   const allowed = waypoints.flatMap((reference) => identitiesOf(view, reference));
   if (peer !== undefined && allowed.includes(peer)) return undefined;
@@ -285,7 +280,8 @@ export function recheck(
   const workload = view.workload(uid);
   // A workload that discovery no longer knows is being removed with its pod: its connections end with it.
   if (!workload) return undefined;
-  const around = waypointRefusal(view, workload, peer, facts.destinationPort);
+  const waypoints = waypointsOf(view, workload, facts.destinationPort);
+  const around = waypointRefusal(view, workload, waypoints, peer, facts.destinationPort);
   if (around) return around.why;
   const verdict = authorize(view.policiesFor(workload), facts);
   return verdict.allowed ? undefined : denied(verdict).why;

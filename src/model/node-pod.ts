@@ -27,7 +27,7 @@ export interface NodePod {
   readonly outboundUnknown: 'allow' | 'refuse';
   /** What connect() meets while the agent is dead. */
   readonly agentDown: 'refuse' | 'plaintext';
-  /** On entering strict mode, cut connections made before enrolment. */
+  /** On entering strict mode, cut connections made before enrollment. */
   readonly cutPreexisting: boolean;
   /** How it is joined with pods of its own node: by the kernel where policy allows, or by mutual TLS there too. */
   readonly sameNode: 'kernel' | 'encrypted';

@@ -126,7 +126,7 @@ export class MeshMetrics {
   });
   readonly preexisting = new Gauge({
     name: 'weft_preexisting_connections',
-    help: 'Connections of enrolled pods that are older than their enrolment: nothing carries them',
+    help: 'Connections of enrolled pods that are older than their enrollment: nothing carries them',
     registers: [this.registry],
   });
   readonly linesDropped = new Counter({

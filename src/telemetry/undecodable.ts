@@ -4,7 +4,7 @@ import { Gauge, type Registry } from 'prom-client';
 export function undecodableGauge(registry: Registry, read: () => readonly { readonly type: string }[]): void {
   void new Gauge({
     name: 'weft_discovery_undecodable',
-    help: 'Resources that this version does not understand: what they concern is closed, or as it was before',
+    help: 'Resources that are not understood: what they concern is closed, or as it was before',
     labelNames: ['type'] as const,
     registers: [registry],
     collect() {

@@ -2,12 +2,13 @@
 import type { Duplex } from 'node:stream';
 import type { FairLimit } from '../base/fair-limit.js';
 import { carry } from '../hbone/carry.js';
+import { whyDenied } from '../policy/authorize.js';
 import type { MeshChange } from '../state/change.js';
 import { chooseBackend, chooseEndpoint, connectFailed, connectSucceeded } from './balance.js';
 import type { Client } from './client.js';
-import { notServed, sentOf, type Destination } from './destination.js';
+import { notServed, sentOf, unknownService, type Destination } from './destination.js';
 import { Exchange, type ProxyContext } from './exchange.js';
-import { judge, whyDenied } from './judge.js';
+import { judge } from './judge.js';
 import { Http1ServerConnection } from './http1/server.js';
 import { Http2ServerConnection } from './http2/server.js';
 import type { Sent } from './policy-groups.js';
@@ -281,10 +282,8 @@ function forbidden(
   { context: { state }, client, destination }: Served,
   { endpoint, sent }: Target,
 ): string | undefined {
-  const lost = notServed(state, destination);
+  const lost = notServed(state, destination) ?? unknownService(state, sent);
   if (lost !== undefined) return lost;
-  if (sent && !state.view.service(sent.service))
-    return `Service ${sent.service} is not known any more: its policies cannot be read`;
   const asked = sentOf(destination);
   const { policies } = state;
   for (const groups of [

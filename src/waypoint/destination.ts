@@ -19,6 +19,12 @@ export type Destination =
 export const sentOf = (destination: Destination): Sent | undefined =>
   destination.kind === 'service' ? { service: destination.service.key, port: destination.port } : undefined;
 
+/** Why nothing may be sent to a Service any more: one that is gone names no policies. Undefined where it is known. */
+export const unknownService = (state: WaypointState, sent: Sent | undefined): string | undefined =>
+  sent && !state.view.service(sent.service)
+    ? `Service ${sent.service} is not known any more: its policies cannot be read`
+    : undefined;
+
 /**
  * Why this waypoint no longer carries what it once took, by the state of now; undefined where it does. The Service's owner ends a
  * waypoint's part by a label: from then on nothing but the Service's own policies and nodes may decide.

@@ -8,7 +8,7 @@ import type { FairLimit } from '../base/fair-limit.js';
 import { errorText } from '../base/errors.js';
 import { formatSocketAddress } from '../model/address.js';
 import type { PathChange, RouteBackend, RouteFilter, RouteRule } from '../model/route.js';
-import type { HttpFacts, Verdict } from '../policy/authorize.js';
+import { whyDenied, type HttpFacts, type Verdict } from '../policy/authorize.js';
 import { chooseBackend, chooseEndpoint, connectFailed, connectSucceeded } from './balance.js';
 import type { Client } from './client.js';
 import {
@@ -23,7 +23,7 @@ import {
 import { addForwarding, restoreForwarding } from './forwarding.js';
 import { ReplayBuffer } from './replay-buffer.js';
 import { factsOf, versionOf } from './attributes.js';
-import { notServed, sentOf, type Destination } from './destination.js';
+import { notServed, sentOf, unknownService, type Destination } from './destination.js';
 import type { WaypointLimit, WaypointLimits } from './limits.js';
 import {
   headerOf,
@@ -42,7 +42,7 @@ import {
 import type { RequestRecord, ResponseFlag } from './record.js';
 import type { Matched } from './routes/compile.js';
 import { normalisePath, pathOf, readingsOf } from './routes/path.js';
-import { judge, whyDenied } from './judge.js';
+import { judge } from './judge.js';
 import { Mirror } from './mirror.js';
 import { grpcStatusOf, noEndpoint, refusalOf, type Refusal } from './refusal.js';
 import { nameSession, sessionOf, type Session } from './session.js';
@@ -412,11 +412,9 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     if (asked?.allowed === false) return this.#forbid(asked);
     const endpoint = this.#endpoint;
     if (!endpoint) return;
-    const sent = this.#sent;
-    if (sent && !state.view.service(sent.service)) {
-      const why = `Service ${sent.service} is not known any more: its policies cannot be read`;
-      return this.#endNow({ status: 503, flag: 'NC', code: 'WEFT_BACKEND_INVALID', why });
-    }
+    const unknown = unknownService(state, this.#sent);
+    if (unknown !== undefined)
+      return this.#endNow({ status: 503, flag: 'NC', code: 'WEFT_BACKEND_INVALID', why: unknown });
     const verdict = this.#judge(endpoint);
     if (!verdict.allowed) this.#forbid(verdict);
   }
@@ -686,8 +684,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     this.#flag = flag;
     this.#code = code;
     this.#why = why;
-    const grpc = headerOf(this.#head.headers, 'content-type')?.startsWith('application/grpc') === true;
-    if (grpc && this.downstream.version === 'HTTP/2') {
+    if (this.#isGrpc) {
       this.#grpcStatus = String(grpcStatusOf(status));
       this.#answer({
         status: 200,

@@ -4,6 +4,7 @@ import type { HttpFacts } from '../policy/authorize.js';
 import { factsOf, versionOf } from './attributes.js';
 import { chooseEndpoint } from './balance.js';
 import type { Client } from './client.js';
+import { unknownService } from './destination.js';
 import type { ProxyContext } from './exchange.js';
 import { judge } from './judge.js';
 import type { Headers, RequestHead, ResponseHead, Upstream, UpstreamListener } from './message.js';
@@ -34,7 +35,7 @@ export class Mirror implements UpstreamListener {
   #isAllowed(): boolean {
     const { context, client, backend } = this;
     if (!this.#endpoint || !this.#copy || backend.kind !== 'service') return false;
-    if (!context.state.view.service(backend.service)) return false;
+    if (unknownService(context.state, backend) !== undefined) return false;
     const groups = context.state.policies.ofEndpoint(this.#endpoint, backend);
     return (
       groups.length === 0 ||

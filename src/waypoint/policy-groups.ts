@@ -8,7 +8,7 @@
  */
 import type { IpAddress, SocketAddress } from '../model/address.js';
 import { isV6 } from '../model/address.js';
-import type { AuthorizationPolicy } from '../model/policy.js';
+import { emptyMatch, type AuthorizationPolicy } from '../model/policy.js';
 import type { Service } from '../model/service.js';
 import type { ServiceKey, Workload } from '../model/workload.js';
 import { candidatesOf, type Candidate } from '../state/resolve.js';
@@ -57,16 +57,13 @@ export class PolicyGroups {
 
   /** Of the Service that a client asked for, at `dialled`. */
   ofAsked({ service: key, port }: Sent, dialled: IpAddress): readonly PolicyGroup[] {
+    const policies = this.#policiesForService(key);
+    if (policies.length === 0) return none;
     const name = `${key} ${port} ${dialled}`;
     let found = this.#byService.get(name);
     if (!found) {
       const targetPort = this.view.service(key)?.ports.find((one) => one.servicePort === port)?.targetPort;
-      found = groupsOf(
-        this.#policiesForService(key),
-        { ip: dialled, port },
-        [],
-        targetPort ? [targetPort] : [],
-      );
+      found = groupsOf(policies, { ip: dialled, port }, [], targetPort ? [targetPort] : []);
       this.#byService.set(name, found);
     }
     return found;
@@ -146,6 +143,8 @@ export class PolicyGroups {
   }
 }
 
+const none: readonly PolicyGroup[] = [];
+
 /** A Service's address of the family of `like`; `like` itself where the Service has none (headless). */
 function addressOf(service: Service | undefined, like: IpAddress): IpAddress {
   return (
@@ -160,7 +159,7 @@ function groupsOf(
   ips: readonly IpAddress[],
   ports: readonly number[],
 ): readonly PolicyGroup[] {
-  if (policies.length === 0) return [];
+  if (policies.length === 0) return none;
   const named = policies.flatMap(namedDeny);
   const others: SocketAddress[] = [];
   if (named.length > 0) {
@@ -188,29 +187,7 @@ function namedDeny(policy: AuthorizationPolicy): AuthorizationPolicy[] {
   return [{ ...policy, rules: policy.rules.map((rule, i) => (isNamed[i] ? rule : neverRule)) }];
 }
 
-/** A match of no fields holds for nothing (src/policy/authorize.ts). */
-const neverRule: AuthorizationPolicy['rules'][number] = {
-  clauses: [
-    {
-      matches: [
-        {
-          namespaces: [],
-          notNamespaces: [],
-          principals: [],
-          notPrincipals: [],
-          sourceIps: [],
-          notSourceIps: [],
-          destinationIps: [],
-          notDestinationIps: [],
-          destinationPorts: [],
-          notDestinationPorts: [],
-          serviceAccounts: [],
-          notServiceAccounts: [],
-        },
-      ],
-    },
-  ],
-};
+const neverRule: AuthorizationPolicy['rules'][number] = { clauses: [{ matches: [emptyMatch] }] };
 
 /** Pods behind one Service mostly share policies and ports: such groups are decided once. */
 function distinct(groups: readonly PolicyGroup[]): readonly PolicyGroup[] {

@@ -3,34 +3,18 @@
  * again. Expects a cluster without Weft.
  */
 import assert from 'node:assert/strict';
-import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { promisify } from 'node:util';
 import { readResult, type BenchResult } from '../../bench/result/result.js';
 import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
+import { env, gatewayKinds, given, here, kubectl, run, weftImage } from '../support/cluster.js';
 
-const given = process.env['KUBECONFIG'];
-const state = process.env['CLUSTER_STATE'] ?? '/var/lib/testcluster';
-const here = join(projectRoot, 'test', 'cluster');
-const weftImage = 'docker.io/testcluster/weft';
 const image = 'docker.io/testcluster/weft-bench:0.1.0';
-const gatewayApi = 'sigs.k8s.io/gateway-api@v1.6.0';
-const env = {
-  ...process.env,
-  PATH: `${join(state, 'bin')}:${process.env['PATH'] ?? ''}`,
-  KUBECONFIG: given ?? join(state, 'admin.kubeconfig'),
-};
-const exec = promisify(execFile);
-async function run(command: string, ...args: string[]): Promise<string> {
-  const { stdout } = await exec(command, args, { env, encoding: 'utf8', maxBuffer: 64 << 20 });
-  return stdout.trim();
-}
-const kubectl = (...args: string[]): Promise<string> => run('kubectl', ...args);
 
 const files = mkdtempSync(join(tmpdir(), 'weft-bench-cluster-'));
 const page = readFileSync(join(projectRoot, 'docs', 'bench-cluster.md'), 'utf8');
@@ -86,18 +70,6 @@ async function inventory(): Promise<string> {
 const cellsOf = ({ samples }: BenchResult): Set<string> =>
   new Set(samples.map(({ placement, variant }) => `${variant} ${placement}`));
 
-/** Into a module cache of the state directory: only what `go` has checked by its sums is there. */
-async function standardKinds(): Promise<string> {
-  const cache = join(state, 'gateway-api');
-  mkdirSync(cache, { recursive: true });
-  const { stdout } = await exec('go', ['mod', 'download', '-json', gatewayApi], {
-    cwd: cache,
-    env: { ...env, GOMODCACHE: cache, GOFLAGS: '-modcacherw' },
-  });
-  const { Dir } = JSON.parse(stdout) as { Dir: string };
-  return join(Dir, 'config', 'crd', 'standard');
-}
-
 before(async () => {
   if (given === undefined) await run(join(here, 'up'), '--nodes', '2');
   await run(join(here, 'bench-image'), image);
@@ -128,7 +100,7 @@ test('on a cluster without Weft its variants are missing, each with what to do, 
 });
 
 test('every variant and placement is measured by Jobs, with the counters of the proxies that carried them, and nothing is left', async () => {
-  await kubectl('apply', '--server-side', '-f', await standardKinds());
+  await kubectl('apply', '--server-side', '-f', await gatewayKinds());
   await run(
     ...(['helm', 'install', 'weft', 'daemonset/chart', '-n', 'weft-system', '--create-namespace'] as const),
     ...['--set', `image.repository=${weftImage}`, '--wait', '--timeout', '120s'],

@@ -1,12 +1,21 @@
 /** Small meshes for tests of pure decisions. */
 import { parseIp } from '../../src/model/address.js';
-import { parseSpiffeId } from '../../src/model/identity.js';
+import { parseSpiffeId, parseTrustDomain } from '../../src/model/identity.js';
 import type { NodePod } from '../../src/model/node-pod.js';
-import type { AuthorizationPolicy, HttpMatch, PolicyKey, PolicyMatch } from '../../src/model/policy.js';
+import {
+  emptyMatch,
+  type AuthorizationPolicy,
+  type HttpMatch,
+  type PolicyKey,
+  type PolicyMatch,
+} from '../../src/model/policy.js';
 import type { Service } from '../../src/model/service.js';
 import type { ServiceKey, Workload, WorkloadUid } from '../../src/model/workload.js';
 
-export const id = (name: string) => parseSpiffeId(`spiffe://cluster.local/ns/shop/sa/${name}`);
+export const domain = parseTrustDomain('cluster.local');
+export const identity = (namespace: string, account: string) =>
+  parseSpiffeId(`spiffe://cluster.local/ns/${namespace}/sa/${account}`);
+export const id = (name: string) => identity('shop', name);
 export const uid = (name: string) => `Kubernetes//Pod/shop/${name}` as WorkloadUid;
 export const key = (name: string) => `shop/${name}.shop.svc.cluster.local` as ServiceKey;
 
@@ -48,6 +57,16 @@ export function service(name: string, ip: string, targetPort = 8080, more: Parti
 export const behind = (name: string, targetPort = 8080): Pick<Workload, 'services'> => ({
   services: new Map([[key(name), [{ servicePort: 80, targetPort, appProtocol: 'unknown' as const }]]]),
 });
+/** The waypoint `wp`, as a Service names it. */
+export const waypointRef = { kind: 'hostname', service: key('wp'), hbonePort: 15008 } as const;
+/** A replica of the waypoint `wp`: it speaks tunnels itself, under the account that is named as it is. */
+export const replica = (name: string, ip: string): Workload =>
+  workload(name, ip, 'n2', {
+    ...behind('wp', 15008),
+    identity: id('wp'),
+    serviceAccount: 'wp',
+    nativeTunnel: true,
+  });
 export const pod = (name: string, ip: string, more: Partial<NodePod> = {}): NodePod => ({
   uid: uid(name),
   name,
@@ -69,20 +88,6 @@ export const pod = (name: string, ip: string, more: Partial<NodePod> = {}): Node
   rootsVersion: '',
   ...more,
 });
-export const none: PolicyMatch = {
-  namespaces: [],
-  notNamespaces: [],
-  principals: [],
-  notPrincipals: [],
-  sourceIps: [],
-  notSourceIps: [],
-  destinationIps: [],
-  notDestinationIps: [],
-  destinationPorts: [],
-  notDestinationPorts: [],
-  serviceAccounts: [],
-  notServiceAccounts: [],
-};
 /** Of what a policy says of requests: nothing. */
 export const anyRequest: HttpMatch = {
   methods: [],
@@ -105,7 +110,7 @@ export function policy(
     namespace: 'shop',
     scope: 'namespace',
     action,
-    rules: [{ clauses: [{ matches: [{ ...none, ...match }] }] }],
+    rules: [{ clauses: [{ matches: [{ ...emptyMatch, ...match }] }] }],
     services: [],
     dryRun: false,
     ...more,

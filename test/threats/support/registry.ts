@@ -9,15 +9,12 @@ import { compileErrorOf, validatorOf } from '../../../control/source/validate.js
 import { kernelServices } from '../../../daemonset/kernel/services.js';
 import { kernelMayCarry } from '../../../daemonset/kernel/verdicts.js';
 import { planInboundPlain, planInboundTunnel, planOutbound } from '../../../daemonset/proxy/plan.js';
-import { decodeAddress } from '../../../src/discovery/decode.js';
-import { encodeService, encodeWorkload } from '../../../src/discovery/encode.js';
 import { parseSocketAddress } from '../../../src/model/address.js';
-import { parseTrustDomain, spiffeIdOf } from '../../../src/model/identity.js';
 import type { NodePod } from '../../../src/model/node-pod.js';
 import { candidatesOf } from '../../../src/state/resolve.js';
-import { MeshState } from '../../../src/state/store.js';
-
-const trustDomain = parseTrustDomain('cluster.local');
+import type { MeshState } from '../../../src/state/store.js';
+import { domain, identity as identityOf } from '../../support/mesh.js';
+import { viewOf } from './compiled.js';
 
 export interface Seen {
   readonly compiler: Compiler;
@@ -43,20 +40,10 @@ function objectsOf(manifests: readonly string[]): MeshObject[] {
 /** Through the schemas, compile and the wire, as agents and waypoints come to see it. */
 export function see(...manifests: readonly string[]): Seen {
   const objects = objectsOf(manifests);
-  const compiler = compile(objects, { trustDomain, rootsVersion: '1' });
-  const told = [...compiler.all()];
-  const view = new MeshState();
-  for (const one of told) {
-    if (one.kind !== 'workload' && one.kind !== 'service') continue;
-    const bytes = one.kind === 'workload' ? encodeWorkload(one.value) : encodeService(one.value);
-    const decoded = decodeAddress(bytes);
-    assert.ok(decoded.ok);
-    if (decoded.value.kind === 'workload') view.apply({ workloads: [decoded.value.workload] });
-    else view.apply({ services: [decoded.value.service] });
-  }
-  view.apply({ policies: told.flatMap((one) => (one.kind === 'policy' ? [one.value] : [])) });
+  const compiler = compile(objects, { trustDomain: domain, rootsVersion: '1' });
+  const view = viewOf(compiler);
   const pods = new Map(
-    told.flatMap((one) =>
+    [...compiler.all()].flatMap((one) =>
       one.kind === 'nodePod'
         ? [[`${one.value.namespace}/${one.value.name}`, { ...one.value, node: one.node }] as const]
         : [],
@@ -67,7 +54,7 @@ export function see(...manifests: readonly string[]): Seen {
 
 export const identity = (account: string) => {
   const [namespace = '', serviceAccount = ''] = account.split('/');
-  return spiffeIdOf({ trustDomain, namespace, serviceAccount });
+  return identityOf(namespace, serviceAccount);
 };
 
 /** What becomes of a connection of a pod (`<namespace>/<name>`) to `ip:port`. */
