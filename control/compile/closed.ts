@@ -35,7 +35,7 @@ function targetsOf(value: unknown): AccessPolicyObject['spec']['targetRefs'] {
  * Denies everything to what it selects. Where it cannot be read what it selects, that is its namespace, and in the root namespace the
  * mesh. A policy that says `mode: audit` is recorded as it would have been.
  */
-export function closedPolicy(object: AccessPolicyObject, why: string): AccessPolicyObject {
+function closedPolicy(object: AccessPolicyObject, why: string): AccessPolicyObject {
   const spec: unknown = object.spec;
   const said = isRecord(spec) ? spec : {};
   const selector = selectorOf(said['selector']);
@@ -67,7 +67,7 @@ const strongest: Partial<MeshSettingsObject['spec']> = {
 };
 
 /** @param wrong fields of `spec` that cannot be read; undefined: all of it */
-export function closedSettings(
+function closedSettings(
   object: MeshSettingsObject,
   why: string,
   wrong: ReadonlySet<string> | undefined,

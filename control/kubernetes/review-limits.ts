@@ -12,7 +12,7 @@ const tokenBytesMax = 16 << 10;
 const answers = { ms: 30_000, max: 4_096 } as const;
 /** Clocks of API servers and of this machine differ by so much. */
 const skewS = 60;
-export const reviewLimits = {
+const reviewLimits = {
   /** By address: a node's agent asks once a minute, and again when its token is renewed. */
   perAddress: { perSecond: 2, burst: 20 },
   /** Of all addresses that have shown no good token of late. */

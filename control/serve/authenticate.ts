@@ -13,7 +13,7 @@ import {
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { RateLimiter } from './rate.js';
 
-export const callLimits = {
+const callLimits = {
   /** Calls whose token is being checked, of a connection none of whose calls has shown a good one yet. */
   checkingPerStrangerMax: 8,
   /** Of another connection. */
