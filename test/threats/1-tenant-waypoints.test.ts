@@ -26,10 +26,9 @@ import {
   podObject,
   runningWaypoint,
   serviceObject,
-  trustDomain,
-  viewOf,
   waypointPodObject,
 } from './support/compiled.js';
+import { trustDomain, viewOf } from './support/wire.js';
 
 const id = (namespace: string, account: string) =>
   parseSpiffeId(`spiffe://cluster.local/ns/${namespace}/sa/${account}`);

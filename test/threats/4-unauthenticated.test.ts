@@ -2,15 +2,14 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import type http2 from 'node:http2';
-import { createServer } from 'node:https';
-import net, { type AddressInfo } from 'node:net';
+import net from 'node:net';
 import { after, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { KubeConfig } from '@kubernetes/client-node';
+import type { KubeConfig } from '@kubernetes/client-node';
 import { TokenReviewer } from '../../control/kubernetes/token-review.js';
 import { ControlMetrics } from '../../control/serve/metrics.js';
-import { issueToken } from '../../control/serve/tokens.js';
-import { parseIp } from '../../src/model/address.js';
+import { sleep, until } from '../../src/base/wait.js';
+import { close, createApiServer, listen } from '../support/api-server.js';
+import { issueToken } from '../support/tokens.js';
 import {
   call,
   certificatePath,
@@ -18,7 +17,6 @@ import {
   discoveryPath,
   frame,
   startControl,
-  until,
   type Closers,
   type RawCall,
 } from './support/control.js';
@@ -85,7 +83,7 @@ test('calls that wait for their token are few, by connection: the rest is refuse
   const session = connect(closers, control);
   const calls = Array.from({ length: 60 }, () => call(session, discoveryPath, 'x.y.z'));
   const refused = (): RawCall[] => calls.filter(({ ended }) => ended()?.status === '14');
-  await until(() => refused().length === 52, 'all but 8 are refused');
+  await until('all but 8 are refused', 10_000, () => refused().length === 52);
   assert.deepEqual(refusals, Array(52).fill('checking'));
 });
 
@@ -95,7 +93,7 @@ test('calls that are refused do not fill the log', async () => {
   const session = connect(closers, control);
   for (let round = 0; round < 20; round++) {
     const calls = Array.from({ length: 30 }, () => call(session, discoveryPath));
-    await until(() => calls.every(({ ended }) => ended() !== undefined), 'refused');
+    await until('refused', 10_000, () => calls.every(({ ended }) => ended() !== undefined));
     for (const { stream } of calls) stream.close();
   }
   assert.equal(refused, 600);
@@ -120,8 +118,8 @@ test('connections without a token do not keep one with a token out, and end by t
   const session = connect(closers, control);
   const token = await issueToken(control.state, 'n1', 60);
   const { stream } = call(session, discoveryPath, token);
-  await until(() => control.server.streams === 1, 'the node is served', 2_000);
-  await until(() => closed >= 8, 'silent connections are ended', 5_000);
+  await until('the node is served', 2_000, () => control.server.streams === 1);
+  await until('silent connections are ended', 5_000, () => closed >= 8);
   assert.ok(control.limits.includes('control-authenticate-time'));
   assert.equal(stream.destroyed, false, 'a connection that showed a token stays');
 });
@@ -138,7 +136,7 @@ test('more connections than may wait are ended at once, and counted', async () =
     socket.on('close', () => closed++);
     closers.push(() => void socket.destroy());
   }
-  await until(() => closed === 13, 'two are looked at, five wait');
+  await until('two are looked at, five wait', 10_000, () => closed === 13);
   assert.equal(control.limits.filter((limit) => limit === 'control-connections').length, 13);
 });
 
@@ -150,14 +148,14 @@ test('a stream that is cancelled, while its token is checked or after, is kept n
   });
   const session = connect(closers, control);
   const early = call(session, discoveryPath, 'slow');
-  await until(() => release !== undefined, 'the check has begun');
+  await until('the check has begun', 10_000, () => release !== undefined);
   const late = call(session, discoveryPath, 'quick');
-  await until(() => control.server.streams === 1, 'one follows');
+  await until('one follows', 10_000, () => control.server.streams === 1);
   early.stream.close(8);
   await sleep(50);
   release?.();
   late.stream.close(8);
-  await until(() => control.server.streams === 0, 'none is left');
+  await until('none is left', 10_000, () => control.server.streams === 0);
   await sleep(50);
   assert.equal(control.server.streams, 0);
 });
@@ -166,10 +164,8 @@ test('a stream that is cancelled, while its token is checked or after, is kept n
 async function apiServer(
   review: (token: string) => object,
 ): Promise<{ config: KubeConfig; asked: () => number }> {
-  const control = await startControl(closers, manifests);
-  const served = control.ca.serverCertificate([parseIp('127.0.0.1')], ['api']);
   let asked = 0;
-  const server = createServer({ key: served.keyPem, cert: served.certPem }, (request, response) => {
+  const server = createApiServer((request, response) => {
     let text = '';
     request.on('data', (part) => (text += String(part)));
     request.on('end', () => {
@@ -179,22 +175,8 @@ async function apiServer(
       setTimeout(() => response.end(JSON.stringify({ status: review(spec.token) })), 5);
     });
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  closers.push(() => void server.close());
-  const config = new KubeConfig();
-  config.loadFromOptions({
-    clusters: [
-      {
-        name: 'c',
-        server: `https://127.0.0.1:${(server.address() as AddressInfo).port}`,
-        caData: Buffer.from(control.ca.roots).toString('base64'),
-      },
-    ],
-    users: [{ name: 'u' }],
-    contexts: [{ name: 'x', cluster: 'c', user: 'u' }],
-    currentContext: 'x',
-  });
-  return { config, asked: () => asked };
+  closers.push(() => close(server));
+  return { config: await listen(server), asked: () => asked };
 }
 const base64 = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
 const madeUp = (more: object = {}): string =>
@@ -295,7 +277,7 @@ test('nobody without a token learns names of pods, policies or versions', async 
     let bytes = 0;
     stream.on('data', (part: Buffer) => (bytes += part.length));
     stream.end(frame(Buffer.alloc(0)));
-    await until(() => ended() !== undefined, `${path} is answered`);
+    await until(`${path} is answered`, 10_000, () => ended() !== undefined);
     assert.doesNotMatch(ended()?.message ?? '', /secretive|hidden|closed|\bn1\b|\d+\.\d+\.\d+/);
     assert.equal(bytes, 0);
   }

@@ -1,9 +1,10 @@
 /** Row 6: a stolen node credential: discovery and certificates as that node, and nothing of others. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { revoke } from '../../control/serve/revocations.js';
-import { issueToken, makeToken, readToken } from '../../control/serve/tokens.js';
+import { makeToken, readToken } from '../../control/serve/tokens.js';
+import { issueToken } from '../support/tokens.js';
+import { sleep, until } from '../../src/base/wait.js';
 import { createIssuer } from '../../src/discovery/issuer.js';
 import { decodeAddress, decodeAuthorization, decodeNodePod } from '../../src/discovery/decode.js';
 import { DeltaDiscoveryRequest } from '../../src/discovery/gen/discovery.js';
@@ -21,7 +22,6 @@ import {
   follow,
   frame,
   startControl,
-  until,
   type Closers,
   type Control,
 } from './support/control.js';
@@ -120,10 +120,10 @@ test('no configuration of pods elsewhere: what is needed to hold a pod is told t
     // The node of the token counts.
     { nodeName: 'n2', nodeId: 'ztunnel~10.0.0.2~n2.x~x.svc.cluster.local' },
   );
-  await until(() => seen.synced, 'synced');
+  await until('synced', 10_000, () => seen.synced);
   assert.deepEqual(pods.sort(), ['a', 'teller']);
   control.change(`${manifests}${pod('c', 'n2', '10.0.0.4')}${pod('d', 'n1', '10.0.0.5')}`);
-  await until(() => pods.includes('d'), 'its own new pod');
+  await until('its own new pod', 10_000, () => pods.includes('d'));
   await sleep(50);
   assert.ok(!pods.includes('c') && !pods.includes('b'));
 });
@@ -145,7 +145,7 @@ test('addresses and policies of the whole mesh are told to every node: the resid
       () => undefined,
     ),
   ]);
-  await until(() => seen.synced, 'synced');
+  await until('synced', 10_000, () => seen.synced);
   assert.deepEqual(addresses.sort(), ['a', 'b', 'teller']);
 });
 
@@ -196,11 +196,12 @@ test('many streams and large requests of one credential do not add up', async ()
   const token = await issueToken(control.state, 'n1', 60);
   const session = connect(closers, control);
   const first = call(session, discoveryPath, token);
-  await until(() => control.server.streams === 1, 'the connection is known');
+  await until('the connection is known', 10_000, () => control.server.streams === 1);
   const calls = [first, ...Array.from({ length: 11 }, () => call(session, discoveryPath, token))];
   await until(
-    () => calls.filter(({ ended }) => ended()?.status === '8').length === 8,
     'the oldest are ended',
+    10_000,
+    () => calls.filter(({ ended }) => ended()?.status === '8').length === 8,
   );
   assert.equal(control.server.streams, 4);
   assert.ok(control.limits.includes('control-streams'));
@@ -209,7 +210,11 @@ test('many streams and large requests of one credential do not add up', async ()
   const head = Buffer.alloc(5);
   head.writeUInt32BE(33 << 20, 1);
   large.stream.write(head);
-  await until(() => large.ended()?.status === '8', 'a message that is too large is refused by its head');
+  await until(
+    'a message that is too large is refused by its head',
+    10_000,
+    () => large.ended()?.status === '8',
+  );
   // A stream that asks for types that there are none of keeps nothing of it.
   const odd = call(connect(closers, control), discoveryPath, token);
   for (let i = 0; i < 200; i++)
@@ -230,7 +235,11 @@ test('one credential has so many connections, and others are not kept out', asyn
   const calls = [1, 2, 3, 4, 5].map(() =>
     call(connect(closers, control), '/weft.v1.NodeReports/Report', token),
   );
-  await until(() => calls.filter(({ ended }) => ended()?.status === '8').length === 2, 'two are refused');
+  await until(
+    'two are refused',
+    10_000,
+    () => calls.filter(({ ended }) => ended()?.status === '8').length === 2,
+  );
   assert.equal(control.limits.filter((limit) => limit === 'control-caller-connections').length, 2);
   const issue = issuerOf(control, await issueToken(control.state, 'n1', 60));
   await issue(createCsr(id('a')).csrPem, id('a'), 60);
@@ -257,10 +266,8 @@ test('calls of one credential that send slowly do not hold up other nodes, nor a
   const issue = issuerOf(control, await issueToken(control.state, 'n1', 60));
   await issue(createCsr(id('a')).csrPem, id('a'), 60);
   // Each ends by its time at the latest.
-  await until(
-    () => calls.every(({ ended }) => ended()?.status === '4' || ended()?.status === '14'),
-    'all ended',
-    25_000,
+  await until('all ended', 25_000, () =>
+    calls.every(({ ended }) => ended()?.status === '4' || ended()?.status === '14'),
   );
 });
 
@@ -288,14 +295,14 @@ test('a revoked credential gets nothing more, and its streams end within seconds
       () => undefined,
     ),
   ]);
-  await until(() => seen.synced, 'synced');
+  await until('synced', 10_000, () => seen.synced);
   revoke(control.state, { id: tokenId });
   await assert.rejects(
     issuerOf(control, token)(createCsr(id('a')).csrPem, id('a'), 60),
     /no valid node token/,
   );
-  await until(() => control.server.streams === 0, 'its stream is ended', 7_000);
-  await until(() => seen.states.includes('disconnected'), 'the client sees it');
+  await until('its stream is ended', 7_000, () => control.server.streams === 0);
+  await until('the client sees it', 10_000, () => seen.states.includes('disconnected'));
   assert.deepEqual(pods.sort(), ['a', 'teller'], 'what it knew stays');
 });
 

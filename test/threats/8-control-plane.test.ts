@@ -1,13 +1,11 @@
 /** Row 8: the control plane gone, slow, restarted, rolled back, or telling something that this version cannot decode. */
 import assert from 'node:assert/strict';
-import { createServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import { after, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { KubeConfig } from '@kubernetes/client-node';
+import type { KubeConfig } from '@kubernetes/client-node';
 import type { Told } from '../../control/compile/compile.js';
-import { CertificateAuthority } from '../../control/serve/ca.js';
-import { issueToken } from '../../control/serve/tokens.js';
+import { sleep, until } from '../../src/base/wait.js';
+import { close, createApiServer, listen } from '../support/api-server.js';
+import { issueToken } from '../support/tokens.js';
 import { KubernetesSource } from '../../control/source/kubernetes.js';
 import { readAddress, readAuthorization } from '../../src/discovery/decode.js';
 import { subscribe } from '../../src/discovery/reading.js';
@@ -18,15 +16,7 @@ import type { AuthorizationPolicy, PolicyKey, PolicyPath } from '../../src/model
 import type { WorkloadUid } from '../../src/model/workload.js';
 import { authorize } from '../../src/policy/authorize.js';
 import { MeshState } from '../../src/state/store.js';
-import {
-  domain,
-  follow,
-  startControl,
-  stateDir,
-  until,
-  type Closers,
-  type Control,
-} from './support/control.js';
+import { follow, startControl, type Closers, type Control } from './support/control.js';
 
 const closers: Closers = [];
 after(() => closers.reverse().forEach((close) => close()));
@@ -74,7 +64,7 @@ async function node(control: Pick<Control, 'target' | 'ca' | 'state'>) {
       (removedPolicies) => state.apply({ removedPolicies }),
     ),
   ]);
-  await until(() => seen.synced, 'synced');
+  await until('synced', 10_000, () => seen.synced);
   /** Whether bank's ledger may connect to a pod. */
   const admits = (namespace: string, pod: string): boolean => {
     const workload = state.workload(`Kubernetes//Pod/${namespace}/${pod}` as WorkloadUid);
@@ -128,19 +118,21 @@ for (const action of ['allow', 'deny'] as const)
     const one = await node(control);
     assert.ok(one.admits('shop', 'api'));
     control.tell({ told: [newer('strange', action)], withdrawn: [] });
-    await until(() => !one.admits('shop', 'api'), 'closed');
+    await until('closed', 10_000, () => !one.admits('shop', 'api'));
     assert.ok(one.admits('bank', 'ledger'), 'another namespace is as it was');
     assert.deepEqual(one.undecodable(), [
       { type: 'Authorization', why: 'shop/strange: path match of an unknown kind' },
     ]);
     assert.deepEqual(one.seen.errors, ['shop/strange: path match of an unknown kind']);
-    await until(() => control.warnings.includes('node refused a resource'), 'the control plane is told');
+    await until('the control plane is told', 10_000, () =>
+      control.warnings.includes('node refused a resource'),
+    );
     // Removed, also while nobody was connected, it is gone.
     control.server.stop();
-    await until(() => one.seen.states.includes('disconnected'), 'disconnected');
+    await until('disconnected', 10_000, () => one.seen.states.includes('disconnected'));
     assert.equal(one.admits('shop', 'api'), false, 'it stays closed meanwhile');
     await startControl(closers, base, { listen: control.target, state: control.state });
-    await until(() => one.admits('shop', 'api'), 'open again', 20_000);
+    await until('open again', 20_000, () => one.admits('shop', 'api'));
     assert.deepEqual(one.undecodable(), []);
   });
 
@@ -152,7 +144,7 @@ test('a policy that is understood, replaced by one that is not, does not stay as
   const one = await node(control);
   assert.ok(one.admits('shop', 'api'));
   control.tell({ told: [newer('p', 'deny')], withdrawn: [] });
-  await until(() => !one.admits('shop', 'api'), 'closed');
+  await until('closed', 10_000, () => !one.admits('shop', 'api'));
 });
 
 test('a control plane that is gone, or answers nothing, opens nothing and forgets nothing', async () => {
@@ -166,7 +158,7 @@ test('a control plane that is gone, or answers nothing, opens nothing and forget
     state: control.state,
     callerOfToken: () => new Promise(() => undefined),
   });
-  await until(() => one.seen.states.includes('disconnected'), 'disconnected');
+  await until('disconnected', 10_000, () => one.seen.states.includes('disconnected'));
   await sleep(2_000);
   assert.equal(one.admits('shop', 'api'), false);
   assert.ok(one.state.workload('Kubernetes//Pod/shop/api' as WorkloadUid));
@@ -181,7 +173,7 @@ test('a control plane that cannot check tokens now is no reason to forget anythi
     state: control.state,
     callerOfToken: () => Promise.reject(new Error('the API server is away')),
   });
-  await until(() => next.warnings.includes('a token could not be checked'), 'asked');
+  await until('asked', 10_000, () => next.warnings.includes('a token could not be checked'));
   assert.equal(one.admits('shop', 'api'), false);
 });
 
@@ -191,9 +183,9 @@ test('after a restart what was closed is closed, without a moment in between', a
   let opened = 0;
   const watch = setInterval(() => (opened += one.admits('shop', 'api') ? 1 : 0), 1);
   control.server.stop();
-  await until(() => one.seen.states.includes('disconnected'), 'disconnected');
+  await until('disconnected', 10_000, () => one.seen.states.includes('disconnected'));
   const next = await startControl(closers, closed, { listen: control.target, state: control.state });
-  await until(() => next.server.streams > 0, 'connected again', 20_000);
+  await until('connected again', 20_000, () => next.server.streams > 0);
   await sleep(100);
   clearInterval(watch);
   assert.equal(opened, 0);
@@ -209,7 +201,7 @@ test('a replica that has lost the API server does not take back what a node know
     state: control.state,
     stale: () => 'the API server says nothing',
   });
-  await until(() => old.warnings.includes('a node is not told what may be old'), 'refused', 20_000);
+  await until('refused', 20_000, () => old.warnings.includes('a node is not told what may be old'));
   await sleep(100);
   assert.equal(one.admits('shop', 'api'), false);
   assert.ok(old.limits.includes('control-stale'));
@@ -221,9 +213,7 @@ test('a replica that has lost the API server does not take back what a node know
 async function apiServer(
   list: (path: string) => { items: object[]; version: string } | 'never',
 ): Promise<KubeConfig> {
-  const ca = new CertificateAuthority(stateDir(closers), domain);
-  const served = ca.serverCertificate([parseIp('127.0.0.1')], ['api']);
-  const server = createServer({ key: served.keyPem, cert: served.certPem }, (request, response) => {
+  const server = createApiServer((request, response) => {
     const url = new URL(request.url ?? '/', 'https://x');
     response.setHeader('content-type', 'application/json');
     if (url.searchParams.get('watch') === 'true') return void response.flushHeaders();
@@ -233,25 +223,8 @@ async function apiServer(
       JSON.stringify({ kind: 'XList', metadata: { resourceVersion: found.version }, items: found.items }),
     );
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  closers.push(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const config = new KubeConfig();
-  config.loadFromOptions({
-    clusters: [
-      {
-        name: 'c',
-        server: `https://127.0.0.1:${(server.address() as AddressInfo).port}`,
-        caData: Buffer.from(ca.roots).toString('base64'),
-      },
-    ],
-    users: [{ name: 'u' }],
-    contexts: [{ name: 'x', cluster: 'c', user: 'u' }],
-    currentContext: 'x',
-  });
-  return config;
+  closers.push(() => close(server));
+  return listen(server);
 }
 
 test('a control plane that starts tells nobody a mesh without its policies: it waits until every kind was listed', async () => {
@@ -276,29 +249,11 @@ test('a control plane that starts tells nobody a mesh without its policies: it w
 });
 
 test('what is no list of the API server is not taken for an empty one', async () => {
-  const ca = new CertificateAuthority(stateDir(closers), domain);
-  const served = ca.serverCertificate([parseIp('127.0.0.1')], ['api']);
-  const server = createServer({ key: served.keyPem, cert: served.certPem }, (_request, response) =>
+  const server = createApiServer((_request, response) =>
     response.end(JSON.stringify({ kind: 'Status', metadata: { resourceVersion: '10' } })),
   );
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  closers.push(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const config = new KubeConfig();
-  config.loadFromOptions({
-    clusters: [
-      {
-        name: 'c',
-        server: `https://127.0.0.1:${(server.address() as AddressInfo).port}`,
-        caData: Buffer.from(ca.roots).toString('base64'),
-      },
-    ],
-    users: [{ name: 'u' }],
-    contexts: [{ name: 'x', cluster: 'c', user: 'u' }],
-    currentContext: 'x',
-  });
+  closers.push(() => close(server));
+  const config = await listen(server);
   const why: string[] = [];
   let ready = false;
   const source = new KubernetesSource({
@@ -309,6 +264,6 @@ test('what is no list of the API server is not taken for an empty one', async ()
   });
   closers.push(() => source.stop());
   void source.start().then(() => (ready = true));
-  await until(() => why.some((text) => text.includes('is no list')), 'it is trouble');
+  await until('it is trouble', 10_000, () => why.some((text) => text.includes('is no list')));
   assert.equal(ready, false);
 });

@@ -1,38 +1,22 @@
-/** What an agent or a waypoint knows of a mesh that is given as Kubernetes objects: compiled, told, applied. */
+/** Kubernetes objects of a test's mesh, and the mesh compiled from them. */
 import type { Compiler } from '../../../control/compile/compile.js';
 import { compile } from '../../../control/compile/compile.js';
 import type { MeshObject } from '../../../control/compile/objects.js';
 import { narrow } from '../../../control/source/narrow.js';
 import { parseIp } from '../../../src/model/address.js';
-import { parseTrustDomain } from '../../../src/model/identity.js';
 import type { NodePod } from '../../../src/model/node-pod.js';
-import { MeshState, type MeshUpdate } from '../../../src/state/store.js';
+import { trustDomain } from './wire.js';
 
-export const trustDomain = parseTrustDomain('cluster.local');
-
-/** Objects as the API server has them, by which fields are picked that Weft reads. */
 export function compiled(...objects: readonly (MeshObject | undefined)[]): Compiler {
   return compile(
     objects.filter((object) => object !== undefined),
     { trustDomain, rootsVersion: '1' },
   );
 }
+/** An object of the API server, with the fields that Weft reads. */
 export const asRead = (kind: MeshObject['kind'], object: object): MeshObject | undefined =>
   narrow(kind, object);
 
-export function updateOf(compiler: Compiler): MeshUpdate {
-  const told = [...compiler.all()];
-  return {
-    workloads: told.flatMap((one) => (one.kind === 'workload' ? [one.value] : [])),
-    services: told.flatMap((one) => (one.kind === 'service' ? [one.value] : [])),
-    policies: told.flatMap((one) => (one.kind === 'policy' ? [one.value] : [])),
-  };
-}
-export function viewOf(compiler: Compiler): MeshState {
-  const state = new MeshState();
-  state.apply(updateOf(compiler));
-  return state;
-}
 /** Of a pod that its node holds. */
 export function nodePodOf(compiler: Compiler, namespace: string, name: string): NodePod {
   for (const one of compiler.all())

@@ -3,17 +3,16 @@ import { compile, type CompileSettings } from '../../../control/compile/compile.
 import type { MeshObject } from '../../../control/compile/objects.js';
 import { parseManifests } from '../../../control/source/files.js';
 import { readObject } from '../../../control/source/validate.js';
-import { decodeAuthorization, decodeRoute } from '../../../src/discovery/decode.js';
-import { encodeAuthorization, encodeRoute } from '../../../src/discovery/encode.js';
 import { parseIp } from '../../../src/model/address.js';
-import { parseSpiffeId, parseTrustDomain } from '../../../src/model/identity.js';
+import { parseSpiffeId } from '../../../src/model/identity.js';
 import type { AuthorizationPolicy } from '../../../src/model/policy.js';
 import type { Route } from '../../../src/model/route.js';
 import type { Workload } from '../../../src/model/workload.js';
 import { authorize, type HttpFacts } from '../../../src/policy/authorize.js';
 import { pathOf, readingsOf } from '../../../src/policy/path.js';
-import { MeshState } from '../../../src/state/store.js';
+import type { MeshState } from '../../../src/state/store.js';
 import { parseTarget } from '../../../src/waypoint/routes/path.js';
+import { routesOf, trustDomain, updateOf, viewOf } from './wire.js';
 
 /** What a node and a waypoint are told, after it was on the wire. */
 export interface InForce {
@@ -33,27 +32,11 @@ export function inForce(texts: readonly string[], more: Partial<CompileSettings>
 /** Of objects with any content, as an API server has them. */
 export function inForceOf(objects: readonly object[], more: Partial<CompileSettings> = {}): InForce {
   const taken = objects.flatMap((object) => readObject(object as MeshObject).object ?? []);
-  const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '', ...more };
-  const view = new MeshState();
-  const routes: Route[] = [];
-  const workloads: Workload[] = [];
-  for (const told of compile(taken, settings).all()) {
-    if (told.kind === 'workload') {
-      workloads.push(told.value);
-      view.apply({ workloads: [told.value] });
-    } else if (told.kind === 'policy') {
-      const decoded = decodeAuthorization(encodeAuthorization(told.value));
-      if (!decoded.ok) throw new Error(decoded.errors.join('; '));
-      view.apply({ policies: [decoded.value] });
-    } else if (told.kind === 'route') {
-      const decoded = decodeRoute(encodeRoute(told.value));
-      if (!decoded.ok) throw new Error(decoded.errors.join('; '));
-      routes.push(decoded.value);
-    }
-  }
+  const compiler = compile(taken, { trustDomain, rootsVersion: '', ...more });
+  const { workloads = [] } = updateOf(compiler);
   return {
-    view,
-    routes,
+    view: viewOf(compiler),
+    routes: routesOf(compiler),
     workload: (namespace, name) => {
       const found = workloads.find((one) => one.namespace === namespace && one.name === name);
       if (!found) throw new Error(`no workload ${namespace}/${name}`);

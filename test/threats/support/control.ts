@@ -4,20 +4,18 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import http2 from 'node:http2';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Compiler, differenceFrom, type Changes } from '../../../control/compile/compile.js';
 import type { MeshObject } from '../../../control/compile/objects.js';
 import { CertificateAuthority } from '../../../control/serve/ca.js';
 import { Resources } from '../../../control/serve/resources.js';
 import { ControlServer, type ControlServerOptions } from '../../../control/serve/server.js';
-import { subjectOfToken } from '../../../control/serve/tokens.js';
 import { parseManifests } from '../../../control/source/files.js';
 import { systemClock } from '../../../src/base/clock.js';
 import { DiscoveryClient, type DiscoveryOptions } from '../../../src/discovery/client.js';
 import { parseIp } from '../../../src/model/address.js';
-import { parseTrustDomain } from '../../../src/model/identity.js';
+import { subjectOfToken } from '../../support/tokens.js';
+import { trustDomain } from './wire.js';
 
-export const domain = parseTrustDomain('cluster.local');
 export const discoveryPath =
   '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources';
 export const certificatePath = '/istio.v1.auth.IstioCertificateService/CreateCertificate';
@@ -55,8 +53,8 @@ export async function startControl(
   options: Partial<ControlServerOptions> & { readonly state?: string } = {},
 ): Promise<Control> {
   const { state = stateDir(closers), ...rest } = options;
-  const ca = new CertificateAuthority(state, domain);
-  const compiler = new Compiler({ trustDomain: domain, rootsVersion: '1' });
+  const ca = new CertificateAuthority(state, trustDomain);
+  const compiler = new Compiler({ trustDomain, rootsVersion: '1' });
   compiler.apply(differenceFrom(compiler, objectsOf(manifests)));
   const resources = new Resources(compiler.all());
   const warnings: string[] = [];
@@ -129,13 +127,6 @@ export function frame(body: Uint8Array): Buffer {
   const head = Buffer.alloc(5);
   head.writeUInt32BE(body.length, 1);
   return Buffer.concat([head, body]);
-}
-
-export async function until(check: () => boolean, what: string, ms = 10_000): Promise<void> {
-  for (const end = Date.now() + ms; !check();) {
-    assert.ok(Date.now() < end, `not in ${ms} ms: ${what}`);
-    await sleep(5);
-  }
 }
 
 /** The client that agents and waypoints use. */

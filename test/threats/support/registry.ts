@@ -9,15 +9,12 @@ import { compileErrorOf, validatorOf } from '../../../control/source/validate.js
 import { kernelServices } from '../../../daemonset/kernel/services.js';
 import { kernelMayCarry } from '../../../daemonset/kernel/verdicts.js';
 import { planInboundPlain, planInboundTunnel, planOutbound } from '../../../daemonset/proxy/plan.js';
-import { decodeAddress } from '../../../src/discovery/decode.js';
-import { encodeService, encodeWorkload } from '../../../src/discovery/encode.js';
 import { parseSocketAddress } from '../../../src/model/address.js';
-import { parseTrustDomain, spiffeIdOf } from '../../../src/model/identity.js';
+import { spiffeIdOf } from '../../../src/model/identity.js';
 import type { NodePod } from '../../../src/model/node-pod.js';
 import { candidatesOf } from '../../../src/state/resolve.js';
-import { MeshState } from '../../../src/state/store.js';
-
-const trustDomain = parseTrustDomain('cluster.local');
+import type { MeshState } from '../../../src/state/store.js';
+import { trustDomain, viewOf } from './wire.js';
 
 export interface Seen {
   readonly compiler: Compiler;
@@ -44,19 +41,9 @@ function objectsOf(manifests: readonly string[]): MeshObject[] {
 export function see(...manifests: readonly string[]): Seen {
   const objects = objectsOf(manifests);
   const compiler = compile(objects, { trustDomain, rootsVersion: '1' });
-  const told = [...compiler.all()];
-  const view = new MeshState();
-  for (const one of told) {
-    if (one.kind !== 'workload' && one.kind !== 'service') continue;
-    const bytes = one.kind === 'workload' ? encodeWorkload(one.value) : encodeService(one.value);
-    const decoded = decodeAddress(bytes);
-    assert.ok(decoded.ok);
-    if (decoded.value.kind === 'workload') view.apply({ workloads: [decoded.value.workload] });
-    else view.apply({ services: [decoded.value.service] });
-  }
-  view.apply({ policies: told.flatMap((one) => (one.kind === 'policy' ? [one.value] : [])) });
+  const view = viewOf(compiler);
   const pods = new Map(
-    told.flatMap((one) =>
+    [...compiler.all()].flatMap((one) =>
       one.kind === 'nodePod'
         ? [[`${one.value.namespace}/${one.value.name}`, { ...one.value, node: one.node }] as const]
         : [],
