@@ -1,4 +1,4 @@
-/** Row 4: anybody who reaches a port of ours before authentication. Here: the control plane's. */
+/** Row 4 of docs/security.md: anybody who reaches a port of ours before authentication. Here: the control plane's. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import type http2 from 'node:http2';

@@ -1,4 +1,4 @@
-/** Row 6: a stolen node credential: discovery and certificates as that node, and nothing of others. */
+/** Row 6 of docs/security.md: a stolen node credential: discovery and certificates as that node, and nothing of others. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { revoke } from '../../control/serve/revocations.js';

@@ -1,4 +1,4 @@
-/** Row 8: the control plane gone, slow, restarted, rolled back, or telling something that this version cannot decode. */
+/** Row 8 of docs/security.md: the control plane gone, slow, restarted, rolled back, or telling something that this version cannot decode. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import type { KubeConfig } from '@kubernetes/client-node';
