@@ -1,7 +1,12 @@
 /** AccessPolicy and strict mode as istio.security.Authorization. */
 import { errorText } from '../../src/base/errors.js';
 import { parseCidr, type Cidr } from '../../src/model/address.js';
-import type { AuthorizationPolicy, HttpMatch, PolicyKey, PolicyMatch } from '../../src/model/policy.js';
+import {
+  emptyMatch,
+  type AuthorizationPolicy,
+  type HttpMatch,
+  type PolicyKey,
+} from '../../src/model/policy.js';
 import type { AccessPolicyObject, PolicyTarget } from './objects.js';
 import { policyPath } from './paths.js';
 import { accountMatch, headerMatch, hostMatch, identityMatch, namespaceMatch } from './policy-values.js';
@@ -10,21 +15,6 @@ import { accountMatch, headerMatch, hostMatch, identityMatch, namespaceMatch } f
 export const rootNamespace = 'weft-system';
 
 const strictPrefix = 'weft-strict-';
-
-const nothing: PolicyMatch = {
-  namespaces: [],
-  notNamespaces: [],
-  principals: [],
-  notPrincipals: [],
-  sourceIps: [],
-  notSourceIps: [],
-  destinationIps: [],
-  notDestinationIps: [],
-  destinationPorts: [],
-  notDestinationPorts: [],
-  serviceAccounts: [],
-  notServiceAccounts: [],
-};
 
 /** Undefined where a rule says nothing of requests. */
 function httpMatch(target: PolicyTarget): HttpMatch | undefined {
@@ -98,7 +88,7 @@ export function compilePolicy(policy: AccessPolicyObject, root: string): Authori
     dryRun: spec.mode === 'audit',
     rules: spec.rules.map(({ from, to }) => {
       const sources = all(from, (source) => ({
-        ...nothing,
+        ...emptyMatch,
         principals: all(source.identities, (value) => identityMatch('identities', value)),
         notPrincipals: all(source.notIdentities, (value) => identityMatch('notIdentities', value)),
         namespaces: all(source.namespaces, (value) => namespaceMatch('namespaces', value)),
@@ -113,7 +103,7 @@ export function compilePolicy(policy: AccessPolicyObject, root: string): Authori
       const targets = all(to, (target) => {
         const http = httpMatch(target);
         return {
-          ...nothing,
+          ...emptyMatch,
           destinationPorts: [...(target.ports ?? [])],
           notDestinationPorts: [...(target.notPorts ?? [])],
           destinationIps: all(target.cidrs, block('cidrs')),
@@ -143,6 +133,6 @@ export function strictPolicy(
     services: [],
     action: 'deny',
     dryRun: false,
-    rules: [{ clauses: [{ matches: [{ ...nothing, notPrincipals: [{ kind: 'presence' }] }] }] }],
+    rules: [{ clauses: [{ matches: [{ ...emptyMatch, notPrincipals: [{ kind: 'presence' }] }] }] }],
   };
 }

@@ -8,6 +8,7 @@ import {
   type ServerUnaryCall,
 } from '@grpc/grpc-js';
 import { errorText, WeftError } from '../../src/base/errors.js';
+import { RateLimiter } from '../../src/base/rate.js';
 import { parseSpiffeId, workloadIdentityOf, type SpiffeId } from '../../src/model/identity.js';
 import {
   AggregatedDiscoveryServiceService,
@@ -26,7 +27,6 @@ import { Authenticator, type Caller, type CallerOfToken, type RefusedCall } from
 import type { CertificateAuthority } from './ca.js';
 import { Connections, type connectionLimits } from './connections.js';
 import { PresentedCertificate } from './presented.js';
-import { RateLimiter } from './rate.js';
 import { responseOf, type ChangedNames, type Resources } from './resources.js';
 
 const ttlSMax = 7 * 86_400;

@@ -1,11 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isV6, parseCidr, parseIp } from '../../src/model/address.js';
-import type { AuthorizationPolicy, PolicyMatch, StringMatch } from '../../src/model/policy.js';
+import {
+  emptyMatch,
+  type AuthorizationPolicy,
+  type PolicyMatch,
+  type StringMatch,
+} from '../../src/model/policy.js';
 import { bucketOf } from '../../src/state/affinity.js';
 import { resolve } from '../../src/state/resolve.js';
 import { MeshState } from '../../src/state/store.js';
-import { behind, id, key, none, pod, policy, service, uid, workload } from '../../test/support/mesh.js';
+import { behind, id, key, pod, policy, service, uid, workload } from '../../test/support/mesh.js';
 import type { LocalPod } from '../messages.js';
 import { planInboundTunnel } from '../proxy/plan.js';
 import { kernelServices } from './services.js';
@@ -49,7 +54,7 @@ function randomPolicies(random: (below: number) => number): AuthorizationPolicy[
   ];
   const serviceAccounts = accounts.map((serviceAccount) => ({ namespace: 'shop', serviceAccount }));
   const match = (): PolicyMatch => ({
-    ...none,
+    ...emptyMatch,
     principals: some(principals, 30),
     notPrincipals: some(principals, 10),
     sourceIps: some(blocks, 25),

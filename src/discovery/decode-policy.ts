@@ -1,13 +1,15 @@
 /** Authorization policies as they come over discovery. What is not understood of one denies, within what the policy is for. */
 import { errorText, type Decoded } from '../base/errors.js';
 import { ipFromBytes, type Cidr } from '../model/address.js';
-import type {
-  AuthorizationPolicy,
-  HttpMatch,
-  PolicyKey,
-  PolicyMatch,
-  PolicyPath,
-  StringMatch,
+import {
+  emptyMatch,
+  isEmptyMatch,
+  type AuthorizationPolicy,
+  type HttpMatch,
+  type PolicyKey,
+  type PolicyMatch,
+  type PolicyPath,
+  type StringMatch,
 } from '../model/policy.js';
 import * as pbAuth from './gen/authorization.js';
 import { strict, unknownFields, type Reading, type Shape } from './reading.js';
@@ -100,29 +102,13 @@ const authorizationShape: Shape = {
   5: () => ({ 1: () => ({ 2: matchShape }) }),
 };
 
-const empty: PolicyMatch = {
-  namespaces: [],
-  notNamespaces: [],
-  principals: [],
-  notPrincipals: [],
-  sourceIps: [],
-  notSourceIps: [],
-  destinationIps: [],
-  notDestinationIps: [],
-  destinationPorts: [],
-  notDestinationPorts: [],
-  serviceAccounts: [],
-  notServiceAccounts: [],
-};
 /** Holds for every connection: none goes to port 0, and a match without fields would be passed over. */
-const always: PolicyMatch = { ...empty, notDestinationPorts: [0] };
+const always: PolicyMatch = { ...emptyMatch, notDestinationPorts: [0] };
 const never: PolicyMatch = {
-  ...empty,
+  ...emptyMatch,
   principals: [{ kind: 'presence' }],
   notPrincipals: [{ kind: 'presence' }],
 };
-const isEmpty = (m: PolicyMatch): boolean =>
-  Object.values(m).every((values: readonly unknown[] | undefined) => !values || values.length === 0);
 
 type Rule = AuthorizationPolicy['rules'][number];
 
@@ -150,7 +136,7 @@ function rulesOf(
               const known = match(one);
               if (!inPart) return known;
               // A further restriction: without it a match holds for more, which is right where it denies.
-              return denies && !isEmpty(known) ? known : worst;
+              return denies && !isEmptyMatch(known) ? known : worst;
             } catch (error) {
               problem(errorText(error));
               return worst;

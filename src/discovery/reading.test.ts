@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import { parseIp } from '../model/address.js';
 import { parseSpiffeId } from '../model/identity.js';
-import type { AuthorizationPolicy, PolicyKey, PolicyMatch } from '../model/policy.js';
+import { emptyMatch, type AuthorizationPolicy, type PolicyKey, type PolicyMatch } from '../model/policy.js';
 import type { Route, RouteKey } from '../model/route.js';
 import type { ServiceKey } from '../model/workload.js';
 import { authorize, type ConnectionFacts } from '../policy/authorize.js';
@@ -21,20 +21,6 @@ const facts = (account: string, port = 80): ConnectionFacts => ({
   destinationIp: parseIp('10.0.0.2'),
   destinationPort: port,
 });
-const nothing: PolicyMatch = {
-  namespaces: [],
-  notNamespaces: [],
-  principals: [],
-  notPrincipals: [],
-  sourceIps: [],
-  notSourceIps: [],
-  destinationIps: [],
-  notDestinationIps: [],
-  destinationPorts: [],
-  notDestinationPorts: [],
-  serviceAccounts: [],
-  notServiceAccounts: [],
-};
 const policy = (action: 'allow' | 'deny', ...matches: PolicyMatch[]): AuthorizationPolicy => ({
   key: 'shop/p' as PolicyKey,
   name: 'p',
@@ -45,8 +31,8 @@ const policy = (action: 'allow' | 'deny', ...matches: PolicyMatch[]): Authorizat
   dryRun: false,
   rules: matches.map((match) => ({ clauses: [{ matches: [match] }] })),
 });
-const web = { ...nothing, serviceAccounts: [{ namespace: 'shop', serviceAccount: 'web' }] };
-const db = { ...nothing, serviceAccounts: [{ namespace: 'shop', serviceAccount: 'db' }] };
+const web = { ...emptyMatch, serviceAccounts: [{ namespace: 'shop', serviceAccount: 'web' }] };
+const db = { ...emptyMatch, serviceAccounts: [{ namespace: 'shop', serviceAccount: 'db' }] };
 
 /** A field that this version does not know, behind what is there (protobuf: fields may come in any order). */
 const withField = (bytes: Uint8Array, field: number): Uint8Array =>
@@ -128,7 +114,7 @@ test('of a policy that denies, what is not understood denies no less', () => {
     assert.equal(allowed(read(bytes).value, 'db'), false, path.join());
   }
   // A match of nothing but what is not known is not passed over.
-  const alone = inside(encodeAuthorization(policy('deny', nothing)), [5, 1, 2], (part) =>
+  const alone = inside(encodeAuthorization(policy('deny', emptyMatch)), [5, 1, 2], (part) =>
     withField(part, 77),
   );
   assert.equal(allowed(read(alone).value, 'db'), false);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { AuthorizationPolicy, PolicyKey, PolicyMatch } from '../model/policy.js';
+import { emptyMatch, type AuthorizationPolicy, type PolicyKey, type PolicyMatch } from '../model/policy.js';
 import type { Route, RouteKey } from '../model/route.js';
 import type { ServiceKey } from '../model/workload.js';
 import { service as serviceAt, workload as workloadAt } from '../../test/support/mesh.js';
@@ -123,20 +123,6 @@ test('what a route asks for and this version does not know is an error, never pa
   refused((m) => (m.parents = [{ service: api, port: 70_000 }]), /out of range/);
 });
 
-const nothing: PolicyMatch = {
-  namespaces: [],
-  notNamespaces: [],
-  principals: [],
-  notPrincipals: [],
-  sourceIps: [],
-  notSourceIps: [],
-  destinationIps: [],
-  notDestinationIps: [],
-  destinationPorts: [],
-  notDestinationPorts: [],
-  serviceAccounts: [],
-  notServiceAccounts: [],
-};
 const http: PolicyMatch['http'] = {
   methods: ['GET'],
   notMethods: ['PUT'],
@@ -170,7 +156,7 @@ const presence = [{ matchType: { $case: 'presence', value: {} } }];
 
 test('a policy is what it was after it was told, with and without requests', () => {
   for (const action of ['allow', 'deny'] as const) {
-    for (const match of [nothing, { ...nothing, destinationPorts: [80] }]) {
+    for (const match of [emptyMatch, { ...emptyMatch, destinationPorts: [80] }]) {
       for (const told of [policy(action, match), policy(action, { ...match, http })])
         assert.deepEqual(decodeAuthorization(encodeAuthorization(told)), { ok: true, value: told });
     }
@@ -178,15 +164,15 @@ test('a policy is what it was after it was told, with and without requests', () 
 });
 
 test('who does not know of requests allows nothing that depends on them', () => {
-  const seen = foreign(policy('allow', { ...nothing, destinationPorts: [80], http }));
+  const seen = foreign(policy('allow', { ...emptyMatch, destinationPorts: [80], http }));
   assert.deepEqual(seen, { ...pbAuth.Match.create(), principals: presence, notPrincipals: presence });
 });
 
 test('who does not know of requests denies all that might be denied', () => {
-  const seen = foreign(policy('deny', { ...nothing, destinationPorts: [80], http }));
+  const seen = foreign(policy('deny', { ...emptyMatch, destinationPorts: [80], http }));
   assert.deepEqual(seen, { ...pbAuth.Match.create(), destinationPorts: [80] });
   // Passed over, an empty match would deny nothing.
-  assert.deepEqual(foreign(policy('deny', { ...nothing, http })), {
+  assert.deepEqual(foreign(policy('deny', { ...emptyMatch, http })), {
     ...pbAuth.Match.create(),
     notDestinationPorts: [0],
   });

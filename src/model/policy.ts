@@ -51,6 +51,25 @@ export interface PolicyMatch {
   readonly http?: HttpMatch;
 }
 
+/** A match without fields: by itself it holds for nothing (src/policy/authorize.ts). */
+export const emptyMatch: PolicyMatch = {
+  namespaces: [],
+  notNamespaces: [],
+  principals: [],
+  notPrincipals: [],
+  sourceIps: [],
+  notSourceIps: [],
+  destinationIps: [],
+  notDestinationIps: [],
+  destinationPorts: [],
+  notDestinationPorts: [],
+  serviceAccounts: [],
+  notServiceAccounts: [],
+};
+
+export const isEmptyMatch = (match: PolicyMatch): boolean =>
+  Object.values(match).every((values: readonly unknown[] | undefined) => !values || values.length === 0);
+
 /** istio.security.Authorization, parsed. Rules OR; a rule's clauses AND; a clause's matches OR. */
 export interface AuthorizationPolicy {
   readonly key: PolicyKey;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { id, none, policy, anyRequest } from '../../test/support/mesh.js';
+import { id, policy, anyRequest } from '../../test/support/mesh.js';
 import { parseIp } from '../model/address.js';
 import type { HttpMatch } from '../model/policy.js';
 import { authorize, type ConnectionFacts, type HttpFacts } from './authorize.js';
@@ -25,7 +25,7 @@ const allowed = (
   of: ConnectionFacts['http'],
   more = {},
 ): boolean =>
-  authorize([policy('p', action, { ...none, ...more, http: { ...anyRequest, ...http } })], facts(of)).allowed;
+  authorize([policy('p', action, { ...more, http: { ...anyRequest, ...http } })], facts(of)).allowed;
 
 test('what asks for a request: judged by who read it, past by where it was judged, the worst where nobody has', () => {
   const get = { methods: ['GET'] };

@@ -2,23 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseIp } from '../model/address.js';
 import type { SpiffeId } from '../model/identity.js';
-import type { AuthorizationPolicy, PolicyKey, PolicyMatch } from '../model/policy.js';
+import { emptyMatch, type AuthorizationPolicy, type PolicyKey, type PolicyMatch } from '../model/policy.js';
 import { authorize, type ConnectionFacts } from './authorize.js';
 
-const nothing: PolicyMatch = {
-  namespaces: [],
-  notNamespaces: [],
-  principals: [],
-  notPrincipals: [],
-  sourceIps: [],
-  notSourceIps: [],
-  destinationIps: [],
-  notDestinationIps: [],
-  destinationPorts: [],
-  notDestinationPorts: [],
-  serviceAccounts: [],
-  notServiceAccounts: [],
-};
 const facts: ConnectionFacts = {
   identity: 'spiffe://cluster.local/ns/shop/sa/web' as SpiffeId,
   sourceIp: parseIp('10.0.0.1'),
@@ -38,7 +24,7 @@ const policy = (
     rules: rules.map((matches) => ({ clauses: [{ matches }] })),
   }) as unknown as AuthorizationPolicy;
 const account = (serviceAccount: string): PolicyMatch => ({
-  ...nothing,
+  ...emptyMatch,
   serviceAccounts: [{ namespace: 'shop', serviceAccount }],
 });
 
@@ -50,8 +36,8 @@ test('of many rules the last one decides, and is named', () => {
 });
 
 test('a match that asks for nothing holds for nobody, a clause without matches for all', () => {
-  assert.equal(authorize([policy('allow', [nothing])], facts).allowed, false);
-  assert.equal(authorize([policy('deny', [nothing])], facts).allowed, true);
+  assert.equal(authorize([policy('allow', [emptyMatch])], facts).allowed, false);
+  assert.equal(authorize([policy('deny', [emptyMatch])], facts).allowed, true);
   assert.equal(authorize([policy('deny', [])], facts).allowed, false);
 });
 
@@ -59,7 +45,7 @@ test('who has shown no identity matches no account, and every rule that only exc
   const unknown = { ...facts, identity: undefined };
   assert.equal(authorize([policy('allow', [account('web')])], unknown).allowed, false);
   const butWeb: PolicyMatch = {
-    ...nothing,
+    ...emptyMatch,
     notServiceAccounts: [{ namespace: 'shop', serviceAccount: 'web' }],
   };
   assert.equal(authorize([policy('deny', [butWeb])], unknown).allowed, false);

@@ -4,12 +4,13 @@
  */
 import { cidrContains, type IpAddress } from '../model/address.js';
 import { principalOf, workloadIdentityOf, type SpiffeId, type WorkloadIdentity } from '../model/identity.js';
-import type {
-  AuthorizationPolicy,
-  HttpMatch,
-  PolicyMatch,
-  PolicyPath,
-  StringMatch,
+import {
+  isEmptyMatch,
+  type AuthorizationPolicy,
+  type HttpMatch,
+  type PolicyMatch,
+  type PolicyPath,
+  type StringMatch,
 } from '../model/policy.js';
 import { everyReaderMatches, someReaderMatches } from './path-match.js';
 
@@ -121,12 +122,9 @@ function matchHolds(match: PolicyMatch, asked: Asked, denies: boolean): boolean 
     field(match.destinationPorts, match.notDestinationPorts, (port) => port === asked.destinationPort) &&
     field(match.serviceAccounts, match.notServiceAccounts, account) &&
     // Last, since of thousands of rules hardly one comes to it.
-    (match.http ? httpHolds(match.http, asked.http, denies) : !isEmpty(match))
+    (match.http ? httpHolds(match.http, asked.http, denies) : !isEmptyMatch(match))
   );
 }
-
-const isEmpty = (match: PolicyMatch): boolean =>
-  Object.values(match).every((values: readonly unknown[] | undefined) => !values || values.length === 0);
 
 function httpHolds(match: HttpMatch, http: ConnectionFacts['http'], denies: boolean): boolean {
   // What the waypoint judged it would have refused: here the rule holds for what it allows, and not for what it denies.

@@ -1,8 +1,8 @@
 /** The file of connection lines: JSON, one a line, written behind the caller's back and kept within a size. */
 import { existsSync, renameSync, statSync } from 'node:fs';
 import { pino } from 'pino';
+import { RateLimiter } from '../base/rate.js';
 import { levelOf, type ConnectionRecord } from './access-log.js';
-import { LineShare, podOf } from './line-share.js';
 
 export interface ConnectionLogOptions {
   readonly path: string;
@@ -11,9 +11,8 @@ export interface ConnectionLogOptions {
   /** Lines that wait for the disk; beyond that they are dropped and told to onDropped. */
   readonly waitingBytesMax?: number;
   readonly onDropped: () => void;
-  /** A line is left out since its pod has written more than its share (line-share.ts). */
+  /** A line is left out since its pod has written more than its share. */
   readonly onShareUsed?: () => void;
-  readonly share?: LineShare;
 }
 
 export interface LineValues {
@@ -37,6 +36,15 @@ function isoNow(): string {
   return isoText;
 }
 
+/** Of one pod. The file is rotated by size: a pod that opens connections in a loop would rotate away the lines of every other pod. */
+const lineRate = { burst: 20_000, perSecond: 1_000 };
+
+/** The pod at this node, whose agent writes the line. */
+function podOf({ direction, source, destination }: ConnectionRecord): string {
+  const { namespace, pod } = direction === 'outbound' ? source : destination;
+  return `${namespace}/${pod}`;
+}
+
 const fileBytesMaxDefault = 64 << 20;
 const waitingBytesMaxDefault = 8 << 20;
 
@@ -44,12 +52,11 @@ export class ConnectionLog {
   readonly #file: ReturnType<typeof pino.destination>;
   readonly #log: pino.Logger;
   readonly #options: ConnectionLogOptions;
-  readonly #share: LineShare;
+  readonly #lines = new RateLimiter(lineRate);
   #bytes: number;
 
   constructor(options: ConnectionLogOptions) {
     this.#options = options;
-    this.#share = options.share ?? new LineShare();
     this.#bytes = existsSync(options.path) ? statSync(options.path).size : 0;
     this.#file = pino.destination({
       dest: options.path,
@@ -91,7 +98,7 @@ export class ConnectionLog {
   }
 
   #mayWrite(pod: string): boolean {
-    if (this.#share.take(pod, Date.now())) return true;
+    if (this.#lines.take(pod)) return true;
     this.#options.onShareUsed?.();
     return false;
   }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import { test } from 'node:test';
-import { id, key, none as noMatch, policy, anyRequest } from '../../test/support/mesh.js';
+import { id, key, policy, anyRequest } from '../../test/support/mesh.js';
 import {
   answering,
   ask,
@@ -150,8 +150,7 @@ test('filters of the rule and of the backend change request and answer', async (
 test('a policy judges what the client asked, not what a rule makes of it, at each attempt', async (t) => {
   const good = await httpUpstream(t, telling('good'));
   const backends = { api: [good.port] };
-  const deny = (match: Partial<HttpMatch>, more = {}) =>
-    policy('p', 'deny', { ...noMatch, http: http_(match) }, more);
+  const deny = (match: Partial<HttpMatch>, more = {}) => policy('p', 'deny', { http: http_(match) }, more);
   const rewriting = route('r', [
     {
       filters: [
@@ -188,7 +187,6 @@ test('a policy judges what the client asked, not what a rule makes of it, at eac
         'q',
         'allow',
         {
-          ...noMatch,
           http: http_({
             headers: [{ name: 'x-forwarded-client-cert', values: [{ kind: 'presence' }], negated: false }],
           }),
@@ -561,7 +559,7 @@ test('bytes that are not HTTP are carried as they are where nobody has said othe
   // A policy that asks for more than bytes tell refuses them.
   const judged = await startWaypoint(t, {
     backends: { api: [port] },
-    policies: [policy('p', 'deny', { ...noMatch, http: http_({ methods: ['DELETE'] }) })],
+    policies: [policy('p', 'deny', { http: http_({ methods: ['DELETE'] }) })],
   });
   const refused = await RawClient.open(judged.port);
   refused.write('EHLO X\r\n');
@@ -598,7 +596,6 @@ test('what a rule makes of a request is judged too: its author may have no say i
   const backends = { api: [good.port] };
   const identity = id('web').replace('/ns/shop/', '/ns/evil/') as ReturnType<typeof id>;
   const onlyPublic = policy('p', 'allow', {
-    ...noMatch,
     http: http_({ methods: ['GET'], paths: [{ kind: 'prefix', value: '/public' }] }),
   });
   const rewriting = route(
@@ -627,9 +624,7 @@ test('a Service’s policy holds for its pods by whatever Service or route a req
   const api = await httpUpstream(t, telling('api'));
   const waypoint = await startWaypoint(t, {
     backends: { api: [api.port], admin: [admin.port] },
-    policies: [
-      policy('p', 'deny', { ...noMatch, http: http_({ methods: ['POST'] }) }, { services: [key('admin')] }),
-    ],
+    policies: [policy('p', 'deny', { http: http_({ methods: ['POST'] }) }, { services: [key('admin')] })],
     routes: [route('r', [{ backends: [backend('admin')] }], { namespace: 'shop' })],
   });
   assert.equal((await ask(waypoint.port)).status, 200);
@@ -688,7 +683,6 @@ test('a change of policies ends what is under way and now forbidden, and nothing
   await eventually(() => waypoint.context.exchanges.size === 2, 'both are under way');
   await sleep(100);
   const deny = policy('late', 'deny', {
-    ...noMatch,
     http: http_({ paths: [{ kind: 'prefix', value: '/forbidden' }] }),
   });
   waypoint.apply({ mesh: { policies: [deny] } });

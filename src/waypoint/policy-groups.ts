@@ -8,7 +8,7 @@
  */
 import type { IpAddress, SocketAddress } from '../model/address.js';
 import { isV6 } from '../model/address.js';
-import type { AuthorizationPolicy } from '../model/policy.js';
+import { emptyMatch, type AuthorizationPolicy } from '../model/policy.js';
 import type { Service } from '../model/service.js';
 import type { ServiceKey, Workload } from '../model/workload.js';
 import { candidatesOf, type Candidate } from '../state/resolve.js';
@@ -188,29 +188,7 @@ function namedDeny(policy: AuthorizationPolicy): AuthorizationPolicy[] {
   return [{ ...policy, rules: policy.rules.map((rule, i) => (isNamed[i] ? rule : neverRule)) }];
 }
 
-/** A match of no fields holds for nothing (src/policy/authorize.ts). */
-const neverRule: AuthorizationPolicy['rules'][number] = {
-  clauses: [
-    {
-      matches: [
-        {
-          namespaces: [],
-          notNamespaces: [],
-          principals: [],
-          notPrincipals: [],
-          sourceIps: [],
-          notSourceIps: [],
-          destinationIps: [],
-          notDestinationIps: [],
-          destinationPorts: [],
-          notDestinationPorts: [],
-          serviceAccounts: [],
-          notServiceAccounts: [],
-        },
-      ],
-    },
-  ],
-};
+const neverRule: AuthorizationPolicy['rules'][number] = { clauses: [{ matches: [emptyMatch] }] };
 
 /** Pods behind one Service mostly share policies and ports: such groups are decided once. */
 function distinct(groups: readonly PolicyGroup[]): readonly PolicyGroup[] {

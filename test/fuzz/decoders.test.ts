@@ -20,6 +20,7 @@ import { WeftError } from '../../src/base/errors.js';
 import { encodeAuthorization } from '../../src/discovery/encode.js';
 import { authorize } from '../../src/policy/authorize.js';
 import { parseIp } from '../../src/model/address.js';
+import { emptyMatch } from '../../src/model/policy.js';
 import { decodeRequest } from '../../daemonset/cni/protocol.js';
 import { encodeTold } from '../../control/serve/resources.js';
 import { compile } from '../../control/compile/compile.js';
@@ -145,18 +146,9 @@ test('what is read of a policy never throws, and is a whole policy, or says what
 
 test('a byte more in a policy that closes, of whatever kind, does not open it where the rest is as it was', () => {
   const nobody = {
-    namespaces: [],
-    notNamespaces: [],
-    principals: [],
-    notPrincipals: [],
-    sourceIps: [],
-    notSourceIps: [],
-    destinationIps: [],
-    notDestinationIps: [],
+    ...emptyMatch,
     destinationPorts: [80],
-    notDestinationPorts: [],
     serviceAccounts: [{ namespace: 'shop', serviceAccount: 'web' }],
-    notServiceAccounts: [],
   };
   const facts = {
     identity: parseSpiffeId('spiffe://cluster.local/ns/evil/sa/x'),

@@ -2,7 +2,13 @@
 import { parseIp } from '../../src/model/address.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
 import type { NodePod } from '../../src/model/node-pod.js';
-import type { AuthorizationPolicy, HttpMatch, PolicyKey, PolicyMatch } from '../../src/model/policy.js';
+import {
+  emptyMatch,
+  type AuthorizationPolicy,
+  type HttpMatch,
+  type PolicyKey,
+  type PolicyMatch,
+} from '../../src/model/policy.js';
 import type { Service } from '../../src/model/service.js';
 import type { ServiceKey, Workload, WorkloadUid } from '../../src/model/workload.js';
 
@@ -69,20 +75,6 @@ export const pod = (name: string, ip: string, more: Partial<NodePod> = {}): Node
   rootsVersion: '',
   ...more,
 });
-export const none: PolicyMatch = {
-  namespaces: [],
-  notNamespaces: [],
-  principals: [],
-  notPrincipals: [],
-  sourceIps: [],
-  notSourceIps: [],
-  destinationIps: [],
-  notDestinationIps: [],
-  destinationPorts: [],
-  notDestinationPorts: [],
-  serviceAccounts: [],
-  notServiceAccounts: [],
-};
 /** Of what a policy says of requests: nothing. */
 export const anyRequest: HttpMatch = {
   methods: [],
@@ -105,7 +97,7 @@ export function policy(
     namespace: 'shop',
     scope: 'namespace',
     action,
-    rules: [{ clauses: [{ matches: [{ ...none, ...match }] }] }],
+    rules: [{ clauses: [{ matches: [{ ...emptyMatch, ...match }] }] }],
     services: [],
     dryRun: false,
     ...more,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { policy, anyRequest } from '../../../test/support/mesh.js';
 import { parseIp } from '../../model/address.js';
-import { emptyMatch, type HttpMatch, type PolicyPath } from '../../model/policy.js';
+import type { HttpMatch, PolicyPath } from '../../model/policy.js';
 import { authorize } from '../../policy/authorize.js';
 import { normalizeAuthority, normalizePath, parseTarget, pathOf, readingsOf, TargetError } from './path.js';
 
@@ -108,7 +108,7 @@ function allowed(target: string, action: 'allow' | 'deny', match: Partial<HttpMa
     if (error instanceof TargetError) return false;
     throw error;
   }
-  return authorize([policy('p', action, { ...emptyMatch, http: { ...anyRequest, ...match } })], {
+  return authorize([policy('p', action, { http: { ...anyRequest, ...match } })], {
     identity: undefined,
     sourceIp: parseIp('10.0.0.1'),
     destinationIp: parseIp('10.0.0.2'),

@@ -30,3 +30,28 @@ test('keys are bounded: the one that was used least recently goes', () => {
   assert.ok(!limiter.take('a', 0), 'it was used of late');
   assert.ok(limiter.take('b', 0), 'forgotten');
 });
+
+test('a key that never stops uses its share alone; another key has each of its own', () => {
+  const limiter = new RateLimiter({ burst: 100, perSecond: 10 });
+  let taken = 0;
+  for (let i = 0; i < 10_000; i++) if (limiter.take('shop/noisy', 1_000 + i / 10)) taken++;
+  // One second has passed.
+  assert.ok(taken >= 100 && taken <= 111, String(taken));
+  for (let i = 0; i < 100; i++) assert.equal(limiter.take('shop/quiet', 2_000), true);
+});
+
+test('a clock that jumps gives no more than one burst, and takes nothing away', () => {
+  const limiter = new RateLimiter({ burst: 10, perSecond: 10 });
+  for (let i = 0; i < 10; i++) assert.equal(limiter.take('a', 1_000), true);
+  assert.equal(limiter.take('a', 1_000), false);
+  assert.equal(limiter.take('a', 0), false);
+  let taken = 0;
+  for (let i = 0; i < 100; i++) if (limiter.take('a', 1e12)) taken++;
+  assert.equal(taken, 10);
+});
+
+test('what is kept of keys is bounded', () => {
+  const limiter = new RateLimiter({ burst: 1, perSecond: 1 }, 4_096);
+  for (let i = 0; i < 20_000; i++) limiter.take(`shop/${i}`, i);
+  assert.ok(limiter.size <= 4096, String(limiter.size));
+});
