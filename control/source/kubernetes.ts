@@ -20,7 +20,7 @@ const isAbsent = (error: unknown): boolean => error instanceof ApiError && error
 
 /**
  * Rights are looked at before whether there is such a kind: of one that is refused the discovery, which everybody may read, says whether
- * it is served. One that is there and may not be read stays trouble: taken for empty, it would withdraw what is in force.
+ * it is served. A kind that is served and may not be read stays an error: taken for empty, everything of it in force would be removed.
  * Errors: ApiError, 404 where the kind is not served.
  */
 async function absentIfUnserved(config: KubeConfig, path: string, error: unknown): Promise<unknown> {
