@@ -17,6 +17,7 @@ import { ConnectionLog } from '../src/telemetry/connection-log.js';
 import { undecodableGauge } from '../src/telemetry/undecodable.js';
 import { MeshMetrics } from '../src/telemetry/metrics.js';
 import { CertificateManager } from '../src/tls/manager.js';
+import { attemptWith } from './attempt.js';
 import { Cni, cniOptionsOf, removeCni } from './cni/cni.js';
 import { readCounters, watchEvents, watchFlows } from './datapath/events.js';
 import { cniProgram, Datapath, removeInstance } from './datapath/loader.js';
@@ -27,6 +28,7 @@ import { Preexisting } from './enroll/preexisting.js';
 import { podsReported, Reports } from './enroll/report.js';
 import { refusalOf } from './enroll/rules.js';
 import { Carried } from './kernel/carried.js';
+import { Lease } from './kernel/lease.js';
 import { KernelServices } from './kernel/services.js';
 import { Verdicts } from './kernel/verdicts.js';
 import type { FromWorker } from './messages.js';
@@ -119,6 +121,15 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     log: connectionLog,
     onError: (error) => log.error({ error: errorText(error) }, 'a forbidden connection could not be cut'),
   });
+  const attempt = attemptWith(log);
+  const lease = new Lease({
+    verdicts,
+    carried,
+    isUnused: missing.has('kernel-path'),
+    attempt,
+    onCut: (cut) => log.info({ cut }, 'connections in the kernel cut that are now forbidden'),
+    onNotRenewed: () => metrics.limitReached.inc({ limit: 'lease-not-renewed' }),
+  });
   let synced = false;
   let control: { state: string; why: string } = { state: 'disconnected', why: 'not yet tried' };
 
@@ -158,7 +169,6 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
       node: options.node,
       pinDir: datapath.dir,
       trustDomain: parseTrustDomain(options.trustDomain),
-      drainTimeoutMsMax: options.drainMs,
       connectionsMax: connectionsOfWorker(options.workers),
     },
     state,
@@ -226,36 +236,6 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
       control,
     });
 
-  /** One part of a turn: what fails in it is tried again, and keeps nothing else from being done. */
-  const attempt = (text: string, work: () => void): boolean => {
-    try {
-      work();
-      return true;
-    } catch (error) {
-      log.error({ error: errorText(error) }, text);
-      return false;
-    }
-  };
-  /** Connections that were begun under other policies are held against those of today. */
-  const sweep = (): boolean =>
-    attempt('connections in the kernel could not be held against the policies, tried again', () => {
-      const cut = carried.sweep();
-      if (cut > 0) log.info({ cut }, 'connections in the kernel cut that are now forbidden');
-    });
-  /** What a former life of the agent allowed was held against the policies of today. */
-  let swept = false;
-  /** The lease is for what was decided by the present view alone: all else that could be wrong is looked at first. */
-  const beat = (): void => {
-    if (!swept || missing.has('kernel-path')) return;
-    if (carried.unfinished) sweep();
-    const renewed = attempt(
-      'the lease of verdicts is not renewed: the agent carries what the kernel did',
-      () => {
-        if (verdicts.beat()) sweep();
-      },
-    );
-    if (!renewed) metrics.limitReached.inc({ limit: 'lease-not-renewed' });
-  };
   const followMesh = (): void => {
     attempt('services of the kernel could not be written, tried again', () =>
       services.refresh(state, enrollment.held.keys(), options.node),
@@ -292,8 +272,8 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
         const { changed } = await enrollment.turn(wanted, () => (enrolling = true));
         if (changed) carried.forgetWords();
         followMesh();
-        if (!swept) swept = sweep();
-        beat();
+        lease.begin();
+        lease.renew();
         enrolling = false;
         writeReady();
       } while (again);
@@ -313,11 +293,9 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     state.apply(update);
     workers.broadcast({ type: 'mesh', update });
     carried.forgetWords();
-    if (!swept) return;
+    if (!lease.isSwept) return;
     // What is forbidden now comes first; nothing that fails after it keeps it from being so.
-    attempt('verdicts could not be moved, tried again', () => {
-      if (verdicts.refresh()) sweep();
-    });
+    lease.refresh();
     followMesh();
   };
   let rootsVersion = '';
@@ -445,16 +423,16 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   let former = 0;
   const timer = setInterval(() => {
     // Entries of sockets that never sent a SYN, and what a lost event left.
-    if (swept && ++turns % sweepTurns === 0) sweep();
+    if (lease.isSwept && ++turns % sweepTurns === 0) lease.sweep();
     attempt('former generations could not be looked at, tried again', () => {
       const left = datapath.settle((flows) => carried.onFlows(flows));
       if (left !== former)
         log.info({ generations: left }, 'connections of builds with other maps live on in the kernel');
       former = left;
     });
-    beat();
+    lease.renew();
     attempt('the CNI plugin could not be looked after, tried again', keepCni);
-    if (swept) reports.tick(report, control.state === 'connected', Date.now());
+    if (lease.isSwept) reports.tick(report, control.state === 'connected', Date.now());
     void turn();
     void datapath.retryArrivals((failed) =>
       log.error({ failed }, 'pods whose inbound hook is of the former build: what comes to them is refused'),

@@ -17,7 +17,6 @@ export interface WorkerSettings {
   readonly node: string;
   readonly pinDir: string;
   readonly trustDomain: string;
-  readonly drainTimeoutMsMax: number;
   /** Of one worker; a pod may have half of them. */
   readonly connectionsMax: number;
 }

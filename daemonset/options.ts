@@ -16,7 +16,7 @@ export interface AgentOptions {
   readonly workers: number;
   readonly trustDomain: string;
   readonly drainMs: number;
-  /** How long the kernel goes by verdicts after the agent's last heartbeat, which comes every second. */
+  /** How long the kernel goes by verdicts after the agent last renewed their lease, which it does every second. */
   readonly verdictLeaseMs: number;
   /** Bytes that may wait, spliced, for one reader; 0: nothing is spliced. */
   readonly spliceBytesMax: number;

@@ -4,7 +4,7 @@ import { until } from '../src/base/wait.js';
 import { MeshState } from '../src/state/store.js';
 import { pod } from '../test/support/mesh.js';
 import type { LocalPod } from './messages.js';
-import { Workers } from './workers.js';
+import { Workers, type WorkersOptions } from './workers.js';
 
 /** A worker that owns every pod but `doomed`, at which it dies, and logs what it was told. */
 const script = `data:text/javascript,${encodeURIComponent(`
@@ -15,7 +15,7 @@ parentPort.on('message', (message) => {
   told.push(message.type);
   if (message.type === 'own') told.push('own ' + message.pod.pod.name);
   if (message.type === 'pods') told.push(message.pods.map((one) => '+' + one.pod.name).concat(message.removed.map((uid) => '-' + uid)).join(' '));
-  if (message.type === 'own' && message.pod.pod.name === 'slow') return void setTimeout(() => parentPort.postMessage({ type: 'done', call: message.call }), 300);
+  if (message.type === 'own' && message.pod.pod.name === 'slow') return void setTimeout(() => parentPort.postMessage({ type: 'done', call: message.call }), 3000);
   if (message.type === 'own' && message.pod.pod.name === 'doomed') throw new Error('as told');
   if (message.type === 'connections') parentPort.postMessage({ type: 'done', call: message.call, result: [{ threadId, told }] });
   else if ('call' in message) parentPort.postMessage({ type: 'done', call: message.call });
@@ -27,42 +27,24 @@ const local = (name: string, ip: string): LocalPod => ({
   place: { cookie: 1n, netns: '' },
 });
 
-function workersOf(count: number, callTimeoutMsMax?: number): Workers {
+function workersOf(count: number, more: Partial<WorkersOptions> = {}): Workers {
   return new Workers({
     count,
     script: new URL(script),
-    settings: {
-      node: 'n1',
-      pinDir: '',
-      trustDomain: 'cluster.local',
-      drainTimeoutMsMax: 1,
-      connectionsMax: 10,
-    },
+    settings: { node: 'n1', pinDir: '', trustDomain: 'cluster.local', connectionsMax: 10 },
     state: new MeshState(),
     svids: () => [],
     onMessage: () => undefined,
     onReplaced: () => undefined,
     onDied: () => undefined,
-    ...(callTimeoutMsMax === undefined ? {} : { callTimeoutMsMax }),
+    ...more,
   });
 }
 
 test('a worker that dies is replaced and told all it must know; its calls fail, and others notice nothing', async (t) => {
   const replaced: string[][] = [];
   const died: string[] = [];
-  const workers = new Workers({
-    count: 2,
-    script: new URL(script),
-    settings: {
-      node: 'n1',
-      pinDir: '',
-      trustDomain: 'cluster.local',
-      drainTimeoutMsMax: 1,
-      connectionsMax: 10,
-    },
-    state: new MeshState(),
-    svids: () => [],
-    onMessage: () => undefined,
+  const workers = workersOf(2, {
     onReplaced: (pods) => replaced.push([...pods]),
     onDied: (why) => died.push(why),
   });
@@ -104,7 +86,7 @@ test('workers are told what differs from the last time, and nothing where nothin
 });
 
 test('a worker that answers late keeps the pod, and is the one that is told to disown it: no listener is left behind', async (t) => {
-  const workers = workersOf(2, 100);
+  const workers = workersOf(2, { callTimeoutMsMax: 1_000 });
   t.after(() => workers.drain(1));
   const slow = local('slow', '10.0.0.1');
   await assert.rejects(workers.own(slow), { code: 'WEFT_WORKER_SILENT' });

@@ -97,7 +97,7 @@ export class Verdicts {
     private readonly datapath: Datapath,
     private readonly view: MeshView,
     private readonly node: string,
-    /** How long verdicts count after the last heartbeat: what it allowed, a dead agent cannot take back. */
+    /** How long verdicts count after the lease was last renewed: what it allowed, a dead agent cannot take back. */
     private readonly leaseMs: number,
     /** A pod has more verdicts than its share: its oldest went. */
     onLimit: () => void = () => undefined,
@@ -167,7 +167,7 @@ export class Verdicts {
    * pod whose row cannot be written has none. Where not even that can be done, the lease is left to end. Returns whether a change
    * had been missed; throws where the lease is not renewed.
    */
-  beat(): boolean {
+  renewLease(): boolean {
     const moved = this.refresh();
     for (const admitted of this.#pods.values()) {
       if (admitted.written) continue;
@@ -233,7 +233,7 @@ export class Verdicts {
       try {
         this.forget(local.place.cookie);
       } catch (second) {
-        this.onError(second); // beat() tries again, and renews nothing before
+        this.onError(second); // renewLease() tries again, and renews nothing before
       }
     }
   }

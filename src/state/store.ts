@@ -135,13 +135,7 @@ export class MeshState implements MeshView {
     let chosen: Service | undefined;
     for (const service of claimants.values()) {
       if (service.scope !== undefined && service.namespace !== clientNamespace) continue;
-      if (!chosen || strengthOf(service, clientNamespace) < strengthOf(chosen, clientNamespace))
-        chosen = service;
-      else if (
-        strengthOf(service, clientNamespace) === strengthOf(chosen, clientNamespace) &&
-        service.key < chosen.key
-      )
-        chosen = service;
+      if (!chosen || isStronger(service, chosen, clientNamespace)) chosen = service;
     }
     if (!chosen) return undefined;
     // An address of a pod is that pod's; a name for somewhere else yields to a Workload too.
@@ -242,6 +236,12 @@ function comesBefore(a: Workload, b: Workload, clientNamespace?: string): boolea
 /** The smaller comes first: Services of the cluster, names that the client's own namespace gives, those of other namespaces. */
 const strengthOf = (service: Service, clientNamespace: string | undefined): number =>
   isOfCluster(service) ? 0 : service.namespace === clientNamespace ? 1 : 2;
+
+/** Whether `a` rather than `b` has the address of both. */
+function isStronger(a: Service, b: Service, clientNamespace: string | undefined): boolean {
+  const difference = strengthOf(a, clientNamespace) - strengthOf(b, clientNamespace);
+  return difference === 0 ? a.key < b.key : difference < 0;
+}
 
 /**
  * A Service of Kubernetes, not a name for somewhere else. Other control planes let a namespace give such a host name to what is none, also

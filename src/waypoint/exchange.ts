@@ -686,8 +686,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     this.#flag = flag;
     this.#code = code;
     this.#why = why;
-    const grpc = headerOf(this.#head.headers, 'content-type')?.startsWith('application/grpc') === true;
-    if (grpc && this.downstream.version === 'HTTP/2') {
+    if (this.#isGrpc) {
       this.#grpcStatus = String(grpcStatusOf(status));
       this.#answer({
         status: 200,

@@ -9,11 +9,12 @@ export function judge(groups: readonly PolicyGroup[], client: Client, http: Http
   let verdict: Verdict = { allowed: true, reason: 'no-policy', audited: [] };
   for (const { policies, destination, named, others } of groups) {
     let one = decide(policies, destination, client, http);
-    let audited = [...verdict.audited, ...one.audited];
+    // Most requests are audited by nobody: nothing is copied then.
+    let audited = one.audited.length > 0 ? [...verdict.audited, ...one.audited] : verdict.audited;
     for (const other of others) {
       if (!one.allowed) break;
       const also = decide(named, other, client, http);
-      audited = [...new Set([...audited, ...also.audited])];
+      if (also.audited.length > 0) audited = [...new Set([...audited, ...also.audited])];
       if (!also.allowed) one = also;
     }
     verdict = { ...(one.reason === 'no-policy' ? verdict : one), audited };

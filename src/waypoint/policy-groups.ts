@@ -57,16 +57,13 @@ export class PolicyGroups {
 
   /** Of the Service that a client asked for, at `dialled`. */
   ofAsked({ service: key, port }: Sent, dialled: IpAddress): readonly PolicyGroup[] {
+    const policies = this.#policiesForService(key);
+    if (policies.length === 0) return none;
     const name = `${key} ${port} ${dialled}`;
     let found = this.#byService.get(name);
     if (!found) {
       const targetPort = this.view.service(key)?.ports.find((one) => one.servicePort === port)?.targetPort;
-      found = groupsOf(
-        this.#policiesForService(key),
-        { ip: dialled, port },
-        [],
-        targetPort ? [targetPort] : [],
-      );
+      found = groupsOf(policies, { ip: dialled, port }, [], targetPort ? [targetPort] : []);
       this.#byService.set(name, found);
     }
     return found;
@@ -146,6 +143,8 @@ export class PolicyGroups {
   }
 }
 
+const none: readonly PolicyGroup[] = [];
+
 /** A Service's address of the family of `like`; `like` itself where the Service has none (headless). */
 function addressOf(service: Service | undefined, like: IpAddress): IpAddress {
   return (
@@ -160,7 +159,7 @@ function groupsOf(
   ips: readonly IpAddress[],
   ports: readonly number[],
 ): readonly PolicyGroup[] {
-  if (policies.length === 0) return [];
+  if (policies.length === 0) return none;
   const named = policies.flatMap(namedDeny);
   const others: SocketAddress[] = [];
   if (named.length > 0) {

@@ -1,17 +1,14 @@
 /** Real tunnels on loopback: certificates of one root, servers and clients of HBONE in this process. */
 import net from 'node:net';
 import type { AddressInfo } from 'node:net';
-import type { Duplex } from 'node:stream';
 import type { TestContext } from 'node:test';
-import { TunnelPool } from '../../src/hbone/pool.js';
 import { HboneServer, type InboundTunnel, type Refused } from '../../src/hbone/server.js';
-import { parseIp } from '../../src/model/address.js';
-import { parseTrustDomain, type SpiffeId } from '../../src/model/identity.js';
+import type { SpiffeId } from '../../src/model/identity.js';
 import { assembleSvid, createCsr } from '../../src/tls/certificate.js';
 import { createRoot, issueSvid, parseCsr } from '../../src/tls/issue.js';
 import type { Svid } from '../../src/tls/svid.js';
+import { domain } from './mesh.js';
 
-export const domain = parseTrustDomain('cluster.local');
 const root = createRoot(domain, 86_400);
 
 export function svidOf(id: SpiffeId): Svid {
@@ -56,34 +53,6 @@ export async function startHbone(
     server.close();
   });
   return { port: (listener.address() as AddressInfo).port, server, refused };
-}
-
-export interface Asking {
-  readonly port: number;
-  /** Who asks, and whom it expects. */
-  readonly svid: Svid;
-  readonly expected: SpiffeId;
-  readonly authority: string;
-  readonly headers?: Readonly<Record<string, string>>;
-}
-
-/** Opens tunnels as a peer that says what it likes. Rejects as TunnelPool.open does. */
-export function peer(t: TestContext): (asking: Asking) => Promise<Duplex> {
-  const pool = new TunnelPool();
-  t.after(() => pool.close());
-  return async ({ port, svid, expected, authority, headers = {} }) => {
-    const { stream } = await pool.open({
-      svid,
-      expected: [expected],
-      destination: { ip: parseIp('127.0.0.1'), port },
-      authority,
-      source: 'peer',
-      headers,
-      connect: () => connected(port),
-    });
-    stream.on('error', () => undefined);
-    return stream;
-  };
 }
 
 export const connected = (port: number): Promise<net.Socket> =>

@@ -1,6 +1,6 @@
 /** Small meshes for tests of pure decisions. */
 import { parseIp } from '../../src/model/address.js';
-import { parseSpiffeId } from '../../src/model/identity.js';
+import { parseSpiffeId, parseTrustDomain } from '../../src/model/identity.js';
 import type { NodePod } from '../../src/model/node-pod.js';
 import {
   emptyMatch,
@@ -12,7 +12,10 @@ import {
 import type { Service } from '../../src/model/service.js';
 import type { ServiceKey, Workload, WorkloadUid } from '../../src/model/workload.js';
 
-export const id = (name: string) => parseSpiffeId(`spiffe://cluster.local/ns/shop/sa/${name}`);
+export const domain = parseTrustDomain('cluster.local');
+export const identity = (namespace: string, account: string) =>
+  parseSpiffeId(`spiffe://cluster.local/ns/${namespace}/sa/${account}`);
+export const id = (name: string) => identity('shop', name);
 export const uid = (name: string) => `Kubernetes//Pod/shop/${name}` as WorkloadUid;
 export const key = (name: string) => `shop/${name}.shop.svc.cluster.local` as ServiceKey;
 

@@ -13,9 +13,9 @@ import { accountOfReview, callerOf } from '../../control/kubernetes/token-review
 import { waypointDefaults } from '../../control/waypoint/defaults.js';
 import { parametersOf, renderWaypoint } from '../../control/waypoint/render.js';
 import { planOutbound } from '../../daemonset/proxy/plan.js';
-import { parseSpiffeId } from '../../src/model/identity.js';
 import type { ServiceKey } from '../../src/model/workload.js';
 import { identitiesOf, resolveWaypoint } from '../../src/state/resolve.js';
+import { domain, identity as id } from '../support/mesh.js';
 import {
   asRead,
   at,
@@ -26,12 +26,10 @@ import {
   podObject,
   runningWaypoint,
   serviceObject,
+  viewOf,
   waypointPodObject,
 } from './support/compiled.js';
-import { trustDomain, viewOf } from './support/wire.js';
 
-const id = (namespace: string, account: string) =>
-  parseSpiffeId(`spiffe://cluster.local/ns/${namespace}/sa/${account}`);
 const infra = (from?: string) =>
   runningWaypoint('infra', 'wp', { service: '10.96.1.1', pod: '10.0.1.1' }, from);
 const agents = 'system:serviceaccount:weft-system:weft-agent';
@@ -350,7 +348,7 @@ test('a pod that calls itself a waypoint without a Gateway is nobody’s waypoin
   // It is not held, as every pod may be by a label, and has its own identity and no other.
   const pod = objects[2] as PodObject;
   const held = compilePod(pod, {
-    trustDomain,
+    trustDomain: domain,
     rootsVersion: '1',
     open: false,
     enrolNone: false,

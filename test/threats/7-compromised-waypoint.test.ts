@@ -31,8 +31,9 @@ import {
   podObject,
   runningWaypoint,
   serviceObject,
+  updateOf,
+  viewOf,
 } from './support/compiled.js';
-import { updateOf, viewOf } from './support/wire.js';
 
 const teller = identity('bank', 'teller');
 const tellerIp = '127.0.31.7';

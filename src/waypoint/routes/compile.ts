@@ -43,14 +43,16 @@ export function compileRoutes(routes: readonly Route[]): Matcher | undefined {
       const matches = rule.matches.length > 0 ? rule.matches : [any];
       for (const match of matches) {
         const path = match.path ?? { kind: 'prefix', value: '/' };
+        let isReadable = true;
+        const holds = conditionOf(match, path, () => (isReadable = false));
         const entry: Entry = {
           matched: {
             route,
-            rule: isReadable(match) ? rule : refusing(rule),
+            rule: isReadable ? rule : refusing(rule),
             label: `${route.namespace}/${route.name}/${rule.name ?? index}`,
             prefix: path.kind === 'prefix' ? path.value : undefined,
           },
-          holds: conditionOf(match, path),
+          holds,
           order: orderOf(route, index, match, path),
         };
         if (path.kind === 'regex') regex.push(entry);
@@ -120,17 +122,18 @@ function byOrder(a: Entry, b: Entry): number {
   return 0;
 }
 
-function conditionOf(match: RouteMatch, path: PathMatch): Entry['holds'] {
+/** `onUnreadable`: a regular expression of it cannot be compiled. */
+function conditionOf(match: RouteMatch, path: PathMatch, onUnreadable: () => void): Entry['holds'] {
   const { method } = match;
   const conditions: ((head: RequestHead, path: string) => boolean)[] = [];
   if (path.kind === 'regex') {
-    const pattern = regexOf(path.value);
+    const pattern = regexOf(path.value, onUnreadable);
     conditions.push((_head, text) => pattern.test(text));
   }
   if (method !== undefined) conditions.push((head) => head.method === method);
-  for (const header of match.headers) conditions.push(headerCondition(header));
+  for (const header of match.headers) conditions.push(headerCondition(header, onUnreadable));
   if (match.query.length > 0) {
-    const queries = match.query.map((one) => ({ name: one.name, holds: valueOf(one) }));
+    const queries = match.query.map((one) => ({ name: one.name, holds: valueOf(one, onUnreadable) }));
     conditions.push((head) => {
       const at = head.path.indexOf('?');
       const parameters = new URLSearchParams(at < 0 ? '' : head.path.slice(at + 1));
@@ -148,9 +151,9 @@ function conditionOf(match: RouteMatch, path: PathMatch): Entry['holds'] {
   };
 }
 
-function headerCondition(match: ValueMatch): (head: RequestHead) => boolean {
+function headerCondition(match: ValueMatch, onUnreadable: () => void): (head: RequestHead) => boolean {
   const { name } = match;
-  const holds = valueOf(match);
+  const holds = valueOf(match, onUnreadable);
   if (name === 'host') {
     const exact = match.value.toLowerCase();
     return ({ authority }) => {
@@ -168,36 +171,24 @@ function headerCondition(match: ValueMatch): (head: RequestHead) => boolean {
   };
 }
 
-function valueOf({ kind, value }: ValueMatch): (text: string) => boolean {
+function valueOf({ kind, value }: ValueMatch, onUnreadable: () => void): (text: string) => boolean {
   if (kind === 'exact') return (text) => text === value;
-  const pattern = regexOf(value);
+  const pattern = regexOf(value, onUnreadable);
   return (text) => pattern.test(text);
 }
 
-/** Against the whole text, in time that is linear in it: clients choose what is matched. Of what cannot be compiled: any text. */
-function regexOf(source: string): { test(text: string): boolean } {
+/**
+ * Against the whole text, in time that is linear in it: clients choose what is matched. What cannot be compiled holds for any text. The
+ * control plane sends none that it cannot compile itself; one of another version may know more than this waypoint.
+ */
+function regexOf(source: string, onUnreadable: () => void): { test(text: string): boolean } {
   try {
     const pattern = RE2JS.compile(source);
     return { test: (text) => pattern.matches(text) };
   } catch {
+    onUnreadable();
     return { test: () => true };
   }
-}
-
-/** The control plane sends none that it cannot compile itself; one of another version may know more than this waypoint. */
-function isReadable({ path, headers, query }: RouteMatch): boolean {
-  const sources = [
-    ...(path?.kind === 'regex' ? [path.value] : []),
-    ...[...headers, ...query].filter(({ kind }) => kind === 'regex').map(({ value }) => value),
-  ];
-  return sources.every((source) => {
-    try {
-      RE2JS.compile(source);
-      return true;
-    } catch {
-      return false;
-    }
-  });
 }
 
 /** Requests for which it might hold go by no other rule, which may be the one that it was to keep them from. */

@@ -1,22 +1,64 @@
-/** Kubernetes objects of a test's mesh, and the mesh compiled from them. */
+/** What an agent or a waypoint knows of a mesh that is given as Kubernetes objects: compiled, told, applied. */
 import type { Compiler } from '../../../control/compile/compile.js';
 import { compile } from '../../../control/compile/compile.js';
 import type { MeshObject } from '../../../control/compile/objects.js';
 import { narrow } from '../../../control/source/narrow.js';
+import type { Decoded } from '../../../src/base/errors.js';
+import { decodeAddress, decodeAuthorization, decodeRoute } from '../../../src/discovery/decode.js';
+import {
+  encodeAuthorization,
+  encodeRoute,
+  encodeService,
+  encodeWorkload,
+} from '../../../src/discovery/encode.js';
 import { parseIp } from '../../../src/model/address.js';
 import type { NodePod } from '../../../src/model/node-pod.js';
-import { trustDomain } from './wire.js';
+import type { AuthorizationPolicy } from '../../../src/model/policy.js';
+import type { Route } from '../../../src/model/route.js';
+import type { Service } from '../../../src/model/service.js';
+import type { Workload } from '../../../src/model/workload.js';
+import { MeshState, type MeshUpdate } from '../../../src/state/store.js';
+import { domain } from '../../support/mesh.js';
 
+/** Objects as the API server has them, by which fields are picked that Weft reads. */
 export function compiled(...objects: readonly (MeshObject | undefined)[]): Compiler {
   return compile(
     objects.filter((object) => object !== undefined),
-    { trustDomain, rootsVersion: '1' },
+    { trustDomain: domain, rootsVersion: '1' },
   );
 }
-/** An object of the API server, with the fields that Weft reads. */
 export const asRead = (kind: MeshObject['kind'], object: object): MeshObject | undefined =>
   narrow(kind, object);
 
+/** After it was on the wire. */
+export function updateOf(compiler: Compiler): MeshUpdate {
+  const workloads: Workload[] = [];
+  const services: Service[] = [];
+  const policies: AuthorizationPolicy[] = [];
+  for (const told of compiler.all()) {
+    if (told.kind === 'policy') policies.push(taken(decodeAuthorization(encodeAuthorization(told.value))));
+    if (told.kind !== 'workload' && told.kind !== 'service') continue;
+    const bytes = told.kind === 'workload' ? encodeWorkload(told.value) : encodeService(told.value);
+    const address = taken(decodeAddress(bytes));
+    if (address.kind === 'workload') workloads.push(address.workload);
+    else services.push(address.service);
+  }
+  return { workloads, services, policies };
+}
+export function routesOf(compiler: Compiler): Route[] {
+  return [...compiler.all()].flatMap((told) =>
+    told.kind === 'route' ? [taken(decodeRoute(encodeRoute(told.value)))] : [],
+  );
+}
+function taken<T>(decoded: Decoded<T>): T {
+  if (!decoded.ok) throw new Error(decoded.errors.join('; '));
+  return decoded.value;
+}
+export function viewOf(compiler: Compiler): MeshState {
+  const state = new MeshState();
+  state.apply(updateOf(compiler));
+  return state;
+}
 /** Of a pod that its node holds. */
 export function nodePodOf(compiler: Compiler, namespace: string, name: string): NodePod {
   for (const one of compiler.all())

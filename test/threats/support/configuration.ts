@@ -10,9 +10,10 @@ import type { Route } from '../../../src/model/route.js';
 import type { Workload } from '../../../src/model/workload.js';
 import { authorize, type HttpFacts } from '../../../src/policy/authorize.js';
 import { pathOf, readingsOf } from '../../../src/policy/path.js';
-import type { MeshState } from '../../../src/state/store.js';
+import { MeshState } from '../../../src/state/store.js';
 import { parseTarget } from '../../../src/waypoint/routes/path.js';
-import { routesOf, trustDomain, updateOf, viewOf } from './wire.js';
+import { domain } from '../../support/mesh.js';
+import { routesOf, updateOf } from './compiled.js';
 
 /** What a node and a waypoint are told, after it was on the wire. */
 export interface InForce {
@@ -31,14 +32,17 @@ export function inForce(texts: readonly string[], more: Partial<CompileSettings>
 }
 /** Of objects with any content, as an API server has them. */
 export function inForceOf(objects: readonly object[], more: Partial<CompileSettings> = {}): InForce {
-  const taken = objects.flatMap((object) => readObject(object as MeshObject).object ?? []);
-  const compiler = compile(taken, { trustDomain, rootsVersion: '', ...more });
-  const { workloads = [] } = updateOf(compiler);
+  const known = objects.flatMap((object) => readObject(object as MeshObject).object ?? []);
+  const settings = { trustDomain: domain, rootsVersion: '', ...more };
+  const compiler = compile(known, settings);
+  const update = updateOf(compiler);
+  const view = new MeshState();
+  view.apply(update);
   return {
-    view: viewOf(compiler),
+    view,
     routes: routesOf(compiler),
     workload: (namespace, name) => {
-      const found = workloads.find((one) => one.namespace === namespace && one.name === name);
+      const found = update.workloads?.find((one) => one.namespace === namespace && one.name === name);
       if (!found) throw new Error(`no workload ${namespace}/${name}`);
       return found;
     },

@@ -13,8 +13,8 @@ import { parseManifests } from '../../../control/source/files.js';
 import { systemClock } from '../../../src/base/clock.js';
 import { DiscoveryClient, type DiscoveryOptions } from '../../../src/discovery/client.js';
 import { parseIp } from '../../../src/model/address.js';
+import { domain } from '../../support/mesh.js';
 import { subjectOfToken } from '../../support/tokens.js';
-import { trustDomain } from './wire.js';
 
 export const discoveryPath =
   '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources';
@@ -53,8 +53,8 @@ export async function startControl(
   options: Partial<ControlServerOptions> & { readonly state?: string } = {},
 ): Promise<Control> {
   const { state = stateDir(closers), ...rest } = options;
-  const ca = new CertificateAuthority(state, trustDomain);
-  const compiler = new Compiler({ trustDomain, rootsVersion: '1' });
+  const ca = new CertificateAuthority(state, domain);
+  const compiler = new Compiler({ trustDomain: domain, rootsVersion: '1' });
   compiler.apply(differenceFrom(compiler, objectsOf(manifests)));
   const resources = new Resources(compiler.all());
   const warnings: string[] = [];

@@ -14,7 +14,7 @@ import { FairLimit } from '../../../src/base/fair-limit.js';
 import { TunnelPool } from '../../../src/hbone/pool.js';
 import { HboneServer, type InboundTunnel } from '../../../src/hbone/server.js';
 import { parseIp, type SocketAddress } from '../../../src/model/address.js';
-import { parseSpiffeId, type SpiffeId } from '../../../src/model/identity.js';
+import type { SpiffeId } from '../../../src/model/identity.js';
 import type { Route } from '../../../src/model/route.js';
 import type { Service } from '../../../src/model/service.js';
 import type { ServiceKey, WaypointRef, Workload, WorkloadUid } from '../../../src/model/workload.js';
@@ -29,11 +29,10 @@ import { Slots } from '../../../src/waypoint/slots.js';
 import { WaypointState } from '../../../src/waypoint/state.js';
 import { serveTunnel } from '../../../src/waypoint/tunnel.js';
 import { UpstreamPool } from '../../../src/waypoint/upstream/pool.js';
-import { domain, svidOf } from '../../support/hbone.js';
-import { pod as podOf, service, workload } from '../../support/mesh.js';
+import { svidOf } from '../../support/hbone.js';
+import { domain, identity, pod as podOf, service, workload } from '../../support/mesh.js';
 
-export const identity = (namespace: string, account: string): SpiffeId =>
-  parseSpiffeId(`spiffe://cluster.local/ns/${namespace}/sa/${account}`);
+export { identity };
 export const serviceKey = (namespace: string, name: string): ServiceKey =>
   `${namespace}/${name}.${namespace}.svc.cluster.local` as ServiceKey;
 export const waypointRef = (namespace: string, name: string): WaypointRef => ({

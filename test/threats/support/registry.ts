@@ -10,11 +10,11 @@ import { kernelServices } from '../../../daemonset/kernel/services.js';
 import { kernelMayCarry } from '../../../daemonset/kernel/verdicts.js';
 import { planInboundPlain, planInboundTunnel, planOutbound } from '../../../daemonset/proxy/plan.js';
 import { parseSocketAddress } from '../../../src/model/address.js';
-import { spiffeIdOf } from '../../../src/model/identity.js';
 import type { NodePod } from '../../../src/model/node-pod.js';
 import { candidatesOf } from '../../../src/state/resolve.js';
 import type { MeshState } from '../../../src/state/store.js';
-import { trustDomain, viewOf } from './wire.js';
+import { domain, identity as identityOf } from '../../support/mesh.js';
+import { viewOf } from './compiled.js';
 
 export interface Seen {
   readonly compiler: Compiler;
@@ -40,7 +40,7 @@ function objectsOf(manifests: readonly string[]): MeshObject[] {
 /** Through the schemas, compile and the wire, as agents and waypoints come to see it. */
 export function see(...manifests: readonly string[]): Seen {
   const objects = objectsOf(manifests);
-  const compiler = compile(objects, { trustDomain, rootsVersion: '1' });
+  const compiler = compile(objects, { trustDomain: domain, rootsVersion: '1' });
   const view = viewOf(compiler);
   const pods = new Map(
     [...compiler.all()].flatMap((one) =>
@@ -54,7 +54,7 @@ export function see(...manifests: readonly string[]): Seen {
 
 export const identity = (account: string) => {
   const [namespace = '', serviceAccount = ''] = account.split('/');
-  return spiffeIdOf({ trustDomain, namespace, serviceAccount });
+  return identityOf(namespace, serviceAccount);
 };
 
 /** What becomes of a connection of a pod (`<namespace>/<name>`) to `ip:port`. */
