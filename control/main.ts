@@ -16,7 +16,7 @@ import {
   type ObjectKey,
 } from './compile/compile.js';
 import type { MeshObject } from './compile/objects.js';
-import { problemText, SettingProblems } from './compile/setting-problems.js';
+import { problemLine, SettingProblems } from './compile/setting-problems.js';
 import { closedMeans } from './compile/closed.js';
 import { rootNamespace } from './compile/policies.js';
 import { AuthorityStore } from './kubernetes/authority-store.js';
@@ -137,7 +137,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       listen: options.listen,
       certificate: servingCertificate(),
       ca,
-      // A join token is checked here; what is none is for the API server to review.
+      // Join tokens are verified here. The API server reviews all other tokens.
       callerOfToken: async (token, address) => {
         const join = await readToken(options.state, token);
         if (!join) return reviewer?.callerOf(token, address);
@@ -165,24 +165,21 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
 
   const problems = new ProblemLog(compiler, log);
   const settingsOf = new SettingProblems(() => metrics.limitReached.inc({ limit: 'setting-problems' }));
-  /** What changed, into what nodes are told; what of it nobody can read, into the log. */
+  /** Compiles changed objects and updates nodes. Unknown values of labels and annotations go to the log. */
   const take = (changed: ReadonlyMap<ObjectKey, MeshObject | undefined>): void => {
     for (const found of settingsOf.apply(changed)) {
       const { kind, metadata } = found.object;
-      const name =
-        kind === 'Namespace' ? metadata.name : `${metadata.namespace ?? 'default'}/${metadata.name}`;
-      log.error({ kind, name }, `${kind} ${name}: ${problemText(found)}`);
+      const { namespace, name } = metadata;
+      log.error({ kind, namespace, name }, problemLine(found));
     }
     tell(compiler.apply(changed));
   };
-  /** For `weft status`, which reads no log: what is not in force as it is written. */
+  /** `weft status` reads this file: objects that are not in force as they are written, and why. */
   const writeProblems = (): void => {
     if (!(source instanceof FileSource)) return;
     const problems = [
       ...source.problems.map(({ file, line, field, message }) => `${file}:${line}: ${field}: ${message}`),
-      ...[...settingsOf.all()].map(
-        (found) => `${found.object.kind} ${found.object.metadata.name}: ${problemText(found)}`,
-      ),
+      ...[...settingsOf.all()].map(problemLine),
       ...[...compiler.problems()].map(([key, { message }]) => `${key}: ${message}`),
     ];
     replaceFile(join(options.state, problemsFile), JSON.stringify(problems), 0o600);
@@ -272,8 +269,8 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
   // On Kubernetes all replicas do it at one moment, which the uninstall sets: a node that lets its pods go seconds before another
   // knows of it is dialled at a port that is closed.
   if (!kubernetes) release(openedMs);
-  // The serving certificate is by the signing key: a node that trusts only the new root must be able to come back. Streams go on
-  // under the one that they began with.
+  // The signing key signs the serving certificate, so that a node that trusts only the new root can reconnect. Open streams keep the
+  // certificate that they began with.
   let signer = ca.signer;
   let renewAtMs = performance.now() + serverCertificateDueMs;
   const renewServing = (): void => {
@@ -284,7 +281,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       renewAtMs = performance.now() + serverCertificateDueMs;
       log.info({ signer }, 'serving under a new certificate');
     } catch (error) {
-      // Not at each look: the present one is good for as long again.
+      // Tried again later, not at every check: the present certificate is valid for as long again.
       renewAtMs = performance.now() + renewRetryMs;
       signer = ca.signer;
       log.error({ error: errorText(error) }, 'no new serving certificate, tried again');
@@ -300,7 +297,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       if (unread !== errorText(error)) log.error({ error: errorText(error) }, 'keys not read again');
       unread = errorText(error);
     }
-    // Before anybody is told of the new roots: who comes back by them finds a certificate that they hold for.
+    // Before nodes are sent the new roots: a node that reconnects with them needs a serving certificate that they verify.
     renewServing();
     if (!changed) return;
     log.info({ version: ca.version }, 'roots changed');

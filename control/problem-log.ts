@@ -1,4 +1,4 @@
-/** Says in the log which objects are not in force as they are written, once for each reason: the registry from files has no conditions. */
+/** Logs ownership conflicts, once per object and reason: objects in files have no conditions. Unknown label values are setting-problems.ts. */
 import type { Compiler, ObjectKey } from './compile/compile.js';
 import type { ServeLog } from './serve/server.js';
 
@@ -10,7 +10,7 @@ export class ProblemLog {
     private readonly log: ServeLog,
   ) {}
 
-  /** After every change of the objects. */
+  /** To be called after every change of objects. */
   refresh(): void {
     const problems = this.compiler.problems();
     for (const key of this.#said.keys()) {

@@ -40,7 +40,7 @@ group() {
 [ "$what" = all ] || [ "$what" = lint ] && group lint 1 dist/test/lint
 [ "$what" = all ] || [ "$what" = fuzz ] && group fuzz 1 dist/test/fuzz
 [ "$what" = all ] || [ "$what" = bpf ] && group bpf 1 dist/test/bpf
-# A file per row of the table of actors in docs/security.md.
+# Files by the rows of the table of actors in docs/security.md.
 [ "$what" = all ] || [ "$what" = threats ] && group threats 1 dist/test/threats
 [ "$what" = all ] || [ "$what" = netns ] && group netns 1 dist/test/netns
 [ "$what" = all ] || [ "$what" = soak ] && group soak 1 dist/test/soak

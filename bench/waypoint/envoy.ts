@@ -96,7 +96,7 @@ const manager = (routes: number, further: object): object => ({
 });
 
 /**
- * JSON. Beside routing it does what Weft's does: x-forwarded-for, x-forwarded-proto and x-request-id, a normalised path,
+ * JSON. Beside routing it does what Weft's does: x-forwarded-for, x-forwarded-proto and x-request-id, a normalized path,
  * statistics. No access log, no tracing, no headers of its own on answers. Connections to endpoints are kept, as by default.
  */
 export function envoyConfig({ listen, a, b, routes }: Scene): string {

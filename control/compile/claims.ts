@@ -1,6 +1,6 @@
 /**
- * Which objects claim which addresses and host names, and whose claim loses: the rule of src/model/ownership.ts, applied to all objects
- * of the registry. Kept change by change.
+ * An index of the addresses and host names that objects of the registry claim, and of the claims that lose by the rule of
+ * src/model/ownership.ts. It is updated with each change.
  */
 import { isIp, parseIp } from '../../src/model/address.js';
 import { claimRanks, compareClaims, type Claim, type ClaimRank } from '../../src/model/ownership.js';
@@ -8,26 +8,26 @@ import type { ObjectKey } from './indexes.js';
 import { namespaceOf } from './labels.js';
 import type { ExternalServiceObject, MeshObject, WorkloadObject } from './objects.js';
 
-/** Why an object is not in force as it is written: for its condition `Accepted`, which is then False. */
+/** Reason and message of the condition `Accepted=False` of an object that is not in force as it is written. */
 export interface Problem {
   readonly reason: 'AddressConflict' | 'HostConflict' | 'NodeNotAllowed';
   readonly message: string;
 }
 
-/** What the meaning of a claim depends on besides the claims. */
+/** What else decides whether a claim counts, and for whom. */
 export interface ClaimLookup {
   /** Whether ExternalServices and Workloads of the namespace count for everybody. */
   readonly isExported: (namespace: string) => boolean;
-  /** Whether the node that a Workload names takes it: one that is not taken claims nothing. */
+  /** Whether the node that a Workload names accepts it. A Workload that is not accepted claims nothing. */
   readonly isTaken: (workload: WorkloadObject) => boolean;
 }
 
 type Claimed = string;
 const addressClaim = (ip: string): Claimed => parseIp(ip);
-/** No address has a space. */
+/** The space keeps host names and addresses apart: no address has one. */
 const hostClaim = (host: string): Claimed => `host ${host}`;
 const nodePrefix = 'node ';
-/** A machine tells its pods apart by their addresses, whosever they are. */
+/** A machine tells its pods apart by address, so on one machine an address is contested across namespaces. */
 const nodeClaim = (node: string, ip: string): Claimed => `${nodePrefix}${node} ${addressClaim(ip)}`;
 
 interface Claimant {
@@ -35,9 +35,9 @@ interface Claimant {
   readonly claim: Claim;
   readonly object: MeshObject;
 }
-/** The strongest claims to one thing; what counts for one namespace alone contests nothing elsewhere. */
+/** The strongest claims to one address or host name. A claim that counts in one namespace alone contests nothing elsewhere. */
 interface Leaders {
-  /** Of Nodes, Pods and Services; of a machine's Workloads any. */
+  /** Of Nodes, Pods and Services; at a machine's own address (`nodeClaim`) of any Workload there. */
   readonly strong: Claimant | undefined;
   readonly byNamespace: ReadonlyMap<string, Claimant>;
   /** Of ExternalServices and Workloads that count for everybody. */
@@ -54,7 +54,7 @@ export const hostOf = (object: ExternalServiceObject): string =>
 
 const addresses = (texts: readonly string[]): readonly Claimed[] => texts.filter(isIp).map(addressClaim);
 
-/** What an object claims by what is written in it; undefined for kinds that claim nothing. */
+/** The claims in an object's fields; undefined for kinds that claim nothing. */
 function claimsOf(object: MeshObject): Claims | undefined {
   switch (object.kind) {
     case 'Node':
@@ -63,7 +63,7 @@ function claimsOf(object: MeshObject): Claims | undefined {
         claimed: addresses((object.status?.addresses ?? []).map(({ address }) => address)),
       };
     case 'Pod': {
-      // One that has ended has given its addresses back.
+      // A pod that has ended has given its addresses back.
       const { phase, podIPs = [] } = object.status ?? {};
       if (phase === 'Failed' || phase === 'Succeeded') return undefined;
       return { rank: claimRanks.pod, claimed: addresses(podIPs.map(({ ip }) => ip)) };
@@ -90,19 +90,19 @@ function claimsOf(object: MeshObject): Claims | undefined {
   }
 }
 
-/** These are compiled by who has what they claim; the others have what they claim. */
+/** Kinds whose compiled form depends on who owns what they claim. Nodes and Pods always own it. */
 const canLose = ({ object }: Claimant): boolean =>
   object.kind === 'Service' || object.kind === 'Workload' || object.kind === 'ExternalService';
 
 const firstOf = (a: Claimant | undefined, b: Claimant | undefined): Claimant | undefined =>
   !a ? b : !b || compareClaims(a.claim, b.claim) <= 0 ? a : b;
 
-/** Sole owner of who claims what. */
+/** Sole owner of the claims. */
 export class ClaimIndex {
   readonly #claimants = new Map<Claimed, Map<ObjectKey, Claimant>>();
   /**
-   * Kept, so that it costs one look at each claimant where somebody comes or goes, and nothing where an object is compiled: of one
-   * address a namespace may have any number of claimants.
+   * A cache: one namespace may have any number of claimants to one address. A change costs one pass over the claimants, a compiled object
+   * none.
    */
   readonly #leaders = new Map<Claimed, Leaders>();
   #contested = new Set<Claimed>();
@@ -110,7 +110,7 @@ export class ClaimIndex {
 
   constructor(private readonly lookup: ClaimLookup) {}
 
-  /** An object in place of what it was; undefined where it was not there, or is gone. */
+  /** Replaces an object's claims. `before` is undefined for a new object, `now` for a deleted one. */
   set(key: ObjectKey, before: MeshObject | undefined, now: MeshObject | undefined): void {
     const [old, own] = [before && claimsOf(before), now && claimsOf(now)];
     for (const claimed of old?.claimed ?? []) {
@@ -134,18 +134,18 @@ export class ClaimIndex {
     for (const claimed of [...(old?.claimed ?? []), ...(own?.claimed ?? [])]) this.#contested.add(claimed);
   }
 
-  /** For whom an object's claims count has changed, or whether they count at all. */
+  /** After a change of whether an object's claims count, or for whom. */
   reconsider(key: ObjectKey, object: MeshObject): void {
     this.#reconsidered.add(key);
     for (const claimed of claimsOf(object)?.claimed ?? []) this.#contested.add(claimed);
   }
 
-  /** For whom any claim counts may have changed; every object is compiled anew. */
+  /** After a change that may affect every claim. The caller compiles every object again. */
   reconsiderAll(): void {
     this.#leaders.clear();
   }
 
-  /** Objects that since the last time have another one before them, or none any more. */
+  /** Objects whose claims were won, lost or reconsidered since the last call. */
   takeContested(): readonly MeshObject[] {
     const found = new Set<MeshObject>();
     for (const claimed of this.#contested) {
@@ -166,11 +166,11 @@ export class ClaimIndex {
     return [...found];
   }
 
-  /** Who has the address in place of the object, in words for the object's author; undefined where the object has it. */
+  /** The owner of the address, in words for the object's author; undefined where the object owns it. */
   addressLostTo(key: ObjectKey, ip: string): string | undefined {
     return this.#lostTo(key, addressClaim(ip));
   }
-  /** As `addressLostTo`, to whoever else is at the address on the same machine. */
+  /** As `addressLostTo`, among the Workloads of one machine. */
   addressOnNodeLostTo(key: ObjectKey, node: string, ip: string): string | undefined {
     return this.#lostTo(key, nodeClaim(node, ip));
   }
@@ -185,13 +185,13 @@ export class ClaimIndex {
     const leader = this.#leaderFor(this.#leadersOf(claimed, there), own);
     if (!leader || leader.key === key || compareClaims(leader.claim, own.claim) > 0) return undefined;
     const { kind, metadata } = leader.object;
-    // Names of other namespaces' objects are not this author's to learn.
+    // The author may not learn the names of other namespaces' objects.
     return kind !== 'Node' && leader.claim.namespace === own.claim.namespace
       ? `${kind} ${own.claim.namespace}/${metadata.name}`
       : `${kind === 'ExternalService' ? 'an' : 'a'} ${kind}`;
   }
 
-  /** Among those whose claims contest a claimant's, itself among them. */
+  /** The strongest of the claims that contest a claimant's, its own included. */
   #leaderFor(
     { strong, byNamespace, exported }: Leaders,
     { claim: { namespace } }: Claimant,

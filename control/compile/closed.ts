@@ -1,6 +1,6 @@
 /**
- * What stands in force in the place of an object that cannot be read: the most closed form of it, made of what can be read. It depends on
- * the object alone, not on what it was before, so that every replica says the same, also after a restart. Pure.
+ * The closed form of an object that cannot be read: the most restrictive object that its readable fields allow. It is in force in the
+ * object's place. It depends on the object alone, never on an earlier version, so that replicas and restarts agree. Pure.
  */
 import type { AccessPolicyObject, Labels, MeshObject, MeshSettingsObject, RouteObject } from './objects.js';
 import { isRoute } from './objects.js';
@@ -11,7 +11,7 @@ const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
 function selectorOf(value: unknown): { readonly matchLabels: Labels } | undefined {
   const labels = isRecord(value) ? value['matchLabels'] : undefined;
   if (!isRecord(labels) || Object.keys(labels).length === 0) return undefined;
-  // Another way of selecting than by labels: more than these may be meant.
+  // Another field selects in another way: the policy may be meant for more than these labels.
   if (Object.keys(value as object).length > 1) return undefined;
   return Object.values(labels).every((one) => typeof one === 'string')
     ? { matchLabels: labels as Labels }
@@ -32,15 +32,15 @@ function targetsOf(value: unknown): AccessPolicyObject['spec']['targetRefs'] {
 }
 
 /**
- * Denies everything to what it selects. Where it cannot be read what it selects, that is its namespace, and in the root namespace the
- * mesh. A policy that says `mode: audit` is recorded as it would have been.
+ * Denies everything to what the policy selects: to its namespace, and in the root namespace to the mesh, where the selection cannot be
+ * read. With `mode: audit` it is recorded and not enforced.
  */
-export function closedPolicy(object: AccessPolicyObject, why: string): AccessPolicyObject {
+function closedPolicy(object: AccessPolicyObject, why: string): AccessPolicyObject {
   const spec: unknown = object.spec;
   const said = isRecord(spec) ? spec : {};
   const selector = selectorOf(said['selector']);
   const targetRefs = targetsOf(said['targetRefs']);
-  // Both are one too many: it is not known which is meant.
+  // With both it is not known which of them is meant.
   const isKnown =
     said['selector'] === undefined
       ? said['targetRefs'] === undefined || targetRefs !== undefined
@@ -58,7 +58,7 @@ export function closedPolicy(object: AccessPolicyObject, why: string): AccessPol
   };
 }
 
-/** By field: the closed reading of a value that nobody knows; of those that are not here, none is said. */
+/** The strongest value of each field. A field that is not listed is left out where it cannot be read. */
 const strongest: Partial<MeshSettingsObject['spec']> = {
   mode: 'strict',
   outboundUnknown: 'refuse',
@@ -67,7 +67,7 @@ const strongest: Partial<MeshSettingsObject['spec']> = {
 };
 
 /** @param wrong fields of `spec` that cannot be read; undefined: all of it */
-export function closedSettings(
+function closedSettings(
   object: MeshSettingsObject,
   why: string,
   wrong: ReadonlySet<string> | undefined,
@@ -78,7 +78,7 @@ export function closedSettings(
   return { ...object, invalid: why, spec: Object.fromEntries([...readable, ...taken]) };
 }
 
-/** Answers all requests to the parents that can be read with an error. */
+/** Answers every request to the parents that can be read with an error. */
 export function closedRoute(object: RouteObject, why: string): RouteObject {
   const spec: unknown = object.spec;
   const refs: unknown = isRecord(spec) ? spec['parentRefs'] : undefined;
@@ -102,7 +102,7 @@ export function closedRoute(object: RouteObject, why: string): RouteObject {
 }
 
 /**
- * Undefined for kinds that close nothing: what was said before, if anything, stays.
+ * Undefined for kinds without a closed form: the last version that could be read, if any, stays in force.
  * @param wrong top-level fields of `spec` that cannot be read; undefined: it is not known which
  */
 export function closedForm(
@@ -115,7 +115,7 @@ export function closedForm(
   return isRoute(object) ? closedRoute(object, why) : undefined;
 }
 
-/** What is in force in its place, for who reads why it is not. */
+/** What is in force in the object's place, as the end of a message to its author. */
 export const closedMeans = (kind: MeshObject['kind']): string =>
   kind === 'AccessPolicy'
     ? 'until it is corrected, what it selects is closed'

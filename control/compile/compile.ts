@@ -94,7 +94,7 @@ export class Compiler {
     isExported: (namespace) => this.#isExported(namespace),
     isTaken: (workload) => this.#isTaken(workload),
   });
-  /** Of objects that are not in force as they are written. */
+  /** Ownership conflicts, by object. */
   readonly #problems = new Map<ObjectKey, Problem>();
   /** What each object makes nodes be told. */
   readonly #told = new Map<ObjectKey, readonly Told[]>();
@@ -126,7 +126,7 @@ export class Compiler {
     for (const object of this.#objects.values())
       if (object.kind === kind) yield object as Extract<MeshObject, { kind: K }>;
   }
-  /** Why an object is not in force as it is written, by who owns what it names; undefined where it is. */
+  /** The ownership conflict that keeps an object from being in force as it is written; undefined where there is none. */
   problemOf(object: MeshObject): Problem | undefined {
     return this.#problems.get(objectKey(object));
   }
@@ -210,7 +210,7 @@ export class Compiler {
     return gateway && { ours: isWaypoint(gateway, this.gatewayClass(gateway.spec.gatewayClassName)) };
   }
 
-  /** Whose meaning it is whether a Gateway of this name is a waypoint. */
+  /** Objects whose compiled form depends on whether this Gateway is a waypoint. */
   #ofGateway(namespace: string, name: string): readonly MeshObject[] {
     const service = this.#indexes.Service.get(namespace, name);
     const pods = this.#indexes.Pod.in(namespace).filter((pod) => labelsOf(pod)[gatewayNameLabel] === name);
@@ -406,7 +406,7 @@ export class Compiler {
         const problem = workloadProblem(key, object, this.#isTaken(object), this.#claims);
         this.#note(key, problem);
         if (problem) {
-          // Nothing of it is told, and no machine may ask for its identity.
+          // It has no resources, and no machine may ask for its identity.
           this.#admit(key, undefined);
           emit(key, []);
           continue;

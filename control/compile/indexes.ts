@@ -1,9 +1,9 @@
-/** Objects of the registry by what they are looked up by. */
+/** Indexes of the registry's objects. */
 import { namespaceOf } from './labels.js';
 import type { MeshObject, RouteObject } from './objects.js';
 import { servicesOf } from './routes.js';
 
-/** Of a change: the object's kind, namespace and name; one of a name is there at a time. */
+/** Kind, namespace and name of an object: unique at any time. */
 export type ObjectKey = string;
 export const objectKey = (object: MeshObject): ObjectKey =>
   `${object.kind} ${namespaceOf(object)}/${object.metadata.name}`;
@@ -13,7 +13,7 @@ export interface Index {
   delete(object: MeshObject): void;
 }
 
-/** Objects of a kind by namespace and name; those that have no namespace are in one. */
+/** Objects of a kind by namespace and name. Cluster-scoped ones share a namespace. */
 export class ByNamespace<T extends MeshObject> implements Index {
   readonly #all = new Map<string, Map<string, T>>();
   set(object: MeshObject): void {
@@ -60,7 +60,7 @@ export class RoutesByService {
   of(service: string): readonly RouteObject[] {
     return [...(this.#all.get(service)?.values() ?? [])];
   }
-  /** Of one namespace: those may be in each other's way. */
+  /** Routes of one namespace attached to one Service: these may conflict. */
   attached(service: string, routeNamespace: string): readonly RouteObject[] {
     return this.of(attachedPlace(service, routeNamespace));
   }

@@ -4,7 +4,7 @@ import { parseIp } from '../../src/model/address.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import { authorize } from '../../src/policy/authorize.js';
-import { normalisePath, pathOf, readingsOf } from '../../src/policy/path.js';
+import { normalizePath, pathOf, readingsOf } from '../../src/policy/path.js';
 import { parseManifests } from '../source/files.js';
 import { compile } from './compile.js';
 
@@ -29,7 +29,7 @@ const allowed = (policy: AuthorizationPolicy, target: string): boolean =>
     http: {
       method: 'GET',
       host: 'h',
-      paths: readingsOf(pathOf(normalisePath(target))),
+      paths: readingsOf(pathOf(normalizePath(target))),
       header: () => undefined,
     },
   }).allowed;

@@ -3,7 +3,7 @@
  * be closed for no visible reason, a DENY of it would deny nothing.
  */
 import type { PolicyPath } from '../../src/model/policy.js';
-import { normalisePath, placeholders, TargetError } from '../../src/policy/path.js';
+import { normalizePath, placeholders, TargetError } from '../../src/policy/path.js';
 
 const wrong = (field: string, value: string, why: string): Error =>
   new Error(`${field}: ${JSON.stringify(value)}: ${why}`);
@@ -11,7 +11,7 @@ const wrong = (field: string, value: string, why: string): Error =>
 function normalized(field: string, given: string, path: string): string {
   if (/[\uE000\uE001]/.test(given)) throw wrong(field, given, 'it has a character of private use');
   try {
-    return normalisePath(path);
+    return normalizePath(path);
   } catch (error) {
     if (error instanceof TargetError)
       throw wrong(field, given, `${error.message}: no request has such a path`);

@@ -6,7 +6,7 @@ import { domainToASCII } from 'node:url';
 import { errorText } from '../../src/base/errors.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
 import type { StringMatch } from '../../src/model/policy.js';
-import { normaliseAuthority } from '../../src/policy/host.js';
+import { normalizeAuthority } from '../../src/policy/host.js';
 
 const wrong = (field: string, value: string, why: string): Error =>
   new Error(`${field}: ${JSON.stringify(value)}: ${why}`);
@@ -77,7 +77,7 @@ export function hostMatch(field: string, given: string): StringMatch {
   if (value === undefined || value === '') throw wrong(field, given, 'no host has such a name');
   if (match.kind === 'exact' && given.startsWith('[')) {
     try {
-      return { kind: 'exact', value: normaliseAuthority(value) };
+      return { kind: 'exact', value: normalizeAuthority(value) };
     } catch (error) {
       throw wrong(field, given, errorText(error));
     }

@@ -5,7 +5,7 @@
 import { RE2JS } from 're2js';
 import { errorText } from '../../src/base/errors.js';
 import type { PathMatch, RouteMatch, ValueMatch } from '../../src/model/route.js';
-import { normaliseAuthority } from '../../src/policy/host.js';
+import { normalizeAuthority } from '../../src/policy/host.js';
 import type { GrpcRouteMatch, HttpRouteMatch, NamedMatch } from './objects.js';
 import { routePath } from './paths.js';
 
@@ -100,7 +100,7 @@ export class MatchReader {
         // Header values are read byte by byte.
         return { ...match, value: Buffer.from(match.value, 'utf8').toString('latin1') };
       try {
-        return { ...match, value: normaliseAuthority(match.value) };
+        return { ...match, value: normalizeAuthority(match.value) };
       } catch (error) {
         this.#problem(field, `host: ${JSON.stringify(match.value)}: ${errorText(error)}`);
         return { kind: 'regex', name: match.name, value: anyText('') };

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { settingEvent } from '../kubernetes/events.js';
 import { objectKey, type ObjectKey } from './compile.js';
 import type { MeshObject } from './objects.js';
-import { problemText, SettingProblems } from './setting-problems.js';
+import { problemLine, problemText, SettingProblems } from './setting-problems.js';
 
 const pod = (name: string, mode: string): MeshObject => ({
   kind: 'Pod',
@@ -53,4 +53,15 @@ test('an event is about the object, under a name of its own for each message, an
   assert.equal(body.type, 'Warning');
   assert.match(body.message, /weft\.dev\/mesh: "true" is unknown/);
   assert.equal(settingEvent(first, '2026-01-01T00:00:01Z').path, write.path);
+});
+
+test('a line names the kind and the name, of a pod with its namespace', () => {
+  const problems = new SettingProblems(() => assert.fail('no limit'));
+  const namespace: MeshObject = {
+    kind: 'Namespace',
+    metadata: { name: 'bank', labels: { 'weft.dev/mesh': 'yes' } },
+  };
+  const lines = problems.apply(change(pod('a', 'on'), namespace)).map(problemLine);
+  assert.match(lines[0] ?? '', /^Pod shop\/a: label weft\.dev\/mode: "on"/);
+  assert.match(lines[1] ?? '', /^Namespace bank: label weft\.dev\/mesh: "yes"/);
 });

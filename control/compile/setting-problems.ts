@@ -1,4 +1,4 @@
-/** What labels and annotations say that nobody can read, object by object. Sole owner of what is known of it. */
+/** Weft's labels and annotations with unknown values, by object. Sole owner of this list. */
 import { settingProblems, type SettingProblem } from '../../src/model/object-settings.js';
 import type { ObjectKey } from './compile.js';
 import { namespaceOf } from './labels.js';
@@ -9,7 +9,7 @@ export interface ObjectProblems {
   readonly problems: readonly SettingProblem[];
 }
 
-/** Of one namespace, so that one that says much leaves room for the others; each is a few hundred bytes. */
+/** Per namespace, so that one namespace leaves room for the others. An object costs a few hundred bytes. */
 const objectsOfNamespaceMax = 20;
 
 export class SettingProblems {
@@ -19,7 +19,7 @@ export class SettingProblems {
   /** @param onLimit an object whose problems are not reported, since its namespace has too many */
   constructor(private readonly onLimit: () => void) {}
 
-  /** Objects that changed, undefined where they are gone. Returns what is new or different. */
+  /** Changed objects, undefined where deleted. Returns the objects whose problems are new or different. */
   apply(changed: ReadonlyMap<ObjectKey, MeshObject | undefined>): readonly ObjectProblems[] {
     const fresh: ObjectProblems[] = [];
     for (const [key, object] of changed) {
@@ -63,6 +63,13 @@ export class SettingProblems {
 const textOf = (problems: readonly SettingProblem[]): string =>
   problems.map(({ message }) => message).join('\n');
 
-/** All of one object's. */
+/** All problems of one object. */
 export const problemText = ({ problems }: ObjectProblems): string =>
   problems.map(({ message }) => message).join('; ');
+
+const nameOf = (object: ObjectProblems['object']): string =>
+  object.kind === 'Namespace' ? object.metadata.name : `${namespaceOf(object)}/${object.metadata.name}`;
+
+/** With the object's kind and name, for the log and `weft status`. */
+export const problemLine = (found: ObjectProblems): string =>
+  `${found.object.kind} ${nameOf(found.object)}: ${problemText(found)}`;

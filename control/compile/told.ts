@@ -1,4 +1,4 @@
-/** What nodes and waypoints are told of an object, and what changed of it. */
+/** The resources that nodes and waypoints are sent, and changes of them. */
 import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Route } from '../../src/model/route.js';
@@ -6,13 +6,13 @@ import type { Service } from '../../src/model/service.js';
 import type { Workload } from '../../src/model/workload.js';
 import type { CompiledPod } from './pod.js';
 
-/** One thing to tell, under a name that is its own within its kind (and node). */
+/** One resource. Its name is unique within its kind (and node). */
 export type Told =
   | { readonly kind: 'workload'; readonly value: Workload }
   | { readonly kind: 'service'; readonly value: Service }
   | { readonly kind: 'policy'; readonly value: AuthorizationPolicy }
   | { readonly kind: 'route'; readonly value: Route }
-  /** These two to the node alone. */
+  /** Sent to this node alone, as the next. */
   | { readonly kind: 'nodePod'; readonly node: string; readonly value: NodePod }
   | { readonly kind: 'uncaptured'; readonly node: string; readonly value: UncapturedPod }
   | { readonly kind: 'namespace'; readonly value: string }
@@ -20,8 +20,9 @@ export type Told =
   | { readonly kind: 'trust'; readonly value: string };
 
 export interface Changes {
-  /** What was compiled anew: it may be what it was. */
+  /** Resources updated: compiled again, and perhaps equal to what they were. */
   readonly told: readonly Told[];
+  /** Resources removed. */
   readonly withdrawn: readonly Told[];
 }
 
@@ -41,7 +42,10 @@ export function nameOf(told: Told): string {
 }
 export const idOf = (told: Told): string => `${told.kind} ${'node' in told ? told.node : ''} ${nameOf(told)}`;
 
-/** @param isScoped whether its address counts for clients of its own namespace alone */
+/**
+ * The resources of a pod.
+ * @param isScoped whether its address counts for clients of its own namespace alone
+ */
 export function toldOf({ node, workload, policy, held, uncaptured }: CompiledPod, isScoped: boolean): Told[] {
   const scope = isScoped ? ({ scope: 'namespace' } as const) : {};
   return [

@@ -1,18 +1,16 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { KubeConfig } from '@kubernetes/client-node';
-import { parseIp } from '../../src/model/address.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { createRoot } from '../../src/tls/issue.js';
 import { caFiles } from '../serve/authority-files.js';
 import { CertificateAuthority } from '../serve/ca.js';
 import { revocationsFile, revoke } from '../serve/revocations.js';
-import { issueToken, keyFile, subjectOfToken } from '../serve/tokens.js';
+import { keyFile } from '../serve/tokens.js';
+import { close, createApiServer, listen } from '../../test/support/api-server.js';
+import { issueToken, subjectOfToken } from '../../test/support/tokens.js';
 import { AuthorityStore } from './authority-store.js';
 
 const domain = parseTrustDomain('cluster.local');
@@ -29,9 +27,7 @@ async function storeOf(
   secrets: Record<string, Record<string, string>>,
   state: string,
 ): Promise<AuthorityStore> {
-  const ca = new CertificateAuthority(stateDir(), domain);
-  const served = ca.serverCertificate([parseIp('127.0.0.1')], ['api']);
-  const server = createServer({ key: served.keyPem, cert: served.certPem }, (request, response) => {
+  const server = createApiServer((request, response) => {
     const name = (request.url ?? '').split('/').at(-1) ?? '';
     const data = secrets[name];
     response.statusCode = data ? 200 : 404;
@@ -41,21 +37,8 @@ async function storeOf(
     ]);
     response.end(JSON.stringify({ data: Object.fromEntries(encoded) }));
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  closers.push(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const config = new KubeConfig();
-  const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const caData = Buffer.from(ca.roots).toString('base64');
-  config.loadFromOptions({
-    clusters: [{ name: 'c', server: url, caData }],
-    users: [{ name: 'u' }],
-    contexts: [{ name: 'x', cluster: 'c', user: 'u' }],
-    currentContext: 'x',
-  });
-  return new AuthorityStore(config, 'weft-system', 'weft-ca', state);
+  closers.push(() => close(server));
+  return new AuthorityStore(await listen(server), 'weft-system', 'weft-ca', state);
 }
 
 test('a Secret whose parts do not belong together is not taken: what was there stays', async () => {

@@ -15,10 +15,10 @@ import type { Write } from './writer.js';
 
 export const rfc3339 = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+Z/, 'Z');
 
-/** A node's clock may be anywhere, and what it says anything. */
+/** A node's clock may be wrong, and its report may hold any number. */
 const pastMs = (ms: number): number => (ms >= 0 && ms <= Date.now() ? ms : Date.now());
 
-/** An agent's own words: longer ones the API server would refuse again and again. */
+/** The API server refuses longer messages, and the write would be tried again and again. */
 const whyCharsMax = 1_024;
 
 export interface PodCapture {
@@ -68,9 +68,9 @@ const isJudged = (object: MeshObject): object is Extract<MeshObject, { kind: Jud
   (judgedKinds as readonly string[]).includes(object.kind);
 
 /**
- * Of one of Weft's own objects: whether it is in force (`why`: what is wrong with it as it is written, or who owns what it names), and of
- * one that asks for a waypoint whether it has one. Undefined for other
- * kinds, and where the object says so already.
+ * The condition `Accepted` of one of Weft's own objects, and `enforced` where a waypoint has to enforce it. Undefined for other kinds, and
+ * where the object has these conditions already.
+ * @param why what cannot be read, or the ownership conflict; undefined: in force
  */
 export function acceptedCondition(
   object: MeshObject,

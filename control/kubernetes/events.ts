@@ -2,32 +2,15 @@
 import { createHash } from 'node:crypto';
 import { closedMeans } from '../compile/closed.js';
 import { objectKey } from '../compile/compile.js';
-import { gatewayGroup, isRoute, type MeshObject } from '../compile/objects.js';
+import type { MeshObject } from '../compile/objects.js';
 import { problemText, type ObjectProblems } from '../compile/setting-problems.js';
+import { apiVersionOf } from '../source/kinds.js';
 import type { ObjectTrouble } from '../source/kubernetes.js';
 import type { Write } from './writer.js';
 
 /** As the API server takes them (core/v1, Event). */
 const messageCharsMax = 1024;
 const component = 'weft-control';
-
-function apiVersionOf(object: MeshObject): string {
-  if (isRoute(object)) return object.apiVersion ?? `${gatewayGroup}/v1`;
-  switch (object.kind) {
-    case 'AccessPolicy':
-    case 'MeshSettings':
-    case 'ExternalService':
-    case 'Workload':
-      return 'weft.dev/v1alpha1';
-    case 'Gateway':
-    case 'GatewayClass':
-      return `${gatewayGroup}/v1`;
-    case 'EndpointSlice':
-      return 'discovery.k8s.io/v1';
-    default:
-      return 'v1';
-  }
-}
 
 /** One per object and message, by a name that says which: written again it is the same. */
 function eventWrite(object: MeshObject, reason: string, text: string, timestamp: string): Write {

@@ -1,12 +1,12 @@
-/** What a node's report makes be written: conditions of pods that are bound to that node. Pure. */
+/** A node's report as writes to the API server: conditions of pods that are bound to that node. Pure. */
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
 import type { PodObject } from '../compile/objects.js';
 import { podCondition } from './conditions.js';
 import type { Write } from './writer.js';
 
 /**
- * A node is believed of its own pods alone, whatever its report names: the pods are looked up in what the API server says, by the node that
- * the caller's token is bound to. A caller that is no node (a waypoint) has no pods.
+ * A node may report its own pods alone, whatever its report names: pods are looked up by `spec.nodeName`, which is compared with the node
+ * of the caller's token. A caller that is no node (a waypoint) has no pods.
  * @param node the caller
  */
 export function* reportWrites(

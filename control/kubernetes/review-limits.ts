@@ -1,6 +1,6 @@
 /**
- * What stands between tokens that anybody may send and the API server that reviews them: a look at the token's own words, answers
- * kept for a short while, one question for equal tokens, and a rate by the peer's address and in all.
+ * Limits of the token reviews that unauthenticated callers cause at the API server: a check of the token's claims, a short-lived cache, one
+ * review for equal tokens under way, and a rate by peer address and in all.
  */
 import { createHash } from 'node:crypto';
 import { decodeJwt, decodeProtectedHeader } from 'jose';
@@ -10,9 +10,9 @@ import { tokenAudience } from '../serve/tokens.js';
 
 const tokenBytesMax = 16 << 10;
 const answers = { ms: 30_000, max: 4_096 } as const;
-/** Clocks of API servers and of this machine differ by so much. */
+/** Allowed difference between the clocks of the API server and of this machine. */
 const skewS = 60;
-export const reviewLimits = {
+const reviewLimits = {
   /** By address: a node's agent asks once a minute, and again when its token is renewed. */
   perAddress: { perSecond: 2, burst: 20 },
   /** Of all addresses that have shown no good token of late. */
@@ -26,7 +26,7 @@ export const reviewLimits = {
 
 export type ReviewLimit = 'token-review-rate' | 'token-review-waiting';
 
-/** Whether a token's own words are those of a service account's token for us: what the API server would refuse anyway is not asked. Pure. */
+/** Whether a token's claims are those of a service account token for our audience. The API server would refuse any other. Pure. */
 export function isPlausible(token: string, nowMs = Date.now()): boolean {
   if (token.length > tokenBytesMax || token.split('.').length !== 3) return false;
   try {
@@ -52,7 +52,7 @@ interface Kept<T> {
   readonly untilMs: number;
 }
 
-/** Keeps what was used last. */
+/** A map that forgets the entry that was set least recently. */
 class Recent<V> {
   readonly #entries = new Map<string, V>();
   constructor(private readonly max: number) {}
@@ -68,7 +68,7 @@ class Recent<V> {
 }
 
 export class ReviewLimits<T> {
-  // Two of them: tokens that are made up do not drive out the good ones.
+  // Two caches: made-up tokens must not evict the good ones.
   readonly #good = new Recent<Kept<T>>(answers.max);
   readonly #bad = new Recent<Kept<T>>(answers.max);
   readonly #asked = new Map<string, Promise<T | undefined>>();
@@ -81,8 +81,8 @@ export class ReviewLimits<T> {
   constructor(private readonly onLimit: (limit: ReviewLimit) => void = () => undefined) {}
 
   /**
-   * The review of a token; undefined where it is nobody's. Errors: those of `ask`; WEFT_TOKEN_REVIEW_LIMIT, where it cannot be asked
-   * now: nobody can say whose token it is.
+   * The review of a token; undefined where it is not valid. Errors: those of `ask`; WEFT_TOKEN_REVIEW_LIMIT, where a limit was reached and
+   * the token could not be reviewed.
    */
   async review(token: string, address: string, ask: () => Promise<T | undefined>): Promise<T | undefined> {
     if (!isPlausible(token)) return undefined;
@@ -92,7 +92,7 @@ export class ReviewLimits<T> {
     const asked = this.#asked.get(key);
     if (asked) return asked;
     const known = (this.#known.get(address) ?? 0) > performance.now();
-    // The address first: one that is over its own rate takes nothing of what others share.
+    // The address's own rate first: an address that is over it takes nothing from the shared rate.
     if (!this.#perAddress.take(address) || (!known && !this.#strangers.take(''))) {
       this.onLimit('token-review-rate');
       throw new WeftError('WEFT_TOKEN_REVIEW_LIMIT', `too many tokens to review from ${address}: try again`, {
@@ -123,7 +123,7 @@ export class ReviewLimits<T> {
           retryable: true,
         });
       }
-      // Whoever ends hands its place over: it is counted on.
+      // A review that ends hands its place to the next one, so the count stays.
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     } else this.#underWay++;
     try {

@@ -1,49 +1,24 @@
 /** The writer against an API server that counts; the client is the real one, over TLS. */
 import assert from 'node:assert/strict';
-import https from 'node:https';
-import type { AddressInfo } from 'node:net';
 import { test, type TestContext } from 'node:test';
-import { KubeConfig } from '@kubernetes/client-node';
 import { sleep, until } from '../../src/base/wait.js';
-import { parseIp } from '../../src/model/address.js';
-import { parseTrustDomain } from '../../src/model/identity.js';
-import { createRoot, issueServerCert } from '../../src/tls/issue.js';
+import { close, createApiServer, listen } from '../../test/support/api-server.js';
 import { Writer } from './writer.js';
-
-const root = createRoot(parseTrustDomain('test'), 3600);
-const served = issueServerCert({
-  caKeyPem: root.keyPem,
-  caCertPem: root.certPem,
-  ips: [parseIp('127.0.0.1')],
-  dns: [],
-  ttlS: 3600,
-});
 
 async function setUp(t: TestContext) {
   const calls: string[] = [];
   const gate = { open: true, waiting: [] as (() => void)[] };
-  const server = https.createServer({ key: served.keyPem, cert: served.certPem }, (request, response) => {
+  const server = createApiServer((request, response) => {
     calls.push(`${request.method} ${(request.url ?? '').split('?')[0]}`);
     const answer = (): void => void response.end('{}');
     request.resume();
     if (gate.open) answer();
     else gate.waiting.push(answer);
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const config = new KubeConfig();
-  const { port } = server.address() as AddressInfo;
-  const caData = Buffer.from(root.certPem).toString('base64');
-  config.loadFromOptions({
-    clusters: [{ name: 'c', server: `https://127.0.0.1:${port}`, caData }],
-    users: [{ name: 'u' }],
-    contexts: [{ name: 'x', cluster: 'c', user: 'u' }],
-    currentContext: 'x',
-  });
-  const writer = new Writer(config, () => undefined);
+  const writer = new Writer(await listen(server), () => undefined);
   t.after(() => {
     writer.stop();
-    server.close();
-    server.closeAllConnections();
+    close(server);
   });
   return { calls, gate, writer };
 }

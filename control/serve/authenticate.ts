@@ -1,6 +1,6 @@
 /**
- * Who calls, settled before the first byte of a message is read: until then HTTP/2 holds back all but one stream window (64 KiB)
- * of each call, and calls of one connection that wait for it are few.
+ * Authenticates callers before the first byte of a message is read. Until then HTTP/2 flow control limits each call to one stream window
+ * (64 KiB), and the calls of a connection that wait for authentication are limited.
  */
 import {
   ServerInterceptingCall,
@@ -13,7 +13,7 @@ import {
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { RateLimiter } from '../../src/base/rate.js';
 
-export const callLimits = {
+const callLimits = {
   /** Calls whose token is being checked, of a connection none of whose calls has shown a good one yet. */
   checkingPerStrangerMax: 8,
   /** Of another connection. */
@@ -39,11 +39,14 @@ export interface Caller {
   readonly name: string;
   /** The only namespaces whose identities it may ask for; absent: no such limit. */
   readonly namespaces?: readonly string[];
-  /** Whether the token still counts, for streams that outlive their beginning. Errors: nobody can say now. */
+  /** Whether the token is still valid: asked again while a stream is open. Errors: it cannot be checked now. */
   readonly recheck?: () => Promise<boolean>;
 }
 
-/** Undefined where the token is nobody's; a name alone stands for a Caller without more. `address`: where the call comes from. Errors: nobody can say now. */
+/**
+ * The caller that a token names, or its name alone; undefined where the token is not valid. Errors: it cannot be checked now.
+ * @param address the peer's
+ */
 export type CallerOfToken = (token: string, address: string) => Promise<Caller | string | undefined>;
 
 export interface AuthenticateOptions {
@@ -74,7 +77,7 @@ export class Authenticator {
 
   constructor(private readonly options: AuthenticateOptions) {}
 
-  /** Who made a call that reached its handler. Error: WEFT_INTERNAL, where it came past the interceptor. */
+  /** The caller of a call that reached its handler. Error: WEFT_INTERNAL, where the interceptor was bypassed. */
   callerOf(metadata: Metadata): Caller {
     const caller = this.#callers.get(metadata);
     if (caller === undefined) throw new WeftError('WEFT_INTERNAL', 'a call was not authenticated');
@@ -98,7 +101,7 @@ export class Authenticator {
         void this.#authenticate(call, metadata).then((caller) => {
           if (caller === undefined || over) return;
           this.#callers.set(metadata, caller);
-          // A stream is held by its own limit (server.ts); here it is only known who it is.
+          // Streams have a limit of their own (server.ts).
           if (method.requestStream) return next(metadata);
           if (!this.#rate.take(caller.name)) return this.#refuse(call, 'rate', 'too many calls: slower');
           this.#inTurn(call, caller.name, ends, () => next(metadata));
@@ -158,7 +161,7 @@ export class Authenticator {
         ? caller
         : refuse('connections', 'too many connections of this caller');
     } catch (error) {
-      // Nobody can say whose token it is: the node keeps what it knows, and comes again.
+      // The token could not be checked: the node keeps what it knows and tries again.
       return refuse('check-failed', 'the token cannot be checked now: try again', errorText(error));
     } finally {
       this.#checkingAll--;
@@ -168,7 +171,7 @@ export class Authenticator {
     }
   }
 
-  /** Few unary calls of a caller are read at once: what one credential can make the process hold is bounded. */
+  /** Limits the unary calls of a caller that are read at once, and so the memory that one credential can use. */
   #inTurn(
     call: ServerInterceptingCallInterface,
     name: string,

@@ -1,4 +1,4 @@
-/** The CA's files in the state directory, and whether they fit each other. */
+/** The CA's files in the state directory, and the checks that they belong together. */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { splitPem } from '../../src/tls/certificate.js';
 
@@ -21,7 +21,7 @@ export const isPair = (cert: string, key: string): boolean => {
   }
 };
 
-/** Why nobody who trusts these roots would believe what this pair signs; undefined where they would. Pure. */
+/** Why certificates that this pair signs do not verify against these roots; undefined where they do. Pure. */
 export function authorityErrorOf(cert: string, key: string, roots: string): string | undefined {
   const chain = splitPem(cert);
   const trusted = splitPem(roots);

@@ -1,7 +1,6 @@
 /**
- * The listener of the control plane's port. A connection is anybody's until a call of it has shown a token: such connections are
- * few at a time, by address and in all, and short-lived. The rest waits in the order of addresses, so that one address that sends
- * many holds up itself.
+ * The listener of the control plane's port. Connections on which no valid token was shown yet are limited in number, by address and in all,
+ * and in time. Further connections wait, and addresses take turns, so that an address with many connections delays only itself.
  */
 import { createServer, type Server, type Socket } from 'node:net';
 
@@ -10,7 +9,7 @@ export const connectionLimits = {
   unauthenticatedMax: 128,
   /** Of one address. */
   unauthenticatedPerAddressMax: 32,
-  /** Accepted by the kernel, not looked at yet. */
+  /** Accepted, waiting for their turn; no byte of them has been read. */
   waitingMax: 4_096,
   /** Connections that have shown a token of one caller: an agent that starts asks for each identity by one of its own. */
   perCallerMax: 512,
@@ -21,7 +20,7 @@ export const connectionLimits = {
 export interface ConnectionsOptions {
   /** Hands a connection to whoever speaks TLS and HTTP/2. */
   readonly onConnection: (socket: Socket) => void;
-  /** A connection was ended: by the number of those that wait, or by the time. */
+  /** A connection was ended, or refused to its caller, by this limit. */
   readonly onLimit: (
     limit: 'control-connections' | 'control-authenticate-time' | 'control-caller-connections',
   ) => void;
@@ -114,7 +113,7 @@ export class Connections {
       if ((this.#ofAddress.get(address) ?? 0) >= this.#limits.unauthenticatedPerAddressMax) continue;
       const socket = queue.shift();
       this.#waits--;
-      // To the end of the row: every address has its turn.
+      // To the end of the queue: addresses take turns.
       this.#waiting.delete(address);
       if (queue.length > 0) this.#waiting.set(address, queue);
       if (socket && !socket.destroyed) this.#begin(address, socket);

@@ -1,4 +1,4 @@
-/** The certificate that the control plane's port shows. It changes without a cut: connections that stand keep theirs. */
+/** The serving certificate of the control plane. A new one is for new handshakes; open connections keep theirs. */
 import { experimental, type ServerCredentials } from '@grpc/grpc-js';
 import type { KeyAndCertificate } from '../../src/tls/issue.js';
 
@@ -10,7 +10,7 @@ export class PresentedCertificate implements experimental.CertificateProvider {
   constructor(private certificate: KeyAndCertificate) {}
 
   credentials(): ServerCredentials {
-    // The first is of the own certificate, the second of the clients', who show tokens instead.
+    // The first provider is of the server's certificate, the second of the CA for client certificates: clients show tokens instead.
     return experimental.createCertificateProviderServerCredentials(this, null, false);
   }
 
@@ -26,7 +26,7 @@ export class PresentedCertificate implements experimental.CertificateProvider {
 
   addIdentityCertificateListener(listener: Listener): void {
     this.#listeners.add(listener);
-    // grpc-js has the listener before it has whom to tell; a port that is opened has passed this tick.
+    // grpc-js adds the listener before it can take an update. The port opens after this tick.
     process.nextTick(() => listener(this.#update()));
   }
   removeIdentityCertificateListener(listener: Listener): void {

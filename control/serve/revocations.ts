@@ -1,6 +1,6 @@
 /**
- * Join tokens that count no more: a file of the state directory, a JSON object per line, read again when it changes. On Kubernetes
- * it is copied from the Secret of the join key.
+ * Revoked join tokens: a file of the state directory, a JSON object per line, read again when it changes. On Kubernetes it is copied from
+ * the Secret of the join key.
  */
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -51,7 +51,7 @@ export function parseRevocations(text: string): Revocations {
   return { ids, before };
 }
 
-/** A token without an id or a time of issue cannot be told from a revoked one where its subject has any. Pure. */
+/** Where a subject has revoked tokens, its token without a time of issue counts as revoked. Pure. */
 export function isRevoked({ ids, before }: Revocations, { jti, sub, iat }: JWTPayload): boolean {
   if (jti !== undefined && ids.has(jti)) return true;
   const beforeS = before.get(sub ?? '');

@@ -26,7 +26,7 @@ import { parseManifests } from '../source/files.js';
 import { CertificateAuthority } from './ca.js';
 import { Resources } from './resources.js';
 import { ControlServer } from './server.js';
-import { issueToken, subjectOfToken } from './tokens.js';
+import { issueToken, subjectOfToken } from '../../test/support/tokens.js';
 
 const domain = parseTrustDomain('cluster.local');
 const state = mkdtempSync(join(tmpdir(), 'weft-control-'));

@@ -38,7 +38,7 @@ const idleMsMax = 5 * 60_000;
 /** How often tokens of open streams are looked at. */
 const recheckMs = 5_000;
 /** Entries of one report, and what one text of it may hold. */
-const reportLimits = { pods: 4_096, missing: 64, textBytes: 4_096 } as const;
+const reportLimits = { pods: 4_096, missing: 64, textChars: 4_096 } as const;
 
 const refusalLineRate = { perSecond: 5, burst: 50 } as const;
 const refusals: Readonly<Record<RefusedCall, string>> = {
@@ -52,7 +52,7 @@ const refusals: Readonly<Record<RefusedCall, string>> = {
 };
 
 /** Why a report is not taken; undefined where it is. Pure. */
-export function reportErrorOf({ pods, missing, cniTrouble, version }: NodeReport): string | undefined {
+function reportErrorOf({ pods, missing, cniTrouble, version }: NodeReport): string | undefined {
   if (pods.length > reportLimits.pods) return `more than ${reportLimits.pods} pods`;
   if (missing.length > reportLimits.missing) return `more than ${reportLimits.missing} missing features`;
   const texts = [
@@ -61,8 +61,8 @@ export function reportErrorOf({ pods, missing, cniTrouble, version }: NodeReport
     ...missing,
     ...pods.flatMap(({ uid, podUid, why }) => [uid, podUid, why]),
   ];
-  return texts.some((text) => text.length > reportLimits.textBytes)
-    ? `a text of more than ${reportLimits.textBytes} characters`
+  return texts.some((text) => text.length > reportLimits.textChars)
+    ? `a text of more than ${reportLimits.textChars} characters`
     : undefined;
 }
 

@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { after, test } from 'node:test';
 import { decodeJwt } from 'jose';
 import { isRevoked, parseRevocations, revocationsFile, revoke } from './revocations.js';
-import { issueToken, makeToken, readToken, subjectOfToken, tokenTtlSDefault } from './tokens.js';
+import { issueToken, subjectOfToken } from '../../test/support/tokens.js';
+import { makeToken, readToken, tokenTtlSDefault } from './tokens.js';
 
 const program = fileURLToPath(new URL('../main.js', import.meta.url));
 const dirs: string[] = [];

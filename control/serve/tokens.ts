@@ -30,12 +30,16 @@ function keyOf(state: string): Uint8Array {
 export interface TokenRequest {
   /** A node's name, or `waypoint:<namespace>/<name>`. */
   readonly subject: string;
+  /** Seconds. */
   readonly ttlS: number;
   /** Namespaces whose pods' identities the bearer may ask for; absent: all that have pods on the node. */
   readonly namespaces?: readonly string[];
 }
 
-/** A token, with the id by which it can be revoked alone. */
+/**
+ * A token, with the id by which it can be revoked alone: a node's is its right to ask for its pods' identities, a waypoint's to ask for its
+ * own.
+ */
 export async function makeToken(
   state: string,
   { subject, ttlS, namespaces }: TokenRequest,
@@ -50,14 +54,6 @@ export async function makeToken(
     .setExpirationTime(Math.floor(Date.now() / 1000) + ttlS)
     .sign(keyOf(state));
   return { token, id };
-}
-
-/**
- * `ttlS` seconds; a node's token is its right to ask for its pods' identities, a waypoint's (`waypoint:<namespace>/<name>`) to ask
- * for its own.
- */
-export async function issueToken(state: string, subject: string, ttlS: number): Promise<string> {
-  return (await makeToken(state, { subject, ttlS })).token;
 }
 
 export interface JoinToken {
@@ -98,9 +94,4 @@ export async function readToken(state: string, token: string): Promise<JoinToken
   if (sub === undefined || isRevoked(readRevocations(state), payload)) return undefined;
   const namespaces = namespacesOf(payload);
   return { subject: sub, ...(namespaces ? { namespaces } : {}) };
-}
-
-/** The node or waypoint that a token names; undefined as in readToken. */
-export async function subjectOfToken(state: string, token: string): Promise<string | undefined> {
-  return (await readToken(state, token))?.subject;
 }

@@ -1,24 +1,11 @@
 /** The source against an API server that misbehaves; the client is the real one, over TLS. */
 import assert from 'node:assert/strict';
-import https from 'node:https';
 import type { ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { after, test } from 'node:test';
-import { KubeConfig } from '@kubernetes/client-node';
 import { until } from '../../src/base/wait.js';
-import { parseIp } from '../../src/model/address.js';
-import { parseTrustDomain } from '../../src/model/identity.js';
-import { createRoot, issueServerCert } from '../../src/tls/issue.js';
+import { close, createApiServer, listen } from '../../test/support/api-server.js';
 import { KubernetesSource } from './kubernetes.js';
 
-const root = createRoot(parseTrustDomain('test'), 3600);
-const served = issueServerCert({
-  caKeyPem: root.keyPem,
-  caCertPem: root.certPem,
-  ips: [parseIp('127.0.0.1')],
-  dns: [],
-  ttlS: 3600,
-});
 const closers: (() => void)[] = [];
 after(() => closers.forEach((close) => close()));
 
@@ -38,7 +25,7 @@ class FakeApi {
   gatewayRights = true;
   watchesBegun = 0;
   refused = 0;
-  readonly server = https.createServer({ key: served.keyPem, cert: served.certPem }, (request, response) => {
+  readonly server = createApiServer((request, response) => {
     const url = new URL(request.url ?? '', 'https://x');
     if (this.mode === 'errors') {
       this.refused++;
@@ -100,21 +87,7 @@ async function setUp(
   const api = new FakeApi();
   api.add('first');
   prepare(api);
-  await new Promise<void>((resolve) => api.server.listen(0, '127.0.0.1', resolve));
-  const { port } = api.server.address() as AddressInfo;
-  const config = new KubeConfig();
-  config.loadFromOptions({
-    clusters: [
-      {
-        name: 'c',
-        server: `https://127.0.0.1:${port}`,
-        caData: Buffer.from(root.certPem).toString('base64'),
-      },
-    ],
-    users: [{ name: 'u' }],
-    contexts: [{ name: 'x', cluster: 'c', user: 'u' }],
-    currentContext: 'x',
-  });
+  const config = await listen(api.server);
   const known = new Set<string>();
   const told: string[] = [];
   const troubles: string[] = [];
@@ -133,8 +106,7 @@ async function setUp(
   });
   closers.push(() => {
     source.stop();
-    api.server.closeAllConnections();
-    api.server.close();
+    close(api.server);
   });
   await source.start();
   assert.deepEqual([...known], ['first']);

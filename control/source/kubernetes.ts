@@ -2,7 +2,8 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { objectKey, type ObjectKey } from '../compile/compile.js';
-import { gatewayGroup, gatewayKinds, type MeshObject } from '../compile/objects.js';
+import { gatewayKinds, type MeshObject } from '../compile/objects.js';
+import { kindAddresses, listPathsOf } from './kinds.js';
 import { narrow } from './narrow.js';
 import { Reflector, type KindApi, type Page, type WatchPhase } from './reflector.js';
 import { readObject } from './validate.js';
@@ -15,30 +16,11 @@ const silentMsMaxDefault = 100_000;
 /** A watch that is silent for the time above is taken up again; by then a bookmark was due for the second time. */
 const staleMs = 180_000;
 
-const gatewayApi = (version: string, plural: string): string => `/apis/${gatewayGroup}/${version}/${plural}`;
-/** Where a kind is in several versions by the API's age: the first that is there. */
-const paths: Readonly<Record<MeshObject['kind'], string | readonly string[]>> = {
-  Namespace: '/api/v1/namespaces',
-  Node: '/api/v1/nodes',
-  Pod: '/api/v1/pods',
-  Service: '/api/v1/services',
-  EndpointSlice: '/apis/discovery.k8s.io/v1/endpointslices',
-  AccessPolicy: '/apis/weft.dev/v1alpha1/accesspolicies',
-  MeshSettings: '/apis/weft.dev/v1alpha1/meshsettings',
-  ExternalService: '/apis/weft.dev/v1alpha1/externalservices',
-  Workload: '/apis/weft.dev/v1alpha1/workloads',
-  GatewayClass: gatewayApi('v1', 'gatewayclasses'),
-  Gateway: gatewayApi('v1', 'gateways'),
-  HTTPRoute: gatewayApi('v1', 'httproutes'),
-  GRPCRoute: gatewayApi('v1', 'grpcroutes'),
-  TLSRoute: ['v1', 'v1alpha3', 'v1alpha2'].map((version) => gatewayApi(version, 'tlsroutes')),
-  TCPRoute: ['v1', 'v1alpha2'].map((version) => gatewayApi(version, 'tcproutes')),
-};
 const isAbsent = (error: unknown): boolean => error instanceof ApiError && error.status === 404;
 
 /**
  * Rights are looked at before whether there is such a kind: of one that is refused the discovery, which everybody may read, says whether
- * it is served. One that is there and may not be read stays trouble: taken for empty, it would withdraw what is in force.
+ * it is served. A kind that is served and may not be read stays an error: taken for empty, everything of it in force would be removed.
  * Errors: ApiError, 404 where the kind is not served.
  */
 async function absentIfUnserved(config: KubeConfig, path: string, error: unknown): Promise<unknown> {
@@ -187,11 +169,11 @@ export class KubernetesSource {
 
   constructor(options: KubernetesSourceOptions) {
     this.#options = options;
-    this.#reflectors = (Object.keys(paths) as MeshObject['kind'][]).map(
+    this.#reflectors = (Object.keys(kindAddresses) as MeshObject['kind'][]).map(
       (kind) =>
         new Reflector<MeshObject>({
           kind,
-          api: kindApi(options.config, [paths[kind]].flat(), options.silentMsMax),
+          api: kindApi(options.config, listPathsOf(kind), options.silentMsMax),
           ...(optional.has(kind) ? { isAbsent } : {}),
           narrow: (object, before) => this.#read(kind, object, before),
           onObject: (now, before) => {

@@ -1,27 +1,15 @@
 /** The reconciler against an API server that keeps what is applied; the client is the real one, over TLS. */
 import assert from 'node:assert/strict';
-import https from 'node:https';
 import type { ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { after, test } from 'node:test';
-import { KubeConfig } from '@kubernetes/client-node';
 import { sleep, until } from '../../src/base/wait.js';
-import { parseIp } from '../../src/model/address.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
-import { createRoot, issueServerCert } from '../../src/tls/issue.js';
+import { close, createApiServer, listen } from '../../test/support/api-server.js';
 import { Compiler, objectKey } from '../compile/compile.js';
 import type { GatewayObject, MeshObject } from '../compile/objects.js';
 import { waypointDefaults } from './defaults.js';
 import { WaypointReconciler } from './reconcile.js';
 
-const root = createRoot(parseTrustDomain('test'), 3600);
-const served = issueServerCert({
-  caKeyPem: root.keyPem,
-  caCertPem: root.certPem,
-  ips: [parseIp('127.0.0.1')],
-  dns: [],
-  ttlS: 3600,
-});
 const closers: (() => void)[] = [];
 after(() => closers.forEach((close) => close()));
 
@@ -37,7 +25,7 @@ class FakeApi {
   /** Answers for paths that end so: status and message. */
   readonly refusals = new Map<string, readonly [number, string]>();
   readonly #watches = new Map<string, Set<ServerResponse>>();
-  readonly server = https.createServer({ key: served.keyPem, cert: served.certPem }, (request, response) => {
+  readonly server = createApiServer((request, response) => {
     const url = new URL(request.url ?? '', 'https://x');
     const path = url.pathname;
     const method = request.method ?? '';
@@ -112,16 +100,7 @@ const path = (plural: string, name = 'wp'): string =>
 async function setUp(prepare: (api: FakeApi) => void = () => undefined) {
   const api = new FakeApi();
   prepare(api);
-  await new Promise<void>((resolve) => api.server.listen(0, '127.0.0.1', resolve));
-  const { port } = api.server.address() as AddressInfo;
-  const config = new KubeConfig();
-  const caData = Buffer.from(root.certPem).toString('base64');
-  config.loadFromOptions({
-    clusters: [{ name: 'c', server: `https://127.0.0.1:${port}`, caData }],
-    users: [{ name: 'u' }],
-    contexts: [{ name: 'x', cluster: 'c', user: 'u' }],
-    currentContext: 'x',
-  });
+  const config = await listen(api.server);
   const compiler = new Compiler({ trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' });
   const leader = { leading: true };
   const warned: string[] = [];
@@ -147,8 +126,7 @@ async function setUp(prepare: (api: FakeApi) => void = () => undefined) {
   });
   closers.push(() => {
     reconciler.stop();
-    api.server.closeAllConnections();
-    api.server.close();
+    close(api.server);
   });
   const tell = (...objects: MeshObject[]): void => {
     compiler.apply(new Map(objects.map((object) => [objectKey(object), object])));

@@ -5,6 +5,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText } from '../../src/base/errors.js';
+import { RateLimiter } from '../../src/base/rate.js';
 import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 import type { Compiler } from '../compile/compile.js';
 import { namespaceOf } from '../compile/labels.js';
@@ -15,7 +16,6 @@ import type { ServeLog } from '../serve/server.js';
 import { kindApi } from '../source/kubernetes.js';
 import { Reflector } from '../source/reflector.js';
 import type { Write } from '../kubernetes/writer.js';
-import { Budget } from './budget.js';
 import { readMade, type Made } from './made.js';
 import {
   managedByLabel,
@@ -80,8 +80,8 @@ export class WaypointReconciler {
   readonly #made: Readonly<Record<RenderedKind, Reflector<Made>>>;
   readonly #byName = new Map<string, Made>();
   readonly #progress = new Map<string, Progress>();
-  /** Parameters are parsed on the only thread: so often per namespace. */
-  readonly #parses = new Budget(10, 3_000);
+  /** Of a namespace: parameters are parsed on the process's only thread. */
+  readonly #parses = new RateLimiter({ burst: 10, perSecond: 1 / 3 });
   readonly #timer: NodeJS.Timeout;
   #classAtMs = 0;
   #soon: NodeJS.Timeout | undefined;
@@ -179,7 +179,6 @@ export class WaypointReconciler {
         if (this.#stopped || !leading()) return;
       }
       for (const key of this.#progress.keys()) if (!wanted.has(key)) this.#progress.delete(key);
-      this.#parses.keepOnly(new Set([...wanted].map((key) => key.slice(0, key.indexOf('/')))));
     } catch (error) {
       log.warn({ error: errorText(error) }, 'waypoints were not looked after');
     } finally {
@@ -265,7 +264,7 @@ export class WaypointReconciler {
     }
     const from = JSON.stringify([gateway.spec, gateway.metadata.name, parameters]);
     if (progress.rendered?.from !== from) {
-      const waitMs = named ? this.#parses.take(namespace) : 0;
+      const waitMs = named ? this.#parses.takeOrWait(namespace) : 0;
       if (waitMs > 0) {
         this.#options.onLimit('waypoint-parameters');
         this.changed(waitMs);

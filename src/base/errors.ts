@@ -9,7 +9,7 @@ export interface WeftErrorOptions {
 }
 
 /**
- * The one error class of Weft. `code` is stable (`WEFT_TLS_UNEXPECTED_IDENTITY`), `message` says what to do.
+ * The one error class of Weft. `code` is stable (`WEFT_TUNNEL_IDENTITY`), `message` says what to do.
  * Codes are listed in docs/errors.md.
  */
 export class WeftError extends Error {

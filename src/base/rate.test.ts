@@ -55,3 +55,16 @@ test('what is kept of keys is bounded', () => {
   for (let i = 0; i < 20_000; i++) limiter.take(`shop/${i}`, i);
   assert.ok(limiter.size <= 4096, String(limiter.size));
 });
+
+test('a key that is over its rate is told when to come back; another key spends nothing of it', () => {
+  const limiter = new RateLimiter({ burst: 2, perSecond: 10 });
+  let nowMs = 1_000;
+  const take = (key: string): number => limiter.takeOrWait(key, nowMs);
+  assert.deepEqual([take('a'), take('a'), take('a'), take('b')], [0, 0, 100, 0]);
+  nowMs += 60;
+  assert.equal(take('a'), 40);
+  nowMs += 40;
+  assert.deepEqual([take('a'), take('a')], [0, 100]);
+  nowMs += 1_000_000;
+  assert.deepEqual([take('a'), take('a'), take('a')], [0, 0, 100]);
+});

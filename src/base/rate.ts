@@ -1,4 +1,4 @@
-/** Token buckets, one per key (a peer's address, a caller, a pod), in bounded memory. */
+/** Token buckets, one per key (a peer's address, a caller, a pod, a namespace), in bounded memory. */
 
 export interface Rate {
   readonly perSecond: number;
@@ -26,6 +26,11 @@ export class RateLimiter {
 
   /** True where one more is within the rate of `key`. A clock that jumps gives at most one burst, and takes nothing away. */
   take(key: string, nowMs = performance.now()): boolean {
+    return this.takeOrWait(key, nowMs) === 0;
+  }
+
+  /** As `take`: 0 where it is true. Else in how many ms it can be; infinite where the rate is 0. */
+  takeOrWait(key: string, nowMs = performance.now()): number {
     const { perSecond, burst } = this.rate;
     let bucket = this.#buckets.get(key);
     if (bucket) {
@@ -43,8 +48,8 @@ export class RateLimiter {
       bucket = { tokens: burst, atMs: nowMs };
     }
     this.#buckets.set(key, bucket);
-    if (bucket.tokens < 1) return false;
+    if (bucket.tokens < 1) return ((1 - bucket.tokens) / perSecond) * 1000;
     bucket.tokens--;
-    return true;
+    return 0;
   }
 }

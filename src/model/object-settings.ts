@@ -4,10 +4,9 @@
  */
 import { parseCidr, type Cidr } from './address.js';
 
-export const meshLabel = 'weft.dev/mesh';
-export const modeLabel = 'weft.dev/mode';
+const meshLabel = 'weft.dev/mesh';
+const modeLabel = 'weft.dev/mode';
 
-export type SettingsKind = 'Namespace' | 'Pod';
 export interface SettingProblem {
   /** The label or annotation. */
   readonly key: string;

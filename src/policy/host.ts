@@ -7,7 +7,7 @@ import { TargetError } from './path.js';
 const hostPattern = /^(?:\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9._~!$&'()*+,;=-]*)(?::\d{0,5})?$/;
 
 /** `host[:port]` in lower case, without final dots; an IPv6 address in the form of RFC 5952. Throws TargetError. */
-export function normaliseAuthority(text: string): string {
+export function normalizeAuthority(text: string): string {
   if (!hostPattern.test(text)) throw new TargetError('the host cannot be read');
   const end = text.startsWith('[') ? text.indexOf(']') : -1;
   const bracketed = end < 0 ? '' : text.slice(1, end);

@@ -22,7 +22,7 @@ const escapeOf = (character: string): string =>
  * among them) stay: they may mean something to the endpoint; `readingsOf` is for those who authorize. What follows `?` stays as it is.
  * Throws TargetError for what no endpoint should ever see.
  */
-export function normalisePath(target: string): string {
+export function normalizePath(target: string): string {
   if (plainPath.test(target)) return target;
   const at = target.indexOf('?');
   const path = at < 0 ? target : target.slice(0, at);

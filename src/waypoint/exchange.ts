@@ -41,7 +41,7 @@ import {
 } from './message.js';
 import type { RequestRecord, ResponseFlag } from './record.js';
 import type { Matched } from './routes/compile.js';
-import { normalisePath, pathOf, readingsOf } from './routes/path.js';
+import { normalizePath, pathOf, readingsOf } from './routes/path.js';
 import { judge } from './judge.js';
 import { Mirror } from './mirror.js';
 import { grpcStatusOf, noEndpoint, refusalOf, type Refusal } from './refusal.js';
@@ -232,7 +232,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   /** What comes of it is read as any path is. False: it cannot be, and that was the answer. */
   #rewritePath(change: PathChange): boolean {
     try {
-      this.#head.path = normalisePath(changePath(this.#head.path, change, this.#matched?.prefix));
+      this.#head.path = normalizePath(changePath(this.#head.path, change, this.#matched?.prefix));
       return true;
     } catch (error) {
       const why = `the rule makes no path of it: ${errorText(error)}`;

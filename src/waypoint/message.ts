@@ -5,7 +5,7 @@ export type Headers = string[];
 
 export interface RequestHead {
   method: string;
-  /** Path and query as they go on: normalised (routes/path.ts). `*` of OPTIONS. */
+  /** Path and query as they go on: normalized (routes/path.ts). `*` of OPTIONS. */
   path: string;
   /** host[:port], as the client named it. */
   authority: string;

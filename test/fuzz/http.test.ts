@@ -6,7 +6,7 @@ import { Http1Parser, HttpSyntaxError, type MessageHead } from '../../src/waypoi
 import { defaultLimits } from '../../src/waypoint/limits.js';
 import { detectBytes } from '../../src/waypoint/protocol.js';
 import { compileRoutes } from '../../src/waypoint/routes/compile.js';
-import { normalisePath, parseTarget, readingsOf, TargetError } from '../../src/waypoint/routes/path.js';
+import { normalizePath, parseTarget, readingsOf, TargetError } from '../../src/waypoint/routes/path.js';
 import { route } from '../support/waypoint.js';
 
 const boxMs = 1_500;
@@ -240,13 +240,13 @@ test(`paths: made the same once and for all, without dot segments (seed ${seed})
     const text = `/${Array.from({ length: random(14) }, () => pick(pathPieces)).join('')}`;
     let path: string;
     try {
-      path = normalisePath(text);
+      path = normalizePath(text);
     } catch (error) {
       assert.ok(error instanceof TargetError, text);
       continue;
     }
     accepted++;
-    assert.equal(normalisePath(path), path, text);
+    assert.equal(normalizePath(path), path, text);
     const bare = path.replace(/\?[^]*/, '');
     assert.ok(!/\/\.{1,2}(\/|$)|\/\/|\\|%2e/i.test(bare), `${text} -> ${path}`);
     assert.ok(bare.startsWith('/'), text);

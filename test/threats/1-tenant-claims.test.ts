@@ -1,5 +1,5 @@
 /**
- * Row 1 of the table of actors, claims: a tenant, admin of namespace `evil`, with every namespaced kind there. Whatever the tenant creates, a
+ * Row 1 of docs/security.md, claims: a tenant, admin of namespace `evil`, with every namespaced kind there. Whatever the tenant creates, a
  * connection between two other namespaces stays what it was, in every respect: path, endpoint, identities, policy, waypoint.
  */
 import assert from 'node:assert/strict';

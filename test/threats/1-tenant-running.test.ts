@@ -1,5 +1,5 @@
 /**
- * Row 1 of the table of actors on running pods: namespace `evil` creates what it can about pods of namespace `shop`, and takes it
+ * Row 1 of docs/security.md on running pods: namespace `evil` creates what it can about pods of namespace `shop`, and takes it
  * back. What shop's connections are is observed before, while, and after: answers, paths, identities, policies.
  */
 import assert from 'node:assert/strict';

@@ -1,4 +1,4 @@
-/** THREATS.md, row 1: what an admin of namespace `evil` may do with waypoints, special names, status and labels: to `evil` alone. */
+/** Row 1 of docs/security.md: what an admin of namespace `evil` may do with waypoints, special names, status and labels: to `evil` alone. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { stringify } from 'yaml';

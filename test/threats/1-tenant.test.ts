@@ -1,4 +1,4 @@
-/** Row 1 of the table of actors: a tenant, admin of a namespace, with every namespaced kind in it. */
+/** Row 1 of docs/security.md: a tenant, admin of a namespace, with every namespaced kind in it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { inForce, mayConnect, podText, policyText } from './support/configuration.js';

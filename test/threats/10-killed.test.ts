@@ -1,5 +1,5 @@
 /**
- * Row 10 of the table of actors: an agent, waypoint or control plane killed at any instruction leaves a pod captured and refused, or
+ * Row 10 of docs/security.md: an agent, waypoint or control plane killed at any instruction leaves a pod captured and refused, or
  * working through the mesh; never plain, never by a verdict past its lease, never with a key on the disk.
  */
 import assert from 'node:assert/strict';

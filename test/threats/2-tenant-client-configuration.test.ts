@@ -1,4 +1,4 @@
-/** Row 2 of the table of actors: a tenant, as a client of another namespace's Services. */
+/** Row 2 of docs/security.md: a tenant, as a client of another namespace's Services. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { compileRoutes } from '../../src/waypoint/routes/compile.js';

@@ -1,5 +1,5 @@
 /**
- * Row 2: a tenant as a client. It has a consumer route for a Service of another namespace, and calls to it. It may affect its own requests
+ * Row 2 of docs/security.md: a tenant as a client. It has a consumer route for a Service of another namespace, and calls to it. It may affect its own requests
  * and nothing else.
  */
 import assert from 'node:assert/strict';

@@ -1,4 +1,4 @@
-/** THREATS.md, row 2: a tenant's consumer route does not use the place of the producer's waypoint in the network. */
+/** Row 2 of docs/security.md: a tenant's consumer route does not use the place of the producer's waypoint in the network. */
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';

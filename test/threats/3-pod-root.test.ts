@@ -1,5 +1,5 @@
 /**
- * Row 3 of THREATS.md: a pod, as root with NET_ADMIN in its network namespace. `intruder` is that pod: real programs of it, in
+ * Row 3 of docs/security.md: a pod, as root with NET_ADMIN in its network namespace. `intruder` is that pod: real programs of it, in
  * network namespaces with a real agent.
  */
 import assert from 'node:assert/strict';

@@ -1,5 +1,5 @@
 /**
- * Row 4 of THREATS.md, the data path: anybody who reaches a pod's ports 15001, 15006 and 15008 or an agent's 15000, 15020 and
+ * Row 4 of docs/security.md, the data path: anybody who reaches a pod's ports 15001, 15006 and 15008 or an agent's 15000, 15020 and
  * 15021, before authentication. `outsider` is a pod outside of the mesh.
  */
 import assert from 'node:assert/strict';

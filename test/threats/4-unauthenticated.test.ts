@@ -1,16 +1,15 @@
-/** Row 4: anybody who reaches a port of ours before authentication. Here: the control plane's. */
+/** Row 4 of docs/security.md: anybody who reaches a port of ours before authentication. Here: the control plane's. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import type http2 from 'node:http2';
-import { createServer } from 'node:https';
-import net, { type AddressInfo } from 'node:net';
+import net from 'node:net';
 import { after, test } from 'node:test';
-import { KubeConfig } from '@kubernetes/client-node';
+import type { KubeConfig } from '@kubernetes/client-node';
 import { TokenReviewer } from '../../control/kubernetes/token-review.js';
 import { ControlMetrics } from '../../control/serve/metrics.js';
-import { issueToken } from '../../control/serve/tokens.js';
 import { sleep, until } from '../../src/base/wait.js';
-import { parseIp } from '../../src/model/address.js';
+import { close, createApiServer, listen } from '../support/api-server.js';
+import { issueToken } from '../support/tokens.js';
 import {
   call,
   certificatePath,
@@ -165,10 +164,8 @@ test('a stream that is cancelled, while its token is checked or after, is kept n
 async function apiServer(
   review: (token: string) => object,
 ): Promise<{ config: KubeConfig; asked: () => number }> {
-  const control = await startControl(closers, manifests);
-  const served = control.ca.serverCertificate([parseIp('127.0.0.1')], ['api']);
   let asked = 0;
-  const server = createServer({ key: served.keyPem, cert: served.certPem }, (request, response) => {
+  const server = createApiServer((request, response) => {
     let text = '';
     request.on('data', (part) => (text += String(part)));
     request.on('end', () => {
@@ -178,22 +175,8 @@ async function apiServer(
       setTimeout(() => response.end(JSON.stringify({ status: review(spec.token) })), 5);
     });
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  closers.push(() => void server.close());
-  const config = new KubeConfig();
-  config.loadFromOptions({
-    clusters: [
-      {
-        name: 'c',
-        server: `https://127.0.0.1:${(server.address() as AddressInfo).port}`,
-        caData: Buffer.from(control.ca.roots).toString('base64'),
-      },
-    ],
-    users: [{ name: 'u' }],
-    contexts: [{ name: 'x', cluster: 'c', user: 'u' }],
-    currentContext: 'x',
-  });
-  return { config, asked: () => asked };
+  closers.push(() => close(server));
+  return { config: await listen(server), asked: () => asked };
 }
 const base64 = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
 const madeUp = (more: object = {}): string =>

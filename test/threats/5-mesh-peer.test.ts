@@ -1,5 +1,5 @@
 /**
- * Row 5: a mesh peer with a valid certificate of another identity, that writes its tunnels and HTTP/2 itself. It may do what policy gives
+ * Row 5 of docs/security.md: a mesh peer with a valid certificate of another identity, that writes its tunnels and HTTP/2 itself. It may do what policy gives
  * that identity.
  */
 import assert from 'node:assert/strict';

@@ -1,8 +1,9 @@
-/** Row 6: a stolen node credential: discovery and certificates as that node, and nothing of others. */
+/** Row 6 of docs/security.md: a stolen node credential: discovery and certificates as that node, and nothing of others. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { revoke } from '../../control/serve/revocations.js';
-import { issueToken, makeToken, readToken } from '../../control/serve/tokens.js';
+import { makeToken, readToken } from '../../control/serve/tokens.js';
+import { issueToken } from '../support/tokens.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { createIssuer } from '../../src/discovery/issuer.js';
 import { decodeAddress, decodeAuthorization, decodeNodePod } from '../../src/discovery/decode.js';

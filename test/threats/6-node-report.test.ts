@@ -1,4 +1,4 @@
-/** THREATS.md, row 6: a stolen node credential writes no state of pods elsewhere. */
+/** Row 6 of docs/security.md: a stolen node credential writes no state of pods elsewhere. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Condition, PodObject } from '../../control/compile/objects.js';

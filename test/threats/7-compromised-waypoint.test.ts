@@ -1,5 +1,5 @@
 /**
- * Row 7: a compromised waypoint, with its certificate and its configuration. It may affect the traffic of what it serves; toward all else it
+ * Row 7 of docs/security.md: a compromised waypoint, with its certificate and its configuration. It may affect the traffic of what it serves; toward all else it
  * is itself.
  */
 import assert from 'node:assert/strict';

@@ -1,4 +1,4 @@
-/** Row 8 of the table of actors: a control plane that is gone, slow, restarted, rolled back, or says what this version cannot decode. */
+/** Row 8 of docs/security.md: a control plane that is gone, slow, restarted, rolled back, or says what this version cannot decode. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

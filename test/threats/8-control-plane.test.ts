@@ -1,14 +1,12 @@
-/** Row 8: the control plane gone, slow, restarted, rolled back, or telling something that this version cannot decode. */
+/** Row 8 of docs/security.md: the control plane gone, slow, restarted, rolled back, or telling something that this version cannot decode. */
 import assert from 'node:assert/strict';
-import { createServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import { after, test } from 'node:test';
-import { KubeConfig } from '@kubernetes/client-node';
+import type { KubeConfig } from '@kubernetes/client-node';
 import type { Told } from '../../control/compile/compile.js';
-import { CertificateAuthority } from '../../control/serve/ca.js';
-import { issueToken } from '../../control/serve/tokens.js';
-import { KubernetesSource } from '../../control/source/kubernetes.js';
 import { sleep, until } from '../../src/base/wait.js';
+import { close, createApiServer, listen } from '../support/api-server.js';
+import { issueToken } from '../support/tokens.js';
+import { KubernetesSource } from '../../control/source/kubernetes.js';
 import { readAddress, readAuthorization } from '../../src/discovery/decode.js';
 import { subscribe } from '../../src/discovery/reading.js';
 import { typeUrls } from '../../src/discovery/types.js';
@@ -18,8 +16,7 @@ import type { AuthorizationPolicy, PolicyKey, PolicyPath } from '../../src/model
 import type { WorkloadUid } from '../../src/model/workload.js';
 import { authorize } from '../../src/policy/authorize.js';
 import { MeshState } from '../../src/state/store.js';
-import { domain } from '../support/mesh.js';
-import { follow, startControl, stateDir, type Closers, type Control } from './support/control.js';
+import { follow, startControl, type Closers, type Control } from './support/control.js';
 
 const closers: Closers = [];
 after(() => closers.reverse().forEach((close) => close()));
@@ -212,44 +209,28 @@ test('a replica that has lost the API server does not take back what a node know
   assert.ok(fresh.state.workload('Kubernetes//Pod/shop/api' as WorkloadUid));
 });
 
-/** An API server that answers what is asked at a path with `answer`, and keeps watches open. */
-async function apiServer(answer: (path: string) => object | 'never'): Promise<KubeConfig> {
-  const ca = new CertificateAuthority(stateDir(closers), domain);
-  const served = ca.serverCertificate([parseIp('127.0.0.1')], ['api']);
-  const server = createServer({ key: served.keyPem, cert: served.certPem }, (request, response) => {
+/** An API server that answers lists as `lists` says, and keeps watches open. */
+async function apiServer(
+  list: (path: string) => { items: object[]; version: string } | 'never',
+): Promise<KubeConfig> {
+  const server = createApiServer((request, response) => {
     const url = new URL(request.url ?? '/', 'https://x');
     response.setHeader('content-type', 'application/json');
     if (url.searchParams.get('watch') === 'true') return void response.flushHeaders();
-    const found = answer(url.pathname);
-    if (found !== 'never') response.end(JSON.stringify(found));
+    const found = list(url.pathname);
+    if (found === 'never') return;
+    response.end(
+      JSON.stringify({ kind: 'XList', metadata: { resourceVersion: found.version }, items: found.items }),
+    );
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  closers.push(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const config = new KubeConfig();
-  config.loadFromOptions({
-    clusters: [
-      {
-        name: 'c',
-        server: `https://127.0.0.1:${(server.address() as AddressInfo).port}`,
-        caData: Buffer.from(ca.roots).toString('base64'),
-      },
-    ],
-    users: [{ name: 'u' }],
-    contexts: [{ name: 'x', cluster: 'c', user: 'u' }],
-    currentContext: 'x',
-  });
-  return config;
+  closers.push(() => close(server));
+  return listen(server);
 }
 
 test('a control plane that starts tells nobody a mesh without its policies: it waits until every kind was listed', async () => {
   let silent = true;
   const config = await apiServer((path) =>
-    silent && path.endsWith('/accesspolicies')
-      ? 'never'
-      : { kind: 'XList', metadata: { resourceVersion: '10' }, items: [] },
+    silent && path.endsWith('/accesspolicies') ? 'never' : { items: [], version: '10' },
   );
   let told = 0;
   let ready = false;
@@ -268,7 +249,11 @@ test('a control plane that starts tells nobody a mesh without its policies: it w
 });
 
 test('what is no list of the API server is not taken for an empty one', async () => {
-  const config = await apiServer(() => ({ kind: 'Status', metadata: { resourceVersion: '10' } }));
+  const server = createApiServer((_request, response) =>
+    response.end(JSON.stringify({ kind: 'Status', metadata: { resourceVersion: '10' } })),
+  );
+  closers.push(() => close(server));
+  const config = await listen(server);
   const why: string[] = [];
   let ready = false;
   const source = new KubernetesSource({

@@ -1,5 +1,5 @@
 /**
- * Row 9 of the table of actors: a failure to observe (EMFILE, ENOSPC, a full map, an unreadable /proc, a clock that jumps) is never
+ * Row 9 of docs/security.md: a failure to observe (EMFILE, ENOSPC, a full map, an unreadable /proc, a clock that jumps) is never
  * taken for "it is not there". The agent is a real one, its descriptors and its maps really run out.
  */
 import assert from 'node:assert/strict';

@@ -3,7 +3,7 @@
  * long a body is. Done once per configuration.
  */
 import type { HeaderPair, PathChange, RouteFilter, RouteRule } from '../../model/route.js';
-import { normaliseAuthority } from '../routes/path.js';
+import { normalizeAuthority } from '../routes/path.js';
 
 const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const badInValue = /[\0-\x08\x0a-\x1f\x7f]|[^\0-\xff]/;
@@ -22,7 +22,7 @@ const framing: ReadonlySet<string> = new Set([
 
 const isHost = (text: string): boolean => {
   try {
-    return normaliseAuthority(text) !== '';
+    return normalizeAuthority(text) !== '';
   } catch {
     return false;
   }

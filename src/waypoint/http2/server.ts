@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream';
 import type { WaypointLimits } from '../limits.js';
 import type { Downstream, DownstreamListener, Headers, RequestHead, ResponseHead } from '../message.js';
 import { headerOf, removeHeader } from '../message.js';
-import { normaliseAuthority, parseTarget, TargetError } from '../routes/path.js';
+import { normalizeAuthority, parseTarget, TargetError } from '../routes/path.js';
 import { flatten, toHttp2, trailersOf } from './headers.js';
 
 export interface Http2ServerOptions {
@@ -124,7 +124,7 @@ function requestHeadOf(given: http2.IncomingHttpHeaders, raw: string[]): Request
   const named = given[':authority'] ?? host;
   const { authority, path } = parseTarget(method, target, named);
   // RFC 9113, section 8.3.1: one of two different names would be judged, the other gone by.
-  if (host !== undefined && normaliseAuthority(host) !== authority)
+  if (host !== undefined && normalizeAuthority(host) !== authority)
     throw new TargetError(':authority and host differ');
   removeHeader(headers, 'host');
   return { method, path, authority, scheme: 'http', headers };

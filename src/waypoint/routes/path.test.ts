@@ -4,7 +4,7 @@ import { policy, anyRequest } from '../../../test/support/mesh.js';
 import { parseIp } from '../../model/address.js';
 import type { HttpMatch, PolicyPath } from '../../model/policy.js';
 import { authorize } from '../../policy/authorize.js';
-import { normaliseAuthority, normalisePath, parseTarget, pathOf, readingsOf, TargetError } from './path.js';
+import { normalizeAuthority, normalizePath, parseTarget, pathOf, readingsOf, TargetError } from './path.js';
 
 test('paths that mean the same are made the same; escapes that may mean something else stay', () => {
   const table: [string, string][] = [
@@ -43,9 +43,9 @@ test('paths that mean the same are made the same; escapes that may mean somethin
     ['/a?', '/a?'],
     ['/.?/..', '/?/..'],
   ];
-  for (const [given, expected] of table) assert.equal(normalisePath(given), expected, given);
+  for (const [given, expected] of table) assert.equal(normalizePath(given), expected, given);
   for (const bad of ['/a\\b', '/%', '/%2', '/%zz', '/a%00', '/%2%30', '/%%32f', '/\\..\\a'])
-    assert.throws(() => normalisePath(bad), TargetError, bad);
+    assert.throws(() => normalizePath(bad), TargetError, bad);
 });
 
 test('a host is compared without case, and without the dots that a name may end in', () => {
@@ -59,7 +59,7 @@ test('a host is compared without case, and without the dots that a name may end 
     ['a:', 'a:'],
     ['', ''],
   ];
-  for (const [given, expected] of table) assert.equal(normaliseAuthority(given), expected, given);
+  for (const [given, expected] of table) assert.equal(normalizeAuthority(given), expected, given);
   for (const bad of [
     'a b',
     'a/b',
@@ -74,7 +74,7 @@ test('a host is compared without case, and without the dots that a name may end 
     'a?',
     'ä',
   ])
-    assert.throws(() => normaliseAuthority(bad), TargetError, bad);
+    assert.throws(() => normalizeAuthority(bad), TargetError, bad);
 });
 
 test('targets: a path, a URL whose host outweighs the header, and the asterisk of OPTIONS', () => {
@@ -215,7 +215,7 @@ test('what is not denied passes, what is allowed passes', () => {
 
 test('the readings of a path are bounded, however it is nested, and those of one request stay its own', () => {
   const nested = `/${'%25'.repeat(2000)}2f;${'..;%253b/'.repeat(2000)}`;
-  assert.ok(readingsOf(normalisePath(nested)).length < 200);
+  assert.ok(readingsOf(normalizePath(nested)).length < 200);
   const first = readingsOf('/a');
   readingsOf('/b');
   assert.deepEqual(first, ['/a']);

@@ -3,23 +3,23 @@
  * in what a proxy can know. RFC 9112, section 3.2; RFC 3986, section 6.2.2.
  */
 
-import { normaliseAuthority } from '../../policy/host.js';
-import { normalisePath, TargetError } from '../../policy/path.js';
+import { normalizeAuthority } from '../../policy/host.js';
+import { normalizePath, TargetError } from '../../policy/path.js';
 
-export { normaliseAuthority } from '../../policy/host.js';
-export { normalisePath, pathOf, readingsOf, TargetError } from '../../policy/path.js';
+export { normalizeAuthority } from '../../policy/host.js';
+export { normalizePath, pathOf, readingsOf, TargetError } from '../../policy/path.js';
 
 export interface Target {
   /** host[:port] in lower case, without final dots. */
   readonly authority: string;
-  /** Normalised path, and the query as it came. */
+  /** Normalized path, and the query as it came. */
   readonly path: string;
 }
 
 /** Throws TargetError. `host`: of the header, which a target in absolute form outweighs. */
 export function parseTarget(method: string, target: string, host: string | undefined): Target {
   if (method === 'CONNECT') throw new TargetError('CONNECT is for proxies that are asked by name');
-  if (target.charCodeAt(0) === 0x2f) return { authority: authorityOf(host), path: normalisePath(target) };
+  if (target.charCodeAt(0) === 0x2f) return { authority: authorityOf(host), path: normalizePath(target) };
   if (target === '*') {
     if (method !== 'OPTIONS') throw new TargetError('* is a target of OPTIONS alone');
     return { authority: authorityOf(host), path: '*' };
@@ -30,7 +30,7 @@ export function parseTarget(method: string, target: string, host: string | undef
   if ((match[1] ?? '').includes('@')) throw new TargetError('the target names a user');
   return {
     authority: authorityOf(match[1]),
-    path: normalisePath(rest.startsWith('/') ? rest : `/${rest}`),
+    path: normalizePath(rest.startsWith('/') ? rest : `/${rest}`),
   };
 }
 
@@ -39,7 +39,7 @@ function authorityOf(host: string | undefined): string {
   if (host === undefined) return '';
   let known = authorities.get(host);
   if (known === undefined) {
-    known = normaliseAuthority(host);
+    known = normalizeAuthority(host);
     if (authorities.size >= 4096) authorities.clear();
     if (host.length <= 256) authorities.set(host, known);
   }

@@ -9,12 +9,12 @@ import type { MeshObject } from '../../../control/compile/objects.js';
 import { CertificateAuthority } from '../../../control/serve/ca.js';
 import { Resources } from '../../../control/serve/resources.js';
 import { ControlServer, type ControlServerOptions } from '../../../control/serve/server.js';
-import { subjectOfToken } from '../../../control/serve/tokens.js';
 import { parseManifests } from '../../../control/source/files.js';
 import { systemClock } from '../../../src/base/clock.js';
 import { DiscoveryClient, type DiscoveryOptions } from '../../../src/discovery/client.js';
 import { parseIp } from '../../../src/model/address.js';
 import { domain } from '../../support/mesh.js';
+import { subjectOfToken } from '../../support/tokens.js';
 
 export const discoveryPath =
   '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources';
