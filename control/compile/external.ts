@@ -177,7 +177,7 @@ export function workloadProblem(
       message: `${node} is a Node of the cluster, whose annotation ${workloadNamespacesAnnotation} does not name ${namespaceOf(object)}`,
     };
   const lost = addresses.flatMap((ip) => {
-    const owner = claims.addressLostTo(key, ip) ?? claims.addressOnNodeLostTo(key, node, ip);
+    const owner = claims.addressLostTo(key, ip);
     return owner === undefined ? [] : [`address ${ip} belongs to ${owner}`];
   });
   if (lost.length === 0) return undefined;

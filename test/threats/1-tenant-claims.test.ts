@@ -94,6 +94,11 @@ const attacks: Readonly<Record<string, (ip: string) => string>> = {
       workload(ip, 'node: n1, netns: /proc/1/ns/net, serviceAccount: waypoint'),
       service('clusterIPs: [10.96.0.66], selector: { app: trap }'),
     ),
+  'a Workload at the address, on a machine of others that does not take it': (ip) =>
+    all(
+      workload(ip, 'node: vm1, netns: legacy, serviceAccount: waypoint'),
+      service('clusterIPs: [10.96.0.66], selector: { app: trap }'),
+    ),
   'an ExternalService at the address': (ip) => external(`addresses: [${ip}]`),
   'an ExternalService at the address, under a host of somebody else’s': (ip) =>
     external(`addresses: [${ip}], host: pay.example.com`),
