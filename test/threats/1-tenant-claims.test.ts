@@ -263,6 +263,17 @@ test('an endpoint that names a node says nothing of where that node is', () => {
     assert.deepEqual(see(...manifests).view.localityOf('n1'), { region: 'r', zone: 'z', subzone: '' });
 });
 
+test('who names a machine and an address there first keeps nobody away whom the machine takes', () => {
+  const younger = bank.replace(
+    'name: legacy, namespace: bank, labels',
+    "name: legacy, namespace: bank, creationTimestamp: '2024-01-01T00:00:00Z', labels",
+  );
+  const was = decisions(see(younger, ownWaypoint), 'evil', destinations);
+  const squatted = see(younger, ownWaypoint, workload('10.9.0.1', 'node: vm1, netns: legacy'));
+  assertSame(decisions(squatted, 'evil', destinations), was, 'a Workload');
+  assert.ok(squatted.compiler.mayAsk('vm1', 'spiffe://cluster.local/ns/bank/sa/legacy'));
+});
+
 test('no certificate of another namespace, and none for a Node of the cluster, is got by a Workload', () => {
   const { compiler } = see(
     bank,

@@ -11,7 +11,10 @@ import type { RouteRule } from '../../src/model/route.js';
 import { RegexTime } from '../../src/policy/regex.js';
 import { compileRoutes } from '../../src/waypoint/routes/compile.js';
 import { WaypointState } from '../../src/waypoint/state.js';
-import { key } from '../support/mesh.js';
+import { parseIp } from '../../src/model/address.js';
+import { authorize } from '../../src/policy/authorize.js';
+import { factsOf } from '../../src/waypoint/attributes.js';
+import { key, policy } from '../support/mesh.js';
 import { itself, meshOf, route } from '../support/waypoint.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
@@ -136,6 +139,26 @@ test('a regular expression with a text that would take too long refuses the requ
   assert.equal(short?.label.endsWith('/1'), true);
   const target = long?.rule.backends[0]?.target;
   assert.ok(target?.kind === 'invalid' && /too long/.test(target.reason));
+});
+
+test('a path that endpoints may read in many ways costs nothing where no policy names paths', () => {
+  const none = { notMethods: [], paths: [], notPaths: [], hosts: [], notHosts: [], headers: [] };
+  const rules = policy('p', 'deny', { destinationPorts: [1], http: { ...none, methods: ['PUT'] } });
+  const text = `/${'a;/'.repeat(2600)}%25`;
+  const ms = spent(() => {
+    for (let i = 0; i < 100; i++) {
+      const http = factsOf(request(text));
+      const verdict = authorize([rules], {
+        identity: undefined,
+        sourceIp: parseIp('10.0.0.1'),
+        destinationIp: parseIp('10.0.0.2'),
+        destinationPort: 1,
+        http,
+      });
+      assert.ok(verdict.allowed);
+    }
+  });
+  assert.ok(ms < 300, `${ms} ms`);
 });
 
 test('routes of one namespace that come and go leave others’ as they were compiled', () => {
