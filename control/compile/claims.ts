@@ -26,9 +26,6 @@ type Claimed = string;
 const addressClaim = (ip: string): Claimed => parseIp(ip);
 /** The space keeps host names and addresses apart: no address has one. */
 const hostClaim = (host: string): Claimed => `host ${host}`;
-const nodePrefix = 'node ';
-/** A machine tells its pods apart by address, so on one machine an address is contested across namespaces. */
-const nodeClaim = (node: string, ip: string): Claimed => `${nodePrefix}${node} ${addressClaim(ip)}`;
 
 interface Claimant {
   readonly key: ObjectKey;
@@ -37,7 +34,7 @@ interface Claimant {
 }
 /** The strongest claims to one address or host name. A claim that counts in one namespace alone contests nothing elsewhere. */
 interface Leaders {
-  /** Of Nodes, Pods and Services; at a machine's own address (`nodeClaim`) of any Workload there. */
+  /** Of Nodes, Pods and Services. */
   readonly strong: Claimant | undefined;
   readonly byNamespace: ReadonlyMap<string, Claimant>;
   /** Of ExternalServices and Workloads that count for everybody. */
@@ -75,10 +72,7 @@ function claimsOf(object: MeshObject): Claims | undefined {
     case 'Workload':
       return {
         rank: claimRanks.workload,
-        claimed: [
-          ...addresses(object.spec.addresses),
-          ...object.spec.addresses.filter(isIp).map((ip) => nodeClaim(object.spec.node, ip)),
-        ],
+        claimed: addresses(object.spec.addresses),
       };
     case 'ExternalService':
       return {
@@ -170,10 +164,6 @@ export class ClaimIndex {
   addressLostTo(key: ObjectKey, ip: string): string | undefined {
     return this.#lostTo(key, addressClaim(ip));
   }
-  /** As `addressLostTo`, among the Workloads of one machine. */
-  addressOnNodeLostTo(key: ObjectKey, node: string, ip: string): string | undefined {
-    return this.#lostTo(key, nodeClaim(node, ip));
-  }
   hostLostTo(key: ObjectKey, host: string): string | undefined {
     return this.#lostTo(key, hostClaim(host));
   }
@@ -208,7 +198,7 @@ export class ClaimIndex {
     for (const claimant of there.values()) {
       const { object, claim } = claimant;
       if (object.kind === 'Workload' && !this.lookup.isTaken(object)) continue;
-      if (claim.rank <= claimRanks.service || claimed.startsWith(nodePrefix)) {
+      if (claim.rank <= claimRanks.service) {
         strong = firstOf(strong, claimant);
         continue;
       }

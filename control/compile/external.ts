@@ -1,5 +1,5 @@
 /** What is no pod: services outside of the mesh, endpoints written by hand, workloads on machines of their own. Pure. */
-import { parseIp } from '../../src/model/address.js';
+import { isIp, parseIp } from '../../src/model/address.js';
 import { spiffeIdOf, type TrustDomain } from '../../src/model/identity.js';
 import { workloadNamespacesAnnotation } from '../../src/model/ownership.js';
 import type { Service } from '../../src/model/service.js';
@@ -139,8 +139,10 @@ export function compileSlice(
   });
   const services = new Map([[serviceKeyOf(service), ports]]);
   return slice.endpoints.flatMap(({ addresses, ready, nodeName }) =>
+    // The API server takes forms that nobody reads alike (leading zeros), of which no endpoint is made.
     addresses
       .slice(0, 1)
+      .filter(isIp)
       .map((address) =>
         plainEndpoint(
           trustDomain,
@@ -175,7 +177,7 @@ export function workloadProblem(
       message: `${node} is a Node of the cluster, whose annotation ${workloadNamespacesAnnotation} does not name ${namespaceOf(object)}`,
     };
   const lost = addresses.flatMap((ip) => {
-    const owner = claims.addressLostTo(key, ip) ?? claims.addressOnNodeLostTo(key, node, ip);
+    const owner = claims.addressLostTo(key, ip);
     return owner === undefined ? [] : [`address ${ip} belongs to ${owner}`];
   });
   if (lost.length === 0) return undefined;

@@ -43,11 +43,14 @@ export class ByNamespace<T extends MeshObject> implements Index {
 /** Routes by the Services (`<namespace>/<name>`) on which they depend, and by those to which they are attached. */
 export class RoutesByService {
   readonly #all = new Map<string, Map<ObjectKey, RouteObject>>();
+  /** The same list until it changes: what follows from it is kept by it (route-parents.ts). */
+  readonly #lists = new Map<string, readonly RouteObject[]>();
   set(route: RouteObject): void {
     for (const place of placesOf(route)) {
       let of = this.#all.get(place);
       if (!of) this.#all.set(place, (of = new Map()));
       of.set(objectKey(route), route);
+      this.#lists.delete(place);
     }
   }
   delete(route: RouteObject): void {
@@ -55,10 +58,16 @@ export class RoutesByService {
       const of = this.#all.get(place);
       of?.delete(objectKey(route));
       if (of?.size === 0) this.#all.delete(place);
+      this.#lists.delete(place);
     }
   }
   of(service: string): readonly RouteObject[] {
-    return [...(this.#all.get(service)?.values() ?? [])];
+    let list = this.#lists.get(service);
+    if (!list) {
+      list = [...(this.#all.get(service)?.values() ?? [])];
+      if (list.length > 0) this.#lists.set(service, list);
+    }
+    return list;
   }
   /** Routes of one namespace attached to one Service: these may conflict. */
   attached(service: string, routeNamespace: string): readonly RouteObject[] {

@@ -2,10 +2,10 @@
  * Matches of a route's rules. What cannot be read of one (a regular expression, a path) is a problem with its field, and in its place stands
  * what it might have meant at the widest. Pure.
  */
-import { RE2JS } from 're2js';
 import { errorText } from '../../src/base/errors.js';
 import type { PathMatch, RouteMatch, ValueMatch } from '../../src/model/route.js';
 import { normalizeAuthority } from '../../src/policy/host.js';
+import { regexProblem, regexWeight, routeRegexWeightMax } from '../../src/policy/regex.js';
 import type { GrpcRouteMatch, HttpRouteMatch, NamedMatch } from './objects.js';
 import { routePath } from './paths.js';
 
@@ -21,8 +21,14 @@ const anyText = (source: string): string =>
 
 export class MatchReader {
   readonly #problems: string[] = [];
-  /** @param rule the field of the rule, for problems */
-  constructor(private readonly rule: string) {}
+  /**
+   * @param rule the field of the rule, for problems
+   * @param budget of the route: what its regular expressions cost so far
+   */
+  constructor(
+    private readonly rule: string,
+    private readonly budget: { weight: number } = { weight: 0 },
+  ) {}
 
   /** Each with its field. */
   get problems(): readonly string[] {
@@ -50,16 +56,14 @@ export class MatchReader {
   }
 
   #regex(source: string, field: string): string {
-    try {
-      RE2JS.compile(source);
-      return source;
-    } catch (error) {
-      this.#problem(
-        field,
-        `${JSON.stringify(source.slice(0, 200))} is no regular expression of RE2: ${errorText(error)}`,
-      );
-      return anyText(source);
-    }
+    this.budget.weight += regexWeight(source);
+    const why =
+      this.budget.weight > routeRegexWeightMax
+        ? `with it the route's regular expressions have more than ${routeRegexWeightMax} steps`
+        : regexProblem(source);
+    if (why === '') return source;
+    this.#problem(field, `${JSON.stringify(source.slice(0, 200))} is no regular expression of RE2: ${why}`);
+    return anyText(source);
   }
 
   #httpPath(path: HttpRouteMatch['path'], field: string): PathMatch {
@@ -120,6 +124,7 @@ export class MatchReader {
       if (service !== undefined) this.#regex(service, `${field}.service`);
       if (method !== undefined) this.#regex(method, `${field}.method`);
       const value = `/(?:${service ?? '[^/]+'})/(?:${method ?? '[^/]+'})`;
+      if (this.#problems.length === before) this.#regex(value, field);
       return { kind: 'regex', value: this.#problems.length > before ? anyText(value) : value };
     }
     const before = this.#problems.length;

@@ -8,7 +8,7 @@ export interface RouteSurroundings {
   /** Names are as references have them, namespaces filled in. */
   readonly service: (namespace: string, name: string) => ServiceObject | undefined;
   /** Routes of one namespace that name the Service as a parent. */
-  readonly routesTo: (routeNamespace: string, namespace: string, name: string) => Iterable<RouteObject>;
+  readonly routesTo: (routeNamespace: string, namespace: string, name: string) => readonly RouteObject[];
 }
 
 /** Why something of a route does not hold, in the specification's word. */
@@ -55,16 +55,35 @@ function parentTrouble(ref: ParentRef, name: string, service: ServiceObject | un
   return undefined;
 }
 
-/** Port by port, what keeps a route of `object`'s kind from it: a more specific type that is attached too. */
+type Lost = ReadonlyMap<number, string>;
+/** By the list of routes: for all routes of a kind it is the same, and with thousands of them it is found once. */
+const found = new WeakMap<readonly RouteObject[], Map<string, { service: ServiceObject; lost: Lost }>>();
+
+/** Port by port, what keeps routes of a kind from the Service: a more specific type that is attached too. */
 function conflicts(
-  object: RouteObject,
+  kind: RouteObject['kind'],
   name: string,
   service: ServiceObject,
-  others: Iterable<RouteObject>,
-): ReadonlyMap<number, string> {
+  others: readonly RouteObject[],
+): Lost {
+  let ofList = found.get(others);
+  if (!ofList) found.set(others, (ofList = new Map()));
+  const known = ofList.get(kind);
+  if (known?.service === service) return known.lost;
+  const lost = findConflicts(kind, name, service, others);
+  ofList.set(kind, { service, lost });
+  return lost;
+}
+
+function findConflicts(
+  kind: RouteObject['kind'],
+  name: string,
+  service: ServiceObject,
+  others: readonly RouteObject[],
+): Lost {
   const lost = new Map<number, string>();
-  const rank = precedence.indexOf(object.kind);
-  const stronger = [...others]
+  const rank = precedence.indexOf(kind);
+  const stronger = others
     .filter(({ kind }) => precedence.indexOf(kind) < rank)
     .sort((a, b) => (routeKeyOf(a) < routeKeyOf(b) ? -1 : 1));
   for (const other of stronger) {
@@ -96,7 +115,12 @@ export function attach(object: RouteObject, ref: ParentRef, around: RouteSurroun
     return { verdict: { ref, ...(service ? { service } : {}), trouble }, parents: [] };
   }
   // Producers' routes are of the Service's namespace and consumers' of their own: each namespace's routes are one persona's.
-  const lost = conflicts(object, name, service, around.routesTo(namespaceOf(object), namespace, ref.name));
+  const lost = conflicts(
+    object.kind,
+    name,
+    service,
+    around.routesTo(namespaceOf(object), namespace, ref.name),
+  );
   const key = serviceKeyOf(service);
   const ports = portsOf(service, ref);
   const won = ports.filter((port) => !lost.has(port));

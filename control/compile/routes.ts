@@ -73,6 +73,7 @@ class Troubles {
 
 class RouteCompiler {
   readonly troubles = new Troubles();
+  readonly #regexBudget = { weight: 0 };
   constructor(
     private readonly object: RouteObject,
     private readonly around: RouteSurroundings,
@@ -206,7 +207,7 @@ class RouteCompiler {
     readMatches: (reader: MatchReader) => RouteMatch[],
     make: (matches: readonly RouteMatch[]) => RouteRule,
   ): RouteRule {
-    const reader = new MatchReader(`rules[${index}]`);
+    const reader = new MatchReader(`rules[${index}]`, this.#regexBudget);
     const matches = readMatches(reader);
     let [why] = reader.problems;
     try {

@@ -150,3 +150,20 @@ test('a pod that is held by name but has lost its hook is enrolled anew', () => 
   const steps = reconcile([of(pod('a'), at(5n))], new Map([held(pod('a'), 5n)]), hooks([]));
   assert.deepEqual(cookiesOf(steps.enroll), [5n]);
 });
+
+test('an address of this machine belongs to one pod: who holds it keeps it, a Pod comes before a Workload, who is not taken has no say', () => {
+  const [a, b] = [workloadOf('a'), workloadOf('b')];
+  const refused = { kind: 'refused', why: 'its namespace is not taken' } as const;
+  const uidsOf = (steps: Steps) => steps.enroll.map(({ pod: { uid } }) => uid);
+  assert.deepEqual(uidsOf(reconcile([{ pod: a, seen: refused }, of(b, at(2n))], new Map(), hooks([]))), [
+    b.uid,
+  ]);
+  const both = [of(b, at(2n)), of(a, at(1n))];
+  const first = reconcile(both, new Map(), hooks([]));
+  assert.deepEqual(uidsOf(first), [a.uid]);
+  assert.deepEqual(first.waiting, [
+    { uid: b.uid, why: `its address 10.0.0.1 belongs to ${a.uid}`, state: 'refused' },
+  ]);
+  assert.deepEqual(uidsOf(reconcile(both, new Map([held(b, 2n)]), hooks([2n]))), []);
+  assert.deepEqual(uidsOf(reconcile([...both, of(pod('p'), at(3n))], new Map(), hooks([]))), [pod('p').uid]);
+});

@@ -2,6 +2,7 @@
  * Intent against what is there: which pods to enroll in the mesh, which to release. Level-triggered: it looks at the
  * whole of both each time, so a lost event or a crash half way is repaired by the next turn.
  */
+import type { IpAddress } from '../../src/model/address.js';
 import type { NodePod } from '../../src/model/node-pod.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { LocalPod } from '../messages.js';
@@ -63,6 +64,7 @@ export function reconcile(
   const waiting: Waiting[] = [];
 
   for (const [uid, local] of held) if (isGone(local, wanted.get(uid), hooks)) release.push(local);
+  const taken = addressesTaken(intents, winners, held, new Set(release));
   for (const intent of intents) {
     const { pod, seen } = intent;
     const { uid } = pod;
@@ -76,6 +78,11 @@ export function reconcile(
       continue;
     }
     const before = held.get(uid);
+    const ip = isWorkload(uid) ? pod.addresses.find((one) => (taken.get(one) ?? uid) !== uid) : undefined;
+    if (!before && ip !== undefined) {
+      waiting.push({ uid, why: `its address ${ip} belongs to ${String(taken.get(ip))}`, state: 'refused' });
+      continue;
+    }
     if (!before && pod.addresses.length === 0) {
       waiting.push({ uid, why: 'the pod has no address yet', state: 'coming' });
       continue;
@@ -136,6 +143,31 @@ function winnersOf(
       winners.set(cookie, intent);
   }
   return winners;
+}
+
+/**
+ * A machine tells its pods apart by their addresses. Namespaces whose Workloads this machine does not take have no say in whose an address
+ * is, so the control plane leaves it to the machine: who holds it keeps it, then a Pod comes before a Workload, then the lower uid.
+ */
+function addressesTaken(
+  intents: readonly Intent[],
+  winners: ReadonlyMap<bigint, Intent>,
+  held: ReadonlyMap<WorkloadUid, LocalPod>,
+  released: ReadonlySet<LocalPod>,
+): ReadonlyMap<IpAddress, WorkloadUid> {
+  const taken = new Map<IpAddress, WorkloadUid>();
+  const take = ({ uid, addresses }: NodePod): void => {
+    for (const ip of addresses) if (!taken.has(ip)) taken.set(ip, uid);
+  };
+  for (const local of held.values()) if (!released.has(local)) take(local.pod);
+  const there = intents
+    .filter(({ pod, seen }) => seen.kind === 'present' && winners.get(seen.cookie)?.pod.uid === pod.uid)
+    .map(({ pod }) => pod)
+    .sort((a, b) => (a.uid < b.uid ? -1 : 1));
+  for (const pod of there) if (!isWorkload(pod.uid)) take(pod);
+  // One that loses an address is refused, and has none.
+  for (const pod of there) if (isWorkload(pod.uid) && !pod.addresses.some((ip) => taken.has(ip))) take(pod);
+  return taken;
 }
 
 function sameSettings(a: NodePod, b: NodePod): boolean {

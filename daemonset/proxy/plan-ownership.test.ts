@@ -248,3 +248,13 @@ test('an endpoint at the address of another namespace’s Workload stays what it
     outbound(mesh({ workloads: [endpoint, one], services: [service('db', '10.96.0.5')] }), '10.96.0.5', 80);
   assert.deepEqual([plan(machine('namespace')).kind, plan(machine()).kind], ['plain', 'hbone']);
 });
+
+test('a tunnel of a waypoint ends when the waypoint serves the port no longer: what it said of its client is not believed on', () => {
+  const served = service('far', '10.96.0.2', 8080, { waypoint: waypointRef });
+  const state = mesh({ workloads: [replica('wp', '10.0.2.9')], services: [served], policies: [onlyWeb] });
+  const plan = tunnel(state, id('wp'), id('web'));
+  assert.ok(plan.kind === 'deliver', plan.kind);
+  assert.equal(recheck(state, uid('far'), plan.facts, id('wp')), undefined);
+  state.apply({ services: [service('far', '10.96.0.2')] });
+  assert.match(recheck(state, uid('far'), plan.facts, id('wp')) ?? '', /no longer served by a waypoint/);
+});

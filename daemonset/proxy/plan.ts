@@ -114,9 +114,12 @@ export function planOutbound(view: MeshView, facts: OutboundFacts): OutboundPlan
   const known = service ? { workload, service } : { workload };
   // By its Service or by the pod's own address: what is served by a waypoint is reached through it. The waypoint itself goes on.
   // A Service of another namespace may have a waypoint of its own, which the client chose with it; the pod still takes its ports from
-  // its own namespace's waypoint alone.
-  const waypoint = service?.waypoint ?? waypointsOf(view, workload, target.port)[0];
-  if (waypoint && !identitiesOf(view, waypoint).includes(facts.source.identity)) {
+  // its own namespace's waypoint alone, also from who is that other waypoint.
+  const isSource = (reference: WaypointRef): boolean =>
+    identitiesOf(view, reference).includes(facts.source.identity);
+  const ofService = service?.waypoint && !isSource(service.waypoint) ? service.waypoint : undefined;
+  const waypoint = ofService ?? ownWaypoint(waypointsOf(view, workload, target.port), isSource);
+  if (waypoint) {
     const found = resolveWaypoint(view, waypoint, facts.random, facts.avoid);
     if (!found) {
       const { code, why } = waypointMissing(service?.key ?? workload.uid, waypoint);
@@ -127,7 +130,7 @@ export function planOutbound(view: MeshView, facts: OutboundFacts): OutboundPlan
       ...known,
       next: found.address,
       // By a Service that has none it is the workload that is served: its policy applies, and no route.
-      authority: formatSocketAddress(service && !service.waypoint ? target : dialled),
+      authority: formatSocketAddress(ofService ? dialled : target),
       expected: [found.workload.identity],
       why: 'destination-has-waypoint',
     };
@@ -165,6 +168,12 @@ export function planOutbound(view: MeshView, facts: OutboundFacts): OutboundPlan
     why: locality === 'encrypted' ? 'same-node-encrypted' : 'other-node',
   };
 }
+
+/** The waypoint to go through to a workload's port; undefined where there is none, or the source is one of them. */
+const ownWaypoint = (
+  waypoints: readonly WaypointRef[],
+  isSource: (reference: WaypointRef) => boolean,
+): WaypointRef | undefined => (waypoints.some(isSource) ? undefined : waypoints[0]);
 
 export type InboundPlan =
   | {
@@ -283,6 +292,9 @@ export function recheck(
   const waypoints = waypointsOf(view, workload, facts.destinationPort);
   const around = waypointRefusal(view, workload, waypoints, peer, facts.destinationPort);
   if (around) return around.why;
+  // A waypoint is believed about its client while it serves the port, and no longer.
+  if (facts.http === 'judged' && waypoints.length === 0)
+    return `port ${facts.destinationPort} is no longer served by a waypoint, which spoke for the client`;
   const verdict = authorize(view.policiesFor(workload), facts);
   return verdict.allowed ? undefined : denied(verdict).why;
 }

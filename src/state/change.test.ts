@@ -44,7 +44,14 @@ function randomUpdate(roll: (n: number) => number): MeshUpdate {
       { kind: 'hostname', service: key(pick(names)), hbonePort: 15008 },
       { kind: 'address', network: '', ip: parseIp(`10.0.0.${roll(6)}`), hbonePort: 15008 },
     ]);
-  switch (roll(5)) {
+  switch (roll(6)) {
+    case 5: {
+      const namespace = pick(['shop', 'other']);
+      const ip = `10.0.0.${roll(6)}`;
+      const at = `Kubernetes/discovery.k8s.io/EndpointSlice/${namespace}/s/${ip}` as Workload['uid'];
+      if (roll(2)) return { removed: [at] };
+      return { workloads: [workload('s', ip, '', { uid: at, namespace, ...behind(pick(names)) })] };
+    }
     case 0: {
       const name = pick(names);
       const waypoint = reference();
@@ -108,6 +115,27 @@ test('whatever changes what a decision about a workload rests on touches that wo
   }
   // Else the one above would hold for a rule that touches all, or for changes that change nothing.
   assert.ok(changed > 1000 && left > 5000, `${changed} changed, ${left} were left alone`);
+});
+
+test('an endpoint that somebody wrote by hand touches workloads at its address in its own namespace alone', () => {
+  const view = new MeshState();
+  const tracker = new ChangeTracker(view);
+  const one = workload('one', '10.0.0.1', 'node-1');
+  const reference = (namespace: string): Workload =>
+    workload('ref', '10.0.0.1', '', {
+      uid: `Kubernetes/discovery.k8s.io/EndpointSlice/${namespace}/ref/10.0.0.1` as Workload['uid'],
+      namespace,
+    });
+  const apply = (update: MeshUpdate): boolean => {
+    const change = tracker.of(update);
+    view.apply(update);
+    return touchesWorkload(view, change, one);
+  };
+  apply({ workloads: [one] });
+  assert.equal(apply({ workloads: [reference('evil')] }), false);
+  assert.equal(apply({ removed: [reference('evil').uid] }), false);
+  assert.equal(apply({ workloads: [reference('shop')] }), true);
+  assert.equal(apply({ removed: [reference('shop').uid] }), true);
 });
 
 test('a policy that was narrowed, widened or renamed in its scope touches where it was and where it is', () => {

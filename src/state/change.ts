@@ -7,6 +7,7 @@
  * of it, and src/state/change.test.ts holds it against random changes.
  */
 import type { IpAddress } from '../model/address.js';
+import { claimRankOf, claimRanks } from '../model/ownership.js';
 import type { AuthorizationPolicy, PolicyKey } from '../model/policy.js';
 import type { ServiceKey, WaypointRef, Workload, WorkloadUid } from '../model/workload.js';
 import type { MeshUpdate, MeshView } from './store.js';
@@ -17,6 +18,8 @@ export interface MeshChange {
   readonly workloads: ReadonlySet<WorkloadUid>;
   /** Of workloads and Services that came, changed or went. */
   readonly addresses: ReadonlySet<IpAddress>;
+  /** Of endpoints that own no address, which count in their own namespace alone: namespace and address. */
+  readonly references: ReadonlySet<string>;
   readonly services: ReadonlySet<ServiceKey>;
   /** Services that have another set of endpoints. */
   readonly endpointsOf: ReadonlySet<ServiceKey>;
@@ -42,6 +45,7 @@ export class ChangeTracker {
       all: false,
       workloads: new Set<WorkloadUid>(),
       addresses: new Set<IpAddress>(),
+      references: new Set<string>(),
       services: new Set<ServiceKey>(),
       endpointsOf: new Set<ServiceKey>(),
       namespaces: new Set<string>(),
@@ -51,7 +55,11 @@ export class ChangeTracker {
     const { view } = this;
     const workload = (one: Workload | undefined): void => {
       if (!one) return;
-      for (const ip of one.addresses) change.addresses.add(ip);
+      const isReference = claimRankOf(one.uid) === claimRanks.reference;
+      for (const ip of one.addresses) {
+        if (isReference) change.references.add(`${one.namespace} ${ip}`);
+        else change.addresses.add(ip);
+      }
       for (const key of one.services.keys()) change.endpointsOf.add(key);
     };
     const service = (key: ServiceKey, ips: readonly { readonly ip: IpAddress }[]): void => {
@@ -97,6 +105,7 @@ export function touchesWorkload(view: MeshView, change: MeshChange, workload: Wo
   if (change.all || change.workloads.has(workload.uid) || change.namespaces.has(workload.namespace))
     return true;
   if (workload.addresses.some((ip) => change.addresses.has(ip))) return true;
+  if (workload.addresses.some((ip) => change.references.has(`${workload.namespace} ${ip}`))) return true;
   if (workload.policies.some((key) => change.policies.has(key))) return true;
   if (workload.waypoint && touchesWaypoint(view, change, workload.waypoint)) return true;
   for (const key of view.servicesOf(workload).keys()) {

@@ -59,6 +59,10 @@ export class MeshState implements MeshView {
   readonly #servicesByAddress = new Map<IpAddress, Map<ServiceKey, Service>>();
   readonly #endpoints = new Map<ServiceKey, Map<WorkloadUid, Workload>>();
   readonly #byNode = new Map<string, Map<WorkloadUid, Workload>>();
+  /** Of the whole mesh, of namespaces, of Services: any number of another namespace's costs nobody a look. */
+  readonly #globalPolicies = new Map<PolicyKey, AuthorizationPolicy>();
+  readonly #policiesByNamespace = new Map<string, Map<PolicyKey, AuthorizationPolicy>>();
+  readonly #policiesByService = new Map<string, Map<PolicyKey, AuthorizationPolicy>>();
 
   apply(update: MeshUpdate): void {
     for (const name of update.removed ?? []) {
@@ -74,15 +78,33 @@ export class MeshState implements MeshView {
         else mapOf(this.#byAddress, ip).set(workload.uid, workload);
       }
       for (const key of workload.services.keys()) mapOf(this.#endpoints, key).set(workload.uid, workload);
-      mapOf(this.#byNode, workload.node).set(workload.uid, workload);
+      if (!isReference(workload)) mapOf(this.#byNode, workload.node).set(workload.uid, workload);
     }
     for (const service of update.services ?? []) {
       this.#removeService(service.key);
       this.#services.set(service.key, service);
       for (const { ip } of service.addresses) mapOf(this.#servicesByAddress, ip).set(service.key, service);
     }
-    for (const key of update.removedPolicies ?? []) this.#policies.delete(key as PolicyKey);
-    for (const policy of update.policies ?? []) this.#policies.set(policy.key, policy);
+    for (const key of update.removedPolicies ?? []) this.#removePolicy(key as PolicyKey);
+    for (const policy of update.policies ?? []) {
+      this.#removePolicy(policy.key);
+      this.#policies.set(policy.key, policy);
+      if (policy.services.length > 0)
+        for (const service of policy.services)
+          mapOf(this.#policiesByService, service).set(policy.key, policy);
+      else if (policy.scope === 'global') this.#globalPolicies.set(policy.key, policy);
+      else if (policy.scope === 'namespace')
+        mapOf(this.#policiesByNamespace, policy.namespace).set(policy.key, policy);
+    }
+  }
+
+  #removePolicy(key: PolicyKey): void {
+    const old = this.#policies.get(key);
+    if (!old) return;
+    this.#policies.delete(key);
+    this.#globalPolicies.delete(key);
+    drop(this.#policiesByNamespace, old.namespace, key);
+    for (const service of old.services) drop(this.#policiesByService, service, key);
   }
 
   #removeWorkload(uid: WorkloadUid): void {
@@ -171,7 +193,7 @@ export class MeshState implements MeshView {
     return all ?? workload.services;
   }
   localityOf(node: string): Locality | undefined {
-    // All workloads of a node are told the same.
+    // All pods of a node are told the same. An endpoint that was written by hand may name any node, and has no locality.
     for (const { locality } of this.#byNode.get(node)?.values() ?? []) return locality;
     return undefined;
   }
@@ -182,16 +204,19 @@ export class MeshState implements MeshView {
     readonly namespace: string;
     readonly policies: readonly string[];
   }): readonly AuthorizationPolicy[] {
-    return [...this.#policies.values()].filter(
-      (policy) =>
-        policy.services.length === 0 &&
-        (policy.scope === 'global' ||
-          (policy.scope === 'namespace' && policy.namespace === workload.namespace) ||
-          (policy.scope === 'workload' && workload.policies.includes(policy.key))),
-    );
+    const named: AuthorizationPolicy[] = [];
+    for (const key of new Set(workload.policies)) {
+      const policy = this.#policies.get(key as PolicyKey);
+      if (policy?.scope === 'workload' && policy.services.length === 0) named.push(policy);
+    }
+    return [
+      ...this.#globalPolicies.values(),
+      ...(this.#policiesByNamespace.get(workload.namespace)?.values() ?? []),
+      ...named,
+    ];
   }
   policiesForService(key: ServiceKey): readonly AuthorizationPolicy[] {
-    return [...this.#policies.values()].filter(({ services }) => services.includes(key));
+    return [...(this.#policiesByService.get(key)?.values() ?? [])];
   }
 
   /** All of it as one update, for a worker that starts later. */

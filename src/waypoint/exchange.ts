@@ -22,7 +22,7 @@ import {
 } from './filters/filters.js';
 import { addForwarding, restoreForwarding } from './forwarding.js';
 import { ReplayBuffer } from './replay-buffer.js';
-import { factsOf, versionOf } from './attributes.js';
+import { factsOf, readingsOnDemand, versionOf } from './attributes.js';
 import { notServed, sentOf, unknownService, type Destination } from './destination.js';
 import type { WaypointLimit, WaypointLimits } from './limits.js';
 import {
@@ -41,7 +41,7 @@ import {
 } from './message.js';
 import type { RequestRecord, ResponseFlag } from './record.js';
 import type { Matched } from './routes/compile.js';
-import { normalizePath, pathOf, readingsOf } from './routes/path.js';
+import { normalizePath } from './routes/path.js';
 import { judge } from './judge.js';
 import { Mirror } from './mirror.js';
 import { grpcStatusOf, noEndpoint, refusalOf, type Refusal } from './refusal.js';
@@ -347,10 +347,13 @@ export class Exchange implements DownstreamListener, UpstreamListener {
 
   /** As the client asked, whatever a rule makes of it later. */
   #askedFacts(): HttpFacts {
+    const readings = readingsOnDemand(this.#path);
     return (this.#facts ??= {
       method: this.#head.method,
       host: this.#authority.replace(/:\d*$/, ''),
-      paths: readingsOf(pathOf(this.#path)),
+      get paths() {
+        return readings();
+      },
       header: (name) =>
         name === 'host' ? this.#authority : joinedHeader(this.#asked ?? this.#head.headers, name),
     });

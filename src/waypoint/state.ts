@@ -1,9 +1,11 @@
 /** What a worker knows: the mesh's view and the routes. One writer applies updates; what is derived is kept until the next. */
 import type { SocketAddress } from '../model/address.js';
 import { formatSocketAddress } from '../model/address.js';
+import { namespaceOfKey } from '../model/ownership.js';
 import type { Route, RouteKey } from '../model/route.js';
 import type { Service } from '../model/service.js';
 import type { AppProtocol, PortMapping, ServiceKey, WaypointRef, Workload } from '../model/workload.js';
+import { RegexTime } from '../policy/regex.js';
 import { candidatesOf, waypointsOf } from '../state/resolve.js';
 import { ChangeTracker, type MeshChange } from '../state/change.js';
 import { MeshState, type MeshUpdate, type MeshView } from '../state/store.js';
@@ -42,20 +44,25 @@ const kinds: readonly RouteKind[] = ['grpc', 'http', 'tls', 'tcp'];
 
 const sweepEndpointsMin = 16_384;
 
+const attachedAt = (service: ServiceKey, routeNamespace: string): string => `${service} ${routeNamespace}`;
+
 export class WaypointState {
   readonly #mesh = new MeshState();
   readonly #changes = new ChangeTracker(this.#mesh);
   readonly #routes = new Map<RouteKey, Route>();
   readonly #known = new Map<string, Endpoint>();
   #sweepAt = sweepEndpointsMin;
-  #byService: Map<ServiceKey, Route[]> | undefined;
-  #routings = new Map<string, Routing | undefined>();
+  /** By Service and namespace: any number of another namespace's costs nobody a look. */
+  readonly #attached = new Map<string, Map<RouteKey, Route>>();
+  readonly #routings = new Map<string, Routing | undefined>();
   /** Of routings by consumer routes, by the same key. `endpoints`: those that they were last compared with. */
   readonly #consumers = new Map<
     string,
     { readonly routes: readonly Route[]; readonly plain: string; endpoints: object }
   >();
   #endpoints = new Map<string, readonly Endpoint[]>();
+  /** By the client's namespace, over updates: no client uses up what others' requests need, and no change of a route gives more. */
+  readonly #regexTimes = new Map<string, RegexTime>();
   readonly policies: PolicyGroups;
 
   constructor(
@@ -75,13 +82,21 @@ export class WaypointState {
   apply({ mesh, routes = [], removedRoutes = [] }: WaypointUpdate): MeshChange | undefined {
     const change = mesh && this.#changes.of(mesh);
     if (mesh) this.#mesh.apply(mesh);
-    for (const key of removedRoutes) this.#routes.delete(key as RouteKey);
-    for (const route of routes) this.#routes.set(route.key, route);
-    if (routes.length + removedRoutes.length > 0) {
-      this.#byService = undefined;
-      this.#routings = new Map();
-      this.#consumers.clear();
+    /** Services with the namespaces of routes of theirs that changed. */
+    const attached = new Set<string>();
+    for (const key of removedRoutes) this.#detach(key as RouteKey, attached);
+    for (const route of routes) {
+      this.#detach(route.key, attached);
+      this.#routes.set(route.key, route);
+      for (const { service } of route.parents) {
+        const at = attachedAt(service, route.namespace);
+        attached.add(at);
+        let there = this.#attached.get(at);
+        if (!there) this.#attached.set(at, (there = new Map()));
+        there.set(route.key, route);
+      }
     }
+    if (attached.size > 0) this.#forgetRoutings(attached);
     if (mesh) {
       this.#endpoints = new Map();
       this.policies.clear();
@@ -105,10 +120,11 @@ export class WaypointState {
     const consumer = clientNamespace === service.namespace ? undefined : clientNamespace;
     const key = `${service.key} ${port} ${consumer ?? ''}`;
     if (this.#routings.has(key) && this.#isCurrent(key)) return this.#routings.get(key);
-    const attached = this.#routesOf(service.key).filter(({ parents }) =>
-      parents.some((parent) => parent.service === service.key && (parent.port ?? port) === port),
-    );
-    const ofConsumer = attached.filter(({ namespace }) => namespace === consumer);
+    const attached = (namespace: string): readonly Route[] =>
+      [...(this.#attached.get(attachedAt(service.key, namespace))?.values() ?? [])].filter(({ parents }) =>
+        parents.some((parent) => parent.service === service.key && (parent.port ?? port) === port),
+      );
+    const ofConsumer = consumer === undefined ? [] : attached(consumer);
     if (ofConsumer.length > 0) {
       const plain = plainOf(ofConsumer, this.#isPlain);
       this.#consumers.set(key, { routes: ofConsumer, plain, endpoints: this.#endpoints });
@@ -116,12 +132,23 @@ export class WaypointState {
     const group =
       ofConsumer.length > 0
         ? ofConsumer.map((route) => withoutPlain(route, this.#isPlain))
-        : attached.filter(({ namespace }) => namespace === service.namespace);
+        : attached(service.namespace);
     const kind = kinds.find((one) => group.some((route) => route.kind === one));
-    const match = kind && compileRoutes(group.filter((route) => route.kind === kind));
+    const match =
+      kind &&
+      compileRoutes(
+        group.filter((route) => route.kind === kind),
+        this.#regexTimeOf(consumer ?? service.namespace),
+      );
     const routing = kind && match ? { kind, match } : undefined;
     this.#routings.set(key, routing);
     return routing;
+  }
+
+  #regexTimeOf(clientNamespace: string): RegexTime {
+    let time = this.#regexTimes.get(clientNamespace);
+    if (!time) this.#regexTimes.set(clientNamespace, (time = new RegexTime()));
+    return time;
   }
 
   /** By what `routing` knows of its backends; a mesh update may have changed it. */
@@ -140,18 +167,31 @@ export class WaypointState {
     );
   };
 
-  #routesOf(service: ServiceKey): readonly Route[] {
-    if (!this.#byService) {
-      this.#byService = new Map();
-      for (const route of this.#routes.values()) {
-        for (const key of new Set(route.parents.map((parent) => parent.service))) {
-          const list = this.#byService.get(key);
-          if (list) list.push(route);
-          else this.#byService.set(key, [route]);
-        }
-      }
+  #detach(key: RouteKey, attached: Set<string>): void {
+    const old = this.#routes.get(key);
+    if (!old) return;
+    this.#routes.delete(key);
+    for (const { service } of old.parents) {
+      const at = attachedAt(service, old.namespace);
+      attached.add(at);
+      const there = this.#attached.get(at);
+      there?.delete(key);
+      if (there?.size === 0) this.#attached.delete(at);
     }
-    return this.#byService.get(service) ?? [];
+  }
+
+  /** A consumer's routes are its own clients' alone; the Service's own are those of all who have none. */
+  #forgetRoutings(attached: ReadonlySet<string>): void {
+    for (const key of this.#routings.keys()) {
+      const [service, , consumer = ''] = key.split(' ') as [ServiceKey, string, string?];
+      if (
+        !attached.has(attachedAt(service, consumer)) &&
+        !attached.has(attachedAt(service, namespaceOfKey(service)))
+      )
+        continue;
+      this.#routings.delete(key);
+      this.#consumers.delete(key);
+    }
   }
 
   /** Undefined: the Service is not known, or has no such port. */

@@ -6,6 +6,10 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { parse } from 'yaml';
+import { objectKey } from '../../control/compile/compile.js';
+import type { MeshObject } from '../../control/compile/objects.js';
+import { narrow } from '../../control/source/narrow.js';
 import { projectRoot } from '../../native/index.js';
 import { encodeService, encodeWorkload } from '../../src/discovery/encode.js';
 import { Address } from '../../src/discovery/gen/workload.js';
@@ -88,6 +92,11 @@ const attacks: Readonly<Record<string, (ip: string) => string>> = {
   'a Workload at the address, on a Node of the cluster, in a running pod’s network namespace': (ip) =>
     all(
       workload(ip, 'node: n1, netns: /proc/1/ns/net, serviceAccount: waypoint'),
+      service('clusterIPs: [10.96.0.66], selector: { app: trap }'),
+    ),
+  'a Workload at the address, on a machine of others that does not take it': (ip) =>
+    all(
+      workload(ip, 'node: vm1, netns: legacy, serviceAccount: waypoint'),
       service('clusterIPs: [10.96.0.66], selector: { app: trap }'),
     ),
   'an ExternalService at the address': (ip) => external(`addresses: [${ip}]`),
@@ -208,6 +217,61 @@ test('a tenant’s client that asks by a Service of its own meets the identity a
   );
   assert.ok(closed.kind === 'hbone' && closed.why === 'destination-has-waypoint');
   assert.equal(closed.next.ip, '10.244.2.14');
+});
+
+test('who runs under the account of the waypoint of a Service of its own does not pass another namespace’s waypoint, on one node either', () => {
+  const impostor =
+    'kind: Pod\nmetadata: { name: impostor, namespace: evil }\nspec: { nodeName: n2, serviceAccountName: waypoint }\nstatus: { podIPs: [{ ip: 10.244.2.66 }] }\n';
+  for (const endpoint of [slice('10.244.2.13'), external('addresses: [10.244.2.13]')]) {
+    const seen = see(bank, ownWaypoint, impostor, endpoint, service('clusterIPs: [10.96.0.66]'));
+    for (const dialed of ['10.96.0.66:8080', '10.244.2.13:8080']) {
+      const plan = outbound(seen, 'evil/impostor', dialed);
+      if (plan.kind === 'refuse') continue;
+      assert.ok(
+        plan.kind === 'hbone' && plan.next.ip === '10.244.2.14',
+        `${dialed}: ${plan.kind} ${plan.why}`,
+      );
+      assert.equal(plan.authority, '10.244.2.13:8080');
+    }
+  }
+});
+
+test('an address that the API server takes and nobody can read costs its endpoint, not the compilation', () => {
+  const compiler = see(bank, service('clusterIPs: [10.96.0.66]', 'app: x')).compiler;
+  for (const ip of ['010.244.1.11', '1.2.3', 'fe80::1%eth0']) {
+    const written = narrow('EndpointSlice', parse(slice(ip))) as MeshObject;
+    const { told } = compiler.apply(new Map([[objectKey(written), written]]));
+    assert.deepEqual(
+      told.filter(({ kind }) => kind === 'workload'),
+      [],
+      ip,
+    );
+  }
+});
+
+test('an endpoint that names a node says nothing of where that node is', () => {
+  const named = slice('192.0.2.66').replace('{ ready: true }', '{ ready: true }, nodeName: n1');
+  const node =
+    'kind: Node\nmetadata: { name: n1, labels: { topology.kubernetes.io/region: r, topology.kubernetes.io/zone: z } }\nstatus: { addresses: [] }\n';
+  const evil = all(named, service('clusterIPs: [10.96.0.66]', 'app: x'));
+  const where = bank.replace(/kind: Node\nmetadata: \{ name: n1[^]*?\n---\n/, '');
+  // In whichever order they are told.
+  for (const manifests of [
+    [evil, node, where],
+    [node, where, evil],
+  ])
+    assert.deepEqual(see(...manifests).view.localityOf('n1'), { region: 'r', zone: 'z', subzone: '' });
+});
+
+test('who names a machine and an address there first keeps nobody away whom the machine takes', () => {
+  const younger = bank.replace(
+    'name: legacy, namespace: bank, labels',
+    "name: legacy, namespace: bank, creationTimestamp: '2024-01-01T00:00:00Z', labels",
+  );
+  const was = decisions(see(younger, ownWaypoint), 'evil', destinations);
+  const squatted = see(younger, ownWaypoint, workload('10.9.0.1', 'node: vm1, netns: legacy'));
+  assertSame(decisions(squatted, 'evil', destinations), was, 'a Workload');
+  assert.ok(squatted.compiler.mayAsk('vm1', 'spiffe://cluster.local/ns/bank/sa/legacy'));
 });
 
 test('no certificate of another namespace, and none for a Node of the cluster, is got by a Workload', () => {

@@ -2,8 +2,8 @@
  * Routes of one Service port as one function from a request to its rule: made once per configuration, asked once per request.
  * Precedence as the Gateway API has it (HTTPRouteRule.matches); a regular expression comes between exact paths and prefixes.
  */
-import { RE2JS } from 're2js';
 import type { PathMatch, Route, RouteMatch, RouteRule, ValueMatch } from '../../model/route.js';
+import { Regex, RegexCost, RegexTime } from '../../policy/regex.js';
 import { headerOf, joinedHeader, type RequestHead } from '../message.js';
 import { safeRule } from '../filters/safe.js';
 import { pathOf } from './path.js';
@@ -22,6 +22,7 @@ export type Matcher = (head: RequestHead) => Matched | undefined;
 interface Entry {
   readonly matched: Matched;
   readonly holds: ((head: RequestHead, path: string) => boolean) | undefined;
+  readonly regexes: readonly Regex[];
   readonly order: readonly (number | string)[];
 }
 
@@ -30,8 +31,14 @@ const any: RouteMatch = { headers: [], query: [] };
 const rankOf = ({ kind, value }: PathMatch): number =>
   kind === 'exact' ? 0 : kind === 'regex' ? 1 : kind === 'suffix' ? 3 : value === '/' ? 4 : 2;
 
-/** `routes` of one type, already those that apply to the client. Undefined where there are none. */
-export function compileRoutes(routes: readonly Route[]): Matcher | undefined {
+/**
+ * `routes` of one type, already those that apply to the client. Undefined where there are none.
+ * @param time what their regular expressions may take
+ */
+export function compileRoutes(
+  routes: readonly Route[],
+  time: RegexTime = new RegexTime(),
+): Matcher | undefined {
   if (routes.length === 0) return undefined;
   const exact = new Map<string, Entry[]>();
   const prefix = new Map<string, Entry[]>();
@@ -43,16 +50,21 @@ export function compileRoutes(routes: readonly Route[]): Matcher | undefined {
       const matches = rule.matches.length > 0 ? rule.matches : [any];
       for (const match of matches) {
         const path = match.path ?? { kind: 'prefix', value: '/' };
-        let isReadable = true;
-        const holds = conditionOf(match, path, () => (isReadable = false));
+        const regexes: Regex[] = [];
+        const made = (source: string): Regex => {
+          const regex = new Regex(source, time);
+          regexes.push(regex);
+          return regex;
+        };
         const entry: Entry = {
           matched: {
             route,
-            rule: isReadable ? rule : refusing(rule),
+            rule,
             label: `${route.namespace}/${route.name}/${rule.name ?? index}`,
             prefix: path.kind === 'prefix' ? path.value : undefined,
           },
-          holds,
+          holds: conditionOf(match, path, made),
+          regexes,
           order: orderOf(route, index, match, path),
         };
         if (path.kind === 'regex') regex.push(entry);
@@ -90,7 +102,20 @@ export function compileRoutes(routes: readonly Route[]): Matcher | undefined {
 
 function first(list: readonly Entry[] | undefined, head: RequestHead, path: string): Matched | undefined {
   if (!list) return undefined;
-  for (const entry of list) if (!entry.holds || entry.holds(head, path)) return entry.matched;
+  for (const entry of list) {
+    const { holds, matched, regexes } = entry;
+    try {
+      if (holds && !holds(head, path)) continue;
+    } catch (error) {
+      if (!(error instanceof RegexCost)) throw error;
+      // It is not known whether the rule holds: no other may answer in its place.
+      return { ...matched, rule: refusing(matched.rule, error.message) };
+    }
+    // The control plane sends none that it cannot compile itself; one of another version may know more than this waypoint.
+    return regexes.every(({ isReadable }) => isReadable)
+      ? matched
+      : { ...matched, rule: refusing(matched.rule, 'a regular expression of its rule cannot be read') };
+  }
   return undefined;
 }
 
@@ -122,18 +147,19 @@ function byOrder(a: Entry, b: Entry): number {
   return 0;
 }
 
-/** `onUnreadable`: a regular expression of it cannot be compiled. */
-function conditionOf(match: RouteMatch, path: PathMatch, onUnreadable: () => void): Entry['holds'] {
+type MakeRegex = (source: string) => Regex;
+
+function conditionOf(match: RouteMatch, path: PathMatch, made: MakeRegex): Entry['holds'] {
   const { method } = match;
   const conditions: ((head: RequestHead, path: string) => boolean)[] = [];
   if (path.kind === 'regex') {
-    const pattern = regexOf(path.value, onUnreadable);
+    const pattern = made(path.value);
     conditions.push((_head, text) => pattern.test(text));
   }
   if (method !== undefined) conditions.push((head) => head.method === method);
-  for (const header of match.headers) conditions.push(headerCondition(header, onUnreadable));
+  for (const header of match.headers) conditions.push(headerCondition(header, made));
   if (match.query.length > 0) {
-    const queries = match.query.map((one) => ({ name: one.name, holds: valueOf(one, onUnreadable) }));
+    const queries = match.query.map((one) => ({ name: one.name, holds: valueOf(one, made) }));
     conditions.push((head) => {
       const at = head.path.indexOf('?');
       const parameters = new URLSearchParams(at < 0 ? '' : head.path.slice(at + 1));
@@ -151,9 +177,9 @@ function conditionOf(match: RouteMatch, path: PathMatch, onUnreadable: () => voi
   };
 }
 
-function headerCondition(match: ValueMatch, onUnreadable: () => void): (head: RequestHead) => boolean {
+function headerCondition(match: ValueMatch, made: MakeRegex): (head: RequestHead) => boolean {
   const { name } = match;
-  const holds = valueOf(match, onUnreadable);
+  const holds = valueOf(match, made);
   if (name === 'host') {
     const exact = match.value.toLowerCase();
     return ({ authority }) => {
@@ -171,34 +197,20 @@ function headerCondition(match: ValueMatch, onUnreadable: () => void): (head: Re
   };
 }
 
-function valueOf({ kind, value }: ValueMatch, onUnreadable: () => void): (text: string) => boolean {
+function valueOf({ kind, value }: ValueMatch, made: MakeRegex): (text: string) => boolean {
   if (kind === 'exact') return (text) => text === value;
-  const pattern = regexOf(value, onUnreadable);
+  const pattern = made(value);
   return (text) => pattern.test(text);
 }
 
-/**
- * Against the whole text, in time that is linear in it: clients choose what is matched. What cannot be compiled holds for any text. The
- * control plane sends none that it cannot compile itself; one of another version may know more than this waypoint.
- */
-function regexOf(source: string, onUnreadable: () => void): { test(text: string): boolean } {
-  try {
-    const pattern = RE2JS.compile(source);
-    return { test: (text) => pattern.matches(text) };
-  } catch {
-    onUnreadable();
-    return { test: () => true };
-  }
-}
-
 /** Requests for which it might hold go by no other rule, which may be the one that it was to keep them from. */
-const refusing = (rule: RouteRule): RouteRule => ({
+const refusing = (rule: RouteRule, reason: string): RouteRule => ({
   ...(rule.name === undefined ? {} : { name: rule.name }),
   matches: rule.matches,
   filters: [],
   backends: [
     {
-      target: { kind: 'invalid', reason: 'a regular expression of its rule cannot be read' },
+      target: { kind: 'invalid', reason },
       weight: 1,
       filters: [],
     },

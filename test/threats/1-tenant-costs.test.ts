@@ -1,0 +1,179 @@
+/**
+ * Row 1 of the table of actors, costs: a tenant, admin of namespace `evil`. What the tenant creates does not make others' configuration or
+ * connections slow, in the control plane or in a waypoint.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { compile, objectKey } from '../../control/compile/compile.js';
+import type { MeshObject, RouteObject } from '../../control/compile/objects.js';
+import { parseTrustDomain } from '../../src/model/identity.js';
+import type { RouteRule } from '../../src/model/route.js';
+import { RegexTime } from '../../src/policy/regex.js';
+import { compileRoutes } from '../../src/waypoint/routes/compile.js';
+import { WaypointState } from '../../src/waypoint/state.js';
+import { parseIp } from '../../src/model/address.js';
+import { authorize } from '../../src/policy/authorize.js';
+import { factsOf } from '../../src/waypoint/attributes.js';
+import { key, policy } from '../support/mesh.js';
+import { itself, meshOf, route } from '../support/waypoint.js';
+
+const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
+const service: MeshObject = {
+  kind: 'Service',
+  metadata: { name: 'api', namespace: 'bank' },
+  spec: { clusterIPs: ['10.96.0.1'], ports: [{ port: 80 }] },
+};
+const routeObject = (
+  kind: 'HTTPRoute' | 'GRPCRoute',
+  i: number,
+  rules: readonly object[] = [{}],
+): RouteObject =>
+  ({
+    kind,
+    metadata: { name: `r${i}`, namespace: 'evil' },
+    spec: { parentRefs: [{ group: '', kind: 'Service', name: 'api', namespace: 'bank' }], rules },
+  }) as unknown as RouteObject;
+
+/** Of CPU, in ms. */
+function spent(work: () => void): number {
+  const before = process.cpuUsage();
+  work();
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / 1000;
+}
+
+/** Each costs some 7 ms to compile, and 250 ns a character and step to match. */
+const costly = (i: number): string => `${i}(.*a){300}`;
+
+test('a route of a thousand costly regular expressions costs the control plane little, and says that it is not in force', () => {
+  const matches = Array.from({ length: 64 }, (_, i) => ({
+    headers: Array.from({ length: 16 }, (__, j) => ({
+      type: 'RegularExpression',
+      name: `x-${j}`,
+      value: costly(i * 16 + j),
+    })),
+  }));
+  const compiler = compile([service], settings);
+  const one = routeObject('HTTPRoute', 0, [{ matches }]);
+  const ms = spent(() => compiler.apply(new Map([[objectKey(one), one]])));
+  assert.ok(ms < 1500, `${ms} ms`);
+  assert.match(compiler.route(one).invalid?.message ?? '', /regular expression.*steps/);
+});
+
+test('thousands of routes of one Service: a change of one does not cost their square', () => {
+  const of = (count: number): number => {
+    const objects = Array.from({ length: count }, (_, i) => [
+      routeObject('HTTPRoute', i),
+      routeObject('GRPCRoute', i),
+    ]).flat();
+    const compiler = compile([service, ...objects], settings);
+    return spent(() => {
+      for (let i = 0; i < 3; i++) {
+        const changed = routeObject('GRPCRoute', i, []);
+        compiler.apply(new Map([[objectKey(changed), changed]]));
+      }
+    });
+  };
+  of(100);
+  const [few, many] = [of(300), of(1500)];
+  assert.ok(many < 12 * few + 200, `${few} ms, ${many} ms`);
+});
+
+const path = (value: string): Partial<RouteRule> => ({
+  matches: [{ path: { kind: 'regex', value }, headers: [], query: [] }],
+});
+const request = (text: string) => ({
+  method: 'GET',
+  path: text,
+  authority: 'api',
+  scheme: 'http',
+  headers: [],
+});
+
+test('a tenant’s own costly routes take no more of a waypoint than a share of its time, and nothing from others', () => {
+  const state = new WaypointState('n1', key('waypoint'));
+  assert.equal(itself.kind, 'hostname');
+  state.apply({
+    mesh: meshOf({ api: [8080] }),
+    routes: [
+      route('own', [path('/a+')], { namespace: 'shop' }),
+      route(
+        'costly',
+        Array.from({ length: 16 }, (_, i) => path(`/(.*a){${150 + i}}b`)),
+        { namespace: 'evil' },
+      ),
+    ],
+  });
+  const api = state.view.service(key('api'));
+  assert.ok(api);
+  const evil = state.routing(api, 80, 'evil')?.match;
+  assert.ok(evil);
+  const end = performance.now() + 2_000;
+  const taken: number[] = [];
+  let refused = 0;
+  while (performance.now() < end) {
+    const text = Array.from({ length: 200 }, () => (Math.random() < 0.5 ? 'a' : 'c')).join('');
+    const start = performance.now();
+    const found = evil(request(`/${text}`));
+    taken.push(performance.now() - start);
+    const target = found?.rule.backends[0]?.target;
+    if (target?.kind === 'invalid' && target.reason.includes('used up')) refused++;
+    if (taken.length % 100 === 0) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+    // Meanwhile the requests of others.
+    assert.equal(state.routing(api, 80, 'bank')?.match(request('/aaa'))?.route.name, 'own');
+  }
+  assert.ok(refused > 0);
+  assert.ok(Math.max(...taken) < 700, `${Math.max(...taken)} ms for one request`);
+  assert.ok(
+    taken.reduce((sum, one) => sum + one, 0) < 1600,
+    `${taken.reduce((sum, one) => sum + one, 0)} ms`,
+  );
+});
+
+test('a regular expression with a text that would take too long refuses the request, which goes by no other rule', () => {
+  const matcher = compileRoutes(
+    [route('r', [path('/(.*a){150}b'), { matches: [{ headers: [], query: [] }] }])],
+    new RegexTime(),
+  );
+  const [short, long] = [matcher?.(request('/aaa')), matcher?.(request(`/${'a'.repeat(8000)}`))];
+  assert.equal(short?.label.endsWith('/1'), true);
+  const target = long?.rule.backends[0]?.target;
+  assert.ok(target?.kind === 'invalid' && /too long/.test(target.reason));
+});
+
+test('a path that endpoints may read in many ways costs nothing where no policy names paths', () => {
+  const none = { notMethods: [], paths: [], notPaths: [], hosts: [], notHosts: [], headers: [] };
+  const rules = policy('p', 'deny', { destinationPorts: [1], http: { ...none, methods: ['PUT'] } });
+  const text = `/${'a;/'.repeat(2600)}%25`;
+  const ms = spent(() => {
+    for (let i = 0; i < 100; i++) {
+      const http = factsOf(request(text));
+      const verdict = authorize([rules], {
+        identity: undefined,
+        sourceIp: parseIp('10.0.0.1'),
+        destinationIp: parseIp('10.0.0.2'),
+        destinationPort: 1,
+        http,
+      });
+      assert.ok(verdict.allowed);
+    }
+  });
+  assert.ok(ms < 300, `${ms} ms`);
+});
+
+test('routes of one namespace that come and go leave others’ as they were compiled', () => {
+  const state = new WaypointState('n1', key('waypoint'));
+  state.apply({ mesh: meshOf({ api: [8080] }), routes: [route('own', [path('/a')], { namespace: 'shop' })] });
+  const api = state.view.service(key('api'));
+  assert.ok(api);
+  const [own, evil] = [state.routing(api, 80, 'bank'), state.routing(api, 80, 'evil')];
+  assert.equal(evil?.match(request('/a'))?.route.name, 'own');
+  state.apply({ routes: [route('theirs', [path('/b')], { namespace: 'evil' })] });
+  assert.equal(state.routing(api, 80, 'bank'), own);
+  assert.equal(state.routing(api, 80, 'evil')?.match(request('/b'))?.route.name, 'theirs');
+  state.apply({ removedRoutes: [route('theirs', [], { namespace: 'evil' }).key] });
+  assert.equal(state.routing(api, 80, 'evil')?.match(request('/a'))?.route.name, 'own');
+  state.apply({ routes: [route('own', [path('/c')], { namespace: 'shop' })] });
+  assert.equal(state.routing(api, 80, 'bank')?.match(request('/a')), undefined);
+  assert.equal(state.routing(api, 80, 'bank')?.match(request('/c'))?.route.name, 'own');
+});
