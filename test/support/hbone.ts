@@ -14,7 +14,7 @@ import type { Svid } from '../../src/tls/svid.js';
 export const domain = parseTrustDomain('cluster.local');
 const root = createRoot(domain, 86_400);
 
-export function svidOf(id: SpiffeId): Svid {
+export function svidOf(id: SpiffeId, ttlS = 3600): Svid {
   const { keyPem, csrPem } = createCsr(id);
   const csr = parseCsr(csrPem);
   if (!csr.ok) throw new Error('the request cannot be read');
@@ -23,7 +23,7 @@ export function svidOf(id: SpiffeId): Svid {
     caCertPem: root.certPem,
     csrPublicKeyPem: csr.value.publicKeyPem,
     id,
-    ttlS: 3600,
+    ttlS,
     nowMs: Date.now(),
   });
   return assembleSvid(id, keyPem, [leaf, root.certPem]);
