@@ -2,7 +2,7 @@
 import { existsSync, renameSync, statSync } from 'node:fs';
 import { pino } from 'pino';
 import { levelOf, type ConnectionRecord } from './access-log.js';
-import { LineShare, podOf } from './line-share.js';
+import { LineShare, podOf, refusedShare, refusedSourceOf } from './line-share.js';
 
 export interface ConnectionLogOptions {
   readonly path: string;
@@ -45,6 +45,8 @@ export class ConnectionLog {
   readonly #log: pino.Logger;
   readonly #options: ConnectionLogOptions;
   readonly #share: LineShare;
+  /** Of whoever is refused at a pod: the pod's own share is for all who come. */
+  readonly #refused = new LineShare(refusedShare);
   #bytes: number;
 
   constructor(options: ConnectionLogOptions) {
@@ -64,6 +66,8 @@ export class ConnectionLog {
   }
 
   write(record: ConnectionRecord): void {
+    const source = refusedSourceOf(record);
+    if (source !== undefined && !this.#mayWrite(source, this.#refused)) return;
     if (!this.#mayWrite(podOf(record))) return;
     this.#log[levelOf(record)](record);
   }
@@ -90,8 +94,8 @@ export class ConnectionLog {
     };
   }
 
-  #mayWrite(pod: string): boolean {
-    if (this.#share.take(pod, Date.now())) return true;
+  #mayWrite(whose: string, share = this.#share): boolean {
+    if (share.take(whose, Date.now())) return true;
     this.#options.onShareUsed?.();
     return false;
   }

@@ -12,6 +12,9 @@ export interface LineShareLimits {
 
 export const lineShareDefault: LineShareLimits = { burst: 20_000, perSecond: 1_000 };
 
+/** About one source that pods refuse: a part of a pod's share, so that a flood of it hides no refusal of others. */
+export const refusedShare: LineShareLimits = { burst: 2_000, perSecond: 100 };
+
 /** Pods that are kept at hand; beyond that those whose share is whole again are forgotten. */
 const podsMax = 4096;
 
@@ -19,6 +22,12 @@ const podsMax = 4096;
 export function podOf({ direction, source, destination }: ConnectionRecord): string {
   const { namespace, pod } = direction === 'outbound' ? source : destination;
   return `${namespace}/${pod}`;
+}
+
+/** By whose doing a pod's line says that somebody was refused: an identity, or an address without its port. */
+export function refusedSourceOf({ direction, path, source }: ConnectionRecord): string | undefined {
+  if (direction !== 'inbound' || path !== 'refused') return undefined;
+  return source.identity === 'unknown' ? source.address.replace(/:\d+$/, '') : source.identity;
 }
 
 export class LineShare {
