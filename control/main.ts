@@ -7,7 +7,8 @@ import { pino } from 'pino';
 import { errorText, WeftError } from '../src/base/errors.js';
 import { isIp, parseIp } from '../src/model/address.js';
 import { parseTrustDomain } from '../src/model/identity.js';
-import { serveRoutes } from '../src/telemetry/servers.js';
+import { metricsText } from '../src/telemetry/exposition.js';
+import { serveRoutes, tokenIn } from '../src/telemetry/servers.js';
 import {
   Compiler,
   differenceFrom,
@@ -50,6 +51,8 @@ export interface ControlOptions {
   readonly listen: string;
   /** ADDR:PORT for Prometheus; absent: nowhere. */
   readonly metricsListen?: string;
+  /** A file: who shows what is in it may read metrics with names from elsewhere. */
+  readonly metricsToken?: string;
   readonly trustDomain: string;
   /** Whose policies apply to the whole mesh, of manifests; on Kubernetes it is the control plane's own. */
   readonly rootNamespace?: string;
@@ -317,9 +320,17 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
   const metricsAt = options.metricsListen?.match(/^(.*):(\d+)$/);
   const metricsServer =
     metricsAt &&
-    (await serveRoutes((metricsAt[1] ?? '').replace(/^\[|\]$/g, ''), Number(metricsAt[2]), {
-      '/metrics': { contentType: metrics.registry.contentType, read: () => metrics.registry.metrics() },
-    }));
+    (await serveRoutes(
+      (metricsAt[1] ?? '').replace(/^\[|\]$/g, ''),
+      Number(metricsAt[2]),
+      {
+        '/metrics': {
+          contentType: metrics.registry.contentType,
+          read: ({ trusted }) => metricsText(metrics.registry, trusted),
+        },
+      },
+      { token: tokenIn(options.metricsToken) },
+    ));
   log.info({ listen: options.listen, port, trustDomain }, 'ready');
   return {
     port,
@@ -392,6 +403,7 @@ async function main(): Promise<void> {
     .requiredOption('--state <dir>', 'where roots, CA and token keys are kept')
     .requiredOption('--listen <addr:port>', 'address for discovery and certificates')
     .option('--metrics-listen <addr:port>', 'address for Prometheus')
+    .option('--metrics-token <file>', 'who shows it (Bearer) may read metrics with names from elsewhere')
     .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
     .option('--enrol-none', 'take every pod out of the mesh')
     .option('--cert-ttl-s <seconds>', 'lifetime of workload certificates', Number)

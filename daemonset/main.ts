@@ -14,6 +14,7 @@ import { parseTrustDomain } from '../src/model/identity.js';
 import { MeshState, type MeshUpdate } from '../src/state/store.js';
 import type { ConnectionRecord } from '../src/telemetry/access-log.js';
 import { ConnectionLog } from '../src/telemetry/connection-log.js';
+import { tokenIn } from '../src/telemetry/servers.js';
 import { undecodableGauge } from '../src/telemetry/undecodable.js';
 import { MeshMetrics } from '../src/telemetry/metrics.js';
 import { CertificateManager } from '../src/tls/manager.js';
@@ -59,16 +60,6 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   const log = pino({ name: 'weft-agent', base: { node: options.node } }, pino.destination(2));
   const rootPem = (): string => readFileSync(options.root, 'utf8');
   const token = (): string => readFileSync(options.token, 'utf8').trim();
-  /** Where it cannot be read nobody has it. */
-  const metricsToken = (): string | undefined => {
-    try {
-      return options.metricsToken === undefined
-        ? undefined
-        : readFileSync(options.metricsToken, 'utf8').trim();
-    } catch {
-      return undefined;
-    }
-  };
   rootPem();
   token();
 
@@ -373,7 +364,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   ];
   const servers = await serveAgent({
     metrics,
-    metricsToken,
+    metricsToken: tokenIn(options.metricsToken),
     measure: () => {
       carried.countOpen();
       preexisting.refresh();

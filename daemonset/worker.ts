@@ -6,6 +6,7 @@ import type net from 'node:net';
 import { parentPort, workerData } from 'node:worker_threads';
 import { errorText, WeftError } from '../src/base/errors.js';
 import { TunnelPool } from '../src/hbone/pool.js';
+import { defaultLimits } from '../src/hbone/limits.js';
 import { HboneServer } from '../src/hbone/server.js';
 import type { SpiffeId, TrustDomain } from '../src/model/identity.js';
 import type { WorkloadUid } from '../src/model/workload.js';
@@ -18,6 +19,7 @@ import { PodSockets } from './pod/sockets.js';
 import { Connections } from './proxy/connections.js';
 import type { ProxyContext } from './proxy/context.js';
 import { handlePlain, handleTunnel, recordRefused } from './proxy/inbound.js';
+import { PeerSessions } from './proxy/sessions.js';
 import { handleOutbound, tunnelSource } from './proxy/outbound.js';
 
 const tellAfterMs = 20;
@@ -43,6 +45,10 @@ const pool = new TunnelPool();
 const connections = new Connections(
   settings.connectionsMax,
   Math.max(1, Math.floor(settings.connectionsMax / 2)),
+);
+/** To all pods of this worker. */
+const sessions = new PeerSessions(defaultLimits.sessionsMax, () =>
+  send({ type: 'limit', limit: 'tunnel-connections' }),
 );
 const sockets = new PodSockets(settings.pinDir);
 const owned = new Map<WorkloadUid, Owned>();
@@ -117,6 +123,7 @@ function serveTunnels(pod: Owned, svid: Svid): void {
     svid,
     trustDomain: settings.trustDomain as TrustDomain,
     onTunnel: (tunnel) => guard(handleTunnel(context, pod.local, tunnel)),
+    admit: sessions.admit,
     onHandshakesFull: () => send({ type: 'limit', limit: 'handshakes' }),
     onRefused: (refused) => recordRefused(context, pod.local, refused),
   });

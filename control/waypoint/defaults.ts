@@ -12,6 +12,8 @@ export interface WaypointDefaults {
   readonly workers: number;
   readonly resources: JsonObject;
   readonly extraArgs: readonly string[];
+  /** A Secret of the Gateway's namespace: who shows its key `token` may read the waypoint's metrics with names. Empty: nobody may. */
+  readonly metricsTokenSecret: string;
   /** Prefixes of labels and annotations that Gateways may set on what is made for them, beside those that are always free. */
   readonly metadataPrefixes: readonly string[];
 }
@@ -28,6 +30,7 @@ const schema = {
     workers: { type: 'integer', minimum: 1, maximum: 64, default: 2 },
     resources: { type: 'object', default: {} },
     extraArgs: { type: 'array', items: { type: 'string' }, default: [] },
+    metricsTokenSecret: { type: 'string', default: '' },
     metadataPrefixes: {
       type: 'array',
       // A DNS name, as prefixes of labels are.

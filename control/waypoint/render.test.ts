@@ -272,3 +272,19 @@ test('the defaults are checked: an unknown field or no image is refused', () => 
   ])
     assert.throws(() => waypointDefaults(text), { code: 'WEFT_WAYPOINT_DEFAULTS' }, text);
 });
+
+test('with a Secret of the token the waypoint shows names to who has it; the Secret may come later', () => {
+  const rendered = bodies(renderWaypoint(gateway(), { ...settings, metricsTokenSecret: 'weft-metrics' }));
+  const { deployment } = rendered;
+  const args = at(deployment, ...container, 'args') as string[];
+  assert.ok(args.includes('--metrics-token=/var/run/weft/metrics/token'));
+  assert.deepEqual((at(deployment, ...container, 'volumeMounts') as object[]).at(-1), {
+    name: 'metrics-token',
+    mountPath: '/var/run/weft/metrics',
+    readOnly: true,
+  });
+  assert.deepEqual((at(deployment, ...pod, 'volumes') as object[]).at(-1), {
+    name: 'metrics-token',
+    secret: { secretName: 'weft-metrics', defaultMode: 0o440, optional: true },
+  });
+});

@@ -241,6 +241,10 @@ function podSpec(gateway: GatewayObject, settings: RenderSettings): JsonObject {
     whenUnsatisfiable: 'ScheduleAnyway',
     labelSelector: { matchLabels: selectorOf(gateway) },
   });
+  const metricsToken =
+    settings.metricsTokenSecret === ''
+      ? undefined
+      : { name: 'metrics-token', mountPath: '/var/run/weft/metrics', readOnly: true };
   return {
     automountServiceAccountToken: false,
     enableServiceLinks: false,
@@ -271,6 +275,7 @@ function podSpec(gateway: GatewayObject, settings: RenderSettings): JsonObject {
           `--trust-domain=${settings.trustDomain}`,
           `--workers=${settings.workers}`,
           `--drain-ms=${drainS * 1000}`,
+          ...(metricsToken ? [`--metrics-token=${metricsToken.mountPath}/token`] : []),
           ...settings.extraArgs,
         ],
         env: [{ name: 'NODE_NAME', valueFrom: { fieldRef: { fieldPath: 'spec.nodeName' } } }],
@@ -289,6 +294,7 @@ function podSpec(gateway: GatewayObject, settings: RenderSettings): JsonObject {
         volumeMounts: [
           { name: 'root', mountPath: '/var/run/weft/root', readOnly: true },
           { name: 'token', mountPath: '/var/run/weft/token', readOnly: true },
+          ...(metricsToken ? [metricsToken] : []),
         ],
       },
     ],
@@ -302,6 +308,15 @@ function podSpec(gateway: GatewayObject, settings: RenderSettings): JsonObject {
           ],
         },
       },
+      ...(metricsToken
+        ? [
+            {
+              name: metricsToken.name,
+              // Optional: without the Secret the waypoint runs, and tells no names.
+              secret: { secretName: settings.metricsTokenSecret, defaultMode: 0o440, optional: true },
+            },
+          ]
+        : []),
     ],
   };
 }

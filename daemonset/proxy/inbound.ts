@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import type { SocketAddress } from '../../src/model/address.js';
 import { workloadIdentityOf, type SpiffeId } from '../../src/model/identity.js';
+import type { WorkloadUid } from '../../src/model/workload.js';
 import { carry } from '../../src/hbone/carry.js';
 import { forwardedFor, sourceIdentityOf } from '../../src/hbone/headers.js';
 import type { InboundTunnel, Refused } from '../../src/hbone/server.js';
@@ -52,6 +53,12 @@ export async function handleTunnel(
     context.closed(refusedRecord(opening));
     return;
   }
+  const dialing = trackDialing(context, opening, local.pod.uid);
+  if (typeof dialing === 'string') {
+    context.limitReached(dialing);
+    tunnel.refuse(503);
+    return;
+  }
   let app: net.Socket;
   try {
     app = await context.sockets.dial(local.place, plan.target, client);
@@ -59,6 +66,8 @@ export async function handleTunnel(
     tunnel.refuse(503);
     context.closed(refusedRecord({ ...opening, code: codeOf(error), why: errorText(error) }));
     return;
+  } finally {
+    context.connections.end(dialing.id);
   }
   const track = Track.begin(context, app, local.pod.uid);
   if (!track) {
@@ -78,6 +87,23 @@ export async function handleTunnel(
   }
   track.carrying(opening, carry(app, tunnel.accept()));
 }
+
+/**
+ * A descriptor is held from the dial on, for as long as the application does not answer, and a pod can let its own never answer: what is
+ * being dialed counts as the pod's. What policy says meanwhile is asked once it is connected.
+ */
+const trackDialing = (context: ProxyContext, opening: Opening, pod: WorkloadUid) =>
+  context.connections.track(pod, (id) => {
+    const startedMs = Date.now();
+    return {
+      id,
+      pod,
+      startedMs,
+      describe: () => ({ id, pod, startedMs, ...opening }),
+      recheck: () => undefined,
+      cut: () => undefined,
+    };
+  });
 
 export async function handlePlain(context: ProxyContext, local: LocalPod, socket: net.Socket): Promise<void> {
   const track = Track.begin(context, socket, local.pod.uid);

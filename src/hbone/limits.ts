@@ -10,6 +10,8 @@ export interface HboneLimits {
   readonly handshakeTimeoutMsMax: number;
   /** Connections of a server on which nobody has shown a certificate yet; of one address half of it at most. */
   readonly handshakesMax: number;
+  /** Connections of an agent's worker whose peers have shown a certificate: some 70 KiB each for as long as the peer likes; of one identity half of it at most. */
+  readonly sessionsMax: number;
   /** From the request to the peer's answer; the peer itself waits 10 s for its application. */
   readonly answerTimeoutMsMax: number;
   readonly idleConnectionMsMax: number;
@@ -29,6 +31,7 @@ export const defaultLimits: HboneLimits = {
   sessionMemoryMegabytesMax: 64,
   handshakeTimeoutMsMax: 10_000,
   handshakesMax: 1024,
+  sessionsMax: 8192,
   answerTimeoutMsMax: 15_000,
   idleConnectionMsMax: 300_000,
   pingIntervalMs: 10_000,

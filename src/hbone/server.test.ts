@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict';
+import http2 from 'node:http2';
 import net from 'node:net';
 import { test, type TestContext } from 'node:test';
+import tls from 'node:tls';
 import { startHbone, svidOf } from '../../test/support/hbone.js';
 import { id } from '../../test/support/mesh.js';
 import { eventually } from '../../test/support/waypoint.js';
 import { FairLimit } from '../base/fair-limit.js';
+import { sleep } from '../base/wait.js';
 import { parseIp } from '../model/address.js';
+import { contextOf } from '../tls/contexts.js';
 import type { Svid } from '../tls/svid.js';
 import type { InboundTunnel } from './server.js';
 import { TunnelPool } from './pool.js';
@@ -84,4 +88,55 @@ test('a peer that has its share of connections gets no more of them, another doe
   assert.equal(refused.filter(({ code }) => code === 'WEFT_CONNECTIONS_FULL').length, 6);
   assert.equal(refused[0]?.peer, id('greedy'));
   await tunnel(t, port, svidOf(id('web')));
+});
+
+/** Answers to CONNECT on one session: a status, or what ended it. */
+async function connectOn(session: http2.ClientHttp2Session): Promise<number | string> {
+  return new Promise((resolve) => {
+    session.once('error', (error) => resolve(error.message));
+    if (session.destroyed || session.closed) return resolve('closed');
+    const stream = session.request(
+      { ':method': 'CONNECT', ':authority': '10.0.0.1:80' },
+      { endStream: false },
+    );
+    stream.on('error', () => undefined);
+    stream.once('response', (headers) => resolve(headers[':status'] ?? 0));
+    stream.once('close', () => resolve('closed'));
+  });
+}
+
+test('a certificate that has expired gives no tunnel: neither by a session of TLS that is resumed nor on a connection that lives', async (t) => {
+  const { port, refused } = await startHbone(t, id('api'), accept);
+  const svid = svidOf(id('web'), 4);
+  let ticket: Buffer | undefined;
+  const open = async (): Promise<{ session: http2.ClientHttp2Session; isResumed: boolean } | undefined> => {
+    const socket = tls.connect({
+      port,
+      secureContext: contextOf(svid),
+      ALPNProtocols: ['h2'],
+      checkServerIdentity: () => undefined,
+      ...(ticket ? { session: ticket } : {}),
+    });
+    t.after(() => socket.destroy());
+    socket.on('session', (one: Buffer) => (ticket = one));
+    const isOpen = await new Promise<boolean>((resolve) => {
+      socket.once('secureConnect', () => resolve(true));
+      socket.once('error', () => resolve(false));
+    });
+    if (!isOpen) return undefined;
+    const session = http2.connect('https://hbone', { createConnection: () => socket });
+    session.on('error', () => undefined);
+    return { session, isResumed: socket.isSessionReused() };
+  };
+  const live = await open();
+  assert.ok(live);
+  assert.equal(await connectOn(live.session), 200);
+  const second = await open();
+  assert.equal(second && (await connectOn(second.session)), 200);
+  assert.equal(second?.isResumed, false);
+  await sleep(svid.notAfterMs - Date.now() + 1_100);
+  assert.notEqual(await connectOn(live.session), 200);
+  assert.ok(refused.some(({ code, why }) => code === 'WEFT_HBONE_IDENTITY' && /expired/.test(why)));
+  const late = await open();
+  assert.notEqual(late && (await connectOn(late.session)), 200);
 });

@@ -167,7 +167,8 @@ export class HboneServer {
     const socket = session.socket as tls.TLSSocket;
     const remote = remoteOf(socket);
     this.#early.get(nameOf(socket))?.();
-    const check = checkClientPeer(socket.getPeerCertificate().subjectaltname, this.#options.trustDomain);
+    const certificate = socket.getPeerCertificate();
+    const check = checkClientPeer(certificate.subjectaltname, this.#options.trustDomain);
     session.on('error', () => undefined);
     if (!check.ok) {
       this.#refused('WEFT_HBONE_IDENTITY', check.why, remote);
@@ -182,7 +183,7 @@ export class HboneServer {
       return;
     }
     session.once('close', release);
-    peers.set(session, check.id);
+    peers.set(session, { id: check.id, notAfterMs: Date.parse(certificate.valid_to) });
     this.#sessions.add(session);
     // A peer that is silent after the handshake holds nothing but its socket, and that not for long.
     const silent = setTimeout(() => {
@@ -201,11 +202,19 @@ export class HboneServer {
   #onStream(stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders): void {
     const session = stream.session;
     stream.on('error', () => undefined);
-    const peer = session && peers.get(session as http2.ServerHttp2Session);
+    const known = session && peers.get(session as http2.ServerHttp2Session);
+    const peer = known?.id;
     const socket = session?.socket as tls.TLSSocket | undefined;
     const remote = socket && remoteOf(socket);
-    if (!peer || !socket || !remote || socket.localAddress === undefined) {
+    if (!known || !peer || !socket || !remote || socket.localAddress === undefined) {
       stream.close(http2.constants.NGHTTP2_CANCEL);
+      return;
+    }
+    // A connection lives as long as its peer likes; what it has proven ends with the certificate.
+    if (!(Date.now() < known.notAfterMs)) {
+      this.#refused('WEFT_HBONE_IDENTITY', "the peer's certificate has expired", remote, peer);
+      respond(stream, 401);
+      session.close();
       return;
     }
     const bad = (why: string): void => {
@@ -252,7 +261,8 @@ export class HboneServer {
   }
 }
 
-const peers = new WeakMap<http2.ServerHttp2Session, SpiffeId>();
+/** Who has shown which certificate. */
+const peers = new WeakMap<http2.ServerHttp2Session, { readonly id: SpiffeId; readonly notAfterMs: number }>();
 
 function optional<K extends string>(key: K, value: string | undefined): { [P in K]?: string } {
   return (value === undefined ? {} : { [key]: value }) as { [P in K]?: string };

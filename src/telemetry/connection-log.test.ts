@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { parseIp } from '../model/address.js';
 import { partyOf, type ConnectionRecord } from './access-log.js';
 import { ConnectionLog } from './connection-log.js';
 
@@ -61,4 +62,30 @@ test('lines beyond what may wait are dropped and told, not kept in memory', asyn
   assert.ok(dropped > 80);
   await sleep(20);
   log.close();
+});
+
+test('who is refused at a pod without end hides no refusal of another there', async (t) => {
+  const path = place(t);
+  let used = 0;
+  const log = new ConnectionLog({
+    path,
+    onDropped: () => assert.fail('dropped'),
+    onShareUsed: () => used++,
+    waitingBytesMax: 64 << 20,
+  });
+  const refused = (ip: string, port: number): ConnectionRecord => ({
+    ...record,
+    path: 'refused',
+    code: 'WEFT_HBONE_TLS',
+    source: partyOf({ ip: parseIp(ip), port }, {}),
+  });
+  for (let i = 0; i < 30_000; i++) log.write(refused('10.0.9.9', 1 + (i % 60_000)));
+  log.write(refused('10.0.0.1', 1));
+  for (let i = 0; i < 500 && !/10\.0\.0\.1:1"/.test(existsSync(path) ? readFileSync(path, 'utf8') : ''); i++)
+    await sleep(10);
+  log.close();
+  const all = lines(path);
+  assert.equal(all.filter((line) => line.includes('"10.0.0.1:1"')).length, 1);
+  assert.ok(all.length < 3_000, `${all.length} lines`);
+  assert.ok(used > 27_000);
 });

@@ -38,11 +38,19 @@ function isoNow(): string {
 
 /** Of one pod. The file is rotated by size: a pod that opens connections in a loop would rotate away the lines of every other pod. */
 const lineRate = { burst: 20_000, perSecond: 1_000 };
+/** About one source that pods refuse: a part of a pod's share, so that a flood of it hides no refusal of others. */
+const refusedRate = { burst: 2_000, perSecond: 100 };
 
 /** The pod at this node, whose agent writes the line. */
 function podOf({ direction, source, destination }: ConnectionRecord): string {
   const { namespace, pod } = direction === 'outbound' ? source : destination;
   return `${namespace}/${pod}`;
+}
+
+/** By whose doing a pod's line says that somebody was refused: an identity, or an address without its port. */
+function refusedSourceOf({ direction, path, source }: ConnectionRecord): string | undefined {
+  if (direction !== 'inbound' || path !== 'refused') return undefined;
+  return source.identity === 'unknown' ? source.address.replace(/:\d+$/, '') : source.identity;
 }
 
 const fileBytesMaxDefault = 64 << 20;
@@ -53,6 +61,8 @@ export class ConnectionLog {
   readonly #log: pino.Logger;
   readonly #options: ConnectionLogOptions;
   readonly #lines = new RateLimiter(lineRate);
+  /** Of whoever is refused at a pod: the pod's own share is for all who come. */
+  readonly #refused = new RateLimiter(refusedRate);
   #bytes: number;
 
   constructor(options: ConnectionLogOptions) {
@@ -71,6 +81,8 @@ export class ConnectionLog {
   }
 
   write(record: ConnectionRecord): void {
+    const source = refusedSourceOf(record);
+    if (source !== undefined && !this.#mayWrite(source, this.#refused)) return;
     if (!this.#mayWrite(podOf(record))) return;
     this.#log[levelOf(record)](record);
   }
@@ -97,8 +109,8 @@ export class ConnectionLog {
     };
   }
 
-  #mayWrite(pod: string): boolean {
-    if (this.#lines.take(pod)) return true;
+  #mayWrite(whose: string, lines = this.#lines): boolean {
+    if (lines.take(whose)) return true;
     this.#options.onShareUsed?.();
     return false;
   }

@@ -4,6 +4,7 @@
  */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { ConnectionRecord, Party } from './access-log.js';
+import { metricsText } from './exposition.js';
 import { BoundedCounter, registerMetric, SeriesTable } from './series.js';
 
 const labelNames = [
@@ -31,23 +32,6 @@ export type MetricEvent =
   | { readonly kind: 'closed'; readonly record: ConnectionRecord };
 
 const labelSetsMax = 2000;
-
-/** Labels that name nobody. A label that is not listed here is taken for a name. */
-const openLabels: ReadonlySet<string> = new Set([
-  'feature',
-  'kind',
-  'limit',
-  'path',
-  'reason',
-  'space',
-  'state',
-  'type',
-]);
-
-function namesNobody(metric: object): boolean {
-  const labels = 'labelNames' in metric ? (metric.labelNames as readonly string[]) : undefined;
-  return labels !== undefined && labels.every((label) => openLabels.has(label));
-}
 
 function labelsOf(record: ConnectionRecord): Labels {
   const side = (party: Party, name: 'source' | 'destination') => ({
@@ -222,10 +206,7 @@ export class MeshMetrics {
   async text(names = true): Promise<string> {
     this.settle();
     this.#series.sweep();
-    if (names) return this.registry.metrics();
-    const open = this.registry.getMetricsAsArray().filter((metric) => namesNobody(metric));
-    const texts = await Promise.all(open.map(({ name }) => this.registry.getSingleMetricAsString(name)));
-    return `${texts.join('\n\n')}\n`;
+    return metricsText(this.registry, names);
   }
 
   apply(event: MetricEvent): void {

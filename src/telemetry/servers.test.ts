@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { SharedResponses, type Route } from './servers.js';
+import { sleep, until } from '../base/wait.js';
+import { serveRoutes, SharedResponses, tokenIn, type Route } from './servers.js';
 
 test('what whoever is not trusted asks for is made once in a second, however many ask', async () => {
   let made = 0;
@@ -21,4 +27,52 @@ test('a failure is told to those who asked at the time, and tried again', async 
   await assert.rejects(shared.read(route, 0), /broken/);
   broken = false;
   assert.equal(await shared.read(route, 1_001), 'whole');
+});
+
+async function request(from: string, port: number, headers: Record<string, string> = {}): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const options = { host: '127.0.0.1', port, path: '/who', localAddress: from, headers, agent: false };
+    http
+      .get(options, (response) => {
+        let text = '';
+        response.on('data', (data: Buffer) => (text += data.toString()));
+        response.on('end', () => resolve(text));
+      })
+      .on('error', reject);
+  });
+}
+
+test('whoever holds all connections that it can get keeps nobody else from an answer', async () => {
+  const server = await serveRoutes('127.0.0.1', 0, {
+    '/who': { contentType: 'text/plain', read: () => 'ok' },
+  });
+  const held = Array.from({ length: 600 }, () => {
+    const socket = net.connect({ host: '127.0.0.1', port: server.port, localAddress: '127.0.0.2' });
+    return socket.on('error', () => undefined).resume();
+  });
+  try {
+    await sleep(300);
+    assert.equal(await request('127.0.0.1', server.port), 'ok');
+    assert.equal(await request('127.0.0.3', server.port), 'ok');
+    await until('silent connections end', 10_000, () => held.every((socket) => socket.destroyed));
+    assert.equal(await request('127.0.0.2', server.port), 'ok');
+  } finally {
+    for (const socket of held) socket.destroy();
+    await server.close();
+  }
+});
+
+test("a token is read anew each time, and a file that cannot be read is nobody's token", () => {
+  const dir = mkdtempSync(join(tmpdir(), 'weft-token-'));
+  const token = tokenIn(join(dir, 'token'));
+  try {
+    assert.equal(token(), undefined);
+    writeFileSync(join(dir, 'token'), 'first\n');
+    assert.equal(token(), 'first');
+    writeFileSync(join(dir, 'token'), 'second\n');
+    assert.equal(token(), 'second');
+    assert.equal(tokenIn(undefined)(), undefined);
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
 });

@@ -1,7 +1,9 @@
 /** Small HTTP servers of a program: metrics, readiness, and on localhost the admin endpoint. */
 import { createHash, timingSafeEqual } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import { errorText, WeftError } from '../base/errors.js';
+import { FairLimit } from '../base/fair-limit.js';
 
 export interface Asker {
   /** Of this machine's own loopback address, or with the token: it may read names. */
@@ -16,6 +18,7 @@ export interface Route {
 }
 
 export interface HttpServer {
+  readonly port: number;
   close(): Promise<void>;
 }
 
@@ -23,6 +26,18 @@ export interface ServerOptions {
   /** Who shows it (`Authorization: Bearer`) is trusted; nobody where absent or undefined. */
   readonly token?: () => string | undefined;
 }
+
+/** Reads the file anew each time, so a Secret may come, change and go. Where it cannot be read, nobody has the token. */
+export const tokenIn = (file: string | undefined) => (): string | undefined => {
+  try {
+    return file === undefined ? undefined : readFileSync(file, 'utf8').trim();
+  } catch {
+    return undefined;
+  }
+};
+
+/** Connections of one port. A readiness probe is one of them: nobody may hold so many that it finds none. */
+const connectionsMax = 512;
 
 /** What whoever is not trusted asks for costs the same however often they ask: one response serves all of them for a while. */
 export class SharedResponses {
@@ -64,7 +79,9 @@ export async function serveRoutes(
   const shared = new SharedResponses();
   const read = async (route: Route, trusted: boolean): Promise<string> =>
     trusted ? route.read({ trusted }) : shared.read(route, performance.now());
-  const server = http.createServer((request, response) => {
+  const connections = new FairLimit(connectionsMax);
+  // Node looks for late heads every 30 s otherwise, however short their time is.
+  const server = http.createServer({ connectionsCheckingInterval: 1_000 }, (request, response) => {
     const trusted = isTrusted(request, options.token?.());
     const route = routes[(request.url ?? '').split('?')[0] ?? ''];
     if (!route || request.method !== 'GET') {
@@ -83,7 +100,11 @@ export async function serveRoutes(
   });
   server.headersTimeout = 5_000;
   server.requestTimeout = 10_000;
-  server.maxConnections = 64;
+  server.on('connection', (socket) => {
+    const { remoteAddress = '' } = socket;
+    if (connections.take(remoteAddress) !== undefined) return void socket.destroy();
+    socket.once('close', () => connections.release(remoteAddress));
+  });
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) =>
       reject(
@@ -94,7 +115,9 @@ export async function serveRoutes(
     );
     server.listen(port, host, resolve);
   });
+  const bound = server.address();
   return {
+    port: typeof bound === 'object' && bound ? bound.port : port,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());

@@ -1,4 +1,5 @@
 /** TLS as HBONE wants it: 1.3 only, mutual, ALPN h2, no SNI, identities by SPIFFE ID alone. */
+import { constants } from 'node:crypto';
 import tls from 'node:tls';
 import type { SpiffeId, TrustDomain } from '../model/identity.js';
 import { spiffeIdOfNames } from './certificate.js';
@@ -19,6 +20,8 @@ export function contextOptions(svid: Svid): tls.SecureContextOptions {
     minVersion: 'TLSv1.3',
     maxVersion: 'TLSv1.3',
     ciphers,
+    // No sessions to resume: OpenSSL does not look at the dates of a resumed session's certificate, and each resumption gives a new ticket.
+    secureOptions: constants.SSL_OP_NO_TICKET,
   };
 }
 

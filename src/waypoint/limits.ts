@@ -63,4 +63,5 @@ export type WaypointLimit =
   | 'upstream-connections'
   | 'retry-buffer'
   | 'metric-series'
-  | 'access-log';
+  | 'access-log'
+  | 'log-lines';

@@ -21,7 +21,8 @@ import { parseTrustDomain, spiffeIdOf } from '../model/identity.js';
 import type { ServiceKey } from '../model/workload.js';
 import type { Route } from '../model/route.js';
 import type { MeshUpdate } from '../state/store.js';
-import { serveRoutes } from '../telemetry/servers.js';
+import { metricsJson } from '../telemetry/exposition.js';
+import { serveRoutes, tokenIn, type Asker } from '../telemetry/servers.js';
 import { CertificateManager } from '../tls/manager.js';
 import type { Svid } from '../tls/svid.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './messages.js';
@@ -42,6 +43,8 @@ export interface WaypointOptions {
   readonly listen?: string;
   readonly port: number;
   readonly workers: number;
+  /** A file: who shows what is in it may read metrics with names from elsewhere. */
+  readonly metricsToken?: string;
   /** For Prometheus and readiness; `/status` and `/dump` are served at the admin address alone. */
   readonly metricsListen: string;
   readonly adminListen: string;
@@ -245,7 +248,7 @@ export async function runWaypoint(options: WaypointOptions): Promise<{ stop(): P
   const own = new Registry();
   collectDefaultMetrics({ register: own, prefix: 'weft_' });
   undecodableGauge(own, () => discovery.undecodable());
-  const metricsText = async (): Promise<string> => {
+  const metricsText = async (names: boolean): Promise<string> => {
     const call = ++calls;
     const all = await Promise.all(
       [...live].map(
@@ -257,11 +260,11 @@ export async function runWaypoint(options: WaypointOptions): Promise<{ stop(): P
               one.metricCalls.delete(call);
               resolve(metrics);
             });
-            tell(one, { type: 'metrics', call });
+            tell(one, { type: 'metrics', call, names });
           }),
       ),
     );
-    return AggregatorRegistry.aggregate([...all, await own.getMetricsAsJSON()] as object[][]).metrics();
+    return AggregatorRegistry.aggregate([...all, await metricsJson(own, names)]).metrics();
   };
   const status = (): string =>
     JSON.stringify({
@@ -276,16 +279,23 @@ export async function runWaypoint(options: WaypointOptions): Promise<{ stop(): P
   const json = 'application/json';
   const readiness = {
     contentType: plain,
-    read: () =>
+    // Why not is told to its own pod alone: it names the control plane.
+    read: ({ trusted }: Asker) =>
       ready()
         ? 'ready\n'
-        : `not ready: ${stopping ? 'it is to end' : !synced ? `control plane ${control.state}: ${control.why}` : 'no certificate yet'}\n`,
+        : !trusted
+          ? 'not ready\n'
+          : `not ready: ${stopping ? 'it is to end' : !synced ? `control plane ${control.state}: ${control.why}` : 'no certificate yet'}\n`,
     status: () => (ready() ? 200 : 503),
   };
-  const metricsServer = await serveAt(options.metricsListen, {
-    '/metrics': { contentType: own.contentType, read: metricsText },
-    '/healthz/ready': readiness,
-  });
+  const metricsServer = await serveAt(
+    options.metricsListen,
+    {
+      '/metrics': { contentType: own.contentType, read: ({ trusted }) => metricsText(trusted) },
+      '/healthz/ready': readiness,
+    },
+    tokenIn(options.metricsToken),
+  );
   const adminServer = await serveAt(options.adminListen, {
     '/status': { contentType: json, read: status },
     '/dump': { contentType: json, read: () => JSON.stringify(state.dump()) },
@@ -320,10 +330,16 @@ export async function runWaypoint(options: WaypointOptions): Promise<{ stop(): P
 
 const emptyMesh = () => ({ workloads: [], services: [], removed: [], policies: [], removedPolicies: [] });
 
-function serveAt(at: string, routes: Parameters<typeof serveRoutes>[2]): ReturnType<typeof serveRoutes> {
+function serveAt(
+  at: string,
+  routes: Parameters<typeof serveRoutes>[2],
+  token?: () => string | undefined,
+): ReturnType<typeof serveRoutes> {
   const match = /^(.*):(\d+)$/.exec(at);
   if (!match) throw new WeftError('WEFT_LISTEN', `${at} is no ADDR:PORT`);
-  return serveRoutes((match[1] ?? '').replace(/^\[|\]$/g, ''), Number(match[2]), routes);
+  return serveRoutes((match[1] ?? '').replace(/^\[|\]$/g, ''), Number(match[2]), routes, {
+    ...(token ? { token } : {}),
+  });
 }
 
 async function main(): Promise<void> {
@@ -346,6 +362,7 @@ async function main(): Promise<void> {
       availableParallelism(),
     )
     .option('--metrics-listen <addr:port>', 'for Prometheus, and readiness', '0.0.0.0:15020')
+    .option('--metrics-token <file>', 'who shows it (Bearer) may read metrics with names from elsewhere')
     .option('--admin-listen <addr:port>', 'for weft status and weft dump', '127.0.0.1:15000')
     .option('--access-log <file>', 'a line per request; - is standard output', '-')
     .addOption(

@@ -21,7 +21,8 @@ export type ToWorker =
   | { readonly type: 'start'; readonly settings: WorkerSettings }
   | { readonly type: 'update'; readonly update: WaypointUpdate }
   | { readonly type: 'svid'; readonly svid: Svid }
-  | { readonly type: 'metrics'; readonly call: number }
+  /** Without `names`: only those whose labels name nobody. */
+  | { readonly type: 'metrics'; readonly call: number; readonly names: boolean }
   /** No new connections; requests under way go on for as long. */
   | { readonly type: 'drain'; readonly timeoutMs: number };
 

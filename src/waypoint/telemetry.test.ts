@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { AggregatorRegistry } from 'prom-client';
 import { parseIp } from '../model/address.js';
 import { parseSpiffeId } from '../model/identity.js';
 import { MeshState } from '../state/store.js';
@@ -52,7 +53,7 @@ function start() {
     () => clock.now,
   );
   const values = async (name: string) =>
-    ((await metrics.text()) as Told[]).find((one) => one.name === name)?.values ?? [];
+    ((await metrics.read()) as Told[]).find((one) => one.name === name)?.values ?? [];
   return { metrics, clock, values };
 }
 
@@ -72,6 +73,27 @@ test('a namespace with thousands of clients leaves others their series', async (
       ({ labels, value }) => labels['limit'] === 'metric-series' && value > 0,
     ),
   );
+});
+
+test('without names nothing is told of a client, a Service, a policy or a route', async () => {
+  const { metrics } = start();
+  metrics.record(
+    requestOf('shop', 'web', { code: 'WEFT_DENIED', policy: 'shop/p', audited: ['shop/q'], route: 'shop/r' }),
+  );
+  metrics.limitReached.inc({ limit: 'requests' });
+  metrics.refusedHeads.inc({ status: '400' });
+  assert.match(JSON.stringify(await metrics.read()), /spiffe/);
+  const told = (await metrics.read(false)) as Told[];
+  assert.deepEqual(
+    told.map(({ name, values }) => [name, values[0]?.value]),
+    [
+      ['weft_limit_reached_total', 1],
+      ['weft_waypoint_unreadable_requests_total', 1],
+    ],
+  );
+  const text = await AggregatorRegistry.aggregate([told]).metrics();
+  assert.match(text, /^weft_waypoint_unreadable_requests_total\{status="400"\} 1$/m);
+  assert.doesNotMatch(text, /shop|spiffe|web|istio/);
 });
 
 test('series of clients that are gone are dropped', async () => {

@@ -2,6 +2,7 @@
 import { Counter, Registry } from 'prom-client';
 import type { Workload } from '../model/workload.js';
 import type { MeshView } from '../state/store.js';
+import { metricsJson } from '../telemetry/exposition.js';
 import {
   BoundedCounter,
   registerMetric,
@@ -140,10 +141,11 @@ export class WaypointMetrics {
     return series.value;
   }
 
-  async text(): Promise<object[]> {
+  /** Without `names` only metrics whose labels name no pod, principal, policy or route. */
+  async read(names = true): Promise<object[]> {
     this.#tellRoutes();
     this.#series.sweep();
-    return this.registry.getMetricsAsJSON();
+    return metricsJson(this.registry, names);
   }
 
   #tellRoutes(): void {

@@ -6,8 +6,9 @@ import { sleep } from '../base/wait.js';
 import { TunnelPool } from '../hbone/pool.js';
 import { HboneServer, type InboundTunnel } from '../hbone/server.js';
 import { formatSocketAddress } from '../model/address.js';
-import type { TrustDomain } from '../model/identity.js';
+import { workloadIdentityOf, type SpiffeId, type TrustDomain } from '../model/identity.js';
 import type { ServiceKey } from '../model/workload.js';
+import { RateLimiter } from '../base/rate.js';
 import type { Svid } from '../tls/svid.js';
 import { clientOf } from './client.js';
 import { recheckAll, type ConnectionContext, type ServedConnection } from './connection.js';
@@ -25,6 +26,7 @@ import { UpstreamPool } from './upstream/pool.js';
 
 const idleCheckMs = 5_000;
 
+const groupOf = (peer: SpiffeId): string => workloadIdentityOf(peer)?.namespace ?? '';
 const send = (message: FromWorker): void => void process.send?.(message);
 
 class Worker {
@@ -39,6 +41,9 @@ class Worker {
   #hbone: HboneServer | undefined;
   #svid: Svid | undefined;
   #draining = false;
+  /** Lines of the program's log about what peers did, by the peer's namespace, or its address where it has shown no certificate. */
+  readonly #refusedLines = new RateLimiter({ burst: 1_000, perSecond: 50 });
+  readonly #carriedLines = new RateLimiter({ burst: 20_000, perSecond: 1_000 });
   /** Connections of peers that have shown their certificate; each carries many tunnels. */
   readonly #sessions = new FairLimit(defaultLimits.connectionsMax);
 
@@ -83,8 +88,7 @@ class Worker {
       },
       unreadable: (status, why, client) => {
         this.#metrics.refusedHeads.inc({ status: String(status) });
-        send({
-          type: 'log',
+        this.#logOf(client.group, {
           level: 'warn',
           fields: {
             status,
@@ -96,8 +100,7 @@ class Worker {
         });
       },
       carried: (client, destination, endpoint, refused) =>
-        send({
-          type: 'log',
+        this.#logOf(client.group, {
           level: refused === undefined ? 'info' : 'warn',
           fields: {
             source: client.identity,
@@ -139,7 +142,7 @@ class Worker {
         return this.#certificate(message.svid);
       case 'metrics':
         void this.#metrics
-          .text()
+          .read(message.names)
           .then((metrics) => send({ type: 'metrics', call: message.call, metrics }))
           .catch((error: unknown) =>
             send({ type: 'log', level: 'error', fields: { error: errorText(error) }, text: 'no metrics' }),
@@ -173,8 +176,7 @@ class Worker {
         return undefined;
       },
       onRefused: ({ code, why, remote, peer }) =>
-        send({
-          type: 'log',
+        this.#logOf(peer === undefined ? (remote?.ip ?? '') : groupOf(peer), {
           level: 'warn',
           fields: { code, why, peer, remote: remote && formatSocketAddress(remote) },
           text: 'tunnel refused',
@@ -188,12 +190,18 @@ class Worker {
     const refused = serveTunnel(this.#context, tunnel);
     if (!refused) return;
     const { code, why } = refused;
-    send({
-      type: 'log',
+    this.#logOf(groupOf(tunnel.peer), {
       level: 'warn',
       fields: { code, why, peer: tunnel.peer, dialled: formatSocketAddress(tunnel.authority) },
       text: 'tunnel refused',
     });
+  }
+
+  /** A peer chooses how often it is refused: what it has no share for is counted alone, and costs the main process nothing. */
+  #logOf(whose: string, line: Omit<Extract<FromWorker, { type: 'log' }>, 'type'>): void {
+    const share = line.level === 'info' ? this.#carriedLines : this.#refusedLines;
+    if (share.take(whose)) send({ type: 'log', ...line });
+    else this.#metrics.limitReached.inc({ limit: 'log-lines' });
   }
 
   /** Returns how many connections had to be cut. */

@@ -11,7 +11,7 @@ import { domain } from './mesh.js';
 
 const root = createRoot(domain, 86_400);
 
-export function svidOf(id: SpiffeId): Svid {
+export function svidOf(id: SpiffeId, ttlS = 3600): Svid {
   const { keyPem, csrPem } = createCsr(id);
   const csr = parseCsr(csrPem);
   if (!csr.ok) throw new Error('the request cannot be read');
@@ -20,7 +20,7 @@ export function svidOf(id: SpiffeId): Svid {
     caCertPem: root.certPem,
     csrPublicKeyPem: csr.value.publicKeyPem,
     id,
-    ttlS: 3600,
+    ttlS,
     nowMs: Date.now(),
   });
   return assembleSvid(id, keyPem, [leaf, root.certPem]);

@@ -1,6 +1,6 @@
 /**
- * Row 4 of docs/security.md, the data path: anybody who reaches a pod's ports 15001, 15006 and 15008 or an agent's 15000, 15020 and
- * 15021, before authentication. `outsider` is a pod outside of the mesh.
+ * Row 4 of docs/security.md, the data path: anybody who reaches a pod's ports 15001, 15006 and 15008, an agent's 15000, 15020 and
+ * 15021, or a waypoint's 15008 and 15020, before authentication. `outsider` is a pod outside of the mesh.
  */
 import assert from 'node:assert/strict';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -12,6 +12,12 @@ import { version } from '../../src/base/version.js';
 import { until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
 import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import {
+  startWaypoint,
+  waypointNetns,
+  waypointProcess,
+  type WaypointPlace,
+} from '../../src/cli/standalone/waypoint.js';
 import { echo } from '../support/echo.js';
 import { Programs } from '../support/proc.js';
 
@@ -20,6 +26,13 @@ const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
 const cache = '10.244.1.12';
 const nodeA = '10.88.0.1';
 const token = join(manifests, 'metrics-token');
+const gateway: WaypointPlace = {
+  namespace: 'shop',
+  name: 'waypoint',
+  node: 'node-b',
+  flags: ['--metrics-token', token],
+};
+const waypointIp = '10.244.2.200';
 const programs = new Programs();
 let bed: Bed;
 
@@ -68,6 +81,7 @@ before(async () => {
     'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled, weft.dev/mode: strict } }\n',
   );
   bed = Bed.create({ from: manifests, state, workers: 1, agentFlags: ['--metrics-token', token] });
+  cpSync(join(projectRoot, 'docs', 'examples', 'waypoint', 'gateway.yaml'), join(manifests, 'gateway.yaml'));
   bed.start('echo', 'weft-cache', 'python3', ['-c', echo, '9000']);
   await bed.up();
 });
@@ -147,7 +161,7 @@ test("an agent's ports tell nobody from elsewhere a pod, a principal, a policy o
     );
   });
   const names = new RegExp(
-    `shop|spiffe|intruder|cache|confidential|istio_|version|${version.replaceAll('.', '\\.')}|10\\.244|v${process.versions.node}`,
+    `shop|spiffe|intruder|cache|confidential|istio_|version_info|version=|${version.replaceAll('.', '\\.')}|10\\.244|v${process.versions.node}`,
   );
   for (const netns of ['weft-outsider', 'weft-web', 'weft-node-b']) {
     const metrics = await get(netns, `http://${nodeA}:15020/metrics`);
@@ -164,6 +178,62 @@ test("an agent's ports tell nobody from elsewhere a pod, a principal, a policy o
     await get('weft-node-b', `http://${nodeA}:15020/metrics`, ...shown),
     /istio_tcp_connections_opened_total\{.*cache/,
   );
+});
+
+test("a waypoint's port tells nobody from elsewhere a name or a version, and stays ready for who holds no connections", async () => {
+  await startWaypoint(bed, gateway);
+  const at = `http://${waypointIp}:15020`;
+  const names = /shop|spiffe|istio_|version_info|version=|weft_refused/;
+  assert.match(await get(waypointNetns(gateway), 'http://127.0.0.1:15020/metrics'), /istio_requests_total/);
+  for (const more of [[], ['-H', 'Authorization: Bearer a-token']]) {
+    const metrics = await get('weft-outsider', `${at}/metrics`, ...more);
+    assert.match(metrics, /^weft_process_cpu_seconds_total /m);
+    assert.equal(names.exec(metrics)?.[0], undefined);
+  }
+  const shown = ['-H', 'Authorization: Bearer a-token-of-prometheus'];
+  assert.match(await get('weft-node-b', `${at}/metrics`, ...shown), /istio_requests_total/);
+  const holder = await programs.start(
+    'python3',
+    [
+      '-c',
+      `import socket, time
+held = []
+while True:
+    s = socket.socket(); s.settimeout(1)
+    try: s.connect(('${waypointIp}', 15020)); held.append(s)
+    except OSError: pass
+    if len(held) == 600: print('held', flush=True)
+    if len(held) > 900: held.pop(0).close()
+    time.sleep(0.002)`,
+    ],
+    { netns: 'weft-outsider' },
+  );
+  await until('they are held', 20_000, () => holder.stdout().includes('held'));
+  for (let i = 0; i < 5; i++)
+    assert.equal(await get('weft-node-b', `${at}/healthz/ready`), 'ready\n', 'the probe of the node');
+  holder.child.kill();
+});
+
+test('who shows no certificate to a waypoint writes its log at a stated rate', async () => {
+  const file = join(state, `${waypointProcess(gateway)}.log`);
+  const lines = (): number => readFileSync(file, 'utf8').split('WEFT_HBONE_TLS').length - 1;
+  const before = lines();
+  const began = Date.now();
+  await client(
+    'weft-outsider',
+    `for i in range(4000):
+    s = socket.create_connection(('${waypointIp}', 15008), 4); s.settimeout(4)
+    s.sendall(b'no TLS at all, but long enough to be read as a record')
+    try: s.recv(100)
+    except OSError: pass
+    s.close()`,
+    60_000,
+  );
+  const written = lines() - before;
+  const allowed = 1_000 + (50 * (Date.now() - began)) / 1_000 + 50;
+  assert.ok(written > 0 && written <= allowed, `${written} lines in ${Date.now() - began} ms`);
+  const metrics = await get('weft-outsider', `http://${waypointIp}:15020/metrics`);
+  assert.match(metrics, /^weft_limit_reached_total\{limit="log-lines"\} [1-9]/m);
 });
 
 test("connections that say nothing to an agent's ports are few and end, and metrics are there again", async () => {

@@ -8,6 +8,6 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
 {{- define "weft.waypoint" -}}
-{{- $image := dict "image" (include "weft.image" .) "imagePullPolicy" .Values.image.pullPolicy "imagePullSecrets" .Values.imagePullSecrets -}}
+{{- $image := dict "image" (include "weft.image" .) "imagePullPolicy" .Values.image.pullPolicy "imagePullSecrets" .Values.imagePullSecrets "metricsTokenSecret" .Values.monitoring.tokenSecret -}}
 {{ merge $image .Values.waypoint | toJson }}
 {{- end }}

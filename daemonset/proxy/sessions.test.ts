@@ -1,0 +1,27 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { defaultLimits } from '../../src/hbone/limits.js';
+import { parseSpiffeId } from '../../src/model/identity.js';
+import { PeerSessions } from './sessions.js';
+
+const of = (namespace: string, account: string) =>
+  parseSpiffeId(`spiffe://cluster.local/ns/${namespace}/sa/${account}`);
+
+test('a peer with a certificate holds a share of the connections, its namespace one too; others still come in', () => {
+  let full = 0;
+  const sessions = new PeerSessions(defaultLimits.sessionsMax, () => full++);
+  const held: (() => void)[] = [];
+  const open = (namespace: string, account: string): boolean => {
+    const release = sessions.admit(of(namespace, account));
+    if (release) held.push(release);
+    return release !== undefined;
+  };
+  for (let i = 0; i < 20_000; i++) open('evil', 'peer');
+  assert.equal(held.length, 4_096);
+  for (let i = 0; i < 20_000; i++) open('evil', `peer-${i % 50}`);
+  assert.ok(held.length < 5_500, `${held.length}`);
+  assert.equal(full, 40_000 - held.length);
+  for (let i = 0; i < 500; i++) assert.ok(open('shop', 'web'));
+  for (const release of held.splice(0)) release();
+  for (let i = 0; i < 4_096; i++) assert.ok(open('shop', 'web'));
+});
