@@ -1,11 +1,17 @@
 /** Row 6: a stolen node credential: discovery and certificates as that node, and nothing of others. */
 import assert from 'node:assert/strict';
+import type http2 from 'node:http2';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { revoke } from '../../control/serve/revocations.js';
 import { issueToken, makeToken, readToken } from '../../control/serve/tokens.js';
 import { createIssuer } from '../../src/discovery/issuer.js';
-import { decodeAddress, decodeAuthorization, decodeNodePod } from '../../src/discovery/decode.js';
+import {
+  decodeAddress,
+  decodeAuthorization,
+  decodeNodePod,
+  readAddress,
+} from '../../src/discovery/decode.js';
 import { DeltaDiscoveryRequest } from '../../src/discovery/gen/discovery.js';
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
 import { sendReport } from '../../src/discovery/reporter.js';
@@ -24,6 +30,7 @@ import {
   until,
   type Closers,
   type Control,
+  type RawCall,
 } from './support/control.js';
 
 const closers: Closers = [];
@@ -222,6 +229,96 @@ test('many streams and large requests of one credential do not add up', async ()
     );
   await sleep(100);
   assert.equal(odd.ended(), undefined);
+});
+
+/** A discovery stream that asks and reads nothing. */
+function stall(
+  session: http2.ClientHttp2Session,
+  token: string,
+  ...requests: DeltaDiscoveryRequest[]
+): RawCall {
+  const one = call(session, discoveryPath, token);
+  one.stream.pause();
+  for (const request of requests) one.stream.write(frame(DeltaDiscoveryRequest.encode(request).finish()));
+  return one;
+}
+
+test('callers that ask for whole answers and do not read them do not keep other nodes waiting', async () => {
+  const many = Array.from({ length: 3_000 }, (_, i) => pod(`m${i}`, 'n9', `10.1.${i >> 8}.${i & 255}`));
+  const gateways = Array.from(
+    { length: 9 },
+    (_, i) => `---
+kind: Namespace
+metadata: { name: t${i}, labels: { weft.dev/mesh: enabled } }
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: { name: wp, namespace: t${i} }
+spec: { gatewayClassName: weft-waypoint, listeners: [{ name: mesh, port: 15008, protocol: HBONE }] }
+`,
+  );
+  const control = await startControl(closers, manifests + many.join('') + gateways.join(''));
+  const ask = DeltaDiscoveryRequest.fromPartial({ typeUrl: typeUrls.address });
+  const stalled = async (subject: string, count: number): Promise<void> => {
+    const before = control.server.streams;
+    const token = await issueToken(control.state, subject, 60);
+    for (let i = 0; i < count; i++) stall(connect(closers, control), token, ask);
+    await until(() => control.server.streams === before + count, `${subject} is there`);
+  };
+  await stalled('n2', 4);
+  await stalled('waypoint:shop/wp', 20);
+  for (let i = 0; i < 9; i++) await stalled(`waypoint:t${i}/wp`, 2);
+  await sleep(200);
+  let addresses = 0;
+  const seen = follow(closers, control, await issueToken(control.state, 'n1', 60), [
+    subscribe(
+      typeUrls.address,
+      readAddress,
+      () => addresses++,
+      () => undefined,
+    ),
+  ]);
+  await until(() => seen.synced, 'a node that comes is told all', 4_000);
+  assert.ok(addresses > 3_000);
+});
+
+test('a node that waits for its turn does not give it up', async () => {
+  const control = await startControl(closers, manifests);
+  const token = await issueToken(control.state, 'n1', 60);
+  const states: string[] = [];
+  const waits: { readonly ms: number; cancelled: boolean }[] = [];
+  const clock = {
+    now: () => 0,
+    after: (ms: number) => {
+      const wait = { ms, cancelled: false };
+      waits.push(wait);
+      return () => void (wait.cancelled = true);
+    },
+  };
+  follow(closers, control, token, [], { clock, onState: (now) => states.push(now) });
+  await until(() => waits[0]?.cancelled === true, 'it knows that somebody is there');
+  assert.deepEqual(states, []);
+});
+
+test('requests that wait for their answer do not add up', async () => {
+  const control = await startControl(closers, manifests, { waitingNamesMax: 20_000 });
+  const has = Object.fromEntries(Array.from({ length: 8_000 }, (_, i) => [`name-of-${i}`, '1']));
+  const big = (typeUrl: string): DeltaDiscoveryRequest =>
+    DeltaDiscoveryRequest.fromPartial({ typeUrl, initialResourceVersions: has });
+  const token = await issueToken(control.state, 'waypoint:shop/wp', 60);
+  // The first answer removes all that is not there, and is not read.
+  const odd = Array.from({ length: 8 }, (_, i) => `type.googleapis.com/x${i}`);
+  const bearable = stall(
+    connect(closers, control),
+    token,
+    ...[typeUrls.address, ...odd, typeUrls.route].map(big),
+  );
+  await sleep(500);
+  assert.equal(bearable.ended(), undefined);
+  assert.deepEqual(control.limits, [], 'of types that there are none of nothing is kept');
+  stall(connect(closers, control), token, ...Object.values(typeUrls).map(big));
+  await until(() => control.limits.includes('control-waiting-names'), 'they are too many');
+  await until(() => control.server.streams === 1, 'the stream that is too much is ended');
 });
 
 test('one credential has so many connections, and others are not kept out', async () => {
