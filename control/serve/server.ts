@@ -130,6 +130,7 @@ export class ControlServer {
   readonly #certificate: PresentedCertificate;
   readonly #streams = new Set<NodeStream>();
   readonly #turns = new Turns();
+  readonly #rechecking = new Set<NodeStream>();
   #rechecks: NodeJS.Timeout | undefined;
 
   constructor(
@@ -344,24 +345,29 @@ export class ControlServer {
 
   /** Ends the streams whose token counts no more; where nobody can say, they go on. */
   async recheck(): Promise<void> {
+    await Promise.all([...this.#streams].map((stream) => this.#recheck(stream)));
+  }
+
+  async #recheck(stream: NodeStream): Promise<void> {
     const { log } = this.#options;
-    for (const stream of [...this.#streams]) {
-      const { node, caller } = stream;
-      if (!caller.recheck) continue;
-      try {
-        if (await caller.recheck()) continue;
-      } catch (error) {
-        log.warn({ node, error: errorText(error) }, 'a token could not be checked again');
-        continue;
-      }
-      if (!this.#streams.has(stream)) continue;
-      log.warn({ node }, 'a stream is ended: its token has expired or was revoked');
-      this.#end(
-        stream,
-        status.UNAUTHENTICATED,
-        'the token has expired or was revoked: make one by weft token',
-      );
+    const { node, caller } = stream;
+    // One whose check takes long keeps no other from its own.
+    if (!caller.recheck || this.#rechecking.has(stream)) return;
+    this.#rechecking.add(stream);
+    try {
+      if (await caller.recheck()) return;
+    } catch (error) {
+      return log.warn({ node, error: errorText(error) }, 'a token could not be checked again');
+    } finally {
+      this.#rechecking.delete(stream);
     }
+    if (!this.#streams.has(stream)) return;
+    log.warn({ node }, 'a stream is ended: its token has expired, was revoked, or is of what is gone');
+    this.#end(
+      stream,
+      status.UNAUTHENTICATED,
+      'the token has expired, was revoked, or is of a pod, node or Gateway that is gone',
+    );
   }
 
   #onRequest(stream: NodeStream, request: DeltaDiscoveryRequest): void {

@@ -1,8 +1,13 @@
 /** Row 6: a stolen node credential: discovery and certificates as that node, and nothing of others. */
 import assert from 'node:assert/strict';
 import type http2 from 'node:http2';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { KubeConfig } from '@kubernetes/client-node';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { CertificateAuthority } from '../../control/serve/ca.js';
+import { TokenReviewer } from '../../control/kubernetes/token-review.js';
 import { revoke } from '../../control/serve/revocations.js';
 import { issueToken, makeToken, readToken } from '../../control/serve/tokens.js';
 import { createIssuer } from '../../src/discovery/issuer.js';
@@ -17,7 +22,8 @@ import type { NodeReport } from '../../src/discovery/gen/weft.js';
 import { sendReport } from '../../src/discovery/reporter.js';
 import { keepOr, subscribe } from '../../src/discovery/reading.js';
 import { typeUrls } from '../../src/discovery/types.js';
-import { parseSpiffeId } from '../../src/model/identity.js';
+import { parseIp } from '../../src/model/address.js';
+import { parseSpiffeId, parseTrustDomain } from '../../src/model/identity.js';
 import { createCsr, parseLeaf } from '../../src/tls/certificate.js';
 import {
   call,
@@ -27,6 +33,7 @@ import {
   follow,
   frame,
   startControl,
+  stateDir,
   until,
   type Closers,
   type Control,
@@ -394,6 +401,87 @@ test('a revoked credential gets nothing more, and its streams end within seconds
   await until(() => control.server.streams === 0, 'its stream is ended', 7_000);
   await until(() => seen.states.includes('disconnected'), 'the client sees it');
   assert.deepEqual(pods.sort(), ['a', 'teller'], 'what it knew stays');
+});
+
+test('streams of a service account end with the pod, the node and the Gateway that its token is of; while nobody can say, they go on', async () => {
+  let authenticated: boolean | 'error' = true;
+  const ca = new CertificateAuthority(stateDir(closers), parseTrustDomain('cluster.local'));
+  const { keyPem, certPem } = ca.serverCertificate([parseIp('127.0.0.1')], ['api']);
+  const api = createServer({ key: keyPem, cert: certPem }, (request, response) => {
+    const parts: Buffer[] = [];
+    request.on('data', (part: Buffer) => parts.push(part));
+    request.on('end', () => {
+      const { spec } = JSON.parse(Buffer.concat(parts).toString()) as { spec: { token: string } };
+      const claims = spec.token.split('.')[1] ?? '';
+      const { sub } = JSON.parse(Buffer.from(claims, 'base64url').toString()) as { sub: string };
+      const extra = {
+        'authentication.kubernetes.io/node-name': ['n1'],
+        'authentication.kubernetes.io/pod-uid': ['u'],
+      };
+      response.statusCode = authenticated === 'error' ? 500 : 201;
+      response.end(
+        JSON.stringify({
+          status: { authenticated, audiences: ['istio-ca'], user: { username: sub, extra } },
+        }),
+      );
+    });
+  });
+  await new Promise<void>((resolve) => api.listen(0, '127.0.0.1', resolve));
+  closers.push(() => {
+    api.closeAllConnections();
+    api.close();
+  });
+  const config = new KubeConfig();
+  const server = `https://127.0.0.1:${(api.address() as AddressInfo).port}`;
+  config.loadFromOptions({
+    clusters: [{ name: 'c', server, caData: Buffer.from(ca.roots).toString('base64') }],
+    users: [{ name: 'u' }],
+    contexts: [{ name: 'x', cluster: 'c', user: 'u' }],
+    currentContext: 'x',
+  });
+  const gateways = new Set(['shop/wp']);
+  let nowMs = 0;
+  const reviewer = new TokenReviewer(
+    config,
+    'system:serviceaccount:weft-system:weft-agent',
+    ({ namespace, name }) => gateways.has(`${namespace}/${name}`),
+    undefined,
+    0,
+    () => nowMs,
+  );
+  const control = await startControl(closers, manifests, {
+    callerOfToken: (token, address) => reviewer.callerOf(token, address),
+  });
+  const tokenOf = (account: string): string =>
+    [
+      { alg: 'RS256' },
+      { aud: ['istio-ca'], iss: 'https://api', sub: account, exp: Math.floor(Date.now() / 1000) + 3_600 },
+      'x',
+    ]
+      .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
+      .join('.');
+  const open = async (account: string): Promise<RawCall> => {
+    const before = control.server.streams;
+    const one = call(connect(closers, control), discoveryPath, tokenOf(account));
+    await until(() => control.server.streams === before + 1, `${account} is there`);
+    return one;
+  };
+  const agent = await open('system:serviceaccount:weft-system:weft-agent');
+  const waypoint = await open('system:serviceaccount:shop:wp');
+  await control.server.recheck();
+  assert.equal(control.server.streams, 2);
+  gateways.clear();
+  await control.server.recheck();
+  await until(() => waypoint.ended()?.status === '16', 'the stream of a Gateway that is gone is ended');
+  nowMs = 1_000_000;
+  authenticated = 'error';
+  await control.server.recheck();
+  assert.equal(agent.ended(), undefined, 'the API server does not say');
+  assert.ok(control.warnings.includes('a token could not be checked again'));
+  nowMs = 2_000_000;
+  authenticated = false;
+  await control.server.recheck();
+  await until(() => agent.ended()?.status === '16', 'the stream of an agent whose pod is gone is ended');
 });
 
 test('a credential for some namespaces gets no certificate of others on its node', async () => {
