@@ -453,6 +453,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
       former = left;
     });
     beat();
+    certificates.tick();
     attempt('the CNI plugin could not be looked after, tried again', keepCni);
     if (swept) reports.tick(report, control.state === 'connected', Date.now());
     void turn();
