@@ -180,6 +180,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     verdicts,
     preexisting,
     carried: () => carried.cookies(),
+    left: (local) => carried.left(local),
     namespaces: new PodNamespaces(),
     rules: options,
     never: neverPods(),
