@@ -181,6 +181,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     verdicts,
     preexisting,
     carried: () => carried.cookies(),
+    left: (local) => carried.left(local),
     namespaces: new PodNamespaces(),
     rules: options,
     never: neverPods(),
@@ -421,6 +422,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
       former = left;
     });
     lease.renew();
+    certificates.tick();
     attempt('the CNI plugin could not be looked after, tried again', keepCni);
     if (lease.isSwept) reports.tick(report, control.state === 'connected', Date.now());
     void turn();

@@ -129,12 +129,23 @@ function serveTunnels(pod: Owned, svid: Svid): void {
   });
 }
 
+/** Other settings of a pod that is owned. */
+function resettle(pod: Owned, local: LocalPod): void {
+  const isAnother = pod.local.pod.identity !== local.pod.identity;
+  pod.local = local;
+  if (!isAnother) return;
+  // The certificate of the former identity is the pod's no longer: without one of the new there is none, and connections are closed.
+  void pod.hbone?.drain();
+  const svid = svids.get(local.pod.identity);
+  if (!svid) pod.hbone = undefined;
+  else serveTunnels(pod, svid);
+}
+
 async function own(local: LocalPod): Promise<void> {
   const { uid, identity } = local.pod;
   const present = owned.get(uid);
   if (present && present.local.place.cookie === local.place.cookie) {
-    present.local = local;
-    return;
+    return resettle(present, local);
   }
   if (present) {
     // Listeners in a namespace that the pod has left; and what the former pod has opened is not its successor's.
@@ -228,7 +239,7 @@ async function handle(message: ToWorker): Promise<unknown> {
         localPods.set(local.pod.uid, local);
         const pod = owned.get(local.pod.uid);
         // Of another namespace it is another pod, which is owned by a message of its own.
-        if (pod?.local.place.cookie === local.place.cookie) pod.local = local;
+        if (pod?.local.place.cookie === local.place.cookie) resettle(pod, local);
       }
       return undefined;
     case 'identities':

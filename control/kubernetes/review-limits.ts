@@ -9,7 +9,7 @@ import { RateLimiter } from '../../src/base/rate.js';
 import { tokenAudience } from '../serve/tokens.js';
 
 const tokenBytesMax = 16 << 10;
-const answers = { ms: 30_000, max: 4_096 } as const;
+const answers: { readonly ms: number; readonly max: number } = { ms: 30_000, max: 4_096 };
 /** Allowed difference between the clocks of the API server and of this machine. */
 const skewS = 60;
 const reviewLimits = {
@@ -78,7 +78,10 @@ export class ReviewLimits<T> {
   #underWay = 0;
   readonly #waiting: (() => void)[] = [];
 
-  constructor(private readonly onLimit: (limit: ReviewLimit) => void = () => undefined) {}
+  constructor(
+    private readonly onLimit: (limit: ReviewLimit) => void = () => undefined,
+    private readonly answerMs = answers.ms,
+  ) {}
 
   /**
    * The review of a token; undefined where it is not valid. Errors: those of `ask`; WEFT_TOKEN_REVIEW_LIMIT, where a limit was reached and
@@ -101,7 +104,7 @@ export class ReviewLimits<T> {
       });
     }
     const question = this.#inTurn(ask).then((value) => {
-      const untilMs = performance.now() + answers.ms;
+      const untilMs = performance.now() + this.answerMs;
       (value === undefined ? this.#bad : this.#good).set(key, { value, untilMs });
       if (value !== undefined) this.#known.set(address, performance.now() + reviewLimits.knownMs);
       return value;

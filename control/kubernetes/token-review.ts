@@ -1,6 +1,7 @@
 /** Who a projected service account token is of, by the API server's word; answers are kept for a short while. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { waypointCaller, type WaypointName } from '../compile/waypoints.js';
+import type { Caller } from '../serve/authenticate.js';
 import { tokenAudience } from '../serve/tokens.js';
 import { requestJson } from '../../src/kubernetes/request.js';
 import { ReviewLimits, type ReviewLimit } from './review-limits.js';
@@ -50,6 +51,9 @@ export function callerOf(
   return isWaypoint({ namespace, name }) ? waypointCaller({ namespace, name }) : undefined;
 }
 
+/** How often the token of an open stream is reviewed again, and how soon after nobody could say. */
+const recheckMs = { due: 300_000, afterError: 30_000 } as const;
+
 export class TokenReviewer {
   readonly #limits: ReviewLimits<Reviewed>;
 
@@ -60,17 +64,37 @@ export class TokenReviewer {
     /** Asked anew each time: a Gateway comes and goes while its pods' tokens stay good. */
     private readonly isWaypoint: (name: WaypointName) => boolean,
     onLimit?: (limit: ReviewLimit) => void,
+    /** How long an answer is kept; for tests. */
+    answerMs?: number,
+    private readonly nowMs: () => number = () => performance.now(),
   ) {
-    this.#limits = new ReviewLimits(onLimit);
+    this.#limits = new ReviewLimits(onLimit, answerMs);
   }
 
   /**
-   * Undefined where the token is neither an agent's nor a waypoint's. `address`: where it comes from. Errors: ApiError, where the API
+   * Undefined where the token is neither an agent's nor a waypoint's. The caller's `recheck` says no once the Gateway, the pod or the
+   * node that the token is bound to is gone, and once the token has expired: an agent comes back with its new one. `address`: where it comes from. Errors: ApiError, where the API
    * server does not answer; WEFT_TOKEN_REVIEW_LIMIT, where it is not asked.
    */
-  async callerOf(token: string, address: string): Promise<string | undefined> {
-    const reviewed = await this.#limits.review(token, address, () => this.#review(token));
-    return reviewed && callerOf(reviewed, this.agents, this.isWaypoint);
+  async callerOf(token: string, address: string): Promise<Caller | undefined> {
+    const review = (): Promise<Reviewed | undefined> =>
+      this.#limits.review(token, address, () => this.#review(token));
+    const nameOf = (reviewed: Reviewed | undefined): string | undefined =>
+      reviewed && callerOf(reviewed, this.agents, this.isWaypoint);
+    const reviewed = await review();
+    const name = nameOf(reviewed);
+    if (name === undefined) return undefined;
+    // At random, since many nodes may have come at once.
+    let dueMs = this.nowMs() + recheckMs.due * (0.5 + Math.random() / 2);
+    const recheck = async (): Promise<boolean> => {
+      if (nameOf(reviewed) !== name) return false;
+      if (this.nowMs() < dueMs) return true;
+      dueMs = this.nowMs() + recheckMs.afterError;
+      const now = await review();
+      dueMs = this.nowMs() + recheckMs.due;
+      return nameOf(now) === name;
+    };
+    return { name, recheck };
   }
 
   async #review(token: string): Promise<Reviewed | undefined> {

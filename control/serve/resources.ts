@@ -177,6 +177,10 @@ export class Resources {
     return this.block(typeUrl, node, names);
   }
 
+  isServed(typeUrl: string): boolean {
+    return served.has(typeUrl);
+  }
+
   /** What `node` may know of a type; undefined for types that are not served. */
   of(typeUrl: string, node: string): ReadonlyMap<string, Resource> | undefined {
     if (!served.has(typeUrl)) return undefined;

@@ -28,11 +28,14 @@ import type { CertificateAuthority } from './ca.js';
 import { Connections, type connectionLimits } from './connections.js';
 import { PresentedCertificate } from './presented.js';
 import { responseOf, type ChangedNames, type Resources } from './resources.js';
+import { Turns } from './turns.js';
 
 const ttlSMax = 7 * 86_400;
 const typesMax = 64;
 /** A node has one stream, and a second one while its agent is replaced; a waypoint has one per replica. */
 const streamsPerCallerMax = { node: 4, waypoint: 256 } as const;
+/** Names that all streams of a caller say they have, while they wait for their answer: more than all resources of a mesh. */
+const waitingNamesMaxDefault = 2_000_000;
 /** A connection without calls is ended. */
 const idleMsMax = 5 * 60_000;
 /** How often tokens of open streams are looked at. */
@@ -86,6 +89,8 @@ export interface ControlServerOptions {
   /** A limit of docs/limits.md was reached. */
   readonly onLimit?: (limit: string) => void;
   readonly connectionLimits?: Partial<Record<keyof typeof connectionLimits, number>>;
+  /** Two million where absent. */
+  readonly waitingNamesMax?: number;
   /** What is served may be older than what others were told, and why; undefined: it is not. */
   readonly stale?: () => string | undefined;
   /** What a node's agent says it holds. */
@@ -106,8 +111,6 @@ interface NodeStream {
   nonces: number;
 }
 
-/** Whole answers on their way at once: what nodes that all come back cost in memory. */
-const wholeAnswersMax = 8;
 /** A node that takes longer to read its own lets others begin. */
 const wholeAnswerMsMax = 5_000;
 
@@ -126,7 +129,8 @@ export class ControlServer {
   readonly #connections: Connections;
   readonly #certificate: PresentedCertificate;
   readonly #streams = new Set<NodeStream>();
-  #wholeAnswers = 0;
+  readonly #turns = new Turns();
+  readonly #rechecking = new Set<NodeStream>();
   #rechecks: NodeJS.Timeout | undefined;
 
   constructor(
@@ -254,36 +258,44 @@ export class ControlServer {
   /** What there is to say to a node that has read what it was sent. */
   #next(stream: NodeStream): void {
     if (stream.sending || !this.#streams.has(stream)) return;
-    for (const [typeUrl, has] of stream.asked) {
-      if (this.#wholeAnswers >= wholeAnswersMax) break;
-      stream.asked.delete(typeUrl);
-      const followed = { dirty: new Set<string>(), nonce: '' };
-      const block = this.resources.difference(typeUrl, stream.node, has);
-      // A type that is not served is answered with nothing: a client waits for its first answer.
-      if (block) stream.types.set(typeUrl, followed);
-      this.#wholeAnswers++;
-      let over = false;
-      const done = (): void => {
-        if (over) return;
-        over = true;
-        clearTimeout(late);
-        this.#wholeAnswers--;
-        for (const other of this.#streams) {
-          if (this.#wholeAnswers >= wholeAnswersMax) return;
-          if (other.asked.size > 0 && other !== stream) this.#next(other);
-        }
-      };
-      const late = setTimeout(done, wholeAnswerMsMax);
-      stream.call.once('close', done);
-      this.#send(stream, typeUrl, followed, block ?? Buffer.alloc(0), done);
-      return;
-    }
+    const [asked] = stream.asked;
+    if (asked && this.#turns.mayBegin(stream.node)) return this.#tellWhole(stream, ...asked);
     for (const [typeUrl, followed] of stream.types) {
       if (followed.dirty.size === 0) continue;
       const { dirty } = followed;
       followed.dirty = new Set();
       this.#send(stream, typeUrl, followed, this.resources.block(typeUrl, stream.node, dirty));
       return;
+    }
+  }
+
+  #tellWhole(stream: NodeStream, typeUrl: string, has: Readonly<Record<string, string>>): void {
+    stream.asked.delete(typeUrl);
+    const followed = { dirty: new Set<string>(), nonce: '' };
+    const block = this.resources.difference(typeUrl, stream.node, has);
+    // A type that is not served is answered with nothing: a client waits for its first answer.
+    if (block) stream.types.set(typeUrl, followed);
+    const end = this.#turns.begin(stream.node);
+    let over = false;
+    const done = (): void => {
+      if (over) return;
+      over = true;
+      clearTimeout(late);
+      stream.call.off('close', done);
+      end();
+      this.#tellWaiting();
+    };
+    const late = setTimeout(done, wholeAnswerMsMax);
+    stream.call.once('close', done);
+    this.#send(stream, typeUrl, followed, block ?? Buffer.alloc(0), done);
+  }
+
+  /** A turn is free. */
+  #tellWaiting(): void {
+    const waiting = [...this.#streams].filter(({ asked, sending }) => asked.size > 0 && !sending);
+    for (let next = this.#turns.next(waiting); next; next = this.#turns.next(waiting)) {
+      waiting.splice(waiting.indexOf(next), 1);
+      this.#next(next);
     }
   }
 
@@ -333,24 +345,29 @@ export class ControlServer {
 
   /** Ends the streams whose token counts no more; where nobody can say, they go on. */
   async recheck(): Promise<void> {
+    await Promise.all([...this.#streams].map((stream) => this.#recheck(stream)));
+  }
+
+  async #recheck(stream: NodeStream): Promise<void> {
     const { log } = this.#options;
-    for (const stream of [...this.#streams]) {
-      const { node, caller } = stream;
-      if (!caller.recheck) continue;
-      try {
-        if (await caller.recheck()) continue;
-      } catch (error) {
-        log.warn({ node, error: errorText(error) }, 'a token could not be checked again');
-        continue;
-      }
-      if (!this.#streams.has(stream)) continue;
-      log.warn({ node }, 'a stream is ended: its token has expired or was revoked');
-      this.#end(
-        stream,
-        status.UNAUTHENTICATED,
-        'the token has expired or was revoked: make one by weft token',
-      );
+    const { node, caller } = stream;
+    // One whose check takes long keeps no other from its own.
+    if (!caller.recheck || this.#rechecking.has(stream)) return;
+    this.#rechecking.add(stream);
+    try {
+      if (await caller.recheck()) return;
+    } catch (error) {
+      return log.warn({ node, error: errorText(error) }, 'a token could not be checked again');
+    } finally {
+      this.#rechecking.delete(stream);
     }
+    if (!this.#streams.has(stream)) return;
+    log.warn({ node }, 'a stream is ended: its token has expired, was revoked, or is of what is gone');
+    this.#end(
+      stream,
+      status.UNAUTHENTICATED,
+      'the token has expired, was revoked, or is of a pod, node or Gateway that is gone',
+    );
   }
 
   #onRequest(stream: NodeStream, request: DeltaDiscoveryRequest): void {
@@ -375,8 +392,24 @@ export class ControlServer {
       this.#options.onLimit?.('control-stale');
       return this.#end(stream, status.UNAVAILABLE, `not told what may be old: ${stale}`);
     }
-    stream.asked.set(typeUrl, request.initialResourceVersions);
+    // Of a type that is not served nobody will ask what the node has of it.
+    stream.asked.set(typeUrl, this.resources.isServed(typeUrl) ? request.initialResourceVersions : {});
     this.#next(stream);
+    const { waitingNamesMax = waitingNamesMaxDefault } = this.#options;
+    if (stream.asked.size === 0 || this.#waitingNames(stream.node) <= waitingNamesMax) return;
+    this.#options.onLimit?.('control-waiting-names');
+    this.#options.log.warn({ node: stream.node }, 'a stream is ended: its caller waits with too many names');
+    this.#end(stream, status.RESOURCE_EXHAUSTED, 'too many names wait for their answer: try again');
+  }
+
+  /** What a caller said it has, of types that it has no answer of yet. */
+  #waitingNames(node: string): number {
+    let names = 0;
+    for (const stream of this.#streams) {
+      if (stream.node !== node) continue;
+      for (const has of stream.asked.values()) names += Object.keys(has).length;
+    }
+    return names;
   }
 
   #onReport(

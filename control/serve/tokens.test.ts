@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,7 +8,7 @@ import { after, test } from 'node:test';
 import { decodeJwt } from 'jose';
 import { isRevoked, parseRevocations, revocationsFile, revoke } from './revocations.js';
 import { issueToken, subjectOfToken } from '../../test/support/tokens.js';
-import { makeToken, readToken, tokenTtlSDefault } from './tokens.js';
+import { keyFile, makeToken, readToken, tokenTtlSDefault } from './tokens.js';
 
 const program = fileURLToPath(new URL('../main.js', import.meta.url));
 const dirs: string[] = [];
@@ -33,6 +33,28 @@ test('a revoked token counts no more, and its neighbors do', async () => {
   revoke(state, { subject: 'n1', beforeS: Math.floor(Date.now() / 1000) });
   assert.equal(await subjectOfToken(state, two.token), undefined);
   assert.equal(await subjectOfToken(state, other), 'n2');
+});
+
+test('while the key cannot be read, or is half written, nobody can say whose a token is, and no token is made', async () => {
+  const state = stateDir();
+  const token = await issueToken(state, 'n1', 60);
+  const key = join(state, keyFile);
+  const whole = readFileSync(key, 'utf8');
+  assert.deepEqual(readdirSync(state), [keyFile], 'nothing is left beside it');
+  rmSync(key);
+  mkdirSync(key);
+  await assert.rejects(readToken(state, token), /WEFT_TOKEN_KEY|cannot be read/);
+  rmSync(key, { recursive: true });
+  for (const text of ['', whole.slice(0, 8)]) {
+    writeFileSync(key, text);
+    await assert.rejects(readToken(state, token), /are the least/);
+    await assert.rejects(issueToken(state, 'n1', 60), /are the least/);
+  }
+  rmSync(key);
+  assert.equal(await readToken(state, token), undefined, 'without a key no token is ours');
+  assert.deepEqual(readdirSync(state), [], 'who reads makes none');
+  writeFileSync(key, whole);
+  assert.equal(await subjectOfToken(state, token), 'n1');
 });
 
 test('while the list of revoked tokens cannot be read, nobody can say whose a token is', async () => {

@@ -1,8 +1,10 @@
 /** Join tokens of nodes and waypoints: JWTs signed by a key of the state directory; the subject is who may ask by it. */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { decodeProtectedHeader, jwtVerify, SignJWT, type JWTPayload } from 'jose';
+import { errorText, WeftError } from '../../src/base/errors.js';
+import { replaceFile } from './files.js';
 import { isRevoked, readRevocations } from './revocations.js';
 
 /** Of a node's own token and of an agent's projected one. */
@@ -13,18 +15,47 @@ export const keyFile = 'token-key';
 export const tokenTtlSDefault = 30 * 86_400;
 const tokenBytesMax = 8192;
 
+/** Of a key: with fewer, HS256 can be guessed (RFC 7518, 3.2). */
+const keyBytesMin = 32;
+
+/** Undefined where there is none. Errors: WEFT_TOKEN_KEY, where that cannot be said, or what is there is no key. */
+function readKey(state: string): Uint8Array | undefined {
+  const path = join(state, keyFile);
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new WeftError('WEFT_TOKEN_KEY', `the key of join tokens cannot be read: ${errorText(error)}`, {
+      retryable: true,
+      cause: error,
+    });
+  }
+  const key = Buffer.from(text, 'base64');
+  if (key.length >= keyBytesMin) return key;
+  throw new WeftError(
+    'WEFT_TOKEN_KEY',
+    `${path} holds ${key.length} bytes, ${keyBytesMin} are the least: restore it, or remove it and make all join tokens anew`,
+  );
+}
+
+/** Makes it where there is none. Errors: WEFT_TOKEN_KEY, of the file system. */
 function keyOf(state: string): Uint8Array {
+  const present = readKey(state);
+  if (present) return present;
   mkdirSync(state, { recursive: true, mode: 0o700 });
   const path = join(state, keyFile);
-  if (!existsSync(path)) {
-    try {
-      // wx: of two processes that start together, one makes the key and the other reads it.
-      writeFileSync(path, randomBytes(32).toString('base64'), { mode: 0o600, flag: 'wx' });
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    }
+  // Whole before it has its name; of two processes that start together, one gives it, and the other reads what is there.
+  const beside = `${path}.${randomUUID()}`;
+  try {
+    replaceFile(beside, randomBytes(keyBytesMin).toString('base64'), 0o600);
+    linkSync(beside, path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  } finally {
+    rmSync(beside, { force: true });
   }
-  return Buffer.from(readFileSync(path, 'utf8'), 'base64');
+  return keyOf(state);
 }
 
 export interface TokenRequest {
@@ -79,14 +110,16 @@ function namespacesOf({ namespaces }: JWTPayload): readonly string[] | undefined
 }
 
 /**
- * Whose a token is; undefined where it is not ours, expired, revoked or malformed. Errors: WEFT_REVOCATIONS, where the list of
- * revoked tokens cannot be read: nobody can say then.
+ * Whose a token is; undefined where it is not ours, expired, revoked or malformed. Errors: WEFT_TOKEN_KEY, WEFT_REVOCATIONS, where the
+ * key or the list of revoked tokens cannot be read: nobody can say then.
  */
 export async function readToken(state: string, token: string): Promise<JoinToken | undefined> {
   if (!isOurs(token)) return undefined;
+  const key = readKey(state);
+  if (!key) return undefined;
   let payload: JWTPayload;
   try {
-    ({ payload } = await jwtVerify(token, keyOf(state), { audience: tokenAudience, algorithms: ['HS256'] }));
+    ({ payload } = await jwtVerify(token, key, { audience: tokenAudience, algorithms: ['HS256'] }));
   } catch {
     return undefined;
   }

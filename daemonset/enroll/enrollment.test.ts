@@ -88,6 +88,7 @@ class Node {
       },
       preexisting: { admit: () => step('preexisting'), dismiss: () => undefined },
       carried: () => new Set(),
+      left: () => undefined,
       namespaces: {
         refresh: () => undefined,
         pathOf: () => undefined,

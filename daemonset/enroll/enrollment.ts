@@ -41,6 +41,8 @@ export interface EnrollmentParts {
   };
   /** Cookies of the connections that the kernel carries. */
   readonly carried: () => ReadonlySet<bigint>;
+  /** A pod has left the mesh, with whatever connections it has. */
+  readonly left: (local: LocalPod) => void;
   readonly namespaces: Pick<PodNamespaces, 'refresh' | 'pathOf' | 'hold' | 'forget' | 'trouble'>;
   readonly rules: NetnsRules;
   /** Network namespaces that are no pod, whatever anybody says: the agent's own and the machine's. */
@@ -264,7 +266,7 @@ export class Enrollment {
   }
 
   async #release(local: LocalPod): Promise<void> {
-    const { verdicts, preexisting, workers, log } = this.#parts;
+    const { verdicts, preexisting, workers, left, log } = this.#parts;
     const { cookie } = local.place;
     const { uid } = local.pod;
     // Should it be wanted again before this is done, it is enrolled anew.
@@ -273,6 +275,7 @@ export class Enrollment {
     verdicts.dismiss(local);
     this.#open(cookie);
     // From here on it is out, whatever fails: it would be enrolled anew.
+    left(local);
     preexisting.dismiss(uid);
     this.#settling.delete(uid);
     this.#held.delete(uid);

@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { test } from 'node:test';
 import { isInhabited, PodNamespaces, podUidOf } from './namespaces.js';
 
@@ -19,17 +28,34 @@ test('the UID of a pod is found in the cgroups of its processes, as each runtime
     assert.equal(podUidOf(line), undefined);
 });
 
-/** A /proc with these processes: PID to cgroup and the namespace that it is in. */
-function procOf(processes: Readonly<Record<string, readonly [cgroup: string, link: string]>>): string {
+type Process = readonly [cgroup: string, link: string, startedAt?: number, user?: string];
+
+function addProcess(
+  proc: string,
+  pid: string,
+  [cgroup, link, startedAt = Number(pid), user = 'user:[1]']: Process,
+): void {
+  mkdirSync(join(proc, pid, 'ns'), { recursive: true });
+  writeFileSync(join(proc, pid, 'cgroup'), cgroup);
+  // A name may hold whatever the process likes.
+  writeFileSync(join(proc, pid, 'stat'), `${pid} (a) S 1 (b) S ${'0 '.repeat(18)}${startedAt} 0 0`);
+  writeFileSync(join(proc, pid, 'ns', link), '');
+  symlinkSync(link, join(proc, pid, 'ns', 'net'));
+  symlinkSync(user, join(proc, pid, 'ns', 'user'));
+}
+
+/** A /proc with these processes: PID to cgroup, the namespace that it is in, when it began (by its PID where absent), its user namespace. */
+function procOf(processes: Readonly<Record<string, Process>>): string {
   const proc = mkdtempSync(join(tmpdir(), 'weft-proc-'));
-  for (const [pid, [cgroup, link]] of Object.entries({ self: ['0::/', 'net:[1]'] as const, ...processes })) {
-    mkdirSync(join(proc, pid, 'ns'), { recursive: true });
-    writeFileSync(join(proc, pid, 'cgroup'), cgroup);
-    writeFileSync(join(proc, pid, 'ns', link), '');
-    symlinkSync(link, join(proc, pid, 'ns', 'net'));
-  }
+  for (const [pid, process] of Object.entries({ self: ['0::/', 'net:[1]'] as const, ...processes }))
+    addProcess(proc, pid, process);
   return proc;
 }
+/** The file that stands for the namespace that is held. */
+const heldOf = (namespaces: PodNamespaces): string | undefined => {
+  const path = namespaces.pathOf(uid);
+  return path && basename(readlinkSync(path)).replace(' (deleted)', '');
+};
 const descriptors = (): number => readdirSync('/proc/self/fd').length;
 
 test('a namespace is held open while its pod is wanted, whatever becomes of the process that led to it', (t) => {
@@ -59,6 +85,56 @@ test("a process of the pod that is still in the node's own namespace does not le
   rmSync(join(proc, '71'), { recursive: true });
   namespaces.refresh(new Set([uid]));
   assert.equal(namespaces.pathOf(uid), undefined);
+});
+
+const of = `0::/kubepods/pod${uid}/a`;
+
+test('a namespace that the pod made for itself is not the pod\u2019s, whatever PID led to it first', (t) => {
+  const proc = procOf({
+    // After a wrap of the PIDs: a namespace within a user namespace, and one that somebody with more rights made.
+    50: [of, 'net:[8]', 900, 'user:[9]'],
+    60: [of, 'net:[9]', 800],
+    70: [of, 'net:[7]', 100],
+    80: [of, 'net:[8]', 50, 'user:[9]'],
+  });
+  t.after(() => rmSync(proc, { recursive: true }));
+  const namespaces = new PodNamespaces(proc);
+  namespaces.refresh(new Set([uid]));
+  assert.equal(heldOf(namespaces), 'net:[7]');
+  // A container that restarts leaves the pod with processes in its own namespaces alone.
+  rmSync(join(proc, '70'), { recursive: true });
+  rmSync(join(proc, '60'), { recursive: true });
+  namespaces.refresh(new Set([uid]));
+  assert.equal(heldOf(namespaces), 'net:[7]');
+  namespaces.refresh(new Set());
+});
+
+test('a pod whose sandbox was made anew, at the same address, is found in its new namespace', (t) => {
+  const proc = procOf({ 70: [of, 'net:[7]'], 71: [of, 'net:[7]'] });
+  t.after(() => rmSync(proc, { recursive: true }));
+  const before = descriptors();
+  const namespaces = new PodNamespaces(proc);
+  const look = (): string | undefined => {
+    namespaces.refresh(new Set([uid]));
+    return heldOf(namespaces);
+  };
+  assert.equal(look(), 'net:[7]');
+  rmSync(join(proc, '70'), { recursive: true });
+  assert.equal(look(), 'net:[7]');
+  addProcess(proc, '90', [of, 'net:[9]']);
+  assert.equal(look(), 'net:[7]', 'a process of the former sandbox is still there');
+  rmSync(join(proc, '71'), { recursive: true });
+  mkdirSync(join(proc, '91', 'cgroup'), { recursive: true });
+  assert.equal(look(), 'net:[7]', 'not all processes could be seen');
+  rmSync(join(proc, '91'), { recursive: true });
+  assert.equal(look(), 'net:[9]');
+  // The CNI plugin knows of a sandbox before there is a process in it.
+  writeFileSync(join(proc, 'net:[11]'), '');
+  symlinkSync('net:[11]', join(proc, 'early'));
+  namespaces.hold(uid, join(proc, 'early'));
+  assert.equal(look(), 'net:[11]');
+  namespaces.refresh(new Set());
+  assert.equal(descriptors(), before);
 });
 
 test('a /proc that cannot be read, wholly or in part, is no knowledge that a pod is nowhere', (t) => {

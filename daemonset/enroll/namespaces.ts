@@ -19,7 +19,26 @@ interface Held {
   readonly fd: number;
   /** net:[inode] */
   readonly link: string;
+  /** A process of the pod that was seen in it; absent until there was one. */
+  leader: string | undefined;
 }
+
+/** A process of a wanted pod that is in another network namespace than the agent. */
+interface Candidate {
+  readonly pid: string;
+  readonly link: string;
+  /** It is in the agent's user namespace: in one of its own a pod makes network namespaces as it likes. */
+  readonly isPlain: boolean;
+  /** In clock ticks since boot: PIDs begin anew, this does not. */
+  readonly startedAt: number;
+}
+
+/** The sandbox's own process is older than whatever the pod did. */
+const comesBefore = (a: Candidate, b: Candidate): boolean =>
+  a.isPlain === b.isPlain ? a.startedAt < b.startedAt : a.isPlain;
+
+/** Field 22 of /proc/PID/stat; the name in parentheses may hold anything. */
+const startOf = (stat: string): number => Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]);
 
 /** A process that has ended meanwhile: its files are gone, or it has none any more. */
 const ended = (error: unknown): boolean =>
@@ -39,16 +58,23 @@ export class PodNamespaces {
     return this.#trouble;
   }
 
-  /** Looks for those that are not held yet, lets go of those that are no longer wanted. */
+  /**
+   * Looks for those that are not held yet, lets go of those that are no longer wanted. A pod whose processes have all left the
+   * namespace that is held, while others are in another one, has a new sandbox; where not all could be seen that is not known.
+   */
   refresh(wanted: ReadonlySet<string>): void {
     this.#trouble = undefined;
     for (const uid of [...this.#held.keys()]) if (!wanted.has(uid)) this.forget(uid);
-    const missing = new Set([...wanted].filter((uid) => !this.#held.has(uid)));
-    if (missing.size === 0) return;
-    let own: string;
+    const sought = new Map<string, Candidate[]>();
+    for (const uid of wanted) {
+      const held = this.#held.get(uid);
+      if (!held || !this.#isLed(held)) sought.set(uid, []);
+    }
+    if (sought.size === 0) return;
+    let own: { readonly net: string; readonly user: string };
     let pids: string[];
     try {
-      own = readlinkSync(join(this.proc, 'self', 'ns', 'net'));
+      own = { net: this.#linkOf('self', 'net'), user: this.#linkOf('self', 'user') };
       pids = readdirSync(this.proc).filter((name) => /^\d+$/.test(name));
     } catch (error) {
       this.#trouble = errorText(error);
@@ -57,14 +83,55 @@ export class PodNamespaces {
     // At least this process is there: a /proc that shows none shows nothing.
     if (pids.length === 0) this.#trouble = `${this.proc} shows no process`;
     for (const pid of pids) {
-      if (missing.size === 0) return;
       const uid = this.#look(() => podUidOf(readFileSync(join(this.proc, pid, 'cgroup'), 'utf8')));
-      if (uid === undefined || !missing.has(uid)) continue;
-      const found = this.#look(() => openOther(join(this.proc, pid, 'ns', 'net'), own));
-      if (!found) continue;
-      this.#held.set(uid, found);
-      missing.delete(uid);
+      const candidates = uid === undefined ? undefined : sought.get(uid);
+      const candidate = candidates && this.#look(() => this.#candidate(pid, own.user));
+      // A container that is being set up is in the runtime's namespace still.
+      if (candidate && candidate.link !== own.net) candidates.push(candidate);
     }
+    for (const [uid, candidates] of sought) {
+      candidates.sort((a, b) => (comesBefore(a, b) ? -1 : 1));
+      this.#take(uid, candidates);
+    }
+  }
+
+  #take(uid: string, candidates: readonly Candidate[]): void {
+    const held = this.#held.get(uid);
+    const within = held && candidates.find(({ link }) => link === held.link);
+    if (within) {
+      held.leader = within.pid;
+      return;
+    }
+    const [first] = candidates;
+    if (!first) return;
+    // Of one that nobody was in yet (the CNI plugin is ahead), other processes are the former sandbox's.
+    if (held && (held.leader === undefined || !first.isPlain || this.#trouble !== undefined)) return;
+    const found = this.#look(() => openOf(join(this.proc, first.pid, 'ns', 'net'), first));
+    if (!found) return;
+    this.forget(uid);
+    this.#held.set(uid, found);
+  }
+
+  /** Whether the process that led to it is in it still. */
+  #isLed({ leader, link }: Held): boolean {
+    try {
+      return leader !== undefined && this.#linkOf(leader, 'net') === link;
+    } catch {
+      return false; // it is looked for, and what cannot be seen then is remembered
+    }
+  }
+
+  #candidate(pid: string, ownUser: string): Candidate {
+    return {
+      pid,
+      link: this.#linkOf(pid, 'net'),
+      isPlain: this.#linkOf(pid, 'user') === ownUser,
+      startedAt: startOf(readFileSync(join(this.proc, pid, 'stat'), 'utf8')),
+    };
+  }
+
+  #linkOf(pid: string, kind: 'net' | 'user'): string {
+    return readlinkSync(join(this.proc, pid, 'ns', kind));
   }
 
   /** A path that stays good while the pod is wanted; undefined where none of its processes was seen yet. */
@@ -79,7 +146,7 @@ export class PodNamespaces {
     if (this.#held.get(uid)?.link === link) return;
     const fd = openSync(path, 'r');
     this.forget(uid);
-    this.#held.set(uid, { fd, link });
+    this.#held.set(uid, { fd, link, leader: undefined });
   }
 
   /** The pod's sandbox was made anew: what was held is another namespace. */
@@ -125,8 +192,7 @@ export function isInhabited(inode: number, proc = '/proc'): boolean | undefined 
   return whole ? false : undefined;
 }
 
-/** A container of the pod that is being set up is in the runtime's namespace still: undefined. */
-function openOther(path: string, own: string): Held | undefined {
-  const link = readlinkSync(path);
-  return link === own ? undefined : { fd: openSync(path, 'r'), link };
+/** Undefined where the process has gone elsewhere meanwhile. */
+function openOf(path: string, { pid, link }: Candidate): Held | undefined {
+  return readlinkSync(path) === link ? { fd: openSync(path, 'r'), link, leader: pid } : undefined;
 }

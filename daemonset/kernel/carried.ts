@@ -47,9 +47,23 @@ export class Carried {
   /** Those that live and were counted as opened already. */
   readonly #counted = new Set<number>();
   #unfinished = false;
+  /** By network namespace cookie: pods that have left the mesh and may still have connections that they opened in it. */
+  readonly #left = new Map<bigint, LocalPod>();
 
   constructor(options: CarriedOptions) {
     this.#options = options;
+  }
+
+  /**
+   * A pod has left the mesh: its connections go on, and those to pods that are in it stay subject to their policies, as the connections
+   * of who it was. Its path may lead elsewhere from now on.
+   */
+  left({ pod, place }: LocalPod): void {
+    this.#left.set(place.cookie, { pod, place: { ...place, netns: '' } });
+  }
+
+  #sourceOf(live: LiveEntry): LocalPod | undefined {
+    return this.#options.podOf(live.source) ?? this.#left.get(live.source);
   }
 
   /** Names, policies or pods have changed: what is said of connections is made anew. */
@@ -155,17 +169,19 @@ export class Carried {
     this.#unfinished = true;
     let failed = false;
     const living = new Set<number>();
+    const sources = new Set<bigint>();
     const found = new Map<string, string | undefined>();
     const sockets = new Map<PodPlace, TcpSocket[]>();
     for (const { table, id, live } of this.#all()) {
       living.add(Number(id));
+      sources.add(live.source);
       if (live.tuple.sport === 0) {
         if (process.hrtime.bigint() - live.startedNs > stillbornNs) table.remove?.(id);
         continue;
       }
-      const source = this.#options.podOf(live.source);
+      const source = this.#sourceOf(live);
       const destination = this.#options.podOf(live.destination);
-      // A pod that left the mesh takes its connections with it, uncut.
+      // What comes to a pod that left the mesh goes on, uncut.
       if (!source || !destination) continue;
       const { saddr, sport, daddr, dport } = live.tuple;
       const asked = `${live.source} ${live.destination} ${saddr} ${daddr} ${dport}`;
@@ -184,6 +200,7 @@ export class Carried {
         addTo(sockets, destination.place, { local: server, remote: client, cookie: live.cookies[1] });
       cut++;
     }
+    for (const cookie of this.#left.keys()) if (!sources.has(cookie)) this.#left.delete(cookie);
     for (const [place, ends] of sockets) {
       try {
         destroyTcp(place, ends);
@@ -216,7 +233,7 @@ export class Carried {
 
   #openingOf(live: LiveEntry): Opening {
     const { view, podOf } = this.#options;
-    const source = podOf(live.source);
+    const source = this.#sourceOf(live);
     const destination = podOf(live.destination);
     const workload = destination && view.workload(destination.pod.uid);
     const verdict = workload && authorize(view.policiesFor(workload), this.#factsOf(source, live));

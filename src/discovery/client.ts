@@ -108,6 +108,8 @@ export class DiscoveryClient {
       end(`no answer in ${firstAnswerMsMax} ms`);
       stream.cancel();
     });
+    // Somebody is there, and may have many nodes to tell before: a node that came anew would wait from the beginning.
+    stream.on('metadata', unwatch);
     stream.on('error', (error) => end(errorText(error)));
     stream.on('end', () => end('the control plane ended the stream'));
     for (const { typeUrl } of this.#options.subscriptions) {

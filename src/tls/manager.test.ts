@@ -15,9 +15,13 @@ class FakeClock implements Clock {
     return this.time;
   }
   after(delayMs: number, call: () => void): () => void {
-    const entry = { at: this.time + delayMs, call };
-    this.#due.push(entry);
-    return () => (this.#due = this.#due.filter((one) => one !== entry));
+    this.#due.push({ at: this.time + delayMs, call });
+    return () => (this.#due = this.#due.filter((one) => one.call !== call));
+  }
+  /** The wall clock alone. */
+  jump(ms: number): void {
+    this.time += ms;
+    this.#due = this.#due.map(({ at, call }) => ({ at: at + ms, call }));
   }
   get nextInMs(): number {
     return Math.min(...this.#due.map(({ at }) => at)) - this.time;
@@ -61,6 +65,28 @@ function bed() {
   });
   return { clock, manager, got, errors, state };
 }
+
+test('a clock that jumps forward makes due what was not by its timer', async () => {
+  const { clock, manager, got, state } = bed();
+  manager.want(new Set([id]));
+  await clock.turn(0);
+  clock.jump(450_000);
+  manager.tick();
+  await clock.turn(0);
+  assert.equal(got.length, 1, 'not due yet');
+  clock.jump(600_000);
+  state.fail = true;
+  for (let i = 0; i < 3; i++) manager.tick();
+  await clock.turn(0);
+  assert.equal(state.asked, 2, 'one attempt, which is tried again by its own timer');
+  state.fail = false;
+  await clock.turn(1_000);
+  assert.equal(got.length, 2);
+  assert.ok((got[1]?.notAfterMs ?? 0) > clock.now());
+  manager.tick();
+  await clock.turn(0);
+  assert.equal(state.asked, 3);
+});
 
 test('renews at half life with a new key', async () => {
   const { clock, manager, got } = bed();

@@ -28,6 +28,8 @@ interface Entry {
   failures: number;
   error: string | undefined;
   cancel: () => void;
+  /** When renewal is due by the wall clock; never, while one is under way or tried again. */
+  dueAtMs: number;
   /** Raised whenever what is under way shall no longer count. */
   turn: number;
 }
@@ -55,6 +57,7 @@ export class CertificateManager {
         failures: 0,
         error: undefined,
         cancel: () => undefined,
+        dueAtMs: Infinity,
         turn: 0,
       };
       this.#entries.set(id, entry);
@@ -69,6 +72,19 @@ export class CertificateManager {
   /** Fetches all anew, since the roots changed; the present ones serve meanwhile. */
   refreshAll(): void {
     for (const [id, entry] of this.#entries) {
+      entry.cancel();
+      entry.turn++;
+      void this.#fetch(id, entry);
+    }
+  }
+
+  /**
+   * Call now and then: timers do not move with the clock, which jumps forward where it is set, or the machine slept; certificates are
+   * then due, or have ended, long before their timer.
+   */
+  tick(): void {
+    for (const [id, entry] of this.#entries) {
+      if (this.#options.clock.now() < entry.dueAtMs) continue;
       entry.cancel();
       entry.turn++;
       void this.#fetch(id, entry);
@@ -91,6 +107,7 @@ export class CertificateManager {
   async #fetch(id: SpiffeId, entry: Entry): Promise<void> {
     const { issue, clock, random, ttlS, onSvid, onError } = this.#options;
     const turn = entry.turn;
+    entry.dueAtMs = Infinity;
     try {
       const { keyPem, csrPem } = createCsr(id);
       const svid = assembleSvid(id, keyPem, await issue(csrPem, id, ttlS));
@@ -102,7 +119,9 @@ export class CertificateManager {
       const lifeMs = svid.notAfterMs - clock.now();
       // A tenth of jitter, so that the pods of a node do not renew in one moment.
       const dueMs = lifeMs / 2 + (random() - 0.5) * lifeMs * 0.1;
-      entry.cancel = clock.after(Math.max(dueMs, retryMsMin), () => void this.#fetch(id, entry));
+      const renewInMs = Math.max(dueMs, retryMsMin);
+      entry.cancel = clock.after(renewInMs, () => void this.#fetch(id, entry));
+      entry.dueAtMs = clock.now() + renewInMs;
       onSvid(svid);
     } catch (error) {
       if (entry.turn !== turn) return;

@@ -60,6 +60,7 @@ export interface WaypointOptions {
 }
 
 const certificateTtlS = 86_400;
+const certificateTickMs = 1_000;
 const metricsWaitMsMax = 2_000;
 const respawnMs = 200;
 
@@ -303,6 +304,7 @@ export async function runWaypoint(options: WaypointOptions): Promise<{ stop(): P
 
   for (let i = 0; i < options.workers; i++) spawn();
   certificates.want(new Set([identity]));
+  const ticks = setInterval(() => certificates.tick(), certificateTickMs);
   discovery.start();
 
   return {
@@ -320,6 +322,7 @@ export async function runWaypoint(options: WaypointOptions): Promise<{ stop(): P
       const cut = await Promise.race([Promise.all(all), late]);
       log.info({ cut: cut.reduce((sum, one) => sum + one, 0) }, 'drained');
       discovery.stop();
+      clearInterval(ticks);
       certificates.stop();
       for (const { worker } of live) worker.kill('SIGKILL');
       await metricsServer.close();

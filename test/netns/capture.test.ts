@@ -318,6 +318,34 @@ print(sums)`,
   assert.equal(answer, '[True, True, True, True]');
 });
 
+test('a pod whose service account changes shows the certificate of the new one alone', async () => {
+  const call = connect('10.244.2.30', 9000);
+  assert.equal(await client('weft-web', call), 'ping');
+  const of = (account: string): void =>
+    writeFileSync(
+      join(manifests, 'more.yaml'),
+      outsider.replace('serviceAccountName: probed', `serviceAccountName: ${account}`),
+    );
+  // Its node has a certificate of that identity already, and gets no other for hours.
+  of('api');
+  const before = records('node-b').length;
+  await until('it is reached by its new identity', 10_000, async () => {
+    const answer = await client('weft-web', call);
+    return (
+      answer === 'ping' &&
+      records('node-b')
+        .slice(before)
+        .some(
+          ({ path, destination }) =>
+            path === 'inbound-hbone' && destination.identity === 'spiffe://cluster.local/ns/shop/sa/api',
+        )
+    );
+  });
+  for (let i = 0; i < 3; i++) assert.equal(await client('weft-web', call), 'ping');
+  of('probed');
+  await until('and by its former one again', 10_000, async () => (await client('weft-web', call)) === 'ping');
+});
+
 test('a bad manifest costs nothing, and is told with file, line and field', async () => {
   writeFileSync(
     join(manifests, 'bad.yaml'),

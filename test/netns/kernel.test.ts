@@ -556,6 +556,33 @@ test('with the agent dead decided pairs connect while the lease lasts, then nobo
   }
 });
 
+test('a client that has left the mesh does not keep a connection that a later policy forbids', async () => {
+  const whole = readFileSync(join(manifests, 'mesh.yaml'), 'utf8');
+  await warm('weft-web', cache, 9002);
+  await warm('weft-intruder', cache, 9002);
+  const [kept, forbidden] = [hold('weft-web', cache, 9002), hold('weft-intruder', cache, 9002)];
+  try {
+    assert.equal(await kept.ask(), 'hello');
+    assert.equal(await forbidden.ask(), 'hello');
+    const held = bed.readyState('node-a').pods.length;
+    write(
+      'mesh.yaml',
+      whole.replace('labels: { app: intruder }', 'labels: { app: intruder, weft.dev/mesh: disabled }'),
+    );
+    await until('it has left', 10_000, () => bed.readyState('node-a').pods.length === held - 1);
+    assert.equal(await forbidden.ask(), 'hello', 'leaving cuts nothing');
+    write('policy.yaml', denying('no-intruder', 'shop/intruder'));
+    await until('it is cut', 5_000, async () => /ECONNRESET|ECONNABORTED|EPIPE/.test(await forbidden.ask()));
+    assert.equal(await kept.ask(), 'hello');
+  } finally {
+    kept.end();
+    forbidden.end();
+    remove('policy.yaml');
+    write('mesh.yaml', whole);
+  }
+  await bed.waitReady();
+});
+
 test('a pod that leaves the mesh keeps its connections', async () => {
   await warm('weft-web', cache);
   const live = hold('weft-web', cache);

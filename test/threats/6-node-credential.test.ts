@@ -1,18 +1,30 @@
 /** Row 6 of docs/security.md: a stolen node credential: discovery and certificates as that node, and nothing of others. */
 import assert from 'node:assert/strict';
+import type http2 from 'node:http2';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { KubeConfig } from '@kubernetes/client-node';
 import { after, test } from 'node:test';
+import { CertificateAuthority } from '../../control/serve/ca.js';
+import { TokenReviewer } from '../../control/kubernetes/token-review.js';
 import { revoke } from '../../control/serve/revocations.js';
 import { makeToken, readToken } from '../../control/serve/tokens.js';
 import { issueToken } from '../support/tokens.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { createIssuer } from '../../src/discovery/issuer.js';
-import { decodeAddress, decodeAuthorization, decodeNodePod } from '../../src/discovery/decode.js';
+import {
+  decodeAddress,
+  decodeAuthorization,
+  decodeNodePod,
+  readAddress,
+} from '../../src/discovery/decode.js';
 import { DeltaDiscoveryRequest } from '../../src/discovery/gen/discovery.js';
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
 import { sendReport } from '../../src/discovery/reporter.js';
 import { keepOr, subscribe } from '../../src/discovery/reading.js';
 import { typeUrls } from '../../src/discovery/types.js';
-import { parseSpiffeId } from '../../src/model/identity.js';
+import { parseIp } from '../../src/model/address.js';
+import { parseSpiffeId, parseTrustDomain } from '../../src/model/identity.js';
 import { createCsr, parseLeaf } from '../../src/tls/certificate.js';
 import {
   call,
@@ -22,8 +34,10 @@ import {
   follow,
   frame,
   startControl,
+  stateDir,
   type Closers,
   type Control,
+  type RawCall,
 } from './support/control.js';
 
 const closers: Closers = [];
@@ -229,6 +243,96 @@ test('many streams and large requests of one credential do not add up', async ()
   assert.equal(odd.ended(), undefined);
 });
 
+/** A discovery stream that asks and reads nothing. */
+function stall(
+  session: http2.ClientHttp2Session,
+  token: string,
+  ...requests: DeltaDiscoveryRequest[]
+): RawCall {
+  const one = call(session, discoveryPath, token);
+  one.stream.pause();
+  for (const request of requests) one.stream.write(frame(DeltaDiscoveryRequest.encode(request).finish()));
+  return one;
+}
+
+test('callers that ask for whole answers and do not read them do not keep other nodes waiting', async () => {
+  const many = Array.from({ length: 3_000 }, (_, i) => pod(`m${i}`, 'n9', `10.1.${i >> 8}.${i & 255}`));
+  const gateways = Array.from(
+    { length: 9 },
+    (_, i) => `---
+kind: Namespace
+metadata: { name: t${i}, labels: { weft.dev/mesh: enabled } }
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: { name: wp, namespace: t${i} }
+spec: { gatewayClassName: weft-waypoint, listeners: [{ name: mesh, port: 15008, protocol: HBONE }] }
+`,
+  );
+  const control = await startControl(closers, manifests + many.join('') + gateways.join(''));
+  const ask = DeltaDiscoveryRequest.fromPartial({ typeUrl: typeUrls.address });
+  const stalled = async (subject: string, count: number): Promise<void> => {
+    const before = control.server.streams;
+    const token = await issueToken(control.state, subject, 60);
+    for (let i = 0; i < count; i++) stall(connect(closers, control), token, ask);
+    await until(`${subject} is there`, 10_000, () => control.server.streams === before + count);
+  };
+  await stalled('n2', 4);
+  await stalled('waypoint:shop/wp', 20);
+  for (let i = 0; i < 9; i++) await stalled(`waypoint:t${i}/wp`, 2);
+  await sleep(200);
+  let addresses = 0;
+  const seen = follow(closers, control, await issueToken(control.state, 'n1', 60), [
+    subscribe(
+      typeUrls.address,
+      readAddress,
+      () => addresses++,
+      () => undefined,
+    ),
+  ]);
+  await until('a node that comes is told all', 4_000, () => seen.synced);
+  assert.ok(addresses > 3_000);
+});
+
+test('a node that waits for its turn does not give it up', async () => {
+  const control = await startControl(closers, manifests);
+  const token = await issueToken(control.state, 'n1', 60);
+  const states: string[] = [];
+  const waits: { readonly ms: number; cancelled: boolean }[] = [];
+  const clock = {
+    now: () => 0,
+    after: (ms: number) => {
+      const wait = { ms, cancelled: false };
+      waits.push(wait);
+      return () => void (wait.cancelled = true);
+    },
+  };
+  follow(closers, control, token, [], { clock, onState: (now) => states.push(now) });
+  await until('it knows that somebody is there', 10_000, () => waits[0]?.cancelled === true);
+  assert.deepEqual(states, []);
+});
+
+test('requests that wait for their answer do not add up', async () => {
+  const control = await startControl(closers, manifests, { waitingNamesMax: 20_000 });
+  const has = Object.fromEntries(Array.from({ length: 8_000 }, (_, i) => [`name-of-${i}`, '1']));
+  const big = (typeUrl: string): DeltaDiscoveryRequest =>
+    DeltaDiscoveryRequest.fromPartial({ typeUrl, initialResourceVersions: has });
+  const token = await issueToken(control.state, 'waypoint:shop/wp', 60);
+  // The first answer removes all that is not there, and is not read.
+  const odd = Array.from({ length: 8 }, (_, i) => `type.googleapis.com/x${i}`);
+  const bearable = stall(
+    connect(closers, control),
+    token,
+    ...[typeUrls.address, ...odd, typeUrls.route].map(big),
+  );
+  await sleep(500);
+  assert.equal(bearable.ended(), undefined);
+  assert.deepEqual(control.limits, [], 'of types that there are none of nothing is kept');
+  stall(connect(closers, control), token, ...Object.values(typeUrls).map(big));
+  await until('they are too many', 10_000, () => control.limits.includes('control-waiting-names'));
+  await until('the stream that is too much is ended', 10_000, () => control.server.streams === 1);
+});
+
 test('one credential has so many connections, and others are not kept out', async () => {
   const control = await startControl(closers, manifests, { connectionLimits: { perCallerMax: 3 } });
   const token = await issueToken(control.state, 'n2', 60);
@@ -304,6 +408,95 @@ test('a revoked credential gets nothing more, and its streams end within seconds
   await until('its stream is ended', 7_000, () => control.server.streams === 0);
   await until('the client sees it', 10_000, () => seen.states.includes('disconnected'));
   assert.deepEqual(pods.sort(), ['a', 'teller'], 'what it knew stays');
+});
+
+test('streams of a service account end with the pod, the node and the Gateway that its token is of; while nobody can say, they go on', async () => {
+  let authenticated: boolean | 'error' = true;
+  const ca = new CertificateAuthority(stateDir(closers), parseTrustDomain('cluster.local'));
+  const { keyPem, certPem } = ca.serverCertificate([parseIp('127.0.0.1')], ['api']);
+  const api = createServer({ key: keyPem, cert: certPem }, (request, response) => {
+    const parts: Buffer[] = [];
+    request.on('data', (part: Buffer) => parts.push(part));
+    request.on('end', () => {
+      const { spec } = JSON.parse(Buffer.concat(parts).toString()) as { spec: { token: string } };
+      const claims = spec.token.split('.')[1] ?? '';
+      const { sub } = JSON.parse(Buffer.from(claims, 'base64url').toString()) as { sub: string };
+      const extra = {
+        'authentication.kubernetes.io/node-name': ['n1'],
+        'authentication.kubernetes.io/pod-uid': ['u'],
+      };
+      response.statusCode = authenticated === 'error' ? 500 : 201;
+      response.end(
+        JSON.stringify({
+          status: { authenticated, audiences: ['istio-ca'], user: { username: sub, extra } },
+        }),
+      );
+    });
+  });
+  await new Promise<void>((resolve) => api.listen(0, '127.0.0.1', resolve));
+  closers.push(() => {
+    api.closeAllConnections();
+    api.close();
+  });
+  const config = new KubeConfig();
+  const server = `https://127.0.0.1:${(api.address() as AddressInfo).port}`;
+  config.loadFromOptions({
+    clusters: [{ name: 'c', server, caData: Buffer.from(ca.roots).toString('base64') }],
+    users: [{ name: 'u' }],
+    contexts: [{ name: 'x', cluster: 'c', user: 'u' }],
+    currentContext: 'x',
+  });
+  const gateways = new Set(['shop/wp']);
+  let nowMs = 0;
+  const reviewer = new TokenReviewer(
+    config,
+    'system:serviceaccount:weft-system:weft-agent',
+    ({ namespace, name }) => gateways.has(`${namespace}/${name}`),
+    undefined,
+    0,
+    () => nowMs,
+  );
+  const control = await startControl(closers, manifests, {
+    callerOfToken: (token, address) => reviewer.callerOf(token, address),
+  });
+  const tokenOf = (account: string): string =>
+    [
+      { alg: 'RS256' },
+      { aud: ['istio-ca'], iss: 'https://api', sub: account, exp: Math.floor(Date.now() / 1000) + 3_600 },
+      'x',
+    ]
+      .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
+      .join('.');
+  const open = async (account: string): Promise<RawCall> => {
+    const before = control.server.streams;
+    const one = call(connect(closers, control), discoveryPath, tokenOf(account));
+    await until(`${account} is there`, 10_000, () => control.server.streams === before + 1);
+    return one;
+  };
+  const agent = await open('system:serviceaccount:weft-system:weft-agent');
+  const waypoint = await open('system:serviceaccount:shop:wp');
+  await control.server.recheck();
+  assert.equal(control.server.streams, 2);
+  gateways.clear();
+  await control.server.recheck();
+  await until(
+    'the stream of a Gateway that is gone is ended',
+    10_000,
+    () => waypoint.ended()?.status === '16',
+  );
+  nowMs = 1_000_000;
+  authenticated = 'error';
+  await control.server.recheck();
+  assert.equal(agent.ended(), undefined, 'the API server does not say');
+  assert.ok(control.warnings.includes('a token could not be checked again'));
+  nowMs = 2_000_000;
+  authenticated = false;
+  await control.server.recheck();
+  await until(
+    'the stream of an agent whose pod is gone is ended',
+    10_000,
+    () => agent.ended()?.status === '16',
+  );
 });
 
 test('a credential for some namespaces gets no certificate of others on its node', async () => {
