@@ -19,6 +19,7 @@ import type { MeshObject } from './compile/objects.js';
 import { problemText, SettingProblems } from './compile/setting-problems.js';
 import { closedMeans } from './compile/closed.js';
 import { rootNamespace } from './compile/policies.js';
+import { waypointBound } from './compile/route-status.js';
 import { AuthorityStore } from './kubernetes/authority-store.js';
 import { applyCrds } from '../src/kubernetes/crds.js';
 import { loadKubeConfig } from '../src/kubernetes/config.js';
@@ -34,10 +35,10 @@ import { replaceFile } from './serve/files.js';
 import { ControlMetrics } from './serve/metrics.js';
 import { Resources } from './serve/resources.js';
 import { ControlServer } from './serve/server.js';
-import { rotateRoot } from './serve/rotation.js';
-import { tokenCommands } from './serve/token-commands.js';
+import { rotateRoot, type RotationPhase } from './serve/rotation.js';
+import { seconds, tokenCommands } from './serve/token-commands.js';
 import { readToken } from './serve/tokens.js';
-import { FileSource } from './source/files.js';
+import { fileErrorText, FileSource } from './source/files.js';
 import { KubernetesSource } from './source/kubernetes.js';
 import { crdDir } from './source/validate.js';
 
@@ -73,6 +74,17 @@ export interface KubernetesOptions {
   readonly serverName: string;
   /** How waypoints are made; absent: by others. */
   readonly waypoint?: WaypointDefaults;
+}
+
+const nameIn = ({ kind, metadata }: MeshObject): string =>
+  kind === 'Namespace' ? metadata.name : `${metadata.namespace ?? 'default'}/${metadata.name}`;
+
+/** Services that no client reaches since their waypoint does not serve them; on Kubernetes a condition says so. */
+function* closedServices(compiler: Compiler): Generator<string> {
+  for (const service of compiler.ofKind('Service')) {
+    const bound = waypointBound(service, compiler);
+    if (bound?.status === 'False') yield bound.message;
+  }
 }
 
 /** In the state directory. */
@@ -168,9 +180,8 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
   /** What changed, into what nodes are told; what of it nobody can read, into the log. */
   const take = (changed: ReadonlyMap<ObjectKey, MeshObject | undefined>): void => {
     for (const found of settingsOf.apply(changed)) {
-      const { kind, metadata } = found.object;
-      const name =
-        kind === 'Namespace' ? metadata.name : `${metadata.namespace ?? 'default'}/${metadata.name}`;
+      const { kind } = found.object;
+      const name = nameIn(found.object);
       log.error({ kind, name }, `${kind} ${name}: ${problemText(found)}`);
     }
     tell(compiler.apply(changed));
@@ -179,11 +190,12 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
   const writeProblems = (): void => {
     if (!(source instanceof FileSource)) return;
     const problems = [
-      ...source.problems.map(({ file, line, field, message }) => `${file}:${line}: ${field}: ${message}`),
+      ...source.problems.map(fileErrorText),
       ...[...settingsOf.all()].map(
-        (found) => `${found.object.kind} ${found.object.metadata.name}: ${problemText(found)}`,
+        (found) => `${found.object.kind} ${nameIn(found.object)}: ${problemText(found)}`,
       ),
       ...[...compiler.problems()].map(([key, { message }]) => `${key}: ${message}`),
+      ...closedServices(compiler),
     ];
     replaceFile(join(options.state, problemsFile), JSON.stringify(problems), 0o600);
   };
@@ -230,7 +242,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
           for (const error of errors) {
             log.error(
               { ...error },
-              `${error.file}:${error.line}: ${error.field}: ${error.message} (what the file last said well stays; a policy that never was well closes what it selects)`,
+              `${fileErrorText(error)} (the last valid content of the file stays in force; a policy that had none denies all traffic to what it selects)`,
             );
           }
         },
@@ -379,6 +391,13 @@ async function optionsOf({
   };
 }
 
+/** What holds after a phase, and what comes next. */
+const rotated: Readonly<Record<RotationPhase, string>> = {
+  begin: 'the new root is trusted beside the old one; once all nodes have it: --phase switch',
+  switch: 'certificates are signed by the new root; once all nodes have theirs: --phase finish',
+  finish: 'the old root is trusted no more',
+};
+
 async function main(): Promise<void> {
   const program = new Command('weft control');
   program
@@ -397,7 +416,7 @@ async function main(): Promise<void> {
     .option('--metrics-listen <addr:port>', 'address for Prometheus')
     .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
     .option('--enrol-none', 'take every pod out of the mesh')
-    .option('--cert-ttl-s <seconds>', 'lifetime of workload certificates', Number)
+    .option('--cert-ttl-s <seconds>', 'lifetime of workload certificates', seconds)
     .action(async (given: ServeFlags) => {
       const control = await runControl(await optionsOf(given));
       for (const signal of ['SIGTERM', 'SIGINT'] as const) {
@@ -441,7 +460,7 @@ async function main(): Promise<void> {
   program
     .command('rotate-root')
     .description('change the root without a cut: begin, switch, finish')
-    .requiredOption('--state <dir>')
+    .requiredOption('--state <dir>', "the control plane's state directory")
     .requiredOption('--phase <phase>', 'begin, switch or finish')
     .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
     .action((options: { state: string; phase: string; trustDomain: string }) => {
@@ -449,6 +468,7 @@ async function main(): Promise<void> {
         throw new WeftError('WEFT_ROTATION', 'the phase is begin, switch or finish');
       }
       rotateRoot(options.state, parseTrustDomain(options.trustDomain), options.phase);
+      console.log(rotated[options.phase]);
     });
   await program.parseAsync();
 }
