@@ -25,6 +25,13 @@ const cases: [name: string, text: string, line: number, field: RegExp, message: 
     /additional/,
   ],
   [
+    'a service account without its namespace',
+    policy('  action: DENY\n  rules:\n    - from:\n        - serviceAccounts: [web]'),
+    8,
+    /^spec.rules.0.from.0.serviceAccounts.0$/,
+    /must be a service account as NAMESPACE\/NAME/,
+  ],
+  [
     'a port out of range',
     policy('  action: DENY\n  rules:\n    - to:\n        - ports: [70000]'),
     8,
