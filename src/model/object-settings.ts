@@ -64,7 +64,8 @@ const settings: readonly Setting[] = [
     in: 'labels',
     key: meshLabel,
     ...oneOf('enabled', 'disabled'),
-    instead: 'it is as if it were not there: of a pod its namespace decides',
+    instead:
+      'it is as if it were not there: a namespace is then outside of the mesh unless istio.io/dataplane-mode takes it in, a pod is as its namespace',
   },
   { in: 'labels', key: modeLabel, ...oneOf('strict', 'permissive'), instead: 'it is taken for strict' },
   {
