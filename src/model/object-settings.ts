@@ -102,6 +102,8 @@ const keysIn = (where: Setting['in']): readonly string[] => [
   ...settings.filter((setting) => setting.in === where).map(({ key }) => key),
   ...others[where],
 ];
+/** The bench marks the namespaces that it makes. */
+const isForUsers = (key: string): boolean => key !== `${prefix}bench`;
 const known = { labels: new Set(keysIn('labels')), annotations: new Set(keysIn('annotations')) };
 
 /** A mistyped key, or one in the wrong place, says nothing at all: whoever wrote it believes that it does. */
@@ -112,7 +114,7 @@ function unknownKeys(where: Setting['in'], texts: Texts): SettingProblem[] {
     if (!key.startsWith(prefix) || known[where].has(key)) return [];
     const why = known[elsewhere].has(key)
       ? `it is one of the ${elsewhere}`
-      : `Weft has the ${where} ${keysIn(where).join(', ')}`;
+      : `Weft has the ${where} ${keysIn(where).filter(isForUsers).join(', ')}`;
     return [{ key, value, message: `${kind} ${key} is unknown: ${why}; it has no effect` }];
   });
 }
