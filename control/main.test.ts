@@ -22,9 +22,17 @@ apiVersion: v1
 kind: Pod
 metadata: { name: web, namespace: shop, labels: { weft.dev/mesh: 'yes' } }
 spec: { nodeName: a }
+---
+apiVersion: weft.dev/v1alpha1
+kind: AccessPolicy
+metadata: { name: reads, namespace: shop }
+spec:
+  action: DENY
+  targetRefs: [{ group: '', kind: Service, name: plain }]
+  rules: [{ to: [{ paths: [/private/*] }] }]
 `;
 
-test('with manifests, problems.json names objects in full, and Services that their waypoint does not admit', async () => {
+test('with manifests, problems.json names objects in full, Services that their waypoint does not admit, and policies that nobody enforces', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-control-'));
   const state = join(dir, 'state');
   writeFileSync(join(dir, 'a.yaml'), manifests);
@@ -36,12 +44,13 @@ test('with manifests, problems.json names objects in full, and Services that the
   });
   try {
     const problems = JSON.parse(readFileSync(join(state, 'problems.json'), 'utf8')) as string[];
-    assert.equal(problems.length, 2);
+    assert.equal(problems.length, 3);
     assert.match(problems[0] ?? '', /^Pod shop\/web: label weft\.dev\/mesh: "yes" is unknown/);
     assert.match(
       problems[1] ?? '',
       /^Service shop\/echo names the waypoint infra\/shared, .* until allowedRoutes\.namespaces/,
     );
+    assert.match(problems[2] ?? '', /^AccessPolicy shop\/reads: there is no Service shop\/plain/);
   } finally {
     await control.close();
     rmSync(dir, { recursive: true });

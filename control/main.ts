@@ -19,7 +19,7 @@ import type { MeshObject } from './compile/objects.js';
 import { problemText, SettingProblems } from './compile/setting-problems.js';
 import { closedMeans } from './compile/closed.js';
 import { rootNamespace } from './compile/policies.js';
-import { waypointBound } from './compile/route-status.js';
+import { policyEnforcement, waypointBound } from './compile/route-status.js';
 import { AuthorityStore } from './kubernetes/authority-store.js';
 import { applyCrds } from '../src/kubernetes/crds.js';
 import { loadKubeConfig } from '../src/kubernetes/config.js';
@@ -79,11 +79,18 @@ export interface KubernetesOptions {
 const nameIn = ({ kind, metadata }: MeshObject): string =>
   kind === 'Namespace' ? metadata.name : `${metadata.namespace ?? 'default'}/${metadata.name}`;
 
-/** Services that no client reaches since their waypoint does not serve them; on Kubernetes a condition says so. */
-function* closedServices(compiler: Compiler): Generator<string> {
+/**
+ * Services that no client reaches since their waypoint does not serve them, and policies on requests that nobody reads; on Kubernetes
+ * conditions say so.
+ */
+function* unenforced(compiler: Compiler): Generator<string> {
   for (const service of compiler.ofKind('Service')) {
     const bound = waypointBound(service, compiler);
     if (bound?.status === 'False') yield bound.message;
+  }
+  for (const policy of compiler.ofKind('AccessPolicy')) {
+    const said = policyEnforcement(policy, compiler);
+    if (said?.status === 'False') yield `AccessPolicy ${nameIn(policy)}: ${said.message}`;
   }
 }
 
@@ -195,7 +202,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
         (found) => `${found.object.kind} ${nameIn(found.object)}: ${problemText(found)}`,
       ),
       ...[...compiler.problems()].map(([key, { message }]) => `${key}: ${message}`),
-      ...closedServices(compiler),
+      ...unenforced(compiler),
     ];
     replaceFile(join(options.state, problemsFile), JSON.stringify(problems), 0o600);
   };
