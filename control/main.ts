@@ -20,6 +20,7 @@ import type { MeshObject } from './compile/objects.js';
 import { problemLine, SettingProblems } from './compile/setting-problems.js';
 import { closedMeans } from './compile/closed.js';
 import { rootNamespace } from './compile/policies.js';
+import { policyEnforcement, waypointBound } from './compile/route-status.js';
 import { AuthorityStore } from './kubernetes/authority-store.js';
 import { applyCrds } from '../src/kubernetes/crds.js';
 import { loadKubeConfig } from '../src/kubernetes/config.js';
@@ -35,10 +36,10 @@ import { replaceFile } from './serve/files.js';
 import { ControlMetrics } from './serve/metrics.js';
 import { Resources } from './serve/resources.js';
 import { ControlServer } from './serve/server.js';
-import { rotateRoot } from './serve/rotation.js';
-import { tokenCommands } from './serve/token-commands.js';
+import { rotateRoot, type RotationPhase } from './serve/rotation.js';
+import { seconds, tokenCommands } from './serve/token-commands.js';
 import { readToken } from './serve/tokens.js';
-import { FileSource } from './source/files.js';
+import { fileErrorText, FileSource } from './source/files.js';
 import { KubernetesSource } from './source/kubernetes.js';
 import { crdDir } from './source/validate.js';
 
@@ -76,6 +77,24 @@ export interface KubernetesOptions {
   readonly serverName: string;
   /** How waypoints are made; absent: by others. */
   readonly waypoint?: WaypointDefaults;
+}
+
+const nameIn = ({ kind, metadata }: MeshObject): string =>
+  kind === 'Namespace' ? metadata.name : `${metadata.namespace ?? 'default'}/${metadata.name}`;
+
+/**
+ * Services that no client reaches since their waypoint does not serve them, and policies on requests that nobody reads; on Kubernetes
+ * conditions say so.
+ */
+function* unenforced(compiler: Compiler): Generator<string> {
+  for (const service of compiler.ofKind('Service')) {
+    const bound = waypointBound(service, compiler);
+    if (bound?.status === 'False') yield bound.message;
+  }
+  for (const policy of compiler.ofKind('AccessPolicy')) {
+    const said = policyEnforcement(policy, compiler);
+    if (said?.status === 'False') yield `AccessPolicy ${nameIn(policy)}: ${said.message}`;
+  }
 }
 
 /** In the state directory. */
@@ -181,9 +200,10 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
   const writeProblems = (): void => {
     if (!(source instanceof FileSource)) return;
     const problems = [
-      ...source.problems.map(({ file, line, field, message }) => `${file}:${line}: ${field}: ${message}`),
+      ...source.problems.map(fileErrorText),
       ...[...settingsOf.all()].map(problemLine),
       ...[...compiler.problems()].map(([key, { message }]) => `${key}: ${message}`),
+      ...unenforced(compiler),
     ];
     replaceFile(join(options.state, problemsFile), JSON.stringify(problems), 0o600);
   };
@@ -230,7 +250,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
           for (const error of errors) {
             log.error(
               { ...error },
-              `${error.file}:${error.line}: ${error.field}: ${error.message} (what the file last said well stays; a policy that never was well closes what it selects)`,
+              `${fileErrorText(error)} (the last valid content of the file stays in force; a policy that had none denies all traffic to what it selects)`,
             );
           }
         },
@@ -387,6 +407,13 @@ async function optionsOf({
   };
 }
 
+/** What holds after a phase, and what comes next. */
+const rotated: Readonly<Record<RotationPhase, string>> = {
+  begin: 'the new root is trusted beside the old one; once all nodes have it: --phase switch',
+  switch: 'certificates are signed by the new root; once all nodes have theirs: --phase finish',
+  finish: 'the old root is trusted no more',
+};
+
 async function main(): Promise<void> {
   const program = new Command('weft control');
   program
@@ -406,7 +433,7 @@ async function main(): Promise<void> {
     .option('--metrics-token <file>', 'who shows it (Bearer) may read metrics with names from elsewhere')
     .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
     .option('--enrol-none', 'take every pod out of the mesh')
-    .option('--cert-ttl-s <seconds>', 'lifetime of workload certificates', Number)
+    .option('--cert-ttl-s <seconds>', 'lifetime of workload certificates', seconds)
     .action(async (given: ServeFlags) => {
       const control = await runControl(await optionsOf(given));
       for (const signal of ['SIGTERM', 'SIGINT'] as const) {
@@ -450,7 +477,7 @@ async function main(): Promise<void> {
   program
     .command('rotate-root')
     .description('change the root without a cut: begin, switch, finish')
-    .requiredOption('--state <dir>')
+    .requiredOption('--state <dir>', "the control plane's state directory")
     .requiredOption('--phase <phase>', 'begin, switch or finish')
     .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
     .action((options: { state: string; phase: string; trustDomain: string }) => {
@@ -458,6 +485,7 @@ async function main(): Promise<void> {
         throw new WeftError('WEFT_ROTATION', 'the phase is begin, switch or finish');
       }
       rotateRoot(options.state, parseTrustDomain(options.trustDomain), options.phase);
+      console.log(rotated[options.phase]);
     });
   await program.parseAsync();
 }

@@ -1,3 +1,4 @@
+import { Command } from 'commander';
 import { instances, removeInstance } from './datapath/loader.js';
 import { errorText } from '../src/base/errors.js';
 
@@ -6,11 +7,23 @@ export function cleanup(instance?: string): string[] {
   return (instance === undefined ? instances() : [instance]).filter((name) => removeInstance(name));
 }
 
+/** `--help` or a mistyped option must not remove anything, so everything but `--instance` is refused before `remove` is called. */
+export function cleanupCommand(remove: typeof cleanup): Command {
+  return new Command('weft cleanup')
+    .description('remove what agents left in the kernel; end the agents first')
+    .option('--instance <name>', 'pins of this instance only; absent: of all instances')
+    .allowExcessArguments(false)
+    .action(({ instance }: { instance?: string }) => {
+      const removed = remove(instance);
+      console.log(
+        removed.length === 0 ? 'nothing of Weft is in the kernel' : `removed: ${removed.join(', ')}`,
+      );
+    });
+}
+
 if (process.argv[1] && import.meta.url === `file://${process.argv[1]}`) {
-  const at = process.argv.indexOf('--instance');
   try {
-    const removed = cleanup(at < 0 ? undefined : process.argv[at + 1]);
-    console.log(removed.length === 0 ? 'nothing of Weft is in the kernel' : `removed: ${removed.join(', ')}`);
+    cleanupCommand(cleanup).parse();
   } catch (error) {
     console.error(errorText(error));
     process.exitCode = 1;

@@ -80,7 +80,9 @@ const routePathNever = /\/\/|\/\.\.?(\/|$)|%2f/i;
 /** Of a route's match: an exact path or a prefix, in the form that requests have. Errors name the value. */
 export function routePath(value: string): string {
   if (!value.startsWith('/') || !routePathText.test(value) || routePathNever.test(value))
-    throw new Error(`path ${JSON.stringify(value)} is none that a request could have`);
+    throw new Error(
+      `path ${JSON.stringify(value)} is none that a request could have: it begins with / and has no //, dot segment, %2F or ?, and other characters are written as escapes (/caf%C3%A9)`,
+    );
   return normalized('path', value, value);
 }
 

@@ -79,8 +79,8 @@ test('methods, hosts and headers', () => {
       { name: 'x-d', values: [{ kind: 'exact', value: 'spiffe://d' }], negated: true },
     ],
   );
-  assert.match(refusal('rules: [{ to: [{ methods: [get] }] }]'), /pattern/);
-  assert.match(refusal("rules: [{ to: [{ methods: ['*'] }] }]"), /pattern/);
+  assert.match(refusal('rules: [{ to: [{ methods: [get] }] }]'), /must be a method in upper case/);
+  assert.match(refusal("rules: [{ to: [{ methods: ['*'] }] }]"), /without \*/);
   assert.match(refusal("rules: [{ to: [{ hosts: ['a:80'] }] }]"), /without its port/);
   // An empty list would hold for all, where one is written to mean none.
   assert.match(refusal('rules: [{ to: [{ paths: [] }] }]'), /fewer than 1/);

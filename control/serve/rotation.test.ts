@@ -1,5 +1,13 @@
 import assert from 'node:assert/strict';
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -30,6 +38,12 @@ function issues(dir: string): void {
   assert.ok(csr.ok);
   assembleSvid(id, keyPem, ca.issue(csr.value.publicKeyPem, id, 60));
 }
+
+test('a root rotation does not begin in a directory that holds no CA', () => {
+  const dir = stateDir();
+  for (const phase of phases) assert.throws(() => rotateRoot(dir, domain, phase), /holds no CA: give/);
+  assert.deepEqual(readdirSync(dir), []);
+});
 
 test('a root rotation takes its three steps in order only', () => {
   const one = new CertificateAuthority(stateDir(), domain);

@@ -30,6 +30,7 @@ export function rotateRoot(state: string, trustDomain: TrustDomain, phase: Rotat
     throw new WeftError('WEFT_ROTATION', what);
   };
   const [cert, roots] = [read('cert'), read('roots')];
+  if (cert === '') refuse(`${state} holds no CA: give the directory that the control plane has as --state`);
   const next = { key: read('nextKey'), cert: read('nextCert') };
   // What is there of the next root; a pair that does not fit was never trusted by anybody, and is made anew.
   const begun = next.key !== '';

@@ -1,6 +1,6 @@
 /** `weft control token` and `weft control revoke-token`. */
 import { readFileSync } from 'node:fs';
-import type { Command } from 'commander';
+import { InvalidArgumentError, type Command } from 'commander';
 import { decodeJwt } from 'jose';
 import { WeftError } from '../../src/base/errors.js';
 import { waypointCaller, waypointOfCaller } from '../compile/waypoints.js';
@@ -38,15 +38,22 @@ function revocationOf({
   throw new WeftError('WEFT_TOKEN_SUBJECT', 'the token has no id: revoke all of its node by --node');
 }
 
+/** Of an option. */
+export function seconds(text: string): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value > 0) return value;
+  throw new InvalidArgumentError('It is a whole number of seconds above 0.');
+}
+
 export function tokenCommands(program: Command): void {
   program
     .command('token')
-    .description('print the join token of a node or of a waypoint; its id goes to standard error')
-    .requiredOption('--state <dir>')
+    .description('print a join token for a node or a waypoint; the id of the token goes to standard error')
+    .requiredOption('--state <dir>', "the control plane's state directory")
     .option('--node <name>', 'whose pods it may ask certificates for')
     .option('--waypoint <namespace/name>', 'of its Gateway')
     .option('--namespaces <names...>', 'the only ones whose identities it may ask for')
-    .option('--ttl-s <seconds>', 'lifetime', Number, tokenTtlSDefault)
+    .option('--ttl-s <seconds>', 'lifetime', seconds, tokenTtlSDefault)
     .action(async (options: Subject & { state: string; namespaces?: string[]; ttlS: number }) => {
       const { state, namespaces, ttlS } = options;
       const request = { subject: tokenSubject(options), ttlS, ...(namespaces ? { namespaces } : {}) };
@@ -56,12 +63,12 @@ export function tokenCommands(program: Command): void {
     });
   program
     .command('revoke-token')
-    .description('a join token counts no more: one, or all of a node or waypoint that were made before now')
-    .requiredOption('--state <dir>')
-    .option('--id <id>', 'of the token')
-    .option('--token <file>', 'the token itself')
-    .option('--node <name>')
-    .option('--waypoint <namespace/name>')
+    .description('revoke a join token, or all tokens of a node or waypoint that were made before now')
+    .requiredOption('--state <dir>', "the control plane's state directory")
+    .option('--id <id>', 'of the token, as `weft token` printed it')
+    .option('--token <file>', 'that holds the token')
+    .option('--node <name>', 'all tokens of this node')
+    .option('--waypoint <namespace/name>', 'all tokens of this waypoint')
     .action((options: Subject & { state: string; id?: string; token?: string }) => {
       const revocation = revocationOf(options);
       revoke(options.state, revocation);

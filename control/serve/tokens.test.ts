@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -103,4 +111,21 @@ test('the commands: a token lives 30 days, its id goes to standard error, and it
   assert.ok(run('revoke-token', '--token', file).includes(jti ?? '?'));
   assert.equal(await subjectOfToken(state, text), undefined);
   assert.throws(() => run('revoke-token'), /Command failed/);
+});
+
+test('a lifetime that is no number of seconds is refused as an option, before a key is made', () => {
+  const state = join(stateDir(), 'none');
+  for (const ttl of ['abc', '0', '-5', '1.5'])
+    assert.throws(
+      () =>
+        execFileSync(
+          process.execPath,
+          [program, 'token', '--state', state, '--node', 'a', `--ttl-s=${ttl}`],
+          {
+            stdio: 'pipe',
+          },
+        ),
+      /--ttl-s.*whole number of seconds/,
+    );
+  assert.equal(existsSync(state), false);
 });

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MeshObject } from '../compile/objects.js';
-import { FileSource, parseManifests, type FileError } from './files.js';
+import { fileErrorText, FileSource, parseManifests, type FileError } from './files.js';
 
 const policy = (spec: string): string => `apiVersion: weft.dev/v1alpha1
 kind: AccessPolicy
@@ -23,6 +23,13 @@ const cases: [name: string, text: string, line: number, field: RegExp, message: 
     7,
     /^spec.rules.0.form$/,
     /additional/,
+  ],
+  [
+    'a service account without its namespace',
+    policy('  action: DENY\n  rules:\n    - from:\n        - serviceAccounts: [web]'),
+    8,
+    /^spec.rules.0.from.0.serviceAccounts.0$/,
+    /must be a service account as NAMESPACE\/NAME/,
   ],
   [
     'a port out of range',
@@ -212,4 +219,48 @@ test('an edit that cannot be read leaves what the file last said well, and a pol
     source.stop();
     rmSync(dir, { recursive: true });
   }
+});
+
+test('an object of Weft that is no kind of it, or one inside a List, is not passed over', () => {
+  const typo = policy('  action: DENY\n  rules: []').replace('AccessPolicy', 'AcessPolicy');
+  const { errors, isUnreadable } = parseManifests('a.yaml', typo);
+  assert.equal(isUnreadable, true);
+  assert.match(errors[0]?.message ?? '', /weft\.dev has no kind AcessPolicy; it has AccessPolicy, /);
+  for (const kind of ['List', 'AccessPolicyList']) {
+    const list = `kind: Namespace\nmetadata: { name: a }\n---\napiVersion: v1\nkind: ${kind}\nitems: []`;
+    const parsed = parseManifests('a.yaml', list);
+    assert.equal(parsed.isUnreadable, true);
+    assert.equal(parsed.errors[0]?.line, 5);
+    assert.match(parsed.errors[0]?.message ?? '', /write each object as a document of its own/);
+  }
+  assert.throws(() => atStart({ 'a.yaml': 'kind: List\nitems: []' }), /a\.yaml:1: kind: List is not read/);
+  const foreign = 'apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: { name: a }';
+  assert.deepEqual(parseManifests('a.yaml', foreign).errors, []);
+});
+
+test('the errors of a file that is gone are gone too', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'weft-files-'));
+  let told = 0;
+  writeFileSync(join(dir, 'a.yaml'), 'kind: Namespace\nmetadata: { name: a }');
+  const source = new FileSource({ dirs: [dir], onObjects: () => undefined, onErrors: () => told++ });
+  source.start();
+  try {
+    writeFileSync(join(dir, 'b.yaml'), 'metadata: [');
+    while (told === 0) await sleep(20);
+    assert.ok(source.problems.length > 0);
+    rmSync(join(dir, 'b.yaml'));
+    const until = Date.now() + 3_000;
+    while (told === 1 && Date.now() < until) await sleep(20);
+    assert.equal(told, 2);
+    assert.deepEqual(source.problems, []);
+  } finally {
+    source.stop();
+    rmSync(dir, { recursive: true });
+  }
+});
+
+test('an error without a field or a line is one sentence', () => {
+  const at = { file: 'a.yaml', message: 'wrong' };
+  assert.equal(fileErrorText({ ...at, line: 3, field: 'spec' }), 'a.yaml:3: spec: wrong');
+  assert.equal(fileErrorText({ ...at, line: 0, field: '' }), 'a.yaml: wrong');
 });

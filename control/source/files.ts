@@ -12,7 +12,7 @@ import { LineCounter, parseAllDocuments, type Document } from 'yaml';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { objectKey } from '../compile/compile.js';
 import type { MeshObject } from '../compile/objects.js';
-import { compileErrorOf, isForeign, messageOf, readObject, validatorOf } from './validate.js';
+import { compileErrorOf, isForeign, messageOf, notReadBecause, readObject, validatorOf } from './validate.js';
 
 const fileBytesMax = 8 << 20;
 const filesMax = 10_000;
@@ -35,6 +35,10 @@ function locate(document: Document.Parsed, lines: LineCounter, path: readonly (s
   return 1;
 }
 
+/** One line. Errors of a whole file or document have no field, those of a file that cannot be opened no line either. */
+export const fileErrorText = ({ file, line, field, message }: FileError): string =>
+  `${file}${line > 0 ? `:${line}` : ''}: ${field === '' ? '' : `${field}: `}${message}`;
+
 export interface Parsed {
   readonly objects: MeshObject[];
   readonly errors: FileError[];
@@ -44,7 +48,7 @@ export interface Parsed {
   readonly isUnreadable: boolean;
 }
 
-/** One file's objects, and what is wrong with it. Kinds that Weft does not read are passed over. */
+/** One file's objects, and what is wrong with it. Kinds of other groups that Weft does not read are passed over. */
 export function parseManifests(file: string, text: string): Parsed {
   const objects: MeshObject[] = [];
   const errors: FileError[] = [];
@@ -64,7 +68,7 @@ export function parseManifests(file: string, text: string): Parsed {
           file,
           line: lines.linePos(error.pos[0]).line,
           field: '',
-          message: error.message.split('\n')[0] ?? '',
+          message: (error.message.split('\n')[0] ?? '').replace(/ at line \d+, column \d+:$/, ''),
         });
       }
       continue;
@@ -83,6 +87,12 @@ export function parseManifests(file: string, text: string): Parsed {
     if (typeof kind !== 'string') {
       isUnreadable = true;
       errors.push({ file, line: locate(document, lines, []), field: 'kind', message: 'kind is missing' });
+      continue;
+    }
+    const notRead = notReadBecause(value as object & { kind: string });
+    if (notRead !== undefined) {
+      isUnreadable = true;
+      errors.push({ file, line: locate(document, lines, ['kind']), field: 'kind', message: notRead });
       continue;
     }
     const validate = validatorOf(kind);
@@ -137,6 +147,7 @@ export interface FileSourceOptions {
   /** Read as one; a file's name need be its own within its directory alone. */
   readonly dirs: readonly string[];
   readonly onObjects: (objects: readonly MeshObject[]) => void;
+  /** New ones; none where a file that had some is gone. */
   readonly onErrors: (errors: readonly FileError[]) => void;
 }
 
@@ -226,10 +237,11 @@ export class FileSource {
       unreadable(problem);
     }
     const present = new Set(excess === undefined ? files : [...files, excess]);
+    let hasFewerProblems = false;
     for (const file of new Set([...this.#seen.keys(), ...this.#wrong.keys()])) {
       if (present.has(file)) continue;
       this.#seen.delete(file);
-      this.#wrong.delete(file);
+      if (this.#wrong.delete(file)) hasFewerProblems = true;
       if (this.#good.delete(file)) changed = true;
     }
     for (const file of files) {
@@ -267,7 +279,7 @@ export class FileSource {
       if (!before || !isDeepStrictEqual(before.closed, closed)) changed = true;
       this.#good.set(file, { objects, closed });
     }
-    if (errors.length > 0) this.options.onErrors([...new Set(errors)]);
+    if (errors.length > 0 || hasFewerProblems) this.options.onErrors([...new Set(errors)]);
     if (!changed) return;
     const good = [...this.#good.values()];
     this.options.onObjects([
@@ -277,8 +289,8 @@ export class FileSource {
   }
 }
 
-const unreadableError = ({ file, line, message }: FileError): WeftError =>
+const unreadableError = (error: FileError): WeftError =>
   new WeftError(
     'WEFT_SOURCE_UNREADABLE',
-    `${file}${line > 0 ? `:${line}` : ''}: ${message}: it is not known what it closes; correct it, or move it away`,
+    `${fileErrorText(error)}: it is not known what it closes; correct it, or move it away`,
   );

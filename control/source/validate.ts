@@ -42,6 +42,36 @@ export const isForeign = (kind: string, apiVersion: unknown): boolean =>
   typeof apiVersion === 'string' &&
   !apiVersion.startsWith(`${gatewayGroup}/`);
 
+/**
+ * Why an object of a file cannot be passed over although no kind of that name is read: what is in it may close something. An API server
+ * has no such objects. Undefined of all others.
+ */
+export function notReadBecause(value: {
+  readonly kind: string;
+  readonly apiVersion?: unknown;
+  readonly items?: unknown;
+}): string | undefined {
+  const { kind, apiVersion, items } = value;
+  if (kind.endsWith('List') && Array.isArray(items))
+    return `${kind} is not read: write each object as a document of its own, with --- between them`;
+  if (typeof apiVersion !== 'string' || !apiVersion.startsWith('weft.dev/') || ownKinds().includes(kind))
+    return undefined;
+  return `weft.dev has no kind ${kind}; it has ${ownKinds().join(', ')}`;
+}
+
+let own: readonly string[] | undefined;
+/** Weft's own kinds, by the CRDs. */
+function ownKinds(): readonly string[] {
+  own ??= readdirSync(crdDir())
+    .map(
+      (file) =>
+        (parse(readFileSync(join(crdDir(), file), 'utf8')) as { spec: { names: { kind: string } } }).spec
+          .names.kind,
+    )
+    .sort();
+  return own;
+}
+
 let validators: Map<string, ValidateFunction> | undefined;
 /** One per kind: Weft's own from the CRDs, so that files and the API server refuse alike. */
 export function validatorOf(kind: string): ValidateFunction | undefined {

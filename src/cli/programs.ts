@@ -30,7 +30,10 @@ export function programCommands(): Command[] {
   return [
     passThrough('control', 'run the control plane', programs.control),
     passThrough('token', "print a node's join token", programs.control, ['token']),
-    passThrough('revoke-token', 'a join token counts no more', programs.control, ['revoke-token']),
+    passThrough('revoke-token', 'revoke join tokens', programs.control, ['revoke-token']),
+    passThrough('rotate-root', "replace the control plane's root certificate", programs.control, [
+      'rotate-root',
+    ]),
     passThrough('agent', "run a node's agent", programs.agent),
     passThrough('waypoint-proxy', 'run a waypoint', programs.waypoint),
     passThrough('cleanup', 'remove what agents left in the kernel', programs.cleanup),

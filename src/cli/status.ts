@@ -34,6 +34,10 @@ interface Status {
   readonly configuration?: readonly string[];
 }
 
+/** Connected, or why not. */
+const controlText = ({ state, why }: NonNullable<AgentReadiness['control']>): string =>
+  state === 'connected' || why === '' ? state : `${state} (${why})`;
+
 async function nodeStatus(node: string, netns?: string): Promise<NodeStatus> {
   const where = netns === undefined ? {} : { netns };
   try {
@@ -44,7 +48,7 @@ async function nodeStatus(node: string, netns?: string): Promise<NodeStatus> {
       ready: said.ready,
       pods: said.pods,
       waiting: said.waiting ?? {},
-      ...(said.control === undefined ? {} : { control: said.control.state }),
+      ...(said.control === undefined ? {} : { control: controlText(said.control) }),
     };
   } catch (error) {
     return { node, ...where, ready: false, why: errorText(error), pods: [], waiting: {} };

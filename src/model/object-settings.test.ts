@@ -38,3 +38,26 @@ test('what cannot be read is named, with what is expected and what stands in its
   assert.deepEqual(labels('mesh', 'enabled'), []);
   assert.deepEqual(portList('80, http, 1e3'), [80]);
 });
+
+test('a key of Weft that nobody knows, or that stands in the wrong place, is named', () => {
+  const found = settingProblems({
+    labels: {
+      app: 'a',
+      'weft.dev/mod': 'strict',
+      'weft.dev/exclude-inbound-ports': '80',
+      'weft.dev/waypoint': 'w',
+      'weft.dev/export': 'enabled',
+    },
+    annotations: { 'weft.dev/mode': 'strict', 'weft.dev/netns': 'weft-a', 'example.com/mode': 'x' },
+  });
+  assert.deepEqual(
+    found.map(({ key }) => key),
+    ['weft.dev/mod', 'weft.dev/exclude-inbound-ports', 'weft.dev/mode'],
+  );
+  assert.match(
+    found[0]?.message ?? '',
+    /label weft\.dev\/mod is unknown: Weft has the labels weft\.dev\/mesh, /,
+  );
+  assert.match(found[1]?.message ?? '', /it is one of the annotations; it has no effect/);
+  assert.match(found[2]?.message ?? '', /annotation weft\.dev\/mode is unknown: it is one of the labels/);
+});

@@ -63,7 +63,8 @@ const settings: readonly Setting[] = [
     in: 'labels',
     key: meshLabel,
     ...oneOf('enabled', 'disabled'),
-    instead: 'it is as if it were not there: of a pod its namespace decides',
+    instead:
+      'it is as if it were not there: a namespace is then outside of the mesh unless istio.io/dataplane-mode takes it in, a pod is as its namespace',
   },
   { in: 'labels', key: modeLabel, ...oneOf('strict', 'permissive'), instead: 'it is taken for strict' },
   {
@@ -90,6 +91,33 @@ const settings: readonly Setting[] = [
   { in: 'annotations', key: 'weft.dev/splice', ...oneOf('on', 'off'), instead: 'it is taken for off' },
 ];
 
+const prefix = 'weft.dev/';
+/** What else there is of Weft on namespaces, pods and Services, and whose value is not looked at here. */
+const others: Readonly<Record<Setting['in'], readonly string[]>> = {
+  labels: [`${prefix}waypoint`, `${prefix}waypoint-namespace`, `${prefix}export`, `${prefix}bench`],
+  annotations: [`${prefix}netns`],
+};
+const keysIn = (where: Setting['in']): readonly string[] => [
+  ...settings.filter((setting) => setting.in === where).map(({ key }) => key),
+  ...others[where],
+];
+/** The bench marks the namespaces that it makes. */
+const isForUsers = (key: string): boolean => key !== `${prefix}bench`;
+const known = { labels: new Set(keysIn('labels')), annotations: new Set(keysIn('annotations')) };
+
+/** A mistyped key, or one in the wrong place, says nothing at all: whoever wrote it believes that it does. */
+function unknownKeys(where: Setting['in'], texts: Texts): SettingProblem[] {
+  const [kind, elsewhere] =
+    where === 'labels' ? ['label', 'annotations' as const] : ['annotation', 'labels' as const];
+  return Object.entries(texts).flatMap(([key, value]) => {
+    if (!key.startsWith(prefix) || known[where].has(key)) return [];
+    const why = known[elsewhere].has(key)
+      ? `it is one of the ${elsewhere}`
+      : `Weft has the ${where} ${keysIn(where).filter(isForUsers).join(', ')}`;
+    return [{ key, value, message: `${kind} ${key} is unknown: ${why}; it has no effect` }];
+  });
+}
+
 /** What a namespace or pod says of itself that nobody can read. */
 export function settingProblems({
   labels = {},
@@ -98,7 +126,7 @@ export function settingProblems({
   readonly labels?: Texts;
   readonly annotations?: Texts;
 }): SettingProblem[] {
-  return settings.flatMap(({ in: where, key, unreadable, expects, instead }) => {
+  const unread = settings.flatMap(({ in: where, key, unreadable, expects, instead }) => {
     const value = (where === 'labels' ? labels : annotations)[key];
     if (value === undefined) return [];
     const wrong = unreadable(value);
@@ -109,6 +137,7 @@ export function settingProblems({
       { key, value, message: `${kind} ${key}: ${shown.join(', ')} is unknown: ${expects}; ${instead}` },
     ];
   });
+  return [...unread, ...unknownKeys('labels', labels), ...unknownKeys('annotations', annotations)];
 }
 
 /** Undefined where the labels say nothing that is known; the Istio label means the same where Weft's own says nothing. */

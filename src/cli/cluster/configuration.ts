@@ -75,7 +75,7 @@ export function settingFindings(kind: 'Namespace' | 'Pod', items: readonly Confi
     settingProblems(item.metadata).map(({ message }): Finding => ({
       level: 'fail',
       what: `${nameOf(kind, item)}: ${message}`,
-      help: 'correct the value',
+      help: 'correct it',
     })),
   );
 }

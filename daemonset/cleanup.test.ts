@@ -1,0 +1,32 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { CommanderError } from 'commander';
+import { cleanupCommand } from './cleanup.js';
+
+/** Instances that `weft cleanup` with these arguments would remove. */
+function removedBy(...args: string[]): { asked: (string | undefined)[]; error: unknown } {
+  const asked: (string | undefined)[] = [];
+  const command = cleanupCommand((instance) => {
+    asked.push(instance);
+    return [];
+  })
+    .exitOverride()
+    .configureOutput({ writeOut: () => undefined, writeErr: () => undefined });
+  let error: unknown;
+  try {
+    command.parse(args, { from: 'user' });
+  } catch (thrown) {
+    error = thrown;
+  }
+  return { asked, error };
+}
+
+test('cleanup removes nothing where it is asked for help or does not know an argument', () => {
+  for (const args of [['--help'], ['-h'], ['--instnace', 'a'], ['a'], ['--instance']]) {
+    const { asked, error } = removedBy(...args);
+    assert.deepEqual(asked, [], args.join(' '));
+    assert.ok(error instanceof CommanderError, args.join(' '));
+  }
+  assert.deepEqual(removedBy().asked, [undefined]);
+  assert.deepEqual(removedBy('--instance', 'a').asked, ['a']);
+});
