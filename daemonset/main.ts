@@ -261,7 +261,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
         // Before discovery has spoken, what a former life enrolled stays as it is: captured, and refused.
         if (!synced || stopped) continue;
         wantCertificates();
-        if (await enrollment.turn(wanted, () => (enrolling = true))) carried.forgetWords();
+        if (await enrollment.turn(wanted, uncaptured, () => (enrolling = true))) carried.forgetWords();
         followMesh();
         lease.begin();
         lease.renew();

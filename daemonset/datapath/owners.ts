@@ -10,10 +10,17 @@ import type { NodePod } from '../../src/model/node-pod.js';
 
 export const ownersDir = 'owners';
 
-/** A name without a dot, which the BPF file system refuses. Another pod of the same name (podUid) is another owner. */
+const kubernetesMark = 'k';
+
+/**
+ * A name without a dot, which the BPF file system refuses. Another pod of the same name (podUid) is another owner. Pods of Kubernetes
+ * have a mark in front: their objects can be gone while their processes run.
+ */
 export function ownerKey({ uid, podUid }: Pick<NodePod, 'uid' | 'podUid'>): string {
-  return createHash('sha256').update(`${uid} ${podUid}`).digest('hex').slice(0, 32);
+  const hash = createHash('sha256').update(`${uid} ${podUid}`).digest('hex');
+  return podUid === '' ? hash.slice(0, 32) : `${kubernetesMark}${hash.slice(0, 31)}`;
 }
+export const isOfKubernetes = (key: string): boolean => key.startsWith(kubernetesMark);
 
 export class Owners {
   readonly #dir: string;

@@ -111,7 +111,7 @@ class Node {
   }
 
   async turn(): Promise<void> {
-    await this.enrollment.turn(this.wanted, () => undefined);
+    await this.enrollment.turn(this.wanted, new Map(), () => undefined);
   }
 }
 

