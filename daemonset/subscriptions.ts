@@ -74,9 +74,9 @@ export class Subscriptions {
 
   /** A whole message of this type was applied. */
   onChange(typeUrl: string): void {
-    if (typeUrl === typeUrls.uncapturedPod) return;
     if (typeUrl === typeUrls.enrolledNamespace) return this.told.onNamespaces();
-    if (typeUrl === typeUrls.nodePod) return this.told.onPods();
+    // A pod leaves the mesh once it is said not to be meant, which may come after its removal from those that are.
+    if (typeUrl === typeUrls.nodePod || typeUrl === typeUrls.uncapturedPod) return this.told.onPods();
     const update: MeshUpdate = {
       workloads: this.#addresses.filter((a): a is Workload => 'uid' in a),
       services: this.#addresses.filter((a): a is Service => 'key' in a),
