@@ -38,7 +38,10 @@ export interface Steps {
   readonly release: readonly LocalPod[];
   /** Hooks of a former life whose namespace is gone, or whose pod nobody wants any more. */
   readonly orphans: readonly bigint[];
-  /** Hooks of a former life that may be of a wanted pod which was not found, or of one whose object is gone and whose processes run: they stay, and refuse. */
+  /**
+   * Hooks of a former life that may be of a wanted pod which was not found, or of one whose object is gone and whose processes run:
+   * they stay, and refuse.
+   */
   readonly kept: readonly bigint[];
   /** Wanted pods that are not (wholly) in the mesh, or whose namespace could not be looked at; `unknown`: that is why. */
   readonly waiting: readonly Waiting[];
@@ -104,14 +107,17 @@ export function reconcile(
   const known = new Set<bigint>([...winners.keys(), ...[...held.values()].map(({ place }) => place.cookie)]);
   const unfound = intents.filter(({ pod, seen }) => seen.kind !== 'present' && !held.has(pod.uid));
   const unfoundKeys = new Set(unfound.map(({ pod }) => hooks.ownerKey(pod)));
-  const unmeantKeys = new Set([...unmeant.values()].map((one) => hooks.ownerKey(one)));
+  // A key is a hash, and a node may have many such pods: asked for each second, made only where a hook is left over.
+  let unmeantKeys: ReadonlySet<string> | undefined;
+  const isUnmeant = (owner: string): boolean =>
+    (unmeantKeys ??= new Set([...unmeant.values()].map((one) => hooks.ownerKey(one)))).has(owner);
   const orphans: bigint[] = [];
   const kept: bigint[] = [];
   for (const cookie of hooks.attached) {
     if (known.has(cookie)) continue;
     const owner = hooks.ownerOf(cookie);
     const maybeWanted = owner === undefined ? unfound.length > 0 : unfoundKeys.has(owner);
-    const isLeft = owner !== undefined && hooks.isOfKubernetes(owner) && !unmeantKeys.has(owner);
+    const isLeft = owner !== undefined && hooks.isOfKubernetes(owner) && !isUnmeant(owner);
     if (maybeWanted && hooks.namespaceOf(cookie) !== 'dead') kept.push(cookie);
     else if (isLeft && !hasEnded(cookie, hooks)) kept.push(cookie);
     else orphans.push(cookie);
