@@ -20,7 +20,7 @@ import type { MeshObject } from './compile/objects.js';
 import { problemLine, SettingProblems } from './compile/setting-problems.js';
 import { closedMeans } from './compile/closed.js';
 import { rootNamespace } from './compile/policies.js';
-import { policyEnforcement, waypointBound } from './compile/route-status.js';
+import { unenforced } from './compile/unenforced.js';
 import { AuthorityStore } from './kubernetes/authority-store.js';
 import { applyCrds } from '../src/kubernetes/crds.js';
 import { loadKubeConfig } from '../src/kubernetes/config.js';
@@ -77,24 +77,6 @@ export interface KubernetesOptions {
   readonly serverName: string;
   /** How waypoints are made; absent: by others. */
   readonly waypoint?: WaypointDefaults;
-}
-
-const nameIn = ({ kind, metadata }: MeshObject): string =>
-  kind === 'Namespace' ? metadata.name : `${metadata.namespace ?? 'default'}/${metadata.name}`;
-
-/**
- * Services that no client reaches since their waypoint does not serve them, and policies on requests that nobody reads; on Kubernetes
- * conditions say so.
- */
-function* unenforced(compiler: Compiler): Generator<string> {
-  for (const service of compiler.ofKind('Service')) {
-    const bound = waypointBound(service, compiler);
-    if (bound?.status === 'False') yield bound.message;
-  }
-  for (const policy of compiler.ofKind('AccessPolicy')) {
-    const said = policyEnforcement(policy, compiler);
-    if (said?.status === 'False') yield `AccessPolicy ${nameIn(policy)}: ${said.message}`;
-  }
 }
 
 /** In the state directory. */

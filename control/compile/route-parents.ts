@@ -1,7 +1,7 @@
 /** The Services that a route is attached to, and what keeps it from them. Pure. */
 import type { Route, RouteKey } from '../../src/model/route.js';
 import { namespaceOf } from './labels.js';
-import type { ParentRef, RouteObject, ServiceObject } from './objects.js';
+import { gatewayGroup, type ParentRef, type RouteObject, type ServiceObject } from './objects.js';
 import { serviceKeyOf, tcpPorts } from './service.js';
 
 export interface RouteSurroundings {
@@ -30,8 +30,29 @@ export interface ParentVerdict {
 /** Of several types on one port of a Service, the first holds (GEP-1294). */
 const precedence: readonly RouteObject['kind'][] = ['GRPCRoute', 'HTTPRoute', 'TLSRoute', 'TCPRoute'];
 
-/** Of `ref`; the specification's defaults are a Gateway's. */
-export const isServiceParent = (ref: ParentRef): boolean => ref.group === '' && ref.kind === 'Service';
+/** The core group has no name. `core` is how its canonical name and other meshes' examples spell it; no API group is called so. */
+export const isCoreGroup = (group: string): boolean => group === '' || group === 'core';
+/** The specification's default is a Gateway's. */
+const groupOf = (ref: ParentRef): string => ref.group ?? gatewayGroup;
+export const isServiceParent = (ref: ParentRef): boolean =>
+  isCoreGroup(groupOf(ref)) && ref.kind === 'Service';
+
+/**
+ * Why a reference that means a Service names none; undefined of all others. No API has such a kind, so no other controller reports it, and
+ * a route that nobody reports on looks as if it were in force.
+ */
+export function misnamedParent(ref: ParentRef): RouteTrouble | undefined {
+  const message = misnaming(ref);
+  return message === undefined ? undefined : { reason: 'NoMatchingParent', message };
+}
+
+function misnaming(ref: ParentRef): string | undefined {
+  if (groupOf(ref) === gatewayGroup && ref.kind === 'Service')
+    return `parentRef ${ref.name}: ${gatewayGroup}, the group of a parentRef without one, has no kind Service: add group: ""`;
+  const kind = ref.kind ?? 'Gateway';
+  if (!isCoreGroup(groupOf(ref)) || kind === 'Service') return undefined;
+  return `parentRef ${ref.name}: the core group has no kind ${kind} that routes are attached to: ${ref.kind === undefined ? 'add kind: Service' : 'write kind: Service, or the group of the Gateway'}`;
+}
 export const refNamespace = (ref: { readonly namespace?: string }, of: RouteObject): string =>
   ref.namespace ?? namespaceOf(of);
 
@@ -39,19 +60,27 @@ const isHeadless = ({ spec }: ServiceObject): boolean =>
   spec.clusterIP === 'None' || spec.clusterIPs?.[0] === 'None';
 export const isExternal = ({ spec }: ServiceObject): boolean => spec.type === 'ExternalName';
 
-function portsOf(service: ServiceObject, ref: ParentRef): readonly number[] {
-  const ports = tcpPorts(service).map(({ port }) => port);
-  return ref.port === undefined ? ports : ports.filter((port) => port === ref.port);
+/** Of a Service `sectionName` is the name of a port; where both are given, both have to match (ParentReference). */
+const namesPorts = (ref: ParentRef): boolean => ref.port !== undefined || ref.sectionName !== undefined;
+const portsOf = (service: ServiceObject, ref: ParentRef): readonly number[] =>
+  tcpPorts(service)
+    .filter(
+      ({ name, port }) =>
+        (ref.port === undefined || port === ref.port) &&
+        (ref.sectionName === undefined || name === ref.sectionName),
+    )
+    .map(({ port }) => port);
+
+function portText({ port, sectionName }: ParentRef): string {
+  if (sectionName === undefined) return `TCP port ${port}`;
+  return `TCP port with the name ${sectionName} (sectionName)${port === undefined ? '' : ` and the number ${port}`}`;
 }
 
 function parentTrouble(ref: ParentRef, name: string, service: ServiceObject | undefined): string | undefined {
-  if (ref.sectionName !== undefined)
-    return 'a Service has no sections: name a port by port, not by sectionName';
   if (!service) return `there is no Service ${name}`;
   if (isExternal(service)) return `Service ${name} is an ExternalName: it has no address of its own`;
   if (isHeadless(service)) return `Service ${name} is headless: its clients do not go by its address`;
-  if (ref.port !== undefined && portsOf(service, ref).length === 0)
-    return `Service ${name} has no TCP port ${ref.port}`;
+  if (namesPorts(ref) && portsOf(service, ref).length === 0) return `Service ${name} has no ${portText(ref)}`;
   return undefined;
 }
 
@@ -88,7 +117,7 @@ function findConflicts(
     .sort((a, b) => (routeKeyOf(a) < routeKeyOf(b) ? -1 : 1));
   for (const other of stronger) {
     for (const ref of other.spec.parentRefs ?? []) {
-      if (!isServiceParent(ref) || ref.sectionName !== undefined) continue;
+      if (!isServiceParent(ref)) continue;
       if (`${refNamespace(ref, other)}/${ref.name}` !== name) continue;
       for (const port of portsOf(service, ref))
         if (!lost.has(port)) lost.set(port, `${other.kind} ${namespaceOf(other)}/${other.metadata.name}`);
@@ -105,7 +134,15 @@ interface Attached {
   readonly parents: Route['parents'];
 }
 
-export function attach(object: RouteObject, ref: ParentRef, around: RouteSurroundings): Attached {
+/** Undefined of parents that are none of ours. */
+export function attach(
+  object: RouteObject,
+  ref: ParentRef,
+  around: RouteSurroundings,
+): Attached | undefined {
+  const misnamed = misnamedParent(ref);
+  if (misnamed) return { verdict: { ref, trouble: misnamed }, parents: [] };
+  if (!isServiceParent(ref)) return undefined;
   const namespace = refNamespace(ref, object);
   const name = `${namespace}/${ref.name}`;
   const service = around.service(namespace, ref.name);
@@ -125,8 +162,8 @@ export function attach(object: RouteObject, ref: ParentRef, around: RouteSurroun
   const ports = portsOf(service, ref);
   const won = ports.filter((port) => !lost.has(port));
   if (lost.size === 0 || won.length === ports.length) {
-    const parent = { service: key, ...(ref.port === undefined ? {} : { port: ref.port }) };
-    return { verdict: { ref, service }, parents: [parent] };
+    const parents = namesPorts(ref) ? ports.map((port) => ({ service: key, port })) : [{ service: key }];
+    return { verdict: { ref, service }, parents };
   }
   const taken = ports
     .flatMap((port) => (lost.has(port) ? [`port ${port} is routed by ${lost.get(port)}`] : []))

@@ -248,9 +248,44 @@ test('parents: Services with an address of their own, by port', () => {
   assert.equal(of('name: gone'), 'NoMatchingParent');
   assert.equal(of('name: far'), 'NoMatchingParent');
   assert.equal(of('name: api, port: 82'), 'NoMatchingParent');
-  assert.equal(of('name: api, sectionName: http'), 'NoMatchingParent');
+  assert.equal(of('name: api, sectionName: http'), 'NoMatchingParent', 'no port has that name');
   assert.equal(of('name: head', service('head', 'clusterIP: None')), 'NoMatchingParent');
   assert.equal(of('name: out', service('out', 'type: ExternalName')), 'NoMatchingParent');
+});
+
+test('sectionName of a Service parent is the name of one of its TCP ports; with port, both have to match', () => {
+  const ports = `---\nkind: Service\nmetadata: { name: named, namespace: shop }
+spec: { clusterIP: 10.96.0.7, ports: [{ name: http, port: 80 }, { name: admin, port: 81 }, { name: dns, port: 53, protocol: UDP }] }\n`;
+  const of = (more: string, kind = 'HTTPRoute', name = 'r'): string =>
+    manifest(kind, `{ parentRefs: [{ group: '', kind: Service, name: named${more} }] }`, name) + ports;
+  const parentsOf = (more: string) => compiled(of(more)).route?.parents.map(({ port }) => port);
+  assert.deepEqual(parentsOf(', sectionName: http'), [80]);
+  assert.deepEqual(parentsOf(', sectionName: admin, port: 81'), [81]);
+  assert.equal(troubleOf(of(', sectionName: admin, port: 80')), 'NoMatchingParent');
+  assert.equal(troubleOf(of(', sectionName: dns')), 'NoMatchingParent');
+  const { message = '' } = compiled(of(', sectionName: https')).parents[0]?.trouble ?? {};
+  assert.match(message, /shop\/named has no TCP port with the name https/);
+  // A more specific kind takes the port by its name too.
+  const both = of(', sectionName: http') + of(', sectionName: http', 'GRPCRoute', 'g');
+  assert.equal(troubleOf(both), 'Conflicted');
+  assert.equal(troubleOf(of(', sectionName: admin') + of(', sectionName: http', 'GRPCRoute', 'g')), undefined);
+});
+
+test('a parent that means a Service and names none says so: no other controller would', () => {
+  const of = (ref: string) =>
+    compiled(manifest('HTTPRoute', `{ parentRefs: [{ name: api, ${ref} }], rules: [{}] }`));
+  for (const [ref, message] of [
+    ['kind: Service', /has no kind Service: add group: ""/],
+    ['group: gateway.networking.k8s.io, kind: Service', /add group: ""/],
+    ["group: ''", /add kind: Service/],
+    ["group: '', kind: Pod", /write kind: Service/],
+  ] as const) {
+    const { route, parents } = of(ref);
+    assert.equal(route, undefined, ref);
+    assert.equal(parents[0]?.trouble?.reason, 'NoMatchingParent', ref);
+    assert.match(parents[0]?.trouble?.message ?? '', message);
+  }
+  assert.equal(of('group: core, kind: Service').route?.parents.length, 1, 'as other meshes spell it');
 });
 
 test('a Gateway as a parent is none of ours', () => {

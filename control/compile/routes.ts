@@ -29,6 +29,7 @@ import { rewrittenPath } from './paths.js';
 import { MatchReader } from './route-matches.js';
 import {
   attach,
+  isCoreGroup,
   isExternal,
   isServiceParent,
   refNamespace,
@@ -43,7 +44,7 @@ import { serviceKeyOf, tcpPorts } from './service.js';
 export interface CompiledRoute {
   /** Absent where no parent is left. */
   readonly route?: Route;
-  /** Of Services alone: what other kinds of parents say is others' to say. */
+  /** Of Services, and of references that mean one and name none: what is to be said of other parents is others' to say. */
   readonly parents: readonly ParentVerdict[];
   /** Something that no version of ours can do; the rules that ask for it answer with an error. */
   readonly unsupported?: RouteTrouble;
@@ -88,7 +89,7 @@ class RouteCompiler {
       this.troubles.unresolved ??= { reason, message };
       return { kind: 'invalid', reason: message };
     };
-    if ((ref.group ?? '') !== '' || (ref.kind ?? 'Service') !== 'Service') {
+    if (!isCoreGroup(ref.group ?? '') || (ref.kind ?? 'Service') !== 'Service') {
       const kind = `${ref.kind ?? 'Service'}${ref.group ? `.${ref.group}` : ''}`;
       return invalid('InvalidKind', `backend ${ref.name} is a ${kind}: only Services are known`);
     }
@@ -378,8 +379,8 @@ export function compileRoute(object: RouteObject, around: RouteSurroundings): Co
   const compiler = new RouteCompiler(object, around);
   const rules = compiler.rules();
   const attached = (object.spec.parentRefs ?? [])
-    .filter(isServiceParent)
-    .map((ref) => attach(object, ref, around));
+    .map((ref) => attach(object, ref, around))
+    .filter((one) => one !== undefined);
   const parents = attached.flatMap((one) => one.parents);
   const { unsupported, unresolved, invalid } = compiler.troubles;
   const created = Date.parse(object.metadata.creationTimestamp ?? '');
