@@ -135,11 +135,7 @@ interface Attached {
 }
 
 /** Undefined of parents that are none of ours. */
-export function attach(
-  object: RouteObject,
-  ref: ParentRef,
-  around: RouteSurroundings,
-): Attached | undefined {
+export function attach(object: RouteObject, ref: ParentRef, around: RouteSurroundings): Attached | undefined {
   const misnamed = misnamedParent(ref);
   if (misnamed) return { verdict: { ref, trouble: misnamed }, parents: [] };
   if (!isServiceParent(ref)) return undefined;

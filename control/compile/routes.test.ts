@@ -268,7 +268,10 @@ spec: { clusterIP: 10.96.0.7, ports: [{ name: http, port: 80 }, { name: admin, p
   // A more specific kind takes the port by its name too.
   const both = of(', sectionName: http') + of(', sectionName: http', 'GRPCRoute', 'g');
   assert.equal(troubleOf(both), 'Conflicted');
-  assert.equal(troubleOf(of(', sectionName: admin') + of(', sectionName: http', 'GRPCRoute', 'g')), undefined);
+  assert.equal(
+    troubleOf(of(', sectionName: admin') + of(', sectionName: http', 'GRPCRoute', 'g')),
+    undefined,
+  );
 });
 
 test('a parent that means a Service and names none says so: no other controller would', () => {
