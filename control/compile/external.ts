@@ -15,7 +15,8 @@ import type {
   ServiceObject,
   WorkloadObject,
 } from './objects.js';
-import { appProtocol, cluster, serviceKeyOf, tcpPorts } from './service.js';
+import { appProtocol } from './protocols.js';
+import { cluster, serviceKeyOf, tcpPorts } from './service.js';
 
 /** An endpoint that speaks plain TCP: nobody holds it, it has no identity that could be shown. */
 function plainEndpoint(

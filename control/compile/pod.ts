@@ -15,7 +15,8 @@ import type {
   ServiceObject,
 } from './objects.js';
 import { nameOfPolicy, strictPolicy } from './policies.js';
-import { appProtocol, cluster, serviceKeyOf, tcpPorts } from './service.js';
+import { appProtocol } from './protocols.js';
+import { cluster, serviceKeyOf, tcpPorts } from './service.js';
 
 /** What a pod's meaning depends on besides the pod. */
 export interface PodSurroundings {

@@ -1,26 +1,13 @@
 /** A Service as nodes are told it. Pure. */
 import { parseIp } from '../../src/model/address.js';
 import type { Service } from '../../src/model/service.js';
-import type { AppProtocol, PortMapping, ServiceKey, WaypointRef } from '../../src/model/workload.js';
+import type { PortMapping, ServiceKey, WaypointRef } from '../../src/model/workload.js';
 import { namespaceOf } from './labels.js';
 import type { MeshSettingsObject, ServiceObject } from './objects.js';
+import { appProtocol } from './protocols.js';
 
 /** The first part of every UID that nodes are told. */
 export const cluster = 'Kubernetes';
-
-export function appProtocol(port: { name?: string; appProtocol?: string }): AppProtocol {
-  const said = (port.appProtocol ?? port.name?.split('-')[0] ?? '').toLowerCase();
-  const known: Record<string, AppProtocol> = {
-    http: 'http1',
-    http2: 'http2',
-    'kubernetes.io/h2c': 'http2',
-    grpc: 'grpc',
-    tcp: 'tcp',
-    tls: 'tls',
-    https: 'tls',
-  };
-  return known[said] ?? 'unknown';
-}
 
 export const tcpPorts = (service: ServiceObject) =>
   (service.spec.ports ?? []).filter(({ protocol }) => (protocol ?? 'TCP') === 'TCP');

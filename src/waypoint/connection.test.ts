@@ -107,3 +107,13 @@ test('bytes that a policy forbids while they are being connected are never carri
   await eventually(() => waypoint.context.connections.size === 0, 'it is gone');
   assert.deepEqual(got, []);
 });
+
+test('a port that is declared as TCP is connected at once: a server that speaks first is not waited out', async (t) => {
+  const port = await rawUpstream(t, (socket) => socket.write('220 hello\r\n'));
+  // Whoever waited for the client's first bytes would wait beyond the test.
+  const limits = { detectTimeoutMsMax: 3_600_000 };
+  const waypoint = await startWaypoint(t, { backends: { api: [port] }, protocol: 'tcp', limits });
+  const client = await RawClient.open(waypoint.port);
+  t.after(() => client.socket.destroy());
+  assert.equal(await client.until((text) => text.endsWith('\n'), 'the greeting'), '220 hello\r\n');
+});
