@@ -40,6 +40,7 @@ import { rotateRoot, type RotationPhase } from './serve/rotation.js';
 import { seconds, tokenCommands } from './serve/token-commands.js';
 import { readToken } from './serve/tokens.js';
 import { fileErrorText, FileSource } from './source/files.js';
+import { refusedMeans, unusedText } from './source/parse.js';
 import { KubernetesSource } from './source/kubernetes.js';
 import { crdDir } from './source/validate.js';
 
@@ -230,12 +231,11 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
         onErrors: (errors) => {
           writeProblems();
           for (const error of errors) {
-            log.error(
-              { ...error },
-              `${fileErrorText(error)} (the last valid content of the file stays in force; a policy that had none denies all traffic to what it selects)`,
-            );
+            if (error.isWarning) log.warn({ ...error }, fileErrorText(error));
+            else log.error({ ...error }, `${fileErrorText(error)} (${refusedMeans})`);
           }
         },
+        onUnused: (file, unused) => log.info({ file }, `${file}: not used by Weft: ${unusedText(unused)}`),
       });
   const release = (inMs: number): void => {
     if (options.enrolNone !== true || opened) return;

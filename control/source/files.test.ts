@@ -2,88 +2,17 @@ import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { test, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MeshObject } from '../compile/objects.js';
-import { fileErrorText, FileSource, parseManifests, type FileError } from './files.js';
+import { fileErrorText, FileSource, type FileError } from './files.js';
+import { unusedText } from './parse.js';
 
 const policy = (spec: string): string => `apiVersion: weft.dev/v1alpha1
 kind: AccessPolicy
 metadata: { name: p, namespace: shop }
 spec:
 ${spec}`;
-
-const cases: [name: string, text: string, line: number, field: RegExp, message: RegExp][] = [
-  ['broken YAML', 'kind: Pod\nmetadata: { name: [', 2, /^$/, /./],
-  ['no kind', 'metadata: { name: x }', 1, /^kind$/, /missing/],
-  ['an unknown action', policy('  action: MAYBE\n  rules: []'), 5, /^spec.action$/, /ALLOW, DENY/],
-  [
-    'a misspelt field',
-    policy('  action: DENY\n  rules:\n    - form: []'),
-    7,
-    /^spec.rules.0.form$/,
-    /additional/,
-  ],
-  [
-    'a service account without its namespace',
-    policy('  action: DENY\n  rules:\n    - from:\n        - serviceAccounts: [web]'),
-    8,
-    /^spec.rules.0.from.0.serviceAccounts.0$/,
-    /must be a service account as NAMESPACE\/NAME/,
-  ],
-  [
-    'a port out of range',
-    policy('  action: DENY\n  rules:\n    - to:\n        - ports: [70000]'),
-    8,
-    /ports.0$/,
-    /65535/,
-  ],
-  [
-    'an address that is none',
-    policy('  action: DENY\n  rules:\n    - from:\n        - cidrs: [10.0.0.0/99]'),
-    8,
-    /cidrs.0$/,
-    /^must be an address block like/,
-  ],
-  [
-    'an address that only looks like one',
-    policy("  action: DENY\n  rules:\n    - from:\n        - cidrs: ['1::2::3/64']"),
-    1,
-    /AccessPolicy\/p/,
-    /cidrs: .*no IP address/,
-  ],
-  ['a pod without a node', 'kind: Pod\nmetadata: { name: x }\nspec: {}', 3, /^spec$/, /nodeName/],
-  [
-    'a pod whose address is none',
-    'kind: Pod\nmetadata: { name: x }\nspec: { nodeName: n }\nstatus: { podIPs: [{ ip: 1.2.3 }] }',
-    1,
-    /Pod\/x/,
-    /no IP/,
-  ],
-  [
-    'a policy without a name',
-    'kind: AccessPolicy\nspec: { action: DENY, rules: [] }',
-    1,
-    /metadata/,
-    /required/,
-  ],
-];
-
-for (const [name, text, line, field, message] of cases) {
-  test(`refuses ${name}, naming line and field`, () => {
-    const { objects, errors } = parseManifests('x.yaml', text);
-    assert.equal(objects.length, 0);
-    assert.ok(errors[0], 'an error');
-    assert.equal(errors[0].line, line);
-    assert.match(errors[0].field, field);
-    assert.match(errors[0].message, message);
-  });
-}
-
-test('passes over kinds that it does not read', () => {
-  const { objects, errors } = parseManifests('x.yaml', 'kind: ConfigMap\nmetadata: { name: x }');
-  assert.deepEqual([objects, errors], [[], []]);
-});
 
 test('a bad file is told and its last good state stays; a removed file takes its objects along', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-files-'));
@@ -221,21 +150,123 @@ test('an edit that cannot be read leaves what the file last said well, and a pol
   }
 });
 
-test('an object of Weft that is no kind of it, or one inside a List, is not passed over', () => {
-  const typo = policy('  action: DENY\n  rules: []').replace('AccessPolicy', 'AcessPolicy');
-  const { errors, isUnreadable } = parseManifests('a.yaml', typo);
-  assert.equal(isUnreadable, true);
-  assert.match(errors[0]?.message ?? '', /weft\.dev has no kind AcessPolicy; it has AccessPolicy, /);
-  for (const kind of ['List', 'AccessPolicyList']) {
-    const list = `kind: Namespace\nmetadata: { name: a }\n---\napiVersion: v1\nkind: ${kind}\nitems: []`;
-    const parsed = parseManifests('a.yaml', list);
-    assert.equal(parsed.isUnreadable, true);
-    assert.equal(parsed.errors[0]?.line, 5);
-    assert.match(parsed.errors[0]?.message ?? '', /write each object as a document of its own/);
+/** What a directory says, edit by edit. */
+class Directory {
+  readonly dir = mkdtempSync(join(tmpdir(), 'weft-files-'));
+  objects: readonly MeshObject[] = [];
+  told = 0;
+  readonly errors: string[] = [];
+  readonly unused: string[] = [];
+  readonly source = new FileSource({
+    dirs: [this.dir],
+    onObjects: (all) => {
+      this.objects = all;
+      this.told++;
+    },
+    onErrors: (all) => this.errors.push(...all.map(fileErrorText)),
+    onUnused: (file, unused) => this.unused.push(`${file}: ${unusedText(unused)}`),
+  });
+
+  constructor(t: TestContext, files: Readonly<Record<string, string>>) {
+    for (const [name, text] of Object.entries(files)) this.write(name, text);
+    this.source.start();
+    t.after(() => {
+      this.source.stop();
+      rmSync(this.dir, { recursive: true });
+    });
   }
-  assert.throws(() => atStart({ 'a.yaml': 'kind: List\nitems: []' }), /a\.yaml:1: kind: List is not read/);
-  const foreign = 'apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: { name: a }';
-  assert.deepEqual(parseManifests('a.yaml', foreign).errors, []);
+  write(name: string, text: string): void {
+    writeFileSync(join(this.dir, name), text);
+  }
+  /** `KIND name action`, of what is in force: as the compiler takes it, the last of one name counts. */
+  get inForce(): string[] {
+    const last = new Map(this.objects.map((object) => [`${object.kind} ${object.metadata.name}`, object]));
+    return [...last]
+      .map(([name, object]) =>
+        object.kind !== 'AccessPolicy'
+          ? name
+          : `${name} ${object.invalid === undefined ? object.spec.action : 'closed'}`,
+      )
+      .sort();
+  }
+  async until(holds: () => boolean, what: string): Promise<void> {
+    for (let left = 500; !holds(); left--) {
+      assert.ok(left > 0, `${what}: ${this.inForce.join(', ')}; ${this.errors.join('; ')}`);
+      await sleep(20);
+    }
+  }
+}
+const named = (name: string, spec: string): string => policy(spec).replace('name: p', `name: ${name}`);
+const deny = '  action: DENY\n  rules: []';
+const allow = '  action: ALLOW\n  rules: []';
+const space = (name: string): string => `kind: Namespace\nmetadata: { name: ${name} }`;
+const stream = (...documents: readonly string[]): string => documents.join('\n---\n');
+
+test('an object that is wrong leaves the others of its file in force, as they are now', async (t) => {
+  const d = new Directory(t, { 'a.yaml': stream(space('a'), named('p', deny), named('q', deny)) });
+  assert.deepEqual(d.inForce, ['AccessPolicy p DENY', 'AccessPolicy q DENY', 'Namespace a']);
+  const wrong = named('p', '  action: MAYBE\n  rules: []');
+  d.write('a.yaml', stream(space('b'), wrong, named('q', allow), named('r', allow)));
+  await d.until(() => d.inForce.includes('Namespace b'), 'the others are taken');
+  // What it was is in force, and what is missing stays: it may be what cannot be read.
+  assert.deepEqual(d.inForce, [
+    'AccessPolicy p DENY',
+    'AccessPolicy q ALLOW',
+    'AccessPolicy r ALLOW',
+    'Namespace a',
+    'Namespace b',
+  ]);
+  assert.match(d.errors[0] ?? '', /^a\.yaml:8: spec\.action: /);
+  d.write('a.yaml', stream(space('b'), named('q', allow)));
+  await d.until(() => d.inForce.length === 2, 'without an error the file is the whole truth again');
+  assert.deepEqual(d.source.problems, []);
+});
+
+test('a document that is no YAML takes nothing out of force, and the others are taken', async (t) => {
+  const d = new Directory(t, { 'a.yaml': stream(named('p', deny), named('q', deny)) });
+  d.write('a.yaml', stream('kind: AccessPolicy\nmetadata: { name: [', named('q', allow)));
+  await d.until(() => d.inForce.includes('AccessPolicy q ALLOW'), 'the other is taken');
+  assert.deepEqual(d.inForce, ['AccessPolicy p DENY', 'AccessPolicy q ALLOW']);
+  d.write('a.yaml', 'kind: AccessPolicy\nmetadata: { name: [');
+  await d.until(() => d.source.problems.some(({ line }) => line === 2), 'the error is told');
+  assert.deepEqual(d.inForce, ['AccessPolicy p DENY', 'AccessPolicy q ALLOW'], 'whatever it has been');
+});
+
+test('a policy that gets another name and an error at once leaves nothing open', async (t) => {
+  const d = new Directory(t, { 'a.yaml': named('p', deny) });
+  d.write('a.yaml', named('q', '  action: MAYBE\n  rules: []'));
+  await d.until(() => d.inForce.length === 2, 'the new one closes');
+  assert.deepEqual(d.inForce, ['AccessPolicy p DENY', 'AccessPolicy q closed']);
+});
+
+test('an error that is gone with its object is gone from the status too', async (t) => {
+  const d = new Directory(t, { 'a.yaml': stream(space('a'), 'kind: Pod\nmetadata: { name: x }\nspec: {}') });
+  assert.equal(d.source.problems.length, 1);
+  d.write('a.yaml', space('a'));
+  await d.until(() => d.source.problems.length === 0, 'no problem is left');
+});
+
+test('an object that stands twice is named, and the last one is in force, whichever file came first', async (t) => {
+  const d = new Directory(t, { 'b.yaml': stream(space('a'), named('p', deny)) });
+  d.write('a.yaml', stream(space('a'), named('p', allow)));
+  await d.until(() => d.errors.length > 0, 'it is told');
+  assert.deepEqual(d.errors, [
+    'b.yaml:4: AccessPolicy shop/p stands in a.yaml:4 too, with other content: this one is in force',
+  ]);
+  assert.ok(d.inForce.includes('AccessPolicy p DENY'), 'as after a restart');
+  d.write('a.yaml', space('a'));
+  await d.until(() => d.source.problems.length === 0, 'it is told no more');
+  const twice = atStart({ 'a.yaml': stream(named('p', deny), named('p', allow)) });
+  assert.match(twice.errors[0]?.message ?? '', /stands in a\.yaml:1 too/);
+});
+
+test('what a file has and Weft does not use is named once for each text of it', async (t) => {
+  const other = 'apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: x }';
+  const d = new Directory(t, { 'a.yaml': stream(space('a'), other, other) });
+  assert.deepEqual(d.unused, ['a.yaml: 2 Deployment (apps/v1)']);
+  d.write('a.yaml', stream(space('b'), other));
+  await d.until(() => d.unused.length === 2, 'it is named anew');
+  assert.equal(d.unused[1], 'a.yaml: 1 Deployment (apps/v1)');
 });
 
 test('the errors of a file that is gone are gone too', async () => {
@@ -257,10 +288,4 @@ test('the errors of a file that is gone are gone too', async () => {
     source.stop();
     rmSync(dir, { recursive: true });
   }
-});
-
-test('an error without a field or a line is one sentence', () => {
-  const at = { file: 'a.yaml', message: 'wrong' };
-  assert.equal(fileErrorText({ ...at, line: 3, field: 'spec' }), 'a.yaml:3: spec: wrong');
-  assert.equal(fileErrorText({ ...at, line: 0, field: '' }), 'a.yaml: wrong');
 });

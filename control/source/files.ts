@@ -1,147 +1,26 @@
 /**
- * The registry from files: a directory of ordinary Kubernetes manifests. A file that is wrong is refused with file, line and field, and what
- * it last said well stays in force, as an API server refuses an update. What it says anew and cannot be read is in force in its closed form:
- * a policy that never was well closes what it selects.
+ * The registry from files: a directory of ordinary Kubernetes manifests. An object that is wrong is refused with file, line and field, and
+ * what its file last said of it well stays in force, as an API server refuses an update; the other objects of the file are taken. Nothing
+ * goes out of force while its file is wrong: what is missing may be what cannot be read. What is said anew and cannot be read is in force
+ * in its closed form: a policy that never was well closes what it selects.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync, watch, type FSWatcher } from 'node:fs';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import type { ErrorObject } from 'ajv';
-import { LineCounter, parseAllDocuments, type Document } from 'yaml';
 import { errorText, WeftError } from '../../src/base/errors.js';
-import { objectKey } from '../compile/compile.js';
+import { isManifest } from '../../src/kubernetes/manifests.js';
+import { objectKey, type ObjectKey } from '../compile/compile.js';
 import type { MeshObject } from '../compile/objects.js';
-import { compileErrorOf, isForeign, messageOf, notReadBecause, readObject, validatorOf } from './validate.js';
+import { fileErrorText, parseManifests, type FileError, type Parsed, type Unused } from './parse.js';
 
-const fileBytesMax = 8 << 20;
+export { fileErrorText, parseManifests, type FileError, type Parsed } from './parse.js';
+
+/** Objects of one file that stay in force without being in it, as long as it is wrong. */
+const keptMax = 10_000;
 const filesMax = 10_000;
 const pollMs = 300;
 const quietMs = 30;
-
-export interface FileError {
-  readonly file: string;
-  readonly line: number;
-  readonly field: string;
-  readonly message: string;
-}
-
-function locate(document: Document.Parsed, lines: LineCounter, path: readonly (string | number)[]): number {
-  for (let length = path.length; length >= 0; length--) {
-    const node = document.getIn(path.slice(0, length), true) as
-      { range?: [number, number, number] } | undefined;
-    if (node?.range) return lines.linePos(node.range[0]).line;
-  }
-  return 1;
-}
-
-/** One line. Errors of a whole file or document have no field, those of a file that cannot be opened no line either. */
-export const fileErrorText = ({ file, line, field, message }: FileError): string =>
-  `${file}${line > 0 ? `:${line}` : ''}: ${field === '' ? '' : `${field}: `}${message}`;
-
-export interface Parsed {
-  readonly objects: MeshObject[];
-  readonly errors: FileError[];
-  /** In the place of objects that cannot be read: their closed forms, of kinds that have one. */
-  readonly closed: MeshObject[];
-  /** Some of it cannot be read at all: it is not known what it says. */
-  readonly isUnreadable: boolean;
-}
-
-/** One file's objects, and what is wrong with it. Kinds of other groups that Weft does not read are passed over. */
-export function parseManifests(file: string, text: string): Parsed {
-  const objects: MeshObject[] = [];
-  const errors: FileError[] = [];
-  const closed: MeshObject[] = [];
-  let isUnreadable = false;
-  if (Buffer.byteLength(text) > fileBytesMax) {
-    const error = { file, line: 1, field: '', message: `larger than ${fileBytesMax} bytes` };
-    return { objects, errors: [error], closed, isUnreadable: true };
-  }
-  const lines = new LineCounter();
-  const documents = parseAllDocuments(text, { lineCounter: lines, maxAliasCount: 100 } as object);
-  for (const document of Array.isArray(documents) ? documents : []) {
-    if (document.errors.length > 0) {
-      isUnreadable = true;
-      for (const error of document.errors) {
-        errors.push({
-          file,
-          line: lines.linePos(error.pos[0]).line,
-          field: '',
-          message: (error.message.split('\n')[0] ?? '').replace(/ at line \d+, column \d+:$/, ''),
-        });
-      }
-      continue;
-    }
-    let value: unknown;
-    try {
-      value = document.toJS({ maxAliasCount: 100 });
-    } catch (error) {
-      // An alias without its anchor, or more of them than the limit, shows only here.
-      isUnreadable = true;
-      errors.push({ file, line: locate(document, lines, []), field: '', message: errorText(error) });
-      continue;
-    }
-    if (value === null || value === undefined) continue;
-    const { kind, apiVersion } = value as { kind?: unknown; apiVersion?: unknown };
-    if (typeof kind !== 'string') {
-      isUnreadable = true;
-      errors.push({ file, line: locate(document, lines, []), field: 'kind', message: 'kind is missing' });
-      continue;
-    }
-    const notRead = notReadBecause(value as object & { kind: string });
-    if (notRead !== undefined) {
-      isUnreadable = true;
-      errors.push({ file, line: locate(document, lines, ['kind']), field: 'kind', message: notRead });
-      continue;
-    }
-    const validate = validatorOf(kind);
-    if (!validate || isForeign(kind, apiVersion)) continue;
-    if (validate(value)) {
-      const object = value as MeshObject;
-      const wrong = compileErrorOf(object);
-      if (wrong === undefined) objects.push(object);
-      else {
-        const field = `${kind}/${object.metadata.name}`;
-        errors.push({ file, line: locate(document, lines, []), field, message: wrong });
-        closed.push(...closedOf(object));
-      }
-      continue;
-    }
-    for (const error of validate.errors ?? []) errors.push(explain(file, document, lines, error));
-    if (isNamed(value)) closed.push(...closedOf(value as MeshObject));
-    else if (kind === 'AccessPolicy') isUnreadable = true;
-  }
-  return { objects, errors, closed, isUnreadable };
-}
-
-const isNamed = (value: object): boolean => {
-  const { metadata } = value as { metadata?: { name?: unknown; namespace?: unknown } | null };
-  const { name, namespace = 'default' } = metadata ?? {};
-  return typeof name === 'string' && name !== '' && typeof namespace === 'string';
-};
-function closedOf(object: MeshObject): readonly MeshObject[] {
-  const { object: taken } = readObject(object);
-  return taken ? [taken] : [];
-}
-
-function explain(file: string, document: Document.Parsed, lines: LineCounter, error: ErrorObject): FileError {
-  const path = error.instancePath
-    .split('/')
-    .slice(1)
-    .map((part) => (/^\d+$/.test(part) ? Number(part) : part.replace(/~1/g, '/').replace(/~0/g, '~')));
-  const extra =
-    (error.params as { additionalProperty?: string; missingProperty?: string; allowedValues?: unknown[] }) ??
-    {};
-  const field = [...path, ...(extra.additionalProperty ? [extra.additionalProperty] : [])];
-  const allowed = extra.allowedValues ? `: ${extra.allowedValues.join(', ')}` : '';
-  return {
-    file,
-    line: locate(document, lines, field),
-    field: field.join('.') || (extra.missingProperty ?? ''),
-    message: `${messageOf(error)}${allowed}`,
-  };
-}
 
 export interface FileSourceOptions {
   /** Read as one; a file's name need be its own within its directory alone. */
@@ -149,6 +28,32 @@ export interface FileSourceOptions {
   readonly onObjects: (objects: readonly MeshObject[]) => void;
   /** New ones; none where a file that had some is gone. */
   readonly onErrors: (errors: readonly FileError[]) => void;
+  /** Objects of a file, as it is now, that say nothing to the mesh. */
+  readonly onUnused?: (file: string, unused: readonly Unused[]) => void;
+}
+
+/** What is in force of one file. */
+interface FileState {
+  /** As it says now. */
+  readonly well: ReadonlyMap<ObjectKey, MeshObject>;
+  /** As it said before, while it is wrong: what it does not say well now. */
+  readonly kept: ReadonlyMap<ObjectKey, MeshObject>;
+  /** Stands for what it says now and cannot be read. */
+  readonly closed: readonly MeshObject[];
+  /** Line of each object that it says now, those that it says twice too. */
+  readonly lines: Parsed['lines'];
+}
+
+/** What is in force of a file that now says this. Undefined: as it was, since more than the limit would have to be kept. */
+function stateOf(parsed: Parsed, before: FileState | undefined): FileState | undefined {
+  const well = new Map(parsed.objects.map((object) => [objectKey(object), object]));
+  const { lines } = parsed;
+  if (parsed.errors.length === 0) return { well, kept: new Map(), closed: [], lines };
+  const inForce = inForceOf(before);
+  const kept = new Map([...inForce].filter(([key]) => !well.has(key)));
+  if (kept.size > keptMax) return undefined;
+  const closed = parsed.closed.filter((object) => !inForce.has(objectKey(object)));
+  return { well, kept, closed, lines };
 }
 
 /**
@@ -156,11 +61,10 @@ export interface FileSourceOptions {
  * tell, it is looked at sooner.
  */
 export class FileSource {
-  /** By file: what it last said well, and what stands for what it says now and cannot be read. */
-  readonly #good = new Map<
-    string,
-    { readonly objects: readonly MeshObject[]; readonly closed: readonly MeshObject[] }
-  >();
+  readonly #states = new Map<string, FileState>();
+  /** Files in the order in which they are read: of an object that stands in two places the last counts. */
+  #order: readonly string[] = [];
+  #twice: ReadonlyMap<ObjectKey, FileError> = new Map();
   readonly #wrong = new Map<string, readonly FileError[]>();
   readonly #seen = new Map<string, string>();
   #timer: NodeJS.Timeout | undefined;
@@ -171,7 +75,7 @@ export class FileSource {
 
   /** What is wrong with files as they are now. */
   get problems(): readonly FileError[] {
-    return [...this.#wrong.values()].flat();
+    return [...[...this.#wrong.values()].flat(), ...this.#twice.values()];
   }
 
   /**
@@ -218,7 +122,7 @@ export class FileSource {
     try {
       files = this.options.dirs.flatMap((dir, at) =>
         readdirSync(dir)
-          .filter((name) => /\.(ya?ml|json)$/.test(name))
+          .filter(isManifest)
           .sort()
           .map((name) => (at === 0 ? name : join(dir, name))),
       );
@@ -237,12 +141,13 @@ export class FileSource {
       unreadable(problem);
     }
     const present = new Set(excess === undefined ? files : [...files, excess]);
+    this.#order = files;
     let hasFewerProblems = false;
     for (const file of new Set([...this.#seen.keys(), ...this.#wrong.keys()])) {
       if (present.has(file)) continue;
       this.#seen.delete(file);
       if (this.#wrong.delete(file)) hasFewerProblems = true;
-      if (this.#good.delete(file)) changed = true;
+      if (this.#states.delete(file)) changed = true;
     }
     for (const file of files) {
       let text: string;
@@ -261,33 +166,69 @@ export class FileSource {
       if (this.#seen.get(file) === hash) continue;
       this.#seen.set(file, hash);
       const parsed = parseManifests(file, text);
-      const [problem] = parsed.errors;
-      if (!problem) {
-        this.#wrong.delete(file);
-        this.#good.set(file, { objects: parsed.objects, closed: [] });
-        changed = true;
+      if (parsed.unused.length > 0) this.options.onUnused?.(file, parsed.unused);
+      if (parsed.unreadable) unreadable(parsed.unreadable);
+      if (parsed.errors.length > 0) this.#wrong.set(file, parsed.errors);
+      else if (this.#wrong.delete(file)) hasFewerProblems = true;
+      errors.push(...parsed.errors);
+      const before = this.#states.get(file);
+      const state = stateOf(parsed, before);
+      if (!state) {
+        const message = `more than ${keptMax} objects that it had before are not in it: it stays as it was until it has no error`;
+        const problem = { file, line: 0, field: '', message };
+        this.#wrong.set(file, [problem, ...parsed.errors]);
+        errors.push(problem);
         continue;
       }
-      if (parsed.isUnreadable) unreadable(problem);
-      errors.push(...parsed.errors);
-      this.#wrong.set(file, parsed.errors);
-      const before = this.#good.get(file);
-      const known = new Set((before?.objects ?? []).map(objectKey));
-      // Where it said nothing well yet, what can be read of it is more than nothing: a policy among it closes something.
-      const objects = before?.objects ?? parsed.objects;
-      const closed = parsed.closed.filter((object) => !known.has(objectKey(object)));
-      if (!before || !isDeepStrictEqual(before.closed, closed)) changed = true;
-      this.#good.set(file, { objects, closed });
+      this.#states.set(file, state);
+      if (!isSame(before, state)) changed = true;
     }
+    if (changed) errors.push(...this.#compareAll());
     if (errors.length > 0 || hasFewerProblems) this.options.onErrors([...new Set(errors)]);
     if (!changed) return;
-    const good = [...this.#good.values()];
+    const states = this.#inOrder().map(([, state]) => state);
+    // What a file says now counts more than what another said before.
     this.options.onObjects([
-      ...good.flatMap(({ objects }) => objects),
-      ...good.flatMap(({ closed }) => closed),
+      ...states.flatMap(({ kept }) => [...kept.values()]),
+      ...states.flatMap(({ well }) => [...well.values()]),
+      ...states.flatMap(({ closed }) => closed),
     ]);
   }
+
+  #inOrder(): readonly (readonly [string, FileState])[] {
+    return this.#order.flatMap((file) => {
+      const state = this.#states.get(file);
+      return state ? [[file, state] as const] : [];
+    });
+  }
+
+  /** Objects that are said twice, and differently. Returns those that were not known. */
+  #compareAll(): FileError[] {
+    const last = new Map<ObjectKey, { readonly object: MeshObject; readonly place: string }>();
+    const twice = new Map<ObjectKey, FileError>();
+    for (const [file, { lines }] of this.#inOrder())
+      for (const [object, line] of lines) {
+        const key = objectKey(object);
+        const other = last.get(key);
+        last.set(key, { object, place: `${file}:${line}` });
+        if (!other || isDeepStrictEqual(other.object, object)) continue;
+        const message = `${key} stands in ${other.place} too, with other content: this one is in force`;
+        twice.set(key, { file, line, field: '', message, isWarning: true });
+      }
+    const known = this.#twice;
+    this.#twice = twice;
+    return [...twice]
+      .filter(([key, { message }]) => known.get(key)?.message !== message)
+      .map(([, one]) => one);
+  }
 }
+
+const inForceOf = (state: FileState | undefined): ReadonlyMap<ObjectKey, MeshObject> =>
+  new Map([...(state?.kept ?? []), ...(state?.well ?? [])]);
+const isSame = (before: FileState | undefined, now: FileState): boolean =>
+  before !== undefined &&
+  isDeepStrictEqual(before.closed, now.closed) &&
+  isDeepStrictEqual(inForceOf(before), inForceOf(now));
 
 const unreadableError = (error: FileError): WeftError =>
   new WeftError(

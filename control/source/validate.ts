@@ -9,7 +9,7 @@ import { parseCidr } from '../../src/model/address.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { closedForm } from '../compile/closed.js';
 import { compile } from '../compile/compile.js';
-import { gatewayGroup, gatewayKinds, isRoute, type MeshObject } from '../compile/objects.js';
+import { isRoute, type MeshObject } from '../compile/objects.js';
 
 function findUp(...parts: string[]): string {
   let dir = fileURLToPath(new URL('.', import.meta.url));
@@ -36,32 +36,9 @@ function closed(schema: object): object {
 
 export const crdDir = (): string => findUp('daemonset', 'chart', 'crds');
 
-/** Several groups have kinds of these names. */
-export const isForeign = (kind: string, apiVersion: unknown): boolean =>
-  (gatewayKinds as readonly string[]).includes(kind) &&
-  typeof apiVersion === 'string' &&
-  !apiVersion.startsWith(`${gatewayGroup}/`);
-
-/**
- * Why an object of a file cannot be passed over although no kind of that name is read: what is in it may close something. An API server
- * has no such objects. Undefined of all others.
- */
-export function notReadBecause(value: {
-  readonly kind: string;
-  readonly apiVersion?: unknown;
-  readonly items?: unknown;
-}): string | undefined {
-  const { kind, apiVersion, items } = value;
-  if (kind.endsWith('List') && Array.isArray(items))
-    return `${kind} is not read: write each object as a document of its own, with --- between them`;
-  if (typeof apiVersion !== 'string' || !apiVersion.startsWith('weft.dev/') || ownKinds().includes(kind))
-    return undefined;
-  return `weft.dev has no kind ${kind}; it has ${ownKinds().join(', ')}`;
-}
-
 let own: readonly string[] | undefined;
 /** Weft's own kinds, by the CRDs. */
-function ownKinds(): readonly string[] {
+export function ownKinds(): readonly string[] {
   own ??= readdirSync(crdDir())
     .map(
       (file) =>

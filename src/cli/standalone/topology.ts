@@ -1,11 +1,12 @@
 /** Which namespaces, links and routes a directory of manifests asks for. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseAllDocuments } from 'yaml';
 import { WeftError } from '../../base/errors.js';
+import { isManifest, readManifests } from '../../kubernetes/manifests.js';
 import { isV6, parseIp, type IpAddress } from '../../model/address.js';
 
 interface Manifest {
+  readonly apiVersion?: string;
   readonly kind?: string;
   readonly metadata?: {
     readonly name?: string;
@@ -40,7 +41,7 @@ export interface Topology {
 
 export const underlayNetns = 'weft-underlay';
 
-function readManifests(dir: string): Manifest[] {
+function manifestsIn(dir: string): Manifest[] {
   let names: string[];
   try {
     names = readdirSync(dir);
@@ -48,18 +49,20 @@ function readManifests(dir: string): Manifest[] {
     throw new WeftError('WEFT_BED', `${dir} is no directory of manifests`, { cause: error });
   }
   return names
-    .filter((name) => /\.ya?ml$/.test(name))
+    .filter(isManifest)
     .sort()
     .flatMap((name) => {
-      const documents = parseAllDocuments(readFileSync(join(dir, name), 'utf8'));
-      return (Array.isArray(documents) ? documents : []).map((document) => {
-        const [error] = document.errors;
-        if (error) throw new WeftError('WEFT_BED', `${join(dir, name)}: ${error.message.split('\n')[0]}`);
-        return document.toJS() as Manifest | null;
-      });
+      const { manifests, errors } = readManifests(readFileSync(join(dir, name), 'utf8'));
+      const [error] = errors;
+      if (error) throw new WeftError('WEFT_BED', `${join(dir, name)}:${error.line}: ${error.message}`);
+      return manifests.map(({ value }) => value as Manifest | string);
     })
-    .filter((manifest): manifest is Manifest => typeof manifest === 'object' && manifest !== null);
+    .filter((manifest): manifest is Manifest => typeof manifest === 'object');
 }
+
+/** Where it is not said, and nothing else is: other groups have kinds of these names too. */
+const isOfGroup = ({ apiVersion }: Manifest, group: string): boolean =>
+  apiVersion === undefined || (group === '' ? !apiVersion.includes('/') : apiVersion.startsWith(`${group}/`));
 
 const named = ({ kind, metadata }: Manifest): string => `${kind} ${metadata?.name}`;
 
@@ -79,9 +82,10 @@ function netnsOf(manifest: Manifest): string {
  * a pod on no node, a block of pod addresses on two nodes.
  */
 export function readTopology(dir: string): Topology {
-  const manifests = readManifests(dir);
-  const pods = manifests.filter(({ kind }) => kind === 'Pod');
-  const nodeManifests = manifests.filter(({ kind }) => kind === 'Node');
+  const manifests = manifestsIn(dir);
+  const core = manifests.filter((manifest) => isOfGroup(manifest, ''));
+  const pods = core.filter(({ kind }) => kind === 'Pod');
+  const nodeManifests = core.filter(({ kind }) => kind === 'Node');
   const nodes = nodeManifests.map((node): BedNode => ({
     name: node.metadata?.name ?? '',
     netns: netnsOf(node),
@@ -118,6 +122,7 @@ export function readTopology(dir: string): Topology {
   const first = nodes[0]?.addresses.find((ip) => !isV6(ip));
   if (!first) throw new WeftError('WEFT_BED', `${dir} names no Node with an IPv4 InternalIP`);
   const waypoints = manifests
+    .filter((manifest) => isOfGroup(manifest, 'gateway.networking.k8s.io'))
     .filter(({ kind, spec }) => kind === 'Gateway' && spec?.gatewayClassName === 'weft-waypoint')
     .map(({ metadata }) => ({ namespace: metadata?.namespace ?? 'default', name: metadata?.name ?? '' }));
   return { nodes, waypoints, controlIp: parseIp(first.replace(/\d+$/, '254')) };

@@ -1,0 +1,261 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseTrustDomain } from '../../src/model/identity.js';
+import { compile } from '../compile/compile.js';
+import { fileErrorText, parseManifests } from './parse.js';
+
+const policy = (spec: string): string => `apiVersion: weft.dev/v1alpha1
+kind: AccessPolicy
+metadata: { name: p, namespace: shop }
+spec:
+${spec}`;
+
+const cases: [name: string, text: string, line: number, field: RegExp, message: RegExp][] = [
+  ['broken YAML', 'kind: Pod\nmetadata: { name: [', 2, /^$/, /./],
+  ['no kind', 'metadata: { name: x }', 1, /^kind$/, /missing/],
+  ['an unknown action', policy('  action: MAYBE\n  rules: []'), 5, /^spec.action$/, /ALLOW, DENY/],
+  [
+    'a misspelt field',
+    policy('  action: DENY\n  rules:\n    - form: []'),
+    7,
+    /^spec.rules.0.form$/,
+    /additional/,
+  ],
+  [
+    'a service account without its namespace',
+    policy('  action: DENY\n  rules:\n    - from:\n        - serviceAccounts: [web]'),
+    8,
+    /^spec.rules.0.from.0.serviceAccounts.0$/,
+    /must be a service account as NAMESPACE\/NAME/,
+  ],
+  [
+    'a port out of range',
+    policy('  action: DENY\n  rules:\n    - to:\n        - ports: [70000]'),
+    8,
+    /ports.0$/,
+    /65535/,
+  ],
+  [
+    'an address that is none',
+    policy('  action: DENY\n  rules:\n    - from:\n        - cidrs: [10.0.0.0/99]'),
+    8,
+    /cidrs.0$/,
+    /^must be an address block like/,
+  ],
+  [
+    'an address that only looks like one',
+    policy("  action: DENY\n  rules:\n    - from:\n        - cidrs: ['1::2::3/64']"),
+    1,
+    /AccessPolicy\/p/,
+    /cidrs: .*no IP address/,
+  ],
+  ['a pod without a node', 'kind: Pod\nmetadata: { name: x }\nspec: {}', 3, /^spec$/, /nodeName/],
+  [
+    'a pod whose address is none',
+    'kind: Pod\nmetadata: { name: x }\nspec: { nodeName: n }\nstatus: { podIPs: [{ ip: 1.2.3 }] }',
+    1,
+    /Pod\/x/,
+    /no IP/,
+  ],
+  [
+    'a policy without a name',
+    'kind: AccessPolicy\nspec: { action: DENY, rules: [] }',
+    1,
+    /metadata/,
+    /required/,
+  ],
+];
+
+for (const [name, text, line, field, message] of cases) {
+  test(`refuses ${name}, naming line and field`, () => {
+    const { objects, errors } = parseManifests('x.yaml', text);
+    assert.equal(objects.length, 0);
+    assert.ok(errors[0], 'an error');
+    assert.equal(errors[0].line, line);
+    assert.match(errors[0].field, field);
+    assert.match(errors[0].message, message);
+  });
+}
+
+test('passes over kinds that it does not read', () => {
+  const { objects, errors } = parseManifests('x.yaml', 'kind: ConfigMap\nmetadata: { name: x }');
+  assert.deepEqual([objects, errors], [[], []]);
+});
+
+const deny = '  action: DENY\n  rules: []';
+const stream = (...documents: readonly string[]): string => documents.join('\n---\n');
+
+test('an object of Weft that is no kind of it is not passed over', () => {
+  const typo = policy('  action: DENY\n  rules: []').replace('AccessPolicy', 'AcessPolicy');
+  const { errors, isUnreadable } = parseManifests('a.yaml', typo);
+  assert.equal(isUnreadable, true);
+  assert.match(errors[0]?.message ?? '', /weft\.dev has no kind AcessPolicy; it has AccessPolicy, /);
+  const foreign = 'apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: { name: a }';
+  assert.deepEqual(parseManifests('a.yaml', foreign).errors, []);
+});
+
+test('Lists are their items, and what is wrong with one is said at its line', () => {
+  const list = (kind: string, items: string): string => `apiVersion: v1\nkind: ${kind}\nitems:\n${items}`;
+  const items = `- { apiVersion: v1, kind: Namespace, metadata: { name: a } }
+- apiVersion: weft.dev/v1alpha1
+  kind: AccessPolicy
+  metadata: { name: p }
+  spec: { action: MAYBE, rules: [] }
+- { apiVersion: v1, kind: ConfigMap, metadata: { name: c } }
+`;
+  const { objects, errors, closed, unused } = parseManifests('a.yaml', list('List', items));
+  assert.deepEqual(
+    [...objects, ...closed].map(({ kind }) => kind),
+    ['Namespace', 'AccessPolicy'],
+  );
+  assert.equal(errors[0]?.line, 8);
+  assert.equal(errors[0]?.field, 'spec.action');
+  assert.deepEqual(unused, [{ kind: 'ConfigMap', apiVersion: 'v1', line: 9 }]);
+  const typed = parseManifests('a.yaml', list('ServiceList', '- { metadata: { name: s }, spec: {} }'));
+  assert.equal(typed.objects[0]?.kind, 'Service');
+  assert.deepEqual(parseManifests('a.yaml', 'kind: List\nitems: []').errors, []);
+});
+
+test("another group's kind of a name that Weft reads is not taken for it", () => {
+  const knative = `apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: { name: web, namespace: app }
+spec: { template: { spec: { containers: [{ image: example }] } } }`;
+  const core =
+    'apiVersion: v1\nkind: Service\nmetadata: { name: web, namespace: app }\nspec: { ports: [{ port: 80 }] }';
+  const { objects, errors, unused } = parseManifests('a.yaml', stream(core, knative));
+  assert.deepEqual(errors, []);
+  assert.equal(objects.length, 1);
+  assert.deepEqual(unused, [{ kind: 'Service', apiVersion: 'serving.knative.dev/v1', line: 6 }]);
+  for (const apiVersion of ['example.org/v1', 'metrics.k8s.io/v1'])
+    for (const kind of ['Pod', 'Node', 'Namespace', 'EndpointSlice', 'Gateway', 'Workload', 'AccessPolicy'])
+      assert.deepEqual(
+        parseManifests('a.yaml', `apiVersion: ${apiVersion}\nkind: ${kind}\nmetadata: { name: x }`).unused
+          .length,
+        1,
+        kind,
+      );
+});
+
+for (const [name, text, message, isUnreadable] of [
+  ['a policy of no group', policy(deny).replace('weft.dev/v1alpha1', 'v1'), /of the group weft\.dev/, true],
+  ['a mistyped group', policy(deny).replace('weft.dev/', 'wetf.dev/'), /of the group weft\.dev/, true],
+  [
+    'a version that there is not',
+    policy(deny).replace('v1alpha1', 'v1'),
+    /weft\.dev has no version v1; it has v1alpha1/,
+    true,
+  ],
+  [
+    'a mistyped kind of Weft',
+    policy(deny).replace('AccessPolicy', 'AccesPolicy'),
+    /did you mean AccessPolicy\?/,
+    true,
+  ],
+  [
+    'a mistyped kind of the core group',
+    'apiVersion: v1\nkind: Serivce\nmetadata: { name: s }',
+    /did you mean Service\?/,
+    false,
+  ],
+  [
+    'a mistyped route',
+    'apiVersion: gateway.networking.k8s.io/v1\nkind: HttpRoute\nmetadata: { name: s }',
+    /did you mean HTTPRoute\?/,
+    false,
+  ],
+  [
+    'an apiVersion that is no text',
+    'apiVersion: 1\nkind: Pod\nmetadata: { name: s }',
+    /must be string/,
+    true,
+  ],
+] as const)
+  test(`${name} is refused`, () => {
+    const parsed = parseManifests('a.yaml', text);
+    assert.match(parsed.errors[0]?.message ?? 'accepted', message);
+    assert.equal(parsed.isUnreadable, isUnreadable);
+    assert.equal(parsed.objects.length, 0);
+  });
+
+test('kinds that are near to others only by chance are passed over', () => {
+  for (const [apiVersion, kind] of [
+    ['gateway.networking.k8s.io/v1alpha2', 'UDPRoute'],
+    ['gateway.networking.k8s.io/v1beta1', 'ReferenceGrant'],
+    ['v1', 'Event'],
+    ['v1', 'Secret'],
+    ['apps/v1', 'Deployment'],
+  ])
+    assert.deepEqual(parseManifests('a', `apiVersion: ${apiVersion}\nkind: ${kind}`).errors, [], kind);
+});
+
+test('what is null in a built-in kind is not there; in one of Weft it is a value that is wrong', () => {
+  const service = `apiVersion: v1\nkind: Service\nmetadata:\n  name: s\n  labels:\n  annotations: ~
+spec:\n  selector:\n  ports: [{ port: 80, name: null }]\nstatus: {}`;
+  const { objects, errors } = parseManifests('a', service);
+  assert.deepEqual(errors, []);
+  assert.deepEqual(objects[0], {
+    ...{ apiVersion: 'v1', kind: 'Service', metadata: { name: 's' }, status: {} },
+    spec: { ports: [{ port: 80 }] },
+  });
+  const all =
+    'apiVersion: weft.dev/v1alpha1\nkind: AccessPolicy\nmetadata: { name: p, labels: }\nspec:\n  action: DENY\n  selector:\n  rules: []';
+  const [error] = parseManifests('a', all).errors;
+  assert.equal(error?.field, 'spec.selector', 'without its selector it would hold for the whole namespace');
+});
+
+test('a boolean or number where text belongs is refused with what to write, as the API server refuses it', () => {
+  for (const [label, message] of [
+    ['yes', /must be string: yes is a boolean in YAML, write "yes"/],
+    ['Off', /Off is a boolean in YAML, write "Off"/],
+    ['1.0', /1\.0 is a number in YAML, write "1\.0"/],
+  ] as const) {
+    const { errors } = parseManifests('a', `kind: Namespace\nmetadata: { name: a, labels: { x: ${label} } }`);
+    assert.match(errors[0]?.message ?? 'accepted', message);
+    assert.equal(errors[0]?.field, 'metadata.labels.x');
+  }
+  assert.deepEqual(
+    parseManifests('a', 'kind: Namespace\nmetadata: { name: a, labels: { x: "yes" } }').errors,
+    [],
+  );
+  const pod = 'kind: Pod\nmetadata: { name: a }\nspec: { nodeName: node, hostNetwork: yes }';
+  const [object] = parseManifests('a', pod).objects;
+  assert.ok(object?.kind === 'Pod' && object.spec.hostNetwork === true);
+});
+
+test('EndpointSlices and Endpoints are the endpoints of a Service without a selector', () => {
+  const service =
+    'apiVersion: v1\nkind: Service\nmetadata: { name: db, namespace: shop }\nspec: { clusterIP: 10.96.0.1, ports: [{ port: 80 }] }';
+  const slice = `apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice
+metadata: { name: db-1, namespace: shop, labels: { kubernetes.io/service-name: db } }
+addressType: IPv4\nendpoints:\n- { addresses: [192.0.2.1] }\n- { addresses: [192.0.2.2], conditions: { ready: false } }
+ports: [{ port: 8080 }]`;
+  const endpoints = `apiVersion: v1\nkind: Endpoints\nmetadata: { name: db, namespace: shop }
+subsets: [{ addresses: [{ ip: 192.0.2.1 }], notReadyAddresses: [{ ip: 192.0.2.2 }], ports: [{ port: 8080 }] }]`;
+  for (const text of [slice, endpoints]) {
+    const { objects, errors } = parseManifests('a', stream(service, text));
+    assert.deepEqual(errors, []);
+    const told = [...compile(objects, { trustDomain: parseTrustDomain('x'), rootsVersion: '' }).all()];
+    const workloads = told.flatMap((one) => (one.kind === 'workload' ? [one.value] : []));
+    assert.deepEqual(
+      workloads.map(({ addresses, healthy, services }) => [
+        addresses[0],
+        healthy,
+        [...services.values()][0]?.[0]?.targetPort,
+      ]),
+      [
+        ['192.0.2.1', true, 8080],
+        ['192.0.2.2', false, 8080],
+      ],
+    );
+  }
+  const skipped = endpoints.replace(
+    'namespace: shop',
+    "namespace: shop, labels: { endpointslice.kubernetes.io/skip-mirror: 'true' }",
+  );
+  assert.deepEqual(parseManifests('a', skipped).objects, []);
+});
+
+test('an error without a field or a line is one sentence', () => {
+  const at = { file: 'a.yaml', message: 'wrong' };
+  assert.equal(fileErrorText({ ...at, line: 3, field: 'spec' }), 'a.yaml:3: spec: wrong');
+  assert.equal(fileErrorText({ ...at, line: 0, field: '' }), 'a.yaml: wrong');
+});
