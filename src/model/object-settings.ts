@@ -2,6 +2,7 @@
  * Labels and annotations by which namespaces and pods say how they take part in the mesh: which values they may have, and what one that
  * nobody knows is taken for. The API server refuses the same (daemonset/chart/templates/validation.yaml). Pure.
  */
+import { nearest } from '../base/nearest.js';
 import { parseCidr, type Cidr } from './address.js';
 
 const meshLabel = 'weft.dev/mesh';
@@ -13,6 +14,8 @@ export interface SettingProblem {
   readonly value: string;
   /** Which values there are, and what stands in the place of this one. */
   readonly message: string;
+  /** Whoever wrote it may rely on a protection that is not there: it stands for a key that takes into the mesh or makes it stricter. */
+  readonly isProtection: boolean;
 }
 
 type Texts = Readonly<Record<string, string>>;
@@ -104,6 +107,16 @@ const keysIn = (where: Setting['in']): readonly string[] => [
 /** The bench marks the namespaces that it makes. */
 const isForUsers = (key: string): boolean => key !== `${prefix}bench`;
 const known = { labels: new Set(keysIn('labels')), annotations: new Set(keysIn('annotations')) };
+const forUsers = new Set([...known.labels, ...known.annotations].filter(isForUsers));
+/** Without one of these a pod is not encrypted, or less is refused or read than its author believes. */
+const protections: ReadonlySet<string> = new Set([
+  meshLabel,
+  modeLabel,
+  `${prefix}waypoint`,
+  `${prefix}waypoint-namespace`,
+  `${prefix}same-node`,
+]);
+export const isProtection = (key: string): boolean => protections.has(key);
 
 /** A mistyped key, or one in the wrong place, says nothing at all: whoever wrote it believes that it does. */
 function unknownKeys(where: Setting['in'], texts: Texts): SettingProblem[] {
@@ -111,10 +124,19 @@ function unknownKeys(where: Setting['in'], texts: Texts): SettingProblem[] {
     where === 'labels' ? ['label', 'annotations' as const] : ['annotation', 'labels' as const];
   return Object.entries(texts).flatMap(([key, value]) => {
     if (!key.startsWith(prefix) || known[where].has(key)) return [];
-    const why = known[elsewhere].has(key)
+    const isElsewhere = known[elsewhere].has(key);
+    const meant = isElsewhere ? key : nearest(key, forUsers);
+    const why = isElsewhere
       ? `it is one of the ${elsewhere}`
-      : `Weft has the ${where} ${keysIn(where).filter(isForUsers).join(', ')}`;
-    return [{ key, value, message: `${kind} ${key} is unknown: ${why}; it has no effect` }];
+      : `Weft has the ${where} ${keysIn(where).filter(isForUsers).join(', ')}${meant === undefined ? '' : ` (did you mean ${meant}?)`}`;
+    return [
+      {
+        key,
+        value,
+        message: `${kind} ${key} is unknown: ${why}; it has no effect`,
+        isProtection: meant !== undefined && isProtection(meant),
+      },
+    ];
   });
 }
 
@@ -134,7 +156,12 @@ export function settingProblems({
     const shown = wrong.map((item) => JSON.stringify(item.slice(0, 64))).slice(0, 8);
     const kind = where === 'labels' ? 'label' : 'annotation';
     return [
-      { key, value, message: `${kind} ${key}: ${shown.join(', ')} is unknown: ${expects}; ${instead}` },
+      {
+        key,
+        value,
+        message: `${kind} ${key}: ${shown.join(', ')} is unknown: ${expects}; ${instead}`,
+        isProtection: true,
+      },
     ];
   });
   return [...unread, ...unknownKeys('labels', labels), ...unknownKeys('annotations', annotations)];

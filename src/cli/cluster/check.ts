@@ -5,14 +5,10 @@ import { errorText } from '../../base/errors.js';
 import { meshModeOf } from '../../model/object-settings.js';
 import { agentsOf, type Agent } from './agents.js';
 import { configurationFindings } from './configuration.js';
-import { readWaypointFindings } from './waypoint.js';
+import type { Finding } from '../../findings/finding.js';
+import { objectFindings } from './object-findings.js';
 
-export interface Finding {
-  readonly level: 'ok' | 'warn' | 'fail';
-  readonly what: string;
-  /** What to do. */
-  readonly help?: string;
-}
+export type { Finding } from '../../findings/finding.js';
 
 const kernelFloor: readonly [number, number] = [6, 1];
 const serverFloor: readonly [number, number] = [1, 30];
@@ -359,7 +355,7 @@ export async function checkCluster(config: KubeConfig, namespace: string): Promi
     });
   }
   findings.push(...(await configurationFindings(config)));
-  findings.push(...(await readWaypointFindings(config)));
+  findings.push(...(await objectFindings(config, namespace)));
   if (enrolled.size === 0)
     findings.push({
       level: 'ok',

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { acceptedFindings, routeFindings, settingFindings } from './configuration.js';
+import { acceptedFindings, routeFindings } from './configuration.js';
 
 const metadata = { name: 'p', namespace: 'shop', generation: 2 };
 const accepted = (status: string, observedGeneration: number) => ({
@@ -26,16 +26,25 @@ test('a route is one where our own word says so, wholly or in part', () => {
     ]).length;
   assert.equal(of('weft.dev/waypoint', 'Accepted', 'False'), 1);
   assert.equal(of('weft.dev/waypoint', 'PartiallyInvalid', 'True'), 1);
+  assert.equal(of('weft.dev/waypoint', 'ResolvedRefs', 'False'), 1);
+  assert.equal(of('weft.dev/waypoint', 'weft.dev/Enforced', 'False'), 1);
   assert.equal(of('weft.dev/waypoint', 'Accepted', 'True'), 0);
   assert.equal(of('other.test/x', 'Accepted', 'False'), 0);
 });
 
-test('a label that nobody can read is a failure, of namespaces and pods', () => {
-  const labels = { 'weft.dev/mesh': 'true' };
-  const [namespace] = settingFindings('Namespace', [{ metadata: { name: 'shop', labels } }]);
-  assert.match(namespace?.what ?? '', /^Namespace shop: label weft\.dev\/mesh: "true" is unknown/);
-  assert.equal(
-    settingFindings('Pod', [{ metadata: { ...metadata, labels: { 'weft.dev/mesh': 'enabled' } } }]).length,
-    0,
+test('what no waypoint carries out is a warning: the policy is in force in its closed form', () => {
+  const conditions = [
+    { type: 'Accepted', status: 'True', observedGeneration: 2 },
+    {
+      type: 'weft.dev/Enforced',
+      status: 'False',
+      observedGeneration: 2,
+      message: 'Service shop/api has no waypoint',
+    },
+  ];
+  const [found, ...others] = acceptedFindings('AccessPolicy', [{ metadata, status: { conditions } }]);
+  assert.deepEqual(
+    [found?.level, found?.what, others.length],
+    ['warn', 'AccessPolicy shop/p: Service shop/api has no waypoint', 0],
   );
 });

@@ -1,8 +1,8 @@
 /** Objects that are not in force as they are written: by their conditions, and by labels and annotations that nobody can read. */
 import type { KubeConfig } from '@kubernetes/client-node';
-import { ApiError, requestJson } from '../../kubernetes/request.js';
-import { settingProblems } from '../../model/object-settings.js';
-import type { Finding } from './check.js';
+import type { Finding } from '../../findings/finding.js';
+import { keyFindings } from '../../findings/keys.js';
+import { listAt } from './list.js';
 
 interface Condition {
   readonly type: string;
@@ -30,6 +30,9 @@ export interface ConfiguredItem {
 const nameOf = (kind: string, { metadata }: ConfiguredItem): string =>
   `${kind} ${metadata.namespace === undefined ? '' : `${metadata.namespace}/`}${metadata.name}`;
 
+const enforcedType = 'weft.dev/Enforced';
+const unenforcedHelp = 'no waypoint carries it out as it is written';
+
 /** Of Weft's own kinds. Pure. */
 export function acceptedFindings(kind: string, items: readonly ConfiguredItem[]): Finding[] {
   return items.flatMap((item): Finding[] => {
@@ -43,6 +46,9 @@ export function acceptedFindings(kind: string, items: readonly ConfiguredItem[])
           help: 'it is not in force as it is written: correct it',
         },
       ];
+    const enforced = item.status?.conditions?.find(({ type }) => type === enforcedType);
+    if (enforced?.status === 'False')
+      return [{ level: 'warn', what: `${name}: ${enforced.message ?? ''}`, help: unenforcedHelp }];
     return accepted?.observedGeneration === item.metadata.generation
       ? []
       : [{ level: 'warn', what: `${name} has not been looked at yet`, help: 'see Deployment weft-control' }];
@@ -56,54 +62,21 @@ export function routeFindings(kind: string, items: readonly ConfiguredItem[]): F
     const conditions = (item.status?.parents ?? [])
       .filter((parent) => parent.controllerName === controllerName)
       .flatMap((parent) => parent.conditions ?? []);
-    const wrong = conditions.filter(
-      ({ type, status }) =>
-        (type === 'Accepted' && status === 'False') || (type === 'PartiallyInvalid' && status === 'True'),
-    );
-    const messages = new Set(wrong.map(({ message }) => message ?? ''));
-    return [...messages].map((message): Finding => ({
-      level: 'fail',
-      what: `${nameOf(kind, item)}: ${message}`,
-      help: 'it is not in force as it is written: correct it',
-    }));
+    const found = new Map<string, Finding>();
+    for (const { type, status, message = '' } of conditions) {
+      const isWrong = status === (type === 'PartiallyInvalid' ? 'True' : 'False');
+      const isUnenforced = type === enforcedType;
+      if (!isWrong || !(wrongTypes.has(type) || isUnenforced) || found.has(message)) continue;
+      found.set(message, {
+        level: isUnenforced ? 'warn' : 'fail',
+        what: `${nameOf(kind, item)}: ${message}`,
+        help: isUnenforced ? unenforcedHelp : 'it is not in force as it is written: correct it',
+      });
+    }
+    return [...found.values()];
   });
 }
-
-/** Of namespaces and pods. Pure. */
-export function settingFindings(kind: 'Namespace' | 'Pod', items: readonly ConfiguredItem[]): Finding[] {
-  return items.flatMap((item) =>
-    settingProblems(item.metadata).map(({ message }): Finding => ({
-      level: 'fail',
-      what: `${nameOf(kind, item)}: ${message}`,
-      help: 'correct it',
-    })),
-  );
-}
-
-const pageSize = 500;
-/** Nothing where there is no such kind, or no right to read it. */
-async function list(config: KubeConfig, path: string): Promise<ConfiguredItem[]> {
-  const items: ConfiguredItem[] = [];
-  let from = '';
-  do {
-    const query = new URLSearchParams({
-      limit: String(pageSize),
-      ...(from === '' ? {} : { continue: from }),
-    });
-    let page: { items?: ConfiguredItem[]; metadata?: { continue?: string } };
-    try {
-      page = (await requestJson(config, 'GET', `${path}?${query}`)) as typeof page;
-    } catch (error) {
-      if (error instanceof ApiError && (error.status === 404 || error.status === 403)) return items;
-      throw error;
-    }
-    // Of a large cluster, what is looked at is small: the rest of each object is let go page by page.
-    for (const { metadata, status } of page.items ?? [])
-      items.push({ metadata, ...(status ? { status } : {}) });
-    from = page.metadata?.continue ?? '';
-  } while (from !== '');
-  return items;
-}
+const wrongTypes: ReadonlySet<string> = new Set(['Accepted', 'ResolvedRefs', 'PartiallyInvalid']);
 
 const own = {
   AccessPolicy: 'accesspolicies',
@@ -118,6 +91,13 @@ const routes = {
   TCPRoute: 'v1alpha2/tcproutes',
 } as const;
 
+// Of a large cluster, what is looked at is small: the rest of each object is let go page by page.
+const list = (config: KubeConfig, path: string): Promise<ConfiguredItem[]> =>
+  listAt<ConfiguredItem>(config, path, ({ metadata, status }) => ({
+    metadata,
+    ...(status ? { status } : {}),
+  }));
+
 /** Errors: ApiError. */
 export async function configurationFindings(config: KubeConfig): Promise<Finding[]> {
   const findings: Finding[] = [];
@@ -125,7 +105,8 @@ export async function configurationFindings(config: KubeConfig): Promise<Finding
     findings.push(...acceptedFindings(kind, await list(config, `/apis/weft.dev/v1alpha1/${plural}`)));
   for (const [kind, path] of Object.entries(routes))
     findings.push(...routeFindings(kind, await list(config, `/apis/gateway.networking.k8s.io/${path}`)));
-  findings.push(...settingFindings('Namespace', await list(config, '/api/v1/namespaces')));
-  findings.push(...settingFindings('Pod', await list(config, '/api/v1/pods')));
+  findings.push(...keyFindings('Namespace', await list(config, '/api/v1/namespaces')));
+  findings.push(...keyFindings('Pod', await list(config, '/api/v1/pods')));
+  findings.push(...keyFindings('Service', await list(config, '/api/v1/services')));
   return findings;
 }

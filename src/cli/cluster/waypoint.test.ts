@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { waypointFindings } from '../../findings/waypoints.js';
 import {
   listLines,
   statusLines,
-  waypointFindings,
   waypointStatuses,
   type GatewayItem,
   type WaypointObjects,
@@ -54,7 +54,7 @@ test('who names a waypoint that does not admit it is shown as closed, not as a u
   const [admitted] = of([gateway('wp', 'True', { spec: admittingAll })], foreign);
   assert.deepEqual([admitted?.users, admitted?.refused], [['shop', 'Service far/api'], []]);
   const findings = (gateways: readonly GatewayItem[]): string[] =>
-    waypointFindings({ gateways, deployments: [], ...foreign }).map(({ level, what }) => `${level} ${what}`);
+    waypointFindings({ gateways, ...foreign }).map(({ level, what }) => `${level} ${what}`);
   assert.deepEqual(findings([gateway('wp', 'True', { spec: admittingAll })]), []);
   assert.match(
     findings([gateway('wp', 'True')]).join(),

@@ -6,8 +6,10 @@ import { sleep } from '../../base/wait.js';
 import { loadKubeConfig } from '../../kubernetes/config.js';
 import { ApiError, requestJson } from '../../kubernetes/request.js';
 import { admitsNamespace, type AllowedRoutes } from '../../kubernetes/allowed-routes.js';
-import type { Finding } from './check.js';
+import { waypointNamedBy } from '../../findings/waypoints.js';
 import { table } from './status.js';
+
+export { waypointNamedBy } from '../../findings/waypoints.js';
 
 const group = 'gateway.networking.k8s.io';
 const gatewayClassName = 'weft-waypoint';
@@ -71,14 +73,6 @@ export interface WaypointObjects {
   readonly services: readonly Labelled[];
 }
 
-/** Whom labels name; the Istio labels mean the same where Weft's own say nothing. */
-function named({ metadata }: Labelled, own: string): string | undefined {
-  const { labels = {} } = metadata;
-  const name = labels[label] || labels['istio.io/use-waypoint'];
-  if (!name || name === 'none') return undefined;
-  return `${labels[namespaceLabel] || labels['istio.io/use-waypoint-namespace'] || own}/${name}`;
-}
-
 /** Pure. */
 export function waypointStatuses(objects: WaypointObjects): WaypointStatus[] {
   const users = new Map<string, { readonly who: string; readonly namespace: string }[]>();
@@ -86,10 +80,10 @@ export function waypointStatuses(objects: WaypointObjects): WaypointStatus[] {
     if (whom !== undefined) users.set(whom, [...(users.get(whom) ?? []), { who, namespace }]);
   };
   for (const one of objects.namespaces)
-    use(named(one, one.metadata.name), one.metadata.name, one.metadata.name);
+    use(waypointNamedBy(one, one.metadata.name), one.metadata.name, one.metadata.name);
   for (const one of objects.services) {
     const { namespace = 'default', name } = one.metadata;
-    use(named(one, namespace), `Service ${namespace}/${name}`, namespace);
+    use(waypointNamedBy(one, namespace), `Service ${namespace}/${name}`, namespace);
   }
   const labelsOf = new Map(objects.namespaces.map(({ metadata }) => [metadata.name, metadata.labels ?? {}]));
   return objects.gateways
@@ -165,52 +159,6 @@ export function* statusLines(status: WaypointStatus): Generator<string> {
     ...users.slice(1).map((user) => ['', user]),
     ...refused.map((user, at) => [at === 0 ? 'closed' : '', `${user}: it ${notAdmitted}`]),
   ]);
-}
-
-/** Services and namespaces whose labels name a waypoint that does not serve them: they are closed. For `weft check`. Pure. */
-export function waypointFindings(objects: WaypointObjects): Finding[] {
-  const statuses = waypointStatuses(objects);
-  // Of any class: what a class of another name means, the control plane knows.
-  const known = new Set(
-    objects.gateways.map(({ metadata: { namespace = 'default', name } }) => `${namespace}/${name}`),
-  );
-  const findings = statuses.flatMap(({ namespace, name, refused }) =>
-    refused.map((who): Finding => ({
-      level: 'fail',
-      what: `${who} names the waypoint ${namespace}/${name}, which ${notAdmitted}`,
-      help: 'its clients are refused: admit its namespace there, or take the label off',
-    })),
-  );
-  const missing = (one: Labelled, own: string, who: string): Finding[] => {
-    const whom = named(one, own);
-    return whom === undefined || known.has(whom)
-      ? []
-      : [
-          {
-            level: 'fail',
-            what: `${who} names the waypoint ${whom}, and there is no Gateway of that name`,
-            help: 'its clients are refused: make the waypoint (weft waypoint apply), or take the label off',
-          },
-        ];
-  };
-  return [
-    ...findings,
-    ...objects.namespaces.flatMap((one) => missing(one, one.metadata.name, `namespace ${one.metadata.name}`)),
-    ...objects.services.flatMap((one) => {
-      const { namespace = 'default', name } = one.metadata;
-      return missing(one, namespace, `Service ${namespace}/${name}`);
-    }),
-  ];
-}
-
-/** Errors: ApiError. */
-export async function readWaypointFindings(config: KubeConfig): Promise<Finding[]> {
-  const [gateways, namespaces, services] = await Promise.all([
-    itemsAt<GatewayItem>(config, `/apis/${group}/v1/gateways`).catch(gone),
-    itemsAt<Labelled>(config, '/api/v1/namespaces'),
-    itemsAt<Labelled>(config, '/api/v1/services'),
-  ]);
-  return waypointFindings({ gateways: gateways ?? [], deployments: [], namespaces, services });
 }
 
 const gatewaysPath = (namespace: string, name = ''): string =>
@@ -292,7 +240,7 @@ async function applyWaypoint(config: KubeConfig, flags: ApplyFlags): Promise<voi
   const { namespace, name } = flags;
   await requireKinds(config);
   const space = (await requestJson(config, 'GET', `/api/v1/namespaces/${namespace}`)) as Labelled;
-  const other = named(space, namespace);
+  const other = waypointNamedBy(space, namespace);
   const clash = flags.forNamespace === true && other !== undefined && other !== `${namespace}/${name}`;
   if (clash && flags.overwrite !== true) {
     throw new WeftError(

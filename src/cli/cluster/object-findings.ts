@@ -1,0 +1,57 @@
+/** What the cluster's objects say together: waypoints that are named and not there, policies that miss what they are for. */
+import type { KubeConfig } from '@kubernetes/client-node';
+import type { Finding } from '../../findings/finding.js';
+import type {
+  CheckedClass,
+  CheckedGateway,
+  CheckedPod,
+  CheckedPolicy,
+  CheckedService,
+  CheckedWorkload,
+  Labeled,
+} from '../../findings/objects.js';
+import { policyFindings } from '../../findings/policies.js';
+import { waypointFindings } from '../../findings/waypoints.js';
+import { listAt } from './list.js';
+
+const metaOf = ({ metadata: { name, namespace, labels } }: Labeled): Labeled['metadata'] => ({
+  name,
+  ...(namespace === undefined ? {} : { namespace }),
+  ...(labels ? { labels } : {}),
+});
+type Containers = NonNullable<CheckedPod['spec']['containers']>;
+/** Of a container its ports alone: commands and environments are large. */
+const portsOf = (containers: Containers | undefined): Containers =>
+  (containers ?? []).map(({ ports }) => (ports ? { ports } : {}));
+
+/**
+ * @param root the namespace of Weft's own parts: its policies are the whole mesh's
+ * Errors: ApiError.
+ */
+export async function objectFindings(config: KubeConfig, root: string): Promise<Finding[]> {
+  const gatewayApi = '/apis/gateway.networking.k8s.io/v1';
+  const weft = '/apis/weft.dev/v1alpha1';
+  const withSpec = <T extends Labeled & { readonly spec: unknown }>(path: string): Promise<T[]> =>
+    listAt<T>(config, path, (item) => ({ metadata: metaOf(item), spec: item.spec }) as T);
+  const [namespaces, services, gateways, classes, policies, workloads, pods] = await Promise.all([
+    listAt<Labeled>(config, '/api/v1/namespaces', (item) => ({ metadata: metaOf(item) })),
+    withSpec<CheckedService>('/api/v1/services'),
+    withSpec<CheckedGateway>(`${gatewayApi}/gateways`),
+    withSpec<CheckedClass>(`${gatewayApi}/gatewayclasses`),
+    withSpec<CheckedPolicy>(`${weft}/accesspolicies`),
+    withSpec<CheckedWorkload>(`${weft}/workloads`),
+    listAt<CheckedPod>(config, '/api/v1/pods', ({ spec, status, ...item }) => ({
+      metadata: metaOf(item),
+      spec: {
+        ...(spec.hostNetwork === true ? { hostNetwork: true } : {}),
+        containers: portsOf(spec.containers),
+        initContainers: portsOf(spec.initContainers),
+      },
+      status: status?.phase === undefined ? {} : { phase: status.phase },
+    })),
+  ]);
+  return [
+    ...waypointFindings({ gateways, classes, namespaces, services }),
+    ...policyFindings({ policies, namespaces, pods, workloads, services }, root),
+  ];
+}

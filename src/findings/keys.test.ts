@@ -1,0 +1,128 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { keyFindings, type KeyedKind } from './keys.js';
+
+type Texts = Readonly<Record<string, string>>;
+const of = (kind: KeyedKind, labels: Texts, annotations: Texts = {}): string[] =>
+  keyFindings(kind, [{ metadata: { name: 'x', namespace: 'shop', labels, annotations } }]).map(
+    ({ level, what }) => `${level} ${what}`,
+  );
+
+for (const [name, kind, labels, annotations, expected] of [
+  ['what is right', 'Namespace', { 'weft.dev/mesh': 'enabled', 'weft.dev/waypoint': 'w' }, {}, undefined],
+  [
+    'what is of others',
+    'Pod',
+    { app: 'a', 'istio.io/rev': 'default' },
+    { 'example.com/mode': 'x' },
+    undefined,
+  ],
+  [
+    'a value that nobody knows',
+    'Namespace',
+    { 'weft.dev/mesh': 'true' },
+    {},
+    /^fail Namespace x: label weft\.dev\/mesh: "true" is unknown/,
+  ],
+  // Where a protection is meant.
+  [
+    'mode, mistyped',
+    'Namespace',
+    { 'weft.dev/mdoe': 'strict' },
+    {},
+    /^fail .*\(did you mean weft\.dev\/mode\?\); it has no effect/,
+  ],
+  ['mesh, mistyped', 'Pod', { 'weft.dev/Mesh': 'enabled' }, {}, /^fail .*did you mean weft\.dev\/mesh\?/],
+  [
+    'waypoint, mistyped',
+    'Service',
+    { 'weft.dev/waypont': 'w' },
+    {},
+    /^fail .*did you mean weft\.dev\/waypoint\?/,
+  ],
+  [
+    'mode as an annotation',
+    'Namespace',
+    {},
+    { 'weft.dev/mode': 'strict' },
+    /^fail .*it is one of the labels/,
+  ],
+  [
+    'mode on a Service',
+    'Service',
+    { 'weft.dev/mode': 'strict' },
+    {},
+    /^fail Service shop\/x: label weft\.dev\/mode is not read on a Service/,
+  ],
+  ['a waypoint on a pod', 'Pod', { 'weft.dev/waypoint': 'w' }, {}, /^fail .*not read on a Pod/],
+  [
+    'the namespace of a waypoint alone',
+    'Service',
+    { 'weft.dev/waypoint-namespace': 'infra' },
+    {},
+    /^fail .*no effect without weft\.dev\/waypoint/,
+  ],
+  // Where nothing is at risk.
+  [
+    'a key of which nobody knows what it means',
+    'Namespace',
+    { 'weft.dev/team': 'a' },
+    {},
+    /^warn .*label weft\.dev\/team is unknown/,
+  ],
+  [
+    'an exclusion, mistyped',
+    'Pod',
+    {},
+    { 'weft.dev/exclude-inbound-port': '80' },
+    /^warn .*did you mean weft\.dev\/exclude-inbound-ports\?/,
+  ],
+  [
+    'export, mistyped',
+    'Namespace',
+    { 'weft.dev/exprot': 'enabled' },
+    {},
+    /^warn .*did you mean weft\.dev\/export\?/,
+  ],
+  // Istio's.
+  ["Istio's mode", 'Namespace', { 'istio.io/dataplane-mode': 'ambient' }, {}, undefined],
+  [
+    "Istio's mode with an unknown value",
+    'Namespace',
+    { 'istio.io/dataplane-mode': 'ambiant' },
+    {},
+    /^fail .*"ambiant" is unknown: it is ambient or none/,
+  ],
+  [
+    "Istio's mode, mistyped",
+    'Namespace',
+    { 'istio.io/dataplane-mod': 'ambient' },
+    {},
+    /^fail .*did you mean istio\.io\/dataplane-mode\?/,
+  ],
+  [
+    "Istio's waypoint, mistyped",
+    'Service',
+    { 'istio.io/use-waypont': 'w' },
+    {},
+    /^fail .*did you mean istio\.io\/use-waypoint\?/,
+  ],
+  ["Istio's waypoint on a pod", 'Pod', { 'istio.io/use-waypoint': 'w' }, {}, /^warn .*not read on a Pod/],
+  ["Istio's label for ingress", 'Service', { 'istio.io/ingress-use-waypoint': 'true' }, {}, undefined],
+] as const)
+  test(`labels and annotations: ${name}`, () => {
+    const found = of(kind, labels, annotations);
+    if (!expected) return assert.deepEqual(found, []);
+    assert.equal(found.length, 1, found.join('\n'));
+    assert.match(found[0] ?? '', expected);
+  });
+
+test('pods that are copies of each other are one finding', () => {
+  const pod = (name: string, namespace: string) => ({
+    metadata: { name, namespace, labels: { 'weft.dev/mdoe': 'strict' } },
+  });
+  const found = keyFindings('Pod', [pod('a', 'shop'), pod('b', 'shop'), pod('c', 'shop'), pod('d', 'bank')]);
+  assert.equal(found.length, 2);
+  assert.match(found[0]?.what ?? '', /^Pod shop\/a and 2 more: label/);
+  for (const { help } of found) assert.ok(help);
+});

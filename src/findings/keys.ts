@@ -1,0 +1,122 @@
+/** Labels and annotations by which objects say how they take part, and that say nothing: mistyped, at the wrong place, or alone. Pure. */
+import { nearest } from '../base/nearest.js';
+import { isProtection, settingProblems } from '../model/object-settings.js';
+import type { Finding } from './finding.js';
+import { nameOf, namespaceOf, type Labeled, type Texts } from './objects.js';
+
+export type KeyedKind = 'Namespace' | 'Pod' | 'Service';
+
+const weft = 'weft.dev/';
+const istio = 'istio.io/';
+/** Labels that Weft reads, by the kinds on which it does. */
+const readOn: Readonly<Record<string, readonly KeyedKind[]>> = {
+  'weft.dev/mesh': ['Namespace', 'Pod'],
+  'weft.dev/mode': ['Namespace', 'Pod'],
+  'weft.dev/waypoint': ['Namespace', 'Service'],
+  'weft.dev/waypoint-namespace': ['Namespace', 'Service'],
+  'weft.dev/export': ['Namespace'],
+  'istio.io/use-waypoint': ['Namespace', 'Service'],
+  'istio.io/use-waypoint-namespace': ['Namespace', 'Service'],
+};
+const waypointKeys = [
+  ['weft.dev/waypoint', 'weft.dev/waypoint-namespace'],
+  ['istio.io/use-waypoint', 'istio.io/use-waypoint-namespace'],
+] as const;
+
+/** Labels of Istio that mean the same to Weft, and others of it that are near to them. */
+const istioRead = ['istio.io/dataplane-mode', 'istio.io/use-waypoint', 'istio.io/use-waypoint-namespace'];
+const istioOthers: ReadonlySet<string> = new Set(['istio.io/ingress-use-waypoint', 'istio.io/waypoint-for']);
+const dataplaneMode = 'istio.io/dataplane-mode';
+
+interface Problem {
+  readonly level: 'warn' | 'fail';
+  readonly what: string;
+  readonly help: string;
+}
+
+function misplaced(kind: KeyedKind, labels: Texts): Problem[] {
+  return Object.keys(labels).flatMap((key): Problem[] => {
+    const kinds = readOn[key];
+    if (!kinds || kinds.includes(kind)) return [];
+    return [
+      {
+        // Istio reads its own on pods, for calls to a pod's address.
+        level: isProtection(key) ? 'fail' : 'warn',
+        what: `label ${key} is not read on a ${kind}: it has no effect there`,
+        help: `put it on a ${kinds.join(' or a ')}`,
+      },
+    ];
+  });
+}
+
+/** A namespace of a waypoint without its name. */
+function alone(labels: Texts): Problem[] {
+  return waypointKeys.flatMap(([name, namespace]): Problem[] =>
+    labels[namespace] === undefined || labels[name] !== undefined
+      ? []
+      : [
+          {
+            level: 'fail',
+            what: `label ${namespace} has no effect without ${name}`,
+            help: `add ${name}=NAME, or take the label off`,
+          },
+        ],
+  );
+}
+
+function ofIstio(kind: KeyedKind, labels: Texts): Problem[] {
+  const mode = labels[dataplaneMode];
+  const problems: Problem[] = [];
+  if (kind !== 'Service' && mode !== undefined && mode !== 'ambient' && mode !== 'none')
+    problems.push({
+      level: 'fail',
+      what: `label ${dataplaneMode}: ${JSON.stringify(mode.slice(0, 64))} is unknown: it is ambient or none; it is as if it were not there`,
+      help: 'correct it',
+    });
+  for (const key of Object.keys(labels)) {
+    if (!key.startsWith(istio) || istioOthers.has(key)) continue;
+    const meant = nearest(key, istioRead);
+    if (meant === undefined) continue;
+    problems.push({
+      level: 'fail',
+      what: `label ${key} is unknown: did you mean ${meant}? it has no effect`,
+      help: 'correct it',
+    });
+  }
+  return problems;
+}
+
+function problemsOf(kind: KeyedKind, { metadata }: Labeled): Problem[] {
+  const { labels = {}, annotations = {} } = metadata;
+  const own = Object.keys(labels).concat(Object.keys(annotations));
+  if (!own.some((key) => key.startsWith(weft) || key.startsWith(istio))) return [];
+  const elsewhere = misplaced(kind, labels);
+  const settings = settingProblems({ labels, annotations }).map(
+    ({ message, isProtection: protects }): Problem => ({
+      level: protects ? 'fail' : 'warn',
+      what: message,
+      help: protects
+        ? 'correct it: what it is to protect is not protected by it'
+        : 'correct it, or take it away',
+    }),
+  );
+  return [...settings, ...elsewhere, ...alone(labels), ...ofIstio(kind, labels)];
+}
+
+/** One for each thing that is wrong: pods of one namespace are mostly copies of each other. */
+export function keyFindings(kind: KeyedKind, objects: readonly Labeled[]): Finding[] {
+  const found = new Map<string, { readonly first: string; readonly problem: Problem; count: number }>();
+  for (const object of objects)
+    for (const problem of problemsOf(kind, object)) {
+      const place =
+        kind === 'Pod' ? `${namespaceOf(object)} ${problem.what}` : `${nameOf(kind, object)} ${problem.what}`;
+      const known = found.get(place);
+      if (known) known.count++;
+      else found.set(place, { first: nameOf(kind, object), problem, count: 1 });
+    }
+  return [...found.values()].map(({ first, problem: { level, what, help }, count }) => ({
+    level,
+    what: `${first}${count > 1 ? ` and ${count - 1} more` : ''}: ${what}`,
+    help,
+  }));
+}

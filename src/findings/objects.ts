@@ -1,0 +1,82 @@
+/** Objects as far as findings read them; what an API server and a file have is assignable. */
+import type { AllowedRoutes } from '../kubernetes/allowed-routes.js';
+import { meshModeOf } from '../model/object-settings.js';
+
+export type Texts = Readonly<Record<string, string>>;
+export interface CheckedMeta {
+  readonly name: string;
+  readonly namespace?: string;
+  readonly labels?: Texts;
+  readonly annotations?: Texts;
+}
+export interface Labeled {
+  readonly metadata: CheckedMeta;
+}
+interface CheckedContainer {
+  readonly ports?: readonly {
+    readonly name?: string;
+    readonly containerPort: number;
+    readonly protocol?: string;
+  }[];
+}
+export interface CheckedPod extends Labeled {
+  readonly spec: {
+    readonly hostNetwork?: boolean;
+    readonly containers?: readonly CheckedContainer[];
+    readonly initContainers?: readonly CheckedContainer[];
+  };
+  readonly status?: { readonly phase?: string };
+}
+export interface CheckedWorkload extends Labeled {
+  readonly spec: { readonly ports?: CheckedContainer['ports'] };
+}
+export interface CheckedService extends Labeled {
+  readonly spec: {
+    readonly selector?: Texts;
+    readonly ports?: readonly {
+      readonly port: number;
+      readonly targetPort?: number | string;
+      readonly protocol?: string;
+    }[];
+  };
+}
+export interface CheckedPolicy extends Labeled {
+  readonly spec: {
+    readonly action: string;
+    readonly selector?: { readonly matchLabels?: Texts };
+    readonly targetRefs?: readonly { readonly name: string }[];
+    readonly rules?: readonly {
+      readonly to?: readonly { readonly ports?: readonly number[]; readonly notPorts?: readonly number[] }[];
+    }[];
+  };
+}
+export interface CheckedGateway extends Labeled {
+  readonly spec: {
+    readonly gatewayClassName: string;
+    readonly listeners?: readonly { readonly protocol: string; readonly allowedRoutes?: AllowedRoutes }[];
+  };
+}
+export interface CheckedClass extends Labeled {
+  readonly spec: { readonly controllerName: string };
+}
+
+export const namespaceOf = ({ metadata }: Labeled): string => metadata.namespace ?? 'default';
+export const labelsOf = (object: Labeled | undefined): Texts => object?.metadata.labels ?? {};
+export const nameOf = (kind: string, object: Labeled): string =>
+  kind === 'Namespace'
+    ? `Namespace ${object.metadata.name}`
+    : `${kind} ${namespaceOf(object)}/${object.metadata.name}`;
+
+/** An empty selector selects nobody. */
+export function selects(selector: Texts | undefined, labels: Texts): boolean {
+  const wanted = Object.entries(selector ?? {});
+  return wanted.length > 0 && wanted.every(([key, value]) => labels[key] === value);
+}
+
+export const isGone = ({ status }: CheckedPod): boolean =>
+  status?.phase === 'Succeeded' || status?.phase === 'Failed';
+
+/** Whether the labels of a pod and of its namespace take it into the mesh. */
+export const isEnrolled = (pod: CheckedPod, namespace: Labeled | undefined): boolean =>
+  pod.spec.hostNetwork !== true &&
+  (meshModeOf(labelsOf(pod)) ?? meshModeOf(labelsOf(namespace))) === 'enabled';
