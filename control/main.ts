@@ -30,6 +30,7 @@ import { releaseNodes } from './kubernetes/release.js';
 import { TokenReviewer } from './kubernetes/token-review.js';
 import { waypointDefaults, type WaypointDefaults } from './waypoint/defaults.js';
 import type { KeyAndCertificate } from '../src/tls/issue.js';
+import { manifestFindings, manifestTexts } from './manifest-findings.js';
 import { ProblemLog } from './problem-log.js';
 import { CertificateAuthority, serverCertificateDueMs } from './serve/ca.js';
 import { replaceFile } from './serve/files.js';
@@ -454,6 +455,14 @@ async function main(): Promise<void> {
     .description("bring Weft's own kinds in the API server to this version")
     .action(async () => {
       for (const name of await applyCrds(await loadKubeConfig(), crdDir())) console.log(`applied ${name}`);
+    });
+  program
+    .command('check-manifests')
+    .description('say what is wrong with manifests, as JSON')
+    .requiredOption('--from <paths...>', 'files, or directories of them')
+    .option('--root-namespace <name>', 'whose policies apply to the whole mesh', rootNamespace)
+    .action(({ from, rootNamespace: root }: { from: string[]; rootNamespace: string }) => {
+      console.log(JSON.stringify(manifestFindings(manifestTexts(from), root)));
     });
   tokenCommands(program);
   program

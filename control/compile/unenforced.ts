@@ -17,15 +17,19 @@ function routeProblems(route: RouteObject, compiler: Compiler): ReadonlySet<stri
   return problems;
 }
 
-/**
- * Services that no client reaches since their waypoint does not serve them, policies on requests that nobody reads, and routes that are
- * attached to nothing, lead nowhere or are not carried out. One sentence each.
- */
-export function* unenforced(compiler: Compiler): Generator<string> {
+/** Services that no client reaches since their waypoint does not serve them. One sentence each. */
+export function* unboundServices(compiler: Compiler): Generator<string> {
   for (const service of compiler.ofKind('Service')) {
     const bound = waypointBound(service, compiler);
     if (bound?.status === 'False') yield bound.message;
   }
+}
+
+/**
+ * Policies on requests that nobody reads, and routes that are attached to nothing, lead nowhere or are not carried out. One sentence
+ * each.
+ */
+export function* unenforcedObjects(compiler: Compiler): Generator<string> {
   for (const policy of compiler.ofKind('AccessPolicy')) {
     const said = policyEnforcement(policy, compiler);
     if (said?.status === 'False') yield `${nameOf(policy)}: ${said.message}`;
@@ -33,4 +37,9 @@ export function* unenforced(compiler: Compiler): Generator<string> {
   for (const kind of routeKinds)
     for (const route of compiler.ofKind(kind))
       for (const problem of routeProblems(route, compiler)) yield `${nameOf(route)}: ${problem}`;
+}
+
+export function* unenforced(compiler: Compiler): Generator<string> {
+  yield* unboundServices(compiler);
+  yield* unenforcedObjects(compiler);
 }

@@ -13,6 +13,7 @@ import { isManifest } from '../../src/kubernetes/manifests.js';
 import { objectKey, type ObjectKey } from '../compile/compile.js';
 import type { MeshObject } from '../compile/objects.js';
 import { fileErrorText, parseManifests, type FileError, type Parsed, type Unused } from './parse.js';
+import { saidTwice } from './twice.js';
 
 export { fileErrorText, parseManifests, type FileError, type Parsed } from './parse.js';
 
@@ -202,19 +203,9 @@ export class FileSource {
     });
   }
 
-  /** Objects that are said twice, and differently. Returns those that were not known. */
+  /** Returns what is new of objects that are said twice. */
   #compareAll(): FileError[] {
-    const last = new Map<ObjectKey, { readonly object: MeshObject; readonly place: string }>();
-    const twice = new Map<ObjectKey, FileError>();
-    for (const [file, { lines }] of this.#inOrder())
-      for (const [object, line] of lines) {
-        const key = objectKey(object);
-        const other = last.get(key);
-        last.set(key, { object, place: `${file}:${line}` });
-        if (!other || isDeepStrictEqual(other.object, object)) continue;
-        const message = `${key} stands in ${other.place} too, with other content: this one is in force`;
-        twice.set(key, { file, line, field: '', message, isWarning: true });
-      }
+    const twice = saidTwice(this.#inOrder().map(([file, { lines }]) => [file, lines] as const));
     const known = this.#twice;
     this.#twice = twice;
     return [...twice]

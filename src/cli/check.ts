@@ -3,7 +3,15 @@ import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { printClusterCheck, systemNamespace, wantsCluster, type ClusterFlags } from './cluster/command.js';
+import type { Finding } from '../findings/finding.js';
+import {
+  printClusterCheck,
+  printFindings,
+  systemNamespace,
+  wantsCluster,
+  type ClusterFlags,
+} from './cluster/command.js';
+import { programs, sh } from './run.js';
 
 const kernelFloor: readonly [number, number] = [6, 1];
 const nodeFloor: readonly [number, number] = [20, 11];
@@ -70,16 +78,32 @@ export function needMachine(purpose: 'agent' | 'bed' | 'demo'): void {
   process.exit(2);
 }
 
+interface CheckFlags extends ClusterFlags {
+  readonly kubernetes?: boolean;
+  readonly from?: readonly string[];
+  readonly rootNamespace: string;
+}
+
+/** By the control plane's own program, which reads manifests. Errors: WEFT_COMMAND. */
+const checkManifests = (from: readonly string[], root: string): Finding[] =>
+  JSON.parse(
+    sh(process.execPath, [programs.control, 'check-manifests', '--root-namespace', root, '--from', ...from]),
+  ) as Finding[];
+
 export function checkCommand(): Command {
   return new Command('check')
     .description(
-      'say what stands in the way: of the cluster that KUBECONFIG names, before and after Weft is installed, else of this machine',
+      'say what stands in the way: of the cluster that KUBECONFIG names, before and after Weft is installed, else of this machine; with -f, what is wrong with manifests',
     )
+    .option('-f, --from <path...>', 'manifests: files, or directories of them')
+    .option('--root-namespace <name>', 'with -f: whose policies apply to the whole mesh', systemNamespace)
     .option('--kubernetes', 'the cluster, also without KUBECONFIG')
     .option('--no-kubernetes', 'this machine, also with KUBECONFIG')
     .option('-n, --namespace <name>', "where Weft's parts run", systemNamespace)
     .option('--json', 'print the findings as JSON')
-    .action(async (options: ClusterFlags & { kubernetes?: boolean }) => {
+    .action(async (options: CheckFlags) => {
+      if (options.from)
+        return printFindings(checkManifests(options.from, options.rootNamespace), options.json);
       if (wantsCluster(options.kubernetes)) return printClusterCheck(options);
       needMachine('demo');
       console.log('this machine can run Weft');

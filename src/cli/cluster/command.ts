@@ -28,10 +28,14 @@ export async function printClusterStatus({ namespace, json, all }: ClusterFlags)
 
 const failed = (findings: readonly Finding[]): boolean => findings.some(({ level }) => level === 'fail');
 
-export async function printClusterCheck({ namespace, json }: ClusterFlags): Promise<void> {
-  const findings = await checkCluster(await loadKubeConfig(), namespace);
+/** Exit code 1 where one fails. */
+export function printFindings(findings: readonly Finding[], json: boolean | undefined): void {
   console.log(json === true ? JSON.stringify(findings) : [...findingLines(findings)].join('\n'));
   process.exitCode = failed(findings) ? 1 : 0;
+}
+
+export async function printClusterCheck({ namespace, json }: ClusterFlags): Promise<void> {
+  printFindings(await checkCluster(await loadKubeConfig(), namespace), json);
 }
 
 export function clusterCommands(): Command[] {

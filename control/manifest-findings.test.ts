@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { manifestFindings } from './manifest-findings.js';
+
+const check = (...texts: readonly string[]): string[] =>
+  manifestFindings(
+    texts.map((text, index) => ({ file: `${index}.yaml`, text })),
+    'weft-system',
+  ).map(({ level, what }) => `${level} ${what}`);
+const one = (found: readonly string[], expected: RegExp): void =>
+  assert.equal(found.filter((line) => expected.test(line)).length, 1, found.join('\n'));
+
+const mesh = `apiVersion: v1\nkind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled } }
+---\napiVersion: v1\nkind: Pod\nmetadata: { name: api, namespace: shop, labels: { app: api } }
+spec: { nodeName: a, containers: [{ ports: [{ containerPort: 8080 }] }] }\nstatus: { podIPs: [{ ip: 10.244.0.1 }] }
+---\napiVersion: v1\nkind: Service\nmetadata: { name: api, namespace: shop }
+spec: { clusterIP: 10.96.0.1, selector: { app: api }, ports: [{ port: 80, targetPort: 8080 }] }`;
+const policy = (spec: string): string =>
+  `apiVersion: weft.dev/v1alpha1\nkind: AccessPolicy\nmetadata: { name: p, namespace: shop }\nspec: ${spec}`;
+
+test('manifests that are as they should be', () => {
+  assert.deepEqual(
+    check(
+      mesh,
+      policy(
+        '{ action: DENY, selector: { matchLabels: { app: api } }, rules: [{ to: [{ ports: [8080] }] }] }',
+      ),
+    ),
+    ['ok 4 objects of 2 files are as they should be'],
+  );
+});
+
+test('what is found of a cluster is found of its files', () => {
+  const deny = policy(
+    '{ action: DENY, selector: { matchLabels: { app: api } }, rules: [{ to: [{ ports: [80] }] }] }',
+  );
+  one(
+    check(mesh, deny),
+    /^fail AccessPolicy shop\/p: ports 80 is the port of Service shop\/api, .* it denies nothing/,
+  );
+  one(
+    check(mesh, policy('{ action: DENY, selector: { matchLabels: { app: apu } }, rules: [] }')),
+    /^warn .*did you mean app=api\?/,
+  );
+  one(
+    check(mesh.replace('weft.dev/mesh', 'weft.dev/mseh')),
+    /^fail Namespace shop: label weft\.dev\/mseh is unknown: .*did you mean weft\.dev\/mesh\?/,
+  );
+  one(
+    check(
+      mesh.replace(
+        'name: api, namespace: shop }\nspec: { clusterIP',
+        'name: api, namespace: shop, labels: { istio.io/use-waypoint: wp } }\nspec: { clusterIP',
+      ),
+    ),
+    /^fail Service shop\/api names the waypoint shop\/wp \(label istio\.io\/use-waypoint\), and there is no Gateway/,
+  );
+  const route = `apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: { name: r, namespace: shop }
+spec: { parentRefs: [{ kind: Service, name: api }] }`;
+  one(check(mesh, route), /^warn HTTPRoute shop\/r: parentRef api: .*add group: ""/);
+  one(
+    check(
+      mesh,
+      policy('{ action: DENY, selector: { matchLabels: { app: api } }, rules: [{ to: [{ paths: [/a] }] }] }'),
+    ),
+    /^warn AccessPolicy shop\/p: .*no waypoint/,
+  );
+});
+
+test('what is found of files alone', () => {
+  one(check(mesh, policy('{ action: MAYBE, rules: [] }')), /^fail 1\.yaml:4: spec\.action: /);
+  one(check(mesh, 'a: ['), /^fail 1\.yaml:1: /);
+  one(
+    check(mesh, 'apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: x }'),
+    /^ok 1\.yaml: not used by Weft: 1 Deployment \(apps\/v1\)/,
+  );
+  one(
+    check(mesh, mesh.replace('port: 80,', 'port: 81,')),
+    /^warn 1\.yaml:11: Service shop\/api stands in 0\.yaml:11 too/,
+  );
+});
