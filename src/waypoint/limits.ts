@@ -5,7 +5,7 @@ export interface WaypointLimits {
   readonly headersMax: number;
   /** From a request's first byte to the end of its headers, and between requests' first bytes on a new connection. */
   readonly headTimeoutMsMax: number;
-  /** Without a byte of the request's body while one is awaited. */
+  /** Without a byte of the request's body while one is awaited and no response has begun; 0: no limit. Rules may say otherwise. */
   readonly bodyIdleMsMax: number;
   /** A client's connection on which nothing is asked. */
   readonly idleConnectionMsMax: number;
@@ -13,8 +13,12 @@ export interface WaypointLimits {
   readonly drainIdleMs: number;
   /** An upstream connection that nobody uses; below what servers commonly keep one for. */
   readonly idleUpstreamMsMax: number;
-  /** Without a byte in either direction while a request is under way. */
+  /** Without a byte in either direction while the response is awaited; 0: no limit. Rules may say otherwise. */
   readonly streamIdleMsMax: number;
+  /** The same once the response has begun, for gRPC, and for upgraded connections (WebSocket). */
+  readonly openIdleMsMax: number;
+  /** A mirrored request that does not move. */
+  readonly mirrorIdleMsMax: number;
   readonly connectTimeoutMsMax: number;
   /** Interim answers (1xx) before the one that counts. */
   readonly interimMax: number;
@@ -41,6 +45,8 @@ export const defaultLimits: WaypointLimits = {
   drainIdleMs: 3_000,
   idleUpstreamMsMax: 4_000,
   streamIdleMsMax: 300_000,
+  openIdleMsMax: 3600_000,
+  mirrorIdleMsMax: 60_000,
   connectTimeoutMsMax: 5_000,
   interimMax: 16,
   chunkExtensionBytesMax: 1024,

@@ -13,6 +13,7 @@ import type { AppProtocol, WaypointRef } from '../../src/model/workload.js';
 import { clientOf } from '../../src/waypoint/client.js';
 import { recheckAll, serveConnection, type ConnectionContext } from '../../src/waypoint/connection.js';
 import { connect } from '../../src/waypoint/dial.js';
+import { watchIdle } from '../../src/waypoint/idle.js';
 import { defaultLimits, type WaypointLimits } from '../../src/waypoint/limits.js';
 import type { RequestRecord } from '../../src/waypoint/record.js';
 import { Slots } from '../../src/waypoint/slots.js';
@@ -119,7 +120,9 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     if (!served) socket.destroy();
   });
   const port = await listening(server);
+  const endWatch = watchIdle(context.exchanges, 20);
   t.after(() => {
+    endWatch();
     server.close();
     for (const socket of sockets) socket.destroy();
     pool.drain();

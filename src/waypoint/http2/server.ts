@@ -97,7 +97,7 @@ export class Http2ServerConnection {
       return refuse(400, error.message);
     }
     stream.once('aborted', () => this.#onReset());
-    this.#options.onRequest(new Http2Request(stream, head, this.#options.limits));
+    this.#options.onRequest(new Http2Request(stream, head));
   }
 
   #onReset(): void {
@@ -138,14 +138,12 @@ class Http2Request implements Downstream {
   #trailers: Headers | undefined;
   #gotTrailers: Headers | undefined;
   #ended = false;
-  #idle: NodeJS.Timeout | undefined;
   /** What content-length has announced and did not come yet; undefined where it announced nothing. */
   #due: number | undefined;
 
   constructor(
     private readonly stream: http2.ServerHttp2Stream,
     readonly head: RequestHead,
-    limits: WaypointLimits,
   ) {
     this.hasBody = !stream.endAfterHeaders;
     if (this.hasBody) {
@@ -156,20 +154,11 @@ class Http2Request implements Downstream {
         (_headers: http2.IncomingHttpHeaders, _flags: number, raw: string[]) =>
           (this.#gotTrailers = trailersOf(raw)),
       );
-      // A body that was announced and does not come; refreshed by each piece of it.
-      this.#idle = setTimeout(() => {
-        // Who is not being read cannot be late.
-        if (stream.isPaused()) this.#idle?.refresh();
-        else this.listener?.onGone('late', 'the body of the request did not come in time');
-      }, limits.bodyIdleMsMax);
-      this.#idle.unref();
       stream.on('data', (bytes: Buffer) => {
-        this.#idle?.refresh();
         if (this.#due !== undefined && (this.#due -= bytes.length) < 0) return this.#mismatched();
         this.listener?.onData(bytes);
       });
       stream.on('end', () => {
-        clearTimeout(this.#idle);
         this.#ended = true;
         if (stream.aborted) return;
         if (this.#due !== undefined && this.#due !== 0) this.#mismatched();
@@ -191,7 +180,6 @@ class Http2Request implements Downstream {
   }
 
   #gone(): void {
-    clearTimeout(this.#idle);
     const { listener } = this;
     this.listener = undefined;
     listener?.onGone('left', 'the client reset the stream');
@@ -240,6 +228,9 @@ class Http2Request implements Downstream {
     this.stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR);
   }
 
+  get isPaused(): boolean {
+    return this.stream.isPaused();
+  }
   pause(): void {
     this.stream.pause();
   }
