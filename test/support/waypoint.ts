@@ -175,8 +175,9 @@ export async function httpUpstream(t: TestContext, handler: http.RequestListener
 export async function http2Upstream(
   t: TestContext,
   handler: (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => void,
+  options: http2.ServerOptions = {},
 ): Promise<{ readonly port: number; readonly server: http2.Http2Server }> {
-  const server = http2.createServer();
+  const server = http2.createServer(options);
   const sessions = new Set<http2.ServerHttp2Session>();
   server.on('session', (session) => {
     sessions.add(session);

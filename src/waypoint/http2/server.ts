@@ -5,6 +5,7 @@ import type { WaypointLimits } from '../limits.js';
 import type { Downstream, DownstreamListener, Headers, RequestHead, ResponseHead } from '../message.js';
 import { headerOf, removeHeader } from '../message.js';
 import { normalizeAuthority, parseTarget, TargetError } from '../routes/path.js';
+import { blockFault, blockOptions, blockSettings } from './block-limits.js';
 import { flatten, toHttp2, trailersOf } from './headers.js';
 
 export interface Http2ServerOptions {
@@ -33,7 +34,7 @@ export class Http2ServerConnection {
     this.#options = options;
     const { limits } = options;
     this.#session = http2.performServerHandshake(stream, {
-      maxHeaderListPairs: limits.headersMax,
+      ...blockOptions,
       // Malformed frames beyond this are an attack.
       maxSessionInvalidFrames: 100,
       maxSessionRejectedStreams: 100,
@@ -41,7 +42,7 @@ export class Http2ServerConnection {
       settings: {
         maxConcurrentStreams: limits.http2StreamsMax,
         initialWindowSize: windowBytes,
-        maxHeaderListSize: limits.headBytesMax,
+        ...blockSettings,
         enablePush: false,
       },
     } as http2.ServerOptions);
@@ -86,9 +87,8 @@ export class Http2ServerConnection {
       stream.respond({ ':status': status }, { endStream: true });
       stream.close(http2.constants.NGHTTP2_NO_ERROR);
     };
-    let bytes = 0;
-    for (const text of raw) bytes += text.length + 16;
-    if (bytes > this.#options.limits.headBytesMax) return refuse(431, 'the headers are too large');
+    const tooLarge = blockFault(raw, this.#options.limits);
+    if (tooLarge !== undefined) return refuse(431, tooLarge);
     let head: RequestHead;
     try {
       head = requestHeadOf(headers, raw);
@@ -96,8 +96,11 @@ export class Http2ServerConnection {
       if (!(error instanceof TargetError)) throw error;
       return refuse(400, error.message);
     }
-    stream.once('aborted', () => this.#onReset());
-    this.#options.onRequest(new Http2Request(stream, head));
+    const request = new Http2Request(stream, head, this.#options.limits);
+    stream.once('aborted', () => {
+      if (!request.isResetByUs) this.#onReset();
+    });
+    this.#options.onRequest(request);
   }
 
   #onReset(): void {
@@ -144,16 +147,17 @@ class Http2Request implements Downstream {
   constructor(
     private readonly stream: http2.ServerHttp2Stream,
     readonly head: RequestHead,
+    limits: WaypointLimits,
   ) {
     this.hasBody = !stream.endAfterHeaders;
     if (this.hasBody) {
       const length = headerOf(head.headers, 'content-length');
       if (length !== undefined) this.#due = Number(length);
-      stream.on(
-        'trailers',
-        (_headers: http2.IncomingHttpHeaders, _flags: number, raw: string[]) =>
-          (this.#gotTrailers = trailersOf(raw)),
-      );
+      stream.on('trailers', (_headers: http2.IncomingHttpHeaders, _flags: number, raw: string[]) => {
+        const tooLarge = blockFault(raw, limits);
+        if (tooLarge === undefined) this.#gotTrailers = trailersOf(raw);
+        else this.listener?.onGone('malformed', `the request's trailers have ${tooLarge}`);
+      });
       stream.on('data', (bytes: Buffer) => {
         if (this.#due !== undefined && (this.#due -= bytes.length) < 0) return this.#mismatched();
         this.listener?.onData(bytes);
@@ -224,7 +228,11 @@ class Http2Request implements Downstream {
     this.abort();
   }
 
+  /** The library tells of resets of either side in the same way. Only the client's own count against it. */
+  isResetByUs = false;
+
   abort(): void {
+    this.isResetByUs = true;
     this.stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR);
   }
 
