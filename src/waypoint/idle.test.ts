@@ -12,7 +12,7 @@ import {
   type TestWaypoint,
 } from '../../test/support/waypoint.js';
 import { IdleClock, idleTimeoutsOf, type RequestPhase } from './idle.js';
-import { defaultLimits } from './limits.js';
+import { clocksOf, defaultLimits } from './limits.js';
 
 function open(t: TestContext, port: number, headers: http2.OutgoingHttpHeaders): http2.ClientHttp2Stream {
   const session = http2.connect(`http://127.0.0.1:${port}`);
@@ -194,4 +194,50 @@ test('the clocks of a rule hold in place of the waypoint’s', async (t) => {
   assert.equal(await after('/default', body, 61_000), 408);
   assert.equal(await after('/default', none, 299_000), undefined);
   assert.equal(await after('/default', none, 301_000), 504);
+});
+
+test('the clocks that a waypoint is started with; 0 switches one off, also that of a head', async (t) => {
+  assert.deepEqual(clocksOf({}), {});
+  const off = clocksOf({
+    requestHeadTimeoutMs: 0,
+    requestBodyIdleTimeoutMs: 0,
+    streamIdleTimeoutMs: 0,
+    connectionIdleTimeoutMs: 0,
+  });
+  assert.deepEqual(off, {
+    headTimeoutMsMax: 0,
+    bodyIdleMsMax: 0,
+    streamIdleMsMax: 0,
+    openIdleMsMax: 0,
+    idleConnectionMsMax: 0,
+  });
+  const upstream = await httpUpstream(t, (request, response) => {
+    request.resume();
+    request.on('end', () => response.end('ok'));
+  });
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [upstream.port] },
+    protocol: 'http1',
+    limits: off,
+  });
+  const client = await RawClient.open(waypoint.port);
+  const slowly = async (count: number): Promise<void> => {
+    for (const part of ['POST / HT', 'TP/1.1\r\nHost: a\r\nContent-', 'Length: 2\r\n\r\nx', 'x']) {
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      later(waypoint, 1e12);
+      client.write(part);
+    }
+    await client.until((text) => text.split('ok').length > count, 'the response');
+  };
+  await slowly(1);
+  await slowly(2);
+  client.socket.resetAndDestroy();
+  const session = http2.connect(`http://127.0.0.1:${waypoint.port}`);
+  session.on('error', () => undefined);
+  t.after(() => session.destroy());
+  const stream = session.request({ ':path': '/', ':authority': 'api.shop' });
+  const status = await new Promise((resolve) =>
+    stream.on('response', (headers) => resolve(headers[':status'])),
+  );
+  assert.equal(status, 200);
 });

@@ -3,11 +3,11 @@ export interface WaypointLimits {
   /** Request or status line and headers together; more is 431 (client) or 502 (upstream). */
   readonly headBytesMax: number;
   readonly headersMax: number;
-  /** From a request's first byte to the end of its headers, and between requests' first bytes on a new connection. */
+  /** From a request's first byte to the end of its headers, and to the first byte on a new connection; 0: no limit. */
   readonly headTimeoutMsMax: number;
   /** Without a byte of the request's body while one is awaited and no response has begun; 0: no limit. Rules may say otherwise. */
   readonly bodyIdleMsMax: number;
-  /** A client's connection on which nothing is asked. */
+  /** A client's connection on which nothing is asked; 0: no limit. */
   readonly idleConnectionMsMax: number;
   /** The same, once the waypoint is to end. */
   readonly drainIdleMs: number;
@@ -19,6 +19,8 @@ export interface WaypointLimits {
   readonly openIdleMsMax: number;
   /** A mirrored request that does not move. */
   readonly mirrorIdleMsMax: number;
+  /** For the rest of a response to a client that takes it, once its connection is to end. */
+  readonly lingerMsMax: number;
   readonly connectTimeoutMsMax: number;
   /** Interim answers (1xx) before the one that counts. */
   readonly interimMax: number;
@@ -47,6 +49,7 @@ export const defaultLimits: WaypointLimits = {
   streamIdleMsMax: 300_000,
   openIdleMsMax: 3600_000,
   mirrorIdleMsMax: 60_000,
+  lingerMsMax: 300_000,
   connectTimeoutMsMax: 5_000,
   interimMax: 16,
   chunkExtensionBytesMax: 1024,
@@ -58,6 +61,25 @@ export const defaultLimits: WaypointLimits = {
   detectTimeoutMsMax: 3_000,
   http2StreamsMax: 200,
 };
+
+/** The clocks that a waypoint was started with, in milliseconds; those that are absent stay as they are. */
+export function clocksOf(options: {
+  readonly requestHeadTimeoutMs?: number;
+  readonly requestBodyIdleTimeoutMs?: number;
+  readonly streamIdleTimeoutMs?: number;
+  readonly connectionIdleTimeoutMs?: number;
+}): Partial<WaypointLimits> {
+  const { requestHeadTimeoutMs, requestBodyIdleTimeoutMs, streamIdleTimeoutMs, connectionIdleTimeoutMs } =
+    options;
+  return {
+    ...(requestHeadTimeoutMs === undefined ? {} : { headTimeoutMsMax: requestHeadTimeoutMs }),
+    ...(requestBodyIdleTimeoutMs === undefined ? {} : { bodyIdleMsMax: requestBodyIdleTimeoutMs }),
+    ...(streamIdleTimeoutMs === undefined
+      ? {}
+      : { streamIdleMsMax: streamIdleTimeoutMs, openIdleMsMax: streamIdleTimeoutMs }),
+    ...(connectionIdleTimeoutMs === undefined ? {} : { idleConnectionMsMax: connectionIdleTimeoutMs }),
+  };
+}
 
 /** Names by which weft_limit_reached_total counts what a limit turned away. */
 export type WaypointLimit =

@@ -77,6 +77,9 @@ export class Http1ServerConnection implements ParserEvents {
     if (this.#timer && this.#timerMs === ms) this.#timer.refresh();
     else {
       clearTimeout(this.#timer);
+      this.#timer = undefined;
+      // Switched off.
+      if (ms === 0) return;
       this.#timerMs = ms;
       this.#timer = setTimeout(() => this.#onTimeout(), ms);
       this.#timer.unref();
@@ -207,7 +210,7 @@ export class Http1ServerConnection implements ParserEvents {
       this.#timer = setTimeout(() => this.#stream.destroy(), ms);
       this.#timer.unref();
     };
-    destroyIn(this.#options.limits.streamIdleMsMax);
+    destroyIn(this.#options.limits.lingerMsMax);
     this.#stream.once('finish', () => destroyIn(1_000));
   }
 

@@ -56,7 +56,8 @@ export class Http2ServerConnection {
     );
     session.setTimeout(limits.idleConnectionMsMax, () => session.close());
     // Silence after the preface, or no preface at all.
-    const silent = setTimeout(() => session.destroy(), limits.headTimeoutMsMax);
+    const { headTimeoutMsMax } = limits;
+    const silent = headTimeoutMsMax > 0 ? setTimeout(() => session.destroy(), headTimeoutMsMax) : undefined;
     session.once('remoteSettings', () => clearTimeout(silent));
     session.once('close', () => clearTimeout(silent));
     session.setLocalWindowSize(8 * windowBytes);
