@@ -1,11 +1,13 @@
 /** A client's connection that speaks HTTP/2, by prior knowledge: each stream is a request. */
 import http2 from 'node:http2';
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { WaypointLimits } from '../limits.js';
 import type { Downstream, DownstreamListener, Headers, RequestHead, ResponseHead } from '../message.js';
 import { headerOf, removeHeader } from '../message.js';
 import { normalizeAuthority, parseTarget, TargetError } from '../routes/path.js';
 import { blockFault, blockOptions, blockSettings } from './block-limits.js';
+import { FrameReader } from './frames.js';
 import { flatten, toHttp2, trailersOf } from './headers.js';
 
 export interface Http2ServerOptions {
@@ -61,6 +63,28 @@ export class Http2ServerConnection {
     session.once('remoteSettings', () => clearTimeout(silent));
     session.once('close', () => clearTimeout(silent));
     session.setLocalWindowSize(8 * windowBytes);
+    this.#watchBlocks(stream);
+  }
+
+  /** Half a header block holds memory and the whole connection: no other frame may come in between. */
+  #watchBlocks(stream: Duplex): void {
+    const { headTimeoutMsMax } = this.#options.limits;
+    // Of a plain socket the library reads without us. Clients come by tunnels.
+    if (headTimeoutMsMax === 0 || stream instanceof Socket) return;
+    const reader = new FrameReader();
+    let timer: NodeJS.Timeout | undefined;
+    stream.on('data', (bytes: Buffer) => {
+      reader.read(bytes);
+      if (!reader.inBlock) {
+        clearTimeout(timer);
+        timer = undefined;
+      } else
+        timer ??= setTimeout(() => {
+          this.#options.onRefused(408, 'the head of a request did not come in time');
+          this.#session.destroy();
+        }, headTimeoutMsMax);
+    });
+    this.#session.once('close', () => clearTimeout(timer));
   }
 
   get idle(): boolean {
