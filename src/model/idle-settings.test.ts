@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { durationMsOf, routeIdleSettings, waypointIdleFlags } from './idle-settings.js';
+import {
+  durationMsOf,
+  gatewayIdleKeys,
+  routeIdleKeys,
+  routeIdleSettings,
+  waypointIdleFlags,
+} from './idle-settings.js';
 
 test('durations are the Gateway API’s', () => {
   const all = ['0s', '90s', '1h30m', '250ms', '1h1m1s1ms', '576h'];
@@ -35,4 +41,12 @@ test('what a Gateway’s annotations set becomes flags of its waypoint', () => {
     ['--request-head-timeout-ms=30000', '--stream-idle-timeout-ms=3600000', '--connection-idle-timeout-ms=0'],
   );
   assert.equal(waypointIdleFlags({ 'weft.dev/request-head-timeout': 'x' }).problems.length, 1);
+});
+
+test('what a route may set, its waypoint may set for all', () => {
+  for (const key of routeIdleKeys) {
+    assert.ok(gatewayIdleKeys.includes(key));
+    assert.equal(waypointIdleFlags({ [key]: '1s' }).flags.length, 1);
+    assert.ok(routeIdleSettings({ [key]: '1s' }).idleTimeouts);
+  }
 });

@@ -58,6 +58,9 @@ export function routeIdleSettings(annotations: Texts = {}): RouteIdleSettings {
   };
 }
 
+/** The annotations that routes may have. */
+export const routeIdleKeys: readonly string[] = [bodyKey, streamKey];
+
 /** Flags of the waypoint's program, by the Gateway's annotation. */
 const waypointFlags = {
   'weft.dev/request-head-timeout': '--request-head-timeout-ms',
@@ -65,6 +68,9 @@ const waypointFlags = {
   [streamKey]: '--stream-idle-timeout-ms',
   'weft.dev/connection-idle-timeout': '--connection-idle-timeout-ms',
 } as const;
+
+/** The annotations that Gateways may have. */
+export const gatewayIdleKeys: readonly string[] = Object.keys(waypointFlags);
 
 /** What a Gateway's annotations say, as flags of the waypoint's program. With problems nothing of it should be used. */
 export function waypointIdleFlags(annotations: Texts = {}): {

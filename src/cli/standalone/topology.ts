@@ -37,8 +37,8 @@ export interface Topology {
   readonly waypoints: readonly {
     readonly namespace: string;
     readonly name: string;
-    /** Of its program. */
-    readonly flags: readonly string[];
+    /** Of its program; absent where the Gateway sets none. */
+    readonly flags?: readonly string[];
   }[];
   /** The control plane's address on the underlay: host 254 of the first node's /24. */
   readonly controlIp: IpAddress;
@@ -130,7 +130,7 @@ export function readTopology(dir: string): Topology {
       const { flags, problems } = waypointIdleFlags(metadata?.annotations);
       if (problems.length > 0)
         throw new WeftError('WEFT_BED', `Gateway ${namespace}/${name}: ${problems.join('; ')}`);
-      return { namespace, name, flags };
+      return { namespace, name, ...(flags.length > 0 ? { flags } : {}) };
     });
   return { nodes, waypoints, controlIp: parseIp(first.replace(/\d+$/, '254')) };
 }
