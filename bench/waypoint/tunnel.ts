@@ -34,6 +34,7 @@ tell({
     accessLogMode: 'none',
     accessLogTemplate: undefined,
     tracing: undefined,
+    limits: {},
   },
 });
 tell({ type: 'update', update: { mesh, routes } });

@@ -105,7 +105,7 @@ export function waypointBound(
 
 function parentConditions(
   { service, trouble, note }: ParentVerdict,
-  { unsupported, unresolved, invalid }: CompiledRoute,
+  { unsupported, unresolved, invalid, unread }: CompiledRoute,
   around: StatusSurroundings,
 ): readonly Saying[] {
   const closed: RouteTrouble | undefined = invalid && {
@@ -113,7 +113,8 @@ function parentConditions(
     message: `${invalid.message}; requests for which ${invalid.everyRule ? 'it' : 'such a rule'} might hold are answered with 500`,
   };
   const accepted = trouble ?? unsupported ?? (invalid?.everyRule ? closed : undefined);
-  const waypoint = service && !trouble ? unenforced(service, around) : undefined;
+  const settings = unread === undefined ? undefined : { reason: 'UnsupportedValue', message: unread };
+  const waypoint = service && !trouble ? (unenforced(service, around) ?? settings) : undefined;
   return [
     holds('Accepted', accepted, note ?? 'attached to the Service'),
     holds('ResolvedRefs', unresolved, 'all references name something'),

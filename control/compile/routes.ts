@@ -14,6 +14,7 @@ import type {
   SessionPersistence,
 } from '../../src/model/route.js';
 import { errorText } from '../../src/base/errors.js';
+import { routeIdleSettings } from '../../src/model/idle-settings.js';
 import { namespaceOf } from './labels.js';
 import type {
   BackendRef,
@@ -52,6 +53,8 @@ export interface CompiledRoute {
   readonly unresolved?: RouteTrouble;
   /** Rules that cannot be read, with the field: their requests are answered with an error. */
   readonly invalid?: { readonly everyRule: boolean; readonly message: string };
+  /** Annotations that cannot be read: the waypoint's own settings hold in their place. */
+  readonly unread?: string;
 }
 
 const kinds = { HTTPRoute: 'http', GRPCRoute: 'grpc', TLSRoute: 'tls', TCPRoute: 'tcp' } as const;
@@ -377,7 +380,9 @@ function checkHttp({ matches, filters = [], backendRefs = [], timeouts }: HttpRo
 /** Never throws: what the published CRDs refuse, and what nobody can read, is in `invalid`. */
 export function compileRoute(object: RouteObject, around: RouteSurroundings): CompiledRoute {
   const compiler = new RouteCompiler(object, around);
-  const rules = compiler.rules();
+  const isHttp = object.kind === 'HTTPRoute' || object.kind === 'GRPCRoute';
+  const { idleTimeouts, problems } = routeIdleSettings(isHttp ? object.metadata.annotations : {});
+  const rules = compiler.rules().map((rule) => (idleTimeouts ? { ...rule, idleTimeouts } : rule));
   const attached = (object.spec.parentRefs ?? [])
     .map((ref) => attach(object, ref, around))
     .filter((one) => one !== undefined);
@@ -399,6 +404,7 @@ export function compileRoute(object: RouteObject, around: RouteSurroundings): Co
         }
       : {}),
     parents: attached.map(({ verdict }) => verdict),
+    ...(problems.length > 0 ? { unread: problems.join('; ') } : {}),
     ...(unsupported ? { unsupported } : {}),
     ...(unresolved ? { unresolved } : {}),
     ...(invalid.length > 0

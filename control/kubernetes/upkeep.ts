@@ -149,11 +149,12 @@ export class Upkeep {
     const gateways = [roots()];
     for (const gateway of compiler.ofKind('Gateway')) {
       const namespace = namespaceOf(gateway);
-      const { name, uid, generation } = gateway.metadata;
+      const { name, uid, generation, annotations } = gateway.metadata;
       if (!compiler.isWaypoint({ namespace, name })) continue;
       // Its pods trust by it, whether the namespace is in the mesh or not.
       namespaces.add(namespace);
-      gateways.push(`${uid} ${generation}`);
+      // The generation does not change with annotations.
+      gateways.push(`${uid} ${generation} ${JSON.stringify(annotations)}`);
     }
     // Most of what changes in a mesh has nothing to do with what waypoints are made of.
     if (!isDeepStrictEqual(gateways, this.#gateways)) this.#waypoints?.changed();

@@ -200,6 +200,24 @@ test('parameters that are missing or refused leave what was made before', async 
   assert.equal(api.of('deployments')?.spec?.['replicas'], 2);
 });
 
+test('idle clocks that a Gateway sets come to its waypoint, and one that cannot be read changes nothing', async () => {
+  const { api, reconciler, tell } = await setUp();
+  const set = (text: string): GatewayObject => {
+    const one = gateway();
+    const annotations = { 'weft.dev/stream-idle-timeout': text };
+    return { ...one, metadata: { ...one.metadata, annotations } };
+  };
+  tell(gateway());
+  await until('it is made', 5_000, () => api.of('deployments'));
+  const shows = (flag: string): boolean => JSON.stringify(api.of('deployments')?.spec).includes(flag);
+  tell(set('90m'));
+  await until('the flag is there', 5_000, () => shows('"--stream-idle-timeout-ms=5400000"'));
+  tell(set('never'));
+  const trouble = await until('it is said', 5_000, () => reconciler.health(gateway()).trouble);
+  assert.equal(trouble.reason, 'InvalidParameters');
+  assert.ok(shows('"--stream-idle-timeout-ms=5400000"'));
+});
+
 test('an autoscaler that is asked for no more is removed, one of another owner is not', async () => {
   const parameters = (data: Record<string, string>): Stored =>
     ({ metadata: { name: 'cm' }, data }) as unknown as Stored;

@@ -262,7 +262,8 @@ export class WaypointReconciler {
       }
       parameters = read;
     }
-    const from = JSON.stringify([gateway.spec, gateway.metadata.name, parameters]);
+    const { name, annotations } = gateway.metadata;
+    const from = JSON.stringify([gateway.spec, name, annotations, parameters]);
     if (progress.rendered?.from !== from) {
       const waitMs = named ? this.#parses.takeOrWait(namespace) : 0;
       if (waitMs > 0) {

@@ -288,3 +288,20 @@ test('with a Secret of the token the waypoint shows names to who has it; the Sec
     secret: { secretName: 'weft-metrics', defaultMode: 0o440, optional: true },
   });
 });
+
+test('idle clocks that a Gateway sets are its waypoint’s, after the flags of the chart', () => {
+  const set = (annotations: Record<string, string>): Rendering => {
+    const one = gateway();
+    const given = { ...settings, extraArgs: ['--stream-idle-timeout-ms=1'] };
+    return renderWaypoint({ ...one, metadata: { ...one.metadata, annotations } }, given);
+  };
+  const args = at(bodies(set({ 'weft.dev/stream-idle-timeout': '1h' })).deployment, ...container, 'args');
+  assert.deepEqual((args as string[]).slice(-2), [
+    '--stream-idle-timeout-ms=1',
+    '--stream-idle-timeout-ms=3600000',
+  ]);
+  const wrong = set({ 'weft.dev/connection-idle-timeout': '1 h' });
+  assert.ok(!wrong.ok);
+  assert.equal(wrong.reason, 'InvalidParameters');
+  assert.match(wrong.message, /weft.dev\/connection-idle-timeout: "1 h" is no duration/);
+});

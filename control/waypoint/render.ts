@@ -1,4 +1,5 @@
 /** What a waypoint is made of, from its Gateway: ServiceAccount, Service, Deployment, and an autoscaler where one is asked for. Pure. */
+import { waypointIdleFlags } from '../../src/model/idle-settings.js';
 import { namespaceOf } from '../compile/labels.js';
 import { gatewayGroup, type GatewayObject } from '../compile/objects.js';
 import { gatewayNameLabel, hbonePort } from '../compile/waypoints.js';
@@ -94,6 +95,8 @@ export function renderWaypoint(
   }
   const wrong = infrastructureFault(gateway, settings.metadataPrefixes);
   if (wrong !== undefined) return { ok: false, reason: 'InvalidParameters', message: wrong };
+  const { problems } = waypointIdleFlags(gateway.metadata.annotations);
+  if (problems.length > 0) return { ok: false, reason: 'InvalidParameters', message: problems.join('; ') };
   const overlays = overlaysOf(parameters, settings.metadataPrefixes);
   if (typeof overlays === 'string') {
     const configMap = gateway.spec.infrastructure?.parametersRef?.name ?? '';
@@ -277,6 +280,8 @@ function podSpec(gateway: GatewayObject, settings: RenderSettings): JsonObject {
           `--drain-ms=${drainS * 1000}`,
           ...(metricsToken ? [`--metrics-token=${metricsToken.mountPath}/token`] : []),
           ...settings.extraArgs,
+          // Of a flag that stands twice the last counts.
+          ...waypointIdleFlags(gateway.metadata.annotations).flags,
         ],
         env: [{ name: 'NODE_NAME', valueFrom: { fieldRef: { fieldPath: 'spec.nodeName' } } }],
         ports: [

@@ -6,6 +6,7 @@ import type {
   PathMatch,
   Route,
   RouteFilter,
+  RouteIdleTimeouts,
   RouteKey,
   RouteMatch,
   RouteRule,
@@ -102,8 +103,14 @@ function session(message: pbWeft.SessionPersistence): SessionPersistence {
   };
 }
 
+const idle = ({ bodyIdleMs, streamIdleMs }: pbWeft.IdleTimeouts): RouteIdleTimeouts => ({
+  ...(bodyIdleMs === undefined ? {} : { bodyIdleMs }),
+  ...(streamIdleMs === undefined ? {} : { streamIdleMs }),
+});
+
 function rule(message: pbWeft.RouteRule): RouteRule {
-  const { name, requestTimeoutMs, backendRequestTimeoutMs, retry, sessionPersistence } = message;
+  const { name, requestTimeoutMs, backendRequestTimeoutMs, idleTimeouts, retry, sessionPersistence } =
+    message;
   return {
     ...(name === '' ? {} : { name }),
     matches: message.matches.map(({ pathKind, path: value, method, headers, query }) => ({
@@ -120,6 +127,7 @@ function rule(message: pbWeft.RouteRule): RouteRule {
     })),
     ...(requestTimeoutMs === undefined ? {} : { requestTimeoutMs }),
     ...(backendRequestTimeoutMs === undefined ? {} : { backendRequestTimeoutMs }),
+    ...(idleTimeouts ? { idleTimeouts: idle(idleTimeouts) } : {}),
     ...(retry
       ? {
           retry: {
@@ -155,6 +163,7 @@ const ruleShape = of(8, {
   4: of(3, { 1: of(3), 3: filterShape }),
   7: of(3),
   8: of(5),
+  2000: pair,
 });
 /** By field number, as in proto/weft.proto. */
 const routeShape = of(6, { 5: pair, 6: ruleShape })();

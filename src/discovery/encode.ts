@@ -226,6 +226,7 @@ function filter(f: RouteFilter): NonNullable<pbWeft.RouteFilter['filter']> {
   }
 }
 
+const none = { bodyIdleMs: undefined, streamIdleMs: undefined };
 function rule(r: RouteRule): pbWeft.RouteRule {
   const { sessionPersistence: session, retry } = r;
   return {
@@ -245,6 +246,7 @@ function rule(r: RouteRule): pbWeft.RouteRule {
     })),
     requestTimeoutMs: r.requestTimeoutMs,
     backendRequestTimeoutMs: r.backendRequestTimeoutMs,
+    idleTimeouts: r.idleTimeouts && { ...none, ...r.idleTimeouts },
     retry: retry && { ...retry, codes: [...retry.codes] },
     sessionPersistence: session && {
       kind: session.kind,

@@ -73,10 +73,17 @@ const route: Route = {
       ],
       requestTimeoutMs: 0,
       backendRequestTimeoutMs: 1500,
+      idleTimeouts: { streamIdleMs: 0 },
       retry: { codes: [500, 503], attempts: 2, backoffMs: 100 },
       sessionPersistence: { kind: 'cookie', name: 's', absoluteTimeoutMs: 3_600_000, permanent: true },
     },
-    { matches: [], filters: [], backends: [], retry: { codes: [] } },
+    {
+      matches: [],
+      filters: [],
+      backends: [],
+      idleTimeouts: { bodyIdleMs: 1, streamIdleMs: 2 },
+      retry: { codes: [] },
+    },
   ],
 };
 

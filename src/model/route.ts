@@ -103,6 +103,13 @@ export interface SessionPersistence {
   readonly permanent: boolean;
 }
 
+export interface RouteIdleTimeouts {
+  /** Without a byte of the request's body while no response has begun. */
+  readonly bodyIdleMs?: number;
+  /** Without a byte in either direction. */
+  readonly streamIdleMs?: number;
+}
+
 export interface RouteRule {
   readonly name?: string;
   /** One has to hold; none: all requests. */
@@ -112,6 +119,8 @@ export interface RouteRule {
   /** 0: none. */
   readonly requestTimeoutMs?: number;
   readonly backendRequestTimeoutMs?: number;
+  /** In place of the waypoint's own; 0: none. */
+  readonly idleTimeouts?: RouteIdleTimeouts;
   readonly retry?: RouteRetry;
   readonly sessionPersistence?: SessionPersistence;
 }

@@ -42,6 +42,7 @@ import {
 import type { RequestRecord, ResponseFlag } from './record.js';
 import type { Matched } from './routes/compile.js';
 import { normalizePath } from './routes/path.js';
+import { IdleClock, idleTimeoutsOf } from './idle.js';
 import { judge } from './judge.js';
 import { Mirror } from './mirror.js';
 import { grpcStatusOf, noEndpoint, refusalOf, type Refusal } from './refusal.js';
@@ -76,7 +77,7 @@ const idempotent: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRAC
 
 export class Exchange implements DownstreamListener, UpstreamListener {
   readonly #startedMs = performance.now();
-  lastActivityMs = this.#startedMs;
+  readonly #idle = new IdleClock(this.#startedMs);
   readonly #head: RequestHead;
   readonly #path: string;
   /** As the client named it, whatever a rule makes of it. */
@@ -457,7 +458,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   // --- the client's side -----------------------------------------------------------------------------------------------
 
   onData(bytes: Buffer): void {
-    this.lastActivityMs = performance.now();
+    this.#idle.bodyMoved(performance.now());
     this.#bytesReceived += bytes.length;
     if (this.#over) return;
     if (!this.#upgraded && !this.#answered) this.#replay.add(bytes, this.#upstream !== undefined);
@@ -466,6 +467,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   }
 
   onEnd(trailers: Headers | undefined): void {
+    this.#idle.moved(performance.now());
     this.#requestEnded = true;
     this.#requestTrailers = trailers;
     if (this.#over) return;
@@ -475,6 +477,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   }
 
   onDrain(): void {
+    this.#idle.moved(performance.now());
     if (!this.#over) this.#upstream?.resume();
   }
   onGone(how: ClientEnd, why: string): void {
@@ -491,12 +494,13 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   // --- the endpoint's side ---------------------------------------------------------------------------------------------
 
   onInterim(head: ResponseHead): void {
-    this.lastActivityMs = performance.now();
+    // The client may have waited for it with its body (100).
+    this.#idle.bodyMoved(performance.now());
     if (!this.#over && !this.#answered) this.downstream.interim(head);
   }
 
   onHead(head: ResponseHead, hasBody: boolean): void {
-    this.lastActivityMs = performance.now();
+    this.#idle.moved(performance.now());
     if (this.#over) return;
     // The attempt's own time goes on: it bounds the whole answer (GEP-1742).
     if (this.#retryForStatus(head.status, hasBody)) return;
@@ -510,7 +514,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   }
 
   onUpgraded(head: ResponseHead): void {
-    this.lastActivityMs = performance.now();
+    this.#idle.moved(performance.now());
     if (this.#over) return;
     clearTimeout(this.#attemptTimer);
     // What the rule bounds is the request; the connection that it became has no end in time.
@@ -526,7 +530,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   }
 
   onAnswerData(bytes: Buffer): void {
-    this.lastActivityMs = performance.now();
+    this.#idle.moved(performance.now());
     if (this.#over) return;
     this.#bytesSent += bytes.length;
     if (!this.downstream.write(bytes)) this.#upstream?.pause();
@@ -542,6 +546,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   }
 
   onUpstreamDrain(): void {
+    this.#idle.moved(performance.now());
     if (!this.#over) this.downstream.resume();
   }
 
@@ -661,8 +666,21 @@ export class Exchange implements DownstreamListener, UpstreamListener {
 
   /** Called from time to time: what does not move for too long ends. */
   checkIdle(nowMs: number): void {
-    if (nowMs - this.lastActivityMs > this.context.limits.streamIdleMsMax)
-      this.#timeout('nothing moved for too long');
+    if (this.#over) return;
+    const hasBegun = this.#answered;
+    const phase = {
+      awaitsBody: !this.#requestEnded && !hasBegun,
+      isPaused: this.downstream.isPaused,
+      hasBegun,
+      isGrpc: this.#isGrpc,
+    };
+    const overdue = this.#idle.overdue(
+      nowMs,
+      phase,
+      idleTimeoutsOf(this.context.limits, this.#matched?.rule),
+    );
+    if (overdue === 'body') this.onGone('late', 'the body of the request did not come in time');
+    else if (overdue === 'stream') this.#timeout('nothing moved for too long');
   }
 
   // --- the end ---------------------------------------------------------------------------------------------------------

@@ -3,18 +3,24 @@ export interface WaypointLimits {
   /** Request or status line and headers together; more is 431 (client) or 502 (upstream). */
   readonly headBytesMax: number;
   readonly headersMax: number;
-  /** From a request's first byte to the end of its headers, and between requests' first bytes on a new connection. */
+  /** From a request's first byte to the end of its headers, and to the first byte on a new connection; 0: no limit. */
   readonly headTimeoutMsMax: number;
-  /** Without a byte of the request's body while one is awaited. */
+  /** Without a byte of the request's body while one is awaited and no response has begun; 0: no limit. Rules may say otherwise. */
   readonly bodyIdleMsMax: number;
-  /** A client's connection on which nothing is asked. */
+  /** A client's connection on which nothing is asked; 0: no limit. */
   readonly idleConnectionMsMax: number;
   /** The same, once the waypoint is to end. */
   readonly drainIdleMs: number;
   /** An upstream connection that nobody uses; below what servers commonly keep one for. */
   readonly idleUpstreamMsMax: number;
-  /** Without a byte in either direction while a request is under way. */
+  /** Without a byte in either direction while the response is awaited; 0: no limit. Rules may say otherwise. */
   readonly streamIdleMsMax: number;
+  /** The same once the response has begun, for gRPC, and for upgraded connections (WebSocket). */
+  readonly openIdleMsMax: number;
+  /** A mirrored request that does not move. */
+  readonly mirrorIdleMsMax: number;
+  /** For the rest of a response to a client that takes it, once its connection is to end. */
+  readonly lingerMsMax: number;
   readonly connectTimeoutMsMax: number;
   /** Interim answers (1xx) before the one that counts. */
   readonly interimMax: number;
@@ -41,6 +47,9 @@ export const defaultLimits: WaypointLimits = {
   drainIdleMs: 3_000,
   idleUpstreamMsMax: 4_000,
   streamIdleMsMax: 300_000,
+  openIdleMsMax: 3600_000,
+  mirrorIdleMsMax: 60_000,
+  lingerMsMax: 300_000,
   connectTimeoutMsMax: 5_000,
   interimMax: 16,
   chunkExtensionBytesMax: 1024,
@@ -52,6 +61,25 @@ export const defaultLimits: WaypointLimits = {
   detectTimeoutMsMax: 3_000,
   http2StreamsMax: 200,
 };
+
+/** The clocks that a waypoint was started with, in milliseconds; those that are absent stay as they are. */
+export function clocksOf(options: {
+  readonly requestHeadTimeoutMs?: number;
+  readonly requestBodyIdleTimeoutMs?: number;
+  readonly streamIdleTimeoutMs?: number;
+  readonly connectionIdleTimeoutMs?: number;
+}): Partial<WaypointLimits> {
+  const { requestHeadTimeoutMs, requestBodyIdleTimeoutMs, streamIdleTimeoutMs, connectionIdleTimeoutMs } =
+    options;
+  return {
+    ...(requestHeadTimeoutMs === undefined ? {} : { headTimeoutMsMax: requestHeadTimeoutMs }),
+    ...(requestBodyIdleTimeoutMs === undefined ? {} : { bodyIdleMsMax: requestBodyIdleTimeoutMs }),
+    ...(streamIdleTimeoutMs === undefined
+      ? {}
+      : { streamIdleMsMax: streamIdleTimeoutMs, openIdleMsMax: streamIdleTimeoutMs }),
+    ...(connectionIdleTimeoutMs === undefined ? {} : { idleConnectionMsMax: connectionIdleTimeoutMs }),
+  };
+}
 
 /** Names by which weft_limit_reached_total counts what a limit turned away. */
 export type WaypointLimit =

@@ -5,7 +5,7 @@
 import cluster, { type Worker } from 'node:cluster';
 import { availableParallelism, hostname } from 'node:os';
 import { readFileSync } from 'node:fs';
-import { Command, Option } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { pino } from 'pino';
 import { AggregatorRegistry, collectDefaultMetrics, Registry } from 'prom-client';
 import { systemClock } from '../base/clock.js';
@@ -25,6 +25,7 @@ import { metricsJson } from '../telemetry/exposition.js';
 import { serveRoutes, tokenIn, type Asker } from '../telemetry/servers.js';
 import { CertificateManager } from '../tls/manager.js';
 import type { Svid } from '../tls/svid.js';
+import { clocksOf } from './limits.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './messages.js';
 import { WaypointState } from './state.js';
 import type { AccessLogMode } from './access-log.js';
@@ -54,6 +55,11 @@ export interface WaypointOptions {
   /** URL of an OTLP/HTTP collector for spans; absent: none are made. */
   readonly otlpEndpoint?: string;
   readonly traceSampling: number;
+  /** Milliseconds; 0: the clock is off. Absent: the defaults (limits.ts). */
+  readonly requestHeadTimeoutMs?: number;
+  readonly requestBodyIdleTimeoutMs?: number;
+  readonly streamIdleTimeoutMs?: number;
+  readonly connectionIdleTimeoutMs?: number;
   readonly drainMs: number;
   /** From the signal to the end of the listener: until then clients may not know yet that they shall go elsewhere. */
   readonly drainDelayMs: number;
@@ -100,6 +106,7 @@ export async function runWaypoint(options: WaypointOptions): Promise<{ stop(): P
             serviceName: name,
             namespace,
           },
+    limits: clocksOf(options),
   };
 
   const state = new WaypointState(options.node, settings.self as ServiceKey);
@@ -331,6 +338,13 @@ export async function runWaypoint(options: WaypointOptions): Promise<{ stop(): P
   };
 }
 
+/** Error: InvalidArgumentError, for commander. */
+function milliseconds(text: string): number {
+  if (!/^[0-9]{1,10}$/.test(text))
+    throw new InvalidArgumentError('It is a number of milliseconds; 0 is no limit.');
+  return Number(text);
+}
+
 const emptyMesh = () => ({ workloads: [], services: [], removed: [], policies: [], removedPolicies: [] });
 
 function serveAt(
@@ -379,6 +393,14 @@ async function main(): Promise<void> {
       'where spans go, as http://collector:4318/v1/traces; none are made where absent',
     )
     .option('--trace-sampling <share>', 'of requests that nobody has decided about, 0 to 1', Number, 0.01)
+    .option('--request-head-timeout-ms <ms>', "for a request's head (15 s); 0: no limit", milliseconds)
+    .option('--request-body-idle-timeout-ms <ms>', "without a piece of a request's body (60 s)", milliseconds)
+    .option(
+      '--stream-idle-timeout-ms <ms>',
+      'of a request without a byte in either direction (5 min, an hour once its response has begun)',
+      milliseconds,
+    )
+    .option('--connection-idle-timeout-ms <ms>', 'of a connection without a request (1 h)', milliseconds)
     .option('--drain-ms <ms>', 'how long requests may go on at SIGTERM', Number, 30_000)
     .option('--drain-delay-ms <ms>', 'from SIGTERM to the end of new connections', Number, 2_000);
   program.parse();

@@ -41,6 +41,8 @@ export interface Downstream extends BodySink, BodySource {
   readonly upgrade: string | undefined;
   /** The exchange that takes the request's body and the client's end. Set before anything is told. */
   listener: DownstreamListener | undefined;
+  /** Nobody reads what it sends at present. */
+  readonly isPaused: boolean;
   interim(head: ResponseHead): void;
   respond(head: ResponseHead, hasBody: boolean): void;
   /** After 101: bytes go both ways as they are; the client's come by onData. */

@@ -1,6 +1,7 @@
 /** What the main process and its workers say to each other: plain, structured-cloneable data. */
 import type { Svid } from '../tls/svid.js';
 import type { WaypointUpdate } from './state.js';
+import type { WaypointLimits } from './limits.js';
 import type { AccessLogMode } from './access-log.js';
 import type { TracingOptions } from './tracing.js';
 
@@ -15,6 +16,8 @@ export interface WorkerSettings {
   readonly accessLogMode: AccessLogMode;
   readonly accessLogTemplate: string | undefined;
   readonly tracing: TracingOptions | undefined;
+  /** In place of the defaults. */
+  readonly limits: Partial<WaypointLimits>;
 }
 
 export type ToWorker =

@@ -71,7 +71,7 @@ export class Mirror implements UpstreamListener {
     const copy: RequestHead = (this.#copy = { ...head, headers: [...head.headers] });
     if (!this.#isAllowed()) return this.cancel();
     // Nobody waits for it: one that does not move would be forgotten, and its connection with it.
-    this.#timer = setTimeout(() => this.cancel(), context.limits.bodyIdleMsMax);
+    this.#timer = setTimeout(() => this.cancel(), context.limits.mirrorIdleMsMax);
     this.#timer.unref();
     const version = versionOf(endpoint, request.isHttp2, request.isGrpc);
     context.pool.acquire(endpoint, this.client, version, false, (upstream) => {

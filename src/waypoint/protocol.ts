@@ -18,7 +18,7 @@ export function detectBytes(bytes: Buffer): Detected | 'more' {
   return /^[A-Z][A-Z-]* (?:[/*]|http)/.test(line) ? 'http1' : 'other';
 }
 
-/** Resolves with what was read, the stream paused; 'other' without bytes where none came in time. Rejects where the client left. */
+/** 0 ms: without a limit. Resolves with what was read, the stream paused; 'other' without bytes where none came in time. Rejects where the client left. */
 export function detect(stream: Duplex, timeoutMs: number): Promise<{ protocol: Detected; bytes: Buffer }> {
   return new Promise((resolve, reject) => {
     let all: Buffer = Buffer.alloc(0);
@@ -40,8 +40,8 @@ export function detect(stream: Duplex, timeoutMs: number): Promise<{ protocol: D
       clearTimeout(timer);
       reject(new Error('the client left'));
     };
-    const timer = setTimeout(() => finish('other'), timeoutMs);
-    timer.unref();
+    const timer = timeoutMs > 0 ? setTimeout(() => finish('other'), timeoutMs) : undefined;
+    timer?.unref();
     stream.on('data', onData);
     stream.once('end', onEnd);
     stream.once('close', onClose);

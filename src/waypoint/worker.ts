@@ -14,6 +14,7 @@ import { clientOf } from './client.js';
 import { recheckAll, type ConnectionContext, type ServedConnection } from './connection.js';
 import { createDial } from './dial.js';
 import type { Exchange } from './exchange.js';
+import { watchIdle } from './idle.js';
 import { defaultLimits, type WaypointLimit } from './limits.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './messages.js';
 import { Slots } from './slots.js';
@@ -24,7 +25,7 @@ import type { Tracing } from './tracing.js';
 import { serveTunnel } from './tunnel.js';
 import { UpstreamPool } from './upstream/pool.js';
 
-const idleCheckMs = 5_000;
+const idleCheckMs = 1_000;
 
 const groupOf = (peer: SpiffeId): string => workloadIdentityOf(peer)?.namespace ?? '';
 const send = (message: FromWorker): void => void process.send?.(message);
@@ -65,7 +66,7 @@ class Worker {
       settings.accessLogTemplate,
       () => this.#metrics.limitReached.inc({ limit: 'access-log' }),
     );
-    const limits = defaultLimits;
+    const limits = { ...defaultLimits, ...settings.limits };
     const limitReached = (limit: WaypointLimit): void => this.#metrics.limitReached.inc({ limit });
     const dial = createDial(this.#state, this.#tunnels, () => this.#svid, limits);
     this.#pool = new UpstreamPool(dial, limits, limitReached);
@@ -112,10 +113,7 @@ class Worker {
           text: refused === undefined ? 'connection carried as bytes' : 'connection refused',
         }),
     };
-    setInterval(() => {
-      const now = performance.now();
-      for (const exchange of exchanges) exchange.checkIdle(now);
-    }, idleCheckMs).unref();
+    watchIdle(exchanges, idleCheckMs);
     this.#listener = net.createServer({ noDelay: true, pauseOnConnect: false }, (socket) => {
       if (!this.#hbone || this.#draining) return void socket.destroy();
       this.#hbone.handle(socket);

@@ -13,6 +13,7 @@ import type { AppProtocol, WaypointRef } from '../../src/model/workload.js';
 import { clientOf } from '../../src/waypoint/client.js';
 import { recheckAll, serveConnection, type ConnectionContext } from '../../src/waypoint/connection.js';
 import { connect } from '../../src/waypoint/dial.js';
+import { watchIdle } from '../../src/waypoint/idle.js';
 import { defaultLimits, type WaypointLimits } from '../../src/waypoint/limits.js';
 import type { RequestRecord } from '../../src/waypoint/record.js';
 import { Slots } from '../../src/waypoint/slots.js';
@@ -119,7 +120,9 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     if (!served) socket.destroy();
   });
   const port = await listening(server);
+  const endWatch = watchIdle(context.exchanges, 20);
   t.after(() => {
+    endWatch();
     server.close();
     for (const socket of sockets) socket.destroy();
     pool.drain();
@@ -172,8 +175,9 @@ export async function httpUpstream(t: TestContext, handler: http.RequestListener
 export async function http2Upstream(
   t: TestContext,
   handler: (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => void,
+  options: http2.ServerOptions = {},
 ): Promise<{ readonly port: number; readonly server: http2.Http2Server }> {
-  const server = http2.createServer();
+  const server = http2.createServer(options);
   const sessions = new Set<http2.ServerHttp2Session>();
   server.on('session', (session) => {
     sessions.add(session);

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { WeftError } from '../../base/errors.js';
 import { isManifest, readManifests } from '../../kubernetes/manifests.js';
 import { isV6, parseIp, type IpAddress } from '../../model/address.js';
+import { waypointIdleFlags } from '../../model/idle-settings.js';
 
 interface Manifest {
   readonly apiVersion?: string;
@@ -34,7 +35,12 @@ export interface BedNode {
 export interface Topology {
   readonly nodes: readonly BedNode[];
   /** Gateways that ask for a waypoint. */
-  readonly waypoints: readonly { readonly namespace: string; readonly name: string }[];
+  readonly waypoints: readonly {
+    readonly namespace: string;
+    readonly name: string;
+    /** Of its program; absent where the Gateway sets none. */
+    readonly flags?: readonly string[];
+  }[];
   /** The control plane's address on the underlay: host 254 of the first node's /24. */
   readonly controlIp: IpAddress;
 }
@@ -124,7 +130,13 @@ export function readTopology(dir: string): Topology {
   const waypoints = manifests
     .filter((manifest) => isOfGroup(manifest, 'gateway.networking.k8s.io'))
     .filter(({ kind, spec }) => kind === 'Gateway' && spec?.gatewayClassName === 'weft-waypoint')
-    .map(({ metadata }) => ({ namespace: metadata?.namespace ?? 'default', name: metadata?.name ?? '' }));
+    .map(({ metadata }) => {
+      const [namespace, name] = [metadata?.namespace ?? 'default', metadata?.name ?? ''];
+      const { flags, problems } = waypointIdleFlags(metadata?.annotations);
+      if (problems.length > 0)
+        throw new WeftError('WEFT_BED', `Gateway ${namespace}/${name}: ${problems.join('; ')}`);
+      return { namespace, name, ...(flags.length > 0 ? { flags } : {}) };
+    });
   return { nodes, waypoints, controlIp: parseIp(first.replace(/\d+$/, '254')) };
 }
 

@@ -117,7 +117,17 @@ export interface RouteRule {
   requestTimeoutMs?: number | undefined;
   backendRequestTimeoutMs?: number | undefined;
   retry: RouteRetry | undefined;
-  sessionPersistence: SessionPersistence | undefined;
+  sessionPersistence:
+    | SessionPersistence
+    | undefined;
+  /** A waypoint that does not know it waits as long as its own clocks say. */
+  idleTimeouts: IdleTimeouts | undefined;
+}
+
+/** Absent: the waypoint's own. 0: none. */
+export interface IdleTimeouts {
+  bodyIdleMs?: number | undefined;
+  streamIdleMs?: number | undefined;
 }
 
 export interface RouteMatch {
@@ -1265,6 +1275,7 @@ function createBaseRouteRule(): RouteRule {
     backendRequestTimeoutMs: undefined,
     retry: undefined,
     sessionPersistence: undefined,
+    idleTimeouts: undefined,
   };
 }
 
@@ -1293,6 +1304,9 @@ export const RouteRule: MessageFns<RouteRule> = {
     }
     if (message.sessionPersistence !== undefined) {
       SessionPersistence.encode(message.sessionPersistence, writer.uint32(66).fork()).join();
+    }
+    if (message.idleTimeouts !== undefined) {
+      IdleTimeouts.encode(message.idleTimeouts, writer.uint32(16002).fork()).join();
     }
     return writer;
   },
@@ -1374,6 +1388,14 @@ export const RouteRule: MessageFns<RouteRule> = {
             message.sessionPersistence = SessionPersistence.decode(reader, reader.uint32());
             continue;
           }
+          case 2000: {
+            if (tag !== 16002) {
+              break;
+            }
+
+            message.idleTimeouts = IdleTimeouts.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1403,6 +1425,76 @@ export const RouteRule: MessageFns<RouteRule> = {
     message.sessionPersistence = (object.sessionPersistence !== undefined && object.sessionPersistence !== null)
       ? SessionPersistence.fromPartial(object.sessionPersistence)
       : undefined;
+    message.idleTimeouts = (object.idleTimeouts !== undefined && object.idleTimeouts !== null)
+      ? IdleTimeouts.fromPartial(object.idleTimeouts)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseIdleTimeouts(): IdleTimeouts {
+  return { bodyIdleMs: undefined, streamIdleMs: undefined };
+}
+
+export const IdleTimeouts: MessageFns<IdleTimeouts> = {
+  encode(message: IdleTimeouts, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bodyIdleMs !== undefined) {
+      writer.uint32(8).uint64(message.bodyIdleMs);
+    }
+    if (message.streamIdleMs !== undefined) {
+      writer.uint32(16).uint64(message.streamIdleMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): IdleTimeouts {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseIdleTimeouts();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.bodyIdleMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.streamIdleMs = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<IdleTimeouts>): IdleTimeouts {
+    return IdleTimeouts.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<IdleTimeouts>): IdleTimeouts {
+    const message = createBaseIdleTimeouts();
+    message.bodyIdleMs = object.bodyIdleMs ?? undefined;
+    message.streamIdleMs = object.streamIdleMs ?? undefined;
     return message;
   },
 };

@@ -77,6 +77,9 @@ export class Http1ServerConnection implements ParserEvents {
     if (this.#timer && this.#timerMs === ms) this.#timer.refresh();
     else {
       clearTimeout(this.#timer);
+      this.#timer = undefined;
+      // Switched off.
+      if (ms === 0) return;
       this.#timerMs = ms;
       this.#timer = setTimeout(() => this.#onTimeout(), ms);
       this.#timer.unref();
@@ -89,17 +92,10 @@ export class Http1ServerConnection implements ParserEvents {
   }
 
   #onTimeout(): void {
-    const current = this.#current;
-    if (!current) {
-      if (this.#parser.busy) this.#refuse(408, 'the head of a request did not come in time');
-      else this.#endIdle();
-      return;
-    }
-    if (!current.awaitsBody) return;
-    // Who is not being read cannot be late.
-    if (this.#stream.isPaused()) this.#timer?.refresh();
-    // The exchange has its own clocks for all but a client that does not send what it announced.
-    else current.listener?.onGone('late', 'the body of the request did not come in time');
+    // A request that is under way has clocks of its own (idle.ts).
+    if (this.#current) return;
+    if (this.#parser.busy) this.#refuse(408, 'the head of a request did not come in time');
+    else this.#endIdle();
   }
 
   #endIdle(): void {
@@ -135,13 +131,9 @@ export class Http1ServerConnection implements ParserEvents {
         }
         at = this.#parser.execute(bytes, at);
       }
-      if (this.#parser.busy) {
-        if (!this.#current) {
-          if (!this.#headDue) {
-            this.#headDue = true;
-            this.#expectHead();
-          }
-        } else this.#expect(this.#options.limits.bodyIdleMsMax);
+      if (this.#parser.busy && !this.#current && !this.#headDue) {
+        this.#headDue = true;
+        this.#expectHead();
       }
     } catch (error) {
       const known = error instanceof HttpSyntaxError;
@@ -218,7 +210,7 @@ export class Http1ServerConnection implements ParserEvents {
       this.#timer = setTimeout(() => this.#stream.destroy(), ms);
       this.#timer.unref();
     };
-    destroyIn(this.#options.limits.streamIdleMsMax);
+    destroyIn(this.#options.limits.lingerMsMax);
     this.#stream.once('finish', () => destroyIn(1_000));
   }
 
@@ -256,6 +248,9 @@ export class Http1ServerConnection implements ParserEvents {
     else this.#stream.destroy(new Error('reset'));
   }
 
+  get isPaused(): boolean {
+    return this.#stream.isPaused();
+  }
   pause(): void {
     this.#stream.pause();
   }
@@ -379,6 +374,9 @@ export class Http1Request implements Downstream {
     this.connection.aborted(this);
   }
 
+  get isPaused(): boolean {
+    return this.connection.isPaused;
+  }
   pause(): void {
     this.connection.pause();
   }

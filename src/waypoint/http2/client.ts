@@ -5,13 +5,18 @@ import { errorText } from '../../base/errors.js';
 import type { WaypointLimits } from '../limits.js';
 import type { Headers, RequestHead, Upstream, UpstreamFailure, UpstreamListener } from '../message.js';
 import { headerOf } from '../message.js';
+import { blockFault, blockOptions, blockSettings } from './block-limits.js';
+import { failureOf, type ConnectionEnd } from './failure.js';
 import { flatten, toHttp2, trailersOf } from './headers.js';
 
 const windowBytes = 1 << 20;
 
 export class Http2ClientConnection {
   readonly #session: http2.ClientHttp2Session;
+  readonly #transport: Duplex;
   #closing = false;
+  #end: ConnectionEnd = {};
+  #hasAnswered = false;
   streams = 0;
   idleSinceMs = Date.now();
 
@@ -20,16 +25,23 @@ export class Http2ClientConnection {
     private readonly limits: WaypointLimits,
     onClosed: (connection: Http2ClientConnection) => void,
   ) {
+    this.#transport = stream;
     this.#session = http2.connect('http://endpoint', {
       createConnection: () => stream,
       maxSessionMemory: 64,
-      maxHeaderListPairs: limits.headersMax,
-      settings: { initialWindowSize: windowBytes, maxHeaderListSize: limits.headBytesMax, enablePush: false },
+      ...blockOptions,
+      settings: { ...blockSettings, initialWindowSize: windowBytes, enablePush: false },
     });
     const session = this.#session;
-    session.on('error', () => undefined);
+    session.on('error', (error: NodeJS.ErrnoException) => {
+      // The endpoint's own GOAWAY is another code: this is what the library cannot read.
+      if (error.code === 'ERR_HTTP2_ERROR') this.#end = { ...this.#end, unreadable: errorText(error) };
+    });
     session.once('connect', () => session.setLocalWindowSize(8 * windowBytes));
-    session.on('goaway', () => (this.#closing = true));
+    session.on('goaway', (_code: number, lastStreamId: number) => {
+      this.#closing = true;
+      this.#end = { ...this.#end, lastStreamId };
+    });
     session.once('close', () => {
       this.#closing = true;
       onClosed(this);
@@ -39,15 +51,27 @@ export class Http2ClientConnection {
   /** Whether it takes another stream. */
   get isOpen(): boolean {
     const most = this.#session.remoteSettings?.maxConcurrentStreams ?? 100;
-    return !this.#closing && !this.#session.closed && !this.#session.destroyed && this.streams < most;
+    const session = this.#session;
+    return !this.#closing && !session.closed && !session.destroyed && !this.#isCut && this.streams < most;
+  }
+
+  /** The bytes below have ended, also where the session does not know it yet. */
+  get #isCut(): boolean {
+    const { destroyed, readable, writable } = this.#transport;
+    return destroyed || !readable || !writable;
   }
 
   request(): Upstream {
     this.streams++;
-    return new Http2Upstream(this.#session, this.limits, () => {
-      if (--this.streams > 0) return;
-      this.idleSinceMs = Date.now();
-      if (this.#closing) this.#session.close();
+    const used = this.#hasAnswered;
+    return new Http2Upstream(this.#session, this.limits, used, {
+      onAnswer: () => (this.#hasAnswered = true),
+      onReleased: () => {
+        if (--this.streams > 0) return;
+        this.idleSinceMs = Date.now();
+        if (this.#closing) this.#session.close();
+      },
+      end: () => ({ ...this.#end, isCut: this.#isCut || this.#session.destroyed }),
     });
   }
 
@@ -58,9 +82,14 @@ export class Http2ClientConnection {
   }
 }
 
+interface Connection {
+  onAnswer(): void;
+  onReleased(): void;
+  end(): ConnectionEnd;
+}
+
 class Http2Upstream implements Upstream {
   listener: UpstreamListener | undefined;
-  readonly used = true;
   #stream: http2.ClientHttp2Stream | undefined;
   #trailers: Headers | undefined;
   #gotTrailers: Headers | undefined;
@@ -74,7 +103,8 @@ class Http2Upstream implements Upstream {
   constructor(
     private readonly session: http2.ClientHttp2Session,
     private readonly limits: WaypointLimits,
-    private readonly onReleased: () => void,
+    readonly used: boolean,
+    private readonly connection: Connection,
   ) {}
 
   send({ method, path, authority, scheme, headers }: RequestHead, hasBody: boolean): void {
@@ -105,9 +135,12 @@ class Http2Upstream implements Upstream {
       const status = Number(given[':status']);
       if (++this.#interim > this.limits.interimMax)
         return this.#fail({ kind: 'protocol', why: 'too many interim answers' });
+      if (this.#isTooLarge(raw)) return;
       this.listener?.onInterim({ status, headers: flatten(raw) });
     });
     stream.on('response', (given: http2.IncomingHttpHeaders, flags: number, raw: string[]) => {
+      this.connection.onAnswer();
+      if (this.#isTooLarge(raw)) return;
       const isEnd = (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) !== 0;
       // Not before: over a tunnel Node tells of data that came together with its head ahead of that head.
       stream.on('data', (bytes: Buffer) => {
@@ -124,11 +157,9 @@ class Http2Upstream implements Upstream {
       this.listener?.onHead(answer, !isEnd);
       if (isEnd) this.listener = undefined;
     });
-    stream.on(
-      'trailers',
-      (_given: http2.IncomingHttpHeaders, _flags: number, raw: string[]) =>
-        (this.#gotTrailers = trailersOf(raw)),
-    );
+    stream.on('trailers', (_given: http2.IncomingHttpHeaders, _flags: number, raw: string[]) => {
+      if (!this.#isTooLarge(raw)) this.#gotTrailers = trailersOf(raw);
+    });
     stream.on('drain', () => this.listener?.onUpstreamDrain());
     stream.on('end', () => {
       if (stream.rstCode !== http2.constants.NGHTTP2_NO_ERROR || stream.aborted || !this.#answered) return;
@@ -139,13 +170,17 @@ class Http2Upstream implements Upstream {
     });
     stream.on('close', () => {
       this.#release();
-      const refused = stream.rstCode === http2.constants.NGHTTP2_REFUSED_STREAM;
-      this.#fail({
-        kind: refused ? 'refused' : 'reset',
-        why: `the endpoint closed the stream (HTTP/2 code ${stream.rstCode})`,
-      });
+      const seen = { isQuiet: !this.#answered && this.#interim === 0, used: this.used };
+      this.#fail(failureOf(stream.rstCode ?? 0, stream.id, this.connection.end(), seen));
     });
     stream.on('wantTrailers', () => stream.sendTrailers(toHttp2(this.#trailers ?? [], {})));
+  }
+
+  /** True: it was the endpoint's last word, to this request alone. */
+  #isTooLarge(raw: readonly string[]): boolean {
+    const fault = blockFault(raw, this.limits);
+    if (fault !== undefined) this.#fail({ kind: 'protocol', why: `the answer has ${fault}` });
+    return fault !== undefined;
   }
 
   /** To a client of HTTP/1 it would say where the next answer begins. */
@@ -156,7 +191,7 @@ class Http2Upstream implements Upstream {
   #release(): void {
     if (this.#released) return;
     this.#released = true;
-    this.onReleased();
+    this.connection.onReleased();
   }
 
   #fail(failure: UpstreamFailure): void {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import http2 from 'node:http2';
-import { test, type TestContext } from 'node:test';
+import { test } from 'node:test';
 import grpc from '@grpc/grpc-js';
 import {
   answering,
@@ -31,54 +31,8 @@ import {
   settingsAck,
   u32,
 } from '../../../test/support/http2-frames.js';
+import { ask2, connect, frameUpstream } from '../../../test/support/http2-client.js';
 
-function connect(t: TestContext, port: number): http2.ClientHttp2Session {
-  const session = http2.connect(`http://127.0.0.1:${port}`);
-  session.on('error', () => undefined);
-  t.after(() => session.destroy());
-  return session;
-}
-interface Answer2 {
-  readonly status: number;
-  readonly headers: http2.IncomingHttpHeaders;
-  readonly interim: number[];
-  readonly body: string;
-  readonly trailers: http2.IncomingHttpHeaders | undefined;
-}
-function ask2(
-  session: http2.ClientHttp2Session,
-  headers: http2.OutgoingHttpHeaders,
-  body?: string | Buffer,
-  trailers?: http2.OutgoingHttpHeaders,
-): Promise<Answer2> {
-  return new Promise((resolve, reject) => {
-    const stream = session.request(
-      { ':authority': 'api.shop', ...headers },
-      { endStream: body === undefined, waitForTrailers: trailers !== undefined },
-    );
-    const parts: Buffer[] = [];
-    const interim: number[] = [];
-    let got: http2.IncomingHttpHeaders = {};
-    let gotTrailers: http2.IncomingHttpHeaders | undefined;
-    stream.on('headers', (one) => interim.push(Number(one[':status'])));
-    stream.on('response', (one) => (got = one));
-    stream.on('trailers', (one) => (gotTrailers = one));
-    stream.on('wantTrailers', () => stream.sendTrailers(trailers ?? {}));
-    stream.on('data', (part: Buffer) => parts.push(part));
-    stream.on('error', reject);
-    stream.on('close', () => {
-      if (stream.rstCode !== 0) return reject(new Error(`reset ${stream.rstCode}`));
-      resolve({
-        status: Number(got[':status']),
-        headers: got,
-        interim,
-        body: Buffer.concat(parts).toString('latin1'),
-        trailers: gotTrailers,
-      });
-    });
-    if (body !== undefined) stream.end(body);
-  });
-}
 const echo = (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders): void => {
   const parts: Buffer[] = [];
   let sent: http2.IncomingHttpHeaders = {};
@@ -455,28 +409,6 @@ test('attacks by frames end the connection, and nothing else', async (t) => {
   assert.equal((await ask2(session, { ':path': '/' })).body, 'ok', 'others are served');
   assert.ok(process.memoryUsage().rss - before < 300e6);
 });
-
-/** An upstream that answers each request with frames of the test's. */
-function frameUpstream(t: TestContext, answer: (stream: number) => Buffer): Promise<number> {
-  return rawUpstream(t, (socket) => {
-    let all = Buffer.alloc(0);
-    let begun = false;
-    socket.write(settings);
-    socket.on('data', (bytes: Buffer) => {
-      all = Buffer.concat([all, bytes]);
-      if (!begun && all.length >= preface.length) {
-        begun = true;
-        all = all.subarray(preface.length);
-        socket.write(settingsAck);
-      }
-      if (!begun) return;
-      for (const { type, stream, payload } of framesOf(all)) {
-        if (type === frameType.headers) socket.write(answer(stream));
-        all = all.subarray(9 + payload.length);
-      }
-    });
-  });
-}
 
 test('what an endpoint of HTTP/2 must not answer breaks that answer, not the waypoint', async (t) => {
   const head = (stream: number, flags: number, ...pairs: [string, string][]): Buffer =>

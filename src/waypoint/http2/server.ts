@@ -1,10 +1,13 @@
 /** A client's connection that speaks HTTP/2, by prior knowledge: each stream is a request. */
 import http2 from 'node:http2';
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { WaypointLimits } from '../limits.js';
 import type { Downstream, DownstreamListener, Headers, RequestHead, ResponseHead } from '../message.js';
 import { headerOf, removeHeader } from '../message.js';
 import { normalizeAuthority, parseTarget, TargetError } from '../routes/path.js';
+import { blockFault, blockOptions, blockSettings } from './block-limits.js';
+import { FrameReader } from './frames.js';
 import { flatten, toHttp2, trailersOf } from './headers.js';
 
 export interface Http2ServerOptions {
@@ -33,7 +36,7 @@ export class Http2ServerConnection {
     this.#options = options;
     const { limits } = options;
     this.#session = http2.performServerHandshake(stream, {
-      maxHeaderListPairs: limits.headersMax,
+      ...blockOptions,
       // Malformed frames beyond this are an attack.
       maxSessionInvalidFrames: 100,
       maxSessionRejectedStreams: 100,
@@ -41,7 +44,7 @@ export class Http2ServerConnection {
       settings: {
         maxConcurrentStreams: limits.http2StreamsMax,
         initialWindowSize: windowBytes,
-        maxHeaderListSize: limits.headBytesMax,
+        ...blockSettings,
         enablePush: false,
       },
     } as http2.ServerOptions);
@@ -55,10 +58,33 @@ export class Http2ServerConnection {
     );
     session.setTimeout(limits.idleConnectionMsMax, () => session.close());
     // Silence after the preface, or no preface at all.
-    const silent = setTimeout(() => session.destroy(), limits.headTimeoutMsMax);
+    const { headTimeoutMsMax } = limits;
+    const silent = headTimeoutMsMax > 0 ? setTimeout(() => session.destroy(), headTimeoutMsMax) : undefined;
     session.once('remoteSettings', () => clearTimeout(silent));
     session.once('close', () => clearTimeout(silent));
     session.setLocalWindowSize(8 * windowBytes);
+    this.#watchBlocks(stream);
+  }
+
+  /** Half a header block holds memory and the whole connection: no other frame may come in between. */
+  #watchBlocks(stream: Duplex): void {
+    const { headTimeoutMsMax } = this.#options.limits;
+    // Of a plain socket the library reads without us. Clients come by tunnels.
+    if (headTimeoutMsMax === 0 || stream instanceof Socket) return;
+    const reader = new FrameReader();
+    let timer: NodeJS.Timeout | undefined;
+    stream.on('data', (bytes: Buffer) => {
+      reader.read(bytes);
+      if (!reader.inBlock) {
+        clearTimeout(timer);
+        timer = undefined;
+      } else
+        timer ??= setTimeout(() => {
+          this.#options.onRefused(408, 'the head of a request did not come in time');
+          this.#session.destroy();
+        }, headTimeoutMsMax);
+    });
+    this.#session.once('close', () => clearTimeout(timer));
   }
 
   get idle(): boolean {
@@ -86,9 +112,8 @@ export class Http2ServerConnection {
       stream.respond({ ':status': status }, { endStream: true });
       stream.close(http2.constants.NGHTTP2_NO_ERROR);
     };
-    let bytes = 0;
-    for (const text of raw) bytes += text.length + 16;
-    if (bytes > this.#options.limits.headBytesMax) return refuse(431, 'the headers are too large');
+    const tooLarge = blockFault(raw, this.#options.limits);
+    if (tooLarge !== undefined) return refuse(431, tooLarge);
     let head: RequestHead;
     try {
       head = requestHeadOf(headers, raw);
@@ -96,8 +121,11 @@ export class Http2ServerConnection {
       if (!(error instanceof TargetError)) throw error;
       return refuse(400, error.message);
     }
-    stream.once('aborted', () => this.#onReset());
-    this.#options.onRequest(new Http2Request(stream, head, this.#options.limits));
+    const request = new Http2Request(stream, head, this.#options.limits);
+    stream.once('aborted', () => {
+      if (!request.isResetByUs) this.#onReset();
+    });
+    this.#options.onRequest(request);
   }
 
   #onReset(): void {
@@ -138,7 +166,6 @@ class Http2Request implements Downstream {
   #trailers: Headers | undefined;
   #gotTrailers: Headers | undefined;
   #ended = false;
-  #idle: NodeJS.Timeout | undefined;
   /** What content-length has announced and did not come yet; undefined where it announced nothing. */
   #due: number | undefined;
 
@@ -151,25 +178,16 @@ class Http2Request implements Downstream {
     if (this.hasBody) {
       const length = headerOf(head.headers, 'content-length');
       if (length !== undefined) this.#due = Number(length);
-      stream.on(
-        'trailers',
-        (_headers: http2.IncomingHttpHeaders, _flags: number, raw: string[]) =>
-          (this.#gotTrailers = trailersOf(raw)),
-      );
-      // A body that was announced and does not come; refreshed by each piece of it.
-      this.#idle = setTimeout(() => {
-        // Who is not being read cannot be late.
-        if (stream.isPaused()) this.#idle?.refresh();
-        else this.listener?.onGone('late', 'the body of the request did not come in time');
-      }, limits.bodyIdleMsMax);
-      this.#idle.unref();
+      stream.on('trailers', (_headers: http2.IncomingHttpHeaders, _flags: number, raw: string[]) => {
+        const tooLarge = blockFault(raw, limits);
+        if (tooLarge === undefined) this.#gotTrailers = trailersOf(raw);
+        else this.listener?.onGone('malformed', `the request's trailers have ${tooLarge}`);
+      });
       stream.on('data', (bytes: Buffer) => {
-        this.#idle?.refresh();
         if (this.#due !== undefined && (this.#due -= bytes.length) < 0) return this.#mismatched();
         this.listener?.onData(bytes);
       });
       stream.on('end', () => {
-        clearTimeout(this.#idle);
         this.#ended = true;
         if (stream.aborted) return;
         if (this.#due !== undefined && this.#due !== 0) this.#mismatched();
@@ -191,7 +209,6 @@ class Http2Request implements Downstream {
   }
 
   #gone(): void {
-    clearTimeout(this.#idle);
     const { listener } = this;
     this.listener = undefined;
     listener?.onGone('left', 'the client reset the stream');
@@ -236,10 +253,17 @@ class Http2Request implements Downstream {
     this.abort();
   }
 
+  /** The library tells of resets of either side in the same way. Only the client's own count against it. */
+  isResetByUs = false;
+
   abort(): void {
+    this.isResetByUs = true;
     this.stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR);
   }
 
+  get isPaused(): boolean {
+    return this.stream.isPaused();
+  }
   pause(): void {
     this.stream.pause();
   }

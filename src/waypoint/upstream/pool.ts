@@ -30,6 +30,8 @@ interface Entry {
 }
 
 const sweepMs = 1_000;
+/** HTTP/2 connections to one endpoint for one client up to which a request that failed on one of them is given a new one. */
+const freshConnectionsMax = 4;
 
 export class UpstreamPool {
   readonly #entries = new Map<string, Entry>();
@@ -62,7 +64,7 @@ export class UpstreamPool {
     const key = `${client.key} ${endpoint.key}`;
     let entry = this.#entries.get(key);
     if (!entry) this.#entries.set(key, (entry = { idle: [], http2: [], opening2: undefined, count: 0 }));
-    if (version === 'http2') this.#acquire2(entry, endpoint, client, done);
+    if (version === 'http2') this.#acquire2(entry, endpoint, client, fresh, done);
     else this.#acquire1(entry, endpoint, client, fresh, done);
   }
 
@@ -112,9 +114,12 @@ export class UpstreamPool {
     entry: Entry,
     endpoint: Endpoint,
     client: Client,
+    fresh: boolean,
     done: (upstream: Upstream | undefined, failure: UpstreamFailure | undefined) => void,
   ): void {
-    const found = entry.http2.find((connection) => connection.isOpen);
+    // An endpoint that refuses all streams is not to be met with a connection for each.
+    const mayOpen = fresh && entry.http2.length < freshConnectionsMax;
+    const found = mayOpen ? undefined : entry.http2.find((connection) => connection.isOpen);
     if (found) return done(found.request(), undefined);
     if (!entry.opening2) {
       const opening = this.dial(endpoint, client).then((stream) => {
@@ -135,7 +140,7 @@ export class UpstreamPool {
       (connection) => {
         if (connection.isOpen) done(connection.request(), undefined);
         // Others were quicker than its streams go round.
-        else this.#acquire2(entry, endpoint, client, done);
+        else this.#acquire2(entry, endpoint, client, fresh, done);
       },
       (error: unknown) => done(undefined, { kind: 'connect', why: errorText(error) }),
     );

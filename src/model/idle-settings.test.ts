@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  durationMsOf,
+  gatewayIdleKeys,
+  routeIdleKeys,
+  routeIdleSettings,
+  waypointIdleFlags,
+} from './idle-settings.js';
+
+test('durations are the Gateway API’s', () => {
+  const all = ['0s', '90s', '1h30m', '250ms', '1h1m1s1ms', '576h'];
+  assert.deepEqual(all.map(durationMsOf), [0, 90_000, 5_400_000, 250, 3_661_001, 2_073_600_000]);
+  for (const bad of ['', '5', '5 s', '5 minutes', '-1s', '1.5h', '577h', '99999h', 's', '1d'])
+    assert.equal(durationMsOf(bad), undefined, bad);
+});
+
+test('what a route’s annotations set, and what of them cannot be read', () => {
+  assert.deepEqual(routeIdleSettings(undefined), { idleTimeouts: undefined, problems: [] });
+  assert.deepEqual(routeIdleSettings({ 'weft.dev/stream-idle-timeout': '0s', other: 'x' }), {
+    idleTimeouts: { streamIdleMs: 0 },
+    problems: [],
+  });
+  const { idleTimeouts, problems } = routeIdleSettings({
+    'weft.dev/stream-idle-timeout': '5 minutes',
+    'weft.dev/request-body-idle-timeout': '2m',
+  });
+  assert.deepEqual(idleTimeouts, { bodyIdleMs: 120_000 });
+  assert.equal(problems.length, 1);
+  assert.match(problems[0] ?? '', /weft.dev\/stream-idle-timeout: "5 minutes" is no duration/);
+});
+
+test('what a Gateway’s annotations set becomes flags of its waypoint', () => {
+  assert.deepEqual(waypointIdleFlags({}), { flags: [], problems: [] });
+  assert.deepEqual(
+    waypointIdleFlags({
+      'weft.dev/stream-idle-timeout': '1h',
+      'weft.dev/request-head-timeout': '30s',
+      'weft.dev/connection-idle-timeout': '0s',
+    }).flags,
+    ['--request-head-timeout-ms=30000', '--stream-idle-timeout-ms=3600000', '--connection-idle-timeout-ms=0'],
+  );
+  assert.equal(waypointIdleFlags({ 'weft.dev/request-head-timeout': 'x' }).problems.length, 1);
+});
+
+test('what a route may set, its waypoint may set for all', () => {
+  for (const key of routeIdleKeys) {
+    assert.ok(gatewayIdleKeys.includes(key));
+    assert.equal(waypointIdleFlags({ [key]: '1s' }).flags.length, 1);
+    assert.ok(routeIdleSettings({ [key]: '1s' }).idleTimeouts);
+  }
+});

@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ask2, connect, frameUpstream } from '../../../test/support/http2-client.js';
+import { block, endHeaders, endStream, frame, frameType, u32 } from '../../../test/support/http2-frames.js';
+import { eventually, startWaypoint } from '../../../test/support/waypoint.js';
+import { failureOf } from './failure.js';
+
+const ok = (stream: number): Buffer =>
+  frame(frameType.headers, endHeaders | endStream, stream, block([':status', '200']));
+const goaway = (lastStream: number, code: number): Buffer =>
+  frame(frameType.goaway, 0, 0, Buffer.concat([u32(lastStream), u32(code)]));
+
+test('what an early end says of a request, by what was seen of it', () => {
+  const quiet = { isQuiet: true, used: true };
+  assert.equal(failureOf(8, undefined, {}, quiet).kind, 'refused', 'it was never sent');
+  assert.equal(failureOf(7, 5, {}, quiet).kind, 'refused', 'REFUSED_STREAM');
+  assert.equal(failureOf(2, 5, { lastStreamId: 3 }, quiet).kind, 'refused', 'above what GOAWAY names');
+  assert.equal(failureOf(2, 5, { lastStreamId: 5 }, quiet).kind, 'reset', 'it may have been processed');
+  assert.equal(failureOf(2, 5, { lastStreamId: 3 }, { isQuiet: false, used: true }).kind, 'reset');
+  assert.equal(failureOf(8, 5, { isCut: true }, quiet).kind, 'stale');
+  assert.equal(failureOf(8, 5, { isCut: true }, { isQuiet: true, used: false }).kind, 'reset');
+  assert.equal(failureOf(8, 5, { isCut: true }, { isQuiet: false, used: true }).kind, 'reset');
+  assert.equal(failureOf(8, 5, {}, quiet).kind, 'reset', 'the endpoint reset the stream, not the connection');
+  assert.equal(failureOf(8, 5, { isCut: true, unreadable: 'x' }, quiet).kind, 'protocol');
+});
+
+test('a kept connection that ends under a request costs a client nothing, unless somebody may have done it', async (t) => {
+  /** How the second request of a connection is met. */
+  const ends: Record<
+    string,
+    { readonly bytes?: Buffer; readonly cut?: 'end' | 'reset'; readonly post: number }
+  > = {
+    closed: { cut: 'end', post: 503 },
+    reset: { cut: 'reset', post: 503 },
+    'GOAWAY below, without an error': { bytes: goaway(1, 0), post: 200 },
+    'GOAWAY below, with an error': { bytes: goaway(1, 2), post: 200 },
+    'GOAWAY below, and closed': { bytes: goaway(1, 0), cut: 'end', post: 200 },
+    'GOAWAY that covers it, and closed': { bytes: goaway(3, 0), cut: 'end', post: 503 },
+    REFUSED_STREAM: { bytes: frame(frameType.rst, 0, 3, u32(7)), post: 200 },
+  };
+  for (const [name, { bytes, cut, post }] of Object.entries(ends)) {
+    let seen = 0;
+    const port = await frameUpstream(t, (stream, socket) => {
+      seen++;
+      if (stream === 1) return ok(stream);
+      if (cut === 'end') setImmediate(() => socket.destroy());
+      if (cut === 'reset') setImmediate(() => socket.resetAndDestroy());
+      return bytes ?? Buffer.alloc(0);
+    });
+    const waypoint = await startWaypoint(t, { backends: { api: [port] }, protocol: 'http2' });
+    const session = connect(t, waypoint.port);
+    const asked = async (): Promise<number> => {
+      assert.equal((await ask2(session, { ':path': '/first' })).status, 200);
+      const { status } = await ask2(session, { ':path': '/' });
+      await eventually(() => waypoint.context.exchanges.size === 0, 'no exchange is left');
+      return status;
+    };
+    assert.equal(await asked(), 200, `${name}: GET`);
+    // The connection that the repeated request opened has carried one: a new waypoint begins anew.
+    const again = await startWaypoint(t, { backends: { api: [port] }, protocol: 'http2' });
+    const second = connect(t, again.port);
+    assert.equal((await ask2(second, { ':path': '/first' })).status, 200);
+    const before = seen;
+    const { status } = await ask2(second, { ':method': 'POST', ':path': '/' }, 'body');
+    assert.equal(status, post, `${name}: POST`);
+    assert.equal(seen - before, post === 200 ? 2 : 1, `${name}: how often POST was sent`);
+  }
+});

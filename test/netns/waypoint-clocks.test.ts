@@ -1,0 +1,123 @@
+/** How long a waypoint waits, from a Gateway's and a route's annotations to streams through real tunnels. */
+import assert from 'node:assert/strict';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { projectRoot } from '../../native/index.js';
+import { until } from '../../src/base/wait.js';
+import { run } from '../../src/cli/run.js';
+import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { startWaypoint } from '../../src/cli/standalone/waypoint.js';
+
+const state = '/run/weft/test-clocks';
+const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
+let bed: Bed;
+
+/** Ticks on /Tick, is quiet once it has begun elsewhere, and sends back what it gets. */
+const server = `import http2 from 'node:http2';
+http2.createServer().on('stream', (stream, headers) => {
+  stream.on('error', () => undefined);
+  stream.respond({ ':status': 200, 'content-type': 'application/grpc' });
+  if (headers[':path'].endsWith('/Tick')) {
+    const timer = setInterval(() => stream.write('tick'), 200);
+    stream.on('close', () => clearInterval(timer));
+  }
+  stream.on('data', (bytes) => stream.write(bytes));
+}).listen(8481, '::');`;
+
+/** A client that says one word on each stream and listens. */
+const client = `import http2 from 'node:http2';
+const session = http2.connect('http://10.96.0.40:8481');
+session.on('error', () => process.exit(1));
+const open = (path) => {
+  const stream = session.request({ ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers' }, { endStream: false });
+  stream.got = '';
+  stream.on('error', () => undefined);
+  stream.on('data', (bytes) => { stream.got += bytes; stream.emit('more'); });
+  stream.ended = new Promise((resolve) => stream.once('close', () => resolve(stream.rstCode)));
+  stream.write('word');
+  return stream;
+};
+const until = (stream, holds) => new Promise((resolve) => {
+  const look = () => holds(stream.got) && resolve();
+  stream.on('more', look);
+  look();
+});
+const [listener, quiet, kept] = ['/shop.Clock/Tick', '/shop.Clock/Quiet', '/shop.Kept/Quiet'].map(open);
+const code = await quiet.ended;
+await until(listener, (got) => got.length > 4 * 20);
+kept.write('still');
+await until(kept, (got) => got === 'wordstill');
+console.log(JSON.stringify({ quiet: code, listener: listener.closed, kept: kept.closed }));
+process.exit(0);`;
+
+before(async () => {
+  await tearDown(state);
+  cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
+  const gateway = readFileSync(
+    join(projectRoot, 'docs', 'examples', 'waypoint', 'gateway.yaml'),
+    'utf8',
+  ).replace(
+    /^metadata:$/m,
+    "metadata:\n  annotations: { weft.dev/stream-idle-timeout: '2s', weft.dev/request-body-idle-timeout: '1s' }",
+  );
+  writeFileSync(join(manifests, 'gateway.yaml'), gateway);
+  writeFileSync(
+    join(manifests, 'namespace.yaml'),
+    'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled } }\n',
+  );
+  writeFileSync(
+    join(manifests, 'more.yaml'),
+    `kind: Service
+metadata: { name: clock, namespace: shop, labels: { weft.dev/waypoint: waypoint } }
+spec:
+  selector: { app: echo }
+  clusterIPs: [10.96.0.40]
+  ports: [{ name: grpc, port: 8481 }]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: { name: kept, namespace: shop, annotations: { weft.dev/stream-idle-timeout: '0s' } }
+spec:
+  parentRefs: [{ group: '', kind: Service, name: clock }]
+  rules:
+    - matches: [{ method: { service: shop.Kept } }]
+      backendRefs: [{ name: clock, port: 8481 }]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: { name: others, namespace: shop }
+spec:
+  parentRefs: [{ group: '', kind: Service, name: clock }]
+  rules:
+    - matches: [{ method: { service: shop.Clock } }]
+      backendRefs: [{ name: clock, port: 8481 }]
+`,
+  );
+  bed = Bed.create({ from: manifests, state });
+  for (const version of ['v1', 'v2']) {
+    bed.start(`clock-${version}`, `weft-echo-${version}`, process.execPath, [
+      '--input-type=module',
+      '-e',
+      server,
+    ]);
+  }
+  await bed.up();
+  const [place] = bed.topology.waypoints;
+  assert.ok(place);
+  assert.deepEqual(place.flags, ['--request-body-idle-timeout-ms=1000', '--stream-idle-timeout-ms=2000']);
+  await startWaypoint(bed, place);
+});
+after(async () => {
+  await tearDown(state);
+  rmSync(manifests, { recursive: true, force: true });
+});
+
+test('who only listens keeps the stream, what is quiet ends as the Gateway says, a route may say that it does not', async () => {
+  const said = await until('the streams went as they should', 60_000, async () => {
+    const { stdout } = await run('weft-web', process.execPath, ['--input-type=module', '-e', client], 20_000);
+    return stdout === '' ? undefined : stdout;
+  });
+  assert.deepEqual(JSON.parse(said), { quiet: 2, listener: false, kept: false });
+});
