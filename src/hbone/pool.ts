@@ -6,11 +6,13 @@ import http2 from 'node:http2';
 import type net from 'node:net';
 import type { Duplex } from 'node:stream';
 import tls from 'node:tls';
+import { connectErrorSource } from '../base/connect-error.js';
 import { errorText, WeftError } from '../base/errors.js';
 import { formatSocketAddress, type SocketAddress } from '../model/address.js';
 import type { SpiffeId } from '../model/identity.js';
 import { checkServerPeer, contextOf } from '../tls/contexts.js';
 import type { Svid } from '../tls/svid.js';
+import { TunnelRefused } from './endpoint-failure.js';
 import { keepAlive } from './keepalive.js';
 import { defaultLimits, type HboneLimits } from './limits.js';
 
@@ -62,8 +64,9 @@ export class TunnelPool {
   }
 
   /**
-   * Errors, all WeftError with source upstream: WEFT_TUNNEL_CONNECT, WEFT_TUNNEL_TLS, WEFT_TUNNEL_IDENTITY,
-   * WEFT_TUNNEL_REFUSED (the message has the status), WEFT_TUNNEL_RESET, WEFT_TUNNEL_TIMEOUT.
+   * Errors, all WeftError with source upstream (WEFT_TUNNEL_CONNECT: internal, where this machine had no descriptor or port left, or where
+   * `connect` says so): WEFT_TUNNEL_CONNECT, WEFT_TUNNEL_TLS, WEFT_TUNNEL_IDENTITY,
+   * WEFT_TUNNEL_REFUSED (TunnelRefused, with the status), WEFT_TUNNEL_RESET, WEFT_TUNNEL_TIMEOUT.
    */
   async open(request: TunnelRequest): Promise<Tunnel> {
     const key = [
@@ -185,7 +188,7 @@ export class TunnelPool {
       raw = await request.connect();
     } catch (error) {
       throw new WeftError('WEFT_TUNNEL_CONNECT', `no connection to ${where}: ${errorText(error)}`, {
-        source: 'upstream',
+        source: error instanceof WeftError ? error.source : connectErrorSource(error),
         retryable: true,
         cause: error,
       });
@@ -298,17 +301,13 @@ export class TunnelPool {
       }
     });
     return new Promise((resolve, reject) => {
-      const fail = (code: string, message: string, cause?: unknown): void => {
+      const failWith = (error: WeftError): void => {
         clearTimeout(timer);
         if (!stream.destroyed) stream.close(http2.constants.NGHTTP2_CANCEL);
-        reject(
-          new WeftError(code, message, {
-            source: 'upstream',
-            retryable: code !== 'WEFT_TUNNEL_REFUSED',
-            cause,
-          }),
-        );
+        reject(error);
       };
+      const fail = (code: string, message: string, cause?: unknown): void =>
+        failWith(new WeftError(code, message, { source: 'upstream', retryable: true, cause }));
       const timer = setTimeout(
         () => fail('WEFT_TUNNEL_TIMEOUT', `no answer to CONNECT ${request.authority}`),
         this.#limits.answerTimeoutMsMax,
@@ -325,8 +324,7 @@ export class TunnelPool {
       stream.once('response', (headers) => {
         stream.removeListener('close', onClose);
         const status = headers[':status'];
-        if (status !== 200)
-          return fail('WEFT_TUNNEL_REFUSED', `the peer answered ${status} to CONNECT ${request.authority}`);
+        if (status !== 200) return failWith(new TunnelRefused(Number(status), request.authority));
         clearTimeout(timer);
         resolve({ stream, peer: connection.peer, reused });
       });

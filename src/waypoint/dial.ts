@@ -1,6 +1,7 @@
 /** Opens connections to endpoints: by HBONE under the waypoint's own identity, in the client's name, or plain where nobody is enrolled. */
 import net from 'node:net';
 import type { Duplex } from 'node:stream';
+import { connectErrorSource } from '../base/connect-error.js';
 import { errorText, WeftError } from '../base/errors.js';
 import { sourceIdentityHeader } from '../hbone/headers.js';
 import type { TunnelPool } from '../hbone/pool.js';
@@ -67,7 +68,7 @@ export function connect({ ip, port }: SocketAddress, timeoutMs: number, from?: s
       keepAlive: true,
       keepAliveInitialDelay: 60_000,
     });
-    const fail = (why: string): void => {
+    const fail = (why: string, cause?: Error): void => {
       clearTimeout(timer);
       socket.destroy();
       reject(
@@ -75,14 +76,15 @@ export function connect({ ip, port }: SocketAddress, timeoutMs: number, from?: s
           'WEFT_UPSTREAM_CONNECT',
           `no connection to ${formatSocketAddress({ ip, port })}: ${why}`,
           {
-            source: 'upstream',
+            source: connectErrorSource(cause),
             retryable: true,
+            cause,
           },
         ),
       );
     };
     const timer = setTimeout(() => fail('it timed out'), timeoutMs);
-    const onError = (error: Error): void => fail(errorText(error));
+    const onError = (error: Error): void => fail(errorText(error), error);
     socket.once('error', onError);
     socket.once('connect', () => {
       clearTimeout(timer);
