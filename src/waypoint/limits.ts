@@ -49,7 +49,7 @@ export const defaultLimits: WaypointLimits = {
   chunkExtensionBytesMax: 1024,
   retryBufferBytesMax: 64 << 10,
   backlogBytesMax: 256 << 10,
-  mirrorBufferBytesMax: 1 << 20,
+  mirrorBufferBytesMax: 4 << 20,
   mirrorBuffersBytesMax: 64 << 20,
   connectionsMax: 50_000,
   requestsMax: 50_000,

@@ -121,7 +121,7 @@ export class Mirror implements UpstreamListener {
   }
 
   end(trailers: Headers | undefined): void {
-    if (this.#over) return;
+    if (this.#over || this.#endSent) return;
     this.#ended = true;
     this.#trailers = trailers;
     if (this.#upstream && this.#buffer.isEmpty) this.#sendEnd(this.#upstream);
