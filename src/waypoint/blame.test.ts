@@ -1,8 +1,9 @@
 /** Whose failure a connection's is: real tunnels on loopback between a waypoint's dial and nodes. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { test, type TestContext } from 'node:test';
 import { startHbone, svidOf } from '../../test/support/hbone.js';
-import { id, key, service, workload } from '../../test/support/mesh.js';
+import { behind, id, key, replica, service, waypointRef, workload } from '../../test/support/mesh.js';
 import { deadPort } from '../../test/support/waypoint.js';
 import { WeftError } from '../base/errors.js';
 import { isEndpointFailure } from '../hbone/endpoint-failure.js';
@@ -83,6 +84,51 @@ test('what is the endpoint’s failure is counted: nobody at its node’s port, 
     assert.equal(endpoint.health.failures, 1, failure.why);
     assert.equal(refusalOf(failure).code, 'WEFT_UPSTREAM_CONNECT');
   }
+});
+
+test('of another waypoint that a Service stands behind, a replica that cannot be reached is passed over', async (t) => {
+  const state = new WaypointState('node-1', key('waypoint'));
+  state.apply({
+    mesh: {
+      services: [
+        service('api', '10.96.0.1', 8080, { waypoint: waypointRef }),
+        service('wp', '10.96.0.2', 15008),
+      ],
+      workloads: [
+        workload('api', '10.0.0.1', 'node-1', behind('api')),
+        ...[2, 3, 4].map((i) => replica(`wp-${i}`, `127.0.0.${i}`)),
+      ],
+    },
+  });
+  const other = await startHbone(t, id('wp'), (tunnel) => tunnel.accept().end('through'));
+  const dead = await deadPort();
+  const tunnels = new TunnelPool();
+  t.after(() => tunnels.close());
+  const own = svidOf(id('waypoint'));
+  const tried: string[] = [];
+  const dial = createDial(
+    state,
+    tunnels,
+    () => own,
+    defaultLimits,
+    ({ ip }, timeoutMs) => {
+      tried.push(ip);
+      const port = ip === '127.0.0.4' ? other.port : dead;
+      return connect({ ip: parseIp('127.0.0.1'), port }, timeoutMs);
+    },
+  );
+  const endpoint = state.endpoints(key('api'), 80)?.[0];
+  assert.ok(endpoint?.via);
+  for (let i = 0; i < 40; i++) {
+    const stream = await dial(endpoint, client);
+    const [bytes] = (await once(stream, 'data')) as [Buffer];
+    assert.equal(bytes.toString(), 'through');
+    stream.destroy();
+  }
+  assert.ok(
+    tried.includes('127.0.0.2') && tried.includes('127.0.0.3'),
+    'those that are not there were asked',
+  );
 });
 
 test('what this machine lacks is no endpoint’s failure', async () => {

@@ -8,7 +8,7 @@ import type { FairLimit } from '../base/fair-limit.js';
 import { errorText } from '../base/errors.js';
 import { formatSocketAddress } from '../model/address.js';
 import type { PathChange, RouteBackend, RouteFilter, RouteRule } from '../model/route.js';
-import { whyDenied, type HttpFacts, type Verdict } from '../policy/authorize.js';
+import { whyDenied, type Verdict } from '../policy/authorize.js';
 import { Attempts, type Next } from './attempts.js';
 import { chooseBackend } from './balance.js';
 import type { Client } from './client.js';
@@ -24,12 +24,12 @@ import {
 import { addForwarding, restoreForwarding } from './forwarding.js';
 import { executionOf, type FailedAttempt } from './repeat.js';
 import { ReplayBuffer } from './replay-buffer.js';
-import { factsOf, readingsOnDemand, versionOf } from './attributes.js';
+import { versionOf } from './attributes.js';
+import { RequestAuthorization } from './authorization.js';
 import { notServed, sentOf, unknownService, type Destination } from './destination.js';
 import type { WaypointLimit, WaypointLimits } from './limits.js';
 import {
   headerOf,
-  joinedHeader,
   removeHeader,
   type ClientEnd,
   type Downstream,
@@ -44,7 +44,6 @@ import {
 import type { RequestRecord, ResponseFlag } from './record.js';
 import type { Matched } from './routes/compile.js';
 import { normalizePath } from './routes/path.js';
-import { judge } from './judge.js';
 import { Mirror, Mirrors, type MirrorResult } from './mirror.js';
 import { grpcStatusOf, noEndpoint, refusalOf, type Refusal } from './refusal.js';
 import { nameSession, sessionOf, type Session } from './session.js';
@@ -76,11 +75,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   readonly #startedMs = performance.now();
   lastActivityMs = this.#startedMs;
   readonly #head: RequestHead;
-  readonly #path: string;
-  /** As the client named it, whatever a rule makes of it. */
-  #authority = '';
-  /** The request's headers ahead of a rule's changes; undefined where there are none. */
-  #asked: Headers | undefined;
+  readonly #authorization: RequestAuthorization;
   #matched: Matched | undefined;
   #backend: RouteBackend | undefined;
   #endpoint: Endpoint | undefined;
@@ -94,7 +89,6 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   #requestTimer: NodeJS.Timeout | undefined;
   #attemptTimer: NodeJS.Timeout | undefined;
   #backoffTimer: NodeJS.Timeout | undefined;
-  #facts: HttpFacts | undefined;
   #verdict: Verdict | undefined;
   #origin: string | undefined;
   #cors: CorsFilter | undefined;
@@ -125,7 +119,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     private readonly downstream: Downstream,
   ) {
     this.#head = downstream.head;
-    this.#path = downstream.head.path;
+    this.#authorization = new RequestAuthorization(context.state, client, destination, downstream.head);
     this.#requestEnded = !downstream.hasBody;
     this.#replay = new ReplayBuffer(context.limits.retryBufferBytesMax);
     downstream.listener = this;
@@ -152,7 +146,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
           ? destination.service.hostname
           : formatSocketAddress(destination.dialled);
     }
-    this.#authority = head.authority;
+    this.#authorization.authority = head.authority;
     this.#origin = headerOf(head.headers, 'origin');
     addForwarding(head.headers, this.client);
     this.#span = context.tracing?.begin(head);
@@ -225,7 +219,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     return new Mirror(this.context, this.client, backend, {
       isHttp2: this.downstream.version === 'HTTP/2',
       isGrpc: this.#isGrpc,
-      asked: () => this.#askedFacts(),
+      asked: () => this.#authorization.asked(),
     });
   }
 
@@ -242,7 +236,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   }
 
   #changeRequest(filter: HeaderFilter): void {
-    this.#asked ??= [...this.#head.headers];
+    this.#authorization.keepHeaders();
     const host = filter.set.find(({ name }) => name === 'host');
     if (host) this.#head.authority = host.value;
     changeHeaders(this.#head.headers, filter);
@@ -341,20 +335,6 @@ export class Exchange implements DownstreamListener, UpstreamListener {
 
   // --- policy -----------------------------------------------------------------------------------------------------------
 
-  /** As the client asked, whatever a rule makes of it later. */
-  #askedFacts(): HttpFacts {
-    const readings = readingsOnDemand(this.#path);
-    return (this.#facts ??= {
-      method: this.#head.method,
-      host: this.#authority.replace(/:\d*$/, ''),
-      get paths() {
-        return readings();
-      },
-      header: (name) =>
-        name === 'host' ? this.#authority : joinedHeader(this.#asked ?? this.#head.headers, name),
-    });
-  }
-
   /** The Service that was asked is this waypoint's to carry, also on a connection that is older than a change of that. */
   #isServed(): boolean {
     const why = notServed(this.context.state, this.destination);
@@ -365,28 +345,12 @@ export class Exchange implements DownstreamListener, UpstreamListener {
 
   /** The policies of the Service that was asked, for what the client asked. */
   #authorizeAsked(): boolean {
-    const verdict = this.#judgeAsked();
+    const verdict = this.#authorization.ofService();
     return verdict === undefined || this.#holds(verdict);
   }
 
-  #judgeAsked(): Verdict | undefined {
-    const asked = sentOf(this.destination);
-    const groups = asked && this.context.state.policies.ofAsked(asked, this.destination.dialled.ip);
-    return groups && groups.length > 0 ? judge(groups, this.client, this.#askedFacts()) : undefined;
-  }
-
-  /**
-   * What the client asked, and what is sent in its place: a rule may be of the client's namespace, whose author has no say in what the
-   * endpoint allows.
-   */
   #judge(endpoint: Endpoint): Verdict {
-    const groups = this.context.state.policies.ofEndpoint(endpoint, this.#sent);
-    if (groups.length === 0) return this.#verdict ?? noPolicy;
-    const asked = judge(groups, this.client, this.#askedFacts());
-    const head = this.#head;
-    const isChanged =
-      this.#asked !== undefined || head.path !== this.#path || head.authority !== this.#authority;
-    return asked.allowed && isChanged ? judge(groups, this.client, factsOf(head)) : asked;
+    return this.#authorization.ofEndpoint(endpoint, this.#sent) ?? this.#verdict ?? noPolicy;
   }
 
   /** Whether an update changed anything that this request was decided by. */
@@ -407,7 +371,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     const lost = notServed(state, this.destination);
     if (lost !== undefined)
       return this.#endNow({ status: 503, flag: 'NC', code: 'WEFT_NOT_SERVED', why: lost });
-    const asked = this.#judgeAsked();
+    const asked = this.#authorization.ofService();
     if (asked?.allowed === false) return this.#forbid(asked);
     const endpoint = this.#endpoint;
     if (!endpoint) return;
@@ -716,8 +680,8 @@ export class Exchange implements DownstreamListener, UpstreamListener {
       serviceName: service?.name ?? 'unknown',
       serviceNamespace: service?.namespace ?? endpoint?.workload.namespace ?? 'unknown',
       method: this.#head.method,
-      authority: this.#authority,
-      path: this.#path,
+      authority: this.#authorization.authority,
+      path: this.#authorization.path,
       version: downstream.version,
       protocol: this.#isGrpc ? 'grpc' : 'http',
       status: this.#answered ? this.#status : 0,
