@@ -301,13 +301,17 @@ export class TunnelPool {
       }
     });
     return new Promise((resolve, reject) => {
-      const failWith = (error: WeftError): void => {
+      const fail = (code: string, message: string, cause?: unknown): void => {
         clearTimeout(timer);
         if (!stream.destroyed) stream.close(http2.constants.NGHTTP2_CANCEL);
-        reject(error);
+        reject(
+          new WeftError(code, message, {
+            source: 'upstream',
+            retryable: code !== 'WEFT_TUNNEL_REFUSED',
+            cause,
+          }),
+        );
       };
-      const fail = (code: string, message: string, cause?: unknown): void =>
-        failWith(new WeftError(code, message, { source: 'upstream', retryable: true, cause }));
       const timer = setTimeout(
         () => fail('WEFT_TUNNEL_TIMEOUT', `no answer to CONNECT ${request.authority}`),
         this.#limits.answerTimeoutMsMax,
@@ -324,8 +328,11 @@ export class TunnelPool {
       stream.once('response', (headers) => {
         stream.removeListener('close', onClose);
         const status = headers[':status'];
-        if (status !== 200) return failWith(new TunnelRefused(Number(status), request.authority));
         clearTimeout(timer);
+        if (status !== 200) {
+          if (!stream.destroyed) stream.close(http2.constants.NGHTTP2_CANCEL);
+          return reject(new TunnelRefused(Number(status), request.authority));
+        }
         resolve({ stream, peer: connection.peer, reused });
       });
     });

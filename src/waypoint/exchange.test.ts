@@ -234,7 +234,7 @@ test('a mirror gets a copy with its body, and holds nobody up', async (t) => {
   const dead = await deadPort();
   const waypoint = await startWaypoint(t, {
     backends: { api: [main.port], copy: [copy.port], dead: [dead], flaky: [dead, main.port] },
-    limits: { bodyIdleMsMax: 500 },
+    limits: { mirrorIdleMsMax: 500 },
     routes: [
       route('r', [
         { matches: prefix('/all'), filters: [mirror(100)] },

@@ -23,6 +23,8 @@ export interface WaypointLimits {
   readonly retryBufferBytesMax: number;
   /** Bytes that may wait for a reader before its source is paused. */
   readonly backlogBytesMax: number;
+  /** A mirrored request that does not move. */
+  readonly mirrorIdleMsMax: number;
   /** Bytes of a mirrored request that wait for its mirror; those of all mirrors of a worker. */
   readonly mirrorBufferBytesMax: number;
   readonly mirrorBuffersBytesMax: number;
@@ -49,6 +51,7 @@ export const defaultLimits: WaypointLimits = {
   chunkExtensionBytesMax: 1024,
   retryBufferBytesMax: 64 << 10,
   backlogBytesMax: 256 << 10,
+  mirrorIdleMsMax: 60_000,
   mirrorBufferBytesMax: 4 << 20,
   mirrorBuffersBytesMax: 64 << 20,
   connectionsMax: 50_000,

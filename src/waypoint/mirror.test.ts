@@ -156,7 +156,7 @@ test('a mirror that does not move at all is given up, and says so', async (t) =>
   const waypoint = await startWaypoint(t, {
     ...mirrored(),
     backends: { api: [main.port], copy: [await deaf(t)] },
-    limits: { bodyIdleMsMax: 100 },
+    limits: { mirrorIdleMsMax: 100 },
   });
   assert.equal((await ask(waypoint.port)).status, 200);
   assert.equal((await ask(waypoint.port, { method: 'POST', body: 'x' })).status, 200);

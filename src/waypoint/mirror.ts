@@ -162,7 +162,7 @@ export class Mirror implements UpstreamListener {
   /** Nobody else waits for the mirror: one that does not move would be forgotten, and its connection with it. */
   #await(): void {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#cut('stalled'), this.context.limits.bodyIdleMsMax);
+    this.#timer = setTimeout(() => this.#cut('stalled'), this.context.limits.mirrorIdleMsMax);
     this.#timer.unref();
   }
 
