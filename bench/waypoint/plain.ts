@@ -15,6 +15,7 @@ import { clientOf } from '../../src/waypoint/client.js';
 import { serveConnection, type ConnectionContext } from '../../src/waypoint/connection.js';
 import { connect } from '../../src/waypoint/dial.js';
 import { defaultLimits } from '../../src/waypoint/limits.js';
+import { mirrorBlockBytes } from '../../src/waypoint/mirror-buffer.js';
 import { Slots } from '../../src/waypoint/slots.js';
 import { WaypointState } from '../../src/waypoint/state.js';
 import { WaypointMetrics } from '../../src/waypoint/telemetry.js';
@@ -44,11 +45,12 @@ const context: ConnectionContext = {
   pool: new UpstreamPool(dial, defaultLimits, () => undefined),
   limits: defaultLimits,
   exchanges: new Slots(),
-  dial,
   connections: new Set(),
   // One client asks for all of it here.
   connectionShares: new FairLimit(4 * defaultLimits.connectionsMax),
   requestShares: new FairLimit(4 * defaultLimits.requestsMax),
+  mirrorShares: new FairLimit(defaultLimits.mirrorBuffersBytesMax / mirrorBlockBytes),
+  mirrored: (result) => metrics.mirrored.inc({ result }),
   ended: (record) => metrics.record(record),
   limitReached: () => undefined,
   unreadable: () => undefined,

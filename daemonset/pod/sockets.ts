@@ -20,6 +20,7 @@ import {
   type TcpSocket,
 } from '../../native/index.js';
 
+import { connectErrorSource } from '../../src/base/connect-error.js';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { defaultLimits } from '../../src/hbone/limits.js';
 import {
@@ -246,7 +247,7 @@ export class PodSockets {
         socket.destroy();
         reject(
           new WeftError('WEFT_DIAL', `cannot connect to ${to.ip} port ${to.port}: ${errorText(error)}`, {
-            source: 'upstream',
+            source: connectErrorSource(error),
             retryable: true,
             cause: error,
           }),

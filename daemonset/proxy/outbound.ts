@@ -9,6 +9,7 @@ import {
 } from '../../src/model/address.js';
 import type { NodePod } from '../../src/model/node-pod.js';
 import { carry } from '../../src/hbone/carry.js';
+import { isEndpointFailure } from '../../src/hbone/endpoint-failure.js';
 import { partyOf } from '../../src/telemetry/access-log.js';
 import type { LocalPod } from '../messages.js';
 import { endsOf } from '../pod/sockets.js';
@@ -89,25 +90,23 @@ export async function handleOutbound(
       return;
     } catch (error) {
       const code = error instanceof WeftError ? error.code : 'WEFT_INTERNAL';
-      // Only what says that the destination is away: a refusal by policy may change with the next connection.
-      const isAway = code === 'WEFT_DIAL' || code === 'WEFT_TUNNEL_CONNECT';
-      // Not a byte of the client was taken: another endpoint serves it as well.
-      const target = targetOf(plan);
-      if (
-        isAway &&
-        (plan.service || plan.why === 'destination-has-waypoint') &&
-        avoid.size < otherEndpointsMax &&
-        !track.wasCut
-      ) {
-        avoid.add(formatSocketAddress(target));
-        const other = decide();
-        if (other.kind !== 'refuse') {
-          track.unwatch();
-          plan = other;
-          continue;
-        }
+      // A refusal by policy, and what this node itself lacks, say nothing of the endpoint.
+      const isUnreachable = isEndpointFailure(error);
+      let other: OutboundPlan | undefined;
+      if (isUnreachable && (plan.service || plan.why === 'destination-has-waypoint') && !track.wasCut) {
+        avoid.add(formatSocketAddress(targetOf(plan)));
+        other = decide();
       }
-      if (isAway) context.sockets.rememberFailure(local.place, dialled);
+      // Not a byte of the client was taken: another endpoint serves it as well.
+      if (other && other.kind !== 'refuse' && avoid.size <= otherEndpointsMax) {
+        track.unwatch();
+        plan = other;
+        continue;
+      }
+      // Where endpoints are left that were not tried, the destination itself is not known to be unreachable. A node that responds is there.
+      const isAway = code === 'WEFT_DIAL' || code === 'WEFT_TUNNEL_CONNECT';
+      if (isUnreachable && isAway && (other === undefined || other.kind === 'refuse'))
+        context.sockets.rememberFailure(local.place, dialled);
       track.refuse({ ...opening, code, why: errorText(error) });
       return;
     }

@@ -6,11 +6,13 @@ import http2 from 'node:http2';
 import type net from 'node:net';
 import type { Duplex } from 'node:stream';
 import tls from 'node:tls';
+import { connectErrorSource } from '../base/connect-error.js';
 import { errorText, WeftError } from '../base/errors.js';
 import { formatSocketAddress, type SocketAddress } from '../model/address.js';
 import type { SpiffeId } from '../model/identity.js';
 import { checkServerPeer, contextOf } from '../tls/contexts.js';
 import type { Svid } from '../tls/svid.js';
+import { TunnelRefused } from './endpoint-failure.js';
 import { keepAlive } from './keepalive.js';
 import { defaultLimits, type HboneLimits } from './limits.js';
 
@@ -62,8 +64,9 @@ export class TunnelPool {
   }
 
   /**
-   * Errors, all WeftError with source upstream: WEFT_TUNNEL_CONNECT, WEFT_TUNNEL_TLS, WEFT_TUNNEL_IDENTITY,
-   * WEFT_TUNNEL_REFUSED (the message has the status), WEFT_TUNNEL_RESET, WEFT_TUNNEL_TIMEOUT.
+   * Errors, all WeftError with source upstream (WEFT_TUNNEL_CONNECT: internal, where this machine had no descriptor or port left, or where
+   * `connect` says so): WEFT_TUNNEL_CONNECT, WEFT_TUNNEL_TLS, WEFT_TUNNEL_IDENTITY,
+   * WEFT_TUNNEL_REFUSED (TunnelRefused, with the status), WEFT_TUNNEL_RESET, WEFT_TUNNEL_TIMEOUT.
    */
   async open(request: TunnelRequest): Promise<Tunnel> {
     const key = [
@@ -185,7 +188,7 @@ export class TunnelPool {
       raw = await request.connect();
     } catch (error) {
       throw new WeftError('WEFT_TUNNEL_CONNECT', `no connection to ${where}: ${errorText(error)}`, {
-        source: 'upstream',
+        source: error instanceof WeftError ? error.source : connectErrorSource(error),
         retryable: true,
         cause: error,
       });
@@ -325,9 +328,11 @@ export class TunnelPool {
       stream.once('response', (headers) => {
         stream.removeListener('close', onClose);
         const status = headers[':status'];
-        if (status !== 200)
-          return fail('WEFT_TUNNEL_REFUSED', `the peer answered ${status} to CONNECT ${request.authority}`);
         clearTimeout(timer);
+        if (status !== 200) {
+          if (!stream.destroyed) stream.close(http2.constants.NGHTTP2_CANCEL);
+          return reject(new TunnelRefused(Number(status), request.authority));
+        }
         resolve({ stream, peer: connection.peer, reused });
       });
     });

@@ -1,7 +1,8 @@
-/** Which backend of a rule, and which of its endpoints. Pure, but for the counts that endpoints carry themselves. */
+/** Which backend of a rule, and which of its endpoints. Pure, but for the counts and the health that endpoints carry themselves. */
 import { createHash } from 'node:crypto';
 import type { RouteBackend } from '../model/route.js';
 import type { Endpoint } from './state.js';
+import { isEjected } from './upstream/health.js';
 
 /** By weight; undefined where all weights are 0. `random` in [0, 1). */
 export function chooseBackend(backends: readonly RouteBackend[], random: number): RouteBackend | undefined {
@@ -16,38 +17,49 @@ export function chooseBackend(backends: readonly RouteBackend[], random: number)
   return undefined;
 }
 
+export interface Tried {
+  readonly endpoints: ReadonlySet<Endpoint>;
+  /** Whether one of these may be chosen where no other is there. */
+  readonly mayRepeat: boolean;
+}
+
 /**
- * Of two at random the one with fewer requests under way. Those that connections to just failed are left out while there are
- * others; `tried` are never chosen again.
+ * Of two at random the one with fewer requests under way, among the best of: endpoints that are not ejected and were not tried, those that
+ * were tried, those that are ejected. Where all are ejected, none is: those with the fewest failures are chosen from.
  */
 export function chooseEndpoint(
   endpoints: readonly Endpoint[],
-  tried: ReadonlySet<Endpoint> | undefined,
+  tried: Tried | undefined,
   nowMs: number,
   random: () => number,
 ): Endpoint | undefined {
-  if (endpoints.length === 1) return tried?.has(endpoints[0] as Endpoint) ? undefined : endpoints[0];
-  let pool = endpoints;
-  if (tried !== undefined || endpoints.some(({ awayUntilMs }) => awayUntilMs > nowMs)) {
-    const left = tried ? endpoints.filter((one) => !tried.has(one)) : endpoints;
-    const there = left.filter(({ awayUntilMs }) => awayUntilMs <= nowMs);
-    pool = there.length > 0 ? there : left;
-  }
+  const pool =
+    tried === undefined && !isAnyEjected(endpoints, nowMs) ? endpoints : best(endpoints, tried, nowMs);
   const a = pool[Math.floor(random() * pool.length)];
+  if (pool.length < 2) return a;
   const b = pool[Math.floor(random() * pool.length)];
   return a && b && b.active < a.active ? b : a;
 }
 
-const awayMsMin = 500;
-const awayMsMax = 30_000;
-
-export function connectFailed(endpoint: Endpoint, nowMs: number): void {
-  endpoint.failures++;
-  endpoint.awayUntilMs = nowMs + Math.min(awayMsMax, awayMsMin * 2 ** (endpoint.failures - 1));
+function isAnyEjected(endpoints: readonly Endpoint[], nowMs: number): boolean {
+  for (const { health } of endpoints) if (isEjected(health, nowMs)) return true;
+  return false;
 }
-export function connectSucceeded(endpoint: Endpoint): void {
-  endpoint.failures = 0;
-  endpoint.awayUntilMs = 0;
+
+function best(endpoints: readonly Endpoint[], tried: Tried | undefined, nowMs: number): Endpoint[] {
+  let found: Endpoint[] = [];
+  let lowest = Infinity;
+  for (const endpoint of endpoints) {
+    const isTried = tried?.endpoints.has(endpoint) === true;
+    if (isTried && !tried.mayRepeat) continue;
+    const { health } = endpoint;
+    const rank = (isEjected(health, nowMs) ? 2 * health.failures : 0) + (isTried ? 1 : 0);
+    if (rank > lowest) continue;
+    if (rank < lowest) found = [];
+    lowest = rank;
+    found.push(endpoint);
+  }
+  return found;
 }
 
 /** Names an endpoint to its clients without telling them anything of it. */

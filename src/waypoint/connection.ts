@@ -1,10 +1,11 @@
 /** A client's connection: what it speaks, and who carries it on. */
+import { performance } from 'node:perf_hooks';
 import type { Duplex } from 'node:stream';
 import type { FairLimit } from '../base/fair-limit.js';
 import { carry } from '../hbone/carry.js';
 import { whyDenied } from '../policy/authorize.js';
 import type { MeshChange } from '../state/change.js';
-import { chooseBackend, chooseEndpoint, connectFailed, connectSucceeded } from './balance.js';
+import { chooseBackend, chooseEndpoint } from './balance.js';
 import type { Client } from './client.js';
 import { notServed, sentOf, unknownService, type Destination } from './destination.js';
 import { Exchange, type ProxyContext } from './exchange.js';
@@ -15,7 +16,6 @@ import type { Sent } from './policy-groups.js';
 import { detect } from './protocol.js';
 import type { Endpoint } from './state.js';
 import { Touched } from './touched.js';
-import type { Dial } from './upstream/pool.js';
 
 export interface ServedConnection {
   /** No more requests on it than those under way. */
@@ -27,7 +27,6 @@ export interface ServedConnection {
 }
 
 export interface ConnectionContext extends ProxyContext {
-  readonly dial: Dial;
   readonly connections: Set<ServedConnection>;
   readonly connectionShares: FairLimit;
   unreadable(status: number, why: string, client: Client): void;
@@ -241,8 +240,7 @@ async function passThrough(served: Served, first?: Buffer): Promise<void> {
     const why = forbidden(served, target);
     if (why !== undefined) return refuse(why, endpoint);
     try {
-      const peer = await context.dial(endpoint, client);
-      connectSucceeded(endpoint);
+      const peer = await context.pool.dial(endpoint, client);
       // Policies may have changed while it was dialled, and cut it.
       if (stream.destroyed) {
         served.closed();
@@ -264,7 +262,6 @@ async function passThrough(served: Served, first?: Buffer): Promise<void> {
       served.closed();
       return;
     } catch (error) {
-      connectFailed(endpoint, Date.now());
       tried.add(endpoint);
       if (tried.size > otherEndpointsMax || stream.destroyed)
         return refuse(error instanceof Error ? error.message : 'no connection', endpoint);
@@ -314,6 +311,11 @@ function targetFor(
   }
   const endpoints = state.endpoints(sent.service, sent.port);
   if (!endpoints) return `no Service ${sent.service} with port ${sent.port} is known`;
-  const endpoint = chooseEndpoint(endpoints, tried, Date.now(), Math.random);
+  const endpoint = chooseEndpoint(
+    endpoints,
+    { endpoints: tried, mayRepeat: false },
+    performance.now(),
+    Math.random,
+  );
   return endpoint ? { endpoint, sent } : `${sent.service} has no endpoint that takes connections`;
 }

@@ -1,10 +1,13 @@
 /** Opens connections to endpoints: by HBONE under the waypoint's own identity, in the client's name, or plain where nobody is enrolled. */
 import net from 'node:net';
 import type { Duplex } from 'node:stream';
+import { connectErrorSource } from '../base/connect-error.js';
 import { errorText, WeftError } from '../base/errors.js';
+import { isEndpointFailure } from '../hbone/endpoint-failure.js';
 import { sourceIdentityHeader } from '../hbone/headers.js';
 import type { TunnelPool } from '../hbone/pool.js';
 import { formatSocketAddress, type SocketAddress } from '../model/address.js';
+import type { SpiffeId } from '../model/identity.js';
 import { resolveWaypoint, waypointMissing } from '../state/resolve.js';
 import type { Svid } from '../tls/svid.js';
 import type { WaypointLimits } from './limits.js';
@@ -12,6 +15,8 @@ import type { WaypointState } from './state.js';
 import type { Dial } from './upstream/pool.js';
 
 const hbonePort = 15008;
+/** Of another waypoint, after the first that cannot be reached. */
+const otherReplicasMax = 2;
 
 /** Errors: WEFT_UPSTREAM_CONNECT, WEFT_NO_CERTIFICATE, WEFT_WAYPOINT_MISSING, WEFT_WAYPOINT_NOT_ALLOWED, and those of TunnelPool.open. */
 export function createDial(
@@ -28,31 +33,40 @@ export function createDial(
     const own = svid();
     if (!own)
       throw new WeftError('WEFT_NO_CERTIFICATE', 'this waypoint has no certificate yet', { retryable: true });
-    let next: SocketAddress = { ip: target.ip, port: hbonePort };
-    let expected = [workload.identity];
-    if (via) {
-      const found = resolveWaypoint(state.view, via, Math.random());
-      if (!found) {
-        const { code, why } = waypointMissing(workload.uid, via);
-        throw new WeftError(code, why);
+    const through = async (next: SocketAddress, expected: SpiffeId): Promise<Duplex> => {
+      const { stream } = await pool.open({
+        svid: own,
+        expected: [expected],
+        destination: next,
+        authority: formatSocketAddress(target),
+        source: 'waypoint',
+        headers: {
+          forwarded: `for="${formatSocketAddress(client.address)}"`,
+          // Another waypoint judges for this one: it does not believe a word of whom this one speaks for.
+          ...(client.identity === undefined || via ? {} : { [sourceIdentityHeader]: client.identity }),
+        },
+        connect: () => reach(next, limits.connectTimeoutMsMax),
+      });
+      return stream;
+    };
+    if (!via) return through({ ip: target.ip, port: hbonePort }, workload.identity);
+    const avoid = new Set<string>();
+    let last: unknown;
+    // To its clients a waypoint is one endpoint: which of its replicas is there is found here, ahead of any byte of the request.
+    do {
+      const found = resolveWaypoint(state.view, via, Math.random(), avoid);
+      if (!found) break;
+      try {
+        return await through(found.address, found.workload.identity);
+      } catch (error) {
+        if (!isEndpointFailure(error)) throw error;
+        last = error;
+        avoid.add(formatSocketAddress(found.address));
       }
-      next = found.address;
-      expected = [found.workload.identity];
-    }
-    const { stream } = await pool.open({
-      svid: own,
-      expected,
-      destination: next,
-      authority: formatSocketAddress(target),
-      source: 'waypoint',
-      headers: {
-        forwarded: `for="${formatSocketAddress(client.address)}"`,
-        // Another waypoint judges for this one: it does not believe a word of whom this one speaks for.
-        ...(client.identity === undefined || via ? {} : { [sourceIdentityHeader]: client.identity }),
-      },
-      connect: () => reach(next, limits.connectTimeoutMsMax),
-    });
-    return stream;
+    } while (avoid.size <= otherReplicasMax);
+    if (last !== undefined) throw last;
+    const { code, why } = waypointMissing(workload.uid, via);
+    throw new WeftError(code, why);
   };
 }
 
@@ -67,7 +81,7 @@ export function connect({ ip, port }: SocketAddress, timeoutMs: number, from?: s
       keepAlive: true,
       keepAliveInitialDelay: 60_000,
     });
-    const fail = (why: string): void => {
+    const fail = (why: string, cause?: Error): void => {
       clearTimeout(timer);
       socket.destroy();
       reject(
@@ -75,14 +89,15 @@ export function connect({ ip, port }: SocketAddress, timeoutMs: number, from?: s
           'WEFT_UPSTREAM_CONNECT',
           `no connection to ${formatSocketAddress({ ip, port })}: ${why}`,
           {
-            source: 'upstream',
+            source: connectErrorSource(cause),
             retryable: true,
+            cause,
           },
         ),
       );
     };
     const timer = setTimeout(() => fail('it timed out'), timeoutMs);
-    const onError = (error: Error): void => fail(errorText(error));
+    const onError = (error: Error): void => fail(errorText(error), error);
     socket.once('error', onError);
     socket.once('connect', () => {
       clearTimeout(timer);

@@ -8,8 +8,9 @@ import type { FairLimit } from '../base/fair-limit.js';
 import { errorText } from '../base/errors.js';
 import { formatSocketAddress } from '../model/address.js';
 import type { PathChange, RouteBackend, RouteFilter, RouteRule } from '../model/route.js';
-import { whyDenied, type HttpFacts, type Verdict } from '../policy/authorize.js';
-import { chooseBackend, chooseEndpoint, connectFailed, connectSucceeded } from './balance.js';
+import { whyDenied, type Verdict } from '../policy/authorize.js';
+import { Attempts, type Next } from './attempts.js';
+import { chooseBackend } from './balance.js';
 import type { Client } from './client.js';
 import {
   addCorsHeaders,
@@ -21,13 +22,14 @@ import {
   type HeaderFilter,
 } from './filters/filters.js';
 import { addForwarding, restoreForwarding } from './forwarding.js';
+import { executionOf, type FailedAttempt } from './repeat.js';
 import { ReplayBuffer } from './replay-buffer.js';
-import { factsOf, readingsOnDemand, versionOf } from './attributes.js';
+import { versionOf } from './attributes.js';
+import { RequestAuthorization } from './authorization.js';
 import { notServed, sentOf, unknownService, type Destination } from './destination.js';
 import type { WaypointLimit, WaypointLimits } from './limits.js';
 import {
   headerOf,
-  joinedHeader,
   removeHeader,
   type ClientEnd,
   type Downstream,
@@ -43,8 +45,7 @@ import type { RequestRecord, ResponseFlag } from './record.js';
 import type { Matched } from './routes/compile.js';
 import { normalizePath } from './routes/path.js';
 import { IdleClock, idleTimeoutsOf } from './idle.js';
-import { judge } from './judge.js';
-import { Mirror } from './mirror.js';
+import { Mirror, Mirrors, type MirrorResult } from './mirror.js';
 import { grpcStatusOf, noEndpoint, refusalOf, type Refusal } from './refusal.js';
 import { nameSession, sessionOf, type Session } from './session.js';
 import type { Slots } from './slots.js';
@@ -65,45 +66,34 @@ export interface ProxyContext {
   readonly requestShares: FairLimit;
   ended(record: RequestRecord): void;
   limitReached(limit: WaypointLimit): void;
+  /** What waits for mirrors, in blocks of MirrorBuffer. */
+  readonly mirrorShares: FairLimit;
+  /** What became of a copy of a request. */
+  mirrored(result: MirrorResult): void;
 }
-
-/** Without a retry rule: other endpoints that are tried where nobody has seen the request yet. */
-const unseenAttemptsMax = 2;
-const retryAttemptsDefault = 2;
-const backoffMsMin = 25;
-const backoffMsMax = 10_000;
-/** RFC 9110, section 9.2.2: sent twice they do what they do once. */
-const idempotent: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
 
 export class Exchange implements DownstreamListener, UpstreamListener {
   readonly #startedMs = performance.now();
   readonly #idle = new IdleClock(this.#startedMs);
   readonly #head: RequestHead;
-  readonly #path: string;
-  /** As the client named it, whatever a rule makes of it. */
-  #authority = '';
-  /** The request's headers ahead of a rule's changes; undefined where there are none. */
-  #asked: Headers | undefined;
+  readonly #authorization: RequestAuthorization;
   #matched: Matched | undefined;
   #backend: RouteBackend | undefined;
   #endpoint: Endpoint | undefined;
   /** The Service's port that the endpoint was chosen for. */
   #sent: Sent | undefined;
-  #tried: Set<Endpoint> | undefined;
+  readonly #repeats = new Attempts();
   #upstream: Upstream | undefined;
   /** Increased with each attempt and at its end: what belongs to a former one is not listened to. */
   #attempt = 0;
   #attempts = 0;
-  #retries = 0;
   #requestTimer: NodeJS.Timeout | undefined;
   #attemptTimer: NodeJS.Timeout | undefined;
   #backoffTimer: NodeJS.Timeout | undefined;
-  #facts: HttpFacts | undefined;
   #verdict: Verdict | undefined;
   #origin: string | undefined;
   #cors: CorsFilter | undefined;
-  #mirrors: Mirror[] | undefined;
-  #mirrored = false;
+  #mirrors: Mirrors | undefined;
   readonly #replay: ReplayBuffer;
   /** Its place among the context's exchanges, as Slots keeps it. */
   slot = -1;
@@ -130,7 +120,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     private readonly downstream: Downstream,
   ) {
     this.#head = downstream.head;
-    this.#path = downstream.head.path;
+    this.#authorization = new RequestAuthorization(context.state, client, destination, downstream.head);
     this.#requestEnded = !downstream.hasBody;
     this.#replay = new ReplayBuffer(context.limits.retryBufferBytesMax);
     downstream.listener = this;
@@ -157,7 +147,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
           ? destination.service.hostname
           : formatSocketAddress(destination.dialled);
     }
-    this.#authority = head.authority;
+    this.#authorization.authority = head.authority;
     this.#origin = headerOf(head.headers, 'origin');
     addForwarding(head.headers, this.client);
     this.#span = context.tracing?.begin(head);
@@ -178,6 +168,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
         why: 'no rule of the routes matches',
       });
     }
+    this.#repeats.retry = rule.retry;
     if (!this.#filterRequest(rule.filters)) return;
     if (rule.requestTimeoutMs) {
       this.#requestTimer = setTimeout(
@@ -216,7 +207,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
         }
         case 'mirror':
           if (Math.random() * filter.denominator < filter.numerator)
-            (this.#mirrors ??= []).push(this.#mirror(filter.backend));
+            (this.#mirrors ??= new Mirrors()).add(this.#mirror(filter.backend));
           break;
         case 'response-headers':
           break;
@@ -226,8 +217,11 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   }
 
   #mirror(backend: RouteBackend['target']): Mirror {
-    const request = { isHttp2: this.downstream.version === 'HTTP/2', isGrpc: this.#isGrpc };
-    return new Mirror(this.context, this.client, backend, request, () => this.#askedFacts());
+    return new Mirror(this.context, this.client, backend, {
+      isHttp2: this.downstream.version === 'HTTP/2',
+      isGrpc: this.#isGrpc,
+      asked: () => this.#authorization.asked(),
+    });
   }
 
   /** What comes of it is read as any path is. False: it cannot be, and that was the answer. */
@@ -243,7 +237,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   }
 
   #changeRequest(filter: HeaderFilter): void {
-    this.#asked ??= [...this.#head.headers];
+    this.#authorization.keepHeaders();
     const host = filter.set.find(({ name }) => name === 'host');
     if (host) this.#head.authority = host.value;
     changeHeaders(this.#head.headers, filter);
@@ -251,49 +245,49 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     restoreForwarding(this.#head.headers, this.client);
   }
 
-  /** Another attempt, at another endpoint. */
+  /** The next attempt, at the endpoint that is best now. */
   #next(): void {
+    const endpoints = this.#candidates();
+    if (!endpoints) return;
+    const rule = this.#matched?.rule;
+    const endpoint =
+      (this.#repeats.isFirst ? rule && this.#persisted(rule)?.endpoint : undefined) ??
+      this.#repeats.choose(endpoints);
+    if (!endpoint)
+      return this.#refuse(this.#lastFailure ?? noEndpoint(this.#sent?.service ?? 'the workload'));
+    if (!this.#holds(this.#judge(endpoint))) return;
+    this.#connect(endpoint);
+  }
+
+  /** The endpoints that the request may go to. Undefined: there is no such backend, and the request was refused. */
+  #candidates(): readonly Endpoint[] | undefined {
     const { context, destination } = this;
-    let endpoint: Endpoint | undefined;
     let sent = sentOf(destination);
     const rule = this.#matched?.rule;
     if (rule) {
       if (!this.#backend) {
         this.#backend = this.#persisted(rule)?.backend ?? chooseBackend(rule.backends, Math.random());
         if (this.#backend && this.#backend.filters.length > 0 && !this.#filterRequest(this.#backend.filters))
-          return;
+          return undefined;
       }
       const target = this.#backend?.target;
       if (target?.kind !== 'service') {
-        const why = target?.reason ?? 'the rule names no backend that takes requests';
-        return this.#refuse({ status: 500, flag: 'NC', code: 'WEFT_BACKEND_INVALID', why });
+        this.#refuseBackend(target?.reason ?? 'the rule names no backend that takes requests');
+        return undefined;
       }
       sent = target;
     }
     this.#sent = sent;
-    if (destination.kind === 'workload' && !rule) {
-      const only = context.state.endpointAt(destination.workload, destination.dialled);
-      endpoint = this.#tried?.has(only) ? undefined : only;
-    } else {
-      const endpoints = sent && context.state.endpoints(sent.service, sent.port);
-      if (!endpoints) {
-        return this.#refuse({
-          status: 500,
-          flag: 'NC',
-          code: 'WEFT_BACKEND_INVALID',
-          why: `no Service ${sent?.service ?? ''} with port ${sent?.port ?? ''} is known`,
-        });
-      }
-      endpoint =
-        (this.#tried ? undefined : rule && this.#persisted(rule)?.endpoint) ??
-        chooseEndpoint(endpoints, this.#tried, Date.now(), Math.random);
-    }
-    if (!endpoint) {
-      const none = noEndpoint(sent?.service ?? 'the workload');
-      return this.#refuse((this.#tried && this.#lastFailure) ?? none);
-    }
-    if (!this.#holds(this.#judge(endpoint))) return;
-    this.#connect(endpoint);
+    if (destination.kind === 'workload' && !rule)
+      return [context.state.endpointAt(destination.workload, destination.dialled)];
+    const endpoints = sent && context.state.endpoints(sent.service, sent.port);
+    if (!endpoints)
+      this.#refuseBackend(`no Service ${sent?.service ?? ''} with port ${sent?.port ?? ''} is known`);
+    return endpoints;
+  }
+
+  #refuseBackend(why: string): void {
+    this.#refuse({ status: 500, flag: 'NC', code: 'WEFT_BACKEND_INVALID', why });
   }
   #lastFailure: Refusal | undefined;
 
@@ -316,15 +310,11 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     context.pool.acquire(endpoint, this.client, this.#versionOf(endpoint), fresh, (upstream, failure) => {
       if (this.#over || attempt !== this.#attempt) return void upstream?.cancel();
       if (!upstream) return this.onError(failure ?? { kind: 'connect', why: 'no connection' });
-      connectSucceeded(endpoint);
       this.#upstream = upstream;
       upstream.listener = this;
       const hasBody = downstream.hasBody;
       upstream.send(this.#head, hasBody, downstream.upgrade);
-      if (this.#mirrors && !this.#mirrored) {
-        this.#mirrored = true;
-        for (const mirror of this.#mirrors) mirror.begin(this.#head, hasBody);
-      }
+      this.#mirrors?.begin(this.#head, hasBody);
       if (!hasBody) return;
       for (const bytes of this.#replay.pieces) upstream.write(bytes);
       if (this.#requestEnded) upstream.end(this.#requestTrailers);
@@ -346,20 +336,6 @@ export class Exchange implements DownstreamListener, UpstreamListener {
 
   // --- policy -----------------------------------------------------------------------------------------------------------
 
-  /** As the client asked, whatever a rule makes of it later. */
-  #askedFacts(): HttpFacts {
-    const readings = readingsOnDemand(this.#path);
-    return (this.#facts ??= {
-      method: this.#head.method,
-      host: this.#authority.replace(/:\d*$/, ''),
-      get paths() {
-        return readings();
-      },
-      header: (name) =>
-        name === 'host' ? this.#authority : joinedHeader(this.#asked ?? this.#head.headers, name),
-    });
-  }
-
   /** The Service that was asked is this waypoint's to carry, also on a connection that is older than a change of that. */
   #isServed(): boolean {
     const why = notServed(this.context.state, this.destination);
@@ -370,28 +346,12 @@ export class Exchange implements DownstreamListener, UpstreamListener {
 
   /** The policies of the Service that was asked, for what the client asked. */
   #authorizeAsked(): boolean {
-    const verdict = this.#judgeAsked();
+    const verdict = this.#authorization.ofService();
     return verdict === undefined || this.#holds(verdict);
   }
 
-  #judgeAsked(): Verdict | undefined {
-    const asked = sentOf(this.destination);
-    const groups = asked && this.context.state.policies.ofAsked(asked, this.destination.dialled.ip);
-    return groups && groups.length > 0 ? judge(groups, this.client, this.#askedFacts()) : undefined;
-  }
-
-  /**
-   * What the client asked, and what is sent in its place: a rule may be of the client's namespace, whose author has no say in what the
-   * endpoint allows.
-   */
   #judge(endpoint: Endpoint): Verdict {
-    const groups = this.context.state.policies.ofEndpoint(endpoint, this.#sent);
-    if (groups.length === 0) return this.#verdict ?? noPolicy;
-    const asked = judge(groups, this.client, this.#askedFacts());
-    const head = this.#head;
-    const isChanged =
-      this.#asked !== undefined || head.path !== this.#path || head.authority !== this.#authority;
-    return asked.allowed && isChanged ? judge(groups, this.client, factsOf(head)) : asked;
+    return this.#authorization.ofEndpoint(endpoint, this.#sent) ?? this.#verdict ?? noPolicy;
   }
 
   /** Whether an update changed anything that this request was decided by. */
@@ -400,7 +360,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     return (
       touched.destination(destination) ||
       (this.#endpoint !== undefined && touched.endpoint(this.#endpoint, this.#sent)) ||
-      this.#mirrors?.some((mirror) => mirror.isTouched(touched)) === true
+      this.#mirrors?.isTouched(touched) === true
     );
   }
 
@@ -408,11 +368,11 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   recheck(): void {
     if (this.#over) return;
     const { state } = this.context;
-    for (const mirror of this.#mirrors ?? []) mirror.recheck();
+    this.#mirrors?.recheck();
     const lost = notServed(state, this.destination);
     if (lost !== undefined)
       return this.#endNow({ status: 503, flag: 'NC', code: 'WEFT_NOT_SERVED', why: lost });
-    const asked = this.#judgeAsked();
+    const asked = this.#authorization.ofService();
     if (asked?.allowed === false) return this.#forbid(asked);
     const endpoint = this.#endpoint;
     if (!endpoint) return;
@@ -452,7 +412,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   #session: Session | undefined;
   /** Kept once it is found: an endpoint that went since is no reason to change the backend within one request. */
   #persisted(rule: RouteRule): Session | undefined {
-    return (this.#session ??= sessionOf(this.context.state, rule, this.#head.headers));
+    return (this.#session ??= sessionOf(this.context.state, rule, this.#head.headers, Date.now()));
   }
 
   // --- the client's side -----------------------------------------------------------------------------------------------
@@ -462,7 +422,8 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     this.#bytesReceived += bytes.length;
     if (this.#over) return;
     if (!this.#upgraded && !this.#answered) this.#replay.add(bytes, this.#upstream !== undefined);
-    if (this.#mirrors) for (const mirror of this.#mirrors) mirror.write(bytes);
+    // What follows an upgrade is no part of the request.
+    if (!this.#upgraded) this.#mirrors?.write(bytes);
     if (this.#upstream && !this.#upstream.write(bytes)) this.downstream.pause();
   }
 
@@ -471,7 +432,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     this.#requestEnded = true;
     this.#requestTrailers = trailers;
     if (this.#over) return;
-    if (this.#mirrors) for (const mirror of this.#mirrors) mirror.end(trailers);
+    if (!this.#upgraded) this.#mirrors?.end(trailers);
     this.#upstream?.end(trailers);
     if (this.#answerEnded) this.#finish(true);
   }
@@ -506,6 +467,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     if (this.#retryForStatus(head.status, hasBody)) return;
     this.#replay.clear();
     this.#filterAnswer(head);
+    this.#nameSession(head);
     this.#answered = true;
     this.#status = head.status;
     this.#grpcStatus = headerOf(head.headers, 'grpc-status');
@@ -525,6 +487,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     this.#answered = true;
     this.#status = 101;
     this.#filterAnswer(head);
+    this.#nameSession(head);
     this.downstream.respond(head, false);
     this.downstream.upgraded();
   }
@@ -553,8 +516,6 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   onError(failure: UpstreamFailure): void {
     if (this.#over) return;
     clearTimeout(this.#attemptTimer);
-    const endpoint = this.#endpoint;
-    if (failure.kind === 'connect' && endpoint) connectFailed(endpoint, Date.now());
     const refusal = refusalOf(failure);
     if (this.#answered) {
       // Half an answer must not look like a whole one.
@@ -565,61 +526,51 @@ export class Exchange implements DownstreamListener, UpstreamListener {
       return this.#finish();
     }
     this.#lastFailure = refusal;
+    const execution = executionOf(failure, this.#upstream !== undefined);
     this.#leaveUpstream();
-    if (endpoint && this.#mayTryAgain(failure)) return;
-    this.#refuse(refusal);
+    const ofConnection = failure.kind === 'refused' || failure.kind === 'stale';
+    const next = this.#after({ method: this.#head.method, execution }, ofConnection);
+    if (this.#over || this.#goesOn(next)) return;
+    this.#refuse(next.kind === 'none' && next.usedUp ? { ...refusal, flag: 'URX' } : refusal);
   }
 
   // --- again -----------------------------------------------------------------------------------------------------------
 
-  /** True: another attempt is under way, or about to be. */
-  #mayTryAgain(failure: UpstreamFailure): boolean {
-    const unseen = failure.kind === 'connect' || failure.kind === 'refused';
-    const retry = this.#matched?.rule.retry;
-    // RFC 9110, section 9.2.2: what may have been done is not done again unless that is the same as once.
-    if (!unseen && !this.#isRepeatable) return false;
-    const isAsGoodAsUnseen = unseen || failure.kind === 'stale';
-    if (!isAsGoodAsUnseen && !retry) return false;
-    const most = Math.max(
-      retry ? (retry.attempts ?? retryAttemptsDefault) : 0,
-      isAsGoodAsUnseen ? unseenAttemptsMax : 0,
-    );
-    if (this.#retries >= most) {
-      if (this.#retries > 0 && this.#lastFailure) this.#lastFailure = { ...this.#lastFailure, flag: 'URX' };
-      return false;
-    }
-    if (!this.#isKept()) return false;
-    this.#retries++;
+  #after(failed: FailedAttempt, ofConnection: boolean): Next {
     const endpoint = this.#endpoint;
-    // The connection was stale, not the endpoint: a new one to it is as good as any.
-    if ((failure.kind === 'refused' || failure.kind === 'stale') && endpoint && this.#retries === 1) {
-      this.#connect(endpoint, true);
-      return true;
-    }
-    if (endpoint && failure.kind === 'connect') (this.#tried ??= new Set()).add(endpoint);
-    this.#again(isAsGoodAsUnseen ? 0 : this.#backoffMs(retry?.backoffMs));
+    const endpoints = endpoint && this.#candidates();
+    return endpoints
+      ? this.#repeats.after(failed, endpoint, ofConnection, endpoints)
+      : { kind: 'none', usedUp: false };
+  }
+
+  /** True: another attempt is under way, or about to be. */
+  #goesOn(next: Next): boolean {
+    const endpoint = this.#endpoint;
+    if (next.kind === 'none' || !endpoint || !this.#isKept()) return false;
+    if (next.kind === 'fresh') this.#connect(endpoint, true);
+    else this.#again(next.inMs);
     return true;
   }
 
   #retryForStatus(status: number, hasBody: boolean): boolean {
-    const retry = this.#matched?.rule.retry;
-    if (!retry || !retry.codes.includes(status) || !this.#isRepeatable) return false;
-    if (this.#retries >= (retry.attempts ?? retryAttemptsDefault)) {
-      this.#flag = 'URX';
+    if (this.#repeats.retry?.codes.includes(status) !== true) return false;
+    const next = this.#after({ method: this.#head.method, execution: 'responded', status }, false);
+    if (this.#over) return true;
+    if (next.kind === 'none') {
+      if (next.usedUp) this.#flag = 'URX';
       return false;
     }
     if (!this.#isKept()) return false;
-    this.#retries++;
     clearTimeout(this.#attemptTimer);
     const upstream = this.#upstream;
     this.#upstream = undefined;
     if (upstream) {
-      // An answer that is short is read to its end, so that its connection serves again.
+      // A response that is short is read to its end, so that its connection serves again.
       if (hasBody || !this.#requestEnded) upstream.cancel();
       else upstream.listener = undefined;
     }
-    this.#again(this.#backoffMs(retry.backoffMs));
-    return true;
+    return this.#goesOn(next);
   }
 
   /** Whether the body so far is there to be sent again; asked where nothing else stands against that. */
@@ -635,22 +586,6 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     // Nobody takes what the client sends meanwhile: all of it would have to be kept.
     if (!this.#requestEnded) this.downstream.pause();
     this.#backoffTimer = setTimeout(() => this.#next(), inMs);
-  }
-
-  /** Doubled with each, never below what is configured (GEP-1731). */
-  #backoffMs(configured: number | undefined): number {
-    const base = configured ?? backoffMsMin;
-    return (
-      Math.min(Math.max(backoffMsMax, base), base * 2 ** (this.#retries - 1)) * (1 + Math.random() * 0.1)
-    );
-  }
-
-  /** By its method, or since the rule names the method itself: then its author has said so. */
-  get #isRepeatable(): boolean {
-    const { method } = this.#head;
-    return (
-      idempotent.has(method) || this.#matched?.rule.matches.some((match) => match.method === method) === true
-    );
   }
 
   #timeout(why: string): void {
@@ -693,10 +628,14 @@ export class Exchange implements DownstreamListener, UpstreamListener {
       for (const filter of rule.filters)
         if (filter.kind === 'response-headers') changeHeaders(head.headers, filter);
       if (this.#cors) addCorsHeaders(head.headers, this.#origin, this.#cors);
-      const endpoint = this.#endpoint;
-      if (rule.sessionPersistence && endpoint && this.#session?.endpoint !== endpoint)
-        nameSession(head.headers, rule.sessionPersistence, endpoint);
     }
+  }
+
+  /** Of a response that its endpoint gave: the waypoint's own names none. */
+  #nameSession(head: ResponseHead): void {
+    const rule = this.#matched?.rule;
+    const endpoint = this.#endpoint;
+    if (rule && endpoint) nameSession(head, rule, endpoint, this.#session, Date.now());
   }
 
   /** The waypoint's own answer, for a reason that the client is not told. */
@@ -744,7 +683,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     this.#upstream = undefined;
     // An answer that came whole leaves nothing to cancel but a request that is still being sent.
     if (upstream && (!whole || !this.#requestEnded)) upstream.cancel();
-    if (this.#mirrors && !this.#requestEnded) for (const mirror of this.#mirrors) mirror.cancel();
+    if (!this.#requestEnded && !this.#upgraded) this.#mirrors?.cancel();
     const endpoint = this.#endpoint;
     this.#leaveEndpoint();
     this.#replay.clear();
@@ -759,8 +698,8 @@ export class Exchange implements DownstreamListener, UpstreamListener {
       serviceName: service?.name ?? 'unknown',
       serviceNamespace: service?.namespace ?? endpoint?.workload.namespace ?? 'unknown',
       method: this.#head.method,
-      authority: this.#authority,
-      path: this.#path,
+      authority: this.#authorization.authority,
+      path: this.#authorization.path,
       version: downstream.version,
       protocol: this.#isGrpc ? 'grpc' : 'http',
       status: this.#answered ? this.#status : 0,

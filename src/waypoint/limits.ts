@@ -29,6 +29,9 @@ export interface WaypointLimits {
   readonly retryBufferBytesMax: number;
   /** Bytes that may wait for a reader before its source is paused. */
   readonly backlogBytesMax: number;
+  /** Bytes of a mirrored request that wait for its mirror; those of all mirrors of a worker. */
+  readonly mirrorBufferBytesMax: number;
+  readonly mirrorBuffersBytesMax: number;
   readonly connectionsMax: number;
   readonly requestsMax: number;
   /** Connections to one endpoint for one client. */
@@ -55,6 +58,8 @@ export const defaultLimits: WaypointLimits = {
   chunkExtensionBytesMax: 1024,
   retryBufferBytesMax: 64 << 10,
   backlogBytesMax: 256 << 10,
+  mirrorBufferBytesMax: 4 << 20,
+  mirrorBuffersBytesMax: 64 << 20,
   connectionsMax: 50_000,
   requestsMax: 50_000,
   connectionsPerEndpointMax: 1024,
@@ -90,6 +95,7 @@ export type WaypointLimit =
   | 'requests-per-client'
   | 'upstream-connections'
   | 'retry-buffer'
+  | 'mirror-buffer'
   | 'metric-series'
   | 'access-log'
   | 'log-lines';

@@ -86,11 +86,14 @@ export interface UpstreamListener {
 
 export interface UpstreamFailure {
   /**
-   * `connect`: not a byte of the request went out. `refused`: the endpoint says that it did not process it. `stale`: an idle
-   * connection ended as the request was on its way: most likely nobody saw it. `overflow`: a limit of ours.
+   * `connect`: there was no connection. `refused`: the endpoint did not process the request: it says so, or nothing was written. `stale`:
+   * an idle connection ended as the request was on its way: most likely nobody saw it. `overflow`: a limit of ours. repeat.ts says what
+   * is repeated after which.
    */
   readonly kind: 'connect' | 'overflow' | 'refused' | 'stale' | 'reset' | 'protocol' | 'timeout';
   readonly why: string;
+  /** A stable code where the failure is not the endpoint's own: WEFT_... */
+  readonly code?: string;
 }
 
 export function headerOf(headers: Headers, name: string): string | undefined {

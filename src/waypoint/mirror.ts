@@ -1,5 +1,9 @@
-/** A copy of a request whose answer nobody reads, and which holds nobody up. */
-import type { RouteBackend } from '../model/route.js';
+/**
+ * A copy of a request whose response nobody reads, and which holds nobody up. Its body is sent on as the client sends it. What the mirror
+ * does not take at that speed waits in a bounded buffer; a mirror for which that is too small is cut, and counted.
+ */
+import { performance } from 'node:perf_hooks';
+import type { BackendTarget } from '../model/route.js';
 import type { HttpFacts } from '../policy/authorize.js';
 import { factsOf, versionOf } from './attributes.js';
 import { chooseEndpoint } from './balance.js';
@@ -8,16 +12,42 @@ import { unknownService } from './destination.js';
 import type { ProxyContext } from './exchange.js';
 import { judge } from './judge.js';
 import type { Headers, RequestHead, ResponseHead, Upstream, UpstreamListener } from './message.js';
+import { MirrorBuffer } from './mirror-buffer.js';
 import type { Endpoint } from './state.js';
 import type { Touched } from './touched.js';
+
+/**
+ * What became of a copy. `complete`: the mirror got all of it and responded. `early-response`: it responded ahead of the request's end.
+ * `no-endpoint`, `denied` (by policy), `failed` (no connection, or it broke off): it was not sent, or not to its end. `buffer`: the mirror
+ * was slower than the client, and its buffer is full. `stalled`: it took or sent nothing for too long. `request-ended`: the request itself
+ * was broken off, or responded to ahead of its end.
+ */
+export type MirrorResult =
+  | 'complete'
+  | 'early-response'
+  | 'no-endpoint'
+  | 'denied'
+  | 'failed'
+  | 'buffer'
+  | 'stalled'
+  | 'request-ended';
+
+export interface MirroredRequest {
+  readonly isHttp2: boolean;
+  readonly isGrpc: boolean;
+  /** The request as the client asked it. */
+  asked(): HttpFacts;
+}
 
 export class Mirror implements UpstreamListener {
   #endpoint: Endpoint | undefined;
   #copy: RequestHead | undefined;
   #upstream: Upstream | undefined;
-  #early: Buffer[] = [];
-  #bytes = 0;
+  readonly #buffer: MirrorBuffer;
+  /** The mirror took less than it was given: what follows waits. */
+  #isFull = false;
   #ended = false;
+  #endSent = false;
   #trailers: Headers | undefined;
   #over = false;
   #timer: NodeJS.Timeout | undefined;
@@ -25,11 +55,11 @@ export class Mirror implements UpstreamListener {
   constructor(
     private readonly context: ProxyContext,
     private readonly client: Client,
-    private readonly backend: RouteBackend['target'],
-    private readonly request: { readonly isHttp2: boolean; readonly isGrpc: boolean },
-    /** The request as the client asked it. */
-    private readonly asked: () => HttpFacts,
-  ) {}
+    private readonly backend: BackendTarget,
+    private readonly request: MirroredRequest,
+  ) {
+    this.#buffer = new MirrorBuffer(context.limits.mirrorBufferBytesMax, context.mirrorShares, client);
+  }
 
   /** A mirror is a request to another Service: that Service's policies count for the client, as asked and as sent. */
   #isAllowed(): boolean {
@@ -39,7 +69,8 @@ export class Mirror implements UpstreamListener {
     const groups = context.state.policies.ofEndpoint(this.#endpoint, backend);
     return (
       groups.length === 0 ||
-      (judge(groups, client, this.asked()).allowed && judge(groups, client, factsOf(this.#copy)).allowed)
+      (judge(groups, client, this.request.asked()).allowed &&
+        judge(groups, client, factsOf(this.#copy)).allowed)
     );
   }
 
@@ -52,68 +83,101 @@ export class Mirror implements UpstreamListener {
 
   /** After a change of the mesh. */
   recheck(): void {
-    if (!this.#over && this.#endpoint && !this.#isAllowed()) this.cancel();
+    if (!this.#over && this.#endpoint && !this.#isAllowed()) this.#cut('denied');
   }
 
   begin(head: RequestHead, hasBody: boolean): void {
+    if (this.#over) return;
     const { context, backend, request } = this;
-    const endpoint =
-      backend.kind === 'service'
-        ? chooseEndpoint(
-            context.state.endpoints(backend.service, backend.port) ?? [],
-            undefined,
-            Date.now(),
-            Math.random,
-          )
-        : undefined;
-    if (!endpoint) return this.cancel();
+    if (!hasBody) this.#ended = this.#endSent = true;
+    const endpoints =
+      backend.kind === 'service' ? context.state.endpoints(backend.service, backend.port) : undefined;
+    const endpoint = chooseEndpoint(endpoints ?? [], undefined, performance.now(), Math.random);
+    if (!endpoint) return this.#cut('no-endpoint');
     this.#endpoint = endpoint;
     const copy: RequestHead = (this.#copy = { ...head, headers: [...head.headers] });
-    if (!this.#isAllowed()) return this.cancel();
-    // Nobody waits for it: one that does not move would be forgotten, and its connection with it.
-    this.#timer = setTimeout(() => this.cancel(), context.limits.mirrorIdleMsMax);
-    this.#timer.unref();
+    if (!this.#isAllowed()) return this.#cut('denied');
+    this.#await();
     const version = versionOf(endpoint, request.isHttp2, request.isGrpc);
     context.pool.acquire(endpoint, this.client, version, false, (upstream) => {
-      if (!upstream) return this.cancel();
-      if (this.#over) return upstream.cancel();
+      if (this.#over) return void upstream?.cancel();
+      if (!upstream) return this.#finish('failed');
       this.#upstream = upstream;
       upstream.listener = this;
       upstream.send(copy, hasBody, undefined);
-      if (!hasBody) return;
-      for (const bytes of this.#early) upstream.write(bytes);
-      this.#early = [];
-      if (this.#ended) upstream.end(this.#trailers);
+      if (hasBody) this.#pump();
     });
   }
 
   write(bytes: Buffer): void {
     if (this.#over) return;
-    this.#timer?.refresh();
-    if (!this.#upstream) {
-      this.#bytes += bytes.length;
-      if (this.#bytes > this.context.limits.backlogBytesMax) return this.cancel();
-      this.#early.push(bytes);
-    } else if (!this.#upstream.write(bytes)) {
-      // It would hold up the request itself, or grow without bound.
-      this.cancel();
+    const upstream = this.#upstream;
+    if (upstream && !this.#isFull && this.#buffer.isEmpty) {
+      if (!upstream.write(bytes)) this.#wait();
+    } else if (!this.#buffer.add(bytes)) {
+      this.context.limitReached('mirror-buffer');
+      this.#cut('buffer');
     }
   }
+
   end(trailers: Headers | undefined): void {
+    if (this.#over || this.#endSent) return;
     this.#ended = true;
     this.#trailers = trailers;
-    this.#upstream?.end(trailers);
+    if (this.#upstream && this.#buffer.isEmpty) this.#sendEnd(this.#upstream);
   }
+
+  /** The request itself came to no end. */
   cancel(): void {
+    this.#cut('request-ended');
+  }
+
+  /** What waits goes on, as far as the mirror takes it. */
+  #pump(): void {
     const upstream = this.#upstream;
-    this.#finish();
+    if (!upstream) return;
+    this.#isFull = false;
+    if (this.#endSent) return this.#await();
+    clearTimeout(this.#timer);
+    this.#buffer.drain((bytes) => {
+      const isRoom = upstream.write(bytes);
+      this.#isFull = !isRoom;
+      return isRoom;
+    });
+    if (this.#isFull) this.#wait();
+    if (this.#ended && this.#buffer.isEmpty) this.#sendEnd(upstream);
+  }
+
+  #wait(): void {
+    this.#isFull = true;
+    this.#await();
+  }
+
+  #sendEnd(upstream: Upstream): void {
+    this.#endSent = true;
+    this.#await();
+    upstream.end(this.#trailers);
+  }
+
+  /** Nobody else waits for the mirror: one that does not move would be forgotten, and its connection with it. */
+  #await(): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#cut('stalled'), this.context.limits.mirrorIdleMsMax);
+    this.#timer.unref();
+  }
+
+  #cut(result: MirrorResult): void {
+    const upstream = this.#upstream;
+    this.#finish(result);
     upstream?.cancel();
   }
-  #finish(): void {
+  #finish(result: MirrorResult): void {
+    if (this.#over) return;
     this.#over = true;
     clearTimeout(this.#timer);
-    this.#early = [];
+    this.#buffer.clear();
     this.#upstream = undefined;
+    this.context.mirrored(result);
   }
 
   onInterim(): void {}
@@ -121,18 +185,51 @@ export class Mirror implements UpstreamListener {
     if (!hasBody) this.onAnswerEnd();
   }
   onUpgraded(): void {
-    this.cancel();
+    this.#cut('failed');
   }
   onAnswerData(): void {
     this.#timer?.refresh();
   }
   onAnswerEnd(): void {
-    // Answered ahead of the request's end: the rest is of no use to it.
-    if (this.#ended) this.#finish();
-    else this.cancel();
+    // The rest of a request that was responded to ahead of its end is of no use to the mirror.
+    if (this.#endSent) this.#finish('complete');
+    else this.#cut('early-response');
   }
-  onUpstreamDrain(): void {}
+  onUpstreamDrain(): void {
+    if (!this.#over) this.#pump();
+  }
   onError(): void {
-    this.#finish();
+    this.#finish('failed');
+  }
+}
+
+/** All mirrors of one request. */
+export class Mirrors {
+  readonly #all: Mirror[] = [];
+  #hasBegun = false;
+
+  add(mirror: Mirror): void {
+    this.#all.push(mirror);
+  }
+  /** Once, whatever attempts there are. */
+  begin(head: RequestHead, hasBody: boolean): void {
+    if (this.#hasBegun) return;
+    this.#hasBegun = true;
+    for (const mirror of this.#all) mirror.begin(head, hasBody);
+  }
+  write(bytes: Buffer): void {
+    for (const mirror of this.#all) mirror.write(bytes);
+  }
+  end(trailers: Headers | undefined): void {
+    for (const mirror of this.#all) mirror.end(trailers);
+  }
+  cancel(): void {
+    for (const mirror of this.#all) mirror.cancel();
+  }
+  isTouched(touched: Touched): boolean {
+    return this.#all.some((mirror) => mirror.isTouched(touched));
+  }
+  recheck(): void {
+    for (const mirror of this.#all) mirror.recheck();
   }
 }

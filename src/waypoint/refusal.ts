@@ -16,10 +16,10 @@ export const noEndpoint = (service: string): Refusal => ({
   why: `${service} has no endpoint that takes requests`,
 });
 
-export function refusalOf({ kind, why }: UpstreamFailure): Refusal {
+export function refusalOf({ kind, why, code }: UpstreamFailure): Refusal {
   switch (kind) {
     case 'connect':
-      return { status: 503, flag: 'UF', code: 'WEFT_UPSTREAM_CONNECT', why };
+      return { status: 503, flag: 'UF', code: code ?? 'WEFT_UPSTREAM_CONNECT', why };
     case 'overflow':
       return { status: 503, flag: 'UO', code: 'WEFT_REQUESTS_FULL', why };
     case 'refused':

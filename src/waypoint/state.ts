@@ -12,6 +12,7 @@ import { MeshState, type MeshUpdate, type MeshView } from '../state/store.js';
 import { PolicyGroups } from './policy-groups.js';
 import { plainOf, withoutPlain, type IsPlain } from './consumer.js';
 import { compileRoutes, type Matcher } from './routes/compile.js';
+import { newHealth, type EndpointHealth } from './upstream/health.js';
 
 export interface WaypointUpdate {
   readonly mesh?: MeshUpdate;
@@ -29,9 +30,8 @@ export interface Endpoint {
   readonly via: WaypointRef | undefined;
   /** Requests under way. */
   active: number;
-  /** Connections that failed, one after the other; none is tried before `awayUntilMs`. */
-  failures: number;
-  awayUntilMs: number;
+  /** What connections to it say; the pool's to write. */
+  readonly health: EndpointHealth;
 }
 
 export type RouteKind = Route['kind'];
@@ -248,7 +248,7 @@ export class WaypointState {
     let endpoint = this.#known.get(key);
     if (!endpoint) {
       if (this.#known.size >= this.#sweepAt) this.#forgetUnlisted();
-      endpoint = { key, workload, target, protocol, via, active: 0, failures: 0, awayUntilMs: 0 };
+      endpoint = { key, workload, target, protocol, via, active: 0, health: newHealth() };
       this.#known.set(key, endpoint);
     }
     endpoint.workload = workload;

@@ -82,6 +82,7 @@ test('without names nothing is told of a client, a Service, a policy or a route'
   );
   metrics.limitReached.inc({ limit: 'requests' });
   metrics.refusedHeads.inc({ status: '400' });
+  metrics.mirrored.inc({ result: 'buffer' });
   assert.match(JSON.stringify(await metrics.read()), /spiffe/);
   const told = (await metrics.read(false)) as Told[];
   assert.deepEqual(
@@ -89,6 +90,7 @@ test('without names nothing is told of a client, a Service, a policy or a route'
     [
       ['weft_limit_reached_total', 1],
       ['weft_waypoint_unreadable_requests_total', 1],
+      ['weft_waypoint_mirrored_requests_total', 1],
     ],
   );
   const text = await AggregatorRegistry.aggregate([told]).metrics();

@@ -56,6 +56,12 @@ export class WaypointMetrics {
     labelNames: ['status'] as const,
     registers: [this.registry],
   });
+  readonly mirrored = new Counter({
+    name: 'weft_waypoint_mirrored_requests_total',
+    help: 'Copies of requests for a mirror, by what became of them (docs/waypoint.md)',
+    labelNames: ['result'] as const,
+    registers: [this.registry],
+  });
   readonly #overflow = (): void => this.limitReached.inc({ limit: 'metric-series' });
   readonly #routes = this.#counter(
     'weft_waypoint_route_requests_total',

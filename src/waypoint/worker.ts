@@ -17,6 +17,7 @@ import type { Exchange } from './exchange.js';
 import { watchIdle } from './idle.js';
 import { defaultLimits, type WaypointLimit } from './limits.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './messages.js';
+import { mirrorBlockBytes } from './mirror-buffer.js';
 import { Slots } from './slots.js';
 import { WaypointState, type WaypointUpdate } from './state.js';
 import { AccessLog } from './access-log.js';
@@ -78,10 +79,11 @@ class Worker {
       pool: this.#pool,
       limits,
       exchanges,
-      dial,
       connections: new Set<ServedConnection>(),
       connectionShares: new FairLimit(limits.connectionsMax),
       requestShares: new FairLimit(limits.requestsMax),
+      mirrorShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
+      mirrored: (result) => this.#metrics.mirrored.inc({ result }),
       limitReached,
       ended: (record) => {
         this.#metrics.record(record);

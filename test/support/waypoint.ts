@@ -15,6 +15,7 @@ import { recheckAll, serveConnection, type ConnectionContext } from '../../src/w
 import { connect } from '../../src/waypoint/dial.js';
 import { watchIdle } from '../../src/waypoint/idle.js';
 import { defaultLimits, type WaypointLimits } from '../../src/waypoint/limits.js';
+import { mirrorBlockBytes } from '../../src/waypoint/mirror-buffer.js';
 import type { RequestRecord } from '../../src/waypoint/record.js';
 import { Slots } from '../../src/waypoint/slots.js';
 import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state.js';
@@ -40,6 +41,8 @@ export interface TestWaypoint {
   /** Status and reason of what could not be read as a request. */
   readonly unreadable: string[];
   readonly limitsReached: string[];
+  /** What became of each copy of a request for a mirror. */
+  readonly mirrored: string[];
   /** Why connections that were carried as bytes were refused; undefined for those that were not. */
   readonly carried: (string | undefined)[];
   /** Returns how many connections and requests were decided again. */
@@ -84,6 +87,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
   const unreadable: string[] = [];
   const carried: (string | undefined)[] = [];
   const limitsReached: string[] = [];
+  const mirrored: string[] = [];
   const plain: Dial = ({ target }) => connect(target, limits.connectTimeoutMsMax);
   const dial = options.dial ? options.dial(plain) : plain;
   const pool = new UpstreamPool(dial, limits, (limit) => keep(limitsReached, limit));
@@ -92,10 +96,11 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     pool,
     limits,
     exchanges: new Slots(),
-    dial,
     connections: new Set(),
     connectionShares: new FairLimit(limits.connectionsMax),
     requestShares: new FairLimit(limits.requestsMax),
+    mirrorShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
+    mirrored: (result) => keep(mirrored, result),
     ended: (record) => keep(records, record),
     limitReached: (limit) => keep(limitsReached, limit),
     unreadable: (status, why) => keep(unreadable, `${status} ${why}`),
@@ -134,6 +139,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     records,
     unreadable,
     limitsReached,
+    mirrored,
     carried,
     apply: (update) => {
       const change = state.apply(update);

@@ -71,6 +71,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
     this.#received = false;
     this.#interim = 0;
     this.#keepAlive = true;
+    this.#out.hasWritten = false;
     let text = `${method} ${path} HTTP/1.1\r\nhost: ${authority}\r\n`;
     let length = false;
     for (let i = 0; i < headers.length; i += 2) {
@@ -222,15 +223,18 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
     const { listener } = this;
     this.listener = undefined;
     if (listener && !(this.#answered && this.#sent)) {
-      // An idle connection that its owner closed as the request was on its way.
-      const stale = this.used && !this.#received;
-      listener.onError(
-        stale
-          ? { kind: 'stale', why: 'the endpoint had closed the idle connection' }
-          : { kind: 'reset', why: 'the endpoint closed the connection ahead of its answer' },
-      );
+      listener.onError(this.#closedAhead());
     }
     this.#options.onClosed(this);
+  }
+
+  #closedAhead(): UpstreamFailure {
+    if (!this.#out.hasWritten)
+      return { kind: 'refused', why: 'the connection was closed before the request was written' };
+    // An idle connection that its owner closed as the request was on its way.
+    return this.used && !this.#received
+      ? { kind: 'stale', why: 'the endpoint had closed the idle connection' }
+      : { kind: 'reset', why: 'the endpoint closed the connection ahead of its answer' };
   }
 
   #fail(failure: UpstreamFailure): void {

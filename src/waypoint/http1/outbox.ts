@@ -9,6 +9,8 @@ export class Outbox {
   #bytes = 0;
   #scheduled = false;
   #ended = false;
+  /** Something was handed to the connection since this was last set to false. */
+  hasWritten = false;
 
   constructor(
     private readonly stream: Duplex,
@@ -54,6 +56,7 @@ export class Outbox {
       return;
     }
     if (this.#bytes > 0) {
+      this.hasWritten = true;
       const parts = this.#parts;
       if (this.#bytes <= copiedBytesMax) {
         stream.write(

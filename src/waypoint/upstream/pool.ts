@@ -3,13 +3,16 @@
  * so that none is shared between clients.
  */
 import type { Duplex } from 'node:stream';
-import { errorText } from '../../base/errors.js';
+import { performance } from 'node:perf_hooks';
+import { errorText, WeftError } from '../../base/errors.js';
+import { isEndpointFailure } from '../../hbone/endpoint-failure.js';
 import { Http1ClientConnection } from '../http1/client.js';
 import { Http2ClientConnection } from '../http2/client.js';
 import type { WaypointLimits } from '../limits.js';
 import type { Upstream, UpstreamFailure } from '../message.js';
 import type { Client } from '../client.js';
 import type { Endpoint } from '../state.js';
+import { observeConnect } from './health.js';
 
 export type HttpVersion = 'http1' | 'http2';
 
@@ -39,7 +42,7 @@ export class UpstreamPool {
   #draining = false;
 
   constructor(
-    private readonly dial: Dial,
+    private readonly connect: Dial,
     private readonly limits: WaypointLimits,
     private readonly onLimit: (limit: 'upstream-connections') => void,
   ) {
@@ -51,6 +54,22 @@ export class UpstreamPool {
     let count = 0;
     for (const entry of this.#entries.values()) count += entry.count + entry.http2.length;
     return count;
+  }
+
+  /**
+   * A connection to an endpoint that is the caller's alone. What comes of it is observed of the endpoint once, however many requests wait
+   * for the connection. Errors: those of the pool's `Dial`.
+   */
+  async dial(endpoint: Endpoint, client: Client): Promise<Duplex> {
+    const beganMs = performance.now();
+    try {
+      const stream = await this.connect(endpoint, client);
+      observeConnect(endpoint.health, true, beganMs, performance.now());
+      return stream;
+    } catch (error) {
+      if (isEndpointFailure(error)) observeConnect(endpoint.health, false, beganMs, performance.now());
+      throw error;
+    }
   }
 
   /** `done` is called once, at once where a connection is there. `fresh`: none that was used before. */
@@ -105,7 +124,7 @@ export class UpstreamPool {
       },
       (error: unknown) => {
         entry.count--;
-        done(undefined, { kind: 'connect', why: errorText(error) });
+        done(undefined, connectFailure(error));
       },
     );
   }
@@ -142,7 +161,7 @@ export class UpstreamPool {
         // Others were quicker than its streams go round.
         else this.#acquire2(entry, endpoint, client, fresh, done);
       },
-      (error: unknown) => done(undefined, { kind: 'connect', why: errorText(error) }),
+      (error: unknown) => done(undefined, connectFailure(error)),
     );
   }
 
@@ -166,4 +185,12 @@ export class UpstreamPool {
       for (const connection of entry.http2) connection.close();
     }
   }
+}
+
+/** A failure that is not the endpoint's has its own code in the request's record. */
+function connectFailure(error: unknown): UpstreamFailure {
+  const why = errorText(error);
+  return error instanceof WeftError && !isEndpointFailure(error)
+    ? { kind: 'connect', why, code: error.code }
+    : { kind: 'connect', why };
 }

@@ -23,6 +23,7 @@ import { MeshState, type MeshUpdate } from '../../../src/state/store.js';
 import type { ConnectionRecord } from '../../../src/telemetry/access-log.js';
 import { recheckAll, type ConnectionContext } from '../../../src/waypoint/connection.js';
 import { connect, createDial } from '../../../src/waypoint/dial.js';
+import { mirrorBlockBytes } from '../../../src/waypoint/mirror-buffer.js';
 import { defaultLimits, type WaypointLimits } from '../../../src/waypoint/limits.js';
 import type { RequestRecord } from '../../../src/waypoint/record.js';
 import { Slots } from '../../../src/waypoint/slots.js';
@@ -179,10 +180,11 @@ export class TestMesh {
       pool,
       limits: all,
       exchanges: new Slots(),
-      dial,
       connections: new Set(),
       connectionShares: new FairLimit(all.connectionsMax),
       requestShares: new FairLimit(all.requestsMax),
+      mirrorShares: new FairLimit(all.mirrorBuffersBytesMax / mirrorBlockBytes),
+      mirrored: () => undefined,
       ended: (record) => records.push(record),
       limitReached: () => undefined,
       unreadable: () => undefined,
