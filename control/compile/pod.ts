@@ -5,6 +5,7 @@ import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
 import { cidrList, isStrict, portList } from '../../src/model/object-settings.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Locality, Workload, WorkloadUid } from '../../src/model/workload.js';
+import { kubeletPorts, targetPortOf } from './containers.js';
 import { labelsOf, namespaceOf, selects, uncapturedBecause } from './labels.js';
 import type {
   AccessPolicyObject,
@@ -49,32 +50,6 @@ export interface CompiledPod {
 }
 
 const gone = (pod: PodObject): boolean => pod.status?.phase === 'Failed' || pod.status?.phase === 'Succeeded';
-
-/** 0 where the pod declares no port of that name. */
-function targetPortOf(pod: PodObject, port: { port: number; targetPort?: number | string }): number {
-  if (typeof port.targetPort === 'number') return port.targetPort;
-  if (port.targetPort === undefined) return port.port;
-  return namedPort(pod, port.targetPort);
-}
-
-function namedPort(pod: PodObject, name: string): number {
-  for (const container of pod.spec.containers ?? []) {
-    for (const port of container.ports ?? []) if (port.name === name) return port.containerPort;
-  }
-  return 0;
-}
-
-function probePorts(pod: PodObject): number[] {
-  const found = new Set<number>();
-  for (const container of pod.spec.containers ?? []) {
-    for (const probe of [container.livenessProbe, container.readinessProbe, container.startupProbe]) {
-      const port = probe?.httpGet?.port ?? probe?.tcpSocket?.port ?? probe?.grpc?.port;
-      const number = typeof port === 'string' ? namedPort(pod, port) : port;
-      if (number) found.add(number);
-    }
-  }
-  return [...found].sort((a, b) => a - b);
-}
 
 /** What cannot be read asks for the stronger of the two. */
 const sameNodeOf = (text: string | undefined): 'kernel' | 'encrypted' | undefined =>
@@ -172,7 +147,7 @@ export function compilePod(pod: PodObject, around: PodSurroundings): CompiledPod
     addresses,
     netns: netns === '' || netns.startsWith('/') ? netns : `/run/netns/${netns}`,
     podUid,
-    probePorts: probePorts(pod),
+    probePorts: kubeletPorts(pod),
     excludeOutboundPorts: [
       ...(mesh.excludeOutboundPorts ?? []),
       ...portList(notes['weft.dev/exclude-outbound-ports']),

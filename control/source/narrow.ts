@@ -3,17 +3,18 @@ import { acceptedType, capturedCondition, enforcedType, waypointBoundType } from
 import type {
   AccessPolicyObject,
   Condition,
+  Container,
   EndpointSliceObject,
   ExternalServiceObject,
   GatewayClassObject,
   GatewayObject,
+  Handler,
   Meta,
   MeshObject,
   MeshSettingsObject,
   NamespaceObject,
   NodeObject,
   PodObject,
-  Probe,
   RouteObject,
   ServiceObject,
   WorkloadObject,
@@ -106,17 +107,45 @@ function route<Kind extends RouteObject['kind']>(
   } as unknown as Extract<RouteObject, { kind: Kind }>;
 }
 
-const probe = (raw: Probe | undefined): Probe | undefined =>
-  raw && {
-    ...(raw.tcpSocket ? { tcpSocket: { port: raw.tcpSocket.port } } : {}),
-    ...(raw.httpGet ? { httpGet: { port: raw.httpGet.port } } : {}),
-    ...(raw.grpc ? { grpc: { port: raw.grpc.port } } : {}),
+const at = ({ port, host }: { readonly port: number | string; readonly host?: string }) => ({
+  port,
+  ...(host ? { host } : {}),
+});
+const handler = (raw: Handler): Handler => ({
+  ...(raw.tcpSocket ? { tcpSocket: at(raw.tcpSocket) } : {}),
+  ...(raw.httpGet ? { httpGet: at(raw.httpGet) } : {}),
+  ...(raw.grpc ? { grpc: { port: raw.grpc.port } } : {}),
+});
+
+function container(raw: Container): Container {
+  const { restartPolicy, ports = [], livenessProbe, readinessProbe, startupProbe, lifecycle } = raw;
+  const { postStart, preStop } = lifecycle ?? {};
+  return {
+    ...(restartPolicy ? { restartPolicy } : {}),
+    ports: ports.map(({ name, containerPort, protocol }) => ({
+      ...(name ? { name } : {}),
+      containerPort,
+      ...(protocol && protocol !== 'TCP' ? { protocol } : {}),
+    })),
+    ...(livenessProbe ? { livenessProbe: handler(livenessProbe) } : {}),
+    ...(readinessProbe ? { readinessProbe: handler(readinessProbe) } : {}),
+    ...(startupProbe ? { startupProbe: handler(startupProbe) } : {}),
+    ...(postStart || preStop
+      ? {
+          lifecycle: {
+            ...(postStart ? { postStart: handler(postStart) } : {}),
+            ...(preStop ? { preStop: handler(preStop) } : {}),
+          },
+        }
+      : {}),
   };
+}
 
 function pod(raw: Raw<PodObject>): PodObject | undefined {
   // Not bound to a node yet.
   if (!raw.spec.nodeName) return undefined;
-  const { nodeName, serviceAccountName, hostNetwork, containers } = raw.spec;
+  const { nodeName, serviceAccountName, hostNetwork, containers, initContainers } = raw.spec;
+  const sidecars = (initContainers ?? []).filter(({ restartPolicy }) => restartPolicy === 'Always');
   return {
     kind: 'Pod',
     metadata: meta(raw.metadata),
@@ -124,22 +153,9 @@ function pod(raw: Raw<PodObject>): PodObject | undefined {
       nodeName,
       ...(serviceAccountName ? { serviceAccountName } : {}),
       ...(hostNetwork ? { hostNetwork } : {}),
-      containers: (containers ?? []).map((container) => {
-        const probes = {
-          livenessProbe: probe(container.livenessProbe),
-          readinessProbe: probe(container.readinessProbe),
-          startupProbe: probe(container.startupProbe),
-        };
-        return {
-          ports: (container.ports ?? []).map(({ name, containerPort }) => ({
-            ...(name ? { name } : {}),
-            containerPort,
-          })),
-          ...(Object.fromEntries(Object.entries(probes).filter(([, one]) => one)) as Partial<
-            Record<keyof typeof probes, Probe>
-          >),
-        };
-      }),
+      containers: (containers ?? []).map(container),
+      // Those that end before the pod's applications begin have no ports, probes or hooks.
+      ...(sidecars.length > 0 ? { initContainers: sidecars.map(container) } : {}),
     },
     status: {
       ...(raw.status?.phase ? { phase: raw.status.phase } : {}),
