@@ -34,10 +34,13 @@ export interface Condition {
 
 /** Of a pod: whether it is held in the mesh; the control plane writes it, by what the node's agent says. */
 export const capturedCondition = 'weft.dev/captured';
+/** Of a Namespace: whether its first minute in the mesh is over (first-enrollment.ts). */
+export const enrolledCondition = 'weft.dev/Enrolled';
 
 export interface NamespaceObject {
   readonly kind: 'Namespace';
   readonly metadata: Meta;
+  readonly status?: { readonly conditions?: readonly Condition[] };
 }
 export interface NodeObject {
   readonly kind: 'Node';

@@ -6,6 +6,7 @@ import { cidrList, isStrict, portList } from '../../src/model/object-settings.js
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Locality, Workload, WorkloadUid } from '../../src/model/workload.js';
 import { kubeletPorts, targetPortOf } from './containers.js';
+import { isCaptured, isEnrolling } from './first-enrollment.js';
 import { labelsOf, namespaceOf, selects, uncapturedBecause } from './labels.js';
 import type {
   AccessPolicyObject,
@@ -24,6 +25,8 @@ export interface PodSurroundings {
   readonly rootsVersion: string;
   /** No policy is in force. */
   readonly open: boolean;
+  /** Nobody is dialed by tunnel, so that nobody is when pods are released. */
+  readonly untunneled: boolean;
   /** Nobody is in the mesh, whatever labels say. */
   readonly enrolNone: boolean;
   readonly mesh: MeshSettingsObject['spec'];
@@ -89,8 +92,9 @@ export function compilePod(pod: PodObject, around: PodSurroundings): CompiledPod
   const policies = (around.open ? [] : around.policies)
     .filter(({ spec }) => spec.selector && selects(spec.selector.matchLabels, labels))
     .map((policy): string => nameOfPolicy(policy).key);
+  const enrolling = isEnrolling(around.namespace);
   const own =
-    !around.open && isStrict(labels)
+    !around.open && !enrolling && isStrict(labels)
       ? strictPolicy(namespace, `${around.kind.toLowerCase()}-${name}`, 'workload')
       : undefined;
   if (own) policies.push(own.key);
@@ -105,7 +109,10 @@ export function compilePod(pod: PodObject, around: PodSurroundings): CompiledPod
     network: '',
     node,
     cluster,
-    tunnel: reason === undefined || reason === 'waypoint' ? 'hbone' : 'none',
+    tunnel:
+      reason === 'waypoint' || (reason === undefined && !around.untunneled && (!enrolling || isCaptured(pod)))
+        ? 'hbone'
+        : 'none',
     ...(reason === 'waypoint' ? { nativeTunnel: true } : {}),
     policies,
     // One that is being deleted takes no new connections; what is open goes on.

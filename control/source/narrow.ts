@@ -1,5 +1,11 @@
 /** What is kept of objects that the API server sends: the fields that compile reads, and no more. Pure. */
-import { acceptedType, capturedCondition, enforcedType, waypointBoundType } from '../compile/objects.js';
+import {
+  acceptedType,
+  capturedCondition,
+  enforcedType,
+  enrolledCondition,
+  waypointBoundType,
+} from '../compile/objects.js';
 import type {
   AccessPolicyObject,
   Condition,
@@ -64,6 +70,11 @@ function judged(raw: {
     ...(conditions.length === 0 ? {} : { status: { conditions } }),
   };
 }
+
+const withVersion = (raw: RawMeta): Meta => ({
+  ...meta(raw),
+  ...(raw.resourceVersion === undefined ? {} : { resourceVersion: raw.resourceVersion }),
+});
 
 const withGeneration = (raw: RawMeta): Meta => ({
   ...meta(raw),
@@ -238,8 +249,14 @@ export function narrow(kind: MeshObject['kind'], object: unknown): MeshObject | 
   };
   const metadata = meta(raw.metadata);
   switch (kind) {
-    case 'Namespace':
-      return { kind, metadata } satisfies NamespaceObject;
+    case 'Namespace': {
+      const conditions = (raw.status?.conditions ?? []).filter(({ type }) => type === enrolledCondition);
+      return {
+        kind,
+        metadata: withVersion(raw.metadata),
+        ...(conditions.length > 0 ? { status: { conditions } } : {}),
+      } satisfies NamespaceObject;
+    }
     case 'Node':
       return {
         kind,
