@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { acceptedFindings, routeFindings, settingFindings } from './configuration.js';
+import { acceptedFindings, enrollmentFindings, routeFindings, settingFindings } from './configuration.js';
 
 const metadata = { name: 'p', namespace: 'shop', generation: 2 };
 const accepted = (status: string, observedGeneration: number) => ({
@@ -28,6 +28,19 @@ test('a route is one where our own word says so, wholly or in part', () => {
   assert.equal(of('weft.dev/waypoint', 'PartiallyInvalid', 'True'), 1);
   assert.equal(of('weft.dev/waypoint', 'Accepted', 'True'), 0);
   assert.equal(of('other.test/x', 'Accepted', 'False'), 0);
+});
+
+test('a namespace that is new in the mesh is no failure, and says what it waits for', () => {
+  const namespace = (status: string) => ({
+    metadata: { name: 'shop' },
+    status: { conditions: [{ type: 'weft.dev/Enrolled', status, message: 'waits for 1 pod (1 on n1)' }] },
+  });
+  assert.deepEqual(
+    enrollmentFindings([namespace('False'), namespace('True'), { metadata: { name: 'other' } }]).map(
+      ({ level, what }) => [level, what],
+    ),
+    [['warn', 'Namespace shop: waits for 1 pod (1 on n1)']],
+  );
 });
 
 test('a label that nobody can read is a failure, of namespaces and pods', () => {
