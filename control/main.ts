@@ -2,20 +2,15 @@
 import { hostname, networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import type { KubeConfig } from '@kubernetes/client-node';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { pino } from 'pino';
 import { errorText, WeftError } from '../src/base/errors.js';
 import { isIp, parseIp } from '../src/model/address.js';
 import { parseTrustDomain } from '../src/model/identity.js';
 import { metricsText } from '../src/telemetry/exposition.js';
 import { serveRoutes, tokenIn } from '../src/telemetry/servers.js';
-import {
-  Compiler,
-  differenceFrom,
-  type Changes,
-  type CompileSettings,
-  type ObjectKey,
-} from './compile/compile.js';
+import { Compiler, type Changes, type CompileSettings, type ObjectKey } from './compile/compile.js';
+import { differenceFrom } from './compile/difference.js';
 import type { MeshObject } from './compile/objects.js';
 import { problemLine, SettingProblems } from './compile/setting-problems.js';
 import { closedMeans } from './compile/closed.js';
@@ -25,6 +20,7 @@ import { AuthorityStore } from './kubernetes/authority-store.js';
 import { applyCrds } from '../src/kubernetes/crds.js';
 import { loadKubeConfig } from '../src/kubernetes/config.js';
 import { askAgents } from './kubernetes/agents.js';
+import { FirstEnrollment } from './kubernetes/first-enrollment.js';
 import { rootsConfigMap, Upkeep } from './kubernetes/upkeep.js';
 import { releaseNodes } from './kubernetes/release.js';
 import { TokenReviewer } from './kubernetes/token-review.js';
@@ -32,6 +28,7 @@ import { waypointDefaults, type WaypointDefaults } from './waypoint/defaults.js'
 import type { KeyAndCertificate } from '../src/tls/issue.js';
 import { manifestFindings, manifestTexts } from './manifest-findings.js';
 import { ProblemLog } from './problem-log.js';
+import { RemovalStages } from './removal.js';
 import { CertificateAuthority, serverCertificateDueMs } from './serve/ca.js';
 import { replaceFile } from './serve/files.js';
 import { ControlMetrics } from './serve/metrics.js';
@@ -79,6 +76,8 @@ export interface KubernetesOptions {
   readonly serverName: string;
   /** How waypoints are made; absent: by others. */
   readonly waypoint?: WaypointDefaults;
+  /** Of strict mode while pods of a namespace are enrolled for the first time; `available` where absent. */
+  readonly firstEnrollment?: 'available' | 'closed';
 }
 
 /** In the state directory. */
@@ -111,12 +110,13 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       (name) => compiler.isWaypoint(name),
       (limit) => metrics.limitReached.inc({ limit }),
     );
-  let opened = false;
+  const stages =
+    options.enrolNone === true ? new RemovalStages(() => tell(compiler.configure(settings()))) : undefined;
   const settings = (): CompileSettings => ({
     trustDomain,
     rootsVersion: ca.version,
     rootNamespace: kubernetes?.namespace ?? options.rootNamespace ?? rootNamespace,
-    ...(options.enrolNone !== true ? {} : { removal: opened ? 'release' : 'open' }),
+    ...(stages ? { removal: stages.stage } : {}),
   });
   const compiler = new Compiler(settings());
   const resources = new Resources();
@@ -210,7 +210,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
             const before = object ? undefined : compiler.object(key);
             if (before) upkeep?.forget(before);
           }
-          take(changed);
+          take(first?.admit(changed) ?? changed);
         },
         onRefused: ({ object, message }) => {
           const name = `${object.metadata.namespace ?? ''}/${object.metadata.name}`;
@@ -238,15 +238,19 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
         },
         onUnused: (file, unused) => log.info({ file }, `${file}: not used by Weft: ${unusedText(unused)}`),
       });
-  const release = (inMs: number): void => {
-    if (options.enrolNone !== true || opened) return;
-    setTimeout(() => {
-      opened = true;
-      tell(compiler.configure(settings()));
-    }, inMs);
-  };
+  const first =
+    kubernetes &&
+    new FirstEnrollment({
+      config: kubernetes.config,
+      compiler,
+      take,
+      leading: () => upkeep?.leading ?? false,
+      byDefault: kubernetes.firstEnrollment ?? 'available',
+      log,
+    });
   // Objects first: a node that connects must never be told an empty mesh.
   await source.start();
+  await first?.start();
   if (kubernetes && source instanceof KubernetesSource) {
     upkeep = new Upkeep({
       config: kubernetes.config,
@@ -268,13 +272,11 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
         : {}),
       log,
       onLimit: (limit) => metrics.limitReached.inc({ limit }),
-      onRelease: (atMs) => release(Math.max(0, atMs - Date.now())),
+      onRelease: (atMs) => stages?.releaseAt(atMs),
     });
   }
   const port = await server.start();
-  // On Kubernetes all replicas do it at one moment, which the uninstall sets: a node that lets its pods go seconds before another
-  // knows of it is dialled at a port that is closed.
-  if (!kubernetes) release(openedMs);
+  if (!kubernetes) stages?.releaseAt(Date.now() + openedMs);
   // The signing key signs the serving certificate, so that a node that trusts only the new root can reconnect. Open streams keep the
   // certificate that they began with.
   let signer = ca.signer;
@@ -341,6 +343,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       clearInterval(timer);
       clearInterval(secretTimer);
       source.stop();
+      first?.stop();
       server.stop();
       await metricsServer?.close();
       await upkeep?.stop();
@@ -364,6 +367,7 @@ async function optionsOf({
   identity,
   serverName,
   waypoint,
+  firstEnrollment,
   ...rest
 }: ServeFlags): Promise<ControlOptions> {
   if ((kubernetes === true) === (rest.from !== undefined))
@@ -385,6 +389,7 @@ async function optionsOf({
       agentAccount,
       identity,
       serverName: serverName ?? `weft-control.${namespace}.svc`,
+      ...(firstEnrollment ? { firstEnrollment } : {}),
       ...made,
     },
   };
@@ -410,6 +415,12 @@ async function main(): Promise<void> {
     .option('--identity <name>', 'of this replica, in the Lease', hostname())
     .option('--server-name <dns>', 'that nodes reach this by; weft-control.NAMESPACE.svc where absent')
     .option('--waypoint <json>', 'how waypoints are made: image, replicas, ...; absent: they are not')
+    .addOption(
+      new Option(
+        '--first-enrollment <how>',
+        'strict mode while pods of a namespace are enrolled for the first time: it waits (available), or not (closed)',
+      ).choices(['available', 'closed']),
+    )
     .requiredOption('--state <dir>', 'where roots, CA and token keys are kept')
     .requiredOption('--listen <addr:port>', 'address for discovery and certificates')
     .option('--metrics-listen <addr:port>', 'address for Prometheus')

@@ -453,7 +453,10 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
       if (empty()) {
         removeInstance(options.instance);
         // Of no namespace anything waits for: the mesh itself goes.
-        if (enrolledNamespaces.size === 0) cni?.remove();
+        if (enrolledNamespaces.size === 0) {
+          cni?.remove();
+          readiness.remove();
+        }
         log.info('no pod is in the mesh: nothing is left in the kernel');
         return;
       }

@@ -1,5 +1,5 @@
 /** What the agent says of itself in its run directory, for `weft status` and the testbed. */
-import { renameSync, writeFileSync } from 'node:fs';
+import { renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 export class ReadyFile {
@@ -8,7 +8,7 @@ export class ReadyFile {
   #last: object = {};
 
   constructor(
-    run: string,
+    private readonly run: string,
     private readonly onError: (error: unknown) => void,
   ) {
     this.#path = join(run, 'ready');
@@ -29,6 +29,17 @@ export class ReadyFile {
       this.#written = text;
     } catch (error) {
       this.onError(error);
+    }
+  }
+
+  /** Nothing is left of it, nor of its directory where that held nothing else: the mesh itself goes. */
+  remove(): void {
+    rmSync(this.#path, { force: true });
+    rmSync(`${this.#path}.new`, { force: true });
+    try {
+      rmdirSync(this.run);
+    } catch {
+      // Somebody's files are in it, or it is mounted: it stays.
     }
   }
 }

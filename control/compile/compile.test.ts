@@ -8,7 +8,7 @@ import { candidatesOf } from '../../src/state/resolve.js';
 import { MeshState } from '../../src/state/store.js';
 import type { Service } from '../../src/model/service.js';
 import { parseManifests } from '../source/files.js';
-import { compile } from './compile.js';
+import { compile, type Removal } from './compile.js';
 import type { MeshObject } from './objects.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
@@ -253,7 +253,7 @@ test("a policy cannot take strict mode's place", () => {
   assert.match(errors[0]?.message ?? '', /those of strict mode itself/);
 });
 
-test('on its way off the cluster the mesh forbids nothing, then holds nobody', () => {
+test('on its way off the cluster the mesh forbids nothing, then nobody is dialed by tunnel, then it holds nobody', () => {
   const objects: MeshObject[] = [
     {
       kind: 'Namespace',
@@ -272,9 +272,13 @@ test('on its way off the cluster the mesh forbids nothing, then holds nobody', (
     },
     { kind: 'MeshSettings', metadata: { name: 'mesh' }, spec: { mode: 'strict' } },
   ];
-  const kinds = (removal?: 'open' | 'release'): string[] => {
+  const kinds = (removal?: Removal): string[] => {
     const told = [...compile(objects, removal ? { ...settings, removal } : settings).all()];
-    for (const one of told) if (one.kind === 'workload' && removal) assert.deepEqual(one.value.policies, []);
+    for (const one of told) {
+      if (one.kind !== 'workload' || !removal) continue;
+      assert.deepEqual(one.value.policies, []);
+      assert.equal(one.value.tunnel, removal === 'open' ? 'hbone' : 'none');
+    }
     return told.map(({ kind }) => kind).sort();
   };
   assert.deepEqual(kinds(), [
@@ -288,5 +292,6 @@ test('on its way off the cluster the mesh forbids nothing, then holds nobody', (
     'workload',
   ]);
   assert.deepEqual(kinds('open'), ['namespace', 'nodePod', 'trust', 'workload']);
+  assert.deepEqual(kinds('untunneled'), kinds('open'));
   assert.deepEqual(kinds('release'), ['trust', 'uncaptured', 'workload']);
 });

@@ -16,6 +16,7 @@ import {
   serviceNameLabel,
   workloadProblem,
 } from './external.js';
+import { isEnrolling } from './first-enrollment.js';
 import { isEnrolled, labelsOf, namespaceOf, selects, uncapturedBecause, type Labels } from './labels.js';
 import {
   isRoute,
@@ -53,16 +54,20 @@ import {
   type WaypointName,
 } from './waypoints.js';
 
+/**
+ * The stages of an uninstall: no policy is in force; then nobody is dialed by tunnel either; then nobody is in the mesh, whatever labels
+ * say. In one step a node that lets its pods go first would speak plaintext to one that still asks for identities, and be dialed by
+ * tunnel by one that has not heard of it.
+ */
+export type Removal = 'open' | 'untunneled' | 'release';
+
 export interface CompileSettings {
   readonly trustDomain: TrustDomain;
   readonly rootsVersion: string;
   /** Whose policies, ExternalServices and Workloads count for the whole mesh; that of `policies.ts` where absent. */
   readonly rootNamespace?: string;
-  /**
-   * Before it is uninstalled: first no policy is in force, then nobody is in the mesh, whatever labels say. In one step a node
-   * that lets its pods go first would speak plaintext to one that still asks for identities.
-   */
-  readonly removal?: 'open' | 'release';
+  /** Before it is uninstalled (control/removal.ts). */
+  readonly removal?: Removal;
 }
 
 export { objectKey, type ObjectKey } from './indexes.js';
@@ -107,6 +112,9 @@ export class Compiler {
     this.#settings = settings;
   }
 
+  get removal(): Removal | undefined {
+    return this.#settings.removal;
+  }
   get size(): number {
     return this.#objects.size;
   }
@@ -165,6 +173,10 @@ export class Compiler {
   admits(waypoint: WaypointName, namespace: string): boolean {
     const gateway = this.#indexes.Gateway.get(waypoint.namespace, waypoint.name);
     return admits(waypoint, gateway, namespace, this.#indexes.Namespace.get(clusterWide, namespace));
+  }
+
+  namespace(name: string): NamespaceObject | undefined {
+    return this.#indexes.Namespace.get(clusterWide, name);
   }
 
   service(namespace: string, name: string): ServiceObject | undefined {
@@ -257,6 +269,8 @@ export class Compiler {
           all = true;
           break;
         case 'Namespace':
+          // The strict mode of the mesh waits for all namespaces.
+          touch(this.#indexes.MeshSettings.all());
           touch(this.#indexes.Pod.in(either.metadata.name));
           touch(this.#indexes.Workload.in(either.metadata.name));
           touch(this.#indexes.Service.in(either.metadata.name));
@@ -416,8 +430,9 @@ export class Compiler {
       const pod = compilePod(asPod, {
         kind: object.kind,
         ...this.#settings,
-        open: this.#settings.removal !== undefined,
-        enrolNone: this.#settings.removal === 'release',
+        open: this.removal !== undefined,
+        untunneled: this.removal === 'untunneled' || this.removal === 'release',
+        enrolNone: this.removal === 'release',
         mesh,
         namespace: this.#indexes.Namespace.get(clusterWide, namespace),
         node: this.#indexes.Node.get(clusterWide, asPod.spec.nodeName),
@@ -453,7 +468,7 @@ export class Compiler {
     object: Exclude<MeshObject, PodObject | WorkloadObject>,
     mesh: MeshSettingsObject['spec'],
   ): Told[] {
-    const open = this.#settings.removal !== undefined;
+    const open = this.removal !== undefined;
     switch (object.kind) {
       case 'Service': {
         // What a waypoint enforces is policy, and a pod that goes past it is refused: both end in one step.
@@ -471,11 +486,11 @@ export class Compiler {
       case 'AccessPolicy':
         return open ? [] : [{ kind: 'policy', value: compilePolicy(object, this.rootNamespace) }];
       case 'Namespace':
-        return !open && isStrict(labelsOf(object))
+        return !open && isStrict(labelsOf(object)) && !isEnrolling(object)
           ? [{ kind: 'policy', value: strictPolicy(object.metadata.name, 'namespace', 'namespace') }]
           : [];
       case 'MeshSettings':
-        return !open && object.spec === mesh && mesh.mode === 'strict'
+        return !open && object.spec === mesh && mesh.mode === 'strict' && !this.#isFirstInstall()
           ? [{ kind: 'policy', value: strictPolicy(this.rootNamespace, 'mesh', 'global') }]
           : [];
       case 'ExternalService': {
@@ -511,6 +526,12 @@ export class Compiler {
     }
   }
 
+  /** No namespace is past its first minute in the mesh: only then the strict mode of the mesh waits. */
+  #isFirstInstall(): boolean {
+    const enrolled = [...this.#indexes.Namespace.all()].filter(isEnrolled);
+    return enrolled.length > 0 && enrolled.every(isEnrolling);
+  }
+
   #note(key: ObjectKey, problem: Problem | undefined): void {
     if (problem) this.#problems.set(key, problem);
     else this.#problems.delete(key);
@@ -531,7 +552,7 @@ export class Compiler {
   /** Those with pods in the mesh, and those whose next pod will be. */
   #enrolled(): Set<string> {
     const names = new Set(this.#heldPods.keys());
-    if (this.#settings.removal !== undefined) return names;
+    if (this.removal !== undefined) return names;
     for (const namespace of this.#indexes.Namespace.all())
       if (isEnrolled(namespace)) names.add(namespace.metadata.name);
     return names;
@@ -592,21 +613,4 @@ export function compile(objects: readonly MeshObject[], settings: CompileSetting
   const compiler = new Compiler(settings);
   compiler.apply(new Map(objects.map((object) => [objectKey(object), object])));
   return compiler;
-}
-
-/** What differs from the whole that is told now. */
-export function differenceFrom(
-  compiler: Compiler,
-  objects: readonly MeshObject[],
-): Map<ObjectKey, MeshObject | undefined> {
-  const changed = new Map<ObjectKey, MeshObject | undefined>();
-  const now = new Set<ObjectKey>();
-  for (const object of objects) {
-    const key = objectKey(object);
-    now.add(key);
-    if (JSON.stringify(compiler.object(key)) !== JSON.stringify(object)) changed.set(key, object);
-    else changed.delete(key);
-  }
-  for (const key of compiler.keys()) if (!now.has(key)) changed.set(key, undefined);
-  return changed;
 }

@@ -4,8 +4,10 @@ import { test } from 'node:test';
 import { typeUrls } from '../../src/discovery/types.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { Resources } from '../serve/resources.js';
-import { compile, Compiler, differenceFrom, type Told } from './compile.js';
-import type { BackendRef, MeshObject, ParentRef } from './objects.js';
+import { compile, Compiler, type Told } from './compile.js';
+import { differenceFrom } from './difference.js';
+import { beginning } from './first-enrollment.js';
+import { capturedCondition, type BackendRef, type MeshObject, type ParentRef } from './objects.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 
@@ -70,6 +72,7 @@ function randomObject(): MeshObject {
       return {
         kind: 'Namespace',
         metadata: { name: namespace, labels: { ...labels, ...pick([{}, { 'weft.dev/export': 'enabled' }]) } },
+        ...pick([{}, { status: { conditions: [beginning()] } }]),
       };
     case 'Node':
       return {
@@ -101,6 +104,7 @@ function randomObject(): MeshObject {
         status: {
           phase: pick(['Running', 'Running', 'Running', 'Failed']),
           podIPs: pick([[], [{ ip: contested() }], [{ ip: `10.0.0.${Math.floor(Math.random() * 250)}` }]]),
+          conditions: pick([[], [{ type: capturedCondition, status: 'True' }]]),
         },
       };
     case 'EndpointSlice':

@@ -34,20 +34,38 @@ export interface Condition {
 
 /** Of a pod: whether it is held in the mesh; the control plane writes it, by what the node's agent says. */
 export const capturedCondition = 'weft.dev/captured';
+/** Of a Namespace: whether its first minute in the mesh is over (first-enrollment.ts). */
+export const enrolledCondition = 'weft.dev/Enrolled';
 
 export interface NamespaceObject {
   readonly kind: 'Namespace';
   readonly metadata: Meta;
+  readonly status?: { readonly conditions?: readonly Condition[] };
 }
 export interface NodeObject {
   readonly kind: 'Node';
   readonly metadata: Meta;
   readonly status?: { readonly addresses?: readonly { readonly type: string; readonly address: string }[] };
 }
-export interface Probe {
-  readonly tcpSocket?: { readonly port: number | string };
-  readonly httpGet?: { readonly port: number | string };
+/** What a kubelet connects to: a probe, or a hook. */
+export interface Handler {
+  readonly tcpSocket?: { readonly port: number | string; readonly host?: string };
+  readonly httpGet?: { readonly port: number | string; readonly host?: string };
   readonly grpc?: { readonly port: number };
+}
+export interface Container {
+  readonly name?: string;
+  /** Of an init container: `Always` makes it a sidecar. */
+  readonly restartPolicy?: string;
+  readonly ports?: readonly {
+    readonly name?: string;
+    readonly containerPort: number;
+    readonly protocol?: string;
+  }[];
+  readonly livenessProbe?: Handler;
+  readonly readinessProbe?: Handler;
+  readonly startupProbe?: Handler;
+  readonly lifecycle?: { readonly postStart?: Handler; readonly preStop?: Handler };
 }
 export interface PodObject {
   readonly kind: 'Pod';
@@ -56,13 +74,8 @@ export interface PodObject {
     readonly nodeName: string;
     readonly serviceAccountName?: string;
     readonly hostNetwork?: boolean;
-    readonly containers?: readonly {
-      readonly name?: string;
-      readonly ports?: readonly { readonly name?: string; readonly containerPort: number }[];
-      readonly livenessProbe?: Probe;
-      readonly readinessProbe?: Probe;
-      readonly startupProbe?: Probe;
-    }[];
+    readonly containers?: readonly Container[];
+    readonly initContainers?: readonly Container[];
   };
   readonly status?: {
     readonly phase?: string;

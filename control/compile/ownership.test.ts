@@ -6,7 +6,8 @@ import { parseTrustDomain } from '../../src/model/identity.js';
 import { narrow } from '../source/narrow.js';
 import { parseManifests } from '../source/files.js';
 import { acceptedCondition } from '../kubernetes/conditions.js';
-import { Compiler, compile, differenceFrom, objectKey } from './compile.js';
+import { Compiler, compile, objectKey } from './compile.js';
+import { differenceFrom } from './difference.js';
 import type { MeshObject, NodeObject, PodObject, WorkloadObject } from './objects.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };

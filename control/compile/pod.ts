@@ -5,6 +5,8 @@ import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
 import { cidrList, isStrict, portList } from '../../src/model/object-settings.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Locality, Workload, WorkloadUid } from '../../src/model/workload.js';
+import { kubeletPorts, targetPortOf } from './containers.js';
+import { isCaptured, isEnrolling } from './first-enrollment.js';
 import { labelsOf, namespaceOf, selects, uncapturedBecause } from './labels.js';
 import type {
   AccessPolicyObject,
@@ -24,6 +26,8 @@ export interface PodSurroundings {
   readonly rootsVersion: string;
   /** No policy is in force. */
   readonly open: boolean;
+  /** Nobody is dialed by tunnel, so that nobody is when pods are released. */
+  readonly untunneled: boolean;
   /** Nobody is in the mesh, whatever labels say. */
   readonly enrolNone: boolean;
   readonly mesh: MeshSettingsObject['spec'];
@@ -50,32 +54,6 @@ export interface CompiledPod {
 }
 
 const gone = (pod: PodObject): boolean => pod.status?.phase === 'Failed' || pod.status?.phase === 'Succeeded';
-
-/** 0 where the pod declares no port of that name. */
-function targetPortOf(pod: PodObject, port: { port: number; targetPort?: number | string }): number {
-  if (typeof port.targetPort === 'number') return port.targetPort;
-  if (port.targetPort === undefined) return port.port;
-  return namedPort(pod, port.targetPort);
-}
-
-function namedPort(pod: PodObject, name: string): number {
-  for (const container of pod.spec.containers ?? []) {
-    for (const port of container.ports ?? []) if (port.name === name) return port.containerPort;
-  }
-  return 0;
-}
-
-function probePorts(pod: PodObject): number[] {
-  const found = new Set<number>();
-  for (const container of pod.spec.containers ?? []) {
-    for (const probe of [container.livenessProbe, container.readinessProbe, container.startupProbe]) {
-      const port = probe?.httpGet?.port ?? probe?.tcpSocket?.port ?? probe?.grpc?.port;
-      const number = typeof port === 'string' ? namedPort(pod, port) : port;
-      if (number) found.add(number);
-    }
-  }
-  return [...found].sort((a, b) => a - b);
-}
 
 /** What cannot be read asks for the stronger of the two. */
 const sameNodeOf = (text: string | undefined): 'kernel' | 'encrypted' | undefined =>
@@ -115,8 +93,9 @@ export function compilePod(pod: PodObject, around: PodSurroundings): CompiledPod
   const policies = (around.open ? [] : around.policies)
     .filter(({ spec }) => spec.selector && selects(spec.selector.matchLabels, labels))
     .map((policy): string => nameOfPolicy(policy).key);
+  const enrolling = isEnrolling(around.namespace);
   const own =
-    !around.open && isStrict(labels)
+    !around.open && !enrolling && isStrict(labels)
       ? strictPolicy(namespace, `${around.kind.toLowerCase()}-${name}`, 'workload')
       : undefined;
   if (own) policies.push(own.key);
@@ -131,7 +110,10 @@ export function compilePod(pod: PodObject, around: PodSurroundings): CompiledPod
     network: '',
     node,
     cluster,
-    tunnel: reason === undefined || reason === 'waypoint' ? 'hbone' : 'none',
+    tunnel:
+      reason === 'waypoint' || (reason === undefined && !around.untunneled && (!enrolling || isCaptured(pod)))
+        ? 'hbone'
+        : 'none',
     ...(reason === 'waypoint' ? { nativeTunnel: true } : {}),
     policies,
     // One that is being deleted takes no new connections; what is open goes on.
@@ -173,7 +155,7 @@ export function compilePod(pod: PodObject, around: PodSurroundings): CompiledPod
     addresses,
     netns: netns === '' || netns.startsWith('/') ? netns : `/run/netns/${netns}`,
     podUid,
-    probePorts: probePorts(pod),
+    probePorts: kubeletPorts(pod),
     excludeOutboundPorts: [
       ...(mesh.excludeOutboundPorts ?? []),
       ...portList(notes['weft.dev/exclude-outbound-ports']),

@@ -7,7 +7,8 @@ import type { Service } from '../../src/model/service.js';
 import { refusedWaypointOf } from '../../src/model/refused-waypoint.js';
 import type { AllowedRoutes } from '../../src/kubernetes/allowed-routes.js';
 import type { ServiceKey, WaypointRef } from '../../src/model/workload.js';
-import { compile, Compiler, differenceFrom, objectKey, type CompileSettings } from './compile.js';
+import { compile, Compiler, objectKey, type CompileSettings } from './compile.js';
+import { differenceFrom } from './difference.js';
 import type { MeshObject } from './objects.js';
 
 const settings: CompileSettings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };

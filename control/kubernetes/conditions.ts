@@ -1,5 +1,4 @@
 /** What is said about objects on the objects: conditions as Kubernetes words them. Pure. */
-import type { Problem } from '../compile/claims.js';
 import { closedMeans } from '../compile/closed.js';
 import { namespaceOf } from '../compile/labels.js';
 import {
@@ -70,11 +69,11 @@ const isJudged = (object: MeshObject): object is Extract<MeshObject, { kind: Jud
 /**
  * The condition `Accepted` of one of Weft's own objects, and `enforced` where a waypoint has to enforce it. Undefined for other kinds, and
  * where the object has these conditions already.
- * @param why what cannot be read, or the ownership conflict; undefined: in force
+ * @param why what cannot be read, or another reason; undefined: in force
  */
 export function acceptedCondition(
   object: MeshObject,
-  why: string | Problem | undefined,
+  why: string | Pick<Saying, 'reason' | 'message'> | undefined,
   enforced?: Saying,
 ): Write | undefined {
   if (!isJudged(object)) return undefined;

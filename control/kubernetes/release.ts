@@ -6,6 +6,7 @@ import { askAgents } from './agents.js';
 import { renewMs } from './leader.js';
 import { leaseName, releaseAnnotation } from './upkeep.js';
 import { requestJson } from '../../src/kubernetes/request.js';
+import { untunneledMs } from '../removal.js';
 
 const flag = '--enrol-none';
 const rolloutMsMax = 90_000;
@@ -67,7 +68,8 @@ export async function releaseNodes(config: KubeConfig, namespace: string, name: 
     }
     await sleep(500);
   }
-  await setRelease(config, namespace, new Date(Date.now() + renewMs + marginMs).toISOString());
+  const atMs = Date.now() + renewMs + marginMs + untunneledMs;
+  await setRelease(config, namespace, new Date(atMs).toISOString());
   await agentsEmpty(config, namespace);
   // Nodes that heard of it later than others still dial what listens on for this long.
   await sleep(marginMs);

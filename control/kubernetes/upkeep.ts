@@ -20,6 +20,7 @@ import { refusedEvent, settingEvent } from './events.js';
 import { classWrite, gatewayWrite, routeWrite } from './gateway-status.js';
 import { Leader } from './leader.js';
 import { reportWrites } from './node-report.js';
+import { removalWrites } from './removal-status.js';
 import { serviceWrite } from './service-status.js';
 import { statusPathOf } from './status-path.js';
 import { Writer, type Write } from './writer.js';
@@ -144,7 +145,7 @@ export class Upkeep {
   }
 
   #write(): void {
-    const { compiler, namespace: own, roots, refused } = this.#options;
+    const { compiler, namespace: own, roots } = this.#options;
     const namespaces = new Set([...compiler.enrolledNamespaces, own]);
     const gateways = [roots()];
     for (const gateway of compiler.ofKind('Gateway')) {
@@ -172,6 +173,12 @@ export class Upkeep {
       if (known.endsWith(`/configmaps/${rootsConfigMap}`) && !wanted.has(known))
         this.#writer.set({ path: known });
     }
+    if (compiler.removal !== undefined) for (const write of removalWrites(compiler)) this.#writer.set(write);
+    else this.#writeStatus();
+  }
+
+  #writeStatus(): void {
+    const { compiler, refused } = this.#options;
     const set = (write: Write | undefined): void => {
       if (write) this.#writer.set(write);
     };

@@ -1,19 +1,26 @@
 /** What is kept of objects that the API server sends: the fields that compile reads, and no more. Pure. */
-import { acceptedType, capturedCondition, enforcedType, waypointBoundType } from '../compile/objects.js';
+import {
+  acceptedType,
+  capturedCondition,
+  enforcedType,
+  enrolledCondition,
+  waypointBoundType,
+} from '../compile/objects.js';
 import type {
   AccessPolicyObject,
   Condition,
+  Container,
   EndpointSliceObject,
   ExternalServiceObject,
   GatewayClassObject,
   GatewayObject,
+  Handler,
   Meta,
   MeshObject,
   MeshSettingsObject,
   NamespaceObject,
   NodeObject,
   PodObject,
-  Probe,
   RouteObject,
   ServiceObject,
   WorkloadObject,
@@ -64,6 +71,11 @@ function judged(raw: {
   };
 }
 
+const withVersion = (raw: RawMeta): Meta => ({
+  ...meta(raw),
+  ...(raw.resourceVersion === undefined ? {} : { resourceVersion: raw.resourceVersion }),
+});
+
 const withGeneration = (raw: RawMeta): Meta => ({
   ...meta(raw),
   ...(raw.generation === undefined ? {} : { generation: raw.generation }),
@@ -106,17 +118,45 @@ function route<Kind extends RouteObject['kind']>(
   } as unknown as Extract<RouteObject, { kind: Kind }>;
 }
 
-const probe = (raw: Probe | undefined): Probe | undefined =>
-  raw && {
-    ...(raw.tcpSocket ? { tcpSocket: { port: raw.tcpSocket.port } } : {}),
-    ...(raw.httpGet ? { httpGet: { port: raw.httpGet.port } } : {}),
-    ...(raw.grpc ? { grpc: { port: raw.grpc.port } } : {}),
+const at = ({ port, host }: { readonly port: number | string; readonly host?: string }) => ({
+  port,
+  ...(host ? { host } : {}),
+});
+const handler = (raw: Handler): Handler => ({
+  ...(raw.tcpSocket ? { tcpSocket: at(raw.tcpSocket) } : {}),
+  ...(raw.httpGet ? { httpGet: at(raw.httpGet) } : {}),
+  ...(raw.grpc ? { grpc: { port: raw.grpc.port } } : {}),
+});
+
+function container(raw: Container): Container {
+  const { restartPolicy, ports = [], livenessProbe, readinessProbe, startupProbe, lifecycle } = raw;
+  const { postStart, preStop } = lifecycle ?? {};
+  return {
+    ...(restartPolicy ? { restartPolicy } : {}),
+    ports: ports.map(({ name, containerPort, protocol }) => ({
+      ...(name ? { name } : {}),
+      containerPort,
+      ...(protocol && protocol !== 'TCP' ? { protocol } : {}),
+    })),
+    ...(livenessProbe ? { livenessProbe: handler(livenessProbe) } : {}),
+    ...(readinessProbe ? { readinessProbe: handler(readinessProbe) } : {}),
+    ...(startupProbe ? { startupProbe: handler(startupProbe) } : {}),
+    ...(postStart || preStop
+      ? {
+          lifecycle: {
+            ...(postStart ? { postStart: handler(postStart) } : {}),
+            ...(preStop ? { preStop: handler(preStop) } : {}),
+          },
+        }
+      : {}),
   };
+}
 
 function pod(raw: Raw<PodObject>): PodObject | undefined {
   // Not bound to a node yet.
   if (!raw.spec.nodeName) return undefined;
-  const { nodeName, serviceAccountName, hostNetwork, containers } = raw.spec;
+  const { nodeName, serviceAccountName, hostNetwork, containers, initContainers } = raw.spec;
+  const sidecars = (initContainers ?? []).filter(({ restartPolicy }) => restartPolicy === 'Always');
   return {
     kind: 'Pod',
     metadata: meta(raw.metadata),
@@ -124,22 +164,9 @@ function pod(raw: Raw<PodObject>): PodObject | undefined {
       nodeName,
       ...(serviceAccountName ? { serviceAccountName } : {}),
       ...(hostNetwork ? { hostNetwork } : {}),
-      containers: (containers ?? []).map((container) => {
-        const probes = {
-          livenessProbe: probe(container.livenessProbe),
-          readinessProbe: probe(container.readinessProbe),
-          startupProbe: probe(container.startupProbe),
-        };
-        return {
-          ports: (container.ports ?? []).map(({ name, containerPort }) => ({
-            ...(name ? { name } : {}),
-            containerPort,
-          })),
-          ...(Object.fromEntries(Object.entries(probes).filter(([, one]) => one)) as Partial<
-            Record<keyof typeof probes, Probe>
-          >),
-        };
-      }),
+      containers: (containers ?? []).map(container),
+      // Those that end before the pod's applications begin have no ports, probes or hooks.
+      ...(sidecars.length > 0 ? { initContainers: sidecars.map(container) } : {}),
     },
     status: {
       ...(raw.status?.phase ? { phase: raw.status.phase } : {}),
@@ -222,8 +249,14 @@ export function narrow(kind: MeshObject['kind'], object: unknown): MeshObject | 
   };
   const metadata = meta(raw.metadata);
   switch (kind) {
-    case 'Namespace':
-      return { kind, metadata } satisfies NamespaceObject;
+    case 'Namespace': {
+      const conditions = (raw.status?.conditions ?? []).filter(({ type }) => type === enrolledCondition);
+      return {
+        kind,
+        metadata: withVersion(raw.metadata),
+        ...(conditions.length > 0 ? { status: { conditions } } : {}),
+      } satisfies NamespaceObject;
+    }
     case 'Node':
       return {
         kind,

@@ -1,4 +1,5 @@
 /** The agent's side of the CNI plugin: its place on the node, the socket that it asks at, the namespaces whose pods wait. */
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorText } from '../../src/base/errors.js';
 import { admit, type AdmissionOptions } from './admission.js';
@@ -109,5 +110,6 @@ export class Cni {
   /** The mesh itself goes: nothing is left. */
   remove(): void {
     this.#install.remove();
+    rmSync(join(this.#options.run, 'cni'), { recursive: true, force: true });
   }
 }

@@ -62,7 +62,8 @@ test('a namespace is held open while its pod is wanted, whatever becomes of the 
   const proc = procOf({ 77: [`0::/kubepods/pod${uid}/a`, 'net:[7]'], 78: ['0::/', 'net:[1]'] });
   t.after(() => rmSync(proc, { recursive: true }));
   const before = descriptors();
-  const namespaces = new PodNamespaces(proc);
+  let nowMs = 0;
+  const namespaces = new PodNamespaces(proc, () => nowMs);
   namespaces.refresh(new Set([uid, other]));
   const path = namespaces.pathOf(uid);
   assert.ok(path !== undefined && existsSync(path));
@@ -70,8 +71,15 @@ test('a namespace is held open while its pod is wanted, whatever becomes of the 
   rmSync(join(proc, '77'), { recursive: true });
   namespaces.refresh(new Set([uid]));
   assert.equal(namespaces.pathOf(uid), path);
+  const link = readlinkSync(path);
   namespaces.refresh(new Set());
   assert.equal(namespaces.pathOf(uid), undefined);
+  // What was captured before the pod was released is dialed by the path for a while: it leads nowhere else meanwhile.
+  nowMs = 59_000;
+  namespaces.refresh(new Set());
+  assert.equal(readlinkSync(path), link);
+  nowMs = 60_000;
+  namespaces.refresh(new Set());
   assert.equal(descriptors(), before);
 });
 
@@ -113,7 +121,8 @@ test('a pod whose sandbox was made anew, at the same address, is found in its ne
   const proc = procOf({ 70: [of, 'net:[7]'], 71: [of, 'net:[7]'] });
   t.after(() => rmSync(proc, { recursive: true }));
   const before = descriptors();
-  const namespaces = new PodNamespaces(proc);
+  let nowMs = 0;
+  const namespaces = new PodNamespaces(proc, () => nowMs);
   const look = (): string | undefined => {
     namespaces.refresh(new Set([uid]));
     return heldOf(namespaces);
@@ -133,6 +142,8 @@ test('a pod whose sandbox was made anew, at the same address, is found in its ne
   symlinkSync('net:[11]', join(proc, 'early'));
   namespaces.hold(uid, join(proc, 'early'));
   assert.equal(look(), 'net:[11]');
+  namespaces.refresh(new Set());
+  nowMs = 60_000;
   namespaces.refresh(new Set());
   assert.equal(descriptors(), before);
 });

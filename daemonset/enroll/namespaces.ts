@@ -1,7 +1,7 @@
 /**
  * Where the pods of this node are: the network namespace of each, found by the pod's UID in the cgroups of its processes, so
  * whatever the container runtime is. A namespace that was found is held open: its path stays good when the process that
- * led to it ends (a container that restarts), for as long as the pod is wanted. Sole owner of these descriptors.
+ * led to it ends (a container that restarts), for as long as the pod is wanted and a while longer. Sole owner of these descriptors.
  */
 import { closeSync, openSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,6 +14,13 @@ const uidPattern = /pod([0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}
 export function podUidOf(cgroup: string): string | undefined {
   return uidPattern.exec(cgroup)?.[1]?.replaceAll('_', '-').toLowerCase();
 }
+
+/**
+ * A worker dials by the path of the descriptor what was captured before the pod was released: for the grace of its listeners, the wait for
+ * a certificate and three endpoints that do not answer. Were the descriptor closed before, that would fail, or, once its number is another
+ * pod's, begin in that pod's namespace.
+ */
+const lingerMs = 60_000;
 
 interface Held {
   readonly fd: number;
@@ -46,9 +53,14 @@ const ended = (error: unknown): boolean =>
 
 export class PodNamespaces {
   readonly #held = new Map<string, Held>();
+  /** Descriptors that are held no more, oldest first. */
+  readonly #lingering: { readonly fd: number; readonly untilMs: number }[] = [];
   #trouble: string | undefined;
 
-  constructor(private readonly proc = '/proc') {}
+  constructor(
+    private readonly proc = '/proc',
+    private readonly nowMs = (): number => performance.now(),
+  ) {}
 
   /**
    * Why the last look was not a whole one: a pod that was not found then is not known to be nowhere. Undefined where all
@@ -64,6 +76,8 @@ export class PodNamespaces {
    */
   refresh(wanted: ReadonlySet<string>): void {
     this.#trouble = undefined;
+    while ((this.#lingering[0]?.untilMs ?? Infinity) <= this.nowMs())
+      closeSync((this.#lingering.shift() as { readonly fd: number }).fd);
     for (const uid of [...this.#held.keys()]) if (!wanted.has(uid)) this.forget(uid);
     const sought = new Map<string, Candidate[]>();
     for (const uid of wanted) {
@@ -154,7 +168,7 @@ export class PodNamespaces {
     const held = this.#held.get(uid);
     if (!held) return;
     this.#held.delete(uid);
-    closeSync(held.fd);
+    this.#lingering.push({ fd: held.fd, untilMs: this.nowMs() + lingerMs });
   }
 
   /** Undefined where the process has ended, and where it could not be looked at, which is remembered. */

@@ -29,6 +29,10 @@ test('what cannot be read is named, with what is expected and what stands in its
   assert.match(notes('exclude-outbound-cidrs', '10.0.0.0/8,10.0.0.0/99')[0] ?? '', /"10\.0\.0\.0\/99"/);
   assert.match(notes('same-node', 'tls')[0] ?? '', /taken for encrypted/);
   assert.match(notes('splice', 'true')[0] ?? '', /taken for off/);
+  assert.match(
+    notes('first-enrollment', 'later')[0] ?? '',
+    /it is available or closed; it is taken for closed/,
+  );
   for (const [key, value] of [
     ['exclude-outbound-ports', ' 80 , 443,'],
     ['exclude-outbound-cidrs', '10.0.0.0/8, fd00::/8 ,192.0.2.1'],

@@ -7,6 +7,7 @@ import { parseCidr, type Cidr } from './address.js';
 
 const meshLabel = 'weft.dev/mesh';
 const modeLabel = 'weft.dev/mode';
+const firstEnrollment = 'weft.dev/first-enrollment';
 
 export interface SettingProblem {
   /** The label or annotation. */
@@ -92,6 +93,12 @@ const settings: readonly Setting[] = [
     instead: 'it is taken for encrypted',
   },
   { in: 'annotations', key: 'weft.dev/splice', ...oneOf('on', 'off'), instead: 'it is taken for off' },
+  {
+    in: 'annotations',
+    key: firstEnrollment,
+    ...oneOf('available', 'closed'),
+    instead: 'it is taken for closed',
+  },
 ];
 
 const prefix = 'weft.dev/';
@@ -178,3 +185,12 @@ export function meshModeOf(labels: Texts): 'enabled' | 'disabled' | undefined {
 /** A value that nobody knows asks for the stronger of the two. */
 export const isStrict = (labels: Texts): boolean =>
   labels[modeLabel] !== undefined && labels[modeLabel] !== 'permissive';
+
+/**
+ * What a namespace's annotations say of strict mode while its pods are enrolled for the first time: that it waits for all of them, or is in
+ * force from the first. Undefined: nothing.
+ */
+export const firstEnrollmentOf = (annotations: Texts): 'available' | 'closed' | undefined => {
+  const value = annotations[firstEnrollment];
+  return value === undefined ? undefined : value === 'available' ? 'available' : 'closed';
+};

@@ -73,7 +73,7 @@ test('the control plane may do in the whole cluster what it needs for a purpose 
       'list watch',
     ),
     // What it says of it.
-    ...of(['core/pods/status', 'core/services/status'], 'patch'),
+    ...of(['core/namespaces/status', 'core/pods/status', 'core/services/status'], 'patch'),
     ...of(
       weftKinds.map((kind) => `weft.dev/${kind}/status`),
       'patch',

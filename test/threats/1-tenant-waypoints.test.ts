@@ -351,6 +351,7 @@ test('a pod that calls itself a waypoint without a Gateway is nobody’s waypoin
     trustDomain: domain,
     rootsVersion: '1',
     open: false,
+    untunneled: false,
     enrolNone: false,
     mesh: {},
     namespace: undefined,

@@ -96,6 +96,7 @@ test('status is one screen: nodes, what is not as it should be, and on request w
     ok: false,
     control: { ready: 1, wanted: 2, image: 'weft:0.1.0' },
     configuration: ['AccessPolicy shop/p: cidrs: x; what it selects is closed'],
+    pending: ['Namespace shop: strict mode is pending: it waits for 2 pods (2 on node7)'],
     nodes: [
       {
         name: 'a',
@@ -110,6 +111,7 @@ test('status is one screen: nodes, what is not as it should be, and on request w
   assert.match(text, /^a +not ready +in sync +1 of 2 +1, first ends in 24 h +in its place +0\.1\.0$/m);
   assert.match(text, /^b +none$/m);
   assert.match(text, /^NOT IN FORCE AS IT IS WRITTEN\nAccessPolicy shop\/p: cidrs: x/m);
+  assert.match(text, /^NEW IN THE MESH\nNamespace shop: strict mode is pending: .*node7/m);
   assert.match(text, /^c +no answer: timeout$/m);
   assert.match(text, /^shop\/late +a +no process yet$/m);
   assert.match(text, /^kube-system\/dns +a +namespace-not-enrolled$/m);

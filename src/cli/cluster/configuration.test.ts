@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { acceptedFindings, routeFindings } from './configuration.js';
+import { acceptedFindings, enrollmentFindings, routeFindings } from './configuration.js';
 
 const metadata = { name: 'p', namespace: 'shop', generation: 2 };
 const accepted = (status: string, observedGeneration: number) => ({
@@ -46,5 +46,18 @@ test('what no waypoint carries out is a warning: the policy is in force in its c
   assert.deepEqual(
     [found?.level, found?.what, others.length],
     ['warn', 'AccessPolicy shop/p: Service shop/api has no waypoint', 0],
+  );
+});
+
+test('a namespace that is new in the mesh is no failure, and says what it waits for', () => {
+  const namespace = (status: string) => ({
+    metadata: { name: 'shop' },
+    status: { conditions: [{ type: 'weft.dev/Enrolled', status, message: 'waits for 1 pod (1 on n1)' }] },
+  });
+  assert.deepEqual(
+    enrollmentFindings([namespace('False'), namespace('True'), { metadata: { name: 'other' } }]).map(
+      ({ level, what }) => [level, what],
+    ),
+    [['warn', 'Namespace shop: waits for 1 pod (1 on n1)']],
   );
 });

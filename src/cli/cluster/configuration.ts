@@ -27,6 +27,11 @@ export interface ConfiguredItem {
   };
 }
 
+/** `pending`: it comes into force by itself. */
+export interface ConfigurationFinding extends Finding {
+  readonly pending?: true;
+}
+
 const nameOf = (kind: string, { metadata }: ConfiguredItem): string =>
   `${kind} ${metadata.namespace === undefined ? '' : `${metadata.namespace}/`}${metadata.name}`;
 
@@ -55,6 +60,8 @@ export function acceptedFindings(kind: string, items: readonly ConfiguredItem[])
   });
 }
 
+/** As control/compile/objects.ts has it. */
+const enrolledCondition = 'weft.dev/Enrolled';
 const controllerName = 'weft.dev/waypoint';
 /** Of routes that are attached to Services. Pure. */
 export function routeFindings(kind: string, items: readonly ConfiguredItem[]): Finding[] {
@@ -78,6 +85,16 @@ export function routeFindings(kind: string, items: readonly ConfiguredItem[]): F
 }
 const wrongTypes: ReadonlySet<string> = new Set(['Accepted', 'ResolvedRefs', 'PartiallyInvalid']);
 
+/** Namespaces in their first minute in the mesh, by the condition that the control plane writes. Pure. */
+export function enrollmentFindings(items: readonly ConfiguredItem[]): ConfigurationFinding[] {
+  return items.flatMap((item): ConfigurationFinding[] => {
+    const enrolled = item.status?.conditions?.find(({ type }) => type === enrolledCondition);
+    if (enrolled?.status !== 'False') return [];
+    const what = `${nameOf('Namespace', item)}: ${enrolled.message ?? ''}`;
+    return [{ level: 'warn', what, help: 'where it lasts, see the agents of these nodes', pending: true }];
+  });
+}
+
 const own = {
   AccessPolicy: 'accesspolicies',
   MeshSettings: 'meshsettings',
@@ -99,13 +116,14 @@ const list = (config: KubeConfig, path: string): Promise<ConfiguredItem[]> =>
   }));
 
 /** Errors: ApiError. */
-export async function configurationFindings(config: KubeConfig): Promise<Finding[]> {
-  const findings: Finding[] = [];
+export async function configurationFindings(config: KubeConfig): Promise<ConfigurationFinding[]> {
+  const findings: ConfigurationFinding[] = [];
   for (const [kind, plural] of Object.entries(own))
     findings.push(...acceptedFindings(kind, await list(config, `/apis/weft.dev/v1alpha1/${plural}`)));
   for (const [kind, path] of Object.entries(routes))
     findings.push(...routeFindings(kind, await list(config, `/apis/gateway.networking.k8s.io/${path}`)));
-  findings.push(...keyFindings('Namespace', await list(config, '/api/v1/namespaces')));
+  const namespaces = await list(config, '/api/v1/namespaces');
+  findings.push(...keyFindings('Namespace', namespaces), ...enrollmentFindings(namespaces));
   findings.push(...keyFindings('Pod', await list(config, '/api/v1/pods')));
   findings.push(...keyFindings('Service', await list(config, '/api/v1/services')));
   return findings;

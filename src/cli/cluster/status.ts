@@ -12,6 +12,8 @@ export interface ClusterStatus {
   readonly control: { readonly ready: number; readonly wanted: number; readonly image: string };
   /** What is not in force as it is written: object and why. */
   readonly configuration: readonly string[];
+  /** Namespaces that are new in the mesh, and what they wait for. */
+  readonly pending: readonly string[];
   /** Nodes with Linux, with and without an agent. */
   readonly nodes: readonly { readonly name: string; readonly agent?: Agent }[];
 }
@@ -51,11 +53,12 @@ export async function clusterStatus(config: KubeConfig, namespace: string): Prom
   });
   // What has not been looked at yet is no failure: it was written a moment ago.
   const configuration = findings.filter(({ level }) => level === 'fail').map(({ what }) => what);
+  const pending = findings.filter((one) => one.pending).map(({ what }) => what);
   const ok =
     control.ready === control.wanted &&
     rows.every(({ agent }) => agent?.status?.ready === true) &&
     configuration.length === 0;
-  return { ok, control, configuration, nodes: rows };
+  return { ok, control, configuration, pending, nodes: rows };
 }
 
 export function table(rows: readonly (readonly string[])[]): string[] {
@@ -130,6 +133,11 @@ export function* clusterLines(status: ClusterStatus, all: boolean, nowMs: number
     yield* status.configuration.slice(0, configurationLinesMax);
     const more = status.configuration.length - configurationLinesMax;
     if (more > 0) yield `and ${more} more (weft check shows all)`;
+  }
+  if (status.pending.length > 0) {
+    yield '';
+    yield 'NEW IN THE MESH';
+    yield* status.pending.slice(0, configurationLinesMax);
   }
   const outside = nodes.flatMap(({ name, agent }) =>
     (agent?.status?.uncaptured ?? []).map(({ uid, reason }) => [podOf(uid), name, reason]),

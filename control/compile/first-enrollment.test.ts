@@ -1,0 +1,182 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseTrustDomain } from '../../src/model/identity.js';
+import { compile } from './compile.js';
+import {
+  beginning,
+  enrolledSaying,
+  enrollMsMax,
+  isEnrolling,
+  mayBegin,
+  settleMs,
+  thereBefore,
+  unreported,
+  type EnrollmentFacts,
+} from './first-enrollment.js';
+import type { Condition, MeshObject, MeshSettingsObject, NamespaceObject, PodObject } from './objects.js';
+
+const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
+const strict = { 'weft.dev/mesh': 'enabled', 'weft.dev/mode': 'strict' };
+const done: Condition = { type: 'weft.dev/Enrolled', status: 'True', reason: 'Enrolled' };
+
+const namespaceOf = (
+  condition?: Condition,
+  labels: Record<string, string> = strict,
+  annotations: Record<string, string> = {},
+  name = 'shop',
+): NamespaceObject => ({
+  kind: 'Namespace',
+  metadata: { name, labels, annotations },
+  ...(condition ? { status: { conditions: [condition] } } : {}),
+});
+const podOf = (
+  name: string,
+  captured?: 'True' | 'False',
+  more: Partial<PodObject['metadata']> = {},
+): PodObject => ({
+  kind: 'Pod',
+  metadata: { name, namespace: 'shop', ...more },
+  spec: { nodeName: `node-${name}` },
+  status: {
+    phase: 'Running',
+    podIPs: [{ ip: `10.0.0.${name.length}` }],
+    ...(captured ? { conditions: [{ type: 'weft.dev/captured', status: captured }] } : {}),
+  },
+});
+const meshStrict: MeshSettingsObject = {
+  kind: 'MeshSettings',
+  metadata: { name: 'mesh', namespace: 'weft-system' },
+  spec: { mode: 'strict' },
+};
+
+/** What nodes are told: names of policies, and how each pod is dialed. */
+function toldOf(...objects: readonly MeshObject[]): { policies: string[]; tunnels: Record<string, string> } {
+  const told = [...compile(objects, settings).all()];
+  return {
+    policies: told.flatMap((one) => (one.kind === 'policy' ? [one.value.key as string] : [])).sort(),
+    tunnels: Object.fromEntries(
+      told.flatMap((one) => (one.kind === 'workload' ? [[one.value.name, one.value.tunnel]] : [])),
+    ),
+  };
+}
+const policy: MeshObject = {
+  kind: 'AccessPolicy',
+  metadata: { name: 'p', namespace: 'shop' },
+  spec: { action: 'ALLOW', rules: [{ from: [{ namespaces: ['shop'] }] }] },
+};
+
+test('in its first minute a namespace is permissive and its pods are dialed by tunnel once they are reported; policies are in force', () => {
+  const pods = [podOf('a', 'True'), podOf('bb', 'False'), podOf('ccc')];
+  const own = podOf('dddd', undefined, { labels: strict });
+  assert.deepEqual(toldOf(namespaceOf(beginning()), ...pods, own, policy), {
+    policies: ['shop/p'],
+    tunnels: { a: 'hbone', bb: 'none', ccc: 'none', dddd: 'none' },
+  });
+  const all = {
+    policies: ['shop/p', 'shop/weft-strict-namespace', 'shop/weft-strict-pod-dddd'],
+    tunnels: { a: 'hbone', bb: 'hbone', ccc: 'hbone', dddd: 'hbone' },
+  };
+  assert.deepEqual(toldOf(namespaceOf(done), ...pods, own, policy), all);
+});
+
+test('a condition that says anything else, or none, opens nothing', () => {
+  const open = beginning();
+  for (const condition of [
+    undefined,
+    done,
+    { ...open, status: 'Unknown' },
+    { ...open, status: 'True' },
+    { ...open, reason: 'Other' },
+    { ...open, type: 'Other' },
+  ]) {
+    assert.ok(!isEnrolling(namespaceOf(condition)), JSON.stringify(condition));
+    const { policies, tunnels } = toldOf(namespaceOf(condition), podOf('a'));
+    assert.deepEqual([policies, tunnels], [['shop/weft-strict-namespace'], { a: 'hbone' }]);
+  }
+  // Pods that are in the mesh by their own labels have no first minute.
+  const own = podOf('a', undefined, { labels: strict });
+  assert.deepEqual(toldOf(namespaceOf(open, { 'weft.dev/mode': 'strict' }), own).tunnels, { a: 'hbone' });
+});
+
+test('the strict mode of the mesh waits at the first install, and for no namespace that comes later', () => {
+  const first = namespaceOf(beginning());
+  assert.deepEqual(toldOf(meshStrict, first).policies, []);
+  const other = (condition?: Condition): NamespaceObject => namespaceOf(condition, strict, {}, 'bank');
+  assert.deepEqual(toldOf(meshStrict, first, other(beginning())).policies, []);
+  for (const condition of [done, undefined])
+    assert.deepEqual(toldOf(meshStrict, first, other(condition)).policies, [
+      'bank/weft-strict-namespace',
+      'weft-system/weft-strict-mesh',
+    ]);
+});
+
+test('a first minute begins only where nobody was in the mesh', () => {
+  const may = (namespace: NamespaceObject, pods: readonly PodObject[] = [], mesh = false): boolean =>
+    mayBegin(namespace, {
+      namespaces: [namespace, namespaceOf(done, strict, {}, 'bank')],
+      pods,
+      settings: mesh ? [meshStrict] : [],
+    });
+  assert.ok(may(namespaceOf()));
+  assert.ok(may(namespaceOf(undefined, { 'weft.dev/mesh': 'enabled' })), 'its tunnels too come one by one');
+  assert.ok(may(namespaceOf(), [podOf('a', 'False'), podOf('b')]));
+  const elsewhere = podOf('a', 'True', { namespace: 'bank' });
+  assert.ok(may(namespaceOf(), [elsewhere]));
+  assert.ok(!may(namespaceOf(), [podOf('a', 'True')]), 'one of an earlier version has no condition');
+  assert.ok(!may(namespaceOf(done)));
+  assert.ok(!may(namespaceOf(beginning())));
+  assert.ok(!may(namespaceOf(undefined, {})));
+  assert.ok(!may(namespaceOf(), [], true), 'the mesh is strict already');
+  for (const value of ['closed', 'Available', ''])
+    assert.ok(!may(namespaceOf(undefined, strict, { 'weft.dev/first-enrollment': value })), value);
+  assert.ok(may(namespaceOf(undefined, strict, { 'weft.dev/first-enrollment': 'available' })));
+});
+
+test('waited for are pods that run, are meant to be in the mesh, are older than its first minute and are not reported', () => {
+  const namespace = namespaceOf(beginning());
+  const pods = [
+    podOf('waits'),
+    podOf('failed', 'False'),
+    podOf('in', 'True'),
+    podOf('going', undefined, { deletionTimestamp: '2026-01-01T00:00:00Z' }),
+    podOf('meantElsewhere', undefined, { labels: { 'weft.dev/mesh': 'disabled' } }),
+    podOf('elsewhere', undefined, { namespace: 'other' }),
+    { ...podOf('new'), status: { phase: 'Pending' } },
+    { ...podOf('ended'), status: { ...podOf('ended').status, phase: 'Succeeded' } },
+    { ...podOf('host'), spec: { nodeName: 'n', hostNetwork: true } },
+  ];
+  const found = unreported(pods, (name) => (name === 'shop' ? namespace : undefined));
+  assert.deepEqual(
+    found.map(({ metadata }) => metadata.name),
+    ['waits', 'failed'],
+  );
+  const sinceMs = Date.parse('2026-01-01T00:00:00Z');
+  const at = (creationTimestamp: string): PodObject => podOf('a', undefined, { creationTimestamp });
+  assert.equal(thereBefore([at('2025-12-31T23:59:59Z'), at('2026-01-01T00:00:01Z')], sinceMs).length, 1);
+  assert.equal(thereBefore([podOf('unknown')], sinceMs).length, 1);
+});
+
+test('it ends once all pods have been reported for a while, or at its deadline; what it waits for is said', () => {
+  const facts = { unreported: [], settledMs: undefined, elapsedMs: 0 };
+  const said = (more: Partial<EnrollmentFacts>, namespace = namespaceOf(beginning())): string[] => {
+    const { status = '', reason = '', message = '' } = enrolledSaying(namespace, { ...facts, ...more }) ?? {};
+    return [status, reason, message];
+  };
+  const waiting = [podOf('a'), podOf('bb'), { ...podOf('c'), spec: { nodeName: 'node-a' } }];
+  assert.deepEqual(said({ unreported: waiting }), [
+    'False',
+    'Enrolling',
+    'strict mode is pending: it waits for 3 pods (2 on node-a, 1 on node-bb), for 60 s at most; until then plaintext is taken',
+  ]);
+  assert.equal(said({ settledMs: settleMs - 1 })[0], 'False');
+  const inForce = 'in the mesh: strict mode is in force';
+  assert.deepEqual(said({ settledMs: settleMs }), ['True', 'Enrolled', inForce]);
+  assert.deepEqual(said({ unreported: waiting, elapsedMs: enrollMsMax }), [
+    'True',
+    'DeadlineExceeded',
+    inForce,
+  ]);
+  assert.deepEqual(said({ unreported: waiting }, namespaceOf(done)), ['True', 'Enrolled', inForce]);
+  assert.deepEqual(said({ unreported: waiting }, namespaceOf()), ['True', 'Enrolled', inForce]);
+  assert.equal(enrolledSaying(namespaceOf(done, {}), facts), undefined);
+});

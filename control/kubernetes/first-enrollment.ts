@@ -1,0 +1,264 @@
+/**
+ * Namespaces in their first minute in the mesh (control/compile/first-enrollment.ts), on Kubernetes: when it begins, what it waits for and
+ * that it is over are the condition `weft.dev/Enrolled` of the Namespace, which every replica reads by its watch. Any replica may begin it,
+ * under the version of the Namespace that it has read; the leader ends it. What cannot be written begins nothing.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import type { KubeConfig } from '@kubernetes/client-node';
+import { errorText } from '../../src/base/errors.js';
+import { ApiError, requestJson } from '../../src/kubernetes/request.js';
+import { objectKey, type Compiler, type ObjectKey } from '../compile/compile.js';
+import {
+  beginning,
+  enrolledSaying,
+  enrollMsMax,
+  isEnrolling,
+  mayBegin,
+  thereBefore,
+  unreported,
+} from '../compile/first-enrollment.js';
+import { isEnrolled } from '../compile/labels.js';
+import {
+  enrolledCondition,
+  type Condition,
+  type MeshObject,
+  type NamespaceObject,
+  type PodObject,
+} from '../compile/objects.js';
+import type { ServeLog } from '../serve/server.js';
+import { narrow } from '../source/narrow.js';
+import { rfc3339 } from './conditions.js';
+
+const tickMs = 1_000;
+/** For what another replica has written to come by the watch. */
+const watchMsMax = 3_000;
+/** A condition that the leader has not ended by then counts no longer, whatever the API server says. */
+const localMsMax = enrollMsMax + 30_000;
+
+type Changed = ReadonlyMap<ObjectKey, MeshObject | undefined>;
+
+export interface FirstEnrollmentOptions {
+  readonly config: KubeConfig;
+  readonly compiler: Compiler;
+  /** Namespaces as they are now. */
+  readonly take: (changed: Changed) => void;
+  readonly leading: () => boolean;
+  /** `closed`: strict mode is in force from the first, unless a namespace says otherwise. */
+  readonly byDefault: 'available' | 'closed';
+  readonly log: ServeLog;
+}
+
+/** Sole owner of what is held back, and of how long first minutes last. */
+export class FirstEnrollment {
+  readonly #options: FirstEnrollmentOptions;
+  /** Namespaces that wait for their first minute to be written, by key. */
+  readonly #held = new Map<ObjectKey, { readonly object: NamespaceObject; timer?: NodeJS.Timeout }>();
+  /** When a first minute was first seen here, by a clock that nobody sets; and since when nothing is waited for. */
+  readonly #since = new Map<string, { readonly atMs: number; settledAtMs?: number }>();
+  readonly #writing = new Set<string>();
+  #serving = false;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: FirstEnrollmentOptions) {
+    this.#options = options;
+  }
+
+  /** What of a change is to be compiled now. A namespace that is new in the mesh is as it was before until its first minute is written. */
+  admit(changed: Changed): Changed {
+    const now = new Map(changed);
+    for (const [key, object] of changed) {
+      if (object ? object.kind !== 'Namespace' : !key.startsWith('Namespace ')) continue;
+      clearTimeout(this.#held.get(key)?.timer);
+      this.#held.delete(key);
+      if (object?.kind !== 'Namespace') {
+        this.#since.delete(key);
+        continue;
+      }
+      const seen = this.#asItIs(key, object);
+      now.set(key, seen);
+      // Before nodes are served, all is compiled as it is: one that holds pods already must not hear that they are unwanted.
+      if (!this.#serving || !this.#mayBegin(seen)) continue;
+      now.delete(key);
+      const held = { object: seen };
+      this.#held.set(key, held);
+      void this.#hold(key, held);
+    }
+    return now;
+  }
+
+  /** Resolves when the first minutes of all namespaces that are new in the mesh are written: before that no node may be served. */
+  async start(): Promise<void> {
+    const { compiler, take } = this.#options;
+    const fresh = [...compiler.ofKind('Namespace')].filter((one) => this.#mayBegin(one));
+    await Promise.all(
+      fresh.map(async (namespace) => {
+        const key = objectKey(namespace);
+        const outcome = await this.#begin(namespace);
+        if (typeof outcome === 'object') return take(new Map([[key, outcome]]));
+        const until = performance.now() + watchMsMax;
+        while (
+          outcome === 'changed' &&
+          performance.now() < until &&
+          this.#mayBegin(compiler.object(key) as NamespaceObject)
+        )
+          await sleep(50);
+      }),
+    );
+    this.#serving = true;
+    this.#timer = setInterval(() => this.#tick(), tickMs);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    for (const { timer } of this.#held.values()) clearTimeout(timer);
+  }
+
+  #mayBegin(namespace: NamespaceObject | undefined): boolean {
+    const { compiler, byDefault } = this.#options;
+    if (!namespace || compiler.removal !== undefined) return false;
+    const says = { 'weft.dev/first-enrollment': byDefault, ...namespace.metadata.annotations };
+    return mayBegin(
+      { ...namespace, metadata: { ...namespace.metadata, annotations: says } },
+      {
+        namespaces: compiler.ofKind('Namespace'),
+        pods: compiler.ofKind('Pod'),
+        settings: compiler.ofKind('MeshSettings'),
+      },
+    );
+  }
+
+  /** The Namespace as it is then; `changed`: since it was read, and the watch says how; `failed`: it is as its labels say. */
+  async #begin(namespace: NamespaceObject): Promise<NamespaceObject | 'changed' | 'failed'> {
+    const { log } = this.#options;
+    const { name } = namespace.metadata;
+    try {
+      const begun = await this.#write(namespace, beginning());
+      log.info({ namespace: name }, 'new in the mesh: strict mode waits until nodes have reported all pods');
+      return begun;
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 409) return 'changed';
+      log.warn({ namespace: name, error: errorText(error) }, 'new in the mesh, and strict from the first');
+      return 'failed';
+    }
+  }
+
+  async #hold(
+    key: ObjectKey,
+    held: { readonly object: NamespaceObject; timer?: NodeJS.Timeout },
+  ): Promise<void> {
+    const outcome = await this.#begin(held.object);
+    // The watch was faster.
+    if (this.#held.get(key) !== held) return;
+    const release = (object: NamespaceObject): void => {
+      this.#held.delete(key);
+      this.#options.take(new Map([[key, this.#asItIs(key, object)]]));
+    };
+    if (outcome === 'changed') held.timer = setTimeout(() => release(held.object), watchMsMax);
+    else release(outcome === 'failed' ? held.object : outcome);
+  }
+
+  /**
+   * A namespace as it counts here. What was in force stays so, also where a write that was given up has come through all the same; and a
+   * first minute that lasts too long is over, whoever leads and whatever could be written.
+   */
+  #asItIs(key: ObjectKey, namespace: NamespaceObject): NamespaceObject {
+    if (!isEnrolling(namespace)) {
+      this.#since.delete(key);
+      return namespace;
+    }
+    const before = this.#options.compiler.object(key);
+    const wasInForce =
+      this.#serving && before?.kind === 'Namespace' && isEnrolled(before) && !isEnrolling(before);
+    if (!wasInForce) {
+      const since = this.#since.get(key);
+      if (!since) this.#since.set(key, { atMs: performance.now() });
+      if (!since || performance.now() - since.atMs < localMsMax) return namespace;
+    }
+    const conditions = (namespace.status?.conditions ?? []).filter(({ type }) => type !== enrolledCondition);
+    return { ...namespace, status: { conditions } };
+  }
+
+  #tick(): void {
+    const { compiler, take, leading } = this.#options;
+    let left: readonly PodObject[] | undefined;
+    const unreportedNow = (): readonly PodObject[] =>
+      (left ??= unreported(compiler.ofKind('Pod'), (name) => compiler.namespace(name)));
+    for (const namespace of [...compiler.ofKind('Namespace')]) {
+      const key = objectKey(namespace);
+      const seen = this.#asItIs(key, namespace);
+      if (seen !== namespace) take(new Map([[key, seen]]));
+      else if (leading()) this.#say(key, namespace, unreportedNow);
+    }
+  }
+
+  /** By the leader: the condition as it is now. */
+  #say(key: ObjectKey, namespace: NamespaceObject, unreportedNow: () => readonly PodObject[]): void {
+    const { compiler, log } = this.#options;
+    const { name } = namespace.metadata;
+    const now = namespace.status?.conditions?.find(({ type }) => type === enrolledCondition);
+    const wanted = compiler.removal === undefined ? this.#wanted(key, namespace, unreportedNow) : undefined;
+    const { lastTransitionTime: _, ...said } = now ?? {};
+    if (now ? isDeepStrictEqual(said, wanted) : wanted === undefined) return;
+    if (this.#writing.has(name)) return;
+    this.#writing.add(name);
+    this.#write(namespace, wanted)
+      .then(
+        () => {
+          if (wanted?.status === 'True' && now?.status === 'False')
+            log.info({ namespace: name, reason: wanted.reason }, wanted.message ?? '');
+        },
+        (error: unknown) => {
+          // 409: it has changed since, and the watch will say how.
+          if (error instanceof ApiError && (error.status === 409 || error.status === 404)) return;
+          log.warn(
+            { namespace: name, error: errorText(error) },
+            'condition of a namespace not written, tried again',
+          );
+        },
+      )
+      .finally(() => this.#writing.delete(name));
+  }
+
+  #wanted(
+    key: ObjectKey,
+    namespace: NamespaceObject,
+    unreportedNow: () => readonly PodObject[],
+  ): Condition | undefined {
+    const nowMs = performance.now();
+    const since = this.#since.get(key);
+    const condition = namespace.status?.conditions?.find(({ type }) => type === enrolledCondition);
+    const beganMs = Date.parse(condition?.lastTransitionTime ?? '');
+    // A clock that was set back must not make it longer.
+    const byWall = Math.abs(Date.now() - beganMs);
+    const left = since ? thereBefore(unreportedNow(), beganMs) : [];
+    if (since) {
+      if (left.length > 0) delete since.settledAtMs;
+      else since.settledAtMs ??= nowMs;
+    }
+    return enrolledSaying(namespace, {
+      unreported: left,
+      settledMs: since?.settledAtMs === undefined ? undefined : nowMs - since.settledAtMs,
+      elapsedMs: Math.max(since ? nowMs - since.atMs : 0, Number.isNaN(byWall) ? 0 : byWall),
+    });
+  }
+
+  /** The Namespace as it is then. Errors: ApiError, 409 where it has changed since it was read. */
+  async #write(namespace: NamespaceObject, condition: Condition | undefined): Promise<NamespaceObject> {
+    const { name, uid, resourceVersion } = namespace.metadata;
+    const before = namespace.status?.conditions?.find(({ type }) => type === enrolledCondition);
+    const lastTransitionTime =
+      before && before.status === condition?.status ? before.lastTransitionTime : rfc3339(Date.now());
+    const path = `/api/v1/namespaces/${encodeURIComponent(name)}/status?fieldManager=weft-control&force=true`;
+    const written = await requestJson(this.#options.config, 'PATCH', path, {
+      apiVersion: 'v1',
+      kind: 'Namespace',
+      // Of two replicas that write, one is refused; and what another has ended is not begun again.
+      metadata: { name, ...(uid ? { uid } : {}), ...(resourceVersion ? { resourceVersion } : {}) },
+      status: { conditions: condition ? [{ ...condition, lastTransitionTime }] : [] },
+    });
+    return narrow('Namespace', written) as NamespaceObject;
+  }
+}
+
+const sleep = (ms: number): Promise<undefined> =>
+  new Promise((resolve) => setTimeout(resolve, ms, undefined));

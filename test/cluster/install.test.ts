@@ -1,0 +1,306 @@
+/** Weft comes and goes under load, over namespaces that are labeled strict already: on a cluster as in kubernetes.test.ts. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { sleep, until } from '../../src/base/wait.js';
+import {
+  applyText,
+  env,
+  gatewayKinds,
+  given,
+  here,
+  kubectl,
+  run,
+  state,
+  weft,
+  weftImage,
+} from '../support/cluster.js';
+
+const system = (...args: string[]): Promise<string> => kubectl('-n', 'weft-system', ...args);
+const chart = ['daemonset/chart', '-n', 'weft-system', '--set', `image.repository=${weftImage}`];
+const nodes = ['node1', 'node2'];
+
+/** A server and a client on each node; each client asks both servers, by a new connection each time and by one that it keeps. */
+const load = (namespace: string, labels: string): string => `apiVersion: v1
+kind: Namespace
+metadata: { name: ${namespace}, labels: { ${labels} } }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: api, namespace: ${namespace} }
+spec: { selector: { app: api }, ports: [{ name: http, port: 80, targetPort: http }] }
+${nodes
+  .flatMap((node) => [
+    pod(namespace, `api-${node}`, 'api', node, server),
+    pod(namespace, `web-${node}`, 'web', node, client),
+  ])
+  .join('')}`;
+const pod = (namespace: string, name: string, app: string, node: string, code: string): string => `---
+apiVersion: v1
+kind: Pod
+metadata: { name: ${name}, namespace: ${namespace}, labels: { app: ${app} } }
+spec:
+  nodeName: ${node}
+  terminationGracePeriodSeconds: 1
+  containers:
+    - name: ${app}
+      image: docker.io/testcluster/node:1
+      command: [node, -e, ${JSON.stringify(code)}]
+      ports: [{ name: http, containerPort: ${app === 'api' ? 8080 : 9000} }]
+      readinessProbe: { httpGet: { path: /, port: http }, periodSeconds: 1 }
+`;
+const server = `require('http').createServer((q, s) => s.end('ok')).listen(8080, '::')`;
+const client = `
+const http = require('http');
+const said = { good: 0, bad: 0, errors: [] };
+const ask = (agent, again) => {
+  const call = http.get('http://api/', { agent, timeout: 5000 }, (a) => {
+    a.resume();
+    a.on('end', () => { said.good++; setTimeout(ask, again, agent, again); });
+    a.on('error', (e) => call.destroy(e));
+  });
+  let over = false;
+  call.on('timeout', () => call.destroy(new Error('timeout')));
+  call.on('error', (e) => {
+    if (over) return;
+    over = true;
+    said.bad++;
+    said.errors = [...said.errors, new Date().toISOString() + ' ' + (agent ? 'kept ' : '') + e.message].slice(-20);
+    setTimeout(ask, again, agent, again);
+  });
+};
+ask(false, 10); ask(false, 10);
+http.createServer((q, s) => s.end(JSON.stringify(said))).listen(9000, '::');`;
+
+interface Said {
+  readonly good: number;
+  readonly bad: number;
+  readonly errors: readonly string[];
+}
+const get = (url: string): string =>
+  `require('http').get('${url}', (a) => a.pipe(process.stdout)).on('error', (e) => console.log('refused:', e.message))`;
+const exec = (namespace: string, name: string, code: string): Promise<string> =>
+  kubectl('-n', namespace, 'exec', name, '--', 'node', '-e', code);
+/** What the clients of a namespace have had so far. */
+async function said(namespace: string): Promise<Said> {
+  const all = await Promise.all(
+    nodes.map(async (node) => {
+      const text = await exec(namespace, `web-${node}`, get('http://localhost:9000/'));
+      return { node, ...(JSON.parse(text) as Said) };
+    }),
+  );
+  return {
+    good: all.reduce((sum, { good }) => sum + good, 0),
+    bad: all.reduce((sum, { bad }) => sum + bad, 0),
+    errors: all.flatMap(({ node, errors }) => errors.map((error) => `${node}: ${error}`)),
+  };
+}
+/** Why agents refused connections, by their own lines: the agents may be gone by the time that somebody asks. */
+async function followRefusals(): Promise<{ readonly lines: string[]; stop(): void }> {
+  const lines: string[] = [];
+  const pods = (await system('get', 'pod', '-l', 'app=weft-agent', '-o', 'name')).split('\n');
+  const children = pods.map((pod) => {
+    const child = spawn('kubectl', ['-n', 'weft-system', 'logs', '-f', '--since=1s', pod], { env });
+    let rest = '';
+    child.stdout.on('data', (part: Buffer) => {
+      const all = (rest + part.toString()).split('\n');
+      rest = all.pop() ?? '';
+      lines.push(...all.filter((line) => /"path":"refused"|"level":[45]0/.test(line)));
+    });
+    return child;
+  });
+  return { lines, stop: () => children.forEach((child) => child.kill()) };
+}
+
+/** No request fails until there are `count` more answers than in `before`. */
+async function noneFails(
+  namespace: string,
+  before: Said,
+  why: readonly string[] = [],
+  count = 200,
+): Promise<void> {
+  const now = await until(`${count} more answers`, 60_000, async () => {
+    const found = await said(namespace);
+    return found.good - before.good >= count && found;
+  });
+  assert.equal(now.bad - before.bad, 0, [...now.errors, ...why.slice(-20)].join('\n'));
+}
+
+const condition = async (
+  namespace: string,
+): Promise<{ status?: string; reason?: string; message?: string }> =>
+  JSON.parse(
+    (await kubectl(
+      'get',
+      'namespace',
+      namespace,
+      '-o',
+      'jsonpath={.status.conditions[?(@.type=="weft.dev/Enrolled")]}',
+    )) || '{}',
+  ) as { status?: string; reason?: string; message?: string };
+const enrolled = (namespace: string): Promise<unknown> =>
+  until(`${namespace} is enrolled`, 90_000, async () => (await condition(namespace)).status === 'True');
+
+/** Strict mode is in force: from outside of the mesh nobody gets through to either node. */
+async function outsiderIsRefused(namespace: string): Promise<void> {
+  const ips = (
+    await kubectl('-n', namespace, 'get', 'pod', '-l', 'app=api', '-o', 'jsonpath={.items[*].status.podIP}')
+  ).split(' ');
+  assert.equal(ips.length, nodes.length);
+  for (const ip of ips)
+    assert.match(await exec('default', 'outsider', get(`http://${ip}:8080/`)), /^refused:/, ip);
+}
+
+before(async () => {
+  if (given === undefined) await run(join(here, 'up'), '--nodes', '2');
+  const root = mkdtempSync(join(tmpdir(), 'weft-image-'));
+  await run(join(here, 'rootfs'), root, 'node');
+  await run(join(here, 'image-from-rootfs'), 'docker.io/testcluster/node:1', root, '/usr/bin/node');
+  rmSync(root, { recursive: true });
+  await run(join(here, 'weft-image'), `${weftImage}:0.1.0`);
+  await kubectl('apply', '--server-side', '-f', await gatewayKinds());
+  await applyText(
+    load('shop', 'weft.dev/mesh: enabled, weft.dev/mode: strict') +
+      load('late', 'team: late').replace(/^/, '---\n') +
+      pod(
+        'default',
+        'outsider',
+        'web',
+        'node1',
+        "require('http').createServer((q, s) => s.end()).listen(9000)",
+      ),
+  );
+  for (const namespace of ['shop', 'late', 'default'])
+    await kubectl('-n', namespace, 'wait', 'pod', '--all', '--for=condition=Ready', '--timeout=90s');
+});
+after(async () => {
+  await run('helm', 'uninstall', 'weft', '-n', 'weft-system', '--ignore-not-found').catch(() => '');
+  if (given === undefined) await run(join(here, 'down'));
+  else await kubectl('delete', 'namespace', 'shop', 'late', '--ignore-not-found');
+});
+
+const install = async (...more: string[]): Promise<void> => {
+  await run(
+    'helm',
+    'install',
+    'weft',
+    ...chart,
+    '--create-namespace',
+    '--wait',
+    '--timeout',
+    '120s',
+    ...more,
+  );
+  await system('rollout', 'status', 'ds/weft-agent', '--timeout=60s');
+};
+
+test('helm install over a namespace that is labeled strict: no request fails, then plaintext is refused', async () => {
+  const start = await said('shop');
+  await install();
+  await enrolled('shop');
+  await noneFails('shop', start);
+  await outsiderIsRefused('shop');
+  const { reason, message } = await condition('shop');
+  assert.deepEqual([reason, message], ['Enrolled', 'in the mesh: strict mode is in force']);
+});
+
+test('a namespace is labeled into the mesh and strict at once, with pods on two nodes: no request fails', async () => {
+  const start = await said('late');
+  await kubectl('label', 'namespace', 'late', 'weft.dev/mesh=enabled', 'weft.dev/mode=strict');
+  await enrolled('late');
+  await noneFails('late', start);
+  await outsiderIsRefused('late');
+});
+
+test('strict mode stays in force: over a new control plane, agents that come anew, and a pod that is new', async () => {
+  await system('rollout', 'restart', 'deploy/weft-control', 'ds/weft-agent');
+  const refused = (async () => {
+    for (let i = 0; i < 10; i++) {
+      await outsiderIsRefused('shop');
+      await sleep(1_000);
+    }
+  })();
+  await refused;
+  await system('rollout', 'status', 'deploy/weft-control', '--timeout=90s');
+  await system('rollout', 'status', 'ds/weft-agent', '--timeout=90s');
+  await outsiderIsRefused('shop');
+  assert.equal((await condition('shop')).status, 'True');
+});
+
+const jsonpath = (type: string): string =>
+  `jsonpath={.items[*].status.conditions[?(@.type=="${type}")].status}`;
+/** What is left on a node, in the kernel and in its directories. */
+async function leftOn(node: string): Promise<string> {
+  return run(
+    'nsenter',
+    `--mount=${join(state, 'mnt', node)}`,
+    'sh',
+    '-c',
+    'ls /sys/fs/bpf | grep weft; find /run/weft /var/lib/weft -mindepth 1; grep -rl weft /etc/cni/net.d; ls /opt/cni/bin | grep weft; true',
+  );
+}
+async function assertGone(): Promise<void> {
+  await until('the agents are gone', 60_000, async () =>
+    (await system('get', 'pod', '-l', 'app=weft-agent', '-o', 'name')) === '' ? true : undefined,
+  );
+  assert.doesNotMatch(await kubectl('get', 'gateways', '-A', '-o', jsonpath('Programmed')), /True/);
+  assert.doesNotMatch(await kubectl('get', 'pods', '-A', '-o', jsonpath('weft.dev/captured')), /True/);
+  assert.doesNotMatch(await kubectl('get', 'accesspolicies', '-A', '-o', jsonpath('Accepted')), /True/);
+  assert.equal(await kubectl('get', 'namespaces', '-o', jsonpath('weft.dev/Enrolled')), '');
+  if (given !== undefined) return;
+  const mounted = readdirSync(join(state, 'mnt')).filter((name) => /^node\d+$/.test(name));
+  assert.ok(mounted.length > 0);
+  for (const node of mounted) assert.equal(await leftOn(node), '', node);
+}
+
+test('helm uninstall under load: no request fails, nothing is left on the nodes, and no object says that it is in force', async () => {
+  await applyText(`apiVersion: weft.dev/v1alpha1
+kind: AccessPolicy
+metadata: { name: no-outsider, namespace: shop }
+spec: { action: DENY, rules: [{ from: [{ namespaces: [default] }] }] }
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: { name: waypoint, namespace: late }
+spec: { gatewayClassName: weft-waypoint, listeners: [{ name: mesh, port: 15008, protocol: HBONE }] }
+`);
+  await kubectl('-n', 'late', 'wait', 'gateway/waypoint', '--for=condition=Programmed', '--timeout=90s');
+  await kubectl(
+    '-n',
+    'shop',
+    'wait',
+    'accesspolicy/no-outsider',
+    '--for=condition=Accepted',
+    '--timeout=30s',
+  );
+  const refusals = await followRefusals();
+  const start = { shop: await said('shop'), late: await said('late') };
+  await run('helm', 'uninstall', 'weft', '-n', 'weft-system', '--wait', '--timeout', '180s');
+  refusals.stop();
+  await noneFails('shop', start.shop, refusals.lines);
+  await noneFails('late', start.late, refusals.lines);
+  await assertGone();
+  await noneFails('shop', start.shop);
+  await noneFails('late', start.late);
+});
+
+test('again, by weft install and weft uninstall', async () => {
+  const start = { shop: await said('shop'), late: await said('late') };
+  // Its exit code is that of the status, and an agent may need a moment more.
+  await weft('install', '--', '--set', `image.repository=${weftImage}`).catch(() => undefined);
+  await system('rollout', 'status', 'ds/weft-agent', '--timeout=60s');
+  await enrolled('shop');
+  await enrolled('late');
+  await noneFails('shop', start.shop);
+  await noneFails('late', start.late);
+  await outsiderIsRefused('shop');
+  const refusals = await followRefusals();
+  await weft('uninstall');
+  refusals.stop();
+  await noneFails('shop', start.shop, refusals.lines);
+  await noneFails('late', start.late, refusals.lines);
+  await assertGone();
+});

@@ -1,0 +1,156 @@
+/** Native sidecars, probes and hooks in strict mode: on a cluster as in kubernetes.test.ts. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { until } from '../../src/base/wait.js';
+import { applyText, given, here, kubectl, run, weftImage } from '../support/cluster.js';
+
+const sides = (...args: string[]): Promise<string> => kubectl('-n', 'sides', ...args);
+const nodes = ['node1', 'node2'];
+
+/** Answers with its port on each of them; `/log` says what was asked of it. */
+const server = (...ports: readonly number[]): string =>
+  `const log = []; for (const port of [${ports.join()}]) require('http').createServer((q, s) => { if (q.url === '/log') return s.end(log.join(' ')); log.push(port + q.url); s.end(String(port)); }).listen(port, '::')`;
+const container = (name: string, code: string): string => `name: ${name}
+      image: docker.io/testcluster/node:1
+      command: [node, -e, ${JSON.stringify(code)}]`;
+const pod = `apiVersion: v1
+kind: Namespace
+metadata: { name: sides, labels: { weft.dev/mesh: enabled, weft.dev/mode: strict } }
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: app, namespace: sides, labels: { app: app } }
+spec:
+  nodeName: node1
+  terminationGracePeriodSeconds: 5
+  initContainers:
+    - ${container('proxy', server(9901, 9902, 9903, 9904))}
+      restartPolicy: Always
+      ports: [{ name: admin, containerPort: 9901 }, { name: entry, containerPort: 9902 }]
+      startupProbe: { httpGet: { path: /startup, port: admin }, periodSeconds: 1 }
+      readinessProbe: { tcpSocket: { port: 9903 }, periodSeconds: 1 }
+      livenessProbe: { httpGet: { path: /live, port: 9903 }, periodSeconds: 1, failureThreshold: 1 }
+      lifecycle:
+        postStart: { httpGet: { path: /started, port: 9904 } }
+        preStop: { httpGet: { path: /stopping, port: admin } }
+    - ${container('setup', 'process.exit(0)')}
+  containers:
+    - ${container('app', server(8080, 8081))}
+      ports: [{ name: http, containerPort: 8080 }]
+      readinessProbe: { httpGet: { path: /ready, port: http }, periodSeconds: 1 }
+      lifecycle:
+        postStart: { httpGet: { path: /started, port: 8081 } }
+        preStop: { httpGet: { path: /stopping, port: http } }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: app, namespace: sides }
+spec:
+  selector: { app: app }
+  ports: [{ name: http, port: 80, targetPort: http }, { name: entry, port: 81, targetPort: entry }]
+${nodes
+  .map(
+    (node) => `---
+apiVersion: v1
+kind: Pod
+metadata: { name: client-${node}, namespace: sides }
+spec:
+  nodeName: ${node}
+  terminationGracePeriodSeconds: 0
+  containers:
+    - ${container('client', 'setTimeout(() => 0, 1e9)')}
+`,
+  )
+  .join('')}`;
+const get = (url: string): string =>
+  `require('http').get('${url}', (a) => a.pipe(process.stdout)).on('error', (e) => console.log('refused:', e.message))`;
+const ask = (from: string, url: string): Promise<string> =>
+  sides('exec', from, '--', 'node', '-e', get(url)).catch((error: unknown) => String(error));
+/** From the node itself, which is where a kubelet is. */
+const askFromNode = (url: string): Promise<string> => run('node', '-e', get(url));
+
+before(async () => {
+  if (given === undefined) await run(join(here, 'up'), '--nodes', '2');
+  const root = mkdtempSync(join(tmpdir(), 'weft-image-'));
+  await run(join(here, 'rootfs'), root, 'node');
+  await run(join(here, 'image-from-rootfs'), 'docker.io/testcluster/node:1', root, '/usr/bin/node');
+  rmSync(root, { recursive: true });
+  await run(join(here, 'weft-image'), `${weftImage}:0.1.0`);
+  const chart = ['daemonset/chart', '-n', 'weft-system', '--set', `image.repository=${weftImage}`];
+  await run('helm', 'install', 'weft', ...chart, '--create-namespace', '--wait', '--timeout', '120s');
+  await kubectl('-n', 'weft-system', 'rollout', 'status', 'ds/weft-agent', '--timeout=60s');
+});
+after(async () => {
+  await run('helm', 'uninstall', 'weft', '-n', 'weft-system', '--ignore-not-found').catch(() => '');
+  if (given === undefined) await run(join(here, 'down'));
+  else await kubectl('delete', 'namespace', 'sides', '--ignore-not-found');
+});
+
+test('in strict mode a pod with a native sidecar becomes ready by its probes, after the hooks of both have been asked', async () => {
+  await applyText(pod);
+  // From the first on: it is closed while its pods are enrolled for the first time, too.
+  await sides('wait', 'pod', '--all', '--for=condition=Ready', '--timeout=90s');
+  await until('strict mode is in force', 30_000, async () => {
+    const said = await kubectl('get', 'namespace', 'sides', '-o', 'jsonpath={.status.conditions[*].status}');
+    return said === 'True';
+  });
+  await sides('delete', 'pod', 'app', '--wait');
+  await applyText(pod);
+  await sides('wait', 'pod', '--all', '--for=condition=Ready', '--timeout=60s');
+  const restarts = await sides(
+    'get',
+    'pod',
+    'app',
+    '-o',
+    'jsonpath={.status.initContainerStatuses[0].restartCount} {.status.containerStatuses[0].restartCount}',
+  );
+  assert.equal(restarts, '0 0', 'a hook that is refused ends its container');
+  const proxy = await sides(
+    'exec',
+    'app',
+    '-c',
+    'proxy',
+    '--',
+    'node',
+    '-e',
+    get('http://localhost:9901/log'),
+  );
+  assert.match(proxy, /9904\/started/);
+  assert.match(proxy, /9901\/startup/);
+  assert.match(proxy, /9903\/live/);
+  const app = await sides('exec', 'app', '-c', 'app', '--', 'node', '-e', get('http://localhost:8080/log'));
+  assert.match(app, /8081\/started/);
+});
+
+test("a Service whose target port is a sidecar's by name is reached from both nodes", async () => {
+  for (const node of nodes) {
+    assert.equal(await ask(`client-${node}`, 'http://app:80/'), '8080', node);
+    assert.equal(await ask(`client-${node}`, 'http://app:81/'), '9902', node);
+  }
+});
+
+test('the node reaches the ports of probes and hooks, and no other port of the pod', async () => {
+  if (given !== undefined) return;
+  const ip = await sides('get', 'pod', 'app', '-o', 'jsonpath={.status.podIP}');
+  for (const port of [8080, 8081, 9901, 9903, 9904])
+    assert.equal(await askFromNode(`http://${ip}:${port}/`), String(port));
+  assert.match(await askFromNode(`http://${ip}:9902/`), /^refused:/);
+});
+
+test('hooks before the end are asked in strict mode', async () => {
+  const log = sides(
+    'exec',
+    'app',
+    '-c',
+    'proxy',
+    '--',
+    'node',
+    '-e',
+    "const ask = () => require('http').get('http://localhost:9901/log', (a) => { let t = ''; a.on('data', (d) => (t += d)); a.on('end', () => { if (t.includes('/stopping')) { console.log(t); process.exit(0); } setTimeout(ask, 20); }); }).on('error', () => process.exit(1)); ask();",
+  );
+  await sides('delete', 'pod', 'app', '--wait=false');
+  assert.match(await log, /9901\/stopping/);
+});
