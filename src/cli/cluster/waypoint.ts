@@ -7,7 +7,7 @@ import { loadKubeConfig } from '../../kubernetes/config.js';
 import { ApiError, requestJson } from '../../kubernetes/request.js';
 import { admitsNamespace, type AllowedRoutes } from '../../kubernetes/allowed-routes.js';
 import type { Finding } from './check.js';
-import { table } from './status.js';
+import { table } from './table.js';
 
 const group = 'gateway.networking.k8s.io';
 const gatewayClassName = 'weft-waypoint';
@@ -71,8 +71,8 @@ export interface WaypointObjects {
   readonly services: readonly Labelled[];
 }
 
-/** Whom labels name; the Istio labels mean the same where Weft's own say nothing. */
-function named({ metadata }: Labelled, own: string): string | undefined {
+/** Which waypoint labels name, as `<namespace>/<name>`; the Istio labels mean the same where Weft's own say nothing. */
+export function waypointNamedBy({ metadata }: Labelled, own: string): string | undefined {
   const { labels = {} } = metadata;
   const name = labels[label] || labels['istio.io/use-waypoint'];
   if (!name || name === 'none') return undefined;
@@ -86,10 +86,10 @@ export function waypointStatuses(objects: WaypointObjects): WaypointStatus[] {
     if (whom !== undefined) users.set(whom, [...(users.get(whom) ?? []), { who, namespace }]);
   };
   for (const one of objects.namespaces)
-    use(named(one, one.metadata.name), one.metadata.name, one.metadata.name);
+    use(waypointNamedBy(one, one.metadata.name), one.metadata.name, one.metadata.name);
   for (const one of objects.services) {
     const { namespace = 'default', name } = one.metadata;
-    use(named(one, namespace), `Service ${namespace}/${name}`, namespace);
+    use(waypointNamedBy(one, namespace), `Service ${namespace}/${name}`, namespace);
   }
   const labelsOf = new Map(objects.namespaces.map(({ metadata }) => [metadata.name, metadata.labels ?? {}]));
   return objects.gateways
@@ -182,7 +182,7 @@ export function waypointFindings(objects: WaypointObjects): Finding[] {
     })),
   );
   const missing = (one: Labelled, own: string, who: string): Finding[] => {
-    const whom = named(one, own);
+    const whom = waypointNamedBy(one, own);
     return whom === undefined || known.has(whom)
       ? []
       : [
@@ -292,7 +292,7 @@ async function applyWaypoint(config: KubeConfig, flags: ApplyFlags): Promise<voi
   const { namespace, name } = flags;
   await requireKinds(config);
   const space = (await requestJson(config, 'GET', `/api/v1/namespaces/${namespace}`)) as Labelled;
-  const other = named(space, namespace);
+  const other = waypointNamedBy(space, namespace);
   const clash = flags.forNamespace === true && other !== undefined && other !== `${namespace}/${name}`;
   if (clash && flags.overwrite !== true) {
     throw new WeftError(
