@@ -65,17 +65,38 @@ function startHelm(args: readonly string[], output: boolean): Helm {
 }
 const helm = (args: readonly string[]): Promise<number> => startHelm(args, true).ended;
 
-/** The image that helm will put there, by the chart's values and what was given. Errors: WEFT_HELM, WEFT_CHART. */
-function renderedImage(args: readonly string[]): Promise<string | undefined> {
+/** What helm says on its standard output; empty where it fails. Error: WEFT_HELM. */
+function helmSays(args: readonly string[]): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn('helm', args, { stdio: ['ignore', 'pipe', 'ignore'] });
     const parts: Buffer[] = [];
     child.stdout.on('data', (part: Buffer) => parts.push(part));
     child.on('error', (error) => reject(helmMissing(error)));
-    child.on('close', () =>
-      resolve(/^\s*image: ["']?([^\s"']+)/m.exec(Buffer.concat(parts).toString('utf8'))?.[1]),
-    );
+    child.on('close', () => resolve(Buffer.concat(parts).toString('utf8')));
   });
+}
+
+/** The image that helm will put there, by the chart's values and what was given. Error: WEFT_HELM. */
+const renderedImage = async (args: readonly string[]): Promise<string | undefined> =>
+  /^\s*image: ["']?([^\s"']+)/m.exec(await helmSays(args))?.[1];
+
+/**
+ * Whether no agent of this release has ever run, so that no pod is in the mesh: the image of a first installation could not be pulled.
+ * The job that lets pods go before an uninstall would wait for that image too. Errors: WEFT_HELM, ApiError.
+ */
+async function neverRan(config: KubeConfig, namespace: string): Promise<boolean> {
+  const history = await helmSays(['history', 'weft', '-n', namespace, '-o', 'json']);
+  if (history === '' || /"status": ?"(deployed|superseded)"/.test(history)) return false;
+  const { pods, daemonSet } = await readRollout(config, namespace);
+  if ((daemonSet?.status?.numberAvailable ?? 0) > 0) return false;
+  return pods
+    .filter(({ metadata }) => metadata.labels?.['app'] === 'weft-agent')
+    .every(({ status }) =>
+      (status?.containerStatuses ?? []).every(
+        ({ restartCount = 0, state, lastState }) =>
+          restartCount === 0 && state?.waiting !== undefined && lastState?.terminated === undefined,
+      ),
+    );
 }
 
 /** Whether arguments of helm ask what it would do, without doing it. */
@@ -159,7 +180,9 @@ async function sayImage(
 
 /** `crds`: with them go all policies of the cluster. */
 export async function uninstall(config: KubeConfig, namespace: string, crds: boolean): Promise<number> {
-  const code = await helm(['uninstall', 'weft', '-n', namespace, '--wait']);
+  const idle = await neverRan(config, namespace);
+  if (idle) console.log('no agent has run: no pod has to be let go');
+  const code = await helm(['uninstall', 'weft', '-n', namespace, '--wait', ...(idle ? ['--no-hooks'] : [])]);
   if (code !== 0 || !crds) return code;
   for (const file of readdirSync(join(chartDir(), 'crds'))) {
     const crd = parse(readFileSync(join(chartDir(), 'crds', file), 'utf8')) as { metadata: { name: string } };
