@@ -100,6 +100,7 @@ export async function clusterStatus(config: KubeConfig, namespace: string): Prom
   const mesh = settings?.items.find(({ metadata }) => metadata.name === 'mesh')?.spec?.mode;
   const ok =
     control !== undefined &&
+    control.ready > 0 &&
     control.ready === control.wanted &&
     rows.every(({ agent }) => agent?.status?.ready === true) &&
     failures.length === 0 &&
