@@ -1,4 +1,4 @@
-/** Events about objects that cannot be read as they are written: `kubectl describe` and `kubectl get events` show them. Pure. */
+/** Events about objects, which `kubectl describe` and `kubectl get events` show: what cannot be read, and what changed. Pure. */
 import { createHash } from 'node:crypto';
 import { closedMeans } from '../compile/closed.js';
 import { objectKey } from '../compile/compile.js';
@@ -12,14 +12,31 @@ import type { Write } from './writer.js';
 const messageCharsMax = 1024;
 const component = 'weft-control';
 
-/** One per object and message, by a name that says which: written again it is the same. */
-function eventWrite(object: MeshObject, reason: string, text: string, timestamp: string): Write {
+export interface EventText {
+  readonly type: 'Normal' | 'Warning';
+  /** One word, for programs. */
+  readonly reason: string;
+  readonly message: string;
+}
+/** How often it was so. Times in RFC 3339. */
+export interface EventTimes {
+  readonly count: number;
+  readonly first: string;
+  readonly last: string;
+}
+
+/** One per object, reason and message, by a name that says which: written again it is the same event. */
+export function eventWrite(
+  object: MeshObject,
+  { type, reason, message: text }: EventText,
+  { count, first, last }: EventTimes,
+): Write {
   const { name, namespace, uid } = object.metadata;
   // Events about objects without a namespace are in the default one (core/v1, Event).
   const place = namespace ?? 'default';
   const message = text.slice(0, messageCharsMax);
   const hash = createHash('sha256')
-    .update(`${objectKey(object)} ${uid} ${message}`)
+    .update(`${objectKey(object)} ${uid} ${reason} ${message}`)
     .digest('hex')
     .slice(0, 16);
   const event = `${name.slice(0, 200)}.weft-${hash}`;
@@ -36,20 +53,23 @@ function eventWrite(object: MeshObject, reason: string, text: string, timestamp:
         ...(namespace === undefined ? {} : { namespace }),
         ...(uid === undefined ? {} : { uid }),
       },
-      type: 'Warning',
+      type,
       reason,
       message,
       source: { component },
       reportingComponent: component,
-      count: 1,
-      firstTimestamp: timestamp,
-      lastTimestamp: timestamp,
+      count,
+      firstTimestamp: first,
+      lastTimestamp: last,
     },
   };
 }
 
+const warning = (object: MeshObject, reason: string, message: string, timestamp: string): Write =>
+  eventWrite(object, { type: 'Warning', reason, message }, { count: 1, first: timestamp, last: timestamp });
+
 export const refusedEvent = ({ object, message }: ObjectTrouble, timestamp: string): Write =>
-  eventWrite(object, 'CannotBeRead', `${message}; ${closedMeans(object.kind)}`, timestamp);
+  warning(object, 'CannotBeRead', `${message}; ${closedMeans(object.kind)}`, timestamp);
 
 export const settingEvent = (found: ObjectProblems, timestamp: string): Write =>
-  eventWrite(found.object, 'UnknownValue', problemText(found), timestamp);
+  warning(found.object, 'UnknownValue', problemText(found), timestamp);

@@ -9,16 +9,21 @@ import type { Write } from './writer.js';
  * of the caller's token. A caller that is no node (a waypoint) has no pods.
  * @param node the caller
  */
-export function* reportWrites(
+export function* podWrites(
   pods: Iterable<PodObject>,
   node: string,
   report: Pick<NodeReport, 'pods'>,
-): Generator<Write> {
+): Generator<{ readonly pod: PodObject; readonly write: Write }> {
   const said = new Map(report.pods.map((state) => [state.podUid, state]));
   for (const pod of pods) {
     if (pod.spec.nodeName !== node) continue;
     const { uid } = pod.metadata;
     const write = podCondition(pod, uid === undefined ? undefined : said.get(uid));
-    if (write) yield write;
+    if (write) yield { pod, write };
   }
+}
+
+/** The writes of {@link podWrites} alone. */
+export function* reportWrites(...given: Parameters<typeof podWrites>): Generator<Write> {
+  for (const { write } of podWrites(...given)) yield write;
 }

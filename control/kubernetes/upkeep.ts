@@ -19,10 +19,11 @@ import { acceptedCondition, judgedKinds, rfc3339 } from './conditions.js';
 import { refusedEvent, settingEvent } from './events.js';
 import { classWrite, gatewayWrite, routeWrite } from './gateway-status.js';
 import { Leader } from './leader.js';
-import { reportWrites } from './node-report.js';
+import { podWrites } from './node-report.js';
 import { removalWrites } from './removal-status.js';
 import { serviceWrite } from './service-status.js';
 import { statusPathOf } from './status-path.js';
+import { TransitionLog } from './transition-log.js';
 import { Writer, type Write } from './writer.js';
 
 const againMs = 30_000;
@@ -67,6 +68,9 @@ export class Upkeep {
   #rootsAtMs = 0;
   /** Paths of what was said about objects that cannot be read. */
   readonly #events = new Set<string>();
+  readonly #transitions: TransitionLog;
+  /** More objects than events that cannot be read were counted. */
+  #eventsFull = false;
   /** Roots and waypoints as they were looked at last. */
   #gateways: readonly string[] = [];
 
@@ -76,6 +80,11 @@ export class Upkeep {
     this.#writer = new Writer(config, (path, error) =>
       log.warn({ path, error: errorText(error) }, 'not written, tried again'),
     );
+    this.#transitions = new TransitionLog({
+      write: (write) => this.#writer.set(write),
+      forget: (path) => this.#writer.forget(path),
+      onLimit: options.onLimit,
+    });
     this.#leader = new Leader(
       config,
       namespace,
@@ -126,8 +135,10 @@ export class Upkeep {
 
   /** What the agent of `node` holds; it is believed of pods of that node alone. */
   onReport(node: string, report: NodeReport): void {
-    for (const write of reportWrites(this.#options.compiler.ofKind('Pod'), node, report))
+    for (const { pod, write } of podWrites(this.#options.compiler.ofKind('Pod'), node, report)) {
       this.#writer.set(write);
+      this.#transitions.note(pod, write, node);
+    }
   }
 
   /** An object is gone: nothing is kept of it, or whoever makes and deletes objects would grow what is kept. */
@@ -179,8 +190,10 @@ export class Upkeep {
 
   #writeStatus(): void {
     const { compiler, refused } = this.#options;
-    const set = (write: Write | undefined): void => {
-      if (write) this.#writer.set(write);
+    const set = (object: MeshObject, write: Write | undefined): void => {
+      if (!write) return;
+      this.#writer.set(write);
+      this.#transitions.note(object, write);
     };
     const troubles = [...refused()];
     const troubled = new Set(troubles.map(({ object }) => objectKey(object)));
@@ -192,6 +205,7 @@ export class Upkeep {
         // What it was before is in force: what is wrong with it is said below.
         if (invalid === undefined && troubled.has(objectKey(object))) continue;
         set(
+          object,
           acceptedCondition(
             object,
             invalid ?? compiler.problemOf(object),
@@ -201,16 +215,16 @@ export class Upkeep {
       }
     }
     for (const kind of routeKinds) {
-      for (const object of compiler.ofKind(kind)) set(routeWrite(object, compiler));
+      for (const object of compiler.ofKind(kind)) set(object, routeWrite(object, compiler));
     }
-    for (const object of compiler.ofKind('Service')) set(serviceWrite(object, compiler));
+    for (const object of compiler.ofKind('Service')) set(object, serviceWrite(object, compiler));
     for (const object of compiler.ofKind('Gateway'))
-      set(gatewayWrite(object, compiler, this.#waypoints?.health(object)));
-    for (const object of compiler.ofKind('GatewayClass')) set(classWrite(object));
+      set(object, gatewayWrite(object, compiler, this.#waypoints?.health(object)));
+    for (const object of compiler.ofKind('GatewayClass')) set(object, classWrite(object));
     for (const { object, message } of troubles) {
       const taken = compiler.object(objectKey(object));
       if (!isRoute(object) && (!taken || invalidOf(taken) === undefined))
-        set(acceptedCondition(object, message));
+        set(object, acceptedCondition(object, message));
     }
     this.#writeEvents(troubles);
   }
@@ -219,8 +233,12 @@ export class Upkeep {
   #writeEvents(troubles: readonly ObjectTrouble[]): void {
     const wanted = new Set<string>();
     const timestamp = rfc3339(Date.now());
+    let full = false;
     const add = (write: Write): void => {
-      if (wanted.size >= eventsMax) return;
+      if (wanted.size >= eventsMax) {
+        full = true;
+        return;
+      }
       wanted.add(write.path);
       if (this.#events.has(write.path)) return;
       this.#events.add(write.path);
@@ -228,6 +246,9 @@ export class Upkeep {
     };
     for (const trouble of troubles) add(refusedEvent(trouble, timestamp));
     for (const found of this.#options.settings()) add(settingEvent(found, timestamp));
+    // Counted when it begins: the same objects are looked at again and again.
+    if (full && !this.#eventsFull) this.#options.onLimit('events');
+    this.#eventsFull = full;
     for (const path of this.#events) {
       if (wanted.has(path)) continue;
       this.#events.delete(path);

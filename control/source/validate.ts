@@ -126,11 +126,11 @@ export function readObject(object: MeshObject): Read {
   return { ...(taken ? { object: taken } : {}), problem };
 }
 
-/** A pattern is for programs: where its schema says in words what it stands for, these. */
+/** A pattern is for programs: where the title of its schema says in words what it stands for, these. Descriptions are for `kubectl explain`. */
 export function messageOf({ keyword, parentSchema, message }: ErrorObject): string {
-  const { description } = (parentSchema ?? {}) as { description?: string };
-  return keyword === 'pattern' && description !== undefined
-    ? `must be ${description}`
+  const { title } = (parentSchema ?? {}) as { title?: string };
+  return keyword === 'pattern' && title !== undefined
+    ? `must be ${title}`
     : (message ?? 'is wrong');
 }
 

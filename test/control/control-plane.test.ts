@@ -303,6 +303,28 @@ spec: { action: ALLOW, selector: { matchLabels: { app: a } }, rules: [{ from: [{
   }
 });
 
+test('what stops being in force has an event on the object, and one when it is in force again', async () => {
+  const external = (name: string): string =>
+    `---\napiVersion: weft.dev/v1alpha1\nkind: ExternalService\nmetadata: { name: ${name}, namespace: shop }
+spec: { host: pay.example.com, addresses: [${name === 'a' ? '198.51.100.1' : '198.51.100.2'}], ports: [{ port: 443 }] }\n`;
+  const events = (name: string): Promise<string> =>
+    kubectl(
+      ...['-n', 'shop', 'get', 'events', '--field-selector', `involvedObject.name=${name}`],
+      ...['-o', 'jsonpath={range .items[*]}{.type} {.reason} {.reportingComponent}{"\\n"}{end}'],
+    );
+  await apply(external('a'));
+  await apply(external('b'));
+  await until('the younger one is refused', 20_000, async () =>
+    (await events('b')).includes('Warning HostConflict weft-control'),
+  );
+  await kubectl('-n', 'shop', 'delete', 'externalservice', 'a');
+  await until('and in force once the older is gone', 20_000, async () =>
+    (await events('b')).includes('Normal Accepted weft-control'),
+  );
+  assert.equal(await events('a'), '', 'what is well from the beginning has none');
+  await kubectl('-n', 'shop', 'delete', 'externalservice', 'b');
+});
+
 test('a value that nobody knows is refused where it is written; what is there already may be changed in all else', async () => {
   const labels = (text: string): Promise<string> =>
     kubectl('label', '--overwrite', 'namespace', 'shop', text);

@@ -107,6 +107,19 @@ test('secrets and leases are those of its own namespace, by name', () => {
   });
 });
 
+test('who may edit a namespace may write its policies, and nothing that claims addresses or is the whole mesh’s', () => {
+  assert.deepEqual(rightsOf('ClusterRole', 'weft-edit'), {
+    'weft.dev/accesspolicies': 'create delete patch update',
+  });
+  assert.deepEqual(
+    rightsOf('ClusterRole', 'weft-view'),
+    of(
+      weftKinds.map((kind) => `weft.dev/${kind}`),
+      'get list watch',
+    ),
+  );
+});
+
 test('no role has a wildcard, reads secrets of the cluster, runs commands in pods or makes itself stronger; agents have none', () => {
   const all = roles();
   assert.ok(all.length >= 5);

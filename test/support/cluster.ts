@@ -41,8 +41,8 @@ export async function applyText(text: string, ...as: string[]): Promise<string> 
   }
 }
 
-/** The Gateway API's CRDs of the standard channel, in a module cache of the state directory: only what `go` has checked by its sums is there. */
-export async function gatewayKinds(): Promise<string> {
+/** The Gateway API's CRDs of a channel, in a module cache of the state directory: only what `go` has checked by its sums is there. */
+export async function gatewayKinds(channel: 'standard' | 'experimental' = 'standard'): Promise<string> {
   const cache = join(state, 'gateway-api');
   mkdirSync(cache, { recursive: true });
   const { stdout } = await exec('go', ['mod', 'download', '-json', gatewayApi], {
@@ -50,5 +50,5 @@ export async function gatewayKinds(): Promise<string> {
     env: { ...env, GOMODCACHE: cache, GOFLAGS: '-modcacherw' },
   });
   const { Dir } = JSON.parse(stdout) as { Dir: string };
-  return join(Dir, 'config', 'crd', 'standard');
+  return join(Dir, 'config', 'crd', channel);
 }

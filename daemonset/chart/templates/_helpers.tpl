@@ -5,7 +5,11 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 {{- define "weft.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
 {{- end }}
 {{- define "weft.waypoint" -}}
 {{- $image := dict "image" (include "weft.image" .) "imagePullPolicy" .Values.image.pullPolicy "imagePullSecrets" .Values.imagePullSecrets "metricsTokenSecret" .Values.monitoring.tokenSecret -}}

@@ -4,6 +4,7 @@ import { errorText } from '../../base/errors.js';
 import { getThrough } from '../../kubernetes/forward.js';
 import { requestJson } from '../../kubernetes/request.js';
 import { adminPort } from '../admin.js';
+import { podFailure, type PodItem } from './pod-failure.js';
 
 export interface AgentStatus {
   readonly ready: boolean;
@@ -30,28 +31,16 @@ export interface Agent {
   readonly status?: AgentStatus;
   /** Why it has none. */
   readonly why?: string;
+  /** What to do, where its pod does not run. */
+  readonly help?: string;
 }
 
-interface PodItem {
-  readonly metadata: { readonly name: string };
-  readonly spec: { readonly nodeName?: string };
-  readonly status?: {
-    readonly phase?: string;
-    readonly containerStatuses?: readonly {
-      readonly state?: { readonly waiting?: { readonly reason?: string } };
-      readonly lastState?: { readonly terminated?: { readonly message?: string } };
-    }[];
-  };
-}
-
-/** Why an agent does not run, by its pod: the last that it said where it ends again and again. */
-function troubleOf({ status }: PodItem): string | undefined {
-  if (status?.phase !== 'Running') return `its pod is ${status?.phase ?? 'unknown'}`;
-  const [container] = status.containerStatuses ?? [];
-  const reason = container?.state?.waiting?.reason;
-  if (reason === undefined) return undefined;
-  const last = container?.lastState?.terminated?.message?.trim().split('\n').at(-1);
-  return `${reason}${last === undefined ? '' : `: ${last}`}`;
+/** Why an agent's pod does not run. */
+function troubleOf(pod: PodItem): string | undefined {
+  const failure = podFailure(pod);
+  if (failure) return failure.why;
+  const phase = pod.status?.phase ?? 'Unknown';
+  return phase === 'Running' ? undefined : `its pod is ${phase}`;
 }
 
 /** One per agent pod, by node. Errors: ApiError, where the API server does not say which there are. */
@@ -63,7 +52,10 @@ export async function agentsOf(config: KubeConfig, namespace: string): Promise<A
       const { metadata, spec } = item;
       const trouble = troubleOf(item);
       const agent = { node: spec.nodeName ?? '(no node)', pod: metadata.name };
-      if (trouble !== undefined) return { ...agent, why: trouble };
+      if (trouble !== undefined) {
+        const help = podFailure(item)?.help;
+        return { ...agent, why: trouble, ...(help === undefined ? {} : { help }) };
+      }
       try {
         const text = await getThrough(config, { namespace, pod: metadata.name, port: adminPort }, '/status');
         return { ...agent, status: JSON.parse(text) as AgentStatus };

@@ -7,6 +7,8 @@ import { agentsOf, type Agent } from './agents.js';
 import { configurationFindings } from './configuration.js';
 import type { Finding } from '../../findings/finding.js';
 import { objectFindings } from './object-findings.js';
+import { readRollout } from './install-watch.js';
+import { rolloutFindings } from './rollout.js';
 
 export type { Finding } from '../../findings/finding.js';
 
@@ -123,12 +125,12 @@ export function agentFindings(
       help: 'its pods of the mesh are closed: see agent.nodeSelector and agent.tolerations, and events of the DaemonSet weft-agent',
     });
   }
-  for (const { node, pod, status, why } of agents) {
+  for (const { node, pod, status, why, help } of agents) {
     if (!status) {
       findings.push({
         level: 'fail',
         what: `the agent of ${node} does not answer: ${why ?? ''}`,
-        help: `see the log of ${pod}`,
+        help: help ?? `see the log of ${pod}`,
       });
       continue;
     }
@@ -287,12 +289,8 @@ export function securityFindings(namespace: NamespaceItem | undefined, name: str
       ];
 }
 
-const controlOf = (config: KubeConfig, namespace: string) =>
-  find(config, `/apis/apps/v1/namespaces/${namespace}/deployments/weft-control`) as Promise<
-    { spec: { replicas: number }; status?: { readyReplicas?: number } } | undefined
-  >;
 export const isInstalled = async (config: KubeConfig, namespace: string): Promise<boolean> =>
-  (await controlOf(config, namespace)) !== undefined;
+  (await find(config, `/apis/apps/v1/namespaces/${namespace}/deployments/weft-control`)) !== undefined;
 
 /** All that can be said; where Weft is not installed yet, what it would meet. Errors: ApiError, where the cluster is not reached. */
 export async function checkCluster(config: KubeConfig, namespace: string): Promise<Finding[]> {
@@ -326,31 +324,18 @@ export async function checkCluster(config: KubeConfig, namespace: string): Promi
     { items: readonly NetworkPolicyItem[] } | undefined;
   findings.push(...networkPolicyFindings(policies?.items ?? [], (name) => enrolled.has(name)));
   findings.push(...(await neighbourFindings(config, namespaces)));
-  const deployment = await controlOf(config, namespace);
-  if (!deployment) {
+  if (!(await isInstalled(config, namespace))) {
     findings.push(...(await rightsFindings(config)));
     findings.push({ level: 'ok', what: `Weft is not installed in ${namespace}` });
     return findings;
   }
-  const ready = deployment.status?.readyReplicas ?? 0;
-  findings.push(
-    ready > 0
-      ? {
-          level: ready < deployment.spec.replicas ? 'warn' : 'ok',
-          what: `control plane: ${ready} of ${deployment.spec.replicas} replicas are ready`,
-        }
-      : {
-          level: 'fail',
-          what: 'no replica of the control plane is ready',
-          help: `nodes keep what they know: kubectl -n ${namespace} describe deployment weft-control`,
-        },
-  );
   try {
+    findings.push(...rolloutFindings(await readRollout(config, namespace)));
     findings.push(...agentFindings(await agentsOf(config, namespace), nodes, Date.now()));
   } catch (error) {
     findings.push({
       level: 'warn',
-      what: `the agents could not be asked: ${errorText(error)}`,
+      what: `the control plane and the agents could not be asked: ${errorText(error)}`,
       help: `the right to list pods and to forward ports in ${namespace} is needed`,
     });
   }

@@ -95,6 +95,9 @@ test('status is one screen: nodes, what is not as it should be, and on request w
   const status = {
     ok: false,
     control: { ready: 1, wanted: 2, image: 'weft:0.1.0' },
+    failures: [],
+    namespaces: [],
+    unknown: [],
     configuration: ['AccessPolicy shop/p: cidrs: x; what it selects is closed'],
     pending: ['Namespace shop: strict mode is pending: it waits for 2 pods (2 on node7)'],
     nodes: [

@@ -1,12 +1,12 @@
 /** `weft install`, `weft uninstall`, `weft waypoint`, and the cluster's side of `weft check` and `weft status`. */
 import { Command } from 'commander';
 import { loadKubeConfig } from '../../kubernetes/config.js';
-import { checkCluster, findingLines, isInstalled, type Finding } from './check.js';
-import { install, uninstall } from './install.js';
+import { checkCluster, findingLines, type Finding } from './check.js';
+import { installCommand } from './install-command.js';
+import { uninstall } from './install.js';
 import { clusterLines, clusterStatus } from './status.js';
+import { systemNamespace } from './system-namespace.js';
 import { waypointCommand } from './waypoint.js';
-
-export const systemNamespace = 'weft-system';
 
 export interface ClusterFlags {
   readonly namespace: string;
@@ -26,6 +26,8 @@ export async function printClusterStatus({ namespace, json, all }: ClusterFlags)
   process.exitCode = status.ok ? 0 : 1;
 }
 
+export { systemNamespace };
+
 const failed = (findings: readonly Finding[]): boolean => findings.some(({ level }) => level === 'fail');
 
 /** Exit code 1 where one fails. */
@@ -40,30 +42,7 @@ export async function printClusterCheck({ namespace, json }: ClusterFlags): Prom
 
 export function clusterCommands(): Command[] {
   return [
-    new Command('install')
-      .description('put Weft on the cluster of KUBECONFIG, or bring what is there to this version')
-      .option('-n, --namespace <name>', 'where its parts run', systemNamespace)
-      .option('--skip-check', 'do not look first for what stands in the way')
-      .argument('[helm arguments...]', 'after --: given to helm, like --set cni.enabled=false')
-      .action(async (more: string[], options: { namespace: string; skipCheck?: boolean }) => {
-        const config = await loadKubeConfig();
-        if (options.skipCheck !== true) {
-          const findings = await checkCluster(config, options.namespace);
-          for (const line of findingLines(findings.filter(({ level }) => level !== 'ok'))) console.log(line);
-          // An upgrade may be about to mend what is wrong.
-          if (failed(findings) && !(await isInstalled(config, options.namespace))) {
-            console.error('weft: not installed; --skip-check does it all the same');
-            process.exitCode = 1;
-            return;
-          }
-        }
-        const code = await install(config, options.namespace, more);
-        if (code !== 0) {
-          process.exitCode = code;
-          return;
-        }
-        await printClusterStatus(options);
-      }),
+    installCommand(),
     new Command('uninstall')
       .description('take every pod out of the mesh, then Weft off the cluster')
       .option('-n, --namespace <name>', 'where its parts run', systemNamespace)

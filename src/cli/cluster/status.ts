@@ -1,75 +1,129 @@
 /** One screen: the control plane, each node, the pods that should be in the mesh and are not, certificates, versions. */
 import type { KubeConfig } from '@kubernetes/client-node';
-import { requestJson } from '../../kubernetes/request.js';
+import { errorText } from '../../base/errors.js';
+import { ApiError, requestJson } from '../../kubernetes/request.js';
 import { agentsOf, type Agent } from './agents.js';
-import { configurationFindings } from './configuration.js';
+import type { NamespaceItem } from './check.js';
+import { configurationFindings, type ConfigurationFinding } from './configuration.js';
+import { readRollout } from './install-watch.js';
+import { namespaceRows, namespaceStatuses, type NamespaceStatus } from './namespaces.js';
+import { rolloutOf, type RolloutObjects } from './rollout.js';
+import { table } from './table.js';
+import type { GatewayItem } from './waypoint.js';
 
 /** One screen. */
 const configurationLinesMax = 10;
 
+export interface ControlStatus {
+  readonly ready: number;
+  readonly wanted: number;
+  readonly image: string;
+}
 export interface ClusterStatus {
   readonly ok: boolean;
-  readonly control: { readonly ready: number; readonly wanted: number; readonly image: string };
+  /** Absent where there is none, or where it is not known: `unknown` says which. */
+  readonly control?: ControlStatus;
+  /** Pods of Weft that do not run, and why. */
+  readonly failures: readonly string[];
   /** What is not in force as it is written: object and why. */
   readonly configuration: readonly string[];
   /** Namespaces that are new in the mesh, and what they wait for. */
   readonly pending: readonly string[];
   /** Nodes with Linux, with and without an agent. */
   readonly nodes: readonly { readonly name: string; readonly agent?: Agent }[];
+  /** Those in the mesh. */
+  readonly namespaces: readonly NamespaceStatus[];
+  /** What could not be read, and why: nothing is said about it. */
+  readonly unknown: readonly string[];
 }
 
-interface Deployment {
-  readonly spec: {
-    readonly replicas: number;
-    readonly template: { readonly spec: { readonly containers: readonly { readonly image: string }[] } };
-  };
-  readonly status?: { readonly readyReplicas?: number };
-}
 interface NodeItem {
   readonly metadata: { readonly name: string };
   readonly status?: { readonly nodeInfo?: { readonly operatingSystem?: string } };
 }
+interface MeshSettingsItem {
+  readonly metadata: { readonly name: string };
+  readonly spec?: { readonly mode?: string };
+}
 
-/** Errors: ApiError. */
+/** A part that cannot be read leaves the others as they are. Errors: ApiError, where the API server does not answer at all. */
 export async function clusterStatus(config: KubeConfig, namespace: string): Promise<ClusterStatus> {
-  const [deployment, nodes, agents, findings] = await Promise.all([
-    requestJson(config, 'GET', `/apis/apps/v1/namespaces/${namespace}/deployments/weft-control`),
-    requestJson(config, 'GET', '/api/v1/nodes'),
-    agentsOf(config, namespace),
-    configurationFindings(config),
-  ]);
-  const { spec, status } = deployment as Deployment;
-  const control = {
-    ready: status?.readyReplicas ?? 0,
-    wanted: spec.replicas,
-    image: spec.template.spec.containers[0]?.image ?? '',
+  const unknown: string[] = [];
+  /** `absent`: what stands for a kind that the cluster does not have. */
+  const part = async <T>(what: string, read: Promise<unknown>, absent?: T): Promise<T | undefined> => {
+    try {
+      return (await read) as T;
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 0) throw error;
+      if (error instanceof ApiError && error.status === 404 && absent !== undefined) return absent;
+      unknown.push(`${what}: ${errorText(error)}`);
+      return undefined;
+    }
   };
-  const linux = (nodes as { items: readonly NodeItem[] }).items.filter(
-    (node) => (node.status?.nodeInfo?.operatingSystem ?? 'linux') === 'linux',
-  );
-  const rows = linux.map(({ metadata: { name } }) => {
-    const agent = agents.find(({ node }) => node === name);
+  const get = (path: string): Promise<unknown> => requestJson(config, 'GET', path);
+  const none = { items: [] };
+  const [rollout, nodes, agents, findings, namespaces, gateways, settings] = await Promise.all([
+    part<RolloutObjects>('the control plane', readRollout(config, namespace)),
+    part<{ items: readonly NodeItem[] }>('nodes', get('/api/v1/nodes')),
+    part<readonly Agent[]>('agents', agentsOf(config, namespace)),
+    part<readonly ConfigurationFinding[]>('what is in force', configurationFindings(config)),
+    part<{ items: readonly NamespaceItem[] }>('namespaces', get('/api/v1/namespaces')),
+    part<{ items: readonly GatewayItem[] }>(
+      'waypoints',
+      get('/apis/gateway.networking.k8s.io/v1/gateways'),
+      none,
+    ),
+    part<{ items: readonly MeshSettingsItem[] }>(
+      'MeshSettings',
+      get('/apis/weft.dev/v1alpha1/meshsettings'),
+      none,
+    ),
+  ]);
+  const deployment = rollout?.deployment;
+  const control = deployment && {
+    ready: deployment.status?.readyReplicas ?? 0,
+    wanted: deployment.spec.replicas ?? 1,
+    image: deployment.spec.template?.spec.containers[0]?.image ?? '',
+  };
+  const failures = rollout ? [...rolloutOf(rollout).failures.values()] : [];
+  // Agents whose node is not known are shown too: somebody may not list nodes.
+  const names = nodes
+    ? nodes.items
+        .filter(({ status }) => (status?.nodeInfo?.operatingSystem ?? 'linux') === 'linux')
+        .map(({ metadata }) => metadata.name)
+    : [];
+  const others = (agents ?? []).map(({ node }) => node).filter((node) => !names.includes(node));
+  const rows = [...names, ...new Set(others)].map((name) => {
+    const agent = agents?.find(({ node }) => node === name);
     return { name, ...(agent ? { agent } : {}) };
   });
   // What has not been looked at yet is no failure: it was written a moment ago.
-  const configuration = findings.filter(({ level }) => level === 'fail').map(({ what }) => what);
-  const pending = findings.filter((one) => one.pending).map(({ what }) => what);
+  const configuration = (findings ?? []).filter(({ level }) => level === 'fail').map(({ what }) => what);
+  const pending = (findings ?? []).filter((one) => one.pending).map(({ what }) => what);
+  const mesh = settings?.items.find(({ metadata }) => metadata.name === 'mesh')?.spec?.mode;
   const ok =
+    control !== undefined &&
+    control.ready > 0 &&
     control.ready === control.wanted &&
     rows.every(({ agent }) => agent?.status?.ready === true) &&
-    configuration.length === 0;
-  return { ok, control, configuration, pending, nodes: rows };
-}
-
-export function table(rows: readonly (readonly string[])[]): string[] {
-  const widths: number[] = [];
-  for (const row of rows) row.forEach((cell, i) => (widths[i] = Math.max(widths[i] ?? 0, cell.length)));
-  return rows.map((row) =>
-    row
-      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  );
+    failures.length === 0 &&
+    configuration.length === 0 &&
+    unknown.length === 0;
+  return {
+    ok,
+    ...(control ? { control } : {}),
+    failures: failures.map(({ subject, why }) => `${subject}: ${why}`),
+    configuration,
+    pending,
+    nodes: rows,
+    namespaces: namespaceStatuses({
+      namespaces: namespaces?.items ?? [],
+      ...(gateways ? { gateways: gateways.items } : {}),
+      meshMode: mesh === 'strict' ? 'strict' : 'permissive',
+      agents: agents ?? [],
+    }),
+    unknown,
+  };
 }
 
 const span = (ms: number): string =>
@@ -91,9 +145,27 @@ function certificatesOf(agent: Agent, nowMs: number): string {
 /** `uid`: `<cluster>//Pod/<namespace>/<name>` */
 const podOf = (uid: string): string => uid.slice(uid.indexOf('//Pod/') + 6);
 
+function* firstOf(lines: readonly string[]): Generator<string> {
+  yield* lines.slice(0, configurationLinesMax);
+  const more = lines.length - configurationLinesMax;
+  if (more > 0) yield `and ${more} more (weft check shows all)`;
+}
+
+function* controlLines({ control, unknown }: ClusterStatus): Generator<string> {
+  if (control) {
+    yield `control plane  ${control.ready} of ${control.wanted} ready, ${control.image}`;
+    if (control.ready === 0)
+      yield '               away: nodes keep what they know; certificates are not renewed, and changes wait until one is ready';
+    return;
+  }
+  yield unknown.some((what) => what.startsWith('the control plane:'))
+    ? 'control plane  not known (below)'
+    : 'control plane  none: weft install, or -n NAMESPACE where it runs elsewhere';
+}
+
 export function* clusterLines(status: ClusterStatus, all: boolean, nowMs: number): Generator<string> {
-  const { control, nodes } = status;
-  yield `control plane  ${control.ready} of ${control.wanted} ready, ${control.image}`;
+  const { nodes, namespaces, unknown, failures } = status;
+  yield* controlLines(status);
   yield '';
   yield* table([
     ['NODE', 'AGENT', 'CONTROL PLANE', 'PODS', 'CERTIFICATES', 'CNI PLUGIN', 'VERSION'],
@@ -113,6 +185,25 @@ export function* clusterLines(status: ClusterStatus, all: boolean, nowMs: number
       ];
     }),
   ]);
+  if (namespaces.length > 0) {
+    yield '';
+    yield* table(
+      namespaceRows(
+        namespaces,
+        nodes.some(({ agent }) => agent !== undefined && !agent.status),
+      ),
+    );
+  }
+  if (failures.length > 0) {
+    yield '';
+    yield 'DOES NOT RUN';
+    yield* firstOf(failures);
+  }
+  if (unknown.length > 0) {
+    yield '';
+    yield 'NOT KNOWN';
+    yield* unknown;
+  }
   const troubles = nodes.flatMap(({ name, agent }) => [
     ...Object.entries(agent?.status?.waiting ?? {}).map(([uid, why]) => [podOf(uid), name, why]),
     ...(agent?.status?.certificates ?? []).flatMap(({ id, error }) => (error ? [[id, name, error]] : [])),
@@ -130,14 +221,12 @@ export function* clusterLines(status: ClusterStatus, all: boolean, nowMs: number
   if (status.configuration.length > 0) {
     yield '';
     yield 'NOT IN FORCE AS IT IS WRITTEN';
-    yield* status.configuration.slice(0, configurationLinesMax);
-    const more = status.configuration.length - configurationLinesMax;
-    if (more > 0) yield `and ${more} more (weft check shows all)`;
+    yield* firstOf(status.configuration);
   }
   if (status.pending.length > 0) {
     yield '';
     yield 'NEW IN THE MESH';
-    yield* status.pending.slice(0, configurationLinesMax);
+    yield* firstOf(status.pending);
   }
   const outside = nodes.flatMap(({ name, agent }) =>
     (agent?.status?.uncaptured ?? []).map(({ uid, reason }) => [podOf(uid), name, reason]),

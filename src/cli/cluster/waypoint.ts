@@ -7,7 +7,7 @@ import { loadKubeConfig } from '../../kubernetes/config.js';
 import { ApiError, requestJson } from '../../kubernetes/request.js';
 import { admitsNamespace, type AllowedRoutes } from '../../kubernetes/allowed-routes.js';
 import { waypointNamedBy } from '../../findings/waypoints.js';
-import { table } from './status.js';
+import { table } from './table.js';
 
 export { waypointNamedBy } from '../../findings/waypoints.js';
 

@@ -1,0 +1,97 @@
+/** How each namespace takes part in the mesh, as its labels say and as the agents see it. Pure. */
+import { isStrict, meshModeOf } from '../../model/object-settings.js';
+import type { Agent } from './agents.js';
+import type { NamespaceItem } from './check.js';
+import { waypointNamedBy, type GatewayItem } from './waypoint.js';
+
+export interface NamespaceStatus {
+  readonly name: string;
+  /** By its label; `pods` where only labels of pods take some in. */
+  readonly mesh: 'enabled' | 'pods';
+  readonly mode: 'strict' | 'permissive';
+  /** `<namespace>/<name>` of the waypoint that its labels name. */
+  readonly waypoint?: string;
+  /** Why that waypoint serves nothing; absent where it does, and where it is not known. */
+  readonly waypointWhy?: string;
+  /** Pods that agents hold; those of nodes whose agent does not answer are not among them. */
+  readonly pods: number;
+  readonly waiting: number;
+}
+
+export interface NamespaceFacts {
+  readonly namespaces: readonly NamespaceItem[];
+  /** Absent where they could not be read. */
+  readonly gateways?: readonly GatewayItem[];
+  /** `spec.mode` of MeshSettings. */
+  readonly meshMode: 'strict' | 'permissive';
+  readonly agents: readonly Agent[];
+}
+
+/** `<cluster>//Pod/<namespace>/<name>` */
+const namespaceOfPod = (uid: string): string => uid.split('//Pod/').at(1)?.split('/').at(0) ?? '';
+
+/** Namespaces that are in the mesh, and those of which pods are; by name. */
+export function namespaceStatuses({
+  namespaces,
+  gateways,
+  meshMode,
+  agents,
+}: NamespaceFacts): NamespaceStatus[] {
+  const held = new Map<string, number>();
+  const waiting = new Map<string, number>();
+  const add = (to: Map<string, number>, uid: string): void => {
+    const namespace = namespaceOfPod(uid);
+    to.set(namespace, (to.get(namespace) ?? 0) + 1);
+  };
+  for (const { status } of agents) {
+    for (const { uid } of status?.pods ?? []) add(held, uid);
+    for (const uid of Object.keys(status?.waiting ?? {})) add(waiting, uid);
+  }
+  const whyNot = (waypoint: string): string | undefined => {
+    if (!gateways) return undefined;
+    const gateway = gateways.find(
+      ({ metadata: { namespace = 'default', name } }) => `${namespace}/${name}` === waypoint,
+    );
+    if (!gateway) return 'there is no such Gateway';
+    const programmed = gateway.status?.conditions?.find(({ type }) => type === 'Programmed');
+    if (programmed?.status === 'True') return undefined;
+    return programmed ? `${programmed.reason ?? 'not programmed'}` : 'not looked at yet';
+  };
+  return namespaces
+    .flatMap((item): NamespaceStatus[] => {
+      const { name, labels = {} } = item.metadata;
+      const enabled = meshModeOf(labels) === 'enabled';
+      const pods = held.get(name) ?? 0;
+      const wait = waiting.get(name) ?? 0;
+      if (!enabled && pods + wait === 0) return [];
+      const waypoint = waypointNamedBy(item, name);
+      const why = waypoint === undefined ? undefined : whyNot(waypoint);
+      const says = labels['weft.dev/mode'] !== undefined;
+      return [
+        {
+          name,
+          mesh: enabled ? 'enabled' : 'pods',
+          mode: says ? (isStrict(labels) ? 'strict' : 'permissive') : meshMode,
+          ...(waypoint === undefined ? {} : { waypoint }),
+          ...(why === undefined ? {} : { waypointWhy: why }),
+          pods,
+          waiting: wait,
+        },
+      ];
+    })
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** Rows of a table, its head first. `unknown`: some agents did not say which pods they hold. */
+export function namespaceRows(statuses: readonly NamespaceStatus[], unknown: boolean): (readonly string[])[] {
+  return [
+    ['NAMESPACE', 'MESH', 'MODE', 'WAYPOINT', 'PODS'],
+    ...statuses.map(({ name, mesh, mode, waypoint, waypointWhy, pods, waiting }) => [
+      name,
+      mesh === 'enabled' ? 'enabled' : 'some pods',
+      mode,
+      waypoint === undefined ? 'none' : `${waypoint}${waypointWhy === undefined ? '' : ` (${waypointWhy})`}`,
+      `${pods} of ${pods + waiting}${unknown ? ', others unknown' : ''}`,
+    ]),
+  ];
+}

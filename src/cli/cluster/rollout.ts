@@ -1,0 +1,211 @@
+/** What an installation waits for: how far the control plane and the agents are, and what keeps them. Pure. */
+import type { Finding } from './check.js';
+import { podFailure, refusalFailure, type Failure, type PodItem } from './pod-failure.js';
+
+export interface DeploymentItem {
+  readonly metadata: { readonly name: string; readonly generation?: number };
+  readonly spec: {
+    readonly replicas?: number;
+    readonly template?: { readonly spec: { readonly containers: readonly { readonly image: string }[] } };
+  };
+  readonly status?: {
+    readonly observedGeneration?: number;
+    readonly replicas?: number;
+    readonly updatedReplicas?: number;
+    readonly readyReplicas?: number;
+    readonly availableReplicas?: number;
+    readonly conditions?: readonly {
+      readonly type: string;
+      readonly status: string;
+      readonly message?: string;
+    }[];
+  };
+}
+export interface DaemonSetItem {
+  readonly metadata: { readonly name: string; readonly generation?: number };
+  readonly status?: {
+    readonly observedGeneration?: number;
+    readonly desiredNumberScheduled?: number;
+    readonly currentNumberScheduled?: number;
+    readonly updatedNumberScheduled?: number;
+    readonly numberAvailable?: number;
+  };
+}
+export interface EventItem {
+  readonly metadata: { readonly uid?: string; readonly resourceVersion?: string };
+  readonly involvedObject?: { readonly kind?: string; readonly name?: string };
+  readonly reason?: string;
+  readonly message?: string;
+  readonly type?: string;
+}
+/** Objects of the namespace in which Weft's parts run. */
+export interface RolloutObjects {
+  readonly deployment?: DeploymentItem;
+  readonly daemonSet?: DaemonSetItem;
+  readonly pods: readonly PodItem[];
+  /** Those that are newer than what is waited for. */
+  readonly events: readonly EventItem[];
+  readonly namespace: string;
+}
+
+export interface Progress {
+  readonly ready: number;
+  readonly wanted: number;
+}
+export interface Rollout {
+  readonly control?: Progress;
+  readonly agents?: Progress;
+  /** By subject: one each. */
+  readonly failures: ReadonlyMap<string, Failure>;
+  /** Everything that was asked for runs, as it was asked for last. */
+  readonly done: boolean;
+}
+
+const isCurrent = ({
+  metadata,
+  status,
+}: {
+  readonly metadata: { readonly generation?: number };
+  readonly status?: { readonly observedGeneration?: number };
+}): boolean => (status?.observedGeneration ?? 0) >= (metadata.generation ?? 0);
+
+const jobLabels = ['batch.kubernetes.io/job-name', 'job-name'] as const;
+/** Of Weft itself: the control plane, agents, and the jobs of an upgrade. Waypoints are none of them. */
+function isOwn({ metadata }: PodItem): boolean {
+  const { labels = {} } = metadata;
+  return (
+    labels['app'] === 'weft-control' ||
+    labels['app'] === 'weft-agent' ||
+    jobLabels.some((label) => labels[label]?.startsWith('weft-') === true)
+  );
+}
+
+export function rolloutOf({ deployment, daemonSet, pods, events, namespace }: RolloutObjects): Rollout {
+  const failures = new Map<string, Failure>();
+  const add = (failure: Failure | undefined): void => {
+    if (failure && !failures.has(failure.subject)) failures.set(failure.subject, failure);
+  };
+  for (const pod of pods) if (isOwn(pod)) add(podFailure(pod));
+  const control = deployment && {
+    ready: isCurrent(deployment)
+      ? Math.min(deployment.status?.updatedReplicas ?? 0, deployment.status?.availableReplicas ?? 0)
+      : 0,
+    wanted: deployment.spec.replicas ?? 1,
+  };
+  const refused = deployment?.status?.conditions?.find(
+    ({ type, status }) => type === 'ReplicaFailure' && status === 'True',
+  );
+  if (deployment && refused)
+    add(refusalFailure(`Deployment ${deployment.metadata.name}`, refused.message ?? '', namespace));
+  const {
+    desiredNumberScheduled = 0,
+    updatedNumberScheduled = 0,
+    numberAvailable = 0,
+  } = daemonSet?.status ?? {};
+  const agents = daemonSet && {
+    ready: isCurrent(daemonSet)
+      ? Math.min(updatedNumberScheduled, numberAvailable, desiredNumberScheduled)
+      : 0,
+    wanted: desiredNumberScheduled,
+  };
+  // DaemonSets and Jobs have no condition for it.
+  for (const { involvedObject, reason, message = '' } of events) {
+    const { kind = '', name = '' } = involvedObject ?? {};
+    if (reason !== 'FailedCreate' || !name.startsWith('weft-')) continue;
+    if (kind === 'DaemonSet' && agents && agents.ready < agents.wanted)
+      add(refusalFailure(`${kind} ${name}`, message, namespace));
+    if (kind === 'Job') add(refusalFailure(`${kind} ${name}`, message, namespace));
+  }
+  const isThere = (progress: Progress | undefined): boolean =>
+    progress !== undefined && progress.ready >= progress.wanted;
+  const done =
+    deployment !== undefined &&
+    daemonSet !== undefined &&
+    isCurrent(deployment) &&
+    isCurrent(daemonSet) &&
+    isThere(control) &&
+    isThere(agents) &&
+    failures.size === 0;
+  return {
+    ...(control ? { control } : {}),
+    ...(agents ? { agents } : {}),
+    failures,
+    done,
+  };
+}
+
+/** Why pods that are neither ready nor failing wait: the kubelet's last warning about each, such as a volume that is not there. */
+export function pendingReasons(objects: RolloutObjects): string[] {
+  const reasons: string[] = [];
+  for (const pod of objects.pods) {
+    if (!isOwn(pod) || podFailure(pod) || pod.metadata.deletionTimestamp !== undefined) continue;
+    const { name } = pod.metadata;
+    if (pod.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True')) continue;
+    const said = objects.events.findLast(
+      ({ involvedObject, type }) =>
+        type === 'Warning' && involvedObject?.kind === 'Pod' && involvedObject.name === name,
+    );
+    const where = pod.spec.nodeName === undefined ? '' : ` on ${pod.spec.nodeName}`;
+    reasons.push(
+      `pod ${name}${where} is not ready${said ? `: ${said.reason}: ${(said.message ?? '').slice(0, 300)}` : ''}`,
+    );
+  }
+  return reasons;
+}
+
+/** A failure ends the installation once it has stood for this long: a pull is tried twice meanwhile. */
+export const settleMs = 20_000;
+
+/**
+ * Which failures have stood for long enough to be given up on. The clock is the caller's.
+ * One instance follows one installation.
+ */
+export class FailureClock {
+  /** By subject and code: since when. */
+  readonly #since = new Map<string, number>();
+
+  /** Failures that stood for `settleMs` and do not pass by themselves; the map's order. */
+  settled(failures: ReadonlyMap<string, Failure>, nowMs: number): Failure[] {
+    const keyOf = ({ subject, code }: Failure): string => `${code} ${subject}`;
+    const present = new Set([...failures.values()].map(keyOf));
+    for (const key of this.#since.keys()) if (!present.has(key)) this.#since.delete(key);
+    return [...failures.values()].filter((failure) => {
+      const since = this.#since.get(keyOf(failure)) ?? nowMs;
+      this.#since.set(keyOf(failure), since);
+      return failure.mayPass !== true && nowMs - since >= settleMs;
+    });
+  }
+}
+
+/** Of the control plane, and of pods that are not made; agents' own pods are agents' findings. For `weft check`. */
+export function rolloutFindings(objects: RolloutObjects): Finding[] {
+  const { deployment, namespace } = objects;
+  const findings: Finding[] = [];
+  if (deployment) {
+    const ready = deployment.status?.readyReplicas ?? 0;
+    const wanted = deployment.spec.replicas ?? 1;
+    findings.push(
+      ready > 0
+        ? {
+            level: ready < wanted ? 'warn' : 'ok',
+            what: `control plane: ${ready} of ${wanted} replicas are ready`,
+            ...(ready < wanted
+              ? { help: `kubectl -n ${namespace} describe pods -l app=weft-control says why` }
+              : {}),
+          }
+        : {
+            level: 'fail',
+            what: 'no replica of the control plane is ready',
+            help: `nodes keep what they know: kubectl -n ${namespace} describe pods -l app=weft-control`,
+          },
+    );
+  }
+  const agentSubjects = new Set(
+    objects.pods
+      .filter(({ metadata }) => metadata.labels?.['app'] === 'weft-agent')
+      .flatMap((pod) => podFailure(pod)?.subject ?? []),
+  );
+  for (const { subject, why, help } of rolloutOf(objects).failures.values())
+    if (!agentSubjects.has(subject)) findings.push({ level: 'fail', what: `${subject}: ${why}`, help });
+  return findings;
+}
