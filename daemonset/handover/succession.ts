@@ -57,6 +57,8 @@ export interface SuccessionParts {
   /** The lock is this agent's again, or for the first time, and it could not use it: nothing helps but a new process. */
   readonly onFatal: (error: unknown) => void;
   readonly onLimit: (limit: 'handover-failed' | 'handover-waits') => void;
+  /** Without a sign of life of the successor; 15 s where absent. */
+  readonly silentMsMax?: number;
   readonly log: Record<'info' | 'warn' | 'error', (fields: object, text: string) => void>;
 }
 
@@ -154,7 +156,7 @@ export class Succession {
     const now = performance.now();
     if (this.#waiting.why !== why) {
       this.#waiting = { why, since: now, counted: false };
-      if (!this.isReserve) this.#parts.log.info({ why }, 'this agent does not have the node yet');
+      this.#parts.log.info({ why }, 'this agent does not have the node');
     }
     if (this.#waiting.counted || this.isReserve || now - this.#waiting.since < waitMsMax) return;
     this.#waiting.counted = true;
@@ -288,7 +290,7 @@ export class Succession {
 
   async #outcomeOf(channel: Channel<FromPresent, FromSuccessor>): Promise<'done' | 'gone' | 'silent'> {
     for (;;) {
-      const message = await channel.next(silentMsMax);
+      const message = await channel.next(this.#parts.silentMsMax ?? silentMsMax);
       if (message === undefined) return 'gone';
       if (message === 'silent') {
         this.#end(channel.socket);

@@ -16,6 +16,8 @@ import { cacheIp, WatchedMesh } from './support/watched-mesh.js';
 const agent = agentProcess('node-a');
 const leaseMs = 2_000;
 const kills = 20;
+const handovers = 10;
+const otherProgram = (): string => other.agent;
 let mesh: WatchedMesh;
 let other: OtherBuild;
 
@@ -79,6 +81,38 @@ status: { podIPs: [{ ip: 10.244.1.13 }] }
   assert.match(logged, /pod enrolled/);
   mesh.bed.startAgent('node-a');
   await works();
+  await quiet();
+});
+
+test('either of two agents killed at any moment of a hand-over: no pod is plain, and the other has the node, or takes it', async () => {
+  await works();
+  const next = `${agent}-next`;
+  const seed = Date.now() % 100_000;
+  let handedOver = 0;
+  for (let i = 0; i < handovers; i++) {
+    const delayMs = ((seed + 1) * (i + 7) * 7919) % 3_500;
+    const [killed, other] = i % 2 === 0 ? [next, agent] : [agent, next];
+    const where = `seed ${seed}, hand-over ${i}, ${killed} killed after ${delayMs} ms`;
+    mesh.bed.startAgent('node-a', i % 4 === 3 ? otherProgram() : undefined, next);
+    await sleep(delayMs);
+    if (mesh.bed.log(next).includes('this agent takes the node over')) handedOver++;
+    await mesh.bed.stop(killed, 'SIGKILL');
+    assert.deepEqual(mesh.leaks(), [], where);
+    const survivor = mesh.bed.mark(other)?.pid;
+    await until(`the other has the node: ${where}`, 60_000, () => {
+      mesh.bed.died(other);
+      const { ready, pid } = mesh.bed.readyState('node-a');
+      return ready && pid === survivor;
+    });
+    assert.equal(
+      await until('it works', 10_000, async () => (await mesh.call()) === 'here' && 'here'),
+      'here',
+      where,
+    );
+    if (other === next) mesh.bed.rename(next, agent);
+    assert.deepEqual(mesh.leaks(), [], where);
+  }
+  assert.ok(handedOver > 0, 'some were killed after the hand-over had begun');
   await quiet();
 });
 
