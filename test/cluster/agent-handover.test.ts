@@ -154,7 +154,7 @@ test('a version that cannot start is never ready: the agents of before go on, an
   const now = await agents();
   for (const { name } of former) assert.equal(now.find((one) => one.name === name)?.ready, true, name);
   assert.deepEqual(await failuresSince(start), []);
-  await upgrade('--set', 'agent.extraArgs={}');
+  await upgrade('--set-json', 'agent.extraArgs=[]');
   await allReplaced(now.filter(({ ready }) => !ready));
   assert.deepEqual(await failuresSince(start), []);
 });
