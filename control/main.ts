@@ -206,10 +206,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
     ? new KubernetesSource({
         config: kubernetes.config,
         onChanges: (changed) => {
-          for (const [key, object] of changed) {
-            const before = object ? undefined : compiler.object(key);
-            if (before) upkeep?.forget(before);
-          }
+          upkeep?.onChanges(changed);
           take(first?.admit(changed) ?? changed);
         },
         onRefused: ({ object, message }) => {

@@ -28,6 +28,12 @@ export type ToWorker =
   | { readonly type: 'svid'; readonly svid: Svid }
   /** Keys of all other identities are forgotten. */
   | { readonly type: 'identities'; readonly wanted: ReadonlySet<SpiffeId> }
+  /** This agent writes from now on: the maps of the BPF file system are opened, anew where they were before. */
+  | { readonly type: 'maps' }
+  /** Another agent has the pods now: listeners accept what was on its way, peers are told to open no more tunnels. */
+  | { readonly type: 'retire' }
+  /** Done when nobody is connected any more, or at the limit. */
+  | { readonly type: 'emptied'; readonly call: number; readonly timeoutMs: number }
   | { readonly type: 'own'; readonly call: number; readonly pod: LocalPod }
   | { readonly type: 'disown'; readonly call: number; readonly uid: WorkloadUid }
   | { readonly type: 'connections'; readonly call: number }

@@ -16,6 +16,10 @@ export interface AgentOptions {
   readonly workers: number;
   readonly trustDomain: string;
   readonly drainMs: number;
+  /** How long, from SIGTERM on, it goes on as the node's agent until another asks for the node; `drainMs` at most. */
+  readonly successorMs: number;
+  /** A directory of this agent alone, which outlives a restart of its container: its readiness, and whether it has handed over. */
+  readonly ownDir?: string;
   /** How long the kernel goes by verdicts after the agent last renewed their lease, which it does every second. */
   readonly verdictLeaseMs: number;
   /** Bytes that may wait, spliced, for one reader; 0: nothing is spliced. */
@@ -101,7 +105,14 @@ export function parseOptions(argv: readonly string[]): AgentOptions {
         .choices(['wait', 'start'])
         .default('wait'),
     )
-    .option('--drain-ms <ms>', 'how long live connections may go on at SIGTERM', Number, 10_000);
+    .option('--drain-ms <ms>', 'how long live connections may go on at SIGTERM', Number, 10_000)
+    .option(
+      '--successor-ms <ms>',
+      "how long after SIGTERM it stays the node's agent until another takes over; 0: it does not wait for one",
+      Number,
+      0,
+    )
+    .option('--own-dir <dir>', 'of this agent alone: its file `ready` is new each second while it is ready');
   program.parse(argv);
   const options = program.opts<AgentOptions>();
   return { ...options, run: options.run ?? `/run/weft/${options.instance}` };

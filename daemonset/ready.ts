@@ -43,3 +43,29 @@ export class ReadyFile {
     }
   }
 }
+
+/**
+ * For a probe that must tell this agent from another on the same node's network (native/ready): a file that is written again each second
+ * while this agent is ready, and is not there otherwise.
+ */
+export class ReadyMark {
+  readonly #path: string;
+
+  /** Throws where what a former process of this container has left cannot be removed. */
+  constructor(
+    dir: string,
+    private readonly onError: (error: unknown) => void,
+  ) {
+    this.#path = join(dir, 'ready');
+    rmSync(this.#path, { force: true });
+  }
+
+  write(isReady: boolean): void {
+    try {
+      if (isReady) writeFileSync(this.#path, '');
+      else rmSync(this.#path, { force: true });
+    } catch (error) {
+      this.onError(error);
+    }
+  }
+}

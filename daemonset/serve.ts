@@ -2,6 +2,9 @@
 import type { MeshMetrics } from '../src/telemetry/metrics.js';
 import { serveRoutes, type HttpServer } from '../src/telemetry/servers.js';
 
+/** Answered on the node alone. */
+export const adminPort = 15000;
+
 export interface AgentAnswers {
   readonly metrics: MeshMetrics;
   /** Who shows it may read metrics with names from elsewhere; undefined: nobody has it. */
@@ -51,7 +54,7 @@ export async function serveAgent(agent: AgentAnswers): Promise<HttpServer[]> {
         status: () => (agent.empty() ? 200 : 503),
       },
     }),
-    await serveRoutes('127.0.0.1', 15000, {
+    await serveRoutes('127.0.0.1', adminPort, {
       '/status': { contentType, read: () => json(agent.status()) },
       '/dump': { contentType, read: async () => json(await agent.dump()) },
       '/connections': { contentType, read: async () => json(await agent.connections()) },

@@ -15,6 +15,7 @@ import { MeshState } from '../src/state/store.js';
 import type { MetricEvent } from '../src/telemetry/metrics.js';
 import type { Svid } from '../src/tls/svid.js';
 import type { FromWorker, LocalPod, ToWorker, WorkerSettings } from './messages.js';
+import type { ListenerKind } from './datapath/layout.js';
 import { PodSockets } from './pod/sockets.js';
 import { Connections } from './proxy/connections.js';
 import type { ProxyContext } from './proxy/context.js';
@@ -24,6 +25,7 @@ import { handleOutbound, tunnelSource } from './proxy/outbound.js';
 
 const tellAfterMs = 20;
 const toldMax = 256;
+const emptyLookMs = 50;
 const certificateWaitMsMax = 5_000;
 // Tunnels that peers opened on their last view of this pod still find a listener for a moment.
 const disownGraceMs = 2_000;
@@ -35,7 +37,9 @@ const send = (message: FromWorker): void => port.postMessage(message);
 
 interface Owned {
   local: LocalPod;
-  readonly servers: net.Server[];
+  readonly servers: Map<ListenerKind, net.Server>;
+  /** The maps that its listeners were put into (`mapsOpened`). */
+  steered: number;
   hbone: HboneServer | undefined;
 }
 
@@ -50,7 +54,15 @@ const connections = new Connections(
 const sessions = new PeerSessions(defaultLimits.sessionsMax, () =>
   send({ type: 'limit', limit: 'tunnel-connections' }),
 );
-const sockets = new PodSockets(settings.pinDir);
+/** Opened by a message: an agent that waits for its turn has nothing to do with the kernel. */
+let opened: PodSockets | undefined;
+let mapsOpened = 0;
+const sockets = (): PodSockets => {
+  if (!opened) throw new WeftError('WEFT_DATAPATH_CLOSED', 'another agent writes', { retryable: true });
+  return opened;
+};
+/** Servers of pods that another agent has by now. */
+const past = new Set<HboneServer>();
 const owned = new Map<WorkloadUid, Owned>();
 const svids = new Map<SpiffeId, Svid>();
 const waiting = new Map<SpiffeId, Set<(svid: Svid | undefined) => void>>();
@@ -73,7 +85,9 @@ function flush(): void {
 const context: ProxyContext = {
   node: settings.node,
   view,
-  sockets,
+  get sockets() {
+    return sockets();
+  },
   pool,
   connections,
   localPod: (uid) => localPods.get(uid),
@@ -145,6 +159,11 @@ async function own(local: LocalPod): Promise<void> {
   const { uid, identity } = local.pod;
   const present = owned.get(uid);
   if (present && present.local.place.cookie === local.place.cookie) {
+    // Another agent had the pod meanwhile, and put its own listeners there.
+    if (present.steered !== mapsOpened) {
+      for (const [kind, server] of present.servers) sockets().steer(local.place, kind, server);
+      present.steered = mapsOpened;
+    }
     return resettle(present, local);
   }
   if (present) {
@@ -152,23 +171,17 @@ async function own(local: LocalPod): Promise<void> {
     disown(uid);
     pool.forget(tunnelSource(present.local));
   }
-  const pod: Owned = { local, servers: [], hbone: undefined };
+  const pod: Owned = { local, servers: new Map(), steered: mapsOpened, hbone: undefined };
   const svid = svids.get(identity);
   if (svid) serveTunnels(pod, svid);
   try {
-    pod.servers.push(await sockets.listen(local.place, 'hbone', (socket) => acceptTunnel(pod, socket)));
-    pod.servers.push(
-      await sockets.listen(local.place, 'inbound', (socket) =>
-        guard(handlePlain(context, pod.local, socket), socket),
-      ),
-    );
-    pod.servers.push(
-      await sockets.listen(local.place, 'outbound', (socket) =>
-        guard(handleOutbound(context, pod.local, socket), socket),
-      ),
-    );
+    const listen = async (kind: ListenerKind, onConnection: (socket: net.Socket) => void): Promise<void> =>
+      void pod.servers.set(kind, await sockets().listen(local.place, kind, onConnection));
+    await listen('hbone', (socket) => acceptTunnel(pod, socket));
+    await listen('inbound', (socket) => guard(handlePlain(context, pod.local, socket), socket));
+    await listen('outbound', (socket) => guard(handleOutbound(context, pod.local, socket), socket));
   } catch (error) {
-    for (const server of pod.servers) server.close();
+    for (const server of pod.servers.values()) server.close();
     throw error;
   }
   owned.set(uid, pod);
@@ -202,21 +215,52 @@ function disown(uid: WorkloadUid): void {
   if (!pod) return;
   owned.delete(uid);
   setTimeout(() => {
-    for (const server of pod.servers) server.close();
+    for (const server of pod.servers.values()) server.close();
     // Live connections go on to their own end: leaving the mesh cuts nothing.
     void pod.hbone?.drain();
     pool.forget(tunnelSource(pod.local));
   }, disownGraceMs).unref();
 }
 
+/** The kernel sends what is new to another agent's listeners; what waits in ours, or in a tunnel to us, is carried here to its end. */
+function retire(): void {
+  for (const pod of owned.values()) {
+    if (!pod.hbone) continue;
+    past.add(pod.hbone);
+    void pod.hbone.drain();
+  }
+}
+
+/** This agent writes from now on, maybe again. */
+function openMaps(): void {
+  opened?.close();
+  opened = new PodSockets(settings.pinDir);
+  mapsOpened++;
+  for (const pod of owned.values()) {
+    if (!pod.hbone || !past.has(pod.hbone)) continue;
+    // It has said goodbye to its peers: those who come now meet another.
+    pod.hbone = undefined;
+    const svid = svids.get(pod.local.pod.identity);
+    if (svid) serveTunnels(pod, svid);
+  }
+}
+
+async function emptied(timeoutMs: number): Promise<void> {
+  const until = performance.now() + timeoutMs;
+  const isEmpty = (): boolean => connections.size === 0 && [...past].every((server) => server.isIdle);
+  while (!isEmpty() && performance.now() < until)
+    await new Promise((resolve) => setTimeout(resolve, emptyLookMs));
+}
+
 async function drain(timeoutMs: number): Promise<number> {
   draining = true;
-  for (const pod of owned.values()) for (const server of pod.servers) server.close();
+  for (const pod of owned.values()) for (const server of pod.servers.values()) server.close();
   pool.drain();
   for (const pod of owned.values()) void pod.hbone?.drain();
   const cut = await connections.drain(timeoutMs);
   pool.close();
   for (const pod of owned.values()) pod.hbone?.close();
+  for (const server of past) server.close();
   // Streams tell of their end in turns of their own.
   await new Promise((resolve) => setTimeout(resolve, tellAfterMs));
   flush();
@@ -254,6 +298,12 @@ async function handle(message: ToWorker): Promise<unknown> {
       for (const done of [...(waiting.get(svid.id) ?? [])]) done(svid);
       return undefined;
     }
+    case 'maps':
+      return openMaps();
+    case 'retire':
+      return retire();
+    case 'emptied':
+      return emptied(message.timeoutMs);
     case 'own':
       if (draining) throw new WeftError('WEFT_DRAINING', 'this agent is draining');
       return inOrder(message.pod.pod.uid, () => own(message.pod));

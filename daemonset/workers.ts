@@ -44,6 +44,8 @@ export class Workers {
   #pods: ReadonlyMap<WorkloadUid, LocalPod> = new Map();
   #calls = 0;
   #stopping = false;
+  /** The maps are there, and this agent's to use. */
+  #hasMaps = false;
 
   constructor(options: WorkersOptions) {
     this.#options = options;
@@ -88,11 +90,30 @@ export class Workers {
 
   #brief(worker: Worker): void {
     const messages: ToWorker[] = [
+      ...(this.#hasMaps ? [{ type: 'maps' } as const] : []),
       { type: 'mesh', update: this.#options.state.full() },
       { type: 'pods', pods: [...this.#pods.values()], removed: [] },
       ...this.#options.svids().map((svid): ToWorker => ({ type: 'svid', svid })),
     ];
     for (const message of messages) worker.postMessage(message);
+  }
+
+  /** The datapath's maps are there: workers may listen in pods from now on. A former agent that writes again opens them anew. */
+  openMaps(): void {
+    this.#hasMaps = true;
+    for (const { worker } of this.#slots) worker.postMessage({ type: 'maps' } satisfies ToWorker);
+  }
+
+  /** The pods are another agent's now; what is open here goes on to its end. */
+  retire(): void {
+    for (const { worker } of this.#slots) worker.postMessage({ type: 'retire' } satisfies ToWorker);
+  }
+
+  /** Resolves when nobody is connected any more, or at the limit. */
+  async emptied(timeoutMs: number): Promise<void> {
+    await Promise.all(
+      this.#slots.map((slot) => this.#call(slot, { type: 'emptied', timeoutMs }, timeoutMs + 5_000)),
+    );
   }
 
   broadcast(message: Extract<ToWorker, { type: 'mesh' | 'pods' | 'svid' | 'identities' }>): void {

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the eBPF objects (bpf/build.sh), the addon (native/build) and the CNI plugin (native/cni/build), only what changed.
+# Builds the eBPF objects (bpf/build.sh), the addon (native/build), the CNI plugin (native/cni/build) and the readiness probe
+# (native/ready/build), only what changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash bpf/build.sh
@@ -20,4 +21,11 @@ plugin=native/cni/build/weft-cni
 if [ ! "$plugin" -nt native/cni/weft-cni.c ]; then
   mkdir -p "$(dirname "$plugin")"
   gcc -static -O2 -s -Wall -Wextra -Werror -o "$plugin" native/cni/weft-cni.c -ljson-c
+fi
+
+# The agent's readiness probe runs every two seconds, in an image without a shell.
+ready=native/ready/build/weft-ready
+if [ ! "$ready" -nt native/ready/weft-ready.c ]; then
+  mkdir -p "$(dirname "$ready")"
+  gcc -static -O2 -s -Wall -Wextra -Werror -o "$ready" native/ready/weft-ready.c
 fi

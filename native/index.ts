@@ -50,6 +50,8 @@ interface RawAddon {
   pinnedLayout(pin: string): PinnedLayout;
   pinAgain(from: string, to: string): void;
   chargesReader(path: string): boolean;
+  lock(path: string): number;
+  peerPid(fd: number): number;
   Map: new (pin: string) => RawMap;
   Ring: new (pin: string) => RawRing;
 }
@@ -354,6 +356,20 @@ export function listenIn(netns: string, ip: string, port: number, backlog = 4096
 /** The kernel's cookie of a network namespace: `netns` is a path, empty for the caller's own. */
 export function netnsCookie(netns: string): bigint {
   return run(() => addon().cookie(text(netns, 'netns')));
+}
+
+/**
+ * Takes the lock of a file, which is made where it is not there: a descriptor that holds it until it is closed or the process ends.
+ * Undefined where another process holds it.
+ */
+export function lockFile(path: string): number | undefined {
+  const fd = run(() => addon().lock(text(path, 'path')));
+  return fd < 0 ? undefined : fd;
+}
+
+/** The process at the other end of a Unix socket, as this process numbers it; 0 where it cannot be seen from here. */
+export function peerPid(fd: number): number {
+  return run(() => addon().peerPid(integer(fd, 3, 0x7fff_ffff, 'fd')));
 }
 
 export function closeFd(fd: number): void {

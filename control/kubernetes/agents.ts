@@ -2,6 +2,7 @@
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText } from '../../src/base/errors.js';
 import { requestJson } from '../../src/kubernetes/request.js';
+import { agentsQuery } from './agent-pods.js';
 
 const healthPort = 15021;
 const answerMsMax = 3_000;
@@ -18,13 +19,13 @@ interface AgentPod {
   readonly status?: { readonly hostIP?: string };
 }
 
-/** One answer per agent. Errors: ApiError, where the API server does not say which there are. */
+/** One answer per agent; two of one node are asked at the same address, and the one that has the node answers. Errors: ApiError, where the API server does not say which there are. */
 export async function askAgents(
   config: KubeConfig,
   namespace: string,
   path: '/healthz/ready' | '/healthz/empty',
 ): Promise<AgentAnswer[]> {
-  const query = `/api/v1/namespaces/${namespace}/pods?labelSelector=app%3Dweft-agent`;
+  const query = `/api/v1/namespaces/${namespace}/pods?${agentsQuery}`;
   const { items } = (await requestJson(config, 'GET', query)) as { items: readonly AgentPod[] };
   return Promise.all(
     items.map(async ({ spec, status }) => {

@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
 import { errorText } from '../../src/base/errors.js';
-import { objectKey, type Compiler } from '../compile/compile.js';
+import { objectKey, type Compiler, type ObjectKey } from '../compile/compile.js';
 import { namespaceOf } from '../compile/labels.js';
 import { isRoute, routeKinds, type MeshObject } from '../compile/objects.js';
 import { policyEnforcement } from '../compile/route-status.js';
@@ -15,6 +15,7 @@ import { WaypointReconciler } from '../waypoint/reconcile.js';
 import type { RenderSettings } from '../waypoint/render.js';
 import type { ObjectTrouble } from '../source/kubernetes.js';
 import type { ObjectProblems } from '../compile/setting-problems.js';
+import { AgentPods } from './agent-pods.js';
 import { acceptedCondition, judgedKinds, rfc3339 } from './conditions.js';
 import { refusedEvent, settingEvent } from './events.js';
 import { classWrite, gatewayWrite, routeWrite } from './gateway-status.js';
@@ -60,6 +61,7 @@ export interface UpkeepOptions {
 export class Upkeep {
   readonly #options: UpkeepOptions;
   readonly #writer: Writer;
+  readonly #agents: AgentPods;
   readonly #leader: Leader;
   readonly #waypoints: WaypointReconciler | undefined;
   readonly #timer: NodeJS.Timeout;
@@ -85,6 +87,7 @@ export class Upkeep {
       forget: (path) => this.#writer.forget(path),
       onLimit: options.onLimit,
     });
+    this.#agents = new AgentPods({ config, namespace, isLeading: () => this.leading, log });
     this.#leader = new Leader(
       config,
       namespace,
@@ -94,6 +97,7 @@ export class Upkeep {
         log.info({ leading }, leading ? 'this replica writes' : 'another replica writes');
         this.changed();
         this.#waypoints?.changed();
+        if (leading) for (const pod of options.compiler.ofKind('Pod')) this.#agents.look(pod);
       },
       (error) => log.warn({ error: errorText(error) }, 'the lease was not renewed'),
       ({ metadata }) => {
@@ -141,16 +145,26 @@ export class Upkeep {
     }
   }
 
-  /** An object is gone: nothing is kept of it, or whoever makes and deletes objects would grow what is kept. */
-  forget(object: MeshObject): void {
-    const path = statusPathOf(object);
-    if (path !== undefined) this.#writer.forget(path);
+  /** Before the compiler has them. Of an object that is gone nothing is kept, or whoever makes and deletes objects would grow what is kept. */
+  onChanges(changed: ReadonlyMap<ObjectKey, MeshObject | undefined>): void {
+    for (const [key, object] of changed) {
+      if (object) {
+        this.#agents.look(object);
+        continue;
+      }
+      const before = this.#options.compiler.object(key);
+      if (!before) continue;
+      this.#agents.forget(before);
+      const path = statusPathOf(before);
+      if (path !== undefined) this.#writer.forget(path);
+    }
   }
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     clearTimeout(this.#soon);
     this.#writer.stop();
+    this.#agents.stop();
     this.#waypoints?.stop();
     await this.#leader.stop().catch(() => undefined);
   }

@@ -357,9 +357,14 @@ export function decodeShare(bytes: Uint8Array): { readonly notes: number; readon
 export function decodeVerdictKey(key: Uint8Array): {
   readonly source: bigint;
   readonly destination: bigint;
+  readonly port: number;
 } {
   const reader = new Reader('weft_verdict_key', key);
-  return { source: reader.u64('source'), destination: reader.u64('destination') };
+  return {
+    source: reader.u64('source'),
+    destination: reader.u64('destination'),
+    port: reader.be16('port'),
+  };
 }
 export interface LocalEntry {
   readonly cookie: bigint;

@@ -77,6 +77,7 @@ export class Datapath {
   /** Where the maps are: the generation of this build. */
   readonly dir: string;
   readonly #maps = new Map<MapName, BpfMap>();
+  #isClosed = false;
   #former: FormerGeneration[] = [];
   readonly hooks: PodHooks;
   /** Of the last start: see {@link Datapath.retryArrivals}. */
@@ -104,8 +105,12 @@ export class Datapath {
   /**
    * Loads and attaches the node's programs; returns what this kernel cannot do, feature to reason, none of which is needed
    * to carry and to refuse. Errors: WEFT_BPF_LAYOUT, WEFT_BPF_LOAD (cause has the verifier's log): what was in force stays so.
+   * @param listen called once the maps of this build have their rows, before any of its programs: listeners of pods that are captured
+   * already are put there, so that these programs never meet a pod without one. Not called where no agent was there before.
    */
-  async start(): Promise<ReadonlyMap<MissingFeature, string>> {
+  async start(
+    listen: () => Promise<void> = () => Promise.resolve(),
+  ): Promise<ReadonlyMap<MissingFeature, string>> {
     ensureBpffs();
     for (const dir of ['links', 'pods']) mkdirSync(join(this.#instanceDir, dir), { recursive: true });
     const others = generationsOf(this.#instanceDir).filter((dir) => dir !== this.dir);
@@ -113,6 +118,7 @@ export class Datapath {
     const replaced = others.filter(isReady);
     try {
       if (!isReady(this.dir)) await this.#begin(replaced);
+      if (existsSync(join(this.dir, 'weft_listeners'))) await listen();
       if (replaced.length > 0) this.#setTakeover(true);
       // Notes first: a captured connection without its note would be dropped.
       await load(objectPath('sockops'), this.dir, new Uint8Array(), [
@@ -248,7 +254,10 @@ export class Datapath {
     }
   }
 
+  /** Errors: WEFT_DATAPATH_CLOSED: another agent writes by now. */
   map(name: MapName): BpfMap {
+    if (this.#isClosed)
+      throw new WeftError('WEFT_DATAPATH_CLOSED', `${name} is not this agent's to use any more`);
     let map = this.#maps.get(name);
     if (!map) {
       map = new BpfMap(join(this.dir, name));
@@ -257,7 +266,9 @@ export class Datapath {
     return map;
   }
 
+  /** Nothing is written by this object from now on, whoever still holds it. */
   close(): void {
+    this.#isClosed = true;
     for (const map of this.#maps.values()) map.close();
     this.#maps.clear();
     for (const former of this.#former) former.close();

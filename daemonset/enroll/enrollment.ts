@@ -13,7 +13,7 @@ import { observe, type Observation } from '../pod/netns.js';
 import { conntrackSettleMs } from './conntrack.js';
 import { isInhabited, type PodNamespaces } from './namespaces.js';
 import { refusalOf, type NetnsRules } from './rules.js';
-import { reconcile, type Intent, type Seen, type Unmeant } from './reconcile.js';
+import { reconcile, type Intent, type Seen, type Steps, type Unmeant } from './reconcile.js';
 
 /** What it works with; each part is another file's. */
 export interface EnrollmentParts {
@@ -149,23 +149,7 @@ export class Enrollment {
     const { hooks, maps, verdicts, workers, log } = this.#parts;
     const uids = new Set([...wanted.values()].map(({ podUid }) => podUid));
     for (const podUid of [...this.#started.keys()]) if (!uids.has(podUid)) this.#started.delete(podUid);
-    const attached = this.#attachedFor(wanted);
-    const steps = reconcile(
-      this.#intentsOf([...wanted.values()]),
-      this.#held,
-      {
-        attached: attached.filter((cookie) => !this.#isIncomplete(cookie)),
-        namespaceOf: (cookie) => hooks.namespaceOf(cookie),
-        isDeserted: (cookie) => {
-          const inode = hooks.inodeOf(cookie);
-          return inode !== undefined && (inode === 0 || isInhabited(inode) === false);
-        },
-        ownerOf: (cookie) => hooks.owners.of(cookie),
-        ownerKey,
-        isOfKubernetes,
-      },
-      unmeant,
-    );
+    const steps = this.#steps(wanted, unmeant);
     this.#waiting.clear();
     const before = new Set(this.#unknown);
     this.#unknown.clear();
@@ -214,6 +198,41 @@ export class Enrollment {
     if (steps.orphans.length > 0)
       log.info({ hooks: steps.orphans.length }, 'hooks of pods of a former life removed');
     return enrolled.length + steps.change.length + steps.release.length > 0;
+  }
+
+  /**
+   * Listeners for the pods of a former life that would be enrolled, and nothing else: in a pod that is captured, the one that stands there
+   * is replaced in one step. Before the first turn, so that a hand-over has a listener in each pod at every moment.
+   */
+  async listenAhead(wanted: ReadonlyMap<WorkloadUid, NodePod>, unmeant: Unmeant): Promise<void> {
+    const attached = new Set(this.#parts.hooks.attached());
+    for (const local of this.#steps(wanted, unmeant).enroll) {
+      if (!attached.has(local.place.cookie)) continue;
+      await this.#step(local.pod.uid, 'listeners of a pod not made ahead, made with its enrollment', () =>
+        this.#parts.workers.own(local),
+      );
+    }
+  }
+
+  #steps(wanted: ReadonlyMap<WorkloadUid, NodePod>, unmeant: Unmeant): Steps {
+    const { hooks } = this.#parts;
+    const attached = this.#attachedFor(wanted);
+    return reconcile(
+      this.#intentsOf([...wanted.values()]),
+      this.#held,
+      {
+        attached: attached.filter((cookie) => !this.#isIncomplete(cookie)),
+        namespaceOf: (cookie) => hooks.namespaceOf(cookie),
+        isDeserted: (cookie) => {
+          const inode = hooks.inodeOf(cookie);
+          return inode !== undefined && (inode === 0 || isInhabited(inode) === false);
+        },
+        ownerOf: (cookie) => hooks.owners.of(cookie),
+        ownerKey,
+        isOfKubernetes,
+      },
+      unmeant,
+    );
   }
 
   async #step(uid: WorkloadUid | undefined, text: string, work: () => Promise<void> | void): Promise<void> {

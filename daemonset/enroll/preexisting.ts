@@ -63,9 +63,28 @@ interface Listed {
 export class Preexisting {
   readonly #pods = new Map<WorkloadUid, Listed>();
 
+  /**
+   * @param inherited socket cookies by network namespace, as the agent that handed the node over listed them. Its own sockets in these
+   * namespaces are none of this process, and would be taken for the pods'.
+   */
+  constructor(private readonly inherited: ReadonlyMap<bigint, ReadonlySet<bigint>> = new Map()) {}
+
+  /** For a successor: what is listed now, of all pods that are held. */
+  bequeath(held: Iterable<LocalPod>): Map<bigint, ReadonlySet<bigint>> {
+    return new Map(
+      [...held].map(({ pod, place }) => [
+        place.cookie,
+        new Set((this.#pods.get(pod.uid)?.connections ?? []).map(({ cookie }) => cookie)),
+      ]),
+    );
+  }
+
   /** Call once capture is on; `carried`: cookies of the connections in the live table. */
   admit(local: LocalPod, carried: ReadonlySet<bigint>): void {
-    const found = preexistingOf(connectionsOf(local.place), local.pod, ownSockets(), carried);
+    const listed = this.inherited.get(local.place.cookie);
+    const found = preexistingOf(connectionsOf(local.place), local.pod, ownSockets(), carried).filter(
+      ({ cookie }) => listed?.has(cookie) ?? true,
+    );
     if (found.length > 0) this.#pods.set(local.pod.uid, { local, connections: found });
   }
 

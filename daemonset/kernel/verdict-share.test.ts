@@ -52,7 +52,7 @@ test('nothing stays of a pod that has left, as a source or as a destination, als
   second.forget(2n);
   assert.deepEqual(
     [...kernel.rows.values()].map((key) => decodeVerdictKey(key)),
-    [{ source: 3n, destination: 1n }],
+    [{ source: 3n, destination: 1n, port: 80 }],
   );
   assert.equal(second.size(1n), 0);
 });

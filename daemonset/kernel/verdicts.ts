@@ -3,12 +3,13 @@
  * as the user-space path. Sole owner of weft_local, weft_verdicts and the lease.
  */
 import { endianness } from 'node:os';
-import { ipFromBytes, isV6 } from '../../src/model/address.js';
+import { ipFromBytes, isV6, type IpAddress } from '../../src/model/address.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { MeshView } from '../../src/state/store.js';
 import type { Datapath } from '../datapath/loader.js';
 import {
   decodeLocal,
+  decodeVerdictKey,
   encodeIp,
   encodeLocal,
   encodeU32,
@@ -19,6 +20,7 @@ import {
 } from '../datapath/layout.js';
 import type { LocalPod } from '../messages.js';
 import { planOutbound } from '../proxy/plan.js';
+import { InheritedEpochs } from './inherited.js';
 import { VerdictShare } from './verdict-share.js';
 import { marksOf } from './marks.js';
 
@@ -88,7 +90,10 @@ export function epochAbove(inKernel: Iterable<bigint>, sinceBootNs: bigint): big
 
 export class Verdicts {
   readonly #pods = new Map<WorkloadUid, Admitted>();
-  readonly #share: VerdictShare;
+  #opened: VerdictShare | undefined;
+  #inheritedEpochs: InheritedEpochs | undefined;
+  /** Network namespaces that were admitted once: an epoch of the former agent is kept at the first time alone. */
+  readonly #firsts = new Set<bigint>();
   #last: bigint | undefined;
   /** Every row of weft_local is of a pod as this agent has admitted it. */
   #allOurs = false;
@@ -100,18 +105,48 @@ export class Verdicts {
     /** How long verdicts count after the lease was last renewed: what it allowed, a dead agent cannot take back. */
     private readonly leaseMs: number,
     /** A pod has more verdicts than its share: its oldest went. */
-    onLimit: () => void = () => undefined,
+    private readonly onLimit: () => void = () => undefined,
     /** A pod's row could not be written; tried again before the lease is renewed. */
     private readonly onError: (error: unknown) => void = () => undefined,
-  ) {
-    this.#share = new VerdictShare(datapath.map('weft_verdicts'), onLimit);
+    /** The node was handed over by an agent that lives: whose namespace a cookie is of. */
+    private readonly inheritedPodOf?: (cookie: bigint) => LocalPod | undefined,
+    /** More verdicts were inherited than are looked at. */
+    private readonly onInheritedLimit: () => void = () => undefined,
+  ) {}
+
+  /** Opened at its first use: before the datapath's start there is no table. */
+  get #share(): VerdictShare {
+    return (this.#opened ??= new VerdictShare(this.datapath.map('weft_verdicts'), this.onLimit));
+  }
+
+  get #inherited(): InheritedEpochs | undefined {
+    const podOf = this.inheritedPodOf;
+    if (!podOf) return undefined;
+    const table = this.datapath.map('weft_verdicts');
+    return (this.#inheritedEpochs ??= new InheritedEpochs({
+      localOf: (ip) => {
+        const bytes = this.datapath.map('weft_local').lookup(encodeIp(ip as IpAddress));
+        return bytes && decodeLocal(bytes);
+      },
+      verdicts: () =>
+        table.keys().flatMap((key) => {
+          const bytes = table.lookup(key);
+          return bytes ? [{ ...decodeVerdictKey(key), epoch: epochOfVerdict(bytes) }] : [];
+        }),
+      podOf,
+      mayCarry: (source, destination, port) =>
+        kernelMayCarry(this.view, source, destination, port, this.node),
+      onLimit: this.onInheritedLimit,
+    }));
   }
 
   /** The pod is captured: from now on it can be reached by the kernel, once a verdict says so. Throws where its epoch is not known. */
   admit(local: LocalPod): void {
+    const isFirst = !this.#firsts.has(local.place.cookie);
+    this.#firsts.add(local.place.cookie);
     const admitted = {
       local,
-      epoch: this.#nextEpoch(),
+      epoch: (isFirst ? this.#inherited?.keep(local) : undefined) ?? this.#nextEpoch(),
       marks: marksOf(this.view, local.pod),
       written: false,
     };

@@ -183,13 +183,21 @@ export class PodSockets {
         server.listen({ fd }, listenBacklog, resolve);
       });
       if (kind === 'hbone') neverWait(fd);
-      this.#listeners.update(encodeListenerKey(place.cookie, kind), encodeU64(BigInt(fd)));
+      this.steer(place, kind, server);
     } catch (error) {
       if (server.listening) server.close();
       else closeFd(fd);
       throw error;
     }
     return server;
+  }
+
+  /** Hands a listener to the kernel's steering, in the place of the one that stands there: in one step, so no connection meets none. */
+  steer(place: PodPlace, kind: ListenerKind, server: net.Server): void {
+    const fd = (server as net.Server & { _handle?: { fd?: number } | null })._handle?.fd;
+    if (fd === undefined || fd < 0)
+      throw new WeftError('WEFT_LISTEN', `the listener in ${place.netns} is closed`);
+    this.#listeners.update(encodeListenerKey(place.cookie, kind), encodeU64(BigInt(fd)));
   }
 
   /**

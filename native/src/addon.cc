@@ -9,6 +9,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   weft::InitDiag(env, exports);
   weft::InitBtf(env, exports);
   weft::InitProbe(env, exports);
+  weft::InitLock(env, exports);
   return exports;
 }
 

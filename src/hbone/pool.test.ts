@@ -5,6 +5,7 @@ import { id } from '../../test/support/mesh.js';
 import { deadPort, eventually } from '../../test/support/waypoint.js';
 import { parseIp } from '../model/address.js';
 import { TunnelPool, type TunnelRequest } from './pool.js';
+import type { InboundTunnel } from './server.js';
 
 const web = svidOf(id('web'));
 
@@ -99,4 +100,52 @@ test('a connection that is being opened when its source is forgotten takes no st
   assert.equal(third.reused, true);
   for (const { stream } of [late, next, third]) stream.destroy();
   await eventually(() => pool.size === 1, 'only the successor’s is kept');
+});
+
+test('a server that drains while tunnels are opened on its connections costs none of them: they go to its successor', async (t) => {
+  const accept = (tunnel: InboundTunnel): void => {
+    const stream = tunnel.accept();
+    stream.on('error', () => undefined);
+    stream.pipe(stream);
+  };
+  let current = await startHbone(t, id('api'), accept);
+  const pool = new TunnelPool();
+  t.after(() => pool.close());
+  let going = true;
+  let opened = 0;
+  const failures: string[] = [];
+  const client = async (): Promise<void> => {
+    while (going) {
+      try {
+        const { stream } = await pool.open({
+          svid: web,
+          expected: [id('api')],
+          destination: { ip: parseIp('127.0.0.1'), port: 15008 },
+          authority: '10.0.0.1:80',
+          source: 'pod/1',
+          headers: {},
+          connect: () => connected(current.port),
+        });
+        const closed = new Promise((resolve) => stream.once('close', resolve));
+        stream.on('error', (error) => failures.push(error.message));
+        stream.end('x');
+        stream.resume();
+        await closed;
+        opened++;
+      } catch (error) {
+        failures.push(String(error));
+      }
+    }
+  };
+  const clients = Array.from({ length: 8 }, client);
+  for (let round = 0; round < 20; round++) {
+    const former = current;
+    current = await startHbone(t, id('api'), accept);
+    const before = opened;
+    void former.server.drain();
+    await eventually(() => opened > before + 20, 'tunnels are opened');
+  }
+  going = false;
+  await Promise.all(clients);
+  assert.deepEqual(failures, []);
 });

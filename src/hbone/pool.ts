@@ -52,6 +52,12 @@ interface Entry {
   opening: Promise<Connection> | undefined;
 }
 
+/** How often a tunnel is asked for anew whose connection ended before the peer had looked at the request. */
+const unseenMax = 2;
+
+/** The peer has not looked at the request: its connection took no more streams. Nothing of the client was sent yet, so it may be sent again. */
+class UnseenError extends WeftError {}
+
 export class TunnelPool {
   readonly #entries = new Map<string, Entry>();
   /** Of sources that are forgotten, until their last stream has ended. */
@@ -75,7 +81,7 @@ export class TunnelPool {
       ...request.expected,
       formatSocketAddress(request.destination),
     ].join(' ');
-    for (;;) {
+    for (let unseen = 0; ;) {
       // Looked up in each turn: an entry that another turn emptied is forgotten, and nobody would find what is added to it.
       let entry = this.#entries.get(key);
       if (!entry)
@@ -88,10 +94,15 @@ export class TunnelPool {
           c.serial === request.svid.serial &&
           c.streams < this.#limits.streamsPerConnectionClientMax,
       );
-      if (free) return this.#stream(free, request, true);
-      if (!entry.opening) {
-        const { opening } = this.#open(key, entry, request);
-        return this.#stream(await opening, request, false);
+      try {
+        if (free) return await this.#stream(free, request, true);
+        if (!entry.opening) {
+          const { opening } = this.#open(key, entry, request);
+          return await this.#stream(await opening, request, false);
+        }
+      } catch (error) {
+        if (!(error instanceof UnseenError) || ++unseen > unseenMax) throw error;
+        continue;
       }
       // Others open one already: share it, or open the next if it filled up meanwhile.
       await entry.opening;
@@ -301,11 +312,11 @@ export class TunnelPool {
       }
     });
     return new Promise((resolve, reject) => {
-      const fail = (code: string, message: string, cause?: unknown): void => {
+      const fail = (code: string, message: string, cause?: unknown, Kind = WeftError): void => {
         clearTimeout(timer);
         if (!stream.destroyed) stream.close(http2.constants.NGHTTP2_CANCEL);
         reject(
-          new WeftError(code, message, {
+          new Kind(code, message, {
             source: 'upstream',
             retryable: code !== 'WEFT_TUNNEL_REFUSED',
             cause,
@@ -323,6 +334,7 @@ export class TunnelPool {
           'WEFT_TUNNEL_RESET',
           `the tunnel to ${request.authority} was reset: ${failure ? errorText(failure) : 'closed'}`,
           failure,
+          isUnseen(stream, connection, reused) ? UnseenError : WeftError,
         );
       stream.once('close', onClose);
       stream.once('response', (headers) => {
@@ -346,4 +358,18 @@ export class TunnelPool {
     timer.unref();
     connection.session.once('close', () => clearTimeout(timer));
   }
+}
+
+/**
+ * Whether a stream that was closed before any response was not processed: the peer said so (RFC 9113, 6.8 and 8.7), or the whole
+ * connection has ended. What is sent again then is a CONNECT, ahead of the client's first byte.
+ */
+function isUnseen(
+  stream: http2.ClientHttp2Stream,
+  { draining, session }: Connection,
+  reused: boolean,
+): boolean {
+  if (stream.rstCode === http2.constants.NGHTTP2_REFUSED_STREAM) return true;
+  // A connection that ends with its first stream is one that the peer does not want.
+  return reused && (draining || session.closed || session.destroyed);
 }

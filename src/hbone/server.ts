@@ -55,6 +55,9 @@ export interface HboneServerOptions {
   readonly onHandshakesFull?: () => void;
 }
 
+/** A session that began while the server drains: its peer may have sent its first request already. */
+const drainNewMs = 1_000;
+
 export class HboneServer {
   readonly #server: http2.Http2SecureServer;
   readonly #sessions = new Set<http2.ServerHttp2Session>();
@@ -64,6 +67,7 @@ export class HboneServer {
   readonly #handshakes: FairLimit;
   readonly #limits: HboneLimits;
   readonly #options: HboneServerOptions;
+  #isDraining = false;
 
   constructor(options: HboneServerOptions) {
     this.#options = options;
@@ -143,8 +147,14 @@ export class HboneServer {
     return this.#sessions.size;
   }
 
-  /** GOAWAY: no new tunnels, live ones go on. Resolves when all are gone. */
+  /** Nobody is connected, not even in a handshake. */
+  get isIdle(): boolean {
+    return this.#sessions.size === 0 && this.#raw.size === 0;
+  }
+
+  /** GOAWAY: no new tunnels, live ones go on, also on connections that come from now on. Resolves when those of now are gone. */
   async drain(): Promise<void> {
+    this.#isDraining = true;
     await Promise.all(
       [...this.#sessions].map(
         (session) =>
@@ -195,6 +205,7 @@ export class HboneServer {
       clearTimeout(silent);
       this.#sessions.delete(session);
     });
+    if (this.#isDraining) setTimeout(() => session.close(), drainNewMs).unref();
     session.setLocalWindowSize(this.#limits.connectionWindowBytes);
     keepAlive(session, this.#limits, () => session.destroy());
   }

@@ -118,6 +118,12 @@ export class MeshMetrics {
     help: 'Connection lines that the disk did not take in time',
     registers: [this.registry],
   });
+  readonly #lacking = new Gauge({
+    name: 'weft_kernel_feature_missing',
+    help: '1 for what this kernel lacks: what it would carry goes the longer way',
+    labelNames: ['feature'] as const,
+    registers: [this.registry],
+  });
   #tallies: { readonly record: ConnectionRecord; readonly tally: Tally }[] = [];
 
   /** `missing`: features that this kernel lacks. */
@@ -131,13 +137,7 @@ export class MeshMetrics {
     this.#register('istio_tcp_connections_closed_total', 'TCP connections closed', 'closed');
     this.#register('istio_tcp_sent_bytes_total', 'Bytes sent to clients in answers', 'sent');
     this.#register('istio_tcp_received_bytes_total', 'Bytes received from clients', 'received');
-    const lacking = new Gauge({
-      name: 'weft_kernel_feature_missing',
-      help: '1 for what this kernel lacks: what it would carry goes the longer way',
-      labelNames: ['feature'] as const,
-      registers: [this.registry],
-    });
-    for (const feature of missing) lacking.set({ feature }, 1);
+    this.lacks(missing);
     collectDefaultMetrics({ register: this.registry, prefix: 'weft_' });
     if (kernel) {
       const gauge = new Gauge({
@@ -164,6 +164,11 @@ export class MeshMetrics {
     return new BoundedCounter(this.registry, { name, help, labelNames }, labelSetsMax, overflow, () =>
       this.now(),
     );
+  }
+
+  /** Features that this kernel lacks, once they are known. */
+  lacks(features: Iterable<string>): void {
+    for (const feature of features) this.#lacking.set({ feature }, 1);
   }
 
   /** A tally for connections like this one; what it holds is counted at every scrape. */

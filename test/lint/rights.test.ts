@@ -97,13 +97,16 @@ test('the control plane may do in the whole cluster what it needs for a purpose 
   });
 });
 
-test('secrets and leases are those of its own namespace, by name', () => {
+test('secrets, leases and pods that it writes are those of its own namespace, by name where there is one', () => {
   assert.deepEqual(rightsOf('Role', 'weft-control'), {
     'core/secrets': 'create',
     'core/secrets/filled': 'get',
     'core/secrets/weft-join': 'get',
     'coordination.k8s.io/leases': 'create',
     'coordination.k8s.io/leases/weft-control': 'get update',
+    // An agent that ends gets another label, so that its successor starts beside it.
+    'core/pods': 'patch',
+    'apps/daemonsets/weft-agent': 'get',
   });
 });
 

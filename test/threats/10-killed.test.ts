@@ -16,6 +16,14 @@ import { cacheIp, WatchedMesh } from './support/watched-mesh.js';
 const agent = agentProcess('node-a');
 const leaseMs = 2_000;
 const kills = 20;
+/** Of the log of the agent that takes over. */
+const handoverSteps = [
+  'this one prepares to take it over',
+  'this agent takes the node over',
+  'pod enrolled',
+  'agent started',
+];
+const otherProgram = (): string => other.agent;
 let mesh: WatchedMesh;
 let other: OtherBuild;
 
@@ -79,6 +87,38 @@ status: { podIPs: [{ ip: 10.244.1.13 }] }
   assert.match(logged, /pod enrolled/);
   mesh.bed.startAgent('node-a');
   await works();
+  await quiet();
+});
+
+test('either of two agents killed at each step of a hand-over: no pod is plain, and the other has the node, or takes it', async () => {
+  await works();
+  const next = `${agent}-next`;
+  // Between the steps too: the delay after each is another one in each run, and is told.
+  const seed = Date.now() % 1_000;
+  const cases = handoverSteps.flatMap((step) => [
+    { step, killed: next, other: agent },
+    { step, killed: agent, other: next },
+  ]);
+  for (const [i, { step, killed, other }] of cases.entries()) {
+    const delayMs = ((seed + 1) * (i + 7) * 7919) % 150;
+    const where = `${killed} killed ${delayMs} ms after ${step}`;
+    const before = mesh.bed.log(next).length;
+    mesh.bed.startAgent('node-a', i % 4 === 3 ? otherProgram() : undefined, next);
+    await until(where, 30_000, () => mesh.bed.log(next).slice(before).includes(step), 2);
+    await sleep(delayMs);
+    await mesh.bed.stop(killed, 'SIGKILL');
+    assert.deepEqual(mesh.leaks(), [], where);
+    const survivor = mesh.bed.mark(other)?.pid;
+    await until(`the other has the node: ${where}`, 60_000, () => {
+      mesh.bed.died(other);
+      const { ready, pid } = mesh.bed.readyState('node-a');
+      return ready && pid === survivor;
+    });
+    const answered = await until(where, 10_000, async () => (await mesh.call()) === 'here' && 'here');
+    assert.equal(answered, 'here');
+    if (other === next) mesh.bed.rename(next, agent);
+    assert.deepEqual(mesh.leaks(), [], where);
+  }
   await quiet();
 });
 

@@ -62,6 +62,8 @@ export interface BedOptions {
 
 export interface AgentReadiness {
   readonly ready: boolean;
+  /** Of the agent that says so. */
+  readonly pid?: number;
   readonly pods: readonly { readonly uid: string; readonly certificate: boolean }[];
   /** Pods that wait to be taken in, and why. */
   readonly waiting?: Readonly<Record<string, string>>;
@@ -359,7 +361,7 @@ export class Bed {
   }
 
   /** `program`: another build's agent, as an upgrade brings it. */
-  startAgent(node: string, program = programs.agent): void {
+  startAgent(node: string, program = programs.agent, name = agentProcess(node)): ProcessMark {
     const found = this.topology.nodes.find(({ name }) => name === node);
     if (!found) throw new WeftError('WEFT_BED', `no node ${node}`);
     const token = join(this.state, `token-${node}`);
@@ -368,8 +370,9 @@ export class Bed {
       sh(process.execPath, [programs.control, 'token', '--state', this.controlState(), '--node', node]),
       { mode: 0o600 },
     );
-    rmSync(join(this.runDir(node), 'ready'), { force: true });
-    this.start(agentProcess(node), found.netns, process.execPath, [
+    // Beside another agent it has nothing to say yet.
+    if (name === agentProcess(node)) rmSync(join(this.runDir(node), 'ready'), { force: true });
+    return this.start(name, found.netns, process.execPath, [
       program,
       '--node',
       node,
@@ -391,6 +394,14 @@ export class Bed {
       ...(this.options.agentFlags ?? []),
       ...(this.options.workers === undefined ? [] : ['--workers', String(this.options.workers)]),
     ]);
+  }
+
+  /** A process has another name from now on; the one that had it is forgotten. */
+  rename(from: string, to: string): void {
+    const mark = this.#ledger.processes[from];
+    if (mark) this.#ledger.processes[to] = mark;
+    delete this.#ledger.processes[from];
+    this.#save();
   }
 
   readyState(node: string): AgentReadiness {

@@ -1,0 +1,41 @@
+/** Agents of builds that know no hand-over hold no lock. They are known by the port at which they answer on the node alone. */
+import http from 'node:http';
+
+const answerMsMax = 2_000;
+
+/** `unknown`: somebody is there and does not answer. */
+export type Presence = 'present' | 'absent' | 'unknown';
+
+/** Whether an agent answers at 127.0.0.1:`port`. */
+export function agentAt(port: number): Promise<Presence> {
+  return new Promise((resolve) => {
+    const request = http.get(
+      { host: '127.0.0.1', port, path: '/status', agent: false, timeout: answerMsMax },
+      (response) => {
+        let text = '';
+        response.setEncoding('utf8');
+        response.on('data', (part: string) => (text += part));
+        response.on('error', () => resolve('unknown'));
+        response.on('end', () => resolve(isAgent(text) ? 'present' : 'absent'));
+      },
+    );
+    request.on('timeout', () => {
+      resolve('unknown');
+      request.destroy();
+    });
+    request.on('error', (error: NodeJS.ErrnoException) =>
+      resolve(
+        error.code === 'ECONNREFUSED' || error.code?.startsWith('HPE_') === true ? 'absent' : 'unknown',
+      ),
+    );
+  });
+}
+
+function isAgent(text: string): boolean {
+  try {
+    const status = JSON.parse(text) as { readonly version?: unknown; readonly certificates?: unknown };
+    return typeof status.version === 'string' && Array.isArray(status.certificates);
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,155 @@
+import assert from 'node:assert/strict';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { until } from '../../src/base/wait.js';
+
+/** An agent as far as its succession goes, in a process of its own: what it does is a line, what it is told is a line. */
+interface Member {
+  readonly process: ChildProcess;
+  readonly lines: string[];
+  said(what: string): boolean;
+  tell(what: string): void;
+  end(signal?: NodeJS.Signals): Promise<void>;
+}
+const program = fileURLToPath(new URL('succession.child.js', import.meta.url));
+
+function home(t: TestContext): string {
+  const dir = mkdtempSync(join(tmpdir(), 'weft-handover-'));
+  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  return dir;
+}
+function member(t: TestContext, dir: string, name: string, ...flags: string[]): Member {
+  const child = spawn(process.execPath, [program, dir, name, ...flags], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  const lines: string[] = [];
+  let text = '';
+  child.stdout.on('data', (bytes: Buffer) => {
+    const all = (text + bytes.toString()).split('\n');
+    text = all.pop() ?? '';
+    lines.push(...all);
+  });
+  const ended = once(child, 'exit');
+  t.after(() => child.kill('SIGKILL'));
+  return {
+    process: child,
+    lines,
+    said: (what) => lines.includes(what),
+    tell: (what) => void child.stdin.write(`${what}\n`),
+    end: async (signal = 'SIGKILL') => {
+      child.kill(signal);
+      await ended;
+    },
+  };
+}
+const sees = (one: Member, what: string): Promise<unknown> =>
+  until(`${what}: ${one.lines.join(', ')}`, 30_000, () => one.said(what));
+
+test('one after the other: the first writes, the second takes over what it inherits, the first drains', async (t) => {
+  const dir = home(t);
+  const a = member(t, dir, 'a');
+  await sees(a, 'writes alone');
+  assert.equal(statSync(join(dir, 'handover')).mode & 0o777, 0o700);
+  const b = member(t, dir, 'b');
+  await sees(b, 'writes after a');
+  await sees(a, 'is former');
+  assert.deepEqual(a.lines, ['starts', 'writes alone', 'cedes', 'is former']);
+  assert.ok(existsSync(join(dir, 'a-marker')));
+  // The former is not asked back while its successor lives, and takes over where that is killed.
+  await b.end();
+  await sees(a, 'writes alone again');
+  assert.ok(!existsSync(join(dir, 'a-marker')));
+});
+
+test('one that has handed over and starts anew does not take the node back; it gets it when the other ends', async (t) => {
+  const dir = home(t);
+  const a = member(t, dir, 'a');
+  await sees(a, 'writes alone');
+  const b = member(t, dir, 'b');
+  await sees(a, 'is former');
+  await a.end();
+  const again = member(t, dir, 'a');
+  await sees(again, 'refused: the present agent stays');
+  assert.ok(!b.said('cedes'));
+  b.tell('end');
+  await sees(again, 'writes after b');
+  await sees(b, 'is former');
+});
+
+test('a third waits its turn, and gets the node from the second', async (t) => {
+  const dir = home(t);
+  const a = member(t, dir, 'a');
+  await sees(a, 'writes alone');
+  const [b, c] = [member(t, dir, 'b'), member(t, dir, 'c')];
+  await until('both have had it', 30_000, () =>
+    [b, c].every(({ lines }) => lines.some((l) => l.startsWith('writes'))),
+  );
+  const writers = [a, b, c].filter(({ lines }) => lines.at(-1)?.startsWith('writes'));
+  assert.equal(writers.length, 1);
+});
+
+test('who has no certificate that the present agent has does not get the node until it has it', async (t) => {
+  const dir = home(t);
+  const a = member(t, dir, 'a', 'spiffe://one', 'spiffe://two');
+  await sees(a, 'writes alone');
+  const b = member(t, dir, 'b', 'spiffe://one');
+  await sees(b, 'refused: the successor has no certificate for spiffe://two');
+  b.tell('certificate spiffe://two');
+  await sees(b, 'writes after a');
+});
+
+for (const step of ['after-yours', 'in-become'] as const) {
+  test(`a successor that is killed ${step}: the present agent goes on with what it had, and rests before it hands over again`, async (t) => {
+    const dir = home(t);
+    const a = member(t, dir, 'a');
+    await sees(a, 'writes alone');
+    const b = member(t, dir, 'b', `die=${step}`);
+    await sees(a, 'writes after a again');
+    assert.ok(a.said('limit handover-failed'));
+    assert.ok(!a.said('is former'));
+    await until('it has ended', 10_000, () => b.process.exitCode !== null || b.process.signalCode !== null);
+    const c = member(t, dir, 'c');
+    await sees(
+      c,
+      'refused: a successor failed a moment ago: the present agent waits before it hands over again',
+    );
+    // One that ends needs a successor more than a pause.
+    a.tell('end');
+    await sees(c, 'writes after a');
+  });
+}
+
+test('a successor that hangs is killed, and the present agent goes on', async (t) => {
+  const dir = home(t);
+  const a = member(t, dir, 'a', 'impatient');
+  await sees(a, 'writes alone');
+  const b = member(t, dir, 'b', 'die=stops');
+  const exited = once(b.process, 'exit');
+  await sees(b, 'stops');
+  b.process.kill('SIGSTOP');
+  const [, signal] = (await exited) as [number | null, string | null];
+  assert.equal(signal, 'SIGKILL');
+  await sees(a, 'writes after a again');
+});
+
+test('a present agent that is killed while it hands over: its successor writes', async (t) => {
+  const dir = home(t);
+  const a = member(t, dir, 'a', 'die=in-cede');
+  await sees(a, 'writes alone');
+  const b = member(t, dir, 'b');
+  await sees(b, 'writes alone');
+});
+
+test('an agent of a build without hand-over: the new one waits until it has ended', async (t) => {
+  const dir = home(t);
+  const b = member(t, dir, 'b', 'former-build');
+  await sees(b, 'waits for a former build');
+  assert.ok(!b.lines.some((line) => line.startsWith('writes')));
+  b.tell('former-build-ended');
+  await sees(b, 'writes alone');
+});

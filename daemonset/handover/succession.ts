@@ -1,0 +1,333 @@
+/**
+ * Which of the agents of one instance writes in the kernel: the one that has the instance's lock. Another that starts beside it waits,
+ * prepared, and asks for the node (protocol.ts); the one that has handed it over drains, and waits in turn, for the case that its
+ * successor ends. Sole owner of the two locks and of the socket in `dir`, which only root can enter.
+ *
+ * `lock`: who writes. `next`: who may ask for it; so there is one successor at a time, and no third agent takes what is being given.
+ */
+import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
+import { join } from 'node:path';
+import { errorText, WeftError } from '../../src/base/errors.js';
+import { sleep } from '../../src/base/wait.js';
+import { Lock, peerPid } from '../datapath/lock.js';
+import { Channel, connectTo } from './channel.js';
+import type { Presence } from './former-build.js';
+import {
+  aliveMs,
+  decodeInheritance,
+  encodeInheritance,
+  refusalOf,
+  silentMsMax,
+  type FromPresent,
+  type FromSuccessor,
+  type Inheritance,
+  type When,
+} from './protocol.js';
+
+const lookMs = 200;
+const reserveLookMs = 1_000;
+/** The present agent finishes the turn that it is in, which may wait for a worker. */
+const answerMsMax = 60_000;
+/** A successor that takes longer ends itself, so that the one before can go on. */
+const takeMsMax = 60_000;
+const lockMsMax = 5_000;
+/** After a successor failed; doubled each time. */
+const restMs = { min: 10_000, max: 300_000 } as const;
+/** Of waiting for one and the same reason, before it is counted as a limit. */
+const waitMsMax = 30_000;
+
+export type Role = 'waiting' | 'writing' | 'handing-over' | 'former';
+
+export interface SuccessionParts {
+  /** Made where it is not there, for root alone. */
+  readonly dir: string;
+  /** Outlives this process in its container; says that it has handed over before. Absent: nothing does. */
+  readonly marker?: string;
+  /** Whether an agent of a build without hand-over is there. */
+  readonly formerBuild: () => Promise<Presence>;
+  /** What this agent has certificates for and its pods need; undefined as long as it does not know its pods. */
+  readonly certificates: () => readonly string[] | undefined;
+  /** Makes this agent the one that writes; resolves when every pod that can has its listeners here. */
+  readonly become: (inherited: Inheritance | undefined) => Promise<void>;
+  /** Stops writing, in everything; what this agent carries goes on. */
+  readonly cede: () => Promise<Inheritance>;
+  /** The successor has all pods. */
+  readonly ceded: () => void;
+  /** The lock is this agent's again, or for the first time, and it could not use it: nothing helps but a new process. */
+  readonly onFatal: (error: unknown) => void;
+  readonly onLimit: (limit: 'handover-failed' | 'handover-waits') => void;
+  /** Without a sign of life of the successor; 15 s where absent. */
+  readonly silentMsMax?: number;
+  readonly log: Record<'info' | 'warn' | 'error', (fields: object, text: string) => void>;
+}
+
+export class Succession {
+  readonly #parts: SuccessionParts;
+  readonly #lock: Lock;
+  readonly #next: Lock;
+  readonly #socketPath: string;
+  #role: Role = 'waiting';
+  #server: net.Server | undefined;
+  #isEnding = false;
+  #isStopped = false;
+  #hasCeded: boolean;
+  #formerBuildThere = false;
+  #failures = 0;
+  #restUntil = 0;
+  #waiting = { why: '', since: 0, counted: false };
+
+  constructor(parts: SuccessionParts) {
+    this.#parts = parts;
+    mkdirSync(parts.dir, { recursive: true });
+    chmodSync(parts.dir, 0o700);
+    this.#lock = new Lock(join(parts.dir, 'lock'));
+    this.#next = new Lock(join(parts.dir, 'next'));
+    this.#socketPath = join(parts.dir, 'socket');
+    this.#hasCeded = parts.marker !== undefined && existsSync(parts.marker);
+  }
+
+  get role(): Role {
+    return this.#role;
+  }
+
+  /** A build without hand-over has the node: all that this agent can do is to be there when it ends. */
+  get waitsForFormerBuild(): boolean {
+    return this.#role === 'waiting' && this.#formerBuildThere;
+  }
+
+  /** It has handed over, and waits for its successor's end alone. */
+  get isReserve(): boolean {
+    return this.#role === 'former' || (this.#role === 'waiting' && this.#hasCeded);
+  }
+
+  /** Resolves when this agent writes, or waits for the one that does. Rejects where it cannot write though nobody else does. */
+  async start(): Promise<void> {
+    if (await this.#isFree()) await this.#write(undefined);
+    else {
+      this.#parts.log.info({}, 'another agent has this node: this one prepares to take it over');
+      void this.#wait();
+    }
+  }
+
+  /** This agent ends: whoever asks gets the node, also one that had it before. */
+  ending(): void {
+    this.#isEnding = true;
+  }
+
+  /** Nothing is asked for, nor given, from now on. The locks stay until the process ends, when nothing of it can write. */
+  stop(): void {
+    this.#isStopped = true;
+    this.#closeServer();
+    if (!this.#lock.isHeld) this.#next.release();
+  }
+
+  /** After stop, where the mesh itself goes. The lock is held to the end of this process, so an agent that starts meanwhile has one of its own. */
+  remove(): void {
+    rmSync(this.#parts.dir, { recursive: true, force: true });
+  }
+
+  /** Nobody writes, and nobody else is about to. */
+  async #isFree(): Promise<boolean> {
+    if (!this.#next.tryTake() || !this.#lock.tryTake()) {
+      this.#formerBuildThere = false;
+      return false;
+    }
+    if ((await this.#parts.formerBuild()) === 'absent') return true;
+    this.#lock.release();
+    if (!this.#formerBuildThere)
+      this.#parts.log.warn({}, 'an agent of a build without hand-over has this node: waiting for its end');
+    this.#formerBuildThere = true;
+    return false;
+  }
+
+  async #wait(): Promise<void> {
+    while (!this.#isStopped) {
+      try {
+        if (!this.#next.tryTake()) this.#waitsFor('another agent is to have this node next');
+        else if (await this.#isFree()) return await this.#write(undefined);
+        else if (this.#formerBuildThere) this.#waitsFor('an agent of a build without hand-over');
+        else if (await this.#ask()) return;
+      } catch (error) {
+        return this.#parts.onFatal(error);
+      }
+      // One that has handed over does not stand in the way of those that have not.
+      if (this.isReserve) this.#next.release();
+      await sleep(this.isReserve ? reserveLookMs : lookMs);
+    }
+  }
+
+  #waitsFor(why: string): void {
+    const now = performance.now();
+    if (this.#waiting.why !== why) {
+      this.#waiting = { why, since: now, counted: false };
+      this.#parts.log.info({ why }, 'this agent does not have the node');
+    }
+    if (this.#waiting.counted || this.isReserve || now - this.#waiting.since < waitMsMax) return;
+    this.#waiting.counted = true;
+    this.#parts.onLimit('handover-waits');
+    this.#parts.log.warn({ why, waitedMs: waitMsMax }, 'this agent still does not have the node');
+  }
+
+  /** True once this agent writes. */
+  async #ask(): Promise<boolean> {
+    const { certificates, log } = this.#parts;
+    const own = certificates();
+    if (!own) {
+      this.#waitsFor('the control plane has not told yet which pods this node has');
+      return false;
+    }
+    const socket = await connectTo(this.#socketPath);
+    if (!socket) {
+      this.#waitsFor('the present agent does not answer');
+      return false;
+    }
+    const channel = new Channel<FromSuccessor, FromPresent>(socket);
+    try {
+      const when: When = this.#hasCeded ? 'ending' : 'any';
+      channel.send({ type: 'take', when, certificates: own });
+      const answer = await channel.next(answerMsMax);
+      if (answer === 'silent') this.#waitsFor('the present agent does not answer');
+      if (answer === undefined || answer === 'silent') return false;
+      if (answer.type === 'later') {
+        this.#waitsFor(answer.why);
+        await sleep(Math.min(answer.retryMs, 1_000));
+        return false;
+      }
+      if (!(await this.#takeLock())) return false;
+      log.info({}, 'this agent takes the node over');
+      const alive = setInterval(() => channel.send({ type: 'alive' }), aliveMs);
+      // The one before waits for it, and can go on only once this process has ended.
+      const late = setTimeout(
+        () =>
+          this.#parts.onFatal(
+            new WeftError('WEFT_HANDOVER', `the node could not be taken over in ${takeMsMax} ms`),
+          ),
+        takeMsMax,
+      );
+      try {
+        await this.#write(decodeInheritance(answer.inheritance));
+      } finally {
+        clearInterval(alive);
+        clearTimeout(late);
+      }
+      channel.send({ type: 'done' });
+      return true;
+    } finally {
+      channel.close();
+    }
+  }
+
+  async #takeLock(): Promise<boolean> {
+    const until = performance.now() + lockMsMax;
+    while (!this.#lock.tryTake()) {
+      if (performance.now() > until || this.#isStopped) return false;
+      await sleep(20);
+    }
+    return true;
+  }
+
+  async #write(inherited: Inheritance | undefined): Promise<void> {
+    this.#role = 'writing';
+    await this.#parts.become(inherited);
+    this.#hasCeded = false;
+    if (this.#parts.marker !== undefined) rmSync(this.#parts.marker, { force: true });
+    await this.#listen();
+    // Only now: another that asks finds somebody to ask.
+    this.#next.release();
+  }
+
+  async #listen(): Promise<void> {
+    if (this.#isStopped) return;
+    // Of an agent that was killed: whoever has the lock is alone with it.
+    rmSync(this.#socketPath, { force: true });
+    const server = net.createServer((socket) => {
+      this.#give(socket).catch((error: unknown) => this.#parts.onFatal(error));
+    });
+    server.on('error', () => undefined);
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(this.#socketPath, resolve);
+    });
+    this.#server = server;
+  }
+
+  /** Before the lock is free: it takes the socket's name with it, which is the next agent's by then. */
+  #closeServer(): void {
+    this.#server?.close();
+    this.#server = undefined;
+  }
+
+  async #give(socket: net.Socket): Promise<void> {
+    const { parts, channel } = {
+      parts: this.#parts,
+      channel: new Channel<FromPresent, FromSuccessor>(socket),
+    };
+    const question = await channel.next(silentMsMax);
+    if (question === undefined || question === 'silent' || question.type !== 'take') return channel.close();
+    const restMsLeft = this.#restUntil - performance.now();
+    const why = refusalOf(question, {
+      isEnding: this.#isEnding,
+      isBusy: this.#role !== 'writing' || !this.#server || this.#isStopped,
+      isResting: restMsLeft > 0,
+      certificates: parts.certificates() ?? [],
+    });
+    if (why !== undefined) {
+      channel.send({ type: 'later', why, retryMs: Math.max(lookMs, restMsLeft) });
+      return channel.close();
+    }
+    this.#role = 'handing-over';
+    this.#closeServer();
+    parts.log.info({}, 'another agent takes this node over');
+    const inheritance = await parts.cede();
+    this.#lock.release();
+    channel.send({ type: 'yours', inheritance: encodeInheritance(inheritance) });
+    const outcome = await this.#outcomeOf(channel);
+    channel.close();
+    if (outcome === 'done') return this.#becomeFormer();
+    parts.log.error({ outcome }, 'the agent that was to take this node over did not: this one goes on');
+    parts.onLimit('handover-failed');
+    this.#restUntil = performance.now() + Math.min(restMs.min * 2 ** this.#failures++, restMs.max);
+    if (await this.#takeLock()) return this.#write(inheritance);
+    // A third has it.
+    this.#becomeFormer();
+  }
+
+  async #outcomeOf(channel: Channel<FromPresent, FromSuccessor>): Promise<'done' | 'gone' | 'silent'> {
+    for (;;) {
+      const message = await channel.next(this.#parts.silentMsMax ?? silentMsMax);
+      if (message === undefined) return 'gone';
+      if (message === 'silent') {
+        this.#end(channel.socket);
+        return 'silent';
+      }
+      if (message.type === 'done') return 'done';
+    }
+  }
+
+  /** A successor that hangs has the lock, and maybe pods' listeners: it is ended, as its own supervisor would. */
+  #end(socket: net.Socket): void {
+    const fd = (socket as net.Socket & { _handle?: { fd?: number } | null })._handle?.fd;
+    try {
+      const pid = fd === undefined ? 0 : peerPid(fd);
+      if (pid > 1 && pid !== process.pid) process.kill(pid, 'SIGKILL');
+    } catch (error) {
+      this.#parts.log.error({ error: errorText(error) }, 'the silent successor could not be ended');
+    }
+  }
+
+  #becomeFormer(): void {
+    const { marker, log } = this.#parts;
+    this.#role = 'former';
+    this.#hasCeded = true;
+    this.#failures = 0;
+    try {
+      if (marker !== undefined) writeFileSync(marker, '');
+    } catch (error) {
+      log.error({ error: errorText(error) }, 'that this node was handed over could not be written down');
+    }
+    log.info({}, 'this node is another agent’s: what is open here goes on to its end');
+    this.#parts.ceded();
+    void this.#wait();
+  }
+}

@@ -1,0 +1,160 @@
+/** Agents are replaced under load on a real cluster: the one that KUBECONFIG names, else one of this machine (test/cluster/up). */
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test, type TestContext } from 'node:test';
+import { sleep, until } from '../../src/base/wait.js';
+import { applyText, given, here, kubectl, run, weftImage } from '../support/cluster.js';
+
+const system = (...args: string[]): Promise<string> => kubectl('-n', 'weft-system', ...args);
+const chart = ['daemonset/chart', '-n', 'weft-system', '--set', `image.repository=${weftImage}`];
+const places = [1, 2] as const;
+const eitherAgent = 'app in (weft-agent,weft-agent-draining)';
+
+interface Said {
+  readonly good: number;
+  readonly bad: number;
+  readonly errors: readonly string[];
+}
+type All = Readonly<Record<string, Said>>;
+const get = `require('http').get('http://localhost:9000/', (a) => a.pipe(process.stdout))`;
+
+/** By client and kind of connection. */
+async function said(): Promise<All> {
+  const each = await Promise.all(
+    places.map(async (place) => {
+      const text = await kubectl('-n', 'handover', 'exec', `deploy/client-${place}`, '--', 'node', '-e', get);
+      return Object.entries(JSON.parse(text) as All).map(([name, one]) => [`${place} ${name}`, one] as const);
+    }),
+  );
+  return Object.fromEntries(each.flat());
+}
+/** All clients have had further responses since `before`; what failed since then. */
+async function failuresSince(before: All, count = 50): Promise<string[]> {
+  const now = await until(`${count} more responses for each client`, 60_000, async () => {
+    const all = await said();
+    return Object.entries(all).every(([name, { good }]) => good - (before[name]?.good ?? 0) >= count) && all;
+  });
+  return Object.entries(now).flatMap(([name, { bad, errors }]) => {
+    const more = bad - (before[name]?.bad ?? 0);
+    return more > 0 ? [`${name}: ${more} failed, the last ${errors.slice(-more).join('; ')}`] : [];
+  });
+}
+
+interface AgentPod {
+  readonly name: string;
+  readonly node: string;
+  readonly ready: boolean;
+  readonly restarts: number;
+}
+async function agents(selector = 'app=weft-agent'): Promise<AgentPod[]> {
+  const found = JSON.parse(await system('get', 'pod', '-l', selector, '-o', 'json')) as {
+    items: {
+      metadata: { name: string; deletionTimestamp?: string };
+      spec: { nodeName: string };
+      status: {
+        conditions?: { type: string; status: string }[];
+        containerStatuses?: { restartCount: number }[];
+      };
+    }[];
+  };
+  return found.items.map(({ metadata, spec, status }) => ({
+    name: metadata.name,
+    node: spec.nodeName,
+    ready:
+      metadata.deletionTimestamp === undefined &&
+      status.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') === true,
+    restarts: status.containerStatuses?.[0]?.restartCount ?? 0,
+  }));
+}
+/** One ready agent per node, no other, and none of `former`. */
+async function allReplaced(former: readonly AgentPod[]): Promise<void> {
+  await until('each node has one agent, a new one', 120_000, async () => {
+    const now = await agents(eitherAgent);
+    return (
+      now.length === places.length &&
+      now.every(({ name, ready }) => ready && !former.some((one) => one.name === name))
+    );
+  });
+}
+const upgrade = (...args: string[]): Promise<string> =>
+  run('helm', 'upgrade', 'weft', ...chart, '--reuse-values', ...args);
+
+before(async () => {
+  if (given === undefined) await run(join(here, 'up'), '--nodes', '2');
+  const root = mkdtempSync(join(tmpdir(), 'weft-image-'));
+  await run(join(here, 'rootfs'), root, 'node');
+  await run(join(here, 'image-from-rootfs'), 'docker.io/testcluster/node:1', root, '/usr/bin/node');
+  rmSync(root, { recursive: true });
+  await run(join(here, 'weft-image'), `${weftImage}:0.1.0`);
+  await run('helm', 'install', 'weft', ...chart, '--create-namespace', '--wait', '--timeout', '120s');
+  await system('rollout', 'status', 'ds/weft-agent', '--timeout=60s');
+  const nodes = (await kubectl('get', 'nodes', '-o', 'jsonpath={.items[*].metadata.name}')).split(' ');
+  await kubectl('create', 'namespace', 'handover');
+  await kubectl('label', 'namespace', 'handover', 'weft.dev/mesh=enabled');
+  const text = readFileSync(join(here, 'manifests', 'handover.yaml'), 'utf8');
+  for (const place of places)
+    await applyText(
+      text
+        .replaceAll('PLACE', String(place))
+        .replaceAll('NODE', nodes[place - 1] ?? '')
+        .replaceAll('LOCALITY', place === 1 ? 'kernel' : 'encrypted'),
+    );
+  for (const place of places)
+    for (const name of ['server', 'client'])
+      await kubectl('-n', 'handover', 'rollout', 'status', `deploy/${name}-${place}`, '--timeout=90s');
+  // The first requests of a client may be before its server is there.
+  await until('the clients are served', 60_000, async () => {
+    const first = await said();
+    await sleep(500);
+    return (await failuresSince(first, 20)).length === 0;
+  });
+});
+after(async () => {
+  await kubectl('delete', 'namespace', 'handover', '--ignore-not-found', '--wait=false').catch(() => '');
+  await run('helm', 'uninstall', 'weft', '-n', 'weft-system', '--ignore-not-found').catch(() => '');
+  if (given === undefined) await run(join(here, 'down'));
+});
+
+const measured = async (t: TestContext, what: string, work: () => Promise<void>): Promise<void> => {
+  const began = performance.now();
+  await work();
+  t.diagnostic(`${what}: ${((performance.now() - began) / 1000).toFixed(1)} s`);
+};
+
+test('a chart upgrade that changes the agents: no request fails', async (t) => {
+  const former = await agents();
+  const start = await said();
+  await measured(t, 'all agents replaced', async () => {
+    await upgrade('--set', 'agent.extraArgs={--splice-bytes-max=1048576}');
+    await allReplaced(former);
+  });
+  assert.deepEqual(await failuresSince(start), []);
+});
+
+test('an agent whose pod is deleted: its successor starts beside it, and no request fails', async (t) => {
+  const former = await agents();
+  const start = await said();
+  await measured(t, 'both agents replaced', async () => {
+    await system('delete', 'pod', '--wait=false', ...former.map(({ name }) => name));
+    await allReplaced(former);
+  });
+  assert.deepEqual(await failuresSince(start), []);
+});
+
+test('a version that cannot start is never ready: the agents of before go on, and no request fails', async () => {
+  const former = await agents();
+  const start = await said();
+  await upgrade('--set', 'agent.extraArgs={--no-such-flag}', '--set', 'agent.maxSurge=100%');
+  await until('the new ones end again and again', 90_000, async () => {
+    const broken = (await agents()).filter(({ name }) => !former.some((one) => one.name === name));
+    return broken.length === places.length && broken.every(({ ready, restarts }) => !ready && restarts > 1);
+  });
+  const now = await agents();
+  for (const { name } of former) assert.equal(now.find((one) => one.name === name)?.ready, true, name);
+  assert.deepEqual(await failuresSince(start), []);
+  await upgrade('--set-json', 'agent.extraArgs=[]');
+  await allReplaced(now.filter(({ ready }) => !ready));
+  assert.deepEqual(await failuresSince(start), []);
+});

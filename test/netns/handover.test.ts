@@ -1,0 +1,131 @@
+/** One agent takes a node over from another: no request fails, no record is lost or counted twice, and nothing is open in between. */
+import assert from 'node:assert/strict';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { projectRoot } from '../../native/index.js';
+import { sleep, until } from '../../src/base/wait.js';
+import { run } from '../../src/cli/run.js';
+import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { replaceAgent } from '../../src/cli/standalone/replace.js';
+import { echo } from '../support/echo.js';
+import { hold } from '../support/held.js';
+import { connectionRecords } from '../support/records.js';
+import { requests, type Counts, type Requests } from '../support/requests.js';
+
+const state = '/run/weft/test-handover';
+const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
+const api = '10.244.2.10';
+const cache = '10.244.1.12';
+let bed: Bed;
+
+before(async () => {
+  await tearDown(state);
+  cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
+  writeFileSync(
+    join(manifests, 'namespace.yaml'),
+    'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled } }\n',
+  );
+  const mesh = join(manifests, 'mesh.yaml');
+  // One pod whose connections on its own node go by the agent.
+  writeFileSync(
+    mesh,
+    readFileSync(mesh, 'utf8').replace(
+      'annotations: { weft.dev/netns: weft-cache-2 }',
+      'annotations: { weft.dev/netns: weft-cache-2, weft.dev/same-node: encrypted }',
+    ),
+  );
+  bed = Bed.create({ from: manifests, state, agentFlags: ['--drain-ms', '20000'] });
+  for (const pod of ['api', 'cache', 'cache-2', 'web'])
+    bed.start(`echo-${pod}`, `weft-${pod}`, 'python3', ['-c', echo, '9000']);
+  await bed.up();
+  for (const pod of ['api', 'cache', 'cache-2', 'web'])
+    await until('the server listens', 5_000, async () => {
+      const { code } = await run(`weft-${pod}`, 'bash', ['-c', ': >/dev/tcp/127.0.0.1/9000']);
+      return code === 0;
+    });
+});
+after(async () => {
+  await tearDown(state);
+  rmSync(manifests, { recursive: true, force: true });
+});
+
+/** From and to node-a, across nodes, by the kernel, by the agent and by tunnels, a connection per request and kept ones. */
+function load(): Requests[] {
+  return [
+    requests('weft-web', api),
+    requests('weft-api', '10.244.1.10'),
+    requests('weft-web', cache),
+    requests('weft-web', '10.244.1.13'),
+    requests('weft-web', api, 9000, 100),
+    requests('weft-api', '10.244.1.10', 9000, 100),
+    requests('weft-web', '10.244.1.13', 9000, 100),
+  ];
+}
+async function more(all: readonly Requests[], count = 100): Promise<void> {
+  const from = await Promise.all(all.map((one) => one.counts()));
+  await until('further requests', 20_000, async () => {
+    const now = await Promise.all(all.map((one) => one.counts()));
+    return now.every(
+      ({ good, bad }, i) => good + Object.keys(bad).length >= (from[i] as Counts).good + count,
+    );
+  });
+}
+async function noneFailed(all: readonly Requests[]): Promise<void> {
+  const ends = await Promise.all(all.map((one) => one.end()));
+  assert.deepEqual(
+    ends.map(({ bad }) => bad),
+    all.map(() => ({})),
+  );
+}
+
+test('an agent is replaced under load on its node: no request fails', async () => {
+  const all = load();
+  await more(all);
+  for (let i = 0; i < 3; i++) {
+    await replaceAgent(bed, 'node-a', { onTaken: () => more(all) });
+    await more(all);
+  }
+  await noneFailed(all);
+});
+
+test('an established connection goes on by the former agent, which ends as soon as it has none, and new ones go by the new agent', async () => {
+  const old = hold('weft-web', api);
+  const back = hold('weft-api', '10.244.1.10');
+  assert.equal(await old.ask(), 'hello');
+  assert.equal(await back.ask(), 'hello');
+  let ended = false;
+  let taken = (): void => undefined;
+  const isTaken = new Promise<void>((resolve) => (taken = resolve));
+  const replaced = replaceAgent(bed, 'node-a', { onTaken: taken }).then(() => (ended = true));
+  await isTaken;
+  const young = hold('weft-web', api);
+  assert.equal(await young.ask(), 'hello');
+  assert.equal(await old.ask(), 'hello');
+  assert.equal(await back.ask(), 'hello');
+  assert.equal(ended, false);
+  old.end();
+  back.end();
+  await until('the former agent ends', 5_000, () => ended);
+  await replaced;
+  assert.equal(await young.ask(), 'hello', 'it is of the new agent');
+  young.end();
+});
+
+test('each connection of a hand-over has one record at each node', async () => {
+  const lines = (): string[] => connectionRecords(bed.runDir('node-a')).map(({ source }) => source.address);
+  const counted = async (): Promise<number> => (await sleep(500), lines().length);
+  const before = await counted();
+  const load = requests('weft-web', cache, 9000, 1, 2);
+  const out = requests('weft-web', api, 9000, 1, 2);
+  await more([load, out]);
+  await replaceAgent(bed, 'node-a', { onTaken: () => more([load, out]) });
+  const [kernel, tunnels] = [await load.end(), await out.end()];
+  assert.deepEqual([kernel.bad, tunnels.bad], [{}, {}]);
+  const wanted = kernel.good + tunnels.good;
+  await until('all lines are there', 10_000, () => lines().length - before >= wanted);
+  await sleep(500);
+  const since = connectionRecords(bed.runDir('node-a')).slice(before);
+  assert.equal(since.filter(({ direction }) => direction === 'outbound').length, wanted);
+});
