@@ -5,23 +5,13 @@
 import { performance } from 'node:perf_hooks';
 import type { Span } from '@opentelemetry/api';
 import type { FairLimit } from '../base/fair-limit.js';
-import { errorText } from '../base/errors.js';
 import { formatSocketAddress } from '../model/address.js';
-import type { PathChange, RouteBackend, RouteFilter, RouteRule } from '../model/route.js';
+import type { BackendTarget, RouteBackend, RouteFilter, RouteRule } from '../model/route.js';
 import { whyDenied, type Verdict } from '../policy/authorize.js';
 import { Attempts, type Next } from './attempts.js';
 import { chooseBackend } from './balance.js';
 import type { Client } from './client.js';
-import {
-  addCorsHeaders,
-  changeHeaders,
-  changePath,
-  preflightOf,
-  redirectOf,
-  type CorsFilter,
-  type HeaderFilter,
-} from './filters/filters.js';
-import { addForwarding, restoreForwarding } from './forwarding.js';
+import { addForwarding } from './forwarding.js';
 import { executionOf, type FailedAttempt } from './repeat.js';
 import { ReplayBuffer } from './replay-buffer.js';
 import { versionOf } from './attributes.js';
@@ -30,7 +20,6 @@ import { notServed, sentOf, unknownService, type Destination } from './destinati
 import type { WaypointLimit, WaypointLimits } from './limits.js';
 import {
   headerOf,
-  removeHeader,
   type ClientEnd,
   type Downstream,
   type DownstreamListener,
@@ -43,10 +32,10 @@ import {
 } from './message.js';
 import type { RequestRecord, ResponseFlag } from './record.js';
 import type { Matched } from './routes/compile.js';
-import { normalizePath } from './routes/path.js';
 import { IdleClock, idleTimeoutsOf } from './idle.js';
 import { Mirror, Mirrors, type MirrorResult } from './mirror.js';
 import { grpcStatusOf, noEndpoint, refusalOf, type Refusal } from './refusal.js';
+import { RequestFilters } from './request-filters.js';
 import { nameSession, sessionOf, type Session } from './session.js';
 import type { Slots } from './slots.js';
 import type { Sent } from './policy-groups.js';
@@ -91,8 +80,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   #attemptTimer: NodeJS.Timeout | undefined;
   #backoffTimer: NodeJS.Timeout | undefined;
   #verdict: Verdict | undefined;
-  #origin: string | undefined;
-  #cors: CorsFilter | undefined;
+  #filters: RequestFilters | undefined;
   #mirrors: Mirrors | undefined;
   readonly #replay: ReplayBuffer;
   /** Its place among the context's exchanges, as Slots keeps it. */
@@ -148,7 +136,6 @@ export class Exchange implements DownstreamListener, UpstreamListener {
           : formatSocketAddress(destination.dialled);
     }
     this.#authorization.authority = head.authority;
-    this.#origin = headerOf(head.headers, 'origin');
     addForwarding(head.headers, this.client);
     this.#span = context.tracing?.begin(head);
 
@@ -169,6 +156,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
       });
     }
     this.#repeats.retry = rule.retry;
+    this.#filters = this.#newFilters();
     if (!this.#filterRequest(rule.filters)) return;
     if (rule.requestTimeoutMs) {
       this.#requestTimer = setTimeout(
@@ -179,70 +167,31 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     this.#next();
   }
 
-  /** False: it was answered here. */
-  #filterRequest(filters: readonly RouteFilter[]): boolean {
-    const head = this.#head;
-    for (const filter of filters) {
-      switch (filter.kind) {
-        case 'request-headers':
-          this.#changeRequest(filter);
-          break;
-        case 'redirect': {
-          const port =
-            this.destination.kind === 'service' ? this.destination.port : this.destination.dialled.port;
-          this.#answer(redirectOf(head, filter, this.#matched?.prefix, port));
-          return false;
-        }
-        case 'rewrite':
-          if (filter.hostname !== undefined) head.authority = filter.hostname;
-          if (filter.path && !this.#rewritePath(filter.path)) return false;
-          break;
-        case 'cors': {
-          this.#cors = filter;
-          const answer = preflightOf(head, filter);
-          if (!answer) break;
-          this.#cors = undefined;
-          this.#answer(answer);
-          return false;
-        }
-        case 'mirror':
-          if (Math.random() * filter.denominator < filter.numerator)
-            (this.#mirrors ??= new Mirrors()).add(this.#mirror(filter.backend));
-          break;
-        case 'response-headers':
-          break;
-      }
-    }
-    return true;
+  #newFilters(): RequestFilters {
+    const { destination } = this;
+    return new RequestFilters({
+      head: this.#head,
+      client: this.client,
+      authorization: this.#authorization,
+      port: destination.kind === 'service' ? destination.port : destination.dialled.port,
+      mirror: (backend) => (this.#mirrors ??= new Mirrors()).add(this.#mirror(backend)),
+    });
   }
 
-  #mirror(backend: RouteBackend['target']): Mirror {
+  /** False: it was answered here. */
+  #filterRequest(filters: readonly RouteFilter[]): boolean {
+    const response = this.#filters?.apply(filters, this.#matched?.prefix);
+    if (response?.kind === 'respond') this.#answer(response.head);
+    else if (response) this.#refuse(response.refusal);
+    return !response;
+  }
+
+  #mirror(backend: BackendTarget): Mirror {
     return new Mirror(this.context, this.client, backend, {
       isHttp2: this.downstream.version === 'HTTP/2',
       isGrpc: this.#isGrpc,
       asked: () => this.#authorization.asked(),
     });
-  }
-
-  /** What comes of it is read as any path is. False: it cannot be, and that was the answer. */
-  #rewritePath(change: PathChange): boolean {
-    try {
-      this.#head.path = normalizePath(changePath(this.#head.path, change, this.#matched?.prefix));
-      return true;
-    } catch (error) {
-      const why = `the rule makes no path of it: ${errorText(error)}`;
-      this.#refuse({ status: 500, flag: 'NC', code: 'WEFT_BACKEND_INVALID', why });
-      return false;
-    }
-  }
-
-  #changeRequest(filter: HeaderFilter): void {
-    this.#authorization.keepHeaders();
-    const host = filter.set.find(({ name }) => name === 'host');
-    if (host) this.#head.authority = host.value;
-    changeHeaders(this.#head.headers, filter);
-    removeHeader(this.#head.headers, 'host');
-    restoreForwarding(this.#head.headers, this.client);
   }
 
   /** The next attempt, at the endpoint that is best now. */
@@ -622,13 +571,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
 
   #filterAnswer(head: ResponseHead): void {
     const rule = this.#matched?.rule;
-    if (rule) {
-      for (const filter of this.#backend?.filters ?? none)
-        if (filter.kind === 'response-headers') changeHeaders(head.headers, filter);
-      for (const filter of rule.filters)
-        if (filter.kind === 'response-headers') changeHeaders(head.headers, filter);
-      if (this.#cors) addCorsHeaders(head.headers, this.#origin, this.#cors);
-    }
+    if (rule) this.#filters?.applyToResponse(head, this.#backend?.filters ?? none, rule.filters);
   }
 
   /** Of a response that its endpoint gave: the waypoint's own names none. */
