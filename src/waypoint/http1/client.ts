@@ -1,5 +1,6 @@
 /** A connection to an endpoint that speaks HTTP/1.1: one request at a time, kept for the next. */
 import type { Duplex } from 'node:stream';
+import { keepReadable, type StreamEnd } from '../../hbone/stream-end.js';
 import type { WaypointLimits } from '../limits.js';
 import { removeHeader } from '../message.js';
 import type {
@@ -23,6 +24,7 @@ export interface Http1ClientOptions {
 
 export class Http1ClientConnection implements Upstream, ParserEvents {
   readonly #stream: Duplex;
+  readonly #end: StreamEnd;
   readonly #options: Http1ClientOptions;
   readonly #parser: Http1Parser;
   readonly #out: Outbox;
@@ -43,6 +45,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
 
   constructor(stream: Duplex, options: Http1ClientOptions) {
     this.#stream = stream;
+    this.#end = keepReadable(stream);
     this.#options = options;
     this.#out = new Outbox(stream, options.limits.backlogBytesMax);
     this.#parser = new Http1Parser('response', this, options.limits);
@@ -54,7 +57,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
   }
 
   get isOpen(): boolean {
-    return !this.#closed && !this.#stream.destroyed && this.#stream.readable && this.#stream.writable;
+    return !this.#closed && this.#stream.readable && !this.#end.isDeaf;
   }
 
   /** `upgrade`: the protocol that the client asks to change to. */
@@ -107,7 +110,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
 
   cancel(): void {
     this.listener = undefined;
-    this.#stream.destroy();
+    this.#end.destroy();
   }
 
   pause(): void {
@@ -124,7 +127,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
     }
     if (!this.listener) {
       // Bytes that nobody asked for: the next request's answer would begin with them.
-      this.#stream.destroy();
+      this.#end.destroy();
       return;
     }
     this.#received = true;
@@ -195,7 +198,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
     this.listener = undefined;
     this.used = true;
     if (!this.#keepAlive || !this.isOpen) {
-      this.#stream.destroy();
+      this.#end.destroy();
       return;
     }
     this.#parser.next();
@@ -204,6 +207,11 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
   }
 
   #onInputEnd(): void {
+    if (this.#end.wasReset) {
+      // No end of an answer that is as long as its connection.
+      this.#end.destroy();
+      return;
+    }
     if (this.#raw) {
       this.listener?.onAnswerEnd(undefined);
       return;
@@ -213,7 +221,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
       if (this.#sent) this.#free();
       return;
     }
-    this.#stream.destroy();
+    this.#end.destroy();
   }
 
   #onClose(): void {
@@ -236,7 +244,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
   #fail(failure: UpstreamFailure): void {
     const { listener } = this;
     this.listener = undefined;
-    this.#stream.destroy();
+    this.#end.destroy();
     listener?.onError(failure);
   }
 }
