@@ -4,7 +4,7 @@ import http2 from 'node:http2';
 import net from 'node:net';
 import type { Duplex } from 'node:stream';
 import { test, type TestContext } from 'node:test';
-import { early, earlyServer, listening, outcomes, sizes, upload } from '../../test/support/early-response.js';
+import { earlyServer, listening, outcomes, sizes, upload } from '../../test/support/early-response.js';
 import { connected, startHbone, svidOf } from '../../test/support/hbone.js';
 import { anyRequest, id, key, policy } from '../../test/support/mesh.js';
 import {

@@ -42,6 +42,7 @@ import {
 import type { RequestRecord, ResponseFlag } from './record.js';
 import type { Matched } from './routes/compile.js';
 import { normalizePath } from './routes/path.js';
+import { isGrpcType } from './grpc.js';
 import { judge } from './judge.js';
 import { Mirror } from './mirror.js';
 import { grpcStatusOf, noEndpoint, refusalOf, type Refusal } from './refusal.js';
@@ -337,10 +338,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   }
 
   get #isGrpc(): boolean {
-    return (
-      this.downstream.version === 'HTTP/2' &&
-      headerOf(this.#head.headers, 'content-type')?.startsWith('application/grpc') === true
-    );
+    return this.downstream.version === 'HTTP/2' && isGrpcType(headerOf(this.#head.headers, 'content-type'));
   }
 
   // --- policy -----------------------------------------------------------------------------------------------------------

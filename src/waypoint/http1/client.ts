@@ -1,6 +1,7 @@
 /** A connection to an endpoint that speaks HTTP/1.1: one request at a time, kept for the next. */
 import type { Duplex } from 'node:stream';
 import { keepReadable, type StreamEnd } from '../../hbone/stream-end.js';
+import { joinCookies } from '../cookies.js';
 import type { WaypointLimits } from '../limits.js';
 import { removeHeader } from '../message.js';
 import type {
@@ -74,6 +75,8 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
     this.#received = false;
     this.#interim = 0;
     this.#keepAlive = true;
+    // A rule may have added one.
+    joinCookies(headers);
     let text = `${method} ${path} HTTP/1.1\r\nhost: ${authority}\r\n`;
     let length = false;
     for (let i = 0; i < headers.length; i += 2) {

@@ -3,6 +3,7 @@ import http2 from 'node:http2';
 import type { Duplex } from 'node:stream';
 import { errorText } from '../../base/errors.js';
 import { keepReadable } from '../../hbone/stream-end.js';
+import { isGrpcType } from '../grpc.js';
 import type { WaypointLimits } from '../limits.js';
 import type { Headers, RequestHead, Upstream, UpstreamFailure, UpstreamListener } from '../message.js';
 import { headerOf } from '../message.js';
@@ -84,9 +85,7 @@ class Http2Upstream implements Upstream {
     try {
       const pseudo = { ':method': method, ':path': path, ':authority': authority, ':scheme': scheme };
       // RFC 9113, section 8.2.2: `trailers` is all that te may say; gRPC servers wait for it.
-      const trailers =
-        headerOf(headers, 'te') !== undefined ||
-        headerOf(headers, 'content-type')?.startsWith('application/grpc') === true;
+      const trailers = headerOf(headers, 'te') !== undefined || isGrpcType(headerOf(headers, 'content-type'));
       stream = this.session.request(
         toHttp2(headers, { ...pseudo, ...(trailers ? { te: 'trailers' } : {}) }),
         {
