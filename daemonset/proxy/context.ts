@@ -23,7 +23,7 @@ export interface ProxyContext {
   /** Asks for a verdict, so that the kernel carries the next connection like this one. */
   learn(source: WorkloadUid, destination: WorkloadUid, port: number): void;
   /** A limit turned something away: counted by name. */
-  limitReached(limit: 'connections' | 'connections-of-pod'): void;
+  limitReached(limit: 'connections' | 'connections-of-pod' | 'linger'): void;
   opened(record: ConnectionRecord): void;
   closed(record: ConnectionRecord): void;
 }

@@ -88,7 +88,10 @@ export class Track {
     this.#carried = carried;
     this.context.opened({ ...opening, bytesSent: 0, bytesReceived: 0, durationMs: 0, ended: 'open' });
     if (this.#cut !== undefined) carried.cut(this.#cut);
-    void carried.done.then((result) => this.#end(opening, result));
+    void carried.done.then((result) => {
+      if (result.lingered === true) this.context.limitReached('linger');
+      this.#end(opening, result);
+    });
   }
 
   #end(

@@ -2,9 +2,9 @@
  * Carries bytes between a pod's socket and a tunnel's stream (or another pod's socket), and nothing else touches
  * payload: a native carrier may take this file's place. Half closes and resets pass in both directions.
  */
-import http2 from 'node:http2';
 import net from 'node:net';
 import type { Duplex } from 'node:stream';
+import { keepReadable, lingerMsMax } from './stream-end.js';
 
 export type CarryEnd = 'finished' | 'pod-reset' | 'peer-reset' | 'cut';
 
@@ -15,6 +15,8 @@ export interface CarryResult {
   readonly ended: CarryEnd;
   /** Why it was cut. */
   readonly why?: string;
+  /** One side was gone, and the other did not take what it had said within `lingerMsMax`. */
+  readonly lingered?: boolean;
 }
 
 export interface Carried {
@@ -26,26 +28,27 @@ export interface Carried {
   counts(): { readonly bytesSent: number; readonly bytesReceived: number };
 }
 
-function reset(end: Duplex): void {
-  if (end.destroyed) return;
-  if (end instanceof net.Socket) end.resetAndDestroy();
+function reset(stream: Duplex): void {
+  if (stream.destroyed) return;
+  if (stream instanceof net.Socket) stream.resetAndDestroy();
   // Not close(code): Node sends END_STREAM ahead of its RST_STREAM, and the peer would take the cut for an end.
-  else end.destroy(new Error('reset'));
-}
-
-/** An HTTP/2 stream that ended with a code was reset. */
-function wasReset(end: Duplex): boolean {
-  return 'rstCode' in end && (end as http2.Http2Stream).rstCode !== http2.constants.NGHTTP2_NO_ERROR;
+  else keepReadable(stream).destroy(new Error('reset'));
 }
 
 /**
- * True where the end came in order: all read, all written. An HTTP/2 stream closes without a code once END_STREAM has gone
- * both ways, and that may be before Node calls back for the write that carried ours. Residual risk: a peer that reset a
- * stream with NO_ERROR after its own end, while our last bytes were under way, is told as an end in order.
+ * What the other side said goes ahead of its reset. What comes from here is discarded meanwhile: an application that only writes would
+ * never come to read.
  */
-function endedInOrder(end: Duplex): boolean {
-  if (!end.readableEnded) return false;
-  return 'rstCode' in end ? !wasReset(end) && end.writableEnded : end.writableFinished;
+function resetOnceFlushed(stream: Duplex, onExpired: () => void): void {
+  if (stream.destroyed) return;
+  const timer = setTimeout(() => {
+    onExpired();
+    reset(stream);
+  }, lingerMsMax);
+  timer.unref();
+  stream.once('close', () => clearTimeout(timer));
+  stream.resume();
+  keepReadable(stream).whenFlushed(() => reset(stream));
 }
 
 /** Both ends are handed over paused or unread; the carrier owns them from here on. */
@@ -54,39 +57,48 @@ export function carry(pod: Duplex, peer: Duplex): Carried {
   let bytesReceived = 0;
   let ended: CarryEnd | undefined;
   let why: string | undefined;
+  let lingered = false;
 
   const done = new Promise<CarryResult>((resolve) => {
     let open = 2;
     const closed = (from: Duplex, to: Duplex, name: CarryEnd) => () => {
-      if (!endedInOrder(from)) {
+      if (!keepReadable(from).inOrder) {
         ended ??= name;
-        reset(to);
+        resetOnceFlushed(to, () => (lingered = true));
       }
       if (--open === 0) {
         resolve({
           bytesSent,
           bytesReceived,
           ended: ended ?? 'finished',
+          ...(lingered ? { lingered } : {}),
           ...(why === undefined ? {} : { why }),
         });
       }
     };
     const pump = (from: Duplex, to: Duplex, name: CarryEnd, count: (bytes: number) => void): void => {
+      const source = keepReadable(from);
+      const target = keepReadable(to);
       from.on('data', (chunk: Buffer) => {
+        if (target.isDeaf) return;
         count(chunk.length);
         // A stream that refuses more is asked again at its 'drain': nothing queues beyond one chunk and its buffer.
         if (!to.write(chunk)) from.pause();
       });
       to.on('drain', () => from.resume());
-      from.once('end', () => {
+      const end = (): void => {
         // A reset stream emits 'end' too, before its 'close' tells of the reset: no FIN may run ahead of that.
-        if (!wasReset(from) && !to.destroyed && !to.writableEnded) to.end();
-      });
+        if (!source.wasReset && !to.destroyed && !to.writableEnded) to.end();
+      };
+      // A write that waits fails within this turn where the end is a reset's.
+      from.once('end', () => (from.writableLength > 0 ? setImmediate(end) : end()));
       // The close that follows tells the rest; an unheard error would end the process.
       from.on('error', () => undefined);
       if (from.destroyed) setImmediate(closed(from, to, name));
       else from.once('close', closed(from, to, name));
     };
+    // Each direction has an end of its own, whoever opened the socket.
+    for (const end of [pod, peer]) if (end instanceof net.Socket) end.allowHalfOpen = true;
     pump(pod, peer, 'pod-reset', (bytes) => (bytesSent += bytes));
     pump(peer, pod, 'peer-reset', (bytes) => (bytesReceived += bytes));
     pod.resume();

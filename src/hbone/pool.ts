@@ -15,6 +15,7 @@ import type { Svid } from '../tls/svid.js';
 import { TunnelRefused } from './endpoint-failure.js';
 import { keepAlive } from './keepalive.js';
 import { defaultLimits, type HboneLimits } from './limits.js';
+import { keepReadable } from './stream-end.js';
 
 export interface TunnelRequest {
   readonly svid: Svid;
@@ -303,6 +304,7 @@ export class TunnelPool {
       { ':method': 'CONNECT', ':authority': request.authority, ...request.headers },
       { endStream: false },
     );
+    keepReadable(stream);
     stream.once('close', () => {
       if (--connection.streams > 0) return;
       if (connection.draining) connection.session.close();

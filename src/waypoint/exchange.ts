@@ -32,6 +32,7 @@ import {
 } from './message.js';
 import type { RequestRecord, ResponseFlag } from './record.js';
 import type { Matched } from './routes/compile.js';
+import { isGrpcType } from './grpc.js';
 import { IdleClock, idleTimeoutsOf } from './idle.js';
 import { Mirror, Mirrors, type MirrorResult } from './mirror.js';
 import { grpcStatusOf, noEndpoint, refusalOf, type Refusal } from './refusal.js';
@@ -277,10 +278,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   }
 
   get #isGrpc(): boolean {
-    return (
-      this.downstream.version === 'HTTP/2' &&
-      headerOf(this.#head.headers, 'content-type')?.startsWith('application/grpc') === true
-    );
+    return this.downstream.version === 'HTTP/2' && isGrpcType(headerOf(this.#head.headers, 'content-type'));
   }
 
   // --- policy -----------------------------------------------------------------------------------------------------------

@@ -16,9 +16,9 @@ export function changeHeaders(headers: Headers, filter: HeaderFilter): void {
   for (const { name, value } of filter.set) setHeader(headers, name, value);
   for (const { name, value } of filter.add) {
     const before = headers.lastIndexOf(name);
-    // RFC 9110, section 5.3: of all headers this one is no list.
+    // RFC 9110, section 5.3: of all headers set-cookie is no list. What separates cookies is a semicolon (RFC 6265, section 4.2.1).
     if (before >= 0 && before % 2 === 0 && name !== 'set-cookie')
-      headers[before + 1] = `${headers[before + 1]},${value}`;
+      headers[before + 1] = `${headers[before + 1]}${name === 'cookie' ? '; ' : ','}${value}`;
     else headers.push(name, value);
   }
   for (const name of filter.remove) removeHeader(headers, name);

@@ -1,5 +1,7 @@
 /** A connection to an endpoint that speaks HTTP/1.1: one request at a time, kept for the next. */
 import type { Duplex } from 'node:stream';
+import { keepReadable, type StreamEnd } from '../../hbone/stream-end.js';
+import { joinCookies } from '../cookies.js';
 import type { WaypointLimits } from '../limits.js';
 import { removeHeader } from '../message.js';
 import type {
@@ -23,6 +25,7 @@ export interface Http1ClientOptions {
 
 export class Http1ClientConnection implements Upstream, ParserEvents {
   readonly #stream: Duplex;
+  readonly #end: StreamEnd;
   readonly #options: Http1ClientOptions;
   readonly #parser: Http1Parser;
   readonly #out: Outbox;
@@ -43,6 +46,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
 
   constructor(stream: Duplex, options: Http1ClientOptions) {
     this.#stream = stream;
+    this.#end = keepReadable(stream);
     this.#options = options;
     this.#out = new Outbox(stream, options.limits.backlogBytesMax);
     this.#parser = new Http1Parser('response', this, options.limits);
@@ -54,7 +58,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
   }
 
   get isOpen(): boolean {
-    return !this.#closed && !this.#stream.destroyed && this.#stream.readable && this.#stream.writable;
+    return !this.#closed && this.#stream.readable && !this.#end.isDeaf;
   }
 
   /** `upgrade`: the protocol that the client asks to change to. */
@@ -72,6 +76,8 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
     this.#interim = 0;
     this.#keepAlive = true;
     this.#out.hasWritten = false;
+    // A rule may have added one.
+    joinCookies(headers);
     let text = `${method} ${path} HTTP/1.1\r\nhost: ${authority}\r\n`;
     let length = false;
     for (let i = 0; i < headers.length; i += 2) {
@@ -108,7 +114,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
 
   cancel(): void {
     this.listener = undefined;
-    this.#stream.destroy();
+    this.#end.destroy();
   }
 
   pause(): void {
@@ -125,7 +131,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
     }
     if (!this.listener) {
       // Bytes that nobody asked for: the next request's answer would begin with them.
-      this.#stream.destroy();
+      this.#end.destroy();
       return;
     }
     this.#received = true;
@@ -196,7 +202,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
     this.listener = undefined;
     this.used = true;
     if (!this.#keepAlive || !this.isOpen) {
-      this.#stream.destroy();
+      this.#end.destroy();
       return;
     }
     this.#parser.next();
@@ -205,6 +211,11 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
   }
 
   #onInputEnd(): void {
+    if (this.#end.wasReset) {
+      // No end of an answer that is as long as its connection.
+      this.#end.destroy();
+      return;
+    }
     if (this.#raw) {
       this.listener?.onAnswerEnd(undefined);
       return;
@@ -214,7 +225,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
       if (this.#sent) this.#free();
       return;
     }
-    this.#stream.destroy();
+    this.#end.destroy();
   }
 
   #onClose(): void {
@@ -240,7 +251,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
   #fail(failure: UpstreamFailure): void {
     const { listener } = this;
     this.listener = undefined;
-    this.#stream.destroy();
+    this.#end.destroy();
     listener?.onError(failure);
   }
 }

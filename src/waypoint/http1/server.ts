@@ -1,6 +1,7 @@
 /** A client's connection that speaks HTTP/1: one request after the other, answered in order. */
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { joinCookies } from '../cookies.js';
 import type { WaypointLimits } from '../limits.js';
 import type { Downstream, DownstreamListener, Headers, RequestHead, ResponseHead } from '../message.js';
 import { headerOf } from '../message.js';
@@ -269,6 +270,7 @@ export class Http1ServerConnection implements ParserEvents {
 
 function requestHeadOf(head: MessageHead): RequestHead {
   const { authority, path } = parseTarget(head.method, head.target, headerOf(head.headers, 'host'));
+  joinCookies(head.headers);
   return { method: head.method, path, authority, scheme: 'http', headers: head.headers };
 }
 

@@ -2,6 +2,8 @@
 import http2 from 'node:http2';
 import type { Duplex } from 'node:stream';
 import { errorText } from '../../base/errors.js';
+import { keepReadable } from '../../hbone/stream-end.js';
+import { isGrpcType } from '../grpc.js';
 import type { WaypointLimits } from '../limits.js';
 import type { Headers, RequestHead, Upstream, UpstreamFailure, UpstreamListener } from '../message.js';
 import { headerOf } from '../message.js';
@@ -113,9 +115,7 @@ class Http2Upstream implements Upstream {
     try {
       const pseudo = { ':method': method, ':path': path, ':authority': authority, ':scheme': scheme };
       // RFC 9113, section 8.2.2: `trailers` is all that te may say; gRPC servers wait for it.
-      const trailers =
-        headerOf(headers, 'te') !== undefined ||
-        headerOf(headers, 'content-type')?.startsWith('application/grpc') === true;
+      const trailers = headerOf(headers, 'te') !== undefined || isGrpcType(headerOf(headers, 'content-type'));
       stream = this.session.request(
         toHttp2(headers, { ...pseudo, ...(trailers ? { te: 'trailers' } : {}) }),
         {
@@ -130,6 +130,7 @@ class Http2Upstream implements Upstream {
       return;
     }
     this.#stream = stream;
+    const end = keepReadable(stream);
     stream.on('error', () => undefined);
     stream.on('headers', (given: http2.IncomingHttpHeaders, _flags: number, raw: string[]) => {
       const status = Number(given[':status']);
@@ -162,7 +163,8 @@ class Http2Upstream implements Upstream {
     });
     stream.on('drain', () => this.listener?.onUpstreamDrain());
     stream.on('end', () => {
-      if (stream.rstCode !== http2.constants.NGHTTP2_NO_ERROR || stream.aborted || !this.#answered) return;
+      // An answer that has ended is whole, though what is left of the request is not wanted (RFC 9113, section 8.1).
+      if (end.wasReset || !this.#answered) return;
       if (this.#due !== undefined && this.#due !== 0) return this.#mismatched();
       const { listener } = this;
       this.listener = undefined;
@@ -213,6 +215,8 @@ class Http2Upstream implements Upstream {
     this.listener = undefined;
     if (!this.#stream) this.#release();
     else if (!this.#stream.closed) this.#stream.close(http2.constants.NGHTTP2_CANCEL);
+    // The endpoint reset it, and what it said before is not wanted any more.
+    else keepReadable(this.#stream).destroy();
   }
   pause(): void {
     this.#stream?.pause();

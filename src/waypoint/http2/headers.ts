@@ -1,5 +1,6 @@
 /** Between HTTP/2's headers as Node has them and flat lists. */
 import type http2 from 'node:http2';
+import { joinCookies } from '../cookies.js';
 import { notInTrailers } from '../http1/parser.js';
 import type { Headers } from '../message.js';
 
@@ -9,16 +10,9 @@ export function flatten(raw: readonly string[]): Headers {
   for (let i = 0; i + 1 < raw.length; i += 2) {
     const name = raw[i] ?? '';
     if (name.charCodeAt(0) === 0x3a) continue;
-    // RFC 9113, section 8.2.3: cookie crumbs are one header to everybody else.
-    if (name === 'cookie') {
-      const at = headers.indexOf('cookie');
-      if (at >= 0 && at % 2 === 0) {
-        headers[at + 1] = `${headers[at + 1]}; ${raw[i + 1]}`;
-        continue;
-      }
-    }
     headers.push(name, raw[i + 1] ?? '');
   }
+  joinCookies(headers);
   return headers;
 }
 
@@ -52,7 +46,7 @@ export function toHttp2(headers: Headers, pseudo: http2.OutgoingHttpHeaders): ht
     else if (Array.isArray(before)) before.push(value);
     // Names that HTTP/2's library takes once only are lists to everybody else.
     else if (name === 'set-cookie') all[name] = [String(before), value];
-    else all[name] = `${String(before)}, ${value}`;
+    else all[name] = `${String(before)}${name === 'cookie' ? ';' : ','} ${value}`;
   }
   return all;
 }

@@ -1,0 +1,180 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import net from 'node:net';
+import { test, type TestContext } from 'node:test';
+import {
+  early,
+  earlyServer,
+  listening,
+  outcomes,
+  repetitions,
+  sizes,
+  upload,
+  type Close,
+} from '../../test/support/early-response.js';
+import { connected, startHbone, svidOf } from '../../test/support/hbone.js';
+import { id } from '../../test/support/mesh.js';
+import { eventually } from '../../test/support/waypoint.js';
+import { parseIp } from '../model/address.js';
+import { carry, type CarryResult } from './carry.js';
+import { TunnelPool } from './pool.js';
+import { keepReadable } from './stream-end.js';
+
+const dialed = (port: number): Promise<net.Socket> =>
+  new Promise((resolve, reject) => {
+    const options = { port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true };
+    const socket = net.connect(options, () => resolve(socket));
+    socket.once('error', reject);
+  });
+
+interface Relay {
+  readonly port: number;
+  readonly results: Promise<CarryResult>[];
+}
+/** One relay between two sockets: pods of one node, plain destinations, and what comes to a pod without a tunnel. */
+async function between(t: TestContext, serverPort: number): Promise<Relay> {
+  const results: Promise<CarryResult>[] = [];
+  const port = await listening(
+    t,
+    (socket) => void dialed(serverPort).then((peer) => results.push(carry(socket, peer).done)),
+    true,
+  );
+  return { port, results };
+}
+/** Two relays and a tunnel between them: pods of two nodes. */
+async function across(t: TestContext, serverPort: number): Promise<Relay> {
+  const results: Promise<CarryResult>[] = [];
+  const { port: hbonePort } = await startHbone(t, id('db'), (tunnel) => {
+    void dialed(serverPort).then((app) => results.push(carry(app, tunnel.accept()).done));
+  });
+  const pool = new TunnelPool();
+  t.after(() => pool.close());
+  const svid = svidOf(id('web'));
+  const port = await listening(
+    t,
+    (socket) =>
+      void pool
+        .open({
+          svid,
+          expected: [id('db')],
+          destination: { ip: parseIp('127.0.0.1'), port: hbonePort },
+          authority: '10.0.0.1:80',
+          source: 'pod',
+          headers: {},
+          connect: () => connected(hbonePort),
+        })
+        .then(({ stream }) => results.push(carry(socket, stream).done)),
+    true,
+  );
+  return { port, results };
+}
+const direct = (_t: TestContext, port: number): Promise<Relay> => Promise.resolve({ port, results: [] });
+const paths = { direct, between, across };
+
+for (const [name, path] of Object.entries(paths)) {
+  for (const close of ['at once', 'unread'] satisfies Close[]) {
+    test(`a response ahead of the upload's end is read each time: ${name}, closed ${close}`, async (t) => {
+      const { port, results } = await path(t, await earlyServer(t, close));
+      for (const size of sizes) {
+        const seen = await outcomes(repetitions, async () => (await upload(port, size)).text);
+        assert.deepEqual(seen, { [early()]: repetitions }, `${size} bytes`);
+      }
+      await Promise.all(results);
+    });
+  }
+
+  test(`a long response ahead of a reset is read whole by a client that is slow to read: ${name}`, async (t) => {
+    const body = 'e'.repeat(48 << 10);
+    const { port } = await path(t, await earlyServer(t, 'unread', early(body)));
+    const seen = await outcomes(
+      4,
+      async () => `${(await upload(port, 5_000_000, { readAfterMs: 200 })).text.length}`,
+    );
+    assert.deepEqual(seen, { [early(body).length]: 4 });
+  });
+
+  test(`an end that came ahead of the reset stays an end, a reset a reset: ${name}`, async (t) => {
+    // Reads all that is there and closes in order; what comes after is answered by a reset.
+    const ending = await listening(t, (socket) => {
+      socket.on('error', () => undefined);
+      socket.once('data', () => socket.end('said all', () => socket.destroy()));
+    });
+    const { port } = await path(t, ending);
+    const client = await dialed(port);
+    let text = '';
+    client.on('error', () => undefined).on('data', (part: Buffer) => (text += part.toString()));
+    client.write('a');
+    await once(client, 'end');
+    assert.equal(text, 'said all');
+    // In the end its writes fail, as they do without a relay.
+    const writing = setInterval(() => client.write('b'), 5);
+    await new Promise((resolve) => client.once('close', resolve));
+    clearInterval(writing);
+    assert.equal((client.errored as NodeJS.ErrnoException | null)?.code, 'EPIPE');
+    const broken = await listening(t, (socket) => {
+      socket.on('error', () => undefined);
+      socket.once('data', () => socket.write('half', () => setTimeout(() => socket.resetAndDestroy(), 5)));
+    });
+    const half = await path(t, broken);
+    assert.deepEqual(await upload(half.port, 1), { text: 'half', ended: 'reset' });
+  });
+
+  test(`what a client said ahead of its reset reaches a server that reads late: ${name}`, async (t) => {
+    const said = Buffer.alloc(40 << 10, 'c');
+    const got: Promise<number>[] = [];
+    const gone = { client: () => undefined as void };
+    const server = await listening(
+      t,
+      (socket) => {
+        socket.on('error', () => undefined);
+        // As a kernel's socket does, it keeps what came ahead of a reset.
+        keepReadable(socket);
+        socket.write('greeting');
+        got.push(
+          new Promise((resolve) => {
+            let bytes = 0;
+            socket.on('data', (part: Buffer) => (bytes += part.length));
+            socket.on('close', () => resolve(bytes));
+            socket.pause();
+            gone.client = () => void socket.resume();
+          }),
+        );
+      },
+      true,
+    );
+    const { port } = await path(t, server);
+    for (let i = 0; i < 8; i++) {
+      const client = await dialed(port);
+      client.on('error', () => undefined);
+      await new Promise<void>((resolve) => client.write(said, () => resolve()));
+      await eventually(() => got.length === i + 1, 'the server has the connection');
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      client.resetAndDestroy();
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      gone.client();
+      assert.equal(await got[i], said.length);
+    }
+  });
+}
+
+test('data that waits for a slow reader outlives the reset of a tunnel, and so does a relay’s own backlog', async (t) => {
+  // More than sockets hold: it waits in the streams of both relays when the reset comes.
+  const body = 'b'.repeat(3 << 20);
+  const server = await listening(t, (socket) => {
+    socket.on('error', () => undefined);
+    socket.once('data', () =>
+      socket.write(early(body), () => setTimeout(() => socket.resetAndDestroy(), 50)),
+    );
+  });
+  const { port, results } = await across(t, server);
+  for (let i = 0; i < 4; i++) await upload(port, 1, { readAfterMs: 300 });
+  const ends = await Promise.all(results);
+  assert.equal(ends.length, 8);
+  // What the server's own queue held at its reset is lost without a mesh, too. What one relay took from it the other one delivers.
+  const sum = (of: (end: CarryResult) => number): number => ends.reduce((all, end) => all + of(end), 0);
+  assert.ok(sum(({ bytesSent }) => bytesSent) > 1 << 20);
+  assert.equal(
+    sum(({ bytesSent }) => bytesSent),
+    sum(({ bytesReceived }) => bytesReceived),
+  );
+});

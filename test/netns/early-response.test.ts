@@ -1,0 +1,99 @@
+/** A server that answers before it has read the upload, and closes: its response reaches the client each time, whatever is between them. */
+import assert from 'node:assert/strict';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { projectRoot } from '../../native/index.js';
+import { until } from '../../src/base/wait.js';
+import { run } from '../../src/cli/run.js';
+import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { startWaypoint, type WaypointPlace } from '../../src/cli/standalone/waypoint.js';
+
+const state = '/run/weft/test-early';
+const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
+const program = join(projectRoot, 'test', 'netns', 'programs', 'early.py');
+const gateway = join(projectRoot, 'docs', 'examples', 'waypoint', 'gateway.yaml');
+const place: WaypointPlace = { namespace: 'shop', name: 'waypoint', node: 'node-b', workers: 1 };
+const large = join(manifests, 'large.bin');
+let bed: Bed;
+
+before(async () => {
+  await tearDown(state);
+  cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
+  const write = (file: string, text: string): void => writeFileSync(join(manifests, file), text);
+  write('namespace.yaml', 'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled } }\n');
+  write('gateway.yaml', readFileSync(gateway, 'utf8'));
+  write(
+    'early.yaml',
+    `kind: Service
+metadata: { name: early, namespace: shop, labels: { weft.dev/waypoint: waypoint } }
+spec: { selector: { app: echo, version: v1 }, clusterIPs: [10.96.0.50], ports: [{ name: http, port: 8491 }] }
+---
+kind: Service
+metadata: { name: early-l4, namespace: shop }
+spec: { selector: { app: echo, version: v1 }, clusterIPs: [10.96.0.51], ports: [{ name: http, port: 8492 }] }
+---
+kind: Namespace
+metadata: { name: outside }
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: plain-a, namespace: outside, annotations: { weft.dev/netns: weft-plain-a } }
+spec: { nodeName: node-a }
+status: { podIPs: [{ ip: 10.244.1.30 }, { ip: 'fd00:244:1::30' }] }
+`,
+  );
+  bed = Bed.create({ from: manifests, state });
+  bed.start('early', 'weft-echo-v1', 'python3', [program, 'serve', '8491', '8492']);
+  await bed.up();
+  await startWaypoint(bed, place);
+  writeFileSync(large, Buffer.alloc(5_000_000, 'u'));
+  await until('the way through the waypoint is open', 20_000, async () =>
+    (await ask('10.96.0.50', 8491, 10, 1)).includes('413'),
+  );
+});
+after(async () => {
+  await tearDown(state);
+  rmSync(manifests, { recursive: true, force: true });
+});
+
+async function ask(
+  host: string,
+  port: number,
+  size: number,
+  times: number,
+  netns = 'weft-web',
+): Promise<string> {
+  const args = [program, 'upload', host, `${port}`, `${size}`, `${times}`];
+  return (await run(netns, 'python3', args, 60_000)).stdout.trim();
+}
+
+const ways: readonly [string, string, number, string?][] = [
+  ['across nodes', '10.96.0.51', 8492],
+  ['through a waypoint', '10.96.0.50', 8491],
+  ['from a client outside the mesh', '10.96.0.51', 8492, 'weft-plain-a'],
+];
+for (const [way, host, port, netns] of ways) {
+  test(`${way}: the response of each upload is read`, async () => {
+    for (const size of [10_000, 200_000, 5_000_000])
+      assert.equal(
+        await ask(host, port, size, 40, netns),
+        '40 HTTP/1.1 413 Payload Too Large whole',
+        `${size} bytes`,
+      );
+  });
+}
+
+test('through a waypoint by HTTP/2: the response of each upload is read', async () => {
+  const args = ['-sS', '--http2-prior-knowledge', '-m', '10', '-o', '/dev/null', '-w', '%{http_code}'];
+  for (let i = 0; i < 10; i++) {
+    const { stdout } = await run('weft-web', 'curl', [
+      ...args,
+      '--data-binary',
+      `@${large}`,
+      'http://10.96.0.50:8491/',
+    ]);
+    assert.equal(stdout, '413');
+  }
+});

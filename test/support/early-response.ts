@@ -1,0 +1,109 @@
+/** Servers that answer before they have read the upload, and clients that see what a kernel's socket would let an application see. */
+import { once } from 'node:events';
+import net from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { keepReadable } from '../../src/hbone/stream-end.js';
+
+export const sizes = [10_000, 200_000, 5_000_000] as const;
+export const repetitions = 40;
+
+export const early = (body = 'too large\n', more = 'Connection: close\r\n'): string =>
+  `HTTP/1.1 413 Payload Too Large\r\nContent-Length: ${body.length}\r\n${more}\r\n${body}`;
+
+/** `at once`: closes behind its response, with or without bytes unread; `unread`: closes once the upload fills its receive queue. */
+export type Close = 'at once' | 'unread';
+
+/** Answers once the end of a head is there, reads nothing more, and closes. */
+export async function earlyServer(
+  t: { after(call: () => void): void },
+  close: Close,
+  response = early(),
+): Promise<number> {
+  return listening(t, (socket) => {
+    let head = '';
+    socket.on('error', () => undefined);
+    socket.on('data', (bytes: Buffer) => {
+      if (head.includes('\r\n\r\n')) return;
+      head += bytes.toString('latin1');
+      if (!head.includes('\r\n\r\n')) return;
+      socket.pause();
+      socket.write(response, () => {
+        if (close === 'at once') socket.destroy();
+        else setTimeout(() => socket.destroy(), 5);
+      });
+    });
+  });
+}
+
+export async function listening(
+  t: { after(call: () => void): void },
+  onSocket: (socket: net.Socket) => void,
+  pauseOnConnect = false,
+): Promise<number> {
+  const server = net.createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect }, onSocket);
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  return (server.address() as AddressInfo).port;
+}
+
+export interface Uploaded {
+  readonly text: string;
+  readonly ended: 'end' | 'reset';
+}
+
+/** Uploads so many bytes and reads until the connection ends, or the response `isWhole`. `readAfterMs`: it reads nothing before. */
+export function upload(
+  port: number,
+  bytes: number,
+  { readAfterMs = 0, path = '/', isWhole = (_text: string): boolean => false } = {},
+): Promise<Uploaded> {
+  return new Promise((resolve) => {
+    const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+    // What a kernel's socket lets an application read behind a write that failed, Node's alone does not.
+    const end = keepReadable(socket);
+    let text = '';
+    let isEnd = false;
+    const block = Buffer.alloc(1 << 16, 'u');
+    let sent = 0;
+    const more = (): void => {
+      while (sent < bytes && !socket.destroyed) {
+        const piece = block.subarray(0, Math.min(block.length, bytes - sent));
+        sent += piece.length;
+        if (!socket.write(piece)) return;
+      }
+    };
+    socket.on('error', () => undefined);
+    socket.on('connect', () => {
+      socket.write(`POST ${path} HTTP/1.1\r\nHost: api.shop\r\nContent-Length: ${bytes}\r\n\r\n`);
+      more();
+    });
+    socket.on('drain', more);
+    socket.on('data', (part: Buffer) => {
+      text += part.toString('latin1');
+      if (isWhole(text)) socket.destroy();
+    });
+    socket.on('end', () => {
+      isEnd = !end.wasReset;
+      socket.destroy();
+    });
+    socket.on('close', () => resolve({ text, ended: isEnd ? 'end' : 'reset' }));
+    if (readAfterMs > 0) {
+      socket.pause();
+      setTimeout(() => socket.resume(), readAfterMs);
+    }
+  });
+}
+
+/** How often each outcome was seen. */
+export async function outcomes(
+  times: number,
+  once: () => Promise<string>,
+): Promise<Readonly<Record<string, number>>> {
+  const seen: Record<string, number> = {};
+  for (let i = 0; i < times; i++) {
+    const outcome = await once();
+    seen[outcome] = (seen[outcome] ?? 0) + 1;
+  }
+  return seen;
+}
