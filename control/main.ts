@@ -12,7 +12,7 @@ import { serveRoutes, tokenIn } from '../src/telemetry/servers.js';
 import { Compiler, type Changes, type CompileSettings, type ObjectKey } from './compile/compile.js';
 import { differenceFrom } from './compile/difference.js';
 import type { MeshObject } from './compile/objects.js';
-import { problemLine, SettingProblems } from './compile/setting-problems.js';
+import { isUnprotected, problemLine, SettingProblems } from './compile/setting-problems.js';
 import { closedMeans } from './compile/closed.js';
 import { rootNamespace } from './compile/policies.js';
 import { unenforced } from './compile/unenforced.js';
@@ -185,7 +185,8 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
     if (!(source instanceof FileSource)) return;
     const problems = [
       ...source.problems.map(fileErrorText),
-      ...[...settingsOf.all()].map(problemLine),
+      // A key that nothing is protected by is in the log and in `weft check -f` alone.
+      ...[...settingsOf.all()].filter(isUnprotected).map(problemLine),
       ...[...compiler.problems()].map(([key, { message }]) => `${key}: ${message}`),
       ...unenforced(compiler),
     ];

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { settingEvent } from '../kubernetes/events.js';
 import { objectKey, type ObjectKey } from './compile.js';
 import type { MeshObject } from './objects.js';
-import { problemLine, problemText, SettingProblems } from './setting-problems.js';
+import { isUnprotected, problemLine, problemText, SettingProblems } from './setting-problems.js';
 
 const pod = (name: string, mode: string): MeshObject => ({
   kind: 'Pod',
@@ -64,4 +64,15 @@ test('a line names the kind and the name, of a pod with its namespace', () => {
   const lines = problems.apply(change(pod('a', 'on'), namespace)).map(problemLine);
   assert.match(lines[0] ?? '', /^Pod shop\/a: label weft\.dev\/mode: "on"/);
   assert.match(lines[1] ?? '', /^Namespace bank: label weft\.dev\/mesh: "yes"/);
+});
+
+test('a key by which nothing is protected leaves nobody unprotected', () => {
+  const keyed = (key: string): MeshObject => ({
+    kind: 'Namespace',
+    metadata: { name: 'shop', labels: { [key]: 'x' } },
+  });
+  const of = (key: string): boolean[] =>
+    new SettingProblems(() => assert.fail('no limit')).apply(change(keyed(key))).map(isUnprotected);
+  assert.deepEqual(of('weft.dev/team'), [false]);
+  assert.deepEqual(of('weft.dev/mdoe'), [true]);
 });

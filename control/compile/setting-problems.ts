@@ -63,6 +63,10 @@ export class SettingProblems {
 const textOf = (problems: readonly SettingProblem[]): string =>
   problems.map(({ message }) => message).join('\n');
 
+/** Whether its author may rely on something that does not hold. */
+export const isUnprotected = ({ problems }: ObjectProblems): boolean =>
+  problems.some(({ isProtection }) => isProtection);
+
 /** All problems of one object. */
 export const problemText = ({ problems }: ObjectProblems): string =>
   problems.map(({ message }) => message).join('; ');

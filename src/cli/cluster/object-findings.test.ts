@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { test } from 'node:test';
+import { KubeConfig } from '@kubernetes/client-node';
+import { objectFindings } from './object-findings.js';
+
+const meta = (name: string, labels: Readonly<Record<string, string>> = {}) => ({
+  metadata: { name, namespace: 'shop', labels },
+});
+const pod = (name: string) => ({
+  ...meta(name, { app: 'api' }),
+  spec: { containers: [{ image: 'x', ports: [{ containerPort: 8080 }] }] },
+  status: { phase: 'Running' },
+});
+
+test('objects are read page by page, and a kind that the cluster does not have is none', async (t) => {
+  const lists: Readonly<Record<string, readonly (readonly object[])[]>> = {
+    '/api/v1/namespaces': [[{ metadata: { name: 'shop', labels: { 'weft.dev/mesh': 'enabled' } } }]],
+    '/api/v1/pods': [[pod('a')], [pod('b')]],
+    '/api/v1/services': [
+      [
+        {
+          ...meta('api', { 'istio.io/use-waypoint': 'wp' }),
+          spec: { selector: { app: 'api' }, ports: [{ port: 80, targetPort: 8080 }] },
+        },
+      ],
+    ],
+    '/apis/weft.dev/v1alpha1/accesspolicies': [
+      [{ ...meta('p'), spec: { action: 'DENY', rules: [{ to: [{ ports: [80] }] }] } }],
+    ],
+    '/apis/weft.dev/v1alpha1/workloads': [[]],
+  };
+  const server = createServer((request, response) => {
+    const url = new URL(request.url ?? '', 'http://x');
+    const pages = lists[url.pathname];
+    const at = Number(url.searchParams.get('continue') ?? 0);
+    response.writeHead(pages ? 200 : 404, { 'content-type': 'application/json' });
+    const next = pages && at + 1 < pages.length ? { continue: String(at + 1) } : {};
+    response.end(JSON.stringify({ kind: 'List', items: pages?.[at] ?? [], metadata: next }));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => server.close());
+  const config = new KubeConfig();
+  config.loadFromClusterAndUser(
+    {
+      name: 'test',
+      server: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+      skipTLSVerify: true,
+    },
+    { name: 'test' },
+  );
+  const found = await objectFindings(config, 'weft-system');
+  assert.deepEqual(
+    found.map(({ level }) => level),
+    ['fail', 'fail'],
+  );
+  assert.match(found[0]?.what ?? '', /^Service shop\/api names the waypoint shop\/wp .*there is no Gateway/);
+  assert.match(found[1]?.what ?? '', /^AccessPolicy shop\/p: ports 80 is the port of Service shop\/api/);
+});
