@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { parseTrustDomain } from '../../src/model/identity.js';
 import { narrow } from '../source/narrow.js';
 import { readObject } from '../source/validate.js';
+import { compile } from './compile.js';
 import { kubeletPorts, targetPortOf } from './containers.js';
-import type { PodObject } from './objects.js';
+import type { PodObject, ServiceObject } from './objects.js';
 
 /** As the API server gives it, through all that reads it. */
 function podOf(spec: object, podIPs: readonly string[] = ['10.0.0.9']): PodObject {
@@ -98,5 +100,26 @@ test('what the kubelet does not run by network opens nothing', () => {
   assert.deepEqual(
     kubeletPorts(podOf({ containers: [{ name: 'a', lifecycle: hooks, livenessProbe: exec }] })),
     [],
+  );
+});
+
+test('what nodes are told of a pod with a native sidecar: its ports for the kubelet, and the endpoint of a Service that names its port', () => {
+  const pod = podOf({ containers: [app], initContainers: [setup, sidecar] });
+  const labeled = {
+    ...pod,
+    metadata: { ...pod.metadata, labels: { app: 'web', 'weft.dev/mesh': 'enabled' } },
+  };
+  const service = narrow('Service', {
+    metadata: { name: 'web', namespace: 'shop' },
+    spec: { selector: { app: 'web' }, clusterIP: '10.96.0.1', ports: [{ port: 81, targetPort: 'admin' }] },
+  }) as ServiceObject;
+  const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
+  const told = [...compile([labeled, service], settings).all()];
+  const held = told.find((one) => one.kind === 'nodePod')?.value;
+  assert.deepEqual(held?.probePorts, [8080, 9901, 9902, 9903, 9904]);
+  const workload = told.find((one) => one.kind === 'workload')?.value;
+  assert.deepEqual(
+    [...(workload?.services.values() ?? [])].flat().map(({ targetPort }) => targetPort),
+    [9901],
   );
 });

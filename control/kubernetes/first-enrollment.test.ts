@@ -151,6 +151,23 @@ test('what cannot be written begins nothing: the namespace is strict from the fi
   assert.ok(!a.enrolling('shop'));
 });
 
+test('a namespace that is in the mesh already is not opened by another label, with or without the condition', async (t) => {
+  const { set, replica, conditionOf } = await cluster(t);
+  const a = replica(false, {}, 'closed');
+  a.hear(set('shop', { 'weft.dev/mesh': 'enabled' }), podOf());
+  await a.first.start();
+  const b = replica(false);
+  b.hear(set('shop', { 'weft.dev/mesh': 'enabled' }), podOf('True'));
+  await b.first.start();
+  b.hear(podOf('False'));
+  for (const one of [a, b]) {
+    one.hear(set('shop', strict));
+    assert.equal(one.history.at(-1), true);
+  }
+  await sleep(200);
+  assert.equal(conditionOf('shop'), undefined);
+});
+
 test('the leader says what is waited for and ends it when all pods are reported, for good', async (t) => {
   const { set, read, replica, conditionOf } = await cluster(t);
   const a = replica(true);

@@ -30,8 +30,14 @@ import { narrow } from '../source/narrow.js';
 import { rfc3339 } from './conditions.js';
 
 const tickMs = 1_000;
-/** For what another replica has written to come by the watch. */
-const watchMsMax = 3_000;
+/** A namespace that is new in the mesh is as it was before for this long at most: then it is as its labels say, and so strict. */
+const holdMsMax = 5_000;
+/** All that are new as this replica comes. */
+const startMsMax = 15_000;
+const startAtOnce = 16;
+/** Of the leader. */
+const writesAtOnce = 32;
+const retryMs = 30_000;
 /** A condition that the leader has not ended by then counts no longer, whatever the API server says. */
 const localMsMax = enrollMsMax + 30_000;
 
@@ -52,10 +58,12 @@ export interface FirstEnrollmentOptions {
 export class FirstEnrollment {
   readonly #options: FirstEnrollmentOptions;
   /** Namespaces that wait for their first minute to be written, by key. */
-  readonly #held = new Map<ObjectKey, { readonly object: NamespaceObject; timer?: NodeJS.Timeout }>();
+  readonly #held = new Map<ObjectKey, { readonly object: NamespaceObject; readonly timer: NodeJS.Timeout }>();
   /** When a first minute was first seen here, by a clock that nobody sets; and since when nothing is waited for. */
   readonly #since = new Map<string, { readonly atMs: number; settledAtMs?: number }>();
   readonly #writing = new Set<string>();
+  /** Namespaces whose condition could not be written: not tried again until then. */
+  readonly #retryAtMs = new Map<string, number>();
   #serving = false;
   #timer: NodeJS.Timeout | undefined;
 
@@ -72,16 +80,23 @@ export class FirstEnrollment {
       this.#held.delete(key);
       if (object?.kind !== 'Namespace') {
         this.#since.delete(key);
+        this.#retryAtMs.delete(key);
         continue;
       }
       const seen = this.#asItIs(key, object);
       now.set(key, seen);
       // Before nodes are served, all is compiled as it is: one that holds pods already must not hear that they are unwanted.
-      if (!this.#serving || !this.#mayBegin(seen)) continue;
+      // One that counts as in the mesh already stays as it is.
+      if (!this.#serving || isEnrolled(this.#options.compiler.namespace(object.metadata.name))) continue;
+      if (!this.#mayBegin(seen)) continue;
       now.delete(key);
-      const held = { object: seen };
+      const held = { object: seen, timer: setTimeout(() => this.#release(key, seen), holdMsMax) };
       this.#held.set(key, held);
-      void this.#hold(key, held);
+      void this.#begin(seen).then((outcome) => {
+        // The watch was faster, or says in a moment what another replica has written.
+        if (this.#held.get(key) !== held || outcome === 'changed') return;
+        this.#release(key, outcome === 'failed' ? seen : outcome);
+      });
     }
     return now;
   }
@@ -90,20 +105,19 @@ export class FirstEnrollment {
   async start(): Promise<void> {
     const { compiler, take } = this.#options;
     const fresh = [...compiler.ofKind('Namespace')].filter((one) => this.#mayBegin(one));
-    await Promise.all(
-      fresh.map(async (namespace) => {
-        const key = objectKey(namespace);
-        const outcome = await this.#begin(namespace);
-        if (typeof outcome === 'object') return take(new Map([[key, outcome]]));
-        const until = performance.now() + watchMsMax;
-        while (
-          outcome === 'changed' &&
-          performance.now() < until &&
-          this.#mayBegin(compiler.object(key) as NamespaceObject)
-        )
+    const until = performance.now() + startMsMax;
+    const isTime = (): boolean => performance.now() < until;
+    const work = async (): Promise<void> => {
+      for (let next = fresh.pop(); next && isTime(); next = fresh.pop()) {
+        const key = objectKey(next);
+        const outcome = await this.#begin(next);
+        // What comes later than that is not believed: nodes have been told strict mode.
+        if (typeof outcome === 'object' && !this.#serving) take(new Map([[key, outcome]]));
+        while (outcome === 'changed' && isTime() && this.#mayBegin(compiler.namespace(next.metadata.name)))
           await sleep(50);
-      }),
-    );
+      }
+    };
+    await Promise.race([Promise.all(Array.from({ length: startAtOnce }, work)), sleep(startMsMax)]);
     this.#serving = true;
     this.#timer = setInterval(() => this.#tick(), tickMs);
   }
@@ -142,19 +156,10 @@ export class FirstEnrollment {
     }
   }
 
-  async #hold(
-    key: ObjectKey,
-    held: { readonly object: NamespaceObject; timer?: NodeJS.Timeout },
-  ): Promise<void> {
-    const outcome = await this.#begin(held.object);
-    // The watch was faster.
-    if (this.#held.get(key) !== held) return;
-    const release = (object: NamespaceObject): void => {
-      this.#held.delete(key);
-      this.#options.take(new Map([[key, this.#asItIs(key, object)]]));
-    };
-    if (outcome === 'changed') held.timer = setTimeout(() => release(held.object), watchMsMax);
-    else release(outcome === 'failed' ? held.object : outcome);
+  #release(key: ObjectKey, object: NamespaceObject): void {
+    clearTimeout(this.#held.get(key)?.timer);
+    this.#held.delete(key);
+    this.#options.take(new Map([[key, this.#asItIs(key, object)]]));
   }
 
   /**
@@ -183,7 +188,9 @@ export class FirstEnrollment {
     let left: readonly PodObject[] | undefined;
     const unreportedNow = (): readonly PodObject[] =>
       (left ??= unreported(compiler.ofKind('Pod'), (name) => compiler.namespace(name)));
-    for (const namespace of [...compiler.ofKind('Namespace')]) {
+    // First those that somebody waits for.
+    const all = [...compiler.ofKind('Namespace')];
+    for (const namespace of [...all.filter(isEnrolling), ...all.filter((one) => !isEnrolling(one))]) {
       const key = objectKey(namespace);
       const seen = this.#asItIs(key, namespace);
       if (seen !== namespace) take(new Map([[key, seen]]));
@@ -199,17 +206,20 @@ export class FirstEnrollment {
     const wanted = compiler.removal === undefined ? this.#wanted(key, namespace, unreportedNow) : undefined;
     const { lastTransitionTime: _, ...said } = now ?? {};
     if (now ? isDeepStrictEqual(said, wanted) : wanted === undefined) return;
-    if (this.#writing.has(name)) return;
+    if (this.#writing.has(name) || this.#writing.size >= writesAtOnce) return;
+    if (performance.now() < (this.#retryAtMs.get(key) ?? 0)) return;
     this.#writing.add(name);
     this.#write(namespace, wanted)
       .then(
         () => {
+          this.#retryAtMs.delete(key);
           if (wanted?.status === 'True' && now?.status === 'False')
             log.info({ namespace: name, reason: wanted.reason }, wanted.message ?? '');
         },
         (error: unknown) => {
           // 409: it has changed since, and the watch will say how.
           if (error instanceof ApiError && (error.status === 409 || error.status === 404)) return;
+          this.#retryAtMs.set(key, performance.now() + retryMs);
           log.warn(
             { namespace: name, error: errorText(error) },
             'condition of a namespace not written, tried again',
