@@ -152,9 +152,7 @@ export function readObject(object: MeshObject): Read {
 /** A pattern is for programs: where the title of its schema says in words what it stands for, these. Descriptions are for `kubectl explain`. */
 export function messageOf({ keyword, parentSchema, message }: ErrorObject): string {
   const { title } = (parentSchema ?? {}) as { title?: string };
-  return keyword === 'pattern' && title !== undefined
-    ? `must be ${title}`
-    : (message ?? 'is wrong');
+  return keyword === 'pattern' && title !== undefined ? `must be ${title}` : (message ?? 'is wrong');
 }
 
 /** Top-level fields of `spec` that the errors are about; undefined where one is about more than that. */
