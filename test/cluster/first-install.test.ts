@@ -61,9 +61,11 @@ test('weft status and weft check name the image that cannot be pulled', async ()
   const status = await weft('status', '--kubernetes');
   assert.equal(status.code, 1);
   assert.match(status.said, /^control plane {2}0 of 2 ready, 127\.0\.0\.1:1\/weft:missing$/m);
+  // The agent waits for the control plane's ConfigMap before its image is pulled.
+  assert.match(status.said, /^node1 +no answer: /m);
   assert.match(
     status.said,
-    /^node1 +no answer: image 127\.0\.0\.1:1\/weft:missing cannot be pulled: (Err)?ImagePull/m,
+    /^DOES NOT RUN\npod weft-control-\S+ on node1: image 127\.0\.0\.1:1\/weft:missing cannot be pulled: (ErrImagePull|ImagePullBackOff): /m,
   );
   const check = await weft('check', '--kubernetes');
   assert.equal(check.code, 1);

@@ -83,6 +83,10 @@ class Lines {
     this.#said.set(key, line);
     this.say(line);
   }
+  /** Says it once, whatever it changes to. */
+  once(key: string, line: string): void {
+    if (!this.#said.has(key)) this.tell(key, line);
+  }
   forget(key: string): void {
     this.#said.delete(key);
   }
@@ -95,16 +99,18 @@ function tell(lines: Lines, { control, agents, failures }: Rollout): void {
   if (control) lines.tell('control', progressLine('control plane', control));
   // None are wanted until the controller has looked at the nodes.
   if (agents && agents.wanted > 0) lines.tell('agents', progressLine('agents', agents));
-  // By code: the kubelet words the same failure in several ways.
+  // The kubelet words the same failure in several ways.
   for (const { code, subject, why } of failures.values())
-    lines.tell(`${code} ${subject} ${/ErrImage|Invalid/.test(why) ? 'first' : ''}`, `${subject}: ${why}`);
+    lines.once(`${code} ${subject}`, `${subject}: ${why}`);
 }
 
 /** One error for all: with the code of the first, and each one's cause. */
 export function failuresError(failures: readonly Failure[]): WeftError | undefined {
   const [first] = failures;
   if (!first) return undefined;
-  const causes = [...new Set(failures.map(({ subject, why }) => `${subject}: ${why}`))];
+  const subjects = new Map<string, string[]>();
+  for (const { subject, why } of failures) subjects.set(why, [...(subjects.get(why) ?? []), subject]);
+  const causes = [...subjects].map(([why, of]) => `${of.join(', ')}: ${why}`);
   const shown = causes.slice(0, 5).join('; ');
   const more = causes.length > 5 ? `; and ${causes.length - 5} more` : '';
   const help = [...new Set(failures.map((failure) => failure.help))].join('; ');

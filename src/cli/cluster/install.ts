@@ -133,7 +133,19 @@ export async function install(config: KubeConfig, options: InstallOptions): Prom
   const upgrade = ['upgrade', '--install', 'weft', chart, '-n', namespace, ...kept, ...values, ...more];
   // Of a trial nothing is there to wait for.
   if (isTrial(more)) return helm(upgrade);
-  await sayImage(config, options, ['template', 'weft', chart, '-n', namespace, ...values, ...more]);
+  // Without it helm takes a version of its own, which the chart may refuse.
+  const { gitVersion } = (await requestJson(config, 'GET', '/version')) as { gitVersion: string };
+  const offline = ['--kube-version', gitVersion, '-s', 'templates/control.yaml'];
+  await sayImage(config, options, [
+    'template',
+    'weft',
+    chart,
+    '-n',
+    namespace,
+    ...offline,
+    ...values,
+    ...more,
+  ]);
   if (await makeNamespace(config, namespace)) say(`namespace      ${namespace} was made`);
   const kinds = await applyCrds(config, join(chart, 'crds'));
   say(`kinds          ${kinds.map((name) => name.split('.')[0]).join(', ')}`);

@@ -100,6 +100,9 @@ function containerFailure(
   { name, image, state, lastState, restartCount = 0 }: ContainerStatus,
 ): Failure | undefined {
   const { reason = '', message = '' } = state?.waiting ?? {};
+  // Between two tries the kubelet puts words of its own before the failure's.
+  const [, tried] = /: ErrImagePull: (.*)$/s.exec(message) ?? [];
+  const [word, words] = tried === undefined ? [reason, message] : ['ErrImagePull', tried];
   if (imageReasons.has(reason)) {
     const wanted = [...(pod.spec.containers ?? []), ...(pod.spec.initContainers ?? [])].find(
       (container) => container.name === name,
@@ -107,7 +110,7 @@ function containerFailure(
     return {
       code: 'WEFT_IMAGE_PULL',
       subject,
-      why: `image ${wanted ?? image ?? ''} cannot be pulled: ${reason}${message === '' ? '' : `: ${lineOf(message)}`}`,
+      why: `image ${wanted ?? image ?? ''} cannot be pulled: ${word}${words === '' ? '' : `: ${lineOf(words)}`}`,
       help: imageHelp,
     };
   }
