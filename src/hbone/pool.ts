@@ -371,7 +371,8 @@ function isUnseen(
   { draining, session }: Connection,
   reused: boolean,
 ): boolean {
-  if (stream.rstCode === http2.constants.NGHTTP2_REFUSED_STREAM) return true;
-  // A connection that ends with its first stream is one that the peer does not want.
-  return reused && (draining || session.closed || session.destroyed);
+  // A connection that ends with its first stream is one that the peer does not want: that is its answer.
+  if (!reused) return false;
+  const { NGHTTP2_REFUSED_STREAM } = http2.constants;
+  return stream.rstCode === NGHTTP2_REFUSED_STREAM || draining || session.closed || session.destroyed;
 }
