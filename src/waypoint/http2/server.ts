@@ -1,6 +1,7 @@
 /** A client's connection that speaks HTTP/2, by prior knowledge: each stream is a request. */
 import http2 from 'node:http2';
 import type { Duplex } from 'node:stream';
+import { closeOnceSent } from '../../base/close-stream.js';
 import type { WaypointLimits } from '../limits.js';
 import type { Downstream, DownstreamListener, Headers, RequestHead, ResponseHead } from '../message.js';
 import { headerOf, removeHeader } from '../message.js';
@@ -84,7 +85,7 @@ export class Http2ServerConnection {
       this.#options.onRefused(status, why);
       if (stream.destroyed || stream.headersSent) return;
       stream.respond({ ':status': status }, { endStream: true });
-      stream.close(http2.constants.NGHTTP2_NO_ERROR);
+      closeOnceSent(stream);
     };
     let bytes = 0;
     for (const text of raw) bytes += text.length + 16;
@@ -229,7 +230,7 @@ class Http2Request implements Downstream {
   #finish(): void {
     if (!this.hasBody || this.#ended) return;
     this.stream.resume();
-    this.stream.close(http2.constants.NGHTTP2_NO_ERROR);
+    closeOnceSent(this.stream);
   }
 
   upgraded(): void {
