@@ -295,7 +295,7 @@ spec: { selector: { app: cache }, clusterIPs: [10.96.0.50], ports: [{ name: tcp-
   );
   bed.start('late-1', 'weft-cache', process.execPath, [join(demo, 'probe.js'), 'listen', '7000']);
   bed.start('late-2', 'weft-cache-2', process.execPath, [join(demo, 'probe.js'), 'listen', '7000']);
-  await until('it answers', 10_000, async () => (await raw('10.96.0.50', 30_000, 'a')) === 'a');
+  await until('it answers', 30_000, async () => (await raw('10.96.0.50', 7000, 'a')) === 'a');
   const child = spawn(
     'nsenter',
     [
