@@ -4,6 +4,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash bpf/build.sh
+# Headers stand beside the binary in every distribution of Node.js; node-gyp would fetch them. The addon is N-API: built under
+# one version, it is loaded by all.
+home=$(node -p 'require("node:path").resolve(process.execPath, "../..")')
+[ ! -r "$home/include/node/common.gypi" ] || export npm_config_nodedir=$home
 addon=native/build/Release/weft.node
 newest=$(ls -t native/src/* native/binding.gyp "$addon" 2>/dev/null | head -1 || true)
 if [ "$newest" != "$addon" ]; then

@@ -1,55 +1,141 @@
 #!/usr/bin/env bash
-# Runs compiled tests: unit tests together, those that need the kernel or namespaces one file at a time. `interop` is not in
-# `all`: it needs the environment variable ZTUNNEL to name a program that no package registry has. Nor are `cluster` and
-# `control`: they build Kubernetes; nor `bench`: it fetches Envoy and builds fortio.
-# usage: test/run.sh [unit|lint|fuzz|bpf|threats|netns|soak|vm|all|interop|control|cluster|bench]
+# Runs compiled tests. `quick` is what npm test runs, `all` is everything that this machine can run. Files that need the
+# kernel or network namespaces have namespaces of their own (test/isolated.sh) and run side by side, longest first;
+# TEST_JOBS says how many (one more than there are CPUs). `interop` is in neither: it needs the environment variable
+# ZTUNNEL to name a program that no package registry has. NODE_VERSION=22 runs them under that version (native/node.sh).
+# usage: test/run.sh [unit|lint|fuzz|bpf|threats|netns|quick|soak|vm|control|bench|cluster|all|interop|FILE...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-what=${1:-all}
-status=0
+if [ -n "${NODE_VERSION:-}" ]; then
+  PATH=$(native/node.sh "$NODE_VERSION"):$PATH
+  export PATH
+fi
+
+# A job is NAME|WRAPPER|ARGUMENTS OF node --test; its output is kept together.
+job() {
+  local name=$1 wrapper=$2 log status=0 passed failed began=$SECONDS
+  shift 2
+  log=$(mktemp "$results/XXXXXX")
+  # shellcheck disable=SC2086 # no wrapper is no word
+  $wrapper node --test --test-reporter=spec "$@" >"$log" 2>&1 || status=$?
+  passed=$(sed -nE 's/^[^ ]+ pass ([0-9]+)$/\1/p' "$log" | tail -1)
+  failed=$(sed -nE 's/^[^ ]+ fail ([0-9]+)$/\1/p' "$log" | tail -1)
+  if grep -qE '^[^ ]+ (skipped|todo) [1-9]' "$log"; then
+    echo "tests were skipped in $name: what cannot run has to fail" >>"$log"
+    status=1
+  fi
+  # A file without a test, or one that ended the runner, has passed nothing.
+  if [ -z "$passed" ]; then
+    echo "$name: the runner gave no result" >>"$log"
+    status=1 passed=0 failed=1
+  fi
+  [ "$status" = 0 ] || [ "$failed" != 0 ] || failed=1
+  {
+    flock 9
+    echo "== $name ($((SECONDS - began)) s)"
+    cat "$log"
+    echo "$passed $failed $((SECONDS - began)) $name" >>"$results/sum"
+  } 9>>"$results/lock"
+  rm -f "$log"
+  return "$status"
+}
+export -f job
+
+# Reads jobs, one a line, and runs $1 of them at a time.
+run_jobs() {
+  # A job that fails does not keep the others from running: xargs goes on, and says so by its status.
+  xargs -d '\n' -P "$1" -I{} bash -c 'IFS="|" read -r name wrapper arguments <<<"$1"; eval "set -- $arguments"; job "$name" "$wrapper" "$@" || exit 1' job {}
+}
+
+# Longest first (test/order.txt); files that are not in it yet are taken for long.
+by_length() {
+  awk 'FILENAME != "-" { place[$1] = FNR; next } { split($0, part, "|"); print (part[1] in place ? place[part[1]] : 0) "|" $0 }' test/order.txt - |
+    sort -t '|' -k 1,1n -s | cut -d '|' -f 2-
+}
+
+files_of() {
+  find "$@" -name '*.test.js' 2>/dev/null | sort
+}
+together() {
+  local name=$1
+  shift
+  echo "$name||--test-concurrency=1 $*"
+}
+apart() {
+  local file
+  for file in "$@"; do
+    echo "${file#dist/}|test/isolated.sh|$file"
+  done
+}
+unit_files() {
+  files_of dist/src dist/daemonset dist/control dist/bench dist/test/cluster/conformance
+}
+# Two halves, so that one of them is never what all others are waited for with.
+unit() {
+  local shard
+  for shard in 1 2; do
+    # shellcheck disable=SC2046
+    together "unit-$shard" $(unit_files | awk "NR % 2 == $shard - 1")
+  done
+}
+
+# shellcheck disable=SC2046
+jobs_of() {
+  case $1 in
+    unit) unit ;;
+    lint) together lint $(files_of dist/test/lint) ;;
+    fuzz) together fuzz $(files_of dist/test/fuzz) ;;
+    # Files by the rows of the table of actors in docs/security.md: threats.
+    bpf | threats | netns) apart $(files_of "dist/test/$1") ;;
+    soak | vm | control | bench | interop) together "$1" $(files_of "dist/test/$1") ;;
+    cluster) together cluster $(find dist/test/cluster -maxdepth 1 -name '*.test.js' | sort) ;;
+  esac
+}
+
+what=${1:-quick}
 case $what in
-  unit | lint | fuzz | bpf | threats | netns | soak | vm | all | interop | control | cluster | bench) ;;
+  quick) groups=(unit lint fuzz bpf threats netns) ;;
+  all) groups=(unit lint fuzz bpf threats netns soak vm control bench cluster) ;;
+  unit | lint | fuzz | bpf | threats | netns | soak | vm | control | bench | cluster | interop) groups=("$what") ;;
+  *.test.js) groups=() ;;
   *)
-    echo "test/run.sh: no group $what; there are unit, lint, fuzz, bpf, threats, netns, soak, vm, all, interop, control, cluster and bench" >&2
+    sed -n 's/^# usage/usage/p' "$0" >&2
     exit 2
     ;;
 esac
 
-group() {
-  local name=$1 concurrency=$2
-  shift 2
-  local files
-  mapfile -t files < <(find "$@" -name '*.test.js' 2>/dev/null | sort)
-  if [ "${#files[@]}" -eq 0 ]; then
-    echo "no tests in group $name" >&2
+results=$(mktemp -d)
+export results
+trap 'rm -rf "$results"' EXIT
+status=0
+parallel=()
+serial=()
+[ "${#groups[@]}" -gt 0 ] || mapfile -t parallel < <(apart "$@")
+for group in "${groups[@]}"; do
+  mapfile -t jobs < <(jobs_of "$group")
+  if [ "${#jobs[@]}" -eq 0 ] || [[ ${jobs[0]} == *'--test-concurrency=1 ' ]]; then
+    echo "no tests in group $group: npm run build" >&2
     status=1
-    return
+    continue
   fi
-  echo "== $name: ${#files[@]} files"
-  local log
-  log=$(mktemp)
-  node --test --test-reporter=spec --test-concurrency="$concurrency" "${files[@]}" | tee "$log" || status=1
-  if grep -qE '^. (skipped|todo) [1-9]' "$log"; then
-    echo "tests were skipped in group $name: what cannot run has to fail" >&2
-    status=1
-  fi
-  rm -f "$log"
-}
-
-[ "$what" = all ] || [ "$what" = unit ] && group unit 2 dist/src dist/daemonset dist/control dist/bench dist/test/cluster/conformance
-[ "$what" = all ] || [ "$what" = lint ] && group lint 1 dist/test/lint
-[ "$what" = all ] || [ "$what" = fuzz ] && group fuzz 1 dist/test/fuzz
-[ "$what" = all ] || [ "$what" = bpf ] && group bpf 1 dist/test/bpf
-# Files by the rows of the table of actors in docs/security.md.
-[ "$what" = all ] || [ "$what" = threats ] && group threats 1 dist/test/threats
-[ "$what" = all ] || [ "$what" = netns ] && group netns 1 dist/test/netns
-[ "$what" = all ] || [ "$what" = soak ] && group soak 1 dist/test/soak
-if [ "$what" = all ] || [ "$what" = vm ]; then
-  bash native/prepare.sh vm
-  group vm 1 dist/test/vm
+  case $group in
+    unit | lint | fuzz | bpf | threats | netns) parallel+=("${jobs[@]}") ;;
+    *) serial+=("${jobs[@]}") ;;
+  esac
+  [ "$group" != vm ] || bash native/prepare.sh vm
+done
+# They look at what namespaces share, the memory of TCP: nothing else may run beside them.
+alone='^test/netns/kernel\.test\.js\|'
+beside() { printf '%s\n' "${parallel[@]}" | { grep -vE "$alone" || true; }; }
+by_itself() { printf '%s\n' "${parallel[@]}" | { grep -E "$alone" || true; }; }
+if [ "${#parallel[@]}" -gt 0 ]; then
+  beside | by_length | run_jobs "${TEST_JOBS:-$(($(nproc) + 1))}" || status=1
+  by_itself | run_jobs 1 || status=1
 fi
-[ "$what" = control ] && group control 1 dist/test/control
-[ "$what" = bench ] && group bench 1 dist/test/bench
-[ "$what" = cluster ] && group cluster 1 dist/test/cluster/*.test.js
-[ "$what" = interop ] && group interop 1 dist/test/interop
+[ "${#serial[@]}" -eq 0 ] || printf '%s\n' "${serial[@]}" | run_jobs 1 || status=1
+
+echo
+echo "seconds, passed, failed of each, under Node.js $(node --version):"
+sort -k 3,3nr "$results/sum" | awk '{ printf "%6d %5d %3d  %s\n", $3, $1, $2, $4 }'
+awk '{ passed += $1; failed += $2 } END { printf "%d passed, %d failed\n", passed, failed }' "$results/sum"
 exit "$status"

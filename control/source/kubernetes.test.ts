@@ -82,15 +82,15 @@ class FakeApi {
 
 async function setUp(
   silentMsMax?: number,
-  prepare: (api: FakeApi) => void = () => undefined,
+  prepare: (api: FakeApi, troubles: readonly string[]) => void = () => undefined,
 ): Promise<{ api: FakeApi; known: Set<string>; told: string[]; troubles: string[] }> {
   const api = new FakeApi();
+  const troubles: string[] = [];
   api.add('first');
-  prepare(api);
+  prepare(api, troubles);
   const config = await listen(api.server);
   const known = new Set<string>();
   const told: string[] = [];
-  const troubles: string[] = [];
   const source = new KubernetesSource({
     config,
     onChanges: (changed) => {
@@ -115,27 +115,27 @@ async function setUp(
 
 test('an API server that answers 500 takes nothing away, is not asked in a rush, and is heard again once it is well', async () => {
   const { api, known, told, troubles } = await setUp();
-  await until('it watches', 5_000, () => api.watches.size > 0);
+  await until('it watches', 30_000, () => api.watches.size > 0);
   api.mode = 'errors';
   for (const watch of api.watches) watch.destroy();
-  await until('it was told of', 5_000, () => troubles.some((trouble) => trouble.startsWith('Namespace')));
+  await until('it was told of', 30_000, () => troubles.some((trouble) => trouble.startsWith('Namespace')));
   await new Promise((resolve) => setTimeout(resolve, 2_000));
   assert.ok(api.refused <= 10 * 6, `${api.refused} requests in two seconds`);
   assert.deepEqual(told, ['+Namespace default/first']);
   api.add('second');
   api.mode = 'well';
-  await until('what came meanwhile is known', 15_000, () => known.has('second'));
+  await until('what came meanwhile is known', 30_000, () => known.has('second'));
   assert.deepEqual(told, ['+Namespace default/first', '+Namespace default/second']);
 });
 
 test('a watch that goes silent is taken up anew where it was: what was missed is told, nothing is listed again', async () => {
   const { api, known, told } = await setUp(500);
-  await until('it watches', 5_000, () => api.watches.size > 0);
+  await until('it watches', 30_000, () => api.watches.size > 0);
   const begun = api.watchesBegun;
   api.mode = 'silent';
   api.add('missed');
   api.mode = 'well';
-  await until('it is known', 5_000, () => known.has('missed'));
+  await until('it is known', 30_000, () => known.has('missed'));
   assert.ok(api.watchesBegun > begun);
   assert.deepEqual(told, ['+Namespace default/first', '+Namespace default/missed']);
 });
@@ -145,14 +145,14 @@ test('an API server that takes watches and never answers them has one connection
   const open = (): Promise<number> =>
     new Promise((resolve) => api.server.getConnections((_error, count) => resolve(count)));
   const before = api.watchesBegun;
-  await until('they are taken up again many times', 10_000, () => api.watchesBegun > before + 10);
+  await until('they are taken up again many times', 30_000, () => api.watchesBegun > before + 10);
   // Kinds that are watched, each with one that ends while the next begins.
   assert.ok((await open()) <= 24, `${await open()} connections`);
 });
 
 test('without the kinds of the Gateway API the mesh starts, and follows those that are there in the version that is', async () => {
   const { api, troubles } = await setUp();
-  await until('they are watched', 5_000, () => api.gatewayWatches.length >= 2);
+  await until('they are watched', 30_000, () => api.gatewayWatches.length >= 2);
   assert.deepEqual(api.gatewayWatches.sort(), [
     '/apis/gateway.networking.k8s.io/v1/httproutes',
     '/apis/gateway.networking.k8s.io/v1alpha2/tcproutes',
@@ -161,11 +161,14 @@ test('without the kinds of the Gateway API the mesh starts, and follows those th
 });
 
 test('kinds that may not be read hold the start up where the server has them, and only there', async () => {
-  const { api, troubles } = await setUp(undefined, (prepared) => {
+  const kindsOf = (troubles: readonly string[]): string[] =>
+    [...new Set(troubles.map((trouble) => trouble.split(':')[0] ?? ''))].sort();
+  const { api, troubles } = await setUp(undefined, (prepared, said) => {
     prepared.gatewayRights = false;
-    setTimeout(() => (prepared.gatewayRights = true), 1_500);
+    void until('each has been refused', 30_000, () => kindsOf(said).length >= 2).then(
+      () => (prepared.gatewayRights = true),
+    );
   });
-  await until('they are watched', 5_000, () => api.gatewayWatches.length >= 2);
-  const kinds = new Set(troubles.map((trouble) => trouble.split(':')[0]));
-  assert.deepEqual([...kinds].sort(), ['HTTPRoute', 'TCPRoute']);
+  await until('they are watched', 30_000, () => api.gatewayWatches.length >= 2);
+  assert.deepEqual(kindsOf(troubles), ['HTTPRoute', 'TCPRoute']);
 });

@@ -52,6 +52,8 @@ export interface ReconcileOptions {
   /** A limit of docs/limits.md was reached. */
   readonly onLimit: (limit: string) => void;
   readonly log: ServeLog;
+  /** The clock by which parameters are parsed so often and no more; a monotonic one where absent. */
+  readonly nowMs?: () => number;
 }
 
 /** Of one Gateway, since this replica began. */
@@ -265,7 +267,7 @@ export class WaypointReconciler {
     const { name, annotations } = gateway.metadata;
     const from = JSON.stringify([gateway.spec, name, annotations, parameters]);
     if (progress.rendered?.from !== from) {
-      const waitMs = named ? this.#parses.takeOrWait(namespace) : 0;
+      const waitMs = named ? this.#parses.takeOrWait(namespace, this.#options.nowMs?.()) : 0;
       if (waitMs > 0) {
         this.#options.onLimit('waypoint-parameters');
         this.changed(waitMs);

@@ -14,7 +14,7 @@ import {
 import { programs, sh } from './run.js';
 
 const kernelFloor: readonly [number, number] = [6, 1];
-const nodeFloor: readonly [number, number] = [20, 11];
+const nodeFloor: readonly [number, number] = [20, 12];
 
 /** Programs by the Debian package that has them. */
 const bedPrograms = { ip: 'iproute2', nsenter: 'util-linux', sysctl: 'procps', curl: 'curl' } as const;

@@ -7,6 +7,7 @@ import tls from 'node:tls';
 import { createHash, randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WeftError } from '../base/errors.js';
+import { until } from '../base/wait.js';
 import { parseIp } from '../model/address.js';
 import { parseSpiffeId, parseTrustDomain, type SpiffeId } from '../model/identity.js';
 import { assembleSvid, createCsr } from '../tls/certificate.js';
@@ -15,6 +16,16 @@ import { contextOptions } from '../tls/contexts.js';
 import type { Svid } from '../tls/svid.js';
 import { carry, type CarryResult } from './carry.js';
 import { sendBuffer } from '../../native/index.js';
+import {
+  block,
+  endHeaders,
+  frame,
+  frameType,
+  preface,
+  rst,
+  settings,
+  settingsAck,
+} from '../../test/support/http2-frames.js';
 import { defaultLimits, type HboneLimits } from './limits.js';
 import { TunnelPool, type TunnelRequest } from './pool.js';
 import { HboneServer, type InboundTunnel, type Refused } from './server.js';
@@ -259,25 +270,33 @@ test('an oversized header block ends that connection alone', async () => {
 });
 
 test('rapid resets are cut off', async () => {
-  const { port, server } = await bed(echo);
-  const session = http2.connect(`https://127.0.0.1:${port}`, {
+  let begun = 0;
+  // The pings end what Node 20 leaves open: it only stops reading. Later versions end the connection themselves.
+  const { port, server } = await bed(
+    (tunnel) => {
+      begun++;
+      echo(tunnel);
+    },
+    { pingIntervalMs: 100, pingTimeoutMsMax: 1_000 },
+  );
+  // Frames by hand, and the server is looked at: Node's own client under 22 and 24 does not notice that it was cut off.
+  const attacker = tls.connect({
+    port,
+    host: '127.0.0.1',
     ...contextOptions(svidOf(web)),
+    ALPNProtocols: ['h2'],
     checkServerIdentity: () => undefined,
   });
-  session.on('error', () => undefined);
-  await once(session, 'remoteSettings');
-  for (let i = 0; i < 20_000 && !session.destroyed && !session.closed; i++) {
-    const stream = session.request(
-      { ':method': 'CONNECT', ':authority': '10.0.0.1:80' },
-      { endStream: false },
-    );
-    stream.on('error', () => undefined);
-    stream.close(http2.constants.NGHTTP2_CANCEL);
-    if (i % 200 === 0) await sleep(1);
-  }
-  await sleep(50);
-  assert.equal(session.destroyed || session.closed, true);
-  assert.equal(server.sessions <= 1, true);
+  attacker.on('error', () => undefined).resume();
+  const closed = once(attacker, 'close');
+  const parts: Buffer[] = [preface, settings, settingsAck];
+  const head = block([':method', 'CONNECT'], [':authority', '10.0.0.1:80']);
+  for (let stream = 1; stream < 40_000; stream += 2)
+    parts.push(frame(frameType.headers, endHeaders, stream, head), rst(stream, 8));
+  attacker.write(Buffer.concat(parts));
+  await closed;
+  await until('the server holds nothing of it', 5_000, () => server.sessions === 0);
+  assert.ok(begun < 2_000, `${begun} of 20000 were begun`);
 });
 
 test('a new certificate is used for new streams while old tunnels go on', async () => {

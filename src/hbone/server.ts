@@ -6,6 +6,7 @@ import http2 from 'node:http2';
 import type net from 'node:net';
 import type { Duplex } from 'node:stream';
 import type tls from 'node:tls';
+import { closeOnceSent } from '../base/close-stream.js';
 import { errorText } from '../base/errors.js';
 import { FairLimit } from '../base/fair-limit.js';
 import { parseIp, parseSocketAddress, type SocketAddress } from '../model/address.js';
@@ -285,7 +286,7 @@ function respond(stream: http2.ServerHttp2Stream, status: number): void {
   if (stream.destroyed || stream.headersSent) return;
   stream.respond({ ':status': status }, { endStream: true });
   // What the peer still sends is of no use: without this the stream would wait for its end.
-  stream.close(http2.constants.NGHTTP2_NO_ERROR);
+  closeOnceSent(stream);
 }
 
 const nameOf = (socket: net.Socket): string => `${socket.remoteAddress ?? ''} ${socket.remotePort ?? ''}`;

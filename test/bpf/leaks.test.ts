@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { removeInstance } from '../../daemonset/datapath/loader.js';
@@ -41,6 +41,7 @@ test('the addon leaks nothing and touches nothing that is not its own, over 10 0
     });
   // As native/build.sh does: npx brings npm's own settings for node-gyp along.
   const build = run('npx', ['--no-install', 'node-gyp', 'rebuild'], {
+    npm_config_nodedir: resolve(process.execPath, '../..'),
     CXXFLAGS: '-fsanitize=address -fno-omit-frame-pointer -g -O1',
     LDFLAGS: '-fsanitize=address',
   });

@@ -100,7 +100,7 @@ before(async () => {
     [one, one.v4] as const,
     [one, one.v6] as const,
   ])) {
-    await until(`the kernel carries web to ${ip}`, 10_000, async () => {
+    await until(`the kernel carries web to ${ip}`, 30_000, async () => {
       const at = records().length;
       await observe(pair, 'server_speaks_first', ip);
       await sleep(150);
@@ -133,7 +133,7 @@ async function observe(
   child.stderr.on('data', (bytes: Buffer) => (server += bytes.toString()));
   const gone = new Promise((resolve) => child.once('close', resolve));
   try {
-    await until('the server listens', 5_000, () => server.includes('listening'));
+    await until('the server listens', 30_000, () => server.includes('listening'));
     const { stdout, stderr } = await run(
       pair.client,
       'python3',
@@ -168,7 +168,7 @@ for (const scenario of scenarios) {
       else assert.notDeepEqual(past, plain, `${differs[scenario]} no longer: tell the docs`);
     }
     const ofPod = (pod: string): Promise<ConnectionRecord> =>
-      until('the record', 5_000, () =>
+      until('the record', 30_000, () =>
         records()
           .slice(at)
           .find(({ path, destination }) => path === 'kernel' && destination.pod === pod),

@@ -31,7 +31,7 @@ except OSError as e: print('refused')
   return (await run('weft-web', 'python3', ['-c', code])).stdout.trim();
 };
 const latest = async (dialled: string): Promise<ConnectionRecord> =>
-  until('a line of it', 5_000, () =>
+  until('a line of it', 30_000, () =>
     connectionRecords(join(state, 'agent-node-a'))
       .filter((line) => line.direction === 'outbound' && line.dialled === dialled)
       .at(-1),
@@ -84,13 +84,13 @@ metadata: { name: legacy, namespace: shop, labels: { app: api } }
 spec: { node: node-b, addresses: [10.244.2.10], serviceAccount: legacy, netns: weft-api }
 `,
   );
-  await until('it is held by its machine', 15_000, () =>
+  await until('it is held by its machine', 30_000, () =>
     bed
       .readyState('node-b')
       .pods.some(({ uid, certificate }) => uid.endsWith('Workload/shop/legacy') && certificate),
   );
   assert.equal(
-    await until('it answers', 10_000, async () => (await ask('10.96.0.10', 9000)) === 'here' && 'here'),
+    await until('it answers', 30_000, async () => (await ask('10.96.0.10', 9000)) === 'here' && 'here'),
     'here',
   );
   const { path, destination, service } = await latest('10.96.0.10:9000');
@@ -127,7 +127,7 @@ spec: { node: node-a, addresses: [10.244.1.${100 + i}], netns: '${netns}' }
         ),
       ].join('---\n'),
     );
-    const waiting = await until('all of them wait', 15_000, () => {
+    const waiting = await until('all of them wait', 30_000, () => {
       const told = Object.entries(bed.readyState('node-a').waiting ?? {});
       return told.length === Object.keys(places).length && told;
     });
@@ -164,10 +164,10 @@ test('where pods may not leave the mesh, an ExternalService is known and reached
     join(manifests, 'settings.yaml'),
     'apiVersion: weft.dev/v1alpha1\nkind: MeshSettings\nmetadata: { name: mesh }\nspec: { outboundUnknown: refuse }\n',
   );
-  await until('it is refused', 10_000, async () => (await ask('192.0.2.1', 8443)) !== 'here');
+  await until('it is refused', 30_000, async () => (await ask('192.0.2.1', 8443)) !== 'here');
   await until(
     'its line says why',
-    5_000,
+    30_000,
     async () => (await latest('192.0.2.1:8443')).code === 'WEFT_DESTINATION_UNKNOWN',
   );
   writeFileSync(
@@ -178,7 +178,7 @@ metadata: { name: pay, namespace: shop }
 spec: { host: pay.example.com, addresses: [198.51.100.1], ports: [{ port: 443, targetPort: 8443 }], endpoints: [{ address: 192.0.2.1 }] }
 `,
   );
-  await until('it is known', 10_000, async () => (await ask('198.51.100.1', 443)) === 'here');
+  await until('it is known', 30_000, async () => (await ask('198.51.100.1', 443)) === 'here');
   const { path, service, destination } = await latest('198.51.100.1:443');
   assert.equal(path, 'plain');
   assert.equal(service, 'pay.example.com');

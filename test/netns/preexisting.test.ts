@@ -68,7 +68,7 @@ before(async () => {
   bed.start('echo-api', 'weft-api', 'python3', ['-c', echo]);
   bed.start('echo-cache', 'weft-cache', 'python3', ['-c', echo]);
   await bed.up();
-  await until('the servers listen', 5_000, async () => {
+  await until('the servers listen', 30_000, async () => {
     const { code } = await run('weft-web', 'bash', [
       '-c',
       `: >/dev/tcp/${api}/9000 && : >/dev/tcp/${cache}/9000`,
@@ -88,7 +88,7 @@ test('connections made before enrolment go on, and are listed at both ends; thos
   assert.equal(await old.ask(), 'hello');
   assert.equal(await near.ask(), 'hello');
   namespace('weft.dev/mesh: enabled');
-  await until('all are in the mesh', 10_000, () =>
+  await until('all are in the mesh', 30_000, () =>
     ['node-a', 'node-b'].every((node) => bed.readyState(node).pods.length > 0 && bed.readyState(node).ready),
   );
   later = hold('weft-web', api);
@@ -111,12 +111,12 @@ test('an agent that starts anew knows them still', async () => {
   assert.equal(await old.ask(), 'hello');
   later?.end();
   later = hold('weft-web', api);
-  assert.equal(await until('the tunnel stands again', 5_000, () => later?.ask()), 'hello');
+  assert.equal(await until('the tunnel stands again', 30_000, () => later?.ask()), 'hello');
 });
 
 test('strict mode alone leaves them; with cutPreexisting they see a reset, and nothing else does', async () => {
   namespace('weft.dev/mesh: enabled, weft.dev/mode: strict');
-  await until('strict mode has arrived', 5_000, async () => {
+  await until('strict mode has arrived', 30_000, async () => {
     const dump = JSON.parse(await adminGet('weft-node-b', adminPort, '/dump')) as {
       policies: { name: string }[];
     };
@@ -129,13 +129,13 @@ test('strict mode alone leaves them; with cutPreexisting they see a reset, and n
   );
   await until(
     'none is left',
-    10_000,
+    30_000,
     async () => (await listed('a')).length + (await listed('b')).length === 0,
   );
   assert.match(await old.ask(), /ECONNRESET|ECONNABORTED|EPIPE/);
   assert.match(await near.ask(), /ECONNRESET|ECONNABORTED|EPIPE/);
   for (const server of ['echo-api', 'echo-cache'])
-    await until(`${server} saw it`, 5_000, () => bed.log(server).includes('reset 10.244.1.10'));
+    await until(`${server} saw it`, 30_000, () => bed.log(server).includes('reset 10.244.1.10'));
   assert.equal(await later?.ask(), 'hello');
   assert.equal(await gauge('a'), '0');
 });

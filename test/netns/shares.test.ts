@@ -28,13 +28,19 @@ held = []
 for _ in range(900):
     try: held.append(socket.create_connection(('${webIp}', 15008), 3))
     except OSError: pass
-time.sleep(1)
-open_ = 0
-for s in held:
-    s.setblocking(False)
-    try: s.recv(1)
-    except BlockingIOError: open_ += 1
-    except OSError: pass
+for s in held: s.setblocking(False)
+def count():
+    n = 0
+    for s in held:
+        try: s.recv(1)
+        except BlockingIOError: n += 1
+        except OSError: pass
+    return n
+# What the agent has not yet got to is open as well.
+end, open_ = time.time() + 20, count()
+while open_ > 512 and time.time() < end:
+    time.sleep(0.1)
+    open_ = count()
 print(open_, flush=True)
 time.sleep(60)
 `;

@@ -37,7 +37,7 @@ before(async () => {
   for (const pod of ['api', 'cache-2'])
     bed.start(`echo-${pod}`, `weft-${pod}`, 'python3', ['-c', echo, '9000']);
   await bed.up();
-  await until('the server listens', 5_000, async () => {
+  await until('the server listens', 30_000, async () => {
     const { code } = await run('weft-api', 'bash', ['-c', ': >/dev/tcp/127.0.0.1/9000']);
     return code === 0;
   });
@@ -60,7 +60,7 @@ test('while connections of before live, new ones are carried too, in and out; th
     young.end();
     assert.equal(ended, false);
     old.end();
-    await until(`the agent of ${node} ends`, 6_000, () => ended);
+    await until(`the agent of ${node} ends`, 30_000, () => ended);
     await stopping;
     bed.startAgent(node);
     await bed.waitReady();

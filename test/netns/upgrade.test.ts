@@ -76,7 +76,7 @@ async function streaming(): Promise<Stream> {
   child.stdout.on('data', (bytes: Buffer) => (out += bytes.toString()));
   child.stderr.on('data', (bytes: Buffer) => (err += bytes.toString()));
   const ended = new Promise<number | null>((resolve) => child.on('exit', resolve));
-  await until('it streams', 5_000, () => out.startsWith('open'));
+  await until('it streams', 30_000, () => out.startsWith('open'));
   return {
     wantTcp: () => void child.kill('SIGUSR1'),
     end: async () => {
@@ -138,7 +138,7 @@ async function carriedByKernel(living = 0): Promise<void> {
     [cache, 6379],
     ['10.244.1.13', 6379],
   ] as const) {
-    await until(`the kernel carries to ${ip}:${port}`, 10_000, async () => {
+    await until(`the kernel carries to ${ip}:${port}`, 30_000, async () => {
       const held = hold('weft-web', ip, port);
       await held.ask();
       const found = (await connections()).some(({ destination }) => destination.address === `${ip}:${port}`);
@@ -146,7 +146,7 @@ async function carriedByKernel(living = 0): Promise<void> {
       return found;
     });
   }
-  await until('they have ended', 5_000, async () => (await connections()).length === living);
+  await until('they have ended', 30_000, async () => (await connections()).length === living);
 }
 
 /** From the agent that runs to `program`, which has other maps; connections of before live on, new ones are opened throughout. */
@@ -155,7 +155,7 @@ async function upgrade(program?: string): Promise<{ spliced: Stream; plain: Held
   const plain = hold('weft-web', cache);
   const service = hold('weft-web', cacheVip, 6379);
   for (const held of [plain, service]) assert.equal(await held.ask(), 'hello');
-  await until('all are carried by the kernel', 5_000, async () => (await connections()).length === 3);
+  await until('all are carried by the kernel', 30_000, async () => (await connections()).length === 3);
 
   await bed.stop(agentProcess('node-a'), 'SIGKILL');
   let dialled = 0;
@@ -201,7 +201,7 @@ test('an upgrade to other maps: live connections go on and stay known, decided p
   assert.ok(later.sent > first.sent, 'it goes on');
   assert.equal(later.spliced, first.spliced, 'by TCP, since it asked for what does not go with a splice');
   const { bytes, port } = await spliced.end();
-  const line = await until('its line', 5_000, () =>
+  const line = await until('its line', 30_000, () =>
     lines()
       .slice(before)
       .find(({ source }) => source.address.endsWith(`:${port}`)),
@@ -211,7 +211,7 @@ test('an upgrade to other maps: live connections go on and stay known, decided p
   assert.ok((line.bytesSpliced ?? 0) > 0);
   plain.end();
   service.end();
-  await until('the former maps are gone', 10_000, () => generations() === 1);
+  await until('the former maps are gone', 30_000, () => generations() === 1);
   assert.notEqual(generationsOf(instanceDir)[0], new Datapath('node-a').dir);
 });
 
@@ -229,15 +229,15 @@ metadata: { name: no-redis, namespace: shop }
 spec: { action: DENY, rules: [{ to: [{ ports: [6379] }] }] }
 `,
     );
-    await until('it is cut', 5_000, async () => (await service.ask()) !== 'hello');
+    await until('it is cut', 30_000, async () => (await service.ask()) !== 'hello');
     assert.equal(await plain.ask(), 'hello');
-    await until('its line says why', 5_000, () => lines().some(({ ended }) => ended.includes('no-redis')));
+    await until('its line says why', 30_000, () => lines().some(({ ended }) => ended.includes('no-redis')));
   } finally {
     plain.end();
     service.end();
     await spliced.end();
   }
-  await until('the former maps are gone', 10_000, () => generations() === 1);
+  await until('the former maps are gone', 30_000, () => generations() === 1);
   assert.equal(generationsOf(instanceDir)[0], new Datapath('node-a').dir);
   await sleep(100);
 });
@@ -255,7 +255,7 @@ test('there and back while connections of the first build live: its maps are tak
   await carriedByKernel(1);
   assert.ok((await connections()).some(({ source }) => source.identity?.endsWith('sa/web')));
   first.plain.end();
-  await until('one generation is left', 10_000, () => generations() === 1);
+  await until('one generation is left', 30_000, () => generations() === 1);
   assert.equal(generationsOf(instanceDir)[0], new Datapath('node-a').dir);
 });
 

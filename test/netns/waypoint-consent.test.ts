@@ -46,7 +46,7 @@ async function status(ip: string, port: number): Promise<number> {
   return Number((await run('weft-web', 'curl', args)).stdout);
 }
 const becomes = (wanted: number): Promise<unknown> =>
-  until(`${vip} says ${wanted}`, 20_000, async () => (await status(vip, 80)) === wanted);
+  until(`${vip} says ${wanted}`, 30_000, async () => (await status(vip, 80)) === wanted);
 const requestsThrough = (): number =>
   readFileSync(accessLogOf(bed, place), 'utf8')
     .split('\n')
@@ -83,7 +83,7 @@ after(async () => {
 });
 
 test('without consent the Service is closed, by its own address and by its pod’s, and the refusal says why', async () => {
-  const line = await until('it is refused for that', 20_000, async () => {
+  const line = await until('it is refused for that', 30_000, async () => {
     assert.equal(await status(vip, 80), 0);
     return connectionRecords(join(state, 'agent-node-a')).findLast(
       ({ code }) => code === 'WEFT_WAYPOINT_NOT_ALLOWED',
@@ -98,7 +98,7 @@ test('with consent its requests go through the waypoint', async () => {
   gateway(', allowedRoutes: { namespaces: { from: All } }');
   await becomes(200);
   assert.equal(await status(podIp, 8080), 200);
-  await until('the waypoint has seen them', 10_000, () => requestsThrough() >= 2);
+  await until('the waypoint has seen them', 30_000, () => requestsThrough() >= 2);
 });
 
 test('consent that is taken back ends the connections that were open by it', async () => {
@@ -119,11 +119,11 @@ except OSError: print('closed', flush=True)
   });
   let said = '';
   child.stdout.on('data', (bytes: Buffer) => (said += bytes.toString()));
-  await until('it is answered', 10_000, () => said.trim() === '200');
+  await until('it is answered', 30_000, () => said.trim() === '200');
   gateway('');
   await becomes(0);
   child.stdin.write('\n');
-  const [, second] = await until('it is over', 10_000, () => {
+  const [, second] = await until('it is over', 30_000, () => {
     const lines = said.trim().split('\n');
     return lines.length === 2 && lines;
   });

@@ -87,12 +87,12 @@ async function withRoute(
   const path = join(manifests, `route-${++turns}.yaml`);
   writeFileSync(path, yaml);
   try {
-    await until('the route is in force', 10_000, ready);
+    await until('the route is in force', 30_000, ready);
     await check();
   } finally {
     rmSync(path);
     // A Service without routes is as if nobody read its requests: each test begins there.
-    await until('it is gone', 10_000, async () => (await ask('/plain-again')).status === 200);
+    await until('it is gone', 30_000, async () => (await ask('/plain-again')).status === 200);
   }
 }
 
@@ -151,7 +151,7 @@ spec:
     ]);
   await bed.up();
   await startWaypoint(bed, { namespace: 'shop', name: 'waypoint', node: 'node-b' });
-  await until('echo answers', 20_000, async () => (await ask('/')).status === 200);
+  await until('echo answers', 30_000, async () => (await ask('/')).status === 200);
 });
 after(async () => {
   await tearDown(state);

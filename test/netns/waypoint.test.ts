@@ -42,7 +42,7 @@ async function status(url: string, netns = 'weft-web', ...more: string[]): Promi
   return Number((await run(netns, 'curl', args)).stdout);
 }
 const opens = (url: string): Promise<unknown> =>
-  until(`${url} answers`, 20_000, async () => (await status(url)) === 200);
+  until(`${url} answers`, 30_000, async () => (await status(url)) === 200);
 
 /** What an application sees that connects, sends (or only waits), and reads once. */
 async function raw(ip: string, port: number, say: string | undefined, netns = 'weft-web'): Promise<string> {
@@ -110,14 +110,14 @@ spec: { action: ALLOW, selector: { matchLabels: { app: echo } }, rules: [{ from:
   );
   await until(
     'intruder is refused',
-    10_000,
+    30_000,
     async () => (await status(`http://${vip}/`, 'weft-intruder')) === 403,
   );
   // Connections of before are kept for a while, and their lines tell of the decision that they were made by.
   await sleep(5_500);
   // v1 alone: its node is the one whose log is read.
   assert.equal(await status('http://10.96.0.21/'), 200);
-  const record = await until('a line of it', 10_000, () =>
+  const record = await until('a line of it', 30_000, () =>
     connectionRecords(join(state, 'agent-node-b')).findLast(
       ({ why, policy }) => why === 'waypoint' && policy !== undefined,
     ),
@@ -128,7 +128,7 @@ spec: { action: ALLOW, selector: { matchLabels: { app: echo } }, rules: [{ from:
   remove('l4.yaml');
   await until(
     'intruder is served',
-    10_000,
+    30_000,
     async () => (await status(`http://${vip}/`, 'weft-intruder')) === 200,
   );
 });
@@ -150,7 +150,7 @@ spec: { action: ALLOW, selector: { matchLabels: { app: echo } }, rules: [{ to: [
   );
   await until(
     'POST is refused',
-    10_000,
+    30_000,
     async () => (await status(`http://${vip}/`, 'weft-web', '-d', 'x')) === 403,
   );
   assert.equal(await status(`http://${vip}/`), 200);
@@ -160,7 +160,7 @@ spec: { action: ALLOW, selector: { matchLabels: { app: echo } }, rules: [{ to: [
   remove('l7.yaml');
   await until(
     'POST is served',
-    10_000,
+    30_000,
     async () => (await status(`http://${vip}/`, 'weft-web', '-d', 'x')) === 200,
   );
 });
@@ -203,7 +203,7 @@ ask();`,
       );
       await until(
         `all go to ${pod}`,
-        10_000,
+        30_000,
         () => last(10).length === 10 && last(10).every(({ by }) => by === pod),
       );
     }
@@ -225,7 +225,7 @@ test('a worker that dies takes its own connections, and another takes its place'
   const running = load(`http://${vip}/`);
   await sleep(500);
   process.kill(Number(before[0]), 'SIGKILL');
-  await until('there are two again', 10_000, () => {
+  await until('there are two again', 30_000, () => {
     const now = workers();
     return now.length === 2 && !now.includes(before[0] ?? '');
   });
@@ -248,7 +248,7 @@ test('without the control plane it goes on by what it knows; one that starts the
     ...['--gateway', 'shop/waypoint', '--control', '10.88.0.254:15012', '--workers', '1'],
     ...['--root', join(bed.controlState(), 'root-cert.pem'), '--token', token],
   ]);
-  const ready = await until('it says so', 20_000, async () => {
+  const ready = await until('it says so', 30_000, async () => {
     const args = ['-sS', '-m', '2', '-w', ' %{http_code}', 'http://127.0.0.1:15020/healthz/ready'];
     const { stdout } = await run(waypointNetns(place), 'curl', args);
     return stdout.endsWith('503') && stdout;
@@ -274,7 +274,7 @@ test('the root is replaced under load without a failed request', async () => {
   let before = await serial();
   for (const phase of ['begin', 'switch', 'finish']) {
     sh(process.execPath, [programs.control, 'rotate-root', '--state', bed.controlState(), '--phase', phase]);
-    before = await until(`a new certificate after ${phase}`, 20_000, async () => {
+    before = await until(`a new certificate after ${phase}`, 30_000, async () => {
       const now = await serial();
       return now !== before && now;
     });
@@ -295,7 +295,7 @@ spec: { selector: { app: cache }, clusterIPs: [10.96.0.50], ports: [{ name: tcp-
   );
   bed.start('late-1', 'weft-cache', process.execPath, [join(demo, 'probe.js'), 'listen', '7000']);
   bed.start('late-2', 'weft-cache-2', process.execPath, [join(demo, 'probe.js'), 'listen', '7000']);
-  await until('it answers', 10_000, async () => (await raw('10.96.0.50', 7000, 'a')) === 'a');
+  await until('it answers', 30_000, async () => (await raw('10.96.0.50', 7000, 'a')) === 'a');
   const child = spawn(
     'nsenter',
     [
@@ -311,9 +311,9 @@ spec: { selector: { app: cache }, clusterIPs: [10.96.0.50], ports: [{ name: tcp-
   );
   let said = '';
   child.stdout.on('data', (bytes: Buffer) => (said += bytes.toString()));
-  await until('it is open', 5_000, () => said.includes('connected'));
+  await until('it is open', 30_000, () => said.includes('connected'));
   child.stdin.write('x');
-  await until('it carries', 5_000, () => said.includes('"text":"x"'));
+  await until('it carries', 30_000, () => said.includes('"text":"x"'));
   write(
     'late.yaml',
     readFileSync(join(manifests, 'late.yaml'), 'utf8').replace(
@@ -321,11 +321,11 @@ spec: { selector: { app: cache }, clusterIPs: [10.96.0.50], ports: [{ name: tcp-
       'namespace: shop, labels: { weft.dev/waypoint: waypoint } }',
     ),
   );
-  await until('it is cut', 10_000, () => /"event":"(error|end)"/.test(said));
+  await until('it is cut', 30_000, () => /"event":"(error|end)"/.test(said));
   child.kill();
   await until(
     'it answers through the waypoint',
-    10_000,
+    30_000,
     async () => (await raw('10.96.0.50', 7000, 'b')) === 'b',
   );
   remove('late.yaml');
@@ -333,7 +333,7 @@ spec: { selector: { app: cache }, clusterIPs: [10.96.0.50], ports: [{ name: tcp-
 
 test('metrics by the names that dashboards know, of all workers together', async () => {
   await status(`http://${vip}/`);
-  const text = await until('they tell of requests', 10_000, async () => {
+  const text = await until('they tell of requests', 30_000, async () => {
     const all = await metrics();
     return all.includes('istio_requests_total{') && all;
   });
@@ -358,7 +358,7 @@ test('at SIGTERM what is under way is answered, and nobody is sent there any mor
   await sleep(300);
   await stopWaypoint(bed, place);
   assert.equal(await slow, 200);
-  await until('its Services are closed', 10_000, async () => (await status(`http://${vip}/`)) === 0);
+  await until('its Services are closed', 30_000, async () => (await status(`http://${vip}/`)) === 0);
   await startWaypoint(bed, place);
   await opens(`http://${vip}/`);
 });

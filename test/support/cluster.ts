@@ -27,7 +27,7 @@ export async function run(command: string, ...args: string[]): Promise<string> {
 }
 export const kubectl = (...args: string[]): Promise<string> => run('kubectl', ...args);
 export const weft = (...args: string[]): Promise<string> =>
-  run('node', join(projectRoot, 'dist/src/cli/weft.js'), ...args);
+  run(process.execPath, join(projectRoot, 'dist/src/cli/weft.js'), ...args);
 
 /** Manifests given as text; `as`: flags of kubectl before the rest (a user, a namespace). */
 export async function applyText(text: string, ...as: string[]): Promise<string> {

@@ -23,10 +23,10 @@ for line in sys.stdin:
   child.stdout.on('data', (bytes: Buffer) => (text += bytes.toString()));
   return {
     ask: async () => {
-      await until('it is open', 5_000, () => text.startsWith('open'));
+      await until('it is open', 30_000, () => text.startsWith('open'));
       child.stdin.write('hello\n');
       asked++;
-      return until('an answer', 5_000, () => text.split('\n').filter(Boolean)[asked]);
+      return until('an answer', 30_000, () => text.split('\n').filter(Boolean)[asked]);
     },
     end: () => void child.kill(),
   };

@@ -40,7 +40,7 @@ const remove = (file: string): void => rmSync(join(manifests, file), { force: tr
 
 /** The last line that the client's node has written of a connection to an address, as far as it is the same each time. */
 async function lineOf(dialled: string, since: number): Promise<Partial<ConnectionRecord>> {
-  const line = await until(`a line of ${dialled}`, 10_000, () =>
+  const line = await until(`a line of ${dialled}`, 30_000, () =>
     connectionRecords(join(state, 'agent-node-a'))
       .slice(since)
       .findLast((one) => one.direction === 'outbound' && one.dialled === dialled),
@@ -81,7 +81,7 @@ let markers = 0;
 async function whileThere(text: string, then: () => Promise<void>): Promise<void> {
   const n = ++markers;
   write('evil.yaml', `${text}\n${marker(n)}`);
-  await until('evil’s own names count for evil', 15_000, async () => {
+  await until('evil’s own names count for evil', 30_000, async () => {
     return (await ask('weft-evil', `198.51.100.${n}`, 8080)) === 'evil';
   });
   try {
@@ -89,7 +89,7 @@ async function whileThere(text: string, then: () => Promise<void>): Promise<void
   } finally {
     remove('evil.yaml');
   }
-  await until('it is gone', 15_000, async () => (await ask('weft-evil', `198.51.100.${n}`, 8080)) !== 'evil');
+  await until('it is gone', 30_000, async () => (await ask('weft-evil', `198.51.100.${n}`, 8080)) !== 'evil');
   assert.deepEqual(await observe(), usual, 'after it was taken back');
 }
 
@@ -109,7 +109,7 @@ before(async () => {
   ])
     await run('weft-node-a', 'ip', args);
   await bed.up();
-  await until('api answers web', 20_000, async () => (await ask('weft-web', '10.96.0.10', 80)) === 'api');
+  await until('api answers web', 30_000, async () => (await ask('weft-web', '10.96.0.10', 80)) === 'api');
   usual = await observe();
 });
 after(async () => {

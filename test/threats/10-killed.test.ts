@@ -40,12 +40,12 @@ after(async () => {
 
 const quiet = async (): Promise<void> => {
   const { attempts } = mesh;
-  await until('the probes have tried since', 10_000, () => mesh.attempts > attempts + 5);
+  await until('the probes have tried since', 30_000, () => mesh.attempts > attempts + 5);
   assert.deepEqual(mesh.leaks(), []);
 };
 const works = async (): Promise<void> => {
   await mesh.bed.waitReady();
-  assert.equal(await until('it works', 10_000, async () => (await mesh.call()) === 'here' && 'here'), 'here');
+  assert.equal(await until('it works', 30_000, async () => (await mesh.call()) === 'here' && 'here'), 'here');
 };
 
 test('an agent killed at any moment of a start, an enrollment, a release, an upgrade: no pod is plain that was captured', async () => {
@@ -124,7 +124,7 @@ test('either of two agents killed at each step of a hand-over: no pod is plain, 
 
 test('a killed agent: what the kernel was allowed ends with the lease, and what remains is refused', async () => {
   await works();
-  await until('the kernel carries it', 10_000, async () => {
+  await until('the kernel carries it', 30_000, async () => {
     assert.equal(await mesh.call(), 'here');
     return mesh.bed.log(agent) !== '';
   });
@@ -167,7 +167,7 @@ spec: { selector: { app: cache }, clusterIPs: [${vip}], ports: [{ name: tcp-held
   // One endpoint with a server is enough, and the other would refuse.
   writeFileSync(join(mesh.manifests, 'cache-2.yaml'), '');
   await startWaypoint(mesh.bed, place);
-  await until('it answers', 20_000, async () => (await mesh.call('weft-web', vip)) === 'here');
+  await until('it answers', 30_000, async () => (await mesh.call('weft-web', vip)) === 'here');
   await stopWaypoint(mesh.bed, place, 'SIGKILL');
   const closed = async (): Promise<void> => {
     for (const ip of [vip, cacheIp])

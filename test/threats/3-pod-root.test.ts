@@ -105,7 +105,7 @@ async function cookieOf(name: string): Promise<bigint> {
 const records = (): ConnectionRecord[] => connectionRecords(bed.runDir('node-a'));
 /** Connects until the kernel carries this pair: a verdict is asked for by the first connection. */
 async function warm(netns: string, ip: string, port = 9000): Promise<void> {
-  await until(`the kernel carries ${netns} to ${ip}`, 10_000, async () => {
+  await until(`the kernel carries ${netns} to ${ip}`, 30_000, async () => {
     const before = await countOf('kernel-allowed');
     await ping(netns, ip, port);
     return (await countOf('kernel-allowed')) > before;
@@ -163,7 +163,7 @@ before(async () => {
       bed.start(`${pod}-${port}`, `weft-${pod}`, 'python3', ['-c', echo, String(port)]);
   // On the agent's ports before there is an agent.
   bed.start('thief', 'weft-cache-2', 'python3', ['-c', thief, ...agentPorts.map(String)]);
-  await until('the thief sits', 10_000, () => bed.log('thief').split('sits on').length > agentPorts.length);
+  await until('the thief sits', 30_000, () => bed.log('thief').split('sits on').length > agentPorts.length);
   await bed.up();
 });
 after(async () => {
@@ -182,7 +182,7 @@ test('a pod does not get what policy gives to the address of another pod by bind
     const at = records().length;
     const forged = `s = socket.socket(); s.settimeout(4); s.bind(('${web}', 0)); s.connect(('${cache}', 6379)); ${exchange}`;
     assert.notEqual(await client('weft-intruder', forged), 'ping');
-    const refused = await until('the refusal', 5_000, () =>
+    const refused = await until('the refusal', 30_000, () =>
       records()
         .slice(at)
         .find(({ path, source }) => path === 'refused' && source.pod === 'intruder'),
@@ -249,7 +249,7 @@ test('a pod does not use up the table of handoff records: it has a share, and ea
   assert.equal(await ping('weft-web', cache2), 'ping');
   program.child.stdin?.end();
   await program.ended;
-  await until('nothing is left of it', 10_000, () => countOfSource('node-a', 'weft_notes', cookie) === 0);
+  await until('nothing is left of it', 30_000, () => countOfSource('node-a', 'weft_notes', cookie) === 0);
   // What was counted was given back: it is served as before.
   assert.equal(await ping('weft-intruder', cache2), 'ping');
 });
@@ -269,7 +269,7 @@ test('a pod does not use up the table of kernel connections: it has a share, and
     await warm('weft-web', cache);
     program.child.stdin?.end();
     await program.ended;
-    await until('nothing is left of it', 10_000, () => countOfSource('node-a', 'weft_live', cookie) === 0);
+    await until('nothing is left of it', 30_000, () => countOfSource('node-a', 'weft_live', cookie) === 0);
   } finally {
     sh('ip', ['-n', 'weft-intruder', 'route', 'del', 'blackhole', cache]);
   }
@@ -291,14 +291,14 @@ test('a pod that dials all ports of a peer pushes out its own verdicts, and no o
     'import time; port = 20000',
     'port += 1; time.sleep(0.002)',
   );
-  await until('each was decided', 20_000, async () => (await countOf('kernel-no-verdict')) >= seen + ports);
+  await until('each was decided', 30_000, async () => (await countOf('kernel-no-verdict')) >= seen + ports);
   const metrics = async (): Promise<string> =>
     (await run('weft-node-a', 'curl', ['-sS', '--noproxy', '*', 'http://127.0.0.1:15020/metrics'])).stdout;
   const reached = async (): Promise<number> =>
     Number(/weft_limit_reached_total\{limit="verdicts"\} (\d+)/.exec(await metrics())?.[1] ?? 0);
   await until(
     'each was decided by the agent',
-    20_000,
+    30_000,
     () =>
       records().filter(
         ({ source, dialled }) => source.pod === 'intruder' && dialled?.startsWith(`${cache2}:2`),
@@ -308,7 +308,7 @@ test('a pod that dials all ports of a peer pushes out its own verdicts, and no o
       `${countOfSource('node-a', 'weft_verdicts', cookie)} verdicts, ${await reached()} beyond the share`,
     ),
   );
-  await until('the limit was reached', 5_000, async () => (await reached()) >= 300);
+  await until('the limit was reached', 30_000, async () => (await reached()) >= 300);
   const held = countOfSource('node-a', 'weft_verdicts', cookie);
   assert.ok(held <= verdictsShare, `${held} verdicts`);
   assert.equal(countOfSource('node-a', 'weft_verdicts', other), before);
@@ -341,7 +341,7 @@ print('done')`,
     except OSError: pass`,
   );
   assert.equal(await flood, 'done');
-  await until('the refusal is told', 5_000, () =>
+  await until('the refusal is told', 30_000, () =>
     lines()
       .slice(at)
       .some((line) => line.includes(`"cookie":"${web_}"`) && line.includes('refused-negative')),
@@ -361,7 +361,7 @@ test("a program on the agent's ports in its pod takes nothing of what comes to t
   });
   await until(
     'it has tried',
-    5_000,
+    30_000,
     () =>
       late.stdout().split('sit on').length + late.stdout().split('sits on').length > agentPorts.length + 1,
   );
@@ -389,7 +389,7 @@ enter('/run/netns/weft-intruder'); s = socket.socket(); s.settimeout(4)
 enter('/run/netns/weft-web')
 s.connect(('${cache}', 6379)); ${exchange}`;
   assert.notEqual(await client('weft-web', code), 'ping');
-  const refused = await until('the refusal', 5_000, () =>
+  const refused = await until('the refusal', 30_000, () =>
     records()
       .slice(at)
       .find(({ path, destination }) => path === 'refused' && destination.address === `${cache}:6379`),
@@ -463,11 +463,11 @@ test('a pod that has left leaves nothing of itself in any table of the kernel', 
   rmSync(join(manifests, 'leaver.yaml'));
   await until(
     'it is let go',
-    15_000,
+    30_000,
     async () => !(await dump()).pods.some(({ pod }) => pod.uid.endsWith('/leaver')),
   );
   // Connections that still end give back their share at their end; the row goes with the next pod that leaves.
-  await until('nothing names it', 10_000, () => {
+  await until('nothing names it', 30_000, () => {
     const left = tablesNaming('node-a', cookie).filter((name) => name !== 'weft_shares');
     return left.length === 0;
   });

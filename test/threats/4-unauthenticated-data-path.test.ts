@@ -137,7 +137,7 @@ print('left', len(held), flush=True)`,
     ],
     { netns: 'weft-outsider' },
   );
-  await until('they are open', 20_000, () => {
+  await until('they are open', 30_000, () => {
     assert.equal(idle.child.exitCode, null, idle.stderr());
     return idle.stdout().includes('open');
   });
@@ -153,7 +153,7 @@ test("an agent's ports tell nobody from elsewhere a pod, a principal, a policy o
   // Something to tell of.
   assert.equal(await ping('weft-web', cache), 'ping');
   assert.notEqual(await ping('weft-intruder', cache), 'ping');
-  await until("the node's own are told", 5_000, async () => {
+  await until("the node's own are told", 30_000, async () => {
     const own = await get('weft-node-a', 'http://127.0.0.1:15020/metrics');
     return (
       /istio_tcp_connections_opened_total\{.*cache/.test(own) &&
@@ -208,7 +208,7 @@ while True:
     ],
     { netns: 'weft-outsider' },
   );
-  await until('they are held', 20_000, () => holder.stdout().includes('held'));
+  await until('they are held', 30_000, () => holder.stdout().includes('held'));
   for (let i = 0; i < 5; i++)
     assert.equal(await get('weft-node-b', `${at}/healthz/ready`), 'ready\n', 'the probe of the node');
   holder.child.kill();

@@ -42,10 +42,10 @@ const restartAgent = async (between?: () => void): Promise<void> => {
   mesh.bed.startAgent('node-a');
 };
 const works = (): Promise<unknown> =>
-  until('pods reach each other', 10_000, async () => (await mesh.call()) === 'here');
+  until('pods reach each other', 30_000, async () => (await mesh.call()) === 'here');
 const quiet = async (): Promise<void> => {
   const { attempts } = mesh;
-  await until('the probes have tried since', 10_000, () => mesh.attempts > attempts + 5);
+  await until('the probes have tried since', 30_000, () => mesh.attempts > attempts + 5);
   assert.deepEqual(mesh.leaks(), []);
 };
 
@@ -102,7 +102,7 @@ test('a pod that leaves the mesh is captured until all of it can be undone', asy
   starve(pid, 0);
   try {
     writeFileSync(file, text.replace(leaves, `${leaves}, weft.dev/mesh: disabled`));
-    await until('it is noticed', 15_000, () => /too many open files/i.test(logFrom(logged)));
+    await until('it is noticed', 30_000, () => /too many open files/i.test(logFrom(logged)));
     await sleep(3_000);
     assert.deepEqual(hooks(), before);
     assert.equal(captured(), count);
@@ -111,11 +111,11 @@ test('a pod that leaves the mesh is captured until all of it can be undone', asy
   }
   await until(
     'it is released',
-    10_000,
+    30_000,
     () => hooks().length === before.length - 1 && captured() === count - 1,
   );
   writeFileSync(file, text);
-  await until('it is enrolled', 15_000, () => hooks().length === before.length && captured() === count);
+  await until('it is enrolled', 30_000, () => hooks().length === before.length && captured() === count);
   pods.close();
   await mesh.bed.waitReady();
   await quiet();
@@ -125,7 +125,7 @@ test('an agent that starts with too few descriptors to look at anybody leaves po
   const before = hooks();
   await restartAgent();
   // Before it has looked: it holds nobody yet, and what it cannot look at is not gone. It may well end of this: nobody is released by that.
-  await until('it runs', 15_000, () => readdirSync(`/proc/${pidOf()}/fd`).length > 20);
+  await until('it runs', 30_000, () => readdirSync(`/proc/${pidOf()}/fd`).length > 20);
   const pid = pidOf();
   sh('prlimit', ['--pid', String(pid), '--nofile=1:']);
   await sleep(3_000);
@@ -144,7 +144,7 @@ test('a wanted pod whose namespace is not found after a restart keeps its hook a
     sh('mount', ['--bind', '/dev/null', name]);
   });
   try {
-    await until('it waits and says why', 20_000, () =>
+    await until('it waits and says why', 30_000, () =>
       Object.entries(waiting()).some(
         ([uid, why]) => uid.endsWith('/web') && why.includes('is no network namespace'),
       ),
@@ -165,7 +165,7 @@ test('a name that vanishes while the agent runs is no namespace that vanished', 
   const name = '/run/netns/weft-web';
   sh('mount', ['--bind', '/dev/null', name]);
   try {
-    await until('it says so', 10_000, () => Object.keys(waiting()).some((uid) => uid.endsWith('/web')));
+    await until('it says so', 30_000, () => Object.keys(waiting()).some((uid) => uid.endsWith('/web')));
     await sleep(2_000);
     assert.deepEqual(hooks(), before);
     await quiet();
@@ -197,7 +197,7 @@ test('a map that is full (ENOSPC) costs the change that needs room, which is tol
       settings,
       text.replace('outboundUnknown: refuse', 'outboundUnknown: refuse, excludeInboundPorts: [7777]'),
     );
-    await until('they wait and say why', 15_000, () =>
+    await until('they wait and say why', 30_000, () =>
       Object.keys(waiting()).some((uid) => uid.endsWith('/web')),
     );
     await quiet();
@@ -205,7 +205,7 @@ test('a map that is full (ENOSPC) costs the change that needs room, which is tol
     for (const key of filled) ports.remove(key);
     ports.close();
   }
-  await until('the change is made', 15_000, () => Object.keys(waiting()).length === 0);
+  await until('the change is made', 30_000, () => Object.keys(waiting()).length === 0);
   writeFileSync(settings, text);
   await mesh.bed.waitReady();
   await quiet();
@@ -224,11 +224,11 @@ test('no verdict of a former life counts for a pod that this agent has not enrol
       table.update(stranger, encodeLocal({ cookie: 0xdeadn, flags, epoch: 5n }));
     });
     await mesh.bed.waitReady();
-    await until('the lease is renewed', 10_000, () => {
+    await until('the lease is renewed', 30_000, () => {
       const row = table.lookup(key);
       return row !== undefined && decodeLocal(row).epoch > ahead;
     });
-    await until('the stranger has no row', 5_000, () => table.lookup(stranger) === undefined);
+    await until('the stranger has no row', 30_000, () => table.lookup(stranger) === undefined);
   } finally {
     table.close();
   }

@@ -25,7 +25,10 @@ test("the verifier of Debian's kernel takes every program", () => {
 });
 
 test("the demo does all its steps on Debian's kernel", () => {
-  const { status, stdout, stderr } = vm(patienceS, 'uname -r; node dist/src/cli/weft.js demo --json');
+  const { status, stdout, stderr } = vm(
+    patienceS,
+    `uname -r; ${process.execPath} dist/src/cli/weft.js demo --json`,
+  );
   const [release = '', json = ''] = stdout.trim().split('\n');
   assert.match(release, /^6\.1\./, stderr);
   assert.notEqual(status, 124, `not done after ${patienceS} s: ${stderr.slice(-2000)}`);
@@ -40,8 +43,7 @@ test("the demo does all its steps on Debian's kernel", () => {
 });
 
 test("splice, hand-over and every way to end lose no byte on Debian's kernel", () => {
-  const command =
-    "uname -r; SOAK_SECONDS=45 SOAK_CONNECTIONS=20 node --test --test-reporter=tap --test-name-pattern='by the kernel' dist/test/soak/soak.test.js";
+  const command = `uname -r; SOAK_SECONDS=45 SOAK_CONNECTIONS=20 ${process.execPath} --test --test-reporter=tap --test-name-pattern='by the kernel' dist/test/soak/soak.test.js`;
   const { status, stdout, stderr } = vm(patienceS, command);
   assert.match(stdout, /^6\.1\./, stderr);
   assert.equal(status, 0, stdout);
@@ -49,7 +51,7 @@ test("splice, hand-over and every way to end lose no byte on Debian's kernel", (
 });
 
 test("another layout of the maps is taken over on Debian's kernel", () => {
-  const command = 'uname -r; node --test --test-reporter=tap dist/test/netns/upgrade.test.js';
+  const command = `uname -r; ${process.execPath} --test --test-reporter=tap dist/test/netns/upgrade.test.js`;
   const { status, stdout, stderr } = vm(patienceS, command);
   assert.match(stdout, /^6\.1\./, stderr);
   assert.equal(status, 0, stdout);

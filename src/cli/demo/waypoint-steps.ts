@@ -24,7 +24,7 @@ const place: WaypointPlace = {
   namespace: 'shop',
   name: 'waypoint',
   node: 'node-b',
-  flags: ['--access-log-mode', 'all', '--drain-ms', '10000', '--drain-delay-ms', '1000'],
+  flags: ['--access-log-mode', 'all', '--drain-ms', '10000', '--drain-delay-ms', '2000'],
 };
 const second: WaypointPlace = { ...place, node: 'node-a', replica: 1 };
 const vip = '10.96.0.20';
@@ -393,7 +393,11 @@ spec: { selector: { app: echo }, clusterIP: None, ports: [{ port: 8080 }] }
       const running = load(`http://${vip}/`);
       await sleep(1_000);
       await startWaypoint(stage.bed, second);
-      await sleep(500);
+      // What every client's node knows of is what may be relied on: a rolling update waits likewise before it goes on.
+      await until('the new one serves', 30_000, async () => {
+        await ask('weft-web', `http://${vip}/`);
+        return requests(stage, second).length > 0;
+      });
       await stopWaypoint(stage.bed, place);
       await sleep(1_000);
       const { answered, failures, by } = await running.stop();

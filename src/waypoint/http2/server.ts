@@ -2,6 +2,7 @@
 import http2 from 'node:http2';
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { closeOnceSent } from '../../base/close-stream.js';
 import type { WaypointLimits } from '../limits.js';
 import type { Downstream, DownstreamListener, Headers, RequestHead, ResponseHead } from '../message.js';
 import { headerOf, removeHeader } from '../message.js';
@@ -110,7 +111,7 @@ export class Http2ServerConnection {
       this.#options.onRefused(status, why);
       if (stream.destroyed || stream.headersSent) return;
       stream.respond({ ':status': status }, { endStream: true });
-      stream.close(http2.constants.NGHTTP2_NO_ERROR);
+      closeOnceSent(stream);
     };
     const tooLarge = blockFault(raw, this.#options.limits);
     if (tooLarge !== undefined) return refuse(431, tooLarge);
@@ -246,7 +247,7 @@ class Http2Request implements Downstream {
   #finish(): void {
     if (!this.hasBody || this.#ended) return;
     this.stream.resume();
-    this.stream.close(http2.constants.NGHTTP2_NO_ERROR);
+    closeOnceSent(this.stream);
   }
 
   upgraded(): void {

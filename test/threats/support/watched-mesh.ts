@@ -70,7 +70,7 @@ export class WatchedMesh {
       ['a pod that is plain is reached from outside of the mesh', 'weft-node-b', webIp, 9000],
     ] as const)
       mesh.#probe(name, from, ip, port);
-    await until('both probes are refused', 10_000, () =>
+    await until('both probes are refused', 30_000, () =>
       mesh.#probes.every(({ lines }) => lines.length > 0 && lines.at(-1) !== 'through'),
     );
     for (const probe of mesh.#probes) probe.lines = [];
