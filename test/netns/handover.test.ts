@@ -10,6 +10,7 @@ import { run } from '../../src/cli/run.js';
 import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
 import { replaceAgent } from '../../src/cli/standalone/replace.js';
 import { echo } from '../support/echo.js';
+import { otherBuild } from '../support/other-build.js';
 import { hold } from '../support/held.js';
 import { connectionRecords } from '../support/records.js';
 import { requests, type Counts, type Requests } from '../support/requests.js';
@@ -128,4 +129,19 @@ test('each connection of a hand-over has one record at each node', async () => {
   await sleep(500);
   const since = connectionRecords(bed.runDir('node-a')).slice(before);
   assert.equal(since.filter(({ direction }) => direction === 'outbound').length, wanted);
+});
+
+test('a build with other maps takes the node over, and this build takes it back: no request fails', async () => {
+  const other = otherBuild(['weft_sock']);
+  try {
+    const all = load();
+    await more(all);
+    for (const program of [other.agent, undefined]) {
+      await replaceAgent(bed, 'node-a', { ...(program ? { program } : {}), onTaken: () => more(all) });
+      await more(all);
+    }
+    await noneFailed(all);
+  } finally {
+    other.remove();
+  }
 });
