@@ -54,7 +54,7 @@ function traces(): string[] {
 }
 
 test('the demo shows every step with evidence and leaves nothing behind', () => {
-  const run = spawnSync(process.execPath, [weft, 'demo', '--json'], { encoding: 'utf8', timeout: 180_000 });
+  const run = spawnSync(process.execPath, [weft, 'demo', '--json'], { encoding: 'utf8', timeout: 900_000 });
   const result = JSON.parse(run.stdout) as {
     ok: boolean;
     steps: { name: string; ok: boolean; evidence: object }[];
