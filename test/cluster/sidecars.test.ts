@@ -27,22 +27,24 @@ spec:
   nodeName: node1
   terminationGracePeriodSeconds: 5
   initContainers:
-    - ${container('proxy', server(9901, 9902, 9903, 9904))}
+    - ${container('proxy', server(9901, 9902, 9903, 9904, 9905))}
       restartPolicy: Always
       ports: [{ name: admin, containerPort: 9901 }, { name: entry, containerPort: 9902 }]
       startupProbe: { httpGet: { path: /startup, port: admin }, periodSeconds: 1 }
       readinessProbe: { tcpSocket: { port: 9903 }, periodSeconds: 1 }
-      livenessProbe: { httpGet: { path: /live, port: 9903 }, periodSeconds: 1, failureThreshold: 1 }
-      lifecycle:
-        postStart: { httpGet: { path: /started, port: 9904 } }
-        preStop: { httpGet: { path: /stopping, port: admin } }
+      livenessProbe: { httpGet: { path: /live, port: 9903 }, periodSeconds: 1, timeoutSeconds: 5 }
+      lifecycle: { preStop: { httpGet: { path: /stopping, port: admin } } }
+    # A hook after the start comes at once, so it asks who listens already.
+    - ${container('helper', 'setTimeout(() => 0, 1e9)')}
+      restartPolicy: Always
+      lifecycle: { postStart: { httpGet: { path: /helper, port: 9905 } } }
     - ${container('setup', 'process.exit(0)')}
   containers:
-    - ${container('app', server(8080, 8081))}
+    - ${container('app', server(8080))}
       ports: [{ name: http, containerPort: 8080 }]
       readinessProbe: { httpGet: { path: /ready, port: http }, periodSeconds: 1 }
       lifecycle:
-        postStart: { httpGet: { path: /started, port: 8081 } }
+        postStart: { httpGet: { path: /started, port: 9904 } }
         preStop: { httpGet: { path: /stopping, port: http } }
 ---
 apiVersion: v1
@@ -105,9 +107,9 @@ test('in strict mode a pod with a native sidecar becomes ready by its probes, af
     'pod',
     'app',
     '-o',
-    'jsonpath={.status.initContainerStatuses[0].restartCount} {.status.containerStatuses[0].restartCount}',
+    'jsonpath={.status.initContainerStatuses[*].restartCount} {.status.containerStatuses[*].restartCount}',
   );
-  assert.equal(restarts, '0 0', 'a hook that is refused ends its container');
+  assert.match(restarts, /^[0 ]+$/, 'a hook that is refused ends its container');
   const proxy = await sides(
     'exec',
     'app',
@@ -119,10 +121,9 @@ test('in strict mode a pod with a native sidecar becomes ready by its probes, af
     get('http://localhost:9901/log'),
   );
   assert.match(proxy, /9904\/started/);
+  assert.match(proxy, /9905\/helper/);
   assert.match(proxy, /9901\/startup/);
   assert.match(proxy, /9903\/live/);
-  const app = await sides('exec', 'app', '-c', 'app', '--', 'node', '-e', get('http://localhost:8080/log'));
-  assert.match(app, /8081\/started/);
 });
 
 test("a Service whose target port is a sidecar's by name is reached from both nodes", async () => {
@@ -135,7 +136,7 @@ test("a Service whose target port is a sidecar's by name is reached from both no
 test('the node reaches the ports of probes and hooks, and no other port of the pod', async () => {
   if (given !== undefined) return;
   const ip = await sides('get', 'pod', 'app', '-o', 'jsonpath={.status.podIP}');
-  for (const port of [8080, 8081, 9901, 9903, 9904])
+  for (const port of [8080, 9901, 9903, 9904, 9905])
     assert.equal(await askFromNode(`http://${ip}:${port}/`), String(port));
   assert.match(await askFromNode(`http://${ip}:9902/`), /^refused:/);
 });
