@@ -64,7 +64,11 @@ together() {
 apart() {
   local file
   for file in "$@"; do
-    echo "${file#dist/}|test/isolated.sh|$file"
+    case $file in
+      # LeakSanitizer's tracer ends by a signal in a process namespace. It pins under a name that no other has.
+      */bpf/leaks.test.js) echo "${file#dist/}||$file" ;;
+      *) echo "${file#dist/}|test/isolated.sh|$file" ;;
+    esac
   done
 }
 unit_files() {
