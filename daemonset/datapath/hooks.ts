@@ -2,7 +2,7 @@
  * The inbound hooks of pods, one link per network namespace, pinned as `pods/<cookie>`: they outlive the agent. Sole owner of these
  * pins and of the record for whom each was attached.
  */
-import { readdirSync, unlinkSync } from 'node:fs';
+import { lstatSync, readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorText } from '../../src/base/errors.js';
 import { closeFd, detachLink, linkNetns, load, openLink } from '../../native/index.js';
@@ -63,6 +63,15 @@ export class PodHooks {
   namespaceOf(cookie: bigint): 'alive' | 'dead' | 'unknown' {
     const inode = this.inodeOf(cookie);
     return inode === undefined ? 'unknown' : inode === 0 ? 'dead' : 'alive';
+  }
+
+  /** When the pod's hook was attached, by whichever agent (epoch ms): a new program in its place leaves the pin. Undefined where that is not known. */
+  attachedAtMs(cookie: bigint): number | undefined {
+    try {
+      return lstatSync(this.#pin(cookie)).mtimeMs;
+    } catch {
+      return undefined;
+    }
   }
 
   /**

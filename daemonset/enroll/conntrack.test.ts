@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { conntrackSettleMs } from './conntrack.js';
+import { conntrackSettleMs, settleLeftMs } from './conntrack.js';
 
 test('a pod settles for as long as connection tracking remembers, and not at all where nothing is tracked', (t) => {
   const root = mkdtempSync(join(tmpdir(), 'weft-netfilter-'));
@@ -19,4 +19,13 @@ test('a pod settles for as long as connection tracking remembers, and not at all
   rmSync(join(root, 'nf_conntrack_count'));
   mkdirSync(join(root, 'nf_conntrack_count'));
   assert.equal(conntrackSettleMs(root), 35_000);
+});
+
+test('what is left to settle is counted from when the pod was enrolled, by whichever agent', () => {
+  assert.equal(settleLeftMs(125_000, 1_000_000, 1_000_000), 125_000);
+  assert.equal(settleLeftMs(125_000, 1_000_000, 1_030_000), 95_000);
+  assert.equal(settleLeftMs(125_000, 1_000_000, 2_000_000), 0);
+  // A clock that was set back, and a pin that cannot be read, make it no shorter.
+  assert.equal(settleLeftMs(125_000, 1_000_000, 900_000), 125_000);
+  assert.equal(settleLeftMs(125_000, undefined, 1_000_000), 125_000);
 });

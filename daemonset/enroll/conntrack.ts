@@ -26,3 +26,12 @@ export function conntrackSettleMs(root = '/proc/sys/net/netfilter'): number {
   const timeWaitS = read('nf_conntrack_tcp_timeout_time_wait') ?? timeWaitSDefault;
   return (Number.isFinite(timeWaitS) ? timeWaitS : timeWaitSDefault) * 1000 + marginMs;
 }
+
+/**
+ * What is left of it for a pod that another agent has enrolled: a restart or a hand-over makes connection tracking forget nothing.
+ * @param attachedAtMs epoch, of the pod's hook; undefined, or later than now after a clock was set back: all of it is left
+ */
+export function settleLeftMs(settleMs: number, attachedAtMs: number | undefined, nowMs: number): number {
+  const ageMs = nowMs - (attachedAtMs ?? nowMs);
+  return ageMs < 0 ? settleMs : Math.max(0, settleMs - ageMs);
+}

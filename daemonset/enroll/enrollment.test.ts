@@ -20,6 +20,8 @@ class Node {
   seen: Record<string, Observation> = {};
   readonly wanted = new Map<WorkloadUid, NodePod>();
   readonly enrollment: Enrollment;
+  nowMs = 1_000_000;
+  attachedAtMs: number | undefined;
 
   constructor() {
     const step = (name: string): void => {
@@ -29,6 +31,7 @@ class Node {
     const parts: EnrollmentParts = {
       hooks: {
         attached: () => (step('list'), [...this.attached.keys()]),
+        attachedAtMs: () => this.attachedAtMs,
         inodeOf: () => undefined,
         namespaceOf: (cookie) => (this.attached.has(cookie) ? 'alive' : 'unknown'),
         detach: (cookie, before = () => undefined, after = () => undefined) => {
@@ -98,6 +101,8 @@ class Node {
       },
       rules: { netnsDirs: ['/run/netns', '/tmp'], workloadNamespaces: [] },
       never: new Set([99n]),
+      nowMs: () => this.nowMs,
+      settleMs: () => 125_000,
       observe: (path) => this.seen[path] ?? { kind: 'absent', why: 'it is not there' },
       log: { info: () => undefined, warn: () => undefined, error: () => undefined },
     };
@@ -283,4 +288,18 @@ test('a namespace that goes from one pod to another keeps what the other wrote t
     assert.ok(node.captured.has(1n) && node.attached.has(1n));
     assert.ok(node.done.lastIndexOf('remove 1') < node.done.lastIndexOf('write 1 true'), failing);
   }
+});
+
+test('a pod that was enrolled a moment ago settles under the next agent too', async () => {
+  const node = new Node();
+  node.want('a', 1n);
+  node.attached.set(1n, undefined);
+  node.attachedAtMs = node.nowMs - 25_000;
+  await node.turn();
+  assert.ok(node.enrollment.held.has(uid('a')));
+  assert.equal(node.enrollment.hasSettled(uid('a')), false, 'connection tracking has forgotten nothing');
+  node.nowMs += 99_999;
+  assert.equal(node.enrollment.hasSettled(uid('a')), false);
+  node.nowMs += 1;
+  assert.equal(node.enrollment.hasSettled(uid('a')), true);
 });

@@ -10,14 +10,17 @@ import type { PodHooks } from '../datapath/hooks.js';
 import { isOfKubernetes, ownerKey } from '../datapath/owners.js';
 import type { LocalPod } from '../messages.js';
 import { observe, type Observation } from '../pod/netns.js';
-import { conntrackSettleMs } from './conntrack.js';
+import { conntrackSettleMs, settleLeftMs } from './conntrack.js';
 import { isInhabited, type PodNamespaces } from './namespaces.js';
 import { refusalOf, type NetnsRules } from './rules.js';
 import { reconcile, type Intent, type Seen, type Steps, type Unmeant } from './reconcile.js';
 
 /** What it works with; each part is another file's. */
 export interface EnrollmentParts {
-  readonly hooks: Pick<PodHooks, 'attached' | 'inodeOf' | 'namespaceOf' | 'detach' | 'owners'>;
+  readonly hooks: Pick<
+    PodHooks,
+    'attached' | 'attachedAtMs' | 'inodeOf' | 'namespaceOf' | 'detach' | 'owners'
+  >;
   /** datapath/loader.ts: the hook's failure explained. */
   readonly attach: (cookie: bigint, netns: string) => Promise<void>;
   readonly maps: {
@@ -49,6 +52,8 @@ export interface EnrollmentParts {
   readonly never: ReadonlySet<bigint>;
   readonly observe?: (path: string) => Observation;
   readonly nowMs?: () => number;
+  /** conntrack.ts, where absent. */
+  readonly settleMs?: () => number;
   readonly log: Record<'info' | 'warn' | 'error', (fields: object, text: string) => void>;
 }
 
@@ -246,7 +251,16 @@ export class Enrollment {
   }
 
   async #enroll(local: LocalPod, adopted: boolean): Promise<void> {
-    const { maps, workers, preexisting, hooks, attach, carried, log } = this.#parts;
+    const {
+      maps,
+      workers,
+      preexisting,
+      hooks,
+      attach,
+      carried,
+      log,
+      settleMs = conntrackSettleMs,
+    } = this.#parts;
     const { cookie, netns } = local.place;
     const { uid } = local.pod;
     const before = this.#held.get(uid);
@@ -266,8 +280,11 @@ export class Enrollment {
     maps.write(local.pod, cookie, true);
     this.#since.set(cookie, this.#nowMs());
     // Before a pod's first packet there is nothing that connection tracking could remember of it.
-    if (!adopted && !this.#started.has(local.pod.podUid))
-      this.#settling.set(uid, this.#nowMs() + conntrackSettleMs());
+    if (!this.#started.has(local.pod.podUid)) {
+      const nowMs = this.#nowMs();
+      const attachedAtMs = adopted ? hooks.attachedAtMs(cookie) : nowMs;
+      this.#settling.set(uid, nowMs + settleLeftMs(settleMs(), attachedAtMs, nowMs));
+    }
     preexisting.admit(local, carried());
     this.#incomplete.delete(uid);
     this.#waiting.delete(uid);
