@@ -1,11 +1,11 @@
 /** Native sidecars, probes and hooks in strict mode: on a cluster as in kubernetes.test.ts. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { until } from '../../src/base/wait.js';
-import { applyText, given, here, kubectl, run, weftImage } from '../support/cluster.js';
+import { applyText, given, here, kubectl, run, state, weftImage } from '../support/cluster.js';
 
 const sides = (...args: string[]): Promise<string> => kubectl('-n', 'sides', ...args);
 const nodes = ['node1', 'node2'];
@@ -71,8 +71,12 @@ const get = (url: string): string =>
   `require('http').get('${url}', (a) => a.pipe(process.stdout)).on('error', (e) => console.log('refused:', e.message))`;
 const ask = (from: string, url: string): Promise<string> =>
   sides('exec', from, '--', 'node', '-e', get(url)).catch((error: unknown) => String(error));
-/** From the node itself, which is where a kubelet is. */
-const askFromNode = (url: string): Promise<string> => run('node', '-e', get(url));
+/** From node1 itself, as its kubelet does: in the cgroups of that node, which are those that its agent's programs see. */
+const askFromNode = (url: string): Promise<string> => {
+  const hierarchy = readFileSync('/proc/mounts', 'utf8').match(/ (\S+) cgroup2 /)?.[1];
+  const procs = `${hierarchy}/testcluster-${readFileSync(join(state, 'id'), 'utf8').trim()}-node1/cgroup.procs`;
+  return run('sh', '-c', 'echo $$ >"$0"; exec node -e "$1"', procs, get(url));
+};
 
 before(async () => {
   if (given === undefined) await run(join(here, 'up'), '--nodes', '2');
