@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { projectRoot } from '../native/index.js';
+import { fileURLToPath } from 'node:url';
 import { ReadyFile, ReadyMark } from './ready.js';
 
 test('once the mesh goes nothing is left of it, and what is not its own stays', () => {
@@ -28,7 +28,7 @@ test('once the mesh goes nothing is left of it, and what is not its own stays', 
 test('the readiness probe sees an agent that is ready, and none that is not, hangs, or was there before', () => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-own-'));
   const file = join(dir, 'ready');
-  const probe = join(projectRoot, 'native', 'ready', 'build', 'weft-ready');
+  const probe = fileURLToPath(new URL('../../native/ready/build/weft-ready', import.meta.url));
   const status = (): number | null => spawnSync(probe, [file, '5']).status;
   try {
     writeFileSync(file, '');
