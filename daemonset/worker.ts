@@ -246,9 +246,9 @@ function openMaps(): void {
 }
 
 async function emptied(timeoutMs: number): Promise<void> {
-  const until = performance.now() + timeoutMs;
+  const untilMs = performance.now() + timeoutMs;
   const isEmpty = (): boolean => connections.size === 0 && [...past].every((server) => server.isIdle);
-  while (!isEmpty() && performance.now() < until)
+  while (!isEmpty() && performance.now() < untilMs)
     await new Promise((resolve) => setTimeout(resolve, emptyLookMs));
 }
 
