@@ -97,6 +97,7 @@ export type WaypointLimit =
   | 'upstream-connections'
   | 'retry-buffer'
   | 'mirror-buffer'
+  | 'linger'
   | 'metric-series'
   | 'access-log'
   | 'log-lines';
