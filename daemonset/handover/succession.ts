@@ -117,14 +117,14 @@ export class Succession {
     this.#isEnding = true;
   }
 
-  /** Nothing is asked for, nor given, from now on. The locks stay until the process ends, when nothing of it can write. */
+  /** No hand-over from now on, in either direction. `lock` stays held until the process ends, when none of its threads can write. */
   stop(): void {
     this.#isStopped = true;
     this.#closeServer();
     if (!this.#lock.isHeld) this.#next.release();
   }
 
-  /** After stop, where the mesh itself goes. The lock is held to the end of this process, so an agent that starts meanwhile has one of its own. */
+  /** Call after stop, in an uninstall. This process keeps its lock on the deleted file: an agent that starts meanwhile makes a file of its own. */
   remove(): void {
     rmSync(this.#parts.dir, { recursive: true, force: true });
   }
@@ -153,7 +153,7 @@ export class Succession {
       } catch (error) {
         return this.#parts.onFatal(error);
       }
-      // One that has handed over does not stand in the way of those that have not.
+      // An agent that has handed over does not block those that have not.
       if (this.isReserve) this.#next.release();
       await sleep(this.isReserve ? reserveLookMs : lookMs);
     }
