@@ -86,7 +86,7 @@ export function executionOf({ kind }: UpstreamFailure, wasSent: boolean): Execut
 
 /**
  * How long to wait before repeat number `repeat` (from 1): doubled with each, never below what the rule says (GEP-1731), and up to a tenth
- * longer so that clients do not come together. `random` in [0, 1).
+ * longer so that clients do not come together; 2^31 - 1 ms at most. `random` in [0, 1).
  */
 export function backoffMs(configured: number | undefined, repeat: number, random: number): number {
   const base = configured ?? backoffMsMin;
