@@ -79,3 +79,20 @@ test('what is found of files alone', () => {
     /^warn 1\.yaml:11: Service shop\/api stands in 0\.yaml:11 too/,
   );
 });
+
+test('annotations that nobody reads, on Gateways and routes', () => {
+  const found = check(
+    mesh,
+    `apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { name: r, namespace: shop, annotations: { weft.dev/stream-idle-timout: 1h } }
+spec: { parentRefs: [{ group: '', kind: Service, name: api }], rules: [{ backendRefs: [{ name: api, port: 80 }] }] }
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: { name: w, namespace: shop, annotations: { weft.dev/request-head-timout: 5s } }
+spec: { gatewayClassName: weft-waypoint, listeners: [{ name: mesh, port: 15008, protocol: HBONE }] }`,
+  );
+  one(found, /^warn HTTPRoute shop\/r: annotation weft\.dev\/stream-idle-timout is unknown: did you mean/);
+  one(found, /^warn Gateway shop\/w: annotation weft\.dev\/request-head-timout is unknown: did you mean/);
+});

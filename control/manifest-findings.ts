@@ -65,6 +65,9 @@ export function manifestFindings(texts: readonly ManifestText[], root: string): 
     ...keyFindings('Namespace', namespaces),
     ...keyFindings('Pod', pods),
     ...keyFindings('Service', services),
+    ...(['Gateway', 'HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute'] as const).flatMap((kind) =>
+      keyFindings(kind, [...compiler.ofKind(kind)]),
+    ),
     ...waypointFindings({
       gateways: [...compiler.ofKind('Gateway')],
       classes: [...compiler.ofKind('GatewayClass')],

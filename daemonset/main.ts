@@ -211,7 +211,8 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   });
   const isReady = (): boolean => {
     if (writer) return writer.isReady();
-    // One that has handed over is not to be replaced for it; one that waits for another build can do no more.
+    // An agent that has handed over stays ready: a DaemonSet replaces a pod that is not. One that waits for an agent of a build without
+    // hand-over is ready once it is prepared: a rollout ends that agent only then.
     if (succession.isReserve) return synced;
     return succession.waitsForFormerBuild && synced && certified().length === identities.size;
   };
@@ -222,7 +223,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
   discovery.start();
   await succession.start();
 
-  /** Goes on as the node's agent until another is, or as long as it shall be waited for, and connections of before go on. */
+  /** Resolves when another agent has the node, or when its wait is over and no connection is open. New connections go on meanwhile. */
   const awaitSuccessor = async (lastMs: number): Promise<void> => {
     const untilMs = performance.now() + Math.min(options.successorMs, options.drainMs - lastMs);
     let isSettled = false;
@@ -240,7 +241,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
       const began = performance.now();
       const lastMs = Math.min(options.drainMs, drainLastMsMax);
       succession.ending();
-      // Until the next agent is there new connections have nobody else to carry them.
+      // New connections need this agent until the next one has the node.
       if (writer ?? succession.role === 'handing-over') await awaitSuccessor(lastMs);
       succession.stop();
       const ending = writer;

@@ -32,7 +32,7 @@ export class ReadyFile {
     }
   }
 
-  /** Nothing is left of it, nor of its directory where that held nothing else: the mesh itself goes. */
+  /** In an uninstall: removes the file, and its directory where that holds nothing else. */
   remove(): void {
     rmSync(this.#path, { force: true });
     rmSync(`${this.#path}.new`, { force: true });

@@ -54,14 +54,14 @@ const connections = new Connections(
 const sessions = new PeerSessions(defaultLimits.sessionsMax, () =>
   send({ type: 'limit', limit: 'tunnel-connections' }),
 );
-/** Opened by a message: an agent that waits for its turn has nothing to do with the kernel. */
+/** Opened when the agent begins to write: before that its maps may not exist. */
 let opened: PodSockets | undefined;
 let mapsOpened = 0;
 const sockets = (): PodSockets => {
   if (!opened) throw new WeftError('WEFT_DATAPATH_CLOSED', 'another agent writes', { retryable: true });
   return opened;
 };
-/** Servers of pods that another agent has by now. */
+/** Tunnel servers that sent GOAWAY in a hand-over; their open tunnels go on. */
 const past = new Set<HboneServer>();
 const owned = new Map<WorkloadUid, Owned>();
 const svids = new Map<SpiffeId, Svid>();
@@ -222,7 +222,7 @@ function disown(uid: WorkloadUid): void {
   }, disownGraceMs).unref();
 }
 
-/** The kernel sends what is new to another agent's listeners; what waits in ours, or in a tunnel to us, is carried here to its end. */
+/** New connections go to another agent's listeners. What waits in our accept queues, or comes by an open tunnel, is carried here to its end. */
 function retire(): void {
   for (const pod of owned.values()) {
     if (!pod.hbone) continue;
@@ -238,7 +238,7 @@ function openMaps(): void {
   mapsOpened++;
   for (const pod of owned.values()) {
     if (!pod.hbone || !past.has(pod.hbone)) continue;
-    // It has said goodbye to its peers: those who come now meet another.
+    // This server has sent GOAWAY: peers that come now get a new one.
     pod.hbone = undefined;
     const svid = svids.get(pod.local.pod.identity);
     if (svid) serveTunnels(pod, svid);
@@ -246,9 +246,9 @@ function openMaps(): void {
 }
 
 async function emptied(timeoutMs: number): Promise<void> {
-  const until = performance.now() + timeoutMs;
+  const untilMs = performance.now() + timeoutMs;
   const isEmpty = (): boolean => connections.size === 0 && [...past].every((server) => server.isIdle);
-  while (!isEmpty() && performance.now() < until)
+  while (!isEmpty() && performance.now() < untilMs)
     await new Promise((resolve) => setTimeout(resolve, emptyLookMs));
 }
 

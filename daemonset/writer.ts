@@ -341,6 +341,7 @@ export async function startWriter(
   // Namespaces appear and vanish without a word from discovery.
   let turns = 0;
   let former = 0;
+  let arriving: Promise<void> | undefined;
   const timer = setInterval(() => {
     // Entries of sockets that never sent a SYN, and what a lost event left.
     turns++;
@@ -357,9 +358,14 @@ export async function startWriter(
     attempt('the CNI plugin could not be looked after, tried again', keepCni);
     if (lease.isSwept) reports.tick(report, shared.control().state === 'connected', Date.now());
     void turn();
-    void datapath.retryArrivals((failed) =>
-      log.error({ failed }, 'pods whose inbound hook is of the former build: what comes to them is refused'),
-    );
+    arriving ??= datapath
+      .retryArrivals((failed) =>
+        log.error(
+          { failed },
+          'pods whose inbound hook is of the former build: what comes to them is refused',
+        ),
+      )
+      .finally(() => (arriving = undefined));
   }, reconcileMs);
   onMade({
     isReady,
@@ -387,7 +393,9 @@ export async function startWriter(
       ceded = true;
       clearInterval(timer);
       cni?.stop();
+      // Both attach hooks: the successor has the lock only once nothing of that is under way.
       await running;
+      await arriving;
       stopEvents();
       stopFlows();
       await Promise.all(servers.map((server) => server.close()));

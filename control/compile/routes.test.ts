@@ -151,6 +151,17 @@ test('filters, with their defaults', () => {
   });
 });
 
+test('a timeout longer than a timer can wait is the longest that one can wait', () => {
+  const rule = ruleOf(
+    `timeouts: { request: 99999h, backendRequest: 9999h }, retry: { backoff: 9999h },
+     sessionPersistence: { absoluteTimeout: 9999h }`,
+  );
+  const { requestTimeoutMs, backendRequestTimeoutMs, retry, sessionPersistence } = rule;
+  for (const ms of [requestTimeoutMs, backendRequestTimeoutMs, retry?.backoffMs])
+    assert.equal(ms, 2 ** 31 - 1);
+  assert.equal(sessionPersistence?.absoluteTimeoutMs, 9_999 * 3_600_000, 'no timer waits for it');
+});
+
 test('timeouts, retries and sessions', () => {
   const rule = ruleOf(
     `timeouts: { request: 1h30m, backendRequest: 500ms }, retry: { codes: [503], attempts: 2, backoff: 1s500ms },

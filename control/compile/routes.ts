@@ -14,6 +14,7 @@ import type {
   SessionPersistence,
 } from '../../src/model/route.js';
 import { errorText } from '../../src/base/errors.js';
+import { durationMsOf, timerMsMax } from '../../src/model/duration.js';
 import { routeIdleSettings } from '../../src/model/idle-settings.js';
 import { namespaceOf } from './labels.js';
 import type {
@@ -58,14 +59,14 @@ export interface CompiledRoute {
 }
 
 const kinds = { HTTPRoute: 'http', GRPCRoute: 'grpc', TLSRoute: 'tls', TCPRoute: 'tcp' } as const;
-const unitMs: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1_000, ms: 1 };
-/** GEP-2257. */
+/** Error: the text is no duration. */
 function durationMs(text: string): number {
-  let ms = 0;
-  for (const [, count, unit] of text.matchAll(/([0-9]+)(ms|h|m|s)/g))
-    ms += Number(count) * (unitMs[unit ?? ''] ?? 0);
+  const ms = durationMsOf(text);
+  if (ms === undefined) throw new Error(`${JSON.stringify(text.slice(0, 64))} is no duration (GEP-2257)`);
   return ms;
 }
+/** A duration that the waypoint waits for by a timer. */
+const timerMs = (text: string): number => Math.min(durationMs(text), timerMsMax);
 
 /** What is wrong with references and filters, the first of each sort: a condition has one reason. */
 class Troubles {
@@ -265,16 +266,16 @@ class RouteCompiler {
     checkHttp(rule);
     const { name, backendRefs, filters, timeouts, retry } = rule;
     return this.rule(name, matches, backendRefs, filters, {
-      ...(timeouts?.request === undefined ? {} : { requestTimeoutMs: durationMs(timeouts.request) }),
+      ...(timeouts?.request === undefined ? {} : { requestTimeoutMs: timerMs(timeouts.request) }),
       ...(timeouts?.backendRequest === undefined
         ? {}
-        : { backendRequestTimeoutMs: durationMs(timeouts.backendRequest) }),
+        : { backendRequestTimeoutMs: timerMs(timeouts.backendRequest) }),
       ...(retry
         ? {
             retry: {
               codes: retry.codes ?? [],
               ...(retry.attempts === undefined ? {} : { attempts: retry.attempts }),
-              ...(retry.backoff === undefined ? {} : { backoffMs: durationMs(retry.backoff) }),
+              ...(retry.backoff === undefined ? {} : { backoffMs: timerMs(retry.backoff) }),
             },
           }
         : {}),

@@ -1,6 +1,6 @@
 /**
- * A lock that one process of the machine can have, kept by the kernel: it is free once its holder has ended, however it ended. The agent
- * that has the lock of an instance is the only one that writes in the kernel for it.
+ * A lock that one process of the machine holds at a time. The kernel releases it when its holder ends, however it ends. Only the agent that
+ * holds an instance's lock writes in the kernel for that instance.
  */
 import { closeFd, lockFile, peerPid } from '../../native/index.js';
 
@@ -15,7 +15,7 @@ export class Lock {
     return this.#fd !== undefined;
   }
 
-  /** False where another process has it. Throws NativeError where that cannot be known. */
+  /** False where another process holds it. Error: NativeError, the file cannot be opened or locked. */
   tryTake(): boolean {
     this.#fd ??= lockFile(this.path);
     return this.isHeld;

@@ -16,9 +16,9 @@ export function podUidOf(cgroup: string): string | undefined {
 }
 
 /**
- * A worker dials by the path of the descriptor what was captured before the pod was released: for the grace of its listeners, the wait for
- * a certificate and three endpoints that do not answer. Were the descriptor closed before, that would fail, or, once its number is another
- * pod's, begin in that pod's namespace.
+ * How long a descriptor stays open after its pod was released. Connections that were captured before are still dialed by its path: for the
+ * grace of the listeners, the wait for a certificate and three endpoints that time out. Closed earlier, such a dial would fail, or begin in
+ * the namespace of another pod whose descriptor has the same number.
  */
 const lingerMs = 60_000;
 

@@ -15,14 +15,14 @@ export class Channel<Out, In> {
       try {
         for (const line of lines.push(part)) this.#on(JSON.parse(line) as In);
       } catch {
-        socket.destroy(); // not an agent's words
+        socket.destroy(); // the peer does not speak this protocol
       }
     });
     socket.on('close', () => {
       this.#isClosed = true;
       this.#waiting?.(undefined);
     });
-    // Half closed it says nothing more, which is all that counts.
+    // The protocol needs both directions: a half-closed connection is of no use.
     socket.on('end', () => socket.destroy());
   }
 
@@ -58,7 +58,7 @@ export class Channel<Out, In> {
   }
 }
 
-/** Undefined where nobody listens there. */
+/** Connects to a Unix socket; undefined where nobody listens there. */
 export function connectTo(path: string): Promise<net.Socket | undefined> {
   return new Promise((resolve) => {
     const socket = net.connect(path);

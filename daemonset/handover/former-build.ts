@@ -1,6 +1,7 @@
-/** Agents of builds that know no hand-over hold no lock. They are known by the port at which they answer on the node alone. */
+/** Agents of builds without hand-over hold no lock. Their admin port on loopback is how they are found. */
 import http from 'node:http';
 
+/** For the response to one request. */
 const answerMsMax = 2_000;
 
 /** `unknown`: somebody is there and does not answer. */

@@ -4,7 +4,7 @@
  *     successor                    present agent
  *     take {when, certificates} ->
  *                               <- later {why, retryMs}          nothing has changed; the connection ends
- *                               <- yours {preexisting}           it writes nothing any more, and its lock is free
+ *                               <- yours {inheritance}           it writes nothing any more, and its lock is free
  *     alive ...                 ->                               at least each `aliveMs`
  *     done                      ->                               every pod has its listeners: the former agent drains
  *
@@ -33,9 +33,10 @@ export interface InheritanceText {
 }
 
 export const aliveMs = 1_000;
+/** The present agent takes a successor that sends nothing for so long for one that hangs. */
 export const silentMsMax = 15_000;
-/** A pod may have thousands of connections of before. */
-export const lineBytesMax = 16 << 20;
+/** A pod may have thousands of connections that are older than its enrollment. */
+const lineCharactersMax = 16 << 20;
 
 export const encodeInheritance = ({ preexisting }: Inheritance): InheritanceText => ({
   preexisting: Object.fromEntries(
@@ -52,7 +53,8 @@ export const decodeInheritance = ({ preexisting }: InheritanceText): Inheritance
 /**
  * Whether the present agent hands over now: undefined, or why it does not. Pure.
  * @param question what the successor says of itself
- * @param present `certificates`: those that the present agent has and its pods need; `resting`: a successor failed a moment ago
+ * @param present `isEnding`: it got its SIGTERM; `isResting`: a successor failed a moment ago; `certificates`: those that it has and its
+ *   pods need
  */
 export function refusalOf(
   question: Extract<FromSuccessor, { type: 'take' }>,
@@ -75,17 +77,18 @@ export function refusalOf(
     : `the successor has no certificate for ${lacking[0]}${lacking.length > 1 ? ` and ${lacking.length - 1} others` : ''}`;
 }
 
-/** Splits a stream into lines; throws where one is longer than may be. */
+/** Splits a stream into lines. `push` throws where a line is longer than the limit. */
 export class Lines {
   #text = '';
 
-  constructor(private readonly max = lineBytesMax) {}
+  constructor(private readonly charactersMax = lineCharactersMax) {}
 
   push(part: string): string[] {
     this.#text += part;
     const lines = this.#text.split('\n');
     this.#text = lines.pop() ?? '';
-    if (this.#text.length > this.max) throw new Error(`a line of more than ${this.max} characters`);
+    if (this.#text.length > this.charactersMax)
+      throw new Error(`a line of more than ${this.charactersMax} characters`);
     return lines.filter((line) => line !== '');
   }
 }

@@ -1,5 +1,4 @@
 /** For succession.test.ts: `succession.child.js DIR NAME [CERTIFICATE | die=STEP | former-build]...`. Who writes holds a lock of the test's own, so that two would be seen. */
-import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { sleep } from '../../src/base/wait.js';
@@ -66,6 +65,5 @@ createInterface({ input: process.stdin }).on('line', (line) => {
   if (word === 'certificate') certificates.push(argument);
   if (word === 'former-build-ended') formerBuild = false;
 });
-writeFileSync(join(dir, `${name}-pid`), String(process.pid));
 say('starts');
 await succession.start();

@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { sleep } from '../../src/base/wait.js';
 import { Lock, peerPid } from '../datapath/lock.js';
+import { fdOf } from '../socket-fd.js';
 import { Channel, connectTo } from './channel.js';
 import type { Presence } from './former-build.js';
 import {
@@ -25,16 +26,17 @@ import {
   type When,
 } from './protocol.js';
 
+/** Between two attempts to become the one that writes. */
 const lookMs = 200;
 const reserveLookMs = 1_000;
-/** The present agent finishes the turn that it is in, which may wait for a worker. */
+/** For the present agent's response: it finishes its reconcile turn first, which may wait for a worker. */
 const answerMsMax = 60_000;
-/** A successor that takes longer ends itself, so that the one before can go on. */
+/** A successor that needs longer to take over ends itself, so that the present agent can go on. */
 const takeMsMax = 60_000;
 const lockMsMax = 5_000;
-/** After a successor failed; doubled each time. */
+/** Pause after a successor failed, before the node is handed over again; doubled with each failure. */
 const restMs = { min: 10_000, max: 300_000 } as const;
-/** Of waiting for one and the same reason, before it is counted as a limit. */
+/** A wait for one reason that lasts longer is counted as a limit. */
 const waitMsMax = 30_000;
 
 export type Role = 'waiting' | 'writing' | 'handing-over' | 'former';
@@ -42,7 +44,7 @@ export type Role = 'waiting' | 'writing' | 'handing-over' | 'former';
 export interface SuccessionParts {
   /** Made where it is not there, for root alone. */
   readonly dir: string;
-  /** Outlives this process in its container; says that it has handed over before. Absent: nothing does. */
+  /** Path of a file that says that this agent has handed over before, also after a restart of its container. Absent: it is not kept. */
   readonly marker?: string;
   /** Whether an agent of a build without hand-over is there. */
   readonly formerBuild: () => Promise<Presence>;
@@ -57,7 +59,7 @@ export interface SuccessionParts {
   /** The lock is this agent's again, or for the first time, and it could not use it: nothing helps but a new process. */
   readonly onFatal: (error: unknown) => void;
   readonly onLimit: (limit: 'handover-failed' | 'handover-waits') => void;
-  /** Without a sign of life of the successor; 15 s where absent. */
+  /** A successor that sends nothing for so long is killed; 15 s where absent. */
   readonly silentMsMax?: number;
   readonly log: Record<'info' | 'warn' | 'error', (fields: object, text: string) => void>;
 }
@@ -74,8 +76,8 @@ export class Succession {
   #hasCeded: boolean;
   #formerBuildThere = false;
   #failures = 0;
-  #restUntil = 0;
-  #waiting = { why: '', since: 0, counted: false };
+  #restUntilMs = 0;
+  #waiting = { why: '', sinceMs: 0, isCounted: false };
 
   constructor(parts: SuccessionParts) {
     this.#parts = parts;
@@ -115,14 +117,14 @@ export class Succession {
     this.#isEnding = true;
   }
 
-  /** Nothing is asked for, nor given, from now on. The locks stay until the process ends, when nothing of it can write. */
+  /** No hand-over from now on, in either direction. `lock` stays held until the process ends, when none of its threads can write. */
   stop(): void {
     this.#isStopped = true;
     this.#closeServer();
     if (!this.#lock.isHeld) this.#next.release();
   }
 
-  /** After stop, where the mesh itself goes. The lock is held to the end of this process, so an agent that starts meanwhile has one of its own. */
+  /** Call after stop, in an uninstall. This process keeps its lock on the deleted file: an agent that starts meanwhile makes a file of its own. */
   remove(): void {
     rmSync(this.#parts.dir, { recursive: true, force: true });
   }
@@ -151,20 +153,20 @@ export class Succession {
       } catch (error) {
         return this.#parts.onFatal(error);
       }
-      // One that has handed over does not stand in the way of those that have not.
+      // An agent that has handed over does not block those that have not.
       if (this.isReserve) this.#next.release();
       await sleep(this.isReserve ? reserveLookMs : lookMs);
     }
   }
 
   #waitsFor(why: string): void {
-    const now = performance.now();
+    const nowMs = performance.now();
     if (this.#waiting.why !== why) {
-      this.#waiting = { why, since: now, counted: false };
+      this.#waiting = { why, sinceMs: nowMs, isCounted: false };
       this.#parts.log.info({ why }, 'this agent does not have the node');
     }
-    if (this.#waiting.counted || this.isReserve || now - this.#waiting.since < waitMsMax) return;
-    this.#waiting.counted = true;
+    if (this.#waiting.isCounted || this.isReserve || nowMs - this.#waiting.sinceMs < waitMsMax) return;
+    this.#waiting.isCounted = true;
     this.#parts.onLimit('handover-waits');
     this.#parts.log.warn({ why, waitedMs: waitMsMax }, 'this agent still does not have the node');
   }
@@ -219,9 +221,9 @@ export class Succession {
   }
 
   async #takeLock(): Promise<boolean> {
-    const until = performance.now() + lockMsMax;
+    const untilMs = performance.now() + lockMsMax;
     while (!this.#lock.tryTake()) {
-      if (performance.now() > until || this.#isStopped) return false;
+      if (performance.now() > untilMs || this.#isStopped) return false;
       await sleep(20);
     }
     return true;
@@ -252,28 +254,26 @@ export class Succession {
     this.#server = server;
   }
 
-  /** Before the lock is free: it takes the socket's name with it, which is the next agent's by then. */
+  /** Called before the lock is released: closing removes the socket's path, where the next agent listens after that. */
   #closeServer(): void {
     this.#server?.close();
     this.#server = undefined;
   }
 
   async #give(socket: net.Socket): Promise<void> {
-    const { parts, channel } = {
-      parts: this.#parts,
-      channel: new Channel<FromPresent, FromSuccessor>(socket),
-    };
+    const parts = this.#parts;
+    const channel = new Channel<FromPresent, FromSuccessor>(socket);
     const question = await channel.next(silentMsMax);
     if (question === undefined || question === 'silent' || question.type !== 'take') return channel.close();
-    const restMsLeft = this.#restUntil - performance.now();
+    const restLeftMs = this.#restUntilMs - performance.now();
     const why = refusalOf(question, {
       isEnding: this.#isEnding,
       isBusy: this.#role !== 'writing' || !this.#server || this.#isStopped,
-      isResting: restMsLeft > 0,
+      isResting: restLeftMs > 0,
       certificates: parts.certificates() ?? [],
     });
     if (why !== undefined) {
-      channel.send({ type: 'later', why, retryMs: Math.max(lookMs, restMsLeft) });
+      channel.send({ type: 'later', why, retryMs: Math.max(lookMs, restLeftMs) });
       return channel.close();
     }
     this.#role = 'handing-over';
@@ -287,7 +287,7 @@ export class Succession {
     if (outcome === 'done') return this.#becomeFormer();
     parts.log.error({ outcome }, 'the agent that was to take this node over did not: this one goes on');
     parts.onLimit('handover-failed');
-    this.#restUntil = performance.now() + Math.min(restMs.min * 2 ** this.#failures++, restMs.max);
+    this.#restUntilMs = performance.now() + Math.min(restMs.min * 2 ** this.#failures++, restMs.max);
     if (await this.#takeLock()) return this.#write(inheritance);
     // A third has it.
     this.#becomeFormer();
@@ -305,9 +305,9 @@ export class Succession {
     }
   }
 
-  /** A successor that hangs has the lock, and maybe pods' listeners: it is ended, as its own supervisor would. */
+  /** Kills a successor that hangs: it has the lock, and maybe pods' listeners. Its kubelet starts it again. */
   #end(socket: net.Socket): void {
-    const fd = (socket as net.Socket & { _handle?: { fd?: number } | null })._handle?.fd;
+    const fd = fdOf(socket);
     try {
       const pid = fd === undefined ? 0 : peerPid(fd);
       if (pid > 1 && pid !== process.pid) process.kill(pid, 'SIGKILL');

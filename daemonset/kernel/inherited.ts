@@ -13,13 +13,13 @@ export interface InheritedVerdict {
 }
 
 export interface InheritedParts {
-  /** The epoch of an address in weft_local, and whose it is there. */
+  /** The row of an address in weft_local: its epoch, and the network namespace that has the address. */
   readonly localOf: (ip: string) => { readonly cookie: bigint; readonly epoch: bigint } | undefined;
   /** Read once. */
   readonly verdicts: () => Iterable<InheritedVerdict>;
   readonly podOf: (cookie: bigint) => LocalPod | undefined;
   readonly mayCarry: (source: LocalPod, destination: LocalPod, port: number) => boolean;
-  /** Verdicts that are looked at in all; beyond that epochs are new. */
+  /** Verdicts that are looked at in all; pods beyond that get a new epoch. 8192 where absent. */
   readonly max?: number;
   readonly onLimit: () => void;
 }

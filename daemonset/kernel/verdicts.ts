@@ -92,7 +92,7 @@ export class Verdicts {
   readonly #pods = new Map<WorkloadUid, Admitted>();
   #opened: VerdictShare | undefined;
   #inheritedEpochs: InheritedEpochs | undefined;
-  /** Network namespaces that were admitted once: an epoch of the former agent is kept at the first time alone. */
+  /** Network namespaces that were admitted before: the former agent's epoch is kept only when a namespace is admitted for the first time. */
   readonly #firsts = new Set<bigint>();
   #last: bigint | undefined;
   /** Every row of weft_local is of a pod as this agent has admitted it. */
@@ -108,7 +108,7 @@ export class Verdicts {
     private readonly onLimit: () => void = () => undefined,
     /** A pod's row could not be written; tried again before the lease is renewed. */
     private readonly onError: (error: unknown) => void = () => undefined,
-    /** The node was handed over by an agent that lives: whose namespace a cookie is of. */
+    /** Set where a live agent handed the node over: the pod of a network namespace. */
     private readonly inheritedPodOf?: (cookie: bigint) => LocalPod | undefined,
     /** More verdicts were inherited than are looked at. */
     private readonly onInheritedLimit: () => void = () => undefined,

@@ -20,6 +20,7 @@ import {
   type TcpSocket,
 } from '../../native/index.js';
 
+import { fdOf } from '../socket-fd.js';
 import { connectErrorSource } from '../../src/base/connect-error.js';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { defaultLimits } from '../../src/hbone/limits.js';
@@ -69,12 +70,6 @@ export interface PodPlace {
   readonly cookie: bigint;
   /** Path of the network namespace. */
   readonly netns: string;
-}
-
-/** Undefined where the socket is closed already. */
-function fdOf(socket: net.Socket): number | undefined {
-  const fd = (socket as net.Socket & { _handle?: { fd?: number } | null })._handle?.fd;
-  return fd === undefined || fd < 3 ? undefined : fd;
 }
 
 /**
@@ -192,11 +187,10 @@ export class PodSockets {
     return server;
   }
 
-  /** Hands a listener to the kernel's steering, in the place of the one that stands there: in one step, so no connection meets none. */
+  /** Puts a listener into the kernel's table in one step, so that no connection finds the table empty. Error: WEFT_LISTEN, it is closed. */
   steer(place: PodPlace, kind: ListenerKind, server: net.Server): void {
-    const fd = (server as net.Server & { _handle?: { fd?: number } | null })._handle?.fd;
-    if (fd === undefined || fd < 0)
-      throw new WeftError('WEFT_LISTEN', `the listener in ${place.netns} is closed`);
+    const fd = fdOf(server);
+    if (fd === undefined) throw new WeftError('WEFT_LISTEN', `the listener in ${place.netns} is closed`);
     this.#listeners.update(encodeListenerKey(place.cookie, kind), encodeU64(BigInt(fd)));
   }
 

@@ -1,12 +1,12 @@
+/** Ends an HTTP/2 stream without losing the response on it. */
 import http2 from 'node:http2';
 
-/** How often it is looked whether a peer that reads slowly has taken the response. */
+/** Between two looks at whether a slow peer has taken the response: Node.js has no event for that. */
 const lookMs = 10;
 
 /**
- * Ends what the peer still sends on a stream whose response is whole (RFC 9113, section 8.1: RST_STREAM with NO_ERROR), once
- * the frames of the response are on their way: a reset that is asked for while they wait takes their place, so the peer would
- * see no response (nghttp2 drops them; Node 22.23 does so within the 'stream' event already).
+ * Stops the peer's upload on a stream whose response is complete, by RST_STREAM with NO_ERROR (RFC 9113, section 8.1). It waits until the
+ * response's frames are written: nghttp2 drops frames that are queued when a stream is reset, and the peer would see no response.
  */
 export function closeOnceSent(stream: http2.ServerHttp2Stream): void {
   const look = (): void => {

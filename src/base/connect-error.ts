@@ -1,7 +1,7 @@
-/** Where a connection's failure arose, by the kernel's word. */
+/** Whether this machine or the peer is the source of a failed connect(), by its errno. */
 import type { ErrorSource } from './errors.js';
 
-/** connect() failed for want of something of this machine: the peer has no part in it. */
+/** Errors that connect() and socket() give for a resource or permission of this machine (connect(2), socket(2)). */
 const local: ReadonlySet<string> = new Set([
   'EACCES',
   'EADDRINUSE',

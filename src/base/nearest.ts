@@ -1,6 +1,9 @@
-/** What a mistyped word was meant to be. Pure. */
+/** The known word that a mistyped one is nearest to. Pure. */
 
-/** Insertions, deletions, substitutions and exchanges of neighbors that make one word of the other; beyond `max` any number above it. */
+/**
+ * Edit distance (optimal string alignment): insertions, deletions, substitutions and exchanges of neighbors that make `b` of `a`. Where it is
+ * above `max`, any number above `max`.
+ */
 export function editDistance(a: string, b: string, max: number): number {
   if (Math.abs(a.length - b.length) > max) return max + 1;
   let before: number[] = [];

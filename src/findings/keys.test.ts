@@ -84,6 +84,44 @@ for (const [name, kind, labels, annotations, expected] of [
     {},
     /^warn .*did you mean weft\.dev\/export\?/,
   ],
+  // Clocks of waypoints.
+  [
+    "a Gateway's clocks",
+    'Gateway',
+    {},
+    { 'weft.dev/request-head-timeout': '5s', 'weft.dev/stream-idle-timeout': '1h' },
+    undefined,
+  ],
+  ["a route's clock", 'GRPCRoute', {}, { 'weft.dev/stream-idle-timeout': '0s' }, undefined],
+  [
+    'a clock, mistyped',
+    'HTTPRoute',
+    {},
+    { 'weft.dev/stream-idle-timout': '1h' },
+    /^warn HTTPRoute shop\/x: annotation .* is unknown: did you mean weft\.dev\/stream-idle-timeout\?/,
+  ],
+  [
+    "a Gateway's clock on a route",
+    'HTTPRoute',
+    {},
+    { 'weft.dev/request-head-timeout': '5s' },
+    /^warn .*annotation weft\.dev\/request-head-timeout is not read on an HTTPRoute/,
+  ],
+  [
+    'a clock of requests on a route of bytes',
+    'TCPRoute',
+    {},
+    { 'weft.dev/stream-idle-timeout': '1h' },
+    /^warn .*not read on a TCPRoute/,
+  ],
+  [
+    'a clock as a label',
+    'Gateway',
+    { 'weft.dev/stream-idle-timeout': '1h' },
+    {},
+    /^warn .*label weft\.dev\/stream-idle-timeout is unknown: it is one of the annotations/,
+  ],
+  ['an annotation that nobody knows', 'Gateway', {}, { 'weft.dev/team': 'a' }, /^warn .*is unknown/],
   // Istio's.
   ["Istio's mode", 'Namespace', { 'istio.io/dataplane-mode': 'ambient' }, {}, undefined],
   [

@@ -1,15 +1,18 @@
 /** Labels and annotations by which objects say how they take part, and that say nothing: mistyped, at the wrong place, or alone. Pure. */
 import { nearest } from '../base/nearest.js';
+import { gatewayIdleKeys, routeIdleKeys } from '../model/idle-settings.js';
 import { isProtection, settingProblems } from '../model/object-settings.js';
 import type { Finding } from './finding.js';
 import { nameOf, namespaceOf, type Labeled, type Texts } from './objects.js';
 
-export type KeyedKind = 'Namespace' | 'Pod' | 'Service';
+type MemberKind = 'Namespace' | 'Pod' | 'Service';
+type ClockedKind = 'Gateway' | 'HTTPRoute' | 'GRPCRoute' | 'TLSRoute' | 'TCPRoute';
+export type KeyedKind = MemberKind | ClockedKind;
 
 const weft = 'weft.dev/';
 const istio = 'istio.io/';
 /** Labels that Weft reads, by the kinds on which it does. */
-const readOn: Readonly<Record<string, readonly KeyedKind[]>> = {
+const readOn: Readonly<Record<string, readonly MemberKind[]>> = {
   'weft.dev/mesh': ['Namespace', 'Pod'],
   'weft.dev/mode': ['Namespace', 'Pod'],
   'weft.dev/waypoint': ['Namespace', 'Service'],
@@ -34,7 +37,7 @@ interface Problem {
   readonly help: string;
 }
 
-function misplaced(kind: KeyedKind, labels: Texts): Problem[] {
+function misplaced(kind: MemberKind, labels: Texts): Problem[] {
   return Object.keys(labels).flatMap((key): Problem[] => {
     const kinds = readOn[key];
     if (!kinds || kinds.includes(kind)) return [];
@@ -64,7 +67,7 @@ function alone(labels: Texts): Problem[] {
   );
 }
 
-function ofIstio(kind: KeyedKind, labels: Texts): Problem[] {
+function ofIstio(kind: MemberKind, labels: Texts): Problem[] {
   const mode = labels[dataplaneMode];
   const problems: Problem[] = [];
   if (kind !== 'Service' && mode !== undefined && mode !== 'ambient' && mode !== 'none')
@@ -86,8 +89,40 @@ function ofIstio(kind: KeyedKind, labels: Texts): Problem[] {
   return problems;
 }
 
+/** Annotations that set a waypoint's clocks, by the kinds on which they are read. */
+const clockKeys: Readonly<Record<ClockedKind, readonly string[]>> = {
+  Gateway: gatewayIdleKeys,
+  HTTPRoute: routeIdleKeys,
+  GRPCRoute: routeIdleKeys,
+  TLSRoute: [],
+  TCPRoute: [],
+};
+const isClocked = (kind: KeyedKind): kind is ClockedKind => Object.hasOwn(clockKeys, kind);
+const article = (kind: ClockedKind): string => (kind === 'HTTPRoute' ? 'an' : 'a');
+
+/** Values that cannot be read are in the object's status. */
+function clockProblems(kind: ClockedKind, labels: Texts, annotations: Texts): Problem[] {
+  const problem = (what: string): Problem => ({ level: 'warn', what, help: 'correct it, or take it away' });
+  const ofLabels = Object.keys(labels)
+    .filter((key) => gatewayIdleKeys.includes(key))
+    .map((key) => problem(`label ${key} is unknown: it is one of the annotations; it has no effect`));
+  const ofAnnotations = Object.keys(annotations).flatMap((key): Problem[] => {
+    if (!key.startsWith(weft) || clockKeys[kind].includes(key)) return [];
+    if (gatewayIdleKeys.includes(key))
+      return [problem(`annotation ${key} is not read on ${article(kind)} ${kind}: it has no effect there`)];
+    const meant = nearest(key, clockKeys[kind]);
+    return [
+      problem(
+        `annotation ${key} is unknown${meant === undefined ? '' : `: did you mean ${meant}?`}; it has no effect`,
+      ),
+    ];
+  });
+  return [...ofLabels, ...ofAnnotations];
+}
+
 function problemsOf(kind: KeyedKind, { metadata }: Labeled): Problem[] {
   const { labels = {}, annotations = {} } = metadata;
+  if (isClocked(kind)) return clockProblems(kind, labels, annotations);
   const own = Object.keys(labels).concat(Object.keys(annotations));
   if (!own.some((key) => key.startsWith(weft) || key.startsWith(istio))) return [];
   const elsewhere = misplaced(kind, labels);

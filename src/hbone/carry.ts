@@ -15,7 +15,7 @@ export interface CarryResult {
   readonly ended: CarryEnd;
   /** Why it was cut. */
   readonly why?: string;
-  /** One side was gone, and the other did not take what it had said within `lingerMsMax`. */
+  /** One side was reset, and the other side did not take what the first had sent within `lingerMsMax`. */
   readonly lingered?: boolean;
 }
 
@@ -36,8 +36,8 @@ function reset(stream: Duplex): void {
 }
 
 /**
- * What the other side said goes ahead of its reset. What comes from here is discarded meanwhile: an application that only writes would
- * never come to read.
+ * Resets a stream once all that waits for it is written, or `lingerMsMax` has passed. What it sends meanwhile is read and discarded: an
+ * application that only writes would never come to read.
  */
 function resetOnceFlushed(stream: Duplex, onExpired: () => void): void {
   if (stream.destroyed) return;

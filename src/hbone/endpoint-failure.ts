@@ -1,4 +1,4 @@
-/** Whose failure it is that an endpoint could not be reached. */
+/** Whether a failed attempt to connect counts against the endpoint. Pure. */
 import { WeftError } from '../base/errors.js';
 
 /** A peer's response to CONNECT that is no 200. */
@@ -14,6 +14,7 @@ export class TunnelRefused extends WeftError {
   }
 }
 
+/** Codes of errors that count, where their source is upstream. */
 const unreachable: ReadonlySet<string> = new Set([
   'WEFT_DIAL',
   'WEFT_DIAL_TIMEOUT',

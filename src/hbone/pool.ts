@@ -53,11 +53,11 @@ interface Entry {
   opening: Promise<Connection> | undefined;
 }
 
-/** How often a tunnel is asked for anew whose connection ended before the peer had looked at the request. */
-const unseenMax = 2;
+/** CONNECT requests that are repeated at most, where the connection ended before the peer had processed one. */
+const unprocessedMax = 2;
 
-/** The peer has not looked at the request: its connection took no more streams. Nothing of the client was sent yet, so it may be sent again. */
-class UnseenError extends WeftError {}
+/** The peer has not processed the CONNECT request. Nothing of the client was sent yet, so that it can be repeated. */
+class UnprocessedError extends WeftError {}
 
 export class TunnelPool {
   readonly #entries = new Map<string, Entry>();
@@ -82,7 +82,7 @@ export class TunnelPool {
       ...request.expected,
       formatSocketAddress(request.destination),
     ].join(' ');
-    for (let unseen = 0; ;) {
+    for (let unprocessed = 0; ;) {
       // Looked up in each turn: an entry that another turn emptied is forgotten, and nobody would find what is added to it.
       let entry = this.#entries.get(key);
       if (!entry)
@@ -102,7 +102,7 @@ export class TunnelPool {
           return await this.#stream(await opening, request, false);
         }
       } catch (error) {
-        if (!(error instanceof UnseenError) || ++unseen > unseenMax) throw error;
+        if (!(error instanceof UnprocessedError) || ++unprocessed > unprocessedMax) throw error;
         continue;
       }
       // Others open one already: share it, or open the next if it filled up meanwhile.
@@ -336,7 +336,7 @@ export class TunnelPool {
           'WEFT_TUNNEL_RESET',
           `the tunnel to ${request.authority} was reset: ${failure ? errorText(failure) : 'closed'}`,
           failure,
-          isUnseen(stream, connection, reused) ? UnseenError : WeftError,
+          isUnprocessed(stream, connection, reused) ? UnprocessedError : WeftError,
         );
       stream.once('close', onClose);
       stream.once('response', (headers) => {
@@ -366,7 +366,7 @@ export class TunnelPool {
  * Whether a stream that was closed before any response was not processed: the peer said so (RFC 9113, 6.8 and 8.7), or the whole
  * connection has ended. What is sent again then is a CONNECT, ahead of the client's first byte.
  */
-function isUnseen(
+function isUnprocessed(
   stream: http2.ClientHttp2Stream,
   { draining, session }: Connection,
   reused: boolean,

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import net from 'node:net';
 import { test, type TestContext } from 'node:test';
 import {
+  dialed,
   early,
   earlyServer,
   listening,
@@ -19,13 +19,6 @@ import { parseIp } from '../model/address.js';
 import { carry, type CarryResult } from './carry.js';
 import { TunnelPool } from './pool.js';
 import { keepReadable } from './stream-end.js';
-
-const dialed = (port: number): Promise<net.Socket> =>
-  new Promise((resolve, reject) => {
-    const options = { port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true };
-    const socket = net.connect(options, () => resolve(socket));
-    socket.once('error', reject);
-  });
 
 interface Relay {
   readonly port: number;

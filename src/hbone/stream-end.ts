@@ -1,13 +1,12 @@
 /**
- * How a stream ends. What the peer said before it reset the connection stays readable to its end, as it does in a socket's receive
- * queue: a server that answers before it has read the upload, and closes, resets a connection that its response has gone ahead on.
- * Node alone loses that response in two ways: a write that fails destroys the stream, and so does a reset, with all that was received
- * and not yet read.
+ * How a stream ends. What the peer sent before it reset the connection stays readable, as it does in a socket's receive queue. A server
+ * that responds before it has read the upload, and then closes, resets the connection behind its response. Node.js by itself loses that
+ * response in two ways: a write that fails destroys the stream, and so does a reset, with all that was received and not yet read.
  */
 import type http2 from 'node:http2';
 import type { Duplex } from 'node:stream';
 
-/** A peer that reads nothing keeps what waits for it for so long, once the other side is gone. */
+/** Once one side is reset, how long data waits for a slow reader on the other side before it is dropped. */
 export const lingerMsMax = 30_000;
 
 type Write = NonNullable<Duplex['_write']>;
@@ -50,7 +49,7 @@ export class StreamEnd {
     stream.once('close', () => clearTimeout(this.#timer));
   }
 
-  /** The peer broke the stream off: no end that is read from here on is one that it meant. */
+  /** The peer reset the stream: an 'end' that follows is not the peer's end. */
   get wasReset(): boolean {
     if (this.#http2) return this.#http2.closed && !this.#endCame && !this.#closedHere;
     return this.#reset;

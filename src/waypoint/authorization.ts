@@ -1,4 +1,4 @@
-/** What policies decide of one request: by what the client asked, and by what a rule made of it. */
+/** The policies' verdict on one request: for what the client asked, and for what a rule made of it. */
 import type { HttpFacts, Verdict } from '../policy/authorize.js';
 import { factsOf, readingsOnDemand } from './attributes.js';
 import type { Client } from './client.js';
@@ -20,7 +20,7 @@ export class RequestAuthorization {
     private readonly state: WaypointState,
     private readonly client: Client,
     private readonly destination: Destination,
-    /** Of the request as it goes on: rules change it. */
+    /** As it is sent to the endpoint: rules change it in place. */
     private readonly head: RequestHead,
   ) {
     this.path = head.path;

@@ -52,8 +52,8 @@ async function attempt(
   const endpoint = state.endpoints(key('api'), 80)?.[0];
   assert.ok(endpoint);
   const failure = await new Promise<UpstreamFailure>((resolve, reject) =>
-    pool.acquire(endpoint, client, 'http1', false, (upstream, why) =>
-      why ? resolve(why) : reject(new Error(`connected: ${upstream?.used}`)),
+    pool.acquire(endpoint, client, 'http1', false, (_upstream, why) =>
+      why ? resolve(why) : reject(new Error('it is connected')),
     ),
   );
   return { endpoint, failure };

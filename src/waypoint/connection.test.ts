@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { Duplex } from 'node:stream';
 import { test } from 'node:test';
 import { id, key, policy, service } from '../../test/support/mesh.js';
 import {
@@ -10,6 +11,7 @@ import {
   startWaypoint,
   telling,
 } from '../../test/support/waypoint.js';
+import { lingerMsMax } from '../hbone/stream-end.js';
 
 test('a connection on which nobody has spoken yet is counted, drained and ended', async (t) => {
   const server = await httpUpstream(t, telling('api'));
@@ -116,4 +118,37 @@ test('a port that is declared as TCP is connected at once: a server that speaks 
   const client = await RawClient.open(waypoint.port);
   t.after(() => client.socket.destroy());
   assert.equal(await client.until((text) => text.endsWith('\n'), 'the greeting'), '220 hello\r\n');
+});
+
+test('bytes of a client that is gone wait for an endpoint that does not read them, up to a limit that is counted', async (t) => {
+  let written = 0;
+  const peer = new Duplex({
+    read: () => undefined,
+    // It is never done.
+    write: (bytes: Buffer) => void (written += bytes.length),
+  });
+  peer.on('error', () => undefined);
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [1] },
+    protocol: 'tcp',
+    dial: () => () => Promise.resolve(peer),
+  });
+  const { connections } = waypoint.context;
+  const client = await RawClient.open(waypoint.port);
+  client.write('last words');
+  await eventually(() => written > 0, 'the bytes are on their way');
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const turns = async (): Promise<void> => {
+    for (let i = 0; i < 100; i++) await new Promise((resolve) => setImmediate(resolve));
+  };
+  client.socket.resetAndDestroy();
+  // The reset arrives in one of these turns, and the wait begins with it.
+  for (let look = 0; look < 50 && !peer.destroyed; look++) {
+    await turns();
+    t.mock.timers.tick(lingerMsMax);
+  }
+  t.mock.timers.reset();
+  assert.ok(peer.destroyed);
+  await eventually(() => connections.size === 0, 'it is over');
+  assert.deepEqual(waypoint.limitsReached, ['linger']);
 });

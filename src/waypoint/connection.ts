@@ -257,7 +257,8 @@ async function passThrough(served: Served, first?: Buffer): Promise<void> {
       // A short word and the client's end may both have come while it was looked at: nobody tells of that end again.
       if (stream.readableEnded) peer.end();
       carried = carry(stream, peer);
-      await carried.done;
+      const { lingered } = await carried.done;
+      if (lingered === true) context.limitReached('linger');
       endpoint.active--;
       served.closed();
       return;

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import http2 from 'node:http2';
 import { test } from 'node:test';
 import {
-  ask,
   converse,
   http2Upstream,
   httpUpstream,
@@ -11,7 +10,6 @@ import {
   startWaypoint,
   telling,
 } from '../../test/support/waypoint.js';
-import { id, policy, anyRequest } from '../../test/support/mesh.js';
 import { joinCookies } from './cookies.js';
 import type { Headers } from './message.js';
 
@@ -77,29 +75,4 @@ test('crumbs of HTTP/2 are one line to an endpoint of HTTP/1, also behind a fiel
     raw.filter((_text, i) => i % 2 === 1 && raw[i - 1]?.toLowerCase() === 'cookie'),
     ['a=1; b=2'],
   );
-});
-
-test('an answer of the waypoint to gRPC-Web has its status in the status line', async (t) => {
-  const deny = policy('none', 'deny', { http: anyRequest });
-  const waypoint = await startWaypoint(t, {
-    backends: { api: [1] },
-    policies: [deny],
-    identity: id('web'),
-  });
-  const session = http2.connect(`http://127.0.0.1:${waypoint.port}`);
-  t.after(() => session.destroy());
-  const statusOf = (type: string): Promise<unknown> =>
-    new Promise((resolve) => {
-      const stream = session.request({ ':method': 'POST', ':path': '/a.B/C', 'content-type': type });
-      stream.on('error', () => undefined);
-      stream.on('response', (headers) => resolve(headers[':status']));
-      stream.end('x');
-    });
-  assert.equal(await statusOf('application/grpc+proto'), 200);
-  assert.equal(await statusOf('application/grpc-web+proto'), 403);
-  assert.deepEqual(
-    waypoint.records.map(({ protocol }) => protocol),
-    ['grpc', 'http'],
-  );
-  assert.equal((await ask(waypoint.port)).status, 403);
 });

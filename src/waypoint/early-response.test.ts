@@ -1,10 +1,16 @@
 /** Servers that answer ahead of the upload's end, and the waypoint's own answers to uploads: their clients read them each time. */
 import assert from 'node:assert/strict';
 import http2 from 'node:http2';
-import net from 'node:net';
 import type { Duplex } from 'node:stream';
 import { test, type TestContext } from 'node:test';
-import { earlyServer, listening, outcomes, sizes, upload } from '../../test/support/early-response.js';
+import {
+  dialed,
+  earlyServer,
+  listening,
+  outcomes,
+  sizes,
+  upload,
+} from '../../test/support/early-response.js';
 import { connected, startHbone, svidOf } from '../../test/support/hbone.js';
 import { anyRequest, id, key, policy } from '../../test/support/mesh.js';
 import {
@@ -19,13 +25,6 @@ import { TunnelPool } from '../hbone/pool.js';
 import { parseIp } from '../model/address.js';
 import { clientOf } from './client.js';
 import { serveConnection } from './connection.js';
-
-const dialed = (port: number): Promise<net.Socket> =>
-  new Promise((resolve, reject) => {
-    const options = { port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true };
-    const socket = net.connect(options, () => resolve(socket));
-    socket.once('error', reject);
-  });
 
 /** A way to a port by a tunnel, as a node takes it. */
 async function tunnelTo(

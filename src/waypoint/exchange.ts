@@ -73,6 +73,8 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   /** The Service's port that the endpoint was chosen for. */
   #sent: Sent | undefined;
   readonly #repeats = new Attempts();
+  /** Of the last attempt that failed: the response where no other endpoint is left. */
+  #lastFailure: Refusal | undefined;
   #upstream: Upstream | undefined;
   /** Increased with each attempt and at its end: what belongs to a former one is not listened to. */
   #attempt = 0;
@@ -239,7 +241,6 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   #refuseBackend(why: string): void {
     this.#refuse({ status: 500, flag: 'NC', code: 'WEFT_BACKEND_INVALID', why });
   }
-  #lastFailure: Refusal | undefined;
 
   #connect(endpoint: Endpoint, fresh = false): void {
     const { context, downstream } = this;

@@ -66,7 +66,7 @@ export class IdleClock {
   }
 }
 
-/** Looks at all of them from time to time. Returns what ends that. */
+/** Checks the idle clocks of all requests each `everyMs`. Returns a function that stops it. */
 export function watchIdle(
   exchanges: Iterable<{ checkIdle(nowMs: number): void }>,
   everyMs: number,

@@ -15,9 +15,9 @@ export interface WaypointLimits {
   readonly idleUpstreamMsMax: number;
   /** Without a byte in either direction while the response is awaited; 0: no limit. Rules may say otherwise. */
   readonly streamIdleMsMax: number;
-  /** The same once the response has begun, for gRPC, and for upgraded connections (WebSocket). */
+  /** The same once the response has begun, for gRPC, and for upgraded connections (WebSocket); 0: no limit. */
   readonly openIdleMsMax: number;
-  /** A mirrored request that does not move. */
+  /** Without progress of a mirrored request: its mirror neither takes nor sends bytes. */
   readonly mirrorIdleMsMax: number;
   /** For the rest of a response to a client that takes it, once its connection is to end. */
   readonly lingerMsMax: number;
@@ -29,8 +29,9 @@ export interface WaypointLimits {
   readonly retryBufferBytesMax: number;
   /** Bytes that may wait for a reader before its source is paused. */
   readonly backlogBytesMax: number;
-  /** Bytes of a mirrored request that wait for its mirror; those of all mirrors of a worker. */
+  /** Bytes of one mirrored request that wait for its mirror. */
   readonly mirrorBufferBytesMax: number;
+  /** The same of all mirrors of a worker. */
   readonly mirrorBuffersBytesMax: number;
   readonly connectionsMax: number;
   readonly requestsMax: number;
@@ -50,7 +51,7 @@ export const defaultLimits: WaypointLimits = {
   drainIdleMs: 3_000,
   idleUpstreamMsMax: 4_000,
   streamIdleMsMax: 300_000,
-  openIdleMsMax: 3600_000,
+  openIdleMsMax: 3_600_000,
   mirrorIdleMsMax: 60_000,
   lingerMsMax: 300_000,
   connectTimeoutMsMax: 5_000,
@@ -96,6 +97,7 @@ export type WaypointLimit =
   | 'upstream-connections'
   | 'retry-buffer'
   | 'mirror-buffer'
+  | 'linger'
   | 'metric-series'
   | 'access-log'
   | 'log-lines';

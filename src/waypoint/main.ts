@@ -17,6 +17,7 @@ import { keepOr, subscribe } from '../discovery/reading.js';
 import { undecodableGauge } from '../telemetry/undecodable.js';
 import { createIssuer } from '../discovery/issuer.js';
 import { typeUrls } from '../discovery/types.js';
+import { timerMsMax } from '../model/duration.js';
 import { parseTrustDomain, spiffeIdOf } from '../model/identity.js';
 import type { ServiceKey } from '../model/workload.js';
 import type { Route } from '../model/route.js';
@@ -340,9 +341,10 @@ export async function runWaypoint(options: WaypointOptions): Promise<{ stop(): P
 
 /** Error: InvalidArgumentError, for commander. */
 function milliseconds(text: string): number {
-  if (!/^[0-9]{1,10}$/.test(text))
-    throw new InvalidArgumentError('It is a number of milliseconds; 0 is no limit.');
-  return Number(text);
+  const ms = /^[0-9]{1,10}$/.test(text) ? Number(text) : Infinity;
+  if (ms > timerMsMax)
+    throw new InvalidArgumentError(`It is a number of milliseconds, ${timerMsMax} at most; 0 is no limit.`);
+  return ms;
 }
 
 const emptyMesh = () => ({ workloads: [], services: [], removed: [], policies: [], removedPolicies: [] });

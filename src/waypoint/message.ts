@@ -67,8 +67,6 @@ export interface Upstream extends BodySink, BodySource {
   listener: UpstreamListener | undefined;
   /** `upgrade`: the protocol to ask for, where the client does. */
   send(head: RequestHead, hasBody: boolean, upgrade: string | undefined): void;
-  /** Its connection has carried a request before. */
-  readonly used: boolean;
   /** No answer is wanted any more. */
   cancel(): void;
 }

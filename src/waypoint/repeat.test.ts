@@ -83,5 +83,6 @@ test('the backoff doubles up to 10 s and is never shorter than the rule says', (
   );
   assert.equal(backoffMs(60_000, 1, 0), 60_000);
   assert.equal(backoffMs(60_000, 2, 0), 60_000);
+  assert.equal(backoffMs(2 ** 31 - 1, 1, 0.9), 2 ** 31 - 1, 'a timer waits no longer');
   assert.ok(Math.abs(backoffMs(100, 1, 0.999) - 110) < 0.1);
 });

@@ -2,6 +2,7 @@
  * Whether a request that failed is sent again. Pure; the table of cases is repeat.test.ts. The rule: nothing that an endpoint may have
  * executed is sent again unless its method makes the repetition harmless, or the route's author named the failure.
  */
+import { timerMsMax } from '../model/duration.js';
 import type { RouteRetry } from '../model/route.js';
 import type { UpstreamFailure } from './message.js';
 
@@ -85,9 +86,10 @@ export function executionOf({ kind }: UpstreamFailure, wasSent: boolean): Execut
 
 /**
  * How long to wait before repeat number `repeat` (from 1): doubled with each, never below what the rule says (GEP-1731), and up to a tenth
- * longer so that clients do not come together. `random` in [0, 1).
+ * longer so that clients do not come together; 2^31 - 1 ms at most. `random` in [0, 1).
  */
 export function backoffMs(configured: number | undefined, repeat: number, random: number): number {
   const base = configured ?? backoffMsMin;
-  return Math.min(Math.max(backoffMsMax, base), base * 2 ** (repeat - 1)) * (1 + random * 0.1);
+  const ms = Math.min(Math.max(backoffMsMax, base), base * 2 ** (repeat - 1)) * (1 + random * 0.1);
+  return Math.min(ms, timerMsMax);
 }

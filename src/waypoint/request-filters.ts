@@ -27,7 +27,7 @@ export interface FilteredRequest {
   readonly head: RequestHead;
   readonly client: Client;
   readonly authorization: RequestAuthorization;
-  /** That the client dialed, for redirects. */
+  /** The port that the client dialed, for redirects. */
   readonly port: number;
   mirror(backend: BackendTarget): void;
 }
@@ -84,7 +84,7 @@ export class RequestFilters {
     if (this.#cors) addCorsHeaders(headers, this.#origin, this.#cors);
   }
 
-  /** What comes of the path is read as any path is. */
+  /** The path that the filter makes is normalized as a client's is. */
   #rewritePath(change: PathChange, prefix: string | undefined): Refusal | undefined {
     const { head } = this.request;
     try {

@@ -11,7 +11,7 @@ import type { Endpoint, WaypointState } from './state.js';
 export interface Session {
   readonly backend: RouteBackend;
   readonly endpoint: Endpoint;
-  /** When it began; undefined where no timeout of the rule asks for it. */
+  /** When it began, by the wall clock; undefined where the rule has no timeout. */
   readonly issuedMs: number | undefined;
 }
 

@@ -47,6 +47,14 @@ export async function listening(
   return (server.address() as AddressInfo).port;
 }
 
+/** A connection to loopback as an agent makes it. */
+export const dialed = (port: number): Promise<net.Socket> =>
+  new Promise((resolve, reject) => {
+    const options = { port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true };
+    const socket = net.connect(options, () => resolve(socket));
+    socket.once('error', reject);
+  });
+
 export interface Uploaded {
   readonly text: string;
   readonly ended: 'end' | 'reset';

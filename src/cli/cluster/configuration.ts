@@ -107,6 +107,7 @@ const routes = {
   TLSRoute: 'v1/tlsroutes',
   TCPRoute: 'v1alpha2/tcproutes',
 } as const;
+const routeKinds = Object.keys(routes) as (keyof typeof routes)[];
 
 // Of a large cluster, what is looked at is small: the rest of each object is let go page by page.
 const list = (config: KubeConfig, path: string): Promise<ConfiguredItem[]> =>
@@ -120,8 +121,12 @@ export async function configurationFindings(config: KubeConfig): Promise<Configu
   const findings: ConfigurationFinding[] = [];
   for (const [kind, plural] of Object.entries(own))
     findings.push(...acceptedFindings(kind, await list(config, `/apis/weft.dev/v1alpha1/${plural}`)));
-  for (const [kind, path] of Object.entries(routes))
-    findings.push(...routeFindings(kind, await list(config, `/apis/gateway.networking.k8s.io/${path}`)));
+  for (const kind of routeKinds) {
+    const items = await list(config, `/apis/gateway.networking.k8s.io/${routes[kind]}`);
+    findings.push(...routeFindings(kind, items), ...keyFindings(kind, items));
+  }
+  const gateways = await list(config, '/apis/gateway.networking.k8s.io/v1/gateways');
+  findings.push(...keyFindings('Gateway', gateways));
   const namespaces = await list(config, '/api/v1/namespaces');
   findings.push(...keyFindings('Namespace', namespaces), ...enrollmentFindings(namespaces));
   findings.push(...keyFindings('Pod', await list(config, '/api/v1/pods')));

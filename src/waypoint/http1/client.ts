@@ -42,7 +42,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
   #received = false;
   #closed = false;
   /** It has carried a request before: a close ahead of any answer may be that of an idle connection. */
-  used = false;
+  #used = false;
 
   constructor(stream: Duplex, options: Http1ClientOptions) {
     this.#stream = stream;
@@ -200,7 +200,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
 
   #free(): void {
     this.listener = undefined;
-    this.used = true;
+    this.#used = true;
     if (!this.#keepAlive || !this.isOpen) {
       this.#end.destroy();
       return;
@@ -243,7 +243,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
     if (!this.#out.hasWritten)
       return { kind: 'refused', why: 'the connection was closed before the request was written' };
     // An idle connection that its owner closed as the request was on its way.
-    return this.used && !this.#received
+    return this.#used && !this.#received
       ? { kind: 'stale', why: 'the endpoint had closed the idle connection' }
       : { kind: 'reset', why: 'the endpoint closed the connection ahead of its answer' };
   }

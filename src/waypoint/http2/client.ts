@@ -105,7 +105,8 @@ class Http2Upstream implements Upstream {
   constructor(
     private readonly session: http2.ClientHttp2Session,
     private readonly limits: WaypointLimits,
-    readonly used: boolean,
+    /** The connection has carried a response before. */
+    private readonly used: boolean,
     private readonly connection: Connection,
   ) {}
 

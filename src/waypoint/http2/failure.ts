@@ -1,4 +1,4 @@
-/** What became of a request whose stream to an endpoint was closed early: whether anybody can have processed it. */
+/** Why an endpoint's HTTP/2 stream was closed early, and whether the request can have been processed. */
 import http2 from 'node:http2';
 import type { UpstreamFailure } from '../message.js';
 
