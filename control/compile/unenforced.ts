@@ -18,7 +18,7 @@ function routeProblems(route: RouteObject, compiler: Compiler): ReadonlySet<stri
 }
 
 /** Services that no client reaches since their waypoint does not serve them. One sentence each. */
-export function* unboundServices(compiler: Compiler): Generator<string> {
+function* unboundServices(compiler: Compiler): Generator<string> {
   for (const service of compiler.ofKind('Service')) {
     const bound = waypointBound(service, compiler);
     if (bound?.status === 'False') yield bound.message;
