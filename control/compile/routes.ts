@@ -14,6 +14,7 @@ import type {
   SessionPersistence,
 } from '../../src/model/route.js';
 import { errorText } from '../../src/base/errors.js';
+import { durationMs } from '../../src/model/duration.js';
 import { routeIdleSettings } from '../../src/model/idle-settings.js';
 import { namespaceOf } from './labels.js';
 import type {
@@ -58,14 +59,6 @@ export interface CompiledRoute {
 }
 
 const kinds = { HTTPRoute: 'http', GRPCRoute: 'grpc', TLSRoute: 'tls', TCPRoute: 'tcp' } as const;
-const unitMs: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1_000, ms: 1 };
-/** GEP-2257. */
-function durationMs(text: string): number {
-  let ms = 0;
-  for (const [, count, unit] of text.matchAll(/([0-9]+)(ms|h|m|s)/g))
-    ms += Number(count) * (unitMs[unit ?? ''] ?? 0);
-  return ms;
-}
 
 /** What is wrong with references and filters, the first of each sort: a condition has one reason. */
 class Troubles {

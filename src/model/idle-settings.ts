@@ -2,6 +2,7 @@
  * Annotations that set how long a waypoint waits: on an HTTPRoute or GRPCRoute for the requests of its rules, on a Gateway for all requests
  * of its waypoint. The Gateway API has no field for these clocks. Pure.
  */
+import { parseDuration } from './duration.js';
 import type { RouteIdleTimeouts } from './route.js';
 
 type Texts = Readonly<Record<string, string>>;
@@ -10,15 +11,11 @@ const bodyKey = 'weft.dev/request-body-idle-timeout';
 const streamKey = 'weft.dev/stream-idle-timeout';
 /** A timer of Node's holds no more. */
 const durationMsMax = 576 * 3_600_000;
-const unitMs: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1_000, ms: 1 };
 
-/** Milliseconds of a duration as the Gateway API writes them (GEP-2257): `90s`, `1h30m`, `0s`. Undefined where it is none. */
+/** Milliseconds. Undefined where it is no duration, or a longer one than a clock holds. */
 export function durationMsOf(text: string): number | undefined {
-  if (!/^([0-9]{1,5}(h|m|s|ms)){1,4}$/.test(text)) return undefined;
-  let ms = 0;
-  for (const [, count, unit] of text.matchAll(/([0-9]+)(ms|h|m|s)/g))
-    ms += Number(count) * (unitMs[unit ?? ''] ?? 0);
-  return ms > durationMsMax ? undefined : ms;
+  const ms = parseDuration(text);
+  return ms !== undefined && ms <= durationMsMax ? ms : undefined;
 }
 
 function read(annotations: Texts, key: string, problems: string[], instead: string): number | undefined {
