@@ -1,4 +1,4 @@
-/** What of a registry's objects is not carried out, for registries without conditions to write it into (files). Pure. */
+/** Objects that are not enforced, for a registry of files, which has no conditions to say so. Pure. */
 import type { Compiler } from './compile.js';
 import { namespaceOf } from './labels.js';
 import { routeKinds, type MeshObject, type RouteObject } from './objects.js';

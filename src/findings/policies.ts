@@ -1,4 +1,4 @@
-/** Policies that are in force as they are written and do not do what their author expects: by whom they select, and by ports. Pure. */
+/** Policies that are in force and probably do not do what their author expects, by the pods that they select and by their ports. Pure. */
 import { nearest } from '../base/nearest.js';
 import type { Finding } from './finding.js';
 import {

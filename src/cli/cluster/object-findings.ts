@@ -1,4 +1,4 @@
-/** What the cluster's objects say together: waypoints that are named and not there, policies that miss what they are for. */
+/** Findings about objects of a cluster that refer to each other: labels that name waypoints, policies that select pods. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { Finding } from '../../findings/finding.js';
 import type {
