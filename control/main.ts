@@ -37,8 +37,8 @@ import { ControlServer } from './serve/server.js';
 import { rotateRoot, type RotationPhase } from './serve/rotation.js';
 import { seconds, tokenCommands } from './serve/token-commands.js';
 import { readToken } from './serve/tokens.js';
-import { fileErrorText, FileSource } from './source/files.js';
-import { refusedMeans, unusedText } from './source/parse.js';
+import { FileSource } from './source/files.js';
+import { fileErrorText, refusedMeans, unusedText } from './source/parse.js';
 import { KubernetesSource } from './source/kubernetes.js';
 import { crdDir } from './source/validate.js';
 

@@ -57,7 +57,11 @@ test('what is found of a cluster is found of its files', () => {
   );
   const route = `apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: { name: r, namespace: shop }
 spec: { parentRefs: [{ kind: Service, name: api }] }`;
-  one(check(mesh, route), /^warn HTTPRoute shop\/r: parentRef api: .*add group: ""/);
+  one(check(mesh, route), /^fail HTTPRoute shop\/r: parentRef api: .*add group: ""/);
+  const attached = route.replace('kind: Service,', "group: '', kind: Service,");
+  const lost = attached.replace(/}$/, ', rules: [{ backendRefs: [{ name: v2, port: 80 }] }] }');
+  one(check(mesh, lost), /^fail HTTPRoute shop\/r: there is no Service shop\/v2/);
+  one(check(mesh, attached), /^warn HTTPRoute shop\/r: Service shop\/api has no waypoint/);
   one(
     check(
       mesh,

@@ -92,8 +92,12 @@ export function manifestFindings(texts: readonly ManifestText[], root: string): 
       what: `${key}: ${message}`,
       help: 'it is not in force as it is written: correct it',
     });
-  for (const what of unenforcedObjects(compiler))
-    findings.push({ level: 'warn', what, help: 'it is not carried out as it is written' });
+  for (const { what, isAccepted } of unenforcedObjects(compiler))
+    findings.push(
+      isAccepted
+        ? { level: 'warn', what, help: 'no waypoint carries it out as it is written' }
+        : { level: 'fail', what, help: 'it is not in force as it is written: correct it' },
+    );
   if (findings.every(({ level }) => level === 'ok'))
     findings.push({
       level: 'ok',

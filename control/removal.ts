@@ -9,6 +9,7 @@ export const untunneledMs = 3_000;
 
 export class RemovalStages {
   #stage: Removal = 'open';
+  #timers: readonly NodeJS.Timeout[] = [];
 
   constructor(private readonly onStage: () => void) {}
 
@@ -16,20 +17,21 @@ export class RemovalStages {
     return this.#stage;
   }
 
-  /** @param atMs epoch, of the release; said once, or again where the moment has changed */
+  /** @param atMs epoch, of the release; a later call takes the place of an earlier one, a stage that has begun stays */
   releaseAt(atMs: number): void {
-    this.#at(atMs - untunneledMs, 'untunneled');
-    this.#at(atMs, 'release');
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#timers = [this.#at(atMs - untunneledMs, 'untunneled'), this.#at(atMs, 'release')];
   }
 
-  #at(atMs: number, stage: Removal): void {
-    setTimeout(
+  #at(atMs: number, stage: Removal): NodeJS.Timeout {
+    const timer = setTimeout(
       () => {
-        if (this.#stage === 'release') return;
+        if (this.#stage === 'release' || this.#stage === stage) return;
         this.#stage = stage;
         this.onStage();
       },
       Math.max(0, atMs - Date.now()),
-    ).unref();
+    );
+    return timer.unref();
   }
 }

@@ -128,7 +128,7 @@ for group in "${groups[@]}"; do
   esac
   [ "$group" != vm ] || bash native/prepare.sh vm
 done
-# They look at what namespaces share, the memory of TCP: nothing else may run beside them.
+# Files that look at what namespaces share (the memory of TCP): nothing else may run beside them.
 alone='^test/netns/kernel\.test\.js\|'
 beside() { printf '%s\n' "${parallel[@]}" | { grep -vE "$alone" || true; }; }
 by_itself() { printf '%s\n' "${parallel[@]}" | { grep -E "$alone" || true; }; }

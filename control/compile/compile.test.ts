@@ -7,7 +7,7 @@ import { parseTrustDomain } from '../../src/model/identity.js';
 import { candidatesOf } from '../../src/state/resolve.js';
 import { MeshState } from '../../src/state/store.js';
 import type { Service } from '../../src/model/service.js';
-import { parseManifests } from '../source/files.js';
+import { parseManifests } from '../source/parse.js';
 import { compile, type Removal } from './compile.js';
 import type { MeshObject } from './objects.js';
 

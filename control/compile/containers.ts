@@ -5,7 +5,7 @@
 import type { Container, Handler, PodObject } from './objects.js';
 
 /** Containers that run as long as the pod does: the API knows an init container as a native sidecar by `restartPolicy: Always`. */
-export function runningContainers(pod: PodObject): readonly Container[] {
+function runningContainers(pod: PodObject): readonly Container[] {
   const sidecars = (pod.spec.initContainers ?? []).filter(({ restartPolicy }) => restartPolicy === 'Always');
   // FindPort looks at sidecars last: the name of an application's port counts before theirs.
   return [...(pod.spec.containers ?? []), ...sidecars];

@@ -19,7 +19,7 @@ import {
 
 /** Strict mode waits no longer than this, whatever a node does not report (docs/limits.md). */
 export const enrollMsMax = 60_000;
-/** From the last pod's report on: what was asked in plaintext before it is answered by then. */
+/** Time from the last pod's report to strict mode: requests in plaintext that are under way are answered by then. */
 export const settleMs = 3_000;
 const enrolling = 'Enrolling';
 /** In the message of the condition. */

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { parseIp } from '../../src/model/address.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { narrow } from '../source/narrow.js';
-import { parseManifests } from '../source/files.js';
+import { parseManifests } from '../source/parse.js';
 import { acceptedCondition } from '../kubernetes/conditions.js';
 import { Compiler, compile, objectKey } from './compile.js';
 import { differenceFrom } from './difference.js';

@@ -5,7 +5,7 @@ import { parseTrustDomain } from '../../src/model/identity.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import { authorize } from '../../src/policy/authorize.js';
 import { normalizePath, pathOf, readingsOf } from '../../src/policy/path.js';
-import { parseManifests } from '../source/files.js';
+import { parseManifests } from '../source/parse.js';
 import { compile } from './compile.js';
 
 const manifest = (action: string, to: string): string =>

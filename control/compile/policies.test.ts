@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { anyRequest } from '../../test/support/mesh.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import type { AuthorizationPolicy, PolicyMatch } from '../../src/model/policy.js';
-import { parseManifests } from '../source/files.js';
+import { parseManifests } from '../source/parse.js';
 import { compile } from './compile.js';
 
 const manifest = (spec: string): string =>

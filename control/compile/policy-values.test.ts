@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { cidrContains, parseCidr, parseIp } from '../../src/model/address.js';
-import { parseManifests } from '../source/files.js';
+import { parseManifests } from '../source/parse.js';
 import { headerMatch, hostMatch, identityMatch, namespaceMatch } from './policy-values.js';
 
 const exact = (value: string) => ({ kind: 'exact', value });

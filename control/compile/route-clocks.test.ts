@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import type { Route } from '../../src/model/route.js';
-import { parseManifests } from '../source/files.js';
+import { parseManifests } from '../source/parse.js';
 import { compile } from './compile.js';
 import { isRoute, type Condition } from './objects.js';
 import { routeParents } from './route-status.js';

@@ -41,7 +41,7 @@ export const isServiceParent = (ref: ParentRef): boolean =>
  * Why a reference that means a Service names none; undefined of all others. No API has such a kind, so no other controller reports it, and
  * a route that nobody reports on looks as if it were in force.
  */
-export function misnamedParent(ref: ParentRef): RouteTrouble | undefined {
+function misnamedParent(ref: ParentRef): RouteTrouble | undefined {
   const message = misnaming(ref);
   return message === undefined ? undefined : { reason: 'NoMatchingParent', message };
 }

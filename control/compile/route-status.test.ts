@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseTrustDomain } from '../../src/model/identity.js';
-import { parseManifests } from '../source/files.js';
+import { parseManifests } from '../source/parse.js';
 import { closedRoute } from './closed.js';
 import { compile, type Compiler } from './compile.js';
 import {

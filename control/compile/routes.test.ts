@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import type { Route, RouteRule } from '../../src/model/route.js';
-import { parseManifests } from '../source/files.js';
+import { parseManifests } from '../source/parse.js';
 import { compile, type Compiler } from './compile.js';
 import { isRoute, type RouteObject } from './objects.js';
 import type { CompiledRoute } from './routes.js';

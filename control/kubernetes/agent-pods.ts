@@ -8,8 +8,8 @@ import { errorText } from '../../src/base/errors.js';
 import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 import type { MeshObject, PodObject } from '../compile/objects.js';
 
-export const agentLabel = 'weft-agent';
-export const drainingLabel = 'weft-agent-draining';
+const agentLabel = 'weft-agent';
+const drainingLabel = 'weft-agent-draining';
 /** Both kinds of pods of the agents, as a query of the API server. */
 export const agentsQuery = `labelSelector=${encodeURIComponent(`app in (${agentLabel},${drainingLabel})`)}`;
 const daemonSet = 'weft-agent';

@@ -22,8 +22,3 @@ export function* podWrites(
     if (write) yield { pod, write };
   }
 }
-
-/** The writes of {@link podWrites} alone. */
-export function* reportWrites(...given: Parameters<typeof podWrites>): Generator<Write> {
-  for (const { write } of podWrites(...given)) yield write;
-}

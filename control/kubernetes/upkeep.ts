@@ -71,7 +71,7 @@ export class Upkeep {
   /** Paths of what was said about objects that cannot be read. */
   readonly #events = new Set<string>();
   readonly #transitions: TransitionLog;
-  /** More objects than events that cannot be read were counted. */
+  /** Whether the limit of events about objects that cannot be read is reached. */
   #eventsFull = false;
   /** Roots and waypoints as they were looked at last. */
   #gateways: readonly string[] = [];

@@ -23,7 +23,7 @@ import { parseCsr } from '../../src/tls/issue.js';
 import { Compiler } from '../compile/compile.js';
 import { differenceFrom } from '../compile/difference.js';
 import type { MeshObject } from '../compile/objects.js';
-import { parseManifests } from '../source/files.js';
+import { parseManifests } from '../source/parse.js';
 import { CertificateAuthority } from './ca.js';
 import { Resources } from './resources.js';
 import { ControlServer } from './server.js';

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MeshObject } from '../compile/objects.js';
-import { fileErrorText, FileSource, type FileError } from './files.js';
+import { FileSource } from './files.js';
+import { fileErrorText, type FileError } from './parse.js';
 import { unusedText } from './parse.js';
 
 const policy = (spec: string): string => `apiVersion: weft.dev/v1alpha1

@@ -15,8 +15,6 @@ import type { MeshObject } from '../compile/objects.js';
 import { fileErrorText, parseManifests, type FileError, type Parsed, type Unused } from './parse.js';
 import { saidTwice } from './twice.js';
 
-export { fileErrorText, parseManifests, type FileError, type Parsed } from './parse.js';
-
 /** Objects of one file that stay in force without being in it, as long as it is wrong. */
 const keptMax = 10_000;
 const filesMax = 10_000;

@@ -141,11 +141,12 @@ test('a watch that goes silent is taken up anew where it was: what was missed is
 });
 
 test('an API server that takes watches and never answers them has one connection a kind at a time', async () => {
-  const { api } = await setUp(100);
+  // Longer than a TLS handshake takes on a busy machine: a watch that is given up before it has arrived is not counted.
+  const { api } = await setUp(500);
   const open = (): Promise<number> =>
     new Promise((resolve) => api.server.getConnections((_error, count) => resolve(count)));
   const before = api.watchesBegun;
-  await until('they are taken up again many times', 30_000, () => api.watchesBegun > before + 10);
+  await until('they are taken up again many times', 30_000, () => api.watchesBegun > before + 5);
   // Kinds that are watched, each with one that ends while the next begins.
   assert.ok((await open()) <= 24, `${await open()} connections`);
 });

@@ -4,13 +4,8 @@ import { release } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import type { Finding } from '../findings/finding.js';
-import {
-  printClusterCheck,
-  printFindings,
-  systemNamespace,
-  wantsCluster,
-  type ClusterFlags,
-} from './cluster/command.js';
+import { printClusterCheck, printFindings, wantsCluster, type ClusterFlags } from './cluster/command.js';
+import { systemNamespace } from './cluster/system-namespace.js';
 import { programs, sh } from './run.js';
 
 const kernelFloor: readonly [number, number] = [6, 1];

@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { printClusterStatus, systemNamespace, wantsCluster, type ClusterFlags } from './cluster/command.js';
+import { printClusterStatus, wantsCluster, type ClusterFlags } from './cluster/command.js';
+import { systemNamespace } from './cluster/system-namespace.js';
 import { errorText } from '../base/errors.js';
 import { adminGet, adminPort } from './admin.js';
 import { isAlive } from './run.js';

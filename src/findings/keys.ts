@@ -1,4 +1,4 @@
-/** Labels and annotations by which objects say how they take part, and that say nothing: mistyped, at the wrong place, or alone. Pure. */
+/** Labels and annotations without effect: mistyped, on a kind where Weft does not read them, or without the label that they need. Pure. */
 import { nearest } from '../base/nearest.js';
 import { gatewayIdleKeys, routeIdleKeys } from '../model/idle-settings.js';
 import { isProtection, settingProblems } from '../model/object-settings.js';

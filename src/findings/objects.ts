@@ -13,6 +13,8 @@ export interface Labeled {
   readonly metadata: CheckedMeta;
 }
 interface CheckedContainer {
+  /** Of an init container: `Always` makes it a sidecar. */
+  readonly restartPolicy?: string;
   readonly ports?: readonly {
     readonly name?: string;
     readonly containerPort: number;
@@ -75,6 +77,12 @@ export function selects(selector: Texts | undefined, labels: Texts): boolean {
 
 export const isGone = ({ status }: CheckedPod): boolean =>
   status?.phase === 'Succeeded' || status?.phase === 'Failed';
+
+/** Those that run as long as the pod does: an init container that ends listens on nothing. */
+export const runningContainers = ({ spec }: CheckedPod): readonly CheckedContainer[] => [
+  ...(spec.containers ?? []),
+  ...(spec.initContainers ?? []).filter(({ restartPolicy }) => restartPolicy === 'Always'),
+];
 
 /** Whether the labels of a pod and of its namespace take it into the mesh. */
 export const isEnrolled = (pod: CheckedPod, namespace: Labeled | undefined): boolean =>

@@ -105,8 +105,12 @@ test('a port that no selected pod declares is named, unless a pod declares none'
       services: [service([{ port: 90, targetPort: 9090 }])],
     }),
   );
-  const sidecar = pod('api', { initContainers: [{ ports: [{ containerPort: 9090 }] }] });
+  const ports = [{ containerPort: 9090 }];
+  const sidecar = pod('api', { initContainers: [{ restartPolicy: 'Always', ports }] });
   none(check(policy({ ...api, ...to({ ports: [9090] }) }), { pods: [sidecar] }));
+  // An init container that ends does not listen while the pod's applications run.
+  const setup = pod('api', { initContainers: [{ ports }] });
+  one(check(policy({ ...api, ...to({ ports: [9090] }) }), { pods: [setup] }), /declares port 9090/);
   const udp = pod('api', {
     containers: [{ ports: [{ containerPort: 8080 }, { containerPort: 9090, protocol: 'UDP' }] }],
   });

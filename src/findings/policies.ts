@@ -1,4 +1,4 @@
-/** Policies that are in force as they are written and do not do what their author expects: by whom they select, and by ports. Pure. */
+/** Policies that are in force and probably do not do what their author expects, by the pods that they select and by their ports. Pure. */
 import { nearest } from '../base/nearest.js';
 import type { Finding } from './finding.js';
 import {
@@ -7,6 +7,7 @@ import {
   labelsOf,
   nameOf,
   namespaceOf,
+  runningContainers,
   selects,
   type CheckedPod,
   type CheckedPolicy,
@@ -50,8 +51,9 @@ function selectableIn(objects: PolicyObjects): ReadonlyMap<string, Selectable[]>
   const namespaces = new Map(objects.namespaces.map((one) => [one.metadata.name, one]));
   for (const pod of objects.pods) {
     if (isGone(pod)) continue;
-    const { containers = [], initContainers = [] } = pod.spec;
-    const ports = [...containers, ...initContainers].flatMap((one) => one.ports ?? []).filter(isTcp);
+    const ports = runningContainers(pod)
+      .flatMap((one) => one.ports ?? [])
+      .filter(isTcp);
     const namespace = namespaceOf(pod);
     add(namespace, {
       namespace,

@@ -1,11 +1,10 @@
 /** Agents are replaced under load on a real cluster: the one that KUBECONFIG names, else one of this machine (test/cluster/up). */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test, type TestContext } from 'node:test';
 import { sleep, until } from '../../src/base/wait.js';
-import { applyText, given, here, kubectl, run, weftImage } from '../support/cluster.js';
+import { applyText, given, here, kubectl, packNodeImage, run, weftImage } from '../support/cluster.js';
 
 const system = (...args: string[]): Promise<string> => kubectl('-n', 'weft-system', ...args);
 const chart = ['daemonset/chart', '-n', 'weft-system', '--set', `image.repository=${weftImage}`];
@@ -83,10 +82,7 @@ const upgrade = (...args: string[]): Promise<string> =>
 
 before(async () => {
   if (given === undefined) await run(join(here, 'up'), '--nodes', '2');
-  const root = mkdtempSync(join(tmpdir(), 'weft-image-'));
-  await run(join(here, 'rootfs'), root, 'node');
-  await run(join(here, 'image-from-rootfs'), 'docker.io/testcluster/node:1', root, '/usr/bin/node');
-  rmSync(root, { recursive: true });
+  await packNodeImage();
   await run(join(here, 'weft-image'), `${weftImage}:0.1.0`);
   await run('helm', 'install', 'weft', ...chart, '--create-namespace', '--wait', '--timeout', '120s');
   await system('rollout', 'status', 'ds/weft-agent', '--timeout=60s');

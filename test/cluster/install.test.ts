@@ -1,8 +1,7 @@
 /** Weft comes and goes under load, over namespaces that are labeled strict already: on a cluster as in kubernetes.test.ts. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { sleep, until } from '../../src/base/wait.js';
@@ -13,6 +12,7 @@ import {
   given,
   here,
   kubectl,
+  packNodeImage,
   run,
   state,
   weft,
@@ -156,10 +156,7 @@ async function outsiderIsRefused(namespace: string): Promise<void> {
 
 before(async () => {
   if (given === undefined) await run(join(here, 'up'), '--nodes', '2');
-  const root = mkdtempSync(join(tmpdir(), 'weft-image-'));
-  await run(join(here, 'rootfs'), root, 'node');
-  await run(join(here, 'image-from-rootfs'), 'docker.io/testcluster/node:1', root, '/usr/bin/node');
-  rmSync(root, { recursive: true });
+  await packNodeImage();
   await run(join(here, 'weft-image'), `${weftImage}:0.1.0`);
   await kubectl('apply', '--server-side', '-f', await gatewayKinds());
   await applyText(
@@ -217,13 +214,11 @@ test('a namespace is labeled into the mesh and strict at once, with pods on two 
 
 test('strict mode stays in force: over a new control plane, agents that come anew, and a pod that is new', async () => {
   await system('rollout', 'restart', 'deploy/weft-control', 'ds/weft-agent');
-  const refused = (async () => {
-    for (let i = 0; i < 10; i++) {
-      await outsiderIsRefused('shop');
-      await sleep(1_000);
-    }
-  })();
-  await refused;
+  // All the while that they are replaced.
+  for (let i = 0; i < 10; i++) {
+    await outsiderIsRefused('shop');
+    await sleep(1_000);
+  }
   await system('rollout', 'status', 'deploy/weft-control', '--timeout=90s');
   await system('rollout', 'status', 'ds/weft-agent', '--timeout=90s');
   await outsiderIsRefused('shop');

@@ -6,7 +6,17 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { sleep, until } from '../../src/base/wait.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
-import { applyText, given, here, kubectl, run, state, weft, weftImage } from '../support/cluster.js';
+import {
+  applyText,
+  given,
+  here,
+  kubectl,
+  packNodeImage,
+  run,
+  state,
+  weft,
+  weftImage,
+} from '../support/cluster.js';
 
 const image = weftImage;
 const shop = (...args: string[]): Promise<string> => kubectl('-n', 'shop', ...args);
@@ -54,10 +64,7 @@ const ofWeb = (record: ConnectionRecord): boolean =>
 
 before(async () => {
   if (given === undefined) await run(join(here, 'up'), '--nodes', '2');
-  const root = mkdtempSync(join(tmpdir(), 'weft-image-'));
-  await run(join(here, 'rootfs'), root, 'node');
-  await run(join(here, 'image-from-rootfs'), 'docker.io/testcluster/node:1', root, '/usr/bin/node');
-  rmSync(root, { recursive: true });
+  await packNodeImage();
   await run(join(here, 'weft-image'), `${image}:0.1.0`);
   await kubectl('apply', '-f', join(here, 'manifests', 'apps.yaml'));
   await shop('rollout', 'status', 'deploy/api', 'deploy/web', '--timeout=90s');

@@ -1,11 +1,10 @@
 /** Native sidecars, probes and hooks in strict mode: on a cluster as in kubernetes.test.ts. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { until } from '../../src/base/wait.js';
-import { applyText, given, here, kubectl, run, state, weftImage } from '../support/cluster.js';
+import { applyText, given, here, kubectl, packNodeImage, run, state, weftImage } from '../support/cluster.js';
 
 const sides = (...args: string[]): Promise<string> => kubectl('-n', 'sides', ...args);
 const nodes = ['node1', 'node2'];
@@ -80,10 +79,7 @@ const askFromNode = (url: string): Promise<string> => {
 
 before(async () => {
   if (given === undefined) await run(join(here, 'up'), '--nodes', '2');
-  const root = mkdtempSync(join(tmpdir(), 'weft-image-'));
-  await run(join(here, 'rootfs'), root, 'node');
-  await run(join(here, 'image-from-rootfs'), 'docker.io/testcluster/node:1', root, '/usr/bin/node');
-  rmSync(root, { recursive: true });
+  await packNodeImage();
   await run(join(here, 'weft-image'), `${weftImage}:0.1.0`);
   const chart = ['daemonset/chart', '-n', 'weft-system', '--set', `image.repository=${weftImage}`];
   await run('helm', 'install', 'weft', ...chart, '--create-namespace', '--wait', '--timeout', '120s');

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
-import { parseManifests } from '../../control/source/files.js';
+import { parseManifests } from '../../control/source/parse.js';
 import { gatewayKinds, here, kubectl, run } from '../support/cluster.js';
 import { examples, type Example } from '../support/examples.js';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes, randomInt } from 'node:crypto';
 import { test } from 'node:test';
-import { parseManifests } from '../../control/source/files.js';
+import { parseManifests } from '../../control/source/parse.js';
 import {
   decodeAddress,
   decodeAuthorization,

@@ -1,29 +1,36 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 
-const read = (path: string): string => readFileSync(join(projectRoot, path), 'utf8');
-/** The programs and the addon that native/build.sh builds. */
-const built = [...read('native/build.sh').matchAll(/^\w+=(native\/\S*build\/\S+)$/gm)].map(
-  ([, path = '']) => path,
-);
+const text = (...path: readonly string[]): string => readFileSync(join(projectRoot, ...path), 'utf8');
 
-test('each way to make an image puts in all that is built', () => {
-  assert.ok(built.length >= 3, built.join());
-  for (const recipe of ['daemonset/Dockerfile', 'daemonset/image-tree'])
-    for (const path of built) assert.ok(read(recipe).includes(path), `${recipe}: ${path}`);
+/** Programs that the chart's containers and their probes start, as paths in a checkout. */
+function startedFiles(): string[] {
+  const templates = readdirSync(join(projectRoot, 'daemonset', 'chart', 'templates'));
+  const all = templates.flatMap((file) => [
+    ...text('daemonset', 'chart', 'templates', file).matchAll(/\/weft\/[\w./-]+/g),
+  ]);
+  const paths = new Set(all.map(([path]) => path.slice('/weft/'.length)));
+  return [...paths].filter((path) => /\.js$|\/build\//.test(path));
+}
+
+test('every program that the chart starts is in the image, however the image is built', () => {
+  const started = startedFiles();
+  assert.ok(started.includes('dist/daemonset/main.js'), started.join());
+  assert.ok(started.includes('native/ready/build/weft-ready'), started.join());
+  for (const place of ['daemonset/Dockerfile', 'daemonset/image-tree'])
+    for (const path of started) {
+      const copied = path.startsWith('dist/') ? 'dist' : path;
+      assert.ok(text(place).includes(copied), `${place} does not copy ${path}`);
+    }
 });
 
-test('what the chart runs is built', () => {
-  const run = [...read('daemonset/chart/templates/agent.yaml').matchAll(/\/weft\/(native\/[^\s,\]]+)/g)];
-  assert.ok(run.length > 0);
-  for (const [, path = ''] of run) assert.ok(built.includes(path), path);
-});
-
-test('an image that is packed without a container engine has the Node of the Dockerfile', () => {
-  const [, version] = /^FROM node:(\d+)-/m.exec(read('daemonset/Dockerfile')) ?? [];
-  for (const script of ['daemonset/image', 'test/cluster/weft-image'])
-    assert.match(read(script), new RegExp(`native/node\\.sh"? ${version}\\)`), script);
+test('what packs an image without a container engine takes the files from one place, and Node.js as the Dockerfile does', () => {
+  const [, version] = /^FROM node:(\d+)-/m.exec(text('daemonset', 'Dockerfile')) ?? [];
+  for (const path of ['daemonset/image', 'test/cluster/weft-image']) {
+    assert.match(text(path), /image-tree/, path);
+    assert.match(text(path), new RegExp(`native/node\\.sh"? ${version}\\b`), path);
+  }
 });

@@ -29,6 +29,17 @@ export const kubectl = (...args: string[]): Promise<string> => run('kubectl', ..
 export const weft = (...args: string[]): Promise<string> =>
   run(process.execPath, join(projectRoot, 'dist/src/cli/weft.js'), ...args);
 
+/** The image of the tests' pods: node and what it needs, on every node of the cluster. */
+export async function packNodeImage(): Promise<void> {
+  const root = mkdtempSync(join(tmpdir(), 'weft-image-'));
+  try {
+    await run(join(here, 'rootfs'), root, 'node');
+    await run(join(here, 'image-from-rootfs'), 'docker.io/testcluster/node:1', root, '/usr/bin/node');
+  } finally {
+    rmSync(root, { recursive: true });
+  }
+}
+
 /** Manifests given as text; `as`: flags of kubectl before the rest (a user, a namespace). */
 export async function applyText(text: string, ...as: string[]): Promise<string> {
   const dir = mkdtempSync(join(tmpdir(), 'weft-cluster-'));

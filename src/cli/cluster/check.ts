@@ -10,8 +10,6 @@ import { objectFindings } from './object-findings.js';
 import { readRollout } from './install-watch.js';
 import { rolloutFindings } from './rollout.js';
 
-export type { Finding } from '../../findings/finding.js';
-
 const kernelFloor: readonly [number, number] = [6, 1];
 const serverFloor: readonly [number, number] = [1, 30];
 const skewMsMax = 10_000;

@@ -1,7 +1,8 @@
 /** `weft install`, `weft uninstall`, `weft waypoint`, and the cluster's side of `weft check` and `weft status`. */
 import { Command } from 'commander';
 import { loadKubeConfig } from '../../kubernetes/config.js';
-import { checkCluster, findingLines, type Finding } from './check.js';
+import type { Finding } from '../../findings/finding.js';
+import { checkCluster, findingLines } from './check.js';
 import { installCommand } from './install-command.js';
 import { uninstall } from './install.js';
 import { clusterLines, clusterStatus } from './status.js';
@@ -25,8 +26,6 @@ export async function printClusterStatus({ namespace, json, all }: ClusterFlags)
   );
   process.exitCode = status.ok ? 0 : 1;
 }
-
-export { systemNamespace };
 
 const failed = (findings: readonly Finding[]): boolean => findings.some(({ level }) => level === 'fail');
 

@@ -91,7 +91,7 @@ export function enrollmentFindings(items: readonly ConfiguredItem[]): Configurat
     const enrolled = item.status?.conditions?.find(({ type }) => type === enrolledCondition);
     if (enrolled?.status !== 'False') return [];
     const what = `${nameOf('Namespace', item)}: ${enrolled.message ?? ''}`;
-    return [{ level: 'warn', what, help: 'where it lasts, see the agents of these nodes', pending: true }];
+    return [{ level: 'warn', what, help: 'if it lasts, look at the agents of these nodes', pending: true }];
   });
 }
 

@@ -1,6 +1,7 @@
 /** `weft install`. */
 import { Command, InvalidArgumentError } from 'commander';
 import { loadKubeConfig } from '../../kubernetes/config.js';
+import { durationMsOf } from '../../model/duration.js';
 import { checkCluster, findingLines, isInstalled } from './check.js';
 import { podSecurityRefusal } from './install-namespace.js';
 import { install, isTrial } from './install.js';
@@ -8,13 +9,11 @@ import { clusterLines, clusterStatus } from './status.js';
 import { systemNamespace } from './system-namespace.js';
 
 const timeoutDefault = '5m';
-const unitMs: Readonly<Record<string, number>> = { '': 1_000, s: 1_000, m: 60_000, h: 3_600_000 };
 
-/** Milliseconds of `90`, `90s`, `5m`, `1h`. Throws commander's InvalidArgumentError. */
-export function durationMs(text: string): number {
-  const [, number, unit = ''] = /^([0-9]{1,6})(s|m|h)?$/.exec(text) ?? [];
-  const ms = Number(number) * (unitMs[unit] ?? Number.NaN);
-  if (!(ms > 0)) throw new InvalidArgumentError('it is a duration like 90s, 5m or 1h');
+/** Milliseconds of `90` (seconds), `90s`, `5m`, `1h30m`. Throws commander's InvalidArgumentError. */
+function timeoutMs(text: string): number {
+  const ms = /^[0-9]{1,5}$/.test(text) ? Number(text) * 1_000 : durationMsOf(text);
+  if (ms === undefined || ms === 0) throw new InvalidArgumentError('it is a duration like 90s, 5m or 1h30m');
   return ms;
 }
 
@@ -79,7 +78,7 @@ export function installCommand(): Command {
       (value: string, before: readonly string[]) => [...before, value],
       [],
     )
-    .option('--timeout <duration>', 'how long it may take', durationMs, durationMs(timeoutDefault))
+    .option('--timeout <duration>', 'how long it may take', timeoutMs, timeoutMs(timeoutDefault))
     .option('--skip-check', 'do not look first for what stands in the way')
     .argument('[helm arguments...]', 'after --: given to helm, like --values FILE or --dry-run')
     .action(run);

@@ -105,7 +105,7 @@ function tell(lines: Lines, { control, agents, failures }: Rollout): void {
 }
 
 /** One error for all: with the code of the first, and each one's cause. */
-export function failuresError(failures: readonly Failure[]): WeftError | undefined {
+function failuresError(failures: readonly Failure[]): WeftError | undefined {
   const [first] = failures;
   if (!first) return undefined;
   const subjects = new Map<string, string[]>();

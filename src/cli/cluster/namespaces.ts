@@ -1,8 +1,9 @@
 /** How each namespace takes part in the mesh, as its labels say and as the agents see it. Pure. */
+import { waypointNamedBy } from '../../findings/waypoints.js';
 import { isStrict, meshModeOf } from '../../model/object-settings.js';
 import type { Agent } from './agents.js';
 import type { NamespaceItem } from './check.js';
-import { waypointNamedBy, type GatewayItem } from './waypoint.js';
+import type { GatewayItem } from './waypoint.js';
 
 export interface NamespaceStatus {
   readonly name: string;

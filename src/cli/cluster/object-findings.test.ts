@@ -10,7 +10,13 @@ const meta = (name: string, labels: Readonly<Record<string, string>> = {}) => ({
 });
 const pod = (name: string) => ({
   ...meta(name, { app: 'api' }),
-  spec: { containers: [{ image: 'x', ports: [{ containerPort: 8080 }] }] },
+  spec: {
+    containers: [{ image: 'x', ports: [{ containerPort: 8080 }] }],
+    initContainers: [
+      { image: 'x', ports: [{ containerPort: 80 }] },
+      { image: 'x', restartPolicy: 'Always', ports: [{ containerPort: 9090 }] },
+    ],
+  },
   status: { phase: 'Running' },
 });
 
@@ -27,7 +33,7 @@ test('objects are read page by page, and a kind that the cluster does not have i
       ],
     ],
     '/apis/weft.dev/v1alpha1/accesspolicies': [
-      [{ ...meta('p'), spec: { action: 'DENY', rules: [{ to: [{ ports: [80] }] }] } }],
+      [{ ...meta('p'), spec: { action: 'DENY', rules: [{ to: [{ ports: [80, 9090] }] }] } }],
     ],
     '/apis/weft.dev/v1alpha1/workloads': [[]],
   };

@@ -1,4 +1,4 @@
-/** What the cluster's objects say together: waypoints that are named and not there, policies that miss what they are for. */
+/** Findings about objects of a cluster that refer to each other: labels that name waypoints, policies that select pods. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { Finding } from '../../findings/finding.js';
 import type {
@@ -20,9 +20,12 @@ const metaOf = ({ metadata: { name, namespace, labels } }: Labeled): Labeled['me
   ...(labels ? { labels } : {}),
 });
 type Containers = NonNullable<CheckedPod['spec']['containers']>;
-/** Of a container its ports alone: commands and environments are large. */
+/** Of a container its ports, and whether it is a sidecar: commands and environments are large. */
 const portsOf = (containers: Containers | undefined): Containers =>
-  (containers ?? []).map(({ ports }) => (ports ? { ports } : {}));
+  (containers ?? []).map(({ restartPolicy, ports }) => ({
+    ...(restartPolicy === undefined ? {} : { restartPolicy }),
+    ...(ports ? { ports } : {}),
+  }));
 
 /**
  * @param root the namespace of Weft's own parts: its policies are the whole mesh's

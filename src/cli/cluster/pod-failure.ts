@@ -44,7 +44,7 @@ export interface PodItem {
   };
 }
 
-export type FailureCode =
+type FailureCode =
   | 'WEFT_IMAGE_PULL'
   | 'WEFT_POD_CRASHES'
   | 'WEFT_POD_NOT_STARTED'
@@ -81,7 +81,7 @@ const imageReasons: ReadonlySet<string> = new Set([
 const ordinary: ReadonlySet<string> = new Set(['ContainerCreating', 'PodInitializing']);
 
 /** Of an image that no node could pull. */
-export const imageHelp =
+const imageHelp =
   'build the image and push it to a registry that the nodes can pull from (npm run image -- REGISTRY/weft:TAG --push), then weft install --image REGISTRY/weft:TAG; for a private registry add --set imagePullSecrets[0].name=SECRET';
 
 function endOf(terminated: Terminated | undefined): string {

@@ -1,5 +1,5 @@
 /** What an installation waits for: how far the control plane and the agents are, and what keeps them. Pure. */
-import type { Finding } from './check.js';
+import type { Finding } from '../../findings/finding.js';
 import { podFailure, refusalFailure, type Failure, type PodItem } from './pod-failure.js';
 
 export interface DeploymentItem {

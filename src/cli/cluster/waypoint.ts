@@ -9,8 +9,6 @@ import { admitsNamespace, type AllowedRoutes } from '../../kubernetes/allowed-ro
 import { waypointNamedBy } from '../../findings/waypoints.js';
 import { table } from './table.js';
 
-export { waypointNamedBy } from '../../findings/waypoints.js';
-
 const group = 'gateway.networking.k8s.io';
 const gatewayClassName = 'weft-waypoint';
 const defaultName = 'waypoint';

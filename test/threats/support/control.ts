@@ -10,7 +10,7 @@ import type { MeshObject } from '../../../control/compile/objects.js';
 import { CertificateAuthority } from '../../../control/serve/ca.js';
 import { Resources } from '../../../control/serve/resources.js';
 import { ControlServer, type ControlServerOptions } from '../../../control/serve/server.js';
-import { parseManifests } from '../../../control/source/files.js';
+import { parseManifests } from '../../../control/source/parse.js';
 import { systemClock } from '../../../src/base/clock.js';
 import { DiscoveryClient, type DiscoveryOptions } from '../../../src/discovery/client.js';
 import { parseIp } from '../../../src/model/address.js';

@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Removal } from './compile/compile.js';
+import { RemovalStages, untunneledMs } from './removal.js';
+
+test('nobody is dialed by tunnel for a while before the release, and each stage comes once', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  const seen: Removal[] = [];
+  const stages = new RemovalStages(() => seen.push(stages.stage));
+  assert.equal(stages.stage, 'open');
+  stages.releaseAt(Date.now() + 10_000);
+  t.mock.timers.tick(10_000 - untunneledMs - 1);
+  assert.deepEqual(seen, []);
+  t.mock.timers.tick(1);
+  assert.deepEqual(seen, ['untunneled']);
+  t.mock.timers.tick(untunneledMs);
+  assert.deepEqual(seen, ['untunneled', 'release']);
+  // A replica that starts late reads the same moment.
+  stages.releaseAt(Date.now() - 1);
+  t.mock.timers.tick(60_000);
+  assert.deepEqual(seen, ['untunneled', 'release']);
+});
+
+test('a later moment takes the place of the earlier one', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  const seen: Removal[] = [];
+  const stages = new RemovalStages(() => seen.push(stages.stage));
+  stages.releaseAt(Date.now() + 10_000);
+  stages.releaseAt(Date.now() + 60_000);
+  t.mock.timers.tick(60_000 - untunneledMs - 1);
+  assert.deepEqual(seen, []);
+  t.mock.timers.tick(untunneledMs + 1);
+  assert.deepEqual(seen, ['untunneled', 'release']);
+});
+
+test('a moment that is over releases at once, by both stages', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  const seen: Removal[] = [];
+  const stages = new RemovalStages(() => seen.push(stages.stage));
+  stages.releaseAt(Date.now() - 60_000);
+  t.mock.timers.tick(0);
+  t.mock.timers.tick(1);
+  assert.equal(stages.stage, 'release');
+});
