@@ -3,6 +3,7 @@ import http2 from 'node:http2';
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { closeOnceSent } from '../../base/close-stream.js';
+import { sessionMegabytesMax } from '../../base/session-memory.js';
 import type { WaypointLimits } from '../limits.js';
 import type { Downstream, DownstreamListener, Headers, RequestHead, ResponseHead } from '../message.js';
 import { headerOf, removeHeader } from '../message.js';
@@ -41,7 +42,7 @@ export class Http2ServerConnection {
       // Malformed frames beyond this are an attack.
       maxSessionInvalidFrames: 100,
       maxSessionRejectedStreams: 100,
-      maxSessionMemory: 64,
+      maxSessionMemory: sessionMegabytesMax,
       settings: {
         maxConcurrentStreams: limits.http2StreamsMax,
         initialWindowSize: windowBytes,
