@@ -29,6 +29,8 @@ export interface WaypointLimits {
   readonly retryBufferBytesMax: number;
   /** Bytes that may wait for a reader before its source is paused. */
   readonly backlogBytesMax: number;
+  /** Mirrored requests under way. */
+  readonly mirrorsMax: number;
   /** Bytes of a mirrored request that wait for its mirror; those of all mirrors of a worker. */
   readonly mirrorBufferBytesMax: number;
   readonly mirrorBuffersBytesMax: number;
@@ -58,6 +60,7 @@ export const defaultLimits: WaypointLimits = {
   chunkExtensionBytesMax: 1024,
   retryBufferBytesMax: 64 << 10,
   backlogBytesMax: 256 << 10,
+  mirrorsMax: 10_000,
   mirrorBufferBytesMax: 4 << 20,
   mirrorBuffersBytesMax: 64 << 20,
   connectionsMax: 50_000,
@@ -95,6 +98,7 @@ export type WaypointLimit =
   | 'requests-per-client'
   | 'upstream-connections'
   | 'retry-buffer'
+  | 'mirrors'
   | 'mirror-buffer'
   | 'metric-series'
   | 'access-log'
