@@ -49,6 +49,7 @@ const context: ConnectionContext = {
   // One client asks for all of it here.
   connectionShares: new FairLimit(4 * defaultLimits.connectionsMax),
   requestShares: new FairLimit(4 * defaultLimits.requestsMax),
+  mirrors: new FairLimit(defaultLimits.mirrorsMax),
   mirrorShares: new FairLimit(defaultLimits.mirrorBuffersBytesMax / mirrorBlockBytes),
   mirrored: (result) => metrics.mirrored.inc({ result }),
   ended: (record) => metrics.record(record),

@@ -6,7 +6,6 @@ export interface HboneLimits {
   readonly connectionWindowBytes: number;
   readonly frameBytesMax: number;
   readonly headerListBytesMax: number;
-  readonly sessionMemoryMegabytesMax: number;
   readonly handshakeTimeoutMsMax: number;
   /** Connections of a server on which nobody has shown a certificate yet; of one address half of it at most. */
   readonly handshakesMax: number;
@@ -28,7 +27,6 @@ export const defaultLimits: HboneLimits = {
   connectionWindowBytes: 16 << 20,
   frameBytesMax: 1 << 20,
   headerListBytesMax: 16 << 10,
-  sessionMemoryMegabytesMax: 64,
   handshakeTimeoutMsMax: 10_000,
   handshakesMax: 1024,
   sessionsMax: 8192,

@@ -149,3 +149,39 @@ test('a server that drains while tunnels are opened on its connections costs non
   await Promise.all(clients);
   assert.deepEqual(failures, []);
 });
+
+for (const direction of ['to the peer', 'from the peer']) {
+  test(`tunnels that are reset with bytes under way ${direction} take nothing from later ones of their connection`, async (t) => {
+    const block = Buffer.alloc(10_000_000);
+    const server = await startHbone(t, id('api'), (tunnel) => {
+      const stream = tunnel.accept();
+      stream.on('error', () => undefined);
+      if (tunnel.authority.port === 80) stream.pipe(stream);
+      else if (direction === 'from the peer') stream.write(block);
+    });
+    const pool = new TunnelPool();
+    t.after(() => pool.close());
+    const open = (port: number) =>
+      pool.open({
+        svid: web,
+        expected: [id('api')],
+        destination: { ip: parseIp('127.0.0.1'), port: server.port },
+        authority: `10.0.0.1:${port}`,
+        source: 'waypoint',
+        headers: {},
+        connect: () => connected(server.port),
+      });
+    for (let i = 0; i < 12; i++) {
+      const { stream } = await open(81);
+      stream.on('error', () => undefined);
+      // More than the windows take: the rest waits in the session.
+      if (direction === 'to the peer') stream.write(block);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      stream.destroy(new Error('reset'));
+    }
+    const { stream, reused } = await open(80);
+    assert.equal(reused, true, 'the connection is the same');
+    stream.end('hello');
+    assert.equal((await stream.toArray()).join(''), 'hello');
+  });
+}

@@ -8,6 +8,7 @@ import type { Duplex } from 'node:stream';
 import tls from 'node:tls';
 import { connectErrorSource } from '../base/connect-error.js';
 import { errorText, WeftError } from '../base/errors.js';
+import { sessionMegabytesMax } from '../base/session-memory.js';
 import { formatSocketAddress, type SocketAddress } from '../model/address.js';
 import type { SpiffeId } from '../model/identity.js';
 import { checkServerPeer, contextOf } from '../tls/contexts.js';
@@ -209,7 +210,7 @@ export class TunnelPool {
     const limits = this.#limits;
     const session = http2.connect('https://hbone', {
       createConnection: () => socket,
-      maxSessionMemory: limits.sessionMemoryMegabytesMax,
+      maxSessionMemory: sessionMegabytesMax,
       settings: {
         initialWindowSize: limits.streamWindowBytes,
         maxFrameSize: limits.frameBytesMax,

@@ -9,6 +9,7 @@ import type tls from 'node:tls';
 import { closeOnceSent } from '../base/close-stream.js';
 import { errorText } from '../base/errors.js';
 import { FairLimit } from '../base/fair-limit.js';
+import { sessionMegabytesMax } from '../base/session-memory.js';
 import { parseIp, parseSocketAddress, type SocketAddress } from '../model/address.js';
 import type { SpiffeId, TrustDomain } from '../model/identity.js';
 import { checkClientPeer, contextOptions } from '../tls/contexts.js';
@@ -81,7 +82,7 @@ export class HboneServer {
       rejectUnauthorized: true,
       ALPNProtocols: ['h2'],
       handshakeTimeout: limits.handshakeTimeoutMsMax,
-      maxSessionMemory: limits.sessionMemoryMegabytesMax,
+      maxSessionMemory: sessionMegabytesMax,
       maxHeaderListPairs: 32,
       unknownProtocolTimeout: 1,
       settings: {

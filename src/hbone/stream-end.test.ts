@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import type { Duplex } from 'node:stream';
 import { test, type TestContext } from 'node:test';
 import {
   dialed,
@@ -18,7 +19,7 @@ import { eventually } from '../../test/support/waypoint.js';
 import { parseIp } from '../model/address.js';
 import { carry, type CarryResult } from './carry.js';
 import { TunnelPool } from './pool.js';
-import { keepReadable } from './stream-end.js';
+import { heldBytesMax, keepReadable } from './stream-end.js';
 
 interface Relay {
   readonly port: number;
@@ -170,4 +171,43 @@ test('data that waits for a slow reader outlives the reset of a tunnel, and so d
     sum(({ bytesSent }) => bytesSent),
     sum(({ bytesReceived }) => bytesReceived),
   );
+});
+
+test('streams that their peer resets hold no more together than their connection may', async (t) => {
+  const held: Duplex[] = [];
+  const { port } = await startHbone(t, id('db'), (tunnel) => {
+    const stream = tunnel.accept();
+    // A pod that reads nothing.
+    stream.on('data', () => undefined);
+    stream.pause();
+    held.push(stream);
+  });
+  const pool = new TunnelPool();
+  t.after(() => pool.close());
+  const svid = svidOf(id('web'));
+  const bytes = 3 << 20;
+  for (let i = 0; i < 12; i++) {
+    const { stream } = await pool.open({
+      svid,
+      expected: [id('db')],
+      destination: { ip: parseIp('127.0.0.1'), port },
+      authority: '10.0.0.1:80',
+      source: 'pod/1',
+      headers: {},
+      connect: () => connected(port),
+    });
+    stream.on('error', () => undefined);
+    stream.write(Buffer.alloc(bytes));
+    await eventually(() => held[i]?.readableLength === bytes, 'it waits');
+    stream.destroy(new Error('reset'));
+    await eventually(
+      () => held[i]?.destroyed === true || keepReadable(held[i] as Duplex).wasReset,
+      'the reset',
+    );
+  }
+  const waits = held.filter((stream) => !stream.destroyed);
+  assert.equal(waits.length, Math.floor(heldBytesMax / bytes));
+  // What is read makes room.
+  waits[0]?.resume();
+  await eventually(() => waits[0]?.destroyed === true, 'it ends');
 });

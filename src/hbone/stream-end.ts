@@ -9,6 +9,13 @@ import type { Duplex } from 'node:stream';
 /** Once one side is reset, how long data waits for a slow reader on the other side before it is dropped. */
 export const lingerMsMax = 30_000;
 
+/**
+ * Bytes that streams of one session may hold together behind their resets. A reset gives its place among the session's streams to the
+ * next, so that nothing else bounds them. What is more is lost, as it is by Node alone.
+ */
+export const heldBytesMax = 16 << 20;
+const heldBytes = new WeakMap<http2.Http2Session, number>();
+
 type Write = NonNullable<Duplex['_write']>;
 type Writev = NonNullable<Duplex['_writev']>;
 type Done = (error?: Error | null) => void;
@@ -175,7 +182,7 @@ export class StreamEnd {
     if (!byPeer) return this.#destroy(error);
     this.#failed = true;
     this.#reset = true;
-    if (stream.readableLength === 0) return this.#destroy(error);
+    if (stream.readableLength === 0 || !this.#mayHold(stream.readableLength)) return this.#destroy(error);
     this.#holding = true;
     stream.once('end', () => this.#destroy(error));
     // Its owner may be paused by a reader that never comes back.
@@ -183,5 +190,15 @@ export class StreamEnd {
     this.#timer.unref();
     stream.push(null);
     return stream;
+  }
+
+  #mayHold(bytes: number): boolean {
+    const session = this.#http2?.session;
+    if (!session) return true;
+    const sum = (heldBytes.get(session) ?? 0) + bytes;
+    if (sum > heldBytesMax) return false;
+    heldBytes.set(session, sum);
+    this.#stream.once('close', () => heldBytes.set(session, (heldBytes.get(session) ?? bytes) - bytes));
+    return true;
   }
 }

@@ -56,6 +56,8 @@ export interface ProxyContext {
   readonly requestShares: FairLimit;
   ended(record: RequestRecord): void;
   limitReached(limit: WaypointLimit): void;
+  /** Mirrors under way: one may outlive its request. */
+  readonly mirrors: FairLimit;
   /** What waits for mirrors, in blocks of MirrorBuffer. */
   readonly mirrorShares: FairLimit;
   /** What became of a copy of a request. */
@@ -547,6 +549,17 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     this.#refuse({ status: 504, flag: 'UT', code: 'WEFT_REQUEST_TIMEOUT', why });
   }
 
+  /** The route is of the client's namespace, not of the Service's. */
+  get #isConsumerRoute(): boolean {
+    const { destination } = this;
+    const route = this.#matched?.route;
+    return (
+      route !== undefined &&
+      destination.kind === 'service' &&
+      route.namespace !== destination.service.namespace
+    );
+  }
+
   /** Called from time to time: what does not move for too long ends. */
   checkIdle(nowMs: number): void {
     if (this.#over) return;
@@ -560,7 +573,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     const overdue = this.#idle.overdue(
       nowMs,
       phase,
-      idleTimeoutsOf(this.context.limits, this.#matched?.rule),
+      idleTimeoutsOf(this.context.limits, this.#matched?.rule, this.#isConsumerRoute),
     );
     if (overdue === 'body') this.onGone('late', 'the body of the request did not come in time');
     else if (overdue === 'stream') this.#timeout('nothing moved for too long');

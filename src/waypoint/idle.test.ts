@@ -44,7 +44,7 @@ test('which clock holds, by what has become of the request', () => {
     new IdleClock(0).overdue(
       ms,
       { ...sending, ...phase },
-      idleTimeoutsOf(limits, { matches: [], filters: [], backends: [], ...rule }),
+      idleTimeoutsOf(limits, { matches: [], filters: [], backends: [], ...rule }, false),
     );
   assert.equal(at(60_000, {}), undefined);
   assert.equal(at(60_001, {}), 'body');
@@ -67,7 +67,7 @@ test('which clock holds, by what has become of the request', () => {
     assert.equal(at(1e12, phase, rule(0, 0)), undefined, '0 switches a clock off');
 
   const clock = new IdleClock(0);
-  const timeouts = idleTimeoutsOf(limits, undefined);
+  const timeouts = idleTimeoutsOf(limits, undefined, false);
   clock.moved(50_000);
   assert.equal(clock.overdue(60_001, sending, timeouts), 'body', 'what the endpoint sends is no body');
   clock.bodyMoved(60_001);
@@ -240,4 +240,18 @@ test('the clocks that a waypoint is started with; 0 switches one off, also that 
     stream.on('response', (headers) => resolve(headers[':status'])),
   );
   assert.equal(status, 200);
+});
+
+test('a rule of another namespace than the Service’s shortens the clocks of a waypoint, and does not lengthen them', () => {
+  const waypoint = { ...defaultLimits, bodyIdleMsMax: 60_000, streamIdleMsMax: 300_000, openIdleMsMax: 0 };
+  const asked = (streamIdleMs: number, bodyIdleMs: number) =>
+    idleTimeoutsOf(
+      waypoint,
+      { matches: [], filters: [], backends: [], idleTimeouts: { streamIdleMs, bodyIdleMs } },
+      true,
+    );
+  const own = { bodyIdleMs: 60_000, streamIdleMs: 300_000, openIdleMs: 0 };
+  assert.deepEqual(asked(0, 0), own);
+  assert.deepEqual(asked(300_001, 60_001), { ...own, openIdleMs: 300_001 });
+  assert.deepEqual(asked(1_000, 2_000), { bodyIdleMs: 2_000, streamIdleMs: 1_000, openIdleMs: 1_000 });
 });

@@ -25,15 +25,27 @@ export interface RequestPhase {
   readonly isGrpc: boolean;
 }
 
-/** What the rule says, else the waypoint. */
-export function idleTimeoutsOf(limits: WaypointLimits, rule: RouteRule | undefined): IdleTimeouts {
-  const streamIdleMs = rule?.idleTimeouts?.streamIdleMs;
+/**
+ * What the rule says, else the waypoint.
+ * @param ofConsumer the rule is of another namespace than the Service: it may shorten the waypoint's clocks, not lengthen them
+ */
+export function idleTimeoutsOf(
+  limits: WaypointLimits,
+  rule: RouteRule | undefined,
+  ofConsumer: boolean,
+): IdleTimeouts {
+  const { streamIdleMs, bodyIdleMs } = rule?.idleTimeouts ?? {};
+  const either = (ofRule: number | undefined, ofWaypoint: number): number =>
+    ofRule === undefined || (ofConsumer && isLonger(ofRule, ofWaypoint)) ? ofWaypoint : ofRule;
   return {
-    bodyIdleMs: rule?.idleTimeouts?.bodyIdleMs ?? limits.bodyIdleMsMax,
-    streamIdleMs: streamIdleMs ?? limits.streamIdleMsMax,
-    openIdleMs: streamIdleMs ?? limits.openIdleMsMax,
+    bodyIdleMs: either(bodyIdleMs, limits.bodyIdleMsMax),
+    streamIdleMs: either(streamIdleMs, limits.streamIdleMsMax),
+    openIdleMs: either(streamIdleMs, limits.openIdleMsMax),
   };
 }
+
+/** 0: no end. */
+const isLonger = (a: number, b: number): boolean => (a || Infinity) > (b || Infinity);
 
 /** When something of a request moved last. Times are of one monotonic clock, in milliseconds. */
 export class IdleClock {

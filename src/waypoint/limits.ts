@@ -29,6 +29,8 @@ export interface WaypointLimits {
   readonly retryBufferBytesMax: number;
   /** Bytes that may wait for a reader before its source is paused. */
   readonly backlogBytesMax: number;
+  /** Mirrored requests under way. */
+  readonly mirrorsMax: number;
   /** Bytes of one mirrored request that wait for its mirror. */
   readonly mirrorBufferBytesMax: number;
   /** The same of all mirrors of a worker. */
@@ -59,6 +61,7 @@ export const defaultLimits: WaypointLimits = {
   chunkExtensionBytesMax: 1024,
   retryBufferBytesMax: 64 << 10,
   backlogBytesMax: 256 << 10,
+  mirrorsMax: 10_000,
   mirrorBufferBytesMax: 4 << 20,
   mirrorBuffersBytesMax: 64 << 20,
   connectionsMax: 50_000,
@@ -96,6 +99,7 @@ export type WaypointLimit =
   | 'requests-per-client'
   | 'upstream-connections'
   | 'retry-buffer'
+  | 'mirrors'
   | 'mirror-buffer'
   | 'linger'
   | 'metric-series'

@@ -1,12 +1,13 @@
 /** Bytes of a mirrored request that its mirror has not taken yet: bounded for each mirror, and shared fairly by all of a worker. */
 import type { FairLimit } from '../base/fair-limit.js';
 import type { Client } from './client.js';
+import { Pieces } from './pieces.js';
 
 /** What the worker's limit counts. */
 export const mirrorBlockBytes = 64 << 10;
 
 export class MirrorBuffer {
-  #pieces: Buffer[] = [];
+  readonly #pieces = new Pieces();
   #bytes = 0;
   #blocks = 0;
 
@@ -17,7 +18,7 @@ export class MirrorBuffer {
   ) {}
 
   get isEmpty(): boolean {
-    return this.#pieces.length === 0;
+    return this.#pieces.all.length === 0;
   }
 
   /** False: it would be more than one mirror, or this client's mirrors, may hold; nothing was added. */
@@ -32,24 +33,24 @@ export class MirrorBuffer {
       this.#blocks++;
     }
     this.#bytes = sum;
-    this.#pieces.push(bytes);
+    this.#pieces.add(bytes);
     return true;
   }
 
   /** Hands pieces to `write` in order until it says false, or none is left. */
   drain(write: (bytes: Buffer) => boolean): void {
     let count = 0;
-    for (const piece of this.#pieces) {
+    for (const piece of this.#pieces.all) {
       count++;
       this.#bytes -= piece.length;
       if (!write(piece)) break;
     }
-    this.#pieces.splice(0, count);
+    this.#pieces.drop(count);
     this.#release(this.#bytes);
   }
 
   clear(): void {
-    this.#pieces = [];
+    this.#pieces.clear();
     this.#bytes = 0;
     this.#release(0);
   }

@@ -210,3 +210,36 @@ test('what a client sends after an upgrade is no part of the request: its mirror
   assert.match(text, /^GET \/up HTTP\/1\.1\r\n/);
   assert.doesNotMatch(text, /smuggled/);
 });
+
+test('a mirror whose response has no end is given up', async (t) => {
+  const main = await httpUpstream(t, telling('main'));
+  const copy = await httpUpstream(t, (_request, response) => {
+    const timer = setInterval(() => response.write('x'), 10);
+    response.once('close', () => clearInterval(timer));
+  });
+  const waypoint = await startWaypoint(t, {
+    ...mirrored({ limits: { mirrorIdleMsMax: 100 } }),
+    backends: { api: [main.port], copy: [copy.port] },
+  });
+  assert.equal((await ask(waypoint.port)).status, 200);
+  await eventually(() => waypoint.mirrored.length === 1, 'it is given up');
+  assert.deepEqual(waypoint.mirrored, ['stalled']);
+  assert.equal(waypoint.context.mirrors.size, 0);
+});
+
+test('mirrors that outlive their requests are limited in number', async (t) => {
+  const main = await httpUpstream(t, telling('main'));
+  const copy = await httpUpstream(t, () => undefined);
+  const waypoint = await startWaypoint(t, {
+    ...mirrored({ limits: { mirrorsMax: 20 } }),
+    backends: { api: [main.port], copy: [copy.port] },
+  });
+  for (let i = 0; i < 30; i++) assert.equal((await ask(waypoint.port)).status, 200);
+  // One client alone has half of the places.
+  assert.equal(waypoint.context.mirrors.size, 10);
+  assert.deepEqual(
+    waypoint.mirrored,
+    Array.from({ length: 20 }, () => 'limit'),
+  );
+  assert.ok(waypoint.limitsReached.every((limit) => limit === 'mirrors'));
+});

@@ -19,7 +19,8 @@ import type { Touched } from './touched.js';
 /**
  * What became of a copy. `complete`: the mirror got all of it and responded. `early-response`: it responded ahead of the request's end.
  * `no-endpoint`, `denied` (by policy), `failed` (no connection, or it broke off): it was not sent, or not to its end. `buffer`: the mirror
- * was slower than the client, and its buffer is full. `stalled`: it took or sent nothing for too long. `request-ended`: the request itself
+ * was slower than the client, and its buffer is full. `limit`: too many mirrors are under way. `stalled`: it took nothing, or its response did
+ * not end, for too long. `request-ended`: the request itself
  * was broken off, or responded to ahead of its end.
  */
 export type MirrorResult =
@@ -29,6 +30,7 @@ export type MirrorResult =
   | 'denied'
   | 'failed'
   | 'buffer'
+  | 'limit'
   | 'stalled'
   | 'request-ended';
 
@@ -50,6 +52,7 @@ export class Mirror implements UpstreamListener {
   #endSent = false;
   #trailers: Headers | undefined;
   #over = false;
+  #hasPlace = false;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(
@@ -90,6 +93,11 @@ export class Mirror implements UpstreamListener {
     if (this.#over) return;
     const { context, backend, request } = this;
     if (!hasBody) this.#ended = this.#endSent = true;
+    if (context.mirrors.take(this.client.name, this.client.group) !== undefined) {
+      context.limitReached('mirrors');
+      return this.#cut('limit');
+    }
+    this.#hasPlace = true;
     const endpoints =
       backend.kind === 'service' ? context.state.endpoints(backend.service, backend.port) : undefined;
     const endpoint = chooseEndpoint(endpoints ?? [], undefined, performance.now(), Math.random);
@@ -177,6 +185,7 @@ export class Mirror implements UpstreamListener {
     clearTimeout(this.#timer);
     this.#buffer.clear();
     this.#upstream = undefined;
+    if (this.#hasPlace) this.context.mirrors.release(this.client.name, this.client.group);
     this.context.mirrored(result);
   }
 
@@ -187,9 +196,8 @@ export class Mirror implements UpstreamListener {
   onUpgraded(): void {
     this.#cut('failed');
   }
-  onAnswerData(): void {
-    this.#timer?.refresh();
-  }
+  /** No reason to wait longer: nobody reads it, and one without an end would be kept for good. */
+  onAnswerData(): void {}
   onAnswerEnd(): void {
     // The rest of a request that was responded to ahead of its end is of no use to the mirror.
     if (this.#endSent) this.#finish('complete');

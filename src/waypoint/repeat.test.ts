@@ -86,3 +86,11 @@ test('the backoff doubles up to 10 s and is never shorter than the rule says', (
   assert.equal(backoffMs(2 ** 31 - 1, 1, 0.9), 2 ** 31 - 1, 'a timer waits no longer');
   assert.ok(Math.abs(backoffMs(100, 1, 0.999) - 110) < 0.1);
 });
+
+test('a rule cannot have a request sent again without a pause that grows', () => {
+  for (const repeat of [1, 2, 20, 5_000]) {
+    const ms = backoffMs(0, repeat, 0);
+    assert.ok(ms >= 1 && ms <= 10_000, `${ms} ms ahead of repeat ${repeat}`);
+  }
+  assert.equal(backoffMs(0, 20, 0), 10_000);
+});

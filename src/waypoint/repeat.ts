@@ -89,7 +89,8 @@ export function executionOf({ kind }: UpstreamFailure, wasSent: boolean): Execut
  * longer so that clients do not come together; 2^31 - 1 ms at most. `random` in [0, 1).
  */
 export function backoffMs(configured: number | undefined, repeat: number, random: number): number {
-  const base = configured ?? backoffMsMin;
+  // Never 0: doubled it would stay that, and one request could be sent again as fast as it fails.
+  const base = Math.max(1, configured ?? backoffMsMin);
   const ms = Math.min(Math.max(backoffMsMax, base), base * 2 ** (repeat - 1)) * (1 + random * 0.1);
   return Math.min(ms, timerMsMax);
 }

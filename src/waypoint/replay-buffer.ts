@@ -1,6 +1,8 @@
+import { Pieces } from './pieces.js';
+
 /** Bytes of a request's body that were read so far, for as long as they may have to be sent again. */
 export class ReplayBuffer {
-  #pieces: Buffer[] = [];
+  readonly #pieces = new Pieces();
   #bytes = 0;
   #isWhole = true;
 
@@ -11,7 +13,7 @@ export class ReplayBuffer {
     return this.#isWhole;
   }
   get pieces(): readonly Buffer[] {
-    return this.#pieces;
+    return this.#pieces.all;
   }
 
   /**
@@ -22,13 +24,13 @@ export class ReplayBuffer {
     if (!this.#isWhole) return;
     this.#bytes += bytes.length;
     if (isSent && this.#bytes > this.bytesMax) {
-      this.#pieces = [];
+      this.#pieces.clear();
       this.#isWhole = false;
-    } else this.#pieces.push(bytes);
+    } else this.#pieces.add(bytes);
   }
 
   /** Nothing is sent again from here on. */
   clear(): void {
-    this.#pieces = [];
+    this.#pieces.clear();
   }
 }

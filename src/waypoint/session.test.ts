@@ -207,3 +207,14 @@ test('a session is kept over a whole exchange, by HTTP/1 and by HTTP/2 with a li
     assert.equal(name, first.headers['x-upstream']);
   }
 });
+
+test('of the sessions that a request names a few are looked for, whatever it names', () => {
+  const { endpoint, read, respond } = sessions({});
+  const token = respond([], startMs)?.token ?? '';
+  const unknown = (count: number): string =>
+    Array.from({ length: count }, (_, i) => `S=${String(i).padStart(22, 'x')}`).join('; ');
+  assert.equal(read(['cookie', `${unknown(3)}; S=${token}`], startMs)?.endpoint, endpoint);
+  assert.equal(read(['cookie', `${unknown(2_000)}; S=${token}`], startMs), undefined);
+  // What is no token at all is passed over.
+  assert.equal(read(['cookie', `${'S=a; '.repeat(100)}S=${token}`], startMs)?.endpoint, endpoint);
+});

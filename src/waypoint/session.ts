@@ -23,6 +23,8 @@ interface Token {
 
 /** Replicas' clocks differ; a time that lies further ahead was not written by one of them. */
 const clockSkewMsMax = 60_000;
+/** Of one request: each is looked for among all endpoints. Cookies of one name differ by path and domain, so that there may be a few. */
+const tokensMax = 4;
 const tokenPattern = /^([\w-]{22})(?:\.([0-9a-z]{1,9})\.([0-9a-z]{1,9}))?$/;
 
 function parseToken(text: string): Token | undefined {
@@ -54,9 +56,11 @@ export function sessionOf(
 ): Session | undefined {
   const persistence = rule.sessionPersistence;
   if (!persistence) return undefined;
+  let tokens = 0;
   for (const text of valuesOf(headers, persistence)) {
     const token = parseToken(text);
     if (!token || !isLive(token, persistence, nowMs)) continue;
+    if (++tokens > tokensMax) return undefined;
     for (const backend of rule.backends) {
       if (backend.target.kind !== 'service') continue;
       const endpoints = state.endpoints(backend.target.service, backend.target.port) ?? [];

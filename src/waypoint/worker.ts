@@ -82,6 +82,7 @@ class Worker {
       connections: new Set<ServedConnection>(),
       connectionShares: new FairLimit(limits.connectionsMax),
       requestShares: new FairLimit(limits.requestsMax),
+      mirrors: new FairLimit(limits.mirrorsMax),
       mirrorShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
       mirrored: (result) => this.#metrics.mirrored.inc({ result }),
       limitReached,

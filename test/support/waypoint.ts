@@ -99,6 +99,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     connections: new Set(),
     connectionShares: new FairLimit(limits.connectionsMax),
     requestShares: new FairLimit(limits.requestsMax),
+    mirrors: new FairLimit(limits.mirrorsMax),
     mirrorShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
     mirrored: (result) => keep(mirrored, result),
     ended: (record) => keep(records, record),

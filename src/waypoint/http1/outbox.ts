@@ -1,8 +1,9 @@
 /** Gathers what one turn of the event loop writes to a connection into one write: a system call is what costs here. */
 import type { Duplex } from 'node:stream';
 
-/** Small writes are copied together; larger ones go as they are, in one writev. */
+/** Small writes are copied together; larger ones go as they are, in one writev, unless they are of many small parts. */
 const copiedBytesMax = 16 << 10;
+const smallPartBytes = 512;
 
 export class Outbox {
   #parts: (string | Buffer)[] = [];
@@ -58,7 +59,7 @@ export class Outbox {
     if (this.#bytes > 0) {
       this.hasWritten = true;
       const parts = this.#parts;
-      if (this.#bytes <= copiedBytesMax) {
+      if (this.#bytes <= copiedBytesMax || this.#bytes < parts.length * smallPartBytes) {
         stream.write(
           parts.length === 1 && parts[0] instanceof Buffer ? parts[0] : joined(parts, this.#bytes),
         );

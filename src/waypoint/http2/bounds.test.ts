@@ -179,3 +179,30 @@ test('resets that an endpoint caused do not count against the client', async (t)
   assert.equal((await ask2(session, { ':path': '/' })).status, 200, 'the connection goes on');
   assert.deepEqual(waypoint.unreadable, []);
 });
+
+test('requests that a client breaks off by a fault count as its resets', async (t) => {
+  let begun = 0;
+  const one = await httpUpstream(t, () => begun++);
+  const waypoint = await startWaypoint(t, { backends: { api: [one.port] }, protocol: 'http1' });
+  const session = connect(t, waypoint.port);
+  let statuses = 0;
+  for (let i = 0; i < 1_500 && !session.closed && !session.destroyed; i += 50) {
+    const all = Array.from({ length: 50 }, () => {
+      if (session.closed || session.destroyed) return Promise.resolve();
+      const request = session.request(
+        { ':method': 'POST', ':path': '/', ':authority': 'api.shop' },
+        { waitForTrailers: true },
+      );
+      request.on('wantTrailers', () => request.sendTrailers(fields(300)));
+      request.on('response', () => statuses++);
+      request.on('error', () => undefined);
+      request.resume();
+      request.end('x');
+      return new Promise<void>((resolve) => request.once('close', () => resolve()));
+    });
+    await Promise.all(all);
+  }
+  assert.ok(statuses > 500, `${statuses} responses`);
+  assert.ok(begun < 1_100, `${begun} requests were begun`);
+  assert.deepEqual(waypoint.unreadable.slice(-1), ['400 too many streams were reset']);
+});

@@ -2,6 +2,7 @@
 import http2 from 'node:http2';
 import type { Duplex } from 'node:stream';
 import { errorText } from '../../base/errors.js';
+import { sessionMegabytesMax } from '../../base/session-memory.js';
 import { keepReadable } from '../../hbone/stream-end.js';
 import { isGrpcType } from '../grpc.js';
 import type { WaypointLimits } from '../limits.js';
@@ -30,7 +31,7 @@ export class Http2ClientConnection {
     this.#transport = stream;
     this.#session = http2.connect('http://endpoint', {
       createConnection: () => stream,
-      maxSessionMemory: 64,
+      maxSessionMemory: sessionMegabytesMax,
       ...blockOptions,
       settings: { ...blockSettings, initialWindowSize: windowBytes, enablePush: false },
     });

@@ -3,6 +3,7 @@ import http2 from 'node:http2';
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { closeOnceSent } from '../../base/close-stream.js';
+import { sessionMegabytesMax } from '../../base/session-memory.js';
 import type { WaypointLimits } from '../limits.js';
 import type { Downstream, DownstreamListener, Headers, RequestHead, ResponseHead } from '../message.js';
 import { headerOf, removeHeader } from '../message.js';
@@ -32,6 +33,7 @@ export class Http2ServerConnection {
   #draining = false;
   #resets = 0;
   #resetsSinceMs = 0;
+  #isEnding = false;
 
   constructor(stream: Duplex, options: Http2ServerOptions) {
     this.#options = options;
@@ -41,7 +43,7 @@ export class Http2ServerConnection {
       // Malformed frames beyond this are an attack.
       maxSessionInvalidFrames: 100,
       maxSessionRejectedStreams: 100,
-      maxSessionMemory: 64,
+      maxSessionMemory: sessionMegabytesMax,
       settings: {
         maxConcurrentStreams: limits.http2StreamsMax,
         initialWindowSize: windowBytes,
@@ -122,7 +124,7 @@ export class Http2ServerConnection {
       if (!(error instanceof TargetError)) throw error;
       return refuse(400, error.message);
     }
-    const request = new Http2Request(stream, head, this.#options.limits);
+    const request = new Http2Request(stream, head, this.#options.limits, () => this.#onReset());
     stream.once('aborted', () => {
       if (!request.isResetByUs) this.#onReset();
     });
@@ -133,9 +135,11 @@ export class Http2ServerConnection {
     const now = Date.now();
     this.#resets = Math.max(0, this.#resets - ((now - this.#resetsSinceMs) / 1000) * resetsPerS) + 1;
     this.#resetsSinceMs = now;
-    if (this.#resets <= resetsMax || this.#session.destroyed) return;
+    if (this.#resets <= resetsMax || this.#isEnding || this.#session.destroyed) return;
+    this.#isEnding = true;
     this.#options.onRefused(400, 'too many streams were reset');
-    this.#session.destroy(undefined, http2.constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    // Not from within the library's own call: it goes on with a session that is no more, and the process ends (SIGSEGV).
+    setImmediate(() => this.#session.destroy(undefined, http2.constants.NGHTTP2_ENHANCE_YOUR_CALM));
   }
 }
 
@@ -174,6 +178,8 @@ class Http2Request implements Downstream {
     private readonly stream: http2.ServerHttp2Stream,
     readonly head: RequestHead,
     limits: WaypointLimits,
+    /** The client broke its request off by a fault: for its endpoint that is a reset. */
+    private readonly onFault: () => void,
   ) {
     this.hasBody = !stream.endAfterHeaders;
     if (this.hasBody) {
@@ -182,7 +188,7 @@ class Http2Request implements Downstream {
       stream.on('trailers', (_headers: http2.IncomingHttpHeaders, _flags: number, raw: string[]) => {
         const tooLarge = blockFault(raw, limits);
         if (tooLarge === undefined) this.#gotTrailers = trailersOf(raw);
-        else this.listener?.onGone('malformed', `the request's trailers have ${tooLarge}`);
+        else this.#malformed(`the request's trailers have ${tooLarge}`);
       });
       stream.on('data', (bytes: Buffer) => {
         if (this.#due !== undefined && (this.#due -= bytes.length) < 0) return this.#mismatched();
@@ -206,7 +212,14 @@ class Http2Request implements Downstream {
 
   /** To an endpoint of HTTP/1 it would say where the next request begins. */
   #mismatched(): void {
-    this.listener?.onGone('malformed', 'the request is not as long as it says');
+    this.#malformed('the request is not as long as it says');
+  }
+
+  #malformed(why: string): void {
+    const { listener } = this;
+    if (!listener) return;
+    listener.onGone('malformed', why);
+    this.onFault();
   }
 
   #gone(): void {

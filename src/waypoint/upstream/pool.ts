@@ -72,7 +72,7 @@ export class UpstreamPool {
     }
   }
 
-  /** `done` is called once, at once where a connection is there. `fresh`: none that was used before. */
+  /** `done` is called once, at once where a connection is there, never at once where it fails. `fresh`: none that was used before. */
   acquire(
     endpoint: Endpoint,
     client: Client,
@@ -100,10 +100,12 @@ export class UpstreamPool {
     }
     if (entry.count >= this.limits.connectionsPerEndpointMax) {
       this.onLimit('upstream-connections');
-      return done(undefined, {
+      // Not at once: the caller may ask again from within, for each of many endpoints.
+      setImmediate(done, undefined, {
         kind: 'overflow',
         why: 'as many connections to this endpoint as there may be',
       });
+      return;
     }
     entry.count++;
     this.dial(endpoint, client).then(

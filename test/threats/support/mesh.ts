@@ -183,6 +183,7 @@ export class TestMesh {
       connections: new Set(),
       connectionShares: new FairLimit(all.connectionsMax),
       requestShares: new FairLimit(all.requestsMax),
+      mirrors: new FairLimit(all.mirrorsMax),
       mirrorShares: new FairLimit(all.mirrorBuffersBytesMax / mirrorBlockBytes),
       mirrored: () => undefined,
       ended: (record) => records.push(record),
