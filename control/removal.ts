@@ -7,6 +7,9 @@ import type { Removal } from './compile/compile.js';
 /** From the first word without tunnels to the release: what was dialed by tunnel has arrived by then. */
 export const untunneledMs = 3_000;
 
+/** Node takes a longer one for none: by a clock that is ahead every pod would be released at once. */
+const timerMsMax = 2 ** 31 - 1;
+
 export class RemovalStages {
   #stage: Removal = 'open';
 
@@ -23,13 +26,15 @@ export class RemovalStages {
   }
 
   #at(atMs: number, stage: Removal): void {
+    const waitMs = Math.max(0, atMs - Date.now());
     setTimeout(
       () => {
+        if (waitMs > timerMsMax) return this.#at(atMs, stage);
         if (this.#stage === 'release') return;
         this.#stage = stage;
         this.onStage();
       },
-      Math.max(0, atMs - Date.now()),
+      Math.min(waitMs, timerMsMax),
     ).unref();
   }
 }
