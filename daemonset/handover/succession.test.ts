@@ -20,9 +20,16 @@ interface Member {
 }
 const program = fileURLToPath(new URL('succession.child.js', import.meta.url));
 
+/** Ends of the members that run. */
+const living = new Set<() => Promise<void>>();
+
 function home(t: TestContext): string {
   const dir = mkdtempSync(join(tmpdir(), 'weft-handover-'));
-  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  t.after(async () => {
+    // First: one that lives makes its directory anew.
+    await Promise.all([...living].map((end) => end()));
+    rmSync(dir, { recursive: true, force: true });
+  });
   return dir;
 }
 function member(t: TestContext, dir: string, name: string, ...flags: string[]): Member {
@@ -37,7 +44,12 @@ function member(t: TestContext, dir: string, name: string, ...flags: string[]): 
     lines.push(...all);
   });
   const ended = once(child, 'exit');
-  t.after(() => child.kill('SIGKILL'));
+  const kill = async (): Promise<void> => {
+    child.kill('SIGKILL');
+    await ended;
+  };
+  living.add(kill);
+  child.once('exit', () => living.delete(kill));
   return {
     process: child,
     lines,
