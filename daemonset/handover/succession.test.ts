@@ -77,7 +77,7 @@ test('one after the other: the first writes, the second takes over what it inher
   // The former is not asked back while its successor lives, and takes over where that is killed.
   await b.end();
   await sees(a, 'writes alone again');
-  assert.ok(!existsSync(join(dir, 'a-marker')));
+  await until('its mark is gone', 5_000, () => !existsSync(join(dir, 'a-marker')));
 });
 
 test('one that has handed over and starts anew does not take the node back; it gets it when the other ends', async (t) => {
