@@ -42,3 +42,14 @@ test('a moment that is over releases at once, by both stages', (t) => {
   t.mock.timers.tick(1);
   assert.equal(stages.stage, 'release');
 });
+
+test('a moment that is further away than a timer holds is waited for', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  const seen: Removal[] = [];
+  const stages = new RemovalStages(() => seen.push(stages.stage));
+  stages.releaseAt(Date.now() + 40 * 86_400_000);
+  t.mock.timers.tick(2 ** 31 - 1);
+  assert.deepEqual(seen, []);
+  t.mock.timers.tick(40 * 86_400_000 - (2 ** 31 - 1));
+  assert.deepEqual(seen, ['untunneled', 'release']);
+});

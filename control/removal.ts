@@ -2,6 +2,7 @@
  * The way off the cluster, in stages. All replicas take each step at one moment, which the uninstall sets: nodes hear of it from several of
  * them. Between two steps there is time for what was begun under the former one.
  */
+import { timerMsMax } from '../src/model/duration.js';
 import type { Removal } from './compile/compile.js';
 
 /** From the first word without tunnels to the release: what was dialed by tunnel has arrived by then. */
@@ -9,7 +10,8 @@ export const untunneledMs = 3_000;
 
 export class RemovalStages {
   #stage: Removal = 'open';
-  #timers: readonly NodeJS.Timeout[] = [];
+  /** Of the two stages. */
+  readonly #timers: [NodeJS.Timeout?, NodeJS.Timeout?] = [];
 
   constructor(private readonly onStage: () => void) {}
 
@@ -19,19 +21,22 @@ export class RemovalStages {
 
   /** @param atMs epoch, of the release; a later call takes the place of an earlier one, a stage that has begun stays */
   releaseAt(atMs: number): void {
-    for (const timer of this.#timers) clearTimeout(timer);
-    this.#timers = [this.#at(atMs - untunneledMs, 'untunneled'), this.#at(atMs, 'release')];
+    this.#at(atMs - untunneledMs, 'untunneled', 0);
+    this.#at(atMs, 'release', 1);
   }
 
-  #at(atMs: number, stage: Removal): NodeJS.Timeout {
-    const timer = setTimeout(
+  #at(atMs: number, stage: Removal, index: 0 | 1): void {
+    // A longer timer would fire at once: by a clock that is ahead every pod would be released.
+    const waitMs = Math.max(0, atMs - Date.now());
+    clearTimeout(this.#timers[index]);
+    this.#timers[index] = setTimeout(
       () => {
+        if (waitMs > timerMsMax) return this.#at(atMs, stage, index);
         if (this.#stage === 'release' || this.#stage === stage) return;
         this.#stage = stage;
         this.onStage();
       },
-      Math.max(0, atMs - Date.now()),
-    );
-    return timer.unref();
+      Math.min(waitMs, timerMsMax),
+    ).unref();
   }
 }

@@ -195,6 +195,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     ...(options.ownDir === undefined ? {} : { marker: join(options.ownDir, 'handed-over') }),
     formerBuild: () => agentAt(adminPort),
     certificates: () => (synced ? certified() : undefined),
+    isHeard: () => control.state === 'connected',
     become: (inherited) => startWriter(shared, inherited, (made) => (writer = made)),
     cede: async () => {
       const ceding = writer;
@@ -254,10 +255,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
       certificates.stop();
       connectionLog.close();
       // There is nothing that the hooks would keep closed.
-      if (ending?.isEmpty() === true) {
-        if (subscriptions.enrolledNamespaces.size === 0) succession.remove();
-        return ending.remove();
-      }
+      if (ending?.isEmpty() === true) return ending.remove(() => succession.remove());
       // Hooks stay pinned: pods of this node are refused, not set free, until the next agent is there.
       log.info({ cut, drainedMs: Math.round(performance.now() - began) }, 'agent stopped');
     },

@@ -44,6 +44,10 @@ test('the readiness probe sees an agent that is ready, and none that is not, han
     mark.write(false);
     assert.equal(status(), 1);
     assert.equal(spawnSync(probe, []).status, 1);
+    const toCome = Date.now() / 1000 + 3600;
+    mark.write(true);
+    utimesSync(file, toCome, toCome);
+    assert.equal(status(), 1, 'a clock was set back since it was written');
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }

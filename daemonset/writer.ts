@@ -80,8 +80,8 @@ export interface Writer {
   readonly counters: () => Record<string, number>;
   /** Writes nothing any more, and is done with what it was doing. The servers of this node's ports are closed. */
   readonly cede: () => Promise<Inheritance>;
-  /** After cede, where no pod is in the mesh and no other agent comes: nothing is left in the kernel. */
-  readonly remove: () => void;
+  /** After cede, where no pod is in the mesh and no other agent comes: nothing is left in the kernel, nor, with `removeLocks`, on disk. */
+  readonly remove: (removeLocks: () => void) => void;
 }
 
 /** The agent's own network namespace, and the machine's: never a pod's. */
@@ -403,11 +403,13 @@ export async function startWriter(
       datapath.close();
       return inheritance;
     },
-    remove: () => {
+    remove: (removeLocks) => {
+      // First: an agent that finds no lock makes one, and what is in the kernel is then its own.
       removeInstance(options.instance);
       // Of no namespace anything waits for: the mesh itself goes.
       if (enrolledNamespaces.size === 0) {
         cni?.remove();
+        removeLocks();
         readiness.remove();
       }
       log.info({}, 'no pod is in the mesh: nothing is left in the kernel');

@@ -197,6 +197,33 @@ test('the leader says what is waited for and ends it when all pods are reported,
   assert.equal(b.history.at(-1), true);
 });
 
+test('a first minute that nobody could end is not begun again by a control plane that starts anew', async (t) => {
+  const { set, read, replica, stored } = await cluster(t);
+  set('shop', strict);
+  const shop = stored.get('shop');
+  assert.ok(shop);
+  const began = (agoMs: number): Condition => ({
+    type: 'weft.dev/Enrolled',
+    status: 'False',
+    reason: 'Enrolling',
+    lastTransitionTime: new Date(Date.now() - agoMs).toISOString(),
+  });
+  // Replicas have counted it as over by their own clocks, and have told nodes strict mode: the API server took no word of that.
+  for (const agoMs of [100_000, 86_400_000, -100_000]) {
+    shop.status.conditions = [began(agoMs)];
+    const a = replica(false);
+    a.hear(read('shop'), podOf());
+    await a.first.start();
+    assert.ok(!a.enrolling('shop'), String(agoMs));
+    assert.ok(!a.history.includes(false), String(agoMs));
+  }
+  shop.status.conditions = [began(20_000)];
+  const b = replica(false);
+  b.hear(read('shop'), podOf());
+  await b.first.start();
+  assert.ok(b.enrolling('shop'));
+});
+
 test('a namespace of an earlier version, whose pods are captured, is never opened; its condition says that it is in the mesh', async (t) => {
   const { set, replica, conditionOf } = await cluster(t);
   const a = replica(true);

@@ -164,7 +164,7 @@ export class FirstEnrollment {
 
   /**
    * A namespace as it counts here. What was in force stays so, also where a write that was given up has come through all the same; and a
-   * first minute that lasts too long is over, whoever leads and whatever could be written.
+   * first minute that lasts too long is over, whoever leads and whatever could be written, also for a replica that starts later.
    */
   #asItIs(key: ObjectKey, namespace: NamespaceObject): NamespaceObject {
     if (!isEnrolling(namespace)) {
@@ -177,10 +177,18 @@ export class FirstEnrollment {
     if (!wasInForce) {
       const since = this.#since.get(key);
       if (!since) this.#since.set(key, { atMs: performance.now() });
-      if (!since || performance.now() - since.atMs < localMsMax) return namespace;
+      const localMs = since ? performance.now() - since.atMs : 0;
+      if (Math.max(localMs, sinceTransitionMs(namespace)) < localMsMax) return namespace;
     }
-    const conditions = (namespace.status?.conditions ?? []).filter(({ type }) => type !== enrolledCondition);
-    return { ...namespace, status: { conditions } };
+    // The condition stays, so that nothing begins anew. Without its message: the leader writes what it should be.
+    const ended: Condition = {
+      type: enrolledCondition,
+      status: 'True',
+      reason: wasInForce ? 'Enrolled' : 'DeadlineExceeded',
+      lastTransitionTime: rfc3339(Date.now()),
+    };
+    const others = (namespace.status?.conditions ?? []).filter(({ type }) => type !== enrolledCondition);
+    return { ...namespace, status: { conditions: [...others, ended] } };
   }
 
   #tick(): void {
@@ -236,10 +244,7 @@ export class FirstEnrollment {
   ): Condition | undefined {
     const nowMs = performance.now();
     const since = this.#since.get(key);
-    const condition = namespace.status?.conditions?.find(({ type }) => type === enrolledCondition);
-    const beganMs = Date.parse(condition?.lastTransitionTime ?? '');
-    // A clock that was set back must not make it longer.
-    const byWall = Math.abs(Date.now() - beganMs);
+    const beganMs = transitionMsOf(namespace);
     const left = since ? thereBefore(unreportedNow(), beganMs) : [];
     if (since) {
       if (left.length > 0) delete since.settledAtMs;
@@ -248,7 +253,7 @@ export class FirstEnrollment {
     return enrolledSaying(namespace, {
       unreported: left,
       settledMs: since?.settledAtMs === undefined ? undefined : nowMs - since.settledAtMs,
-      elapsedMs: Math.max(since ? nowMs - since.atMs : 0, Number.isNaN(byWall) ? 0 : byWall),
+      elapsedMs: Math.max(since ? nowMs - since.atMs : 0, sinceTransitionMs(namespace)),
     });
   }
 
@@ -268,6 +273,18 @@ export class FirstEnrollment {
     });
     return narrow('Namespace', written) as NamespaceObject;
   }
+}
+
+/** Epoch; NaN where the condition does not say. */
+function transitionMsOf({ status }: NamespaceObject): number {
+  const condition = status?.conditions?.find(({ type }) => type === enrolledCondition);
+  return Date.parse(condition?.lastTransitionTime ?? '');
+}
+
+/** A clock that was set back must not make it longer. */
+function sinceTransitionMs(namespace: NamespaceObject): number {
+  const byWall = Math.abs(Date.now() - transitionMsOf(namespace));
+  return Number.isNaN(byWall) ? 0 : byWall;
 }
 
 const sleep = (ms: number): Promise<undefined> =>

@@ -70,6 +70,49 @@ const invalid = policy(
   '  action: ALLOW\n  selector: { matchLabels: { app: a } }\n  rules: [{ from: [{ cidrs: [10.0.0.0/99] }] }]',
 );
 
+test('a strict namespace is in the mesh and strict at the start, though a label of it is a number', () => {
+  const labels = '{ weft.dev/mesh: enabled, weft.dev/mode: strict, build: 5 }';
+  const { objects, errors } = atStart({
+    'a.yaml': `kind: Namespace\nmetadata: { name: shop, labels: ${labels} }`,
+    'b.yaml': 'kind: Namespace\nmetadata: { name: Wrong_, labels: { build: 5 } }',
+  });
+  assert.deepEqual(
+    objects.map(({ metadata }) => metadata),
+    [{ name: 'shop', labels: { 'weft.dev/mesh': 'enabled', 'weft.dev/mode': 'strict', build: '5' } }],
+  );
+  assert.match(errors[0]?.message ?? '', /5 is a number in YAML, write "5"/);
+});
+
+test('of more files than are read, those that were read stay in force', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'weft-files-'));
+  for (let at = 0; at < 9_999; at++) writeFileSync(join(dir, `m${at}.yaml`), '');
+  writeFileSync(join(dir, 'z.yaml'), 'kind: Namespace\nmetadata: { name: z }');
+  let objects: readonly MeshObject[] = [];
+  const errors: FileError[] = [];
+  const source = new FileSource({
+    dirs: [dir],
+    onObjects: (all) => (objects = all),
+    onErrors: (all) => errors.push(...all),
+  });
+  source.start();
+  try {
+    for (const name of ['a', 'b'])
+      writeFileSync(join(dir, `${name}.yaml`), `kind: Namespace\nmetadata: { name: ${name} }`);
+    while (errors.length === 0) await sleep(20);
+    assert.match(errors[0]?.message ?? '', /more than 10000 files/);
+    await sleep(400);
+    assert.deepEqual(
+      objects.map(({ metadata }) => metadata.name),
+      ['z'],
+    );
+    for (const at of [1, 2]) rmSync(join(dir, `m${at}.yaml`));
+    while (objects.length < 3) await sleep(20);
+  } finally {
+    source.stop();
+    rmSync(dir, { recursive: true });
+  }
+});
+
 test('a policy that never was well closes what it selects, and what else its file says is in force', () => {
   const { objects, errors } = atStart({
     'a.yaml': `kind: Namespace\nmetadata: { name: a }\n---\n${invalid}`,

@@ -2,7 +2,7 @@
  * The registry from files: a directory of ordinary Kubernetes manifests. An object that is wrong is refused with file, line and field, and
  * what its file last said of it well stays in force, as an API server refuses an update; the other objects of the file are taken. Nothing
  * goes out of force while its file is wrong: what is missing may be what cannot be read. What is said anew and cannot be read is in force
- * in its closed form: a policy that never was well closes what it selects.
+ * in its closed form: a policy that never was well closes what it selects. A Namespace whose labels are no text is read as if they were.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync, watch, type FSWatcher } from 'node:fs';
@@ -133,7 +133,12 @@ export class FileSource {
       this.options.onErrors([problem]);
       return;
     }
-    const excess = files.splice(filesMax)[0];
+    const listed = files;
+    // What is in force stays so: of more files than are read, some that are new are not.
+    let room = filesMax - listed.filter((file) => this.#states.has(file)).length;
+    files = listed.filter((file) => this.#states.has(file) || room-- > 0);
+    const read = new Set(files);
+    const excess = listed.find((file) => !read.has(file));
     if (excess !== undefined && (first || !this.#wrong.has(excess))) {
       const problem = { file: excess, line: 0, field: '', message: `more than ${filesMax} files` };
       this.#wrong.set(excess, [problem]);

@@ -81,6 +81,31 @@ function asServed(
   return isRecord(value['metadata']) ? { ...value, metadata: withoutNulls(value['metadata']) } : value;
 }
 
+/**
+ * With numbers and booleans among its labels and annotations as text. Kinds that close nothing by themselves close by labels: without its
+ * Namespace no pod of a strict namespace would be in the mesh, since one label of it is a number.
+ */
+function withTextLabels(object: MeshObject): MeshObject {
+  const metadata: Readonly<Record<string, unknown>> = { ...object.metadata };
+  const asText = (field: string): object => {
+    const values = metadata[field];
+    return isRecord(values)
+      ? {
+          [field]: Object.fromEntries(
+            Object.entries(values).map(([key, one]) => [
+              key,
+              typeof one === 'number' || typeof one === 'boolean' ? String(one) : one,
+            ]),
+          ),
+        }
+      : {};
+  };
+  return {
+    ...object,
+    metadata: { ...metadata, ...asText('labels'), ...asText('annotations') },
+  } as unknown as MeshObject;
+}
+
 class Parser implements Parsed {
   readonly objects: MeshObject[] = [];
   readonly errors: FileError[] = [];
@@ -131,7 +156,7 @@ class Parser implements Parsed {
   }
 
   #close(object: MeshObject): void {
-    const { object: taken } = readObject(object);
+    const taken = readObject(object).object ?? readObject(withTextLabels(object)).object;
     if (taken) this.closed.push(taken);
   }
 

@@ -275,6 +275,21 @@ test('what a machine does not take keeps it from no readiness; what may still co
   assert.equal(node.enrollment.isWhole(node.wanted), false);
 });
 
+test('a pod of Kubernetes whose sandbox nobody has made keeps no agent from being ready: it may never have one', async () => {
+  const node = new Node();
+  node.want('a', 1n);
+  await node.turn();
+  const podUid = '0b5a0e1c-1111-4222-8333-444455556666';
+  node.want('no-volume', 2n, { podUid, addresses: [] });
+  await node.turn();
+  assert.match(node.enrollment.waiting.get(uid('no-volume')) ?? '', /no process of the pod/);
+  assert.equal(node.enrollment.isWhole(node.wanted), true);
+  // One that has an address has processes, which are to be found.
+  node.want('no-volume', 2n, { podUid });
+  await node.turn();
+  assert.equal(node.enrollment.isWhole(node.wanted), false);
+});
+
 test('a namespace that goes from one pod to another keeps what the other wrote there', async () => {
   for (const failing of ['', 'remove 1']) {
     const node = await withA();

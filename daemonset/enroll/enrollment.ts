@@ -57,6 +57,10 @@ export interface EnrollmentParts {
   readonly log: Record<'info' | 'warn' | 'error', (fields: object, text: string) => void>;
 }
 
+/** Whether the kubelet has told an address of it; a pod without Kubernetes is there when its network namespace is. */
+const hasSandbox = (pod: NodePod | undefined): boolean =>
+  pod?.podUid === '' || (pod?.addresses.length ?? 0) > 0;
+
 export class Enrollment {
   readonly #parts: EnrollmentParts;
   /** Pods with anything of this agent in their namespace, wholly or half. */
@@ -68,7 +72,8 @@ export class Enrollment {
   readonly #lost = new Map<bigint, LocalPod>();
   readonly #waiting = new Map<WorkloadUid, string>();
   readonly #unknown = new Set<WorkloadUid>();
-  readonly #refused = new Set<WorkloadUid>();
+  /** Wanted pods that nobody waits for: refused, or without a sandbox, which may never be made. */
+  readonly #unawaited = new Set<WorkloadUid>();
   /** Pods whose connections go by the agent until then (epoch ms): conntrack.ts. */
   readonly #settling = new Map<WorkloadUid, number>();
   /** By network namespace cookie: when this agent enrolled the pod, or took it over (epoch ms). */
@@ -100,10 +105,13 @@ export class Enrollment {
     return this.#unknown.size;
   }
 
-  /** Whether all that may come has come: what this machine does not take keeps it from nothing. */
+  /**
+   * Whether all that may come has come. What this machine does not take keeps it from nothing; nor does a pod whose sandbox nobody has made
+   * yet: whoever makes one with a volume that does not exist would stop the upgrade of all agents.
+   */
   isWhole(wanted: ReadonlyMap<WorkloadUid, NodePod>): boolean {
     for (const uid of wanted.keys()) {
-      if (this.#refused.has(uid)) continue;
+      if (this.#unawaited.has(uid)) continue;
       if (!this.#held.has(uid) || this.#incomplete.has(uid) || this.#waiting.has(uid)) return false;
     }
     return true;
@@ -158,10 +166,11 @@ export class Enrollment {
     this.#waiting.clear();
     const before = new Set(this.#unknown);
     this.#unknown.clear();
-    this.#refused.clear();
+    this.#unawaited.clear();
     for (const { uid, why, state } of steps.waiting) {
       this.#waiting.set(uid, why);
-      if (state === 'refused') this.#refused.add(uid);
+      if (state === 'refused' || (state === 'coming' && !hasSandbox(wanted.get(uid))))
+        this.#unawaited.add(uid);
       if (state === 'unknown') this.#unknown.add(uid);
       if (state === 'unknown' && !before.has(uid))
         log.warn({ pod: uid, why }, 'pod could not be looked at: it stays as it is');

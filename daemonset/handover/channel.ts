@@ -38,7 +38,8 @@ export class Channel<Out, In> {
     let timer: NodeJS.Timeout | undefined;
     const message = await new Promise<In | undefined | 'silent'>((resolve) => {
       this.#waiting = resolve;
-      timer = setTimeout(() => resolve('silent'), timeoutMs);
+      // After a time without a turn of the event loop timers come first: what has arrived meanwhile is looked at, then what has closed.
+      timer = setTimeout(() => setImmediate(() => setImmediate(() => resolve('silent'))), timeoutMs);
     });
     clearTimeout(timer);
     this.#waiting = undefined;

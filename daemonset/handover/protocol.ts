@@ -15,7 +15,13 @@
 export type When = 'any' | 'ending';
 
 export type FromSuccessor =
-  | { readonly type: 'take'; readonly when: When; readonly certificates: readonly string[] }
+  | {
+      readonly type: 'take';
+      readonly when: When;
+      readonly certificates: readonly string[];
+      /** Whether the control plane is heard; absent: the build does not say. */
+      readonly isHeard?: boolean;
+    }
   | { readonly type: 'alive' }
   | { readonly type: 'done' };
 
@@ -53,8 +59,8 @@ export const decodeInheritance = ({ preexisting }: InheritanceText): Inheritance
 /**
  * Whether the present agent hands over now: undefined, or why it does not. Pure.
  * @param question what the successor says of itself
- * @param present `isEnding`: it got its SIGTERM; `isResting`: a successor failed a moment ago; `certificates`: those that it has and its
- *   pods need
+ * @param present `isEnding`: it got its SIGTERM; `isResting`: a successor failed a moment ago; `isHeard`: it hears the control plane;
+ *   `certificates`: those that it has and its pods need
  */
 export function refusalOf(
   question: Extract<FromSuccessor, { type: 'take' }>,
@@ -62,6 +68,7 @@ export function refusalOf(
     readonly isEnding: boolean;
     readonly isBusy: boolean;
     readonly isResting: boolean;
+    readonly isHeard: boolean;
     readonly certificates: readonly string[];
   },
 ): string | undefined {
@@ -70,6 +77,8 @@ export function refusalOf(
   // An agent that ends needs a successor more than a pause.
   if (present.isResting && !present.isEnding)
     return 'a successor failed a moment ago: the present agent waits before it hands over again';
+  if (question.isHeard === false && present.isHeard && !present.isEnding)
+    return 'the control plane is not heard by the successor: it may know policies of before';
   const theirs = new Set(question.certificates);
   const lacking = present.certificates.filter((id) => !theirs.has(id));
   return lacking.length === 0

@@ -1,4 +1,4 @@
-/** For succession.test.ts: `succession.child.js DIR NAME [CERTIFICATE | die=STEP | former-build]...`. Who writes holds a lock of the test's own, so that two would be seen. */
+/** For succession.test.ts: `succession.child.js DIR NAME [CERTIFICATE | die=STEP | former-build | unheard]...`. Who writes holds a lock of the test's own, so that two would be seen. */
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { sleep } from '../../src/base/wait.js';
@@ -19,6 +19,7 @@ const succession = new Succession({
   marker: join(dir, `${name}-marker`),
   formerBuild: () => Promise.resolve(formerBuild ? 'present' : 'absent'),
   certificates: () => certificates,
+  isHeard: () => !flags.includes('unheard'),
   become: async (inherited) => {
     if (!writing.tryTake()) {
       say('TWO WRITE');

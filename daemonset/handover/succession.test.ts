@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmdirSync, rmSync, statSync } from 'node:fs';
+import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { until } from '../../src/base/wait.js';
+import { Channel, connectTo } from './channel.js';
 
 /** An agent as far as its succession goes, in a process of its own: what it does is a line, what it is told is a line. */
 interface Member {
@@ -18,9 +20,16 @@ interface Member {
 }
 const program = fileURLToPath(new URL('succession.child.js', import.meta.url));
 
+/** Ends of the members that run. */
+const living = new Set<() => Promise<void>>();
+
 function home(t: TestContext): string {
   const dir = mkdtempSync(join(tmpdir(), 'weft-handover-'));
-  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  t.after(async () => {
+    // First: one that lives makes its directory anew.
+    await Promise.all([...living].map((end) => end()));
+    rmSync(dir, { recursive: true, force: true });
+  });
   return dir;
 }
 function member(t: TestContext, dir: string, name: string, ...flags: string[]): Member {
@@ -35,7 +44,12 @@ function member(t: TestContext, dir: string, name: string, ...flags: string[]): 
     lines.push(...all);
   });
   const ended = once(child, 'exit');
-  t.after(() => child.kill('SIGKILL'));
+  const kill = async (): Promise<void> => {
+    child.kill('SIGKILL');
+    await ended;
+  };
+  living.add(kill);
+  child.once('exit', () => living.delete(kill));
   return {
     process: child,
     lines,
@@ -63,7 +77,7 @@ test('one after the other: the first writes, the second takes over what it inher
   // The former is not asked back while its successor lives, and takes over where that is killed.
   await b.end();
   await sees(a, 'writes alone again');
-  assert.ok(!existsSync(join(dir, 'a-marker')));
+  await until('its mark is gone', 5_000, () => !existsSync(join(dir, 'a-marker')));
 });
 
 test('one that has handed over and starts anew does not take the node back; it gets it when the other ends', async (t) => {
@@ -101,6 +115,84 @@ test('who has no certificate that the present agent has does not get the node un
   await sees(b, 'refused: the successor has no certificate for spiffe://two');
   b.tell('certificate spiffe://two');
   await sees(b, 'writes after a');
+});
+
+test('a lock that cannot be opened ends nobody: an agent that starts waits, one that has handed over drains on', async (t) => {
+  const dir = home(t);
+  const next = join(dir, 'handover', 'next');
+  mkdirSync(next, { recursive: true });
+  const a = member(t, dir, 'a');
+  const refused = ({ lines }: Member): boolean => lines.some((line) => line.startsWith('refused: the lock'));
+  await until('it waits', 30_000, () => refused(a));
+  assert.ok(!a.lines.some((line) => line.startsWith('writes')));
+  rmdirSync(next);
+  await sees(a, 'writes alone');
+  const b = member(t, dir, 'b');
+  await sees(a, 'is former');
+  rmSync(next);
+  mkdirSync(next);
+  a.lines.length = 0;
+  await until('it waits', 30_000, () => refused(a));
+  assert.equal(a.process.exitCode, null);
+  rmdirSync(next);
+  await b.end();
+  await sees(a, 'writes alone again');
+});
+
+test('a directory that an uninstall has taken is made anew', async (t) => {
+  const dir = home(t);
+  const a = member(t, dir, 'a');
+  await sees(a, 'writes alone');
+  const b = member(t, dir, 'b', 'unheard');
+  await until('it waits', 30_000, () => b.lines.some((line) => line.startsWith('refused')));
+  rmSync(join(dir, 'handover'), { recursive: true });
+  await a.end();
+  await sees(b, 'writes alone');
+  assert.equal(statSync(join(dir, 'handover')).mode & 0o777, 0o700);
+});
+
+test('an agent that cannot be asked for its node has it all the same, and can be asked later', async (t) => {
+  const dir = home(t);
+  const socket = join(dir, 'handover', 'socket');
+  mkdirSync(socket, { recursive: true });
+  const a = member(t, dir, 'a');
+  await sees(a, 'writes alone');
+  rmdirSync(socket);
+  const b = member(t, dir, 'b');
+  await sees(b, 'writes after a');
+});
+
+test('who does not hear the control plane does not get the node from one that does, but for its end', async (t) => {
+  const dir = home(t);
+  const a = member(t, dir, 'a');
+  await sees(a, 'writes alone');
+  const b = member(t, dir, 'b', 'unheard');
+  await sees(b, 'refused: the control plane is not heard by the successor: it may know policies of before');
+  a.tell('end');
+  await sees(b, 'writes after a');
+});
+
+test('what has come while this process could not look is no silence', async (t) => {
+  const dir = home(t);
+  const server = net.createServer();
+  server.listen(join(dir, 'socket'));
+  await once(server, 'listening');
+  const [connected, client] = await Promise.all([once(server, 'connection'), connectTo(join(dir, 'socket'))]);
+  const channel = new Channel<never, { readonly type: 'alive' }>((connected as [net.Socket])[0]);
+  t.after(() => {
+    client?.destroy();
+    server.close();
+  });
+  const heard = channel.next(20);
+  client?.write('{"type":"alive"}\n');
+  for (const since = performance.now(); performance.now() - since < 100;);
+  assert.deepEqual(await heard, { type: 'alive' });
+  const next = channel.next(20);
+  client?.destroy();
+  await new Promise((resolve) => setImmediate(resolve));
+  for (const since = performance.now(); performance.now() - since < 100;);
+  assert.equal(await next, undefined);
+  channel.close();
 });
 
 for (const step of ['after-yours', 'in-become'] as const) {

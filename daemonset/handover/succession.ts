@@ -50,6 +50,8 @@ export interface SuccessionParts {
   readonly formerBuild: () => Promise<Presence>;
   /** What this agent has certificates for and its pods need; undefined as long as it does not know its pods. */
   readonly certificates: () => readonly string[] | undefined;
+  /** Whether the control plane tells this agent of changes now. */
+  readonly isHeard: () => boolean;
   /** Makes this agent the one that writes; resolves when every pod that can has its listeners here. */
   readonly become: (inherited: Inheritance | undefined) => Promise<void>;
   /** Stops writing, in everything; what this agent carries goes on. */
@@ -78,11 +80,12 @@ export class Succession {
   #failures = 0;
   #restUntilMs = 0;
   #waiting = { why: '', sinceMs: 0, isCounted: false };
+  /** Why it is not known who has a lock. */
+  #lockProblem: string | undefined;
 
   constructor(parts: SuccessionParts) {
     this.#parts = parts;
-    mkdirSync(parts.dir, { recursive: true });
-    chmodSync(parts.dir, 0o700);
+    this.#makeDir();
     this.#lock = new Lock(join(parts.dir, 'lock'));
     this.#next = new Lock(join(parts.dir, 'next'));
     this.#socketPath = join(parts.dir, 'socket');
@@ -105,11 +108,10 @@ export class Succession {
 
   /** Resolves when this agent writes, or waits for the one that does. Rejects where it cannot write though nobody else does. */
   async start(): Promise<void> {
-    if (await this.#isFree()) await this.#write(undefined);
-    else {
+    if (await this.#isFree()) return this.#write(undefined);
+    if (this.#lockProblem === undefined)
       this.#parts.log.info({}, 'another agent has this node: this one prepares to take it over');
-      void this.#wait();
-    }
+    void this.#wait();
   }
 
   /** This agent ends: whoever asks gets the node, also one that had it before. */
@@ -129,9 +131,32 @@ export class Succession {
     rmSync(this.#parts.dir, { recursive: true, force: true });
   }
 
+  #makeDir(): void {
+    mkdirSync(this.#parts.dir, { recursive: true });
+    chmodSync(this.#parts.dir, 0o700);
+  }
+
+  /** What cannot be known is no lock that is free, nor a reason to end: what this agent carries goes on. */
+  #tryTake(lock: Lock): boolean {
+    try {
+      const isTaken = lock.tryTake();
+      this.#lockProblem = undefined;
+      return isTaken;
+    } catch (error) {
+      this.#lockProblem = `the lock of this node could not be looked at: ${errorText(error)}`;
+    }
+    try {
+      // An uninstall on this node takes it away.
+      this.#makeDir();
+    } catch {
+      // That is why.
+    }
+    return false;
+  }
+
   /** Nobody writes, and nobody else is about to. */
   async #isFree(): Promise<boolean> {
-    if (!this.#next.tryTake() || !this.#lock.tryTake()) {
+    if (!this.#tryTake(this.#next) || !this.#tryTake(this.#lock)) {
       this.#formerBuildThere = false;
       return false;
     }
@@ -146,8 +171,10 @@ export class Succession {
   async #wait(): Promise<void> {
     while (!this.#isStopped) {
       try {
-        if (!this.#next.tryTake()) this.#waitsFor('another agent is to have this node next');
+        if (!this.#tryTake(this.#next))
+          this.#waitsFor(this.#lockProblem ?? 'another agent is to have this node next');
         else if (await this.#isFree()) return await this.#write(undefined);
+        else if (this.#lockProblem !== undefined) this.#waitsFor(this.#lockProblem);
         else if (this.#formerBuildThere) this.#waitsFor('an agent of a build without hand-over');
         else if (await this.#ask()) return;
       } catch (error) {
@@ -187,7 +214,7 @@ export class Succession {
     const channel = new Channel<FromSuccessor, FromPresent>(socket);
     try {
       const when: When = this.#hasCeded ? 'ending' : 'any';
-      channel.send({ type: 'take', when, certificates: own });
+      channel.send({ type: 'take', when, certificates: own, isHeard: this.#parts.isHeard() });
       const answer = await channel.next(answerMsMax);
       if (answer === 'silent') this.#waitsFor('the present agent does not answer');
       if (answer === undefined || answer === 'silent') return false;
@@ -222,7 +249,7 @@ export class Succession {
 
   async #takeLock(): Promise<boolean> {
     const untilMs = performance.now() + lockMsMax;
-    while (!this.#lock.tryTake()) {
+    while (!this.#tryTake(this.#lock)) {
       if (performance.now() > untilMs || this.#isStopped) return false;
       await sleep(20);
     }
@@ -234,9 +261,21 @@ export class Succession {
     await this.#parts.become(inherited);
     this.#hasCeded = false;
     if (this.#parts.marker !== undefined) rmSync(this.#parts.marker, { force: true });
-    await this.#listen();
+    await this.#listenOrRetry();
     // Only now: another that asks finds somebody to ask.
     this.#next.release();
+  }
+
+  /** An agent that nobody can ask for its node has it all the same. */
+  async #listenOrRetry(): Promise<void> {
+    try {
+      await this.#listen();
+    } catch (error) {
+      this.#parts.log.error({ error: errorText(error) }, 'no other agent can ask for this node, tried again');
+      setTimeout(() => {
+        if (this.#role === 'writing' && !this.#server) void this.#listenOrRetry();
+      }, reserveLookMs).unref();
+    }
   }
 
   async #listen(): Promise<void> {
@@ -270,6 +309,7 @@ export class Succession {
       isEnding: this.#isEnding,
       isBusy: this.#role !== 'writing' || !this.#server || this.#isStopped,
       isResting: restLeftMs > 0,
+      isHeard: parts.isHeard(),
       certificates: parts.certificates() ?? [],
     });
     if (why !== undefined) {

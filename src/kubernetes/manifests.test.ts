@@ -92,6 +92,27 @@ test('aliases that would be written out without end are an error of their docume
   assert.match(readManifests('x'.repeat(manifestBytesMax + 1)).errors[0]?.message ?? '', /larger than/);
 });
 
+test('an alias inside of what it names, and what is nested too deep, are errors of their document alone', () => {
+  const good = 'kind: Service\nmetadata: { name: good }\n';
+  const nested = (depth: number): string =>
+    `kind: ConfigMap\ndata: ${'['.repeat(depth)}${']'.repeat(depth)}\n`;
+  for (const bad of [
+    'kind: ConfigMap\ndata: &a [*a]\n',
+    'kind: Service\nmetadata: &a { name: x, labels: *a }\n',
+    '&a\nkind: List\nitems: [*a]\n',
+    nested(300),
+    nested(100_000),
+  ]) {
+    const { manifests, errors } = readManifests(`${bad}---\n${good}`);
+    assert.deepEqual(
+      manifests.map(({ value }) => value),
+      [{ kind: 'Service', metadata: { name: 'good' } }],
+    );
+    assert.notEqual(errors.length, 0, bad.slice(0, 40));
+  }
+  assert.deepEqual(readManifests(nested(150)).errors, []);
+});
+
 test('a plain scalar is shown as it is written', () => {
   const [one] = readManifests('a: { b: yes, c: "no" }').manifests;
   assert.equal(one?.plainTextAt(['a', 'b']), 'yes');

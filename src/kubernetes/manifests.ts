@@ -10,6 +10,8 @@ export const manifestBytesMax = 8 << 20;
 const expandedMax = 4 * manifestBytesMax;
 /** Uses of one anchor, those inside of other anchors multiplied. */
 const aliasesMax = 10_000;
+/** Of collections in each other. Whoever reads the document walks it by recursion. */
+const depthMax = 200;
 /** Names of files that are read. */
 export const isManifest = (name: string): boolean => /\.(ya?ml|json)$/.test(name);
 
@@ -101,16 +103,27 @@ const isEmpty = (text: string): boolean =>
     .split('\n')
     .every((line) => /^\s*(?:[%#].*)?$/.test(line));
 
-/** Stops at the limit: with aliases a short text can stand for any amount. */
-function isWithin(value: unknown): boolean {
+/**
+ * Why a document is too much to be read; undefined where it is not. Stops at the limits: with aliases a short text can stand for any amount,
+ * and an alias inside of what it names for something without an end.
+ */
+function excessOf(value: unknown): string | undefined {
   let left = expandedMax;
-  const take = (one: unknown): boolean => {
+  const tooLarge = `larger than ${expandedMax} bytes with its aliases written out`;
+  const look = (one: unknown, depth: number): string | undefined => {
     left -= 8 + (typeof one === 'string' ? one.length : 0);
-    if (left < 0) return false;
-    if (one === null || typeof one !== 'object') return true;
-    return Object.entries(one).every(([key, item]) => (left -= key.length) >= 0 && take(item));
+    if (left < 0) return tooLarge;
+    if (one === null || typeof one !== 'object') return undefined;
+    if (depth >= depthMax)
+      return `nested deeper than ${depthMax} levels, or an alias stands inside of what it names`;
+    for (const [key, item] of Object.entries(one)) {
+      left -= key.length;
+      const excess = look(item, depth + 1);
+      if (excess !== undefined) return excess;
+    }
+    return undefined;
   };
-  return take(value);
+  return look(value, 0);
 }
 
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
@@ -168,11 +181,9 @@ class Reader {
       this.errors.push({ line: lineOf([]), message: errorText(error) });
       return;
     }
-    if (!isWithin(value)) {
-      this.errors.push({
-        line: lineOf([]),
-        message: `larger than ${expandedMax} bytes with its aliases written out`,
-      });
+    const excess = excessOf(value);
+    if (excess !== undefined) {
+      this.errors.push({ line: lineOf([]), message: excess });
       return;
     }
     if (value === null || value === undefined) return;
