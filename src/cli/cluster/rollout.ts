@@ -147,7 +147,7 @@ export function pendingReasons(objects: RolloutObjects): string[] {
     );
     const where = pod.spec.nodeName === undefined ? '' : ` on ${pod.spec.nodeName}`;
     reasons.push(
-      `pod ${name}${where} is not ready${said ? `: ${said.reason}: ${(said.message ?? '').slice(0, 300)}` : ''}`,
+      `pod ${name}${where} is not ready${said ? `: ${said.reason}: ${(said.message ?? '').slice(0, 600)}` : ''}`,
     );
   }
   return reasons;
