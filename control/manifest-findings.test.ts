@@ -75,8 +75,8 @@ test('what is found of files alone', () => {
   one(check(mesh, policy('{ action: MAYBE, rules: [] }')), /^fail 1\.yaml:4: spec\.action: /);
   one(check(mesh, 'a: ['), /^fail 1\.yaml:1: /);
   one(
-    check(mesh, 'apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: x }'),
-    /^ok 1\.yaml: not used by Weft: 1 Deployment \(apps\/v1\)/,
+    check(mesh, 'apiVersion: v1\nkind: ConfigMap\nmetadata: { name: x }'),
+    /^ok 1\.yaml: not used by Weft: 1 ConfigMap \(v1\)/,
   );
   one(
     check(mesh, mesh.replace('port: 80,', 'port: 81,')),
@@ -99,4 +99,48 @@ spec: { gatewayClassName: weft-waypoint, listeners: [{ name: mesh, port: 15008, 
   );
   one(found, /^warn HTTPRoute shop\/r: annotation weft\.dev\/stream-idle-timout is unknown: did you mean/);
   one(found, /^warn Gateway shop\/w: annotation weft\.dev\/request-head-timout is unknown: did you mean/);
+});
+
+const deployment = (labels: string): string =>
+  `---\napiVersion: apps/v1\nkind: Deployment\nmetadata: { name: web, namespace: shop }
+spec: { selector: { matchLabels: { app: web } }, template: { metadata: { labels: { ${labels} } }, spec: { containers: [{ name: web, image: web, ports: [{ name: http, containerPort: 8081 }] }] } } }\n`;
+
+test('a Deployment is the pods that it would make', () => {
+  const namespace =
+    'apiVersion: v1\nkind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled } }\n';
+  const allow = (ports: number): string =>
+    policy(
+      `{ action: ALLOW, selector: { matchLabels: { app: web } }, rules: [{ to: [{ ports: [${ports}] }] }] }`,
+    );
+  assert.deepEqual(check(`${namespace}${deployment('app: web')}`, allow(8081)), [
+    'ok 3 objects of 2 files are as they should be',
+  ]);
+  one(check(`${namespace}${deployment('app: web')}`, allow(80)), /^warn AccessPolicy shop\/p: .*80/);
+  one(
+    check(`${namespace}${deployment("app: web, 'weft.dev/mesh': disabled")}`, allow(8081)),
+    /^fail AccessPolicy shop\/p is not enforced: none of the 1 pods/,
+  );
+  one(
+    check(`${namespace}${deployment("app: web, 'weft.dev/mdoe': strict")}`, allow(8081)),
+    /^fail Pod shop\/web \(of a Deployment\): label weft\.dev\/mdoe is unknown: .*did you mean weft\.dev\/mode\?/,
+  );
+});
+
+test('a policy on requests is judged where a Service of the Deployment has a waypoint', () => {
+  const files = (
+    waypoint: string,
+  ): string => `apiVersion: v1\nkind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled${waypoint} } }
+---\napiVersion: v1\nkind: Service\nmetadata: { name: web, namespace: shop }\nspec: { selector: { app: web }, ports: [{ name: http, port: 80, targetPort: http }] }
+---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: { name: wp, namespace: shop }
+spec: { gatewayClassName: weft-waypoint, listeners: [{ name: mesh, port: 15008, protocol: HBONE }] }
+${deployment('app: web')}`;
+  const get = policy(
+    '{ action: ALLOW, selector: { matchLabels: { app: web } }, rules: [{ to: [{ methods: [GET] }] }] }',
+  );
+  assert.ok(check(files(", 'weft.dev/waypoint': wp"), get).every((line) => line.startsWith('ok')));
+  one(check(files(''), get), /^warn AccessPolicy shop\/p: Service shop\/web has no waypoint/);
+});
+
+test('where no manifest is found, nothing is as it should be', () => {
+  assert.deepEqual(check(), ['fail there is no manifest']);
 });

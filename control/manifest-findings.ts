@@ -6,10 +6,11 @@ import type { Finding } from '../src/findings/finding.js';
 import { keyFindings } from '../src/findings/keys.js';
 import { policyFindings } from '../src/findings/policies.js';
 import { waypointFindings } from '../src/findings/waypoints.js';
-import { isManifest } from '../src/kubernetes/manifests.js';
+import { isManifest, readManifests } from '../src/kubernetes/manifests.js';
 import { parseTrustDomain } from '../src/model/identity.js';
 import { compile } from './compile/compile.js';
 import { unenforcedObjects } from './compile/unenforced.js';
+import { makesPods, templatePod } from './pod-templates.js';
 import { fileErrorText, parseManifests, refusedMeans, unusedText } from './source/parse.js';
 import { saidTwice } from './source/twice.js';
 
@@ -40,18 +41,30 @@ export function manifestTexts(paths: readonly string[]): ManifestText[] {
 
 /** @param root whose policies are the whole mesh's. Pure. */
 export function manifestFindings(texts: readonly ManifestText[], root: string): Finding[] {
+  if (texts.length === 0)
+    return [
+      {
+        level: 'fail',
+        what: 'there is no manifest',
+        help: 'name files, or directories of files whose names end in .yaml, .yml or .json; directories below those are not read',
+      },
+    ];
   const files = texts.map(({ file, text }) => ({ file, parsed: parseManifests(file, text) }));
   const findings: Finding[] = [];
   for (const { file, parsed } of files) {
     for (const error of parsed.errors)
       findings.push({ level: 'fail', what: fileErrorText(error), help: `correct it: ${refusedMeans}` });
-    if (parsed.unused.length > 0)
-      findings.push({ level: 'ok', what: `${file}: not used by Weft: ${unusedText(parsed.unused)}` });
+    const unused = parsed.unused.filter((one) => !makesPods(one));
+    if (unused.length > 0)
+      findings.push({ level: 'ok', what: `${file}: not used by Weft: ${unusedText(unused)}` });
   }
   for (const error of saidTwice(files.map(({ file, parsed }) => [file, parsed.lines] as const)).values())
     findings.push({ level: 'warn', what: fileErrorText(error), help: 'take one of the two away' });
   const objects = files.flatMap(({ parsed }) => [...parsed.objects, ...parsed.closed]);
-  const compiler = compile(objects, {
+  const ofTemplates = texts
+    .flatMap(({ text }) => readManifests(text).manifests)
+    .flatMap(({ value }, index) => templatePod(value, index + 1) ?? []);
+  const compiler = compile([...objects, ...ofTemplates], {
     trustDomain: parseTrustDomain('cluster.local'),
     rootsVersion: '',
     rootNamespace: root,
@@ -101,7 +114,7 @@ export function manifestFindings(texts: readonly ManifestText[], root: string): 
   if (findings.every(({ level }) => level === 'ok'))
     findings.push({
       level: 'ok',
-      what: `${objects.length} objects of ${texts.length} files are as they should be`,
+      what: `${objects.length + ofTemplates.length} objects of ${texts.length} files are as they should be`,
     });
   return findings;
 }

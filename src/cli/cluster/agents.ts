@@ -29,11 +29,16 @@ export interface Agent {
   readonly node: string;
   readonly pod: string;
   readonly status?: AgentStatus;
+  /** The kubelet does not find its pod ready, whatever the agent says of itself. */
+  readonly isPodUnready?: true;
   /** Why it has none. */
   readonly why?: string;
   /** What to do, where its pod does not run. */
   readonly help?: string;
 }
+
+const isUnready = ({ status }: PodItem): boolean =>
+  status?.conditions?.some((one) => one.type === 'Ready' && one.status !== 'True') === true;
 
 /** Why an agent's pod does not run. */
 function troubleOf(pod: PodItem): string | undefined {
@@ -51,7 +56,11 @@ export async function agentsOf(config: KubeConfig, namespace: string): Promise<A
     items.map(async (item): Promise<Agent> => {
       const { metadata, spec } = item;
       const trouble = troubleOf(item);
-      const agent = { node: spec.nodeName ?? '(no node)', pod: metadata.name };
+      const agent = {
+        node: spec.nodeName ?? '(no node)',
+        pod: metadata.name,
+        ...(isUnready(item) ? { isPodUnready: true as const } : {}),
+      };
       if (trouble !== undefined) {
         const help = podFailure(item)?.help;
         return { ...agent, why: trouble, ...(help === undefined ? {} : { help }) };

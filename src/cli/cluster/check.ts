@@ -123,7 +123,7 @@ export function agentFindings(
       help: 'its pods of the mesh are closed: see agent.nodeSelector and agent.tolerations, and events of the DaemonSet weft-agent',
     });
   }
-  for (const { node, pod, status, why, help } of agents) {
+  for (const { node, pod, status, why, help, isPodUnready } of agents) {
     if (!status) {
       findings.push({
         level: 'fail',
@@ -133,7 +133,13 @@ export function agentFindings(
       continue;
     }
     const { control, waiting, missing, cni, certificates, timeMs, ready } = status;
-    if (ready)
+    if (ready && isPodUnready)
+      findings.push({
+        level: 'fail',
+        what: `node ${node}: the agent says that it is ready, and the kubelet does not find its pod ready`,
+        help: `an upgrade waits for it: events of ${pod} have the probe's own words (kubectl describe pod)`,
+      });
+    else if (ready)
       findings.push({ level: 'ok', what: `node ${node}: ready, ${status.pods.length} pods in the mesh` });
     if (control.state !== 'connected')
       findings.push({

@@ -84,6 +84,7 @@ test('each thing that is wrong with an agent is a finding with what to do', () =
   assert.deepEqual(check(agent({ cni: 'cannot be read' })), ['ok', 'warn']);
   assert.deepEqual(check(agent({ certificates: [{ id: 'spiffe://x', error: 'refused' }] })), ['ok', 'fail']);
   assert.deepEqual(check(agent({ timeMs: now - 60_000 })), ['ok', 'warn']);
+  assert.deepEqual(check({ ...agent(), isPodUnready: true }), ['fail']);
   assert.deepEqual(check({ node: 'a', pod: 'p', why: 'timeout' }), ['fail']);
   assert.deepEqual(levels(agentFindings([], [node('a', '6.6')], now)), ['fail']);
   const findings = agentFindings([agent({ cni: 'x', missing: { splice: 'y' } })], [node('a', '6.6')], now);
@@ -107,6 +108,7 @@ test('status is one screen: nodes, what is not as it should be, and on request w
       },
       { name: 'b' },
       { name: 'c', agent: { node: 'c', pod: 'p', why: 'timeout' } },
+      { name: 'd', agent: { ...agent({ uncaptured: [] }), isPodUnready: true as const } },
     ],
   };
   const text = [...clusterLines(status, true, now)].join('\n');
@@ -116,6 +118,7 @@ test('status is one screen: nodes, what is not as it should be, and on request w
   assert.match(text, /^NOT IN FORCE AS IT IS WRITTEN\nAccessPolicy shop\/p: cidrs: x/m);
   assert.match(text, /^NEW IN THE MESH\nNamespace shop: strict mode is pending: .*node7/m);
   assert.match(text, /^c +no answer: timeout$/m);
+  assert.match(text, /^d +ready, its pod is not +in sync/m, 'what the kubelet finds counts, too');
   assert.match(text, /^shop\/late +a +no process yet$/m);
   assert.match(text, /^kube-system\/dns +a +namespace-not-enrolled$/m);
   assert.match([...clusterLines(status, false, now)].join('\n'), /1 pods are not in the mesh/);

@@ -5,6 +5,7 @@ import { ApiError, requestJson } from '../../kubernetes/request.js';
 import type { Failure, PodItem } from './pod-failure.js';
 import {
   FailureClock,
+  failuresNow,
   pendingReasons,
   rolloutOf,
   type DaemonSetItem,
@@ -145,7 +146,7 @@ export async function watchInstall(options: WatchOptions): Promise<number> {
       failures = [...rollout.failures.values()];
       waitsFor = pendingReasons(objects);
       if (code === 0 && rollout.done) return 0;
-      const error = failuresError(clock.settled(rollout.failures, nowMs()));
+      const error = failuresError(clock.settled(failuresNow(objects), nowMs()));
       if (error) throw error;
     } catch (error) {
       if (!(error instanceof ApiError) || !error.retryable) throw error;

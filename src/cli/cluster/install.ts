@@ -190,17 +190,30 @@ async function sayImage(
     );
 }
 
-/** `crds`: with them go all policies of the cluster. */
+const crdNames = (): string[] =>
+  readdirSync(join(chartDir(), 'crds')).map(
+    (file) =>
+      (parse(readFileSync(join(chartDir(), 'crds', file), 'utf8')) as { metadata: { name: string } }).metadata
+        .name,
+  );
+
+/** `crds`: with them go all policies of the cluster. Errors: WEFT_NOT_INSTALLED, WEFT_HELM, ApiError. */
 export async function uninstall(config: KubeConfig, namespace: string, crds: boolean): Promise<number> {
+  const listed = await helmSays(['list', '-n', namespace, '--all', '--filter', '^weft$', '-o', 'json']);
+  // Nothing is deleted then: Weft may run in another namespace.
+  if (listed.trim() === '[]')
+    throw new WeftError(
+      'WEFT_NOT_INSTALLED',
+      `there is no release weft in namespace ${namespace}: -n names another. Kinds that an uninstall left go, with every policy, by: kubectl delete crd ${crdNames().join(' ')}`,
+    );
   const idle = await neverRan(config, namespace);
   if (idle) console.log('no agent has run: no pod has to be let go');
   const code = await helm(['uninstall', 'weft', '-n', namespace, '--wait', ...(idle ? ['--no-hooks'] : [])]);
   if (code !== 0 || !crds) return code;
-  for (const file of readdirSync(join(chartDir(), 'crds'))) {
-    const crd = parse(readFileSync(join(chartDir(), 'crds', file), 'utf8')) as { metadata: { name: string } };
+  for (const name of crdNames()) {
     try {
-      await requestJson(config, 'DELETE', `${crdPath}/${crd.metadata.name}`);
-      console.log(`deleted ${crd.metadata.name}, and every object of it`);
+      await requestJson(config, 'DELETE', `${crdPath}/${name}`);
+      console.log(`deleted ${name}, and every object of it`);
     } catch (error) {
       if (!(error instanceof ApiError) || error.status !== 404) throw error;
     }

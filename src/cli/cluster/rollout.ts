@@ -71,14 +71,12 @@ const isCurrent = ({
 
 const jobLabels = ['batch.kubernetes.io/job-name', 'job-name'] as const;
 /** Of Weft itself: the control plane, agents, and the jobs of an upgrade. Waypoints are none of them. */
-function isOwn({ metadata }: PodItem): boolean {
-  const { labels = {} } = metadata;
-  return (
-    labels['app'] === 'weft-control' ||
-    labels['app'] === 'weft-agent' ||
-    jobLabels.some((label) => labels[label]?.startsWith('weft-') === true)
-  );
+function isOwn(pod: PodItem): boolean {
+  const app = pod.metadata.labels?.['app'];
+  return app === 'weft-control' || app === 'weft-agent' || isHook(pod);
 }
+const isHook = ({ metadata: { labels = {} } }: PodItem): boolean =>
+  jobLabels.some((label) => labels[label]?.startsWith('weft-') === true);
 
 export function rolloutOf({ deployment, daemonSet, pods, events, namespace }: RolloutObjects): Rollout {
   const failures = new Map<string, Failure>();
@@ -147,10 +145,26 @@ export function pendingReasons(objects: RolloutObjects): string[] {
     );
     const where = pod.spec.nodeName === undefined ? '' : ` on ${pod.spec.nodeName}`;
     reasons.push(
-      `pod ${name}${where} is not ready${said ? `: ${said.reason}: ${(said.message ?? '').slice(0, 300)}` : ''}`,
+      `pod ${name}${where} is not ready${said ? `: ${said.reason}: ${(said.message ?? '').slice(0, 600)}` : ''}`,
     );
   }
   return reasons;
+}
+
+/**
+ * Failures that what is being installed can have. While a hook's job runs (an upgrade has one before anything else is changed, and pulls its image
+ * first) the other pods are still those of before: what keeps them is what this installation may be about to mend.
+ */
+export function failuresNow(objects: RolloutObjects): ReadonlyMap<string, Failure> {
+  const hooks = objects.pods.filter(isHook);
+  const isUnderWay = hooks.some(
+    ({ metadata, status }) =>
+      metadata.deletionTimestamp === undefined &&
+      !['Succeeded', 'Failed'].includes(status?.phase ?? 'Pending'),
+  );
+  if (!isUnderWay) return rolloutOf(objects).failures;
+  const { events, namespace } = objects;
+  return rolloutOf({ pods: hooks, events, namespace }).failures;
 }
 
 /** A failure ends the installation once it has stood for this long: a pull is tried twice meanwhile. */

@@ -105,7 +105,7 @@ export async function clusterStatus(config: KubeConfig, namespace: string): Prom
     control !== undefined &&
     control.ready > 0 &&
     control.ready === control.wanted &&
-    rows.every(({ agent }) => agent?.status?.ready === true) &&
+    rows.every(({ agent }) => agent?.status?.ready === true && !agent.isPodUnready) &&
     failures.length === 0 &&
     configuration.length === 0 &&
     unknown.length === 0;
@@ -176,7 +176,7 @@ export function* clusterLines(status: ClusterStatus, all: boolean, nowMs: number
       const held = said.pods.length;
       return [
         name,
-        said.ready ? 'ready' : 'not ready',
+        said.ready ? (agent.isPodUnready ? 'ready, its pod is not' : 'ready') : 'not ready',
         said.control.state === 'connected' ? 'in sync' : `${said.control.state}: ${said.control.why}`,
         `${held} of ${held + Object.keys(said.waiting).length}`,
         certificatesOf(agent, nowMs),

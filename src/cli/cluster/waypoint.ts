@@ -272,7 +272,7 @@ async function applyWaypoint(config: KubeConfig, flags: ApplyFlags): Promise<voi
     labels[label] = name;
     delete labels[namespaceLabel];
   });
-  console.log(`namespace ${namespace} labelled ${label}=${name}: its Services' requests go through it`);
+  console.log(`namespace ${namespace} labeled ${label}=${name}: its Services' requests go through it`);
 }
 
 async function waitForProgrammed(

@@ -41,5 +41,9 @@ test('a testbed is read as the control plane reads it: Lists, JSON, other groups
 });
 
 test('a manifest that cannot be read is named by file and line', () => {
-  assert.throws(() => topologyOf({ 'a.yaml': `${node('a')}\n---\nkind: [` }), /a\.yaml:\d+: /);
+  assert.throws(
+    () => topologyOf({ 'a.yaml': `${node('a')}\n---\nkind: [` }),
+    /a\.yaml:\d+: .*weft check -f /,
+  );
+  assert.throws(() => topologyOf({}), /names no Node .*docs\/standalone\.md/);
 });

@@ -60,7 +60,11 @@ function manifestsIn(dir: string): Manifest[] {
     .flatMap((name) => {
       const { manifests, errors } = readManifests(readFileSync(join(dir, name), 'utf8'));
       const [error] = errors;
-      if (error) throw new WeftError('WEFT_BED', `${join(dir, name)}:${error.line}: ${error.message}`);
+      if (error)
+        throw new WeftError(
+          'WEFT_BED',
+          `${join(dir, name)}:${error.line}: ${error.message}; weft check -f ${dir} says all that is wrong`,
+        );
       return manifests.map(({ value }) => value as Manifest | string);
     })
     .filter((manifest): manifest is Manifest => typeof manifest === 'object');
@@ -126,7 +130,11 @@ export function readTopology(dir: string): Topology {
     nodes.flatMap((node) => [...new Set(node.pods.flatMap(({ addresses }) => addresses.map(blockOf)))]),
   );
   const first = nodes[0]?.addresses.find((ip) => !isV6(ip));
-  if (!first) throw new WeftError('WEFT_BED', `${dir} names no Node with an IPv4 InternalIP`);
+  if (!first)
+    throw new WeftError(
+      'WEFT_BED',
+      `${dir} names no Node with an IPv4 InternalIP: docs/standalone.md says what a Node and a Pod need without Kubernetes`,
+    );
   const waypoints = manifests
     .filter((manifest) => isOfGroup(manifest, 'gateway.networking.k8s.io'))
     .filter(({ kind, spec }) => kind === 'Gateway' && spec?.gatewayClassName === 'weft-waypoint')

@@ -1,0 +1,90 @@
+/** Pods that a cluster would make of manifests: a Deployment in a file is the pods that policies select. Pure. */
+import type { Container, PodObject } from './compile/objects.js';
+
+type Fields = Readonly<Record<string, unknown>>;
+const isFields = (value: unknown): value is Fields =>
+  value !== null && typeof value === 'object' && !Array.isArray(value);
+const at = (value: unknown, ...path: readonly string[]): unknown =>
+  path.reduce<unknown>((inner, key) => (isFields(inner) ? inner[key] : undefined), value);
+const listOf = (value: unknown): readonly Fields[] => (Array.isArray(value) ? value.filter(isFields) : []);
+
+/** Where the pod's template is, by API group and kind. */
+const templates: ReadonlyMap<string, readonly string[]> = new Map([
+  ['apps/Deployment', ['spec', 'template']],
+  ['apps/StatefulSet', ['spec', 'template']],
+  ['apps/DaemonSet', ['spec', 'template']],
+  ['apps/ReplicaSet', ['spec', 'template']],
+  ['/ReplicationController', ['spec', 'template']],
+  ['batch/Job', ['spec', 'template']],
+  ['batch/CronJob', ['spec', 'jobTemplate', 'spec', 'template']],
+]);
+
+function pathOf(apiVersion: string, kind: string): readonly string[] | undefined {
+  const group = apiVersion.includes('/') ? apiVersion.slice(0, apiVersion.indexOf('/')) : '';
+  return templates.get(`${group}/${kind}`);
+}
+export const makesPods = ({ apiVersion, kind }: { apiVersion: string; kind: string }): boolean =>
+  pathOf(apiVersion, kind) !== undefined;
+
+const textsOf = (value: unknown): Readonly<Record<string, string>> =>
+  Object.fromEntries(
+    Object.entries(isFields(value) ? value : {}).filter(
+      (entry): entry is [string, string] => typeof entry[1] === 'string',
+    ),
+  );
+const containersOf = (value: unknown): Container[] =>
+  listOf(value).map(({ name, restartPolicy, ports }) => ({
+    ...(typeof name === 'string' ? { name } : {}),
+    ...(restartPolicy === 'Always' ? { restartPolicy } : {}),
+    ports: listOf(ports).flatMap(({ name: portName, containerPort, protocol }) =>
+      typeof containerPort === 'number'
+        ? [
+            {
+              containerPort,
+              ...(typeof portName === 'string' ? { name: portName } : {}),
+              ...(typeof protocol === 'string' ? { protocol } : {}),
+            },
+          ]
+        : [],
+    ),
+  }));
+
+/**
+ * One pod of the object's template; undefined where it has none.
+ * @param number another one for each object: the pod's address is made of it, in the prefix that nobody routes (RFC 6666)
+ */
+export function templatePod(value: unknown, number: number): PodObject | undefined {
+  const [apiVersion, kind, name] = [
+    at(value, 'apiVersion'),
+    at(value, 'kind'),
+    at(value, 'metadata', 'name'),
+  ];
+  if (typeof apiVersion !== 'string' || typeof kind !== 'string' || typeof name !== 'string')
+    return undefined;
+  const path = pathOf(apiVersion, kind);
+  const template = path && at(value, ...path);
+  if (!isFields(template)) return undefined;
+  const namespace = at(value, 'metadata', 'namespace');
+  const account = at(template, 'spec', 'serviceAccountName');
+  return {
+    kind: 'Pod',
+    metadata: {
+      name: `${name} (of a ${kind})`,
+      ...(typeof namespace === 'string' ? { namespace } : {}),
+      labels: textsOf(at(template, 'metadata', 'labels')),
+      annotations: textsOf(at(template, 'metadata', 'annotations')),
+    },
+    spec: {
+      nodeName: 'any',
+      ...(typeof account === 'string' ? { serviceAccountName: account } : {}),
+      hostNetwork: at(template, 'spec', 'hostNetwork') === true,
+      containers: containersOf(at(template, 'spec', 'containers')),
+      initContainers: containersOf(at(template, 'spec', 'initContainers')),
+    },
+    status: {
+      podIPs: [
+        { ip: `100::${Math.floor(number / 0x10000).toString(16)}:${(number % 0x10000).toString(16)}` },
+      ],
+    },
+  };
+}
