@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorText, WeftError } from '../src/base/errors.js';
 import type { Finding } from '../src/findings/finding.js';
+import { annotationFindings } from '../src/findings/gateway-keys.js';
 import { keyFindings } from '../src/findings/keys.js';
 import { policyFindings } from '../src/findings/policies.js';
 import { waypointFindings } from '../src/findings/waypoints.js';
@@ -65,6 +66,9 @@ export function manifestFindings(texts: readonly ManifestText[], root: string): 
     ...keyFindings('Namespace', namespaces),
     ...keyFindings('Pod', pods),
     ...keyFindings('Service', services),
+    ...annotationFindings('Gateway', [...compiler.ofKind('Gateway')]),
+    ...annotationFindings('HTTPRoute', [...compiler.ofKind('HTTPRoute')]),
+    ...annotationFindings('GRPCRoute', [...compiler.ofKind('GRPCRoute')]),
     ...waypointFindings({
       gateways: [...compiler.ofKind('Gateway')],
       classes: [...compiler.ofKind('GatewayClass')],

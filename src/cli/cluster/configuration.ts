@@ -1,6 +1,7 @@
 /** Objects that are not in force as they are written: by their conditions, and by labels and annotations that nobody can read. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { Finding } from '../../findings/finding.js';
+import { annotationFindings } from '../../findings/gateway-keys.js';
 import { keyFindings } from '../../findings/keys.js';
 import { listAt } from './list.js';
 
@@ -120,8 +121,13 @@ export async function configurationFindings(config: KubeConfig): Promise<Configu
   const findings: ConfigurationFinding[] = [];
   for (const [kind, plural] of Object.entries(own))
     findings.push(...acceptedFindings(kind, await list(config, `/apis/weft.dev/v1alpha1/${plural}`)));
-  for (const [kind, path] of Object.entries(routes))
-    findings.push(...routeFindings(kind, await list(config, `/apis/gateway.networking.k8s.io/${path}`)));
+  for (const [kind, path] of Object.entries(routes)) {
+    const objects = await list(config, `/apis/gateway.networking.k8s.io/${path}`);
+    findings.push(...routeFindings(kind, objects));
+    if (kind === 'HTTPRoute' || kind === 'GRPCRoute') findings.push(...annotationFindings(kind, objects));
+  }
+  const gateways = await list(config, '/apis/gateway.networking.k8s.io/v1/gateways');
+  findings.push(...annotationFindings('Gateway', gateways));
   const namespaces = await list(config, '/api/v1/namespaces');
   findings.push(...keyFindings('Namespace', namespaces), ...enrollmentFindings(namespaces));
   findings.push(...keyFindings('Pod', await list(config, '/api/v1/pods')));

@@ -12,6 +12,8 @@ import { dropHopByHop, fieldLines, statusLine } from './write.js';
 
 export interface Http1ServerOptions {
   readonly limits: WaypointLimits;
+  /** False: `//` of a path stays. */
+  readonly mergeSlashes: boolean;
   /** A request's head is there: takes it over by setting its listener. */
   readonly onRequest: (request: Downstream) => void;
   /** What was answered without a request's coming to be: for the log. */
@@ -151,7 +153,7 @@ export class Http1ServerConnection implements ParserEvents {
 
   onHead(head: MessageHead): boolean {
     this.#headDue = false;
-    const request = new Http1Request(this, head, requestHeadOf(head));
+    const request = new Http1Request(this, head, requestHeadOf(head, this.#options.mergeSlashes));
     this.#current = request;
     this.#options.onRequest(request);
     return false;
@@ -268,8 +270,9 @@ export class Http1ServerConnection implements ParserEvents {
   }
 }
 
-function requestHeadOf(head: MessageHead): RequestHead {
-  const { authority, path } = parseTarget(head.method, head.target, headerOf(head.headers, 'host'));
+function requestHeadOf(head: MessageHead, mergeSlashes: boolean): RequestHead {
+  const host = headerOf(head.headers, 'host');
+  const { authority, path } = parseTarget(head.method, head.target, host, mergeSlashes);
   joinCookies(head.headers);
   return { method: head.method, path, authority, scheme: 'http', headers: head.headers };
 }
