@@ -189,6 +189,7 @@ function serveHttp1(served: Served, first: Buffer): void {
     mergeSlashes: context.mergeSlashes,
     onRequest: (request) => new Exchange(context, client, destination, request).start(),
     onRefused: (status, why) => context.unreadable(status, why, client),
+    onLingerLimit: () => context.limitReached('linger'),
     onClosed: served.closed,
   });
   served.speaks(connection);
