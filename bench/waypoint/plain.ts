@@ -44,6 +44,7 @@ const context: ConnectionContext = {
   state,
   pool: new UpstreamPool(dial, defaultLimits, () => undefined),
   limits: defaultLimits,
+  mergeSlashes: true,
   exchanges: new Slots(),
   connections: new Set(),
   // One client asks for all of it here.

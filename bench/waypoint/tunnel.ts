@@ -35,6 +35,7 @@ tell({
     accessLogTemplate: undefined,
     tracing: undefined,
     limits: {},
+    mergeSlashes: true,
   },
 });
 tell({ type: 'update', update: { mesh, routes } });

@@ -52,9 +52,19 @@ export interface KubernetesSourceOptions {
   /** An object that an older schema let in, or of a newer version: control/compile/closed.ts says what is in force in its place. */
   readonly onRefused: (trouble: ObjectTrouble) => void;
   readonly onTrouble: (kind: string, why: string, retryInMs: number) => void;
-  /** A watch that says nothing for this long is taken up anew; bookmarks come about once a minute. */
-  readonly silentMsMax?: number;
+  /** When a watch that says nothing is taken up anew; absent: after 100 s, as bookmarks come about once a minute. */
+  readonly silence?: WatchSilence;
 }
+
+/** Begun with each watch; calls `onSilent` when the watch has said nothing for too long since it began, or since the last `refresh`. */
+export type WatchSilence = (onSilent: () => void) => { refresh(): void; stop(): void };
+
+export const silenceAfter =
+  (ms: number): WatchSilence =>
+  (onSilent) => {
+    const timer = setTimeout(onSilent, ms);
+    return { refresh: () => void timer.refresh(), stop: () => clearTimeout(timer) };
+  };
 
 /**
  * List and watch of one kind.
@@ -64,7 +74,7 @@ export interface KubernetesSourceOptions {
 export function kindApi(
   config: KubeConfig,
   versions: readonly string[],
-  silentMsMax = silentMsMaxDefault,
+  silenceOf: WatchSilence = silenceAfter(silentMsMaxDefault),
   selector?: string,
 ): KindApi {
   const selected = selector === undefined ? {} : { labelSelector: selector };
@@ -114,7 +124,7 @@ export function kindApi(
         let agent: { destroy(): void } | undefined;
         const end = (error?: unknown): void => {
           over = true;
-          clearTimeout(silence);
+          silence.stop();
           stop.removeEventListener('abort', onStop);
           // The library's own controller is there only once the server has answered: one that never does would keep a connection a time.
           agent?.destroy();
@@ -127,7 +137,7 @@ export function kindApi(
         };
         const onStop = (): void => end();
         // A server that is gone without a word: it is taken up again where it was.
-        const silence = setTimeout(() => end(), silentMsMax);
+        const silence = silenceOf(() => end());
         stop.addEventListener('abort', onStop, { once: true });
         const watched = Object.assign(Object.create(config) as KubeConfig, {
           applyToFetchOptions: async (options: Parameters<KubeConfig['applyToFetchOptions']>[0]) => {
@@ -173,7 +183,7 @@ export class KubernetesSource {
       (kind) =>
         new Reflector<MeshObject>({
           kind,
-          api: kindApi(options.config, listPathsOf(kind), options.silentMsMax),
+          api: kindApi(options.config, listPathsOf(kind), options.silence),
           ...(optional.has(kind) ? { isAbsent } : {}),
           narrow: (object, before) => this.#read(kind, object, before),
           onObject: (now, before) => {

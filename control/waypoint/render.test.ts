@@ -289,7 +289,7 @@ test('with a Secret of the token the waypoint shows names to who has it; the Sec
   });
 });
 
-test('idle clocks that a Gateway sets are its waypoint’s, after the flags of the chart', () => {
+test('what a Gateway’s annotations set is its waypoint’s, after the flags of the chart', () => {
   const set = (annotations: Record<string, string>): Rendering => {
     const one = gateway();
     const given = { ...settings, extraArgs: ['--stream-idle-timeout-ms=1'] };
@@ -304,4 +304,10 @@ test('idle clocks that a Gateway sets are its waypoint’s, after the flags of t
   assert.ok(!wrong.ok);
   assert.equal(wrong.reason, 'InvalidParameters');
   assert.match(wrong.message, /weft.dev\/connection-idle-timeout: "1 h" is no duration/);
+  const kept = at(bodies(set({ 'weft.dev/merge-slashes': 'disabled' })).deployment, ...container, 'args');
+  assert.equal((kept as string[]).at(-1), '--merge-slashes=disabled');
+  const unknown = set({ 'weft.dev/merge-slashes': 'no' });
+  assert.ok(!unknown.ok);
+  assert.equal(unknown.reason, 'InvalidParameters');
+  assert.match(unknown.message, /weft.dev\/merge-slashes: "no" is unknown/);
 });

@@ -1,5 +1,5 @@
 /** What a waypoint is made of, from its Gateway: ServiceAccount, Service, Deployment, and an autoscaler where one is asked for. Pure. */
-import { waypointIdleFlags } from '../../src/model/idle-settings.js';
+import { waypointFlags } from '../../src/model/waypoint-settings.js';
 import { namespaceOf } from '../compile/labels.js';
 import { gatewayGroup, type GatewayObject } from '../compile/objects.js';
 import { gatewayNameLabel, hbonePort } from '../compile/waypoints.js';
@@ -95,7 +95,7 @@ export function renderWaypoint(
   }
   const wrong = infrastructureFault(gateway, settings.metadataPrefixes);
   if (wrong !== undefined) return { ok: false, reason: 'InvalidParameters', message: wrong };
-  const { problems } = waypointIdleFlags(gateway.metadata.annotations);
+  const { problems } = waypointFlags(gateway.metadata.annotations);
   if (problems.length > 0) return { ok: false, reason: 'InvalidParameters', message: problems.join('; ') };
   const overlays = overlaysOf(parameters, settings.metadataPrefixes);
   if (typeof overlays === 'string') {
@@ -281,7 +281,7 @@ function podSpec(gateway: GatewayObject, settings: RenderSettings): JsonObject {
           ...(metricsToken ? [`--metrics-token=${metricsToken.mountPath}/token`] : []),
           ...settings.extraArgs,
           // Of a flag that stands twice the last counts.
-          ...waypointIdleFlags(gateway.metadata.annotations).flags,
+          ...waypointFlags(gateway.metadata.annotations).flags,
         ],
         env: [{ name: 'NODE_NAME', valueFrom: { fieldRef: { fieldPath: 'spec.nodeName' } } }],
         ports: [

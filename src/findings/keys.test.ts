@@ -121,6 +121,28 @@ for (const [name, kind, labels, annotations, expected] of [
     {},
     /^warn .*label weft\.dev\/stream-idle-timeout is unknown: it is one of the annotations/,
   ],
+  ['how a waypoint reads //', 'Gateway', {}, { 'weft.dev/merge-slashes': 'disabled' }, undefined],
+  [
+    'how a waypoint reads //, with an unknown value',
+    'Gateway',
+    {},
+    { 'weft.dev/merge-slashes': 'off' },
+    /^fail Gateway shop\/x: .*"off" is unknown: it is enabled or disabled/,
+  ],
+  [
+    'how a waypoint reads //, on a route',
+    'HTTPRoute',
+    {},
+    { 'weft.dev/merge-slashes': 'disabled' },
+    /^warn .*not read on an HTTPRoute/,
+  ],
+  [
+    "a Gateway's clock that is no duration",
+    'Gateway',
+    {},
+    { 'weft.dev/request-head-timeout': 'x' },
+    /^fail .*no duration/,
+  ],
   ['an annotation that nobody knows', 'Gateway', {}, { 'weft.dev/team': 'a' }, /^warn .*is unknown/],
   // Istio's.
   ["Istio's mode", 'Namespace', { 'istio.io/dataplane-mode': 'ambient' }, {}, undefined],

@@ -1,13 +1,14 @@
 /** Labels and annotations without effect: mistyped, on a kind where Weft does not read them, or without the label that they need. Pure. */
 import { nearest } from '../base/nearest.js';
-import { gatewayIdleKeys, routeIdleKeys } from '../model/idle-settings.js';
+import { routeIdleKeys } from '../model/idle-settings.js';
 import { isProtection, settingProblems } from '../model/object-settings.js';
+import { gatewayKeys, waypointFlags } from '../model/waypoint-settings.js';
 import type { Finding } from './finding.js';
 import { nameOf, namespaceOf, type Labeled, type Texts } from './objects.js';
 
 type MemberKind = 'Namespace' | 'Pod' | 'Service';
-type ClockedKind = 'Gateway' | 'HTTPRoute' | 'GRPCRoute' | 'TLSRoute' | 'TCPRoute';
-export type KeyedKind = MemberKind | ClockedKind;
+type AnnotatedKind = 'Gateway' | 'HTTPRoute' | 'GRPCRoute' | 'TLSRoute' | 'TCPRoute';
+export type KeyedKind = MemberKind | AnnotatedKind;
 
 const weft = 'weft.dev/';
 const istio = 'istio.io/';
@@ -89,40 +90,45 @@ function ofIstio(kind: MemberKind, labels: Texts): Problem[] {
   return problems;
 }
 
-/** Annotations that set a waypoint's clocks, by the kinds on which they are read. */
-const clockKeys: Readonly<Record<ClockedKind, readonly string[]>> = {
-  Gateway: gatewayIdleKeys,
+/** Annotations that set a waypoint's clocks and how it reads paths, by the kinds on which they are read. */
+const annotationKeys: Readonly<Record<AnnotatedKind, readonly string[]>> = {
+  Gateway: gatewayKeys,
   HTTPRoute: routeIdleKeys,
   GRPCRoute: routeIdleKeys,
   TLSRoute: [],
   TCPRoute: [],
 };
-const isClocked = (kind: KeyedKind): kind is ClockedKind => Object.hasOwn(clockKeys, kind);
-const article = (kind: ClockedKind): string => (kind === 'HTTPRoute' ? 'an' : 'a');
+const isAnnotated = (kind: KeyedKind): kind is AnnotatedKind => Object.hasOwn(annotationKeys, kind);
+const article = (kind: AnnotatedKind): string => (kind === 'HTTPRoute' ? 'an' : 'a');
 
-/** Values that cannot be read are in the object's status. */
-function clockProblems(kind: ClockedKind, labels: Texts, annotations: Texts): Problem[] {
+/** Values of routes that cannot be read are in the route's status. */
+function annotationProblems(kind: AnnotatedKind, labels: Texts, annotations: Texts): Problem[] {
   const problem = (what: string): Problem => ({ level: 'warn', what, help: 'correct it, or take it away' });
   const ofLabels = Object.keys(labels)
-    .filter((key) => gatewayIdleKeys.includes(key))
+    .filter((key) => gatewayKeys.includes(key))
     .map((key) => problem(`label ${key} is unknown: it is one of the annotations; it has no effect`));
   const ofAnnotations = Object.keys(annotations).flatMap((key): Problem[] => {
-    if (!key.startsWith(weft) || clockKeys[kind].includes(key)) return [];
-    if (gatewayIdleKeys.includes(key))
+    if (!key.startsWith(weft) || annotationKeys[kind].includes(key)) return [];
+    if (gatewayKeys.includes(key))
       return [problem(`annotation ${key} is not read on ${article(kind)} ${kind}: it has no effect there`)];
-    const meant = nearest(key, clockKeys[kind]);
+    const meant = nearest(key, annotationKeys[kind]);
     return [
       problem(
         `annotation ${key} is unknown${meant === undefined ? '' : `: did you mean ${meant}?`}; it has no effect`,
       ),
     ];
   });
-  return [...ofLabels, ...ofAnnotations];
+  const values = kind === 'Gateway' ? waypointFlags(annotations).problems : [];
+  return [
+    ...values.map((what): Problem => ({ level: 'fail', what, help: 'correct it' })),
+    ...ofLabels,
+    ...ofAnnotations,
+  ];
 }
 
 function problemsOf(kind: KeyedKind, { metadata }: Labeled): Problem[] {
   const { labels = {}, annotations = {} } = metadata;
-  if (isClocked(kind)) return clockProblems(kind, labels, annotations);
+  if (isAnnotated(kind)) return annotationProblems(kind, labels, annotations);
   const own = Object.keys(labels).concat(Object.keys(annotations));
   if (!own.some((key) => key.startsWith(weft) || key.startsWith(istio))) return [];
   const elsewhere = misplaced(kind, labels);

@@ -18,11 +18,11 @@ const escapeOf = (character: string): string =>
 
 /**
  * Percent-encoded unreserved characters are decoded, other escapes written in upper case, characters that a path cannot hold (those
- * beyond ASCII as UTF-8) escaped, dot segments removed, slashes that follow each other made one. Escapes of reserved characters (%2F
- * among them) stay: they may mean something to the endpoint; `readingsOf` is for those who authorize. What follows `?` stays as it is.
- * Throws TargetError for what no endpoint should ever see.
+ * beyond ASCII as UTF-8) escaped, dot segments removed, slashes that follow each other made one unless `mergeSlashes` is false. Escapes
+ * of reserved characters (%2F among them) stay: they may mean something to the endpoint; `readingsOf` is for those who authorize. What
+ * follows `?` stays as it is. Throws TargetError for what no endpoint should ever see.
  */
-export function normalizePath(target: string): string {
+export function normalizePath(target: string, mergeSlashes = true): string {
   if (plainPath.test(target)) return target;
   const at = target.indexOf('?');
   const path = at < 0 ? target : target.slice(0, at);
@@ -38,7 +38,7 @@ export function normalizePath(target: string): string {
   const escaped = decoded.replace(/[^A-Za-z0-9._~!$&'()*+,;=:@/%-]/gu, (character) =>
     isPlaceholder(character) ? character : escapeOf(character),
   );
-  return removeDots(escaped) + query;
+  return removeDots(escaped, mergeSlashes) + query;
 }
 
 function removeDots(path: string, mergeSlashes = true): string {
@@ -68,8 +68,9 @@ const decodedOnce = (path: string): string =>
   path.replace(/%([0-9a-fA-F]{2})/g, (_escape, digits: string) => String.fromCharCode(parseInt(digits, 16)));
 const withoutParameters = (path: string): string => path.replace(/;[^/]*/g, '');
 
-/** Whether all readers read it alike. */
-export const readsAlike = (path: string): boolean => !path.includes('%') && !path.includes(';');
+/** Whether all readers read it alike. Slashes that follow each other are one to some endpoints, also where the waypoint keeps them. */
+export const readsAlike = (path: string): boolean =>
+  !path.includes('%') && !path.includes(';') && !path.includes('//');
 
 /** Five readers of one decoding: with dot segments and parameters removed in either order, slashes merged or not. */
 function readOnce(text: string): readonly string[] {
@@ -84,7 +85,7 @@ function readOnce(text: string): readonly string[] {
 /**
  * The ways in which endpoints may read a normalized path: as it is; with its escapes decoded, also those that were escaped twice;
  * without the parameters (`;x=1`) of its segments, removed before the decoding or after it; dot segments removed after each decoding
- * or after the last; with slashes that follow each other made one or not. One where all readers read it alike, else one per reader and
+ * or after the last; with slashes that follow each other made one or not, at each of these steps. One where all readers read it alike, else one per reader and
  * always in the same order: a configured path and a request are compared as the same reader reads both. Their number is bounded,
  * whatever the path.
  */
@@ -93,22 +94,30 @@ export function readingsOf(path: string): readonly string[] {
   const whole = decodings(path);
   const bare = withoutParameters(path);
   const short = removeDots(bare);
+  const long = removeDots(bare, false);
   const ofBare = bare === path ? whole : decodings(bare);
   const ofShort = short === path ? whole : short === bare ? ofBare : decodings(short);
-  return [path, ...whole, ...ofBare, ...ofShort];
+  const ofLong = long === short ? ofShort : long === path ? whole : long === bare ? ofBare : decodings(long);
+  return [path, ...whole, ...ofBare, ...ofShort, ...ofLong];
 }
 
-/** With dot segments removed after the last decoding, then with dot segments removed after each. */
+const afterDecoding: readonly ((text: string) => string)[] = [
+  (text) => text,
+  (text) => removeDots(text),
+  (text) => removeDots(text, false),
+];
+
+/** With dot segments removed after the last decoding, then with dot segments removed after each: with slashes merged, and not. */
 function decodings(from: string): readonly string[] {
   const readings: string[] = [];
-  for (const eager of [false, true]) {
+  for (const step of afterDecoding) {
     let text = from;
     let read = readOnce(text);
     readings.push(...read);
     for (let round = 0; round < decodingsMax; round++) {
       const next = decodedOnce(text);
       if (next !== text) {
-        text = eager ? removeDots(next) : next;
+        text = step(next);
         read = readOnce(text);
       }
       readings.push(...read);

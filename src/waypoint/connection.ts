@@ -186,8 +186,10 @@ function serveHttp1(served: Served, first: Buffer): void {
   const { context, client, destination, stream } = served;
   const connection = new Http1ServerConnection(stream, {
     limits: context.limits,
+    mergeSlashes: context.mergeSlashes,
     onRequest: (request) => new Exchange(context, client, destination, request).start(),
     onRefused: (status, why) => context.unreadable(status, why, client),
+    onLingerLimit: () => context.limitReached('linger'),
     onClosed: served.closed,
   });
   served.speaks(connection);
@@ -201,6 +203,7 @@ function serveHttp2(served: Served, first: Buffer): void {
   served.speaks(
     new Http2ServerConnection(stream, {
       limits: context.limits,
+      mergeSlashes: context.mergeSlashes,
       onRequest: (request) => new Exchange(context, client, destination, request).start(),
       onRefused: (status, why) => context.unreadable(status, why, client),
       onClosed: served.closed,

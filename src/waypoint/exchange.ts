@@ -49,6 +49,8 @@ export interface ProxyContext {
   readonly state: WaypointState;
   readonly pool: UpstreamPool;
   readonly limits: WaypointLimits;
+  /** Slashes of paths that follow each other are made one. */
+  readonly mergeSlashes: boolean;
   /** Undefined: nobody collects spans. */
   readonly tracing?: Tracing | undefined;
   /** Requests under way, for drains and idle clocks. */
@@ -179,6 +181,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
       client: this.client,
       authorization: this.#authorization,
       port: destination.kind === 'service' ? destination.port : destination.dialled.port,
+      mergeSlashes: this.context.mergeSlashes,
       mirror: (backend) => (this.#mirrors ??= new Mirrors()).add(this.#mirror(backend)),
     });
   }

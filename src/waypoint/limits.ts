@@ -21,6 +21,10 @@ export interface WaypointLimits {
   readonly mirrorIdleMsMax: number;
   /** For the rest of a response to a client that takes it, once its connection is to end. */
   readonly lingerMsMax: number;
+  /** Of an upload that nobody wants, once its response is sent: without a byte, in all, and bytes. nginx has the same two clocks. */
+  readonly discardIdleMsMax: number;
+  readonly discardMsMax: number;
+  readonly discardBytesMax: number;
   readonly connectTimeoutMsMax: number;
   /** Interim answers (1xx) before the one that counts. */
   readonly interimMax: number;
@@ -56,6 +60,9 @@ export const defaultLimits: WaypointLimits = {
   openIdleMsMax: 3_600_000,
   mirrorIdleMsMax: 60_000,
   lingerMsMax: 300_000,
+  discardIdleMsMax: 5_000,
+  discardMsMax: 30_000,
+  discardBytesMax: 256 << 20,
   connectTimeoutMsMax: 5_000,
   interimMax: 16,
   chunkExtensionBytesMax: 1024,

@@ -61,6 +61,8 @@ export interface WaypointOptions {
   readonly requestBodyIdleTimeoutMs?: number;
   readonly streamIdleTimeoutMs?: number;
   readonly connectionIdleTimeoutMs?: number;
+  /** Slashes of paths that follow each other are made one; so they are where it is absent. */
+  readonly mergeSlashes?: 'enabled' | 'disabled';
   readonly drainMs: number;
   /** From the signal to the end of the listener: until then clients may not know yet that they shall go elsewhere. */
   readonly drainDelayMs: number;
@@ -108,6 +110,7 @@ export async function runWaypoint(options: WaypointOptions): Promise<{ stop(): P
             namespace,
           },
     limits: clocksOf(options),
+    mergeSlashes: options.mergeSlashes !== 'disabled',
   };
 
   const state = new WaypointState(options.node, settings.self as ServiceKey);
@@ -403,6 +406,11 @@ async function main(): Promise<void> {
       milliseconds,
     )
     .option('--connection-idle-timeout-ms <ms>', 'of a connection without a request (1 h)', milliseconds)
+    .addOption(
+      new Option('--merge-slashes <which>', 'disabled: // of a path stays as the client sent it')
+        .choices(['enabled', 'disabled'])
+        .default('enabled'),
+    )
     .option('--drain-ms <ms>', 'how long requests may go on at SIGTERM', Number, 30_000)
     .option('--drain-delay-ms <ms>', 'from SIGTERM to the end of new connections', Number, 2_000);
   program.parse();

@@ -18,6 +18,7 @@ export interface WorkerSettings {
   readonly tracing: TracingOptions | undefined;
   /** In place of the defaults. */
   readonly limits: Partial<WaypointLimits>;
+  readonly mergeSlashes: boolean;
 }
 
 export type ToWorker =

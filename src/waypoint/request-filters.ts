@@ -29,6 +29,8 @@ export interface FilteredRequest {
   readonly authorization: RequestAuthorization;
   /** The port that the client dialed, for redirects. */
   readonly port: number;
+  /** False: `//` of the path stays. */
+  readonly mergeSlashes: boolean;
   mirror(backend: BackendTarget): void;
 }
 
@@ -88,7 +90,7 @@ export class RequestFilters {
   #rewritePath(change: PathChange, prefix: string | undefined): Refusal | undefined {
     const { head } = this.request;
     try {
-      head.path = normalizePath(changePath(head.path, change, prefix));
+      head.path = normalizePath(changePath(head.path, change, prefix), this.request.mergeSlashes);
       return undefined;
     } catch (error) {
       const why = `the rule makes no path of it: ${errorText(error)}`;

@@ -78,6 +78,7 @@ class Worker {
       state: this.#state,
       pool: this.#pool,
       limits,
+      mergeSlashes: settings.mergeSlashes,
       exchanges,
       connections: new Set<ServedConnection>(),
       connectionShares: new FairLimit(limits.connectionsMax),

@@ -223,13 +223,14 @@ test('a worker that dies takes its own connections, and another takes its place'
   const before = workers();
   assert.equal(before.length, 2);
   const running = load(`http://${vip}/`);
-  await sleep(500);
+  await until('requests are answered', 60_000, () => running.answered() > 25);
   process.kill(Number(before[0]), 'SIGKILL');
   await until('there are two again', 30_000, () => {
     const now = workers();
     return now.length === 2 && !now.includes(before[0] ?? '');
   });
-  await sleep(500);
+  const since = running.answered();
+  await until('others are answered after it', 60_000, () => running.answered() > since + 25);
   const { answered, failures } = await running.stop();
   assert.ok(answered > 50, JSON.stringify({ answered, failures }));
   // Its own requests of that moment: as many as connections of the client, at most.

@@ -29,6 +29,8 @@ export interface WaypointOptions {
   readonly routes?: readonly Route[];
   readonly policies?: readonly AuthorizationPolicy[];
   readonly limits?: Partial<WaypointLimits>;
+  /** As most are where it is absent. */
+  readonly mergeSlashes?: boolean;
   readonly identity?: SpiffeId;
   readonly dial?: (dial: Dial) => Dial;
 }
@@ -95,6 +97,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     state,
     pool,
     limits,
+    mergeSlashes: options.mergeSlashes ?? true,
     exchanges: new Slots(),
     connections: new Set(),
     connectionShares: new FairLimit(limits.connectionsMax),

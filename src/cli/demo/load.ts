@@ -1,6 +1,6 @@
 /**
- * An application that sends a request every few milliseconds over connections that it keeps, until its input ends; then one JSON
- * line says how many were answered, and how the others failed.
+ * An application that sends a request every few milliseconds over connections that it keeps, until its input ends. Its output has a dot
+ * for each that was answered, as it is answered, and then one JSON line of how many were, and how the others failed.
  *
  *   node load.js URL EVERY-MS
  */
@@ -17,7 +17,7 @@ const fail = (what: string): void => void (failures[what] = (failures[what] ?? 0
 
 function finish(): void {
   if (!over || waiting > 0) return;
-  process.stdout.write(`${JSON.stringify({ answered, failures, by })}\n`);
+  process.stdout.write(`\n${JSON.stringify({ answered, failures, by })}\n`);
   agent.destroy();
 }
 
@@ -35,6 +35,7 @@ function ask(): void {
     response.once('end', () => {
       if (response.statusCode === 200) {
         answered++;
+        process.stdout.write('.');
         const pod = String(response.headers['x-served-by']);
         by[pod] = (by[pod] ?? 0) + 1;
       } else fail(String(response.statusCode));

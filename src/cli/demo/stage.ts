@@ -92,6 +92,8 @@ export class Live {
 
 /** Requests one after the other over kept connections, from web; `stop` says what became of them. */
 export function load(url: string): {
+  /** So far. */
+  answered(): number;
   stop(): Promise<{ answered: number; failures: Record<string, number>; by: Record<string, number> }>;
 } {
   const child = spawn(
@@ -102,11 +104,13 @@ export function load(url: string): {
   let said = '';
   child.stdout.on('data', (bytes: Buffer) => (said += bytes.toString()));
   const closed = new Promise((resolve) => child.once('close', resolve));
+  const dots = (): number => (said + '\n').indexOf('\n');
   return {
+    answered: dots,
     stop: async () => {
       child.stdin.end();
       await closed;
-      return JSON.parse(said) as Awaited<ReturnType<ReturnType<typeof load>['stop']>>;
+      return JSON.parse(said.slice(dots())) as Awaited<ReturnType<ReturnType<typeof load>['stop']>>;
     },
   };
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { WeftError } from '../../base/errors.js';
 import { isManifest, readManifests } from '../../kubernetes/manifests.js';
 import { isV6, parseIp, type IpAddress } from '../../model/address.js';
-import { waypointIdleFlags } from '../../model/idle-settings.js';
+import { waypointFlags } from '../../model/waypoint-settings.js';
 
 interface Manifest {
   readonly apiVersion?: string;
@@ -140,7 +140,7 @@ export function readTopology(dir: string): Topology {
     .filter(({ kind, spec }) => kind === 'Gateway' && spec?.gatewayClassName === 'weft-waypoint')
     .map(({ metadata }) => {
       const [namespace, name] = [metadata?.namespace ?? 'default', metadata?.name ?? ''];
-      const { flags, problems } = waypointIdleFlags(metadata?.annotations);
+      const { flags, problems } = waypointFlags(metadata?.annotations);
       if (problems.length > 0)
         throw new WeftError('WEFT_BED', `Gateway ${namespace}/${name}: ${problems.join('; ')}`);
       return { namespace, name, ...(flags.length > 0 ? { flags } : {}) };

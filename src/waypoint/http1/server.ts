@@ -7,15 +7,20 @@ import type { Downstream, DownstreamListener, Headers, RequestHead, ResponseHead
 import { headerOf } from '../message.js';
 import { parseTarget, TargetError } from '../routes/path.js';
 import { Outbox } from './outbox.js';
+import { linger } from './linger.js';
 import { Http1Parser, HttpSyntaxError, type MessageHead, type ParserEvents } from './parser.js';
 import { dropHopByHop, fieldLines, statusLine } from './write.js';
 
 export interface Http1ServerOptions {
   readonly limits: WaypointLimits;
+  /** False: `//` of a path stays. */
+  readonly mergeSlashes: boolean;
   /** A request's head is there: takes it over by setting its listener. */
   readonly onRequest: (request: Downstream) => void;
   /** What was answered without a request's coming to be: for the log. */
   readonly onRefused: (status: number, why: string) => void;
+  /** A client sent on for longer, or more, than is read after the last response. */
+  readonly onLingerLimit: () => void;
   readonly onClosed: () => void;
 }
 
@@ -33,6 +38,7 @@ export class Http1ServerConnection implements ParserEvents {
   #closed = false;
   #inputEnded = false;
   #reading = false;
+  #lingers = false;
   /** Some of a request's head is there, or it is the first on the connection: the clock runs, whatever trickles in. */
   #headDue = true;
 
@@ -88,8 +94,10 @@ export class Http1ServerConnection implements ParserEvents {
   }
   #timerMs = 0;
   #expectHead(): void {
-    const { headTimeoutMsMax, idleConnectionMsMax } = this.#options.limits;
-    this.#expect(this.#headDue ? headTimeoutMsMax : idleConnectionMsMax);
+    const { headTimeoutMsMax, idleConnectionMsMax, drainIdleMs } = this.#options.limits;
+    // A response that began ahead of the drain has promised another request: that one is answered as the last.
+    const idleMs = this.#draining ? drainIdleMs : idleConnectionMsMax;
+    this.#expect(this.#headDue ? headTimeoutMsMax : idleMs);
   }
 
   #onTimeout(): void {
@@ -101,7 +109,7 @@ export class Http1ServerConnection implements ParserEvents {
 
   #endIdle(): void {
     this.out.end();
-    this.#discard();
+    this.#linger(false);
   }
 
   #onData(bytes: Buffer): void {
@@ -151,7 +159,7 @@ export class Http1ServerConnection implements ParserEvents {
 
   onHead(head: MessageHead): boolean {
     this.#headDue = false;
-    const request = new Http1Request(this, head, requestHeadOf(head));
+    const request = new Http1Request(this, head, requestHeadOf(head, this.#options.mergeSlashes));
     this.#current = request;
     this.#options.onRequest(request);
     return false;
@@ -197,32 +205,25 @@ export class Http1ServerConnection implements ParserEvents {
     this.#options.onRefused(status, why);
     this.out.text(`${statusLine(status)}connection: close\r\ncontent-length: 0\r\n\r\n`);
     this.out.end();
-    this.#discard();
+    this.#linger(true);
   }
 
-  /** Reads on for a moment: a reset for bytes that were not read would take the answer with it. */
-  #discard(): void {
-    this.#stream.removeAllListeners('data');
-    this.#stream.on('data', () => undefined);
-    this.#stream.resume();
-    const destroyIn = (ms: number): void => {
-      clearTimeout(this.#timer);
-      if (this.#closed) return;
-      this.#timer = setTimeout(() => this.#stream.destroy(), ms);
-      this.#timer.unref();
-    };
-    destroyIn(this.#options.limits.lingerMsMax);
-    this.#stream.once('finish', () => destroyIn(1_000));
+  #linger(isUploading: boolean): void {
+    if (this.#lingers) return;
+    this.#lingers = true;
+    clearTimeout(this.#timer);
+    const { limits, onLingerLimit } = this.#options;
+    if (!this.#closed) linger(this.#stream, { limits, isUploading, onLimit: onLingerLimit });
   }
 
   /** The request's answer is complete. */
   finished(request: Http1Request, keepAlive: boolean): void {
     if (this.#current !== request) return;
     this.#current = undefined;
-    if (!keepAlive || this.#draining || (this.#inputEnded && !this.#rest) || request.awaitsBody) {
+    if (!keepAlive || (this.#inputEnded && !this.#rest) || request.awaitsBody) {
       this.out.end();
       // What is left of a body that nobody wanted.
-      this.#discard();
+      this.#linger(request.awaitsBody);
       return;
     }
     this.#expectHead();
@@ -268,8 +269,9 @@ export class Http1ServerConnection implements ParserEvents {
   }
 }
 
-function requestHeadOf(head: MessageHead): RequestHead {
-  const { authority, path } = parseTarget(head.method, head.target, headerOf(head.headers, 'host'));
+function requestHeadOf(head: MessageHead, mergeSlashes: boolean): RequestHead {
+  const host = headerOf(head.headers, 'host');
+  const { authority, path } = parseTarget(head.method, head.target, host, mergeSlashes);
   joinCookies(head.headers);
   return { method: head.method, path, authority, scheme: 'http', headers: head.headers };
 }
@@ -314,8 +316,8 @@ export class Http1Request implements Downstream {
   respond({ status, headers }: ResponseHead, hasBody: boolean): void {
     if (this.#over) return;
     if (this.connection.draining) this.#keepAlive = false;
-    // A client whose body nobody will read to its end cannot send another request behind it.
-    if (this.awaitsBody && !hasBody) this.#keepAlive = false;
+    // The body may have no reader to its end, and no other request can come behind it: as Envoy says it, whatever becomes of the body.
+    if (this.awaitsBody && status !== 101) this.#keepAlive = false;
     const length = headerOf(headers, 'content-length');
     let text = statusLine(status) + fieldLines(headers);
     if (status === 101) {

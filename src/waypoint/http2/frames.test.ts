@@ -52,6 +52,7 @@ test('a header block that does not come to its end is not waited for', async (t)
     let [requests, closed] = [0, 0];
     const connection = new Http2ServerConnection(server, {
       limits: { ...defaultLimits, headTimeoutMsMax: 150 },
+      mergeSlashes: true,
       onRequest: (one) => {
         requests++;
         one.respond({ status: 200, headers: [] }, false);

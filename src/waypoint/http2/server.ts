@@ -14,6 +14,8 @@ import { flatten, toHttp2, trailersOf } from './headers.js';
 
 export interface Http2ServerOptions {
   readonly limits: WaypointLimits;
+  /** False: `//` of a path stays. */
+  readonly mergeSlashes: boolean;
   readonly onRequest: (request: Downstream) => void;
   readonly onRefused: (status: number, why: string) => void;
   readonly onClosed: () => void;
@@ -119,7 +121,7 @@ export class Http2ServerConnection {
     if (tooLarge !== undefined) return refuse(431, tooLarge);
     let head: RequestHead;
     try {
-      head = requestHeadOf(headers, raw);
+      head = requestHeadOf(headers, raw, this.#options.mergeSlashes);
     } catch (error) {
       if (!(error instanceof TargetError)) throw error;
       return refuse(400, error.message);
@@ -146,7 +148,7 @@ export class Http2ServerConnection {
 const methodPattern = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const targetPattern = /^(?:\/[\x21\x22\x24-\x7e]*|\*)$/;
 
-function requestHeadOf(given: http2.IncomingHttpHeaders, raw: string[]): RequestHead {
+function requestHeadOf(given: http2.IncomingHttpHeaders, raw: string[], mergeSlashes: boolean): RequestHead {
   const method = String(given[':method'] ?? '');
   const target = String(given[':path'] ?? '');
   // The library lets pass what a request line of HTTP/1 could not hold: there it would be more than one line.
@@ -155,7 +157,7 @@ function requestHeadOf(given: http2.IncomingHttpHeaders, raw: string[]): Request
   const headers = flatten(raw);
   const host = headerOf(headers, 'host');
   const named = given[':authority'] ?? host;
-  const { authority, path } = parseTarget(method, target, named);
+  const { authority, path } = parseTarget(method, target, named, mergeSlashes);
   // RFC 9113, section 8.3.1: one of two different names would be judged, the other gone by.
   if (host !== undefined && normalizeAuthority(host) !== authority)
     throw new TargetError(':authority and host differ');

@@ -16,10 +16,17 @@ export interface Target {
   readonly path: string;
 }
 
-/** Throws TargetError. `host`: of the header, which a target in absolute form outweighs. */
-export function parseTarget(method: string, target: string, host: string | undefined): Target {
+/** Throws TargetError. `host`: of the header, which a target in absolute form outweighs. `mergeSlashes`: as in `normalizePath`. */
+export function parseTarget(
+  method: string,
+  target: string,
+  host: string | undefined,
+  mergeSlashes = true,
+): Target {
   if (method === 'CONNECT') throw new TargetError('CONNECT is for proxies that are asked by name');
-  if (target.charCodeAt(0) === 0x2f) return { authority: authorityOf(host), path: normalizePath(target) };
+  if (target.charCodeAt(0) === 0x2f) {
+    return { authority: authorityOf(host), path: normalizePath(target, mergeSlashes) };
+  }
   if (target === '*') {
     if (method !== 'OPTIONS') throw new TargetError('* is a target of OPTIONS alone');
     return { authority: authorityOf(host), path: '*' };
@@ -30,7 +37,7 @@ export function parseTarget(method: string, target: string, host: string | undef
   if ((match[1] ?? '').includes('@')) throw new TargetError('the target names a user');
   return {
     authority: authorityOf(match[1]),
-    path: normalizePath(rest.startsWith('/') ? rest : `/${rest}`),
+    path: normalizePath(rest.startsWith('/') ? rest : `/${rest}`, mergeSlashes),
   };
 }
 

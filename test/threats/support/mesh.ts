@@ -179,6 +179,7 @@ export class TestMesh {
       state,
       pool,
       limits: all,
+      mergeSlashes: true,
       exchanges: new Slots(),
       connections: new Set(),
       connectionShares: new FairLimit(all.connectionsMax),

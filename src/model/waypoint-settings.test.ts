@@ -1,0 +1,27 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { gatewayIdleKeys } from './idle-settings.js';
+import { gatewayKeys, waypointFlags } from './waypoint-settings.js';
+
+test('what a Gateway’s annotations set becomes flags of its waypoint', () => {
+  assert.deepEqual(waypointFlags(), { flags: [], problems: [] });
+  for (const value of ['enabled', 'disabled'])
+    assert.deepEqual(
+      waypointFlags({ 'weft.dev/merge-slashes': value, 'weft.dev/stream-idle-timeout': '1h' }),
+      { flags: ['--stream-idle-timeout-ms=3600000', `--merge-slashes=${value}`], problems: [] },
+    );
+  for (const key of gatewayIdleKeys) assert.ok(gatewayKeys.includes(key));
+});
+
+test('a value that is unknown is a problem, and no flag', () => {
+  for (const value of ['', 'true', 'Disabled', ' enabled', 'x'.repeat(100)]) {
+    const { flags, problems } = waypointFlags({ 'weft.dev/merge-slashes': value });
+    assert.deepEqual(flags, []);
+    assert.equal(problems.length, 1);
+    assert.match(problems[0] ?? '', /^annotation weft.dev\/merge-slashes: ".{0,64}" is unknown/);
+  }
+  assert.equal(
+    waypointFlags({ 'weft.dev/merge-slashes': 'no', 'weft.dev/stream-idle-timeout': 'no' }).problems.length,
+    2,
+  );
+});
