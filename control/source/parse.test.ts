@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { compile } from '../compile/compile.js';
+import { narrow } from './narrow.js';
 import { fileErrorText, parseManifests } from './parse.js';
+import { readObject } from './validate.js';
 
 const policy = (spec: string): string => `apiVersion: weft.dev/v1alpha1
 kind: AccessPolicy
@@ -258,4 +260,15 @@ test('an error without a field or a line is one sentence', () => {
   const at = { file: 'a.yaml', message: 'wrong' };
   assert.equal(fileErrorText({ ...at, line: 3, field: 'spec' }), 'a.yaml:3: spec: wrong');
   assert.equal(fileErrorText({ ...at, line: 0, field: '' }), 'a.yaml: wrong');
+});
+
+test('an EndpointSlice of the API server is taken in the form that it is compiled in', () => {
+  const slice = narrow('EndpointSlice', {
+    metadata: { name: 'db', namespace: 'shop', labels: { 'kubernetes.io/service-name': 'db' } },
+    addressType: 'IPv4',
+    endpoints: [{ addresses: ['192.0.2.1'], conditions: { ready: true } }],
+    ports: [{ name: 'sql', port: 5432, protocol: 'TCP' }],
+  });
+  assert.ok(slice);
+  assert.deepEqual(readObject(slice), { object: slice });
 });

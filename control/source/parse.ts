@@ -156,6 +156,7 @@ class Parser implements Parsed {
   }
 
   #close(object: MeshObject): void {
+    if (object.kind === 'EndpointSlice') return;
     const taken = readObject(object).object ?? readObject(withTextLabels(object)).object;
     if (taken) this.closed.push(taken);
   }

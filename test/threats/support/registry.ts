@@ -5,7 +5,7 @@ import { compile, type Compiler } from '../../../control/compile/compile.js';
 import { namespaceOf } from '../../../control/compile/labels.js';
 import type { MeshObject } from '../../../control/compile/objects.js';
 import { narrow } from '../../../control/source/narrow.js';
-import { compileErrorOf, validatorOf } from '../../../control/source/validate.js';
+import { readObject } from '../../../control/source/validate.js';
 import { kernelServices } from '../../../daemonset/kernel/services.js';
 import { kernelMayCarry } from '../../../daemonset/kernel/verdicts.js';
 import { planInboundPlain, planInboundTunnel, planOutbound } from '../../../daemonset/proxy/plan.js';
@@ -30,9 +30,7 @@ function objectsOf(manifests: readonly string[]): MeshObject[] {
     if (raw === null) return [];
     const object = narrow((raw as MeshObject).kind, raw);
     if (!object) return [];
-    const validate = validatorOf(object.kind);
-    assert.ok(!validate || validate(object), JSON.stringify(validate?.errors));
-    assert.equal(compileErrorOf(object), undefined);
+    assert.equal(readObject(object).problem, undefined);
     return [object];
   });
 }
