@@ -98,6 +98,9 @@ test('the agents may not ask the API server for anything', async () => {
   assert.doesNotMatch(may, /secrets|pods|nodes|configmaps/);
 });
 
+const shopIsEnrolled = (): Promise<string> =>
+  kubectl('wait', 'namespace/shop', '--for=condition=weft.dev/Enrolled', '--timeout=90s');
+
 test('a label takes running pods in under load: no request fails, and what was plain is under mutual TLS, or joined on its node', async () => {
   const before = await said();
   await shop('label', 'namespace', 'shop', 'weft.dev/mesh=enabled');
@@ -107,6 +110,12 @@ test('a label takes running pods in under load: no request fails, and what was p
   });
   const { bad, errors } = await since(before);
   assert.equal(bad, 0, errors.join('\n'));
+  // In its first minute what the other node has not enrolled yet is plain.
+  await shopIsEnrolled();
+  await until('nothing is plain any more', 20_000, async () => {
+    const seen = (await lines(2)).filter(ofWeb);
+    return seen.length > 0 && seen.every(({ destination }) => destination.identity !== 'unknown');
+  });
   for (const { source, destination, service } of (await lines(2)).filter(ofWeb)) {
     assert.equal(source.identity, 'spiffe://cluster.local/ns/shop/sa/web');
     assert.equal(destination.identity, 'spiffe://cluster.local/ns/shop/sa/api');
@@ -123,6 +132,7 @@ test('a label takes running pods in under load: no request fails, and what was p
 
 test('in strict mode probes pass, and a pod outside of the mesh is refused', async () => {
   await kubectl('label', 'namespace', 'shop', 'weft.dev/mode=strict');
+  await shopIsEnrolled();
   const before = await said();
   const args = [
     'run',
