@@ -194,7 +194,7 @@ test("without the Gateway API's kinds the mesh starts, and the class of waypoint
 test('a Gateway becomes pods that may do nothing on their node, and is programmed with an address', async () => {
   const done = await weft('waypoint', 'apply', '-n', 'store', '--for-namespace');
   assert.match(done, /waypoint store\/waypoint is ready at 10\./);
-  assert.match(done, /namespace store labelled weft\.dev\/waypoint=waypoint/);
+  assert.match(done, /namespace store labeled weft\.dev\/waypoint=waypoint/);
   const { status } = await read('gateway', 'waypoint');
   await said(['gateway', 'waypoint'], 'Accepted', 'Accepted');
   await said(['gateway', 'waypoint'], 'Programmed', 'Programmed');
