@@ -20,7 +20,7 @@ export interface Meta {
 /** Of Weft's own kinds: whether an object is in force. */
 export const acceptedType = 'Accepted';
 /** Of what only a waypoint carries out: whether one does. */
-export const enforcedType = 'weft.dev/Enforced';
+export { enforcedType } from '../../src/model/condition-types.js';
 /** Of a Service: whether the waypoint that its labels name serves it. */
 export const waypointBoundType = 'weft.dev/WaypointBound';
 export interface Condition {
@@ -35,7 +35,7 @@ export interface Condition {
 /** Of a pod: whether it is held in the mesh; the control plane writes it, by what the node's agent says. */
 export const capturedCondition = 'weft.dev/captured';
 /** Of a Namespace: whether its first minute in the mesh is over (first-enrollment.ts). */
-export const enrolledCondition = 'weft.dev/Enrolled';
+export { enrolledCondition } from '../../src/model/condition-types.js';
 
 export interface NamespaceObject {
   readonly kind: 'Namespace';

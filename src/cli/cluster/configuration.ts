@@ -2,6 +2,7 @@
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { Finding } from '../../findings/finding.js';
 import { keyFindings } from '../../findings/keys.js';
+import { enforcedType, enrolledCondition } from '../../model/condition-types.js';
 import { listAt } from './list.js';
 
 interface Condition {
@@ -35,7 +36,6 @@ export interface ConfigurationFinding extends Finding {
 const nameOf = (kind: string, { metadata }: ConfiguredItem): string =>
   `${kind} ${metadata.namespace === undefined ? '' : `${metadata.namespace}/`}${metadata.name}`;
 
-const enforcedType = 'weft.dev/Enforced';
 const unenforcedHelp = 'no waypoint carries it out as it is written';
 
 /** Of Weft's own kinds. Pure. */
@@ -60,8 +60,6 @@ export function acceptedFindings(kind: string, items: readonly ConfiguredItem[])
   });
 }
 
-/** As control/compile/objects.ts has it. */
-const enrolledCondition = 'weft.dev/Enrolled';
 const controllerName = 'weft.dev/waypoint';
 /** Of routes that are attached to Services. Pure. */
 export function routeFindings(kind: string, items: readonly ConfiguredItem[]): Finding[] {
