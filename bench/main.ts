@@ -45,7 +45,7 @@ program
   )
   .option('--json <file>', 'write ratios and all rounds')
   .option('--against <file>', 'print the ratios of an earlier run beside (a file that --json wrote)')
-  .option('--state <dir>', 'where the bed is written down', '/run/weft/bench')
+  .option('--state <dir>', 'where the testbed is written down', '/run/weft/bench')
   .action(
     async (options: {
       rounds: number;
@@ -75,7 +75,7 @@ program
   .option('--rounds <n>', 'how often all is measured', within(1, 1000, true), 5)
   .option('--seconds <s>', 'how long connect() is measured', within(0.1, 300, false), 1)
   .option('--json <file>', 'write medians and all rounds')
-  .option('--state <dir>', 'where the bed is written down', '/run/weft/bench')
+  .option('--state <dir>', 'where the testbed is written down', '/run/weft/bench')
   .action(async (options: { rounds: number; seconds: number; json?: string; state: string }) => {
     const report = await runKernel({ ...options, ...begin() });
     if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);

@@ -17,7 +17,7 @@ import { BpfMap } from '../../native/index.js';
 import { WeftError } from '../../src/base/errors.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { run, sh } from '../../src/cli/run.js';
-import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import { parseIp } from '../../src/model/address.js';
 import { cpuOf, loadProgram, numberAt, runJson, Servers } from '../harness/load.js';
 import { figure, machine, table, type Report } from '../harness/report.js';
@@ -90,7 +90,7 @@ async function connectNs(action: () => Promise<unknown>): Promise<number> {
 const percentile = (values: readonly number[], share: number): number =>
   [...values].sort((a, b) => a - b)[Math.max(0, Math.ceil(values.length * share) - 1)] ?? NaN;
 
-/** Makes the bed, measures, removes the bed. */
+/** Makes the testbed, measures, removes the testbed. */
 export async function runKernel(options: KernelOptions): Promise<Report> {
   await tearDown(options.state);
   const servers = new Servers();
@@ -98,9 +98,9 @@ export async function runKernel(options: KernelOptions): Promise<Report> {
   const samples: { round: number; path: string; variant: string; values: Record<string, number> }[] = [];
   try {
     cpSync(manifests, from, { recursive: true });
-    const bed = Bed.create({ from, state: options.state });
+    const testbed = Testbed.create({ from, state: options.state });
     options.onProgress('starting two nodes');
-    await bed.up();
+    await testbed.up();
     for (const netns of ['weft-bench-near', 'weft-bench-direct-near'])
       await servers.start(netns, port, loadProgram('echo'), [String(port), String(cpuOf.server)]);
     for (const netns of ['weft-bench-client', 'weft-bench-direct-client']) {
@@ -223,7 +223,7 @@ async function connects(seconds: number): Promise<Partial<Record<Metric, number>
     'connect() of a pod not enrolled': outside,
     'connect() carried, small tables': small,
     'connect() carried, 100000 verdicts, 5000 services, 50000 endpoints': full,
-    // Both nodes of the bed have theirs.
+    // Both nodes of the testbed have theirs.
     'maps of a node': bytes / 2 / 1e6,
   };
 }

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { WeftError } from '../../src/base/errors.js';
 import { sleep } from '../../src/base/wait.js';
 import { run, sh } from '../../src/cli/run.js';
-import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import { residentBytes, spentBy } from '../harness/cost.js';
 import { interleave, type Task } from '../harness/interleave.js';
 import { cpuOf, loadProgram, numberAt, runJson, Servers } from '../harness/load.js';
@@ -28,7 +28,7 @@ export interface L4Options {
   /** Connections in flight while new ones are counted. */
   readonly atOnce: number;
   readonly workers?: number;
-  /** Where the bed is written down. */
+  /** Where the testbed is written down. */
   readonly state: string;
   readonly onProgress: (text: string) => void;
   /** Asked between measurements. */
@@ -88,20 +88,22 @@ const costMetrics = {
 const netnsOf = (variant: Variant, pod: string): string =>
   variant.namespace === 'direct' ? `weft-bench-direct-${pod}` : `weft-bench-${pod}`;
 
-/** Makes the bed, measures, removes the bed. Throws where a measurement fails or the run is interrupted. */
+/** Makes the testbed, measures, removes the testbed. Throws where a measurement fails or the run is interrupted. */
 export async function runL4(options: L4Options): Promise<Report> {
   await tearDown(options.state);
   const servers = new Servers();
   try {
-    const bed = Bed.create({
+    const testbed = Testbed.create({
       from: manifests,
       state: options.state,
       ...(options.workers === undefined ? {} : { workers: options.workers }),
     });
     options.onProgress('starting two nodes');
-    await bed.up();
+    await testbed.up();
     const addresses = new Map(
-      bed.topology.nodes.flatMap(({ pods }) => pods.map(({ netns, addresses: [ip] }) => [netns, ip ?? ''])),
+      testbed.topology.nodes.flatMap(({ pods }) =>
+        pods.map(({ netns, addresses: [ip] }) => [netns, ip ?? '']),
+      ),
     );
     for (const netns of addresses.keys()) {
       // So many short connections use up the ports of one minute otherwise.
@@ -120,8 +122,8 @@ export async function runL4(options: L4Options): Promise<Report> {
         await servers.start(netns, sinkPort, loadProgram('sink'), [String(sinkPort), String(cpuOf.server)]);
       }
     }
-    const agents = bed.topology.nodes.map(({ name }) => {
-      const mark = bed.mark(`agent-${name}`);
+    const agents = testbed.topology.nodes.map(({ name }) => {
+      const mark = testbed.mark(`agent-${name}`);
       if (!mark) throw new WeftError('WEFT_START', `the agent of ${name} does not run`);
       return mark.pid;
     });

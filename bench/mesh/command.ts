@@ -171,7 +171,7 @@ export function registerMesh(program: Command, begin: () => Begun, within: Numbe
     .option('--html <file>', 'one page with plots, that needs nothing else')
     .option('--plots <dir>', 'each plot as SVG, light and dark')
     .option('--smp <file>', 'in the format of Service Mesh Performance')
-    .option('--state <dir>', 'where the bed is written down', '/run/weft/bench')
+    .option('--state <dir>', 'where the testbed is written down', '/run/weft/bench')
     .action(async (given: Given) => {
       const result = await compareVariants(given, begin());
       writeOutputs(result, given);

@@ -9,7 +9,7 @@ import { parseTarget } from './target.js';
 import { sumOf } from './proof.js';
 import { cellsOf, kinds, planOf } from './variants.js';
 
-test('the manifests of all variants make a bed', () => {
+test('the manifests of all variants make a testbed', () => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-t-'));
   try {
     const plan = planOf(new Set(kinds.map(({ name }) => name)));

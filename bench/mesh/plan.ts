@@ -1,4 +1,4 @@
-/** Which pods there are: nodes, namespaces and Services as manifests for the bed. Pure. */
+/** Which pods there are: nodes, namespaces and Services as manifests for the testbed. Pure. */
 import { stringify } from 'yaml';
 
 export type NodeName = 'bench-a' | 'bench-b' | 'bench-c' | 'bench-d';

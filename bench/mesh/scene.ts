@@ -1,4 +1,4 @@
-/** The bed of the comparison: pods, agents, applications, sidecars, waypoint, each in the role that its CPU is counted under. */
+/** The testbed of the comparison: pods, agents, applications, sidecars, waypoint, each in the role that its CPU is counted under. */
 import type { ChildProcess } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -18,7 +18,7 @@ import {
   sh,
   type ProcessMark,
 } from '../../src/cli/run.js';
-import { agentProcess, Bed, controlPort, tearDown } from '../../src/cli/standalone/bed.js';
+import { agentProcess, Testbed, controlPort, tearDown } from '../../src/cli/standalone/testbed.js';
 import { startWaypoint, waypointProcess, type WaypointPlace } from '../../src/cli/standalone/waypoint.js';
 import { residentBytes } from '../harness/cost.js';
 import { Roles } from '../harness/roles.js';
@@ -41,7 +41,7 @@ const startMsMax = 30_000;
 export class Scene {
   pods: readonly PlacedPod[];
   readonly roles: Roles;
-  readonly bed: Bed;
+  readonly testbed: Testbed;
   readonly #dir: string;
   readonly #issue = issuer();
   readonly #programs: ProcessMark[] = [];
@@ -60,7 +60,7 @@ export class Scene {
     this.tell([]);
     this.roles = new Roles();
     try {
-      this.bed = Bed.create({ from: this.#manifests(), state });
+      this.testbed = Testbed.create({ from: this.#manifests(), state });
     } catch (error) {
       void this.roles.remove();
       rmSync(this.#dir, { recursive: true, force: true });
@@ -72,7 +72,7 @@ export class Scene {
     return join(this.#dir, 'manifests');
   }
 
-  /** Makes namespaces and links; nothing runs yet. Throws as Bed.create, and WEFT_START where there are no cgroups. */
+  /** Makes namespaces and links; nothing runs yet. Throws as Testbed.create, and WEFT_START where there are no cgroups. */
   static async create(plan: ScenePlan, state: string): Promise<Scene> {
     await tearDown(state);
     const scene = new Scene(plan, state);
@@ -87,7 +87,7 @@ export class Scene {
 
   /** The control plane and the agents, which are counted as `agents`; resolves when all pods are in. */
   async startMesh(): Promise<void> {
-    await this.bed.up(agentNodeNames);
+    await this.testbed.up(agentNodeNames);
     this.#countAgents();
   }
 
@@ -97,14 +97,14 @@ export class Scene {
 
   /** Ends both agents and starts them anew: with the memory they begin with. */
   async restartAgents(): Promise<void> {
-    for (const name of agentNodeNames) await this.bed.stop(agentProcess(name));
-    for (const name of agentNodeNames) this.bed.startAgent(name);
-    await this.bed.waitReady(undefined, agentNodeNames);
+    for (const name of agentNodeNames) await this.testbed.stop(agentProcess(name));
+    for (const name of agentNodeNames) this.testbed.startAgent(name);
+    await this.testbed.waitReady(undefined, agentNodeNames);
     this.#countAgents();
   }
 
   agentPid(node: string): number {
-    const mark = this.bed.mark(agentProcess(node));
+    const mark = this.testbed.mark(agentProcess(node));
     if (!mark) throw new WeftError('WEFT_START', `the agent of ${node} does not run`);
     return mark.pid;
   }
@@ -127,7 +127,7 @@ export class Scene {
   addPod(pod: PodPlan): PlacedPod {
     const plan = { ...this.plan, pods: [...this.plan.pods, pod] };
     const placed = placePods(plan).at(-1) as PlacedPod;
-    this.bed.addPod(pod.node, { name: pod.name, netns: placed.netns, addresses: [parseIp(placed.ip)] });
+    this.testbed.addPod(pod.node, { name: pod.name, netns: placed.netns, addresses: [parseIp(placed.ip)] });
     this.plan = plan;
     this.pods = [...this.pods, placed];
     widenPorts(placed.netns);
@@ -229,12 +229,12 @@ export class Scene {
 
   /** A ztunnel beside a pod's application, after redirection to it; the control plane serves it. Returns its process id. */
   async startZtunnel(pod: PlacedPod): Promise<number> {
-    const control = this.bed.controlState();
+    const control = this.testbed.controlState();
     const tokenFile = join(this.#dir, `token-${pod.node}`);
     const token = sh(process.execPath, [programs.control, 'token', '--state', control, '--node', pod.node]);
     writeFileSync(tokenFile, token.trim(), { mode: 0o600 });
     const environment = ztunnelEnvironment(pod, {
-      url: `https://${this.bed.topology.controlIp}:${controlPort}`,
+      url: `https://${this.testbed.topology.controlIp}:${controlPort}`,
       rootFile: join(control, 'root-cert.pem'),
       tokenFile,
     });
@@ -258,17 +258,17 @@ export class Scene {
   lastWords(): string {
     return agentNodeNames
       .filter((name) => {
-        const mark = this.bed.mark(`agent-${name}`);
+        const mark = this.testbed.mark(`agent-${name}`);
         return mark !== undefined && !isAlive(mark);
       })
-      .map((name) => `${name}: ${this.bed.log(`agent-${name}`).trim().split('\n').slice(-3).join(' ')}`)
+      .map((name) => `${name}: ${this.testbed.log(`agent-${name}`).trim().split('\n').slice(-3).join(' ')}`)
       .join('; ');
   }
 
   /** Counted as `waypoint`. */
   async startWaypoint(place: WaypointPlace): Promise<void> {
-    await startWaypoint(this.bed, place);
-    const mark = this.bed.mark(waypointProcess(place));
+    await startWaypoint(this.testbed, place);
+    const mark = this.testbed.mark(waypointProcess(place));
     if (mark) for (const pid of processTree(mark.pid)) this.roles.add('waypoint', pid);
   }
 

@@ -1,6 +1,6 @@
 /**
  * The comparison: no mesh, sidecars, Weft in its ways, with the same applications under the same load between the same two
- * nodes. `runMesh` reads top to bottom: what there is to compare, the bed, the proof, the rounds, the evidence.
+ * nodes. `runMesh` reads top to bottom: what there is to compare, the testbed, the proof, the rounds, the evidence.
  */
 import { availableParallelism, cpus, release, totalmem } from 'node:os';
 import { errorText, WeftError } from '../../src/base/errors.js';
@@ -183,7 +183,7 @@ async function slowestOf(
   };
 }
 
-/** Makes the bed, measures, removes the bed. Throws where there is nothing to compare, or before the first round. */
+/** Makes the testbed, measures, removes the testbed. Throws where there is nothing to compare, or before the first round. */
 export async function runMesh(options: MeshOptions, peers: Peers): Promise<Part> {
   const { names, envoy, fortio, versions } = peers;
   const missing = [...peers.missing];

@@ -1,6 +1,6 @@
 /** Connections that the kernel carries, as visible as those that the agent carries: records, metrics, sweeps. */
 import { formatSocketAddress } from '../../src/model/address.js';
-import { authorize, type ConnectionFacts } from '../../src/policy/authorize.js';
+import { authorize, type ConnectionAttributes } from '../../src/policy/authorize.js';
 import type { MeshView } from '../../src/state/store.js';
 import { partyOf, type ConnectionRecord } from '../../src/telemetry/access-log.js';
 import type { ConnectionLog, LineValues } from '../../src/telemetry/connection-log.js';
@@ -186,7 +186,7 @@ export class Carried {
       const { saddr, sport, daddr, dport } = live.tuple;
       const asked = `${live.source} ${live.destination} ${saddr} ${daddr} ${dport}`;
       if (!found.has(asked))
-        found.set(asked, recheck(this.#options.view, destination.pod.uid, this.#factsOf(source, live)));
+        found.set(asked, recheck(this.#options.view, destination.pod.uid, this.#attributesOf(source, live)));
       const why = found.get(asked);
       if (why === undefined) continue;
       this.#cuts.set(Number(id), why);
@@ -222,7 +222,7 @@ export class Carried {
       .flatMap((table) => table.entries().map((entry) => ({ table, ...entry })));
   }
 
-  #factsOf(source: LocalPod | undefined, live: LiveEntry): ConnectionFacts {
+  #attributesOf(source: LocalPod | undefined, live: LiveEntry): ConnectionAttributes {
     return {
       identity: source?.pod.identity,
       sourceIp: live.tuple.saddr,
@@ -236,7 +236,7 @@ export class Carried {
     const source = this.#sourceOf(live);
     const destination = podOf(live.destination);
     const workload = destination && view.workload(destination.pod.uid);
-    const verdict = workload && authorize(view.policiesFor(workload), this.#factsOf(source, live));
+    const verdict = workload && authorize(view.policiesFor(workload), this.#attributesOf(source, live));
     const service = view.serviceByAddress(live.dialled.ip, source?.pod.namespace);
     return {
       direction: 'outbound',

@@ -43,10 +43,10 @@ export async function handleTunnel(
   let gone = false;
   tunnel.onGone(() => (gone = true));
   const plan = planOf(context, local, tunnel);
-  const isJudged = plan.facts?.http === 'judged';
+  const isJudged = plan.attributes?.http === 'judged';
   // What a waypoint says of its client is looked at where the plan has believed it, and told as the source then.
   const client = (isJudged ? forwardedFor(tunnel.headers.forwarded) : undefined) ?? clientOf(tunnel);
-  const source = plan.facts?.identity ?? tunnel.peer;
+  const source = plan.attributes?.identity ?? tunnel.peer;
   const opening = openingOf(context, local, 'inbound-hbone', client, tunnel.authority, source, plan);
   if (plan.kind === 'refuse') {
     tunnel.refuse(plan.status);
@@ -74,7 +74,7 @@ export async function handleTunnel(
     tunnel.refuse(503);
     return;
   }
-  track.watch(local.pod.uid, plan.facts, tunnel.peer);
+  track.watch(local.pod.uid, plan.attributes, tunnel.peer);
   // A change between the decision and the track: decided once more, now that the list would catch the next one.
   const now = planOf(context, local, tunnel);
   if (gone || now.kind === 'refuse') {
@@ -120,7 +120,7 @@ export async function handlePlain(context: ProxyContext, local: LocalPod, socket
     track.refuse(opening);
     return;
   }
-  track.watch(local.pod.uid, plan.facts);
+  track.watch(local.pod.uid, plan.attributes);
   let app: Duplex;
   try {
     app = await context.sockets.dial(local.place, plan.target, ends.remote);

@@ -152,7 +152,7 @@ async function reach(
         throw new WeftError('WEFT_POD_GONE', 'the destination left this node a moment ago', {
           retryable: true,
         });
-      track.watch(plan.workload.uid, plan.facts);
+      track.watch(plan.workload.uid, plan.attributes);
       // Those that follow need not come here, where policy allows that.
       context.learn(local.pod.uid, plan.workload.uid, plan.target.port);
       return context.sockets.dial(destination.place, plan.target, client);

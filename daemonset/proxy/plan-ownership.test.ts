@@ -125,12 +125,12 @@ test('a Service of another namespace puts no waypoint before a pod that it names
       assert.deepEqual(outbound(state, '10.96.0.2', 80), outbound(quiet, '10.96.0.2', 80), what);
       assert.deepEqual(tunnel(state), tunnel(quiet), what);
       assert.deepEqual(plain(state), plain(quiet), what);
-      const facts = {
+      const attributes = {
         sourceIp: parseIp('10.0.1.1'),
         destinationIp: parseIp('10.0.2.1'),
         destinationPort: 8080,
       };
-      assert.equal(recheck(state, uid('far'), { ...facts, identity: id('web') }), undefined, what);
+      assert.equal(recheck(state, uid('far'), { ...attributes, identity: id('web') }), undefined, what);
     }
   }
 });
@@ -139,7 +139,7 @@ test('a waypoint of another namespace speaks for nobody but itself', () => {
   for (const [what, extra] of Object.entries(traps)) {
     const claim = tunnel(mesh({ ...extra, policies: [onlyWeb] }), evilIdentity, id('web'));
     assert.ok(claim.kind === 'refuse' && claim.code === 'WEFT_DENIED', what);
-    assert.equal(claim.facts?.identity, evilIdentity);
+    assert.equal(claim.attributes?.identity, evilIdentity);
   }
 });
 
@@ -254,7 +254,7 @@ test('a tunnel of a waypoint ends when the waypoint serves the port no longer: w
   const state = mesh({ workloads: [replica('wp', '10.0.2.9')], services: [served], policies: [onlyWeb] });
   const plan = tunnel(state, id('wp'), id('web'));
   assert.ok(plan.kind === 'deliver', plan.kind);
-  assert.equal(recheck(state, uid('far'), plan.facts, id('wp')), undefined);
+  assert.equal(recheck(state, uid('far'), plan.attributes, id('wp')), undefined);
   state.apply({ services: [service('far', '10.96.0.2')] });
-  assert.match(recheck(state, uid('far'), plan.facts, id('wp')) ?? '', /no longer served by a waypoint/);
+  assert.match(recheck(state, uid('far'), plan.attributes, id('wp')) ?? '', /no longer served by a waypoint/);
 });

@@ -296,11 +296,15 @@ for (const [name, plan, expected, why] of inboundCases) {
 
 test('a live connection is held against new policies, and another is not', () => {
   const state = mesh();
-  const facts = { sourceIp: parseIp('10.0.1.1'), destinationIp: parseIp('10.0.2.1'), destinationPort: 80 };
-  assert.equal(recheck(state, uid('far'), { ...facts, identity: id('web') }), undefined);
+  const attributes = {
+    sourceIp: parseIp('10.0.1.1'),
+    destinationIp: parseIp('10.0.2.1'),
+    destinationPort: 80,
+  };
+  assert.equal(recheck(state, uid('far'), { ...attributes, identity: id('web') }), undefined);
   state.apply({ policies: [denyWeb] });
-  assert.match(recheck(state, uid('far'), { ...facts, identity: id('web') }) ?? '', /deny-web/);
-  assert.equal(recheck(state, uid('far'), { ...facts, identity: id('near') }), undefined);
+  assert.match(recheck(state, uid('far'), { ...attributes, identity: id('web') }) ?? '', /deny-web/);
+  assert.equal(recheck(state, uid('far'), { ...attributes, identity: id('near') }), undefined);
 });
 
 test('updates in any order give the same answer for an address', () => {
@@ -357,7 +361,9 @@ test('a waypoint is believed whom it speaks for, by its own workloads alone', ()
   const plan = throughTunnel(state, 'wp', 'web');
   assert.equal(plan.kind, 'deliver');
   assert.ok(
-    plan.kind === 'deliver' && plan.facts.identity === id('web') && plan.facts.sourceIp === '10.0.1.1',
+    plan.kind === 'deliver' &&
+      plan.attributes.identity === id('web') &&
+      plan.attributes.sourceIp === '10.0.1.1',
   );
   assert.equal(throughTunnel(state, 'wp', 'intruder').kind, 'refuse');
   // Who says nothing of a client speaks for itself.
@@ -384,8 +390,8 @@ test('what a policy says of requests is the waypoint’s to judge; where none ha
 });
 
 test('a connection that is older than the waypoint is cut once there is one', () => {
-  const facts = { sourceIp: parseIp('10.0.1.1'), destinationIp: parseIp('10.0.2.1') };
-  const web = { ...facts, destinationPort: 8080, identity: id('web') };
+  const attributes = { sourceIp: parseIp('10.0.1.1'), destinationIp: parseIp('10.0.2.1') };
+  const web = { ...attributes, destinationPort: 8080, identity: id('web') };
   assert.equal(recheck(mesh(), uid('far'), web), undefined);
   assert.match(recheck(withWaypoint(), uid('far'), web) ?? '', /waypoint alone/);
   assert.equal(recheck(withWaypoint(), uid('far'), { ...web, http: 'judged' }, id('wp')), undefined);
@@ -459,7 +465,7 @@ test('endpoints that were written by hand close their pod’s port as labels do'
   assert.equal(tunnel(state).kind, 'refuse');
   assert.equal(plain(state).kind, 'refuse');
   const believed = throughTunnel(state, 'wp', 'web');
-  assert.ok(believed.kind === 'deliver' && believed.facts.identity === id('web'));
+  assert.ok(believed.kind === 'deliver' && believed.attributes.identity === id('web'));
   assert.equal(tunnel(state, '10.0.2.1', 9090).kind, 'deliver');
 });
 

@@ -1,5 +1,5 @@
 /**
- * What shall become of a connection: pure decisions, from facts to a plan with its reason. Carrying it out is outbound.ts
+ * What shall become of a connection: pure decisions, from attributes to a plan with its reason. Carrying it out is outbound.ts
  * and inbound.ts. test cases: plan.test.ts.
  */
 import type { SocketAddress } from '../../src/model/address.js';
@@ -9,7 +9,7 @@ import type { NodePod } from '../../src/model/node-pod.js';
 import { mayStandBefore } from '../../src/model/ownership.js';
 import type { Service } from '../../src/model/service.js';
 import type { WaypointRef, Workload, WorkloadUid } from '../../src/model/workload.js';
-import { authorize, whyDenied, type ConnectionFacts, type Verdict } from '../../src/policy/authorize.js';
+import { authorize, whyDenied, type ConnectionAttributes, type Verdict } from '../../src/policy/authorize.js';
 import {
   identitiesOf,
   resolve,
@@ -30,7 +30,7 @@ export interface Refusal {
   readonly status: number;
   readonly verdict?: Verdict;
   /** Of what a policy refused: whose it is, as far as it is believed. */
-  readonly facts?: ConnectionFacts;
+  readonly attributes?: ConnectionAttributes;
   readonly workload?: Workload;
   readonly service?: Service;
 }
@@ -50,7 +50,7 @@ export type OutboundPlan =
       readonly workload: Workload;
       readonly service?: Service;
       readonly target: SocketAddress;
-      readonly facts: ConnectionFacts;
+      readonly attributes: ConnectionAttributes;
       readonly verdict: Verdict;
       readonly why: string;
     }
@@ -89,20 +89,20 @@ const refuse = (code: string, why: string, status: number, more: Partial<Refusal
 const denied = (verdict: Verdict, more: Partial<Refusal> = {}): Refusal =>
   refuse('WEFT_DENIED', whyDenied(verdict), 401, { verdict, ...more });
 
-export function planOutbound(view: MeshView, facts: OutboundFacts): OutboundPlan {
-  const { dialled } = facts;
+export function planOutbound(view: MeshView, attributes: OutboundFacts): OutboundPlan {
+  const { dialled } = attributes;
   const resolved = resolve(
     view,
     dialled,
-    { ip: facts.sourceIp, namespace: facts.source.namespace },
-    facts.node,
-    facts.random,
-    facts.picked,
-    facts.avoid,
+    { ip: attributes.sourceIp, namespace: attributes.source.namespace },
+    attributes.node,
+    attributes.random,
+    attributes.picked,
+    attributes.avoid,
   );
   if (resolved.kind === 'none') return refuse(resolved.code, resolved.why, 503);
   if (resolved.kind === 'unknown') {
-    return facts.source.outboundUnknown === 'refuse'
+    return attributes.source.outboundUnknown === 'refuse'
       ? refuse(
           'WEFT_DESTINATION_UNKNOWN',
           `${formatSocketAddress(dialled)} is not in the mesh, and this pod may not leave it`,
@@ -116,11 +116,11 @@ export function planOutbound(view: MeshView, facts: OutboundFacts): OutboundPlan
   // A Service of another namespace may have a waypoint of its own, which the client chose with it; the pod still takes its ports from
   // its own namespace's waypoint alone, also from who is that other waypoint.
   const isSource = (reference: WaypointRef): boolean =>
-    identitiesOf(view, reference).includes(facts.source.identity);
+    identitiesOf(view, reference).includes(attributes.source.identity);
   const ofService = service?.waypoint && !isSource(service.waypoint) ? service.waypoint : undefined;
   const waypoint = ofService ?? ownWaypoint(waypointsOf(view, workload, target.port), isSource);
   if (waypoint) {
-    const found = resolveWaypoint(view, waypoint, facts.random, facts.avoid);
+    const found = resolveWaypoint(view, waypoint, attributes.random, attributes.avoid);
     if (!found) {
       const { code, why } = waypointMissing(service?.key ?? workload.uid, waypoint);
       return refuse(code, why, 503, known);
@@ -143,17 +143,17 @@ export function planOutbound(view: MeshView, facts: OutboundFacts): OutboundPlan
   if (ownPorts.has(target.port)) {
     return refuse('WEFT_AGENT_PORT', `port ${target.port} is the agent's own`, 503, known);
   }
-  const locality = facts.locality(workload.uid);
+  const locality = attributes.locality(workload.uid);
   if (locality === 'joined') {
-    const asked: ConnectionFacts = {
-      identity: facts.source.identity,
-      sourceIp: facts.sourceIp,
+    const asked: ConnectionAttributes = {
+      identity: attributes.source.identity,
+      sourceIp: attributes.sourceIp,
       destinationIp: target.ip,
       destinationPort: target.port,
     };
     const verdict = authorize(view.policiesFor(workload), asked);
     if (!verdict.allowed) return denied(verdict, known);
-    return { kind: 'local', ...known, target, facts: asked, verdict, why: 'same-node' };
+    return { kind: 'local', ...known, target, attributes: asked, verdict, why: 'same-node' };
   }
   return {
     kind: 'hbone',
@@ -179,7 +179,7 @@ export type InboundPlan =
   | {
       readonly kind: 'deliver';
       readonly target: SocketAddress;
-      readonly facts: ConnectionFacts;
+      readonly attributes: ConnectionAttributes;
       readonly verdict: Verdict;
       readonly why: string;
     }
@@ -196,26 +196,26 @@ export interface TunnelFacts {
   readonly client?: { readonly identity: SpiffeId | undefined; readonly ip: SocketAddress['ip'] | undefined };
 }
 
-export function planInboundTunnel(view: MeshView, facts: TunnelFacts): InboundPlan {
-  const { authority } = facts;
-  if (!facts.pod.addresses.includes(authority.ip) || authority.ip !== facts.local) {
+export function planInboundTunnel(view: MeshView, attributes: TunnelFacts): InboundPlan {
+  const { authority } = attributes;
+  if (!attributes.pod.addresses.includes(authority.ip) || authority.ip !== attributes.local) {
     return refuse(
       'WEFT_AUTHORITY_MISMATCH',
-      `the tunnel asks for ${formatSocketAddress(authority)} at ${facts.local}`,
+      `the tunnel asks for ${formatSocketAddress(authority)} at ${attributes.local}`,
       400,
     );
   }
   if (ownPorts.has(authority.port))
     return refuse('WEFT_AGENT_PORT', `port ${authority.port} is the agent's own`, 503);
-  const workload = view.workload(facts.pod.uid);
+  const workload = view.workload(attributes.pod.uid);
   if (!workload) return refuse('WEFT_NOT_READY', 'this pod is not yet known from discovery', 503);
   const waypoints = waypointsOf(view, workload, authority.port);
-  const around = waypointRefusal(view, workload, waypoints, facts.peer, authority.port);
+  const around = waypointRefusal(view, workload, waypoints, attributes.peer, authority.port);
   if (around) return around;
   const judged = waypoints.length > 0;
-  const asked: ConnectionFacts = {
-    identity: (judged ? facts.client?.identity : undefined) ?? facts.peer,
-    sourceIp: (judged ? facts.client?.ip : undefined) ?? facts.remote,
+  const asked: ConnectionAttributes = {
+    identity: (judged ? attributes.client?.identity : undefined) ?? attributes.peer,
+    sourceIp: (judged ? attributes.client?.ip : undefined) ?? attributes.remote,
     destinationIp: authority.ip,
     destinationPort: authority.port,
     ...(judged ? { http: 'judged' as const } : {}),
@@ -230,34 +230,34 @@ export interface PlainFacts {
 }
 
 /** Plaintext proves no identity, whatever its address. Strict mode is a DENY policy on absent identities. */
-export function planInboundPlain(view: MeshView, facts: PlainFacts): InboundPlan {
-  if (ownPorts.has(facts.local.port))
-    return refuse('WEFT_AGENT_PORT', `port ${facts.local.port} is the agent's own`, 503);
-  const workload = view.workload(facts.pod.uid);
+export function planInboundPlain(view: MeshView, attributes: PlainFacts): InboundPlan {
+  if (ownPorts.has(attributes.local.port))
+    return refuse('WEFT_AGENT_PORT', `port ${attributes.local.port} is the agent's own`, 503);
+  const workload = view.workload(attributes.pod.uid);
   if (!workload) return refuse('WEFT_NOT_READY', 'this pod is not yet known from discovery', 503);
-  const waypoints = waypointsOf(view, workload, facts.local.port);
-  const around = waypointRefusal(view, workload, waypoints, undefined, facts.local.port);
+  const waypoints = waypointsOf(view, workload, attributes.local.port);
+  const around = waypointRefusal(view, workload, waypoints, undefined, attributes.local.port);
   if (around) return around;
-  const asked: ConnectionFacts = {
+  const asked: ConnectionAttributes = {
     identity: undefined,
-    sourceIp: facts.remote.ip,
-    destinationIp: facts.local.ip,
-    destinationPort: facts.local.port,
+    sourceIp: attributes.remote.ip,
+    destinationIp: attributes.local.ip,
+    destinationPort: attributes.local.port,
   };
-  return deliver(view, workload, facts.local, asked, 'plaintext-permitted');
+  return deliver(view, workload, attributes.local, asked, 'plaintext-permitted');
 }
 
 function deliver(
   view: MeshView,
   workload: Workload,
   target: SocketAddress,
-  facts: ConnectionFacts,
+  attributes: ConnectionAttributes,
   why: string,
 ): InboundPlan {
-  const verdict = authorize(view.policiesFor(workload), facts);
+  const verdict = authorize(view.policiesFor(workload), attributes);
   return verdict.allowed
-    ? { kind: 'deliver', target, facts, verdict, why }
-    : denied(verdict, { workload, facts });
+    ? { kind: 'deliver', target, attributes, verdict, why }
+    : denied(verdict, { workload, attributes });
 }
 
 /** A workload behind a Service with a waypoint accepts those ports from that waypoint alone. */
@@ -283,18 +283,18 @@ function waypointRefusal(
 export function recheck(
   view: MeshView,
   uid: WorkloadUid,
-  facts: ConnectionFacts,
-  peer = facts.identity,
+  attributes: ConnectionAttributes,
+  peer = attributes.identity,
 ): string | undefined {
   const workload = view.workload(uid);
   // A workload that discovery no longer knows is being removed with its pod: its connections end with it.
   if (!workload) return undefined;
-  const waypoints = waypointsOf(view, workload, facts.destinationPort);
-  const around = waypointRefusal(view, workload, waypoints, peer, facts.destinationPort);
+  const waypoints = waypointsOf(view, workload, attributes.destinationPort);
+  const around = waypointRefusal(view, workload, waypoints, peer, attributes.destinationPort);
   if (around) return around.why;
   // A waypoint is believed about its client while it serves the port, and no longer.
-  if (facts.http === 'judged' && waypoints.length === 0)
-    return `port ${facts.destinationPort} is no longer served by a waypoint, which spoke for the client`;
-  const verdict = authorize(view.policiesFor(workload), facts);
+  if (attributes.http === 'judged' && waypoints.length === 0)
+    return `port ${attributes.destinationPort} is no longer served by a waypoint, which spoke for the client`;
+  const verdict = authorize(view.policiesFor(workload), attributes);
   return verdict.allowed ? undefined : denied(verdict).why;
 }

@@ -3,7 +3,7 @@ import type net from 'node:net';
 import type { Carried, CarryResult } from '../../src/hbone/carry.js';
 import type { SpiffeId } from '../../src/model/identity.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
-import type { ConnectionFacts } from '../../src/policy/authorize.js';
+import type { ConnectionAttributes } from '../../src/policy/authorize.js';
 import { waypointsOf } from '../../src/state/resolve.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
 import type { ProxyContext } from './context.js';
@@ -15,7 +15,7 @@ export class Track {
   readonly #startedMs = Date.now();
   #opening: Opening | undefined;
   #carried: Carried | undefined;
-  #check: { uid: WorkloadUid; facts: ConnectionFacts; peer: SpiffeId | undefined } | undefined;
+  #check: { uid: WorkloadUid; attributes: ConnectionAttributes; peer: SpiffeId | undefined } | undefined;
   #cut: string | undefined;
   #id: number | undefined;
   #ended = false;
@@ -54,8 +54,8 @@ export class Track {
   }
 
   /** Holds the connection against every later policy change, from before it is first authorized. */
-  watch(uid: WorkloadUid, facts: ConnectionFacts, peer = facts.identity): void {
-    this.#check = { uid, facts, peer };
+  watch(uid: WorkloadUid, attributes: ConnectionAttributes, peer = attributes.identity): void {
+    this.#check = { uid, attributes, peer };
   }
 
   /** It goes elsewhere, where the destination's own node decides. */
@@ -71,11 +71,11 @@ export class Track {
     // Whom a waypoint speaks for was believed because it served this workload. Once it does not, nobody knows whose connection this is.
     if (
       workload &&
-      check.facts.http === 'judged' &&
-      waypointsOf(view, workload, check.facts.destinationPort).length === 0
+      check.attributes.http === 'judged' &&
+      waypointsOf(view, workload, check.attributes.destinationPort).length === 0
     )
       return 'the waypoint that spoke for its client does not serve this workload any more';
-    return recheck(view, check.uid, check.facts, check.peer);
+    return recheck(view, check.uid, check.attributes, check.peer);
   }
 
   get wasCut(): boolean {

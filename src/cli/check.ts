@@ -65,8 +65,8 @@ export function missing(): string | undefined {
 }
 
 /** Ends this program with exit code 2 and one line on stderr where something is missing for `purpose`. */
-export function needMachine(purpose: 'agent' | 'bed' | 'demo'): void {
-  const programs = { agent: {}, bed: bedPrograms, demo: demoPrograms }[purpose];
+export function needMachine(purpose: 'agent' | 'testbed' | 'demo'): void {
+  const programs = { agent: {}, testbed: bedPrograms, demo: demoPrograms }[purpose];
   const what = missing() ?? missingPrograms(programs);
   if (what === undefined) return;
   console.error(`weft: ${what}`);

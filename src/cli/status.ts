@@ -1,4 +1,4 @@
-/** What runs, and which pods are in the mesh: of a bed, or of the agent of this node. */
+/** What runs, and which pods are in the mesh: of a testbed, or of the agent of this node. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
@@ -8,7 +8,7 @@ import { errorText } from '../base/errors.js';
 import { adminGet, adminPort } from './admin.js';
 import { isAlive } from './run.js';
 import { stateDefault } from './standalone/command.js';
-import { agentProcess, readLedger, type AgentReadiness } from './standalone/bed.js';
+import { agentProcess, readLedger, type AgentReadiness } from './standalone/testbed.js';
 
 interface NodeStatus {
   readonly node: string;
@@ -27,11 +27,11 @@ interface WaypointStatus {
 }
 interface Status {
   readonly ok: boolean;
-  /** Absent where no bed stands: the control plane is elsewhere. */
+  /** Absent where no testbed stands: the control plane is elsewhere. */
   readonly control?: 'running' | 'ended';
   readonly nodes: readonly NodeStatus[];
   readonly waypoints?: readonly WaypointStatus[];
-  /** Of a bed: what of its manifests is not in force as it is written. */
+  /** Of a testbed: what of its manifests is not in force as it is written. */
   readonly configuration?: readonly string[];
 }
 
@@ -132,13 +132,17 @@ function* lines(status: Status): Generator<string> {
 export function statusCommand(): Command {
   return new Command('status')
     .description(
-      'what runs, and which pods are in the mesh: of a bed, of the cluster that KUBECONFIG names, or of the agent of this node; exit code 1 where something is not ready',
+      'what runs, and which pods are in the mesh: of a testbed, of the cluster that KUBECONFIG names, or of the agent of this node; exit code 1 where something is not ready',
     )
     .option('--kubernetes', 'the cluster, also without KUBECONFIG')
     .option('--no-kubernetes', 'not the cluster, also with KUBECONFIG')
     .option('-n, --namespace <name>', "of a cluster: where Weft's parts run", systemNamespace)
     .option('--all', 'of a cluster: pods that are not in the mesh too, and why')
-    .option('--state <dir>', "a bed's state directory; without a bed, the agent of this node", stateDefault)
+    .option(
+      '--state <dir>',
+      "a testbed's state directory; without a testbed, the agent of this node",
+      stateDefault,
+    )
     .option('--json', 'print one JSON object only')
     .action(async (options: ClusterFlags & { state: string; kubernetes?: boolean }) => {
       if (!readLedger(options.state) && wantsCluster(options.kubernetes)) return printClusterStatus(options);

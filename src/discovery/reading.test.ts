@@ -6,7 +6,7 @@ import { parseSpiffeId } from '../model/identity.js';
 import { emptyMatch, type AuthorizationPolicy, type PolicyKey, type PolicyMatch } from '../model/policy.js';
 import type { Route, RouteKey } from '../model/route.js';
 import type { ServiceKey } from '../model/workload.js';
-import { authorize, type ConnectionFacts } from '../policy/authorize.js';
+import { authorize, type ConnectionAttributes } from '../policy/authorize.js';
 import { MeshState } from '../state/store.js';
 import { decodeNodePod, nobodysWaypoint, readAddress, readAuthorization, readRoute } from './decode.js';
 import { encodeAuthorization, encodeRoute } from './encode.js';
@@ -15,7 +15,7 @@ import * as pb from './gen/workload.js';
 import * as pbWeft from './gen/weft.js';
 import { ignorableFrom, unknownFields } from './reading.js';
 
-const facts = (account: string, port = 80): ConnectionFacts => ({
+const attributes = (account: string, port = 80): ConnectionAttributes => ({
   identity: parseSpiffeId(`spiffe://cluster.local/ns/shop/sa/${account}`),
   sourceIp: parseIp('10.0.0.1'),
   destinationIp: parseIp('10.0.0.2'),
@@ -88,7 +88,7 @@ const read = (
   return { value, problems };
 };
 const allowed = (value: AuthorizationPolicy, account: string): boolean =>
-  authorize([value], facts(account)).allowed;
+  authorize([value], attributes(account)).allowed;
 
 test('of a policy that allows, a match with a restriction of a later version allows nothing, the others do', () => {
   for (const path of [[5, 1, 2], [5, 1, 2, 11], [5, 1], [5]]) {
@@ -137,7 +137,10 @@ test('a string or path match of a later kind denies all where the policy denies,
         rules: [{ clauses: [{ matches: [one] }] }],
       }).finish();
       assert.equal(allowed(read(bytes).value, 'web'), false);
-      assert.equal(authorize([read(bytes).value], { ...facts('x'), identity: undefined }).allowed, false);
+      assert.equal(
+        authorize([read(bytes).value], { ...attributes('x'), identity: undefined }).allowed,
+        false,
+      );
     }
 });
 
@@ -169,8 +172,8 @@ test('a policy of which nothing can be read denies in the namespace of its name,
   state.apply({ policies: [value] });
   const of = (namespace: string): readonly AuthorizationPolicy[] =>
     state.policiesFor({ namespace, policies: [] });
-  assert.equal(authorize(of('shop'), facts('web')).allowed, false);
-  assert.equal(authorize(of('bank'), facts('web')).allowed, true);
+  assert.equal(authorize(of('shop'), attributes('web')).allowed, false);
+  assert.equal(authorize(of('bank'), attributes('web')).allowed, true);
   state.apply({ removedPolicies: ['shop/p'] });
   assert.equal(of('shop').length, 0);
   assert.equal(readAuthorization('', Buffer.from([0xff]), 'weft-system').value, undefined);

@@ -61,18 +61,18 @@ async function listen(onConnection: (socket: net.Socket) => void, pauseOnConnect
   return (server.address() as net.AddressInfo).port;
 }
 
-interface Bed {
+interface Testbed {
   readonly port: number;
   readonly server: HboneServer;
   readonly refused: Refused[];
   readonly request: (more?: Partial<TunnelRequest>) => TunnelRequest;
 }
 
-async function bed(
+async function testbed(
   onTunnel: (tunnel: InboundTunnel) => void,
   limits: Partial<HboneLimits> = {},
   svid = svidOf(db),
-): Promise<Bed> {
+): Promise<Testbed> {
   const refused: Refused[] = [];
   const server = new HboneServer({
     svid,
@@ -139,7 +139,7 @@ const rejectsWith = (code: string) => (error: unknown) => error instanceof WeftE
 
 test('a tunnel carries bytes both ways, knows both identities, and half-closes', async () => {
   const seen: InboundTunnel[] = [];
-  const { request } = await bed((tunnel) => {
+  const { request } = await testbed((tunnel) => {
     seen.push(tunnel);
     echo(tunnel);
   });
@@ -155,7 +155,7 @@ test('a tunnel carries bytes both ways, knows both identities, and half-closes',
 });
 
 test('streams share a connection up to the limit, then open the next', async () => {
-  const { request, server } = await bed(echo);
+  const { request, server } = await testbed(echo);
   const tunnels = pool({ streamsPerConnectionClientMax: 3 });
   const open = await Promise.all(Array.from({ length: 7 }, () => tunnels.open(request())));
   assert.equal(server.sessions, 3);
@@ -163,7 +163,7 @@ test('streams share a connection up to the limit, then open the next', async () 
 });
 
 test('different sources and identities never share a connection', async () => {
-  const { request, server } = await bed(echo);
+  const { request, server } = await testbed(echo);
   const tunnels = pool();
   await tunnels.open(request());
   await tunnels.open(request({ source: 'other pod' }));
@@ -173,7 +173,7 @@ test('different sources and identities never share a connection', async () => {
 
 test('sends nothing to a server of another identity, or when none is expected', async () => {
   let streams = 0;
-  const { request } = await bed(() => streams++);
+  const { request } = await testbed(() => streams++);
   await assert.rejects(pool().open(request({ expected: [web] })), rejectsWith('WEFT_TUNNEL_IDENTITY'));
   await assert.rejects(pool().open(request({ expected: [] })), rejectsWith('WEFT_TUNNEL_IDENTITY'));
   assert.equal(streams, 0);
@@ -181,7 +181,7 @@ test('sends nothing to a server of another identity, or when none is expected', 
 
 test('refuses clients of another root, of another trust domain, expired, or without a certificate', async () => {
   let streams = 0;
-  const { request, refused, port } = await bed(() => streams++);
+  const { request, refused, port } = await testbed(() => streams++);
   const foreignRoot = createRoot(domain, 3600);
   const foreignDomain = svidOf(parseSpiffeId('spiffe://other.example/ns/shop/sa/web'));
   const expired = svidOf(web, root, 60, Date.now() - 3600_000);
@@ -207,12 +207,12 @@ test('refuses clients of another root, of another trust domain, expired, or with
 });
 
 test('a refusal reaches the client as its status', async () => {
-  const { request } = await bed((tunnel) => tunnel.refuse(401));
+  const { request } = await testbed((tunnel) => tunnel.refuse(401));
   await assert.rejects(pool().open(request()), /answered 401/);
 });
 
 test('answers 400 to what is no CONNECT or has no address', async () => {
-  const { port, refused } = await bed(echo);
+  const { port, refused } = await testbed(echo);
   const session = http2.connect(`https://127.0.0.1:${port}`, {
     ...contextOptions(svidOf(web)),
     checkServerIdentity: () => undefined,
@@ -232,7 +232,7 @@ test('answers 400 to what is no CONNECT or has no address', async () => {
 });
 
 test('garbage, truncated TLS and silence are cut without a trace, and others go on', async () => {
-  const { port, request, server } = await bed(echo, { handshakeTimeoutMsMax: 300 });
+  const { port, request, server } = await testbed(echo, { handshakeTimeoutMsMax: 300 });
   const closed: Promise<unknown>[] = [];
   for (const bytes of [
     randomBytes(4096),
@@ -261,7 +261,7 @@ test('garbage, truncated TLS and silence are cut without a trace, and others go 
 });
 
 test('an oversized header block ends that connection alone', async () => {
-  const { request } = await bed(echo);
+  const { request } = await testbed(echo);
   const tunnels = pool();
   await assert.rejects(tunnels.open(request({ headers: { baggage: 'x'.repeat(60_000) } })), WeftError);
   const tunnel = await pool().open(request());
@@ -272,7 +272,7 @@ test('an oversized header block ends that connection alone', async () => {
 test('rapid resets are cut off', async () => {
   let begun = 0;
   // The pings end what Node 20 leaves open: it only stops reading. Later versions end the connection themselves.
-  const { port, server } = await bed(
+  const { port, server } = await testbed(
     (tunnel) => {
       begun++;
       echo(tunnel);
@@ -300,7 +300,7 @@ test('rapid resets are cut off', async () => {
 });
 
 test('a new certificate is used for new streams while old tunnels go on', async () => {
-  const { request, server } = await bed(echo);
+  const { request, server } = await testbed(echo);
   const tunnels = pool();
   const first = await tunnels.open(request());
   const renewed = svidOf(web);
@@ -318,7 +318,7 @@ test('a new certificate is used for new streams while old tunnels go on', async 
 });
 
 test('drain takes no new tunnels and lets live ones finish', async () => {
-  const { request, server } = await bed(echo);
+  const { request, server } = await testbed(echo);
   const tunnels = pool();
   const live = await tunnels.open(request());
   const drained = server.drain();
@@ -335,7 +335,7 @@ async function carried(
   const results: Promise<CarryResult>[] = [];
   const cut: ((why: string) => void)[] = [];
   const appPort = await listen(app, false);
-  const { request } = await bed((tunnel) => {
+  const { request } = await testbed((tunnel) => {
     const socket = net.connect({ port: appPort, host: '127.0.0.1', allowHalfOpen: true }, () => {
       results.push(carry(socket, tunnel.accept()).done);
     });

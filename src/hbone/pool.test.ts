@@ -9,7 +9,7 @@ import type { InboundTunnel } from './server.js';
 
 const web = svidOf(id('web'));
 
-async function bed(t: TestContext) {
+async function testbed(t: TestContext) {
   const server = await startHbone(t, id('api'), (tunnel) => {
     const stream = tunnel.accept();
     stream.on('error', () => undefined);
@@ -31,7 +31,7 @@ async function bed(t: TestContext) {
 }
 
 test('destinations that cannot be reached leave nothing in the pool', async (t) => {
-  const { pool, request } = await bed(t);
+  const { pool, request } = await testbed(t);
   const dead = await deadPort();
   const tries = Array.from({ length: 200 }, (_, i) =>
     pool.open(
@@ -55,7 +55,7 @@ test('destinations that cannot be reached leave nothing in the pool', async (t) 
 });
 
 test('a source that is forgotten opens nothing on connections of before; its live tunnels go on, idle ones end', async (t) => {
-  const { pool, request } = await bed(t);
+  const { pool, request } = await testbed(t);
   const { stream, reused } = await pool.open(request());
   assert.equal(reused, false);
   const other = await pool.open(request({ source: 'pod/2' }));
@@ -81,7 +81,7 @@ test('a source that is forgotten opens nothing on connections of before; its liv
 });
 
 test('a connection that is being opened when its source is forgotten takes no streams of its successor', async (t) => {
-  const { server, pool, request } = await bed(t);
+  const { server, pool, request } = await testbed(t);
   let go = (): void => undefined;
   const slow = pool.open(
     request({

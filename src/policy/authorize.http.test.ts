@@ -3,16 +3,16 @@ import { test } from 'node:test';
 import { id, policy, anyRequest } from '../../test/support/mesh.js';
 import { parseIp } from '../model/address.js';
 import type { HttpMatch } from '../model/policy.js';
-import { authorize, type ConnectionFacts, type HttpFacts } from './authorize.js';
+import { authorize, type ConnectionAttributes, type HttpAttributes } from './authorize.js';
 
-const facts = (http?: ConnectionFacts['http']): ConnectionFacts => ({
+const attributes = (http?: ConnectionAttributes['http']): ConnectionAttributes => ({
   identity: id('web'),
   sourceIp: parseIp('10.0.0.1'),
   destinationIp: parseIp('10.0.0.2'),
   destinationPort: 80,
   ...(http === undefined ? {} : { http }),
 });
-const asked = (more: Partial<HttpFacts> = {}, headers: Record<string, string> = {}): HttpFacts => ({
+const asked = (more: Partial<HttpAttributes> = {}, headers: Record<string, string> = {}): HttpAttributes => ({
   method: 'GET',
   host: 'api.shop',
   paths: ['/a'],
@@ -22,10 +22,10 @@ const asked = (more: Partial<HttpFacts> = {}, headers: Record<string, string> = 
 const allowed = (
   action: 'allow' | 'deny',
   http: Partial<HttpMatch>,
-  of: ConnectionFacts['http'],
+  of: ConnectionAttributes['http'],
   more = {},
 ): boolean =>
-  authorize([policy('p', action, { ...more, http: { ...anyRequest, ...http } })], facts(of)).allowed;
+  authorize([policy('p', action, { ...more, http: { ...anyRequest, ...http } })], attributes(of)).allowed;
 
 test('what asks for a request: judged by who read it, past by where it was judged, the worst where nobody has', () => {
   const get = { methods: ['GET'] };
@@ -75,7 +75,7 @@ test('a repeated header denies by any of its values, and allows only as what it 
   const role = (negated: boolean): Partial<HttpMatch> => ({
     headers: [{ name: 'x-role', values: [{ kind: 'exact', value: 'admin' }], negated }],
   });
-  const of = (value: string): HttpFacts => asked({}, { 'x-role': value });
+  const of = (value: string): HttpAttributes => asked({}, { 'x-role': value });
   assert.equal(allowed('deny', role(false), of('admin')), false);
   assert.equal(allowed('deny', role(false), of('user, admin')), false);
   assert.equal(allowed('deny', role(false), of('admin,user')), false);

@@ -3,9 +3,9 @@ import { test } from 'node:test';
 import { parseIp } from '../model/address.js';
 import type { SpiffeId } from '../model/identity.js';
 import { emptyMatch, type AuthorizationPolicy, type PolicyKey, type PolicyMatch } from '../model/policy.js';
-import { authorize, type ConnectionFacts } from './authorize.js';
+import { authorize, type ConnectionAttributes } from './authorize.js';
 
-const facts: ConnectionFacts = {
+const attributes: ConnectionAttributes = {
   identity: 'spiffe://cluster.local/ns/shop/sa/web' as SpiffeId,
   sourceIp: parseIp('10.0.0.1'),
   destinationIp: parseIp('10.0.0.2'),
@@ -30,24 +30,24 @@ const account = (serviceAccount: string): PolicyMatch => ({
 
 test('of many rules the last one decides, and is named', () => {
   const others = Array.from({ length: 2000 }, (_, at) => [account(`nobody-${at}`)]);
-  const verdict = authorize([policy('allow', ...others, [account('web')])], facts);
+  const verdict = authorize([policy('allow', ...others, [account('web')])], attributes);
   assert.deepEqual([verdict.allowed, verdict.rule], [true, 2000]);
-  assert.equal(authorize([policy('allow', ...others)], facts).allowed, false);
+  assert.equal(authorize([policy('allow', ...others)], attributes).allowed, false);
 });
 
 test('a match that asks for nothing holds for nobody, a clause without matches for all', () => {
-  assert.equal(authorize([policy('allow', [emptyMatch])], facts).allowed, false);
-  assert.equal(authorize([policy('deny', [emptyMatch])], facts).allowed, true);
-  assert.equal(authorize([policy('deny', [])], facts).allowed, false);
+  assert.equal(authorize([policy('allow', [emptyMatch])], attributes).allowed, false);
+  assert.equal(authorize([policy('deny', [emptyMatch])], attributes).allowed, true);
+  assert.equal(authorize([policy('deny', [])], attributes).allowed, false);
 });
 
 test('who has shown no identity matches no account, and every rule that only excludes one', () => {
-  const unknown = { ...facts, identity: undefined };
+  const unknown = { ...attributes, identity: undefined };
   assert.equal(authorize([policy('allow', [account('web')])], unknown).allowed, false);
   const butWeb: PolicyMatch = {
     ...emptyMatch,
     notServiceAccounts: [{ namespace: 'shop', serviceAccount: 'web' }],
   };
   assert.equal(authorize([policy('deny', [butWeb])], unknown).allowed, false);
-  assert.equal(authorize([policy('deny', [butWeb])], facts).allowed, true);
+  assert.equal(authorize([policy('deny', [butWeb])], attributes).allowed, true);
 });

@@ -15,7 +15,7 @@ import {
 import { everyReaderMatches, someReaderMatches } from './path-match.js';
 
 /** A request, as who has read it tells it. */
-export interface HttpFacts {
+export interface HttpAttributes {
   readonly method: string;
   /** In lower case, without port. */
   readonly host: string;
@@ -28,7 +28,7 @@ export interface HttpFacts {
   readonly header: (name: string) => string | undefined;
 }
 
-export interface ConnectionFacts {
+export interface ConnectionAttributes {
   /** Proven by TLS or by the kernel; undefined for plaintext from outside, which proves nothing. */
   readonly identity: SpiffeId | undefined;
   readonly sourceIp: IpAddress;
@@ -38,7 +38,7 @@ export interface ConnectionFacts {
    * The request; or that the destination's waypoint has judged it and let it pass; absent: nobody has read it. What asks for more
    * than is known is then taken for the worst: it denies where it would deny some request, and allows nothing.
    */
-  readonly http?: HttpFacts | 'judged';
+  readonly http?: HttpAttributes | 'judged';
 }
 
 export interface Verdict {
@@ -55,9 +55,12 @@ export interface Verdict {
 export const whyDenied = ({ reason, policy, rule }: Verdict): string =>
   reason === 'denied' ? `policy ${policy} rule ${rule} denies it` : `no rule of ${policy} allows it`;
 
-export function authorize(policies: readonly AuthorizationPolicy[], facts: ConnectionFacts): Verdict {
+export function authorize(
+  policies: readonly AuthorizationPolicy[],
+  attributes: ConnectionAttributes,
+): Verdict {
   if (policies.length === 0) return { allowed: true, reason: 'no-policy', audited: [] };
-  const asked = askedOf(facts);
+  const asked = askedOf(attributes);
   const audited: string[] = [];
   for (const policy of policies) {
     if (policy.action !== 'deny') continue;
@@ -88,15 +91,15 @@ export function authorize(policies: readonly AuthorizationPolicy[], facts: Conne
 }
 
 /** What is asked, with what rules ask of an identity taken apart once for all of them. */
-interface Asked extends ConnectionFacts {
+interface Asked extends ConnectionAttributes {
   readonly workload: WorkloadIdentity | undefined;
   readonly principal: string | undefined;
 }
 
-const askedOf = (facts: ConnectionFacts): Asked => ({
-  ...facts,
-  workload: facts.identity && workloadIdentityOf(facts.identity),
-  principal: facts.identity && principalOf(facts.identity),
+const askedOf = (attributes: ConnectionAttributes): Asked => ({
+  ...attributes,
+  workload: attributes.identity && workloadIdentityOf(attributes.identity),
+  principal: attributes.identity && principalOf(attributes.identity),
 });
 
 function matchingRule(policy: AuthorizationPolicy, asked: Asked): number | undefined {
@@ -130,7 +133,7 @@ function matchHolds(match: PolicyMatch, asked: Asked, denies: boolean): boolean 
   );
 }
 
-function httpHolds(match: HttpMatch, http: ConnectionFacts['http'], denies: boolean): boolean {
+function httpHolds(match: HttpMatch, http: ConnectionAttributes['http'], denies: boolean): boolean {
   // What the waypoint judged it would have refused: here the rule holds for what it allows, and not for what it denies.
   if (http === 'judged') return !denies;
   if (http === undefined) return denies;

@@ -1,4 +1,4 @@
-/** Which endpoint a dialled address leads to. Pure: the same view, facts and random number give the same answer. */
+/** Which endpoint a dialled address leads to. Pure: the same view, attributes and random number give the same answer. */
 import type { IpAddress, SocketAddress } from '../model/address.js';
 import { formatSocketAddress, isV6 } from '../model/address.js';
 import type { SpiffeId } from '../model/identity.js';

@@ -35,7 +35,7 @@ class FakeClock implements Clock {
   }
 }
 
-function bed() {
+function testbed() {
   const clock = new FakeClock();
   const root = createRoot(parseTrustDomain('cluster.local'), 10 * 86_400, clock.now());
   const got: Svid[] = [];
@@ -67,7 +67,7 @@ function bed() {
 }
 
 test('a clock that jumps forward makes due what was not by its timer', async () => {
-  const { clock, manager, got, state } = bed();
+  const { clock, manager, got, state } = testbed();
   manager.want(new Set([id]));
   await clock.turn(0);
   clock.jump(450_000);
@@ -89,7 +89,7 @@ test('a clock that jumps forward makes due what was not by its timer', async () 
 });
 
 test('renews at half life with a new key', async () => {
-  const { clock, manager, got } = bed();
+  const { clock, manager, got } = testbed();
   manager.want(new Set([id]));
   await clock.turn(0);
   assert.equal(got.length, 1);
@@ -101,7 +101,7 @@ test('renews at half life with a new key', async () => {
 });
 
 test('keeps the old certificate while the CA refuses renewal, and tries again with growing pauses up to the limit', async () => {
-  const { clock, manager, got, errors, state } = bed();
+  const { clock, manager, got, errors, state } = testbed();
   manager.want(new Set([id]));
   await clock.turn(0);
   state.fail = true;
@@ -116,7 +116,7 @@ test('keeps the old certificate while the CA refuses renewal, and tries again wi
 });
 
 test('forgets, with its key, what is wanted no more, and takes no late answer for it', async () => {
-  const { clock, manager, got } = bed();
+  const { clock, manager, got } = testbed();
   manager.want(new Set([id]));
   manager.want(new Set());
   await clock.turn(0);
@@ -126,7 +126,7 @@ test('forgets, with its key, what is wanted no more, and takes no late answer fo
 });
 
 test('state shows no key', async () => {
-  const { clock, manager } = bed();
+  const { clock, manager } = testbed();
   manager.want(new Set([id]));
   await clock.turn(0);
   assert.doesNotMatch(JSON.stringify(manager.state()), /PRIVATE/);

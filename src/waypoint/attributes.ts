@@ -1,5 +1,5 @@
 /** What policies and the choice of a protocol read of a request. */
-import type { HttpFacts } from '../policy/authorize.js';
+import type { HttpAttributes } from '../policy/authorize.js';
 import { joinedHeader, type RequestHead } from './message.js';
 import { pathOf, readingsOf } from './routes/path.js';
 import type { Endpoint } from './state.js';
@@ -12,7 +12,7 @@ export function readingsOnDemand(path: string): () => readonly string[] {
 }
 
 /** Of a request as it goes on. */
-export function factsOf(head: RequestHead): HttpFacts {
+export function attributesOf(head: RequestHead): HttpAttributes {
   const readings = readingsOnDemand(head.path);
   return {
     method: head.method,

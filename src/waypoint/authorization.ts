@@ -1,6 +1,6 @@
 /** The policies' verdict on one request: for what the client asked, and for what a rule made of it. */
-import type { HttpFacts, Verdict } from '../policy/authorize.js';
-import { factsOf, readingsOnDemand } from './attributes.js';
+import type { HttpAttributes, Verdict } from '../policy/authorize.js';
+import { attributesOf, readingsOnDemand } from './attributes.js';
 import type { Client } from './client.js';
 import { sentOf, type Destination } from './destination.js';
 import { judge } from './judge.js';
@@ -14,7 +14,7 @@ export class RequestAuthorization {
   readonly path: string;
   /** The request's headers ahead of a rule's changes; undefined where there are none. */
   #headers: Headers | undefined;
-  #asked: HttpFacts | undefined;
+  #asked: HttpAttributes | undefined;
 
   constructor(
     private readonly state: WaypointState,
@@ -32,7 +32,7 @@ export class RequestAuthorization {
   }
 
   /** As the client asked, whatever a rule makes of it later. */
-  asked(): HttpFacts {
+  asked(): HttpAttributes {
     const readings = readingsOnDemand(this.path);
     return (this.#asked ??= {
       method: this.head.method,
@@ -63,6 +63,6 @@ export class RequestAuthorization {
     const { head } = this;
     const isChanged =
       this.#headers !== undefined || head.path !== this.path || head.authority !== this.authority;
-    return asked.allowed && isChanged ? judge(groups, this.client, factsOf(head)) : asked;
+    return asked.allowed && isChanged ? judge(groups, this.client, attributesOf(head)) : asked;
   }
 }

@@ -1,11 +1,15 @@
 /** Whether a client may do what it asks: every policy that has a word in it, wherever the request came from. */
 import type { SocketAddress } from '../model/address.js';
-import { authorize, type HttpFacts, type Verdict } from '../policy/authorize.js';
+import { authorize, type HttpAttributes, type Verdict } from '../policy/authorize.js';
 import type { Client } from './client.js';
 import type { PolicyGroup } from './policy-groups.js';
 
 /** Each group has to allow it. `http` is absent for bytes that nobody has read as a request. */
-export function judge(groups: readonly PolicyGroup[], client: Client, http: HttpFacts | undefined): Verdict {
+export function judge(
+  groups: readonly PolicyGroup[],
+  client: Client,
+  http: HttpAttributes | undefined,
+): Verdict {
   let verdict: Verdict = { allowed: true, reason: 'no-policy', audited: [] };
   for (const { policies, destination, named, others } of groups) {
     let one = decide(policies, destination, client, http);
@@ -27,7 +31,7 @@ const decide = (
   policies: PolicyGroup['policies'],
   { ip, port }: SocketAddress,
   { identity, address }: Client,
-  http: HttpFacts | undefined,
+  http: HttpAttributes | undefined,
 ): Verdict =>
   authorize(policies, {
     identity,

@@ -4,8 +4,8 @@
  */
 import { performance } from 'node:perf_hooks';
 import type { BackendTarget } from '../model/route.js';
-import type { HttpFacts } from '../policy/authorize.js';
-import { factsOf, versionOf } from './attributes.js';
+import type { HttpAttributes } from '../policy/authorize.js';
+import { attributesOf, versionOf } from './attributes.js';
 import { chooseEndpoint } from './balance.js';
 import type { Client } from './client.js';
 import { unknownService } from './destination.js';
@@ -38,7 +38,7 @@ export interface MirroredRequest {
   readonly isHttp2: boolean;
   readonly isGrpc: boolean;
   /** The request as the client asked it. */
-  asked(): HttpFacts;
+  asked(): HttpAttributes;
 }
 
 export class Mirror implements UpstreamListener {
@@ -73,7 +73,7 @@ export class Mirror implements UpstreamListener {
     return (
       groups.length === 0 ||
       (judge(groups, client, this.request.asked()).allowed &&
-        judge(groups, client, factsOf(this.#copy)).allowed)
+        judge(groups, client, attributesOf(this.#copy)).allowed)
     );
   }
 

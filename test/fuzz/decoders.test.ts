@@ -150,7 +150,7 @@ test('a byte more in a policy that closes, of whatever kind, does not open it wh
     destinationPorts: [80],
     serviceAccounts: [{ namespace: 'shop', serviceAccount: 'web' }],
   };
-  const facts = {
+  const attributes = {
     identity: parseSpiffeId('spiffe://cluster.local/ns/evil/sa/x'),
     sourceIp: parseIp('10.0.0.1'),
     destinationIp: parseIp('10.0.0.2'),
@@ -176,7 +176,8 @@ test('a byte more in a policy that closes, of whatever kind, does not open it wh
       assert.ok(value);
       // The action and the dry run.
       const known = type === 0 && [4, 6].includes(field);
-      if (!known) assert.equal(authorize([value], facts).allowed, false, `field ${field} of type ${type}`);
+      if (!known)
+        assert.equal(authorize([value], attributes).allowed, false, `field ${field} of type ${type}`);
     }
   }
 });

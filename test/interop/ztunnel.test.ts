@@ -11,7 +11,7 @@ import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import { programs, run, sh } from '../../src/cli/run.js';
 import { startWaypoint } from '../../src/cli/standalone/waypoint.js';
-import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
 import { echo } from '../support/echo.js';
 import { connectionRecords } from '../support/records.js';
@@ -19,7 +19,7 @@ import { connectionRecords } from '../support/records.js';
 const program = process.env['ZTUNNEL'] ?? '';
 const state = '/run/weft/test-interop';
 const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
-let bed: Bed;
+let testbed: Testbed;
 
 const socks = `
 def dial(ip, port):
@@ -53,13 +53,13 @@ async function client(netns: string, code: string): Promise<string> {
   const result = await run(netns, 'python3', ['-c', `import socket, os\n${code}`], 60_000);
   return result.code === 0 ? result.stdout.trim() : (result.stderr.trim().split('\n').at(-1) ?? '');
 }
-const records = (): ConnectionRecord[] => connectionRecords(bed.runDir('node-a'));
+const records = (): ConnectionRecord[] => connectionRecords(testbed.runDir('node-a'));
 
 const token = join(state, 'token-ztunnel');
 
 async function startZtunnel(): Promise<void> {
-  const control = `https://${bed.topology.controlIp}:15012`;
-  const root = join(bed.controlState(), 'root-cert.pem');
+  const control = `https://${testbed.topology.controlIp}:15012`;
+  const root = join(testbed.controlState(), 'root-cert.pem');
   const environment = {
     XDS_ADDRESS: control,
     CA_ADDRESS: control,
@@ -77,7 +77,7 @@ async function startZtunnel(): Promise<void> {
     ENABLE_ORIG_SRC: 'false',
     RUST_LOG: 'info',
   };
-  bed.start('ztunnel', 'weft-api', 'env', [
+  testbed.start('ztunnel', 'weft-api', 'env', [
     ...Object.entries(environment).map(([name, value]) => `${name}=${value}`),
     program,
   ]);
@@ -92,7 +92,7 @@ async function startZtunnel(): Promise<void> {
     ]);
     return stdout === '200';
   }).catch((error: unknown) => {
-    throw new Error(`${String(error)}: ${bed.log('ztunnel').split('\n').slice(-8).join('\n')}`);
+    throw new Error(`${String(error)}: ${testbed.log('ztunnel').split('\n').slice(-8).join('\n')}`);
   });
 }
 
@@ -104,27 +104,27 @@ before(async () => {
     join(manifests, 'namespace.yaml'),
     'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled, weft.dev/mode: strict } }\n',
   );
-  bed = Bed.create({ from: manifests, state });
+  testbed = Testbed.create({ from: manifests, state });
   for (const netns of ['weft-api', 'weft-web']) {
     for (const port of [9000, 9001])
-      bed.start(`echo-${netns}-${port}`, netns, 'python3', ['-c', echo, String(port)]);
+      testbed.start(`echo-${netns}-${port}`, netns, 'python3', ['-c', echo, String(port)]);
   }
-  await bed.startControl();
-  bed.startAgent('node-a');
+  await testbed.startControl();
+  testbed.startAgent('node-a');
   writeFileSync(
     token,
     sh(process.execPath, [
       programs.control,
       'token',
       '--state',
-      bed.controlState(),
+      testbed.controlState(),
       '--node',
       'node-b',
     ]).trim(),
     { mode: 0o600 },
   );
   await startZtunnel();
-  await until('node-a is ready', 20_000, () => bed.readyState('node-a').ready);
+  await until('node-a is ready', 20_000, () => testbed.readyState('node-a').ready);
 });
 after(async () => {
   await tearDown(state);
@@ -140,7 +140,7 @@ test('a pod of ours calls a pod of theirs: by service, under both identities', a
   const record = await until('the record', 5_000, () => records().find(({ path }) => path === 'hbone'));
   assert.equal(record.destination.identity, 'spiffe://cluster.local/ns/shop/sa/api');
   await until('their record', 5_000, () =>
-    bed
+    testbed
       .log('ztunnel')
       .split('\n')
       .some(
@@ -195,7 +195,7 @@ test('a policy of ours is enforced by theirs, on live connections too, and the o
     'it stands',
     5_000,
     () =>
-      bed.log('ztunnel').includes(':9001') ||
+      testbed.log('ztunnel').includes(':9001') ||
       sh('ip', ['netns', 'exec', 'weft-api', 'ss', '-tnH', 'sport = :9001']) !== '',
   );
   writeFileSync(
@@ -235,12 +235,12 @@ test('a pod of theirs goes through our waypoint, which knows it by its identity'
     join(manifests, 'gateway.yaml'),
     readFileSync(join(projectRoot, 'docs', 'examples', 'waypoint', 'gateway.yaml')),
   );
-  bed.start('echo-v2', 'weft-echo-v2', process.execPath, [
+  testbed.start('echo-v2', 'weft-echo-v2', process.execPath, [
     join(projectRoot, 'dist', 'src', 'cli', 'demo', 'echo.js'),
     'echo-v2',
     '8080',
   ]);
-  await startWaypoint(bed, { namespace: 'shop', name: 'waypoint', node: 'node-a' });
+  await startWaypoint(testbed, { namespace: 'shop', name: 'waypoint', node: 'node-a' });
   const answer = await until('it answers', 15_000, async () => {
     const said = await client(
       'weft-api',
@@ -259,7 +259,7 @@ print(got.decode())`,
 });
 
 test('when their proxy is killed, calls are refused at once, and resume with it', async () => {
-  await bed.stop('ztunnel', 'SIGKILL');
+  await testbed.stop('ztunnel', 'SIGKILL');
   assert.match(
     await client(
       'weft-web',

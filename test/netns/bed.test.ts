@@ -4,9 +4,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 
-test('a second bed with a namespace of the first is refused, and taking it down leaves the first whole', async () => {
+test('a second testbed with a namespace of the first is refused, and taking it down leaves the first whole', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-t-'));
   const [first, second] = [join(dir, 'first'), join(dir, 'second')];
   const from = join(dir, 'manifests');
@@ -16,8 +16,8 @@ test('a second bed with a namespace of the first is refused, and taking it down 
     'kind: Node\nmetadata: { name: one, annotations: { weft.dev/netns: weft-t-one } }\nstatus: { addresses: [{ type: InternalIP, address: 10.87.0.1 }] }\n',
   );
   try {
-    Bed.create({ from, state: first });
-    assert.throws(() => Bed.create({ from, state: second }), { code: 'WEFT_BED_EXISTS' });
+    Testbed.create({ from, state: first });
+    assert.throws(() => Testbed.create({ from, state: second }), { code: 'WEFT_BED_EXISTS' });
     assert.equal(await tearDown(second), false);
     assert.match(execFileSync('ip', ['netns', 'list'], { encoding: 'utf8' }), /^weft-underlay/m);
     assert.equal(await tearDown(first), true);

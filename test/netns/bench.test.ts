@@ -10,7 +10,7 @@ test('the l4 bench writes a ratio for every path and metric, and its rounds', ()
   const dir = mkdtempSync(join(tmpdir(), 'weft-t-'));
   try {
     const file = join(dir, 'l4.json');
-    const state = join(dir, 'bed');
+    const state = join(dir, 'testbed');
     const args = ['l4', '--rounds', '1', '--seconds', '0.2', '--json', file, '--state', state];
     const run = spawnSync(process.execPath, [join(distRoot, 'bench', 'main.js'), ...args], {
       encoding: 'utf8',

@@ -8,7 +8,7 @@ import { Datapath } from '../../daemonset/datapath/loader.js';
 import { projectRoot } from '../../native/index.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { run, sh } from '../../src/cli/run.js';
-import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
 import { connectionRecords } from '../support/records.js';
 import { echo } from '../support/echo.js';
@@ -16,7 +16,7 @@ import { echo } from '../support/echo.js';
 const state = '/run/weft/test-capture';
 const programs = join(projectRoot, 'test', 'netns', 'programs');
 const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
-let bed: Bed;
+let testbed: Testbed;
 
 const outsider = `
 apiVersion: v1
@@ -54,7 +54,7 @@ const exchange = "s.sendall(b'ping'); print(s.recv(10).decode())";
 const connect = (ip: string, port: number): string =>
   `s = socket.create_connection((${JSON.stringify(ip)}, ${port}), 4); ${exchange}`;
 
-const records = (node: string): ConnectionRecord[] => connectionRecords(bed.runDir(node));
+const records = (node: string): ConnectionRecord[] => connectionRecords(testbed.runDir(node));
 
 before(async () => {
   await tearDown(state);
@@ -62,7 +62,7 @@ before(async () => {
   writeFileSync(join(manifests, 'more.yaml'), outsider);
   // Strict from the start: whatever slips past capture arrives as plaintext, and is refused.
   namespace('weft.dev/mesh: enabled, weft.dev/mode: strict');
-  bed = Bed.create({ from: manifests, state, workers: 2 });
+  testbed = Testbed.create({ from: manifests, state, workers: 2 });
   for (const [name, netns, port] of [
     ['echo-api', 'weft-api', 9000],
     ['echo-probed', 'weft-probed', 8081],
@@ -70,9 +70,9 @@ before(async () => {
     ['echo-out', 'weft-outsider', 7777],
     ['echo-out2', 'weft-outsider', 9000],
   ] as const) {
-    bed.start(name, netns, 'python3', ['-c', echo, String(port)]);
+    testbed.start(name, netns, 'python3', ['-c', echo, String(port)]);
   }
-  await bed.up();
+  await testbed.up();
 });
 after(async () => {
   await tearDown(state);
@@ -359,7 +359,7 @@ test('a bad manifest costs nothing, and is told with file, line and field', asyn
     join(manifests, 'bad.yaml'),
     'kind: AccessPolicy\nmetadata: { name: x, namespace: shop }\nspec: { action: NO, rules: [] }\n',
   );
-  await until('the refusal', 30_000, () => bed.log('control').includes('bad.yaml:3: spec.action'));
+  await until('the refusal', 30_000, () => testbed.log('control').includes('bad.yaml:3: spec.action'));
   rmSync(join(manifests, 'bad.yaml'));
   assert.equal(await client('weft-web', connect('10.244.2.10', 9000)), 'ping');
 });
@@ -369,15 +369,15 @@ test('a namespace deleted under the agent costs its own pod alone', async () => 
   await until(
     'the agent has let go',
     30_000,
-    () => !bed.readyState('node-a').pods.some(({ uid }) => uid.endsWith('/intruder')),
+    () => !testbed.readyState('node-a').pods.some(({ uid }) => uid.endsWith('/intruder')),
   );
   assert.equal(await client('weft-web', connect('10.244.2.10', 9000)), 'ping');
 });
 
 test('a killed agent at the other end is refused at once, also over a tunnel that stood, and served again after its restart', async () => {
-  await bed.stop('agent-node-b', 'SIGKILL');
+  await testbed.stop('agent-node-b', 'SIGKILL');
   assert.match(await client('weft-web', connect('10.244.2.10', 9000)), /refused|reset/i);
-  bed.startAgent('node-b');
+  testbed.startAgent('node-b');
   await until(
     'served again',
     30_000,
@@ -386,7 +386,7 @@ test('a killed agent at the other end is refused at once, also over a tunnel tha
 });
 
 test('descriptors that run out refuse connections and recover', async () => {
-  const pid = bed.mark('agent-node-a')?.pid;
+  const pid = testbed.mark('agent-node-a')?.pid;
   const open = readdirCount(`/proc/${pid}/fd`);
   const usual = sh('prlimit', ['--pid', String(pid), '--nofile', '-o', 'SOFT', '--noheadings']).trim();
   sh('prlimit', ['--pid', String(pid), `--nofile=${open + 8}:`]);
@@ -409,7 +409,7 @@ function readdirCount(path: string): number {
   return sh('ls', [path]).split('\n').filter(Boolean).length;
 }
 
-test('down leaves nothing, also of a bed whose maker was killed', async () => {
+test('down leaves nothing, also of a testbed whose maker was killed', async () => {
   const other = '/run/weft/test-killed';
   const dir = mkdtempSync(join(tmpdir(), 'weft-killed-'));
   for (const file of ['mesh.yaml', 'namespace.yaml']) {

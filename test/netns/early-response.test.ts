@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
-import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import { startWaypoint, type WaypointPlace } from '../../src/cli/standalone/waypoint.js';
 
 const state = '/run/weft/test-early';
@@ -15,7 +15,7 @@ const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
 const program = join(projectRoot, 'test', 'netns', 'programs', 'early.py');
 const gateway = join(projectRoot, 'docs', 'examples', 'waypoint', 'gateway.yaml');
 const place: WaypointPlace = { namespace: 'shop', name: 'waypoint', node: 'node-b', workers: 1 };
-let bed: Bed;
+let testbed: Testbed;
 
 before(async () => {
   await tearDown(state);
@@ -43,10 +43,10 @@ spec: { nodeName: node-a }
 status: { podIPs: [{ ip: 10.244.1.30 }, { ip: 'fd00:244:1::30' }] }
 `,
   );
-  bed = Bed.create({ from: manifests, state });
-  bed.start('early', 'weft-echo-v1', 'python3', [program, 'serve', '8491', '8492']);
-  await bed.up();
-  await startWaypoint(bed, place);
+  testbed = Testbed.create({ from: manifests, state });
+  testbed.start('early', 'weft-echo-v1', 'python3', [program, 'serve', '8491', '8492']);
+  await testbed.up();
+  await startWaypoint(testbed, place);
   await until('the way through the waypoint is open', 20_000, async () =>
     (await ask('10.96.0.50', 8491, 10, 1)).includes('413'),
   );

@@ -11,7 +11,7 @@ import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { run, sh } from '../../src/cli/run.js';
-import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
 import { connectionRecords } from '../support/records.js';
 
@@ -20,7 +20,7 @@ const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
 const program = join(projectRoot, 'test', 'netns', 'programs', 'equal.py');
 const certificate = join(manifests, 'tls.pem');
 const port = '9200';
-let bed: Bed;
+let testbed: Testbed;
 
 interface Pair {
   readonly client: string;
@@ -93,8 +93,8 @@ before(async () => {
     ...['-keyout', certificate, '-out', `${certificate}.crt`],
   ]);
   writeFileSync(certificate, readFileSync(certificate, 'utf8') + readFileSync(`${certificate}.crt`, 'utf8'));
-  bed = Bed.create({ from: manifests, state });
-  await bed.up();
+  testbed = Testbed.create({ from: manifests, state });
+  await testbed.up();
   // The verdicts, by both families.
   for (const [pair, ip] of [spliced, byTcp].flatMap((one) => [
     [one, one.v4] as const,
@@ -115,7 +115,7 @@ after(async () => {
   rmSync(manifests, { recursive: true, force: true });
 });
 
-const records = (): ConnectionRecord[] => connectionRecords(bed.runDir('node-a'));
+const records = (): ConnectionRecord[] => connectionRecords(testbed.runDir('node-a'));
 
 /** What both programs printed. */
 async function observe(

@@ -8,13 +8,13 @@ import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
-import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
 import { connectionRecords } from '../support/records.js';
 
 const state = '/run/weft/test-external';
 const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
-let bed: Bed;
+let testbed: Testbed;
 
 const answerer = (port: number): string => `
 import socket
@@ -58,10 +58,10 @@ before(async () => {
     join(manifests, 'namespace.yaml'),
     `kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled } }\n`,
   );
-  bed = Bed.create({ from: manifests, state });
-  bed.start('api', 'weft-api', 'python3', ['-c', answerer(9000)]);
-  bed.start('outside', 'weft-node-b', 'python3', ['-c', answerer(8443)]);
-  await bed.up();
+  testbed = Testbed.create({ from: manifests, state });
+  testbed.start('api', 'weft-api', 'python3', ['-c', answerer(9000)]);
+  testbed.start('outside', 'weft-node-b', 'python3', ['-c', answerer(8443)]);
+  await testbed.up();
 });
 after(async () => {
   await tearDown(state);
@@ -85,7 +85,7 @@ spec: { node: node-b, addresses: [10.244.2.10], serviceAccount: legacy, netns: w
 `,
   );
   await until('it is held by its machine', 30_000, () =>
-    bed
+    testbed
       .readyState('node-b')
       .pods.some(({ uid, certificate }) => uid.endsWith('Workload/shop/legacy') && certificate),
   );
@@ -104,7 +104,7 @@ test('a Workload that names a running pod, a process, a FIFO or the node gets no
   const before = cookieOf();
   const fifo = '/run/netns/weft-t-fifo';
   execFileSync('mkfifo', [fifo]);
-  const web = bed.start('web', 'weft-web', 'sleep', ['600']);
+  const web = testbed.start('web', 'weft-web', 'sleep', ['600']);
   const file = join(manifests, 'evil.yaml');
   const places = {
     pod: 'weft-web',
@@ -128,7 +128,7 @@ spec: { node: node-a, addresses: [10.244.1.${100 + i}], netns: '${netns}' }
       ].join('---\n'),
     );
     const waiting = await until('all of them wait', 30_000, () => {
-      const told = Object.entries(bed.readyState('node-a').waiting ?? {});
+      const told = Object.entries(testbed.readyState('node-a').waiting ?? {});
       return told.length === Object.keys(places).length && told;
     });
     const why = (name: string): string => waiting.find(([uid]) => uid.endsWith(`/${name}`))?.[1] ?? '';
@@ -145,7 +145,7 @@ spec: { node: node-a, addresses: [10.244.1.${100 + i}], netns: '${netns}' }
     rmSync(file);
     rmSync(fifo);
   }
-  await bed.waitReady();
+  await testbed.waitReady();
   assert.deepEqual(cookieOf(), before);
   assert.equal(await ask('10.96.0.10', 9000), 'here');
   assert.equal((await latest('10.96.0.10:9000')).path, 'hbone', 'captured as before');

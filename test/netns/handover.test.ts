@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
-import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import { replaceAgent } from '../support/replace-agent.js';
 import { echo } from '../support/echo.js';
 import { otherBuild } from '../support/other-build.js';
@@ -19,7 +19,7 @@ const state = '/run/weft/test-handover';
 const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
 const api = '10.244.2.10';
 const cache = '10.244.1.12';
-let bed: Bed;
+let testbed: Testbed;
 
 before(async () => {
   await tearDown(state);
@@ -37,10 +37,10 @@ before(async () => {
       'annotations: { weft.dev/netns: weft-cache-2, weft.dev/same-node: encrypted }',
     ),
   );
-  bed = Bed.create({ from: manifests, state, agentFlags: ['--drain-ms', '20000'] });
+  testbed = Testbed.create({ from: manifests, state, agentFlags: ['--drain-ms', '20000'] });
   for (const pod of ['api', 'cache', 'cache-2', 'web'])
-    bed.start(`echo-${pod}`, `weft-${pod}`, 'python3', ['-c', echo, '9000']);
-  await bed.up();
+    testbed.start(`echo-${pod}`, `weft-${pod}`, 'python3', ['-c', echo, '9000']);
+  await testbed.up();
   for (const pod of ['api', 'cache', 'cache-2', 'web'])
     await until('the server listens', 5_000, async () => {
       const { code } = await run(`weft-${pod}`, 'bash', ['-c', ': >/dev/tcp/127.0.0.1/9000']);
@@ -85,7 +85,7 @@ test('an agent is replaced under load on its node: no request fails', async () =
   const all = load();
   await more(all);
   for (let i = 0; i < 3; i++) {
-    await replaceAgent(bed, 'node-a', { onTaken: () => more(all) });
+    await replaceAgent(testbed, 'node-a', { onTaken: () => more(all) });
     await more(all);
   }
   await noneFailed(all);
@@ -99,7 +99,7 @@ test('an established connection goes on by the former agent, which ends as soon 
   let ended = false;
   let taken = (): void => undefined;
   const isTaken = new Promise<void>((resolve) => (taken = resolve));
-  const replaced = replaceAgent(bed, 'node-a', { onTaken: taken }).then(() => (ended = true));
+  const replaced = replaceAgent(testbed, 'node-a', { onTaken: taken }).then(() => (ended = true));
   await isTaken;
   const young = hold('weft-web', api);
   assert.equal(await young.ask(), 'hello');
@@ -115,19 +115,20 @@ test('an established connection goes on by the former agent, which ends as soon 
 });
 
 test('each connection of a hand-over has one record at each node', async () => {
-  const lines = (): string[] => connectionRecords(bed.runDir('node-a')).map(({ source }) => source.address);
+  const lines = (): string[] =>
+    connectionRecords(testbed.runDir('node-a')).map(({ source }) => source.address);
   const counted = async (): Promise<number> => (await sleep(500), lines().length);
   const before = await counted();
   const load = requests('weft-web', cache, 9000, 1, 2);
   const out = requests('weft-web', api, 9000, 1, 2);
   await more([load, out]);
-  await replaceAgent(bed, 'node-a', { onTaken: () => more([load, out]) });
+  await replaceAgent(testbed, 'node-a', { onTaken: () => more([load, out]) });
   const [kernel, tunnels] = [await load.end(), await out.end()];
   assert.deepEqual([kernel.bad, tunnels.bad], [{}, {}]);
   const wanted = kernel.good + tunnels.good;
   await until('all lines are there', 10_000, () => lines().length - before >= wanted);
   await sleep(500);
-  const since = connectionRecords(bed.runDir('node-a')).slice(before);
+  const since = connectionRecords(testbed.runDir('node-a')).slice(before);
   assert.equal(since.filter(({ direction }) => direction === 'outbound').length, wanted);
 });
 
@@ -137,7 +138,7 @@ test('a build with other maps takes the node over, and this build takes it back:
     const all = load();
     await more(all);
     for (const program of [other.agent, undefined]) {
-      await replaceAgent(bed, 'node-a', { ...(program ? { program } : {}), onTaken: () => more(all) });
+      await replaceAgent(testbed, 'node-a', { ...(program ? { program } : {}), onTaken: () => more(all) });
       await more(all);
     }
     await noneFailed(all);

@@ -7,7 +7,7 @@ import { projectRoot } from '../../native/index.js';
 import { adminGet, adminPort } from '../../src/cli/admin.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
-import { agentProcess, Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { agentProcess, Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import { formatSocketAddress, parseIp, type SocketAddress } from '../../src/model/address.js';
 import { bucketOf, preferredOf } from '../../src/state/affinity.js';
 import { hold } from '../support/held.js';
@@ -27,7 +27,7 @@ const [cache, cache6, cache2, secret, plainly] = [
   '10.244.1.21',
 ];
 const cacheVip = '10.96.0.12';
-let bed: Bed;
+let testbed: Testbed;
 
 const more = `
 apiVersion: v1
@@ -96,7 +96,7 @@ const dial = (ip: string, port = 9000): string => `s = socket.create_connection(
 const ping = (netns: string, ip: string, port = 9000): Promise<string> =>
   client(netns, `${dial(ip, port)}; ${exchange}`);
 
-const records = (): ConnectionRecord[] => connectionRecords(bed.runDir('node-a'));
+const records = (): ConnectionRecord[] => connectionRecords(testbed.runDir('node-a'));
 const recordAfter = (at: number, find: (record: ConnectionRecord) => boolean): Promise<ConnectionRecord> =>
   until('the record', 30_000, () => records().slice(at).find(find));
 async function dump<T>(): Promise<T> {
@@ -122,7 +122,7 @@ before(async () => {
     'namespace.yaml',
     'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled, weft.dev/mode: strict }, annotations: { weft.dev/splice: "on" } }\n',
   );
-  bed = Bed.create({
+  testbed = Testbed.create({
     from: manifests,
     state,
     workers: 1,
@@ -137,9 +137,9 @@ before(async () => {
   });
   for (const pod of ['cache', 'cache-2', 'secret', 'plainly']) {
     for (const port of [6379, 9000, 9001, 9002])
-      bed.start(`${pod}-${port}`, `weft-${pod}`, 'python3', ['-c', server, String(port)]);
+      testbed.start(`${pod}-${port}`, `weft-${pod}`, 'python3', ['-c', server, String(port)]);
   }
-  await bed.up();
+  await testbed.up();
 });
 after(async () => {
   await tearDown(state);
@@ -423,7 +423,9 @@ test('a change of policy cuts what it forbids, at both ends, and disturbs nothin
     assert.match(record.ended, /shop\/no-intruder/);
     assert.equal(record.source.pod, 'intruder');
     assert.match(await forbidden.ask(), /ECONNRESET|ECONNABORTED|EPIPE/);
-    await until('the server has seen it', 30_000, () => bed.log('cache-9002').includes('reset 10.244.1.11'));
+    await until('the server has seen it', 30_000, () =>
+      testbed.log('cache-9002').includes('reset 10.244.1.11'),
+    );
     assert.equal(await kept.ask(), 'hello');
     // The verdict of before does not count any more.
     assert.match(await ping('weft-intruder', cache, 9002), /reset|refused/i);
@@ -536,14 +538,14 @@ test('with the agent dead decided pairs connect while the lease lasts, then nobo
   const live = hold('weft-web', cache);
   try {
     assert.equal(await live.ask(), 'hello');
-    await bed.stop(agentProcess('node-a'), 'SIGKILL');
+    await testbed.stop(agentProcess('node-a'), 'SIGKILL');
     assert.equal(await ping('weft-web', cache), 'ping');
     await until('the lease is over', leaseMs + 5_000, async () =>
       (await ping('weft-web', cache)).includes('refused'),
     );
     assert.equal(await live.ask(), 'hello');
-    bed.startAgent('node-a');
-    await bed.waitReady();
+    testbed.startAgent('node-a');
+    await testbed.waitReady();
     assert.equal(await live.ask(), 'hello');
     await until('new ones connect', 30_000, async () => (await ping('weft-web', cache)) === 'ping');
     const { connections } = await dump<{ connections: ConnectionRecord[] }>();
@@ -564,12 +566,12 @@ test('a client that has left the mesh does not keep a connection that a later po
   try {
     assert.equal(await kept.ask(), 'hello');
     assert.equal(await forbidden.ask(), 'hello');
-    const held = bed.readyState('node-a').pods.length;
+    const held = testbed.readyState('node-a').pods.length;
     write(
       'mesh.yaml',
       whole.replace('labels: { app: intruder }', 'labels: { app: intruder, weft.dev/mesh: disabled }'),
     );
-    await until('it has left', 30_000, () => bed.readyState('node-a').pods.length === held - 1);
+    await until('it has left', 30_000, () => testbed.readyState('node-a').pods.length === held - 1);
     assert.equal(await forbidden.ask(), 'hello', 'leaving cuts nothing');
     write('policy.yaml', denying('no-intruder', 'shop/intruder'));
     await until('it is cut', 30_000, async () => /ECONNRESET|ECONNABORTED|EPIPE/.test(await forbidden.ask()));
@@ -580,7 +582,7 @@ test('a client that has left the mesh does not keep a connection that a later po
     remove('policy.yaml');
     write('mesh.yaml', whole);
   }
-  await bed.waitReady();
+  await testbed.waitReady();
 });
 
 test('a pod that leaves the mesh keeps its connections', async () => {
@@ -589,7 +591,7 @@ test('a pod that leaves the mesh keeps its connections', async () => {
   try {
     assert.equal(await live.ask(), 'hello');
     write('namespace.yaml', 'kind: Namespace\nmetadata: { name: shop }\n');
-    await until('all have left', 30_000, () => bed.readyState('node-a').pods.length === 0);
+    await until('all have left', 30_000, () => testbed.readyState('node-a').pods.length === 0);
     assert.equal(await live.ask(), 'hello');
   } finally {
     live.end();

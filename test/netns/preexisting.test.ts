@@ -7,14 +7,14 @@ import { projectRoot } from '../../native/index.js';
 import { adminGet, adminPort } from '../../src/cli/admin.js';
 import { until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
-import { agentProcess, Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { agentProcess, Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import { hold, type Held } from '../support/held.js';
 
 const state = '/run/weft/test-preexisting';
 const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
 const api = '10.244.2.10';
 const cache = '10.244.1.12';
-let bed: Bed;
+let testbed: Testbed;
 let old: Held;
 let near: Held;
 let later: Held | undefined;
@@ -64,10 +64,10 @@ before(async () => {
   await tearDown(state);
   cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
   namespace('');
-  bed = Bed.create({ from: manifests, state });
-  bed.start('echo-api', 'weft-api', 'python3', ['-c', echo]);
-  bed.start('echo-cache', 'weft-cache', 'python3', ['-c', echo]);
-  await bed.up();
+  testbed = Testbed.create({ from: manifests, state });
+  testbed.start('echo-api', 'weft-api', 'python3', ['-c', echo]);
+  testbed.start('echo-cache', 'weft-cache', 'python3', ['-c', echo]);
+  await testbed.up();
   await until('the servers listen', 30_000, async () => {
     const { code } = await run('weft-web', 'bash', [
       '-c',
@@ -89,7 +89,9 @@ test('connections made before enrolment go on, and are listed at both ends; thos
   assert.equal(await near.ask(), 'hello');
   namespace('weft.dev/mesh: enabled');
   await until('all are in the mesh', 30_000, () =>
-    ['node-a', 'node-b'].every((node) => bed.readyState(node).pods.length > 0 && bed.readyState(node).ready),
+    ['node-a', 'node-b'].every(
+      (node) => testbed.readyState(node).pods.length > 0 && testbed.readyState(node).ready,
+    ),
   );
   later = hold('weft-web', api);
   assert.equal(await later.ask(), 'hello');
@@ -104,9 +106,9 @@ test('connections made before enrolment go on, and are listed at both ends; thos
 });
 
 test('an agent that starts anew knows them still', async () => {
-  await bed.stop(agentProcess('node-b'), 'SIGKILL');
-  bed.startAgent('node-b');
-  await bed.waitReady();
+  await testbed.stop(agentProcess('node-b'), 'SIGKILL');
+  testbed.startAgent('node-b');
+  await testbed.waitReady();
   assert.deepEqual(await listed('b'), [`api ${api}:9000 *`]);
   assert.equal(await old.ask(), 'hello');
   later?.end();
@@ -135,7 +137,7 @@ test('strict mode alone leaves them; with cutPreexisting they see a reset, and n
   assert.match(await old.ask(), /ECONNRESET|ECONNABORTED|EPIPE/);
   assert.match(await near.ask(), /ECONNRESET|ECONNABORTED|EPIPE/);
   for (const server of ['echo-api', 'echo-cache'])
-    await until(`${server} saw it`, 30_000, () => bed.log(server).includes('reset 10.244.1.10'));
+    await until(`${server} saw it`, 30_000, () => testbed.log(server).includes('reset 10.244.1.10'));
   assert.equal(await later?.ask(), 'hello');
   assert.equal(await gauge('a'), '0');
 });

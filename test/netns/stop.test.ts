@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
-import { agentProcess, Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { agentProcess, Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import { echo } from '../support/echo.js';
 import { hold } from '../support/held.js';
 import { connectionRecords } from '../support/records.js';
@@ -15,7 +15,7 @@ import { connectionRecords } from '../support/records.js';
 const state = '/run/weft/test-stop';
 const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
 const api = '10.244.2.10';
-let bed: Bed;
+let testbed: Testbed;
 
 before(async () => {
   await tearDown(state);
@@ -33,10 +33,10 @@ before(async () => {
       'name: cache-2, namespace: shop, labels: { app: api }',
     ),
   );
-  bed = Bed.create({ from: manifests, state, agentFlags: ['--drain-ms', '20000'] });
+  testbed = Testbed.create({ from: manifests, state, agentFlags: ['--drain-ms', '20000'] });
   for (const pod of ['api', 'cache-2'])
-    bed.start(`echo-${pod}`, `weft-${pod}`, 'python3', ['-c', echo, '9000']);
-  await bed.up();
+    testbed.start(`echo-${pod}`, `weft-${pod}`, 'python3', ['-c', echo, '9000']);
+  await testbed.up();
   await until('the server listens', 30_000, async () => {
     const { code } = await run('weft-api', 'bash', ['-c', ': >/dev/tcp/127.0.0.1/9000']);
     return code === 0;
@@ -52,7 +52,7 @@ test('while connections of before live, new ones are carried too, in and out; th
     const old = hold('weft-web', api);
     assert.equal(await old.ask(), 'hello');
     let ended = false;
-    const stopping = bed.stop(agentProcess(node)).then(() => (ended = true));
+    const stopping = testbed.stop(agentProcess(node)).then(() => (ended = true));
     await sleep(1_500);
     const young = hold('weft-web', api);
     assert.equal(await young.ask(), 'hello', `a new connection while the agent of ${node} drains`);
@@ -62,13 +62,13 @@ test('while connections of before live, new ones are carried too, in and out; th
     old.end();
     await until(`the agent of ${node} ends`, 30_000, () => ended);
     await stopping;
-    bed.startAgent(node);
-    await bed.waitReady();
+    testbed.startAgent(node);
+    await testbed.waitReady();
   }
 });
 
 test('while the agent of one endpoint is away, connections to the service are served by the others: none is refused', async () => {
-  await bed.stop(agentProcess('node-b'), 'SIGKILL');
+  await testbed.stop(agentProcess('node-b'), 'SIGKILL');
   try {
     const answers: string[] = [];
     for (let i = 0; i < 30; i++) {
@@ -80,7 +80,7 @@ test('while the agent of one endpoint is away, connections to the service are se
       answers,
       Array.from({ length: 30 }, () => 'hello'),
     );
-    const lines = connectionRecords(bed.runDir('node-a')).filter(
+    const lines = connectionRecords(testbed.runDir('node-a')).filter(
       ({ direction, dialled }) => direction === 'outbound' && dialled === '10.96.0.10:9000',
     );
     assert.deepEqual(
@@ -88,7 +88,7 @@ test('while the agent of one endpoint is away, connections to the service are se
       ['10.244.1.13:9000'],
     );
   } finally {
-    bed.startAgent('node-b');
-    await bed.waitReady();
+    testbed.startAgent('node-b');
+    await testbed.waitReady();
   }
 });

@@ -10,7 +10,7 @@ import { projectRoot } from '../../native/index.js';
 import { adminGet, adminPort } from '../../src/cli/admin.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
-import { agentProcess, Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { agentProcess, Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
 import { connectionRecords } from '../support/records.js';
 import { hold, type Held } from '../support/held.js';
@@ -21,7 +21,7 @@ const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
 const cache = '10.244.1.12';
 const cacheVip = '10.96.0.12';
 const instanceDir = join(pinRoot, 'node-a');
-let bed: Bed;
+let testbed: Testbed;
 /** What sockets remember is one map for both builds, as in most upgrades. */
 let other: OtherBuild;
 /** Nothing is. */
@@ -102,7 +102,7 @@ async function dump<T>(): Promise<T> {
 }
 const connections = async (): Promise<ConnectionRecord[]> =>
   (await dump<{ connections: ConnectionRecord[] }>()).connections.filter(({ path }) => path === 'kernel');
-const lines = (): ConnectionRecord[] => connectionRecords(bed.runDir('node-a'));
+const lines = (): ConnectionRecord[] => connectionRecords(testbed.runDir('node-a'));
 const generations = (): number => generationsOf(instanceDir).length;
 
 before(async () => {
@@ -114,15 +114,20 @@ before(async () => {
   );
   other = otherBuild(['weft_sock']);
   stranger = otherBuild();
-  bed = Bed.create({ from: manifests, state, workers: 1, agentFlags: ['--verdict-lease-ms', '300000'] });
+  testbed = Testbed.create({
+    from: manifests,
+    state,
+    workers: 1,
+    agentFlags: ['--verdict-lease-ms', '300000'],
+  });
   for (const [pod, ip] of [
     ['cache', cache],
     ['cache-2', '10.244.1.13'],
   ] as const) {
     for (const port of [9000, 6379])
-      bed.start(`${pod}-${port}`, `weft-${pod}`, 'python3', ['-c', server, ip, String(port)]);
+      testbed.start(`${pod}-${port}`, `weft-${pod}`, 'python3', ['-c', server, ip, String(port)]);
   }
-  await bed.up();
+  await testbed.up();
 });
 after(async () => {
   await tearDown(state);
@@ -157,7 +162,7 @@ async function upgrade(program?: string): Promise<{ spliced: Stream; plain: Held
   for (const held of [plain, service]) assert.equal(await held.ask(), 'hello');
   await until('all are carried by the kernel', 30_000, async () => (await connections()).length === 3);
 
-  await bed.stop(agentProcess('node-a'), 'SIGKILL');
+  await testbed.stop(agentProcess('node-a'), 'SIGKILL');
   let dialled = 0;
   let going = true;
   const dials = (async () => {
@@ -167,8 +172,8 @@ async function upgrade(program?: string): Promise<{ spliced: Stream; plain: Held
       dialled++;
     }
   })();
-  bed.startAgent('node-a', program);
-  await bed.waitReady();
+  testbed.startAgent('node-a', program);
+  await testbed.waitReady();
   const during = dialled;
   await until('connections are opened after it, too', 30_000, () => dialled > during + 2).finally(
     () => (going = false),
@@ -250,9 +255,9 @@ test('there and back while connections of the first build live: its maps are tak
   const first = await upgrade(stranger.agent);
   first.service.end();
   await first.spliced.end();
-  await bed.stop(agentProcess('node-a'), 'SIGKILL');
-  bed.startAgent('node-a');
-  await bed.waitReady();
+  await testbed.stop(agentProcess('node-a'), 'SIGKILL');
+  testbed.startAgent('node-a');
+  await testbed.waitReady();
   assert.equal(await first.plain.ask(), 'hello');
   await carriedByKernel(1);
   assert.ok((await connections()).some(({ source }) => source.identity?.endsWith('sa/web')));
@@ -262,7 +267,7 @@ test('there and back while connections of the first build live: its maps are tak
 });
 
 test('a pod whose namespace ended while no agent was there does not keep the node from the upgrade', async () => {
-  await bed.stop(agentProcess('node-a'), 'SIGKILL');
+  await testbed.stop(agentProcess('node-a'), 'SIGKILL');
   for (const file of readdirSync(manifests)) {
     const path = join(manifests, file);
     const kept = readFileSync(path, 'utf8')
@@ -270,16 +275,16 @@ test('a pod whose namespace ended while no agent was there does not keep the nod
       .filter((document) => !document.includes('name: cache-2, namespace: shop'));
     writeFileSync(path, kept.join('---'));
   }
-  for (const port of [9000, 6379]) await bed.stop(`cache-2-${port}`, 'SIGKILL');
+  for (const port of [9000, 6379]) await testbed.stop(`cache-2-${port}`, 'SIGKILL');
   const hooks = readdirSync(join(instanceDir, 'pods')).length;
   await run('weft-cache', 'ip', ['netns', 'del', 'weft-cache-2']);
   await sleep(500);
   assert.equal(readdirSync(join(instanceDir, 'pods')).length, hooks, 'its hook is pinned still');
-  const before = bed.log(agentProcess('node-a')).length;
-  bed.startAgent('node-a', stranger.agent);
-  await bed.waitReady(undefined, ['node-a']);
+  const before = testbed.log(agentProcess('node-a')).length;
+  testbed.startAgent('node-a', stranger.agent);
+  await testbed.waitReady(undefined, ['node-a']);
   assert.match(
-    bed.log(agentProcess('node-a')).slice(before),
+    testbed.log(agentProcess('node-a')).slice(before),
     /its network namespace ended while no agent was there/,
   );
   assert.equal(readdirSync(join(instanceDir, 'pods')).length, hooks - 1);

@@ -7,12 +7,12 @@ import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
-import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import { startWaypoint } from '../../src/cli/standalone/waypoint.js';
 
 const state = '/run/weft/test-clocks';
 const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
-let bed: Bed;
+let testbed: Testbed;
 
 /** Ticks on /Tick, is quiet once it has begun elsewhere, and sends back what it gets. */
 const server = `import http2 from 'node:http2';
@@ -95,19 +95,19 @@ spec:
       backendRefs: [{ name: clock, port: 8481 }]
 `,
   );
-  bed = Bed.create({ from: manifests, state });
+  testbed = Testbed.create({ from: manifests, state });
   for (const version of ['v1', 'v2']) {
-    bed.start(`clock-${version}`, `weft-echo-${version}`, process.execPath, [
+    testbed.start(`clock-${version}`, `weft-echo-${version}`, process.execPath, [
       '--input-type=module',
       '-e',
       server,
     ]);
   }
-  await bed.up();
-  const [place] = bed.topology.waypoints;
+  await testbed.up();
+  const [place] = testbed.topology.waypoints;
   assert.ok(place);
   assert.deepEqual(place.flags, ['--request-body-idle-timeout-ms=1000', '--stream-idle-timeout-ms=2000']);
-  await startWaypoint(bed, place);
+  await startWaypoint(testbed, place);
 });
 after(async () => {
   await tearDown(state);

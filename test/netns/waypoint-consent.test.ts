@@ -8,7 +8,7 @@ import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
-import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import { accessLogOf, startWaypoint, type WaypointPlace } from '../../src/cli/standalone/waypoint.js';
 import { connectionRecords } from '../support/records.js';
 
@@ -24,7 +24,7 @@ const place: WaypointPlace = {
 };
 const vip = '10.96.0.70';
 const podIp = '10.244.2.10';
-let bed: Bed;
+let testbed: Testbed;
 
 const write = (file: string, text: string): void => writeFileSync(join(manifests, file), text);
 const namespace = (name: string, labels = ''): string =>
@@ -48,7 +48,7 @@ async function status(ip: string, port: number): Promise<number> {
 const becomes = (wanted: number): Promise<unknown> =>
   until(`${vip} says ${wanted}`, 30_000, async () => (await status(vip, 80)) === wanted);
 const requestsThrough = (): number =>
-  readFileSync(accessLogOf(bed, place), 'utf8')
+  readFileSync(accessLogOf(testbed, place), 'utf8')
     .split('\n')
     .filter((line) => line.includes('"status":200')).length;
 
@@ -68,14 +68,14 @@ spec:
   ports: [{ name: http, port: 80, targetPort: 8080 }]
 `,
   );
-  bed = Bed.create({ from: manifests, state });
-  bed.start('api', 'weft-api', process.execPath, [
+  testbed = Testbed.create({ from: manifests, state });
+  testbed.start('api', 'weft-api', process.execPath, [
     join(projectRoot, 'dist', 'src', 'cli', 'demo', 'echo.js'),
     'api',
     '8080',
   ]);
-  await bed.up();
-  await startWaypoint(bed, place);
+  await testbed.up();
+  await startWaypoint(testbed, place);
 });
 after(async () => {
   await tearDown(state);

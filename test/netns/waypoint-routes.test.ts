@@ -10,7 +10,7 @@ import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
-import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import { startWaypoint } from '../../src/cli/standalone/waypoint.js';
 
 const state = '/run/weft/test-routes';
@@ -18,7 +18,7 @@ const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
 const demo = join(projectRoot, 'dist', 'src', 'cli', 'demo');
 const example = (name: string): string =>
   readFileSync(join(projectRoot, 'docs', 'examples', 'waypoint', `${name}.yaml`), 'utf8');
-let bed: Bed;
+let testbed: Testbed;
 
 const vips = { echo: '10.96.0.20', 'echo-v1': '10.96.0.21', 'echo-v2': '10.96.0.22', ports: '10.96.0.30' };
 type ServiceName = keyof typeof vips;
@@ -142,15 +142,15 @@ spec:
   ports: [{ name: http, port: 80, targetPort: 8080 }, { name: http-alt, port: 8081, targetPort: 8080 }]
 `,
   );
-  bed = Bed.create({ from: manifests, state });
+  testbed = Testbed.create({ from: manifests, state });
   for (const version of ['v1', 'v2'])
-    bed.start(`echo-${version}`, `weft-echo-${version}`, process.execPath, [
+    testbed.start(`echo-${version}`, `weft-echo-${version}`, process.execPath, [
       join(demo, 'echo.js'),
       `echo-${version}`,
       '8080',
     ]);
-  await bed.up();
-  await startWaypoint(bed, { namespace: 'shop', name: 'waypoint', node: 'node-b' });
+  await testbed.up();
+  await startWaypoint(testbed, { namespace: 'shop', name: 'waypoint', node: 'node-b' });
   await until('echo answers', 30_000, async () => (await ask('/')).status === 200);
 });
 after(async () => {

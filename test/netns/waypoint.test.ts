@@ -10,7 +10,7 @@ import { sleep, until } from '../../src/base/wait.js';
 import { adminGet, adminPort } from '../../src/cli/admin.js';
 import { load } from '../../src/cli/demo/stage.js';
 import { programs, run, sh } from '../../src/cli/run.js';
-import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import {
   startWaypoint,
   stopWaypoint,
@@ -33,7 +33,7 @@ const place: WaypointPlace = {
   flags: ['--drain-delay-ms', '200', '--drain-ms', '5000'],
 };
 const vip = '10.96.0.20';
-let bed: Bed;
+let testbed: Testbed;
 
 const write = (file: string, text: string): void => writeFileSync(join(manifests, file), text);
 const remove = (file: string): void => rmSync(join(manifests, file), { force: true });
@@ -81,17 +81,17 @@ spec:
   ports: [{ name: tcp-echo, port: 9000 }, { name: greeting, port: 9001 }, { name: anything, port: 9002, targetPort: 9000 }]
 `,
   );
-  bed = Bed.create({ from: manifests, state });
+  testbed = Testbed.create({ from: manifests, state });
   for (const version of ['v1', 'v2'])
-    bed.start(`echo-${version}`, `weft-echo-${version}`, process.execPath, [
+    testbed.start(`echo-${version}`, `weft-echo-${version}`, process.execPath, [
       join(demo, 'echo.js'),
       `echo-${version}`,
       '8080',
     ]);
-  bed.start('bytes', 'weft-echo-v1', process.execPath, [join(demo, 'probe.js'), 'listen', '9000']);
-  bed.start('greeter', 'weft-echo-v1', 'python3', ['-c', greeter]);
-  await bed.up();
-  await startWaypoint(bed, place);
+  testbed.start('bytes', 'weft-echo-v1', process.execPath, [join(demo, 'probe.js'), 'listen', '9000']);
+  testbed.start('greeter', 'weft-echo-v1', 'python3', ['-c', greeter]);
+  await testbed.up();
+  await startWaypoint(testbed, place);
   await opens(`http://${vip}/`);
 });
 after(async () => {
@@ -215,7 +215,7 @@ ask();`,
 });
 
 test('a worker that dies takes its own connections, and another takes its place', async () => {
-  const { pid = 0 } = bed.mark(waypointProcess(place)) ?? {};
+  const { pid = 0 } = testbed.mark(waypointProcess(place)) ?? {};
   const workers = (): string[] =>
     execFileSync('pgrep', ['-P', String(pid)], { encoding: 'utf8' })
       .split('\n')
@@ -240,14 +240,14 @@ test('a worker that dies takes its own connections, and another takes its place'
 });
 
 test('without the control plane it goes on by what it knows; one that starts then is not ready, and its Services are closed', async () => {
-  await bed.stop('control', 'SIGKILL');
+  await testbed.stop('control', 'SIGKILL');
   for (let i = 0; i < 5; i++) assert.equal(await status(`http://${vip}/`), 200);
-  await stopWaypoint(bed, place, 'SIGKILL');
+  await stopWaypoint(testbed, place, 'SIGKILL');
   const token = join(state, `token-${waypointProcess(place)}`);
-  bed.start('waypoint-early', waypointNetns(place), process.execPath, [
+  testbed.start('waypoint-early', waypointNetns(place), process.execPath, [
     programs.waypoint,
     ...['--gateway', 'shop/waypoint', '--control', '10.88.0.254:15012', '--workers', '1'],
-    ...['--root', join(bed.controlState(), 'root-cert.pem'), '--token', token],
+    ...['--root', join(testbed.controlState(), 'root-cert.pem'), '--token', token],
   ]);
   const ready = await until('it says so', 30_000, async () => {
     const args = ['-sS', '-m', '2', '-w', ' %{http_code}', 'http://127.0.0.1:15020/healthz/ready'];
@@ -257,10 +257,10 @@ test('without the control plane it goes on by what it knows; one that starts the
   assert.match(ready, /not ready: control plane disconnected/);
   assert.equal(await status(`http://${vip}/`), 0);
   assert.equal(await status('http://10.244.2.60:8080/'), 0);
-  await bed.startControl();
+  await testbed.startControl();
   await opens(`http://${vip}/`);
-  await bed.stop('waypoint-early');
-  await startWaypoint(bed, place);
+  await testbed.stop('waypoint-early');
+  await startWaypoint(testbed, place);
   await opens(`http://${vip}/`);
 });
 
@@ -274,7 +274,14 @@ test('the root is replaced under load without a failed request', async () => {
   const running = load(`http://${vip}/`);
   let before = await serial();
   for (const phase of ['begin', 'switch', 'finish']) {
-    sh(process.execPath, [programs.control, 'rotate-root', '--state', bed.controlState(), '--phase', phase]);
+    sh(process.execPath, [
+      programs.control,
+      'rotate-root',
+      '--state',
+      testbed.controlState(),
+      '--phase',
+      phase,
+    ]);
     before = await until(`a new certificate after ${phase}`, 30_000, async () => {
       const now = await serial();
       return now !== before && now;
@@ -294,8 +301,8 @@ metadata: { name: late, namespace: shop }
 spec: { selector: { app: cache }, clusterIPs: [10.96.0.50], ports: [{ name: tcp-x, port: 7000 }] }
 `,
   );
-  bed.start('late-1', 'weft-cache', process.execPath, [join(demo, 'probe.js'), 'listen', '7000']);
-  bed.start('late-2', 'weft-cache-2', process.execPath, [join(demo, 'probe.js'), 'listen', '7000']);
+  testbed.start('late-1', 'weft-cache', process.execPath, [join(demo, 'probe.js'), 'listen', '7000']);
+  testbed.start('late-2', 'weft-cache-2', process.execPath, [join(demo, 'probe.js'), 'listen', '7000']);
   await until('it answers', 30_000, async () => (await raw('10.96.0.50', 7000, 'a')) === 'a');
   const child = spawn(
     'nsenter',
@@ -357,9 +364,9 @@ test('metrics by the names that dashboards know, of all workers together', async
 test('at SIGTERM what is under way is answered, and nobody is sent there any more', async () => {
   const slow = status(`http://${vip}/slow/1500`);
   await sleep(300);
-  await stopWaypoint(bed, place);
+  await stopWaypoint(testbed, place);
   assert.equal(await slow, 200);
   await until('its Services are closed', 30_000, async () => (await status(`http://${vip}/`)) === 0);
-  await startWaypoint(bed, place);
+  await startWaypoint(testbed, place);
   await opens(`http://${vip}/`);
 });

@@ -7,7 +7,7 @@ import { projectRoot } from '../../native/index.js';
 import { adminGet, adminPort } from '../../src/cli/admin.js';
 import { until } from '../../src/base/wait.js';
 import { run, sh } from '../../src/cli/run.js';
-import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
 import { connectionRecords } from '../support/records.js';
 
@@ -21,7 +21,7 @@ const state = '/run/weft/test-soak';
 const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
 const program = join(manifests, 'soak');
 const port = 9100;
-let bed: Bed;
+let testbed: Testbed;
 
 before(async () => {
   await tearDown(state);
@@ -39,10 +39,14 @@ before(async () => {
     program,
     join(projectRoot, 'test', 'soak', 'soak.c'),
   ]);
-  bed = Bed.create({ from: manifests, state, agentFlags: ['--splice-bytes-max', String(spliceBytesMax)] });
+  testbed = Testbed.create({
+    from: manifests,
+    state,
+    agentFlags: ['--splice-bytes-max', String(spliceBytesMax)],
+  });
   for (const pod of ['cache', 'api'])
-    bed.start(`soak-${pod}`, `weft-${pod}`, program, ['serve', String(port)]);
-  await bed.up();
+    testbed.start(`soak-${pod}`, `weft-${pod}`, program, ['serve', String(port)]);
+  await testbed.up();
 });
 after(async () => {
   await tearDown(state);
@@ -81,7 +85,7 @@ const cases: [path: string, name: string, ip: string, pod: string][] = [
 for (const [path, name, ip, pod] of cases) {
   test(`hundreds of connections of every shape by ${name}: no byte lost, doubled or out of order`, async () => {
     const seed = Date.now() % 1_000_000_000;
-    const records = (): ConnectionRecord[] => connectionRecords(bed.runDir('node-a'));
+    const records = (): ConnectionRecord[] => connectionRecords(testbed.runDir('node-a'));
     // The first connection of a pair asks for its verdict.
     await drive(ip, 1, 1, seed);
     const at = records().length;
@@ -95,7 +99,7 @@ for (const [path, name, ip, pod] of cases) {
       outcome.resets < outcome.opened / 4,
       `seed ${seed}: ${outcome.resets} of ${outcome.opened} were reset`,
     );
-    assert.equal(bed.log(`soak-${pod}`), '', `seed ${seed}: the server saw wrong bytes`);
+    assert.equal(testbed.log(`soak-${pod}`), '', `seed ${seed}: the server saw wrong bytes`);
     const mine = await until('all are logged', 20_000, () => {
       const found = records()
         .slice(at)

@@ -1,7 +1,7 @@
 /** An upgrade of a testbed's agent: two side by side, until the new one has the node. */
 import { until } from '../../src/base/wait.js';
 import { programs } from '../../src/cli/run.js';
-import { agentProcess, type Bed } from '../../src/cli/standalone/bed.js';
+import { agentProcess, type Testbed } from '../../src/cli/standalone/testbed.js';
 
 const takenMsMax = 60_000;
 
@@ -13,18 +13,22 @@ export interface ReplaceOptions {
 }
 
 /** Starts a new agent beside the present one; resolves when that has ended. Errors: WEFT_START, WEFT_TIMEOUT. */
-export async function replaceAgent(bed: Bed, node: string, options: ReplaceOptions = {}): Promise<void> {
+export async function replaceAgent(
+  testbed: Testbed,
+  node: string,
+  options: ReplaceOptions = {},
+): Promise<void> {
   const name = agentProcess(node);
   const successor = `${name}-next`;
   const former = `${name}-former`;
-  const { pid } = bed.startAgent(node, options.program ?? programs.agent, successor);
+  const { pid } = testbed.startAgent(node, options.program ?? programs.agent, successor);
   await until(`the next agent of ${node} has it`, takenMsMax, () => {
-    bed.died(successor);
-    const state = bed.readyState(node);
+    testbed.died(successor);
+    const state = testbed.readyState(node);
     return state.ready && state.pid === pid;
   });
   await options.onTaken?.();
-  bed.rename(name, former);
-  bed.rename(successor, name);
-  await bed.stop(former, 'SIGTERM', takenMsMax);
+  testbed.rename(name, former);
+  testbed.rename(successor, name);
+  await testbed.stop(former, 'SIGTERM', takenMsMax);
 }

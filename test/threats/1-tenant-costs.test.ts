@@ -13,7 +13,7 @@ import { compileRoutes } from '../../src/waypoint/routes/compile.js';
 import { WaypointState } from '../../src/waypoint/state.js';
 import { parseIp } from '../../src/model/address.js';
 import { authorize } from '../../src/policy/authorize.js';
-import { factsOf } from '../../src/waypoint/attributes.js';
+import { attributesOf } from '../../src/waypoint/attributes.js';
 import { key, policy } from '../support/mesh.js';
 import { itself, meshOf, route } from '../support/waypoint.js';
 
@@ -147,7 +147,7 @@ test('a path that endpoints may read in many ways costs nothing where no policy 
   const text = `/${'a;/'.repeat(2600)}%25`;
   const ms = spent(() => {
     for (let i = 0; i < 100; i++) {
-      const http = factsOf(request(text));
+      const http = attributesOf(request(text));
       const verdict = authorize([rules], {
         identity: undefined,
         sourceIp: parseIp('10.0.0.1'),

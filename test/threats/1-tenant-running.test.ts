@@ -10,7 +10,7 @@ import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
-import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import { startWaypoint, stopWaypoint, type WaypointPlace } from '../../src/cli/standalone/waypoint.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
 import { connectionRecords } from '../support/records.js';
@@ -18,7 +18,7 @@ import { connectionRecords } from '../support/records.js';
 const state = '/run/weft/test-threat-tenant';
 const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
 const given = join(projectRoot, 'test', 'threats', 'manifests', 'cross-namespace');
-let bed: Bed;
+let testbed: Testbed;
 
 const answerer = (port: number, word: string): string => `
 import socket
@@ -96,10 +96,10 @@ async function whileThere(text: string, then: () => Promise<void>): Promise<void
 before(async () => {
   await tearDown(state);
   for (const file of ['mesh.yaml', 'namespaces.yaml']) cpSync(join(given, file), join(manifests, file));
-  bed = Bed.create({ from: manifests, state });
-  bed.start('api', 'weft-api', 'python3', ['-c', answerer(8080, 'api')]);
-  bed.start('own', 'weft-evil', 'python3', ['-c', answerer(8080, 'evil')]);
-  bed.start('outside', 'weft-node-b', 'python3', ['-c', answerer(8443, 'outside')]);
+  testbed = Testbed.create({ from: manifests, state });
+  testbed.start('api', 'weft-api', 'python3', ['-c', answerer(8080, 'api')]);
+  testbed.start('own', 'weft-evil', 'python3', ['-c', answerer(8080, 'evil')]);
+  testbed.start('outside', 'weft-node-b', 'python3', ['-c', answerer(8443, 'outside')]);
   // Outside of the mesh, at an address that nobody has told of.
   for (const args of [
     ['-n', 'weft-node-b', 'addr', 'add', '192.0.2.1/32', 'dev', 'lo'],
@@ -108,7 +108,7 @@ before(async () => {
     ['-n', 'weft-node-a', 'route', 'add', 'unreachable', '198.51.100.0/24'],
   ])
     await run('weft-node-a', 'ip', args);
-  await bed.up();
+  await testbed.up();
   await until('api answers web', 30_000, async () => (await ask('weft-web', '10.96.0.10', 80)) === 'api');
   usual = await observe();
 });
@@ -169,7 +169,7 @@ for (const [attack, text] of Object.entries(attacks)) {
       // What an agent does about its pods comes after it was told.
       await sleep(1_500);
       assert.equal(await ask('weft-web', '10.96.0.10', 80), 'api');
-      const pods = bed.readyState('node-b').pods.filter(({ certificate }) => certificate);
+      const pods = testbed.readyState('node-b').pods.filter(({ certificate }) => certificate);
       assert.deepEqual(
         pods.map(({ uid }) => uid),
         ['Kubernetes//Pod/shop/api'],
@@ -179,7 +179,7 @@ for (const [attack, text] of Object.entries(attacks)) {
 }
 
 test('who loses is said in the log of the control plane, without a name of another namespace’s object', () => {
-  const log = bed.log('control');
+  const log = testbed.log('control');
   assert.match(
     log,
     /Workload evil\/trap is not in force as it is written: address 10\.244\.2\.10 belongs to a Pod/,
@@ -199,7 +199,7 @@ test('a waypoint of evil’s that runs is no way to a pod of shop’s, and shop�
   const place: WaypointPlace = { namespace: 'evil', name: 'waypoint', node: 'node-a', workers: 1 };
   const [, ...documents] = input.split(/^---$/m);
   write('gateway.yaml', documents.filter((one) => one.includes('kind: Gateway')).join('---'));
-  await startWaypoint(bed, place);
+  await startWaypoint(testbed, place);
   try {
     await whileThere(documents.filter((one) => !one.includes('kind: Gateway')).join('---'), async () => {
       assert.deepEqual(await observe(), usual, 'while it is there');
@@ -207,6 +207,6 @@ test('a waypoint of evil’s that runs is no way to a pod of shop’s, and shop�
       assert.notEqual(await ask('weft-evil', '10.96.0.66', 80), 'api');
     });
   } finally {
-    await stopWaypoint(bed, place);
+    await stopWaypoint(testbed, place);
   }
 });

@@ -7,7 +7,7 @@ import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { sleep, until } from '../../src/base/wait.js';
-import { agentProcess } from '../../src/cli/standalone/bed.js';
+import { agentProcess } from '../../src/cli/standalone/testbed.js';
 import { startWaypoint, stopWaypoint } from '../../src/cli/standalone/waypoint.js';
 import { projectRoot } from '../../native/index.js';
 import { otherBuild, type OtherBuild } from '../support/other-build.js';
@@ -44,7 +44,7 @@ const quiet = async (): Promise<void> => {
   assert.deepEqual(mesh.leaks(), []);
 };
 const works = async (): Promise<void> => {
-  await mesh.bed.waitReady();
+  await mesh.testbed.waitReady();
   assert.equal(await until('it works', 30_000, async () => (await mesh.call()) === 'here' && 'here'), 'here');
 };
 
@@ -61,10 +61,10 @@ test('an agent killed at any moment of a start, an enrollment, a release, an upg
   const delays = Array.from({ length: kills }, (_, i) => ((seed + 1) * (i + 7) * 7919) % 2_500);
   for (const [i, delayMs] of delays.entries()) {
     const program = i % 3 === 2 ? other.agent : undefined;
-    await mesh.bed.stop(agent, 'SIGKILL');
+    await mesh.testbed.stop(agent, 'SIGKILL');
     const where = `seed ${seed}, kill ${i} after ${delayMs} ms of ${program ? 'another' : 'this'} build`;
     assert.deepEqual(mesh.leaks(), [], where);
-    mesh.bed.startAgent('node-a', program);
+    mesh.testbed.startAgent('node-a', program);
     // Settings of each pod change while it starts: enrollment, change and upgrade are under way at once.
     writeFileSync(
       labels,
@@ -81,11 +81,11 @@ status: { podIPs: [{ ip: 10.244.1.13 }] }
     );
     await sleep(delayMs);
   }
-  const logged = mesh.bed.log(agent);
-  await mesh.bed.stop(agent, 'SIGKILL');
+  const logged = mesh.testbed.log(agent);
+  await mesh.testbed.stop(agent, 'SIGKILL');
   await quiet();
   assert.match(logged, /pod enrolled/);
-  mesh.bed.startAgent('node-a');
+  mesh.testbed.startAgent('node-a');
   await works();
   await quiet();
 });
@@ -102,21 +102,21 @@ test('either of two agents killed at each step of a hand-over: no pod is plain, 
   for (const [i, { step, killed, other }] of cases.entries()) {
     const delayMs = ((seed + 1) * (i + 7) * 7919) % 150;
     const where = `${killed} killed ${delayMs} ms after ${step}`;
-    const before = mesh.bed.log(next).length;
-    mesh.bed.startAgent('node-a', i % 4 === 3 ? otherProgram() : undefined, next);
-    await until(where, 30_000, () => mesh.bed.log(next).slice(before).includes(step), 2);
+    const before = mesh.testbed.log(next).length;
+    mesh.testbed.startAgent('node-a', i % 4 === 3 ? otherProgram() : undefined, next);
+    await until(where, 30_000, () => mesh.testbed.log(next).slice(before).includes(step), 2);
     await sleep(delayMs);
-    await mesh.bed.stop(killed, 'SIGKILL');
+    await mesh.testbed.stop(killed, 'SIGKILL');
     assert.deepEqual(mesh.leaks(), [], where);
-    const survivor = mesh.bed.mark(other)?.pid;
+    const survivor = mesh.testbed.mark(other)?.pid;
     await until(`the other has the node: ${where}`, 60_000, () => {
-      mesh.bed.died(other);
-      const { ready, pid } = mesh.bed.readyState('node-a');
+      mesh.testbed.died(other);
+      const { ready, pid } = mesh.testbed.readyState('node-a');
       return ready && pid === survivor;
     });
     const answered = await until(where, 10_000, async () => (await mesh.call()) === 'here' && 'here');
     assert.equal(answered, 'here');
-    if (other === next) mesh.bed.rename(next, agent);
+    if (other === next) mesh.testbed.rename(next, agent);
     assert.deepEqual(mesh.leaks(), [], where);
   }
   await quiet();
@@ -126,28 +126,28 @@ test('a killed agent: what the kernel was allowed ends with the lease, and what 
   await works();
   await until('the kernel carries it', 30_000, async () => {
     assert.equal(await mesh.call(), 'here');
-    return mesh.bed.log(agent) !== '';
+    return mesh.testbed.log(agent) !== '';
   });
-  await mesh.bed.stop(agent, 'SIGKILL');
+  await mesh.testbed.stop(agent, 'SIGKILL');
   const killedMs = Date.now();
   await until('it is refused', leaseMs + 5_000, async () => (await mesh.call()) === 'ECONNREFUSED');
   assert.ok(Date.now() - killedMs < leaseMs + 3_000, 'not long after the lease');
   for (let i = 0; i < 5; i++) assert.equal(await mesh.call(), 'ECONNREFUSED');
   await quiet();
-  mesh.bed.startAgent('node-a');
+  mesh.testbed.startAgent('node-a');
   await works();
 });
 
 test('a killed control plane: agents go on by what they know, pods stay as they are, also across a kill of the agent', async () => {
-  await mesh.bed.stop('control', 'SIGKILL');
+  await mesh.testbed.stop('control', 'SIGKILL');
   assert.equal(await mesh.call(), 'here');
-  await mesh.bed.stop(agent, 'SIGKILL');
-  mesh.bed.startAgent('node-a');
+  await mesh.testbed.stop(agent, 'SIGKILL');
+  mesh.testbed.startAgent('node-a');
   await sleep(leaseMs + 2_000);
   // It knows of no policy, so it enrolls nobody, and nobody is released.
   assert.equal(await mesh.call(), 'ECONNREFUSED');
   await quiet();
-  await mesh.bed.startControl();
+  await mesh.testbed.startControl();
   await works();
   await quiet();
 });
@@ -166,36 +166,36 @@ spec: { selector: { app: cache }, clusterIPs: [${vip}], ports: [{ name: tcp-held
   );
   // One endpoint with a server is enough, and the other would refuse.
   writeFileSync(join(mesh.manifests, 'cache-2.yaml'), '');
-  await startWaypoint(mesh.bed, place);
+  await startWaypoint(mesh.testbed, place);
   await until('it answers', 30_000, async () => (await mesh.call('weft-web', vip)) === 'here');
-  await stopWaypoint(mesh.bed, place, 'SIGKILL');
+  await stopWaypoint(mesh.testbed, place, 'SIGKILL');
   const closed = async (): Promise<void> => {
     for (const ip of [vip, cacheIp])
       for (const from of ['weft-web', 'weft-intruder'])
         assert.notEqual(await mesh.call(from, ip), 'here', `${from} reached ${ip}`);
   };
   await closed();
-  await mesh.bed.stop(agent, 'SIGKILL');
+  await mesh.testbed.stop(agent, 'SIGKILL');
   await closed();
-  mesh.bed.startAgent('node-a');
-  await mesh.bed.waitReady();
+  mesh.testbed.startAgent('node-a');
+  await mesh.testbed.waitReady();
   await closed();
   await quiet();
 });
 
 test('no key is on the disk of an agent, killed or not, and its files are for root alone', () => {
-  const run = mesh.bed.runDir('node-a');
+  const run = mesh.testbed.runDir('node-a');
   for (const name of readdirSync(run, { recursive: true, encoding: 'utf8' })) {
     const path = join(run, name);
     if (!statSync(path).isFile()) continue;
     assert.doesNotMatch(readFileSync(path, 'utf8'), /PRIVATE KEY/, path);
   }
-  assert.doesNotMatch(mesh.bed.log(agent), /PRIVATE KEY/);
-  const token = statSync(join(mesh.bed.state, 'token-node-a'));
+  assert.doesNotMatch(mesh.testbed.log(agent), /PRIVATE KEY/);
+  const token = statSync(join(mesh.testbed.state, 'token-node-a'));
   assert.equal(token.mode & 0o077, 0);
   // The key of the mesh is the control plane's.
-  for (const name of readdirSync(mesh.bed.controlState(), { recursive: true, encoding: 'utf8' })) {
-    const path = join(mesh.bed.controlState(), name);
+  for (const name of readdirSync(mesh.testbed.controlState(), { recursive: true, encoding: 'utf8' })) {
+    const path = join(mesh.testbed.controlState(), name);
     const about = statSync(path);
     if (about.isFile() && /PRIVATE KEY/.test(readFileSync(path, 'utf8')))
       assert.equal(about.mode & 0o077, 0, path);

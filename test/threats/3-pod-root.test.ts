@@ -11,7 +11,7 @@ import { projectRoot } from '../../native/index.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { adminGet, adminPort } from '../../src/cli/admin.js';
 import { run, sh } from '../../src/cli/run.js';
-import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
 import { echo } from '../support/echo.js';
 import { Programs } from '../support/proc.js';
@@ -31,7 +31,7 @@ const [web, intruder, cache, cache2, leaver] = [
 const [notesShare, liveShare, eventsShare, verdictsShare] = [4096, 16_384, 64, 2048];
 const agentPorts = [15001, 15006, 15008, 15053];
 const programs = new Programs();
-let bed: Bed;
+let testbed: Testbed;
 
 const leaverPod = `
 apiVersion: v1
@@ -102,7 +102,7 @@ async function cookieOf(name: string): Promise<bigint> {
   assert.ok(found, `${name} is enrolled`);
   return BigInt(found.place.cookie);
 }
-const records = (): ConnectionRecord[] => connectionRecords(bed.runDir('node-a'));
+const records = (): ConnectionRecord[] => connectionRecords(testbed.runDir('node-a'));
 /** Connects until the kernel carries this pair: a verdict is asked for by the first connection. */
 async function warm(netns: string, ip: string, port = 9000): Promise<void> {
   await until(`the kernel carries ${netns} to ${ip}`, 30_000, async () => {
@@ -157,14 +157,18 @@ before(async () => {
     join(manifests, 'namespace.yaml'),
     'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled, weft.dev/mode: strict } }\n',
   );
-  bed = Bed.create({ from: manifests, state, workers: 1 });
+  testbed = Testbed.create({ from: manifests, state, workers: 1 });
   for (const pod of ['cache', 'cache-2', 'leaver', 'web', 'api'])
     for (const port of [6379, 9000])
-      bed.start(`${pod}-${port}`, `weft-${pod}`, 'python3', ['-c', echo, String(port)]);
+      testbed.start(`${pod}-${port}`, `weft-${pod}`, 'python3', ['-c', echo, String(port)]);
   // On the agent's ports before there is an agent.
-  bed.start('thief', 'weft-cache-2', 'python3', ['-c', thief, ...agentPorts.map(String)]);
-  await until('the thief sits', 30_000, () => bed.log('thief').split('sits on').length > agentPorts.length);
-  await bed.up();
+  testbed.start('thief', 'weft-cache-2', 'python3', ['-c', thief, ...agentPorts.map(String)]);
+  await until(
+    'the thief sits',
+    30_000,
+    () => testbed.log('thief').split('sits on').length > agentPorts.length,
+  );
+  await testbed.up();
 });
 after(async () => {
   await programs.end();
@@ -320,7 +324,7 @@ test('a pod that dials all ports of a peer pushes out its own verdicts, and no o
 test('a pod that is refused without end does not hide what is refused to another pod', async () => {
   const [lost, shared] = [await countOf('events-lost'), await countOf('events-share')];
   const cookie = await cookieOf('intruder');
-  const lines = (): string[] => bed.log('agent-node-a').split('\n');
+  const lines = (): string[] => testbed.log('agent-node-a').split('\n');
   const at = lines().length;
   const startedMs = Date.now();
   const flood = client(
@@ -375,7 +379,7 @@ test("a program on the agent's ports in its pod takes nothing of what comes to t
   }
   // Captured connections of the pod itself.
   assert.equal(await ping('weft-cache-2', cache), 'ping');
-  assert.doesNotMatch(bed.log('thief'), /stolen/);
+  assert.doesNotMatch(testbed.log('thief'), /stolen/);
   assert.doesNotMatch(late.stdout(), /stolen/);
   late.child.kill();
 });

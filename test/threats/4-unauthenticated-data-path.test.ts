@@ -11,7 +11,7 @@ import { projectRoot } from '../../native/index.js';
 import { version } from '../../src/base/version.js';
 import { until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
-import { Bed, tearDown } from '../../src/cli/standalone/bed.js';
+import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import {
   startWaypoint,
   waypointNetns,
@@ -34,7 +34,7 @@ const gateway: WaypointPlace = {
 };
 const waypointIp = '10.244.2.200';
 const programs = new Programs();
-let bed: Bed;
+let testbed: Testbed;
 
 const outsider = `
 apiVersion: v1
@@ -67,7 +67,7 @@ async function get(netns: string, url: string, ...more: string[]): Promise<strin
   );
   return code === 0 ? stdout : '';
 }
-const agentPid = (): number => bed.mark('agent-node-a')?.pid ?? 0;
+const agentPid = (): number => testbed.mark('agent-node-a')?.pid ?? 0;
 const residentMiB = (): number =>
   Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${agentPid()}/status`, 'utf8'))?.[1]) / 1024;
 
@@ -80,10 +80,10 @@ before(async () => {
     join(manifests, 'namespace.yaml'),
     'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled, weft.dev/mode: strict } }\n',
   );
-  bed = Bed.create({ from: manifests, state, workers: 1, agentFlags: ['--metrics-token', token] });
+  testbed = Testbed.create({ from: manifests, state, workers: 1, agentFlags: ['--metrics-token', token] });
   cpSync(join(projectRoot, 'docs', 'examples', 'waypoint', 'gateway.yaml'), join(manifests, 'gateway.yaml'));
-  bed.start('echo', 'weft-cache', 'python3', ['-c', echo, '9000']);
-  await bed.up();
+  testbed.start('echo', 'weft-cache', 'python3', ['-c', echo, '9000']);
+  await testbed.up();
 });
 after(async () => {
   await programs.end();
@@ -181,7 +181,7 @@ test("an agent's ports tell nobody from elsewhere a pod, a principal, a policy o
 });
 
 test("a waypoint's port tells nobody from elsewhere a name or a version, and stays ready for who holds no connections", async () => {
-  await startWaypoint(bed, gateway);
+  await startWaypoint(testbed, gateway);
   const at = `http://${waypointIp}:15020`;
   const names = /shop|spiffe|istio_|version_info|version=|weft_refused/;
   assert.match(await get(waypointNetns(gateway), 'http://127.0.0.1:15020/metrics'), /istio_requests_total/);

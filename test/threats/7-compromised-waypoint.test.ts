@@ -180,7 +180,7 @@ test('a waypoint does not speak for clients at ports that its Service does not n
     });
   const plan = as(identity('shop', 'gate'), 8080);
   assert.equal(plan.kind, 'deliver');
-  assert.equal(plan.facts?.identity, teller);
+  assert.equal(plan.attributes?.identity, teller);
   for (const [peer, port, code] of [
     [identity('shop', 'gate'), 9090, 'WEFT_DENIED'],
     [identity('shop', 'impostor'), 8080, 'WEFT_AROUND_WAYPOINT'],
@@ -190,7 +190,7 @@ test('a waypoint does not speak for clients at ports that its Service does not n
     const refusal = as(peer, port);
     assert.equal(refusal.kind, 'refuse', `${peer} ${port}`);
     if (refusal.kind === 'refuse') assert.equal(refusal.code, code);
-    if (refusal.facts) assert.equal(refusal.facts.identity, peer);
+    if (refusal.attributes) assert.equal(refusal.attributes.identity, peer);
   }
 });
 
@@ -230,15 +230,15 @@ test('a waypoint is not believed about its client by a workload that it does not
     '10.0.2.2',
   );
   assert.ok(plan.kind === 'deliver');
-  assert.equal(plan.facts.identity, id('infra', 'wp'));
-  assert.equal(plan.facts.http, undefined);
+  assert.equal(plan.attributes.identity, id('infra', 'wp'));
+  assert.equal(plan.attributes.http, undefined);
 });
 
 test('a waypoint is believed about its client by what its Gateway admits, and by nobody that names it without that', () => {
   const named = serviceObject('shop', 'api', '10.96.2.1', { labels: throughInfra });
   const admitted = speaksFor([...infra('All'), ...tenants, named], 'shop', 'api', '10.0.2.1');
   assert.ok(admitted.kind === 'deliver');
-  assert.equal(admitted.facts.identity, id('bank', 'teller'));
+  assert.equal(admitted.attributes.identity, id('bank', 'teller'));
   for (const from of [undefined, 'Same', 'Unknown']) {
     const refused = speaksFor([...infra(from), ...tenants, named], 'shop', 'api', '10.0.2.1');
     assert.ok(refused.kind === 'refuse', from);

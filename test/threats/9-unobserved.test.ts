@@ -19,7 +19,7 @@ import { Datapath, pinRoot } from '../../daemonset/datapath/loader.js';
 import { parseIp } from '../../src/model/address.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { sh } from '../../src/cli/run.js';
-import { agentProcess } from '../../src/cli/standalone/bed.js';
+import { agentProcess } from '../../src/cli/standalone/testbed.js';
 import { WatchedMesh, webIp } from './support/watched-mesh.js';
 
 const agent = agentProcess('node-a');
@@ -31,15 +31,15 @@ before(async () => {
 });
 after(() => mesh.down());
 
-const pidOf = (): number => mesh.bed.mark(agent)?.pid ?? assert.fail('no agent');
+const pidOf = (): number => mesh.testbed.mark(agent)?.pid ?? assert.fail('no agent');
 const hooks = (): string[] => readdirSync(join(instanceDir, 'pods')).sort();
 /** The agent's log since a moment of the test. */
-const logFrom = (at: number): string => mesh.bed.log(agent).slice(at);
-const waiting = (): Readonly<Record<string, string>> => mesh.bed.readyState('node-a').waiting ?? {};
+const logFrom = (at: number): string => mesh.testbed.log(agent).slice(at);
+const waiting = (): Readonly<Record<string, string>> => mesh.testbed.readyState('node-a').waiting ?? {};
 const restartAgent = async (between?: () => void): Promise<void> => {
-  await mesh.bed.stop(agent, 'SIGKILL');
+  await mesh.testbed.stop(agent, 'SIGKILL');
   between?.();
-  mesh.bed.startAgent('node-a');
+  mesh.testbed.startAgent('node-a');
 };
 const works = (): Promise<unknown> =>
   until('pods reach each other', 30_000, async () => (await mesh.call()) === 'here');
@@ -65,7 +65,7 @@ for (const free of [0, 1, 2]) {
   test(`${free} descriptors are left (EMFILE): no pod is released, no capture is lifted, and all is well when there are some again`, async () => {
     const pid = pidOf();
     const before = hooks();
-    const logged = mesh.bed.log(agent).length;
+    const logged = mesh.testbed.log(agent).length;
     starve(pid, free);
     try {
       const noticed = (): boolean => /too many open files/i.test(logFrom(logged));
@@ -79,7 +79,7 @@ for (const free of [0, 1, 2]) {
     } finally {
       feed(pid);
     }
-    await mesh.bed.waitReady();
+    await mesh.testbed.waitReady();
     await works();
     assert.doesNotMatch(logFrom(logged), /pod released|hooks of pods of a former life removed/);
     await quiet();
@@ -97,7 +97,7 @@ test('a pod that leaves the mesh is captured until all of it can be undone', asy
   const captured = (): number =>
     pods.keys().filter((key) => ((pods.lookup(key)?.[flagsAt] ?? 0) & podFlags.capture) !== 0).length;
   const pid = pidOf();
-  const logged = mesh.bed.log(agent).length;
+  const logged = mesh.testbed.log(agent).length;
   const count = captured();
   starve(pid, 0);
   try {
@@ -117,7 +117,7 @@ test('a pod that leaves the mesh is captured until all of it can be undone', asy
   writeFileSync(file, text);
   await until('it is enrolled', 30_000, () => hooks().length === before.length && captured() === count);
   pods.close();
-  await mesh.bed.waitReady();
+  await mesh.testbed.waitReady();
   await quiet();
 });
 
@@ -132,7 +132,7 @@ test('an agent that starts with too few descriptors to look at anybody leaves po
   assert.deepEqual(hooks(), before);
   await quiet();
   await restartAgent();
-  await mesh.bed.waitReady();
+  await mesh.testbed.waitReady();
   await quiet();
 });
 
@@ -155,7 +155,7 @@ test('a wanted pod whose namespace is not found after a restart keeps its hook a
   } finally {
     sh('umount', [name]);
   }
-  await mesh.bed.waitReady();
+  await mesh.testbed.waitReady();
   await works();
   await quiet();
 });
@@ -172,7 +172,7 @@ test('a name that vanishes while the agent runs is no namespace that vanished', 
   } finally {
     sh('umount', [name]);
   }
-  await mesh.bed.waitReady();
+  await mesh.testbed.waitReady();
   await quiet();
 });
 
@@ -207,7 +207,7 @@ test('a map that is full (ENOSPC) costs the change that needs room, which is tol
   }
   await until('the change is made', 30_000, () => Object.keys(waiting()).length === 0);
   writeFileSync(settings, text);
-  await mesh.bed.waitReady();
+  await mesh.testbed.waitReady();
   await quiet();
 });
 
@@ -223,7 +223,7 @@ test('no verdict of a former life counts for a pod that this agent has not enrol
       // Of a pod whose enrollment will never come about.
       table.update(stranger, encodeLocal({ cookie: 0xdeadn, flags, epoch: 5n }));
     });
-    await mesh.bed.waitReady();
+    await mesh.testbed.waitReady();
     await until('the lease is renewed', 30_000, () => {
       const row = table.lookup(key);
       return row !== undefined && decodeLocal(row).epoch > ahead;

@@ -20,7 +20,7 @@ export interface CostContext {
   /** Path; absent: what sidecars cost is missing. */
   readonly envoy?: string;
   readonly fortio?: string;
-  /** Where the bed is written down. */
+  /** Where the testbed is written down. */
   readonly state: string;
   /** Throws when interrupted. */
   readonly onProgress: (text: string) => void;
@@ -31,7 +31,7 @@ export type CostResult = Pick<BenchResult, 'samples' | 'missing' | 'failures'>;
 
 export interface Cost {
   readonly workload: Workload;
-  /** Throws where the bed cannot be made, or what `onProgress` throws. */
+  /** Throws where the testbed cannot be made, or what `onProgress` throws. */
   measure(context: CostContext): Promise<CostResult>;
 }
 
@@ -133,7 +133,7 @@ export function available<T extends VariantName>(
   return variants.filter((variant) => variant !== 'sidecar');
 }
 
-/** Makes a bed, works in it, and removes it whatever happens. */
+/** Makes a testbed, works in it, and removes it whatever happens. */
 export async function inScene<T>(
   { state }: CostContext,
   plan: ScenePlan,

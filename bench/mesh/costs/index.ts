@@ -1,7 +1,7 @@
 /** What a mesh costs beside the single request. */
 import { callGraph } from './call-graph.js';
 import type { Cost } from './cost.js';
-import { enrol } from './enrol.js';
+import { enroll } from './enroll.js';
 import { idleConnections } from './idle-connections.js';
 import { memoryPerPod } from './memory-per-pod.js';
 import { podStart } from './pod-start.js';
@@ -9,4 +9,4 @@ import { policies } from './policies.js';
 
 export type { Cost, CostContext, CostResult } from './cost.js';
 
-export const costs: readonly Cost[] = [callGraph, policies, idleConnections, memoryPerPod, podStart, enrol];
+export const costs: readonly Cost[] = [callGraph, policies, idleConnections, memoryPerPod, podStart, enroll];

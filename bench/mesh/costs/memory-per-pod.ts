@@ -84,7 +84,7 @@ async function takeIn(
       },
       journal.counting('starting sidecars', pods.length),
     );
-  await scene.bed.waitReady(Object.fromEntries(nodes.map((node) => [node, point / nodes.length])));
+  await scene.testbed.waitReady(Object.fromEntries(nodes.map((node) => [node, point / nodes.length])));
 }
 type ProcessMemoryOf = () => ProcessMemory;
 

@@ -67,7 +67,7 @@ async function prepare(
     `the agent of ${pod.node} holds ${pod.netns}`,
     startMsMax,
     () =>
-      scene.bed
+      scene.testbed
         .readyState(pod.node)
         .pods.some(({ uid, certificate }) => certificate && uid.endsWith(`/${pod.namespace}/${pod.name}`)),
     5,

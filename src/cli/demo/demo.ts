@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { errorText, WeftError } from '../../base/errors.js';
 import { isAlive } from '../run.js';
-import { Bed, readLedger, tearDown } from '../standalone/bed.js';
+import { Testbed, readLedger, tearDown } from '../standalone/testbed.js';
 import { Stage } from './stage.js';
 import { steps } from './steps.js';
 
@@ -43,7 +43,7 @@ function interruption(): { interrupted: Promise<never>; release: () => void } {
   };
 }
 
-/** Runs all steps on a bed of its own and takes it away again. `say`: the narration. Never rejects. */
+/** Runs all steps on a testbed of its own and takes it away again. `say`: the narration. Never rejects. */
 export async function runDemo(say: (line: string) => void): Promise<{ ok: boolean; steps: StepResult[] }> {
   const results: StepResult[] = [];
   const fail = (name: string, error: unknown): void => {
@@ -66,10 +66,10 @@ export async function runDemo(say: (line: string) => void): Promise<{ ok: boolea
     mkdirSync(state, { recursive: true, mode: 0o700 });
     const manifests = join(state, 'manifests');
     cpSync(join(dirname(fileURLToPath(import.meta.url)), 'manifests'), manifests, { recursive: true });
-    const bed = Bed.create({ from: manifests, state });
-    stage = new Stage(bed, manifests, state);
+    const testbed = Testbed.create({ from: manifests, state });
+    stage = new Stage(testbed, manifests, state);
     stage.startApplications();
-    await Promise.race([bed.up(), interrupted]);
+    await Promise.race([testbed.up(), interrupted]);
     for (const [index, step] of steps.entries()) {
       say('');
       say(`${String(index + 1).padStart(2)}. ${step.title}`);

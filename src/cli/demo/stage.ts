@@ -1,4 +1,4 @@
-/** What the demo's steps work with: the bed, the applications, what they see and what agents say of it. */
+/** What the demo's steps work with: the testbed, the applications, what they see and what agents say of it. */
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import type { ConnectionRecord } from '../../telemetry/access-log.js';
 import { adminGet, adminPort } from '../admin.js';
 import { sleep, until } from '../../base/wait.js';
 import { run } from '../run.js';
-import type { Bed } from '../standalone/bed.js';
+import type { Testbed } from '../standalone/testbed.js';
 import { underlayNetns } from '../standalone/topology.js';
 
 export interface Step {
@@ -120,15 +120,15 @@ export class Stage {
   live: Live | undefined;
 
   constructor(
-    readonly bed: Bed,
+    readonly testbed: Testbed,
     /** The manifests that the control plane watches. */
     readonly manifests: string,
     readonly state: string,
   ) {}
 
-  /** Ends what the stage itself holds; the bed ends the rest. */
+  /** Ends what the stage itself holds; the testbed ends the rest. */
   end(): void {
-    this.bed.close();
+    this.testbed.close();
     for (const live of this.lives) live.end();
     this.#capture?.kill('SIGKILL');
   }
@@ -165,7 +165,7 @@ export class Stage {
 
   /** Connections that an agent has logged as ended, newest last. */
   records(node: string): ConnectionRecord[] {
-    const path = join(this.bed.runDir(node), 'connections.log');
+    const path = join(this.testbed.runDir(node), 'connections.log');
     if (!existsSync(path)) return [];
     return readFileSync(path, 'utf8')
       .split('\n')
@@ -222,7 +222,7 @@ export class Stage {
 
   /** What the eBPF programs of a node have decided so far, by reason. */
   async counters(node: string): Promise<Record<string, number>> {
-    const netns = this.bed.topology.nodes.find(({ name }) => name === node)?.netns ?? '';
+    const netns = this.testbed.topology.nodes.find(({ name }) => name === node)?.netns ?? '';
     const dump = JSON.parse(await adminGet(netns, adminPort, '/dump')) as { kernel: Record<string, number> };
     return dump.kernel;
   }
@@ -230,7 +230,7 @@ export class Stage {
   /** Serial numbers of the certificates that the agents serve, by node and identity. */
   async serials(): Promise<Map<string, string>> {
     const all = new Map<string, string>();
-    for (const { name, netns } of this.bed.topology.nodes) {
+    for (const { name, netns } of this.testbed.topology.nodes) {
       const body = await adminGet(netns, adminPort, '/certificates');
       const list = JSON.parse(body) as { id: string; serial?: string }[];
       assert.ok(list.length > 0, `${name} has certificates`);
@@ -254,7 +254,7 @@ http { access_log off; client_body_temp_path ${nginx}; proxy_temp_path ${nginx};
     const redis = (name: string, netns: string): void => {
       const dir = join(this.state, `redis-${name}`);
       mkdirSync(dir, { recursive: true });
-      this.bed.start(name, netns, 'redis-server', [
+      this.testbed.start(name, netns, 'redis-server', [
         '--port',
         '6379',
         '--bind',
@@ -268,13 +268,13 @@ http { access_log off; client_body_temp_path ${nginx}; proxy_temp_path ${nginx};
       ]);
     };
     for (const version of ['v1', 'v2']) {
-      this.bed.start(`echo-${version}`, `weft-echo-${version}`, process.execPath, [
+      this.testbed.start(`echo-${version}`, `weft-echo-${version}`, process.execPath, [
         join(here, 'echo.js'),
         `echo-${version}`,
         '8080',
       ]);
     }
-    this.bed.start('nginx', 'weft-api', 'nginx', [
+    this.testbed.start('nginx', 'weft-api', 'nginx', [
       '-c',
       join(nginx, 'nginx.conf'),
       '-e',

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { sleep, until } from '../../base/wait.js';
 import { programs, sh } from '../run.js';
-import { agentProcess } from '../standalone/bed.js';
+import { agentProcess } from '../standalone/testbed.js';
 import { apiIp, apiVip, apiVip6, cacheIp, cacheVip, id, Live, marker, type Step } from './stage.js';
 import { waypointSteps } from './waypoint-steps.js';
 
@@ -48,18 +48,18 @@ export const steps: readonly Step[] = [
     tell: () => 'the answer came, and a capture between the nodes holds it in clear',
   },
   {
-    name: 'enrol-keeps-live-connection',
+    name: 'enroll-keeps-live-connection',
     title: 'Label the namespace weft.dev/mesh=enabled: no restart, and a connection that was open stays open',
     run: async (stage) => {
       const started = Date.now();
       stage.write('namespace.yaml', namespace('weft.dev/mesh: enabled'));
-      await stage.bed.waitReady(enrolled);
+      await stage.testbed.waitReady(enrolled);
       const tookMs = Date.now() - started;
       const answer = (await stage.live?.ask('PING\r\n'))?.trim();
       assert.equal(answer, pong);
       stage.live?.end();
-      const pods = stage.bed.topology.nodes.flatMap(({ name }) =>
-        stage.bed.readyState(name).pods.map(({ uid }) => uid),
+      const pods = stage.testbed.topology.nodes.flatMap(({ name }) =>
+        stage.testbed.readyState(name).pods.map(({ uid }) => uid),
       );
       return { podsEnrolled: pods.length, pods, tookMs, liveConnectionAnswers: answer };
     },
@@ -223,12 +223,12 @@ export const steps: readonly Step[] = [
       const live = stage.connect('weft-web', cacheIp, 6379);
       await live.wait('connected');
       const answers: Record<string, string> = { before: (await live.ask('PING\r\n')).trim() };
-      await stage.bed.stop(agentProcess('node-a'), 'SIGKILL');
+      await stage.testbed.stop(agentProcess('node-a'), 'SIGKILL');
       answers['whileDead'] = (await live.ask('PING\r\n')).trim();
       const newWhileDead = await stage.ping('weft-web', cacheIp, 6379);
       const undecided = await stage.ping('weft-intruder', cacheIp, 6379);
-      stage.bed.startAgent('node-a');
-      await stage.bed.waitReady(enrolled);
+      stage.testbed.startAgent('node-a');
+      await stage.testbed.waitReady(enrolled);
       answers['afterRestart'] = (await live.ask('PING\r\n')).trim();
       for (const answer of Object.values(answers)) assert.equal(answer, pong);
       assert.equal(newWhileDead, pong, 'what was decided opens while the lease lasts');
@@ -364,7 +364,7 @@ export const steps: readonly Step[] = [
       const serials = [before.get(web) ?? ''];
       const phases: Record<string, unknown>[] = [];
       for (const phase of ['begin', 'switch', 'finish']) {
-        const args = ['rotate-root', '--state', stage.bed.controlState(), '--phase', phase];
+        const args = ['rotate-root', '--state', stage.testbed.controlState(), '--phase', phase];
         sh(process.execPath, [programs.control, ...args]);
         // Both nodes have theirs before the next phase: that is what the phases are for.
         before = await until(`new certificates on both nodes after ${phase}`, 8_000, async () => {
@@ -393,7 +393,7 @@ export const steps: readonly Step[] = [
       const live = stage.connect('weft-web', apiVip, 6379);
       await live.wait('connected');
       assert.equal((await live.ask('PING\r\n')).trim(), pong);
-      await stage.bed.stop(agentProcess('node-a'), 'SIGKILL');
+      await stage.testbed.stop(agentProcess('node-a'), 'SIGKILL');
       const reset = await live.wait('error');
       const outbound = await stage.ping('weft-web', apiIp, 6379);
       assert.equal(outbound, 'ECONNREFUSED', 'refused at once');
@@ -403,8 +403,8 @@ export const steps: readonly Step[] = [
       for (const seen of [inboundTunnel, inboundPlain]) {
         assert.ok(turnedAway.includes(seen), `nobody gets into its pods: ${seen}`);
       }
-      stage.bed.startAgent('node-a');
-      await stage.bed.waitReady(enrolled);
+      stage.testbed.startAgent('node-a');
+      await stage.testbed.waitReady(enrolled);
       const after = await until('all works again', 5_000, async () => {
         const seen = await stage.ping('weft-web', apiVip, 6379);
         return seen === pong && seen;
@@ -424,14 +424,14 @@ export const steps: readonly Step[] = [
     name: 'control-plane-away',
     title: 'The control plane is gone: everything goes on; what changed meanwhile is caught up',
     run: async (stage) => {
-      await stage.bed.stop('control', 'SIGKILL');
+      await stage.testbed.stop('control', 'SIGKILL');
       const during = await stage.ping('weft-web', apiVip, 6379);
       assert.equal(during, pong);
       stage.write('policy.yaml', denyIntruder);
       await sleep(500);
       const unaware = await stage.ping('weft-intruder', apiVip, 6379);
       assert.equal(unaware, pong, 'the last state is kept');
-      await stage.bed.startControl();
+      await stage.testbed.startControl();
       const returned = Date.now();
       const caughtUp = await until('the change has arrived', 15_000, async () => {
         const seen = await stage.ping('weft-intruder', apiVip, 6379);
@@ -498,7 +498,7 @@ export const steps: readonly Step[] = [
       await live.wait('connected');
       assert.equal((await live.ask('PING\r\n')).trim(), pong);
       stage.write('namespace.yaml', namespace('weft.dev/mesh: disabled'));
-      await stage.bed.waitReady({ 'node-a': 0, 'node-b': 0 });
+      await stage.testbed.waitReady({ 'node-a': 0, 'node-b': 0 });
       const liveAnswers = (await live.ask('PING\r\n')).trim();
       assert.equal(liveAnswers, pong);
       let body = '';

@@ -50,7 +50,7 @@ const podOf = ({ body }: Answer): string => (JSON.parse(body) as { pod: string }
 
 /** Lines of the waypoint's access log. */
 function requests(stage: Stage, from = place): Record<string, unknown>[] {
-  const path = accessLogOf(stage.bed, from);
+  const path = accessLogOf(stage.testbed, from);
   if (!existsSync(path)) return [];
   return readFileSync(path, 'utf8')
     .split('\n')
@@ -71,7 +71,7 @@ function certificateOf(stage: Stage, account: string): string {
   const { keyPem, csrPem } = createCsr(identity);
   const csr = parseCsr(csrPem);
   assert.ok(csr.ok);
-  const file = (name: string): string => readFileSync(join(stage.bed.controlState(), name), 'utf8');
+  const file = (name: string): string => readFileSync(join(stage.testbed.controlState(), name), 'utf8');
   const leaf = issueSvid({
     caKeyPem: file('ca-key.pem'),
     caCertPem: file('ca-cert.pem'),
@@ -118,7 +118,7 @@ export const waypointSteps: readonly Step[] = [
       stage.write('gateway.yaml', waypointExample('gateway'));
       stage.write('split.yaml', waypointExample('split'));
       const started = Date.now();
-      await startWaypoint(stage.bed, place);
+      await startWaypoint(stage.testbed, place);
       const first = await until('echo answers', 10_000, async () => {
         const answer = await ask('weft-web', `http://${vip}/`);
         return answer.status === 200 && answer;
@@ -366,7 +366,7 @@ spec: { selector: { app: echo }, clusterIP: None, ports: [{ port: 8080 }] }
         async () => (await ask('weft-web', `http://${vip}/`)).status === 200,
       );
       const from = stage.records('node-a').length;
-      await stopWaypoint(stage.bed, place, 'SIGKILL');
+      await stopWaypoint(stage.testbed, place, 'SIGKILL');
       const dead: Record<string, string> = {};
       for (const url of [`http://${vip}/`, ...pods.map((pod) => `http://${pod}:8080/`)]) {
         const answer = await ask('weft-web', url);
@@ -376,7 +376,7 @@ spec: { selector: { app: echo }, clusterIP: None, ports: [{ port: 8080 }] }
       const record = await stage.record('node-a', 'why', from, ({ path }) => path === 'refused');
       const others = await stage.ping('weft-web', '10.96.0.12', 6379);
       assert.equal(others, '+PONG', 'what stands behind no waypoint goes on');
-      await startWaypoint(stage.bed, place);
+      await startWaypoint(stage.testbed, place);
       await until(
         'echo answers again',
         10_000,
@@ -392,22 +392,22 @@ spec: { selector: { app: echo }, clusterIP: None, ports: [{ port: 8080 }] }
     run: async (stage) => {
       const running = load(`http://${vip}/`);
       await sleep(1_000);
-      await startWaypoint(stage.bed, second);
+      await startWaypoint(stage.testbed, second);
       // What every client's node knows of is what may be relied on: a rolling update waits likewise before it goes on.
       await until('the new one serves', 30_000, async () => {
         await ask('weft-web', `http://${vip}/`);
         return requests(stage, second).length > 0;
       });
-      await stopWaypoint(stage.bed, place);
+      await stopWaypoint(stage.testbed, place);
       await sleep(1_000);
       const { answered, failures, by } = await running.stop();
       assert.deepEqual(failures, {});
       assert.ok(answered > 100, `${answered} answered`);
       const served = requests(stage, second).length;
       assert.ok(served > 0, 'the new one has served');
-      assert.equal(stage.bed.mark(waypointProcess(place)), undefined);
+      assert.equal(stage.testbed.mark(waypointProcess(place)), undefined);
       for (const file of ['gateway', 'split', 'retry', 'grpc']) stage.remove(`${file}.yaml`);
-      await stopWaypoint(stage.bed, second);
+      await stopWaypoint(stage.testbed, second);
       return { answered, failures, by, servedByTheNewOne: served };
     },
     tell: (e) =>

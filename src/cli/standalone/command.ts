@@ -2,23 +2,23 @@ import { Command } from 'commander';
 import { WeftError } from '../../base/errors.js';
 import { needMachine } from '../check.js';
 import { startWaypoint, waypointNetns } from './waypoint.js';
-import { Bed, tearDown, type BedOptions } from './bed.js';
+import { Testbed, tearDown, type TestbedOptions } from './testbed.js';
 
 export const stateDefault = '/run/weft/standalone';
 
 /** Stands afterwards, or has left nothing: also when it fails or is interrupted on the way. */
-async function up(options: BedOptions): Promise<Bed> {
+async function up(options: TestbedOptions): Promise<Testbed> {
   let interrupt: (signal: NodeJS.Signals) => void = () => undefined;
   const interrupted = new Promise<never>((_resolve, reject) => {
     interrupt = (signal) =>
-      reject(new WeftError('WEFT_INTERRUPTED', `${signal}: the bed is taken down again`));
+      reject(new WeftError('WEFT_INTERRUPTED', `${signal}: the testbed is taken down again`));
   });
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
   for (const signal of signals) process.on(signal, interrupt);
-  let bed: Bed | undefined;
+  let testbed: Testbed | undefined;
   try {
-    bed = Bed.create(options);
-    const made = bed;
+    testbed = Testbed.create(options);
+    const made = testbed;
     const all = async (): Promise<void> => {
       await made.up();
       // One of each Gateway; what they serve is closed until they are there.
@@ -26,9 +26,9 @@ async function up(options: BedOptions): Promise<Bed> {
         await startWaypoint(made, { ...gateway, replica });
     };
     await Promise.race([all(), interrupted]);
-    return bed;
+    return testbed;
   } catch (error) {
-    bed?.close();
+    testbed?.close();
     // What stood here before is not ours to remove.
     if (!(error instanceof WeftError && error.code === 'WEFT_BED_EXISTS')) await tearDown(options.state);
     throw error;
@@ -45,9 +45,9 @@ export function standaloneCommand(): Command {
     .command('up')
     .description('make the namespaces, start a control plane and an agent per node')
     .requiredOption('-f, --from <dir>', 'manifests')
-    .option('--state <dir>', 'where the bed is written down', stateDefault)
+    .option('--state <dir>', 'where the testbed is written down', stateDefault)
     .action(async (options: { from: string; state: string }) => {
-      needMachine('bed');
+      needMachine('testbed');
       const { topology } = await up(options);
       for (const node of topology.nodes) {
         const pods = node.pods.map(({ name, netns }) => `${name} (${netns})`);
@@ -64,10 +64,10 @@ export function standaloneCommand(): Command {
   standalone
     .command('down')
     .description('remove all that up has made, whatever became of it')
-    .option('--state <dir>', 'where the bed is written down', stateDefault)
+    .option('--state <dir>', 'where the testbed is written down', stateDefault)
     .action(async (options: { state: string }) => {
-      needMachine('bed');
-      console.log((await tearDown(options.state)) ? 'down' : `no bed at ${options.state}`);
+      needMachine('testbed');
+      console.log((await tearDown(options.state)) ? 'down' : `no testbed at ${options.state}`);
     });
   return standalone;
 }

@@ -21,19 +21,19 @@ interface Manifest {
   };
 }
 
-export interface BedPod {
+export interface TestbedPod {
   readonly name: string;
   readonly netns: string;
   readonly addresses: readonly IpAddress[];
 }
-export interface BedNode {
+export interface TestbedNode {
   readonly name: string;
   readonly netns: string;
   readonly addresses: readonly IpAddress[];
-  readonly pods: readonly BedPod[];
+  readonly pods: readonly TestbedPod[];
 }
 export interface Topology {
-  readonly nodes: readonly BedNode[];
+  readonly nodes: readonly TestbedNode[];
   /** Gateways that ask for a waypoint. */
   readonly waypoints: readonly {
     readonly namespace: string;
@@ -88,7 +88,7 @@ function netnsOf(manifest: Manifest): string {
 }
 
 /**
- * Reads the Nodes and Pods of a directory. Throws WEFT_BED where they make no bed: a name of a namespace or an address twice,
+ * Reads the Nodes and Pods of a directory. Throws WEFT_BED where they make no testbed: a name of a namespace or an address twice,
  * a pod on no node, a block of pod addresses on two nodes.
  */
 export function readTopology(dir: string): Topology {
@@ -96,7 +96,7 @@ export function readTopology(dir: string): Topology {
   const core = manifests.filter((manifest) => isOfGroup(manifest, ''));
   const pods = core.filter(({ kind }) => kind === 'Pod');
   const nodeManifests = core.filter(({ kind }) => kind === 'Node');
-  const nodes = nodeManifests.map((node): BedNode => ({
+  const nodes = nodeManifests.map((node): TestbedNode => ({
     name: node.metadata?.name ?? '',
     netns: netnsOf(node),
     addresses: (node.status?.addresses ?? [])

@@ -1,4 +1,4 @@
-/** Without Kubernetes: what its control plane renders for a Gateway, made by the bed: a namespace, the program, the objects. */
+/** Without Kubernetes: what its control plane renders for a Gateway, made by the testbed: a namespace, the program, the objects. */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
@@ -7,7 +7,7 @@ import { until } from '../../base/wait.js';
 import { isV6, parseIp, type IpAddress } from '../../model/address.js';
 import { adminGet, adminPort } from '../admin.js';
 import { programs, sh } from '../run.js';
-import { controlPort, type Bed } from './bed.js';
+import { controlPort, type Testbed } from './testbed.js';
 
 export interface WaypointPlace {
   readonly namespace: string;
@@ -30,8 +30,8 @@ export const waypointProcess = ({ namespace, name, replica = 0 }: WaypointPlace)
 export const waypointNetns = ({ name, replica = 0 }: WaypointPlace): string => `weft-wp-${name}-${replica}`;
 
 /** Host `200 + n` of the pods' blocks of its node: beds number their own pods from below. */
-function addressesOf(bed: Bed, node: string, index: number): IpAddress[] {
-  const like = bed.topology.nodes.find(({ name }) => name === node)?.pods[0]?.addresses ?? [];
+function addressesOf(testbed: Testbed, node: string, index: number): IpAddress[] {
+  const like = testbed.topology.nodes.find(({ name }) => name === node)?.pods[0]?.addresses ?? [];
   if (like.length === 0)
     throw new WeftError(
       'WEFT_BED',
@@ -85,48 +85,48 @@ function serviceOf({ namespace, name }: WaypointPlace): string {
   });
 }
 
-/** Starts one and tells the mesh of it once it is ready. Throws as Bed.start, and WEFT_TIMEOUT. */
-export async function startWaypoint(bed: Bed, place: WaypointPlace): Promise<void> {
-  const node = place.node ?? bed.topology.nodes[0]?.name ?? '';
+/** Starts one and tells the mesh of it once it is ready. Throws as Testbed.start, and WEFT_TIMEOUT. */
+export async function startWaypoint(testbed: Testbed, place: WaypointPlace): Promise<void> {
+  const node = place.node ?? testbed.topology.nodes[0]?.name ?? '';
   const netns = waypointNetns(place);
   const process_ = waypointProcess(place);
-  const dir = renderedDir(bed.state);
+  const dir = renderedDir(testbed.state);
   mkdirSync(dir, { recursive: true });
-  const addresses = addressesOf(bed, node, place.replica ?? 0);
-  if (!bed.hasNetns(netns)) bed.addPod(node, { name: process_, netns, addresses });
+  const addresses = addressesOf(testbed, node, place.replica ?? 0);
+  if (!testbed.hasNetns(netns)) testbed.addPod(node, { name: process_, netns, addresses });
   const tell = (ready: boolean): void => {
     writeFileSync(join(dir, `${process_}.yaml`), objectsOf(place, node, addresses, ready));
     writeFileSync(join(dir, `waypoint-${place.namespace}-${place.name}.yaml`), serviceOf(place));
   };
   tell(false);
-  const token = join(bed.state, `token-${process_}`);
+  const token = join(testbed.state, `token-${process_}`);
   const full = `${place.namespace}/${place.name}`;
   writeFileSync(
     token,
-    sh(process.execPath, [programs.control, 'token', '--state', bed.controlState(), '--waypoint', full]),
+    sh(process.execPath, [programs.control, 'token', '--state', testbed.controlState(), '--waypoint', full]),
     { mode: 0o600 },
   );
-  bed.keepWaypoint(full, netns, process_);
-  bed.start(process_, netns, process.execPath, [
+  testbed.keepWaypoint(full, netns, process_);
+  testbed.start(process_, netns, process.execPath, [
     programs.waypoint,
     '--gateway',
     full,
     '--node',
     node,
     '--control',
-    `${bed.topology.controlIp}:${controlPort}`,
+    `${testbed.topology.controlIp}:${controlPort}`,
     '--root',
-    join(bed.controlState(), 'root-cert.pem'),
+    join(testbed.controlState(), 'root-cert.pem'),
     '--token',
     token,
     '--workers',
     String(place.workers ?? 1),
     '--access-log',
-    accessLogOf(bed, place),
+    accessLogOf(testbed, place),
     ...(place.flags ?? []),
   ]);
   await until(`the waypoint ${full} is ready`, readyMsMax, async () => {
-    bed.died(process_);
+    testbed.died(process_);
     try {
       return (JSON.parse(await adminGet(netns, adminPort, '/status')) as { ready: boolean }).ready;
     } catch {
@@ -136,22 +136,22 @@ export async function startWaypoint(bed: Bed, place: WaypointPlace): Promise<voi
   tell(true);
 }
 
-export const accessLogOf = (bed: Bed, place: WaypointPlace): string =>
-  join(bed.state, `${waypointProcess(place)}.requests.log`);
+export const accessLogOf = (testbed: Testbed, place: WaypointPlace): string =>
+  join(testbed.state, `${waypointProcess(place)}.requests.log`);
 
 /** As a rolling update does: no new connections are sent there, then it is told to end; resolves when it is gone. */
 export async function stopWaypoint(
-  bed: Bed,
+  testbed: Testbed,
   place: WaypointPlace,
   signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM',
 ): Promise<void> {
   const process_ = waypointProcess(place);
-  const file = join(renderedDir(bed.state), `${process_}.yaml`);
+  const file = join(renderedDir(testbed.state), `${process_}.yaml`);
   if (signal === 'SIGTERM') {
-    const node = place.node ?? bed.topology.nodes[0]?.name ?? '';
-    writeFileSync(file, objectsOf(place, node, addressesOf(bed, node, place.replica ?? 0), false));
-    bed.dropWaypoint(process_);
-    await bed.stop(process_, signal, 45_000);
+    const node = place.node ?? testbed.topology.nodes[0]?.name ?? '';
+    writeFileSync(file, objectsOf(place, node, addressesOf(testbed, node, place.replica ?? 0), false));
+    testbed.dropWaypoint(process_);
+    await testbed.stop(process_, signal, 45_000);
     rmSync(file, { force: true });
-  } else await bed.stop(process_, signal);
+  } else await testbed.stop(process_, signal);
 }

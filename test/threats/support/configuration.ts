@@ -8,7 +8,7 @@ import { parseSpiffeId } from '../../../src/model/identity.js';
 import type { AuthorizationPolicy } from '../../../src/model/policy.js';
 import type { Route } from '../../../src/model/route.js';
 import type { Workload } from '../../../src/model/workload.js';
-import { authorize, type HttpFacts } from '../../../src/policy/authorize.js';
+import { authorize, type HttpAttributes } from '../../../src/policy/authorize.js';
 import { pathOf, readingsOf } from '../../../src/policy/path.js';
 import { MeshState } from '../../../src/state/store.js';
 import { parseTarget } from '../../../src/waypoint/routes/path.js';
@@ -50,7 +50,7 @@ export function inForceOf(objects: readonly object[], more: Partial<CompileSetti
 }
 
 /** What a waypoint knows of a request of this target. Errors: TargetError, where it refuses it itself. */
-export const requestOf = (target: string, more: Partial<HttpFacts> = {}): HttpFacts => ({
+export const requestOf = (target: string, more: Partial<HttpAttributes> = {}): HttpAttributes => ({
   method: 'GET',
   host: 'api.bank',
   paths: readingsOf(pathOf(parseTarget('GET', target, 'api.bank').path)),
@@ -60,7 +60,7 @@ export const requestOf = (target: string, more: Partial<HttpFacts> = {}): HttpFa
 
 export const mayConnect = (
   policies: readonly AuthorizationPolicy[],
-  http?: HttpFacts,
+  http?: HttpAttributes,
   identity = 'spiffe://cluster.local/ns/shop/sa/web',
 ) =>
   authorize(policies, {

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { projectRoot } from '../../../native/index.js';
 import { until } from '../../../src/base/wait.js';
 import { run } from '../../../src/cli/run.js';
-import { Bed, tearDown, type BedOptions } from '../../../src/cli/standalone/bed.js';
+import { Testbed, tearDown, type TestbedOptions } from '../../../src/cli/standalone/testbed.js';
 
 export const webIp = '10.244.1.11';
 export const cacheIp = '10.244.1.12';
@@ -42,12 +42,12 @@ export class WatchedMesh {
   readonly #probes: { readonly name: string; readonly child: ChildProcess; lines: string[] }[] = [];
 
   private constructor(
-    readonly bed: Bed,
+    readonly testbed: Testbed,
     readonly manifests: string,
   ) {}
 
   /** Everything is strict, and pods may not leave the mesh. */
-  static async up(state: string, options: Omit<BedOptions, 'from' | 'state'> = {}): Promise<WatchedMesh> {
+  static async up(state: string, options: Omit<TestbedOptions, 'from' | 'state'> = {}): Promise<WatchedMesh> {
     await tearDown(state);
     const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
     cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
@@ -59,12 +59,12 @@ export class WatchedMesh {
       join(manifests, 'settings.yaml'),
       'apiVersion: weft.dev/v1alpha1\nkind: MeshSettings\nmetadata: { name: mesh }\nspec: { outboundUnknown: refuse }\n',
     );
-    const bed = Bed.create({ workers: 1, ...options, from: manifests, state });
-    bed.start('cache', 'weft-cache', 'python3', ['-c', server, cacheIp, '9000']);
-    bed.start('web', 'weft-web', 'python3', ['-c', server, webIp, '9000']);
-    bed.start('outside', 'weft-node-b', 'python3', ['-c', server, outsideIp, String(outsidePort)]);
-    await bed.up();
-    const mesh = new WatchedMesh(bed, manifests);
+    const testbed = Testbed.create({ workers: 1, ...options, from: manifests, state });
+    testbed.start('cache', 'weft-cache', 'python3', ['-c', server, cacheIp, '9000']);
+    testbed.start('web', 'weft-web', 'python3', ['-c', server, webIp, '9000']);
+    testbed.start('outside', 'weft-node-b', 'python3', ['-c', server, outsideIp, String(outsidePort)]);
+    await testbed.up();
+    const mesh = new WatchedMesh(testbed, manifests);
     for (const [name, from, ip, port] of [
       ['a pod that is plain reaches what is outside of the mesh', 'weft-web', outsideIp, outsidePort],
       ['a pod that is plain is reached from outside of the mesh', 'weft-node-b', webIp, 9000],
@@ -114,7 +114,7 @@ except OSError as e: print(errno.errorcode.get(e.errno, 'timeout'))
 
   async down(): Promise<void> {
     for (const { child } of this.#probes) child.kill('SIGKILL');
-    await tearDown(this.bed.state);
+    await tearDown(this.testbed.state);
     rmSync(this.manifests, { recursive: true, force: true });
   }
 }

@@ -1,5 +1,5 @@
 /**
- * The bed: nodes and pods as network namespaces, and Weft's own programs on them. What is made is written down before it
+ * The testbed: nodes and pods as network namespaces, and Weft's own programs on them. What is made is written down before it
  * is made, so that `down` finds all of it, also after `up` was killed.
  */
 import {
@@ -33,13 +33,13 @@ import {
   lengthOf,
   readTopology,
   underlayNetns,
-  type BedPod,
+  type TestbedPod,
   type Topology,
 } from './topology.js';
 
-/** What `down` needs to know of a bed; bed.json in its state directory. */
+/** What `down` needs to know of a testbed; testbed.json in its state directory. */
 export interface Ledger {
-  /** Who made it; a demo lives as long as its bed, `standalone up` does not. */
+  /** Who made it; a demo lives as long as its testbed, `standalone up` does not. */
   readonly owner: ProcessMark | undefined;
   readonly from: string;
   readonly nodes: readonly { readonly name: string; readonly netns: string }[];
@@ -50,7 +50,7 @@ export interface Ledger {
   processes: Record<string, ProcessMark>;
 }
 
-export interface BedOptions {
+export interface TestbedOptions {
   /** Manifests; watched by the control plane. */
   readonly from: string;
   readonly state: string;
@@ -75,12 +75,12 @@ export const controlPort = 15012;
 const readyMsMax = 90_000;
 const pinRoot = '/sys/fs/bpf/weft';
 const weftRun = '/run/weft';
-/** Every program of a bed carries this with the bed's state directory, from before it is written down. */
+/** Every program of a testbed carries this with the testbed's state directory, from before it is written down. */
 const bedVariable = 'WEFT_BED';
 
-const ledgerPath = (state: string): string => join(state, 'bed.json');
+const ledgerPath = (state: string): string => join(state, 'testbed.json');
 
-/** Undefined where no bed stands at `state`. */
+/** Undefined where no testbed stands at `state`. */
 export function readLedger(state: string): Ledger | undefined {
   try {
     return JSON.parse(readFileSync(ledgerPath(state), 'utf8')) as Ledger;
@@ -104,7 +104,7 @@ export function readReadiness(run: string): AgentReadiness {
 export const runDirOf = (state: string, node: string): string => join(state, `agent-${node}`);
 export const agentProcess = (node: string): string => `agent-${node}`;
 
-export class Bed {
+export class Testbed {
   readonly topology: Topology;
   /** Its state directory. */
   readonly state: string;
@@ -113,7 +113,7 @@ export class Bed {
   #closed = false;
 
   private constructor(
-    readonly options: BedOptions,
+    readonly options: TestbedOptions,
     topology: Topology,
   ) {
     this.topology = topology;
@@ -134,26 +134,26 @@ export class Bed {
   }
 
   /**
-   * Makes namespaces and links; programs are started apart. Throws WEFT_BED_EXISTS where a bed is there already, or
+   * Makes namespaces and links; programs are started apart. Throws WEFT_BED_EXISTS where a testbed is there already, or
    * anything by a name that it would use: what `down` removes must have been made here. After any other error, tearDown.
    */
-  static create(options: BedOptions): Bed {
-    const bed = new Bed(options, readTopology(options.from));
-    if (existsSync(ledgerPath(bed.state))) {
+  static create(options: TestbedOptions): Testbed {
+    const testbed = new Testbed(options, readTopology(options.from));
+    if (existsSync(ledgerPath(testbed.state))) {
       throw new WeftError(
         'WEFT_BED_EXISTS',
-        `a bed stands at ${bed.state}: weft standalone down --state ${bed.state}`,
+        `a testbed stands at ${testbed.state}: weft standalone down --state ${testbed.state}`,
       );
     }
-    for (const name of bed.#ledger.netns) {
+    for (const name of testbed.#ledger.netns) {
       if (existsSync(join('/run/netns', name))) {
         throw new WeftError(
           'WEFT_BED_EXISTS',
-          `network namespace ${name} is there already: take that bed down first, or remove it by ip netns del ${name}`,
+          `network namespace ${name} is there already: take that testbed down first, or remove it by ip netns del ${name}`,
         );
       }
     }
-    for (const name of bed.#ledger.instances) {
+    for (const name of testbed.#ledger.instances) {
       if (existsSync(join(pinRoot, name))) {
         throw new WeftError(
           'WEFT_BED_EXISTS',
@@ -161,10 +161,10 @@ export class Bed {
         );
       }
     }
-    mkdirSync(bed.state, { recursive: true, mode: 0o700 });
-    bed.#save();
-    bed.#network();
-    return bed;
+    mkdirSync(testbed.state, { recursive: true, mode: 0o700 });
+    testbed.#save();
+    testbed.#network();
+    return testbed;
   }
 
   /** From now on nothing is started any more; for a tearDown while steps are still under way. */
@@ -250,7 +250,7 @@ export class Bed {
   }
 
   /** `link`: the pod's, as its node sees it. */
-  #plug(nodeNetns: string, pod: BedPod, link: string): void {
+  #plug(nodeNetns: string, pod: TestbedPod, link: string): void {
     this.#batch(nodeNetns, [
       `link add ${link} type veth peer name eth0 netns ${pod.netns}`,
       `link set ${link} master pods`,
@@ -280,7 +280,7 @@ export class Bed {
   }
 
   /** One more pod's namespace, plugged into its node; what tells the mesh of it is its caller's. Throws as `create`. */
-  addPod(node: string, pod: BedPod): void {
+  addPod(node: string, pod: TestbedPod): void {
     const found = this.topology.nodes.find(({ name }) => name === node);
     if (!found) throw new WeftError('WEFT_BED', `no node ${node}`);
     if (existsSync(join('/run/netns', pod.netns)))
@@ -291,9 +291,10 @@ export class Bed {
     this.#plug(found.netns, pod, `x${this.#ledger.netns.length}`);
   }
 
-  /** Starts a program in a namespace of the bed, to be ended with it. */
+  /** Starts a program in a namespace of the testbed, to be ended with it. */
   start(name: string, netns: string, command: string, args: readonly string[]): ProcessMark {
-    if (this.#closed) throw new WeftError('WEFT_BED', `${name} is not started: the bed is being taken down`);
+    if (this.#closed)
+      throw new WeftError('WEFT_BED', `${name} is not started: the testbed is being taken down`);
     const child = daemon(netns, join(this.state, `${name}.log`), command, args, this.#env);
     const mark = child.pid === undefined ? undefined : markOf(child.pid);
     if (!mark)
@@ -326,7 +327,7 @@ export class Bed {
   async startControl(): Promise<void> {
     const { from, certTtlS } = this.options;
     mkdirSync(this.controlState(), { recursive: true, mode: 0o700 });
-    // What the bed adds by itself, for the control plane to read beside the user's own.
+    // What the testbed adds by itself, for the control plane to read beside the user's own.
     const rendered = join(this.state, 'rendered');
     mkdirSync(rendered, { recursive: true });
     const ttl = certTtlS === undefined ? [] : ['--cert-ttl-s', String(certTtlS)];
@@ -444,8 +445,8 @@ export class Bed {
 }
 
 /**
- * Processes that carry the mark of the bed at `state`, this one apart. In another mount namespace that path is another
- * directory, so another bed.
+ * Processes that carry the mark of the testbed at `state`, this one apart. In another mount namespace that path is another
+ * directory, so another testbed.
  */
 function markedProcesses(state: string): ProcessMark[] {
   const mounts = readlinkSync('/proc/self/ns/mnt');
@@ -464,7 +465,7 @@ function markedProcesses(state: string): ProcessMark[] {
 }
 
 /**
- * Removes a bed by its ledger: programs, namespaces, what agents left in the kernel, files. False where there is none. What
+ * Removes a testbed by its ledger: programs, namespaces, what agents left in the kernel, files. False where there is none. What
  * fails does not keep the rest from being removed; the ledger then stays, so that it can be run again.
  */
 export async function tearDown(stateDir: string): Promise<boolean> {

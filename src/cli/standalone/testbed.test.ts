@@ -5,12 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { until } from '../../base/wait.js';
-import { tearDown, type Ledger } from './bed.js';
+import { tearDown, type Ledger } from './testbed.js';
 
 const asRoot = process.getuid?.() === 0 ? {} : { skip: 'needs root' };
 
 test(
-  'a bed that is removed takes its unwritten programs with it, and none of a bed of that name elsewhere',
+  'a testbed that is removed takes its unwritten programs with it, and none of a testbed of that name elsewhere',
   asRoot,
   async () => {
     const state = mkdtempSync(join(tmpdir(), 'weft-t-'));
@@ -23,7 +23,7 @@ test(
       waypoints: [],
       processes: {},
     };
-    writeFileSync(join(state, 'bed.json'), JSON.stringify(ledger));
+    writeFileSync(join(state, 'testbed.json'), JSON.stringify(ledger));
     const start = (command: string, ...args: string[]): ChildProcess =>
       spawn(command, args, { env: { ...process.env, WEFT_BED: state }, stdio: ['ignore', 'pipe', 'ignore'] });
     const own = start('sleep', '60');

@@ -46,7 +46,7 @@ async function heldOn(scene: Scene, pods: number): Promise<void> {
     enrolMsMax,
     () =>
       nodes.every((node) => {
-        const state = scene.bed.readyState(node);
+        const state = scene.testbed.readyState(node);
         return (
           state.ready && state.pods.length === pods && state.pods.every(({ certificate }) => certificate)
         );
@@ -85,4 +85,4 @@ async function measure(context: CostContext): ReturnType<Cost['measure']> {
   return journal.result();
 }
 
-export const enrol: Cost = { workload, measure };
+export const enroll: Cost = { workload, measure };
