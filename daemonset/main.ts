@@ -22,13 +22,13 @@ import { Reports } from './enroll/report.js';
 import { refusalOf } from './enroll/rules.js';
 import { agentAt } from './handover/former-build.js';
 import { Succession } from './handover/succession.js';
-import type { FromWorker } from './messages.js';
+import type { FromWorker } from './worker-ipc.js';
 import { connectionsOfWorker, parseOptions, type AgentOptions } from './options.js';
-import { ReadyMark } from './ready.js';
-import { adminPort } from './serve.js';
-import { Subscriptions } from './subscriptions.js';
+import { ReadyMark } from './readiness.js';
+import { adminPort } from './admin.js';
+import { Subscriptions } from './discovery/subscriptions.js';
 import { Workers } from './workers.js';
-import { pinDirOf, startWriter, type Writer } from './writer.js';
+import { pinDirOf, startWriter, type Writer } from './active-agent.js';
 
 export type { AgentOptions };
 

@@ -14,7 +14,7 @@ import { ChangeTracker, touchedWorkloads } from '../src/state/change.js';
 import { MeshState } from '../src/state/store.js';
 import type { MetricEvent } from '../src/telemetry/metrics.js';
 import type { Svid } from '../src/tls/svid.js';
-import type { FromWorker, LocalPod, ToWorker, WorkerSettings } from './messages.js';
+import type { FromWorker, LocalPod, ToWorker, WorkerSettings } from './worker-ipc.js';
 import type { ListenerKind } from './datapath/layout.js';
 import { PodSockets } from './pod/sockets.js';
 import { Connections } from './proxy/connections.js';

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { until } from '../src/base/wait.js';
 import { MeshState } from '../src/state/store.js';
 import { pod } from '../test/support/mesh.js';
-import type { LocalPod } from './messages.js';
+import type { LocalPod } from './worker-ipc.js';
 import { Workers, type WorkersOptions } from './workers.js';
 
 /** A worker that owns every pod but `doomed`, at which it dies, and logs what it was told. */

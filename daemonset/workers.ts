@@ -5,7 +5,7 @@ import { WeftError } from '../src/base/errors.js';
 import type { WorkloadUid } from '../src/model/workload.js';
 import type { MeshState } from '../src/state/store.js';
 import type { Svid } from '../src/tls/svid.js';
-import type { FromWorker, LocalPod, ToWorker, WorkerSettings } from './messages.js';
+import type { FromWorker, LocalPod, ToWorker, WorkerSettings } from './worker-ipc.js';
 
 export const workersDefault = Math.max(1, Math.floor(availableParallelism() / 2));
 const callTimeoutMsMax = 30_000;

@@ -8,9 +8,9 @@ import { cidrContains, formatSocketAddress } from '../../src/model/address.js';
 import type { NodePod } from '../../src/model/node-pod.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { MeshView } from '../../src/state/store.js';
-import type { LocalPod } from '../messages.js';
+import type { LocalPod } from '../worker-ipc.js';
 import { connectionsOf, destroyTcp, type PodConnection } from '../pod/sockets.js';
-import { planInboundPlain } from '../proxy/plan.js';
+import { planInboundPlain } from '../proxy/choose-path.js';
 
 const agentPorts: ReadonlySet<number> = new Set([15001, 15006, 15008, 15053]);
 

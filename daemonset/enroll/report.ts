@@ -3,7 +3,7 @@ import { errorText } from '../../src/base/errors.js';
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
 import type { NodePod } from '../../src/model/node-pod.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
-import type { Enrollment } from './enrollment.js';
+import type { Enrollment } from './enroller.js';
 
 const againMs = 60_000;
 const retryMs = 5_000;

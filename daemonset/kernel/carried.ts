@@ -2,16 +2,16 @@
 import { formatSocketAddress } from '../../src/model/address.js';
 import { authorize, type ConnectionAttributes } from '../../src/policy/authorize.js';
 import type { MeshView } from '../../src/state/store.js';
-import { partyOf, type ConnectionRecord } from '../../src/telemetry/access-log.js';
+import { partyOf, type ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import type { ConnectionLog, LineValues } from '../../src/telemetry/connection-log.js';
 import type { MeshMetrics, Tally } from '../../src/telemetry/metrics.js';
 import type { LiveTable } from '../datapath/generations.js';
 import type { Datapath } from '../datapath/loader.js';
 import type { FlowReader } from '../datapath/flow-reader.js';
 import { liveFlags, type LiveEntry } from '../datapath/layout.js';
-import type { LocalPod } from '../messages.js';
+import type { LocalPod } from '../worker-ipc.js';
 import { destroyTcp, type PodPlace, type TcpSocket } from '../pod/sockets.js';
-import { recheck } from '../proxy/plan.js';
+import { recheck } from '../proxy/choose-path.js';
 
 const countedMax = 2 * 65_536;
 const durationsMax = 10_000;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { pod } from '../../test/support/mesh.js';
-import type { LocalPod } from '../messages.js';
+import type { LocalPod } from '../worker-ipc.js';
 import { InheritedEpochs, type InheritedParts, type InheritedVerdict } from './inherited.js';
 
 const local = (name: string, ip: string, cookie: bigint): LocalPod => ({

@@ -3,7 +3,7 @@
  * a kill nobody can say what these rest on, in a hand-over the successor can look. It keeps a pod's epoch where each verdict that
  * counts at this epoch would be given today, by the view that it has.
  */
-import type { LocalPod } from '../messages.js';
+import type { LocalPod } from '../worker-ipc.js';
 
 export interface InheritedVerdict {
   readonly source: bigint;

@@ -12,8 +12,8 @@ import { resolve } from '../../src/state/resolve.js';
 import { MeshState } from '../../src/state/store.js';
 import { behind, id, pod, policy, service, uid, waypointRef, workload } from '../../test/support/mesh.js';
 import { randomOf } from '../../test/support/random.js';
-import type { LocalPod } from '../messages.js';
-import { planInboundTunnel } from '../proxy/plan.js';
+import type { LocalPod } from '../worker-ipc.js';
+import { planInboundTunnel } from '../proxy/choose-path.js';
 import { kernelServices } from './services.js';
 import { epochAbove, kernelMayCarry } from './verdicts.js';
 

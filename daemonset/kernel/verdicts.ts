@@ -18,8 +18,8 @@ import {
   nodeSlots,
   structs,
 } from '../datapath/layout.js';
-import type { LocalPod } from '../messages.js';
-import { planOutbound } from '../proxy/plan.js';
+import type { LocalPod } from '../worker-ipc.js';
+import { planOutbound } from '../proxy/choose-path.js';
 import { InheritedEpochs } from './inherited.js';
 import { VerdictShare } from './verdict-share.js';
 import { marksOf } from './marks.js';

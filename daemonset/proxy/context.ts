@@ -4,9 +4,9 @@ import type { TunnelPool } from '../../src/hbone/pool.js';
 import type { SpiffeId } from '../../src/model/identity.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { MeshView } from '../../src/state/store.js';
-import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import type { Svid } from '../../src/tls/svid.js';
-import type { LocalPod } from '../messages.js';
+import type { LocalPod } from '../worker-ipc.js';
 import type { PodSockets } from '../pod/sockets.js';
 import type { Connections } from './connections.js';
 

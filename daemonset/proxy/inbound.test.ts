@@ -4,7 +4,7 @@ import { id, pod, workload } from '../../test/support/mesh.js';
 import type { InboundTunnel } from '../../src/hbone/server.js';
 import { parseIp } from '../../src/model/address.js';
 import { MeshState } from '../../src/state/store.js';
-import type { LocalPod } from '../messages.js';
+import type { LocalPod } from '../worker-ipc.js';
 import { Connections } from './connections.js';
 import type { ProxyContext } from './context.js';
 import { handleTunnel } from './inbound.js';

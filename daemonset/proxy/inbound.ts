@@ -8,12 +8,12 @@ import type { WorkloadUid } from '../../src/model/workload.js';
 import { carry } from '../../src/hbone/carry.js';
 import { forwardedFor, sourceIdentityOf } from '../../src/hbone/headers.js';
 import type { InboundTunnel, Refused } from '../../src/hbone/server.js';
-import { partyOf } from '../../src/telemetry/access-log.js';
-import type { LocalPod } from '../messages.js';
+import { partyOf } from '../../src/telemetry/connection-record.js';
+import type { LocalPod } from '../worker-ipc.js';
 import { endsOf } from '../pod/sockets.js';
 import type { ProxyContext } from './context.js';
-import { planInboundPlain, planInboundTunnel, type InboundPlan } from './plan.js';
-import { Track, type Opening } from './track.js';
+import { planInboundPlain, planInboundTunnel, type InboundPlan } from './choose-path.js';
+import { Track, type Opening } from './tracked-connection.js';
 
 /** The client's address as its own agent tells it; the tunnel's source is the pod's address, so its IP must agree. */
 function clientOf(tunnel: InboundTunnel): SocketAddress {

@@ -10,12 +10,12 @@ import {
 import type { NodePod } from '../../src/model/node-pod.js';
 import { carry } from '../../src/hbone/carry.js';
 import { isEndpointFailure } from '../../src/hbone/endpoint-failure.js';
-import { partyOf } from '../../src/telemetry/access-log.js';
-import type { LocalPod } from '../messages.js';
+import { partyOf } from '../../src/telemetry/connection-record.js';
+import type { LocalPod } from '../worker-ipc.js';
 import { endsOf } from '../pod/sockets.js';
 import type { ProxyContext } from './context.js';
-import { planOutbound, type OutboundPlan } from './plan.js';
-import { Track, type Opening } from './track.js';
+import { planOutbound, type OutboundPlan } from './choose-path.js';
+import { Track, type Opening } from './tracked-connection.js';
 
 /** How many further endpoints of a service are tried where one cannot be reached. */
 const otherEndpointsMax = 2;

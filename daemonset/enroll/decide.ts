@@ -5,7 +5,7 @@
 import type { IpAddress } from '../../src/model/address.js';
 import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
-import type { LocalPod } from '../messages.js';
+import type { LocalPod } from '../worker-ipc.js';
 import type { Observation } from '../pod/netns.js';
 import { isWorkload } from './rules.js';
 

@@ -4,9 +4,9 @@ import { parseIp } from '../../src/model/address.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
 import type { NodePod } from '../../src/model/node-pod.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
-import type { LocalPod } from '../messages.js';
+import type { LocalPod } from '../worker-ipc.js';
 import type { Observation } from '../pod/netns.js';
-import { reconcile, type Hooks, type Intent, type Steps } from './reconcile.js';
+import { reconcile, type Hooks, type Intent, type Steps } from './decide.js';
 
 function pod(name: string, more: Partial<NodePod> = {}): NodePod {
   return {

@@ -12,7 +12,7 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { test } from 'node:test';
-import { isInhabited, PodNamespaces, podUidOf } from './namespaces.js';
+import { isInhabited, PodNamespaces, podUidOf } from './netns-finder.js';
 
 const uid = 'f81d4fae-7dec-11d0-a765-00a0c91e6bf6';
 const other = '0a1b2c3d-7dec-11d0-a765-00a0c91e6bf6';

@@ -5,9 +5,9 @@ import type { SpiffeId } from '../../src/model/identity.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { ConnectionAttributes } from '../../src/policy/authorize.js';
 import { waypointsOf } from '../../src/state/resolve.js';
-import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import type { ProxyContext } from './context.js';
-import { recheck } from './plan.js';
+import { recheck } from './choose-path.js';
 
 export type Opening = Omit<ConnectionRecord, 'bytesSent' | 'bytesReceived' | 'durationMs' | 'ended'>;
 

@@ -3,10 +3,10 @@ import { test } from 'node:test';
 import type { NodePod } from '../../src/model/node-pod.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import { pod, uid } from '../../test/support/mesh.js';
-import type { LocalPod } from '../messages.js';
+import type { LocalPod } from '../worker-ipc.js';
 import type { Observation } from '../pod/netns.js';
 import { ownerKey } from '../datapath/owners.js';
-import { Enrollment, type EnrollmentParts } from './enrollment.js';
+import { Enrollment, type EnrollmentParts } from './enroller.js';
 
 /** The parts as they are to each other; `failing`: steps that fail, by name. */
 class Node {

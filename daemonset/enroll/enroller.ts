@@ -8,12 +8,12 @@ import type { NodePod } from '../../src/model/node-pod.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { PodHooks } from '../datapath/hooks.js';
 import { isOfKubernetes, ownerKey } from '../datapath/owners.js';
-import type { LocalPod } from '../messages.js';
+import type { LocalPod } from '../worker-ipc.js';
 import { observe, type Observation } from '../pod/netns.js';
 import { conntrackSettleMs, settleLeftMs } from './conntrack.js';
-import { isInhabited, type PodNamespaces } from './namespaces.js';
+import { isInhabited, type PodNamespaces } from './netns-finder.js';
 import { refusalOf, type NetnsRules } from './rules.js';
-import { reconcile, type Intent, type Seen, type Steps, type Unmeant } from './reconcile.js';
+import { reconcile, type Intent, type Seen, type Steps, type Unmeant } from './decide.js';
 
 /** What it works with; each part is another file's. */
 export interface EnrollmentParts {
