@@ -41,7 +41,7 @@ export class InheritedEpochs {
     const { localOf, podOf, mayCarry, onLimit } = this.#parts;
     const rows = local.pod.addresses.map(localOf);
     const epoch = rows[0]?.epoch;
-    const { cookie } = local.place;
+    const { cookie } = local.netns;
     if (epoch === undefined || rows.some((row) => row?.cookie !== cookie || row.epoch !== epoch))
       return undefined;
     for (const verdict of this.#of(cookie)) {

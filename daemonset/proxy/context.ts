@@ -21,7 +21,7 @@ export interface ProxyContext {
   /** Waits for a certificate that is on its way; undefined where none comes in time. */
   svid(id: SpiffeId): Promise<Svid | undefined>;
   /** Asks for a verdict, so that the kernel carries the next connection like this one. */
-  learn(source: WorkloadUid, destination: WorkloadUid, port: number): void;
+  requestVerdict(source: WorkloadUid, destination: WorkloadUid, port: number): void;
   /** A limit turned something away: counted by name. */
   limitReached(limit: 'connections' | 'connections-of-pod' | 'linger'): void;
   opened(record: ConnectionRecord): void;

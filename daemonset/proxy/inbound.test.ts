@@ -15,7 +15,7 @@ test('tunnels to an application that does not answer count as connections of its
   view.apply({ workloads: [api] });
   const local = {
     pod: pod('api', '10.0.0.1', { uid: api.uid, identity: api.identity, addresses: api.addresses }),
-    place: {} as LocalPod['place'],
+    netns: {} as LocalPod['netns'],
   } as LocalPod;
   const dials: ((error: Error) => void)[] = [];
   const limits: string[] = [];

@@ -143,7 +143,7 @@ export function decisions(
         const place = { cookie: 0n, netns: '' };
         found[`kernel ${source} to ${destination}:${port}`] =
           source !== destination &&
-          kernelMayCarry(view, { pod: from, place }, { pod, place }, port, pod.node);
+          kernelMayCarry(view, { pod: from, netns: place }, { pod, netns: place }, port, pod.node);
       }
     }
     const workload = view.workload(pod.uid);
