@@ -1,8 +1,7 @@
 /** Connections that the kernel carries, as visible as those that the agent carries: records, metrics, sweeps. */
-import { formatSocketAddress } from '../../src/model/address.js';
 import { authorize, type ConnectionAttributes } from '../../src/policy/authorize.js';
 import type { MeshView } from '../../src/state/store.js';
-import { partyOf, type ConnectionRecord } from '../../src/telemetry/connection-record.js';
+import { openingOf, openRecord, type Opening } from '../../src/telemetry/connection-record.js';
 import type { ConnectionLog, LineValues } from '../../src/telemetry/connection-log.js';
 import type { MeshMetrics, Tally } from '../../src/telemetry/metrics.js';
 import type { LiveTable } from '../datapath/generations.js';
@@ -20,8 +19,6 @@ const cutsMax = 1024;
 const stillbornNs = 60_000_000_000n;
 /** Kinds of connections whose words are kept at hand; beyond that they are made anew. */
 const kindsMax = 4096;
-
-type Opening = Omit<ConnectionRecord, 'bytesSent' | 'bytesReceived' | 'durationMs' | 'ended'>;
 
 /** What connections of one source, destination and dialled address have in common. */
 interface Kind {
@@ -115,13 +112,7 @@ export class Carried {
       this.#counted.add(Number(id));
       this.#options.metrics.apply({
         kind: 'opened',
-        record: {
-          ...this.#openingOf(live),
-          bytesSent: 0,
-          bytesReceived: 0,
-          durationMs: 0,
-          ended: 'open',
-        },
+        record: openRecord(this.#openingOf(live)),
       });
     }
   }
@@ -238,27 +229,27 @@ export class Carried {
     const workload = destination && view.workload(destination.pod.uid);
     const verdict = workload && authorize(view.policiesFor(workload), this.#attributesOf(source, live));
     const service = view.serviceByAddress(live.dialled.ip, source?.pod.namespace);
-    return {
+    return openingOf({
       direction: 'outbound',
       path: 'kernel',
       why: 'same-node-verdict',
-      source: partyOf(
-        { ip: live.tuple.saddr, port: live.tuple.sport },
-        {
-          workload: source && view.workload(source.pod.uid),
-          pod: source?.pod,
-          identity: source?.pod.identity,
-        },
-      ),
-      destination: partyOf(
-        { ip: live.tuple.daddr, port: live.tuple.dport },
-        { workload, pod: destination?.pod, identity: destination?.pod.identity },
-      ),
-      dialled: formatSocketAddress(live.dialled),
-      ...(service ? { service: service.hostname } : {}),
-      ...(verdict?.policy === undefined ? {} : { policy: verdict.policy }),
-      ...(verdict?.rule === undefined ? {} : { rule: verdict.rule }),
-    };
+      source: {
+        address: { ip: live.tuple.saddr, port: live.tuple.sport },
+        workload: source && view.workload(source.pod.uid),
+        pod: source?.pod,
+        identity: source?.pod.identity,
+      },
+      destination: {
+        address: { ip: live.tuple.daddr, port: live.tuple.dport },
+        workload,
+        pod: destination?.pod,
+        identity: destination?.pod.identity,
+      },
+      dialled: live.dialled,
+      service,
+      // The kernel goes by no verdict that a policy in audit mode would have denied.
+      verdict: verdict && { ...verdict, audited: [] },
+    });
   }
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseCidr, parseIp } from '../../src/model/address.js';
+import { formatSocketAddress, parseCidr, parseIp } from '../../src/model/address.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Service } from '../../src/model/service.js';
 import type { Workload } from '../../src/model/workload.js';
@@ -165,7 +165,7 @@ test('a tunnel expects the endpoint by identity and names pod address and target
   const plan = outbound(mesh(), '10.96.0.2', 80);
   assert.ok(plan.kind === 'hbone');
   assert.deepEqual(plan.expected, [id('far')]);
-  assert.equal(plan.authority, '10.0.2.1:8080');
+  assert.equal(formatSocketAddress(plan.authority), '10.0.2.1:8080');
   assert.deepEqual(plan.next, { ip: '10.0.2.1', port: 15008 });
 });
 
@@ -179,7 +179,7 @@ test('a tunnel to a waypoint names what was dialled', () => {
     80,
   );
   assert.ok(plan.kind === 'hbone');
-  assert.equal(plan.authority, '10.96.0.2:80');
+  assert.equal(formatSocketAddress(plan.authority), '10.96.0.2:80');
   assert.deepEqual(plan.expected, [id('wp')]);
 });
 
@@ -331,7 +331,7 @@ test('an endpoint that could not be reached is not chosen again; where none is l
       avoid: new Set(avoid),
     });
   const authorityOf = (of: ReturnType<typeof planOutbound>): string | undefined =>
-    of.kind === 'hbone' ? of.authority : undefined;
+    of.kind === 'hbone' ? formatSocketAddress(of.authority) : undefined;
   assert.equal(authorityOf(plan()), '10.0.2.1:8080');
   assert.equal(authorityOf(plan('10.0.2.1:8080')), '10.0.3.1:8080');
   const none = plan('10.0.2.1:8080', '10.0.3.1:8080');
@@ -410,7 +410,7 @@ test('by a Service that names no waypoint its pods are asked for at the waypoint
   });
   const plan = outbound(state, '10.96.0.9', 80);
   assert.ok(plan.kind === 'hbone' && plan.next.ip === '10.0.2.9');
-  assert.equal(plan.authority, '10.0.2.1:8080');
+  assert.equal(formatSocketAddress(plan.authority), '10.0.2.1:8080');
 });
 
 test('where one replica of a waypoint cannot be reached another is asked', () => {

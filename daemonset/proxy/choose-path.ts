@@ -1,6 +1,6 @@
 /**
- * What shall become of a connection: pure decisions, from attributes to a plan with its reason. Carrying it out is outbound.ts
- * and inbound.ts. test cases: plan.test.ts.
+ * Decides the path of a connection: by a tunnel, straight to a pod of this node, in plaintext, or refused. Pure functions from what is
+ * known of a connection to a plan. outbound.ts and inbound.ts carry the plan out. `why` is for people; code reads the other fields.
  */
 import type { SocketAddress } from '../../src/model/address.js';
 import { formatSocketAddress } from '../../src/model/address.js';
@@ -40,8 +40,13 @@ export type OutboundPlan =
       readonly kind: 'hbone';
       readonly workload: Workload;
       readonly service?: Service;
+      /** Whether `next` is a waypoint, which chooses the endpoint. */
+      readonly viaWaypoint: boolean;
+      /** Where the tunnel's connection goes. */
       readonly next: SocketAddress;
-      readonly authority: string;
+      /** What the tunnel asks for. */
+      readonly authority: SocketAddress;
+      /** Identities of which `next` has to show one. */
       readonly expected: readonly SpiffeId[];
       readonly why: string;
     }
@@ -128,9 +133,10 @@ export function planOutbound(view: MeshView, input: OutboundInput): OutboundPlan
     return {
       kind: 'hbone',
       ...known,
+      viaWaypoint: true,
       next: found.address,
       // By a Service that has none it is the workload that is served: its policy applies, and no route.
-      authority: formatSocketAddress(ofService ? dialled : target),
+      authority: ofService ? dialled : target,
       expected: [found.workload.identity],
       why: 'destination-has-waypoint',
     };
@@ -158,8 +164,9 @@ export function planOutbound(view: MeshView, input: OutboundInput): OutboundPlan
   return {
     kind: 'hbone',
     ...known,
+    viaWaypoint: false,
     next: { ip: target.ip, port: hbonePort },
-    authority: formatSocketAddress(target),
+    authority: target,
     // What a Service of another namespace says of identities is said of its own endpoints.
     expected: [
       workload.identity,

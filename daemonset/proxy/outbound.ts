@@ -1,21 +1,16 @@
 /** Connections of a pod's applications that connect() sent to the agent. */
 import type net from 'node:net';
 import { errorText, WeftError } from '../../src/base/errors.js';
-import {
-  formatSocketAddress,
-  isV6,
-  parseSocketAddress,
-  type SocketAddress,
-} from '../../src/model/address.js';
+import { formatSocketAddress, isV6, type SocketAddress } from '../../src/model/address.js';
 import type { NodePod } from '../../src/model/node-pod.js';
 import { carry } from '../../src/hbone/carry.js';
 import { isEndpointFailure } from '../../src/hbone/endpoint-failure.js';
-import { partyOf } from '../../src/telemetry/connection-record.js';
+import { openingOf, type Opening } from '../../src/telemetry/connection-record.js';
 import type { LocalPod } from '../worker-ipc.js';
 import { endsOf } from '../pod/sockets.js';
 import type { ProxyContext } from './context.js';
 import { planOutbound, type OutboundPlan } from './choose-path.js';
-import { TrackedConnection, type Opening } from './tracked-connection.js';
+import { TrackedConnection } from './tracked-connection.js';
 
 /** How many further endpoints of a service are tried where one cannot be reached. */
 const otherEndpointsMax = 2;
@@ -28,10 +23,10 @@ export async function handleOutbound(
   const track = TrackedConnection.begin(context, socket, local.pod.uid);
   if (!track) return;
   const ends = endsOf(socket);
-  const note = ends && context.sockets.dialedBy(socket);
-  if (!ends || !note) {
+  const handoff = ends && context.sockets.dialedBy(socket);
+  if (!ends || !handoff) {
     track.refuse(
-      openingOf(
+      describeOutbound(
         context,
         local,
         undefined,
@@ -41,11 +36,11 @@ export async function handleOutbound(
     );
     return;
   }
-  const { dialled, picked } = note;
+  const { dialled, picked } = handoff;
   const client = ownClient(local.pod, ends.remote, dialled);
   if (!client) {
     track.refuse(
-      openingOf(
+      describeOutbound(
         context,
         local,
         undefined,
@@ -74,11 +69,11 @@ export async function handleOutbound(
   let plan = decide();
   if (plan.kind === 'refuse') {
     context.sockets.rememberFailure(local.netns, dialled);
-    track.refuse(openingOf(context, local, client, dialled, plan));
+    track.refuse(describeOutbound(context, local, client, dialled, plan));
     return;
   }
   for (;;) {
-    const opening = openingOf(context, local, client, dialled, plan);
+    const opening = describeOutbound(context, local, client, dialled, plan);
     try {
       const peer = await reach(context, local, client, track, plan);
       if (track.wasCut) {
@@ -93,7 +88,7 @@ export async function handleOutbound(
       // A refusal by policy, and what this node itself lacks, say nothing of the endpoint.
       const isUnreachable = isEndpointFailure(error);
       let other: OutboundPlan | undefined;
-      if (isUnreachable && (plan.service || plan.why === 'destination-has-waypoint') && !track.wasCut) {
+      if (isUnreachable && (plan.service || (plan.kind === 'hbone' && plan.viaWaypoint)) && !track.wasCut) {
         avoid.add(formatSocketAddress(targetOf(plan)));
         other = decide();
       }
@@ -104,8 +99,8 @@ export async function handleOutbound(
         continue;
       }
       // Where endpoints are left that were not tried, the destination itself is not known to be unreachable. A node that responds is there.
-      const isAway = code === 'WEFT_DIAL' || code === 'WEFT_TUNNEL_CONNECT';
-      if (isUnreachable && isAway && (other === undefined || other.kind === 'refuse'))
+      const isUnavailable = code === 'WEFT_DIAL' || code === 'WEFT_TUNNEL_CONNECT';
+      if (isUnreachable && isUnavailable && (other === undefined || other.kind === 'refuse'))
         context.sockets.rememberFailure(local.netns, dialled);
       track.refuse({ ...opening, code, why: errorText(error) });
       return;
@@ -131,7 +126,7 @@ export function ownClient(
 /** The endpoint, or the waypoint's replica that would choose one. */
 function targetOf(plan: Open): SocketAddress {
   if (plan.kind !== 'hbone') return plan.target;
-  return plan.why === 'destination-has-waypoint' ? plan.next : parseSocketAddress(plan.authority);
+  return plan.viaWaypoint ? plan.next : plan.authority;
 }
 
 type Open = Exclude<OutboundPlan, { kind: 'refuse' }>;
@@ -172,7 +167,7 @@ async function reach(
         svid,
         expected: plan.expected,
         destination: plan.next,
-        authority: plan.authority,
+        authority: formatSocketAddress(plan.authority),
         source: tunnelSource(local),
         headers: {
           forwarded: `for="${formatSocketAddress(client)}"`,
@@ -193,40 +188,40 @@ export const tunnelSource = ({ pod, netns: place }: LocalPod): string => `${pod.
 
 const refusal = (code: string, why: string): OutboundPlan => ({ kind: 'refuse', code, why, status: 503 });
 
-function openingOf(
+function describeOutbound(
   context: ProxyContext,
   local: LocalPod,
   client: SocketAddress | undefined,
   dialled: SocketAddress | undefined,
   plan: OutboundPlan,
 ): Opening {
-  const target = plan.kind === 'plain' || plan.kind === 'local' ? plan.target : undefined;
-  const workload = 'workload' in plan ? plan.workload : undefined;
-  const service = 'service' in plan ? plan.service : undefined;
   const verdict = 'verdict' in plan ? plan.verdict : undefined;
-  const proven = plan.kind === 'hbone' || plan.kind === 'local' || plan.kind === 'refuse';
-  const to = plan.kind === 'hbone' ? authorityOf(plan.authority, plan.next) : (target ?? dialled);
-  return {
+  const workload = 'workload' in plan ? plan.workload : undefined;
+  return openingOf({
     direction: 'outbound',
     path: plan.kind === 'refuse' ? 'refused' : plan.kind,
     why: plan.why,
-    ...(plan.kind === 'refuse' ? { code: plan.code } : {}),
-    source: partyOf(client, {
+    code: plan.kind === 'refuse' ? plan.code : undefined,
+    source: {
+      address: client,
       workload: context.view.workload(local.pod.uid),
       pod: local.pod,
       identity: local.pod.identity,
-    }),
-    destination: partyOf(to, { workload, identity: proven ? workload?.identity : undefined }),
-    ...(dialled ? { dialled: formatSocketAddress(dialled) } : {}),
-    ...(service ? { service: service.hostname } : {}),
-    ...(verdict?.policy === undefined ? {} : { policy: verdict.policy }),
-    ...(verdict?.rule === undefined ? {} : { rule: verdict.rule }),
-    ...(verdict && verdict.audited.length > 0 ? { audited: verdict.audited } : {}),
-  };
+    },
+    destination: {
+      address: plan.kind === 'refuse' ? dialled : destinationOf(plan),
+      workload,
+      // In plaintext nobody has proven an identity.
+      identity: plan.kind === 'plain' ? undefined : workload?.identity,
+    },
+    dialled,
+    service: 'service' in plan ? plan.service : undefined,
+    verdict,
+  });
 }
 
-/** Where a tunnel goes to a pod directly, the pod's port; where it goes to a waypoint, that. */
-function authorityOf(authority: string, next: SocketAddress): SocketAddress {
-  const port = Number(authority.slice(authority.lastIndexOf(':') + 1));
-  return authority === formatSocketAddress({ ip: next.ip, port }) ? { ip: next.ip, port } : next;
+/** Whose address a record shows: the pod's port that a tunnel asks for, or the waypoint. */
+function destinationOf(plan: Open): SocketAddress {
+  if (plan.kind !== 'hbone') return plan.target;
+  return plan.authority.ip === plan.next.ip ? plan.authority : plan.next;
 }

@@ -5,11 +5,9 @@ import type { SpiffeId } from '../../src/model/identity.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { ConnectionAttributes } from '../../src/policy/authorize.js';
 import { waypointsOf } from '../../src/state/resolve.js';
-import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
+import { openRecord, type Opening } from '../../src/telemetry/connection-record.js';
 import type { ProxyContext } from './context.js';
 import { recheck } from './choose-path.js';
-
-export type Opening = Omit<ConnectionRecord, 'bytesSent' | 'bytesReceived' | 'durationMs' | 'ended'>;
 
 export class TrackedConnection {
   readonly #startedMs = Date.now();
@@ -86,7 +84,7 @@ export class TrackedConnection {
   follow(opening: Opening, carried: Carried): void {
     this.#opening = opening;
     this.#carried = carried;
-    this.context.opened({ ...opening, bytesSent: 0, bytesReceived: 0, durationMs: 0, ended: 'open' });
+    this.context.opened(openRecord(opening));
     if (this.#cut !== undefined) carried.cut(this.#cut);
     void carried.done.then((result) => {
       if (result.lingered === true) this.context.limitReached('linger');

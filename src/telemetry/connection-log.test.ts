@@ -12,8 +12,8 @@ const record: ConnectionRecord = {
   direction: 'inbound',
   path: 'inbound-hbone',
   why: 'test',
-  source: partyOf(undefined, {}),
-  destination: partyOf(undefined, {}),
+  source: partyOf({ address: undefined }),
+  destination: partyOf({ address: undefined }),
   bytesSent: 1,
   bytesReceived: 2,
   durationMs: 3,
@@ -77,7 +77,7 @@ test('who is refused at a pod without end hides no refusal of another there', as
     ...record,
     path: 'refused',
     code: 'WEFT_HBONE_TLS',
-    source: partyOf({ ip: parseIp(ip), port }, {}),
+    source: partyOf({ address: { ip: parseIp(ip), port } }),
   });
   for (let i = 0; i < 30_000; i++) log.write(refused('10.0.9.9', 1 + (i % 60_000)));
   log.write(refused('10.0.0.1', 1));
