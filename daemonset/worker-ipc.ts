@@ -33,9 +33,9 @@ export type ToWorker =
   /** Another agent has the pods now: listeners accept what was on its way, peers are told to open no more tunnels. */
   | { readonly type: 'retire' }
   /** Done when nobody is connected any more, or at the limit. */
-  | { readonly type: 'emptied'; readonly call: number; readonly timeoutMs: number }
-  | { readonly type: 'own'; readonly call: number; readonly pod: LocalPod }
-  | { readonly type: 'disown'; readonly call: number; readonly uid: WorkloadUid }
+  | { readonly type: 'when-empty'; readonly call: number; readonly timeoutMs: number }
+  | { readonly type: 'assign'; readonly call: number; readonly pod: LocalPod }
+  | { readonly type: 'unassign'; readonly call: number; readonly uid: WorkloadUid }
   | { readonly type: 'connections'; readonly call: number }
   | { readonly type: 'settle'; readonly call: number; readonly timeoutMs: number }
   | { readonly type: 'drain'; readonly call: number; readonly timeoutMs: number };
@@ -44,7 +44,7 @@ export type FromWorker =
   | { readonly type: 'done'; readonly call: number; readonly result?: unknown }
   | { readonly type: 'failed'; readonly call: number; readonly code: string; readonly message: string }
   | {
-      readonly type: 'learn';
+      readonly type: 'verdict-request';
       readonly source: WorkloadUid;
       readonly destination: WorkloadUid;
       readonly port: number;

@@ -109,7 +109,7 @@ const context: ProxyContext = {
       list.add(done);
     });
   },
-  requestVerdict: (source, destination, port) => send({ type: 'learn', source, destination, port }),
+  requestVerdict: (source, destination, port) => send({ type: 'verdict-request', source, destination, port }),
   limitReached: (limit) => send({ type: 'limit', limit }),
   opened: (record) => tell({ kind: 'opened', record }),
   closed: (record) => tell({ kind: 'closed', record }),
@@ -302,12 +302,12 @@ async function handle(message: ToWorker): Promise<unknown> {
       return openMaps();
     case 'retire':
       return retire();
-    case 'emptied':
+    case 'when-empty':
       return emptied(message.timeoutMs);
-    case 'own':
+    case 'assign':
       if (draining) throw new WeftError('WEFT_DRAINING', 'this agent is draining');
       return inOrder(message.pod.pod.uid, () => own(message.pod));
-    case 'disown':
+    case 'unassign':
       return inOrder(message.uid, () => disown(message.uid));
     case 'connections':
       return connections.describe();

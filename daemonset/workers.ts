@@ -110,9 +110,9 @@ export class Workers {
   }
 
   /** Resolves when nobody is connected any more, or at the limit. */
-  async emptied(timeoutMs: number): Promise<void> {
+  async whenEmpty(timeoutMs: number): Promise<void> {
     await Promise.all(
-      this.#slots.map((slot) => this.#call(slot, { type: 'emptied', timeoutMs }, timeoutMs + 5_000)),
+      this.#slots.map((slot) => this.#call(slot, { type: 'when-empty', timeoutMs }, timeoutMs + 5_000)),
     );
   }
 
@@ -160,7 +160,7 @@ export class Workers {
       this.#slots.reduce((least, one) => (one.pods.size < least.pods.size ? one : least));
     slot.pods.set(uid, local);
     try {
-      await this.#call(slot, { type: 'own', pod: local });
+      await this.#call(slot, { type: 'assign', pod: local });
     } catch (error) {
       if (codeOf(error) !== 'WEFT_WORKER_SILENT') slot.pods.delete(uid);
       throw error;
@@ -172,7 +172,7 @@ export class Workers {
     const slot = this.#slots.find(({ pods }) => pods.has(uid));
     if (!slot) return;
     slot.pods.delete(uid);
-    await this.#call(slot, { type: 'disown', uid });
+    await this.#call(slot, { type: 'unassign', uid });
   }
 
   async connections(): Promise<object[]> {

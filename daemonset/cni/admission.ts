@@ -18,7 +18,7 @@ export interface AdmissionOptions {
   /** Pods of this namespace are in the mesh, somewhere; before the control plane has spoken, by what it said to a former life. */
   readonly isEnrolled: (namespace: string) => boolean;
   /** Takes it in now; the reason where that did not work. */
-  readonly take: (pod: NodePod, request: AddRequest) => Promise<string | undefined>;
+  readonly enroll: (pod: NodePod, request: AddRequest) => Promise<string | undefined>;
   readonly hasCertificate: (pod: NodePod) => boolean;
   readonly now: () => number;
   readonly sleep: (ms: number) => Promise<void>;
@@ -31,7 +31,7 @@ export async function admit(request: AddRequest, options: AdmissionOptions): Pro
     // What is told may change meanwhile, so all of it is looked at each time.
     const pod = options.wanted(podUid);
     if (pod) {
-      const why = await options.take(pod, request);
+      const why = await options.enroll(pod, request);
       if (why !== undefined)
         return { ok: false, message: `${namespace}/${name} is not in the mesh yet: ${why}` };
       const until = options.now() + certificateMsMax;

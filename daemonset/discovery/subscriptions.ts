@@ -34,7 +34,7 @@ export class Subscriptions {
   #removedPolicies: readonly string[] = [];
 
   constructor(
-    private readonly told: SubscriptionHandlers,
+    private readonly handlers: SubscriptionHandlers,
     /** Whose policies are the mesh's: of a policy whose scope is not understood. */
     private readonly rootNamespace: string,
   ) {}
@@ -74,9 +74,9 @@ export class Subscriptions {
 
   /** A whole message of this type was applied. */
   onChange(typeUrl: string): void {
-    if (typeUrl === typeUrls.enrolledNamespace) return this.told.onNamespaces();
+    if (typeUrl === typeUrls.enrolledNamespace) return this.handlers.onNamespaces();
     // A pod leaves the mesh once it is said not to be meant, which may come after its removal from those that are.
-    if (typeUrl === typeUrls.nodePod || typeUrl === typeUrls.uncapturedPod) return this.told.onPods();
+    if (typeUrl === typeUrls.nodePod || typeUrl === typeUrls.uncapturedPod) return this.handlers.onPods();
     const update: MeshUpdate = {
       workloads: this.#addresses.filter((a): a is Workload => 'uid' in a),
       services: this.#addresses.filter((a): a is Service => 'key' in a),
@@ -87,20 +87,20 @@ export class Subscriptions {
     this.#addresses = [];
     this.#policies = [];
     this.#removed = this.#removedPolicies = [];
-    this.told.onMesh(update);
+    this.handlers.onMesh(update);
   }
 
   #onPod(pod: NodePod): void {
     const before = this.wanted.get(pod.uid);
     // Another address: another sandbox, so another namespace.
     const moved = before && before.addresses.length > 0 && before.addresses.join() !== pod.addresses.join();
-    if (before && (moved || before.podUid !== pod.podUid)) this.told.onSandboxGone(before.podUid);
+    if (before && (moved || before.podUid !== pod.podUid)) this.handlers.onSandboxGone(before.podUid);
     this.wanted.set(pod.uid, pod);
   }
 
   #onPodGone(uid: WorkloadUid): void {
     const before = this.wanted.get(uid);
     this.wanted.delete(uid);
-    if (before) this.told.onSandboxGone(before.podUid);
+    if (before) this.handlers.onSandboxGone(before.podUid);
   }
 }

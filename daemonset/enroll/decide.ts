@@ -58,13 +58,13 @@ export type Uncaptured = ReadonlyMap<WorkloadUid, Pick<UncapturedPod, 'uid' | 'p
 
 /**
  * Decides only.
- * @param unmeant pods that the control plane says are not to be in the mesh, which is more than not to speak of them
+ * @param uncaptured pods that the control plane says are not to be in the mesh, which is more than not to speak of them
  */
 export function decideSteps(
   intents: readonly Intent[],
   held: ReadonlyMap<WorkloadUid, LocalPod>,
   hooks: Hooks,
-  unmeant: Uncaptured = new Map(),
+  uncaptured: Uncaptured = new Map(),
 ): Steps {
   const wanted = new Map<WorkloadUid, Intent>(intents.map((intent) => [intent.pod.uid, intent]));
   const winners = winnersOf(intents, held, hooks);
@@ -74,7 +74,7 @@ export function decideSteps(
   const release: LocalPod[] = [];
   const waiting: Waiting[] = [];
 
-  for (const [uid, local] of held) if (isGone(local, wanted.get(uid), hooks, unmeant)) release.push(local);
+  for (const [uid, local] of held) if (isGone(local, wanted.get(uid), hooks, uncaptured)) release.push(local);
   const taken = addressesTaken(intents, winners, held, new Set(release));
   for (const intent of intents) {
     const { pod, seen } = intent;
@@ -104,16 +104,13 @@ export function decideSteps(
     else if (!sameSettings(before.pod, pod)) change.push(local);
   }
 
-  const known = new Set<bigint>([
-    ...winners.keys(),
-    ...[...held.values()].map(({ netns }) => netns.cookie),
-  ]);
+  const known = new Set<bigint>([...winners.keys(), ...[...held.values()].map(({ netns }) => netns.cookie)]);
   const unfound = intents.filter(({ pod, seen }) => seen.kind !== 'present' && !held.has(pod.uid));
   const unfoundKeys = new Set(unfound.map(({ pod }) => hooks.ownerKey(pod)));
   // A key is a hash, and a node may have many such pods: asked for each second, made only where a hook is left over.
   let unmeantKeys: ReadonlySet<string> | undefined;
   const isUnmeant = (owner: string): boolean =>
-    (unmeantKeys ??= new Set([...unmeant.values()].map((one) => hooks.ownerKey(one)))).has(owner);
+    (unmeantKeys ??= new Set([...uncaptured.values()].map((one) => hooks.ownerKey(one)))).has(owner);
   const orphans: bigint[] = [];
   const kept: bigint[] = [];
   for (const cookie of hooks.attached) {
@@ -132,11 +129,11 @@ const hasEnded = (cookie: bigint, hooks: Hooks): boolean =>
   hooks.namespaceOf(cookie) === 'dead' || hooks.isDeserted(cookie);
 
 /** Whether a pod that is held is known to be gone or unwanted. What is not known of it changes nothing. */
-function isGone(local: LocalPod, intent: Intent | undefined, hooks: Hooks, unmeant: Uncaptured): boolean {
+function isGone(local: LocalPod, intent: Intent | undefined, hooks: Hooks, uncaptured: Uncaptured): boolean {
   if (!intent) {
     const { uid, podUid } = local.pod;
     // Without Kubernetes the manifests are all there is.
-    if (podUid === '' || unmeant.get(uid)?.podUid === podUid) return true;
+    if (podUid === '' || uncaptured.get(uid)?.podUid === podUid) return true;
     // A forced deletion removes the object and leaves the processes: while they run, they stay captured, and refused.
     return hasEnded(local.netns.cookie, hooks);
   }

@@ -19,7 +19,7 @@ class Node {
   told: readonly WorkloadUid[] = [];
   seen: Record<string, Observation> = {};
   readonly wanted = new Map<WorkloadUid, NodePod>();
-  readonly enrollment: Enroller;
+  readonly enroller: Enroller;
   nowMs = 1_000_000;
   attachedAtMs: number | undefined;
 
@@ -90,7 +90,10 @@ class Node {
         forget: () => undefined,
       },
       preexisting: { admit: () => step('preexisting'), dismiss: () => undefined },
-      carried: () => new Set(),
+      kernelCookies: () => new Set(),
+      beginPass: () => ({ wanted: this.wanted, uncaptured: new Map() }),
+      endPass: () => undefined,
+      report: () => undefined,
       onReleased: () => undefined,
       namespaces: {
         refresh: () => undefined,
@@ -106,7 +109,7 @@ class Node {
       observe: (path) => this.seen[path] ?? { kind: 'absent', why: 'it is not there' },
       log: { info: () => undefined, warn: () => undefined, error: () => undefined },
     };
-    this.enrollment = new Enroller(parts);
+    this.enroller = new Enroller(parts);
   }
 
   want(name: string, cookie: bigint, more: Partial<NodePod> = {}): void {
@@ -115,16 +118,16 @@ class Node {
     this.seen[one.netns] = { kind: 'present', cookie };
   }
 
-  async turn(): Promise<void> {
-    await this.enrollment.turn(this.wanted, new Map(), () => undefined);
+  async pass(): Promise<void> {
+    await this.enroller.pass({ wanted: this.wanted, uncaptured: new Map() });
   }
 }
 
 async function withA(): Promise<Node> {
   const node = new Node();
   node.want('a', 1n);
-  await node.turn();
-  assert.deepEqual([...node.enrollment.enrolled.keys()], [uid('a')]);
+  await node.pass();
+  assert.deepEqual([...node.enroller.enrolled.keys()], [uid('a')]);
   assert.ok(node.captured.has(1n) && node.attached.has(1n) && node.admitted.has(uid('a')));
   return node;
 }
@@ -134,12 +137,12 @@ test('a release that fails at any step leaves the pod captured with its hook, an
     const node = await withA();
     node.failing.add(failing);
     node.wanted.clear();
-    await node.turn();
+    await node.pass();
     assert.ok(node.captured.has(1n) && node.attached.has(1n) && node.owned.has(uid('a')), failing);
     node.failing.clear();
-    await node.turn();
+    await node.pass();
     assert.equal(node.captured.size + node.attached.size + node.owned.size, 0, failing);
-    assert.equal(node.enrollment.enrolled.size, 0);
+    assert.equal(node.enroller.enrolled.size, 0);
   }
 });
 
@@ -148,24 +151,24 @@ test('a pod that is wanted again before its failed release was done is whole aga
   node.failing.add('open hook');
   const before = [...node.wanted];
   node.wanted.clear();
-  await node.turn();
+  await node.pass();
   node.failing.clear();
   for (const [one, it] of before) node.wanted.set(one, it);
-  await node.turn();
+  await node.pass();
   assert.ok(node.captured.has(1n) && node.attached.has(1n) && node.admitted.has(uid('a')));
-  assert.deepEqual([...node.enrollment.enrolled.keys()], [uid('a')]);
+  assert.deepEqual([...node.enroller.enrolled.keys()], [uid('a')]);
 });
 
 test('a worker that does not answer keeps no pod from its release, nor rows in the maps for ever', async () => {
   const node = await withA();
   node.failing.add('disown').add('remove 1');
   node.wanted.clear();
-  await node.turn();
+  await node.pass();
   assert.equal(node.attached.size + node.captured.size, 0);
   node.failing.clear();
-  await node.turn();
+  await node.pass();
   assert.equal(node.done.filter((one) => one === 'remove 1').length, 2);
-  await node.turn();
+  await node.pass();
   assert.equal(node.done.filter((one) => one === 'remove 1').length, 2);
 });
 
@@ -182,18 +185,18 @@ test('what fails for one pod keeps no other from the mesh; a pod that never got 
     const node = new Node();
     node.want('a', 1n);
     node.failing.add(failing);
-    await node.turn();
-    assert.equal(node.enrollment.enrolled.has(uid('a')), false, failing);
-    assert.match(node.enrollment.waiting.get(uid('a')) ?? '', /failed/, failing);
+    await node.pass();
+    assert.equal(node.enroller.enrolled.has(uid('a')), false, failing);
+    assert.match(node.enroller.waiting.get(uid('a')) ?? '', /failed/, failing);
     node.failing.clear();
     node.want('b', 2n);
     node.failing.add('attach 1');
-    await node.turn();
+    await node.pass();
     if (!['own', 'record', 'write 1 false', 'attach 1'].includes(failing)) node.failing.clear();
-    assert.ok(node.enrollment.enrolled.has(uid('b')), failing);
+    assert.ok(node.enroller.enrolled.has(uid('b')), failing);
     node.failing.clear();
     node.wanted.delete(uid('a'));
-    await node.turn();
+    await node.pass();
     assert.deepEqual([...node.owned], [uid('b')], failing);
     assert.deepEqual([...node.attached.keys()], [2n], failing);
   }
@@ -205,9 +208,9 @@ test('hooks that cannot be listed are not hooks that are not there: nothing is d
   node.wanted.clear();
   node.want('b', 2n);
   const { length } = node.done;
-  await assert.rejects(node.turn());
+  await assert.rejects(node.pass());
   assert.deepEqual(node.done.slice(length), ['list']);
-  assert.match(node.enrollment.waiting.get(uid('b')) ?? '', /could not be listed/);
+  assert.match(node.enroller.waiting.get(uid('b')) ?? '', /could not be listed/);
   assert.ok(node.captured.has(1n));
 });
 
@@ -215,21 +218,21 @@ test('settings that could not be written leave no verdict in force, and are trie
   const node = await withA();
   node.want('a', 1n, { excludeOutboundPorts: [53] });
   node.failing.add('write 1 true');
-  await node.turn();
+  await node.pass();
   assert.equal(node.admitted.has(uid('a')), false);
   assert.ok(node.captured.has(1n) && node.attached.has(1n));
   node.failing.clear();
-  await node.turn();
+  await node.pass();
   assert.ok(node.admitted.has(uid('a')));
-  assert.deepEqual(node.enrollment.enrolled.get(uid('a'))?.pod.excludeOutboundPorts, [53]);
+  assert.deepEqual(node.enroller.enrolled.get(uid('a'))?.pod.excludeOutboundPorts, [53]);
 });
 
 test("the node's own namespace is never a pod, whatever discovery says", async () => {
   const node = new Node();
   node.want('a', 99n);
-  await node.turn();
-  assert.equal(node.enrollment.enrolled.size + node.attached.size, 0);
-  assert.match(node.enrollment.waiting.get(uid('a')) ?? '', /node's own/);
+  await node.pass();
+  assert.equal(node.enroller.enrolled.size + node.attached.size, 0);
+  assert.match(node.enroller.waiting.get(uid('a')) ?? '', /node's own/);
 });
 
 test('a wanted pod that is not found after a restart keeps its hook, and policy still holds for what the kernel carries of it', async () => {
@@ -240,24 +243,24 @@ test('a wanted pod that is not found after a restart keeps its hook, and policy 
   assert.ok(a);
   node.attached.set(1n, ownerKey(a));
   node.captured.add(1n);
-  await node.turn();
+  await node.pass();
   assert.ok(node.attached.has(1n) && node.captured.has(1n));
-  assert.equal(node.enrollment.podOf(1n)?.pod, a);
-  assert.equal(node.enrollment.enrolled.size, 0);
+  assert.equal(node.enroller.podOf(1n)?.pod, a);
+  assert.equal(node.enroller.enrolled.size, 0);
   node.want('a', 1n);
-  await node.turn();
-  assert.equal(node.enrollment.podOf(1n)?.netns.netns, '/tmp/a');
+  await node.pass();
+  assert.equal(node.enroller.podOf(1n)?.netns.netns, '/tmp/a');
   node.wanted.clear();
-  await node.turn();
-  assert.equal(node.enrollment.podOf(1n), undefined);
+  await node.pass();
+  assert.equal(node.enroller.podOf(1n), undefined);
 });
 
 test('a pod of Kubernetes is found by its processes alone, whatever path its annotation names', async () => {
   const node = new Node();
   node.want('thief', 5n, { podUid: 'f81d4fae-7dec-11d0-a765-00a0c91e6bf6' });
-  await node.turn();
-  assert.equal(node.attached.size + node.enrollment.enrolled.size, 0);
-  assert.match(node.enrollment.waiting.get(uid('thief')) ?? '', /no process of the pod/);
+  await node.pass();
+  assert.equal(node.attached.size + node.enroller.enrolled.size, 0);
+  assert.match(node.enroller.waiting.get(uid('thief')) ?? '', /no process of the pod/);
 });
 
 test('what a machine does not take keeps it from no readiness; what may still come does', async () => {
@@ -265,29 +268,29 @@ test('what a machine does not take keeps it from no readiness; what may still co
   node.want('a', 1n);
   node.want('second', 1n);
   node.want('elsewhere', 3n, { netns: '/proc/1/ns/net' });
-  await node.turn();
-  assert.deepEqual([...node.enrollment.enrolled.keys()], [uid('a')]);
-  assert.equal(node.enrollment.waiting.size, 2);
-  assert.equal(node.enrollment.isWhole(node.wanted), true);
+  await node.pass();
+  assert.deepEqual([...node.enroller.enrolled.keys()], [uid('a')]);
+  assert.equal(node.enroller.waiting.size, 2);
+  assert.equal(node.enroller.isWhole(node.wanted), true);
   node.want('late', 4n);
   node.seen = { '/tmp/a': { kind: 'present', cookie: 1n } };
-  await node.turn();
-  assert.equal(node.enrollment.isWhole(node.wanted), false);
+  await node.pass();
+  assert.equal(node.enroller.isWhole(node.wanted), false);
 });
 
 test('a pod of Kubernetes whose sandbox nobody has made keeps no agent from being ready: it may never have one', async () => {
   const node = new Node();
   node.want('a', 1n);
-  await node.turn();
+  await node.pass();
   const podUid = '0b5a0e1c-1111-4222-8333-444455556666';
   node.want('no-volume', 2n, { podUid, addresses: [] });
-  await node.turn();
-  assert.match(node.enrollment.waiting.get(uid('no-volume')) ?? '', /no process of the pod/);
-  assert.equal(node.enrollment.isWhole(node.wanted), true);
+  await node.pass();
+  assert.match(node.enroller.waiting.get(uid('no-volume')) ?? '', /no process of the pod/);
+  assert.equal(node.enroller.isWhole(node.wanted), true);
   // One that has an address has processes, which are to be found.
   node.want('no-volume', 2n, { podUid });
-  await node.turn();
-  assert.equal(node.enrollment.isWhole(node.wanted), false);
+  await node.pass();
+  assert.equal(node.enroller.isWhole(node.wanted), false);
 });
 
 test('a namespace that goes from one pod to another keeps what the other wrote there', async () => {
@@ -296,10 +299,10 @@ test('a namespace that goes from one pod to another keeps what the other wrote t
     node.wanted.clear();
     node.want('b', 1n);
     node.failing.add(failing);
-    await node.turn();
+    await node.pass();
     node.failing.clear();
-    await node.turn();
-    assert.deepEqual([...node.enrollment.enrolled.keys()], [uid('b')]);
+    await node.pass();
+    assert.deepEqual([...node.enroller.enrolled.keys()], [uid('b')]);
     assert.ok(node.captured.has(1n) && node.attached.has(1n));
     assert.ok(node.done.lastIndexOf('remove 1') < node.done.lastIndexOf('write 1 true'), failing);
   }
@@ -310,11 +313,11 @@ test('a pod that was enrolled a moment ago settles under the next agent too', as
   node.want('a', 1n);
   node.attached.set(1n, undefined);
   node.attachedAtMs = node.nowMs - 25_000;
-  await node.turn();
-  assert.ok(node.enrollment.enrolled.has(uid('a')));
-  assert.equal(node.enrollment.hasSettled(uid('a')), false, 'connection tracking has forgotten nothing');
+  await node.pass();
+  assert.ok(node.enroller.enrolled.has(uid('a')));
+  assert.equal(node.enroller.hasSettled(uid('a')), false, 'connection tracking has forgotten nothing');
   node.nowMs += 99_999;
-  assert.equal(node.enrollment.hasSettled(uid('a')), false);
+  assert.equal(node.enroller.hasSettled(uid('a')), false);
   node.nowMs += 1;
-  assert.equal(node.enrollment.hasSettled(uid('a')), true);
+  assert.equal(node.enroller.hasSettled(uid('a')), true);
 });

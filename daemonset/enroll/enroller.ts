@@ -1,6 +1,7 @@
 /**
- * The pods of this node in the mesh: enrolled, changed and released one step at a time, each so that an error or a kill half way leaves
- * a pod captured and refused, never plain. Sole owner of who is held, and of why others wait.
+ * The enroller: brings the pods of this node into the mesh and out of it. Each pass observes where pods are (observe.ts), decides what to
+ * do (decide.ts, pure), does it pod by pod, and reports. A pass does one step at a time, each so that an error or a kill half way leaves a
+ * pod captured and refused, never plain. Sole owner of which pods are enrolled, and of why others wait.
  */
 import { errorText } from '../../src/base/errors.js';
 import type { IpAddress } from '../../src/model/address.js';
@@ -9,14 +10,21 @@ import type { WorkloadUid } from '../../src/model/workload.js';
 import type { PodHooks } from '../datapath/hooks.js';
 import { isOfKubernetes, ownerKey } from '../datapath/owners.js';
 import type { LocalPod } from '../worker-ipc.js';
-import { observe, type Observation } from '../pod/netns.js';
 import { conntrackSettleMs, settleLeftMs } from './conntrack.js';
-import { isInhabited, type NetnsFinder } from './netns-finder.js';
-import { refusalOf, type NetnsRules } from './rules.js';
-import { decideSteps, type Intent, type Seen, type Steps, type Uncaptured } from './decide.js';
+import { decideSteps, type Steps, type Uncaptured, type Waiting } from './decide.js';
+import { EnrolledPods } from './enrolled-pods.js';
+import { isInhabited } from './netns-finder.js';
+import { PodObserver, type ObserverParts } from './observe.js';
+
+/** What discovery wants of this node. */
+export interface Desired {
+  readonly wanted: ReadonlyMap<WorkloadUid, NodePod>;
+  /** Pods that are known not to be meant. */
+  readonly uncaptured: Uncaptured;
+}
 
 /** What it works with; each part is another file's. */
-export interface EnrollerParts {
+export interface EnrollerParts extends ObserverParts {
   readonly hooks: Pick<
     PodHooks,
     'attached' | 'attachedAtMs' | 'inodeOf' | 'namespaceOf' | 'detach' | 'owners'
@@ -43,14 +51,15 @@ export interface EnrollerParts {
     dismiss(uid: WorkloadUid): void;
   };
   /** Cookies of the connections that the kernel carries. */
-  readonly carried: () => ReadonlySet<bigint>;
+  readonly kernelCookies: () => ReadonlySet<bigint>;
   /** A pod has left the mesh, with whatever connections it has. */
   readonly onReleased: (local: LocalPod) => void;
-  readonly namespaces: Pick<NetnsFinder, 'refresh' | 'pathOf' | 'hold' | 'forget' | 'problem'>;
-  readonly rules: NetnsRules;
-  /** Network namespaces that are no pod, whatever anybody says: the agent's own and the machine's. */
-  readonly neverPods: ReadonlySet<bigint>;
-  readonly observe?: (path: string) => Observation;
+  /** Begins a pass: what is wanted now; undefined where nothing is to be changed. */
+  readonly beginPass: () => Desired | undefined;
+  /** Ends a pass: what depends on who is enrolled. `isChanged`: a pod was enrolled, changed or released. */
+  readonly endPass: (isChanged: boolean) => void;
+  /** After each pass, also after one that failed. */
+  readonly report: () => void;
   readonly nowMs?: () => number;
   /** conntrack.ts, where absent. */
   readonly settleMs?: () => number;
@@ -63,36 +72,28 @@ const hasSandbox = (pod: NodePod | undefined): boolean =>
 
 export class Enroller {
   readonly #parts: EnrollerParts;
-  /** Pods with anything of this agent in their namespace, wholly or half. */
-  readonly #held = new Map<WorkloadUid, LocalPod>();
-  /** Of these, those that are not wholly enrolled: tried again, and released as the others are. */
-  readonly #incomplete = new Set<WorkloadUid>();
-  readonly #byCookie = new Map<bigint, LocalPod>();
-  /** Pods whose hook of a former life is kept, though they were not found: no path leads there (`netns` is empty). */
-  readonly #lost = new Map<bigint, LocalPod>();
+  readonly #observer: PodObserver;
+  readonly #pods = new EnrolledPods();
   readonly #waiting = new Map<WorkloadUid, string>();
   readonly #unknown = new Set<WorkloadUid>();
   /** Wanted pods that nobody waits for: refused, or without a sandbox, which may never be made. */
   readonly #unawaited = new Set<WorkloadUid>();
-  /** Pods whose connections go by the agent until then (epoch ms): conntrack.ts. */
-  readonly #settling = new Map<WorkloadUid, number>();
-  /** By network namespace cookie: when this agent enrolled the pod, or took it over (epoch ms). */
-  readonly #since = new Map<bigint, number>();
-  /** By pod UID: addresses that the CNI plugin told of, before the control plane could. */
-  readonly #started = new Map<string, readonly IpAddress[]>();
   /** Namespaces whose rows in the kernel's maps are still to be removed. */
   readonly #leftovers = new Set<bigint>();
   #kept = '';
+  #running: Promise<void> | undefined;
+  #isAskedAgain = false;
+  #isEnrolling = false;
+  #hasPassed = false;
 
   constructor(parts: EnrollerParts) {
     this.#parts = parts;
+    this.#observer = new PodObserver(parts);
   }
 
   /** Pods in the mesh. */
   get enrolled(): ReadonlyMap<WorkloadUid, LocalPod> {
-    return this.#incomplete.size === 0
-      ? this.#held
-      : new Map([...this.#held].filter(([uid]) => !this.#incomplete.has(uid)));
+    return this.#pods.enrolled;
   }
 
   /** Wanted pods that are not in the mesh, or of which something is not known, and why. */
@@ -112,115 +113,147 @@ export class Enroller {
   isWhole(wanted: ReadonlyMap<WorkloadUid, NodePod>): boolean {
     for (const uid of wanted.keys()) {
       if (this.#unawaited.has(uid)) continue;
-      if (!this.#held.has(uid) || this.#incomplete.has(uid) || this.#waiting.has(uid)) return false;
+      if (!this.#pods.isEnrolled(uid) || this.#waiting.has(uid)) return false;
     }
     return true;
+  }
+
+  /** A pass is between its first enrollment and its end: listeners, hooks and verdicts come one after the other. */
+  get isEnrolling(): boolean {
+    return this.#isEnrolling;
+  }
+
+  /** A whole pass has succeeded. */
+  get hasPassed(): boolean {
+    return this.#hasPassed;
   }
 
   /** Also a wanted pod that was not found since a restart: what the kernel carries of it is held against policy all the same. */
   podOf(cookie: bigint): LocalPod | undefined {
-    return this.#byCookie.get(cookie) ?? this.#lost.get(cookie);
+    return this.#pods.podOf(cookie);
   }
 
   sinceMs(cookie: bigint): number {
-    return this.#since.get(cookie) ?? 0;
+    return this.#pods.sinceMs(cookie);
   }
 
   /** Whether connections of a pod may be given to the kernel by now. */
   hasSettled(uid: WorkloadUid): boolean {
-    if ((this.#settling.get(uid) ?? 0) > this.#nowMs()) return false;
-    this.#settling.delete(uid);
-    return true;
+    return this.#pods.hasSettled(uid, this.#nowMs());
   }
 
-  /** The CNI plugin has it, before its first process: there is nothing yet that its namespace could be found by. Throws. */
+  /** The CNI plugin has the pod's sandbox, before the pod's first process. Throws where `netns` cannot be opened. */
   start(podUid: string, netns: string, addresses: readonly IpAddress[]): void {
-    this.#parts.namespaces.hold(podUid, netns);
-    this.#started.set(podUid, addresses);
+    this.#observer.start(podUid, netns, addresses);
   }
 
   /** The pod's sandbox is another one. */
   forgetSandbox(podUid: string): void {
-    this.#parts.namespaces.forget(podUid);
-    this.#started.delete(podUid);
+    this.#observer.forget(podUid);
   }
 
   /** The worker that had their listeners is gone: they are made anew. Capture stays, and refuses meanwhile. */
   lostListeners(uids: readonly WorkloadUid[]): void {
-    for (const uid of uids) if (this.#held.has(uid)) this.#incomplete.add(uid);
+    for (const uid of uids) if (this.#pods.held.has(uid)) this.#pods.markIncomplete(uid);
+  }
+
+  /** Runs a pass. Passes that are asked for while one runs are one more, after it. Never rejects. */
+  sync(): Promise<void> {
+    if (this.#running) {
+      this.#isAskedAgain = true;
+      return this.#running;
+    }
+    this.#running = this.#passes()
+      .catch((error: unknown) => {
+        this.#parts.log.error({ error: errorText(error) }, 'reconcile failed, tried again');
+        this.#parts.report();
+      })
+      .finally(() => {
+        this.#isEnrolling = false;
+        this.#running = undefined;
+      });
+    return this.#running;
+  }
+
+  /** Resolves when no pass runs. */
+  async idle(): Promise<void> {
+    await this.#running;
+  }
+
+  async #passes(): Promise<void> {
+    do {
+      this.#isAskedAgain = false;
+      const desired = this.#parts.beginPass();
+      if (!desired) continue;
+      this.#parts.endPass(await this.pass(desired));
+      this.#isEnrolling = false;
+      this.#hasPassed = true;
+      this.#parts.report();
+    } while (this.#isAskedAgain);
   }
 
   /**
-   * One turn of what discovery wants. What fails for one pod is told of it, and does not keep others from theirs. True where a pod was
-   * enrolled, changed or released.
+   * One pass. What fails for one pod is why that pod waits, and does not keep others from theirs. True where a pod was enrolled, changed
+   * or released.
    */
-  async turn(
-    wanted: ReadonlyMap<WorkloadUid, NodePod>,
-    unmeant: Uncaptured,
-    onEnrolling: () => void,
-  ): Promise<boolean> {
-    const { hooks, maps, verdicts, workers, log } = this.#parts;
-    const uids = new Set([...wanted.values()].map(({ podUid }) => podUid));
-    for (const podUid of [...this.#started.keys()]) if (!uids.has(podUid)) this.#started.delete(podUid);
-    const steps = this.#steps(wanted, unmeant);
-    this.#waiting.clear();
-    const before = new Set(this.#unknown);
-    this.#unknown.clear();
-    this.#unawaited.clear();
-    for (const { uid, why, state } of steps.waiting) {
-      this.#waiting.set(uid, why);
-      if (state === 'refused' || (state === 'coming' && !hasSandbox(wanted.get(uid))))
-        this.#unawaited.add(uid);
-      if (state === 'unknown') this.#unknown.add(uid);
-      if (state === 'unknown' && !before.has(uid))
-        log.warn({ pod: uid, why }, 'pod could not be looked at: it stays as it is');
-    }
-    this.#keep(steps.kept, wanted);
-    for (const local of steps.release)
+  async pass(desired: Desired): Promise<boolean> {
+    const steps = this.#decide(desired);
+    this.#noteWaiting(steps.waiting, desired.wanted);
+    this.#keep(steps.kept, desired.wanted);
+    await this.#releaseAll(steps);
+    for (const local of steps.change)
+      await this.#step(local.pod.uid, 'pod not changed, tried again', () => this.#change(local));
+    if (steps.enroll.length > 0) this.#isEnrolling = true;
+    const enrolled = await this.#enrollAll(steps.enroll);
+    this.#parts.workers.sync(this.enrolled);
+    if (steps.orphans.length > 0)
+      this.#parts.log.info({ hooks: steps.orphans.length }, 'hooks of pods of a former life removed');
+    return enrolled.length + steps.change.length + steps.release.length > 0;
+  }
+
+  async #releaseAll({ release, orphans }: Steps): Promise<void> {
+    for (const local of release)
       await this.#step(local.pod.uid, 'pod not released, tried again', () => this.#release(local));
-    for (const cookie of steps.orphans)
+    for (const cookie of orphans)
       await this.#step(undefined, 'hook of a former life not removed, tried again', () =>
         this.#dropOrphan(cookie),
       );
     // Before the namespace may be another pod's.
     for (const cookie of this.#leftovers)
       await this.#step(undefined, 'rows of a released pod not removed, tried again', () => {
-        maps.remove(cookie);
+        this.#parts.maps.remove(cookie);
         this.#leftovers.delete(cookie);
       });
-    for (const local of steps.change)
-      await this.#step(local.pod.uid, 'pod not changed, tried again', () => this.#change(local));
-    if (steps.enroll.length > 0) onEnrolling();
+  }
+
+  /** Those that were enrolled. */
+  async #enrollAll(locals: readonly LocalPod[]): Promise<readonly LocalPod[]> {
+    const { hooks, verdicts } = this.#parts;
     const enrolled: LocalPod[] = [];
-    // Anew: a namespace that was another pod's a moment ago is not captured any more.
-    const adoptable = new Set(steps.enroll.length > 0 ? hooks.attached() : []);
-    for (const local of steps.enroll) {
+    // Listed again: a namespace that was another pod's a moment ago is not captured any more.
+    const adoptable = new Set(locals.length > 0 ? hooks.attached() : []);
+    for (const local of locals)
       await this.#step(local.pod.uid, 'pod not enrolled, tried again', async () => {
         await this.#enroll(local, adoptable.has(local.netns.cookie));
         enrolled.push(local);
       });
-    }
     // After all of them: what the kernel was allowed before is the agent's to decide anew, which both ends need.
-    for (const local of enrolled) {
+    for (const local of enrolled)
       await this.#step(local.pod.uid, 'pod without verdicts, tried again', () => {
-        this.#incomplete.add(local.pod.uid);
+        this.#pods.markIncomplete(local.pod.uid);
         verdicts.admit(local);
-        this.#incomplete.delete(local.pod.uid);
+        this.#pods.markComplete(local.pod.uid);
       });
-    }
-    workers.sync(this.enrolled);
-    if (steps.orphans.length > 0)
-      log.info({ hooks: steps.orphans.length }, 'hooks of pods of a former life removed');
-    return enrolled.length + steps.change.length + steps.release.length > 0;
+    return enrolled;
   }
 
   /**
    * Listeners for the pods of a former life that would be enrolled, and nothing else: in a pod that is captured, the one that stands there
    * is replaced in one step. Before the first turn, so that a hand-over has a listener in each pod at every moment.
    */
-  async listenAhead(wanted: ReadonlyMap<WorkloadUid, NodePod>, unmeant: Uncaptured): Promise<void> {
+  async listenAhead(desired: Desired): Promise<void> {
     const attached = new Set(this.#parts.hooks.attached());
-    for (const local of this.#steps(wanted, unmeant).enroll) {
+    for (const local of this.#decide(desired).enroll) {
       if (!attached.has(local.netns.cookie)) continue;
       await this.#step(local.pod.uid, 'listeners of a pod not made ahead, made with its enrollment', () =>
         this.#parts.workers.assign(local),
@@ -228,14 +261,15 @@ export class Enroller {
     }
   }
 
-  #steps(wanted: ReadonlyMap<WorkloadUid, NodePod>, unmeant: Uncaptured): Steps {
+  /** Observes pods and hooks, and decides. */
+  #decide({ wanted, uncaptured }: Desired): Steps {
     const { hooks } = this.#parts;
     const attached = this.#attachedFor(wanted);
     return decideSteps(
-      this.#intentsOf([...wanted.values()]),
-      this.#held,
+      this.#observer.observe([...wanted.values()]),
+      this.#pods.held,
       {
-        attached: attached.filter((cookie) => !this.#isIncomplete(cookie)),
+        attached: attached.filter((cookie) => !this.#pods.isIncomplete(cookie)),
         namespaceOf: (cookie) => hooks.namespaceOf(cookie),
         isDeserted: (cookie) => {
           const inode = hooks.inodeOf(cookie);
@@ -245,8 +279,24 @@ export class Enroller {
         ownerKey,
         isOfKubernetes,
       },
-      unmeant,
+      uncaptured,
     );
+  }
+
+  /** Replaces why pods wait by what this pass found. */
+  #noteWaiting(waiting: readonly Waiting[], wanted: ReadonlyMap<WorkloadUid, NodePod>): void {
+    this.#waiting.clear();
+    const before = new Set(this.#unknown);
+    this.#unknown.clear();
+    this.#unawaited.clear();
+    for (const { uid, why, state } of waiting) {
+      this.#waiting.set(uid, why);
+      if (state === 'refused' || (state === 'coming' && !hasSandbox(wanted.get(uid))))
+        this.#unawaited.add(uid);
+      if (state === 'unknown') this.#unknown.add(uid);
+      if (state === 'unknown' && !before.has(uid))
+        this.#parts.log.warn({ pod: uid, why }, 'pod could not be looked at: it stays as it is');
+    }
   }
 
   async #step(uid: WorkloadUid | undefined, text: string, work: () => Promise<void> | void): Promise<void> {
@@ -266,19 +316,13 @@ export class Enroller {
       preexisting,
       hooks,
       attach,
-      carried,
+      kernelCookies,
       log,
       settleMs = conntrackSettleMs,
     } = this.#parts;
     const { cookie, netns } = local.netns;
     const { uid } = local.pod;
-    const before = this.#held.get(uid);
-    // Its release failed, and is tried again: two namespaces of one name would share what is kept by name.
-    if (before && before.netns.cookie !== cookie)
-      throw new Error('its former network namespace is not released yet');
-    this.#held.set(uid, local);
-    this.#incomplete.add(uid);
-    this.#byCookie.set(cookie, local);
+    this.#pods.begin(local);
     // What is left there of another pod, write() replaces.
     this.#leftovers.delete(cookie);
     hooks.owners.record(cookie, ownerKey(local.pod));
@@ -287,15 +331,15 @@ export class Enroller {
     maps.write(local.pod, cookie, adopted);
     await attach(cookie, netns);
     maps.write(local.pod, cookie, true);
-    this.#since.set(cookie, this.#nowMs());
+    const nowMs = this.#nowMs();
+    this.#pods.markCaptured(cookie, nowMs);
     // Before a pod's first packet there is nothing that connection tracking could remember of it.
-    if (!this.#started.has(local.pod.podUid)) {
-      const nowMs = this.#nowMs();
+    if (!this.#observer.isStarted(local.pod.podUid)) {
       const attachedAtMs = adopted ? hooks.attachedAtMs(cookie) : nowMs;
-      this.#settling.set(uid, nowMs + settleLeftMs(settleMs(), attachedAtMs, nowMs));
+      this.#pods.settleAt(uid, nowMs + settleLeftMs(settleMs(), attachedAtMs, nowMs));
     }
-    preexisting.admit(local, carried());
-    this.#incomplete.delete(uid);
+    preexisting.admit(local, kernelCookies());
+    this.#pods.markComplete(uid);
     this.#waiting.delete(uid);
     workers.sync(this.enrolled);
     log.info({ pod: uid, cookie: String(cookie), adopted }, 'pod enrolled');
@@ -304,17 +348,16 @@ export class Enroller {
   async #change(local: LocalPod): Promise<void> {
     const { maps, workers, verdicts } = this.#parts;
     const { cookie } = local.netns;
-    const before = this.#held.get(local.pod.uid);
+    const before = this.#pods.held.get(local.pod.uid);
     try {
       maps.write(local.pod, cookie, true);
     } catch (error) {
       // The kernel goes by no verdict of settings that are no longer wanted.
-      this.#incomplete.add(local.pod.uid);
+      this.#pods.markIncomplete(local.pod.uid);
       if (before) verdicts.dismiss(before);
       throw error;
     }
-    this.#held.set(local.pod.uid, local);
-    this.#byCookie.set(cookie, local);
+    this.#pods.replace(local);
     verdicts.admit(local);
     // Should this fail, the listeners are still there and the settings reach the worker with all pods.
     await workers.assign(local);
@@ -325,18 +368,14 @@ export class Enroller {
     const { cookie } = local.netns;
     const { uid } = local.pod;
     // Should it be wanted again before this is done, it is enrolled anew.
-    this.#incomplete.add(uid);
+    this.#pods.markIncomplete(uid);
     // Nothing new by the kernel, and capture off, so that nothing is sent to a listener that is about to go.
     verdicts.dismiss(local);
     this.#open(cookie);
     // From here on it is out, whatever fails: it would be enrolled anew.
     left(local);
     preexisting.dismiss(uid);
-    this.#settling.delete(uid);
-    this.#held.delete(uid);
-    this.#incomplete.delete(uid);
-    if (this.#byCookie.get(cookie) === local) this.#byCookie.delete(cookie);
-    this.#since.delete(cookie);
+    this.#pods.remove(local);
     await this.#step(undefined, 'listeners of a released pod: the worker did not answer', () =>
       workers.unassign(uid),
     );
@@ -373,19 +412,15 @@ export class Enroller {
     }
   }
 
-  #isIncomplete(cookie: bigint): boolean {
-    const local = this.#byCookie.get(cookie);
-    return local !== undefined && this.#incomplete.has(local.pod.uid);
-  }
-
   #keep(kept: readonly bigint[], wanted: ReadonlyMap<WorkloadUid, NodePod>): void {
-    this.#lost.clear();
+    const lost: LocalPod[] = [];
     const byOwner =
       kept.length > 0 ? new Map([...wanted.values()].map((pod) => [ownerKey(pod), pod])) : undefined;
     for (const cookie of kept) {
       const pod = byOwner?.get(this.#parts.hooks.owners.of(cookie) ?? '');
-      if (pod) this.#lost.set(cookie, { pod, netns: { cookie, netns: '' } });
+      if (pod) lost.push({ pod, netns: { cookie, netns: '' } });
     }
+    this.#pods.setLost(lost);
     const text = kept.join(' ');
     if (text !== this.#kept && kept.length > 0)
       this.#parts.log.warn(
@@ -393,38 +428,6 @@ export class Enroller {
         'hooks of a former life stay: they may be of a wanted pod that was not found, or of one whose object is gone and whose processes run; it stays captured, and is refused',
       );
     this.#kept = text;
-  }
-
-  /** Pods that say where they are (without Kubernetes), and those that are found by their processes. */
-  #intentsOf(pods: readonly NodePod[]): Intent[] {
-    const { namespaces, rules } = this.#parts;
-    const found = pods.filter(({ podUid }) => podUid !== '');
-    namespaces.refresh(new Set(found.map(({ podUid }) => podUid)));
-    return pods.map((as): Intent => {
-      // A pod of Kubernetes is found by its processes alone: its author could name a neighbor's namespace.
-      const told = as.podUid === '' ? as : { ...as, netns: '' };
-      const early = told.addresses.length === 0 ? this.#started.get(told.podUid) : undefined;
-      const addressed = early ? { ...told, addresses: early } : told;
-      const refused = refusalOf(told, rules);
-      if (refused !== undefined) return { pod: addressed, seen: { kind: 'refused', why: refused } };
-      const netns = told.netns === '' ? namespaces.pathOf(told.podUid) : told.netns;
-      if (netns === undefined) return { pod: addressed, seen: this.#unseen() };
-      return { pod: { ...addressed, netns }, seen: this.#see(netns) };
-    });
-  }
-
-  #unseen(): Observation {
-    const { problem: trouble } = this.#parts.namespaces;
-    return trouble === undefined
-      ? { kind: 'absent', why: 'no process of the pod is in a network namespace of its own yet' }
-      : { kind: 'unknown', why: `the pod's processes could not be looked for: ${trouble}` };
-  }
-
-  #see(netns: string): Seen {
-    const seen = (this.#parts.observe ?? observe)(netns);
-    return seen.kind === 'present' && this.#parts.neverPods.has(seen.cookie)
-      ? { kind: 'refused', why: `${netns} is the node's own network namespace, which is never a pod` }
-      : seen;
   }
 
   #nowMs(): number {

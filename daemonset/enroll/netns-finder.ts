@@ -22,7 +22,7 @@ export function podUidOf(cgroup: string): string | undefined {
  */
 const lingerMs = 60_000;
 
-interface Held {
+interface OpenNetns {
   readonly fd: number;
   /** net:[inode] */
   readonly link: string;
@@ -52,7 +52,7 @@ const ended = (error: unknown): boolean =>
   ['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '');
 
 export class NetnsFinder {
-  readonly #held = new Map<string, Held>();
+  readonly #held = new Map<string, OpenNetns>();
   /** Descriptors that are held no more, oldest first. */
   readonly #lingering: { readonly fd: number; readonly untilMs: number }[] = [];
   #trouble: string | undefined;
@@ -127,7 +127,7 @@ export class NetnsFinder {
   }
 
   /** Whether the process that led to it is in it still. */
-  #isLed({ leader, link }: Held): boolean {
+  #isLed({ leader, link }: OpenNetns): boolean {
     try {
       return leader !== undefined && this.#linkOf(leader, 'net') === link;
     } catch {
@@ -207,6 +207,6 @@ export function isInhabited(inode: number, proc = '/proc'): boolean | undefined 
 }
 
 /** Undefined where the process has gone elsewhere meanwhile. */
-function openOf(path: string, { pid, link }: Candidate): Held | undefined {
+function openOf(path: string, { pid, link }: Candidate): OpenNetns | undefined {
   return readlinkSync(path) === link ? { fd: openSync(path, 'r'), link, leader: pid } : undefined;
 }

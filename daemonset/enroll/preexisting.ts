@@ -70,7 +70,7 @@ export class Preexisting {
   constructor(private readonly inherited: ReadonlyMap<bigint, ReadonlySet<bigint>> = new Map()) {}
 
   /** For a successor: what is listed now, of all pods that are held. */
-  bequeath(held: Iterable<LocalPod>): Map<bigint, ReadonlySet<bigint>> {
+  cookiesOf(held: Iterable<LocalPod>): Map<bigint, ReadonlySet<bigint>> {
     return new Map(
       [...held].map(({ pod, netns: place }) => [
         place.cookie,

@@ -35,7 +35,7 @@ export class NodeReporter {
 
   constructor(
     private readonly send: (report: NodeReport) => Promise<void>,
-    private readonly onTrouble: (why: string) => void,
+    private readonly onProblem: (why: string) => void,
   ) {}
 
   /** Called once a second; `connected`: somebody is there to listen. */
@@ -57,7 +57,7 @@ export class NodeReporter {
         },
         (error: unknown) => {
           const why = errorText(error);
-          if (why !== this.#trouble) this.onTrouble(why);
+          if (why !== this.#trouble) this.onProblem(why);
           this.#trouble = why;
         },
       )
