@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Sample } from '../harness/statistics.js';
-import { printWaypoint, reportOf } from './suite.js';
+import { printWaypoint, reportOf } from './plain-report.js';
 import { parseStrace } from './tools.js';
 
 test('calls are read from the table of strace, with errors and without, and not its sum', () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseIp, type Port } from '../../src/model/address.js';
 import type { Sample } from '../harness/statistics.js';
-import { printSecured, securedReportOf } from './secured.js';
+import { printSecured, securedReportOf } from './secured-report.js';
 import { parseCapture, secureLeg, suiteOf } from './wire.js';
 
 const options = { rounds: 2, seconds: 1, longSeconds: 1, nodeFlags: [] };
