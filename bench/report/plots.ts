@@ -72,7 +72,7 @@ function seriesOf(
 const hasDots = ({ series }: Plot): boolean => series.some(({ dots }) => dots.length > 0);
 
 /** Of the crosses in these columns: what they are, and why. */
-function shortNotes(result: BenchResult, columns: readonly Column[]): string[] {
+function missedRateNotes(result: BenchResult, columns: readonly Column[]): string[] {
   const crossed = columns.filter(({ short }) => short && short.size > 0).map(({ cell }) => cell);
   const noted = result.workloads.flatMap((workload) =>
     placementsOf(result).flatMap((placement) =>
@@ -138,7 +138,7 @@ function plotsOf(result: BenchResult, placement: Placement, find: Find): Plot[] 
       placement,
       name: `${placement}-${slug(name)}`,
       ...seriesOf(result, find, columns),
-      notes: shortNotes(result, columns),
+      notes: missedRateNotes(result, columns),
       ...plot,
     });
   };

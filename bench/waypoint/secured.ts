@@ -37,7 +37,7 @@ import {
   type SecuredReport,
   type Variant,
 } from './secured-report.js';
-import { needTools, systemCallsOf } from './tools.js';
+import { needTools, systemCallsPerRequest } from './tools.js';
 import { serviceAddress, weftTunnelConfig } from './weft.js';
 import { proveSecured, type Leg } from './wire.js';
 
@@ -233,18 +233,7 @@ export async function runSecured(options: SecuredOptions): Promise<SecuredReport
       ],
       onProgress,
     });
-    const systemCalls: Record<string, Record<string, number>> = {};
-    for (const target of targets) {
-      if (target.pid === undefined) continue;
-      onProgress(`system calls of ${target.name}`);
-      let requests = 0;
-      const calls = await systemCallsOf(target.pid, dir, async () => {
-        requests = (await closedLoop(target, 16, Math.min(2, options.seconds))).requests;
-      });
-      systemCalls[target.name] = Object.fromEntries(
-        Object.entries(calls).map(([call, count]) => [call, count / requests]),
-      );
-    }
+    const systemCalls = await systemCallsPerRequest(targets, dir, options.seconds, onProgress);
     return securedReportOf(options, samples, systemCalls, perSecond, envoy, proofs);
   } finally {
     await servers.stop();

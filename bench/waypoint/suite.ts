@@ -25,7 +25,7 @@ import {
 } from './measure.js';
 import { bodyBytes, freePorts, proveRouted, routePath, type Scene } from './scene.js';
 import { main, manyRoutes, openShare, reportOf, routed, type WaypointReport } from './plain-report.js';
-import { needTools, systemCallsOf } from './tools.js';
+import { needTools, systemCallsPerRequest } from './tools.js';
 import { weftConfig } from './weft.js';
 
 export interface WaypointOptions {
@@ -135,18 +135,7 @@ export async function runWaypoint(options: WaypointOptions): Promise<WaypointRep
         onProgress,
       })),
     ];
-    const systemCalls: Record<string, Record<string, number>> = {};
-    for (const target of compared) {
-      if (target.pid === undefined) continue;
-      onProgress(`system calls of ${target.name}`);
-      let requests = 0;
-      const calls = await systemCallsOf(target.pid, dir, async () => {
-        requests = (await closedLoop(target, 16, Math.min(2, options.seconds))).requests;
-      });
-      systemCalls[target.name] = Object.fromEntries(
-        Object.entries(calls).map(([name, count]) => [name, count / requests]),
-      );
-    }
+    const systemCalls = await systemCallsPerRequest(compared, dir, options.seconds, onProgress);
     return reportOf(options, samples, systemCalls, perSecond, envoy);
   } finally {
     await servers.stop();
