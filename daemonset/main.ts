@@ -18,17 +18,17 @@ import { ConnectionLog } from '../src/telemetry/connection-log.js';
 import { undecodableGauge } from '../src/telemetry/undecodable.js';
 import { MeshMetrics } from '../src/telemetry/metrics.js';
 import { CertificateManager } from '../src/tls/manager.js';
-import { Reports } from './enroll/report.js';
+import { NodeReporter } from './enroll/report.js';
 import { refusalOf } from './enroll/rules.js';
 import { agentAt } from './handover/former-build.js';
 import { Succession } from './handover/succession.js';
-import type { FromWorker } from './messages.js';
+import type { FromWorker } from './worker-ipc.js';
 import { connectionsOfWorker, parseOptions, type AgentOptions } from './options.js';
-import { ReadyMark } from './ready.js';
-import { adminPort } from './serve.js';
-import { Subscriptions } from './subscriptions.js';
+import { ReadyMark } from './readiness.js';
+import { adminPort } from './admin.js';
+import { Subscriptions } from './discovery/subscriptions.js';
 import { Workers } from './workers.js';
-import { pinDirOf, startWriter, type Writer } from './writer.js';
+import { pinDirOf, startWriter, type Writer } from './active-agent.js';
 
 export type { AgentOptions };
 
@@ -181,7 +181,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     certificates,
     workers,
     subscriptions,
-    reports: new Reports(
+    reports: new NodeReporter(
       (report) => sendReport({ target: options.control, rootPem, token }, report),
       (why) => log.warn({ error: why }, 'the control plane was not told what this node holds, tried again'),
     ),
@@ -196,13 +196,13 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     formerBuild: () => agentAt(adminPort),
     certificates: () => (synced ? certified() : undefined),
     isHeard: () => control.state === 'connected',
-    become: (inherited) => startWriter(shared, inherited, (made) => (writer = made)),
-    cede: async () => {
+    activate: (inherited) => startWriter(shared, inherited, (made) => (writer = made)),
+    deactivate: async () => {
       const ceding = writer;
       writer = undefined;
       return (await ceding?.cede()) ?? { preexisting: new Map() };
     },
-    ceded: () => workers.retire(),
+    onHandedOver: () => workers.retire(),
     onFatal: (error) => {
       log.error({ error: errorText(error) }, 'this agent cannot go on');
       process.exit(1);

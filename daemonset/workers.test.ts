@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { until } from '../src/base/wait.js';
 import { MeshState } from '../src/state/store.js';
 import { pod } from '../test/support/mesh.js';
-import type { LocalPod } from './messages.js';
+import type { LocalPod } from './worker-ipc.js';
 import { Workers, type WorkersOptions } from './workers.js';
 
 /** A worker that owns every pod but `doomed`, at which it dies, and logs what it was told. */
@@ -24,7 +24,7 @@ parentPort.on('message', (message) => {
 
 const local = (name: string, ip: string): LocalPod => ({
   pod: pod(name, ip),
-  place: { cookie: 1n, netns: '' },
+  netns: { cookie: 1n, netns: '' },
 });
 
 function workersOf(count: number, more: Partial<WorkersOptions> = {}): Workers {
@@ -50,13 +50,13 @@ test('a worker that dies is replaced and told all it must know; its calls fail, 
   });
   t.after(() => workers.drain(1));
   workers.sync(new Map());
-  await workers.own(local('kept', '10.0.0.1'));
-  await workers.own(local('other', '10.0.0.2'));
+  await workers.assign(local('kept', '10.0.0.1'));
+  await workers.assign(local('other', '10.0.0.2'));
   const before = (await workers.connections()) as { threadId: number; told: string[] }[];
   assert.equal(before.length, 2);
 
   // The least busy worker takes it: both own one pod, so the first, which owns `kept`.
-  await assert.rejects(workers.own(local('doomed', '10.0.0.3')), {
+  await assert.rejects(workers.assign(local('doomed', '10.0.0.3')), {
     code: 'WEFT_WORKER_DIED',
     retryable: true,
   });
@@ -67,7 +67,7 @@ test('a worker that dies is replaced and told all it must know; its calls fail, 
   assert.equal(after[1]?.threadId, before[1]?.threadId, 'the other worker is the same');
   assert.notEqual(after[0]?.threadId, before[0]?.threadId);
   assert.deepEqual(after[0]?.told.filter((one) => one !== '').slice(0, 2), ['mesh', 'pods']);
-  await workers.own(local('kept', '10.0.0.1'));
+  await workers.assign(local('kept', '10.0.0.1'));
 });
 
 const all = async (workers: Workers): Promise<string[][]> =>
@@ -89,10 +89,10 @@ test('a worker that answers late keeps the pod, and is the one that is told to d
   const workers = workersOf(2, { callTimeoutMsMax: 1_000 });
   t.after(() => workers.drain(1));
   const slow = local('slow', '10.0.0.1');
-  await assert.rejects(workers.own(slow), { code: 'WEFT_WORKER_SILENT' });
+  await assert.rejects(workers.assign(slow), { code: 'WEFT_WORKER_SILENT' });
   // Its second try goes to the same worker though the other has fewer pods.
-  await assert.rejects(workers.own(slow), { code: 'WEFT_WORKER_SILENT' });
-  await workers.disown(slow.pod.uid);
+  await assert.rejects(workers.assign(slow), { code: 'WEFT_WORKER_SILENT' });
+  await workers.unassign(slow.pod.uid);
   const [first, second] = await all(workers);
   assert.deepEqual(
     first?.filter((one) => /own/.test(one)),

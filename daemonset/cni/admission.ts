@@ -1,6 +1,6 @@
 /** What the CNI plugin is answered: a pod starts when it is held, or when it is known that it is not to be. */
 import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
-import type { AddRequest, Answer } from './protocol.js';
+import type { AddRequest, Reply } from './protocol.js';
 
 /** Longer than the control plane takes to tell of a pod that it sees; the plugin waits for 30 s. */
 const toldMsMax = { enrolled: 8_000, other: 2_000 } as const;
@@ -24,7 +24,7 @@ export interface AdmissionOptions {
   readonly sleep: (ms: number) => Promise<void>;
 }
 
-export async function admit(request: AddRequest, options: AdmissionOptions): Promise<Answer> {
+export async function admit(request: AddRequest, options: AdmissionOptions): Promise<Reply> {
   const { namespace, name, podUid } = request;
   const began = options.now();
   for (;;) {

@@ -2,16 +2,16 @@
 import { formatSocketAddress } from '../../src/model/address.js';
 import { authorize, type ConnectionAttributes } from '../../src/policy/authorize.js';
 import type { MeshView } from '../../src/state/store.js';
-import { partyOf, type ConnectionRecord } from '../../src/telemetry/access-log.js';
+import { partyOf, type ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import type { ConnectionLog, LineValues } from '../../src/telemetry/connection-log.js';
 import type { MeshMetrics, Tally } from '../../src/telemetry/metrics.js';
 import type { LiveTable } from '../datapath/generations.js';
 import type { Datapath } from '../datapath/loader.js';
 import type { FlowReader } from '../datapath/flow-reader.js';
 import { liveFlags, type LiveEntry } from '../datapath/layout.js';
-import type { LocalPod } from '../messages.js';
+import type { LocalPod } from '../worker-ipc.js';
 import { destroyTcp, type PodPlace, type TcpSocket } from '../pod/sockets.js';
-import { recheck } from '../proxy/plan.js';
+import { recheck } from '../proxy/choose-path.js';
 
 const countedMax = 2 * 65_536;
 const durationsMax = 10_000;
@@ -58,8 +58,8 @@ export class Carried {
    * A pod has left the mesh: its connections go on, and those to pods that are in it stay subject to their policies, as the connections
    * of who it was. Its path may lead elsewhere from now on.
    */
-  left({ pod, place }: LocalPod): void {
-    this.#left.set(place.cookie, { pod, place: { ...place, netns: '' } });
+  left({ pod, netns: place }: LocalPod): void {
+    this.#left.set(place.cookie, { pod, netns: { ...place, netns: '' } });
   }
 
   #sourceOf(live: LiveEntry): LocalPod | undefined {
@@ -194,10 +194,10 @@ export class Carried {
       const server = { ip: daddr, port: dport };
       // Each by its own socket's cookie: a four-tuple that was used anew is another connection. One end is enough, where the other's
       // namespace was not found.
-      if (source.place.netns !== '')
-        addTo(sockets, source.place, { local: client, remote: server, cookie: live.cookies[0] });
-      if (live.cookies[1] !== 0n && destination.place.netns !== '')
-        addTo(sockets, destination.place, { local: server, remote: client, cookie: live.cookies[1] });
+      if (source.netns.netns !== '')
+        addTo(sockets, source.netns, { local: client, remote: server, cookie: live.cookies[0] });
+      if (live.cookies[1] !== 0n && destination.netns.netns !== '')
+        addTo(sockets, destination.netns, { local: server, remote: client, cookie: live.cookies[1] });
       cut++;
     }
     for (const cookie of this.#left.keys()) if (!sources.has(cookie)) this.#left.delete(cookie);

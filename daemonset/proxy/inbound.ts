@@ -8,12 +8,12 @@ import type { WorkloadUid } from '../../src/model/workload.js';
 import { carry } from '../../src/hbone/carry.js';
 import { forwardedFor, sourceIdentityOf } from '../../src/hbone/headers.js';
 import type { InboundTunnel, Refused } from '../../src/hbone/server.js';
-import { partyOf } from '../../src/telemetry/access-log.js';
-import type { LocalPod } from '../messages.js';
+import { partyOf } from '../../src/telemetry/connection-record.js';
+import type { LocalPod } from '../worker-ipc.js';
 import { endsOf } from '../pod/sockets.js';
 import type { ProxyContext } from './context.js';
-import { planInboundPlain, planInboundTunnel, type InboundPlan } from './plan.js';
-import { Track, type Opening } from './track.js';
+import { planInboundPlain, planInboundTunnel, type InboundPlan } from './choose-path.js';
+import { TrackedConnection, type Opening } from './tracked-connection.js';
 
 /** The client's address as its own agent tells it; the tunnel's source is the pod's address, so its IP must agree. */
 function clientOf(tunnel: InboundTunnel): SocketAddress {
@@ -61,7 +61,7 @@ export async function handleTunnel(
   }
   let app: net.Socket;
   try {
-    app = await context.sockets.dial(local.place, plan.target, client);
+    app = await context.sockets.dial(local.netns, plan.target, client);
   } catch (error) {
     tunnel.refuse(503);
     context.closed(refusedRecord({ ...opening, code: codeOf(error), why: errorText(error) }));
@@ -69,7 +69,7 @@ export async function handleTunnel(
   } finally {
     context.connections.end(dialing.id);
   }
-  const track = Track.begin(context, app, local.pod.uid);
+  const track = TrackedConnection.begin(context, app, local.pod.uid);
   if (!track) {
     tunnel.refuse(503);
     return;
@@ -85,7 +85,7 @@ export async function handleTunnel(
     });
     return;
   }
-  track.carrying(opening, carry(app, tunnel.accept()));
+  track.follow(opening, carry(app, tunnel.accept()));
 }
 
 /**
@@ -106,7 +106,7 @@ const trackDialing = (context: ProxyContext, opening: Opening, pod: WorkloadUid)
   });
 
 export async function handlePlain(context: ProxyContext, local: LocalPod, socket: net.Socket): Promise<void> {
-  const track = Track.begin(context, socket, local.pod.uid);
+  const track = TrackedConnection.begin(context, socket, local.pod.uid);
   if (!track) return;
   const ends = endsOf(socket);
   if (!ends) {
@@ -123,7 +123,7 @@ export async function handlePlain(context: ProxyContext, local: LocalPod, socket
   track.watch(local.pod.uid, plan.attributes);
   let app: Duplex;
   try {
-    app = await context.sockets.dial(local.place, plan.target, ends.remote);
+    app = await context.sockets.dial(local.netns, plan.target, ends.remote);
   } catch (error) {
     track.refuse({ ...opening, code: codeOf(error), why: errorText(error) });
     return;
@@ -133,7 +133,7 @@ export async function handlePlain(context: ProxyContext, local: LocalPod, socket
     track.refuse({ ...opening, code: 'WEFT_DENIED', why: 'forbidden while it was being opened' });
     return;
   }
-  track.carrying(opening, carry(socket, app));
+  track.follow(opening, carry(socket, app));
 }
 
 /** What the tunnel's server itself turned away. */

@@ -10,12 +10,12 @@ import {
 import type { NodePod } from '../../src/model/node-pod.js';
 import { carry } from '../../src/hbone/carry.js';
 import { isEndpointFailure } from '../../src/hbone/endpoint-failure.js';
-import { partyOf } from '../../src/telemetry/access-log.js';
-import type { LocalPod } from '../messages.js';
+import { partyOf } from '../../src/telemetry/connection-record.js';
+import type { LocalPod } from '../worker-ipc.js';
 import { endsOf } from '../pod/sockets.js';
 import type { ProxyContext } from './context.js';
-import { planOutbound, type OutboundPlan } from './plan.js';
-import { Track, type Opening } from './track.js';
+import { planOutbound, type OutboundPlan } from './choose-path.js';
+import { TrackedConnection, type Opening } from './tracked-connection.js';
 
 /** How many further endpoints of a service are tried where one cannot be reached. */
 const otherEndpointsMax = 2;
@@ -25,7 +25,7 @@ export async function handleOutbound(
   local: LocalPod,
   socket: net.Socket,
 ): Promise<void> {
-  const track = Track.begin(context, socket, local.pod.uid);
+  const track = TrackedConnection.begin(context, socket, local.pod.uid);
   if (!track) return;
   const ends = endsOf(socket);
   const note = ends && context.sockets.dialedBy(socket);
@@ -73,7 +73,7 @@ export async function handleOutbound(
     });
   let plan = decide();
   if (plan.kind === 'refuse') {
-    context.sockets.rememberFailure(local.place, dialled);
+    context.sockets.rememberFailure(local.netns, dialled);
     track.refuse(openingOf(context, local, client, dialled, plan));
     return;
   }
@@ -86,7 +86,7 @@ export async function handleOutbound(
         track.refuse({ ...opening, code: 'WEFT_DENIED', why: 'forbidden while it was being opened' });
         return;
       }
-      track.carrying(opening, carry(socket, peer));
+      track.follow(opening, carry(socket, peer));
       return;
     } catch (error) {
       const code = error instanceof WeftError ? error.code : 'WEFT_INTERNAL';
@@ -106,7 +106,7 @@ export async function handleOutbound(
       // Where endpoints are left that were not tried, the destination itself is not known to be unreachable. A node that responds is there.
       const isAway = code === 'WEFT_DIAL' || code === 'WEFT_TUNNEL_CONNECT';
       if (isUnreachable && isAway && (other === undefined || other.kind === 'refuse'))
-        context.sockets.rememberFailure(local.place, dialled);
+        context.sockets.rememberFailure(local.netns, dialled);
       track.refuse({ ...opening, code, why: errorText(error) });
       return;
     }
@@ -140,12 +140,12 @@ async function reach(
   context: ProxyContext,
   local: LocalPod,
   client: SocketAddress,
-  track: Track,
+  track: TrackedConnection,
   plan: Open,
 ) {
   switch (plan.kind) {
     case 'plain':
-      return context.sockets.dial(local.place, plan.target);
+      return context.sockets.dial(local.netns, plan.target);
     case 'local': {
       const destination = context.localPod(plan.workload.uid);
       if (!destination)
@@ -154,8 +154,8 @@ async function reach(
         });
       track.watch(plan.workload.uid, plan.attributes);
       // Those that follow need not come here, where policy allows that.
-      context.learn(local.pod.uid, plan.workload.uid, plan.target.port);
-      return context.sockets.dial(destination.place, plan.target, client);
+      context.requestVerdict(local.pod.uid, plan.workload.uid, plan.target.port);
+      return context.sockets.dial(destination.netns, plan.target, client);
     }
     case 'hbone': {
       const svid = await context.svid(local.pod.identity);
@@ -178,7 +178,7 @@ async function reach(
           forwarded: `for="${formatSocketAddress(client)}"`,
           baggage: `k8s.namespace.name=${local.pod.namespace},k8s.pod.name=${local.pod.name}`,
         },
-        connect: () => context.sockets.dial(local.place, plan.next, undefined, 'tunnel'),
+        connect: () => context.sockets.dial(local.netns, plan.next, undefined, 'tunnel'),
       });
       return stream;
     }
@@ -189,7 +189,7 @@ async function reach(
  * A pod's name is given again, to a pod of a StatefulSet with its address as well: the network namespace tells whose a connection is. One
  * of the namespace that has died leads nowhere, and would keep that namespace alive.
  */
-export const tunnelSource = ({ pod, place }: LocalPod): string => `${pod.uid}/${place.cookie}`;
+export const tunnelSource = ({ pod, netns: place }: LocalPod): string => `${pod.uid}/${place.cookie}`;
 
 const refusal = (code: string, why: string): OutboundPlan => ({ kind: 'refuse', code, why, status: 503 });
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseIp } from '../model/address.js';
-import { partyOf, type ConnectionRecord } from './access-log.js';
+import { partyOf, type ConnectionRecord } from './connection-record.js';
 import { ConnectionLog } from './connection-log.js';
 
 const record: ConnectionRecord = {

@@ -2,7 +2,7 @@
 import { existsSync, renameSync, statSync } from 'node:fs';
 import { pino } from 'pino';
 import { RateLimiter } from '../base/rate.js';
-import { levelOf, type ConnectionRecord } from './access-log.js';
+import { levelOf, type ConnectionRecord } from './connection-record.js';
 
 export interface ConnectionLogOptions {
   readonly path: string;

@@ -10,7 +10,7 @@ import type { PodPlace } from './pod/sockets.js';
 /** A pod of this node that is in the mesh, and where it is. */
 export interface LocalPod {
   readonly pod: NodePod;
-  readonly place: PodPlace;
+  readonly netns: PodPlace;
 }
 
 export interface WorkerSettings {

@@ -8,15 +8,15 @@ import type { NodePod } from '../../src/model/node-pod.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { PodHooks } from '../datapath/hooks.js';
 import { isOfKubernetes, ownerKey } from '../datapath/owners.js';
-import type { LocalPod } from '../messages.js';
+import type { LocalPod } from '../worker-ipc.js';
 import { observe, type Observation } from '../pod/netns.js';
 import { conntrackSettleMs, settleLeftMs } from './conntrack.js';
-import { isInhabited, type PodNamespaces } from './namespaces.js';
+import { isInhabited, type NetnsFinder } from './netns-finder.js';
 import { refusalOf, type NetnsRules } from './rules.js';
-import { reconcile, type Intent, type Seen, type Steps, type Unmeant } from './reconcile.js';
+import { decideSteps, type Intent, type Seen, type Steps, type Uncaptured } from './decide.js';
 
 /** What it works with; each part is another file's. */
-export interface EnrollmentParts {
+export interface EnrollerParts {
   readonly hooks: Pick<
     PodHooks,
     'attached' | 'attachedAtMs' | 'inodeOf' | 'namespaceOf' | 'detach' | 'owners'
@@ -30,8 +30,8 @@ export interface EnrollmentParts {
   };
   readonly workers: {
     sync(pods: ReadonlyMap<WorkloadUid, LocalPod>): void;
-    own(local: LocalPod): Promise<void>;
-    disown(uid: WorkloadUid): Promise<void>;
+    assign(local: LocalPod): Promise<void>;
+    unassign(uid: WorkloadUid): Promise<void>;
   };
   readonly verdicts: {
     admit(local: LocalPod): void;
@@ -39,17 +39,17 @@ export interface EnrollmentParts {
     forget(cookie: bigint): void;
   };
   readonly preexisting: {
-    admit(local: LocalPod, carried: ReadonlySet<bigint>): void;
+    admit(local: LocalPod, kernelCookies: ReadonlySet<bigint>): void;
     dismiss(uid: WorkloadUid): void;
   };
   /** Cookies of the connections that the kernel carries. */
   readonly carried: () => ReadonlySet<bigint>;
   /** A pod has left the mesh, with whatever connections it has. */
-  readonly left: (local: LocalPod) => void;
-  readonly namespaces: Pick<PodNamespaces, 'refresh' | 'pathOf' | 'hold' | 'forget' | 'trouble'>;
+  readonly onReleased: (local: LocalPod) => void;
+  readonly namespaces: Pick<NetnsFinder, 'refresh' | 'pathOf' | 'hold' | 'forget' | 'problem'>;
   readonly rules: NetnsRules;
   /** Network namespaces that are no pod, whatever anybody says: the agent's own and the machine's. */
-  readonly never: ReadonlySet<bigint>;
+  readonly neverPods: ReadonlySet<bigint>;
   readonly observe?: (path: string) => Observation;
   readonly nowMs?: () => number;
   /** conntrack.ts, where absent. */
@@ -61,8 +61,8 @@ export interface EnrollmentParts {
 const hasSandbox = (pod: NodePod | undefined): boolean =>
   pod?.podUid === '' || (pod?.addresses.length ?? 0) > 0;
 
-export class Enrollment {
-  readonly #parts: EnrollmentParts;
+export class Enroller {
+  readonly #parts: EnrollerParts;
   /** Pods with anything of this agent in their namespace, wholly or half. */
   readonly #held = new Map<WorkloadUid, LocalPod>();
   /** Of these, those that are not wholly enrolled: tried again, and released as the others are. */
@@ -84,12 +84,12 @@ export class Enrollment {
   readonly #leftovers = new Set<bigint>();
   #kept = '';
 
-  constructor(parts: EnrollmentParts) {
+  constructor(parts: EnrollerParts) {
     this.#parts = parts;
   }
 
   /** Pods in the mesh. */
-  get held(): ReadonlyMap<WorkloadUid, LocalPod> {
+  get enrolled(): ReadonlyMap<WorkloadUid, LocalPod> {
     return this.#incomplete.size === 0
       ? this.#held
       : new Map([...this.#held].filter(([uid]) => !this.#incomplete.has(uid)));
@@ -146,7 +146,7 @@ export class Enrollment {
   }
 
   /** The worker that had their listeners is gone: they are made anew. Capture stays, and refuses meanwhile. */
-  unserved(uids: readonly WorkloadUid[]): void {
+  lostListeners(uids: readonly WorkloadUid[]): void {
     for (const uid of uids) if (this.#held.has(uid)) this.#incomplete.add(uid);
   }
 
@@ -156,7 +156,7 @@ export class Enrollment {
    */
   async turn(
     wanted: ReadonlyMap<WorkloadUid, NodePod>,
-    unmeant: Unmeant,
+    unmeant: Uncaptured,
     onEnrolling: () => void,
   ): Promise<boolean> {
     const { hooks, maps, verdicts, workers, log } = this.#parts;
@@ -196,7 +196,7 @@ export class Enrollment {
     const adoptable = new Set(steps.enroll.length > 0 ? hooks.attached() : []);
     for (const local of steps.enroll) {
       await this.#step(local.pod.uid, 'pod not enrolled, tried again', async () => {
-        await this.#enroll(local, adoptable.has(local.place.cookie));
+        await this.#enroll(local, adoptable.has(local.netns.cookie));
         enrolled.push(local);
       });
     }
@@ -208,7 +208,7 @@ export class Enrollment {
         this.#incomplete.delete(local.pod.uid);
       });
     }
-    workers.sync(this.held);
+    workers.sync(this.enrolled);
     if (steps.orphans.length > 0)
       log.info({ hooks: steps.orphans.length }, 'hooks of pods of a former life removed');
     return enrolled.length + steps.change.length + steps.release.length > 0;
@@ -218,20 +218,20 @@ export class Enrollment {
    * Listeners for the pods of a former life that would be enrolled, and nothing else: in a pod that is captured, the one that stands there
    * is replaced in one step. Before the first turn, so that a hand-over has a listener in each pod at every moment.
    */
-  async listenAhead(wanted: ReadonlyMap<WorkloadUid, NodePod>, unmeant: Unmeant): Promise<void> {
+  async listenAhead(wanted: ReadonlyMap<WorkloadUid, NodePod>, unmeant: Uncaptured): Promise<void> {
     const attached = new Set(this.#parts.hooks.attached());
     for (const local of this.#steps(wanted, unmeant).enroll) {
-      if (!attached.has(local.place.cookie)) continue;
+      if (!attached.has(local.netns.cookie)) continue;
       await this.#step(local.pod.uid, 'listeners of a pod not made ahead, made with its enrollment', () =>
-        this.#parts.workers.own(local),
+        this.#parts.workers.assign(local),
       );
     }
   }
 
-  #steps(wanted: ReadonlyMap<WorkloadUid, NodePod>, unmeant: Unmeant): Steps {
+  #steps(wanted: ReadonlyMap<WorkloadUid, NodePod>, unmeant: Uncaptured): Steps {
     const { hooks } = this.#parts;
     const attached = this.#attachedFor(wanted);
-    return reconcile(
+    return decideSteps(
       this.#intentsOf([...wanted.values()]),
       this.#held,
       {
@@ -270,11 +270,11 @@ export class Enrollment {
       log,
       settleMs = conntrackSettleMs,
     } = this.#parts;
-    const { cookie, netns } = local.place;
+    const { cookie, netns } = local.netns;
     const { uid } = local.pod;
     const before = this.#held.get(uid);
     // Its release failed, and is tried again: two namespaces of one name would share what is kept by name.
-    if (before && before.place.cookie !== cookie)
+    if (before && before.netns.cookie !== cookie)
       throw new Error('its former network namespace is not released yet');
     this.#held.set(uid, local);
     this.#incomplete.add(uid);
@@ -282,7 +282,7 @@ export class Enrollment {
     // What is left there of another pod, write() replaces.
     this.#leftovers.delete(cookie);
     hooks.owners.record(cookie, ownerKey(local.pod));
-    await workers.own(local);
+    await workers.assign(local);
     // A pod that was captured before stays so throughout: capture is never lifted to be set again.
     maps.write(local.pod, cookie, adopted);
     await attach(cookie, netns);
@@ -297,13 +297,13 @@ export class Enrollment {
     preexisting.admit(local, carried());
     this.#incomplete.delete(uid);
     this.#waiting.delete(uid);
-    workers.sync(this.held);
+    workers.sync(this.enrolled);
     log.info({ pod: uid, cookie: String(cookie), adopted }, 'pod enrolled');
   }
 
   async #change(local: LocalPod): Promise<void> {
     const { maps, workers, verdicts } = this.#parts;
-    const { cookie } = local.place;
+    const { cookie } = local.netns;
     const before = this.#held.get(local.pod.uid);
     try {
       maps.write(local.pod, cookie, true);
@@ -317,12 +317,12 @@ export class Enrollment {
     this.#byCookie.set(cookie, local);
     verdicts.admit(local);
     // Should this fail, the listeners are still there and the settings reach the worker with all pods.
-    await workers.own(local);
+    await workers.assign(local);
   }
 
   async #release(local: LocalPod): Promise<void> {
-    const { verdicts, preexisting, workers, left, log } = this.#parts;
-    const { cookie } = local.place;
+    const { verdicts, preexisting, workers, onReleased: left, log } = this.#parts;
+    const { cookie } = local.netns;
     const { uid } = local.pod;
     // Should it be wanted again before this is done, it is enrolled anew.
     this.#incomplete.add(uid);
@@ -338,7 +338,7 @@ export class Enrollment {
     if (this.#byCookie.get(cookie) === local) this.#byCookie.delete(cookie);
     this.#since.delete(cookie);
     await this.#step(undefined, 'listeners of a released pod: the worker did not answer', () =>
-      workers.disown(uid),
+      workers.unassign(uid),
     );
     log.info({ pod: uid }, 'pod released');
   }
@@ -384,7 +384,7 @@ export class Enrollment {
       kept.length > 0 ? new Map([...wanted.values()].map((pod) => [ownerKey(pod), pod])) : undefined;
     for (const cookie of kept) {
       const pod = byOwner?.get(this.#parts.hooks.owners.of(cookie) ?? '');
-      if (pod) this.#lost.set(cookie, { pod, place: { cookie, netns: '' } });
+      if (pod) this.#lost.set(cookie, { pod, netns: { cookie, netns: '' } });
     }
     const text = kept.join(' ');
     if (text !== this.#kept && kept.length > 0)
@@ -414,7 +414,7 @@ export class Enrollment {
   }
 
   #unseen(): Observation {
-    const { trouble } = this.#parts.namespaces;
+    const { problem: trouble } = this.#parts.namespaces;
     return trouble === undefined
       ? { kind: 'absent', why: 'no process of the pod is in a network namespace of its own yet' }
       : { kind: 'unknown', why: `the pod's processes could not be looked for: ${trouble}` };
@@ -422,7 +422,7 @@ export class Enrollment {
 
   #see(netns: string): Seen {
     const seen = (this.#parts.observe ?? observe)(netns);
-    return seen.kind === 'present' && this.#parts.never.has(seen.cookie)
+    return seen.kind === 'present' && this.#parts.neverPods.has(seen.cookie)
       ? { kind: 'refused', why: `${netns} is the node's own network namespace, which is never a pod` }
       : seen;
   }

@@ -63,7 +63,7 @@ export type OutboundPlan =
     }
   | Refusal;
 
-export interface OutboundFacts {
+export interface OutboundInput {
   readonly source: NodePod;
   readonly sourceIp: SocketAddress['ip'];
   readonly dialled: SocketAddress;
@@ -89,20 +89,20 @@ const refuse = (code: string, why: string, status: number, more: Partial<Refusal
 const denied = (verdict: Verdict, more: Partial<Refusal> = {}): Refusal =>
   refuse('WEFT_DENIED', whyDenied(verdict), 401, { verdict, ...more });
 
-export function planOutbound(view: MeshView, attributes: OutboundFacts): OutboundPlan {
-  const { dialled } = attributes;
+export function planOutbound(view: MeshView, input: OutboundInput): OutboundPlan {
+  const { dialled } = input;
   const resolved = resolve(
     view,
     dialled,
-    { ip: attributes.sourceIp, namespace: attributes.source.namespace },
-    attributes.node,
-    attributes.random,
-    attributes.picked,
-    attributes.avoid,
+    { ip: input.sourceIp, namespace: input.source.namespace },
+    input.node,
+    input.random,
+    input.picked,
+    input.avoid,
   );
   if (resolved.kind === 'none') return refuse(resolved.code, resolved.why, 503);
   if (resolved.kind === 'unknown') {
-    return attributes.source.outboundUnknown === 'refuse'
+    return input.source.outboundUnknown === 'refuse'
       ? refuse(
           'WEFT_DESTINATION_UNKNOWN',
           `${formatSocketAddress(dialled)} is not in the mesh, and this pod may not leave it`,
@@ -116,11 +116,11 @@ export function planOutbound(view: MeshView, attributes: OutboundFacts): Outboun
   // A Service of another namespace may have a waypoint of its own, which the client chose with it; the pod still takes its ports from
   // its own namespace's waypoint alone, also from who is that other waypoint.
   const isSource = (reference: WaypointRef): boolean =>
-    identitiesOf(view, reference).includes(attributes.source.identity);
+    identitiesOf(view, reference).includes(input.source.identity);
   const ofService = service?.waypoint && !isSource(service.waypoint) ? service.waypoint : undefined;
   const waypoint = ofService ?? ownWaypoint(waypointsOf(view, workload, target.port), isSource);
   if (waypoint) {
-    const found = resolveWaypoint(view, waypoint, attributes.random, attributes.avoid);
+    const found = resolveWaypoint(view, waypoint, input.random, input.avoid);
     if (!found) {
       const { code, why } = waypointMissing(service?.key ?? workload.uid, waypoint);
       return refuse(code, why, 503, known);
@@ -143,11 +143,11 @@ export function planOutbound(view: MeshView, attributes: OutboundFacts): Outboun
   if (ownPorts.has(target.port)) {
     return refuse('WEFT_AGENT_PORT', `port ${target.port} is the agent's own`, 503, known);
   }
-  const locality = attributes.locality(workload.uid);
+  const locality = input.locality(workload.uid);
   if (locality === 'joined') {
     const asked: ConnectionAttributes = {
-      identity: attributes.source.identity,
-      sourceIp: attributes.sourceIp,
+      identity: input.source.identity,
+      sourceIp: input.sourceIp,
       destinationIp: target.ip,
       destinationPort: target.port,
     };
@@ -185,7 +185,7 @@ export type InboundPlan =
     }
   | Refusal;
 
-export interface TunnelFacts {
+export interface TunnelInput {
   readonly pod: NodePod;
   readonly authority: SocketAddress;
   /** The pod's address that the tunnel came to. */
@@ -196,55 +196,55 @@ export interface TunnelFacts {
   readonly client?: { readonly identity: SpiffeId | undefined; readonly ip: SocketAddress['ip'] | undefined };
 }
 
-export function planInboundTunnel(view: MeshView, attributes: TunnelFacts): InboundPlan {
-  const { authority } = attributes;
-  if (!attributes.pod.addresses.includes(authority.ip) || authority.ip !== attributes.local) {
+export function planInboundTunnel(view: MeshView, input: TunnelInput): InboundPlan {
+  const { authority } = input;
+  if (!input.pod.addresses.includes(authority.ip) || authority.ip !== input.local) {
     return refuse(
       'WEFT_AUTHORITY_MISMATCH',
-      `the tunnel asks for ${formatSocketAddress(authority)} at ${attributes.local}`,
+      `the tunnel asks for ${formatSocketAddress(authority)} at ${input.local}`,
       400,
     );
   }
   if (ownPorts.has(authority.port))
     return refuse('WEFT_AGENT_PORT', `port ${authority.port} is the agent's own`, 503);
-  const workload = view.workload(attributes.pod.uid);
+  const workload = view.workload(input.pod.uid);
   if (!workload) return refuse('WEFT_NOT_READY', 'this pod is not yet known from discovery', 503);
   const waypoints = waypointsOf(view, workload, authority.port);
-  const around = waypointRefusal(view, workload, waypoints, attributes.peer, authority.port);
-  if (around) return around;
-  const judged = waypoints.length > 0;
+  const refused = waypointRefusal(view, workload, waypoints, input.peer, authority.port);
+  if (refused) return refused;
+  const isWaypoint = waypoints.length > 0;
   const asked: ConnectionAttributes = {
-    identity: (judged ? attributes.client?.identity : undefined) ?? attributes.peer,
-    sourceIp: (judged ? attributes.client?.ip : undefined) ?? attributes.remote,
+    identity: (isWaypoint ? input.client?.identity : undefined) ?? input.peer,
+    sourceIp: (isWaypoint ? input.client?.ip : undefined) ?? input.remote,
     destinationIp: authority.ip,
     destinationPort: authority.port,
-    ...(judged ? { http: 'judged' as const } : {}),
+    ...(isWaypoint ? { http: 'judged' as const } : {}),
   };
-  return deliver(view, workload, authority, asked, judged ? 'waypoint' : 'tunnel');
+  return deliver(view, workload, authority, asked, isWaypoint ? 'waypoint' : 'tunnel');
 }
 
-export interface PlainFacts {
+export interface PlainInput {
   readonly pod: NodePod;
   readonly local: SocketAddress;
   readonly remote: SocketAddress;
 }
 
 /** Plaintext proves no identity, whatever its address. Strict mode is a DENY policy on absent identities. */
-export function planInboundPlain(view: MeshView, attributes: PlainFacts): InboundPlan {
-  if (ownPorts.has(attributes.local.port))
-    return refuse('WEFT_AGENT_PORT', `port ${attributes.local.port} is the agent's own`, 503);
-  const workload = view.workload(attributes.pod.uid);
+export function planInboundPlain(view: MeshView, input: PlainInput): InboundPlan {
+  if (ownPorts.has(input.local.port))
+    return refuse('WEFT_AGENT_PORT', `port ${input.local.port} is the agent's own`, 503);
+  const workload = view.workload(input.pod.uid);
   if (!workload) return refuse('WEFT_NOT_READY', 'this pod is not yet known from discovery', 503);
-  const waypoints = waypointsOf(view, workload, attributes.local.port);
-  const around = waypointRefusal(view, workload, waypoints, undefined, attributes.local.port);
-  if (around) return around;
+  const waypoints = waypointsOf(view, workload, input.local.port);
+  const refused = waypointRefusal(view, workload, waypoints, undefined, input.local.port);
+  if (refused) return refused;
   const asked: ConnectionAttributes = {
     identity: undefined,
-    sourceIp: attributes.remote.ip,
-    destinationIp: attributes.local.ip,
-    destinationPort: attributes.local.port,
+    sourceIp: input.remote.ip,
+    destinationIp: input.local.ip,
+    destinationPort: input.local.port,
   };
-  return deliver(view, workload, attributes.local, asked, 'plaintext-permitted');
+  return deliver(view, workload, input.local, asked, 'plaintext-permitted');
 }
 
 function deliver(
@@ -290,8 +290,8 @@ export function recheck(
   // A workload that discovery no longer knows is being removed with its pod: its connections end with it.
   if (!workload) return undefined;
   const waypoints = waypointsOf(view, workload, attributes.destinationPort);
-  const around = waypointRefusal(view, workload, waypoints, peer, attributes.destinationPort);
-  if (around) return around.why;
+  const refused = waypointRefusal(view, workload, waypoints, peer, attributes.destinationPort);
+  if (refused) return refused.why;
   // A waypoint is believed about its client while it serves the port, and no longer.
   if (attributes.http === 'judged' && waypoints.length === 0)
     return `port ${attributes.destinationPort} is no longer served by a waypoint, which spoke for the client`;

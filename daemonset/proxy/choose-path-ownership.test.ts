@@ -18,7 +18,7 @@ import {
   waypointRef,
   workload,
 } from '../../test/support/mesh.js';
-import { planInboundPlain, planInboundTunnel, planOutbound, recheck } from './plan.js';
+import { planInboundPlain, planInboundTunnel, planOutbound, recheck } from './choose-path.js';
 
 const onlyWeb = policy('only-web', 'allow', {
   serviceAccounts: [{ namespace: 'shop', serviceAccount: 'web' }],

@@ -5,17 +5,17 @@ import {
   decodeUncapturedPod,
   readAddress,
   readAuthorization,
-} from '../src/discovery/decode.js';
-import { keepOr, subscribe } from '../src/discovery/reading.js';
-import type { DiscoveryOptions } from '../src/discovery/client.js';
-import { typeUrls } from '../src/discovery/types.js';
-import type { NodePod, UncapturedPod } from '../src/model/node-pod.js';
-import type { AuthorizationPolicy } from '../src/model/policy.js';
-import type { Service } from '../src/model/service.js';
-import type { Workload, WorkloadUid } from '../src/model/workload.js';
-import type { MeshUpdate } from '../src/state/store.js';
+} from '../../src/discovery/decode.js';
+import { keepOr, subscribe } from '../../src/discovery/reading.js';
+import type { DiscoveryOptions } from '../../src/discovery/client.js';
+import { typeUrls } from '../../src/discovery/types.js';
+import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
+import type { AuthorizationPolicy } from '../../src/model/policy.js';
+import type { Service } from '../../src/model/service.js';
+import type { Workload, WorkloadUid } from '../../src/model/workload.js';
+import type { MeshUpdate } from '../../src/state/store.js';
 
-export interface Told {
+export interface SubscriptionHandlers {
   /** Addresses or policies changed. */
   readonly onMesh: (update: MeshUpdate) => void;
   readonly onPods: () => void;
@@ -34,7 +34,7 @@ export class Subscriptions {
   #removedPolicies: readonly string[] = [];
 
   constructor(
-    private readonly told: Told,
+    private readonly told: SubscriptionHandlers,
     /** Whose policies are the mesh's: of a policy whose scope is not understood. */
     private readonly rootNamespace: string,
   ) {}

@@ -5,7 +5,7 @@
 import type { IpAddress } from '../../src/model/address.js';
 import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
-import type { LocalPod } from '../messages.js';
+import type { LocalPod } from '../worker-ipc.js';
 import type { Observation } from '../pod/netns.js';
 import { isWorkload } from './rules.js';
 
@@ -54,17 +54,17 @@ export interface Waiting {
   readonly state: 'coming' | 'unknown' | 'refused';
 }
 
-export type Unmeant = ReadonlyMap<WorkloadUid, Pick<UncapturedPod, 'uid' | 'podUid'>>;
+export type Uncaptured = ReadonlyMap<WorkloadUid, Pick<UncapturedPod, 'uid' | 'podUid'>>;
 
 /**
  * Decides only.
  * @param unmeant pods that the control plane says are not to be in the mesh, which is more than not to speak of them
  */
-export function reconcile(
+export function decideSteps(
   intents: readonly Intent[],
   held: ReadonlyMap<WorkloadUid, LocalPod>,
   hooks: Hooks,
-  unmeant: Unmeant = new Map(),
+  unmeant: Uncaptured = new Map(),
 ): Steps {
   const wanted = new Map<WorkloadUid, Intent>(intents.map((intent) => [intent.pod.uid, intent]));
   const winners = winnersOf(intents, held, hooks);
@@ -98,13 +98,16 @@ export function reconcile(
       waiting.push({ uid, why: 'the pod has no address yet', state: 'coming' });
       continue;
     }
-    const local: LocalPod = { pod, place: { cookie: seen.cookie, netns: pod.netns } };
+    const local: LocalPod = { pod, netns: { cookie: seen.cookie, netns: pod.netns } };
     // Without its hook it is in the mesh by name only.
-    if (before?.place.cookie !== seen.cookie || !attached.has(seen.cookie)) enroll.push(local);
+    if (before?.netns.cookie !== seen.cookie || !attached.has(seen.cookie)) enroll.push(local);
     else if (!sameSettings(before.pod, pod)) change.push(local);
   }
 
-  const known = new Set<bigint>([...winners.keys(), ...[...held.values()].map(({ place }) => place.cookie)]);
+  const known = new Set<bigint>([
+    ...winners.keys(),
+    ...[...held.values()].map(({ netns }) => netns.cookie),
+  ]);
   const unfound = intents.filter(({ pod, seen }) => seen.kind !== 'present' && !held.has(pod.uid));
   const unfoundKeys = new Set(unfound.map(({ pod }) => hooks.ownerKey(pod)));
   // A key is a hash, and a node may have many such pods: asked for each second, made only where a hook is left over.
@@ -129,20 +132,20 @@ const hasEnded = (cookie: bigint, hooks: Hooks): boolean =>
   hooks.namespaceOf(cookie) === 'dead' || hooks.isDeserted(cookie);
 
 /** Whether a pod that is held is known to be gone or unwanted. What is not known of it changes nothing. */
-function isGone(local: LocalPod, intent: Intent | undefined, hooks: Hooks, unmeant: Unmeant): boolean {
+function isGone(local: LocalPod, intent: Intent | undefined, hooks: Hooks, unmeant: Uncaptured): boolean {
   if (!intent) {
     const { uid, podUid } = local.pod;
     // Without Kubernetes the manifests are all there is.
     if (podUid === '' || unmeant.get(uid)?.podUid === podUid) return true;
     // A forced deletion removes the object and leaves the processes: while they run, they stay captured, and refused.
-    return hasEnded(local.place.cookie, hooks);
+    return hasEnded(local.netns.cookie, hooks);
   }
   const { seen, pod } = intent;
   // A pod that came back with another namespace is another pod: the old one is released first.
-  if (seen.kind === 'present') return seen.cookie !== local.place.cookie;
+  if (seen.kind === 'present') return seen.cookie !== local.netns.cookie;
   if (pod.podUid !== local.pod.podUid) return true;
   // A name that is gone is no namespace that is gone: processes may still be in it.
-  return seen.kind === 'absent' && hooks.isDeserted(local.place.cookie);
+  return seen.kind === 'absent' && hooks.isDeserted(local.netns.cookie);
 }
 
 /**
@@ -156,7 +159,7 @@ function winnersOf(
 ): ReadonlyMap<bigint, Intent> {
   const winners = new Map<bigint, Intent>();
   const rank = ({ pod }: Intent, cookie: bigint): number => {
-    if (held.get(pod.uid)?.place.cookie === cookie) return 0;
+    if (held.get(pod.uid)?.netns.cookie === cookie) return 0;
     if (hooks.ownerOf(cookie) === hooks.ownerKey(pod)) return 1;
     return isWorkload(pod.uid) ? 3 : 2;
   };

@@ -17,7 +17,7 @@ import {
   replica,
   waypointRef,
 } from '../../test/support/mesh.js';
-import { planInboundPlain, planInboundTunnel, planOutbound, recheck } from './plan.js';
+import { planInboundPlain, planInboundTunnel, planOutbound, recheck } from './choose-path.js';
 
 function mesh(
   extra: { workloads?: Workload[]; services?: Service[]; policies?: AuthorizationPolicy[] } = {},

@@ -3,10 +3,10 @@ import { test } from 'node:test';
 import type { NodePod } from '../../src/model/node-pod.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import { pod, uid } from '../../test/support/mesh.js';
-import type { LocalPod } from '../messages.js';
+import type { LocalPod } from '../worker-ipc.js';
 import type { Observation } from '../pod/netns.js';
 import { ownerKey } from '../datapath/owners.js';
-import { Enrollment, type EnrollmentParts } from './enrollment.js';
+import { Enroller, type EnrollerParts } from './enroller.js';
 
 /** The parts as they are to each other; `failing`: steps that fail, by name. */
 class Node {
@@ -19,7 +19,7 @@ class Node {
   told: readonly WorkloadUid[] = [];
   seen: Record<string, Observation> = {};
   readonly wanted = new Map<WorkloadUid, NodePod>();
-  readonly enrollment: Enrollment;
+  readonly enrollment: Enroller;
   nowMs = 1_000_000;
   attachedAtMs: number | undefined;
 
@@ -28,7 +28,7 @@ class Node {
       this.done.push(name);
       if (this.failing.has(name)) throw new Error(`${name} failed`);
     };
-    const parts: EnrollmentParts = {
+    const parts: EnrollerParts = {
       hooks: {
         attached: () => (step('list'), [...this.attached.keys()]),
         attachedAtMs: () => this.attachedAtMs,
@@ -49,7 +49,7 @@ class Node {
           of: (cookie: bigint) => this.attached.get(cookie),
           record: () => step('record'),
           forget: () => undefined,
-        } as unknown as EnrollmentParts['hooks']['owners'],
+        } as unknown as EnrollerParts['hooks']['owners'],
       },
       attach: async (cookie) => {
         await Promise.resolve();
@@ -70,12 +70,12 @@ class Node {
       },
       workers: {
         sync: (pods) => (this.told = [...pods.keys()]),
-        own: async ({ pod: { uid: owned } }) => {
+        assign: async ({ pod: { uid: owned } }) => {
           await Promise.resolve();
           step('own');
           this.owned.add(owned);
         },
-        disown: async (one) => {
+        unassign: async (one) => {
           await Promise.resolve();
           step('disown');
           this.owned.delete(one);
@@ -91,22 +91,22 @@ class Node {
       },
       preexisting: { admit: () => step('preexisting'), dismiss: () => undefined },
       carried: () => new Set(),
-      left: () => undefined,
+      onReleased: () => undefined,
       namespaces: {
         refresh: () => undefined,
         pathOf: () => undefined,
         hold: () => undefined,
         forget: () => undefined,
-        trouble: undefined,
+        problem: undefined,
       },
       rules: { netnsDirs: ['/run/netns', '/tmp'], workloadNamespaces: [] },
-      never: new Set([99n]),
+      neverPods: new Set([99n]),
       nowMs: () => this.nowMs,
       settleMs: () => 125_000,
       observe: (path) => this.seen[path] ?? { kind: 'absent', why: 'it is not there' },
       log: { info: () => undefined, warn: () => undefined, error: () => undefined },
     };
-    this.enrollment = new Enrollment(parts);
+    this.enrollment = new Enroller(parts);
   }
 
   want(name: string, cookie: bigint, more: Partial<NodePod> = {}): void {
@@ -124,7 +124,7 @@ async function withA(): Promise<Node> {
   const node = new Node();
   node.want('a', 1n);
   await node.turn();
-  assert.deepEqual([...node.enrollment.held.keys()], [uid('a')]);
+  assert.deepEqual([...node.enrollment.enrolled.keys()], [uid('a')]);
   assert.ok(node.captured.has(1n) && node.attached.has(1n) && node.admitted.has(uid('a')));
   return node;
 }
@@ -139,7 +139,7 @@ test('a release that fails at any step leaves the pod captured with its hook, an
     node.failing.clear();
     await node.turn();
     assert.equal(node.captured.size + node.attached.size + node.owned.size, 0, failing);
-    assert.equal(node.enrollment.held.size, 0);
+    assert.equal(node.enrollment.enrolled.size, 0);
   }
 });
 
@@ -153,7 +153,7 @@ test('a pod that is wanted again before its failed release was done is whole aga
   for (const [one, it] of before) node.wanted.set(one, it);
   await node.turn();
   assert.ok(node.captured.has(1n) && node.attached.has(1n) && node.admitted.has(uid('a')));
-  assert.deepEqual([...node.enrollment.held.keys()], [uid('a')]);
+  assert.deepEqual([...node.enrollment.enrolled.keys()], [uid('a')]);
 });
 
 test('a worker that does not answer keeps no pod from its release, nor rows in the maps for ever', async () => {
@@ -183,14 +183,14 @@ test('what fails for one pod keeps no other from the mesh; a pod that never got 
     node.want('a', 1n);
     node.failing.add(failing);
     await node.turn();
-    assert.equal(node.enrollment.held.has(uid('a')), false, failing);
+    assert.equal(node.enrollment.enrolled.has(uid('a')), false, failing);
     assert.match(node.enrollment.waiting.get(uid('a')) ?? '', /failed/, failing);
     node.failing.clear();
     node.want('b', 2n);
     node.failing.add('attach 1');
     await node.turn();
     if (!['own', 'record', 'write 1 false', 'attach 1'].includes(failing)) node.failing.clear();
-    assert.ok(node.enrollment.held.has(uid('b')), failing);
+    assert.ok(node.enrollment.enrolled.has(uid('b')), failing);
     node.failing.clear();
     node.wanted.delete(uid('a'));
     await node.turn();
@@ -221,14 +221,14 @@ test('settings that could not be written leave no verdict in force, and are trie
   node.failing.clear();
   await node.turn();
   assert.ok(node.admitted.has(uid('a')));
-  assert.deepEqual(node.enrollment.held.get(uid('a'))?.pod.excludeOutboundPorts, [53]);
+  assert.deepEqual(node.enrollment.enrolled.get(uid('a'))?.pod.excludeOutboundPorts, [53]);
 });
 
 test("the node's own namespace is never a pod, whatever discovery says", async () => {
   const node = new Node();
   node.want('a', 99n);
   await node.turn();
-  assert.equal(node.enrollment.held.size + node.attached.size, 0);
+  assert.equal(node.enrollment.enrolled.size + node.attached.size, 0);
   assert.match(node.enrollment.waiting.get(uid('a')) ?? '', /node's own/);
 });
 
@@ -243,10 +243,10 @@ test('a wanted pod that is not found after a restart keeps its hook, and policy 
   await node.turn();
   assert.ok(node.attached.has(1n) && node.captured.has(1n));
   assert.equal(node.enrollment.podOf(1n)?.pod, a);
-  assert.equal(node.enrollment.held.size, 0);
+  assert.equal(node.enrollment.enrolled.size, 0);
   node.want('a', 1n);
   await node.turn();
-  assert.equal(node.enrollment.podOf(1n)?.place.netns, '/tmp/a');
+  assert.equal(node.enrollment.podOf(1n)?.netns.netns, '/tmp/a');
   node.wanted.clear();
   await node.turn();
   assert.equal(node.enrollment.podOf(1n), undefined);
@@ -256,7 +256,7 @@ test('a pod of Kubernetes is found by its processes alone, whatever path its ann
   const node = new Node();
   node.want('thief', 5n, { podUid: 'f81d4fae-7dec-11d0-a765-00a0c91e6bf6' });
   await node.turn();
-  assert.equal(node.attached.size + node.enrollment.held.size, 0);
+  assert.equal(node.attached.size + node.enrollment.enrolled.size, 0);
   assert.match(node.enrollment.waiting.get(uid('thief')) ?? '', /no process of the pod/);
 });
 
@@ -266,7 +266,7 @@ test('what a machine does not take keeps it from no readiness; what may still co
   node.want('second', 1n);
   node.want('elsewhere', 3n, { netns: '/proc/1/ns/net' });
   await node.turn();
-  assert.deepEqual([...node.enrollment.held.keys()], [uid('a')]);
+  assert.deepEqual([...node.enrollment.enrolled.keys()], [uid('a')]);
   assert.equal(node.enrollment.waiting.size, 2);
   assert.equal(node.enrollment.isWhole(node.wanted), true);
   node.want('late', 4n);
@@ -299,7 +299,7 @@ test('a namespace that goes from one pod to another keeps what the other wrote t
     await node.turn();
     node.failing.clear();
     await node.turn();
-    assert.deepEqual([...node.enrollment.held.keys()], [uid('b')]);
+    assert.deepEqual([...node.enrollment.enrolled.keys()], [uid('b')]);
     assert.ok(node.captured.has(1n) && node.attached.has(1n));
     assert.ok(node.done.lastIndexOf('remove 1') < node.done.lastIndexOf('write 1 true'), failing);
   }
@@ -311,7 +311,7 @@ test('a pod that was enrolled a moment ago settles under the next agent too', as
   node.attached.set(1n, undefined);
   node.attachedAtMs = node.nowMs - 25_000;
   await node.turn();
-  assert.ok(node.enrollment.held.has(uid('a')));
+  assert.ok(node.enrollment.enrolled.has(uid('a')));
   assert.equal(node.enrollment.hasSettled(uid('a')), false, 'connection tracking has forgotten nothing');
   node.nowMs += 99_999;
   assert.equal(node.enrollment.hasSettled(uid('a')), false);

@@ -12,7 +12,7 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { test } from 'node:test';
-import { isInhabited, PodNamespaces, podUidOf } from './namespaces.js';
+import { isInhabited, NetnsFinder, podUidOf } from './netns-finder.js';
 
 const uid = 'f81d4fae-7dec-11d0-a765-00a0c91e6bf6';
 const other = '0a1b2c3d-7dec-11d0-a765-00a0c91e6bf6';
@@ -52,7 +52,7 @@ function procOf(processes: Readonly<Record<string, Process>>): string {
   return proc;
 }
 /** The file that stands for the namespace that is held. */
-const heldOf = (namespaces: PodNamespaces): string | undefined => {
+const heldOf = (namespaces: NetnsFinder): string | undefined => {
   const path = namespaces.pathOf(uid);
   return path && basename(readlinkSync(path)).replace(' (deleted)', '');
 };
@@ -63,7 +63,7 @@ test('a namespace is held open while its pod is wanted, whatever becomes of the 
   t.after(() => rmSync(proc, { recursive: true }));
   const before = descriptors();
   let nowMs = 0;
-  const namespaces = new PodNamespaces(proc, () => nowMs);
+  const namespaces = new NetnsFinder(proc, () => nowMs);
   namespaces.refresh(new Set([uid, other]));
   const path = namespaces.pathOf(uid);
   assert.ok(path !== undefined && existsSync(path));
@@ -89,7 +89,7 @@ test("a process of the pod that is still in the node's own namespace does not le
     71: [`0::/kubepods/pod${uid}/b`, 'net:[9]'],
   });
   t.after(() => rmSync(proc, { recursive: true }));
-  const namespaces = new PodNamespaces(proc);
+  const namespaces = new NetnsFinder(proc);
   rmSync(join(proc, '71'), { recursive: true });
   namespaces.refresh(new Set([uid]));
   assert.equal(namespaces.pathOf(uid), undefined);
@@ -106,7 +106,7 @@ test('a namespace that the pod made for itself is not the pod\u2019s, whatever P
     80: [of, 'net:[8]', 50, 'user:[9]'],
   });
   t.after(() => rmSync(proc, { recursive: true }));
-  const namespaces = new PodNamespaces(proc);
+  const namespaces = new NetnsFinder(proc);
   namespaces.refresh(new Set([uid]));
   assert.equal(heldOf(namespaces), 'net:[7]');
   // A container that restarts leaves the pod with processes in its own namespaces alone.
@@ -122,7 +122,7 @@ test('a pod whose sandbox was made anew, at the same address, is found in its ne
   t.after(() => rmSync(proc, { recursive: true }));
   const before = descriptors();
   let nowMs = 0;
-  const namespaces = new PodNamespaces(proc, () => nowMs);
+  const namespaces = new NetnsFinder(proc, () => nowMs);
   const look = (): string | undefined => {
     namespaces.refresh(new Set([uid]));
     return heldOf(namespaces);
@@ -150,9 +150,9 @@ test('a pod whose sandbox was made anew, at the same address, is found in its ne
 
 test('a /proc that cannot be read, wholly or in part, is no knowledge that a pod is nowhere', (t) => {
   const troubleOf = (proc: string): string | undefined => {
-    const namespaces = new PodNamespaces(proc);
+    const namespaces = new NetnsFinder(proc);
     namespaces.refresh(new Set([uid]));
-    const { trouble } = namespaces;
+    const { problem: trouble } = namespaces;
     assert.equal(namespaces.pathOf(uid), undefined);
     namespaces.refresh(new Set());
     return trouble;

@@ -7,7 +7,7 @@ import { errorText, WeftError } from '../src/base/errors.js';
 import { sleep } from '../src/base/wait.js';
 import { version } from '../src/base/version.js';
 import type { NodeReport } from '../src/discovery/gen/weft.js';
-import type { Reports } from './enroll/report.js';
+import type { NodeReporter } from './enroll/report.js';
 import type { MeshState } from '../src/state/store.js';
 import type { ConnectionLog } from '../src/telemetry/connection-log.js';
 import { tokenIn, type HttpServer } from '../src/telemetry/servers.js';
@@ -18,8 +18,8 @@ import { Cni, cniOptionsOf, removeCni } from './cni/cni.js';
 import { readCounters, watchEvents, watchFlows } from './datapath/events.js';
 import { cniProgram, Datapath, removeInstance } from './datapath/loader.js';
 import { PodMaps } from './datapath/sync.js';
-import { Enrollment } from './enroll/enrollment.js';
-import { PodNamespaces } from './enroll/namespaces.js';
+import { Enroller } from './enroll/enroller.js';
+import { NetnsFinder } from './enroll/netns-finder.js';
 import { Preexisting } from './enroll/preexisting.js';
 import { podsReported } from './enroll/report.js';
 import type { Inheritance } from './handover/protocol.js';
@@ -28,13 +28,13 @@ import { Lease } from './kernel/lease.js';
 import { KernelServices } from './kernel/services.js';
 import { Verdicts } from './kernel/verdicts.js';
 import type { WorkloadUid } from '../src/model/workload.js';
-import type { FromWorker } from './messages.js';
+import type { FromWorker } from './worker-ipc.js';
 import type { AgentOptions } from './options.js';
 import { observe } from './pod/netns.js';
 import { netnsCookie } from './pod/sockets.js';
-import { ReadyFile } from './ready.js';
-import { serveAgent } from './serve.js';
-import type { Subscriptions } from './subscriptions.js';
+import { ReadyFile } from './readiness.js';
+import { serveAdmin } from './admin.js';
+import type { Subscriptions } from './discovery/subscriptions.js';
 import type { Workers } from './workers.js';
 
 const reconcileMs = 1_000;
@@ -54,7 +54,7 @@ export interface Shared {
   readonly certificates: CertificateManager;
   readonly workers: Workers;
   readonly subscriptions: Subscriptions;
-  readonly reports: Reports;
+  readonly reports: NodeReporter;
   readonly isSynced: () => boolean;
   readonly control: () => { readonly state: string; readonly why: string };
   readonly undecodable: () => readonly object[];
@@ -132,7 +132,7 @@ export async function startWriter(
     log: connectionLog,
     onError: (error) => log.error({ error: errorText(error) }, 'a forbidden connection could not be cut'),
   });
-  const enrollment: Enrollment = new Enrollment({
+  const enrollment: Enroller = new Enroller({
     hooks: datapath.hooks,
     attach: (cookie, netns) => datapath.attachPod(cookie, netns),
     maps,
@@ -140,10 +140,10 @@ export async function startWriter(
     verdicts,
     preexisting,
     carried: () => carried.cookies(),
-    left: (local) => carried.left(local),
-    namespaces: new PodNamespaces(),
+    onReleased: (local) => carried.left(local),
+    namespaces: new NetnsFinder(),
     rules: options,
-    never: neverPods(),
+    neverPods: neverPods(),
     log,
   });
   const attempt = attemptWith(log);
@@ -200,7 +200,7 @@ export async function startWriter(
     readiness.write({
       ready: isReady(),
       pid: process.pid,
-      pods: [...enrollment.held.values()].map(({ pod }) => ({
+      pods: [...enrollment.enrolled.values()].map(({ pod }) => ({
         uid: pod.uid,
         certificate: certificates.get(pod.identity) !== undefined,
       })),
@@ -210,10 +210,10 @@ export async function startWriter(
   };
   const followMesh = (): void => {
     attempt('services of the kernel could not be written, tried again', () =>
-      services.refresh(state, enrollment.held.keys(), options.node),
+      services.refresh(state, enrollment.enrolled.keys(), options.node),
     );
     attempt('connections of before enrollment could not be cut', () => {
-      const cut = preexisting.cut(state, (uid) => enrollment.held.get(uid)?.pod);
+      const cut = preexisting.cut(state, (uid) => enrollment.enrolled.get(uid)?.pod);
       if (cut > 0) log.info({ cut }, 'connections of before enrollment cut: strict mode refuses them');
     });
   };
@@ -264,11 +264,11 @@ export async function startWriter(
           take: async (pod, { netns, addresses }) => {
             enrollment.start(pod.podUid, netns, addresses);
             await turn();
-            const local = enrollment.held.get(pod.uid);
+            const local = enrollment.enrolled.get(pod.uid);
             const seen = observe(netns);
             return local?.pod.podUid === pod.podUid &&
               seen.kind === 'present' &&
-              seen.cookie === local.place.cookie
+              seen.cookie === local.netns.cookie
               ? undefined
               : (enrollment.waiting.get(pod.uid) ?? 'it could not be enrolled');
           },
@@ -282,27 +282,27 @@ export async function startWriter(
     version,
     pods: podsReported(wanted, enrollment),
     missing: [...missing.keys()],
-    cniTrouble: cni?.trouble ?? '',
+    cniTrouble: cni?.problem ?? '',
   });
   const connections = async (): Promise<object[]> => [
     ...carried.describe(),
     ...(await workers.connections()),
   ];
   const serve = () =>
-    serveAgent({
+    serveAdmin({
       metrics,
       metricsToken: tokenIn(options.metricsToken),
       measure: () => {
         carried.countOpen();
         preexisting.refresh();
         metrics.preexisting.set(preexisting.size);
-        metrics.pods.set({ state: 'held' }, enrollment.held.size);
+        metrics.pods.set({ state: 'held' }, enrollment.enrolled.size);
         metrics.pods.set({ state: 'waiting' }, enrollment.waiting.size);
         metrics.pods.set({ state: 'unknown' }, enrollment.unknown);
       },
       ready: isReady,
       counts: () => ({
-        held: enrollment.held.size,
+        held: enrollment.enrolled.size,
         waiting: enrollment.waiting.size,
         control: shared.control().state,
       }),
@@ -313,7 +313,7 @@ export async function startWriter(
         uncaptured: [...uncaptured.values()].map(({ uid, reason }) => ({ uid, reason })),
         missing: Object.fromEntries(missing),
         undecodable: shared.undecodable(),
-        cni: cni ? cni.trouble || 'in its place' : 'not installed by this agent',
+        cni: cni ? cni.problem || 'in its place' : 'not installed by this agent',
         certificates: certificates.state(),
         timeMs: Date.now(),
       }),
@@ -321,7 +321,7 @@ export async function startWriter(
         node: options.node,
         instance: options.instance,
         control: shared.control(),
-        pods: [...enrollment.held.values()],
+        pods: [...enrollment.enrolled.values()],
         waiting: Object.fromEntries(enrollment.waiting),
         uncaptured: Object.fromEntries(uncaptured),
         certificates: certificates.state(),
@@ -382,7 +382,7 @@ export async function startWriter(
       if (!ceded && enrollment.hasSettled(source)) verdicts.learn(source, destination, port);
     },
     onWorkerReplaced: (pods) => {
-      enrollment.unserved(pods);
+      enrollment.lostListeners(pods);
       void turn();
     },
     forgetSandbox: (podUid) => enrollment.forgetSandbox(podUid),
@@ -399,7 +399,7 @@ export async function startWriter(
       stopEvents();
       stopFlows();
       await Promise.all(servers.map((server) => server.close()));
-      const inheritance = { preexisting: preexisting.bequeath(enrollment.held.values()) };
+      const inheritance = { preexisting: preexisting.bequeath(enrollment.enrolled.values()) };
       datapath.close();
       return inheritance;
     },

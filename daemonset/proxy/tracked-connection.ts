@@ -5,13 +5,13 @@ import type { SpiffeId } from '../../src/model/identity.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { ConnectionAttributes } from '../../src/policy/authorize.js';
 import { waypointsOf } from '../../src/state/resolve.js';
-import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import type { ProxyContext } from './context.js';
-import { recheck } from './plan.js';
+import { recheck } from './choose-path.js';
 
 export type Opening = Omit<ConnectionRecord, 'bytesSent' | 'bytesReceived' | 'durationMs' | 'ended'>;
 
-export class Track {
+export class TrackedConnection {
   readonly #startedMs = Date.now();
   #opening: Opening | undefined;
   #carried: Carried | undefined;
@@ -26,8 +26,8 @@ export class Track {
   ) {}
 
   /** Undefined, and the socket is reset, where the worker's limit or the pod's share of it is reached. */
-  static begin(context: ProxyContext, socket: net.Socket, pod: WorkloadUid): Track | undefined {
-    const track = new Track(context, socket);
+  static begin(context: ProxyContext, socket: net.Socket, pod: WorkloadUid): TrackedConnection | undefined {
+    const track = new TrackedConnection(context, socket);
     const live = context.connections.track(pod, (id) => ({
       id,
       pod,
@@ -83,7 +83,7 @@ export class Track {
   }
 
   /** Both ends are joined: counts and the log follow the carrier to its end. */
-  carrying(opening: Opening, carried: Carried): void {
+  follow(opening: Opening, carried: Carried): void {
     this.#opening = opening;
     this.#carried = carried;
     this.context.opened({ ...opening, bytesSent: 0, bytesReceived: 0, durationMs: 0, ended: 'open' });

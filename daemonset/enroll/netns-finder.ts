@@ -51,7 +51,7 @@ const startOf = (stat: string): number => Number(stat.slice(stat.lastIndexOf(')'
 const ended = (error: unknown): boolean =>
   ['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '');
 
-export class PodNamespaces {
+export class NetnsFinder {
   readonly #held = new Map<string, Held>();
   /** Descriptors that are held no more, oldest first. */
   readonly #lingering: { readonly fd: number; readonly untilMs: number }[] = [];
@@ -66,7 +66,7 @@ export class PodNamespaces {
    * Why the last look was not a whole one: a pod that was not found then is not known to be nowhere. Undefined where all
    * processes were seen.
    */
-  get trouble(): string | undefined {
+  get problem(): string | undefined {
     return this.#trouble;
   }
 

@@ -5,7 +5,7 @@ import { serveRoutes, type HttpServer } from '../src/telemetry/servers.js';
 /** Answered on the node alone. */
 export const adminPort = 15000;
 
-export interface AgentAnswers {
+export interface AdminSources {
   readonly metrics: MeshMetrics;
   /** Who shows it may read metrics with names from elsewhere; undefined: nobody has it. */
   readonly metricsToken: () => string | undefined;
@@ -24,7 +24,7 @@ const json = (value: unknown): string =>
   JSON.stringify(value, (_k, v: unknown) => (typeof v === 'bigint' ? String(v) : v), 2);
 const contentType = 'application/json';
 
-export async function serveAgent(agent: AgentAnswers): Promise<HttpServer[]> {
+export async function serveAdmin(agent: AdminSources): Promise<HttpServer[]> {
   return [
     await serveRoutes(
       '::',

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { ReadyFile, ReadyMark } from './ready.js';
+import { ReadyFile, ReadyMark } from './readiness.js';
 
 test('once the mesh goes nothing is left of it, and what is not its own stays', () => {
   const run = mkdtempSync(join(tmpdir(), 'weft-ready-'));
