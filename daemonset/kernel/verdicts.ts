@@ -21,8 +21,8 @@ import {
 import type { LocalPod } from '../messages.js';
 import { planOutbound } from '../proxy/plan.js';
 import { InheritedEpochs } from './inherited.js';
-import { VerdictShare } from './verdict-share.js';
-import { marksOf } from './marks.js';
+import { VerdictShare } from '../maps/verdicts.js';
+import { marksOf } from './verdict-inputs.js';
 
 interface Admitted {
   readonly local: LocalPod;
