@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { MapLayout, ObjectLayout, StructLayouts } from '../../native/index.js';
-import { converter, layoutId, movedEnumerators } from './layouts.js';
+import { converter, layoutId, movedEnumerators } from './layout.js';
 
 const map: MapLayout = {
   type: 1,

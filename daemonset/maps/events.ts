@@ -1,9 +1,9 @@
 /** What the kernel refused or dropped, and its counters. */
 import { join } from 'node:path';
 import { BpfRing } from '../../native/index.js';
-import { flowsPerTurnMax } from './generations.js';
-import type { Datapath } from './loader.js';
-import { FlowReader } from './flow-reader.js';
+import { flowsPerTurnMax } from '../datapath/generations.js';
+import type { Datapath } from '../datapath/loader.js';
+import { FlowReader } from './flows.js';
 import {
   decodeEvent,
   decodeU64s,
@@ -11,7 +11,7 @@ import {
   reasons,
   type KernelEvent,
   type KernelReason,
-} from './layout.js';
+} from '../datapath/layout.js';
 
 const eventsPerTurnMax = 256;
 const turnMs = 100;

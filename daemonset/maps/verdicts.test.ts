@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { decodeVerdictKey } from '../datapath/layout.js';
-import { VerdictShare, type VerdictTable } from './verdict-share.js';
+import { VerdictShare, type VerdictTable } from './verdicts.js';
 
 const name = (key: Uint8Array): string => Buffer.from(key).toString('hex');
 function table(): VerdictTable & { rows: Map<string, Uint8Array> } {

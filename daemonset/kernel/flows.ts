@@ -7,7 +7,7 @@ import type { ConnectionLog, LineValues } from '../../src/telemetry/connection-l
 import type { MeshMetrics, Tally } from '../../src/telemetry/metrics.js';
 import type { LiveTable } from '../datapath/generations.js';
 import type { Datapath } from '../datapath/loader.js';
-import type { FlowReader } from '../datapath/flow-reader.js';
+import type { FlowReader } from '../maps/flows.js';
 import { liveFlags, type LiveEntry } from '../datapath/layout.js';
 import type { LocalPod } from '../worker-ipc.js';
 import { destroyTcp, type PodPlace, type TcpSocket } from '../pod/sockets.js';

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import type { NodePod } from '../../src/model/node-pod.js';
 import { isV6 } from '../../src/model/address.js';
-import type { Datapath } from './loader.js';
+import type { Datapath } from '../datapath/loader.js';
 import {
   encodeBypassIpKey,
   encodeBypassPortKey,
@@ -14,8 +14,8 @@ import {
   encodeU64,
   nodeSlots,
   podFlags,
-} from './layout.js';
-import { sweepReleased } from './sweep.js';
+} from '../datapath/layout.js';
+import { sweepReleased } from '../datapath/sweep.js';
 
 const one = encodeU32(1);
 

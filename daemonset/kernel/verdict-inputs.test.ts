@@ -8,7 +8,7 @@ import { MeshState, type MeshUpdate } from '../../src/state/store.js';
 import { pod, policy, service, workload } from '../../test/support/mesh.js';
 import { randomOf } from '../../test/support/random.js';
 import type { LocalPod } from '../worker-ipc.js';
-import { marksOf } from './marks.js';
+import { marksOf } from './verdict-inputs.js';
 import { kernelMayCarry } from './verdicts.js';
 
 const namespaces = ['shop', 'bank'];

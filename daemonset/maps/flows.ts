@@ -1,6 +1,6 @@
 /** The ends of connections that the kernel carries, as the ring has them (weft_flows). */
 import { endianness } from 'node:os';
-import { decodeLive, structs, type LiveEntry } from './layout.js';
+import { decodeLive, structs, type LiveEntry } from '../datapath/layout.js';
 
 const little = endianness() === 'LE';
 
