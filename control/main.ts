@@ -11,7 +11,7 @@ import { metricsText } from '../src/telemetry/exposition.js';
 import { serveRoutes, tokenIn } from '../src/telemetry/servers.js';
 import { Compiler, type Changes, type CompileSettings, type ObjectKey } from './compile/compile.js';
 import { differenceFrom } from './compile/difference.js';
-import type { MeshObject } from './compile/objects.js';
+import type { MeshObject } from './objects/objects.js';
 import { isUnprotected, problemLine, SettingProblems } from './compile/setting-problems.js';
 import { closedMeans } from './compile/closed.js';
 import { rootNamespace } from './compile/policies.js';

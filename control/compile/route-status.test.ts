@@ -10,7 +10,7 @@ import {
   type Condition,
   type GatewayObject,
   type MeshObject,
-} from './objects.js';
+} from '../objects/objects.js';
 import { gatewayStatus, policyEnforcement, routeParents, type WaypointHealth } from './route-status.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };

@@ -2,7 +2,7 @@
  * What is said of routes, waypoints and policies on the objects themselves: conditions in the Gateway API's words, and
  * `weft.dev/Enforced` where something is accepted that nobody carries out. Pure.
  */
-import { labelsOf, namespaceOf, selects } from './labels.js';
+import { labelsOf, namespaceOf, selects } from './enrollment.js';
 import {
   enforcedType,
   waypointBoundType,
@@ -13,7 +13,7 @@ import {
   type ParentStatus,
   type RouteObject,
   type ServiceObject,
-} from './objects.js';
+} from '../objects/objects.js';
 import { readsRequests } from './policies.js';
 import type { ParentVerdict, RouteTrouble } from './route-parents.js';
 import type { CompiledRoute } from './routes.js';

@@ -1,13 +1,13 @@
 /** What is said about objects on the objects: conditions as Kubernetes words them. Pure. */
 import { closedMeans } from '../compile/closed.js';
-import { namespaceOf } from '../compile/labels.js';
+import { namespaceOf } from '../compile/enrollment.js';
 import {
   acceptedType,
   capturedCondition,
   enforcedType,
   type MeshObject,
   type PodObject,
-} from '../compile/objects.js';
+} from '../objects/objects.js';
 import { conditionsOf, type Saying } from '../compile/route-status.js';
 import { statusPathOf } from './status-path.js';
 import type { Write } from './writer.js';

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { closedRoute } from '../compile/closed.js';
 import { compile, type Compiler } from '../compile/compile.js';
-import type { MeshObject } from '../compile/objects.js';
+import type { MeshObject } from '../objects/objects.js';
 import { narrow } from '../source/narrow.js';
 import { acceptedCondition } from './conditions.js';
 import { classWrite, gatewayWrite, routeWrite } from './gateway-status.js';

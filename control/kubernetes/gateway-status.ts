@@ -1,14 +1,14 @@
 /** What is written into the status of the Gateway API's kinds, by what is there now. Pure. */
 import { isDeepStrictEqual } from 'node:util';
 import type { Compiler } from '../compile/compile.js';
-import { namespaceOf } from '../compile/labels.js';
+import { namespaceOf } from '../compile/enrollment.js';
 import {
   gatewayGroup,
   type Condition,
   type GatewayClassObject,
   type GatewayObject,
   type RouteObject,
-} from '../compile/objects.js';
+} from '../objects/objects.js';
 import {
   classConditions,
   gatewayStatus,

@@ -1,6 +1,6 @@
 /** A node's report as writes to the API server: conditions of pods that are bound to that node. Pure. */
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
-import type { PodObject } from '../compile/objects.js';
+import type { PodObject } from '../objects/objects.js';
 import { podCondition } from './conditions.js';
 import type { Write } from './writer.js';
 

@@ -1,7 +1,7 @@
 /** What objects say once nobody carries them out any more: written on the way off the cluster, since nobody is there to correct it later. Pure. */
 import { isDeepStrictEqual } from 'node:util';
 import type { Compiler } from '../compile/compile.js';
-import { namespaceOf } from '../compile/labels.js';
+import { namespaceOf } from '../compile/enrollment.js';
 import {
   gatewayGroup,
   routeKinds,
@@ -10,7 +10,7 @@ import {
   type GatewayObject,
   type RouteObject,
   type ServiceObject,
-} from '../compile/objects.js';
+} from '../objects/objects.js';
 import { conditionsOf, type Saying } from '../compile/route-status.js';
 import { waypointController } from '../compile/waypoints.js';
 import { acceptedCondition, judgedKinds, rfc3339 } from './conditions.js';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { compile } from '../compile/compile.js';
-import type { Condition, MeshObject, ServiceObject } from '../compile/objects.js';
+import type { Condition, MeshObject, ServiceObject } from '../objects/objects.js';
 import { serviceWrite } from './service-status.js';
 
 const service = (labels: Record<string, string>, conditions?: readonly Condition[]): ServiceObject => ({

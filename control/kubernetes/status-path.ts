@@ -1,7 +1,7 @@
 /** Where the status of an object is in the API server: its own place, and no other. Pure. */
-import { namespaceOf } from '../compile/labels.js';
-import type { MeshObject } from '../compile/objects.js';
-import { apiPathOf, apiVersionOf, kindAddresses } from '../source/kinds.js';
+import { namespaceOf } from '../compile/enrollment.js';
+import type { MeshObject } from '../objects/objects.js';
+import { apiPathOf, apiVersionOf, kindAddresses } from '../kinds/api.js';
 
 /** Their status others write. */
 const others: ReadonlySet<MeshObject['kind']> = new Set(['Namespace', 'Node', 'EndpointSlice']);

@@ -22,7 +22,7 @@ import { assembleSvid, createCsr, parseLeaf } from '../../src/tls/certificate.js
 import { parseCsr } from '../../src/tls/issue.js';
 import { Compiler } from '../compile/compile.js';
 import { differenceFrom } from '../compile/difference.js';
-import type { MeshObject } from '../compile/objects.js';
+import type { MeshObject } from '../objects/objects.js';
 import { parseManifests } from '../source/parse.js';
 import { CertificateAuthority } from './ca.js';
 import { Resources } from './resources.js';

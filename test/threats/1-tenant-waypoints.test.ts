@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { stringify } from 'yaml';
 import type { Compiler } from '../../control/compile/compile.js';
-import { routeKinds, type MeshObject, type PodObject } from '../../control/compile/objects.js';
+import { routeKinds, type MeshObject, type PodObject } from '../../control/objects/objects.js';
 import { compilePod } from '../../control/compile/pod.js';
 import { podCondition } from '../../control/kubernetes/conditions.js';
 import { gatewayWrite, routeWrite } from '../../control/kubernetes/gateway-status.js';

@@ -5,8 +5,8 @@
 import { isIp, parseIp } from '../../src/model/address.js';
 import { claimRanks, compareClaims, type Claim, type ClaimRank } from '../../src/model/ownership.js';
 import type { ObjectKey } from './indexes.js';
-import { namespaceOf } from './labels.js';
-import type { ExternalServiceObject, MeshObject, WorkloadObject } from './objects.js';
+import { namespaceOf } from '../compile/enrollment.js';
+import type { ExternalServiceObject, MeshObject, WorkloadObject } from '../objects/objects.js';
 
 /** Reason and message of the condition `Accepted=False` of an object that is not in force as it is written. */
 export interface Problem {

@@ -1,5 +1,5 @@
 /** Where each kind that Weft reads is in the API server. Pure. */
-import { gatewayGroup, isRoute, type MeshObject } from '../compile/objects.js';
+import { gatewayGroup, isRoute, type MeshObject } from '../objects/objects.js';
 
 export interface KindAddress {
   /** Empty: the core group. */

@@ -1,7 +1,7 @@
 /** Objects that stand in two places of a registry of files. Pure. */
 import { isDeepStrictEqual } from 'node:util';
 import { objectKey, type ObjectKey } from '../compile/compile.js';
-import type { MeshObject } from '../compile/objects.js';
+import type { MeshObject } from '../objects/objects.js';
 import type { FileError, Parsed } from './parse.js';
 
 /** Those that are said twice, and differently: of each the last place, which counts. `files`: in the order in which they are read. */

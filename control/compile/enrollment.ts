@@ -1,9 +1,9 @@
 /** What labels and annotations ask for. Pure; what cannot be read is left out and named, it never costs the object. */
 import type { UncapturedReason } from '../../src/model/node-pod.js';
 import { meshModeOf } from '../../src/model/object-settings.js';
-import type { Labels, NamespaceObject, PodObject } from './objects.js';
+import type { Labels, NamespaceObject, PodObject } from '../objects/objects.js';
 
-export type { Labels } from './objects.js';
+export type { Labels } from '../objects/objects.js';
 export const labelsOf = (object: { metadata: { labels?: Labels } } | undefined): Labels =>
   object?.metadata.labels ?? {};
 export const namespaceOf = (object: { metadata: { namespace?: string } }): string =>

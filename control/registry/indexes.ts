@@ -1,7 +1,7 @@
 /** Indexes of the registry's objects. */
-import { namespaceOf } from './labels.js';
-import type { MeshObject, RouteObject } from './objects.js';
-import { servicesOf } from './routes.js';
+import { namespaceOf } from '../compile/enrollment.js';
+import type { MeshObject, RouteObject } from '../objects/objects.js';
+import { servicesOf } from '../compile/routes.js';
 
 /** Kind, namespace and name of an object: unique at any time. */
 export type ObjectKey = string;
