@@ -2,7 +2,7 @@
 import type { Compiler } from './compile.js';
 import { namespaceOf } from './enrollment.js';
 import { enforcedType, routeKinds, type MeshObject, type RouteObject } from '../objects/objects.js';
-import { policyEnforcement, routeParents, waypointBound } from './route-status.js';
+import { policyEnforcement, routeParents, waypointBound } from '../status/route.js';
 
 const nameOf = (object: MeshObject): string =>
   `${object.kind} ${namespaceOf(object)}/${object.metadata.name}`;

@@ -24,7 +24,7 @@ import { Compiler } from '../compile/compile.js';
 import { differenceFrom } from '../compile/difference.js';
 import type { MeshObject } from '../objects/objects.js';
 import { parseManifests } from '../source/parse.js';
-import { CertificateAuthority } from './ca.js';
+import { CertificateAuthority } from '../certificates/ca.js';
 import { Resources } from './resources.js';
 import { ControlServer } from './server.js';
 import { issueToken, subjectOfToken } from '../../test/support/tokens.js';

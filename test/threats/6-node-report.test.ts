@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Condition, PodObject } from '../../control/objects/objects.js';
-import { podWrites } from '../../control/kubernetes/node-report.js';
+import { podWrites } from '../../control/status/pod.js';
 
 const pod = (name: string, nodeName: string, conditions: readonly Condition[] = []): PodObject => ({
   kind: 'Pod',

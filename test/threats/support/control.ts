@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { Compiler, type Changes } from '../../../control/compile/compile.js';
 import { differenceFrom } from '../../../control/compile/difference.js';
 import type { MeshObject } from '../../../control/objects/objects.js';
-import { CertificateAuthority } from '../../../control/serve/ca.js';
+import { CertificateAuthority } from '../../../control/certificates/ca.js';
 import { Resources } from '../../../control/serve/resources.js';
 import { ControlServer, type ControlServerOptions } from '../../../control/serve/server.js';
 import { parseManifests } from '../../../control/source/parse.js';

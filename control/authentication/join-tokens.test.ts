@@ -16,7 +16,7 @@ import { after, test } from 'node:test';
 import { decodeJwt } from 'jose';
 import { isRevoked, parseRevocations, revocationsFile, revoke } from './revocations.js';
 import { issueToken, subjectOfToken } from '../../test/support/tokens.js';
-import { keyFile, makeToken, readToken, tokenTtlSDefault } from './tokens.js';
+import { keyFile, makeToken, readToken, tokenTtlSDefault } from './join-tokens.js';
 
 const program = fileURLToPath(new URL('../main.js', import.meta.url));
 const dirs: string[] = [];

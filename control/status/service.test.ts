@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { compile } from '../compile/compile.js';
 import type { Condition, MeshObject, ServiceObject } from '../objects/objects.js';
-import { serviceWrite } from './service-status.js';
+import { serviceWrite } from './service.js';
 
 const service = (labels: Record<string, string>, conditions?: readonly Condition[]): ServiceObject => ({
   kind: 'Service',

@@ -6,8 +6,8 @@ import { compile, type Compiler } from '../compile/compile.js';
 import type { MeshObject } from '../objects/objects.js';
 import { narrow } from '../source/narrow.js';
 import { acceptedCondition } from './conditions.js';
-import { classWrite, gatewayWrite, routeWrite } from './gateway-status.js';
-import type { Write } from './writer.js';
+import { classWrite, gatewayWrite, routeWrite } from './gateway.js';
+import type { Write } from '../kubernetes/apply-queue.js';
 
 const known = (...objects: MeshObject[]): Compiler =>
   compile(objects, { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' });

@@ -1,8 +1,8 @@
 /** Who a projected service account token is of, by the API server's word; answers are kept for a short while. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { waypointCaller, type WaypointName } from '../compile/waypoints.js';
-import type { Caller } from '../serve/authenticate.js';
-import { tokenAudience } from '../serve/tokens.js';
+import type { Caller } from './authenticator.js';
+import { tokenAudience } from './join-tokens.js';
 import { requestJson } from '../../src/kubernetes/request.js';
 import { ReviewLimits, type ReviewLimit } from './review-limits.js';
 

@@ -6,7 +6,7 @@ import type { MeshObject } from '../objects/objects.js';
 import { rfc3339 } from './conditions.js';
 import { eventWrite, type EventTimes } from './events.js';
 import { transitionsOf } from './transitions.js';
-import type { Write } from './writer.js';
+import type { Write } from '../kubernetes/apply-queue.js';
 
 /** As client-go's event correlator bounds a component's events about one object, somewhat tighter. */
 const objectRate: Rate = { perSecond: 1 / 60, burst: 10 };

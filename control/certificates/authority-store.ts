@@ -7,10 +7,10 @@ import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { WeftError } from '../../src/base/errors.js';
-import { authorityErrorOf, caFiles } from '../serve/authority-files.js';
-import { replaceFile } from '../serve/files.js';
-import { fromSecretFile, parseRevocations, revocationsFile } from '../serve/revocations.js';
-import { keyFile } from '../serve/tokens.js';
+import { authorityErrorOf, caFiles } from './authority-files.js';
+import { replaceFile } from '../replace-file.js';
+import { fromSecretFile, parseRevocations, revocationsFile } from '../authentication/revocations.js';
+import { keyFile } from '../authentication/join-tokens.js';
 import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 
 interface SecretObject {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { sleep, until } from '../../src/base/wait.js';
 import { close, createApiServer, listen } from '../../test/support/api-server.js';
-import { Writer } from './writer.js';
+import { Writer } from './apply-queue.js';
 
 async function setUp(t: TestContext) {
   const calls: string[] = [];

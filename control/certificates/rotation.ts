@@ -9,7 +9,7 @@ import type { TrustDomain } from '../../src/model/identity.js';
 import { splitPem } from '../../src/tls/certificate.js';
 import { createRoot } from '../../src/tls/issue.js';
 import { authorityErrorOf, caFiles, isPair, rootTtlS } from './authority-files.js';
-import { replaceFile } from './files.js';
+import { replaceFile } from '../replace-file.js';
 
 export type RotationPhase = 'begin' | 'switch' | 'finish';
 

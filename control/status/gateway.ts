@@ -9,16 +9,11 @@ import {
   type GatewayObject,
   type RouteObject,
 } from '../objects/objects.js';
-import {
-  classConditions,
-  gatewayStatus,
-  routeParents,
-  type WaypointHealth,
-} from '../compile/route-status.js';
+import { classConditions, gatewayStatus, routeParents, type WaypointHealth } from './route.js';
 import { waypointController } from '../compile/waypoints.js';
 import { rfc3339 } from './conditions.js';
-import { statusPathOf } from './status-path.js';
-import type { Write } from './writer.js';
+import { statusPathOf } from './path.js';
+import type { Write } from '../kubernetes/apply-queue.js';
 
 const v1 = `${gatewayGroup}/v1`;
 

@@ -6,7 +6,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { JWTPayload } from 'jose';
 import { errorText, WeftError } from '../../src/base/errors.js';
-import { replaceFile } from './files.js';
+import { replaceFile } from '../replace-file.js';
 
 /** In the state directory, and in the Secret. */
 export const revocationsFile = 'revoked-tokens';

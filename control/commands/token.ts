@@ -4,8 +4,8 @@ import { InvalidArgumentError, type Command } from 'commander';
 import { decodeJwt } from 'jose';
 import { WeftError } from '../../src/base/errors.js';
 import { waypointCaller, waypointOfCaller } from '../compile/waypoints.js';
-import { revoke } from './revocations.js';
-import { makeToken, tokenTtlSDefault } from './tokens.js';
+import { revoke } from '../authentication/revocations.js';
+import { makeToken, tokenTtlSDefault } from '../authentication/join-tokens.js';
 
 interface Subject {
   readonly node?: string;

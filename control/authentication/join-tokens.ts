@@ -4,7 +4,7 @@ import { linkSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { decodeProtectedHeader, jwtVerify, SignJWT, type JWTPayload } from 'jose';
 import { errorText, WeftError } from '../../src/base/errors.js';
-import { replaceFile } from './files.js';
+import { replaceFile } from '../replace-file.js';
 import { isRevoked, readRevocations } from './revocations.js';
 
 /** Of a node's own token and of an agent's projected one. */

@@ -10,12 +10,12 @@ import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 import type { Compiler } from '../compile/compile.js';
 import { namespaceOf } from '../compile/enrollment.js';
 import { gatewayGroup, type GatewayObject } from '../objects/objects.js';
-import type { WaypointHealth, WaypointTrouble } from '../compile/route-status.js';
+import type { WaypointHealth, WaypointTrouble } from '../status/route.js';
 import { waypointClass, waypointController } from '../compile/waypoints.js';
 import type { ServeLog } from '../serve/server.js';
 import { kindApi } from '../source/kubernetes.js';
 import { Reflector } from '../source/reflector.js';
-import type { Write } from '../kubernetes/writer.js';
+import type { Write } from '../kubernetes/apply-queue.js';
 import { readMade, type Made } from './made.js';
 import {
   managedByLabel,

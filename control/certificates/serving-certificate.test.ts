@@ -11,8 +11,8 @@ import { typeUrls } from '../../src/discovery/types.js';
 import { parseIp } from '../../src/model/address.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { CertificateAuthority, serverCertificateDueMs } from './ca.js';
-import { Resources } from './resources.js';
-import { ControlServer } from './server.js';
+import { Resources } from '../serve/resources.js';
+import { ControlServer } from '../serve/server.js';
 
 const state = mkdtempSync(join(tmpdir(), 'weft-presented-'));
 const closers: (() => void)[] = [() => rmSync(state, { recursive: true })];

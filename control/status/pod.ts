@@ -2,7 +2,7 @@
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
 import type { PodObject } from '../objects/objects.js';
 import { podCondition } from './conditions.js';
-import type { Write } from './writer.js';
+import type { Write } from '../kubernetes/apply-queue.js';
 
 /**
  * A node may report its own pods alone, whatever its report names: pods are looked up by `spec.nodeName`, which is compared with the node

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { parseManifests } from '../source/parse.js';
-import { closedRoute } from './closed.js';
-import { compile, type Compiler } from './compile.js';
+import { closedRoute } from '../compile/closed.js';
+import { compile, type Compiler } from '../compile/compile.js';
 import {
   isRoute,
   type AccessPolicyObject,
@@ -11,7 +11,7 @@ import {
   type GatewayObject,
   type MeshObject,
 } from '../objects/objects.js';
-import { gatewayStatus, policyEnforcement, routeParents, type WaypointHealth } from './route-status.js';
+import { gatewayStatus, policyEnforcement, routeParents, type WaypointHealth } from './route.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 const [earlier, now] = ['2026-01-01T00:00:00Z', '2026-02-02T00:00:00Z'];

@@ -10,7 +10,7 @@ import {
 } from '../objects/objects.js';
 import { waypointController } from '../compile/waypoints.js';
 import type { EventText } from './events.js';
-import type { Write } from './writer.js';
+import type { Write } from '../kubernetes/apply-queue.js';
 
 export interface Transition extends EventText {
   /** Of the condition. */

@@ -8,7 +8,7 @@ import type { SpiffeId, TrustDomain } from '../../src/model/identity.js';
 import { splitPem } from '../../src/tls/certificate.js';
 import { createRoot, issueServerCert, issueSvid, type KeyAndCertificate } from '../../src/tls/issue.js';
 import { authorityErrorOf, caFiles, rootTtlS } from './authority-files.js';
-import { replaceFile } from './files.js';
+import { replaceFile } from '../replace-file.js';
 import { rotateRoot, type RotationPhase } from './rotation.js';
 
 /** Renewed at half of it (`serverCertificateDueMs`). */

@@ -6,7 +6,7 @@ import type { MeshObject } from '../objects/objects.js';
 import { problemText, type ObjectProblems } from '../compile/setting-problems.js';
 import { apiVersionOf } from '../kinds/api.js';
 import type { ObjectTrouble } from '../source/kubernetes.js';
-import type { Write } from './writer.js';
+import type { Write } from '../kubernetes/apply-queue.js';
 
 /** As the API server takes them (core/v1, Event). */
 const messageCharsMax = 1024;

@@ -8,7 +8,7 @@ import { close, createApiServer, listen } from '../../test/support/api-server.js
 import { Compiler, objectKey } from '../compile/compile.js';
 import type { GatewayObject, MeshObject } from '../objects/objects.js';
 import { waypointDefaults } from './defaults.js';
-import { WaypointReconciler } from './reconcile.js';
+import { WaypointReconciler } from './reconciler.js';
 
 const closers: (() => void)[] = [];
 after(() => closers.forEach((close) => close()));

@@ -2,7 +2,6 @@
  * What is said of routes, waypoints and policies on the objects themselves: conditions in the Gateway API's words, and
  * `weft.dev/Enforced` where something is accepted that nobody carries out. Pure.
  */
-import { labelsOf, namespaceOf, selects } from './enrollment.js';
 import {
   enforcedType,
   waypointBoundType,
@@ -14,10 +13,10 @@ import {
   type RouteObject,
   type ServiceObject,
 } from '../objects/objects.js';
-import { readsRequests } from './policies.js';
-import type { ParentVerdict, RouteTrouble } from './route-parents.js';
-import type { CompiledRoute } from './routes.js';
-import { waypointController, type WaypointName } from './waypoints.js';
+import { readsRequests } from '../compile/policies.js';
+import type { ParentVerdict, RouteTrouble } from '../compile/route-parents.js';
+import type { CompiledRoute } from '../compile/routes.js';
+import { waypointController, type WaypointName } from '../compile/waypoints.js';
 
 /** As published (RFC 1123), of conditions. */
 const messageCharsMax = 32_768;

@@ -2,10 +2,10 @@
 import type { Compiler } from '../compile/compile.js';
 import { namespaceOf } from '../compile/enrollment.js';
 import { waypointBoundType, type ServiceObject } from '../objects/objects.js';
-import { conditionsOf, waypointBound } from '../compile/route-status.js';
+import { conditionsOf, waypointBound } from './route.js';
 import { rfc3339 } from './conditions.js';
-import { statusPathOf } from './status-path.js';
-import type { Write } from './writer.js';
+import { statusPathOf } from './path.js';
+import type { Write } from '../kubernetes/apply-queue.js';
 
 /**
  * The condition `weft.dev/WaypointBound`: it is written where the waypoint does not serve the Service, which is closed then, and corrected or

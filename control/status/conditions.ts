@@ -8,9 +8,10 @@ import {
   type MeshObject,
   type PodObject,
 } from '../objects/objects.js';
-import { conditionsOf, type Saying } from '../compile/route-status.js';
-import { statusPathOf } from './status-path.js';
 import type { Write } from './writer.js';
+import { conditionsOf, type Saying } from './route.js';
+import { statusPathOf } from './path.js';
+import type { Write } from '../kubernetes/apply-queue.js';
 
 export const rfc3339 = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+Z/, 'Z');
 

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { decodeJwt, decodeProtectedHeader } from 'jose';
 import { WeftError } from '../../src/base/errors.js';
 import { RateLimiter } from '../../src/base/rate.js';
-import { tokenAudience } from '../serve/tokens.js';
+import { tokenAudience } from './join-tokens.js';
 
 const tokenBytesMax = 16 << 10;
 const answers: { readonly ms: number; readonly max: number } = { ms: 30_000, max: 4_096 };

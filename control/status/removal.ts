@@ -11,11 +11,11 @@ import {
   type RouteObject,
   type ServiceObject,
 } from '../objects/objects.js';
-import { conditionsOf, type Saying } from '../compile/route-status.js';
+import { conditionsOf, type Saying } from './route.js';
 import { waypointController } from '../compile/waypoints.js';
 import { acceptedCondition, judgedKinds, rfc3339 } from './conditions.js';
-import { statusPathOf } from './status-path.js';
-import type { Write } from './writer.js';
+import { statusPathOf } from './path.js';
+import type { Write } from '../kubernetes/apply-queue.js';
 
 const removed = { reason: 'MeshIsBeingRemoved', message: 'Weft is being uninstalled: it is not in force' };
 const v1 = `${gatewayGroup}/v1`;
