@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { decodeJwt, decodeProtectedHeader } from 'jose';
 import { WeftError } from '../../src/base/errors.js';
-import { RateLimiter } from '../../src/base/rate.js';
+import { RateLimiter } from '../../src/base/rate-limiter.js';
 import { tokenAudience } from '../serve/tokens.js';
 
 const tokenBytesMax = 16 << 10;

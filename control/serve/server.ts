@@ -8,7 +8,7 @@ import {
   type ServerUnaryCall,
 } from '@grpc/grpc-js';
 import { errorText, WeftError } from '../../src/base/errors.js';
-import { RateLimiter } from '../../src/base/rate.js';
+import { RateLimiter } from '../../src/base/rate-limiter.js';
 import { parseSpiffeId, workloadIdentityOf, type SpiffeId } from '../../src/model/identity.js';
 import {
   AggregatedDiscoveryServiceService,

@@ -8,7 +8,7 @@ import {
   type SocketAddress,
 } from '../../src/model/address.js';
 import type { NodePod } from '../../src/model/node-pod.js';
-import { carry } from '../../src/hbone/carry.js';
+import { relay } from '../../src/hbone/relay.js';
 import { isEndpointFailure } from '../../src/hbone/endpoint-failure.js';
 import { partyOf } from '../../src/telemetry/access-log.js';
 import type { LocalPod } from '../messages.js';
@@ -86,7 +86,7 @@ export async function handleOutbound(
         track.refuse({ ...opening, code: 'WEFT_DENIED', why: 'forbidden while it was being opened' });
         return;
       }
-      track.carrying(opening, carry(socket, peer));
+      track.carrying(opening, relay(socket, peer));
       return;
     } catch (error) {
       const code = error instanceof WeftError ? error.code : 'WEFT_INTERNAL';

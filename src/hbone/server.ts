@@ -17,7 +17,7 @@ import type { Svid } from '../tls/svid.js';
 import { sourceIdentityHeader } from './headers.js';
 import { keepAlive } from './keepalive.js';
 import { defaultLimits, type HboneLimits } from './limits.js';
-import { keepReadable } from './stream-end.js';
+import { trackStreamEnd } from './stream-end.js';
 
 /** A peer's request for a tunnel, not yet answered. Exactly one of accept and refuse is called, once. */
 export interface InboundTunnel {
@@ -41,7 +41,7 @@ export interface InboundTunnel {
 
 export interface Refused {
   readonly code: string;
-  readonly why: string;
+  readonly reason: string;
   readonly remote: SocketAddress | undefined;
   readonly peer: SpiffeId | undefined;
 }
@@ -173,7 +173,7 @@ export class HboneServer {
   }
 
   #refused(code: string, why: string, remote: SocketAddress | undefined, peer?: SpiffeId): void {
-    this.#options.onRefused({ code, why, remote, peer });
+    this.#options.onRefused({ code, reason: why, remote, peer });
   }
 
   #onSession(session: http2.ServerHttp2Session): void {
@@ -216,7 +216,7 @@ export class HboneServer {
   #onStream(stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders): void {
     const session = stream.session;
     stream.on('error', () => undefined);
-    keepReadable(stream);
+    trackStreamEnd(stream);
     const known = session && peers.get(session as http2.ServerHttp2Session);
     const peer = known?.id;
     const socket = session?.socket as tls.TLSSocket | undefined;

@@ -24,7 +24,7 @@ const nothing = Buffer.alloc(0);
 const ends = new WeakMap<Duplex, StreamEnd>();
 
 /** From here on a write that fails, or a reset, ends the stream only when all that was received is read. Once per stream; idempotent. */
-export function keepReadable(stream: Duplex): StreamEnd {
+export function trackStreamEnd(stream: Duplex): StreamEnd {
   let end = ends.get(stream);
   if (!end) ends.set(stream, (end = new StreamEnd(stream)));
   return end;
@@ -63,7 +63,7 @@ export class StreamEnd {
   }
 
   /** The peer takes no more of what is written. */
-  get isDeaf(): boolean {
+  get discardsWrites(): boolean {
     return this.#failed || this.#stream.destroyed || this.#stream.writableEnded;
   }
 

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { Clock } from '../base/clock.js';
 import { parseSpiffeId, parseTrustDomain } from '../model/identity.js';
 import { createRoot, issueSvid, parseCsr } from './issue.js';
-import { CertificateManager } from './manager.js';
+import { CertificateManager } from './certificate-manager.js';
 import type { Svid } from './svid.js';
 
 const id = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/web');
