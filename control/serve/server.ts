@@ -21,7 +21,8 @@ import {
 } from '../../src/discovery/gen/ca.js';
 import { NodeReportsService, type NodeReport, type NodeReportAnswer } from '../../src/discovery/gen/weft.js';
 import { grpcLimits } from '../../src/discovery/types.js';
-import { parseCsr, type KeyAndCertificate } from '../../src/tls/issue.js';
+import { type KeyAndCertificate } from '../../src/tls/issue.js';
+import { parseCsr } from '../../src/tls/csr.js';
 import { waypointOfCaller } from '../compile/waypoints.js';
 import { Authenticator, type Caller, type CallerOfToken, type RefusedCall } from './authenticate.js';
 import type { CertificateAuthority } from './ca.js';

@@ -16,7 +16,7 @@ import type { Svid } from '../tls/svid.js';
 import { TunnelRefused } from './endpoint-failure.js';
 import { keepAlive } from './keepalive.js';
 import { defaultLimits, type HboneLimits } from './limits.js';
-import { trackStreamEnd } from './stream-end.js';
+import { keepReadable } from './stream-end.js';
 
 export interface TunnelRequest {
   readonly svid: Svid;
@@ -305,7 +305,7 @@ export class TunnelPool {
       { ':method': 'CONNECT', ':authority': request.authority, ...request.headers },
       { endStream: false },
     );
-    trackStreamEnd(stream);
+    keepReadable(stream);
     stream.once('close', () => {
       if (--connection.streams > 0) return;
       if (connection.draining) connection.session.close();

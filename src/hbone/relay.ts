@@ -4,7 +4,7 @@
  */
 import net from 'node:net';
 import type { Duplex } from 'node:stream';
-import { trackStreamEnd, lingerMsMax } from './stream-end.js';
+import { keepReadable, lingerMsMax } from './stream-end.js';
 
 export type RelayEnd = 'finished' | 'pod-reset' | 'peer-reset' | 'cut';
 
@@ -32,7 +32,7 @@ function reset(stream: Duplex): void {
   if (stream.destroyed) return;
   if (stream instanceof net.Socket) stream.resetAndDestroy();
   // Not close(code): Node sends END_STREAM ahead of its RST_STREAM, and the peer would take the cut for an end.
-  else trackStreamEnd(stream).destroy(new Error('reset'));
+  else keepReadable(stream).destroy(new Error('reset'));
 }
 
 /**
@@ -48,7 +48,7 @@ function resetOnceFlushed(stream: Duplex, onExpired: () => void): void {
   timer.unref();
   stream.once('close', () => clearTimeout(timer));
   stream.resume();
-  trackStreamEnd(stream).whenFlushed(() => reset(stream));
+  keepReadable(stream).whenFlushed(() => reset(stream));
 }
 
 /** Both ends are handed over paused or unread; the carrier owns them from here on. */
@@ -62,7 +62,7 @@ export function relay(pod: Duplex, peer: Duplex): Relay {
   const done = new Promise<RelayResult>((resolve) => {
     let open = 2;
     const closed = (from: Duplex, to: Duplex, name: RelayEnd) => () => {
-      if (!trackStreamEnd(from).inOrder) {
+      if (!keepReadable(from).inOrder) {
         ended ??= name;
         resetOnceFlushed(to, () => (lingered = true));
       }
@@ -77,8 +77,8 @@ export function relay(pod: Duplex, peer: Duplex): Relay {
       }
     };
     const pump = (from: Duplex, to: Duplex, name: RelayEnd, count: (bytes: number) => void): void => {
-      const source = trackStreamEnd(from);
-      const target = trackStreamEnd(to);
+      const source = keepReadable(from);
+      const target = keepReadable(to);
       from.on('data', (chunk: Buffer) => {
         if (target.discardsWrites) return;
         count(chunk.length);

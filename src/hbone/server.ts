@@ -17,7 +17,7 @@ import type { Svid } from '../tls/svid.js';
 import { sourceIdentityHeader } from './headers.js';
 import { keepAlive } from './keepalive.js';
 import { defaultLimits, type HboneLimits } from './limits.js';
-import { trackStreamEnd } from './stream-end.js';
+import { keepReadable } from './stream-end.js';
 
 /** A peer's request for a tunnel, not yet answered. Exactly one of accept and refuse is called, once. */
 export interface InboundTunnel {
@@ -216,7 +216,7 @@ export class HboneServer {
   #onStream(stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders): void {
     const session = stream.session;
     stream.on('error', () => undefined);
-    trackStreamEnd(stream);
+    keepReadable(stream);
     const known = session && peers.get(session as http2.ServerHttp2Session);
     const peer = known?.id;
     const socket = session?.socket as tls.TLSSocket | undefined;

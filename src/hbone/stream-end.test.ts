@@ -19,7 +19,7 @@ import { eventually } from '../../test/support/waypoint.js';
 import { parseIp } from '../model/address.js';
 import { relay, type RelayResult } from './relay.js';
 import { TunnelPool } from './pool.js';
-import { heldBytesMax, trackStreamEnd } from './stream-end.js';
+import { heldBytesMax, keepReadable } from './stream-end.js';
 
 interface Relay {
   readonly port: number;
@@ -122,7 +122,7 @@ for (const [name, path] of Object.entries(paths)) {
       (socket) => {
         socket.on('error', () => undefined);
         // As a kernel's socket does, it keeps what came ahead of a reset.
-        trackStreamEnd(socket);
+        keepReadable(socket);
         socket.write('greeting');
         got.push(
           new Promise((resolve) => {
@@ -201,7 +201,7 @@ test('streams that their peer resets hold no more together than their connection
     await eventually(() => held[i]?.readableLength === bytes, 'it waits');
     stream.destroy(new Error('reset'));
     await eventually(
-      () => held[i]?.destroyed === true || trackStreamEnd(held[i] as Duplex).wasReset,
+      () => held[i]?.destroyed === true || keepReadable(held[i] as Duplex).wasReset,
       'the reset',
     );
   }

@@ -24,7 +24,7 @@ const nothing = Buffer.alloc(0);
 const ends = new WeakMap<Duplex, StreamEnd>();
 
 /** From here on a write that fails, or a reset, ends the stream only when all that was received is read. Once per stream; idempotent. */
-export function trackStreamEnd(stream: Duplex): StreamEnd {
+export function keepReadable(stream: Duplex): StreamEnd {
   let end = ends.get(stream);
   if (!end) ends.set(stream, (end = new StreamEnd(stream)));
   return end;

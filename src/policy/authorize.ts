@@ -60,7 +60,7 @@ export function authorize(
   attributes: ConnectionAttributes,
 ): Verdict {
   if (policies.length === 0) return { allowed: true, reason: 'no-policy', audited: [] };
-  const asked = evaluatedAttributes(attributes);
+  const asked = parseAttributes(attributes);
   const audited: string[] = [];
   for (const policy of policies) {
     if (policy.action !== 'deny') continue;
@@ -91,29 +91,29 @@ export function authorize(
 }
 
 /** What is asked, with what rules ask of an identity taken apart once for all of them. */
-interface EvaluatedAttributes extends ConnectionAttributes {
+interface ParsedAttributes extends ConnectionAttributes {
   readonly workload: WorkloadIdentity | undefined;
   readonly principal: string | undefined;
 }
 
-const evaluatedAttributes = (attributes: ConnectionAttributes): EvaluatedAttributes => ({
+const parseAttributes = (attributes: ConnectionAttributes): ParsedAttributes => ({
   ...attributes,
   workload: attributes.identity && workloadIdentityOf(attributes.identity),
   principal: attributes.identity && principalOf(attributes.identity),
 });
 
-function matchingRule(policy: AuthorizationPolicy, asked: EvaluatedAttributes): number | undefined {
+function matchingRule(policy: AuthorizationPolicy, asked: ParsedAttributes): number | undefined {
   const denies = policy.action === 'deny';
   const index = policy.rules.findIndex(({ clauses }) =>
     // As peers do: a clause of no matches holds (an absent `from`), a match of no fields is skipped.
     clauses.every(
-      ({ matches }) => matches.length === 0 || matches.some((match) => matchHolds(match, asked, denies)),
+      ({ matches }) => matches.length === 0 || matches.some((match) => ruleMatchHolds(match, asked, denies)),
     ),
   );
   return index < 0 ? undefined : index;
 }
 
-function matchHolds(match: PolicyMatch, asked: EvaluatedAttributes, denies: boolean): boolean {
+function ruleMatchHolds(match: PolicyMatch, asked: ParsedAttributes, denies: boolean): boolean {
   const { workload } = asked;
   const account = (one: { namespace: string; serviceAccount: string }): boolean =>
     workload !== undefined &&

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Clock } from '../base/clock.js';
 import { parseSpiffeId, parseTrustDomain } from '../model/identity.js';
-import { createRoot, issueSvid, parseCsr } from './issue.js';
+import { createRoot, issueSvid } from './issue.js';
+import { parseCsr } from './csr.js';
 import { CertificateManager } from './certificate-manager.js';
 import type { Svid } from './svid.js';
 

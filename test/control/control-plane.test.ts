@@ -15,7 +15,7 @@ import { createCertificateClient, type RequestCertificate } from '../../src/disc
 import { typeUrls } from '../../src/discovery/types.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
-import { createCsr } from '../../src/tls/certificate.js';
+import { createCsr } from '../../src/tls/csr.js';
 
 const state = process.env['CLUSTER_STATE'] ?? '/var/lib/testcluster';
 const cluster = join(projectRoot, 'test', 'cluster');

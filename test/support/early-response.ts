@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import net from 'node:net';
 import type { AddressInfo } from 'node:net';
-import { trackStreamEnd } from '../../src/hbone/stream-end.js';
+import { keepReadable } from '../../src/hbone/stream-end.js';
 
 export const sizes = [10_000, 200_000, 5_000_000] as const;
 export const repetitions = 40;
@@ -69,7 +69,7 @@ export function upload(
   return new Promise((resolve) => {
     const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
     // What a kernel's socket lets an application read behind a write that failed, Node's alone does not.
-    const end = trackStreamEnd(socket);
+    const end = keepReadable(socket);
     let text = '';
     let isEnd = false;
     const block = Buffer.alloc(1 << 16, 'u');

@@ -25,7 +25,8 @@ import { keepOr, subscribe } from '../../src/discovery/reading.js';
 import { typeUrls } from '../../src/discovery/types.js';
 import { parseIp } from '../../src/model/address.js';
 import { parseSpiffeId, parseTrustDomain } from '../../src/model/identity.js';
-import { createCsr, parseLeaf } from '../../src/tls/certificate.js';
+import { parseLeaf } from '../../src/tls/certificate.js';
+import { createCsr } from '../../src/tls/csr.js';
 import {
   call,
   certificatePath,

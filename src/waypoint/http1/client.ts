@@ -1,6 +1,6 @@
 /** A connection to an endpoint that speaks HTTP/1.1: one request at a time, kept for the next. */
 import type { Duplex } from 'node:stream';
-import { trackStreamEnd, type StreamEnd } from '../../hbone/stream-end.js';
+import { keepReadable, type StreamEnd } from '../../hbone/stream-end.js';
 import { joinCookies } from '../cookies.js';
 import type { WaypointLimits } from '../limits.js';
 import { removeHeader } from '../message.js';
@@ -46,7 +46,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
 
   constructor(stream: Duplex, options: Http1ClientOptions) {
     this.#stream = stream;
-    this.#end = trackStreamEnd(stream);
+    this.#end = keepReadable(stream);
     this.#options = options;
     this.#out = new Outbox(stream, options.limits.backlogBytesMax);
     this.#parser = new Http1Parser('response', this, options.limits);

@@ -3,7 +3,7 @@ import http2 from 'node:http2';
 import type { Duplex } from 'node:stream';
 import { errorText } from '../../base/errors.js';
 import { sessionMegabytesMax } from '../../base/session-memory.js';
-import { trackStreamEnd } from '../../hbone/stream-end.js';
+import { keepReadable } from '../../hbone/stream-end.js';
 import { isGrpcType } from '../grpc.js';
 import type { WaypointLimits } from '../limits.js';
 import type { Headers, RequestHead, Upstream, UpstreamFailure, UpstreamListener } from '../message.js';
@@ -132,7 +132,7 @@ class Http2Upstream implements Upstream {
       return;
     }
     this.#stream = stream;
-    const end = trackStreamEnd(stream);
+    const end = keepReadable(stream);
     stream.on('error', () => undefined);
     stream.on('headers', (given: http2.IncomingHttpHeaders, _flags: number, raw: string[]) => {
       const status = Number(given[':status']);
@@ -218,7 +218,7 @@ class Http2Upstream implements Upstream {
     if (!this.#stream) this.#release();
     else if (!this.#stream.closed) this.#stream.close(http2.constants.NGHTTP2_CANCEL);
     // The endpoint reset it, and what it said before is not wanted any more.
-    else trackStreamEnd(this.#stream).destroy();
+    else keepReadable(this.#stream).destroy();
   }
   pause(): void {
     this.#stream?.pause();
