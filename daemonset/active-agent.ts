@@ -12,7 +12,7 @@ import type { MeshState } from '../src/state/store.js';
 import type { ConnectionLog } from '../src/telemetry/connection-log.js';
 import { tokenIn, type HttpServer } from '../src/telemetry/servers.js';
 import type { MeshMetrics } from '../src/telemetry/metrics.js';
-import type { CertificateManager } from '../src/tls/manager.js';
+import type { CertificateManager } from '../src/tls/certificate-manager.js';
 import { attemptWith } from './attempt.js';
 import { Cni, cniOptionsOf, removeCni } from './cni/cni.js';
 import { readCounters, watchEvents, watchFlows } from './maps/events.js';

@@ -10,15 +10,15 @@ import { systemClock } from '../src/base/clock.js';
 import { errorText } from '../src/base/errors.js';
 import { sleep } from '../src/base/wait.js';
 import { DiscoveryClient } from '../src/discovery/client.js';
-import { createIssuer } from '../src/discovery/issuer.js';
-import { sendReport } from '../src/discovery/reporter.js';
+import { createCertificateClient } from '../src/discovery/certificate-client.js';
+import { sendNodeReport } from '../src/discovery/node-report-client.js';
 import { parseTrustDomain, type SpiffeId } from '../src/model/identity.js';
 import { MeshState, type MeshUpdate } from '../src/state/store.js';
 import { ConnectionLog } from '../src/telemetry/connection-log.js';
 import { undecodableGauge } from '../src/telemetry/undecodable.js';
 import { MeshMetrics } from '../src/telemetry/metrics.js';
-import { CertificateManager } from '../src/tls/manager.js';
 import { NodeReporter } from './enroll/report.js';
+import { CertificateManager } from '../src/tls/certificate-manager.js';
 import { refusalOf } from './enroll/rules.js';
 import { agentAt } from './handover/former-build.js';
 import { Succession } from './handover/succession.js';
@@ -78,7 +78,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     }
   };
   const certificates: CertificateManager = new CertificateManager({
-    issue: createIssuer({ target: options.control, rootPem, token }),
+    issue: createCertificateClient({ target: options.control, rootPem, token }),
     clock: systemClock,
     random: Math.random,
     ttlS: certificateTtlS,
@@ -182,7 +182,7 @@ export async function runAgent(options: AgentOptions): Promise<{ stop(): Promise
     workers,
     subscriptions,
     reports: new NodeReporter(
-      (report) => sendReport({ target: options.control, rootPem, token }, report),
+      (report) => sendNodeReport({ target: options.control, rootPem, token }, report),
       (why) => log.warn({ error: why }, 'the control plane was not told what this node holds, tried again'),
     ),
     isSynced: () => synced,

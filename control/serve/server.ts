@@ -8,7 +8,7 @@ import {
   type ServerUnaryCall,
 } from '@grpc/grpc-js';
 import { errorText, WeftError } from '../../src/base/errors.js';
-import { RateLimiter } from '../../src/base/rate.js';
+import { RateLimiter } from '../../src/base/rate-limiter.js';
 import { parseSpiffeId, workloadIdentityOf, type SpiffeId } from '../../src/model/identity.js';
 import {
   AggregatedDiscoveryServiceService,
@@ -21,7 +21,8 @@ import {
 } from '../../src/discovery/gen/ca.js';
 import { NodeReportsService, type NodeReport, type NodeReportAnswer } from '../../src/discovery/gen/weft.js';
 import { grpcLimits } from '../../src/discovery/types.js';
-import { parseCsr, type KeyAndCertificate } from '../../src/tls/issue.js';
+import { type KeyAndCertificate } from '../../src/tls/issue.js';
+import { parseCsr } from '../../src/tls/csr.js';
 import { waypointOfCaller } from '../compile/waypoints.js';
 import {
   Authenticator,

@@ -1,5 +1,5 @@
 /** Events about changes of conditions: each change once, and no more of them than an API server likes to keep. */
-import { RateLimiter, type Rate } from '../../src/base/rate.js';
+import { RateLimiter, type Rate } from '../../src/base/rate-limiter.js';
 import { objectKey } from '../compile/compile.js';
 import { namespaceOf } from '../compile/enrollment.js';
 import type { MeshObject } from '../objects/objects.js';

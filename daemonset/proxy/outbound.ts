@@ -8,7 +8,7 @@ import {
   type SocketAddress,
 } from '../../src/model/address.js';
 import type { NodePod } from '../../src/model/node-pod.js';
-import { carry } from '../../src/hbone/carry.js';
+import { relay } from '../../src/hbone/relay.js';
 import { isEndpointFailure } from '../../src/hbone/endpoint-failure.js';
 import { partyOf } from '../../src/telemetry/connection-record.js';
 import type { LocalPod } from '../worker-ipc.js';
@@ -86,7 +86,7 @@ export async function handleOutbound(
         track.refuse({ ...opening, code: 'WEFT_DENIED', why: 'forbidden while it was being opened' });
         return;
       }
-      track.follow(opening, carry(socket, peer));
+      track.follow(opening, relay(socket, peer));
       return;
     } catch (error) {
       const code = error instanceof WeftError ? error.code : 'WEFT_INTERNAL';

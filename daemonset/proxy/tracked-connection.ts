@@ -1,6 +1,6 @@
 /** A connection's record from its first moment to its line in the log. */
 import type net from 'node:net';
-import type { Carried, CarryResult } from '../../src/hbone/carry.js';
+import type { Relay, RelayResult } from '../../src/hbone/relay.js';
 import type { SpiffeId } from '../../src/model/identity.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { ConnectionAttributes } from '../../src/policy/authorize.js';
@@ -14,7 +14,7 @@ export type Opening = Omit<ConnectionRecord, 'bytesSent' | 'bytesReceived' | 'du
 export class TrackedConnection {
   readonly #startedMs = Date.now();
   #opening: Opening | undefined;
-  #carried: Carried | undefined;
+  #carried: Relay | undefined;
   #check: { uid: WorkloadUid; attributes: ConnectionAttributes; peer: SpiffeId | undefined } | undefined;
   #cut: string | undefined;
   #id: number | undefined;
@@ -71,7 +71,7 @@ export class TrackedConnection {
     // Whom a waypoint speaks for was believed because it served this workload. Once it does not, nobody knows whose connection this is.
     if (
       workload &&
-      check.attributes.http === 'judged' &&
+      check.attributes.http === 'authorized-by-waypoint' &&
       waypointsOf(view, workload, check.attributes.destinationPort).length === 0
     )
       return 'the waypoint that spoke for its client does not serve this workload any more';
@@ -83,7 +83,7 @@ export class TrackedConnection {
   }
 
   /** Both ends are joined: counts and the log follow the carrier to its end. */
-  follow(opening: Opening, carried: Carried): void {
+  follow(opening: Opening, flows: Relay): void {
     this.#opening = opening;
     this.#carried = carried;
     this.context.opened({ ...opening, bytesSent: 0, bytesReceived: 0, durationMs: 0, ended: 'open' });
@@ -96,7 +96,7 @@ export class TrackedConnection {
 
   #end(
     opening: Opening,
-    result: Pick<CarryResult, 'bytesSent' | 'bytesReceived'> & { ended: string; why?: string },
+    result: Pick<RelayResult, 'bytesSent' | 'bytesReceived'> & { ended: string; why?: string },
   ): void {
     if (this.#ended) return;
     this.#ended = true;

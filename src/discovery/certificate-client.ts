@@ -2,9 +2,9 @@
 import { errorText, WeftError } from '../base/errors.js';
 import type { SpiffeId } from '../model/identity.js';
 import { IstioCertificateRequest, IstioCertificateResponse } from './gen/ca.js';
-import { askOnce, type ControlPlane } from './once.js';
+import { unaryCall, type ControlPlane } from './unary-call.js';
 
-export type Issue = (csrPem: string, id: SpiffeId, ttlS: number) => Promise<readonly string[]>;
+export type RequestCertificate = (csrPem: string, id: SpiffeId, ttlS: number) => Promise<readonly string[]>;
 
 const method = {
   path: '/istio.v1.auth.IstioCertificateService/CreateCertificate',
@@ -13,11 +13,11 @@ const method = {
 };
 
 /** The returned function gives the chain, its last element the root bundle. Error: WEFT_CA. */
-export function createIssuer(control: ControlPlane): Issue {
+export function createCertificateClient(control: ControlPlane): RequestCertificate {
   return async (csr, id, ttlS) => {
     try {
       const question = { csr, validityDuration: ttlS, metadata: { ImpersonatedIdentity: id } };
-      return (await askOnce(control, method, question)).certChain;
+      return (await unaryCall(control, method, question)).certChain;
     } catch (error) {
       throw new WeftError('WEFT_CA', `the CA gave no certificate for ${id}: ${errorText(error)}`, {
         source: 'upstream',

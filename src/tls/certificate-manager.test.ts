@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Clock } from '../base/clock.js';
 import { parseSpiffeId, parseTrustDomain } from '../model/identity.js';
-import { createRoot, issueSvid, parseCsr } from './issue.js';
-import { CertificateManager } from './manager.js';
+import { createRoot, issueSvid } from './issue.js';
+import { parseCsr } from './csr.js';
+import { CertificateManager } from './certificate-manager.js';
 import type { Svid } from './svid.js';
 
 const id = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/web');

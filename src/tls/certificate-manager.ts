@@ -5,7 +5,8 @@
 import { errorText } from '../base/errors.js';
 import type { Clock } from '../base/clock.js';
 import type { SpiffeId } from '../model/identity.js';
-import { assembleSvid, createCsr } from './certificate.js';
+import { assembleSvid } from './certificate.js';
+import { createCsr } from './csr.js';
 import type { Svid } from './svid.js';
 
 export interface ManagerOptions {

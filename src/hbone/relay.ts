@@ -6,22 +6,22 @@ import net from 'node:net';
 import type { Duplex } from 'node:stream';
 import { keepReadable, lingerMsMax } from './stream-end.js';
 
-export type CarryEnd = 'finished' | 'pod-reset' | 'peer-reset' | 'cut';
+export type RelayEnd = 'finished' | 'pod-reset' | 'peer-reset' | 'cut';
 
-export interface CarryResult {
+export interface RelayResult {
   /** From the pod to the peer. */
   readonly bytesSent: number;
   readonly bytesReceived: number;
-  readonly ended: CarryEnd;
+  readonly ended: RelayEnd;
   /** Why it was cut. */
-  readonly why?: string;
+  readonly reason?: string;
   /** One side was reset, and the other side did not take what the first had sent within `lingerMsMax`. */
   readonly lingered?: boolean;
 }
 
-export interface Carried {
+export interface Relay {
   /** Settles once, when both ends are gone; never rejects. */
-  readonly done: Promise<CarryResult>;
+  readonly done: Promise<RelayResult>;
   /** Ends both at once: each sees a reset. */
   cut(why: string): void;
   /** Bytes so far, sent and received. */
@@ -52,16 +52,16 @@ function resetOnceFlushed(stream: Duplex, onExpired: () => void): void {
 }
 
 /** Both ends are handed over paused or unread; the carrier owns them from here on. */
-export function carry(pod: Duplex, peer: Duplex): Carried {
+export function relay(pod: Duplex, peer: Duplex): Relay {
   let bytesSent = 0;
   let bytesReceived = 0;
-  let ended: CarryEnd | undefined;
+  let ended: RelayEnd | undefined;
   let why: string | undefined;
   let lingered = false;
 
-  const done = new Promise<CarryResult>((resolve) => {
+  const done = new Promise<RelayResult>((resolve) => {
     let open = 2;
-    const closed = (from: Duplex, to: Duplex, name: CarryEnd) => () => {
+    const closed = (from: Duplex, to: Duplex, name: RelayEnd) => () => {
       if (!keepReadable(from).inOrder) {
         ended ??= name;
         resetOnceFlushed(to, () => (lingered = true));
@@ -72,15 +72,15 @@ export function carry(pod: Duplex, peer: Duplex): Carried {
           bytesReceived,
           ended: ended ?? 'finished',
           ...(lingered ? { lingered } : {}),
-          ...(why === undefined ? {} : { why }),
+          ...(why === undefined ? {} : { reason: why }),
         });
       }
     };
-    const pump = (from: Duplex, to: Duplex, name: CarryEnd, count: (bytes: number) => void): void => {
+    const pump = (from: Duplex, to: Duplex, name: RelayEnd, count: (bytes: number) => void): void => {
       const source = keepReadable(from);
       const target = keepReadable(to);
       from.on('data', (chunk: Buffer) => {
-        if (target.isDeaf) return;
+        if (target.discardsWrites) return;
         count(chunk.length);
         // A stream that refuses more is asked again at its 'drain': nothing queues beyond one chunk and its buffer.
         if (!to.write(chunk)) from.pause();

@@ -1,6 +1,6 @@
 /** Tells the control plane what this node holds: weft.v1.NodeReports. */
 import { NodeReport, NodeReportAnswer } from './gen/weft.js';
-import { askOnce, type ControlPlane } from './once.js';
+import { unaryCall, type ControlPlane } from './unary-call.js';
 
 const method = {
   path: '/weft.v1.NodeReports/Report',
@@ -9,6 +9,6 @@ const method = {
 };
 
 /** Errors: of gRPC; a control plane that does not know reports answers UNIMPLEMENTED. */
-export async function sendReport(control: ControlPlane, report: NodeReport): Promise<void> {
-  await askOnce(control, method, report);
+export async function sendNodeReport(control: ControlPlane, report: NodeReport): Promise<void> {
+  await unaryCall(control, method, report);
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { RateLimiter } from './rate.js';
+import { RateLimiter } from './rate-limiter.js';
 
 test('a burst, then the rate, each key by itself', () => {
   const limiter = new RateLimiter({ perSecond: 2, burst: 3 });

@@ -15,7 +15,7 @@ interface Method<Q, A> {
 }
 
 /** Errors: of gRPC. */
-export function askOnce<Q, A>(control: ControlPlane, method: Method<Q, A>, question: Q): Promise<A> {
+export function unaryCall<Q, A>(control: ControlPlane, method: Method<Q, A>, question: Q): Promise<A> {
   return new Promise((resolve, reject) => {
     const client = new Client(control.target, credentials.createSsl(Buffer.from(control.rootPem())), {});
     const metadata = new Metadata();

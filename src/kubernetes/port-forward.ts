@@ -14,7 +14,7 @@ export interface PodPort {
 }
 
 /** The body of an answer to GET. Throws an Error where there is none, or its status is not 200. */
-export async function getThrough(
+export async function getThroughPortForward(
   config: KubeConfig,
   { namespace, pod, port }: PodPort,
   path: string,
