@@ -8,7 +8,6 @@ import {
   type MeshObject,
   type PodObject,
 } from '../objects/objects.js';
-import type { Write } from './writer.js';
 import { conditionsOf, type Saying } from './route.js';
 import { statusPathOf } from './path.js';
 import type { Write } from '../kubernetes/apply-queue.js';

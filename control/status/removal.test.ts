@@ -3,7 +3,6 @@ import { test } from 'node:test';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { compile } from '../compile/compile.js';
 import type { MeshObject } from '../objects/objects.js';
-import type { Write } from './writer.js';
 import { removalWrites } from './removal.js';
 import type { Write } from '../kubernetes/apply-queue.js';
 

@@ -104,10 +104,7 @@ export function decideSteps(
     else if (!sameSettings(before.pod, pod)) change.push(local);
   }
 
-  const known = new Set<bigint>([
-    ...winners.keys(),
-    ...[...held.values()].map(({ netns }) => netns.cookie),
-  ]);
+  const known = new Set<bigint>([...winners.keys(), ...[...held.values()].map(({ netns }) => netns.cookie)]);
   const unfound = intents.filter(({ pod, seen }) => seen.kind !== 'present' && !held.has(pod.uid));
   const unfoundKeys = new Set(unfound.map(({ pod }) => hooks.ownerKey(pod)));
   // A key is a hash, and a node may have many such pods: asked for each second, made only where a hook is left over.

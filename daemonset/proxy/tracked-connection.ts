@@ -14,7 +14,7 @@ export type Opening = Omit<ConnectionRecord, 'bytesSent' | 'bytesReceived' | 'du
 export class TrackedConnection {
   readonly #startedMs = Date.now();
   #opening: Opening | undefined;
-  #carried: Relay | undefined;
+  #flows: Relay | undefined;
   #check: { uid: WorkloadUid; attributes: ConnectionAttributes; peer: SpiffeId | undefined } | undefined;
   #cut: string | undefined;
   #id: number | undefined;
@@ -37,7 +37,7 @@ export class TrackedConnection {
         pod,
         startedMs: track.#startedMs,
         ...track.#opening,
-        ...track.#carried?.counts(),
+        ...track.#flows?.counts(),
       }),
       decidedBy: () => track.#check?.uid,
       recheck: () => track.#recheck(),
@@ -85,10 +85,10 @@ export class TrackedConnection {
   /** Both ends are joined: counts and the log follow the carrier to its end. */
   follow(opening: Opening, flows: Relay): void {
     this.#opening = opening;
-    this.#carried = carried;
+    this.#flows = flows;
     this.context.opened({ ...opening, bytesSent: 0, bytesReceived: 0, durationMs: 0, ended: 'open' });
-    if (this.#cut !== undefined) carried.cut(this.#cut);
-    void carried.done.then((result) => {
+    if (this.#cut !== undefined) flows.cut(this.#cut);
+    void flows.done.then((result) => {
       if (result.lingered === true) this.context.limitReached('linger');
       this.#end(opening, result);
     });
@@ -119,7 +119,7 @@ export class TrackedConnection {
 
   cut(why: string): void {
     this.#cut ??= why;
-    if (this.#carried) this.#carried.cut(why);
+    if (this.#flows) this.#flows.cut(why);
     else this.socket.resetAndDestroy();
   }
 }
