@@ -10,14 +10,14 @@ import { systemClock } from '../src/base/clock.js';
 import { errorText } from '../src/base/errors.js';
 import { sleep } from '../src/base/wait.js';
 import { DiscoveryClient } from '../src/discovery/client.js';
-import { createIssuer } from '../src/discovery/issuer.js';
-import { sendReport } from '../src/discovery/reporter.js';
+import { createCertificateClient } from '../src/discovery/certificate-client.js';
+import { sendNodeReport } from '../src/discovery/node-report-client.js';
 import { parseTrustDomain, type SpiffeId } from '../src/model/identity.js';
 import { MeshState, type MeshUpdate } from '../src/state/store.js';
 import { ConnectionLog } from '../src/telemetry/connection-log.js';
 import { undecodableGauge } from '../src/telemetry/undecodable.js';
 import { MeshMetrics } from '../src/telemetry/metrics.js';
-import { CertificateManager } from '../src/tls/manager.js';
+import { CertificateManager } from '../src/tls/certificate-manager.js';
 import type { Svid } from '../src/tls/svid.js';
 import { ActiveAgent, pinDirOf, type AgentParts } from './active-agent.js';
 import { adminPort } from './admin.js';
@@ -104,7 +104,7 @@ export class Agent {
       onShareUsed: () => this.#metrics.limitReached.inc({ limit: 'connection-lines' }),
     });
     this.#certificates = new CertificateManager({
-      issue: createIssuer(control),
+      issue: createCertificateClient(control),
       clock: systemClock,
       random: Math.random,
       ttlS: certificateTtlS,
@@ -151,7 +151,7 @@ export class Agent {
     });
     undecodableGauge(this.#metrics.registry, () => this.#discovery.undecodable());
     this.#reporter = new NodeReporter(
-      (report) => sendReport(control, report),
+      (report) => sendNodeReport(control, report),
       (why) => log.warn({ error: why }, 'the control plane was not told what this node holds, tried again'),
     );
     this.#succession = new Succession({

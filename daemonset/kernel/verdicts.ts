@@ -21,8 +21,8 @@ import {
 import type { LocalPod } from '../worker-ipc.js';
 import { planOutbound } from '../proxy/choose-path.js';
 import { InheritedEpochs } from './inherited.js';
-import { VerdictShare } from './verdict-share.js';
-import { marksOf } from './marks.js';
+import { VerdictShare } from '../maps/verdicts.js';
+import { marksOf } from './verdict-inputs.js';
 
 interface Admitted {
   readonly local: LocalPod;

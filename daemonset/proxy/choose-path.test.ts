@@ -394,7 +394,10 @@ test('a connection that is older than the waypoint is cut once there is one', ()
   const web = { ...attributes, destinationPort: 8080, identity: id('web') };
   assert.equal(recheck(mesh(), uid('far'), web), undefined);
   assert.match(recheck(withWaypoint(), uid('far'), web) ?? '', /waypoint alone/);
-  assert.equal(recheck(withWaypoint(), uid('far'), { ...web, http: 'judged' }, id('wp')), undefined);
+  assert.equal(
+    recheck(withWaypoint(), uid('far'), { ...web, http: 'authorized-by-waypoint' }, id('wp')),
+    undefined,
+  );
   assert.equal(recheck(withWaypoint(), uid('far'), { ...web, destinationPort: 9090 }), undefined);
 });
 

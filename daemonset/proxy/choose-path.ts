@@ -9,7 +9,12 @@ import type { NodePod } from '../../src/model/node-pod.js';
 import { mayStandBefore } from '../../src/model/ownership.js';
 import type { Service } from '../../src/model/service.js';
 import type { WaypointRef, Workload, WorkloadUid } from '../../src/model/workload.js';
-import { authorize, whyDenied, type ConnectionAttributes, type Verdict } from '../../src/policy/authorize.js';
+import {
+  authorize,
+  denialReason,
+  type ConnectionAttributes,
+  type Verdict,
+} from '../../src/policy/authorize.js';
 import {
   identitiesOf,
   resolve,
@@ -92,7 +97,7 @@ const refuse = (code: string, why: string, status: number, more: Partial<Refusal
 });
 
 const denied = (verdict: Verdict, more: Partial<Refusal> = {}): Refusal =>
-  refuse('WEFT_DENIED', whyDenied(verdict), 401, { verdict, ...more });
+  refuse('WEFT_DENIED', denialReason(verdict), 401, { verdict, ...more });
 
 export function planOutbound(view: MeshView, input: OutboundInput): OutboundPlan {
   const { dialled } = input;
@@ -225,7 +230,7 @@ export function planInboundTunnel(view: MeshView, input: TunnelInput): InboundPl
     sourceIp: (isWaypoint ? input.client?.ip : undefined) ?? input.remote,
     destinationIp: authority.ip,
     destinationPort: authority.port,
-    ...(isWaypoint ? { http: 'judged' as const } : {}),
+    ...(isWaypoint ? { http: 'authorized-by-waypoint' as const } : {}),
   };
   return deliver(view, workload, authority, asked, isWaypoint ? 'waypoint' : 'tunnel');
 }
@@ -300,7 +305,7 @@ export function recheck(
   const refused = waypointRefusal(view, workload, waypoints, peer, attributes.destinationPort);
   if (refused) return refused.why;
   // A waypoint is believed about its client while it serves the port, and no longer.
-  if (attributes.http === 'judged' && waypoints.length === 0)
+  if (attributes.http === 'authorized-by-waypoint' && waypoints.length === 0)
     return `port ${attributes.destinationPort} is no longer served by a waypoint, which spoke for the client`;
   const verdict = authorize(view.policiesFor(workload), attributes);
   return verdict.allowed ? undefined : denied(verdict).why;

@@ -5,7 +5,7 @@ import { errorText, WeftError } from '../../src/base/errors.js';
 import type { SocketAddress } from '../../src/model/address.js';
 import { workloadIdentityOf, type SpiffeId } from '../../src/model/identity.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
-import { carry } from '../../src/hbone/carry.js';
+import { relay } from '../../src/hbone/relay.js';
 import { forwardedFor, sourceIdentityOf } from '../../src/hbone/headers.js';
 import type { InboundTunnel, Refused } from '../../src/hbone/server.js';
 import { openingOf, refusedRecord, type Opening } from '../../src/telemetry/connection-record.js';
@@ -43,7 +43,7 @@ export async function handleTunnel(
   let gone = false;
   tunnel.onGone(() => (gone = true));
   const plan = planOf(context, local, tunnel);
-  const isFromWaypoint = plan.attributes?.http === 'judged';
+  const isFromWaypoint = plan.attributes?.http === 'authorized-by-waypoint';
   // What a waypoint says of its client is looked at where the plan has believed it, and told as the source then.
   const client = (isFromWaypoint ? forwardedFor(tunnel.headers.forwarded) : undefined) ?? clientOf(tunnel);
   const source = plan.attributes?.identity ?? tunnel.peer;
@@ -85,7 +85,7 @@ export async function handleTunnel(
     });
     return;
   }
-  track.follow(opening, carry(app, tunnel.accept()));
+  track.follow(opening, relay(app, tunnel.accept()));
 }
 
 /**
@@ -133,12 +133,12 @@ export async function handlePlain(context: ProxyContext, local: LocalPod, socket
     track.refuse({ ...opening, code: 'WEFT_DENIED', why: 'forbidden while it was being opened' });
     return;
   }
-  track.follow(opening, carry(socket, app));
+  track.follow(opening, relay(socket, app));
 }
 
 /** What the tunnel's server itself turned away. */
 export function recordRefused(context: ProxyContext, local: LocalPod, refused: Refused): void {
-  const plan: InboundPlan = { kind: 'refuse', code: refused.code, why: refused.why, status: 400 };
+  const plan: InboundPlan = { kind: 'refuse', code: refused.code, why: refused.reason, status: 400 };
   context.closed(
     refusedRecord(
       describeInbound(context, local, 'inbound-hbone', refused.remote, undefined, refused.peer, plan),

@@ -3,7 +3,7 @@ import type net from 'node:net';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { formatSocketAddress, isV6, type SocketAddress } from '../../src/model/address.js';
 import type { NodePod } from '../../src/model/node-pod.js';
-import { carry } from '../../src/hbone/carry.js';
+import { relay } from '../../src/hbone/relay.js';
 import { isEndpointFailure } from '../../src/hbone/endpoint-failure.js';
 import { openingOf, type Opening } from '../../src/telemetry/connection-record.js';
 import type { LocalPod } from '../worker-ipc.js';
@@ -81,7 +81,7 @@ export async function handleOutbound(
         track.refuse({ ...opening, code: 'WEFT_DENIED', why: 'forbidden while it was being opened' });
         return;
       }
-      track.follow(opening, carry(socket, peer));
+      track.follow(opening, relay(socket, peer));
       return;
     } catch (error) {
       const code = error instanceof WeftError ? error.code : 'WEFT_INTERNAL';

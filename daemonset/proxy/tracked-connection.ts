@@ -1,6 +1,6 @@
 /** A connection's record from its first moment to its line in the log. */
 import type net from 'node:net';
-import type { Carried, CarryResult } from '../../src/hbone/carry.js';
+import type { Relay, RelayResult } from '../../src/hbone/relay.js';
 import type { SpiffeId } from '../../src/model/identity.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { ConnectionAttributes } from '../../src/policy/authorize.js';
@@ -12,7 +12,7 @@ import { recheck } from './choose-path.js';
 export class TrackedConnection {
   readonly #startedMs = Date.now();
   #opening: Opening | undefined;
-  #carried: Carried | undefined;
+  #relay: Relay | undefined;
   #check: { uid: WorkloadUid; attributes: ConnectionAttributes; peer: SpiffeId | undefined } | undefined;
   #cut: string | undefined;
   #id: number | undefined;
@@ -35,7 +35,7 @@ export class TrackedConnection {
         pod,
         startedMs: track.#startedMs,
         ...track.#opening,
-        ...track.#carried?.counts(),
+        ...track.#relay?.counts(),
       }),
       decidedBy: () => track.#check?.uid,
       recheck: () => track.#recheck(),
@@ -69,7 +69,7 @@ export class TrackedConnection {
     // Whom a waypoint speaks for was believed because it served this workload. Once it does not, nobody knows whose connection this is.
     if (
       workload &&
-      check.attributes.http === 'judged' &&
+      check.attributes.http === 'authorized-by-waypoint' &&
       waypointsOf(view, workload, check.attributes.destinationPort).length === 0
     )
       return 'the waypoint that spoke for its client does not serve this workload any more';
@@ -81,12 +81,12 @@ export class TrackedConnection {
   }
 
   /** Both ends are joined: counts and the log follow the carrier to its end. */
-  follow(opening: Opening, carried: Carried): void {
+  follow(opening: Opening, relay: Relay): void {
     this.#opening = opening;
-    this.#carried = carried;
+    this.#relay = relay;
     this.context.opened(openRecord(opening));
-    if (this.#cut !== undefined) carried.cut(this.#cut);
-    void carried.done.then((result) => {
+    if (this.#cut !== undefined) relay.cut(this.#cut);
+    void relay.done.then((result) => {
       if (result.lingered === true) this.context.limitReached('linger');
       this.#end(opening, result);
     });
@@ -94,7 +94,7 @@ export class TrackedConnection {
 
   #end(
     opening: Opening,
-    result: Pick<CarryResult, 'bytesSent' | 'bytesReceived'> & { ended: string; why?: string },
+    result: Pick<RelayResult, 'bytesSent' | 'bytesReceived'> & { ended: string; why?: string },
   ): void {
     if (this.#ended) return;
     this.#ended = true;
@@ -117,7 +117,7 @@ export class TrackedConnection {
 
   cut(why: string): void {
     this.#cut ??= why;
-    if (this.#carried) this.#carried.cut(why);
+    if (this.#relay) this.#relay.cut(why);
     else this.socket.resetAndDestroy();
   }
 }

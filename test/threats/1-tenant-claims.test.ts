@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { parse } from 'yaml';
 import { objectKey } from '../../control/compile/compile.js';
-import type { MeshObject } from '../../control/compile/objects.js';
+import type { MeshObject } from '../../control/objects/objects.js';
 import { narrow } from '../../control/source/narrow.js';
 import { projectRoot } from '../../native/index.js';
 import { encodeService, encodeWorkload } from '../../src/discovery/encode.js';

@@ -19,7 +19,7 @@ import {
   uidOf,
   waypointRef,
 } from './support/mesh.js';
-import type { MeshObject } from '../../control/compile/objects.js';
+import type { MeshObject } from '../../control/objects/objects.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
 import type { ServiceKey } from '../../src/model/workload.js';
 import { WaypointState } from '../../src/waypoint/state.js';

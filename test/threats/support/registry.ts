@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { parseAllDocuments } from 'yaml';
 import { compile, type Compiler } from '../../../control/compile/compile.js';
-import { namespaceOf } from '../../../control/compile/labels.js';
-import type { MeshObject } from '../../../control/compile/objects.js';
+import { namespaceOf } from '../../../control/compile/enrollment.js';
+import type { MeshObject } from '../../../control/objects/objects.js';
 import { narrow } from '../../../control/source/narrow.js';
 import { readObject } from '../../../control/source/validate.js';
 import { kernelServices } from '../../../daemonset/kernel/services.js';
