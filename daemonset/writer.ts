@@ -15,15 +15,16 @@ import type { MeshMetrics } from '../src/telemetry/metrics.js';
 import type { CertificateManager } from '../src/tls/manager.js';
 import { attemptWith } from './attempt.js';
 import { Cni, cniOptionsOf, removeCni } from './cni/cni.js';
-import { readCounters, watchEvents, watchFlows } from './maps/events.js';
+import { readCounters } from './maps/count.js';
+import { watchEvents } from './maps/events.js';
+import { watchFlows } from './maps/flows.js';
 import { cniProgram, Datapath, removeInstance } from './datapath/loader.js';
-import { PodMaps } from './maps/pod-maps.js';
 import { Enrollment } from './enroll/enrollment.js';
 import { PodNamespaces } from './enroll/namespaces.js';
 import { Preexisting } from './enroll/preexisting.js';
 import { podsReported } from './enroll/report.js';
 import type { Inheritance } from './handover/protocol.js';
-import { Carried } from './kernel/flows.js';
+import { KernelFlows } from './kernel/flows.js';
 import { Lease } from './kernel/lease.js';
 import { KernelServices } from './kernel/services.js';
 import { Verdicts } from './kernel/verdicts.js';
@@ -107,9 +108,9 @@ export async function startWriter(
     shared;
   const { wanted, uncaptured, enrolledNamespaces } = subscriptions;
   const datapath = new Datapath(options.instance, options.cgroups);
-  const maps = new PodMaps(datapath);
+  const { maps } = datapath;
   const verdicts: Verdicts = new Verdicts(
-    datapath,
+    maps,
     state,
     options.node,
     options.verdictLeaseMs,
@@ -122,9 +123,9 @@ export async function startWriter(
     inherited && ((cookie) => enrollment.podOf(cookie)),
     () => metrics.limitReached.inc({ limit: 'handover-verdicts' }),
   );
-  const services = new KernelServices(datapath, () => metrics.limitReached.inc({ limit: 'kernel-services' }));
+  const services = new KernelServices(maps, () => metrics.limitReached.inc({ limit: 'kernel-services' }));
   const preexisting = new Preexisting(inherited?.preexisting);
-  const carried: Carried = new Carried({
+  const carried: KernelFlows = new KernelFlows({
     datapath,
     view: state,
     podOf: (cookie) => enrollment.podOf(cookie),
@@ -135,12 +136,12 @@ export async function startWriter(
   const enrollment: Enrollment = new Enrollment({
     hooks: datapath.hooks,
     attach: (cookie, netns) => datapath.attachPod(cookie, netns),
-    maps,
+    maps: maps.pods,
     workers,
     verdicts,
     preexisting,
     carried: () => carried.cookies(),
-    left: (local) => carried.left(local),
+    left: (local) => carried.podLeft(local),
     namespaces: new PodNamespaces(),
     rules: options,
     never: neverPods(),
@@ -161,7 +162,7 @@ export async function startWriter(
   metrics.lacks(missing.keys());
   for (const [feature, why] of missing)
     log.warn({ feature, why }, 'this kernel lacks a feature; what it would carry goes the longer way');
-  maps.setNode(netnsCookie(''), {
+  maps.node.setNode(netnsCookie(''), {
     ...options,
     ...(missing.has('splice') ? { spliceBytesMax: 0 } : {}),
   });
@@ -172,7 +173,7 @@ export async function startWriter(
     );
   const lease = new Lease({
     verdicts,
-    carried,
+    flows: carried,
     isUnused: missing.has('kernel-path'),
     attempt,
     onCut: (cut) => log.info({ cut }, 'connections in the kernel cut that are now forbidden'),
@@ -231,7 +232,7 @@ export async function startWriter(
         // Before discovery has spoken, what a former life enrolled stays as it is: captured, and refused.
         if (!shared.isSynced() || ceded) continue;
         shared.wantCertificates();
-        if (await enrollment.turn(wanted, uncaptured, () => (enrolling = true))) carried.forgetWords();
+        if (await enrollment.turn(wanted, uncaptured, () => (enrolling = true))) carried.forgetTemplates();
         followMesh();
         lease.begin();
         lease.renew();
@@ -325,7 +326,7 @@ export async function startWriter(
         waiting: Object.fromEntries(enrollment.waiting),
         uncaptured: Object.fromEntries(uncaptured),
         certificates: certificates.state(),
-        kernel: readCounters(datapath),
+        kernel: readCounters(maps),
         preexisting: preexisting.describe(),
         ...state.dump(),
         connections: await connections(),
@@ -334,7 +335,7 @@ export async function startWriter(
       certificates: () => certificates.state(),
     });
 
-  const stopEvents = watchEvents(datapath, (event) =>
+  const stopEvents = watchEvents(maps, (event) =>
     log.warn({ ...event, cookie: String(event.cookie) }, 'refused in the kernel'),
   );
   const stopFlows = watchFlows(datapath, (flows) => carried.onFlows(flows));
@@ -372,14 +373,14 @@ export async function startWriter(
     isEmpty,
     turn,
     publish: () => {
-      carried.forgetWords();
+      carried.forgetTemplates();
       if (ceded || !lease.isSwept) return;
       // What is forbidden now comes first; nothing that fails after it keeps it from being so.
       lease.refresh();
       followMesh();
     },
     onVerdictAsked: ({ source, destination, port }) => {
-      if (!ceded && enrollment.hasSettled(source)) verdicts.learn(source, destination, port);
+      if (!ceded && enrollment.hasSettled(source)) verdicts.decide(source, destination, port);
     },
     onWorkerReplaced: (pods) => {
       enrollment.unserved(pods);
@@ -388,7 +389,7 @@ export async function startWriter(
     forgetSandbox: (podUid) => enrollment.forgetSandbox(podUid),
     keepCni,
     writeReady,
-    counters: () => (ceded ? {} : readCounters(datapath)),
+    counters: () => (ceded ? {} : readCounters(maps)),
     cede: async () => {
       ceded = true;
       clearInterval(timer);

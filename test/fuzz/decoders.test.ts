@@ -28,7 +28,7 @@ import { parseTrustDomain } from '../../src/model/identity.js';
 import { parseLeaf, spiffeIdOfNames } from '../../src/tls/certificate.js';
 import { createCsr, createRoot, parseCsr } from '../../src/tls/issue.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
-import { decodeEvent } from '../../daemonset/datapath/layout.js';
+import { decodeEvent } from '../../daemonset/maps/events.js';
 
 const boxMs = 1_500;
 

@@ -7,7 +7,7 @@ import type { MeshObject } from '../../../control/compile/objects.js';
 import { narrow } from '../../../control/source/narrow.js';
 import { readObject } from '../../../control/source/validate.js';
 import { kernelServices } from '../../../daemonset/kernel/services.js';
-import { kernelMayCarry } from '../../../daemonset/kernel/verdicts.js';
+import { isKernelPathAllowed } from '../../../daemonset/kernel/verdicts.js';
 import { planInboundPlain, planInboundTunnel, planOutbound } from '../../../daemonset/proxy/plan.js';
 import { parseSocketAddress } from '../../../src/model/address.js';
 import type { NodePod } from '../../../src/model/node-pod.js';
@@ -143,7 +143,7 @@ export function decisions(
         const place = { cookie: 0n, netns: '' };
         found[`kernel ${source} to ${destination}:${port}`] =
           source !== destination &&
-          kernelMayCarry(view, { pod: from, place }, { pod, place }, port, pod.node);
+          isKernelPathAllowed(view, { pod: from, place }, { pod, place }, port, pod.node);
       }
     }
     const workload = view.workload(pod.uid);
