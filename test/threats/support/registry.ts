@@ -7,7 +7,7 @@ import type { MeshObject } from '../../../control/objects/objects.js';
 import { narrow } from '../../../control/source/narrow.js';
 import { readObject } from '../../../control/source/validate.js';
 import { kernelServices } from '../../../daemonset/kernel/services.js';
-import { kernelMayCarry } from '../../../daemonset/kernel/verdicts.js';
+import { isKernelPathAllowed } from '../../../daemonset/kernel/verdicts.js';
 import { planInboundPlain, planInboundTunnel, planOutbound } from '../../../daemonset/proxy/choose-path.js';
 import { parseSocketAddress } from '../../../src/model/address.js';
 import type { NodePod } from '../../../src/model/node-pod.js';
@@ -140,10 +140,10 @@ export function decisions(
       for (const source of others) {
         const from = pods.get(source);
         assert.ok(from);
-        const place = { cookie: 0n, netns: '' };
+        const netns = { cookie: 0n, netns: '' };
         found[`kernel ${source} to ${destination}:${port}`] =
           source !== destination &&
-          kernelMayCarry(view, { pod: from, netns: place }, { pod, netns: place }, port, pod.node);
+          isKernelPathAllowed(view, { pod: from, netns }, { pod, netns }, port, pod.node);
       }
     }
     const workload = view.workload(pod.uid);
