@@ -9,7 +9,10 @@ import { isIp, parseIp } from '../src/model/address.js';
 import { parseTrustDomain } from '../src/model/identity.js';
 import { metricsText } from '../src/telemetry/exposition.js';
 import { serveRoutes, tokenIn } from '../src/telemetry/servers.js';
-import { Compiler, type Changes, type CompileSettings, type ObjectKey } from './compile/compile.js';
+import { Compiler } from './compile/compile.js';
+import type { ResourceChanges } from './compile/resource.js';
+import type { CompileSettings } from './compile/settings.js';
+import type { ObjectKey } from './objects/object-key.js';
 import { differenceFrom } from './compile/difference.js';
 import type { MeshObject } from './objects/objects.js';
 import { isUnprotected, problemLine, SettingProblems } from './compile/setting-problems.js';
@@ -192,7 +195,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
     ];
     replaceFile(join(options.state, problemsFile), JSON.stringify(problems), 0o600);
   };
-  const tell = (changes: Changes): void => {
+  const tell = (changes: ResourceChanges): void => {
     const changed = resources.apply(changes);
     problems.refresh();
     upkeep?.changed();
@@ -218,7 +221,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
           );
           upkeep?.changed();
         },
-        onTrouble: (kind, why, retryInMs) =>
+        onWatchError: (kind, why, retryInMs) =>
           log.warn({ kind, why, retryInMs }, 'the API server was not heard; what is known stays in force'),
       })
     : new FileSource({

@@ -1,6 +1,6 @@
 /** For a source that tells the whole each time. */
 import type { Compiler } from './compile.js';
-import { objectKey, type ObjectKey } from '../registry/indexes.js';
+import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import type { MeshObject } from '../objects/objects.js';
 
 /** What differs from the whole that is told now. */

@@ -4,9 +4,9 @@ import { spiffeIdOf, type TrustDomain } from '../../src/model/identity.js';
 import { workloadNamespacesAnnotation } from '../../src/model/ownership.js';
 import type { Service } from '../../src/model/service.js';
 import type { PortMapping, ServiceKey, Workload, WorkloadUid } from '../../src/model/workload.js';
-import { hostOf, type ClaimIndex, type Problem } from '../registry/claims.js';
-import type { ObjectKey } from '../registry/indexes.js';
-import { namespaceOf } from './enrollment.js';
+import type { ClaimIndex, Problem } from '../registry/claims.js';
+import type { ObjectKey } from '../objects/object-key.js';
+import { namespaceOf } from '../../src/model/labels.js';
 import type {
   EndpointSliceObject,
   ExternalServiceObject,
@@ -17,6 +17,10 @@ import type {
 } from '../objects/objects.js';
 import { appProtocol } from './protocols.js';
 import { cluster, serviceKeyOf, tcpPorts } from './service.js';
+
+/** `<name>.<namespace>.external` where the object names none. */
+export const hostOf = (object: ExternalServiceObject): string =>
+  object.spec.host ?? `${object.metadata.name}.${namespaceOf(object)}.external`;
 
 /** An endpoint that speaks plain TCP: nobody holds it, it has no identity that could be shown. */
 function plainEndpoint(

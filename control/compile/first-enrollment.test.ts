@@ -4,16 +4,22 @@ import { parseTrustDomain } from '../../src/model/identity.js';
 import { compile } from './compile.js';
 import {
   beginning,
-  enrolledSaying,
+  enrolledStatus,
   enrollMsMax,
   isEnrolling,
   mayBegin,
   settleMs,
   thereBefore,
   unreported,
-  type EnrollmentFacts,
+  type EnrollmentProgress,
 } from './first-enrollment.js';
-import type { Condition, MeshObject, MeshSettingsObject, NamespaceObject, PodObject } from '../objects/objects.js';
+import type {
+  Condition,
+  MeshObject,
+  MeshSettingsObject,
+  NamespaceObject,
+  PodObject,
+} from '../objects/objects.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 const strict = { 'weft.dev/mesh': 'enabled', 'weft.dev/mode': 'strict' };
@@ -158,8 +164,8 @@ test('waited for are pods that run, are meant to be in the mesh, are older than 
 
 test('it ends once all pods have been reported for a while, or at its deadline; what it waits for is said', () => {
   const facts = { unreported: [], settledMs: undefined, elapsedMs: 0 };
-  const said = (more: Partial<EnrollmentFacts>, namespace = namespaceOf(beginning())): string[] => {
-    const { status = '', reason = '', message = '' } = enrolledSaying(namespace, { ...facts, ...more }) ?? {};
+  const said = (more: Partial<EnrollmentProgress>, namespace = namespaceOf(beginning())): string[] => {
+    const { status = '', reason = '', message = '' } = enrolledStatus(namespace, { ...facts, ...more }) ?? {};
     return [status, reason, message];
   };
   const waiting = [podOf('a'), podOf('bb'), { ...podOf('c'), spec: { nodeName: 'node-a' } }];
@@ -178,5 +184,5 @@ test('it ends once all pods have been reported for a while, or at its deadline; 
   ]);
   assert.deepEqual(said({ unreported: waiting }, namespaceOf(done)), ['True', 'Enrolled', inForce]);
   assert.deepEqual(said({ unreported: waiting }, namespaceOf()), ['True', 'Enrolled', inForce]);
-  assert.equal(enrolledSaying(namespaceOf(done, {}), facts), undefined);
+  assert.equal(enrolledStatus(namespaceOf(done, {}), facts), undefined);
 });

@@ -7,7 +7,8 @@
  * condition is the control plane's alone: `namespaces/status` is not for who may write namespaces. Pure.
  */
 import { firstEnrollmentOf, isStrict } from '../../src/model/object-settings.js';
-import { isEnrolled, labelsOf, namespaceOf, uncapturedBecause } from './enrollment.js';
+import { isEnrolled, uncapturedBecause } from './enrollment.js';
+import { labelsOf, namespaceOf } from '../../src/model/labels.js';
 import {
   capturedCondition,
   enrolledCondition,
@@ -90,7 +91,7 @@ export function unreported(
 export const thereBefore = (pods: readonly PodObject[], sinceMs: number): PodObject[] =>
   pods.filter(({ metadata }) => !(Date.parse(metadata.creationTimestamp ?? '') > sinceMs));
 
-export interface EnrollmentFacts {
+export interface EnrollmentProgress {
   /** Of the whole mesh: a client may be anywhere. */
   readonly unreported: readonly PodObject[];
   /** For how long nothing was unreported; undefined where something is. */
@@ -100,7 +101,7 @@ export interface EnrollmentFacts {
 }
 
 /** The condition as it should be; undefined: none. */
-export function enrolledSaying(namespace: NamespaceObject, facts: EnrollmentFacts): Condition | undefined {
+export function enrolledStatus(namespace: NamespaceObject, facts: EnrollmentProgress): Condition | undefined {
   if (!isEnrolled(namespace)) return undefined;
   const now = conditionOf(namespace);
   const said = (status: 'True' | 'False', reason: string, message: string): Condition => ({

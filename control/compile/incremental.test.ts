@@ -4,7 +4,8 @@ import { test } from 'node:test';
 import { typeUrls } from '../../src/discovery/types.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { Resources } from '../serve/resources.js';
-import { compile, Compiler, type Told } from './compile.js';
+import { compile, Compiler } from './compile.js';
+import type { CompiledResource } from './resource.js';
 import { differenceFrom } from './difference.js';
 import { beginning } from './first-enrollment.js';
 import { capturedCondition, type BackendRef, type MeshObject, type ParentRef } from '../objects/objects.js';
@@ -12,7 +13,7 @@ import { capturedCondition, type BackendRef, type MeshObject, type ParentRef } f
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 
 /** What nodes n1 and n2 would be told, by type and name, with versions. */
-function described(told: Iterable<Told>): string {
+function described(told: Iterable<CompiledResource>): string {
   const resources = new Resources(told);
   return describe(resources);
 }

@@ -7,7 +7,8 @@ import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Locality, Workload, WorkloadUid } from '../../src/model/workload.js';
 import { kubeletPorts, targetPortOf } from './containers.js';
 import { isCaptured, isEnrolling } from './first-enrollment.js';
-import { labelsOf, namespaceOf, selects, uncapturedBecause } from './enrollment.js';
+import { labelsOf, namespaceOf, selects } from '../../src/model/labels.js';
+import { uncapturedBecause } from './enrollment.js';
 import type {
   AccessPolicyObject,
   MeshSettingsObject,
@@ -18,10 +19,11 @@ import type {
 } from '../objects/objects.js';
 import { nameOfPolicy, strictPolicy } from './policies.js';
 import { appProtocol } from './protocols.js';
+import type { CompiledResource } from './resource.js';
 import { cluster, serviceKeyOf, tcpPorts } from './service.js';
 
 /** What a pod's meaning depends on besides the pod. */
-export interface PodSurroundings {
+export interface PodLookup {
   readonly trustDomain: TrustDomain;
   readonly rootsVersion: string;
   /** No policy is in force. */
@@ -67,7 +69,7 @@ function localityOf(node: NodeObject | undefined): { locality?: Locality } {
 }
 
 /** Undefined where it has ended: no node holds it, nobody reaches it. */
-export function compilePod(pod: PodObject, around: PodSurroundings): CompiledPod | undefined {
+export function compilePod(pod: PodObject, around: PodLookup): CompiledPod | undefined {
   if (gone(pod)) return undefined;
   const { mesh } = around;
   const { name } = pod.metadata;
@@ -178,4 +180,21 @@ export function compilePod(pod: PodObject, around: PodSurroundings): CompiledPod
     unsplicedPorts: [...(mesh.unsplicedPorts ?? []), ...portList(notes['weft.dev/splice-off-ports'])],
   };
   return { ...compiled, held };
+}
+
+/**
+ * The resources of a pod.
+ * @param isScoped whether its address counts for clients of its own namespace alone
+ */
+export function podResources(
+  { node, workload, policy, held, uncaptured }: CompiledPod,
+  isScoped: boolean,
+): CompiledResource[] {
+  const scope = isScoped ? ({ scope: 'namespace' } as const) : {};
+  return [
+    ...(workload ? [{ kind: 'workload', value: { ...workload, ...scope } } as const] : []),
+    ...(policy ? [{ kind: 'policy', value: policy } as const] : []),
+    ...(held ? [{ kind: 'nodePod', node, value: held } as const] : []),
+    ...(uncaptured ? [{ kind: 'uncaptured', node, value: uncaptured } as const] : []),
+  ];
 }

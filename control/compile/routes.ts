@@ -16,7 +16,7 @@ import type {
 import { errorText } from '../../src/base/errors.js';
 import { durationMsOf, timerMsMax } from '../../src/model/duration.js';
 import { routeIdleSettings } from '../../src/model/idle-settings.js';
-import { namespaceOf } from './enrollment.js';
+import { namespaceOf } from '../../src/model/labels.js';
 import type {
   BackendRef,
   GrpcRouteRule,
@@ -33,7 +33,6 @@ import {
   attach,
   isCoreGroup,
   isExternal,
-  isServiceParent,
   refNamespace,
   routeKeyOf,
   type ParentVerdict,
@@ -412,27 +411,4 @@ export function compileRoute(object: RouteObject, around: RouteSurroundings): Co
       ? { invalid: { everyRule: invalid.length === rules.length, message: invalid.join('; ') } }
       : {}),
   };
-}
-
-/** Services (`<namespace>/<name>`) on which a route's meaning depends, and those of them that are its parents. */
-export function servicesOf(object: RouteObject): {
-  readonly all: ReadonlySet<string>;
-  readonly parents: ReadonlySet<string>;
-} {
-  const name = (ref: { readonly namespace?: string; readonly name: string }): string =>
-    `${refNamespace(ref, object)}/${ref.name}`;
-  const parents = new Set((object.spec.parentRefs ?? []).filter(isServiceParent).map(name));
-  const all = new Set(parents);
-  const mirrored = (filters: readonly RouteFilterObject[] | undefined): void => {
-    for (const { requestMirror } of filters ?? []) if (requestMirror) all.add(name(requestMirror.backendRef));
-  };
-  const rules: readonly Pick<HttpRouteRule, 'filters' | 'backendRefs'>[] = object.spec.rules ?? [];
-  for (const rule of rules) {
-    mirrored(rule.filters);
-    for (const ref of rule.backendRefs ?? []) {
-      all.add(name(ref));
-      mirrored(ref.filters);
-    }
-  }
-  return { all, parents };
 }

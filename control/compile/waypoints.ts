@@ -1,7 +1,7 @@
 /** Which Gateways are Weft's waypoints, and which Services' requests go through one. Pure. */
 import { admitsNamespace } from '../../src/kubernetes/allowed-routes.js';
 import type { ServiceKey, WaypointRef } from '../../src/model/workload.js';
-import { labelsOf, namespaceOf, type Labels } from './enrollment.js';
+import { labelsOf, namespaceOf, type Labels } from '../../src/model/labels.js';
 import type {
   GatewayClassObject,
   GatewayObject,

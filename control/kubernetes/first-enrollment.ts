@@ -7,10 +7,11 @@ import { isDeepStrictEqual } from 'node:util';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText } from '../../src/base/errors.js';
 import { ApiError, requestJson } from '../../src/kubernetes/request.js';
-import { objectKey, type Compiler, type ObjectKey } from '../compile/compile.js';
+import { objectKey, type ObjectKey } from '../objects/object-key.js';
+import type { Compiler } from '../compile/compile.js';
 import {
   beginning,
-  enrolledSaying,
+  enrolledStatus,
   enrollMsMax,
   isEnrolling,
   mayBegin,
@@ -26,7 +27,7 @@ import {
   type PodObject,
 } from '../objects/objects.js';
 import type { ServeLog } from '../serve/server.js';
-import { narrow } from '../source/narrow.js';
+import { pickFields } from '../kinds/kinds.js';
 import { rfc3339 } from './conditions.js';
 
 const tickMs = 1_000;
@@ -250,7 +251,7 @@ export class FirstEnrollment {
       if (left.length > 0) delete since.settledAtMs;
       else since.settledAtMs ??= nowMs;
     }
-    return enrolledSaying(namespace, {
+    return enrolledStatus(namespace, {
       unreported: left,
       settledMs: since?.settledAtMs === undefined ? undefined : nowMs - since.settledAtMs,
       elapsedMs: Math.max(since ? nowMs - since.atMs : 0, sinceTransitionMs(namespace)),
@@ -271,7 +272,7 @@ export class FirstEnrollment {
       metadata: { name, ...(uid ? { uid } : {}), ...(resourceVersion ? { resourceVersion } : {}) },
       status: { conditions: condition ? [{ ...condition, lastTransitionTime }] : [] },
     });
-    return narrow('Namespace', written) as NamespaceObject;
+    return pickFields('Namespace', written) as NamespaceObject;
   }
 }
 

@@ -10,10 +10,10 @@ import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { isManifest } from '../../src/kubernetes/manifests.js';
-import { objectKey, type ObjectKey } from '../compile/compile.js';
+import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import type { MeshObject } from '../objects/objects.js';
 import { fileErrorText, parseManifests, type FileError, type Parsed, type Unused } from './parse.js';
-import { saidTwice } from './duplicates.js';
+import { duplicateObjects } from './duplicates.js';
 
 /** Objects of one file that stay in force without being in it, as long as it is wrong. */
 const keptMax = 10_000;
@@ -208,7 +208,7 @@ export class FileSource {
 
   /** Returns what is new of objects that are said twice. */
   #compareAll(): FileError[] {
-    const twice = saidTwice(this.#inOrder().map(([file, { lines }]) => [file, lines] as const));
+    const twice = duplicateObjects(this.#inOrder().map(([file, { lines }]) => [file, lines] as const));
     const known = this.#twice;
     this.#twice = twice;
     return [...twice]

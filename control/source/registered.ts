@@ -1,12 +1,13 @@
 /** What the registry makes of an object by its `apiVersion` and `kind`: reads it, does not use it, or refuses it. Pure. */
 import { nearest } from '../../src/base/nearest.js';
 import type { MeshObject } from '../objects/objects.js';
-import { kindAddresses, type KindAddress } from '../kinds/api.js';
+import type { KindAddress } from '../kinds/kind.js';
+import { kindNames, kinds } from '../kinds/kinds.js';
 
 /** Endpoints are read as the EndpointSlices that Kubernetes mirrors them to. */
 export type FileKind = MeshObject['kind'] | 'Endpoints';
 const addresses: Readonly<Record<string, KindAddress>> = {
-  ...kindAddresses,
+  ...Object.fromEntries(kindNames.map((kind) => [kind, kinds[kind].address])),
   Endpoints: { group: '', versions: ['v1'], plural: 'endpoints' },
 };
 const weftGroup = 'weft.dev';

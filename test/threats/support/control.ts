@@ -4,7 +4,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import http2 from 'node:http2';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Compiler, type Changes } from '../../../control/compile/compile.js';
+import { Compiler } from '../../../control/compile/compile.js';
+import type { ResourceChanges } from '../../../control/compile/resource.js';
 import { differenceFrom } from '../../../control/compile/difference.js';
 import type { MeshObject } from '../../../control/objects/objects.js';
 import { CertificateAuthority } from '../../../control/serve/ca.js';
@@ -31,7 +32,7 @@ export interface Control {
   /** Manifests in place of the former. */
   change(manifests: string): void;
   /** What a compiler of another version would tell. */
-  tell(changes: Changes): void;
+  tell(changes: ResourceChanges): void;
 }
 
 export type Closers = (() => void)[];
@@ -76,7 +77,7 @@ export async function startControl(
   );
   const port = await server.start();
   closers.push(() => server.stop());
-  const tell = (changes: Changes): void => server.update(resources.apply(changes));
+  const tell = (changes: ResourceChanges): void => server.update(resources.apply(changes));
   return {
     server,
     ca,
