@@ -6,7 +6,7 @@ import { parseTrustDomain } from '../../src/model/identity.js';
 import { Resources } from '../serve/resources.js';
 import { compile, Compiler } from './compile.js';
 import type { CompiledResource } from './resource.js';
-import { differenceFrom } from './difference.js';
+import { differenceFrom } from '../registry/difference.js';
 import { beginning } from './first-enrollment.js';
 import { capturedCondition, type BackendRef, type MeshObject, type ParentRef } from '../objects/objects.js';
 

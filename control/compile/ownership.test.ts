@@ -8,7 +8,7 @@ import { parseManifests } from '../source/parse.js';
 import { acceptedCondition } from '../kubernetes/conditions.js';
 import { Compiler, compile } from './compile.js';
 import { objectKey } from '../objects/object-key.js';
-import { differenceFrom } from './difference.js';
+import { differenceFrom } from '../registry/difference.js';
 import type { MeshObject, NodeObject, PodObject, WorkloadObject } from '../objects/objects.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };

@@ -10,7 +10,7 @@ import type { ServiceKey, WaypointRef } from '../../src/model/workload.js';
 import { compile, Compiler } from './compile.js';
 import { objectKey } from '../objects/object-key.js';
 import type { CompileSettings } from './settings.js';
-import { differenceFrom } from './difference.js';
+import { differenceFrom } from '../registry/difference.js';
 import type { MeshObject } from '../objects/objects.js';
 
 const settings: CompileSettings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };

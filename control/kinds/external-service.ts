@@ -1,6 +1,6 @@
 import { namespaceOf } from '../../src/model/labels.js';
 import { claimRanks } from '../../src/model/ownership.js';
-import { compileExternalService, externalProblem, hostOf } from '../compile/external.js';
+import { compileExternalService, externalProblem, hostOf } from '../compile/external-service.js';
 import { objectKey } from '../objects/object-key.js';
 import type { ExternalServiceObject } from '../objects/objects.js';
 import { addressClaims, hostClaim } from '../registry/claims.js';

@@ -1,6 +1,6 @@
 import { namespaceOf } from '../../src/model/labels.js';
 import { claimRanks } from '../../src/model/ownership.js';
-import { podOfWorkload, workloadProblem } from '../compile/external.js';
+import { podOfWorkload, workloadProblem } from '../compile/external-service.js';
 import { objectKey } from '../objects/object-key.js';
 import type { WorkloadObject } from '../objects/objects.js';
 import { addressClaims } from '../registry/claims.js';

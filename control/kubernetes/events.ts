@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { closedMeans } from '../compile/closed.js';
 import { objectKey } from '../objects/object-key.js';
 import type { MeshObject } from '../objects/objects.js';
-import { problemText, type ObjectProblems } from '../compile/setting-problems.js';
+import { problemText, type ObjectProblems } from '../problems/setting-problems.js';
 import { apiVersionOf } from '../kinds/api.js';
 import type { ObjectProblem } from '../source/kubernetes.js';
 import type { Write } from './writer.js';

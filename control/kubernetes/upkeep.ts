@@ -15,7 +15,7 @@ import type { ServeLog } from '../serve/server.js';
 import { WaypointReconciler } from '../waypoint/reconcile.js';
 import type { RenderSettings } from '../waypoint/render.js';
 import type { ObjectProblem } from '../source/kubernetes.js';
-import type { ObjectProblems } from '../compile/setting-problems.js';
+import type { ObjectProblems } from '../problems/setting-problems.js';
 import { AgentPods } from './agent-pods.js';
 import { acceptedCondition, judgedKinds, rfc3339 } from './conditions.js';
 import { refusedEvent, settingEvent } from './events.js';

@@ -2,7 +2,7 @@
 import { labelsOf, namespaceOf } from '../../src/model/labels.js';
 import { exportLabel } from '../../src/model/ownership.js';
 import { uncapturedBecause } from '../compile/enrollment.js';
-import { nodeTakes } from '../compile/external.js';
+import { nodeTakes } from '../compile/external-service.js';
 import {
   admits,
   gatewayNameLabel,

@@ -21,7 +21,7 @@ import { parseSpiffeId, parseTrustDomain } from '../../src/model/identity.js';
 import { assembleSvid, createCsr, parseLeaf } from '../../src/tls/certificate.js';
 import { parseCsr } from '../../src/tls/issue.js';
 import { Compiler } from '../compile/compile.js';
-import { differenceFrom } from '../compile/difference.js';
+import { differenceFrom } from '../registry/difference.js';
 import type { MeshObject } from '../objects/objects.js';
 import { parseManifests } from '../source/parse.js';
 import { CertificateAuthority } from './ca.js';

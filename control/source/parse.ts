@@ -4,7 +4,7 @@ import { readManifests, type Manifest, type Path } from '../../src/kubernetes/ma
 import type { MeshObject } from '../objects/objects.js';
 import { slicesOf, type EndpointsManifest } from './endpoints.js';
 import { kinds, pickFields } from '../kinds/kinds.js';
-import { registered, type FileKind } from './registered.js';
+import { registered, type FileKind } from './recognize.js';
 import { compileErrorOf, messageOf, ownKinds, readObject, validatorOf } from './validate.js';
 
 export interface FileError {

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Compiler } from '../../../control/compile/compile.js';
 import type { ResourceChanges } from '../../../control/compile/resource.js';
-import { differenceFrom } from '../../../control/compile/difference.js';
+import { differenceFrom } from '../../../control/registry/difference.js';
 import type { MeshObject } from '../../../control/objects/objects.js';
 import { CertificateAuthority } from '../../../control/serve/ca.js';
 import { Resources } from '../../../control/serve/resources.js';

@@ -1,5 +1,5 @@
 /** For a source that tells the whole each time. */
-import type { Compiler } from './compile.js';
+import type { Compiler } from '../compile/compile.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import type { MeshObject } from '../objects/objects.js';
 

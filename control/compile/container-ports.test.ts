@@ -4,7 +4,7 @@ import { parseTrustDomain } from '../../src/model/identity.js';
 import { pickFields } from '../kinds/kinds.js';
 import { readObject } from '../source/validate.js';
 import { compile } from './compile.js';
-import { kubeletPorts, targetPortOf } from './containers.js';
+import { kubeletPorts, targetPortOf } from './container-ports.js';
 import type { PodObject, ServiceObject } from '../objects/objects.js';
 
 /** As the API server gives it, through all that reads it. */
