@@ -13,7 +13,7 @@ import { Compiler } from './compile/compile.js';
 import type { ResourceChanges } from './compile/resource.js';
 import type { CompileSettings } from './compile/settings.js';
 import type { ObjectKey } from './objects/object-key.js';
-import { differenceFrom } from './registry/difference.js';
+import { changesFrom } from './registry/difference.js';
 import type { MeshObject } from './objects/objects.js';
 import { isUnprotected, problemLine, SettingProblems } from './problems/setting-problems.js';
 import { closedMeans } from './compile/closed.js';
@@ -30,7 +30,7 @@ import { TokenReviewer } from './kubernetes/token-review.js';
 import { waypointDefaults, type WaypointDefaults } from './waypoint/defaults.js';
 import type { KeyAndCertificate } from '../src/tls/issue.js';
 import { manifestFindings, manifestTexts } from './problems/manifest-findings.js';
-import { ProblemLog } from './problems/ownership-log.js';
+import { OwnershipLog } from './problems/ownership-log.js';
 import { RemovalStages } from './removal.js';
 import { CertificateAuthority, serverCertificateDueMs } from './serve/ca.js';
 import { replaceFile } from './serve/files.js';
@@ -172,7 +172,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
     resources,
   );
 
-  const problems = new ProblemLog(compiler, log);
+  const problems = new OwnershipLog(compiler, log);
   const settingsOf = new SettingProblems(() => metrics.limitReached.inc({ limit: 'setting-problems' }));
   /** Compiles changed objects and updates nodes. Unknown values of labels and annotations go to the log. */
   const take = (changed: ReadonlyMap<ObjectKey, MeshObject | undefined>): void => {
@@ -227,7 +227,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
     : new FileSource({
         dirs: options.from ?? [],
         onObjects: (objects) => {
-          take(differenceFrom(compiler, objects));
+          take(changesFrom(compiler, objects));
           writeProblems();
         },
         onErrors: (errors) => {

@@ -1,55 +1,19 @@
-/** What is no pod: services outside of the mesh, endpoints written by hand, workloads on machines of their own. Pure. */
-import { isIp, parseIp } from '../../src/model/address.js';
-import { spiffeIdOf, type TrustDomain } from '../../src/model/identity.js';
-import { workloadNamespacesAnnotation } from '../../src/model/ownership.js';
-import type { Service } from '../../src/model/service.js';
-import type { PortMapping, ServiceKey, Workload, WorkloadUid } from '../../src/model/workload.js';
-import type { ClaimIndex, Problem } from '../registry/claims.js';
-import type { ObjectKey } from '../objects/object-key.js';
+/** ExternalServices: addresses outside of the mesh under a name. Pure. */
+import { parseIp } from '../../src/model/address.js';
+import type { TrustDomain } from '../../src/model/identity.js';
 import { namespaceOf } from '../../src/model/labels.js';
-import type {
-  EndpointSliceObject,
-  ExternalServiceObject,
-  NodeObject,
-  PodObject,
-  ServiceObject,
-  WorkloadObject,
-} from '../objects/objects.js';
+import type { Service } from '../../src/model/service.js';
+import type { PortMapping, ServiceKey, Workload } from '../../src/model/workload.js';
+import type { ObjectKey } from '../objects/object-key.js';
+import type { ExternalServiceObject } from '../objects/objects.js';
+import type { ClaimIndex, Problem } from '../registry/claims.js';
+import { plainEndpoint } from './plain-endpoint.js';
 import { appProtocol } from './protocols.js';
-import { cluster, serviceKeyOf, tcpPorts } from './service.js';
+import { cluster } from './service.js';
 
 /** `<name>.<namespace>.external` where the object names none. */
 export const hostOf = (object: ExternalServiceObject): string =>
   object.spec.host ?? `${object.metadata.name}.${namespaceOf(object)}.external`;
-
-/** An endpoint that speaks plain TCP: nobody holds it, it has no identity that could be shown. */
-function plainEndpoint(
-  trustDomain: TrustDomain,
-  uid: string,
-  name: string,
-  namespace: string,
-  address: string,
-  more: Pick<Workload, 'node' | 'healthy' | 'services'>,
-): Workload {
-  return {
-    uid: uid as WorkloadUid,
-    name,
-    namespace,
-    identity: spiffeIdOf({ trustDomain, namespace, serviceAccount: 'default' }),
-    serviceAccount: 'default',
-    addresses: [parseIp(address)],
-    network: '',
-    cluster,
-    tunnel: 'none',
-    policies: [],
-    hostNetwork: false,
-    workloadName: name,
-    workloadType: 'pod',
-    canonicalName: name,
-    canonicalRevision: 'latest',
-    ...more,
-  };
-}
 
 /** What an ExternalService loses to whoever owns what it names. */
 export function externalProblem(
@@ -123,98 +87,5 @@ export function compileExternalService(
         },
       ),
     ),
-  };
-}
-
-export const serviceNameLabel = 'kubernetes.io/service-name';
-
-/** Nothing where the Service is not there, or has a selector: then its pods are its endpoints. */
-export function compileSlice(
-  slice: EndpointSliceObject,
-  service: ServiceObject | undefined,
-  trustDomain: TrustDomain,
-): readonly Workload[] {
-  if (!service || Object.keys(service.spec.selector ?? {}).length > 0) return [];
-  const namespace = namespaceOf(slice);
-  const { name } = slice.metadata;
-  // Ports of a slice and of its Service belong together by name (EndpointSlice API).
-  const ports = tcpPorts(service).flatMap((port): PortMapping[] => {
-    const own = slice.ports.find((one) => (one.name ?? '') === (port.name ?? ''));
-    return own ? [{ servicePort: port.port, targetPort: own.port, appProtocol: appProtocol(port) }] : [];
-  });
-  const services = new Map([[serviceKeyOf(service), ports]]);
-  return slice.endpoints.flatMap(({ addresses, ready, nodeName }) =>
-    // The API server takes forms that nobody reads alike (leading zeros), of which no endpoint is made.
-    addresses
-      .slice(0, 1)
-      .filter(isIp)
-      .map((address) =>
-        plainEndpoint(
-          trustDomain,
-          `${cluster}/discovery.k8s.io/EndpointSlice/${namespace}/${name}/${address}`,
-          service.metadata.name,
-          namespace,
-          address,
-          { node: nodeName ?? '', healthy: ready, services },
-        ),
-      ),
-  );
-}
-
-/** A machine that is no Node of the registry decides by itself (its agent's flags); a Node takes what its annotation names. */
-export function nodeTakes(node: NodeObject | undefined, namespace: string): boolean {
-  if (!node) return true;
-  const taken = (node.metadata.annotations?.[workloadNamespacesAnnotation] ?? '').split(',');
-  return taken.some((one) => one.trim() === '*' || one.trim() === namespace);
-}
-
-/** Why nothing of a Workload is told to anybody. */
-export function workloadProblem(
-  key: ObjectKey,
-  object: WorkloadObject,
-  isTaken: boolean,
-  claims: ClaimIndex,
-): Problem | undefined {
-  const { node, addresses } = object.spec;
-  if (!isTaken)
-    return {
-      reason: 'NodeNotAllowed',
-      message: `${node} is a Node of the cluster, whose annotation ${workloadNamespacesAnnotation} does not name ${namespaceOf(object)}`,
-    };
-  const lost = addresses.flatMap((ip) => {
-    const owner = claims.addressLostTo(key, ip);
-    return owner === undefined ? [] : [`address ${ip} belongs to ${owner}`];
-  });
-  if (lost.length === 0) return undefined;
-  return {
-    reason: 'AddressConflict',
-    message: `${lost.join(', ')}; nothing of this object is in force`,
-  };
-}
-
-/** A name below /run/netns, or an absolute path; no segment begins with a dot. As in the CRD. */
-const netnsPattern = /^([A-Za-z0-9_][A-Za-z0-9_.:@+-]*|(\/[A-Za-z0-9_][A-Za-z0-9_.:@+-]*)+)$/;
-const netnsLengthMax = 1024;
-
-/** As a pod of its machine: enrolled, in the namespace that the machine has for it. Throws where `spec.netns` is no place. */
-export function podOfWorkload(object: WorkloadObject): PodObject {
-  const { node, addresses, serviceAccount, netns, ports } = object.spec;
-  if (netns.length > netnsLengthMax || !netnsPattern.test(netns))
-    throw new Error(
-      `spec.netns: ${JSON.stringify(netns.slice(0, 64))} is neither a name nor an absolute path`,
-    );
-  return {
-    kind: 'Pod',
-    metadata: {
-      ...object.metadata,
-      labels: { ...object.metadata.labels, 'weft.dev/mesh': 'enabled' },
-      annotations: { ...object.metadata.annotations, 'weft.dev/netns': netns },
-    },
-    spec: {
-      nodeName: node,
-      ...(serviceAccount === undefined ? {} : { serviceAccountName: serviceAccount }),
-      containers: [{ ports: [...(ports ?? [])] }],
-    },
-    status: { podIPs: addresses.map((ip) => ({ ip })) },
   };
 }

@@ -6,8 +6,8 @@ import { parseTrustDomain } from '../../src/model/identity.js';
 import { Resources } from '../serve/resources.js';
 import { compile, Compiler } from './compile.js';
 import type { CompiledResource } from './resource.js';
-import { differenceFrom } from '../registry/difference.js';
-import { beginning } from './first-enrollment.js';
+import { changesFrom } from '../registry/difference.js';
+import { enrollingCondition } from './first-enrollment.js';
 import { capturedCondition, type BackendRef, type MeshObject, type ParentRef } from '../objects/objects.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
@@ -73,7 +73,7 @@ function randomObject(): MeshObject {
       return {
         kind: 'Namespace',
         metadata: { name: namespace, labels: { ...labels, ...pick([{}, { 'weft.dev/export': 'enabled' }]) } },
-        ...pick([{}, { status: { conditions: [beginning()] } }]),
+        ...pick([{}, { status: { conditions: [enrollingCondition()] } }]),
       };
     case 'Node':
       return {
@@ -204,7 +204,7 @@ test('change by change or all at once: nodes are told the same, and every differ
     }
     objects = next;
     const before = new Set(describe(resources).split('\n'));
-    const changed = resources.apply(compiler.apply(differenceFrom(compiler, [...objects.values()])));
+    const changed = resources.apply(compiler.apply(changesFrom(compiler, [...objects.values()])));
     const anew = compile([...objects.values()], settings);
     assert.equal(describe(resources), described(anew.all()));
     assert.deepEqual(problemsOf(compiler), problemsOf(anew));

@@ -8,7 +8,7 @@ import { parseManifests } from '../source/parse.js';
 import { acceptedCondition } from '../kubernetes/conditions.js';
 import { Compiler, compile } from './compile.js';
 import { objectKey } from '../objects/object-key.js';
-import { differenceFrom } from '../registry/difference.js';
+import { changesFrom } from '../registry/difference.js';
 import type { MeshObject, NodeObject, PodObject, WorkloadObject } from '../objects/objects.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
@@ -288,7 +288,7 @@ test('who loses is told on the object, once', () => {
   const said = { ...object, status: { conditions } } as unknown as MeshObject;
   assert.equal(acceptedCondition(said, compiler.problemOf(object)), undefined);
   // Status alone changes nothing of what is told.
-  assert.equal(differenceFrom(compiler, [said, pod('bank', '10.0.0.1')]).size, 1);
+  assert.equal(changesFrom(compiler, [said, pod('bank', '10.0.0.1')]).size, 1);
   compiler.apply(new Map([[objectKey(object), said]]));
   assert.match(accepted(compiler, object), /AddressConflict/);
 });

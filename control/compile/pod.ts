@@ -1,4 +1,4 @@
-/** A pod as nodes are told it. Pure. */
+/** Pods as resources. Pure. */
 import { parseCidr, parseIp, type IpAddress } from '../../src/model/address.js';
 import { spiffeIdOf, type SpiffeId, type TrustDomain } from '../../src/model/identity.js';
 import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
@@ -22,7 +22,7 @@ import { appProtocol } from './protocols.js';
 import type { CompiledResource } from './resource.js';
 import { cluster, serviceKeyOf, tcpPorts } from './service.js';
 
-/** What a pod's meaning depends on besides the pod. */
+/** What the resources of a pod depend on besides the pod. */
 export interface PodLookup {
   readonly trustDomain: TrustDomain;
   readonly rootsVersion: string;
@@ -51,7 +51,7 @@ export interface CompiledPod {
   readonly workload?: Workload;
   /** Its own strict mode. */
   readonly policy?: AuthorizationPolicy;
-  readonly held?: NodePod;
+  readonly nodePod?: NodePod;
   readonly uncaptured?: UncapturedPod;
 }
 
@@ -69,36 +69,36 @@ function localityOf(node: NodeObject | undefined): { locality?: Locality } {
 }
 
 /** Undefined where it has ended: no node holds it, nobody reaches it. */
-export function compilePod(pod: PodObject, around: PodLookup): CompiledPod | undefined {
+export function compilePod(pod: PodObject, lookup: PodLookup): CompiledPod | undefined {
   if (gone(pod)) return undefined;
-  const { mesh } = around;
+  const { mesh } = lookup;
   const { name } = pod.metadata;
   const namespace = namespaceOf(pod);
   const node = pod.spec.nodeName;
   const addresses: IpAddress[] = (pod.status?.podIPs ?? []).map(({ ip }) => parseIp(ip));
   const serviceAccount = pod.spec.serviceAccountName ?? 'default';
-  const identity = spiffeIdOf({ trustDomain: around.trustDomain, namespace, serviceAccount });
+  const identity = spiffeIdOf({ trustDomain: lookup.trustDomain, namespace, serviceAccount });
   const uid = (
-    around.kind === 'Pod'
+    lookup.kind === 'Pod'
       ? `${cluster}//Pod/${namespace}/${name}`
       : `${cluster}/weft.dev/Workload/${namespace}/${name}`
   ) as WorkloadUid;
   const podUid = pod.metadata.uid ?? '';
   const labels = labelsOf(pod);
-  const reason = around.enrolNone
+  const reason = lookup.enrolNone
     ? 'mesh-is-being-removed'
-    : around.isWaypoint
+    : lookup.isWaypoint
       ? 'waypoint'
-      : uncapturedBecause(pod, around.namespace);
+      : uncapturedBecause(pod, lookup.namespace);
   const ready = pod.status?.conditions?.find(({ type }) => type === 'Ready')?.status ?? 'True';
 
-  const policies = (around.open ? [] : around.policies)
+  const policies = (lookup.open ? [] : lookup.policies)
     .filter(({ spec }) => spec.selector && selects(spec.selector.matchLabels, labels))
     .map((policy): string => nameOfPolicy(policy).key);
-  const enrolling = isEnrolling(around.namespace);
+  const enrolling = isEnrolling(lookup.namespace);
   const own =
-    !around.open && !enrolling && isStrict(labels)
-      ? strictPolicy(namespace, `${around.kind.toLowerCase()}-${name}`, 'workload')
+    !lookup.open && !enrolling && isStrict(labels)
+      ? strictPolicy(namespace, `${lookup.kind.toLowerCase()}-${name}`, 'workload')
       : undefined;
   if (own) policies.push(own.key);
 
@@ -113,7 +113,7 @@ export function compilePod(pod: PodObject, around: PodLookup): CompiledPod | und
     node,
     cluster,
     tunnel:
-      reason === 'waypoint' || (reason === undefined && !around.untunneled && (!enrolling || isCaptured(pod)))
+      reason === 'waypoint' || (reason === undefined && !lookup.untunneled && (!enrolling || isCaptured(pod)))
         ? 'hbone'
         : 'none',
     ...(reason === 'waypoint' ? { nativeTunnel: true } : {}),
@@ -122,7 +122,7 @@ export function compilePod(pod: PodObject, around: PodLookup): CompiledPod | und
     healthy: ready === 'True' && pod.metadata.deletionTimestamp === undefined,
     hostNetwork: pod.spec.hostNetwork ?? false,
     services: new Map(
-      around.services
+      lookup.services
         .filter((service) => selects(service.spec.selector, labels))
         .map((service) => [
           serviceKeyOf(service),
@@ -137,7 +137,7 @@ export function compilePod(pod: PodObject, around: PodLookup): CompiledPod | und
     workloadType: 'pod',
     canonicalName: labels['app.kubernetes.io/name'] ?? labels['app'] ?? name,
     canonicalRevision: labels['app.kubernetes.io/version'] ?? labels['version'] ?? 'latest',
-    ...localityOf(around.node),
+    ...localityOf(lookup.node),
   };
   const compiled = {
     node,
@@ -147,7 +147,7 @@ export function compilePod(pod: PodObject, around: PodLookup): CompiledPod | und
   };
   if (reason !== undefined) return { ...compiled, uncaptured: { uid, name, namespace, podUid, reason } };
 
-  const notes = { ...around.namespace?.metadata.annotations, ...pod.metadata.annotations };
+  const annotations = { ...lookup.namespace?.metadata.annotations, ...pod.metadata.annotations };
   const netns = pod.metadata.annotations?.['weft.dev/netns'] ?? '';
   const held: NodePod = {
     uid,
@@ -160,26 +160,28 @@ export function compilePod(pod: PodObject, around: PodLookup): CompiledPod | und
     probePorts: kubeletPorts(pod),
     excludeOutboundPorts: [
       ...(mesh.excludeOutboundPorts ?? []),
-      ...portList(notes['weft.dev/exclude-outbound-ports']),
+      ...portList(annotations['weft.dev/exclude-outbound-ports']),
     ],
     excludeOutboundCidrs: [
       ...(mesh.excludeOutboundCidrs ?? []).map(parseCidr),
-      ...cidrList(notes['weft.dev/exclude-outbound-cidrs']),
+      ...cidrList(annotations['weft.dev/exclude-outbound-cidrs']),
     ],
     excludeInboundPorts: [
       ...(mesh.excludeInboundPorts ?? []),
-      ...portList(notes['weft.dev/exclude-inbound-ports']),
+      ...portList(annotations['weft.dev/exclude-inbound-ports']),
     ],
     outboundUnknown: mesh.outboundUnknown ?? 'allow',
     agentDown: mesh.agentDown ?? 'refuse',
     cutPreexisting: mesh.cutPreexisting ?? false,
-    rootsVersion: around.rootsVersion,
-    sameNode: sameNodeOf(notes['weft.dev/same-node']) ?? mesh.sameNode ?? 'kernel',
+    rootsVersion: lookup.rootsVersion,
+    sameNode: sameNodeOf(annotations['weft.dev/same-node']) ?? mesh.sameNode ?? 'kernel',
     splice:
-      notes['weft.dev/splice'] === undefined ? (mesh.splice ?? false) : notes['weft.dev/splice'] === 'on',
-    unsplicedPorts: [...(mesh.unsplicedPorts ?? []), ...portList(notes['weft.dev/splice-off-ports'])],
+      annotations['weft.dev/splice'] === undefined
+        ? (mesh.splice ?? false)
+        : annotations['weft.dev/splice'] === 'on',
+    unsplicedPorts: [...(mesh.unsplicedPorts ?? []), ...portList(annotations['weft.dev/splice-off-ports'])],
   };
-  return { ...compiled, held };
+  return { ...compiled, nodePod: held };
 }
 
 /**
@@ -187,7 +189,7 @@ export function compilePod(pod: PodObject, around: PodLookup): CompiledPod | und
  * @param isScoped whether its address counts for clients of its own namespace alone
  */
 export function podResources(
-  { node, workload, policy, held, uncaptured }: CompiledPod,
+  { node, workload, policy, nodePod: held, uncaptured }: CompiledPod,
   isScoped: boolean,
 ): CompiledResource[] {
   const scope = isScoped ? ({ scope: 'namespace' } as const) : {};

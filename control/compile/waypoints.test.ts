@@ -10,7 +10,7 @@ import type { ServiceKey, WaypointRef } from '../../src/model/workload.js';
 import { compile, Compiler } from './compile.js';
 import { objectKey } from '../objects/object-key.js';
 import type { CompileSettings } from './settings.js';
-import { differenceFrom } from '../registry/difference.js';
+import { changesFrom } from '../registry/difference.js';
 import type { MeshObject } from '../objects/objects.js';
 
 const settings: CompileSettings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
@@ -222,7 +222,7 @@ test('a waypoint may ask for its own identity alone, while its Gateway is there'
   assert.ok(!compiler.mayAsk('waypoint:shop/web', id('shop/sa/web')));
   for (const caller of ['waypoint:', 'waypoint:shop', 'waypoint:shop/wp/x', 'shop/wp'])
     assert.ok(!compiler.mayAsk(caller, id('shop/sa/wp')), caller);
-  compiler.apply(differenceFrom(compiler, []));
+  compiler.apply(changesFrom(compiler, []));
   assert.ok(!compiler.mayAsk('waypoint:shop/wp', id('shop/sa/wp')));
 });
 

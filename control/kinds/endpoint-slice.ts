@@ -1,5 +1,5 @@
 import { labelsOf, namespaceOf } from '../../src/model/labels.js';
-import { compileSlice, serviceNameLabel } from '../compile/external-service.js';
+import { compileSlice, serviceNameLabel } from '../compile/endpoint-slice.js';
 import type { EndpointSliceObject } from '../objects/objects.js';
 import type { Kind } from './kind.js';
 import { pickMeta, type RawMeta } from './metadata.js';

@@ -1,7 +1,7 @@
 import { labelsOf, namespaceOf } from '../../src/model/labels.js';
 import { claimRanks } from '../../src/model/ownership.js';
 import { refusedWaypoint } from '../../src/model/refused-waypoint.js';
-import { serviceNameLabel } from '../compile/external-service.js';
+import { serviceNameLabel } from '../compile/endpoint-slice.js';
 import { compileService } from '../compile/service.js';
 import { hbonePort, waypointReference } from '../compile/waypoints.js';
 import { objectKey } from '../objects/object-key.js';

@@ -1,6 +1,6 @@
 import { namespaceOf } from '../../src/model/labels.js';
 import { claimRanks } from '../../src/model/ownership.js';
-import { podOfWorkload, workloadProblem } from '../compile/external-service.js';
+import { podOfWorkload, workloadProblem } from '../compile/workload.js';
 import { objectKey } from '../objects/object-key.js';
 import type { WorkloadObject } from '../objects/objects.js';
 import { addressClaims } from '../registry/claims.js';
@@ -15,8 +15,8 @@ export const workloadKind: Kind<WorkloadObject> = {
   claims: ({ spec }) => ({ rank: claimRanks.workload, claimed: addressClaims(spec.addresses) }),
   compile(workload, context) {
     const { registry } = context;
-    const isTaken = registry.isTaken(workload);
-    const problem = workloadProblem(objectKey(workload), workload, isTaken, registry.claims);
+    const isAccepted = registry.isAccepted(workload);
+    const problem = workloadProblem(objectKey(workload), workload, isAccepted, registry.claims);
     // Without a placement, no machine may request a certificate for its identity.
     if (problem) return { resources: [], problem };
     const isScoped = !registry.isExported(namespaceOf(workload));

@@ -10,12 +10,12 @@ import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import type { Compiler } from '../compile/compile.js';
 import {
-  beginning,
-  enrolledStatus,
+  enrollingCondition,
+  enrolledConditionNow,
   enrollMsMax,
   isEnrolling,
-  mayBegin,
-  thereBefore,
+  mayBeginEnrolling,
+  startedBefore,
   unreported,
 } from '../compile/first-enrollment.js';
 import { isEnrolled } from '../compile/enrollment.js';
@@ -132,7 +132,7 @@ export class FirstEnrollment {
     const { compiler, byDefault } = this.#options;
     if (!namespace || compiler.removal !== undefined) return false;
     const says = { 'weft.dev/first-enrollment': byDefault, ...namespace.metadata.annotations };
-    return mayBegin(
+    return mayBeginEnrolling(
       { ...namespace, metadata: { ...namespace.metadata, annotations: says } },
       {
         namespaces: compiler.ofKind('Namespace'),
@@ -147,7 +147,7 @@ export class FirstEnrollment {
     const { log } = this.#options;
     const { name } = namespace.metadata;
     try {
-      const begun = await this.#write(namespace, beginning());
+      const begun = await this.#write(namespace, enrollingCondition());
       log.info({ namespace: name }, 'new in the mesh: strict mode waits until nodes have reported all pods');
       return begun;
     } catch (error) {
@@ -246,12 +246,12 @@ export class FirstEnrollment {
     const nowMs = performance.now();
     const since = this.#since.get(key);
     const beganMs = transitionMsOf(namespace);
-    const left = since ? thereBefore(unreportedNow(), beganMs) : [];
+    const left = since ? startedBefore(unreportedNow(), beganMs) : [];
     if (since) {
       if (left.length > 0) delete since.settledAtMs;
       else since.settledAtMs ??= nowMs;
     }
-    return enrolledStatus(namespace, {
+    return enrolledConditionNow(namespace, {
       unreported: left,
       settledMs: since?.settledAtMs === undefined ? undefined : nowMs - since.settledAtMs,
       elapsedMs: Math.max(since ? nowMs - since.atMs : 0, sinceTransitionMs(namespace)),

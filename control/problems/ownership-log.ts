@@ -3,7 +3,7 @@ import type { Compiler } from '../compile/compile.js';
 import type { ObjectKey } from '../objects/object-key.js';
 import type { ServeLog } from '../serve/server.js';
 
-export class ProblemLog {
+export class OwnershipLog {
   readonly #said = new Map<ObjectKey, string>();
 
   constructor(

@@ -21,7 +21,7 @@ export interface ClaimLookup {
   /** Whether ExternalServices and Workloads of the namespace count for everybody. */
   readonly isExported: (namespace: string) => boolean;
   /** Whether the node that a Workload names accepts it. A Workload that is not accepted claims nothing. */
-  readonly isTaken: (workload: WorkloadObject) => boolean;
+  readonly isAccepted: (workload: WorkloadObject) => boolean;
 }
 
 type Claimed = string;
@@ -166,7 +166,7 @@ export class ClaimIndex {
     const byNamespace = new Map<string, Claimant>();
     for (const claimant of there.values()) {
       const { object, claim } = claimant;
-      if (object.kind === 'Workload' && !this.lookup.isTaken(object)) continue;
+      if (object.kind === 'Workload' && !this.lookup.isAccepted(object)) continue;
       if (claim.rank <= claimRanks.service) {
         strong = firstOf(strong, claimant);
         continue;

@@ -1,11 +1,11 @@
-/** For a source that tells the whole each time. */
-import type { Compiler } from '../compile/compile.js';
+/** For a source that lists all objects each time. */
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import type { MeshObject } from '../objects/objects.js';
+import type { Registry } from './registry.js';
 
-/** What differs from the whole that is told now. */
-export function differenceFrom(
-  compiler: Compiler,
+/** The changes that make the registry hold these objects and no others. */
+export function changesFrom(
+  registry: Pick<Registry, 'object' | 'keys'>,
   objects: readonly MeshObject[],
 ): Map<ObjectKey, MeshObject | undefined> {
   const changed = new Map<ObjectKey, MeshObject | undefined>();
@@ -13,9 +13,9 @@ export function differenceFrom(
   for (const object of objects) {
     const key = objectKey(object);
     now.add(key);
-    if (JSON.stringify(compiler.object(key)) !== JSON.stringify(object)) changed.set(key, object);
+    if (JSON.stringify(registry.object(key)) !== JSON.stringify(object)) changed.set(key, object);
     else changed.delete(key);
   }
-  for (const key of compiler.keys()) if (!now.has(key)) changed.set(key, undefined);
+  for (const key of registry.keys()) if (!now.has(key)) changed.set(key, undefined);
   return changed;
 }

@@ -2,7 +2,7 @@
 import { labelsOf, namespaceOf } from '../../src/model/labels.js';
 import { exportLabel } from '../../src/model/ownership.js';
 import { uncapturedBecause } from '../compile/enrollment.js';
-import { nodeTakes } from '../compile/external-service.js';
+import { nodeAccepts } from '../compile/workload.js';
 import {
   admits,
   gatewayNameLabel,
@@ -74,7 +74,7 @@ export class Registry {
     this.claims = new ClaimIndex({
       claimsOf,
       isExported: (namespace) => this.isExported(namespace),
-      isTaken: (workload) => this.isTaken(workload),
+      isAccepted: (workload) => this.isAccepted(workload),
     });
   }
 
@@ -146,8 +146,8 @@ export class Registry {
     return namespace === this.rootNamespace || labelsOf(this.namespace(namespace))[exportLabel] === 'enabled';
   }
   /** Whether the node that a Workload names accepts it. */
-  isTaken(workload: WorkloadObject): boolean {
-    return nodeTakes(this.node(workload.spec.node), namespaceOf(workload));
+  isAccepted(workload: WorkloadObject): boolean {
+    return nodeAccepts(this.node(workload.spec.node), namespaceOf(workload));
   }
 
   /** Whether there is such a Gateway, and its class is Weft's. */

@@ -4,7 +4,7 @@ import { readManifests, type Manifest, type Path } from '../../src/kubernetes/ma
 import type { MeshObject } from '../objects/objects.js';
 import { slicesOf, type EndpointsManifest } from './endpoints.js';
 import { kinds, pickFields } from '../kinds/kinds.js';
-import { registered, type FileKind } from './recognize.js';
+import { recognize, type FileKind } from './recognize.js';
 import { compileErrorOf, messageOf, ownKinds, readObject, validatorOf } from './validate.js';
 
 export interface FileError {
@@ -120,7 +120,7 @@ class Parser implements Parsed {
 
   take(manifest: Manifest): void {
     const { value, lineOf } = manifest;
-    const found = registered(isRecord(value) ? value : {}, ownKinds());
+    const found = recognize(isRecord(value) ? value : {}, ownKinds());
     if (found.as === 'unused') {
       this.unused.push({ kind: found.kind, apiVersion: found.apiVersion, line: lineOf([]) });
       return;

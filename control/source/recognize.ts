@@ -14,7 +14,7 @@ const weftGroup = 'weft.dev';
 /** Of the Gateway API, and near enough to a kind that is read. */
 const namesakes: ReadonlySet<string> = new Set(['UDPRoute']);
 
-export type Registered =
+export type Recognized =
   | { readonly as: 'read'; readonly kind: FileKind }
   /** Of another group, or a kind that says nothing about the mesh. */
   | { readonly as: 'unused'; readonly kind: string; readonly apiVersion: string }
@@ -33,11 +33,11 @@ const groupOf = (apiVersion: string | undefined): string | undefined =>
   apiVersion === undefined ? undefined : apiVersion.includes('/') ? (apiVersion.split('/')[0] ?? '') : '';
 
 /** @param own Weft's own kinds */
-export function registered(
+export function recognize(
   { kind, apiVersion }: { readonly kind?: unknown; readonly apiVersion?: unknown },
   own: readonly string[],
-): Registered {
-  const refused = (field: 'kind' | 'apiVersion', message: string, mayClose: boolean): Registered => ({
+): Recognized {
+  const refused = (field: 'kind' | 'apiVersion', message: string, mayClose: boolean): Recognized => ({
     as: 'refused',
     field,
     message,

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Compiler } from '../../../control/compile/compile.js';
 import type { ResourceChanges } from '../../../control/compile/resource.js';
-import { differenceFrom } from '../../../control/registry/difference.js';
+import { changesFrom } from '../../../control/registry/difference.js';
 import type { MeshObject } from '../../../control/objects/objects.js';
 import { CertificateAuthority } from '../../../control/serve/ca.js';
 import { Resources } from '../../../control/serve/resources.js';
@@ -57,7 +57,7 @@ export async function startControl(
   const { state = stateDir(closers), ...rest } = options;
   const ca = new CertificateAuthority(state, domain);
   const compiler = new Compiler({ trustDomain: domain, rootsVersion: '1' });
-  compiler.apply(differenceFrom(compiler, objectsOf(manifests)));
+  compiler.apply(changesFrom(compiler, objectsOf(manifests)));
   const resources = new Resources(compiler.all());
   const warnings: string[] = [];
   const limits: string[] = [];
@@ -86,7 +86,7 @@ export async function startControl(
     warnings,
     limits,
     tell,
-    change: (now) => tell(compiler.apply(differenceFrom(compiler, objectsOf(now)))),
+    change: (now) => tell(compiler.apply(changesFrom(compiler, objectsOf(now)))),
   };
 }
 
