@@ -11,15 +11,15 @@ import type { SocketAddress } from '../../src/model/address.js';
 import type { Route } from '../../src/model/route.js';
 import type { ServiceKey } from '../../src/model/workload.js';
 import type { MeshUpdate } from '../../src/state/store.js';
-import { clientOf } from '../../src/waypoint/client.js';
-import { serveConnection, type ConnectionContext } from '../../src/waypoint/connection.js';
-import { connect } from '../../src/waypoint/dial.js';
+import { clientOf } from '../../src/waypoint/listener/client.js';
+import { serveConnection, type ConnectionContext } from '../../src/waypoint/listener/connection.js';
+import { connect } from '../../src/waypoint/upstream/dial.js';
 import { defaultLimits } from '../../src/waypoint/limits.js';
-import { mirrorBlockBytes } from '../../src/waypoint/mirror-buffer.js';
-import { Slots } from '../../src/waypoint/slots.js';
-import { WaypointState } from '../../src/waypoint/state.js';
-import { WaypointMetrics } from '../../src/waypoint/telemetry.js';
-import { UpstreamPool, type Dial } from '../../src/waypoint/upstream/pool.js';
+import { mirrorBlockBytes } from '../../src/waypoint/upstream/mirror-buffer.js';
+import { Slots } from '../../src/waypoint/exchange/intrusive-set.js';
+import { WaypointState } from '../../src/waypoint/state/waypoint-state.js';
+import { WaypointMetrics } from '../../src/waypoint/telemetry/metrics.js';
+import { UpstreamPool, type Dial } from '../../src/waypoint/upstream/connection-pool.js';
 import { parseWeftConfig } from './weft.js';
 
 export interface PlainConfig {

@@ -6,8 +6,8 @@
  */
 import { readFileSync } from 'node:fs';
 import type { Svid } from '../../src/tls/svid.js';
-import type { ToWorker } from '../../src/waypoint/messages.js';
-import { runWorker } from '../../src/waypoint/worker.js';
+import type { ToWorker } from '../../src/waypoint/worker/worker-ipc.js';
+import { runWorker } from '../../src/waypoint/worker/worker.js';
 import { trustDomain } from './identities.js';
 import type { PlainConfig } from './plain.js';
 import { parseWeftConfig } from './weft.js';

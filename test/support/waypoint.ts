@@ -10,16 +10,20 @@ import type { SpiffeId } from '../../src/model/identity.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Route, RouteBackend, RouteKey, RouteRule } from '../../src/model/route.js';
 import type { AppProtocol, WaypointRef } from '../../src/model/workload.js';
-import { clientOf } from '../../src/waypoint/client.js';
-import { recheckAll, serveConnection, type ConnectionContext } from '../../src/waypoint/connection.js';
-import { connect } from '../../src/waypoint/dial.js';
-import { watchIdle } from '../../src/waypoint/idle.js';
+import { clientOf } from '../../src/waypoint/listener/client.js';
+import {
+  recheckAll,
+  serveConnection,
+  type ConnectionContext,
+} from '../../src/waypoint/listener/connection.js';
+import { connect } from '../../src/waypoint/upstream/dial.js';
+import { watchIdle } from '../../src/waypoint/exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimits } from '../../src/waypoint/limits.js';
-import { mirrorBlockBytes } from '../../src/waypoint/mirror-buffer.js';
-import type { RequestRecord } from '../../src/waypoint/record.js';
-import { Slots } from '../../src/waypoint/slots.js';
-import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state.js';
-import { UpstreamPool, type Dial } from '../../src/waypoint/upstream/pool.js';
+import { mirrorBlockBytes } from '../../src/waypoint/upstream/mirror-buffer.js';
+import type { RequestRecord } from '../../src/waypoint/telemetry/request-record.js';
+import { Slots } from '../../src/waypoint/exchange/intrusive-set.js';
+import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state/waypoint-state.js';
+import { UpstreamPool, type Dial } from '../../src/waypoint/upstream/connection-pool.js';
 import { key, service, workload } from './mesh.js';
 
 export interface WaypointOptions {

@@ -10,10 +10,10 @@ import { parseTrustDomain } from '../../src/model/identity.js';
 import type { RouteRule } from '../../src/model/route.js';
 import { RegexTime } from '../../src/policy/regex.js';
 import { compileRoutes } from '../../src/waypoint/routes/compile.js';
-import { WaypointState } from '../../src/waypoint/state.js';
+import { WaypointState } from '../../src/waypoint/state/waypoint-state.js';
 import { parseIp } from '../../src/model/address.js';
 import { authorize } from '../../src/policy/authorize.js';
-import { attributesOf } from '../../src/waypoint/attributes.js';
+import { attributesOf } from '../../src/waypoint/authorization/request-attributes.js';
 import { key, policy } from '../support/mesh.js';
 import { itself, meshOf, route } from '../support/waypoint.js';
 

@@ -7,7 +7,7 @@ import {
   type Headers,
   type RequestHead,
   type ResponseHead,
-} from '../message.js';
+} from '../http/http-stream.js';
 
 export type HeaderFilter = Extract<RouteFilter, { readonly kind: 'request-headers' | 'response-headers' }>;
 

@@ -1,9 +1,9 @@
 /** A connection to an endpoint that speaks HTTP/1.1: one request at a time, kept for the next. */
 import type { Duplex } from 'node:stream';
 import { keepReadable, type StreamEnd } from '../../hbone/stream-end.js';
-import { joinCookies } from '../cookies.js';
+import { joinCookies } from '../http/cookies.js';
 import type { WaypointLimits } from '../limits.js';
-import { removeHeader } from '../message.js';
+import { removeHeader } from '../http/http-stream.js';
 import type {
   Headers,
   RequestHead,
@@ -11,7 +11,7 @@ import type {
   Upstream,
   UpstreamFailure,
   UpstreamListener,
-} from '../message.js';
+} from '../http/http-stream.js';
 import { Outbox } from './outbox.js';
 import { Http1Parser, HttpSyntaxError, type MessageHead, type ParserEvents } from './parser.js';
 import { dropHopByHop, fieldLines } from './write.js';

@@ -2,7 +2,7 @@
  * HTTP/1.1 framing (RFC 9112), strict where two readers could differ: a message whose end is in doubt is refused, never
  * guessed. Gives heads, body bytes and trailers as they come; keeps no body.
  */
-import type { Headers } from '../message.js';
+import type { Headers } from '../http/http-stream.js';
 
 export interface ParserLimits {
   readonly headBytesMax: number;

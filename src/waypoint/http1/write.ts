@@ -1,6 +1,6 @@
 /** Heads as HTTP/1.1 text. What is written here was checked when it was read or configured: no CR or LF is in it. */
 import { STATUS_CODES } from 'node:http';
-import type { Headers } from '../message.js';
+import type { Headers } from '../http/http-stream.js';
 
 const statusLines = new Map<number, string>();
 export function statusLine(status: number): string {

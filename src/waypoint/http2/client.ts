@@ -4,10 +4,16 @@ import type { Duplex } from 'node:stream';
 import { errorText } from '../../base/errors.js';
 import { sessionMegabytesMax } from '../../base/session-memory.js';
 import { keepReadable } from '../../hbone/stream-end.js';
-import { isGrpcType } from '../grpc.js';
+import { isGrpcType } from '../http/grpc.js';
 import type { WaypointLimits } from '../limits.js';
-import type { Headers, RequestHead, Upstream, UpstreamFailure, UpstreamListener } from '../message.js';
-import { headerOf } from '../message.js';
+import type {
+  Headers,
+  RequestHead,
+  Upstream,
+  UpstreamFailure,
+  UpstreamListener,
+} from '../http/http-stream.js';
+import { headerOf } from '../http/http-stream.js';
 import { blockFault, blockOptions, blockSettings } from './block-limits.js';
 import { failureOf, type ConnectionEnd } from './failure.js';
 import { flatten, toHttp2, trailersOf } from './headers.js';

@@ -1,8 +1,8 @@
 /** Between HTTP/2's headers as Node has them and flat lists. */
 import type http2 from 'node:http2';
-import { joinCookies } from '../cookies.js';
+import { joinCookies } from '../http/cookies.js';
 import { notInTrailers } from '../http1/parser.js';
-import type { Headers } from '../message.js';
+import type { Headers } from '../http/http-stream.js';
 
 /** Without pseudo-headers. `raw`: name, value, name, value ... */
 export function flatten(raw: readonly string[]): Headers {

@@ -5,9 +5,15 @@ import type { Duplex } from 'node:stream';
 import { closeOnceSent } from '../../base/close-stream.js';
 import { sessionMegabytesMax } from '../../base/session-memory.js';
 import type { WaypointLimits } from '../limits.js';
-import type { Downstream, DownstreamListener, Headers, RequestHead, ResponseHead } from '../message.js';
-import { headerOf, removeHeader } from '../message.js';
-import { normalizeAuthority, parseTarget, TargetError } from '../routes/path.js';
+import type {
+  Downstream,
+  DownstreamListener,
+  Headers,
+  RequestHead,
+  ResponseHead,
+} from '../http/http-stream.js';
+import { headerOf, removeHeader } from '../http/http-stream.js';
+import { normalizeAuthority, parseTarget, TargetError } from '../http/target.js';
 import { blockFault, blockOptions, blockSettings } from './block-limits.js';
 import { FrameReader } from './frames.js';
 import { flatten, toHttp2, trailersOf } from './headers.js';

@@ -4,9 +4,9 @@
  */
 import type { PathMatch, Route, RouteMatch, RouteRule, ValueMatch } from '../../model/route.js';
 import { Regex, RegexCost, RegexTime } from '../../policy/regex.js';
-import { headerOf, joinedHeader, type RequestHead } from '../message.js';
-import { safeRule } from '../filters/safe.js';
-import { pathOf } from './path.js';
+import { headerOf, joinedHeader, type RequestHead } from '../http/http-stream.js';
+import { safeRule } from '../filters/sanitize.js';
+import { pathOf } from '../http/target.js';
 
 export interface Matched {
   readonly route: Route;

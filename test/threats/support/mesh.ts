@@ -21,15 +21,15 @@ import type { ServiceKey, WaypointRef, Workload, WorkloadUid } from '../../../sr
 import { ChangeTracker, touchedWorkloads } from '../../../src/state/change.js';
 import { MeshState, type MeshUpdate } from '../../../src/state/store.js';
 import type { ConnectionRecord } from '../../../src/telemetry/access-log.js';
-import { recheckAll, type ConnectionContext } from '../../../src/waypoint/connection.js';
-import { connect, createDial } from '../../../src/waypoint/dial.js';
-import { mirrorBlockBytes } from '../../../src/waypoint/mirror-buffer.js';
+import { recheckAll, type ConnectionContext } from '../../../src/waypoint/listener/connection.js';
+import { connect, createDial } from '../../../src/waypoint/upstream/dial.js';
+import { mirrorBlockBytes } from '../../../src/waypoint/upstream/mirror-buffer.js';
 import { defaultLimits, type WaypointLimits } from '../../../src/waypoint/limits.js';
-import type { RequestRecord } from '../../../src/waypoint/record.js';
-import { Slots } from '../../../src/waypoint/slots.js';
-import { WaypointState } from '../../../src/waypoint/state.js';
-import { serveTunnel } from '../../../src/waypoint/tunnel.js';
-import { UpstreamPool } from '../../../src/waypoint/upstream/pool.js';
+import type { RequestRecord } from '../../../src/waypoint/telemetry/request-record.js';
+import { Slots } from '../../../src/waypoint/exchange/intrusive-set.js';
+import { WaypointState } from '../../../src/waypoint/state/waypoint-state.js';
+import { serveTunnel } from '../../../src/waypoint/listener/tunnel.js';
+import { UpstreamPool } from '../../../src/waypoint/upstream/connection-pool.js';
 import { svidOf } from '../../support/hbone.js';
 import { domain, identity, pod as podOf, service, workload } from '../../support/mesh.js';
 

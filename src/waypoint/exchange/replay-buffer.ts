@@ -1,0 +1,36 @@
+import { Pieces } from './buffer-list.js';
+
+/** Bytes of a request's body that were read so far, for as long as they may have to be sent again. */
+export class ReplayBuffer {
+  readonly #pieces = new Pieces();
+  #bytes = 0;
+  #isWhole = true;
+
+  constructor(private readonly bytesMax: number) {}
+
+  /** Everything so far is there. */
+  get isWhole(): boolean {
+    return this.#isWhole;
+  }
+  get pieces(): readonly Buffer[] {
+    return this.#pieces.all;
+  }
+
+  /**
+   * `isSent`: somebody has these bytes already. Until then none may be lost, so the reader is paused, and one piece at most comes beyond
+   * the limit.
+   */
+  add(bytes: Buffer, isSent: boolean): void {
+    if (!this.#isWhole) return;
+    this.#bytes += bytes.length;
+    if (isSent && this.#bytes > this.bytesMax) {
+      this.#pieces.clear();
+      this.#isWhole = false;
+    } else this.#pieces.add(bytes);
+  }
+
+  /** Nothing is sent again from here on. */
+  clear(): void {
+    this.#pieces.clear();
+  }
+}
