@@ -51,7 +51,7 @@ class Worker {
 
   static async create(settings: WorkerSettings): Promise<Worker> {
     // Loaded where it is used: it takes as much memory as half of all the rest.
-    const tracing = settings.tracing && new (await import('../tracing.js')).Tracing(settings.tracing);
+    const tracing = settings.tracing && new (await import('../telemetry/tracing.js')).Tracing(settings.tracing);
     return new Worker(settings, tracing);
   }
 
