@@ -21,7 +21,7 @@ import { watchIdle } from '../../src/waypoint/exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimits } from '../../src/waypoint/limits.js';
 import { mirrorBlockBytes } from '../../src/waypoint/upstream/mirror-buffer.js';
 import type { RequestRecord } from '../../src/waypoint/telemetry/request-record.js';
-import { Slots } from '../../src/waypoint/exchange/intrusive-set.js';
+import { IntrusiveSet } from '../../src/waypoint/exchange/intrusive-set.js';
 import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state/waypoint-state.js';
 import { UpstreamPool, type Dial } from '../../src/waypoint/upstream/connection-pool.js';
 import { key, service, workload } from './mesh.js';
@@ -60,7 +60,7 @@ const keep = <T>(into: T[], value: T): void => {
 };
 
 /** The reference by which a Service says that the waypoint under test serves it. */
-export const itself: WaypointRef = { kind: 'hostname', service: key('waypoint'), hbonePort: 15008 };
+export const selfReference: WaypointRef = { kind: 'hostname', service: key('waypoint'), hbonePort: 15008 };
 
 export function meshOf(
   backends: WaypointOptions['backends'],
@@ -70,7 +70,7 @@ export function meshOf(
   const mapping = (targetPort: number) => [{ servicePort: 80, targetPort, appProtocol: protocol }];
   return {
     services: names.map((name, i) =>
-      service(name, `10.96.0.${i + 1}`, 8080, { ports: mapping(8080), waypoint: itself }),
+      service(name, `10.96.0.${i + 1}`, 8080, { ports: mapping(8080), waypoint: selfReference }),
     ),
     workloads: names.flatMap((name) =>
       (backends[name] ?? []).map((port, i) =>
@@ -102,17 +102,17 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     pool,
     limits,
     mergeSlashes: options.mergeSlashes ?? true,
-    exchanges: new Slots(),
+    exchanges: new IntrusiveSet(),
     connections: new Set(),
     connectionShares: new FairLimit(limits.connectionsMax),
     requestShares: new FairLimit(limits.requestsMax),
-    mirrors: new FairLimit(limits.mirrorsMax),
-    mirrorShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
-    mirrored: (result) => keep(mirrored, result),
-    ended: (record) => keep(records, record),
-    limitReached: (limit) => keep(limitsReached, limit),
-    unreadable: (status, why) => keep(unreadable, `${status} ${why}`),
-    carried: (_client, _destination, _endpoint, refused) => keep(carried, refused),
+    mirrorShares: new FairLimit(limits.mirrorsMax),
+    mirrorBufferShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
+    onMirrorEnd: (result) => keep(mirrored, result),
+    onRequestEnd: (record) => keep(records, record),
+    onLimitReached: (limit) => keep(limitsReached, limit),
+    onUnreadable: (status, why) => keep(unreadable, `${status} ${why}`),
+    onRelay: (_client, _destination, _endpoint, refused) => keep(carried, refused),
   };
   const destination = state.view.service(key('api'));
   if (!destination) throw new Error('there is no Service api');
@@ -210,7 +210,7 @@ export async function http2Upstream(
 }
 
 /** Says who it is, and what it was asked. */
-export const telling =
+export const echoHandler =
   (name: string): http.RequestListener =>
   (request, response) => {
     const parts: Buffer[] = [];
@@ -230,7 +230,7 @@ export const telling =
       );
     });
   };
-export interface Told {
+export interface EchoedRequest {
   readonly name: string;
   readonly method: string;
   readonly url: string;
@@ -257,7 +257,7 @@ export async function rawUpstream(t: TestContext, serve: (socket: net.Socket) =>
 }
 
 /** Answers each request's head with the same bytes. */
-export function answering(
+export function rawResponder(
   t: TestContext,
   bytes: string,
   more?: (socket: net.Socket) => void,
@@ -354,14 +354,14 @@ export async function converse(t: TestContext, port: number, text: string): Prom
   return client.text;
 }
 
-export interface Answer {
+export interface ClientResponse {
   readonly status: number;
   readonly headers: http.IncomingHttpHeaders;
   readonly raw: readonly string[];
   readonly body: string;
   readonly trailers: NodeJS.Dict<string>;
 }
-export interface Asked {
+export interface ClientRequest {
   readonly method?: string;
   readonly path?: string;
   readonly headers?: http.OutgoingHttpHeaders | readonly string[];
@@ -370,7 +370,10 @@ export interface Asked {
 }
 
 /** Rejects where the answer did not come whole. */
-export function ask(port: number, { method, path, headers, body, agent }: Asked = {}): Promise<Answer> {
+export function ask(
+  port: number,
+  { method, path, headers, body, agent }: ClientRequest = {},
+): Promise<ClientResponse> {
   return new Promise((resolve, reject) => {
     const request = http.request(
       {
@@ -401,10 +404,10 @@ export function ask(port: number, { method, path, headers, body, agent }: Asked 
     request.end(body);
   });
 }
-export const told = async (port: number, asked: Asked = {}): Promise<Told> => {
+export const askEcho = async (port: number, asked: ClientRequest = {}): Promise<EchoedRequest> => {
   const { status, body } = await ask(port, asked);
   if (status !== 200) throw new Error(`${status} in place of 200: ${body}`);
-  return JSON.parse(body) as Told;
+  return JSON.parse(body) as EchoedRequest;
 };
 
 let age = 1;

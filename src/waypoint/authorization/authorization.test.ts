@@ -7,14 +7,14 @@ import {
   backend,
   eventually,
   httpUpstream,
-  itself,
+  selfReference,
   meshOf,
   RawClient,
   rawUpstream,
   route,
   startWaypoint,
-  telling,
-  told,
+  echoHandler,
+  askEcho,
 } from '../../../test/support/waypoint.js';
 import type { AuthorizationPolicy } from '../../model/policy.js';
 import type { WaypointUpdate } from '../state/waypoint-state.js';
@@ -39,7 +39,7 @@ async function chain(
   policies: readonly AuthorizationPolicy[],
   named: readonly string[] = [],
 ) {
-  const server = await httpUpstream(t, telling('far'));
+  const server = await httpUpstream(t, echoHandler('far'));
   const dialled: string[] = [];
   const waypoint = await startWaypoint(t, {
     backends: { api: [server.port] },
@@ -59,7 +59,7 @@ async function chain(
 
 test('behind another waypoint the backend Service’s policies hold for the client, not for this waypoint', async (t) => {
   const open = await chain(t, []);
-  assert.equal((await told(open.waypoint.port)).name, 'far');
+  assert.equal((await askEcho(open.waypoint.port)).name, 'far');
   assert.deepEqual(open.dialled, ['its waypoint']);
   const closed = await chain(t, [policy('p', 'deny', from, by('far'))]);
   assert.equal((await ask(closed.waypoint.port)).status, 403);
@@ -98,7 +98,7 @@ test('behind another waypoint the pods’ policies hold for the client, by the p
 });
 
 test('a DENY of a Service holds by the Service’s port and by the pod’s, an ALLOW by the Service’s alone', async (t) => {
-  const server = await httpUpstream(t, telling('api'));
+  const server = await httpUpstream(t, echoHandler('api'));
   const status = async (one: AuthorizationPolicy) => {
     const waypoint = await startWaypoint(t, {
       backends: { api: [server.port] },
@@ -122,14 +122,14 @@ test('a DENY of a Service holds by the Service’s port and by the pod’s, an A
 });
 
 test('of two ports of a Service that lead to one port of the pod, the one that was asked counts', async (t) => {
-  const server = await httpUpstream(t, telling('api'));
+  const server = await httpUpstream(t, echoHandler('api'));
   const both = [80, 81].map((servicePort) => ({
     servicePort,
     targetPort: server.port,
     appProtocol: 'unknown' as const,
   }));
   const mesh = {
-    services: [service('api', '10.96.0.1', server.port, { ports: both, waypoint: itself })],
+    services: [service('api', '10.96.0.1', server.port, { ports: both, waypoint: selfReference })],
     workloads: [workload('api-0', '127.0.0.1', 'node-1', { services: new Map([[key('api'), both]]) })],
   };
   const status = async (port: number) => {
@@ -180,7 +180,7 @@ test('the policies of a TCP route’s backend Service hold for connections, and 
 
 test('a mirror is a request to another Service: that one’s policies hold for the client', async (t) => {
   const mirrored: string[] = [];
-  const api = await httpUpstream(t, telling('api'));
+  const api = await httpUpstream(t, echoHandler('api'));
   const copy = await httpUpstream(t, (request, response) => {
     mirrored.push(request.url ?? '');
     response.end();
@@ -295,6 +295,6 @@ test('an update that touches nothing of what is under way decides nothing again'
   // And what does touch it does.
   assert.ok(apply({ policies: [policy('s', 'deny', { destinationPorts: [1] })] }) >= 2);
   assert.ok(apply({ removedPolicies: ['shop/s'] }) >= 2);
-  assert.ok(apply({ services: [service('other', '10.96.0.2', 8080, { waypoint: itself })] }) >= 2);
+  assert.ok(apply({ services: [service('other', '10.96.0.2', 8080, { waypoint: selfReference })] }) >= 2);
   assert.equal(request.closed ?? connection.closed, undefined);
 });

@@ -5,7 +5,7 @@ import type { Client } from '../listener/client.js';
 import type { PolicyGroup } from './policy-groups.js';
 
 /** Each group has to allow it. `http` is absent for bytes that nobody has read as a request. */
-export function judge(
+export function authorizeClient(
   groups: readonly PolicyGroup[],
   client: Client,
   http: HttpAttributes | undefined,

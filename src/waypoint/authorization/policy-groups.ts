@@ -26,13 +26,13 @@ export interface PolicyGroup {
 }
 
 /** The Service and the Service's port that a request is sent to: the one that was asked, or a route's backend. */
-export interface Sent {
+export interface ServicePort {
   readonly service: ServiceKey;
   readonly port: number;
 }
 
 interface Known {
-  readonly sent: Sent | undefined;
+  readonly sent: ServicePort | undefined;
   readonly groups: readonly PolicyGroup[];
 }
 
@@ -56,7 +56,7 @@ export class PolicyGroups {
   }
 
   /** Of the Service that a client asked for, at `dialled`. */
-  ofAsked({ service: key, port }: Sent, dialled: IpAddress): readonly PolicyGroup[] {
+  ofService({ service: key, port }: ServicePort, dialled: IpAddress): readonly PolicyGroup[] {
     const policies = this.#policiesForService(key);
     if (policies.length === 0) return none;
     const name = `${key} ${port} ${dialled}`;
@@ -74,7 +74,7 @@ export class PolicyGroups {
    * stands before the port, since a request comes to the same pod by whatever address or route. Behind another waypoint that waypoint
    * chooses the endpoint: the policies of all that it may choose count, since that waypoint judges for this one and not for the client.
    */
-  ofEndpoint(endpoint: Endpoint, sent: Sent | undefined): readonly PolicyGroup[] {
+  ofEndpoint(endpoint: Endpoint, sent: ServicePort | undefined): readonly PolicyGroup[] {
     let list = this.#byEndpoint.get(endpoint);
     if (!list) this.#byEndpoint.set(endpoint, (list = []));
     for (const known of list)
@@ -87,7 +87,7 @@ export class PolicyGroups {
   }
 
   /** The workloads to which an endpoint may lead. */
-  candidates(endpoint: Endpoint, sent: Sent | undefined): readonly Candidate[] {
+  candidates(endpoint: Endpoint, sent: ServicePort | undefined): readonly Candidate[] {
     // As it is now: the endpoint's own word of it may be older than a policy that selects it.
     const workload = this.view.workload(endpoint.workload.uid) ?? endpoint.workload;
     if (!endpoint.via || !sent) return [{ workload, target: endpoint.target }];
@@ -101,7 +101,7 @@ export class PolicyGroups {
     return candidatesOf(this.view, all, { ip: endpoint.target.ip, port: sent.port }, this.node);
   }
 
-  #ofCandidate({ workload, target }: Candidate, sent: Sent | undefined): readonly PolicyGroup[] {
+  #ofCandidate({ workload, target }: Candidate, sent: ServicePort | undefined): readonly PolicyGroup[] {
     const groups = [...groupsOf(this.#policiesFor(workload), target, [], [])];
     if (sent) {
       const vip = addressOf(this.view.service(sent.service), target.ip);

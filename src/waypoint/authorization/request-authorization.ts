@@ -2,10 +2,10 @@
 import type { HttpAttributes, Verdict } from '../../policy/authorize.js';
 import { attributesOf, readingsOnDemand } from './request-attributes.js';
 import type { Client } from '../listener/client.js';
-import { sentOf, type Destination } from '../listener/destination.js';
-import { judge } from './authorize.js';
+import { servicePortOf, type Destination } from '../listener/destination.js';
+import { authorizeClient } from './authorize.js';
 import { joinedHeader, type Headers, type RequestHead } from '../http/http-stream.js';
-import type { Sent } from './policy-groups.js';
+import type { ServicePort } from './policy-groups.js';
 import type { Endpoint, WaypointState } from '../state/waypoint-state.js';
 
 export class RequestAuthorization {
@@ -27,12 +27,12 @@ export class RequestAuthorization {
   }
 
   /** Called ahead of each change of the request's headers. */
-  keepHeaders(): void {
+  saveHeaders(): void {
     this.#headers ??= [...this.head.headers];
   }
 
   /** As the client asked, whatever a rule makes of it later. */
-  asked(): HttpAttributes {
+  originalAttributes(): HttpAttributes {
     const readings = readingsOnDemand(this.path);
     return (this.#asked ??= {
       method: this.head.method,
@@ -47,22 +47,24 @@ export class RequestAuthorization {
 
   /** By the policies of the Service that was asked; undefined where there are none. */
   ofService(): Verdict | undefined {
-    const asked = sentOf(this.destination);
-    const groups = asked && this.state.policies.ofAsked(asked, this.destination.dialled.ip);
-    return groups && groups.length > 0 ? judge(groups, this.client, this.asked()) : undefined;
+    const asked = servicePortOf(this.destination);
+    const groups = asked && this.state.policies.ofService(asked, this.destination.dialled.ip);
+    return groups && groups.length > 0
+      ? authorizeClient(groups, this.client, this.originalAttributes())
+      : undefined;
   }
 
   /**
    * By the policies of the endpoint; undefined where there are none. What the client asked counts, and what is sent in its place: a rule may
    * be of the client's namespace, whose author has no say in what the endpoint allows.
    */
-  ofEndpoint(endpoint: Endpoint, sent: Sent | undefined): Verdict | undefined {
+  ofEndpoint(endpoint: Endpoint, sent: ServicePort | undefined): Verdict | undefined {
     const groups = this.state.policies.ofEndpoint(endpoint, sent);
     if (groups.length === 0) return undefined;
-    const asked = judge(groups, this.client, this.asked());
+    const asked = authorizeClient(groups, this.client, this.originalAttributes());
     const { head } = this;
     const isChanged =
       this.#headers !== undefined || head.path !== this.path || head.authority !== this.authority;
-    return asked.allowed && isChanged ? judge(groups, this.client, attributesOf(head)) : asked;
+    return asked.allowed && isChanged ? authorizeClient(groups, this.client, attributesOf(head)) : asked;
   }
 }

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Pieces } from './buffer-list.js';
+import { BufferList } from './buffer-list.js';
 import { ReplayBuffer } from './replay-buffer.js';
 
 test('bytes come out as they went in, whatever the sizes of their pieces', () => {
-  const pieces = new Pieces();
+  const pieces = new BufferList();
   const expected: Buffer[] = [];
   const got: Buffer[] = [];
   for (let i = 0; i < 5_000; i++) {
@@ -13,11 +13,11 @@ test('bytes come out as they went in, whatever the sizes of their pieces', () =>
     expected.push(bytes);
     if (i % 37 !== 0) continue;
     // Taken while the next ones come.
-    const taken = pieces.all.slice(0, i % 3 === 0 ? pieces.all.length : 1);
+    const taken = pieces.buffers.slice(0, i % 3 === 0 ? pieces.buffers.length : 1);
     got.push(...taken);
     pieces.drop(taken.length);
   }
-  got.push(...pieces.all);
+  got.push(...pieces.buffers);
   assert.ok(Buffer.concat(got).equals(Buffer.concat(expected)));
 });
 
@@ -26,6 +26,6 @@ test('a body of many small pieces takes as much memory as one of a few large one
   const read = Buffer.alloc(64 << 10, 'x');
   for (let i = 0; i < read.length; i++) replay.add(read.subarray(i, i + 1), true);
   assert.ok(replay.isWhole);
-  assert.ok(Buffer.concat(replay.pieces).equals(read));
-  assert.ok(replay.pieces.length <= 8, `${replay.pieces.length} pieces`);
+  assert.ok(Buffer.concat(replay.buffers).equals(read));
+  assert.ok(replay.buffers.length <= 8, `${replay.buffers.length} pieces`);
 });

@@ -6,21 +6,21 @@ const smallBytesMax = 4 << 10;
 const blockBytesMin = 256;
 const blockBytesMax = 16 << 10;
 
-export class Pieces {
-  #all: Buffer[] = [];
+export class BufferList {
+  #buffers: Buffer[] = [];
   /** Memory of the last piece, where that was copied here; more fits behind it. */
   #block: Buffer | undefined;
 
-  get all(): readonly Buffer[] {
-    return this.#all;
+  get buffers(): readonly Buffer[] {
+    return this.#buffers;
   }
 
   add(bytes: Buffer): void {
-    const last = this.#all.at(-1);
+    const last = this.#buffers.at(-1);
     const sum = (last?.length ?? 0) + bytes.length;
     if (last === undefined || bytes.length >= smallBytesMax || sum > blockBytesMax) {
       this.#block = undefined;
-      this.#all.push(bytes);
+      this.#buffers.push(bytes);
       return;
     }
     let block = this.#block;
@@ -31,17 +31,17 @@ export class Pieces {
     }
     bytes.copy(block, last.length);
     // A former, shorter view of the block may be on its way still: nothing of it changes.
-    this.#all[this.#all.length - 1] = block.subarray(0, sum);
+    this.#buffers[this.#buffers.length - 1] = block.subarray(0, sum);
   }
 
   /** Removes the first ones. */
   drop(count: number): void {
-    this.#all.splice(0, count);
-    if (this.#all.length === 0) this.#block = undefined;
+    this.#buffers.splice(0, count);
+    if (this.#buffers.length === 0) this.#block = undefined;
   }
 
   clear(): void {
-    this.#all = [];
+    this.#buffers = [];
     this.#block = undefined;
   }
 }

@@ -3,7 +3,7 @@ import http from 'node:http';
 import { test } from 'node:test';
 import { id, key, policy, anyRequest } from '../../../test/support/mesh.js';
 import {
-  answering,
+  rawResponder,
   ask,
   backend,
   deadPort,
@@ -14,8 +14,8 @@ import {
   rawUpstream,
   route,
   startWaypoint,
-  telling,
-  told,
+  echoHandler,
+  askEcho,
 } from '../../../test/support/waypoint.js';
 import type { HttpMatch } from '../../model/policy.js';
 import type { RouteRule } from '../../model/route.js';
@@ -27,25 +27,25 @@ const prefix = (value: string): RouteRule['matches'] => [
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 test('without a rule that matches there is no such thing; a consumer’s routes come before the producer’s', async (t) => {
-  const a = await httpUpstream(t, telling('a'));
-  const b = await httpUpstream(t, telling('b'));
+  const a = await httpUpstream(t, echoHandler('a'));
+  const b = await httpUpstream(t, echoHandler('b'));
   const producer = route('producer', [{ matches: prefix('/v1'), backends: [backend('api')] }]);
   const consumer = route('consumer', [{ backends: [backend('other')] }], { namespace: 'web' });
   const backends = { api: [a.port], other: [b.port] };
   const plain = await startWaypoint(t, { backends, routes: [producer, consumer] });
-  assert.equal((await told(plain.port, { path: '/v1/x' })).name, 'a');
+  assert.equal((await askEcho(plain.port, { path: '/v1/x' })).name, 'a');
   assert.equal((await ask(plain.port, { path: '/v2' })).status, 404);
   assert.equal(plain.records.at(-1)?.flag, 'NR');
   const identity = id('web').replace('/ns/shop/', '/ns/web/') as ReturnType<typeof id>;
   const fromWeb = await startWaypoint(t, { backends, routes: [producer, consumer], identity });
-  assert.equal((await told(fromWeb.port, { path: '/v2' })).name, 'b');
+  assert.equal((await askEcho(fromWeb.port, { path: '/v2' })).name, 'b');
   const none = await startWaypoint(t, { backends });
-  assert.equal((await told(none.port, { path: '/v2' })).name, 'a');
+  assert.equal((await askEcho(none.port, { path: '/v2' })).name, 'a');
 });
 
 test('weights hold, and a backend that is none answers its share by 500', async (t) => {
-  const a = await httpUpstream(t, telling('a'));
-  const b = await httpUpstream(t, telling('b'));
+  const a = await httpUpstream(t, echoHandler('a'));
+  const b = await httpUpstream(t, echoHandler('b'));
   const waypoint = await startWaypoint(t, {
     backends: { api: [a.port], other: [b.port] },
     routes: [
@@ -93,7 +93,7 @@ test('filters of the rule and of the backend change request and answer', async (
   const upstream = await httpUpstream(t, (request, response) => {
     response.setHeader('x-old', 'secret');
     response.setHeader('set-cookie', ['a=1', 'b=2']);
-    telling('a')(request, response);
+    echoHandler('a')(request, response);
   });
   const change = (kind: 'request-headers' | 'response-headers', name: string) => ({
     kind,
@@ -148,7 +148,7 @@ test('filters of the rule and of the backend change request and answer', async (
 });
 
 test('a policy judges what the client asked, not what a rule makes of it, at each attempt', async (t) => {
-  const good = await httpUpstream(t, telling('good'));
+  const good = await httpUpstream(t, echoHandler('good'));
   const backends = { api: [good.port] };
   const deny = (match: Partial<HttpMatch>, more = {}) => policy('p', 'deny', { http: http_(match) }, more);
   const rewriting = route('r', [
@@ -221,7 +221,7 @@ test('a policy judges what the client asked, not what a rule makes of it, at eac
 
 test('a mirror gets a copy with its body, and holds nobody up', async (t) => {
   const seen: string[] = [];
-  const main = await httpUpstream(t, telling('main'));
+  const main = await httpUpstream(t, echoHandler('main'));
   const copy = await httpUpstream(t, (request) => {
     const parts: Buffer[] = [];
     request.on('error', () => undefined);
@@ -244,20 +244,20 @@ test('a mirror gets a copy with its body, and holds nobody up', async (t) => {
       ]),
     ],
   });
-  assert.equal((await told(waypoint.port, { path: '/all', method: 'POST', body: 'abc' })).body, 'abc');
+  assert.equal((await askEcho(waypoint.port, { path: '/all', method: 'POST', body: 'abc' })).body, 'abc');
   await eventually(() => seen.length === 1, 'the copy');
   assert.deepEqual(seen, ['POST /all abc']);
   const big = 'x'.repeat(200_000);
-  assert.equal((await told(waypoint.port, { path: '/all', method: 'PUT', body: big })).body, big);
+  assert.equal((await askEcho(waypoint.port, { path: '/all', method: 'PUT', body: big })).body, big);
   await eventually(() => seen[1] === `PUT /all ${big}`, 'the copy of a large body');
-  await Promise.all(Array.from({ length: 200 }, () => told(waypoint.port, { path: '/half' })));
+  await Promise.all(Array.from({ length: 200 }, () => askEcho(waypoint.port, { path: '/half' })));
   await sleep(50);
   assert.ok(seen.length > 60 && seen.length < 142, `${seen.length}`);
   const before = seen.length;
-  for (let i = 0; i < 10; i++) await told(waypoint.port, { path: '/none' });
+  for (let i = 0; i < 10; i++) await askEcho(waypoint.port, { path: '/none' });
   assert.equal(seen.length, before);
   // The first connection may fail: the copy goes with the one that does not.
-  for (let i = 0; i < 8; i++) await told(waypoint.port, { path: '/flaky', method: 'POST', body: 'f' });
+  for (let i = 0; i < 8; i++) await askEcho(waypoint.port, { path: '/flaky', method: 'POST', body: 'f' });
   await eventually(() => seen.filter((one) => one === 'POST /flaky f').length === 8, 'all copies');
   await eventually(() => waypoint.context.exchanges.size === 0, 'no exchange');
   const open = (): Promise<number> =>
@@ -267,7 +267,7 @@ test('a mirror gets a copy with its body, and holds nobody up', async (t) => {
 });
 
 test('a session stays at its endpoint, by cookie or by header, as long as that is one', async (t) => {
-  const upstreams = await Promise.all(['0', '1', '2', '3'].map((name) => httpUpstream(t, telling(name))));
+  const upstreams = await Promise.all(['0', '1', '2', '3'].map((name) => httpUpstream(t, echoHandler(name))));
   const ports = upstreams.map(({ port }) => port);
   const rule = (kind: 'cookie' | 'header', more = {}): Partial<RouteRule> => ({
     matches: prefix(`/${kind}`),
@@ -434,12 +434,12 @@ test('timeouts: of the request as a whole, and of one attempt', async (t) => {
 });
 
 test('a connection that is refused is tried elsewhere, whatever the method; the endpoint is left alone for a while', async (t) => {
-  const good = await httpUpstream(t, telling('good'));
+  const good = await httpUpstream(t, echoHandler('good'));
   const waypoint = await startWaypoint(t, {
     backends: { api: [await deadPort(), good.port, await deadPort()] },
   });
   for (let i = 0; i < 30; i++)
-    assert.equal((await told(waypoint.port, { method: 'POST', body: `${i}` })).body, `${i}`);
+    assert.equal((await askEcho(waypoint.port, { method: 'POST', body: `${i}` })).body, `${i}`);
   assert.ok(waypoint.records.every(({ attempts }) => attempts <= 3));
   const dead = await startWaypoint(t, { backends: { api: [await deadPort(), await deadPort()] } });
   const { status, body } = await ask(dead.port, { method: 'POST', body: 'x' });
@@ -474,13 +474,13 @@ test('a connection that its endpoint had closed is tried anew; what may have bee
 test('an endpoint that goes takes no more requests, and those under way are answered', async (t) => {
   const held: http.ServerResponse[] = [];
   const leaving = await httpUpstream(t, (_request, response) => void held.push(response));
-  const staying = await httpUpstream(t, telling('staying'));
+  const staying = await httpUpstream(t, echoHandler('staying'));
   const waypoint = await startWaypoint(t, { backends: { api: [leaving.port] } });
   const underWay = ask(waypoint.port);
   await eventually(() => held.length === 1, 'it is under way');
   const { workloads = [] } = meshOf({ api: [leaving.port, staying.port] });
   waypoint.apply({ mesh: { workloads: workloads.map((one, i) => ({ ...one, healthy: i === 1 })) } });
-  for (let i = 0; i < 20; i++) assert.equal((await told(waypoint.port)).name, 'staying');
+  for (let i = 0; i < 20; i++) assert.equal((await askEcho(waypoint.port)).name, 'staying');
   held[0]?.end('late');
   assert.equal((await underWay).body, 'late');
   assert.equal(held.length, 1);
@@ -523,7 +523,7 @@ test('a client that leaves takes its request with it, at whatever point', async 
 });
 
 test('an answer that comes ahead of the request’s end ends the request', async (t) => {
-  const port = await answering(t, 'HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno');
+  const port = await rawResponder(t, 'HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno');
   const waypoint = await startWaypoint(t, { backends: { api: [port] } });
   const client = await RawClient.open(waypoint.port);
   client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nabc');
@@ -585,15 +585,15 @@ test('the time of an attempt bounds its whole answer: one that goes on longer is
 });
 
 test('a forwarded list that the client began goes on with its address; nobody begins one', async (t) => {
-  const good = await httpUpstream(t, telling('good'));
+  const good = await httpUpstream(t, echoHandler('good'));
   const waypoint = await startWaypoint(t, { backends: { api: [good.port] } });
-  const began = await told(waypoint.port, { headers: { forwarded: 'for=192.0.2.1' } });
+  const began = await askEcho(waypoint.port, { headers: { forwarded: 'for=192.0.2.1' } });
   assert.equal(began.headers['forwarded'], 'for=192.0.2.1, for=127.0.0.1');
-  assert.equal((await told(waypoint.port)).headers['forwarded'], undefined);
+  assert.equal((await askEcho(waypoint.port)).headers['forwarded'], undefined);
 });
 
 test('what a rule makes of a request is judged too: its author may have no say in what the endpoint allows', async (t) => {
-  const good = await httpUpstream(t, telling('good'));
+  const good = await httpUpstream(t, echoHandler('good'));
   const backends = { api: [good.port] };
   const identity = id('web').replace('/ns/shop/', '/ns/evil/') as ReturnType<typeof id>;
   const onlyPublic = policy('p', 'allow', {
@@ -621,8 +621,8 @@ test('what a rule makes of a request is judged too: its author may have no say i
 });
 
 test('a Service’s policy holds for its pods by whatever Service or route a request comes to them', async (t) => {
-  const admin = await httpUpstream(t, telling('admin'));
-  const api = await httpUpstream(t, telling('api'));
+  const admin = await httpUpstream(t, echoHandler('admin'));
+  const api = await httpUpstream(t, echoHandler('api'));
   const waypoint = await startWaypoint(t, {
     backends: { api: [api.port], admin: [admin.port] },
     policies: [policy('p', 'deny', { http: http_({ methods: ['POST'] }) }, { services: [key('admin')] })],
@@ -634,7 +634,7 @@ test('a Service’s policy holds for its pods by whatever Service or route a req
 });
 
 test('nobody but the waypoint names the client: neither a rule nor a trailer', async (t) => {
-  const good = await httpUpstream(t, telling('good'));
+  const good = await httpUpstream(t, echoHandler('good'));
   const waypoint = await startWaypoint(t, {
     backends: { api: [good.port] },
     identity: id('web'),
@@ -653,7 +653,7 @@ test('nobody but the waypoint names the client: neither a rule nor a trailer', a
       ]),
     ],
   });
-  const { headers } = await told(waypoint.port);
+  const { headers } = await askEcho(waypoint.port);
   assert.equal(headers['x-forwarded-client-cert'], `URI=${id('web')}`);
   const client = await RawClient.open(waypoint.port);
   t.after(() => client.socket.destroy());
@@ -693,7 +693,7 @@ test('a change of policies ends what is under way and now forbidden, and nothing
 });
 
 test('a client that leaves while its bytes are to be carried leaves nothing behind', async (t) => {
-  const good = await httpUpstream(t, telling('good'));
+  const good = await httpUpstream(t, echoHandler('good'));
   const waypoint = await startWaypoint(t, {
     backends: { api: [good.port] },
     protocol: 'tcp',

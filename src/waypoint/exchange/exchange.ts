@@ -8,7 +8,7 @@ import type { FairLimit } from '../../base/fair-limit.js';
 import { formatSocketAddress } from '../../model/address.js';
 import type { BackendTarget, RouteBackend, RouteFilter, RouteRule } from '../../model/route.js';
 import { whyDenied, type Verdict } from '../../policy/authorize.js';
-import { Attempts, type Next } from '../upstream/retry-state.js';
+import { RetryState, type Next } from '../upstream/retry-state.js';
 import { chooseBackend } from '../upstream/load-balancer.js';
 import type { Client } from '../listener/client.js';
 import { addForwarding } from '../filters/forwarding-headers.js';
@@ -16,7 +16,7 @@ import { executionOf, type FailedAttempt } from '../upstream/retry-policy.js';
 import { ReplayBuffer } from './replay-buffer.js';
 import { versionOf } from '../authorization/request-attributes.js';
 import { RequestAuthorization } from '../authorization/request-authorization.js';
-import { notServed, sentOf, unknownService, type Destination } from '../listener/destination.js';
+import { notServed, servicePortOf, unknownService, type Destination } from '../listener/destination.js';
 import type { WaypointLimit, WaypointLimits } from '../limits.js';
 import {
   headerOf,
@@ -35,13 +35,13 @@ import type { Matched } from '../routes/compile.js';
 import { isGrpcType } from '../http/grpc.js';
 import { IdleClock, idleTimeoutsOf } from './idle-timeouts.js';
 import { Mirror, Mirrors, type MirrorResult } from '../upstream/mirror.js';
-import { grpcStatusOf, noEndpoint, refusalOf, type Refusal } from './local-reply.js';
+import { grpcStatusOf, noHealthyEndpoint, localReplyOf, type LocalReply } from './local-reply.js';
 import { RequestFilters } from '../filters/request-filters.js';
-import { nameSession, sessionOf, type Session } from '../upstream/session-persistence.js';
-import type { Slots } from './intrusive-set.js';
-import type { Sent } from '../authorization/policy-groups.js';
+import { addSessionToken, findSession, type Session } from '../upstream/session-persistence.js';
+import type { IntrusiveSet } from './intrusive-set.js';
+import type { ServicePort } from '../authorization/policy-groups.js';
 import type { Endpoint, WaypointState } from '../state/waypoint-state.js';
-import type { Touched } from '../state/change-impact.js';
+import type { ChangeImpact } from '../state/change-impact.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import type { HttpVersion, UpstreamPool } from '../upstream/connection-pool.js';
 
@@ -54,16 +54,16 @@ export interface ProxyContext {
   /** Undefined: nobody collects spans. */
   readonly tracing?: Tracing | undefined;
   /** Requests under way, for drains and idle clocks. */
-  readonly exchanges: Slots<Exchange>;
+  readonly exchanges: IntrusiveSet<Exchange>;
   readonly requestShares: FairLimit;
-  ended(record: RequestRecord): void;
-  limitReached(limit: WaypointLimit): void;
+  onRequestEnd(record: RequestRecord): void;
+  onLimitReached(limit: WaypointLimit): void;
   /** Mirrors under way: one may outlive its request. */
-  readonly mirrors: FairLimit;
-  /** What waits for mirrors, in blocks of MirrorBuffer. */
   readonly mirrorShares: FairLimit;
+  /** What waits for mirrors, in blocks of MirrorBuffer. */
+  readonly mirrorBufferShares: FairLimit;
   /** What became of a copy of a request. */
-  mirrored(result: MirrorResult): void;
+  onMirrorEnd(result: MirrorResult): void;
 }
 
 export class Exchange implements DownstreamListener, UpstreamListener {
@@ -75,10 +75,10 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   #backend: RouteBackend | undefined;
   #endpoint: Endpoint | undefined;
   /** The Service's port that the endpoint was chosen for. */
-  #sent: Sent | undefined;
-  readonly #repeats = new Attempts();
+  #sent: ServicePort | undefined;
+  readonly #repeats = new RetryState();
   /** Of the last attempt that failed: the response where no other endpoint is left. */
-  #lastFailure: Refusal | undefined;
+  #lastFailure: LocalReply | undefined;
   #upstream: Upstream | undefined;
   /** Increased with each attempt and at its end: what belongs to a former one is not listened to. */
   #attempt = 0;
@@ -126,7 +126,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     const head = this.#head;
     const reached = context.requestShares.take(this.client.name, this.client.group);
     if (reached !== undefined) {
-      context.limitReached(reached === 'all' ? 'requests' : 'requests-per-client');
+      context.onLimitReached(reached === 'all' ? 'requests' : 'requests-per-client');
       const why =
         reached === 'all'
           ? `request limit reached (${context.limits.requestsMax})`
@@ -198,7 +198,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     return new Mirror(this.context, this.client, backend, {
       isHttp2: this.downstream.version === 'HTTP/2',
       isGrpc: this.#isGrpc,
-      asked: () => this.#authorization.asked(),
+      asked: () => this.#authorization.originalAttributes(),
     });
   }
 
@@ -211,7 +211,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
       (this.#repeats.isFirst ? rule && this.#persisted(rule)?.endpoint : undefined) ??
       this.#repeats.choose(endpoints);
     if (!endpoint)
-      return this.#refuse(this.#lastFailure ?? noEndpoint(this.#sent?.service ?? 'the workload'));
+      return this.#refuse(this.#lastFailure ?? noHealthyEndpoint(this.#sent?.service ?? 'the workload'));
     if (!this.#holds(this.#judge(endpoint))) return;
     this.#connect(endpoint);
   }
@@ -219,7 +219,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   /** The endpoints that the request may go to. Undefined: there is no such backend, and the request was refused. */
   #candidates(): readonly Endpoint[] | undefined {
     const { context, destination } = this;
-    let sent = sentOf(destination);
+    let sent = servicePortOf(destination);
     const rule = this.#matched?.rule;
     if (rule) {
       if (!this.#backend) {
@@ -272,7 +272,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
       upstream.send(this.#head, hasBody, downstream.upgrade);
       this.#mirrors?.begin(this.#head, hasBody);
       if (!hasBody) return;
-      for (const bytes of this.#replay.pieces) upstream.write(bytes);
+      for (const bytes of this.#replay.buffers) upstream.write(bytes);
       if (this.#requestEnded) upstream.end(this.#requestTrailers);
       else downstream.resume();
     });
@@ -308,12 +308,12 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   }
 
   /** Whether an update changed anything that this request was decided by. */
-  isTouched(touched: Touched): boolean {
+  isAffected(touched: ChangeImpact): boolean {
     const { destination } = this;
     return (
       touched.destination(destination) ||
       (this.#endpoint !== undefined && touched.endpoint(this.#endpoint, this.#sent)) ||
-      this.#mirrors?.isTouched(touched) === true
+      this.#mirrors?.isAffected(touched) === true
     );
   }
 
@@ -344,7 +344,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   }
 
   /** An answer that has begun is broken off: half of one must not look like a whole one. */
-  #endNow(refusal: Refusal): void {
+  #endNow(refusal: LocalReply): void {
     if (!this.#answered) return this.#refuse(refusal);
     this.#flag = refusal.flag;
     this.#code = refusal.code;
@@ -365,7 +365,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   #session: Session | undefined;
   /** Kept once it is found: an endpoint that went since is no reason to change the backend within one request. */
   #persisted(rule: RouteRule): Session | undefined {
-    return (this.#session ??= sessionOf(this.context.state, rule, this.#head.headers, Date.now()));
+    return (this.#session ??= findSession(this.context.state, rule, this.#head.headers, Date.now()));
   }
 
   // --- the client's side -----------------------------------------------------------------------------------------------
@@ -445,14 +445,14 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     this.downstream.upgraded();
   }
 
-  onAnswerData(bytes: Buffer): void {
+  onResponseData(bytes: Buffer): void {
     this.#idle.moved(performance.now());
     if (this.#over) return;
     this.#bytesSent += bytes.length;
     if (!this.downstream.write(bytes)) this.#upstream?.pause();
   }
 
-  onAnswerEnd(trailers: Headers | undefined): void {
+  onResponseEnd(trailers: Headers | undefined): void {
     if (this.#over) return;
     if (trailers) this.#grpcStatus = headerOf(trailers, 'grpc-status') ?? this.#grpcStatus;
     this.downstream.end(trailers);
@@ -469,7 +469,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   onError(failure: UpstreamFailure): void {
     if (this.#over) return;
     clearTimeout(this.#attemptTimer);
-    const refusal = refusalOf(failure);
+    const refusal = localReplyOf(failure);
     if (this.#answered) {
       // Half an answer must not look like a whole one.
       this.#flag = refusal.flag;
@@ -528,7 +528,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
 
   /** Whether the body so far is there to be sent again; asked where nothing else stands against that. */
   #isKept(): boolean {
-    if (!this.#replay.isWhole) this.context.limitReached('retry-buffer');
+    if (!this.#replay.isWhole) this.context.onLimitReached('retry-buffer');
     return this.#replay.isWhole;
   }
 
@@ -593,11 +593,11 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   #nameSession(head: ResponseHead): void {
     const rule = this.#matched?.rule;
     const endpoint = this.#endpoint;
-    if (rule && endpoint) nameSession(head, rule, endpoint, this.#session, Date.now());
+    if (rule && endpoint) addSessionToken(head, rule, endpoint, this.#session, Date.now());
   }
 
   /** The waypoint's own answer, for a reason that the client is not told. */
-  #refuse({ status, flag, code, why }: Refusal): void {
+  #refuse({ status, flag, code, why }: LocalReply): void {
     if (this.#over) return;
     this.#flag = flag;
     this.#code = code;
@@ -677,7 +677,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
       durationMs: performance.now() - this.#startedMs,
     };
     if (this.#span) context.tracing?.end(this.#span, record);
-    context.ended(record);
+    context.onRequestEnd(record);
   }
 
   /** For `weft dump` and drains: ends it now. */

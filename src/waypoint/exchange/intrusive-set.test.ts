@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Slots } from './intrusive-set.js';
+import { IntrusiveSet } from './intrusive-set.js';
 
 test('members come and go in any order, and one that is not in is no harm', () => {
-  const slots = new Slots<{ slot: number }>();
+  const slots = new IntrusiveSet<{ slot: number }>();
   const known = new Set<{ slot: number }>();
   const all = Array.from({ length: 50 }, () => ({ slot: -1 }));
   for (let i = 0; i < 2_000; i++) {

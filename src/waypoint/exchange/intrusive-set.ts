@@ -3,7 +3,7 @@
  * few dozen members, and the old one keeps pointing to the new. Once one of them is old garbage, all tables after it, and what
  * they held, are taken for alive until the next full collection: each request's objects would be copied twice for nothing.
  */
-export class Slots<T extends { slot: number }> {
+export class IntrusiveSet<T extends { slot: number }> {
   readonly #all: T[] = [];
 
   get size(): number {

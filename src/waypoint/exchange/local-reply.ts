@@ -2,21 +2,21 @@
 import type { UpstreamFailure } from '../http/http-stream.js';
 import type { ResponseFlag } from '../telemetry/request-record.js';
 
-export interface Refusal {
+export interface LocalReply {
   readonly status: number;
   readonly flag: ResponseFlag;
   readonly code: string;
   readonly why: string;
 }
 
-export const noEndpoint = (service: string): Refusal => ({
+export const noHealthyEndpoint = (service: string): LocalReply => ({
   status: 503,
   flag: 'UH',
   code: 'WEFT_NO_HEALTHY_ENDPOINT',
   why: `${service} has no endpoint that takes requests`,
 });
 
-export function refusalOf({ kind, why, code }: UpstreamFailure): Refusal {
+export function localReplyOf({ kind, why, code }: UpstreamFailure): LocalReply {
   switch (kind) {
     case 'connect':
       return { status: 503, flag: 'UF', code: code ?? 'WEFT_UPSTREAM_CONNECT', why };

@@ -10,7 +10,7 @@ import {
   RawClient,
   rawUpstream,
   startWaypoint,
-  telling,
+  echoHandler,
 } from '../../../test/support/waypoint.js';
 
 /** Half a head on each connection, a few hundred at a time. */
@@ -96,7 +96,7 @@ test('an endpoint that does not read an upload of 200 MB keeps no memory', async
 });
 
 test('ten thousand idle connections cost little, and others are served beside them', async (t) => {
-  const upstream = await httpUpstream(t, telling('a'));
+  const upstream = await httpUpstream(t, echoHandler('a'));
   const waypoint = await startWaypoint(t, {
     backends: { api: [upstream.port] },
     protocol: 'http1',

@@ -1,8 +1,8 @@
-import { Pieces } from './buffer-list.js';
+import { BufferList } from './buffer-list.js';
 
 /** Bytes of a request's body that were read so far, for as long as they may have to be sent again. */
 export class ReplayBuffer {
-  readonly #pieces = new Pieces();
+  readonly #list = new BufferList();
   #bytes = 0;
   #isWhole = true;
 
@@ -12,8 +12,8 @@ export class ReplayBuffer {
   get isWhole(): boolean {
     return this.#isWhole;
   }
-  get pieces(): readonly Buffer[] {
-    return this.#pieces.all;
+  get buffers(): readonly Buffer[] {
+    return this.#list.buffers;
   }
 
   /**
@@ -24,13 +24,13 @@ export class ReplayBuffer {
     if (!this.#isWhole) return;
     this.#bytes += bytes.length;
     if (isSent && this.#bytes > this.bytesMax) {
-      this.#pieces.clear();
+      this.#list.clear();
       this.#isWhole = false;
-    } else this.#pieces.add(bytes);
+    } else this.#list.add(bytes);
   }
 
   /** Nothing is sent again from here on. */
   clear(): void {
-    this.#pieces.clear();
+    this.#list.clear();
   }
 }

@@ -103,16 +103,16 @@ function allowOrigin(filter: CorsFilter, origin: string): Headers {
 }
 
 /** Of an answer to a request from another origin. In place. */
-export function addCorsHeaders(answer: Headers, origin: string | undefined, filter: CorsFilter): void {
+export function addCorsHeaders(headers: Headers, origin: string | undefined, filter: CorsFilter): void {
   // What the endpoint says about it would be a second answer.
   for (const name of [
     'access-control-allow-origin',
     'access-control-allow-credentials',
     'access-control-expose-headers',
   ])
-    removeHeader(answer, name);
+    removeHeader(headers, name);
   if (origin === undefined || !originAllowed(filter, origin)) return;
-  answer.push(...allowOrigin(filter, origin));
+  headers.push(...allowOrigin(filter, origin));
   const exposed = filter.exposeHeaders.join(', ');
-  if (exposed !== '') answer.push('access-control-expose-headers', exposed);
+  if (exposed !== '') headers.push('access-control-expose-headers', exposed);
 }

@@ -14,13 +14,13 @@ import {
 } from './filters.js';
 import { restoreForwarding } from './forwarding-headers.js';
 import { headerOf, removeHeader, type RequestHead, type ResponseHead } from '../http/http-stream.js';
-import type { Refusal } from '../exchange/local-reply.js';
+import type { LocalReply } from '../exchange/local-reply.js';
 import { normalizePath } from '../http/target.js';
 
 /** What a filter responds in the endpoint's place. */
 export type FilterResponse =
   | { readonly kind: 'respond'; readonly head: ResponseHead }
-  | { readonly kind: 'refuse'; readonly refusal: Refusal };
+  | { readonly kind: 'refuse'; readonly refusal: LocalReply };
 
 export interface FilteredRequest {
   /** Changed by the filters. */
@@ -87,7 +87,7 @@ export class RequestFilters {
   }
 
   /** The path that the filter makes is normalized as a client's is. */
-  #rewritePath(change: PathChange, prefix: string | undefined): Refusal | undefined {
+  #rewritePath(change: PathChange, prefix: string | undefined): LocalReply | undefined {
     const { head } = this.request;
     try {
       head.path = normalizePath(changePath(head.path, change, prefix), this.request.mergeSlashes);
@@ -100,7 +100,7 @@ export class RequestFilters {
 
   #changeHeaders(filter: HeaderFilter): void {
     const { head, client, authorization } = this.request;
-    authorization.keepHeaders();
+    authorization.saveHeaders();
     const host = filter.set.find(({ name }) => name === 'host');
     if (host) head.authority = host.value;
     changeHeaders(head.headers, filter);

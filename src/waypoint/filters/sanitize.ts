@@ -29,7 +29,7 @@ const isHost = (text: string): boolean => {
 };
 const isGood = (text: string): boolean => !badInValue.test(text);
 
-export function safeRule(rule: RouteRule): RouteRule {
+export function sanitizeRule(rule: RouteRule): RouteRule {
   const { sessionPersistence: persistence, ...rest } = rule;
   return {
     ...rest,

@@ -8,7 +8,7 @@ import {
   route,
   backend,
   startWaypoint,
-  telling,
+  echoHandler,
 } from '../../../test/support/waypoint.js';
 import { joinCookies } from './cookies.js';
 import type { Headers } from './http-stream.js';
@@ -29,7 +29,7 @@ const twoLines =
   'GET / HTTP/1.1\r\nHost: api.shop\r\nx-word: cookie\r\nCookie: a=1\r\nCookie: b=2; c=3\r\nConnection: close\r\n\r\n';
 
 test('two lines of cookies are one to an endpoint of HTTP/1 and of HTTP/2', async (t) => {
-  const upstream = await httpUpstream(t, telling('a'));
+  const upstream = await httpUpstream(t, echoHandler('a'));
   const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] }, protocol: 'http1' });
   const answer = await converse(t, waypoint.port, twoLines);
   const { raw } = JSON.parse(/\{.*\}/.exec(answer)?.[0] ?? '') as { raw: string[] };
@@ -63,7 +63,7 @@ test('two lines of cookies are one to an endpoint of HTTP/1 and of HTTP/2', asyn
 });
 
 test('crumbs of HTTP/2 are one line to an endpoint of HTTP/1, also behind a field that says "cookie"', async (t) => {
-  const upstream = await httpUpstream(t, telling('a'));
+  const upstream = await httpUpstream(t, echoHandler('a'));
   const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] }, protocol: 'http1' });
   const session = http2.connect(`http://127.0.0.1:${waypoint.port}`);
   t.after(() => session.destroy());

@@ -76,8 +76,8 @@ export interface UpstreamListener {
   onHead(head: ResponseHead, hasBody: boolean): void;
   /** The answer was 101: bytes go both ways from here on. */
   onUpgraded(head: ResponseHead): void;
-  onAnswerData(bytes: Buffer): void;
-  onAnswerEnd(trailers: Headers | undefined): void;
+  onResponseData(bytes: Buffer): void;
+  onResponseEnd(trailers: Headers | undefined): void;
   onUpstreamDrain(): void;
   onError(error: UpstreamFailure): void;
 }

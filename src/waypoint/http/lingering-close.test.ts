@@ -11,7 +11,7 @@ import {
   RawClient,
   rawUpstream,
   startWaypoint,
-  telling,
+  echoHandler,
   type TestWaypoint,
   type WaypointOptions,
 } from '../../../test/support/waypoint.js';
@@ -22,7 +22,7 @@ const head = (more = ''): string =>
   `POST / HTTP/1.1\r\nHost: api.shop\r\n${more}Content-Length: 1000000000\r\n\r\n`;
 
 async function start(t: TestContext, options: Partial<WaypointOptions>): Promise<TestWaypoint> {
-  const { port } = await httpUpstream(t, telling('api'));
+  const { port } = await httpUpstream(t, echoHandler('api'));
   return startWaypoint(t, { backends: { api: [port] }, protocol: 'http1', ...options });
 }
 

@@ -17,7 +17,7 @@ export interface LingerOptions {
 }
 
 /** Takes the stream over, whose writable side is ending; destroys it at the latest when a bound is reached. */
-export function linger(stream: Duplex, { limits, isUploading, onLimit }: LingerOptions): void {
+export function lingeringClose(stream: Duplex, { limits, isUploading, onLimit }: LingerOptions): void {
   let bytes = 0;
   const timers: NodeJS.Timeout[] = [];
   const after = (ms: number, act: () => void): NodeJS.Timeout => {

@@ -8,8 +8,8 @@ import {
   httpUpstream,
   route,
   startWaypoint,
-  telling,
-  told,
+  echoHandler,
+  askEcho,
   type WaypointOptions,
 } from '../../../test/support/waypoint.js';
 
@@ -18,7 +18,7 @@ async function start(
   mergeSlashes: boolean | undefined,
   more: Partial<WaypointOptions> = {},
 ): Promise<number> {
-  const { port } = await httpUpstream(t, telling('api'));
+  const { port } = await httpUpstream(t, echoHandler('api'));
   const set = mergeSlashes === undefined ? {} : { mergeSlashes };
   return (await startWaypoint(t, { backends: { api: [port] }, protocol: 'http1', ...set, ...more })).port;
 }
@@ -38,7 +38,7 @@ test('HTTP/1 and HTTP/2: the endpoint gets the slashes as its waypoint is set', 
     t.after(() => session.destroy());
     for (const [path, merged, kept] of table) {
       const expected = merge === false ? kept : merged;
-      assert.equal((await told(port, { path })).url, expected, path);
+      assert.equal((await askEcho(port, { path })).url, expected, path);
       const text = await new Promise<string>((resolve, reject) => {
         let body = '';
         const stream = session.request({ ':path': path, ':authority': 'api.shop' });
@@ -83,9 +83,9 @@ test('slashes that are kept: routes match the path as it is, and a rewrite keeps
     ]),
   ];
   const kept = await start(t, false, { routes });
-  assert.equal((await told(kept, { path: '/v1/a//b' })).url, '/a//b');
-  assert.equal((await told(kept, { path: '/v1' })).url, '/');
+  assert.equal((await askEcho(kept, { path: '/v1/a//b' })).url, '/a//b');
+  assert.equal((await askEcho(kept, { path: '/v1' })).url, '/');
   assert.equal((await ask(kept, { path: '//v1/a' })).status, 404);
   const merged = await start(t, true, { routes });
-  assert.equal((await told(merged, { path: '//v1/a//b' })).url, '/a/b');
+  assert.equal((await askEcho(merged, { path: '//v1/a//b' })).url, '/a/b');
 });

@@ -37,8 +37,8 @@ async function kept(t: TestContext) {
     onInterim: () => undefined,
     onHead: () => undefined,
     onUpgraded: () => undefined,
-    onAnswerData: () => undefined,
-    onAnswerEnd: () => undefined,
+    onResponseData: () => undefined,
+    onResponseEnd: () => undefined,
     onUpstreamDrain: () => undefined,
     onError: (failure) => failures.push(failure),
   };

@@ -13,7 +13,7 @@ import type {
 import { headerOf } from '../http/http-stream.js';
 import { parseTarget, TargetError } from '../http/target.js';
 import { Outbox } from './outbox.js';
-import { linger } from '../http/lingering-close.js';
+import { lingeringClose } from '../http/lingering-close.js';
 import { Http1Parser, HttpSyntaxError, type MessageHead, type ParserEvents } from './parser.js';
 import { dropHopByHop, fieldLines, statusLine } from './write.js';
 
@@ -219,7 +219,7 @@ export class Http1ServerConnection implements ParserEvents {
     this.#lingers = true;
     clearTimeout(this.#timer);
     const { limits, onLingerLimit } = this.#options;
-    if (!this.#closed) linger(this.#stream, { limits, isUploading, onLimit: onLingerLimit });
+    if (!this.#closed) lingeringClose(this.#stream, { limits, isUploading, onLimit: onLingerLimit });
   }
 
   /** The request's answer is complete. */

@@ -9,12 +9,12 @@ import {
   RawClient,
   rawUpstream,
   startWaypoint,
-  telling,
+  echoHandler,
 } from '../../../test/support/waypoint.js';
 import { lingerMsMax } from '../../hbone/stream-end.js';
 
 test('a connection on which nobody has spoken yet is counted, drained and ended', async (t) => {
-  const server = await httpUpstream(t, telling('api'));
+  const server = await httpUpstream(t, echoHandler('api'));
   const waypoint = await startWaypoint(t, { backends: { api: [server.port] } });
   const { connections } = waypoint.context;
   const [late, silent] = [await RawClient.open(waypoint.port), await RawClient.open(waypoint.port)];

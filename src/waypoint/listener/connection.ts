@@ -7,31 +7,31 @@ import { whyDenied } from '../../policy/authorize.js';
 import type { MeshChange } from '../../state/change.js';
 import { chooseBackend, chooseEndpoint } from '../upstream/load-balancer.js';
 import type { Client } from './client.js';
-import { notServed, sentOf, unknownService, type Destination } from './destination.js';
+import { notServed, servicePortOf, unknownService, type Destination } from './destination.js';
 import { Exchange, type ProxyContext } from '../exchange/exchange.js';
-import { judge } from '../authorization/authorize.js';
+import { authorizeClient } from '../authorization/authorize.js';
 import { Http1ServerConnection } from '../http1/server.js';
 import { Http2ServerConnection } from '../http2/server.js';
-import type { Sent } from '../authorization/policy-groups.js';
+import type { ServicePort } from '../authorization/policy-groups.js';
 import { detect } from './protocol-detection.js';
 import type { Endpoint } from '../state/waypoint-state.js';
-import { Touched } from '../state/change-impact.js';
+import { ChangeImpact } from '../state/change-impact.js';
 
-export interface ServedConnection {
+export interface ActiveConnection {
   /** No more requests on it than those under way. */
   drain(): void;
   destroy(): void;
-  isTouched(touched: Touched): boolean;
+  isAffected(touched: ChangeImpact): boolean;
   /** After a change of the mesh: ends what is now forbidden. */
   recheck(): void;
 }
 
 export interface ConnectionContext extends ProxyContext {
-  readonly connections: Set<ServedConnection>;
+  readonly connections: Set<ActiveConnection>;
   readonly connectionShares: FairLimit;
-  unreadable(status: number, why: string, client: Client): void;
+  onUnreadable(status: number, why: string, client: Client): void;
   /** A connection whose bytes were carried as they are, or refused. */
-  carried(
+  onRelay(
     client: Client,
     destination: Destination,
     endpoint: Endpoint | undefined,
@@ -44,11 +44,11 @@ export interface ConnectionContext extends ProxyContext {
  * not looked at. Returns how many were decided again.
  */
 export function recheckAll({ state, connections, exchanges }: ConnectionContext, change: MeshChange): number {
-  const touched = new Touched(state, change);
+  const touched = new ChangeImpact(state, change);
   let rechecked = 0;
   for (const list of [connections, exchanges]) {
     for (const one of [...list]) {
-      if (!one.isTouched(touched)) continue;
+      if (!one.isAffected(touched)) continue;
       rechecked++;
       one.recheck();
     }
@@ -62,7 +62,7 @@ interface Speaking {
   destroy(): void;
   /** Bytes that are carried as they are: where to, and their end. */
   readonly carried?: {
-    isTouched(touched: Touched): boolean;
+    isTouched(touched: ChangeImpact): boolean;
     /** Why it may not go on. */
     forbidden(): string | undefined;
     cut(why: string): void;
@@ -70,7 +70,7 @@ interface Speaking {
 }
 
 /** A client's connection from its first moment: counted, drained and ended also while nobody knows yet what it speaks. */
-class Served implements ServedConnection {
+class Served implements ActiveConnection {
   #speaking: Speaking | undefined;
   #draining = false;
   #closed = false;
@@ -107,7 +107,7 @@ class Served implements ServedConnection {
     else this.stream.destroy();
   }
 
-  isTouched(touched: Touched): boolean {
+  isAffected(touched: ChangeImpact): boolean {
     return touched.destination(this.destination) || this.#speaking?.carried?.isTouched(touched) === true;
   }
 
@@ -176,7 +176,10 @@ export function serveConnection(
 }
 
 /** Takes the client's place among the connections, which `Served` releases. */
-function mayConnect({ connectionShares, limitReached }: ConnectionContext, client: Client): boolean {
+function mayConnect(
+  { connectionShares, onLimitReached: limitReached }: ConnectionContext,
+  client: Client,
+): boolean {
   const reached = connectionShares.take(client.name, client.group);
   if (reached !== undefined) limitReached(reached === 'all' ? 'connections' : 'connections-per-client');
   return reached === undefined;
@@ -188,8 +191,8 @@ function serveHttp1(served: Served, first: Buffer): void {
     limits: context.limits,
     mergeSlashes: context.mergeSlashes,
     onRequest: (request) => new Exchange(context, client, destination, request).start(),
-    onRefused: (status, why) => context.unreadable(status, why, client),
-    onLingerLimit: () => context.limitReached('linger'),
+    onRefused: (status, why) => context.onUnreadable(status, why, client),
+    onLingerLimit: () => context.onLimitReached('linger'),
     onClosed: served.closed,
   });
   served.speaks(connection);
@@ -205,7 +208,7 @@ function serveHttp2(served: Served, first: Buffer): void {
       limits: context.limits,
       mergeSlashes: context.mergeSlashes,
       onRequest: (request) => new Exchange(context, client, destination, request).start(),
-      onRefused: (status, why) => context.unreadable(status, why, client),
+      onRefused: (status, why) => context.onUnreadable(status, why, client),
       onClosed: served.closed,
     }),
   );
@@ -231,7 +234,7 @@ async function passThrough(served: Served, first?: Buffer): Promise<void> {
   });
   const refuse = (why: string, endpoint?: Endpoint): void => {
     served.closed();
-    context.carried(client, destination, endpoint, why);
+    context.onRelay(client, destination, endpoint, why);
     stream.destroy(new Error('reset'));
   };
   const tried = new Set<Endpoint>();
@@ -255,13 +258,13 @@ async function passThrough(served: Served, first?: Buffer): Promise<void> {
         return refuse(now, endpoint);
       }
       endpoint.active++;
-      context.carried(client, destination, endpoint, undefined);
+      context.onRelay(client, destination, endpoint, undefined);
       if (first && first.length > 0) peer.write(first);
       // A short word and the client's end may both have come while it was looked at: nobody tells of that end again.
       if (stream.readableEnded) peer.end();
       carried = carry(stream, peer);
       const { lingered } = await carried.done;
-      if (lingered === true) context.limitReached('linger');
+      if (lingered === true) context.onLimitReached('linger');
       endpoint.active--;
       served.closed();
       return;
@@ -275,7 +278,7 @@ async function passThrough(served: Served, first?: Buffer): Promise<void> {
 
 interface Target {
   readonly endpoint: Endpoint;
-  readonly sent: Sent | undefined;
+  readonly sent: ServicePort | undefined;
 }
 
 /** Why bytes may not go there: by the policies of the Service that was asked, of the one that they are sent to, and of the endpoint. */
@@ -285,13 +288,13 @@ function forbidden(
 ): string | undefined {
   const lost = notServed(state, destination) ?? unknownService(state, sent);
   if (lost !== undefined) return lost;
-  const asked = sentOf(destination);
+  const asked = servicePortOf(destination);
   const { policies } = state;
   for (const groups of [
-    asked ? policies.ofAsked(asked, destination.dialled.ip) : [],
+    asked ? policies.ofService(asked, destination.dialled.ip) : [],
     policies.ofEndpoint(endpoint, sent),
   ]) {
-    const verdict = judge(groups, client, undefined);
+    const verdict = authorizeClient(groups, client, undefined);
     if (!verdict.allowed) return whyDenied(verdict);
   }
   return undefined;
@@ -305,7 +308,7 @@ function targetFor(
     const only = state.endpointAt(destination.workload, destination.dialled);
     return tried.has(only) ? 'the workload cannot be reached' : { endpoint: only, sent: undefined };
   }
-  let sent: Sent = { service: destination.service.key, port: destination.port };
+  let sent: ServicePort = { service: destination.service.key, port: destination.port };
   const routing = state.routing(destination.service, destination.port, client.namespace);
   if (routing?.kind === 'tcp' || routing?.kind === 'tls') {
     const matched = routing.match({ method: '', path: '/', authority: '', scheme: '', headers: [] });

@@ -2,7 +2,7 @@
 import type { SocketAddress } from '../../model/address.js';
 import type { Service } from '../../model/service.js';
 import type { Workload } from '../../model/workload.js';
-import type { Sent } from '../authorization/policy-groups.js';
+import type { ServicePort } from '../authorization/policy-groups.js';
 import type { WaypointState } from '../state/waypoint-state.js';
 
 /** A Service's port, or a workload's own address. */
@@ -16,11 +16,11 @@ export type Destination =
   | { readonly kind: 'workload'; readonly workload: Workload; readonly dialled: SocketAddress };
 
 /** The Service port that was asked for; undefined where a workload's own address was. */
-export const sentOf = (destination: Destination): Sent | undefined =>
+export const servicePortOf = (destination: Destination): ServicePort | undefined =>
   destination.kind === 'service' ? { service: destination.service.key, port: destination.port } : undefined;
 
 /** Why nothing may be sent to a Service any more: one that is gone names no policies. Undefined where it is known. */
-export const unknownService = (state: WaypointState, sent: Sent | undefined): string | undefined =>
+export const unknownService = (state: WaypointState, sent: ServicePort | undefined): string | undefined =>
   sent && !state.view.service(sent.service)
     ? `Service ${sent.service} is not known any more: its policies cannot be read`
     : undefined;

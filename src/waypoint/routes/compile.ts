@@ -5,7 +5,7 @@
 import type { PathMatch, Route, RouteMatch, RouteRule, ValueMatch } from '../../model/route.js';
 import { Regex, RegexCost, RegexTime } from '../../policy/regex.js';
 import { headerOf, joinedHeader, type RequestHead } from '../http/http-stream.js';
-import { safeRule } from '../filters/sanitize.js';
+import { sanitizeRule } from '../filters/sanitize.js';
 import { pathOf } from '../http/target.js';
 
 export interface Matched {
@@ -46,7 +46,7 @@ export function compileRoutes(
   const regex: Entry[] = [];
   for (const route of routes) {
     route.rules.forEach((given, index) => {
-      const rule = safeRule(given);
+      const rule = sanitizeRule(given);
       const matches = rule.matches.length > 0 ? rule.matches : [any];
       for (const match of matches) {
         const path = match.path ?? { kind: 'prefix', value: '/' };

@@ -24,7 +24,7 @@ const filtersOf = (filters: readonly RouteFilter[], isPlain: IsPlain): readonly 
   );
 
 /** The route with backends, also of mirrors, that are answered with an error where they are plain. */
-export const withoutPlain = (route: Route, isPlain: IsPlain): Route => ({
+export const withoutPlainBackends = (route: Route, isPlain: IsPlain): Route => ({
   ...route,
   rules: route.rules.map((rule) => ({
     ...rule,
@@ -38,10 +38,10 @@ export const withoutPlain = (route: Route, isPlain: IsPlain): Route => ({
 });
 
 /** Which of the routes' backends are plain now: routes are compiled anew where it is another answer. */
-export function plainOf(routes: readonly Route[], isPlain: IsPlain): string {
+export function plainBackendsOf(routes: readonly Route[], isPlain: IsPlain): string {
   const plain = new Set<ServiceKey>();
   for (const route of routes)
-    withoutPlain(route, (target) => {
+    withoutPlainBackends(route, (target) => {
       if (isPlain(target)) plain.add(target.service);
       return false;
     });

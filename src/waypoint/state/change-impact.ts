@@ -2,10 +2,10 @@
 import type { ServiceKey } from '../../model/workload.js';
 import { touchedWorkloads, type MeshChange } from '../../state/change.js';
 import type { Destination } from '../listener/destination.js';
-import type { Sent } from '../authorization/policy-groups.js';
+import type { ServicePort } from '../authorization/policy-groups.js';
 import type { Endpoint, WaypointState } from './waypoint-state.js';
 
-export class Touched {
+export class ChangeImpact {
   readonly #workload: ReturnType<typeof touchedWorkloads>;
 
   constructor(
@@ -23,7 +23,7 @@ export class Touched {
   }
 
   /** Where a request was sent: the Service that it is sent to, and each workload that the endpoint may lead to. */
-  endpoint(endpoint: Endpoint, sent: Sent | undefined): boolean {
+  endpoint(endpoint: Endpoint, sent: ServicePort | undefined): boolean {
     if (sent && this.#service(sent.service)) return true;
     if (this.#workload(endpoint.workload.uid)) return true;
     if (!endpoint.via || !sent) return false;

@@ -10,7 +10,7 @@ import { candidatesOf, waypointsOf } from '../../state/resolve.js';
 import { ChangeTracker, type MeshChange } from '../../state/change.js';
 import { MeshState, type MeshUpdate, type MeshView } from '../../state/store.js';
 import { PolicyGroups } from '../authorization/policy-groups.js';
-import { plainOf, withoutPlain, type IsPlain } from '../routes/consumer-routes.js';
+import { plainBackendsOf, withoutPlainBackends, type IsPlain } from '../routes/consumer-routes.js';
 import { compileRoutes, type Matcher } from '../routes/compile.js';
 import { newHealth, type EndpointHealth } from '../upstream/endpoint-health.js';
 
@@ -126,12 +126,12 @@ export class WaypointState {
       );
     const ofConsumer = consumer === undefined ? [] : attached(consumer);
     if (ofConsumer.length > 0) {
-      const plain = plainOf(ofConsumer, this.#isPlain);
+      const plain = plainBackendsOf(ofConsumer, this.#isPlain);
       this.#consumers.set(key, { routes: ofConsumer, plain, endpoints: this.#endpoints });
     } else this.#consumers.delete(key);
     const group =
       ofConsumer.length > 0
-        ? ofConsumer.map((route) => withoutPlain(route, this.#isPlain))
+        ? ofConsumer.map((route) => withoutPlainBackends(route, this.#isPlain))
         : attached(service.namespace);
     const kind = kinds.find((one) => group.some((route) => route.kind === one));
     const match =
@@ -156,7 +156,7 @@ export class WaypointState {
     const known = this.#consumers.get(key);
     if (!known || known.endpoints === this.#endpoints) return true;
     known.endpoints = this.#endpoints;
-    return plainOf(known.routes, this.#isPlain) === known.plain;
+    return plainBackendsOf(known.routes, this.#isPlain) === known.plain;
   }
 
   readonly #isPlain: IsPlain = ({ service: key, port }) => {

@@ -15,7 +15,7 @@ import { clientOf } from '../listener/client.js';
 import { connect, createDial } from './dial.js';
 import { defaultLimits } from '../limits.js';
 import type { UpstreamFailure } from '../http/http-stream.js';
-import { refusalOf } from '../exchange/local-reply.js';
+import { localReplyOf } from '../exchange/local-reply.js';
 import { WaypointState, type Endpoint } from '../state/waypoint-state.js';
 import { UpstreamPool } from './connection-pool.js';
 
@@ -71,7 +71,7 @@ test('what is not the endpoint’s failure is not counted as its own, and has it
   ] as const) {
     const { endpoint, failure } = await attempt(t, port, svid);
     assert.equal(endpoint.health.failures, 0, what);
-    assert.equal(refusalOf(failure).code, code, what);
+    assert.equal(localReplyOf(failure).code, code, what);
   }
 });
 
@@ -82,7 +82,7 @@ test('what is the endpoint’s failure is counted: nobody at its node’s port, 
   for (const port of [await deadPort(), node.port, another.port]) {
     const { endpoint, failure } = await attempt(t, port, own);
     assert.equal(endpoint.health.failures, 1, failure.why);
-    assert.equal(refusalOf(failure).code, 'WEFT_UPSTREAM_CONNECT');
+    assert.equal(localReplyOf(failure).code, 'WEFT_UPSTREAM_CONNECT');
   }
 });
 

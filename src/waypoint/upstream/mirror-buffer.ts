@@ -1,13 +1,13 @@
 /** Bytes of a mirrored request that its mirror has not taken yet: bounded for each mirror, and shared fairly by all of a worker. */
 import type { FairLimit } from '../../base/fair-limit.js';
 import type { Client } from '../listener/client.js';
-import { Pieces } from '../exchange/buffer-list.js';
+import { BufferList } from '../exchange/buffer-list.js';
 
 /** What the worker's limit counts. */
 export const mirrorBlockBytes = 64 << 10;
 
 export class MirrorBuffer {
-  readonly #pieces = new Pieces();
+  readonly #list = new BufferList();
   #bytes = 0;
   #blocks = 0;
 
@@ -18,7 +18,7 @@ export class MirrorBuffer {
   ) {}
 
   get isEmpty(): boolean {
-    return this.#pieces.all.length === 0;
+    return this.#list.buffers.length === 0;
   }
 
   /** False: it would be more than one mirror, or this client's mirrors, may hold; nothing was added. */
@@ -33,24 +33,24 @@ export class MirrorBuffer {
       this.#blocks++;
     }
     this.#bytes = sum;
-    this.#pieces.add(bytes);
+    this.#list.add(bytes);
     return true;
   }
 
   /** Hands pieces to `write` in order until it says false, or none is left. */
   drain(write: (bytes: Buffer) => boolean): void {
     let count = 0;
-    for (const piece of this.#pieces.all) {
+    for (const piece of this.#list.buffers) {
       count++;
       this.#bytes -= piece.length;
       if (!write(piece)) break;
     }
-    this.#pieces.drop(count);
+    this.#list.drop(count);
     this.#release(this.#bytes);
   }
 
   clear(): void {
-    this.#pieces.clear();
+    this.#list.clear();
     this.#bytes = 0;
     this.#release(0);
   }

@@ -13,8 +13,8 @@ import {
   rawUpstream,
   route,
   startWaypoint,
-  telling,
-  told,
+  echoHandler,
+  askEcho,
   type WaypointOptions,
 } from '../../../test/support/waypoint.js';
 import { mirrorBlockBytes } from './mirror-buffer.js';
@@ -62,7 +62,7 @@ test('a mirror gets all of a body, whatever its size', async (t) => {
   await eventually(() => waypoint.mirrored.length === 15, 'all copies have an end');
   assert.deepEqual([...new Set(waypoint.mirrored)], ['complete']);
   assert.deepEqual(copies.sort(), seen.sort());
-  assert.equal(waypoint.context.mirrorShares.size, 0);
+  assert.equal(waypoint.context.mirrorBufferShares.size, 0);
 });
 
 test('a mirror of HTTP/2 gets messages of any size, with their trailers', async (t) => {
@@ -120,12 +120,12 @@ test('a mirror that reads later than the endpoint gets all that its buffer can h
   const bytes = 30 << 20;
   assert.equal((await ask(waypoint.port, { method: 'POST', body: Buffer.alloc(bytes, 'x') })).status, 200);
   assert.equal(copies.length, 0);
-  assert.ok(waypoint.context.mirrorShares.size > 0, 'some of it waits');
+  assert.ok(waypoint.context.mirrorBufferShares.size > 0, 'some of it waits');
   release();
   await eventually(() => copies.length === 1, 'the copy');
   assert.deepEqual(copies, seen);
   await eventually(() => waypoint.mirrored.length === 1, 'its end');
-  assert.equal(waypoint.context.mirrorShares.size, 0);
+  assert.equal(waypoint.context.mirrorBufferShares.size, 0);
 });
 
 /** An endpoint that never reads what it is sent. */
@@ -138,7 +138,7 @@ test('a mirror that cannot keep up is cut and counted, and its client sees nothi
     ...mirrored(),
     backends: { api: [main.port], copy: [await deaf(t)] },
   });
-  const { mirrorShares, limits } = waypoint.context;
+  const { mirrorBufferShares: mirrorShares, limits } = waypoint.context;
   let most = 0;
   const watch = setInterval(() => (most = Math.max(most, mirrorShares.size)), 1);
   t.after(() => clearInterval(watch));
@@ -152,7 +152,7 @@ test('a mirror that cannot keep up is cut and counted, and its client sees nothi
 });
 
 test('a mirror that does not move at all is given up, and says so', async (t) => {
-  const main = await httpUpstream(t, telling('main'));
+  const main = await httpUpstream(t, echoHandler('main'));
   const waypoint = await startWaypoint(t, {
     ...mirrored(),
     backends: { api: [main.port], copy: [await deaf(t)] },
@@ -165,8 +165,8 @@ test('a mirror that does not move at all is given up, and says so', async (t) =>
 });
 
 test('requests without a body share one connection to their mirror', async (t) => {
-  const main = await httpUpstream(t, telling('main'));
-  const copy = await httpUpstream(t, telling('copy'));
+  const main = await httpUpstream(t, echoHandler('main'));
+  const copy = await httpUpstream(t, echoHandler('copy'));
   let connections = 0;
   copy.server.on('connection', () => connections++);
   const waypoint = await startWaypoint(t, {
@@ -174,7 +174,7 @@ test('requests without a body share one connection to their mirror', async (t) =
     backends: { api: [main.port], copy: [copy.port] },
   });
   for (let i = 0; i < 5; i++) {
-    await told(waypoint.port);
+    await askEcho(waypoint.port);
     await eventually(() => waypoint.mirrored.length === i + 1, 'the copy has an end');
   }
   assert.deepEqual(
@@ -212,7 +212,7 @@ test('what a client sends after an upgrade is no part of the request: its mirror
 });
 
 test('a mirror whose response has no end is given up', async (t) => {
-  const main = await httpUpstream(t, telling('main'));
+  const main = await httpUpstream(t, echoHandler('main'));
   const copy = await httpUpstream(t, (_request, response) => {
     const timer = setInterval(() => response.write('x'), 10);
     response.once('close', () => clearInterval(timer));
@@ -224,11 +224,11 @@ test('a mirror whose response has no end is given up', async (t) => {
   assert.equal((await ask(waypoint.port)).status, 200);
   await eventually(() => waypoint.mirrored.length === 1, 'it is given up');
   assert.deepEqual(waypoint.mirrored, ['stalled']);
-  assert.equal(waypoint.context.mirrors.size, 0);
+  assert.equal(waypoint.context.mirrorShares.size, 0);
 });
 
 test('mirrors that outlive their requests are limited in number', async (t) => {
-  const main = await httpUpstream(t, telling('main'));
+  const main = await httpUpstream(t, echoHandler('main'));
   const copy = await httpUpstream(t, () => undefined);
   const waypoint = await startWaypoint(t, {
     ...mirrored({ limits: { mirrorsMax: 20 } }),
@@ -236,7 +236,7 @@ test('mirrors that outlive their requests are limited in number', async (t) => {
   });
   for (let i = 0; i < 30; i++) assert.equal((await ask(waypoint.port)).status, 200);
   // One client alone has half of the places.
-  assert.equal(waypoint.context.mirrors.size, 10);
+  assert.equal(waypoint.context.mirrorShares.size, 10);
   assert.deepEqual(
     waypoint.mirrored,
     Array.from({ length: 20 }, () => 'limit'),

@@ -10,11 +10,11 @@ import { chooseEndpoint } from './load-balancer.js';
 import type { Client } from '../listener/client.js';
 import { unknownService } from '../listener/destination.js';
 import type { ProxyContext } from '../exchange/exchange.js';
-import { judge } from '../authorization/authorize.js';
+import { authorizeClient } from '../authorization/authorize.js';
 import type { Headers, RequestHead, ResponseHead, Upstream, UpstreamListener } from '../http/http-stream.js';
 import { MirrorBuffer } from './mirror-buffer.js';
 import type { Endpoint } from '../state/waypoint-state.js';
-import type { Touched } from '../state/change-impact.js';
+import type { ChangeImpact } from '../state/change-impact.js';
 
 /**
  * What became of a copy. `complete`: the mirror got all of it and responded. `early-response`: it responded ahead of the request's end.
@@ -61,7 +61,7 @@ export class Mirror implements UpstreamListener {
     private readonly backend: BackendTarget,
     private readonly request: MirroredRequest,
   ) {
-    this.#buffer = new MirrorBuffer(context.limits.mirrorBufferBytesMax, context.mirrorShares, client);
+    this.#buffer = new MirrorBuffer(context.limits.mirrorBufferBytesMax, context.mirrorBufferShares, client);
   }
 
   /** A mirror is a request to another Service: that Service's policies count for the client, as asked and as sent. */
@@ -72,12 +72,12 @@ export class Mirror implements UpstreamListener {
     const groups = context.state.policies.ofEndpoint(this.#endpoint, backend);
     return (
       groups.length === 0 ||
-      (judge(groups, client, this.request.asked()).allowed &&
-        judge(groups, client, attributesOf(this.#copy)).allowed)
+      (authorizeClient(groups, client, this.request.asked()).allowed &&
+        authorizeClient(groups, client, attributesOf(this.#copy)).allowed)
     );
   }
 
-  isTouched(touched: Touched): boolean {
+  isAffected(touched: ChangeImpact): boolean {
     const { backend } = this;
     return (
       backend.kind === 'service' && this.#endpoint !== undefined && touched.endpoint(this.#endpoint, backend)
@@ -93,8 +93,8 @@ export class Mirror implements UpstreamListener {
     if (this.#over) return;
     const { context, backend, request } = this;
     if (!hasBody) this.#ended = this.#endSent = true;
-    if (context.mirrors.take(this.client.name, this.client.group) !== undefined) {
-      context.limitReached('mirrors');
+    if (context.mirrorShares.take(this.client.name, this.client.group) !== undefined) {
+      context.onLimitReached('mirrors');
       return this.#cut('limit');
     }
     this.#hasPlace = true;
@@ -123,7 +123,7 @@ export class Mirror implements UpstreamListener {
     if (upstream && !this.#isFull && this.#buffer.isEmpty) {
       if (!upstream.write(bytes)) this.#wait();
     } else if (!this.#buffer.add(bytes)) {
-      this.context.limitReached('mirror-buffer');
+      this.context.onLimitReached('mirror-buffer');
       this.#cut('buffer');
     }
   }
@@ -185,20 +185,20 @@ export class Mirror implements UpstreamListener {
     clearTimeout(this.#timer);
     this.#buffer.clear();
     this.#upstream = undefined;
-    if (this.#hasPlace) this.context.mirrors.release(this.client.name, this.client.group);
-    this.context.mirrored(result);
+    if (this.#hasPlace) this.context.mirrorShares.release(this.client.name, this.client.group);
+    this.context.onMirrorEnd(result);
   }
 
   onInterim(): void {}
   onHead(_head: ResponseHead, hasBody: boolean): void {
-    if (!hasBody) this.onAnswerEnd();
+    if (!hasBody) this.onResponseEnd();
   }
   onUpgraded(): void {
     this.#cut('failed');
   }
   /** No reason to wait longer: nobody reads it, and one without an end would be kept for good. */
-  onAnswerData(): void {}
-  onAnswerEnd(): void {
+  onResponseData(): void {}
+  onResponseEnd(): void {
     // The rest of a request that was responded to ahead of its end is of no use to the mirror.
     if (this.#endSent) this.#finish('complete');
     else this.#cut('early-response');
@@ -234,8 +234,8 @@ export class Mirrors {
   cancel(): void {
     for (const mirror of this.#all) mirror.cancel();
   }
-  isTouched(touched: Touched): boolean {
-    return this.#all.some((mirror) => mirror.isTouched(touched));
+  isAffected(touched: ChangeImpact): boolean {
+    return this.#all.some((mirror) => mirror.isAffected(touched));
   }
   recheck(): void {
     for (const mirror of this.#all) mirror.recheck();

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { RouteRetry } from '../../model/route.js';
 import type { UpstreamFailure } from '../http/http-stream.js';
-import { backoffMs, executionOf, repeatsOf, type Execution } from './retry-policy.js';
+import { backoffMs, executionOf, retryLimitsOf, type Execution } from './retry-policy.js';
 
 const retry = (more: Partial<RouteRetry> = {}): RouteRetry => ({ codes: [503], attempts: 3, ...more });
 const none = { elsewhere: 0, anywhere: 0 };
@@ -56,7 +56,7 @@ test('nothing that may have been executed is sent again unless it is idempotent 
     ] as const) {
       for (const method of methods) {
         const failed = { method, execution: row.execution, status: row.status };
-        assert.deepEqual(repeatsOf(failed, row.retry), expected, `${method} ${JSON.stringify(row)}`);
+        assert.deepEqual(retryLimitsOf(failed, row.retry), expected, `${method} ${JSON.stringify(row)}`);
       }
     }
   }

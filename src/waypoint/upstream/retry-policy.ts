@@ -24,7 +24,7 @@ export interface FailedAttempt {
   readonly status?: number | undefined;
 }
 
-export interface Repeats {
+export interface RetryLimits {
   /** Repeats of one request at most that go to an endpoint which it has not tried, or by a new connection: at once. */
   readonly elsewhere: number;
   /** Repeats at most that may go to an endpoint which the request has tried: after the backoff. */
@@ -39,10 +39,10 @@ const repeatsDefault = 2;
 const backoffMsMin = 25;
 const backoffMsMax = 10_000;
 
-const never: Repeats = { elsewhere: 0, anywhere: 0 };
+const never: RetryLimits = { elsewhere: 0, anywhere: 0 };
 
 /** How often a rule's author lets a request be sent again; 0 without `retry`. */
-export const repeatsOfRule = (retry: RouteRetry | undefined): number =>
+export const retriesOfRule = (retry: RouteRetry | undefined): number =>
   retry ? (retry.attempts ?? repeatsDefault) : 0;
 
 /**
@@ -50,10 +50,10 @@ export const repeatsOfRule = (retry: RouteRetry | undefined): number =>
  * errors by being there (GEP-1731); no field of it names a connection error of a request that may have been executed, so only idempotent
  * methods are sent again after one. That a rule matches a method says nothing about repeating it.
  */
-export function repeatsOf(failed: FailedAttempt, retry: RouteRetry | undefined): Repeats {
+export function retryLimitsOf(failed: FailedAttempt, retry: RouteRetry | undefined): RetryLimits {
   const { method, execution, status } = failed;
-  const anywhere = repeatsOfRule(retry);
-  const unexecuted: Repeats = { elsewhere: Math.max(unexecutedRepeatsMax, anywhere), anywhere };
+  const anywhere = retriesOfRule(retry);
+  const unexecuted: RetryLimits = { elsewhere: Math.max(unexecutedRepeatsMax, anywhere), anywhere };
   switch (execution) {
     case 'none':
       return unexecuted;

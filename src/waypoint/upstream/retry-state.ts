@@ -2,7 +2,7 @@
 import { performance } from 'node:perf_hooks';
 import type { RouteRetry } from '../../model/route.js';
 import { chooseEndpoint } from './load-balancer.js';
-import { backoffMs, repeatsOf, repeatsOfRule, type FailedAttempt } from './retry-policy.js';
+import { backoffMs, retryLimitsOf, retriesOfRule, type FailedAttempt } from './retry-policy.js';
 import type { Endpoint } from '../state/waypoint-state.js';
 
 export type Next =
@@ -13,7 +13,7 @@ export type Next =
   /** To the endpoint that `choose` gives. */
   | { readonly kind: 'again'; readonly inMs: number };
 
-export class Attempts {
+export class RetryState {
   #tried: Set<Endpoint> | undefined;
   #repeats = 0;
 
@@ -26,7 +26,7 @@ export class Attempts {
   }
 
   choose(endpoints: readonly Endpoint[]): Endpoint | undefined {
-    const mayRepeat = this.#repeats <= repeatsOfRule(this.retry);
+    const mayRepeat = this.#repeats <= retriesOfRule(this.retry);
     const tried = this.#tried && { endpoints: this.#tried, mayRepeat };
     return chooseEndpoint(endpoints, tried, performance.now(), Math.random);
   }
@@ -43,7 +43,7 @@ export class Attempts {
     ofConnection: boolean,
     endpoints: readonly Endpoint[],
   ): Next {
-    const { elsewhere, anywhere } = repeatsOf(failed, this.retry);
+    const { elsewhere, anywhere } = retryLimitsOf(failed, this.retry);
     if (this.#repeats >= elsewhere) return { kind: 'none', usedUp: this.#repeats > 0 };
     this.#repeats++;
     if (ofConnection && this.#repeats === 1) return { kind: 'fresh' };

@@ -10,8 +10,8 @@ import {
   rawUpstream,
   route,
   startWaypoint,
-  telling,
-  told,
+  echoHandler,
+  askEcho,
 } from '../../../test/support/waypoint.js';
 import type { RouteRule } from '../../model/route.js';
 
@@ -121,28 +121,28 @@ test('a status that is retried goes to an endpoint that did not fail yet', async
     failed++;
     response.writeHead(503).end();
   });
-  const good = await httpUpstream(t, telling('good'));
+  const good = await httpUpstream(t, echoHandler('good'));
   const waypoint = await startWaypoint(t, {
     backends: { api: [bad.port, good.port] },
     routes: [route('r', [{ retry: { codes: [503], attempts: 1, backoffMs: 1 } }])],
   });
-  for (let i = 0; i < 40; i++) assert.equal((await told(waypoint.port)).name, 'good');
+  for (let i = 0; i < 40; i++) assert.equal((await askEcho(waypoint.port)).name, 'good');
   assert.ok(failed > 5 && failed < 40, `${failed}`);
 });
 
 test('a reset that is retried goes to an endpoint that did not fail yet', async (t) => {
   const bad = await httpUpstream(t, (request) => void request.socket.resetAndDestroy());
-  const good = await httpUpstream(t, telling('good'));
+  const good = await httpUpstream(t, echoHandler('good'));
   const waypoint = await startWaypoint(t, {
     backends: { api: [bad.port, good.port] },
     routes: [route('r', [{ retry: { codes: [], attempts: 1, backoffMs: 1 } }])],
   });
-  for (let i = 0; i < 40; i++) assert.equal((await told(waypoint.port)).name, 'good');
+  for (let i = 0; i < 40; i++) assert.equal((await askEcho(waypoint.port)).name, 'good');
 });
 
 test('failures of one blip eject an endpoint once, also where HTTP/2 requests share the connection that failed', async (t) => {
   for (const protocol of ['http1', 'http2'] as const) {
-    const up = await httpUpstream(t, telling('up'));
+    const up = await httpUpstream(t, echoHandler('up'));
     let isDown = true;
     const waypoint = await startWaypoint(t, {
       backends: { api: [up.port], other: [up.port] },

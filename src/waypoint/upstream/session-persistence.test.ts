@@ -11,11 +11,11 @@ import {
   meshOf,
   route,
   startWaypoint,
-  telling,
+  echoHandler,
 } from '../../../test/support/waypoint.js';
 import type { RouteRule, SessionPersistence } from '../../model/route.js';
 import type { Headers } from '../http/http-stream.js';
-import { nameSession, sessionOf } from './session-persistence.js';
+import { addSessionToken, findSession } from './session-persistence.js';
 import { WaypointState } from '../state/waypoint-state.js';
 
 const hourMs = 3_600_000;
@@ -40,11 +40,11 @@ function sessions(persistence: Partial<SessionPersistence>, more: Partial<RouteR
   return {
     endpoint,
     other,
-    read: (headers: Headers, nowMs: number) => sessionOf(state, rule, headers, nowMs),
+    read: (headers: Headers, nowMs: number) => findSession(state, rule, headers, nowMs),
     /** The token and the attributes of the cookie that a response of `endpoint` to these headers has; undefined where it has none. */
     respond(headers: Headers, nowMs: number, { status = 200, from = endpoint } = {}) {
       const response = { status, headers: [] as Headers };
-      nameSession(response, rule, from, sessionOf(state, rule, headers, nowMs), nowMs);
+      addSessionToken(response, rule, from, findSession(state, rule, headers, nowMs), nowMs);
       const [name, value] = response.headers;
       if (value === undefined) return undefined;
       assert.equal(name, isHeader ? 's' : 'set-cookie');
@@ -142,7 +142,7 @@ test('a cookie is found in whatever line of the request it stands, and the one t
 
 test('neither a response of the waypoint’s own nor one of an endpoint that failed names a session', async (t) => {
   const failing = await httpUpstream(t, (_request, response) => void response.writeHead(503).end());
-  const good = await httpUpstream(t, telling('good'));
+  const good = await httpUpstream(t, echoHandler('good'));
   const persistent: Partial<RouteRule> = {
     sessionPersistence: { kind: 'cookie', name: 'S', permanent: false, idleTimeoutMs: hourMs },
   };
@@ -174,7 +174,7 @@ test('neither a response of the waypoint’s own nor one of an endpoint that fai
 });
 
 test('a session is kept over a whole exchange, by HTTP/1 and by HTTP/2 with a line for each cookie', async (t) => {
-  const upstreams = await Promise.all(['0', '1', '2', '3'].map((name) => httpUpstream(t, telling(name))));
+  const upstreams = await Promise.all(['0', '1', '2', '3'].map((name) => httpUpstream(t, echoHandler(name))));
   const waypoint = await startWaypoint(t, {
     backends: { api: upstreams.map(({ port }) => port) },
     // To its endpoints it speaks HTTP/1, whatever the client speaks.

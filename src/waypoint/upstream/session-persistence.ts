@@ -48,7 +48,7 @@ function isLive({ issuedMs, usedMs }: Token, persistence: SessionPersistence, no
 }
 
 /** Undefined where the request names no endpoint that the rule still leads to, or its session is over. */
-export function sessionOf(
+export function findSession(
   state: WaypointState,
   rule: RouteRule,
   headers: Headers,
@@ -75,7 +75,7 @@ export function sessionOf(
  * Adds to a response of `endpoint` what its client shall send to come to that endpoint again: where a session begins, and on each use where
  * an idle time is to be counted from it. An endpoint that failed begins none: its client would come back to it.
  */
-export function nameSession(
+export function addSessionToken(
   { status, headers }: { readonly status: number; readonly headers: Headers },
   rule: RouteRule,
   endpoint: Endpoint,

@@ -11,14 +11,14 @@ import type { ServiceKey } from '../../model/workload.js';
 import { RateLimiter } from '../../base/rate.js';
 import type { Svid } from '../../tls/svid.js';
 import { clientOf } from '../listener/client.js';
-import { recheckAll, type ConnectionContext, type ServedConnection } from '../listener/connection.js';
+import { recheckAll, type ConnectionContext, type ActiveConnection } from '../listener/connection.js';
 import { createDial } from '../upstream/dial.js';
 import type { Exchange } from '../exchange/exchange.js';
 import { watchIdle } from '../exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimit } from '../limits.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
 import { mirrorBlockBytes } from '../upstream/mirror-buffer.js';
-import { Slots } from '../exchange/intrusive-set.js';
+import { IntrusiveSet } from '../exchange/intrusive-set.js';
 import { WaypointState, type WaypointUpdate } from '../state/waypoint-state.js';
 import { AccessLog } from '../telemetry/access-log.js';
 import { WaypointMetrics } from '../telemetry/metrics.js';
@@ -51,7 +51,8 @@ class Worker {
 
   static async create(settings: WorkerSettings): Promise<Worker> {
     // Loaded where it is used: it takes as much memory as half of all the rest.
-    const tracing = settings.tracing && new (await import('../telemetry/tracing.js')).Tracing(settings.tracing);
+    const tracing =
+      settings.tracing && new (await import('../telemetry/tracing.js')).Tracing(settings.tracing);
     return new Worker(settings, tracing);
   }
 
@@ -71,7 +72,7 @@ class Worker {
     const limitReached = (limit: WaypointLimit): void => this.#metrics.limitReached.inc({ limit });
     const dial = createDial(this.#state, this.#tunnels, () => this.#svid, limits);
     this.#pool = new UpstreamPool(dial, limits, limitReached);
-    const exchanges = new Slots<Exchange>();
+    const exchanges = new IntrusiveSet<Exchange>();
     this.#tracing = tracing;
     this.#context = {
       tracing,
@@ -80,18 +81,18 @@ class Worker {
       limits,
       mergeSlashes: settings.mergeSlashes,
       exchanges,
-      connections: new Set<ServedConnection>(),
+      connections: new Set<ActiveConnection>(),
       connectionShares: new FairLimit(limits.connectionsMax),
       requestShares: new FairLimit(limits.requestsMax),
-      mirrors: new FairLimit(limits.mirrorsMax),
-      mirrorShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
-      mirrored: (result) => this.#metrics.mirrored.inc({ result }),
-      limitReached,
-      ended: (record) => {
+      mirrorShares: new FairLimit(limits.mirrorsMax),
+      mirrorBufferShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
+      onMirrorEnd: (result) => this.#metrics.mirrored.inc({ result }),
+      onLimitReached: limitReached,
+      onRequestEnd: (record) => {
         this.#metrics.record(record);
         this.#accessLog.write(record);
       },
-      unreadable: (status, why, client) => {
+      onUnreadable: (status, why, client) => {
         this.#metrics.refusedHeads.inc({ status: String(status) });
         this.#logOf(client.group, {
           level: 'warn',
@@ -104,7 +105,7 @@ class Worker {
           text: 'a request could not be read',
         });
       },
-      carried: (client, destination, endpoint, refused) =>
+      onRelay: (client, destination, endpoint, refused) =>
         this.#logOf(client.group, {
           level: refused === undefined ? 'info' : 'warn',
           fields: {

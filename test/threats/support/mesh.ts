@@ -26,7 +26,7 @@ import { connect, createDial } from '../../../src/waypoint/upstream/dial.js';
 import { mirrorBlockBytes } from '../../../src/waypoint/upstream/mirror-buffer.js';
 import { defaultLimits, type WaypointLimits } from '../../../src/waypoint/limits.js';
 import type { RequestRecord } from '../../../src/waypoint/telemetry/request-record.js';
-import { Slots } from '../../../src/waypoint/exchange/intrusive-set.js';
+import { IntrusiveSet } from '../../../src/waypoint/exchange/intrusive-set.js';
 import { WaypointState } from '../../../src/waypoint/state/waypoint-state.js';
 import { serveTunnel } from '../../../src/waypoint/listener/tunnel.js';
 import { UpstreamPool } from '../../../src/waypoint/upstream/connection-pool.js';
@@ -180,17 +180,17 @@ export class TestMesh {
       pool,
       limits: all,
       mergeSlashes: true,
-      exchanges: new Slots(),
+      exchanges: new IntrusiveSet(),
       connections: new Set(),
       connectionShares: new FairLimit(all.connectionsMax),
       requestShares: new FairLimit(all.requestsMax),
-      mirrors: new FairLimit(all.mirrorsMax),
-      mirrorShares: new FairLimit(all.mirrorBuffersBytesMax / mirrorBlockBytes),
-      mirrored: () => undefined,
-      ended: (record) => records.push(record),
-      limitReached: () => undefined,
-      unreadable: () => undefined,
-      carried: () => undefined,
+      mirrorShares: new FairLimit(all.mirrorsMax),
+      mirrorBufferShares: new FairLimit(all.mirrorBuffersBytesMax / mirrorBlockBytes),
+      onMirrorEnd: () => undefined,
+      onRequestEnd: (record) => records.push(record),
+      onLimitReached: () => undefined,
+      onUnreadable: () => undefined,
+      onRelay: () => undefined,
     };
     for (const mesh of this.#updates) state.apply({ mesh });
     state.apply({ routes: this.#routes });
