@@ -13,7 +13,7 @@ import type { Service } from '../../model/service.js';
 import type { ServiceKey, Workload } from '../../model/workload.js';
 import { candidatesOf, type Candidate } from '../../state/resolve.js';
 import type { MeshView } from '../../state/store.js';
-import type { Endpoint } from '../state/waypoint-state.js';
+import type { Endpoint } from '../upstream/endpoint.js';
 
 /** Policies that are decided together: any DENY that matches denies, one ALLOW has to match where there are any. */
 export interface PolicyGroup {

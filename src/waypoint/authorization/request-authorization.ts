@@ -4,9 +4,11 @@ import { attributesOf, readingsOnDemand } from './request-attributes.js';
 import type { Client } from '../listener/client.js';
 import { servicePortOf, type Destination } from '../listener/destination.js';
 import { authorizeClient } from './authorize.js';
-import { joinedHeader, type Headers, type RequestHead } from '../http/http-stream.js';
+import type { RequestHead } from '../http/http-stream.js';
+import { joinedHeader, type Headers } from '../http/headers.js';
 import type { ServicePort } from './policy-groups.js';
-import type { Endpoint, WaypointState } from '../state/waypoint-state.js';
+import type { WaypointState } from '../state/waypoint-state.js';
+import type { Endpoint } from '../upstream/endpoint.js';
 
 export class RequestAuthorization {
   /** As the client named it, whatever a rule makes of it. */

@@ -14,22 +14,21 @@ import type { Client } from '../listener/client.js';
 import { addForwarding } from '../filters/forwarding-headers.js';
 import { executionOf, type FailedAttempt } from '../upstream/retry-policy.js';
 import { ReplayBuffer } from './replay-buffer.js';
-import { versionOf } from '../authorization/request-attributes.js';
+import { versionOf } from '../upstream/http-version.js';
 import { RequestAuthorization } from '../authorization/request-authorization.js';
 import { notServed, servicePortOf, unknownService, type Destination } from '../listener/destination.js';
 import type { WaypointLimit, WaypointLimits } from '../limits.js';
-import {
-  headerOf,
-  type ClientEnd,
-  type Downstream,
-  type DownstreamListener,
-  type Headers,
-  type RequestHead,
-  type ResponseHead,
-  type Upstream,
-  type UpstreamFailure,
-  type UpstreamListener,
+import type {
+  ClientEnd,
+  Downstream,
+  DownstreamListener,
+  RequestHead,
+  ResponseHead,
+  Upstream,
+  UpstreamFailure,
+  UpstreamListener,
 } from '../http/http-stream.js';
+import { headerOf, type Headers } from '../http/headers.js';
 import type { RequestRecord, ResponseFlag } from '../telemetry/request-record.js';
 import type { Matched } from '../routes/compile.js';
 import { isGrpcType } from '../http/grpc.js';
@@ -40,10 +39,12 @@ import { RequestFilters } from '../filters/request-filters.js';
 import { addSessionToken, findSession, type Session } from '../upstream/session-persistence.js';
 import type { IntrusiveSet } from './intrusive-set.js';
 import type { ServicePort } from '../authorization/policy-groups.js';
-import type { Endpoint, WaypointState } from '../state/waypoint-state.js';
+import type { WaypointState } from '../state/waypoint-state.js';
+import type { Endpoint } from '../upstream/endpoint.js';
 import type { ChangeImpact } from '../state/change-impact.js';
 import type { Tracing } from '../telemetry/tracing.js';
-import type { HttpVersion, UpstreamPool } from '../upstream/connection-pool.js';
+import type { UpstreamPool } from '../upstream/connection-pool.js';
+import type { HttpVersion } from '../upstream/http-version.js';
 
 export interface ProxyContext {
   readonly state: WaypointState;

@@ -1,13 +1,7 @@
 /** What a rule's filters make of a request and its answer. Pure; the order is fixed: headers, redirect or rewrite, CORS. */
 import type { PathChange, RouteFilter } from '../../model/route.js';
-import {
-  headerOf,
-  removeHeader,
-  setHeader,
-  type Headers,
-  type RequestHead,
-  type ResponseHead,
-} from '../http/http-stream.js';
+import type { RequestHead, ResponseHead } from '../http/http-stream.js';
+import { headerOf, removeHeader, setHeader, type Headers } from '../http/headers.js';
 
 export type HeaderFilter = Extract<RouteFilter, { readonly kind: 'request-headers' | 'response-headers' }>;
 

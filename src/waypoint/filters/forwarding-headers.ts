@@ -1,7 +1,7 @@
 /** What endpoints are told of the client, as headers: the waypoint's own word, whatever the client or a route's rule writes there. */
 import { randomUUID } from 'node:crypto';
 import type { Client } from '../listener/client.js';
-import { headerOf, joinedHeader, removeHeader, setHeader, type Headers } from '../http/http-stream.js';
+import { headerOf, joinedHeader, removeHeader, setHeader, type Headers } from '../http/headers.js';
 
 /** Once, ahead of rules. What the client says of those before it stays ahead of its own address, as with any proxy. */
 export function addForwarding(headers: Headers, client: Client): void {

@@ -13,9 +13,10 @@ import {
   type HeaderFilter,
 } from './filters.js';
 import { restoreForwarding } from './forwarding-headers.js';
-import { headerOf, removeHeader, type RequestHead, type ResponseHead } from '../http/http-stream.js';
+import type { RequestHead, ResponseHead } from '../http/http-stream.js';
+import { headerOf, removeHeader } from '../http/headers.js';
 import type { LocalReply } from '../exchange/local-reply.js';
-import { normalizePath } from '../http/target.js';
+import { normalizePath } from '../../policy/path.js';
 
 /** What a filter responds in the endpoint's place. */
 export type FilterResponse =

@@ -3,23 +3,11 @@
  * long a body is. Done once per configuration.
  */
 import type { HeaderPair, PathChange, RouteFilter, RouteRule } from '../../model/route.js';
-import { normalizeAuthority } from '../http/target.js';
+import { normalizeAuthority } from '../../policy/host.js';
+import { framingFields } from '../http/restricted-fields.js';
 
 const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const badInValue = /[\0-\x08\x0a-\x1f\x7f]|[^\0-\xff]/;
-/** Framing is the connection's own, not the rule's. */
-const framing: ReadonlySet<string> = new Set([
-  'content-length',
-  'transfer-encoding',
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'upgrade',
-  'te',
-  'trailer',
-  'http2-settings',
-]);
-
 const isHost = (text: string): boolean => {
   try {
     return normalizeAuthority(text) !== '';
@@ -46,7 +34,7 @@ function safeFilter(filter: RouteFilter): RouteFilter {
       const isSafe = ({ name, value }: HeaderPair): boolean =>
         token.test(name) &&
         isGood(value) &&
-        !framing.has(name) &&
+        !framingFields.has(name) &&
         (name !== 'host' || (filter.kind === 'request-headers' && isHost(value)));
       return { ...filter, set: filter.set.filter(isSafe), add: filter.add.filter(isSafe) };
     }

@@ -11,7 +11,7 @@ import {
   echoHandler,
 } from '../../../test/support/waypoint.js';
 import { joinCookies } from './cookies.js';
-import type { Headers } from './http-stream.js';
+import type { Headers } from './headers.js';
 
 test('cookies become one field at the place of the first; other fields keep their order', () => {
   const joined = (...headers: Headers): Headers => {

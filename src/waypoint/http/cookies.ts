@@ -1,5 +1,5 @@
 /** Cookies as one field. */
-import type { Headers } from './http-stream.js';
+import type { Headers } from './headers.js';
 
 /**
  * In place: makes one field of several `cookie` fields, joined as RFC 9113, section 8.2.3 says (`; `). Clients of HTTP/2 send crumbs, some

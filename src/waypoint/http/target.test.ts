@@ -4,7 +4,9 @@ import { policy, anyRequest } from '../../../test/support/mesh.js';
 import { parseIp } from '../../model/address.js';
 import type { HttpMatch, PolicyPath } from '../../model/policy.js';
 import { authorize } from '../../policy/authorize.js';
-import { normalizeAuthority, normalizePath, parseTarget, pathOf, readingsOf, TargetError } from './target.js';
+import { parseTarget } from './target.js';
+import { normalizePath, pathOf, readingsOf, TargetError } from '../../policy/path.js';
+import { normalizeAuthority } from '../../policy/host.js';
 
 test('paths that mean the same are made the same; escapes that may mean something else stay', () => {
   const table: [string, string][] = [

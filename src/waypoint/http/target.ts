@@ -6,9 +6,6 @@
 import { normalizeAuthority } from '../../policy/host.js';
 import { normalizePath, TargetError } from '../../policy/path.js';
 
-export { normalizeAuthority } from '../../policy/host.js';
-export { normalizePath, pathOf, readingsOf, TargetError } from '../../policy/path.js';
-
 export interface Target {
   /** host[:port] in lower case, without final dots. */
   readonly authority: string;

@@ -3,15 +3,15 @@ import type { Duplex } from 'node:stream';
 import { keepReadable, type StreamEnd } from '../../hbone/stream-end.js';
 import { joinCookies } from '../http/cookies.js';
 import type { WaypointLimits } from '../limits.js';
-import { removeHeader } from '../http/http-stream.js';
+import { removeHeader } from '../http/headers.js';
 import type {
-  Headers,
   RequestHead,
   ResponseHead,
   Upstream,
   UpstreamFailure,
   UpstreamListener,
 } from '../http/http-stream.js';
+import type { Headers } from '../http/headers.js';
 import { Outbox } from './outbox.js';
 import { Http1Parser, HttpSyntaxError, type MessageHead, type ParserEvents } from './parser.js';
 import { dropHopByHop, fieldLines } from './write.js';

@@ -3,15 +3,11 @@ import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { joinCookies } from '../http/cookies.js';
 import type { WaypointLimits } from '../limits.js';
-import type {
-  Downstream,
-  DownstreamListener,
-  Headers,
-  RequestHead,
-  ResponseHead,
-} from '../http/http-stream.js';
-import { headerOf } from '../http/http-stream.js';
-import { parseTarget, TargetError } from '../http/target.js';
+import type { Downstream, DownstreamListener, RequestHead, ResponseHead } from '../http/http-stream.js';
+import type { Headers } from '../http/headers.js';
+import { headerOf } from '../http/headers.js';
+import { parseTarget } from '../http/target.js';
+import { TargetError } from '../../policy/path.js';
 import { Outbox } from './outbox.js';
 import { lingeringClose } from '../http/lingering-close.js';
 import { Http1Parser, HttpSyntaxError, type MessageHead, type ParserEvents } from './parser.js';

@@ -6,14 +6,9 @@ import { sessionMegabytesMax } from '../../base/session-memory.js';
 import { keepReadable } from '../../hbone/stream-end.js';
 import { isGrpcType } from '../http/grpc.js';
 import type { WaypointLimits } from '../limits.js';
-import type {
-  Headers,
-  RequestHead,
-  Upstream,
-  UpstreamFailure,
-  UpstreamListener,
-} from '../http/http-stream.js';
-import { headerOf } from '../http/http-stream.js';
+import type { RequestHead, Upstream, UpstreamFailure, UpstreamListener } from '../http/http-stream.js';
+import type { Headers } from '../http/headers.js';
+import { headerOf } from '../http/headers.js';
 import { blockFault, blockOptions, blockSettings } from './block-limits.js';
 import { failureOf, type ConnectionEnd } from './failure.js';
 import { flatten, toHttp2, trailersOf } from './headers.js';

@@ -5,15 +5,12 @@ import type { Duplex } from 'node:stream';
 import { closeOnceSent } from '../../base/close-stream.js';
 import { sessionMegabytesMax } from '../../base/session-memory.js';
 import type { WaypointLimits } from '../limits.js';
-import type {
-  Downstream,
-  DownstreamListener,
-  Headers,
-  RequestHead,
-  ResponseHead,
-} from '../http/http-stream.js';
-import { headerOf, removeHeader } from '../http/http-stream.js';
-import { normalizeAuthority, parseTarget, TargetError } from '../http/target.js';
+import type { Downstream, DownstreamListener, RequestHead, ResponseHead } from '../http/http-stream.js';
+import type { Headers } from '../http/headers.js';
+import { headerOf, removeHeader } from '../http/headers.js';
+import { parseTarget } from '../http/target.js';
+import { TargetError } from '../../policy/path.js';
+import { normalizeAuthority } from '../../policy/host.js';
 import { blockFault, blockOptions, blockSettings } from './block-limits.js';
 import { FrameReader } from './frames.js';
 import { flatten, toHttp2, trailersOf } from './headers.js';

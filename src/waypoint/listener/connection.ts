@@ -14,7 +14,7 @@ import { Http1ServerConnection } from '../http1/server.js';
 import { Http2ServerConnection } from '../http2/server.js';
 import type { ServicePort } from '../authorization/policy-groups.js';
 import { detect } from './protocol-detection.js';
-import type { Endpoint } from '../state/waypoint-state.js';
+import type { Endpoint } from '../upstream/endpoint.js';
 import { ChangeImpact } from '../state/change-impact.js';
 
 export interface ActiveConnection {

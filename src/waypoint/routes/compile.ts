@@ -4,9 +4,10 @@
  */
 import type { PathMatch, Route, RouteMatch, RouteRule, ValueMatch } from '../../model/route.js';
 import { Regex, RegexCost, RegexTime } from '../../policy/regex.js';
-import { headerOf, joinedHeader, type RequestHead } from '../http/http-stream.js';
+import type { RequestHead } from '../http/http-stream.js';
+import { headerOf, joinedHeader } from '../http/headers.js';
 import { sanitizeRule } from '../filters/sanitize.js';
-import { pathOf } from '../http/target.js';
+import { pathOf } from '../../policy/path.js';
 
 export interface Matched {
   readonly route: Route;

@@ -3,7 +3,8 @@ import type { ServiceKey } from '../../model/workload.js';
 import { touchedWorkloads, type MeshChange } from '../../state/change.js';
 import type { Destination } from '../listener/destination.js';
 import type { ServicePort } from '../authorization/policy-groups.js';
-import type { Endpoint, WaypointState } from './waypoint-state.js';
+import type { WaypointState } from './waypoint-state.js';
+import type { Endpoint } from '../upstream/endpoint.js';
 
 export class ChangeImpact {
   readonly #workload: ReturnType<typeof touchedWorkloads>;

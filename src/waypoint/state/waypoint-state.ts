@@ -12,26 +12,13 @@ import { MeshState, type MeshUpdate, type MeshView } from '../../state/store.js'
 import { PolicyGroups } from '../authorization/policy-groups.js';
 import { plainBackendsOf, withoutPlainBackends, type IsPlain } from '../routes/consumer-routes.js';
 import { compileRoutes, type Matcher } from '../routes/compile.js';
-import { newHealth, type EndpointHealth } from '../upstream/endpoint-health.js';
+import type { Endpoint } from '../upstream/endpoint.js';
+import { newHealth } from '../upstream/endpoint-health.js';
 
 export interface WaypointUpdate {
   readonly mesh?: MeshUpdate;
   readonly routes?: readonly Route[];
   readonly removedRoutes?: readonly string[];
-}
-
-/** One address of a workload that takes requests for a Service's port. Lives as long as it is one, over updates. */
-export interface Endpoint {
-  readonly key: string;
-  workload: Workload;
-  readonly target: SocketAddress;
-  readonly protocol: AppProtocol;
-  /** It stands behind another waypoint than this, which the request goes to. */
-  readonly via: WaypointRef | undefined;
-  /** Requests under way. */
-  active: number;
-  /** What connections to it say; the pool's to write. */
-  readonly health: EndpointHealth;
 }
 
 export type RouteKind = Route['kind'];

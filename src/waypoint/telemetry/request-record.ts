@@ -1,6 +1,6 @@
 /** What is told of a request, once it is over: metrics and the access log are made of it. */
 import type { Client } from '../listener/client.js';
-import type { Endpoint } from '../state/waypoint-state.js';
+import type { Endpoint } from '../upstream/endpoint.js';
 
 /**
  * Why an answer is the waypoint's own, or was cut short; the letters are those that Envoy's dashboards know. NR: no route.

@@ -3,7 +3,8 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { InMemorySpanExporter } from '@opentelemetry/sdk-trace-base';
-import { headerOf, type Headers, type RequestHead } from '../http/http-stream.js';
+import type { RequestHead } from '../http/http-stream.js';
+import { headerOf, type Headers } from '../http/headers.js';
 import { Tracing } from './tracing.js';
 
 const options = { endpoint: 'http://127.0.0.1:1/v1/traces', serviceName: 'waypoint', namespace: 'shop' };

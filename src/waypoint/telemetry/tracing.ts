@@ -24,7 +24,8 @@ import {
   type SpanExporter,
 } from '@opentelemetry/sdk-trace-base';
 import { formatSocketAddress } from '../../model/address.js';
-import { headerOf, setHeader, type Headers, type RequestHead } from '../http/http-stream.js';
+import type { RequestHead } from '../http/http-stream.js';
+import { headerOf, setHeader, type Headers } from '../http/headers.js';
 import type { RequestRecord } from './request-record.js';
 
 export interface TracingOptions {

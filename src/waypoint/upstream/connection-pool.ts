@@ -11,10 +11,9 @@ import { Http2ClientConnection } from '../http2/client.js';
 import type { WaypointLimits } from '../limits.js';
 import type { Upstream, UpstreamFailure } from '../http/http-stream.js';
 import type { Client } from '../listener/client.js';
-import type { Endpoint } from '../state/waypoint-state.js';
+import type { Endpoint } from './endpoint.js';
+import type { HttpVersion } from './http-version.js';
 import { observeConnect } from './endpoint-health.js';
-
-export type HttpVersion = 'http1' | 'http2';
 
 /** Opens a connection to an endpoint in a client's name. Rejects within the connect timeout. */
 export type Dial = (endpoint: Endpoint, client: Client) => Promise<Duplex>;

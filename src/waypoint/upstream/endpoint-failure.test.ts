@@ -16,7 +16,8 @@ import { connect, createDial } from './dial.js';
 import { defaultLimits } from '../limits.js';
 import type { UpstreamFailure } from '../http/http-stream.js';
 import { localReplyOf } from '../exchange/local-reply.js';
-import { WaypointState, type Endpoint } from '../state/waypoint-state.js';
+import { WaypointState } from '../state/waypoint-state.js';
+import type { Endpoint } from './endpoint.js';
 import { UpstreamPool } from './connection-pool.js';
 
 const client = clientOf(id('web'), { ip: parseIp('10.0.0.9'), port: 1 });

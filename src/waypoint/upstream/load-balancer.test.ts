@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { workload } from '../../../test/support/mesh.js';
 import { parseIp } from '../../model/address.js';
 import { chooseEndpoint, type Tried } from './load-balancer.js';
-import type { Endpoint } from '../state/waypoint-state.js';
+import type { Endpoint } from './endpoint.js';
 
 const nowMs = 1_000;
 

@@ -1,7 +1,7 @@
 /** Which backend of a rule, and which of its endpoints. Pure, but for the counts and the health that endpoints carry themselves. */
 import { createHash } from 'node:crypto';
 import type { RouteBackend } from '../../model/route.js';
-import type { Endpoint } from '../state/waypoint-state.js';
+import type { Endpoint } from './endpoint.js';
 import { isEjected } from './endpoint-health.js';
 
 /** By weight; undefined where all weights are 0. `random` in [0, 1). */

@@ -5,15 +5,17 @@
 import { performance } from 'node:perf_hooks';
 import type { BackendTarget } from '../../model/route.js';
 import type { HttpAttributes } from '../../policy/authorize.js';
-import { attributesOf, versionOf } from '../authorization/request-attributes.js';
+import { attributesOf } from '../authorization/request-attributes.js';
+import { versionOf } from './http-version.js';
 import { chooseEndpoint } from './load-balancer.js';
 import type { Client } from '../listener/client.js';
 import { unknownService } from '../listener/destination.js';
 import type { ProxyContext } from '../exchange/exchange.js';
 import { authorizeClient } from '../authorization/authorize.js';
-import type { Headers, RequestHead, ResponseHead, Upstream, UpstreamListener } from '../http/http-stream.js';
+import type { RequestHead, ResponseHead, Upstream, UpstreamListener } from '../http/http-stream.js';
+import type { Headers } from '../http/headers.js';
 import { MirrorBuffer } from './mirror-buffer.js';
-import type { Endpoint } from '../state/waypoint-state.js';
+import type { Endpoint } from './endpoint.js';
 import type { ChangeImpact } from '../state/change-impact.js';
 
 /**

@@ -3,7 +3,7 @@ import { performance } from 'node:perf_hooks';
 import type { RouteRetry } from '../../model/route.js';
 import { chooseEndpoint } from './load-balancer.js';
 import { backoffMs, retryLimitsOf, retriesOfRule, type FailedAttempt } from './retry-policy.js';
-import type { Endpoint } from '../state/waypoint-state.js';
+import type { Endpoint } from './endpoint.js';
 
 export type Next =
   /** `usedUp`: it was sent again as often as it may be. */

@@ -14,7 +14,7 @@ import {
   echoHandler,
 } from '../../../test/support/waypoint.js';
 import type { RouteRule, SessionPersistence } from '../../model/route.js';
-import type { Headers } from '../http/http-stream.js';
+import type { Headers } from '../http/headers.js';
 import { addSessionToken, findSession } from './session-persistence.js';
 import { WaypointState } from '../state/waypoint-state.js';
 

@@ -5,8 +5,9 @@
  */
 import type { RouteBackend, RouteRule, SessionPersistence } from '../../model/route.js';
 import { sessionToken } from './load-balancer.js';
-import type { Headers } from '../http/http-stream.js';
-import type { Endpoint, WaypointState } from '../state/waypoint-state.js';
+import type { Headers } from '../http/headers.js';
+import type { WaypointState } from '../state/waypoint-state.js';
+import type { Endpoint } from './endpoint.js';
 
 export interface Session {
   readonly backend: RouteBackend;
