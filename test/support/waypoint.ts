@@ -11,11 +11,9 @@ import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Route, RouteBackend, RouteKey, RouteRule } from '../../src/model/route.js';
 import type { AppProtocol, WaypointRef } from '../../src/model/workload.js';
 import { clientOf } from '../../src/waypoint/listener/client.js';
-import {
-  recheckAll,
-  serveConnection,
-  type ConnectionContext,
-} from '../../src/waypoint/listener/connection.js';
+import { serveConnection } from '../../src/waypoint/listener/connection.js';
+import { recheckAll } from '../../src/waypoint/worker/recheck.js';
+import type { ConnectionContext } from '../../src/waypoint/worker/context.js';
 import { connect } from '../../src/waypoint/upstream/dial.js';
 import { watchIdle } from '../../src/waypoint/exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimits } from '../../src/waypoint/limits.js';

@@ -10,6 +10,7 @@ import type { BackendTarget, RouteBackend, RouteFilter, RouteRule } from '../../
 import { whyDenied, type Verdict } from '../../policy/authorize.js';
 import { RetryState, type Next } from '../upstream/retry-state.js';
 import { chooseBackend } from '../upstream/load-balancer.js';
+import type { RequestContext } from '../worker/context.js';
 import type { Client } from '../listener/client.js';
 import { addForwarding } from '../filters/forwarding-headers.js';
 import { executionOf, type FailedAttempt } from '../upstream/retry-policy.js';
@@ -45,27 +46,6 @@ import type { ChangeImpact } from '../state/change-impact.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import type { UpstreamPool } from '../upstream/connection-pool.js';
 import type { HttpVersion } from '../upstream/http-version.js';
-
-export interface ProxyContext {
-  readonly state: WaypointState;
-  readonly pool: UpstreamPool;
-  readonly limits: WaypointLimits;
-  /** Slashes of paths that follow each other are made one. */
-  readonly mergeSlashes: boolean;
-  /** Undefined: nobody collects spans. */
-  readonly tracing?: Tracing | undefined;
-  /** Requests under way, for drains and idle clocks. */
-  readonly exchanges: IntrusiveSet<Exchange>;
-  readonly requestShares: FairLimit;
-  onRequestEnd(record: RequestRecord): void;
-  onLimitReached(limit: WaypointLimit): void;
-  /** Mirrors under way: one may outlive its request. */
-  readonly mirrorShares: FairLimit;
-  /** What waits for mirrors, in blocks of MirrorBuffer. */
-  readonly mirrorBufferShares: FairLimit;
-  /** What became of a copy of a request. */
-  onMirrorEnd(result: MirrorResult): void;
-}
 
 export class Exchange implements DownstreamListener, UpstreamListener {
   readonly #startedMs = performance.now();
@@ -110,7 +90,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   #bytesSent = 0;
 
   constructor(
-    private readonly context: ProxyContext,
+    private readonly context: RequestContext,
     private readonly client: Client,
     private readonly destination: Destination,
     private readonly downstream: Downstream,

@@ -1,130 +1,14 @@
-/** A client's connection: what it speaks, and who carries it on. */
-import { performance } from 'node:perf_hooks';
+/** A client's connection: what it speaks, and which codec or proxy takes it. */
 import type { Duplex } from 'node:stream';
-import type { FairLimit } from '../../base/fair-limit.js';
-import { carry } from '../../hbone/carry.js';
-import { whyDenied } from '../../policy/authorize.js';
-import type { MeshChange } from '../../state/change.js';
-import { chooseBackend, chooseEndpoint } from '../upstream/load-balancer.js';
-import type { Client } from './client.js';
-import { notServed, servicePortOf, unknownService, type Destination } from './destination.js';
-import { Exchange, type ProxyContext } from '../exchange/exchange.js';
-import { authorizeClient } from '../authorization/authorize.js';
+import { Exchange } from '../exchange/exchange.js';
 import { Http1ServerConnection } from '../http1/server.js';
 import { Http2ServerConnection } from '../http2/server.js';
-import type { ServicePort } from '../authorization/policy-groups.js';
+import type { ConnectionContext } from '../worker/context.js';
+import type { Client } from './client.js';
+import { ClientConnection } from './client-connection.js';
+import type { Destination } from './destination.js';
 import { detect } from './protocol-detection.js';
-import type { Endpoint } from '../upstream/endpoint.js';
-import { ChangeImpact } from '../state/change-impact.js';
-
-export interface ActiveConnection {
-  /** No more requests on it than those under way. */
-  drain(): void;
-  destroy(): void;
-  isAffected(touched: ChangeImpact): boolean;
-  /** After a change of the mesh: ends what is now forbidden. */
-  recheck(): void;
-}
-
-export interface ConnectionContext extends ProxyContext {
-  readonly connections: Set<ActiveConnection>;
-  readonly connectionShares: FairLimit;
-  onUnreadable(status: number, why: string, client: Client): void;
-  /** A connection whose bytes were carried as they are, or refused. */
-  onRelay(
-    client: Client,
-    destination: Destination,
-    endpoint: Endpoint | undefined,
-    refused: string | undefined,
-  ): void;
-}
-
-/**
- * After an update of the mesh: what is under way and now forbidden ends, requests and bytes alike. What the update does not touch is
- * not looked at. Returns how many were decided again.
- */
-export function recheckAll({ state, connections, exchanges }: ConnectionContext, change: MeshChange): number {
-  const touched = new ChangeImpact(state, change);
-  let rechecked = 0;
-  for (const list of [connections, exchanges]) {
-    for (const one of [...list]) {
-      if (!one.isAffected(touched)) continue;
-      rechecked++;
-      one.recheck();
-    }
-  }
-  return rechecked;
-}
-
-/** What a connection has become once it is known what is spoken on it. */
-interface Speaking {
-  drain(): void;
-  destroy(): void;
-  /** Bytes that are carried as they are: where to, and their end. */
-  readonly carried?: {
-    isTouched(touched: ChangeImpact): boolean;
-    /** Why it may not go on. */
-    forbidden(): string | undefined;
-    cut(why: string): void;
-  };
-}
-
-/** A client's connection from its first moment: counted, drained and ended also while nobody knows yet what it speaks. */
-class Served implements ActiveConnection {
-  #speaking: Speaking | undefined;
-  #draining = false;
-  #closed = false;
-
-  constructor(
-    readonly context: ConnectionContext,
-    readonly stream: Duplex,
-    readonly client: Client,
-    readonly destination: Destination,
-  ) {
-    context.connections.add(this);
-  }
-
-  speaks(speaking: Speaking): void {
-    this.#speaking = speaking;
-    if (this.#draining) speaking.drain();
-  }
-
-  /** Once, whatever it was. */
-  readonly closed = (): void => {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.context.connections.delete(this);
-    this.context.connectionShares.release(this.client.name, this.client.group);
-  };
-
-  drain(): void {
-    this.#draining = true;
-    this.#speaking?.drain();
-  }
-
-  destroy(): void {
-    if (this.#speaking) this.#speaking.destroy();
-    else this.stream.destroy();
-  }
-
-  isAffected(touched: ChangeImpact): boolean {
-    return touched.destination(this.destination) || this.#speaking?.carried?.isTouched(touched) === true;
-  }
-
-  recheck(): void {
-    const lost = notServed(this.context.state, this.destination);
-    const carried = this.#speaking?.carried;
-    if (carried) {
-      const why = lost ?? carried.forbidden();
-      if (why !== undefined) carried.cut(why);
-      return;
-    }
-    if (lost === undefined) return;
-    // Requests under way end each by itself, those that follow are refused.
-    if (this.#speaking) this.drain();
-    else this.destroy();
-  }
-}
+import { proxyTcp } from './tcp-proxy.js';
 
 /**
  * `open` gives the client's stream, which is owned from here on. False: the client's share of connections, or all there may be, are in
@@ -139,7 +23,7 @@ export function serveConnection(
   if (!mayConnect(context, client)) return false;
   const stream = open();
   stream.on('error', () => undefined);
-  const served = new Served(context, stream, client, destination);
+  const connection = new ClientConnection(context, stream, client, destination);
   const { state } = context;
   const declared =
     destination.kind === 'service'
@@ -151,178 +35,62 @@ export function serveConnection(
       ? state.routing(destination.service, destination.port, client.namespace)?.kind
       : undefined;
   if (declared === 'tcp' || declared === 'tls' || routing === 'tcp' || routing === 'tls') {
-    void passThrough(served);
+    void proxyTcp(connection);
     return true;
   }
   const isHttp = declared !== 'unknown' || routing !== undefined;
   void detect(stream, isHttp ? context.limits.headTimeoutMsMax : context.limits.detectTimeoutMsMax).then(
     ({ protocol, bytes }) => {
-      if (stream.destroyed) return served.closed();
-      if (protocol === 'http2') return serveHttp2(served, bytes);
+      if (stream.destroyed) return connection.closed();
+      if (protocol === 'http2') return serveHttp2(connection, bytes);
       // Declared as HTTP it is read as HTTP, and refused by the reader where it is none.
-      if (protocol === 'http1' || (isHttp && bytes.length > 0)) return serveHttp1(served, bytes);
+      if (protocol === 'http1' || (isHttp && bytes.length > 0)) return serveHttp1(connection, bytes);
       if (isHttp) {
-        served.closed();
+        connection.closed();
         return void stream.destroy();
       }
-      void passThrough(served, bytes);
+      void proxyTcp(connection, bytes);
     },
     () => {
-      served.closed();
+      connection.closed();
       stream.destroy();
     },
   );
   return true;
 }
 
-/** Takes the client's place among the connections, which `Served` releases. */
-function mayConnect(
-  { connectionShares, onLimitReached: limitReached }: ConnectionContext,
-  client: Client,
-): boolean {
+/** Takes the client's place among the connections, which `ClientConnection` releases. */
+function mayConnect({ connectionShares, onLimitReached }: ConnectionContext, client: Client): boolean {
   const reached = connectionShares.take(client.name, client.group);
-  if (reached !== undefined) limitReached(reached === 'all' ? 'connections' : 'connections-per-client');
+  if (reached !== undefined) onLimitReached(reached === 'all' ? 'connections' : 'connections-per-client');
   return reached === undefined;
 }
 
-function serveHttp1(served: Served, first: Buffer): void {
-  const { context, client, destination, stream } = served;
-  const connection = new Http1ServerConnection(stream, {
+function serveHttp1(connection: ClientConnection, first: Buffer): void {
+  const { context, client, destination, stream } = connection;
+  const codec = new Http1ServerConnection(stream, {
     limits: context.limits,
     mergeSlashes: context.mergeSlashes,
     onRequest: (request) => new Exchange(context, client, destination, request).start(),
     onRefused: (status, why) => context.onUnreadable(status, why, client),
     onLingerLimit: () => context.onLimitReached('linger'),
-    onClosed: served.closed,
+    onClosed: connection.closed,
   });
-  served.speaks(connection);
-  if (first.length > 0) connection.first(first);
+  connection.handOver(codec);
+  if (first.length > 0) codec.first(first);
   stream.resume();
 }
 
-function serveHttp2(served: Served, first: Buffer): void {
-  const { context, client, destination, stream } = served;
+function serveHttp2(connection: ClientConnection, first: Buffer): void {
+  const { context, client, destination, stream } = connection;
   if (first.length > 0) stream.unshift(first);
-  served.speaks(
+  connection.handOver(
     new Http2ServerConnection(stream, {
       limits: context.limits,
       mergeSlashes: context.mergeSlashes,
       onRequest: (request) => new Exchange(context, client, destination, request).start(),
       onRefused: (status, why) => context.onUnreadable(status, why, client),
-      onClosed: served.closed,
+      onClosed: connection.closed,
     }),
   );
-}
-
-const otherEndpointsMax = 2;
-
-/** Bytes as they are: of a protocol that is not HTTP. L4 policy is judged; what asks for more of a request allows nothing. */
-async function passThrough(served: Served, first?: Buffer): Promise<void> {
-  const { context, stream, client, destination } = served;
-  stream.pause();
-  let carried: ReturnType<typeof carry> | undefined;
-  let at: Target | undefined;
-  served.speaks({
-    // Such a connection has no end between two requests: it drains with its own.
-    drain: () => undefined,
-    destroy: () => (carried ? carried.cut('the waypoint ends') : stream.destroy()),
-    carried: {
-      isTouched: (touched) => at !== undefined && touched.endpoint(at.endpoint, at.sent),
-      forbidden: () => at && forbidden(served, at),
-      cut: (why) => (carried ? carried.cut(why) : stream.destroy(new Error('reset'))),
-    },
-  });
-  const refuse = (why: string, endpoint?: Endpoint): void => {
-    served.closed();
-    context.onRelay(client, destination, endpoint, why);
-    stream.destroy(new Error('reset'));
-  };
-  const tried = new Set<Endpoint>();
-  for (;;) {
-    const target = targetFor(served, tried);
-    if (typeof target === 'string') return refuse(target);
-    at = target;
-    const { endpoint } = target;
-    const why = forbidden(served, target);
-    if (why !== undefined) return refuse(why, endpoint);
-    try {
-      const peer = await context.pool.dial(endpoint, client);
-      // Policies may have changed while it was dialled, and cut it.
-      if (stream.destroyed) {
-        served.closed();
-        return void peer.destroy();
-      }
-      const now = forbidden(served, target);
-      if (now !== undefined) {
-        peer.destroy();
-        return refuse(now, endpoint);
-      }
-      endpoint.active++;
-      context.onRelay(client, destination, endpoint, undefined);
-      if (first && first.length > 0) peer.write(first);
-      // A short word and the client's end may both have come while it was looked at: nobody tells of that end again.
-      if (stream.readableEnded) peer.end();
-      carried = carry(stream, peer);
-      const { lingered } = await carried.done;
-      if (lingered === true) context.onLimitReached('linger');
-      endpoint.active--;
-      served.closed();
-      return;
-    } catch (error) {
-      tried.add(endpoint);
-      if (tried.size > otherEndpointsMax || stream.destroyed)
-        return refuse(error instanceof Error ? error.message : 'no connection', endpoint);
-    }
-  }
-}
-
-interface Target {
-  readonly endpoint: Endpoint;
-  readonly sent: ServicePort | undefined;
-}
-
-/** Why bytes may not go there: by the policies of the Service that was asked, of the one that they are sent to, and of the endpoint. */
-function forbidden(
-  { context: { state }, client, destination }: Served,
-  { endpoint, sent }: Target,
-): string | undefined {
-  const lost = notServed(state, destination) ?? unknownService(state, sent);
-  if (lost !== undefined) return lost;
-  const asked = servicePortOf(destination);
-  const { policies } = state;
-  for (const groups of [
-    asked ? policies.ofService(asked, destination.dialled.ip) : [],
-    policies.ofEndpoint(endpoint, sent),
-  ]) {
-    const verdict = authorizeClient(groups, client, undefined);
-    if (!verdict.allowed) return whyDenied(verdict);
-  }
-  return undefined;
-}
-
-function targetFor(
-  { context: { state }, client, destination }: Served,
-  tried: ReadonlySet<Endpoint>,
-): Target | string {
-  if (destination.kind === 'workload') {
-    const only = state.endpointAt(destination.workload, destination.dialled);
-    return tried.has(only) ? 'the workload cannot be reached' : { endpoint: only, sent: undefined };
-  }
-  let sent: ServicePort = { service: destination.service.key, port: destination.port };
-  const routing = state.routing(destination.service, destination.port, client.namespace);
-  if (routing?.kind === 'tcp' || routing?.kind === 'tls') {
-    const matched = routing.match({ method: '', path: '/', authority: '', scheme: '', headers: [] });
-    const target = matched && chooseBackend(matched.rule.backends, Math.random())?.target;
-    if (target?.kind !== 'service') return target?.reason ?? 'no rule of the routes takes connections';
-    sent = target;
-  }
-  const endpoints = state.endpoints(sent.service, sent.port);
-  if (!endpoints) return `no Service ${sent.service} with port ${sent.port} is known`;
-  const endpoint = chooseEndpoint(
-    endpoints,
-    { endpoints: tried, mayRepeat: false },
-    performance.now(),
-    Math.random,
-  );
-  return endpoint ? { endpoint, sent } : `${sent.service} has no endpoint that takes connections`;
 }

@@ -3,14 +3,17 @@
  * does not take at that speed waits in a bounded buffer; a mirror for which that is too small is cut, and counted.
  */
 import { performance } from 'node:perf_hooks';
+import type { FairLimit } from '../../base/fair-limit.js';
 import type { BackendTarget } from '../../model/route.js';
 import type { HttpAttributes } from '../../policy/authorize.js';
 import { attributesOf } from '../authorization/request-attributes.js';
 import { versionOf } from './http-version.js';
 import { chooseEndpoint } from './load-balancer.js';
+import type { WaypointLimit, WaypointLimits } from '../limits.js';
+import type { WaypointState } from '../state/waypoint-state.js';
+import type { UpstreamPool } from './connection-pool.js';
 import type { Client } from '../listener/client.js';
 import { unknownService } from '../listener/destination.js';
-import type { ProxyContext } from '../exchange/exchange.js';
 import { authorizeClient } from '../authorization/authorize.js';
 import type { RequestHead, ResponseHead, Upstream, UpstreamListener } from '../http/http-stream.js';
 import type { Headers } from '../http/headers.js';
@@ -36,6 +39,20 @@ export type MirrorResult =
   | 'stalled'
   | 'request-ended';
 
+/** What mirrors share with all others of their worker. */
+export interface MirrorContext {
+  readonly state: WaypointState;
+  readonly pool: UpstreamPool;
+  readonly limits: WaypointLimits;
+  /** Mirrors under way: one may outlive its request. */
+  readonly mirrorShares: FairLimit;
+  /** What waits for mirrors, in blocks of MirrorBuffer. */
+  readonly mirrorBufferShares: FairLimit;
+  /** What became of a copy of a request. */
+  onMirrorEnd(result: MirrorResult): void;
+  onLimitReached(limit: WaypointLimit): void;
+}
+
 export interface MirroredRequest {
   readonly isHttp2: boolean;
   readonly isGrpc: boolean;
@@ -58,7 +75,7 @@ export class Mirror implements UpstreamListener {
   #timer: NodeJS.Timeout | undefined;
 
   constructor(
-    private readonly context: ProxyContext,
+    private readonly context: MirrorContext,
     private readonly client: Client,
     private readonly backend: BackendTarget,
     private readonly request: MirroredRequest,

@@ -11,9 +11,10 @@ import type { ServiceKey } from '../../model/workload.js';
 import { RateLimiter } from '../../base/rate.js';
 import type { Svid } from '../../tls/svid.js';
 import { clientOf } from '../listener/client.js';
-import { recheckAll, type ConnectionContext, type ActiveConnection } from '../listener/connection.js';
+import { recheckAll } from './recheck.js';
+import type { ConnectionContext, ActiveConnection } from './context.js';
 import { createDial } from '../upstream/dial.js';
-import type { Exchange } from '../exchange/exchange.js';
+import type { ActiveRequest } from './context.js';
 import { watchIdle } from '../exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimit } from '../limits.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
@@ -72,7 +73,7 @@ class Worker {
     const limitReached = (limit: WaypointLimit): void => this.#metrics.limitReached.inc({ limit });
     const dial = createDial(this.#state, this.#tunnels, () => this.#svid, limits);
     this.#pool = new UpstreamPool(dial, limits, limitReached);
-    const exchanges = new IntrusiveSet<Exchange>();
+    const exchanges = new IntrusiveSet<ActiveRequest>();
     this.#tracing = tracing;
     this.#context = {
       tracing,

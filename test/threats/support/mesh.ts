@@ -21,7 +21,8 @@ import type { ServiceKey, WaypointRef, Workload, WorkloadUid } from '../../../sr
 import { ChangeTracker, touchedWorkloads } from '../../../src/state/change.js';
 import { MeshState, type MeshUpdate } from '../../../src/state/store.js';
 import type { ConnectionRecord } from '../../../src/telemetry/access-log.js';
-import { recheckAll, type ConnectionContext } from '../../../src/waypoint/listener/connection.js';
+import { recheckAll } from '../../../src/waypoint/worker/recheck.js';
+import type { ConnectionContext } from '../../../src/waypoint/worker/context.js';
 import { connect, createDial } from '../../../src/waypoint/upstream/dial.js';
 import { mirrorBlockBytes } from '../../../src/waypoint/upstream/mirror-buffer.js';
 import { defaultLimits, type WaypointLimits } from '../../../src/waypoint/limits.js';
