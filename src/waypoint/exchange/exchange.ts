@@ -4,91 +4,67 @@
  */
 import { performance } from 'node:perf_hooks';
 import type { Span } from '@opentelemetry/api';
-import type { FairLimit } from '../../base/fair-limit.js';
 import { formatSocketAddress } from '../../model/address.js';
 import type { BackendTarget, RouteBackend, RouteFilter, RouteRule } from '../../model/route.js';
-import { whyDenied, type Verdict } from '../../policy/authorize.js';
-import { RetryState, type Next } from '../upstream/retry-state.js';
-import { chooseBackend } from '../upstream/load-balancer.js';
-import type { RequestContext } from '../worker/context.js';
-import type { Client } from '../listener/client.js';
-import { addForwarding } from '../filters/forwarding-headers.js';
-import { executionOf, type FailedAttempt } from '../upstream/retry-policy.js';
-import { ReplayBuffer } from './replay-buffer.js';
-import { versionOf } from '../upstream/http-version.js';
+import type { ServicePort } from '../authorization/policy-groups.js';
 import { RequestAuthorization } from '../authorization/request-authorization.js';
-import { notServed, servicePortOf, unknownService, type Destination } from '../listener/destination.js';
-import type { WaypointLimit, WaypointLimits } from '../limits.js';
+import { addForwarding } from '../filters/forwarding-headers.js';
+import { RequestFilters } from '../filters/request-filters.js';
+import { isGrpcType } from '../http/grpc.js';
+import { headerOf, type Headers } from '../http/headers.js';
 import type {
   ClientEnd,
   Downstream,
   DownstreamListener,
   RequestHead,
   ResponseHead,
-  Upstream,
   UpstreamFailure,
   UpstreamListener,
 } from '../http/http-stream.js';
-import { headerOf, type Headers } from '../http/headers.js';
-import type { RequestRecord, ResponseFlag } from '../telemetry/request-record.js';
+import { localReplyHead, localReplyOf, noHealthyEndpoint, type LocalReply } from '../http/local-reply.js';
+import type { Client } from '../listener/client.js';
+import { servicePortOf, type Destination } from '../listener/destination.js';
 import type { Matched } from '../routes/compile.js';
-import { isGrpcType } from '../http/grpc.js';
-import { IdleClock, idleTimeoutsOf } from './idle-timeouts.js';
-import { Mirror, Mirrors, type MirrorResult } from '../upstream/mirror.js';
-import { grpcStatusOf, noHealthyEndpoint, localReplyOf, type LocalReply } from './local-reply.js';
-import { RequestFilters } from '../filters/request-filters.js';
-import { addSessionToken, findSession, type Session } from '../upstream/session-persistence.js';
-import type { IntrusiveSet } from './intrusive-set.js';
-import type { ServicePort } from '../authorization/policy-groups.js';
-import type { WaypointState } from '../state/waypoint-state.js';
-import type { Endpoint } from '../upstream/endpoint.js';
 import type { ChangeImpact } from '../state/change-impact.js';
-import type { Tracing } from '../telemetry/tracing.js';
-import type { UpstreamPool } from '../upstream/connection-pool.js';
-import type { HttpVersion } from '../upstream/http-version.js';
+import { RequestInfo } from '../telemetry/request-info.js';
+import { Attempts, type Next } from '../upstream/attempts.js';
+import type { Endpoint } from '../upstream/endpoint.js';
+import { versionOf, type HttpVersion } from '../upstream/http-version.js';
+import { chooseBackend } from '../upstream/load-balancer.js';
+import { Mirror, Mirrors } from '../upstream/mirror.js';
+import { executionOf, type FailedAttempt } from '../upstream/retry-policy.js';
+import { addSessionToken, findSession, type Session } from '../upstream/session-persistence.js';
+import type { ActiveRequest, RequestContext } from '../worker/context.js';
+import { IdleClock, idleTimeoutsOf } from './idle-timeouts.js';
+import { ReplayBuffer } from './replay-buffer.js';
 
-export class Exchange implements DownstreamListener, UpstreamListener {
+export class Exchange implements DownstreamListener, UpstreamListener, ActiveRequest {
   readonly #startedMs = performance.now();
   readonly #idle = new IdleClock(this.#startedMs);
+  readonly #info: RequestInfo;
   readonly #head: RequestHead;
   readonly #authorization: RequestAuthorization;
   #matched: Matched | undefined;
   #backend: RouteBackend | undefined;
-  #endpoint: Endpoint | undefined;
   /** The Service's port that the endpoint was chosen for. */
   #sent: ServicePort | undefined;
-  readonly #repeats = new RetryState();
+  readonly #attempts = new Attempts();
   /** Of the last attempt that failed: the response where no other endpoint is left. */
   #lastFailure: LocalReply | undefined;
-  #upstream: Upstream | undefined;
-  /** Increased with each attempt and at its end: what belongs to a former one is not listened to. */
-  #attempt = 0;
-  #attempts = 0;
   #requestTimer: NodeJS.Timeout | undefined;
-  #attemptTimer: NodeJS.Timeout | undefined;
-  #backoffTimer: NodeJS.Timeout | undefined;
-  #verdict: Verdict | undefined;
   #filters: RequestFilters | undefined;
   #mirrors: Mirrors | undefined;
   readonly #replay: ReplayBuffer;
-  /** Its place among the context's exchanges, as Slots keeps it. */
+  /** Its place among the context's exchanges, as IntrusiveSet keeps it. */
   slot = -1;
   #hasShare = false;
   #requestEnded: boolean;
   #requestTrailers: Headers | undefined;
-  #answered = false;
-  #answerEnded = false;
+  #responseStarted = false;
+  #responseEnded = false;
   #upgraded = false;
   #over = false;
   #span: Span | undefined;
-  #status = 0;
-  #grpcStatus: string | undefined;
-  #flag: ResponseFlag | undefined;
-  #code: string | undefined;
-  #why: string | undefined;
-  #bytesReceived = 0;
-  #bytesSent = 0;
-
   constructor(
     private readonly context: RequestContext,
     private readonly client: Client,
@@ -96,6 +72,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     private readonly downstream: Downstream,
   ) {
     this.#head = downstream.head;
+    this.#info = new RequestInfo(client, destination, downstream, this.#startedMs);
     this.#authorization = new RequestAuthorization(context.state, client, destination, downstream.head);
     this.#requestEnded = !downstream.hasBody;
     this.#replay = new ReplayBuffer(context.limits.retryBufferBytesMax);
@@ -123,11 +100,12 @@ export class Exchange implements DownstreamListener, UpstreamListener {
           ? destination.service.hostname
           : formatSocketAddress(destination.dialled);
     }
-    this.#authorization.authority = head.authority;
+    this.#authorization.authority = this.#info.authority = head.authority;
     addForwarding(head.headers, this.client);
     this.#span = context.tracing?.begin(head);
 
-    if (!this.#isServed() || !this.#authorizeAsked()) return;
+    const refusal = this.#authorization.ofService();
+    if (refusal) return this.#refuse(refusal);
     const routing =
       destination.kind === 'service'
         ? context.state.routing(destination.service, destination.port, this.client.namespace)
@@ -143,7 +121,8 @@ export class Exchange implements DownstreamListener, UpstreamListener {
         why: 'no rule of the routes matches',
       });
     }
-    this.#repeats.retry = rule.retry;
+    this.#info.route = this.#matched?.label;
+    this.#attempts.retry = rule.retry;
     this.#filters = this.#newFilters();
     if (!this.#filterRequest(rule.filters)) return;
     if (rule.requestTimeoutMs) {
@@ -170,7 +149,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   /** False: it was answered here. */
   #filterRequest(filters: readonly RouteFilter[]): boolean {
     const response = this.#filters?.apply(filters, this.#matched?.prefix);
-    if (response?.kind === 'respond') this.#answer(response.head);
+    if (response?.kind === 'respond') this.#respond(response.head);
     else if (response) this.#refuse(response.refusal);
     return !response;
   }
@@ -189,11 +168,12 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     if (!endpoints) return;
     const rule = this.#matched?.rule;
     const endpoint =
-      (this.#repeats.isFirst ? rule && this.#persisted(rule)?.endpoint : undefined) ??
-      this.#repeats.choose(endpoints);
+      (this.#attempts.isFirst ? rule && this.#persisted(rule)?.endpoint : undefined) ??
+      this.#attempts.choose(endpoints);
     if (!endpoint)
       return this.#refuse(this.#lastFailure ?? noHealthyEndpoint(this.#sent?.service ?? 'the workload'));
-    if (!this.#holds(this.#judge(endpoint))) return;
+    const refusal = this.#authorization.ofEndpoint(endpoint, this.#sent);
+    if (refusal) return this.#refuse(refusal);
     this.#connect(endpoint);
   }
 
@@ -230,24 +210,20 @@ export class Exchange implements DownstreamListener, UpstreamListener {
 
   #connect(endpoint: Endpoint, fresh = false): void {
     const { context, downstream } = this;
-    this.#leaveEndpoint();
-    this.#endpoint = endpoint;
-    endpoint.active++;
-    const attempt = ++this.#attempt;
-    this.#attempts++;
+    const attempts = this.#attempts;
+    const attempt = attempts.begin(endpoint);
     // What comes until there is a connection would have to be kept without bound.
     if (downstream.hasBody && !this.#requestEnded) downstream.pause();
     const timeoutMs = this.#matched?.rule.backendRequestTimeoutMs;
     if (timeoutMs) {
-      this.#attemptTimer = setTimeout(
-        () => this.onError({ kind: 'timeout', why: 'the endpoint took too long to answer' }),
-        timeoutMs,
+      attempts.limit(timeoutMs, () =>
+        this.onError({ kind: 'timeout', why: 'the endpoint took too long to answer' }),
       );
     }
     context.pool.acquire(endpoint, this.client, this.#versionOf(endpoint), fresh, (upstream, failure) => {
-      if (this.#over || attempt !== this.#attempt) return void upstream?.cancel();
+      if (this.#over || !attempts.isCurrent(attempt)) return void upstream?.cancel();
       if (!upstream) return this.onError(failure ?? { kind: 'connect', why: 'no connection' });
-      this.#upstream = upstream;
+      attempts.upstream = upstream;
       upstream.listener = this;
       const hasBody = downstream.hasBody;
       upstream.send(this.#head, hasBody, downstream.upgrade);
@@ -270,75 +246,31 @@ export class Exchange implements DownstreamListener, UpstreamListener {
 
   // --- policy -----------------------------------------------------------------------------------------------------------
 
-  /** The Service that was asked is this waypoint's to carry, also on a connection that is older than a change of that. */
-  #isServed(): boolean {
-    const why = notServed(this.context.state, this.destination);
-    if (why === undefined) return true;
-    this.#refuse({ status: 503, flag: 'NC', code: 'WEFT_NOT_SERVED', why });
-    return false;
-  }
-
-  /** The policies of the Service that was asked, for what the client asked. */
-  #authorizeAsked(): boolean {
-    const verdict = this.#authorization.ofService();
-    return verdict === undefined || this.#holds(verdict);
-  }
-
-  #judge(endpoint: Endpoint): Verdict {
-    return this.#authorization.ofEndpoint(endpoint, this.#sent) ?? this.#verdict ?? noPolicy;
-  }
-
   /** Whether an update changed anything that this request was decided by. */
-  isAffected(touched: ChangeImpact): boolean {
+  isAffected(impact: ChangeImpact): boolean {
     const { destination } = this;
+    const { endpoint } = this.#attempts;
     return (
-      touched.destination(destination) ||
-      (this.#endpoint !== undefined && touched.endpoint(this.#endpoint, this.#sent)) ||
-      this.#mirrors?.isAffected(touched) === true
+      impact.destination(destination) ||
+      (endpoint !== undefined && impact.endpoint(endpoint, this.#sent)) ||
+      this.#mirrors?.isAffected(impact) === true
     );
   }
 
   /** After a change of the mesh: what is under way and now forbidden ends. */
   recheck(): void {
     if (this.#over) return;
-    const { state } = this.context;
     this.#mirrors?.recheck();
-    const lost = notServed(state, this.destination);
-    if (lost !== undefined)
-      return this.#endNow({ status: 503, flag: 'NC', code: 'WEFT_NOT_SERVED', why: lost });
-    const asked = this.#authorization.ofService();
-    if (asked?.allowed === false) return this.#forbid(asked);
-    const endpoint = this.#endpoint;
-    if (!endpoint) return;
-    const unknown = unknownService(state, this.#sent);
-    if (unknown !== undefined)
-      return this.#endNow({ status: 503, flag: 'NC', code: 'WEFT_BACKEND_INVALID', why: unknown });
-    const verdict = this.#judge(endpoint);
-    if (!verdict.allowed) this.#forbid(verdict);
+    const refusal = this.#authorization.recheck(this.#attempts.endpoint, this.#sent, this.#responseStarted);
+    if (refusal) this.#endNow(refusal);
   }
 
-  #forbid(verdict: Verdict): void {
-    if (!this.#answered) return void this.#holds(verdict);
-    this.#verdict = verdict;
-    const why = `policy ${verdict.policy} forbids it now`;
-    this.#endNow({ status: 403, flag: 'RBAC', code: 'WEFT_DENIED', why });
-  }
-
-  /** An answer that has begun is broken off: half of one must not look like a whole one. */
+  /** A response that has begun is broken off: half of one must not look like a whole one. */
   #endNow(refusal: LocalReply): void {
-    if (!this.#answered) return this.#refuse(refusal);
-    this.#flag = refusal.flag;
-    this.#code = refusal.code;
-    this.#why = refusal.why;
+    if (!this.#responseStarted) return this.#refuse(refusal);
+    this.#info.fail(refusal);
     this.downstream.abort();
     this.#finish();
-  }
-
-  #holds(verdict: Verdict): boolean {
-    this.#verdict = verdict;
-    if (verdict.allowed) return true;
-    this.#refuse({ status: 403, flag: 'RBAC', code: 'WEFT_DENIED', why: whyDenied(verdict) });
-    return false;
   }
 
   // --- session persistence ---------------------------------------------------------------------------------------------
@@ -353,12 +285,13 @@ export class Exchange implements DownstreamListener, UpstreamListener {
 
   onData(bytes: Buffer): void {
     this.#idle.bodyMoved(performance.now());
-    this.#bytesReceived += bytes.length;
+    this.#info.bytesReceived += bytes.length;
     if (this.#over) return;
-    if (!this.#upgraded && !this.#answered) this.#replay.add(bytes, this.#upstream !== undefined);
+    const { upstream } = this.#attempts;
+    if (!this.#upgraded && !this.#responseStarted) this.#replay.add(bytes, upstream !== undefined);
     // What follows an upgrade is no part of the request.
     if (!this.#upgraded) this.#mirrors?.write(bytes);
-    if (this.#upstream && !this.#upstream.write(bytes)) this.downstream.pause();
+    if (upstream && !upstream.write(bytes)) this.downstream.pause();
   }
 
   onEnd(trailers: Headers | undefined): void {
@@ -367,21 +300,21 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     this.#requestTrailers = trailers;
     if (this.#over) return;
     if (!this.#upgraded) this.#mirrors?.end(trailers);
-    this.#upstream?.end(trailers);
-    if (this.#answerEnded) this.#finish(true);
+    this.#attempts.upstream?.end(trailers);
+    if (this.#responseEnded) this.#finish(true);
   }
 
   onDrain(): void {
     this.#idle.moved(performance.now());
-    if (!this.#over) this.#upstream?.resume();
+    if (!this.#over) this.#attempts.upstream?.resume();
   }
   onGone(how: ClientEnd, why: string): void {
     if (this.#over) return;
-    this.#flag = how === 'left' ? 'DC' : 'DPE';
-    this.#why = why;
+    this.#info.flag = how === 'left' ? 'DC' : 'DPE';
+    this.#info.why = why;
     if (how === 'left') return this.#finish();
-    this.#leaveUpstream();
-    if (!this.#answered) return this.#answer({ status: how === 'late' ? 408 : 400, headers: [] });
+    this.#attempts.cancelUpstream();
+    if (!this.#responseStarted) return this.#respond({ status: how === 'late' ? 408 : 400, headers: [] });
     this.downstream.abort();
     this.#finish();
   }
@@ -391,7 +324,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   onInterim(head: ResponseHead): void {
     // The client may have waited for it with its body (100).
     this.#idle.bodyMoved(performance.now());
-    if (!this.#over && !this.#answered) this.downstream.interim(head);
+    if (!this.#over && !this.#responseStarted) this.downstream.interim(head);
   }
 
   onHead(head: ResponseHead, hasBody: boolean): void {
@@ -400,11 +333,11 @@ export class Exchange implements DownstreamListener, UpstreamListener {
     // The attempt's own time goes on: it bounds the whole answer (GEP-1742).
     if (this.#retryForStatus(head.status, hasBody)) return;
     this.#replay.clear();
-    this.#filterAnswer(head);
+    this.#filterResponse(head);
     this.#nameSession(head);
-    this.#answered = true;
-    this.#status = head.status;
-    this.#grpcStatus = headerOf(head.headers, 'grpc-status');
+    this.#responseStarted = true;
+    this.#info.status = head.status;
+    this.#info.grpcStatus = headerOf(head.headers, 'grpc-status');
     this.downstream.respond(head, hasBody);
     if (!hasBody) this.#finish(true);
   }
@@ -412,15 +345,15 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   onUpgraded(head: ResponseHead): void {
     this.#idle.moved(performance.now());
     if (this.#over) return;
-    clearTimeout(this.#attemptTimer);
+    this.#attempts.clearLimit();
     // What the rule bounds is the request; the connection that it became has no end in time.
     clearTimeout(this.#requestTimer);
     this.#upgraded = true;
     // What the client sends now has an end of its own.
     this.#requestEnded = false;
-    this.#answered = true;
-    this.#status = 101;
-    this.#filterAnswer(head);
+    this.#responseStarted = true;
+    this.#info.status = 101;
+    this.#filterResponse(head);
     this.#nameSession(head);
     this.downstream.respond(head, false);
     this.downstream.upgraded();
@@ -429,17 +362,17 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   onResponseData(bytes: Buffer): void {
     this.#idle.moved(performance.now());
     if (this.#over) return;
-    this.#bytesSent += bytes.length;
-    if (!this.downstream.write(bytes)) this.#upstream?.pause();
+    this.#info.bytesSent += bytes.length;
+    if (!this.downstream.write(bytes)) this.#attempts.upstream?.pause();
   }
 
   onResponseEnd(trailers: Headers | undefined): void {
     if (this.#over) return;
-    if (trailers) this.#grpcStatus = headerOf(trailers, 'grpc-status') ?? this.#grpcStatus;
+    if (trailers) this.#info.grpcStatus = headerOf(trailers, 'grpc-status') ?? this.#info.grpcStatus;
     this.downstream.end(trailers);
     // Of a connection that was upgraded each direction ends by itself.
     if (!this.#upgraded || this.#requestEnded) this.#finish(true);
-    else this.#answerEnded = true;
+    else this.#responseEnded = true;
   }
 
   onUpstreamDrain(): void {
@@ -449,19 +382,12 @@ export class Exchange implements DownstreamListener, UpstreamListener {
 
   onError(failure: UpstreamFailure): void {
     if (this.#over) return;
-    clearTimeout(this.#attemptTimer);
+    this.#attempts.clearLimit();
     const refusal = localReplyOf(failure);
-    if (this.#answered) {
-      // Half an answer must not look like a whole one.
-      this.#flag = refusal.flag;
-      this.#code = refusal.code;
-      this.#why = failure.why;
-      this.downstream.abort();
-      return this.#finish();
-    }
+    if (this.#responseStarted) return this.#endNow(refusal);
     this.#lastFailure = refusal;
-    const execution = executionOf(failure, this.#upstream !== undefined);
-    this.#leaveUpstream();
+    const execution = executionOf(failure, this.#attempts.upstream !== undefined);
+    this.#attempts.cancelUpstream();
     const ofConnection = failure.kind === 'refused' || failure.kind === 'stale';
     const next = this.#after({ method: this.#head.method, execution }, ofConnection);
     if (this.#over || this.#goesOn(next)) return;
@@ -471,16 +397,16 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   // --- again -----------------------------------------------------------------------------------------------------------
 
   #after(failed: FailedAttempt, ofConnection: boolean): Next {
-    const endpoint = this.#endpoint;
+    const { endpoint } = this.#attempts;
     const endpoints = endpoint && this.#candidates();
     return endpoints
-      ? this.#repeats.after(failed, endpoint, ofConnection, endpoints)
+      ? this.#attempts.after(failed, endpoint, ofConnection, endpoints)
       : { kind: 'none', usedUp: false };
   }
 
   /** True: another attempt is under way, or about to be. */
   #goesOn(next: Next): boolean {
-    const endpoint = this.#endpoint;
+    const { endpoint } = this.#attempts;
     if (next.kind === 'none' || !endpoint || !this.#isKept()) return false;
     if (next.kind === 'fresh') this.#connect(endpoint, true);
     else this.#again(next.inMs);
@@ -488,17 +414,18 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   }
 
   #retryForStatus(status: number, hasBody: boolean): boolean {
-    if (this.#repeats.retry?.codes.includes(status) !== true) return false;
+    if (this.#attempts.retry?.codes.includes(status) !== true) return false;
     const next = this.#after({ method: this.#head.method, execution: 'responded', status }, false);
     if (this.#over) return true;
     if (next.kind === 'none') {
-      if (next.usedUp) this.#flag = 'URX';
+      if (next.usedUp) this.#info.flag = 'URX';
       return false;
     }
     if (!this.#isKept()) return false;
-    clearTimeout(this.#attemptTimer);
-    const upstream = this.#upstream;
-    this.#upstream = undefined;
+    const attempts = this.#attempts;
+    attempts.clearLimit();
+    const { upstream } = attempts;
+    attempts.upstream = undefined;
     if (upstream) {
       // A response that is short is read to its end, so that its connection serves again.
       if (hasBody || !this.#requestEnded) upstream.cancel();
@@ -514,19 +441,18 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   }
 
   #again(inMs: number): void {
-    this.#leaveEndpoint();
-    this.#attempt++;
+    this.#attempts.leave();
     if (inMs === 0) return this.#next();
     // Nobody takes what the client sends meanwhile: all of it would have to be kept.
     if (!this.#requestEnded) this.downstream.pause();
-    this.#backoffTimer = setTimeout(() => this.#next(), inMs);
+    this.#attempts.backOff(inMs, () => this.#next());
   }
 
   #timeout(why: string): void {
     if (this.#over) return;
-    this.#flag = 'UT';
-    if (this.#answered) {
-      this.#why = why;
+    this.#info.flag = 'UT';
+    if (this.#responseStarted) {
+      this.#info.why = why;
       this.downstream.abort();
       return this.#finish();
     }
@@ -547,7 +473,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   /** Called from time to time: what does not move for too long ends. */
   checkIdle(nowMs: number): void {
     if (this.#over) return;
-    const hasBegun = this.#answered;
+    const hasBegun = this.#responseStarted;
     const phase = {
       awaitsBody: !this.#requestEnded && !hasBegun,
       isPaused: this.downstream.isPaused,
@@ -565,7 +491,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
 
   // --- the end ---------------------------------------------------------------------------------------------------------
 
-  #filterAnswer(head: ResponseHead): void {
+  #filterResponse(head: ResponseHead): void {
     const rule = this.#matched?.rule;
     if (rule) this.#filters?.applyToResponse(head, this.#backend?.filters ?? none, rule.filters);
   }
@@ -573,102 +499,52 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   /** Of a response that its endpoint gave: the waypoint's own names none. */
   #nameSession(head: ResponseHead): void {
     const rule = this.#matched?.rule;
-    const endpoint = this.#endpoint;
+    const { endpoint } = this.#attempts;
     if (rule && endpoint) addSessionToken(head, rule, endpoint, this.#session, Date.now());
   }
 
   /** The waypoint's own answer, for a reason that the client is not told. */
-  #refuse({ status, flag, code, why }: LocalReply): void {
+  #refuse(reply: LocalReply): void {
     if (this.#over) return;
-    this.#flag = flag;
-    this.#code = code;
-    this.#why = why;
-    if (this.#isGrpc) {
-      this.#grpcStatus = String(grpcStatusOf(status));
-      this.#answer({
-        status: 200,
-        headers: ['content-type', 'application/grpc', 'grpc-status', this.#grpcStatus, 'grpc-message', flag],
-      });
-    } else this.#answer({ status, headers: [] });
+    this.#info.fail(reply);
+    const head = localReplyHead(reply, this.#isGrpc);
+    this.#info.grpcStatus = headerOf(head.headers, 'grpc-status');
+    this.#respond(head);
   }
 
-  #answer(head: ResponseHead): void {
-    this.#leaveUpstream();
-    this.#filterAnswer(head);
-    this.#answered = true;
-    this.#status = head.status;
+  #respond(head: ResponseHead): void {
+    this.#attempts.cancelUpstream();
+    this.#filterResponse(head);
+    this.#responseStarted = true;
+    this.#info.status = head.status;
     this.downstream.respond(head, false);
     this.#finish();
   }
 
-  #leaveEndpoint(): void {
-    if (this.#endpoint) this.#endpoint.active--;
-    this.#endpoint = undefined;
-  }
-  #leaveUpstream(): void {
-    const upstream = this.#upstream;
-    this.#upstream = undefined;
-    upstream?.cancel();
-  }
-
-  /** `whole`: the answer came to its end. */
+  /** `whole`: the response came to its end. */
   #finish(whole = false): void {
     if (this.#over) return;
     this.#over = true;
     clearTimeout(this.#requestTimer);
-    clearTimeout(this.#attemptTimer);
-    clearTimeout(this.#backoffTimer);
-    const upstream = this.#upstream;
-    this.#upstream = undefined;
+    const attempts = this.#attempts;
+    attempts.clearTimers();
+    const { endpoint, upstream } = attempts;
+    attempts.upstream = undefined;
     // An answer that came whole leaves nothing to cancel but a request that is still being sent.
     if (upstream && (!whole || !this.#requestEnded)) upstream.cancel();
     if (!this.#requestEnded && !this.#upgraded) this.#mirrors?.cancel();
-    const endpoint = this.#endpoint;
-    this.#leaveEndpoint();
+    attempts.leaveEndpoint();
     this.#replay.clear();
     this.downstream.listener = undefined;
-    const { context, destination, downstream } = this;
+    const { context } = this;
     context.exchanges.delete(this);
     if (this.#hasShare) context.requestShares.release(this.client.name, this.client.group);
-    const service = destination.kind === 'service' ? destination.service : undefined;
-    const record: RequestRecord = {
-      client: this.client,
-      service: service?.hostname ?? formatSocketAddress(destination.dialled),
-      serviceName: service?.name ?? 'unknown',
-      serviceNamespace: service?.namespace ?? endpoint?.workload.namespace ?? 'unknown',
-      method: this.#head.method,
-      authority: this.#authorization.authority,
-      path: this.#authorization.path,
-      version: downstream.version,
-      protocol: this.#isGrpc ? 'grpc' : 'http',
-      status: this.#answered ? this.#status : 0,
-      grpcStatus: this.#grpcStatus,
-      flag: this.#flag,
-      code: this.#code,
-      why: this.#why,
-      route: this.#matched?.label,
-      endpoint,
-      attempts: this.#attempts,
-      policy: this.#verdict?.policy,
-      rule: this.#verdict?.rule,
-      audited: this.#verdict?.audited ?? none,
-      bytesReceived: this.#bytesReceived,
-      bytesSent: this.#bytesSent,
-      startedMs: performance.timeOrigin + this.#startedMs,
-      durationMs: performance.now() - this.#startedMs,
-    };
-    if (this.#span) context.tracing?.end(this.#span, record);
-    context.onRequestEnd(record);
-  }
-
-  /** For `weft dump` and drains: ends it now. */
-  cut(): void {
-    if (this.#over) return;
-    this.#flag = 'DC';
-    this.downstream.abort();
-    this.#finish();
+    const info = this.#info;
+    info.attempts = attempts.count;
+    info.end(endpoint, this.#authorization.verdict, this.#isGrpc, performance.now() - this.#startedMs);
+    if (this.#span) context.tracing?.end(this.#span, info);
+    context.onRequestEnd(info);
   }
 }
 
 const none: readonly never[] = [];
-const noPolicy: Verdict = { allowed: true, reason: 'no-policy', audited: none };

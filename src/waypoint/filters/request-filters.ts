@@ -15,7 +15,7 @@ import {
 import { restoreForwarding } from './forwarding-headers.js';
 import type { RequestHead, ResponseHead } from '../http/http-stream.js';
 import { headerOf, removeHeader } from '../http/headers.js';
-import type { LocalReply } from '../exchange/local-reply.js';
+import type { LocalReply } from '../http/local-reply.js';
 import { normalizePath } from '../../policy/path.js';
 
 /** What a filter responds in the endpoint's place. */

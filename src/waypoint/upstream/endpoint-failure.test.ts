@@ -15,7 +15,7 @@ import { clientOf } from '../listener/client.js';
 import { connect, createDial } from './dial.js';
 import { defaultLimits } from '../limits.js';
 import type { UpstreamFailure } from '../http/http-stream.js';
-import { localReplyOf } from '../exchange/local-reply.js';
+import { localReplyOf } from '../http/local-reply.js';
 import { WaypointState } from '../state/waypoint-state.js';
 import type { Endpoint } from './endpoint.js';
 import { UpstreamPool } from './connection-pool.js';

@@ -1,5 +1,5 @@
-/** The waypoint's own answers: status, flag, code and reason of each. */
-import type { UpstreamFailure } from '../http/http-stream.js';
+/** Responses that the waypoint itself gives (Envoy: local replies): status, flag, code and reason of each. */
+import type { ResponseHead, UpstreamFailure } from './http-stream.js';
 import type { ResponseFlag } from '../telemetry/request-record.js';
 
 export interface LocalReply {
@@ -34,7 +34,7 @@ export function localReplyOf({ kind, why, code }: UpstreamFailure): LocalReply {
 }
 
 /** gRPC's own table of HTTP statuses (doc/http-grpc-status-mapping.md of grpc). */
-export function grpcStatusOf(status: number): number {
+function grpcStatusOf(status: number): number {
   switch (status) {
     case 400:
       return 13;
@@ -52,4 +52,21 @@ export function grpcStatusOf(status: number): number {
     default:
       return 2;
   }
+}
+
+/** The response of a local reply: its client is told the flag at most, never the reason. */
+export function localReplyHead({ status, flag }: LocalReply, isGrpc: boolean): ResponseHead {
+  return isGrpc
+    ? {
+        status: 200,
+        headers: [
+          'content-type',
+          'application/grpc',
+          'grpc-status',
+          String(grpcStatusOf(status)),
+          'grpc-message',
+          flag,
+        ],
+      }
+    : { status, headers: [] };
 }
