@@ -1,12 +1,12 @@
 /**
- * One request, from its head to the end of its answer: route, policy, filters, endpoint, and what is tried again. Read it
- * from `start` downwards.
+ * One request, from its head to the end of its response. Read it from `start` downwards: its share of the limits, the Service's policies,
+ * the route's rule, filters, an endpoint and its policies, a connection; then what the client sends, what the endpoint sends, retries, and
+ * the end.
  */
 import { performance } from 'node:perf_hooks';
 import type { Span } from '@opentelemetry/api';
 import { formatSocketAddress } from '../../model/address.js';
-import type { BackendTarget, RouteBackend, RouteFilter, RouteRule } from '../../model/route.js';
-import type { ServicePort } from '../authorization/policy-groups.js';
+import type { BackendTarget, RouteFilter } from '../../model/route.js';
 import { RequestAuthorization } from '../authorization/request-authorization.js';
 import { addForwarding } from '../filters/forwarding-headers.js';
 import { RequestFilters } from '../filters/request-filters.js';
@@ -21,19 +21,25 @@ import type {
   UpstreamFailure,
   UpstreamListener,
 } from '../http/http-stream.js';
-import { localReplyHead, localReplyOf, noHealthyEndpoint, type LocalReply } from '../http/local-reply.js';
+import {
+  invalidBackend,
+  localReplyHead,
+  localReplyOf,
+  noHealthyEndpoint,
+  noRoute,
+  requestLimitReply,
+  type LocalReply,
+} from '../http/local-reply.js';
 import type { Client } from '../listener/client.js';
-import { servicePortOf, type Destination } from '../listener/destination.js';
-import type { Matched } from '../routes/compile.js';
+import type { Destination } from '../listener/destination.js';
+import { RouteSelection } from '../routes/route-selection.js';
 import type { ChangeImpact } from '../state/change-impact.js';
 import { RequestInfo } from '../telemetry/request-info.js';
 import { Attempts, type Next } from '../upstream/attempts.js';
 import type { Endpoint } from '../upstream/endpoint.js';
 import { versionOf, type HttpVersion } from '../upstream/http-version.js';
-import { chooseBackend } from '../upstream/load-balancer.js';
 import { Mirror, Mirrors } from '../upstream/mirror.js';
 import { executionOf, type FailedAttempt } from '../upstream/retry-policy.js';
-import { addSessionToken, findSession, type Session } from '../upstream/session-persistence.js';
 import type { ActiveRequest, RequestContext } from '../worker/context.js';
 import { IdleClock, idleTimeoutsOf } from './idle-timeouts.js';
 import { ReplayBuffer } from './replay-buffer.js';
@@ -44,10 +50,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
   readonly #info: RequestInfo;
   readonly #head: RequestHead;
   readonly #authorization: RequestAuthorization;
-  #matched: Matched | undefined;
-  #backend: RouteBackend | undefined;
-  /** The Service's port that the endpoint was chosen for. */
-  #sent: ServicePort | undefined;
+  readonly #route: RouteSelection;
   readonly #attempts = new Attempts();
   /** Of the last attempt that failed: the response where no other endpoint is left. */
   #lastFailure: LocalReply | undefined;
@@ -65,6 +68,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
   #upgraded = false;
   #over = false;
   #span: Span | undefined;
+
   constructor(
     private readonly context: RequestContext,
     private readonly client: Client,
@@ -74,6 +78,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     this.#head = downstream.head;
     this.#info = new RequestInfo(client, destination, downstream, this.#startedMs);
     this.#authorization = new RequestAuthorization(context.state, client, destination, downstream.head);
+    this.#route = new RouteSelection(context.state, client, destination, downstream.head);
     this.#requestEnded = !downstream.hasBody;
     this.#replay = new ReplayBuffer(context.limits.retryBufferBytesMax);
     downstream.listener = this;
@@ -85,11 +90,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     const reached = context.requestShares.take(this.client.name, this.client.group);
     if (reached !== undefined) {
       context.onLimitReached(reached === 'all' ? 'requests' : 'requests-per-client');
-      const why =
-        reached === 'all'
-          ? `request limit reached (${context.limits.requestsMax})`
-          : 'this client has as many requests under way as its share of the limit';
-      return this.#refuse({ status: 503, flag: 'UO', code: 'WEFT_REQUESTS_FULL', why });
+      return this.#refuse(requestLimitReply(reached, context.limits.requestsMax));
     }
     this.#hasShare = true;
     context.exchanges.add(this);
@@ -106,22 +107,10 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
 
     const refusal = this.#authorization.ofService();
     if (refusal) return this.#refuse(refusal);
-    const routing =
-      destination.kind === 'service'
-        ? context.state.routing(destination.service, destination.port, this.client.namespace)
-        : undefined;
-    if (routing === undefined || (routing.kind !== 'http' && routing.kind !== 'grpc')) return this.#next();
-    this.#matched = routing.match(head);
-    const rule = this.#matched?.rule;
-    if (!rule) {
-      return this.#refuse({
-        status: 404,
-        flag: 'NR',
-        code: 'WEFT_NO_ROUTE',
-        why: 'no rule of the routes matches',
-      });
-    }
-    this.#info.route = this.#matched?.label;
+    if (!this.#route.match()) return this.#refuse(noRoute);
+    const { rule } = this.#route;
+    if (!rule) return this.#next();
+    this.#info.route = this.#route.matched?.label;
     this.#attempts.retry = rule.retry;
     this.#filters = this.#newFilters();
     if (!this.#filterRequest(rule.filters)) return;
@@ -146,9 +135,9 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     });
   }
 
-  /** False: it was answered here. */
+  /** False: a filter responded. */
   #filterRequest(filters: readonly RouteFilter[]): boolean {
-    const response = this.#filters?.apply(filters, this.#matched?.prefix);
+    const response = this.#filters?.apply(filters, this.#route.matched?.prefix);
     if (response?.kind === 'respond') this.#respond(response.head);
     else if (response) this.#refuse(response.refusal);
     return !response;
@@ -162,50 +151,29 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     });
   }
 
-  /** The next attempt, at the endpoint that is best now. */
+  /** An attempt, at the endpoint that is best now. */
   #next(): void {
     const endpoints = this.#candidates();
     if (!endpoints) return;
-    const rule = this.#matched?.rule;
     const endpoint =
-      (this.#attempts.isFirst ? rule && this.#persisted(rule)?.endpoint : undefined) ??
+      (this.#attempts.isFirst ? this.#route.sessionEndpoint() : undefined) ??
       this.#attempts.choose(endpoints);
+    const { sent } = this.#route;
     if (!endpoint)
-      return this.#refuse(this.#lastFailure ?? noHealthyEndpoint(this.#sent?.service ?? 'the workload'));
-    const refusal = this.#authorization.ofEndpoint(endpoint, this.#sent);
+      return this.#refuse(this.#lastFailure ?? noHealthyEndpoint(sent?.service ?? 'the workload'));
+    const refusal = this.#authorization.ofEndpoint(endpoint, sent);
     if (refusal) return this.#refuse(refusal);
     this.#connect(endpoint);
   }
 
   /** The endpoints that the request may go to. Undefined: there is no such backend, and the request was refused. */
   #candidates(): readonly Endpoint[] | undefined {
-    const { context, destination } = this;
-    let sent = servicePortOf(destination);
-    const rule = this.#matched?.rule;
-    if (rule) {
-      if (!this.#backend) {
-        this.#backend = this.#persisted(rule)?.backend ?? chooseBackend(rule.backends, Math.random());
-        if (this.#backend && this.#backend.filters.length > 0 && !this.#filterRequest(this.#backend.filters))
-          return undefined;
-      }
-      const target = this.#backend?.target;
-      if (target?.kind !== 'service') {
-        this.#refuseBackend(target?.reason ?? 'the rule names no backend that takes requests');
-        return undefined;
-      }
-      sent = target;
-    }
-    this.#sent = sent;
-    if (destination.kind === 'workload' && !rule)
-      return [context.state.endpointAt(destination.workload, destination.dialled)];
-    const endpoints = sent && context.state.endpoints(sent.service, sent.port);
-    if (!endpoints)
-      this.#refuseBackend(`no Service ${sent?.service ?? ''} with port ${sent?.port ?? ''} is known`);
-    return endpoints;
-  }
-
-  #refuseBackend(why: string): void {
-    this.#refuse({ status: 500, flag: 'NC', code: 'WEFT_BACKEND_INVALID', why });
+    const backend = this.#route.chooseBackend();
+    if (backend && backend.filters.length > 0 && !this.#filterRequest(backend.filters)) return undefined;
+    const endpoints = this.#route.endpoints();
+    if (typeof endpoints !== 'string') return endpoints;
+    this.#refuse(invalidBackend(endpoints));
+    return undefined;
   }
 
   #connect(endpoint: Endpoint, fresh = false): void {
@@ -214,7 +182,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     const attempt = attempts.begin(endpoint);
     // What comes until there is a connection would have to be kept without bound.
     if (downstream.hasBody && !this.#requestEnded) downstream.pause();
-    const timeoutMs = this.#matched?.rule.backendRequestTimeoutMs;
+    const timeoutMs = this.#route.rule?.backendRequestTimeoutMs;
     if (timeoutMs) {
       attempts.limit(timeoutMs, () =>
         this.onError({ kind: 'timeout', why: 'the endpoint took too long to answer' }),
@@ -244,7 +212,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     return this.downstream.version === 'HTTP/2' && isGrpcType(headerOf(this.#head.headers, 'content-type'));
   }
 
-  // --- policy -----------------------------------------------------------------------------------------------------------
+  // --- updates of the mesh -----------------------------------------------------------------------------------------------------------
 
   /** Whether an update changed anything that this request was decided by. */
   isAffected(impact: ChangeImpact): boolean {
@@ -252,7 +220,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     const { endpoint } = this.#attempts;
     return (
       impact.destination(destination) ||
-      (endpoint !== undefined && impact.endpoint(endpoint, this.#sent)) ||
+      (endpoint !== undefined && impact.endpoint(endpoint, this.#route.sent)) ||
       this.#mirrors?.isAffected(impact) === true
     );
   }
@@ -261,7 +229,11 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
   recheck(): void {
     if (this.#over) return;
     this.#mirrors?.recheck();
-    const refusal = this.#authorization.recheck(this.#attempts.endpoint, this.#sent, this.#responseStarted);
+    const refusal = this.#authorization.recheck(
+      this.#attempts.endpoint,
+      this.#route.sent,
+      this.#responseStarted,
+    );
     if (refusal) this.#endNow(refusal);
   }
 
@@ -271,14 +243,6 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     this.#info.fail(refusal);
     this.downstream.abort();
     this.#finish();
-  }
-
-  // --- session persistence ---------------------------------------------------------------------------------------------
-
-  #session: Session | undefined;
-  /** Kept once it is found: an endpoint that went since is no reason to change the backend within one request. */
-  #persisted(rule: RouteRule): Session | undefined {
-    return (this.#session ??= findSession(this.context.state, rule, this.#head.headers, Date.now()));
   }
 
   // --- the client's side -----------------------------------------------------------------------------------------------
@@ -330,11 +294,11 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
   onHead(head: ResponseHead, hasBody: boolean): void {
     this.#idle.moved(performance.now());
     if (this.#over) return;
-    // The attempt's own time goes on: it bounds the whole answer (GEP-1742).
+    // The attempt's own time goes on: it bounds the whole response (GEP-1742).
     if (this.#retryForStatus(head.status, hasBody)) return;
     this.#replay.clear();
     this.#filterResponse(head);
-    this.#nameSession(head);
+    this.#addSession(head);
     this.#responseStarted = true;
     this.#info.status = head.status;
     this.#info.grpcStatus = headerOf(head.headers, 'grpc-status');
@@ -354,7 +318,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     this.#responseStarted = true;
     this.#info.status = 101;
     this.#filterResponse(head);
-    this.#nameSession(head);
+    this.#addSession(head);
     this.downstream.respond(head, false);
     this.downstream.upgraded();
   }
@@ -394,7 +358,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     this.#refuse(next.kind === 'none' && next.usedUp ? { ...refusal, flag: 'URX' } : refusal);
   }
 
-  // --- again -----------------------------------------------------------------------------------------------------------
+  // --- retries -----------------------------------------------------------------------------------------------------------
 
   #after(failed: FailedAttempt, ofConnection: boolean): Next {
     const { endpoint } = this.#attempts;
@@ -459,32 +423,14 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     this.#refuse({ status: 504, flag: 'UT', code: 'WEFT_REQUEST_TIMEOUT', why });
   }
 
-  /** The route is of the client's namespace, not of the Service's. */
-  get #isConsumerRoute(): boolean {
-    const { destination } = this;
-    const route = this.#matched?.route;
-    return (
-      route !== undefined &&
-      destination.kind === 'service' &&
-      route.namespace !== destination.service.namespace
-    );
-  }
-
   /** Called from time to time: what does not move for too long ends. */
   checkIdle(nowMs: number): void {
     if (this.#over) return;
     const hasBegun = this.#responseStarted;
-    const phase = {
-      awaitsBody: !this.#requestEnded && !hasBegun,
-      isPaused: this.downstream.isPaused,
-      hasBegun,
-      isGrpc: this.#isGrpc,
-    };
-    const overdue = this.#idle.overdue(
-      nowMs,
-      phase,
-      idleTimeoutsOf(this.context.limits, this.#matched?.rule, this.#isConsumerRoute),
-    );
+    const { isPaused } = this.downstream;
+    const phase = { awaitsBody: !this.#requestEnded && !hasBegun, isPaused, hasBegun, isGrpc: this.#isGrpc };
+    const timeouts = idleTimeoutsOf(this.context.limits, this.#route.rule, this.#route.isConsumerRoute);
+    const overdue = this.#idle.overdue(nowMs, phase, timeouts);
     if (overdue === 'body') this.onGone('late', 'the body of the request did not come in time');
     else if (overdue === 'stream') this.#timeout('nothing moved for too long');
   }
@@ -492,18 +438,16 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
   // --- the end ---------------------------------------------------------------------------------------------------------
 
   #filterResponse(head: ResponseHead): void {
-    const rule = this.#matched?.rule;
-    if (rule) this.#filters?.applyToResponse(head, this.#backend?.filters ?? none, rule.filters);
+    const { rule, backend } = this.#route;
+    if (rule) this.#filters?.applyToResponse(head, backend?.filters ?? none, rule.filters);
   }
 
-  /** Of a response that its endpoint gave: the waypoint's own names none. */
-  #nameSession(head: ResponseHead): void {
-    const rule = this.#matched?.rule;
+  #addSession(head: ResponseHead): void {
     const { endpoint } = this.#attempts;
-    if (rule && endpoint) addSessionToken(head, rule, endpoint, this.#session, Date.now());
+    if (endpoint) this.#route.addSession(head, endpoint);
   }
 
-  /** The waypoint's own answer, for a reason that the client is not told. */
+  /** The waypoint's own response, for a reason that the client is not told. */
   #refuse(reply: LocalReply): void {
     if (this.#over) return;
     this.#info.fail(reply);
@@ -530,7 +474,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     attempts.clearTimers();
     const { endpoint, upstream } = attempts;
     attempts.upstream = undefined;
-    // An answer that came whole leaves nothing to cancel but a request that is still being sent.
+    // A response that came whole leaves nothing to cancel but a request that is still being sent.
     if (upstream && (!whole || !this.#requestEnded)) upstream.cancel();
     if (!this.#requestEnded && !this.#upgraded) this.#mirrors?.cancel();
     attempts.leaveEndpoint();

@@ -1,8 +1,11 @@
+/** Bytes of a request's body that were read so far, for as long as they may have to be sent again. */
 import { BufferList } from './buffer-list.js';
 
-/** Bytes of a request's body that were read so far, for as long as they may have to be sent again. */
+const none: readonly Buffer[] = [];
+
 export class ReplayBuffer {
-  readonly #list = new BufferList();
+  /** Undefined: nothing is kept. Most requests have no body. */
+  #list: BufferList | undefined;
   #bytes = 0;
   #isWhole = true;
 
@@ -13,7 +16,7 @@ export class ReplayBuffer {
     return this.#isWhole;
   }
   get buffers(): readonly Buffer[] {
-    return this.#list.buffers;
+    return this.#list?.buffers ?? none;
   }
 
   /**
@@ -24,13 +27,13 @@ export class ReplayBuffer {
     if (!this.#isWhole) return;
     this.#bytes += bytes.length;
     if (isSent && this.#bytes > this.bytesMax) {
-      this.#list.clear();
+      this.#list = undefined;
       this.#isWhole = false;
-    } else this.#list.add(bytes);
+    } else (this.#list ??= new BufferList()).add(bytes);
   }
 
   /** Nothing is sent again from here on. */
   clear(): void {
-    this.#list.clear();
+    this.#list = undefined;
   }
 }

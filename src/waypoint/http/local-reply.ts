@@ -9,6 +9,31 @@ export interface LocalReply {
   readonly why: string;
 }
 
+/** `reached`: the limit of all clients together, or this client's share of it. */
+export const requestLimitReply = (reached: 'all' | 'share', requestsMax: number): LocalReply => ({
+  status: 503,
+  flag: 'UO',
+  code: 'WEFT_REQUESTS_FULL',
+  why:
+    reached === 'all'
+      ? `request limit reached (${requestsMax})`
+      : 'this client has as many requests under way as its share of the limit',
+});
+
+export const noRoute: LocalReply = {
+  status: 404,
+  flag: 'NR',
+  code: 'WEFT_NO_ROUTE',
+  why: 'no rule of the routes matches',
+};
+
+export const invalidBackend = (why: string): LocalReply => ({
+  status: 500,
+  flag: 'NC',
+  code: 'WEFT_BACKEND_INVALID',
+  why,
+});
+
 export const noHealthyEndpoint = (service: string): LocalReply => ({
   status: 503,
   flag: 'UH',
