@@ -5,9 +5,10 @@
  *   node dist/bench/waypoint/tunnel.js CONFIG.json
  */
 import { readFileSync } from 'node:fs';
-import type { ToWorker } from '../../src/waypoint/messages.js';
-import { runWorker } from '../../src/waypoint/worker.js';
 import { parseWeftConfig, type TunnelConfig } from './config.js';
+import type { Svid } from '../../src/tls/svid.js';
+import type { ToWorker } from '../../src/waypoint/worker/worker-ipc.js';
+import { runWorker } from '../../src/waypoint/worker/worker.js';
 import { trustDomain } from './identities.js';
 
 const { listen, service, mesh, routes, svid } = parseWeftConfig(
