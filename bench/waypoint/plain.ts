@@ -8,9 +8,6 @@ import { readFileSync } from 'node:fs';
 import net from 'node:net';
 import { FairLimit } from '../../src/base/fair-limit.js';
 import type { SocketAddress } from '../../src/model/address.js';
-import type { Route } from '../../src/model/route.js';
-import type { ServiceKey } from '../../src/model/workload.js';
-import type { MeshUpdate } from '../../src/state/store.js';
 import { clientOf } from '../../src/waypoint/listener/client.js';
 import { serveConnection } from '../../src/waypoint/listener/connection.js';
 import type { ConnectionContext } from '../../src/waypoint/worker/context.js';
@@ -21,15 +18,7 @@ import { IntrusiveSet } from '../../src/waypoint/exchange/intrusive-set.js';
 import { WaypointState } from '../../src/waypoint/state/waypoint-state.js';
 import { WaypointMetrics } from '../../src/waypoint/telemetry/metrics.js';
 import { UpstreamPool, type Dial } from '../../src/waypoint/upstream/connection-pool.js';
-import { parseWeftConfig } from './weft.js';
-
-export interface PlainConfig {
-  readonly listen: SocketAddress;
-  readonly service: ServiceKey;
-  readonly servicePort: number;
-  readonly mesh: MeshUpdate;
-  readonly routes: readonly Route[];
-}
+import { parseWeftConfig, type PlainConfig } from './config.js';
 
 const config = parseWeftConfig(readFileSync(process.argv[2] ?? '', 'utf8')) as PlainConfig;
 const state = new WaypointState('', config.service);

@@ -1,5 +1,5 @@
 /** The policies' verdict on one request: for what the client asked, and for what a rule made of it. */
-import { whyDenied, type HttpAttributes, type Verdict } from '../../policy/authorize.js';
+import { denialReason, type HttpAttributes, type Verdict } from '../../policy/authorize.js';
 import { attributesOf, readingsOnDemand } from './request-attributes.js';
 import type { Client } from '../listener/client.js';
 import { notServed, servicePortOf, unknownService, type Destination } from '../listener/destination.js';
@@ -64,14 +64,14 @@ export class RequestAuthorization {
     const verdict = this.#serviceVerdict();
     if (verdict === undefined) return undefined;
     this.#verdict = verdict;
-    return verdict.allowed ? undefined : denied(whyDenied(verdict));
+    return verdict.allowed ? undefined : denied(denialReason(verdict));
   }
 
   /** What the policies of the endpoint say of the request. Undefined where nothing is against it. */
   ofEndpoint(endpoint: Endpoint, sent: ServicePort | undefined): LocalReply | undefined {
     const verdict = this.#endpointVerdict(endpoint, sent) ?? this.#verdict ?? noPolicy;
     this.#verdict = verdict;
-    return verdict.allowed ? undefined : denied(whyDenied(verdict));
+    return verdict.allowed ? undefined : denied(denialReason(verdict));
   }
 
   /**
@@ -97,7 +97,7 @@ export class RequestAuthorization {
 
   #forbidden(verdict: Verdict, hasBegun: boolean): LocalReply {
     this.#verdict = verdict;
-    return denied(hasBegun ? `policy ${verdict.policy} forbids it now` : whyDenied(verdict));
+    return denied(hasBegun ? `policy ${verdict.policy} forbids it now` : denialReason(verdict));
   }
 
   /** By the policies of the Service that was asked; undefined where there are none. */

@@ -1,7 +1,7 @@
 /** Bytes as they are, of a protocol that is not HTTP: policies of connections decide, what asks for more of a request allows nothing. */
 import { performance } from 'node:perf_hooks';
-import { carry } from '../../hbone/carry.js';
-import { whyDenied } from '../../policy/authorize.js';
+import { relay as relayBytes } from '../../hbone/relay.js';
+import { denialReason } from '../../policy/authorize.js';
 import { authorizeClient } from '../authorization/authorize.js';
 import type { ServicePort } from '../authorization/policy-groups.js';
 import type { Endpoint } from '../upstream/endpoint.js';
@@ -18,7 +18,7 @@ const otherEndpointsMax = 2;
 export async function proxyTcp(connection: ClientConnection, first?: Buffer): Promise<void> {
   const { context, stream, client, destination } = connection;
   stream.pause();
-  let relay: ReturnType<typeof carry> | undefined;
+  let relay: ReturnType<typeof relayBytes> | undefined;
   let current: Target | undefined;
   connection.handOver({
     // Such a connection has no end between two requests: it drains with its own.
@@ -60,7 +60,7 @@ export async function proxyTcp(connection: ClientConnection, first?: Buffer): Pr
       if (first && first.length > 0) peer.write(first);
       // A short word and the client's end may both have come while it was looked at: nobody tells of that end again.
       if (stream.readableEnded) peer.end();
-      relay = carry(stream, peer);
+      relay = relayBytes(stream, peer);
       const { lingered } = await relay.done;
       if (lingered === true) context.onLimitReached('linger');
       endpoint.active--;
@@ -93,7 +93,7 @@ function forbidden(
     policies.ofEndpoint(endpoint, sent),
   ]) {
     const verdict = authorizeClient(groups, client, undefined);
-    if (!verdict.allowed) return whyDenied(verdict);
+    if (!verdict.allowed) return denialReason(verdict);
   }
   return undefined;
 }
