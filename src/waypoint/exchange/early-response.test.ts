@@ -21,6 +21,7 @@ import {
   type TestWaypoint,
   type WaypointOptions,
 } from '../../../test/support/waypoint.js';
+import { relay } from '../../hbone/relay.js';
 import { TunnelPool } from '../../hbone/pool.js';
 import { parseIp } from '../../model/address.js';
 import { clientOf } from '../listener/client.js';
