@@ -4,5 +4,5 @@ set -euo pipefail
 cd "$(dirname "$0")"
 rm -rf gen && mkdir gen
 protoc --plugin=../../node_modules/.bin/protoc-gen-ts_proto --proto_path=proto --proto_path=/usr/include --ts_proto_out=gen \
-  --ts_proto_opt=esModuleInterop=true,importSuffix=.js,outputServices=grpc-js,oneof=unions-value,forceLong=number,env=node,outputJsonMethods=false,exportCommonSymbols=false,useExactTypes=false \
+  --ts_proto_opt=esModuleInterop=true,importSuffix=.js,outputServices=grpc-js,oneof=unions-value,forceLong=number,env=node,outputJsonMethods=false,exportCommonSymbols=false,useExactTypes=false,useReadonlyTypes=true,initializeFieldsAsUndefined=false \
   proto/*.proto

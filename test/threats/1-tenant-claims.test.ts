@@ -11,7 +11,7 @@ import { objectKey } from '../../control/compile/compile.js';
 import type { MeshObject } from '../../control/compile/objects.js';
 import { narrow } from '../../control/source/narrow.js';
 import { projectRoot } from '../../native/index.js';
-import { encodeService, encodeWorkload } from '../../src/discovery/encode.js';
+import { encodeService, encodeWorkload } from '../../src/discovery/codec/address.js';
 import { Address } from '../../src/discovery/gen/workload.js';
 import { ipFromBytes } from '../../src/model/address.js';
 import { decisions, outbound, see, tunnel } from './support/registry.js';
