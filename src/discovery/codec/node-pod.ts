@@ -4,9 +4,10 @@ import { ipFromBytes, parseCidr } from '../../model/address.js';
 import { parseSpiffeId } from '../../model/identity.js';
 import type { NodePod, UncapturedPod, UncapturedReason } from '../../model/node-pod.js';
 import type { WorkloadUid } from '../../model/workload.js';
+import { nodePodShape } from '../gen/shapes.js';
 import * as pb from '../gen/weft.js';
 import { attempt, bytesOf, need } from './decoding.js';
-import { shape, unknownFields } from './unknown-fields.js';
+import { unknownFields } from './unknown-fields.js';
 
 export function encodeNodePod(pod: NodePod): Uint8Array {
   return pb.NodePod.encode({
@@ -18,9 +19,6 @@ export function encodeNodePod(pod: NodePod): Uint8Array {
     sameNodeEncrypted: pod.sameNode === 'encrypted',
   }).finish();
 }
-
-/** By field number, as in proto/weft.proto. */
-const nodePodShape = shape(18);
 
 export function decodeNodePod(bytes: Uint8Array): Decoded<NodePod> {
   return attempt(() => {

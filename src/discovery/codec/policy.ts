@@ -15,8 +15,9 @@ import {
   type StringMatch,
 } from '../../model/policy.js';
 import * as pb from '../gen/authorization.js';
+import { authorizationShape } from '../gen/shapes.js';
 import { bytesOf, namesOf, need, strict, type ReadResult } from './decoding.js';
-import { shape, unknownFields, type Shape } from './unknown-fields.js';
+import { unknownFields } from './unknown-fields.js';
 
 type Scope = AuthorizationPolicy['scope'];
 type Action = AuthorizationPolicy['action'];
@@ -155,22 +156,6 @@ function decodeMatch(m: pb.Match): PolicyMatch {
   if (!m.weft.match || m.weft.match.weft) throw new Error("weft's match is none");
   return { ...decodeLayer4(m.weft.match), ...(m.weft.http ? { http: decodeHttp(m.weft.http) } : {}) };
 }
-
-/** By field number, as in proto/authorization.proto. */
-const textShape = (): Shape => shape(4);
-const blockShape = (): Shape => shape(2);
-const accountShape = (): Shape => shape(2);
-const pathShape = (): Shape => shape(4, { 4: () => shape(1) });
-const headerShape = (): Shape => shape(3, { 2: textShape });
-const httpShape = (): Shape =>
-  shape(7, { 3: pathShape, 4: pathShape, 5: textShape, 6: textShape, 7: headerShape });
-const matchShape = (): Shape =>
-  shape(12, {
-    ...{ 1: textShape, 2: textShape, 3: textShape, 4: textShape },
-    ...{ 5: blockShape, 6: blockShape, 7: blockShape, 8: blockShape, 11: accountShape, 12: accountShape },
-    1000: () => ({ 1: matchShape, 2: httpShape }),
-  });
-const authorizationShape: Shape = shape(6, { 5: () => ({ 1: () => ({ 2: matchShape }) }), 1000: true });
 
 type Rule = AuthorizationPolicy['rules'][number];
 

@@ -16,9 +16,10 @@ import type {
   ValueMatch,
 } from '../../model/route.js';
 import type { ServiceKey } from '../../model/workload.js';
+import { routeShape } from '../gen/shapes.js';
 import * as pb from '../gen/weft.js';
 import { need, oneOf, portNumber, present, readable, strict, type ReadResult } from './decoding.js';
-import { shape, unknownFields, type Shape } from './unknown-fields.js';
+import { unknownFields } from './unknown-fields.js';
 
 const objectKinds = { http: 'HTTPRoute', grpc: 'GRPCRoute', tls: 'TLSRoute', tcp: 'TCPRoute' } as const;
 const routeKinds = Object.keys(objectKinds) as readonly Route['kind'][];
@@ -153,31 +154,6 @@ function decodeRule({ name, matches, filters, backends, ...message }: pb.RouteRu
     ...(sessionPersistence && { sessionPersistence: decodeSession(sessionPersistence) }),
   };
 }
-
-/** By field number, as in proto/weft.proto. */
-const pairShape = (): Shape => shape(2);
-const valueMatchShape = (): Shape => shape(3);
-const targetShape = (): Shape => shape(3);
-const headersShape = (): Shape => shape(3, { 1: pairShape, 2: pairShape });
-const filterShape = (): Shape =>
-  shape(6, {
-    1: headersShape,
-    2: headersShape,
-    3: () => shape(5, { 4: pairShape }),
-    4: () => shape(2, { 2: pairShape }),
-    5: () => shape(3, { 1: targetShape }),
-    6: () => shape(6),
-  });
-const ruleShape = (): Shape =>
-  shape(8, {
-    2: () => shape(5, { 4: valueMatchShape, 5: valueMatchShape }),
-    3: filterShape,
-    4: () => shape(3, { 1: targetShape, 3: filterShape }),
-    7: () => shape(3),
-    8: () => shape(5),
-    2000: pairShape,
-  });
-const routeShape = shape(6, { 5: pairShape, 6: ruleShape });
 
 /** The conditions of a match that are understood: they hold for as much or more. */
 const knownConditions = ({ pathKind, path: value, method, headers, query }: pb.RouteMatch): RouteMatch => {

@@ -11,19 +11,10 @@ import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 export const ignorableFrom = 2_000;
 const depthMax = 64;
 
-/** Fields of a message by number: of those that are messages themselves, theirs. */
+/** Fields of a message by number: of those that are messages themselves, theirs. Generated from the .proto files (gen/shapes.ts). */
 export interface Shape {
   readonly [field: number]: true | (() => Shape);
 }
-
-/**
- * A message whose fields are numbered from 1 to `count`.
- * @param nested its fields that are messages, and what it has beyond `count`
- */
-export const shape = (count: number, nested: Shape = {}): Shape => ({
-  ...Object.fromEntries(Array.from({ length: count }, (_, i) => [i + 1, true as const])),
-  ...nested,
-});
 
 /**
  * Paths of the fields that `shape` does not have: `5.0/1.2/7` is field 7 in the third field 1 of the first field 5. Errors: of
