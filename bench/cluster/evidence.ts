@@ -44,7 +44,7 @@ export function sidecarEvidence(
 }
 
 /** Whether what shows that a sidecar carries it has counted, at the server's side. Pure. */
-export const sidecarCarried = ({ counters }: ClientReport): boolean =>
+export const sidecarHandledTraffic = ({ counters }: ClientReport): boolean =>
   provingStats.every((name) => (counters[`server ${name}`] ?? 0) > 0);
 
 /** Of agents and waypoints. One that does not answer is left out. */

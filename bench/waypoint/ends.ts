@@ -52,7 +52,7 @@ const optionsOf = (svid: Svid): tls.SecureContextOptions => ({
 });
 
 /** carry() resets sockets, which those of TLS refuse: these are closed. */
-function carried(socket: tls.TLSSocket): tls.TLSSocket {
+function tunnelSocket(socket: tls.TLSSocket): tls.TLSSocket {
   socket.resetAndDestroy = () => socket.destroy();
   return socket;
 }
@@ -87,7 +87,7 @@ function opener({ wire, svid, destination, expected, authority }: ClientEnd): ()
       },
     });
     await new Promise((resolve, reject) => socket.once('secureConnect', resolve).once('error', reject));
-    return carried(socket);
+    return tunnelSocket(socket);
   };
 }
 
@@ -138,7 +138,7 @@ function runServerEnd({ wire, svid, listens }: ServerEnd): void {
         { ...optionsOf(svid), requestCert: true, rejectUnauthorized: true, noDelay: true },
         (socket) => {
           const check = checkClientPeer(socket.getPeerCertificate().subjectaltname, trustDomain);
-          if (check.ok) return void toBackend(carried(socket), backend);
+          if (check.ok) return void toBackend(tunnelSocket(socket), backend);
           refused(check.reason);
           socket.destroy();
         },

@@ -24,10 +24,15 @@ import { grpcLimits } from '../../src/discovery/types.js';
 import { type KeyAndCertificate } from '../../src/tls/issue.js';
 import { parseCsr } from '../../src/tls/csr.js';
 import { waypointOfCaller } from '../compile/waypoints.js';
-import { Authenticator, type Caller, type CallerOfToken, type RefusedCall } from './authenticate.js';
-import type { CertificateAuthority } from './ca.js';
+import {
+  Authenticator,
+  type Caller,
+  type CallerOfToken,
+  type RefusedCall,
+} from '../authentication/authenticator.js';
+import type { CertificateAuthority } from '../certificates/ca.js';
 import { Connections, type connectionLimits } from './connections.js';
-import { PresentedCertificate } from './presented.js';
+import { PresentedCertificate } from '../certificates/serving-certificate.js';
 import { responseOf, type ChangedNames, type Resources } from './resources.js';
 import { Turns } from './turns.js';
 

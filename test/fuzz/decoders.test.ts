@@ -15,8 +15,8 @@ import {
   encodeAuthorization,
 } from '../../src/discovery/codec/policy.js';
 import { decodeRoute, readRoute } from '../../src/discovery/codec/route.js';
-import { isPlausible } from '../../control/kubernetes/review-limits.js';
-import { parseRevocations } from '../../control/serve/revocations.js';
+import { isPlausible } from '../../control/authentication/review-limits.js';
+import { parseRevocations } from '../../control/authentication/revocations.js';
 import { WeftError } from '../../src/base/errors.js';
 import { authorize } from '../../src/policy/authorize.js';
 import { parseIp } from '../../src/model/address.js';
@@ -29,7 +29,7 @@ import { parseLeaf, spiffeIdOfNames } from '../../src/tls/certificate.js';
 import { createRoot } from '../../src/tls/issue.js';
 import { createCsr, parseCsr } from '../../src/tls/csr.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
-import { decodeEvent } from '../../daemonset/datapath/layout.js';
+import { decodeEvent } from '../../daemonset/maps/events.js';
 
 const boxMs = 1_500;
 
