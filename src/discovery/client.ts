@@ -18,7 +18,7 @@ const resourcesMax = 1_000_000;
 const undecodableMax = 10_000;
 const whyBytesMax = 512;
 
-export interface Refused {
+interface Refused {
   readonly ok: false;
   readonly errors: readonly string[];
   readonly instead?: () => void;

@@ -5,7 +5,7 @@ import { errorText, WeftError } from '../base/errors.js';
 import type { SpiffeId } from '../model/identity.js';
 import { checkServerPeer } from '../tls/contexts.js';
 
-export interface HandshakeOptions {
+interface HandshakeOptions {
   readonly context: tls.SecureContext;
   /** Identities of which the server has to prove one. */
   readonly expected: readonly SpiffeId[];

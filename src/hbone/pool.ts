@@ -33,7 +33,7 @@ export interface TunnelRequest {
   readonly connect: () => Promise<net.Socket>;
 }
 
-export interface Tunnel {
+interface Tunnel {
   readonly stream: Duplex;
   readonly peer: SpiffeId;
   readonly reused: boolean;

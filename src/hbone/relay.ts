@@ -6,7 +6,7 @@ import net from 'node:net';
 import type { Duplex } from 'node:stream';
 import { keepReadable, lingerMsMax } from './stream-end.js';
 
-export type RelayEnd = 'finished' | 'pod-reset' | 'peer-reset' | 'cut';
+type RelayEnd = 'finished' | 'pod-reset' | 'peer-reset' | 'cut';
 
 export interface RelayResult {
   /** From the pod to the peer. */

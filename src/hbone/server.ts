@@ -46,7 +46,7 @@ export interface Refused {
   readonly peer: SpiffeId | undefined;
 }
 
-export interface HboneServerOptions {
+interface HboneServerOptions {
   readonly svid: Svid;
   readonly trustDomain: TrustDomain;
   readonly limits?: Partial<HboneLimits>;

@@ -25,7 +25,7 @@ export function contextOptions(svid: Svid): tls.SecureContextOptions {
   };
 }
 
-export type PeerCheck =
+type PeerCheck =
   { readonly ok: true; readonly id: SpiffeId } | { readonly ok: false; readonly reason: string };
 
 /** Of a server's certificate whose chain is checked already. An empty list of expected identities fails. */

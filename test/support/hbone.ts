@@ -28,7 +28,7 @@ export function svidOf(id: SpiffeId, ttlS = 3600, ca: KeyAndCertificate = root, 
   return assembleSvid(id, keyPem, [leaf, ca.certPem]);
 }
 
-export interface TestHbone {
+interface TestHbone {
   readonly port: number;
   readonly server: HboneServer;
   readonly refused: Refused[];
