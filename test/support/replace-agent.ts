@@ -5,7 +5,7 @@ import { agentProcess, type Testbed } from '../../src/cli/standalone/testbed.js'
 
 const takenMsMax = 60_000;
 
-export interface ReplaceOptions {
+interface ReplaceOptions {
   /** Another build's agent. */
   readonly program?: string;
   /** Called when the new agent has the node, before the former is asked to end. */

@@ -1,15 +1,22 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { emptyMatch, type AuthorizationPolicy, type PolicyKey, type PolicyMatch } from '../model/policy.js';
-import type { Route, RouteKey } from '../model/route.js';
-import type { ServiceKey } from '../model/workload.js';
-import { service as serviceAt, workload as workloadAt } from '../../test/support/mesh.js';
-import { decodeAddress, decodeAuthorization, decodeRoute } from './decode.js';
-import { encodeAuthorization, encodeRoute, encodeService, encodeWorkload } from './encode.js';
-import * as pbAuth from './gen/authorization.js';
-import * as pbWeft from './gen/weft.js';
-import { Address } from './gen/workload.js';
-import { scopeExtension } from './types.js';
+import {
+  emptyMatch,
+  type AuthorizationPolicy,
+  type PolicyKey,
+  type PolicyMatch,
+} from '../../model/policy.js';
+import type { Route, RouteKey } from '../../model/route.js';
+import type { ServiceKey } from '../../model/workload.js';
+import { service as serviceAt, workload as workloadAt } from '../../../test/support/mesh.js';
+import { decodeAddress, encodeService, encodeWorkload } from '../codec/address.js';
+import { decodeAuthorization, encodeAuthorization } from '../codec/policy.js';
+import { decodeRoute, encodeRoute } from '../codec/route.js';
+import * as pbAuth from '../gen/authorization.js';
+import * as pbWeft from '../gen/weft.js';
+import { Address } from '../gen/workload.js';
+import type { Mutable } from '../../../test/support/mutable.js';
+import { scopeExtension } from '../types.js';
 
 const api = 'shop/api.shop.svc.cluster.local' as ServiceKey;
 const headers = { set: [{ name: 'a', value: '1' }], add: [{ name: 'b', value: '2' }], remove: ['c'] };
@@ -92,18 +99,18 @@ test('a route is what it was after it was told', () => {
 });
 
 test('what a route asks for and this version does not know is an error, never passed over', () => {
-  const refused = (change: (message: pbWeft.Route) => void, why: RegExp): void => {
-    const message = pbWeft.Route.decode(encodeRoute(route));
+  const refused = (change: (message: Mutable<pbWeft.Route>) => void, why: RegExp): void => {
+    const message = pbWeft.Route.decode(encodeRoute(route)) as Mutable<pbWeft.Route>;
     change(message);
     const decoded = decodeRoute(pbWeft.Route.encode(message).finish());
     assert.ok(!decoded.ok);
     assert.match(decoded.errors.join(), why);
   };
-  const rule = (message: pbWeft.Route): pbWeft.RouteRule => {
+  const rule = (message: Mutable<pbWeft.Route>): Mutable<pbWeft.RouteRule> => {
     assert.ok(message.rules[0]);
     return message.rules[0];
   };
-  const match = (message: pbWeft.Route): pbWeft.RouteMatch => {
+  const match = (message: Mutable<pbWeft.Route>): Mutable<pbWeft.RouteMatch> => {
     const found = rule(message).matches[0];
     assert.ok(found);
     return found;
@@ -157,7 +164,8 @@ const foreign = (told: AuthorizationPolicy): pbAuth.Match => {
   const message = pbAuth.Authorization.decode(encodeAuthorization(told));
   const found = message.rules[0]?.clauses[0]?.matches[0];
   assert.ok(found?.weft);
-  return { ...found, weft: undefined };
+  const { weft: _, ...known } = found;
+  return { ...pbAuth.Match.create(), ...known };
 };
 const presence = [{ matchType: { $case: 'presence', value: {} } }];
 
@@ -240,7 +248,7 @@ test('a Service whose scope cannot be read is refused: its addresses could count
     undefined,
     { typeUrl: 'type.googleapis.com/weft.v2.Scope', value: Buffer.alloc(0) },
   ]) {
-    message.type.value.extensions = [{ name: scopeExtension, config }];
-    assert.ok(!decodeAddress(Address.encode(message).finish()).ok);
+    const value = { ...message.type.value, extensions: [{ name: scopeExtension, config }] };
+    assert.ok(!decodeAddress(Address.encode({ type: { $case: 'service', value } }).finish()).ok);
   }
 });

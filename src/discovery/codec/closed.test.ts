@@ -1,19 +1,27 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
-import { parseIp } from '../model/address.js';
-import { parseSpiffeId } from '../model/identity.js';
-import { emptyMatch, type AuthorizationPolicy, type PolicyKey, type PolicyMatch } from '../model/policy.js';
-import type { Route, RouteKey } from '../model/route.js';
-import type { ServiceKey } from '../model/workload.js';
-import { authorize, type ConnectionAttributes } from '../policy/authorize.js';
-import { MeshState } from '../state/store.js';
-import { decodeNodePod, closedWaypoint, readAddress, readAuthorization, readRoute } from './decode.js';
-import { encodeAuthorization, encodeRoute } from './encode.js';
-import * as pbAuth from './gen/authorization.js';
-import * as pb from './gen/workload.js';
-import * as pbWeft from './gen/weft.js';
-import { ignorableFrom, unknownFields } from './reading.js';
+import { parseIp } from '../../model/address.js';
+import { parseSpiffeId } from '../../model/identity.js';
+import {
+  emptyMatch,
+  type AuthorizationPolicy,
+  type PolicyKey,
+  type PolicyMatch,
+} from '../../model/policy.js';
+import type { Route, RouteKey } from '../../model/route.js';
+import type { ServiceKey } from '../../model/workload.js';
+import { authorize, type ConnectionAttributes } from '../../policy/authorize.js';
+import { MeshState } from '../../state/store.js';
+import { closedWaypoint, readAddress } from '../codec/address.js';
+import { decodeNodePod } from '../codec/node-pod.js';
+import { readAuthorization, encodeAuthorization } from '../codec/policy.js';
+import { readRoute, encodeRoute } from '../codec/route.js';
+import { ignorableFrom, unknownFields } from '../codec/unknown-fields.js';
+import type { Mutable } from '../../../test/support/mutable.js';
+import * as pbAuth from '../gen/authorization.js';
+import * as pb from '../gen/workload.js';
+import * as pbWeft from '../gen/weft.js';
 
 const attributes = (account: string, port = 80): ConnectionAttributes => ({
   identity: parseSpiffeId(`spiffe://cluster.local/ns/shop/sa/${account}`),
@@ -215,8 +223,8 @@ const isClosed = (one: Route['rules'][number] | undefined): boolean =>
   one?.backends.length === 1 && one.backends[0]?.target.kind === 'invalid' && one.filters.length === 0;
 
 test('a filter, match or field that is not known voids its rule alone, which answers 500 to what it may be for', () => {
-  const change = (edit: (rule: pbWeft.RouteRule) => void): Uint8Array => {
-    const message = pbWeft.Route.decode(encodeRoute(route));
+  const change = (edit: (rule: Mutable<pbWeft.RouteRule>) => void): Uint8Array => {
+    const message = pbWeft.Route.decode(encodeRoute(route)) as Mutable<pbWeft.Route>;
     assert.ok(message.rules[0]);
     edit(message.rules[0]);
     return pbWeft.Route.encode(message).finish();
