@@ -76,7 +76,7 @@ const readyMsMax = 90_000;
 const pinRoot = '/sys/fs/bpf/weft';
 const weftRun = '/run/weft';
 /** Every program of a testbed carries this with the testbed's state directory, from before it is written down. */
-const bedVariable = 'WEFT_BED';
+const testbedVariable = 'WEFT_BED';
 
 const ledgerPath = (state: string): string => join(state, 'testbed.json');
 
@@ -118,7 +118,7 @@ export class Testbed {
   ) {
     this.topology = topology;
     this.state = resolve(options.state);
-    this.#env = { [bedVariable]: this.state };
+    this.#env = { [testbedVariable]: this.state };
     this.#ledger = {
       owner: markOf(process.pid),
       from: resolve(options.from),
@@ -450,7 +450,7 @@ export class Testbed {
  */
 function markedProcesses(state: string): ProcessMark[] {
   const mounts = readlinkSync('/proc/self/ns/mnt');
-  const entry = `\0${bedVariable}=${state}\0`;
+  const entry = `\0${testbedVariable}=${state}\0`;
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
     .flatMap((name) => {
