@@ -3,7 +3,8 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { errorText, WeftError } from '../../base/errors.js';
 import { isAlive } from '../run.js';
-import { Testbed, readLedger, tearDown } from '../standalone/testbed.js';
+import { readLedger } from '../standalone/ledger.js';
+import { Testbed, tearDown } from '../standalone/testbed.js';
 import { Stage } from './stage.js';
 import { steps } from './steps.js';
 
