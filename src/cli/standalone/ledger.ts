@@ -4,6 +4,9 @@ import { join } from 'node:path';
 import { errorText, WeftError } from '../../base/errors.js';
 import type { ProcessMark } from '../run.js';
 
+/** The state directory of `weft standalone`. */
+export const stateDefault = '/run/weft/standalone';
+
 /** What `down` needs to know of a testbed; testbed.json in its state directory. */
 export interface Ledger {
   /** Who made it; a demo lives as long as its testbed, `standalone up` does not. */

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, readlinkSync, rmSync, rmdirSync 
 import { join, resolve } from 'node:path';
 import { sleep } from '../../base/wait.js';
 import { errorText, WeftError } from '../../base/errors.js';
-import { endProcess, markOf, programs, sh, type ProcessMark } from '../run.js';
+import { endProcess, isAlive, markOf, programs, sh, type ProcessMark } from '../run.js';
 import { pinRoot } from './agent.js';
 import { readLedger, testbedVariable } from './ledger.js';
 
@@ -82,4 +82,15 @@ export async function tearDown(stateDir: string): Promise<boolean> {
   rmSync(state, { recursive: true, force: true });
   if (existsSync(weftRun) && readdirSync(weftRun).length === 0) rmdirSync(weftRun);
   return true;
+}
+
+/**
+ * Removes the testbed at `state` that a killed program left. Throws WEFT_BED_EXISTS where its owner is alive; `running` says
+ * what that is.
+ */
+export async function removeAbandoned(state: string, running: string): Promise<void> {
+  const owner = readLedger(state)?.owner;
+  if (owner && isAlive(owner))
+    throw new WeftError('WEFT_BED_EXISTS', `${running} (process ${owner.pid}): wait for its end`);
+  await tearDown(state);
 }

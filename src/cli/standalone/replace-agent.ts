@@ -1,7 +1,7 @@
 /** An upgrade of a testbed's agent: two side by side, until the new one has the node. */
-import { until } from '../../src/base/wait.js';
-import { programs } from '../../src/cli/run.js';
-import { agentProcess, type Testbed } from '../../src/cli/standalone/testbed.js';
+import { until } from '../../base/wait.js';
+import { programs } from '../run.js';
+import { agentProcess, type Testbed } from './testbed.js';
 
 const takenMsMax = 60_000;
 
