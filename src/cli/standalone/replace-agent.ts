@@ -12,23 +12,41 @@ export interface ReplaceOptions {
   readonly onTaken?: () => Promise<void> | void;
 }
 
-/** Starts a new agent beside the present one; resolves when that has ended. Errors: WEFT_START, WEFT_TIMEOUT. */
+/**
+ * Starts a new agent beside the present one; resolves when it has the node, with the name of the former agent's process, which
+ * still relays its connections. Errors: WEFT_START, WEFT_TIMEOUT; the new agent is ended then.
+ */
+export async function takeOver(
+  testbed: Testbed,
+  node: string,
+  program: string = programs.agent,
+): Promise<string> {
+  const name = agentProcess(node);
+  const successor = `${name}-next`;
+  const { pid } = testbed.startAgent(node, program, successor);
+  try {
+    await until(`the next agent of ${node} has it`, takenMsMax, () => {
+      testbed.died(successor);
+      const state = testbed.readyState(node);
+      return state.ready && state.pid === pid;
+    });
+  } catch (error) {
+    await testbed.stop(successor, 'SIGKILL');
+    throw error;
+  }
+  const former = `${name}-before-${pid}`;
+  testbed.rename(name, former);
+  testbed.rename(successor, name);
+  return former;
+}
+
+/** As `takeOver`; resolves when the former agent has ended. */
 export async function replaceAgent(
   testbed: Testbed,
   node: string,
-  options: ReplaceOptions = {},
+  { program, onTaken }: ReplaceOptions = {},
 ): Promise<void> {
-  const name = agentProcess(node);
-  const successor = `${name}-next`;
-  const former = `${name}-former`;
-  const { pid } = testbed.startAgent(node, options.program ?? programs.agent, successor);
-  await until(`the next agent of ${node} has it`, takenMsMax, () => {
-    testbed.died(successor);
-    const state = testbed.readyState(node);
-    return state.ready && state.pid === pid;
-  });
-  await options.onTaken?.();
-  testbed.rename(name, former);
-  testbed.rename(successor, name);
+  const former = await takeOver(testbed, node, program);
+  await onTaken?.();
   await testbed.stop(former, 'SIGTERM', takenMsMax);
 }
