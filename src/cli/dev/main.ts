@@ -4,10 +4,11 @@
  *
  *   node dist/src/cli/dev/main.js [-f MANIFESTS] [--state DIR]
  *
- * It reads the manifests where they stand, so that an edit of them is in force at once. Without `-f` they are the demo's, with
- * the demo's applications.
+ * Edits of the manifests are in force at once. Without `-f` they are a copy of the demo's in the state directory, with the demo's
+ * applications, all of them in the mesh, and a waypoint for the Service `echo`.
  */
 import { spawn } from 'node:child_process';
+import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { errorText, WeftError } from '../../base/errors.js';
@@ -74,12 +75,24 @@ async function follow(programs: Programs, begin: Snapshot, state: string): Promi
   }
 }
 
+/** Returns the directory of the manifests. */
+function copyDemo(state: string): string {
+  const manifests = join(state, 'manifests');
+  mkdirSync(state, { recursive: true, mode: 0o700 });
+  cpSync(join(distRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
+  cpSync(join(projectRoot, 'docs', 'examples', 'waypoint', 'gateway.yaml'), join(manifests, 'gateway.yaml'));
+  writeFileSync(
+    join(manifests, 'namespace.yaml'),
+    'apiVersion: v1\nkind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled } }\n',
+  );
+  return manifests;
+}
+
 async function dev(options: { from?: string; state: string }): Promise<void> {
   const { interrupted, release } = interruption('the testbed is removed');
   const state = resolve(options.state);
-  const demoManifests = join(projectRoot, 'src', 'cli', 'demo', 'manifests');
-  const from = resolve(options.from ?? demoManifests);
   await removeAbandoned(state, 'another npm run dev is running');
+  const from = options.from === undefined ? copyDemo(state) : resolve(options.from);
   const begin = takeSnapshot(projectRoot);
   let testbed: Testbed | undefined;
   try {
@@ -106,7 +119,7 @@ async function dev(options: { from?: string; state: string }): Promise<void> {
 
 new Command('dev')
   .description('a testbed whose programs follow the sources')
-  .option('-f, --from <dir>', 'manifests; the demo’s where absent')
+  .option('-f, --from <dir>', "manifests; a copy of the demo's where absent")
   .option('--state <dir>', 'where the testbed is written down', '/run/weft/dev')
   .action(async (options: { from?: string; state: string }) => {
     needMachine(options.from === undefined ? 'demo' : 'testbed');
