@@ -43,7 +43,16 @@ const stillInUse = [
 ];
 
 export default tseslint.config(
-  { ignores: ['dist/**', 'node_modules/**', 'native/build/**', 'src/discovery/gen/**', 'bpf/**'] },
+  {
+    ignores: [
+      'dist/**',
+      'node_modules/**',
+      'native/build/**',
+      'src/discovery/gen/**',
+      '**/*.generated.ts',
+      'bpf/**',
+    ],
+  },
   ...tseslint.configs.recommended,
   {
     files: ['**/*.ts'],
@@ -80,13 +89,18 @@ export default tseslint.config(
   forbid(
     ['daemonset/**/*.ts'],
     ['**/control/**', '**/native/**'],
-    'only daemonset/datapath and daemonset/pod touch the addon, and nobody the control plane',
-    ['daemonset/datapath/**', 'daemonset/pod/**'],
+    'only daemonset/datapath, daemonset/maps and daemonset/pod touch the addon, and nobody the control plane',
+    ['daemonset/datapath/**', 'daemonset/maps/**', 'daemonset/pod/**'],
   ),
   forbid(
     ['daemonset/datapath/**/*.ts', 'daemonset/pod/**/*.ts'],
     ['**/control/**'],
     'the agent and the control plane meet in .proto files',
+  ),
+  forbid(
+    ['daemonset/maps/**/*.ts'],
+    ['**/control/**', '**/datapath/**', '**/kernel/**', '**/pod/**'],
+    'rows of the kernel maps: who loads the programs and who decides calls this, not the other way',
   ),
   forbid(
     ['control/**/*.ts'],

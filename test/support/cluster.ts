@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { projectRoot } from '../../native/index.js';
-import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 
 /** A cluster that was given stays; one of this machine is taken down again. */
 export const given = process.env['KUBECONFIG'];

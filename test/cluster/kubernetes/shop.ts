@@ -1,6 +1,6 @@
 /** The applications of these tests: a client that asks without a pause, and servers on both nodes (manifests/apps.yaml). */
 import { until } from '../../../src/base/wait.js';
-import type { ConnectionRecord } from '../../../src/telemetry/access-log.js';
+import type { ConnectionRecord } from '../../../src/telemetry/connection-record.js';
 import { httpGet, kubectl } from '../../support/cluster.js';
 
 export const shop = (...args: string[]): Promise<string> => kubectl('-n', 'shop', ...args);

@@ -2,13 +2,13 @@
 import assert from 'node:assert/strict';
 import { parseAllDocuments } from 'yaml';
 import { compile, type Compiler } from '../../../control/compile/compile.js';
-import { namespaceOf } from '../../../control/compile/labels.js';
-import type { MeshObject } from '../../../control/compile/objects.js';
-import { narrow } from '../../../control/source/narrow.js';
+import { namespaceOf } from '../../../src/model/labels.js';
+import type { MeshObject } from '../../../control/objects/objects.js';
+import { pickFields } from '../../../control/kinds/kinds.js';
 import { readObject } from '../../../control/source/validate.js';
 import { kernelServices } from '../../../daemonset/kernel/services.js';
-import { kernelMayCarry } from '../../../daemonset/kernel/verdicts.js';
-import { planInboundPlain, planInboundTunnel, planOutbound } from '../../../daemonset/proxy/plan.js';
+import { isKernelPathAllowed } from '../../../daemonset/kernel/verdicts.js';
+import { planInboundPlain, planInboundTunnel, planOutbound } from '../../../daemonset/proxy/choose-path.js';
 import { parseSocketAddress } from '../../../src/model/address.js';
 import type { NodePod } from '../../../src/model/node-pod.js';
 import { candidatesOf } from '../../../src/state/resolve.js';
@@ -28,7 +28,7 @@ function objectsOf(manifests: readonly string[]): MeshObject[] {
   return parseAllDocuments(manifests.join('\n---\n')).flatMap((document) => {
     const raw: unknown = document.toJS();
     if (raw === null) return [];
-    const object = narrow((raw as MeshObject).kind, raw);
+    const object = pickFields((raw as MeshObject).kind, raw);
     if (!object) return [];
     assert.equal(readObject(object).problem, undefined);
     return [object];
@@ -140,10 +140,10 @@ export function decisions(
       for (const source of others) {
         const from = pods.get(source);
         assert.ok(from);
-        const place = { cookie: 0n, netns: '' };
+        const netns = { cookie: 0n, netns: '' };
         found[`kernel ${source} to ${destination}:${port}`] =
           source !== destination &&
-          kernelMayCarry(view, { pod: from, place }, { pod, place }, port, pod.node);
+          isKernelPathAllowed(view, { pod: from, netns }, { pod, netns }, port, pod.node);
       }
     }
     const workload = view.workload(pod.uid);

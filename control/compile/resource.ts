@@ -1,0 +1,43 @@
+/** The resources that nodes and waypoints are sent, and changes of them. */
+import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
+import type { AuthorizationPolicy } from '../../src/model/policy.js';
+import type { Route } from '../../src/model/route.js';
+import type { Service } from '../../src/model/service.js';
+import type { Workload } from '../../src/model/workload.js';
+
+/** One resource. Its name is unique within its kind (and node). */
+export type CompiledResource =
+  | { readonly kind: 'workload'; readonly value: Workload }
+  | { readonly kind: 'service'; readonly value: Service }
+  | { readonly kind: 'policy'; readonly value: AuthorizationPolicy }
+  | { readonly kind: 'route'; readonly value: Route }
+  /** Sent to this node alone, as the next. */
+  | { readonly kind: 'nodePod'; readonly node: string; readonly value: NodePod }
+  | { readonly kind: 'uncaptured'; readonly node: string; readonly value: UncapturedPod }
+  | { readonly kind: 'namespace'; readonly value: string }
+  /** The version of what certificates rest on. */
+  | { readonly kind: 'trust'; readonly value: string };
+
+export interface ResourceChanges {
+  /** Resources updated: compiled again, and perhaps equal to what they were. */
+  readonly updated: readonly CompiledResource[];
+  /** Resources removed. */
+  readonly removed: readonly CompiledResource[];
+}
+
+export function resourceName(resource: CompiledResource): string {
+  switch (resource.kind) {
+    case 'service':
+    case 'policy':
+    case 'route':
+      return resource.value.key;
+    case 'namespace':
+      return resource.value;
+    case 'trust':
+      return 'trust';
+    default:
+      return resource.value.uid;
+  }
+}
+export const resourceId = (resource: CompiledResource): string =>
+  `${resource.kind} ${'node' in resource ? resource.node : ''} ${resourceName(resource)}`;

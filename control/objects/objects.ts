@@ -1,0 +1,34 @@
+/** Kubernetes objects as far as Weft reads them. Checked against their schemas before they get here. */
+import type { EndpointSliceObject, NamespaceObject, NodeObject, PodObject, ServiceObject } from './core.js';
+import type { GatewayClassObject, GatewayObject } from './gateway-api.js';
+import type { RouteObject } from './routes.js';
+import type {
+  AccessPolicyObject,
+  ExternalServiceObject,
+  MeshSettingsObject,
+  WorkloadObject,
+} from './weft.js';
+
+export * from './core.js';
+export * from './gateway-api.js';
+export * from './metadata.js';
+export * from './routes.js';
+export * from './weft.js';
+
+export const routeKinds = ['GRPCRoute', 'HTTPRoute', 'TLSRoute', 'TCPRoute'] as const;
+export const isRoute = (object: MeshObject): object is RouteObject =>
+  (routeKinds as readonly string[]).includes(object.kind);
+
+export type MeshObject =
+  | NamespaceObject
+  | NodeObject
+  | PodObject
+  | ServiceObject
+  | EndpointSliceObject
+  | AccessPolicyObject
+  | MeshSettingsObject
+  | ExternalServiceObject
+  | WorkloadObject
+  | GatewayClassObject
+  | GatewayObject
+  | RouteObject;

@@ -1,0 +1,73 @@
+/** Indexes of the registry's objects. */
+import { namespaceOf } from '../../src/model/labels.js';
+import { servicesOf } from '../compile/route-references.js';
+import { objectKey, type ObjectKey } from '../objects/object-key.js';
+import type { MeshObject, RouteObject } from '../objects/objects.js';
+
+/** Objects of a kind by namespace and name. Cluster-scoped ones share a namespace. */
+export class NamespaceIndex<T extends MeshObject> {
+  readonly #all = new Map<string, Map<string, T>>();
+  set(object: T): void {
+    const namespace = namespaceOf(object);
+    let of = this.#all.get(namespace);
+    if (!of) this.#all.set(namespace, (of = new Map()));
+    of.set(object.metadata.name, object);
+  }
+  delete(object: T): void {
+    const of = this.#all.get(namespaceOf(object));
+    of?.delete(object.metadata.name);
+    if (of?.size === 0) this.#all.delete(namespaceOf(object));
+  }
+  get(namespace: string, name: string): T | undefined {
+    return this.#all.get(namespace)?.get(name);
+  }
+  in(namespace: string): readonly T[] {
+    return [...(this.#all.get(namespace)?.values() ?? [])];
+  }
+  namespaces(): Iterable<string> {
+    return this.#all.keys();
+  }
+  *all(): Iterable<T> {
+    for (const of of this.#all.values()) yield* of.values();
+  }
+}
+
+/** Routes by the Services (`<namespace>/<name>`) on which they depend, and by those to which they are attached. */
+export class RouteIndex {
+  readonly #all = new Map<string, Map<ObjectKey, RouteObject>>();
+  /** A list is the same object until it changes: route-parents.ts caches by it. */
+  readonly #lists = new Map<string, readonly RouteObject[]>();
+  set(route: RouteObject): void {
+    for (const slot of slotsOf(route)) {
+      let of = this.#all.get(slot);
+      if (!of) this.#all.set(slot, (of = new Map()));
+      of.set(objectKey(route), route);
+      this.#lists.delete(slot);
+    }
+  }
+  delete(route: RouteObject): void {
+    for (const slot of slotsOf(route)) {
+      const of = this.#all.get(slot);
+      of?.delete(objectKey(route));
+      if (of?.size === 0) this.#all.delete(slot);
+      this.#lists.delete(slot);
+    }
+  }
+  of(service: string): readonly RouteObject[] {
+    let list = this.#lists.get(service);
+    if (!list) {
+      list = [...(this.#all.get(service)?.values() ?? [])];
+      if (list.length > 0) this.#lists.set(service, list);
+    }
+    return list;
+  }
+  /** Routes of one namespace attached to one Service: these may conflict. */
+  attached(service: string, routeNamespace: string): readonly RouteObject[] {
+    return this.of(attachedSlot(service, routeNamespace));
+  }
+}
+const attachedSlot = (service: string, routeNamespace: string): string => `${routeNamespace} at ${service}`;
+function slotsOf(route: RouteObject): string[] {
+  const { all, parents } = servicesOf(route);
+  return [...all, ...[...parents].map((service) => attachedSlot(service, namespaceOf(route)))];
+}
