@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { until } from '../../base/wait.js';
-import { tearDown, type Ledger } from './testbed.js';
+import type { Ledger } from './ledger.js';
+import { tearDown } from './teardown.js';
 
 const asRoot = process.getuid?.() === 0 ? {} : { skip: 'needs root' };
 
