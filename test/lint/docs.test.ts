@@ -168,6 +168,49 @@ for (const [heading, folder] of [
   });
 }
 
+test('docs/explain.md lists every reason of the eBPF programs, and no other', () => {
+  const generated = read('daemonset/maps/rows.generated.ts');
+  const [, list = ''] = /export const reasons = \[([^\]]*)\]/.exec(generated) ?? [];
+  const made = [...list.matchAll(/'([a-z-]+)'/g)].map(([, name = '']) => name);
+  assert.ok(made.length > 20, `${made.length} reasons were found`);
+  const page = read('docs/explain.md');
+  const table = page.slice(page.indexOf('| reason | meaning |'));
+  const listed = [...table.matchAll(/^\| ([a-z, -]+) \|/gm)].flatMap(([, cell = '']) => cell.split(', '));
+  assert.deepEqual(listed.filter((name) => !['reason', '---'].includes(name)).sort(), made.sort());
+});
+
+test('commands of weft that pages show exist, with their flags', () => {
+  const cli = files.filter((file) => /^src\/cli\/.*\.ts$/.test(file) && !file.endsWith('.test.ts')).map(read);
+  const names = new Set(
+    cli.flatMap((text) =>
+      [...text.matchAll(/(?:new Command|\.command)\(\s*'([a-z-]+)/g)].map(([, name = '']) => name),
+    ),
+  );
+  for (const [, name = ''] of read('src/cli/programs.ts').matchAll(/'([a-z]+(?:-[a-z]+)?)'/g))
+    names.add(name);
+  const flags = new Set(['--help', '--version']);
+  for (const file of sources)
+    for (const [, flag = ''] of read(file).matchAll(/'(?:-\w, )?(--[a-z0-9-]+)/g)) flags.add(flag);
+  const wrong: string[] = [];
+  for (const page of pages) {
+    const text = read(page);
+    const lines = [
+      ...[...text.matchAll(fence)].flatMap(([block]) => block.split('\n')),
+      ...[...withoutFences(text).matchAll(/`([^`\n]+)`/g)].map(([, code = '']) => code),
+    ];
+    for (const line of lines) {
+      // Up to a comment, a pipe, or what is given to helm.
+      const [, name, rest = ''] =
+        /(?:^|npx |[(;] ?)weft ([a-z][a-z-]*)((?:(?! -- | #|[|;>]).)*)/.exec(line) ?? [];
+      if (name === undefined || /helm|daemonset\/chart/.test(line)) continue;
+      if (!names.has(name)) wrong.push(`${page}: weft ${name}`);
+      for (const [flag] of rest.matchAll(/--[a-z][a-z0-9-]*/g))
+        if (!flags.has(flag)) wrong.push(`${page}: weft ${name} ${flag}`);
+    }
+  }
+  assert.deepEqual(wrong, []);
+});
+
 test('docs/README.md leads to every page', () => {
   const index = read('docs/README.md');
   const lost = files.filter(
