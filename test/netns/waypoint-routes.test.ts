@@ -256,7 +256,7 @@ request.on('upgrade', (answer, socket) => {
     socket.end('two');
     let rest = '';
     socket.on('data', (two) => (rest += two));
-    socket.on('end', () => console.log(response.statusCode, String(one), rest));
+    socket.on('end', () => console.log(answer.statusCode, String(one), rest));
   });
 });
 request.end();`;
