@@ -2,6 +2,7 @@
  * What is said of routes, waypoints and policies on the objects themselves: conditions in the Gateway API's words, and
  * `weft.dev/Enforced` where something is accepted that nobody carries out. Pure.
  */
+import { labelsOf, namespaceOf, selects } from '../../src/model/labels.js';
 import {
   enforcedType,
   waypointBoundType,

@@ -2,6 +2,8 @@
 import { RateLimiter, type Rate } from '../../src/base/rate-limiter.js';
 import { objectKey } from '../compile/compile.js';
 import { namespaceOf } from '../compile/enrollment.js';
+import { objectKey } from '../objects/object-key.js';
+import { namespaceOf } from '../../src/model/labels.js';
 import type { MeshObject } from '../objects/objects.js';
 import { rfc3339 } from './conditions.js';
 import { eventWrite, type EventTimes } from './events.js';

@@ -7,7 +7,7 @@ import { WeftError } from '../../src/base/errors.js';
 import { HboneServer, type HboneServerOptions } from '../../src/hbone/server.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { Svid } from '../../src/tls/svid.js';
-import type { ListenerKind } from '../datapath/layout.js';
+import type { ListenerKind } from '../maps/listeners.js';
 import { PodSockets } from '../pod/sockets.js';
 import type { LocalPod } from '../worker-ipc.js';
 import { tunnelSource } from './outbound.js';
