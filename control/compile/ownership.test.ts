@@ -1,4 +1,5 @@
 /** Who has an address or a host name, as objects come and go, and what is said of those that lose. */
+import { objectKey } from '../objects/object-key.js';
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseIp } from '../../src/model/address.js';
@@ -6,8 +7,7 @@ import { parseTrustDomain } from '../../src/model/identity.js';
 import { pickFields } from '../kinds/kinds.js';
 import { parseManifests } from '../source/parse.js';
 import { acceptedCondition } from '../status/conditions.js';
-import { Compiler, compile, objectKey } from './compile.js';
-import { objectKey } from '../objects/object-key.js';
+import { Compiler, compile } from './compile.js';
 import { changesFrom } from '../registry/difference.js';
 import type { MeshObject, NodeObject, PodObject, WorkloadObject } from '../objects/objects.js';
 

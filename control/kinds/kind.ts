@@ -4,9 +4,7 @@
  */
 import type { CompileSettings } from '../compile/settings.js';
 import type { CompiledResource } from '../compile/resource.js';
-import type { WaypointHealth } from '../compile/route-status.js';
 import type { WaypointName } from '../compile/waypoints.js';
-import type { Write } from '../kubernetes/writer.js';
 import type {
   AccessPolicyObject,
   GatewayObject,
@@ -16,6 +14,8 @@ import type {
 } from '../objects/objects.js';
 import type { Claims, Problem } from '../registry/claims.js';
 import type { ObjectChange, Registry } from '../registry/registry.js';
+import type { WaypointHealth } from '../status/route.js';
+import type { Write } from '../kubernetes/apply-queue.js';
 
 /** Where the API server has the objects of a kind. */
 export interface KindAddress {

@@ -5,10 +5,8 @@ import { objectKey } from '../objects/object-key.js';
 import type { MeshObject } from '../objects/objects.js';
 import { problemText, type ObjectProblems } from '../problems/setting-problems.js';
 import { apiVersionOf } from '../kinds/api.js';
-import type { ObjectTrouble } from '../source/kubernetes.js';
+import type { ObjectProblem } from '../source/kubernetes.js';
 import type { Write } from '../kubernetes/apply-queue.js';
-import type { Write } from './writer.js';
-
 /** As the API server takes them (core/v1, Event). */
 const messageCharsMax = 1024;
 const component = 'weft-control';

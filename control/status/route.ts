@@ -14,7 +14,6 @@ import {
   type RouteObject,
   type ServiceObject,
 } from '../objects/objects.js';
-import { labelsOf, namespaceOf, selects } from '../compile/enrollment.js';
 import { readsRequests } from '../compile/policies.js';
 import type { ParentVerdict, RouteTrouble } from '../compile/route-parents.js';
 import type { CompiledRoute } from '../compile/routes.js';

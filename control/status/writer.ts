@@ -14,7 +14,7 @@ import { policyEnforcement } from './route.js';
 import type { ServeLog } from '../serve/server.js';
 import { WaypointReconciler } from '../waypoint/reconciler.js';
 import type { RenderSettings } from '../waypoint/render.js';
-import type { ObjectTrouble } from '../source/kubernetes.js';
+import type { ObjectProblem } from '../source/kubernetes.js';
 import { AgentPods } from '../kubernetes/agent-pods.js';
 import type { ObjectProblems } from '../problems/setting-problems.js';
 import { acceptedCondition, judgedKinds, rfc3339 } from './conditions.js';
