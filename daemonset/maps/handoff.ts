@@ -3,7 +3,7 @@
  * programs write them; the agent removes those that no program would.
  */
 import type { PinnedMaps } from './pinned.js';
-import { NoteKey, NoteRow, noteKinds } from './rows.generated.js';
+import { NoteKey, NoteRow, handoffKinds } from './rows.generated.js';
 
 export class HandoffTable {
   constructor(private readonly maps: PinnedMaps) {}
@@ -18,7 +18,7 @@ export class HandoffTable {
     for (const key of map.keys()) {
       if (present.has(new NoteKey(key).cookie)) continue;
       const record = map.lookup(key);
-      if (record && new NoteRow(record).kind === noteKinds.probe) map.remove(key);
+      if (record && new NoteRow(record).kind === handoffKinds.probe) map.remove(key);
     }
   }
 }

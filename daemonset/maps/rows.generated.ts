@@ -44,6 +44,15 @@ export const directions = {
   unspliced: 2,
 } as const;
 
+/** enum weft_handoff_kind */
+export const handoffKinds = {
+  captured: 1,
+  own: 2,
+  self: 3,
+  probe: 4,
+  verdict: 5,
+} as const;
+
 /** enum weft_listener */
 export const listeners = {
   outbound: 1,
@@ -78,15 +87,6 @@ export const nodeSlots = {
   splicePagesMax: 3,
   spliceBlocking: 4,
   takeover: 5,
-} as const;
-
-/** enum weft_note_kind */
-export const noteKinds = {
-  captured: 1,
-  own: 2,
-  self: 3,
-  probe: 4,
-  verdict: 5,
 } as const;
 
 /** enum weft_pod_flag */
