@@ -5,10 +5,10 @@ import { parseIp } from '../../src/model/address.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { narrow } from '../source/narrow.js';
 import { parseManifests } from '../source/parse.js';
-import { acceptedCondition } from '../kubernetes/conditions.js';
+import { acceptedCondition } from '../status/conditions.js';
 import { Compiler, compile, objectKey } from './compile.js';
 import { differenceFrom } from './difference.js';
-import type { MeshObject, NodeObject, PodObject, WorkloadObject } from './objects.js';
+import type { MeshObject, NodeObject, PodObject, WorkloadObject } from '../objects/objects.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 const at = (second: number): string => `2026-01-01T00:00:0${second}Z`;

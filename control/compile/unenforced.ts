@@ -1,8 +1,8 @@
 /** Objects that are not enforced, for a registry of files, which has no conditions to say so. Pure. */
 import type { Compiler } from './compile.js';
-import { namespaceOf } from './labels.js';
-import { enforcedType, routeKinds, type MeshObject, type RouteObject } from './objects.js';
-import { policyEnforcement, routeParents, waypointBound } from './route-status.js';
+import { namespaceOf } from './enrollment.js';
+import { enforcedType, routeKinds, type MeshObject, type RouteObject } from '../objects/objects.js';
+import { policyEnforcement, routeParents, waypointBound } from '../status/route.js';
 
 const nameOf = (object: MeshObject): string =>
   `${object.kind} ${namespaceOf(object)}/${object.metadata.name}`;

@@ -17,17 +17,17 @@ import {
   thereBefore,
   unreported,
 } from '../compile/first-enrollment.js';
-import { isEnrolled } from '../compile/labels.js';
+import { isEnrolled } from '../compile/enrollment.js';
 import {
   enrolledCondition,
   type Condition,
   type MeshObject,
   type NamespaceObject,
   type PodObject,
-} from '../compile/objects.js';
+} from '../objects/objects.js';
 import type { ServeLog } from '../serve/server.js';
 import { narrow } from '../source/narrow.js';
-import { rfc3339 } from './conditions.js';
+import { rfc3339 } from '../status/conditions.js';
 
 const tickMs = 1_000;
 /** A namespace that is new in the mesh is as it was before for this long at most: then it is as its labels say, and so strict. */

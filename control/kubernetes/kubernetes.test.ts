@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { narrow } from '../source/narrow.js';
-import type { MeshObject, PodObject } from '../compile/objects.js';
-import { acceptedCondition, podCondition } from './conditions.js';
+import type { MeshObject, PodObject } from '../objects/objects.js';
+import { acceptedCondition, podCondition } from '../status/conditions.js';
 import { mayTake } from './leader.js';
-import type { Write } from './writer.js';
-import { keysOfSecret } from './authority-store.js';
-import { accountOfReview, callerOf } from './token-review.js';
+import type { Write } from './apply-queue.js';
+import { keysOfSecret } from '../certificates/authority-store.js';
+import { accountOfReview, callerOf } from '../authentication/token-review.js';
 
 const account = 'system:serviceaccount:weft-system:weft-agent';
 const review = (more: object = {}, extra: object = {}): Parameters<typeof accountOfReview>[0] => ({

@@ -4,7 +4,7 @@ import type { KubeConfig } from '@kubernetes/client-node';
 import { WeftError } from '../../src/base/errors.js';
 import { askAgents } from './agents.js';
 import { renewMs } from './leader.js';
-import { leaseName, releaseAnnotation } from './upkeep.js';
+import { leaseName, releaseAnnotation } from '../status/writer.js';
 import { requestJson } from '../../src/kubernetes/request.js';
 import { untunneledMs } from '../removal.js';
 

@@ -8,7 +8,7 @@ import {
   type ServerUnaryCall,
 } from '@grpc/grpc-js';
 import { errorText, WeftError } from '../../src/base/errors.js';
-import { RateLimiter } from '../../src/base/rate.js';
+import { RateLimiter } from '../../src/base/rate-limiter.js';
 import { parseSpiffeId, workloadIdentityOf, type SpiffeId } from '../../src/model/identity.js';
 import {
   AggregatedDiscoveryServiceService,
@@ -21,12 +21,18 @@ import {
 } from '../../src/discovery/gen/ca.js';
 import { NodeReportsService, type NodeReport, type NodeReportAnswer } from '../../src/discovery/gen/weft.js';
 import { grpcLimits } from '../../src/discovery/types.js';
-import { parseCsr, type KeyAndCertificate } from '../../src/tls/issue.js';
+import { type KeyAndCertificate } from '../../src/tls/issue.js';
+import { parseCsr } from '../../src/tls/csr.js';
 import { waypointOfCaller } from '../compile/waypoints.js';
-import { Authenticator, type Caller, type CallerOfToken, type RefusedCall } from './authenticate.js';
-import type { CertificateAuthority } from './ca.js';
+import {
+  Authenticator,
+  type Caller,
+  type CallerOfToken,
+  type RefusedCall,
+} from '../authentication/authenticator.js';
+import type { CertificateAuthority } from '../certificates/ca.js';
 import { Connections, type connectionLimits } from './connections.js';
-import { PresentedCertificate } from './presented.js';
+import { PresentedCertificate } from '../certificates/serving-certificate.js';
 import { responseOf, type ChangedNames, type Resources } from './resources.js';
 import { Turns } from './turns.js';
 

@@ -1,17 +1,16 @@
 /** Connections that the kernel carries, as visible as those that the agent carries: records, metrics, sweeps. */
-import { formatSocketAddress } from '../../src/model/address.js';
 import { authorize, type ConnectionAttributes } from '../../src/policy/authorize.js';
 import type { MeshView } from '../../src/state/store.js';
-import { partyOf, type ConnectionRecord } from '../../src/telemetry/access-log.js';
+import { openingOf, openRecord, type Opening } from '../../src/telemetry/connection-record.js';
 import type { ConnectionLog, LineValues } from '../../src/telemetry/connection-log.js';
 import type { MeshMetrics, Tally } from '../../src/telemetry/metrics.js';
 import type { Datapath } from '../datapath/loader.js';
 import type { FlowReader } from '../maps/flows.js';
+import type { LocalPod } from '../worker-ipc.js';
 import type { LiveTable } from '../maps/live.js';
 import { liveFlags, type LiveRow } from '../maps/rows.generated.js';
-import type { LocalPod } from '../messages.js';
 import { destroyTcp, type PodPlace, type TcpSocket } from '../pod/sockets.js';
-import { recheck } from '../proxy/plan.js';
+import { recheck } from '../proxy/choose-path.js';
 
 const countedMax = 2 * 65_536;
 const durationsMax = 10_000;
@@ -20,8 +19,6 @@ const cutsMax = 1024;
 const stillbornNs = 60_000_000_000n;
 /** Kinds of connections whose words are kept at hand; beyond that they are made anew. */
 const kindsMax = 4096;
-
-type Opening = Omit<ConnectionRecord, 'bytesSent' | 'bytesReceived' | 'durationMs' | 'ended'>;
 
 /** What connections of one source, destination and dialled address have in common. */
 interface FlowKind {
@@ -58,8 +55,8 @@ export class KernelFlows {
    * A pod has left the mesh: its connections go on, and those to pods that are in it stay subject to their policies, as the connections
    * of who it was. Its path may lead elsewhere from now on.
    */
-  podLeft({ pod, place }: LocalPod): void {
-    this.#left.set(place.cookie, { pod, place: { ...place, netns: '' } });
+  podLeft({ pod, netns }: LocalPod): void {
+    this.#left.set(netns.cookie, { pod, netns: { ...netns, netns: '' } });
   }
 
   #sourceOf(live: LiveRow): LocalPod | undefined {
@@ -115,13 +112,7 @@ export class KernelFlows {
       this.#counted.add(Number(id));
       this.#options.metrics.apply({
         kind: 'opened',
-        record: {
-          ...this.#openingOf(live),
-          bytesSent: 0,
-          bytesReceived: 0,
-          durationMs: 0,
-          ended: 'open',
-        },
+        record: openRecord(this.#openingOf(live)),
       });
     }
   }
@@ -194,10 +185,10 @@ export class KernelFlows {
       const server = { ip: daddr, port: dport };
       // Each by its own socket's cookie: a four-tuple that was used anew is another connection. One end is enough, where the other's
       // namespace was not found.
-      if (source.place.netns !== '')
-        addTo(sockets, source.place, { local: client, remote: server, cookie: live.cookie[0] });
-      if (live.cookie[1] !== 0n && destination.place.netns !== '')
-        addTo(sockets, destination.place, { local: server, remote: client, cookie: live.cookie[1] });
+      if (source.netns.netns !== '')
+        addTo(sockets, source.netns, { local: client, remote: server, cookie: live.cookie[0] });
+      if (live.cookie[1] !== 0n && destination.netns.netns !== '')
+        addTo(sockets, destination.netns, { local: server, remote: client, cookie: live.cookie[1] });
       cut++;
     }
     for (const cookie of this.#left.keys()) if (!sources.has(cookie)) this.#left.delete(cookie);
@@ -238,27 +229,27 @@ export class KernelFlows {
     const workload = destination && view.workload(destination.pod.uid);
     const verdict = workload && authorize(view.policiesFor(workload), this.#attributesOf(source, live));
     const service = view.serviceByAddress(live.dialled, source?.pod.namespace);
-    return {
+    return openingOf({
       direction: 'outbound',
       path: 'kernel',
       why: 'same-node-verdict',
-      source: partyOf(
-        { ip: live.saddr, port: live.sport },
-        {
-          workload: source && view.workload(source.pod.uid),
-          pod: source?.pod,
-          identity: source?.pod.identity,
-        },
-      ),
-      destination: partyOf(
-        { ip: live.daddr, port: live.dport },
-        { workload, pod: destination?.pod, identity: destination?.pod.identity },
-      ),
-      dialled: formatSocketAddress({ ip: live.dialled, port: live.dialledPort }),
-      ...(service ? { service: service.hostname } : {}),
-      ...(verdict?.policy === undefined ? {} : { policy: verdict.policy }),
-      ...(verdict?.rule === undefined ? {} : { rule: verdict.rule }),
-    };
+      source: {
+        address: { ip: live.saddr, port: live.sport },
+        workload: source && view.workload(source.pod.uid),
+        pod: source?.pod,
+        identity: source?.pod.identity,
+      },
+      destination: {
+        address: { ip: live.daddr, port: live.dport },
+        workload,
+        pod: destination?.pod,
+        identity: destination?.pod.identity,
+      },
+      dialled: { ip: live.dialled, port: live.dialledPort },
+      service,
+      // The kernel goes by no verdict that a policy in audit mode would have denied.
+      verdict: verdict && { ...verdict, audited: [] },
+    });
   }
 }
 

@@ -7,7 +7,7 @@ import type { ServiceKey, Workload, WorkloadUid } from '../../src/model/workload
 import { MeshState, type MeshUpdate } from '../../src/state/store.js';
 import { pod, policy, service, workload } from '../../test/support/mesh.js';
 import { randomOf } from '../../test/support/random.js';
-import type { LocalPod } from '../messages.js';
+import type { LocalPod } from '../worker-ipc.js';
 import { verdictInputsOf } from './verdict-inputs.js';
 import { isKernelPathAllowed } from './verdicts.js';
 
@@ -27,7 +27,7 @@ const locals: readonly LocalPod[] = Array.from({ length: 5 }, (_, i) => {
       namespace,
       identity: account(namespace, i < 2 ? 'wp' : name),
     }),
-    place: { cookie: BigInt(i + 1), netns: '' },
+    netns: { cookie: BigInt(i + 1), netns: '' },
   };
 });
 

@@ -5,11 +5,12 @@
 import { isV6, type IpAddress } from '../../src/model/address.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { MeshView } from '../../src/state/store.js';
+import type { Datapath } from '../datapath/loader.js';
+import type { LocalPod } from '../worker-ipc.js';
+import { planOutbound } from '../proxy/choose-path.js';
 import type { LocalTable } from '../maps/local.js';
 import type { NodeMaps } from '../maps/node-maps.js';
 import { localFlags } from '../maps/rows.generated.js';
-import type { LocalPod } from '../messages.js';
-import { planOutbound } from '../proxy/plan.js';
 import { InheritedEpochs } from './inherited.js';
 import { VerdictTable } from '../maps/verdicts.js';
 import { verdictInputsOf } from './verdict-inputs.js';
@@ -113,8 +114,8 @@ export class Verdicts {
 
   /** The pod is captured: from now on it can be reached by the kernel, once a verdict says so. Throws where its epoch is not known. */
   admit(local: LocalPod): void {
-    const isFirst = !this.#firsts.has(local.place.cookie);
-    this.#firsts.add(local.place.cookie);
+    const isFirst = !this.#firsts.has(local.netns.cookie);
+    this.#firsts.add(local.netns.cookie);
     const admitted = {
       local,
       epoch: (isFirst ? this.#inherited?.keep(local) : undefined) ?? this.#nextEpoch(),
@@ -129,7 +130,7 @@ export class Verdicts {
 
   dismiss(local: LocalPod): void {
     this.#pods.delete(local.pod.uid);
-    this.forget(local.place.cookie);
+    this.forget(local.netns.cookie);
   }
 
   /** Removes what the kernel knows of a pod by its namespace, also where a former life of the agent wrote it. */
@@ -146,8 +147,8 @@ export class Verdicts {
     if (!source || !destination) return false;
     if (!isKernelPathAllowed(this.view, source.local, destination.local, port, this.node)) return false;
     this.#table.allow({
-      source: source.local.place.cookie,
-      destination: destination.local.place.cookie,
+      source: source.local.netns.cookie,
+      destination: destination.local.netns.cookie,
       port,
       epoch: destination.epoch,
     });
@@ -182,7 +183,7 @@ export class Verdicts {
     for (const admitted of this.#pods.values()) {
       if (admitted.written) continue;
       this.#write(admitted);
-      if (!admitted.written) this.forget(admitted.local.place.cookie);
+      if (!admitted.written) this.forget(admitted.local.netns.cookie);
     }
     if (!this.#allOurs) this.#dropForeign();
     const until = process.hrtime.bigint() + BigInt(this.leaseMs) * 1_000_000n;
@@ -209,7 +210,7 @@ export class Verdicts {
       if (admitted.written) for (const ip of admitted.local.pod.addresses) ours.set(ip, admitted);
     this.maps.local.removeWhere(({ cookie, epoch }, ip) => {
       const owner = ours.get(ip);
-      return owner?.local.place.cookie !== cookie || owner.epoch !== epoch;
+      return owner?.local.netns.cookie !== cookie || owner.epoch !== epoch;
     });
     this.#allOurs = true;
   }
@@ -220,7 +221,7 @@ export class Verdicts {
     admitted.written = false;
     try {
       this.maps.local.put(local.pod.addresses, {
-        cookie: local.place.cookie,
+        cookie: local.netns.cookie,
         epoch,
         flags: local.pod.sameNode === 'kernel' ? localFlags.kernel : 0,
       });
@@ -228,7 +229,7 @@ export class Verdicts {
     } catch (error) {
       this.onError(error);
       try {
-        this.forget(local.place.cookie);
+        this.forget(local.netns.cookie);
       } catch (second) {
         this.onError(second); // renewLease() tries again, and renews nothing before
       }

@@ -14,8 +14,8 @@ import {
   readAuthorization,
   readRoute,
 } from '../../src/discovery/decode.js';
-import { isPlausible } from '../../control/kubernetes/review-limits.js';
-import { parseRevocations } from '../../control/serve/revocations.js';
+import { isPlausible } from '../../control/authentication/review-limits.js';
+import { parseRevocations } from '../../control/authentication/revocations.js';
 import { WeftError } from '../../src/base/errors.js';
 import { encodeAuthorization } from '../../src/discovery/encode.js';
 import { authorize } from '../../src/policy/authorize.js';
@@ -26,7 +26,8 @@ import { encodeTold } from '../../control/serve/resources.js';
 import { compile } from '../../control/compile/compile.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { parseLeaf, spiffeIdOfNames } from '../../src/tls/certificate.js';
-import { createCsr, createRoot, parseCsr } from '../../src/tls/issue.js';
+import { createRoot } from '../../src/tls/issue.js';
+import { createCsr, parseCsr } from '../../src/tls/csr.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
 import { decodeEvent } from '../../daemonset/maps/events.js';
 

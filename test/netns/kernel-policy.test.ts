@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { until } from '../../src/base/wait.js';
 import { agentProcess } from '../../src/cli/standalone/testbed.js';
-import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import { hold } from '../support/held.js';
 import { KernelTestbed, leaseMs, cache, cache2, ping, denying } from '../support/kernel-testbed.js';
 

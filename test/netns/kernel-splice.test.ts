@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { availableParallelism } from 'node:os';
 import { after, before, test } from 'node:test';
 import { until } from '../../src/base/wait.js';
-import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import {
   KernelTestbed,
   spliceBytesMax,

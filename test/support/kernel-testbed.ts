@@ -10,7 +10,7 @@ import { sleep, until } from '../../src/base/wait.js';
 import { adminGet, adminPort } from '../../src/cli/admin.js';
 import { run } from '../../src/cli/run.js';
 import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
-import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import { connectionRecords } from './records.js';
 
 export const spliceBytesMax = 512 << 10;

@@ -1,8 +1,8 @@
 /** Row 6 of docs/security.md: a stolen node credential writes no state of pods elsewhere. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Condition, PodObject } from '../../control/compile/objects.js';
-import { podWrites } from '../../control/kubernetes/node-report.js';
+import type { Condition, PodObject } from '../../control/objects/objects.js';
+import { podWrites } from '../../control/status/pod.js';
 
 const pod = (name: string, nodeName: string, conditions: readonly Condition[] = []): PodObject => ({
   kind: 'Pod',
