@@ -33,7 +33,7 @@ function pod(name: string, more: Partial<NodePod> = {}): NodePod {
 }
 const held = (p: NodePod, cookie: bigint): [WorkloadUid, LocalPod] => [
   p.uid,
-  { pod: p, netns: { cookie, netns: p.netns } },
+  { pod: p, netns: { cookie, path: p.netns } },
 ];
 
 const at = (cookie: bigint): Observation => ({ kind: 'present', cookie });

@@ -9,7 +9,7 @@ import type { FlowReader } from '../maps/flows.js';
 import type { LocalPod } from '../worker-ipc.js';
 import type { LiveTable } from '../maps/live.js';
 import { liveFlags, type LiveRow } from '../maps/rows.generated.js';
-import { destroyTcp, type PodPlace, type TcpSocket } from '../pod/sockets.js';
+import { destroyTcp, type PodNetns, type TcpSocket } from '../pod/sockets.js';
 import { recheck } from '../proxy/choose-path.js';
 
 const countedMax = 2 * 65_536;
@@ -56,7 +56,7 @@ export class KernelFlows {
    * of who it was. Its path may lead elsewhere from now on.
    */
   podLeft({ pod, netns }: LocalPod): void {
-    this.#left.set(netns.cookie, { pod, netns: { ...netns, netns: '' } });
+    this.#left.set(netns.cookie, { pod, netns: { ...netns, path: '' } });
   }
 
   #sourceOf(live: LiveRow): LocalPod | undefined {
@@ -162,7 +162,7 @@ export class KernelFlows {
     const living = new Set<number>();
     const sources = new Set<bigint>();
     const found = new Map<string, string | undefined>();
-    const sockets = new Map<PodPlace, TcpSocket[]>();
+    const sockets = new Map<PodNetns, TcpSocket[]>();
     for (const { table, id, live } of this.#all()) {
       living.add(Number(id));
       sources.add(live.source);
@@ -185,16 +185,16 @@ export class KernelFlows {
       const server = { ip: daddr, port: dport };
       // Each by its own socket's cookie: a four-tuple that was used anew is another connection. One end is enough, where the other's
       // namespace was not found.
-      if (source.netns.netns !== '')
+      if (source.netns.path !== '')
         addTo(sockets, source.netns, { local: client, remote: server, cookie: live.cookie[0] });
-      if (live.cookie[1] !== 0n && destination.netns.netns !== '')
+      if (live.cookie[1] !== 0n && destination.netns.path !== '')
         addTo(sockets, destination.netns, { local: server, remote: client, cookie: live.cookie[1] });
       cut++;
     }
     for (const cookie of this.#left.keys()) if (!sources.has(cookie)) this.#left.delete(cookie);
-    for (const [place, ends] of sockets) {
+    for (const [netns, ends] of sockets) {
       try {
-        destroyTcp(place, ends);
+        destroyTcp(netns, ends);
       } catch (error) {
         failed = true;
         this.#options.onError(error);
