@@ -28,7 +28,7 @@ import {
   takeCharge,
   wasReady,
 } from './generations.js';
-import { copyRows } from '../maps/copy.js';
+import { copyRows } from '../maps/former-rows.js';
 import type { FlowReader } from '../maps/flows.js';
 import { layoutId } from '../maps/layout.js';
 import { liveTable, type LiveTable } from '../maps/live.js';
@@ -118,7 +118,7 @@ export class Datapath {
       if (!isReady(this.dir)) await this.#begin(replaced);
       if (existsSync(join(this.dir, 'weft_listeners'))) await listen();
       if (replaced.length > 0) this.maps.node.setTakeover(true);
-      // Notes first: a captured connection without its note would be dropped.
+      // Handoff records first: a captured connection without its record would be dropped.
       await load(objectPath('sockops'), this.dir, new Uint8Array(), [
         this.#cgroupHook('weft_sockops', this.dir),
         this.#cgroupHook('weft_sock_release', this.dir),
@@ -154,13 +154,13 @@ export class Datapath {
     ]);
   }
 
-  /** Before connect() is this build's, so that no connection finds its note unread: from here on notes are written by both. */
+  /** Before connect() is this build's, so that every handoff record is read: from here on both builds write them. */
   async #adoptHooks(): Promise<void> {
     this.adoptedHooks = await this.hooks.adopt();
   }
 
   /**
-   * Once more for pods whose arrivals are still judged by the former build's program: it finds no notes any more, so it refuses
+   * Once more for pods whose inbound hook is still the former build's program: it finds no handoff records any more, so it refuses
    * what the mesh would let in. A pod that is enrolled gets this build's program by that. Cookies to reasons, where they changed.
    */
   async retryHooks(onFailed: (failed: Readonly<Record<string, string>>) => void): Promise<void> {

@@ -5,7 +5,6 @@
 import { isV6, type IpAddress } from '../../src/model/address.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { MeshView } from '../../src/state/store.js';
-import type { Datapath } from '../datapath/loader.js';
 import type { LocalPod } from '../worker-ipc.js';
 import { planOutbound } from '../proxy/choose-path.js';
 import type { LocalTable } from '../maps/local.js';

@@ -1,6 +1,6 @@
 /**
  * Sockets in pods' namespaces. Every socket that the agent opens there is registered as its own before it connects, so
- * that the hooks leave it alone and its note tells the destination whom it speaks for.
+ * that the hooks leave it alone and its handoff record names the client that it speaks for.
  */
 import net from 'node:net';
 import type { SocketAddress } from '../../src/model/address.js';
@@ -182,7 +182,7 @@ export class PodSockets {
 
   /**
    * What the application dialed when it came to the outbound listener, and the endpoint that connect() picked for it;
-   * undefined where the kernel has not said so. The kernel moves the note to the accepted socket before accept() returns.
+   * undefined where the kernel has no record. The kernel moves the handoff record to the accepted socket before accept() returns.
    */
   dialedBy(socket: net.Socket): Dialed | undefined {
     const fd = fdOf(socket);
