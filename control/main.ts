@@ -9,14 +9,17 @@ import { isIp, parseIp } from '../src/model/address.js';
 import { parseTrustDomain } from '../src/model/identity.js';
 import { metricsText } from '../src/telemetry/exposition.js';
 import { serveRoutes, tokenIn } from '../src/telemetry/servers.js';
-import { Compiler, type Changes, type CompileSettings, type ObjectKey } from './compile/compile.js';
-import { differenceFrom } from './compile/difference.js';
+import { Compiler } from './compile/compile.js';
+import type { ResourceChanges } from './compile/resource.js';
+import type { CompileSettings } from './compile/settings.js';
+import type { ObjectKey } from './objects/object-key.js';
+import { changesFrom } from './registry/difference.js';
 import type { MeshObject } from './objects/objects.js';
-import { isUnprotected, problemLine, SettingProblems } from './compile/setting-problems.js';
+import { isUnprotected, problemLine, SettingProblems } from './problems/setting-problems.js';
 import { closedMeans } from './compile/closed.js';
 import { rootNamespace } from './compile/policies.js';
-import { unenforced } from './compile/unenforced.js';
 import { AuthorityStore } from './certificates/authority-store.js';
+import { unenforced } from './problems/unenforced.js';
 import { applyCrds } from '../src/kubernetes/crds.js';
 import { loadKubeConfig } from '../src/kubernetes/config.js';
 import { askAgents } from './kubernetes/agents.js';
@@ -26,8 +29,8 @@ import { releaseNodes } from './kubernetes/release.js';
 import { TokenReviewer } from './authentication/token-review.js';
 import { waypointDefaults, type WaypointDefaults } from './waypoint/defaults.js';
 import type { KeyAndCertificate } from '../src/tls/issue.js';
-import { manifestFindings, manifestTexts } from './manifest-findings.js';
-import { ProblemLog } from './problem-log.js';
+import { manifestFindings, manifestTexts } from './problems/manifest-findings.js';
+import { OwnershipLog } from './problems/ownership-log.js';
 import { RemovalStages } from './removal.js';
 import { CertificateAuthority, serverCertificateDueMs } from './certificates/ca.js';
 import { replaceFile } from './replace-file.js';
@@ -169,7 +172,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
     resources,
   );
 
-  const problems = new ProblemLog(compiler, log);
+  const problems = new OwnershipLog(compiler, log);
   const settingsOf = new SettingProblems(() => metrics.limitReached.inc({ limit: 'setting-problems' }));
   /** Compiles changed objects and updates nodes. Unknown values of labels and annotations go to the log. */
   const take = (changed: ReadonlyMap<ObjectKey, MeshObject | undefined>): void => {
@@ -192,7 +195,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
     ];
     replaceFile(join(options.state, problemsFile), JSON.stringify(problems), 0o600);
   };
-  const tell = (changes: Changes): void => {
+  const tell = (changes: ResourceChanges): void => {
     const changed = resources.apply(changes);
     problems.refresh();
     upkeep?.changed();
@@ -218,13 +221,13 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
           );
           upkeep?.changed();
         },
-        onTrouble: (kind, why, retryInMs) =>
+        onWatchError: (kind, why, retryInMs) =>
           log.warn({ kind, why, retryInMs }, 'the API server was not heard; what is known stays in force'),
       })
     : new FileSource({
         dirs: options.from ?? [],
         onObjects: (objects) => {
-          take(differenceFrom(compiler, objects));
+          take(changesFrom(compiler, objects));
           writeProblems();
         },
         onErrors: (errors) => {

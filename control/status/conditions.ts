@@ -1,6 +1,6 @@
 /** What is said about objects on the objects: conditions as Kubernetes words them. Pure. */
 import { closedMeans } from '../compile/closed.js';
-import { namespaceOf } from '../compile/enrollment.js';
+import { namespaceOf } from '../../src/model/labels.js';
 import {
   acceptedType,
   capturedCondition,

@@ -1,7 +1,7 @@
 /** What is written into the status of the Gateway API's kinds, by what is there now. Pure. */
 import { isDeepStrictEqual } from 'node:util';
 import type { Compiler } from '../compile/compile.js';
-import { namespaceOf } from '../compile/enrollment.js';
+import { namespaceOf } from '../../src/model/labels.js';
 import {
   gatewayGroup,
   type Condition,

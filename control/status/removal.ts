@@ -1,7 +1,7 @@
 /** What objects say once nobody carries them out any more: written on the way off the cluster, since nobody is there to correct it later. Pure. */
 import { isDeepStrictEqual } from 'node:util';
 import type { Compiler } from '../compile/compile.js';
-import { namespaceOf } from '../compile/enrollment.js';
+import { namespaceOf } from '../../src/model/labels.js';
 import {
   gatewayGroup,
   routeKinds,

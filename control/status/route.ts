@@ -2,6 +2,7 @@
  * What is said of routes, waypoints and policies on the objects themselves: conditions in the Gateway API's words, and
  * `weft.dev/Enforced` where something is accepted that nobody carries out. Pure.
  */
+import { labelsOf, namespaceOf, selects } from '../../src/model/labels.js';
 import {
   enforcedType,
   waypointBoundType,
@@ -13,7 +14,6 @@ import {
   type RouteObject,
   type ServiceObject,
 } from '../objects/objects.js';
-import { labelsOf, namespaceOf, selects } from '../compile/enrollment.js';
 import { readsRequests } from '../compile/policies.js';
 import type { ParentVerdict, RouteTrouble } from '../compile/route-parents.js';
 import type { CompiledRoute } from '../compile/routes.js';

@@ -1,6 +1,6 @@
 /** What is written into the status of a Service whose labels name a waypoint. Pure. */
 import type { Compiler } from '../compile/compile.js';
-import { namespaceOf } from '../compile/enrollment.js';
+import { namespaceOf } from '../../src/model/labels.js';
 import { waypointBoundType, type ServiceObject } from '../objects/objects.js';
 import { conditionsOf, waypointBound } from './route.js';
 import { rfc3339 } from './conditions.js';

@@ -6,16 +6,17 @@ import { isDeepStrictEqual } from 'node:util';
 import type { KubeConfig } from '@kubernetes/client-node';
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
 import { errorText } from '../../src/base/errors.js';
-import { objectKey, type Compiler, type ObjectKey } from '../compile/compile.js';
-import { namespaceOf } from '../compile/enrollment.js';
+import { objectKey, type ObjectKey } from '../objects/object-key.js';
+import type { Compiler } from '../compile/compile.js';
+import { namespaceOf } from '../../src/model/labels.js';
 import { isRoute, routeKinds, type MeshObject } from '../objects/objects.js';
 import { policyEnforcement } from './route.js';
 import type { ServeLog } from '../serve/server.js';
 import { WaypointReconciler } from '../waypoint/reconciler.js';
 import type { RenderSettings } from '../waypoint/render.js';
-import type { ObjectTrouble } from '../source/kubernetes.js';
-import type { ObjectProblems } from '../compile/setting-problems.js';
+import type { ObjectProblem } from '../source/kubernetes.js';
 import { AgentPods } from '../kubernetes/agent-pods.js';
+import type { ObjectProblems } from '../problems/setting-problems.js';
 import { acceptedCondition, judgedKinds, rfc3339 } from './conditions.js';
 import { refusedEvent, settingEvent } from './events.js';
 import { classWrite, gatewayWrite, routeWrite } from './gateway.js';
@@ -45,7 +46,7 @@ export interface UpkeepOptions {
   /** Of this replica. */
   readonly identity: string;
   readonly compiler: Compiler;
-  readonly refused: () => Iterable<ObjectTrouble>;
+  readonly refused: () => Iterable<ObjectProblem>;
   /** What labels and annotations say that nobody can read. */
   readonly settings: () => Iterable<ObjectProblems>;
   readonly roots: () => string;
@@ -244,7 +245,7 @@ export class Upkeep {
   }
 
   /** Each once: the API server forgets events by itself, and `weft check` shows what is still so. */
-  #writeEvents(troubles: readonly ObjectTrouble[]): void {
+  #writeEvents(troubles: readonly ObjectProblem[]): void {
     const wanted = new Set<string>();
     const timestamp = rfc3339(Date.now());
     let full = false;

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { parseAllDocuments } from 'yaml';
 import { compile, type Compiler } from '../../../control/compile/compile.js';
-import { namespaceOf } from '../../../control/compile/enrollment.js';
+import { namespaceOf } from '../../../src/model/labels.js';
 import type { MeshObject } from '../../../control/objects/objects.js';
-import { narrow } from '../../../control/source/narrow.js';
+import { pickFields } from '../../../control/kinds/kinds.js';
 import { readObject } from '../../../control/source/validate.js';
 import { kernelServices } from '../../../daemonset/kernel/services.js';
 import { isKernelPathAllowed } from '../../../daemonset/kernel/verdicts.js';
@@ -28,7 +28,7 @@ function objectsOf(manifests: readonly string[]): MeshObject[] {
   return parseAllDocuments(manifests.join('\n---\n')).flatMap((document) => {
     const raw: unknown = document.toJS();
     if (raw === null) return [];
-    const object = narrow((raw as MeshObject).kind, raw);
+    const object = pickFields((raw as MeshObject).kind, raw);
     if (!object) return [];
     assert.equal(readObject(object).problem, undefined);
     return [object];

@@ -1,19 +1,20 @@
 /** What the registry makes of an object by its `apiVersion` and `kind`: reads it, does not use it, or refuses it. Pure. */
 import { nearest } from '../../src/base/nearest.js';
 import type { MeshObject } from '../objects/objects.js';
-import { kindAddresses, type KindAddress } from '../kinds/api.js';
+import type { KindAddress } from '../kinds/kind.js';
+import { kindNames, kinds } from '../kinds/kinds.js';
 
 /** Endpoints are read as the EndpointSlices that Kubernetes mirrors them to. */
 export type FileKind = MeshObject['kind'] | 'Endpoints';
 const addresses: Readonly<Record<string, KindAddress>> = {
-  ...kindAddresses,
+  ...Object.fromEntries(kindNames.map((kind) => [kind, kinds[kind].address])),
   Endpoints: { group: '', versions: ['v1'], plural: 'endpoints' },
 };
 const weftGroup = 'weft.dev';
 /** Of the Gateway API, and near enough to a kind that is read. */
 const namesakes: ReadonlySet<string> = new Set(['UDPRoute']);
 
-export type Registered =
+export type Recognized =
   | { readonly as: 'read'; readonly kind: FileKind }
   /** Of another group, or a kind that says nothing about the mesh. */
   | { readonly as: 'unused'; readonly kind: string; readonly apiVersion: string }
@@ -32,11 +33,11 @@ const groupOf = (apiVersion: string | undefined): string | undefined =>
   apiVersion === undefined ? undefined : apiVersion.includes('/') ? (apiVersion.split('/')[0] ?? '') : '';
 
 /** @param own Weft's own kinds */
-export function registered(
+export function recognize(
   { kind, apiVersion }: { readonly kind?: unknown; readonly apiVersion?: unknown },
   own: readonly string[],
-): Registered {
-  const refused = (field: 'kind' | 'apiVersion', message: string, mayClose: boolean): Registered => ({
+): Recognized {
+  const refused = (field: 'kind' | 'apiVersion', message: string, mayClose: boolean): Recognized => ({
     as: 'refused',
     field,
     message,

@@ -1,8 +1,9 @@
 /** Logs ownership conflicts, once per object and reason: objects in files have no conditions. Unknown label values are setting-problems.ts. */
-import type { Compiler, ObjectKey } from './compile/compile.js';
-import type { ServeLog } from './serve/server.js';
+import type { Compiler } from '../compile/compile.js';
+import type { ObjectKey } from '../objects/object-key.js';
+import type { ServeLog } from '../serve/server.js';
 
-export class ProblemLog {
+export class OwnershipLog {
   readonly #said = new Map<ObjectKey, string>();
 
   constructor(

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { parseManifests } from '../source/parse.js';
-import { compile } from './compile.js';
+import { compile } from '../compile/compile.js';
 import { unenforced } from './unenforced.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };

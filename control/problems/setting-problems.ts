@@ -1,7 +1,7 @@
 /** Weft's labels and annotations with unknown values, by object. Sole owner of this list. */
 import { settingProblems, type SettingProblem } from '../../src/model/object-settings.js';
-import type { ObjectKey } from './compile.js';
-import { namespaceOf } from './enrollment.js';
+import type { ObjectKey } from '../objects/object-key.js';
+import { namespaceOf } from '../../src/model/labels.js';
 import type { MeshObject, NamespaceObject, PodObject } from '../objects/objects.js';
 
 export interface ObjectProblems {

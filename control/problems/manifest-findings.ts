@@ -1,18 +1,18 @@
 /** What `weft check -f` says of manifests: the same as of a cluster, before anybody applies or runs them. */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { errorText, WeftError } from '../src/base/errors.js';
-import type { Finding } from '../src/findings/finding.js';
-import { keyFindings } from '../src/findings/keys.js';
-import { policyFindings } from '../src/findings/policies.js';
-import { waypointFindings } from '../src/findings/waypoints.js';
-import { isManifest, readManifests } from '../src/kubernetes/manifests.js';
-import { parseTrustDomain } from '../src/model/identity.js';
-import { compile } from './compile/compile.js';
-import { unenforcedObjects } from './compile/unenforced.js';
-import { makesPods, templatePod } from './pod-templates.js';
-import { fileErrorText, parseManifests, refusedMeans, unusedText } from './source/parse.js';
-import { saidTwice } from './source/duplicates.js';
+import { errorText, WeftError } from '../../src/base/errors.js';
+import type { Finding } from '../../src/findings/finding.js';
+import { keyFindings } from '../../src/findings/keys.js';
+import { policyFindings } from '../../src/findings/policies.js';
+import { waypointFindings } from '../../src/findings/waypoints.js';
+import { isManifest, readManifests } from '../../src/kubernetes/manifests.js';
+import { parseTrustDomain } from '../../src/model/identity.js';
+import { compile } from '../compile/compile.js';
+import { unenforcedObjects } from './unenforced.js';
+import { makesPods, templatePod } from '../pod-templates.js';
+import { fileErrorText, parseManifests, refusedMeans, unusedText } from '../source/parse.js';
+import { duplicateObjects } from '../source/duplicates.js';
 
 export interface ManifestText {
   readonly file: string;
@@ -58,7 +58,9 @@ export function manifestFindings(texts: readonly ManifestText[], root: string): 
     if (unused.length > 0)
       findings.push({ level: 'ok', what: `${file}: not used by Weft: ${unusedText(unused)}` });
   }
-  for (const error of saidTwice(files.map(({ file, parsed }) => [file, parsed.lines] as const)).values())
+  for (const error of duplicateObjects(
+    files.map(({ file, parsed }) => [file, parsed.lines] as const),
+  ).values())
     findings.push({ level: 'warn', what: fileErrorText(error), help: 'take one of the two away' });
   const objects = files.flatMap(({ parsed }) => [...parsed.objects, ...parsed.closed]);
   const ofTemplates = texts

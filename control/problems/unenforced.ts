@@ -1,6 +1,6 @@
 /** Objects that are not enforced, for a registry of files, which has no conditions to say so. Pure. */
-import type { Compiler } from './compile.js';
-import { namespaceOf } from './enrollment.js';
+import type { Compiler } from '../compile/compile.js';
+import { namespaceOf } from '../../src/model/labels.js';
 import { enforcedType, routeKinds, type MeshObject, type RouteObject } from '../objects/objects.js';
 import { policyEnforcement, routeParents, waypointBound } from '../status/route.js';
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseTrustDomain } from '../../src/model/identity.js';
-import { narrow } from '../source/narrow.js';
+import { pickFields } from '../kinds/kinds.js';
 import { readObject } from '../source/validate.js';
 import { compile } from './compile.js';
-import { kubeletPorts, targetPortOf } from './containers.js';
+import { kubeletPorts, targetPortOf } from './container-ports.js';
 import type { PodObject, ServiceObject } from '../objects/objects.js';
 
 /** As the API server gives it, through all that reads it. */
@@ -14,7 +14,7 @@ function podOf(spec: object, podIPs: readonly string[] = ['10.0.0.9']): PodObjec
     spec: { nodeName: 'n1', ...spec },
     status: { podIPs: podIPs.map((ip) => ({ ip })) },
   };
-  const { object, problem } = readObject(narrow('Pod', raw) as PodObject);
+  const { object, problem } = readObject(pickFields('Pod', raw) as PodObject);
   assert.equal(problem, undefined);
   return object as PodObject;
 }
@@ -109,7 +109,7 @@ test('what nodes are told of a pod with a native sidecar: its ports for the kube
     ...pod,
     metadata: { ...pod.metadata, labels: { app: 'web', 'weft.dev/mesh': 'enabled' } },
   };
-  const service = narrow('Service', {
+  const service = pickFields('Service', {
     metadata: { name: 'web', namespace: 'shop' },
     spec: { selector: { app: 'web' }, clusterIP: '10.96.0.1', ports: [{ port: 81, targetPort: 'admin' }] },
   }) as ServiceObject;
