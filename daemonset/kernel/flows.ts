@@ -1,4 +1,7 @@
-/** Connections that the kernel carries, as visible as those that the agent carries: records, metrics, sweeps. */
+/**
+ * Kernel flows, as visible as the connections that the agent relays: connection records and metrics when they end, a list of those
+ * that live, and a sweep that ends those that the policies of today forbid.
+ */
 import { authorize, type ConnectionAttributes } from '../../src/policy/authorize.js';
 import type { MeshView } from '../../src/state/store.js';
 import { openingOf, openRecord, type Opening } from '../../src/telemetry/connection-record.js';
@@ -15,12 +18,12 @@ import { recheck } from '../proxy/choose-path.js';
 const countedMax = 2 * 65_536;
 const durationsMax = 10_000;
 const cutsMax = 1024;
-/** An entry whose socket never sent a SYN, by its age. */
-const stillbornNs = 60_000_000_000n;
-/** Kinds of connections whose words are kept at hand; beyond that they are made anew. */
+/** Age at which an entry is removed whose socket never sent a SYN. */
+const unsentNsMax = 60_000_000_000n;
+/** Kinds of flows whose templates are kept; beyond that all are made anew. */
 const kindsMax = 4096;
 
-/** What connections of one source, destination and dialled address have in common. */
+/** What flows of one source, destination and dialed address have in common: where they count, and how their lines are written. */
 interface FlowKind {
   readonly tally: Tally;
   readonly write: (values: LineValues) => void;
@@ -63,7 +66,7 @@ export class KernelFlows {
     return this.#options.podOf(live.source) ?? this.#left.get(live.source);
   }
 
-  /** Names, policies or pods have changed: what is said of connections is made anew. */
+  /** Names, policies or pods have changed: templates are made anew. */
   forgetTemplates(): void {
     this.#kinds = new Map();
     this.#options.metrics.settle(() => false);
@@ -149,7 +152,7 @@ export class KernelFlows {
     return new Set(this.#all().flatMap(({ live }) => live.cookie));
   }
 
-  /** Something that the last sweep was to cut could not be: it is to be done again soon. */
+  /** The last sweep could not cut all that it was to cut: it is to be repeated soon. */
   get isUnfinished(): boolean {
     return this.#unfinished;
   }
@@ -167,7 +170,7 @@ export class KernelFlows {
       living.add(Number(id));
       sources.add(live.source);
       if (live.sport === 0) {
-        if (process.hrtime.bigint() - live.started > stillbornNs) table.remove?.(id);
+        if (process.hrtime.bigint() - live.started > unsentNsMax) table.remove?.(id);
         continue;
       }
       const source = this.#sourceOf(live);
