@@ -100,6 +100,7 @@ export default tseslint.config(
         {
           patterns: [
             { group: ['**/control/**'], message: 'the agent and the control plane meet in .proto files' },
+            { group: ['**/kernel/**'], message: 'who loads programs and opens sockets decides nothing' },
             {
               group: ['**/native/**'],
               importNames: ['BpfMap', 'BpfRing'],
