@@ -21,7 +21,8 @@ import { applyCrds } from '../src/kubernetes/crds.js';
 import { loadKubeConfig } from '../src/kubernetes/config.js';
 import { askAgents } from './kubernetes/agents.js';
 import { FirstEnrollment } from './kubernetes/first-enrollment.js';
-import { rootsConfigMap, Upkeep } from './status/writer.js';
+import { rootsConfigMap } from './certificates/roots-config-maps.js';
+import { LeaderTasks } from './kubernetes/leader-tasks.js';
 import { releaseNodes } from './kubernetes/release.js';
 import { TokenReviewer } from './authentication/token-review.js';
 import { waypointDefaults, type WaypointDefaults } from './waypoint/defaults.js';
@@ -127,7 +128,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       compiler.problems().size +
       (source instanceof KubernetesSource ? [...source.refused()].length : source.problems.length),
     settingProblems: () => [...settingsOf.all()].length,
-    leading: () => upkeep?.leading ?? !kubernetes,
+    leading: () => leaderTasks?.leading ?? !kubernetes,
   });
 
   const host = options.listen.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
@@ -157,7 +158,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       mayAsk: (caller, identity) => compiler.mayAsk(caller, identity),
       certTtlS: options.certTtlS,
       onCertificate: (issued) => metrics.certificates.inc({ result: issued ? 'issued' : 'refused' }),
-      onReport: (node, report) => upkeep?.onReport(node, report),
+      onReport: (node, report) => leaderTasks?.onReport(node, report),
       stale: () => {
         const kind = source instanceof KubernetesSource ? source.staleKind() : undefined;
         return kind === undefined ? undefined : `the API server says nothing of ${kind}s`;
@@ -195,19 +196,19 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
   const tell = (changes: Changes): void => {
     const changed = resources.apply(changes);
     problems.refresh();
-    upkeep?.changed();
+    leaderTasks?.changed();
     if (changed.length === 0) return;
     server.update(changed);
     const names = changed.reduce((sum, one) => sum + one.names.size, 0);
     metrics.pushed.inc(names);
     log.info({ objects: compiler.size, changed: names }, 'compiled');
   };
-  let upkeep: Upkeep | undefined;
+  let leaderTasks: LeaderTasks | undefined;
   const source = kubernetes
     ? new KubernetesSource({
         config: kubernetes.config,
         onChanges: (changed) => {
-          upkeep?.onChanges(changed);
+          leaderTasks?.onChanges(changed);
           take(first?.admit(changed) ?? changed);
         },
         onRefused: ({ object, message }) => {
@@ -216,7 +217,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
             { kind: object.kind, name, message },
             `${object.kind} ${name} cannot be read: ${message}; ${closedMeans(object.kind)}`,
           );
-          upkeep?.changed();
+          leaderTasks?.changed();
         },
         onTrouble: (kind, why, retryInMs) =>
           log.warn({ kind, why, retryInMs }, 'the API server was not heard; what is known stays in force'),
@@ -242,7 +243,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       config: kubernetes.config,
       compiler,
       take,
-      leading: () => upkeep?.leading ?? false,
+      leading: () => leaderTasks?.leading ?? false,
       byDefault: kubernetes.firstEnrollment ?? 'available',
       log,
     });
@@ -250,7 +251,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
   await source.start();
   await first?.start();
   if (kubernetes && source instanceof KubernetesSource) {
-    upkeep = new Upkeep({
+    leaderTasks = new LeaderTasks({
       config: kubernetes.config,
       namespace: kubernetes.namespace,
       identity: kubernetes.identity,
@@ -307,7 +308,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
     renewServing();
     if (!changed) return;
     log.info({ version: ca.version }, 'roots changed');
-    upkeep?.changed();
+    leaderTasks?.changed();
     tell(compiler.configure(settings()));
   }, rootCheckMs);
   const secretTimer =
@@ -344,7 +345,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
       first?.stop();
       server.stop();
       await metricsServer?.close();
-      await upkeep?.stop();
+      await leaderTasks?.stop();
     },
   };
 }

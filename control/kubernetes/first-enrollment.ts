@@ -25,7 +25,7 @@ import {
   type NamespaceObject,
   type PodObject,
 } from '../compile/objects.js';
-import type { ServeLog } from '../serve/server.js';
+import type { ControlLog } from '../log.js';
 import { narrow } from '../source/narrow.js';
 import { rfc3339 } from '../status/conditions.js';
 
@@ -51,7 +51,7 @@ export interface FirstEnrollmentOptions {
   readonly leading: () => boolean;
   /** `closed`: strict mode is in force from the first, unless a namespace says otherwise. */
   readonly byDefault: 'available' | 'closed';
-  readonly log: ServeLog;
+  readonly log: ControlLog;
 }
 
 /** Sole owner of what is held back, and of how long first minutes last. */

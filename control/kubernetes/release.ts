@@ -3,8 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { WeftError } from '../../src/base/errors.js';
 import { askAgents } from './agents.js';
-import { renewMs } from './leader.js';
-import { leaseName, releaseAnnotation } from '../status/writer.js';
+import { leaseName, releaseAnnotation, renewMs } from './leader.js';
 import { requestJson } from '../../src/kubernetes/request.js';
 import { untunneledMs } from '../removal.js';
 

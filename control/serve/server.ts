@@ -33,6 +33,7 @@ import type { CertificateAuthority } from '../certificates/ca.js';
 import { Connections, type connectionLimits } from './connections.js';
 import { PresentedCertificate } from '../certificates/serving-certificate.js';
 import { responseOf, type ChangedNames, type Resources } from './resources.js';
+import type { ControlLog } from '../log.js';
 import { Turns } from './turns.js';
 
 const ttlSMax = 7 * 86_400;
@@ -74,11 +75,6 @@ function reportErrorOf({ pods, missing, cniTrouble, version }: NodeReport): stri
     : undefined;
 }
 
-export interface ServeLog {
-  info(fields: object, text: string): void;
-  warn(fields: object, text: string): void;
-}
-
 export interface ControlServerOptions {
   readonly listen: string;
   readonly certificate: KeyAndCertificate;
@@ -100,7 +96,7 @@ export interface ControlServerOptions {
   readonly stale?: () => string | undefined;
   /** What a node's agent says it holds. */
   readonly onReport?: (node: string, report: NodeReport) => void;
-  readonly log: ServeLog;
+  readonly log: ControlLog;
 }
 
 interface NodeStream {
