@@ -155,7 +155,7 @@ export async function runControl(options: ControlOptions): Promise<{ port: numbe
           recheck: () => readToken(options.state, token).then((now) => now !== undefined),
         };
       },
-      mayAsk: (caller, identity) => compiler.mayAsk(caller, identity),
+      mayHaveCertificate: (caller, identity) => compiler.mayAsk(caller, identity),
       certTtlS: options.certTtlS,
       onCertificate: (issued) => metrics.certificates.inc({ result: issued ? 'issued' : 'refused' }),
       onReport: (node, report) => leaderTasks?.onReport(node, report),
