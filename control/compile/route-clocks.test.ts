@@ -5,7 +5,7 @@ import type { Route } from '../../src/model/route.js';
 import { parseManifests } from '../source/parse.js';
 import { compile } from './compile.js';
 import { isRoute, type Condition } from '../objects/objects.js';
-import { routeParents } from './route-status.js';
+import { routeParents } from '../status/route.js';
 
 const now = '2026-02-02T00:00:00Z';
 const around = `---

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { settingEvent } from '../kubernetes/events.js';
+import { settingEvent } from '../status/events.js';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import type { MeshObject } from '../objects/objects.js';
 import { isUnprotected, problemLine, problemText, SettingProblems } from './setting-problems.js';

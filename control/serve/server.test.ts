@@ -24,7 +24,7 @@ import { Compiler } from '../compile/compile.js';
 import { changesFrom } from '../registry/difference.js';
 import type { MeshObject } from '../objects/objects.js';
 import { parseManifests } from '../source/parse.js';
-import { CertificateAuthority } from './ca.js';
+import { CertificateAuthority } from '../certificates/ca.js';
 import { Resources } from './resources.js';
 import { ControlServer } from './server.js';
 import { issueToken, subjectOfToken } from '../../test/support/tokens.js';
@@ -68,7 +68,7 @@ async function serve(
       certificate: ca.serverCertificate([parseIp('127.0.0.1')], ['weft']),
       ca,
       callerOfToken: check,
-      mayAsk: (node, identity) => compiler.mayAsk(node, identity),
+      mayHaveCertificate: (node, identity) => compiler.mayAsk(node, identity),
       certTtlS: undefined,
       onReport,
       log: { info: () => undefined, warn: (_fields, text) => warnings.push(text) },

@@ -3,7 +3,7 @@ import { waypointFlags } from '../../src/model/waypoint-settings.js';
 import { namespaceOf } from '../../src/model/labels.js';
 import { gatewayGroup, type GatewayObject } from '../objects/objects.js';
 import { gatewayNameLabel, hbonePort } from '../compile/waypoints.js';
-import { tokenAudience } from '../serve/tokens.js';
+import { tokenAudience } from '../authentication/join-tokens.js';
 import type { WaypointDefaults } from './defaults.js';
 import { overlay, type JsonObject } from './overlay.js';
 import { infrastructureFault, overlaysOf, parameterKinds, type ParameterKind } from './parameters.js';

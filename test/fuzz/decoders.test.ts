@@ -14,8 +14,8 @@ import {
   readAuthorization,
   readRoute,
 } from '../../src/discovery/decode.js';
-import { isPlausible } from '../../control/kubernetes/review-limits.js';
-import { parseRevocations } from '../../control/serve/revocations.js';
+import { isPlausible } from '../../control/authentication/review-limits.js';
+import { parseRevocations } from '../../control/authentication/revocations.js';
 import { WeftError } from '../../src/base/errors.js';
 import { encodeAuthorization } from '../../src/discovery/encode.js';
 import { authorize } from '../../src/policy/authorize.js';

@@ -1,5 +1,5 @@
 /** Join tokens by their text and their subject alone. */
-import { makeToken, readToken } from '../../control/serve/tokens.js';
+import { makeToken, readToken } from '../../control/authentication/join-tokens.js';
 
 /** @param subject a node's name, or `waypoint:<namespace>/<name>` */
 export async function issueToken(state: string, subject: string, ttlS: number): Promise<string> {

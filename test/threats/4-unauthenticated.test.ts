@@ -5,7 +5,7 @@ import type http2 from 'node:http2';
 import net from 'node:net';
 import { after, test } from 'node:test';
 import type { KubeConfig } from '@kubernetes/client-node';
-import { TokenReviewer } from '../../control/kubernetes/token-review.js';
+import { TokenReviewer } from '../../control/authentication/token-review.js';
 import { ControlMetrics } from '../../control/serve/metrics.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { close, createApiServer, listen } from '../support/api-server.js';

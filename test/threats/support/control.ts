@@ -8,7 +8,7 @@ import { Compiler } from '../../../control/compile/compile.js';
 import type { ResourceChanges } from '../../../control/compile/resource.js';
 import { changesFrom } from '../../../control/registry/difference.js';
 import type { MeshObject } from '../../../control/objects/objects.js';
-import { CertificateAuthority } from '../../../control/serve/ca.js';
+import { CertificateAuthority } from '../../../control/certificates/ca.js';
 import { Resources } from '../../../control/serve/resources.js';
 import { ControlServer, type ControlServerOptions } from '../../../control/serve/server.js';
 import { parseManifests } from '../../../control/source/parse.js';
@@ -67,7 +67,7 @@ export async function startControl(
       certificate: ca.serverCertificate([parseIp('127.0.0.1')], ['weft']),
       ca,
       callerOfToken: (token) => subjectOfToken(state, token),
-      mayAsk: (caller, identity) => compiler.mayAsk(caller, identity),
+      mayHaveCertificate: (caller, identity) => compiler.mayAsk(caller, identity),
       certTtlS: undefined,
       onLimit: (limit) => limits.push(limit),
       log: { info: () => undefined, warn: (_fields, text) => warnings.push(text) },

@@ -1,0 +1,71 @@
+/** `weft control token` and `weft control revoke-token`. */
+import { readFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { decodeJwt } from 'jose';
+import { WeftError } from '../../src/base/errors.js';
+import { waypointCaller, waypointOfCaller } from '../compile/waypoints.js';
+import { revoke } from '../authentication/revocations.js';
+import { makeToken, tokenTtlSDefault } from '../authentication/join-tokens.js';
+import { seconds } from './seconds.js';
+
+interface Subject {
+  readonly node?: string;
+  readonly waypoint?: string;
+}
+
+/** Error: WEFT_TOKEN_SUBJECT. */
+function tokenSubject({ node, waypoint }: Subject): string {
+  // A node of such a name would be taken for a waypoint.
+  if (node !== undefined && waypoint === undefined && node !== '' && !node.includes(':')) return node;
+  const name = node === undefined ? waypointOfCaller(`waypoint:${waypoint ?? ''}`) : undefined;
+  if (name) return waypointCaller(name);
+  throw new WeftError(
+    'WEFT_TOKEN_SUBJECT',
+    'give either --node, a name without colons, or --waypoint NAMESPACE/NAME',
+  );
+}
+
+function revocationOf({
+  id,
+  token,
+  ...subject
+}: Subject & { id?: string; token?: string }): Parameters<typeof revoke>[1] {
+  if (id !== undefined) return { id };
+  if (token === undefined)
+    // Tokens are dated in whole seconds: one that is made in this second, after this, counts as made before.
+    return { subject: tokenSubject(subject), beforeS: Math.floor(Date.now() / 1000) };
+  const { jti } = decodeJwt(readFileSync(token, 'utf8').trim());
+  if (jti !== undefined) return { id: jti };
+  throw new WeftError('WEFT_TOKEN_SUBJECT', 'the token has no id: revoke all of its node by --node');
+}
+
+export function tokenCommands(program: Command): void {
+  program
+    .command('token')
+    .description('print a join token for a node or a waypoint; the id of the token goes to standard error')
+    .requiredOption('--state <dir>', "the control plane's state directory")
+    .option('--node <name>', 'whose pods it may ask certificates for')
+    .option('--waypoint <namespace/name>', 'of its Gateway')
+    .option('--namespaces <names...>', 'the only ones whose identities it may ask for')
+    .option('--ttl-s <seconds>', 'lifetime', seconds, tokenTtlSDefault)
+    .action(async (options: Subject & { state: string; namespaces?: string[]; ttlS: number }) => {
+      const { state, namespaces, ttlS } = options;
+      const request = { subject: tokenSubject(options), ttlS, ...(namespaces ? { namespaces } : {}) };
+      const { token, id } = await makeToken(state, request);
+      process.stdout.write(`${token}\n`);
+      process.stderr.write(`id ${id}, until ${new Date(Date.now() + ttlS * 1000).toISOString()}\n`);
+    });
+  program
+    .command('revoke-token')
+    .description('revoke a join token, or all tokens of a node or waypoint that were made before now')
+    .requiredOption('--state <dir>', "the control plane's state directory")
+    .option('--id <id>', 'of the token, as `weft token` printed it')
+    .option('--token <file>', 'that holds the token')
+    .option('--node <name>', 'all tokens of this node')
+    .option('--waypoint <namespace/name>', 'all tokens of this waypoint')
+    .action((options: Subject & { state: string; id?: string; token?: string }) => {
+      const revocation = revocationOf(options);
+      revoke(options.state, revocation);
+      process.stdout.write(`revoked ${JSON.stringify(revocation)}\n`);
+    });
+}

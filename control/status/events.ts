@@ -1,0 +1,75 @@
+/** Events about objects, which `kubectl describe` and `kubectl get events` show: what cannot be read, and what changed. Pure. */
+import { createHash } from 'node:crypto';
+import { closedMeans } from '../compile/closed.js';
+import { objectKey } from '../objects/object-key.js';
+import type { MeshObject } from '../objects/objects.js';
+import { problemText, type ObjectProblems } from '../problems/setting-problems.js';
+import { apiVersionOf } from '../kinds/api.js';
+import type { ObjectProblem } from '../source/kubernetes.js';
+import type { Write } from '../kubernetes/apply-queue.js';
+
+/** As the API server takes them (core/v1, Event). */
+const messageCharsMax = 1024;
+const component = 'weft-control';
+
+export interface EventText {
+  readonly type: 'Normal' | 'Warning';
+  /** One word, for programs. */
+  readonly reason: string;
+  readonly message: string;
+}
+/** How often it was so. Times in RFC 3339. */
+export interface EventTimes {
+  readonly count: number;
+  readonly first: string;
+  readonly last: string;
+}
+
+/** One per object, reason and message, by a name that says which: written again it is the same event. */
+export function eventWrite(
+  object: MeshObject,
+  { type, reason, message: text }: EventText,
+  { count, first, last }: EventTimes,
+): Write {
+  const { name, namespace, uid } = object.metadata;
+  // Events about objects without a namespace are in the default one (core/v1, Event).
+  const place = namespace ?? 'default';
+  const message = text.slice(0, messageCharsMax);
+  const hash = createHash('sha256')
+    .update(`${objectKey(object)} ${uid} ${reason} ${message}`)
+    .digest('hex')
+    .slice(0, 16);
+  const event = `${name.slice(0, 200)}.weft-${hash}`;
+  return {
+    path: `/api/v1/namespaces/${place}/events/${event}`,
+    body: {
+      apiVersion: 'v1',
+      kind: 'Event',
+      metadata: { name: event, namespace: place },
+      involvedObject: {
+        apiVersion: apiVersionOf(object),
+        kind: object.kind,
+        name,
+        ...(namespace === undefined ? {} : { namespace }),
+        ...(uid === undefined ? {} : { uid }),
+      },
+      type,
+      reason,
+      message,
+      source: { component },
+      reportingComponent: component,
+      count,
+      firstTimestamp: first,
+      lastTimestamp: last,
+    },
+  };
+}
+
+const warning = (object: MeshObject, reason: string, message: string, timestamp: string): Write =>
+  eventWrite(object, { type: 'Warning', reason, message }, { count: 1, first: timestamp, last: timestamp });
+
+export const refusedEvent = ({ object, message }: ObjectProblem, timestamp: string): Write =>
+  warning(object, 'CannotBeRead', `${message}; ${closedMeans(object.kind)}`, timestamp);
+
+export const settingEvent = (found: ObjectProblems, timestamp: string): Write =>
+  warning(found.object, 'UnknownValue', problemText(found), timestamp);

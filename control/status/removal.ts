@@ -1,0 +1,96 @@
+/** The status of objects while Weft is uninstalled: no condition may claim later that they are in force. Pure. */
+import { namespaceOf } from '../../src/model/labels.js';
+import {
+  isRoute,
+  type Condition,
+  type GatewayClassObject,
+  type GatewayObject,
+  type MeshObject,
+  type RouteObject,
+  type ServiceObject,
+} from '../objects/objects.js';
+import { waypointController } from '../compile/waypoints.js';
+import { acceptedUpdate } from './accepted.js';
+import { hasConditions, withTransitionTimes, type ConditionUpdate } from './conditions.js';
+import { isOwn, type StatusLookup, type StatusUpdate } from './status.js';
+
+const removed = { reason: 'MeshIsBeingRemoved', message: 'Weft is being uninstalled: it is not in force' };
+/** As the Gateway API's CRDs have it before a controller has looked. */
+const waiting = {
+  type: 'Accepted',
+  status: 'Unknown',
+  reason: 'Pending',
+  message: 'Waiting for controller',
+};
+const unprogrammed = {
+  type: 'Programmed',
+  status: 'False',
+  reason: 'Pending',
+  message: 'Weft is being uninstalled: nobody goes through it',
+};
+const boundTo = ['uid', 'resourceVersion'] as const;
+
+/** The status of any kind. Undefined where the object says so already, or its status is others'. */
+export function removalStatus(object: MeshObject, lookup: StatusLookup): StatusUpdate | undefined {
+  if (isOwn(object)) return acceptedUpdate(object, removed, lookup.timestamp);
+  if (isRoute(object)) return routeStatus(object);
+  switch (object.kind) {
+    case 'Service':
+      return serviceStatus(object);
+    case 'Gateway':
+      return gatewayStatus(object, lookup);
+    case 'GatewayClass':
+      return gatewayClassStatus(object, lookup);
+    default:
+      return undefined;
+  }
+}
+
+/** Entries of other controllers stay as they are. */
+function routeStatus(route: RouteObject): StatusUpdate | undefined {
+  const present = route.status?.parents ?? [];
+  const parents = present.filter(({ controllerName }) => controllerName !== waypointController);
+  return parents.length === present.length ? undefined : { boundTo, status: { parents } };
+}
+
+/** Only our own condition of a Service is read. */
+const serviceStatus = (service: ServiceObject): StatusUpdate | undefined =>
+  (service.status?.conditions ?? []).length === 0 ? undefined : { boundTo, status: { conditions: [] } };
+
+function changedConditions(
+  wanted: readonly ConditionUpdate[],
+  present: readonly Condition[] | undefined,
+  generation: number | undefined,
+  timestamp: string,
+): readonly Condition[] | undefined {
+  const conditions = withTransitionTimes(wanted, present, generation, timestamp);
+  return hasConditions(present, conditions) ? undefined : conditions;
+}
+
+function gatewayStatus(gateway: GatewayObject, { mesh, timestamp }: StatusLookup): StatusUpdate | undefined {
+  const { name, generation } = gateway.metadata;
+  if (!mesh.isWaypoint({ namespace: namespaceOf(gateway), name })) return undefined;
+  const { conditions: present, listeners = [] } = gateway.status ?? {};
+  const conditions = changedConditions([waiting, unprogrammed], present, generation, timestamp);
+  if (!conditions) return undefined;
+  return {
+    boundTo,
+    status: {
+      addresses: [],
+      conditions,
+      listeners: listeners.map((listener) => ({
+        ...listener,
+        conditions: withTransitionTimes([unprogrammed], listener.conditions, generation, timestamp),
+      })),
+    },
+  };
+}
+
+function gatewayClassStatus(
+  { metadata, spec, status }: GatewayClassObject,
+  { timestamp }: StatusLookup,
+): StatusUpdate | undefined {
+  if (spec.controllerName !== waypointController) return undefined;
+  const conditions = changedConditions([waiting], status?.conditions, metadata.generation, timestamp);
+  return conditions && { boundTo, status: { conditions } };
+}

@@ -1,0 +1,298 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseTrustDomain } from '../../src/model/identity.js';
+import { parseManifests } from '../source/parse.js';
+import { closedRoute } from '../compile/closed.js';
+import { compile, type Compiler } from '../compile/compile.js';
+import {
+  isRoute,
+  type AccessPolicyObject,
+  type Condition,
+  type GatewayObject,
+  type MeshObject,
+} from '../objects/objects.js';
+import { waypointStatus } from './gateway.js';
+import type { WaypointHealth } from './waypoint-health.js';
+import { policyEnforcement } from './policy.js';
+import { routeParents } from './route.js';
+
+const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
+const [earlier, now] = ['2026-01-01T00:00:00Z', '2026-02-02T00:00:00Z'];
+const service = (labels = '', more = 'clusterIP: 10.96.0.1'): string =>
+  `---\nkind: Service\nmetadata: { name: api, namespace: shop, labels: { ${labels} } }
+spec: { ${more}, ports: [{ port: 80 }] }\n`;
+const gatewayText = `---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway
+metadata: { name: wp, namespace: shop, generation: 3 }
+spec: { gatewayClassName: weft-waypoint, listeners: [{ name: mesh, port: 15008, protocol: HBONE }] }\n`;
+const routeText = (rules: string, status = '{}'): string =>
+  `---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute
+metadata: { name: r, namespace: shop, generation: 7 }
+spec: { parentRefs: [{ name: gw }, { group: '', kind: Service, name: api }], rules: [{ ${rules} }] }
+status: ${status}\n`;
+const labelled = 'weft.dev/waypoint: wp';
+
+function load(text: string): Compiler {
+  const { objects, errors } = parseManifests('x', text);
+  assert.deepEqual(errors, []);
+  return compile(objects, settings);
+}
+const find = (compiler: Compiler, kind: string): MeshObject => {
+  const found = [...compiler.keys()]
+    .map((key) => compiler.object(key))
+    .find((object) => object?.kind === kind);
+  assert.ok(found);
+  return found;
+};
+function parentsOf(text: string, invalid?: string): ReturnType<typeof routeParents> {
+  const compiler = load(text);
+  const route = find(compiler, 'HTTPRoute');
+  assert.ok(isRoute(route));
+  const taken = invalid === undefined ? route : closedRoute(route, invalid);
+  return routeParents(taken, compiler.route(taken), compiler, now);
+}
+/** `type status reason` of each condition of the one parent that is ours. */
+const saidOf = (text: string): string[] => {
+  const [only, ...others] = parentsOf(text);
+  assert.ok(only);
+  assert.deepEqual(others, []);
+  return (only.conditions ?? []).map(({ type, status, reason }) => `${type} ${status} ${reason}`);
+};
+
+test('a route that a waypoint carries out is accepted at its Service, for the generation that was read', () => {
+  assert.deepEqual(parentsOf(service(labelled) + gatewayText + routeText('')), [
+    {
+      parentRef: { group: '', kind: 'Service', name: 'api' },
+      controllerName: 'weft.dev/waypoint',
+      conditions: [
+        {
+          type: 'Accepted',
+          status: 'True',
+          reason: 'Accepted',
+          message: 'attached to the Service',
+          observedGeneration: 7,
+          lastTransitionTime: now,
+        },
+        {
+          type: 'ResolvedRefs',
+          status: 'True',
+          reason: 'ResolvedRefs',
+          message: 'all references name something',
+          observedGeneration: 7,
+          lastTransitionTime: now,
+        },
+      ],
+    },
+  ]);
+});
+
+test('a route that nobody carries out says what is missing', () => {
+  const text = (labels: string): string => service(labels) + routeText('');
+  const good = ['Accepted True Accepted', 'ResolvedRefs True ResolvedRefs'];
+  assert.deepEqual(saidOf(text('')), [...good, 'weft.dev/Enforced False NoWaypoint']);
+  assert.match(
+    parentsOf(text(''))[0]?.conditions?.[2]?.message ?? '',
+    /label it or its namespace weft\.dev\/waypoint=<name>, and make the Gateway/,
+  );
+  assert.deepEqual(saidOf(text(labelled)), [...good, 'weft.dev/Enforced False WaypointMissing']);
+});
+
+test('what is wrong with a route is said in the words of the specification', () => {
+  const wp = service(labelled) + gatewayText;
+  assert.deepEqual(saidOf(wp + routeText('backendRefs: [{ name: gone, port: 80 }]')), [
+    'Accepted True Accepted',
+    'ResolvedRefs False BackendNotFound',
+  ]);
+  assert.deepEqual(saidOf(wp + routeText('filters: [{ type: ExternalAuth, externalAuth: {} }]')), [
+    'Accepted False UnsupportedValue',
+    'ResolvedRefs True ResolvedRefs',
+  ]);
+  assert.deepEqual(saidOf(service(labelled, 'clusterIP: None') + routeText('')), [
+    'Accepted False NoMatchingParent',
+    'ResolvedRefs True ResolvedRefs',
+  ]);
+  const [refused] = parentsOf(wp + routeText(''), 'the path is none');
+  const why = 'the path is none; requests for which it might hold are answered with 500';
+  assert.deepEqual(
+    refused?.conditions?.map(({ status, reason, message }) => [status, reason, message]),
+    [
+      ['False', 'UnsupportedValue', why],
+      ['True', 'ResolvedRefs', 'all references name something'],
+    ],
+  );
+});
+
+test("others' entries stay as they are, ours of parents that are gone end, and what has not changed keeps its time", () => {
+  const other = `{ parentRef: { name: gw }, controllerName: other.test/x, conditions: [{ type: Odd, status: 'True' }] }`;
+  const entry = (ref: string, accepted: string): string =>
+    `{ parentRef: ${ref}, controllerName: weft.dev/waypoint, conditions: [
+      { type: Accepted, status: '${accepted}', lastTransitionTime: '${earlier}' },
+      { type: Old, status: 'True' }] }`;
+  const of = (accepted: string): ReturnType<typeof routeParents> =>
+    parentsOf(
+      service(labelled) +
+        gatewayText +
+        routeText(
+          '',
+          `{ parents: [${entry("{ group: '', kind: Service, name: api, namespace: shop }", accepted)}, ${other},
+            ${entry("{ group: '', kind: Service, name: gone }", 'True')}] }`,
+        ),
+    );
+  const same = of('True');
+  assert.deepEqual(
+    same.map(({ controllerName, parentRef }) => [controllerName, parentRef.name]),
+    [
+      ['weft.dev/waypoint', 'api'],
+      ['other.test/x', 'gw'],
+    ],
+  );
+  assert.deepEqual(same[1]?.conditions, [{ type: 'Odd', status: 'True' }]);
+  assert.deepEqual(
+    same[0]?.conditions?.map(({ type, lastTransitionTime }) => [type, lastTransitionTime]),
+    [
+      ['Accepted', earlier],
+      ['ResolvedRefs', now],
+    ],
+  );
+  assert.equal(of('False')[0]?.conditions?.[0]?.lastTransitionTime, now);
+});
+
+test('a policy that asks for a waypoint says whether it has one', () => {
+  const enforced = (spec: string, more = ''): string | undefined => {
+    const compiler = load(
+      `kind: AccessPolicy\nmetadata: { name: p, namespace: shop }\nspec: { action: ALLOW, ${spec} }\n${more}`,
+    );
+    const said = policyEnforcement(find(compiler, 'AccessPolicy') as AccessPolicyObject, compiler);
+    return said && `${said.status} ${said.reason}`;
+  };
+  const target = "targetRefs: [{ group: '', kind: Service, name: api }], rules: []";
+  assert.equal(enforced('rules: [{ to: [{ ports: [80] }] }]'), undefined);
+  assert.equal(enforced(target), 'False TargetNotFound');
+  assert.equal(enforced(target, service()), 'False NoWaypoint');
+  assert.equal(enforced(target, service(labelled)), 'False WaypointMissing');
+  assert.equal(enforced(target, service(labelled) + gatewayText), 'True Enforced');
+});
+
+test('a policy that selects workloads says whether each of them is behind a Service with a waypoint', () => {
+  const pod = (name: string, app: string, more = ''): string =>
+    `---\nkind: Pod\nmetadata: { name: ${name}, namespace: shop, labels: { app: ${app}, weft.dev/mesh: enabled${more} } }
+spec: { nodeName: n1 }\n`;
+  const selecting = (name: string, app: string, labels = ''): string =>
+    service(labels, `selector: { app: ${app} }, clusterIP: 10.96.0.9`).replace('name: api', `name: ${name}`);
+  const enforced = (spec: string, more: string, namespace = 'shop'): string | undefined => {
+    const compiler = load(
+      `kind: AccessPolicy\nmetadata: { name: p, namespace: ${namespace} }\nspec: { action: ALLOW, rules: [{ to: [{ paths: [/a] }] }]${spec} }\n${more}`,
+    );
+    const said = policyEnforcement(find(compiler, 'AccessPolicy') as AccessPolicyObject, compiler);
+    return said && `${said.status} ${said.reason}`;
+  };
+  const behind = pod('a', 'a') + selecting('a', 'a', labelled);
+  const beside = pod('b', 'b') + selecting('b', 'b');
+  const ofA = ', selector: { matchLabels: { app: a } }';
+  assert.equal(enforced('', ''), 'False NoWaypoint', 'nothing is selected');
+  assert.equal(enforced('', behind), 'False WaypointMissing');
+  assert.equal(enforced('', behind + gatewayText), 'True Enforced');
+  assert.equal(enforced('', behind + beside + gatewayText), 'False NoWaypoint');
+  assert.equal(enforced(ofA, behind + beside + gatewayText), 'True Enforced');
+  assert.equal(
+    enforced('', behind + pod('client', 'client') + gatewayText),
+    'True Enforced',
+    'nobody calls it',
+  );
+  assert.equal(
+    enforced('', behind + selecting('again', 'a') + gatewayText),
+    'True Enforced',
+    'its agent takes requests from the waypoint, by whatever name',
+  );
+  const outside = pod('b', 'b').replace('enabled', 'disabled') + selecting('b', 'b');
+  assert.equal(enforced('', behind + outside + gatewayText), 'True Enforced', 'not in the mesh');
+  assert.equal(enforced('', behind + gatewayText, 'weft-system'), 'True Enforced');
+  assert.equal(enforced('', behind + beside + gatewayText, 'weft-system'), 'False NoWaypoint');
+  assert.equal(
+    enforced(ofA, behind + gatewayText, 'weft-system'),
+    'False NoWaypoint',
+    'of its own namespace',
+  );
+});
+
+test('a Gateway whose waypoint we make is programmed with an available replica alone, and else says why', () => {
+  const compiler = load(gatewayText + service().replace('name: api', 'name: wp'));
+  const gateway = find(compiler, 'Gateway') as GatewayObject;
+  const of = (health: WaypointHealth, there = true): string[] => {
+    const own = there ? compiler.service('shop', 'wp') : undefined;
+    const { conditions, listeners } = waypointStatus(gateway, own, now, health);
+    const [listener] = listeners as { conditions: { type: string; status: string; reason: string }[] }[];
+    const [accepted, programmed] = conditions.map(({ status, reason }) => `${status} ${reason}`);
+    const listening = listener?.conditions.find(({ type }) => type === 'Programmed');
+    for (const one of conditions) assert.equal(one.observedGeneration, 3);
+    return [accepted ?? '', programmed ?? '', `${listening?.status} ${listening?.reason}`];
+  };
+  const well = { replicas: { wanted: 2, available: 1 } };
+  assert.deepEqual(of(well), ['True Accepted', 'True Programmed', 'True Programmed']);
+  assert.deepEqual(of({}), ['True Accepted', 'False Pending', 'False Pending']);
+  assert.deepEqual(of(well, false), ['True Accepted', 'False AddressNotAssigned', 'False Pending']);
+  const none = { replicas: { wanted: 0, available: 0 } };
+  assert.deepEqual(of(none), ['True Accepted', 'False NoResources', 'False Pending']);
+  const problem = { reason: 'InvalidParameters', message: 'there is no ConfigMap shop/cm' } as const;
+  assert.deepEqual(of({ ...well, problem }), ['False InvalidParameters', 'False Invalid', 'False Invalid']);
+  const refused = { reason: 'Invalid', message: 'm' } as const;
+  assert.deepEqual(of({ ...well, problem: refused }), ['True Accepted', 'False Invalid', 'False Invalid']);
+  const quota = {
+    replicas: { wanted: 2, available: 0 },
+    conditions: [
+      { type: 'Available', status: 'False', message: 'no minimum availability' },
+      { type: 'ReplicaFailure', status: 'True', message: 'exceeded quota' },
+    ],
+  };
+  assert.match(
+    waypointStatus(gateway, undefined, now, quota).conditions[1]?.message ?? '',
+    /exceeded quota$/,
+  );
+});
+
+test('a Gateway is programmed once its Service has an address', () => {
+  const of = (name: string): { said: string[]; addresses: readonly object[]; listeners: number } => {
+    const compiler = load(gatewayText + service().replace('name: api', `name: ${name}`));
+    const gateway = find(compiler, 'Gateway') as GatewayObject;
+    const { conditions, addresses, listeners } = waypointStatus(gateway, compiler.service('shop', 'wp'), now);
+    return {
+      said: conditions.map(({ type, status, reason }) => `${type} ${status} ${reason}`),
+      addresses,
+      listeners: listeners.length,
+    };
+  };
+  assert.deepEqual(of('wp'), {
+    said: ['Accepted True Accepted', 'Programmed True Programmed'],
+    addresses: [{ type: 'IPAddress', value: '10.96.0.1' }],
+    listeners: 1,
+  });
+  assert.deepEqual(of('api'), {
+    said: ['Accepted True Accepted', 'Programmed False AddressNotAssigned'],
+    addresses: [],
+    listeners: 1,
+  });
+});
+
+test('a route whose regular expression is none says so with the field, also where only one of its rules is such', () => {
+  const of = (rules: string): readonly Condition[] => {
+    const { closed } = parseManifests('x', routeText(rules));
+    const [route] = closed;
+    assert.ok(route && isRoute(route));
+    const compiler = load(service(labelled) + gatewayText);
+    return routeParents(route, compiler.route(route), compiler, now)[0]?.conditions ?? [];
+  };
+  const said = (conditions: readonly Condition[], type: string): string => {
+    const { status, reason, message } = conditions.find((one) => one.type === type) ?? {};
+    return `${status} ${reason} ${message}`;
+  };
+  const broken = "matches: [{ path: { type: RegularExpression, value: '/a(' } }]";
+  assert.match(
+    said(of(broken), 'Accepted'),
+    /^False UnsupportedValue rules\[0\]\.matches\[0\]\.path\.value: .*500$/,
+  );
+  const some = of(`${broken} }, { matches: [{ path: { value: /b } }]`);
+  assert.match(said(some, 'Accepted'), /^True Accepted/);
+  assert.match(
+    said(some, 'PartiallyInvalid'),
+    /^True UnsupportedValue Dropped Rule: rules\[0\]\.matches\[0\]\.path\.value/,
+  );
+});

@@ -1,0 +1,88 @@
+/** The status of routes: one entry per Service that a route is attached to, in the Gateway API's conditions. Pure. */
+import { isDeepStrictEqual } from 'node:util';
+import { namespaceOf } from '../../src/model/labels.js';
+import { enforcedType, type ParentStatus, type RouteObject } from '../objects/objects.js';
+import type { ParentVerdict } from '../compile/route-parents.js';
+import type { CompiledRoute } from '../compile/routes.js';
+import { waypointController } from '../compile/waypoints.js';
+import {
+  condition,
+  trueUnless,
+  withTransitionTimes,
+  type ConditionReason,
+  type ConditionUpdate,
+} from './conditions.js';
+import type { StatusLookup, StatusUpdate } from './status.js';
+import { unenforcedBecause, type WaypointLookup } from './waypoint-binding.js';
+
+export function routeStatus(route: RouteObject, { mesh, timestamp }: StatusLookup): StatusUpdate | undefined {
+  const parents = routeParents(route, mesh.route(route), mesh, timestamp);
+  if (isDeepStrictEqual(parents, route.status?.parents ?? [])) return undefined;
+  // The list has several authors and is written whole: after another author's write it is read again first.
+  return { boundTo: ['resourceVersion'], status: { parents } };
+}
+
+/** The route's `status.parents` with our entries as they should be. Entries of other controllers stay as and where they are. */
+export function routeParents(
+  route: RouteObject,
+  compiled: CompiledRoute,
+  lookup: WaypointLookup,
+  timestamp: string,
+): readonly ParentStatus[] {
+  const { generation } = route.metadata;
+  const ownNamespace = namespaceOf(route);
+  const missing = compiled.parents.map((verdict) => ({
+    ref: verdict.ref,
+    conditions: parentConditions(verdict, compiled, lookup),
+  }));
+  const present = (route.status?.parents ?? []).flatMap((entry): ParentStatus[] => {
+    if (entry.controllerName !== waypointController) return [entry];
+    const at = missing.findIndex(({ ref }) => isSameRef(ref, entry.parentRef, ownNamespace));
+    const [found] = at < 0 ? [] : missing.splice(at, 1);
+    // The route no longer names this parent.
+    if (!found) return [];
+    const conditions = withTransitionTimes(found.conditions, entry.conditions, generation, timestamp);
+    return [{ parentRef: found.ref, controllerName: waypointController, conditions }];
+  });
+  const added = missing.map(({ ref, conditions }): ParentStatus => ({
+    parentRef: ref,
+    controllerName: waypointController,
+    conditions: withTransitionTimes(conditions, undefined, generation, timestamp),
+  }));
+  return [...present, ...added];
+}
+
+function parentConditions(
+  { service, trouble: problem, note }: ParentVerdict,
+  { unsupported, unresolved, invalid, unread }: CompiledRoute,
+  lookup: WaypointLookup,
+): readonly ConditionUpdate[] {
+  const closed: ConditionReason | undefined = invalid && {
+    reason: 'UnsupportedValue',
+    message: `${invalid.message}; requests for which ${invalid.everyRule ? 'it' : 'such a rule'} might hold are answered with 500`,
+  };
+  const unaccepted = problem ?? unsupported ?? (invalid?.everyRule ? closed : undefined);
+  const settings = unread === undefined ? undefined : { reason: 'UnsupportedValue', message: unread };
+  const unenforced = service && !problem ? (unenforcedBecause(service, lookup) ?? settings) : undefined;
+  return [
+    trueUnless('Accepted', unaccepted, note ?? 'attached to the Service'),
+    trueUnless('ResolvedRefs', unresolved, 'all references name something'),
+    // The specification gives the beginning of the message.
+    ...(closed && !invalid?.everyRule && !problem
+      ? [condition('PartiallyInvalid', 'True', closed.reason, `Dropped Rule: ${closed.message}`)]
+      : []),
+    ...(unenforced ? [condition(enforcedType, 'False', unenforced.reason, unenforced.message)] : []),
+  ];
+}
+
+const isSameRef = (
+  a: ParentStatus['parentRef'],
+  b: ParentStatus['parentRef'],
+  ownNamespace: string,
+): boolean =>
+  (a.group ?? 'gateway.networking.k8s.io') === (b.group ?? 'gateway.networking.k8s.io') &&
+  (a.kind ?? 'Gateway') === (b.kind ?? 'Gateway') &&
+  (a.namespace ?? ownNamespace) === (b.namespace ?? ownNamespace) &&
+  a.name === b.name &&
+  a.sectionName === b.sectionName &&
+  a.port === b.port;

@@ -1,0 +1,134 @@
+/** Writes the status of objects to the API server, and events about what changed. The leader's turns are `write`; pods are written by each replica. */
+import type { NodeReport } from '../../src/discovery/gen/weft.js';
+import { objectKey } from '../objects/object-key.js';
+import type { Compiler } from '../compile/compile.js';
+import type { GatewayObject, MeshObject } from '../objects/objects.js';
+import type { ObjectProblems } from '../problems/setting-problems.js';
+import type { ApplyQueue, Write } from '../kubernetes/apply-queue.js';
+import type { ObjectProblem } from '../source/kubernetes.js';
+import { acceptedUpdate, invalidBecause } from './accepted.js';
+import { kindNames, kinds } from '../kinds/kinds.js';
+import { rfc3339 } from './conditions.js';
+import { refusedEvent, settingEvent } from './events.js';
+import type { WaypointHealth } from './waypoint-health.js';
+import { podStatuses } from './pod.js';
+import { removalStatus } from './removal.js';
+import { isOwn, type StatusUpdate } from './status.js';
+import { TransitionLog } from './transition-log.js';
+import { statusPathOf, statusWrite } from './write.js';
+
+/** Events about objects that cannot be read. Further ones are in the log and in `weft check`. */
+const eventsMax = 500;
+
+export interface StatusWriterOptions {
+  readonly compiler: Compiler;
+  readonly queue: ApplyQueue;
+  /** Objects that are not in force as they are written now. */
+  readonly refused: () => Iterable<ObjectProblem>;
+  /** Objects with unknown values of labels and annotations. */
+  readonly settings: () => Iterable<ObjectProblems>;
+  /** Absent: waypoints are made by others. */
+  readonly waypointHealth: (gateway: GatewayObject) => WaypointHealth | undefined;
+  /** A limit of docs/limits.md was reached. */
+  readonly onLimit: (limit: string) => void;
+}
+
+/** Kinds whose status the control plane computes from the objects. */
+const statusKinds = kindNames.filter((kind) => kinds[kind].status);
+
+export class StatusWriter {
+  readonly #options: StatusWriterOptions;
+  readonly #transitions: TransitionLog;
+  /** Paths of the events about objects that cannot be read. */
+  readonly #events = new Set<string>();
+  /** Whether the limit of these events is reached. */
+  #eventsFull = false;
+
+  constructor(options: StatusWriterOptions) {
+    this.#options = options;
+    const { queue, onLimit } = options;
+    this.#transitions = new TransitionLog({
+      write: (write) => queue.set(write),
+      forget: (path) => queue.forget(path),
+      onLimit,
+    });
+  }
+
+  /** One turn: the status of every object that is not as it should be. */
+  write(): void {
+    const { compiler, waypointHealth, refused } = this.#options;
+    const lookup = { mesh: compiler, waypointHealth, timestamp: rfc3339(Date.now()) };
+    if (compiler.removal !== undefined) {
+      for (const object of this.#objects()) this.#set(object, removalStatus(object, lookup));
+      return;
+    }
+    const unread = [...refused()];
+    const isUnread = new Set(unread.map(({ object }) => objectKey(object)));
+    for (const object of this.#objects()) {
+      // The object's last readable version is in force. What is wrong with the present one is written below.
+      if (isOwn(object) && invalidBecause(object) === undefined && isUnread.has(objectKey(object))) continue;
+      this.#report(object, kinds[object.kind].status?.(object, lookup));
+    }
+    for (const { object, message } of unread) {
+      const inForce = compiler.object(objectKey(object));
+      if (isOwn(object) && (!inForce || invalidBecause(inForce) === undefined))
+        this.#report(object, acceptedUpdate(object, message, lookup.timestamp));
+    }
+    this.#writeEvents(unread, lookup.timestamp);
+  }
+
+  /** The pods of a node that are captured, by its agent's report. */
+  onReport(node: string, report: NodeReport): void {
+    for (const { pod, update } of podStatuses(this.#options.compiler.ofKind('Pod'), node, report))
+      this.#report(pod, update, node);
+  }
+
+  /** Call before the compiler forgets a deleted object: nothing is kept of it, so that making and deleting objects costs no memory. */
+  forget(object: MeshObject): void {
+    const path = statusPathOf(object);
+    if (path !== undefined) this.#options.queue.forget(path);
+  }
+
+  *#objects(): Iterable<MeshObject> {
+    for (const kind of statusKinds) yield* this.#options.compiler.ofKind(kind);
+  }
+
+  #set(object: MeshObject, update: StatusUpdate | undefined): void {
+    const write = statusWrite(object, update);
+    if (write) this.#options.queue.set(write);
+  }
+
+  /** With an event for each condition that changes. @param source a node's name; absent: the control plane */
+  #report(object: MeshObject, update: StatusUpdate | undefined, source?: string): void {
+    if (!update) return;
+    this.#set(object, update);
+    this.#transitions.record(object, update.status, source);
+  }
+
+  /** Each once: the API server forgets events by itself, and `weft check` shows what is still so. */
+  #writeEvents(unread: readonly ObjectProblem[], timestamp: string): void {
+    const { queue, settings, onLimit } = this.#options;
+    const wanted = new Set<string>();
+    let full = false;
+    const add = (write: Write): void => {
+      if (wanted.size >= eventsMax) {
+        full = true;
+        return;
+      }
+      wanted.add(write.path);
+      if (this.#events.has(write.path)) return;
+      this.#events.add(write.path);
+      queue.set(write);
+    };
+    for (const one of unread) add(refusedEvent(one, timestamp));
+    for (const one of settings()) add(settingEvent(one, timestamp));
+    // Counted when it begins: the same objects are looked at in every turn.
+    if (full && !this.#eventsFull) onLimit('events');
+    this.#eventsFull = full;
+    for (const path of this.#events) {
+      if (wanted.has(path)) continue;
+      this.#events.delete(path);
+      queue.forget(path);
+    }
+  }
+}

@@ -1,0 +1,309 @@
+/** The reconciler against an API server that keeps what is applied; the client is the real one, over TLS. */
+import assert from 'node:assert/strict';
+import type { ServerResponse } from 'node:http';
+import { after, test } from 'node:test';
+import { sleep, until } from '../../src/base/wait.js';
+import { parseTrustDomain } from '../../src/model/identity.js';
+import { close, createApiServer, listen } from '../../test/support/api-server.js';
+import { Compiler } from '../compile/compile.js';
+import { objectKey } from '../objects/object-key.js';
+import type { GatewayObject, MeshObject } from '../objects/objects.js';
+import { waypointDefaults } from './defaults.js';
+import { WaypointReconciler } from './reconciler.js';
+
+const closers: (() => void)[] = [];
+after(() => closers.forEach((close) => close()));
+
+interface Stored {
+  readonly metadata: { readonly name: string; uid?: string; readonly ownerReferences?: readonly object[] };
+  spec?: Record<string, unknown>;
+}
+
+/** Objects by path; an apply puts its body in their place. */
+class FakeApi {
+  readonly objects = new Map<string, Stored>();
+  readonly calls: string[] = [];
+  /** Answers for paths that end so: status and message. */
+  readonly refusals = new Map<string, readonly [number, string]>();
+  readonly #watches = new Map<string, Set<ServerResponse>>();
+  readonly server = createApiServer((request, response) => {
+    const url = new URL(request.url ?? '', 'https://x');
+    const path = url.pathname;
+    const method = request.method ?? '';
+    const answer = (status: number, body: object): void => {
+      response.writeHead(status, { 'content-type': 'application/json' });
+      response.end(JSON.stringify(body));
+    };
+    const isList = /\/(serviceaccounts|services|deployments|horizontalpodautoscalers)$/.test(path);
+    if (isList && url.searchParams.get('watch') === 'true') {
+      const watches = this.#watches.get(path) ?? new Set();
+      this.#watches.set(path, watches.add(response));
+      response.on('close', () => watches.delete(response));
+      response.writeHead(200, { 'content-type': 'application/json' });
+      return response.flushHeaders();
+    }
+    if (isList) return answer(200, { metadata: { resourceVersion: '1' }, items: [] });
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('end', () => {
+      const name = path.split('/').at(-2);
+      if (method !== 'GET') this.calls.push(`${method} ${name}`);
+      const refusal = [...this.refusals].find(([end]) => path.endsWith(end))?.[1];
+      if (refusal && method !== 'GET') return answer(refusal[0], { message: refusal[1] });
+      if (method === 'GET') {
+        const found = this.objects.get(path);
+        return found ? answer(200, found) : answer(404, { message: 'not found' });
+      }
+      if (method === 'DELETE') {
+        this.remove(path);
+        return answer(200, {});
+      }
+      const body = JSON.parse(Buffer.concat(chunks).toString('utf8')) as Stored;
+      body.metadata.uid ??= `uid of ${path}`;
+      this.put(path, body);
+      answer(200, body);
+    });
+  });
+
+  put(path: string, object: Stored): void {
+    const type = this.objects.has(path) ? 'MODIFIED' : 'ADDED';
+    this.objects.set(path, object);
+    this.#tell(path, type, object);
+  }
+  remove(path: string): void {
+    const object = this.objects.get(path);
+    this.objects.delete(path);
+    if (object) this.#tell(path, 'DELETED', object);
+  }
+  #tell(path: string, type: string, object: Stored): void {
+    const list = path.replace(/\/namespaces\/[^/]+/, '').replace(/\/[^/]+$/, '');
+    for (const watch of this.#watches.get(list) ?? []) watch.write(`${JSON.stringify({ type, object })}\n`);
+  }
+  /** Of namespace shop. */
+  of(plural: string, name = 'wp'): Stored | undefined {
+    return [...this.objects].find(([path]) => path.endsWith(`/shop/${plural}/${name}`))?.[1];
+  }
+}
+
+const gateway = (more: Partial<GatewayObject['spec']> = {}, name = 'wp'): GatewayObject => ({
+  kind: 'Gateway',
+  metadata: { name, namespace: 'shop', uid: `gw-${name}` },
+  spec: { gatewayClassName: 'weft-waypoint', ...more },
+});
+const withParameters = gateway({
+  infrastructure: { parametersRef: { group: '', kind: 'ConfigMap', name: 'cm' } },
+});
+const path = (plural: string, name = 'wp'): string =>
+  plural === 'deployments'
+    ? `/apis/apps/v1/namespaces/shop/deployments/${name}`
+    : `/api/v1/namespaces/shop/${plural}/${name}`;
+
+async function setUp(prepare: (api: FakeApi) => void = () => undefined, nowMs?: () => number) {
+  const api = new FakeApi();
+  prepare(api);
+  const config = await listen(api.server);
+  const compiler = new Compiler({ trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' });
+  const leader = { leading: true };
+  const warned: string[] = [];
+  const limits: string[] = [];
+  const reconciler = new WaypointReconciler({
+    config,
+    settings: {
+      ...waypointDefaults('{"image":"weft:1"}'),
+      control: 'weft-control.weft-system.svc:15012',
+      trustDomain: 'cluster.local',
+      rootNamespace: 'weft-system',
+      rootsConfigMap: 'weft-ca-root-cert',
+    },
+    compiler,
+    roots: (namespace) => ({
+      path: `/api/v1/namespaces/${namespace}/configmaps/weft-ca-root-cert`,
+      body: { metadata: { name: 'weft-ca-root-cert' }, data: { 'root-cert.pem': 'R' } },
+    }),
+    leading: () => leader.leading,
+    onChange: () => undefined,
+    onLimit: (limit) => void limits.push(limit),
+    log: { info: () => undefined, warn: (_fields, text) => void warned.push(text ?? '') },
+    ...(nowMs ? { nowMs } : {}),
+  });
+  closers.push(() => {
+    reconciler.stop();
+    close(api.server);
+  });
+  const tell = (...objects: MeshObject[]): void => {
+    compiler.apply(new Map(objects.map((object) => [objectKey(object), object])));
+    reconciler.changed();
+  };
+  return { api, compiler, reconciler, leader, warned, limits, tell };
+}
+
+test('what a Gateway asks for is made once, the roots first, and by the leader alone', async () => {
+  const { api, leader, reconciler, tell } = await setUp();
+  leader.leading = false;
+  tell(gateway());
+  await sleep(600);
+  assert.deepEqual(api.calls, []);
+  leader.leading = true;
+  reconciler.changed();
+  await until('it is made', 30_000, () => api.of('deployments'));
+  assert.deepEqual(api.calls, [
+    'PATCH gatewayclasses',
+    'PATCH configmaps',
+    'PATCH serviceaccounts',
+    'PATCH services',
+    'PATCH deployments',
+  ]);
+  await sleep(600);
+  reconciler.changed();
+  await sleep(600);
+  assert.equal(api.calls.length, 5, 'nothing differs: nothing is applied');
+  assert.equal(reconciler.health(gateway()).problem, undefined);
+});
+
+test('what is deleted by hand is made again', async () => {
+  const { api, tell } = await setUp();
+  tell(gateway());
+  await until('it is made', 30_000, () => api.of('deployments'));
+  await sleep(5_500);
+  api.remove(path('services'));
+  await until('it is there again', 30_000, () => api.of('services'));
+});
+
+test("somebody else's object of the name is left as it is, and its Gateway says so", async () => {
+  const theirs = { metadata: { name: 'wp', uid: 'theirs' }, spec: { theirs: true } };
+  const { api, reconciler, tell } = await setUp((prepared) => {
+    prepared.objects.set(path('services'), theirs);
+  });
+  tell(gateway());
+  const { message } = await until('it is said', 30_000, () => reconciler.health(gateway()).problem);
+  assert.match(message, /Service shop\/wp is there and not of this Gateway/);
+  assert.deepEqual(api.of('services'), theirs);
+  assert.equal(api.of('deployments'), undefined);
+});
+
+test('an API server that refuses one waypoint does not hold up the others; it is tried again, and says why', async () => {
+  const { api, reconciler, tell } = await setUp();
+  api.refusals.set('/serviceaccounts/bad', [500, 'etcd is away']);
+  tell(gateway({}, 'bad'), gateway());
+  await until('the other is made', 30_000, () => api.of('deployments'));
+  assert.match(reconciler.health(gateway({}, 'bad')).problem?.message ?? '', /etcd is away/);
+  api.refusals.clear();
+  await until('it is made too', 10_000, () => api.of('deployments', 'bad'));
+  await until('nothing is said any more', 30_000, () => !reconciler.health(gateway({}, 'bad')).problem);
+});
+
+test('parameters that are missing or refused leave what was made before', async () => {
+  const { api, reconciler, tell } = await setUp();
+  tell(gateway());
+  await until('it is made', 30_000, () => api.of('deployments'));
+  tell(withParameters);
+  const missing = await until('it is said', 30_000, () => reconciler.health(withParameters).problem);
+  assert.deepEqual(missing, { reason: 'InvalidParameters', message: 'there is no ConfigMap shop/cm' });
+  assert.equal(api.of('deployments')?.spec?.['replicas'], 2);
+});
+
+test('idle clocks that a Gateway sets come to its waypoint, and one that cannot be read changes nothing', async () => {
+  const { api, reconciler, tell } = await setUp();
+  const set = (text: string): GatewayObject => {
+    const one = gateway();
+    const annotations = { 'weft.dev/stream-idle-timeout': text };
+    return { ...one, metadata: { ...one.metadata, annotations } };
+  };
+  tell(gateway());
+  await until('it is made', 5_000, () => api.of('deployments'));
+  const shows = (flag: string): boolean => JSON.stringify(api.of('deployments')?.spec).includes(flag);
+  tell(set('90m'));
+  await until('the flag is there', 5_000, () => shows('"--stream-idle-timeout-ms=5400000"'));
+  tell(set('never'));
+  const problem = await until('it is said', 5_000, () => reconciler.health(gateway()).problem);
+  assert.equal(problem.reason, 'InvalidParameters');
+  assert.ok(shows('"--stream-idle-timeout-ms=5400000"'));
+});
+
+test('an autoscaler that is asked for no more is removed, one of another owner is not', async () => {
+  const parameters = (data: Record<string, string>): Stored =>
+    ({ metadata: { name: 'cm' }, data }) as unknown as Stored;
+  const { api, reconciler, tell } = await setUp((prepared) => {
+    prepared.objects.set(path('configmaps', 'cm'), parameters({ horizontalPodAutoscaler: '{}' }));
+  });
+  tell(withParameters);
+  await until('it is made', 30_000, () => api.of('horizontalpodautoscalers'));
+  assert.equal(api.of('deployments')?.spec?.['replicas'], undefined);
+  api.objects.set(path('configmaps', 'cm'), parameters({}));
+  await sleep(2_100);
+  reconciler.changed();
+  await until('it is gone', 30_000, () => !api.of('horizontalpodautoscalers'));
+  assert.deepEqual(
+    api.calls.filter((call) => call.startsWith('DELETE')),
+    ['DELETE horizontalpodautoscalers'],
+  );
+  await until('replicas are ours again', 10_000, () => api.of('deployments')?.spec?.['replicas'] === 2);
+});
+
+test('parameters that are refused change nothing of a waypoint that runs, and are put right without a restart', async () => {
+  const parameters = (data: Record<string, string>): Stored =>
+    ({ metadata: { name: 'cm' }, data }) as unknown as Stored;
+  const { api, reconciler, tell } = await setUp((prepared) => {
+    prepared.objects.set(path('configmaps', 'cm'), parameters({ deployment: 'spec: { replicas: 3 }' }));
+  });
+  tell(withParameters);
+  await until('it is made', 30_000, () => api.of('deployments')?.spec?.['replicas'] === 3);
+  const before = JSON.stringify(api.of('deployments'));
+  const evil = 'spec: { replicas: 1, template: { spec: { containers: [{ name: waypoint, image: evil }] } } }';
+  api.objects.set(path('configmaps', 'cm'), parameters({ deployment: evil }));
+  await sleep(2_100);
+  reconciler.changed();
+  const problem = await until('it is said', 30_000, () => reconciler.health(withParameters).problem);
+  assert.equal(problem.reason, 'InvalidParameters');
+  assert.match(problem.message, /ConfigMap shop\/cm: deployment: .*containers\.0\.image may not be set/);
+  assert.equal(JSON.stringify(api.of('deployments')), before);
+  api.objects.set(path('configmaps', 'cm'), parameters({ deployment: 'spec: { replicas: 1 }' }));
+  await sleep(2_100);
+  reconciler.changed();
+  await until('it is put right', 30_000, () => api.of('deployments')?.spec?.['replicas'] === 1);
+  await until('nothing is said any more', 30_000, () => !reconciler.health(withParameters).problem);
+});
+
+test("one namespace's parameters are parsed so often and no more; another's waypoint is made meanwhile", async () => {
+  let nowMs = 0;
+  const { api, limits, reconciler, tell } = await setUp(
+    (prepared) => {
+      for (let i = 0; i < 14; i++)
+        prepared.objects.set(path('configmaps', `cm-${i}`), {
+          metadata: { name: `cm-${i}` },
+          data: { deployment: '' },
+        } as unknown as Stored);
+    },
+    () => nowMs,
+  );
+  const many = Array.from({ length: 14 }, (_, i) =>
+    gateway(
+      { infrastructure: { parametersRef: { group: '', kind: 'ConfigMap', name: `cm-${i}` } } },
+      `wp-${i}`,
+    ),
+  );
+  const elsewhere = gateway({}, 'plain');
+  tell(...many, { ...elsewhere, metadata: { ...elsewhere.metadata, namespace: 'other' } });
+  const made = (): number => many.filter(({ metadata }) => api.of('deployments', metadata.name)).length;
+  await until('the other is made', 30_000, () =>
+    api.objects.has('/apis/apps/v1/namespaces/other/deployments/plain'),
+  );
+  await until('as many as may be at once are made', 30_000, () => made() >= 10);
+  await until('the limit is told of', 30_000, () => limits.includes('waypoint-parameters'));
+  assert.equal(made(), 10);
+  nowMs += 4 * 3_000;
+  reconciler.changed();
+  await until('the rest is made in its turn', 30_000, () => made() === 14);
+});
+
+test('a Gateway that is being deleted, and one of another class, get nothing made', async () => {
+  const { api, tell } = await setUp();
+  const deleted = gateway({}, 'deleted');
+  tell(
+    { ...deleted, metadata: { ...deleted.metadata, deletionTimestamp: '2026-01-01T00:00:00Z' } },
+    gateway({ gatewayClassName: 'nginx' }, 'foreign'),
+    gateway(),
+  );
+  await until('the other is made', 30_000, () => api.of('deployments'));
+  for (const name of ['deleted', 'foreign']) assert.equal(api.of('serviceaccounts', name), undefined);
+});

@@ -1,0 +1,372 @@
+/**
+ * What Gateways of our class are made of, kept in the API server as it is rendered: by server-side apply, where something differs. What
+ * fails is tried again by itself, with backoff, and holds nothing else up. Gateways that go take all of it along, by its owner.
+ */
+import { setTimeout as wait } from 'node:timers/promises';
+import type { KubeConfig } from '@kubernetes/client-node';
+import { errorText } from '../../src/base/errors.js';
+import { RateLimiter } from '../../src/base/rate.js';
+import { ApiError, requestJson } from '../../src/kubernetes/request.js';
+import type { Compiler } from '../compile/compile.js';
+import { namespaceOf } from '../../src/model/labels.js';
+import { gatewayGroup, type GatewayObject } from '../objects/objects.js';
+import type { WaypointHealth, WaypointProblem } from '../status/waypoint-health.js';
+import { waypointClass, waypointController } from '../compile/waypoints.js';
+import type { ControlLog } from '../log.js';
+import { kindApi } from '../source/kubernetes.js';
+import { Reflector } from '../source/reflector.js';
+import type { Write } from '../kubernetes/apply-queue.js';
+import { readMade, type Made } from './made.js';
+import {
+  managedByLabel,
+  manager,
+  parametersOf,
+  pathOf,
+  renderedKinds,
+  renderWaypoint,
+  type RenderedKind,
+  type RenderedObject,
+  type Rendering,
+  type RenderSettings,
+} from './render.js';
+
+const soonMs = 200;
+/** How soon it is looked again for what no watch tells: the parameters, the kind of our class. */
+const againMs = 10_000;
+/** Whoever changes what is made for a Gateway again and again makes nobody ask for its parameters each time. */
+const parametersFreshMs = 2_000;
+const backoffMs = { min: 1_000, max: 60_000 } as const;
+/** Who keeps changing what we apply is not raced. */
+const contendedMs = 5_000;
+
+export interface ReconcileOptions {
+  readonly config: KubeConfig;
+  readonly settings: RenderSettings;
+  readonly compiler: Compiler;
+  /** The roots' ConfigMap of a namespace, as it shall be. */
+  readonly roots: (namespace: string) => Write & { readonly body: object };
+  /** Only one replica writes. */
+  readonly leading: () => boolean;
+  /** What is to be said of a Gateway may be another thing now. */
+  readonly onChange: () => void;
+  /** A limit of docs/limits.md was reached. */
+  readonly onLimit: (limit: string) => void;
+  readonly log: ControlLog;
+  /** The clock by which parameters are parsed so often and no more; a monotonic one where absent. */
+  readonly nowMs?: () => number;
+}
+
+/** Of one Gateway, since this replica began. */
+interface Progress {
+  /** By path: what was applied, and how the object looked then. */
+  readonly applied: Map<
+    string,
+    { readonly text: string; readonly fingerprint: string; readonly atMs: number }
+  >;
+  /** What came of which Gateway and parameters. */
+  rendered: { readonly from: string; readonly rendering: Rendering } | undefined;
+  parametersPath: string | undefined;
+  parametersAtMs: number;
+  parameters: Readonly<Record<string, string>> | undefined;
+  problem: WaypointProblem | undefined;
+  failures: number;
+  notBeforeMs: number;
+}
+
+/** What the API server has against an object, not against the moment. */
+const isRefusal = (error: unknown): boolean =>
+  error instanceof ApiError && (error.status === 400 || error.status === 422);
+
+export class WaypointReconciler {
+  readonly #options: ReconcileOptions;
+  readonly #made: Readonly<Record<RenderedKind, Reflector<Made>>>;
+  readonly #byName = new Map<string, Made>();
+  readonly #progress = new Map<string, Progress>();
+  /** Of a namespace: parameters are parsed on the process's only thread. */
+  readonly #parses = new RateLimiter({ burst: 10, perSecond: 1 / 3 });
+  readonly #timer: NodeJS.Timeout;
+  #classAtMs = 0;
+  #soon: NodeJS.Timeout | undefined;
+  #running = false;
+  #again = false;
+  #stopped = false;
+
+  constructor(options: ReconcileOptions) {
+    this.#options = options;
+    const reflector = (kind: RenderedKind): Reflector<Made> =>
+      new Reflector<Made>({
+        kind,
+        api: kindApi(options.config, [pathOf(kind)], undefined, `${managedByLabel}=${manager}`),
+        pickFields: (object) => readMade(kind, object),
+        onObject: (now, before) => {
+          for (const made of [before, now]) {
+            if (!made) continue;
+            const key = madeKey(made.kind, made.namespace, made.name);
+            if (made === now) this.#byName.set(key, made);
+            else this.#byName.delete(key);
+          }
+          // Anybody may label objects as ours: only those that are named as a waypoint are looked at.
+          const { namespace, name } = (now ?? before) as Made;
+          if (!options.compiler.isWaypoint({ namespace, name })) return;
+          this.changed();
+          options.onChange();
+        },
+        onSynced: () => this.changed(),
+        onWatchError: (what, why, retryInMs) =>
+          options.log.warn({ kind: what, why, retryInMs }, 'what waypoints are made of was not heard of'),
+        sleep: (ms, stop) => wait(ms, undefined, { signal: stop }).catch(() => undefined),
+      });
+    this.#made = {
+      serviceAccount: reflector('serviceAccount'),
+      service: reflector('service'),
+      deployment: reflector('deployment'),
+      horizontalPodAutoscaler: reflector('horizontalPodAutoscaler'),
+    };
+    for (const kind of renderedKinds) void this.#made[kind].run();
+    this.#timer = setInterval(() => this.changed(), againMs);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    clearInterval(this.#timer);
+    clearTimeout(this.#soon);
+    for (const kind of renderedKinds) this.#made[kind].stop();
+  }
+
+  changed(inMs = soonMs): void {
+    if (this.#stopped) return;
+    this.#soon ??= setTimeout(() => {
+      this.#soon = undefined;
+      void this.#turn();
+    }, inMs);
+  }
+
+  /** How it is with what was made for a Gateway. */
+  health(gateway: GatewayObject): WaypointHealth {
+    const problem = this.#progress.get(keyOf(gateway))?.problem;
+    const { replicas, conditions } = this.#seen('deployment', gateway) ?? {};
+    return {
+      ...(problem ? { problem } : {}),
+      ...(replicas ? { replicas } : {}),
+      ...(conditions ? { conditions } : {}),
+    };
+  }
+
+  /** Only what is ours of that name. */
+  #seen(kind: RenderedKind, gateway: GatewayObject): Made | undefined {
+    const { name, uid } = gateway.metadata;
+    const made = this.#byName.get(madeKey(kind, namespaceOf(gateway), name));
+    return made?.owner === uid ? made : undefined;
+  }
+
+  async #turn(): Promise<void> {
+    const { compiler, leading, log } = this.#options;
+    const synced = renderedKinds.every((kind) => this.#made[kind].synced);
+    if (!leading() || !synced) return;
+    if (this.#running) {
+      // What has changed may be behind where it is.
+      this.#again = true;
+      return;
+    }
+    this.#running = true;
+    try {
+      await this.#ensureClass();
+      const wanted = new Set<string>();
+      for (const gateway of compiler.ofKind('Gateway')) {
+        const { name, uid, deletionTimestamp } = gateway.metadata;
+        // One that is being deleted takes what it owns along.
+        if (!compiler.isWaypoint({ namespace: namespaceOf(gateway), name }) || uid === undefined) continue;
+        wanted.add(keyOf(gateway));
+        if (deletionTimestamp === undefined) await this.#reconcile(gateway);
+        if (this.#stopped || !leading()) return;
+      }
+      for (const key of this.#progress.keys()) if (!wanted.has(key)) this.#progress.delete(key);
+    } catch (error) {
+      log.warn({ error: errorText(error) }, 'waypoints were not looked after');
+    } finally {
+      this.#running = false;
+    }
+    if (this.#again) {
+      this.#again = false;
+      this.changed();
+    }
+    const next = Math.min(...[...this.#progress.values()].map(({ notBeforeMs }) => notBeforeMs || Infinity));
+    if (Number.isFinite(next)) this.changed(Math.max(soonMs, next - Date.now()));
+  }
+
+  /** As soon as the cluster has its kind, which may come after us. */
+  async #ensureClass(): Promise<void> {
+    const { compiler, config, log } = this.#options;
+    if (compiler.gatewayClass(waypointClass) || Date.now() - this.#classAtMs < againMs - soonMs) return;
+    this.#classAtMs = Date.now();
+    try {
+      const path = `/apis/${gatewayGroup}/v1/gatewayclasses/${waypointClass}`;
+      await requestJson(config, 'PATCH', applyPath(path, false), {
+        apiVersion: `${gatewayGroup}/v1`,
+        kind: 'GatewayClass',
+        metadata: { name: waypointClass, labels: { 'app.kubernetes.io/part-of': 'weft' } },
+        spec: { controllerName: waypointController, description: 'Waypoints of Weft' },
+      });
+      log.info({ gatewayClass: waypointClass }, 'the class of waypoints is there');
+    } catch (error) {
+      // 404: no kinds of the Gateway API here; 409: somebody else's class of this name.
+      const known = error instanceof ApiError && (error.status === 404 || error.status === 409);
+      if (!known) log.warn({ error: errorText(error) }, 'the class of waypoints was not made, tried again');
+    }
+  }
+
+  async #reconcile(gateway: GatewayObject): Promise<void> {
+    const key = keyOf(gateway);
+    let progress = this.#progress.get(key);
+    if (!progress) {
+      progress = {
+        applied: new Map(),
+        rendered: undefined,
+        parametersPath: undefined,
+        parametersAtMs: 0,
+        parameters: undefined,
+        problem: undefined,
+        failures: 0,
+        notBeforeMs: 0,
+      };
+      this.#progress.set(key, progress);
+    }
+    if (Date.now() < progress.notBeforeMs) return;
+    const before = progress.problem;
+    try {
+      progress.problem = await this.#carryOut(gateway, progress);
+      progress.failures = progress.notBeforeMs = 0;
+    } catch (error) {
+      const longest = Math.min(backoffMs.min * 2 ** progress.failures++, backoffMs.max);
+      const retryInMs = Math.round(longest * (0.5 + Math.random() / 2));
+      progress.notBeforeMs = Date.now() + retryInMs;
+      progress.problem = { reason: isRefusal(error) ? 'Invalid' : 'Pending', message: errorText(error) };
+      this.#options.log.warn(
+        { gateway: key, error: errorText(error), retryInMs },
+        'a waypoint was not made as its Gateway says, tried again',
+      );
+    }
+    if (JSON.stringify(before) !== JSON.stringify(progress.problem)) this.#options.onChange();
+  }
+
+  /** Returns what only another Gateway, or other parameters, can mend. Errors: ApiError. */
+  async #carryOut(gateway: GatewayObject, progress: Progress): Promise<WaypointProblem | undefined> {
+    const { config, roots, settings } = this.#options;
+    const namespace = namespaceOf(gateway);
+    const named = parametersOf(gateway);
+    if (typeof named === 'string') return { reason: 'InvalidParameters', message: named };
+    let parameters: Readonly<Record<string, string>> = {};
+    if (named) {
+      const read = await this.#readParameters(namespace, named.configMap, progress);
+      if (!read) {
+        const message = `there is no ConfigMap ${namespace}/${named.configMap}`;
+        return { reason: 'InvalidParameters', message };
+      }
+      parameters = read;
+    }
+    const { name, annotations } = gateway.metadata;
+    const from = JSON.stringify([gateway.spec, name, annotations, parameters]);
+    if (progress.rendered?.from !== from) {
+      const waitMs = named ? this.#parses.takeOrWait(namespace, this.#options.nowMs?.()) : 0;
+      if (waitMs > 0) {
+        this.#options.onLimit('waypoint-parameters');
+        this.changed(waitMs);
+        return (
+          progress.problem ??
+          (progress.rendered ? undefined : { reason: 'Pending', message: 'its parameters are read soon' })
+        );
+      }
+      progress.rendered = { from, rendering: renderWaypoint(gateway, settings, parameters) };
+    }
+    const { rendering } = progress.rendered;
+    if (!rendering.ok) return rendering;
+    // Before its pods: they would wait for it for long.
+    const { path, body } = roots(namespace);
+    const text = JSON.stringify(body);
+    if (progress.applied.get(path)?.text !== text) {
+      await requestJson(config, 'PATCH', applyPath(path, true), body);
+      progress.applied.set(path, { text, fingerprint: '', atMs: Date.now() });
+    }
+    for (const object of rendering.objects) {
+      const problem = await this.#keep(gateway, object, progress);
+      if (problem) return problem;
+    }
+    const autoscaler = this.#seen('horizontalPodAutoscaler', gateway);
+    if (autoscaler && !rendering.objects.some(({ kind }) => kind === 'horizontalPodAutoscaler')) {
+      const at = pathOf('horizontalPodAutoscaler', namespace, autoscaler.name);
+      await requestJson(config, 'DELETE', at, { preconditions: { uid: autoscaler.uid } }).catch(ignoreGone);
+      progress.applied.delete(at);
+    }
+    return undefined;
+  }
+
+  /** The ConfigMap's data, not older than `parametersFreshMs`; undefined where there is none. Errors: ApiError. */
+  async #readParameters(
+    namespace: string,
+    configMap: string,
+    progress: Progress,
+  ): Promise<Readonly<Record<string, string>> | undefined> {
+    const path = `/api/v1/namespaces/${namespace}/configmaps/${configMap}`;
+    if (progress.parametersPath === path && Date.now() - progress.parametersAtMs < parametersFreshMs)
+      return progress.parameters;
+    let read: Progress['parameters'];
+    try {
+      const found = (await requestJson(this.#options.config, 'GET', path)) as {
+        readonly data?: Readonly<Record<string, string>>;
+      };
+      read = found.data ?? {};
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status !== 404) throw error;
+    }
+    progress.parameters = read;
+    progress.parametersPath = path;
+    progress.parametersAtMs = Date.now();
+    return read;
+  }
+
+  /** Returns why what is there is left as it is. Errors: ApiError. */
+  async #keep(
+    gateway: GatewayObject,
+    { kind, path, body }: RenderedObject,
+    progress: Progress,
+  ): Promise<WaypointProblem | undefined> {
+    const { config, log } = this.#options;
+    const text = JSON.stringify(body);
+    const seen = this.#seen(kind, gateway);
+    const applied = progress.applied.get(path);
+    const asApplied = applied?.text === text;
+    if (asApplied && seen?.fingerprint === applied.fingerprint) return undefined;
+    // What was just written may not be heard of yet.
+    if (asApplied && Date.now() - applied.atMs < contendedMs) {
+      this.changed(contendedMs);
+      return undefined;
+    }
+    if (!seen) {
+      const found = await requestJson(config, 'GET', path).catch(ignoreGone);
+      const owner = found === undefined ? gateway.metadata.uid : readMade(kind, found).owner;
+      // Somebody else's application may be named so: its pods would be told apart from ours by nothing.
+      if (owner !== gateway.metadata.uid) {
+        const what = `${String(body['kind'])} ${namespaceOf(gateway)}/${gateway.metadata.name}`;
+        const message = `${what} is there and not of this Gateway: it is left as it is; delete it, or give the Gateway another name`;
+        return { reason: 'Invalid', message };
+      }
+    }
+    // With its UID: one of the same name that came after it is not meant.
+    const target = seen ? { ...body, metadata: { ...(body['metadata'] as object), uid: seen.uid } } : body;
+    const made = await requestJson(config, 'PATCH', applyPath(path, true), target);
+    progress.applied.set(path, { text, fingerprint: readMade(kind, made).fingerprint, atMs: Date.now() });
+    log.info({ kind, path }, seen ? 'brought to what its Gateway says' : 'made for its Gateway');
+    return undefined;
+  }
+}
+
+const madeKey = (kind: RenderedKind, namespace: string, name: string): string =>
+  `${kind} ${namespace}/${name}`;
+const keyOf = (gateway: GatewayObject): string =>
+  `${namespaceOf(gateway)}/${gateway.metadata.name} ${gateway.metadata.uid ?? ''}`;
+const applyPath = (path: string, force: boolean): string =>
+  `${path}?fieldManager=${manager}${force ? '&force=true' : ''}`;
+const ignoreGone = (error: unknown): undefined => {
+  if (error instanceof ApiError && error.status === 404) return undefined;
+  throw error;
+};
