@@ -5,7 +5,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText } from '../../src/base/errors.js';
-import { RateLimiter } from '../../src/base/rate.js';
+import { RateLimiter } from '../../src/base/rate-limiter.js';
 import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 import type { Compiler } from '../compile/compile.js';
 import { namespaceOf } from '../../src/model/labels.js';

@@ -7,8 +7,8 @@ import type { MeshObject } from '../../../control/objects/objects.js';
 import { pickFields } from '../../../control/kinds/kinds.js';
 import { readObject } from '../../../control/source/validate.js';
 import { kernelServices } from '../../../daemonset/kernel/services.js';
-import { kernelMayCarry } from '../../../daemonset/kernel/verdicts.js';
-import { planInboundPlain, planInboundTunnel, planOutbound } from '../../../daemonset/proxy/plan.js';
+import { isKernelPathAllowed } from '../../../daemonset/kernel/verdicts.js';
+import { planInboundPlain, planInboundTunnel, planOutbound } from '../../../daemonset/proxy/choose-path.js';
 import { parseSocketAddress } from '../../../src/model/address.js';
 import type { NodePod } from '../../../src/model/node-pod.js';
 import { candidatesOf } from '../../../src/state/resolve.js';
@@ -140,10 +140,10 @@ export function decisions(
       for (const source of others) {
         const from = pods.get(source);
         assert.ok(from);
-        const place = { cookie: 0n, netns: '' };
+        const netns = { cookie: 0n, netns: '' };
         found[`kernel ${source} to ${destination}:${port}`] =
           source !== destination &&
-          kernelMayCarry(view, { pod: from, place }, { pod, place }, port, pod.node);
+          isKernelPathAllowed(view, { pod: from, netns }, { pod, netns }, port, pod.node);
       }
     }
     const workload = view.workload(pod.uid);

@@ -1,0 +1,91 @@
+/** weft_flows: the ends of connections that the kernel carries, as the programs report them. */
+import type { PinnedMaps } from './pinned.js';
+import { little } from './row.js';
+import { LiveRow, structs } from './rows.generated.js';
+
+export const flowsPerTurnMax = 8192;
+const turnMs = 50;
+
+/**
+ * Flows as the ring gives them, many in one piece, read in place: what is told of a connection is mostly the same as of the
+ * one before, so only the parts that differ are decoded for each.
+ */
+export class FlowReader {
+  static readonly recordSize = structs.weft_flow[0];
+  readonly #bytes: Buffer;
+  readonly #view: DataView;
+  #at = -FlowReader.recordSize;
+
+  constructor(packed: Uint8Array) {
+    this.#bytes = Buffer.from(packed.buffer, packed.byteOffset, packed.byteLength);
+    this.#view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength);
+  }
+  /** Moves to the next record; false at the end. */
+  next(): boolean {
+    this.#at += FlowReader.recordSize;
+    return this.#at < this.#bytes.length;
+  }
+  /** Equal for flows that differ in the client's port, their counts and times alone. */
+  get sameness(): string {
+    return this.#bytes.toString('latin1', this.#at + flowAt.live, this.#at + flowAt.live + liveAt.sport);
+  }
+  get clientPort(): number {
+    return this.#view.getUint16(this.#at + flowAt.live + liveAt.sport, false);
+  }
+  get flags(): number {
+    return this.#view.getUint32(this.#at + flowAt.live + liveAt.flags, little);
+  }
+  get bytesSent(): number {
+    return this.#number(flowAt.live + liveAt.bytes);
+  }
+  get bytesReceived(): number {
+    return this.#number(flowAt.live + liveAt.bytes + 8);
+  }
+  get bytesSpliced(): number {
+    return this.#number(flowAt.live + liveAt.spliced) + this.#number(flowAt.live + liveAt.spliced + 8);
+  }
+  get durationMs(): number {
+    return Math.floor((this.#number(0) - this.#number(flowAt.live + liveAt.started)) / 1e6);
+  }
+  /** The client socket's cookie. */
+  get id(): number {
+    return this.#number(flowAt.live + liveAt.cookie);
+  }
+  get live(): LiveRow {
+    return new LiveRow(this.#bytes.subarray(this.#at + flowAt.live, this.#at + FlowReader.recordSize));
+  }
+  /** Exact below 2^53: bytes, nanoseconds since boot and socket cookies are. */
+  #number(offset: number): number {
+    const at = this.#at + offset;
+    return this.#view.getUint32(at, little) + this.#view.getUint32(at + 4, little) * 2 ** 32;
+  }
+}
+const flowAt = { live: structs.weft_flow[1].live[0] } as const;
+const liveAt = {
+  sport: structs.weft_live[1].sport[0],
+  flags: structs.weft_live[1].flags[0],
+  started: structs.weft_live[1].started[0],
+  bytes: structs.weft_live[1].bytes[0],
+  spliced: structs.weft_live[1].spliced[0],
+  cookie: structs.weft_live[1].cookie[0],
+} as const;
+
+/** Reads the ring in turns until the returned function is called; what a full ring lost is counted as `events-lost`. */
+export function watchFlows(
+  datapath: { readonly maps: PinnedMaps; drainFormer(onFlows: (flows: FlowReader) => void): void },
+  onFlows: (flows: FlowReader) => void,
+): () => void {
+  const ring = datapath.maps.ring('weft_flows');
+  const drain = (): void => {
+    const packed = ring.drainPacked(flowsPerTurnMax, FlowReader.recordSize);
+    if (packed.length > 0) onFlows(new FlowReader(packed));
+    datapath.drainFormer(onFlows);
+  };
+  const timer = setInterval(drain, turnMs);
+  timer.unref();
+  return () => {
+    clearInterval(timer);
+    drain();
+    ring.close();
+  };
+}
