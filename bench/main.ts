@@ -12,8 +12,10 @@ import { printKernel, runKernel } from './kernel/suite.js';
 import { printL4, runL4 } from './l4/suite.js';
 import { registerMesh } from './mesh/command.js';
 import { registerReport } from './report/commands.js';
-import { printSecured, runSecured } from './waypoint/secured.js';
-import { printWaypoint, runWaypoint } from './waypoint/suite.js';
+import { printSecured } from './waypoint/secured-report.js';
+import { runSecured } from './waypoint/secured.js';
+import { printWaypoint } from './waypoint/plain-report.js';
+import { runWaypoint } from './waypoint/suite.js';
 
 /** Says what is missing and ends, or begins a run that a signal can end in order. */
 function begin(): { onProgress: (text: string) => void; interrupted: () => boolean } {

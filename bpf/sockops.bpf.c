@@ -352,6 +352,7 @@ int weft_sock_release(struct bpf_sock *ctx)
 const volatile struct {
 	struct weft_event event;
 	struct weft_flow flow;
+	enum weft_port port;
 	enum weft_pod_flag pod_flag;
 	enum weft_direction direction;
 	enum weft_listener listener;

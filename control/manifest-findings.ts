@@ -12,7 +12,7 @@ import { compile } from './compile/compile.js';
 import { unenforcedObjects } from './compile/unenforced.js';
 import { makesPods, templatePod } from './pod-templates.js';
 import { fileErrorText, parseManifests, refusedMeans, unusedText } from './source/parse.js';
-import { saidTwice } from './source/twice.js';
+import { saidTwice } from './source/duplicates.js';
 
 export interface ManifestText {
   readonly file: string;

@@ -1,5 +1,5 @@
 /** Pods that a cluster would make of manifests: a Deployment in a file is the pods that policies select. Pure. */
-import type { Container, PodObject } from './compile/objects.js';
+import type { Container, PodObject } from './objects/objects.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 const isFields = (value: unknown): value is Fields =>

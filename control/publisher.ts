@@ -1,6 +1,6 @@
 /** From changed objects to resource updates: compiles what changed, and hands the resources that differ to the server. */
 import { Compiler, type Changes, type CompileSettings, type ObjectKey } from './compile/compile.js';
-import type { MeshObject } from './compile/objects.js';
+import type { MeshObject } from './objects/objects.js';
 import { problemLine, SettingProblems } from './compile/setting-problems.js';
 import type { ControlLog } from './log.js';
 import { ProblemLog } from './problem-log.js';

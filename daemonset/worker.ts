@@ -14,7 +14,7 @@ import { ChangeTracker, touchedWorkloads } from '../src/state/change.js';
 import { MeshState } from '../src/state/store.js';
 import type { MetricEvent } from '../src/telemetry/metrics.js';
 import type { Svid } from '../src/tls/svid.js';
-import type { FromWorker, LocalPod, ToWorker, WorkerSettings } from './messages.js';
+import type { FromWorker, LocalPod, ToWorker, WorkerSettings } from './worker-ipc.js';
 import type { ListenerKind } from './datapath/layout.js';
 import { PodSockets } from './pod/sockets.js';
 import { Connections } from './proxy/connections.js';
@@ -109,7 +109,7 @@ const context: ProxyContext = {
       list.add(done);
     });
   },
-  learn: (source, destination, port) => send({ type: 'learn', source, destination, port }),
+  requestVerdict: (source, destination, port) => send({ type: 'verdict-request', source, destination, port }),
   limitReached: (limit) => send({ type: 'limit', limit }),
   opened: (record) => tell({ kind: 'opened', record }),
   closed: (record) => tell({ kind: 'closed', record }),
@@ -158,10 +158,10 @@ function resettle(pod: Owned, local: LocalPod): void {
 async function own(local: LocalPod): Promise<void> {
   const { uid, identity } = local.pod;
   const present = owned.get(uid);
-  if (present && present.local.place.cookie === local.place.cookie) {
+  if (present && present.local.netns.cookie === local.netns.cookie) {
     // Another agent had the pod meanwhile, and put its own listeners there.
     if (present.steered !== mapsOpened) {
-      for (const [kind, server] of present.servers) sockets().steer(local.place, kind, server);
+      for (const [kind, server] of present.servers) sockets().steer(local.netns, kind, server);
       present.steered = mapsOpened;
     }
     return resettle(present, local);
@@ -176,7 +176,7 @@ async function own(local: LocalPod): Promise<void> {
   if (svid) serveTunnels(pod, svid);
   try {
     const listen = async (kind: ListenerKind, onConnection: (socket: net.Socket) => void): Promise<void> =>
-      void pod.servers.set(kind, await sockets().listen(local.place, kind, onConnection));
+      void pod.servers.set(kind, await sockets().listen(local.netns, kind, onConnection));
     await listen('hbone', (socket) => acceptTunnel(pod, socket));
     await listen('inbound', (socket) => guard(handlePlain(context, pod.local, socket), socket));
     await listen('outbound', (socket) => guard(handleOutbound(context, pod.local, socket), socket));
@@ -283,7 +283,7 @@ async function handle(message: ToWorker): Promise<unknown> {
         localPods.set(local.pod.uid, local);
         const pod = owned.get(local.pod.uid);
         // Of another namespace it is another pod, which is owned by a message of its own.
-        if (pod?.local.place.cookie === local.place.cookie) resettle(pod, local);
+        if (pod?.local.netns.cookie === local.netns.cookie) resettle(pod, local);
       }
       return undefined;
     case 'identities':
@@ -302,12 +302,12 @@ async function handle(message: ToWorker): Promise<unknown> {
       return openMaps();
     case 'retire':
       return retire();
-    case 'emptied':
+    case 'when-empty':
       return emptied(message.timeoutMs);
-    case 'own':
+    case 'assign':
       if (draining) throw new WeftError('WEFT_DRAINING', 'this agent is draining');
       return inOrder(message.pod.pod.uid, () => own(message.pod));
-    case 'disown':
+    case 'unassign':
       return inOrder(message.uid, () => disown(message.uid));
     case 'connections':
       return connections.describe();

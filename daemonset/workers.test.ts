@@ -3,20 +3,20 @@ import { test } from 'node:test';
 import { until } from '../src/base/wait.js';
 import { MeshState } from '../src/state/store.js';
 import { pod } from '../test/support/mesh.js';
-import type { LocalPod } from './messages.js';
+import type { LocalPod } from './worker-ipc.js';
 import { Workers, type WorkersOptions } from './workers.js';
 
-/** A worker that owns every pod but `doomed`, at which it dies, and logs what it was told. */
+/** A worker that accepts every pod but `doomed`, at which it dies, and logs what it was told. */
 const script = `data:text/javascript,${encodeURIComponent(`
 import { parentPort, threadId } from 'node:worker_threads';
 const told = [];
 
 parentPort.on('message', (message) => {
   told.push(message.type);
-  if (message.type === 'own') told.push('own ' + message.pod.pod.name);
+  if (message.type === 'assign') told.push('assign ' + message.pod.pod.name);
   if (message.type === 'pods') told.push(message.pods.map((one) => '+' + one.pod.name).concat(message.removed.map((uid) => '-' + uid)).join(' '));
-  if (message.type === 'own' && message.pod.pod.name === 'slow') return void setTimeout(() => parentPort.postMessage({ type: 'done', call: message.call }), 3000);
-  if (message.type === 'own' && message.pod.pod.name === 'doomed') throw new Error('as told');
+  if (message.type === 'assign' && message.pod.pod.name === 'slow') return void setTimeout(() => parentPort.postMessage({ type: 'done', call: message.call }), 3000);
+  if (message.type === 'assign' && message.pod.pod.name === 'doomed') throw new Error('as told');
   if (message.type === 'connections') parentPort.postMessage({ type: 'done', call: message.call, result: [{ threadId, told }] });
   else if ('call' in message) parentPort.postMessage({ type: 'done', call: message.call });
 });
@@ -24,7 +24,7 @@ parentPort.on('message', (message) => {
 
 const local = (name: string, ip: string): LocalPod => ({
   pod: pod(name, ip),
-  place: { cookie: 1n, netns: '' },
+  netns: { cookie: 1n, netns: '' },
 });
 
 function workersOf(count: number, more: Partial<WorkersOptions> = {}): Workers {
@@ -50,13 +50,13 @@ test('a worker that dies is replaced and told all it must know; its calls fail, 
   });
   t.after(() => workers.drain(1));
   workers.sync(new Map());
-  await workers.own(local('kept', '10.0.0.1'));
-  await workers.own(local('other', '10.0.0.2'));
+  await workers.assign(local('kept', '10.0.0.1'));
+  await workers.assign(local('other', '10.0.0.2'));
   const before = (await workers.connections()) as { threadId: number; told: string[] }[];
   assert.equal(before.length, 2);
 
-  // The least busy worker takes it: both own one pod, so the first, which owns `kept`.
-  await assert.rejects(workers.own(local('doomed', '10.0.0.3')), {
+  // The least busy worker takes it: both have one pod, so the first, which has `kept`.
+  await assert.rejects(workers.assign(local('doomed', '10.0.0.3')), {
     code: 'WEFT_WORKER_DIED',
     retryable: true,
   });
@@ -67,7 +67,7 @@ test('a worker that dies is replaced and told all it must know; its calls fail, 
   assert.equal(after[1]?.threadId, before[1]?.threadId, 'the other worker is the same');
   assert.notEqual(after[0]?.threadId, before[0]?.threadId);
   assert.deepEqual(after[0]?.told.filter((one) => one !== '').slice(0, 2), ['mesh', 'pods']);
-  await workers.own(local('kept', '10.0.0.1'));
+  await workers.assign(local('kept', '10.0.0.1'));
 });
 
 const all = async (workers: Workers): Promise<string[][]> =>
@@ -85,18 +85,18 @@ test('workers are told what differs from the last time, and nothing where nothin
   assert.deepEqual(told?.slice(0, 4), ['pods', '+a +b', 'pods', `+b -${a.pod.uid}`]);
 });
 
-test('a worker that answers late keeps the pod, and is the one that is told to disown it: no listener is left behind', async (t) => {
+test('a worker that answers late keeps the pod, and is the one that is told to unassign it: no listener is left behind', async (t) => {
   const workers = workersOf(2, { callTimeoutMsMax: 1_000 });
   t.after(() => workers.drain(1));
   const slow = local('slow', '10.0.0.1');
-  await assert.rejects(workers.own(slow), { code: 'WEFT_WORKER_SILENT' });
+  await assert.rejects(workers.assign(slow), { code: 'WEFT_WORKER_SILENT' });
   // Its second try goes to the same worker though the other has fewer pods.
-  await assert.rejects(workers.own(slow), { code: 'WEFT_WORKER_SILENT' });
-  await workers.disown(slow.pod.uid);
+  await assert.rejects(workers.assign(slow), { code: 'WEFT_WORKER_SILENT' });
+  await workers.unassign(slow.pod.uid);
   const [first, second] = await all(workers);
   assert.deepEqual(
-    first?.filter((one) => /own/.test(one)),
-    ['own', 'own slow', 'own', 'own slow', 'disown'],
+    first?.filter((one) => /assign/.test(one)),
+    ['assign', 'assign slow', 'assign', 'assign slow', 'unassign'],
   );
-  assert.ok(!second?.some((one) => one.includes('own')));
+  assert.ok(!second?.some((one) => one.includes('assign')));
 });

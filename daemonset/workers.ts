@@ -5,7 +5,7 @@ import { WeftError } from '../src/base/errors.js';
 import type { WorkloadUid } from '../src/model/workload.js';
 import type { MeshState } from '../src/state/store.js';
 import type { Svid } from '../src/tls/svid.js';
-import type { FromWorker, LocalPod, ToWorker, WorkerSettings } from './messages.js';
+import type { FromWorker, LocalPod, ToWorker, WorkerSettings } from './worker-ipc.js';
 
 export const workersDefault = Math.max(1, Math.floor(availableParallelism() / 2));
 const callTimeoutMsMax = 30_000;
@@ -110,9 +110,9 @@ export class Workers {
   }
 
   /** Resolves when nobody is connected any more, or at the limit. */
-  async emptied(timeoutMs: number): Promise<void> {
+  async whenEmpty(timeoutMs: number): Promise<void> {
     await Promise.all(
-      this.#slots.map((slot) => this.#call(slot, { type: 'emptied', timeoutMs }, timeoutMs + 5_000)),
+      this.#slots.map((slot) => this.#call(slot, { type: 'when-empty', timeoutMs }, timeoutMs + 5_000)),
     );
   }
 
@@ -153,14 +153,14 @@ export class Workers {
    * Owned by the worker with the fewest pods; a pod that is owned already stays where it is, also where its worker was silent:
    * it may answer late, and then the listeners are its. Errors: WEFT_WORKER_SILENT, WEFT_WORKER_DIED, WEFT_LISTEN.
    */
-  async own(local: LocalPod): Promise<void> {
+  async assign(local: LocalPod): Promise<void> {
     const uid = local.pod.uid;
     const slot =
       this.#slots.find(({ pods }) => pods.has(uid)) ??
       this.#slots.reduce((least, one) => (one.pods.size < least.pods.size ? one : least));
     slot.pods.set(uid, local);
     try {
-      await this.#call(slot, { type: 'own', pod: local });
+      await this.#call(slot, { type: 'assign', pod: local });
     } catch (error) {
       if (codeOf(error) !== 'WEFT_WORKER_SILENT') slot.pods.delete(uid);
       throw error;
@@ -168,11 +168,11 @@ export class Workers {
   }
 
   /** A worker gets its messages in order, so one that is silent disowns what it owns late. */
-  async disown(uid: WorkloadUid): Promise<void> {
+  async unassign(uid: WorkloadUid): Promise<void> {
     const slot = this.#slots.find(({ pods }) => pods.has(uid));
     if (!slot) return;
     slot.pods.delete(uid);
-    await this.#call(slot, { type: 'disown', uid });
+    await this.#call(slot, { type: 'unassign', uid });
   }
 
   async connections(): Promise<object[]> {

@@ -33,3 +33,6 @@ if [ ! "$ready" -nt native/ready/weft-ready.c ]; then
   mkdir -p "$(dirname "$ready")"
   gcc -static -O2 -s -Wall -Wextra -Werror -o "$ready" native/ready/weft-ready.c
 fi
+
+# The agent's side of the maps, as the objects have them. The file is committed, so that types and lint need no compiler for eBPF.
+node native/generate-rows.mjs

@@ -7,9 +7,9 @@ import { parseAllDocuments } from 'yaml';
 import { distRoot } from '../../src/cli/run.js';
 import { serverArgs, wholeRate } from '../load/fortio.js';
 import { provingStats } from '../peers/sidecar.js';
-import { countersOf, sidecarCarried, sidecarEvidence } from './evidence.js';
+import { countersOf, sidecarHandledTraffic, sidecarEvidence } from './evidence.js';
 import { jobOf } from './jobs.js';
-import { chooseNodes, troubleOf, type NodeItem } from './objects.js';
+import { chooseNodes, problemOf, type NodeItem } from './objects.js';
 import {
   ports,
   ratesOf,
@@ -149,7 +149,7 @@ test('a Job has the plan alone in its environment, and goes with the CronJob tha
   ]);
 });
 test('of a pod that does not run its containers, its image or the scheduler say why', () => {
-  const pod = (status: object): string => troubleOf({ metadata: { name: 'p' }, spec: {}, status });
+  const pod = (status: object): string => problemOf({ metadata: { name: 'p' }, spec: {}, status });
   assert.equal(pod({ containerStatuses: [{ name: 'c', state: { terminated: { exitCode: 0 } } }] }), '');
   assert.match(
     pod({
@@ -182,10 +182,10 @@ test("a namespace's connections are summed by how they were secured, and no othe
 });
 test("a sidecar has carried it when the server's Envoy counted everything that shows it", () => {
   const all = Object.fromEntries(provingStats.map((name) => [`server ${name}`, 1]));
-  assert.ok(sidecarCarried(report({ counters: all })));
+  assert.ok(sidecarHandledTraffic(report({ counters: all })));
   const [first = ''] = provingStats;
-  assert.ok(!sidecarCarried(report({ counters: { ...all, [`server ${first}`]: 0 } })));
-  assert.ok(!sidecarCarried(report()));
+  assert.ok(!sidecarHandledTraffic(report({ counters: { ...all, [`server ${first}`]: 0 } })));
+  assert.ok(!sidecarHandledTraffic(report()));
 });
 test("counters of a client's Envoy begin anew with each Job, those of a server's go on", () => {
   const of = (client: number, server: number): { placement: string; report: ClientReport } => ({

@@ -1,6 +1,6 @@
 /** What proxies counted of a variant's connections: a variant of which none counted anything was not what it is called. */
 import type { KubeConfig } from '@kubernetes/client-node';
-import { getThrough } from '../../src/kubernetes/forward.js';
+import { getThroughPortForward } from '../../src/kubernetes/port-forward.js';
 import { provingStats } from '../peers/sidecar.js';
 import type { Evidence } from '../result/result.js';
 import { itemsAt, type PodItem } from './objects.js';
@@ -44,7 +44,7 @@ export function sidecarEvidence(
 }
 
 /** Whether what shows that a sidecar carries it has counted, at the server's side. Pure. */
-export const sidecarCarried = ({ counters }: ClientReport): boolean =>
+export const sidecarHandledTraffic = ({ counters }: ClientReport): boolean =>
   provingStats.every((name) => (counters[`server ${name}`] ?? 0) > 0);
 
 /** Of agents and waypoints. One that does not answer is left out. */
@@ -56,7 +56,7 @@ export async function weftEvidence(config: KubeConfig, variant: ClusterVariant):
   for (const path of selectors) {
     for (const { metadata } of await itemsAt<PodItem & { metadata: { namespace: string } }>(config, path)) {
       const at = { namespace: metadata.namespace, pod: metadata.name, port: weftMetricsPort };
-      const text = await getThrough(config, at, '/metrics').catch(() => '');
+      const text = await getThroughPortForward(config, at, '/metrics').catch(() => '');
       for (const [key, value] of countersOf(text, variant.namespace))
         sums.set(key, (sums.get(key) ?? 0) + value);
     }

@@ -3,7 +3,7 @@ import type { CoreV1Api, KubeConfig } from '@kubernetes/client-node';
 import { WeftError } from '../../src/base/errors.js';
 import { sleep } from '../../src/base/wait.js';
 import { requestJson } from '../../src/kubernetes/request.js';
-import { itemsAt, troubleOf, type PodItem } from './objects.js';
+import { itemsAt, problemOf, type PodItem } from './objects.js';
 import type { ClientPlan, ClientReport } from './plan.js';
 import { readReport } from './report.js';
 
@@ -95,7 +95,7 @@ export class Jobs {
         const failed = over('Failed');
         if (failed || Date.now() > end) {
           const pods = await this.#pods(namespace, name);
-          const said = pods.map(troubleOf).find((text) => text !== '');
+          const said = pods.map(problemOf).find((text) => text !== '');
           throw new WeftError(
             'WEFT_BENCH_JOB',
             `the client's Job failed: ${said ?? failed?.message ?? `it did not end in ${deadlineS} s`}`,

@@ -134,7 +134,7 @@ export const isReady = ({ status }: PodItem): boolean =>
   (status?.conditions ?? []).some(({ type, status }) => type === 'Ready' && status === 'True');
 
 /** What of a pod keeps it from running or ended it; empty where nothing does. Pure. */
-export function troubleOf({ metadata, status }: PodItem): string {
+export function problemOf({ metadata, status }: PodItem): string {
   const containers = [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])];
   const said = containers.flatMap(({ name, state }) => {
     if (state?.waiting?.reason !== undefined && state.waiting.reason !== 'PodInitializing')
@@ -167,9 +167,9 @@ interface DeploymentItem {
 export interface Serving {
   readonly serving: boolean;
   /** What keeps pods from running, or from being made. */
-  readonly trouble: string;
+  readonly problem: string;
   /** Waiting would not help. */
-  readonly hopeless: boolean;
+  readonly isFinal: boolean;
 }
 
 /** Waiting reasons of containers that stay until somebody changes something; an image may be slow, not absent. */
@@ -192,12 +192,12 @@ export function servingOf(pods: readonly PodItem[], deployments: readonly Deploy
       type === 'ReplicaFailure' && message !== undefined ? [message] : [],
     ),
   );
-  const trouble = [...refused, ...pods.map(troubleOf).filter((text) => text !== '')].join('; ');
+  const problem = [...refused, ...pods.map(problemOf).filter((text) => text !== '')].join('; ');
   return {
     serving:
       deployments.length > 0 &&
       deployments.every(({ spec, status }) => (status?.availableReplicas ?? 0) >= (spec.replicas ?? 1)),
-    trouble,
-    hopeless: refused.length > 0 || stayingReasons.test(`${trouble} `),
+    problem,
+    isFinal: refused.length > 0 || stayingReasons.test(`${problem} `),
   };
 }

@@ -12,7 +12,7 @@ import { figuresOf } from '../result/figures.js';
 import { goalsOfRatios } from '../result/goals.js';
 import { schemaName } from '../result/schema.js';
 import type { BenchResult, Evidence, Sample } from '../result/result.js';
-import { sidecarCarried, sidecarEvidence, weftEvidence } from './evidence.js';
+import { sidecarHandledTraffic, sidecarEvidence, weftEvidence } from './evidence.js';
 import { installChart, uninstallChart } from './helm.js';
 import { Jobs } from './jobs.js';
 import { chooseNodes, find, itemsAt, lacking, servingIn, type NodeItem, type PodItem } from './objects.js';
@@ -50,7 +50,7 @@ const installMsMax = 180_000;
 const hopelessMsMax = 20_000;
 const lookMs = 300;
 const removeSMax = 120;
-const carriedMsMax = 20_000;
+const proofMsMax = 20_000;
 /** Starting a pod, waiting until all answers, and each of the steps' own beginning and end. */
 const jobSecondsBeside = 180;
 const stepsMax = 20;
@@ -235,12 +235,12 @@ class ClusterRun {
     const end = Date.now() + installMsMax;
     for (let hopelessSinceMs: number | undefined; ; await sleep(lookMs)) {
       this.#check();
-      const { serving, trouble, hopeless } = await servingIn(this.config, namespace);
+      const { serving, problem, isFinal } = await servingIn(this.config, namespace);
       if (serving) return;
-      hopelessSinceMs = hopeless ? (hopelessSinceMs ?? Date.now()) : undefined;
+      hopelessSinceMs = isFinal ? (hopelessSinceMs ?? Date.now()) : undefined;
       const gaveUp = hopelessSinceMs !== undefined && Date.now() - hopelessSinceMs > hopelessMsMax;
       if (gaveUp || Date.now() > end)
-        throw new WeftError('WEFT_BENCH_INSTALL', trouble || `not ready in ${installMsMax / 1000} s`);
+        throw new WeftError('WEFT_BENCH_INSTALL', problem || `not ready in ${installMsMax / 1000} s`);
     }
   }
 
@@ -332,7 +332,7 @@ class ClusterRun {
           if (failed) throw new WeftError('WEFT_BENCH_JOB', `${failed.workload}: ${failed.why}`);
           reports.push({ placement, report });
         }
-        await this.#proveCarried(
+        await this.#proveTraffic(
           variant,
           reports.map(({ report }) => report),
         );
@@ -350,17 +350,17 @@ class ClusterRun {
     }
   }
 
-  async #proveCarried(variant: ClusterVariant, reports: readonly ClientReport[]): Promise<void> {
+  async #proveTraffic(variant: ClusterVariant, reports: readonly ClientReport[]): Promise<void> {
     const fail = (): never => {
       throw new WeftError(
         'WEFT_BENCH_NOT_CARRIED',
         `${variant.name} carried nothing of its pods' connections: its counters stayed at zero`,
       );
     };
-    if (variant.sidecar && !reports.every(sidecarCarried)) fail();
+    if (variant.sidecar && !reports.every(sidecarHandledTraffic)) fail();
     if (variant.kind !== 'weft') return;
     // Agents and waypoints count with a delay.
-    const end = Date.now() + carriedMsMax;
+    const end = Date.now() + proofMsMax;
     while ((await weftEvidence(this.config, variant)).length === 0) {
       this.#check();
       if (Date.now() > end) fail();

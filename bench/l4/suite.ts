@@ -127,7 +127,7 @@ export async function runL4(options: L4Options): Promise<Report> {
       if (!mark) throw new WeftError('WEFT_START', `the agent of ${name} does not run`);
       return mark.pid;
     });
-    await proveCarried(addresses.get(netnsOf(mesh, 'far')) ?? '');
+    await proveMeshPath(addresses.get(netnsOf(mesh, 'far')) ?? '');
     // The first connection of a pair asks for its verdict: what is measured is what follows.
     for (const { server } of paths) {
       const ip = addresses.get(netnsOf(mesh, server)) ?? '';
@@ -153,7 +153,7 @@ export async function runL4(options: L4Options): Promise<Report> {
 }
 
 /** Refuses to measure a "mesh" that is not one: the agent must count a connection under mutual TLS. */
-async function proveCarried(far: string): Promise<void> {
+async function proveMeshPath(far: string): Promise<void> {
   await runJson(
     netnsOf(mesh, 'client'),
     loadProgram('pingpong'),

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { WeftError } from '../../src/base/errors.js';
-import { fetchPackage, kept } from '../peers/kept.js';
+import { fetchPackage, downloadDir } from '../peers/downloads.js';
 import { numberAt } from '../harness/load.js';
 
 // Later ones name a module that the proxy does not have.
@@ -14,7 +14,7 @@ export type FoundFortio = { readonly path: string; readonly version: string } | 
 
 /** Builds it where it is not there yet, with a Go that is fetched where there is none; never throws. */
 export function findFortio(onProgress: (text: string) => void): FoundFortio {
-  const path = join(kept, `fortio-${version}`, 'fortio');
+  const path = join(downloadDir, `fortio-${version}`, 'fortio');
   try {
     if (!existsSync(path)) build(path, onProgress);
     return { path, version };
@@ -54,7 +54,7 @@ function findGo(onProgress: (text: string) => void): string {
   } catch {
     // None there.
   }
-  const dir = join(kept, `go-${goVersion}`);
+  const dir = join(downloadDir, `go-${goVersion}`);
   const path = join(dir, 'go', 'bin', 'go');
   if (existsSync(path)) return path;
   onProgress(`fetching Go ${goVersion} into ${dir}`);

@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sink PORT CPU: reads what comes and throws it away, on any number of connections, one thread; closes when the client has closed. */
-#include "common.h"
-#include <sys/epoll.h>
+#include "serve.h"
 
 #define READ_BYTES (256 << 10)
+
+static int discard(int fd)
+{
+	static char bytes[READ_BYTES];
+	ssize_t got = recv(fd, bytes, sizeof(bytes), 0);
+	return got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
+}
 
 int main(int argc, char **argv)
 {
@@ -13,28 +19,5 @@ int main(int argc, char **argv)
 	}
 	int listener = listen_on(number(argv[1], 1, 65535, "PORT"));
 	pin(number(argv[2], -1, 1023, "CPU"));
-	int poll = epoll_create1(EPOLL_CLOEXEC);
-	struct epoll_event event = {.events = EPOLLIN, .data.fd = listener}, ready[256];
-	if (poll < 0 || epoll_ctl(poll, EPOLL_CTL_ADD, listener, &event))
-		die("epoll");
-	static char bytes[READ_BYTES];
-	for (;;) {
-		int count = epoll_wait(poll, ready, 256, -1);
-		for (int i = 0; i < count; i++) {
-			int fd = ready[i].data.fd;
-			if (fd == listener) {
-				int accepted;
-				while ((accepted = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
-					event.events = EPOLLIN;
-					event.data.fd = accepted;
-					if (epoll_ctl(poll, EPOLL_CTL_ADD, accepted, &event))
-						close(accepted);
-				}
-				continue;
-			}
-			ssize_t got = recv(fd, bytes, sizeof(bytes), 0);
-			if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
-				close(fd);
-		}
-	}
+	serve(listener, NULL, discard);
 }

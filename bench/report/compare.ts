@@ -41,7 +41,7 @@ export interface Comparison {
 const significance = 0.05;
 const dealsMax = 1_000;
 /** Tails of tails and what applications spend are too noisy to be judged by, and are in the files for who wants them. */
-const notJudged = new Set([
+const notCompared = new Set([
   'p90',
   'p999',
   'applicationUs',
@@ -206,14 +206,16 @@ export function compareResults(a: BenchResult, b: BenchResult, options: CompareO
       .filter(({ kind }) => kind === 'none' || kind === 'noise')
       .map(({ name }) => name),
   );
-  const judged = ({ figures }: BenchResult): Map<string, Figure> =>
+  const comparedFigures = ({ figures }: BenchResult): Map<string, Figure> =>
     new Map(
       figures
-        .filter(({ variant, metric }) => !baseline.has(variant) && !notJudged.has(metric) && metrics[metric])
+        .filter(
+          ({ variant, metric }) => !baseline.has(variant) && !notCompared.has(metric) && metrics[metric],
+        )
         .map((figure) => [keyOf(figure), figure]),
     );
-  const before = judged(a);
-  const after = judged(b);
+  const before = comparedFigures(a);
+  const after = comparedFigures(b);
   const compared = [...before].flatMap(([key, was]) => {
     const is = after.get(key);
     if (!is) return [];

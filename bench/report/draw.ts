@@ -4,110 +4,13 @@ import { GridComponent } from 'echarts/components';
 import { init, use, type EChartsCoreOption } from 'echarts/core';
 import { SVGRenderer } from 'echarts/renderers';
 import type { Variant } from '../result/result.js';
-import type { Plot, Series } from './plots.js';
+import { counted, linearTicks, logTicks, valueText } from './axis.js';
+import type { Plot, Series } from './plot.js';
+import { box, font, label, segment, spreadOut, symbolShape, textWidth, type Shape } from './shapes.js';
+import { inks, lookOf, type Look, type Theme } from './theme.js';
 import { plain } from './view.js';
 
 use([CustomChart, LineChart, GridComponent, SVGRenderer]);
-
-export type Theme = 'light' | 'dark';
-
-/** Of a plot and of the page. Each light colour is there once: the page puts its variables in their place. */
-export const inks: Readonly<Record<Theme, Readonly<Record<string, string>>>> = {
-  light: {
-    ink: '#1b1f27',
-    soft: '#596273',
-    line: '#c9cfd9',
-    grid: '#e9ecf1',
-    band: '#8d97a8',
-    paper: '#fefefe',
-  },
-  dark: {
-    ink: '#eceff5',
-    soft: '#a3adbe',
-    line: '#4a5364',
-    grid: '#2a313d',
-    band: '#7c879a',
-    paper: '#161a21',
-  },
-};
-
-/** Told apart by people who see fewer colours, too (after Okabe and Ito), in this order; no mesh has the last. */
-const colours: Readonly<Record<Theme, readonly string[]>> = {
-  light: ['#d55e00', '#0072b2', '#009e73', '#b9579a', '#a67c00', '#4ba3d6', '#5d6675'],
-  dark: ['#f58a3c', '#4aa8e8', '#2cc79a', '#e08cc2', '#e3b53c', '#8fd0f5', '#b4bdcb'],
-};
-const symbols = ['circle', 'rect', 'triangle', 'diamond', 'down', 'cross'] as const;
-type Symbol = (typeof symbols)[number] | 'ring';
-
-export interface Look {
-  readonly colour: string;
-  readonly symbol: Symbol;
-}
-
-/** The same for a variant in every plot. */
-export function lookOf(variants: readonly Variant[], name: string, theme: Theme): Look {
-  const palette = colours[theme];
-  const at = variants
-    .filter(({ kind }) => kind !== 'none' && kind !== 'noise')
-    .findIndex((one) => one.name === name);
-  const pick = (of: number): string => palette[of] ?? '';
-  return at < 0
-    ? { colour: pick(palette.length - 1), symbol: 'ring' }
-    : { colour: pick(at % (palette.length - 1)), symbol: symbols[at % symbols.length] ?? 'circle' };
-}
-
-/** Each colour of the light theme, with the name of the variable that stands for it in a page. */
-export const variables: readonly { readonly name: string; readonly light: string; readonly dark: string }[] =
-  [
-    ...Object.entries(inks.light).map(([name, light]) => ({ name, light, dark: inks.dark[name] ?? light })),
-    ...colours.light.map((light, at) => ({ name: `v${at}`, light, dark: colours.dark[at] ?? light })),
-  ];
-
-const counted = (value: number): string => {
-  const text = Number(value.toPrecision(3));
-  return text >= 10_000 ? `${Number((text / 1000).toPrecision(3))}k` : String(text);
-};
-
-/** A value with its unit, as axes have it: `250 µs`, `1 ms`, `12k`. */
-export function valueText(value: number, unit: string): string {
-  if (unit === 'x') return `${Number(value.toPrecision(2))}×`;
-  if (unit === 'us') {
-    if (value >= 1e6) return `${counted(value / 1e6)} s`;
-    return value >= 1000 ? `${counted(value / 1000)} ms` : `${counted(value)} µs`;
-  }
-  if (unit === 'ms' && value >= 1000) return `${counted(value / 1000)} s`;
-  if (unit === 'MB' && value >= 1000) return `${counted(value / 1000)} GB`;
-  return unit === '1/s' ? counted(value) : `${counted(value)} ${unit}`;
-}
-
-/** Where an axis has its lines: 1, 2 and 5 of each power of ten within, at most 8 of them. */
-export function logTicks(from: number, to: number): number[] {
-  const all = (of: readonly number[]): number[] => {
-    const ticks: number[] = [];
-    for (let power = Math.floor(Math.log10(from)); power <= Math.ceil(Math.log10(to)); power++) {
-      for (const digit of of) {
-        const tick = Number((digit * 10 ** power).toPrecision(6));
-        if (tick >= from * 0.999 && tick <= to * 1.001) ticks.push(tick);
-      }
-    }
-    return ticks;
-  };
-  return [[1, 2, 5], [1, 3], [1]].map(all).find((ticks) => ticks.length <= 8) ?? all([1]);
-}
-
-/** From zero, in steps of 1, 2 or 5, to just above. */
-export function linearTicks(to: number, count = 5): number[] {
-  if (!(to > 0)) return [0, 1];
-  const raw = to / count;
-  const power = 10 ** Math.floor(Math.log10(raw));
-  const step = ([1, 2, 5, 10].find((one) => one * power >= raw) ?? 10) * power;
-  return Array.from({ length: Math.ceil(to / step - 1e-9) + 1 }, (_, at) =>
-    Number((at * step).toPrecision(6)),
-  );
-}
-
-/** Of text of this size, in pixels; good enough to leave room. */
-const textWidth = (text: string, size = 12): number => [...text].length * size * 0.56;
 
 export interface Drawing {
   readonly variants: readonly Variant[];
@@ -115,127 +18,8 @@ export interface Drawing {
   readonly theme: Theme;
 }
 
-const font = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
-const narrow = 480;
-
-/** Shapes of zrender, as a custom series returns them. */
-type Shape = Readonly<Record<string, unknown>>;
-
-function symbolShape(symbol: Symbol, x: number, y: number, r: number, colour: string, paper: string): Shape {
-  const points = (of: readonly (readonly [number, number])[]): Shape => ({
-    type: 'polygon',
-    shape: { points: of.map(([dx, dy]) => [x + dx * r, y + dy * r]) },
-    style: { fill: colour, stroke: paper, lineWidth: 1 },
-  });
-  switch (symbol) {
-    case 'ring':
-      return {
-        type: 'circle',
-        shape: { cx: x, cy: y, r: r * 0.9 },
-        style: { fill: paper, stroke: colour, lineWidth: 2 },
-      };
-    case 'rect':
-      return points([
-        [-0.9, -0.9],
-        [0.9, -0.9],
-        [0.9, 0.9],
-        [-0.9, 0.9],
-      ]);
-    case 'triangle':
-      return points([
-        [0, -1.15],
-        [1.1, 0.85],
-        [-1.1, 0.85],
-      ]);
-    case 'diamond':
-      return points([
-        [0, -1.25],
-        [1.25, 0],
-        [0, 1.25],
-        [-1.25, 0],
-      ]);
-    case 'down':
-      return points([
-        [0, 1.15],
-        [1.1, -0.85],
-        [-1.1, -0.85],
-      ]);
-    case 'cross':
-      return points([
-        [-1.1, -0.4],
-        [-0.4, -0.4],
-        [-0.4, -1.1],
-        [0.4, -1.1],
-        [0.4, -0.4],
-        [1.1, -0.4],
-        [1.1, 0.4],
-        [0.4, 0.4],
-        [0.4, 1.1],
-        [-0.4, 1.1],
-        [-0.4, 0.4],
-        [-1.1, 0.4],
-      ]);
-    default:
-      return {
-        type: 'circle',
-        shape: { cx: x, cy: y, r },
-        style: { fill: colour, stroke: paper, lineWidth: 1 },
-      };
-  }
-}
-
-const segment = (
-  x1: number,
-  y1: number,
-  x2: number,
-  y2: number,
-  colour: string,
-  lineWidth: number,
-  opacity = 1,
-): Shape => ({
-  type: 'line',
-  shape: { x1, y1, x2, y2 },
-  style: { fill: 'none', stroke: colour, lineWidth, opacity, lineCap: 'round' },
-});
-const box = (x: number, y: number, width: number, height: number, fill: string, opacity = 1): Shape => ({
-  type: 'rect',
-  shape: { x, y, width: Math.max(width, 0), height: Math.max(height, 0) },
-  style: { fill, opacity },
-});
-const label = (
-  text: string,
-  x: number,
-  y: number,
-  fill: string,
-  align: string,
-  size = 12,
-  weight = 'normal',
-): Shape => ({
-  type: 'text',
-  style: {
-    text: plain(text),
-    x,
-    y,
-    fill,
-    textAlign: align,
-    textVerticalAlign: 'middle',
-    fontSize: size,
-    fontFamily: font,
-    fontWeight: weight,
-  },
-});
-
-/** Labels that would lie on each other are moved apart, in order, within the bounds. */
-export function spreadOut(wanted: readonly number[], gap: number, from: number, to: number): number[] {
-  const order = wanted.map((y, at) => ({ y, at })).sort((a, b) => a.y - b.y);
-  let last = from - gap;
-  for (const one of order) last = one.y = Math.max(one.y, last + gap);
-  let next = to + gap;
-  for (const one of [...order].reverse()) next = one.y = Math.min(one.y, next - gap);
-  const placed: number[] = [];
-  for (const { y, at } of order) placed[at] = y;
-  return placed;
-}
+/** Below this width, in pixels, a plot has fewer ticks and a legend in place of labels at the ends of lines. */
+const smallWidth = 480;
 
 type ToPixel = (at: number, value: number) => [number, number];
 
@@ -244,9 +28,9 @@ export function drawPlot(plot: Plot, { variants, width, theme }: Drawing): strin
   const ink = inks[theme];
   const of = (name: string): string => ink[name] ?? '';
   const looks = new Map(plot.series.map(({ variant }) => [variant, lookOf(variants, variant, theme)]));
-  const lookAt = (variant: string): Look => looks.get(variant) ?? { colour: of('ink'), symbol: 'circle' };
+  const lookAt = (variant: string): Look => looks.get(variant) ?? { color: of('ink'), symbol: 'circle' };
   const sideways = plot.shape === 'rows' || plot.shape === 'ratios';
-  const small = width < narrow;
+  const small = width < smallWidth;
   const names = (plot.shape === 'rows' ? plot.series.map(({ title }) => title) : (plot.x.names ?? [])).map(
     plain,
   );
@@ -267,8 +51,8 @@ export function drawPlot(plot: Plot, { variants, width, theme }: Drawing): strin
 
   // The other axis.
   const ats = plot.series.flatMap(({ dots, short }) => [...dots.map(({ at }) => at), ...short]);
-  const placesTo = plot.x.names || plot.shape === 'rows' ? names.length - 0.5 : Math.max(...ats, 1) * 1.04;
-  const placesFrom = plot.x.names || plot.shape === 'rows' ? -0.5 : 0;
+  const positionsTo = plot.x.names || plot.shape === 'rows' ? names.length - 0.5 : Math.max(...ats, 1) * 1.04;
+  const positionsFrom = plot.x.names || plot.shape === 'rows' ? -0.5 : 0;
 
   // Room.
   const legendItems = plot.parts
@@ -326,10 +110,10 @@ export function drawPlot(plot: Plot, { variants, width, theme }: Drawing): strin
       formatter: (value: number) => valueText(value, plot.y.unit),
     },
   };
-  const placeAxis = {
+  const positionAxis = {
     type: 'value',
-    min: placesFrom,
-    max: placesTo,
+    min: positionsFrom,
+    max: positionsTo,
     inverse: sideways,
     axisLine: { show: !sideways, lineStyle: { color: of('line') }, onZero: false },
     axisTick: { show: false },
@@ -342,7 +126,11 @@ export function drawPlot(plot: Plot, { variants, width, theme }: Drawing): strin
       hideOverlap: !plot.x.names,
       ...(plot.x.names || plot.shape === 'rows'
         ? { customValues: names.map((_, at) => at), interval: 0 }
-        : { customValues: linearTicks(placesTo / 1.04, small ? 3 : 5).filter((tick) => tick <= placesTo) }),
+        : {
+            customValues: linearTicks(positionsTo / 1.04, small ? 3 : 5).filter(
+              (tick) => tick <= positionsTo,
+            ),
+          }),
       formatter: (value: number) =>
         plot.x.names || plot.shape === 'rows' ? (names[Math.round(value)] ?? '') : counted(value),
       width: sideways ? nameRoom - 10 : Math.max(40, (width - left - right) / Math.max(names.length, 1) - 6),
@@ -357,7 +145,7 @@ export function drawPlot(plot: Plot, { variants, width, theme }: Drawing): strin
     silent: true,
     clip: false,
     animation: false,
-    data: [[placesFrom, ticks[0] ?? 1]],
+    data: [[positionsFrom, ticks[0] ?? 1]],
     renderItem: (_: unknown, api: { coord(at: readonly number[]): number[] }) => ({
       type: 'group',
       silent: true,
@@ -366,17 +154,17 @@ export function drawPlot(plot: Plot, { variants, width, theme }: Drawing): strin
         return [x, y];
       }).map((shape) => ({ silent: true, ...shape })),
     }),
-    ...(sideways ? { encode: { x: 1, y: 0 }, data: [[ticks[0] ?? 1, placesFrom]] } : {}),
+    ...(sideways ? { encode: { x: 1, y: 0 }, data: [[ticks[0] ?? 1, positionsFrom]] } : {}),
   });
 
   const grid = (to: ToPixel): Shape[] =>
     ticks.map((tick) => {
-      const [x, y] = to(placesFrom, tick);
+      const [x, y] = to(positionsFrom, tick);
       const stands = tick === 0 || (plot.shape === 'ratios' && tick === 1);
-      const colour = stands ? of('line') : of('grid');
+      const color = stands ? of('line') : of('grid');
       return sideways
-        ? segment(x, area.y, x, area.y + area.height, colour, 1)
-        : segment(area.x, y, area.x + area.width, y, colour, 1);
+        ? segment(x, area.y, x, area.y + area.height, color, 1)
+        : segment(area.x, y, area.x + area.width, y, color, 1);
     });
 
   const titles = (): Shape[] => [
@@ -399,7 +187,7 @@ export function drawPlot(plot: Plot, { variants, width, theme }: Drawing): strin
               x + 6,
               y,
               5,
-              lookAt(series?.variant ?? '').colour,
+              lookAt(series?.variant ?? '').color,
               of('paper'),
             );
         const shapes = [mark, label(title, x + 18, y, of('ink'), 'left')];
@@ -439,21 +227,21 @@ export function drawPlot(plot: Plot, { variants, width, theme }: Drawing): strin
     at: number,
     min: number,
     max: number,
-    colour: string,
+    color: string,
     cap: number,
   ): Shape[] => {
     const [x1, y1] = to(at, min);
     const [x2, y2] = to(at, max);
     return [
-      segment(x1, y1, x2, y2, colour, 1.5),
+      segment(x1, y1, x2, y2, color, 1.5),
       ...(cap > 0
         ? [
             sideways
-              ? segment(x1, y1 - cap, x1, y1 + cap, colour, 1.5)
-              : segment(x1 - cap, y1, x1 + cap, y1, colour, 1.5),
+              ? segment(x1, y1 - cap, x1, y1 + cap, color, 1.5)
+              : segment(x1 - cap, y1, x1 + cap, y1, color, 1.5),
             sideways
-              ? segment(x2, y2 - cap, x2, y2 + cap, colour, 1.5)
-              : segment(x2 - cap, y2, x2 + cap, y2, colour, 1.5),
+              ? segment(x2, y2 - cap, x2, y2 + cap, color, 1.5)
+              : segment(x2 - cap, y2, x2 + cap, y2, color, 1.5),
           ]
         : []),
     ];
@@ -463,15 +251,15 @@ export function drawPlot(plot: Plot, { variants, width, theme }: Drawing): strin
     series.short.flatMap((at) => {
       const [x] = to(at + shift, lowest || 1);
       const y = area.y + 4;
-      const { colour } = lookAt(series.variant);
-      return [segment(x - 4, y - 4, x + 4, y + 4, colour, 2), segment(x - 4, y + 4, x + 4, y - 4, colour, 2)];
+      const { color } = lookAt(series.variant);
+      return [segment(x - 4, y - 4, x + 4, y + 4, color, 2), segment(x - 4, y + 4, x + 4, y - 4, color, 2)];
     });
 
   const marks = (to: ToPixel): Shape[] => {
     const shapes: Shape[] = [];
     if (plot.shape === 'rows') {
       plot.series.forEach((series, row) => {
-        const { colour } = lookAt(series.variant);
+        const { color } = lookAt(series.variant);
         const [dot] = series.dots;
         if (!dot) return;
         const thick = Math.min(rowHeight * 0.6, 20);
@@ -488,7 +276,7 @@ export function drawPlot(plot: Plot, { variants, width, theme }: Drawing): strin
               y - thick / 2,
               x2 - x1 - (plot.parts ? 1 : 0),
               thick,
-              colour,
+              color,
               plot.parts ? partOpacity[at] : 1,
             ),
           );
@@ -503,12 +291,12 @@ export function drawPlot(plot: Plot, { variants, width, theme }: Drawing): strin
     if (plot.shape === 'bars') {
       const wide = 0.86 / Math.max(count, 1);
       plot.series.forEach((series, index) => {
-        const { colour } = lookAt(series.variant);
+        const { color } = lookAt(series.variant);
         for (const { at, median, min, max } of placed(series)) {
           const middle = at + (index - (count - 1) / 2) * wide;
           const [x1, y1] = to(middle - wide * 0.45, median);
           const [x2, y2] = to(middle + wide * 0.45, 0);
-          shapes.push(box(x1, y1, x2 - x1, y2 - y1, colour));
+          shapes.push(box(x1, y1, x2 - x1, y2 - y1, color));
           shapes.push(...whisker(to, middle, min, max, of('ink'), Math.min(3, (x2 - x1) / 3)));
         }
         shapes.push(...missed(series, to, (index - (count - 1) / 2) * wide));
@@ -516,7 +304,7 @@ export function drawPlot(plot: Plot, { variants, width, theme }: Drawing): strin
       return shapes;
     }
     plot.series.forEach((series, index) => {
-      const { colour, symbol } = lookAt(series.variant);
+      const { color, symbol } = lookAt(series.variant);
       const shift = plot.shape === 'line' ? 0 : dodge(index) * (plot.shape === 'ratios' ? 0.66 : 0.5);
       const dots = placed(series);
       if (plot.shape !== 'ratios') {
@@ -531,7 +319,7 @@ export function drawPlot(plot: Plot, { variants, width, theme }: Drawing): strin
               y1,
               x2,
               y2,
-              colour,
+              color,
               plot.shape === 'line' ? 2.2 : 1.2,
               plot.shape === 'line' ? 1 : 0.4,
             ),
@@ -539,9 +327,9 @@ export function drawPlot(plot: Plot, { variants, width, theme }: Drawing): strin
         });
       }
       for (const { at, median, min, max } of dots) {
-        shapes.push(...whisker(to, at + shift, min, max, colour, plot.shape === 'ratios' ? 0 : 3));
+        shapes.push(...whisker(to, at + shift, min, max, color, plot.shape === 'ratios' ? 0 : 3));
         const [x, y] = to(at + shift, median);
-        shapes.push(symbolShape(symbol, x, y, small ? 4 : 4.5, colour, of('paper')));
+        shapes.push(symbolShape(symbol, x, y, small ? 4 : 4.5, color, of('paper')));
       }
       shapes.push(...missed(series, to, shift));
     });
@@ -561,10 +349,10 @@ export function drawPlot(plot: Plot, { variants, width, theme }: Drawing): strin
       area.y + area.height,
     );
     return last.flatMap(({ series, place: [x, y] }, at) => {
-      const { colour } = lookAt(series.variant);
+      const { color } = lookAt(series.variant);
       const edge = area.x + area.width;
       return [
-        segment(x + 7, y, edge + 4, ys[at] ?? y, colour, 1, 0.5),
+        segment(x + 7, y, edge + 4, ys[at] ?? y, color, 1, 0.5),
         label(series.title, edge + 9, ys[at] ?? y, of('ink'), 'left'),
       ];
     });
@@ -575,8 +363,8 @@ export function drawPlot(plot: Plot, { variants, width, theme }: Drawing): strin
     backgroundColor: 'transparent',
     textStyle: { fontFamily: font },
     grid: { left, right, top, bottom, containLabel: false },
-    xAxis: sideways ? valueAxis : placeAxis,
-    yAxis: sideways ? placeAxis : valueAxis,
+    xAxis: sideways ? valueAxis : positionAxis,
+    yAxis: sideways ? positionAxis : valueAxis,
     series: [grid, noise, marks, ends, titles].map(layer),
   };
   const chart = init(null, null, { renderer: 'svg', ssr: true, width, height });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import type { BenchResult, Sample } from '../result/result.js';
-import { variables } from './draw.js';
+import { variables } from './theme.js';
 import { escaped, htmlReport } from './html.js';
 import { made, shortOfSidecars, variants, workloads, type Made } from './synthetic.js';
 
@@ -113,7 +113,7 @@ test('the one script is the one that the policy allows by its hash', () => {
   assert.ok(full.indexOf('Content-Security-Policy') < full.indexOf('<style'));
 });
 
-test('light and dark are the same drawing: every colour of a plot is a variable that both have', () => {
+test('light and dark are the same drawing: every color of a plot is a variable that both have', () => {
   const drawings = full.match(/<svg[\s\S]*?<\/svg>/g) ?? [];
   assert.ok(drawings.length > 10);
   for (const svg of drawings) {
@@ -196,7 +196,7 @@ test('a result without samples still gives a page', () => {
   assert.match(html, /<\/html>\n$/);
 });
 
-test('a difference within the noise is none, others say their side in words and colour', () => {
+test('a difference within the noise is none, others say their side in words and color', () => {
   const html = page({ noise: 0.001, change: ({ variant }) => (variant === 'kernel' ? 1 / 0.86 : 1) });
   const row =
     (html.match(/<tr><th scope="row">HTTP\/1\.1.*?<\/tr>/g) ?? []).find((one) => one.includes('p50')) ?? '';

@@ -4,8 +4,11 @@ import { figure as digits } from '../harness/report.js';
 import type { Spread } from '../harness/statistics.js';
 import { noiseFactor } from '../result/figures.js';
 import { metrics, type BenchResult, type Figure, type Placement } from '../result/result.js';
-import { drawPlot, lookOf, valueText, variables } from './draw.js';
-import { plotsIn, type Plot, type Series } from './plots.js';
+import { valueText } from './axis.js';
+import { drawPlot } from './draw.js';
+import type { Plot, Series } from './plot.js';
+import { plotsIn } from './plots.js';
+import { lookOf, variables } from './theme.js';
 import { duration } from './progress.js';
 import {
   finderOf,
@@ -36,7 +39,7 @@ export const escaped = (text: string): string =>
 const wideWidth = 620;
 const narrowWidth = 380;
 
-/** An SVG of the light theme with the page's variables for its colours; without addresses of namespaces, which HTML needs not. */
+/** An SVG of the light theme with the page's variables for its colors; without addresses of namespaces, which HTML needs not. */
 export function inlineSvg(svg: string, title: string, about: string, id: string): string {
   let inside = svg.replace(/ xmlns(?::\w+)?="[^"]*"/g, '');
   for (const { name, light } of variables) inside = inside.replaceAll(`="${light}"`, `="var(--${name})"`);
@@ -69,8 +72,8 @@ const symbolPaths: Readonly<Record<string, string>> = {
   cross: '<path d="M2 5H5V2H9V5H12V9H9V12H5V9H2Z"/>',
 };
 function swatch(result: BenchResult, name: string): string {
-  const { colour, symbol } = lookOf(result.variants, name, 'light');
-  const variable = variables.find(({ light }) => light === colour)?.name ?? 'ink';
+  const { color, symbol } = lookOf(result.variants, name, 'light');
+  const variable = variables.find(({ light }) => light === color)?.name ?? 'ink';
   return `<svg class="swatch" viewBox="0 0 14 14" aria-hidden="true" fill="var(--${variable})" stroke="var(--${variable})" stroke-width="0">${symbolPaths[symbol] ?? ''}</svg>`;
 }
 

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Sample, Workload } from '../result/result.js';
-import { drawPlot, inks, lookOf, variables } from './draw.js';
-import { plotFiles, plotsIn, type Plot } from './plots.js';
+import { drawPlot } from './draw.js';
+import type { Plot } from './plot.js';
+import { plotFiles } from './plot-files.js';
+import { plotsIn } from './plots.js';
+import { inks, lookOf, variables } from './theme.js';
 import { made, shortOfSidecars, variants, workloads } from './synthetic.js';
 
 const result = made();
@@ -13,22 +16,22 @@ const named = (plots: readonly Plot[], name: string): Plot => {
   assert.ok(found, name);
   return found;
 };
-const colours = (svg: string): Set<string> => new Set(svg.match(/#[0-9a-f]{6}\b/g));
+const colors = (svg: string): Set<string> => new Set(svg.match(/#[0-9a-f]{6}\b/g));
 const [fewer] = workloads.filter(({ name }) => name === 'bulk');
 const edited = (edit: (sample: Sample) => Sample): Plot[] =>
   plotsIn(made({ edit: (samples) => samples.map(edit) }));
 
-test('a variant has the same colour in every plot, and no other has it', () => {
+test('a variant has the same color in every plot, and no other has it', () => {
   for (const theme of ['light', 'dark'] as const) {
-    const own = new Map(variants.map(({ name }) => [name, lookOf(variants, name, theme).colour]));
+    const own = new Map(variants.map(({ name }) => [name, lookOf(variants, name, theme).color]));
     own.delete('noise');
     assert.equal(new Set(own.values()).size, own.size);
     for (const plot of plotsIn(result)) {
       for (const series of plot.series) {
-        const found = colours(draw({ ...plot, series: [series] }, theme));
-        const others = [...own].filter(([name]) => name !== series.variant).map(([, colour]) => colour);
+        const found = colors(draw({ ...plot, series: [series] }, theme));
+        const others = [...own].filter(([name]) => name !== series.variant).map(([, color]) => color);
         assert.ok(found.has(own.get(series.variant) ?? ''), `${plot.name} ${series.variant}`);
-        assert.ok(!others.some((colour) => found.has(colour)), `${plot.name} ${series.variant}`);
+        assert.ok(!others.some((color) => found.has(color)), `${plot.name} ${series.variant}`);
       }
     }
   }
@@ -43,11 +46,11 @@ test('light and dark have the same data', () => {
     const dark = files.get(name.replace('.svg', '-dark.svg')) ?? '';
     assert.notEqual(dark, svg);
     assert.equal(without(dark, 'dark'), without(svg, 'light'), name);
-    assert.equal(colours(without(svg, 'light')).size, 0, name);
+    assert.equal(colors(without(svg, 'light')).size, 0, name);
   }
 });
 
-test('each colour of a theme is there once, so that one can stand for the other', () => {
+test('each color of a theme is there once, so that one can stand for the other', () => {
   for (const theme of ['light', 'dark'] as const)
     assert.equal(new Set(variables.map((one) => one[theme])).size, variables.length);
   assert.deepEqual(Object.keys(inks.light), Object.keys(inks.dark));

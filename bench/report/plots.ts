@@ -1,8 +1,8 @@
-/** Which plots a result has, and what is in each: values, spreads, noise, words. Pure; draw.ts draws them. */
+/** Which plots a result has, and what is in each: values, spreads, noise, words. Pure; draw.ts draws them, plot-files.ts names their files. */
 import { spreadOf, type Spread } from '../harness/statistics.js';
 import { noiseFactor } from '../result/figures.js';
 import { metrics, type BenchResult, type Figure, type Placement, type Workload } from '../result/result.js';
-import { drawPlot, type Theme } from './draw.js';
+import type { Dot, Plot, Series } from './plot.js';
 import {
   cpuPerGb,
   cpuPerRequest,
@@ -20,55 +20,7 @@ import {
   type Point,
 } from './view.js';
 
-/** A value of one variant at one place of the x axis. */
-export interface Dot {
-  readonly at: number;
-  readonly value: Spread;
-  /** To no mesh. */
-  readonly ratio?: Spread;
-  readonly rounds: number;
-}
-
-export interface Series {
-  /** A variant's name. */
-  readonly variant: string;
-  readonly title: string;
-  readonly dots: readonly Dot[];
-  /** Where it did not reach the rate: shown, not as a value. */
-  readonly short: readonly number[];
-}
-
-/** What a bar is made of; the first begins at zero. */
-export interface Part {
-  readonly title: string;
-  /** By series, in its order; absent where a variant has none. */
-  readonly values: readonly (Spread | undefined)[];
-}
-
-export interface Plot {
-  /** Of a file, too: letters, digits and dashes. */
-  readonly name: string;
-  readonly placement: Placement;
-  readonly topic: 'overview' | 'load' | 'latency' | 'throughput' | 'cpu' | 'memory' | 'cost';
-  readonly title: string;
-  readonly subtitle: string;
-  /**
-   * `line`: dots joined. `dots`: side by side over each name. `bars`: side by side, from zero. `rows`: a bar to the right per
-   * variant. `ratios`: a row per name, dots of all variants in it.
-   */
-  readonly shape: 'line' | 'dots' | 'bars' | 'rows' | 'ratios';
-  readonly x: { readonly title: string; readonly names?: readonly string[] };
-  readonly y: { readonly title: string; readonly unit: string; readonly log: boolean };
-  readonly series: readonly Series[];
-  /** Of bars that are stacked: `series` holds their sums. */
-  readonly parts?: readonly Part[];
-  /** Between which values a difference to no mesh is none. */
-  readonly noise: readonly { readonly at: number; readonly from: number; readonly to: number }[];
-  /** What is not in the plot, and why. */
-  readonly notes: readonly string[];
-}
-
-const around = (none: number, noise: Spread): { from: number; to: number } => ({
+const noiseBand = (none: number, noise: Spread): { from: number; to: number } => ({
   from: none / noiseFactor(noise),
   to: none * noiseFactor(noise),
 });
@@ -112,7 +64,7 @@ function seriesOf(
   const none = result.variants.find(({ kind }) => kind === 'none')?.name ?? '';
   const noise = columns.flatMap(({ at, cell }) => {
     const found = find({ ...cell, variant: none });
-    return found?.noise ? [{ at, ...around(found.values.median, found.noise) }] : [];
+    return found?.noise ? [{ at, ...noiseBand(found.values.median, found.noise) }] : [];
   });
   return { series, noise: noise.filter(isBounded) };
 }
@@ -120,7 +72,7 @@ function seriesOf(
 const hasDots = ({ series }: Plot): boolean => series.some(({ dots }) => dots.length > 0);
 
 /** Of the crosses in these columns: what they are, and why. */
-function shortNotes(result: BenchResult, columns: readonly Column[]): string[] {
+function missedRateNotes(result: BenchResult, columns: readonly Column[]): string[] {
   const crossed = columns.filter(({ short }) => short && short.size > 0).map(({ cell }) => cell);
   const noted = result.workloads.flatMap((workload) =>
     placementsOf(result).flatMap((placement) =>
@@ -186,7 +138,7 @@ function plotsOf(result: BenchResult, placement: Placement, find: Find): Plot[] 
       placement,
       name: `${placement}-${slug(name)}`,
       ...seriesOf(result, find, columns),
-      notes: shortNotes(result, columns),
+      notes: missedRateNotes(result, columns),
       ...plot,
     });
   };
@@ -399,7 +351,7 @@ function overviewOf(result: BenchResult, placement: Placement, find: Find): Plot
       noise: rows
         .flatMap(({ found }, at) => {
           const noise = found.find((one) => one.noise)?.noise;
-          return noise ? [{ at, ...around(1, noise) }] : [];
+          return noise ? [{ at, ...noiseBand(1, noise) }] : [];
         })
         .filter(isBounded),
       notes: [],
@@ -443,20 +395,4 @@ function stackOf(
 export function plotsIn(result: BenchResult): Plot[] {
   const find = finderOf(result.figures);
   return placementsOf(result).flatMap((placement) => plotsOf(result, placement, find));
-}
-
-/** As files for documents: each plot light and dark, `<name>.svg` and `<name>-dark.svg`. */
-export function plotFiles(result: BenchResult): { readonly name: string; readonly svg: string }[] {
-  const taken = new Set<string>();
-  return plotsIn(result).flatMap((plot) => {
-    const isFree = (of: string): boolean => !taken.has(of) && !taken.has(`${of}-dark`);
-    let name = plot.name;
-    for (let next = 2; !isFree(name); next++) name = `${plot.name}-${next}`;
-    taken.add(name).add(`${name}-dark`);
-    const draw = (theme: Theme): string => drawPlot(plot, { variants: result.variants, width: 720, theme });
-    return [
-      { name: `${name}.svg`, svg: draw('light') },
-      { name: `${name}-dark.svg`, svg: draw('dark') },
-    ];
-  });
 }

@@ -280,12 +280,12 @@ export function printResult(result: BenchResult, options: PrintOptions = {}): st
       : []),
     '',
     ...placements.flatMap((placement) => {
-      const told = rowsOf(result, placement, false);
+      const compared = rowsOf(result, placement, false);
       const spent = rowsOf(result, placement, true);
       return [
         ...section(
           placementTitles[placement],
-          told.length > 0 ? tableOf(result, placement, told, width) : [],
+          compared.length > 0 ? tableOf(result, placement, compared, width) : [],
         ),
         ...section(
           `${placementTitles[placement]}: what it costs`,

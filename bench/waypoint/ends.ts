@@ -10,7 +10,7 @@ import type { Duplex } from 'node:stream';
 import tls from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { errorText } from '../../src/base/errors.js';
-import { carry } from '../../src/hbone/carry.js';
+import { relay } from '../../src/hbone/relay.js';
 import { TunnelPool } from '../../src/hbone/pool.js';
 import { HboneServer } from '../../src/hbone/server.js';
 import { formatSocketAddress, type SocketAddress } from '../../src/model/address.js';
@@ -52,7 +52,7 @@ const optionsOf = (svid: Svid): tls.SecureContextOptions => ({
 });
 
 /** carry() resets sockets, which those of TLS refuse: these are closed. */
-function carried(socket: tls.TLSSocket): tls.TLSSocket {
+function tunnelSocket(socket: tls.TLSSocket): tls.TLSSocket {
   socket.resetAndDestroy = () => socket.destroy();
   return socket;
 }
@@ -87,7 +87,7 @@ function opener({ wire, svid, destination, expected, authority }: ClientEnd): ()
       },
     });
     await new Promise((resolve, reject) => socket.once('secureConnect', resolve).once('error', reject));
-    return carried(socket);
+    return tunnelSocket(socket);
   };
 }
 
@@ -98,7 +98,7 @@ function runClientEnd(config: ClientEnd): void {
     .createServer({ noDelay: true, pauseOnConnect: true }, (socket) => {
       socket.on('error', () => undefined);
       open().then(
-        (peer) => carry(socket, peer),
+        (peer) => relay(socket, peer),
         (error: unknown) => {
           refused(error);
           socket.destroy();
@@ -111,7 +111,7 @@ function runClientEnd(config: ClientEnd): void {
 async function toBackend(peer: Duplex, backend: SocketAddress): Promise<void> {
   peer.on('error', () => undefined);
   try {
-    carry(await connect(backend, connectTimeoutMs), peer);
+    relay(await connect(backend, connectTimeoutMs), peer);
   } catch (error) {
     refused(error);
     peer.destroy();
@@ -128,7 +128,7 @@ function runServerEnd({ wire, svid, listens }: ServerEnd): void {
           if (tunnel.authority.port === backend.port) void toBackend(tunnel.accept(), backend);
           else tunnel.refuse(404);
         },
-        onRefused: ({ code, why }) => refused(`${code} ${why}`),
+        onRefused: ({ code, reason: why }) => refused(`${code} ${why}`),
       });
       net.createServer({ noDelay: true }, (socket) => server.handle(socket)).listen(listen.port, listen.ip);
       continue;
@@ -138,7 +138,7 @@ function runServerEnd({ wire, svid, listens }: ServerEnd): void {
         { ...optionsOf(svid), requestCert: true, rejectUnauthorized: true, noDelay: true },
         (socket) => {
           const check = checkClientPeer(socket.getPeerCertificate().subjectaltname, trustDomain);
-          if (check.ok) return void toBackend(carried(socket), backend);
+          if (check.ok) return void toBackend(tunnelSocket(socket), backend);
           refused(check.why);
           socket.destroy();
         },

@@ -200,7 +200,7 @@ const passedOn = {
     },
   },
 };
-const told = (object_key: string, format: string): object => ({
+const metadataFormat = (object_key: string, format: string): object => ({
   object_key,
   factory_key: 'envoy.string',
   format_string: { text_format_source: { inline_string: format } },
@@ -265,8 +265,8 @@ export function envoyHboneConfig(
         typed_config: {
           ...type('envoy.extensions.filters.http.set_filter_state.v3.Config'),
           on_request_headers: [
-            told('bench.principal', '%DOWNSTREAM_PEER_URI_SAN%'),
-            told('bench.address', '%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%'),
+            metadataFormat('bench.principal', '%DOWNSTREAM_PEER_URI_SAN%'),
+            metadataFormat('bench.address', '%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%'),
           ],
         },
       },

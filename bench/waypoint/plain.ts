@@ -8,9 +8,6 @@ import { readFileSync } from 'node:fs';
 import net from 'node:net';
 import { FairLimit } from '../../src/base/fair-limit.js';
 import type { SocketAddress } from '../../src/model/address.js';
-import type { Route } from '../../src/model/route.js';
-import type { ServiceKey } from '../../src/model/workload.js';
-import type { MeshUpdate } from '../../src/state/store.js';
 import { clientOf } from '../../src/waypoint/client.js';
 import { serveConnection, type ConnectionContext } from '../../src/waypoint/connection.js';
 import { connect } from '../../src/waypoint/dial.js';
@@ -20,15 +17,7 @@ import { Slots } from '../../src/waypoint/slots.js';
 import { WaypointState } from '../../src/waypoint/state.js';
 import { WaypointMetrics } from '../../src/waypoint/telemetry.js';
 import { UpstreamPool, type Dial } from '../../src/waypoint/upstream/pool.js';
-import { parseWeftConfig } from './weft.js';
-
-export interface PlainConfig {
-  readonly listen: SocketAddress;
-  readonly service: ServiceKey;
-  readonly servicePort: number;
-  readonly mesh: MeshUpdate;
-  readonly routes: readonly Route[];
-}
+import { parseWeftConfig, type PlainConfig } from './config.js';
 
 const config = parseWeftConfig(readFileSync(process.argv[2] ?? '', 'utf8')) as PlainConfig;
 const state = new WaypointState('', config.service);

@@ -15,33 +15,29 @@ import { parseIp, type IpAddress, type Port, type SocketAddress } from '../../sr
 import { busyWhile, childrenCpuSeconds, processCpuSeconds, residentBytes } from '../harness/cost.js';
 import { interleave, type Task } from '../harness/interleave.js';
 import { cpuOf, loadProgram, numberAt, Servers } from '../harness/load.js';
-import { figure, machine, table, type Report } from '../harness/report.js';
-import {
-  median,
-  ratiosByRound,
-  spreadOf,
-  valuesOf,
-  type Sample,
-  type Spread,
-} from '../harness/statistics.js';
-import type { EndConfig, Wire } from './ends.js';
+import type { EndConfig } from './ends.js';
 import { findEnvoy } from '../peers/envoy.js';
 import { envoyArgs, envoyHboneConfig, envoyTlsConfig } from './envoy.js';
 import { makeIdentities } from './identities.js';
 import {
   closedLoop,
   closedLoops,
-  manyConnections,
   memoryTask,
   openConnections,
   openLoop,
-  othersMax,
   type Path,
   type Target,
 } from './measure.js';
 import { bodyBytes, freePorts, proveRouted, type Scene } from './scene.js';
 import type { WaypointOptions } from './suite.js';
-import { needTools, systemCallsOf } from './tools.js';
+import {
+  securedPath,
+  securedReportOf,
+  variants,
+  type SecuredReport,
+  type Variant,
+} from './secured-report.js';
+import { needTools, systemCallsPerRequest } from './tools.js';
 import { serviceAddress, weftTunnelConfig } from './weft.js';
 import { proveSecured, type Leg } from './wire.js';
 
@@ -49,23 +45,6 @@ export interface SecuredOptions extends WaypointOptions {
   /** Of the open loop; found by trial where absent. */
   readonly perSecond?: number;
 }
-
-export interface SecuredReport extends Report {
-  readonly missing?: string;
-  /** What was seen on each one's wire before it was measured. */
-  readonly proofs: Readonly<Record<string, string>>;
-  readonly systemCalls: Readonly<Record<string, Readonly<Record<string, number>>>>;
-}
-
-/** What is measured, and its wire on both sides. */
-const variants = {
-  none: { wire: 'hbone', what: 'ends alone' },
-  'envoy-tls': { wire: 'tls', what: 'Envoy, mTLS' },
-  'envoy-hbone': { wire: 'hbone', what: 'Envoy, HBONE' },
-  weft: { wire: 'hbone', what: 'Weft, HBONE' },
-} as const satisfies Record<string, { wire: Wire; what: string }>;
-type Variant = keyof typeof variants;
-const bases = ['envoy-tls', 'envoy-hbone'] as const satisfies readonly Variant[];
 
 /** The proxy and all that makes its requests. */
 interface SecuredTarget extends Target {
@@ -85,13 +64,10 @@ interface ServerEnd {
   readonly listens: readonly SocketAddress[];
 }
 
-const path: Path = { name: 'secured' };
 const here = parseIp('127.0.0.1');
 const hbonePort = 15008 as Port;
 /** Of CPU 0, and of the proxy's own, in the open loop. */
 const busyMax = 0.75;
-/** CPU 0 is what limits a closed loop from here on. */
-const fullFrom = 0.9;
 const loads: ReadonlySet<string> = new Set(['wrk', 'requests']);
 const manyPerSecond = 300;
 const manySecondsMin = 4;
@@ -99,37 +75,6 @@ const manySecondsMin = 4;
 const warmMs = 1_500;
 /** The load runs on for so long after the last look at what it cost. */
 const tailSeconds = 0.2;
-
-const metrics: Readonly<Record<string, { readonly title: string; readonly unit: string }>> = {
-  ...Object.fromEntries(
-    closedLoops.map((count) => [
-      `cpu${count}`,
-      { title: `proxy CPU per request, ${count} connections`, unit: 'us' },
-    ]),
-  ),
-  cpuOpen: { title: 'proxy CPU per request, open loop', unit: 'us' },
-  p50: { title: 'p50, open loop', unit: 'us' },
-  p99: { title: 'p99, open loop', unit: 'us' },
-  aroundOpen: { title: 'CPU 0: ends, backends, load; open loop', unit: 'share' },
-  ...Object.fromEntries(
-    closedLoops.map((count) => [
-      `requests${count}`,
-      { title: `requests, ${count} connections`, unit: '1/s' },
-    ]),
-  ),
-  ...Object.fromEntries(
-    closedLoops.map((count) => [
-      `load${count}`,
-      { title: `CPU 0: busy, ${count} connections`, unit: 'share' },
-    ]),
-  ),
-  own64: { title: 'CPU 1: the proxy, 64 connections', unit: 'share' },
-  others64: { title: 'CPU 1: others meanwhile', unit: 'share' },
-  residentIdle: { title: 'memory, just started', unit: 'MB' },
-  resident: { title: `memory, ${manyConnections} connections`, unit: 'MB' },
-  residentAfter: { title: 'memory, after full load', unit: 'MB' },
-};
-const ofTheMachine = (metric: string): boolean => /^(own|others|load|around)/.test(metric);
 
 /** Two addresses of the loopback network at whose port 15008 nobody else is likely to listen. */
 function freeHosts(): { a: IpAddress; b: IpAddress } {
@@ -279,7 +224,7 @@ export async function runSecured(options: SecuredOptions): Promise<SecuredReport
       options.perSecond ?? (await sustained(targets, Math.min(...capacities), options.seconds, onProgress));
     const samples = await interleave<Path, SecuredTarget>({
       rounds: options.rounds,
-      paths: [path],
+      paths: [securedPath],
       variants: targets,
       tasks: [
         ...closedLoops.map((count) => closedTask(count, options.seconds)),
@@ -288,18 +233,7 @@ export async function runSecured(options: SecuredOptions): Promise<SecuredReport
       ],
       onProgress,
     });
-    const systemCalls: Record<string, Record<string, number>> = {};
-    for (const target of targets) {
-      if (target.pid === undefined) continue;
-      onProgress(`system calls of ${target.name}`);
-      let requests = 0;
-      const calls = await systemCallsOf(target.pid, dir, async () => {
-        requests = (await closedLoop(target, 16, Math.min(2, options.seconds))).requests;
-      });
-      systemCalls[target.name] = Object.fromEntries(
-        Object.entries(calls).map(([call, count]) => [call, count / requests]),
-      );
-    }
+    const systemCalls = await systemCallsPerRequest(targets, dir, options.seconds, onProgress);
     return securedReportOf(options, samples, systemCalls, perSecond, envoy, proofs);
   } finally {
     await servers.stop();
@@ -431,140 +365,4 @@ async function sustained(
     const next = Math.floor((perSecond * Math.max(0.5, Math.min(0.95, busyMax / busiest))) / 100) * 100;
     perSecond = Math.max(100, Math.min(perSecond - 100, next));
   }
-}
-
-/** Samples to report. Pure but for what it says of the machine. */
-export function securedReportOf(
-  {
-    rounds,
-    seconds,
-    longSeconds,
-    nodeFlags,
-  }: Pick<SecuredOptions, 'rounds' | 'seconds' | 'longSeconds' | 'nodeFlags'>,
-  samples: readonly Sample[],
-  systemCalls: SecuredReport['systemCalls'],
-  perSecond: number,
-  envoy: { readonly version: string } | { readonly missing: string },
-  proofs: SecuredReport['proofs'],
-): SecuredReport {
-  const medians: Record<string, number> = {};
-  const ratios: Record<string, number> = {};
-  const spread: Record<string, Spread> = {};
-  const noise: Record<string, Spread> = {};
-  for (const { variant, values } of samples) {
-    for (const metric of Object.keys(values))
-      medians[`${path.name}.${variant}.${metric}`] = median(valuesOf(samples, path.name, variant, metric));
-  }
-  for (const metric of Object.keys(metrics)) {
-    if (ofTheMachine(metric)) continue;
-    for (const base of bases) {
-      if (isLimited(medians, 'weft', metric) || isLimited(medians, base, metric)) continue;
-      const found = spreadOf(ratiosByRound(samples, path.name, metric, 'weft', base));
-      if (!found) continue;
-      ratios[`${base}.${metric}`] = found.median;
-      spread[`${base}.${metric}`] = found;
-    }
-    const alone = valuesOf(samples, path.name, 'none', metric);
-    const middle = alone.length > 0 ? median(alone) : 0;
-    const floor = spreadOf(alone.map((value) => value / middle));
-    if (floor && middle > 0) noise[`${path.name}.${metric}`] = floor;
-  }
-  return {
-    suite: 'waypoint-tls',
-    settings: {
-      rounds,
-      seconds,
-      longSeconds,
-      bodyBytes,
-      openPerSecond: perSecond,
-      openConnections,
-      nodeFlags: nodeFlags.join(' '),
-      envoy: 'version' in envoy ? envoy.version : 'missing',
-    },
-    machine: machine(),
-    ratios,
-    spread,
-    noise,
-    medians,
-    rounds: samples,
-    ...('missing' in envoy ? { missing: envoy.missing } : {}),
-    proofs,
-    systemCalls,
-  };
-}
-
-/** A closed loop's requests a second that CPU 0 gave, not the proxy. */
-function isLimited(medians: SecuredReport['medians'], variant: Variant, metric: string): boolean {
-  const count = /^requests(\d+)$/.exec(metric)?.[1];
-  return count !== undefined && (medians[`${path.name}.${variant}.load${count}`] ?? 0) >= fullFrom;
-}
-
-export function printSecured(report: SecuredReport): string {
-  const { medians, ratios, spread, settings, missing, rounds, proofs, systemCalls } = report;
-  const of = (variant: Variant, metric: string): number | undefined =>
-    medians[`${path.name}.${variant}.${metric}`];
-  const cell = (variant: Variant, metric: string): string => {
-    if (missing !== undefined && variant.startsWith('envoy')) return 'missing';
-    return isLimited(medians, variant, metric) ? 'CPU 0 full' : figure(of(variant, metric));
-  };
-  const span = (spread: Spread | undefined): string =>
-    spread ? `${figure(spread.min)}..${figure(spread.max)}` : '';
-  const rows = Object.entries(metrics).map(([metric, { title, unit }]) => [
-    title,
-    unit,
-    ...(Object.keys(variants) as Variant[]).map((variant) => cell(variant, metric)),
-    span(spreadOf(valuesOf(rounds, path.name, 'weft', metric))),
-    ...bases.flatMap((base) => {
-      const ratio = ratios[`${base}.${metric}`];
-      return ratio === undefined ? ['', ''] : [`${figure(ratio)} x`, span(spread[`${base}.${metric}`])];
-    }),
-  ]);
-  const disturbed = Math.max(
-    ...([...bases, 'weft'] as const).flatMap((variant) =>
-      closedLoops.map((count) => of(variant, `others${count}`) ?? 0),
-    ),
-  );
-  const loadOpen = Math.max(...(Object.keys(variants) as Variant[]).map((name) => of(name, 'loadOpen') ?? 0));
-  const calls = Object.entries(systemCalls).map(([name, all]) => [
-    variants[name as Variant].what,
-    figure(Object.values(all).reduce((sum, count) => sum + count, 0)),
-    Object.entries(all)
-      .filter(([, count]) => count >= 0.005)
-      .sort(([, x], [, y]) => y - x)
-      .map(([call, count]) => `${call} ${count.toFixed(2)}`)
-      .join(', '),
-  ]);
-  return [
-    `${settings['rounds']} rounds, ${settings['seconds']} s each, open loop ${settings['longSeconds']} s; answers of ${settings['bodyBytes']} bytes; Envoy ${settings['envoy']}; Node flags: ${settings['nodeFlags'] || 'none'}`,
-    'Weft, HBONE: the waypoint as it runs in a mesh. Envoy, HBONE: laid out as a waypoint of Istio, the counterpart. Envoy, mTLS: mutual TLS 1.3 and',
-    'HTTP/1.1 within, a connection for each of the client, as sidecars have it. Ends alone: HBONE from end to end, without a proxy',
-    `the proxy has CPU ${cpuOf.server} for itself; load, backends and both ends share CPU ${cpuOf.client}: where that is full, requests a second are not the proxy's`,
-    `open loop: ${settings['openPerSecond']} requests a second on ${settings['openConnections']} connections, timed from when they were due; CPU per request once connections stand`,
-    ...(missing === undefined ? [] : [missing]),
-    ...(disturbed > othersMax || loadOpen > 0.8
-      ? [
-          `DISTURBED: other programs took up to ${Math.round(disturbed * 100)} % of the proxy's CPU, and CPU 0 was ${Math.round(loadOpen * 100)} % busy in the open loop; latency says little, CPU per request says more`,
-        ]
-      : []),
-    '',
-    table(
-      [
-        '',
-        'unit',
-        ...Object.values(variants).map(({ what }) => what),
-        'over rounds',
-        'Weft / Envoy mTLS',
-        'over rounds',
-        'Weft / Envoy HBONE',
-        'over rounds',
-      ],
-      rows,
-    ),
-    '',
-    table(['system calls per request, traced, 16 connections', 'all', 'which'], calls),
-    '',
-    ...Object.entries(proofs).map(
-      ([name, proof]) => `seen on the wire of ${variants[name as Variant].what}: ${proof}`,
-    ),
-  ].join('\n');
 }

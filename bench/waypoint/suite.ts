@@ -10,32 +10,22 @@ import { distRoot } from '../../src/cli/run.js';
 import { residentBytes, spentBy } from '../harness/cost.js';
 import { interleave, type Task } from '../harness/interleave.js';
 import { cpuOf, loadProgram, numberAt, Servers } from '../harness/load.js';
-import { figure, machine, table, type Report } from '../harness/report.js';
-import {
-  median,
-  ratiosByRound,
-  spreadOf,
-  valuesOf,
-  type Sample,
-  type Spread,
-} from '../harness/statistics.js';
 import { findEnvoy } from '../peers/envoy.js';
 import { envoyArgs, envoyConfig } from './envoy.js';
 import {
   closedLoop,
   closedLoops,
   closedTask,
-  manyConnections,
   memoryTask,
   openConnections,
   openLoop,
   openWarmMs,
-  othersMax,
   type Path,
   type Target,
 } from './measure.js';
 import { bodyBytes, freePorts, proveRouted, routePath, type Scene } from './scene.js';
-import { needTools, systemCallsOf } from './tools.js';
+import { main, manyRoutes, openShare, reportOf, routed, type WaypointReport } from './plain-report.js';
+import { needTools, systemCallsPerRequest } from './tools.js';
 import { weftConfig } from './weft.js';
 
 export interface WaypointOptions {
@@ -53,56 +43,7 @@ export interface WaypointOptions {
   readonly interrupted: () => boolean;
 }
 
-export interface WaypointReport extends Report {
-  /** Why there are no figures of Envoy's. */
-  readonly missing?: string;
-  /** Proxy -> system call -> how many per request, from one run under a tracer. */
-  readonly systemCalls: Readonly<Record<string, Readonly<Record<string, number>>>>;
-  readonly goals: readonly Goal[];
-}
-
-export interface Goal {
-  readonly what: string;
-  readonly wanted: string;
-  readonly found: Spread | undefined;
-  /** `by the median alone`: not in every round. */
-  readonly state: 'reached' | 'by the median alone' | 'not reached' | 'not measured';
-}
-
-/** Of the slower proxy's capacity. */
-const openShare = 0.7;
 const manyPerSecond = 2000;
-const manyRoutes = 5000;
-const costRatioMax = 1.2;
-const main: Path = { name: 'main' };
-const routed: Path = { name: 'routes' };
-
-const metrics: Readonly<Record<string, { readonly title: string; readonly unit: string }>> = {
-  ...Object.fromEntries(
-    closedLoops.map((connections) => [
-      `requests${connections}`,
-      { title: `requests, ${connections} connections`, unit: '1/s' },
-    ]),
-  ),
-  p50: { title: 'p50, open loop', unit: 'us' },
-  p99: { title: 'p99, open loop', unit: 'us' },
-  ...Object.fromEntries(
-    closedLoops.map((connections) => [
-      `cpu${connections}`,
-      { title: `proxy CPU per request, ${connections} connections`, unit: 'us' },
-    ]),
-  ),
-  cpuOpen: { title: 'proxy CPU per request, open loop', unit: 'us' },
-  own64: { title: "the proxy's CPU: the proxy, 64 connections", unit: 'share' },
-  others64: { title: "the proxy's CPU: others meanwhile", unit: 'share' },
-  loadBusy64: { title: "the load's CPU: busy meanwhile", unit: 'share' },
-  residentIdle: { title: 'memory, just started', unit: 'MB' },
-  resident: { title: `memory, ${manyConnections} connections`, unit: 'MB' },
-  residentAfter: { title: 'memory, after full load', unit: 'MB' },
-};
-
-/** Say how far to trust the others; a ratio of them says nothing. */
-const ofTheMachine: ReadonlySet<string> = new Set(['own64', 'others64', 'loadBusy64']);
 
 /** Starts both proxies, measures, ends them. Throws where a measurement fails or the run is interrupted. */
 export async function runWaypoint(options: WaypointOptions): Promise<WaypointReport> {
@@ -194,18 +135,7 @@ export async function runWaypoint(options: WaypointOptions): Promise<WaypointRep
         onProgress,
       })),
     ];
-    const systemCalls: Record<string, Record<string, number>> = {};
-    for (const target of compared) {
-      if (target.pid === undefined) continue;
-      onProgress(`system calls of ${target.name}`);
-      let requests = 0;
-      const calls = await systemCallsOf(target.pid, dir, async () => {
-        requests = (await closedLoop(target, 16, Math.min(2, options.seconds))).requests;
-      });
-      systemCalls[target.name] = Object.fromEntries(
-        Object.entries(calls).map(([name, count]) => [name, count / requests]),
-      );
-    }
+    const systemCalls = await systemCallsPerRequest(compared, dir, options.seconds, onProgress);
     return reportOf(options, samples, systemCalls, perSecond, envoy);
   } finally {
     await servers.stop();
@@ -246,188 +176,4 @@ function tasksOf(
     },
     memoryTask(fresh, servers, manyPerSecond, seconds),
   ];
-}
-
-/** Samples to report. Pure but for what it says of the machine. */
-export function reportOf(
-  {
-    rounds,
-    seconds,
-    longSeconds,
-    nodeFlags,
-  }: Pick<WaypointOptions, 'rounds' | 'seconds' | 'longSeconds' | 'nodeFlags'>,
-  samples: readonly Sample[],
-  systemCalls: WaypointReport['systemCalls'],
-  perSecond: number,
-  envoy: { readonly version: string } | { readonly missing: string },
-): WaypointReport {
-  const ratios: Record<string, number> = {};
-  const spread: Record<string, Spread> = {};
-  const noise: Record<string, Spread> = {};
-  const medians: Record<string, number> = {};
-  const compare = (key: string, path: Path, metric: string, variant: string, base: string): void => {
-    const found = spreadOf(ratiosByRound(samples, path.name, metric, variant, base));
-    if (!found) return;
-    ratios[key] = found.median;
-    spread[key] = found;
-  };
-  for (const metric of Object.keys(metrics)) {
-    if (ofTheMachine.has(metric)) continue;
-    compare(`main.${metric}`, main, metric, 'weft', 'envoy');
-    const alone = valuesOf(samples, main.name, 'none', metric);
-    const middle = alone.length > 0 ? median(alone) : 0;
-    const floor = spreadOf(alone.map((value) => value / middle));
-    if (floor && middle > 0) noise[`main.${metric}`] = floor;
-  }
-  // Divided the other way round: what a request costs with all those routes, against one.
-  compare('routes.weft', routed, 'requests16', 'weft', 'weft-routes');
-  compare('routes.envoy', routed, 'requests16', 'envoy', 'envoy-routes');
-  for (const { path, variant, values } of samples) {
-    for (const metric of Object.keys(values)) {
-      const all = valuesOf(samples, path, variant, metric);
-      medians[`${path}.${variant}.${metric}`] = median(all);
-    }
-  }
-  const goal = (what: string, wanted: string, key: string, holds: (ratio: number) => boolean): Goal => {
-    const found = spread[key];
-    const state = !found
-      ? 'not measured'
-      : !holds(found.median)
-        ? 'not reached'
-        : holds(found.min) && holds(found.max)
-          ? 'reached'
-          : 'by the median alone';
-    return { what, wanted, found, state };
-  };
-  return {
-    suite: 'waypoint',
-    settings: {
-      rounds,
-      seconds,
-      longSeconds,
-      bodyBytes,
-      openPerSecond: perSecond,
-      openConnections,
-      nodeFlags: nodeFlags.join(' '),
-      envoy: 'version' in envoy ? envoy.version : 'missing',
-    },
-    machine: machine(),
-    ratios,
-    spread,
-    noise,
-    medians,
-    rounds: samples,
-    ...('missing' in envoy ? { missing: envoy.missing } : {}),
-    systemCalls,
-    goals: [
-      ...closedLoops.map((connections) =>
-        goal(
-          `requests a second, ${connections} connections, Weft / Envoy`,
-          'more than 1',
-          `main.requests${connections}`,
-          (ratio) => ratio > 1,
-        ),
-      ),
-      goal('p50, Weft / Envoy', 'less than 1', 'main.p50', (ratio) => ratio < 1),
-      goal(
-        `cost of ${manyRoutes} routes against one, Weft`,
-        `at most ${costRatioMax}`,
-        'routes.weft',
-        (ratio) => ratio <= costRatioMax,
-      ),
-    ],
-  };
-}
-
-const span = (of: Spread | undefined): string => (of ? `${figure(of.min)}..${figure(of.max)}` : '');
-
-export function printWaypoint(report: WaypointReport): string {
-  const { medians, ratios, spread, noise, settings, systemCalls, goals, missing, rounds } = report;
-  const disturbed = Math.max(
-    ...closedLoops.flatMap((connections) =>
-      ['envoy', 'weft'].map((name) => medians[`main.${name}.others${connections}`] ?? 0),
-    ),
-  );
-  const cell = (path: Path, variant: string, metric: string): string => {
-    if (variant === 'envoy' && missing !== undefined) return 'missing';
-    const value = medians[`${path.name}.${variant}.${metric}`];
-    return value === undefined ? '' : figure(value);
-  };
-  const within = (path: Path, variant: string, metric: string): string =>
-    span(spreadOf(valuesOf(rounds, path.name, variant, metric)));
-  const rows = Object.entries(metrics).map(([metric, { title, unit }]) => [
-    title,
-    unit,
-    cell(main, 'none', metric),
-    cell(main, 'envoy', metric),
-    within(main, 'envoy', metric),
-    cell(main, 'weft', metric),
-    within(main, 'weft', metric),
-    ratios[`main.${metric}`] === undefined ? '' : `${figure(ratios[`main.${metric}`])} x`,
-    span(spread[`main.${metric}`]),
-    span(noise[`main.${metric}`]),
-  ]);
-  const routes = (['weft', 'envoy'] as const).map((name) => [
-    name,
-    cell(routed, name, 'requests16'),
-    missing !== undefined && name === 'envoy' ? 'missing' : cell(routed, `${name}-routes`, 'requests16'),
-    ratios[`routes.${name}`] === undefined ? '' : `${figure(ratios[`routes.${name}`])} x`,
-    span(spread[`routes.${name}`]),
-  ]);
-  const total = (name: string): number =>
-    Object.values(systemCalls[name] ?? {}).reduce((sum, count) => sum + count, 0);
-  const calls = Object.keys(systemCalls).map((name) => [
-    name,
-    figure(total(name)),
-    Object.entries(systemCalls[name] ?? {})
-      .filter(([, count]) => count >= 0.005)
-      .sort(([, x], [, y]) => y - x)
-      .map(([call, count]) => `${call} ${count.toFixed(2)}`)
-      .join(', '),
-  ]);
-  return [
-    `${settings['rounds']} rounds, ${settings['seconds']} s each, open loop ${settings['longSeconds']} s; answers of ${settings['bodyBytes']} bytes; Envoy ${settings['envoy']}; Node flags: ${settings['nodeFlags'] || 'none'}`,
-    `the proxy has CPU ${cpuOf.server} for itself, load and backends share CPU ${cpuOf.client}; none: load to backend without a proxy`,
-    `open loop: ${settings['openPerSecond']} requests a second (${openShare * 100} % of the slower proxy's capacity) on ${openConnections} connections, timed from when they were due`,
-    ...(missing === undefined ? [] : [missing]),
-    ...(disturbed > othersMax
-      ? [
-          `DISTURBED: other programs took ${Math.round(disturbed * 100)} % of the proxy's CPU; requests a second and latency say little, CPU per request says more`,
-        ]
-      : []),
-    '',
-    table(
-      [
-        '',
-        'unit',
-        'none',
-        'envoy',
-        'over rounds',
-        'weft',
-        'over rounds',
-        'weft / envoy',
-        'over rounds',
-        'none / its median',
-      ],
-      rows,
-    ),
-    '',
-    table(
-      ['requests a second, 16 connections', '1 route', `${manyRoutes} routes`, '1 / all', 'over rounds'],
-      routes,
-    ),
-    '',
-    table(['system calls per request, traced, 16 connections', 'all', 'which'], calls),
-    '',
-    table(
-      ['goal', 'wanted', 'found', 'over rounds', ''],
-      goals.map(({ what, wanted, found, state }) => [
-        what,
-        wanted,
-        figure(found?.median),
-        span(found),
-        state,
-      ]),
-    ),
-  ].join('\n');
 }

@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import { WeftError } from '../../src/base/errors.js';
 import { sleep } from '../../src/base/wait.js';
 import { sh } from '../../src/cli/run.js';
+import { closedLoop, type Target } from './measure.js';
+import type { SystemCalls } from './report.js';
 
 export const has = (command: string): boolean => {
   try {
@@ -64,4 +66,26 @@ export function parseStrace(text: string): Record<string, number> {
     if (found?.[2] !== undefined && found[2] !== 'total') calls[found[2]] = Number(found[1]);
   }
   return calls;
+}
+
+/** System calls per request of each proxy that runs, from a closed loop of 16 connections under a tracer. */
+export async function systemCallsPerRequest(
+  targets: readonly Target[],
+  dir: string,
+  seconds: number,
+  onProgress: (text: string) => void,
+): Promise<SystemCalls> {
+  const perRequest: Record<string, Record<string, number>> = {};
+  for (const target of targets) {
+    if (target.pid === undefined) continue;
+    onProgress(`system calls of ${target.name}`);
+    let requests = 0;
+    const calls = await systemCallsOf(target.pid, dir, async () => {
+      requests = (await closedLoop(target, 16, Math.min(2, seconds))).requests;
+    });
+    perRequest[target.name] = Object.fromEntries(
+      Object.entries(calls).map(([call, count]) => [call, count / requests]),
+    );
+  }
+  return perRequest;
 }

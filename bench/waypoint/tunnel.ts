@@ -5,17 +5,10 @@
  *   node dist/bench/waypoint/tunnel.js CONFIG.json
  */
 import { readFileSync } from 'node:fs';
-import type { Svid } from '../../src/tls/svid.js';
 import type { ToWorker } from '../../src/waypoint/messages.js';
 import { runWorker } from '../../src/waypoint/worker.js';
+import { parseWeftConfig, type TunnelConfig } from './config.js';
 import { trustDomain } from './identities.js';
-import type { PlainConfig } from './plain.js';
-import { parseWeftConfig } from './weft.js';
-
-export interface TunnelConfig extends Omit<PlainConfig, 'servicePort'> {
-  /** Of the waypoint. */
-  readonly svid: Svid;
-}
 
 const { listen, service, mesh, routes, svid } = parseWeftConfig(
   readFileSync(process.argv[2] ?? '', 'utf8'),

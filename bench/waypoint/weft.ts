@@ -5,10 +5,9 @@ import type { Route, RouteBackend, RouteKey, RouteRule } from '../../src/model/r
 import type { Service } from '../../src/model/service.js';
 import type { PortMapping, ServiceKey, Workload, WorkloadUid } from '../../src/model/workload.js';
 import type { Svid } from '../../src/tls/svid.js';
+import { writeWeftConfig, type PlainConfig, type TunnelConfig } from './config.js';
 import { namespace, trustDomain } from './identities.js';
-import type { PlainConfig } from './plain.js';
 import { canary, routePath, shares, type Scene } from './scene.js';
-import type { TunnelConfig } from './tunnel.js';
 
 const identity = parseSpiffeId(`spiffe://${trustDomain}/ns/${namespace}/sa/server`);
 const here = parseIp('127.0.0.1');
@@ -67,16 +66,6 @@ const route = (name: string, rules: readonly RouteRule[]): Route => ({
   rules,
 });
 
-/** Maps as `{"$map": entries}`. */
-const textOf = (config: object): string =>
-  JSON.stringify(config, (_key, value: unknown) => (value instanceof Map ? { $map: [...value] } : value));
-export const parseWeftConfig = (text: string): unknown =>
-  JSON.parse(text, (_key, value: unknown) =>
-    value !== null && typeof value === 'object' && '$map' in value
-      ? new Map(value.$map as [unknown, unknown][])
-      : value,
-  );
-
 const routesOf = (count: number): Route[] => [
   route('main', [
     {
@@ -122,7 +111,7 @@ export function weftConfig({ listen, a, b, routes }: Scene): string {
     },
     routes: routesOf(routes),
   };
-  return textOf(config);
+  return writeWeftConfig(config);
 }
 
 /** For tunnel.ts. `hosts`: addresses at whose port 15008 the backends' tunnels end. */
@@ -149,5 +138,5 @@ export function weftTunnelConfig(
     routes: routesOf(routes),
     svid,
   };
-  return textOf(config);
+  return writeWeftConfig(config);
 }

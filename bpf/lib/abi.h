@@ -10,10 +10,13 @@
 
 #include <linux/types.h>
 
-#define WEFT_PORT_OUTBOUND 15001
-#define WEFT_PORT_INBOUND 15006
-#define WEFT_PORT_HBONE 15008
-#define WEFT_PORT_DNS 15053
+/* Enums, not macros, for all that the agent shares: BTF has no macros. */
+enum weft_port {
+	WEFT_PORT_OUTBOUND = 15001,
+	WEFT_PORT_INBOUND = 15006,
+	WEFT_PORT_HBONE = 15008,
+	WEFT_PORT_DNS = 15053,
+};
 
 struct weft_ip {
 	__u8 bytes[16];

@@ -11,7 +11,7 @@ import {
   type ServerInterceptor,
 } from '@grpc/grpc-js';
 import { errorText, WeftError } from '../../src/base/errors.js';
-import { RateLimiter } from '../../src/base/rate.js';
+import { RateLimiter } from '../../src/base/rate-limiter.js';
 
 const callLimits = {
   /** Calls whose token is being checked, of a connection none of whose calls has shown a good one yet. */

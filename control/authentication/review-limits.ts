@@ -5,8 +5,8 @@
 import { createHash } from 'node:crypto';
 import { decodeJwt, decodeProtectedHeader } from 'jose';
 import { WeftError } from '../../src/base/errors.js';
-import { RateLimiter } from '../../src/base/rate.js';
 import { tokenAudience } from './join-tokens.js';
+import { RateLimiter } from '../../src/base/rate-limiter.js';
 
 const tokenBytesMax = 16 << 10;
 const answers: { readonly ms: number; readonly max: number } = { ms: 30_000, max: 4_096 };

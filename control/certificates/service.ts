@@ -3,7 +3,7 @@ import { status, type sendUnaryData, type ServerUnaryCall } from '@grpc/grpc-js'
 import { errorText } from '../../src/base/errors.js';
 import type { IstioCertificateRequest, IstioCertificateResponse } from '../../src/discovery/gen/ca.js';
 import { parseSpiffeId, workloadIdentityOf, type SpiffeId } from '../../src/model/identity.js';
-import { parseCsr } from '../../src/tls/issue.js';
+import { parseCsr } from '../../src/tls/csr.js';
 import type { Caller } from '../authentication/authenticator.js';
 import { waypointOfCaller } from '../compile/waypoints.js';
 import type { ControlLog } from '../log.js';

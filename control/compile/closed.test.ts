@@ -6,7 +6,7 @@ import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import { authorize } from '../../src/policy/authorize.js';
 import { readObject } from '../source/validate.js';
 import { compile, type Compiler } from './compile.js';
-import type { MeshObject } from './objects.js';
+import type { MeshObject } from '../objects/objects.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '' };
 const policy = (spec: unknown, namespace = 'shop', name = 'p'): MeshObject =>

@@ -9,7 +9,7 @@ import { MeshState } from '../../src/state/store.js';
 import type { Service } from '../../src/model/service.js';
 import { parseManifests } from '../source/parse.js';
 import { compile, type Removal } from './compile.js';
-import type { MeshObject } from './objects.js';
+import type { MeshObject } from '../objects/objects.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 

@@ -6,7 +6,7 @@ import { spiffeIdOf, type TrustDomain } from '../../src/model/identity.js';
 import { refusedWaypoint } from '../../src/model/refused-waypoint.js';
 import { exportLabel, workloadNamespacesAnnotation } from '../../src/model/ownership.js';
 import { isStrict } from '../../src/model/object-settings.js';
-import { ClaimIndex, hostOf, type Problem } from './claims.js';
+import { ClaimIndex, hostOf, type Problem } from '../registry/claims.js';
 import {
   compileExternalService,
   compileSlice,
@@ -17,7 +17,7 @@ import {
   workloadProblem,
 } from './external.js';
 import { isEnrolling } from './first-enrollment.js';
-import { isEnrolled, labelsOf, namespaceOf, selects, uncapturedBecause, type Labels } from './labels.js';
+import { isEnrolled, labelsOf, namespaceOf, selects, uncapturedBecause, type Labels } from './enrollment.js';
 import {
   isRoute,
   type AccessPolicyObject,
@@ -33,14 +33,14 @@ import {
   type RouteObject,
   type ServiceObject,
   type WorkloadObject,
-} from './objects.js';
-import { ByNamespace, objectKey, RoutesByService, type Index, type ObjectKey } from './indexes.js';
+} from '../objects/objects.js';
+import { ByNamespace, objectKey, RoutesByService, type Index, type ObjectKey } from '../registry/indexes.js';
 import { compilePod, type CompiledPod } from './pod.js';
 import { compilePolicy, rootNamespace, strictPolicy } from './policies.js';
 import type { RouteSurroundings } from './route-parents.js';
 import { compileRoute, servicesOf, type CompiledRoute } from './routes.js';
 import { compileService } from './service.js';
-import { idOf, toldOf, type Changes, type Told } from './told.js';
+import { idOf, toldOf, type Changes, type Told } from './resource.js';
 import {
   admits,
   consentOf,
@@ -70,8 +70,8 @@ export interface CompileSettings {
   readonly removal?: Removal;
 }
 
-export { objectKey, type ObjectKey } from './indexes.js';
-export { nameOf, type Changes, type Told } from './told.js';
+export { objectKey, type ObjectKey } from '../registry/indexes.js';
+export { nameOf, type Changes, type Told } from './resource.js';
 
 /** As a manifest without a namespace has it. */
 const clusterWide = namespaceOf({ metadata: {} });

@@ -5,7 +5,7 @@ import { narrow } from '../source/narrow.js';
 import { readObject } from '../source/validate.js';
 import { compile } from './compile.js';
 import { kubeletPorts, targetPortOf } from './containers.js';
-import type { PodObject, ServiceObject } from './objects.js';
+import type { PodObject, ServiceObject } from '../objects/objects.js';
 
 /** As the API server gives it, through all that reads it. */
 function podOf(spec: object, podIPs: readonly string[] = ['10.0.0.9']): PodObject {

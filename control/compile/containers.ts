@@ -2,7 +2,7 @@
  * Which ports a pod declares, and which of them its kubelet connects to. Kubernetes' own readers of the same fields: FindPort (EndpointSlice
  * controller) for the ports that Services name, ResolveContainerPort (kubelet) for those of probes and hooks. Pure.
  */
-import type { Container, Handler, PodObject } from './objects.js';
+import type { Container, Handler, PodObject } from '../objects/objects.js';
 
 /** Containers that run as long as the pod does: the API knows an init container as a native sidecar by `restartPolicy: Always`. */
 function runningContainers(pod: PodObject): readonly Container[] {

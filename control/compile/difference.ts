@@ -1,7 +1,7 @@
 /** For a source that tells the whole each time. */
 import type { Compiler } from './compile.js';
-import { objectKey, type ObjectKey } from './indexes.js';
-import type { MeshObject } from './objects.js';
+import { objectKey, type ObjectKey } from '../registry/indexes.js';
+import type { MeshObject } from '../objects/objects.js';
 
 /** What differs from the whole that is told now. */
 export function differenceFrom(

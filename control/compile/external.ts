@@ -4,9 +4,9 @@ import { spiffeIdOf, type TrustDomain } from '../../src/model/identity.js';
 import { workloadNamespacesAnnotation } from '../../src/model/ownership.js';
 import type { Service } from '../../src/model/service.js';
 import type { PortMapping, ServiceKey, Workload, WorkloadUid } from '../../src/model/workload.js';
-import { hostOf, type ClaimIndex, type Problem } from './claims.js';
-import type { ObjectKey } from './indexes.js';
-import { namespaceOf } from './labels.js';
+import { hostOf, type ClaimIndex, type Problem } from '../registry/claims.js';
+import type { ObjectKey } from '../registry/indexes.js';
+import { namespaceOf } from './enrollment.js';
 import type {
   EndpointSliceObject,
   ExternalServiceObject,
@@ -14,7 +14,7 @@ import type {
   PodObject,
   ServiceObject,
   WorkloadObject,
-} from './objects.js';
+} from '../objects/objects.js';
 import { appProtocol } from './protocols.js';
 import { cluster, serviceKeyOf, tcpPorts } from './service.js';
 

@@ -13,7 +13,13 @@ import {
   unreported,
   type EnrollmentFacts,
 } from './first-enrollment.js';
-import type { Condition, MeshObject, MeshSettingsObject, NamespaceObject, PodObject } from './objects.js';
+import type {
+  Condition,
+  MeshObject,
+  MeshSettingsObject,
+  NamespaceObject,
+  PodObject,
+} from '../objects/objects.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 const strict = { 'weft.dev/mesh': 'enabled', 'weft.dev/mode': 'strict' };

@@ -7,7 +7,7 @@
  * condition is the control plane's alone: `namespaces/status` is not for who may write namespaces. Pure.
  */
 import { firstEnrollmentOf, isStrict } from '../../src/model/object-settings.js';
-import { isEnrolled, labelsOf, namespaceOf, uncapturedBecause } from './labels.js';
+import { isEnrolled, labelsOf, namespaceOf, uncapturedBecause } from './enrollment.js';
 import {
   capturedCondition,
   enrolledCondition,
@@ -15,7 +15,7 @@ import {
   type MeshSettingsObject,
   type NamespaceObject,
   type PodObject,
-} from './objects.js';
+} from '../objects/objects.js';
 
 /** Strict mode waits no longer than this, whatever a node does not report (docs/limits.md). */
 export const enrollMsMax = 60_000;

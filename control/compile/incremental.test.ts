@@ -7,7 +7,7 @@ import { Resources } from '../serve/resources.js';
 import { compile, Compiler, type Told } from './compile.js';
 import { differenceFrom } from './difference.js';
 import { beginning } from './first-enrollment.js';
-import { capturedCondition, type BackendRef, type MeshObject, type ParentRef } from './objects.js';
+import { capturedCondition, type BackendRef, type MeshObject, type ParentRef } from '../objects/objects.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 

@@ -8,7 +8,7 @@ import { parseManifests } from '../source/parse.js';
 import { acceptedWrite } from '../../test/support/status-writes.js';
 import { Compiler, compile, objectKey } from './compile.js';
 import { differenceFrom } from './difference.js';
-import type { MeshObject, NodeObject, PodObject, WorkloadObject } from './objects.js';
+import type { MeshObject, NodeObject, PodObject, WorkloadObject } from '../objects/objects.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 const at = (second: number): string => `2026-01-01T00:00:0${second}Z`;

@@ -7,7 +7,7 @@ import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Locality, Workload, WorkloadUid } from '../../src/model/workload.js';
 import { kubeletPorts, targetPortOf } from './containers.js';
 import { isCaptured, isEnrolling } from './first-enrollment.js';
-import { labelsOf, namespaceOf, selects, uncapturedBecause } from './labels.js';
+import { labelsOf, namespaceOf, selects, uncapturedBecause } from './enrollment.js';
 import type {
   AccessPolicyObject,
   MeshSettingsObject,
@@ -15,7 +15,7 @@ import type {
   NodeObject,
   PodObject,
   ServiceObject,
-} from './objects.js';
+} from '../objects/objects.js';
 import { nameOfPolicy, strictPolicy } from './policies.js';
 import { appProtocol } from './protocols.js';
 import { cluster, serviceKeyOf, tcpPorts } from './service.js';

@@ -7,7 +7,7 @@ import {
   type HttpMatch,
   type PolicyKey,
 } from '../../src/model/policy.js';
-import type { AccessPolicyObject, PolicyTarget } from './objects.js';
+import type { AccessPolicyObject, PolicyTarget } from '../objects/objects.js';
 import { policyPath } from './paths.js';
 import { accountMatch, headerMatch, hostMatch, identityMatch, namespaceMatch } from './policy-values.js';
 

@@ -4,7 +4,7 @@ import { parseTrustDomain } from '../../src/model/identity.js';
 import type { Route } from '../../src/model/route.js';
 import { parseManifests } from '../source/parse.js';
 import { compile } from './compile.js';
-import { isRoute, type Condition } from './objects.js';
+import { isRoute, type Condition } from '../objects/objects.js';
 import { routeParents } from '../status/route.js';
 
 const now = '2026-02-02T00:00:00Z';

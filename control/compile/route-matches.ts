@@ -6,7 +6,7 @@ import { errorText } from '../../src/base/errors.js';
 import type { PathMatch, RouteMatch, ValueMatch } from '../../src/model/route.js';
 import { normalizeAuthority } from '../../src/policy/host.js';
 import { regexProblem, regexWeight, routeRegexWeightMax } from '../../src/policy/regex.js';
-import type { GrpcRouteMatch, HttpRouteMatch, NamedMatch } from './objects.js';
+import type { GrpcRouteMatch, HttpRouteMatch, NamedMatch } from '../objects/objects.js';
 import { routePath } from './paths.js';
 
 /** Longest pattern of the Gateway API (headers and query parameters). */

@@ -4,7 +4,7 @@ import { parseTrustDomain } from '../../src/model/identity.js';
 import type { Route, RouteRule } from '../../src/model/route.js';
 import { parseManifests } from '../source/parse.js';
 import { compile, type Compiler } from './compile.js';
-import { isRoute, type RouteObject } from './objects.js';
+import { isRoute, type RouteObject } from '../objects/objects.js';
 import type { CompiledRoute } from './routes.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };

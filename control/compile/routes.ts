@@ -16,7 +16,7 @@ import type {
 import { errorText } from '../../src/base/errors.js';
 import { durationMsOf, timerMsMax } from '../../src/model/duration.js';
 import { routeIdleSettings } from '../../src/model/idle-settings.js';
-import { namespaceOf } from './labels.js';
+import { namespaceOf } from './enrollment.js';
 import type {
   BackendRef,
   GrpcRouteRule,
@@ -26,7 +26,7 @@ import type {
   RouteFilterObject,
   RouteObject,
   SessionPersistenceObject,
-} from './objects.js';
+} from '../objects/objects.js';
 import { rewrittenPath } from './paths.js';
 import { MatchReader } from './route-matches.js';
 import {

@@ -2,8 +2,8 @@
 import { parseIp } from '../../src/model/address.js';
 import type { Service } from '../../src/model/service.js';
 import type { PortMapping, ServiceKey, WaypointRef } from '../../src/model/workload.js';
-import { namespaceOf } from './labels.js';
-import type { MeshSettingsObject, ServiceObject } from './objects.js';
+import { namespaceOf } from './enrollment.js';
+import type { MeshSettingsObject, ServiceObject } from '../objects/objects.js';
 import { appProtocol } from './protocols.js';
 
 /** The first part of every UID that nodes are told. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { settingEvent } from '../status/events.js';
 import { objectKey, type ObjectKey } from './compile.js';
-import type { MeshObject } from './objects.js';
+import type { MeshObject } from '../objects/objects.js';
 import { isUnprotected, problemLine, problemText, SettingProblems } from './setting-problems.js';
 
 const pod = (name: string, mode: string): MeshObject => ({

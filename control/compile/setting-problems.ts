@@ -1,8 +1,8 @@
 /** Weft's labels and annotations with unknown values, by object. Sole owner of this list. */
 import { settingProblems, type SettingProblem } from '../../src/model/object-settings.js';
 import type { ObjectKey } from './compile.js';
-import { namespaceOf } from './labels.js';
-import type { MeshObject, NamespaceObject, PodObject } from './objects.js';
+import { namespaceOf } from './enrollment.js';
+import type { MeshObject, NamespaceObject, PodObject } from '../objects/objects.js';
 
 export interface ObjectProblems {
   readonly object: NamespaceObject | PodObject;

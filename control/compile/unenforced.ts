@@ -1,7 +1,7 @@
 /** Objects that are not enforced, for a registry of files, which has no conditions to say so. Pure. */
 import type { Compiler } from './compile.js';
-import { namespaceOf } from './labels.js';
-import { enforcedType, routeKinds, type MeshObject, type RouteObject } from './objects.js';
+import { namespaceOf } from './enrollment.js';
+import { enforcedType, routeKinds, type MeshObject, type RouteObject } from '../objects/objects.js';
 import { policyEnforcement } from '../status/policy.js';
 import { routeParents } from '../status/route.js';
 import { waypointBound } from '../status/service.js';

@@ -9,7 +9,7 @@ import type { AllowedRoutes } from '../../src/kubernetes/allowed-routes.js';
 import type { ServiceKey, WaypointRef } from '../../src/model/workload.js';
 import { compile, Compiler, objectKey, type CompileSettings } from './compile.js';
 import { differenceFrom } from './difference.js';
-import type { MeshObject } from './objects.js';
+import type { MeshObject } from '../objects/objects.js';
 
 const settings: CompileSettings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 type Labels = Readonly<Record<string, string>>;

@@ -1,14 +1,14 @@
 /** Which Gateways are Weft's waypoints, and which Services' requests go through one. Pure. */
 import { admitsNamespace } from '../../src/kubernetes/allowed-routes.js';
 import type { ServiceKey, WaypointRef } from '../../src/model/workload.js';
-import { labelsOf, namespaceOf, type Labels } from './labels.js';
+import { labelsOf, namespaceOf, type Labels } from './enrollment.js';
 import type {
   GatewayClassObject,
   GatewayObject,
   NamespaceObject,
   PodObject,
   ServiceObject,
-} from './objects.js';
+} from '../objects/objects.js';
 
 export const waypointController = 'weft.dev/waypoint';
 export const waypointClass = 'weft-waypoint';

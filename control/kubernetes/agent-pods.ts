@@ -6,7 +6,7 @@
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText } from '../../src/base/errors.js';
 import { ApiError, requestJson } from '../../src/kubernetes/request.js';
-import type { MeshObject, PodObject } from '../compile/objects.js';
+import type { MeshObject, PodObject } from '../objects/objects.js';
 
 const agentLabel = 'weft-agent';
 const drainingLabel = 'weft-agent-draining';

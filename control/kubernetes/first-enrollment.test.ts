@@ -7,7 +7,7 @@ import { parseTrustDomain } from '../../src/model/identity.js';
 import { close, createApiServer, listen } from '../../test/support/api-server.js';
 import { Compiler, objectKey, type CompileSettings } from '../compile/compile.js';
 import { isEnrolling } from '../compile/first-enrollment.js';
-import type { Condition, MeshObject, NamespaceObject } from '../compile/objects.js';
+import type { Condition, MeshObject, NamespaceObject } from '../objects/objects.js';
 import { narrow } from '../source/narrow.js';
 import { FirstEnrollment } from './first-enrollment.js';
 

@@ -17,14 +17,14 @@ import {
   thereBefore,
   unreported,
 } from '../compile/first-enrollment.js';
-import { isEnrolled } from '../compile/labels.js';
+import { isEnrolled } from '../compile/enrollment.js';
 import {
   enrolledCondition,
   type Condition,
   type MeshObject,
   type NamespaceObject,
   type PodObject,
-} from '../compile/objects.js';
+} from '../objects/objects.js';
 import type { ControlLog } from '../log.js';
 import { narrow } from '../source/narrow.js';
 import { rfc3339 } from '../status/conditions.js';

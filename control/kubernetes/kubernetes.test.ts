@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { narrow } from '../source/narrow.js';
-import type { MeshObject, PodObject } from '../compile/objects.js';
+import type { MeshObject, PodObject } from '../objects/objects.js';
 import { acceptedWrite, podWrite } from '../../test/support/status-writes.js';
 import { mayTake } from './leader.js';
 import type { Write } from './apply-queue.js';

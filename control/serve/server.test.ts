@@ -13,16 +13,16 @@ import { DiscoveryClient, type Subscription } from '../../src/discovery/client.j
 import { decodeAddress, decodeNodePod, decodeRoute } from '../../src/discovery/decode.js';
 import { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from '../../src/discovery/gen/discovery.js';
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
-import { createIssuer } from '../../src/discovery/issuer.js';
-import { sendReport } from '../../src/discovery/reporter.js';
+import { createCertificateClient } from '../../src/discovery/certificate-client.js';
+import { sendNodeReport } from '../../src/discovery/node-report-client.js';
 import { typeUrls } from '../../src/discovery/types.js';
 import { parseIp } from '../../src/model/address.js';
 import { parseSpiffeId, parseTrustDomain } from '../../src/model/identity.js';
-import { assembleSvid, createCsr, parseLeaf } from '../../src/tls/certificate.js';
-import { parseCsr } from '../../src/tls/issue.js';
+import { assembleSvid, parseLeaf } from '../../src/tls/certificate.js';
+import { createCsr, parseCsr } from '../../src/tls/csr.js';
 import { Compiler } from '../compile/compile.js';
 import { differenceFrom } from '../compile/difference.js';
-import type { MeshObject } from '../compile/objects.js';
+import type { MeshObject } from '../objects/objects.js';
 import { parseManifests } from '../source/parse.js';
 import { CertificateAuthority } from '../certificates/ca.js';
 import { Resources } from './resources.js';
@@ -242,10 +242,10 @@ test('a node reports under its own name, and nobody without a token does', async
   );
   const token = await issueToken(state, 'n1', 60);
   const report = { version: '7', pods: [], missing: [], cniTrouble: '' };
-  await sendReport({ target, rootPem: () => ca.roots, token: () => token }, report);
+  await sendNodeReport({ target, rootPem: () => ca.roots, token: () => token }, report);
   assert.deepEqual(reports, ['n1 7']);
   await assert.rejects(
-    sendReport({ target, rootPem: () => ca.roots, token: () => 'x' }, report),
+    sendNodeReport({ target, rootPem: () => ca.roots, token: () => 'x' }, report),
     /no valid node token/,
   );
   assert.equal(reports.length, 1);
@@ -269,14 +269,14 @@ test('issues certificates for pods of the caller alone', async () => {
   const [idA, idB] = ['a', 'b'].map((name) => parseSpiffeId(`spiffe://cluster.local/ns/shop/sa/${name}`));
   assert.ok(idA && idB);
   const token = await issueToken(state, 'n1', 60);
-  const issue = createIssuer({ target, rootPem: () => ca.roots, token: () => token });
+  const issue = createCertificateClient({ target, rootPem: () => ca.roots, token: () => token });
   const { keyPem, csrPem } = createCsr(idA);
   const svid = assembleSvid(idA, keyPem, await issue(csrPem, idA, 3600));
   const leaf = parseLeaf(svid.chainPem);
   assert.ok(leaf.ok && leaf.value.id === idA);
   await assert.rejects(issue(csrPem, idB, 3600), /no pod with identity/);
   await assert.rejects(issue('garbage', idA, 3600), /bad request/);
-  const forged = createIssuer({ target, rootPem: () => ca.roots, token: () => `${token}x` });
+  const forged = createCertificateClient({ target, rootPem: () => ca.roots, token: () => `${token}x` });
   await assert.rejects(forged(csrPem, idA, 3600), /no valid node token/);
 });
 
@@ -316,7 +316,7 @@ test('a waypoint is given a certificate of its own identity alone, while its Gat
   const [own, other] = ['wp', 'a'].map((name) => parseSpiffeId(`spiffe://cluster.local/ns/shop/sa/${name}`));
   assert.ok(own && other);
   const token = await issueToken(state, 'waypoint:shop/wp', 60);
-  const issue = createIssuer({ target, rootPem: () => ca.roots, token: () => token });
+  const issue = createCertificateClient({ target, rootPem: () => ca.roots, token: () => token });
   const { csrPem } = createCsr(own);
   const [leafPem = ''] = await issue(csrPem, own, 3600);
   const leaf = parseLeaf(leafPem);
@@ -330,7 +330,7 @@ test('the CA ignores the names of a request: the identity asked for is the one c
   const { target } = await serve(objectsOf(a, b));
   const idA = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/a');
   const token = await issueToken(state, 'n1', 60);
-  const issue = createIssuer({ target, rootPem: () => ca.roots, token: () => token });
+  const issue = createCertificateClient({ target, rootPem: () => ca.roots, token: () => token });
   const foreign = createCsr(parseSpiffeId('spiffe://cluster.local/ns/shop/sa/b'));
   const [leafPem = ''] = await issue(foreign.csrPem, idA, 3600);
   const leaf = parseLeaf(leafPem);

@@ -1,7 +1,7 @@
 /** The control plane's port: delta ADS, certificates and reports, for nodes and waypoints that authenticate by a token. */
 import { Server } from '@grpc/grpc-js';
 import { errorText, WeftError } from '../../src/base/errors.js';
-import { RateLimiter } from '../../src/base/rate.js';
+import { RateLimiter } from '../../src/base/rate-limiter.js';
 import { IstioCertificateServiceService } from '../../src/discovery/gen/ca.js';
 import { AggregatedDiscoveryServiceService } from '../../src/discovery/gen/discovery.js';
 import { NodeReportsService } from '../../src/discovery/gen/weft.js';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { MeshObject } from '../compile/objects.js';
+import type { MeshObject } from '../objects/objects.js';
 import { FileSource } from './files.js';
 import { fileErrorText, type FileError } from './parse.js';
 import { unusedText } from './parse.js';

@@ -11,9 +11,9 @@ import { isDeepStrictEqual } from 'node:util';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { isManifest } from '../../src/kubernetes/manifests.js';
 import { objectKey, type ObjectKey } from '../compile/compile.js';
-import type { MeshObject } from '../compile/objects.js';
+import type { MeshObject } from '../objects/objects.js';
 import { fileErrorText, parseManifests, type FileError, type Parsed, type Unused } from './parse.js';
-import { saidTwice } from './twice.js';
+import { saidTwice } from './duplicates.js';
 
 /** Objects of one file that stay in force without being in it, as long as it is wrong. */
 const keptMax = 10_000;

@@ -2,8 +2,8 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { objectKey, type ObjectKey } from '../compile/compile.js';
-import { gatewayKinds, type MeshObject } from '../compile/objects.js';
-import { kindAddresses, listPathsOf } from './kinds.js';
+import { gatewayKinds, type MeshObject } from '../objects/objects.js';
+import { kindAddresses, listPathsOf } from '../kinds/api.js';
 import { narrow } from './narrow.js';
 import { Reflector, type KindApi, type Page, type WatchPhase } from './reflector.js';
 import { readObject } from './validate.js';

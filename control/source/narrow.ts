@@ -5,7 +5,7 @@ import {
   enforcedType,
   enrolledCondition,
   waypointBoundType,
-} from '../compile/objects.js';
+} from '../objects/objects.js';
 import type {
   AccessPolicyObject,
   Condition,
@@ -24,7 +24,7 @@ import type {
   RouteObject,
   ServiceObject,
   WorkloadObject,
-} from '../compile/objects.js';
+} from '../objects/objects.js';
 
 interface RawMeta {
   readonly name: string;

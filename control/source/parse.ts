@@ -1,9 +1,9 @@
 /** One file's objects, and what is wrong with it: each object stands and falls alone, as with kubectl. Pure. */
 import type { ErrorObject } from 'ajv';
 import { readManifests, type Manifest, type Path } from '../../src/kubernetes/manifests.js';
-import type { MeshObject } from '../compile/objects.js';
+import type { MeshObject } from '../objects/objects.js';
 import { slicesOf, type EndpointsManifest } from './endpoints.js';
-import { kindAddresses } from './kinds.js';
+import { kindAddresses } from '../kinds/api.js';
 import { narrow } from './narrow.js';
 import { registered, type FileKind } from './registered.js';
 import { compileErrorOf, messageOf, ownKinds, readObject, validatorOf } from './validate.js';

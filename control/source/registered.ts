@@ -1,7 +1,7 @@
 /** What the registry makes of an object by its `apiVersion` and `kind`: reads it, does not use it, or refuses it. Pure. */
 import { nearest } from '../../src/base/nearest.js';
-import type { MeshObject } from '../compile/objects.js';
-import { kindAddresses, type KindAddress } from './kinds.js';
+import type { MeshObject } from '../objects/objects.js';
+import { kindAddresses, type KindAddress } from '../kinds/api.js';
 
 /** Endpoints are read as the EndpointSlices that Kubernetes mirrors them to. */
 export type FileKind = MeshObject['kind'] | 'Endpoints';

@@ -9,7 +9,7 @@ import { parseCidr } from '../../src/model/address.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { closedForm } from '../compile/closed.js';
 import { compile } from '../compile/compile.js';
-import { isRoute, type MeshObject } from '../compile/objects.js';
+import { isRoute, type MeshObject } from '../objects/objects.js';
 
 function findUp(...parts: string[]): string {
   let dir = fileURLToPath(new URL('.', import.meta.url));

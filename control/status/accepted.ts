@@ -1,6 +1,6 @@
 /** The condition `Accepted` of Weft's own kinds. Pure. */
 import { closedMeans } from '../compile/closed.js';
-import { acceptedType, enforcedType } from '../compile/objects.js';
+import { acceptedType, enforcedType } from '../objects/objects.js';
 import { withTransitionTimes, type ConditionReason, type ConditionUpdate } from './conditions.js';
 import type { OwnObject, StatusLookup, StatusUpdate } from './status.js';
 

@@ -1,6 +1,6 @@
 /** Conditions as Kubernetes words them. Pure. */
 import { isDeepStrictEqual } from 'node:util';
-import type { Condition } from '../compile/objects.js';
+import type { Condition } from '../objects/objects.js';
 
 /** Longest message of a condition that the API server accepts (metav1.Condition). */
 const messageCharsMax = 32_768;

@@ -2,9 +2,9 @@
 import { createHash } from 'node:crypto';
 import { closedMeans } from '../compile/closed.js';
 import { objectKey } from '../compile/compile.js';
-import type { MeshObject } from '../compile/objects.js';
+import type { MeshObject } from '../objects/objects.js';
 import { problemText, type ObjectProblems } from '../compile/setting-problems.js';
-import { apiVersionOf } from '../source/kinds.js';
+import { apiVersionOf } from '../kinds/api.js';
 import type { ObjectTrouble } from '../source/kubernetes.js';
 import type { Write } from '../kubernetes/apply-queue.js';
 

@@ -1,5 +1,5 @@
 /** The status of a GatewayClass. Pure. */
-import type { GatewayClassObject } from '../compile/objects.js';
+import type { GatewayClassObject } from '../objects/objects.js';
 import { waypointController } from '../compile/waypoints.js';
 import { condition, hasConditions, withTransitionTimes } from './conditions.js';
 import type { StatusLookup, StatusUpdate } from './status.js';

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { closedRoute } from '../compile/closed.js';
 import { compile, type Compiler } from '../compile/compile.js';
-import type { MeshObject } from '../compile/objects.js';
+import type { MeshObject } from '../objects/objects.js';
 import { narrow } from '../source/narrow.js';
 import { acceptedWrite, writeOf } from '../../test/support/status-writes.js';
 import { gatewayClassStatus } from './gateway-class.js';

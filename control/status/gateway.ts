@@ -1,7 +1,7 @@
 /** The status of a Gateway of Weft's class: a waypoint. Pure. */
 import { isDeepStrictEqual } from 'node:util';
-import { namespaceOf } from '../compile/labels.js';
-import type { Condition, GatewayObject, ServiceObject } from '../compile/objects.js';
+import { namespaceOf } from '../compile/enrollment.js';
+import type { Condition, GatewayObject, ServiceObject } from '../objects/objects.js';
 import {
   condition,
   hasConditions,

@@ -1,6 +1,6 @@
 /** The status of pods: the condition `weft.dev/captured`, from the report of the pod's node. Pure. */
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
-import { capturedCondition, type PodObject } from '../compile/objects.js';
+import { capturedCondition, type PodObject } from '../objects/objects.js';
 import { rfc3339 } from './conditions.js';
 import type { StatusUpdate } from './status.js';
 

@@ -1,5 +1,5 @@
 /** The status of objects while Weft is uninstalled: no condition may claim later that they are in force. Pure. */
-import { namespaceOf } from '../compile/labels.js';
+import { namespaceOf } from '../compile/enrollment.js';
 import {
   isRoute,
   type Condition,
@@ -8,7 +8,7 @@ import {
   type MeshObject,
   type RouteObject,
   type ServiceObject,
-} from '../compile/objects.js';
+} from '../objects/objects.js';
 import { waypointController } from '../compile/waypoints.js';
 import { acceptedUpdate } from './accepted.js';
 import { hasConditions, withTransitionTimes, type ConditionUpdate } from './conditions.js';

@@ -10,7 +10,7 @@ import {
   type Condition,
   type GatewayObject,
   type MeshObject,
-} from '../compile/objects.js';
+} from '../objects/objects.js';
 import { waypointStatus, type WaypointHealth } from './gateway.js';
 import { policyEnforcement } from './policy.js';
 import { routeParents } from './route.js';

@@ -1,7 +1,7 @@
 /** The status of routes: one entry per Service that a route is attached to, in the Gateway API's conditions. Pure. */
 import { isDeepStrictEqual } from 'node:util';
-import { namespaceOf } from '../compile/labels.js';
-import { enforcedType, type ParentStatus, type RouteObject } from '../compile/objects.js';
+import { namespaceOf } from '../compile/enrollment.js';
+import { enforcedType, type ParentStatus, type RouteObject } from '../objects/objects.js';
 import type { ParentVerdict } from '../compile/route-parents.js';
 import type { CompiledRoute } from '../compile/routes.js';
 import { waypointController } from '../compile/waypoints.js';

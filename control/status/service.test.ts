@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { compile } from '../compile/compile.js';
-import type { Condition, MeshObject, ServiceObject } from '../compile/objects.js';
+import type { Condition, MeshObject, ServiceObject } from '../objects/objects.js';
 import { writeOf } from '../../test/support/status-writes.js';
 import { serviceStatus } from './service.js';
 

@@ -1,5 +1,5 @@
 /** The status of a Service whose labels name a waypoint. Pure. */
-import { waypointBoundType, type ServiceObject } from '../compile/objects.js';
+import { waypointBoundType, type ServiceObject } from '../objects/objects.js';
 import { condition, withTransitionTimes, type ConditionUpdate } from './conditions.js';
 import type { StatusLookup, StatusUpdate } from './status.js';
 import { unboundBecause, type WaypointLookup } from './waypoint-binding.js';

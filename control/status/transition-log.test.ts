@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { AccessPolicyObject, Condition, GatewayObject, PodObject } from '../compile/objects.js';
+import type { AccessPolicyObject, Condition, GatewayObject, PodObject } from '../objects/objects.js';
 import { TransitionLog } from './transition-log.js';
 import type { Write } from '../kubernetes/apply-queue.js';
 

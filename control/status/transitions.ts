@@ -7,7 +7,7 @@ import {
   waypointBoundType,
   type Condition,
   type MeshObject,
-} from '../compile/objects.js';
+} from '../objects/objects.js';
 import { waypointController } from '../compile/waypoints.js';
 import type { EventText } from './events.js';
 

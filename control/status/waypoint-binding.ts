@@ -1,6 +1,6 @@
 /** Why no waypoint enforces what is attached to a Service. Pure. */
-import { namespaceOf } from '../compile/labels.js';
-import type { ServiceObject } from '../compile/objects.js';
+import { namespaceOf } from '../compile/enrollment.js';
+import type { ServiceObject } from '../objects/objects.js';
 import type { WaypointName } from '../compile/waypoints.js';
 import type { ConditionReason } from './conditions.js';
 import type { MeshLookup } from './status.js';

@@ -1,8 +1,8 @@
 /** A status as a write to the API server: to the object's own status and nowhere else. Pure. */
-import { namespaceOf } from '../compile/labels.js';
-import type { MeshObject } from '../compile/objects.js';
+import { namespaceOf } from '../compile/enrollment.js';
+import type { MeshObject } from '../objects/objects.js';
 import type { Write } from '../kubernetes/apply-queue.js';
-import { apiPathOf, apiVersionOf, kindAddresses } from '../source/kinds.js';
+import { apiPathOf, apiVersionOf, kindAddresses } from '../kinds/api.js';
 import type { StatusUpdate } from './status.js';
 
 /** Kinds whose status other controllers write. The condition of a Namespace is first-enrollment.ts's. */

@@ -1,7 +1,7 @@
 /** Writes the status of objects to the API server, and events about what changed. The leader's turns are `write`; pods are written by each replica. */
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
 import { objectKey, type Compiler } from '../compile/compile.js';
-import { isRoute, routeKinds, type GatewayObject, type MeshObject } from '../compile/objects.js';
+import { isRoute, routeKinds, type GatewayObject, type MeshObject } from '../objects/objects.js';
 import type { ObjectProblems } from '../compile/setting-problems.js';
 import type { ApplyQueue, Write } from '../kubernetes/apply-queue.js';
 import type { ObjectTrouble } from '../source/kubernetes.js';

@@ -1,6 +1,6 @@
 /** What is there of what was made for Gateways, as the API server has it. Pure. */
 import { createHash } from 'node:crypto';
-import { gatewayGroup, type Condition } from '../compile/objects.js';
+import { gatewayGroup, type Condition } from '../objects/objects.js';
 import type { RenderedKind } from './render.js';
 
 /** An object that is there, as far as it is looked at. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { stringify } from 'yaml';
-import type { GatewayObject } from '../compile/objects.js';
+import type { GatewayObject } from '../objects/objects.js';
 import { waypointDefaults } from './defaults.js';
 import type { JsonObject } from './overlay.js';
 import { parametersCharsMax, replicasMax } from './parameters.js';

@@ -5,7 +5,7 @@
  */
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import { parseDocument } from 'yaml';
-import type { GatewayObject } from '../compile/objects.js';
+import type { GatewayObject } from '../objects/objects.js';
 import { isObject, type Json, type JsonObject } from './overlay.js';
 
 export const parameterKinds = ['serviceAccount', 'service', 'deployment', 'horizontalPodAutoscaler'] as const;

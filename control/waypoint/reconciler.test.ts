@@ -6,7 +6,7 @@ import { sleep, until } from '../../src/base/wait.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { close, createApiServer, listen } from '../../test/support/api-server.js';
 import { Compiler, objectKey } from '../compile/compile.js';
-import type { GatewayObject, MeshObject } from '../compile/objects.js';
+import type { GatewayObject, MeshObject } from '../objects/objects.js';
 import { waypointDefaults } from './defaults.js';
 import { WaypointReconciler } from './reconciler.js';
 

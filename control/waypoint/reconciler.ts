@@ -5,11 +5,11 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText } from '../../src/base/errors.js';
-import { RateLimiter } from '../../src/base/rate.js';
+import { RateLimiter } from '../../src/base/rate-limiter.js';
 import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 import type { Compiler } from '../compile/compile.js';
-import { namespaceOf } from '../compile/labels.js';
-import { gatewayGroup, type GatewayObject } from '../compile/objects.js';
+import { namespaceOf } from '../compile/enrollment.js';
+import { gatewayGroup, type GatewayObject } from '../objects/objects.js';
 import type { WaypointHealth, WaypointProblem } from '../status/gateway.js';
 import { waypointClass, waypointController } from '../compile/waypoints.js';
 import type { ControlLog } from '../log.js';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parse, stringify } from 'yaml';
-import type { GatewayObject } from '../compile/objects.js';
+import type { GatewayObject } from '../objects/objects.js';
 import { waypointDefaults } from './defaults.js';
 import { overlay, type JsonObject } from './overlay.js';
 import { parametersOf, renderWaypoint, type RenderedKind, type Rendering } from './render.js';

@@ -1,7 +1,7 @@
 /** What a waypoint is made of, from its Gateway: ServiceAccount, Service, Deployment, and an autoscaler where one is asked for. Pure. */
 import { waypointFlags } from '../../src/model/waypoint-settings.js';
-import { namespaceOf } from '../compile/labels.js';
-import { gatewayGroup, type GatewayObject } from '../compile/objects.js';
+import { namespaceOf } from '../compile/enrollment.js';
+import { gatewayGroup, type GatewayObject } from '../objects/objects.js';
 import { gatewayNameLabel, hbonePort } from '../compile/waypoints.js';
 import { tokenAudience } from '../authentication/join-tokens.js';
 import type { WaypointDefaults } from './defaults.js';

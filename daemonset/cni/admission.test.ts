@@ -17,7 +17,7 @@ function world(more: Partial<AdmissionOptions> = {}): AdmissionOptions & { reado
     wanted: () => undefined,
     uncaptured: () => undefined,
     isEnrolled: () => false,
-    take: () => Promise.resolve(undefined),
+    enroll: () => Promise.resolve(undefined),
     hasCertificate: () => true,
     now: () => now,
     sleep: (ms) => {
@@ -32,7 +32,7 @@ test('a pod of the mesh starts once it is held and has its certificate', async (
   const taken: string[] = [];
   const options: AdmissionOptions = world({
     wanted: () => (options.now() >= 300 ? pod : undefined),
-    take: (_pod, { netns }) => {
+    enroll: (_pod, { netns }) => {
       taken.push(netns);
       return Promise.resolve(undefined);
     },
@@ -45,7 +45,10 @@ test('a pod of the mesh starts once it is held and has its certificate', async (
 });
 
 test('a pod that cannot be taken in does not start, and is told why', async () => {
-  const answer = await admit(request, world({ wanted: () => pod, take: () => Promise.resolve('no memory') }));
+  const answer = await admit(
+    request,
+    world({ wanted: () => pod, enroll: () => Promise.resolve('no memory') }),
+  );
   assert.deepEqual(answer, { ok: false, message: 'shop/web is not in the mesh yet: no memory' });
 });
 

@@ -1,6 +1,6 @@
 /** What the CNI plugin is answered: a pod starts when it is held, or when it is known that it is not to be. */
 import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
-import type { AddRequest, Answer } from './protocol.js';
+import type { AddRequest, Reply } from './protocol.js';
 
 /** Longer than the control plane takes to tell of a pod that it sees; the plugin waits for 30 s. */
 const toldMsMax = { enrolled: 8_000, other: 2_000 } as const;
@@ -18,20 +18,20 @@ export interface AdmissionOptions {
   /** Pods of this namespace are in the mesh, somewhere; before the control plane has spoken, by what it said to a former life. */
   readonly isEnrolled: (namespace: string) => boolean;
   /** Takes it in now; the reason where that did not work. */
-  readonly take: (pod: NodePod, request: AddRequest) => Promise<string | undefined>;
+  readonly enroll: (pod: NodePod, request: AddRequest) => Promise<string | undefined>;
   readonly hasCertificate: (pod: NodePod) => boolean;
   readonly now: () => number;
   readonly sleep: (ms: number) => Promise<void>;
 }
 
-export async function admit(request: AddRequest, options: AdmissionOptions): Promise<Answer> {
+export async function admit(request: AddRequest, options: AdmissionOptions): Promise<Reply> {
   const { namespace, name, podUid } = request;
   const began = options.now();
   for (;;) {
     // What is told may change meanwhile, so all of it is looked at each time.
     const pod = options.wanted(podUid);
     if (pod) {
-      const why = await options.take(pod, request);
+      const why = await options.enroll(pod, request);
       if (why !== undefined)
         return { ok: false, message: `${namespace}/${name} is not in the mesh yet: ${why}` };
       const until = options.now() + certificateMsMax;

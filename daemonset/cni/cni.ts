@@ -83,7 +83,7 @@ export class Cni {
   }
 
   /** Why it is not in its place; empty where it is. */
-  get trouble(): string {
+  get problem(): string {
     return this.#trouble;
   }
 

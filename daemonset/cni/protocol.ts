@@ -11,7 +11,7 @@ export interface AddRequest {
   readonly netns: string;
   readonly addresses: readonly IpAddress[];
 }
-export type Answer = { readonly ok: true } | { readonly ok: false; readonly message: string };
+export type Reply = { readonly ok: true } | { readonly ok: false; readonly message: string };
 
 /** Undefined where it is no question of the plugin's. */
 export function decodeRequest(line: string): AddRequest | undefined {

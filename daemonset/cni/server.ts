@@ -3,14 +3,14 @@ import { chmodSync, mkdirSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import { dirname } from 'node:path';
 import { errorText } from '../../src/base/errors.js';
-import { decodeRequest, requestBytesMax, type AddRequest, type Answer } from './protocol.js';
+import { decodeRequest, requestBytesMax, type AddRequest, type Reply } from './protocol.js';
 
 const connectionsMax = 256;
 const readMsMax = 5_000;
 
 export interface CniServerOptions {
   readonly path: string;
-  readonly onAdd: (request: AddRequest) => Promise<Answer>;
+  readonly onAdd: (request: AddRequest) => Promise<Reply>;
 }
 
 export async function serveCni({ path, onAdd }: CniServerOptions): Promise<{ close(): void; end(): void }> {
@@ -24,7 +24,7 @@ export async function serveCni({ path, onAdd }: CniServerOptions): Promise<{ clo
     socket.on('close', () => sockets.delete(socket));
     let text = '';
     let asked = false;
-    const answer = (value: Answer): void => void socket.end(`${JSON.stringify(value)}\n`);
+    const answer = (value: Reply): void => void socket.end(`${JSON.stringify(value)}\n`);
     socket.setEncoding('utf8');
     socket.setTimeout(readMsMax, () => socket.destroy());
     socket.on('error', () => socket.destroy());

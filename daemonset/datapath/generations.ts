@@ -23,9 +23,9 @@ import {
   type MapLayout,
   type ObjectLayout,
 } from '../../native/index.js';
-import { converter, movedEnumerators, type Convert } from './layouts.js';
+import { converter, movedEnumerators, type Convert } from '../maps/layout.js';
 import { ownersDir } from './owners.js';
-import { FlowReader } from './flow-reader.js';
+import { FlowReader } from '../maps/flows.js';
 import { decodeLive, encodeU64, type LiveEntry, type MapName } from './layout.js';
 
 /** Rows that the agent wrote, or that count on: the new generation goes on with them. */

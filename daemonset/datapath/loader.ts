@@ -32,10 +32,10 @@ import {
   wasReady,
   type LiveTable,
 } from './generations.js';
-import type { FlowReader } from './flow-reader.js';
+import type { FlowReader } from '../maps/flows.js';
 import { encodeU32, encodeU64, nodeSlots, type MapName } from './layout.js';
 import { PodHooks, type Arrivals } from './hooks.js';
-import { layoutId } from './layouts.js';
+import { layoutId } from '../maps/layout.js';
 
 const bpffs = '/sys/fs/bpf';
 export const pinRoot = join(bpffs, 'weft');

@@ -8,9 +8,9 @@ import { cidrContains, formatSocketAddress } from '../../src/model/address.js';
 import type { NodePod } from '../../src/model/node-pod.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { MeshView } from '../../src/state/store.js';
-import type { LocalPod } from '../messages.js';
+import type { LocalPod } from '../worker-ipc.js';
 import { connectionsOf, destroyTcp, type PodConnection } from '../pod/sockets.js';
-import { planInboundPlain } from '../proxy/plan.js';
+import { planInboundPlain } from '../proxy/choose-path.js';
 
 const agentPorts: ReadonlySet<number> = new Set([15001, 15006, 15008, 15053]);
 
@@ -70,9 +70,9 @@ export class Preexisting {
   constructor(private readonly inherited: ReadonlyMap<bigint, ReadonlySet<bigint>> = new Map()) {}
 
   /** For a successor: what is listed now, of all pods that are held. */
-  bequeath(held: Iterable<LocalPod>): Map<bigint, ReadonlySet<bigint>> {
+  cookiesOf(held: Iterable<LocalPod>): Map<bigint, ReadonlySet<bigint>> {
     return new Map(
-      [...held].map(({ pod, place }) => [
+      [...held].map(({ pod, netns: place }) => [
         place.cookie,
         new Set((this.#pods.get(pod.uid)?.connections ?? []).map(({ cookie }) => cookie)),
       ]),
@@ -81,8 +81,8 @@ export class Preexisting {
 
   /** Call once capture is on; `carried`: cookies of the connections in the live table. */
   admit(local: LocalPod, carried: ReadonlySet<bigint>): void {
-    const listed = this.inherited.get(local.place.cookie);
-    const found = preexistingOf(connectionsOf(local.place), local.pod, ownSockets(), carried).filter(
+    const listed = this.inherited.get(local.netns.cookie);
+    const found = preexistingOf(connectionsOf(local.netns), local.pod, ownSockets(), carried).filter(
       ({ cookie }) => listed?.has(cookie) ?? true,
     );
     if (found.length > 0) this.#pods.set(local.pod.uid, { local, connections: found });
@@ -101,7 +101,7 @@ export class Preexisting {
     for (const [uid, listed] of this.#pods) {
       let alive: ReadonlySet<bigint>;
       try {
-        alive = new Set(connectionsOf(listed.local.place).map(({ cookie }) => cookie));
+        alive = new Set(connectionsOf(listed.local.netns).map(({ cookie }) => cookie));
       } catch {
         // Not known: they stay listed. Where the namespace is gone, the pod is released, and they are dismissed with it.
         continue;
@@ -125,7 +125,7 @@ export class Preexisting {
         (one) => planInboundPlain(view, { pod: now, local: one.local, remote: one.remote }).kind === 'refuse',
       );
       try {
-        cut += destroyTcp(local.place, refused);
+        cut += destroyTcp(local.netns, refused);
       } catch (error) {
         failure = error;
       }

@@ -3,7 +3,7 @@ import { errorText } from '../../src/base/errors.js';
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
 import type { NodePod } from '../../src/model/node-pod.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
-import type { Enrollment } from './enrollment.js';
+import type { Enroller } from './enroller.js';
 
 const againMs = 60_000;
 const retryMs = 5_000;
@@ -11,22 +11,22 @@ const retryMs = 5_000;
 /** What the control plane is told of each pod that it wants held here. Pure. */
 export function podsReported(
   wanted: ReadonlyMap<WorkloadUid, NodePod>,
-  enrollment: Pick<Enrollment, 'held' | 'waiting' | 'sinceMs'>,
+  enrollment: Pick<Enroller, 'enrolled' | 'waiting' | 'sinceMs'>,
 ): NodeReport['pods'] {
-  const { held, waiting } = enrollment;
+  const { enrolled: held, waiting } = enrollment;
   return [...wanted.values()].map(({ uid, podUid }) => {
     const local = held.get(uid);
     return {
       uid,
       podUid: local?.pod.podUid ?? podUid,
       captured: local !== undefined,
-      sinceMs: local ? enrollment.sinceMs(local.place.cookie) : 0,
+      sinceMs: local ? enrollment.sinceMs(local.netns.cookie) : 0,
       why: local ? '' : (waiting.get(uid) ?? 'not looked at yet'),
     };
   });
 }
 
-export class Reports {
+export class NodeReporter {
   #told = '';
   #toldAtMs = 0;
   #triedAtMs = 0;
@@ -35,7 +35,7 @@ export class Reports {
 
   constructor(
     private readonly send: (report: NodeReport) => Promise<void>,
-    private readonly onTrouble: (why: string) => void,
+    private readonly onProblem: (why: string) => void,
   ) {}
 
   /** Called once a second; `connected`: somebody is there to listen. */
@@ -57,7 +57,7 @@ export class Reports {
         },
         (error: unknown) => {
           const why = errorText(error);
-          if (why !== this.#trouble) this.onTrouble(why);
+          if (why !== this.#trouble) this.onProblem(why);
           this.#trouble = why;
         },
       )

@@ -20,7 +20,7 @@ const succession = new Succession({
   formerBuild: () => Promise.resolve(formerBuild ? 'present' : 'absent'),
   certificates: () => certificates,
   isHeard: () => !flags.includes('unheard'),
-  become: async (inherited) => {
+  activate: async (inherited) => {
     if (!writing.tryTake()) {
       say('TWO WRITE');
       process.exit(3);
@@ -34,13 +34,13 @@ const succession = new Succession({
     const after = from === undefined ? 'alone' : `after ${names[Number(from)]}`;
     say(`writes ${after}${times++ > 0 ? ' again' : ''}`);
   },
-  cede: () => {
+  deactivate: () => {
     say('cedes');
     if (die === 'in-cede') process.kill(process.pid, 'SIGKILL');
     writing.release();
     return Promise.resolve({ preexisting: new Map([[BigInt(names.indexOf(name)), new Set([1n])]]) });
   },
-  ceded: () => say('is former'),
+  onHandedOver: () => say('is former'),
   onFatal: (error) => {
     say(`fatal ${String(error)}`);
     process.exit(1);

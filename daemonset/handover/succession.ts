@@ -53,11 +53,11 @@ export interface SuccessionParts {
   /** Whether the control plane tells this agent of changes now. */
   readonly isHeard: () => boolean;
   /** Makes this agent the one that writes; resolves when every pod that can has its listeners here. */
-  readonly become: (inherited: Inheritance | undefined) => Promise<void>;
+  readonly activate: (inherited: Inheritance | undefined) => Promise<void>;
   /** Stops writing, in everything; what this agent carries goes on. */
-  readonly cede: () => Promise<Inheritance>;
+  readonly deactivate: () => Promise<Inheritance>;
   /** The successor has all pods. */
-  readonly ceded: () => void;
+  readonly onHandedOver: () => void;
   /** The lock is this agent's again, or for the first time, and it could not use it: nothing helps but a new process. */
   readonly onFatal: (error: unknown) => void;
   readonly onLimit: (limit: 'handover-failed' | 'handover-waits') => void;
@@ -258,7 +258,7 @@ export class Succession {
 
   async #write(inherited: Inheritance | undefined): Promise<void> {
     this.#role = 'writing';
-    await this.#parts.become(inherited);
+    await this.#parts.activate(inherited);
     this.#hasCeded = false;
     if (this.#parts.marker !== undefined) rmSync(this.#parts.marker, { force: true });
     await this.#listenOrRetry();
@@ -319,7 +319,7 @@ export class Succession {
     this.#role = 'handing-over';
     this.#closeServer();
     parts.log.info({}, 'another agent takes this node over');
-    const inheritance = await parts.cede();
+    const inheritance = await parts.deactivate();
     this.#lock.release();
     channel.send({ type: 'yours', inheritance: encodeInheritance(inheritance) });
     const outcome = await this.#outcomeOf(channel);
@@ -367,7 +367,7 @@ export class Succession {
       log.error({ error: errorText(error) }, 'that this node was handed over could not be written down');
     }
     log.info({}, 'this node is another agent’s: what is open here goes on to its end');
-    this.#parts.ceded();
+    this.#parts.onHandedOver();
     void this.#wait();
   }
 }

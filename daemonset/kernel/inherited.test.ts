@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { pod } from '../../test/support/mesh.js';
-import type { LocalPod } from '../messages.js';
+import type { LocalPod } from '../worker-ipc.js';
 import { InheritedEpochs, type InheritedParts, type InheritedVerdict } from './inherited.js';
 
 const local = (name: string, ip: string, cookie: bigint): LocalPod => ({
   pod: pod(name, ip),
-  place: { cookie, netns: '' },
+  netns: { cookie, netns: '' },
 });
 const web = local('web', '10.0.0.1', 1n);
 const api = local('api', '10.0.0.2', 2n);
@@ -22,7 +22,7 @@ function epochs(verdicts: readonly InheritedVerdict[], more: Partial<InheritedPa
   const inherited = new InheritedEpochs({
     localOf: (ip) => (ip === '10.0.0.2' ? { cookie: 2n, epoch: 7n } : undefined),
     verdicts: () => verdicts,
-    podOf: (cookie) => [web, api].find(({ place }) => place.cookie === cookie),
+    podOf: (cookie) => [web, api].find(({ netns }) => netns.cookie === cookie),
     mayCarry: (_source, _destination, port) => port === 80,
     onLimit: () => limits.push('limit'),
     ...more,

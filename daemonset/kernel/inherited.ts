@@ -3,7 +3,7 @@
  * a kill nobody can say what these rest on, in a hand-over the successor can look. It keeps a pod's epoch where each verdict that
  * counts at this epoch would be given today, by the view that it has.
  */
-import type { LocalPod } from '../messages.js';
+import type { LocalPod } from '../worker-ipc.js';
 
 export interface InheritedVerdict {
   readonly source: bigint;
@@ -41,7 +41,7 @@ export class InheritedEpochs {
     const { localOf, podOf, mayCarry, onLimit } = this.#parts;
     const rows = local.pod.addresses.map(localOf);
     const epoch = rows[0]?.epoch;
-    const { cookie } = local.place;
+    const { cookie } = local.netns;
     if (epoch === undefined || rows.some((row) => row?.cookie !== cookie || row.epoch !== epoch))
       return undefined;
     for (const verdict of this.#of(cookie)) {

@@ -3,7 +3,7 @@
  * allowed was held against the policies of today, and after what could not be cut was tried again.
  */
 import type { Attempt } from '../attempt.js';
-import type { Carried } from './carried.js';
+import type { Carried } from './flows.js';
 import type { Verdicts } from './verdicts.js';
 
 export interface LeaseParts {

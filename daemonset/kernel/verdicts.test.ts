@@ -12,8 +12,8 @@ import { resolve } from '../../src/state/resolve.js';
 import { MeshState } from '../../src/state/store.js';
 import { behind, id, pod, policy, service, uid, waypointRef, workload } from '../../test/support/mesh.js';
 import { randomOf } from '../../test/support/random.js';
-import type { LocalPod } from '../messages.js';
-import { planInboundTunnel } from '../proxy/plan.js';
+import type { LocalPod } from '../worker-ipc.js';
+import { planInboundTunnel } from '../proxy/choose-path.js';
 import { kernelServices } from './services.js';
 import { epochAbove, kernelMayCarry } from './verdicts.js';
 
@@ -24,7 +24,7 @@ const locals: readonly LocalPod[] = Array.from({ length: 5 }, (_, i) => ({
     identity: id(accounts[i % 3] ?? ''),
     addresses: [parseIp(`10.0.1.${i + 1}`), parseIp(`fd00::${i + 1}`)],
   }),
-  place: { cookie: BigInt(i + 1), netns: '' },
+  netns: { cookie: BigInt(i + 1), netns: '' },
 }));
 const at = (i: number): LocalPod => {
   const local = locals[i];

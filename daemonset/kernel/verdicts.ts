@@ -18,11 +18,11 @@ import {
   nodeSlots,
   structs,
 } from '../datapath/layout.js';
-import type { LocalPod } from '../messages.js';
-import { planOutbound } from '../proxy/plan.js';
+import type { LocalPod } from '../worker-ipc.js';
+import { planOutbound } from '../proxy/choose-path.js';
 import { InheritedEpochs } from './inherited.js';
-import { VerdictShare } from './verdict-share.js';
-import { marksOf } from './marks.js';
+import { VerdictShare } from '../maps/verdicts.js';
+import { marksOf } from './verdict-inputs.js';
 
 interface Admitted {
   readonly local: LocalPod;
@@ -142,8 +142,8 @@ export class Verdicts {
 
   /** The pod is captured: from now on it can be reached by the kernel, once a verdict says so. Throws where its epoch is not known. */
   admit(local: LocalPod): void {
-    const isFirst = !this.#firsts.has(local.place.cookie);
-    this.#firsts.add(local.place.cookie);
+    const isFirst = !this.#firsts.has(local.netns.cookie);
+    this.#firsts.add(local.netns.cookie);
     const admitted = {
       local,
       epoch: (isFirst ? this.#inherited?.keep(local) : undefined) ?? this.#nextEpoch(),
@@ -158,7 +158,7 @@ export class Verdicts {
 
   dismiss(local: LocalPod): void {
     this.#pods.delete(local.pod.uid);
-    this.forget(local.place.cookie);
+    this.forget(local.netns.cookie);
   }
 
   /** Removes what the kernel knows of a pod by its namespace, also where a former life of the agent wrote it. */
@@ -178,7 +178,7 @@ export class Verdicts {
     const destination = this.#pods.get(destinationUid);
     if (!source || !destination) return false;
     if (!kernelMayCarry(this.view, source.local, destination.local, port, this.node)) return false;
-    this.#share.allow(source.local.place.cookie, destination.local.place.cookie, port, destination.epoch);
+    this.#share.allow(source.local.netns.cookie, destination.local.netns.cookie, port, destination.epoch);
     return true;
   }
 
@@ -207,7 +207,7 @@ export class Verdicts {
     for (const admitted of this.#pods.values()) {
       if (admitted.written) continue;
       this.#write(admitted);
-      if (!admitted.written) this.forget(admitted.local.place.cookie);
+      if (!admitted.written) this.forget(admitted.local.netns.cookie);
     }
     if (!this.#allOurs) this.#dropForeign();
     const until = process.hrtime.bigint() + BigInt(this.leaseMs) * 1_000_000n;
@@ -245,7 +245,7 @@ export class Verdicts {
       if (!bytes) continue;
       const { cookie, epoch } = decodeLocal(bytes);
       const owner = ours.get(ipFromBytes(key));
-      if (owner?.local.place.cookie !== cookie || owner.epoch !== epoch) table.remove(key);
+      if (owner?.local.netns.cookie !== cookie || owner.epoch !== epoch) table.remove(key);
     }
     this.#allOurs = true;
   }
@@ -257,7 +257,7 @@ export class Verdicts {
     try {
       const table = this.datapath.map('weft_local');
       const entry = encodeLocal({
-        cookie: local.place.cookie,
+        cookie: local.netns.cookie,
         epoch,
         flags: local.pod.sameNode === 'kernel' ? localFlags.kernel : 0,
       });
@@ -266,7 +266,7 @@ export class Verdicts {
     } catch (error) {
       this.onError(error);
       try {
-        this.forget(local.place.cookie);
+        this.forget(local.netns.cookie);
       } catch (second) {
         this.onError(second); // renewLease() tries again, and renews nothing before
       }

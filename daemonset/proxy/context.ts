@@ -4,9 +4,9 @@ import type { TunnelPool } from '../../src/hbone/pool.js';
 import type { SpiffeId } from '../../src/model/identity.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { MeshView } from '../../src/state/store.js';
-import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import type { Svid } from '../../src/tls/svid.js';
-import type { LocalPod } from '../messages.js';
+import type { LocalPod } from '../worker-ipc.js';
 import type { PodSockets } from '../pod/sockets.js';
 import type { Connections } from './connections.js';
 
@@ -21,7 +21,7 @@ export interface ProxyContext {
   /** Waits for a certificate that is on its way; undefined where none comes in time. */
   svid(id: SpiffeId): Promise<Svid | undefined>;
   /** Asks for a verdict, so that the kernel carries the next connection like this one. */
-  learn(source: WorkloadUid, destination: WorkloadUid, port: number): void;
+  requestVerdict(source: WorkloadUid, destination: WorkloadUid, port: number): void;
   /** A limit turned something away: counted by name. */
   limitReached(limit: 'connections' | 'connections-of-pod' | 'linger'): void;
   opened(record: ConnectionRecord): void;

@@ -4,7 +4,7 @@ import { id, pod, workload } from '../../test/support/mesh.js';
 import type { InboundTunnel } from '../../src/hbone/server.js';
 import { parseIp } from '../../src/model/address.js';
 import { MeshState } from '../../src/state/store.js';
-import type { LocalPod } from '../messages.js';
+import type { LocalPod } from '../worker-ipc.js';
 import { Connections } from './connections.js';
 import type { ProxyContext } from './context.js';
 import { handleTunnel } from './inbound.js';
@@ -15,7 +15,7 @@ test('tunnels to an application that does not answer count as connections of its
   view.apply({ workloads: [api] });
   const local = {
     pod: pod('api', '10.0.0.1', { uid: api.uid, identity: api.identity, addresses: api.addresses }),
-    place: {} as LocalPod['place'],
+    netns: {} as LocalPod['netns'],
   } as LocalPod;
   const dials: ((error: Error) => void)[] = [];
   const limits: string[] = [];

@@ -5,15 +5,15 @@ import { errorText, WeftError } from '../../src/base/errors.js';
 import type { SocketAddress } from '../../src/model/address.js';
 import { workloadIdentityOf, type SpiffeId } from '../../src/model/identity.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
-import { carry } from '../../src/hbone/carry.js';
+import { relay } from '../../src/hbone/relay.js';
 import { forwardedFor, sourceIdentityOf } from '../../src/hbone/headers.js';
 import type { InboundTunnel, Refused } from '../../src/hbone/server.js';
-import { partyOf } from '../../src/telemetry/access-log.js';
-import type { LocalPod } from '../messages.js';
+import { openingOf, refusedRecord, type Opening } from '../../src/telemetry/connection-record.js';
+import type { LocalPod } from '../worker-ipc.js';
 import { endsOf } from '../pod/sockets.js';
 import type { ProxyContext } from './context.js';
-import { planInboundPlain, planInboundTunnel, type InboundPlan } from './plan.js';
-import { Track, type Opening } from './track.js';
+import { planInboundPlain, planInboundTunnel, type InboundPlan } from './choose-path.js';
+import { TrackedConnection } from './tracked-connection.js';
 
 /** The client's address as its own agent tells it; the tunnel's source is the pod's address, so its IP must agree. */
 function clientOf(tunnel: InboundTunnel): SocketAddress {
@@ -43,11 +43,11 @@ export async function handleTunnel(
   let gone = false;
   tunnel.onGone(() => (gone = true));
   const plan = planOf(context, local, tunnel);
-  const isJudged = plan.attributes?.http === 'judged';
+  const isFromWaypoint = plan.attributes?.http === 'authorized-by-waypoint';
   // What a waypoint says of its client is looked at where the plan has believed it, and told as the source then.
-  const client = (isJudged ? forwardedFor(tunnel.headers.forwarded) : undefined) ?? clientOf(tunnel);
+  const client = (isFromWaypoint ? forwardedFor(tunnel.headers.forwarded) : undefined) ?? clientOf(tunnel);
   const source = plan.attributes?.identity ?? tunnel.peer;
-  const opening = openingOf(context, local, 'inbound-hbone', client, tunnel.authority, source, plan);
+  const opening = describeInbound(context, local, 'inbound-hbone', client, tunnel.authority, source, plan);
   if (plan.kind === 'refuse') {
     tunnel.refuse(plan.status);
     context.closed(refusedRecord(opening));
@@ -61,7 +61,7 @@ export async function handleTunnel(
   }
   let app: net.Socket;
   try {
-    app = await context.sockets.dial(local.place, plan.target, client);
+    app = await context.sockets.dial(local.netns, plan.target, client);
   } catch (error) {
     tunnel.refuse(503);
     context.closed(refusedRecord({ ...opening, code: codeOf(error), why: errorText(error) }));
@@ -69,7 +69,7 @@ export async function handleTunnel(
   } finally {
     context.connections.end(dialing.id);
   }
-  const track = Track.begin(context, app, local.pod.uid);
+  const track = TrackedConnection.begin(context, app, local.pod.uid);
   if (!track) {
     tunnel.refuse(503);
     return;
@@ -85,7 +85,7 @@ export async function handleTunnel(
     });
     return;
   }
-  track.carrying(opening, carry(app, tunnel.accept()));
+  track.follow(opening, relay(app, tunnel.accept()));
 }
 
 /**
@@ -106,16 +106,16 @@ const trackDialing = (context: ProxyContext, opening: Opening, pod: WorkloadUid)
   });
 
 export async function handlePlain(context: ProxyContext, local: LocalPod, socket: net.Socket): Promise<void> {
-  const track = Track.begin(context, socket, local.pod.uid);
+  const track = TrackedConnection.begin(context, socket, local.pod.uid);
   if (!track) return;
   const ends = endsOf(socket);
   if (!ends) {
     socket.destroy();
-    track.refuse(openingOf(context, local, 'inbound-plain', undefined, undefined, undefined, gonePlan));
+    track.refuse(describeInbound(context, local, 'inbound-plain', undefined, undefined, undefined, gonePlan));
     return;
   }
   const plan = planInboundPlain(context.view, { pod: local.pod, local: ends.local, remote: ends.remote });
-  const opening = openingOf(context, local, 'inbound-plain', ends.remote, ends.local, undefined, plan);
+  const opening = describeInbound(context, local, 'inbound-plain', ends.remote, ends.local, undefined, plan);
   if (plan.kind === 'refuse') {
     track.refuse(opening);
     return;
@@ -123,7 +123,7 @@ export async function handlePlain(context: ProxyContext, local: LocalPod, socket
   track.watch(local.pod.uid, plan.attributes);
   let app: Duplex;
   try {
-    app = await context.sockets.dial(local.place, plan.target, ends.remote);
+    app = await context.sockets.dial(local.netns, plan.target, ends.remote);
   } catch (error) {
     track.refuse({ ...opening, code: codeOf(error), why: errorText(error) });
     return;
@@ -133,14 +133,16 @@ export async function handlePlain(context: ProxyContext, local: LocalPod, socket
     track.refuse({ ...opening, code: 'WEFT_DENIED', why: 'forbidden while it was being opened' });
     return;
   }
-  track.carrying(opening, carry(socket, app));
+  track.follow(opening, relay(socket, app));
 }
 
 /** What the tunnel's server itself turned away. */
 export function recordRefused(context: ProxyContext, local: LocalPod, refused: Refused): void {
-  const plan: InboundPlan = { kind: 'refuse', code: refused.code, why: refused.why, status: 400 };
+  const plan: InboundPlan = { kind: 'refuse', code: refused.code, why: refused.reason, status: 400 };
   context.closed(
-    refusedRecord(openingOf(context, local, 'inbound-hbone', refused.remote, undefined, refused.peer, plan)),
+    refusedRecord(
+      describeInbound(context, local, 'inbound-hbone', refused.remote, undefined, refused.peer, plan),
+    ),
   );
 }
 
@@ -152,18 +154,7 @@ const gonePlan: InboundPlan = {
 };
 const codeOf = (error: unknown): string => (error instanceof WeftError ? error.code : 'WEFT_INTERNAL');
 
-function refusedRecord(opening: Opening) {
-  return {
-    ...opening,
-    path: 'refused' as const,
-    bytesSent: 0,
-    bytesReceived: 0,
-    durationMs: 0,
-    ended: 'refused',
-  };
-}
-
-function openingOf(
+function describeInbound(
   context: ProxyContext,
   local: LocalPod,
   path: 'inbound-hbone' | 'inbound-plain',
@@ -174,24 +165,23 @@ function openingOf(
 ): Opening {
   const known =
     client && context.view.workloadByAddress(client.ip, peer && workloadIdentityOf(peer)?.namespace);
-  const verdict = plan.verdict;
-  return {
+  return openingOf({
     direction: 'inbound',
     path: plan.kind === 'refuse' ? 'refused' : path,
     why: plan.why,
-    ...(plan.kind === 'refuse' ? { code: plan.code } : {}),
+    code: plan.kind === 'refuse' ? plan.code : undefined,
     // An address is no proof: without a certificate the source stays unnamed.
-    source: partyOf(client, {
+    source: {
+      address: client,
       workload: peer && known?.identity === peer ? known : undefined,
       identity: peer,
-    }),
-    destination: partyOf(target, {
+    },
+    destination: {
+      address: target,
       workload: context.view.workload(local.pod.uid),
       pod: local.pod,
       identity: local.pod.identity,
-    }),
-    ...(verdict?.policy === undefined ? {} : { policy: verdict.policy }),
-    ...(verdict?.rule === undefined ? {} : { rule: verdict.rule }),
-    ...(verdict && verdict.audited.length > 0 ? { audited: verdict.audited } : {}),
-  };
+    },
+    verdict: plan.verdict,
+  });
 }

@@ -14,8 +14,8 @@ import { TunnelPool } from '../../src/hbone/pool.js';
 import { formatSocketAddress, parseIp, type SocketAddress } from '../../src/model/address.js';
 import type { Workload } from '../../src/model/workload.js';
 import { MeshState } from '../../src/state/store.js';
-import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
-import type { LocalPod } from '../messages.js';
+import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
+import type { LocalPod } from '../worker-ipc.js';
 import { Connections } from './connections.js';
 import type { ProxyContext } from './context.js';
 import { handleOutbound } from './outbound.js';
@@ -23,7 +23,7 @@ import { handleOutbound } from './outbound.js';
 const dialled: SocketAddress = { ip: parseIp('10.96.0.1'), port: 80 };
 const local = {
   pod: pod('web', '127.0.0.1'),
-  place: { netns: '', cookie: 1n },
+  netns: { netns: '', cookie: 1n },
 } as LocalPod;
 
 /** An application or a node on one of loopback's addresses. */

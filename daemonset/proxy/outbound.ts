@@ -1,21 +1,16 @@
 /** Connections of a pod's applications that connect() sent to the agent. */
 import type net from 'node:net';
 import { errorText, WeftError } from '../../src/base/errors.js';
-import {
-  formatSocketAddress,
-  isV6,
-  parseSocketAddress,
-  type SocketAddress,
-} from '../../src/model/address.js';
+import { formatSocketAddress, isV6, type SocketAddress } from '../../src/model/address.js';
 import type { NodePod } from '../../src/model/node-pod.js';
-import { carry } from '../../src/hbone/carry.js';
+import { relay } from '../../src/hbone/relay.js';
 import { isEndpointFailure } from '../../src/hbone/endpoint-failure.js';
-import { partyOf } from '../../src/telemetry/access-log.js';
-import type { LocalPod } from '../messages.js';
+import { openingOf, type Opening } from '../../src/telemetry/connection-record.js';
+import type { LocalPod } from '../worker-ipc.js';
 import { endsOf } from '../pod/sockets.js';
 import type { ProxyContext } from './context.js';
-import { planOutbound, type OutboundPlan } from './plan.js';
-import { Track, type Opening } from './track.js';
+import { planOutbound, type OutboundPlan } from './choose-path.js';
+import { TrackedConnection } from './tracked-connection.js';
 
 /** How many further endpoints of a service are tried where one cannot be reached. */
 const otherEndpointsMax = 2;
@@ -25,13 +20,13 @@ export async function handleOutbound(
   local: LocalPod,
   socket: net.Socket,
 ): Promise<void> {
-  const track = Track.begin(context, socket, local.pod.uid);
+  const track = TrackedConnection.begin(context, socket, local.pod.uid);
   if (!track) return;
   const ends = endsOf(socket);
-  const note = ends && context.sockets.dialedBy(socket);
-  if (!ends || !note) {
+  const handoff = ends && context.sockets.dialedBy(socket);
+  if (!ends || !handoff) {
     track.refuse(
-      openingOf(
+      describeOutbound(
         context,
         local,
         undefined,
@@ -41,11 +36,11 @@ export async function handleOutbound(
     );
     return;
   }
-  const { dialled, picked } = note;
+  const { dialled, picked } = handoff;
   const client = ownClient(local.pod, ends.remote, dialled);
   if (!client) {
     track.refuse(
-      openingOf(
+      describeOutbound(
         context,
         local,
         undefined,
@@ -73,12 +68,12 @@ export async function handleOutbound(
     });
   let plan = decide();
   if (plan.kind === 'refuse') {
-    context.sockets.rememberFailure(local.place, dialled);
-    track.refuse(openingOf(context, local, client, dialled, plan));
+    context.sockets.rememberFailure(local.netns, dialled);
+    track.refuse(describeOutbound(context, local, client, dialled, plan));
     return;
   }
   for (;;) {
-    const opening = openingOf(context, local, client, dialled, plan);
+    const opening = describeOutbound(context, local, client, dialled, plan);
     try {
       const peer = await reach(context, local, client, track, plan);
       if (track.wasCut) {
@@ -86,14 +81,14 @@ export async function handleOutbound(
         track.refuse({ ...opening, code: 'WEFT_DENIED', why: 'forbidden while it was being opened' });
         return;
       }
-      track.carrying(opening, carry(socket, peer));
+      track.follow(opening, relay(socket, peer));
       return;
     } catch (error) {
       const code = error instanceof WeftError ? error.code : 'WEFT_INTERNAL';
       // A refusal by policy, and what this node itself lacks, say nothing of the endpoint.
       const isUnreachable = isEndpointFailure(error);
       let other: OutboundPlan | undefined;
-      if (isUnreachable && (plan.service || plan.why === 'destination-has-waypoint') && !track.wasCut) {
+      if (isUnreachable && (plan.service || (plan.kind === 'hbone' && plan.viaWaypoint)) && !track.wasCut) {
         avoid.add(formatSocketAddress(targetOf(plan)));
         other = decide();
       }
@@ -104,9 +99,9 @@ export async function handleOutbound(
         continue;
       }
       // Where endpoints are left that were not tried, the destination itself is not known to be unreachable. A node that responds is there.
-      const isAway = code === 'WEFT_DIAL' || code === 'WEFT_TUNNEL_CONNECT';
-      if (isUnreachable && isAway && (other === undefined || other.kind === 'refuse'))
-        context.sockets.rememberFailure(local.place, dialled);
+      const isUnavailable = code === 'WEFT_DIAL' || code === 'WEFT_TUNNEL_CONNECT';
+      if (isUnreachable && isUnavailable && (other === undefined || other.kind === 'refuse'))
+        context.sockets.rememberFailure(local.netns, dialled);
       track.refuse({ ...opening, code, why: errorText(error) });
       return;
     }
@@ -131,7 +126,7 @@ export function ownClient(
 /** The endpoint, or the waypoint's replica that would choose one. */
 function targetOf(plan: Open): SocketAddress {
   if (plan.kind !== 'hbone') return plan.target;
-  return plan.why === 'destination-has-waypoint' ? plan.next : parseSocketAddress(plan.authority);
+  return plan.viaWaypoint ? plan.next : plan.authority;
 }
 
 type Open = Exclude<OutboundPlan, { kind: 'refuse' }>;
@@ -140,12 +135,12 @@ async function reach(
   context: ProxyContext,
   local: LocalPod,
   client: SocketAddress,
-  track: Track,
+  track: TrackedConnection,
   plan: Open,
 ) {
   switch (plan.kind) {
     case 'plain':
-      return context.sockets.dial(local.place, plan.target);
+      return context.sockets.dial(local.netns, plan.target);
     case 'local': {
       const destination = context.localPod(plan.workload.uid);
       if (!destination)
@@ -154,8 +149,8 @@ async function reach(
         });
       track.watch(plan.workload.uid, plan.attributes);
       // Those that follow need not come here, where policy allows that.
-      context.learn(local.pod.uid, plan.workload.uid, plan.target.port);
-      return context.sockets.dial(destination.place, plan.target, client);
+      context.requestVerdict(local.pod.uid, plan.workload.uid, plan.target.port);
+      return context.sockets.dial(destination.netns, plan.target, client);
     }
     case 'hbone': {
       const svid = await context.svid(local.pod.identity);
@@ -172,13 +167,13 @@ async function reach(
         svid,
         expected: plan.expected,
         destination: plan.next,
-        authority: plan.authority,
+        authority: formatSocketAddress(plan.authority),
         source: tunnelSource(local),
         headers: {
           forwarded: `for="${formatSocketAddress(client)}"`,
           baggage: `k8s.namespace.name=${local.pod.namespace},k8s.pod.name=${local.pod.name}`,
         },
-        connect: () => context.sockets.dial(local.place, plan.next, undefined, 'tunnel'),
+        connect: () => context.sockets.dial(local.netns, plan.next, undefined, 'tunnel'),
       });
       return stream;
     }
@@ -189,44 +184,44 @@ async function reach(
  * A pod's name is given again, to a pod of a StatefulSet with its address as well: the network namespace tells whose a connection is. One
  * of the namespace that has died leads nowhere, and would keep that namespace alive.
  */
-export const tunnelSource = ({ pod, place }: LocalPod): string => `${pod.uid}/${place.cookie}`;
+export const tunnelSource = ({ pod, netns: place }: LocalPod): string => `${pod.uid}/${place.cookie}`;
 
 const refusal = (code: string, why: string): OutboundPlan => ({ kind: 'refuse', code, why, status: 503 });
 
-function openingOf(
+function describeOutbound(
   context: ProxyContext,
   local: LocalPod,
   client: SocketAddress | undefined,
   dialled: SocketAddress | undefined,
   plan: OutboundPlan,
 ): Opening {
-  const target = plan.kind === 'plain' || plan.kind === 'local' ? plan.target : undefined;
-  const workload = 'workload' in plan ? plan.workload : undefined;
-  const service = 'service' in plan ? plan.service : undefined;
   const verdict = 'verdict' in plan ? plan.verdict : undefined;
-  const proven = plan.kind === 'hbone' || plan.kind === 'local' || plan.kind === 'refuse';
-  const to = plan.kind === 'hbone' ? authorityOf(plan.authority, plan.next) : (target ?? dialled);
-  return {
+  const workload = 'workload' in plan ? plan.workload : undefined;
+  return openingOf({
     direction: 'outbound',
     path: plan.kind === 'refuse' ? 'refused' : plan.kind,
     why: plan.why,
-    ...(plan.kind === 'refuse' ? { code: plan.code } : {}),
-    source: partyOf(client, {
+    code: plan.kind === 'refuse' ? plan.code : undefined,
+    source: {
+      address: client,
       workload: context.view.workload(local.pod.uid),
       pod: local.pod,
       identity: local.pod.identity,
-    }),
-    destination: partyOf(to, { workload, identity: proven ? workload?.identity : undefined }),
-    ...(dialled ? { dialled: formatSocketAddress(dialled) } : {}),
-    ...(service ? { service: service.hostname } : {}),
-    ...(verdict?.policy === undefined ? {} : { policy: verdict.policy }),
-    ...(verdict?.rule === undefined ? {} : { rule: verdict.rule }),
-    ...(verdict && verdict.audited.length > 0 ? { audited: verdict.audited } : {}),
-  };
+    },
+    destination: {
+      address: plan.kind === 'refuse' ? dialled : destinationOf(plan),
+      workload,
+      // In plaintext nobody has proven an identity.
+      identity: plan.kind === 'plain' ? undefined : workload?.identity,
+    },
+    dialled,
+    service: 'service' in plan ? plan.service : undefined,
+    verdict,
+  });
 }
 
-/** Where a tunnel goes to a pod directly, the pod's port; where it goes to a waypoint, that. */
-function authorityOf(authority: string, next: SocketAddress): SocketAddress {
-  const port = Number(authority.slice(authority.lastIndexOf(':') + 1));
-  return authority === formatSocketAddress({ ip: next.ip, port }) ? { ip: next.ip, port } : next;
+/** Whose address a record shows: the pod's port that a tunnel asks for, or the waypoint. */
+function destinationOf(plan: Open): SocketAddress {
+  if (plan.kind !== 'hbone') return plan.target;
+  return plan.authority.ip === plan.next.ip ? plan.authority : plan.next;
 }

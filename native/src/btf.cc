@@ -84,6 +84,57 @@ Napi::Value ObjectLayout(const Napi::CallbackInfo& info) {
   return result;
 }
 
+// The name of a type as C has it (a typedef's own: __be16), and how many there are of it in an array; 0: no array.
+const char* ElementName(const btf* types, uint32_t id, uint32_t* count) {
+  const btf_type* type = btf__type_by_id(types, id);
+  *count = 0;
+  if (btf_is_array(type)) {
+    *count = btf_array(type)->nelems;
+    type = btf__type_by_id(types, btf_array(type)->type);
+  }
+  return btf__name_by_offset(types, type->name_off);
+}
+
+// objectTypes(path): {structs: {name: [field, offset, size, type, count][]}, enums: {name: [enumerator, value][]}} of what is Weft's
+// own, in C's order: what generate-rows.mjs writes TypeScript from.
+Napi::Value ObjectTypes(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  std::string path = info[0].As<Napi::String>();
+  btf* types = btf__parse(path.c_str(), nullptr);
+  if (!types) Throw(env, "read the types of " + path, errno);
+  auto structs = Napi::Object::New(env), enums = Napi::Object::New(env);
+  for (uint32_t id = 1; id < btf__type_cnt(types); id++) {
+    const btf_type* type = btf__type_by_id(types, id);
+    const char* name = btf__name_by_offset(types, type->name_off);
+    if (!name || strncmp(name, kPrefix, sizeof(kPrefix) - 1) != 0) continue;
+    auto members = Napi::Array::New(env);
+    for (uint32_t i = 0; i < btf_vlen(type); i++) {
+      auto one = Napi::Array::New(env);
+      if (btf_is_struct(type)) {
+        const btf_member* member = btf_members(type) + i;
+        uint32_t count;
+        const char* element = ElementName(types, member->type, &count);
+        one.Set(0u, btf__name_by_offset(types, member->name_off));
+        one.Set(1u, btf_member_bit_offset(type, i) / 8);
+        one.Set(2u, double(btf__resolve_size(types, member->type)));
+        one.Set(3u, element);
+        one.Set(4u, count);
+      } else if (btf_is_enum(type)) {
+        one.Set(0u, btf__name_by_offset(types, btf_enum(type)[i].name_off));
+        one.Set(1u, btf_enum(type)[i].val);
+      }
+      members.Set(i, one);
+    }
+    if (btf_is_struct(type)) structs.Set(name, members);
+    if (btf_is_enum(type)) enums.Set(name, members);
+  }
+  btf__free(types);
+  auto result = Napi::Object::New(env);
+  result.Set("structs", structs);
+  result.Set("enums", enums);
+  return result;
+}
+
 // pinnedLayout(pin): {structs, enums, key, value} of the object that made the map.
 Napi::Value PinnedLayout(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
@@ -119,6 +170,7 @@ Napi::Value PinAgain(const Napi::CallbackInfo& info) {
 
 void InitBtf(Napi::Env env, Napi::Object exports) {
   exports.Set("objectLayout", Napi::Function::New(env, ObjectLayout));
+  exports.Set("objectTypes", Napi::Function::New(env, ObjectTypes));
   exports.Set("pinnedLayout", Napi::Function::New(env, PinnedLayout));
   exports.Set("pinAgain", Napi::Function::New(env, PinAgain));
 }

@@ -12,7 +12,7 @@ import {
   type StringMatch,
 } from '../model/policy.js';
 import * as pbAuth from './gen/authorization.js';
-import { strict, unknownFields, type Reading, type Shape } from './reading.js';
+import { strict, unknownFields, type ReadResult, type Shape } from './reading.js';
 
 function need(value: string, field: string): string {
   if (value === '') throw new Error(`${field} is empty`);
@@ -159,7 +159,7 @@ export function readAuthorization(
   name: string,
   bytes: Uint8Array,
   root: string,
-): Reading<AuthorizationPolicy> {
+): ReadResult<AuthorizationPolicy> {
   const problems: string[] = [];
   const problem = (text: string): void => void (problems.includes(text) || problems.push(text));
   const slash = name.indexOf('/');

@@ -15,7 +15,7 @@ import type {
 } from '../model/route.js';
 import type { ServiceKey } from '../model/workload.js';
 import * as pbWeft from './gen/weft.js';
-import { strict, unknownFields, type Reading, type Shape } from './reading.js';
+import { strict, unknownFields, type ReadResult, type Shape } from './reading.js';
 
 function need(value: string, field: string): string {
   if (value === '') throw new Error(`${field} is empty`);
@@ -207,7 +207,7 @@ function closedRule(
  * closes all its rules; a kind of route that is not known refuses the connections to its parents' ports that no other route is for.
  * @param name of the resource, `<Kind>/<namespace>/<name>`
  */
-export function readRoute(name: string, bytes: Uint8Array): Reading<Route> {
+export function readRoute(name: string, bytes: Uint8Array): ReadResult<Route> {
   let message: pbWeft.Route;
   let unknown: readonly string[];
   try {

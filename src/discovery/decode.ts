@@ -15,7 +15,7 @@ import type {
 import { affinityExtension, affinityType, scopeExtension, scopeType } from './types.js';
 import * as pb from './gen/workload.js';
 import * as pbWeft from './gen/weft.js';
-import { unknownFields, type Reading, type Shape } from './reading.js';
+import { unknownFields, type ReadResult, type Shape } from './reading.js';
 
 export { decodeAuthorization, readAuthorization } from './decode-policy.js';
 export { decodeRoute, readRoute } from './decode-route.js';
@@ -187,7 +187,7 @@ export function decodeAddress(bytes: Uint8Array): Decoded<Address> {
 }
 
 /** A waypoint that nothing can be: no Namespace has this name. Whatever names it is closed (WEFT_WAYPOINT_MISSING). */
-export const nobodysWaypoint: WaypointRef = {
+export const closedWaypoint: WaypointRef = {
   kind: 'hostname',
   service: '-/-' as ServiceKey,
   hbonePort: 15008,
@@ -222,7 +222,7 @@ function closedWorkload(message: pb.Workload): Workload | undefined {
       ),
     }),
   );
-  return known.ok ? { ...known.value, waypoint: nobodysWaypoint } : undefined;
+  return known.ok ? { ...known.value, waypoint: closedWaypoint } : undefined;
 }
 
 function closedService(message: pb.Service): Service | undefined {
@@ -236,7 +236,7 @@ function closedService(message: pb.Service): Service | undefined {
     addresses: readable(message.addresses, ({ network, address }) => ({ network, ip: ipFromBytes(address) })),
     ports: readable(message.ports, port),
     subjectAltNames: [],
-    waypoint: nobodysWaypoint,
+    waypoint: closedWaypoint,
   };
 }
 
@@ -244,7 +244,7 @@ function closedService(message: pb.Service): Service | undefined {
  * A workload or Service. One that is not understood is reached by nobody through its readable addresses; where not even these can be
  * read, what was known before stays.
  */
-export function readAddress(_name: string, bytes: Uint8Array): Reading<Address> {
+export function readAddress(_name: string, bytes: Uint8Array): ReadResult<Address> {
   const decoded = decodeAddress(bytes);
   if (decoded.ok) return { value: decoded.value, problems: [] };
   const message = attempt(() => pb.Address.decode(bytes).type);

@@ -8,7 +8,7 @@ import type { Route, RouteKey } from '../model/route.js';
 import type { ServiceKey } from '../model/workload.js';
 import { authorize, type ConnectionAttributes } from '../policy/authorize.js';
 import { MeshState } from '../state/store.js';
-import { decodeNodePod, nobodysWaypoint, readAddress, readAuthorization, readRoute } from './decode.js';
+import { decodeNodePod, closedWaypoint, readAddress, readAuthorization, readRoute } from './decode.js';
 import { encodeAuthorization, encodeRoute } from './encode.js';
 import * as pbAuth from './gen/authorization.js';
 import * as pb from './gen/workload.js';
@@ -286,7 +286,7 @@ test('a workload with a waypoint, tunnel or address of a later kind is reached b
   for (const more of strange) {
     const { value, problems } = readAddress('Kubernetes//Pod/shop/api', workload(more));
     assert.ok(value?.kind === 'workload' && problems.length > 0, JSON.stringify(more));
-    assert.deepEqual(value.workload.waypoint, nobodysWaypoint);
+    assert.deepEqual(value.workload.waypoint, closedWaypoint);
     assert.deepEqual(value.workload.addresses, ['10.0.0.2']);
     assert.equal(value.workload.tunnel, 'hbone');
     assert.equal(value.workload.healthy, false);
@@ -311,7 +311,7 @@ test('a Service that is not understood is reached by nobody', () => {
   }).finish();
   const { value } = readAddress('shop/api.shop.svc.cluster.local', bytes);
   assert.ok(value?.kind === 'service');
-  assert.deepEqual(value.service.waypoint, nobodysWaypoint);
+  assert.deepEqual(value.service.waypoint, closedWaypoint);
   assert.equal(value.service.addresses.length, 1);
 });
 

@@ -11,7 +11,7 @@ import type { Subscription } from './client.js';
 import type { TypeUrl } from './types.js';
 
 /** What a resource says, as far as this version understands it. */
-export interface Reading<T> {
+export interface ReadResult<T> {
   /** To be applied: what is not understood is closed in it. Undefined: what was known before stays. */
   readonly value: T | undefined;
   /** What is not understood. */
@@ -56,7 +56,7 @@ export function unknownFields(bytes: Uint8Array, shape: Shape, at = '', depth = 
 /** For resources of which one that is not understood leaves what was known before. */
 export function keepOr<T>(
   decode: (bytes: Uint8Array) => Decoded<T>,
-): (name: string, bytes: Uint8Array) => Reading<T> {
+): (name: string, bytes: Uint8Array) => ReadResult<T> {
   return (_name, bytes) => {
     const decoded = decode(bytes);
     return decoded.ok
@@ -66,14 +66,14 @@ export function keepOr<T>(
 }
 
 /** The value alone, or why there is none that is understood as a whole. */
-export function strict<T>({ value, problems }: Reading<T>): Decoded<T> {
+export function strict<T>({ value, problems }: ReadResult<T>): Decoded<T> {
   return value !== undefined && problems.length === 0 ? { ok: true, value } : { ok: false, errors: problems };
 }
 
 /** `read` that fails is a bug of it, and costs that one resource. */
 export function subscribe<T>(
   typeUrl: TypeUrl,
-  read: (name: string, bytes: Uint8Array) => Reading<T>,
+  read: (name: string, bytes: Uint8Array) => ReadResult<T>,
   apply: (value: T) => void,
   removed: Subscription['removed'],
 ): Subscription {
@@ -81,7 +81,7 @@ export function subscribe<T>(
     typeUrl,
     removed,
     decode: (name, bytes) => {
-      let reading: Reading<T>;
+      let reading: ReadResult<T>;
       try {
         reading = read(name, bytes);
       } catch (error) {

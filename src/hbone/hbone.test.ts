@@ -10,11 +10,12 @@ import { WeftError } from '../base/errors.js';
 import { until } from '../base/wait.js';
 import { parseIp } from '../model/address.js';
 import { parseSpiffeId, parseTrustDomain, type SpiffeId } from '../model/identity.js';
-import { assembleSvid, createCsr } from '../tls/certificate.js';
-import { createRoot, issueSvid, parseCsr, type KeyAndCertificate } from '../tls/issue.js';
+import { assembleSvid } from '../tls/certificate.js';
+import { createRoot, issueSvid, type KeyAndCertificate } from '../tls/issue.js';
+import { createCsr, parseCsr } from '../tls/csr.js';
 import { contextOptions } from '../tls/contexts.js';
 import type { Svid } from '../tls/svid.js';
-import { carry, type CarryResult } from './carry.js';
+import { relay, type RelayResult } from './relay.js';
 import { sendBuffer } from '../../native/index.js';
 import {
   block,
@@ -203,7 +204,7 @@ test('refuses clients of another root, of another trust domain, expired, or with
   await new Promise((resolve) => bare.once('close', resolve));
   assert.equal(streams, 0);
   assert.equal(refused.length, 4);
-  assert.match(refused.map((r) => r.why).join(), /not of trust domain cluster.local/);
+  assert.match(refused.map((r) => r.reason).join(), /not of trust domain cluster.local/);
 });
 
 test('a refusal reaches the client as its status', async () => {
@@ -331,19 +332,19 @@ test('drain takes no new tunnels and lets live ones finish', async () => {
 // --- the carrier, over a real tunnel: client app <-> pod socket <-> tunnel <-> pod socket <-> server app
 async function carried(
   app: (socket: net.Socket) => void,
-): Promise<{ port: number; results: Promise<CarryResult>[]; cut: ((why: string) => void)[] }> {
-  const results: Promise<CarryResult>[] = [];
+): Promise<{ port: number; results: Promise<RelayResult>[]; cut: ((why: string) => void)[] }> {
+  const results: Promise<RelayResult>[] = [];
   const cut: ((why: string) => void)[] = [];
   const appPort = await listen(app, false);
   const { request } = await testbed((tunnel) => {
     const socket = net.connect({ port: appPort, host: '127.0.0.1', allowHalfOpen: true }, () => {
-      results.push(carry(socket, tunnel.accept()).done);
+      results.push(relay(socket, tunnel.accept()).done);
     });
   });
   const tunnels = pool();
   const port = await listen((socket) => {
     void tunnels.open(request()).then(({ stream }) => {
-      const live = carry(socket, stream);
+      const live = relay(socket, stream);
       results.push(live.done);
       cut.push(live.cut);
     });
@@ -351,7 +352,7 @@ async function carried(
   return { port, results, cut };
 }
 
-async function settled(results: Promise<CarryResult>[]): Promise<CarryResult[]> {
+async function settled(results: Promise<RelayResult>[]): Promise<RelayResult[]> {
   for (let i = 0; i < 100 && results.length < 2; i++) await sleep(10);
   return Promise.all(results);
 }
@@ -408,7 +409,7 @@ test('cutting resets both ends and says why', async () => {
   cut[0]?.('policy');
   const [error] = (await failed) as [NodeJS.ErrnoException];
   assert.equal(error.code, 'ECONNRESET');
-  assert.deepEqual((await settled(results)).map((r) => r.why).filter(Boolean), ['policy']);
+  assert.deepEqual((await settled(results)).map((r) => r.reason).filter(Boolean), ['policy']);
 });
 
 test('bulk in both directions at once, on streams that share a connection, comes through', async () => {

@@ -12,7 +12,7 @@ export interface HboneLimits {
   /** Connections of an agent's worker whose peers have shown a certificate: some 70 KiB each for as long as the peer likes; of one identity half of it at most. */
   readonly sessionsMax: number;
   /** From the request to the peer's answer; the peer itself waits 10 s for its application. */
-  readonly answerTimeoutMsMax: number;
+  readonly responseTimeoutMsMax: number;
   readonly idleConnectionMsMax: number;
   readonly pingIntervalMs: number;
   readonly pingTimeoutMsMax: number;
@@ -30,7 +30,7 @@ export const defaultLimits: HboneLimits = {
   handshakeTimeoutMsMax: 10_000,
   handshakesMax: 1024,
   sessionsMax: 8192,
-  answerTimeoutMsMax: 15_000,
+  responseTimeoutMsMax: 15_000,
   idleConnectionMsMax: 300_000,
   pingIntervalMs: 10_000,
   pingTimeoutMsMax: 20_000,

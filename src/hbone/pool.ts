@@ -328,7 +328,7 @@ export class TunnelPool {
       };
       const timer = setTimeout(
         () => fail('WEFT_TUNNEL_TIMEOUT', `no answer to CONNECT ${request.authority}`),
-        this.#limits.answerTimeoutMsMax,
+        this.#limits.responseTimeoutMsMax,
       );
       let failure: Error | undefined;
       stream.on('error', (error) => (failure = error));

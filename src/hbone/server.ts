@@ -41,7 +41,7 @@ export interface InboundTunnel {
 
 export interface Refused {
   readonly code: string;
-  readonly why: string;
+  readonly reason: string;
   readonly remote: SocketAddress | undefined;
   readonly peer: SpiffeId | undefined;
 }
@@ -173,7 +173,7 @@ export class HboneServer {
   }
 
   #refused(code: string, why: string, remote: SocketAddress | undefined, peer?: SpiffeId): void {
-    this.#options.onRefused({ code, why, remote, peer });
+    this.#options.onRefused({ code, reason: why, remote, peer });
   }
 
   #onSession(session: http2.ServerHttp2Session): void {

@@ -17,29 +17,29 @@ import { connected, startHbone, svidOf } from '../../test/support/hbone.js';
 import { id } from '../../test/support/mesh.js';
 import { eventually } from '../../test/support/waypoint.js';
 import { parseIp } from '../model/address.js';
-import { carry, type CarryResult } from './carry.js';
+import { relay, type RelayResult } from './relay.js';
 import { TunnelPool } from './pool.js';
 import { heldBytesMax, keepReadable } from './stream-end.js';
 
 interface Relay {
   readonly port: number;
-  readonly results: Promise<CarryResult>[];
+  readonly results: Promise<RelayResult>[];
 }
 /** One relay between two sockets: pods of one node, plain destinations, and what comes to a pod without a tunnel. */
 async function between(t: TestContext, serverPort: number): Promise<Relay> {
-  const results: Promise<CarryResult>[] = [];
+  const results: Promise<RelayResult>[] = [];
   const port = await listening(
     t,
-    (socket) => void dialed(serverPort).then((peer) => results.push(carry(socket, peer).done)),
+    (socket) => void dialed(serverPort).then((peer) => results.push(relay(socket, peer).done)),
     true,
   );
   return { port, results };
 }
 /** Two relays and a tunnel between them: pods of two nodes. */
 async function across(t: TestContext, serverPort: number): Promise<Relay> {
-  const results: Promise<CarryResult>[] = [];
+  const results: Promise<RelayResult>[] = [];
   const { port: hbonePort } = await startHbone(t, id('db'), (tunnel) => {
-    void dialed(serverPort).then((app) => results.push(carry(app, tunnel.accept()).done));
+    void dialed(serverPort).then((app) => results.push(relay(app, tunnel.accept()).done));
   });
   const pool = new TunnelPool();
   t.after(() => pool.close());
@@ -57,7 +57,7 @@ async function across(t: TestContext, serverPort: number): Promise<Relay> {
           headers: {},
           connect: () => connected(hbonePort),
         })
-        .then(({ stream }) => results.push(carry(socket, stream).done)),
+        .then(({ stream }) => results.push(relay(socket, stream).done)),
     true,
   );
   return { port, results };
@@ -165,7 +165,7 @@ test('data that waits for a slow reader outlives the reset of a tunnel, and so d
   const ends = await Promise.all(results);
   assert.equal(ends.length, 8);
   // What the server's own queue held at its reset is lost without a mesh, too. What one relay took from it the other one delivers.
-  const sum = (of: (end: CarryResult) => number): number => ends.reduce((all, end) => all + of(end), 0);
+  const sum = (of: (end: RelayResult) => number): number => ends.reduce((all, end) => all + of(end), 0);
   assert.ok(sum(({ bytesSent }) => bytesSent) > 1 << 20);
   assert.equal(
     sum(({ bytesSent }) => bytesSent),

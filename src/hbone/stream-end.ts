@@ -63,7 +63,7 @@ export class StreamEnd {
   }
 
   /** The peer takes no more of what is written. */
-  get isDeaf(): boolean {
+  get discardsWrites(): boolean {
     return this.#failed || this.#stream.destroyed || this.#stream.writableEnded;
   }
 

@@ -33,8 +33,8 @@ test('what asks for a request: judged by who read it, past by where it was judge
   assert.equal(allowed('allow', get, asked({ method: 'POST' })), false);
   assert.equal(allowed('deny', get, asked()), false);
   assert.equal(allowed('deny', get, asked({ method: 'POST' })), true);
-  assert.equal(allowed('allow', get, 'judged'), true);
-  assert.equal(allowed('deny', get, 'judged'), true);
+  assert.equal(allowed('allow', get, 'authorized-by-waypoint'), true);
+  assert.equal(allowed('deny', get, 'authorized-by-waypoint'), true);
   assert.equal(allowed('allow', get, undefined), false);
   assert.equal(allowed('deny', get, undefined), false);
 });
@@ -43,7 +43,7 @@ test('what a rule says of the connection holds beside, whoever judged the reques
   const web = { principals: [{ kind: 'exact', value: 'cluster.local/ns/shop/sa/web' }] };
   const other = { principals: [{ kind: 'exact', value: 'cluster.local/ns/shop/sa/other' }] };
   const get = { methods: ['GET'] };
-  for (const of of [asked(), 'judged'] as const) {
+  for (const of of [asked(), 'authorized-by-waypoint'] as const) {
     assert.equal(allowed('allow', get, of, web), true);
     assert.equal(allowed('allow', get, of, other), false);
   }

@@ -38,7 +38,7 @@ export interface ConnectionAttributes {
    * The request; or that the destination's waypoint has judged it and let it pass; absent: nobody has read it. What asks for more
    * than is known is then taken for the worst: it denies where it would deny some request, and allows nothing.
    */
-  readonly http?: HttpAttributes | 'judged';
+  readonly http?: HttpAttributes | 'authorized-by-waypoint';
 }
 
 export interface Verdict {
@@ -52,7 +52,7 @@ export interface Verdict {
 }
 
 /** For logs: why a connection or request is denied. */
-export const whyDenied = ({ reason, policy, rule }: Verdict): string =>
+export const denialReason = ({ reason, policy, rule }: Verdict): string =>
   reason === 'denied' ? `policy ${policy} rule ${rule} denies it` : `no rule of ${policy} allows it`;
 
 export function authorize(
@@ -60,7 +60,7 @@ export function authorize(
   attributes: ConnectionAttributes,
 ): Verdict {
   if (policies.length === 0) return { allowed: true, reason: 'no-policy', audited: [] };
-  const asked = askedOf(attributes);
+  const asked = parseAttributes(attributes);
   const audited: string[] = [];
   for (const policy of policies) {
     if (policy.action !== 'deny') continue;
@@ -91,29 +91,29 @@ export function authorize(
 }
 
 /** What is asked, with what rules ask of an identity taken apart once for all of them. */
-interface Asked extends ConnectionAttributes {
+interface ParsedAttributes extends ConnectionAttributes {
   readonly workload: WorkloadIdentity | undefined;
   readonly principal: string | undefined;
 }
 
-const askedOf = (attributes: ConnectionAttributes): Asked => ({
+const parseAttributes = (attributes: ConnectionAttributes): ParsedAttributes => ({
   ...attributes,
   workload: attributes.identity && workloadIdentityOf(attributes.identity),
   principal: attributes.identity && principalOf(attributes.identity),
 });
 
-function matchingRule(policy: AuthorizationPolicy, asked: Asked): number | undefined {
+function matchingRule(policy: AuthorizationPolicy, asked: ParsedAttributes): number | undefined {
   const denies = policy.action === 'deny';
   const index = policy.rules.findIndex(({ clauses }) =>
     // As peers do: a clause of no matches holds (an absent `from`), a match of no fields is skipped.
     clauses.every(
-      ({ matches }) => matches.length === 0 || matches.some((match) => matchHolds(match, asked, denies)),
+      ({ matches }) => matches.length === 0 || matches.some((match) => ruleMatchHolds(match, asked, denies)),
     ),
   );
   return index < 0 ? undefined : index;
 }
 
-function matchHolds(match: PolicyMatch, asked: Asked, denies: boolean): boolean {
+function ruleMatchHolds(match: PolicyMatch, asked: ParsedAttributes, denies: boolean): boolean {
   const { workload } = asked;
   const account = (one: { namespace: string; serviceAccount: string }): boolean =>
     workload !== undefined &&
@@ -135,7 +135,7 @@ function matchHolds(match: PolicyMatch, asked: Asked, denies: boolean): boolean 
 
 function httpHolds(match: HttpMatch, http: ConnectionAttributes['http'], denies: boolean): boolean {
   // What the waypoint judged it would have refused: here the rule holds for what it allows, and not for what it denies.
-  if (http === 'judged') return !denies;
+  if (http === 'authorized-by-waypoint') return !denies;
   if (http === undefined) return denies;
   const [holdsFor, holdsForOther] = denies
     ? [someReaderMatches, everyReaderMatches]

@@ -5,15 +5,15 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseIp } from '../model/address.js';
-import { partyOf, type ConnectionRecord } from './access-log.js';
+import { partyOf, type ConnectionRecord } from './connection-record.js';
 import { ConnectionLog } from './connection-log.js';
 
 const record: ConnectionRecord = {
   direction: 'inbound',
   path: 'inbound-hbone',
   why: 'test',
-  source: partyOf(undefined, {}),
-  destination: partyOf(undefined, {}),
+  source: partyOf({ address: undefined }),
+  destination: partyOf({ address: undefined }),
   bytesSent: 1,
   bytesReceived: 2,
   durationMs: 3,
@@ -77,7 +77,7 @@ test('who is refused at a pod without end hides no refusal of another there', as
     ...record,
     path: 'refused',
     code: 'WEFT_HBONE_TLS',
-    source: partyOf({ ip: parseIp(ip), port }, {}),
+    source: partyOf({ address: { ip: parseIp(ip), port } }),
   });
   for (let i = 0; i < 30_000; i++) log.write(refused('10.0.9.9', 1 + (i % 60_000)));
   log.write(refused('10.0.0.1', 1));

@@ -1,8 +1,8 @@
 /** The file of connection lines: JSON, one a line, written behind the caller's back and kept within a size. */
 import { existsSync, renameSync, statSync } from 'node:fs';
 import { pino } from 'pino';
-import { RateLimiter } from '../base/rate.js';
-import { levelOf, type ConnectionRecord } from './access-log.js';
+import { levelOf, type ConnectionRecord } from './connection-record.js';
+import { RateLimiter } from '../base/rate-limiter.js';
 
 export interface ConnectionLogOptions {
   readonly path: string;

@@ -3,7 +3,7 @@
  * registry. Label sets are bounded, with a share for each pair of namespaces (series.ts).
  */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
-import type { ConnectionRecord, Party } from './access-log.js';
+import type { ConnectionRecord, Party } from './connection-record.js';
 import { metricsText } from './exposition.js';
 import { BoundedCounter, registerMetric, SeriesTable } from './series.js';
 

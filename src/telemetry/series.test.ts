@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Registry } from 'prom-client';
-import type { ConnectionRecord } from './access-log.js';
+import type { ConnectionRecord } from './connection-record.js';
 import { MeshMetrics } from './metrics.js';
 import { BoundedCounter, seriesIdleMsMax, SeriesTable } from './series.js';
 

@@ -7,8 +7,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { parseSpiffeId, parseTrustDomain } from '../model/identity.js';
 import { checkClientPeer, checkServerPeer } from './contexts.js';
-import { assembleSvid, createCsr, parseLeaf, spiffeIdOfNames, uriNames } from './certificate.js';
-import { createRoot, issueServerCert, issueSvid, parseCsr } from './issue.js';
+import { assembleSvid, parseLeaf, spiffeIdOfNames, uriNames } from './certificate.js';
+import { createRoot, issueServerCert, issueSvid } from './issue.js';
+import { createCsr, parseCsr } from './csr.js';
 import { parseIp } from '../model/address.js';
 
 const id = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/web');

@@ -5,8 +5,6 @@ import { errorText, WeftError } from '../base/errors.js';
 import { parseSpiffeId, type SpiffeId } from '../model/identity.js';
 import type { Svid } from './svid.js';
 
-export { createCsr } from './issue.js';
-
 const pemPattern = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g;
 const uriNamesMax = 16;
 /** A type, and a value that is a JSON string or holds neither quote nor comma. An address has no quotes, a directory name may have spaces. */

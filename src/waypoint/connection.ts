@@ -2,8 +2,8 @@
 import { performance } from 'node:perf_hooks';
 import type { Duplex } from 'node:stream';
 import type { FairLimit } from '../base/fair-limit.js';
-import { carry } from '../hbone/carry.js';
-import { whyDenied } from '../policy/authorize.js';
+import { relay } from '../hbone/relay.js';
+import { denialReason } from '../policy/authorize.js';
 import type { MeshChange } from '../state/change.js';
 import { chooseBackend, chooseEndpoint } from './balance.js';
 import type { Client } from './client.js';
@@ -217,7 +217,7 @@ const otherEndpointsMax = 2;
 async function passThrough(served: Served, first?: Buffer): Promise<void> {
   const { context, stream, client, destination } = served;
   stream.pause();
-  let carried: ReturnType<typeof carry> | undefined;
+  let carried: ReturnType<typeof relay> | undefined;
   let at: Target | undefined;
   served.speaks({
     // Such a connection has no end between two requests: it drains with its own.
@@ -259,7 +259,7 @@ async function passThrough(served: Served, first?: Buffer): Promise<void> {
       if (first && first.length > 0) peer.write(first);
       // A short word and the client's end may both have come while it was looked at: nobody tells of that end again.
       if (stream.readableEnded) peer.end();
-      carried = carry(stream, peer);
+      carried = relay(stream, peer);
       const { lingered } = await carried.done;
       if (lingered === true) context.limitReached('linger');
       endpoint.active--;
@@ -292,7 +292,7 @@ function forbidden(
     policies.ofEndpoint(endpoint, sent),
   ]) {
     const verdict = judge(groups, client, undefined);
-    if (!verdict.allowed) return whyDenied(verdict);
+    if (!verdict.allowed) return denialReason(verdict);
   }
   return undefined;
 }

@@ -20,7 +20,7 @@ import {
   type TestWaypoint,
   type WaypointOptions,
 } from '../../test/support/waypoint.js';
-import { carry } from '../hbone/carry.js';
+import { relay } from '../hbone/relay.js';
 import { TunnelPool } from '../hbone/pool.js';
 import { parseIp } from '../model/address.js';
 import { clientOf } from './client.js';
@@ -62,7 +62,7 @@ const plain: Build = async (t, server, options = {}) => {
 };
 /** Client's node, waypoint, endpoint's node: a tunnel on both sides of the waypoint. */
 const meshed: Build = async (t, server, options = {}) => {
-  const toEndpoint = await tunnelTo(t, (accept) => void dialed(server).then((app) => carry(app, accept())));
+  const toEndpoint = await tunnelTo(t, (accept) => void dialed(server).then((app) => relay(app, accept())));
   const waypoint = await startWaypoint(t, {
     backends: { api: [server] },
     dial: () => toEndpoint,
@@ -78,7 +78,7 @@ const meshed: Build = async (t, server, options = {}) => {
   });
   const port = await listening(
     t,
-    (socket) => void toWaypoint().then((stream) => carry(socket, stream)),
+    (socket) => void toWaypoint().then((stream) => relay(socket, stream)),
     true,
   );
   return { port, waypoint };

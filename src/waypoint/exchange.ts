@@ -7,7 +7,7 @@ import type { Span } from '@opentelemetry/api';
 import type { FairLimit } from '../base/fair-limit.js';
 import { formatSocketAddress } from '../model/address.js';
 import type { BackendTarget, RouteBackend, RouteFilter, RouteRule } from '../model/route.js';
-import { whyDenied, type Verdict } from '../policy/authorize.js';
+import { denialReason, type Verdict } from '../policy/authorize.js';
 import { Attempts, type Next } from './attempts.js';
 import { chooseBackend } from './balance.js';
 import type { Client } from './client.js';
@@ -356,7 +356,7 @@ export class Exchange implements DownstreamListener, UpstreamListener {
   #holds(verdict: Verdict): boolean {
     this.#verdict = verdict;
     if (verdict.allowed) return true;
-    this.#refuse({ status: 403, flag: 'RBAC', code: 'WEFT_DENIED', why: whyDenied(verdict) });
+    this.#refuse({ status: 403, flag: 'RBAC', code: 'WEFT_DENIED', why: denialReason(verdict) });
     return false;
   }
 

@@ -15,7 +15,7 @@ import { DiscoveryClient, type Subscription } from '../discovery/client.js';
 import { decodeTrust, readAddress, readAuthorization, readRoute } from '../discovery/decode.js';
 import { keepOr, subscribe } from '../discovery/reading.js';
 import { undecodableGauge } from '../telemetry/undecodable.js';
-import { createIssuer } from '../discovery/issuer.js';
+import { createCertificateClient } from '../discovery/certificate-client.js';
 import { typeUrls } from '../discovery/types.js';
 import { timerMsMax } from '../model/duration.js';
 import { parseTrustDomain, spiffeIdOf } from '../model/identity.js';
@@ -24,7 +24,7 @@ import type { Route } from '../model/route.js';
 import type { MeshUpdate } from '../state/store.js';
 import { metricsJson } from '../telemetry/exposition.js';
 import { serveRoutes, tokenIn, type Asker } from '../telemetry/servers.js';
-import { CertificateManager } from '../tls/manager.js';
+import { CertificateManager } from '../tls/certificate-manager.js';
 import type { Svid } from '../tls/svid.js';
 import { clocksOf } from './limits.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './messages.js';
@@ -169,7 +169,7 @@ export async function runWaypoint(options: WaypointOptions): Promise<{ stop(): P
   };
 
   const certificates = new CertificateManager({
-    issue: createIssuer({ target: options.control, rootPem, token }),
+    issue: createCertificateClient({ target: options.control, rootPem, token }),
     clock: systemClock,
     random: Math.random,
     ttlS: certificateTtlS,

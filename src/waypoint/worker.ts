@@ -8,7 +8,7 @@ import { HboneServer, type InboundTunnel } from '../hbone/server.js';
 import { formatSocketAddress } from '../model/address.js';
 import { workloadIdentityOf, type SpiffeId, type TrustDomain } from '../model/identity.js';
 import type { ServiceKey } from '../model/workload.js';
-import { RateLimiter } from '../base/rate.js';
+import { RateLimiter } from '../base/rate-limiter.js';
 import type { Svid } from '../tls/svid.js';
 import { clientOf } from './client.js';
 import { recheckAll, type ConnectionContext, type ServedConnection } from './connection.js';
@@ -177,7 +177,7 @@ class Worker {
         this.#metrics.limitReached.inc({ limit: 'connections-per-client' });
         return undefined;
       },
-      onRefused: ({ code, why, remote, peer }) =>
+      onRefused: ({ code, reason: why, remote, peer }) =>
         this.#logOf(peer === undefined ? (remote?.ip ?? '') : groupOf(peer), {
           level: 'warn',
           fields: { code, why, peer, remote: remote && formatSocketAddress(remote) },

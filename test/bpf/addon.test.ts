@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { Datapath, instances, removeInstance } from '../../daemonset/datapath/loader.js';
-import { readCounters } from '../../daemonset/datapath/events.js';
+import { readCounters } from '../../daemonset/maps/events.js';
 import { encodeU32, encodeU64 } from '../../daemonset/datapath/layout.js';
 import { BpfMap, BpfRing, NativeError, chargesReader, closeFd, detach, listenIn, load, netnsCookie, projectRoot, socketIn } from '../../native/index.js';
 

@@ -8,7 +8,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { sleep, until } from '../../src/base/wait.js';
-import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import { applyText, gatewayKinds, given, here, kubectl, run, weft, weftImage } from '../support/cluster.js';
 
 const bank = (...args: string[]): Promise<string> => kubectl('-n', 'bank', ...args);

@@ -11,11 +11,11 @@ import { systemClock } from '../../src/base/clock.js';
 import { until } from '../../src/base/wait.js';
 import { DiscoveryClient } from '../../src/discovery/client.js';
 import { decodeAuthorization, decodeNodePod } from '../../src/discovery/decode.js';
-import { createIssuer, type Issue } from '../../src/discovery/issuer.js';
+import { createCertificateClient, type RequestCertificate } from '../../src/discovery/certificate-client.js';
 import { typeUrls } from '../../src/discovery/types.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
-import { createCsr } from '../../src/tls/certificate.js';
+import { createCsr } from '../../src/tls/csr.js';
 
 const state = process.env['CLUSTER_STATE'] ?? '/var/lib/testcluster';
 const cluster = join(projectRoot, 'test', 'cluster');
@@ -88,9 +88,9 @@ const tokenOf = (agent: string): Promise<string> =>
     ...['--bound-object-kind=Pod', `--bound-object-name=${agent}`],
   );
 const rootPem = (): string => readFileSync(join(dir, 'one', 'root-cert.pem'), 'utf8');
-const issuer = (replica: Replica, token: string): Issue =>
-  createIssuer({ target: targets[replica], rootPem, token: () => token });
-const ask = async (issue: Issue, name: string): Promise<readonly string[]> => {
+const issuer = (replica: Replica, token: string): RequestCertificate =>
+  createCertificateClient({ target: targets[replica], rootPem, token: () => token });
+const ask = async (issue: RequestCertificate, name: string): Promise<readonly string[]> => {
   const id = parseSpiffeId(`spiffe://cluster.local/ns/shop/sa/${name}`);
   return issue(createCsr(id).csrPem, id, 600);
 };

@@ -26,7 +26,8 @@ import { encodeTold } from '../../control/serve/resources.js';
 import { compile } from '../../control/compile/compile.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { parseLeaf, spiffeIdOfNames } from '../../src/tls/certificate.js';
-import { createCsr, createRoot, parseCsr } from '../../src/tls/issue.js';
+import { createRoot } from '../../src/tls/issue.js';
+import { createCsr, parseCsr } from '../../src/tls/csr.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
 import { decodeEvent } from '../../daemonset/datapath/layout.js';
 

@@ -12,7 +12,7 @@ import { until } from '../../src/base/wait.js';
 import { programs, run, sh } from '../../src/cli/run.js';
 import { startWaypoint } from '../../src/cli/standalone/waypoint.js';
 import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
-import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import { echo } from '../support/echo.js';
 import { connectionRecords } from '../support/records.js';
 

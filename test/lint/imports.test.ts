@@ -1,16 +1,9 @@
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
 import { test } from 'node:test';
-import { ESLint } from 'eslint';
-import { projectRoot } from '../../native/index.js';
+import { complaints } from './complaints.js';
 
-async function complaints(file: string, code: string): Promise<string[]> {
-  const eslint = new ESLint({ cwd: projectRoot });
-  const [result] = await eslint.lintText(code, { filePath: join(projectRoot, file) });
-  return (result?.messages ?? [])
-    .filter(({ ruleId }) => ruleId === 'no-restricted-imports')
-    .map(({ message }) => message);
-}
+const layers = 'no-restricted-imports';
+const circles = 'weft/import-circles';
 
 test('an import that the architecture forbids fails the build', async () => {
   const forbidden: [string, string][] = [
@@ -24,10 +17,32 @@ test('an import that the architecture forbids fails the build', async () => {
     ['native/x.ts', "import '../src/base/errors.js';"],
   ];
   for (const [file, code] of forbidden)
-    assert.equal((await complaints(file, code)).length, 1, `${file}: ${code}`);
+    assert.equal((await complaints(layers, file, code)).length, 1, `${file}: ${code}`);
 });
 
 test('an import that the architecture allows passes', async () => {
-  assert.deepEqual(await complaints('daemonset/pod/x.ts', "import '../../native/index.js';"), []);
-  assert.deepEqual(await complaints('control/x.ts', "import '../src/tls/issue.js';"), []);
+  assert.deepEqual(await complaints(layers, 'daemonset/pod/x.ts', "import '../../native/index.js';"), []);
+  assert.deepEqual(await complaints(layers, 'control/x.ts', "import '../src/tls/issue.js';"), []);
+});
+
+test('a circle of imports fails the build, one of types too, and the message names its files', async () => {
+  // src/base/wait.ts imports src/base/errors.ts.
+  for (const code of [
+    "import { sleep } from './wait.js';",
+    "import type { sleep } from './wait.js';",
+    "export * from './wait.js';",
+    "export { sleep } from './wait.js';",
+    "const wait = await import('./wait.js');",
+    "export type Sleep = typeof import('./wait.js').sleep;",
+    "import './errors.js';",
+  ])
+    assert.equal((await complaints(circles, 'src/base/errors.ts', code)).length, 1, code);
+  assert.deepEqual(await complaints(circles, 'src/base/errors.ts', "import './wait.js';"), [
+    'circle of imports: src/base/errors.ts > src/base/wait.ts > src/base/errors.ts',
+  ]);
+});
+
+test('an import that leads nowhere back passes', async () => {
+  const code = "import { WeftError } from './errors.js'; import 'node:fs'; import './missing.js';";
+  assert.deepEqual(await complaints(circles, 'src/base/wait.ts', code), []);
 });

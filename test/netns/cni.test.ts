@@ -5,7 +5,7 @@ import { mkdtempSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import type { AddRequest, Answer } from '../../daemonset/cni/protocol.js';
+import type { AddRequest, Reply } from '../../daemonset/cni/protocol.js';
 import { serveCni } from '../../daemonset/cni/server.js';
 import { cniProgram } from '../../daemonset/datapath/loader.js';
 
@@ -46,7 +46,7 @@ async function plugin(
   return { code, said: text === '' ? undefined : (JSON.parse(text) as Record<string, unknown>) };
 }
 async function withAgent<T>(
-  onAdd: (request: AddRequest) => Promise<Answer>,
+  onAdd: (request: AddRequest) => Promise<Reply>,
   work: () => Promise<T>,
 ): Promise<T> {
   const server = await serveCni({ path, onAdd });

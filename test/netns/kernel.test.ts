@@ -11,7 +11,7 @@ import { agentProcess, Testbed, tearDown } from '../../src/cli/standalone/testbe
 import { formatSocketAddress, parseIp, type SocketAddress } from '../../src/model/address.js';
 import { bucketOf, preferredOf } from '../../src/state/affinity.js';
 import { hold } from '../support/held.js';
-import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import { connectionRecords } from '../support/records.js';
 
 const state = '/run/weft/test-kernel';

@@ -11,7 +11,7 @@ import { adminGet, adminPort } from '../../src/cli/admin.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
 import { agentProcess, Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
-import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import { connectionRecords } from '../support/records.js';
 import { hold, type Held } from '../support/held.js';
 import { otherBuild, type OtherBuild } from '../support/other-build.js';

@@ -8,7 +8,7 @@ import { adminGet, adminPort } from '../../src/cli/admin.js';
 import { until } from '../../src/base/wait.js';
 import { run, sh } from '../../src/cli/run.js';
 import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
-import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import { connectionRecords } from '../support/records.js';
 
 /** `npm run test:soak` says 600. */

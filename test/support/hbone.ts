@@ -4,8 +4,9 @@ import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
 import { HboneServer, type InboundTunnel, type Refused } from '../../src/hbone/server.js';
 import type { SpiffeId } from '../../src/model/identity.js';
-import { assembleSvid, createCsr } from '../../src/tls/certificate.js';
-import { createRoot, issueSvid, parseCsr } from '../../src/tls/issue.js';
+import { assembleSvid } from '../../src/tls/certificate.js';
+import { createRoot, issueSvid } from '../../src/tls/issue.js';
+import { createCsr, parseCsr } from '../../src/tls/csr.js';
 import type { Svid } from '../../src/tls/svid.js';
 import { domain } from './mesh.js';
 

@@ -1,7 +1,7 @@
 /** The lines that an agent has written of its connections; none where it has not written yet. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 
 export function connectionRecords(runDir: string): ConnectionRecord[] {
   const path = join(runDir, 'connections.log');

@@ -1,6 +1,6 @@
 /** Status functions as the status writer calls them, for tests: the write to the API server that they cause. */
 import type { Compiler } from '../../control/compile/compile.js';
-import type { MeshObject, PodObject } from '../../control/compile/objects.js';
+import type { MeshObject, PodObject } from '../../control/objects/objects.js';
 import type { Write } from '../../control/kubernetes/apply-queue.js';
 import { acceptedUpdate } from '../../control/status/accepted.js';
 import { rfc3339, type ConditionReason, type ConditionUpdate } from '../../control/status/conditions.js';

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { compile, objectKey } from '../../control/compile/compile.js';
-import type { MeshObject, RouteObject } from '../../control/compile/objects.js';
+import type { MeshObject, RouteObject } from '../../control/objects/objects.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import type { RouteRule } from '../../src/model/route.js';
 import { RegexTime } from '../../src/policy/regex.js';

@@ -12,7 +12,7 @@ import { sleep, until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
 import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import { startWaypoint, stopWaypoint, type WaypointPlace } from '../../src/cli/standalone/waypoint.js';
-import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import { connectionRecords } from '../support/records.js';
 
 const state = '/run/weft/test-threat-tenant';

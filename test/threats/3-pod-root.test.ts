@@ -12,7 +12,7 @@ import { sleep, until } from '../../src/base/wait.js';
 import { adminGet, adminPort } from '../../src/cli/admin.js';
 import { run, sh } from '../../src/cli/run.js';
 import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
-import type { ConnectionRecord } from '../../src/telemetry/access-log.js';
+import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import { echo } from '../support/echo.js';
 import { Programs } from '../support/proc.js';
 import { connectionRecords } from '../support/records.js';

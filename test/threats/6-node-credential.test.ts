@@ -11,7 +11,7 @@ import { revoke } from '../../control/authentication/revocations.js';
 import { makeToken, readToken } from '../../control/authentication/join-tokens.js';
 import { issueToken } from '../support/tokens.js';
 import { sleep, until } from '../../src/base/wait.js';
-import { createIssuer } from '../../src/discovery/issuer.js';
+import { createCertificateClient } from '../../src/discovery/certificate-client.js';
 import {
   decodeAddress,
   decodeAuthorization,
@@ -20,12 +20,13 @@ import {
 } from '../../src/discovery/decode.js';
 import { DeltaDiscoveryRequest } from '../../src/discovery/gen/discovery.js';
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
-import { sendReport } from '../../src/discovery/reporter.js';
+import { sendNodeReport } from '../../src/discovery/node-report-client.js';
 import { keepOr, subscribe } from '../../src/discovery/reading.js';
 import { typeUrls } from '../../src/discovery/types.js';
 import { parseIp } from '../../src/model/address.js';
 import { parseSpiffeId, parseTrustDomain } from '../../src/model/identity.js';
-import { createCsr, parseLeaf } from '../../src/tls/certificate.js';
+import { parseLeaf } from '../../src/tls/certificate.js';
+import { createCsr } from '../../src/tls/csr.js';
 import {
   call,
   certificatePath,
@@ -63,8 +64,8 @@ spec: { gatewayClassName: weft-waypoint, listeners: [{ name: mesh, port: 15008, 
 ${pod('a', 'n1', '10.0.0.1')}${pod('b', 'n2', '10.0.0.2')}${pod('teller', 'n1', '10.0.0.3', 'bank')}`;
 const id = (name: string, namespace = 'shop') =>
   parseSpiffeId(`spiffe://cluster.local/ns/${namespace}/sa/${name}`);
-const issuerOf = ({ target, ca }: Control, token: string): ReturnType<typeof createIssuer> =>
-  createIssuer({ target, rootPem: () => ca.roots, token: () => token });
+const issuerOf = ({ target, ca }: Control, token: string): ReturnType<typeof createCertificateClient> =>
+  createCertificateClient({ target, rootPem: () => ca.roots, token: () => token });
 const report = (more: Partial<NodeReport> = {}): NodeReport => ({
   version: '1',
   pods: [],
@@ -172,7 +173,7 @@ test('no state of pods elsewhere: a report comes under the name of the node, is 
     token: () => token,
   });
   const node = of(await issueToken(control.state, 'n1', 60));
-  await sendReport(
+  await sendNodeReport(
     node,
     report({
       pods: [{ uid: 'Kubernetes//Pod/shop/b', podUid: 'uid-b', captured: false, sinceMs: 0, why: 'x' }],
@@ -181,15 +182,15 @@ test('no state of pods elsewhere: a report comes under the name of the node, is 
   assert.deepEqual(reports, ['n1'], 'whose pods are believed of it, the status writer decides by this name');
   const state = { uid: 'u', podUid: 'p', captured: true, sinceMs: 0, why: '' };
   await assert.rejects(
-    sendReport(node, report({ pods: Array(5_000).fill(state) as never })),
+    sendNodeReport(node, report({ pods: Array(5_000).fill(state) as never })),
     /more than 4096 pods/,
   );
   await assert.rejects(
-    sendReport(node, report({ pods: [{ ...state, why: 'x'.repeat(10_000) }] })),
+    sendNodeReport(node, report({ pods: [{ ...state, why: 'x'.repeat(10_000) }] })),
     /more than 4096 char/,
   );
   await assert.rejects(
-    sendReport(of(await issueToken(control.state, 'waypoint:shop/wp', 60)), report()),
+    sendNodeReport(of(await issueToken(control.state, 'waypoint:shop/wp', 60)), report()),
     /only the agents/,
   );
   assert.deepEqual(reports, ['n1']);

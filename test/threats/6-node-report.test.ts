@@ -1,7 +1,7 @@
 /** Row 6 of docs/security.md: a stolen node credential writes no state of pods elsewhere. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Condition, PodObject } from '../../control/compile/objects.js';
+import type { Condition, PodObject } from '../../control/objects/objects.js';
 import { podStatuses } from '../../control/status/pod.js';
 import { statusWrite } from '../../control/status/write.js';
 

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
-import { planInboundTunnel, planOutbound } from '../../daemonset/proxy/plan.js';
+import { planInboundTunnel, planOutbound } from '../../daemonset/proxy/choose-path.js';
 import { parseIp } from '../../src/model/address.js';
 import { MeshState } from '../../src/state/store.js';
 import { pod as podOf, policy, workload } from '../support/mesh.js';
@@ -19,7 +19,7 @@ import {
   uidOf,
   waypointRef,
 } from './support/mesh.js';
-import type { MeshObject } from '../../control/compile/objects.js';
+import type { MeshObject } from '../../control/objects/objects.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
 import type { ServiceKey } from '../../src/model/workload.js';
 import { WaypointState } from '../../src/waypoint/state.js';

@@ -1,7 +1,7 @@
 /** The agents of a cluster, each asked for its status by a port that the API server forwards: nothing of it is open on the network. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText } from '../../base/errors.js';
-import { getThrough } from '../../kubernetes/forward.js';
+import { getThroughPortForward } from '../../kubernetes/port-forward.js';
 import { requestJson } from '../../kubernetes/request.js';
 import { adminPort } from '../admin.js';
 import { podFailure, type PodItem } from './pod-failure.js';
@@ -66,7 +66,11 @@ export async function agentsOf(config: KubeConfig, namespace: string): Promise<A
         return { ...agent, why: trouble, ...(help === undefined ? {} : { help }) };
       }
       try {
-        const text = await getThrough(config, { namespace, pod: metadata.name, port: adminPort }, '/status');
+        const text = await getThroughPortForward(
+          config,
+          { namespace, pod: metadata.name, port: adminPort },
+          '/status',
+        );
         return { ...agent, status: JSON.parse(text) as AgentStatus };
       } catch (error) {
         return { ...agent, why: errorText(error) };

@@ -4,7 +4,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { ConnectionRecord } from '../../telemetry/access-log.js';
+import type { ConnectionRecord } from '../../telemetry/connection-record.js';
 import { adminGet, adminPort } from '../admin.js';
 import { sleep, until } from '../../base/wait.js';
 import { run } from '../run.js';

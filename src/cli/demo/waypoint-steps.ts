@@ -4,8 +4,9 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { sleep, until } from '../../base/wait.js';
 import { parseSpiffeId } from '../../model/identity.js';
-import { assembleSvid, createCsr } from '../../tls/certificate.js';
-import { issueSvid, parseCsr } from '../../tls/issue.js';
+import { assembleSvid } from '../../tls/certificate.js';
+import { issueSvid } from '../../tls/issue.js';
+import { createCsr, parseCsr } from '../../tls/csr.js';
 import { distRoot, run } from '../run.js';
 import {
   accessLogOf,

@@ -58,7 +58,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
   }
 
   get isOpen(): boolean {
-    return !this.#closed && this.#stream.readable && !this.#end.isDeaf;
+    return !this.#closed && this.#stream.readable && !this.#end.discardsWrites;
   }
 
   /** `upgrade`: the protocol that the client asks to change to. */

@@ -1,7 +1,7 @@
 /** What an agent or a waypoint knows of a mesh that is given as Kubernetes objects: compiled, told, applied. */
 import type { Compiler } from '../../../control/compile/compile.js';
 import { compile } from '../../../control/compile/compile.js';
-import type { MeshObject } from '../../../control/compile/objects.js';
+import type { MeshObject } from '../../../control/objects/objects.js';
 import { narrow } from '../../../control/source/narrow.js';
 import type { Decoded } from '../../../src/base/errors.js';
 import { decodeAddress, decodeAuthorization, decodeRoute } from '../../../src/discovery/decode.js';

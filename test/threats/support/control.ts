@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Compiler, type Changes } from '../../../control/compile/compile.js';
 import { differenceFrom } from '../../../control/compile/difference.js';
-import type { MeshObject } from '../../../control/compile/objects.js';
+import type { MeshObject } from '../../../control/objects/objects.js';
 import { CertificateAuthority } from '../../../control/certificates/ca.js';
 import { Resources } from '../../../control/serve/resources.js';
 import { ControlServer, type ControlServerOptions } from '../../../control/serve/server.js';

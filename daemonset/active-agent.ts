@@ -1,0 +1,450 @@
+/**
+ * The part of the agent that exists while this process owns its node: kernel programs and maps, verdicts, enrollment, the node's ports.
+ * It is made anew each time the node becomes this agent's, as by an agent that starts; what is open in the workers is not touched by
+ * that.
+ */
+import { errorText, WeftError } from '../src/base/errors.js';
+import { sleep } from '../src/base/wait.js';
+import { version } from '../src/base/version.js';
+import type { NodeReport } from '../src/discovery/gen/weft.js';
+import type { NodePod } from '../src/model/node-pod.js';
+import type { WorkloadUid } from '../src/model/workload.js';
+import type { MeshState } from '../src/state/store.js';
+import type { ConnectionLog } from '../src/telemetry/connection-log.js';
+import type { HttpServer } from '../src/telemetry/servers.js';
+import type { MeshMetrics } from '../src/telemetry/metrics.js';
+import type { CertificateManager } from '../src/tls/certificate-manager.js';
+import { serveAdmin } from './admin.js';
+import { attemptWith, type Attempt } from './attempt.js';
+import { Cni, cniOptionsOf, removeCni } from './cni/cni.js';
+import type { AddRequest } from './cni/protocol.js';
+import { readCounters, watchEvents, watchFlows } from './maps/events.js';
+import { cniProgram, Datapath, removeInstance } from './datapath/loader.js';
+import { PodMaps } from './maps/pod-maps.js';
+import type { Subscriptions } from './discovery/subscriptions.js';
+import { Enroller } from './enroll/enroller.js';
+import { NetnsFinder } from './enroll/netns-finder.js';
+import { Preexisting } from './enroll/preexisting.js';
+import { podsReported, type NodeReporter } from './enroll/report.js';
+import type { Inheritance } from './handover/protocol.js';
+import { Carried } from './kernel/flows.js';
+import { Lease } from './kernel/lease.js';
+import { KernelServices } from './kernel/services.js';
+import { Verdicts } from './kernel/verdicts.js';
+import type { AgentOptions } from './options.js';
+import { observe } from './pod/netns.js';
+import { netnsCookie } from './pod/sockets.js';
+import { ReadyFile } from './readiness.js';
+import type { FromWorker } from './worker-ipc.js';
+import type { Workers } from './workers.js';
+
+const tickMs = 1_000;
+const sweepTicks = 60;
+const inheritedSweepTick = 5;
+/** Of a hand-over. */
+const passesMax = 10;
+const passAgainMs = 200;
+
+/** Parts of the whole process, whether it owns the node or not. */
+export interface AgentParts {
+  readonly options: AgentOptions;
+  readonly log: Record<'info' | 'warn' | 'error', (fields: object, text: string) => void>;
+  readonly state: MeshState;
+  readonly metrics: MeshMetrics;
+  readonly connectionLog: ConnectionLog;
+  readonly certificates: CertificateManager;
+  readonly workers: Workers;
+  readonly subscriptions: Subscriptions;
+  readonly reporter: NodeReporter;
+  readonly isSynced: () => boolean;
+  readonly control: () => { readonly state: string; readonly why: string };
+  readonly undecodable: () => readonly object[];
+  /** Asks for the certificates of the pods that are wanted now. */
+  readonly wantCertificates: () => void;
+}
+
+/** The agent's own network namespace, and the machine's: never a pod's. */
+function neverPods(): Set<bigint> {
+  const machine = observe('/proc/1/ns/net');
+  return new Set([netnsCookie(''), ...(machine.kind === 'present' ? [machine.cookie] : [])]);
+}
+
+/** Where a node's maps are; nothing is touched. */
+export const pinDirOf = ({ instance, cgroups }: AgentOptions): string => new Datapath(instance, cgroups).dir;
+
+export class ActiveAgent {
+  readonly #parts: AgentParts;
+  readonly #isInherited: boolean;
+  readonly #datapath: Datapath;
+  readonly #maps: PodMaps;
+  readonly #verdicts: Verdicts;
+  readonly #services: KernelServices;
+  readonly #preexisting: Preexisting;
+  readonly #kernelFlows: Carried;
+  readonly #enroller: Enroller;
+  readonly #readiness: ReadyFile;
+  readonly #attempt: Attempt;
+  /** What this kernel lacks, and why; known once the programs are loaded. */
+  #missing: ReadonlyMap<string, string> = new Map();
+  /** Undefined until the programs are loaded. */
+  #lease: Lease | undefined;
+  #cni: Cni | undefined;
+  #servers: readonly HttpServer[] = [];
+  #stopWatching = (): void => undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #ticks = 0;
+  #formerGenerations = 0;
+  #arriving: Promise<void> | undefined;
+  #isClosed = false;
+
+  /**
+   * Resolves when the programs are in force, every pod that can be is enrolled, and the ports respond. The caller has the instance's
+   * lock. Errors: those of Datapath.start, WEFT_LISTEN, WEFT_HANDOVER.
+   * @param onMade called once changes may be passed on: before the first pass
+   */
+  static async start(
+    parts: AgentParts,
+    inherited: Inheritance | undefined,
+    onMade: (active: ActiveAgent) => void,
+  ): Promise<void> {
+    const active = new ActiveAgent(parts, inherited);
+    await active.#load();
+    await active.#startCni();
+    active.#watch();
+    onMade(active);
+    await active.#firstPass();
+    active.keepCni();
+    active.#servers = await active.#serve();
+    const { instance, workers } = parts.options;
+    parts.log.info({ instance, workers }, 'agent started');
+  }
+
+  private constructor(parts: AgentParts, inherited: Inheritance | undefined) {
+    this.#parts = parts;
+    this.#isInherited = inherited !== undefined;
+    const { options, log, state, metrics, workers } = parts;
+    this.#attempt = attemptWith(log);
+    this.#datapath = new Datapath(options.instance, options.cgroups);
+    this.#maps = new PodMaps(this.#datapath);
+    this.#verdicts = new Verdicts(
+      this.#datapath,
+      state,
+      options.node,
+      options.verdictLeaseMs,
+      () => metrics.limitReached.inc({ limit: 'verdicts' }),
+      (error) =>
+        log.error(
+          { error: errorText(error) },
+          'verdicts of a pod could not be moved: it has none until they are',
+        ),
+      inherited && ((cookie) => this.#enroller.podOf(cookie)),
+      () => metrics.limitReached.inc({ limit: 'handover-verdicts' }),
+    );
+    this.#services = new KernelServices(this.#datapath, () =>
+      metrics.limitReached.inc({ limit: 'kernel-services' }),
+    );
+    this.#preexisting = new Preexisting(inherited?.preexisting);
+    this.#kernelFlows = new Carried({
+      datapath: this.#datapath,
+      view: state,
+      podOf: (cookie) => this.#enroller.podOf(cookie),
+      metrics,
+      log: parts.connectionLog,
+      onError: (error) => log.error({ error: errorText(error) }, 'a forbidden connection could not be cut'),
+    });
+    this.#enroller = new Enroller({
+      hooks: this.#datapath.hooks,
+      attach: (cookie, netns) => this.#datapath.attachPod(cookie, netns),
+      maps: this.#maps,
+      workers,
+      verdicts: this.#verdicts,
+      preexisting: this.#preexisting,
+      kernelCookies: () => this.#kernelFlows.cookies(),
+      onReleased: (local) => this.#kernelFlows.left(local),
+      namespaces: new NetnsFinder(),
+      rules: options,
+      neverPods: neverPods(),
+      beginPass: () => this.#beginPass(),
+      endPass: (isChanged) => this.#endPass(isChanged),
+      report: () => this.writeReady(),
+      log,
+    });
+    this.#readiness = new ReadyFile(options.run, (error) =>
+      log.error({ error: errorText(error) }, 'readiness could not be written, tried again'),
+    );
+  }
+
+  /** Programs and maps are in force once this resolves; the pods of a former life have listeners then. */
+  async #load(): Promise<void> {
+    const { options, log, workers, metrics, subscriptions } = this.#parts;
+    let hasMaps = false;
+    const openMaps = (): void => {
+      if (!hasMaps) workers.openMaps();
+      hasMaps = true;
+    };
+    const missing = await this.#datapath.start(async () => {
+      openMaps();
+      if (this.#parts.isSynced()) await this.#enroller.listenAhead(subscriptions);
+    });
+    openMaps();
+    this.#missing = missing;
+    metrics.lacks(missing.keys());
+    for (const [feature, why] of missing)
+      log.warn({ feature, why }, 'this kernel lacks a feature; what it would carry goes the longer way');
+    this.#maps.setNode(netnsCookie(''), {
+      ...options,
+      ...(missing.has('splice') ? { spliceBytesMax: 0 } : {}),
+    });
+    for (const cookie of this.#datapath.arrivals.dead)
+      log.info(
+        { cookie: String(cookie) },
+        'hook removed: its network namespace ended while no agent was there',
+      );
+    this.#lease = new Lease({
+      verdicts: this.#verdicts,
+      carried: this.#kernelFlows,
+      isUnused: missing.has('kernel-path'),
+      attempt: this.#attempt,
+      onCut: (cut) => log.info({ cut }, 'connections in the kernel cut that are now forbidden'),
+      onNotRenewed: () => metrics.limitReached.inc({ limit: 'lease-not-renewed' }),
+    });
+  }
+
+  async #startCni(): Promise<void> {
+    const { options, log, certificates, subscriptions, isSynced, control } = this.#parts;
+    const { wanted, uncaptured, enrolledNamespaces } = subscriptions;
+    const cniOptions = cniOptionsOf(options, cniProgram, log);
+    if (!cniOptions) return;
+    if (options.cniPlugin === 'remove') return removeCni(cniOptions);
+    this.#cni = await Cni.start(cniOptions, {
+      synced: isSynced,
+      connected: () => control().state === 'connected',
+      wanted: (podUid) => [...wanted.values()].find((pod) => pod.podUid === podUid),
+      uncaptured: (podUid) => [...uncaptured.values()].find((pod) => pod.podUid === podUid),
+      isEnrolled: (namespace) => enrolledNamespaces.has(namespace),
+      enroll: (pod, request) => this.#enrollStarting(pod, request),
+      hasCertificate: (pod) => certificates.get(pod.identity) !== undefined,
+    });
+  }
+
+  /** A pod whose sandbox the CNI plugin holds. Resolves with why it is not enrolled, undefined where it is. */
+  async #enrollStarting(
+    pod: NodePod,
+    { netns, addresses }: Pick<AddRequest, 'netns' | 'addresses'>,
+  ): Promise<string | undefined> {
+    const enroller = this.#enroller;
+    enroller.start(pod.podUid, netns, addresses);
+    await this.sync();
+    const local = enroller.enrolled.get(pod.uid);
+    const seen = observe(netns);
+    return local?.pod.podUid === pod.podUid && seen.kind === 'present' && seen.cookie === local.netns.cookie
+      ? undefined
+      : (enroller.waiting.get(pod.uid) ?? 'it could not be enrolled');
+  }
+
+  #watch(): void {
+    const stopEvents = watchEvents(this.#datapath, (event) =>
+      this.#parts.log.warn({ ...event, cookie: String(event.cookie) }, 'refused in the kernel'),
+    );
+    const stopFlows = watchFlows(this.#datapath, (flows) => this.#kernelFlows.onFlows(flows));
+    this.#stopWatching = () => {
+      stopEvents();
+      stopFlows();
+    };
+    // Namespaces appear and vanish without an update from discovery.
+    this.#timer = setInterval(() => this.#tick(), tickMs);
+  }
+
+  async #firstPass(): Promise<void> {
+    this.writeReady();
+    await this.sync();
+    // The agent of before goes on where this one cannot: it holds the pods, and this one nobody.
+    for (let tries = 1; this.#isInherited && this.#parts.isSynced() && !this.#enroller.hasPassed; tries++) {
+      if (tries === passesMax)
+        throw new WeftError('WEFT_HANDOVER', 'no pod could be taken over: see the log');
+      await sleep(passAgainMs);
+      await this.sync();
+    }
+  }
+
+  #serve(): Promise<HttpServer[]> {
+    return serveAdmin({
+      ...this.#parts,
+      enroller: this.#enroller,
+      preexisting: this.#preexisting,
+      kernelFlows: this.#kernelFlows,
+      readiness: this.#readiness,
+      missing: this.#missing,
+      cniStatus: () => (this.#cni ? this.#cni.problem || 'in its place' : 'not installed by this agent'),
+      counters: () => readCounters(this.#datapath),
+      isReady: () => this.isReady(),
+      isEmpty: () => this.isEmpty(),
+    });
+  }
+
+  /** What does not come with an update: entries that no event has ended, hooks of former builds, the lease, the report, pods that appear. */
+  #tick(): void {
+    const { log, reporter, control } = this.#parts;
+    const lease = this.#lease;
+    if (!lease) return;
+    this.#ticks++;
+    // After a hand-over also soon: a connection that the former agent's verdicts allowed may not have sent its SYN at the first sweep.
+    const isSoon = this.#isInherited && this.#ticks === inheritedSweepTick;
+    if (lease.isSwept && (isSoon || this.#ticks % sweepTicks === 0)) lease.sweep();
+    this.#attempt('former generations could not be looked at, tried again', () => {
+      const left = this.#datapath.settle((flows) => this.#kernelFlows.onFlows(flows));
+      if (left !== this.#formerGenerations)
+        log.info({ generations: left }, 'connections of builds with other maps live on in the kernel');
+      this.#formerGenerations = left;
+    });
+    lease.renew();
+    this.#attempt('the CNI plugin could not be looked after, tried again', () => this.keepCni());
+    if (lease.isSwept) reporter.tick(() => this.#report(), control().state === 'connected', Date.now());
+    void this.sync();
+    this.#arriving ??= this.#datapath
+      .retryArrivals((failed) =>
+        log.error(
+          { failed },
+          'pods whose inbound hook is of the former build: what comes to them is refused',
+        ),
+      )
+      .finally(() => (this.#arriving = undefined));
+  }
+
+  /** One pass of the enroller; those that are asked for meanwhile are one more. */
+  sync(): Promise<void> {
+    return this.#enroller.sync();
+  }
+
+  /** Before discovery has told of its pods, what a former life enrolled stays as it is: captured, and refused. */
+  #beginPass(): Subscriptions | undefined {
+    const { isSynced, wantCertificates, subscriptions } = this.#parts;
+    if (!isSynced() || this.#isClosed) return undefined;
+    wantCertificates();
+    return subscriptions;
+  }
+
+  /** What depends on who is enrolled. */
+  #endPass(isChanged: boolean): void {
+    if (isChanged) this.#kernelFlows.forgetWords();
+    this.#followMesh();
+    this.#lease?.begin();
+    this.#lease?.renew();
+  }
+
+  /** The view has changed. */
+  onMesh(): void {
+    this.#kernelFlows.forgetWords();
+    if (this.#isClosed || !this.#lease?.isSwept) return;
+    // What is forbidden now comes first; nothing that fails after it keeps it from being so.
+    this.#lease.refresh();
+    this.#followMesh();
+  }
+
+  #followMesh(): void {
+    const { state, options, log } = this.#parts;
+    const { enrolled } = this.#enroller;
+    this.#attempt('services of the kernel could not be written, tried again', () =>
+      this.#services.refresh(state, enrolled.keys(), options.node),
+    );
+    this.#attempt('connections of before enrollment could not be cut', () => {
+      const cut = this.#preexisting.cut(state, (uid) => enrolled.get(uid)?.pod);
+      if (cut > 0) log.info({ cut }, 'connections of before enrollment cut: strict mode refuses them');
+    });
+  }
+
+  /** A worker met a connection that the kernel could carry the next time. */
+  onVerdictRequest({ source, destination, port }: Extract<FromWorker, { type: 'verdict-request' }>): void {
+    if (!this.#isClosed && this.#enroller.hasSettled(source)) this.#verdicts.learn(source, destination, port);
+  }
+
+  /** A worker was replaced: these pods have no listeners. */
+  onWorkerReplaced(pods: readonly WorkloadUid[]): void {
+    this.#enroller.lostListeners(pods);
+    void this.sync();
+  }
+
+  forgetSandbox(podUid: string): void {
+    this.#enroller.forgetSandbox(podUid);
+  }
+
+  keepCni(): void {
+    if (this.#parts.isSynced() && !this.#isClosed)
+      this.#cni?.keep(this.#parts.subscriptions.enrolledNamespaces);
+  }
+
+  /** All that may come has come. */
+  isReady(): boolean {
+    const { isSynced, subscriptions } = this.#parts;
+    return isSynced() && !this.#enroller.isEnrolling && this.#enroller.isWhole(subscriptions.wanted);
+  }
+
+  /** Nobody is to be in the mesh here, and nobody is, for all that is known. */
+  isEmpty(): boolean {
+    try {
+      return (
+        this.#parts.isSynced() &&
+        this.#parts.subscriptions.wanted.size === 0 &&
+        this.#datapath.hooks.attached().length === 0
+      );
+    } catch {
+      return false; // what is left cannot be seen
+    }
+  }
+
+  writeReady(): void {
+    if (this.#isClosed) return;
+    this.#readiness.write({
+      ready: this.isReady(),
+      pid: process.pid,
+      pods: [...this.#enroller.enrolled.values()].map(({ pod }) => ({
+        uid: pod.uid,
+        certificate: this.#parts.certificates.get(pod.identity) !== undefined,
+      })),
+      waiting: Object.fromEntries(this.#enroller.waiting),
+      control: this.#parts.control(),
+    });
+  }
+
+  #report(): NodeReport {
+    return {
+      version,
+      pods: podsReported(this.#parts.subscriptions.wanted, this.#enroller),
+      missing: [...this.#missing.keys()],
+      cniTrouble: this.#cni?.problem ?? '',
+    };
+  }
+
+  /** The kernel's counters by name; empty once the node is another agent's. */
+  counters(): Record<string, number> {
+    return this.#isClosed ? {} : readCounters(this.#datapath);
+  }
+
+  /** Writes nothing any more, and is done with what it was doing. The servers of this node's ports are closed. */
+  async close(): Promise<Inheritance> {
+    this.#isClosed = true;
+    clearInterval(this.#timer);
+    this.#cni?.stop();
+    // Both attach hooks: the successor has the lock only once nothing of that is under way.
+    await this.#enroller.idle();
+    await this.#arriving;
+    this.#stopWatching();
+    await Promise.all(this.#servers.map((server) => server.close()));
+    const inheritance = { preexisting: this.#preexisting.cookiesOf(this.#enroller.enrolled.values()) };
+    this.#datapath.close();
+    return inheritance;
+  }
+
+  /** After close, where no pod is in the mesh and no other agent comes: nothing is left in the kernel, nor, with `removeLocks`, on disk. */
+  remove(removeLocks: () => void): void {
+    // First: an agent that finds no lock makes one, and what is in the kernel is then its own.
+    removeInstance(this.#parts.options.instance);
+    // Of no namespace anything waits for: the mesh itself goes.
+    if (this.#parts.subscriptions.enrolledNamespaces.size === 0) {
+      this.#cni?.remove();
+      removeLocks();
+      this.#readiness.remove();
+    }
+    this.#parts.log.info({}, 'no pod is in the mesh: nothing is left in the kernel');
+  }
+}

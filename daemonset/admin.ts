@@ -1,0 +1,141 @@
+/**
+ * The ports of the node's agent: metrics (15020), readiness (15021), and its whole state for who is on the node (15000). What they show
+ * is put together here, from the parts that own it.
+ */
+import { version } from '../src/base/version.js';
+import type { MeshState } from '../src/state/store.js';
+import type { MeshMetrics } from '../src/telemetry/metrics.js';
+import { serveRoutes, tokenIn, type HttpServer } from '../src/telemetry/servers.js';
+import type { CertificateManager } from '../src/tls/certificate-manager.js';
+import type { Subscriptions } from './discovery/subscriptions.js';
+import type { Enroller } from './enroll/enroller.js';
+import type { Preexisting } from './enroll/preexisting.js';
+import type { Carried } from './kernel/flows.js';
+import type { AgentOptions } from './options.js';
+import type { ReadyFile } from './readiness.js';
+import type { Workers } from './workers.js';
+
+/** Served on the node alone. */
+export const adminPort = 15000;
+const metricsPort = 15020;
+const readyPort = 15021;
+
+export interface AdminSources {
+  readonly options: AgentOptions;
+  readonly state: MeshState;
+  readonly metrics: MeshMetrics;
+  readonly certificates: CertificateManager;
+  readonly workers: Workers;
+  readonly subscriptions: Subscriptions;
+  readonly enroller: Enroller;
+  readonly preexisting: Preexisting;
+  readonly kernelFlows: Carried;
+  readonly readiness: ReadyFile;
+  /** What this kernel lacks, and why. */
+  readonly missing: ReadonlyMap<string, string>;
+  readonly cniStatus: () => string;
+  /** The kernel's, by name. */
+  readonly counters: () => Record<string, number>;
+  readonly control: () => { readonly state: string; readonly why: string };
+  readonly undecodable: () => readonly object[];
+  readonly isReady: () => boolean;
+  readonly isEmpty: () => boolean;
+}
+
+const json = (value: unknown): string =>
+  JSON.stringify(value, (_k, v: unknown) => (typeof v === 'bigint' ? String(v) : v), 2);
+const contentType = 'application/json';
+
+/** Error: WEFT_LISTEN. */
+export async function serveAdmin(sources: AdminSources): Promise<HttpServer[]> {
+  const { metrics, options, isReady, isEmpty } = sources;
+  return [
+    await serveRoutes(
+      '::',
+      metricsPort,
+      {
+        '/metrics': {
+          contentType: metrics.registry.contentType,
+          read: ({ trusted }) => {
+            updateGauges(sources);
+            return metrics.text(trusted);
+          },
+        },
+      },
+      { token: tokenIn(options.metricsToken) },
+    ),
+    await serveRoutes('::', readyPort, {
+      // Whoever reaches the node may ask: it names nobody.
+      '/healthz/ready': {
+        contentType,
+        read: () => JSON.stringify({ ready: isReady(), ...countsOf(sources) }),
+        status: () => (isReady() ? 200 : 503),
+      },
+      // Asked before an uninstall: an agent that holds nobody leaves nothing behind when it ends.
+      '/healthz/empty': {
+        contentType,
+        read: () => JSON.stringify({ empty: isEmpty() }),
+        status: () => (isEmpty() ? 200 : 503),
+      },
+    }),
+    await serveRoutes('127.0.0.1', adminPort, {
+      '/status': { contentType, read: () => json(statusOf(sources)) },
+      '/dump': { contentType, read: async () => json(await dumpOf(sources)) },
+      '/connections': { contentType, read: async () => json(await connectionsOf(sources)) },
+      '/certificates': { contentType, read: () => json(sources.certificates.state()) },
+    }),
+  ];
+}
+
+function updateGauges({ metrics, kernelFlows, preexisting, enroller }: AdminSources): void {
+  kernelFlows.countOpen();
+  preexisting.refresh();
+  metrics.preexisting.set(preexisting.size);
+  metrics.pods.set({ state: 'held' }, enroller.enrolled.size);
+  metrics.pods.set({ state: 'waiting' }, enroller.waiting.size);
+  metrics.pods.set({ state: 'unknown' }, enroller.unknown);
+}
+
+const countsOf = ({ enroller, control }: AdminSources): object => ({
+  held: enroller.enrolled.size,
+  waiting: enroller.waiting.size,
+  control: control().state,
+});
+
+function statusOf(sources: AdminSources): object {
+  return {
+    ...sources.readiness.last,
+    version,
+    uncaptured: [...sources.subscriptions.uncaptured.values()].map(({ uid, reason }) => ({ uid, reason })),
+    missing: Object.fromEntries(sources.missing),
+    undecodable: sources.undecodable(),
+    cni: sources.cniStatus(),
+    certificates: sources.certificates.state(),
+    timeMs: Date.now(),
+  };
+}
+
+async function dumpOf(sources: AdminSources): Promise<object> {
+  const { options, enroller, subscriptions, preexisting, state } = sources;
+  return {
+    node: options.node,
+    instance: options.instance,
+    control: sources.control(),
+    pods: [...enroller.enrolled.values()].map(({ pod, netns }) => ({
+      pod,
+      place: { cookie: netns.cookie, netns: netns.netns },
+    })),
+    waiting: Object.fromEntries(enroller.waiting),
+    uncaptured: Object.fromEntries(subscriptions.uncaptured),
+    certificates: sources.certificates.state(),
+    kernel: sources.counters(),
+    preexisting: preexisting.describe(),
+    ...state.dump(),
+    connections: await connectionsOf(sources),
+  };
+}
+
+const connectionsOf = async ({ kernelFlows, workers }: AdminSources): Promise<object[]> => [
+  ...kernelFlows.describe(),
+  ...(await workers.connections()),
+];

@@ -1,0 +1,325 @@
+/**
+ * The agent of one node: the main thread's parts and their life, from start to stop. Discovery, certificates, metrics and workers live as
+ * long as the process. handover/succession.ts decides when this process owns the node; active-agent.ts is what it does while it does.
+ */
+import { mkdirSync, readFileSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { systemClock } from '../src/base/clock.js';
+import { errorText } from '../src/base/errors.js';
+import { sleep } from '../src/base/wait.js';
+import { DiscoveryClient } from '../src/discovery/client.js';
+import { createCertificateClient } from '../src/discovery/certificate-client.js';
+import { sendNodeReport } from '../src/discovery/node-report-client.js';
+import { parseTrustDomain, type SpiffeId } from '../src/model/identity.js';
+import { MeshState, type MeshUpdate } from '../src/state/store.js';
+import { ConnectionLog } from '../src/telemetry/connection-log.js';
+import { undecodableGauge } from '../src/telemetry/undecodable.js';
+import { MeshMetrics } from '../src/telemetry/metrics.js';
+import { CertificateManager } from '../src/tls/certificate-manager.js';
+import type { Svid } from '../src/tls/svid.js';
+import { ActiveAgent, pinDirOf, type AgentParts } from './active-agent.js';
+import { adminPort } from './admin.js';
+import { Subscriptions } from './discovery/subscriptions.js';
+import { NodeReporter } from './enroll/report.js';
+import { refusalOf } from './enroll/rules.js';
+import { agentAt } from './handover/former-build.js';
+import { Succession } from './handover/succession.js';
+import { connectionsOfWorker, type AgentOptions } from './options.js';
+import { ReadyMark } from './readiness.js';
+import type { FromWorker } from './worker-ipc.js';
+import { Workers } from './workers.js';
+
+const tickMs = 1_000;
+/** What is left of the drain when no new connections are taken any more: for those that began meanwhile. */
+const drainLastMsMax = 1_000;
+const stopLookMs = 50;
+const certificateTtlS = 86_400;
+
+/** An address of this node, for its name in discovery. */
+const nodeIp = (): string =>
+  Object.values(networkInterfaces())
+    .flat()
+    .find((i) => i && !i.internal)?.address ?? '127.0.0.1';
+
+export class Agent {
+  /** While the node is this agent's. */
+  #active: ActiveAgent | undefined;
+  readonly #options: AgentOptions;
+  readonly #log: pino.Logger;
+  readonly #mark: ReadyMark | undefined;
+  readonly #state = new MeshState();
+  readonly #metrics = new MeshMetrics(() => this.#active?.counters() ?? {});
+  readonly #connectionLog: ConnectionLog;
+  readonly #certificates: CertificateManager;
+  readonly #workers: Workers;
+  readonly #subscriptions: Subscriptions;
+  readonly #discovery: DiscoveryClient;
+  readonly #succession: Succession;
+  readonly #reporter: NodeReporter;
+  #timer: NodeJS.Timeout | undefined;
+  #isSynced = false;
+  #control: { readonly state: string; readonly why: string } = {
+    state: 'disconnected',
+    why: 'not yet tried',
+  };
+  /** Of the pods that this machine takes. */
+  #identities: ReadonlySet<SpiffeId> = new Set();
+  #identitiesSent = '';
+  #rootsVersion = '';
+
+  /**
+   * Resolves when this agent owns its node, or waits for the agent that does. Errors: a file of the options that cannot be read, those
+   * of ActiveAgent.start.
+   */
+  static async start(options: AgentOptions): Promise<Agent> {
+    const agent = new Agent(options);
+    agent.#timer = setInterval(() => agent.#tick(), tickMs);
+    agent.#discovery.start();
+    await agent.#succession.start();
+    return agent;
+  }
+
+  private constructor(options: AgentOptions) {
+    this.#options = options;
+    const log = pino({ name: 'weft-agent', base: { node: options.node } }, pino.destination(2));
+    this.#log = log;
+    this.#mark =
+      options.ownDir === undefined
+        ? undefined
+        : new ReadyMark(options.ownDir, (error) =>
+            log.error({ error: errorText(error) }, 'readiness could not be written, tried again'),
+          );
+    mkdirSync(options.run, { recursive: true });
+    const rootPem = (): string => readFileSync(options.root, 'utf8');
+    const token = (): string => readFileSync(options.token, 'utf8').trim();
+    rootPem();
+    token();
+    const control = { target: options.control, rootPem, token };
+
+    this.#connectionLog = new ConnectionLog({
+      path: options.connectionLog ?? join(options.run, 'connections.log'),
+      onDropped: () => this.#metrics.linesDropped.inc(),
+      onShareUsed: () => this.#metrics.limitReached.inc({ limit: 'connection-lines' }),
+    });
+    this.#certificates = new CertificateManager({
+      issue: createCertificateClient(control),
+      clock: systemClock,
+      random: Math.random,
+      ttlS: certificateTtlS,
+      onSvid: (svid) => this.#onSvid(svid),
+      onError: (id, error, retryInMs) =>
+        log.warn({ identity: id, error: errorText(error), retryInMs }, 'no certificate'),
+    });
+    this.#subscriptions = new Subscriptions(
+      {
+        onMesh: (update) => this.#onMesh(update),
+        onPods: () => this.#onPods(),
+        onNamespaces: () => this.#active?.keepCni(),
+        onSandboxGone: (podUid) => this.#active?.forgetSandbox(podUid),
+      },
+      options.namespace,
+    );
+    this.#workers = new Workers({
+      count: options.workers,
+      settings: {
+        node: options.node,
+        pinDir: pinDirOf(options),
+        trustDomain: parseTrustDomain(options.trustDomain),
+        connectionsMax: connectionsOfWorker(options.workers),
+      },
+      state: this.#state,
+      svids: () =>
+        [...this.#subscriptions.wanted.values()].flatMap(
+          ({ identity }) => this.#certificates.get(identity) ?? [],
+        ),
+      onMessage: (message) => this.#onWorkerMessage(message),
+      onReplaced: (pods) => this.#active?.onWorkerReplaced(pods),
+      onDied: (why) => log.error({ why }, 'a worker died'),
+    });
+    this.#discovery = new DiscoveryClient({
+      ...control,
+      nodeId: `ztunnel~${nodeIp()}~${options.node}.${options.namespace}~${options.namespace}.svc.cluster.local`,
+      nodeName: options.node,
+      clock: systemClock,
+      subscriptions: this.#subscriptions.list,
+      onChange: (typeUrl) => this.#subscriptions.onChange(typeUrl),
+      onSynced: () => this.#onSynced(),
+      onState: (state, why) => this.#onControlState(state, why),
+      onRefused: (typeUrl, errors) => log.error({ typeUrl, errors }, 'resources refused'),
+    });
+    undecodableGauge(this.#metrics.registry, () => this.#discovery.undecodable());
+    this.#reporter = new NodeReporter(
+      (report) => sendNodeReport(control, report),
+      (why) => log.warn({ error: why }, 'the control plane was not told what this node holds, tried again'),
+    );
+    this.#succession = new Succession({
+      dir: join(options.run, 'handover'),
+      ...(options.ownDir === undefined ? {} : { marker: join(options.ownDir, 'handed-over') }),
+      formerBuild: () => agentAt(adminPort),
+      certificates: () => (this.#isSynced ? this.#certified() : undefined),
+      isHeard: () => this.#control.state === 'connected',
+      activate: (inherited) =>
+        ActiveAgent.start(this.#parts(), inherited, (active) => (this.#active = active)),
+      deactivate: async () => (await this.#deactivate()?.close()) ?? { preexisting: new Map() },
+      onHandedOver: () => this.#workers.retire(),
+      onFatal: (error) => {
+        log.error({ error: errorText(error) }, 'this agent cannot go on');
+        process.exit(1);
+      },
+      onLimit: (limit) => this.#metrics.limitReached.inc({ limit }),
+      log,
+    });
+  }
+
+  #parts(): AgentParts {
+    return {
+      options: this.#options,
+      log: this.#log,
+      state: this.#state,
+      metrics: this.#metrics,
+      connectionLog: this.#connectionLog,
+      certificates: this.#certificates,
+      workers: this.#workers,
+      subscriptions: this.#subscriptions,
+      reporter: this.#reporter,
+      isSynced: () => this.#isSynced,
+      control: () => this.#control,
+      undecodable: () => this.#discovery.undecodable(),
+      wantCertificates: () => this.#wantCertificates(),
+    };
+  }
+
+  /** From now on nothing that happens is passed on to the active part, which the caller closes. */
+  #deactivate(): ActiveAgent | undefined {
+    const active = this.#active;
+    this.#active = undefined;
+    return active;
+  }
+
+  #onWorkerMessage(message: FromWorker): void {
+    if (message.type === 'log') this.#log[message.level](message.fields, message.text);
+    else if (message.type === 'connections') {
+      for (const event of message.events) {
+        this.#metrics.apply(event);
+        if (event.kind === 'closed') this.#connectionLog.write(event.record);
+      }
+    } else if (message.type === 'limit') {
+      this.#metrics.limitReached.inc({ limit: message.limit });
+    } else if (message.type === 'verdict-request') {
+      this.#active?.onVerdictRequest(message);
+    }
+  }
+
+  #onSvid(svid: Svid): void {
+    this.#log.info(
+      { identity: svid.id, serial: svid.serial, notAfter: new Date(svid.notAfterMs).toISOString() },
+      'certificate',
+    );
+    this.#workers.broadcast({ type: 'svid', svid });
+    this.#active?.writeReady();
+  }
+
+  #onMesh(update: MeshUpdate): void {
+    this.#state.apply(update);
+    this.#workers.broadcast({ type: 'mesh', update });
+    this.#active?.onMesh();
+  }
+
+  #onPods(): void {
+    const roots = [...this.#subscriptions.wanted.values()][0]?.rootsVersion ?? this.#rootsVersion;
+    if (roots !== this.#rootsVersion && this.#rootsVersion !== '') this.#certificates.refreshAll();
+    this.#rootsVersion = roots;
+    if (this.#active) void this.#active.sync();
+    else if (this.#isSynced) this.#wantCertificates();
+  }
+
+  #onSynced(): void {
+    this.#isSynced = true;
+    if (!this.#active) return this.#wantCertificates();
+    this.#active.keepCni();
+    void this.#active.sync();
+  }
+
+  #onControlState(state: string, why: string): void {
+    this.#control = { state, why };
+    this.#log.info({ state, why }, 'control plane');
+    this.#active?.writeReady();
+  }
+
+  /** Asks for the certificates of the pods that are wanted now; workers forget all others. */
+  #wantCertificates(): void {
+    const taken = [...this.#subscriptions.wanted.values()].filter(
+      (pod) => refusalOf(pod, this.#options) === undefined,
+    );
+    this.#identities = new Set(taken.map(({ identity }) => identity));
+    this.#certificates.want(this.#identities);
+    const text = [...this.#identities].sort().join(' ');
+    if (text !== this.#identitiesSent)
+      this.#workers.broadcast({ type: 'identities', wanted: this.#identities });
+    this.#identitiesSent = text;
+  }
+
+  #certified(): SpiffeId[] {
+    return [...this.#identities].filter((id) => this.#certificates.get(id));
+  }
+
+  #tick(): void {
+    this.#certificates.tick();
+    this.#mark?.write(this.#isReady());
+  }
+
+  #isReady(): boolean {
+    if (this.#active) return this.#active.isReady();
+    // An agent that has handed over stays ready: a DaemonSet replaces a pod that is not. One that waits for an agent of a build without
+    // hand-over is ready once it is prepared: a rollout ends that agent only then.
+    if (this.#succession.isReserve) return this.#isSynced;
+    return (
+      this.#succession.waitsForFormerBuild &&
+      this.#isSynced &&
+      this.#certified().length === this.#identities.size
+    );
+  }
+
+  /** Resolves when another agent has the node, or when its wait is over and no connection is open. New connections go on meanwhile. */
+  async #awaitSuccessor(lastMs: number): Promise<void> {
+    const { successorMs, drainMs } = this.#options;
+    const untilMs = performance.now() + Math.min(successorMs, drainMs - lastMs);
+    let isSettled = false;
+    void this.#workers.settle(drainMs - lastMs).then(() => (isSettled = true));
+    for (;;) {
+      if (this.#succession.isReserve) return;
+      const isAwaited = performance.now() < untilMs && this.#active?.isEmpty() === false;
+      if (this.#succession.role !== 'handing-over' && isSettled && !isAwaited) return;
+      await sleep(stopLookMs);
+    }
+  }
+
+  /**
+   * Resolves when the process may end: a successor has the node, or what is open has ended or was cut at the limit of the drain. Programs
+   * and maps stay in the kernel, where pods are refused until the next agent is there; where no pod is in the mesh, they are removed.
+   */
+  async stop(): Promise<void> {
+    const succession = this.#succession;
+    const beganMs = performance.now();
+    const lastMs = Math.min(this.#options.drainMs, drainLastMsMax);
+    succession.ending();
+    // New connections need this agent until the next one has the node.
+    if (this.#active ?? succession.role === 'handing-over') await this.#awaitSuccessor(lastMs);
+    succession.stop();
+    const ending = this.#deactivate();
+    if (!ending)
+      await this.#workers.whenEmpty(Math.max(0, this.#options.drainMs - (performance.now() - beganMs)));
+    clearInterval(this.#timer);
+    this.#discovery.stop();
+    await ending?.close();
+    const cut = await this.#workers.drain(ending ? lastMs : 0);
+    this.#certificates.stop();
+    this.#connectionLog.close();
+    // There is nothing that the hooks would keep closed.
+    if (ending?.isEmpty() === true) return ending.remove(() => succession.remove());
+    // Hooks stay pinned: pods of this node are refused, not set free, until the next agent is there.
+    this.#log.info({ cut, drainedMs: Math.round(performance.now() - beganMs) }, 'agent stopped');
+  }
+}

@@ -1,0 +1,272 @@
+/** Connections that the kernel carries, as visible as those that the agent carries: records, metrics, sweeps. */
+import { authorize, type ConnectionAttributes } from '../../src/policy/authorize.js';
+import type { MeshView } from '../../src/state/store.js';
+import { openingOf, openRecord, type Opening } from '../../src/telemetry/connection-record.js';
+import type { ConnectionLog, LineValues } from '../../src/telemetry/connection-log.js';
+import type { MeshMetrics, Tally } from '../../src/telemetry/metrics.js';
+import type { LiveTable } from '../datapath/generations.js';
+import type { Datapath } from '../datapath/loader.js';
+import type { FlowReader } from '../maps/flows.js';
+import { liveFlags, type LiveEntry } from '../datapath/layout.js';
+import type { LocalPod } from '../worker-ipc.js';
+import { destroyTcp, type PodPlace, type TcpSocket } from '../pod/sockets.js';
+import { recheck } from '../proxy/choose-path.js';
+
+const countedMax = 2 * 65_536;
+const durationsMax = 10_000;
+const cutsMax = 1024;
+/** An entry whose socket never sent a SYN, by its age. */
+const stillbornNs = 60_000_000_000n;
+/** Kinds of connections whose words are kept at hand; beyond that they are made anew. */
+const kindsMax = 4096;
+
+/** What connections of one source, destination and dialled address have in common. */
+interface Kind {
+  readonly tally: Tally;
+  readonly write: (values: LineValues) => void;
+  /** For those that the destination did not take. */
+  readonly writeRefused: (values: LineValues) => void;
+}
+
+export interface CarriedOptions {
+  readonly datapath: Datapath;
+  readonly view: MeshView;
+  readonly podOf: (cookie: bigint) => LocalPod | undefined;
+  readonly metrics: MeshMetrics;
+  readonly log: ConnectionLog;
+  readonly onError: (error: unknown) => void;
+}
+
+export class Carried {
+  readonly #options: CarriedOptions;
+  #kinds = new Map<string, Kind>();
+  readonly #cuts = new Map<number, string>();
+  /** Those that live and were counted as opened already. */
+  readonly #counted = new Set<number>();
+  #unfinished = false;
+  /** By network namespace cookie: pods that have left the mesh and may still have connections that they opened in it. */
+  readonly #left = new Map<bigint, LocalPod>();
+
+  constructor(options: CarriedOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * A pod has left the mesh: its connections go on, and those to pods that are in it stay subject to their policies, as the connections
+   * of who it was. Its path may lead elsewhere from now on.
+   */
+  left({ pod, netns: place }: LocalPod): void {
+    this.#left.set(place.cookie, { pod, netns: { ...place, netns: '' } });
+  }
+
+  #sourceOf(live: LiveEntry): LocalPod | undefined {
+    return this.#options.podOf(live.source) ?? this.#left.get(live.source);
+  }
+
+  /** Names, policies or pods have changed: what is said of connections is made anew. */
+  forgetWords(): void {
+    this.#kinds = new Map();
+    this.#options.metrics.settle(() => false);
+  }
+
+  onFlows(flows: FlowReader): void {
+    while (flows.next()) {
+      const { sameness } = flows;
+      let kind = this.#kinds.get(sameness);
+      if (!kind) {
+        if (this.#kinds.size >= kindsMax) this.forgetWords();
+        this.#kinds.set(sameness, (kind = this.#kindOf(flows.live)));
+      }
+      const { tally } = kind;
+      const { bytesSent, bytesReceived, durationMs } = flows;
+      const established = (flows.flags & liveFlags.clientOpen) !== 0;
+      const cut = this.#cuts.size > 0 ? this.#cuts.get(flows.id) : undefined;
+      if (cut !== undefined) this.#cuts.delete(flows.id);
+      (established ? kind.write : kind.writeRefused)({
+        clientPort: flows.clientPort,
+        bytesSent,
+        bytesReceived,
+        bytesSpliced: flows.bytesSpliced,
+        durationMs,
+        ended: cut !== undefined ? `cut: ${cut}` : established ? 'finished' : 'refused',
+      });
+      if (!established) {
+        tally.refused++;
+        continue;
+      }
+      if (this.#counted.size === 0 || !this.#counted.delete(flows.id)) tally.opened++;
+      tally.closed++;
+      tally.bytesSent += bytesSent;
+      tally.bytesReceived += bytesReceived;
+      tally.durationsS.push(durationMs / 1000);
+      if (tally.durationsS.length >= durationsMax) this.#options.metrics.settle();
+    }
+  }
+
+  /** Counts as opened what lives and was not counted yet: once per scrape, not per connection. */
+  countOpen(): void {
+    // Those whose end was lost would stay for ever; what lives is counted once more at the worst.
+    if (this.#counted.size > countedMax) this.#counted.clear();
+    for (const { id, live } of this.#all()) {
+      if ((live.flags & liveFlags.clientOpen) === 0 || this.#counted.has(Number(id))) continue;
+      this.#counted.add(Number(id));
+      this.#options.metrics.apply({
+        kind: 'opened',
+        record: openRecord(this.#openingOf(live)),
+      });
+    }
+  }
+
+  #kindOf(live: LiveEntry): Kind {
+    const { log, metrics } = this.#options;
+    const opening = this.#openingOf(live);
+    const rest = { bytesSent: 0, bytesReceived: 0, durationMs: 0, ended: '' };
+    return {
+      tally: metrics.tally({ ...opening, ...rest }),
+      write: log.template({ ...opening, ...rest }),
+      writeRefused: log.template({
+        ...opening,
+        path: 'refused',
+        code: 'WEFT_NOT_ACCEPTED',
+        why: 'the destination did not take the connection',
+        ...rest,
+      }),
+    };
+  }
+
+  /** The connections of the live table, for `weft dump`. */
+  describe(): object[] {
+    return this.#all().map(({ id, live }) => ({
+      id: String(id),
+      ...this.#openingOf(live),
+      ...countsOf(live),
+      ageMs: Number((process.hrtime.bigint() - live.startedNs) / 1_000_000n),
+    }));
+  }
+
+  /** Socket cookies of both ends of all of them. */
+  cookies(): Set<bigint> {
+    return new Set(this.#all().flatMap(({ live }) => live.cookies));
+  }
+
+  /** Something that the last sweep was to cut could not be: it is to be done again soon. */
+  get unfinished(): boolean {
+    return this.#unfinished;
+  }
+
+  /** Cuts what the present policies forbid, both ends see a reset; leaves all else alone. Returns how many. */
+  sweep(): number {
+    let cut = 0;
+    this.#unfinished = true;
+    let failed = false;
+    const living = new Set<number>();
+    const sources = new Set<bigint>();
+    const found = new Map<string, string | undefined>();
+    const sockets = new Map<PodPlace, TcpSocket[]>();
+    for (const { table, id, live } of this.#all()) {
+      living.add(Number(id));
+      sources.add(live.source);
+      if (live.tuple.sport === 0) {
+        if (process.hrtime.bigint() - live.startedNs > stillbornNs) table.remove?.(id);
+        continue;
+      }
+      const source = this.#sourceOf(live);
+      const destination = this.#options.podOf(live.destination);
+      // What comes to a pod that left the mesh goes on, uncut.
+      if (!source || !destination) continue;
+      const { saddr, sport, daddr, dport } = live.tuple;
+      const asked = `${live.source} ${live.destination} ${saddr} ${daddr} ${dport}`;
+      if (!found.has(asked))
+        found.set(asked, recheck(this.#options.view, destination.pod.uid, this.#attributesOf(source, live)));
+      const why = found.get(asked);
+      if (why === undefined) continue;
+      this.#cuts.set(Number(id), why);
+      const client = { ip: saddr, port: sport };
+      const server = { ip: daddr, port: dport };
+      // Each by its own socket's cookie: a four-tuple that was used anew is another connection. One end is enough, where the other's
+      // namespace was not found.
+      if (source.netns.netns !== '')
+        addTo(sockets, source.netns, { local: client, remote: server, cookie: live.cookies[0] });
+      if (live.cookies[1] !== 0n && destination.netns.netns !== '')
+        addTo(sockets, destination.netns, { local: server, remote: client, cookie: live.cookies[1] });
+      cut++;
+    }
+    for (const cookie of this.#left.keys()) if (!sources.has(cookie)) this.#left.delete(cookie);
+    for (const [place, ends] of sockets) {
+      try {
+        destroyTcp(place, ends);
+      } catch (error) {
+        failed = true;
+        this.#options.onError(error);
+      }
+    }
+    // Of those whose end the kernel's ring lost, the reason would stay for ever.
+    if (this.#cuts.size > cutsMax)
+      for (const id of this.#cuts.keys()) if (!living.has(id)) this.#cuts.delete(id);
+    this.#unfinished = failed;
+    return cut;
+  }
+
+  #all(): { readonly table: LiveTable; readonly id: bigint; readonly live: LiveEntry }[] {
+    return this.#options.datapath
+      .liveTables()
+      .flatMap((table) => table.entries().map((entry) => ({ table, ...entry })));
+  }
+
+  #attributesOf(source: LocalPod | undefined, live: LiveEntry): ConnectionAttributes {
+    return {
+      identity: source?.pod.identity,
+      sourceIp: live.tuple.saddr,
+      destinationIp: live.tuple.daddr,
+      destinationPort: live.tuple.dport,
+    };
+  }
+
+  #openingOf(live: LiveEntry): Opening {
+    const { view, podOf } = this.#options;
+    const source = this.#sourceOf(live);
+    const destination = podOf(live.destination);
+    const workload = destination && view.workload(destination.pod.uid);
+    const verdict = workload && authorize(view.policiesFor(workload), this.#attributesOf(source, live));
+    const service = view.serviceByAddress(live.dialled.ip, source?.pod.namespace);
+    return openingOf({
+      direction: 'outbound',
+      path: 'kernel',
+      why: 'same-node-verdict',
+      source: {
+        address: { ip: live.tuple.saddr, port: live.tuple.sport },
+        workload: source && view.workload(source.pod.uid),
+        pod: source?.pod,
+        identity: source?.pod.identity,
+      },
+      destination: {
+        address: { ip: live.tuple.daddr, port: live.tuple.dport },
+        workload,
+        pod: destination?.pod,
+        identity: destination?.pod.identity,
+      },
+      dialled: live.dialled,
+      service,
+      // The kernel goes by no verdict that a policy in audit mode would have denied.
+      verdict: verdict && { ...verdict, audited: [] },
+    });
+  }
+}
+
+function addTo<K, V>(map: Map<K, V[]>, key: K, value: V): void {
+  const list = map.get(key);
+  if (list) list.push(value);
+  else map.set(key, [value]);
+}
+
+function countsOf(live: LiveEntry): {
+  bytesSent: number;
+  bytesReceived: number;
+  bytesSpliced: number;
+} {
+  return {
+    bytesSent: Number(live.bytes[0]),
+    bytesReceived: Number(live.bytes[1]),
+    bytesSpliced: Number(live.spliced[0] + live.spliced[1]),
+  };
+}

@@ -1,0 +1,260 @@
+/** Plans where another namespace names what is somebody's: an address, a Service's pods, a name for somewhere else. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseIp } from '../../src/model/address.js';
+import { parseSpiffeId } from '../../src/model/identity.js';
+import type { AuthorizationPolicy } from '../../src/model/policy.js';
+import type { Service } from '../../src/model/service.js';
+import type { Workload } from '../../src/model/workload.js';
+import { MeshState } from '../../src/state/store.js';
+import {
+  behind,
+  id,
+  pod,
+  policy,
+  replica,
+  service,
+  uid,
+  waypointRef,
+  workload,
+} from '../../test/support/mesh.js';
+import { planInboundPlain, planInboundTunnel, planOutbound, recheck } from './choose-path.js';
+
+const onlyWeb = policy('only-web', 'allow', {
+  serviceAccounts: [{ namespace: 'shop', serviceAccount: 'web' }],
+});
+
+function mesh(
+  extra: { workloads?: Workload[]; services?: Service[]; policies?: AuthorizationPolicy[] } = {},
+): MeshState {
+  const state = new MeshState();
+  state.apply({
+    workloads: [
+      workload('web', '10.0.1.1', 'n1'),
+      workload('far', '10.0.2.1', 'n2', behind('far')),
+      ...(extra.workloads ?? []),
+    ],
+    services: [service('far', '10.96.0.2'), ...(extra.services ?? [])],
+    policies: extra.policies ?? [],
+  });
+  return state;
+}
+const outbound = (state: MeshState, ip: string, port: number, source = pod('web', '10.0.1.1')) =>
+  planOutbound(state, {
+    source,
+    sourceIp: parseIp('10.0.1.1'),
+    dialled: { ip: parseIp(ip), port },
+    node: 'n1',
+    locality: () => 'elsewhere',
+    random: 0,
+  });
+const far = pod('far', '10.0.2.1');
+const tunnel = (state: MeshState, peer = id('web'), client?: typeof peer) =>
+  planInboundTunnel(state, {
+    pod: far,
+    authority: { ip: parseIp('10.0.2.1'), port: 8080 },
+    local: parseIp('10.0.2.1'),
+    remote: parseIp('10.0.1.1'),
+    peer,
+    ...(client ? { client: { identity: client, ip: parseIp('10.0.1.1') } } : {}),
+  });
+const plain = (state: MeshState) =>
+  planInboundPlain(state, {
+    pod: far,
+    local: { ip: parseIp('10.0.2.1'), port: 8080 },
+    remote: { ip: parseIp('10.0.1.1'), port: 4000 },
+  });
+
+const evilKey = 'evil/trap.evil.svc.cluster.local' as Service['key'];
+const evilWaypoint = {
+  kind: 'hostname',
+  service: 'evil/wp.evil.svc.cluster.local' as Service['key'],
+  hbonePort: 15008,
+} as const;
+const evilIdentity = parseSpiffeId('spiffe://cluster.local/ns/evil/sa/wp');
+/** A Service of another namespace, at 10.96.6.6, whose endpoint is the address of the pod `far`; its waypoint runs. */
+const trap = (
+  uidOf: string,
+  more: Partial<Workload> = {},
+): { workloads: Workload[]; services: Service[] } => ({
+  workloads: [
+    workload('trap', '10.0.2.1', 'n9', {
+      uid: uidOf as Workload['uid'],
+      namespace: 'evil',
+      identity: parseSpiffeId('spiffe://cluster.local/ns/evil/sa/trap'),
+      services: new Map([[evilKey, [{ servicePort: 80, targetPort: 8080, appProtocol: 'unknown' }]]]),
+      ...more,
+    }),
+    workload('evil-wp', '10.0.2.66', 'n2', {
+      namespace: 'evil',
+      identity: evilIdentity,
+      serviceAccount: 'wp',
+      nativeTunnel: true,
+      services: new Map([
+        [evilWaypoint.service, [{ servicePort: 15008, targetPort: 15008, appProtocol: 'unknown' }]],
+      ]),
+    }),
+  ],
+  services: [
+    service('trap', '10.96.6.6', 8080, {
+      key: evilKey,
+      namespace: 'evil',
+      hostname: 'trap.evil.svc.cluster.local',
+      waypoint: evilWaypoint,
+      subjectAltNames: [evilIdentity],
+    }),
+  ],
+});
+const traps: Readonly<Record<string, ReturnType<typeof trap>>> = {
+  'a slice': trap('Kubernetes/discovery.k8s.io/EndpointSlice/evil/trap/10.0.2.1', { tunnel: 'none' }),
+  'a reference that says it takes tunnels': trap(
+    'Kubernetes/networking.istio.io/ServiceEntry/evil/trap/10.0.2.1',
+  ),
+  'a Workload': trap('Kubernetes/weft.dev/Workload/evil/a'),
+};
+
+test('a Service of another namespace puts no waypoint before a pod that it names, whoever told of it', () => {
+  for (const [what, extra] of Object.entries(traps)) {
+    for (const healthy of [true, false]) {
+      const far = workload('far', '10.0.2.1', 'n2', { healthy, ...behind('far') });
+      const [quiet, state] = [
+        mesh({ workloads: [far] }),
+        mesh({ ...extra, workloads: [far, ...extra.workloads] }),
+      ];
+      assert.deepEqual(outbound(state, '10.0.2.1', 8080), outbound(quiet, '10.0.2.1', 8080), what);
+      assert.deepEqual(outbound(state, '10.96.0.2', 80), outbound(quiet, '10.96.0.2', 80), what);
+      assert.deepEqual(tunnel(state), tunnel(quiet), what);
+      assert.deepEqual(plain(state), plain(quiet), what);
+      const attributes = {
+        sourceIp: parseIp('10.0.1.1'),
+        destinationIp: parseIp('10.0.2.1'),
+        destinationPort: 8080,
+      };
+      assert.equal(recheck(state, uid('far'), { ...attributes, identity: id('web') }), undefined, what);
+    }
+  }
+});
+
+test('a waypoint of another namespace speaks for nobody but itself', () => {
+  for (const [what, extra] of Object.entries(traps)) {
+    const claim = tunnel(mesh({ ...extra, policies: [onlyWeb] }), evilIdentity, id('web'));
+    assert.ok(claim.kind === 'refuse' && claim.code === 'WEFT_DENIED', what);
+    assert.equal(claim.attributes?.identity, evilIdentity);
+  }
+});
+
+test('who asks by a Service of another namespace has chosen its waypoint; the pod’s own waypoint still closes the pod', () => {
+  const extra = traps['a slice'];
+  assert.ok(extra);
+  const state = mesh({
+    workloads: [replica('wp', '10.0.2.9'), ...extra.workloads],
+    services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef }), ...extra.services],
+  });
+  const chosen = outbound(state, '10.96.6.6', 80);
+  assert.ok(chosen.kind === 'hbone' && chosen.next.ip === '10.0.2.66');
+  assert.equal(chosen.workload.uid, uid('far'));
+  const direct = outbound(state, '10.0.2.1', 8080);
+  assert.ok(direct.kind === 'hbone' && direct.next.ip === '10.0.2.9');
+  const closed = tunnel(state, evilIdentity);
+  assert.ok(closed.kind === 'refuse' && closed.code === 'WEFT_AROUND_WAYPOINT');
+  // Without a waypoint of its own that Service leads to the pod's.
+  const [named] = extra.services;
+  assert.ok(named);
+  const { waypoint: _none, ...bare } = named;
+  state.apply({ services: [bare] });
+  const through = outbound(state, '10.96.6.6', 80);
+  assert.ok(through.kind === 'hbone' && through.next.ip === '10.0.2.9');
+});
+
+test('an endpoint at a pod’s address is that pod, with its identity alone, also where the endpoint says that it takes tunnels', () => {
+  for (const [what, { workloads, services }] of Object.entries(traps)) {
+    const [named] = services;
+    assert.ok(named);
+    const { waypoint: _none, ...bare } = named;
+    const plan = outbound(mesh({ workloads, services: [bare] }), '10.96.6.6', 80);
+    assert.ok(plan.kind === 'hbone', what);
+    assert.deepEqual([plan.workload.uid, plan.expected], [uid('far'), [id('far')]], what);
+  }
+});
+
+test('an address that a namespace gives to an ExternalService means something there alone', () => {
+  const pay = service('pay', '198.51.100.1', 8443, {
+    key: 'shop/pay.example.com' as Service['key'],
+    hostname: 'pay.example.com',
+    scope: 'namespace',
+  });
+  const state = mesh({
+    services: [pay],
+    workloads: [
+      workload('pay', '203.0.113.1', '', {
+        uid: 'Kubernetes/weft.dev/ExternalService/shop/pay/203.0.113.1' as Workload['uid'],
+        tunnel: 'none',
+        services: new Map([[pay.key, pay.ports]]),
+      }),
+    ],
+  });
+  const own = outbound(state, '198.51.100.1', 80);
+  assert.ok(own.kind === 'plain' && own.target.ip === '203.0.113.1');
+  const elsewhere = pod('web', '10.0.1.1', { namespace: 'bank', outboundUnknown: 'refuse' });
+  for (const [ip, port] of [
+    ['198.51.100.1', 80],
+    ['203.0.113.1', 8443],
+  ] as const) {
+    const other = outbound(state, ip, port, elsewhere);
+    assert.ok(other.kind === 'refuse' && other.code === 'WEFT_DESTINATION_UNKNOWN', ip);
+  }
+});
+
+test('pods on the host network share their node’s address: none is named by it, and no Service of one closes it', () => {
+  const [one, other] = ['a', 'b'].map((name) =>
+    workload(name, '10.9.0.7', 'n2', { hostNetwork: true, tunnel: 'none', ...behind('far') }),
+  ) as [Workload, Workload];
+  const state = mesh({
+    workloads: [one, other],
+    services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })],
+  });
+  const plan = outbound(state, '10.9.0.7', 8080);
+  assert.deepEqual([plan.kind, plan.why], ['plain', 'destination-on-host-network']);
+  assert.ok(plan.kind === 'plain' && plan.workload === undefined);
+});
+
+test('a host name that looks like a Service’s makes no Service of another namespace’s claim to its address', () => {
+  const before = outbound(mesh(), '10.96.0.2', 80);
+  for (const hostname of ['far.shop.svc.cluster.local', 'trap.example']) {
+    const claim = service('far', '10.96.0.2', 80, {
+      key: `evil/${hostname}` as Service['key'],
+      namespace: 'evil',
+      hostname,
+      waypoint: evilWaypoint,
+    });
+    assert.deepEqual(outbound(mesh({ services: [claim] }), '10.96.0.2', 80), before, hostname);
+  }
+});
+
+test('an endpoint at the address of another namespace’s Workload stays what it is, unless that Workload counts for everybody', () => {
+  const endpoint = workload('db', '10.9.0.1', '', {
+    uid: 'Kubernetes/discovery.k8s.io/EndpointSlice/shop/db/10.9.0.1' as Workload['uid'],
+    tunnel: 'none',
+    ...behind('db'),
+  });
+  const machine = (scope?: 'namespace'): Workload =>
+    workload('vm', '10.9.0.1', 'vm1', {
+      uid: 'Kubernetes/weft.dev/Workload/evil/vm' as Workload['uid'],
+      namespace: 'evil',
+      identity: evilIdentity,
+      ...(scope ? { scope } : {}),
+    });
+  const plan = (one: Workload) =>
+    outbound(mesh({ workloads: [endpoint, one], services: [service('db', '10.96.0.5')] }), '10.96.0.5', 80);
+  assert.deepEqual([plan(machine('namespace')).kind, plan(machine()).kind], ['plain', 'hbone']);
+});
+
+test('a tunnel of a waypoint ends when the waypoint serves the port no longer: what it said of its client is not believed on', () => {
+  const served = service('far', '10.96.0.2', 8080, { waypoint: waypointRef });
+  const state = mesh({ workloads: [replica('wp', '10.0.2.9')], services: [served], policies: [onlyWeb] });
+  const plan = tunnel(state, id('wp'), id('web'));
+  assert.ok(plan.kind === 'deliver', plan.kind);
+  assert.equal(recheck(state, uid('far'), plan.attributes, id('wp')), undefined);
+  state.apply({ services: [service('far', '10.96.0.2')] });
+  assert.match(recheck(state, uid('far'), plan.attributes, id('wp')) ?? '', /no longer served by a waypoint/);
+});

@@ -1,0 +1,491 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { formatSocketAddress, parseCidr, parseIp } from '../../src/model/address.js';
+import type { AuthorizationPolicy } from '../../src/model/policy.js';
+import type { Service } from '../../src/model/service.js';
+import type { Workload } from '../../src/model/workload.js';
+import { MeshState } from '../../src/state/store.js';
+import {
+  id,
+  uid,
+  workload,
+  service,
+  behind,
+  pod,
+  policy,
+  anyRequest,
+  replica,
+  waypointRef,
+} from '../../test/support/mesh.js';
+import { planInboundPlain, planInboundTunnel, planOutbound, recheck } from './choose-path.js';
+
+function mesh(
+  extra: { workloads?: Workload[]; services?: Service[]; policies?: AuthorizationPolicy[] } = {},
+): MeshState {
+  const state = new MeshState();
+  state.apply({
+    workloads: [
+      workload('web', '10.0.1.1', 'n1'),
+      workload('near', '10.0.1.2', 'n1', behind('near')),
+      workload('far', '10.0.2.1', 'n2', behind('far')),
+      workload('plain', '10.0.2.2', 'n2', { tunnel: 'none' }),
+      workload('host', '10.9.0.1', 'n2', { hostNetwork: true }),
+      workload('sick', '10.0.2.3', 'n2', { healthy: false, ...behind('sick') }),
+      ...(extra.workloads ?? []),
+    ],
+    services: [
+      service('near', '10.96.0.1'),
+      service('far', '10.96.0.2'),
+      service('sick', '10.96.0.3'),
+      ...(extra.services ?? []),
+    ],
+    policies: extra.policies ?? [],
+  });
+  return state;
+}
+const local = new Set([uid('web'), uid('near')]);
+const outbound = (state: MeshState, ip: string, port: number, source = pod('web', '10.0.1.1')) =>
+  planOutbound(state, {
+    source,
+    sourceIp: parseIp('10.0.1.1'),
+    dialled: { ip: parseIp(ip), port },
+    node: 'n1',
+    locality: (one) => (local.has(one) ? 'joined' : 'elsewhere'),
+    random: 0,
+  });
+
+const denyWeb = policy('deny-web', 'deny', {
+  serviceAccounts: [{ namespace: 'shop', serviceAccount: 'web' }],
+});
+const strict = policy('strict', 'deny', { notPrincipals: [{ kind: 'presence' }] });
+
+const outboundCases: [string, () => ReturnType<typeof planOutbound>, string, RegExp][] = [
+  ['a service on another node', () => outbound(mesh(), '10.96.0.2', 80), 'hbone', /other-node/],
+  ['a pod on another node', () => outbound(mesh(), '10.0.2.1', 9000), 'hbone', /other-node/],
+  ['a service on this node', () => outbound(mesh(), '10.96.0.1', 80), 'local', /same-node/],
+  [
+    'a pod reaching itself through its service',
+    () => outbound(mesh({ workloads: [workload('web', '10.0.1.1', 'n1', behind('near'))] }), '10.96.0.1', 80),
+    'local',
+    /same-node/,
+  ],
+  ['a pod that is not enrolled', () => outbound(mesh(), '10.0.2.2', 80), 'plain', /not-enrolled/],
+  ['a host-network pod', () => outbound(mesh(), '10.9.0.1', 80), 'plain', /host-network/],
+  ['the world outside', () => outbound(mesh(), '192.0.2.1', 443), 'plain', /outside-mesh/],
+  [
+    'the world outside, where leaving is refused',
+    () => outbound(mesh(), '192.0.2.1', 443, pod('web', '10.0.1.1', { outboundUnknown: 'refuse' })),
+    'refuse',
+    /not in the mesh/,
+  ],
+  [
+    'a service without healthy endpoints',
+    () => outbound(mesh(), '10.96.0.3', 80),
+    'refuse',
+    /no healthy endpoint/,
+  ],
+  ['a port that the service has not', () => outbound(mesh(), '10.96.0.2', 81), 'refuse', /no port 81/],
+  ["a pod's tunnel port", () => outbound(mesh(), '10.0.2.1', 15008), 'refuse', /agent's own/],
+  [
+    'a local destination that a policy denies',
+    () => outbound(mesh({ policies: [denyWeb] }), '10.0.1.2', 80),
+    'refuse',
+    /deny-web rule 0/,
+  ],
+  [
+    'a remote destination that a policy denies: its own agent decides',
+    () => outbound(mesh({ policies: [denyWeb] }), '10.0.2.1', 80),
+    'hbone',
+    /other-node/,
+  ],
+  [
+    'a service with a waypoint',
+    () =>
+      outbound(
+        mesh({
+          workloads: [replica('wp', '10.0.2.9')],
+          services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })],
+        }),
+        '10.96.0.2',
+        80,
+      ),
+    'hbone',
+    /waypoint/,
+  ],
+  [
+    "a pod's address behind a service with a waypoint",
+    () =>
+      outbound(
+        mesh({
+          workloads: [replica('wp', '10.0.2.9')],
+          services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })],
+        }),
+        '10.0.2.1',
+        8080,
+      ),
+    'hbone',
+    /waypoint/,
+  ],
+  [
+    'a service whose waypoint is missing',
+    () =>
+      outbound(
+        mesh({ services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })] }),
+        '10.96.0.2',
+        80,
+      ),
+    'refuse',
+    /not there/,
+  ],
+  [
+    'a waypoint that goes on to its service',
+    () =>
+      outbound(
+        mesh({
+          workloads: [replica('wp', '10.0.1.1')],
+          services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })],
+        }),
+        '10.96.0.2',
+        80,
+        pod('wp', '10.0.1.1'),
+      ),
+    'hbone',
+    /other-node/,
+  ],
+];
+for (const [name, plan, kind, why] of outboundCases) {
+  test(`outbound to ${name}: ${kind}`, () => {
+    const result = plan();
+    assert.equal(result.kind, kind);
+    assert.match(result.why, why);
+  });
+}
+
+test('a tunnel expects the endpoint by identity and names pod address and target port', () => {
+  const plan = outbound(mesh(), '10.96.0.2', 80);
+  assert.ok(plan.kind === 'hbone');
+  assert.deepEqual(plan.expected, [id('far')]);
+  assert.equal(formatSocketAddress(plan.authority), '10.0.2.1:8080');
+  assert.deepEqual(plan.next, { ip: '10.0.2.1', port: 15008 });
+});
+
+test('a tunnel to a waypoint names what was dialled', () => {
+  const plan = outbound(
+    mesh({
+      workloads: [replica('wp', '10.0.2.9')],
+      services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })],
+    }),
+    '10.96.0.2',
+    80,
+  );
+  assert.ok(plan.kind === 'hbone');
+  assert.equal(formatSocketAddress(plan.authority), '10.96.0.2:80');
+  assert.deepEqual(plan.expected, [id('wp')]);
+});
+
+const far = pod('far', '10.0.2.1');
+const tunnel = (state: MeshState, authority = '10.0.2.1', port = 8080, peer = 'web') =>
+  planInboundTunnel(state, {
+    pod: far,
+    authority: { ip: parseIp(authority), port },
+    local: parseIp('10.0.2.1'),
+    remote: parseIp('10.0.1.1'),
+    peer: id(peer),
+  });
+const plain = (state: MeshState, port = 8080) =>
+  planInboundPlain(state, {
+    pod: far,
+    local: { ip: parseIp('10.0.2.1'), port },
+    remote: { ip: parseIp('10.0.1.1'), port: 4000 },
+  });
+const withWaypoint = () =>
+  mesh({
+    workloads: [replica('wp', '10.0.2.9')],
+    services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })],
+  });
+
+const inboundCases: [string, () => ReturnType<typeof planInboundTunnel>, number | 'deliver', RegExp][] = [
+  ['a tunnel to the pod', () => tunnel(mesh()), 'deliver', /tunnel/],
+  ["a tunnel to another pod's address", () => tunnel(mesh(), '10.0.1.2'), 400, /asks for/],
+  ['a tunnel to a port of the agent', () => tunnel(mesh(), '10.0.2.1', 15006), 503, /agent's own/],
+  ['a tunnel that a policy denies', () => tunnel(mesh({ policies: [denyWeb] })), 401, /deny-web rule 0/],
+  [
+    'a tunnel that no ALLOW matches',
+    () =>
+      tunnel(
+        mesh({
+          policies: [
+            policy('only-db', 'allow', {
+              principals: [{ kind: 'exact', value: 'cluster.local/ns/shop/sa/db' }],
+            }),
+          ],
+        }),
+      ),
+    401,
+    /only-db/,
+  ],
+  [
+    'a tunnel that an ALLOW matches',
+    () =>
+      tunnel(
+        mesh({
+          policies: [policy('only-web', 'allow', { principals: [{ kind: 'suffix', value: '/sa/web' }] })],
+        }),
+      ),
+    'deliver',
+    /tunnel/,
+  ],
+  [
+    'a tunnel that an audited policy would deny',
+    () => tunnel(mesh({ policies: [{ ...denyWeb, dryRun: true }] })),
+    'deliver',
+    /tunnel/,
+  ],
+  ['a tunnel around the waypoint', () => tunnel(withWaypoint()), 401, /waypoint alone/],
+  ['a tunnel from the waypoint', () => tunnel(withWaypoint(), '10.0.2.1', 8080, 'wp'), 'deliver', /waypoint/],
+  [
+    'a tunnel to a port that the waypoint does not serve',
+    () => tunnel(withWaypoint(), '10.0.2.1', 9090),
+    'deliver',
+    /tunnel/,
+  ],
+  ['plaintext in permissive mode', () => plain(mesh()), 'deliver', /permitted/],
+  ['plaintext in strict mode', () => plain(mesh({ policies: [strict] })), 401, /strict rule 0/],
+  ['plaintext around the waypoint', () => plain(withWaypoint()), 401, /waypoint alone/],
+  [
+    'plaintext that only an identity would be allowed',
+    () =>
+      plain(
+        mesh({ policies: [policy('only-web', 'allow', { principals: [{ kind: 'prefix', value: '' }] })] }),
+      ),
+    401,
+    /only-web/,
+  ],
+  [
+    'plaintext denied by address',
+    () => plain(mesh({ policies: [policy('block', 'deny', { sourceIps: [parseCidr('10.0.1.0/24')] })] })),
+    401,
+    /block/,
+  ],
+  [
+    'a DENY without conditions',
+    () => plain(mesh({ policies: [{ ...denyWeb, rules: [{ clauses: [] }] }] })),
+    401,
+    /deny-web/,
+  ],
+  [
+    'a DENY with an empty clause',
+    () => plain(mesh({ policies: [{ ...denyWeb, rules: [{ clauses: [{ matches: [] }] }] }] })),
+    401,
+    /deny-web/,
+  ],
+  [
+    'an ALLOW without rules',
+    () => plain(mesh({ policies: [{ ...denyWeb, action: 'allow', rules: [] }] })),
+    401,
+    /deny-web/,
+  ],
+];
+for (const [name, plan, expected, why] of inboundCases) {
+  test(`inbound ${name}: ${expected}`, () => {
+    const result = plan();
+    assert.equal(result.kind === 'refuse' ? result.status : result.kind, expected);
+    assert.match(result.why, why);
+  });
+}
+
+test('a live connection is held against new policies, and another is not', () => {
+  const state = mesh();
+  const attributes = {
+    sourceIp: parseIp('10.0.1.1'),
+    destinationIp: parseIp('10.0.2.1'),
+    destinationPort: 80,
+  };
+  assert.equal(recheck(state, uid('far'), { ...attributes, identity: id('web') }), undefined);
+  state.apply({ policies: [denyWeb] });
+  assert.match(recheck(state, uid('far'), { ...attributes, identity: id('web') }) ?? '', /deny-web/);
+  assert.equal(recheck(state, uid('far'), { ...attributes, identity: id('near') }), undefined);
+});
+
+test('updates in any order give the same answer for an address', () => {
+  const [a, b] = [workload('a', '10.0.3.1', 'n2'), workload('b', '10.0.3.1', 'n2')];
+  const pick = (list: Workload[]) =>
+    mesh({ workloads: list }).workloadByAddress(parseIp('10.0.3.1'), undefined)?.name;
+  assert.equal(pick([a, b]), pick([b, a]));
+  const state = mesh({ workloads: [a, b] });
+  state.apply({ removed: [a.uid] });
+  assert.equal(state.workloadByAddress(parseIp('10.0.3.1'), undefined)?.name, 'b');
+});
+
+test('an endpoint that could not be reached is not chosen again; where none is left it says so', () => {
+  const state = mesh({ workloads: [workload('far-2', '10.0.3.1', 'n3', behind('far'))] });
+  const plan = (...avoid: string[]): ReturnType<typeof planOutbound> =>
+    planOutbound(state, {
+      source: pod('web', '10.0.1.1'),
+      sourceIp: parseIp('10.0.1.1'),
+      dialled: { ip: parseIp('10.96.0.2'), port: 80 },
+      picked: { ip: parseIp('10.0.2.1'), port: 8080 },
+      node: 'n1',
+      locality: () => 'elsewhere',
+      random: 0,
+      avoid: new Set(avoid),
+    });
+  const authorityOf = (of: ReturnType<typeof planOutbound>): string | undefined =>
+    of.kind === 'hbone' ? formatSocketAddress(of.authority) : undefined;
+  assert.equal(authorityOf(plan()), '10.0.2.1:8080');
+  assert.equal(authorityOf(plan('10.0.2.1:8080')), '10.0.3.1:8080');
+  const none = plan('10.0.2.1:8080', '10.0.3.1:8080');
+  assert.ok(none.kind === 'refuse' && none.code === 'WEFT_NO_HEALTHY_ENDPOINT');
+});
+
+const onlyWeb = policy('only-web', 'allow', {
+  serviceAccounts: [{ namespace: 'shop', serviceAccount: 'web' }],
+});
+const onlyGet = policy('only-get', 'allow', { http: { ...anyRequest, methods: ['GET'] } });
+const noPost = policy('no-post', 'deny', { http: { ...anyRequest, methods: ['POST'] } });
+
+function throughTunnel(state: MeshState, peer: string, claimed: string | undefined, port = 8080) {
+  return planInboundTunnel(state, {
+    pod: far,
+    authority: { ip: parseIp('10.0.2.1'), port },
+    local: parseIp('10.0.2.1'),
+    remote: parseIp('10.0.2.9'),
+    peer: id(peer),
+    client: { identity: claimed === undefined ? undefined : id(claimed), ip: parseIp('10.0.1.1') },
+  });
+}
+
+test('a waypoint is believed whom it speaks for, by its own workloads alone', () => {
+  const state = withWaypoint();
+  state.apply({ policies: [onlyWeb] });
+  const plan = throughTunnel(state, 'wp', 'web');
+  assert.equal(plan.kind, 'deliver');
+  assert.ok(
+    plan.kind === 'deliver' &&
+      plan.attributes.identity === id('web') &&
+      plan.attributes.sourceIp === '10.0.1.1',
+  );
+  assert.equal(throughTunnel(state, 'wp', 'intruder').kind, 'refuse');
+  // Who says nothing of a client speaks for itself.
+  assert.equal(throughTunnel(state, 'wp', undefined).kind, 'refuse');
+  // A port that no waypoint serves: whoever comes there speaks for itself.
+  assert.equal(throughTunnel(state, 'wp', 'web', 9090).kind, 'refuse');
+  const without = mesh({ policies: [onlyWeb] });
+  const claim = throughTunnel(without, 'intruder', 'web');
+  assert.ok(claim.kind === 'refuse' && claim.code === 'WEFT_DENIED');
+});
+
+test('what a policy says of requests is the waypoint’s to judge; where none has, it denies all it could and allows nothing', () => {
+  const judged = withWaypoint();
+  judged.apply({ policies: [onlyGet, noPost] });
+  assert.equal(throughTunnel(judged, 'wp', 'web').kind, 'deliver');
+  assert.equal(throughTunnel(judged, 'wp', 'web', 9090).kind, 'refuse');
+  for (const one of [onlyGet, noPost]) {
+    const state = mesh({ policies: [one] });
+    assert.equal(throughTunnel(state, 'web', undefined).kind, 'refuse', one.name);
+    assert.equal(plain(state).kind, 'refuse', one.name);
+    const same = outbound(mesh({ policies: [one] }), '10.96.0.1', 80);
+    assert.ok(same.kind === 'refuse' && same.code === 'WEFT_DENIED', `${one.name} on one node`);
+  }
+});
+
+test('a connection that is older than the waypoint is cut once there is one', () => {
+  const attributes = { sourceIp: parseIp('10.0.1.1'), destinationIp: parseIp('10.0.2.1') };
+  const web = { ...attributes, destinationPort: 8080, identity: id('web') };
+  assert.equal(recheck(mesh(), uid('far'), web), undefined);
+  assert.match(recheck(withWaypoint(), uid('far'), web) ?? '', /waypoint alone/);
+  assert.equal(
+    recheck(withWaypoint(), uid('far'), { ...web, http: 'authorized-by-waypoint' }, id('wp')),
+    undefined,
+  );
+  assert.equal(recheck(withWaypoint(), uid('far'), { ...web, destinationPort: 9090 }), undefined);
+});
+
+test('by a Service that names no waypoint its pods are asked for at the waypoint of another, and no route of that applies', () => {
+  const state = mesh({
+    workloads: [
+      replica('wp', '10.0.2.9'),
+      workload('far', '10.0.2.1', 'n2', {
+        services: new Map([...behind('far').services, ...behind('side').services]),
+      }),
+    ],
+    services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef }), service('side', '10.96.0.9')],
+  });
+  const plan = outbound(state, '10.96.0.9', 80);
+  assert.ok(plan.kind === 'hbone' && plan.next.ip === '10.0.2.9');
+  assert.equal(formatSocketAddress(plan.authority), '10.0.2.1:8080');
+});
+
+test('where one replica of a waypoint cannot be reached another is asked', () => {
+  const state = mesh({
+    workloads: [replica('wp', '10.0.2.9'), replica('wp-2', '10.0.2.8')],
+    services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })],
+  });
+  const plan = (...avoid: string[]) =>
+    planOutbound(state, {
+      source: pod('web', '10.0.1.1'),
+      sourceIp: parseIp('10.0.1.1'),
+      dialled: { ip: parseIp('10.96.0.2'), port: 80 },
+      node: 'n1',
+      locality: () => 'elsewhere',
+      random: 0,
+      avoid: new Set(avoid),
+    });
+  const first = plan();
+  assert.ok(first.kind === 'hbone');
+  const second = plan(`${first.next.ip}:15008`);
+  assert.ok(second.kind === 'hbone' && second.next.ip !== first.next.ip);
+  const none = plan('10.0.2.9:15008', '10.0.2.8:15008');
+  assert.ok(none.kind === 'refuse' && none.code === 'WEFT_WAYPOINT_MISSING');
+});
+
+test('a pod with a waypoint’s labels is no waypoint: neither asked, nor believed', () => {
+  const state = mesh({
+    // Behind the waypoint's Service by its labels, under an account of its own; and one of that account that speaks no tunnels.
+    workloads: [
+      workload('wp-false', '10.0.2.7', 'n2', { ...behind('wp', 15008), nativeTunnel: true }),
+      workload('wp', '10.0.2.6', 'n2', behind('wp', 15008)),
+    ],
+    services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })],
+  });
+  const plan = outbound(state, '10.96.0.2', 80);
+  assert.ok(plan.kind === 'refuse' && plan.code === 'WEFT_WAYPOINT_MISSING');
+  for (const peer of ['wp-false', 'wp']) {
+    const claim = throughTunnel(state, peer, 'web');
+    assert.ok(claim.kind === 'refuse' && claim.code === 'WEFT_AROUND_WAYPOINT', peer);
+  }
+});
+
+test('endpoints that were written by hand close their pod’s port as labels do', () => {
+  const state = mesh({
+    workloads: [
+      replica('wp', '10.0.2.9'),
+      // What an EndpointSlice names: the pod's address, under a name of its own.
+      workload('slice', '10.0.2.1', 'n2', { tunnel: 'none', ...behind('hand') }),
+    ],
+    services: [service('hand', '10.96.0.8', 8080, { waypoint: waypointRef })],
+  });
+  assert.equal(tunnel(state).kind, 'refuse');
+  assert.equal(plain(state).kind, 'refuse');
+  const believed = throughTunnel(state, 'wp', 'web');
+  assert.ok(believed.kind === 'deliver' && believed.attributes.identity === id('web'));
+  assert.equal(tunnel(state, '10.0.2.1', 9090).kind, 'deliver');
+});
+
+test('a name for somewhere else takes no address of a Service, nor one of a pod of the mesh', () => {
+  const elsewhere = (ip: string): Service =>
+    service('evil', ip, 8080, { key: 'shop/evil.example' as Service['key'], hostname: 'evil.example' });
+  for (const ip of ['10.96.0.2', '10.0.2.1']) {
+    const state = mesh();
+    const before = outbound(state, ip, ip === '10.0.2.1' ? 8080 : 80);
+    state.apply({
+      services: [elsewhere(ip)],
+      workloads: [
+        workload('evil', '10.0.9.9', 'n2', {
+          services: new Map([['shop/evil.example' as Service['key'], service('far', ip).ports]]),
+        }),
+      ],
+    });
+    assert.deepEqual(outbound(state, ip, ip === '10.0.2.1' ? 8080 : 80), before);
+  }
+});

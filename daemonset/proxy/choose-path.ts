@@ -1,0 +1,312 @@
+/**
+ * Decides the path of a connection: by a tunnel, straight to a pod of this node, in plaintext, or refused. Pure functions from what is
+ * known of a connection to a plan. outbound.ts and inbound.ts carry the plan out. `why` is for people; code reads the other fields.
+ */
+import type { SocketAddress } from '../../src/model/address.js';
+import { formatSocketAddress } from '../../src/model/address.js';
+import type { SpiffeId } from '../../src/model/identity.js';
+import type { NodePod } from '../../src/model/node-pod.js';
+import { mayStandBefore } from '../../src/model/ownership.js';
+import type { Service } from '../../src/model/service.js';
+import type { WaypointRef, Workload, WorkloadUid } from '../../src/model/workload.js';
+import {
+  authorize,
+  denialReason,
+  type ConnectionAttributes,
+  type Verdict,
+} from '../../src/policy/authorize.js';
+import {
+  identitiesOf,
+  resolve,
+  resolveWaypoint,
+  waypointMissing,
+  waypointsOf,
+} from '../../src/state/resolve.js';
+import type { MeshView } from '../../src/state/store.js';
+
+const ownPorts: ReadonlySet<number> = new Set([15001, 15006, 15008, 15053]);
+const hbonePort = 15008;
+
+export interface Refusal {
+  readonly kind: 'refuse';
+  readonly code: string;
+  readonly why: string;
+  /** HTTP status for a tunnel. */
+  readonly status: number;
+  readonly verdict?: Verdict;
+  /** Of what a policy refused: whose it is, as far as it is believed. */
+  readonly attributes?: ConnectionAttributes;
+  readonly workload?: Workload;
+  readonly service?: Service;
+}
+
+export type OutboundPlan =
+  | {
+      readonly kind: 'hbone';
+      readonly workload: Workload;
+      readonly service?: Service;
+      /** Whether `next` is a waypoint, which chooses the endpoint. */
+      readonly viaWaypoint: boolean;
+      /** Where the tunnel's connection goes. */
+      readonly next: SocketAddress;
+      /** What the tunnel asks for. */
+      readonly authority: SocketAddress;
+      /** Identities of which `next` has to show one. */
+      readonly expected: readonly SpiffeId[];
+      readonly why: string;
+    }
+  | {
+      readonly kind: 'local';
+      readonly workload: Workload;
+      readonly service?: Service;
+      readonly target: SocketAddress;
+      readonly attributes: ConnectionAttributes;
+      readonly verdict: Verdict;
+      readonly why: string;
+    }
+  | {
+      readonly kind: 'plain';
+      readonly target: SocketAddress;
+      readonly workload?: Workload;
+      readonly service?: Service;
+      readonly why: string;
+    }
+  | Refusal;
+
+export interface OutboundInput {
+  readonly source: NodePod;
+  readonly sourceIp: SocketAddress['ip'];
+  readonly dialled: SocketAddress;
+  readonly node: string;
+  /** The endpoint that connect() picked from a service's, where it did. */
+  readonly picked?: SocketAddress | undefined;
+  /** Endpoints of the service (address:port) that this connection could not reach. */
+  readonly avoid?: ReadonlySet<string>;
+  /** Pods that this agent holds: joined directly, or by TLS as settings say. */
+  readonly locality: (uid: WorkloadUid) => 'joined' | 'encrypted' | 'elsewhere';
+  /** In [0, 1). */
+  readonly random: number;
+}
+
+const refuse = (code: string, why: string, status: number, more: Partial<Refusal> = {}): Refusal => ({
+  kind: 'refuse',
+  code,
+  why,
+  status,
+  ...more,
+});
+
+const denied = (verdict: Verdict, more: Partial<Refusal> = {}): Refusal =>
+  refuse('WEFT_DENIED', denialReason(verdict), 401, { verdict, ...more });
+
+export function planOutbound(view: MeshView, input: OutboundInput): OutboundPlan {
+  const { dialled } = input;
+  const resolved = resolve(
+    view,
+    dialled,
+    { ip: input.sourceIp, namespace: input.source.namespace },
+    input.node,
+    input.random,
+    input.picked,
+    input.avoid,
+  );
+  if (resolved.kind === 'none') return refuse(resolved.code, resolved.why, 503);
+  if (resolved.kind === 'unknown') {
+    return input.source.outboundUnknown === 'refuse'
+      ? refuse(
+          'WEFT_DESTINATION_UNKNOWN',
+          `${formatSocketAddress(dialled)} is not in the mesh, and this pod may not leave it`,
+          502,
+        )
+      : { kind: 'plain', target: dialled, why: 'destination-outside-mesh' };
+  }
+  const { workload, service, target } = resolved;
+  const known = service ? { workload, service } : { workload };
+  // By its Service or by the pod's own address: what is served by a waypoint is reached through it. The waypoint itself goes on.
+  // A Service of another namespace may have a waypoint of its own, which the client chose with it; the pod still takes its ports from
+  // its own namespace's waypoint alone, also from who is that other waypoint.
+  const isSource = (reference: WaypointRef): boolean =>
+    identitiesOf(view, reference).includes(input.source.identity);
+  const ofService = service?.waypoint && !isSource(service.waypoint) ? service.waypoint : undefined;
+  const waypoint = ofService ?? ownWaypoint(waypointsOf(view, workload, target.port), isSource);
+  if (waypoint) {
+    const found = resolveWaypoint(view, waypoint, input.random, input.avoid);
+    if (!found) {
+      const { code, why } = waypointMissing(service?.key ?? workload.uid, waypoint);
+      return refuse(code, why, 503, known);
+    }
+    return {
+      kind: 'hbone',
+      ...known,
+      viaWaypoint: true,
+      next: found.address,
+      // By a Service that has none it is the workload that is served: its policy applies, and no route.
+      authority: ofService ? dialled : target,
+      expected: [found.workload.identity],
+      why: 'destination-has-waypoint',
+    };
+  }
+  if (workload.hostNetwork) {
+    // By the node's address alone nobody can tell which of the pods there is meant: none is named.
+    return { kind: 'plain', target, ...(service ? known : {}), why: 'destination-on-host-network' };
+  }
+  if (workload.tunnel === 'none') return { kind: 'plain', target, ...known, why: 'destination-not-enrolled' };
+  if (ownPorts.has(target.port)) {
+    return refuse('WEFT_AGENT_PORT', `port ${target.port} is the agent's own`, 503, known);
+  }
+  const locality = input.locality(workload.uid);
+  if (locality === 'joined') {
+    const asked: ConnectionAttributes = {
+      identity: input.source.identity,
+      sourceIp: input.sourceIp,
+      destinationIp: target.ip,
+      destinationPort: target.port,
+    };
+    const verdict = authorize(view.policiesFor(workload), asked);
+    if (!verdict.allowed) return denied(verdict, known);
+    return { kind: 'local', ...known, target, attributes: asked, verdict, why: 'same-node' };
+  }
+  return {
+    kind: 'hbone',
+    ...known,
+    viaWaypoint: false,
+    next: { ip: target.ip, port: hbonePort },
+    authority: target,
+    // What a Service of another namespace says of identities is said of its own endpoints.
+    expected: [
+      workload.identity,
+      ...(service && mayStandBefore(service.namespace, workload.namespace) ? service.subjectAltNames : []),
+    ],
+    why: locality === 'encrypted' ? 'same-node-encrypted' : 'other-node',
+  };
+}
+
+/** The waypoint to go through to a workload's port; undefined where there is none, or the source is one of them. */
+const ownWaypoint = (
+  waypoints: readonly WaypointRef[],
+  isSource: (reference: WaypointRef) => boolean,
+): WaypointRef | undefined => (waypoints.some(isSource) ? undefined : waypoints[0]);
+
+export type InboundPlan =
+  | {
+      readonly kind: 'deliver';
+      readonly target: SocketAddress;
+      readonly attributes: ConnectionAttributes;
+      readonly verdict: Verdict;
+      readonly why: string;
+    }
+  | Refusal;
+
+export interface TunnelInput {
+  readonly pod: NodePod;
+  readonly authority: SocketAddress;
+  /** The pod's address that the tunnel came to. */
+  readonly local: SocketAddress['ip'];
+  readonly remote: SocketAddress['ip'];
+  readonly peer: SpiffeId;
+  /** Whom the peer says that it speaks for: believed of this workload's waypoint alone. */
+  readonly client?: { readonly identity: SpiffeId | undefined; readonly ip: SocketAddress['ip'] | undefined };
+}
+
+export function planInboundTunnel(view: MeshView, input: TunnelInput): InboundPlan {
+  const { authority } = input;
+  if (!input.pod.addresses.includes(authority.ip) || authority.ip !== input.local) {
+    return refuse(
+      'WEFT_AUTHORITY_MISMATCH',
+      `the tunnel asks for ${formatSocketAddress(authority)} at ${input.local}`,
+      400,
+    );
+  }
+  if (ownPorts.has(authority.port))
+    return refuse('WEFT_AGENT_PORT', `port ${authority.port} is the agent's own`, 503);
+  const workload = view.workload(input.pod.uid);
+  if (!workload) return refuse('WEFT_NOT_READY', 'this pod is not yet known from discovery', 503);
+  const waypoints = waypointsOf(view, workload, authority.port);
+  const refused = waypointRefusal(view, workload, waypoints, input.peer, authority.port);
+  if (refused) return refused;
+  const isWaypoint = waypoints.length > 0;
+  const asked: ConnectionAttributes = {
+    identity: (isWaypoint ? input.client?.identity : undefined) ?? input.peer,
+    sourceIp: (isWaypoint ? input.client?.ip : undefined) ?? input.remote,
+    destinationIp: authority.ip,
+    destinationPort: authority.port,
+    ...(isWaypoint ? { http: 'authorized-by-waypoint' as const } : {}),
+  };
+  return deliver(view, workload, authority, asked, isWaypoint ? 'waypoint' : 'tunnel');
+}
+
+export interface PlainInput {
+  readonly pod: NodePod;
+  readonly local: SocketAddress;
+  readonly remote: SocketAddress;
+}
+
+/** Plaintext proves no identity, whatever its address. Strict mode is a DENY policy on absent identities. */
+export function planInboundPlain(view: MeshView, input: PlainInput): InboundPlan {
+  if (ownPorts.has(input.local.port))
+    return refuse('WEFT_AGENT_PORT', `port ${input.local.port} is the agent's own`, 503);
+  const workload = view.workload(input.pod.uid);
+  if (!workload) return refuse('WEFT_NOT_READY', 'this pod is not yet known from discovery', 503);
+  const waypoints = waypointsOf(view, workload, input.local.port);
+  const refused = waypointRefusal(view, workload, waypoints, undefined, input.local.port);
+  if (refused) return refused;
+  const asked: ConnectionAttributes = {
+    identity: undefined,
+    sourceIp: input.remote.ip,
+    destinationIp: input.local.ip,
+    destinationPort: input.local.port,
+  };
+  return deliver(view, workload, input.local, asked, 'plaintext-permitted');
+}
+
+function deliver(
+  view: MeshView,
+  workload: Workload,
+  target: SocketAddress,
+  attributes: ConnectionAttributes,
+  why: string,
+): InboundPlan {
+  const verdict = authorize(view.policiesFor(workload), attributes);
+  return verdict.allowed
+    ? { kind: 'deliver', target, attributes, verdict, why }
+    : denied(verdict, { workload, attributes });
+}
+
+/** A workload behind a Service with a waypoint accepts those ports from that waypoint alone. */
+function waypointRefusal(
+  view: MeshView,
+  workload: Workload,
+  waypoints: readonly WaypointRef[],
+  peer: SpiffeId | undefined,
+  port: number,
+): Refusal | undefined {
+  if (waypoints.length === 0) return undefined;
+  const allowed = waypoints.flatMap((reference) => identitiesOf(view, reference));
+  if (peer !== undefined && allowed.includes(peer)) return undefined;
+  return refuse('WEFT_AROUND_WAYPOINT', `port ${port} takes connections from its waypoint alone`, 401, {
+    workload,
+  });
+}
+
+/**
+ * Held against the present policies: a reason where a live connection is now forbidden. `peer`: who showed a certificate, where
+ * that is not whom the connection is of.
+ */
+export function recheck(
+  view: MeshView,
+  uid: WorkloadUid,
+  attributes: ConnectionAttributes,
+  peer = attributes.identity,
+): string | undefined {
+  const workload = view.workload(uid);
+  // A workload that discovery no longer knows is being removed with its pod: its connections end with it.
+  if (!workload) return undefined;
+  const waypoints = waypointsOf(view, workload, attributes.destinationPort);
+  const refused = waypointRefusal(view, workload, waypoints, peer, attributes.destinationPort);
+  if (refused) return refused.why;
+  // A waypoint is believed about its client while it serves the port, and no longer.
+  if (attributes.http === 'authorized-by-waypoint' && waypoints.length === 0)
+    return `port ${attributes.destinationPort} is no longer served by a waypoint, which spoke for the client`;
+  const verdict = authorize(view.policiesFor(workload), attributes);
+  return verdict.allowed ? undefined : denied(verdict).why;
+}

@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { ReadyFile, ReadyMark } from './readiness.js';
+
+test('once the mesh goes nothing is left of it, and what is not its own stays', () => {
+  const run = mkdtempSync(join(tmpdir(), 'weft-ready-'));
+  try {
+    const ready = new ReadyFile(run, (error) => assert.fail(String(error)));
+    ready.write({ ready: true });
+    assert.deepEqual(JSON.parse(readFileSync(join(run, 'ready'), 'utf8')), { ready: true });
+    writeFileSync(join(run, 'other'), '');
+    ready.remove();
+    assert.ok(!existsSync(join(run, 'ready')));
+    assert.ok(existsSync(join(run, 'other')));
+    rmSync(join(run, 'other'));
+    ready.remove();
+    assert.ok(!existsSync(run));
+  } finally {
+    rmSync(run, { recursive: true, force: true });
+  }
+});
+
+test('the readiness probe sees an agent that is ready, and none that is not, hangs, or was there before', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'weft-own-'));
+  const file = join(dir, 'ready');
+  const probe = fileURLToPath(new URL('../../native/ready/build/weft-ready', import.meta.url));
+  const status = (): number | null => spawnSync(probe, [file, '5']).status;
+  try {
+    writeFileSync(file, '');
+    const mark = new ReadyMark(dir, (error) => assert.fail(String(error)));
+    assert.equal(status(), 1, 'what a former process of the container left does not count');
+    mark.write(true);
+    assert.equal(status(), 0);
+    const longAgo = Date.now() / 1000 - 60;
+    utimesSync(file, longAgo, longAgo);
+    assert.equal(status(), 1, 'it is not written any more');
+    mark.write(true);
+    assert.equal(status(), 0);
+    mark.write(false);
+    assert.equal(status(), 1);
+    assert.equal(spawnSync(probe, []).status, 1);
+    const toCome = Date.now() / 1000 + 3600;
+    mark.write(true);
+    utimesSync(file, toCome, toCome);
+    assert.equal(status(), 1, 'a clock was set back since it was written');
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+});

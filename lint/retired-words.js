@@ -1,0 +1,135 @@
+/**
+ * ESLint rule: one word per concept, the field's (docs/glossary.md). It checks the names that a file declares (variables,
+ * parameters, functions, types, members) and the names of the file and its folders, each split into its words. Names from
+ * libraries and keys of object literals are not checked. In comments it checks only words that have no other meaning.
+ *
+ * A name that users already have, such as a field of JSON output, keeps its word:
+ * `// eslint-disable-next-line weft/retired-words -- REASON`.
+ */
+import path from 'node:path';
+
+/**
+ * `*` at the end stands for every ending. `folders`: only there has the word the retired meaning; everywhere where absent.
+ * @type {readonly { words: string, instead: string, folders?: readonly string[] }[]}
+ */
+const names = [
+  { words: 'told, tell, tells', instead: 'the resource update, or sent, updated, report' },
+  { words: 'withdrawn', instead: 'removed' },
+  { words: 'facts', instead: 'attributes (of requests and connections), or observation, input, state' },
+  { words: 'judge*', instead: 'authorize' },
+  { words: 'trouble*, saying*', instead: 'problem, condition' },
+  { words: 'surroundings', instead: 'lookup' },
+  { words: 'upkeep', instead: 'status writer' },
+  { words: 'bed, beds', instead: 'testbed' },
+  { words: 'disown*', instead: 'unassign' },
+  { words: 'enrol, enrols, enrolment', instead: 'enroll, enrolls, enrollment' },
+  { words: 'take in, let go', instead: 'enroll, unenroll' },
+  { words: 'kept body', instead: 'replay buffer' },
+  { words: 'carry, carries, carried, carrying', instead: 'relay (user space), kernel flow (eBPF)' },
+  { words: 'narrow, narrowed', instead: 'pickFields, picked', folders: ['control'] },
+  { words: 'around', instead: 'lookup', folders: ['control', 'daemonset'] },
+  { words: 'note, notes', instead: 'handoff record', folders: ['daemonset'] },
+  { words: 'learn', instead: 'request a verdict', folders: ['daemonset'] },
+  {
+    words: 'away',
+    instead: 'ejected, unhealthy (endpoint)',
+    folders: ['daemonset/proxy', 'src/hbone', 'src/state', 'src/waypoint'],
+  },
+];
+
+/** `word`: its name in the option `allow`. */
+const comments = [
+  { word: 'enrol', pattern: /\benrol(s|ments?)?\b/i, instead: 'enroll' },
+  { word: 'disown*', pattern: /\bdisown\w*/i, instead: 'unassign' },
+  { word: 'upkeep', pattern: /\bupkeep\b/i, instead: 'status writer' },
+  { word: 'kept body', pattern: /\bkept bod(y|ies)\b/i, instead: 'replay buffer' },
+];
+
+/** The words of a name in camelCase, kebab-case or CAPITALS, between spaces: ` weft bed exists `. */
+function wordsOf(name) {
+  const split = name.replace(/([a-z0-9])(?=[A-Z])|([A-Z])(?=[A-Z][a-z])/g, '$1$2 ').split(/[^A-Za-z0-9]+/);
+  return ` ${split.join(' ').trim().toLowerCase()} `;
+}
+
+const retired = names.flatMap(({ words, instead, folders }) =>
+  words.split(', ').map((word) => ({
+    word,
+    instead,
+    folders,
+    text: word.endsWith('*') ? ` ${word.slice(0, -1)}` : ` ${word} `,
+  })),
+);
+
+/** A name that comes from elsewhere (`import { a }`, `const { a } = b`) is checked where it is declared. */
+const isOurs = ({ name, type }) => {
+  if (name?.type !== 'Identifier') return false;
+  const { parent } = name;
+  if (type === 'ImportBinding')
+    return parent?.type === 'ImportSpecifier' && parent.imported.name !== name.name;
+  const property = parent?.type === 'AssignmentPattern' ? parent.parent : parent;
+  return !(property?.type === 'Property' && property.shorthand);
+};
+
+export const retiredWords = {
+  meta: {
+    type: 'suggestion',
+    schema: [
+      {
+        type: 'object',
+        // Words of the table that are not refused.
+        properties: { allow: { type: 'array', items: { type: 'string' } } },
+        additionalProperties: false,
+      },
+    ],
+    messages: { retired: '"{{word}}" in {{where}} is a retired word: write {{instead}}' },
+  },
+  create(context) {
+    const allow = context.options[0]?.allow ?? [];
+    const file = path.relative(context.cwd, context.filename).split(path.sep).join('/');
+    const here = retired.filter(
+      ({ word, folders }) =>
+        !allow.includes(word) && (!folders || folders.some((folder) => file.startsWith(`${folder}/`))),
+    );
+    const check = (node, name, loc = node.loc) => {
+      const words = wordsOf(name);
+      const found = here.find(({ text }) => words.includes(text));
+      if (found)
+        context.report({
+          loc,
+          messageId: 'retired',
+          data: { word: found.word, where: name, instead: found.instead },
+        });
+    };
+    const member = ({ key, computed }) => {
+      if (!computed && (key?.type === 'Identifier' || key?.type === 'PrivateIdentifier'))
+        check(key, key.name);
+    };
+    return {
+      Program(node) {
+        check(node, file.replace(/\.\w+$/, ''), { line: 1, column: 0 });
+        for (const comment of context.sourceCode.getAllComments())
+          for (const { word, pattern, instead } of comments) {
+            const [written] = pattern.exec(comment.value) ?? [];
+            if (written === undefined || allow.includes(word)) continue;
+            const data = { word: written, where: 'a comment', instead };
+            context.report({ loc: comment.loc, messageId: 'retired', data });
+          }
+      },
+      'Program:exit'() {
+        const variables = context.sourceCode.scopeManager.scopes.flatMap((scope) => scope.variables);
+        // A class declares its name in two scopes.
+        const declared = new Set(
+          variables.flatMap(({ defs }) => defs.filter(isOurs).map(({ name }) => name)),
+        );
+        for (const name of declared) check(name, name.name);
+      },
+      PropertyDefinition: member,
+      AccessorProperty: member,
+      MethodDefinition: member,
+      TSPropertySignature: member,
+      TSMethodSignature: member,
+      TSAbstractMethodDefinition: member,
+      TSAbstractPropertyDefinition: member,
+    };
+  },
+};

@@ -1,0 +1,61 @@
+/** HTTP to a port of a pod that the API server forwards: nothing of it has to be open on the network. */
+import { PassThrough, Writable } from 'node:stream';
+import type { KubeConfig } from '@kubernetes/client-node';
+import { errorText } from '../base/errors.js';
+
+const answerMsMax = 10_000;
+const answerBytesMax = 64 << 20;
+
+export interface PodPort {
+  readonly namespace: string;
+  readonly pod: string;
+  /** On the pod's localhost. */
+  readonly port: number;
+}
+
+/** The body of an answer to GET. Throws an Error where there is none, or its status is not 200. */
+export async function getThroughPortForward(
+  config: KubeConfig,
+  { namespace, pod, port }: PodPort,
+  path: string,
+): Promise<string> {
+  const { PortForward } = await import('@kubernetes/client-node');
+  return new Promise((resolve, reject) => {
+    const input = new PassThrough();
+    const parts: Buffer[] = [];
+    let size = 0;
+    let socket: { close(): void } | undefined;
+    const end = (error?: Error): void => {
+      clearTimeout(late);
+      socket?.close();
+      if (error) return reject(error);
+      const text = Buffer.concat(parts).toString('utf8');
+      const at = text.indexOf('\r\n\r\n');
+      if (at < 0 || !/^HTTP\/1\.[01] 200 /.test(text))
+        reject(new Error(text.split('\r\n')[0] || 'no answer'));
+      else resolve(text.slice(at + 4));
+    };
+    const late = setTimeout(() => end(new Error(`no answer in ${answerMsMax} ms`)), answerMsMax);
+    const output = new Writable({
+      write: (part: Buffer, _encoding, done) => {
+        size += part.length;
+        if (size > answerBytesMax) end(new Error(`an answer of more than ${answerBytesMax} bytes`));
+        else parts.push(part);
+        done();
+      },
+      final: (done) => {
+        end();
+        done();
+      },
+    });
+    // HTTP/1.0: the answer ends with its connection, and comes in one piece.
+    input.write(`GET ${path} HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n`);
+    new PortForward(config, true)
+      .portForward(namespace, pod, [port], output, null, input)
+      .then((made) => {
+        socket = made as { close(): void };
+        (made as { on?: (event: string, on: () => void) => void }).on?.('close', () => end());
+      })
+      .catch((error: unknown) => end(new Error(errorText(error))));
+  });
+}
