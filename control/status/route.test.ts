@@ -11,7 +11,8 @@ import {
   type GatewayObject,
   type MeshObject,
 } from '../objects/objects.js';
-import { waypointStatus, type WaypointHealth } from './gateway.js';
+import { waypointStatus } from './gateway.js';
+import type { WaypointHealth } from './status.js';
 import { policyEnforcement } from './policy.js';
 import { routeParents } from './route.js';
 

@@ -2,7 +2,6 @@
 import type { GatewayObject, MeshObject, Meta, RouteObject, ServiceObject } from '../objects/objects.js';
 import type { CompiledRoute } from '../compile/routes.js';
 import type { WaypointName } from '../compile/waypoints.js';
-import type { WaypointHealth } from './gateway.js';
 
 /** What status functions look up in the registry. */
 export interface MeshLookup {
@@ -20,6 +19,19 @@ export interface MeshLookup {
   readonly namespaces: () => Iterable<string>;
   /** The namespace whose policies apply to the whole mesh. */
   readonly rootNamespace: string;
+}
+
+/** Why the objects of a Gateway are not as it asks. Reasons are the Gateway API's. */
+export interface WaypointProblem {
+  readonly reason: 'Invalid' | 'InvalidParameters' | 'Pending';
+  readonly message: string;
+}
+/** State of what runs for a Gateway: its Deployment, if there is one, and why it could not be made as asked. */
+export interface WaypointHealth {
+  readonly problem?: WaypointProblem;
+  readonly replicas?: { readonly wanted: number; readonly available: number };
+  /** The Deployment's. */
+  readonly conditions?: readonly Condition[];
 }
 
 /** What the status function of any kind may ask. */

@@ -9,13 +9,13 @@ import { acceptedStatus, acceptedUpdate, invalidBecause } from './accepted.js';
 import { rfc3339 } from './conditions.js';
 import { refusedEvent, settingEvent } from './events.js';
 import { gatewayClassStatus } from './gateway-class.js';
-import { gatewayStatus, type WaypointHealth } from './gateway.js';
+import { gatewayStatus } from './gateway.js';
 import { podStatuses } from './pod.js';
 import { policyStatus } from './policy.js';
 import { removalStatus } from './removal.js';
 import { routeStatus } from './route.js';
 import { serviceStatus } from './service.js';
-import { isOwn, ownKinds, type StatusLookup, type StatusUpdate } from './status.js';
+import { isOwn, ownKinds, type StatusLookup, type StatusUpdate, type WaypointHealth } from './status.js';
 import { TransitionLog } from './transition-log.js';
 import { statusPathOf, statusWrite } from './write.js';
 
