@@ -9,8 +9,7 @@ import {
   withTransitionTimes,
   type ConditionReason,
 } from './conditions.js';
-import type { StatusLookup, StatusUpdate } from './status.js';
-import type { WaypointHealth } from './waypoint-health.js';
+import type { StatusLookup, StatusUpdate, WaypointHealth } from './status.js';
 
 /** Undefined for Gateways of other classes. */
 export function gatewayStatus(

@@ -12,7 +12,7 @@ import {
   type MeshObject,
 } from '../objects/objects.js';
 import { waypointStatus } from './gateway.js';
-import type { WaypointHealth } from './waypoint-health.js';
+import type { WaypointHealth } from './status.js';
 import { policyEnforcement } from './policy.js';
 import { routeParents } from './route.js';
 

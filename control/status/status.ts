@@ -1,8 +1,14 @@
 /** What a kind's status function takes and returns. One file of this folder per kind; `writer.ts` calls them. */
-import type { GatewayObject, MeshObject, Meta, RouteObject, ServiceObject } from '../objects/objects.js';
+import type {
+  Condition,
+  GatewayObject,
+  MeshObject,
+  Meta,
+  RouteObject,
+  ServiceObject,
+} from '../objects/objects.js';
 import type { CompiledRoute } from '../compile/routes.js';
 import type { WaypointName } from '../compile/waypoints.js';
-import type { WaypointHealth } from './waypoint-health.js';
 
 /** What status functions look up in the registry. */
 export interface MeshLookup {
@@ -20,6 +26,19 @@ export interface MeshLookup {
   readonly namespaces: () => Iterable<string>;
   /** The namespace whose policies apply to the whole mesh. */
   readonly rootNamespace: string;
+}
+
+/** Why the objects of a Gateway are not as it asks. Reasons are the Gateway API's. */
+export interface WaypointProblem {
+  readonly reason: 'Invalid' | 'InvalidParameters' | 'Pending';
+  readonly message: string;
+}
+/** State of what runs for a Gateway: its Deployment, if there is one, and why it could not be made as asked. */
+export interface WaypointHealth {
+  readonly problem?: WaypointProblem;
+  readonly replicas?: { readonly wanted: number; readonly available: number };
+  /** The Deployment's. */
+  readonly conditions?: readonly Condition[];
 }
 
 /** What the status function of any kind may ask. */

@@ -10,7 +10,7 @@ import { acceptedUpdate, invalidBecause } from './accepted.js';
 import { kindNames, kinds } from '../kinds/kinds.js';
 import { rfc3339 } from './conditions.js';
 import { refusedEvent, settingEvent } from './events.js';
-import type { WaypointHealth } from './waypoint-health.js';
+import type { WaypointHealth } from './status.js';
 import { podStatuses } from './pod.js';
 import { removalStatus } from './removal.js';
 import { isOwn, type StatusUpdate } from './status.js';

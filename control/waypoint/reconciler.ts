@@ -10,7 +10,7 @@ import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 import type { Compiler } from '../compile/compile.js';
 import { namespaceOf } from '../../src/model/labels.js';
 import { gatewayGroup, type GatewayObject } from '../objects/objects.js';
-import type { WaypointHealth, WaypointProblem } from '../status/waypoint-health.js';
+import type { WaypointHealth, WaypointProblem } from '../status/status.js';
 import { waypointClass, waypointController } from '../compile/waypoints.js';
 import type { ControlLog } from '../log.js';
 import { kindApi } from '../source/kubernetes.js';

@@ -4,7 +4,7 @@ import type { MeshObject, PodObject } from '../../control/objects/objects.js';
 import type { Write } from '../../control/kubernetes/apply-queue.js';
 import { acceptedUpdate } from '../../control/status/accepted.js';
 import { rfc3339, type ConditionReason, type ConditionUpdate } from '../../control/status/conditions.js';
-import type { WaypointHealth } from '../../control/status/waypoint-health.js';
+import type { WaypointHealth } from '../../control/status/status.js';
 import { podStatus, type PodCapture } from '../../control/status/pod.js';
 import { removalStatus } from '../../control/status/removal.js';
 import { isOwn, type StatusLookup, type StatusOf } from '../../control/status/status.js';
