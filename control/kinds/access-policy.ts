@@ -1,5 +1,6 @@
 import { compilePolicy } from '../compile/policies.js';
 import type { AccessPolicyObject } from '../objects/objects.js';
+import { policyStatus } from '../status/policy.js';
 import type { Kind } from './kind.js';
 import { pickOwn, type Raw } from './metadata.js';
 import { recompileSelected } from './selectors.js';
@@ -18,4 +19,5 @@ export const accessPolicyKind: Kind<AccessPolicyObject> = {
         ? []
         : [{ kind: 'policy', value: compilePolicy(object, registry.rootNamespace) }],
   }),
+  status: policyStatus,
 };

@@ -4,6 +4,7 @@ import { compileExternalService, externalProblem, hostOf } from '../compile/exte
 import { objectKey } from '../objects/object-key.js';
 import type { ExternalServiceObject } from '../objects/objects.js';
 import { addressClaims, hostClaim } from '../registry/claims.js';
+import { acceptedStatus } from '../status/accepted.js';
 import type { Kind } from './kind.js';
 import { pickOwn, type Raw } from './metadata.js';
 
@@ -33,4 +34,5 @@ export const externalServiceKind: Kind<ExternalServiceObject> = {
       ...conflict,
     };
   },
+  status: acceptedStatus,
 };

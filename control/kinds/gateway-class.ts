@@ -1,5 +1,6 @@
 import { namespaceOf } from '../../src/model/labels.js';
 import { gatewayGroup, type GatewayClassObject } from '../objects/objects.js';
+import { gatewayClassStatus } from '../status/gateway-class.js';
 import type { Kind } from './kind.js';
 import { withGeneration, type Raw } from './metadata.js';
 
@@ -27,4 +28,5 @@ export const gatewayClassKind: Kind<GatewayClassObject> = {
       if (gateway.spec.gatewayClassName === name)
         recompile.objects(registry.waypointDependents(namespaceOf(gateway), gateway.metadata.name));
   },
+  status: gatewayClassStatus,
 };

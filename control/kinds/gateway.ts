@@ -1,5 +1,6 @@
 import { consentOf } from '../compile/waypoints.js';
 import { gatewayGroup, type GatewayObject } from '../objects/objects.js';
+import { gatewayStatus } from '../status/gateway.js';
 import type { Kind } from './kind.js';
 import { withGeneration, type Raw } from './metadata.js';
 
@@ -31,4 +32,5 @@ export const gatewayKind: Kind<GatewayObject> = {
     // It may admit other Services than before.
     if (consentOf(before) !== consentOf(now)) recompile.servicesThrough({ namespace, name });
   },
+  status: gatewayStatus,
 };

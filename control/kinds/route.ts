@@ -2,6 +2,7 @@
 import { compileRoute } from '../compile/routes.js';
 import { servicesOf } from '../compile/route-references.js';
 import { gatewayGroup, type RouteObject } from '../objects/objects.js';
+import { routeStatus } from '../status/route.js';
 import type { Kind, KindAddress } from './kind.js';
 import { withGeneration, type Raw } from './metadata.js';
 
@@ -27,6 +28,7 @@ export function routeKind<T extends RouteObject>(
       const { route } = compileRoute(object, registry);
       return { resources: route ? [{ kind: 'route', value: route }] : [] };
     },
+    status: routeStatus,
   };
 }
 

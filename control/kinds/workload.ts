@@ -4,6 +4,7 @@ import { podOfWorkload, workloadProblem } from '../compile/workload.js';
 import { objectKey } from '../objects/object-key.js';
 import type { WorkloadObject } from '../objects/objects.js';
 import { addressClaims } from '../registry/claims.js';
+import { acceptedStatus } from '../status/accepted.js';
 import type { Kind } from './kind.js';
 import { pickOwn, type Raw } from './metadata.js';
 import { compileAsPod } from './pod.js';
@@ -22,4 +23,5 @@ export const workloadKind: Kind<WorkloadObject> = {
     const isScoped = !registry.isExported(namespaceOf(workload));
     return compileAsPod(podOfWorkload(workload), context, { kind: 'Workload', isWaypoint: false, isScoped });
   },
+  status: acceptedStatus,
 };

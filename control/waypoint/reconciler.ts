@@ -10,9 +10,9 @@ import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 import type { Compiler } from '../compile/compile.js';
 import { namespaceOf } from '../../src/model/labels.js';
 import { gatewayGroup, type GatewayObject } from '../objects/objects.js';
-import type { WaypointHealth, WaypointTrouble } from '../status/route.js';
+import type { WaypointHealth, WaypointProblem } from '../status/status.js';
 import { waypointClass, waypointController } from '../compile/waypoints.js';
-import type { ServeLog } from '../serve/server.js';
+import type { ControlLog } from '../log.js';
 import { kindApi } from '../source/kubernetes.js';
 import { Reflector } from '../source/reflector.js';
 import type { Write } from '../kubernetes/apply-queue.js';
@@ -51,7 +51,7 @@ export interface ReconcileOptions {
   readonly onChange: () => void;
   /** A limit of docs/limits.md was reached. */
   readonly onLimit: (limit: string) => void;
-  readonly log: ServeLog;
+  readonly log: ControlLog;
   /** The clock by which parameters are parsed so often and no more; a monotonic one where absent. */
   readonly nowMs?: () => number;
 }
@@ -68,7 +68,7 @@ interface Progress {
   parametersPath: string | undefined;
   parametersAtMs: number;
   parameters: Readonly<Record<string, string>> | undefined;
-  trouble: WaypointTrouble | undefined;
+  problem: WaypointProblem | undefined;
   failures: number;
   notBeforeMs: number;
 }
@@ -143,10 +143,10 @@ export class WaypointReconciler {
 
   /** How it is with what was made for a Gateway. */
   health(gateway: GatewayObject): WaypointHealth {
-    const trouble = this.#progress.get(keyOf(gateway))?.trouble;
+    const problem = this.#progress.get(keyOf(gateway))?.problem;
     const { replicas, conditions } = this.#seen('deployment', gateway) ?? {};
     return {
-      ...(trouble ? { trouble } : {}),
+      ...(problem ? { problem } : {}),
       ...(replicas ? { replicas } : {}),
       ...(conditions ? { conditions } : {}),
     };
@@ -225,32 +225,32 @@ export class WaypointReconciler {
         parametersPath: undefined,
         parametersAtMs: 0,
         parameters: undefined,
-        trouble: undefined,
+        problem: undefined,
         failures: 0,
         notBeforeMs: 0,
       };
       this.#progress.set(key, progress);
     }
     if (Date.now() < progress.notBeforeMs) return;
-    const before = progress.trouble;
+    const before = progress.problem;
     try {
-      progress.trouble = await this.#carryOut(gateway, progress);
+      progress.problem = await this.#carryOut(gateway, progress);
       progress.failures = progress.notBeforeMs = 0;
     } catch (error) {
       const longest = Math.min(backoffMs.min * 2 ** progress.failures++, backoffMs.max);
       const retryInMs = Math.round(longest * (0.5 + Math.random() / 2));
       progress.notBeforeMs = Date.now() + retryInMs;
-      progress.trouble = { reason: isRefusal(error) ? 'Invalid' : 'Pending', message: errorText(error) };
+      progress.problem = { reason: isRefusal(error) ? 'Invalid' : 'Pending', message: errorText(error) };
       this.#options.log.warn(
         { gateway: key, error: errorText(error), retryInMs },
         'a waypoint was not made as its Gateway says, tried again',
       );
     }
-    if (JSON.stringify(before) !== JSON.stringify(progress.trouble)) this.#options.onChange();
+    if (JSON.stringify(before) !== JSON.stringify(progress.problem)) this.#options.onChange();
   }
 
   /** Returns what only another Gateway, or other parameters, can mend. Errors: ApiError. */
-  async #carryOut(gateway: GatewayObject, progress: Progress): Promise<WaypointTrouble | undefined> {
+  async #carryOut(gateway: GatewayObject, progress: Progress): Promise<WaypointProblem | undefined> {
     const { config, roots, settings } = this.#options;
     const namespace = namespaceOf(gateway);
     const named = parametersOf(gateway);
@@ -272,7 +272,7 @@ export class WaypointReconciler {
         this.#options.onLimit('waypoint-parameters');
         this.changed(waitMs);
         return (
-          progress.trouble ??
+          progress.problem ??
           (progress.rendered ? undefined : { reason: 'Pending', message: 'its parameters are read soon' })
         );
       }
@@ -288,8 +288,8 @@ export class WaypointReconciler {
       progress.applied.set(path, { text, fingerprint: '', atMs: Date.now() });
     }
     for (const object of rendering.objects) {
-      const trouble = await this.#keep(gateway, object, progress);
-      if (trouble) return trouble;
+      const problem = await this.#keep(gateway, object, progress);
+      if (problem) return problem;
     }
     const autoscaler = this.#seen('horizontalPodAutoscaler', gateway);
     if (autoscaler && !rendering.objects.some(({ kind }) => kind === 'horizontalPodAutoscaler')) {
@@ -329,7 +329,7 @@ export class WaypointReconciler {
     gateway: GatewayObject,
     { kind, path, body }: RenderedObject,
     progress: Progress,
-  ): Promise<WaypointTrouble | undefined> {
+  ): Promise<WaypointProblem | undefined> {
     const { config, log } = this.#options;
     const text = JSON.stringify(body);
     const seen = this.#seen(kind, gateway);
