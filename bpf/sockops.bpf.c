@@ -362,6 +362,7 @@ const volatile struct {
 	enum weft_local_flag local_flag;
 	enum weft_live_flag live_flag;
 	enum weft_service_flag service_flag;
+	enum weft_affinity_size affinity_size;
 	enum weft_node_slot node_slot;
 	enum weft_action action;
 	enum weft_reason reason;

@@ -15,11 +15,11 @@ import { AuthorityWatch } from './certificates/authority-watch.js';
 import { CertificateAuthority } from './certificates/ca.js';
 import { rootsConfigMap } from './certificates/roots-config-maps.js';
 import { closedMeans } from './compile/closed.js';
-import type { CompileSettings } from './compile/compile.js';
-import { differenceFrom } from './compile/difference.js';
+import type { CompileSettings } from './compile/settings.js';
+import { changesFrom } from './registry/difference.js';
 import { rootNamespace } from './compile/policies.js';
-import { isUnprotected, problemLine } from './compile/setting-problems.js';
-import { unenforced } from './compile/unenforced.js';
+import { isUnprotected, problemLine } from './problems/setting-problems.js';
+import { unenforced } from './problems/unenforced.js';
 import type { WaypointName } from './compile/waypoints.js';
 import { FirstEnrollment } from './kubernetes/first-enrollment.js';
 import { LeaderTasks } from './kubernetes/leader-tasks.js';
@@ -129,7 +129,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       certificate: servingCertificate(),
       ca,
       callerOfToken: tokenAuthentication(options, (name) => compiler.isWaypoint(name), onLimit),
-      mayHaveCertificate: (caller, identity) => compiler.mayAsk(caller, identity),
+      mayRequestCertificate: (caller, identity) => compiler.mayAsk(caller, identity),
       certTtlS: options.certTtlS,
       onCertificate: (issued) => metrics.certificates.inc({ result: issued ? 'issued' : 'refused' }),
       onReport: (node, report) => leaderTasks?.onReport(node, report),
@@ -279,7 +279,7 @@ function hostsOf({ listen, kubernetes }: ControlOptions) {
 const logged = (
   log: Logger,
   onRefused: () => void,
-): Pick<KubernetesSourceOptions, 'onRefused' | 'onTrouble'> => ({
+): Pick<KubernetesSourceOptions, 'onRefused' | 'onWatchError'> => ({
   onRefused: ({ object, message }) => {
     const name = `${object.metadata.namespace ?? ''}/${object.metadata.name}`;
     log.error(
@@ -288,7 +288,7 @@ const logged = (
     );
     onRefused();
   },
-  onTrouble: (kind, why, retryInMs) =>
+  onWatchError: (kind, why, retryInMs) =>
     log.warn({ kind, why, retryInMs }, 'the API server was not heard; what is known stays in force'),
 });
 
@@ -307,7 +307,7 @@ function fileSource(options: ControlOptions, publisher: Publisher, log: Logger):
   const source = new FileSource({
     dirs: options.from ?? [],
     onObjects: (objects) => {
-      publisher.apply(differenceFrom(compiler, objects));
+      publisher.apply(changesFrom(compiler, objects));
       writeProblems();
     },
     onErrors: (errors) => {

@@ -1,9 +1,12 @@
 /** From changed objects to resource updates: compiles what changed, and hands the resources that differ to the server. */
-import { Compiler, type Changes, type CompileSettings, type ObjectKey } from './compile/compile.js';
+import { Compiler } from './compile/compile.js';
+import type { ResourceChanges } from './compile/resource.js';
+import type { CompileSettings } from './compile/settings.js';
 import type { MeshObject } from './objects/objects.js';
-import { problemLine, SettingProblems } from './compile/setting-problems.js';
+import { problemLine, SettingProblems } from './problems/setting-problems.js';
 import type { ControlLog } from './log.js';
-import { ProblemLog } from './problem-log.js';
+import type { ObjectKey } from './objects/object-key.js';
+import { OwnershipLog } from './problems/ownership-log.js';
 import { Resources, type ChangedNames } from './serve/resources.js';
 
 export interface PublisherOptions {
@@ -22,13 +25,13 @@ export class Publisher {
   readonly resources = new Resources();
   /** Unknown values of labels and annotations. */
   readonly settingProblems: SettingProblems;
-  readonly #problems: ProblemLog;
+  readonly #problems: OwnershipLog;
 
   constructor(private readonly options: PublisherOptions) {
     const { settings, onLimit, log } = options;
     this.compiler = new Compiler(settings);
     this.settingProblems = new SettingProblems(() => onLimit('setting-problems'));
-    this.#problems = new ProblemLog(this.compiler, log);
+    this.#problems = new OwnershipLog(this.compiler, log);
   }
 
   /** Changed objects, undefined where deleted. Unknown values of labels and annotations go to the log. */
@@ -46,7 +49,7 @@ export class Publisher {
     this.#publish(this.compiler.configure(settings));
   }
 
-  #publish(changes: Changes): void {
+  #publish(changes: ResourceChanges): void {
     const { log, onCompiled, onUpdate } = this.options;
     const changed = this.resources.apply(changes);
     this.#problems.refresh();

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Removal } from './compile/compile.js';
+import type { Removal } from './compile/settings.js';
 import { RemovalStages, untunneledMs } from './removal.js';
 
 test('nobody is dialed by tunnel for a while before the release, and each stage comes once', (t) => {

@@ -3,7 +3,7 @@
  * them. Between two steps there is time for what was begun under the former one.
  */
 import { timerMsMax } from '../src/model/duration.js';
-import type { Removal } from './compile/compile.js';
+import type { Removal } from './compile/settings.js';
 
 /** From the first word without tunnels to the release: what was dialed by tunnel has arrived by then. */
 export const untunneledMs = 3_000;

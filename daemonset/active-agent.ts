@@ -18,16 +18,17 @@ import { serveAdmin } from './admin.js';
 import { attemptWith, type Attempt } from './attempt.js';
 import { Cni, cniOptionsOf, removeCni } from './cni/cni.js';
 import type { AddRequest } from './cni/protocol.js';
-import { readCounters, watchEvents, watchFlows } from './maps/events.js';
+import { readCounters } from './maps/count.js';
+import { watchEvents } from './maps/events.js';
+import { watchFlows } from './maps/flows.js';
 import { cniProgram, Datapath, removeInstance } from './datapath/loader.js';
-import { PodMaps } from './maps/pod-maps.js';
 import type { Subscriptions } from './discovery/subscriptions.js';
 import { Enroller } from './enroll/enroller.js';
 import { NetnsFinder } from './enroll/netns-finder.js';
 import { Preexisting } from './enroll/preexisting.js';
 import { podsReported, type NodeReporter } from './enroll/report.js';
 import type { Inheritance } from './handover/protocol.js';
-import { Carried } from './kernel/flows.js';
+import { KernelFlows } from './kernel/flows.js';
 import { Lease } from './kernel/lease.js';
 import { KernelServices } from './kernel/services.js';
 import { Verdicts } from './kernel/verdicts.js';
@@ -76,11 +77,10 @@ export class ActiveAgent {
   readonly #parts: AgentParts;
   readonly #isInherited: boolean;
   readonly #datapath: Datapath;
-  readonly #maps: PodMaps;
   readonly #verdicts: Verdicts;
   readonly #services: KernelServices;
   readonly #preexisting: Preexisting;
-  readonly #kernelFlows: Carried;
+  readonly #kernelFlows: KernelFlows;
   readonly #enroller: Enroller;
   readonly #readiness: ReadyFile;
   readonly #attempt: Attempt;
@@ -125,9 +125,9 @@ export class ActiveAgent {
     const { options, log, state, metrics, workers } = parts;
     this.#attempt = attemptWith(log);
     this.#datapath = new Datapath(options.instance, options.cgroups);
-    this.#maps = new PodMaps(this.#datapath);
+    const { maps } = this.#datapath;
     this.#verdicts = new Verdicts(
-      this.#datapath,
+      maps,
       state,
       options.node,
       options.verdictLeaseMs,
@@ -140,11 +140,9 @@ export class ActiveAgent {
       inherited && ((cookie) => this.#enroller.podOf(cookie)),
       () => metrics.limitReached.inc({ limit: 'handover-verdicts' }),
     );
-    this.#services = new KernelServices(this.#datapath, () =>
-      metrics.limitReached.inc({ limit: 'kernel-services' }),
-    );
+    this.#services = new KernelServices(maps, () => metrics.limitReached.inc({ limit: 'kernel-services' }));
     this.#preexisting = new Preexisting(inherited?.preexisting);
-    this.#kernelFlows = new Carried({
+    this.#kernelFlows = new KernelFlows({
       datapath: this.#datapath,
       view: state,
       podOf: (cookie) => this.#enroller.podOf(cookie),
@@ -155,12 +153,12 @@ export class ActiveAgent {
     this.#enroller = new Enroller({
       hooks: this.#datapath.hooks,
       attach: (cookie, netns) => this.#datapath.attachPod(cookie, netns),
-      maps: this.#maps,
+      maps: maps.pods,
       workers,
       verdicts: this.#verdicts,
       preexisting: this.#preexisting,
       kernelCookies: () => this.#kernelFlows.cookies(),
-      onReleased: (local) => this.#kernelFlows.left(local),
+      onReleased: (local) => this.#kernelFlows.podLeft(local),
       namespaces: new NetnsFinder(),
       rules: options,
       neverPods: neverPods(),
@@ -191,7 +189,7 @@ export class ActiveAgent {
     metrics.lacks(missing.keys());
     for (const [feature, why] of missing)
       log.warn({ feature, why }, 'this kernel lacks a feature; what it would carry goes the longer way');
-    this.#maps.setNode(netnsCookie(''), {
+    this.#datapath.maps.node.setNode(netnsCookie(''), {
       ...options,
       ...(missing.has('splice') ? { spliceBytesMax: 0 } : {}),
     });
@@ -202,7 +200,7 @@ export class ActiveAgent {
       );
     this.#lease = new Lease({
       verdicts: this.#verdicts,
-      carried: this.#kernelFlows,
+      flows: this.#kernelFlows,
       isUnused: missing.has('kernel-path'),
       attempt: this.#attempt,
       onCut: (cut) => log.info({ cut }, 'connections in the kernel cut that are now forbidden'),
@@ -243,7 +241,7 @@ export class ActiveAgent {
   }
 
   #watch(): void {
-    const stopEvents = watchEvents(this.#datapath, (event) =>
+    const stopEvents = watchEvents(this.#datapath.maps, (event) =>
       this.#parts.log.warn({ ...event, cookie: String(event.cookie) }, 'refused in the kernel'),
     );
     const stopFlows = watchFlows(this.#datapath, (flows) => this.#kernelFlows.onFlows(flows));
@@ -276,7 +274,7 @@ export class ActiveAgent {
       readiness: this.#readiness,
       missing: this.#missing,
       cniStatus: () => (this.#cni ? this.#cni.problem || 'in its place' : 'not installed by this agent'),
-      counters: () => readCounters(this.#datapath),
+      counters: () => readCounters(this.#datapath.maps),
       isReady: () => this.isReady(),
       isEmpty: () => this.isEmpty(),
     });
@@ -326,7 +324,7 @@ export class ActiveAgent {
 
   /** What depends on who is enrolled. */
   #endPass(isChanged: boolean): void {
-    if (isChanged) this.#kernelFlows.forgetWords();
+    if (isChanged) this.#kernelFlows.forgetTemplates();
     this.#followMesh();
     this.#lease?.begin();
     this.#lease?.renew();
@@ -334,7 +332,7 @@ export class ActiveAgent {
 
   /** The view has changed. */
   onMesh(): void {
-    this.#kernelFlows.forgetWords();
+    this.#kernelFlows.forgetTemplates();
     if (this.#isClosed || !this.#lease?.isSwept) return;
     // What is forbidden now comes first; nothing that fails after it keeps it from being so.
     this.#lease.refresh();
@@ -355,7 +353,8 @@ export class ActiveAgent {
 
   /** A worker met a connection that the kernel could carry the next time. */
   onVerdictRequest({ source, destination, port }: Extract<FromWorker, { type: 'verdict-request' }>): void {
-    if (!this.#isClosed && this.#enroller.hasSettled(source)) this.#verdicts.learn(source, destination, port);
+    if (!this.#isClosed && this.#enroller.hasSettled(source))
+      this.#verdicts.decide(source, destination, port);
   }
 
   /** A worker was replaced: these pods have no listeners. */
@@ -417,7 +416,7 @@ export class ActiveAgent {
 
   /** The kernel's counters by name; empty once the node is another agent's. */
   counters(): Record<string, number> {
-    return this.#isClosed ? {} : readCounters(this.#datapath);
+    return this.#isClosed ? {} : readCounters(this.#datapath.maps);
   }
 
   /** Writes nothing any more, and is done with what it was doing. The servers of this node's ports are closed. */

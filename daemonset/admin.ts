@@ -10,7 +10,7 @@ import type { CertificateManager } from '../src/tls/certificate-manager.js';
 import type { Subscriptions } from './discovery/subscriptions.js';
 import type { Enroller } from './enroll/enroller.js';
 import type { Preexisting } from './enroll/preexisting.js';
-import type { Carried } from './kernel/flows.js';
+import type { KernelFlows } from './kernel/flows.js';
 import type { AgentOptions } from './options.js';
 import type { ReadyFile } from './readiness.js';
 import type { Workers } from './workers.js';
@@ -29,7 +29,7 @@ export interface AdminSources {
   readonly subscriptions: Subscriptions;
   readonly enroller: Enroller;
   readonly preexisting: Preexisting;
-  readonly kernelFlows: Carried;
+  readonly kernelFlows: KernelFlows;
   readonly readiness: ReadyFile;
   /** What this kernel lacks, and why. */
   readonly missing: ReadonlyMap<string, string>;

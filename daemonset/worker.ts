@@ -15,7 +15,7 @@ import { MeshState } from '../src/state/store.js';
 import type { MetricEvent } from '../src/telemetry/metrics.js';
 import type { Svid } from '../src/tls/svid.js';
 import type { FromWorker, LocalPod, ToWorker, WorkerSettings } from './worker-ipc.js';
-import type { ListenerKind } from './datapath/layout.js';
+import type { ListenerKind } from './maps/listeners.js';
 import { PodSockets } from './pod/sockets.js';
 import { Connections } from './proxy/connections.js';
 import type { ProxyContext } from './proxy/context.js';

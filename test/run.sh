@@ -129,7 +129,7 @@ for group in "${groups[@]}"; do
   [ "$group" != vm ] || bash native/prepare.sh vm
 done
 # Files that look at what namespaces share (the memory of TCP): nothing else may run beside them.
-alone='^test/netns/kernel\.test\.js\|'
+alone='^test/netns/kernel-splice\.test\.js\|'
 beside() { printf '%s\n' "${parallel[@]}" | { grep -vE "$alone" || true; }; }
 by_itself() { printf '%s\n' "${parallel[@]}" | { grep -E "$alone" || true; }; }
 if [ "${#parallel[@]}" -gt 0 ]; then

@@ -4,15 +4,16 @@ import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import {
-  encodeEndpoint,
-  encodeEndpointKey,
-  encodeService,
-  encodeServiceKey,
-  encodeVerdict,
-  encodeVerdictKey,
-} from '../../daemonset/datapath/layout.js';
 import { Datapath } from '../../daemonset/datapath/loader.js';
+import {
+  EndpointKey,
+  EndpointRow,
+  ServiceKey,
+  ServiceRow,
+  VerdictKey,
+  VerdictRow,
+  actions,
+} from '../../daemonset/maps/rows.generated.js';
 import { BpfMap } from '../../native/index.js';
 import { WeftError } from '../../src/base/errors.js';
 import { sleep, until } from '../../src/base/wait.js';
@@ -236,17 +237,26 @@ async function filled<T>(action: () => Promise<T>): Promise<T> {
   const ids = Array.from({ length: fill.services }, (_, i) => 1_000_000 + i);
   const ipOf = (i: number): ReturnType<typeof parseIp> => parseIp(`10.97.${i >> 8}.${i & 255}`);
   const verdictKeys = Array.from({ length: fill.verdicts }, (_, i) =>
-    encodeVerdictKey(1_000_000n + BigInt(i % 330), 2_000_000n + BigInt(Math.floor(i / 330)), 8080),
+    VerdictKey.encode({
+      source: 1_000_000n + BigInt(i % 330),
+      destination: 2_000_000n + BigInt(Math.floor(i / 330)),
+      port: 8080,
+    }),
   );
   const endpointKeys = ids.flatMap((id) =>
-    Array.from({ length: fill.endpointsEach }, (_, index) => encodeEndpointKey(id, index)),
+    Array.from({ length: fill.endpointsEach }, (_, index) => EndpointKey.encode({ id, index })),
   );
-  const serviceKeys = ids.map((_, i) => encodeServiceKey(ipOf(i), 80));
+  const serviceKeys = ids.map((_, i) => ServiceKey.encode({ ip: ipOf(i), port: 80 }));
   try {
-    verdicts.updateBatch(verdictKeys.map((key) => [key, encodeVerdict(1n)]));
-    endpoints.updateBatch(endpointKeys.map((key) => [key, encodeEndpoint(parseIp('10.98.0.1'), 8080)]));
+    const verdict = VerdictRow.encode({ epoch: 1n, action: actions.allow });
+    verdicts.updateBatch(verdictKeys.map((key) => [key, verdict]));
+    const endpoint = EndpointRow.encode({ ip: parseIp('10.98.0.1'), port: 8080 });
+    endpoints.updateBatch(endpointKeys.map((key) => [key, endpoint]));
     services.updateBatch(
-      serviceKeys.map((key, i) => [key, encodeService(ids[i] ?? 0, fill.endpointsEach)] as const),
+      serviceKeys.map(
+        (key, i) =>
+          [key, ServiceRow.encode({ id: ids[i] ?? 0, count: fill.endpointsEach, flags: 0 })] as const,
+      ),
     );
     // Filling an LRU may have pushed out the one that counts.
     await once('weft-bench-client', near);

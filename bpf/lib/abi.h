@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
- * What the kernel side and the agent share: every struct here stands in a map and is read by
- * daemonset/datapath/layout.ts; test/bpf/layout.test.ts compares both with the object's BTF.
+ * What the kernel side and the agent share: every struct here stands in a map. The agent's types are generated from the
+ * objects' BTF (native/generate-rows.mjs, daemonset/maps/rows.generated.ts); test/bpf/layout.test.ts compares both.
  * Addresses are 16 bytes in network order, v4 as ::ffff:a.b.c.d. Cookies are network namespace cookies:
  * the kernel's own knowledge of which pod a socket lives in.
  */
@@ -171,7 +171,7 @@ struct weft_service_key {
 	__be16 port;
 	__u16 pad;
 };
-#define WEFT_AFFINITY_BUCKETS 512
+enum weft_affinity_size { WEFT_AFFINITY_BUCKETS = 512 /* of client addresses: src/state/affinity.ts */ };
 enum weft_service_flag {
 	/* The set has WEFT_AFFINITY_BUCKETS entries, one for each bucket of client addresses. */
 	WEFT_SERVICE_AFFINITY = 1,
@@ -221,7 +221,7 @@ enum weft_live_flag {
 	WEFT_LIVE_OVERFLOWED = 64, /* a reader fell behind by the limit at least once */
 };
 struct weft_live {
-	/* As far as dialled_port: the same for all connections that are told by the same words (carried.ts). */
+	/* As far as dialled_port: equal for connections whose records differ in the client's port and counts alone (flows.ts). */
 	__u64 source; /* namespace cookies */
 	__u64 destination;
 	struct weft_ip saddr;

@@ -1,7 +1,7 @@
 /** `check-manifests`: what `weft check -f` prints. */
 import type { Command } from 'commander';
 import { rootNamespace } from '../compile/policies.js';
-import { manifestFindings, manifestTexts } from '../manifest-findings.js';
+import { manifestFindings, manifestTexts } from '../problems/manifest-findings.js';
 
 export function manifestsCommand(program: Command): void {
   program

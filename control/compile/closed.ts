@@ -2,14 +2,14 @@
  * The closed form of an object that cannot be read: the most restrictive object that its readable fields allow. It is in force in the
  * object's place. It depends on the object alone, never on an earlier version, so that replicas and restarts agree. Pure.
  */
-import type {
-  AccessPolicyObject,
-  Labels,
-  MeshObject,
-  MeshSettingsObject,
-  RouteObject,
+import {
+  type AccessPolicyObject,
+  type MeshObject,
+  type MeshSettingsObject,
+  type RouteObject,
+  isRoute,
 } from '../objects/objects.js';
-import { isRoute } from '../objects/objects.js';
+import type { Labels } from '../../src/model/labels.js';
 
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   value !== null && typeof value === 'object' && !Array.isArray(value);

@@ -8,7 +8,8 @@ import { candidatesOf } from '../../src/state/resolve.js';
 import { MeshState } from '../../src/state/store.js';
 import type { Service } from '../../src/model/service.js';
 import { parseManifests } from '../source/parse.js';
-import { compile, type Removal } from './compile.js';
+import { compile } from './compile.js';
+import type { Removal } from './settings.js';
 import type { MeshObject } from '../objects/objects.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };

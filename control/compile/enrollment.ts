@@ -1,13 +1,8 @@
-/** What labels and annotations ask for. Pure; what cannot be read is left out and named, it never costs the object. */
+/** Which pods are to be in the mesh, by labels. Pure. */
+import { labelsOf } from '../../src/model/labels.js';
 import type { UncapturedReason } from '../../src/model/node-pod.js';
 import { meshModeOf } from '../../src/model/object-settings.js';
-import type { Labels, NamespaceObject, PodObject } from '../objects/objects.js';
-
-export type { Labels } from '../objects/objects.js';
-export const labelsOf = (object: { metadata: { labels?: Labels } } | undefined): Labels =>
-  object?.metadata.labels ?? {};
-export const namespaceOf = (object: { metadata: { namespace?: string } }): string =>
-  object.metadata.namespace ?? 'default';
+import type { NamespaceObject, PodObject } from '../objects/objects.js';
 
 /** Pods that say nothing themselves are in the mesh. */
 export const isEnrolled = (namespace: NamespaceObject | undefined): boolean =>
@@ -22,9 +17,4 @@ export function uncapturedBecause(
   const own = meshModeOf(labelsOf(pod));
   if (own !== undefined) return own === 'enabled' ? undefined : 'disabled-by-label';
   return isEnrolled(namespace) ? undefined : 'namespace-not-enrolled';
-}
-
-export function selects(selector: Labels | undefined, labels: Labels): boolean {
-  const wanted = Object.entries(selector ?? {});
-  return wanted.length > 0 && wanted.every(([key, value]) => labels[key] === value);
 }

@@ -3,15 +3,15 @@ import { test } from 'node:test';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { compile } from './compile.js';
 import {
-  beginning,
-  enrolledSaying,
+  enrollingCondition,
+  enrolledConditionNow,
   enrollMsMax,
   isEnrolling,
-  mayBegin,
+  mayBeginEnrolling,
   settleMs,
-  thereBefore,
+  startedBefore,
   unreported,
-  type EnrollmentFacts,
+  type EnrollmentProgress,
 } from './first-enrollment.js';
 import type {
   Condition,
@@ -74,7 +74,7 @@ const policy: MeshObject = {
 test('in its first minute a namespace is permissive and its pods are dialed by tunnel once they are reported; policies are in force', () => {
   const pods = [podOf('a', 'True'), podOf('bb', 'False'), podOf('ccc')];
   const own = podOf('dddd', undefined, { labels: strict });
-  assert.deepEqual(toldOf(namespaceOf(beginning()), ...pods, own, policy), {
+  assert.deepEqual(toldOf(namespaceOf(enrollingCondition()), ...pods, own, policy), {
     policies: ['shop/p'],
     tunnels: { a: 'hbone', bb: 'none', ccc: 'none', dddd: 'none' },
   });
@@ -86,7 +86,7 @@ test('in its first minute a namespace is permissive and its pods are dialed by t
 });
 
 test('a condition that says anything else, or none, opens nothing', () => {
-  const open = beginning();
+  const open = enrollingCondition();
   for (const condition of [
     undefined,
     done,
@@ -105,10 +105,10 @@ test('a condition that says anything else, or none, opens nothing', () => {
 });
 
 test('the strict mode of the mesh waits at the first install, and for no namespace that comes later', () => {
-  const first = namespaceOf(beginning());
+  const first = namespaceOf(enrollingCondition());
   assert.deepEqual(toldOf(meshStrict, first).policies, []);
   const other = (condition?: Condition): NamespaceObject => namespaceOf(condition, strict, {}, 'bank');
-  assert.deepEqual(toldOf(meshStrict, first, other(beginning())).policies, []);
+  assert.deepEqual(toldOf(meshStrict, first, other(enrollingCondition())).policies, []);
   for (const condition of [done, undefined])
     assert.deepEqual(toldOf(meshStrict, first, other(condition)).policies, [
       'bank/weft-strict-namespace',
@@ -118,7 +118,7 @@ test('the strict mode of the mesh waits at the first install, and for no namespa
 
 test('a first minute begins only where nobody was in the mesh', () => {
   const may = (namespace: NamespaceObject, pods: readonly PodObject[] = [], mesh = false): boolean =>
-    mayBegin(namespace, {
+    mayBeginEnrolling(namespace, {
       namespaces: [namespace, namespaceOf(done, strict, {}, 'bank')],
       pods,
       settings: mesh ? [meshStrict] : [],
@@ -130,7 +130,7 @@ test('a first minute begins only where nobody was in the mesh', () => {
   assert.ok(may(namespaceOf(), [elsewhere]));
   assert.ok(!may(namespaceOf(), [podOf('a', 'True')]), 'one of an earlier version has no condition');
   assert.ok(!may(namespaceOf(done)));
-  assert.ok(!may(namespaceOf(beginning())));
+  assert.ok(!may(namespaceOf(enrollingCondition())));
   assert.ok(!may(namespaceOf(undefined, {})));
   assert.ok(!may(namespaceOf(), [], true), 'the mesh is strict already');
   for (const value of ['closed', 'Available', ''])
@@ -139,7 +139,7 @@ test('a first minute begins only where nobody was in the mesh', () => {
 });
 
 test('waited for are pods that run, are meant to be in the mesh, are older than its first minute and are not reported', () => {
-  const namespace = namespaceOf(beginning());
+  const namespace = namespaceOf(enrollingCondition());
   const pods = [
     podOf('waits'),
     podOf('failed', 'False'),
@@ -158,14 +158,21 @@ test('waited for are pods that run, are meant to be in the mesh, are older than 
   );
   const sinceMs = Date.parse('2026-01-01T00:00:00Z');
   const at = (creationTimestamp: string): PodObject => podOf('a', undefined, { creationTimestamp });
-  assert.equal(thereBefore([at('2025-12-31T23:59:59Z'), at('2026-01-01T00:00:01Z')], sinceMs).length, 1);
-  assert.equal(thereBefore([podOf('unknown')], sinceMs).length, 1);
+  assert.equal(startedBefore([at('2025-12-31T23:59:59Z'), at('2026-01-01T00:00:01Z')], sinceMs).length, 1);
+  assert.equal(startedBefore([podOf('unknown')], sinceMs).length, 1);
 });
 
 test('it ends once all pods have been reported for a while, or at its deadline; what it waits for is said', () => {
   const facts = { unreported: [], settledMs: undefined, elapsedMs: 0 };
-  const said = (more: Partial<EnrollmentFacts>, namespace = namespaceOf(beginning())): string[] => {
-    const { status = '', reason = '', message = '' } = enrolledSaying(namespace, { ...facts, ...more }) ?? {};
+  const said = (
+    more: Partial<EnrollmentProgress>,
+    namespace = namespaceOf(enrollingCondition()),
+  ): string[] => {
+    const {
+      status = '',
+      reason = '',
+      message = '',
+    } = enrolledConditionNow(namespace, { ...facts, ...more }) ?? {};
     return [status, reason, message];
   };
   const waiting = [podOf('a'), podOf('bb'), { ...podOf('c'), spec: { nodeName: 'node-a' } }];
@@ -184,5 +191,5 @@ test('it ends once all pods have been reported for a while, or at its deadline; 
   ]);
   assert.deepEqual(said({ unreported: waiting }, namespaceOf(done)), ['True', 'Enrolled', inForce]);
   assert.deepEqual(said({ unreported: waiting }, namespaceOf()), ['True', 'Enrolled', inForce]);
-  assert.equal(enrolledSaying(namespaceOf(done, {}), facts), undefined);
+  assert.equal(enrolledConditionNow(namespaceOf(done, {}), facts), undefined);
 });

@@ -7,7 +7,8 @@
  * condition is the control plane's alone: `namespaces/status` is not for who may write namespaces. Pure.
  */
 import { firstEnrollmentOf, isStrict } from '../../src/model/object-settings.js';
-import { isEnrolled, labelsOf, namespaceOf, uncapturedBecause } from './enrollment.js';
+import { isEnrolled, uncapturedBecause } from './enrollment.js';
+import { labelsOf, namespaceOf } from '../../src/model/labels.js';
 import {
   capturedCondition,
   enrolledCondition,
@@ -48,7 +49,7 @@ export interface Registry {
  * Whether the first minute of a namespace may begin. Only where nobody was in the mesh: a namespace that has the condition, or of which
  * a pod is captured, stays as strict as it is. Where the whole mesh is strict, only before the first namespace of all.
  */
-export function mayBegin(namespace: NamespaceObject, registry: Registry): boolean {
+export function mayBeginEnrolling(namespace: NamespaceObject, registry: Registry): boolean {
   if (!isEnrolled(namespace) || conditionOf(namespace)) return false;
   if (firstEnrollmentOf(namespace.metadata.annotations ?? {}) === 'closed') return false;
   const { name } = namespace.metadata;
@@ -61,7 +62,7 @@ export function mayBegin(namespace: NamespaceObject, registry: Registry): boolea
 }
 
 /** Condition of a namespace whose first minute begins. */
-export const beginning = (): Condition => ({
+export const enrollingCondition = (): Condition => ({
   type: enrolledCondition,
   status: 'False',
   reason: enrolling,
@@ -87,10 +88,10 @@ export function unreported(
 }
 
 /** A pod that is younger than the first minute is not waited for: it is enrolled before its first process, and there may always be a next one. */
-export const thereBefore = (pods: readonly PodObject[], sinceMs: number): PodObject[] =>
+export const startedBefore = (pods: readonly PodObject[], sinceMs: number): PodObject[] =>
   pods.filter(({ metadata }) => !(Date.parse(metadata.creationTimestamp ?? '') > sinceMs));
 
-export interface EnrollmentFacts {
+export interface EnrollmentProgress {
   /** Of the whole mesh: a client may be anywhere. */
   readonly unreported: readonly PodObject[];
   /** For how long nothing was unreported; undefined where something is. */
@@ -100,7 +101,10 @@ export interface EnrollmentFacts {
 }
 
 /** The condition as it should be; undefined: none. */
-export function enrolledSaying(namespace: NamespaceObject, facts: EnrollmentFacts): Condition | undefined {
+export function enrolledConditionNow(
+  namespace: NamespaceObject,
+  facts: EnrollmentProgress,
+): Condition | undefined {
   if (!isEnrolled(namespace)) return undefined;
   const now = conditionOf(namespace);
   const said = (status: 'True' | 'False', reason: string, message: string): Condition => ({

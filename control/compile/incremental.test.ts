@@ -4,15 +4,16 @@ import { test } from 'node:test';
 import { typeUrls } from '../../src/discovery/types.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { Resources } from '../serve/resources.js';
-import { compile, Compiler, type Told } from './compile.js';
-import { differenceFrom } from './difference.js';
-import { beginning } from './first-enrollment.js';
+import { compile, Compiler } from './compile.js';
+import type { CompiledResource } from './resource.js';
+import { changesFrom } from '../registry/difference.js';
+import { enrollingCondition } from './first-enrollment.js';
 import { capturedCondition, type BackendRef, type MeshObject, type ParentRef } from '../objects/objects.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 
 /** What nodes n1 and n2 would be told, by type and name, with versions. */
-function described(told: Iterable<Told>): string {
+function described(told: Iterable<CompiledResource>): string {
   const resources = new Resources(told);
   return describe(resources);
 }
@@ -72,7 +73,7 @@ function randomObject(): MeshObject {
       return {
         kind: 'Namespace',
         metadata: { name: namespace, labels: { ...labels, ...pick([{}, { 'weft.dev/export': 'enabled' }]) } },
-        ...pick([{}, { status: { conditions: [beginning()] } }]),
+        ...pick([{}, { status: { conditions: [enrollingCondition()] } }]),
       };
     case 'Node':
       return {
@@ -203,7 +204,7 @@ test('change by change or all at once: nodes are told the same, and every differ
     }
     objects = next;
     const before = new Set(describe(resources).split('\n'));
-    const changed = resources.apply(compiler.apply(differenceFrom(compiler, [...objects.values()])));
+    const changed = resources.apply(compiler.apply(changesFrom(compiler, [...objects.values()])));
     const anew = compile([...objects.values()], settings);
     assert.equal(describe(resources), described(anew.all()));
     assert.deepEqual(problemsOf(compiler), problemsOf(anew));

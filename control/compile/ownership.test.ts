@@ -1,13 +1,14 @@
 /** Who has an address or a host name, as objects come and go, and what is said of those that lose. */
+import { objectKey } from '../objects/object-key.js';
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseIp } from '../../src/model/address.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
-import { narrow } from '../source/narrow.js';
+import { pickFields } from '../kinds/kinds.js';
 import { parseManifests } from '../source/parse.js';
 import { acceptedWrite } from '../../test/support/status-writes.js';
-import { Compiler, compile, objectKey } from './compile.js';
-import { differenceFrom } from './difference.js';
+import { Compiler, compile } from './compile.js';
+import { changesFrom } from '../registry/difference.js';
 import type { MeshObject, NodeObject, PodObject, WorkloadObject } from '../objects/objects.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
@@ -102,7 +103,7 @@ test('a Workload at an address that somebody has is nobody: no endpoint, no pod 
     assert.ok(
       tells(compiler, 'nodePod', 'trap') && compiler.mayAsk('vm1', 'spiffe://cluster.local/ns/evil/sa/trap'),
     );
-    const { withdrawn } = compiler.apply(new Map([[objectKey(owner), owner]]));
+    const { removed: withdrawn } = compiler.apply(new Map([[objectKey(owner), owner]]));
     assert.deepEqual(withdrawn.map(({ kind }) => kind).sort(), ['namespace', 'nodePod', 'workload']);
     assert.ok(!compiler.mayAsk('vm1', 'spiffe://cluster.local/ns/evil/sa/trap'), named);
   }
@@ -242,7 +243,7 @@ test('where a network namespace is, a pod’s author does not say on Kubernetes;
     spec: { nodeName: 'n1' },
     status: { podIPs: [{ ip: '10.0.0.1' }] },
   };
-  const read = narrow('Pod', raw);
+  const read = pickFields('Pod', raw);
   assert.deepEqual(read?.metadata.annotations, { 'weft.dev/splice': 'on' });
   const said = (netns: string): number =>
     parseManifests(
@@ -287,7 +288,7 @@ test('who loses is told on the object, once', () => {
   const said = { ...object, status: { conditions } } as unknown as MeshObject;
   assert.equal(acceptedWrite(said, compiler.problemOf(object)), undefined);
   // Status alone changes nothing of what is told.
-  assert.equal(differenceFrom(compiler, [said, pod('bank', '10.0.0.1')]).size, 1);
+  assert.equal(changesFrom(compiler, [said, pod('bank', '10.0.0.1')]).size, 1);
   compiler.apply(new Map([[objectKey(object), said]]));
   assert.match(accepted(compiler, object), /AddressConflict/);
 });
@@ -298,10 +299,10 @@ test('who claims what thousands of one namespace claim already is compiled alone
   const own = external('shop', 'pay', ['198.51.100.1'], 3, 'pay.example.com');
   const last = external('evil', 'last', ['198.51.100.1'], 4);
   for (const object of [own, last]) {
-    const { told } = compiler.apply(new Map([[objectKey(object), object]]));
+    const { updated: told } = compiler.apply(new Map([[objectKey(object), object]]));
     assert.ok(told.length <= 3, `${told.length} resources`);
     assert.ok(told.every((one) => one.kind === 'service' || one.kind === 'workload' || one.kind === 'trust'));
-    const { told: after } = compiler.apply(new Map([[objectKey(object), undefined]]));
+    const { updated: after } = compiler.apply(new Map([[objectKey(object), undefined]]));
     assert.ok(after.length <= 1, `${after.length} resources`);
   }
 });

@@ -1,13 +1,14 @@
-/** A pod as nodes are told it. Pure. */
+/** Pods as resources. Pure. */
 import { parseCidr, parseIp, type IpAddress } from '../../src/model/address.js';
 import { spiffeIdOf, type SpiffeId, type TrustDomain } from '../../src/model/identity.js';
 import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
 import { cidrList, isStrict, portList } from '../../src/model/object-settings.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Locality, Workload, WorkloadUid } from '../../src/model/workload.js';
-import { kubeletPorts, targetPortOf } from './containers.js';
+import { kubeletPorts, targetPortOf } from './container-ports.js';
 import { isCaptured, isEnrolling } from './first-enrollment.js';
-import { labelsOf, namespaceOf, selects, uncapturedBecause } from './enrollment.js';
+import { labelsOf, namespaceOf, selects } from '../../src/model/labels.js';
+import { uncapturedBecause } from './enrollment.js';
 import type {
   AccessPolicyObject,
   MeshSettingsObject,
@@ -18,10 +19,11 @@ import type {
 } from '../objects/objects.js';
 import { nameOfPolicy, strictPolicy } from './policies.js';
 import { appProtocol } from './protocols.js';
+import type { CompiledResource } from './resource.js';
 import { cluster, serviceKeyOf, tcpPorts } from './service.js';
 
-/** What a pod's meaning depends on besides the pod. */
-export interface PodSurroundings {
+/** What the resources of a pod depend on besides the pod. */
+export interface PodLookup {
   readonly trustDomain: TrustDomain;
   readonly rootsVersion: string;
   /** No policy is in force. */
@@ -49,7 +51,7 @@ export interface CompiledPod {
   readonly workload?: Workload;
   /** Its own strict mode. */
   readonly policy?: AuthorizationPolicy;
-  readonly held?: NodePod;
+  readonly nodePod?: NodePod;
   readonly uncaptured?: UncapturedPod;
 }
 
@@ -67,36 +69,36 @@ function localityOf(node: NodeObject | undefined): { locality?: Locality } {
 }
 
 /** Undefined where it has ended: no node holds it, nobody reaches it. */
-export function compilePod(pod: PodObject, around: PodSurroundings): CompiledPod | undefined {
+export function compilePod(pod: PodObject, lookup: PodLookup): CompiledPod | undefined {
   if (gone(pod)) return undefined;
-  const { mesh } = around;
+  const { mesh } = lookup;
   const { name } = pod.metadata;
   const namespace = namespaceOf(pod);
   const node = pod.spec.nodeName;
   const addresses: IpAddress[] = (pod.status?.podIPs ?? []).map(({ ip }) => parseIp(ip));
   const serviceAccount = pod.spec.serviceAccountName ?? 'default';
-  const identity = spiffeIdOf({ trustDomain: around.trustDomain, namespace, serviceAccount });
+  const identity = spiffeIdOf({ trustDomain: lookup.trustDomain, namespace, serviceAccount });
   const uid = (
-    around.kind === 'Pod'
+    lookup.kind === 'Pod'
       ? `${cluster}//Pod/${namespace}/${name}`
       : `${cluster}/weft.dev/Workload/${namespace}/${name}`
   ) as WorkloadUid;
   const podUid = pod.metadata.uid ?? '';
   const labels = labelsOf(pod);
-  const reason = around.enrolNone
+  const reason = lookup.enrolNone
     ? 'mesh-is-being-removed'
-    : around.isWaypoint
+    : lookup.isWaypoint
       ? 'waypoint'
-      : uncapturedBecause(pod, around.namespace);
+      : uncapturedBecause(pod, lookup.namespace);
   const ready = pod.status?.conditions?.find(({ type }) => type === 'Ready')?.status ?? 'True';
 
-  const policies = (around.open ? [] : around.policies)
+  const policies = (lookup.open ? [] : lookup.policies)
     .filter(({ spec }) => spec.selector && selects(spec.selector.matchLabels, labels))
     .map((policy): string => nameOfPolicy(policy).key);
-  const enrolling = isEnrolling(around.namespace);
+  const enrolling = isEnrolling(lookup.namespace);
   const own =
-    !around.open && !enrolling && isStrict(labels)
-      ? strictPolicy(namespace, `${around.kind.toLowerCase()}-${name}`, 'workload')
+    !lookup.open && !enrolling && isStrict(labels)
+      ? strictPolicy(namespace, `${lookup.kind.toLowerCase()}-${name}`, 'workload')
       : undefined;
   if (own) policies.push(own.key);
 
@@ -111,7 +113,7 @@ export function compilePod(pod: PodObject, around: PodSurroundings): CompiledPod
     node,
     cluster,
     tunnel:
-      reason === 'waypoint' || (reason === undefined && !around.untunneled && (!enrolling || isCaptured(pod)))
+      reason === 'waypoint' || (reason === undefined && !lookup.untunneled && (!enrolling || isCaptured(pod)))
         ? 'hbone'
         : 'none',
     ...(reason === 'waypoint' ? { nativeTunnel: true } : {}),
@@ -120,7 +122,7 @@ export function compilePod(pod: PodObject, around: PodSurroundings): CompiledPod
     healthy: ready === 'True' && pod.metadata.deletionTimestamp === undefined,
     hostNetwork: pod.spec.hostNetwork ?? false,
     services: new Map(
-      around.services
+      lookup.services
         .filter((service) => selects(service.spec.selector, labels))
         .map((service) => [
           serviceKeyOf(service),
@@ -135,7 +137,7 @@ export function compilePod(pod: PodObject, around: PodSurroundings): CompiledPod
     workloadType: 'pod',
     canonicalName: labels['app.kubernetes.io/name'] ?? labels['app'] ?? name,
     canonicalRevision: labels['app.kubernetes.io/version'] ?? labels['version'] ?? 'latest',
-    ...localityOf(around.node),
+    ...localityOf(lookup.node),
   };
   const compiled = {
     node,
@@ -145,7 +147,7 @@ export function compilePod(pod: PodObject, around: PodSurroundings): CompiledPod
   };
   if (reason !== undefined) return { ...compiled, uncaptured: { uid, name, namespace, podUid, reason } };
 
-  const notes = { ...around.namespace?.metadata.annotations, ...pod.metadata.annotations };
+  const annotations = { ...lookup.namespace?.metadata.annotations, ...pod.metadata.annotations };
   const netns = pod.metadata.annotations?.['weft.dev/netns'] ?? '';
   const held: NodePod = {
     uid,
@@ -158,24 +160,43 @@ export function compilePod(pod: PodObject, around: PodSurroundings): CompiledPod
     probePorts: kubeletPorts(pod),
     excludeOutboundPorts: [
       ...(mesh.excludeOutboundPorts ?? []),
-      ...portList(notes['weft.dev/exclude-outbound-ports']),
+      ...portList(annotations['weft.dev/exclude-outbound-ports']),
     ],
     excludeOutboundCidrs: [
       ...(mesh.excludeOutboundCidrs ?? []).map(parseCidr),
-      ...cidrList(notes['weft.dev/exclude-outbound-cidrs']),
+      ...cidrList(annotations['weft.dev/exclude-outbound-cidrs']),
     ],
     excludeInboundPorts: [
       ...(mesh.excludeInboundPorts ?? []),
-      ...portList(notes['weft.dev/exclude-inbound-ports']),
+      ...portList(annotations['weft.dev/exclude-inbound-ports']),
     ],
     outboundUnknown: mesh.outboundUnknown ?? 'allow',
     agentDown: mesh.agentDown ?? 'refuse',
     cutPreexisting: mesh.cutPreexisting ?? false,
-    rootsVersion: around.rootsVersion,
-    sameNode: sameNodeOf(notes['weft.dev/same-node']) ?? mesh.sameNode ?? 'kernel',
+    rootsVersion: lookup.rootsVersion,
+    sameNode: sameNodeOf(annotations['weft.dev/same-node']) ?? mesh.sameNode ?? 'kernel',
     splice:
-      notes['weft.dev/splice'] === undefined ? (mesh.splice ?? false) : notes['weft.dev/splice'] === 'on',
-    unsplicedPorts: [...(mesh.unsplicedPorts ?? []), ...portList(notes['weft.dev/splice-off-ports'])],
+      annotations['weft.dev/splice'] === undefined
+        ? (mesh.splice ?? false)
+        : annotations['weft.dev/splice'] === 'on',
+    unsplicedPorts: [...(mesh.unsplicedPorts ?? []), ...portList(annotations['weft.dev/splice-off-ports'])],
   };
-  return { ...compiled, held };
+  return { ...compiled, nodePod: held };
+}
+
+/**
+ * The resources of a pod.
+ * @param isScoped whether its address counts for clients of its own namespace alone
+ */
+export function podResources(
+  { node, workload, policy, nodePod: held, uncaptured }: CompiledPod,
+  isScoped: boolean,
+): CompiledResource[] {
+  const scope = isScoped ? ({ scope: 'namespace' } as const) : {};
+  return [
+    ...(workload ? [{ kind: 'workload', value: { ...workload, ...scope } } as const] : []),
+    ...(policy ? [{ kind: 'policy', value: policy } as const] : []),
+    ...(held ? [{ kind: 'nodePod', node, value: held } as const] : []),
+    ...(uncaptured ? [{ kind: 'uncaptured', node, value: uncaptured } as const] : []),
+  ];
 }

@@ -1,6 +1,6 @@
 /** The Services that a route is attached to, and what keeps it from them. Pure. */
 import type { Route, RouteKey } from '../../src/model/route.js';
-import { namespaceOf } from './enrollment.js';
+import { namespaceOf } from '../../src/model/labels.js';
 import { gatewayGroup, type ParentRef, type RouteObject, type ServiceObject } from '../objects/objects.js';
 import { serviceKeyOf, tcpPorts } from './service.js';
 

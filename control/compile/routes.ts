@@ -4,8 +4,6 @@
  */
 import type {
   BackendTarget,
-  HeaderPair,
-  PathChange,
   Route,
   RouteBackend,
   RouteFilter,
@@ -16,31 +14,28 @@ import type {
 import { errorText } from '../../src/base/errors.js';
 import { durationMsOf, timerMsMax } from '../../src/model/duration.js';
 import { routeIdleSettings } from '../../src/model/idle-settings.js';
-import { namespaceOf } from './enrollment.js';
+import { namespaceOf } from '../../src/model/labels.js';
 import type {
   BackendRef,
   GrpcRouteRule,
   HttpRouteRule,
-  PathModifier,
   RouteBackendRef,
   RouteFilterObject,
   RouteObject,
   SessionPersistenceObject,
 } from '../objects/objects.js';
-import { rewrittenPath } from './paths.js';
+import { compileFilter, RouteProblems } from './route-filters.js';
 import { MatchReader } from './route-matches.js';
 import {
   attach,
   isCoreGroup,
   isExternal,
-  isServiceParent,
   refNamespace,
   routeKeyOf,
   type ParentVerdict,
   type RouteSurroundings,
   type RouteTrouble,
 } from './route-parents.js';
-
 import { serviceKeyOf, tcpPorts } from './service.js';
 
 export interface CompiledRoute {
@@ -68,20 +63,12 @@ function durationMs(text: string): number {
 /** A duration that the waypoint waits for by a timer. */
 const timerMs = (text: string): number => Math.min(durationMs(text), timerMsMax);
 
-/** What is wrong with references and filters, the first of each sort: a condition has one reason. */
-class Troubles {
-  unsupported: RouteTrouble | undefined;
-  unresolved: RouteTrouble | undefined;
-  /** Rule by rule, with the field. */
-  readonly invalid: string[] = [];
-}
-
 class RouteCompiler {
-  readonly troubles = new Troubles();
+  readonly problems = new RouteProblems();
   readonly #regexBudget = { weight: 0 };
   constructor(
     private readonly object: RouteObject,
-    private readonly around: RouteSurroundings,
+    private readonly lookup: RouteSurroundings,
   ) {}
 
   /**
@@ -90,7 +77,7 @@ class RouteCompiler {
    */
   target(ref: BackendRef): BackendTarget {
     const invalid = (reason: string, message: string): BackendTarget => {
-      this.troubles.unresolved ??= { reason, message };
+      this.problems.unresolved ??= { reason, message };
       return { kind: 'invalid', reason: message };
     };
     if (!isCoreGroup(ref.group ?? '') || (ref.kind ?? 'Service') !== 'Service') {
@@ -99,7 +86,7 @@ class RouteCompiler {
     }
     const namespace = refNamespace(ref, this.object);
     const name = `${namespace}/${ref.name}`;
-    const service = this.around.service(namespace, ref.name);
+    const service = this.lookup.service(namespace, ref.name);
     if (!service) return invalid('BackendNotFound', `there is no Service ${name}`);
     if (isExternal(service))
       return invalid('BackendNotFound', `Service ${name} is an ExternalName: it has no endpoints`);
@@ -111,72 +98,11 @@ class RouteCompiler {
 
   /** Undefined where one of them is none that Weft has: nothing that it was to guard may go on without it. */
   filters(list: readonly RouteFilterObject[] | undefined): RouteFilter[] | undefined {
-    const made = (list ?? []).map((filter) => this.filter(filter));
+    const made = (list ?? []).map((filter) =>
+      compileFilter(filter, (ref) => this.target(ref), this.problems),
+    );
     const known = made.filter((filter) => filter !== undefined);
     return known.length === made.length ? known : undefined;
-  }
-
-  filter(filter: RouteFilterObject): RouteFilter | undefined {
-    switch (filter.type) {
-      case 'RequestHeaderModifier':
-        return { kind: 'request-headers', ...headerChange(part(filter, 'requestHeaderModifier')) };
-      case 'ResponseHeaderModifier':
-        return { kind: 'response-headers', ...headerChange(part(filter, 'responseHeaderModifier')) };
-      case 'RequestRedirect': {
-        const { scheme, hostname, port, path, statusCode = 302 } = part(filter, 'requestRedirect');
-        return {
-          kind: 'redirect',
-          ...(scheme === undefined ? {} : { scheme }),
-          ...(hostname === undefined ? {} : { hostname }),
-          ...(port === undefined ? {} : { port }),
-          ...(path ? { path: pathChange(path) } : {}),
-          statusCode,
-        };
-      }
-      case 'URLRewrite': {
-        const { hostname, path } = part(filter, 'urlRewrite');
-        return {
-          kind: 'rewrite',
-          ...(hostname === undefined ? {} : { hostname }),
-          ...(path ? { path: rewritten(pathChange(path)) } : {}),
-        };
-      }
-      case 'RequestMirror': {
-        const { backendRef, percent, fraction } = part(filter, 'requestMirror');
-        if (percent !== undefined && fraction)
-          throw new Error('requestMirror: give either percent or fraction');
-        const { numerator = percent ?? 100, denominator = 100 } = fraction ?? {};
-        if (numerator > denominator)
-          throw new Error(`requestMirror.fraction: ${numerator} is more than ${denominator}`);
-        return { kind: 'mirror', backend: this.target(backendRef), numerator, denominator };
-      }
-      case 'CORS': {
-        const cors = part(filter, 'cors');
-        return {
-          kind: 'cors',
-          allowOrigins: cors.allowOrigins ?? [],
-          allowMethods: cors.allowMethods ?? [],
-          allowHeaders: cors.allowHeaders ?? [],
-          exposeHeaders: cors.exposeHeaders ?? [],
-          allowCredentials: cors.allowCredentials ?? false,
-          maxAgeS: cors.maxAge ?? 5,
-        };
-      }
-      case 'ExtensionRef': {
-        const { group, kind, name } = part(filter, 'extensionRef');
-        this.troubles.unresolved ??= {
-          reason: 'InvalidKind',
-          message: `filter ${name} is a ${kind}.${group}: no such filters are known`,
-        };
-        return undefined;
-      }
-      default:
-        this.troubles.unsupported ??= {
-          reason: 'UnsupportedValue',
-          message: `filters of type ${filter.type} are not supported: their rules answer with an error`,
-        };
-        return undefined;
-    }
   }
 
   backend(ref: RouteBackendRef): RouteBackend {
@@ -220,14 +146,14 @@ class RouteCompiler {
     } catch (error) {
       why = `rules[${index}]: ${errorText(error)}`;
     }
-    this.troubles.invalid.push(why ?? '');
+    this.problems.invalid.push(why ?? '');
     return refusedRule(name, matches, why ?? '');
   }
 
   rules(): RouteRule[] {
     const { object } = this;
     if (object.invalid !== undefined) {
-      this.troubles.invalid.push(object.invalid);
+      this.problems.invalid.push(object.invalid);
       return [refusedRule(undefined, [], object.invalid)];
     }
     switch (object.kind) {
@@ -322,37 +248,6 @@ const refusedRule = (
   backends: [{ target: { kind: 'invalid', reason }, weight: 1, filters: [] }],
 });
 
-function part<K extends Exclude<keyof RouteFilterObject, 'type'>>(
-  filter: RouteFilterObject,
-  field: K,
-): NonNullable<RouteFilterObject[K]> {
-  const found = filter[field];
-  if (found === undefined) throw new Error(`a filter of type ${filter.type} needs ${field}`);
-  return found;
-}
-
-const pair = ({ name, value }: HeaderPair): HeaderPair => ({ name: name.toLowerCase(), value });
-const headerChange = (change: NonNullable<RouteFilterObject['requestHeaderModifier']>) => ({
-  set: (change.set ?? []).map(pair),
-  add: (change.add ?? []).map(pair),
-  remove: (change.remove ?? []).map((name) => name.toLowerCase()),
-});
-
-function pathChange({ type, replaceFullPath, replacePrefixMatch }: PathModifier): PathChange {
-  const [kind, value, field] =
-    type === 'ReplaceFullPath'
-      ? (['full', replaceFullPath, 'replaceFullPath'] as const)
-      : (['prefix', replacePrefixMatch, 'replacePrefixMatch'] as const);
-  if (value === undefined) throw new Error(`a path of type ${type} needs ${field}`);
-  return { kind, value };
-}
-
-/** Errors where no request could be sent to it. */
-function rewritten(change: PathChange): PathChange {
-  rewrittenPath('urlRewrite.path', change.value);
-  return change;
-}
-
 function checkHttp({ matches, filters = [], backendRefs = [], timeouts }: HttpRouteRule): void {
   const has = (list: readonly RouteFilterObject[], type: string): boolean =>
     list.some((filter) => filter.type === type);
@@ -379,16 +274,16 @@ function checkHttp({ matches, filters = [], backendRefs = [], timeouts }: HttpRo
 }
 
 /** Never throws: what the published CRDs refuse, and what nobody can read, is in `invalid`. */
-export function compileRoute(object: RouteObject, around: RouteSurroundings): CompiledRoute {
-  const compiler = new RouteCompiler(object, around);
+export function compileRoute(object: RouteObject, lookup: RouteSurroundings): CompiledRoute {
+  const compiler = new RouteCompiler(object, lookup);
   const isHttp = object.kind === 'HTTPRoute' || object.kind === 'GRPCRoute';
-  const { idleTimeouts, problems } = routeIdleSettings(isHttp ? object.metadata.annotations : {});
+  const { idleTimeouts, problems: unread } = routeIdleSettings(isHttp ? object.metadata.annotations : {});
   const rules = compiler.rules().map((rule) => (idleTimeouts ? { ...rule, idleTimeouts } : rule));
   const attached = (object.spec.parentRefs ?? [])
-    .map((ref) => attach(object, ref, around))
+    .map((ref) => attach(object, ref, lookup))
     .filter((one) => one !== undefined);
   const parents = attached.flatMap((one) => one.parents);
-  const { unsupported, unresolved, invalid } = compiler.troubles;
+  const { unsupported, unresolved, invalid } = compiler.problems;
   const created = Date.parse(object.metadata.creationTimestamp ?? '');
   return {
     ...(parents.length > 0
@@ -405,34 +300,11 @@ export function compileRoute(object: RouteObject, around: RouteSurroundings): Co
         }
       : {}),
     parents: attached.map(({ verdict }) => verdict),
-    ...(problems.length > 0 ? { unread: problems.join('; ') } : {}),
+    ...(unread.length > 0 ? { unread: unread.join('; ') } : {}),
     ...(unsupported ? { unsupported } : {}),
     ...(unresolved ? { unresolved } : {}),
     ...(invalid.length > 0
       ? { invalid: { everyRule: invalid.length === rules.length, message: invalid.join('; ') } }
       : {}),
   };
-}
-
-/** Services (`<namespace>/<name>`) on which a route's meaning depends, and those of them that are its parents. */
-export function servicesOf(object: RouteObject): {
-  readonly all: ReadonlySet<string>;
-  readonly parents: ReadonlySet<string>;
-} {
-  const name = (ref: { readonly namespace?: string; readonly name: string }): string =>
-    `${refNamespace(ref, object)}/${ref.name}`;
-  const parents = new Set((object.spec.parentRefs ?? []).filter(isServiceParent).map(name));
-  const all = new Set(parents);
-  const mirrored = (filters: readonly RouteFilterObject[] | undefined): void => {
-    for (const { requestMirror } of filters ?? []) if (requestMirror) all.add(name(requestMirror.backendRef));
-  };
-  const rules: readonly Pick<HttpRouteRule, 'filters' | 'backendRefs'>[] = object.spec.rules ?? [];
-  for (const rule of rules) {
-    mirrored(rule.filters);
-    for (const ref of rule.backendRefs ?? []) {
-      all.add(name(ref));
-      mirrored(ref.filters);
-    }
-  }
-  return { all, parents };
 }

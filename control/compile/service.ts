@@ -2,7 +2,7 @@
 import { parseIp } from '../../src/model/address.js';
 import type { Service } from '../../src/model/service.js';
 import type { PortMapping, ServiceKey, WaypointRef } from '../../src/model/workload.js';
-import { namespaceOf } from './enrollment.js';
+import { namespaceOf } from '../../src/model/labels.js';
 import type { MeshSettingsObject, ServiceObject } from '../objects/objects.js';
 import { appProtocol } from './protocols.js';
 

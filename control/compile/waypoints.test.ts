@@ -7,8 +7,10 @@ import type { Service } from '../../src/model/service.js';
 import { refusedWaypointOf } from '../../src/model/refused-waypoint.js';
 import type { AllowedRoutes } from '../../src/kubernetes/allowed-routes.js';
 import type { ServiceKey, WaypointRef } from '../../src/model/workload.js';
-import { compile, Compiler, objectKey, type CompileSettings } from './compile.js';
-import { differenceFrom } from './difference.js';
+import { compile, Compiler } from './compile.js';
+import { objectKey } from '../objects/object-key.js';
+import type { CompileSettings } from './settings.js';
+import { changesFrom } from '../registry/difference.js';
 import type { MeshObject } from '../objects/objects.js';
 
 const settings: CompileSettings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
@@ -110,7 +112,7 @@ test('consent that is given or taken back changes what its Services are told, an
     settings,
   );
   const change = (object: MeshObject, gone = false): string[] => {
-    const { told } = compiler.apply(new Map([[objectKey(object), gone ? undefined : object]]));
+    const { updated: told } = compiler.apply(new Map([[objectKey(object), gone ? undefined : object]]));
     return told.flatMap((one) =>
       one.kind === 'service' && one.value.waypoint?.kind === 'hostname'
         ? [`${one.value.name} ${refusedWaypointOf(one.value.waypoint) === undefined ? 'open' : 'closed'}`]
@@ -220,7 +222,7 @@ test('a waypoint may ask for its own identity alone, while its Gateway is there'
   assert.ok(!compiler.mayAsk('waypoint:shop/web', id('shop/sa/web')));
   for (const caller of ['waypoint:', 'waypoint:shop', 'waypoint:shop/wp/x', 'shop/wp'])
     assert.ok(!compiler.mayAsk(caller, id('shop/sa/wp')), caller);
-  compiler.apply(differenceFrom(compiler, []));
+  compiler.apply(changesFrom(compiler, []));
   assert.ok(!compiler.mayAsk('waypoint:shop/wp', id('shop/sa/wp')));
 });
 
@@ -234,6 +236,6 @@ test('who fetches certificates by itself is told when what they rest on changes'
   const compiler = new Compiler(settings);
   compiler.apply(new Map());
   const changed = compiler.configure({ ...settings, rootsVersion: '2' });
-  assert.deepEqual(changed.told, [{ kind: 'trust', value: '2' }]);
-  assert.deepEqual(compiler.configure({ ...settings, rootsVersion: '2' }).told, []);
+  assert.deepEqual(changed.updated, [{ kind: 'trust', value: '2' }]);
+  assert.deepEqual(compiler.configure({ ...settings, rootsVersion: '2' }).updated, []);
 });

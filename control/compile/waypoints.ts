@@ -1,7 +1,7 @@
 /** Which Gateways are Weft's waypoints, and which Services' requests go through one. Pure. */
 import { admitsNamespace } from '../../src/kubernetes/allowed-routes.js';
 import type { ServiceKey, WaypointRef } from '../../src/model/workload.js';
-import { labelsOf, namespaceOf, type Labels } from './enrollment.js';
+import { labelsOf, namespaceOf, type Labels } from '../../src/model/labels.js';
 import type {
   GatewayClassObject,
   GatewayObject,
@@ -28,7 +28,7 @@ export const isWaypoint = (gateway: GatewayObject, gatewayClass: GatewayClassObj
     : gateway.spec.gatewayClassName === waypointClass;
 
 /** What labels say; `none` is said too. The Istio label means the same where Weft's own says nothing. */
-function saidBy(labels: Labels, namespace: string): WaypointName | 'none' | undefined {
+function waypointOfLabels(labels: Labels, namespace: string): WaypointName | 'none' | undefined {
   const name = labels['weft.dev/waypoint'] || labels['istio.io/use-waypoint'];
   if (!name) return undefined;
   if (name === 'none') return 'none';
@@ -50,7 +50,7 @@ export function waypointOf(
 ): WaypointName | undefined {
   if (isWaypointItself) return undefined;
   const own = namespaceOf(service);
-  const said = saidBy(labelsOf(service), own) ?? saidBy(labelsOf(namespace), own);
+  const said = waypointOfLabels(labelsOf(service), own) ?? waypointOfLabels(labelsOf(namespace), own);
   if (said === undefined || said === 'none') return undefined;
   // Before its Gateway is known.
   return said.namespace === own && said.name === service.metadata.name ? undefined : said;

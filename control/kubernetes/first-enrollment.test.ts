@@ -5,10 +5,12 @@ import { pino } from 'pino';
 import { sleep, until } from '../../src/base/wait.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { close, createApiServer, listen } from '../../test/support/api-server.js';
-import { Compiler, objectKey, type CompileSettings } from '../compile/compile.js';
+import { Compiler } from '../compile/compile.js';
+import { objectKey } from '../objects/object-key.js';
+import type { CompileSettings } from '../compile/settings.js';
 import { isEnrolling } from '../compile/first-enrollment.js';
 import type { Condition, MeshObject, NamespaceObject } from '../objects/objects.js';
-import { narrow } from '../source/narrow.js';
+import { pickFields } from '../kinds/kinds.js';
 import { FirstEnrollment } from './first-enrollment.js';
 
 interface Stored {
@@ -53,7 +55,7 @@ async function cluster(t: TestContext) {
     return read(name);
   };
   const read = (name: string): NamespaceObject =>
-    narrow('Namespace', structuredClone(stored.get(name))) as NamespaceObject;
+    pickFields('Namespace', structuredClone(stored.get(name))) as NamespaceObject;
   const conditionOf = (name: string): Condition | undefined => stored.get(name)?.status.conditions[0];
   const replica = (
     leading: boolean,

@@ -7,14 +7,15 @@ import { isDeepStrictEqual } from 'node:util';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText } from '../../src/base/errors.js';
 import { ApiError, requestJson } from '../../src/kubernetes/request.js';
-import { objectKey, type Compiler, type ObjectKey } from '../compile/compile.js';
+import { objectKey, type ObjectKey } from '../objects/object-key.js';
+import type { Compiler } from '../compile/compile.js';
 import {
-  beginning,
-  enrolledSaying,
+  enrollingCondition,
+  enrolledConditionNow,
   enrollMsMax,
   isEnrolling,
-  mayBegin,
-  thereBefore,
+  mayBeginEnrolling,
+  startedBefore,
   unreported,
 } from '../compile/first-enrollment.js';
 import { isEnrolled } from '../compile/enrollment.js';
@@ -26,8 +27,8 @@ import {
   type PodObject,
 } from '../objects/objects.js';
 import type { ControlLog } from '../log.js';
-import { narrow } from '../source/narrow.js';
 import { rfc3339 } from '../status/conditions.js';
+import { pickFields } from '../kinds/kinds.js';
 
 const tickMs = 1_000;
 /** A namespace that is new in the mesh is as it was before for this long at most: then it is as its labels say, and so strict. */
@@ -131,7 +132,7 @@ export class FirstEnrollment {
     const { compiler, byDefault } = this.#options;
     if (!namespace || compiler.removal !== undefined) return false;
     const says = { 'weft.dev/first-enrollment': byDefault, ...namespace.metadata.annotations };
-    return mayBegin(
+    return mayBeginEnrolling(
       { ...namespace, metadata: { ...namespace.metadata, annotations: says } },
       {
         namespaces: compiler.ofKind('Namespace'),
@@ -146,7 +147,7 @@ export class FirstEnrollment {
     const { log } = this.#options;
     const { name } = namespace.metadata;
     try {
-      const begun = await this.#write(namespace, beginning());
+      const begun = await this.#write(namespace, enrollingCondition());
       log.info({ namespace: name }, 'new in the mesh: strict mode waits until nodes have reported all pods');
       return begun;
     } catch (error) {
@@ -245,12 +246,12 @@ export class FirstEnrollment {
     const nowMs = performance.now();
     const since = this.#since.get(key);
     const beganMs = transitionMsOf(namespace);
-    const left = since ? thereBefore(unreportedNow(), beganMs) : [];
+    const left = since ? startedBefore(unreportedNow(), beganMs) : [];
     if (since) {
       if (left.length > 0) delete since.settledAtMs;
       else since.settledAtMs ??= nowMs;
     }
-    return enrolledSaying(namespace, {
+    return enrolledConditionNow(namespace, {
       unreported: left,
       settledMs: since?.settledAtMs === undefined ? undefined : nowMs - since.settledAtMs,
       elapsedMs: Math.max(since ? nowMs - since.atMs : 0, sinceTransitionMs(namespace)),
@@ -271,7 +272,7 @@ export class FirstEnrollment {
       metadata: { name, ...(uid ? { uid } : {}), ...(resourceVersion ? { resourceVersion } : {}) },
       status: { conditions: condition ? [{ ...condition, lastTransitionTime }] : [] },
     });
-    return narrow('Namespace', written) as NamespaceObject;
+    return pickFields('Namespace', written) as NamespaceObject;
   }
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { narrow } from '../source/narrow.js';
+import { pickFields } from '../kinds/kinds.js';
 import type { MeshObject, PodObject } from '../objects/objects.js';
 import { acceptedWrite, podWrite } from '../../test/support/status-writes.js';
 import { mayTake } from './leader.js';
@@ -105,7 +105,7 @@ const pod = {
 };
 
 test('of a pod only what is compiled is kept, and its author has no say in where its namespace is', () => {
-  assert.deepEqual(narrow('Pod', pod), {
+  assert.deepEqual(pickFields('Pod', pod), {
     kind: 'Pod',
     metadata: { name: 'web', namespace: 'shop', uid: 'u', annotations: { 'weft.dev/splice': 'on' } },
     spec: {
@@ -123,8 +123,8 @@ test('of a pod only what is compiled is kept, and its author has no say in where
 });
 
 test('a pod without a node and a service that is a name for another are left out', () => {
-  assert.equal(narrow('Pod', { metadata: { name: 'web' }, spec: {} }), undefined);
-  assert.equal(narrow('Service', { metadata: { name: 'x' }, spec: { type: 'ExternalName' } }), undefined);
+  assert.equal(pickFields('Pod', { metadata: { name: 'web' }, spec: {} }), undefined);
+  assert.equal(pickFields('Service', { metadata: { name: 'x' }, spec: { type: 'ExternalName' } }), undefined);
 });
 
 test('the lease is taken when nobody holds it, or its holder has not renewed it for as long as it lasts', () => {
@@ -217,8 +217,8 @@ test('EndpointSlices that Kubernetes keeps itself are not kept; of others what i
     ports: [{ name: 'dns', port: 53, protocol: 'UDP' }, { port: 80 }],
   });
   const own = { 'endpointslice.kubernetes.io/managed-by': 'endpointslice-controller.k8s.io' };
-  assert.equal(narrow('EndpointSlice', raw(own)), undefined);
-  const kept = narrow('EndpointSlice', raw({ 'kubernetes.io/service-name': 'db' }));
+  assert.equal(pickFields('EndpointSlice', raw(own)), undefined);
+  const kept = pickFields('EndpointSlice', raw({ 'kubernetes.io/service-name': 'db' }));
   assert.ok(kept?.kind === 'EndpointSlice');
   assert.deepEqual(kept.endpoints, [
     { addresses: ['192.0.2.1'], ready: true },

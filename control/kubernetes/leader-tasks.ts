@@ -8,12 +8,13 @@ import type { KubeConfig } from '@kubernetes/client-node';
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
 import { errorText } from '../../src/base/errors.js';
 import { RootsConfigMaps, rootsConfigMap } from '../certificates/roots-config-maps.js';
-import type { Compiler, ObjectKey } from '../compile/compile.js';
-import { namespaceOf } from '../compile/enrollment.js';
+import type { Compiler } from '../compile/compile.js';
+import type { ObjectKey } from '../objects/object-key.js';
+import { namespaceOf } from '../../src/model/labels.js';
 import type { MeshObject } from '../objects/objects.js';
-import type { ObjectProblems } from '../compile/setting-problems.js';
+import type { ObjectProblems } from '../problems/setting-problems.js';
 import type { ControlLog } from '../log.js';
-import type { ObjectTrouble } from '../source/kubernetes.js';
+import type { ObjectProblem } from '../source/kubernetes.js';
 import { StatusWriter } from '../status/writer.js';
 import { WaypointReconciler } from '../waypoint/reconciler.js';
 import type { RenderSettings } from '../waypoint/render.js';
@@ -33,7 +34,7 @@ export interface LeaderTasksOptions {
   readonly identity: string;
   readonly compiler: Compiler;
   /** Objects that are not in force as they are written now. */
-  readonly refused: () => Iterable<ObjectTrouble>;
+  readonly refused: () => Iterable<ObjectProblem>;
   /** Objects with unknown values of labels and annotations. */
   readonly settings: () => Iterable<ObjectProblems>;
   readonly roots: () => string;

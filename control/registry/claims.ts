@@ -4,9 +4,9 @@
  */
 import { isIp, parseIp } from '../../src/model/address.js';
 import { claimRanks, compareClaims, type Claim, type ClaimRank } from '../../src/model/ownership.js';
-import type { ObjectKey } from './indexes.js';
-import { namespaceOf } from '../compile/enrollment.js';
-import type { ExternalServiceObject, MeshObject, WorkloadObject } from '../objects/objects.js';
+import type { ObjectKey } from '../objects/object-key.js';
+import { namespaceOf } from '../../src/model/labels.js';
+import type { MeshObject, WorkloadObject } from '../objects/objects.js';
 
 /** Reason and message of the condition `Accepted=False` of an object that is not in force as it is written. */
 export interface Problem {
@@ -16,16 +16,18 @@ export interface Problem {
 
 /** What else decides whether a claim counts, and for whom. */
 export interface ClaimLookup {
+  /** Addresses and host names in an object's fields; undefined for kinds that claim nothing. */
+  readonly claimsOf: (object: MeshObject) => Claims | undefined;
   /** Whether ExternalServices and Workloads of the namespace count for everybody. */
   readonly isExported: (namespace: string) => boolean;
   /** Whether the node that a Workload names accepts it. A Workload that is not accepted claims nothing. */
-  readonly isTaken: (workload: WorkloadObject) => boolean;
+  readonly isAccepted: (workload: WorkloadObject) => boolean;
 }
 
 type Claimed = string;
 const addressClaim = (ip: string): Claimed => parseIp(ip);
 /** The space keeps host names and addresses apart: no address has one. */
-const hostClaim = (host: string): Claimed => `host ${host}`;
+export const hostClaim = (host: string): Claimed => `host ${host}`;
 
 interface Claimant {
   readonly key: ObjectKey;
@@ -40,49 +42,15 @@ interface Leaders {
   /** Of ExternalServices and Workloads that count for everybody. */
   readonly exported: Claimant | undefined;
 }
-interface Claims {
+/** What an object claims, and how strongly. */
+export interface Claims {
   readonly rank: ClaimRank;
   readonly claimed: readonly Claimed[];
 }
 
-/** `<name>.<namespace>.external` where the object names none. */
-export const hostOf = (object: ExternalServiceObject): string =>
-  object.spec.host ?? `${object.metadata.name}.${namespaceOf(object)}.external`;
-
-const addresses = (texts: readonly string[]): readonly Claimed[] => texts.filter(isIp).map(addressClaim);
-
-/** The claims in an object's fields; undefined for kinds that claim nothing. */
-function claimsOf(object: MeshObject): Claims | undefined {
-  switch (object.kind) {
-    case 'Node':
-      return {
-        rank: claimRanks.node,
-        claimed: addresses((object.status?.addresses ?? []).map(({ address }) => address)),
-      };
-    case 'Pod': {
-      // A pod that has ended has given its addresses back.
-      const { phase, podIPs = [] } = object.status ?? {};
-      if (phase === 'Failed' || phase === 'Succeeded') return undefined;
-      return { rank: claimRanks.pod, claimed: addresses(podIPs.map(({ ip }) => ip)) };
-    }
-    case 'Service': {
-      const { clusterIPs, clusterIP } = object.spec;
-      return { rank: claimRanks.service, claimed: addresses(clusterIPs ?? (clusterIP ? [clusterIP] : [])) };
-    }
-    case 'Workload':
-      return {
-        rank: claimRanks.workload,
-        claimed: addresses(object.spec.addresses),
-      };
-    case 'ExternalService':
-      return {
-        rank: claimRanks.reference,
-        claimed: [...addresses(object.spec.addresses), hostClaim(hostOf(object))],
-      };
-    default:
-      return undefined;
-  }
-}
+/** Claims to addresses, in any form of each. What is no address claims nothing. */
+export const addressClaims = (texts: readonly string[]): readonly Claimed[] =>
+  texts.filter(isIp).map(addressClaim);
 
 /** Kinds whose compiled form depends on who owns what they claim. Nodes and Pods always own it. */
 const canLose = ({ object }: Claimant): boolean =>
@@ -106,6 +74,7 @@ export class ClaimIndex {
 
   /** Replaces an object's claims. `before` is undefined for a new object, `now` for a deleted one. */
   set(key: ObjectKey, before: MeshObject | undefined, now: MeshObject | undefined): void {
+    const { claimsOf } = this.lookup;
     const [old, own] = [before && claimsOf(before), now && claimsOf(now)];
     for (const claimed of old?.claimed ?? []) {
       const there = this.#claimants.get(claimed);
@@ -131,7 +100,7 @@ export class ClaimIndex {
   /** After a change of whether an object's claims count, or for whom. */
   reconsider(key: ObjectKey, object: MeshObject): void {
     this.#reconsidered.add(key);
-    for (const claimed of claimsOf(object)?.claimed ?? []) this.#contested.add(claimed);
+    for (const claimed of this.lookup.claimsOf(object)?.claimed ?? []) this.#contested.add(claimed);
   }
 
   /** After a change that may affect every claim. The caller compiles every object again. */
@@ -197,7 +166,7 @@ export class ClaimIndex {
     const byNamespace = new Map<string, Claimant>();
     for (const claimant of there.values()) {
       const { object, claim } = claimant;
-      if (object.kind === 'Workload' && !this.lookup.isTaken(object)) continue;
+      if (object.kind === 'Workload' && !this.lookup.isAccepted(object)) continue;
       if (claim.rank <= claimRanks.service) {
         strong = firstOf(strong, claimant);
         continue;

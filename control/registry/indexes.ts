@@ -1,28 +1,19 @@
 /** Indexes of the registry's objects. */
-import { namespaceOf } from '../compile/enrollment.js';
+import { namespaceOf } from '../../src/model/labels.js';
+import { servicesOf } from '../compile/route-references.js';
+import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import type { MeshObject, RouteObject } from '../objects/objects.js';
-import { servicesOf } from '../compile/routes.js';
-
-/** Kind, namespace and name of an object: unique at any time. */
-export type ObjectKey = string;
-export const objectKey = (object: MeshObject): ObjectKey =>
-  `${object.kind} ${namespaceOf(object)}/${object.metadata.name}`;
-
-export interface Index {
-  set(object: MeshObject): void;
-  delete(object: MeshObject): void;
-}
 
 /** Objects of a kind by namespace and name. Cluster-scoped ones share a namespace. */
-export class ByNamespace<T extends MeshObject> implements Index {
+export class NamespaceIndex<T extends MeshObject> {
   readonly #all = new Map<string, Map<string, T>>();
-  set(object: MeshObject): void {
+  set(object: T): void {
     const namespace = namespaceOf(object);
     let of = this.#all.get(namespace);
     if (!of) this.#all.set(namespace, (of = new Map()));
-    of.set(object.metadata.name, object as T);
+    of.set(object.metadata.name, object);
   }
-  delete(object: MeshObject): void {
+  delete(object: T): void {
     const of = this.#all.get(namespaceOf(object));
     of?.delete(object.metadata.name);
     if (of?.size === 0) this.#all.delete(namespaceOf(object));
@@ -40,25 +31,26 @@ export class ByNamespace<T extends MeshObject> implements Index {
     for (const of of this.#all.values()) yield* of.values();
   }
 }
+
 /** Routes by the Services (`<namespace>/<name>`) on which they depend, and by those to which they are attached. */
-export class RoutesByService {
+export class RouteIndex {
   readonly #all = new Map<string, Map<ObjectKey, RouteObject>>();
-  /** The same list until it changes: what follows from it is kept by it (route-parents.ts). */
+  /** A list is the same object until it changes: route-parents.ts caches by it. */
   readonly #lists = new Map<string, readonly RouteObject[]>();
   set(route: RouteObject): void {
-    for (const place of placesOf(route)) {
-      let of = this.#all.get(place);
-      if (!of) this.#all.set(place, (of = new Map()));
+    for (const slot of slotsOf(route)) {
+      let of = this.#all.get(slot);
+      if (!of) this.#all.set(slot, (of = new Map()));
       of.set(objectKey(route), route);
-      this.#lists.delete(place);
+      this.#lists.delete(slot);
     }
   }
   delete(route: RouteObject): void {
-    for (const place of placesOf(route)) {
-      const of = this.#all.get(place);
+    for (const slot of slotsOf(route)) {
+      const of = this.#all.get(slot);
       of?.delete(objectKey(route));
-      if (of?.size === 0) this.#all.delete(place);
-      this.#lists.delete(place);
+      if (of?.size === 0) this.#all.delete(slot);
+      this.#lists.delete(slot);
     }
   }
   of(service: string): readonly RouteObject[] {
@@ -71,11 +63,11 @@ export class RoutesByService {
   }
   /** Routes of one namespace attached to one Service: these may conflict. */
   attached(service: string, routeNamespace: string): readonly RouteObject[] {
-    return this.of(attachedPlace(service, routeNamespace));
+    return this.of(attachedSlot(service, routeNamespace));
   }
 }
-const attachedPlace = (service: string, routeNamespace: string): string => `${routeNamespace} at ${service}`;
-function placesOf(route: RouteObject): string[] {
+const attachedSlot = (service: string, routeNamespace: string): string => `${routeNamespace} at ${service}`;
+function slotsOf(route: RouteObject): string[] {
   const { all, parents } = servicesOf(route);
-  return [...all, ...[...parents].map((service) => attachedPlace(service, namespaceOf(route)))];
+  return [...all, ...[...parents].map((service) => attachedSlot(service, namespaceOf(route)))];
 }

@@ -16,7 +16,7 @@ import {
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import { DeltaDiscoveryResponse, Resource as ResourceMessage } from '../../src/discovery/gen/discovery.js';
 import { typeUrls } from '../../src/discovery/types.js';
-import { nameOf, type Changes, type Told } from '../compile/compile.js';
+import { resourceName, type CompiledResource, type ResourceChanges } from '../compile/resource.js';
 
 export interface Resource {
   readonly version: string;
@@ -31,7 +31,7 @@ export interface ChangedNames {
   readonly names: ReadonlySet<string>;
 }
 
-const typeUrlOf: Readonly<Record<Told['kind'], string>> = {
+const typeUrlOf: Readonly<Record<CompiledResource['kind'], string>> = {
   workload: typeUrls.address,
   service: typeUrls.address,
   policy: typeUrls.authorization,
@@ -45,7 +45,7 @@ const served = new Set(Object.values(typeUrlOf));
 const ofOneNode = new Set([typeUrlOf.nodePod, typeUrlOf.uncaptured]);
 
 /** As nodes decode it (src/discovery/decode.ts). */
-export function encodeTold(told: Told): Uint8Array {
+export function encodeTold(told: CompiledResource): Uint8Array {
   switch (told.kind) {
     case 'workload':
       return encodeWorkload(told.value);
@@ -66,7 +66,7 @@ export function encodeTold(told: Told): Uint8Array {
   }
 }
 
-function resource(told: Told, typeUrl: string, name: string): Resource {
+function resource(told: CompiledResource, typeUrl: string, name: string): Resource {
   const value = Buffer.from(encodeTold(told));
   const version = createHash('sha256').update(value).digest('base64url').slice(0, 16);
   const message = ResourceMessage.encode({
@@ -109,12 +109,12 @@ export class Resources {
   /** Whole sets, for nodes that know nothing yet. */
   readonly #whole = new Map<string, Buffer>();
 
-  constructor(told: Iterable<Told> = []) {
-    this.apply({ told: [...told], withdrawn: [] });
+  constructor(told: Iterable<CompiledResource> = []) {
+    this.apply({ updated: [...told], removed: [] });
   }
 
   /** Returns what differs now, in what is told. */
-  apply({ told, withdrawn }: Changes): ChangedNames[] {
+  apply({ updated: told, removed: withdrawn }: ResourceChanges): ChangedNames[] {
     const changed = new Map<string, { typeUrl: string; node: string | undefined; names: Set<string> }>();
     const mark = (typeUrl: string, node: string | undefined, name: string): void => {
       const key = setKey(typeUrl, node);
@@ -188,6 +188,6 @@ export class Resources {
   }
 }
 
-function placeOf(told: Told): [typeUrl: string, node: string | undefined, name: string] {
-  return [typeUrlOf[told.kind], 'node' in told ? told.node : undefined, nameOf(told)];
+function placeOf(told: CompiledResource): [typeUrl: string, node: string | undefined, name: string] {
+  return [typeUrlOf[told.kind], 'node' in told ? told.node : undefined, resourceName(told)];
 }

@@ -21,7 +21,7 @@ import { parseSpiffeId, parseTrustDomain } from '../../src/model/identity.js';
 import { assembleSvid, parseLeaf } from '../../src/tls/certificate.js';
 import { createCsr, parseCsr } from '../../src/tls/csr.js';
 import { Compiler } from '../compile/compile.js';
-import { differenceFrom } from '../compile/difference.js';
+import { changesFrom } from '../registry/difference.js';
 import type { MeshObject } from '../objects/objects.js';
 import { parseManifests } from '../source/parse.js';
 import { CertificateAuthority } from '../certificates/ca.js';
@@ -60,7 +60,7 @@ async function serve(
   check: (token: string) => Promise<string | undefined> = (token) => subjectOfToken(state, token),
 ): Promise<{ server: ControlServer; target: string; change: (objects: readonly MeshObject[]) => void }> {
   const compiler = new Compiler({ trustDomain: domain, rootsVersion: '1' });
-  compiler.apply(differenceFrom(compiler, objects));
+  compiler.apply(changesFrom(compiler, objects));
   const resources = new Resources(compiler.all());
   const server = new ControlServer(
     {
@@ -68,7 +68,7 @@ async function serve(
       certificate: ca.serverCertificate([parseIp('127.0.0.1')], ['weft']),
       ca,
       callerOfToken: check,
-      mayHaveCertificate: (node, identity) => compiler.mayAsk(node, identity),
+      mayRequestCertificate: (node, identity) => compiler.mayAsk(node, identity),
       certTtlS: undefined,
       onReport,
       log: { info: () => undefined, warn: (_fields, text) => warnings.push(text) },
@@ -78,7 +78,7 @@ async function serve(
   const port = await server.start();
   closers.push(() => server.stop());
   const change = (now: readonly MeshObject[]): void =>
-    server.update(resources.apply(compiler.apply(differenceFrom(compiler, now))));
+    server.update(resources.apply(compiler.apply(changesFrom(compiler, now))));
   return { server, target: `127.0.0.1:${port}`, change };
 }
 

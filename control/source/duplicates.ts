@@ -1,11 +1,11 @@
 /** Objects that stand in two places of a registry of files. Pure. */
 import { isDeepStrictEqual } from 'node:util';
-import { objectKey, type ObjectKey } from '../compile/compile.js';
+import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import type { MeshObject } from '../objects/objects.js';
 import type { FileError, Parsed } from './parse.js';
 
 /** Those that are said twice, and differently: of each the last place, which counts. `files`: in the order in which they are read. */
-export function saidTwice(
+export function duplicateObjects(
   files: Iterable<readonly [file: string, lines: Parsed['lines']]>,
 ): ReadonlyMap<ObjectKey, FileError> {
   const last = new Map<ObjectKey, { readonly object: MeshObject; readonly place: string }>();

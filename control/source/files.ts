@@ -10,10 +10,10 @@ import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { isManifest } from '../../src/kubernetes/manifests.js';
-import { objectKey, type ObjectKey } from '../compile/compile.js';
+import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import type { MeshObject } from '../objects/objects.js';
 import { fileErrorText, parseManifests, type FileError, type Parsed, type Unused } from './parse.js';
-import { saidTwice } from './duplicates.js';
+import { duplicateObjects } from './duplicates.js';
 
 /** Objects of one file that stay in force without being in it, as long as it is wrong. */
 const keptMax = 10_000;
@@ -34,9 +34,9 @@ export interface FileSourceOptions {
 /** What is in force of one file. */
 interface FileState {
   /** As it says now. */
-  readonly well: ReadonlyMap<ObjectKey, MeshObject>;
+  readonly valid: ReadonlyMap<ObjectKey, MeshObject>;
   /** As it said before, while it is wrong: what it does not say well now. */
-  readonly kept: ReadonlyMap<ObjectKey, MeshObject>;
+  readonly retained: ReadonlyMap<ObjectKey, MeshObject>;
   /** Stands for what it says now and cannot be read. */
   readonly closed: readonly MeshObject[];
   /** Line of each object that it says now, those that it says twice too. */
@@ -47,12 +47,12 @@ interface FileState {
 function stateOf(parsed: Parsed, before: FileState | undefined): FileState | undefined {
   const well = new Map(parsed.objects.map((object) => [objectKey(object), object]));
   const { lines } = parsed;
-  if (parsed.errors.length === 0) return { well, kept: new Map(), closed: [], lines };
-  const inForce = inForceOf(before);
+  if (parsed.errors.length === 0) return { valid: well, retained: new Map(), closed: [], lines };
+  const inForce = objectsInForce(before);
   const kept = new Map([...inForce].filter(([key]) => !well.has(key)));
   if (kept.size > keptMax) return undefined;
   const closed = parsed.closed.filter((object) => !inForce.has(objectKey(object)));
-  return { well, kept, closed, lines };
+  return { valid: well, retained: kept, closed, lines };
 }
 
 /**
@@ -193,8 +193,8 @@ export class FileSource {
     const states = this.#inOrder().map(([, state]) => state);
     // What a file says now counts more than what another said before.
     this.options.onObjects([
-      ...states.flatMap(({ kept }) => [...kept.values()]),
-      ...states.flatMap(({ well }) => [...well.values()]),
+      ...states.flatMap(({ retained: kept }) => [...kept.values()]),
+      ...states.flatMap(({ valid: well }) => [...well.values()]),
       ...states.flatMap(({ closed }) => closed),
     ]);
   }
@@ -208,7 +208,7 @@ export class FileSource {
 
   /** Returns what is new of objects that are said twice. */
   #compareAll(): FileError[] {
-    const twice = saidTwice(this.#inOrder().map(([file, { lines }]) => [file, lines] as const));
+    const twice = duplicateObjects(this.#inOrder().map(([file, { lines }]) => [file, lines] as const));
     const known = this.#twice;
     this.#twice = twice;
     return [...twice]
@@ -217,12 +217,12 @@ export class FileSource {
   }
 }
 
-const inForceOf = (state: FileState | undefined): ReadonlyMap<ObjectKey, MeshObject> =>
-  new Map([...(state?.kept ?? []), ...(state?.well ?? [])]);
+const objectsInForce = (state: FileState | undefined): ReadonlyMap<ObjectKey, MeshObject> =>
+  new Map([...(state?.retained ?? []), ...(state?.valid ?? [])]);
 const isSame = (before: FileState | undefined, now: FileState): boolean =>
   before !== undefined &&
   isDeepStrictEqual(before.closed, now.closed) &&
-  isDeepStrictEqual(inForceOf(before), inForceOf(now));
+  isDeepStrictEqual(objectsInForce(before), objectsInForce(now));
 
 const unreadableError = (error: FileError): WeftError =>
   new WeftError(

@@ -104,7 +104,7 @@ async function setUp(
       }
     },
     onRefused: () => undefined,
-    onTrouble: (kind, why) => troubles.push(`${kind}: ${why}`),
+    onWatchError: (kind, why) => troubles.push(`${kind}: ${why}`),
     ...(silence === undefined ? {} : { silence }),
   });
   closers.push(() => {

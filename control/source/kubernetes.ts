@@ -1,10 +1,10 @@
 /** The registry from the Kubernetes API: a reflector per kind, and what all of them say told at once, in bounded time. */
 import { setTimeout as wait } from 'node:timers/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
-import { objectKey, type ObjectKey } from '../compile/compile.js';
-import { gatewayKinds, type MeshObject } from '../objects/objects.js';
-import { kindAddresses, listPathsOf } from '../kinds/api.js';
-import { narrow } from './narrow.js';
+import { objectKey, type ObjectKey } from '../objects/object-key.js';
+import type { MeshObject } from '../objects/objects.js';
+import { listPathsOf } from '../kinds/api.js';
+import { kindNames, kinds, pickFields } from '../kinds/kinds.js';
 import { Reflector, type KindApi, type Page, type WatchPhase } from './reflector.js';
 import { readObject } from './validate.js';
 import { ApiError, requestJson } from '../../src/kubernetes/request.js';
@@ -39,9 +39,7 @@ async function absentIfUnserved(config: KubeConfig, path: string, error: unknown
   }
 }
 
-const optional: ReadonlySet<string> = new Set(gatewayKinds);
-
-export interface ObjectTrouble {
+export interface ObjectProblem {
   readonly object: MeshObject;
   readonly message: string;
 }
@@ -50,8 +48,8 @@ export interface KubernetesSourceOptions {
   /** What changed since the last time, undefined where it is gone; the first time: all there is. */
   readonly onChanges: (changed: ReadonlyMap<ObjectKey, MeshObject | undefined>) => void;
   /** An object that an older schema let in, or of a newer version: control/compile/closed.ts says what is in force in its place. */
-  readonly onRefused: (trouble: ObjectTrouble) => void;
-  readonly onTrouble: (kind: string, why: string, retryInMs: number) => void;
+  readonly onRefused: (refused: ObjectProblem) => void;
+  readonly onWatchError: (kind: string, why: string, retryInMs: number) => void;
   /** When a watch that says nothing is taken up anew; absent: after 100 s, as bookmarks come about once a minute. */
   readonly silence?: WatchSilence;
 }
@@ -171,7 +169,7 @@ export function kindApi(
 export class KubernetesSource {
   readonly #options: KubernetesSourceOptions;
   readonly #reflectors: readonly Reflector<MeshObject>[];
-  readonly #refused = new Map<string, ObjectTrouble>();
+  readonly #refused = new Map<string, ObjectProblem>();
   #pending = new Map<ObjectKey, MeshObject | undefined>();
   #soon: NodeJS.Timeout | undefined;
   #late: NodeJS.Timeout | undefined;
@@ -179,13 +177,13 @@ export class KubernetesSource {
 
   constructor(options: KubernetesSourceOptions) {
     this.#options = options;
-    this.#reflectors = (Object.keys(kindAddresses) as MeshObject['kind'][]).map(
+    this.#reflectors = kindNames.map(
       (kind) =>
         new Reflector<MeshObject>({
           kind,
           api: kindApi(options.config, listPathsOf(kind), options.silence),
-          ...(optional.has(kind) ? { isAbsent } : {}),
-          narrow: (object, before) => this.#read(kind, object, before),
+          ...(kinds[kind].address.optional ? { isAbsent } : {}),
+          pickFields: (object, before) => this.#read(kind, object, before),
           onObject: (now, before) => {
             const one = now ?? before;
             if (!one) return;
@@ -194,7 +192,7 @@ export class KubernetesSource {
             this.#changed();
           },
           onSynced: () => this.#changed(),
-          onTrouble: options.onTrouble,
+          onWatchError: options.onWatchError,
           sleep: (ms, stop) => wait(ms, undefined, { signal: stop }).catch(() => undefined),
         }),
     );
@@ -216,7 +214,7 @@ export class KubernetesSource {
   }
 
   /** Objects that are not in force as they are written now. */
-  refused(): Iterable<ObjectTrouble> {
+  refused(): Iterable<ObjectProblem> {
     return this.#refused.values();
   }
 
@@ -227,16 +225,16 @@ export class KubernetesSource {
   }
 
   #read(kind: MeshObject['kind'], object: unknown, before: MeshObject | undefined): MeshObject | undefined {
-    const narrowed = narrow(kind, object);
-    if (!narrowed) return undefined;
-    const key = objectKey(narrowed);
-    const { object: taken, problem } = readObject(narrowed);
+    const picked = pickFields(kind, object);
+    if (!picked) return undefined;
+    const key = objectKey(picked);
+    const { object: taken, problem } = readObject(picked);
     if (problem === undefined) this.#refused.delete(key);
     else {
       const known = this.#refused.get(key)?.message === problem;
-      const trouble = { object: narrowed, message: problem };
-      this.#refused.set(key, trouble);
-      if (!known) this.#options.onRefused(trouble);
+      const refused = { object: picked, message: problem };
+      this.#refused.set(key, refused);
+      if (!known) this.#options.onRefused(refused);
     }
     // What closes nothing goes on as it last was well.
     return taken ?? before;

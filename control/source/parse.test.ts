@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { compile } from '../compile/compile.js';
-import { narrow } from './narrow.js';
+import { pickFields } from '../kinds/kinds.js';
 import { fileErrorText, parseManifests } from './parse.js';
 import { readObject } from './validate.js';
 
@@ -263,7 +263,7 @@ test('an error without a field or a line is one sentence', () => {
 });
 
 test('an EndpointSlice of the API server is taken in the form that it is compiled in', () => {
-  const slice = narrow('EndpointSlice', {
+  const slice = pickFields('EndpointSlice', {
     metadata: { name: 'db', namespace: 'shop', labels: { 'kubernetes.io/service-name': 'db' } },
     addressType: 'IPv4',
     endpoints: [{ addresses: ['192.0.2.1'], conditions: { ready: true } }],

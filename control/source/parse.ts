@@ -3,9 +3,8 @@ import type { ErrorObject } from 'ajv';
 import { readManifests, type Manifest, type Path } from '../../src/kubernetes/manifests.js';
 import type { MeshObject } from '../objects/objects.js';
 import { slicesOf, type EndpointsManifest } from './endpoints.js';
-import { kindAddresses } from '../kinds/api.js';
-import { narrow } from './narrow.js';
-import { registered, type FileKind } from './registered.js';
+import { kinds, pickFields } from '../kinds/kinds.js';
+import { recognize, type FileKind } from './recognize.js';
 import { compileErrorOf, messageOf, ownKinds, readObject, validatorOf } from './validate.js';
 
 export interface FileError {
@@ -70,7 +69,7 @@ function withoutNulls(value: unknown): unknown {
 }
 
 const isBuiltIn = (kind: FileKind): boolean =>
-  kind === 'Endpoints' || ['', 'discovery.k8s.io'].includes(kindAddresses[kind].group);
+  kind === 'Endpoints' || ['', 'discovery.k8s.io'].includes(kinds[kind].address.group);
 
 /** Of custom kinds the API server reads null as a value, but for their metadata. */
 function asServed(
@@ -121,7 +120,7 @@ class Parser implements Parsed {
 
   take(manifest: Manifest): void {
     const { value, lineOf } = manifest;
-    const found = registered(isRecord(value) ? value : {}, ownKinds());
+    const found = recognize(isRecord(value) ? value : {}, ownKinds());
     if (found.as === 'unused') {
       this.unused.push({ kind: found.kind, apiVersion: found.apiVersion, line: lineOf([]) });
       return;
@@ -207,7 +206,7 @@ function objectsOf(kind: FileKind, value: Readonly<Record<string, unknown>>): Me
         ? [value]
         : undefined;
   if (!slices) return [value as unknown as MeshObject];
-  return slices.flatMap((slice) => narrow('EndpointSlice', slice) ?? []);
+  return slices.flatMap((slice) => pickFields('EndpointSlice', slice) ?? []);
 }
 
 const isNamed = (value: object): boolean => {

@@ -54,13 +54,13 @@ function setUp(): {
   const reflector = new Reflector<Thing>({
     kind: 'Thing',
     api: server,
-    narrow: (object) => {
+    pickFields: (object) => {
       const { name } = (object as { metadata: Thing }).metadata;
       return name.startsWith('x') ? undefined : { name };
     },
     onObject: (now, before) => told.push(`${now ? '+' : '-'}${(now ?? before)?.name}`),
     onSynced: () => undefined,
-    onTrouble: (_kind, why) => troubles.push(why),
+    onWatchError: (_kind, why) => troubles.push(why),
     isAbsent: (error) => error === absent,
     sleep: () => Promise.resolve(),
   });

@@ -47,14 +47,14 @@ export interface ReflectorOptions<T> {
   readonly kind: string;
   readonly api: KindApi;
   /** What is kept of an object, by what was kept before; undefined where it does not concern us (any more). */
-  readonly narrow: (object: unknown, before: T | undefined) => T | undefined;
+  readonly pickFields: (object: unknown, before: T | undefined) => T | undefined;
   /** What the object is now, undefined where it is gone; `before` where it was known. */
   readonly onObject: (now: T | undefined, before: T | undefined) => void;
   /** The first list is whole: all of it was told. */
   readonly onSynced: () => void;
   /** Whether the error says that the server has no such kind: then there are no objects. Absent: that is trouble as any other. */
   readonly isAbsent?: (error: unknown) => boolean;
-  readonly onTrouble: (kind: string, why: string, retryInMs: number) => void;
+  readonly onWatchError: (kind: string, why: string, retryInMs: number) => void;
   readonly sleep: (ms: number, stop: AbortSignal) => Promise<void>;
 }
 
@@ -138,7 +138,7 @@ export class Reflector<T> {
         // Half of it at random: replicas do not come back in step.
         const longest = Math.min(backoffMs.min * 2 ** failures++, backoffMs.max);
         const retryInMs = Math.round(longest * (0.5 + Math.random() / 2));
-        this.#options.onTrouble(this.#options.kind, errorText(error), retryInMs);
+        this.#options.onWatchError(this.#options.kind, errorText(error), retryInMs);
         await this.#options.sleep(retryInMs, signal);
       }
     }
@@ -162,7 +162,7 @@ export class Reflector<T> {
       }
       for (const item of page.items) {
         const uid = uidOf(item);
-        const kept = this.#options.narrow(item, this.#objects.get(uid));
+        const kept = this.#options.pickFields(item, this.#objects.get(uid));
         if (kept !== undefined) found.set(uid, kept);
       }
       version = page.resourceVersion;
@@ -220,7 +220,7 @@ export class Reflector<T> {
         if (phase === 'BOOKMARK') return;
         const uid = uidOf(object);
         const before = this.#objects.get(uid);
-        const kept = phase === 'DELETED' ? undefined : this.#options.narrow(object, before);
+        const kept = phase === 'DELETED' ? undefined : this.#options.pickFields(object, before);
         if (kept === undefined) {
           if (this.#objects.delete(uid)) this.#options.onObject(undefined, before);
         } else {

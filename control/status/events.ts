@@ -1,13 +1,12 @@
 /** Events about objects, which `kubectl describe` and `kubectl get events` show: what cannot be read, and what changed. Pure. */
 import { createHash } from 'node:crypto';
 import { closedMeans } from '../compile/closed.js';
-import { objectKey } from '../compile/compile.js';
+import { objectKey } from '../objects/object-key.js';
 import type { MeshObject } from '../objects/objects.js';
-import { problemText, type ObjectProblems } from '../compile/setting-problems.js';
+import { problemText, type ObjectProblems } from '../problems/setting-problems.js';
 import { apiVersionOf } from '../kinds/api.js';
-import type { ObjectTrouble } from '../source/kubernetes.js';
+import type { ObjectProblem } from '../source/kubernetes.js';
 import type { Write } from '../kubernetes/apply-queue.js';
-
 /** As the API server takes them (core/v1, Event). */
 const messageCharsMax = 1024;
 const component = 'weft-control';
@@ -68,7 +67,7 @@ export function eventWrite(
 const warning = (object: MeshObject, reason: string, message: string, timestamp: string): Write =>
   eventWrite(object, { type: 'Warning', reason, message }, { count: 1, first: timestamp, last: timestamp });
 
-export const refusedEvent = ({ object, message }: ObjectTrouble, timestamp: string): Write =>
+export const refusedEvent = ({ object, message }: ObjectProblem, timestamp: string): Write =>
   warning(object, 'CannotBeRead', `${message}; ${closedMeans(object.kind)}`, timestamp);
 
 export const settingEvent = (found: ObjectProblems, timestamp: string): Write =>

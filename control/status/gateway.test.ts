@@ -4,7 +4,7 @@ import { parseTrustDomain } from '../../src/model/identity.js';
 import { closedRoute } from '../compile/closed.js';
 import { compile, type Compiler } from '../compile/compile.js';
 import type { MeshObject } from '../objects/objects.js';
-import { narrow } from '../source/narrow.js';
+import { pickFields } from '../kinds/kinds.js';
 import { acceptedWrite, writeOf } from '../../test/support/status-writes.js';
 import { gatewayClassStatus } from './gateway-class.js';
 import { gatewayStatus } from './gateway.js';
@@ -14,7 +14,7 @@ import type { Write } from '../kubernetes/apply-queue.js';
 const known = (...objects: MeshObject[]): Compiler =>
   compile(objects, { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' });
 function read<K extends MeshObject['kind']>(kind: K, raw: object): Extract<MeshObject, { kind: K }> {
-  const object = narrow(kind, raw);
+  const object = pickFields(kind, raw);
   assert.ok(object?.kind === kind);
   return object as Extract<MeshObject, { kind: K }>;
 }

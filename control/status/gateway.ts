@@ -1,6 +1,6 @@
 /** The status of a Gateway of Weft's class: a waypoint. Pure. */
 import { isDeepStrictEqual } from 'node:util';
-import { namespaceOf } from '../compile/enrollment.js';
+import { namespaceOf } from '../../src/model/labels.js';
 import type { Condition, GatewayObject, ServiceObject } from '../objects/objects.js';
 import {
   condition,

@@ -1,5 +1,5 @@
 /** The status of an AccessPolicy: whether it is in force, and whether waypoints enforce its rules about requests. Pure. */
-import { labelsOf, namespaceOf, selects } from '../compile/enrollment.js';
+import { labelsOf, namespaceOf, selects } from '../../src/model/labels.js';
 import { enforcedType, type AccessPolicyObject } from '../objects/objects.js';
 import { readsRequests } from '../compile/policies.js';
 import { acceptedUpdate, invalidBecause } from './accepted.js';

@@ -1,5 +1,5 @@
 /** The status of objects while Weft is uninstalled: no condition may claim later that they are in force. Pure. */
-import { namespaceOf } from '../compile/enrollment.js';
+import { namespaceOf } from '../../src/model/labels.js';
 import {
   isRoute,
   type Condition,

@@ -1,6 +1,6 @@
 /** The status of routes: one entry per Service that a route is attached to, in the Gateway API's conditions. Pure. */
 import { isDeepStrictEqual } from 'node:util';
-import { namespaceOf } from '../compile/enrollment.js';
+import { namespaceOf } from '../../src/model/labels.js';
 import { enforcedType, type ParentStatus, type RouteObject } from '../objects/objects.js';
 import type { ParentVerdict } from '../compile/route-parents.js';
 import type { CompiledRoute } from '../compile/routes.js';

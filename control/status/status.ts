@@ -1,5 +1,12 @@
 /** What a kind's status function takes and returns. One file of this folder per kind; `writer.ts` calls them. */
-import type { GatewayObject, MeshObject, Meta, RouteObject, ServiceObject } from '../objects/objects.js';
+import type {
+  Condition,
+  GatewayObject,
+  MeshObject,
+  Meta,
+  RouteObject,
+  ServiceObject,
+} from '../objects/objects.js';
 import type { CompiledRoute } from '../compile/routes.js';
 import type { WaypointName } from '../compile/waypoints.js';
 

@@ -1,8 +1,8 @@
 /** Events about changes of conditions: each change once, and no more of them than an API server likes to keep. */
 import { RateLimiter, type Rate } from '../../src/base/rate-limiter.js';
-import { objectKey } from '../compile/compile.js';
-import { namespaceOf } from '../compile/enrollment.js';
+import { namespaceOf } from '../../src/model/labels.js';
 import type { MeshObject } from '../objects/objects.js';
+import { objectKey } from '../objects/object-key.js';
 import { rfc3339 } from './conditions.js';
 import { eventWrite, type EventTimes } from './events.js';
 import { transitionsOf } from './transitions.js';

@@ -1,5 +1,5 @@
 /** Why no waypoint enforces what is attached to a Service. Pure. */
-import { namespaceOf } from '../compile/enrollment.js';
+import { namespaceOf } from '../../src/model/labels.js';
 import type { ServiceObject } from '../objects/objects.js';
 import type { WaypointName } from '../compile/waypoints.js';
 import type { ConditionReason } from './conditions.js';

@@ -1,21 +1,18 @@
 /** Writes the status of objects to the API server, and events about what changed. The leader's turns are `write`; pods are written by each replica. */
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
-import { objectKey, type Compiler } from '../compile/compile.js';
-import { isRoute, routeKinds, type GatewayObject, type MeshObject } from '../objects/objects.js';
-import type { ObjectProblems } from '../compile/setting-problems.js';
+import type { Compiler } from '../compile/compile.js';
+import { objectKey } from '../objects/object-key.js';
+import { kindNames, kinds } from '../kinds/kinds.js';
+import type { GatewayObject, MeshObject } from '../objects/objects.js';
+import type { ObjectProblems } from '../problems/setting-problems.js';
 import type { ApplyQueue, Write } from '../kubernetes/apply-queue.js';
-import type { ObjectTrouble } from '../source/kubernetes.js';
-import { acceptedStatus, acceptedUpdate, invalidBecause } from './accepted.js';
+import type { ObjectProblem } from '../source/kubernetes.js';
+import { acceptedUpdate, invalidBecause } from './accepted.js';
 import { rfc3339 } from './conditions.js';
 import { refusedEvent, settingEvent } from './events.js';
-import { gatewayClassStatus } from './gateway-class.js';
-import { gatewayStatus } from './gateway.js';
 import { podStatuses } from './pod.js';
-import { policyStatus } from './policy.js';
 import { removalStatus } from './removal.js';
-import { routeStatus } from './route.js';
-import { serviceStatus } from './service.js';
-import { isOwn, ownKinds, type StatusLookup, type StatusUpdate, type WaypointHealth } from './status.js';
+import { isOwn, type StatusUpdate, type WaypointHealth } from './status.js';
 import { TransitionLog } from './transition-log.js';
 import { statusPathOf, statusWrite } from './write.js';
 
@@ -26,7 +23,7 @@ export interface StatusWriterOptions {
   readonly compiler: Compiler;
   readonly queue: ApplyQueue;
   /** Objects that are not in force as they are written now. */
-  readonly refused: () => Iterable<ObjectTrouble>;
+  readonly refused: () => Iterable<ObjectProblem>;
   /** Objects with unknown values of labels and annotations. */
   readonly settings: () => Iterable<ObjectProblems>;
   /** Absent: waypoints are made by others. */
@@ -35,23 +32,8 @@ export interface StatusWriterOptions {
   readonly onLimit: (limit: string) => void;
 }
 
-const statusKinds = [...ownKinds, ...routeKinds, 'Service', 'Gateway', 'GatewayClass'] as const;
-
-function statusOf(object: MeshObject, lookup: StatusLookup): StatusUpdate | undefined {
-  if (isRoute(object)) return routeStatus(object, lookup);
-  switch (object.kind) {
-    case 'AccessPolicy':
-      return policyStatus(object, lookup);
-    case 'Service':
-      return serviceStatus(object, lookup);
-    case 'Gateway':
-      return gatewayStatus(object, lookup);
-    case 'GatewayClass':
-      return gatewayClassStatus(object, lookup);
-    default:
-      return isOwn(object) ? acceptedStatus(object, lookup) : undefined;
-  }
-}
+/** Kinds whose status Weft writes from the object and the registry. A pod's comes from its node's report. */
+const statusKinds = kindNames.filter((kind) => kinds[kind].status);
 
 export class StatusWriter {
   readonly #options: StatusWriterOptions;
@@ -84,7 +66,7 @@ export class StatusWriter {
     for (const object of this.#objects()) {
       // The object's last readable version is in force. What is wrong with the present one is written below.
       if (isOwn(object) && invalidBecause(object) === undefined && isUnread.has(objectKey(object))) continue;
-      this.#report(object, statusOf(object, lookup));
+      this.#report(object, kinds[object.kind].status?.(object, lookup));
     }
     for (const { object, message } of unread) {
       const inForce = compiler.object(objectKey(object));
@@ -123,7 +105,7 @@ export class StatusWriter {
   }
 
   /** Each once: the API server forgets events by itself, and `weft check` shows what is still so. */
-  #writeEvents(unread: readonly ObjectTrouble[], timestamp: string): void {
+  #writeEvents(unread: readonly ObjectProblem[], timestamp: string): void {
     const { queue, settings, onLimit } = this.#options;
     const wanted = new Set<string>();
     let full = false;

@@ -8,7 +8,7 @@ import { errorText } from '../../src/base/errors.js';
 import { RateLimiter } from '../../src/base/rate-limiter.js';
 import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 import type { Compiler } from '../compile/compile.js';
-import { namespaceOf } from '../compile/enrollment.js';
+import { namespaceOf } from '../../src/model/labels.js';
 import { gatewayGroup, type GatewayObject } from '../objects/objects.js';
 import type { WaypointHealth, WaypointProblem } from '../status/status.js';
 import { waypointClass, waypointController } from '../compile/waypoints.js';
@@ -97,7 +97,7 @@ export class WaypointReconciler {
       new Reflector<Made>({
         kind,
         api: kindApi(options.config, [pathOf(kind)], undefined, `${managedByLabel}=${manager}`),
-        narrow: (object) => readMade(kind, object),
+        pickFields: (object) => readMade(kind, object),
         onObject: (now, before) => {
           for (const made of [before, now]) {
             if (!made) continue;
@@ -112,7 +112,7 @@ export class WaypointReconciler {
           options.onChange();
         },
         onSynced: () => this.changed(),
-        onTrouble: (what, why, retryInMs) =>
+        onWatchError: (what, why, retryInMs) =>
           options.log.warn({ kind: what, why, retryInMs }, 'what waypoints are made of was not heard of'),
         sleep: (ms, stop) => wait(ms, undefined, { signal: stop }).catch(() => undefined),
       });

@@ -1,6 +1,6 @@
 /** What a waypoint is made of, from its Gateway: ServiceAccount, Service, Deployment, and an autoscaler where one is asked for. Pure. */
 import { waypointFlags } from '../../src/model/waypoint-settings.js';
-import { namespaceOf } from '../compile/enrollment.js';
+import { namespaceOf } from '../../src/model/labels.js';
 import { gatewayGroup, type GatewayObject } from '../objects/objects.js';
 import { gatewayNameLabel, hbonePort } from '../compile/waypoints.js';
 import { tokenAudience } from '../authentication/join-tokens.js';

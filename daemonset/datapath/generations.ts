@@ -20,33 +20,16 @@ import {
   detach,
   pinAgain,
   pinnedLayout,
-  type MapLayout,
   type ObjectLayout,
 } from '../../native/index.js';
-import { converter, movedEnumerators, type Convert } from '../maps/layout.js';
+import { flowsPerTurnMax, FlowReader } from '../maps/flows.js';
+import { converter, type Convert } from '../maps/layout.js';
+import { liveTable, type LiveTable } from '../maps/live.js';
+import type { MapName } from '../maps/rows.generated.js';
 import { ownersDir } from './owners.js';
-import { FlowReader } from '../maps/flows.js';
-import { decodeLive, encodeU64, type LiveEntry, type MapName } from './layout.js';
 
-/** Rows that the agent wrote, or that count on: the new generation goes on with them. */
-const copied: readonly MapName[] = [
-  'weft_pods',
-  'weft_pod_addr',
-  'weft_bypass_port',
-  'weft_bypass_ip',
-  'weft_probe',
-  'weft_node',
-  'weft_local',
-  'weft_services',
-  'weft_endpoints',
-  'weft_verdicts',
-  'weft_negative',
-  'weft_count',
-];
 /** By these a generation takes part in new connections. */
 const involving: readonly MapName[] = ['weft_pods', 'weft_probe', 'weft_local'];
-const arrays = new Set([2, 6]); // BPF_MAP_TYPE_ARRAY, _PERCPU_ARRAY
-export const flowsPerTurnMax = 8192;
 
 const ready = (dir: string): string => join(dir, 'ready');
 const retired = (dir: string): string => join(dir, 'retired');
@@ -99,45 +82,6 @@ export function shareSocketStorage(from: string, to: string, layout: ObjectLayou
   if (same && !existsSync(join(to, name))) pinAgain(join(from, name), join(to, name));
 }
 
-/** Copies rows by the names of their fields. Errors: WEFT_BPF_LAYOUT where they cannot be read so, NATIVE_FULL. */
-export function copyRows(from: string, to: string, layout: ObjectLayout): void {
-  // One object made all of them, so the types of one map are those of all.
-  const moved = movedEnumerators(pinnedLayout(join(from, 'weft_node')), layout);
-  if (moved.length > 0) {
-    throw new WeftError(
-      'WEFT_BPF_LAYOUT',
-      `${moved.join(', ')} had other values in the build whose maps are in the kernel: end the agent, then weft cleanup`,
-    );
-  }
-  for (const name of copied) {
-    const old = pinnedLayout(join(from, name));
-    const fresh = layout.maps[name] as MapLayout;
-    const source = new BpfMap(join(from, name));
-    const target = new BpfMap(join(to, name));
-    try {
-      const struct = (was: string, is: string): Convert => {
-        if (is === '') return (bytes) => bytes;
-        if (was === is) return converter(is, old.structs, layout.structs);
-        throw new WeftError(
-          'WEFT_BPF_LAYOUT',
-          `${name} holds ${was || 'numbers'} in the kernel, ${is} in this build`,
-        );
-      };
-      const key = struct(old.key, fresh.key);
-      const value = struct(old.value, fresh.value);
-      for (const stale of arrays.has(target.info.type) ? [] : target.keys()) target.remove(stale);
-      const rows = source.keys().flatMap((bytes): [Uint8Array, Uint8Array][] => {
-        const found = source.lookup(bytes);
-        return found ? [[key(bytes), value(found)]] : [];
-      });
-      target.updateBatch(arrays.has(target.info.type) ? rows.slice(0, target.info.maxEntries) : rows);
-    } finally {
-      source.close();
-      target.close();
-    }
-  }
-}
-
 /** Everything of a directory of pins: links first, each ended. */
 export function removePins(dir: string): void {
   if (!existsSync(dir)) return;
@@ -148,30 +92,6 @@ export function removePins(dir: string): void {
     else unlinkSync(path);
   }
   rmdirSync(dir);
-}
-
-/** Connections that the kernel carries, of one generation. */
-export interface LiveTable {
-  /** Each with its key. */
-  entries(): { readonly id: bigint; readonly live: LiveEntry }[];
-  /**
-   * Takes out an entry whose socket never sent a SYN. Undefined where the kernel does so itself when the socket is closed: what
-   * it counts for a pod's share is deleted by nobody else.
-   */
-  readonly remove: ((id: bigint) => void) | undefined;
-}
-
-/** `isCounted`: the kernel counts its entries for the pods' shares. */
-export function liveTable(map: BpfMap, isCounted: boolean, convert: Convert = (bytes) => bytes): LiveTable {
-  return {
-    entries: () =>
-      map.keys().flatMap((key) => {
-        const bytes = map.lookup(key);
-        const live = bytes && decodeLive(convert(bytes));
-        return live ? [{ id: live.cookies[0], live }] : [];
-      }),
-    remove: isCounted ? undefined : (id) => void map.remove(encodeU64(id)),
-  };
 }
 
 /** A former generation, while it has connections. */

@@ -6,7 +6,7 @@ import { lstatSync, readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorText } from '../../src/base/errors.js';
 import { closeFd, detachLink, linkNetns, load, openLink } from '../../native/index.js';
-import { encodeU64 } from './layout.js';
+import { encodeU64 } from '../maps/row.js';
 import { Owners } from './owners.js';
 
 /** What became of hooks of a former build: those of dead namespaces are removed, and some may have to wait. */

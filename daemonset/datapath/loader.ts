@@ -8,7 +8,6 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:f
 import { join } from 'node:path';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import {
-  BpfMap,
   NativeError,
   chargesReader,
   destroyTcpIn,
@@ -21,21 +20,20 @@ import {
 } from '../../native/index.js';
 import {
   FormerGeneration,
-  copyRows,
   generationsOf,
   isReady,
-  liveTable,
   removePins,
   retire,
   shareSocketStorage,
   takeCharge,
   wasReady,
-  type LiveTable,
 } from './generations.js';
+import { copyRows } from '../maps/copy.js';
 import type { FlowReader } from '../maps/flows.js';
-import { encodeU32, encodeU64, nodeSlots, type MapName } from './layout.js';
-import { PodHooks, type Arrivals } from './hooks.js';
 import { layoutId } from '../maps/layout.js';
+import { liveTable, type LiveTable } from '../maps/live.js';
+import { NodeMaps } from '../maps/node-maps.js';
+import { PodHooks, type Arrivals } from './hooks.js';
 
 const bpffs = '/sys/fs/bpf';
 export const pinRoot = join(bpffs, 'weft');
@@ -76,8 +74,7 @@ export class Datapath {
   readonly #layout: ObjectLayout;
   /** Where the maps are: the generation of this build. */
   readonly dir: string;
-  readonly #maps = new Map<MapName, BpfMap>();
-  #isClosed = false;
+  readonly maps: NodeMaps;
   #former: FormerGeneration[] = [];
   readonly hooks: PodHooks;
   /** Of the last start: see {@link Datapath.retryArrivals}. */
@@ -99,6 +96,7 @@ export class Datapath {
     // The first that is loaded: all maps are made by it.
     this.#layout = objectLayout(objectPath('sockops'));
     this.dir = join(this.#instanceDir, layoutId(this.#layout));
+    this.maps = new NodeMaps(this.dir);
     this.hooks = new PodHooks(this.#instanceDir, objectPath('inbound'), this.dir);
   }
 
@@ -119,7 +117,7 @@ export class Datapath {
     try {
       if (!isReady(this.dir)) await this.#begin(replaced);
       if (existsSync(join(this.dir, 'weft_listeners'))) await listen();
-      if (replaced.length > 0) this.#setTakeover(true);
+      if (replaced.length > 0) this.maps.node.setTakeover(true);
       // Notes first: a captured connection without its note would be dropped.
       await load(objectPath('sockops'), this.dir, new Uint8Array(), [
         this.#cgroupHook('weft_sockops', this.dir),
@@ -180,12 +178,8 @@ export class Datapath {
 
   /** What is new is this generation's alone; the others carry what they carry. */
   #takeOver(replaced: readonly string[]): void {
-    this.#setTakeover(false);
+    this.maps.node.setTakeover(false);
     for (const dir of replaced) retire(dir);
-  }
-
-  #setTakeover(on: boolean): void {
-    this.map('weft_node').update(encodeU32(nodeSlots.takeover), encodeU64(on ? 1n : 0n));
   }
 
   #cgroupHook(program: string, dir = this.#instanceDir): Attachment {
@@ -194,7 +188,7 @@ export class Datapath {
 
   /** Connections in the kernel, by generation. */
   liveTables(): LiveTable[] {
-    return [liveTable(this.map('weft_live'), true), ...this.#former.map(({ live }) => live)];
+    return [liveTable(this.maps.get('weft_live'), true), ...this.#former.map(({ live }) => live)];
   }
 
   /** Ends of connections of former generations, told once. */
@@ -254,34 +248,12 @@ export class Datapath {
     }
   }
 
-  /** Errors: WEFT_DATAPATH_CLOSED: another agent writes by now. */
-  map(name: MapName): BpfMap {
-    if (this.#isClosed)
-      throw new WeftError('WEFT_DATAPATH_CLOSED', `${name} is not this agent's to use any more`);
-    let map = this.#maps.get(name);
-    if (!map) {
-      map = new BpfMap(join(this.dir, name));
-      this.#maps.set(name, map);
-    }
-    return map;
-  }
-
   /** Nothing is written by this object from now on, whoever still holds it. */
   close(): void {
-    this.#isClosed = true;
-    for (const map of this.#maps.values()) map.close();
-    this.#maps.clear();
+    this.maps.close();
     for (const former of this.#former) former.close();
     this.#former = [];
   }
-}
-
-/** E2BIG, ENOMEM, ENOSPC: not what else a process may lack, which says nothing of the map. */
-const fullErrnos: ReadonlySet<number> = new Set([7, 12, 28]);
-
-/** Whether a map took no further entry. */
-export function isFull(error: unknown): boolean {
-  return error instanceof NativeError && fullErrnos.has(error.errno);
 }
 
 function explainLoad(error: unknown, instance: string): unknown {

@@ -4,11 +4,11 @@ import type { MeshView } from '../../src/state/store.js';
 import { openingOf, openRecord, type Opening } from '../../src/telemetry/connection-record.js';
 import type { ConnectionLog, LineValues } from '../../src/telemetry/connection-log.js';
 import type { MeshMetrics, Tally } from '../../src/telemetry/metrics.js';
-import type { LiveTable } from '../datapath/generations.js';
 import type { Datapath } from '../datapath/loader.js';
 import type { FlowReader } from '../maps/flows.js';
-import { liveFlags, type LiveEntry } from '../datapath/layout.js';
 import type { LocalPod } from '../worker-ipc.js';
+import type { LiveTable } from '../maps/live.js';
+import { liveFlags, type LiveRow } from '../maps/rows.generated.js';
 import { destroyTcp, type PodPlace, type TcpSocket } from '../pod/sockets.js';
 import { recheck } from '../proxy/choose-path.js';
 
@@ -21,14 +21,14 @@ const stillbornNs = 60_000_000_000n;
 const kindsMax = 4096;
 
 /** What connections of one source, destination and dialled address have in common. */
-interface Kind {
+interface FlowKind {
   readonly tally: Tally;
   readonly write: (values: LineValues) => void;
   /** For those that the destination did not take. */
   readonly writeRefused: (values: LineValues) => void;
 }
 
-export interface CarriedOptions {
+export interface KernelFlowsOptions {
   readonly datapath: Datapath;
   readonly view: MeshView;
   readonly podOf: (cookie: bigint) => LocalPod | undefined;
@@ -37,9 +37,9 @@ export interface CarriedOptions {
   readonly onError: (error: unknown) => void;
 }
 
-export class Carried {
-  readonly #options: CarriedOptions;
-  #kinds = new Map<string, Kind>();
+export class KernelFlows {
+  readonly #options: KernelFlowsOptions;
+  #kinds = new Map<string, FlowKind>();
   readonly #cuts = new Map<number, string>();
   /** Those that live and were counted as opened already. */
   readonly #counted = new Set<number>();
@@ -47,7 +47,7 @@ export class Carried {
   /** By network namespace cookie: pods that have left the mesh and may still have connections that they opened in it. */
   readonly #left = new Map<bigint, LocalPod>();
 
-  constructor(options: CarriedOptions) {
+  constructor(options: KernelFlowsOptions) {
     this.#options = options;
   }
 
@@ -55,16 +55,16 @@ export class Carried {
    * A pod has left the mesh: its connections go on, and those to pods that are in it stay subject to their policies, as the connections
    * of who it was. Its path may lead elsewhere from now on.
    */
-  left({ pod, netns: place }: LocalPod): void {
-    this.#left.set(place.cookie, { pod, netns: { ...place, netns: '' } });
+  podLeft({ pod, netns }: LocalPod): void {
+    this.#left.set(netns.cookie, { pod, netns: { ...netns, netns: '' } });
   }
 
-  #sourceOf(live: LiveEntry): LocalPod | undefined {
+  #sourceOf(live: LiveRow): LocalPod | undefined {
     return this.#options.podOf(live.source) ?? this.#left.get(live.source);
   }
 
   /** Names, policies or pods have changed: what is said of connections is made anew. */
-  forgetWords(): void {
+  forgetTemplates(): void {
     this.#kinds = new Map();
     this.#options.metrics.settle(() => false);
   }
@@ -74,7 +74,7 @@ export class Carried {
       const { sameness } = flows;
       let kind = this.#kinds.get(sameness);
       if (!kind) {
-        if (this.#kinds.size >= kindsMax) this.forgetWords();
+        if (this.#kinds.size >= kindsMax) this.forgetTemplates();
         this.#kinds.set(sameness, (kind = this.#kindOf(flows.live)));
       }
       const { tally } = kind;
@@ -117,7 +117,7 @@ export class Carried {
     }
   }
 
-  #kindOf(live: LiveEntry): Kind {
+  #kindOf(live: LiveRow): FlowKind {
     const { log, metrics } = this.#options;
     const opening = this.#openingOf(live);
     const rest = { bytesSent: 0, bytesReceived: 0, durationMs: 0, ended: '' };
@@ -140,17 +140,17 @@ export class Carried {
       id: String(id),
       ...this.#openingOf(live),
       ...countsOf(live),
-      ageMs: Number((process.hrtime.bigint() - live.startedNs) / 1_000_000n),
+      ageMs: Number((process.hrtime.bigint() - live.started) / 1_000_000n),
     }));
   }
 
   /** Socket cookies of both ends of all of them. */
   cookies(): Set<bigint> {
-    return new Set(this.#all().flatMap(({ live }) => live.cookies));
+    return new Set(this.#all().flatMap(({ live }) => live.cookie));
   }
 
   /** Something that the last sweep was to cut could not be: it is to be done again soon. */
-  get unfinished(): boolean {
+  get isUnfinished(): boolean {
     return this.#unfinished;
   }
 
@@ -166,15 +166,15 @@ export class Carried {
     for (const { table, id, live } of this.#all()) {
       living.add(Number(id));
       sources.add(live.source);
-      if (live.tuple.sport === 0) {
-        if (process.hrtime.bigint() - live.startedNs > stillbornNs) table.remove?.(id);
+      if (live.sport === 0) {
+        if (process.hrtime.bigint() - live.started > stillbornNs) table.remove?.(id);
         continue;
       }
       const source = this.#sourceOf(live);
       const destination = this.#options.podOf(live.destination);
       // What comes to a pod that left the mesh goes on, uncut.
       if (!source || !destination) continue;
-      const { saddr, sport, daddr, dport } = live.tuple;
+      const { saddr, sport, daddr, dport } = live;
       const asked = `${live.source} ${live.destination} ${saddr} ${daddr} ${dport}`;
       if (!found.has(asked))
         found.set(asked, recheck(this.#options.view, destination.pod.uid, this.#attributesOf(source, live)));
@@ -186,9 +186,9 @@ export class Carried {
       // Each by its own socket's cookie: a four-tuple that was used anew is another connection. One end is enough, where the other's
       // namespace was not found.
       if (source.netns.netns !== '')
-        addTo(sockets, source.netns, { local: client, remote: server, cookie: live.cookies[0] });
-      if (live.cookies[1] !== 0n && destination.netns.netns !== '')
-        addTo(sockets, destination.netns, { local: server, remote: client, cookie: live.cookies[1] });
+        addTo(sockets, source.netns, { local: client, remote: server, cookie: live.cookie[0] });
+      if (live.cookie[1] !== 0n && destination.netns.netns !== '')
+        addTo(sockets, destination.netns, { local: server, remote: client, cookie: live.cookie[1] });
       cut++;
     }
     for (const cookie of this.#left.keys()) if (!sources.has(cookie)) this.#left.delete(cookie);
@@ -207,45 +207,45 @@ export class Carried {
     return cut;
   }
 
-  #all(): { readonly table: LiveTable; readonly id: bigint; readonly live: LiveEntry }[] {
+  #all(): { readonly table: LiveTable; readonly id: bigint; readonly live: LiveRow }[] {
     return this.#options.datapath
       .liveTables()
       .flatMap((table) => table.entries().map((entry) => ({ table, ...entry })));
   }
 
-  #attributesOf(source: LocalPod | undefined, live: LiveEntry): ConnectionAttributes {
+  #attributesOf(source: LocalPod | undefined, live: LiveRow): ConnectionAttributes {
     return {
       identity: source?.pod.identity,
-      sourceIp: live.tuple.saddr,
-      destinationIp: live.tuple.daddr,
-      destinationPort: live.tuple.dport,
+      sourceIp: live.saddr,
+      destinationIp: live.daddr,
+      destinationPort: live.dport,
     };
   }
 
-  #openingOf(live: LiveEntry): Opening {
+  #openingOf(live: LiveRow): Opening {
     const { view, podOf } = this.#options;
     const source = this.#sourceOf(live);
     const destination = podOf(live.destination);
     const workload = destination && view.workload(destination.pod.uid);
     const verdict = workload && authorize(view.policiesFor(workload), this.#attributesOf(source, live));
-    const service = view.serviceByAddress(live.dialled.ip, source?.pod.namespace);
+    const service = view.serviceByAddress(live.dialled, source?.pod.namespace);
     return openingOf({
       direction: 'outbound',
       path: 'kernel',
       why: 'same-node-verdict',
       source: {
-        address: { ip: live.tuple.saddr, port: live.tuple.sport },
+        address: { ip: live.saddr, port: live.sport },
         workload: source && view.workload(source.pod.uid),
         pod: source?.pod,
         identity: source?.pod.identity,
       },
       destination: {
-        address: { ip: live.tuple.daddr, port: live.tuple.dport },
+        address: { ip: live.daddr, port: live.dport },
         workload,
         pod: destination?.pod,
         identity: destination?.pod.identity,
       },
-      dialled: live.dialled,
+      dialled: { ip: live.dialled, port: live.dialledPort },
       service,
       // The kernel goes by no verdict that a policy in audit mode would have denied.
       verdict: verdict && { ...verdict, audited: [] },
@@ -259,7 +259,7 @@ function addTo<K, V>(map: Map<K, V[]>, key: K, value: V): void {
   else map.set(key, [value]);
 }
 
-function countsOf(live: LiveEntry): {
+function countsOf(live: LiveRow): {
   bytesSent: number;
   bytesReceived: number;
   bytesSpliced: number;

@@ -23,7 +23,7 @@ function epochs(verdicts: readonly InheritedVerdict[], more: Partial<InheritedPa
     localOf: (ip) => (ip === '10.0.0.2' ? { cookie: 2n, epoch: 7n } : undefined),
     verdicts: () => verdicts,
     podOf: (cookie) => [web, api].find(({ netns }) => netns.cookie === cookie),
-    mayCarry: (_source, _destination, port) => port === 80,
+    isAllowed: (_source, _destination, port) => port === 80,
     onLimit: () => limits.push('limit'),
     ...more,
   });

@@ -18,7 +18,7 @@ export interface InheritedParts {
   /** Read once. */
   readonly verdicts: () => Iterable<InheritedVerdict>;
   readonly podOf: (cookie: bigint) => LocalPod | undefined;
-  readonly mayCarry: (source: LocalPod, destination: LocalPod, port: number) => boolean;
+  readonly isAllowed: (source: LocalPod, destination: LocalPod, port: number) => boolean;
   /** Verdicts that are looked at in all; pods beyond that get a new epoch. 8192 where absent. */
   readonly max?: number;
   readonly onLimit: () => void;
@@ -38,7 +38,7 @@ export class InheritedEpochs {
 
   /** The epoch that the pod has in the kernel, where all that it allows is allowed today; undefined: it needs a new one. */
   keep(local: LocalPod): bigint | undefined {
-    const { localOf, podOf, mayCarry, onLimit } = this.#parts;
+    const { localOf, podOf, isAllowed: mayCarry, onLimit } = this.#parts;
     const rows = local.pod.addresses.map(localOf);
     const epoch = rows[0]?.epoch;
     const { cookie } = local.netns;

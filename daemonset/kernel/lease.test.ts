@@ -16,9 +16,9 @@ function leaseOf(more: Partial<LeaseParts> = {}) {
       refresh: () => (step('refresh'), moved.refresh),
       renewLease: () => (step('renew'), moved.renew),
     },
-    carried: {
+    flows: {
       sweep: () => (step('sweep'), 0),
-      get unfinished() {
+      get isUnfinished() {
         return moved.isUnfinished;
       },
     },

@@ -3,12 +3,12 @@
  * allowed was held against the policies of today, and after what could not be cut was tried again.
  */
 import type { Attempt } from '../attempt.js';
-import type { Carried } from './flows.js';
+import type { KernelFlows } from './flows.js';
 import type { Verdicts } from './verdicts.js';
 
 export interface LeaseParts {
   readonly verdicts: Pick<Verdicts, 'renewLease' | 'refresh'>;
-  readonly carried: Pick<Carried, 'sweep' | 'unfinished'>;
+  readonly flows: Pick<KernelFlows, 'sweep' | 'isUnfinished'>;
   /** This kernel cannot carry connections: no lease is needed. */
   readonly isUnused: boolean;
   readonly attempt: Attempt;
@@ -31,7 +31,7 @@ export class Lease {
 
   /** Connections that were begun under other policies are held against those of today. False: not all were, tried again. */
   sweep(): boolean {
-    const { attempt, carried, onCut } = this.#parts;
+    const { attempt, flows: carried, onCut } = this.#parts;
     return attempt('connections in the kernel could not be held against the policies, tried again', () => {
       const cut = carried.sweep();
       if (cut > 0) onCut(cut);
@@ -52,9 +52,9 @@ export class Lease {
   }
 
   renew(): void {
-    const { attempt, verdicts, carried, isUnused, onNotRenewed } = this.#parts;
+    const { attempt, verdicts, flows: carried, isUnused, onNotRenewed } = this.#parts;
     if (!this.#isSwept || isUnused) return;
-    if (carried.unfinished) this.sweep();
+    if (carried.isUnfinished) this.sweep();
     const renewed = attempt(
       'the lease of verdicts is not renewed: the agent carries what the kernel did',
       () => {

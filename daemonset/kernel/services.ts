@@ -1,33 +1,27 @@
 /**
- * The services that connect() balances itself: those with an endpoint on this node and no waypoint. Sole owner of
- * weft_services and weft_endpoints. All other services are left to the agent.
+ * The services that connect() balances itself: those with an endpoint on this node and no waypoint. All
+ * other services are left to the agent. Rows are written by maps/services.ts and maps/endpoints.ts, in the order that is kept here.
  */
 import { formatSocketAddress, type SocketAddress } from '../../src/model/address.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import { affinityBuckets, preferredOf } from '../../src/state/affinity.js';
 import { candidatesOf } from '../../src/state/resolve.js';
 import type { MeshView } from '../../src/state/store.js';
-import { isFull, type Datapath } from '../datapath/loader.js';
-import {
-  decodeService,
-  decodeServiceKey,
-  encodeEndpoint,
-  encodeEndpointKey,
-  encodeService,
-  encodeServiceKey,
-} from '../datapath/layout.js';
+import type { EndpointSet } from '../maps/endpoints.js';
+import type { NodeMaps } from '../maps/node-maps.js';
+import { isFull } from '../maps/pinned.js';
 
 /** A service with more is the agent's to balance. */
 const endpointsMax = 4096;
 
 interface Written {
-  readonly key: Uint8Array;
-  readonly id: number;
-  readonly count: number;
+  readonly address: SocketAddress;
+  readonly set: EndpointSet;
+  /** What stands in the set, as text. */
   readonly endpoints: string;
 }
 
-interface ServiceTable {
+interface KernelService {
   readonly address: SocketAddress;
   /** The endpoints stand by bucket of the client's address, not to be chosen from at random. */
   readonly affinity: boolean;
@@ -44,8 +38,8 @@ export function kernelServices(
   view: MeshView,
   local: Iterable<WorkloadUid>,
   node: string,
-): Map<string, ServiceTable> {
-  const tables = new Map<string, ServiceTable>();
+): Map<string, KernelService> {
+  const services = new Map<string, KernelService>();
   const keys = new Set([...local].flatMap((uid) => [...(view.workload(uid)?.services.keys() ?? [])]));
   for (const key of keys) {
     const service = view.service(key);
@@ -58,7 +52,7 @@ export function kernelServices(
         const endpoints = candidatesOf(view, service, address, node).map(({ target }) => target);
         if (endpoints.length === 0 || endpoints.length > endpointsMax) continue;
         const affinity = service.sessionAffinity !== undefined;
-        tables.set(formatSocketAddress(address), {
+        services.set(formatSocketAddress(address), {
           address,
           affinity,
           endpoints: affinity ? byBucket(endpoints) : endpoints,
@@ -66,7 +60,7 @@ export function kernelServices(
       }
     }
   }
-  return tables;
+  return services;
 }
 
 export class KernelServices {
@@ -75,8 +69,8 @@ export class KernelServices {
   #adopted = false;
 
   constructor(
-    private readonly datapath: Datapath,
-    /** A table is full: the service is the agent's to balance. */
+    private readonly maps: Pick<NodeMaps, 'services' | 'endpoints'>,
+    /** A map is full: the service is the agent's to balance. */
     private readonly onFull: () => void,
   ) {}
 
@@ -84,63 +78,45 @@ export class KernelServices {
     if (!this.#adopted) this.#adopt();
     const wanted = kernelServices(view, local, node);
     for (const name of [...this.#written.keys()]) if (!wanted.has(name)) this.#remove(name);
-    for (const [name, table] of wanted) {
-      const text = `${table.affinity} ${table.endpoints.map(formatSocketAddress).join(' ')}`;
-      const old = this.#written.get(name);
-      if (old?.endpoints === text) continue;
-      this.#replace(name, table, text);
+    for (const [name, service] of wanted) {
+      const text = `${service.affinity} ${service.endpoints.map(formatSocketAddress).join(' ')}`;
+      if (this.#written.get(name)?.endpoints === text) continue;
+      this.#replace(name, service, text);
     }
   }
 
   /** What a former life of the agent wrote is replaced as if it had changed: unknown endpoints count as other ones. */
   #adopt(): void {
     this.#adopted = true;
-    const services = this.datapath.map('weft_services');
-    for (const key of services.keys()) {
-      const bytes = services.lookup(key);
-      if (!bytes) continue;
-      const { id, count } = decodeService(bytes);
-      this.#nextId = Math.max(this.#nextId, id + 1);
-      this.#written.set(serviceName(key), { key, id, count, endpoints: '' });
+    for (const { address, set } of this.maps.services.entries()) {
+      this.#nextId = Math.max(this.#nextId, set.id + 1);
+      this.#written.set(formatSocketAddress(address), { address, set, endpoints: '' });
     }
   }
 
-  #replace(name: string, { address, affinity, endpoints }: ServiceTable, text: string): void {
-    const table = this.datapath.map('weft_endpoints');
+  #replace(name: string, { address, affinity, endpoints }: KernelService, text: string): void {
     const old = this.#written.get(name);
-    const id = this.#nextId++;
-    const key = encodeServiceKey(address.ip, address.port);
+    const set: EndpointSet = { id: this.#nextId++, count: endpoints.length };
     // The whole new set stands before the service points to it, and the old one goes after: connect() never sees half.
     try {
-      endpoints.forEach(({ ip, port }, index) =>
-        table.update(encodeEndpointKey(id, index), encodeEndpoint(ip, port)),
-      );
-      this.datapath.map('weft_services').update(key, encodeService(id, endpoints.length, affinity));
+      this.maps.endpoints.put(set.id, endpoints);
+      this.maps.services.put(address, set, affinity);
     } catch (error) {
       if (!isFull(error)) throw error;
       this.#remove(name);
-      this.#drop({ id, count: endpoints.length });
+      this.maps.endpoints.remove(set);
       this.onFull();
       return;
     }
-    this.#written.set(name, { key, id, count: endpoints.length, endpoints: text });
-    if (old) this.#drop(old);
+    this.#written.set(name, { address, set, endpoints: text });
+    if (old) this.maps.endpoints.remove(old.set);
   }
 
   #remove(name: string): void {
     const old = this.#written.get(name);
     if (!old) return;
     this.#written.delete(name);
-    this.datapath.map('weft_services').remove(old.key);
-    this.#drop(old);
+    this.maps.services.remove(old.address);
+    this.maps.endpoints.remove(old.set);
   }
-
-  #drop({ id, count }: Pick<Written, 'id' | 'count'>): void {
-    const table = this.datapath.map('weft_endpoints');
-    for (let index = 0; index < count; index++) table.remove(encodeEndpointKey(id, index));
-  }
-}
-
-function serviceName(key: Uint8Array): string {
-  return formatSocketAddress(decodeServiceKey(key));
 }

@@ -8,8 +8,8 @@ import { MeshState, type MeshUpdate } from '../../src/state/store.js';
 import { pod, policy, service, workload } from '../../test/support/mesh.js';
 import { randomOf } from '../../test/support/random.js';
 import type { LocalPod } from '../worker-ipc.js';
-import { marksOf } from './verdict-inputs.js';
-import { kernelMayCarry } from './verdicts.js';
+import { verdictInputsOf } from './verdict-inputs.js';
+import { isKernelPathAllowed } from './verdicts.js';
 
 const namespaces = ['shop', 'bank'];
 const account = (namespace: string, name: string) =>
@@ -163,8 +163,8 @@ test('where a change of the mesh changes whether the kernel may carry a pair, wh
     ),
   );
   const decide = (): boolean[] =>
-    pairs.map(({ source, destination, port }) => kernelMayCarry(view, source, destination, port, 'n1'));
-  const marks = () => new Map(locals.map((local) => [local, marksOf(view, local.pod)]));
+    pairs.map(({ source, destination, port }) => isKernelPathAllowed(view, source, destination, port, 'n1'));
+  const marks = () => new Map(locals.map((local) => [local, verdictInputsOf(view, local.pod)]));
   let [decisions, rests] = [decide(), marks()];
   let [changed, kept] = [0, 0];
   for (let round = 0; round < 8_000; round++) {
@@ -197,7 +197,7 @@ test('another namespace’s endpoints and Services at a pod’s address move not
       }),
     ],
   });
-  const before = marksOf(view, victim.pod);
+  const before = verdictInputsOf(view, victim.pod);
   view.apply({
     workloads: ['discovery.k8s.io/EndpointSlice', 'weft.dev/Workload'].map((kind) =>
       workload('trap', '10.0.0.2', 'n1', {
@@ -218,5 +218,5 @@ test('another namespace’s endpoints and Services at a pod’s address move not
       }),
     ],
   });
-  assert.ok(isEqual(before, marksOf(view, victim.pod)));
+  assert.ok(isEqual(before, verdictInputsOf(view, victim.pod)));
 });

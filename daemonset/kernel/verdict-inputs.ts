@@ -12,7 +12,7 @@ const end = Symbol('end of a list');
  * What planOutbound reads, for an address of the pod that is dialled: who owns the address (a Service, or a workload), the Services that
  * stand before the owner with their waypoints and ports, which identities each waypoint has, and the owner's policies.
  */
-export function marksOf(view: MeshView, { uid, namespace, addresses }: NodePod): readonly unknown[] {
+export function verdictInputsOf(view: MeshView, { uid, namespace, addresses }: NodePod): readonly unknown[] {
   const workload = view.workload(uid);
   const marks: unknown[] = [workload];
   for (const ip of addresses) {

@@ -15,7 +15,7 @@ import { randomOf } from '../../test/support/random.js';
 import type { LocalPod } from '../worker-ipc.js';
 import { planInboundTunnel } from '../proxy/choose-path.js';
 import { kernelServices } from './services.js';
-import { epochAbove, kernelMayCarry } from './verdicts.js';
+import { epochAbove, isKernelPathAllowed } from './verdicts.js';
 
 const accounts = ['web', 'api', 'db'];
 /** Three pods of shared service accounts, each with a v4 and a v6 address. */
@@ -109,7 +109,7 @@ test('the kernel is given a verdict exactly where a tunnel would be let in from 
           return plan.kind === 'deliver' && plan.verdict.audited.length === 0;
         }),
     );
-    const actual = kernelMayCarry(view, source, destination, port, 'n1');
+    const actual = isKernelPathAllowed(view, source, destination, port, 'n1');
     assert.equal(actual, expected, `seed ${seed}, round ${round}`);
     if (actual) allowed++;
   }
@@ -139,13 +139,13 @@ test('no verdict where either end wants TLS, where a waypoint serves the port, o
     ...local,
     pod: { ...local.pod, sameNode: 'encrypted' },
   });
-  assert.equal(kernelMayCarry(meshOf(), a, b, 8080, 'n1'), true);
-  assert.equal(kernelMayCarry(meshOf(), encrypted(a), b, 8080, 'n1'), false);
-  assert.equal(kernelMayCarry(meshOf(), a, encrypted(b), 8080, 'n1'), false);
-  assert.equal(kernelMayCarry(meshOf({ tunnel: 'none' }), a, b, 8080, 'n1'), false);
-  assert.equal(kernelMayCarry(meshOf(behind('s'), true), a, b, 8080, 'n1'), false);
-  assert.equal(kernelMayCarry(meshOf(behind('s'), true), a, b, 9090, 'n1'), true, 'another port');
-  assert.equal(kernelMayCarry(meshOf(), a, b, 15008, 'n1'), false, "a port of the agent's");
+  assert.equal(isKernelPathAllowed(meshOf(), a, b, 8080, 'n1'), true);
+  assert.equal(isKernelPathAllowed(meshOf(), encrypted(a), b, 8080, 'n1'), false);
+  assert.equal(isKernelPathAllowed(meshOf(), a, encrypted(b), 8080, 'n1'), false);
+  assert.equal(isKernelPathAllowed(meshOf({ tunnel: 'none' }), a, b, 8080, 'n1'), false);
+  assert.equal(isKernelPathAllowed(meshOf(behind('s'), true), a, b, 8080, 'n1'), false);
+  assert.equal(isKernelPathAllowed(meshOf(behind('s'), true), a, b, 9090, 'n1'), true, 'another port');
+  assert.equal(isKernelPathAllowed(meshOf(), a, b, 15008, 'n1'), false, "a port of the agent's");
 });
 
 test('the kernel balances services with an endpoint here and no waypoint, by family, health and preference', () => {

@@ -1,28 +1,18 @@
 /**
  * What the kernel may carry without asking: allow verdicts per (source pod, destination pod, port), decided by the same plan
- * as the user-space path. Sole owner of weft_local, weft_verdicts and the lease.
+ * as the user-space path. Who decides for weft_local, weft_verdicts and the lease.
  */
-import { endianness } from 'node:os';
-import { ipFromBytes, isV6, type IpAddress } from '../../src/model/address.js';
+import { isV6, type IpAddress } from '../../src/model/address.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { MeshView } from '../../src/state/store.js';
-import type { Datapath } from '../datapath/loader.js';
-import {
-  decodeLocal,
-  decodeVerdictKey,
-  encodeIp,
-  encodeLocal,
-  encodeU32,
-  encodeU64,
-  localFlags,
-  nodeSlots,
-  structs,
-} from '../datapath/layout.js';
 import type { LocalPod } from '../worker-ipc.js';
 import { planOutbound } from '../proxy/choose-path.js';
+import type { LocalTable } from '../maps/local.js';
+import type { NodeMaps } from '../maps/node-maps.js';
+import { localFlags } from '../maps/rows.generated.js';
 import { InheritedEpochs } from './inherited.js';
-import { VerdictShare } from '../maps/verdicts.js';
-import { marksOf } from './verdict-inputs.js';
+import { VerdictTable } from '../maps/verdicts.js';
+import { verdictInputsOf } from './verdict-inputs.js';
 
 interface Admitted {
   readonly local: LocalPod;
@@ -30,11 +20,11 @@ interface Admitted {
   /** The kernel has this epoch; where it has not, the pod has no row there, or the lease is not renewed. */
   written: boolean;
   /** What its verdicts rest on, compared by identity: the view replaces what changes. */
-  marks: readonly unknown[];
+  inputs: readonly unknown[];
 }
 
 /** True where every address of `source` may reach `port` at every address of `destination` of its family, unaudited. */
-export function kernelMayCarry(
+export function isKernelPathAllowed(
   view: MeshView,
   source: LocalPod,
   destination: LocalPod,
@@ -70,14 +60,6 @@ export function kernelMayCarry(
   );
 }
 
-function epochOfVerdict(bytes: Uint8Array): bigint {
-  const [at] = structs.weft_verdict[1].epoch as readonly [number, number];
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigUint64(
-    at,
-    endianness() === 'LE',
-  );
-}
-
 /**
  * An epoch above all that verdicts in the kernel were decided at: those of its maps, and the time since boot in nanoseconds, which
  * outruns any count of changes. The maps are as old as this boot at most, so wall clocks have no say. Pure.
@@ -90,7 +72,7 @@ export function epochAbove(inKernel: Iterable<bigint>, sinceBootNs: bigint): big
 
 export class Verdicts {
   readonly #pods = new Map<WorkloadUid, Admitted>();
-  #opened: VerdictShare | undefined;
+  readonly #table: VerdictTable;
   #inheritedEpochs: InheritedEpochs | undefined;
   /** Network namespaces that were admitted before: the former agent's epoch is kept only when a namespace is admitted for the first time. */
   readonly #firsts = new Set<bigint>();
@@ -99,43 +81,32 @@ export class Verdicts {
   #allOurs = false;
 
   constructor(
-    private readonly datapath: Datapath,
+    private readonly maps: NodeMaps,
     private readonly view: MeshView,
     private readonly node: string,
     /** How long verdicts count after the lease was last renewed: what it allowed, a dead agent cannot take back. */
     private readonly leaseMs: number,
     /** A pod has more verdicts than its share: its oldest went. */
-    private readonly onLimit: () => void = () => undefined,
+    onLimit: () => void = () => undefined,
     /** A pod's row could not be written; tried again before the lease is renewed. */
     private readonly onError: (error: unknown) => void = () => undefined,
     /** Set where a live agent handed the node over: the pod of a network namespace. */
     private readonly inheritedPodOf?: (cookie: bigint) => LocalPod | undefined,
     /** More verdicts were inherited than are looked at. */
     private readonly onInheritedLimit: () => void = () => undefined,
-  ) {}
-
-  /** Opened at its first use: before the datapath's start there is no table. */
-  get #share(): VerdictShare {
-    return (this.#opened ??= new VerdictShare(this.datapath.map('weft_verdicts'), this.onLimit));
+  ) {
+    this.#table = new VerdictTable(() => maps.get('weft_verdicts'), onLimit);
   }
 
   get #inherited(): InheritedEpochs | undefined {
     const podOf = this.inheritedPodOf;
     if (!podOf) return undefined;
-    const table = this.datapath.map('weft_verdicts');
     return (this.#inheritedEpochs ??= new InheritedEpochs({
-      localOf: (ip) => {
-        const bytes = this.datapath.map('weft_local').lookup(encodeIp(ip as IpAddress));
-        return bytes && decodeLocal(bytes);
-      },
-      verdicts: () =>
-        table.keys().flatMap((key) => {
-          const bytes = table.lookup(key);
-          return bytes ? [{ ...decodeVerdictKey(key), epoch: epochOfVerdict(bytes) }] : [];
-        }),
+      localOf: (ip) => this.maps.local.get(ip as IpAddress),
+      verdicts: () => this.#table.entries(),
       podOf,
-      mayCarry: (source, destination, port) =>
-        kernelMayCarry(this.view, source, destination, port, this.node),
+      isAllowed: (source, destination, port) =>
+        isKernelPathAllowed(this.view, source, destination, port, this.node),
       onLimit: this.onInheritedLimit,
     }));
   }
@@ -147,7 +118,7 @@ export class Verdicts {
     const admitted = {
       local,
       epoch: (isFirst ? this.#inherited?.keep(local) : undefined) ?? this.#nextEpoch(),
-      marks: marksOf(this.view, local.pod),
+      inputs: verdictInputsOf(this.view, local.pod),
       written: false,
     };
     this.#pods.set(local.pod.uid, admitted);
@@ -164,21 +135,22 @@ export class Verdicts {
   /** Removes what the kernel knows of a pod by its namespace, also where a former life of the agent wrote it. */
   forget(cookie: bigint): void {
     this.#allOurs = false;
-    const table = this.datapath.map('weft_local');
-    for (const key of table.keys()) {
-      const bytes = table.lookup(key);
-      if (bytes && decodeLocal(bytes).cookie === cookie) table.remove(key);
-    }
-    this.#share.forget(cookie);
+    this.maps.local.removeWhere((row) => row.cookie === cookie);
+    this.#table.forget(cookie);
   }
 
   /** Decides by the present view; writes a verdict where the answer is yes. */
-  learn(sourceUid: WorkloadUid, destinationUid: WorkloadUid, port: number): boolean {
+  decide(sourceUid: WorkloadUid, destinationUid: WorkloadUid, port: number): boolean {
     const source = this.#pods.get(sourceUid);
     const destination = this.#pods.get(destinationUid);
     if (!source || !destination) return false;
-    if (!kernelMayCarry(this.view, source.local, destination.local, port, this.node)) return false;
-    this.#share.allow(source.local.netns.cookie, destination.local.netns.cookie, port, destination.epoch);
+    if (!isKernelPathAllowed(this.view, source.local, destination.local, port, this.node)) return false;
+    this.#table.allow({
+      source: source.local.netns.cookie,
+      destination: destination.local.netns.cookie,
+      port,
+      epoch: destination.epoch,
+    });
     return true;
   }
 
@@ -186,11 +158,14 @@ export class Verdicts {
   refresh(): boolean {
     let moved = false;
     for (const admitted of this.#pods.values()) {
-      const marks = marksOf(this.view, admitted.local.pod);
-      if (marks.length === admitted.marks.length && marks.every((mark, i) => mark === admitted.marks[i]))
+      const inputs = verdictInputsOf(this.view, admitted.local.pod);
+      if (
+        inputs.length === admitted.inputs.length &&
+        inputs.every((input, i) => input === admitted.inputs[i])
+      )
         continue;
       admitted.epoch = this.#nextEpoch();
-      admitted.marks = marks;
+      admitted.inputs = inputs;
       this.#write(admitted);
       moved = true;
     }
@@ -211,42 +186,31 @@ export class Verdicts {
     }
     if (!this.#allOurs) this.#dropForeign();
     const until = process.hrtime.bigint() + BigInt(this.leaseMs) * 1_000_000n;
-    this.datapath.map('weft_node').update(encodeU32(nodeSlots.lease), encodeU64(until));
+    this.maps.node.setLease(until);
     return moved;
   }
 
   #nextEpoch(): bigint {
     if (this.#last === undefined) {
-      const local = this.datapath.map('weft_local');
-      const verdicts = this.datapath.map('weft_verdicts');
-      const epochs = function* (): Iterable<bigint> {
-        for (const key of local.keys()) {
-          const bytes = local.lookup(key);
-          if (bytes) yield decodeLocal(bytes).epoch;
-        }
-        for (const key of verdicts.keys()) {
-          const bytes = verdicts.lookup(key);
-          if (bytes) yield epochOfVerdict(bytes);
-        }
+      const inKernel = function* (local: LocalTable, verdicts: VerdictTable): Iterable<bigint> {
+        for (const { epoch } of local.rows()) yield epoch;
+        for (const { epoch } of verdicts.entries()) yield epoch;
       };
-      return (this.#last = epochAbove(epochs(), process.hrtime.bigint()));
+      const epochs = inKernel(this.maps.local, this.#table);
+      return (this.#last = epochAbove(epochs, process.hrtime.bigint()));
     }
     return ++this.#last;
   }
 
   /** Rows of a former life of the agent, and of addresses that a pod has no longer. */
   #dropForeign(): void {
-    const table = this.datapath.map('weft_local');
     const ours = new Map<string, Admitted>();
     for (const admitted of this.#pods.values())
       if (admitted.written) for (const ip of admitted.local.pod.addresses) ours.set(ip, admitted);
-    for (const key of table.keys()) {
-      const bytes = table.lookup(key);
-      if (!bytes) continue;
-      const { cookie, epoch } = decodeLocal(bytes);
-      const owner = ours.get(ipFromBytes(key));
-      if (owner?.local.netns.cookie !== cookie || owner.epoch !== epoch) table.remove(key);
-    }
+    this.maps.local.removeWhere(({ cookie, epoch }, ip) => {
+      const owner = ours.get(ip);
+      return owner?.local.netns.cookie !== cookie || owner.epoch !== epoch;
+    });
     this.#allOurs = true;
   }
 
@@ -255,13 +219,11 @@ export class Verdicts {
     const { local, epoch } = admitted;
     admitted.written = false;
     try {
-      const table = this.datapath.map('weft_local');
-      const entry = encodeLocal({
+      this.maps.local.put(local.pod.addresses, {
         cookie: local.netns.cookie,
         epoch,
         flags: local.pod.sameNode === 'kernel' ? localFlags.kernel : 0,
       });
-      for (const ip of local.pod.addresses) table.update(encodeIp(ip), entry);
       admitted.written = true;
     } catch (error) {
       this.onError(error);

@@ -1,24 +1,30 @@
-/** What the kernel refused or dropped, and its counters. */
-import { join } from 'node:path';
-import { BpfRing } from '../../native/index.js';
-import { flowsPerTurnMax } from '../datapath/generations.js';
-import type { Datapath } from '../datapath/loader.js';
-import { FlowReader } from './flows.js';
-import {
-  decodeEvent,
-  decodeU64s,
-  encodeU32,
-  reasons,
-  type KernelEvent,
-  type KernelReason,
-} from '../datapath/layout.js';
+/** weft_events: what the kernel refused or dropped, as the programs report it. */
+import type { IpAddress } from '../../src/model/address.js';
+import type { KernelReason } from './count.js';
+import type { PinnedMaps } from './pinned.js';
+import { EventRow, reasons } from './rows.generated.js';
 
 const eventsPerTurnMax = 256;
 const turnMs = 100;
 
-/** Hands out refusals in bounded turns; what does not fit the kernel's ring is counted there as `events-lost`. */
-export function watchEvents(datapath: Datapath, onEvent: (event: KernelEvent) => void): () => void {
-  const ring = new BpfRing(join(datapath.dir, 'weft_events'));
+export interface KernelEvent {
+  /** Of the pod's network namespace. */
+  readonly cookie: bigint;
+  readonly saddr: IpAddress;
+  readonly sport: number;
+  readonly daddr: IpAddress;
+  readonly dport: number;
+  readonly reason: KernelReason | 'unknown';
+}
+
+export function decodeEvent(bytes: Uint8Array): KernelEvent {
+  const { cookie, saddr, daddr, sport, dport, reason } = new EventRow(bytes);
+  return { cookie, saddr, daddr, sport, dport, reason: reasons[reason] ?? 'unknown' };
+}
+
+/** Hands out events in bounded turns; what does not fit the kernel's ring is counted there as `events-lost`. */
+export function watchEvents(maps: PinnedMaps, onEvent: (event: KernelEvent) => void): () => void {
+  const ring = maps.ring('weft_events');
   const timer = setInterval(() => {
     for (const record of ring.drain(eventsPerTurnMax)) onEvent(decodeEvent(record));
   }, turnMs);
@@ -27,33 +33,4 @@ export function watchEvents(datapath: Datapath, onEvent: (event: KernelEvent) =>
     clearInterval(timer);
     ring.close();
   };
-}
-
-const flowTurnMs = 50;
-
-/** Beginnings and ends of connections that the kernel carries; what a full ring lost is counted as `events-lost`. */
-export function watchFlows(datapath: Datapath, onFlows: (flows: FlowReader) => void): () => void {
-  const ring = new BpfRing(join(datapath.dir, 'weft_flows'));
-  const drain = (): void => {
-    const packed = ring.drainPacked(flowsPerTurnMax, FlowReader.recordSize);
-    if (packed.length > 0) onFlows(new FlowReader(packed));
-    datapath.drainFormer(onFlows);
-  };
-  const timer = setInterval(drain, flowTurnMs);
-  timer.unref();
-  return () => {
-    clearInterval(timer);
-    drain();
-    ring.close();
-  };
-}
-
-/** Counts since the programs were loaded, over all CPUs. */
-export function readCounters(datapath: Datapath): Record<KernelReason, number> {
-  const counts = {} as Record<KernelReason, number>;
-  reasons.forEach((reason, index) => {
-    const perCpu = decodeU64s(datapath.map('weft_count').lookup(encodeU32(index)) ?? new Uint8Array());
-    counts[reason] = Number(perCpu.reduce((sum, value) => sum + value, 0n));
-  });
-  return counts;
 }

@@ -1,8 +1,10 @@
-/** The ends of connections that the kernel carries, as the ring has them (weft_flows). */
-import { endianness } from 'node:os';
-import { decodeLive, structs, type LiveEntry } from '../datapath/layout.js';
+/** weft_flows: the ends of connections that the kernel carries, as the programs report them. */
+import type { PinnedMaps } from './pinned.js';
+import { little } from './row.js';
+import { LiveRow, structs } from './rows.generated.js';
 
-const little = endianness() === 'LE';
+export const flowsPerTurnMax = 8192;
+const turnMs = 50;
 
 /**
  * Flows as the ring gives them, many in one piece, read in place: what is told of a connection is mostly the same as of the
@@ -49,8 +51,8 @@ export class FlowReader {
   get id(): number {
     return this.#number(flowAt.live + liveAt.cookie);
   }
-  get live(): LiveEntry {
-    return decodeLive(this.#bytes.subarray(this.#at + flowAt.live, this.#at + FlowReader.recordSize));
+  get live(): LiveRow {
+    return new LiveRow(this.#bytes.subarray(this.#at + flowAt.live, this.#at + FlowReader.recordSize));
   }
   /** Exact below 2^53: bytes, nanoseconds since boot and socket cookies are. */
   #number(offset: number): number {
@@ -67,3 +69,23 @@ const liveAt = {
   spliced: structs.weft_live[1].spliced[0],
   cookie: structs.weft_live[1].cookie[0],
 } as const;
+
+/** Reads the ring in turns until the returned function is called; what a full ring lost is counted as `events-lost`. */
+export function watchFlows(
+  datapath: { readonly maps: PinnedMaps; drainFormer(onFlows: (flows: FlowReader) => void): void },
+  onFlows: (flows: FlowReader) => void,
+): () => void {
+  const ring = datapath.maps.ring('weft_flows');
+  const drain = (): void => {
+    const packed = ring.drainPacked(flowsPerTurnMax, FlowReader.recordSize);
+    if (packed.length > 0) onFlows(new FlowReader(packed));
+    datapath.drainFormer(onFlows);
+  };
+  const timer = setInterval(drain, turnMs);
+  timer.unref();
+  return () => {
+    clearInterval(timer);
+    drain();
+    ring.close();
+  };
+}

@@ -32,6 +32,11 @@ export const actions = {
   allow: 1,
 } as const;
 
+/** enum weft_affinity_size */
+export const affinitySizes = {
+  buckets: 512,
+} as const;
+
 /** enum weft_direction */
 export const directions = {
   outbound: 0,

@@ -1,32 +1,44 @@
-/** The share of weft_verdicts that one source pod may use. */
-import { decodeVerdictKey, encodeVerdict, encodeVerdictKey } from '../datapath/layout.js';
+/** weft_verdicts: which pods the kernel may connect without the agent, and each source pod's share of the map. Only writer. */
+import { VerdictKey, VerdictRow, actions } from './rows.generated.js';
 
-/** Of one source pod, of the table's 131072. A pod that dials more ports than this replaces its own oldest verdicts. */
+/** Of one source pod, of the map's 131072. A pod that dials more ports than this replaces its own oldest verdicts. */
 export const verdictsPerPodMax = 2048;
 
 /** The part of BpfMap that is used. */
-export interface VerdictTable {
+export interface VerdictMap {
   keys(): Uint8Array[];
+  lookup(key: Uint8Array): Uint8Array | undefined;
   update(key: Uint8Array, value: Uint8Array): void;
   remove(key: Uint8Array): boolean;
 }
 
+/** An allow verdict; pods by the cookies of their network namespaces. */
+export interface Verdict {
+  readonly source: bigint;
+  readonly destination: bigint;
+  readonly port: number;
+  /** It counts while the destination is at this epoch. */
+  readonly epoch: bigint;
+}
+
 /**
- * The table is an LRU over all pods: a pod that dials thousands of ports of a permissive peer would push out every other
- * pod's verdicts. So this keeps, for each source, the keys in the order they were written. Sole writer of weft_verdicts.
+ * The map is an LRU over all pods: a pod that dials thousands of ports of a permissive peer would push out every other
+ * pod's verdicts. So this keeps, for each source, the keys in the order they were written.
  */
-export class VerdictShare {
-  readonly #bySource = new Map<bigint, Map<string, Uint8Array>>();
-  readonly #table: VerdictTable;
+export class VerdictTable {
+  readonly #open: () => VerdictMap;
   readonly #max: number;
   readonly #onLimit: () => void;
+  #keys: Map<bigint, Map<string, Uint8Array>> | undefined;
 
-  /** Takes over what a former life of the agent has written. */
-  constructor(table: VerdictTable, onLimit: () => void, max = verdictsPerPodMax) {
-    this.#table = table;
+  /**
+   * `open`: called at the first use, since before the datapath's start there is no map. `onLimit`: a source pod's oldest verdict
+   * went, since it had more than its share.
+   */
+  constructor(open: () => VerdictMap, onLimit: () => void, max = verdictsPerPodMax) {
+    this.#open = open;
     this.#onLimit = onLimit;
     this.#max = max;
-    for (const key of table.keys()) this.#remember(decodeVerdictKey(key).source, key);
   }
 
   /** Verdicts of one source pod, by network namespace cookie. */
@@ -34,30 +46,51 @@ export class VerdictShare {
     return this.#bySource.get(source)?.size ?? 0;
   }
 
+  /** All that the kernel has, whoever wrote them. */
+  *entries(): Iterable<Verdict> {
+    const map = this.#open();
+    for (const bytes of map.keys()) {
+      const value = map.lookup(bytes);
+      if (!value) continue;
+      const { source, destination, port } = new VerdictKey(bytes);
+      yield { source, destination, port, epoch: new VerdictRow(value).epoch };
+    }
+  }
+
   /** Writes an allow verdict; at the limit the same source's oldest goes. Throws NativeError. */
-  allow(source: bigint, destination: bigint, port: number, epoch: bigint): void {
-    const key = encodeVerdictKey(source, destination, port);
-    this.#table.update(key, encodeVerdict(epoch));
-    this.#remember(source, key);
+  allow({ source, destination, port, epoch }: Verdict): void {
+    const keys = this.#bySource;
+    const key = VerdictKey.encode({ source, destination, port });
+    this.#open().update(key, VerdictRow.encode({ epoch, action: actions.allow }));
+    this.#remember(keys, source, key);
   }
 
   /** A pod has left: nothing stays that it is the source or the destination of. */
   forget(cookie: bigint): void {
-    for (const key of this.#bySource.get(cookie)?.values() ?? []) this.#table.remove(key);
+    const map = this.#open();
+    for (const key of this.#bySource.get(cookie)?.values() ?? []) map.remove(key);
     this.#bySource.delete(cookie);
     for (const [source, keys] of this.#bySource) {
       for (const [name, key] of keys) {
-        if (decodeVerdictKey(key).destination !== cookie) continue;
-        this.#table.remove(key);
+        if (new VerdictKey(key).destination !== cookie) continue;
+        map.remove(key);
         keys.delete(name);
       }
       if (keys.size === 0) this.#bySource.delete(source);
     }
   }
 
-  #remember(source: bigint, key: Uint8Array): void {
-    const keys = this.#bySource.get(source) ?? new Map<string, Uint8Array>();
-    this.#bySource.set(source, keys);
+  /** Keys by source, in the order of their last writing; begins with what a former life of the agent has written. */
+  get #bySource(): Map<bigint, Map<string, Uint8Array>> {
+    if (this.#keys) return this.#keys;
+    const found = new Map<bigint, Map<string, Uint8Array>>();
+    for (const key of this.#open().keys()) this.#remember(found, new VerdictKey(key).source, key);
+    return (this.#keys = found);
+  }
+
+  #remember(bySource: Map<bigint, Map<string, Uint8Array>>, source: bigint, key: Uint8Array): void {
+    const keys = bySource.get(source) ?? new Map<string, Uint8Array>();
+    bySource.set(source, keys);
     const name = Buffer.from(key).toString('latin1');
     // To the end: the order is that of the last writing.
     keys.delete(name);
@@ -65,7 +98,7 @@ export class VerdictShare {
     while (keys.size > this.#max) {
       const [oldest, oldKey] = keys.entries().next().value as [string, Uint8Array];
       keys.delete(oldest);
-      this.#table.remove(oldKey);
+      this.#open().remove(oldKey);
       this.#onLimit();
     }
   }

@@ -3,12 +3,9 @@
  * that the hooks leave it alone and its note tells the destination whom it speaks for.
  */
 import net from 'node:net';
-import { join } from 'node:path';
 import type { SocketAddress } from '../../src/model/address.js';
 import { isV6, parseIp } from '../../src/model/address.js';
 import {
-  BpfMap,
-  NativeError,
   closeFd,
   destroyTcpIn,
   listenIn,
@@ -24,17 +21,10 @@ import { fdOf } from '../socket-fd.js';
 import { connectErrorSource } from '../../src/base/connect-error.js';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { defaultLimits } from '../../src/hbone/limits.js';
-import {
-  decodeSock,
-  encodeListenerKey,
-  encodeNegativeKey,
-  encodeOwnSock,
-  encodeU32,
-  encodeU64,
-  ports,
-  sockKinds,
-  type ListenerKind,
-} from '../datapath/layout.js';
+import type { ListenerKind } from '../maps/listeners.js';
+import { NodeMaps } from '../maps/node-maps.js';
+import { ports } from '../maps/rows.generated.js';
+import type { Dialed } from '../maps/sock.js';
 
 export { netnsCookie };
 
@@ -97,8 +87,6 @@ function neverWait(fd: number): void {
 /** Connections of one pod that wait to be accepted; net.core.somaxconn of its namespace may be lower. */
 const listenBacklog = 4096;
 const connectTimeoutMsMax = 10_000;
-/** Long enough for a client that tries in a loop, short enough that what is back is reached. */
-const negativeNs = 300_000_000n;
 
 /** Both ends of an accepted socket, as the kernel has them. */
 export interface Ends {
@@ -124,14 +112,12 @@ export function endsOf(socket: net.Socket): Ends | undefined {
 }
 
 export class PodSockets {
-  readonly #sock: BpfMap;
-  readonly #listeners: BpfMap;
-  readonly #negative: BpfMap;
+  readonly #maps: NodeMaps;
 
+  /** `pinDir`: where the maps are pinned. Throws NativeError where one of those that are used here is not. */
   constructor(pinDir: string) {
-    this.#sock = new BpfMap(join(pinDir, 'weft_sock'));
-    this.#listeners = new BpfMap(join(pinDir, 'weft_listeners'));
-    this.#negative = new BpfMap(join(pinDir, 'weft_negative'));
+    this.#maps = new NodeMaps(pinDir);
+    for (const name of ['weft_sock', 'weft_listeners', 'weft_negative'] as const) this.#maps.get(name);
   }
 
   /**
@@ -191,21 +177,16 @@ export class PodSockets {
   steer(place: PodPlace, kind: ListenerKind, server: net.Server): void {
     const fd = fdOf(server);
     if (fd === undefined) throw new WeftError('WEFT_LISTEN', `the listener in ${place.netns} is closed`);
-    this.#listeners.update(encodeListenerKey(place.cookie, kind), encodeU64(BigInt(fd)));
+    this.#maps.listeners.put(place.cookie, kind, fd);
   }
 
   /**
    * What the application dialed when it came to the outbound listener, and the endpoint that connect() picked for it;
    * undefined where the kernel has not said so. The kernel moves the note to the accepted socket before accept() returns.
    */
-  dialedBy(
-    socket: net.Socket,
-  ): { readonly dialled: SocketAddress; readonly picked: SocketAddress | undefined } | undefined {
+  dialedBy(socket: net.Socket): Dialed | undefined {
     const fd = fdOf(socket);
-    const found = fd === undefined ? undefined : this.#sock.lookup(encodeU32(fd));
-    if (!found) return undefined;
-    const { kind, ip, port, chosen } = decodeSock(found);
-    return kind === sockKinds.dialed ? { dialled: { ip, port }, picked: chosen } : undefined;
+    return fd === undefined ? undefined : this.#maps.sock.dialedBy(fd);
   }
 
   /**
@@ -220,7 +201,7 @@ export class PodSockets {
   ): Promise<net.Socket> {
     const fd = socketIn(place.netns, isV6(to.ip) ? 6 : 4);
     try {
-      this.#sock.update(encodeU32(fd), encodeOwnSock(client));
+      this.#maps.sock.markOwn(fd, client);
       if (use === 'tunnel') neverWait(fd);
     } catch (error) {
       closeFd(fd);
@@ -270,16 +251,10 @@ export class PodSockets {
 
   /** For a moment connect() to this destination is refused at once: what just failed is not tried by everyone. */
   rememberFailure(place: PodPlace, to: SocketAddress): void {
-    const until = process.hrtime.bigint() + negativeNs;
-    try {
-      this.#negative.update(encodeNegativeKey(place.cookie, to.ip, to.port), encodeU64(until));
-    } catch (error) {
-      // An LRU under pressure: the next attempt meets the destination itself.
-      if (!(error instanceof NativeError)) throw error;
-    }
+    this.#maps.negative.remember(place.cookie, to);
   }
 
   close(): void {
-    for (const map of [this.#sock, this.#listeners, this.#negative]) map.close();
+    this.#maps.close();
   }
 }

@@ -3,8 +3,8 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { Datapath, instances, removeInstance } from '../../daemonset/datapath/loader.js';
-import { readCounters } from '../../daemonset/maps/events.js';
-import { encodeU32, encodeU64 } from '../../daemonset/datapath/layout.js';
+import { readCounters } from '../../daemonset/maps/count.js';
+import { encodeU32, encodeU64 } from '../../daemonset/maps/row.js';
 import { BpfMap, BpfRing, NativeError, chargesReader, closeFd, detach, listenIn, load, netnsCookie, projectRoot, socketIn } from '../../native/index.js';
 
 const instance = 'test-addon';
@@ -18,15 +18,15 @@ const descriptors = (): number => readdirSync('/proc/self/fd').length;
 
 test('loads, attaches and pins; a second start adopts what is there', async () => {
   await datapath.start();
-  const before = datapath.map('weft_pods').info.id;
-  datapath.map('weft_node').update(encodeU32(0), encodeU64(42n));
+  const before = datapath.maps.get('weft_pods').info.id;
+  datapath.maps.get('weft_node').update(encodeU32(0), encodeU64(42n));
   await datapath.start();
   const again = new BpfMap(join(datapath.dir, 'weft_pods'));
   assert.equal(again.info.id, before);
   again.close();
-  assert.deepEqual([...(datapath.map('weft_node').lookup(encodeU32(0)) ?? [])], [...encodeU64(42n)]);
+  assert.deepEqual([...(datapath.maps.get('weft_node').lookup(encodeU32(0)) ?? [])], [...encodeU64(42n)]);
   assert.ok(instances().includes(instance));
-  assert.equal(readCounters(datapath)['captured'], 0);
+  assert.equal(readCounters(datapath.maps)['captured'], 0);
 });
 
 test('what sk_msg redirects is charged to its reader on this kernel', () => {
@@ -35,7 +35,7 @@ test('what sk_msg redirects is charged to its reader on this kernel', () => {
 });
 
 test('maps read, write, take, walk and say when they are full', () => {
-  const map = datapath.map('weft_negative');
+  const map = datapath.maps.get('weft_negative');
   const key = (n: number): Uint8Array => Uint8Array.from({ length: 32 }, (_, i) => (i === 0 ? n : 0));
   map.updateBatch([1, 2, 3].map((n) => [key(n), encodeU64(BigInt(n))] as const));
   assert.equal(map.keys().length, 3);
@@ -43,7 +43,7 @@ test('maps read, write, take, walk and say when they are full', () => {
   assert.equal(map.remove(key(1)), true);
   assert.equal(map.remove(key(1)), false);
   assert.equal(map.lookup(key(1)), undefined);
-  const pods = datapath.map('weft_pods');
+  const pods = datapath.maps.get('weft_pods');
   const pod = new Uint8Array(40);
   assert.throws(() => {
     for (let i = 0n; i <= 1024n; i++) pods.update(encodeU64(1_000_000n + i), pod);
@@ -53,7 +53,7 @@ test('maps read, write, take, walk and say when they are full', () => {
 });
 
 test('wrong arguments of every kind are refused and break nothing', async () => {
-  const map = datapath.map('weft_pods');
+  const map = datapath.maps.get('weft_pods');
   const wrong: unknown[] = [undefined, null, 1, 'x', {}, [], -1, 1e99, Number.NaN, () => 0, Symbol('x'), new Uint8Array(3)];
   for (const value of wrong) {
     assert.throws(() => map.lookup(value as Uint8Array), NativeError);

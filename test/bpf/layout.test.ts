@@ -1,21 +1,10 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import {
-  actions,
-  directions,
-  listeners,
-  liveFlags,
-  localFlags,
-  nodeSlots,
-  noteKinds,
-  podFlags,
-  serviceFlags,
-  reasons,
-  sockKinds,
-  structs,
-} from '../../daemonset/datapath/layout.js';
+import * as rows from '../../daemonset/maps/rows.generated.js';
+import { affinityBuckets } from '../../src/state/affinity.js';
 import { projectRoot } from '../../native/index.js';
 
 interface BtfType {
@@ -43,13 +32,13 @@ function sizeOf(types: Map<number, BtfType>, id: number): number {
 }
 
 test('every struct that C and TypeScript share has the same layout in the built objects', () => {
-  const missing = new Set(Object.keys(structs));
+  const missing = new Set(Object.keys(rows.structs));
   for (const object of ['connect', 'sockops', 'inbound']) {
     const list = btf(object);
     const types = new Map(list.map((type) => [type.id, type]));
     for (const type of list) {
-      if (type.kind !== 'STRUCT' || !(type.name in structs)) continue;
-      const [size, fields] = structs[type.name as keyof typeof structs];
+      if (type.kind !== 'STRUCT' || !(type.name in rows.structs)) continue;
+      const [size, fields] = rows.structs[type.name as keyof typeof rows.structs];
       const actual = Object.fromEntries(
         (type.members ?? []).map((m) => [m.name, [m.bits_offset / 8, sizeOf(types, m.type_id)]]),
       );
@@ -74,16 +63,25 @@ test('every enum value that TypeScript uses is the one in the built objects', ()
       assert.equal(values.get(constant(prefix, name)), value, constant(prefix, name));
     }
   };
-  check('WEFT_LISTENER_', listeners);
-  check('WEFT_NOTE_', noteKinds);
-  check('WEFT_SOCK_', sockKinds);
-  check('WEFT_POD_', podFlags);
-  check('WEFT_LOCAL_', localFlags);
-  check('WEFT_LIVE_', liveFlags);
-  check('WEFT_NODE_', nodeSlots);
-  check('WEFT_SERVICE_', serviceFlags);
-  check('WEFT_ACTION_', actions);
-  check('WEFT_', directions);
-  check('WEFT_', Object.fromEntries(reasons.map((name, index) => [name, index])));
-  assert.equal(values.get('WEFT_REASON_COUNT'), reasons.length);
+  check('WEFT_LISTENER_', rows.listeners);
+  check('WEFT_NOTE_', rows.noteKinds);
+  check('WEFT_SOCK_', rows.sockKinds);
+  check('WEFT_POD_', rows.podFlags);
+  check('WEFT_LOCAL_', rows.localFlags);
+  check('WEFT_LIVE_', rows.liveFlags);
+  check('WEFT_NODE_', rows.nodeSlots);
+  check('WEFT_PORT_', rows.ports);
+  check('WEFT_SOCK_', rows.sockFlags);
+  check('WEFT_SERVICE_', rows.serviceFlags);
+  check('WEFT_ACTION_', rows.actions);
+  check('WEFT_', rows.directions);
+  check('WEFT_', Object.fromEntries(rows.reasons.map((name, index) => [name, index])));
+  assert.equal(values.get('WEFT_REASON_COUNT'), rows.reasons.length);
+  assert.equal(values.get('WEFT_AFFINITY_BUCKETS'), affinityBuckets);
+});
+
+test('the committed rows are those that the generator writes from the built objects', () => {
+  const generated = execFileSync('node', [join(projectRoot, 'native', 'generate-rows.mjs'), '--print'], { encoding: 'utf8' });
+  const committed = readFileSync(join(projectRoot, 'daemonset', 'maps', 'rows.generated.ts'), 'utf8');
+  assert.equal(generated, committed, 'npm run build, and commit daemonset/maps/rows.generated.ts');
 });

@@ -29,7 +29,7 @@ import { parseLeaf, spiffeIdOfNames } from '../../src/tls/certificate.js';
 import { createRoot } from '../../src/tls/issue.js';
 import { createCsr, parseCsr } from '../../src/tls/csr.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
-import { decodeEvent } from '../../daemonset/datapath/layout.js';
+import { decodeEvent } from '../../daemonset/maps/events.js';
 
 const boxMs = 1_500;
 

@@ -3,11 +3,12 @@ import assert from 'node:assert/strict';
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { objectLayout, projectRoot } from '../../native/index.js';
+import ts from 'typescript';
+import { projectRoot } from '../../native/index.js';
 import { sh } from '../../src/cli/run.js';
 
-/** An address is part of others; a trie's key begins with its length; events are read at fixed places. */
-const kept = new Set(['weft_ip', 'weft_bypass_ip_key', 'weft_event']);
+/** An address is part of others; a trie's key begins with its length. */
+const kept = new Set(['weft_ip', 'weft_bypass_ip_key']);
 
 export interface OtherBuild {
   readonly agent: string;
@@ -36,21 +37,24 @@ export function otherBuild(same: readonly string[] = []): OtherBuild {
   const changed = text
     .replace(/^_Static_assert.*\n/gm, '')
     .replace(/^struct (\w+) \{$/gm, (line, name: string) =>
-      kept.has(name) || same.includes(name) ? line : `${line}\n\t__u8 of_other_build[8];`,
+      kept.has(name) || same.includes(name) ? line : `${line}\n\t__u8 pad_of_other_build[8];`,
     );
   assert.notEqual(changed, text);
   writeFileSync(abi, changed);
   sh('bash', [join(dir, 'bpf', 'build.sh')]);
 
-  const { structs } = objectLayout(join(dir, 'bpf', 'build', 'sockops.bpf.o'));
-  const layout = join(dir, 'dist', 'daemonset', 'datapath', 'layout.js');
-  const code = readFileSync(layout, 'utf8');
-  const patched = code.replace(
-    /export const structs = \{[\s\S]*?\n\};/,
-    `export const structs = ${JSON.stringify(structs)};`,
-  );
-  assert.notEqual(patched, code);
-  writeFileSync(layout, patched);
+  // As native/build.sh of that build would: its rows are made from its own objects.
+  const rows = sh('node', [
+    join(projectRoot, 'native', 'generate-rows.mjs'),
+    '--print',
+    join(dir, 'bpf', 'build', 'sockops.bpf.o'),
+  ]);
+  const file = join(dir, 'dist', 'daemonset', 'maps', 'rows.generated.js');
+  const { outputText } = ts.transpileModule(rows, {
+    compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 },
+  });
+  assert.notEqual(outputText, readFileSync(file, 'utf8'));
+  writeFileSync(file, outputText);
   const program = (name: string): string => join(dir, 'dist', 'daemonset', `${name}.js`);
   return {
     agent: program('main'),

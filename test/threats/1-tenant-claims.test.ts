@@ -7,9 +7,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parse } from 'yaml';
-import { objectKey } from '../../control/compile/compile.js';
+import { objectKey } from '../../control/objects/object-key.js';
 import type { MeshObject } from '../../control/objects/objects.js';
-import { narrow } from '../../control/source/narrow.js';
+import { pickFields } from '../../control/kinds/kinds.js';
 import { projectRoot } from '../../native/index.js';
 import { encodeService, encodeWorkload } from '../../src/discovery/encode.js';
 import { Address } from '../../src/discovery/gen/workload.js';
@@ -239,8 +239,8 @@ test('who runs under the account of the waypoint of a Service of its own does no
 test('an address that the API server takes and nobody can read costs its endpoint, not the compilation', () => {
   const compiler = see(bank, service('clusterIPs: [10.96.0.66]', 'app: x')).compiler;
   for (const ip of ['010.244.1.11', '1.2.3', 'fe80::1%eth0']) {
-    const written = narrow('EndpointSlice', parse(slice(ip))) as MeshObject;
-    const { told } = compiler.apply(new Map([[objectKey(written), written]]));
+    const written = pickFields('EndpointSlice', parse(slice(ip))) as MeshObject;
+    const { updated: told } = compiler.apply(new Map([[objectKey(written), written]]));
     assert.deepEqual(
       told.filter(({ kind }) => kind === 'workload'),
       [],

@@ -4,7 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { compile, objectKey } from '../../control/compile/compile.js';
+import { compile } from '../../control/compile/compile.js';
+import { objectKey } from '../../control/objects/object-key.js';
 import type { MeshObject, RouteObject } from '../../control/objects/objects.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import type { RouteRule } from '../../src/model/route.js';

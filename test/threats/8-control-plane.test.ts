@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import type { KubeConfig } from '@kubernetes/client-node';
-import type { Told } from '../../control/compile/compile.js';
+import type { CompiledResource } from '../../control/compile/resource.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { close, createApiServer, listen } from '../support/api-server.js';
 import { issueToken } from '../support/tokens.js';
@@ -80,7 +80,7 @@ async function node(control: Pick<Control, 'target' | 'ca' | 'state'>) {
 }
 
 /** As a control plane of a later version tells it: a kind of path that this one does not know. */
-const newer = (name: string, action: AuthorizationPolicy['action']): Told => ({
+const newer = (name: string, action: AuthorizationPolicy['action']): CompiledResource => ({
   kind: 'policy',
   value: {
     key: `shop/${name}` as PolicyKey,
@@ -117,7 +117,7 @@ for (const action of ['allow', 'deny'] as const)
     const control = await startControl(closers, base);
     const one = await node(control);
     assert.ok(one.admits('shop', 'api'));
-    control.tell({ told: [newer('strange', action)], withdrawn: [] });
+    control.tell({ updated: [newer('strange', action)], removed: [] });
     await until('closed', 30_000, () => !one.admits('shop', 'api'));
     assert.ok(one.admits('bank', 'ledger'), 'another namespace is as it was');
     assert.deepEqual(one.undecodable(), [
@@ -143,7 +143,7 @@ test('a policy that is understood, replaced by one that is not, does not stay as
   );
   const one = await node(control);
   assert.ok(one.admits('shop', 'api'));
-  control.tell({ told: [newer('p', 'deny')], withdrawn: [] });
+  control.tell({ updated: [newer('p', 'deny')], removed: [] });
   await until('closed', 30_000, () => !one.admits('shop', 'api'));
 });
 
@@ -238,7 +238,7 @@ test('a control plane that starts tells nobody a mesh without its policies: it w
     config,
     onChanges: () => told++,
     onRefused: () => undefined,
-    onTrouble: () => undefined,
+    onWatchError: () => undefined,
   });
   closers.push(() => source.stop());
   void source.start().then(() => (ready = true));
@@ -260,7 +260,7 @@ test('what is no list of the API server is not taken for an empty one', async ()
     config,
     onChanges: () => undefined,
     onRefused: () => undefined,
-    onTrouble: (_kind, text) => why.push(text),
+    onWatchError: (_kind, text) => why.push(text),
   });
   closers.push(() => source.stop());
   void source.start().then(() => (ready = true));

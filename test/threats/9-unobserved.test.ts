@@ -7,15 +7,15 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { BpfMap } from '../../native/index.js';
+import { Datapath, pinRoot } from '../../daemonset/datapath/loader.js';
+import { encodeIp } from '../../daemonset/maps/row.js';
 import {
-  decodeLocal,
-  encodeBypassPortKey,
-  encodeIp,
-  encodeLocal,
+  BypassPortKey,
+  LocalRow,
+  directions,
   podFlags,
   structs,
-} from '../../daemonset/datapath/layout.js';
-import { Datapath, pinRoot } from '../../daemonset/datapath/loader.js';
+} from '../../daemonset/maps/rows.generated.js';
 import { parseIp } from '../../src/model/address.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { sh } from '../../src/cli/run.js';
@@ -185,7 +185,11 @@ test('a map that is full (ENOSPC) costs the change that needs room, which is tol
   try {
     try {
       for (let i = 0; i <= ports.info.maxEntries; i++) {
-        const key = encodeBypassPortKey(BigInt(0xdead_0000_0000 + i), 1, 'outbound');
+        const key = BypassPortKey.encode({
+          cookie: BigInt(0xdead_0000_0000 + i),
+          port: 1,
+          direction: directions.outbound,
+        });
         ports.update(key, one);
         filled.push(key);
       }
@@ -217,16 +221,16 @@ test('no verdict of a former life counts for a pod that this agent has not enrol
   const stranger = encodeIp(parseIp('10.244.1.99'));
   const ahead = 1n << 61n;
   try {
-    const { cookie, flags } = decodeLocal(table.lookup(key) ?? assert.fail('no row'));
+    const { cookie, flags } = new LocalRow(table.lookup(key) ?? assert.fail('no row'));
     await restartAgent(() => {
-      table.update(key, encodeLocal({ cookie, flags, epoch: ahead }));
+      table.update(key, LocalRow.encode({ cookie, flags, epoch: ahead }));
       // Of a pod whose enrollment will never come about.
-      table.update(stranger, encodeLocal({ cookie: 0xdeadn, flags, epoch: 5n }));
+      table.update(stranger, LocalRow.encode({ cookie: 0xdeadn, flags, epoch: 5n }));
     });
     await mesh.testbed.waitReady();
     await until('the lease is renewed', 30_000, () => {
       const row = table.lookup(key);
-      return row !== undefined && decodeLocal(row).epoch > ahead;
+      return row !== undefined && new LocalRow(row).epoch > ahead;
     });
     await until('the stranger has no row', 30_000, () => table.lookup(stranger) === undefined);
   } finally {

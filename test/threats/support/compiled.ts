@@ -1,8 +1,7 @@
 /** What an agent or a waypoint knows of a mesh that is given as Kubernetes objects: compiled, told, applied. */
-import type { Compiler } from '../../../control/compile/compile.js';
-import { compile } from '../../../control/compile/compile.js';
+import { type Compiler, compile } from '../../../control/compile/compile.js';
 import type { MeshObject } from '../../../control/objects/objects.js';
-import { narrow } from '../../../control/source/narrow.js';
+import { pickFields } from '../../../control/kinds/kinds.js';
 import type { Decoded } from '../../../src/base/errors.js';
 import { decodeAddress, decodeAuthorization, decodeRoute } from '../../../src/discovery/decode.js';
 import {
@@ -28,7 +27,7 @@ export function compiled(...objects: readonly (MeshObject | undefined)[]): Compi
   );
 }
 export const asRead = (kind: MeshObject['kind'], object: object): MeshObject | undefined =>
-  narrow(kind, object);
+  pickFields(kind, object);
 
 /** After it was on the wire. */
 export function updateOf(compiler: Compiler): MeshUpdate {

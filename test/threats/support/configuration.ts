@@ -1,5 +1,6 @@
 /** Manifests as they are in force, for tests of what a configuration does and must not do. */
-import { compile, type CompileSettings } from '../../../control/compile/compile.js';
+import { compile } from '../../../control/compile/compile.js';
+import type { CompileSettings } from '../../../control/compile/settings.js';
 import type { MeshObject } from '../../../control/objects/objects.js';
 import { parseManifests } from '../../../control/source/parse.js';
 import { readObject } from '../../../control/source/validate.js';

@@ -4,8 +4,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import http2 from 'node:http2';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Compiler, type Changes } from '../../../control/compile/compile.js';
-import { differenceFrom } from '../../../control/compile/difference.js';
+import { Compiler } from '../../../control/compile/compile.js';
+import type { ResourceChanges } from '../../../control/compile/resource.js';
+import { changesFrom } from '../../../control/registry/difference.js';
 import type { MeshObject } from '../../../control/objects/objects.js';
 import { CertificateAuthority } from '../../../control/certificates/ca.js';
 import { Resources } from '../../../control/serve/resources.js';
@@ -31,7 +32,7 @@ export interface Control {
   /** Manifests in place of the former. */
   change(manifests: string): void;
   /** What a compiler of another version would tell. */
-  tell(changes: Changes): void;
+  tell(changes: ResourceChanges): void;
 }
 
 export type Closers = (() => void)[];
@@ -56,7 +57,7 @@ export async function startControl(
   const { state = stateDir(closers), ...rest } = options;
   const ca = new CertificateAuthority(state, domain);
   const compiler = new Compiler({ trustDomain: domain, rootsVersion: '1' });
-  compiler.apply(differenceFrom(compiler, objectsOf(manifests)));
+  compiler.apply(changesFrom(compiler, objectsOf(manifests)));
   const resources = new Resources(compiler.all());
   const warnings: string[] = [];
   const limits: string[] = [];
@@ -66,7 +67,7 @@ export async function startControl(
       certificate: ca.serverCertificate([parseIp('127.0.0.1')], ['weft']),
       ca,
       callerOfToken: (token) => subjectOfToken(state, token),
-      mayHaveCertificate: (caller, identity) => compiler.mayAsk(caller, identity),
+      mayRequestCertificate: (caller, identity) => compiler.mayAsk(caller, identity),
       certTtlS: undefined,
       onLimit: (limit) => limits.push(limit),
       log: { info: () => undefined, warn: (_fields, text) => warnings.push(text) },
@@ -76,7 +77,7 @@ export async function startControl(
   );
   const port = await server.start();
   closers.push(() => server.stop());
-  const tell = (changes: Changes): void => server.update(resources.apply(changes));
+  const tell = (changes: ResourceChanges): void => server.update(resources.apply(changes));
   return {
     server,
     ca,
@@ -85,7 +86,7 @@ export async function startControl(
     warnings,
     limits,
     tell,
-    change: (now) => tell(compiler.apply(differenceFrom(compiler, objectsOf(now)))),
+    change: (now) => tell(compiler.apply(changesFrom(compiler, objectsOf(now)))),
   };
 }
 

@@ -2,7 +2,8 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Datapath } from '../../../daemonset/datapath/loader.js';
-import { encodeU64, structs } from '../../../daemonset/datapath/layout.js';
+import { encodeU64 } from '../../../daemonset/maps/row.js';
+import { structs } from '../../../daemonset/maps/rows.generated.js';
 import { BpfMap } from '../../../native/index.js';
 
 const hashes = new Set([1, 9, 11]); // BPF_MAP_TYPE_HASH, _LRU_HASH, _LPM_TRIE

@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { parseAllDocuments } from 'yaml';
 import { compile, type Compiler } from '../../../control/compile/compile.js';
-import { namespaceOf } from '../../../control/compile/enrollment.js';
+import { namespaceOf } from '../../../src/model/labels.js';
 import type { MeshObject } from '../../../control/objects/objects.js';
-import { narrow } from '../../../control/source/narrow.js';
+import { pickFields } from '../../../control/kinds/kinds.js';
 import { readObject } from '../../../control/source/validate.js';
 import { kernelServices } from '../../../daemonset/kernel/services.js';
-import { kernelMayCarry } from '../../../daemonset/kernel/verdicts.js';
+import { isKernelPathAllowed } from '../../../daemonset/kernel/verdicts.js';
 import { planInboundPlain, planInboundTunnel, planOutbound } from '../../../daemonset/proxy/choose-path.js';
 import { parseSocketAddress } from '../../../src/model/address.js';
 import type { NodePod } from '../../../src/model/node-pod.js';
@@ -28,7 +28,7 @@ function objectsOf(manifests: readonly string[]): MeshObject[] {
   return parseAllDocuments(manifests.join('\n---\n')).flatMap((document) => {
     const raw: unknown = document.toJS();
     if (raw === null) return [];
-    const object = narrow((raw as MeshObject).kind, raw);
+    const object = pickFields((raw as MeshObject).kind, raw);
     if (!object) return [];
     assert.equal(readObject(object).problem, undefined);
     return [object];
@@ -140,10 +140,10 @@ export function decisions(
       for (const source of others) {
         const from = pods.get(source);
         assert.ok(from);
-        const place = { cookie: 0n, netns: '' };
+        const netns = { cookie: 0n, netns: '' };
         found[`kernel ${source} to ${destination}:${port}`] =
           source !== destination &&
-          kernelMayCarry(view, { pod: from, netns: place }, { pod, netns: place }, port, pod.node);
+          isKernelPathAllowed(view, { pod: from, netns }, { pod, netns }, port, pod.node);
       }
     }
     const workload = view.workload(pod.uid);

@@ -1,0 +1,44 @@
+/** EndpointSlices that were written by hand. Pure. */
+import { isIp } from '../../src/model/address.js';
+import type { TrustDomain } from '../../src/model/identity.js';
+import { namespaceOf } from '../../src/model/labels.js';
+import type { PortMapping, Workload } from '../../src/model/workload.js';
+import type { EndpointSliceObject, ServiceObject } from '../objects/objects.js';
+import { plainEndpoint } from './plain-endpoint.js';
+import { appProtocol } from './protocols.js';
+import { cluster, serviceKeyOf, tcpPorts } from './service.js';
+
+export const serviceNameLabel = 'kubernetes.io/service-name';
+
+/** No endpoints where the Service is not there, or has a selector: then its pods are its endpoints. */
+export function compileSlice(
+  slice: EndpointSliceObject,
+  service: ServiceObject | undefined,
+  trustDomain: TrustDomain,
+): readonly Workload[] {
+  if (!service || Object.keys(service.spec.selector ?? {}).length > 0) return [];
+  const namespace = namespaceOf(slice);
+  const { name } = slice.metadata;
+  // Ports of a slice and of its Service belong together by name (EndpointSlice API).
+  const ports = tcpPorts(service).flatMap((port): PortMapping[] => {
+    const own = slice.ports.find((one) => (one.name ?? '') === (port.name ?? ''));
+    return own ? [{ servicePort: port.port, targetPort: own.port, appProtocol: appProtocol(port) }] : [];
+  });
+  const services = new Map([[serviceKeyOf(service), ports]]);
+  return slice.endpoints.flatMap(({ addresses, ready, nodeName }) =>
+    // The API server takes forms that nobody reads alike (leading zeros), of which no endpoint is made.
+    addresses
+      .slice(0, 1)
+      .filter(isIp)
+      .map((address) =>
+        plainEndpoint(
+          trustDomain,
+          `${cluster}/discovery.k8s.io/EndpointSlice/${namespace}/${name}/${address}`,
+          service.metadata.name,
+          namespace,
+          address,
+          { node: nodeName ?? '', healthy: ready, services },
+        ),
+      ),
+  );
+}

@@ -1,0 +1,91 @@
+/** ExternalServices: addresses outside of the mesh under a name. Pure. */
+import { parseIp } from '../../src/model/address.js';
+import type { TrustDomain } from '../../src/model/identity.js';
+import { namespaceOf } from '../../src/model/labels.js';
+import type { Service } from '../../src/model/service.js';
+import type { PortMapping, ServiceKey, Workload } from '../../src/model/workload.js';
+import type { ObjectKey } from '../objects/object-key.js';
+import type { ExternalServiceObject } from '../objects/objects.js';
+import type { ClaimIndex, Problem } from '../registry/claims.js';
+import { plainEndpoint } from './plain-endpoint.js';
+import { appProtocol } from './protocols.js';
+import { cluster } from './service.js';
+
+/** `<name>.<namespace>.external` where the object names none. */
+export const hostOf = (object: ExternalServiceObject): string =>
+  object.spec.host ?? `${object.metadata.name}.${namespaceOf(object)}.external`;
+
+/** What an ExternalService loses to whoever owns what it names. */
+export function externalProblem(
+  key: ObjectKey,
+  object: ExternalServiceObject,
+  claims: ClaimIndex,
+): Problem | undefined {
+  const host = hostOf(object);
+  const namesake = claims.hostLostTo(key, host);
+  if (namesake !== undefined)
+    return {
+      reason: 'HostConflict',
+      message: `host ${host} belongs to ${namesake}, which is older; nothing of this object is in force`,
+    };
+  const lost = object.spec.addresses.flatMap((ip) => {
+    const owner = claims.addressLostTo(key, ip);
+    return owner === undefined ? [] : [`address ${ip} belongs to ${owner}`];
+  });
+  if (lost.length === 0) return undefined;
+  return {
+    reason: 'AddressConflict',
+    message: `${lost.join(', ')}; only the rest of this object is in force`,
+  };
+}
+
+/**
+ * @param scope.isExported whether its addresses count for clients of every namespace
+ * @param scope.has whether an address is its own, and not somebody else's with a stronger claim
+ */
+export function compileExternalService(
+  object: ExternalServiceObject,
+  trustDomain: TrustDomain,
+  scope: { readonly isExported: boolean; readonly has: (ip: string) => boolean },
+): { readonly service: Service; readonly endpoints: readonly Workload[] } {
+  const { name } = object.metadata;
+  const namespace = namespaceOf(object);
+  const hostname = hostOf(object);
+  // It would stand in the place of a Service, without its policies.
+  if (hostname.endsWith('.cluster.local'))
+    throw new Error(`spec.host: ${hostname} is a name of the cluster itself`);
+  const key = `${namespace}/${hostname}` as ServiceKey;
+  const ports = object.spec.ports.map((port): PortMapping => ({
+    servicePort: port.port,
+    targetPort: port.targetPort ?? port.port,
+    appProtocol: appProtocol(port),
+  }));
+  const own = object.spec.addresses.filter(scope.has);
+  const targets = object.spec.endpoints?.map(({ address }) => address) ?? own;
+  return {
+    service: {
+      key,
+      name,
+      namespace,
+      hostname,
+      addresses: own.map((ip) => ({ network: '', ip: parseIp(ip) })),
+      ports,
+      subjectAltNames: [],
+      ...(scope.isExported ? {} : { scope: 'namespace' as const }),
+    },
+    endpoints: [...new Set(targets)].map((address) =>
+      plainEndpoint(
+        trustDomain,
+        `${cluster}/weft.dev/ExternalService/${namespace}/${name}/${address}`,
+        name,
+        namespace,
+        address,
+        {
+          node: '',
+          healthy: true,
+          services: new Map([[key, ports]]),
+        },
+      ),
+    ),
+  };
+}

@@ -1,0 +1,116 @@
+/** Filters of routes, as waypoints apply them. Pure. */
+import type { BackendTarget, HeaderPair, PathChange, RouteFilter } from '../../src/model/route.js';
+import type { BackendRef, PathModifier, RouteFilterObject } from '../objects/objects.js';
+import { rewrittenPath } from './paths.js';
+import type { RouteTrouble } from './route-parents.js';
+
+/** What is wrong with references and filters, the first of each sort: a condition has one reason. */
+export class RouteProblems {
+  unsupported: RouteTrouble | undefined;
+  unresolved: RouteTrouble | undefined;
+  /** Rule by rule, with the field. */
+  readonly invalid: string[] = [];
+}
+
+/**
+ * A filter as waypoints apply it. Undefined where Weft has no such filter, which is added to the problems.
+ * @param targetOf the backend that a reference names
+ * Errors: the field that cannot be read.
+ */
+export function compileFilter(
+  filter: RouteFilterObject,
+  targetOf: (ref: BackendRef) => BackendTarget,
+  problems: RouteProblems,
+): RouteFilter | undefined {
+  switch (filter.type) {
+    case 'RequestHeaderModifier':
+      return { kind: 'request-headers', ...headerChange(part(filter, 'requestHeaderModifier')) };
+    case 'ResponseHeaderModifier':
+      return { kind: 'response-headers', ...headerChange(part(filter, 'responseHeaderModifier')) };
+    case 'RequestRedirect': {
+      const { scheme, hostname, port, path, statusCode = 302 } = part(filter, 'requestRedirect');
+      return {
+        kind: 'redirect',
+        ...(scheme === undefined ? {} : { scheme }),
+        ...(hostname === undefined ? {} : { hostname }),
+        ...(port === undefined ? {} : { port }),
+        ...(path ? { path: pathChange(path) } : {}),
+        statusCode,
+      };
+    }
+    case 'URLRewrite': {
+      const { hostname, path } = part(filter, 'urlRewrite');
+      return {
+        kind: 'rewrite',
+        ...(hostname === undefined ? {} : { hostname }),
+        ...(path ? { path: rewritten(pathChange(path)) } : {}),
+      };
+    }
+    case 'RequestMirror': {
+      const { backendRef, percent, fraction } = part(filter, 'requestMirror');
+      if (percent !== undefined && fraction)
+        throw new Error('requestMirror: give either percent or fraction');
+      const { numerator = percent ?? 100, denominator = 100 } = fraction ?? {};
+      if (numerator > denominator)
+        throw new Error(`requestMirror.fraction: ${numerator} is more than ${denominator}`);
+      return { kind: 'mirror', backend: targetOf(backendRef), numerator, denominator };
+    }
+    case 'CORS': {
+      const cors = part(filter, 'cors');
+      return {
+        kind: 'cors',
+        allowOrigins: cors.allowOrigins ?? [],
+        allowMethods: cors.allowMethods ?? [],
+        allowHeaders: cors.allowHeaders ?? [],
+        exposeHeaders: cors.exposeHeaders ?? [],
+        allowCredentials: cors.allowCredentials ?? false,
+        maxAgeS: cors.maxAge ?? 5,
+      };
+    }
+    case 'ExtensionRef': {
+      const { group, kind, name } = part(filter, 'extensionRef');
+      problems.unresolved ??= {
+        reason: 'InvalidKind',
+        message: `filter ${name} is a ${kind}.${group}: no such filters are known`,
+      };
+      return undefined;
+    }
+    default:
+      problems.unsupported ??= {
+        reason: 'UnsupportedValue',
+        message: `filters of type ${filter.type} are not supported: their rules answer with an error`,
+      };
+      return undefined;
+  }
+}
+
+function part<K extends Exclude<keyof RouteFilterObject, 'type'>>(
+  filter: RouteFilterObject,
+  field: K,
+): NonNullable<RouteFilterObject[K]> {
+  const found = filter[field];
+  if (found === undefined) throw new Error(`a filter of type ${filter.type} needs ${field}`);
+  return found;
+}
+
+const pair = ({ name, value }: HeaderPair): HeaderPair => ({ name: name.toLowerCase(), value });
+const headerChange = (change: NonNullable<RouteFilterObject['requestHeaderModifier']>) => ({
+  set: (change.set ?? []).map(pair),
+  add: (change.add ?? []).map(pair),
+  remove: (change.remove ?? []).map((name) => name.toLowerCase()),
+});
+
+function pathChange({ type, replaceFullPath, replacePrefixMatch }: PathModifier): PathChange {
+  const [kind, value, field] =
+    type === 'ReplaceFullPath'
+      ? (['full', replaceFullPath, 'replaceFullPath'] as const)
+      : (['prefix', replacePrefixMatch, 'replacePrefixMatch'] as const);
+  if (value === undefined) throw new Error(`a path of type ${type} needs ${field}`);
+  return { kind, value };
+}
+
+/** Errors where no request could be sent to it. */
+function rewritten(change: PathChange): PathChange {
+  rewrittenPath('urlRewrite.path', change.value);
+  return change;
+}

@@ -1,0 +1,64 @@
+/** Workloads: what runs on a machine of its own, outside of the cluster. Pure. */
+import { namespaceOf } from '../../src/model/labels.js';
+import { workloadNamespacesAnnotation } from '../../src/model/ownership.js';
+import type { ObjectKey } from '../objects/object-key.js';
+import type { NodeObject, PodObject, WorkloadObject } from '../objects/objects.js';
+import type { ClaimIndex, Problem } from '../registry/claims.js';
+
+/** A machine that is no Node of the registry decides by itself (its agent's flags); a Node takes what its annotation names. */
+export function nodeAccepts(node: NodeObject | undefined, namespace: string): boolean {
+  if (!node) return true;
+  const taken = (node.metadata.annotations?.[workloadNamespacesAnnotation] ?? '').split(',');
+  return taken.some((one) => one.trim() === '*' || one.trim() === namespace);
+}
+
+/** Why nothing of a Workload is told to anybody. */
+export function workloadProblem(
+  key: ObjectKey,
+  object: WorkloadObject,
+  isAccepted: boolean,
+  claims: ClaimIndex,
+): Problem | undefined {
+  const { node, addresses } = object.spec;
+  if (!isAccepted)
+    return {
+      reason: 'NodeNotAllowed',
+      message: `${node} is a Node of the cluster, whose annotation ${workloadNamespacesAnnotation} does not name ${namespaceOf(object)}`,
+    };
+  const lost = addresses.flatMap((ip) => {
+    const owner = claims.addressLostTo(key, ip);
+    return owner === undefined ? [] : [`address ${ip} belongs to ${owner}`];
+  });
+  if (lost.length === 0) return undefined;
+  return {
+    reason: 'AddressConflict',
+    message: `${lost.join(', ')}; nothing of this object is in force`,
+  };
+}
+
+/** A name below /run/netns, or an absolute path; no segment begins with a dot. As in the CRD. */
+const netnsPattern = /^([A-Za-z0-9_][A-Za-z0-9_.:@+-]*|(\/[A-Za-z0-9_][A-Za-z0-9_.:@+-]*)+)$/;
+const netnsLengthMax = 1024;
+
+/** As a pod of its machine: enrolled, in the namespace that the machine has for it. Throws where `spec.netns` is no place. */
+export function podOfWorkload(object: WorkloadObject): PodObject {
+  const { node, addresses, serviceAccount, netns, ports } = object.spec;
+  if (netns.length > netnsLengthMax || !netnsPattern.test(netns))
+    throw new Error(
+      `spec.netns: ${JSON.stringify(netns.slice(0, 64))} is neither a name nor an absolute path`,
+    );
+  return {
+    kind: 'Pod',
+    metadata: {
+      ...object.metadata,
+      labels: { ...object.metadata.labels, 'weft.dev/mesh': 'enabled' },
+      annotations: { ...object.metadata.annotations, 'weft.dev/netns': netns },
+    },
+    spec: {
+      nodeName: node,
+      ...(serviceAccount === undefined ? {} : { serviceAccountName: serviceAccount }),
+      containers: [{ ports: [...(ports ?? [])] }],
+    },
+    status: { podIPs: addresses.map((ip) => ({ ip })) },
+  };
+}

@@ -1,0 +1,36 @@
+import { consentOf } from '../compile/waypoints.js';
+import { gatewayGroup, type GatewayObject } from '../objects/objects.js';
+import type { Kind } from './kind.js';
+import { gatewayStatus } from '../status/gateway.js';
+import { withGeneration, type Raw } from './metadata.js';
+
+export const gatewayKind: Kind<GatewayObject> = {
+  address: { group: gatewayGroup, versions: ['v1'], plural: 'gateways', optional: true },
+  schema: 'gateway',
+  status: gatewayStatus,
+  pickFields(raw) {
+    const { metadata, spec, status } = raw as Raw<GatewayObject>;
+    const { gatewayClassName, infrastructure, listeners } = spec;
+    return {
+      kind: 'Gateway',
+      metadata: withGeneration(metadata),
+      spec: {
+        gatewayClassName,
+        ...(infrastructure ? { infrastructure } : {}),
+        listeners: (listeners ?? []).map(({ name, port, protocol, allowedRoutes }) => ({
+          name,
+          port,
+          protocol,
+          // `allowedRoutes.kinds` is not kept: routes are attached to Services.
+          ...(allowedRoutes?.namespaces ? { allowedRoutes: { namespaces: allowedRoutes.namespaces } } : {}),
+        })),
+      },
+      ...(status ? { status } : {}),
+    };
+  },
+  dependents({ before, now, namespace, name }, registry, recompile) {
+    recompile.objects(registry.waypointDependents(namespace, name));
+    // It may admit other Services than before.
+    if (consentOf(before) !== consentOf(now)) recompile.servicesThrough({ namespace, name });
+  },
+};

@@ -1,0 +1,46 @@
+/** The table of kinds: one line per kind, in the order in which the API server is read. */
+import type { MeshObject } from '../objects/objects.js';
+import { accessPolicyKind } from './access-policy.js';
+import { endpointSliceKind } from './endpoint-slice.js';
+import { externalServiceKind } from './external-service.js';
+import { gatewayClassKind } from './gateway-class.js';
+import { gatewayKind } from './gateway.js';
+import { grpcRouteKind } from './grpc-route.js';
+import { httpRouteKind } from './http-route.js';
+import type { Kind } from './kind.js';
+import { meshSettingsKind } from './mesh-settings.js';
+import { namespaceKind } from './namespace.js';
+import { nodeKind } from './node.js';
+import { podKind } from './pod.js';
+import { serviceKind } from './service.js';
+import { tcpRouteKind } from './tcp-route.js';
+import { tlsRouteKind } from './tls-route.js';
+import { workloadKind } from './workload.js';
+
+type KindName = MeshObject['kind'];
+
+const table: { readonly [K in KindName]: Kind<Extract<MeshObject, { kind: K }>> } = {
+  Namespace: namespaceKind,
+  Node: nodeKind,
+  Pod: podKind,
+  Service: serviceKind,
+  EndpointSlice: endpointSliceKind,
+  AccessPolicy: accessPolicyKind,
+  MeshSettings: meshSettingsKind,
+  ExternalService: externalServiceKind,
+  Workload: workloadKind,
+  GatewayClass: gatewayClassKind,
+  Gateway: gatewayKind,
+  HTTPRoute: httpRouteKind,
+  GRPCRoute: grpcRouteKind,
+  TLSRoute: tlsRouteKind,
+  TCPRoute: tcpRouteKind,
+};
+
+/** Entries by kind. An entry takes objects of its own kind alone, as `kinds[object.kind]` ensures. */
+export const kinds: Readonly<Record<KindName, Kind>> = table;
+export const kindNames = Object.keys(table) as readonly KindName[];
+
+/** The fields of an object of the API server that are kept. Undefined where the object does not concern the mesh. */
+export const pickFields = (kind: KindName, raw: unknown): MeshObject | undefined =>
+  kinds[kind].pickFields(raw);

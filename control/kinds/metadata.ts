@@ -1,0 +1,65 @@
+/** Metadata and conditions that are kept of objects of the API server. Pure. */
+import { acceptedType, enforcedType, type Condition, type Meta } from '../objects/objects.js';
+
+export interface RawMeta {
+  readonly name: string;
+  readonly namespace?: string;
+  readonly uid?: string;
+  readonly generation?: number;
+  readonly resourceVersion?: string;
+  readonly creationTimestamp?: unknown;
+  readonly deletionTimestamp?: unknown;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, string>>;
+}
+/** An object as the API server sends it. */
+export type Raw<T> = Omit<T, 'metadata' | 'kind'> & { readonly metadata: RawMeta };
+
+/** On Kubernetes the node finds a pod's network namespace: the pod's author has no say in it. */
+const ignoredAnnotations = new Set(['weft.dev/netns']);
+
+export function pickMeta(raw: RawMeta): Meta {
+  const annotations = Object.entries(raw.annotations ?? {}).filter(
+    ([key]) => key.startsWith('weft.dev/') && !ignoredAnnotations.has(key),
+  );
+  return {
+    name: raw.name,
+    ...(raw.namespace === undefined ? {} : { namespace: raw.namespace }),
+    ...(raw.uid === undefined ? {} : { uid: raw.uid }),
+    // Of two objects that claim one thing the older one has it (src/model/ownership.ts).
+    ...(raw.creationTimestamp === undefined ? {} : { creationTimestamp: String(raw.creationTimestamp) }),
+    ...(raw.deletionTimestamp === undefined ? {} : { deletionTimestamp: String(raw.deletionTimestamp) }),
+    ...(raw.labels === undefined ? {} : { labels: raw.labels }),
+    ...(annotations.length === 0 ? {} : { annotations: Object.fromEntries(annotations) }),
+  };
+}
+
+export const withVersion = (raw: RawMeta): Meta => ({
+  ...pickMeta(raw),
+  ...(raw.resourceVersion === undefined ? {} : { resourceVersion: raw.resourceVersion }),
+});
+
+export const withGeneration = (raw: RawMeta): Meta => ({
+  ...pickMeta(raw),
+  ...(raw.generation === undefined ? {} : { generation: raw.generation }),
+});
+
+const ownTypes: ReadonlySet<string> = new Set([acceptedType, enforcedType]);
+
+/** Of Weft's own kinds: the generation, the conditions that the control plane has written, and the whole spec. */
+export function pickOwn<Spec>({
+  metadata,
+  status,
+  spec,
+}: {
+  readonly metadata: RawMeta;
+  readonly status?: { readonly conditions?: readonly Condition[] };
+  readonly spec: Spec;
+}): { metadata: Meta; status?: { readonly conditions: readonly Condition[] }; spec: Spec } {
+  const conditions = (status?.conditions ?? []).filter(({ type }) => ownTypes.has(type));
+  return {
+    metadata: withGeneration(metadata),
+    ...(conditions.length === 0 ? {} : { status: { conditions } }),
+    spec,
+  };
+}

@@ -1,0 +1,39 @@
+import { isStrict } from '../../src/model/object-settings.js';
+import { exportLabel } from '../../src/model/ownership.js';
+import { labelsOf } from '../../src/model/labels.js';
+import { isEnrolling } from '../compile/first-enrollment.js';
+import { strictPolicy } from '../compile/policies.js';
+import { enrolledCondition, type Condition, type NamespaceObject } from '../objects/objects.js';
+import type { Kind } from './kind.js';
+import { withVersion, type Raw } from './metadata.js';
+
+export const namespaceKind: Kind<NamespaceObject> = {
+  address: { group: '', versions: ['v1'], plural: 'namespaces', clusterWide: true },
+  schema: 'core',
+  pickFields(raw) {
+    const { metadata, status } = raw as Raw<NamespaceObject>;
+    const conditions = (status?.conditions ?? []).filter(({ type }: Condition) => type === enrolledCondition);
+    return {
+      kind: 'Namespace',
+      metadata: withVersion(metadata),
+      ...(conditions.length > 0 ? { status: { conditions } } : {}),
+    };
+  },
+  dependents({ before, now, name }, { indexes }, recompile) {
+    // The strict mode of the mesh waits for the first minute of all namespaces.
+    recompile.objects(indexes.MeshSettings.all());
+    recompile.objects(indexes.Pod.in(name));
+    recompile.objects(indexes.Workload.in(name));
+    recompile.objects(indexes.Service.in(name));
+    if (labelsOf(before)[exportLabel] === labelsOf(now)[exportLabel]) return;
+    for (const one of indexes.ExternalService.in(name)) recompile.claimsOf(one);
+    for (const one of indexes.Workload.in(name)) recompile.claimsOf(one);
+  },
+  compile(object, { settings }) {
+    if (settings.removal !== undefined || !isStrict(labelsOf(object)) || isEnrolling(object))
+      return { resources: [] };
+    return {
+      resources: [{ kind: 'policy', value: strictPolicy(object.metadata.name, 'namespace', 'namespace') }],
+    };
+  },
+};

@@ -1,0 +1,47 @@
+/** What the four kinds of routes have in common. */
+import { compileRoute } from '../compile/routes.js';
+import { servicesOf } from '../compile/route-references.js';
+import { gatewayGroup, type RouteObject } from '../objects/objects.js';
+import type { Kind, KindAddress } from './kind.js';
+import { routeStatus } from '../status/route.js';
+import { withGeneration, type Raw } from './metadata.js';
+
+/** @param versions newest first: older clusters have some kinds in older versions alone */
+export function routeKind<T extends RouteObject>(
+  kind: T['kind'],
+  plural: string,
+  versions: KindAddress['versions'],
+): Kind<T> {
+  return {
+    address: { group: gatewayGroup, versions, plural, optional: true },
+    schema: 'gateway',
+    status: routeStatus,
+    pickFields: (raw) => pickRoute(kind, raw as Raw<RouteObject>) as unknown as T,
+    dependents({ before, now, namespace }, registry, recompile) {
+      for (const route of [before, now])
+        for (const service of route ? servicesOf(route).parents : [])
+          // Routes of one kind do not conflict.
+          recompile.objects(
+            registry.routesAttached(service, namespace).filter((other) => other.kind !== kind),
+          );
+    },
+    compile(object, { registry }) {
+      const { route } = compileRoute(object, registry);
+      return { resources: route ? [{ kind: 'route', value: route }] : [] };
+    },
+  };
+}
+
+function pickRoute(kind: RouteObject['kind'], raw: Raw<RouteObject>): object {
+  const { resourceVersion } = raw.metadata;
+  return {
+    ...(raw.apiVersion === undefined ? {} : { apiVersion: raw.apiVersion }),
+    kind,
+    metadata: {
+      ...withGeneration(raw.metadata),
+      ...(resourceVersion === undefined ? {} : { resourceVersion }),
+    },
+    spec: raw.spec,
+    ...(raw.status?.parents ? { status: { parents: raw.status.parents } } : {}),
+  };
+}

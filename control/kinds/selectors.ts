@@ -1,0 +1,14 @@
+import { labelsOf, selects, type Labels } from '../../src/model/labels.js';
+import type { Registry } from '../registry/registry.js';
+import type { Recompile } from './kind.js';
+
+/** Pods and Workloads of a namespace that one of the selectors selects: the object's selector before the change, and now. */
+export function recompileSelected(
+  namespace: string,
+  selectors: readonly (Labels | undefined)[],
+  { indexes }: Registry,
+  recompile: Recompile,
+): void {
+  for (const one of [...indexes.Pod.in(namespace), ...indexes.Workload.in(namespace)])
+    if (selectors.some((selector) => selects(selector, labelsOf(one)))) recompile.objects([one]);
+}

@@ -1,0 +1,74 @@
+import { labelsOf, namespaceOf } from '../../src/model/labels.js';
+import { claimRanks } from '../../src/model/ownership.js';
+import { refusedWaypoint } from '../../src/model/refused-waypoint.js';
+import { serviceNameLabel } from '../compile/endpoint-slice.js';
+import { compileService } from '../compile/service.js';
+import { hbonePort, waypointReference } from '../compile/waypoints.js';
+import { objectKey } from '../objects/object-key.js';
+import { waypointBoundType, type ServiceObject } from '../objects/objects.js';
+import { addressClaims } from '../registry/claims.js';
+import type { Kind } from './kind.js';
+import { pickMeta, type Raw } from './metadata.js';
+import { serviceStatus } from '../status/service.js';
+import { recompileSelected } from './selectors.js';
+
+export const serviceKind: Kind<ServiceObject> = {
+  address: { group: '', versions: ['v1'], plural: 'services' },
+  schema: 'core',
+  status: serviceStatus,
+  pickFields: (raw) => pickService(raw as Raw<ServiceObject>),
+  claims: ({ spec: { clusterIPs, clusterIP } }) => ({
+    rank: claimRanks.service,
+    claimed: addressClaims(clusterIPs ?? (clusterIP ? [clusterIP] : [])),
+  }),
+  dependents({ before, now, namespace, name }, registry, recompile) {
+    recompileSelected(namespace, [before?.spec.selector, now?.spec.selector], registry, recompile);
+    recompile.objects(registry.routesOf(namespace, name));
+    recompile.objects(
+      registry.indexes.EndpointSlice.in(namespace).filter(
+        (slice) => labelsOf(slice)[serviceNameLabel] === name,
+      ),
+    );
+  },
+  compile(object, { settings, registry, mesh }) {
+    // A waypoint enforces policy, and a pod accepts the Service's ports from the waypoint alone: both end in one step.
+    const waypoint = settings.removal !== undefined ? undefined : registry.waypointOf(object);
+    const reference =
+      waypoint &&
+      (registry.admits(waypoint, namespaceOf(object))
+        ? waypointReference(waypoint)
+        : refusedWaypoint(waypoint, hbonePort));
+    const service = compileService(object, mesh, reference);
+    const key = objectKey(object);
+    const addresses = service.addresses.filter(({ ip }) => !registry.claims.addressLostTo(key, ip));
+    return { resources: [{ kind: 'service', value: { ...service, addresses } }] };
+  },
+};
+
+function pickService(raw: Raw<ServiceObject>): ServiceObject | undefined {
+  // An ExternalName is a name for somewhere else, which only DNS resolves.
+  if (raw.spec.type === 'ExternalName') return undefined;
+  const { selector, clusterIPs, clusterIP, ports, internalTrafficPolicy } = raw.spec;
+  const { trafficDistribution, sessionAffinity, publishNotReadyAddresses } = raw.spec;
+  const conditions = (raw.status?.conditions ?? []).filter(({ type }) => type === waypointBoundType);
+  return {
+    kind: 'Service',
+    metadata: pickMeta(raw.metadata),
+    ...(conditions.length > 0 ? { status: { conditions } } : {}),
+    spec: {
+      ...(selector ? { selector } : {}),
+      ...(clusterIPs ? { clusterIPs } : clusterIP ? { clusterIP } : {}),
+      ports: (ports ?? []).map((port) => ({
+        port: port.port,
+        ...(port.name ? { name: port.name } : {}),
+        ...(port.targetPort === undefined ? {} : { targetPort: port.targetPort }),
+        ...(port.appProtocol ? { appProtocol: port.appProtocol } : {}),
+        ...(port.protocol ? { protocol: port.protocol } : {}),
+      })),
+      ...(internalTrafficPolicy ? { internalTrafficPolicy } : {}),
+      ...(trafficDistribution ? { trafficDistribution } : {}),
+      ...(sessionAffinity ? { sessionAffinity } : {}),
+      ...(publishNotReadyAddresses ? { publishNotReadyAddresses } : {}),
+    },
+  };
+}

@@ -1,0 +1,27 @@
+import { namespaceOf } from '../../src/model/labels.js';
+import { claimRanks } from '../../src/model/ownership.js';
+import { podOfWorkload, workloadProblem } from '../compile/workload.js';
+import { objectKey } from '../objects/object-key.js';
+import type { WorkloadObject } from '../objects/objects.js';
+import { addressClaims } from '../registry/claims.js';
+import type { Kind } from './kind.js';
+import { pickOwn, type Raw } from './metadata.js';
+import { acceptedStatus } from '../status/accepted.js';
+import { compileAsPod } from './pod.js';
+
+export const workloadKind: Kind<WorkloadObject> = {
+  address: { group: 'weft.dev', versions: ['v1alpha1'], plural: 'workloads' },
+  schema: 'crd',
+  status: acceptedStatus,
+  pickFields: (raw) => ({ kind: 'Workload', ...pickOwn(raw as Raw<WorkloadObject>) }),
+  claims: ({ spec }) => ({ rank: claimRanks.workload, claimed: addressClaims(spec.addresses) }),
+  compile(workload, context) {
+    const { registry } = context;
+    const isAccepted = registry.isAccepted(workload);
+    const problem = workloadProblem(objectKey(workload), workload, isAccepted, registry.claims);
+    // Without a placement, no machine may request a certificate for its identity.
+    if (problem) return { resources: [], problem };
+    const isScoped = !registry.isExported(namespaceOf(workload));
+    return compileAsPod(podOfWorkload(workload), context, { kind: 'Workload', isWaypoint: false, isScoped });
+  },
+};

@@ -1,0 +1,132 @@
+/** Routes of the Gateway API, as far as Weft reads them. */
+import type { Condition, Meta } from './metadata.js';
+
+export interface ParentRef {
+  readonly group?: string;
+  readonly kind?: string;
+  readonly namespace?: string;
+  readonly name: string;
+  readonly sectionName?: string;
+  readonly port?: number;
+}
+export interface BackendRef {
+  readonly group?: string;
+  readonly kind?: string;
+  readonly namespace?: string;
+  readonly name: string;
+  readonly port?: number;
+}
+export interface RouteBackendRef extends BackendRef {
+  readonly weight?: number;
+  readonly filters?: readonly RouteFilterObject[];
+}
+export interface PathModifier {
+  readonly type: 'ReplaceFullPath' | 'ReplacePrefixMatch';
+  readonly replaceFullPath?: string;
+  readonly replacePrefixMatch?: string;
+}
+interface HeaderModifier {
+  readonly set?: readonly { readonly name: string; readonly value: string }[];
+  readonly add?: readonly { readonly name: string; readonly value: string }[];
+  readonly remove?: readonly string[];
+}
+export interface RouteFilterObject {
+  readonly type: string;
+  readonly requestHeaderModifier?: HeaderModifier;
+  readonly responseHeaderModifier?: HeaderModifier;
+  readonly requestRedirect?: {
+    readonly scheme?: string;
+    readonly hostname?: string;
+    readonly port?: number;
+    readonly path?: PathModifier;
+    readonly statusCode?: number;
+  };
+  readonly urlRewrite?: { readonly hostname?: string; readonly path?: PathModifier };
+  readonly requestMirror?: {
+    readonly backendRef: BackendRef;
+    readonly percent?: number;
+    readonly fraction?: { readonly numerator: number; readonly denominator?: number };
+  };
+  readonly cors?: {
+    readonly allowOrigins?: readonly string[];
+    readonly allowMethods?: readonly string[];
+    readonly allowHeaders?: readonly string[];
+    readonly exposeHeaders?: readonly string[];
+    readonly allowCredentials?: boolean;
+    readonly maxAge?: number;
+  };
+  readonly extensionRef?: { readonly group: string; readonly kind: string; readonly name: string };
+}
+export interface NamedMatch {
+  readonly type?: 'Exact' | 'RegularExpression';
+  readonly name: string;
+  readonly value: string;
+}
+export interface HttpRouteMatch {
+  readonly path?: {
+    readonly type?: 'Exact' | 'PathPrefix' | 'RegularExpression';
+    readonly value?: string;
+  };
+  readonly headers?: readonly NamedMatch[];
+  readonly queryParams?: readonly NamedMatch[];
+  readonly method?: string;
+}
+export interface GrpcRouteMatch {
+  readonly method?: {
+    readonly type?: 'Exact' | 'RegularExpression';
+    readonly service?: string;
+    readonly method?: string;
+  };
+  readonly headers?: readonly NamedMatch[];
+}
+export interface SessionPersistenceObject {
+  /** Before v1.6 of the Gateway API, in place of the names below; so are idleTimeout and cookieConfig. */
+  readonly sessionName?: string;
+  readonly type?: 'Cookie' | 'Header';
+  readonly absoluteTimeout?: string;
+  readonly idleTimeout?: string;
+  readonly cookie?: { readonly name?: string; readonly lifetimeType?: 'Permanent' | 'Session' };
+  readonly cookieConfig?: { readonly lifetimeType?: 'Permanent' | 'Session' };
+  readonly header?: { readonly name?: string };
+}
+interface PlainRouteRule {
+  readonly name?: string;
+  readonly backendRefs?: readonly RouteBackendRef[];
+}
+export interface GrpcRouteRule extends PlainRouteRule {
+  readonly matches?: readonly GrpcRouteMatch[];
+  readonly filters?: readonly RouteFilterObject[];
+  readonly sessionPersistence?: SessionPersistenceObject;
+}
+export interface HttpRouteRule extends PlainRouteRule {
+  readonly matches?: readonly HttpRouteMatch[];
+  readonly filters?: readonly RouteFilterObject[];
+  readonly timeouts?: { readonly request?: string; readonly backendRequest?: string };
+  readonly retry?: {
+    readonly codes?: readonly number[];
+    readonly attempts?: number;
+    readonly backoff?: string;
+  };
+  readonly sessionPersistence?: SessionPersistenceObject;
+}
+/** What one controller says of a route at one parent. */
+export interface ParentStatus {
+  readonly parentRef: ParentRef;
+  readonly controllerName: string;
+  readonly conditions?: readonly Condition[];
+}
+interface RouteOf<Kind extends string, Rule> {
+  /** That it was read in: older clusters have some of these kinds in others. */
+  readonly apiVersion?: string;
+  readonly kind: Kind;
+  readonly metadata: Meta;
+  /** Why it stands for one that cannot be read (closed.ts). */
+  readonly invalid?: string;
+  readonly spec: { readonly parentRefs?: readonly ParentRef[]; readonly rules?: readonly Rule[] };
+  readonly status?: { readonly parents?: readonly ParentStatus[] };
+}
+export type HttpRouteObject = RouteOf<'HTTPRoute', HttpRouteRule>;
+export type GrpcRouteObject = RouteOf<'GRPCRoute', GrpcRouteRule>;
+export type TlsRouteObject = RouteOf<'TLSRoute', PlainRouteRule>;
+export type TcpRouteObject = RouteOf<'TCPRoute', PlainRouteRule>;
+export type RouteObject = HttpRouteObject | GrpcRouteObject | TlsRouteObject | TcpRouteObject;

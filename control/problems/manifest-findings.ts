@@ -1,0 +1,122 @@
+/** What `weft check -f` says of manifests: the same as of a cluster, before anybody applies or runs them. */
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { errorText, WeftError } from '../../src/base/errors.js';
+import type { Finding } from '../../src/findings/finding.js';
+import { keyFindings } from '../../src/findings/keys.js';
+import { policyFindings } from '../../src/findings/policies.js';
+import { waypointFindings } from '../../src/findings/waypoints.js';
+import { isManifest, readManifests } from '../../src/kubernetes/manifests.js';
+import { parseTrustDomain } from '../../src/model/identity.js';
+import { compile } from '../compile/compile.js';
+import { unenforcedObjects } from './unenforced.js';
+import { makesPods, templatePod } from '../pod-templates.js';
+import { fileErrorText, parseManifests, refusedMeans, unusedText } from '../source/parse.js';
+import { duplicateObjects } from '../source/duplicates.js';
+
+export interface ManifestText {
+  readonly file: string;
+  readonly text: string;
+}
+
+/**
+ * @param paths files, or directories of them, in the order in which the control plane reads them. Errors: WEFT_SOURCE_MISSING where one
+ * cannot be read.
+ */
+export function manifestTexts(paths: readonly string[]): ManifestText[] {
+  try {
+    return paths.flatMap((path) => {
+      const files = statSync(path).isDirectory()
+        ? readdirSync(path)
+            .filter(isManifest)
+            .sort()
+            .map((name) => join(path, name))
+        : [path];
+      return files.map((file) => ({ file, text: readFileSync(file, 'utf8') }));
+    });
+  } catch (error) {
+    throw new WeftError('WEFT_SOURCE_MISSING', errorText(error), { cause: error });
+  }
+}
+
+/** @param root whose policies are the whole mesh's. Pure. */
+export function manifestFindings(texts: readonly ManifestText[], root: string): Finding[] {
+  if (texts.length === 0)
+    return [
+      {
+        level: 'fail',
+        what: 'there is no manifest',
+        help: 'name files, or directories of files whose names end in .yaml, .yml or .json; directories below those are not read',
+      },
+    ];
+  const files = texts.map(({ file, text }) => ({ file, parsed: parseManifests(file, text) }));
+  const findings: Finding[] = [];
+  for (const { file, parsed } of files) {
+    for (const error of parsed.errors)
+      findings.push({ level: 'fail', what: fileErrorText(error), help: `correct it: ${refusedMeans}` });
+    const unused = parsed.unused.filter((one) => !makesPods(one));
+    if (unused.length > 0)
+      findings.push({ level: 'ok', what: `${file}: not used by Weft: ${unusedText(unused)}` });
+  }
+  for (const error of duplicateObjects(
+    files.map(({ file, parsed }) => [file, parsed.lines] as const),
+  ).values())
+    findings.push({ level: 'warn', what: fileErrorText(error), help: 'take one of the two away' });
+  const objects = files.flatMap(({ parsed }) => [...parsed.objects, ...parsed.closed]);
+  const ofTemplates = texts
+    .flatMap(({ text }) => readManifests(text).manifests)
+    .flatMap(({ value }, index) => templatePod(value, index + 1) ?? []);
+  const compiler = compile([...objects, ...ofTemplates], {
+    trustDomain: parseTrustDomain('cluster.local'),
+    rootsVersion: '',
+    rootNamespace: root,
+  });
+  const [namespaces, pods, services] = [
+    [...compiler.ofKind('Namespace')],
+    [...compiler.ofKind('Pod')],
+    [...compiler.ofKind('Service')],
+  ];
+  findings.push(
+    ...keyFindings('Namespace', namespaces),
+    ...keyFindings('Pod', pods),
+    ...keyFindings('Service', services),
+    ...(['Gateway', 'HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute'] as const).flatMap((kind) =>
+      keyFindings(kind, [...compiler.ofKind(kind)]),
+    ),
+    ...waypointFindings({
+      gateways: [...compiler.ofKind('Gateway')],
+      classes: [...compiler.ofKind('GatewayClass')],
+      namespaces,
+      services,
+    }),
+    ...policyFindings(
+      {
+        // What cannot be read is among the errors.
+        policies: [...compiler.ofKind('AccessPolicy')].filter(({ invalid }) => invalid === undefined),
+        workloads: [...compiler.ofKind('Workload')],
+        namespaces,
+        pods,
+        services,
+      },
+      root,
+    ),
+  );
+  for (const [key, { message }] of compiler.problems())
+    findings.push({
+      level: 'fail',
+      what: `${key}: ${message}`,
+      help: 'it is not in force as it is written: correct it',
+    });
+  for (const { what, isAccepted } of unenforcedObjects(compiler))
+    findings.push(
+      isAccepted
+        ? { level: 'warn', what, help: 'no waypoint carries it out as it is written' }
+        : { level: 'fail', what, help: 'it is not in force as it is written: correct it' },
+    );
+  if (findings.every(({ level }) => level === 'ok'))
+    findings.push({
+      level: 'ok',
+      what: `${objects.length + ofTemplates.length} objects of ${texts.length} files are as they should be`,
+    });
+  return findings;
+}

@@ -1,0 +1,79 @@
+/** Weft's labels and annotations with unknown values, by object. Sole owner of this list. */
+import { settingProblems, type SettingProblem } from '../../src/model/object-settings.js';
+import type { ObjectKey } from '../objects/object-key.js';
+import { namespaceOf } from '../../src/model/labels.js';
+import type { MeshObject, NamespaceObject, PodObject } from '../objects/objects.js';
+
+export interface ObjectProblems {
+  readonly object: NamespaceObject | PodObject;
+  readonly problems: readonly SettingProblem[];
+}
+
+/** Per namespace, so that one namespace leaves room for the others. An object costs a few hundred bytes. */
+const objectsOfNamespaceMax = 20;
+
+export class SettingProblems {
+  /** Namespace → object → its problems. */
+  readonly #known = new Map<string, Map<ObjectKey, ObjectProblems>>();
+  readonly #namespaces = new Map<ObjectKey, string>();
+  /** @param onLimit an object whose problems are not reported, since its namespace has too many */
+  constructor(private readonly onLimit: () => void) {}
+
+  /** Changed objects, undefined where deleted. Returns the objects whose problems are new or different. */
+  apply(changed: ReadonlyMap<ObjectKey, MeshObject | undefined>): readonly ObjectProblems[] {
+    const fresh: ObjectProblems[] = [];
+    for (const [key, object] of changed) {
+      const isGone = !object || (object.kind !== 'Namespace' && object.kind !== 'Pod');
+      const problems = isGone ? [] : settingProblems(object.metadata);
+      if (isGone || problems.length === 0) {
+        this.#forget(key);
+        continue;
+      }
+      const namespace = object.kind === 'Namespace' ? object.metadata.name : namespaceOf(object);
+      let of = this.#known.get(namespace);
+      if (!of) this.#known.set(namespace, (of = new Map()));
+      const before = of.get(key);
+      if (before && textOf(before.problems) === textOf(problems)) continue;
+      if (!before && of.size >= objectsOfNamespaceMax) {
+        this.onLimit();
+        continue;
+      }
+      const entry = { object, problems };
+      of.set(key, entry);
+      this.#namespaces.set(key, namespace);
+      fresh.push(entry);
+    }
+    return fresh;
+  }
+
+  *all(): Iterable<ObjectProblems> {
+    for (const of of this.#known.values()) yield* of.values();
+  }
+
+  #forget(key: ObjectKey): void {
+    const namespace = this.#namespaces.get(key);
+    if (namespace === undefined) return;
+    this.#namespaces.delete(key);
+    const of = this.#known.get(namespace);
+    of?.delete(key);
+    if (of?.size === 0) this.#known.delete(namespace);
+  }
+}
+
+const textOf = (problems: readonly SettingProblem[]): string =>
+  problems.map(({ message }) => message).join('\n');
+
+/** Whether its author may rely on something that does not hold. */
+export const isUnprotected = ({ problems }: ObjectProblems): boolean =>
+  problems.some(({ isProtection }) => isProtection);
+
+/** All problems of one object. */
+export const problemText = ({ problems }: ObjectProblems): string =>
+  problems.map(({ message }) => message).join('; ');
+
+const nameOf = (object: ObjectProblems['object']): string =>
+  object.kind === 'Namespace' ? object.metadata.name : `${namespaceOf(object)}/${object.metadata.name}`;
+
+/** With the object's kind and name, for the log and `weft status`. */
+export const problemLine = (found: ObjectProblems): string =>
+  `${found.object.kind} ${nameOf(found.object)}: ${problemText(found)}`;

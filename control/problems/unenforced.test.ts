@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseTrustDomain } from '../../src/model/identity.js';
+import { parseManifests } from '../source/parse.js';
+import { compile } from '../compile/compile.js';
+import { unenforced } from './unenforced.js';
+
+const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
+const service = (labels = ''): string =>
+  `---\nkind: Service\nmetadata: { name: api, namespace: shop, labels: { ${labels} } }
+spec: { clusterIP: 10.96.0.1, ports: [{ name: http, port: 80 }] }\n`;
+const waypoint = `---\nkind: Gateway\nmetadata: { name: wp, namespace: shop }
+spec: { gatewayClassName: weft-waypoint, listeners: [{ name: mesh, port: 15008, protocol: HBONE }] }\n`;
+const route = (parent: string, rules = '{}'): string =>
+  `---\nkind: HTTPRoute\nmetadata: { name: r, namespace: shop }
+spec: { parentRefs: [{ ${parent} }], rules: [${rules}] }\n`;
+const own = "group: '', kind: Service, name: api";
+
+function problemsOf(text: string): readonly string[] {
+  const { objects, errors } = parseManifests('x', text);
+  assert.deepEqual(errors, []);
+  return [...unenforced(compile(objects, settings))];
+}
+
+test('a route that is carried out is no problem; of other controllers it is none of ours', () => {
+  assert.deepEqual(problemsOf(service('weft.dev/waypoint: wp') + waypoint + route(own)), []);
+  assert.deepEqual(problemsOf(service() + route('name: gw')), []);
+});
+
+for (const [name, text, expected] of [
+  ['without a waypoint', service() + route(own), /^HTTPRoute shop\/r: Service shop\/api has no waypoint/],
+  [
+    'whose parent has no group',
+    service('weft.dev/waypoint: wp') + waypoint + route('kind: Service, name: api'),
+    /^HTTPRoute shop\/r: parentRef api: .* add group: ""/,
+  ],
+  [
+    'whose backend does not exist',
+    service('weft.dev/waypoint: wp') + waypoint + route(own, '{ backendRefs: [{ name: v2, port: 80 }] }'),
+    /^HTTPRoute shop\/r: there is no Service shop\/v2/,
+  ],
+] as const)
+  test(`a route ${name} is a problem of a registry of files, as its condition would be`, () => {
+    const problems = problemsOf(text);
+    assert.equal(problems.length, 1, problems.join('\n'));
+    assert.match(problems[0] ?? '', expected);
+  });

@@ -1,0 +1,222 @@
+/** The objects that the control plane knows, with their indexes, and the questions that compile and status ask of them. */
+import { labelsOf, namespaceOf } from '../../src/model/labels.js';
+import { exportLabel } from '../../src/model/ownership.js';
+import { uncapturedBecause } from '../compile/enrollment.js';
+import { nodeAccepts } from '../compile/workload.js';
+import {
+  admits,
+  gatewayNameLabel,
+  isWaypoint,
+  isWaypointPod,
+  waypointOf,
+  type WaypointName,
+} from '../compile/waypoints.js';
+import type { ObjectKey } from '../objects/object-key.js';
+import {
+  isRoute,
+  type AccessPolicyObject,
+  type EndpointSliceObject,
+  type ExternalServiceObject,
+  type GatewayClassObject,
+  type GatewayObject,
+  type MeshObject,
+  type MeshSettingsObject,
+  type NamespaceObject,
+  type NodeObject,
+  type PodObject,
+  type RouteObject,
+  type ServiceObject,
+  type WorkloadObject,
+} from '../objects/objects.js';
+import { ClaimIndex, type Claims } from './claims.js';
+import { NamespaceIndex, RouteIndex } from './indexes.js';
+
+/** One object before and after a change; undefined where it was, or is, not there. */
+export interface ObjectChange<T extends MeshObject = MeshObject> {
+  readonly key: ObjectKey;
+  readonly kind: T['kind'];
+  readonly namespace: string;
+  readonly name: string;
+  readonly before: T | undefined;
+  readonly now: T | undefined;
+}
+
+/** Cluster-scoped objects are indexed under the namespace of a manifest without one. */
+const clusterWide = namespaceOf({ metadata: {} });
+
+/** Sole owner of the objects and their indexes. */
+export class Registry {
+  readonly #objects = new Map<ObjectKey, MeshObject>();
+  readonly indexes = {
+    Namespace: new NamespaceIndex<NamespaceObject>(),
+    Node: new NamespaceIndex<NodeObject>(),
+    MeshSettings: new NamespaceIndex<MeshSettingsObject>(),
+    Pod: new NamespaceIndex<PodObject>(),
+    Workload: new NamespaceIndex<WorkloadObject>(),
+    EndpointSlice: new NamespaceIndex<EndpointSliceObject>(),
+    ExternalService: new NamespaceIndex<ExternalServiceObject>(),
+    Service: new NamespaceIndex<ServiceObject>(),
+    AccessPolicy: new NamespaceIndex<AccessPolicyObject>(),
+    GatewayClass: new NamespaceIndex<GatewayClassObject>(),
+    Gateway: new NamespaceIndex<GatewayObject>(),
+  } as const;
+  readonly #routes = new RouteIndex();
+  readonly claims: ClaimIndex;
+
+  /**
+   * @param rootNamespace whose policies, ExternalServices and Workloads count for the whole mesh
+   * @param claimsOf addresses and host names that an object claims
+   */
+  constructor(
+    public rootNamespace: string,
+    claimsOf: (object: MeshObject) => Claims | undefined,
+  ) {
+    this.claims = new ClaimIndex({
+      claimsOf,
+      isExported: (namespace) => this.isExported(namespace),
+      isAccepted: (workload) => this.isAccepted(workload),
+    });
+  }
+
+  /** Takes new objects, and deletes those whose value is undefined. */
+  update(changed: ReadonlyMap<ObjectKey, MeshObject | undefined>): ObjectChange[] {
+    const changes: ObjectChange[] = [];
+    for (const [key, now] of changed) {
+      const before = this.#objects.get(key);
+      if (before) this.#remove(key, before);
+      this.claims.set(key, before, now);
+      if (now) this.#add(key, now);
+      const either = now ?? before;
+      if (!either) continue;
+      const { kind } = either;
+      changes.push({ key, kind, namespace: namespaceOf(either), name: either.metadata.name, before, now });
+    }
+    return changes;
+  }
+
+  get size(): number {
+    return this.#objects.size;
+  }
+  keys(): Iterable<ObjectKey> {
+    return this.#objects.keys();
+  }
+  objects(): Iterable<MeshObject> {
+    return this.#objects.values();
+  }
+  object(key: ObjectKey): MeshObject | undefined {
+    return this.#objects.get(key);
+  }
+  *ofKind<K extends MeshObject['kind']>(kind: K): Iterable<Extract<MeshObject, { kind: K }>> {
+    for (const object of this.#objects.values())
+      if (object.kind === kind) yield object as Extract<MeshObject, { kind: K }>;
+  }
+
+  namespace(name: string): NamespaceObject | undefined {
+    return this.indexes.Namespace.get(clusterWide, name);
+  }
+  node(name: string): NodeObject | undefined {
+    return this.indexes.Node.get(clusterWide, name);
+  }
+  gatewayClass(name: string): GatewayClassObject | undefined {
+    return this.indexes.GatewayClass.get(clusterWide, name);
+  }
+  service(namespace: string, name: string): ServiceObject | undefined {
+    return this.indexes.Service.get(namespace, name);
+  }
+  services(namespace: string): readonly ServiceObject[] {
+    return this.indexes.Service.in(namespace);
+  }
+
+  /** Namespaces in which there are pods or Workloads. */
+  namespaces(): Iterable<string> {
+    return new Set([...this.indexes.Pod.namespaces(), ...this.indexes.Workload.namespaces()]);
+  }
+
+  /** What policies of a namespace can select: its Workloads, and its pods that are in the mesh and no waypoints. */
+  selectable(namespace: string): readonly (PodObject | WorkloadObject)[] {
+    const of = this.namespace(namespace);
+    const pods = this.indexes.Pod.in(namespace).filter(
+      (pod) => uncapturedBecause(pod, of) === undefined && !this.isWaypointPod(pod),
+    );
+    return [...pods, ...this.indexes.Workload.in(namespace)];
+  }
+
+  /** Whether ExternalServices and Workloads of the namespace count for everybody. */
+  isExported(namespace: string): boolean {
+    return namespace === this.rootNamespace || labelsOf(this.namespace(namespace))[exportLabel] === 'enabled';
+  }
+  /** Whether the node that a Workload names accepts it. */
+  isAccepted(workload: WorkloadObject): boolean {
+    return nodeAccepts(this.node(workload.spec.node), namespaceOf(workload));
+  }
+
+  /** Whether there is such a Gateway, and its class is Weft's. */
+  isWaypoint({ namespace, name }: WaypointName): boolean {
+    return this.#gateway(namespace, name)?.ours ?? false;
+  }
+  /** Whether a pod is a waypoint's own. */
+  isWaypointPod(pod: PodObject): boolean {
+    return isWaypointPod(pod, this.#gateway(namespaceOf(pod), labelsOf(pod)[gatewayNameLabel] ?? ''));
+  }
+  #gateway(namespace: string, name: string): { readonly ours: boolean } | undefined {
+    const gateway = this.indexes.Gateway.get(namespace, name);
+    return gateway && { ours: isWaypoint(gateway, this.gatewayClass(gateway.spec.gatewayClassName)) };
+  }
+
+  /** The waypoint that a Service's labels and its namespace's name; undefined where its requests go through none. */
+  waypointOf(service: ServiceObject): WaypointName | undefined {
+    const namespace = namespaceOf(service);
+    return waypointOf(
+      service,
+      this.namespace(namespace),
+      this.isWaypoint({ namespace, name: service.metadata.name }),
+    );
+  }
+  /** Whether a waypoint serves Services of this namespace: its Gateway decides. */
+  admits(waypoint: WaypointName, namespace: string): boolean {
+    const gateway = this.indexes.Gateway.get(waypoint.namespace, waypoint.name);
+    return admits(waypoint, gateway, namespace, this.namespace(namespace));
+  }
+  /** Objects whose compiled form depends on whether this Gateway is a waypoint. */
+  waypointDependents(namespace: string, name: string): readonly MeshObject[] {
+    const service = this.service(namespace, name);
+    const pods = this.indexes.Pod.in(namespace).filter((pod) => labelsOf(pod)[gatewayNameLabel] === name);
+    return [...(service ? [service] : []), ...pods];
+  }
+
+  /** Routes whose meaning depends on a Service. */
+  routesOf(namespace: string, name: string): readonly RouteObject[] {
+    return this.#routes.of(`${namespace}/${name}`);
+  }
+  /**
+   * Routes of one namespace that are attached to one Service: these may conflict. The same list until it changes.
+   * @param service `<namespace>/<name>`
+   */
+  routesAttached(service: string, routeNamespace: string): readonly RouteObject[] {
+    return this.#routes.attached(service, routeNamespace);
+  }
+  /** As `routesAttached`, for compileRoute. */
+  routesTo(routeNamespace: string, namespace: string, name: string): readonly RouteObject[] {
+    return this.#routes.attached(`${namespace}/${name}`, routeNamespace);
+  }
+
+  #add(key: ObjectKey, object: MeshObject): void {
+    this.#objects.set(key, object);
+    this.#indexOf(object)?.set(object);
+  }
+  #remove(key: ObjectKey, object: MeshObject): void {
+    this.#objects.delete(key);
+    this.#indexOf(object)?.delete(object);
+  }
+  #indexOf(object: MeshObject): Index | undefined {
+    return isRoute(object)
+      ? (this.#routes as Index)
+      : (this.indexes as Partial<Record<MeshObject['kind'], Index>>)[object.kind];
+  }
+}
+
+/** An index takes objects of its own kind alone. */
+interface Index {
+  set(object: MeshObject): void;
+  delete(object: MeshObject): void;
+}

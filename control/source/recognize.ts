@@ -1,0 +1,83 @@
+/** What the registry makes of an object by its `apiVersion` and `kind`: reads it, does not use it, or refuses it. Pure. */
+import { nearest } from '../../src/base/nearest.js';
+import type { MeshObject } from '../objects/objects.js';
+import type { KindAddress } from '../kinds/kind.js';
+import { kindNames, kinds } from '../kinds/kinds.js';
+
+/** Endpoints are read as the EndpointSlices that Kubernetes mirrors them to. */
+export type FileKind = MeshObject['kind'] | 'Endpoints';
+const addresses: Readonly<Record<string, KindAddress>> = {
+  ...Object.fromEntries(kindNames.map((kind) => [kind, kinds[kind].address])),
+  Endpoints: { group: '', versions: ['v1'], plural: 'endpoints' },
+};
+const weftGroup = 'weft.dev';
+/** Of the Gateway API, and near enough to a kind that is read. */
+const namesakes: ReadonlySet<string> = new Set(['UDPRoute']);
+
+export type Recognized =
+  | { readonly as: 'read'; readonly kind: FileKind }
+  /** Of another group, or a kind that says nothing about the mesh. */
+  | { readonly as: 'unused'; readonly kind: string; readonly apiVersion: string }
+  | {
+      readonly as: 'refused';
+      readonly field: 'kind' | 'apiVersion';
+      readonly message: string;
+      /** It may close something, and nobody knows what. */
+      readonly mayClose: boolean;
+    };
+
+const isNear = (word: string, other: string): boolean =>
+  word === other || nearest(word, [other]) !== undefined;
+/** Undefined where nothing is said; the core group is ''. */
+const groupOf = (apiVersion: string | undefined): string | undefined =>
+  apiVersion === undefined ? undefined : apiVersion.includes('/') ? (apiVersion.split('/')[0] ?? '') : '';
+
+/** @param own Weft's own kinds */
+export function recognize(
+  { kind, apiVersion }: { readonly kind?: unknown; readonly apiVersion?: unknown },
+  own: readonly string[],
+): Recognized {
+  const refused = (field: 'kind' | 'apiVersion', message: string, mayClose: boolean): Recognized => ({
+    as: 'refused',
+    field,
+    message,
+    mayClose,
+  });
+  if (typeof kind !== 'string') return refused('kind', 'kind is missing', true);
+  if (apiVersion !== undefined && typeof apiVersion !== 'string')
+    return refused('apiVersion', 'must be string', true);
+  const group = groupOf(apiVersion);
+  const isOwn = own.includes(kind);
+  if (group === weftGroup && !isOwn) {
+    const meant = nearest(kind, own);
+    const help = meant === undefined ? '' : `: did you mean ${meant}?`;
+    return refused('kind', `${weftGroup} has no kind ${kind}; it has ${own.join(', ')}${help}`, true);
+  }
+  const address = Object.hasOwn(addresses, kind) ? addresses[kind] : undefined;
+  if (address && (group === undefined || group === address.group)) {
+    const version = apiVersion?.split('/')[1];
+    if (isOwn && version !== undefined && !address.versions.includes(version))
+      return refused(
+        'apiVersion',
+        `${weftGroup} has no version ${version}; it has ${address.versions.join(', ')}`,
+        true,
+      );
+    return { as: 'read', kind: kind as FileKind };
+  }
+  // Several groups have kinds of these names, but none has a policy of Weft's without being Weft's.
+  if (isOwn && group !== undefined && (group === '' || isNear(group, weftGroup)))
+    return refused('apiVersion', `${kind} is of the group ${weftGroup}: write ${weftGroup}/v1alpha1`, true);
+  const meant = address || namesakes.has(kind) ? undefined : meantBy(kind, group);
+  if (meant !== undefined)
+    return refused('kind', `there is no kind ${kind}: did you mean ${meant}?`, own.includes(meant));
+  return { as: 'unused', kind, apiVersion: apiVersion ?? '' };
+}
+
+/** A kind that is read, of the same group. */
+function meantBy(kind: string, group: string | undefined): string | undefined {
+  const ofGroup = Object.entries(addresses)
+    .filter(([, address]) => group === undefined || address.group === group)
+    .map(([name]) => name);
+  // In a short name two edits make another word.
+  return nearest(kind, ofGroup, kind.length < 6 ? 1 : 2);
+}

@@ -1,0 +1,29 @@
+/** The maps of one generation, each with its only writer. That of weft_verdicts (verdicts.ts) is made by who decides them. */
+import { EndpointTable } from './endpoints.js';
+import { ListenerTable } from './listeners.js';
+import { LocalTable } from './local.js';
+import { NegativeTable } from './negative.js';
+import { NodeSlots } from './node.js';
+import { PinnedMaps } from './pinned.js';
+import { PodMaps } from './pod-maps.js';
+import { ServiceTable } from './services.js';
+import { SocketStorage } from './sock.js';
+
+export class NodeMaps extends PinnedMaps {
+  /** weft_node */
+  readonly node = new NodeSlots(this);
+  /** weft_local */
+  readonly local = new LocalTable(this);
+  /** weft_services */
+  readonly services = new ServiceTable(this);
+  /** weft_endpoints */
+  readonly endpoints = new EndpointTable(this);
+  /** weft_listeners */
+  readonly listeners = new ListenerTable(this);
+  /** weft_sock */
+  readonly sock = new SocketStorage(this);
+  /** weft_negative */
+  readonly negative = new NegativeTable(this);
+  /** weft_pods, the four maps that have a pod's addresses, exclusions and probes, and what is swept of pods that have left. */
+  readonly pods = new PodMaps(this);
+}
