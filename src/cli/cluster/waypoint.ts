@@ -5,7 +5,7 @@ import { WeftError } from '../../base/errors.js';
 import { sleep } from '../../base/wait.js';
 import { loadKubeConfig } from '../../kubernetes/config.js';
 import { getOptional } from '../../kubernetes/get.js';
-import { ApiError, requestJson } from '../../kubernetes/request.js';
+import { requestJson } from '../../kubernetes/request.js';
 import { admitsNamespace, type AllowedRoutes } from '../../kubernetes/allowed-routes.js';
 import { waypointNamedBy } from '../../findings/waypoints.js';
 import { table } from './table.js';
