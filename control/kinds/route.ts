@@ -4,6 +4,7 @@ import { servicesOf } from '../compile/route-references.js';
 import { gatewayGroup, type RouteObject } from '../objects/objects.js';
 import { routeStatus } from '../status/route.js';
 import type { Kind, KindAddress } from './kind.js';
+import { routeStatus } from '../status/route.js';
 import { withGeneration, type Raw } from './metadata.js';
 
 /** @param versions newest first: older clusters have some kinds in older versions alone */
@@ -15,6 +16,7 @@ export function routeKind<T extends RouteObject>(
   return {
     address: { group: gatewayGroup, versions, plural, optional: true },
     schema: 'gateway',
+    status: routeStatus,
     pickFields: (raw) => pickRoute(kind, raw as Raw<RouteObject>) as unknown as T,
     dependents({ before, now, namespace }, registry, recompile) {
       for (const route of [before, now])

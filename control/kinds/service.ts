@@ -10,11 +10,13 @@ import { addressClaims } from '../registry/claims.js';
 import { serviceStatus } from '../status/service.js';
 import type { Kind } from './kind.js';
 import { pickMeta, type Raw } from './metadata.js';
+import { serviceStatus } from '../status/service.js';
 import { recompileSelected } from './selectors.js';
 
 export const serviceKind: Kind<ServiceObject> = {
   address: { group: '', versions: ['v1'], plural: 'services' },
   schema: 'core',
+  status: serviceStatus,
   pickFields: (raw) => pickService(raw as Raw<ServiceObject>),
   claims: ({ spec: { clusterIPs, clusterIP } }) => ({
     rank: claimRanks.service,

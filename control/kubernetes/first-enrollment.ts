@@ -27,6 +27,7 @@ import {
   type PodObject,
 } from '../objects/objects.js';
 import type { ControlLog } from '../log.js';
+import { rfc3339 } from '../status/conditions.js';
 import { pickFields } from '../kinds/kinds.js';
 import { rfc3339 } from '../status/conditions.js';
 
