@@ -44,7 +44,7 @@ const served = new Set(Object.values(typeUrlOf));
 const ofOneNode = new Set([typeUrlOf.nodePod, typeUrlOf.uncaptured]);
 
 /** As nodes decode it (src/discovery/codec). */
-export function encodeTold(told: CompiledResource): Uint8Array {
+export function encodeResource(told: CompiledResource): Uint8Array {
   switch (told.kind) {
     case 'workload':
       return encodeWorkload(told.value);
@@ -66,7 +66,7 @@ export function encodeTold(told: CompiledResource): Uint8Array {
 }
 
 function resource(told: CompiledResource, typeUrl: string, name: string): Resource {
-  const value = Buffer.from(encodeTold(told));
+  const value = Buffer.from(encodeResource(told));
   const version = createHash('sha256').update(value).digest('base64url').slice(0, 16);
   const message = ResourceMessage.encode({
     name,

@@ -19,7 +19,7 @@ import {
   type IstioCertificateRequest,
   type IstioCertificateResponse,
 } from '../../src/discovery/gen/ca.js';
-import { NodeReportsService, type NodeReport, type NodeReportAnswer } from '../../src/discovery/gen/weft.js';
+import { NodeReportsService, type NodeReport, type NodeReportResponse } from '../../src/discovery/gen/weft.js';
 import { grpcLimits } from '../../src/discovery/types.js';
 import { type KeyAndCertificate } from '../../src/tls/issue.js';
 import { parseCsr } from '../../src/tls/csr.js';
@@ -61,12 +61,12 @@ const refusals: Readonly<Record<RefusedCall, string>> = {
 };
 
 /** Why a report is not taken; undefined where it is. Pure. */
-function reportErrorOf({ pods, missing, cniTrouble, version }: NodeReport): string | undefined {
+function reportErrorOf({ pods, missing, cniProblem, version }: NodeReport): string | undefined {
   if (pods.length > reportLimits.pods) return `more than ${reportLimits.pods} pods`;
   if (missing.length > reportLimits.missing) return `more than ${reportLimits.missing} missing features`;
   const texts = [
     version,
-    cniTrouble,
+    cniProblem,
     ...missing,
     ...pods.flatMap(({ uid, podUid, why }) => [uid, podUid, why]),
   ];
@@ -180,8 +180,8 @@ export class ControlServer {
     });
     this.#server.addService(NodeReportsService, {
       report: (
-        call: ServerUnaryCall<NodeReport, NodeReportAnswer>,
-        answer: sendUnaryData<NodeReportAnswer>,
+        call: ServerUnaryCall<NodeReport, NodeReportResponse>,
+        answer: sendUnaryData<NodeReportResponse>,
       ) => this.#onReport(call, answer),
     });
     this.#certificate = new PresentedCertificate(options.certificate);
@@ -419,8 +419,8 @@ export class ControlServer {
   }
 
   #onReport(
-    call: ServerUnaryCall<NodeReport, NodeReportAnswer>,
-    answer: sendUnaryData<NodeReportAnswer>,
+    call: ServerUnaryCall<NodeReport, NodeReportResponse>,
+    answer: sendUnaryData<NodeReportResponse>,
   ): void {
     const { log, onReport } = this.#options;
     try {

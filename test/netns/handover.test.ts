@@ -11,7 +11,7 @@ import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import { replaceAgent } from '../support/replace-agent.js';
 import { echo } from '../support/echo.js';
 import { otherBuild } from '../support/other-build.js';
-import { hold } from '../support/held.js';
+import { hold } from '../support/held-connection.js';
 import { connectionRecords } from '../support/records.js';
 import { requests, type Counts, type Requests } from '../support/requests.js';
 

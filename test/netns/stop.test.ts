@@ -9,7 +9,7 @@ import { sleep, until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
 import { agentProcess, Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import { echo } from '../support/echo.js';
-import { hold } from '../support/held.js';
+import { hold } from '../support/held-connection.js';
 import { connectionRecords } from '../support/records.js';
 
 const state = '/run/weft/test-stop';
