@@ -30,10 +30,10 @@ import { serveRoutes, tokenIn, type Asker } from '../telemetry/servers.js';
 import { CertificateManager } from '../tls/certificate-manager.js';
 import type { Svid } from '../tls/svid.js';
 import { clocksOf } from './limits.js';
-import type { FromWorker, ToWorker, WorkerSettings } from './messages.js';
-import { WaypointState } from './state.js';
-import type { AccessLogMode } from './access-log.js';
-import { runWorker } from './worker.js';
+import type { FromWorker, ToWorker, WorkerSettings } from './worker/worker-ipc.js';
+import { WaypointState } from './state/waypoint-state.js';
+import type { AccessLogMode } from './telemetry/access-log.js';
+import { runWorker } from './worker/worker.js';
 
 export interface WaypointOptions {
   /** `<namespace>/<name>` of the Gateway. */
