@@ -410,7 +410,7 @@ export class ActiveAgent {
       version,
       pods: podsReported(this.#parts.subscriptions.wanted, this.#enroller),
       missing: [...this.#missing.keys()],
-      cniTrouble: this.#cni?.problem ?? '',
+      cniProblem: this.#cni?.problem ?? '',
     };
   }
 
