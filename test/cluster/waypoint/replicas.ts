@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { sleep, until } from '../../../src/base/wait.js';
 import { applyText, weft } from '../../support/cluster.js';
 import { ask, askAll, asked, viaWaypoint } from './client.js';
-import { rollout, conditionOf, store, to } from './objects.js';
+import { rollout, conditionOf, store } from './objects.js';
 
 test('a waypoint is rolled without a failed request', async () => {
   const ms = 60_000;
