@@ -1,0 +1,19 @@
+/** The demo's steps, in their order. Each measures what it claims, in this run; its evidence is what it found. */
+import type { Step } from './stage.js';
+import { enrollmentSteps, ipv6Step, unenrollStep } from './steps/enrollment.js';
+import { operationSteps } from './steps/operations.js';
+import { policySteps } from './steps/policy.js';
+import { sameNodeSteps } from './steps/same-node.js';
+import { waypointGuardSteps } from './steps/waypoint-guard.js';
+import { waypointRouteSteps } from './steps/waypoint-routes.js';
+
+export const steps: readonly Step[] = [
+  ...enrollmentSteps,
+  ...sameNodeSteps,
+  ...policySteps,
+  ...operationSteps,
+  ipv6Step,
+  ...waypointRouteSteps,
+  ...waypointGuardSteps,
+  unenrollStep,
+];
