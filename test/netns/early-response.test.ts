@@ -8,13 +8,13 @@ import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
 import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
-import { startWaypoint, type WaypointPlace } from '../../src/cli/standalone/waypoint.js';
+import { startWaypoint, type WaypointReplica } from '../../src/cli/standalone/waypoint.js';
 
 const state = '/run/weft/test-early';
 const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
 const program = join(projectRoot, 'test', 'netns', 'programs', 'early.py');
 const gateway = join(projectRoot, 'docs', 'examples', 'waypoint', 'gateway.yaml');
-const place: WaypointPlace = { namespace: 'shop', name: 'waypoint', node: 'node-b', workers: 1 };
+const place: WaypointReplica = { namespace: 'shop', name: 'waypoint', node: 'node-b', workers: 1 };
 let testbed: Testbed;
 
 before(async () => {

@@ -8,7 +8,7 @@ import { projectRoot } from '../../native/index.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
 import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
-import { replaceAgent } from '../support/replace-agent.js';
+import { replaceAgent } from '../../src/cli/standalone/replace-agent.js';
 import { echo } from '../support/echo.js';
 import { otherBuild } from '../support/other-build.js';
 import { hold } from '../support/held.js';

@@ -16,7 +16,7 @@ import {
   stopWaypoint,
   waypointNetns,
   waypointProcess,
-  type WaypointPlace,
+  type WaypointReplica,
 } from '../../src/cli/standalone/waypoint.js';
 import { connectionRecords } from '../support/records.js';
 
@@ -25,7 +25,7 @@ const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
 const demo = join(projectRoot, 'dist', 'src', 'cli', 'demo');
 const example = (name: string): string =>
   readFileSync(join(projectRoot, 'docs', 'examples', 'waypoint', `${name}.yaml`), 'utf8');
-const place: WaypointPlace = {
+const place: WaypointReplica = {
   namespace: 'shop',
   name: 'waypoint',
   node: 'node-b',
