@@ -63,7 +63,7 @@ test('links between pages and files lead to what is there, with their anchors', 
   assert.deepEqual(broken, []);
 });
 
-const tops = 'src|control|daemonset|bpf|native|bench|test|docs|\\.ci';
+const tops = 'src|control|daemonset|bpf|native|bench|test|docs|lint|\\.ci';
 /** `src/policy/authorize.ts`, `plan.ts`, `http1/server.ts`, `daemonset/maps/`, `test/threats/1-*.test.ts`. */
 const pathInText = new RegExp(`^(?:(?:${tops})/[\\w./*-]*|[\\w./-]+\\.(?:ts|c|h|cc|mjs|proto|bpf\\.c))$`);
 
