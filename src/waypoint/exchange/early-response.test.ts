@@ -11,7 +11,6 @@ import {
   sizes,
   upload,
 } from '../../../test/support/early-response.js';
-import { relay } from '../../hbone/relay.js';
 import { connected, startHbone, svidOf } from '../../../test/support/hbone.js';
 import { anyRequest, id, key, policy } from '../../../test/support/mesh.js';
 import {

@@ -9,7 +9,6 @@ import { HboneServer, type InboundTunnel } from '../../hbone/server.js';
 import { formatSocketAddress } from '../../model/address.js';
 import { workloadIdentityOf, type SpiffeId, type TrustDomain } from '../../model/identity.js';
 import type { ServiceKey } from '../../model/workload.js';
-import { RateLimiter } from '../../base/rate-limiter.js';
 import type { Svid } from '../../tls/svid.js';
 import { clientOf } from '../listener/client.js';
 import { recheckAll } from './recheck.js';
