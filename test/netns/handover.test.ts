@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { sleep, until } from '../../src/base/wait.js';
-import { run } from '../../src/cli/run.js';
 import { replaceAgent } from '../../src/cli/standalone/replace-agent.js';
 import type { Testbed } from '../../src/cli/standalone/testbed.js';
 import { echo } from '../support/echo.js';
