@@ -3,16 +3,15 @@
  * told the names that changed; one that begins is given the difference to what it has.
  */
 import { createHash } from 'node:crypto';
+import { encodeService, encodeWorkload } from '../../src/discovery/codec/address.js';
 import {
-  encodeAuthorization,
   encodeEnrolledNamespace,
   encodeNodePod,
-  encodeRoute,
-  encodeService,
   encodeTrust,
   encodeUncapturedPod,
-  encodeWorkload,
-} from '../../src/discovery/encode.js';
+} from '../../src/discovery/codec/node-pod.js';
+import { encodeAuthorization } from '../../src/discovery/codec/policy.js';
+import { encodeRoute } from '../../src/discovery/codec/route.js';
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import { DeltaDiscoveryResponse, Resource as ResourceMessage } from '../../src/discovery/gen/discovery.js';
 import { typeUrls } from '../../src/discovery/types.js';
@@ -44,7 +43,7 @@ const typeUrlOf: Readonly<Record<CompiledResource['kind'], string>> = {
 const served = new Set(Object.values(typeUrlOf));
 const ofOneNode = new Set([typeUrlOf.nodePod, typeUrlOf.uncaptured]);
 
-/** As nodes decode it (src/discovery/decode.ts). */
+/** As nodes decode it (src/discovery/codec). */
 export function encodeTold(told: CompiledResource): Uint8Array {
   switch (told.kind) {
     case 'workload':

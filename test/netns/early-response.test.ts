@@ -6,12 +6,12 @@ import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
 import type { Testbed } from '../../src/cli/standalone/testbed.js';
-import { startWaypoint, type WaypointPlace } from '../../src/cli/standalone/waypoint.js';
+import { startWaypoint, type WaypointReplica } from '../../src/cli/standalone/waypoint.js';
 import { DemoMesh } from '../support/demo-mesh.js';
 
 const mesh = new DemoMesh('early');
 const program = join(projectRoot, 'test', 'netns', 'programs', 'early.py');
-const place: WaypointPlace = { namespace: 'shop', name: 'waypoint', node: 'node-b', workers: 1 };
+const place: WaypointReplica = { namespace: 'shop', name: 'waypoint', node: 'node-b', workers: 1 };
 let testbed: Testbed;
 
 before(async () => {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { sleep, until } from '../../src/base/wait.js';
 import type { Testbed } from '../../src/cli/standalone/testbed.js';
-import { replaceAgent } from '../support/replace-agent.js';
+import { replaceAgent } from '../../src/cli/standalone/replace-agent.js';
 import { echo } from '../support/echo.js';
 import { otherBuild } from '../support/other-build.js';
 import { hold } from '../support/held.js';

@@ -15,7 +15,7 @@ import {
   stopWaypoint,
   waypointNetns,
   waypointProcess,
-  type WaypointPlace,
+  type WaypointReplica,
 } from '../../src/cli/standalone/waypoint.js';
 import { connectionRecords } from '../support/records.js';
 import { DemoMesh } from '../support/demo-mesh.js';
@@ -24,7 +24,7 @@ const mesh = new DemoMesh('waypoint');
 const demo = join(projectRoot, 'dist', 'src', 'cli', 'demo');
 const example = (name: string): string =>
   readFileSync(join(projectRoot, 'docs', 'examples', 'waypoint', `${name}.yaml`), 'utf8');
-const place: WaypointPlace = {
+const place: WaypointReplica = {
   namespace: 'shop',
   name: 'waypoint',
   node: 'node-b',
