@@ -68,7 +68,7 @@ async function serve(
       certificate: ca.serverCertificate([parseIp('127.0.0.1')], ['weft']),
       ca,
       callerOfToken: check,
-      mayHaveCertificate: (node, identity) => compiler.mayAsk(node, identity),
+      mayHaveCertificate: (node, identity) => compiler.mayHaveCertificate(node, identity),
       certTtlS: undefined,
       onReport,
       log: { info: () => undefined, warn: (_fields, text) => warnings.push(text) },
