@@ -3,16 +3,15 @@
  * sent the names that changed. A stream that subscribes is sent the difference to the versions that it has.
  */
 import { createHash } from 'node:crypto';
+import { encodeService, encodeWorkload } from '../../src/discovery/codec/address.js';
 import {
-  encodeAuthorization,
   encodeEnrolledNamespace,
   encodeNodePod,
-  encodeRoute,
-  encodeService,
   encodeTrust,
   encodeUncapturedPod,
-  encodeWorkload,
-} from '../../src/discovery/encode.js';
+} from '../../src/discovery/codec/node-pod.js';
+import { encodeAuthorization } from '../../src/discovery/codec/policy.js';
+import { encodeRoute } from '../../src/discovery/codec/route.js';
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import { DeltaDiscoveryResponse, Resource as ResourceMessage } from '../../src/discovery/gen/discovery.js';
 import { typeUrls } from '../../src/discovery/types.js';

@@ -18,7 +18,7 @@ const resourcesMax = 1_000_000;
 const undecodableMax = 10_000;
 const whyBytesMax = 512;
 
-export interface Refused {
+interface Refused {
   readonly ok: false;
   readonly errors: readonly string[];
   readonly instead?: () => void;
@@ -29,7 +29,7 @@ export interface Subscription {
   readonly typeUrl: TypeUrl;
   /**
    * Decodes and keeps aside. Errors refuse the resource: what was known before stays, or `instead` is applied, which closes what the
-   * resource concerns (reading.ts).
+   * resource concerns (codec/unknown-fields.ts).
    */
   readonly decode: (name: string, bytes: Uint8Array) => Decoded<() => void> | Refused;
   /** Called once per response, after all of its good resources were applied. */

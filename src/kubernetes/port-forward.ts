@@ -6,7 +6,7 @@ import { errorText } from '../base/errors.js';
 const answerMsMax = 10_000;
 const answerBytesMax = 64 << 20;
 
-export interface PodPort {
+interface PodPort {
   readonly namespace: string;
   readonly pod: string;
   /** On the pod's localhost. */

@@ -58,7 +58,7 @@ export function spiffeIdOfNames(subjectAltName: string | undefined): Decoded<Spi
   }
 }
 
-export interface Leaf {
+interface Leaf {
   readonly id: SpiffeId;
   readonly serial: string;
   readonly notBeforeMs: number;

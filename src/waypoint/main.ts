@@ -12,8 +12,11 @@ import { systemClock } from '../base/clock.js';
 import { errorText, WeftError } from '../base/errors.js';
 import { sleep } from '../base/wait.js';
 import { DiscoveryClient, type Subscription } from '../discovery/client.js';
-import { decodeTrust, readAddress, readAuthorization, readRoute } from '../discovery/decode.js';
-import { keepOr, subscribe } from '../discovery/reading.js';
+import { readAddress } from '../discovery/codec/address.js';
+import { decodeTrust } from '../discovery/codec/node-pod.js';
+import { readAuthorization } from '../discovery/codec/policy.js';
+import { readRoute } from '../discovery/codec/route.js';
+import { keepOr, subscribe } from '../discovery/subscription.js';
 import { undecodableGauge } from '../telemetry/undecodable.js';
 import { createCertificateClient } from '../discovery/certificate-client.js';
 import { typeUrls } from '../discovery/types.js';
@@ -27,10 +30,10 @@ import { serveRoutes, tokenIn, type Asker } from '../telemetry/servers.js';
 import { CertificateManager } from '../tls/certificate-manager.js';
 import type { Svid } from '../tls/svid.js';
 import { clocksOf } from './limits.js';
-import type { FromWorker, ToWorker, WorkerSettings } from './messages.js';
-import { WaypointState } from './state.js';
-import type { AccessLogMode } from './access-log.js';
-import { runWorker } from './worker.js';
+import type { FromWorker, ToWorker, WorkerSettings } from './worker/worker-ipc.js';
+import { WaypointState } from './state/waypoint-state.js';
+import type { AccessLogMode } from './telemetry/access-log.js';
+import { runWorker } from './worker/worker.js';
 
 export interface WaypointOptions {
   /** `<namespace>/<name>` of the Gateway. */

@@ -2,22 +2,22 @@ import assert from 'node:assert/strict';
 import { randomBytes, randomInt } from 'node:crypto';
 import { test } from 'node:test';
 import { parseManifests } from '../../control/source/parse.js';
+import { decodeAddress, readAddress } from '../../src/discovery/codec/address.js';
 import {
-  decodeAddress,
-  decodeAuthorization,
   decodeEnrolledNamespace,
   decodeNodePod,
-  decodeRoute,
   decodeTrust,
   decodeUncapturedPod,
-  readAddress,
+} from '../../src/discovery/codec/node-pod.js';
+import {
+  decodeAuthorization,
   readAuthorization,
-  readRoute,
-} from '../../src/discovery/decode.js';
+  encodeAuthorization,
+} from '../../src/discovery/codec/policy.js';
+import { decodeRoute, readRoute } from '../../src/discovery/codec/route.js';
 import { isPlausible } from '../../control/authentication/review-limits.js';
 import { parseRevocations } from '../../control/authentication/revocations.js';
 import { WeftError } from '../../src/base/errors.js';
-import { encodeAuthorization } from '../../src/discovery/encode.js';
 import { authorize } from '../../src/policy/authorize.js';
 import { parseIp } from '../../src/model/address.js';
 import { emptyMatch } from '../../src/model/policy.js';

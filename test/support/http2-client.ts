@@ -11,7 +11,7 @@ export function connect(t: TestContext, port: number): http2.ClientHttp2Session 
   t.after(() => session.destroy());
   return session;
 }
-export interface Answer2 {
+interface Answer2 {
   readonly status: number;
   readonly headers: http2.IncomingHttpHeaders;
   readonly interim: number[];

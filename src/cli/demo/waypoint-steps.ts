@@ -13,7 +13,7 @@ import {
   startWaypoint,
   stopWaypoint,
   waypointProcess,
-  type WaypointPlace,
+  type WaypointReplica,
 } from '../standalone/waypoint.js';
 import { here, id, load, type Stage, type Step } from './stage.js';
 
@@ -21,13 +21,13 @@ import { here, id, load, type Stage, type Step } from './stage.js';
 const examples = join(dirname(distRoot), 'docs', 'examples', 'waypoint');
 export const waypointExample = (name: string): string => readFileSync(join(examples, `${name}.yaml`), 'utf8');
 
-const place: WaypointPlace = {
+const place: WaypointReplica = {
   namespace: 'shop',
   name: 'waypoint',
   node: 'node-b',
   flags: ['--access-log-mode', 'all', '--drain-ms', '10000', '--drain-delay-ms', '2000'],
 };
-const second: WaypointPlace = { ...place, node: 'node-a', replica: 1 };
+const second: WaypointReplica = { ...place, node: 'node-a', replica: 1 };
 const vip = '10.96.0.20';
 const vip6 = 'fd00:96::20';
 /** Of both versions: one on web's own node, one on the other. */

@@ -3,7 +3,7 @@ import type http from 'node:http';
 import type { Duplex } from 'node:stream';
 import { test } from 'node:test';
 import {
-  answering,
+  rawResponder,
   ask,
   backend,
   converse,
@@ -13,9 +13,9 @@ import {
   rawUpstream,
   route,
   startWaypoint,
-  telling,
-  told,
-  type Told,
+  echoHandler,
+  askEcho,
+  type EchoedRequest,
 } from '../../../test/support/waypoint.js';
 
 const get = (path = '/', ...lines: string[]): string =>
@@ -28,7 +28,7 @@ test('what cannot be read is answered by its status, the connection is closed an
   let seen = 0;
   const upstream = await httpUpstream(t, (request, response) => {
     seen++;
-    telling('a')(request, response);
+    echoHandler('a')(request, response);
   });
   const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] }, protocol: 'http1' });
   const table: [string, number][] = [
@@ -59,7 +59,7 @@ test('what cannot be read is answered by its status, the connection is closed an
 });
 
 test('a URL as target outweighs the Host header, which goes no further', async (t) => {
-  const upstream = await httpUpstream(t, telling('a'));
+  const upstream = await httpUpstream(t, echoHandler('a'));
   const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
   const answer = await converse(
     t,
@@ -174,7 +174,7 @@ test('a client that ends within its request is cut off, and so is its upstream',
 });
 
 test('100-continue goes from end to end', async (t) => {
-  const upstream = await httpUpstream(t, telling('a'));
+  const upstream = await httpUpstream(t, echoHandler('a'));
   upstream.server.on('checkContinue', (request: http.IncomingMessage, response: http.ServerResponse) => {
     if (request.url === '/no') {
       response.statusCode = 417;
@@ -182,7 +182,7 @@ test('100-continue goes from end to end', async (t) => {
       return;
     }
     response.writeContinue();
-    telling('a')(request, response);
+    echoHandler('a')(request, response);
   });
   const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
   const client = await RawClient.open(waypoint.port);
@@ -201,13 +201,13 @@ test('100-continue goes from end to end', async (t) => {
 test('interim answers are passed on, too many of them are the upstream’s fault, and a client of HTTP/1.0 sees none', async (t) => {
   const hints = 'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n';
   const end = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
-  const few = await startWaypoint(t, { backends: { api: [await answering(t, hints + hints + end)] } });
+  const few = await startWaypoint(t, { backends: { api: [await rawResponder(t, hints + hints + end)] } });
   const text = await converse(t, few.port, get('/', 'Connection: close'));
   assert.deepEqual(statuses(text), [103, 103, 200]);
   assert.match(text, /103 Early Hints\r\nlink: <\/a>\r\n\r\n/);
   const old = await converse(t, few.port, 'GET / HTTP/1.0\r\n\r\n');
   assert.deepEqual(statuses(old), [200]);
-  const flood = await startWaypoint(t, { backends: { api: [await answering(t, hints.repeat(1000))] } });
+  const flood = await startWaypoint(t, { backends: { api: [await rawResponder(t, hints.repeat(1000))] } });
   const flooded = await converse(t, flood.port, get('/', 'Connection: close'));
   assert.equal(statuses(flooded).at(-1), 502);
   assert.ok(statuses(flooded).length < 20);
@@ -267,7 +267,7 @@ test('trailers go both ways; what the connection header names does not', async (
 });
 
 test('the connection header cannot take away what frames or routes a request', async (t) => {
-  const upstream = await httpUpstream(t, telling('a'));
+  const upstream = await httpUpstream(t, echoHandler('a'));
   const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
   const text = await converse(
     t,
@@ -295,7 +295,7 @@ test('what an upstream breaks off, the client does not take for whole', async (t
     ['no HTTP', 'SSH-2.0-x\r\n', false],
   ];
   for (const [name, bytes, begun] of table) {
-    const port = await answering(t, bytes, (socket) => socket.end());
+    const port = await rawResponder(t, bytes, (socket) => socket.end());
     const waypoint = await startWaypoint(t, { backends: { api: [port] } });
     const client = await RawClient.open(waypoint.port);
     client.write(get('/', 'Connection: close'));
@@ -322,7 +322,7 @@ test('what an upstream breaks off, the client does not take for whole', async (t
 
 test('to a client of HTTP/1.0 an answer that broke off does not look like one that ended', async (t) => {
   for (const end of ['end', 'resetAndDestroy'] as const) {
-    const port = await answering(
+    const port = await rawResponder(
       t,
       'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n',
       (socket) => setTimeout(() => socket[end](), 20),
@@ -337,7 +337,7 @@ test('to a client of HTTP/1.0 an answer that broke off does not look like one th
 });
 
 test('more than an answer is not the next one’s beginning', async (t) => {
-  const port = await answering(
+  const port = await rawResponder(
     t,
     'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil',
   );
@@ -346,7 +346,7 @@ test('more than an answer is not the next one’s beginning', async (t) => {
 });
 
 test('answers that end with their connection are passed on whole', async (t) => {
-  const port = await answering(t, 'HTTP/1.1 200 OK\r\nX: y\r\n\r\nabc', (socket) => socket.end('def'));
+  const port = await rawResponder(t, 'HTTP/1.1 200 OK\r\nX: y\r\n\r\nabc', (socket) => socket.end('def'));
   const waypoint = await startWaypoint(t, { backends: { api: [port] } });
   const { status, body } = await ask(waypoint.port);
   assert.deepEqual([status, body], [200, 'abcdef']);
@@ -429,7 +429,7 @@ test('an upgrade that is refused is an answer like any other, and leads to HTTP 
 });
 
 test('headers that trickle in are not waited for beyond their time, on a new connection and on one that was used', async (t) => {
-  const upstream = await httpUpstream(t, telling('a'));
+  const upstream = await httpUpstream(t, echoHandler('a'));
   const waypoint = await startWaypoint(t, {
     backends: { api: [upstream.port] },
     protocol: 'http1',
@@ -508,7 +508,7 @@ test('a body that is malformed ends in 400 if nothing was answered, and never at
 });
 
 test('neither clients nor routes can split an answer or a request', async (t) => {
-  const upstream = await httpUpstream(t, telling('a'));
+  const upstream = await httpUpstream(t, echoHandler('a'));
   const evil = 'x\r\nEvil: 1\r\n\r\nGET /evil HTTP/1.1\r\n\r\n';
   const waypoint = await startWaypoint(t, {
     backends: { api: [upstream.port] },
@@ -569,7 +569,7 @@ test('neither clients nor routes can split an answer or a request', async (t) =>
   const answer = await ask(waypoint.port, { path: '/x', headers: { origin: 'http://o' } });
   assert.equal(answer.status, 200);
   assert.equal(answer.headers.evil, undefined);
-  const { url, headers } = JSON.parse(answer.body) as Told;
+  const { url, headers } = JSON.parse(answer.body) as EchoedRequest;
   assert.equal(url, '/p%20x%0D%0AEvil:%201%0D%0A%0D%0AGET%20/evil%20HTTP/1.1%0D%0A%0D%0A/x');
   assert.equal(headers.host, 'api.shop');
   assert.equal(headers['x-good'], 'y');
@@ -611,12 +611,12 @@ test('a drain answers what is under way as the last of its connection', async (t
 });
 
 test('what the client says of itself does not outlive the waypoint’s own word', async (t) => {
-  const upstream = await httpUpstream(t, telling('a'));
+  const upstream = await httpUpstream(t, echoHandler('a'));
   const waypoint = await startWaypoint(t, {
     backends: { api: [upstream.port] },
     routes: [route('r', [{ backends: [backend('api')] }])],
   });
-  const { headers } = await told(waypoint.port, {
+  const { headers } = await askEcho(waypoint.port, {
     headers: {
       'x-forwarded-for': '1.2.3.4',
       'x-forwarded-client-cert': 'URI=spiffe://evil',
