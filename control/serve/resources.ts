@@ -43,7 +43,7 @@ const typeUrlOf: Readonly<Record<CompiledResource['kind'], string>> = {
 const served = new Set(Object.values(typeUrlOf));
 const ofOneNode = new Set([typeUrlOf.nodePod, typeUrlOf.uncaptured]);
 
-/** As nodes decode it (src/discovery/decode.ts). */
+/** As nodes decode it (src/discovery/codec). */
 export function encodeResource(resource: CompiledResource): Uint8Array {
   switch (resource.kind) {
     case 'workload':
