@@ -1,6 +1,7 @@
 /** A worker process: the data path of a waypoint. All share one port; each decides by its own copy of what the main process knows. */
 import net from 'node:net';
 import { errorText } from '../../base/errors.js';
+import { RateLimiter } from '../../base/rate-limiter.js';
 import { FairLimit } from '../../base/fair-limit.js';
 import { sleep } from '../../base/wait.js';
 import { TunnelPool } from '../../hbone/pool.js';
@@ -8,13 +9,11 @@ import { HboneServer, type InboundTunnel } from '../../hbone/server.js';
 import { formatSocketAddress } from '../../model/address.js';
 import { workloadIdentityOf, type SpiffeId, type TrustDomain } from '../../model/identity.js';
 import type { ServiceKey } from '../../model/workload.js';
-import { RateLimiter } from '../../base/rate-limiter.js';
 import type { Svid } from '../../tls/svid.js';
 import { clientOf } from '../listener/client.js';
 import { recheckAll } from './recheck.js';
-import type { ConnectionContext, ActiveConnection } from './context.js';
+import type { ActiveConnection, ActiveRequest, ConnectionContext } from './context.js';
 import { createDial } from '../upstream/dial.js';
-import type { ActiveRequest } from './context.js';
 import { watchIdle } from '../exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimit } from '../limits.js';
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
