@@ -19,7 +19,11 @@ import {
   type IstioCertificateRequest,
   type IstioCertificateResponse,
 } from '../../src/discovery/gen/ca.js';
-import { NodeReportsService, type NodeReport, type NodeReportResponse } from '../../src/discovery/gen/weft.js';
+import {
+  NodeReportsService,
+  type NodeReport,
+  type NodeReportResponse,
+} from '../../src/discovery/gen/weft.js';
 import { grpcLimits } from '../../src/discovery/types.js';
 import { type KeyAndCertificate } from '../../src/tls/issue.js';
 import { parseCsr } from '../../src/tls/csr.js';
