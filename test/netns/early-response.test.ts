@@ -7,7 +7,6 @@ import { until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
 import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import { startWaypoint, type WaypointReplica } from '../../src/cli/standalone/waypoint.js';
-import type { Testbed } from '../../src/cli/standalone/testbed.js';
 import { DemoMesh } from '../support/demo-mesh.js';
 
 const mesh = new DemoMesh('early');

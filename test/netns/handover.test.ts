@@ -5,7 +5,6 @@ import { sleep, until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
 import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 import { replaceAgent } from '../../src/cli/standalone/replace-agent.js';
-import type { Testbed } from '../../src/cli/standalone/testbed.js';
 import { echo } from '../support/echo.js';
 import { otherBuild } from '../support/other-build.js';
 import { hold } from '../support/held-connection.js';
