@@ -141,6 +141,7 @@ export default tseslint.config(
       'test/**',
       'native/*.mjs',
       'control/main.ts',
+      'control/commands/**',
       'daemonset/main.ts',
       'daemonset/cleanup.ts',
     ],
