@@ -3,13 +3,12 @@ import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText } from '../../base/errors.js';
 import { ApiError, requestJson } from '../../kubernetes/request.js';
 import { agentsOf, type Agent } from './agents.js';
-import type { NamespaceItem } from './check.js';
 import { configurationFindings, type ConfigurationFinding } from './configuration.js';
 import { readRollout } from './install-watch.js';
-import { namespaceRows, namespaceStatuses, type NamespaceStatus } from './namespaces.js';
+import { namespaceRows, namespaceStatuses, type NamespaceStatus, type NamespaceItem } from './namespaces.js';
 import { rolloutOf, type RolloutObjects } from './rollout.js';
 import { table } from './table.js';
-import type { GatewayItem } from './waypoint.js';
+import type { GatewayItem } from './waypoint-status.js';
 
 /** One screen. */
 const configurationLinesMax = 10;
