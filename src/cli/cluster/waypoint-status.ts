@@ -81,11 +81,11 @@ export function waypointStatuses(objects: WaypointObjects): WaypointStatus[] {
       const deployment = objects.deployments.find(
         (one) => one.metadata.name === name && (one.metadata.namespace ?? 'default') === namespace,
       );
-      const said = status?.conditions?.find(({ type }) => type === 'Programmed');
-      const current = said?.observedGeneration === generation;
-      const programmed = current && said.status === 'True';
+      const condition = status?.conditions?.find(({ type }) => type === 'Programmed');
+      const current = condition?.observedGeneration === generation;
+      const programmed = current && condition.status === 'True';
       const why = current
-        ? `${said.reason}: ${said.message}`
+        ? `${condition.reason}: ${condition.message}`
         : 'no control plane has said anything of it yet: weft status';
       return {
         namespace,
@@ -117,12 +117,12 @@ export function* listLines(all: readonly WaypointStatus[]): Generator<string> {
       users.length > 3 ? `${users.length} namespaces and Services` : users.join(', ') || 'nobody',
     ]),
   ]);
-  const troubled = all.filter(({ why }) => why !== undefined);
-  if (troubled.length > 0) {
+  const unprogrammed = all.filter(({ why }) => why !== undefined);
+  if (unprogrammed.length > 0) {
     yield '';
     yield* table([
       ['NOT PROGRAMMED', 'WHY'],
-      ...troubled.map(({ namespace, name, why = '' }) => [`${namespace}/${name}`, why]),
+      ...unprogrammed.map(({ namespace, name, why = '' }) => [`${namespace}/${name}`, why]),
     ]);
   }
   const refused = all.flatMap(({ namespace, name, refused: of }) =>
