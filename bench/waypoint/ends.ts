@@ -16,7 +16,7 @@ import { HboneServer } from '../../src/hbone/server.js';
 import { formatSocketAddress, type SocketAddress } from '../../src/model/address.js';
 import { checkClientPeer, checkServerPeer, contextOptions } from '../../src/tls/contexts.js';
 import type { Svid } from '../../src/tls/svid.js';
-import { connect } from '../../src/waypoint/dial.js';
+import { connect } from '../../src/waypoint/upstream/dial.js';
 import { trustDomain } from './identities.js';
 
 /** `hbone`: CONNECT over HTTP/2 over mutual TLS, many tunnels on one connection. `tls`: mutual TLS, a connection for each. */
@@ -51,7 +51,7 @@ const optionsOf = (svid: Svid): tls.SecureContextOptions => ({
   ciphers: 'TLS_AES_256_GCM_SHA384',
 });
 
-/** carry() resets sockets, which those of TLS refuse: these are closed. */
+/** relay() resets sockets, which those of TLS refuse: these are closed. */
 function tunnelSocket(socket: tls.TLSSocket): tls.TLSSocket {
   socket.resetAndDestroy = () => socket.destroy();
   return socket;
@@ -83,7 +83,7 @@ function opener({ wire, svid, destination, expected, authority }: ClientEnd): ()
       secureContext,
       checkServerIdentity: (_host, certificate) => {
         const check = checkServerPeer(certificate.subjectaltname, [expected]);
-        return check.ok ? undefined : new Error(check.why);
+        return check.ok ? undefined : new Error(check.reason);
       },
     });
     await new Promise((resolve, reject) => socket.once('secureConnect', resolve).once('error', reject));
@@ -139,7 +139,7 @@ function runServerEnd({ wire, svid, listens }: ServerEnd): void {
         (socket) => {
           const check = checkClientPeer(socket.getPeerCertificate().subjectaltname, trustDomain);
           if (check.ok) return void toBackend(tunnelSocket(socket), backend);
-          refused(check.why);
+          refused(check.reason);
           socket.destroy();
         },
       )

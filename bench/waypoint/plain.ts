@@ -8,15 +8,16 @@ import { readFileSync } from 'node:fs';
 import net from 'node:net';
 import { FairLimit } from '../../src/base/fair-limit.js';
 import type { SocketAddress } from '../../src/model/address.js';
-import { clientOf } from '../../src/waypoint/client.js';
-import { serveConnection, type ConnectionContext } from '../../src/waypoint/connection.js';
-import { connect } from '../../src/waypoint/dial.js';
+import { clientOf } from '../../src/waypoint/listener/client.js';
+import { serveConnection } from '../../src/waypoint/listener/connection.js';
+import type { ConnectionContext } from '../../src/waypoint/worker/context.js';
+import { connect } from '../../src/waypoint/upstream/dial.js';
 import { defaultLimits } from '../../src/waypoint/limits.js';
-import { mirrorBlockBytes } from '../../src/waypoint/mirror-buffer.js';
-import { Slots } from '../../src/waypoint/slots.js';
-import { WaypointState } from '../../src/waypoint/state.js';
-import { WaypointMetrics } from '../../src/waypoint/telemetry.js';
-import { UpstreamPool, type Dial } from '../../src/waypoint/upstream/pool.js';
+import { mirrorBlockBytes } from '../../src/waypoint/upstream/mirror-buffer.js';
+import { IntrusiveSet } from '../../src/waypoint/exchange/intrusive-set.js';
+import { WaypointState } from '../../src/waypoint/state/waypoint-state.js';
+import { WaypointMetrics } from '../../src/waypoint/telemetry/metrics.js';
+import { UpstreamPool, type Dial } from '../../src/waypoint/upstream/connection-pool.js';
 import { parseWeftConfig, type PlainConfig } from './config.js';
 
 const config = parseWeftConfig(readFileSync(process.argv[2] ?? '', 'utf8')) as PlainConfig;
@@ -34,18 +35,18 @@ const context: ConnectionContext = {
   pool: new UpstreamPool(dial, defaultLimits, () => undefined),
   limits: defaultLimits,
   mergeSlashes: true,
-  exchanges: new Slots(),
+  exchanges: new IntrusiveSet(),
   connections: new Set(),
   // One client asks for all of it here.
   connectionShares: new FairLimit(4 * defaultLimits.connectionsMax),
   requestShares: new FairLimit(4 * defaultLimits.requestsMax),
-  mirrors: new FairLimit(defaultLimits.mirrorsMax),
-  mirrorShares: new FairLimit(defaultLimits.mirrorBuffersBytesMax / mirrorBlockBytes),
-  mirrored: (result) => metrics.mirrored.inc({ result }),
-  ended: (record) => metrics.record(record),
-  limitReached: () => undefined,
-  unreadable: () => undefined,
-  carried: () => undefined,
+  mirrorShares: new FairLimit(defaultLimits.mirrorsMax),
+  mirrorBufferShares: new FairLimit(defaultLimits.mirrorBuffersBytesMax / mirrorBlockBytes),
+  onMirrorEnd: (result) => metrics.mirrored.inc({ result }),
+  onRequestEnd: (record) => metrics.record(record),
+  onLimitReached: () => undefined,
+  onUnreadable: () => undefined,
+  onRelay: () => undefined,
 };
 const service = state.view.service(config.service);
 if (!service) throw new Error(`${config.service} is not in the configuration`);

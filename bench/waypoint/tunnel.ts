@@ -5,8 +5,8 @@
  *   node dist/bench/waypoint/tunnel.js CONFIG.json
  */
 import { readFileSync } from 'node:fs';
-import type { ToWorker } from '../../src/waypoint/messages.js';
-import { runWorker } from '../../src/waypoint/worker.js';
+import type { ToWorker } from '../../src/waypoint/worker/worker-ipc.js';
+import { runWorker } from '../../src/waypoint/worker/worker.js';
 import { parseWeftConfig, type TunnelConfig } from './config.js';
 import { trustDomain } from './identities.js';
 

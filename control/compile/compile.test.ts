@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { decodeAddress } from '../../src/discovery/decode.js';
-import { encodeService } from '../../src/discovery/encode.js';
+import { decodeAddress, encodeService } from '../../src/discovery/codec/address.js';
 import { parseIp } from '../../src/model/address.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { candidatesOf } from '../../src/state/resolve.js';

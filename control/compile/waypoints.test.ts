@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { decodeAddress } from '../../src/discovery/decode.js';
-import { encodeService, encodeWorkload } from '../../src/discovery/encode.js';
+import { decodeAddress, encodeService, encodeWorkload } from '../../src/discovery/codec/address.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import type { Service } from '../../src/model/service.js';
 import { refusedWaypointOf } from '../../src/model/refused-waypoint.js';

@@ -4,9 +4,10 @@ import { Duplex } from 'node:stream';
 import { test } from 'node:test';
 import { Http1Parser, HttpSyntaxError, type MessageHead } from '../../src/waypoint/http1/parser.js';
 import { defaultLimits } from '../../src/waypoint/limits.js';
-import { detectBytes } from '../../src/waypoint/protocol.js';
+import { detectBytes } from '../../src/waypoint/listener/protocol-detection.js';
 import { compileRoutes } from '../../src/waypoint/routes/compile.js';
-import { normalizePath, parseTarget, readingsOf, TargetError } from '../../src/waypoint/routes/path.js';
+import { parseTarget } from '../../src/waypoint/http/target.js';
+import { normalizePath, readingsOf, TargetError } from '../../src/policy/path.js';
 import { route } from '../support/waypoint.js';
 
 const boxMs = 1_500;

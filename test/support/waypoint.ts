@@ -10,16 +10,18 @@ import type { SpiffeId } from '../../src/model/identity.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Route, RouteBackend, RouteKey, RouteRule } from '../../src/model/route.js';
 import type { AppProtocol, WaypointRef } from '../../src/model/workload.js';
-import { clientOf } from '../../src/waypoint/client.js';
-import { recheckAll, serveConnection, type ConnectionContext } from '../../src/waypoint/connection.js';
-import { connect } from '../../src/waypoint/dial.js';
-import { watchIdle } from '../../src/waypoint/idle.js';
+import { clientOf } from '../../src/waypoint/listener/client.js';
+import { serveConnection } from '../../src/waypoint/listener/connection.js';
+import { recheckAll } from '../../src/waypoint/worker/recheck.js';
+import type { ConnectionContext } from '../../src/waypoint/worker/context.js';
+import { connect } from '../../src/waypoint/upstream/dial.js';
+import { watchIdle } from '../../src/waypoint/exchange/idle-timeouts.js';
 import { defaultLimits, type WaypointLimits } from '../../src/waypoint/limits.js';
-import { mirrorBlockBytes } from '../../src/waypoint/mirror-buffer.js';
-import type { RequestRecord } from '../../src/waypoint/record.js';
-import { Slots } from '../../src/waypoint/slots.js';
-import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state.js';
-import { UpstreamPool, type Dial } from '../../src/waypoint/upstream/pool.js';
+import { mirrorBlockBytes } from '../../src/waypoint/upstream/mirror-buffer.js';
+import type { RequestRecord } from '../../src/waypoint/telemetry/request-record.js';
+import { IntrusiveSet } from '../../src/waypoint/exchange/intrusive-set.js';
+import { WaypointState, type WaypointUpdate } from '../../src/waypoint/state/waypoint-state.js';
+import { UpstreamPool, type Dial } from '../../src/waypoint/upstream/connection-pool.js';
 import { key, service, workload } from './mesh.js';
 
 export interface WaypointOptions {
@@ -56,7 +58,7 @@ const keep = <T>(into: T[], value: T): void => {
 };
 
 /** The reference by which a Service says that the waypoint under test serves it. */
-export const itself: WaypointRef = { kind: 'hostname', service: key('waypoint'), hbonePort: 15008 };
+export const selfReference: WaypointRef = { kind: 'hostname', service: key('waypoint'), hbonePort: 15008 };
 
 export function meshOf(
   backends: WaypointOptions['backends'],
@@ -66,7 +68,7 @@ export function meshOf(
   const mapping = (targetPort: number) => [{ servicePort: 80, targetPort, appProtocol: protocol }];
   return {
     services: names.map((name, i) =>
-      service(name, `10.96.0.${i + 1}`, 8080, { ports: mapping(8080), waypoint: itself }),
+      service(name, `10.96.0.${i + 1}`, 8080, { ports: mapping(8080), waypoint: selfReference }),
     ),
     workloads: names.flatMap((name) =>
       (backends[name] ?? []).map((port, i) =>
@@ -98,17 +100,17 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     pool,
     limits,
     mergeSlashes: options.mergeSlashes ?? true,
-    exchanges: new Slots(),
+    exchanges: new IntrusiveSet(),
     connections: new Set(),
     connectionShares: new FairLimit(limits.connectionsMax),
     requestShares: new FairLimit(limits.requestsMax),
-    mirrors: new FairLimit(limits.mirrorsMax),
-    mirrorShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
-    mirrored: (result) => keep(mirrored, result),
-    ended: (record) => keep(records, record),
-    limitReached: (limit) => keep(limitsReached, limit),
-    unreadable: (status, why) => keep(unreadable, `${status} ${why}`),
-    carried: (_client, _destination, _endpoint, refused) => keep(carried, refused),
+    mirrorShares: new FairLimit(limits.mirrorsMax),
+    mirrorBufferShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
+    onMirrorEnd: (result) => keep(mirrored, result),
+    onRequestEnd: (record) => keep(records, record),
+    onLimitReached: (limit) => keep(limitsReached, limit),
+    onUnreadable: (status, why) => keep(unreadable, `${status} ${why}`),
+    onRelay: (_client, _destination, _endpoint, refused) => keep(carried, refused),
   };
   const destination = state.view.service(key('api'));
   if (!destination) throw new Error('there is no Service api');
@@ -206,7 +208,7 @@ export async function http2Upstream(
 }
 
 /** Says who it is, and what it was asked. */
-export const telling =
+export const echoHandler =
   (name: string): http.RequestListener =>
   (request, response) => {
     const parts: Buffer[] = [];
@@ -226,7 +228,7 @@ export const telling =
       );
     });
   };
-export interface Told {
+export interface EchoedRequest {
   readonly name: string;
   readonly method: string;
   readonly url: string;
@@ -253,7 +255,7 @@ export async function rawUpstream(t: TestContext, serve: (socket: net.Socket) =>
 }
 
 /** Answers each request's head with the same bytes. */
-export function answering(
+export function rawResponder(
   t: TestContext,
   bytes: string,
   more?: (socket: net.Socket) => void,
@@ -350,14 +352,14 @@ export async function converse(t: TestContext, port: number, text: string): Prom
   return client.text;
 }
 
-export interface Answer {
+export interface ClientResponse {
   readonly status: number;
   readonly headers: http.IncomingHttpHeaders;
   readonly raw: readonly string[];
   readonly body: string;
   readonly trailers: NodeJS.Dict<string>;
 }
-export interface Asked {
+export interface ClientRequest {
   readonly method?: string;
   readonly path?: string;
   readonly headers?: http.OutgoingHttpHeaders | readonly string[];
@@ -366,7 +368,10 @@ export interface Asked {
 }
 
 /** Rejects where the answer did not come whole. */
-export function ask(port: number, { method, path, headers, body, agent }: Asked = {}): Promise<Answer> {
+export function ask(
+  port: number,
+  { method, path, headers, body, agent }: ClientRequest = {},
+): Promise<ClientResponse> {
   return new Promise((resolve, reject) => {
     const request = http.request(
       {
@@ -397,10 +402,10 @@ export function ask(port: number, { method, path, headers, body, agent }: Asked 
     request.end(body);
   });
 }
-export const told = async (port: number, asked: Asked = {}): Promise<Told> => {
+export const askEcho = async (port: number, asked: ClientRequest = {}): Promise<EchoedRequest> => {
   const { status, body } = await ask(port, asked);
   if (status !== 200) throw new Error(`${status} in place of 200: ${body}`);
-  return JSON.parse(body) as Told;
+  return JSON.parse(body) as EchoedRequest;
 };
 
 let age = 1;

@@ -11,7 +11,7 @@ import { objectKey } from '../../control/objects/object-key.js';
 import type { MeshObject } from '../../control/objects/objects.js';
 import { pickFields } from '../../control/kinds/kinds.js';
 import { projectRoot } from '../../native/index.js';
-import { encodeService, encodeWorkload } from '../../src/discovery/encode.js';
+import { encodeService, encodeWorkload } from '../../src/discovery/codec/address.js';
 import { Address } from '../../src/discovery/gen/workload.js';
 import { formatSocketAddress, ipFromBytes } from '../../src/model/address.js';
 import { decisions, outbound, see, tunnel } from './support/registry.js';

@@ -11,12 +11,12 @@ import { parseTrustDomain } from '../../src/model/identity.js';
 import type { RouteRule } from '../../src/model/route.js';
 import { RegexTime } from '../../src/policy/regex.js';
 import { compileRoutes } from '../../src/waypoint/routes/compile.js';
-import { WaypointState } from '../../src/waypoint/state.js';
+import { WaypointState } from '../../src/waypoint/state/waypoint-state.js';
 import { parseIp } from '../../src/model/address.js';
 import { authorize } from '../../src/policy/authorize.js';
-import { attributesOf } from '../../src/waypoint/attributes.js';
+import { attributesOf } from '../../src/waypoint/authorization/request-attributes.js';
 import { key, policy } from '../support/mesh.js';
-import { itself, meshOf, route } from '../support/waypoint.js';
+import { selfReference, meshOf, route } from '../support/waypoint.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 const service: MeshObject = {
@@ -93,7 +93,7 @@ const request = (text: string) => ({
 
 test('a tenant’s own costly routes take no more of a waypoint than a share of its time, and nothing from others', () => {
   const state = new WaypointState('n1', key('waypoint'));
-  assert.equal(itself.kind, 'hostname');
+  assert.equal(selfReference.kind, 'hostname');
   state.apply({
     mesh: meshOf({ api: [8080] }),
     routes: [

@@ -40,7 +40,7 @@ test("a tenant whose route cannot be read refuses requests to another namespace'
   const route = `apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: { name: r, namespace: evil }
 spec: { parentRefs: [{ group: '', kind: Service, name: api, namespace: bank }], rules: [{ matches: [{ newer: 1 }] }] }\n`;
   const { routes } = inForce([service, route]);
-  // A route of another namespace than the Service's is of that namespace's clients (src/waypoint/state.ts).
+  // A route of another namespace than the Service's is of that namespace's clients (src/waypoint/state/waypoint-state.ts).
   assert.deepEqual(
     routes.map(({ namespace, parents }) => [namespace, parents.map(({ service: key }) => key)]),
     [['evil', ['bank/api.bank.svc.cluster.local']]],

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { compileRoutes } from '../../src/waypoint/routes/compile.js';
-import { parseTarget, TargetError } from '../../src/waypoint/routes/path.js';
+import { parseTarget } from '../../src/waypoint/http/target.js';
+import { TargetError } from '../../src/policy/path.js';
 import { inForce, mayConnect, podText, policyText, requestOf } from './support/configuration.js';
 
 const pod = podText('bank', 'api', '10.0.0.2');

@@ -13,7 +13,7 @@ import {
   httpUpstream,
   route,
   startWaypoint,
-  telling,
+  echoHandler,
 } from '../support/waypoint.js';
 
 /** Nobody else of the mesh has it. */
@@ -21,7 +21,7 @@ const address = '127.0.0.9';
 
 /** The waypoint of `shop` before the Service api. `inside` counts what comes to the Service of that name. */
 async function setUp(t: TestContext, routeNamespace: string) {
-  const api = await httpUpstream(t, telling('api'));
+  const api = await httpUpstream(t, echoHandler('api'));
   const inside = { asked: 0 };
   const server = http.createServer((_request, response) => {
     inside.asked++;

@@ -22,7 +22,7 @@ import {
 import type { MeshObject } from '../../control/objects/objects.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
 import type { ServiceKey } from '../../src/model/workload.js';
-import { WaypointState } from '../../src/waypoint/state.js';
+import { WaypointState } from '../../src/waypoint/state/waypoint-state.js';
 import {
   at,
   compiled,

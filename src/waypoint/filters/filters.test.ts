@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { RequestHead } from '../message.js';
+import type { RequestHead } from '../http/http-stream.js';
 import {
   addCorsHeaders,
   changeHeaders,

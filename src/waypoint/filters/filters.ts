@@ -1,13 +1,7 @@
 /** What a rule's filters make of a request and its answer. Pure; the order is fixed: headers, redirect or rewrite, CORS. */
 import type { PathChange, RouteFilter } from '../../model/route.js';
-import {
-  headerOf,
-  removeHeader,
-  setHeader,
-  type Headers,
-  type RequestHead,
-  type ResponseHead,
-} from '../message.js';
+import type { RequestHead, ResponseHead } from '../http/http-stream.js';
+import { headerOf, removeHeader, setHeader, type Headers } from '../http/headers.js';
 
 export type HeaderFilter = Extract<RouteFilter, { readonly kind: 'request-headers' | 'response-headers' }>;
 
@@ -103,16 +97,16 @@ function allowOrigin(filter: CorsFilter, origin: string): Headers {
 }
 
 /** Of an answer to a request from another origin. In place. */
-export function addCorsHeaders(answer: Headers, origin: string | undefined, filter: CorsFilter): void {
+export function addCorsHeaders(headers: Headers, origin: string | undefined, filter: CorsFilter): void {
   // What the endpoint says about it would be a second answer.
   for (const name of [
     'access-control-allow-origin',
     'access-control-allow-credentials',
     'access-control-expose-headers',
   ])
-    removeHeader(answer, name);
+    removeHeader(headers, name);
   if (origin === undefined || !originAllowed(filter, origin)) return;
-  answer.push(...allowOrigin(filter, origin));
+  headers.push(...allowOrigin(filter, origin));
   const exposed = filter.exposeHeaders.join(', ');
-  if (exposed !== '') answer.push('access-control-expose-headers', exposed);
+  if (exposed !== '') headers.push('access-control-expose-headers', exposed);
 }

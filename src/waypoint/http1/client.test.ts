@@ -3,7 +3,7 @@ import net from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { eventually, rawUpstream } from '../../../test/support/waypoint.js';
 import { defaultLimits } from '../limits.js';
-import type { RequestHead, UpstreamFailure, UpstreamListener } from '../message.js';
+import type { RequestHead, UpstreamFailure, UpstreamListener } from '../http/http-stream.js';
 import { Http1ClientConnection } from './client.js';
 
 const head = (): RequestHead => ({
@@ -37,8 +37,8 @@ async function kept(t: TestContext) {
     onInterim: () => undefined,
     onHead: () => undefined,
     onUpgraded: () => undefined,
-    onAnswerData: () => undefined,
-    onAnswerEnd: () => undefined,
+    onResponseData: () => undefined,
+    onResponseEnd: () => undefined,
     onUpstreamDrain: () => undefined,
     onError: (failure) => failures.push(failure),
   };

@@ -1,17 +1,17 @@
 /** A connection to an endpoint that speaks HTTP/1.1: one request at a time, kept for the next. */
 import type { Duplex } from 'node:stream';
 import { keepReadable, type StreamEnd } from '../../hbone/stream-end.js';
-import { joinCookies } from '../cookies.js';
+import { joinCookies } from '../http/cookies.js';
 import type { WaypointLimits } from '../limits.js';
-import { removeHeader } from '../message.js';
+import { removeHeader } from '../http/headers.js';
 import type {
-  Headers,
   RequestHead,
   ResponseHead,
   Upstream,
   UpstreamFailure,
   UpstreamListener,
-} from '../message.js';
+} from '../http/http-stream.js';
+import type { Headers } from '../http/headers.js';
 import { Outbox } from './outbox.js';
 import { Http1Parser, HttpSyntaxError, type MessageHead, type ParserEvents } from './parser.js';
 import { dropHopByHop, fieldLines } from './write.js';
@@ -35,7 +35,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
   #raw = false;
   #chunked = false;
   #sent = true;
-  #answered = false;
+  #responseComplete = false;
   #bodyFollows = false;
   #keepAlive = true;
   #interim = 0;
@@ -70,7 +70,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
     this.#method = method;
     this.#upgrade = upgrade;
     this.#sent = !hasBody;
-    this.#answered = false;
+    this.#responseComplete = false;
     this.#bodyFollows = false;
     this.#received = false;
     this.#interim = 0;
@@ -109,7 +109,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
     if (this.#sent) return;
     this.#sent = true;
     if (this.#chunked) this.#out.text(trailers ? `0\r\n${fieldLines(trailers)}\r\n` : '0\r\n\r\n');
-    if (this.#answered) this.#free();
+    if (this.#responseComplete) this.#free();
   }
 
   cancel(): void {
@@ -126,7 +126,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
 
   #onData(bytes: Buffer): void {
     if (this.#raw) {
-      this.listener?.onAnswerData(bytes);
+      this.listener?.onResponseData(bytes);
       return;
     }
     if (!this.listener) {
@@ -139,11 +139,11 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
     try {
       while (at < bytes.length) {
         if (this.#raw) {
-          this.listener?.onAnswerData(bytes.subarray(at));
+          this.listener?.onResponseData(bytes.subarray(at));
           return;
         }
         if (this.#parser.done) {
-          if (this.#answered) break;
+          if (this.#responseComplete) break;
           this.#parser.next();
         }
         at = this.#parser.execute(bytes, at);
@@ -154,7 +154,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
       return;
     }
     if (at < bytes.length) this.#keepAlive = false;
-    if (this.#answered && this.#sent) this.#free();
+    if (this.#responseComplete && this.#sent) this.#free();
   }
 
   onHead(head: MessageHead): boolean {
@@ -181,21 +181,21 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
     this.#keepAlive = head.keepAlive && (noBody || head.length !== -2);
     // RFC 9110, section 8.6: a reader that trusts it would wait for what never comes.
     if (status === 204) removeHeader(headers, 'content-length');
-    if (noBody) this.#answered = true;
+    if (noBody) this.#responseComplete = true;
     else this.#bodyFollows = true;
-    this.listener?.onHead(answerOf(head), !noBody);
+    this.listener?.onHead(responseHeadOf(head), !noBody);
     return noBody;
   }
   onData(bytes: Buffer): void {
-    this.listener?.onAnswerData(bytes);
+    this.listener?.onResponseData(bytes);
   }
   onEnd(trailers: Headers | undefined): void {
-    if (this.#raw || this.#answered) return;
+    if (this.#raw || this.#responseComplete) return;
     // The end of an interim answer is that of no message.
     if (!this.#bodyFollows) return;
-    this.#answered = true;
+    this.#responseComplete = true;
     this.#bodyFollows = false;
-    this.listener?.onAnswerEnd(trailers);
+    this.listener?.onResponseEnd(trailers);
   }
 
   #free(): void {
@@ -217,10 +217,10 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
       return;
     }
     if (this.#raw) {
-      this.listener?.onAnswerEnd(undefined);
+      this.listener?.onResponseEnd(undefined);
       return;
     }
-    if (this.listener && this.#parser.finish() && this.#answered) {
+    if (this.listener && this.#parser.finish() && this.#responseComplete) {
       this.#keepAlive = false;
       if (this.#sent) this.#free();
       return;
@@ -233,7 +233,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
     this.#closed = true;
     const { listener } = this;
     this.listener = undefined;
-    if (listener && !(this.#answered && this.#sent)) {
+    if (listener && !(this.#responseComplete && this.#sent)) {
       listener.onError(this.#closedAhead());
     }
     this.#options.onClosed(this);
@@ -256,6 +256,6 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
   }
 }
 
-function answerOf({ status, headers }: MessageHead): ResponseHead {
+function responseHeadOf({ status, headers }: MessageHead): ResponseHead {
   return { status, headers };
 }

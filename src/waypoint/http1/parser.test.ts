@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Headers } from '../message.js';
+import type { Headers } from '../http/headers.js';
 import { Http1Parser, HttpSyntaxError, type MessageHead } from './parser.js';
 
 const limits = { headBytesMax: 2048, headersMax: 20, chunkExtensionBytesMax: 64 };

@@ -2,7 +2,8 @@
  * HTTP/1.1 framing (RFC 9112), strict where two readers could differ: a message whose end is in doubt is refused, never
  * guessed. Gives heads, body bytes and trailers as they come; keeps no body.
  */
-import type { Headers } from '../message.js';
+import type { Headers } from '../http/headers.js';
+import { fieldsNotInTrailers } from '../http/restricted-fields.js';
 
 export interface ParserLimits {
   readonly headBytesMax: number;
@@ -406,7 +407,7 @@ export class Http1Parser {
       this.#fields(part, 0, trailers);
       // RFC 9110, section 6.5.1: framing, routing and the like are no business of a trailer.
       for (let i = 0; i < trailers.length; i += 2) {
-        if (notInTrailers.has(trailers[i] ?? ''))
+        if (fieldsNotInTrailers.has(trailers[i] ?? ''))
           throw new HttpSyntaxError(400, `${trailers[i]} stands in the trailers`);
       }
     }
@@ -414,27 +415,6 @@ export class Http1Parser {
     return from + size - before;
   }
 }
-
-export const notInTrailers: ReadonlySet<string> = new Set([
-  // What we say of the client.
-  'forwarded',
-  'x-forwarded-for',
-  'x-forwarded-client-cert',
-  'content-length',
-  'transfer-encoding',
-  'host',
-  'connection',
-  'authorization',
-  'content-encoding',
-  'content-type',
-  'content-range',
-  'trailer',
-  'te',
-  'upgrade',
-  'expect',
-  'cookie',
-  'set-cookie',
-]);
 
 /** RFC 9110, section 6.4.1. */
 export const hasNoBody = (status: number): boolean => status < 200 || status === 204 || status === 304;

@@ -1,9 +1,7 @@
 import assert from 'node:assert/strict';
 import type http from 'node:http';
-import type { Duplex } from 'node:stream';
 import { test } from 'node:test';
 import {
-  answering,
   ask,
   backend,
   converse,
@@ -13,9 +11,9 @@ import {
   rawUpstream,
   route,
   startWaypoint,
-  telling,
-  told,
-  type Told,
+  echoHandler,
+  askEcho,
+  type EchoedRequest,
 } from '../../../test/support/waypoint.js';
 
 const get = (path = '/', ...lines: string[]): string =>
@@ -28,7 +26,7 @@ test('what cannot be read is answered by its status, the connection is closed an
   let seen = 0;
   const upstream = await httpUpstream(t, (request, response) => {
     seen++;
-    telling('a')(request, response);
+    echoHandler('a')(request, response);
   });
   const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] }, protocol: 'http1' });
   const table: [string, number][] = [
@@ -59,7 +57,7 @@ test('what cannot be read is answered by its status, the connection is closed an
 });
 
 test('a URL as target outweighs the Host header, which goes no further', async (t) => {
-  const upstream = await httpUpstream(t, telling('a'));
+  const upstream = await httpUpstream(t, echoHandler('a'));
   const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
   const answer = await converse(
     t,
@@ -174,7 +172,7 @@ test('a client that ends within its request is cut off, and so is its upstream',
 });
 
 test('100-continue goes from end to end', async (t) => {
-  const upstream = await httpUpstream(t, telling('a'));
+  const upstream = await httpUpstream(t, echoHandler('a'));
   upstream.server.on('checkContinue', (request: http.IncomingMessage, response: http.ServerResponse) => {
     if (request.url === '/no') {
       response.statusCode = 417;
@@ -182,7 +180,7 @@ test('100-continue goes from end to end', async (t) => {
       return;
     }
     response.writeContinue();
-    telling('a')(request, response);
+    echoHandler('a')(request, response);
   });
   const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
   const client = await RawClient.open(waypoint.port);
@@ -198,76 +196,8 @@ test('100-continue goes from end to end', async (t) => {
   refused.socket.destroy();
 });
 
-test('interim answers are passed on, too many of them are the upstream’s fault, and a client of HTTP/1.0 sees none', async (t) => {
-  const hints = 'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n';
-  const end = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
-  const few = await startWaypoint(t, { backends: { api: [await answering(t, hints + hints + end)] } });
-  const text = await converse(t, few.port, get('/', 'Connection: close'));
-  assert.deepEqual(statuses(text), [103, 103, 200]);
-  assert.match(text, /103 Early Hints\r\nlink: <\/a>\r\n\r\n/);
-  const old = await converse(t, few.port, 'GET / HTTP/1.0\r\n\r\n');
-  assert.deepEqual(statuses(old), [200]);
-  const flood = await startWaypoint(t, { backends: { api: [await answering(t, hints.repeat(1000))] } });
-  const flooded = await converse(t, flood.port, get('/', 'Connection: close'));
-  assert.equal(statuses(flooded).at(-1), 502);
-  assert.ok(statuses(flooded).length < 20);
-});
-
-test('answers without a body have none, whatever their headers say, and their connections serve again', async (t) => {
-  let connections = 0;
-  const port = await rawUpstream(t, (socket) => {
-    connections++;
-    socket.on('data', (bytes: Buffer) => {
-      const text = bytes.toString();
-      if (text.startsWith('HEAD')) socket.write('HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n');
-      else if (text.includes(' /304')) socket.write('HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n');
-      else if (text.includes(' /204')) socket.write('HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n');
-      else socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
-    });
-  });
-  const waypoint = await startWaypoint(t, { backends: { api: [port] } });
-  const client = await RawClient.open(waypoint.port);
-  let answers = 0;
-  for (const line of ['HEAD /', 'GET /304', 'GET /204', 'GET /']) {
-    client.write(`${line} HTTP/1.1\r\nHost: a\r\n\r\n`);
-    answers++;
-    await client.until((text) => statuses(text).length === answers && /\r\n\r\n(ok)?$/.test(text));
-  }
-  assert.deepEqual(statuses(client.text), [200, 304, 204, 200]);
-  const [head, notModified, noContent] = client.text.split('\r\n\r\n');
-  assert.match(head ?? '', /content-length: 5/);
-  assert.match(notModified ?? '', /content-length: 5/);
-  assert.doesNotMatch(noContent ?? '', /content-length/);
-  assert.equal(connections, 1);
-  client.socket.destroy();
-});
-
-test('trailers go both ways; what the connection header names does not', async (t) => {
-  const upstream = await httpUpstream(t, (request, response) => {
-    request.resume();
-    request.on('end', () => {
-      response.setHeader('trailer', 'x-sum');
-      response.setHeader('connection', 'keep-alive, x-hop');
-      response.setHeader('x-hop', '1');
-      response.write('a');
-      response.addTrailers({ 'x-sum': String(request.trailers['x-up']) });
-      response.end(JSON.stringify(request.headers));
-    });
-  });
-  const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
-  const text = await converse(
-    t,
-    waypoint.port,
-    'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close, X-Secret\r\nX-Secret: 1\r\nTE: gzip\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\n\r\n0\r\nX-Up: 7\r\n\r\n',
-  );
-  assert.match(text, /0\r\nx-sum: 7\r\n\r\n$/);
-  assert.doesNotMatch(text, /x-hop: /);
-  for (const name of ['x-secret', '"te"', 'keep-alive"', 'proxy-connection', '"connection":"close'])
-    assert.ok(!text.includes(name), name);
-});
-
 test('the connection header cannot take away what frames or routes a request', async (t) => {
-  const upstream = await httpUpstream(t, telling('a'));
+  const upstream = await httpUpstream(t, echoHandler('a'));
   const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
   const text = await converse(
     t,
@@ -278,158 +208,8 @@ test('the connection header cannot take away what frames or routes a request', a
   assert.match(text, /"x-forwarded-for":"127.0.0.1"/);
 });
 
-test('what an upstream breaks off, the client does not take for whole', async (t) => {
-  const table: [string, string, boolean][] = [
-    ['short by length', 'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc', true],
-    ['short by chunks', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n', true],
-    ['bad chunk', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n', true],
-    ['within the head', 'HTTP/1.1 200 OK\r\nContent-Le', false],
-    ['nothing', '', false],
-    ['both lengths', 'HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc', false],
-    ['line feed in a value', 'HTTP/1.1 200 OK\r\nX: a\nSet-Cookie: b\r\nContent-Length: 0\r\n\r\n', false],
-    [
-      '101 without asking',
-      'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n',
-      false,
-    ],
-    ['no HTTP', 'SSH-2.0-x\r\n', false],
-  ];
-  for (const [name, bytes, begun] of table) {
-    const port = await answering(t, bytes, (socket) => socket.end());
-    const waypoint = await startWaypoint(t, { backends: { api: [port] } });
-    const client = await RawClient.open(waypoint.port);
-    client.write(get('/', 'Connection: close'));
-    const how = await client.untilClosed();
-    if (begun) {
-      assert.equal(how, 'reset', name);
-      assert.ok(!client.text.endsWith('0\r\n\r\n'), name);
-    } else {
-      const [status] = statuses(client.text);
-      assert.ok(status === 502 || status === 503, `${name}: ${client.text}`);
-      assert.doesNotMatch(client.text, /set-cookie|upgrade:/i);
-    }
-    await assert.rejects(
-      (async () => {
-        const { status } = await ask(waypoint.port);
-        if (status >= 500) throw new Error('refused');
-      })(),
-      name,
-    );
-    await eventually(() => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0, name);
-    client.socket.destroy();
-  }
-});
-
-test('to a client of HTTP/1.0 an answer that broke off does not look like one that ended', async (t) => {
-  for (const end of ['end', 'resetAndDestroy'] as const) {
-    const port = await answering(
-      t,
-      'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n',
-      (socket) => setTimeout(() => socket[end](), 20),
-    );
-    const waypoint = await startWaypoint(t, { backends: { api: [port] } });
-    for (let i = 0; i < 5; i++) {
-      const client = await RawClient.open(waypoint.port);
-      client.write('GET / HTTP/1.0\r\n\r\n');
-      assert.equal(await client.untilClosed(), 'reset');
-    }
-  }
-});
-
-test('more than an answer is not the next one’s beginning', async (t) => {
-  const port = await answering(
-    t,
-    'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil',
-  );
-  const waypoint = await startWaypoint(t, { backends: { api: [port] } });
-  for (let i = 0; i < 5; i++) assert.equal((await ask(waypoint.port)).body, 'ok');
-});
-
-test('answers that end with their connection are passed on whole', async (t) => {
-  const port = await answering(t, 'HTTP/1.1 200 OK\r\nX: y\r\n\r\nabc', (socket) => socket.end('def'));
-  const waypoint = await startWaypoint(t, { backends: { api: [port] } });
-  const { status, body } = await ask(waypoint.port);
-  assert.deepEqual([status, body], [200, 'abcdef']);
-  await eventually(() => waypoint.pool.size === 0, 'the connection is gone');
-});
-
-test('an upgraded connection carries bytes both ways, and each way ends by itself', async (t) => {
-  let asked = '';
-  const port = await rawUpstream(t, (socket) => {
-    let upgraded = false;
-    socket.on('data', (bytes: Buffer) => {
-      if (!upgraded) {
-        asked = bytes.toString();
-        upgraded = true;
-        socket.write(
-          'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nX-Extra: 1\r\n\r\nhello',
-        );
-        return;
-      }
-      socket.write(bytes);
-      if (bytes.includes('bye')) socket.end();
-      else if (bytes.includes('last')) assert.fail('the client had ended');
-    });
-    socket.on('end', () => socket.end(':closed'));
-  });
-  const waypoint = await startWaypoint(t, { backends: { api: [port] } });
-  const upgrade = get('/', 'Connection: Upgrade', 'Upgrade: websocket, other', 'Sec-WebSocket-Key: k');
-  const client = await RawClient.open(waypoint.port);
-  client.write(`${upgrade}early`);
-  await client.until((text) => text.endsWith('helloearly') || text.endsWith('earlyhello'), 'the first bytes');
-  assert.match(asked, /\r\nconnection: upgrade\r\nupgrade: websocket, other\r\n/i);
-  assert.match(client.text, /^HTTP\/1\.1 101 .*\r\n[^]*x-extra: 1\r\n/);
-  assert.equal(client.text.match(/upgrade: websocket\r\n/g)?.length, 1);
-  assert.doesNotMatch(client.text, /other/);
-  client.write('\0\x01binary');
-  await client.until((text) => text.endsWith('\0\x01binary'));
-  client.socket.end();
-  assert.equal(await client.untilClosed(), 'end');
-  assert.ok(client.text.endsWith(':closed'), 'what came after the client’s end');
-  await eventually(
-    () => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0,
-    'nothing is left',
-  );
-  // The upstream ends first: what the client still says reaches it.
-  const other = await RawClient.open(waypoint.port);
-  other.write(upgrade);
-  await other.until((text) => text.endsWith('hello'));
-  other.write('bye');
-  await other.untilClosed();
-  other.socket.end('still');
-  await eventually(
-    () => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0,
-    'nothing is left',
-  );
-});
-
-test('an upgrade that is refused is an answer like any other, and leads to HTTP never', async (t) => {
-  const seen: http.IncomingHttpHeaders[] = [];
-  const upstream = await httpUpstream(t, (request, response) => {
-    seen.push(request.headers);
-    response.end('no');
-  });
-  upstream.server.on('upgrade', (request: http.IncomingMessage, socket: Duplex) => {
-    seen.push(request.headers);
-    socket.end('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno');
-  });
-  const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
-  const client = await RawClient.open(waypoint.port);
-  client.write(get('/', 'Connection: Upgrade', 'Upgrade: websocket'));
-  await client.until((text) => text.endsWith('no'));
-  client.write(
-    get('/', 'Connection: Upgrade, HTTP2-Settings', 'Upgrade: h2c', 'HTTP2-Settings: AAMAAABkAAQAAP__'),
-  );
-  await client.until((text) => statuses(text).length === 2 && text.endsWith('\r\n\r\nno'));
-  assert.deepEqual(statuses(client.text), [403, 200]);
-  assert.equal(seen[0]?.upgrade, 'websocket');
-  assert.equal(seen[1]?.upgrade, undefined);
-  assert.equal(seen[1]?.['http2-settings'], undefined);
-  client.socket.destroy();
-});
-
 test('headers that trickle in are not waited for beyond their time, on a new connection and on one that was used', async (t) => {
-  const upstream = await httpUpstream(t, telling('a'));
+  const upstream = await httpUpstream(t, echoHandler('a'));
   const waypoint = await startWaypoint(t, {
     backends: { api: [upstream.port] },
     protocol: 'http1',
@@ -508,7 +288,7 @@ test('a body that is malformed ends in 400 if nothing was answered, and never at
 });
 
 test('neither clients nor routes can split an answer or a request', async (t) => {
-  const upstream = await httpUpstream(t, telling('a'));
+  const upstream = await httpUpstream(t, echoHandler('a'));
   const evil = 'x\r\nEvil: 1\r\n\r\nGET /evil HTTP/1.1\r\n\r\n';
   const waypoint = await startWaypoint(t, {
     backends: { api: [upstream.port] },
@@ -569,7 +349,7 @@ test('neither clients nor routes can split an answer or a request', async (t) =>
   const answer = await ask(waypoint.port, { path: '/x', headers: { origin: 'http://o' } });
   assert.equal(answer.status, 200);
   assert.equal(answer.headers.evil, undefined);
-  const { url, headers } = JSON.parse(answer.body) as Told;
+  const { url, headers } = JSON.parse(answer.body) as EchoedRequest;
   assert.equal(url, '/p%20x%0D%0AEvil:%201%0D%0A%0D%0AGET%20/evil%20HTTP/1.1%0D%0A%0D%0A/x');
   assert.equal(headers.host, 'api.shop');
   assert.equal(headers['x-good'], 'y');
@@ -611,12 +391,12 @@ test('a drain answers what is under way as the last of its connection', async (t
 });
 
 test('what the client says of itself does not outlive the waypoint’s own word', async (t) => {
-  const upstream = await httpUpstream(t, telling('a'));
+  const upstream = await httpUpstream(t, echoHandler('a'));
   const waypoint = await startWaypoint(t, {
     backends: { api: [upstream.port] },
     routes: [route('r', [{ backends: [backend('api')] }])],
   });
-  const { headers } = await told(waypoint.port, {
+  const { headers } = await askEcho(waypoint.port, {
     headers: {
       'x-forwarded-for': '1.2.3.4',
       'x-forwarded-client-cert': 'URI=spiffe://evil',

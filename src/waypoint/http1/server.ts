@@ -1,13 +1,15 @@
 /** A client's connection that speaks HTTP/1: one request after the other, answered in order. */
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { joinCookies } from '../cookies.js';
+import { joinCookies } from '../http/cookies.js';
 import type { WaypointLimits } from '../limits.js';
-import type { Downstream, DownstreamListener, Headers, RequestHead, ResponseHead } from '../message.js';
-import { headerOf } from '../message.js';
-import { parseTarget, TargetError } from '../routes/path.js';
+import type { Downstream, DownstreamListener, RequestHead, ResponseHead } from '../http/http-stream.js';
+import type { Headers } from '../http/headers.js';
+import { headerOf } from '../http/headers.js';
+import { parseTarget } from '../http/target.js';
+import { TargetError } from '../../policy/path.js';
 import { Outbox } from './outbox.js';
-import { linger } from './linger.js';
+import { lingeringClose } from '../http/lingering-close.js';
 import { Http1Parser, HttpSyntaxError, type MessageHead, type ParserEvents } from './parser.js';
 import { dropHopByHop, fieldLines, statusLine } from './write.js';
 
@@ -101,7 +103,7 @@ export class Http1ServerConnection implements ParserEvents {
   }
 
   #onTimeout(): void {
-    // A request that is under way has clocks of its own (idle.ts).
+    // A request that is under way has clocks of its own (exchange/idle-timeouts.ts).
     if (this.#current) return;
     if (this.#parser.busy) this.#refuse(408, 'the head of a request did not come in time');
     else this.#endIdle();
@@ -213,7 +215,7 @@ export class Http1ServerConnection implements ParserEvents {
     this.#lingers = true;
     clearTimeout(this.#timer);
     const { limits, onLingerLimit } = this.#options;
-    if (!this.#closed) linger(this.#stream, { limits, isUploading, onLimit: onLingerLimit });
+    if (!this.#closed) lingeringClose(this.#stream, { limits, isUploading, onLimit: onLingerLimit });
   }
 
   /** The request's answer is complete. */

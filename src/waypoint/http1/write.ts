@@ -1,6 +1,7 @@
 /** Heads as HTTP/1.1 text. What is written here was checked when it was read or configured: no CR or LF is in it. */
 import { STATUS_CODES } from 'node:http';
-import type { Headers } from '../message.js';
+import type { Headers } from '../http/headers.js';
+import { hopByHopFields } from '../http/restricted-fields.js';
 
 const statusLines = new Map<number, string>();
 export function statusLine(status: number): string {
@@ -18,26 +19,12 @@ export function fieldLines(headers: Headers): string {
   return text;
 }
 
-/** Header names of RFC 9110, section 7.6.1, and what else holds for one connection alone. */
-const hopByHop: ReadonlySet<string> = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'transfer-encoding',
-  'upgrade',
-  'te',
-  'proxy-authenticate',
-  'proxy-authorization',
-  // Of HTTP/2: names a stream's settings, not a message's.
-  'http2-settings',
-]);
-
 /** In place. `options`: what the connection header named beside. `te: trailers` alone survives, since it is said anew. */
 export function dropHopByHop(headers: Headers, options: readonly string[]): void {
   let to = 0;
   for (let from = 0; from < headers.length; from += 2) {
     const name = headers[from] ?? '';
-    if (hopByHop.has(name) || (options.length > 0 && isOption(options, name))) continue;
+    if (hopByHopFields.has(name) || (options.length > 0 && isOption(options, name))) continue;
     if (to !== from) {
       headers[to] = name;
       headers[to + 1] = headers[from + 1] ?? '';

@@ -9,7 +9,7 @@ import {
   httpUpstream,
   RawClient,
   startWaypoint,
-  telling,
+  echoHandler,
 } from '../../../test/support/waypoint.js';
 import { blockFault } from './block-limits.js';
 import { defaultLimits } from '../limits.js';
@@ -149,7 +149,7 @@ test('a head just below the limits goes on to an endpoint of HTTP/2, and back, w
   assert.match(client.text, /^HTTP\/1\.1 200 [^]*x-54: y+\r\n[^]*55/);
   const one = await httpUpstream(t, (request, response) => {
     for (const [name, value] of Object.entries(large)) response.setHeader(name, value);
-    telling('one')(request, response);
+    echoHandler('one')(request, response);
   });
   const down = await startWaypoint(t, { backends: { api: [one.port] }, protocol: 'http1' });
   const answer = await ask2(generous(t, down.port), { ':path': '/' });

@@ -4,10 +4,11 @@ import type { Duplex } from 'node:stream';
 import { errorText } from '../../base/errors.js';
 import { sessionMegabytesMax } from '../../base/session-memory.js';
 import { keepReadable } from '../../hbone/stream-end.js';
-import { isGrpcType } from '../grpc.js';
+import { isGrpcType } from '../http/grpc.js';
 import type { WaypointLimits } from '../limits.js';
-import type { Headers, RequestHead, Upstream, UpstreamFailure, UpstreamListener } from '../message.js';
-import { headerOf } from '../message.js';
+import type { RequestHead, Upstream, UpstreamFailure, UpstreamListener } from '../http/http-stream.js';
+import type { Headers } from '../http/headers.js';
+import { headerOf } from '../http/headers.js';
 import { blockFault, blockOptions, blockSettings } from './block-limits.js';
 import { failureOf, type ConnectionEnd } from './failure.js';
 import { flatten, toHttp2, trailersOf } from './headers.js';
@@ -19,7 +20,7 @@ export class Http2ClientConnection {
   readonly #transport: Duplex;
   #closing = false;
   #end: ConnectionEnd = {};
-  #hasAnswered = false;
+  #hasResponded = false;
   streams = 0;
   idleSinceMs = Date.now();
 
@@ -66,9 +67,9 @@ export class Http2ClientConnection {
 
   request(): Upstream {
     this.streams++;
-    const used = this.#hasAnswered;
+    const used = this.#hasResponded;
     return new Http2Upstream(this.#session, this.limits, used, {
-      onAnswer: () => (this.#hasAnswered = true),
+      onResponse: () => (this.#hasResponded = true),
       onReleased: () => {
         if (--this.streams > 0) return;
         this.idleSinceMs = Date.now();
@@ -86,7 +87,7 @@ export class Http2ClientConnection {
 }
 
 interface Connection {
-  onAnswer(): void;
+  onResponse(): void;
   onReleased(): void;
   end(): ConnectionEnd;
 }
@@ -96,7 +97,7 @@ class Http2Upstream implements Upstream {
   #stream: http2.ClientHttp2Stream | undefined;
   #trailers: Headers | undefined;
   #gotTrailers: Headers | undefined;
-  #answered = false;
+  #headReceived = false;
   #interim = 0;
   #released = false;
   #isHead = false;
@@ -142,22 +143,21 @@ class Http2Upstream implements Upstream {
       this.listener?.onInterim({ status, headers: flatten(raw) });
     });
     stream.on('response', (given: http2.IncomingHttpHeaders, flags: number, raw: string[]) => {
-      this.connection.onAnswer();
+      this.connection.onResponse();
       if (this.#isTooLarge(raw)) return;
       const isEnd = (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) !== 0;
       // Not before: over a tunnel Node tells of data that came together with its head ahead of that head.
       stream.on('data', (bytes: Buffer) => {
         if (this.#due !== undefined && (this.#due -= bytes.length) < 0) return this.#mismatched();
-        this.listener?.onAnswerData(bytes);
+        this.listener?.onResponseData(bytes);
       });
-      const answer = { status: Number(given[':status']), headers: flatten(raw) };
-      if (!(answer.status >= 200 && answer.status <= 599))
-        return this.#fail({ kind: 'protocol', why: `the answer's status is ${answer.status}` });
-      this.#answered = true;
-      const length = headerOf(answer.headers, 'content-length');
-      if (length !== undefined && !isEnd && !this.#isHead && answer.status !== 304)
-        this.#due = Number(length);
-      this.listener?.onHead(answer, !isEnd);
+      const head = { status: Number(given[':status']), headers: flatten(raw) };
+      if (!(head.status >= 200 && head.status <= 599))
+        return this.#fail({ kind: 'protocol', why: `the answer's status is ${head.status}` });
+      this.#headReceived = true;
+      const length = headerOf(head.headers, 'content-length');
+      if (length !== undefined && !isEnd && !this.#isHead && head.status !== 304) this.#due = Number(length);
+      this.listener?.onHead(head, !isEnd);
       if (isEnd) this.listener = undefined;
     });
     stream.on('trailers', (_given: http2.IncomingHttpHeaders, _flags: number, raw: string[]) => {
@@ -166,15 +166,15 @@ class Http2Upstream implements Upstream {
     stream.on('drain', () => this.listener?.onUpstreamDrain());
     stream.on('end', () => {
       // An answer that has ended is whole, though what is left of the request is not wanted (RFC 9113, section 8.1).
-      if (end.wasReset || !this.#answered) return;
+      if (end.wasReset || !this.#headReceived) return;
       if (this.#due !== undefined && this.#due !== 0) return this.#mismatched();
       const { listener } = this;
       this.listener = undefined;
-      listener?.onAnswerEnd(this.#gotTrailers);
+      listener?.onResponseEnd(this.#gotTrailers);
     });
     stream.on('close', () => {
       this.#release();
-      const seen = { isQuiet: !this.#answered && this.#interim === 0, used: this.used };
+      const seen = { isQuiet: !this.#headReceived && this.#interim === 0, used: this.used };
       this.#fail(failureOf(stream.rstCode ?? 0, stream.id, this.connection.end(), seen));
     });
     stream.on('wantTrailers', () => stream.sendTrailers(toHttp2(this.#trailers ?? [], {})));

@@ -1,6 +1,6 @@
 /** Why an endpoint's HTTP/2 stream was closed early, and whether the request can have been processed. */
 import http2 from 'node:http2';
-import type { UpstreamFailure } from '../message.js';
+import type { UpstreamFailure } from '../http/http-stream.js';
 
 /** How a connection ended, as far as it did. */
 export interface ConnectionEnd {

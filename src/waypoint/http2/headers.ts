@@ -1,8 +1,8 @@
 /** Between HTTP/2's headers as Node has them and flat lists. */
 import type http2 from 'node:http2';
-import { joinCookies } from '../cookies.js';
-import { notInTrailers } from '../http1/parser.js';
-import type { Headers } from '../message.js';
+import { joinCookies } from '../http/cookies.js';
+import { fieldsNotInHttp2, fieldsNotInTrailers } from '../http/restricted-fields.js';
+import type { Headers } from '../http/headers.js';
 
 /** Without pseudo-headers. `raw`: name, value, name, value ... */
 export function flatten(raw: readonly string[]): Headers {
@@ -19,27 +19,15 @@ export function flatten(raw: readonly string[]): Headers {
 /** Without what has no place behind a message (RFC 9110, section 6.5.1). */
 export function trailersOf(raw: readonly string[]): Headers {
   const trailers = flatten(raw);
-  return trailers.filter((_text, i) => !notInTrailers.has(trailers[i - (i % 2)] ?? ''));
+  return trailers.filter((_text, i) => !fieldsNotInTrailers.has(trailers[i - (i % 2)] ?? ''));
 }
 
 /** Connection-specific headers have no place in HTTP/2 (RFC 9113, section 8.2.2). */
-const notInHttp2: ReadonlySet<string> = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'transfer-encoding',
-  'upgrade',
-  'http2-settings',
-  'host',
-  // Said anew where it may be.
-  'te',
-]);
-
 export function toHttp2(headers: Headers, pseudo: http2.OutgoingHttpHeaders): http2.OutgoingHttpHeaders {
   const all: http2.OutgoingHttpHeaders = pseudo;
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] ?? '';
-    if (notInHttp2.has(name)) continue;
+    if (fieldsNotInHttp2.has(name)) continue;
     const value = headers[i + 1] ?? '';
     const before = all[name];
     if (before === undefined) all[name] = value;

@@ -3,7 +3,7 @@ import http2 from 'node:http2';
 import { test } from 'node:test';
 import grpc from '@grpc/grpc-js';
 import {
-  answering,
+  rawResponder,
   ask,
   backend,
   eventually,
@@ -13,8 +13,8 @@ import {
   rawUpstream,
   route,
   startWaypoint,
-  telling,
-  type Told,
+  echoHandler,
+  type EchoedRequest,
 } from '../../../test/support/waypoint.js';
 import {
   block,
@@ -63,14 +63,14 @@ test('HTTP/2 from end to end: bodies, trailers, interim answers, cookies', async
   assert.deepEqual(answer.interim, [103]);
   assert.equal(answer.trailers?.['x-got'], '7');
   assert.deepEqual(answer.headers['set-cookie'], ['a=1', 'b=2']);
-  const { headers, body } = JSON.parse(answer.body) as Told;
+  const { headers, body } = JSON.parse(answer.body) as EchoedRequest;
   assert.equal(body, 'body');
   assert.equal(headers[':path'], '/b?c');
   assert.equal(headers[':authority'], 'api.shop');
   assert.deepEqual([headers.te, headers.cookie, headers['x-list']], ['trailers', 'a=b; c=d', '1, 2']);
   const large = Buffer.alloc(5 << 20, 'x');
   const back = await ask2(session, { ':method': 'POST', ':path': '/' }, large);
-  assert.equal((JSON.parse(back.body) as Told).body.length, large.length);
+  assert.equal((JSON.parse(back.body) as EchoedRequest).body.length, large.length);
   await eventually(() => waypoint.context.exchanges.size === 0, 'no exchange is left');
 });
 
@@ -79,12 +79,12 @@ test('HTTP/2 to an endpoint of HTTP/1, and HTTP/1 to one of HTTP/2', async (t) =
     if (req.url === '/204') return void response.writeHead(204).end();
     if (req.url === '/304') return void response.writeHead(304, { etag: 'x' }).end();
     response.setHeader('x-bytes', Buffer.from([0xe4]).toString('latin1'));
-    telling('one')(req, response);
+    echoHandler('one')(req, response);
   });
   const down = await startWaypoint(t, { backends: { api: [one.port] }, protocol: 'http1' });
   const session = connect(t, down.port);
   const answer = await ask2(session, { ':method': 'POST', ':path': '/x', te: 'trailers' }, 'abc');
-  const toldOf = JSON.parse(answer.body) as Told;
+  const toldOf = JSON.parse(answer.body) as EchoedRequest;
   assert.deepEqual([answer.status, toldOf.body, toldOf.headers.host], [200, 'abc', 'api.shop']);
   assert.equal(toldOf.headers['transfer-encoding'], 'chunked');
   assert.equal(answer.headers.connection, undefined);
@@ -462,7 +462,7 @@ test('what an endpoint of HTTP/2 must not answer breaks that answer, not the way
 });
 
 test('a stream whose answer is whole does not wait for the rest of its request', async (t) => {
-  const port = await answering(t, 'HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno');
+  const port = await rawResponder(t, 'HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno');
   const waypoint = await startWaypoint(t, { backends: { api: [port] }, protocol: 'http1' });
   const session = connect(t, waypoint.port);
   const stream = session.request(

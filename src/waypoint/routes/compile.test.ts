@@ -4,7 +4,7 @@ import { route } from '../../../test/support/waypoint.js';
 import type { ServiceKey } from '../../model/workload.js';
 import type { PathMatch, Route, RouteMatch, RouteRule, ValueMatch } from '../../model/route.js';
 import { RegexTime } from '../../policy/regex.js';
-import type { RequestHead } from '../message.js';
+import type { RequestHead } from '../http/http-stream.js';
 import { compileRoutes } from './compile.js';
 
 const head = (path: string, more: Partial<RequestHead> = {}): RequestHead => ({

@@ -4,9 +4,10 @@
  */
 import type { PathMatch, Route, RouteMatch, RouteRule, ValueMatch } from '../../model/route.js';
 import { Regex, RegexCost, RegexTime } from '../../policy/regex.js';
-import { headerOf, joinedHeader, type RequestHead } from '../message.js';
-import { safeRule } from '../filters/safe.js';
-import { pathOf } from './path.js';
+import type { RequestHead } from '../http/http-stream.js';
+import { headerOf, joinedHeader } from '../http/headers.js';
+import { sanitizeRule } from '../filters/sanitize.js';
+import { pathOf } from '../../policy/path.js';
 
 export interface Matched {
   readonly route: Route;
@@ -46,7 +47,7 @@ export function compileRoutes(
   const regex: Entry[] = [];
   for (const route of routes) {
     route.rules.forEach((given, index) => {
-      const rule = safeRule(given);
+      const rule = sanitizeRule(given);
       const matches = rule.matches.length > 0 ? rule.matches : [any];
       for (const match of matches) {
         const path = match.path ?? { kind: 'prefix', value: '/' };

@@ -12,7 +12,7 @@ import type { Workload } from '../../../src/model/workload.js';
 import { authorize, type HttpAttributes } from '../../../src/policy/authorize.js';
 import { pathOf, readingsOf } from '../../../src/policy/path.js';
 import { MeshState } from '../../../src/state/store.js';
-import { parseTarget } from '../../../src/waypoint/routes/path.js';
+import { parseTarget } from '../../../src/waypoint/http/target.js';
 import { domain } from '../../support/mesh.js';
 import { routesOf, updateOf } from './compiled.js';
 

@@ -21,15 +21,16 @@ import type { ServiceKey, WaypointRef, Workload, WorkloadUid } from '../../../sr
 import { ChangeTracker, touchedWorkloads } from '../../../src/state/change.js';
 import { MeshState, type MeshUpdate } from '../../../src/state/store.js';
 import type { ConnectionRecord } from '../../../src/telemetry/connection-record.js';
-import { recheckAll, type ConnectionContext } from '../../../src/waypoint/connection.js';
-import { connect, createDial } from '../../../src/waypoint/dial.js';
-import { mirrorBlockBytes } from '../../../src/waypoint/mirror-buffer.js';
+import { recheckAll } from '../../../src/waypoint/worker/recheck.js';
+import type { ConnectionContext } from '../../../src/waypoint/worker/context.js';
+import { connect, createDial } from '../../../src/waypoint/upstream/dial.js';
+import { mirrorBlockBytes } from '../../../src/waypoint/upstream/mirror-buffer.js';
 import { defaultLimits, type WaypointLimits } from '../../../src/waypoint/limits.js';
-import type { RequestRecord } from '../../../src/waypoint/record.js';
-import { Slots } from '../../../src/waypoint/slots.js';
-import { WaypointState } from '../../../src/waypoint/state.js';
-import { serveTunnel } from '../../../src/waypoint/tunnel.js';
-import { UpstreamPool } from '../../../src/waypoint/upstream/pool.js';
+import type { RequestRecord } from '../../../src/waypoint/telemetry/request-record.js';
+import { IntrusiveSet } from '../../../src/waypoint/exchange/intrusive-set.js';
+import { WaypointState } from '../../../src/waypoint/state/waypoint-state.js';
+import { serveTunnel } from '../../../src/waypoint/listener/tunnel.js';
+import { UpstreamPool } from '../../../src/waypoint/upstream/connection-pool.js';
 import { svidOf } from '../../support/hbone.js';
 import { domain, identity, pod as podOf, service, workload } from '../../support/mesh.js';
 
@@ -128,7 +129,7 @@ export class TestMesh {
     const { uid, addresses } = one;
     const local: LocalPod = {
       pod: podOf(name, ip, { uid, namespace, identity: one.identity, addresses }),
-      netns: { netns: '', cookie: 1n, uid: 0 } as unknown as LocalPod['netns'],
+      netns: { path: '', cookie: 1n, uid: 0 } as unknown as LocalPod['netns'],
     };
     const pool = new TunnelPool();
     const context = {
@@ -180,17 +181,17 @@ export class TestMesh {
       pool,
       limits: all,
       mergeSlashes: true,
-      exchanges: new Slots(),
+      exchanges: new IntrusiveSet(),
       connections: new Set(),
       connectionShares: new FairLimit(all.connectionsMax),
       requestShares: new FairLimit(all.requestsMax),
-      mirrors: new FairLimit(all.mirrorsMax),
-      mirrorShares: new FairLimit(all.mirrorBuffersBytesMax / mirrorBlockBytes),
-      mirrored: () => undefined,
-      ended: (record) => records.push(record),
-      limitReached: () => undefined,
-      unreadable: () => undefined,
-      carried: () => undefined,
+      mirrorShares: new FairLimit(all.mirrorsMax),
+      mirrorBufferShares: new FairLimit(all.mirrorBuffersBytesMax / mirrorBlockBytes),
+      onMirrorEnd: () => undefined,
+      onRequestEnd: (record) => records.push(record),
+      onLimitReached: () => undefined,
+      onUnreadable: () => undefined,
+      onRelay: () => undefined,
     };
     for (const mesh of this.#updates) state.apply({ mesh });
     state.apply({ routes: this.#routes });

@@ -1,0 +1,494 @@
+/**
+ * One request, from its head to the end of its response. Read it from `start` downwards: its share of the limits, the Service's policies,
+ * the route's rule, filters, an endpoint and its policies, a connection; then what the client sends, what the endpoint sends, retries, and
+ * the end.
+ */
+import { performance } from 'node:perf_hooks';
+import type { Span } from '@opentelemetry/api';
+import { formatSocketAddress } from '../../model/address.js';
+import type { BackendTarget, RouteFilter } from '../../model/route.js';
+import { RequestAuthorization } from '../authorization/request-authorization.js';
+import { addForwarding } from '../filters/forwarding-headers.js';
+import { RequestFilters } from '../filters/request-filters.js';
+import { isGrpcType } from '../http/grpc.js';
+import { headerOf, type Headers } from '../http/headers.js';
+import type {
+  ClientEnd,
+  Downstream,
+  DownstreamListener,
+  RequestHead,
+  ResponseHead,
+  UpstreamFailure,
+  UpstreamListener,
+} from '../http/http-stream.js';
+import {
+  invalidBackend,
+  localReplyHead,
+  localReplyOf,
+  noHealthyEndpoint,
+  noRoute,
+  requestLimitReply,
+  type LocalReply,
+} from '../http/local-reply.js';
+import type { Client } from '../listener/client.js';
+import type { Destination } from '../listener/destination.js';
+import { RouteSelection } from '../routes/route-selection.js';
+import type { ChangeImpact } from '../state/change-impact.js';
+import { RequestInfo } from '../telemetry/request-info.js';
+import { Attempts, type Next } from '../upstream/attempts.js';
+import type { Endpoint } from '../upstream/endpoint.js';
+import { versionOf, type HttpVersion } from '../upstream/http-version.js';
+import { Mirror, Mirrors } from '../upstream/mirror.js';
+import { executionOf, type FailedAttempt } from '../upstream/retry-policy.js';
+import type { ActiveRequest, RequestContext } from '../worker/context.js';
+import { IdleClock, idleTimeoutsOf } from './idle-timeouts.js';
+import { ReplayBuffer } from './replay-buffer.js';
+
+export class Exchange implements DownstreamListener, UpstreamListener, ActiveRequest {
+  readonly #startedMs = performance.now();
+  readonly #idle = new IdleClock(this.#startedMs);
+  readonly #info: RequestInfo;
+  readonly #head: RequestHead;
+  readonly #authorization: RequestAuthorization;
+  readonly #route: RouteSelection;
+  readonly #attempts = new Attempts();
+  /** Of the last attempt that failed: the response where no other endpoint is left. */
+  #lastFailure: LocalReply | undefined;
+  #requestTimer: NodeJS.Timeout | undefined;
+  #filters: RequestFilters | undefined;
+  #mirrors: Mirrors | undefined;
+  readonly #replay: ReplayBuffer;
+  /** Its place among the context's exchanges, as IntrusiveSet keeps it. */
+  slot = -1;
+  #hasShare = false;
+  #requestEnded: boolean;
+  #requestTrailers: Headers | undefined;
+  #responseStarted = false;
+  #responseEnded = false;
+  #upgraded = false;
+  #over = false;
+  #span: Span | undefined;
+
+  constructor(
+    private readonly context: RequestContext,
+    private readonly client: Client,
+    private readonly destination: Destination,
+    private readonly downstream: Downstream,
+  ) {
+    this.#head = downstream.head;
+    this.#info = new RequestInfo(client, destination, downstream, this.#startedMs);
+    this.#authorization = new RequestAuthorization(context.state, client, destination, downstream.head);
+    this.#route = new RouteSelection(context.state, client, destination, downstream.head);
+    this.#requestEnded = !downstream.hasBody;
+    this.#replay = new ReplayBuffer(context.limits.retryBufferBytesMax);
+    downstream.listener = this;
+  }
+
+  start(): void {
+    const { context, downstream, destination } = this;
+    const head = this.#head;
+    const reached = context.requestShares.take(this.client.name, this.client.group);
+    if (reached !== undefined) {
+      context.onLimitReached(reached === 'all' ? 'requests' : 'requests-per-client');
+      return this.#refuse(requestLimitReply(reached, context.limits.requestsMax));
+    }
+    this.#hasShare = true;
+    context.exchanges.add(this);
+    if (downstream.hasBody) downstream.pause();
+    if (head.authority === '') {
+      head.authority =
+        destination.kind === 'service'
+          ? destination.service.hostname
+          : formatSocketAddress(destination.dialled);
+    }
+    this.#authorization.authority = this.#info.authority = head.authority;
+    addForwarding(head.headers, this.client);
+    this.#span = context.tracing?.begin(head);
+
+    const refusal = this.#authorization.ofService();
+    if (refusal) return this.#refuse(refusal);
+    if (!this.#route.match()) return this.#refuse(noRoute);
+    const { rule } = this.#route;
+    if (!rule) return this.#next();
+    this.#info.route = this.#route.matched?.label;
+    this.#attempts.retry = rule.retry;
+    this.#filters = this.#newFilters();
+    if (!this.#filterRequest(rule.filters)) return;
+    if (rule.requestTimeoutMs) {
+      this.#requestTimer = setTimeout(
+        () => this.#timeout('the request took too long'),
+        rule.requestTimeoutMs,
+      );
+    }
+    this.#next();
+  }
+
+  #newFilters(): RequestFilters {
+    const { destination } = this;
+    return new RequestFilters({
+      head: this.#head,
+      client: this.client,
+      authorization: this.#authorization,
+      port: destination.kind === 'service' ? destination.port : destination.dialled.port,
+      mergeSlashes: this.context.mergeSlashes,
+      mirror: (backend) => (this.#mirrors ??= new Mirrors()).add(this.#mirror(backend)),
+    });
+  }
+
+  /** False: a filter responded. */
+  #filterRequest(filters: readonly RouteFilter[]): boolean {
+    const response = this.#filters?.apply(filters, this.#route.matched?.prefix);
+    if (response?.kind === 'respond') this.#respond(response.head);
+    else if (response) this.#refuse(response.refusal);
+    return !response;
+  }
+
+  #mirror(backend: BackendTarget): Mirror {
+    return new Mirror(this.context, this.client, backend, {
+      isHttp2: this.downstream.version === 'HTTP/2',
+      isGrpc: this.#isGrpc,
+      asked: () => this.#authorization.originalAttributes(),
+    });
+  }
+
+  /** An attempt, at the endpoint that is best now. */
+  #next(): void {
+    const endpoints = this.#candidates();
+    if (!endpoints) return;
+    const endpoint =
+      (this.#attempts.isFirst ? this.#route.sessionEndpoint() : undefined) ??
+      this.#attempts.choose(endpoints);
+    const { sent } = this.#route;
+    if (!endpoint)
+      return this.#refuse(this.#lastFailure ?? noHealthyEndpoint(sent?.service ?? 'the workload'));
+    const refusal = this.#authorization.ofEndpoint(endpoint, sent);
+    if (refusal) return this.#refuse(refusal);
+    this.#connect(endpoint);
+  }
+
+  /** The endpoints that the request may go to. Undefined: there is no such backend, and the request was refused. */
+  #candidates(): readonly Endpoint[] | undefined {
+    const backend = this.#route.chooseBackend();
+    if (backend && backend.filters.length > 0 && !this.#filterRequest(backend.filters)) return undefined;
+    const endpoints = this.#route.endpoints();
+    if (typeof endpoints !== 'string') return endpoints;
+    this.#refuse(invalidBackend(endpoints));
+    return undefined;
+  }
+
+  #connect(endpoint: Endpoint, fresh = false): void {
+    const { context, downstream } = this;
+    const attempts = this.#attempts;
+    const attempt = attempts.begin(endpoint);
+    // What comes until there is a connection would have to be kept without bound.
+    if (downstream.hasBody && !this.#requestEnded) downstream.pause();
+    const timeoutMs = this.#route.rule?.backendRequestTimeoutMs;
+    if (timeoutMs) {
+      attempts.limit(timeoutMs, () =>
+        this.onError({ kind: 'timeout', why: 'the endpoint took too long to answer' }),
+      );
+    }
+    context.pool.acquire(endpoint, this.client, this.#versionOf(endpoint), fresh, (upstream, failure) => {
+      if (this.#over || !attempts.isCurrent(attempt)) return void upstream?.cancel();
+      if (!upstream) return this.onError(failure ?? { kind: 'connect', why: 'no connection' });
+      attempts.upstream = upstream;
+      upstream.listener = this;
+      const hasBody = downstream.hasBody;
+      upstream.send(this.#head, hasBody, downstream.upgrade);
+      this.#mirrors?.begin(this.#head, hasBody);
+      if (!hasBody) return;
+      for (const bytes of this.#replay.buffers) upstream.write(bytes);
+      if (this.#requestEnded) upstream.end(this.#requestTrailers);
+      else downstream.resume();
+    });
+  }
+
+  #versionOf(endpoint: Endpoint): HttpVersion {
+    if (this.downstream.upgrade !== undefined) return 'http1';
+    return versionOf(endpoint, this.downstream.version === 'HTTP/2', this.#isGrpc);
+  }
+
+  get #isGrpc(): boolean {
+    return this.downstream.version === 'HTTP/2' && isGrpcType(headerOf(this.#head.headers, 'content-type'));
+  }
+
+  // --- updates of the mesh -----------------------------------------------------------------------------------------------------------
+
+  /** Whether an update changed anything that this request was decided by. */
+  isAffected(impact: ChangeImpact): boolean {
+    const { destination } = this;
+    const { endpoint } = this.#attempts;
+    return (
+      impact.destination(destination) ||
+      (endpoint !== undefined && impact.endpoint(endpoint, this.#route.sent)) ||
+      this.#mirrors?.isAffected(impact) === true
+    );
+  }
+
+  /** After a change of the mesh: what is under way and now forbidden ends. */
+  recheck(): void {
+    if (this.#over) return;
+    this.#mirrors?.recheck();
+    const refusal = this.#authorization.recheck(
+      this.#attempts.endpoint,
+      this.#route.sent,
+      this.#responseStarted,
+    );
+    if (refusal) this.#endNow(refusal);
+  }
+
+  /** A response that has begun is broken off: half of one must not look like a whole one. */
+  #endNow(refusal: LocalReply): void {
+    if (!this.#responseStarted) return this.#refuse(refusal);
+    this.#info.fail(refusal);
+    this.downstream.abort();
+    this.#finish();
+  }
+
+  // --- the client's side -----------------------------------------------------------------------------------------------
+
+  onData(bytes: Buffer): void {
+    this.#idle.bodyMoved(performance.now());
+    this.#info.bytesReceived += bytes.length;
+    if (this.#over) return;
+    const { upstream } = this.#attempts;
+    if (!this.#upgraded && !this.#responseStarted) this.#replay.add(bytes, upstream !== undefined);
+    // What follows an upgrade is no part of the request.
+    if (!this.#upgraded) this.#mirrors?.write(bytes);
+    if (upstream && !upstream.write(bytes)) this.downstream.pause();
+  }
+
+  onEnd(trailers: Headers | undefined): void {
+    this.#idle.moved(performance.now());
+    this.#requestEnded = true;
+    this.#requestTrailers = trailers;
+    if (this.#over) return;
+    if (!this.#upgraded) this.#mirrors?.end(trailers);
+    this.#attempts.upstream?.end(trailers);
+    if (this.#responseEnded) this.#finish(true);
+  }
+
+  onDrain(): void {
+    this.#idle.moved(performance.now());
+    if (!this.#over) this.#attempts.upstream?.resume();
+  }
+  onGone(how: ClientEnd, why: string): void {
+    if (this.#over) return;
+    this.#info.flag = how === 'left' ? 'DC' : 'DPE';
+    this.#info.why = why;
+    if (how === 'left') return this.#finish();
+    this.#attempts.cancelUpstream();
+    if (!this.#responseStarted) return this.#respond({ status: how === 'late' ? 408 : 400, headers: [] });
+    this.downstream.abort();
+    this.#finish();
+  }
+
+  // --- the endpoint's side ---------------------------------------------------------------------------------------------
+
+  onInterim(head: ResponseHead): void {
+    // The client may have waited for it with its body (100).
+    this.#idle.bodyMoved(performance.now());
+    if (!this.#over && !this.#responseStarted) this.downstream.interim(head);
+  }
+
+  onHead(head: ResponseHead, hasBody: boolean): void {
+    this.#idle.moved(performance.now());
+    if (this.#over) return;
+    // The attempt's own time goes on: it bounds the whole response (GEP-1742).
+    if (this.#retryForStatus(head.status, hasBody)) return;
+    this.#replay.clear();
+    this.#filterResponse(head);
+    this.#addSession(head);
+    this.#responseStarted = true;
+    this.#info.status = head.status;
+    this.#info.grpcStatus = headerOf(head.headers, 'grpc-status');
+    this.downstream.respond(head, hasBody);
+    if (!hasBody) this.#finish(true);
+  }
+
+  onUpgraded(head: ResponseHead): void {
+    this.#idle.moved(performance.now());
+    if (this.#over) return;
+    this.#attempts.clearLimit();
+    // What the rule bounds is the request; the connection that it became has no end in time.
+    clearTimeout(this.#requestTimer);
+    this.#upgraded = true;
+    // What the client sends now has an end of its own.
+    this.#requestEnded = false;
+    this.#responseStarted = true;
+    this.#info.status = 101;
+    this.#filterResponse(head);
+    this.#addSession(head);
+    this.downstream.respond(head, false);
+    this.downstream.upgraded();
+  }
+
+  onResponseData(bytes: Buffer): void {
+    this.#idle.moved(performance.now());
+    if (this.#over) return;
+    this.#info.bytesSent += bytes.length;
+    if (!this.downstream.write(bytes)) this.#attempts.upstream?.pause();
+  }
+
+  onResponseEnd(trailers: Headers | undefined): void {
+    if (this.#over) return;
+    if (trailers) this.#info.grpcStatus = headerOf(trailers, 'grpc-status') ?? this.#info.grpcStatus;
+    this.downstream.end(trailers);
+    // Of a connection that was upgraded each direction ends by itself.
+    if (!this.#upgraded || this.#requestEnded) this.#finish(true);
+    else this.#responseEnded = true;
+  }
+
+  onUpstreamDrain(): void {
+    this.#idle.moved(performance.now());
+    if (!this.#over) this.downstream.resume();
+  }
+
+  onError(failure: UpstreamFailure): void {
+    if (this.#over) return;
+    this.#attempts.clearLimit();
+    const refusal = localReplyOf(failure);
+    if (this.#responseStarted) return this.#endNow(refusal);
+    this.#lastFailure = refusal;
+    const execution = executionOf(failure, this.#attempts.upstream !== undefined);
+    this.#attempts.cancelUpstream();
+    const ofConnection = failure.kind === 'refused' || failure.kind === 'stale';
+    const next = this.#after({ method: this.#head.method, execution }, ofConnection);
+    if (this.#over || this.#goesOn(next)) return;
+    this.#refuse(next.kind === 'none' && next.usedUp ? { ...refusal, flag: 'URX' } : refusal);
+  }
+
+  // --- retries -----------------------------------------------------------------------------------------------------------
+
+  #after(failed: FailedAttempt, ofConnection: boolean): Next {
+    const { endpoint } = this.#attempts;
+    const endpoints = endpoint && this.#candidates();
+    return endpoints
+      ? this.#attempts.after(failed, endpoint, ofConnection, endpoints)
+      : { kind: 'none', usedUp: false };
+  }
+
+  /** True: another attempt is under way, or about to be. */
+  #goesOn(next: Next): boolean {
+    const { endpoint } = this.#attempts;
+    if (next.kind === 'none' || !endpoint || !this.#isKept()) return false;
+    if (next.kind === 'fresh') this.#connect(endpoint, true);
+    else this.#again(next.inMs);
+    return true;
+  }
+
+  #retryForStatus(status: number, hasBody: boolean): boolean {
+    if (this.#attempts.retry?.codes.includes(status) !== true) return false;
+    const next = this.#after({ method: this.#head.method, execution: 'responded', status }, false);
+    if (this.#over) return true;
+    if (next.kind === 'none') {
+      if (next.usedUp) this.#info.flag = 'URX';
+      return false;
+    }
+    if (!this.#isKept()) return false;
+    const attempts = this.#attempts;
+    attempts.clearLimit();
+    const { upstream } = attempts;
+    attempts.upstream = undefined;
+    if (upstream) {
+      // A response that is short is read to its end, so that its connection serves again.
+      if (hasBody || !this.#requestEnded) upstream.cancel();
+      else upstream.listener = undefined;
+    }
+    return this.#goesOn(next);
+  }
+
+  /** Whether the body so far is there to be sent again; asked where nothing else stands against that. */
+  #isKept(): boolean {
+    if (!this.#replay.isWhole) this.context.onLimitReached('retry-buffer');
+    return this.#replay.isWhole;
+  }
+
+  #again(inMs: number): void {
+    this.#attempts.leave();
+    if (inMs === 0) return this.#next();
+    // Nobody takes what the client sends meanwhile: all of it would have to be kept.
+    if (!this.#requestEnded) this.downstream.pause();
+    this.#attempts.backOff(inMs, () => this.#next());
+  }
+
+  #timeout(why: string): void {
+    if (this.#over) return;
+    this.#info.flag = 'UT';
+    if (this.#responseStarted) {
+      this.#info.why = why;
+      this.downstream.abort();
+      return this.#finish();
+    }
+    this.#refuse({ status: 504, flag: 'UT', code: 'WEFT_REQUEST_TIMEOUT', why });
+  }
+
+  /** Called from time to time: what does not move for too long ends. */
+  checkIdle(nowMs: number): void {
+    if (this.#over) return;
+    const hasBegun = this.#responseStarted;
+    const { isPaused } = this.downstream;
+    const phase = { awaitsBody: !this.#requestEnded && !hasBegun, isPaused, hasBegun, isGrpc: this.#isGrpc };
+    const timeouts = idleTimeoutsOf(this.context.limits, this.#route.rule, this.#route.isConsumerRoute);
+    const overdue = this.#idle.overdue(nowMs, phase, timeouts);
+    if (overdue === 'body') this.onGone('late', 'the body of the request did not come in time');
+    else if (overdue === 'stream') this.#timeout('nothing moved for too long');
+  }
+
+  // --- the end ---------------------------------------------------------------------------------------------------------
+
+  #filterResponse(head: ResponseHead): void {
+    const { rule, backend } = this.#route;
+    if (rule) this.#filters?.applyToResponse(head, backend?.filters ?? none, rule.filters);
+  }
+
+  #addSession(head: ResponseHead): void {
+    const { endpoint } = this.#attempts;
+    if (endpoint) this.#route.addSession(head, endpoint);
+  }
+
+  /** The waypoint's own response, for a reason that the client is not told. */
+  #refuse(reply: LocalReply): void {
+    if (this.#over) return;
+    this.#info.fail(reply);
+    const head = localReplyHead(reply, this.#isGrpc);
+    this.#info.grpcStatus = headerOf(head.headers, 'grpc-status');
+    this.#respond(head);
+  }
+
+  #respond(head: ResponseHead): void {
+    this.#attempts.cancelUpstream();
+    this.#filterResponse(head);
+    this.#responseStarted = true;
+    this.#info.status = head.status;
+    this.downstream.respond(head, false);
+    this.#finish();
+  }
+
+  /** `whole`: the response came to its end. */
+  #finish(whole = false): void {
+    if (this.#over) return;
+    this.#over = true;
+    clearTimeout(this.#requestTimer);
+    const attempts = this.#attempts;
+    attempts.clearTimers();
+    const { endpoint, upstream } = attempts;
+    attempts.upstream = undefined;
+    // A response that came whole leaves nothing to cancel but a request that is still being sent.
+    if (upstream && (!whole || !this.#requestEnded)) upstream.cancel();
+    if (!this.#requestEnded && !this.#upgraded) this.#mirrors?.cancel();
+    attempts.leaveEndpoint();
+    this.#replay.clear();
+    this.downstream.listener = undefined;
+    const { context } = this;
+    context.exchanges.delete(this);
+    if (this.#hasShare) context.requestShares.release(this.client.name, this.client.group);
+    const info = this.#info;
+    info.attempts = attempts.count;
+    info.end(endpoint, this.#authorization.verdict, this.#isGrpc, performance.now() - this.#startedMs);
+    if (this.#span) context.tracing?.end(this.#span, info);
+    context.onRequestEnd(info);
+  }
+}
+
+const none: readonly never[] = [];

@@ -1,0 +1,111 @@
+/** A rule's filters, as they are carried out on one request and on its response. */
+import { errorText } from '../../base/errors.js';
+import type { BackendTarget, PathChange, RouteFilter } from '../../model/route.js';
+import type { RequestAuthorization } from '../authorization/request-authorization.js';
+import type { Client } from '../listener/client.js';
+import {
+  addCorsHeaders,
+  changeHeaders,
+  changePath,
+  preflightOf,
+  redirectOf,
+  type CorsFilter,
+  type HeaderFilter,
+} from './filters.js';
+import { restoreForwarding } from './forwarding-headers.js';
+import type { RequestHead, ResponseHead } from '../http/http-stream.js';
+import { headerOf, removeHeader } from '../http/headers.js';
+import type { LocalReply } from '../http/local-reply.js';
+import { normalizePath } from '../../policy/path.js';
+
+/** What a filter responds in the endpoint's place. */
+export type FilterResponse =
+  | { readonly kind: 'respond'; readonly head: ResponseHead }
+  | { readonly kind: 'refuse'; readonly refusal: LocalReply };
+
+export interface FilteredRequest {
+  /** Changed by the filters. */
+  readonly head: RequestHead;
+  readonly client: Client;
+  readonly authorization: RequestAuthorization;
+  /** The port that the client dialed, for redirects. */
+  readonly port: number;
+  /** False: `//` of the path stays. */
+  readonly mergeSlashes: boolean;
+  mirror(backend: BackendTarget): void;
+}
+
+export class RequestFilters {
+  readonly #origin: string | undefined;
+  #cors: CorsFilter | undefined;
+
+  constructor(private readonly request: FilteredRequest) {
+    this.#origin = headerOf(request.head.headers, 'origin');
+  }
+
+  /**
+   * Changes the request. A response: the filters that follow are not carried out, and the request goes no further.
+   * @param prefix of the path, that the rule matched by
+   */
+  apply(filters: readonly RouteFilter[], prefix: string | undefined): FilterResponse | undefined {
+    const { request } = this;
+    const { head } = request;
+    for (const filter of filters) {
+      switch (filter.kind) {
+        case 'request-headers':
+          this.#changeHeaders(filter);
+          break;
+        case 'redirect':
+          return { kind: 'respond', head: redirectOf(head, filter, prefix, request.port) };
+        case 'rewrite': {
+          if (filter.hostname !== undefined) head.authority = filter.hostname;
+          const refusal = filter.path && this.#rewritePath(filter.path, prefix);
+          if (refusal) return { kind: 'refuse', refusal };
+          break;
+        }
+        case 'cors': {
+          const preflight = preflightOf(head, filter);
+          // The response to a preflight has all that it needs.
+          this.#cors = preflight ? undefined : filter;
+          if (preflight) return { kind: 'respond', head: preflight };
+          break;
+        }
+        case 'mirror':
+          if (Math.random() * filter.denominator < filter.numerator) request.mirror(filter.backend);
+          break;
+        case 'response-headers':
+          break;
+      }
+    }
+    return undefined;
+  }
+
+  /** Changes a response; the lists of filters in the order in which they count. */
+  applyToResponse({ headers }: ResponseHead, ...lists: (readonly RouteFilter[])[]): void {
+    for (const filters of lists)
+      for (const filter of filters) if (filter.kind === 'response-headers') changeHeaders(headers, filter);
+    if (this.#cors) addCorsHeaders(headers, this.#origin, this.#cors);
+  }
+
+  /** The path that the filter makes is normalized as a client's is. */
+  #rewritePath(change: PathChange, prefix: string | undefined): LocalReply | undefined {
+    const { head } = this.request;
+    try {
+      head.path = normalizePath(changePath(head.path, change, prefix), this.request.mergeSlashes);
+      return undefined;
+    } catch (error) {
+      const why = `the rule makes no path of it: ${errorText(error)}`;
+      return { status: 500, flag: 'NC', code: 'WEFT_BACKEND_INVALID', why };
+    }
+  }
+
+  #changeHeaders(filter: HeaderFilter): void {
+    const { head, client, authorization } = this.request;
+    authorization.saveHeaders();
+    const host = filter.set.find(({ name }) => name === 'host');
+    if (host) head.authority = host.value;
+    changeHeaders(head.headers, filter);
+    removeHeader(head.headers, 'host');
+    restoreForwarding(head.headers, client);
+  }
+}

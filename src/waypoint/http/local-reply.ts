@@ -1,0 +1,97 @@
+/** Responses that the waypoint itself gives (Envoy: local replies): status, flag, code and reason of each. */
+import type { ResponseHead, UpstreamFailure } from './http-stream.js';
+import type { ResponseFlag } from '../telemetry/request-record.js';
+
+export interface LocalReply {
+  readonly status: number;
+  readonly flag: ResponseFlag;
+  readonly code: string;
+  readonly why: string;
+}
+
+/** `reached`: the limit of all clients together, or this client's share of it. */
+export const requestLimitReply = (reached: 'all' | 'share', requestsMax: number): LocalReply => ({
+  status: 503,
+  flag: 'UO',
+  code: 'WEFT_REQUESTS_FULL',
+  why:
+    reached === 'all'
+      ? `request limit reached (${requestsMax})`
+      : 'this client has as many requests under way as its share of the limit',
+});
+
+export const noRoute: LocalReply = {
+  status: 404,
+  flag: 'NR',
+  code: 'WEFT_NO_ROUTE',
+  why: 'no rule of the routes matches',
+};
+
+export const invalidBackend = (why: string): LocalReply => ({
+  status: 500,
+  flag: 'NC',
+  code: 'WEFT_BACKEND_INVALID',
+  why,
+});
+
+export const noHealthyEndpoint = (service: string): LocalReply => ({
+  status: 503,
+  flag: 'UH',
+  code: 'WEFT_NO_HEALTHY_ENDPOINT',
+  why: `${service} has no endpoint that takes requests`,
+});
+
+export function localReplyOf({ kind, why, code }: UpstreamFailure): LocalReply {
+  switch (kind) {
+    case 'connect':
+      return { status: 503, flag: 'UF', code: code ?? 'WEFT_UPSTREAM_CONNECT', why };
+    case 'overflow':
+      return { status: 503, flag: 'UO', code: 'WEFT_REQUESTS_FULL', why };
+    case 'refused':
+    case 'stale':
+    case 'reset':
+      return { status: 503, flag: 'UC', code: 'WEFT_UPSTREAM_RESET', why };
+    case 'protocol':
+      return { status: 502, flag: 'UPE', code: 'WEFT_UPSTREAM_PROTOCOL', why };
+    case 'timeout':
+      return { status: 504, flag: 'UT', code: 'WEFT_REQUEST_TIMEOUT', why };
+  }
+}
+
+/** gRPC's own table of HTTP statuses (doc/http-grpc-status-mapping.md of grpc). */
+function grpcStatusOf(status: number): number {
+  switch (status) {
+    case 400:
+      return 13;
+    case 401:
+      return 16;
+    case 403:
+      return 7;
+    case 404:
+      return 12;
+    case 429:
+    case 502:
+    case 503:
+    case 504:
+      return 14;
+    default:
+      return 2;
+  }
+}
+
+/** The response of a local reply: its client is told the flag at most, never the reason. */
+export function localReplyHead({ status, flag }: LocalReply, isGrpc: boolean): ResponseHead {
+  return isGrpc
+    ? {
+        status: 200,
+        headers: [
+          'content-type',
+          'application/grpc',
+          'grpc-status',
+          String(grpcStatusOf(status)),
+          'grpc-message',
+          flag,
+        ],
+      }
+    : { status, headers: [] };
+}

@@ -1,0 +1,154 @@
+import assert from 'node:assert/strict';
+import { Duplex } from 'node:stream';
+import { test } from 'node:test';
+import { id, key, policy, service } from '../../../test/support/mesh.js';
+import {
+  ask,
+  eventually,
+  httpUpstream,
+  RawClient,
+  rawUpstream,
+  startWaypoint,
+  echoHandler,
+} from '../../../test/support/waypoint.js';
+import { lingerMsMax } from '../../hbone/stream-end.js';
+
+test('a connection on which nobody has spoken yet is counted, drained and ended', async (t) => {
+  const server = await httpUpstream(t, echoHandler('api'));
+  const waypoint = await startWaypoint(t, { backends: { api: [server.port] } });
+  const { connections } = waypoint.context;
+  const [late, silent] = [await RawClient.open(waypoint.port), await RawClient.open(waypoint.port)];
+  t.after(() => late.socket.destroy());
+  await eventually(() => connections.size === 2, 'both are counted');
+  for (const connection of connections) connection.drain();
+  // What it asks is answered, as the last on this connection.
+  late.write('GET / HTTP/1.1\r\nhost: api\r\n\r\n');
+  await late.until((text) => /connection: close/i.test(text), 'the answer');
+  assert.match(late.text, /^HTTP\/1.1 200 /);
+  assert.equal(await late.untilClosed(), 'end');
+  await eventually(() => connections.size === 1, 'one is left');
+  for (const connection of connections) connection.destroy();
+  assert.ok(await silent.untilClosed());
+  await eventually(() => connections.size === 0, 'none is left');
+  const leaver = await RawClient.open(waypoint.port);
+  await eventually(() => connections.size === 1, 'it is counted');
+  leaver.socket.resetAndDestroy();
+  await eventually(() => connections.size === 0, 'it is gone');
+  assert.equal(waypoint.context.connectionShares.size, 0);
+});
+
+test('a connection on which nobody has spoken yet ends when its Service is served no more', async (t) => {
+  const waypoint = await startWaypoint(t, { backends: { api: [] } });
+  const client = await RawClient.open(waypoint.port);
+  await eventually(() => waypoint.context.connections.size === 1, 'it is counted');
+  waypoint.apply({ mesh: { services: [service('api', '10.96.0.1')] } });
+  assert.ok(await client.untilClosed());
+  await eventually(() => waypoint.context.connections.size === 0, 'it is gone');
+});
+
+test('a client holds its share of connections and no more, and is counted', async (t) => {
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [] },
+    identity: id('web'),
+    limits: { connectionsMax: 8 },
+  });
+  const clients = [];
+  for (let i = 0; i < 8; i++) clients.push(await RawClient.open(waypoint.port));
+  await eventually(() => waypoint.limitsReached.length === 4, 'four are turned away');
+  assert.equal(waypoint.context.connections.size, 4);
+  assert.deepEqual(new Set(waypoint.limitsReached), new Set(['connections-per-client']));
+  for (const { socket } of clients) socket.destroy();
+  await eventually(() => waypoint.context.connectionShares.size === 0, 'all is free again');
+});
+
+test('a client has its share of requests under way and no more: 503, and counted', async (t) => {
+  const hang = await httpUpstream(t, (request, response) => {
+    if (request.url === '/short') response.end();
+  });
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [hang.port] },
+    identity: id('web'),
+    limits: { requestsMax: 4 },
+  });
+  const waiting = [];
+  for (let i = 0; i < 2; i++) {
+    const client = await RawClient.open(waypoint.port);
+    client.write('GET / HTTP/1.1\r\nhost: api\r\n\r\n');
+    waiting.push(client);
+  }
+  await eventually(() => waypoint.context.exchanges.size === 2, 'two are under way');
+  assert.equal((await ask(waypoint.port, { path: '/short' })).status, 503);
+  assert.equal(waypoint.records.at(-1)?.code, 'WEFT_REQUESTS_FULL');
+  assert.deepEqual(waypoint.limitsReached, ['requests-per-client']);
+  for (const { socket } of waiting) socket.resetAndDestroy();
+  await eventually(() => waypoint.context.requestShares.size === 0, 'their places are free');
+  assert.equal((await ask(waypoint.port, { path: '/short' })).status, 200);
+});
+
+test('bytes that a policy forbids while they are being connected are never carried', async (t) => {
+  const got: string[] = [];
+  const port = await rawUpstream(t, (socket) => socket.on('data', (bytes) => got.push(bytes.toString())));
+  let go = (): void => undefined;
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [port] },
+    protocol: 'tcp',
+    identity: id('web'),
+    dial: (dial) => async (endpoint, client) => {
+      await new Promise<void>((resolve) => (go = resolve));
+      return dial(endpoint, client);
+    },
+  });
+  const client = await RawClient.open(waypoint.port);
+  client.write('secret');
+  await eventually(() => waypoint.context.connections.size === 1, 'it is taken');
+  waypoint.apply({
+    mesh: { policies: [policy('p', 'deny', { destinationPorts: [80] }, { services: [key('api')] })] },
+  });
+  go();
+  assert.equal(await client.untilClosed(), 'reset');
+  await eventually(() => waypoint.context.connections.size === 0, 'it is gone');
+  assert.deepEqual(got, []);
+});
+
+test('a port that is declared as TCP is connected at once: a server that speaks first is not waited out', async (t) => {
+  const port = await rawUpstream(t, (socket) => socket.write('220 hello\r\n'));
+  // Whoever waited for the client's first bytes would wait beyond the test.
+  const limits = { detectTimeoutMsMax: 3_600_000 };
+  const waypoint = await startWaypoint(t, { backends: { api: [port] }, protocol: 'tcp', limits });
+  const client = await RawClient.open(waypoint.port);
+  t.after(() => client.socket.destroy());
+  assert.equal(await client.until((text) => text.endsWith('\n'), 'the greeting'), '220 hello\r\n');
+});
+
+test('bytes of a client that is gone wait for an endpoint that does not read them, up to a limit that is counted', async (t) => {
+  let written = 0;
+  const peer = new Duplex({
+    read: () => undefined,
+    // It is never done.
+    write: (bytes: Buffer) => void (written += bytes.length),
+  });
+  peer.on('error', () => undefined);
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [1] },
+    protocol: 'tcp',
+    dial: () => () => Promise.resolve(peer),
+  });
+  const { connections } = waypoint.context;
+  const client = await RawClient.open(waypoint.port);
+  client.write('last words');
+  await eventually(() => written > 0, 'the bytes are on their way');
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const turns = async (): Promise<void> => {
+    for (let i = 0; i < 100; i++) await new Promise((resolve) => setImmediate(resolve));
+  };
+  client.socket.resetAndDestroy();
+  // The reset arrives in one of these turns, and the wait begins with it.
+  for (let look = 0; look < 50 && !peer.destroyed; look++) {
+    await turns();
+    t.mock.timers.tick(lingerMsMax);
+  }
+  t.mock.timers.reset();
+  assert.ok(peer.destroyed);
+  await eventually(() => connections.size === 0, 'it is over');
+  assert.deepEqual(waypoint.limitsReached, ['linger']);
+});

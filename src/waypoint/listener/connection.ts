@@ -1,0 +1,96 @@
+/** A client's connection: what it speaks, and which codec or proxy takes it. */
+import type { Duplex } from 'node:stream';
+import { Exchange } from '../exchange/exchange.js';
+import { Http1ServerConnection } from '../http1/server.js';
+import { Http2ServerConnection } from '../http2/server.js';
+import type { ConnectionContext } from '../worker/context.js';
+import type { Client } from './client.js';
+import { ClientConnection } from './client-connection.js';
+import type { Destination } from './destination.js';
+import { detect } from './protocol-detection.js';
+import { proxyTcp } from './tcp-proxy.js';
+
+/**
+ * `open` gives the client's stream, which is owned from here on. False: the client's share of connections, or all there may be, are in
+ * use; nothing was opened, and the caller refuses it.
+ */
+export function serveConnection(
+  context: ConnectionContext,
+  open: () => Duplex,
+  client: Client,
+  destination: Destination,
+): boolean {
+  if (!mayConnect(context, client)) return false;
+  const stream = open();
+  stream.on('error', () => undefined);
+  const connection = new ClientConnection(context, stream, client, destination);
+  const { state } = context;
+  const declared =
+    destination.kind === 'service'
+      ? (destination.service.ports.find(({ servicePort }) => servicePort === destination.port)?.appProtocol ??
+        'unknown')
+      : state.endpointAt(destination.workload, destination.dialled).protocol;
+  const routing =
+    destination.kind === 'service'
+      ? state.routing(destination.service, destination.port, client.namespace)?.kind
+      : undefined;
+  if (declared === 'tcp' || declared === 'tls' || routing === 'tcp' || routing === 'tls') {
+    void proxyTcp(connection);
+    return true;
+  }
+  const isHttp = declared !== 'unknown' || routing !== undefined;
+  void detect(stream, isHttp ? context.limits.headTimeoutMsMax : context.limits.detectTimeoutMsMax).then(
+    ({ protocol, bytes }) => {
+      if (stream.destroyed) return connection.closed();
+      if (protocol === 'http2') return serveHttp2(connection, bytes);
+      // Declared as HTTP it is read as HTTP, and refused by the reader where it is none.
+      if (protocol === 'http1' || (isHttp && bytes.length > 0)) return serveHttp1(connection, bytes);
+      if (isHttp) {
+        connection.closed();
+        return void stream.destroy();
+      }
+      void proxyTcp(connection, bytes);
+    },
+    () => {
+      connection.closed();
+      stream.destroy();
+    },
+  );
+  return true;
+}
+
+/** Takes the client's place among the connections, which `ClientConnection` releases. */
+function mayConnect({ connectionShares, onLimitReached }: ConnectionContext, client: Client): boolean {
+  const reached = connectionShares.take(client.name, client.group);
+  if (reached !== undefined) onLimitReached(reached === 'all' ? 'connections' : 'connections-per-client');
+  return reached === undefined;
+}
+
+function serveHttp1(connection: ClientConnection, first: Buffer): void {
+  const { context, client, destination, stream } = connection;
+  const codec = new Http1ServerConnection(stream, {
+    limits: context.limits,
+    mergeSlashes: context.mergeSlashes,
+    onRequest: (request) => new Exchange(context, client, destination, request).start(),
+    onRefused: (status, why) => context.onUnreadable(status, why, client),
+    onLingerLimit: () => context.onLimitReached('linger'),
+    onClosed: connection.closed,
+  });
+  connection.handOver(codec);
+  if (first.length > 0) codec.first(first);
+  stream.resume();
+}
+
+function serveHttp2(connection: ClientConnection, first: Buffer): void {
+  const { context, client, destination, stream } = connection;
+  if (first.length > 0) stream.unshift(first);
+  connection.handOver(
+    new Http2ServerConnection(stream, {
+      limits: context.limits,
+      mergeSlashes: context.mergeSlashes,
+      onRequest: (request) => new Exchange(context, client, destination, request).start(),
+      onRefused: (status, why) => context.onUnreadable(status, why, client),
+      onClosed: connection.closed,
+    }),
+  );
+}

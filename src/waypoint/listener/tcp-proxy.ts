@@ -1,0 +1,126 @@
+/** Bytes as they are, of a protocol that is not HTTP: policies of connections decide, what asks for more of a request allows nothing. */
+import { performance } from 'node:perf_hooks';
+import { relay as relayBytes } from '../../hbone/relay.js';
+import { denialReason } from '../../policy/authorize.js';
+import { authorizeClient } from '../authorization/authorize.js';
+import type { ServicePort } from '../authorization/policy-groups.js';
+import type { Endpoint } from '../upstream/endpoint.js';
+import { chooseBackend, chooseEndpoint } from '../upstream/load-balancer.js';
+import type { ClientConnection } from './client-connection.js';
+import { notServed, servicePortOf, unknownService } from './destination.js';
+
+const otherEndpointsMax = 2;
+
+/**
+ * Relays a connection to an endpoint, by L4 policy alone; what asks for more of a request allows nothing.
+ * @param first bytes that were read to see what the client speaks
+ */
+export async function proxyTcp(connection: ClientConnection, first?: Buffer): Promise<void> {
+  const { context, stream, client, destination } = connection;
+  stream.pause();
+  let relay: ReturnType<typeof relayBytes> | undefined;
+  let current: Target | undefined;
+  connection.handOver({
+    // Such a connection has no end between two requests: it drains with its own.
+    drain: () => undefined,
+    destroy: () => (relay ? relay.cut('the waypoint ends') : stream.destroy()),
+    relay: {
+      isAffected: (impact) => current !== undefined && impact.endpoint(current.endpoint, current.sent),
+      forbidden: () => current && forbidden(connection, current),
+      cut: (why) => (relay ? relay.cut(why) : stream.destroy(new Error('reset'))),
+    },
+  });
+  const refuse = (why: string, endpoint?: Endpoint): void => {
+    connection.closed();
+    context.onRelay(client, destination, endpoint, why);
+    stream.destroy(new Error('reset'));
+  };
+  const tried = new Set<Endpoint>();
+  for (;;) {
+    const target = targetFor(connection, tried);
+    if (typeof target === 'string') return refuse(target);
+    current = target;
+    const { endpoint } = target;
+    const why = forbidden(connection, target);
+    if (why !== undefined) return refuse(why, endpoint);
+    try {
+      const peer = await context.pool.dial(endpoint, client);
+      // Policies may have changed while it was dialled, and cut it.
+      if (stream.destroyed) {
+        connection.closed();
+        return void peer.destroy();
+      }
+      const now = forbidden(connection, target);
+      if (now !== undefined) {
+        peer.destroy();
+        return refuse(now, endpoint);
+      }
+      endpoint.active++;
+      context.onRelay(client, destination, endpoint, undefined);
+      if (first && first.length > 0) peer.write(first);
+      // A short word and the client's end may both have come while it was looked at: nobody tells of that end again.
+      if (stream.readableEnded) peer.end();
+      relay = relayBytes(stream, peer);
+      const { lingered } = await relay.done;
+      if (lingered === true) context.onLimitReached('linger');
+      endpoint.active--;
+      connection.closed();
+      return;
+    } catch (error) {
+      tried.add(endpoint);
+      if (tried.size > otherEndpointsMax || stream.destroyed)
+        return refuse(error instanceof Error ? error.message : 'no connection', endpoint);
+    }
+  }
+}
+
+interface Target {
+  readonly endpoint: Endpoint;
+  readonly sent: ServicePort | undefined;
+}
+
+/** Why bytes may not go there: by the policies of the Service that was asked, of the one that they are sent to, and of the endpoint. */
+function forbidden(
+  { context: { state }, client, destination }: ClientConnection,
+  { endpoint, sent }: Target,
+): string | undefined {
+  const lost = notServed(state, destination) ?? unknownService(state, sent);
+  if (lost !== undefined) return lost;
+  const asked = servicePortOf(destination);
+  const { policies } = state;
+  for (const groups of [
+    asked ? policies.ofService(asked, destination.dialled.ip) : [],
+    policies.ofEndpoint(endpoint, sent),
+  ]) {
+    const verdict = authorizeClient(groups, client, undefined);
+    if (!verdict.allowed) return denialReason(verdict);
+  }
+  return undefined;
+}
+
+function targetFor(
+  { context: { state }, client, destination }: ClientConnection,
+  tried: ReadonlySet<Endpoint>,
+): Target | string {
+  if (destination.kind === 'workload') {
+    const only = state.endpointAt(destination.workload, destination.dialled);
+    return tried.has(only) ? 'the workload cannot be reached' : { endpoint: only, sent: undefined };
+  }
+  let sent: ServicePort = { service: destination.service.key, port: destination.port };
+  const routing = state.routing(destination.service, destination.port, client.namespace);
+  if (routing?.kind === 'tcp' || routing?.kind === 'tls') {
+    const matched = routing.match({ method: '', path: '/', authority: '', scheme: '', headers: [] });
+    const target = matched && chooseBackend(matched.rule.backends, Math.random())?.target;
+    if (target?.kind !== 'service') return target?.reason ?? 'no rule of the routes takes connections';
+    sent = target;
+  }
+  const endpoints = state.endpoints(sent.service, sent.port);
+  if (!endpoints) return `no Service ${sent.service} with port ${sent.port} is known`;
+  const endpoint = chooseEndpoint(
+    endpoints,
+    { endpoints: tried, mayRepeat: false },
+    performance.now(),
+    Math.random,
+  );
+  return endpoint ? { endpoint, sent } : `${sent.service} has no endpoint that takes connections`;
+}

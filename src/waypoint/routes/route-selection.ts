@@ -1,0 +1,93 @@
+/** Where the routes send one request: the rule, its backend, that backend's Service port, and the session that names an endpoint. */
+import type { RouteBackend, RouteRule } from '../../model/route.js';
+import type { ServicePort } from '../authorization/policy-groups.js';
+import type { RequestHead, ResponseHead } from '../http/http-stream.js';
+import type { Client } from '../listener/client.js';
+import { servicePortOf, type Destination } from '../listener/destination.js';
+import type { WaypointState } from '../state/waypoint-state.js';
+import type { Endpoint } from '../upstream/endpoint.js';
+import { chooseBackend } from '../upstream/load-balancer.js';
+import { addSessionToken, findSession, type Session } from '../upstream/session-persistence.js';
+import type { Matched } from './compile.js';
+
+export class RouteSelection {
+  /** Undefined: no routes apply to the request. */
+  matched: Matched | undefined;
+  backend: RouteBackend | undefined;
+  /** The Service's port that endpoints are taken from; undefined for a workload's own address. */
+  sent: ServicePort | undefined;
+  #session: Session | undefined;
+
+  constructor(
+    private readonly state: WaypointState,
+    private readonly client: Client,
+    private readonly destination: Destination,
+    private readonly head: RequestHead,
+  ) {}
+
+  get rule(): RouteRule | undefined {
+    return this.matched?.rule;
+  }
+
+  /** Finds the request's rule. False: routes apply to the request, and none of their rules matches. */
+  match(): boolean {
+    const { destination } = this;
+    const routing =
+      destination.kind === 'service'
+        ? this.state.routing(destination.service, destination.port, this.client.namespace)
+        : undefined;
+    if (routing === undefined || (routing.kind !== 'http' && routing.kind !== 'grpc')) return true;
+    this.matched = routing.match(this.head);
+    return this.matched !== undefined;
+  }
+
+  /** The backend that a session names, else one by weight, once per request. Undefined: it was chosen before, or the rule has none. */
+  chooseBackend(): RouteBackend | undefined {
+    const { rule } = this;
+    if (!rule || this.backend) return undefined;
+    return (this.backend = this.#persisted(rule)?.backend ?? chooseBackend(rule.backends, Math.random()));
+  }
+
+  /** The endpoints that the request may go to, as they are now; the reason where there is no such backend. */
+  endpoints(): readonly Endpoint[] | string {
+    const { state, destination, rule } = this;
+    let sent = servicePortOf(destination);
+    if (rule) {
+      const target = this.backend?.target;
+      if (target?.kind !== 'service')
+        return target?.reason ?? 'the rule names no backend that takes requests';
+      sent = target;
+    }
+    this.sent = sent;
+    if (destination.kind === 'workload' && !rule)
+      return [state.endpointAt(destination.workload, destination.dialled)];
+    const endpoints = sent && state.endpoints(sent.service, sent.port);
+    return endpoints ?? `no Service ${sent?.service ?? ''} with port ${sent?.port ?? ''} is known`;
+  }
+
+  /** The endpoint that the client's session names, where the rule still leads to it. */
+  sessionEndpoint(): Endpoint | undefined {
+    return this.rule && this.#persisted(this.rule)?.endpoint;
+  }
+
+  /** To a response of `endpoint`: the waypoint's own responses name none. */
+  addSession(response: ResponseHead, endpoint: Endpoint): void {
+    if (this.rule) addSessionToken(response, this.rule, endpoint, this.#session, Date.now());
+  }
+
+  /** The route is of the client's namespace, not of the Service's. */
+  get isConsumerRoute(): boolean {
+    const { destination } = this;
+    const route = this.matched?.route;
+    return (
+      route !== undefined &&
+      destination.kind === 'service' &&
+      route.namespace !== destination.service.namespace
+    );
+  }
+
+  /** Kept once it is found: an endpoint that went since is no reason to change the backend within one request. */
+  #persisted(rule: RouteRule): Session | undefined {
+    return (this.#session ??= findSession(this.state, rule, this.head.headers, Date.now()));
+  }
+}

@@ -1,0 +1,40 @@
+/** What of a waypoint's decisions an update of the mesh touches: all else is not decided again. */
+import type { ServiceKey } from '../../model/workload.js';
+import { touchedWorkloads, type MeshChange } from '../../state/change.js';
+import type { Destination } from '../listener/destination.js';
+import type { ServicePort } from '../authorization/policy-groups.js';
+import type { WaypointState } from './waypoint-state.js';
+import type { Endpoint } from '../upstream/endpoint.js';
+
+export class ChangeImpact {
+  readonly #workload: ReturnType<typeof touchedWorkloads>;
+
+  constructor(
+    private readonly state: WaypointState,
+    private readonly change: MeshChange,
+  ) {
+    this.#workload = touchedWorkloads(state.view, change);
+  }
+
+  /** What a client asked for: whether it is served, and the Service's own policies. */
+  destination(destination: Destination): boolean {
+    return destination.kind === 'service'
+      ? this.#service(destination.service.key)
+      : this.#workload(destination.workload.uid);
+  }
+
+  /** Where a request was sent: the Service that it is sent to, and each workload that the endpoint may lead to. */
+  endpoint(endpoint: Endpoint, sent: ServicePort | undefined): boolean {
+    if (sent && this.#service(sent.service)) return true;
+    if (this.#workload(endpoint.workload.uid)) return true;
+    if (!endpoint.via || !sent) return false;
+    if (this.change.endpointsOf.has(sent.service)) return true;
+    return this.state.policies
+      .candidates(endpoint, sent)
+      .some(({ workload }) => this.#workload(workload.uid));
+  }
+
+  #service(key: ServiceKey): boolean {
+    return this.change.services.has(key) || this.change.policyServices.has(key);
+  }
+}

@@ -1,0 +1,266 @@
+/** What a worker knows: the mesh's view and the routes. One writer applies updates; what is derived is kept until the next. */
+import type { SocketAddress } from '../../model/address.js';
+import { formatSocketAddress } from '../../model/address.js';
+import { namespaceOfKey } from '../../model/ownership.js';
+import type { Route, RouteKey } from '../../model/route.js';
+import type { Service } from '../../model/service.js';
+import type { AppProtocol, PortMapping, ServiceKey, WaypointRef, Workload } from '../../model/workload.js';
+import { RegexTime } from '../../policy/regex.js';
+import { candidatesOf, waypointsOf } from '../../state/resolve.js';
+import { ChangeTracker, type MeshChange } from '../../state/change.js';
+import { MeshState, type MeshUpdate, type MeshView } from '../../state/store.js';
+import { PolicyGroups } from '../authorization/policy-groups.js';
+import { plainBackendsOf, withoutPlainBackends, type IsPlain } from '../routes/consumer-routes.js';
+import { compileRoutes, type Matcher } from '../routes/compile.js';
+import type { Endpoint } from '../upstream/endpoint.js';
+import { newHealth } from '../upstream/endpoint-health.js';
+
+export interface WaypointUpdate {
+  readonly mesh?: MeshUpdate;
+  readonly routes?: readonly Route[];
+  readonly removedRoutes?: readonly string[];
+}
+
+export type RouteKind = Route['kind'];
+export interface Routing {
+  readonly kind: RouteKind;
+  readonly match: Matcher;
+}
+
+const kinds: readonly RouteKind[] = ['grpc', 'http', 'tls', 'tcp'];
+
+const sweepEndpointsMin = 16_384;
+
+const attachedAt = (service: ServiceKey, routeNamespace: string): string => `${service} ${routeNamespace}`;
+
+export class WaypointState {
+  readonly #mesh = new MeshState();
+  readonly #changes = new ChangeTracker(this.#mesh);
+  readonly #routes = new Map<RouteKey, Route>();
+  readonly #known = new Map<string, Endpoint>();
+  #sweepAt = sweepEndpointsMin;
+  /** By Service and namespace: any number of another namespace's costs nobody a look. */
+  readonly #attached = new Map<string, Map<RouteKey, Route>>();
+  readonly #routings = new Map<string, Routing | undefined>();
+  /** Of routings by consumer routes, by the same key. `endpoints`: those that they were last compared with. */
+  readonly #consumers = new Map<
+    string,
+    { readonly routes: readonly Route[]; readonly plain: string; endpoints: object }
+  >();
+  #endpoints = new Map<string, readonly Endpoint[]>();
+  /** By the client's namespace, over updates: no client uses up what others' requests need, and no change of a route gives more. */
+  readonly #regexTimes = new Map<string, RegexTime>();
+  readonly policies: PolicyGroups;
+
+  constructor(
+    /** Where this waypoint runs: endpoints near to it come first where a Service asks for that. */
+    readonly node: string,
+    /** The Service by which clients reach this waypoint. */
+    readonly self: ServiceKey,
+  ) {
+    this.policies = new PolicyGroups(this.#mesh, node);
+  }
+
+  get view(): MeshView {
+    return this.#mesh;
+  }
+
+  /** What of the mesh it touched; undefined where it is about routes alone. */
+  apply({ mesh, routes = [], removedRoutes = [] }: WaypointUpdate): MeshChange | undefined {
+    const change = mesh && this.#changes.of(mesh);
+    if (mesh) this.#mesh.apply(mesh);
+    /** Services with the namespaces of routes of theirs that changed. */
+    const attached = new Set<string>();
+    for (const key of removedRoutes) this.#detach(key as RouteKey, attached);
+    for (const route of routes) {
+      this.#detach(route.key, attached);
+      this.#routes.set(route.key, route);
+      for (const { service } of route.parents) {
+        const at = attachedAt(service, route.namespace);
+        attached.add(at);
+        let there = this.#attached.get(at);
+        if (!there) this.#attached.set(at, (there = new Map()));
+        there.set(route.key, route);
+      }
+    }
+    if (attached.size > 0) this.#forgetRoutings(attached);
+    if (mesh) {
+      this.#endpoints = new Map();
+      this.policies.clear();
+      this.#forgetEndpoints();
+    }
+    return change;
+  }
+
+  /** For a worker that starts later. */
+  full(): WaypointUpdate {
+    return { mesh: this.#mesh.full(), routes: [...this.#routes.values()] };
+  }
+
+  dump(): object {
+    return { ...this.#mesh.dump(), routes: [...this.#routes.values()] };
+  }
+
+  /** The routes that apply to a client's requests to a Service's port; undefined where there are none. */
+  routing(service: Service, port: number, clientNamespace: string | undefined): Routing | undefined {
+    // Consumer routes are those of the client's namespace, in place of the Service's own (GEP-1294).
+    const consumer = clientNamespace === service.namespace ? undefined : clientNamespace;
+    const key = `${service.key} ${port} ${consumer ?? ''}`;
+    if (this.#routings.has(key) && this.#isCurrent(key)) return this.#routings.get(key);
+    const attached = (namespace: string): readonly Route[] =>
+      [...(this.#attached.get(attachedAt(service.key, namespace))?.values() ?? [])].filter(({ parents }) =>
+        parents.some((parent) => parent.service === service.key && (parent.port ?? port) === port),
+      );
+    const ofConsumer = consumer === undefined ? [] : attached(consumer);
+    if (ofConsumer.length > 0) {
+      const plain = plainBackendsOf(ofConsumer, this.#isPlain);
+      this.#consumers.set(key, { routes: ofConsumer, plain, endpoints: this.#endpoints });
+    } else this.#consumers.delete(key);
+    const group =
+      ofConsumer.length > 0
+        ? ofConsumer.map((route) => withoutPlainBackends(route, this.#isPlain))
+        : attached(service.namespace);
+    const kind = kinds.find((one) => group.some((route) => route.kind === one));
+    const match =
+      kind &&
+      compileRoutes(
+        group.filter((route) => route.kind === kind),
+        this.#regexTimeOf(consumer ?? service.namespace),
+      );
+    const routing = kind && match ? { kind, match } : undefined;
+    this.#routings.set(key, routing);
+    return routing;
+  }
+
+  #regexTimeOf(clientNamespace: string): RegexTime {
+    let time = this.#regexTimes.get(clientNamespace);
+    if (!time) this.#regexTimes.set(clientNamespace, (time = new RegexTime()));
+    return time;
+  }
+
+  /** By what `routing` knows of its backends; a mesh update may have changed it. */
+  #isCurrent(key: string): boolean {
+    const known = this.#consumers.get(key);
+    if (!known || known.endpoints === this.#endpoints) return true;
+    known.endpoints = this.#endpoints;
+    return plainBackendsOf(known.routes, this.#isPlain) === known.plain;
+  }
+
+  readonly #isPlain: IsPlain = ({ service: key, port }) => {
+    const waypoint = this.#mesh.service(key)?.waypoint;
+    if (waypoint && this.isSelf(waypoint)) return false;
+    return (
+      this.endpoints(key, port)?.some(({ workload, via }) => !via && workload.tunnel === 'none') ?? false
+    );
+  };
+
+  #detach(key: RouteKey, attached: Set<string>): void {
+    const old = this.#routes.get(key);
+    if (!old) return;
+    this.#routes.delete(key);
+    for (const { service } of old.parents) {
+      const at = attachedAt(service, old.namespace);
+      attached.add(at);
+      const there = this.#attached.get(at);
+      there?.delete(key);
+      if (there?.size === 0) this.#attached.delete(at);
+    }
+  }
+
+  /** A consumer's routes are its own clients' alone; the Service's own are those of all who have none. */
+  #forgetRoutings(attached: ReadonlySet<string>): void {
+    for (const key of this.#routings.keys()) {
+      const [service, , consumer = ''] = key.split(' ') as [ServiceKey, string, string?];
+      if (
+        !attached.has(attachedAt(service, consumer)) &&
+        !attached.has(attachedAt(service, namespaceOfKey(service)))
+      )
+        continue;
+      this.#routings.delete(key);
+      this.#consumers.delete(key);
+    }
+  }
+
+  /** Undefined: the Service is not known, or has no such port. */
+  endpoints(key: ServiceKey, port: number): readonly Endpoint[] | undefined {
+    const service = this.#mesh.service(key);
+    const mapping = service?.ports.find(({ servicePort }) => servicePort === port);
+    if (!service || !mapping) return undefined;
+    const name = `${key} ${port}`;
+    const known = this.#endpoints.get(name);
+    if (known) return known;
+    const found = this.#endpointsOf(service, mapping);
+    this.#endpoints.set(name, found);
+    return found;
+  }
+
+  #endpointsOf(service: Service, { servicePort: port, appProtocol }: PortMapping): readonly Endpoint[] {
+    const { key, waypoint } = service;
+    const like = service.addresses[0]?.ip ?? this.#mesh.endpointsOf(key)[0]?.addresses[0];
+    if (!like) return [];
+    const candidates = candidatesOf(this.#mesh, service, { ip: like, port }, this.node);
+    const via = waypoint && !this.isSelf(waypoint) ? waypoint : undefined;
+    if (!via)
+      return candidates.map(({ workload, target }) => this.#endpointOf(workload, target, appProtocol));
+    // Its own waypoint chooses among them; the policies of all of them count (policy-groups.ts).
+    const [first] = candidates;
+    const vip = service.addresses[0]?.ip;
+    if (!first || !vip) return [];
+    return [this.#endpointOf(first.workload, { ip: vip, port }, appProtocol, via)];
+  }
+
+  isSelf(waypoint: WaypointRef): boolean {
+    return waypoint.kind === 'hostname' && waypoint.service === this.self;
+  }
+
+  /** Whether requests to a Service's or a workload's port are this waypoint's to carry: it is no open proxy. */
+  serves(service: Service | undefined, workload: Workload | undefined, port: number): boolean {
+    if (service) return service.waypoint !== undefined && this.isSelf(service.waypoint);
+    return workload !== undefined && waypointsOf(this.#mesh, workload, port).some((one) => this.isSelf(one));
+  }
+
+  /** A workload that was asked for by its own address. */
+  endpointAt(workload: Workload, target: SocketAddress): Endpoint {
+    const said = new Set<AppProtocol>();
+    for (const ports of workload.services.values()) {
+      for (const port of ports) if (port.targetPort === target.port) said.add(port.appProtocol);
+    }
+    // Where its Services differ nobody has said.
+    const [protocol = 'unknown'] = said;
+    return this.#endpointOf(workload, target, said.size === 1 ? protocol : 'unknown');
+  }
+
+  #endpointOf(workload: Workload, target: SocketAddress, protocol: AppProtocol, via?: WaypointRef): Endpoint {
+    const key = `${workload.uid} ${formatSocketAddress(target)} ${protocol}${via ? ' via' : ''}`;
+    let endpoint = this.#known.get(key);
+    if (!endpoint) {
+      if (this.#known.size >= this.#sweepAt) this.#forgetUnlisted();
+      endpoint = { key, workload, target, protocol, via, active: 0, health: newHealth() };
+      this.#known.set(key, endpoint);
+    }
+    endpoint.workload = workload;
+    return endpoint;
+  }
+
+  /**
+   * A workload that names this waypoint itself is asked for at any port, so clients choose how many there are. Those in use, and those of
+   * Services, stay.
+   */
+  #forgetUnlisted(): void {
+    const listed = new Set([...this.#endpoints.values()].flat());
+    for (const [key, endpoint] of this.#known)
+      if (endpoint.active === 0 && !listed.has(endpoint)) this.#known.delete(key);
+    this.#sweepAt = Math.max(sweepEndpointsMin, 2 * this.#known.size);
+  }
+
+  /** Addresses of workloads of which something is kept. */
+  get endpointsKnown(): number {
+    return this.#known.size;
+  }
+
+  #forgetEndpoints(): void {
+    for (const [key, endpoint] of this.#known) {
+      if (endpoint.active === 0 && !this.#mesh.workload(endpoint.workload.uid)) this.#known.delete(key);
+    }
+  }
+}

@@ -1,0 +1,77 @@
+/** Requests as lines of the access log. One per worker. */
+import { pino } from 'pino';
+import { formatSocketAddress } from '../../model/address.js';
+import type { RequestRecord } from './request-record.js';
+
+export type AccessLogMode = 'none' | 'errors' | 'all';
+
+/** Made with `template`: a text in which %NAME% stands for a field of the line; JSON where absent. */
+export class AccessLog {
+  readonly #file: ReturnType<typeof pino.destination>;
+  readonly #log: pino.Logger;
+
+  constructor(
+    path: string,
+    private readonly mode: AccessLogMode,
+    private readonly template: string | undefined,
+    onDropped: () => void,
+  ) {
+    this.#file = pino.destination({ dest: path === '-' ? 1 : path, sync: false, maxLength: 8 << 20 });
+    this.#file.on('drop', onDropped);
+    this.#file.on('error', onDropped);
+    this.#log = pino({ base: {}, timestamp: pino.stdTimeFunctions.isoTime }, this.#file);
+  }
+
+  write(record: RequestRecord): void {
+    if (this.mode === 'none') return;
+    const failed = record.flag !== undefined || record.status >= 500 || record.status === 0;
+    if (this.mode === 'errors' && !failed) return;
+    const line = lineOf(record);
+    if (this.template === undefined) this.#log[failed ? 'warn' : 'info'](line);
+    else this.#file.write(`${fill(this.template, line)}\n`);
+  }
+
+  close(): void {
+    try {
+      this.#file.flushSync();
+    } catch {
+      // Never opened, or the disk is full: there is nobody left to tell.
+    }
+  }
+}
+
+export function lineOf(record: RequestRecord): Readonly<Record<string, unknown>> {
+  const { client, endpoint } = record;
+  return {
+    source: client.identity ?? 'unknown',
+    sourceAddress: formatSocketAddress(client.address),
+    service: record.service,
+    method: record.method,
+    authority: record.authority,
+    path: record.path,
+    protocol: record.version,
+    status: record.status,
+    ...(record.grpcStatus === undefined ? {} : { grpcStatus: record.grpcStatus }),
+    flags: record.flag ?? '-',
+    ...(record.code === undefined ? {} : { code: record.code }),
+    ...(record.why === undefined ? {} : { why: record.why }),
+    route: record.route ?? '-',
+    endpoint: endpoint ? formatSocketAddress(endpoint.target) : '-',
+    destination: endpoint?.workload.identity ?? 'unknown',
+    pod: endpoint?.workload.name ?? '-',
+    attempts: record.attempts,
+    ...(record.policy === undefined ? {} : { policy: record.policy }),
+    ...(record.rule === undefined ? {} : { rule: record.rule }),
+    ...(record.audited.length > 0 ? { audited: record.audited } : {}),
+    bytesReceived: record.bytesReceived,
+    bytesSent: record.bytesSent,
+    durationMs: Math.round(record.durationMs * 1000) / 1000,
+  };
+}
+
+/** Values are made one line of printable text: what a client sends must not write lines of its own. */
+export function fill(template: string, line: Readonly<Record<string, unknown>>): string {
+  return template.replace(/%([a-zA-Z]+)%/g, (_all, name: string) =>
+    String(line[name] ?? '-').replace(/[\x00-\x1f\x7f]/g, '?'),
+  );
+}

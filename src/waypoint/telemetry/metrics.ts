@@ -1,0 +1,252 @@
+/** Requests as metrics, by the names and labels that mesh dashboards know. One per worker. */
+import { Counter, Registry } from 'prom-client';
+import type { Workload } from '../../model/workload.js';
+import type { MeshView } from '../../state/store.js';
+import { metricsJson } from '../../telemetry/exposition.js';
+import {
+  BoundedCounter,
+  registerMetric,
+  SeriesTable,
+  type Labels,
+  type Series,
+  type Value,
+} from '../../telemetry/series.js';
+import type { RequestRecord } from './request-record.js';
+
+const durationBoundsMs = [0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000];
+const sizeBounds = [1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8];
+/** Of one metric, per worker. */
+const seriesMax = 2000;
+/** Client, endpoint and result of a request to its series; made anew where it is full. */
+const shortcutsMax = 4 * seriesMax;
+
+interface Buckets {
+  readonly counts: Float64Array;
+  sum: number;
+}
+interface Requests {
+  count: number;
+  readonly durations: Buckets;
+  readonly received: Buckets;
+  readonly sent: Buckets;
+}
+
+const buckets = (bounds: readonly number[]): Buckets => ({
+  counts: new Float64Array(bounds.length + 1),
+  sum: 0,
+});
+function count(into: Buckets, bounds: readonly number[], value: number): void {
+  let at = 0;
+  while (at < bounds.length && value > (bounds[at] ?? 0)) at++;
+  into.counts[at] = (into.counts[at] ?? 0) + 1;
+  into.sum += value;
+}
+
+export class WaypointMetrics {
+  readonly registry = new Registry();
+  readonly limitReached = new Counter({
+    name: 'weft_limit_reached_total',
+    help: 'What a limit of the waypoint turned away, by limit (docs/limits.md)',
+    labelNames: ['limit'] as const,
+    registers: [this.registry],
+  });
+  readonly refusedHeads = new Counter({
+    name: 'weft_waypoint_unreadable_requests_total',
+    help: 'Requests that were answered before they could be read, by status',
+    labelNames: ['status'] as const,
+    registers: [this.registry],
+  });
+  readonly mirrored = new Counter({
+    name: 'weft_waypoint_mirrored_requests_total',
+    help: 'Copies of requests for a mirror, by what became of them (docs/waypoint.md)',
+    labelNames: ['result'] as const,
+    registers: [this.registry],
+  });
+  readonly #overflow = (): void => this.limitReached.inc({ limit: 'metric-series' });
+  readonly #routes = this.#counter(
+    'weft_waypoint_route_requests_total',
+    'Requests by the rule that took them',
+    ['route', 'code_class'],
+  );
+  readonly #denied = this.#counter('weft_refused_total', 'Requests refused, by code and policy', [
+    'code',
+    'policy',
+    'rule',
+    'source_principal',
+  ]);
+  readonly #audited = this.#counter(
+    'weft_audited_total',
+    'Requests that a policy in audit mode would have refused',
+    ['policy'],
+  );
+  readonly #series: SeriesTable<Requests>;
+  readonly #other: Requests = requests();
+  #shortcuts = new Map<string, Series<Requests>>();
+  /** Told in turns of a scrape: a counter's own book-keeping costs more than a request may. */
+  #routeCounts = new Map<string, number>();
+
+  constructor(
+    private readonly view: () => MeshView,
+    private readonly now: () => number = Date.now,
+  ) {
+    this.#series = new SeriesTable(seriesMax, requests, now);
+    this.#register('istio_requests_total', 'Requests', 'counter', (labels, { count: value }) => [
+      { value, labels },
+    ]);
+    this.#histogram(
+      'istio_request_duration_milliseconds',
+      'How long requests took',
+      durationBoundsMs,
+      (s) => s.durations,
+    );
+    this.#histogram('istio_request_bytes', 'Bytes of requests', sizeBounds, (s) => s.received);
+    this.#histogram('istio_response_bytes', 'Bytes of answers', sizeBounds, (s) => s.sent);
+  }
+
+  record(record: RequestRecord): void {
+    const { client } = record;
+    const series = this.#seriesOf(record);
+    series.count++;
+    count(series.durations, durationBoundsMs, record.durationMs);
+    count(series.received, sizeBounds, record.bytesReceived);
+    count(series.sent, sizeBounds, record.bytesSent);
+    if (record.route !== undefined) {
+      const route = `${record.route} ${Math.floor(record.status / 100)}xx`;
+      this.#routeCounts.set(route, (this.#routeCounts.get(route) ?? 0) + 1);
+      if (this.#routeCounts.size > shortcutsMax) this.#tellRoutes();
+    }
+    if (record.code !== undefined) {
+      this.#denied.inc(client.group, {
+        code: record.code,
+        policy: record.policy ?? '',
+        rule: String(record.rule ?? ''),
+        source_principal: client.identity ?? 'unknown',
+      });
+    }
+    for (const policy of record.audited) this.#audited.inc(namespaceOf(policy), { policy });
+  }
+
+  #seriesOf(record: RequestRecord): Requests {
+    const { client, endpoint } = record;
+    const grpc = grpcStatusOf(record);
+    const key = `${client.key} ${endpoint?.key ?? ''} ${record.service} ${record.status} ${record.flag ?? ''} ${grpc} ${record.protocol}`;
+    let series = this.#shortcuts.get(key);
+    if (series && !series.isEvicted) {
+      series.lastMs = this.now();
+      return series.value;
+    }
+    // By whose traffic it is: neither side makes the others' series fewer.
+    const group = `${client.group} ${record.serviceNamespace}`;
+    series = this.#series.of(group, labelsOf(record, this.view(), grpc));
+    if (!series) {
+      this.#overflow();
+      return this.#other;
+    }
+    if (this.#shortcuts.size >= shortcutsMax) this.#shortcuts = new Map();
+    this.#shortcuts.set(key, series);
+    return series.value;
+  }
+
+  /** Without `names` only metrics whose labels name no pod, principal, policy or route. */
+  async read(names = true): Promise<object[]> {
+    this.#tellRoutes();
+    this.#series.sweep();
+    return metricsJson(this.registry, names);
+  }
+
+  #tellRoutes(): void {
+    for (const [name, value] of this.#routeCounts) {
+      const at = name.lastIndexOf(' ');
+      const route = name.slice(0, at);
+      this.#routes.inc(namespaceOf(route), { route, code_class: name.slice(at + 1) }, value);
+    }
+    this.#routeCounts = new Map();
+  }
+
+  #counter<L extends string>(name: string, help: string, labelNames: readonly L[]): BoundedCounter<L> {
+    return new BoundedCounter(this.registry, { name, help, labelNames }, seriesMax, this.#overflow, () =>
+      this.now(),
+    );
+  }
+
+  #histogram(name: string, help: string, bounds: readonly number[], of: (series: Requests) => Buckets): void {
+    this.#register(name, help, 'histogram', (labels, series) => {
+      const { counts, sum } = of(series);
+      let total = 0;
+      const values: Value[] = bounds.map((le, i) => {
+        total += counts[i] ?? 0;
+        return { value: total, labels: { ...labels, le }, metricName: `${name}_bucket` };
+      });
+      total += counts[bounds.length] ?? 0;
+      values.push({ value: total, labels: { ...labels, le: '+Inf' }, metricName: `${name}_bucket` });
+      values.push({ value: sum, labels, metricName: `${name}_sum` });
+      values.push({ value: total, labels, metricName: `${name}_count` });
+      return values;
+    });
+  }
+
+  #register(
+    name: string,
+    help: string,
+    type: 'counter' | 'histogram',
+    of: (labels: Labels, series: Requests) => Value[],
+  ): void {
+    registerMetric(this.registry, { name, help, type }, () => [
+      ...[...this.#series].flatMap(({ labels, value }) => of(labels, value)),
+      ...(this.#other.count > 0 ? of(otherLabels, this.#other) : []),
+    ]);
+  }
+}
+
+const otherLabels: Labels = { reporter: 'waypoint', destination_service: 'other' };
+
+/** Of policies and routes: `<namespace>/…`. */
+const namespaceOf = (name: string): string => name.slice(0, name.indexOf('/'));
+
+function requests(): Requests {
+  return {
+    count: 0,
+    durations: buckets(durationBoundsMs),
+    received: buckets(sizeBounds),
+    sent: buckets(sizeBounds),
+  };
+}
+
+/** Endpoints write what they like there: what is no status is one text. */
+const grpcStatusOf = ({ grpcStatus }: RequestRecord): string =>
+  grpcStatus === undefined ? '' : /^(?:\d|1[0-6])$/.test(grpcStatus) ? grpcStatus : 'invalid';
+
+function labelsOf(record: RequestRecord, view: MeshView, grpcStatus: string): Labels {
+  const { client, endpoint } = record;
+  const known = view.workloadByAddress(client.address.ip, client.namespace);
+  // An address is no proof: the workload is named where the certificate agrees.
+  const source = known?.identity === client.identity ? known : undefined;
+  const destination = endpoint?.workload;
+  const canonical = (workload: Workload | undefined): [string, string] => [
+    workload?.canonicalName ?? 'unknown',
+    workload?.canonicalRevision ?? 'latest',
+  ];
+  const [sourceName, sourceRevision] = canonical(source);
+  const [destinationName, destinationRevision] = canonical(destination);
+  return {
+    reporter: 'waypoint',
+    source_workload: source?.workloadName ?? 'unknown',
+    source_workload_namespace: client.namespace ?? 'unknown',
+    source_principal: client.identity ?? 'unknown',
+    source_canonical_service: sourceName,
+    source_canonical_revision: sourceRevision,
+    destination_workload: destination?.workloadName ?? 'unknown',
+    destination_workload_namespace: destination?.namespace ?? 'unknown',
+    destination_principal: destination?.identity ?? 'unknown',
+    destination_canonical_service: destinationName,
+    destination_canonical_revision: destinationRevision,
+    destination_service: record.service,
+    destination_service_name: record.serviceName,
+    destination_service_namespace: record.serviceNamespace,
+    request_protocol: record.protocol,
+    response_code: record.status,
+    grpc_response_status: grpcStatus,
+    response_flags: record.flag ?? '-',
+    connection_security_policy: client.identity === undefined ? 'none' : 'mutual_tls',
+  };
+}

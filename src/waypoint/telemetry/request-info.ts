@@ -1,0 +1,81 @@
+/** What is known of a request so far (Envoy: StreamInfo); once the request is over, it is the request's record. */
+import { performance } from 'node:perf_hooks';
+import { formatSocketAddress } from '../../model/address.js';
+import type { Verdict } from '../../policy/authorize.js';
+import type { Client } from '../listener/client.js';
+import type { Destination } from '../listener/destination.js';
+import type { Downstream } from '../http/http-stream.js';
+import type { LocalReply } from '../http/local-reply.js';
+import type { Endpoint } from '../upstream/endpoint.js';
+import type { RequestRecord, ResponseFlag } from './request-record.js';
+
+export class RequestInfo implements RequestRecord {
+  readonly service: string;
+  readonly serviceName: string;
+  serviceNamespace: string;
+  readonly method: string;
+  /** As the client named it, whatever a rule makes of it. */
+  authority = '';
+  readonly path: string;
+  readonly version: string;
+  protocol: 'http' | 'grpc' = 'http';
+  /** 0 until a response has begun. */
+  status = 0;
+  grpcStatus: string | undefined;
+  flag: ResponseFlag | undefined;
+  code: string | undefined;
+  why: string | undefined;
+  route: string | undefined;
+  endpoint: Endpoint | undefined;
+  attempts = 0;
+  policy: string | undefined;
+  rule: number | undefined;
+  audited: readonly string[] = none;
+  bytesReceived = 0;
+  bytesSent = 0;
+  readonly startedMs: number;
+  durationMs = 0;
+
+  /** `startedMs` of the monotonic clock. */
+  constructor(
+    readonly client: Client,
+    private readonly destination: Destination,
+    { head, version }: Downstream,
+    startedMs: number,
+  ) {
+    const service = destination.kind === 'service' ? destination.service : undefined;
+    this.service = service?.hostname ?? formatSocketAddress(destination.dialled);
+    this.serviceName = service?.name ?? 'unknown';
+    this.serviceNamespace = service?.namespace ?? 'unknown';
+    this.method = head.method;
+    this.path = head.path;
+    this.version = version;
+    this.startedMs = performance.timeOrigin + startedMs;
+  }
+
+  /** The waypoint itself ends the request, or breaks its response off. */
+  fail({ flag, code, why }: LocalReply): void {
+    this.flag = flag;
+    this.code = code;
+    this.why = why;
+  }
+
+  /** The last endpoint that was tried, and the last verdict. */
+  end(
+    endpoint: Endpoint | undefined,
+    verdict: Verdict | undefined,
+    isGrpc: boolean,
+    durationMs: number,
+  ): void {
+    this.endpoint = endpoint;
+    if (this.destination.kind !== 'service')
+      this.serviceNamespace = endpoint?.workload.namespace ?? 'unknown';
+    this.policy = verdict?.policy;
+    this.rule = verdict?.rule;
+    this.audited = verdict?.audited ?? none;
+    this.protocol = isGrpc ? 'grpc' : 'http';
+    this.durationMs = durationMs;
+  }
+}
+
+const none: readonly never[] = [];

@@ -1,0 +1,27 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { key } from '../../../test/support/mesh.js';
+import { startWaypoint } from '../../../test/support/waypoint.js';
+import { parseIp } from '../../model/address.js';
+import { clientOf } from '../listener/client.js';
+
+test('a caller that asks again from within a failure has no deep stack, however often it does', async (t) => {
+  const { pool, context } = await startWaypoint(t, {
+    backends: { api: [8080] },
+    limits: { connectionsPerEndpointMax: 0 },
+  });
+  const [endpoint] = context.state.endpoints(key('api'), 80) ?? [];
+  assert.ok(endpoint);
+  const client = clientOf(undefined, { ip: parseIp('127.0.0.1'), port: 1 });
+  let left = 20_000;
+  await new Promise<void>((resolve) => {
+    const again = (): void => {
+      if (left-- === 0) return resolve();
+      pool.acquire(endpoint, client, 'http1', false, (_upstream, failure) => {
+        assert.equal(failure?.kind, 'overflow');
+        again();
+      });
+    };
+    again();
+  });
+});

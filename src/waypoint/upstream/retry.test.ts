@@ -1,0 +1,164 @@
+import assert from 'node:assert/strict';
+import net from 'node:net';
+import { test, type TestContext } from 'node:test';
+import {
+  ask,
+  backend,
+  deadPort,
+  eventually,
+  httpUpstream,
+  rawUpstream,
+  route,
+  startWaypoint,
+  echoHandler,
+  askEcho,
+} from '../../../test/support/waypoint.js';
+import type { RouteRule } from '../../model/route.js';
+
+const matching = (method: string): RouteRule['matches'] => [{ method, headers: [], query: [] }];
+
+/** Of each connection the first request is answered; the connection ends under the second, once all of it was read. */
+async function closingUnderTheSecond(t: TestContext): Promise<{ readonly port: number; seen(): number }> {
+  let seen = 0;
+  const port = await rawUpstream(t, (socket) => {
+    let isFirst = true;
+    let text = '';
+    socket.on('data', (bytes: Buffer) => {
+      text += bytes.toString('latin1');
+      if (!/\r\n\r\n/.test(text) || (text.startsWith('POST') && !text.endsWith('order'))) return;
+      text = '';
+      seen++;
+      if (!isFirst) return void socket.destroy();
+      isFirst = false;
+      socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+    });
+  });
+  return { port, seen: () => seen };
+}
+
+test('a POST whose kept connection ends under it is not sent twice, whatever its rule matches', async (t) => {
+  const rules: Partial<RouteRule>[] = [
+    { matches: matching('POST') },
+    { matches: matching('POST'), retry: { codes: [503], attempts: 3 } },
+    { retry: { codes: [503], attempts: 3 } },
+  ];
+  for (const rule of rules) {
+    const upstream = await closingUnderTheSecond(t);
+    const waypoint = await startWaypoint(t, {
+      backends: { api: [upstream.port] },
+      routes: [route('r', [rule, {}])],
+    });
+    const post = { method: 'POST', body: 'order' };
+    assert.equal((await ask(waypoint.port, post)).status, 200);
+    await eventually(() => waypoint.pool.size === 1, 'the connection is kept');
+    assert.equal((await ask(waypoint.port, post)).status, 503);
+    assert.equal(upstream.seen(), 2, JSON.stringify(rule));
+    assert.equal(waypoint.records.at(-1)?.attempts, 1);
+  }
+});
+
+test('a POST is sent again where its rule names the status of the response', async (t) => {
+  let seen = 0;
+  const flaky = await httpUpstream(t, (request, response) => {
+    request.resume();
+    request.on('end', () => {
+      response.statusCode = ++seen === 1 ? 503 : 200;
+      response.end();
+    });
+  });
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [flaky.port] },
+    routes: [route('r', [{ retry: { codes: [503], attempts: 1 } }])],
+  });
+  assert.equal((await ask(waypoint.port, { method: 'POST', body: 'order' })).status, 200);
+  assert.equal(seen, 2);
+});
+
+test('with one endpoint, attempts and backoff hold for a connection that is refused', async (t) => {
+  const port = await deadPort();
+  const dialledMs: number[] = [];
+  let server: net.Server | undefined;
+  t.after(() => server?.close());
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [port] },
+    routes: [
+      route('r', [
+        { matches: matching('POST'), retry: { codes: [], attempts: 3, backoffMs: 40 } },
+        { matches: matching('PUT'), retry: { codes: [], attempts: 1, backoffMs: 1 } },
+        {},
+      ]),
+    ],
+    dial: (dial) => async (endpoint, client) => {
+      dialledMs.push(performance.now());
+      if (dialledMs.length === 3) {
+        // It comes up while the request is tried.
+        server = net.createServer((socket) => {
+          socket.on('error', () => undefined);
+          socket.on('data', () => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'));
+        });
+        await new Promise<void>((resolve) => server?.listen(port, '127.0.0.1', resolve));
+      }
+      return dial(endpoint, client);
+    },
+  });
+  // Nobody asked for more than other endpoints, of which there are none.
+  assert.equal((await ask(waypoint.port)).status, 503);
+  assert.equal(dialledMs.length, 1);
+  dialledMs.length = 0;
+  assert.equal((await ask(waypoint.port, { method: 'PUT', body: 'x' })).status, 503);
+  assert.equal(dialledMs.length, 2);
+  assert.equal(waypoint.records.at(-1)?.flag, 'URX');
+  dialledMs.length = 0;
+  assert.equal((await ask(waypoint.port, { method: 'POST', body: 'x' })).status, 200);
+  assert.equal(dialledMs.length, 3);
+  const gaps = dialledMs.slice(1).map((at, i) => at - (dialledMs[i] ?? 0));
+  assert.ok((gaps[0] ?? 0) >= 38 && (gaps[1] ?? 0) >= 78, gaps.join());
+});
+
+test('a status that is retried goes to an endpoint that did not fail yet', async (t) => {
+  let failed = 0;
+  const bad = await httpUpstream(t, (_request, response) => {
+    failed++;
+    response.writeHead(503).end();
+  });
+  const good = await httpUpstream(t, echoHandler('good'));
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [bad.port, good.port] },
+    routes: [route('r', [{ retry: { codes: [503], attempts: 1, backoffMs: 1 } }])],
+  });
+  for (let i = 0; i < 40; i++) assert.equal((await askEcho(waypoint.port)).name, 'good');
+  assert.ok(failed > 5 && failed < 40, `${failed}`);
+});
+
+test('a reset that is retried goes to an endpoint that did not fail yet', async (t) => {
+  const bad = await httpUpstream(t, (request) => void request.socket.resetAndDestroy());
+  const good = await httpUpstream(t, echoHandler('good'));
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [bad.port, good.port] },
+    routes: [route('r', [{ retry: { codes: [], attempts: 1, backoffMs: 1 } }])],
+  });
+  for (let i = 0; i < 40; i++) assert.equal((await askEcho(waypoint.port)).name, 'good');
+});
+
+test('failures of one blip eject an endpoint once, also where HTTP/2 requests share the connection that failed', async (t) => {
+  for (const protocol of ['http1', 'http2'] as const) {
+    const up = await httpUpstream(t, echoHandler('up'));
+    let isDown = true;
+    const waypoint = await startWaypoint(t, {
+      backends: { api: [up.port], other: [up.port] },
+      routes: [route('r', [{ backends: [backend('other')] }])],
+      protocol,
+      dial: (dial) => async (endpoint, client) =>
+        isDown
+          ? dial({ ...endpoint, target: { ...endpoint.target, port: 1 } }, client)
+          : dial(endpoint, client),
+    });
+    const all = await Promise.all(Array.from({ length: 7 }, () => ask(waypoint.port)));
+    assert.ok(all.every(({ status }) => status === 503));
+    const endpoint = waypoint.records[0]?.endpoint;
+    assert.ok(endpoint);
+    assert.equal(endpoint.health.failures, 1, protocol);
+    assert.ok(endpoint.health.ejectedUntilMs - performance.now() <= 500);
+    isDown = false;
+  }
+});

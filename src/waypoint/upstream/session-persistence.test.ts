@@ -1,0 +1,220 @@
+import assert from 'node:assert/strict';
+import type http from 'node:http';
+import http2 from 'node:http2';
+import { test } from 'node:test';
+import { key } from '../../../test/support/mesh.js';
+import {
+  ask,
+  backend,
+  deadPort,
+  httpUpstream,
+  meshOf,
+  route,
+  startWaypoint,
+  echoHandler,
+} from '../../../test/support/waypoint.js';
+import type { RouteRule, SessionPersistence } from '../../model/route.js';
+import type { Headers } from '../http/headers.js';
+import { addSessionToken, findSession } from './session-persistence.js';
+import { WaypointState } from '../state/waypoint-state.js';
+
+const hourMs = 3_600_000;
+const startMs = Date.UTC(2026, 0, 1);
+
+/** A rule with this persistence over two endpoints, and what a client of it is told and asks for, by a clock of its own. */
+function sessions(persistence: Partial<SessionPersistence>, more: Partial<RouteRule> = {}) {
+  const state = new WaypointState('node-1', key('waypoint'));
+  state.apply({ mesh: meshOf({ api: [8080, 8081] }) });
+  const rule: RouteRule = {
+    matches: [],
+    filters: [],
+    backends: [backend('api')],
+    sessionPersistence: { kind: 'cookie', name: 'S', permanent: false, ...persistence },
+    ...more,
+  };
+  const endpoints = state.endpoints(key('api'), 80) ?? [];
+  const [endpoint, other] = endpoints;
+  assert.ok(endpoint && other);
+  const isHeader = rule.sessionPersistence?.kind === 'header';
+  const asking = (token: string): Headers => (isHeader ? ['s', token] : ['cookie', `a=b; S=${token}`]);
+  return {
+    endpoint,
+    other,
+    read: (headers: Headers, nowMs: number) => findSession(state, rule, headers, nowMs),
+    /** The token and the attributes of the cookie that a response of `endpoint` to these headers has; undefined where it has none. */
+    respond(headers: Headers, nowMs: number, { status = 200, from = endpoint } = {}) {
+      const response = { status, headers: [] as Headers };
+      addSessionToken(response, rule, from, findSession(state, rule, headers, nowMs), nowMs);
+      const [name, value] = response.headers;
+      if (value === undefined) return undefined;
+      assert.equal(name, isHeader ? 's' : 'set-cookie');
+      const [token = '', ...attributes] = value.replace(/^S=/, '').split('; ');
+      return { asking: asking(token), token, attributes: attributes.join('; ') };
+    },
+    asking,
+  };
+}
+
+test('a session that is used goes on past its idle time, one that is not used ends with it', () => {
+  for (const kind of ['cookie', 'header'] as const) {
+    const { endpoint, read, respond } = sessions({ kind, idleTimeoutMs: 10_000 });
+    let told = respond([], startMs);
+    let nowMs = startMs;
+    for (let i = 0; i < 10; i++) {
+      nowMs += 9_999;
+      assert.equal(read(told?.asking ?? [], nowMs)?.endpoint, endpoint, `${kind} ${i}`);
+      told = respond(told?.asking ?? [], nowMs);
+      assert.ok(told, 'it is named on each use');
+    }
+    assert.equal(read(told?.asking ?? [], nowMs + 10_000), undefined);
+  }
+});
+
+test('a session ends with its absolute time, however much it is used', () => {
+  const { read, respond } = sessions({ idleTimeoutMs: hourMs, absoluteTimeoutMs: 3 * hourMs });
+  let told = respond([], startMs);
+  for (let i = 1; i <= 5; i++) told = respond(told?.asking ?? [], startMs + i * (hourMs / 2));
+  assert.ok(read(told?.asking ?? [], startMs + 3 * hourMs - 1));
+  assert.equal(read(told?.asking ?? [], startMs + 3 * hourMs), undefined);
+});
+
+test('without an idle time a session is named where it begins, and not again', () => {
+  const { respond, asking } = sessions({ absoluteTimeoutMs: hourMs });
+  const told = respond([], startMs);
+  assert.equal(respond(told?.asking ?? [], startMs + 1), undefined);
+  const untimed = sessions({});
+  const plain = untimed.respond([], startMs);
+  assert.match(plain?.token ?? '', /^[\w-]{22}$/);
+  assert.equal(untimed.read(asking(plain?.token ?? ''), startMs + 1e12)?.endpoint, untimed.endpoint);
+});
+
+test('a permanent cookie lives as long as its session can, others end with the client', () => {
+  const { respond } = sessions({ permanent: true, absoluteTimeoutMs: hourMs, idleTimeoutMs: 600_000 });
+  const told = respond([], startMs);
+  assert.equal(told?.attributes, 'Path=/; HttpOnly; Max-Age=600');
+  let again: ReturnType<typeof respond> = told;
+  for (let i = 1; i <= 6; i++) again = respond(again?.asking ?? [], startMs + i * 595_000);
+  assert.equal(again?.attributes, 'Path=/; HttpOnly; Max-Age=30');
+  assert.equal(sessions({ absoluteTimeoutMs: hourMs }).respond([], startMs)?.attributes, 'Path=/; HttpOnly');
+  const permanent = sessions({ permanent: true, absoluteTimeoutMs: hourMs });
+  assert.equal(permanent.respond([], startMs)?.attributes, 'Path=/; HttpOnly; Max-Age=3600');
+});
+
+test('a token that says no times, or none that can be, is none where the rule has a time', () => {
+  const { read, respond, asking } = sessions({ idleTimeoutMs: 10_000, absoluteTimeoutMs: hourMs });
+  const [name = '', issued = ''] = respond([], startMs)?.token.split('.') ?? [];
+  const at = (ms: number): string => ms.toString(36);
+  for (const bad of [
+    name,
+    `${name}.${issued}`,
+    `${name}.${issued}.${at(startMs + hourMs)}`,
+    `${name}.${at(startMs + 1)}.${at(startMs)}`,
+    `${name}.${issued}.${issued}.${issued}`,
+    `${name}.-1.-1`,
+    `${name}.zzzzzzzzzzzz.zzzzzzzzzzzz`,
+    'forged',
+    '',
+  ])
+    assert.equal(read(asking(bad), startMs + 1), undefined, bad);
+  // Another replica's clock is a little ahead.
+  assert.ok(read(asking(`${name}.${issued}.${at(startMs + 30_000)}`), startMs));
+});
+
+test('an endpoint that failed begins no session, and goes on with the one that it has', () => {
+  const retry = { codes: [429] };
+  const { respond, other } = sessions({ idleTimeoutMs: 10_000 }, { retry });
+  for (const status of [500, 503, 504, 429]) assert.equal(respond([], startMs, { status }), undefined);
+  const told = respond([], startMs, { status: 404 });
+  assert.ok(told);
+  assert.ok(respond(told.asking, startMs + 1, { status: 500 }), 'it was used');
+  assert.equal(respond(told.asking, startMs + 1, { status: 500, from: other }), undefined);
+  const moved = respond(told.asking, startMs + 5_000, { from: other });
+  const [, issued = ''] = moved?.token.split('.') ?? [];
+  assert.equal(parseInt(issued, 36), startMs + 5_000, 'that is a session of its own');
+});
+
+test('a cookie is found in whatever line of the request it stands, and the one that leads somewhere counts', () => {
+  const { endpoint, read, respond } = sessions({});
+  const { token = '' } = respond([], startMs) ?? {};
+  assert.equal(read(['cookie', 'a=b', 'cookie', `S=${token}`], startMs)?.endpoint, endpoint);
+  assert.equal(read(['cookie', `S=stale; S=${token}`], startMs)?.endpoint, endpoint);
+});
+
+test('neither a response of the waypoint’s own nor one of an endpoint that failed names a session', async (t) => {
+  const failing = await httpUpstream(t, (_request, response) => void response.writeHead(503).end());
+  const good = await httpUpstream(t, echoHandler('good'));
+  const persistent: Partial<RouteRule> = {
+    sessionPersistence: { kind: 'cookie', name: 'S', permanent: false, idleTimeoutMs: hourMs },
+  };
+  const dead = await startWaypoint(t, {
+    backends: { api: [await deadPort()] },
+    routes: [route('r', [persistent])],
+  });
+  const refused = await ask(dead.port);
+  assert.deepEqual([refused.status, refused.headers['set-cookie']], [503, undefined]);
+  const waypoint = await startWaypoint(t, {
+    backends: { api: [failing.port, good.port] },
+    routes: [route('r', [{ ...persistent, retry: { codes: [503], attempts: 1, backoffMs: 1 } }])],
+  });
+  for (let i = 0; i < 20; i++) {
+    const { headers } = await ask(waypoint.port);
+    assert.equal(headers['set-cookie']?.length, 1);
+    // It names the endpoint that responded: the next request goes there at once.
+    const [cookie = ''] = headers['set-cookie'][0]?.split(';') ?? [];
+    const before = waypoint.records.length;
+    assert.equal((await ask(waypoint.port, { headers: { cookie } })).headers['x-upstream'], 'good');
+    assert.equal(waypoint.records[before]?.attempts, 1);
+  }
+  const bad = await startWaypoint(t, {
+    backends: { api: [failing.port] },
+    routes: [route('r', [persistent])],
+  });
+  const failed = await ask(bad.port);
+  assert.deepEqual([failed.status, failed.headers['set-cookie']], [503, undefined]);
+});
+
+test('a session is kept over a whole exchange, by HTTP/1 and by HTTP/2 with a line for each cookie', async (t) => {
+  const upstreams = await Promise.all(['0', '1', '2', '3'].map((name) => httpUpstream(t, echoHandler(name))));
+  const waypoint = await startWaypoint(t, {
+    backends: { api: upstreams.map(({ port }) => port) },
+    // To its endpoints it speaks HTTP/1, whatever the client speaks.
+    protocol: 'http1',
+    routes: [
+      route('r', [
+        { sessionPersistence: { kind: 'cookie', name: 'S', permanent: false, idleTimeoutMs: hourMs } },
+      ]),
+    ],
+  });
+  const first = await ask(waypoint.port);
+  const cookieOf = (headers: http.IncomingHttpHeaders): string =>
+    headers['set-cookie']?.[0]?.split(';')[0] ?? '';
+  let cookie = cookieOf(first.headers);
+  for (let i = 0; i < 10; i++) {
+    const again = await ask(waypoint.port, { headers: { cookie } });
+    assert.equal(again.headers['x-upstream'], first.headers['x-upstream']);
+    cookie = cookieOf(again.headers);
+    assert.match(cookie, /^S=/, 'refreshed');
+  }
+  const session = http2.connect(`http://127.0.0.1:${waypoint.port}`);
+  t.after(() => session.destroy());
+  for (let i = 0; i < 10; i++) {
+    const name = await new Promise((resolve, reject) => {
+      const request = session.request({ ':path': '/', cookie: ['a=b', cookie] });
+      request.once('error', reject);
+      request.once('response', (headers) => resolve(headers['x-upstream']));
+      request.resume();
+    });
+    assert.equal(name, first.headers['x-upstream']);
+  }
+});
+
+test('of the sessions that a request names a few are looked for, whatever it names', () => {
+  const { endpoint, read, respond } = sessions({});
+  const token = respond([], startMs)?.token ?? '';
+  const unknown = (count: number): string =>
+    Array.from({ length: count }, (_, i) => `S=${String(i).padStart(22, 'x')}`).join('; ');
+  assert.equal(read(['cookie', `${unknown(3)}; S=${token}`], startMs)?.endpoint, endpoint);
+  assert.equal(read(['cookie', `${unknown(2_000)}; S=${token}`], startMs), undefined);
+  // What is no token at all is passed over.
+  assert.equal(read(['cookie', `${'S=a; '.repeat(100)}S=${token}`], startMs)?.endpoint, endpoint);
+});

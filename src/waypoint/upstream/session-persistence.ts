@@ -1,0 +1,127 @@
+/**
+ * Session persistence: the endpoint that a client's cookie or header names, and the one that a response names. Nothing is kept: the token
+ * says when the session began and was last used. It is not signed, since it grants nothing: whoever changes it chooses among the endpoints
+ * that the rule leads to, for requests of its own.
+ */
+import type { RouteBackend, RouteRule, SessionPersistence } from '../../model/route.js';
+import { sessionToken } from './load-balancer.js';
+import type { Headers } from '../http/headers.js';
+import type { WaypointState } from '../state/waypoint-state.js';
+import type { Endpoint } from './endpoint.js';
+
+export interface Session {
+  readonly backend: RouteBackend;
+  readonly endpoint: Endpoint;
+  /** When it began, by the wall clock; undefined where the rule has no timeout. */
+  readonly issuedMs: number | undefined;
+}
+
+interface Token {
+  readonly endpoint: string;
+  readonly issuedMs: number | undefined;
+  readonly usedMs: number | undefined;
+}
+
+/** Replicas' clocks differ; a time that lies further ahead was not written by one of them. */
+const clockSkewMsMax = 60_000;
+/** Of one request: each is looked for among all endpoints. Cookies of one name differ by path and domain, so that there may be a few. */
+const tokensMax = 4;
+const tokenPattern = /^([\w-]{22})(?:\.([0-9a-z]{1,9})\.([0-9a-z]{1,9}))?$/;
+
+function parseToken(text: string): Token | undefined {
+  const [, endpoint, issued, used] = tokenPattern.exec(text) ?? [];
+  if (endpoint === undefined) return undefined;
+  const time = (base36: string | undefined): number | undefined =>
+    base36 === undefined ? undefined : parseInt(base36, 36);
+  return { endpoint, issuedMs: time(issued), usedMs: time(used) };
+}
+
+/** Pure. Whether a session goes on at `nowMs` (wall clock, as other replicas have it). */
+function isLive({ issuedMs, usedMs }: Token, persistence: SessionPersistence, nowMs: number): boolean {
+  const { absoluteTimeoutMs, idleTimeoutMs } = persistence;
+  if (absoluteTimeoutMs === undefined && idleTimeoutMs === undefined) return true;
+  if (issuedMs === undefined || usedMs === undefined || issuedMs > usedMs) return false;
+  if (usedMs > nowMs + clockSkewMsMax) return false;
+  return (
+    (absoluteTimeoutMs === undefined || nowMs - issuedMs < absoluteTimeoutMs) &&
+    (idleTimeoutMs === undefined || nowMs - usedMs < idleTimeoutMs)
+  );
+}
+
+/** Undefined where the request names no endpoint that the rule still leads to, or its session is over. */
+export function findSession(
+  state: WaypointState,
+  rule: RouteRule,
+  headers: Headers,
+  nowMs: number,
+): Session | undefined {
+  const persistence = rule.sessionPersistence;
+  if (!persistence) return undefined;
+  let tokens = 0;
+  for (const text of valuesOf(headers, persistence)) {
+    const token = parseToken(text);
+    if (!token || !isLive(token, persistence, nowMs)) continue;
+    if (++tokens > tokensMax) return undefined;
+    for (const backend of rule.backends) {
+      if (backend.target.kind !== 'service') continue;
+      const endpoints = state.endpoints(backend.target.service, backend.target.port) ?? [];
+      const endpoint = endpoints.find((one) => sessionToken(one) === token.endpoint);
+      if (endpoint) return { backend, endpoint, issuedMs: token.issuedMs };
+    }
+  }
+  return undefined;
+}
+
+/**
+ * Adds to a response of `endpoint` what its client shall send to come to that endpoint again: where a session begins, and on each use where
+ * an idle time is to be counted from it. An endpoint that failed begins none: its client would come back to it.
+ */
+export function addSessionToken(
+  { status, headers }: { readonly status: number; readonly headers: Headers },
+  rule: RouteRule,
+  endpoint: Endpoint,
+  session: Session | undefined,
+  nowMs: number,
+): void {
+  const persistence = rule.sessionPersistence;
+  if (!persistence) return;
+  const goesOn = session?.endpoint === endpoint;
+  if (goesOn && persistence.idleTimeoutMs === undefined) return;
+  if (!goesOn && (status >= 500 || rule.retry?.codes.includes(status) === true)) return;
+  const issuedMs = (goesOn ? session.issuedMs : undefined) ?? nowMs;
+  const { absoluteTimeoutMs, idleTimeoutMs } = persistence;
+  const isTimed = absoluteTimeoutMs !== undefined || idleTimeoutMs !== undefined;
+  // Another replica's clock may be behind the one that began the session.
+  const times = isTimed ? `.${issuedMs.toString(36)}.${Math.max(issuedMs, nowMs).toString(36)}` : '';
+  const token = `${sessionToken(endpoint)}${times}`;
+  if (persistence.kind === 'header') return void headers.push(persistence.name.toLowerCase(), token);
+  const age = persistence.permanent ? maxAge(persistence, issuedMs, nowMs) : '';
+  headers.push('set-cookie', `${persistence.name}=${token}; Path=/; HttpOnly${age}`);
+}
+
+/** A permanent cookie ends when its session would, whichever of its times is the sooner. */
+function maxAge(
+  { absoluteTimeoutMs = Infinity, idleTimeoutMs = Infinity }: SessionPersistence,
+  issuedMs: number,
+  nowMs: number,
+): string {
+  const leftMs = Math.min(issuedMs + absoluteTimeoutMs - nowMs, idleTimeoutMs);
+  return Number.isFinite(leftMs) ? `; Max-Age=${Math.max(1, Math.ceil(leftMs / 1000))}` : '';
+}
+
+function* valuesOf(headers: Headers, { kind, name }: SessionPersistence): Iterable<string> {
+  const field = kind === 'header' ? name.toLowerCase() : 'cookie';
+  for (let i = 0; i < headers.length; i += 2) {
+    if (headers[i] !== field) continue;
+    const value = headers[i + 1] ?? '';
+    if (kind === 'header') {
+      yield value;
+      continue;
+    }
+    // A client of HTTP/2 may send each cookie in a line of its own (RFC 9113, section 8.2.3).
+    for (const part of value.split(';')) {
+      const at = part.indexOf('=');
+      if (at > 0 && part.slice(0, at).trim() === name) yield part.slice(at + 1).trim();
+    }
+  }
+}

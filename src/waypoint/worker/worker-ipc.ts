@@ -1,0 +1,43 @@
+/** What the main process and its workers say to each other: plain, structured-cloneable data. */
+import type { Svid } from '../../tls/svid.js';
+import type { WaypointUpdate } from '../state/waypoint-state.js';
+import type { WaypointLimits } from '../limits.js';
+import type { AccessLogMode } from '../telemetry/access-log.js';
+import type { TracingOptions } from '../telemetry/tracing.js';
+
+export interface WorkerSettings {
+  readonly node: string;
+  /** `<namespace>/<hostname>` of the waypoint's own Service. */
+  readonly self: string;
+  readonly trustDomain: string;
+  readonly host: string | undefined;
+  readonly port: number;
+  readonly accessLog: string;
+  readonly accessLogMode: AccessLogMode;
+  readonly accessLogTemplate: string | undefined;
+  readonly tracing: TracingOptions | undefined;
+  /** In place of the defaults. */
+  readonly limits: Partial<WaypointLimits>;
+  readonly mergeSlashes: boolean;
+}
+
+export type ToWorker =
+  | { readonly type: 'start'; readonly settings: WorkerSettings }
+  | { readonly type: 'update'; readonly update: WaypointUpdate }
+  | { readonly type: 'svid'; readonly svid: Svid }
+  /** Without `names`: only those whose labels name nobody. */
+  | { readonly type: 'metrics'; readonly call: number; readonly names: boolean }
+  /** No new connections; requests under way go on for as long. */
+  | { readonly type: 'drain'; readonly timeoutMs: number };
+
+export type FromWorker =
+  | { readonly type: 'up' }
+  | { readonly type: 'listening' }
+  | { readonly type: 'metrics'; readonly call: number; readonly metrics: object[] }
+  | { readonly type: 'drained'; readonly cut: number }
+  | {
+      readonly type: 'log';
+      readonly level: 'info' | 'warn' | 'error';
+      readonly fields: object;
+      readonly text: string;
+    };

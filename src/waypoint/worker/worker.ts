@@ -1,0 +1,243 @@
+/** A worker process: the data path of a waypoint. All share one port; each decides by its own copy of what the main process knows. */
+import net from 'node:net';
+import { errorText } from '../../base/errors.js';
+import { RateLimiter } from '../../base/rate-limiter.js';
+import { FairLimit } from '../../base/fair-limit.js';
+import { sleep } from '../../base/wait.js';
+import { TunnelPool } from '../../hbone/pool.js';
+import { HboneServer, type InboundTunnel } from '../../hbone/server.js';
+import { formatSocketAddress } from '../../model/address.js';
+import { workloadIdentityOf, type SpiffeId, type TrustDomain } from '../../model/identity.js';
+import type { ServiceKey } from '../../model/workload.js';
+import type { Svid } from '../../tls/svid.js';
+import { clientOf } from '../listener/client.js';
+import { recheckAll } from './recheck.js';
+import type { ActiveConnection, ActiveRequest, ConnectionContext } from './context.js';
+import { createDial } from '../upstream/dial.js';
+import { watchIdle } from '../exchange/idle-timeouts.js';
+import { defaultLimits, type WaypointLimit } from '../limits.js';
+import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
+import { mirrorBlockBytes } from '../upstream/mirror-buffer.js';
+import { IntrusiveSet } from '../exchange/intrusive-set.js';
+import { WaypointState, type WaypointUpdate } from '../state/waypoint-state.js';
+import { AccessLog } from '../telemetry/access-log.js';
+import { WaypointMetrics } from '../telemetry/metrics.js';
+import type { Tracing } from '../telemetry/tracing.js';
+import { serveTunnel } from '../listener/tunnel.js';
+import { UpstreamPool } from '../upstream/connection-pool.js';
+
+const idleCheckMs = 1_000;
+
+const groupOf = (peer: SpiffeId): string => workloadIdentityOf(peer)?.namespace ?? '';
+const send = (message: FromWorker): void => void process.send?.(message);
+
+class Worker {
+  readonly #state: WaypointState;
+  readonly #metrics: WaypointMetrics;
+  readonly #accessLog: AccessLog;
+  readonly #tunnels = new TunnelPool();
+  readonly #pool: UpstreamPool;
+  readonly #tracing: Tracing | undefined;
+  readonly #context: ConnectionContext;
+  readonly #listener: net.Server;
+  #hbone: HboneServer | undefined;
+  #svid: Svid | undefined;
+  #draining = false;
+  /** Lines of the program's log about what peers did, by the peer's namespace, or its address where it has shown no certificate. */
+  readonly #refusedLines = new RateLimiter({ burst: 1_000, perSecond: 50 });
+  readonly #carriedLines = new RateLimiter({ burst: 20_000, perSecond: 1_000 });
+  /** Connections of peers that have shown their certificate; each carries many tunnels. */
+  readonly #sessions = new FairLimit(defaultLimits.connectionsMax);
+
+  static async create(settings: WorkerSettings): Promise<Worker> {
+    // Loaded where it is used: it takes as much memory as half of all the rest.
+    const tracing =
+      settings.tracing && new (await import('../telemetry/tracing.js')).Tracing(settings.tracing);
+    return new Worker(settings, tracing);
+  }
+
+  private constructor(
+    private readonly settings: WorkerSettings,
+    tracing: Tracing | undefined,
+  ) {
+    this.#state = new WaypointState(settings.node, settings.self as ServiceKey);
+    this.#metrics = new WaypointMetrics(() => this.#state.view);
+    this.#accessLog = new AccessLog(
+      settings.accessLog,
+      settings.accessLogMode,
+      settings.accessLogTemplate,
+      () => this.#metrics.limitReached.inc({ limit: 'access-log' }),
+    );
+    const limits = { ...defaultLimits, ...settings.limits };
+    const limitReached = (limit: WaypointLimit): void => this.#metrics.limitReached.inc({ limit });
+    const dial = createDial(this.#state, this.#tunnels, () => this.#svid, limits);
+    this.#pool = new UpstreamPool(dial, limits, limitReached);
+    const exchanges = new IntrusiveSet<ActiveRequest>();
+    this.#tracing = tracing;
+    this.#context = {
+      tracing,
+      state: this.#state,
+      pool: this.#pool,
+      limits,
+      mergeSlashes: settings.mergeSlashes,
+      exchanges,
+      connections: new Set<ActiveConnection>(),
+      connectionShares: new FairLimit(limits.connectionsMax),
+      requestShares: new FairLimit(limits.requestsMax),
+      mirrorShares: new FairLimit(limits.mirrorsMax),
+      mirrorBufferShares: new FairLimit(limits.mirrorBuffersBytesMax / mirrorBlockBytes),
+      onMirrorEnd: (result) => this.#metrics.mirrored.inc({ result }),
+      onLimitReached: limitReached,
+      onRequestEnd: (record) => {
+        this.#metrics.record(record);
+        this.#accessLog.write(record);
+      },
+      onUnreadable: (status, why, client) => {
+        this.#metrics.refusedHeads.inc({ status: String(status) });
+        this.#logOf(client.group, {
+          level: 'warn',
+          fields: {
+            status,
+            why,
+            source: client.identity,
+            sourceAddress: formatSocketAddress(client.address),
+          },
+          text: 'a request could not be read',
+        });
+      },
+      onRelay: (client, destination, endpoint, refused) =>
+        this.#logOf(client.group, {
+          level: refused === undefined ? 'info' : 'warn',
+          fields: {
+            source: client.identity,
+            sourceAddress: formatSocketAddress(client.address),
+            dialled: formatSocketAddress(destination.dialled),
+            endpoint: endpoint && formatSocketAddress(endpoint.target),
+            ...(refused === undefined ? {} : { why: refused }),
+          },
+          text: refused === undefined ? 'connection carried as bytes' : 'connection refused',
+        }),
+    };
+    watchIdle(exchanges, idleCheckMs);
+    this.#listener = net.createServer({ noDelay: true, pauseOnConnect: false }, (socket) => {
+      if (!this.#hbone || this.#draining) return void socket.destroy();
+      this.#hbone.handle(socket);
+    });
+    this.#listener.maxConnections = limits.connectionsMax;
+    this.#listener.on('drop', () => limitReached('connections'));
+  }
+
+  listen(): void {
+    const { host, port } = this.settings;
+    this.#listener.listen({ port, ...(host === undefined ? {} : { host }) }, () =>
+      send({ type: 'listening' }),
+    );
+  }
+
+  handle(message: ToWorker): void {
+    switch (message.type) {
+      case 'start':
+        return;
+      case 'update':
+        this.#apply(message.update);
+        return;
+      case 'svid':
+        return this.#certificate(message.svid);
+      case 'metrics':
+        void this.#metrics
+          .read(message.names)
+          .then((metrics) => send({ type: 'metrics', call: message.call, metrics }))
+          .catch((error: unknown) =>
+            send({ type: 'log', level: 'error', fields: { error: errorText(error) }, text: 'no metrics' }),
+          );
+        return;
+      case 'drain':
+        void this.#drain(message.timeoutMs).then((cut) => send({ type: 'drained', cut }));
+    }
+  }
+
+  #apply(update: WaypointUpdate): void {
+    const change = this.#state.apply(update);
+    if (change) recheckAll(this.#context, change);
+  }
+
+  #certificate(svid: Svid): void {
+    this.#svid = svid;
+    this.#tunnels.update(svid);
+    if (this.#hbone) return this.#hbone.update(svid);
+    this.#hbone = new HboneServer({
+      svid,
+      trustDomain: this.settings.trustDomain as TrustDomain,
+      // Every pod of the mesh may come at once, after a restart for instance.
+      limits: { handshakesMax: 8192 },
+      onTunnel: (tunnel) => this.#onTunnel(tunnel),
+      onHandshakesFull: () => this.#metrics.limitReached.inc({ limit: 'handshakes' }),
+      admit: (peer, remote) => {
+        const { name, group } = clientOf(peer, remote);
+        if (this.#sessions.take(name, group) === undefined) return () => this.#sessions.release(name, group);
+        this.#metrics.limitReached.inc({ limit: 'connections-per-client' });
+        return undefined;
+      },
+      onRefused: ({ code, reason: why, remote, peer }) =>
+        this.#logOf(peer === undefined ? (remote?.ip ?? '') : groupOf(peer), {
+          level: 'warn',
+          fields: { code, why, peer, remote: remote && formatSocketAddress(remote) },
+          text: 'tunnel refused',
+        }),
+    });
+    // Without a certificate there is nobody to be: nothing is accepted before.
+    this.listen();
+  }
+
+  #onTunnel(tunnel: InboundTunnel): void {
+    const refused = serveTunnel(this.#context, tunnel);
+    if (!refused) return;
+    const { code, why } = refused;
+    this.#logOf(groupOf(tunnel.peer), {
+      level: 'warn',
+      fields: { code, why, peer: tunnel.peer, dialled: formatSocketAddress(tunnel.authority) },
+      text: 'tunnel refused',
+    });
+  }
+
+  /** A peer chooses how often it is refused: what it has no share for is counted alone, and costs the main process nothing. */
+  #logOf(whose: string, line: Omit<Extract<FromWorker, { type: 'log' }>, 'type'>): void {
+    const share = line.level === 'info' ? this.#carriedLines : this.#refusedLines;
+    if (share.take(whose)) send({ type: 'log', ...line });
+    else this.#metrics.limitReached.inc({ limit: 'log-lines' });
+  }
+
+  /** Returns how many connections had to be cut. */
+  async #drain(timeoutMs: number): Promise<number> {
+    if (this.#draining) return 0;
+    this.#draining = true;
+    const { connections, exchanges } = this.#context;
+    const end = Date.now() + timeoutMs;
+    this.#listener.close();
+    for (const connection of connections) connection.drain();
+    void this.#hbone?.drain();
+    while ((connections.size > 0 || exchanges.size > 0) && Date.now() < end) await sleep(50);
+    const left = connections.size;
+    for (const connection of [...connections]) connection.destroy();
+    this.#pool.drain();
+    this.#tunnels.close();
+    this.#hbone?.close();
+    this.#accessLog.close();
+    // A collector that does not answer keeps nobody from ending.
+    await Promise.race([this.#tracing?.close().catch(() => undefined), sleep(1_000)]);
+    return left;
+  }
+}
+
+export function runWorker(): void {
+  let worker: Promise<Worker> | undefined;
+  process.on('message', (message: ToWorker) => {
+    if (message.type === 'start') worker = Worker.create(message.settings);
+    else void worker?.then((made) => made.handle(message));
+  });
+  // The main process is gone: nobody tells what changes, so nobody may be served by what is known.
+  process.on('disconnect', () => process.exit(1));
+  // Signals are the main process's to act on; a terminal sends them to all.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
+  send({ type: 'up' });
+}
