@@ -36,8 +36,8 @@ export function sh(
       maxBuffer: 64 << 20,
     });
   } catch (error) {
-    const said = (error as { stderr?: string }).stderr?.trim();
-    throw new WeftError('WEFT_COMMAND', `${command} ${args.join(' ')}: ${said || String(error)}`, {
+    const stderr = (error as { stderr?: string }).stderr?.trim();
+    throw new WeftError('WEFT_COMMAND', `${command} ${args.join(' ')}: ${stderr || String(error)}`, {
       cause: error,
     });
   }

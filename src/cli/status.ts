@@ -42,14 +42,14 @@ const controlText = ({ state, why }: NonNullable<AgentReadiness['control']>): st
 async function nodeStatus(node: string, netns?: string): Promise<NodeStatus> {
   const where = netns === undefined ? {} : { netns };
   try {
-    const said = JSON.parse(await adminGet(netns, adminPort, '/status')) as AgentReadiness;
+    const report = JSON.parse(await adminGet(netns, adminPort, '/status')) as AgentReadiness;
     return {
       node,
       ...where,
-      ready: said.ready,
-      pods: said.pods,
-      waiting: said.waiting ?? {},
-      ...(said.control === undefined ? {} : { control: controlText(said.control) }),
+      ready: report.ready,
+      pods: report.pods,
+      waiting: report.waiting ?? {},
+      ...(report.control === undefined ? {} : { control: controlText(report.control) }),
     };
   } catch (error) {
     return { node, ...where, ready: false, why: errorText(error), pods: [], waiting: {} };
@@ -59,15 +59,15 @@ async function nodeStatus(node: string, netns?: string): Promise<NodeStatus> {
 async function waypointStatus(gateway: string, netns: string, runs: boolean): Promise<WaypointStatus> {
   if (!runs) return { gateway, netns, ready: false, why: 'it has ended: what it serves is closed' };
   try {
-    const said = JSON.parse(await adminGet(netns, adminPort, '/status')) as {
+    const report = JSON.parse(await adminGet(netns, adminPort, '/status')) as {
       ready: boolean;
       control: { state: string };
     };
     return {
       gateway,
       netns,
-      ready: said.ready,
-      ...(said.ready ? {} : { why: `control plane ${said.control.state}` }),
+      ready: report.ready,
+      ...(report.ready ? {} : { why: `control plane ${report.control.state}` }),
     };
   } catch (error) {
     return { gateway, netns, ready: false, why: errorText(error) };
@@ -116,8 +116,8 @@ async function statusOf(state: string): Promise<Status> {
 function* lines(status: Status): Generator<string> {
   if (status.control !== undefined) yield `control plane: ${status.control}`;
   for (const { node, netns, ready, why, pods, waiting, control } of status.nodes) {
-    const facts = [ready ? 'ready' : 'not ready', why, control && `control plane ${control}`].filter(Boolean);
-    yield `${node}${netns === undefined ? '' : ` (${netns})`}: ${facts.join(', ')}`;
+    const state = [ready ? 'ready' : 'not ready', why, control && `control plane ${control}`].filter(Boolean);
+    yield `${node}${netns === undefined ? '' : ` (${netns})`}: ${state.join(', ')}`;
     for (const { uid, certificate } of pods) {
       yield `  ${uid}: in the mesh${certificate ? '' : ', no certificate yet'}`;
     }

@@ -41,7 +41,7 @@ const isUnready = ({ status }: PodItem): boolean =>
   status?.conditions?.some((one) => one.type === 'Ready' && one.status !== 'True') === true;
 
 /** Why an agent's pod does not run. */
-function troubleOf(pod: PodItem): string | undefined {
+function problemOf(pod: PodItem): string | undefined {
   const failure = podFailure(pod);
   if (failure) return failure.why;
   const phase = pod.status?.phase ?? 'Unknown';
@@ -55,15 +55,15 @@ export async function agentsOf(config: KubeConfig, namespace: string): Promise<A
   const agents = await Promise.all(
     items.map(async (item): Promise<Agent> => {
       const { metadata, spec } = item;
-      const trouble = troubleOf(item);
+      const problem = problemOf(item);
       const agent = {
         node: spec.nodeName ?? '(no node)',
         pod: metadata.name,
         ...(isUnready(item) ? { isPodUnready: true as const } : {}),
       };
-      if (trouble !== undefined) {
+      if (problem !== undefined) {
         const help = podFailure(item)?.help;
-        return { ...agent, why: trouble, ...(help === undefined ? {} : { help }) };
+        return { ...agent, why: problem, ...(help === undefined ? {} : { help }) };
       }
       try {
         const text = await getThroughPortForward(

@@ -1,13 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Agent, AgentStatus } from './agents.js';
-import {
-  agentFindings,
-  findingLines,
-  networkPolicyFindings,
-  nodeFindings,
-  securityFindings,
-} from './check.js';
+import { agentFindings } from './agent-findings.js';
+import { findingLines, securityFindings } from './check.js';
+import { networkPolicyFindings } from './network-policy-findings.js';
+import { nodeFindings } from './node-findings.js';
 import { clusterLines } from './status.js';
 
 const node = (name: string, kernelVersion: string, operatingSystem = 'linux') => ({

@@ -52,7 +52,7 @@ async function run(more: readonly string[], options: InstallFlags): Promise<void
     set,
     timeoutMs: timeout,
     more,
-    say: (line) => console.log(line),
+    print: (line) => console.log(line),
   });
   if (code !== 0) {
     process.exitCode = code;

@@ -91,7 +91,7 @@ async function watch(step: (second: number) => number | undefined, limitMs = 60_
     namespace: 'weft-system',
     limitMs,
     exitCode: () => helm,
-    say: (line: string) => void said.push(line),
+    print: (line: string) => void said.push(line),
     nowMs: () => second * 1_000,
     tick: () => {
       helm = step(++second);

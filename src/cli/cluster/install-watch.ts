@@ -24,7 +24,7 @@ export interface WatchOptions {
   readonly limitMs: number;
   /** The exit code of what changes the cluster meanwhile (helm); undefined while it runs. */
   readonly exitCode: () => number | undefined;
-  readonly say: (line: string) => void;
+  readonly print: (line: string) => void;
   readonly nowMs: () => number;
   /** Resolves when it is time to look again. */
   readonly tick: () => Promise<void>;
@@ -69,32 +69,32 @@ export async function readRollout(
 
 /** Says each thing once, until it changes. */
 class Lines {
-  readonly #said = new Map<string, string>();
-  constructor(private readonly say: (line: string) => void) {}
-  tell(key: string, line: string): void {
-    if (this.#said.get(key) === line) return;
-    this.#said.set(key, line);
-    this.say(line);
+  readonly #printed = new Map<string, string>();
+  constructor(private readonly output: (line: string) => void) {}
+  print(key: string, line: string): void {
+    if (this.#printed.get(key) === line) return;
+    this.#printed.set(key, line);
+    this.output(line);
   }
   /** Says it once, whatever it changes to. */
-  once(key: string, line: string): void {
-    if (!this.#said.has(key)) this.tell(key, line);
+  printOnce(key: string, line: string): void {
+    if (!this.#printed.has(key)) this.print(key, line);
   }
   forget(key: string): void {
-    this.#said.delete(key);
+    this.#printed.delete(key);
   }
 }
 
 const progressLine = (what: string, { ready, wanted }: Progress): string =>
   `${what.padEnd(13)}  ${ready} of ${wanted} ready`;
 
-function tell(lines: Lines, { control, agents, failures }: Rollout): void {
-  if (control) lines.tell('control', progressLine('control plane', control));
+function printProgress(lines: Lines, { control, agents, failures }: Rollout): void {
+  if (control) lines.print('control', progressLine('control plane', control));
   // None are wanted until the controller has looked at the nodes.
-  if (agents && agents.wanted > 0) lines.tell('agents', progressLine('agents', agents));
+  if (agents && agents.wanted > 0) lines.print('agents', progressLine('agents', agents));
   // The kubelet words the same failure in several ways.
   for (const { code, subject, why } of failures.values())
-    lines.once(`${code} ${subject}`, `${subject}: ${why}`);
+    lines.printOnce(`${code} ${subject}`, `${subject}: ${why}`);
 }
 
 /** One error for all: with the code of the first, and each one's cause. */
@@ -116,8 +116,8 @@ function failuresError(failures: readonly Failure[]): WeftError | undefined {
  * WEFT_INSTALL_TIMEOUT with what is still waited for.
  */
 export async function watchInstall(options: WatchOptions): Promise<number> {
-  const { config, namespace, limitMs, exitCode, say, nowMs, tick } = options;
-  const lines = new Lines(say);
+  const { config, namespace, limitMs, exitCode, print, nowMs, tick } = options;
+  const lines = new Lines(print);
   const clock = new FailureClock();
   const beganMs = nowMs();
   const old = new Set((await eventsOf(config, namespace)).map(eventKey));
@@ -133,7 +133,7 @@ export async function watchInstall(options: WatchOptions): Promise<number> {
     try {
       const objects = await readRollout(config, namespace, old);
       const rollout = rolloutOf(objects);
-      tell(lines, rollout);
+      printProgress(lines, rollout);
       lines.forget('api');
       failures = [...rollout.failures.values()];
       waitsFor = pendingReasons(objects);
@@ -142,7 +142,7 @@ export async function watchInstall(options: WatchOptions): Promise<number> {
       if (error) throw error;
     } catch (error) {
       if (!(error instanceof ApiError) || !error.retryable) throw error;
-      lines.tell('api', `the API server does not answer, it is asked again: ${errorText(error)}`);
+      lines.print('api', `the API server does not answer, it is asked again: ${errorText(error)}`);
     }
     if (nowMs() - beganMs >= limitMs) {
       const error = failuresError(failures);

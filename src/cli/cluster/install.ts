@@ -66,7 +66,7 @@ function startHelm(args: readonly string[], output: boolean): Helm {
 const helm = (args: readonly string[]): Promise<number> => startHelm(args, true).ended;
 
 /** What helm says on its standard output; empty where it fails. Error: WEFT_HELM. */
-function helmSays(args: readonly string[]): Promise<string> {
+function helmOutput(args: readonly string[]): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn('helm', args, { stdio: ['ignore', 'pipe', 'ignore'] });
     const parts: Buffer[] = [];
@@ -78,14 +78,14 @@ function helmSays(args: readonly string[]): Promise<string> {
 
 /** The image that helm will put there, by the chart's values and what was given. Error: WEFT_HELM. */
 const renderedImage = async (args: readonly string[]): Promise<string | undefined> =>
-  /^\s*image: ["']?([^\s"']+)/m.exec(await helmSays(args))?.[1];
+  /^\s*image: ["']?([^\s"']+)/m.exec(await helmOutput(args))?.[1];
 
 /**
  * Whether no agent of this release has ever run, so that no pod is in the mesh: the image of a first installation could not be pulled.
  * The job that lets pods go before an uninstall would wait for that image too. Errors: WEFT_HELM, ApiError.
  */
 async function neverRan(config: KubeConfig, namespace: string): Promise<boolean> {
-  const history = await helmSays(['history', 'weft', '-n', namespace, '-o', 'json']);
+  const history = await helmOutput(['history', 'weft', '-n', namespace, '-o', 'json']);
   if (history === '' || /"status": ?"(deployed|superseded)"/.test(history)) return false;
   const { pods, daemonSet } = await readRollout(config, namespace);
   if ((daemonSet?.status?.numberAvailable ?? 0) > 0) return false;
@@ -111,7 +111,7 @@ export interface InstallOptions {
   readonly timeoutMs: number;
   /** Given to helm as they are. */
   readonly more: readonly string[];
-  readonly say: (line: string) => void;
+  readonly print: (line: string) => void;
 }
 
 /**
@@ -119,7 +119,7 @@ export interface InstallOptions {
  * and those of watchInstall, after which what was installed so far stays.
  */
 export async function install(config: KubeConfig, options: InstallOptions): Promise<number> {
-  const { namespace, image, timeoutMs, more, say } = options;
+  const { namespace, image, timeoutMs, more, print } = options;
   const chart = chartDir();
   const values = [
     // A tag may look like a number.
@@ -136,7 +136,7 @@ export async function install(config: KubeConfig, options: InstallOptions): Prom
   // Without it helm takes a version of its own, which the chart may refuse.
   const { gitVersion } = (await requestJson(config, 'GET', '/version')) as { gitVersion: string };
   const offline = ['--kube-version', gitVersion, '-s', 'templates/control.yaml'];
-  await sayImage(config, options, [
+  await printImage(config, options, [
     'template',
     'weft',
     chart,
@@ -146,9 +146,9 @@ export async function install(config: KubeConfig, options: InstallOptions): Prom
     ...values,
     ...more,
   ]);
-  if (await makeNamespace(config, namespace)) say(`namespace      ${namespace} was made`);
+  if (await makeNamespace(config, namespace)) print(`namespace      ${namespace} was made`);
   const kinds = await applyCrds(config, join(chart, 'crds'));
-  say(`kinds          ${kinds.map((name) => name.split('.')[0]).join(', ')}`);
+  print(`kinds          ${kinds.map((name) => name.split('.')[0]).join(', ')}`);
   const running = startHelm(
     [...upgrade, '--wait', '--timeout', `${Math.ceil(timeoutMs / 1000)}s`],
     more.length > 0,
@@ -160,7 +160,7 @@ export async function install(config: KubeConfig, options: InstallOptions): Prom
       // Helm has the same limit: what it waits for is said by us, in more words.
       limitMs: Math.max(0, timeoutMs - 2 * lookMs),
       exitCode: running.exitCode,
-      say,
+      print,
       nowMs: () => performance.now(),
       tick: () => sleep(lookMs),
     });
@@ -172,20 +172,20 @@ export async function install(config: KubeConfig, options: InstallOptions): Prom
 }
 
 /** Which image it will be: the one of a release that is there stays unless another is given. */
-async function sayImage(
+async function printImage(
   config: KubeConfig,
-  { namespace, image, say }: InstallOptions,
+  { namespace, image, print }: InstallOptions,
   template: readonly string[],
 ): Promise<void> {
   const { deployment } = await readRollout(config, namespace);
   const before = deployment?.spec.template?.spec.containers[0]?.image;
   if (before !== undefined && image === undefined)
-    return say(`image          ${before}, as before (--image sets another)`);
+    return print(`image          ${before}, as before (--image sets another)`);
   const shown = await renderedImage(template);
   if (shown === undefined) return;
-  say(`image          ${shown}`);
+  print(`image          ${shown}`);
   if (!namesRegistry(shown))
-    say(
+    print(
       '               names no registry: it has to be on every node already, or give --image REGISTRY/weft:TAG',
     );
 }
@@ -199,7 +199,7 @@ const crdNames = (): string[] =>
 
 /** `crds`: with them go all policies of the cluster. Errors: WEFT_NOT_INSTALLED, WEFT_HELM, ApiError. */
 export async function uninstall(config: KubeConfig, namespace: string, crds: boolean): Promise<number> {
-  const listed = await helmSays(['list', '-n', namespace, '--all', '--filter', '^weft$', '-o', 'json']);
+  const listed = await helmOutput(['list', '-n', namespace, '--all', '--filter', '^weft$', '-o', 'json']);
   // Nothing is deleted then: Weft may run in another namespace.
   if (listed.trim() === '[]')
     throw new WeftError(

@@ -2,8 +2,11 @@
 import { waypointNamedBy } from '../../findings/waypoints.js';
 import { isStrict, meshModeOf } from '../../model/object-settings.js';
 import type { Agent } from './agents.js';
-import type { NamespaceItem } from './check.js';
-import type { GatewayItem } from './waypoint.js';
+import type { GatewayItem } from './waypoint-status.js';
+
+export interface NamespaceItem {
+  readonly metadata: { readonly name: string; readonly labels?: Readonly<Record<string, string>> };
+}
 
 export interface NamespaceStatus {
   readonly name: string;
@@ -19,7 +22,7 @@ export interface NamespaceStatus {
   readonly waiting: number;
 }
 
-export interface NamespaceFacts {
+export interface NamespaceInput {
   readonly namespaces: readonly NamespaceItem[];
   /** Absent where they could not be read. */
   readonly gateways?: readonly GatewayItem[];
@@ -37,7 +40,7 @@ export function namespaceStatuses({
   gateways,
   meshMode,
   agents,
-}: NamespaceFacts): NamespaceStatus[] {
+}: NamespaceInput): NamespaceStatus[] {
   const held = new Map<string, number>();
   const waiting = new Map<string, number>();
   const add = (to: Map<string, number>, uid: string): void => {

@@ -139,13 +139,13 @@ export function pendingReasons(objects: RolloutObjects): string[] {
     if (!isOwn(pod) || podFailure(pod) || pod.metadata.deletionTimestamp !== undefined) continue;
     const { name } = pod.metadata;
     if (pod.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True')) continue;
-    const said = objects.events.findLast(
+    const warning = objects.events.findLast(
       ({ involvedObject, type }) =>
         type === 'Warning' && involvedObject?.kind === 'Pod' && involvedObject.name === name,
     );
     const where = pod.spec.nodeName === undefined ? '' : ` on ${pod.spec.nodeName}`;
     reasons.push(
-      `pod ${name}${where} is not ready${said ? `: ${said.reason}: ${(said.message ?? '').slice(0, 600)}` : ''}`,
+      `pod ${name}${where} is not ready${warning ? `: ${warning.reason}: ${(warning.message ?? '').slice(0, 600)}` : ''}`,
     );
   }
   return reasons;

@@ -3,13 +3,12 @@ import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText } from '../../base/errors.js';
 import { ApiError, requestJson } from '../../kubernetes/request.js';
 import { agentsOf, type Agent } from './agents.js';
-import type { NamespaceItem } from './check.js';
 import { configurationFindings, type ConfigurationFinding } from './configuration.js';
 import { readRollout } from './install-watch.js';
-import { namespaceRows, namespaceStatuses, type NamespaceStatus } from './namespaces.js';
+import { namespaceRows, namespaceStatuses, type NamespaceStatus, type NamespaceItem } from './namespaces.js';
 import { rolloutOf, type RolloutObjects } from './rollout.js';
 import { table } from './table.js';
-import type { GatewayItem } from './waypoint.js';
+import type { GatewayItem } from './waypoint-status.js';
 
 /** One screen. */
 const configurationLinesMax = 10;
@@ -171,17 +170,17 @@ export function* clusterLines(status: ClusterStatus, all: boolean, nowMs: number
     ['NODE', 'AGENT', 'CONTROL PLANE', 'PODS', 'CERTIFICATES', 'CNI PLUGIN', 'VERSION'],
     ...nodes.map(({ name, agent }) => {
       if (!agent) return [name, 'none'];
-      const said = agent.status;
-      if (!said) return [name, `no answer: ${agent.why ?? ''}`];
-      const held = said.pods.length;
+      const report = agent.status;
+      if (!report) return [name, `no answer: ${agent.why ?? ''}`];
+      const enrolled = report.pods.length;
       return [
         name,
-        said.ready ? (agent.isPodUnready ? 'ready, its pod is not' : 'ready') : 'not ready',
-        said.control.state === 'connected' ? 'in sync' : `${said.control.state}: ${said.control.why}`,
-        `${held} of ${held + Object.keys(said.waiting).length}`,
+        report.ready ? (agent.isPodUnready ? 'ready, its pod is not' : 'ready') : 'not ready',
+        report.control.state === 'connected' ? 'in sync' : `${report.control.state}: ${report.control.why}`,
+        `${enrolled} of ${enrolled + Object.keys(report.waiting).length}`,
         certificatesOf(agent, nowMs),
-        said.cni,
-        said.version,
+        report.cni,
+        report.version,
       ];
     }),
   ]);
@@ -204,7 +203,7 @@ export function* clusterLines(status: ClusterStatus, all: boolean, nowMs: number
     yield 'NOT KNOWN';
     yield* unknown;
   }
-  const troubles = nodes.flatMap(({ name, agent }) => [
+  const problems = nodes.flatMap(({ name, agent }) => [
     ...Object.entries(agent?.status?.waiting ?? {}).map(([uid, why]) => [podOf(uid), name, why]),
     ...(agent?.status?.certificates ?? []).flatMap(({ id, error }) => (error ? [[id, name, error]] : [])),
     ...Object.entries(agent?.status?.missing ?? {}).map(([feature, why]) => [
@@ -214,9 +213,9 @@ export function* clusterLines(status: ClusterStatus, all: boolean, nowMs: number
     ]),
     ...(agent?.status?.undecodable ?? []).map(({ type, why }) => [`${type} not understood`, name, why]),
   ]);
-  if (troubles.length > 0) {
+  if (problems.length > 0) {
     yield '';
-    yield* table([['NOT AS IT SHOULD BE', 'NODE', 'WHY'], ...troubles]);
+    yield* table([['NOT AS IT SHOULD BE', 'NODE', 'WHY'], ...problems]);
   }
   if (status.configuration.length > 0) {
     yield '';

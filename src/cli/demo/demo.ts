@@ -49,7 +49,7 @@ export async function runDemo(say: (line: string) => void): Promise<{ ok: boolea
       try {
         const evidence = await Promise.race([step.run(stage), interrupted]);
         results.push({ name: step.name, ok: true, evidence });
-        say(`    ok: ${step.tell(evidence)}`);
+        say(`    ok: ${step.summary(evidence)}`);
       } catch (error) {
         fail(step.name, error);
         if (error instanceof WeftError && error.code === 'WEFT_INTERRUPTED') break;

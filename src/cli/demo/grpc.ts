@@ -10,7 +10,7 @@ const [target = '', calls = '1'] = process.argv.slice(2);
 const client = new Client(target, credentials.createInsecure());
 const bytes = (text: string): Buffer => Buffer.from(text);
 const text = (buffer: Buffer): string => buffer.toString();
-const said = (trailer: Metadata, name: string): string => String(trailer.get(name)[0] ?? '');
+const trailerOf = (trailer: Metadata, name: string): string => String(trailer.get(name)[0] ?? '');
 
 const call = (): Promise<{ answer?: string | undefined; code: number; by: string }> =>
   new Promise((resolve) => {
@@ -19,7 +19,7 @@ const call = (): Promise<{ answer?: string | undefined; code: number; by: string
       // The trailer comes with the status, which is told after the answer.
       setImmediate(() => resolve({ answer, code: error?.code ?? 0, by })),
     );
-    one.on('status', (status) => (by = said(status.metadata, 'served-by')));
+    one.on('status', (status) => (by = trailerOf(status.metadata, 'served-by')));
   });
 const stream = new Promise<object>((resolve) => {
   const answers: string[] = [];
@@ -31,7 +31,7 @@ const stream = new Promise<object>((resolve) => {
   });
   call.on('error', () => undefined);
   call.on('status', ({ code, metadata }) =>
-    resolve({ answers, code, by: said(metadata, 'served-by'), seen: said(metadata, 'seen-x-set') }),
+    resolve({ answers, code, by: trailerOf(metadata, 'served-by'), seen: trailerOf(metadata, 'seen-x-set') }),
   );
   next();
 });

@@ -17,7 +17,7 @@ export interface Step {
   readonly title: string;
   readonly run: (stage: Stage) => Promise<Record<string, unknown>>;
   /** One sentence from the evidence. */
-  readonly tell: (evidence: Record<string, unknown>) => string;
+  readonly summary: (evidence: Record<string, unknown>) => string;
 }
 
 export const marker = 'weft-demo-payload-7f3a91';
@@ -86,13 +86,13 @@ export class Live {
       () => this.find(event),
     );
   }
-  say(line: string): void {
+  send(line: string): void {
     this.#child.stdin?.write(line);
   }
   /** Sends a line and waits for an answer. */
   async ask(line: string): Promise<string> {
     const before = this.events.length;
-    this.say(line);
+    this.send(line);
     const answer = await until('an answer on the live connection', 5_000, () =>
       this.events.slice(before).find(({ event }) => event !== 'connected'),
     );
@@ -118,16 +118,16 @@ export function load(url: string): {
     ['--net=/run/netns/weft-web', '--', process.execPath, join(here, 'load.js'), url, '10'],
     { stdio: ['pipe', 'pipe', 'ignore'] },
   );
-  let said = '';
-  child.stdout.on('data', (bytes: Buffer) => (said += bytes.toString()));
+  let output = '';
+  child.stdout.on('data', (bytes: Buffer) => (output += bytes.toString()));
   const closed = new Promise((resolve) => child.once('close', resolve));
-  const dots = (): number => (said + '\n').indexOf('\n');
+  const dots = (): number => (output + '\n').indexOf('\n');
   return {
     answered: dots,
     stop: async () => {
       child.stdin.end();
       await closed;
-      return JSON.parse(said.slice(dots())) as Awaited<ReturnType<ReturnType<typeof load>['stop']>>;
+      return JSON.parse(output.slice(dots())) as Awaited<ReturnType<ReturnType<typeof load>['stop']>>;
     },
   };
 }
@@ -155,7 +155,7 @@ export class Stage {
   /** What an application sees that connects and sends PING to a redis: its answer, or how it was turned away. */
   async ping(netns: string, ip: string, port: number): Promise<string> {
     const live = this.connect(netns, ip, port);
-    live.say('PING\r\n');
+    live.send('PING\r\n');
     const seen = await until(`an outcome of ${netns} to ${ip} port ${port}`, 15_000, () =>
       live.events.find(({ event }) => event !== 'connected'),
     );
@@ -226,9 +226,9 @@ export class Stage {
       },
     );
     this.#capture = tcpdump;
-    let said = '';
-    tcpdump.stderr.on('data', (bytes: Buffer) => (said += bytes.toString()));
-    await until('tcpdump listens', 5_000, () => said.includes('listening on'));
+    let output = '';
+    tcpdump.stderr.on('data', (bytes: Buffer) => (output += bytes.toString()));
+    await until('tcpdump listens', 5_000, () => output.includes('listening on'));
     await action();
     await sleep(150);
     const closed = new Promise((resolve) => tcpdump.once('close', resolve));

@@ -94,11 +94,11 @@ export async function startWaypoint(testbed: Testbed, place: WaypointReplica): P
   mkdirSync(dir, { recursive: true });
   const addresses = addressesOf(testbed, node, place.replica ?? 0);
   if (!testbed.hasNetns(netns)) testbed.addPod(node, { name: process_, netns, addresses });
-  const tell = (ready: boolean): void => {
+  const publish = (ready: boolean): void => {
     writeFileSync(join(dir, `${process_}.yaml`), objectsOf(place, node, addresses, ready));
     writeFileSync(join(dir, `waypoint-${place.namespace}-${place.name}.yaml`), serviceOf(place));
   };
-  tell(false);
+  publish(false);
   const token = join(testbed.state, `token-${process_}`);
   const full = `${place.namespace}/${place.name}`;
   writeFileSync(
@@ -133,7 +133,7 @@ export async function startWaypoint(testbed: Testbed, place: WaypointReplica): P
       return false;
     }
   });
-  tell(true);
+  publish(true);
 }
 
 export const accessLogOf = (testbed: Testbed, place: WaypointReplica): string =>

@@ -25,7 +25,7 @@ export const enrollmentSteps: readonly Step[] = [
       const answer = await stage.live.ask('PING\r\n');
       return { body, payloadOnWire, capturedBytes: wire.length, liveConnection: answer.trim() };
     },
-    tell: () => 'the answer came, and a capture between the nodes holds it in clear',
+    summary: () => 'the answer came, and a capture between the nodes holds it in clear',
   },
   {
     name: 'enroll-keeps-live-connection',
@@ -43,7 +43,7 @@ export const enrollmentSteps: readonly Step[] = [
       );
       return { podsEnrolled: pods.length, pods, tookMs, liveConnectionAnswers: answer };
     },
-    tell: (e) =>
+    summary: (e) =>
       `${String(e['podsEnrolled'])} pods in the mesh after ${String(e['tookMs'])} ms; redis still answers ${String(e['liveConnectionAnswers'])} on the old connection`,
   },
   {
@@ -74,7 +74,7 @@ export const enrollmentSteps: readonly Step[] = [
         why: out.why,
       };
     },
-    tell: (e) =>
+    summary: (e) =>
       `${String(e['sourceIdentity'])} -> ${String(e['destinationIdentity'])}; ${String(e['capturedBytes'])} bytes captured, no payload among them`,
   },
 ];
@@ -112,7 +112,7 @@ export const ipv6Step: Step = {
       payloadOnWire,
     };
   },
-  tell: (e) => `path ${String(e['path'])} to ${String(e['destination'])}`,
+  summary: (e) => `path ${String(e['path'])} to ${String(e['destination'])}`,
 };
 
 export const unenrollStep: Step = {
@@ -136,5 +136,5 @@ export const unenrollStep: Step = {
     live.end();
     return { liveConnectionAnswers: liveAnswers, payloadOnWire };
   },
-  tell: () => 'in clear again, and the tunnelled connection still answers',
+  summary: () => 'in clear again, and the tunnelled connection still answers',
 };

@@ -35,7 +35,7 @@ export const operationSteps: readonly Step[] = [
       live.end();
       return { serials, phases };
     },
-    tell: (e) =>
+    summary: (e) =>
       `web had ${(e['serials'] as string[]).length} certificates under two roots; one connection lived through all of them`,
   },
   {
@@ -70,7 +70,7 @@ export const operationSteps: readonly Step[] = [
         afterRestart: after,
       };
     },
-    tell: (e) =>
+    summary: (e) =>
       `live: ${String(e['liveConnectionSaw'])}; new while dead: ${String(e['newConnectionWhileDead'])}; after the restart all works`,
   },
   {
@@ -104,7 +104,7 @@ export const operationSteps: readonly Step[] = [
         intruderAfterRemoval: allowed,
       };
     },
-    tell: (e) =>
+    summary: (e) =>
       `new connections worked without it; a policy written meanwhile held ${String(e['caughtUpAfterMs'])} ms after its return`,
   },
 ];

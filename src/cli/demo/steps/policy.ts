@@ -27,7 +27,7 @@ export const policySteps: readonly Step[] = [
         serverSeesItself: accepted.local,
       };
     },
-    tell: (e) => `client: ${String(e['clientSeesPeer'])}, server: ${String(e['serverSeesClient'])}`,
+    summary: (e) => `client: ${String(e['clientSeesPeer'])}, server: ${String(e['serverSeesClient'])}`,
   },
   {
     name: 'deny-by-identity',
@@ -61,7 +61,7 @@ export const policySteps: readonly Step[] = [
         why: record.why,
       };
     },
-    tell: (e) => `${String(e['sourceIdentity'])} refused: ${String(e['why'])}; web is still served`,
+    summary: (e) => `${String(e['sourceIdentity'])} refused: ${String(e['why'])}; web is still served`,
   },
   {
     name: 'policy-change-cuts-only-forbidden',
@@ -99,7 +99,7 @@ export const policySteps: readonly Step[] = [
         allowedAnswers,
       };
     },
-    tell: (e) =>
+    summary: (e) =>
       `intruder's connections saw ${String(e['forbiddenSaw'])} ${String(e['cutAfterMs'])} ms after the change; web's went on`,
   },
 ];

@@ -25,7 +25,7 @@ export const sameNodeSteps: readonly Step[] = [
         destinationIdentity: record.destination.identity,
       };
     },
-    tell: (e) =>
+    summary: (e) =>
       `path ${String(e['path'])}, ${String(e['sourceIdentity'])} -> ${String(e['destinationIdentity'])}`,
   },
   {
@@ -72,7 +72,7 @@ export const sameNodeSteps: readonly Step[] = [
         destinationIdentity: record.destination.identity,
       };
     },
-    tell: (e) =>
+    summary: (e) =>
       `${String(e['bytesCountedByPrograms'])} bytes, ${String(e['bytesPastTcp'])} of them past TCP; the agent took ${String(e['connectionsTakenByAgent'])} connections`,
   },
   {
@@ -119,7 +119,7 @@ export const sameNodeSteps: readonly Step[] = [
       assert.equal(clientSeesPeer, `${cacheVip}|6379`);
       return { calls, byPod, clientSeesPeer, path: 'kernel' };
     },
-    tell: (e) =>
+    summary: (e) =>
       `${String(e['calls'])} calls: ${Object.entries(e['byPod'] as Record<string, number>)
         .map(([pod, n]) => `${n} to ${pod}`)
         .join(', ')}; the client sees ${String(e['clientSeesPeer'])}`,
@@ -160,7 +160,7 @@ export const sameNodeSteps: readonly Step[] = [
         policyAfterRestart: ended.code ?? ended.event,
       };
     },
-    tell: (e) =>
+    summary: (e) =>
       `it answered before, while dead and after; new while dead: ${String(e['newWhileDead'])}; a policy of the new agent then cut it (${String(e['policyAfterRestart'])})`,
   },
 ];

@@ -91,7 +91,7 @@ spec: { selector: { app: echo }, clusterIP: None, ports: [{ port: 8080 }] }
       stage.remove('side.yaml');
       return { ways: Object.keys(ways).length, ...ways };
     },
-    tell: (e) => `${String(e['ways'])} ways tried, each refused`,
+    summary: (e) => `${String(e['ways'])} ways tried, each refused`,
   },
   {
     name: 'waypoint-fail-closed',
@@ -122,7 +122,7 @@ spec: { selector: { app: echo }, clusterIP: None, ports: [{ port: 8080 }] }
       );
       return { dead, code: record.code, why: record.why, others };
     },
-    tell: (e) => `refused by every address: ${String(e['code'])}, "${String(e['why'])}"`,
+    summary: (e) => `refused by every address: ${String(e['code'])}, "${String(e['why'])}"`,
   },
   {
     name: 'waypoint-rolling-update',
@@ -148,7 +148,7 @@ spec: { selector: { app: echo }, clusterIP: None, ports: [{ port: 8080 }] }
       await stopWaypoint(stage.testbed, second);
       return { answered, failures, by, servedByTheNewOne: served };
     },
-    tell: (e) =>
+    summary: (e) =>
       `${String(e['answered'])} answered, none failed; ${String(e['servedByTheNewOne'])} by the new one`,
   },
 ];

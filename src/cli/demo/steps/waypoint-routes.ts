@@ -39,7 +39,7 @@ export const waypointRouteSteps: readonly Step[] = [
         applicationSawClient: seen.headers['x-forwarded-client-cert'],
       };
     },
-    tell: (e) =>
+    summary: (e) =>
       `${String(e['echo-v1'])} and ${String(e['echo-v2'])} of 500; before it was there: ${String(e['beforeItWasThere'])}`,
   },
   {
@@ -66,7 +66,7 @@ export const waypointRouteSteps: readonly Step[] = [
         source: line['source'],
       };
     },
-    tell: (e) => `20 of 20, by HTTP/2 and IPv6 alike; the log names rule ${String(e['route'])}`,
+    summary: (e) => `20 of 20, by HTTP/2 and IPv6 alike; the log names rule ${String(e['route'])}`,
   },
   {
     name: 'waypoint-retry-and-timeout',
@@ -100,7 +100,7 @@ export const waypointRouteSteps: readonly Step[] = [
         flag: timeout['flags'],
       };
     },
-    tell: (e) =>
+    summary: (e) =>
       `two 503 and then 200 are one 200 to the client; 3 s became ${String(e['slow'])} after ${String(e['gaveUpAfterMs'])} ms`,
   },
   {
@@ -131,7 +131,7 @@ export const waypointRouteSteps: readonly Step[] = [
         return { unary, stream, route: line['route'], grpcStatus: line['grpcStatus'] };
       });
     },
-    tell: () => 'answers, trailers and statuses came through; messages one by one as they were sent',
+    summary: () => 'answers, trailers and statuses came through; messages one by one as they were sent',
   },
   {
     name: 'waypoint-authorization',
@@ -176,7 +176,7 @@ export const waypointRouteSteps: readonly Step[] = [
         why: line['why'],
       };
     },
-    tell: (e) =>
+    summary: (e) =>
       `intruder: ${String(e['intruder'])}, "${String(e['why'])}"; ${Object.keys(e['refused'] as object).length} tricks with paths refused`,
   },
 ];

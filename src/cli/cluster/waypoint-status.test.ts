@@ -7,7 +7,7 @@ import {
   waypointStatuses,
   type GatewayItem,
   type WaypointObjects,
-} from './waypoint.js';
+} from './waypoint-status.js';
 
 const gateway = (name: string, status: string, more: Partial<GatewayItem> = {}): GatewayItem => ({
   metadata: { name, namespace: 'shop', generation: 2 },

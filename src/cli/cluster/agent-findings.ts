@@ -1,0 +1,88 @@
+/** What is wrong with agents, by their own reports. Pure. */
+import type { Finding } from '../../findings/finding.js';
+import type { Agent } from './agents.js';
+import type { NodeItem } from './node-findings.js';
+
+const skewMsMax = 10_000;
+
+/** `nowMs`: what the agents' clocks are compared with. */
+export function agentFindings(
+  agents: readonly Agent[],
+  nodes: readonly NodeItem[],
+  nowMs: number,
+): Finding[] {
+  const findings: Finding[] = [];
+  for (const { metadata, status } of nodes) {
+    if ((status?.nodeInfo?.operatingSystem ?? 'linux') !== 'linux') continue;
+    if (agents.some(({ node }) => node === metadata.name)) continue;
+    findings.push({
+      level: 'fail',
+      what: `node ${metadata.name} has no agent`,
+      help: 'its pods of the mesh are closed: see agent.nodeSelector and agent.tolerations, and events of the DaemonSet weft-agent',
+    });
+  }
+  for (const { node, pod, status, why, help, isPodUnready } of agents) {
+    if (!status) {
+      findings.push({
+        level: 'fail',
+        what: `the agent of ${node} does not answer: ${why ?? ''}`,
+        help: help ?? `see the log of ${pod}`,
+      });
+      continue;
+    }
+    const { control, waiting, missing, cni, certificates, timeMs, ready } = status;
+    if (ready && isPodUnready)
+      findings.push({
+        level: 'fail',
+        what: `node ${node}: the agent says that it is ready, and the kubelet does not find its pod ready`,
+        help: `an upgrade waits for it: events of ${pod} have the probe's own words (kubectl describe pod)`,
+      });
+    else if (ready)
+      findings.push({ level: 'ok', what: `node ${node}: ready, ${status.pods.length} pods in the mesh` });
+    if (control.state !== 'connected')
+      findings.push({
+        level: 'fail',
+        what: `the agent of ${node} does not reach the control plane: ${control.why}`,
+        help: 'what it knows stays in force; see Deployment weft-control',
+      });
+    for (const [uid, reason] of Object.entries(waiting))
+      findings.push({
+        level: 'fail',
+        what: `${uid} on ${node} is not in the mesh yet: ${reason}`,
+        help: `it is tried again each second; the log of ${pod} says more`,
+      });
+    for (const [feature, reason] of Object.entries(missing))
+      findings.push({
+        level: 'warn',
+        what: `the kernel of ${node} lacks ${feature}: ${reason}`,
+        help: 'what it would carry goes the longer way',
+      });
+    for (const { type, why: what } of status.undecodable ?? [])
+      findings.push({
+        level: 'fail',
+        what: `the agent of ${node} does not understand a resource (${type}): ${what}`,
+        help: 'what it concerns is closed: upgrade the agent, or take the new feature out of the object',
+      });
+    if (cni !== 'in its place')
+      findings.push({
+        level: 'warn',
+        what: `CNI plugin on ${node}: ${cni}`,
+        help: 'new pods are in the mesh only once the agent has found them, about a second after their start: see cni.binDir and cni.confDir',
+      });
+    for (const { id, error } of certificates)
+      if (error !== undefined)
+        findings.push({
+          level: 'fail',
+          what: `no certificate for ${id} on ${node}: ${error}`,
+          help: 'see the log of weft-control',
+        });
+    const skewMs = Math.abs(timeMs - nowMs);
+    if (skewMs > skewMsMax)
+      findings.push({
+        level: 'warn',
+        what: `the clock of ${node} is ${Math.round(skewMs / 1000)} s off this one`,
+        help: 'certificates are dated: run a time service on every node',
+      });
+  }
+  return findings;
+}
