@@ -6,6 +6,7 @@ import { dirname, join, normalize } from 'node:path';
 import { test } from 'node:test';
 import { parse } from 'yaml';
 import { projectRoot } from '../../native/index.js';
+import { steps } from '../../src/cli/demo/steps.js';
 
 const read = (path: string): string => readFileSync(join(projectRoot, path), 'utf8');
 /** Files of the repository, and those that are about to be: what .gitignore names is not part of it. */
@@ -218,6 +219,14 @@ test('scripts of npm that pages show exist', () => {
     for (const [, name = ''] of read(page).matchAll(/npm run (?:--silent )?([a-z][a-z0-9:-]*)/g))
       if (!(name in scripts)) missing.push(`${page}: npm run ${name}`);
   assert.deepEqual(missing, []);
+});
+
+test('README.md shows the steps of the demo', () => {
+  const shown = [...read('README.md').matchAll(/^ ?(\d+)\. (.*)$/gm)].map(([, , title]) => title);
+  assert.deepEqual(
+    shown,
+    steps.map(({ title }) => title),
+  );
 });
 
 test('docs/glossary.md is in order, a term once', () => {
