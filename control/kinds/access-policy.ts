@@ -1,12 +1,15 @@
 import { compilePolicy } from '../compile/policies.js';
 import type { AccessPolicyObject } from '../objects/objects.js';
+import { policyStatus } from '../status/policy.js';
 import type { Kind } from './kind.js';
 import { pickOwn, type Raw } from './metadata.js';
+import { policyStatus } from '../status/policy.js';
 import { recompileSelected } from './selectors.js';
 
 export const accessPolicyKind: Kind<AccessPolicyObject> = {
   address: { group: 'weft.dev', versions: ['v1alpha1'], plural: 'accesspolicies' },
   schema: 'crd',
+  status: policyStatus,
   pickFields: (raw) => ({ kind: 'AccessPolicy', ...pickOwn(raw as Raw<AccessPolicyObject>) }),
   dependents({ before, now, namespace }, registry, recompile) {
     const selectors = [before?.spec.selector?.matchLabels, now?.spec.selector?.matchLabels];
@@ -18,4 +21,5 @@ export const accessPolicyKind: Kind<AccessPolicyObject> = {
         ? []
         : [{ kind: 'policy', value: compilePolicy(object, registry.rootNamespace) }],
   }),
+  status: policyStatus,
 };

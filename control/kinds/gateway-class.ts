@@ -1,6 +1,8 @@
 import { namespaceOf } from '../../src/model/labels.js';
 import { gatewayGroup, type GatewayClassObject } from '../objects/objects.js';
+import { gatewayClassStatus } from '../status/gateway-class.js';
 import type { Kind } from './kind.js';
+import { gatewayClassStatus } from '../status/gateway-class.js';
 import { withGeneration, type Raw } from './metadata.js';
 
 export const gatewayClassKind: Kind<GatewayClassObject> = {
@@ -12,6 +14,7 @@ export const gatewayClassKind: Kind<GatewayClassObject> = {
     optional: true,
   },
   schema: 'gateway',
+  status: gatewayClassStatus,
   pickFields(raw) {
     const { metadata, spec, status } = raw as Raw<GatewayClassObject>;
     const conditions = status?.conditions;
@@ -27,4 +30,5 @@ export const gatewayClassKind: Kind<GatewayClassObject> = {
       if (gateway.spec.gatewayClassName === name)
         recompile.objects(registry.waypointDependents(namespaceOf(gateway), gateway.metadata.name));
   },
+  status: gatewayClassStatus,
 };

@@ -1,11 +1,14 @@
 import { consentOf } from '../compile/waypoints.js';
 import { gatewayGroup, type GatewayObject } from '../objects/objects.js';
+import { gatewayStatus } from '../status/gateway.js';
 import type { Kind } from './kind.js';
+import { gatewayStatus } from '../status/gateway.js';
 import { withGeneration, type Raw } from './metadata.js';
 
 export const gatewayKind: Kind<GatewayObject> = {
   address: { group: gatewayGroup, versions: ['v1'], plural: 'gateways', optional: true },
   schema: 'gateway',
+  status: gatewayStatus,
   pickFields(raw) {
     const { metadata, spec, status } = raw as Raw<GatewayObject>;
     const { gatewayClassName, infrastructure, listeners } = spec;
@@ -31,4 +34,5 @@ export const gatewayKind: Kind<GatewayObject> = {
     // It may admit other Services than before.
     if (consentOf(before) !== consentOf(now)) recompile.servicesThrough({ namespace, name });
   },
+  status: gatewayStatus,
 };

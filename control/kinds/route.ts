@@ -2,7 +2,9 @@
 import { compileRoute } from '../compile/routes.js';
 import { servicesOf } from '../compile/route-references.js';
 import { gatewayGroup, type RouteObject } from '../objects/objects.js';
+import { routeStatus } from '../status/route.js';
 import type { Kind, KindAddress } from './kind.js';
+import { routeStatus } from '../status/route.js';
 import { withGeneration, type Raw } from './metadata.js';
 
 /** @param versions newest first: older clusters have some kinds in older versions alone */
@@ -14,6 +16,7 @@ export function routeKind<T extends RouteObject>(
   return {
     address: { group: gatewayGroup, versions, plural, optional: true },
     schema: 'gateway',
+    status: routeStatus,
     pickFields: (raw) => pickRoute(kind, raw as Raw<RouteObject>) as unknown as T,
     dependents({ before, now, namespace }, registry, recompile) {
       for (const route of [before, now])
@@ -27,6 +30,7 @@ export function routeKind<T extends RouteObject>(
       const { route } = compileRoute(object, registry);
       return { resources: route ? [{ kind: 'route', value: route }] : [] };
     },
+    status: routeStatus,
   };
 }
 

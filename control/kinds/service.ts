@@ -7,13 +7,16 @@ import { hbonePort, waypointReference } from '../compile/waypoints.js';
 import { objectKey } from '../objects/object-key.js';
 import { waypointBoundType, type ServiceObject } from '../objects/objects.js';
 import { addressClaims } from '../registry/claims.js';
+import { serviceStatus } from '../status/service.js';
 import type { Kind } from './kind.js';
 import { pickMeta, type Raw } from './metadata.js';
+import { serviceStatus } from '../status/service.js';
 import { recompileSelected } from './selectors.js';
 
 export const serviceKind: Kind<ServiceObject> = {
   address: { group: '', versions: ['v1'], plural: 'services' },
   schema: 'core',
+  status: serviceStatus,
   pickFields: (raw) => pickService(raw as Raw<ServiceObject>),
   claims: ({ spec: { clusterIPs, clusterIP } }) => ({
     rank: claimRanks.service,
@@ -41,6 +44,7 @@ export const serviceKind: Kind<ServiceObject> = {
     const addresses = service.addresses.filter(({ ip }) => !registry.claims.addressLostTo(key, ip));
     return { resources: [{ kind: 'service', value: { ...service, addresses } }] };
   },
+  status: serviceStatus,
 };
 
 function pickService(raw: Raw<ServiceObject>): ServiceObject | undefined {

@@ -46,7 +46,7 @@ export interface Refused {
   readonly peer: SpiffeId | undefined;
 }
 
-interface HboneServerOptions {
+export interface HboneServerOptions {
   readonly svid: Svid;
   readonly trustDomain: TrustDomain;
   readonly limits?: Partial<HboneLimits>;
