@@ -7,7 +7,6 @@ import type { MeshObject } from './objects/objects.js';
 import { problemLine, SettingProblems } from './problems/setting-problems.js';
 import type { ControlLog } from './log.js';
 import { OwnershipLog } from './problems/ownership-log.js';
-import type { ObjectKey } from './objects/object-key.js';
 import { Resources, type ChangedNames } from './serve/resources.js';
 
 export interface PublisherOptions {

@@ -63,7 +63,7 @@ export class Compiler extends Registry {
     return compileRoute(object, this);
   }
   /** Whether a caller may have a certificate for an identity. */
-  mayAsk(caller: string, identity: string): boolean {
+  mayRequestCertificate(caller: string, identity: string): boolean {
     return mayRequestCertificate(caller, identity, {
       trustDomain: this.#settings.trustDomain,
       identities: this.#identities,

@@ -2,12 +2,12 @@
 import type { BackendTarget, HeaderPair, PathChange, RouteFilter } from '../../src/model/route.js';
 import type { BackendRef, PathModifier, RouteFilterObject } from '../objects/objects.js';
 import { rewrittenPath } from './paths.js';
-import type { RouteTrouble } from './route-parents.js';
+import type { RouteProblem } from './route-parents.js';
 
 /** What is wrong with references and filters, the first of each sort: a condition has one reason. */
 export class RouteProblems {
-  unsupported: RouteTrouble | undefined;
-  unresolved: RouteTrouble | undefined;
+  unsupported: RouteProblem | undefined;
+  unresolved: RouteProblem | undefined;
   /** Rule by rule, with the field. */
   readonly invalid: string[] = [];
 }

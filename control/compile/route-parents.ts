@@ -4,7 +4,7 @@ import { namespaceOf } from '../../src/model/labels.js';
 import { gatewayGroup, type ParentRef, type RouteObject, type ServiceObject } from '../objects/objects.js';
 import { serviceKeyOf, tcpPorts } from './service.js';
 
-export interface RouteSurroundings {
+export interface RouteLookup {
   /** Names are as references have them, namespaces filled in. */
   readonly service: (namespace: string, name: string) => ServiceObject | undefined;
   /** Routes of one namespace that name the Service as a parent. */
@@ -12,7 +12,7 @@ export interface RouteSurroundings {
 }
 
 /** Why something of a route does not hold, in the specification's word. */
-export interface RouteTrouble {
+export interface RouteProblem {
   readonly reason: string;
   readonly message: string;
 }
@@ -22,9 +22,9 @@ export interface ParentVerdict {
   /** Absent where there is none. */
   readonly service?: ServiceObject;
   /** Absent: accepted. */
-  readonly trouble?: RouteTrouble;
+  readonly problem?: RouteProblem;
   /** Of an accepted one: what else is to be known. */
-  readonly note?: string;
+  readonly remark?: string;
 }
 
 /** Of several types on one port of a Service, the first holds (GEP-1294). */
@@ -41,7 +41,7 @@ export const isServiceParent = (ref: ParentRef): boolean =>
  * Why a reference that means a Service names none; undefined of all others. No API has such a kind, so no other controller reports it, and
  * a route that nobody reports on looks as if it were in force.
  */
-function misnamedParent(ref: ParentRef): RouteTrouble | undefined {
+function misnamedParent(ref: ParentRef): RouteProblem | undefined {
   const message = misnaming(ref);
   return message === undefined ? undefined : { reason: 'NoMatchingParent', message };
 }
@@ -76,7 +76,7 @@ function portText({ port, sectionName }: ParentRef): string {
   return `TCP port with the name ${sectionName} (sectionName)${port === undefined ? '' : ` and the number ${port}`}`;
 }
 
-function parentTrouble(ref: ParentRef, name: string, service: ServiceObject | undefined): string | undefined {
+function parentProblem(ref: ParentRef, name: string, service: ServiceObject | undefined): string | undefined {
   if (!service) return `there is no Service ${name}`;
   if (isExternal(service)) return `Service ${name} is an ExternalName: it has no address of its own`;
   if (isHeadless(service)) return `Service ${name} is headless: its clients do not go by its address`;
@@ -135,24 +135,24 @@ interface Attached {
 }
 
 /** Undefined of parents that are none of ours. */
-export function attach(object: RouteObject, ref: ParentRef, around: RouteSurroundings): Attached | undefined {
+export function attach(object: RouteObject, ref: ParentRef, lookup: RouteLookup): Attached | undefined {
   const misnamed = misnamedParent(ref);
-  if (misnamed) return { verdict: { ref, trouble: misnamed }, parents: [] };
+  if (misnamed) return { verdict: { ref, problem: misnamed }, parents: [] };
   if (!isServiceParent(ref)) return undefined;
   const namespace = refNamespace(ref, object);
   const name = `${namespace}/${ref.name}`;
-  const service = around.service(namespace, ref.name);
-  const why = parentTrouble(ref, name, service);
+  const service = lookup.service(namespace, ref.name);
+  const why = parentProblem(ref, name, service);
   if (!service || why !== undefined) {
-    const trouble = { reason: 'NoMatchingParent', message: why ?? '' };
-    return { verdict: { ref, ...(service ? { service } : {}), trouble }, parents: [] };
+    const problem = { reason: 'NoMatchingParent', message: why ?? '' };
+    return { verdict: { ref, ...(service ? { service } : {}), problem }, parents: [] };
   }
   // Producers' routes are of the Service's namespace and consumers' of their own: each namespace's routes are one persona's.
   const lost = conflicts(
     object.kind,
     name,
     service,
-    around.routesTo(namespaceOf(object), namespace, ref.name),
+    lookup.routesTo(namespaceOf(object), namespace, ref.name),
   );
   const key = serviceKeyOf(service);
   const ports = portsOf(service, ref);
@@ -165,9 +165,9 @@ export function attach(object: RouteObject, ref: ParentRef, around: RouteSurroun
     .flatMap((port) => (lost.has(port) ? [`port ${port} is routed by ${lost.get(port)}`] : []))
     .join(', ');
   if (won.length === 0)
-    return { verdict: { ref, service, trouble: { reason: 'Conflicted', message: taken } }, parents: [] };
+    return { verdict: { ref, service, problem: { reason: 'Conflicted', message: taken } }, parents: [] };
   return {
-    verdict: { ref, service, note: `not everywhere: ${taken}` },
+    verdict: { ref, service, remark: `not everywhere: ${taken}` },
     parents: won.map((port) => ({ service: key, port })),
   };
 }

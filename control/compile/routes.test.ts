@@ -46,7 +46,7 @@ const refusal = (rule: string, kind = 'HTTPRoute'): string => {
   return `${errors[0].field}: ${errors[0].message}`;
 };
 const troubleOf = (text: string, name = 'r'): string | undefined =>
-  compiled(text, name).parents[0]?.trouble?.reason;
+  compiled(text, name).parents[0]?.problem?.reason;
 
 test('a route without rules or matches is for all requests of its parent', () => {
   const all = [{ path: { kind: 'prefix', value: '/' }, headers: [], query: [] }];
@@ -274,7 +274,7 @@ spec: { clusterIP: 10.96.0.7, ports: [{ name: http, port: 80 }, { name: admin, p
   assert.deepEqual(parentsOf(', sectionName: admin, port: 81'), [81]);
   assert.equal(troubleOf(of(', sectionName: admin, port: 80')), 'NoMatchingParent');
   assert.equal(troubleOf(of(', sectionName: dns')), 'NoMatchingParent');
-  const { message = '' } = compiled(of(', sectionName: https')).parents[0]?.trouble ?? {};
+  const { message = '' } = compiled(of(', sectionName: https')).parents[0]?.problem ?? {};
   assert.match(message, /shop\/named has no TCP port with the name https/);
   // A more specific kind takes the port by its name too.
   const both = of(', sectionName: http') + of(', sectionName: http', 'GRPCRoute', 'g');
@@ -296,8 +296,8 @@ test('a parent that means a Service and names none says so: no other controller 
   ] as const) {
     const { route, parents } = of(ref);
     assert.equal(route, undefined, ref);
-    assert.equal(parents[0]?.trouble?.reason, 'NoMatchingParent', ref);
-    assert.match(parents[0]?.trouble?.message ?? '', message);
+    assert.equal(parents[0]?.problem?.reason, 'NoMatchingParent', ref);
+    assert.match(parents[0]?.problem?.message ?? '', message);
   }
   assert.equal(of('group: core, kind: Service').route?.parents.length, 1, 'as other meshes spell it');
 });
@@ -320,8 +320,8 @@ test('of several types on a port of a Service the most specific holds, and the o
   assert.equal(troubleOf(both('', ''), 'g'), undefined);
   assert.equal(troubleOf(both(', port: 80', ', port: 81')), undefined);
   const part = compiled(both('', ', port: 80'));
-  assert.equal(part.parents[0]?.trouble, undefined);
-  assert.match(part.parents[0]?.note ?? '', /port 80 is routed by GRPCRoute shop\/g/);
+  assert.equal(part.parents[0]?.problem, undefined);
+  assert.match(part.parents[0]?.remark ?? '', /port 80 is routed by GRPCRoute shop\/g/);
   assert.deepEqual(part.route?.parents, [{ service: 'shop/api.shop.svc.cluster.local', port: 81 }]);
 });
 

@@ -33,8 +33,8 @@ import {
   refNamespace,
   routeKeyOf,
   type ParentVerdict,
-  type RouteSurroundings,
-  type RouteTrouble,
+  type RouteLookup,
+  type RouteProblem,
 } from './route-parents.js';
 import { serviceKeyOf, tcpPorts } from './service.js';
 
@@ -44,9 +44,9 @@ export interface CompiledRoute {
   /** Of Services, and of references that mean one and name none: what is to be said of other parents is others' to say. */
   readonly parents: readonly ParentVerdict[];
   /** Something that no version of ours can do; the rules that ask for it answer with an error. */
-  readonly unsupported?: RouteTrouble;
+  readonly unsupported?: RouteProblem;
   /** The first reference that names nothing. */
-  readonly unresolved?: RouteTrouble;
+  readonly unresolved?: RouteProblem;
   /** Rules that cannot be read, with the field: their requests are answered with an error. */
   readonly invalid?: { readonly everyRule: boolean; readonly message: string };
   /** Annotations that cannot be read: the waypoint's own settings hold in their place. */
@@ -68,7 +68,7 @@ class RouteCompiler {
   readonly #regexBudget = { weight: 0 };
   constructor(
     private readonly object: RouteObject,
-    private readonly lookup: RouteSurroundings,
+    private readonly lookup: RouteLookup,
   ) {}
 
   /**
@@ -274,7 +274,7 @@ function checkHttp({ matches, filters = [], backendRefs = [], timeouts }: HttpRo
 }
 
 /** Never throws: what the published CRDs refuse, and what nobody can read, is in `invalid`. */
-export function compileRoute(object: RouteObject, lookup: RouteSurroundings): CompiledRoute {
+export function compileRoute(object: RouteObject, lookup: RouteLookup): CompiledRoute {
   const compiler = new RouteCompiler(object, lookup);
   const isHttp = object.kind === 'HTTPRoute' || object.kind === 'GRPCRoute';
   const { idleTimeouts, problems: unread } = routeIdleSettings(isHttp ? object.metadata.annotations : {});

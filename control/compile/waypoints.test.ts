@@ -214,15 +214,15 @@ test('a waypoint is held by nobody, and takes tunnels itself; pods of other Gate
 test('a waypoint may ask for its own identity alone, while its Gateway is there', () => {
   const compiler = compile([gateway(), pod({}, 'web')], settings);
   const id = (path: string): string => `spiffe://cluster.local/ns/${path}`;
-  assert.ok(compiler.mayAsk('waypoint:shop/wp', id('shop/sa/wp')));
+  assert.ok(compiler.mayRequestCertificate('waypoint:shop/wp', id('shop/sa/wp')));
   for (const other of ['shop/sa/web', 'other/sa/wp', 'shop/sa/wp/x'])
-    assert.ok(!compiler.mayAsk('waypoint:shop/wp', id(other)), other);
-  assert.ok(!compiler.mayAsk('waypoint:shop/wp', 'spiffe://other/ns/shop/sa/wp'));
-  assert.ok(!compiler.mayAsk('waypoint:shop/web', id('shop/sa/web')));
+    assert.ok(!compiler.mayRequestCertificate('waypoint:shop/wp', id(other)), other);
+  assert.ok(!compiler.mayRequestCertificate('waypoint:shop/wp', 'spiffe://other/ns/shop/sa/wp'));
+  assert.ok(!compiler.mayRequestCertificate('waypoint:shop/web', id('shop/sa/web')));
   for (const caller of ['waypoint:', 'waypoint:shop', 'waypoint:shop/wp/x', 'shop/wp'])
-    assert.ok(!compiler.mayAsk(caller, id('shop/sa/wp')), caller);
+    assert.ok(!compiler.mayRequestCertificate(caller, id('shop/sa/wp')), caller);
   compiler.apply(changesFrom(compiler, []));
-  assert.ok(!compiler.mayAsk('waypoint:shop/wp', id('shop/sa/wp')));
+  assert.ok(!compiler.mayRequestCertificate('waypoint:shop/wp', id('shop/sa/wp')));
 });
 
 test('on its way off the cluster no request goes through a waypoint any more', () => {

@@ -3,7 +3,6 @@ import type { AccessPolicyObject } from '../objects/objects.js';
 import { policyStatus } from '../status/policy.js';
 import type { Kind } from './kind.js';
 import { pickOwn, type Raw } from './metadata.js';
-import { policyStatus } from '../status/policy.js';
 import { recompileSelected } from './selectors.js';
 
 export const accessPolicyKind: Kind<AccessPolicyObject> = {
@@ -21,5 +20,4 @@ export const accessPolicyKind: Kind<AccessPolicyObject> = {
         ? []
         : [{ kind: 'policy', value: compilePolicy(object, registry.rootNamespace) }],
   }),
-  status: policyStatus,
 };

@@ -6,7 +6,6 @@ import type { ExternalServiceObject } from '../objects/objects.js';
 import { addressClaims, hostClaim } from '../registry/claims.js';
 import { acceptedStatus } from '../status/accepted.js';
 import type { Kind } from './kind.js';
-import { acceptedStatus } from '../status/accepted.js';
 import { pickOwn, type Raw } from './metadata.js';
 
 export const externalServiceKind: Kind<ExternalServiceObject> = {
@@ -36,5 +35,4 @@ export const externalServiceKind: Kind<ExternalServiceObject> = {
       ...conflict,
     };
   },
-  status: acceptedStatus,
 };

@@ -2,7 +2,6 @@ import { namespaceOf } from '../../src/model/labels.js';
 import { gatewayGroup, type GatewayClassObject } from '../objects/objects.js';
 import { gatewayClassStatus } from '../status/gateway-class.js';
 import type { Kind } from './kind.js';
-import { gatewayClassStatus } from '../status/gateway-class.js';
 import { withGeneration, type Raw } from './metadata.js';
 
 export const gatewayClassKind: Kind<GatewayClassObject> = {
@@ -30,5 +29,4 @@ export const gatewayClassKind: Kind<GatewayClassObject> = {
       if (gateway.spec.gatewayClassName === name)
         recompile.objects(registry.waypointDependents(namespaceOf(gateway), gateway.metadata.name));
   },
-  status: gatewayClassStatus,
 };

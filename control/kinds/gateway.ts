@@ -2,7 +2,6 @@ import { consentOf } from '../compile/waypoints.js';
 import { gatewayGroup, type GatewayObject } from '../objects/objects.js';
 import { gatewayStatus } from '../status/gateway.js';
 import type { Kind } from './kind.js';
-import { gatewayStatus } from '../status/gateway.js';
 import { withGeneration, type Raw } from './metadata.js';
 
 export const gatewayKind: Kind<GatewayObject> = {
@@ -34,5 +33,4 @@ export const gatewayKind: Kind<GatewayObject> = {
     // It may admit other Services than before.
     if (consentOf(before) !== consentOf(now)) recompile.servicesThrough({ namespace, name });
   },
-  status: gatewayStatus,
 };

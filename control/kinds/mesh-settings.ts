@@ -5,7 +5,6 @@ import type { MeshSettingsObject } from '../objects/objects.js';
 import type { Registry } from '../registry/registry.js';
 import { acceptedStatus } from '../status/accepted.js';
 import type { Kind } from './kind.js';
-import { acceptedStatus } from '../status/accepted.js';
 import { pickOwn, type Raw } from './metadata.js';
 
 export const meshSettingsKind: Kind<MeshSettingsObject> = {
@@ -20,7 +19,6 @@ export const meshSettingsKind: Kind<MeshSettingsObject> = {
     if (settings.removal !== undefined || !isStrict || isFirstInstall(registry)) return { resources: [] };
     return { resources: [{ kind: 'policy', value: strictPolicy(registry.rootNamespace, 'mesh', 'global') }] };
   },
-  status: acceptedStatus,
 };
 
 /** No namespace is past its first minute in the mesh: only then the strict mode of the mesh waits. */

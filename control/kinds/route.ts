@@ -4,7 +4,6 @@ import { servicesOf } from '../compile/route-references.js';
 import { gatewayGroup, type RouteObject } from '../objects/objects.js';
 import { routeStatus } from '../status/route.js';
 import type { Kind, KindAddress } from './kind.js';
-import { routeStatus } from '../status/route.js';
 import { withGeneration, type Raw } from './metadata.js';
 
 /** @param versions newest first: older clusters have some kinds in older versions alone */
@@ -30,7 +29,6 @@ export function routeKind<T extends RouteObject>(
       const { route } = compileRoute(object, registry);
       return { resources: route ? [{ kind: 'route', value: route }] : [] };
     },
-    status: routeStatus,
   };
 }
 

@@ -10,7 +10,6 @@ import { addressClaims } from '../registry/claims.js';
 import { serviceStatus } from '../status/service.js';
 import type { Kind } from './kind.js';
 import { pickMeta, type Raw } from './metadata.js';
-import { serviceStatus } from '../status/service.js';
 import { recompileSelected } from './selectors.js';
 
 export const serviceKind: Kind<ServiceObject> = {
@@ -44,7 +43,6 @@ export const serviceKind: Kind<ServiceObject> = {
     const addresses = service.addresses.filter(({ ip }) => !registry.claims.addressLostTo(key, ip));
     return { resources: [{ kind: 'service', value: { ...service, addresses } }] };
   },
-  status: serviceStatus,
 };
 
 function pickService(raw: Raw<ServiceObject>): ServiceObject | undefined {

@@ -7,7 +7,6 @@ import { addressClaims } from '../registry/claims.js';
 import { acceptedStatus } from '../status/accepted.js';
 import type { Kind } from './kind.js';
 import { pickOwn, type Raw } from './metadata.js';
-import { acceptedStatus } from '../status/accepted.js';
 import { compileAsPod } from './pod.js';
 
 export const workloadKind: Kind<WorkloadObject> = {
@@ -25,5 +24,4 @@ export const workloadKind: Kind<WorkloadObject> = {
     const isScoped = !registry.isExported(namespaceOf(workload));
     return compileAsPod(podOfWorkload(workload), context, { kind: 'Workload', isWaypoint: false, isScoped });
   },
-  status: acceptedStatus,
 };

@@ -29,7 +29,6 @@ import {
 import type { ControlLog } from '../log.js';
 import { rfc3339 } from '../status/conditions.js';
 import { pickFields } from '../kinds/kinds.js';
-import { rfc3339 } from '../status/conditions.js';
 
 const tickMs = 1_000;
 /** A namespace that is new in the mesh is as it was before for this long at most: then it is as its labels say, and so strict. */

@@ -70,7 +70,7 @@ async function serve(
       certificate: ca.serverCertificate([parseIp('127.0.0.1')], ['weft']),
       ca,
       callerOfToken: check,
-      mayRequestCertificate: (node, identity) => compiler.mayAsk(node, identity),
+      mayRequestCertificate: (node, identity) => compiler.mayRequestCertificate(node, identity),
       certTtlS: undefined,
       onReport,
       log: { info: () => undefined, warn: (_fields, text) => warnings.push(text) },

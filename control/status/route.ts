@@ -53,7 +53,7 @@ export function routeParents(
 }
 
 function parentConditions(
-  { service, trouble: problem, note }: ParentVerdict,
+  { service, problem, remark }: ParentVerdict,
   { unsupported, unresolved, invalid, unread }: CompiledRoute,
   lookup: WaypointLookup,
 ): readonly ConditionUpdate[] {
@@ -65,7 +65,7 @@ function parentConditions(
   const settings = unread === undefined ? undefined : { reason: 'UnsupportedValue', message: unread };
   const unenforced = service && !problem ? (unenforcedBecause(service, lookup) ?? settings) : undefined;
   return [
-    trueUnless('Accepted', unaccepted, note ?? 'attached to the Service'),
+    trueUnless('Accepted', unaccepted, remark ?? 'attached to the Service'),
     trueUnless('ResolvedRefs', unresolved, 'all references name something'),
     // The specification gives the beginning of the message.
     ...(closed && !invalid?.everyRule && !problem
