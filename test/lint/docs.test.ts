@@ -1,20 +1,28 @@
 /** What the pages name is there: files, functions, anchors, metrics, flags and chart values. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { test } from 'node:test';
 import { parse } from 'yaml';
 import { projectRoot } from '../../native/index.js';
+import { steps } from '../../src/cli/demo/steps.js';
 
 const read = (path: string): string => readFileSync(join(projectRoot, path), 'utf8');
-/** Files of the repository, and those that are about to be: what .gitignore names is not part of it. */
-const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], {
-  cwd: projectRoot,
-  encoding: 'utf8',
-})
-  .split('\n')
-  .filter((file) => file !== '' && existsSync(join(projectRoot, file)));
+/** Made by the build, or brought by npm. */
+const skipped = new Set(['node_modules', 'build', 'dist']);
+function* filesBelow(dir: string): Generator<string> {
+  for (const entry of readdirSync(join(projectRoot, dir), { withFileTypes: true })) {
+    const path = join(dir, entry.name);
+    if (!entry.isDirectory()) yield path;
+    else if (!skipped.has(entry.name)) yield* filesBelow(path);
+  }
+}
+const topFolders = ['src', 'control', 'daemonset', 'bpf', 'native', 'bench', 'test', 'docs', 'lint', '.ci'];
+/** Files of the repository, by their paths in it. */
+const files = [
+  ...readdirSync(projectRoot).filter((name) => name.endsWith('.md')),
+  ...topFolders.flatMap((dir) => [...filesBelow(dir)]),
+].sort();
 const pages = files.filter(
   (file) => /^(README|CONTRIBUTING|SECURITY)\.md$/.test(file) || /^docs\/.*\.md$/.test(file),
 );
@@ -63,7 +71,7 @@ test('links between pages and files lead to what is there, with their anchors', 
   assert.deepEqual(broken, []);
 });
 
-const tops = 'src|control|daemonset|bpf|native|bench|test|docs|lint|\\.ci';
+const tops = topFolders.map((dir) => dir.replace('.', '\\.')).join('|');
 /** `src/policy/authorize.ts`, `plan.ts`, `http1/server.ts`, `daemonset/maps/`, `test/threats/1-*.test.ts`. */
 const pathInText = new RegExp(`^(?:(?:${tops})/[\\w./*-]*|[\\w./-]+\\.(?:ts|c|h|cc|mjs|proto|bpf\\.c))$`);
 
@@ -218,6 +226,14 @@ test('scripts of npm that pages show exist', () => {
     for (const [, name = ''] of read(page).matchAll(/npm run (?:--silent )?([a-z][a-z0-9:-]*)/g))
       if (!(name in scripts)) missing.push(`${page}: npm run ${name}`);
   assert.deepEqual(missing, []);
+});
+
+test('README.md shows the steps of the demo', () => {
+  const shown = [...read('README.md').matchAll(/^ ?(\d+)\. (.*)$/gm)].map(([, , title]) => title);
+  assert.deepEqual(
+    shown,
+    steps.map(({ title }) => title),
+  );
 });
 
 test('docs/glossary.md is in order, a term once', () => {
