@@ -100,11 +100,25 @@ export default tseslint.config(
     'only daemonset/datapath, daemonset/maps and daemonset/pod touch the addon, and nobody the control plane',
     ['daemonset/datapath/**', 'daemonset/maps/**', 'daemonset/pod/**'],
   ),
-  forbid(
-    ['daemonset/datapath/**/*.ts', 'daemonset/pod/**/*.ts'],
-    ['**/control/**'],
-    'the agent and the control plane meet in .proto files',
-  ),
+  {
+    files: ['daemonset/datapath/**/*.ts', 'daemonset/pod/**/*.ts'],
+    rules: {
+      'no-restricted-imports': [
+        'error',
+        {
+          patterns: [
+            { group: ['**/control/**'], message: 'the agent and the control plane meet in .proto files' },
+            { group: ['**/kernel/**'], message: 'who loads programs and opens sockets decides nothing' },
+            {
+              group: ['**/native/**'],
+              importNames: ['BpfMap', 'BpfRing'],
+              message: 'rows of kernel maps are read and written by daemonset/maps',
+            },
+          ],
+        },
+      ],
+    },
+  },
   forbid(
     ['daemonset/maps/**/*.ts'],
     ['**/control/**', '**/datapath/**', '**/kernel/**', '**/pod/**'],
@@ -127,6 +141,7 @@ export default tseslint.config(
       'test/**',
       'native/*.mjs',
       'control/main.ts',
+      'control/commands/**',
       'daemonset/main.ts',
       'daemonset/cleanup.ts',
     ],

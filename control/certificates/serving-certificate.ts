@@ -4,7 +4,7 @@ import type { KeyAndCertificate } from '../../src/tls/issue.js';
 
 type Listener = experimental.IdentityCertificateUpdateListener;
 
-export class PresentedCertificate implements experimental.CertificateProvider {
+export class ServingCertificate implements experimental.CertificateProvider {
   readonly #listeners = new Set<Listener>();
 
   constructor(private certificate: KeyAndCertificate) {}

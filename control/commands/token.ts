@@ -1,11 +1,12 @@
 /** `weft control token` and `weft control revoke-token`. */
 import { readFileSync } from 'node:fs';
-import { InvalidArgumentError, type Command } from 'commander';
+import type { Command } from 'commander';
 import { decodeJwt } from 'jose';
 import { WeftError } from '../../src/base/errors.js';
 import { waypointCaller, waypointOfCaller } from '../compile/waypoints.js';
 import { revoke } from '../authentication/revocations.js';
 import { makeToken, tokenTtlSDefault } from '../authentication/join-tokens.js';
+import { seconds } from './seconds.js';
 
 interface Subject {
   readonly node?: string;
@@ -36,13 +37,6 @@ function revocationOf({
   const { jti } = decodeJwt(readFileSync(token, 'utf8').trim());
   if (jti !== undefined) return { id: jti };
   throw new WeftError('WEFT_TOKEN_SUBJECT', 'the token has no id: revoke all of its node by --node');
-}
-
-/** Of an option. */
-export function seconds(text: string): number {
-  const value = Number(text);
-  if (Number.isInteger(value) && value > 0) return value;
-  throw new InvalidArgumentError('It is a whole number of seconds above 0.');
 }
 
 export function tokenCommands(program: Command): void {

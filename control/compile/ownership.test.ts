@@ -1,13 +1,13 @@
 /** Who has an address or a host name, as objects come and go, and what is said of those that lose. */
-import { objectKey } from '../objects/object-key.js';
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseIp } from '../../src/model/address.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { pickFields } from '../kinds/kinds.js';
 import { parseManifests } from '../source/parse.js';
-import { acceptedCondition } from '../status/conditions.js';
+import { acceptedWrite } from '../../test/support/status-writes.js';
 import { Compiler, compile } from './compile.js';
+import { objectKey } from '../objects/object-key.js';
 import { changesFrom } from '../registry/difference.js';
 import type { MeshObject, NodeObject, PodObject, WorkloadObject } from '../objects/objects.js';
 
@@ -277,7 +277,7 @@ test('where a network namespace is, a pod’s author does not say on Kubernetes;
 test('who loses is told on the object, once', () => {
   const object = workload('evil', 'trap', '10.0.0.1');
   const compiler = compile([object, pod('bank', '10.0.0.1')], settings);
-  const write = acceptedCondition(object, compiler.problemOf(object));
+  const write = acceptedWrite(object, compiler.problemOf(object));
   const { conditions } = (write?.body as { status: { conditions: Record<string, unknown>[] } }).status;
   assert.equal(conditions[0]?.['status'], 'False');
   assert.equal(conditions[0]?.['reason'], 'AddressConflict');
@@ -286,7 +286,7 @@ test('who loses is told on the object, once', () => {
     'address 10.0.0.1 belongs to a Pod; nothing of this object is in force',
   );
   const said = { ...object, status: { conditions } } as unknown as MeshObject;
-  assert.equal(acceptedCondition(said, compiler.problemOf(object)), undefined);
+  assert.equal(acceptedWrite(said, compiler.problemOf(object)), undefined);
   // Status alone changes nothing of what is told.
   assert.equal(changesFrom(compiler, [said, pod('bank', '10.0.0.1')]).size, 1);
   compiler.apply(new Map([[objectKey(object), said]]));

@@ -1,5 +1,6 @@
 import { compilePolicy } from '../compile/policies.js';
 import type { AccessPolicyObject } from '../objects/objects.js';
+import { policyStatus } from '../status/policy.js';
 import type { Kind } from './kind.js';
 import { pickOwn, type Raw } from './metadata.js';
 import { recompileSelected } from './selectors.js';
@@ -7,6 +8,7 @@ import { recompileSelected } from './selectors.js';
 export const accessPolicyKind: Kind<AccessPolicyObject> = {
   address: { group: 'weft.dev', versions: ['v1alpha1'], plural: 'accesspolicies' },
   schema: 'crd',
+  status: policyStatus,
   pickFields: (raw) => ({ kind: 'AccessPolicy', ...pickOwn(raw as Raw<AccessPolicyObject>) }),
   dependents({ before, now, namespace }, registry, recompile) {
     const selectors = [before?.spec.selector?.matchLabels, now?.spec.selector?.matchLabels];

@@ -4,12 +4,14 @@ import { compileExternalService, externalProblem, hostOf } from '../compile/exte
 import { objectKey } from '../objects/object-key.js';
 import type { ExternalServiceObject } from '../objects/objects.js';
 import { addressClaims, hostClaim } from '../registry/claims.js';
+import { acceptedStatus } from '../status/accepted.js';
 import type { Kind } from './kind.js';
 import { pickOwn, type Raw } from './metadata.js';
 
 export const externalServiceKind: Kind<ExternalServiceObject> = {
   address: { group: 'weft.dev', versions: ['v1alpha1'], plural: 'externalservices' },
   schema: 'crd',
+  status: acceptedStatus,
   pickFields: (raw) => ({ kind: 'ExternalService', ...pickOwn(raw as Raw<ExternalServiceObject>) }),
   claims: (object) => ({
     rank: claimRanks.reference,

@@ -1,5 +1,6 @@
 import { namespaceOf } from '../../src/model/labels.js';
 import { gatewayGroup, type GatewayClassObject } from '../objects/objects.js';
+import { gatewayClassStatus } from '../status/gateway-class.js';
 import type { Kind } from './kind.js';
 import { withGeneration, type Raw } from './metadata.js';
 
@@ -12,6 +13,7 @@ export const gatewayClassKind: Kind<GatewayClassObject> = {
     optional: true,
   },
   schema: 'gateway',
+  status: gatewayClassStatus,
   pickFields(raw) {
     const { metadata, spec, status } = raw as Raw<GatewayClassObject>;
     const conditions = status?.conditions;

@@ -1,11 +1,13 @@
 import { consentOf } from '../compile/waypoints.js';
 import { gatewayGroup, type GatewayObject } from '../objects/objects.js';
+import { gatewayStatus } from '../status/gateway.js';
 import type { Kind } from './kind.js';
 import { withGeneration, type Raw } from './metadata.js';
 
 export const gatewayKind: Kind<GatewayObject> = {
   address: { group: gatewayGroup, versions: ['v1'], plural: 'gateways', optional: true },
   schema: 'gateway',
+  status: gatewayStatus,
   pickFields(raw) {
     const { metadata, spec, status } = raw as Raw<GatewayObject>;
     const { gatewayClassName, infrastructure, listeners } = spec;

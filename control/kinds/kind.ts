@@ -7,15 +7,13 @@ import type { CompiledResource } from '../compile/resource.js';
 import type { WaypointName } from '../compile/waypoints.js';
 import type {
   AccessPolicyObject,
-  GatewayObject,
   MeshObject,
   MeshSettingsObject,
   ServiceObject,
 } from '../objects/objects.js';
 import type { Claims, Problem } from '../registry/claims.js';
 import type { ObjectChange, Registry } from '../registry/registry.js';
-import type { WaypointHealth } from '../status/route.js';
-import type { Write } from '../kubernetes/apply-queue.js';
+import type { StatusLookup, StatusUpdate } from '../status/status.js';
 
 /** Where the API server has the objects of a kind. */
 export interface KindAddress {
@@ -68,20 +66,6 @@ export interface Compiled {
   readonly problem?: Problem;
 }
 
-/** What the status of an object is computed from besides the object. */
-export interface StatusContext {
-  readonly registry: Registry;
-  /** The ownership conflict of an object, if it has one. */
-  readonly problemOf: (object: MeshObject) => Problem | undefined;
-  /** Of the waypoint that runs for a Gateway; undefined where others run it. */
-  readonly waypointHealth: (gateway: GatewayObject) => WaypointHealth | undefined;
-  /** Path of the object's status in the API server. It is passed in, since control/status cannot import this table (kinds/api.ts). */
-  readonly statusPathOf: (object: MeshObject) => string | undefined;
-}
-
-/** The write that corrects an object's status; undefined where the status is right already. */
-export type StatusOf<T extends MeshObject> = (object: T, context: StatusContext) => Write | undefined;
-
 /** Members are methods, so that an entry is assignable to `Kind<MeshObject>`. */
 export interface Kind<T extends MeshObject = MeshObject> {
   readonly address: KindAddress;
@@ -95,6 +79,6 @@ export interface Kind<T extends MeshObject = MeshObject> {
   dependents?(change: ObjectChange<T>, registry: Registry, recompile: Recompile): void;
   /** Absent: nodes are sent nothing of it. Pure. */
   compile?(object: T, context: CompileContext): Compiled;
-  /** Absent: others write its status, or something else than the object decides it. */
-  status?(...of: Parameters<StatusOf<T>>): ReturnType<StatusOf<T>>;
+  /** As `StatusOf` of control/status/status.ts. Absent: others write its status, or something else than the object decides it. Pure. */
+  status?(object: T, lookup: StatusLookup): StatusUpdate | undefined;
 }

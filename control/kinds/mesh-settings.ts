@@ -3,12 +3,14 @@ import { isEnrolling } from '../compile/first-enrollment.js';
 import { strictPolicy } from '../compile/policies.js';
 import type { MeshSettingsObject } from '../objects/objects.js';
 import type { Registry } from '../registry/registry.js';
+import { acceptedStatus } from '../status/accepted.js';
 import type { Kind } from './kind.js';
 import { pickOwn, type Raw } from './metadata.js';
 
 export const meshSettingsKind: Kind<MeshSettingsObject> = {
   address: { group: 'weft.dev', versions: ['v1alpha1'], plural: 'meshsettings', clusterWide: true },
   schema: 'crd',
+  status: acceptedStatus,
   pickFields: (raw) => ({ kind: 'MeshSettings', ...pickOwn(raw as Raw<MeshSettingsObject>) }),
   dependents: (_change, _registry, recompile) => recompile.everything(),
   compile(object, { settings, registry, mesh }) {

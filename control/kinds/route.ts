@@ -2,6 +2,7 @@
 import { compileRoute } from '../compile/routes.js';
 import { servicesOf } from '../compile/route-references.js';
 import { gatewayGroup, type RouteObject } from '../objects/objects.js';
+import { routeStatus } from '../status/route.js';
 import type { Kind, KindAddress } from './kind.js';
 import { withGeneration, type Raw } from './metadata.js';
 
@@ -14,6 +15,7 @@ export function routeKind<T extends RouteObject>(
   return {
     address: { group: gatewayGroup, versions, plural, optional: true },
     schema: 'gateway',
+    status: routeStatus,
     pickFields: (raw) => pickRoute(kind, raw as Raw<RouteObject>) as unknown as T,
     dependents({ before, now, namespace }, registry, recompile) {
       for (const route of [before, now])

@@ -7,6 +7,7 @@ import { hbonePort, waypointReference } from '../compile/waypoints.js';
 import { objectKey } from '../objects/object-key.js';
 import { waypointBoundType, type ServiceObject } from '../objects/objects.js';
 import { addressClaims } from '../registry/claims.js';
+import { serviceStatus } from '../status/service.js';
 import type { Kind } from './kind.js';
 import { pickMeta, type Raw } from './metadata.js';
 import { recompileSelected } from './selectors.js';
@@ -14,6 +15,7 @@ import { recompileSelected } from './selectors.js';
 export const serviceKind: Kind<ServiceObject> = {
   address: { group: '', versions: ['v1'], plural: 'services' },
   schema: 'core',
+  status: serviceStatus,
   pickFields: (raw) => pickService(raw as Raw<ServiceObject>),
   claims: ({ spec: { clusterIPs, clusterIP } }) => ({
     rank: claimRanks.service,

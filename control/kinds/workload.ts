@@ -4,6 +4,7 @@ import { podOfWorkload, workloadProblem } from '../compile/workload.js';
 import { objectKey } from '../objects/object-key.js';
 import type { WorkloadObject } from '../objects/objects.js';
 import { addressClaims } from '../registry/claims.js';
+import { acceptedStatus } from '../status/accepted.js';
 import type { Kind } from './kind.js';
 import { pickOwn, type Raw } from './metadata.js';
 import { compileAsPod } from './pod.js';
@@ -11,6 +12,7 @@ import { compileAsPod } from './pod.js';
 export const workloadKind: Kind<WorkloadObject> = {
   address: { group: 'weft.dev', versions: ['v1alpha1'], plural: 'workloads' },
   schema: 'crd',
+  status: acceptedStatus,
   pickFields: (raw) => ({ kind: 'Workload', ...pickOwn(raw as Raw<WorkloadObject>) }),
   claims: ({ spec }) => ({ rank: claimRanks.workload, claimed: addressClaims(spec.addresses) }),
   compile(workload, context) {

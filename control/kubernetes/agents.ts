@@ -5,13 +5,13 @@ import { requestJson } from '../../src/kubernetes/request.js';
 import { agentsQuery } from './agent-pods.js';
 
 const healthPort = 15021;
-const answerMsMax = 3_000;
+const responseMsMax = 3_000;
 
-export interface AgentAnswer {
+export interface AgentResponse {
   readonly node: string;
-  /** HTTP status; 0 where there was no answer. */
+  /** HTTP status; 0 where there was no response. */
   readonly status: number;
-  /** What it said, or why it did not. */
+  /** Body of the response, or why there is none. */
   readonly text: string;
 }
 interface AgentPod {
@@ -19,12 +19,12 @@ interface AgentPod {
   readonly status?: { readonly hostIP?: string };
 }
 
-/** One answer per agent; two of one node are asked at the same address, and the one that has the node answers. Errors: ApiError, where the API server does not say which there are. */
-export async function askAgents(
+/** One response per agent; two of one node are requested at the same address, and the one that has the node responds. Errors: ApiError, where the API server does not say which there are. */
+export async function requestAgents(
   config: KubeConfig,
   namespace: string,
   path: '/healthz/ready' | '/healthz/empty',
-): Promise<AgentAnswer[]> {
+): Promise<AgentResponse[]> {
   const query = `/api/v1/namespaces/${namespace}/pods?${agentsQuery}`;
   const { items } = (await requestJson(config, 'GET', query)) as { items: readonly AgentPod[] };
   return Promise.all(
@@ -34,10 +34,10 @@ export async function askAgents(
       if (ip === undefined) return { node, status: 0, text: 'its pod has not started' };
       const host = ip.includes(':') ? `[${ip}]` : ip;
       try {
-        const answer = await fetch(`http://${host}:${healthPort}${path}`, {
-          signal: AbortSignal.timeout(answerMsMax),
+        const response = await fetch(`http://${host}:${healthPort}${path}`, {
+          signal: AbortSignal.timeout(responseMsMax),
         });
-        return { node, status: answer.status, text: await answer.text() };
+        return { node, status: response.status, text: await response.text() };
       } catch (error) {
         return { node, status: 0, text: errorText(error) };
       }

@@ -1,47 +1,47 @@
-/** What the control plane writes into the API server: each thing once, again when it changes or was not taken. */
+/** Writes to the API server, by server-side apply: each object once, again after it changes or a write failed. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 
-const atOnce = 4;
+const concurrentMax = 4;
 const retryMs = 10_000;
 
-/** One object, or a part of one, as it shall be: applied with our own field manager. */
+/** One object, or a part of one, as it should be. It is applied by our own field manager. */
 export interface Write {
   readonly path: string;
-  /** Absent: it shall not be there. */
+  /** Absent: the object should not exist. */
   readonly body?: object;
 }
 
-export class Writer {
-  /** By path: what shall be, and what was taken. */
+export class ApplyQueue {
+  /** By path: the text that should be applied, and the one that was. Undefined: deleted. */
   readonly #wanted = new Map<string, string | undefined>();
-  readonly #taken = new Map<string, string | undefined>();
+  readonly #applied = new Map<string, string | undefined>();
   readonly #queue = new Set<string>();
   #running = 0;
   #stopped = false;
 
   constructor(
     private readonly config: KubeConfig,
-    private readonly onTrouble: (path: string, error: unknown) => void,
+    private readonly onError: (path: string, error: unknown) => void,
   ) {}
 
   set({ path, body }: Write): void {
     const text = body && JSON.stringify(body);
     this.#wanted.set(path, text);
-    if (this.#taken.has(path) && this.#taken.get(path) === text) return;
+    if (this.#applied.has(path) && this.#applied.get(path) === text) return;
     this.#queue.add(path);
     this.#next();
   }
 
-  /** The next `set` writes, though it was taken before: somebody may have changed the object since, which no watch tells. */
-  again(path: string): void {
-    this.#taken.delete(path);
+  /** The next `set` writes even what was applied before: somebody may have changed the object since, and it is not watched. */
+  markStale(path: string): void {
+    this.#applied.delete(path);
   }
 
-  /** It concerns us no more; what is there stays as it is. */
+  /** Ends the control of this path. The object stays as it is. */
   forget(path: string): void {
     this.#wanted.delete(path);
-    this.#taken.delete(path);
+    this.#applied.delete(path);
     this.#queue.delete(path);
   }
   paths(): readonly string[] {
@@ -54,7 +54,7 @@ export class Writer {
   }
 
   #next(): void {
-    while (this.#running < atOnce && !this.#stopped) {
+    while (this.#running < concurrentMax && !this.#stopped) {
       const [path] = this.#queue;
       if (path === undefined) return;
       this.#queue.delete(path);
@@ -68,9 +68,9 @@ export class Writer {
 
   async #write(path: string): Promise<void> {
     const text = this.#wanted.get(path);
-    // What was forgotten meanwhile is not remembered again.
-    const taken = (): void => {
-      if (this.#wanted.has(path)) this.#taken.set(path, text);
+    // The path may have been forgotten meanwhile.
+    const markApplied = (): void => {
+      if (this.#wanted.has(path)) this.#applied.set(path, text);
     };
     try {
       if (text === undefined) await requestJson(this.config, 'DELETE', path);
@@ -78,14 +78,14 @@ export class Writer {
         const body = JSON.parse(text) as object;
         await requestJson(this.config, 'PATCH', `${path}?fieldManager=weft-control&force=true`, body);
       }
-      taken();
+      markApplied();
     } catch (error) {
-      // What is gone needs no word; 409: the object of this name is another one by now.
+      // 404: the object is gone. 409: the object of this name is another one by now.
       if (error instanceof ApiError && (error.status === 404 || error.status === 409)) {
-        taken();
+        markApplied();
         return;
       }
-      this.onTrouble(path, error);
+      this.onError(path, error);
       setTimeout(() => {
         if (this.#stopped || !this.#wanted.has(path)) return;
         this.#queue.add(path);

@@ -26,7 +26,7 @@ import {
   type NamespaceObject,
   type PodObject,
 } from '../objects/objects.js';
-import type { ServeLog } from '../serve/server.js';
+import type { ControlLog } from '../log.js';
 import { rfc3339 } from '../status/conditions.js';
 import { pickFields } from '../kinds/kinds.js';
 
@@ -52,7 +52,7 @@ export interface FirstEnrollmentOptions {
   readonly leading: () => boolean;
   /** `closed`: strict mode is in force from the first, unless a namespace says otherwise. */
   readonly byDefault: 'available' | 'closed';
-  readonly log: ServeLog;
+  readonly log: ControlLog;
 }
 
 /** Sole owner of what is held back, and of how long first minutes last. */

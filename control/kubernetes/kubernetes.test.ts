@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { pickFields } from '../kinds/kinds.js';
 import type { MeshObject, PodObject } from '../objects/objects.js';
-import { acceptedCondition, podCondition } from '../status/conditions.js';
+import { acceptedWrite, podWrite } from '../../test/support/status-writes.js';
 import { mayTake } from './leader.js';
 import type { Write } from './apply-queue.js';
 import { keysOfSecret } from '../certificates/authority-store.js';
@@ -146,7 +146,7 @@ const conditionOf = (write: Write | undefined): Record<string, unknown> | undefi
 
 test("a pod's condition follows its agent's word, is written where it differs, and only on that very pod", () => {
   const captured = { captured: true, sinceMs: Date.parse('2026-01-02T03:04:05Z'), why: '' };
-  const write = podCondition(running(), captured);
+  const write = podWrite(running(), captured);
   assert.equal(write?.path, '/api/v1/namespaces/shop/pods/web/status');
   assert.equal((write?.body as { metadata: { uid: string } }).metadata.uid, 'u');
   const said = conditionOf(write);
@@ -158,14 +158,14 @@ test("a pod's condition follows its agent's word, is written where it differs, a
     lastTransitionTime: '2026-01-02T03:04:05Z',
   });
   assert.ok(said);
-  assert.equal(podCondition(running([said]), captured), undefined);
+  assert.equal(podWrite(running([said]), captured), undefined);
   const waiting = conditionOf(
-    podCondition(running([said]), { captured: false, sinceMs: 0, why: 'no process yet' }),
+    podWrite(running([said]), { captured: false, sinceMs: 0, why: 'no process yet' }),
   );
   assert.equal(waiting?.['status'], 'False');
   assert.equal(waiting?.['message'], 'no process yet');
-  assert.equal(conditionOf(podCondition(running([said]), undefined))?.['reason'], 'NotInMesh');
-  assert.equal(podCondition(running(), undefined), undefined, 'a pod that was never in says nothing');
+  assert.equal(conditionOf(podWrite(running([said]), undefined))?.['reason'], 'NotInMesh');
+  assert.equal(podWrite(running(), undefined), undefined, 'a pod that was never in says nothing');
 });
 
 test('a policy says of which generation it is in force, keeps its time, and says what is wrong', () => {
@@ -174,15 +174,15 @@ test('a policy says of which generation it is in force, keeps its time, and says
     metadata: { name: 'p', namespace: 'shop', generation: 3 },
     spec: { action: 'DENY', rules: [] },
   };
-  const good = conditionOf(acceptedCondition(policy, undefined));
+  const good = conditionOf(acceptedWrite(policy, undefined));
   assert.equal(good?.['status'], 'True');
   assert.equal(good?.['observedGeneration'], 3);
   const since = '2026-01-01T00:00:00Z';
   const judged = { ...policy, status: { conditions: [{ ...good, lastTransitionTime: since } as never] } };
-  assert.equal(acceptedCondition(judged, undefined), undefined);
+  assert.equal(acceptedWrite(judged, undefined), undefined);
   const next = { ...judged, metadata: { ...policy.metadata, generation: 4 } };
-  assert.equal(conditionOf(acceptedCondition(next, undefined))?.['lastTransitionTime'], since);
-  const bad = conditionOf(acceptedCondition(next, 'cidrs: x'));
+  assert.equal(conditionOf(acceptedWrite(next, undefined))?.['lastTransitionTime'], since);
+  const bad = conditionOf(acceptedWrite(next, 'cidrs: x'));
   assert.equal(bad?.['status'], 'False');
   assert.match(String(bad?.['message']), /^cidrs: x; until it is corrected, what it selects is closed$/);
   assert.notEqual(bad?.['lastTransitionTime'], since);
@@ -200,7 +200,7 @@ test("each of Weft's own kinds says whether it is in force; others are none of o
     metadata,
     spec: { node: 'vm1', addresses: ['10.9.0.1'], netns: 'vm' },
   };
-  const pathOf = (object: MeshObject): string | undefined => acceptedCondition(object, undefined)?.path;
+  const pathOf = (object: MeshObject): string | undefined => acceptedWrite(object, undefined)?.path;
   assert.equal(pathOf(external), '/apis/weft.dev/v1alpha1/namespaces/shop/externalservices/x/status');
   assert.equal(pathOf(workload), '/apis/weft.dev/v1alpha1/namespaces/shop/workloads/x/status');
   assert.equal(pathOf(running()), undefined);

@@ -5,6 +5,10 @@
 import type { KubeConfig } from '@kubernetes/client-node';
 import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 
+/** Of the Lease. */
+export const leaseName = 'weft-control';
+/** Of the Lease: the time of the release in RFC 3339, or any other text: not yet. */
+export const releaseAnnotation = 'weft.dev/release-at';
 const durationS = 15;
 /** Every replica reads it this often. */
 export const renewMs = 5_000;
@@ -52,7 +56,7 @@ export class Leader {
     private readonly name: string,
     private readonly self: string,
     private readonly onChange: (leading: boolean) => void,
-    private readonly onTrouble: (error: unknown) => void,
+    private readonly onError: (error: unknown) => void,
     /** Each time that it was read, by every replica. */
     private readonly onRead: (lease: LeaseObject) => void = () => undefined,
   ) {}
@@ -91,7 +95,7 @@ export class Leader {
       await this.#hold();
     } catch (error) {
       // Another replica was faster: that is how it is decided.
-      if (!(error instanceof ApiError && error.status === 409)) this.onTrouble(error);
+      if (!(error instanceof ApiError && error.status === 409)) this.onError(error);
       if (!this.leading) this.#set(false);
     } finally {
       this.#running = false;

@@ -2,9 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { WeftError } from '../../src/base/errors.js';
-import { askAgents } from './agents.js';
-import { renewMs } from './leader.js';
-import { leaseName, releaseAnnotation } from '../status/writer.js';
+import { requestAgents } from './agents.js';
+import { leaseName, releaseAnnotation, renewMs } from './leader.js';
 import { requestJson } from '../../src/kubernetes/request.js';
 import { untunneledMs } from '../removal.js';
 
@@ -88,7 +87,7 @@ async function setRelease(config: KubeConfig, namespace: string, at: string): Pr
 async function agentsEmpty(config: KubeConfig, namespace: string): Promise<void> {
   const until = Date.now() + emptyMsMax;
   for (;;) {
-    const left = (await askAgents(config, namespace, '/healthz/empty'))
+    const left = (await requestAgents(config, namespace, '/healthz/empty'))
       .filter(({ status }) => status !== 200)
       .map(({ node }) => node);
     if (left.length === 0) return;

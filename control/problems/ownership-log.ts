@@ -1,14 +1,14 @@
 /** Logs ownership conflicts, once per object and reason: objects in files have no conditions. Unknown label values are setting-problems.ts. */
 import type { Compiler } from '../compile/compile.js';
 import type { ObjectKey } from '../objects/object-key.js';
-import type { ServeLog } from '../serve/server.js';
+import type { ControlLog } from '../log.js';
 
 export class OwnershipLog {
   readonly #said = new Map<ObjectKey, string>();
 
   constructor(
     private readonly compiler: Pick<Compiler, 'problems'>,
-    private readonly log: ServeLog,
+    private readonly log: ControlLog,
   ) {}
 
   /** To be called after every change of objects. */

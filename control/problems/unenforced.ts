@@ -2,7 +2,9 @@
 import type { Compiler } from '../compile/compile.js';
 import { namespaceOf } from '../../src/model/labels.js';
 import { enforcedType, routeKinds, type MeshObject, type RouteObject } from '../objects/objects.js';
-import { policyEnforcement, routeParents, waypointBound } from '../status/route.js';
+import { policyEnforcement } from '../status/policy.js';
+import { routeParents } from '../status/route.js';
+import { waypointBound } from '../status/service.js';
 
 const nameOf = (object: MeshObject): string =>
   `${object.kind} ${namespaceOf(object)}/${object.metadata.name}`;

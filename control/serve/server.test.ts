@@ -70,7 +70,7 @@ async function serve(
       certificate: ca.serverCertificate([parseIp('127.0.0.1')], ['weft']),
       ca,
       callerOfToken: check,
-      mayAsk: (node, identity) => compiler.mayAsk(node, identity),
+      mayRequestCertificate: (node, identity) => compiler.mayAsk(node, identity),
       certTtlS: undefined,
       onReport,
       log: { info: () => undefined, warn: (_fields, text) => warnings.push(text) },
@@ -108,8 +108,8 @@ async function node(
             ? decodeRoute
             : decodeNodePod;
       const decoded = decode(bytes);
-      if (!decoded.ok) return decoded;
-      if (seen.refuse.has(resource)) return { ok: false, errors: ['not wanted'] };
+      if (!decoded.ok) return { ...decoded, closedForm: undefined };
+      if (seen.refuse.has(resource)) return { ok: false, errors: ['not wanted'], closedForm: undefined };
       return { ok: true, value: () => seen.upserts.push(`${typeUrl.split('.').at(-1)} ${resource}`) };
     },
     removed: (names) => seen.removed.push(...names),
@@ -243,7 +243,7 @@ test('a node reports under its own name, and nobody without a token does', async
     reports.push(`${from} ${version}`),
   );
   const token = await issueToken(state, 'n1', 60);
-  const report = { version: '7', pods: [], missing: [], cniTrouble: '' };
+  const report = { version: '7', pods: [], missing: [], cniProblem: '' };
   await sendNodeReport({ target, rootPem: () => ca.roots, token: () => token }, report);
   assert.deepEqual(reports, ['n1 7']);
   await assert.rejects(

@@ -7,6 +7,7 @@ import { problemText, type ObjectProblems } from '../problems/setting-problems.j
 import { apiVersionOf } from '../kinds/api.js';
 import type { ObjectProblem } from '../source/kubernetes.js';
 import type { Write } from '../kubernetes/apply-queue.js';
+
 /** As the API server takes them (core/v1, Event). */
 const messageCharsMax = 1024;
 const component = 'weft-control';

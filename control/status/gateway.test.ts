@@ -5,8 +5,10 @@ import { closedRoute } from '../compile/closed.js';
 import { compile, type Compiler } from '../compile/compile.js';
 import type { MeshObject } from '../objects/objects.js';
 import { pickFields } from '../kinds/kinds.js';
-import { acceptedCondition } from './conditions.js';
-import { classWrite, gatewayWrite, routeWrite } from './gateway.js';
+import { acceptedWrite, writeOf } from '../../test/support/status-writes.js';
+import { gatewayClassStatus } from './gateway-class.js';
+import { gatewayStatus } from './gateway.js';
+import { routeStatus } from './route.js';
 import type { Write } from '../kubernetes/apply-queue.js';
 
 const known = (...objects: MeshObject[]): Compiler =>
@@ -52,7 +54,7 @@ const rawRoute = (
 test("a route's status is written once, under the version that was read, with what others say in it", () => {
   const route = read('TLSRoute', rawRoute());
   const compiler = known(service('api'), route);
-  const write = routeWrite(route, compiler);
+  const write = writeOf(routeStatus, route, compiler);
   assert.equal(write?.path, '/apis/gateway.networking.k8s.io/v1/namespaces/shop/tlsroutes/r/status');
   assert.deepEqual((write?.body as { metadata: object }).metadata, {
     name: 'r',
@@ -62,23 +64,23 @@ test("a route's status is written once, under the version that was read, with wh
   const status = statusOf(write) as { parents: { controllerName: string }[] };
   assert.deepEqual(status.parents[0], other);
   assert.equal(status.parents[1]?.controllerName, 'weft.dev/waypoint');
-  assert.equal(routeWrite(read('TLSRoute', rawRoute(status)), compiler), undefined);
+  assert.equal(writeOf(routeStatus, read('TLSRoute', rawRoute(status)), compiler), undefined);
 });
 
 test('a route of an older cluster is written to in the version that it was read in', () => {
   const route = read('TLSRoute', rawRoute({}, 'gateway.networking.k8s.io/v1alpha2'));
-  const write = routeWrite(route, known(service('api'), route));
+  const write = writeOf(routeStatus, route, known(service('api'), route));
   assert.match(write?.path ?? '', /^\/apis\/gateway\.networking\.k8s\.io\/v1alpha2\//);
 });
 
 test('a route that is refused says why, and one that names Gateways alone is left alone', () => {
   const route = read('TLSRoute', rawRoute());
   const said = JSON.stringify(
-    statusOf(routeWrite(closedRoute(route, 'a path is none'), known(service('api')))),
+    statusOf(writeOf(routeStatus, closedRoute(route, 'a path is none'), known(service('api')))),
   );
   assert.match(said, /UnsupportedValue.*a path is none/);
   const foreign = { ...route, spec: { ...route.spec, parentRefs: [{ name: 'gw' }] } };
-  assert.equal(routeWrite(foreign, known(foreign)), undefined);
+  assert.equal(writeOf(routeStatus, foreign, known(foreign)), undefined);
 });
 
 const rawGateway = (gatewayClassName: string, status?: object): object => ({
@@ -93,13 +95,13 @@ const rawGateway = (gatewayClassName: string, status?: object): object => ({
 
 test('the status of a Gateway of ours is written once, of others never', () => {
   const gateway = read('Gateway', rawGateway('weft-waypoint'));
-  const write = gatewayWrite(gateway, known(gateway, service('wp')));
+  const write = writeOf(gatewayStatus, gateway, known(gateway, service('wp')));
   assert.equal(write?.path, '/apis/gateway.networking.k8s.io/v1/namespaces/shop/gateways/wp/status');
   const again = read('Gateway', rawGateway('weft-waypoint', statusOf(write)));
-  assert.equal(gatewayWrite(again, known(again, service('wp'))), undefined);
-  assert.ok(gatewayWrite(again, known(again)), 'its Service is gone');
+  assert.equal(writeOf(gatewayStatus, again, known(again, service('wp'))), undefined);
+  assert.ok(writeOf(gatewayStatus, again, known(again)), 'its Service is gone');
   const foreign = read('Gateway', rawGateway('nginx'));
-  assert.equal(gatewayWrite(foreign, known(foreign, service('wp'))), undefined);
+  assert.equal(writeOf(gatewayStatus, foreign, known(foreign, service('wp'))), undefined);
 });
 
 test('a class of ours is accepted, others are left alone', () => {
@@ -108,10 +110,13 @@ test('a class of ours is accepted, others are left alone', () => {
     spec: { controllerName },
     ...(status ? { status } : {}),
   });
-  const write = classWrite(read('GatewayClass', raw('weft.dev/waypoint')));
+  const write = writeOf(gatewayClassStatus, read('GatewayClass', raw('weft.dev/waypoint')), known());
   assert.equal(write?.path, '/apis/gateway.networking.k8s.io/v1/gatewayclasses/weft-waypoint/status');
-  assert.equal(classWrite(read('GatewayClass', raw('weft.dev/waypoint', statusOf(write)))), undefined);
-  assert.equal(classWrite(read('GatewayClass', raw('other.test/x'))), undefined);
+  assert.equal(
+    writeOf(gatewayClassStatus, read('GatewayClass', raw('weft.dev/waypoint', statusOf(write))), known()),
+    undefined,
+  );
+  assert.equal(writeOf(gatewayClassStatus, read('GatewayClass', raw('other.test/x')), known()), undefined);
 });
 
 test('a policy that asks for a waypoint says whether it has one, and no more once it asks for none', () => {
@@ -126,10 +131,10 @@ test('a policy that asks for a waypoint says whether it has one, and no more onc
     reason: 'NoWaypoint',
     message: 'm',
   } as const;
-  const status = statusOf(acceptedCondition(read('AccessPolicy', raw()), undefined, enforced));
+  const status = statusOf(acceptedWrite(read('AccessPolicy', raw()), undefined, enforced));
   const again = read('AccessPolicy', raw(status));
-  assert.equal(acceptedCondition(again, undefined, enforced), undefined);
-  const { conditions } = statusOf(acceptedCondition(again, undefined)) as { conditions: { type: string }[] };
+  assert.equal(acceptedWrite(again, undefined, enforced), undefined);
+  const { conditions } = statusOf(acceptedWrite(again, undefined)) as { conditions: { type: string }[] };
   assert.deepEqual(
     conditions.map(({ type }) => type),
     ['Accepted'],

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { compile } from '../compile/compile.js';
 import type { MeshObject } from '../objects/objects.js';
-import { removalWrites } from './removal.js';
+import { removalWrites } from '../../test/support/status-writes.js';
 import type { Write } from '../kubernetes/apply-queue.js';
 
 const yes = (type: string) => ({ type, status: 'True', reason: type, message: '', observedGeneration: 1 });

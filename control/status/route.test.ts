@@ -11,7 +11,10 @@ import {
   type GatewayObject,
   type MeshObject,
 } from '../objects/objects.js';
-import { gatewayStatus, policyEnforcement, routeParents, type WaypointHealth } from './route.js';
+import { waypointStatus } from './gateway.js';
+import type { WaypointHealth } from './status.js';
+import { policyEnforcement } from './policy.js';
+import { routeParents } from './route.js';
 
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 const [earlier, now] = ['2026-01-01T00:00:00Z', '2026-02-02T00:00:00Z'];
@@ -216,7 +219,7 @@ test('a Gateway whose waypoint we make is programmed with an available replica a
   const gateway = find(compiler, 'Gateway') as GatewayObject;
   const of = (health: WaypointHealth, there = true): string[] => {
     const own = there ? compiler.service('shop', 'wp') : undefined;
-    const { conditions, listeners } = gatewayStatus(gateway, own, now, health);
+    const { conditions, listeners } = waypointStatus(gateway, own, now, health);
     const [listener] = listeners as { conditions: { type: string; status: string; reason: string }[] }[];
     const [accepted, programmed] = conditions.map(({ status, reason }) => `${status} ${reason}`);
     const listening = listener?.conditions.find(({ type }) => type === 'Programmed');
@@ -229,10 +232,10 @@ test('a Gateway whose waypoint we make is programmed with an available replica a
   assert.deepEqual(of(well, false), ['True Accepted', 'False AddressNotAssigned', 'False Pending']);
   const none = { replicas: { wanted: 0, available: 0 } };
   assert.deepEqual(of(none), ['True Accepted', 'False NoResources', 'False Pending']);
-  const trouble = { reason: 'InvalidParameters', message: 'there is no ConfigMap shop/cm' } as const;
-  assert.deepEqual(of({ ...well, trouble }), ['False InvalidParameters', 'False Invalid', 'False Invalid']);
+  const problem = { reason: 'InvalidParameters', message: 'there is no ConfigMap shop/cm' } as const;
+  assert.deepEqual(of({ ...well, problem }), ['False InvalidParameters', 'False Invalid', 'False Invalid']);
   const refused = { reason: 'Invalid', message: 'm' } as const;
-  assert.deepEqual(of({ ...well, trouble: refused }), ['True Accepted', 'False Invalid', 'False Invalid']);
+  assert.deepEqual(of({ ...well, problem: refused }), ['True Accepted', 'False Invalid', 'False Invalid']);
   const quota = {
     replicas: { wanted: 2, available: 0 },
     conditions: [
@@ -240,14 +243,17 @@ test('a Gateway whose waypoint we make is programmed with an available replica a
       { type: 'ReplicaFailure', status: 'True', message: 'exceeded quota' },
     ],
   };
-  assert.match(gatewayStatus(gateway, undefined, now, quota).conditions[1]?.message ?? '', /exceeded quota$/);
+  assert.match(
+    waypointStatus(gateway, undefined, now, quota).conditions[1]?.message ?? '',
+    /exceeded quota$/,
+  );
 });
 
 test('a Gateway is programmed once its Service has an address', () => {
   const of = (name: string): { said: string[]; addresses: readonly object[]; listeners: number } => {
     const compiler = load(gatewayText + service().replace('name: api', `name: ${name}`));
     const gateway = find(compiler, 'Gateway') as GatewayObject;
-    const { conditions, addresses, listeners } = gatewayStatus(gateway, compiler.service('shop', 'wp'), now);
+    const { conditions, addresses, listeners } = waypointStatus(gateway, compiler.service('shop', 'wp'), now);
     return {
       said: conditions.map(({ type, status, reason }) => `${type} ${status} ${reason}`),
       addresses,

@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { compile } from '../compile/compile.js';
 import type { Condition, MeshObject, ServiceObject } from '../objects/objects.js';
-import { serviceWrite } from './service.js';
+import { writeOf } from '../../test/support/status-writes.js';
+import { serviceStatus } from './service.js';
 
 const service = (labels: Record<string, string>, conditions?: readonly Condition[]): ServiceObject => ({
   kind: 'Service',
@@ -29,7 +30,7 @@ const gateway = (from?: string): MeshObject => ({
 const foreign = { 'weft.dev/waypoint': 'wp', 'weft.dev/waypoint-namespace': 'infra' };
 function written(of: ServiceObject, ...others: MeshObject[]) {
   const compiler = compile([of, ...others], { trustDomain: parseTrustDomain('t'), rootsVersion: '1' });
-  const write = serviceWrite(of, compiler);
+  const write = writeOf(serviceStatus, of, compiler);
   return (
     write && { path: write.path, body: write.body as { metadata: object; status: ServiceObject['status'] } }
   );

@@ -1,43 +1,50 @@
-/** What is written into the status of a Service whose labels name a waypoint. Pure. */
-import type { Compiler } from '../compile/compile.js';
-import { namespaceOf } from '../../src/model/labels.js';
+/** The status of a Service whose labels name a waypoint. Pure. */
 import { waypointBoundType, type ServiceObject } from '../objects/objects.js';
-import { conditionsOf, waypointBound } from './route.js';
-import { rfc3339 } from './conditions.js';
-import { statusPathOf } from './path.js';
-import type { Write } from '../kubernetes/apply-queue.js';
+import { condition, withTransitionTimes, type ConditionUpdate } from './conditions.js';
+import type { StatusLookup, StatusUpdate } from './status.js';
+import { unboundBecause, type WaypointLookup } from './waypoint-binding.js';
+
+/** Undefined where the labels name no waypoint. */
+export function waypointBound(service: ServiceObject, lookup: WaypointLookup): ConditionUpdate | undefined {
+  const waypoint = lookup.waypointOf(service);
+  if (!waypoint) return undefined;
+  const problem = unboundBecause(service, waypoint, lookup);
+  return problem
+    ? condition(waypointBoundType, 'False', problem.reason, problem.message)
+    : condition(
+        waypointBoundType,
+        'True',
+        'WaypointAccepted',
+        `served by the waypoint ${waypoint.namespace}/${waypoint.name}`,
+      );
+}
 
 /**
- * The condition `weft.dev/WaypointBound`: it is written where the waypoint does not serve the Service, which is closed then, and corrected or
- * taken off where it was written before. Most Services have none, so a mesh without faults writes nothing. Undefined where nothing is to be written.
+ * The condition `weft.dev/WaypointBound`. It is written where the waypoint does not serve the Service, which is closed then, and corrected
+ * or removed where it was written before. Most Services have none, so a mesh without faults writes nothing.
  */
-export function serviceWrite(service: ServiceObject, compiler: Compiler): Write | undefined {
-  const [now] = service.status?.conditions ?? [];
-  const wanted = waypointBound(service, compiler);
-  if (!now && wanted?.status !== 'False') return undefined;
+export function serviceStatus(
+  service: ServiceObject,
+  { mesh, timestamp }: StatusLookup,
+): StatusUpdate | undefined {
+  const conditions = service.status?.conditions ?? [];
+  const [present] = conditions;
+  const wanted = waypointBound(service, mesh);
+  if (!present && wanted?.status !== 'False') return undefined;
   if (
     wanted &&
-    now?.status === wanted.status &&
-    now.reason === wanted.reason &&
-    now.message === wanted.message
+    present?.status === wanted.status &&
+    present.reason === wanted.reason &&
+    present.message === wanted.message
   )
     return undefined;
-  const path = statusPathOf(service);
-  if (path === undefined) return undefined;
-  const { name, uid } = service.metadata;
-  const namespace = namespaceOf(service);
-  const kept = (service.status?.conditions ?? []).filter(({ type }) => type === waypointBoundType);
+  const own = conditions.filter(({ type }) => type === waypointBoundType);
   return {
-    path,
-    body: {
-      apiVersion: 'v1',
-      kind: 'Service',
-      // With its UID: a Service of the same name that came after it is not meant.
-      metadata: { name, namespace, ...(uid === undefined ? {} : { uid }) },
-      status: {
-        // Services have no generation.
-        conditions: wanted ? conditionsOf([wanted], kept, undefined, rfc3339(Date.now())) : [],
-      },
+    // A Service of the same name that is made later is another one.
+    boundTo: ['uid'],
+    status: {
+      // Services have no generation.
+      conditions: wanted ? withTransitionTimes([wanted], own, undefined, timestamp) : [],
     },
   };
 }

@@ -40,16 +40,16 @@ const policy = (name: string, ...conditions: Condition[]): AccessPolicyObject =>
   spec: { action: 'DENY', rules: [] },
   status: { conditions },
 });
-const status = (...conditions: Condition[]): Write => ({ path: '/x', body: { status: { conditions } } });
+const status = (...conditions: Condition[]): object => ({ conditions });
 
 test('a policy that is no longer in force has an event with the reason, and one when it is again', () => {
   const { log, events } = setUp();
   const good = condition('Accepted', 'True', 'Accepted', 'in force');
   const lost = condition('Accepted', 'False', 'AddressConflict', 'a Pod has it');
-  log.note(policy('p', good), status(lost));
+  log.record(policy('p', good), status(lost));
   // The watch has not shown it yet: the same write is asked for again.
-  log.note(policy('p', good), status(lost));
-  log.note(policy('p', lost), status(good));
+  log.record(policy('p', good), status(lost));
+  log.record(policy('p', lost), status(good));
   assert.deepEqual(
     events().map(({ type, reason, message }) => [type, reason, message]),
     [
@@ -64,10 +64,10 @@ test('a policy that is no longer in force has an event with the reason, and one 
 test('what is well from the beginning, says the same in other words, or has an event of its own is none', () => {
   const { log, events } = setUp();
   const good = condition('Accepted', 'True', 'Accepted');
-  log.note(policy('a'), status(good));
+  log.record(policy('a'), status(good));
   const closed = condition('Accepted', 'False', 'NoWaypoint', 'one');
-  log.note(policy('b', closed), status({ ...closed, message: 'two' }));
-  log.note(policy('c', good), status(condition('Accepted', 'False', 'Invalid')));
+  log.record(policy('b', closed), status({ ...closed, message: 'two' }));
+  log.record(policy('c', good), status(condition('Accepted', 'False', 'Invalid')));
   assert.deepEqual(events(), []);
 });
 
@@ -76,9 +76,9 @@ test('an event that happens again is the same event, counted', () => {
   const good = condition('Accepted', 'True', 'Accepted');
   const bad = condition('Accepted', 'False', 'HostConflict');
   for (let i = 0; i < 3; i++) {
-    log.note(policy('p', good), status(bad));
+    log.record(policy('p', good), status(bad));
     clock.ms += 60_000;
-    log.note(policy('p', bad), status(good));
+    log.record(policy('p', bad), status(good));
     clock.ms += 60_000;
   }
   const conflicts = events().filter(({ reason }) => reason === 'HostConflict');
@@ -102,11 +102,11 @@ test('a pod and a Gateway that start are no event; one that is lost is, and one 
   const captured = condition('weft.dev/captured', 'True', 'Captured', 'by the agent of node n1');
   const waits = condition('weft.dev/captured', 'False', 'Waiting', 'no certificate');
   const out = condition('weft.dev/captured', 'False', 'NotInMesh', 'node n1 holds it no more');
-  log.note(pod(), status(waits), 'n1');
-  log.note(pod(waits), status(captured), 'n1');
-  log.note(pod(captured), status(waits), 'n1');
-  log.note(pod(waits), status(captured), 'n1');
-  log.note(pod(captured), status(out), 'n1');
+  log.record(pod(), status(waits), 'n1');
+  log.record(pod(waits), status(captured), 'n1');
+  log.record(pod(captured), status(waits), 'n1');
+  log.record(pod(waits), status(captured), 'n1');
+  log.record(pod(captured), status(out), 'n1');
   assert.deepEqual(
     events().map(({ type, reason, message }) => `${type} ${reason} ${message}`),
     [
@@ -126,9 +126,9 @@ test('a pod and a Gateway that start are no event; one that is lost is, and one 
   const down = condition('Programmed', 'False', 'NoResources', 'no replica is available');
   const up = condition('Programmed', 'True', 'Programmed');
   const before = events().length;
-  log.note(gateway(pending), status(down));
+  log.record(gateway(pending), status(down));
   assert.equal(events().length, before);
-  log.note(gateway(up), status(down));
+  log.record(gateway(up), status(down));
   assert.equal(events().at(-1)?.reason, 'NotProgrammed');
 });
 
@@ -137,14 +137,14 @@ test('one object, one namespace and one node have a share of the events; the res
   const good = condition('Accepted', 'True', 'Accepted');
   const bad = condition('Accepted', 'False', 'HostConflict');
   for (let i = 0; i < 10; i++) {
-    log.note(policy('p', good), status(bad));
-    log.note(policy('p', bad), status(good));
+    log.record(policy('p', good), status(bad));
+    log.record(policy('p', bad), status(good));
   }
   assert.equal(events().length, 10);
   assert.deepEqual([...new Set(limits)], ['events']);
-  for (let i = 0; i < 500; i++) log.note(policy(`p${i}`, good), status(bad));
+  for (let i = 0; i < 500; i++) log.record(policy(`p${i}`, good), status(bad));
   assert.equal(events().length, 100);
   const other = policy('q', good);
-  log.note({ ...other, metadata: { ...other.metadata, namespace: 'bank' } }, status(bad));
+  log.record({ ...other, metadata: { ...other.metadata, namespace: 'bank' } }, status(bad));
   assert.equal(events().length, 101, 'another namespace is not touched');
 });

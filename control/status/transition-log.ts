@@ -16,7 +16,7 @@ const rate: Rate = { perSecond: 10, burst: 1_000 };
 /** Events that are counted up when they happen again. */
 const keptMax = 2_000;
 /** Conditions whose last change is remembered, until the object itself shows it. */
-const saidMax = 16_384;
+const recordedMax = 16_384;
 
 export interface TransitionLogOptions {
   readonly write: (write: Write) => void;
@@ -34,24 +34,24 @@ export class TransitionLog {
   /** By path of the event. */
   readonly #events = new Map<string, EventTimes>();
   /** By object and condition: its status and reason. */
-  readonly #said = new Map<string, string>();
+  readonly #lastRecorded = new Map<string, string>();
 
   constructor(options: TransitionLogOptions) {
     this.#options = options;
   }
 
   /**
-   * Called for each write of an object's status, also for one that was asked for before and has not come back by the watch.
-   * @param source whose word it is: a node's name; absent: the object's namespace
+   * Call it for each status that is written. The same status again, before the watch has shown the first write, is no further event.
+   * @param source who reports the status: a node's name; absent: the object's namespace
    */
-  note(object: MeshObject, status: Write, source?: string): void {
+  record(object: MeshObject, status: object, source?: string): void {
     const { write, forget, onLimit, nowMs = Date.now } = this.#options;
     const owner = `${objectKey(object)} ${object.metadata.uid ?? ''}`;
     for (const { condition, ...text } of transitionsOf(object, status)) {
       const key = `${owner} ${condition}`;
       const now = `${text.type} ${text.reason}`;
-      if (this.#said.get(key) === now) continue;
-      this.#remember(this.#said, key, now, saidMax);
+      if (this.#lastRecorded.get(key) === now) continue;
+      this.#remember(this.#lastRecorded, key, now, recordedMax);
       const atMs = nowMs();
       if (
         !this.#objects.take(owner, atMs) ||

@@ -10,7 +10,6 @@ import {
 } from '../objects/objects.js';
 import { waypointController } from '../compile/waypoints.js';
 import type { EventText } from './events.js';
-import type { Write } from '../kubernetes/apply-queue.js';
 
 export interface Transition extends EventText {
   /** Of the condition. */
@@ -33,10 +32,10 @@ const watched: ReadonlyMap<string, Watched> = new Map([
   [programmedType, { holds: 'Programmed', ends: 'NotProgrammed', startsFalse: true }],
   [capturedCondition, { holds: 'Captured', ends: 'NotCaptured', startsFalse: true }],
 ]);
-/** What cannot be read has an event of its own (`CannotBeRead`). */
-const saidElsewhere = 'Invalid';
+/** An object that cannot be read has an event of its own (`CannotBeRead`). */
+const reportedElsewhere = 'Invalid';
 /** An operator took the pod out of the mesh. */
-const asked = 'NotInMesh';
+const unenrolled = 'NotInMesh';
 
 interface StatusText {
   readonly conditions?: readonly Condition[];
@@ -61,26 +60,27 @@ function conditionsByKey(object: MeshObject, status: StatusText | undefined): Ma
 }
 
 /**
- * What changes by a write of an object's status. A condition that holds from the beginning is no event, nor is another message of the
- * same reason.
+ * What a new status changes. A condition that holds from the beginning is no event, nor is another message of the same reason.
+ * @param status as it is written
  */
-export function transitionsOf(object: MeshObject, { body }: Write): Transition[] {
+export function transitionsOf(object: MeshObject, status: object): Transition[] {
   const before = conditionsByKey(object, 'status' in object ? (object.status as StatusText) : undefined);
-  const after = conditionsByKey(object, (body as { readonly status?: StatusText } | undefined)?.status);
+  const after = conditionsByKey(object, status as StatusText);
   const transitions: Transition[] = [];
-  for (const [key, { type, status, reason = '', message = '' }] of after) {
+  for (const [key, { type, status: now, reason = '', message = '' }] of after) {
     const kind = watched.get(type);
     if (!kind) continue;
-    const was = before.get(key);
-    if (was?.status === status && (status === 'True' || was.reason === reason)) continue;
-    if (status === 'True') {
-      if (was?.status !== 'False') continue;
+    const previous = before.get(key);
+    if (previous?.status === now && (now === 'True' || previous.reason === reason)) continue;
+    if (now === 'True') {
+      if (previous?.status !== 'False') continue;
       transitions.push({ condition: key, type: 'Normal', reason: kind.holds, message });
-    } else if (status === 'False') {
-      if (reason === saidElsewhere || (kind.startsFalse === true && was?.status !== 'True')) continue;
+    } else if (now === 'False') {
+      if (reason === reportedElsewhere || (kind.startsFalse === true && previous?.status !== 'True'))
+        continue;
       transitions.push({
         condition: key,
-        type: reason === asked ? 'Normal' : 'Warning',
+        type: reason === unenrolled ? 'Normal' : 'Warning',
         reason: kind.ends ?? reason,
         message: kind.ends === undefined ? message : `${reason}: ${message}`,
       });

@@ -157,7 +157,7 @@ test('what a Gateway asks for is made once, the roots first, and by the leader a
   reconciler.changed();
   await sleep(600);
   assert.equal(api.calls.length, 5, 'nothing differs: nothing is applied');
-  assert.equal(reconciler.health(gateway()).trouble, undefined);
+  assert.equal(reconciler.health(gateway()).problem, undefined);
 });
 
 test('what is deleted by hand is made again', async () => {
@@ -175,7 +175,7 @@ test("somebody else's object of the name is left as it is, and its Gateway says 
     prepared.objects.set(path('services'), theirs);
   });
   tell(gateway());
-  const { message } = await until('it is said', 30_000, () => reconciler.health(gateway()).trouble);
+  const { message } = await until('it is said', 30_000, () => reconciler.health(gateway()).problem);
   assert.match(message, /Service shop\/wp is there and not of this Gateway/);
   assert.deepEqual(api.of('services'), theirs);
   assert.equal(api.of('deployments'), undefined);
@@ -186,10 +186,10 @@ test('an API server that refuses one waypoint does not hold up the others; it is
   api.refusals.set('/serviceaccounts/bad', [500, 'etcd is away']);
   tell(gateway({}, 'bad'), gateway());
   await until('the other is made', 30_000, () => api.of('deployments'));
-  assert.match(reconciler.health(gateway({}, 'bad')).trouble?.message ?? '', /etcd is away/);
+  assert.match(reconciler.health(gateway({}, 'bad')).problem?.message ?? '', /etcd is away/);
   api.refusals.clear();
   await until('it is made too', 10_000, () => api.of('deployments', 'bad'));
-  await until('nothing is said any more', 30_000, () => !reconciler.health(gateway({}, 'bad')).trouble);
+  await until('nothing is said any more', 30_000, () => !reconciler.health(gateway({}, 'bad')).problem);
 });
 
 test('parameters that are missing or refused leave what was made before', async () => {
@@ -197,7 +197,7 @@ test('parameters that are missing or refused leave what was made before', async 
   tell(gateway());
   await until('it is made', 30_000, () => api.of('deployments'));
   tell(withParameters);
-  const missing = await until('it is said', 30_000, () => reconciler.health(withParameters).trouble);
+  const missing = await until('it is said', 30_000, () => reconciler.health(withParameters).problem);
   assert.deepEqual(missing, { reason: 'InvalidParameters', message: 'there is no ConfigMap shop/cm' });
   assert.equal(api.of('deployments')?.spec?.['replicas'], 2);
 });
@@ -215,8 +215,8 @@ test('idle clocks that a Gateway sets come to its waypoint, and one that cannot 
   tell(set('90m'));
   await until('the flag is there', 5_000, () => shows('"--stream-idle-timeout-ms=5400000"'));
   tell(set('never'));
-  const trouble = await until('it is said', 5_000, () => reconciler.health(gateway()).trouble);
-  assert.equal(trouble.reason, 'InvalidParameters');
+  const problem = await until('it is said', 5_000, () => reconciler.health(gateway()).problem);
+  assert.equal(problem.reason, 'InvalidParameters');
   assert.ok(shows('"--stream-idle-timeout-ms=5400000"'));
 });
 
@@ -253,15 +253,15 @@ test('parameters that are refused change nothing of a waypoint that runs, and ar
   api.objects.set(path('configmaps', 'cm'), parameters({ deployment: evil }));
   await sleep(2_100);
   reconciler.changed();
-  const trouble = await until('it is said', 30_000, () => reconciler.health(withParameters).trouble);
-  assert.equal(trouble.reason, 'InvalidParameters');
-  assert.match(trouble.message, /ConfigMap shop\/cm: deployment: .*containers\.0\.image may not be set/);
+  const problem = await until('it is said', 30_000, () => reconciler.health(withParameters).problem);
+  assert.equal(problem.reason, 'InvalidParameters');
+  assert.match(problem.message, /ConfigMap shop\/cm: deployment: .*containers\.0\.image may not be set/);
   assert.equal(JSON.stringify(api.of('deployments')), before);
   api.objects.set(path('configmaps', 'cm'), parameters({ deployment: 'spec: { replicas: 1 }' }));
   await sleep(2_100);
   reconciler.changed();
   await until('it is put right', 30_000, () => api.of('deployments')?.spec?.['replicas'] === 1);
-  await until('nothing is said any more', 30_000, () => !reconciler.health(withParameters).trouble);
+  await until('nothing is said any more', 30_000, () => !reconciler.health(withParameters).problem);
 });
 
 test("one namespace's parameters are parsed so often and no more; another's waypoint is made meanwhile", async () => {

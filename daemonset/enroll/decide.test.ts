@@ -11,7 +11,7 @@ const pod = (name: string, more: Partial<NodePod> = {}): NodePod =>
   podOf(name, '10.0.0.1', { netns: `/run/netns/${name}`, ...more });
 const held = (p: NodePod, cookie: bigint): [WorkloadUid, LocalPod] => [
   p.uid,
-  { pod: p, netns: { cookie, netns: p.netns } },
+  { pod: p, netns: { cookie, path: p.netns } },
 ];
 
 const at = (cookie: bigint): Observation => ({ kind: 'present', cookie });

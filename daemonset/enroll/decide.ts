@@ -99,7 +99,7 @@ export function decideSteps(
       waiting.push({ uid, why: 'the pod has no address yet', state: 'coming' });
       continue;
     }
-    const local: LocalPod = { pod, netns: { cookie: seen.cookie, netns: pod.netns } };
+    const local: LocalPod = { pod, netns: { cookie: seen.cookie, path: pod.netns } };
     // Without its hook it is in the mesh by name only.
     if (before?.netns.cookie !== seen.cookie || !attached.has(seen.cookie)) enroll.push(local);
     else if (!sameSettings(before.pod, pod)) change.push(local);

@@ -320,7 +320,7 @@ export class Enroller {
       log,
       settleMs = conntrackSettleMs,
     } = this.#parts;
-    const { cookie, netns } = local.netns;
+    const { cookie, path: netns } = local.netns;
     const { uid } = local.pod;
     this.#pods.begin(local);
     // What is left there of another pod, write() replaces.
@@ -418,7 +418,7 @@ export class Enroller {
       kept.length > 0 ? new Map([...wanted.values()].map((pod) => [ownerKey(pod), pod])) : undefined;
     for (const cookie of kept) {
       const pod = byOwner?.get(this.#parts.hooks.owners.of(cookie) ?? '');
-      if (pod) lost.push({ pod, netns: { cookie, netns: '' } });
+      if (pod) lost.push({ pod, netns: { cookie, path: '' } });
     }
     this.#pods.setLost(lost);
     const text = kept.join(' ');

@@ -34,10 +34,10 @@ export function subscribe<T>(
         reading = { value: undefined, problems: [errorText(error)] };
       }
       const { value, problems } = reading;
-      if (value === undefined) return { ok: false, errors: problems };
+      if (value === undefined) return { ok: false, errors: problems, closedForm: undefined };
       return problems.length === 0
         ? { ok: true, value: () => apply(value) }
-        : { ok: false, errors: problems, instead: () => apply(value) };
+        : { ok: false, errors: problems, closedForm: () => apply(value) };
     },
   };
 }

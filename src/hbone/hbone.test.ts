@@ -115,8 +115,8 @@ test('answers 400 to what is no CONNECT or has no address', async (t) => {
   const status = async (headers: http2.OutgoingHttpHeaders): Promise<unknown> => {
     const stream = session.request(headers);
     stream.on('error', () => undefined);
-    const [answer] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders];
-    return answer[':status'];
+    const [response] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders];
+    return response[':status'];
   };
   assert.equal(await status({ ':method': 'GET', ':path': '/' }), 400);
   assert.equal(await status({ ':method': 'CONNECT', ':authority': 'example.org:80' }), 400);

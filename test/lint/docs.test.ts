@@ -63,7 +63,7 @@ test('links between pages and files lead to what is there, with their anchors', 
   assert.deepEqual(broken, []);
 });
 
-const tops = 'src|control|daemonset|bpf|native|bench|test|docs|\\.ci';
+const tops = 'src|control|daemonset|bpf|native|bench|test|docs|lint|\\.ci';
 /** `src/policy/authorize.ts`, `plan.ts`, `http1/server.ts`, `daemonset/maps/`, `test/threats/1-*.test.ts`. */
 const pathInText = new RegExp(`^(?:(?:${tops})/[\\w./*-]*|[\\w./-]+\\.(?:ts|c|h|cc|mjs|proto|bpf\\.c))$`);
 
@@ -209,6 +209,26 @@ test('commands of weft that pages show exist, with their flags', () => {
     }
   }
   assert.deepEqual(wrong, []);
+});
+
+test('scripts of npm that pages show exist', () => {
+  const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
+  const missing: string[] = [];
+  for (const page of allPages)
+    for (const [, name = ''] of read(page).matchAll(/npm run (?:--silent )?([a-z][a-z0-9:-]*)/g))
+      if (!(name in scripts)) missing.push(`${page}: npm run ${name}`);
+  assert.deepEqual(missing, []);
+});
+
+test('docs/glossary.md is in order, a term once', () => {
+  const terms = [...read('docs/glossary.md').matchAll(/^\| ([^|]+) \|/gm)]
+    .map(([, term = '']) => term)
+    .filter((term) => term !== 'term' && term !== '---');
+  assert.ok(terms.length >= 60, `${terms.length} terms`);
+  assert.deepEqual(
+    terms,
+    [...new Set(terms)].sort((a, b) => a.localeCompare(b, 'en')),
+  );
 });
 
 test('docs/README.md leads to every page', () => {

@@ -4,7 +4,7 @@ import { after, before, test } from 'node:test';
 import { sleep, until } from '../../src/base/wait.js';
 import { agentProcess, type Testbed } from '../../src/cli/standalone/testbed.js';
 import { echo } from '../support/echo.js';
-import { hold } from '../support/held.js';
+import { hold } from '../support/held-connection.js';
 import { connectionRecords } from '../support/records.js';
 import { DemoMesh, listening } from '../support/demo-mesh.js';
 

@@ -11,7 +11,7 @@ import { run } from '../../src/cli/run.js';
 import { agentProcess, type Testbed } from '../../src/cli/standalone/testbed.js';
 import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import { connectionRecords } from '../support/records.js';
-import { hold, type Held } from '../support/held.js';
+import { hold, type HeldConnection } from '../support/held-connection.js';
 import { otherBuild, type OtherBuild } from '../support/other-build.js';
 import { DemoMesh } from '../support/demo-mesh.js';
 
@@ -149,7 +149,7 @@ async function carriedByKernel(living = 0): Promise<void> {
 }
 
 /** From the agent that runs to `program`, which has other maps; connections of before live on, new ones are opened throughout. */
-async function upgrade(program?: string): Promise<{ spliced: Stream; plain: Held; service: Held }> {
+async function upgrade(program?: string): Promise<{ spliced: Stream; plain: HeldConnection; service: HeldConnection }> {
   const spliced = await streaming();
   const plain = hold('weft-web', cache);
   const service = hold('weft-web', cacheVip, 6379);

@@ -5,10 +5,10 @@ import { stringify } from 'yaml';
 import type { Compiler } from '../../control/compile/compile.js';
 import { routeKinds, type MeshObject, type PodObject } from '../../control/objects/objects.js';
 import { compilePod } from '../../control/compile/pod.js';
-import { podCondition } from '../../control/status/conditions.js';
-import { gatewayWrite, routeWrite } from '../../control/status/gateway.js';
-import { serviceWrite } from '../../control/status/service.js';
-import { statusPathOf } from '../../control/status/path.js';
+import { gatewayStatus } from '../../control/status/gateway.js';
+import { routeStatus } from '../../control/status/route.js';
+import { serviceStatus } from '../../control/status/service.js';
+import { statusPathOf } from '../../control/status/write.js';
 import { accountOfReview, callerOf } from '../../control/authentication/token-review.js';
 import { waypointDefaults } from '../../control/waypoint/defaults.js';
 import { parametersOf, renderWaypoint } from '../../control/waypoint/render.js';
@@ -16,6 +16,7 @@ import { planOutbound } from '../../daemonset/proxy/choose-path.js';
 import type { ServiceKey } from '../../src/model/workload.js';
 import { identitiesOf, resolveWaypoint } from '../../src/state/resolve.js';
 import { domain, identity as id } from '../support/mesh.js';
+import { podWrite, writeOf } from '../support/status-writes.js';
 import {
   asRead,
   at,
@@ -250,12 +251,12 @@ test('a condition that a tenant forged on its pod is put right by what the node 
       ],
     },
   });
-  const said = (write: ReturnType<typeof podCondition>): unknown =>
+  const said = (write: ReturnType<typeof podWrite>): unknown =>
     (write?.body as { status: { conditions: { status: string }[] } } | undefined)?.status.conditions[0]
       ?.status;
-  assert.equal(said(podCondition(pod('True'), { captured: false, sinceMs: 0, why: 'x' })), 'False');
-  assert.equal(said(podCondition(pod('True'), undefined)), 'False');
-  assert.equal(said(podCondition(pod('False'), { captured: true, sinceMs: 0, why: '' })), 'True');
+  assert.equal(said(podWrite(pod('True'), { captured: false, sinceMs: 0, why: 'x' })), 'False');
+  assert.equal(said(podWrite(pod('True'), undefined)), 'False');
+  assert.equal(said(podWrite(pod('False'), { captured: true, sinceMs: 0, why: '' })), 'True');
 });
 
 test('externalIPs, load balancer addresses and names for elsewhere are no addresses of a Service', () => {
@@ -301,10 +302,10 @@ test('what is said of a tenant’s objects is written on these objects, whatever
   const compiler = compiled(...infra(), serviceObject('bank', 'api', '10.96.3.1'), service, gateway, route);
   assert.ok(service.kind === 'Service' && gateway.kind === 'Gateway');
   const writes = [
-    serviceWrite(service, compiler),
-    gatewayWrite(gateway, compiler),
-    routeWrite(route, compiler),
-    podCondition(podObject('evil', 'p', '10.0.6.1') as PodObject, { captured: true, sinceMs: 0, why: '' }),
+    writeOf(serviceStatus, service, compiler),
+    writeOf(gatewayStatus, gateway, compiler),
+    writeOf(routeStatus, route, compiler),
+    podWrite(podObject('evil', 'p', '10.0.6.1') as PodObject, { captured: true, sinceMs: 0, why: '' }),
   ];
   for (const write of writes) {
     assert.match(write?.path ?? '', /\/namespaces\/evil\/[a-z]+\/[a-z]+\/status$/);

@@ -67,7 +67,7 @@ const report = (more: Partial<NodeReport> = {}): NodeReport => ({
   version: '1',
   pods: [],
   missing: [],
-  cniTrouble: '',
+  cniProblem: '',
   ...more,
 });
 

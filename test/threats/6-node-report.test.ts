@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Condition, PodObject } from '../../control/objects/objects.js';
-import { podWrites } from '../../control/status/pod.js';
+import { podStatuses } from '../../control/status/pod.js';
+import { statusWrite } from '../../control/status/write.js';
 
 const pod = (name: string, nodeName: string, conditions: readonly Condition[] = []): PodObject => ({
   kind: 'Pod',
@@ -27,8 +28,8 @@ const state = (podUid: string, more: object = {}) => ({
 
 test('a report names pods of other nodes, of nobody and twice: only pods of the caller’s node are written to', () => {
   const pods = [pod('own', 'n1'), pod('elsewhere', 'n2'), pod('held-elsewhere', 'n2', [captured])];
-  const paths = (node: string, report: Parameters<typeof podWrites>[2]): string[] =>
-    [...podWrites(pods, node, report)].map(({ write }) => write.path);
+  const paths = (node: string, report: Parameters<typeof podStatuses>[2]): string[] =>
+    [...podStatuses(pods, node, report)].map(({ pod, update }) => statusWrite(pod, update)?.path ?? '');
   const all = {
     pods: [
       state('uid-own'),
@@ -47,14 +48,14 @@ test('a report names pods of other nodes, of nobody and twice: only pods of the 
 });
 
 test('what a node says of its own pods is cut to what the API server takes', () => {
-  const [first] = podWrites([pod('own', 'n1')], 'n1', {
+  const [first] = podStatuses([pod('own', 'n1')], 'n1', {
     pods: [state('uid-own', { captured: false, why: 'x'.repeat(100_000) })],
   });
-  const { status } = first?.write.body as { status: { conditions: Condition[] } };
+  const { status } = first?.update as { status: { conditions: Condition[] } };
   assert.equal(status.conditions[0]?.message?.length, 1_024);
   for (const sinceMs of [1e300, -1e300, Number.MAX_SAFE_INTEGER, Number.NaN]) {
-    const [dated] = podWrites([pod('own', 'n1')], 'n1', { pods: [state('uid-own', { sinceMs })] });
-    const said = dated?.write.body as { status: { conditions: Condition[] } };
+    const [dated] = podStatuses([pod('own', 'n1')], 'n1', { pods: [state('uid-own', { sinceMs })] });
+    const said = dated?.update as { status: { conditions: Condition[] } };
     assert.match(
       said.status.conditions[0]?.lastTransitionTime ?? '',
       /^\d{4}-\d\d-\d\dT[\d:]{8}Z$/,

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { runControl } from '../../control/main.js';
+import { runControl } from '../../control/control-plane.js';
 import { inForceOf, mayConnect, requestOf } from './support/configuration.js';
 
 const pod = (namespace: string, name: string, ip: string) => ({

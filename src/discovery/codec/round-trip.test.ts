@@ -160,8 +160,8 @@ const policy = (action: 'allow' | 'deny', match: PolicyMatch): AuthorizationPoli
   rules: [{ clauses: [{ matches: [match] }] }],
 });
 /** As a reader sees it that skips what it does not know. */
-const foreign = (told: AuthorizationPolicy): pbAuth.Match => {
-  const message = pbAuth.Authorization.decode(encodeAuthorization(told));
+const foreign = (policy: AuthorizationPolicy): pbAuth.Match => {
+  const message = pbAuth.Authorization.decode(encodeAuthorization(policy));
   const found = message.rules[0]?.clauses[0]?.matches[0];
   assert.ok(found?.weft);
   const { weft: _, ...known } = found;

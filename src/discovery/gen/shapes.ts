@@ -39,7 +39,7 @@ export const nodeReportShape: Shape = { 1: true, 2: () => podStateShape, 3: true
 
 export const podStateShape: Shape = { 1: true, 2: true, 3: true, 4: true, 5: true };
 
-export const nodeReportAnswerShape: Shape = {  };
+export const nodeReportResponseShape: Shape = {  };
 
 export const routeShape: Shape = { 1: true, 2: true, 3: true, 4: true, 5: () => routeParentShape, 6: () => routeRuleShape };
 

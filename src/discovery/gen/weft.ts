@@ -76,7 +76,7 @@ export interface NodeReport {
   /** What this kernel lacks, feature by feature. */
   readonly missing: readonly string[];
   /** Why the CNI plugin is not in its place; empty where it is, or is not to be. */
-  readonly cniTrouble: string;
+  readonly cniProblem: string;
 }
 
 export interface PodState {
@@ -89,7 +89,7 @@ export interface PodState {
   readonly why: string;
 }
 
-export interface NodeReportAnswer {
+export interface NodeReportResponse {
 }
 
 /** A Gateway API route that is attached to Services, as their waypoints carry it out (src/model/route.ts). */
@@ -854,7 +854,7 @@ export const EnrolledNamespace: MessageFns<EnrolledNamespace> = {
 };
 
 function createBaseNodeReport(): NodeReport {
-  return { version: "", pods: [], missing: [], cniTrouble: "" };
+  return { version: "", pods: [], missing: [], cniProblem: "" };
 }
 
 export const NodeReport: MessageFns<NodeReport> = {
@@ -868,8 +868,8 @@ export const NodeReport: MessageFns<NodeReport> = {
     for (const v of message.missing) {
       writer.uint32(26).string(v!);
     }
-    if (message.cniTrouble !== "") {
-      writer.uint32(34).string(message.cniTrouble);
+    if (message.cniProblem !== "") {
+      writer.uint32(34).string(message.cniProblem);
     }
     return writer;
   },
@@ -916,7 +916,7 @@ export const NodeReport: MessageFns<NodeReport> = {
               break;
             }
 
-            message.cniTrouble = reader.string();
+            message.cniProblem = reader.string();
             continue;
           }
         }
@@ -939,7 +939,7 @@ export const NodeReport: MessageFns<NodeReport> = {
     message.version = object.version ?? "";
     message.pods = object.pods?.map((e) => PodState.fromPartial(e)) || [];
     message.missing = object.missing?.map((e) => e) || [];
-    message.cniTrouble = object.cniTrouble ?? "";
+    message.cniProblem = object.cniProblem ?? "";
     return message;
   },
 };
@@ -1047,16 +1047,16 @@ export const PodState: MessageFns<PodState> = {
   },
 };
 
-function createBaseNodeReportAnswer(): NodeReportAnswer {
+function createBaseNodeReportResponse(): NodeReportResponse {
   return {};
 }
 
-export const NodeReportAnswer: MessageFns<NodeReportAnswer> = {
-  encode(_: NodeReportAnswer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const NodeReportResponse: MessageFns<NodeReportResponse> = {
+  encode(_: NodeReportResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): NodeReportAnswer {
+  decode(input: BinaryReader | Uint8Array, length?: number): NodeReportResponse {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -1065,7 +1065,7 @@ export const NodeReportAnswer: MessageFns<NodeReportAnswer> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseNodeReportAnswer() as any;
+      const message = createBaseNodeReportResponse() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1081,11 +1081,11 @@ export const NodeReportAnswer: MessageFns<NodeReportAnswer> = {
     }
   },
 
-  create(base?: DeepPartial<NodeReportAnswer>): NodeReportAnswer {
-    return NodeReportAnswer.fromPartial(base ?? {});
+  create(base?: DeepPartial<NodeReportResponse>): NodeReportResponse {
+    return NodeReportResponse.fromPartial(base ?? {});
   },
-  fromPartial(_: DeepPartial<NodeReportAnswer>): NodeReportAnswer {
-    const message = createBaseNodeReportAnswer() as any;
+  fromPartial(_: DeepPartial<NodeReportResponse>): NodeReportResponse {
+    const message = createBaseNodeReportResponse() as any;
     return message;
   },
 };
@@ -2844,30 +2844,30 @@ export const NodeReportsService = {
     responseStream: false as const,
     requestSerialize: (value: NodeReport): Buffer => Buffer.from(NodeReport.encode(value).finish()),
     requestDeserialize: (value: Buffer): NodeReport => NodeReport.decode(value),
-    responseSerialize: (value: NodeReportAnswer): Buffer => Buffer.from(NodeReportAnswer.encode(value).finish()),
-    responseDeserialize: (value: Buffer): NodeReportAnswer => NodeReportAnswer.decode(value),
+    responseSerialize: (value: NodeReportResponse): Buffer => Buffer.from(NodeReportResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): NodeReportResponse => NodeReportResponse.decode(value),
   },
 } as const;
 
 export interface NodeReportsServer extends UntypedServiceImplementation {
-  report: handleUnaryCall<NodeReport, NodeReportAnswer>;
+  report: handleUnaryCall<NodeReport, NodeReportResponse>;
 }
 
 export interface NodeReportsClient extends Client {
   report(
     request: NodeReport,
-    callback: (error: ServiceError | null, response: NodeReportAnswer) => void,
+    callback: (error: ServiceError | null, response: NodeReportResponse) => void,
   ): ClientUnaryCall;
   report(
     request: NodeReport,
     metadata: Metadata,
-    callback: (error: ServiceError | null, response: NodeReportAnswer) => void,
+    callback: (error: ServiceError | null, response: NodeReportResponse) => void,
   ): ClientUnaryCall;
   report(
     request: NodeReport,
     metadata: Metadata,
     options: Partial<CallOptions>,
-    callback: (error: ServiceError | null, response: NodeReportAnswer) => void,
+    callback: (error: ServiceError | null, response: NodeReportResponse) => void,
   ): ClientUnaryCall;
 }
 

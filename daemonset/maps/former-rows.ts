@@ -1,4 +1,4 @@
-/** Rows of a former generation's maps, copied into those of this build, field by field. */
+/** Rows of a former generation's maps: copied into those of this build, and removed once this build is in charge. */
 import { join } from 'node:path';
 import { BpfMap, pinnedLayout, type MapLayout, type ObjectLayout } from '../../native/index.js';
 import { WeftError } from '../../src/base/errors.js';
@@ -58,5 +58,17 @@ export function copyRows(from: string, to: string, layout: ObjectLayout): void {
       source.close();
       target.close();
     }
+  }
+}
+
+/** By rows of these a generation takes part in new connections. */
+const involving: readonly MapName[] = ['weft_pods', 'weft_probe', 'weft_local'];
+
+/** Takes a former generation out of new connections; those that it carries go on. */
+export function removePodRows(dir: string): void {
+  for (const name of involving) {
+    const map = new BpfMap(join(dir, name));
+    for (const key of map.keys()) map.remove(key);
+    map.close();
   }
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
-/* Notes: the source's kernel tells the destination's kernel what a connection is (abi.h). */
-#ifndef WEFT_NOTES_H
-#define WEFT_NOTES_H
+/* weft_notes: handoff records, by which the source's programs tell the destination's what a connection is (abi.h). */
+#ifndef WEFT_HANDOFF_H
+#define WEFT_HANDOFF_H
 
 #include "event.h"
 #include "ip.h"
@@ -34,39 +34,39 @@ static __always_inline void sockops_tuple(struct bpf_sock_ops *ctx, struct weft_
 }
 
 /* Not of a share: the node's probes, and connections that another build's connect() has begun. */
-static __always_inline int note_counts(const struct weft_note *note)
+static __always_inline int handoff_counts(const struct weft_note *record)
 {
-	return note->kind != WEFT_NOTE_PROBE && (note->kind != WEFT_NOTE_VERDICT || note->live != 0);
+	return record->kind != WEFT_HANDOFF_PROBE && (record->kind != WEFT_HANDOFF_VERDICT || record->live != 0);
 }
 
 /*
- * Without a note the destination drops: what cannot be written is refused, counted, never opened. A note of the same key is
+ * Without a record the destination drops: what cannot be written is refused, counted, never opened. A record of the same key is
  * its source's own (the key has the source's address, or the source's namespace): it is counted already.
  */
-static __always_inline void note_write(struct bpf_sock_ops *ctx, const struct weft_note_key *key,
-				       const struct weft_note *note)
+static __always_inline void handoff_write(struct bpf_sock_ops *ctx, const struct weft_note_key *key,
+				       const struct weft_note *record)
 {
-	int counted = note_counts(note);
+	int counted = handoff_counts(record);
 	__u32 reason = WEFT_NOTES_SHARE;
-	struct weft_share *share = counted ? share_of(note->source) : 0;
-	if (!counted || (share && share_take(&share->notes, WEFT_SHARE_NOTES))) {
-		long error = bpf_map_update_elem(&weft_notes, key, note, BPF_NOEXIST);
+	struct weft_share *share = counted ? share_of(record->source) : 0;
+	if (!counted || (share && share_take(&share->notes, WEFT_SHARE_HANDOFFS))) {
+		long error = bpf_map_update_elem(&weft_notes, key, record, BPF_NOEXIST);
 		if (error && share)
 			__sync_fetch_and_sub(&share->notes, 1);
 		if (error == -EEXIST)
-			error = bpf_map_update_elem(&weft_notes, key, note, BPF_EXIST);
+			error = bpf_map_update_elem(&weft_notes, key, record, BPF_EXIST);
 		reason = error ? WEFT_NOTES_FULL : WEFT_REASON_COUNT;
 	}
 	if (reason != WEFT_REASON_COUNT)
-		tell(reason, note->source, &key->saddr, bpf_ntohs(key->sport), &key->daddr, bpf_ntohs(key->dport));
+		report_event(reason, record->source, &key->saddr, bpf_ntohs(key->sport), &key->daddr, bpf_ntohs(key->dport));
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
-/* Whoever deletes a note gives its source's share back. */
-static __always_inline void note_remove(const struct weft_note_key *key, __u64 source, int counted)
+/* Whoever deletes a record gives its source's share back. */
+static __always_inline void handoff_remove(const struct weft_note_key *key, __u64 source, int counted)
 {
 	if (!bpf_map_delete_elem(&weft_notes, key) && counted)
-		share_give_note(source);
+		share_give_handoff(source);
 }
 
 #endif

@@ -20,27 +20,27 @@ constexpr long kNsfsMagic = 0x6e736673;  // NSFS_MAGIC of linux/magic.h
 // A descriptor of the network namespace at a path, or -1 with *number set; ENOTTY where the path is something else. What
 // stands there is looked at by O_PATH first: to open a FIFO blocks, and to open a device may do things.
 inline int OpenNetns(const std::string& path, int* number) {
-  int place = open(path.c_str(), O_PATH | O_CLOEXEC);
-  if (place < 0) {
+  int opened = open(path.c_str(), O_PATH | O_CLOEXEC);
+  if (opened < 0) {
     *number = errno;
     return -1;
   }
   struct statfs about;
-  if (fstatfs(place, &about) != 0) {
+  if (fstatfs(opened, &about) != 0) {
     *number = errno;
-    close(place);
+    close(opened);
     return -1;
   }
   if (static_cast<long>(about.f_type) != kNsfsMagic) {
     *number = ENOTTY;
-    close(place);
+    close(opened);
     return -1;
   }
   // By the descriptor, not by the path, which may lead elsewhere by now.
-  std::string again = "/proc/thread-self/fd/" + std::to_string(place);
+  std::string again = "/proc/thread-self/fd/" + std::to_string(opened);
   int fd = open(again.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   *number = fd < 0 ? errno : 0;
-  close(place);
+  close(opened);
   if (fd < 0) {
     // ENOENT would say that the namespace is not there; here it says that /proc is not.
     if (*number == ENOENT) *number = EIO;
@@ -55,13 +55,13 @@ inline int OpenNetns(const std::string& path, int* number) {
 }
 
 // The calling thread is in the namespace at a path for as long as this lives. A thread that cannot come back would serve
-// other pods from the wrong place: it aborts.
-class Inside {
+// other pods from the wrong network namespace: it aborts.
+class NetnsScope {
  public:
-  explicit Inside(const std::string& path) {
+  explicit NetnsScope(const std::string& path) {
     home_ = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
     if (home_ < 0) {
-      // Of the caller, not of the place: without /proc nothing is known of any namespace.
+      // Of the caller, not of the namespace: without /proc nothing is known of any namespace.
       number_ = errno == ENOENT ? EIO : errno;
       return;
     }
@@ -74,7 +74,7 @@ class Inside {
       away_ = true;
     close(there);
   }
-  ~Inside() {
+  ~NetnsScope() {
     if (away_ && setns(home_, CLONE_NEWNET) != 0) {
       fprintf(stderr, "weft: cannot return to the agent's network namespace: %s\n", strerror(errno));
       abort();

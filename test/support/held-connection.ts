@@ -2,12 +2,12 @@
 import { spawn } from 'node:child_process';
 import { until } from '../../src/base/wait.js';
 
-export interface Held {
+export interface HeldConnection {
   /** Sends a line; what came back, or the error's name. */
   ask(): Promise<string>;
   end(): void;
 }
-export function hold(netns: string, ip: string, port = 9000): Held {
+export function hold(netns: string, ip: string, port = 9000): HeldConnection {
   const code = `import socket, sys, errno
 s = socket.create_connection(('${ip}', ${port}), 4); print('open', flush=True)
 for line in sys.stdin:

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { runControl } from './main.js';
+import { runControl } from './control-plane.js';
 
 const manifests = `apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway

@@ -1,0 +1,45 @@
+/** The mesh's roots as a ConfigMap in every namespace that needs them: pods of waypoints and agents verify the control plane by it. */
+import type { ApplyQueue, Write } from '../kubernetes/apply-queue.js';
+
+export const rootsConfigMap = 'weft-ca-root-cert';
+/** ConfigMaps are not watched: who may write them in a namespace keeps its waypoints from the control plane for this long. */
+const rewriteMs = 300_000;
+
+/** Sole owner of the roots' ConfigMaps in the apply queue. */
+export class RootsConfigMaps {
+  #rewrittenAtMs = 0;
+
+  /** @param roots PEM, as they are now */
+  constructor(
+    private readonly queue: Pick<ApplyQueue, 'set' | 'markStale' | 'paths'>,
+    private readonly roots: () => string,
+  ) {}
+
+  /** The ConfigMap of a namespace, as it should be. */
+  of(namespace: string): Write & { readonly body: object } {
+    return {
+      path: `/api/v1/namespaces/${namespace}/configmaps/${rootsConfigMap}`,
+      body: {
+        apiVersion: 'v1',
+        kind: 'ConfigMap',
+        metadata: { name: rootsConfigMap, namespace, labels: { 'app.kubernetes.io/part-of': 'weft' } },
+        data: { 'root-cert.pem': this.roots() },
+      },
+    };
+  }
+
+  /** Writes those of these namespaces, and deletes those of namespaces that have left the mesh. */
+  write(namespaces: Iterable<string>): void {
+    const wanted = new Set<string>();
+    const isDue = Date.now() - this.#rewrittenAtMs >= rewriteMs;
+    if (isDue) this.#rewrittenAtMs = Date.now();
+    for (const namespace of namespaces) {
+      const write = this.of(namespace);
+      wanted.add(write.path);
+      if (isDue) this.queue.markStale(write.path);
+      this.queue.set(write);
+    }
+    for (const path of this.queue.paths())
+      if (path.endsWith(`/configmaps/${rootsConfigMap}`) && !wanted.has(path)) this.queue.set({ path });
+  }
+}

@@ -1,0 +1,27 @@
+/** `rotate-root`: one step of a root rotation in a state directory. */
+import type { Command } from 'commander';
+import { WeftError } from '../../src/base/errors.js';
+import { parseTrustDomain } from '../../src/model/identity.js';
+import { rotateRoot, type RotationPhase } from '../certificates/rotation.js';
+
+/** What holds after a phase, and what comes next. */
+const results: Readonly<Record<RotationPhase, string>> = {
+  begin: 'the new root is trusted beside the old one; once all nodes have it: --phase switch',
+  switch: 'certificates are signed by the new root; once all nodes have theirs: --phase finish',
+  finish: 'the old root is trusted no more',
+};
+
+export function rotateRootCommand(program: Command): void {
+  program
+    .command('rotate-root')
+    .description('change the root without a cut: begin, switch, finish')
+    .requiredOption('--state <dir>', "the control plane's state directory")
+    .requiredOption('--phase <phase>', 'begin, switch or finish')
+    .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
+    .action(({ state, phase, trustDomain }: { state: string; phase: string; trustDomain: string }) => {
+      if (phase !== 'begin' && phase !== 'switch' && phase !== 'finish')
+        throw new WeftError('WEFT_ROTATION', 'the phase is begin, switch or finish');
+      rotateRoot(state, parseTrustDomain(trustDomain), phase);
+      console.log(results[phase]);
+    });
+}

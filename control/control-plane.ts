@@ -1,0 +1,339 @@
+/** The control plane: a registry in, discovery and certificates out. This file wires its parts. */
+import { networkInterfaces } from 'node:os';
+import { join } from 'node:path';
+import type { KubeConfig } from '@kubernetes/client-node';
+import { pino, type Logger } from 'pino';
+import { isIp, parseIp } from '../src/model/address.js';
+import { parseTrustDomain } from '../src/model/identity.js';
+import { metricsText } from '../src/telemetry/exposition.js';
+import { serveRoutes, tokenIn } from '../src/telemetry/servers.js';
+import type { CallerOfToken } from './authentication/authenticator.js';
+import { readToken } from './authentication/join-tokens.js';
+import { TokenReviewer } from './authentication/token-review.js';
+import { AuthorityStore } from './certificates/authority-store.js';
+import { AuthorityWatch } from './certificates/authority-watch.js';
+import { CertificateAuthority } from './certificates/ca.js';
+import { rootsConfigMap } from './certificates/roots-config-maps.js';
+import { closedMeans } from './compile/closed.js';
+import type { CompileSettings } from './compile/settings.js';
+import { changesFrom } from './registry/difference.js';
+import { rootNamespace } from './compile/policies.js';
+import { isUnprotected, problemLine } from './problems/setting-problems.js';
+import { unenforced } from './problems/unenforced.js';
+import type { WaypointName } from './compile/waypoints.js';
+import { FirstEnrollment } from './kubernetes/first-enrollment.js';
+import { LeaderTasks } from './kubernetes/leader-tasks.js';
+import { Publisher } from './publisher.js';
+import { RemovalStages } from './removal.js';
+import { replaceFile } from './replace-file.js';
+import { ControlMetrics } from './serve/metrics.js';
+import { ControlServer } from './serve/server.js';
+import { FileSource } from './source/files.js';
+import { KubernetesSource, type KubernetesSourceOptions } from './source/kubernetes.js';
+import { fileErrorText, refusedMeans, unusedText } from './source/parse.js';
+import type { WaypointDefaults } from './waypoint/defaults.js';
+
+export interface ControlOptions {
+  /** Directories of manifests, read as one; absent with `kubernetes`. */
+  readonly from?: readonly string[];
+  readonly kubernetes?: KubernetesOptions;
+  readonly state: string;
+  /** ADDR:PORT */
+  readonly listen: string;
+  /** ADDR:PORT for Prometheus; absent: nowhere. */
+  readonly metricsListen?: string;
+  /** A file: who shows what is in it may read metrics with names from elsewhere. */
+  readonly metricsToken?: string;
+  readonly trustDomain: string;
+  /** Whose policies apply to the whole mesh, of manifests; on Kubernetes it is the control plane's own. */
+  readonly rootNamespace?: string;
+  /** Take every pod out of the mesh. */
+  readonly enrolNone?: boolean;
+  /** Lifetime of workload certificates; what the node asks for where absent. */
+  readonly certTtlS?: number;
+}
+
+export interface KubernetesOptions {
+  readonly config: KubeConfig;
+  /** Of the control plane itself. */
+  readonly namespace: string;
+  /** Where the CA's keys are kept. */
+  readonly caSecret: string;
+  /** The agents' service account, in the same namespace. */
+  readonly agentAccount: string;
+  /** Of this replica, in the Lease. */
+  readonly identity: string;
+  /** DNS name that nodes reach this by. */
+  readonly serverName: string;
+  /** How waypoints are made; absent: by others. */
+  readonly waypoint?: WaypointDefaults;
+  /** Of strict mode while pods of a namespace are enrolled for the first time; `available` where absent. */
+  readonly firstEnrollment?: 'available' | 'closed';
+}
+
+export interface RunningControl {
+  readonly port: number;
+  close(): Promise<void>;
+}
+
+/** In the state directory: objects that are not in force as they are written, and why. `weft status` reads it. */
+const problemsFile = 'problems.json';
+/** Of the control plane's Service, for nodes and waypoints. */
+const servicePort = 15012;
+/** With files, an uninstall releases the pods this long after the start. */
+const releaseDelayMs = 5_000;
+
+/** Resolves once nodes are served. Errors: WEFT_LISTEN, WEFT_CA_KEY, WEFT_SOURCE_MISSING, those of the API server. */
+export async function runControl(options: ControlOptions): Promise<RunningControl> {
+  const log = pino({ name: 'weft-control' }, pino.destination(2));
+  const { kubernetes } = options;
+  const trustDomain = parseTrustDomain(options.trustDomain);
+  const { ca, store } = await openAuthority(options);
+
+  const metrics = new ControlMetrics({
+    nodes: () => server.nodes.size,
+    objects: () => compiler.size,
+    refused: () =>
+      compiler.problems().size +
+      (source instanceof KubernetesSource ? [...source.refused()].length : source.problems.length),
+    settingProblems: () => [...publisher.settingProblems.all()].length,
+    leading: () => leaderTasks?.leading ?? !kubernetes,
+  });
+  const onLimit = (limit: string): void => metrics.limitReached.inc({ limit });
+
+  const stages =
+    options.enrolNone === true ? new RemovalStages(() => publisher.configure(settings())) : undefined;
+  const settings = (): CompileSettings => ({
+    trustDomain,
+    rootsVersion: ca.version,
+    rootNamespace: kubernetes?.namespace ?? options.rootNamespace ?? rootNamespace,
+    ...(stages ? { removal: stages.stage } : {}),
+  });
+  const publisher = new Publisher({
+    settings: settings(),
+    onCompiled: () => leaderTasks?.changed(),
+    onUpdate: (changed) => {
+      server.update(changed);
+      metrics.pushed.inc(changed.reduce((sum, one) => sum + one.names.size, 0));
+    },
+    onLimit,
+    log,
+  });
+  const { compiler } = publisher;
+
+  const certificateHosts = hostsOf(options);
+  const servingCertificate = () => ca.serverCertificate(certificateHosts.ips, certificateHosts.dns);
+  const server = new ControlServer(
+    {
+      listen: options.listen,
+      certificate: servingCertificate(),
+      ca,
+      callerOfToken: tokenAuthentication(options, (name) => compiler.isWaypoint(name), onLimit),
+      mayRequestCertificate: (caller, identity) => compiler.mayAsk(caller, identity),
+      certTtlS: options.certTtlS,
+      onCertificate: (issued) => metrics.certificates.inc({ result: issued ? 'issued' : 'refused' }),
+      onReport: (node, report) => leaderTasks?.onReport(node, report),
+      stale: () => {
+        const kind = source instanceof KubernetesSource ? source.staleKind() : undefined;
+        return kind === undefined ? undefined : `the API server says nothing of ${kind}s`;
+      },
+      onRefused: (reason) => metrics.callsRefused.inc({ reason }),
+      onLimit,
+      log,
+    },
+    publisher.resources,
+  );
+
+  const first =
+    kubernetes &&
+    new FirstEnrollment({
+      config: kubernetes.config,
+      compiler,
+      take: (changed) => publisher.apply(changed),
+      leading: () => leaderTasks?.leading ?? false,
+      byDefault: kubernetes.firstEnrollment ?? 'available',
+      log,
+    });
+  let leaderTasks: LeaderTasks | undefined;
+  const source = kubernetes
+    ? new KubernetesSource({
+        config: kubernetes.config,
+        onChanges: (changed) => {
+          leaderTasks?.onChanges(changed);
+          publisher.apply(first?.admit(changed) ?? changed);
+        },
+        ...logged(log, () => leaderTasks?.changed()),
+      })
+    : fileSource(options, publisher, log);
+  // Objects first: a node that connects must never be sent an empty mesh.
+  await source.start();
+  await first?.start();
+  if (kubernetes && source instanceof KubernetesSource)
+    leaderTasks = new LeaderTasks({
+      config: kubernetes.config,
+      namespace: kubernetes.namespace,
+      identity: kubernetes.identity,
+      compiler,
+      refused: () => source.refused(),
+      settings: () => publisher.settingProblems.all(),
+      roots: () => ca.roots,
+      ...(kubernetes.waypoint
+        ? {
+            waypoints: {
+              ...kubernetes.waypoint,
+              control: `${kubernetes.serverName}:${servicePort}`,
+              trustDomain: options.trustDomain,
+              rootNamespace: kubernetes.namespace,
+            },
+          }
+        : {}),
+      log,
+      onLimit,
+      onRelease: (atMs) => stages?.releaseAt(atMs),
+    });
+  const port = await server.start();
+  if (!kubernetes) stages?.releaseAt(Date.now() + releaseDelayMs);
+  const authorityWatch = new AuthorityWatch({
+    ca,
+    store,
+    servingCertificate,
+    present: (certificate) => server.present(certificate),
+    onRootsChanged: () => {
+      leaderTasks?.changed();
+      publisher.configure(settings());
+    },
+    log,
+  });
+  const metricsServer = await serveMetrics(options, metrics);
+  log.info({ listen: options.listen, port, trustDomain }, 'ready');
+  return {
+    port,
+    close: async () => {
+      authorityWatch.stop();
+      source.stop();
+      first?.stop();
+      server.stop();
+      await metricsServer?.close();
+      await leaderTasks?.stop();
+    },
+  };
+}
+
+/** The CA, of the state directory or of the Secret. The first replica makes its keys. */
+async function openAuthority({
+  kubernetes,
+  state,
+  trustDomain,
+}: ControlOptions): Promise<{ ca: CertificateAuthority; store: AuthorityStore | undefined }> {
+  const store =
+    kubernetes && new AuthorityStore(kubernetes.config, kubernetes.namespace, kubernetes.caSecret, state);
+  const isStored = await store?.pull();
+  const ca = new CertificateAuthority(state, parseTrustDomain(trustDomain));
+  if (isStored === false) await store?.create();
+  ca.reload();
+  await store?.pullJoinKey();
+  await store?.publishRoots(rootsConfigMap, ca.roots);
+  return { ca, store };
+}
+
+/** Join tokens are verified here. The API server reviews all other tokens. */
+function tokenAuthentication(
+  { kubernetes, state }: ControlOptions,
+  isWaypoint: (name: WaypointName) => boolean,
+  onLimit: (limit: string) => void,
+): CallerOfToken {
+  const reviewer =
+    kubernetes &&
+    new TokenReviewer(
+      kubernetes.config,
+      `system:serviceaccount:${kubernetes.namespace}:${kubernetes.agentAccount}`,
+      isWaypoint,
+      onLimit,
+    );
+  return async (token, address) => {
+    const join = await readToken(state, token);
+    if (!join) return reviewer?.callerOf(token, address);
+    const { subject, namespaces } = join;
+    return {
+      name: subject,
+      ...(namespaces ? { namespaces } : {}),
+      recheck: () => readToken(state, token).then((now) => now !== undefined),
+    };
+  };
+}
+
+/** Addresses and DNS names of the serving certificate. */
+function hostsOf({ listen, kubernetes }: ControlOptions) {
+  const host = listen.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
+  const listening =
+    host === '0.0.0.0' || host === '::'
+      ? Object.values(networkInterfaces()).flatMap((list) => (list ?? []).map((i) => i.address))
+      : [host];
+  return {
+    ips: listening.filter((ip) => isIp(ip)).map(parseIp),
+    dns: [kubernetes?.serverName ?? (isIp(host) ? 'weft-control' : host)],
+  };
+}
+
+/** The log of the Kubernetes source. @param onRefused the status of an object has to be written */
+const logged = (
+  log: Logger,
+  onRefused: () => void,
+): Pick<KubernetesSourceOptions, 'onRefused' | 'onWatchError'> => ({
+  onRefused: ({ object, message }) => {
+    const name = `${object.metadata.namespace ?? ''}/${object.metadata.name}`;
+    log.error(
+      { kind: object.kind, name, message },
+      `${object.kind} ${name} cannot be read: ${message}; ${closedMeans(object.kind)}`,
+    );
+    onRefused();
+  },
+  onWatchError: (kind, why, retryInMs) =>
+    log.warn({ kind, why, retryInMs }, 'the API server was not heard; what is known stays in force'),
+});
+
+function fileSource(options: ControlOptions, publisher: Publisher, log: Logger): FileSource {
+  const { compiler, settingProblems } = publisher;
+  const writeProblems = (): void => {
+    const problems = [
+      ...source.problems.map(fileErrorText),
+      // A key that nothing is protected by is in the log and in `weft check -f` alone.
+      ...[...settingProblems.all()].filter(isUnprotected).map(problemLine),
+      ...[...compiler.problems()].map(([key, { message }]) => `${key}: ${message}`),
+      ...unenforced(compiler),
+    ];
+    replaceFile(join(options.state, problemsFile), JSON.stringify(problems), 0o600);
+  };
+  const source = new FileSource({
+    dirs: options.from ?? [],
+    onObjects: (objects) => {
+      publisher.apply(changesFrom(compiler, objects));
+      writeProblems();
+    },
+    onErrors: (errors) => {
+      writeProblems();
+      for (const error of errors) {
+        if (error.isWarning) log.warn({ ...error }, fileErrorText(error));
+        else log.error({ ...error }, `${fileErrorText(error)} (${refusedMeans})`);
+      }
+    },
+    onUnused: (file, unused) => log.info({ file }, `${file}: not used by Weft: ${unusedText(unused)}`),
+  });
+  return source;
+}
+
+async function serveMetrics({ metricsListen, metricsToken }: ControlOptions, { registry }: ControlMetrics) {
+  const at = metricsListen?.match(/^(.*):(\d+)$/);
+  if (!at) return undefined;
+  return serveRoutes(
+    (at[1] ?? '').replace(/^\[|\]$/g, ''),
+    Number(at[2]),
+    {
+      '/metrics': {
+        contentType: registry.contentType,
+        read: ({ trusted }) => metricsText(registry, trusted),
+      },
+    },
+    { token: tokenIn(metricsToken) },
+  );
+}

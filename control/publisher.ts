@@ -1,0 +1,62 @@
+/** From changed objects to resource updates: compiles what changed, and hands the resources that differ to the server. */
+import { Compiler } from './compile/compile.js';
+import type { ResourceChanges } from './compile/resource.js';
+import type { CompileSettings } from './compile/settings.js';
+import type { ObjectKey } from './objects/object-key.js';
+import type { MeshObject } from './objects/objects.js';
+import { problemLine, SettingProblems } from './problems/setting-problems.js';
+import type { ControlLog } from './log.js';
+import { OwnershipLog } from './problems/ownership-log.js';
+import { Resources, type ChangedNames } from './serve/resources.js';
+
+export interface PublisherOptions {
+  readonly settings: CompileSettings;
+  /** Called after each compilation, whether resources changed or not. */
+  readonly onCompiled: () => void;
+  /** Resources that nodes have to be sent. */
+  readonly onUpdate: (changed: readonly ChangedNames[]) => void;
+  /** A limit of docs/limits.md was reached. */
+  readonly onLimit: (limit: string) => void;
+  readonly log: ControlLog & { error(fields: object, text: string): void };
+}
+
+export class Publisher {
+  readonly compiler: Compiler;
+  readonly resources = new Resources();
+  /** Unknown values of labels and annotations. */
+  readonly settingProblems: SettingProblems;
+  readonly #problems: OwnershipLog;
+
+  constructor(private readonly options: PublisherOptions) {
+    const { settings, onLimit, log } = options;
+    this.compiler = new Compiler(settings);
+    this.settingProblems = new SettingProblems(() => onLimit('setting-problems'));
+    this.#problems = new OwnershipLog(this.compiler, log);
+  }
+
+  /** Changed objects, undefined where deleted. Unknown values of labels and annotations go to the log. */
+  apply(changed: ReadonlyMap<ObjectKey, MeshObject | undefined>): void {
+    for (const found of this.settingProblems.apply(changed)) {
+      const { kind, metadata } = found.object;
+      const { namespace, name } = metadata;
+      this.options.log.error({ kind, namespace, name }, problemLine(found));
+    }
+    this.#publish(this.compiler.apply(changed));
+  }
+
+  /** Compiles everything by other settings. */
+  configure(settings: CompileSettings): void {
+    this.#publish(this.compiler.configure(settings));
+  }
+
+  #publish(changes: ResourceChanges): void {
+    const { log, onCompiled, onUpdate } = this.options;
+    const changed = this.resources.apply(changes);
+    this.#problems.refresh();
+    onCompiled();
+    if (changed.length === 0) return;
+    onUpdate(changed);
+    const names = changed.reduce((sum, one) => sum + one.names.size, 0);
+    log.info({ objects: this.compiler.size, changed: names }, 'compiled');
+  }
+}

@@ -1,0 +1,270 @@
+/**
+ * The streams of delta ADS, one of each node's agent and of each waypoint. A stream that subscribes to a type is sent the difference to
+ * the versions that it has, and then the names that change.
+ */
+import { status, Metadata, type ServerDuplexStream } from '@grpc/grpc-js';
+import { errorText } from '../../src/base/errors.js';
+import type { DeltaDiscoveryRequest } from '../../src/discovery/gen/discovery.js';
+import type { Caller } from '../authentication/authenticator.js';
+import { waypointOfCaller } from '../compile/waypoints.js';
+import type { ControlLog } from '../log.js';
+import { FullResponseTurns } from './full-response-turns.js';
+import { responseOf, type ChangedNames, type Resources } from './resources.js';
+
+const typesMax = 64;
+/** A node has one stream, and a second one while its agent is replaced. A waypoint has one per replica. */
+const streamsPerCallerMax = { node: 4, waypoint: 256 } as const;
+/** Resource names in the requests of a caller that wait for their response: more than all resources of a mesh. */
+const waitingNamesMaxDefault = 2_000_000;
+/** A node that takes longer to read its full response lets others begin. */
+const fullResponseMsMax = 5_000;
+
+export type DeltaCall = ServerDuplexStream<DeltaDiscoveryRequest, Buffer>;
+
+export interface DeltaStreamsOptions {
+  readonly resources: Resources;
+  /** Two million where absent. */
+  readonly waitingNamesMax?: number | undefined;
+  /** Why the resources may be older than what other replicas have sent; undefined: they are not. */
+  readonly stale?: (() => string | undefined) | undefined;
+  /** A limit of docs/limits.md was reached. */
+  readonly onLimit?: ((limit: string) => void) | undefined;
+  readonly log: ControlLog;
+}
+
+interface Subscription {
+  /** Names that changed while the stream was still reading what was sent before. */
+  changed: Set<string>;
+  /** Of the last response. */
+  nonce: string;
+}
+
+interface DeltaStream {
+  /** The caller's name: of a node or a waypoint. */
+  readonly node: string;
+  readonly caller: Caller;
+  readonly call: DeltaCall;
+  /** By type. */
+  readonly subscriptions: Map<string, Subscription>;
+  /** Types that were requested and have no response yet, with the versions that the stream has. */
+  readonly pending: Map<string, Readonly<Record<string, string>>>;
+  /** One message is under way at a time: a node that reads slowly delays no other, and is sent the latest state only. */
+  sending: boolean;
+  nonces: number;
+}
+
+/** Sole owner of the streams and of what each has been sent. */
+export class DeltaStreams {
+  readonly #options: DeltaStreamsOptions;
+  readonly #resources: Resources;
+  readonly #streams = new Set<DeltaStream>();
+  readonly #turns = new FullResponseTurns();
+  readonly #rechecking = new Set<DeltaStream>();
+
+  constructor(options: DeltaStreamsOptions) {
+    this.#options = options;
+    this.#resources = options.resources;
+  }
+
+  get size(): number {
+    return this.#streams.size;
+  }
+
+  /** Names of the nodes that have a stream. Waypoints are not among them. */
+  get nodes(): ReadonlySet<string> {
+    return new Set([...this.#streams].map(({ node }) => node).filter((name) => !waypointOfCaller(name)));
+  }
+
+  clear(): void {
+    this.#streams.clear();
+  }
+
+  /** A caller that was authenticated has opened a stream. */
+  open(call: DeltaCall, caller: Caller): void {
+    const node = caller.name;
+    const stream: DeltaStream = {
+      node,
+      caller,
+      call,
+      subscriptions: new Map(),
+      pending: new Map(),
+      sending: false,
+      nonces: 0,
+    };
+    this.#endOldest(node);
+    this.#streams.add(stream);
+    const close = (): void => void this.#streams.delete(stream);
+    call.on('error', () => undefined);
+    call.on('cancelled', close);
+    call.on('close', close);
+    call.on('end', () => {
+      close();
+      call.end();
+    });
+    call.on('data', (request: DeltaDiscoveryRequest) => this.#onRequest(stream, request));
+    // A node that waits for its turn sees that the control plane is there.
+    call.sendMetadata(new Metadata());
+    this.#options.log.info({ node }, 'node connected');
+  }
+
+  /** Sends changed names to the streams that have subscribed to their type. */
+  update(changed: readonly ChangedNames[]): void {
+    for (const { typeUrl, node, names } of changed) {
+      let block: Buffer | undefined;
+      for (const stream of this.#streams) {
+        if (node !== undefined && stream.node !== node) continue;
+        const subscription = stream.subscriptions.get(typeUrl);
+        if (!subscription) continue;
+        if (stream.sending || subscription.changed.size > 0) {
+          for (const name of names) subscription.changed.add(name);
+          continue;
+        }
+        // Encoded once for all streams.
+        block ??= this.#resources.block(typeUrl, stream.node, names);
+        this.#send(stream, typeUrl, subscription, block);
+      }
+    }
+  }
+
+  /** Ends the streams whose token is no longer valid. Where that cannot be checked, they stay. */
+  async recheck(): Promise<void> {
+    await Promise.all([...this.#streams].map((stream) => this.#recheck(stream)));
+  }
+
+  /** A caller has a limited number of streams. Of more, the oldest ends: after a lost connection the newest is the live one. */
+  #endOldest(node: string): void {
+    const own = [...this.#streams].filter((stream) => stream.node === node);
+    const max = waypointOfCaller(node) ? streamsPerCallerMax.waypoint : streamsPerCallerMax.node;
+    for (const stream of own.slice(0, Math.max(0, own.length - max + 1))) {
+      this.#options.onLimit?.('control-streams');
+      this.#options.log.warn({ node, max }, 'too many discovery streams of one caller: its oldest is ended');
+      this.#end(stream, status.RESOURCE_EXHAUSTED, 'too many streams of this caller');
+    }
+  }
+
+  #onRequest(stream: DeltaStream, request: DeltaDiscoveryRequest): void {
+    const { log, stale, onLimit, waitingNamesMax = waitingNamesMaxDefault } = this.#options;
+    const { node } = stream;
+    const { typeUrl } = request;
+    const subscription = stream.subscriptions.get(typeUrl);
+    if (subscription) {
+      // Sent again unchanged, the resource would be refused again. It is sent when it changes.
+      if (request.errorDetail && request.responseNonce === subscription.nonce)
+        log.warn({ node, typeUrl, error: request.errorDetail.message }, 'node refused a resource');
+      return;
+    }
+    // With a nonce: an acknowledgement of a type that is not served.
+    if (request.responseNonce !== '' || stream.pending.size >= typesMax || !this.#streams.has(stream)) return;
+    const why = stale?.();
+    if (why !== undefined && Object.keys(request.initialResourceVersions).length > 0) {
+      // The node has resources that may be newer. It keeps them and reconnects. A node that has none is sent what is known.
+      log.warn({ node, why }, 'a node is not told what may be old');
+      onLimit?.('control-stale');
+      return this.#end(stream, status.UNAVAILABLE, `not told what may be old: ${why}`);
+    }
+    // Of a type that is not served, the versions that the stream has are of no use.
+    stream.pending.set(typeUrl, this.#resources.isServed(typeUrl) ? request.initialResourceVersions : {});
+    this.#sendNext(stream);
+    if (stream.pending.size === 0 || this.#waitingNames(node) <= waitingNamesMax) return;
+    onLimit?.('control-waiting-names');
+    log.warn({ node }, 'a stream is ended: its caller waits with too many names');
+    this.#end(stream, status.RESOURCE_EXHAUSTED, 'too many names wait for their answer: try again');
+  }
+
+  /** Resource names in the requests of a caller that have no response yet. */
+  #waitingNames(node: string): number {
+    let names = 0;
+    for (const stream of this.#streams) {
+      if (stream.node !== node) continue;
+      for (const versions of stream.pending.values()) names += Object.keys(versions).length;
+    }
+    return names;
+  }
+
+  /** What is due to a stream that has read what it was sent: a full response first, then changed names. */
+  #sendNext(stream: DeltaStream): void {
+    if (stream.sending || !this.#streams.has(stream)) return;
+    const [pending] = stream.pending;
+    if (pending && this.#turns.mayBegin(stream.node)) return this.#sendFull(stream, ...pending);
+    for (const [typeUrl, subscription] of stream.subscriptions) {
+      const { changed } = subscription;
+      if (changed.size === 0) continue;
+      subscription.changed = new Set();
+      this.#send(stream, typeUrl, subscription, this.#resources.block(typeUrl, stream.node, changed));
+      return;
+    }
+  }
+
+  #sendFull(stream: DeltaStream, typeUrl: string, versions: Readonly<Record<string, string>>): void {
+    stream.pending.delete(typeUrl);
+    const subscription = { changed: new Set<string>(), nonce: '' };
+    const block = this.#resources.difference(typeUrl, stream.node, versions);
+    // A type that is not served has an empty response: a client waits for its first one.
+    if (block) stream.subscriptions.set(typeUrl, subscription);
+    const endTurn = this.#turns.begin(stream.node);
+    let over = false;
+    const done = (): void => {
+      if (over) return;
+      over = true;
+      clearTimeout(late);
+      stream.call.off('close', done);
+      endTurn();
+      this.#sendWaiting();
+    };
+    const late = setTimeout(done, fullResponseMsMax);
+    stream.call.once('close', done);
+    this.#send(stream, typeUrl, subscription, block ?? Buffer.alloc(0), done);
+  }
+
+  /** A turn has ended: others may begin theirs. */
+  #sendWaiting(): void {
+    const waiting = [...this.#streams].filter(({ pending, sending }) => pending.size > 0 && !sending);
+    for (let next = this.#turns.next(waiting); next; next = this.#turns.next(waiting)) {
+      waiting.splice(waiting.indexOf(next), 1);
+      this.#sendNext(next);
+    }
+  }
+
+  #send(
+    stream: DeltaStream,
+    typeUrl: string,
+    subscription: Subscription,
+    block: Buffer,
+    done?: () => void,
+  ): void {
+    subscription.nonce = String(++stream.nonces);
+    stream.sending = true;
+    stream.call.write(responseOf(block, typeUrl, subscription.nonce), () => {
+      stream.sending = false;
+      done?.();
+      this.#sendNext(stream);
+    });
+  }
+
+  async #recheck(stream: DeltaStream): Promise<void> {
+    const { log } = this.#options;
+    const { node, caller } = stream;
+    // A check that takes long delays no other stream's.
+    if (!caller.recheck || this.#rechecking.has(stream)) return;
+    this.#rechecking.add(stream);
+    try {
+      if (await caller.recheck()) return;
+    } catch (error) {
+      return log.warn({ node, error: errorText(error) }, 'a token could not be checked again');
+    } finally {
+      this.#rechecking.delete(stream);
+    }
+    if (!this.#streams.has(stream)) return;
+    log.warn({ node }, 'a stream is ended: its token has expired, was revoked, or is of what is gone');
+    this.#end(
+      stream,
+      status.UNAUTHENTICATED,
+      'the token has expired, was revoked, or is of a pod, node or Gateway that is gone',
+    );
+  }
+
+  #end(stream: DeltaStream, code: status, details: string): void {
+    this.#streams.delete(stream);
+    stream.call.emit('error', { code, details });
+  }
+}

@@ -1,0 +1,50 @@
+/** The condition `Accepted` of Weft's own kinds. Pure. */
+import { closedMeans } from '../compile/closed.js';
+import { acceptedType, enforcedType } from '../objects/objects.js';
+import { withTransitionTimes, type ConditionReason, type ConditionUpdate } from './conditions.js';
+import type { OwnObject, StatusLookup, StatusUpdate } from './status.js';
+
+/**
+ * Undefined where the object has these conditions already.
+ * @param problem what cannot be read, or another reason; undefined: in force
+ * @param enforced a second condition, of a policy that a waypoint has to enforce
+ */
+export function acceptedUpdate(
+  object: OwnObject,
+  problem: string | ConditionReason | undefined,
+  timestamp: string,
+  enforced?: ConditionUpdate,
+): StatusUpdate | undefined {
+  const { generation = 0 } = object.metadata;
+  const accepted: ConditionUpdate =
+    problem === undefined
+      ? { type: acceptedType, status: 'True', reason: 'Accepted', message: 'in force' }
+      : typeof problem === 'object'
+        ? { type: acceptedType, status: 'False', ...problem }
+        : {
+            type: acceptedType,
+            status: 'False',
+            reason: 'Invalid',
+            message: `${problem}; ${closedMeans(object.kind)}`,
+          };
+  const present = object.status?.conditions ?? [];
+  const wanted = [accepted, ...(enforced ? [enforced] : [])];
+  const isPresent = ({ type, status, message }: ConditionUpdate): boolean => {
+    const found = present.find((one) => one.type === type);
+    return found?.status === status && found.observedGeneration === generation && found.message === message;
+  };
+  if (wanted.every(isPresent) && (enforced || !present.some(({ type }) => type === enforcedType)))
+    return undefined;
+  return { status: { conditions: withTransitionTimes(wanted, present, generation, timestamp) } };
+}
+
+/** Of MeshSettings, ExternalServices and Workloads. */
+export const acceptedStatus = (
+  object: OwnObject,
+  { mesh, timestamp }: StatusLookup,
+): StatusUpdate | undefined =>
+  acceptedUpdate(object, invalidBecause(object) ?? mesh.problemOf(object), timestamp);
+
+/** What is wrong with an object that is in force in its closed form. */
+export const invalidBecause = (object: object): string | undefined =>
+  'invalid' in object ? (object.invalid as string | undefined) : undefined;

@@ -1,0 +1,72 @@
+/** The status of an AccessPolicy: whether it is in force, and whether waypoints enforce its rules about requests. Pure. */
+import { labelsOf, namespaceOf, selects } from '../../src/model/labels.js';
+import { enforcedType, type AccessPolicyObject } from '../objects/objects.js';
+import { readsRequests } from '../compile/policies.js';
+import { acceptedUpdate, invalidBecause } from './accepted.js';
+import { condition, type ConditionUpdate } from './conditions.js';
+import type { MeshLookup, StatusLookup, StatusUpdate } from './status.js';
+import { unenforcedBecause } from './waypoint-binding.js';
+
+export const policyStatus = (
+  policy: AccessPolicyObject,
+  { mesh, timestamp }: StatusLookup,
+): StatusUpdate | undefined =>
+  acceptedUpdate(
+    policy,
+    invalidBecause(policy) ?? mesh.problemOf(policy),
+    timestamp,
+    policyEnforcement(policy, mesh),
+  );
+
+const withoutWaypoint =
+  '; there such a rule of an ALLOW policy allows nothing, and of a DENY policy denies all that it could';
+
+/** Undefined for a policy that needs no waypoint: its rules are about connections. */
+export function policyEnforcement(
+  policy: AccessPolicyObject,
+  lookup: MeshLookup,
+): ConditionUpdate | undefined {
+  if (!readsRequests(policy)) return undefined;
+  const { targetRefs } = policy.spec;
+  if (!targetRefs) return selectedEnforcement(policy, lookup);
+  const namespace = namespaceOf(policy);
+  for (const { name } of targetRefs) {
+    const service = lookup.service(namespace, name);
+    const problem = service
+      ? unenforcedBecause(service, lookup)
+      : { reason: 'TargetNotFound', message: `there is no Service ${namespace}/${name}` };
+    if (problem) return condition(enforcedType, 'False', problem.reason, problem.message);
+  }
+  return condition(enforcedType, 'True', 'Enforced', 'at the waypoint of each Service that it names');
+}
+
+/** Of a policy by selector or namespace. Workloads that no Service selects do not count: they have no waypoint by design. */
+function selectedEnforcement(policy: AccessPolicyObject, lookup: MeshLookup): ConditionUpdate {
+  const own = namespaceOf(policy);
+  const selector = policy.spec.selector?.matchLabels;
+  const isMeshWide = own === lookup.rootNamespace && !selector;
+  let isEnforced = false;
+  for (const namespace of isMeshWide ? lookup.namespaces() : [own]) {
+    const services = lookup.services(namespace);
+    for (const one of lookup.selectable(namespace)) {
+      const labels = labelsOf(one);
+      if (selector && !selects(selector, labels)) continue;
+      // One Service with a waypoint is enough: the workload's agent accepts requests from that waypoint alone.
+      const problems = services
+        .filter(({ spec }) => selects(spec.selector, labels))
+        .map((service) => unenforcedBecause(service, lookup));
+      if (problems.includes(undefined)) isEnforced = true;
+      const [problem] = problems;
+      if (problem && !problems.includes(undefined))
+        return condition(enforcedType, 'False', problem.reason, `${problem.message}${withoutWaypoint}`);
+    }
+  }
+  return isEnforced
+    ? condition(enforcedType, 'True', 'Enforced', 'at the waypoints of the workloads that it selects')
+    : condition(
+        enforcedType,
+        'False',
+        'NoWaypoint',
+        `methods, paths, hosts and headers are judged at waypoints, and no workload that it selects is behind a Service that has one${withoutWaypoint}`,
+      );
+}

@@ -1,0 +1,46 @@
+/** A status as a write to the API server: to the object's own status and nowhere else. Pure. */
+import { namespaceOf } from '../../src/model/labels.js';
+import type { MeshObject } from '../objects/objects.js';
+import type { Write } from '../kubernetes/apply-queue.js';
+import { apiPathOf, apiVersionOf } from '../kinds/api.js';
+import { kinds } from '../kinds/kinds.js';
+import type { StatusUpdate } from './status.js';
+
+/** Kinds whose status other controllers write. The condition of a Namespace is first-enrollment.ts's. */
+const writtenByOthers: ReadonlySet<MeshObject['kind']> = new Set(['Namespace', 'Node', 'EndpointSlice']);
+
+/** One path segment, whatever the object is called: a name must not lead to another object. */
+const segment = encodeURIComponent;
+
+/** Undefined for kinds whose status others write. A route's path is that of the version in which it was read. */
+export function statusPathOf(object: MeshObject): string | undefined {
+  if (writtenByOthers.has(object.kind)) return undefined;
+  const { plural, clusterWide } = kinds[object.kind].address;
+  const scope = clusterWide ? '' : `namespaces/${segment(namespaceOf(object))}/`;
+  return `${apiPathOf(apiVersionOf(object))}/${scope}${plural}/${segment(object.metadata.name)}/status`;
+}
+
+/** Undefined where there is no update, or the kind's status is others' to write. */
+export function statusWrite(object: MeshObject, update: StatusUpdate | undefined): Write | undefined {
+  const path = statusPathOf(object);
+  if (!update || path === undefined) return undefined;
+  const { status, boundTo = [] } = update;
+  const { clusterWide } = kinds[object.kind].address;
+  const bound = boundTo.flatMap((field) => {
+    const value = object.metadata[field];
+    return value === undefined ? [] : [[field, value] as const];
+  });
+  return {
+    path,
+    body: {
+      apiVersion: apiVersionOf(object),
+      kind: object.kind,
+      metadata: {
+        name: object.metadata.name,
+        ...(clusterWide ? {} : { namespace: namespaceOf(object) }),
+        ...Object.fromEntries(bound),
+      },
+      status,
+    },
+  };
+}
