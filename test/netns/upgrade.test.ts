@@ -149,7 +149,9 @@ async function carriedByKernel(living = 0): Promise<void> {
 }
 
 /** From the agent that runs to `program`, which has other maps; connections of before live on, new ones are opened throughout. */
-async function upgrade(program?: string): Promise<{ spliced: Stream; plain: HeldConnection; service: HeldConnection }> {
+async function upgrade(
+  program?: string,
+): Promise<{ spliced: Stream; plain: HeldConnection; service: HeldConnection }> {
   const spliced = await streaming();
   const plain = hold('weft-web', cache);
   const service = hold('weft-web', cacheVip, 6379);
