@@ -5,9 +5,8 @@ import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
-import type { Testbed } from '../../src/cli/standalone/testbed.js';
 import { startWaypoint, type WaypointReplica } from '../../src/cli/standalone/waypoint.js';
-import { tearDown } from '../../src/cli/standalone/testbed.js';
+import type { Testbed } from '../../src/cli/standalone/testbed.js';
 import { DemoMesh } from '../support/demo-mesh.js';
 
 const mesh = new DemoMesh('early');
