@@ -3,7 +3,7 @@
  * connect(): which connections of enrolled pods go to the agent, and what the application sees of it.
  * getpeername() (which accept() runs too): the address dialled, the true client.
  */
-#include "lib/live.h"
+#include "lib/flow.h"
 #include "lib/verdict.h"
 
 #define ECONNREFUSED 111
@@ -13,7 +13,7 @@
 #define SOCK_STREAM 1
 #define IPPROTO_TCP 6
 
-enum outcome { LEAVE, REDIRECT, CARRY, REFUSE };
+enum outcome { LEAVE, REDIRECT, KERNEL, REFUSE };
 
 static __always_inline int listens(__u64 cookie, __u32 listener)
 {
@@ -51,7 +51,7 @@ static __always_inline enum outcome refuse(__u32 reason, __u64 cookie, const str
 					   int error)
 {
 	struct weft_ip none = {};
-	tell(reason, cookie, &none, 0, ip, bpf_ntohs(port));
+	report_event(reason, cookie, &none, 0, ip, bpf_ntohs(port));
 	bpf_set_retval(-error);
 	return REFUSE;
 }
@@ -60,7 +60,7 @@ static __always_inline enum outcome refuse(__u32 reason, __u64 cookie, const str
  * Where the kernel may carry it alone: entered in the live table before anything else happens, so that no
  * change of policy can miss it. A socket that never gets as far as a SYN loses its entry when it is closed (sockops.bpf.c).
  */
-static __always_inline int carry(struct bpf_sock_addr *ctx, struct weft_sock *state, __u64 source,
+static __always_inline int begin_kernel_flow(struct bpf_sock_addr *ctx, struct weft_sock *state, __u64 source,
 				 const struct target *to)
 {
 	struct weft_local *local = allowed(source, to);
@@ -112,7 +112,7 @@ static __always_inline int bound_elsewhere(__u64 cookie, const struct weft_ip *b
 }
 
 /*
- * Decides for one connect(); on REDIRECT `to` is the agent's listener, on CARRY the destination itself. `bound`: the socket's
+ * Decides for one connect(); on REDIRECT `to` is the agent's listener, on KERNEL the destination itself. `bound`: the socket's
  * own address so far, zero for any.
  */
 static __always_inline enum outcome decide(struct bpf_sock_addr *ctx, const struct weft_ip *ip,
@@ -152,8 +152,8 @@ static __always_inline enum outcome decide(struct bpf_sock_addr *ctx, const stru
 	const struct weft_ip *client = ip_is_v4(ip) ? &pod->ip4 : &pod->ip6;
 	/* Of a socket with a foreign address the agent makes one that has the pod's own. */
 	if ((pod->flags & WEFT_POD_KERNEL) && pick_endpoint(to, client) && !bound_elsewhere(cookie, bound) &&
-	    carry(ctx, state, cookie, to))
-		return CARRY;
+	    begin_kernel_flow(ctx, state, cookie, to))
+		return KERNEL;
 
 	if (!listens(cookie, WEFT_LISTENER_OUTBOUND)) {
 		if (pod->flags & WEFT_POD_PLAINTEXT_WITHOUT_AGENT)
@@ -186,7 +186,7 @@ int weft_connect4(struct bpf_sock_addr *ctx)
 		bound = ip_from4(sk->src_ip4);
 	struct target to = {};
 	enum outcome outcome = decide(ctx, &ip, &bound, &to);
-	if (outcome == REDIRECT || outcome == CARRY) {
+	if (outcome == REDIRECT || outcome == KERNEL) {
 		ctx->user_ip4 = ip_word(&to.ip, 3);
 		ctx->user_port = to.port;
 	}
@@ -203,7 +203,7 @@ int weft_connect6(struct bpf_sock_addr *ctx)
 		bound = ip_from6(sk->src_ip6[0], sk->src_ip6[1], sk->src_ip6[2], sk->src_ip6[3]);
 	struct target to = {};
 	enum outcome outcome = decide(ctx, &ip, &bound, &to);
-	if (outcome == REDIRECT || outcome == CARRY) {
+	if (outcome == REDIRECT || outcome == KERNEL) {
 		ctx->user_ip6[0] = ip_word(&to.ip, 0);
 		ctx->user_ip6[1] = ip_word(&to.ip, 1);
 		ctx->user_ip6[2] = ip_word(&to.ip, 2);
@@ -215,7 +215,7 @@ int weft_connect6(struct bpf_sock_addr *ctx)
 
 /*
  * The peer that the application shall see, or 0. accept() can run before PASSIVE_ESTABLISHED has moved
- * the note into the socket's storage; then the note is still there.
+ * the handoff record into the socket's storage; then the record is still in its map.
  */
 static __always_inline int shown_peer(struct bpf_sock_addr *ctx, const struct weft_ip *real, struct weft_ip *ip,
 				      __be16 *port)
@@ -242,11 +242,11 @@ static __always_inline int shown_peer(struct bpf_sock_addr *ctx, const struct we
 		key.daddr = ip_from6(sk->src_ip6[0], sk->src_ip6[1], sk->src_ip6[2], sk->src_ip6[3]);
 	key.sport = (__be16)ctx->user_port;
 	key.dport = bpf_htons((__u16)sk->src_port);
-	struct weft_note *note = bpf_map_lookup_elem(&weft_notes, &key);
-	if (!note || note->kind != WEFT_NOTE_OWN || ip_is_zero(&note->ip))
+	struct weft_note *record = bpf_map_lookup_elem(&weft_notes, &key);
+	if (!record || record->kind != WEFT_HANDOFF_OWN || ip_is_zero(&record->ip))
 		return 0;
-	*ip = note->ip;
-	*port = note->port;
+	*ip = record->ip;
+	*port = record->port;
 	return 1;
 }
 

@@ -18,7 +18,7 @@ struct arrival {
 
 static __always_inline int drop(const struct arrival *a, __u32 reason)
 {
-	tell(reason, pod_cookie, &a->key.saddr, bpf_ntohs(a->key.sport), &a->key.daddr, a->port);
+	report_event(reason, pod_cookie, &a->key.saddr, bpf_ntohs(a->key.sport), &a->key.daddr, a->port);
 	return SK_DROP;
 }
 
@@ -56,27 +56,27 @@ int weft_inbound(struct bpf_sk_lookup *ctx)
 	/* The kernel drops loopback addresses that come by any other device. */
 	if (ctx->ingress_ifindex == LOOPBACK_IFINDEX && ip_is_loopback(&a.key.saddr) && ip_is_loopback(&a.key.daddr))
 		return SK_PASS;
-	struct weft_note *note = bpf_map_lookup_elem(&weft_notes, &a.key);
+	struct weft_note *record = bpf_map_lookup_elem(&weft_notes, &a.key);
 	switch (a.port) {
 	case WEFT_PORT_HBONE:
 		return steer(ctx, &a, WEFT_LISTENER_HBONE, WEFT_IN_HBONE);
 	case WEFT_PORT_OUTBOUND:
-		if (note && note->kind == WEFT_NOTE_CAPTURED)
+		if (record && record->kind == WEFT_HANDOFF_CAPTURED)
 			return steer(ctx, &a, WEFT_LISTENER_OUTBOUND, WEFT_IN_OUTBOUND);
 		return drop(&a, WEFT_DROPPED_AGENT_PORT);
 	case WEFT_PORT_INBOUND:
 	case WEFT_PORT_DNS:
 		return drop(&a, WEFT_DROPPED_AGENT_PORT);
 	}
-	if (note && note->kind == WEFT_NOTE_VERDICT) {
+	if (record && record->kind == WEFT_HANDOFF_VERDICT) {
 		/* Between connect() and here the policy may have changed. */
 		struct weft_local *local = bpf_map_lookup_elem(&weft_local, &a.key.daddr);
-		if (!local || local->epoch != note->epoch)
+		if (!local || local->epoch != record->epoch)
 			return drop(&a, WEFT_DROPPED_STALE_VERDICT);
 		count(WEFT_IN_VERDICT);
 		return SK_PASS;
 	}
-	if (note && note->kind != WEFT_NOTE_CAPTURED) {
+	if (record && record->kind != WEFT_HANDOFF_CAPTURED) {
 		count(WEFT_IN_NOTED);
 		return SK_PASS;
 	}

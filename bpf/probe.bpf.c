@@ -11,7 +11,7 @@ struct {
 } probe_ends SEC(".maps");
 
 SEC("sk_msg")
-int weft_probe_splice(struct sk_msg_md *msg)
+int weft_probe_msg(struct sk_msg_md *msg)
 {
 	return bpf_msg_redirect_map(msg, &probe_ends, 1, BPF_F_INGRESS);
 }

@@ -3,7 +3,7 @@
  * setsockopt(): what does not go together with a socket that is spliced. Set beforehand, the connection stays on TCP; set
  * on one that is spliced already, it is refused as a kernel without it would, or the connection goes back to TCP.
  */
-#include "lib/event.h"
+#include "lib/maps.h"
 
 #define SOL_SOCKET 1
 #define SOL_TCP 6

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
- * The life of a connection: its note is written before the SYN leaves and goes at establishment or close; where the
- * kernel carries it, both ends are joined (splice.bpf.c) and its end is told.
+ * The life of a connection: its handoff record is written before the SYN leaves and removed at establishment or close. Where
+ * the kernel carries the connection, both ends are joined (splice.bpf.c) and its end is reported.
  */
-#include "lib/live.h"
+#include "lib/flow.h"
+#include "lib/node.h"
 #include "lib/verdict.h"
 
 #define TCP_ESTABLISHED 1
@@ -12,24 +13,24 @@
 #define TCP_LAST_ACK 9
 
 /*
- * While connect() is another build's, whose notes and live table are its own: arrivals are judged by this build already, by
- * the same verdicts, and the other's programs go on to carry the connection.
+ * While connect() is another build's, whose handoff records and live table are its own: this build already decides about
+ * arrivals, by the same verdicts, and the other build's programs go on to carry the connection.
  */
-static __always_inline int describe_other_builds(struct weft_note_key *key, struct weft_note *note)
+static __always_inline int handoff_of_takeover(struct weft_note_key *key, struct weft_note *record)
 {
 	struct target to = { .ip = key->daddr, .port = key->dport };
-	struct weft_local *local = allowed(note->source, &to);
+	struct weft_local *local = allowed(record->source, &to);
 	if (!local)
 		return 0;
 	key->cookie = local->cookie;
-	note->kind = WEFT_NOTE_VERDICT;
-	note->epoch = local->epoch;
-	note->live = 0;
+	record->kind = WEFT_HANDOFF_VERDICT;
+	record->epoch = local->epoch;
+	record->live = 0;
 	return 1;
 }
 
 /*
- * Whether an address is the source pod's. As root a pod may bind its sockets to any address; a note under another pod's would
+ * Whether an address is the source pod's. As root a pod may bind its sockets to any address; a record under another pod's would
  * replace that pod's own, and its connection would be joined to this socket.
  */
 static __always_inline int own_address(__u64 cookie, const struct weft_ip *ip)
@@ -42,59 +43,59 @@ enum moment { BEGINS, ENDS };
 
 /*
  * What the destination's sk_lookup shall know of the connection that this socket begins; 0 for nothing. At its end the same
- * key is found whatever has happened to the pod meanwhile: a note that stays would be let through again.
+ * key is found whatever has happened to the pod meanwhile: a record that stays would be let through again.
  */
-static __always_inline int describe(struct bpf_sock_ops *ctx, struct weft_note_key *key, struct weft_note *note,
+static __always_inline int handoff_of(struct bpf_sock_ops *ctx, struct weft_note_key *key, struct weft_note *record,
 				    enum moment moment)
 {
-	note->source = bpf_get_netns_cookie(ctx);
-	key->cookie = note->source;
+	record->source = bpf_get_netns_cookie(ctx);
+	key->cookie = record->source;
 	sockops_tuple(ctx, key, 0);
 
-	if (node_slot(WEFT_NODE_COOKIE) == note->source) {
+	if (node_slot(WEFT_NODE_COOKIE) == record->source) {
 		struct weft_probe_key probe = { .ip = key->daddr, .port = bpf_ntohs(key->dport) };
 		__u64 *pod = bpf_map_lookup_elem(&weft_probe, &probe);
 		if (!pod)
 			return 0;
 		key->cookie = *pod;
-		note->kind = WEFT_NOTE_PROBE;
+		record->kind = WEFT_HANDOFF_PROBE;
 		return 1;
 	}
-	if (moment == BEGINS && !bpf_map_lookup_elem(&weft_pods, &note->source))
+	if (moment == BEGINS && !bpf_map_lookup_elem(&weft_pods, &record->source))
 		return 0;
 	struct bpf_sock *sk = ctx->sk;
 	struct weft_sock *state = sk ? bpf_sk_storage_get(&weft_sock, sk, 0, 0) : 0;
-	if (node_slot(WEFT_NODE_TAKEOVER) && describe_other_builds(key, note))
+	if (node_slot(WEFT_NODE_TAKEOVER) && handoff_of_takeover(key, record))
 		return 1;
 	if (state && state->kind == WEFT_SOCK_KERNEL) {
 		__u64 id = state->live;
 		struct weft_live *live = bpf_map_lookup_elem(&weft_live, &id);
 		if (!live)
 			return 0;
-		if (moment == BEGINS && !own_address(note->source, &key->saddr)) {
+		if (moment == BEGINS && !own_address(record->source, &key->saddr)) {
 			/* It arrives as what it is: plaintext of an address that proves nothing. */
 			state->kind = WEFT_SOCK_NONE;
 			state->live = 0;
-			live_remove(id, note->source);
-			tell(WEFT_KERNEL_FOREIGN_SOURCE, note->source, &key->saddr, bpf_ntohs(key->sport),
+			flow_remove(id, record->source);
+			report_event(WEFT_KERNEL_FOREIGN_SOURCE, record->source, &key->saddr, bpf_ntohs(key->sport),
 			     &key->daddr, bpf_ntohs(key->dport));
 			return 0;
 		}
 		key->cookie = live->destination;
-		note->kind = WEFT_NOTE_VERDICT;
-		note->epoch = live->epoch;
-		note->live = id;
+		record->kind = WEFT_HANDOFF_VERDICT;
+		record->epoch = live->epoch;
+		record->live = id;
 		return 1;
 	}
-	if (moment == BEGINS && !own_address(note->source, &key->daddr))
+	if (moment == BEGINS && !own_address(record->source, &key->daddr))
 		return 0;
-	note->kind = WEFT_NOTE_SELF;
+	record->kind = WEFT_HANDOFF_SELF;
 	if (state && (state->kind == WEFT_SOCK_CAPTURED || state->kind == WEFT_SOCK_OWN)) {
-		note->kind = state->kind == WEFT_SOCK_OWN ? WEFT_NOTE_OWN : WEFT_NOTE_CAPTURED;
-		note->ip = state->ip;
-		note->port = state->port;
-		note->chosen = state->chosen;
-		note->chosen_port = state->chosen_port;
+		record->kind = state->kind == WEFT_SOCK_OWN ? WEFT_HANDOFF_OWN : WEFT_HANDOFF_CAPTURED;
+		record->ip = state->ip;
+		record->port = state->port;
+		record->chosen = state->chosen;
+		record->chosen_port = state->chosen_port;
 	}
 	return 1;
 }
@@ -102,17 +103,17 @@ static __always_inline int describe(struct bpf_sock_ops *ctx, struct weft_note_k
 static __always_inline void on_connect(struct bpf_sock_ops *ctx)
 {
 	struct weft_note_key key = {};
-	struct weft_note note = {};
-	if (!describe(ctx, &key, &note, BEGINS))
+	struct weft_note record = {};
+	if (!handoff_of(ctx, &key, &record, BEGINS))
 		return;
-	if (note.kind == WEFT_NOTE_VERDICT) {
-		struct weft_live *live = bpf_map_lookup_elem(&weft_live, &note.live);
+	if (record.kind == WEFT_HANDOFF_VERDICT) {
+		struct weft_live *live = bpf_map_lookup_elem(&weft_live, &record.live);
 		if (live) {
 			live->saddr = key.saddr;
 			live->sport = key.sport;
 		}
 	}
-	note_write(ctx, &key, &note);
+	handoff_write(ctx, &key, &record);
 }
 
 static __always_inline int wants_splice(__u64 cookie)
@@ -134,8 +135,8 @@ static __always_inline int may_splice(const struct weft_live *live)
 	return !bpf_map_lookup_elem(&weft_bypass_port, &off);
 }
 
-/* One end of a carried connection is established: `side` 0 is the client's. */
-static __always_inline void on_carried(struct bpf_sock_ops *ctx, __u64 id, __u32 flags, struct weft_note_key *key,
+/* One end of a kernel flow is established: `side` 0 is the client's. */
+static __always_inline void on_flow_established(struct bpf_sock_ops *ctx, __u64 id, __u32 flags, struct weft_note_key *key,
 				       int side)
 {
 	struct weft_live *live = bpf_map_lookup_elem(&weft_live, &id);
@@ -181,12 +182,7 @@ static __always_inline void on_round_trip(struct bpf_sock_ops *ctx)
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags & ~BPF_SOCK_OPS_RTT_CB_FLAG);
 	if (live->spliced[0] | live->spliced[1])
 		return;
-	struct weft_note_key client = {
-		.cookie = live->source, .saddr = live->saddr, .daddr = live->daddr, .sport = live->sport, .dport = live->dport
-	};
-	struct weft_note_key server = {
-		.cookie = live->destination, .saddr = live->daddr, .daddr = live->saddr, .sport = live->dport, .dport = live->sport
-	};
+	struct weft_note_key client = flow_end_key(live, 0), server = flow_end_key(live, 1);
 	bpf_map_delete_elem(&weft_ends, &client);
 	bpf_map_delete_elem(&weft_ends, &server);
 	live->sock[0] = live->sock[1] = 0;
@@ -203,48 +199,48 @@ static __always_inline void on_established(struct bpf_sock_ops *ctx)
 	__u32 flags = state->flags;
 	struct weft_note_key key = { .cookie = bpf_get_netns_cookie(ctx) };
 	sockops_tuple(ctx, &key, 0);
-	on_carried(ctx, id, flags, &key, 0);
+	on_flow_established(ctx, id, flags, &key, 0);
 }
 
-/* The application's accepted socket learns its true client, then the note has done its work. */
+/* The application's accepted socket gets its true client, then the record is not needed any more. */
 static __always_inline void on_accept(struct bpf_sock_ops *ctx)
 {
 	struct weft_note_key key = { .cookie = bpf_get_netns_cookie(ctx) };
 	if (!bpf_map_lookup_elem(&weft_pods, &key.cookie))
 		return;
 	sockops_tuple(ctx, &key, 1);
-	struct weft_note *note = bpf_map_lookup_elem(&weft_notes, &key);
-	if (!note)
+	struct weft_note *record = bpf_map_lookup_elem(&weft_notes, &key);
+	if (!record)
 		return;
-	__u64 id = note->live, source = note->source;
-	__u32 kind = note->kind, flags = 0;
-	int counted = note_counts(note);
-	if (kind == WEFT_NOTE_VERDICT && !id) {
-		note_remove(&key, source, counted);
+	__u64 id = record->live, source = record->source;
+	__u32 kind = record->kind, flags = 0;
+	int counted = handoff_counts(record);
+	if (kind == WEFT_HANDOFF_VERDICT && !id) {
+		handoff_remove(&key, source, counted);
 		return;
 	}
 	struct bpf_sock *sk = ctx->sk;
-	if ((kind == WEFT_NOTE_OWN || kind == WEFT_NOTE_VERDICT || kind == WEFT_NOTE_CAPTURED) && sk) {
+	if ((kind == WEFT_HANDOFF_OWN || kind == WEFT_HANDOFF_VERDICT || kind == WEFT_HANDOFF_CAPTURED) && sk) {
 		struct weft_sock *state = bpf_sk_storage_get(&weft_sock, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 		if (state) {
-			state->ip = note->ip;
-			state->port = note->port;
-			state->chosen = note->chosen;
-			state->chosen_port = note->chosen_port;
+			state->ip = record->ip;
+			state->port = record->port;
+			state->chosen = record->chosen;
+			state->chosen_port = record->chosen_port;
 			state->live = id;
 			flags = state->flags;
-			/* The agent reads what was dialed from its accepted socket: its own queue holds no notes. */
-			state->kind = kind == WEFT_NOTE_CAPTURED ? WEFT_SOCK_DIALED :
-				      kind == WEFT_NOTE_OWN ? WEFT_SOCK_ACCEPTED :
+			/* The agent reads what was dialed from its accepted socket: its own queue holds no records. */
+			state->kind = kind == WEFT_HANDOFF_CAPTURED ? WEFT_SOCK_DIALED :
+				      kind == WEFT_HANDOFF_OWN ? WEFT_SOCK_ACCEPTED :
 							      WEFT_SOCK_KERNEL_ACCEPTED;
 		}
 	}
-	note_remove(&key, source, counted);
-	if (kind == WEFT_NOTE_VERDICT) {
+	handoff_remove(&key, source, counted);
+	if (kind == WEFT_HANDOFF_VERDICT) {
 		struct weft_note_key own = {
 			.cookie = key.cookie, .saddr = key.daddr, .daddr = key.saddr, .sport = key.dport, .dport = key.sport
 		};
-		on_carried(ctx, id, flags, &own, 1);
+		on_flow_established(ctx, id, flags, &own, 1);
 	}
 }
 
@@ -265,8 +261,8 @@ static __always_inline __u64 by_tcp(struct bpf_sock_ops *ctx, const struct weft_
 	return acked + (__s64)(__s32)(sent - (__u32)acked);
 }
 
-/* A carried connection changes its state; it is over when every end that was open is closed. */
-static __always_inline void on_carried_state(struct bpf_sock_ops *ctx, const struct weft_sock *state)
+/* A kernel flow changes its state; it is over when every end that was open is closed. */
+static __always_inline void on_flow_state(struct bpf_sock_ops *ctx, const struct weft_sock *state)
 {
 	__u64 id = state->live;
 	int side = state->kind == WEFT_SOCK_KERNEL_ACCEPTED;
@@ -289,8 +285,8 @@ static __always_inline void on_carried_state(struct bpf_sock_ops *ctx, const str
 	/* Only one of two ends that close at once sees the other's mark and not its own. */
 	if ((flags & WEFT_LIVE_CLIENT_CLOSED) &&
 	    ((flags & WEFT_LIVE_SERVER_CLOSED) || !(flags & WEFT_LIVE_SERVER_OPEN))) {
-		tell_end(live);
-		live_remove(id, live->source);
+		flow_report_end(live);
+		flow_remove(id, live->source);
 	}
 }
 
@@ -300,12 +296,12 @@ static __always_inline void on_state(struct bpf_sock_ops *ctx)
 	struct weft_sock *state = sk ? bpf_sk_storage_get(&weft_sock, sk, 0, 0) : 0;
 	if (ctx->args[1] == TCP_CLOSE) {
 		struct weft_note_key key = {};
-		struct weft_note note = {};
-		if (describe(ctx, &key, &note, ENDS))
-			note_remove(&key, note.source, note_counts(&note));
+		struct weft_note record = {};
+		if (handoff_of(ctx, &key, &record, ENDS))
+			handoff_remove(&key, record.source, handoff_counts(&record));
 	}
 	if (state && (state->kind == WEFT_SOCK_KERNEL || state->kind == WEFT_SOCK_KERNEL_ACCEPTED))
-		on_carried_state(ctx, state);
+		on_flow_state(ctx, state);
 }
 
 SEC("sockops")
@@ -341,7 +337,7 @@ int weft_sock_release(struct bpf_sock *ctx)
 	__u64 id = bpf_get_socket_cookie(ctx);
 	struct weft_live *live = bpf_map_lookup_elem(&weft_live, &id);
 	if (live && live->sport == 0)
-		live_remove(id, live->source);
+		flow_remove(id, live->source);
 	return 1;
 }
 
@@ -358,7 +354,7 @@ const volatile struct {
 	enum weft_listener listener;
 	enum weft_sock_kind sock_kind;
 	enum weft_sock_flag sock_flag;
-	enum weft_note_kind note_kind;
+	enum weft_handoff_kind handoff_kind;
 	enum weft_local_flag local_flag;
 	enum weft_live_flag live_flag;
 	enum weft_service_flag service_flag;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
- * sk_msg: what one end of a carried connection writes goes straight to the other's receive queue. The queue has no
+ * sk_msg: what one end of a kernel flow writes goes straight to the other's receive queue. The queue has no
  * back-pressure of its own, so it is used only while little waits in it; beyond that the bytes go by TCP, which has.
  */
-#include "lib/event.h"
+#include "lib/flow.h"
+#include "lib/node.h"
 #include <bpf/bpf_core_read.h>
 
 /* As the kernel has them; CO-RE finds the fields. */
@@ -84,28 +85,18 @@ int weft_splice(struct sk_msg_md *msg)
 		return SK_PASS;
 	int side = state->kind == WEFT_SOCK_KERNEL_ACCEPTED;
 	__u64 size = msg->size;
-	struct weft_note_key to = {};
 	__u64 own, peer;
 	int first = !(side ? live->bytes[1] : live->bytes[0]);
 	if (side) {
 		__sync_fetch_and_add(&live->bytes[1], size);
 		own = live->sock[1];
 		peer = live->sock[0];
-		to.cookie = live->source;
-		to.saddr = live->saddr;
-		to.sport = live->sport;
-		to.daddr = live->daddr;
-		to.dport = live->dport;
 	} else {
 		__sync_fetch_and_add(&live->bytes[0], size);
 		own = live->sock[0];
 		peer = live->sock[1];
-		to.cookie = live->destination;
-		to.saddr = live->daddr;
-		to.sport = live->dport;
-		to.daddr = live->saddr;
-		to.dport = live->sport;
 	}
+	struct weft_note_key to = flow_end_key(live, !side);
 	if (!own || !peer || (live->flags & (WEFT_LIVE_LEAVING | WEFT_LIVE_BLOCKING)))
 		return SK_PASS;
 	if (!node_slot(WEFT_NODE_SPLICE_BLOCKING)) {

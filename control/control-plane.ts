@@ -129,7 +129,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       certificate: servingCertificate(),
       ca,
       callerOfToken: tokenAuthentication(options, (name) => compiler.isWaypoint(name), onLimit),
-      mayHaveCertificate: (caller, identity) => compiler.mayHaveCertificate(caller, identity),
+      mayRequestCertificate: (caller, identity) => compiler.mayRequestCertificate(caller, identity),
       certTtlS: options.certTtlS,
       onCertificate: (issued) => metrics.certificates.inc({ result: issued ? 'issued' : 'refused' }),
       onReport: (node, report) => leaderTasks?.onReport(node, report),

@@ -193,7 +193,7 @@ export class ActiveAgent {
       ...options,
       ...(missing.has('splice') ? { spliceBytesMax: 0 } : {}),
     });
-    for (const cookie of this.#datapath.arrivals.dead)
+    for (const cookie of this.#datapath.adoptedHooks.dead)
       log.info(
         { cookie: String(cookie) },
         'hook removed: its network namespace ended while no agent was there',
@@ -290,7 +290,7 @@ export class ActiveAgent {
     const isSoon = this.#isInherited && this.#ticks === inheritedSweepTick;
     if (lease.isSwept && (isSoon || this.#ticks % sweepTicks === 0)) lease.sweep();
     this.#attempt('former generations could not be looked at, tried again', () => {
-      const left = this.#datapath.settle((flows) => this.#kernelFlows.onFlows(flows));
+      const left = this.#datapath.removeFormer((flows) => this.#kernelFlows.onFlows(flows));
       if (left !== this.#formerGenerations)
         log.info({ generations: left }, 'connections of builds with other maps live on in the kernel');
       this.#formerGenerations = left;
@@ -300,7 +300,7 @@ export class ActiveAgent {
     if (lease.isSwept) reporter.tick(() => this.#report(), control().state === 'connected', Date.now());
     void this.sync();
     this.#arriving ??= this.#datapath
-      .retryArrivals((failed) =>
+      .retryHooks((failed) =>
         log.error(
           { failed },
           'pods whose inbound hook is of the former build: what comes to them is refused',
@@ -410,7 +410,7 @@ export class ActiveAgent {
       version,
       pods: podsReported(this.#parts.subscriptions.wanted, this.#enroller),
       missing: [...this.#missing.keys()],
-      cniTrouble: this.#cni?.problem ?? '',
+      cniProblem: this.#cni?.problem ?? '',
     };
   }
 

@@ -123,7 +123,7 @@ async function dumpOf(sources: AdminSources): Promise<object> {
     control: sources.control(),
     pods: [...enroller.enrolled.values()].map(({ pod, netns }) => ({
       pod,
-      place: { cookie: netns.cookie, netns: netns.netns },
+      place: { cookie: netns.cookie, netns: netns.path },
     })),
     waiting: Object.fromEntries(enroller.waiting),
     uncaptured: Object.fromEntries(subscriptions.uncaptured),

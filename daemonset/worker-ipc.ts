@@ -5,12 +5,12 @@ import type { WorkloadUid } from '../src/model/workload.js';
 import type { MeshUpdate } from '../src/state/store.js';
 import type { MetricEvent } from '../src/telemetry/metrics.js';
 import type { Svid } from '../src/tls/svid.js';
-import type { PodPlace } from './pod/sockets.js';
+import type { PodNetns } from './pod/sockets.js';
 
 /** A pod of this node that is in the mesh, and where it is. */
 export interface LocalPod {
   readonly pod: NodePod;
-  readonly netns: PodPlace;
+  readonly netns: PodNetns;
 }
 
 export interface WorkerSettings {

@@ -24,7 +24,7 @@ parentPort.on('message', (message) => {
 
 const local = (name: string, ip: string): LocalPod => ({
   pod: pod(name, ip),
-  netns: { cookie: 1n, netns: '' },
+  netns: { cookie: 1n, path: '' },
 });
 
 function workersOf(count: number, more: Partial<WorkersOptions> = {}): Workers {

@@ -13,8 +13,11 @@ const ringBuffer = 27; // BPF_MAP_TYPE_RINGBUF
 const capitalized = (name) => name.charAt(0).toUpperCase() + name.slice(1);
 const camel = (name) => name.toLowerCase().replace(/_(\w)/g, (_, letter) => letter.toUpperCase());
 const plural = (name) => (name.endsWith('s') ? name : `${name}s`);
+/** Structs whose C name is older than the word for what they are: a layout's identity has the name, so C keeps it. */
+const renamed = { weft_note: 'HandoffRow', weft_note_key: 'HandoffKey' };
 /** weft_pod -> PodRow, weft_pod_addr_key -> PodAddrKey */
 const className = (struct) => {
+  if (renamed[struct]) return renamed[struct];
   const name = capitalized(camel(struct.slice('weft_'.length)));
   return name.endsWith('Key') ? name : `${name}Row`;
 };

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { Client, credentials, Metadata, type ClientDuplexStream } from '@grpc/grpc-js';
-import { decodeAddress } from '../../src/discovery/decode.js';
+import { decodeAddress } from '../../src/discovery/codec/address.js';
 import { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from '../../src/discovery/gen/discovery.js';
 import { grpcLimits, typeUrls } from '../../src/discovery/types.js';
 

@@ -19,7 +19,7 @@ import {
   type ProcessMark,
 } from '../../src/cli/run.js';
 import { agentProcess, Testbed, controlPort, tearDown } from '../../src/cli/standalone/testbed.js';
-import { startWaypoint, waypointProcess, type WaypointPlace } from '../../src/cli/standalone/waypoint.js';
+import { startWaypoint, waypointProcess, type WaypointReplica } from '../../src/cli/standalone/waypoint.js';
 import { residentBytes } from '../harness/cost.js';
 import { Roles } from '../harness/roles.js';
 import { issuer } from '../peers/issuer.js';
@@ -266,7 +266,7 @@ export class Scene {
   }
 
   /** Counted as `waypoint`. */
-  async startWaypoint(place: WaypointPlace): Promise<void> {
+  async startWaypoint(place: WaypointReplica): Promise<void> {
     await startWaypoint(this.testbed, place);
     const mark = this.testbed.mark(waypointProcess(place));
     if (mark) for (const pid of processTree(mark.pid)) this.roles.add('waypoint', pid);

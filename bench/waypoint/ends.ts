@@ -83,7 +83,7 @@ function opener({ wire, svid, destination, expected, authority }: ClientEnd): ()
       secureContext,
       checkServerIdentity: (_host, certificate) => {
         const check = checkServerPeer(certificate.subjectaltname, [expected]);
-        return check.ok ? undefined : new Error(check.why);
+        return check.ok ? undefined : new Error(check.reason);
       },
     });
     await new Promise((resolve, reject) => socket.once('secureConnect', resolve).once('error', reject));
@@ -139,7 +139,7 @@ function runServerEnd({ wire, svid, listens }: ServerEnd): void {
         (socket) => {
           const check = checkClientPeer(socket.getPeerCertificate().subjectaltname, trustDomain);
           if (check.ok) return void toBackend(tunnelSocket(socket), backend);
-          refused(check.why);
+          refused(check.reason);
           socket.destroy();
         },
       )

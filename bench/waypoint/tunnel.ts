@@ -5,10 +5,9 @@
  *   node dist/bench/waypoint/tunnel.js CONFIG.json
  */
 import { readFileSync } from 'node:fs';
-import { parseWeftConfig, type TunnelConfig } from './config.js';
-import type { Svid } from '../../src/tls/svid.js';
 import type { ToWorker } from '../../src/waypoint/worker/worker-ipc.js';
 import { runWorker } from '../../src/waypoint/worker/worker.js';
+import { parseWeftConfig, type TunnelConfig } from './config.js';
 import { trustDomain } from './identities.js';
 
 const { listen, service, mesh, routes, svid } = parseWeftConfig(

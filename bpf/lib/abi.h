@@ -25,7 +25,7 @@ struct weft_ip {
 enum weft_pod_flag {
 	/* connect() leaves uncaptured while no agent listens; default is refusal. */
 	WEFT_POD_PLAINTEXT_WITHOUT_AGENT = 1,
-	/* Capture outbound connections. Clear while a pod is being taken in or let go. */
+	/* Capture outbound connections. Clear while a pod is being enrolled or unenrolled. */
 	WEFT_POD_CAPTURE = 2,
 	/* Its connections to pods of this node may go without the agent. */
 	WEFT_POD_KERNEL = 4,
@@ -102,7 +102,7 @@ struct weft_sock {
 };
 
 /*
- * weft_notes: written at TCP_CONNECT_CB, before the SYN leaves; the destination's sk_lookup lets nothing
+ * weft_notes: handoff records, written at TCP_CONNECT_CB, before the SYN leaves; the destination's sk_lookup lets nothing
  * pass that has none. The key names the destination's namespace, since four-tuples repeat across pods.
  */
 struct weft_note_key {
@@ -113,18 +113,18 @@ struct weft_note_key {
 	__be16 dport;
 	__u32 pad;
 };
-enum weft_note_kind {
-	WEFT_NOTE_CAPTURED = 1, /* to the agent's outbound listener; ip, port: what was dialled; chosen: the endpoint */
-	WEFT_NOTE_OWN = 2, /* the agent delivers; ip, port: the true client, zero for none */
-	WEFT_NOTE_SELF = 3, /* a pod to itself */
-	WEFT_NOTE_PROBE = 4, /* the node's probe */
-	WEFT_NOTE_VERDICT = 5, /* the kernel path: an allow verdict at `epoch` */
+enum weft_handoff_kind {
+	WEFT_HANDOFF_CAPTURED = 1, /* to the agent's outbound listener; ip, port: what was dialled; chosen: the endpoint */
+	WEFT_HANDOFF_OWN = 2, /* the agent delivers; ip, port: the true client, zero for none */
+	WEFT_HANDOFF_SELF = 3, /* a pod to itself */
+	WEFT_HANDOFF_PROBE = 4, /* the node's probe */
+	WEFT_HANDOFF_VERDICT = 5, /* the kernel path: an allow verdict at `epoch` */
 };
 struct weft_note {
 	struct weft_ip ip;
 	__be16 port;
 	__be16 chosen_port;
-	__u32 kind; /* enum weft_note_kind */
+	__u32 kind; /* enum weft_handoff_kind */
 	struct weft_ip chosen;
 	__u64 source; /* namespace cookie */
 	__u64 epoch;
@@ -195,7 +195,7 @@ struct weft_endpoint {
  * weft_shares: network namespace cookie of a pod -> what it holds of the shared tables (share.h). The node's own namespace
  * has no share: who is root there is not held by any of this.
  */
-#define WEFT_SHARE_NOTES 4096
+#define WEFT_SHARE_HANDOFFS 4096
 #define WEFT_SHARE_LIVE 16384
 /* Events in one window of 2^30 ns. */
 #define WEFT_SHARE_EVENTS 64
@@ -203,7 +203,7 @@ struct weft_endpoint {
 struct weft_share {
 	__u32 notes; /* entries of weft_notes whose source it is */
 	__u32 live; /* entries of weft_live whose source it is */
-	__u32 events; /* told in `window` */
+	__u32 events; /* reported in `window` */
 	__u32 window; /* ktime >> WEFT_SHARE_WINDOW_SHIFT */
 };
 

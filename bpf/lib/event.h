@@ -1,32 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
-/* Counting, and telling the agent why something was refused. */
+/* weft_events: reports to the agent why something was refused or dropped. */
 #ifndef WEFT_EVENT_H
 #define WEFT_EVENT_H
 
+#include "count.h"
 #include "share.h"
 
-static __always_inline void count(__u32 reason)
-{
-	__u64 *value = bpf_map_lookup_elem(&weft_count, &reason);
-	if (value)
-		*value += 1;
-}
-
-/* 0 where the agent has not said it. */
-static __always_inline __u64 node_slot(__u32 slot)
-{
-	__u64 *value = bpf_map_lookup_elem(&weft_node, &slot);
-	return value ? *value : 0;
-}
-
-/* Whether one more event of this pod may be told now: a flood of one pod's costs no other pod its own. */
-static __always_inline int share_event(__u64 cookie)
+/* Whether one more event of this pod may be reported now: a flood of one pod's events costs no other pod its own. */
+static __always_inline int share_take_event(__u64 cookie)
 {
 	struct weft_share *share = share_of(cookie);
 	if (!share)
 		return 0;
 	__u32 window = (__u32)(bpf_ktime_get_ns() >> WEFT_SHARE_WINDOW_SHIFT);
-	/* Two CPUs at the border of a window may tell a few more. */
+	/* Two CPUs at the border of a window may report a few more. */
 	if (share->window != window) {
 		share->window = window;
 		share->events = 0;
@@ -35,11 +22,11 @@ static __always_inline int share_event(__u64 cookie)
 }
 
 /* `cookie`: the pod that is refused something, or that something was dropped for. */
-static __always_inline void tell(__u32 reason, __u64 cookie, const struct weft_ip *saddr, __u16 sport,
+static __always_inline void report_event(__u32 reason, __u64 cookie, const struct weft_ip *saddr, __u16 sport,
 				 const struct weft_ip *daddr, __u16 dport)
 {
 	count(reason);
-	if (!share_event(cookie)) {
+	if (!share_take_event(cookie)) {
 		count(WEFT_EVENTS_SHARE);
 		return;
 	}

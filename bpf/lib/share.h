@@ -27,7 +27,7 @@ static __always_inline int share_take(__u32 *used, __u32 max)
 	return 0;
 }
 
-static __always_inline void share_give_note(__u64 cookie)
+static __always_inline void share_give_handoff(__u64 cookie)
 {
 	struct weft_share *share = bpf_map_lookup_elem(&weft_shares, &cookie);
 	if (share)

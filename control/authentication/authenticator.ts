@@ -62,7 +62,8 @@ export interface AuthenticateOptions {
   readonly onRefused: (why: RefusedCall, peer: string, error?: string) => void;
 }
 
-interface Turns {
+/** Unary calls of one caller. */
+interface CallerCalls {
   served: number;
   readonly waiting: Set<() => void>;
 }
@@ -72,7 +73,7 @@ export class Authenticator {
   /** By peer address and port. */
   readonly #checking = new Map<string, number>();
   #checkingAll = 0;
-  readonly #active = new Map<string, Turns>();
+  readonly #active = new Map<string, CallerCalls>();
   readonly #rate = new RateLimiter(callerRate);
 
   constructor(private readonly options: AuthenticateOptions) {}
@@ -101,7 +102,7 @@ export class Authenticator {
         void this.#authenticate(call, metadata).then((caller) => {
           if (caller === undefined || over) return;
           this.#callers.set(metadata, caller);
-          // Streams have a limit of their own (server.ts).
+          // Streams have a limit of their own (control/serve/delta-streams.ts).
           if (method.requestStream) return next(metadata);
           if (!this.#rate.take(caller.name)) return this.#refuse(call, 'rate', 'too many calls: slower');
           this.#inTurn(call, caller.name, ends, () => next(metadata));
@@ -111,9 +112,9 @@ export class Authenticator {
       .build();
     return new ServerInterceptingCall(call, {
       start: (next) => next(listener),
-      sendStatus: (answer, next) => {
+      sendStatus: (result, next) => {
         end();
-        next(answer);
+        next(result);
       },
     });
   };
@@ -178,10 +179,10 @@ export class Authenticator {
     ends: (() => void)[],
     begin: () => void,
   ): void {
-    let turns = this.#active.get(name);
-    if (!turns) this.#active.set(name, (turns = { served: 0, waiting: new Set() }));
-    const { waiting } = turns;
-    const own = turns;
+    let calls = this.#active.get(name);
+    if (!calls) this.#active.set(name, (calls = { served: 0, waiting: new Set() }));
+    const { waiting } = calls;
+    const own = calls;
     const run = (): void => {
       waiting.delete(run);
       own.served++;

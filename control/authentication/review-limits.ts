@@ -9,7 +9,7 @@ import { tokenAudience } from './join-tokens.js';
 import { RateLimiter } from '../../src/base/rate-limiter.js';
 
 const tokenBytesMax = 16 << 10;
-const answers: { readonly ms: number; readonly max: number } = { ms: 30_000, max: 4_096 };
+const cache: { readonly ms: number; readonly max: number } = { ms: 30_000, max: 4_096 };
 /** Allowed difference between the clocks of the API server and of this machine. */
 const skewS = 60;
 const reviewLimits = {
@@ -47,7 +47,7 @@ export function isPlausible(token: string, nowMs = Date.now()): boolean {
   }
 }
 
-interface Kept<T> {
+interface Cached<T> {
   readonly value: T | undefined;
   readonly untilMs: number;
 }
@@ -69,9 +69,9 @@ class Recent<V> {
 
 export class ReviewLimits<T> {
   // Two caches: made-up tokens must not evict the good ones.
-  readonly #good = new Recent<Kept<T>>(answers.max);
-  readonly #bad = new Recent<Kept<T>>(answers.max);
-  readonly #asked = new Map<string, Promise<T | undefined>>();
+  readonly #good = new Recent<Cached<T>>(cache.max);
+  readonly #bad = new Recent<Cached<T>>(cache.max);
+  readonly #underWayByToken = new Map<string, Promise<T | undefined>>();
   readonly #known = new Recent<number>(reviewLimits.knownMax);
   readonly #perAddress = new RateLimiter(reviewLimits.perAddress);
   readonly #strangers = new RateLimiter(reviewLimits.strangers);
@@ -80,7 +80,7 @@ export class ReviewLimits<T> {
 
   constructor(
     private readonly onLimit: (limit: ReviewLimit) => void = () => undefined,
-    private readonly answerMs = answers.ms,
+    private readonly cacheMs = cache.ms,
   ) {}
 
   /**
@@ -90,10 +90,10 @@ export class ReviewLimits<T> {
   async review(token: string, address: string, ask: () => Promise<T | undefined>): Promise<T | undefined> {
     if (!isPlausible(token)) return undefined;
     const key = createHash('sha256').update(token).digest('base64');
-    for (const kept of [this.#good.get(key), this.#bad.get(key)])
-      if (kept && kept.untilMs > performance.now()) return kept.value;
-    const asked = this.#asked.get(key);
-    if (asked) return asked;
+    for (const cached of [this.#good.get(key), this.#bad.get(key)])
+      if (cached && cached.untilMs > performance.now()) return cached.value;
+    const underWay = this.#underWayByToken.get(key);
+    if (underWay) return underWay;
     const known = (this.#known.get(address) ?? 0) > performance.now();
     // The address's own rate first: an address that is over it takes nothing from the shared rate.
     if (!this.#perAddress.take(address) || (!known && !this.#strangers.take(''))) {
@@ -103,17 +103,17 @@ export class ReviewLimits<T> {
         retryable: true,
       });
     }
-    const question = this.#inTurn(ask).then((value) => {
-      const untilMs = performance.now() + this.answerMs;
+    const result = this.#inTurn(ask).then((value) => {
+      const untilMs = performance.now() + this.cacheMs;
       (value === undefined ? this.#bad : this.#good).set(key, { value, untilMs });
       if (value !== undefined) this.#known.set(address, performance.now() + reviewLimits.knownMs);
       return value;
     });
-    this.#asked.set(key, question);
+    this.#underWayByToken.set(key, result);
     try {
-      return await question;
+      return await result;
     } finally {
-      this.#asked.delete(key);
+      this.#underWayByToken.delete(key);
     }
   }
 

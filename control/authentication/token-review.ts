@@ -1,4 +1,4 @@
-/** Who a projected service account token is of, by the API server's word; answers are kept for a short while. */
+/** Whose a projected service account token is, by the API server's TokenReview. Results are cached for a short while. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { waypointCaller, type WaypointName } from '../compile/waypoints.js';
 import type { Caller } from './authenticator.js';
@@ -64,11 +64,11 @@ export class TokenReviewer {
     /** Asked anew each time: a Gateway comes and goes while its pods' tokens stay good. */
     private readonly isWaypoint: (name: WaypointName) => boolean,
     onLimit?: (limit: ReviewLimit) => void,
-    /** How long an answer is kept; for tests. */
-    answerMs?: number,
+    /** How long a result is cached; for tests. */
+    cacheMs?: number,
     private readonly nowMs: () => number = () => performance.now(),
   ) {
-    this.#limits = new ReviewLimits(onLimit, answerMs);
+    this.#limits = new ReviewLimits(onLimit, cacheMs);
   }
 
   /**

@@ -48,7 +48,7 @@ export interface CertificateLookup {
  * Whether a caller may have a certificate for an identity.
  * @param caller the name of a node, or `waypoint:<namespace>/<name>`, as it was authenticated
  */
-export function mayHaveCertificate(caller: string, identity: string, lookup: CertificateLookup): boolean {
+export function mayRequestCertificate(caller: string, identity: string, lookup: CertificateLookup): boolean {
   const waypoint = waypointOfCaller(caller);
   if (!waypoint) return lookup.identities.has(caller, identity);
   const { namespace, name: serviceAccount } = waypoint;

@@ -16,7 +16,7 @@ export interface CertificateServiceOptions {
   /** Error: WEFT_INTERNAL, where the call was not authenticated. */
   readonly callerOf: (call: CertificateCall) => Caller;
   /** True where some pod with this identity runs on the node; where the waypoint is it. */
-  readonly mayHaveCertificate: (caller: string, identity: string) => boolean;
+  readonly mayRequestCertificate: (caller: string, identity: string) => boolean;
   /** Lifetime in seconds of all certificates; undefined: what is requested, within limits. */
   readonly certTtlS: number | undefined;
   readonly onCertificate?: ((issued: boolean) => void) | undefined;
@@ -29,7 +29,7 @@ type CertificateCall = ServerUnaryCall<IstioCertificateRequest, IstioCertificate
 export function certificateService({
   ca,
   callerOf,
-  mayHaveCertificate,
+  mayRequestCertificate,
   certTtlS,
   onCertificate,
   log,
@@ -63,7 +63,7 @@ export function certificateService({
           { node },
         );
       }
-      if (!mayHaveCertificate(node, identity)) {
+      if (!mayRequestCertificate(node, identity)) {
         return refuse(
           status.UNAUTHENTICATED,
           waypointOfCaller(node)

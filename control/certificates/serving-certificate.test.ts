@@ -39,7 +39,7 @@ test('the serving certificate is replaced without a cut, and lives 7 days at mos
       certificate: make(),
       ca,
       callerOfToken: () => Promise.resolve('n1'),
-      mayHaveCertificate: () => false,
+      mayRequestCertificate: () => false,
       certTtlS: undefined,
       log: { info: () => undefined, warn: () => undefined },
     },

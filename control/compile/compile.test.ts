@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { decodeAddress } from '../../src/discovery/decode.js';
-import { encodeService } from '../../src/discovery/encode.js';
+import { decodeAddress, encodeService } from '../../src/discovery/codec/address.js';
 import { parseIp } from '../../src/model/address.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { candidatesOf } from '../../src/state/resolve.js';
@@ -67,8 +66,8 @@ test('a pod without an address yet: its node alone is told, and may ask for its 
   };
   const compiler = compile([pod], settings);
   assert.deepEqual([...compiler.all()].map(({ kind }) => kind).sort(), ['namespace', 'nodePod', 'trust']);
-  assert.ok(compiler.mayHaveCertificate('n1', 'spiffe://cluster.local/ns/shop/sa/x'));
-  assert.ok(!compiler.mayHaveCertificate('n2', 'spiffe://cluster.local/ns/shop/sa/x'));
+  assert.ok(compiler.mayRequestCertificate('n1', 'spiffe://cluster.local/ns/shop/sa/x'));
+  assert.ok(!compiler.mayRequestCertificate('n2', 'spiffe://cluster.local/ns/shop/sa/x'));
 });
 
 test('a pod that is not held has its reason', () => {
@@ -198,7 +197,7 @@ test('a Workload is held by the agent of its machine, under an identity of its n
   const held = [...compiler.all()].find(({ kind }) => kind === 'nodePod');
   assert.ok(held?.kind === 'nodePod' && held.node === 'vm1');
   assert.equal(held.value.netns, '/run/netns/legacy');
-  assert.ok(compiler.mayHaveCertificate('vm1', 'spiffe://cluster.local/ns/shop/sa/legacy'));
+  assert.ok(compiler.mayRequestCertificate('vm1', 'spiffe://cluster.local/ns/shop/sa/legacy'));
   assert.deepEqual(addressesOf(view([object, service]), '10.96.0.7', 'n1'), ['10.9.0.1:8080 hbone']);
 });
 

@@ -3,7 +3,7 @@
  * file registry and the Kubernetes watch both come through here. A change compiles again what depends on it (control/dependencies.ts), and
  * nothing else.
  */
-import { mayHaveCertificate, NodeIdentities } from '../certificates/authorize.js';
+import { mayRequestCertificate, NodeIdentities } from '../certificates/authorize.js';
 import { affectedBy } from '../dependencies.js';
 import type { CompileContext, Compiled } from '../kinds/kind.js';
 import { kinds } from '../kinds/kinds.js';
@@ -63,8 +63,8 @@ export class Compiler extends Registry {
     return compileRoute(object, this);
   }
   /** Whether a caller may have a certificate for an identity. */
-  mayHaveCertificate(caller: string, identity: string): boolean {
-    return mayHaveCertificate(caller, identity, {
+  mayRequestCertificate(caller: string, identity: string): boolean {
+    return mayRequestCertificate(caller, identity, {
       trustDomain: this.#settings.trustDomain,
       identities: this.#identities,
       isWaypoint: (name) => this.isWaypoint(name),

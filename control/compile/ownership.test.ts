@@ -96,16 +96,17 @@ test('a Workload at an address that somebody has is nobody: no endpoint, no pod 
       `AddressConflict: address 10.0.0.1 belongs to ${named}; nothing of this object is in force`,
     );
     assert.ok(!tells(compiler, 'workload', 'trap') && !tells(compiler, 'nodePod', 'trap'), named);
-    assert.ok(!compiler.mayHaveCertificate('vm1', 'spiffe://cluster.local/ns/evil/sa/trap'), named);
+    assert.ok(!compiler.mayRequestCertificate('vm1', 'spiffe://cluster.local/ns/evil/sa/trap'), named);
     // With the owner gone it is in force, and the other way about.
     compiler.apply(new Map([[objectKey(owner), undefined]]));
     assert.equal(accepted(compiler, evil), 'accepted');
     assert.ok(
-      tells(compiler, 'nodePod', 'trap') && compiler.mayHaveCertificate('vm1', 'spiffe://cluster.local/ns/evil/sa/trap'),
+      tells(compiler, 'nodePod', 'trap') &&
+        compiler.mayRequestCertificate('vm1', 'spiffe://cluster.local/ns/evil/sa/trap'),
     );
     const { removed: withdrawn } = compiler.apply(new Map([[objectKey(owner), owner]]));
     assert.deepEqual(withdrawn.map(({ kind }) => kind).sort(), ['namespace', 'nodePod', 'workload']);
-    assert.ok(!compiler.mayHaveCertificate('vm1', 'spiffe://cluster.local/ns/evil/sa/trap'), named);
+    assert.ok(!compiler.mayRequestCertificate('vm1', 'spiffe://cluster.local/ns/evil/sa/trap'), named);
   }
 });
 
@@ -212,7 +213,8 @@ test('a Node of the cluster takes no Workload, unless the Node itself says of wh
   const compiler = compile([object, node('10.88.0.1')], settings);
   assert.match(accepted(compiler, object), /^NodeNotAllowed: n1 is a Node of the cluster, whose annotation/);
   assert.ok(
-    !compiler.mayHaveCertificate('n1', 'spiffe://cluster.local/ns/shop/sa/vm') && !tells(compiler, 'nodePod', 'vm'),
+    !compiler.mayRequestCertificate('n1', 'spiffe://cluster.local/ns/shop/sa/vm') &&
+      !tells(compiler, 'nodePod', 'vm'),
   );
   const taking = (text: string): string => {
     const now = node('10.88.0.1', { 'weft.dev/workload-namespaces': text });
@@ -223,7 +225,7 @@ test('a Node of the cluster takes no Workload, unless the Node itself says of wh
   assert.equal(taking('bank, shop'), 'accepted');
   assert.match(taking('shops'), /NodeNotAllowed/);
   assert.equal(taking('*'), 'accepted');
-  assert.ok(compiler.mayHaveCertificate('n1', 'spiffe://cluster.local/ns/shop/sa/vm'));
+  assert.ok(compiler.mayRequestCertificate('n1', 'spiffe://cluster.local/ns/shop/sa/vm'));
   assert.match(taking(''), /NodeNotAllowed/);
   // One that is not taken has no address either.
   const own = external('shop', 'x', ['10.9.0.1'], 5);

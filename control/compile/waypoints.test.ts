@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { decodeAddress } from '../../src/discovery/decode.js';
-import { encodeService, encodeWorkload } from '../../src/discovery/encode.js';
+import { decodeAddress, encodeService, encodeWorkload } from '../../src/discovery/codec/address.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import type { Service } from '../../src/model/service.js';
 import { refusedWaypointOf } from '../../src/model/refused-waypoint.js';
@@ -215,15 +214,15 @@ test('a waypoint is held by nobody, and takes tunnels itself; pods of other Gate
 test('a waypoint may ask for its own identity alone, while its Gateway is there', () => {
   const compiler = compile([gateway(), pod({}, 'web')], settings);
   const id = (path: string): string => `spiffe://cluster.local/ns/${path}`;
-  assert.ok(compiler.mayHaveCertificate('waypoint:shop/wp', id('shop/sa/wp')));
+  assert.ok(compiler.mayRequestCertificate('waypoint:shop/wp', id('shop/sa/wp')));
   for (const other of ['shop/sa/web', 'other/sa/wp', 'shop/sa/wp/x'])
-    assert.ok(!compiler.mayHaveCertificate('waypoint:shop/wp', id(other)), other);
-  assert.ok(!compiler.mayHaveCertificate('waypoint:shop/wp', 'spiffe://other/ns/shop/sa/wp'));
-  assert.ok(!compiler.mayHaveCertificate('waypoint:shop/web', id('shop/sa/web')));
+    assert.ok(!compiler.mayRequestCertificate('waypoint:shop/wp', id(other)), other);
+  assert.ok(!compiler.mayRequestCertificate('waypoint:shop/wp', 'spiffe://other/ns/shop/sa/wp'));
+  assert.ok(!compiler.mayRequestCertificate('waypoint:shop/web', id('shop/sa/web')));
   for (const caller of ['waypoint:', 'waypoint:shop', 'waypoint:shop/wp/x', 'shop/wp'])
-    assert.ok(!compiler.mayHaveCertificate(caller, id('shop/sa/wp')), caller);
+    assert.ok(!compiler.mayRequestCertificate(caller, id('shop/sa/wp')), caller);
   compiler.apply(changesFrom(compiler, []));
-  assert.ok(!compiler.mayHaveCertificate('waypoint:shop/wp', id('shop/sa/wp')));
+  assert.ok(!compiler.mayRequestCertificate('waypoint:shop/wp', id('shop/sa/wp')));
 });
 
 test('on its way off the cluster no request goes through a waypoint any more', () => {

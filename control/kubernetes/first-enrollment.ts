@@ -27,8 +27,8 @@ import {
   type PodObject,
 } from '../objects/objects.js';
 import type { ControlLog } from '../log.js';
-import { pickFields } from '../kinds/kinds.js';
 import { rfc3339 } from '../status/conditions.js';
+import { pickFields } from '../kinds/kinds.js';
 
 const tickMs = 1_000;
 /** A namespace that is new in the mesh is as it was before for this long at most: then it is as its labels say, and so strict. */

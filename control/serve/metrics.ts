@@ -1,7 +1,7 @@
 /** The control plane's metrics, for Prometheus. */
 import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
 
-export interface ControlFacts {
+export interface ControlState {
   readonly nodes: () => number;
   readonly objects: () => number;
   readonly refused: () => number;
@@ -36,7 +36,7 @@ export class ControlMetrics {
     registers: [this.registry],
   });
 
-  constructor(facts: ControlFacts) {
+  constructor(state: ControlState) {
     collectDefaultMetrics({ register: this.registry });
     const gauge = (name: string, help: string, read: () => number): void =>
       void new Gauge({
@@ -47,14 +47,14 @@ export class ControlMetrics {
           this.set(read());
         },
       });
-    gauge('weft_control_nodes', 'Nodes that follow', facts.nodes);
-    gauge('weft_control_objects', 'Objects that are kept', facts.objects);
-    gauge('weft_control_objects_refused', 'Objects that are not in force as they are written', facts.refused);
+    gauge('weft_control_nodes', 'Nodes that follow', state.nodes);
+    gauge('weft_control_objects', 'Objects that are kept', state.objects);
+    gauge('weft_control_objects_refused', 'Objects that are not in force as they are written', state.refused);
     gauge(
       'weft_control_setting_problems',
       'Namespaces and pods with labels or annotations that cannot be read',
-      facts.settingProblems,
+      state.settingProblems,
     );
-    gauge('weft_control_leading', '1 where this replica writes', () => (facts.leading() ? 1 : 0));
+    gauge('weft_control_leading', '1 where this replica writes', () => (state.leading() ? 1 : 0));
   }
 }

@@ -1,7 +1,7 @@
 /** Reports of the agents about the pods of their node (weft.v1.NodeReports). */
 import { status, type sendUnaryData, type ServerUnaryCall } from '@grpc/grpc-js';
 import { errorText } from '../../src/base/errors.js';
-import type { NodeReport, NodeReportAnswer } from '../../src/discovery/gen/weft.js';
+import type { NodeReport, NodeReportResponse } from '../../src/discovery/gen/weft.js';
 import type { Caller } from '../authentication/authenticator.js';
 import { waypointOfCaller } from '../compile/waypoints.js';
 import type { ControlLog } from '../log.js';
@@ -18,11 +18,11 @@ export interface NodeReportsOptions {
   readonly log: ControlLog;
 }
 
-type ReportCall = ServerUnaryCall<NodeReport, NodeReportAnswer>;
+type ReportCall = ServerUnaryCall<NodeReport, NodeReportResponse>;
 
 /** The handler of `report`. */
 export function nodeReports({ callerOf, onReport, onLimit, log }: NodeReportsOptions) {
-  return (call: ReportCall, respond: sendUnaryData<NodeReportAnswer>): void => {
+  return (call: ReportCall, respond: sendUnaryData<NodeReportResponse>): void => {
     try {
       const { name: node } = callerOf(call);
       if (waypointOfCaller(node))
@@ -42,12 +42,12 @@ export function nodeReports({ callerOf, onReport, onLimit, log }: NodeReportsOpt
 }
 
 /** Why a report is refused; undefined where it is accepted. Pure. */
-function reportErrorOf({ pods, missing, cniTrouble, version }: NodeReport): string | undefined {
+function reportErrorOf({ pods, missing, cniProblem, version }: NodeReport): string | undefined {
   if (pods.length > reportLimits.pods) return `more than ${reportLimits.pods} pods`;
   if (missing.length > reportLimits.missing) return `more than ${reportLimits.missing} missing features`;
   const texts = [
     version,
-    cniTrouble,
+    cniProblem,
     ...missing,
     ...pods.flatMap(({ uid, podUid, why }) => [uid, podUid, why]),
   ];

@@ -1,24 +1,23 @@
 /**
- * What there is to tell, encoded: by type and name, each with a version that changes with its bytes. A stream that follows is
- * told the names that changed; one that begins is given the difference to what it has.
+ * The resources that nodes are sent, encoded: by type and name, each with a version that changes with its bytes. A subscribed stream is
+ * sent the names that changed. A stream that subscribes is sent the difference to the versions that it has.
  */
 import { createHash } from 'node:crypto';
+import { encodeService, encodeWorkload } from '../../src/discovery/codec/address.js';
 import {
-  encodeAuthorization,
   encodeEnrolledNamespace,
   encodeNodePod,
-  encodeRoute,
-  encodeService,
   encodeTrust,
   encodeUncapturedPod,
-  encodeWorkload,
-} from '../../src/discovery/encode.js';
+} from '../../src/discovery/codec/node-pod.js';
+import { encodeAuthorization } from '../../src/discovery/codec/policy.js';
+import { encodeRoute } from '../../src/discovery/codec/route.js';
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import { DeltaDiscoveryResponse, Resource as ResourceMessage } from '../../src/discovery/gen/discovery.js';
 import { typeUrls } from '../../src/discovery/types.js';
 import { resourceName, type CompiledResource, type ResourceChanges } from '../compile/resource.js';
 
-export interface Resource {
+export interface EncodedResource {
   readonly version: string;
   /** envoy.service.discovery.v3.Resource, encoded once for all nodes. */
   readonly message: Uint8Array;
@@ -44,30 +43,30 @@ const typeUrlOf: Readonly<Record<CompiledResource['kind'], string>> = {
 const served = new Set(Object.values(typeUrlOf));
 const ofOneNode = new Set([typeUrlOf.nodePod, typeUrlOf.uncaptured]);
 
-/** As nodes decode it (src/discovery/decode.ts). */
-export function encodeTold(told: CompiledResource): Uint8Array {
-  switch (told.kind) {
+/** As nodes decode it (src/discovery/codec). */
+export function encodeResource(resource: CompiledResource): Uint8Array {
+  switch (resource.kind) {
     case 'workload':
-      return encodeWorkload(told.value);
+      return encodeWorkload(resource.value);
     case 'service':
-      return encodeService(told.value);
+      return encodeService(resource.value);
     case 'policy':
-      return encodeAuthorization(told.value);
+      return encodeAuthorization(resource.value);
     case 'route':
-      return encodeRoute(told.value);
+      return encodeRoute(resource.value);
     case 'nodePod':
-      return encodeNodePod(told.value);
+      return encodeNodePod(resource.value);
     case 'uncaptured':
-      return encodeUncapturedPod(told.value);
+      return encodeUncapturedPod(resource.value);
     case 'namespace':
-      return encodeEnrolledNamespace(told.value);
+      return encodeEnrolledNamespace(resource.value);
     case 'trust':
-      return encodeTrust(told.value);
+      return encodeTrust(resource.value);
   }
 }
 
-function resource(told: CompiledResource, typeUrl: string, name: string): Resource {
-  const value = Buffer.from(encodeTold(told));
+function encoded(resource: CompiledResource, typeUrl: string, name: string): EncodedResource {
+  const value = Buffer.from(encodeResource(resource));
   const version = createHash('sha256').update(value).digest('base64url').slice(0, 16);
   const message = ResourceMessage.encode({
     name,
@@ -84,7 +83,7 @@ const removedTag = (6 << 3) | 2;
  * The part of a DeltaDiscoveryResponse that many nodes share; what is their own is put behind it (protobuf: fields may come in any
  * order, and messages that are joined are one).
  */
-function blockOf(resources: Iterable<Resource>, removed: Iterable<string>): Buffer {
+function blockOf(resources: Iterable<EncodedResource>, removed: Iterable<string>): Buffer {
   const writer = new BinaryWriter();
   for (const { message } of resources) writer.uint32(resourcesTag).bytes(message);
   for (const name of removed) writer.uint32(removedTag).string(name);
@@ -102,19 +101,19 @@ export function responseOf(block: Buffer, typeUrl: string, nonce: string): Buffe
 }
 
 const setKey = (typeUrl: string, node: string | undefined): string => `${typeUrl} ${node ?? ''}`;
-const nothing: ReadonlyMap<string, Resource> = new Map();
+const nothing: ReadonlyMap<string, EncodedResource> = new Map();
 
 export class Resources {
-  readonly #sets = new Map<string, Map<string, Resource>>();
+  readonly #sets = new Map<string, Map<string, EncodedResource>>();
   /** Whole sets, for nodes that know nothing yet. */
-  readonly #whole = new Map<string, Buffer>();
+  readonly #full = new Map<string, Buffer>();
 
-  constructor(told: Iterable<CompiledResource> = []) {
-    this.apply({ updated: [...told], removed: [] });
+  constructor(resources: Iterable<CompiledResource> = []) {
+    this.apply({ updated: [...resources], removed: [] });
   }
 
-  /** Returns what differs now, in what is told. */
-  apply({ updated: told, removed: withdrawn }: ResourceChanges): ChangedNames[] {
+  /** Returns what differs now, in what nodes are sent. */
+  apply({ updated, removed }: ResourceChanges): ChangedNames[] {
     const changed = new Map<string, { typeUrl: string; node: string | undefined; names: Set<string> }>();
     const mark = (typeUrl: string, node: string | undefined, name: string): void => {
       const key = setKey(typeUrl, node);
@@ -122,32 +121,32 @@ export class Resources {
       if (!entry) changed.set(key, (entry = { typeUrl, node, names: new Set() }));
       entry.names.add(name);
     };
-    for (const one of withdrawn) {
-      const [typeUrl, node, name] = placeOf(one);
+    for (const one of removed) {
+      const [typeUrl, node, name] = locationOf(one);
       const key = setKey(typeUrl, node);
       const set = this.#sets.get(key);
       if (!set?.delete(name)) continue;
       if (set.size === 0) this.#sets.delete(key);
       mark(typeUrl, node, name);
     }
-    for (const one of told) {
-      const [typeUrl, node, name] = placeOf(one);
+    for (const one of updated) {
+      const [typeUrl, node, name] = locationOf(one);
       const key = setKey(typeUrl, node);
       let set = this.#sets.get(key);
       if (!set) this.#sets.set(key, (set = new Map()));
-      const now = resource(one, typeUrl, name);
+      const now = encoded(one, typeUrl, name);
       if (set.get(name)?.version === now.version) continue;
       set.set(name, now);
       mark(typeUrl, node, name);
     }
-    for (const key of changed.keys()) this.#whole.delete(key);
+    for (const key of changed.keys()) this.#full.delete(key);
     return [...changed.values()];
   }
 
   /** Of these names, what they are now. */
   block(typeUrl: string, node: string, names: ReadonlySet<string>): Buffer {
     const set = this.of(typeUrl, node) ?? nothing;
-    const there: Resource[] = [];
+    const there: EncodedResource[] = [];
     const removed: string[] = [];
     for (const name of names) {
       const found = set.get(name);
@@ -164,12 +163,12 @@ export class Resources {
     const known = new Map(Object.entries(has));
     if (known.size === 0) {
       const key = setKey(typeUrl, ofOneNode.has(typeUrl) ? node : undefined);
-      let whole = this.#whole.get(key);
-      if (!whole) {
-        whole = blockOf(set.values(), []);
-        if (!ofOneNode.has(typeUrl)) this.#whole.set(key, whole);
+      let full = this.#full.get(key);
+      if (!full) {
+        full = blockOf(set.values(), []);
+        if (!ofOneNode.has(typeUrl)) this.#full.set(key, full);
       }
-      return whole;
+      return full;
     }
     const names = new Set<string>();
     for (const [name, { version }] of set) if (known.get(name) !== version) names.add(name);
@@ -182,12 +181,12 @@ export class Resources {
   }
 
   /** What `node` may know of a type; undefined for types that are not served. */
-  of(typeUrl: string, node: string): ReadonlyMap<string, Resource> | undefined {
+  of(typeUrl: string, node: string): ReadonlyMap<string, EncodedResource> | undefined {
     if (!served.has(typeUrl)) return undefined;
     return this.#sets.get(setKey(typeUrl, ofOneNode.has(typeUrl) ? node : undefined)) ?? nothing;
   }
 }
 
-function placeOf(told: CompiledResource): [typeUrl: string, node: string | undefined, name: string] {
-  return [typeUrlOf[told.kind], 'node' in told ? told.node : undefined, resourceName(told)];
+function locationOf(resource: CompiledResource): [typeUrl: string, node: string | undefined, name: string] {
+  return [typeUrlOf[resource.kind], 'node' in resource ? resource.node : undefined, resourceName(resource)];
 }

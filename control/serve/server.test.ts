@@ -10,7 +10,9 @@ import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '../../src/base/clock.js';
 import { DiscoveryClient, type Subscription } from '../../src/discovery/client.js';
-import { decodeAddress, decodeNodePod, decodeRoute } from '../../src/discovery/decode.js';
+import { decodeAddress } from '../../src/discovery/codec/address.js';
+import { decodeNodePod } from '../../src/discovery/codec/node-pod.js';
+import { decodeRoute } from '../../src/discovery/codec/route.js';
 import { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from '../../src/discovery/gen/discovery.js';
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
 import { createCertificateClient } from '../../src/discovery/certificate-client.js';
@@ -68,7 +70,7 @@ async function serve(
       certificate: ca.serverCertificate([parseIp('127.0.0.1')], ['weft']),
       ca,
       callerOfToken: check,
-      mayHaveCertificate: (node, identity) => compiler.mayHaveCertificate(node, identity),
+      mayRequestCertificate: (node, identity) => compiler.mayRequestCertificate(node, identity),
       certTtlS: undefined,
       onReport,
       log: { info: () => undefined, warn: (_fields, text) => warnings.push(text) },
@@ -106,8 +108,8 @@ async function node(
             ? decodeRoute
             : decodeNodePod;
       const decoded = decode(bytes);
-      if (!decoded.ok) return decoded;
-      if (seen.refuse.has(resource)) return { ok: false, errors: ['not wanted'] };
+      if (!decoded.ok) return { ...decoded, closedForm: undefined };
+      if (seen.refuse.has(resource)) return { ok: false, errors: ['not wanted'], closedForm: undefined };
       return { ok: true, value: () => seen.upserts.push(`${typeUrl.split('.').at(-1)} ${resource}`) };
     },
     removed: (names) => seen.removed.push(...names),
@@ -241,7 +243,7 @@ test('a node reports under its own name, and nobody without a token does', async
     reports.push(`${from} ${version}`),
   );
   const token = await issueToken(state, 'n1', 60);
-  const report = { version: '7', pods: [], missing: [], cniTrouble: '' };
+  const report = { version: '7', pods: [], missing: [], cniProblem: '' };
   await sendNodeReport({ target, rootPem: () => ca.roots, token: () => token }, report);
   assert.deepEqual(reports, ['n1 7']);
   await assert.rejects(

@@ -3,17 +3,16 @@ import type { NodeReport } from '../../src/discovery/gen/weft.js';
 import { objectKey } from '../objects/object-key.js';
 import type { Compiler } from '../compile/compile.js';
 import type { GatewayObject, MeshObject } from '../objects/objects.js';
+import { kindNames, kinds } from '../kinds/kinds.js';
 import type { ObjectProblems } from '../problems/setting-problems.js';
 import type { ApplyQueue, Write } from '../kubernetes/apply-queue.js';
 import type { ObjectProblem } from '../source/kubernetes.js';
 import { acceptedUpdate, invalidBecause } from './accepted.js';
-import { kindNames, kinds } from '../kinds/kinds.js';
 import { rfc3339 } from './conditions.js';
 import { refusedEvent, settingEvent } from './events.js';
-import type { WaypointHealth } from './status.js';
 import { podStatuses } from './pod.js';
 import { removalStatus } from './removal.js';
-import { isOwn, type StatusUpdate } from './status.js';
+import { isOwn, type StatusUpdate, type WaypointHealth } from './status.js';
 import { TransitionLog } from './transition-log.js';
 import { statusPathOf, statusWrite } from './write.js';
 
@@ -33,7 +32,7 @@ export interface StatusWriterOptions {
   readonly onLimit: (limit: string) => void;
 }
 
-/** Kinds whose status the control plane computes from the objects. */
+/** Kinds whose status Weft writes from the object and the registry. A pod's comes from its node's report. */
 const statusKinds = kindNames.filter((kind) => kinds[kind].status);
 
 export class StatusWriter {

@@ -6,6 +6,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText } from '../../src/base/errors.js';
 import { RateLimiter } from '../../src/base/rate-limiter.js';
+import { getOptional } from '../../src/kubernetes/get.js';
 import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 import type { Compiler } from '../compile/compile.js';
 import { namespaceOf } from '../../src/model/labels.js';
@@ -30,9 +31,9 @@ import {
   type RenderSettings,
 } from './render.js';
 
-const soonMs = 200;
-/** How soon it is looked again for what no watch tells: the parameters, the kind of our class. */
-const againMs = 10_000;
+const turnDelayMs = 200;
+/** Parameters and the GatewayClass's kind are not watched: they are read this often. */
+const turnIntervalMs = 10_000;
 /** Whoever changes what is made for a Gateway again and again makes nobody ask for its parameters each time. */
 const parametersFreshMs = 2_000;
 const backoffMs = { min: 1_000, max: 60_000 } as const;
@@ -79,16 +80,16 @@ const isRefusal = (error: unknown): boolean =>
 
 export class WaypointReconciler {
   readonly #options: ReconcileOptions;
-  readonly #made: Readonly<Record<RenderedKind, Reflector<Made>>>;
+  readonly #reflectors: Readonly<Record<RenderedKind, Reflector<Made>>>;
   readonly #byName = new Map<string, Made>();
   readonly #progress = new Map<string, Progress>();
   /** Of a namespace: parameters are parsed on the process's only thread. */
   readonly #parses = new RateLimiter({ burst: 10, perSecond: 1 / 3 });
   readonly #timer: NodeJS.Timeout;
   #classAtMs = 0;
-  #soon: NodeJS.Timeout | undefined;
+  #pendingTurn: NodeJS.Timeout | undefined;
   #running = false;
-  #again = false;
+  #turnAgain = false;
   #stopped = false;
 
   constructor(options: ReconcileOptions) {
@@ -116,27 +117,27 @@ export class WaypointReconciler {
           options.log.warn({ kind: what, why, retryInMs }, 'what waypoints are made of was not heard of'),
         sleep: (ms, stop) => wait(ms, undefined, { signal: stop }).catch(() => undefined),
       });
-    this.#made = {
+    this.#reflectors = {
       serviceAccount: reflector('serviceAccount'),
       service: reflector('service'),
       deployment: reflector('deployment'),
       horizontalPodAutoscaler: reflector('horizontalPodAutoscaler'),
     };
-    for (const kind of renderedKinds) void this.#made[kind].run();
-    this.#timer = setInterval(() => this.changed(), againMs);
+    for (const kind of renderedKinds) void this.#reflectors[kind].run();
+    this.#timer = setInterval(() => this.changed(), turnIntervalMs);
   }
 
   stop(): void {
     this.#stopped = true;
     clearInterval(this.#timer);
-    clearTimeout(this.#soon);
-    for (const kind of renderedKinds) this.#made[kind].stop();
+    clearTimeout(this.#pendingTurn);
+    for (const kind of renderedKinds) this.#reflectors[kind].stop();
   }
 
-  changed(inMs = soonMs): void {
+  changed(inMs = turnDelayMs): void {
     if (this.#stopped) return;
-    this.#soon ??= setTimeout(() => {
-      this.#soon = undefined;
+    this.#pendingTurn ??= setTimeout(() => {
+      this.#pendingTurn = undefined;
       void this.#turn();
     }, inMs);
   }
@@ -144,7 +145,7 @@ export class WaypointReconciler {
   /** How it is with what was made for a Gateway. */
   health(gateway: GatewayObject): WaypointHealth {
     const problem = this.#progress.get(keyOf(gateway))?.problem;
-    const { replicas, conditions } = this.#seen('deployment', gateway) ?? {};
+    const { replicas, conditions } = this.#observed('deployment', gateway) ?? {};
     return {
       ...(problem ? { problem } : {}),
       ...(replicas ? { replicas } : {}),
@@ -153,7 +154,7 @@ export class WaypointReconciler {
   }
 
   /** Only what is ours of that name. */
-  #seen(kind: RenderedKind, gateway: GatewayObject): Made | undefined {
+  #observed(kind: RenderedKind, gateway: GatewayObject): Made | undefined {
     const { name, uid } = gateway.metadata;
     const made = this.#byName.get(madeKey(kind, namespaceOf(gateway), name));
     return made?.owner === uid ? made : undefined;
@@ -161,11 +162,11 @@ export class WaypointReconciler {
 
   async #turn(): Promise<void> {
     const { compiler, leading, log } = this.#options;
-    const synced = renderedKinds.every((kind) => this.#made[kind].synced);
+    const synced = renderedKinds.every((kind) => this.#reflectors[kind].synced);
     if (!leading() || !synced) return;
     if (this.#running) {
       // What has changed may be behind where it is.
-      this.#again = true;
+      this.#turnAgain = true;
       return;
     }
     this.#running = true;
@@ -186,18 +187,19 @@ export class WaypointReconciler {
     } finally {
       this.#running = false;
     }
-    if (this.#again) {
-      this.#again = false;
+    if (this.#turnAgain) {
+      this.#turnAgain = false;
       this.changed();
     }
     const next = Math.min(...[...this.#progress.values()].map(({ notBeforeMs }) => notBeforeMs || Infinity));
-    if (Number.isFinite(next)) this.changed(Math.max(soonMs, next - Date.now()));
+    if (Number.isFinite(next)) this.changed(Math.max(turnDelayMs, next - Date.now()));
   }
 
   /** As soon as the cluster has its kind, which may come after us. */
   async #ensureClass(): Promise<void> {
     const { compiler, config, log } = this.#options;
-    if (compiler.gatewayClass(waypointClass) || Date.now() - this.#classAtMs < againMs - soonMs) return;
+    if (compiler.gatewayClass(waypointClass) || Date.now() - this.#classAtMs < turnIntervalMs - turnDelayMs)
+      return;
     this.#classAtMs = Date.now();
     try {
       const path = `/apis/${gatewayGroup}/v1/gatewayclasses/${waypointClass}`;
@@ -234,7 +236,7 @@ export class WaypointReconciler {
     if (Date.now() < progress.notBeforeMs) return;
     const before = progress.problem;
     try {
-      progress.problem = await this.#carryOut(gateway, progress);
+      progress.problem = await this.#apply(gateway, progress);
       progress.failures = progress.notBeforeMs = 0;
     } catch (error) {
       const longest = Math.min(backoffMs.min * 2 ** progress.failures++, backoffMs.max);
@@ -250,7 +252,7 @@ export class WaypointReconciler {
   }
 
   /** Returns what only another Gateway, or other parameters, can mend. Errors: ApiError. */
-  async #carryOut(gateway: GatewayObject, progress: Progress): Promise<WaypointProblem | undefined> {
+  async #apply(gateway: GatewayObject, progress: Progress): Promise<WaypointProblem | undefined> {
     const { config, roots, settings } = this.#options;
     const namespace = namespaceOf(gateway);
     const named = parametersOf(gateway);
@@ -288,13 +290,13 @@ export class WaypointReconciler {
       progress.applied.set(path, { text, fingerprint: '', atMs: Date.now() });
     }
     for (const object of rendering.objects) {
-      const problem = await this.#keep(gateway, object, progress);
+      const problem = await this.#applyObject(gateway, object, progress);
       if (problem) return problem;
     }
-    const autoscaler = this.#seen('horizontalPodAutoscaler', gateway);
+    const autoscaler = this.#observed('horizontalPodAutoscaler', gateway);
     if (autoscaler && !rendering.objects.some(({ kind }) => kind === 'horizontalPodAutoscaler')) {
       const at = pathOf('horizontalPodAutoscaler', namespace, autoscaler.name);
-      await requestJson(config, 'DELETE', at, { preconditions: { uid: autoscaler.uid } }).catch(ignoreGone);
+      await requestJson(config, 'DELETE', at, { preconditions: { uid: autoscaler.uid } }).catch(ignoreAbsent);
       progress.applied.delete(at);
     }
     return undefined;
@@ -309,15 +311,11 @@ export class WaypointReconciler {
     const path = `/api/v1/namespaces/${namespace}/configmaps/${configMap}`;
     if (progress.parametersPath === path && Date.now() - progress.parametersAtMs < parametersFreshMs)
       return progress.parameters;
-    let read: Progress['parameters'];
-    try {
-      const found = (await requestJson(this.#options.config, 'GET', path)) as {
-        readonly data?: Readonly<Record<string, string>>;
-      };
-      read = found.data ?? {};
-    } catch (error) {
-      if (!(error instanceof ApiError) || error.status !== 404) throw error;
-    }
+    const found = await getOptional<{ readonly data?: Readonly<Record<string, string>> }>(
+      this.#options.config,
+      path,
+    );
+    const read = found && (found.data ?? {});
     progress.parameters = read;
     progress.parametersPath = path;
     progress.parametersAtMs = Date.now();
@@ -325,14 +323,14 @@ export class WaypointReconciler {
   }
 
   /** Returns why what is there is left as it is. Errors: ApiError. */
-  async #keep(
+  async #applyObject(
     gateway: GatewayObject,
     { kind, path, body }: RenderedObject,
     progress: Progress,
   ): Promise<WaypointProblem | undefined> {
     const { config, log } = this.#options;
     const text = JSON.stringify(body);
-    const seen = this.#seen(kind, gateway);
+    const seen = this.#observed(kind, gateway);
     const applied = progress.applied.get(path);
     const asApplied = applied?.text === text;
     if (asApplied && seen?.fingerprint === applied.fingerprint) return undefined;
@@ -342,7 +340,7 @@ export class WaypointReconciler {
       return undefined;
     }
     if (!seen) {
-      const found = await requestJson(config, 'GET', path).catch(ignoreGone);
+      const found = await getOptional<object>(config, path);
       const owner = found === undefined ? gateway.metadata.uid : readMade(kind, found).owner;
       // Somebody else's application may be named so: its pods would be told apart from ours by nothing.
       if (owner !== gateway.metadata.uid) {
@@ -366,7 +364,7 @@ const keyOf = (gateway: GatewayObject): string =>
   `${namespaceOf(gateway)}/${gateway.metadata.name} ${gateway.metadata.uid ?? ''}`;
 const applyPath = (path: string, force: boolean): string =>
   `${path}?fieldManager=${manager}${force ? '&force=true' : ''}`;
-const ignoreGone = (error: unknown): undefined => {
+const ignoreAbsent = (error: unknown): undefined => {
   if (error instanceof ApiError && error.status === 404) return undefined;
   throw error;
 };

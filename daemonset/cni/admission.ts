@@ -3,7 +3,7 @@ import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
 import type { AddRequest, Reply } from './protocol.js';
 
 /** Longer than the control plane takes to tell of a pod that it sees; the plugin waits for 30 s. */
-const toldMsMax = { enrolled: 8_000, other: 2_000 } as const;
+const unknownMsMax = { enrolled: 8_000, other: 2_000 } as const;
 /** A pod that is held without a certificate is closed, and would be Ready by its probes: it starts when it has one. */
 const certificateMsMax = 5_000;
 const lookMs = 20;
@@ -47,7 +47,7 @@ export async function admit(request: AddRequest, options: AdmissionOptions): Pro
     const waitedMs = options.now() - began;
     // Nobody will tell soon, and nothing is known that speaks against it: DNS may be what the agent itself waits for.
     if (!enrolled && !(options.synced() && options.connected())) return { ok: true };
-    if (waitedMs >= (enrolled ? toldMsMax.enrolled : toldMsMax.other)) {
+    if (waitedMs >= (enrolled ? unknownMsMax.enrolled : unknownMsMax.other)) {
       if (!enrolled || options.whenAgentIsAway === 'start') return { ok: true };
       return {
         ok: false,

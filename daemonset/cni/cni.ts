@@ -54,7 +54,7 @@ export class Cni {
   readonly #options: CniOptions;
   readonly #install: CniInstall;
   #server: Awaited<ReturnType<typeof serveCni>> | undefined;
-  #trouble = '';
+  #problem = '';
 
   private constructor(options: CniOptions) {
     this.#options = options;
@@ -84,7 +84,7 @@ export class Cni {
 
   /** Why it is not in its place; empty where it is. */
   get problem(): string {
-    return this.#trouble;
+    return this.#problem;
   }
 
   /** Puts right what is not as it should be; call once it is known whom it concerns: before, it would hold others up. */
@@ -93,11 +93,11 @@ export class Cni {
     try {
       this.#install.writeNamespaces(enrolledNamespaces);
       if (this.#install.keep()) log.info({ confDir }, 'the CNI plugin is in its place');
-      this.#trouble = '';
+      this.#problem = '';
     } catch (error) {
       const why = errorText(error);
-      if (why !== this.#trouble) log.error({ error: why }, 'the CNI plugin is not in its place, tried again');
-      this.#trouble = why;
+      if (why !== this.#problem) log.error({ error: why }, 'the CNI plugin is not in its place, tried again');
+      this.#problem = why;
     }
   }
 

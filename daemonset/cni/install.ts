@@ -21,7 +21,7 @@ const pluginType = 'weft-cni';
 /** A single plugin's configuration that was made a list: what it was is kept under this ending, which no runtime reads. */
 const savedSuffix = '.weft-saved';
 
-export interface CniPlaces {
+export interface CniPaths {
   /** The plugin as it was built. */
   readonly program: string;
   readonly binDir: string;
@@ -90,11 +90,11 @@ export class CniInstall {
   #seen = '';
   #namespaces: string | undefined;
 
-  constructor(private readonly places: CniPlaces) {}
+  constructor(private readonly paths: CniPaths) {}
 
   /** Puts right what is not; tells whether something was. Errors: WEFT_CNI_CONFIG. */
   keep(): boolean {
-    const { binDir, confDir, program, socket, namespaces, whenAgentIsAway } = this.places;
+    const { binDir, confDir, program, socket, namespaces, whenAgentIsAway } = this.paths;
     const name = activeConf(existsSync(confDir) ? readdirSync(confDir) : []);
     if (name === undefined) {
       throw new WeftError('WEFT_CNI_CONFIG', `${confDir} holds no CNI configuration yet`, {
@@ -118,7 +118,7 @@ export class CniInstall {
 
   /** Takes it out again: the entry first, so that no runtime looks for a program that is gone. */
   remove(): void {
-    const { binDir, confDir } = this.places;
+    const { binDir, confDir } = this.paths;
     for (const name of existsSync(confDir) ? readdirSync(confDir) : []) {
       const path = join(confDir, name);
       if (name.endsWith(savedSuffix)) {
@@ -133,13 +133,13 @@ export class CniInstall {
       if (list) replace(path, `${JSON.stringify(list, null, 2)}\n`);
     }
     rmSync(join(binDir, pluginType), { force: true });
-    rmSync(dirname(this.places.namespaces), { recursive: true, force: true });
+    rmSync(dirname(this.paths.namespaces), { recursive: true, force: true });
   }
 
   /** What writeNamespaces() last put there, also in a former life of the agent; nothing on a new node. Throws where that is not known. */
   readNamespaces(): ReadonlySet<string> {
     try {
-      return new Set(readFileSync(this.places.namespaces, 'utf8').split('\n').filter(Boolean));
+      return new Set(readFileSync(this.paths.namespaces, 'utf8').split('\n').filter(Boolean));
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return new Set();
       throw error;
@@ -148,7 +148,7 @@ export class CniInstall {
 
   /** Namespaces whose pods wait while no agent answers; it outlives the agent and a reboot. */
   writeNamespaces(names: Iterable<string>): void {
-    const path = this.places.namespaces;
+    const path = this.paths.namespaces;
     const text = [...names]
       .sort()
       .map((name) => `${name}\n`)

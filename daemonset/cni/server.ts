@@ -24,7 +24,7 @@ export async function serveCni({ path, onAdd }: CniServerOptions): Promise<{ clo
     socket.on('close', () => sockets.delete(socket));
     let text = '';
     let asked = false;
-    const answer = (value: Reply): void => void socket.end(`${JSON.stringify(value)}\n`);
+    const reply = (value: Reply): void => void socket.end(`${JSON.stringify(value)}\n`);
     socket.setEncoding('utf8');
     socket.setTimeout(readMsMax, () => socket.destroy());
     socket.on('error', () => socket.destroy());
@@ -37,8 +37,8 @@ export async function serveCni({ path, onAdd }: CniServerOptions): Promise<{ clo
       asked = true;
       socket.setTimeout(0);
       const request = decodeRequest(text.slice(0, end));
-      if (!request) return answer({ ok: false, message: 'the question cannot be read' });
-      onAdd(request).then(answer, (error: unknown) => answer({ ok: false, message: errorText(error) }));
+      if (!request) return reply({ ok: false, message: 'the question cannot be read' });
+      onAdd(request).then(reply, (error: unknown) => reply({ ok: false, message: errorText(error) }));
     });
   });
   server.maxConnections = connectionsMax;

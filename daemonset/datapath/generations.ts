@@ -3,8 +3,8 @@
  * What is configured is copied; connections that the kernel carries stay with the programs and maps they began under, which
  * are taken away when the last of them has ended.
  *
- *   <instance>/links, pods   hooks that exist once: connect(), socket(), arrivals
- *   <instance>/owners        for which pod each hook of arrivals is (owners.ts)
+ *   <instance>/links, pods   hooks that exist once: connect(), socket(), the pods' inbound hooks
+ *   <instance>/owners        for which pod each inbound hook was attached (owners.ts)
  *   <instance>/<layout>/     maps, by name
  *   <instance>/<layout>/links  hooks that former generations keep: the life of connections, getpeername(), setsockopt()
  *   <instance>/<layout>/ready    the maps have their rows (a directory: the BPF file system has no files)
@@ -13,23 +13,13 @@
 import { existsSync, mkdirSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { WeftError } from '../../src/base/errors.js';
-import {
-  BpfMap,
-  BpfRing,
-  NativeError,
-  detach,
-  pinAgain,
-  pinnedLayout,
-  type ObjectLayout,
-} from '../../native/index.js';
+import { NativeError, detach, pinAgain, pinnedLayout, type ObjectLayout } from '../../native/index.js';
 import { flowsPerTurnMax, FlowReader } from '../maps/flows.js';
 import { converter, type Convert } from '../maps/layout.js';
+import { removePodRows } from '../maps/former-rows.js';
 import { liveTable, type LiveTable } from '../maps/live.js';
-import type { MapName } from '../maps/rows.generated.js';
+import { PinnedMaps } from '../maps/pinned.js';
 import { ownersDir } from './owners.js';
-
-/** By these a generation takes part in new connections. */
-const involving: readonly MapName[] = ['weft_pods', 'weft_probe', 'weft_local'];
 
 const ready = (dir: string): string => join(dir, 'ready');
 const retired = (dir: string): string => join(dir, 'retired');
@@ -64,11 +54,7 @@ export function takeCharge(dir: string): void {
 
 export function retire(dir: string): void {
   mkdirSync(retired(dir), { recursive: true });
-  for (const name of involving) {
-    const map = new BpfMap(join(dir, name));
-    for (const key of map.keys()) map.remove(key);
-    map.close();
-  }
+  removePodRows(dir);
 }
 
 /**
@@ -97,8 +83,8 @@ export function removePins(dir: string): void {
 /** A former generation, while it has connections. */
 export class FormerGeneration {
   readonly live: LiveTable;
-  readonly #map: BpfMap;
-  readonly #ring: BpfRing;
+  readonly #maps: PinnedMaps;
+  readonly #ring: ReturnType<PinnedMaps['ring']>;
   readonly #flow: Convert;
   readonly #recordSize: number;
 
@@ -113,11 +99,15 @@ export class FormerGeneration {
     if (recordSize === undefined) throw new NativeError('NATIVE_LAYOUT', `${pin} has no types`, 0, '');
     this.#recordSize = recordSize;
     this.#flow = converter('weft_flow', structs, layout.structs);
-    this.#map = new BpfMap(pin);
+    this.#maps = new PinnedMaps(dir);
     // Builds that have no such map did not count.
     const isCounted = existsSync(join(dir, 'weft_shares'));
-    this.live = liveTable(this.#map, isCounted, converter('weft_live', structs, layout.structs));
-    this.#ring = new BpfRing(join(dir, 'weft_flows'));
+    this.live = liveTable(
+      this.#maps.get('weft_live'),
+      isCounted,
+      converter('weft_live', structs, layout.structs),
+    );
+    this.#ring = this.#maps.ring('weft_flows');
   }
 
   drain(): FlowReader | undefined {
@@ -130,11 +120,11 @@ export class FormerGeneration {
   }
 
   get size(): number {
-    return this.#map.keys().length;
+    return this.#maps.get('weft_live').keys().length;
   }
 
   close(): void {
-    this.#map.close();
+    this.#maps.close();
     this.#ring.close();
   }
 

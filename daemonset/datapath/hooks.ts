@@ -10,7 +10,7 @@ import { encodeU64 } from '../maps/row.js';
 import { Owners } from './owners.js';
 
 /** What became of hooks of a former build: those of dead namespaces are removed, and some may have to wait. */
-export interface Arrivals {
+export interface AdoptedHooks {
   readonly dead: readonly bigint[];
   /** Cookie to reason: the former program stays in force there, and refuses. */
   readonly failed: ReadonlyMap<bigint, string>;
@@ -103,7 +103,7 @@ export class PodHooks {
   }
 
   /** This build's program for all that is attached; what fails for one does not keep it from others. */
-  async adopt(cookies: readonly bigint[] = this.attached()): Promise<Arrivals> {
+  async adopt(cookies: readonly bigint[] = this.attached()): Promise<AdoptedHooks> {
     const dead: bigint[] = [];
     const failed = new Map<bigint, string>();
     for (const cookie of cookies) {

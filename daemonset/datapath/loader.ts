@@ -28,12 +28,12 @@ import {
   takeCharge,
   wasReady,
 } from './generations.js';
-import { copyRows } from '../maps/copy.js';
+import { copyRows } from '../maps/former-rows.js';
 import type { FlowReader } from '../maps/flows.js';
 import { layoutId } from '../maps/layout.js';
 import { liveTable, type LiveTable } from '../maps/live.js';
 import { NodeMaps } from '../maps/node-maps.js';
-import { PodHooks, type Arrivals } from './hooks.js';
+import { PodHooks, type AdoptedHooks } from './hooks.js';
 
 const bpffs = '/sys/fs/bpf';
 export const pinRoot = join(bpffs, 'weft');
@@ -77,8 +77,8 @@ export class Datapath {
   readonly maps: NodeMaps;
   #former: FormerGeneration[] = [];
   readonly hooks: PodHooks;
-  /** Of the last start: see {@link Datapath.retryArrivals}. */
-  arrivals: Arrivals = { dead: [], failed: new Map() };
+  /** Of the last start: see {@link Datapath.retryHooks}. */
+  adoptedHooks: AdoptedHooks = { dead: [], failed: new Map() };
 
   /** `cgroups`: where the node's control groups are mounted; the process's own where absent. */
   constructor(
@@ -118,12 +118,12 @@ export class Datapath {
       if (!isReady(this.dir)) await this.#begin(replaced);
       if (existsSync(join(this.dir, 'weft_listeners'))) await listen();
       if (replaced.length > 0) this.maps.node.setTakeover(true);
-      // Notes first: a captured connection without its note would be dropped.
+      // Handoff records first: a captured connection without its record would be dropped.
       await load(objectPath('sockops'), this.dir, new Uint8Array(), [
         this.#cgroupHook('weft_sockops', this.dir),
         this.#cgroupHook('weft_sock_release', this.dir),
       ]);
-      if (replaced.length > 0) await this.#judgeArrivals();
+      if (replaced.length > 0) await this.#adoptHooks();
       await this.#attachConnect();
       if (replaced.length > 0) this.#takeOver(replaced);
       const missing = await this.#startOptional();
@@ -154,25 +154,25 @@ export class Datapath {
     ]);
   }
 
-  /** Before connect() is this build's, so that no connection finds its note unread: from here on notes are written by both. */
-  async #judgeArrivals(): Promise<void> {
-    this.arrivals = await this.hooks.adopt();
+  /** Before connect() is this build's, so that every handoff record is read: from here on both builds write them. */
+  async #adoptHooks(): Promise<void> {
+    this.adoptedHooks = await this.hooks.adopt();
   }
 
   /**
-   * Once more for pods whose arrivals are still judged by the former build's program: it finds no notes any more, so it refuses
+   * Once more for pods whose inbound hook is still the former build's program: it finds no handoff records any more, so it refuses
    * what the mesh would let in. A pod that is enrolled gets this build's program by that. Cookies to reasons, where they changed.
    */
-  async retryArrivals(onFailed: (failed: Readonly<Record<string, string>>) => void): Promise<void> {
-    const before = this.arrivals.failed;
+  async retryHooks(onFailed: (failed: Readonly<Record<string, string>>) => void): Promise<void> {
+    const before = this.adoptedHooks.failed;
     if (before.size === 0) return;
     try {
       const attached = new Set(this.hooks.attached());
-      this.arrivals = await this.hooks.adopt([...before.keys()].filter((cookie) => attached.has(cookie)));
+      this.adoptedHooks = await this.hooks.adopt([...before.keys()].filter((cookie) => attached.has(cookie)));
     } catch {
       return; // nothing is known of them: they are tried again
     }
-    const failed = Object.fromEntries(this.arrivals.failed);
+    const failed = Object.fromEntries(this.adoptedHooks.failed);
     if (JSON.stringify(failed) !== JSON.stringify(Object.fromEntries(before))) onFailed(failed);
   }
 
@@ -200,7 +200,7 @@ export class Datapath {
   }
 
   /** Takes former generations without connections out of the kernel; returns how many are left. */
-  settle(onFlows: (flows: FlowReader) => void): number {
+  removeFormer(onFlows: (flows: FlowReader) => void): number {
     this.#former = this.#former.filter((former) => {
       if (former.size > 0) return true;
       // An entry goes when its end has been told: what was told last is in the ring.

@@ -1,12 +1,12 @@
 /** What the agent asks discovery for, and what it was told so far. Sole owner of the pods that this node is to hold. */
+import { readAddress } from '../../src/discovery/codec/address.js';
 import {
   decodeEnrolledNamespace,
   decodeNodePod,
   decodeUncapturedPod,
-  readAddress,
-  readAuthorization,
-} from '../../src/discovery/decode.js';
-import { keepOr, subscribe } from '../../src/discovery/reading.js';
+} from '../../src/discovery/codec/node-pod.js';
+import { readAuthorization } from '../../src/discovery/codec/policy.js';
+import { keepOr, subscribe } from '../../src/discovery/subscription.js';
 import type { DiscoveryOptions } from '../../src/discovery/client.js';
 import { typeUrls } from '../../src/discovery/types.js';
 import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';

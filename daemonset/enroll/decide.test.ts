@@ -1,39 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseIp } from '../../src/model/address.js';
-import { parseSpiffeId } from '../../src/model/identity.js';
 import type { NodePod } from '../../src/model/node-pod.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
+import { pod as podOf } from '../../test/support/mesh.js';
 import type { LocalPod } from '../worker-ipc.js';
 import type { Observation } from '../pod/netns.js';
 import { decideSteps, type Hooks, type Intent, type Steps } from './decide.js';
 
-function pod(name: string, more: Partial<NodePod> = {}): NodePod {
-  return {
-    uid: `Kubernetes//Pod/shop/${name}` as WorkloadUid,
-    name,
-    namespace: 'shop',
-    identity: parseSpiffeId('spiffe://cluster.local/ns/shop/sa/default'),
-    addresses: [parseIp('10.0.0.1')],
-    netns: `/run/netns/${name}`,
-    podUid: '',
-    probePorts: [],
-    excludeOutboundPorts: [],
-    excludeOutboundCidrs: [],
-    excludeInboundPorts: [],
-    outboundUnknown: 'allow',
-    sameNode: 'kernel',
-    splice: true,
-    unsplicedPorts: [],
-    agentDown: 'refuse',
-    cutPreexisting: false,
-    rootsVersion: '1',
-    ...more,
-  } as NodePod;
-}
+const pod = (name: string, more: Partial<NodePod> = {}): NodePod =>
+  podOf(name, '10.0.0.1', { netns: `/run/netns/${name}`, ...more });
 const held = (p: NodePod, cookie: bigint): [WorkloadUid, LocalPod] => [
   p.uid,
-  { pod: p, netns: { cookie, netns: p.netns } },
+  { pod: p, netns: { cookie, path: p.netns } },
 ];
 
 const at = (cookie: bigint): Observation => ({ kind: 'present', cookie });

@@ -62,20 +62,21 @@ export type Uncaptured = ReadonlyMap<WorkloadUid, Pick<UncapturedPod, 'uid' | 'p
  */
 export function decideSteps(
   intents: readonly Intent[],
-  held: ReadonlyMap<WorkloadUid, LocalPod>,
+  current: ReadonlyMap<WorkloadUid, LocalPod>,
   hooks: Hooks,
   uncaptured: Uncaptured = new Map(),
 ): Steps {
   const wanted = new Map<WorkloadUid, Intent>(intents.map((intent) => [intent.pod.uid, intent]));
-  const winners = winnersOf(intents, held, hooks);
+  const winners = winnersOf(intents, current, hooks);
   const attached = new Set(hooks.attached);
   const enroll: LocalPod[] = [];
   const change: LocalPod[] = [];
   const release: LocalPod[] = [];
   const waiting: Waiting[] = [];
 
-  for (const [uid, local] of held) if (isGone(local, wanted.get(uid), hooks, uncaptured)) release.push(local);
-  const taken = addressesTaken(intents, winners, held, new Set(release));
+  for (const [uid, local] of current)
+    if (isGone(local, wanted.get(uid), hooks, uncaptured)) release.push(local);
+  const taken = addressesTaken(intents, winners, current, new Set(release));
   for (const intent of intents) {
     const { pod, seen } = intent;
     const { uid } = pod;
@@ -88,7 +89,7 @@ export function decideSteps(
       waiting.push({ uid, why: `its network namespace belongs to ${String(winner)}`, state: 'refused' });
       continue;
     }
-    const before = held.get(uid);
+    const before = current.get(uid);
     const ip = isWorkload(uid) ? pod.addresses.find((one) => (taken.get(one) ?? uid) !== uid) : undefined;
     if (!before && ip !== undefined) {
       waiting.push({ uid, why: `its address ${ip} belongs to ${String(taken.get(ip))}`, state: 'refused' });
@@ -98,14 +99,17 @@ export function decideSteps(
       waiting.push({ uid, why: 'the pod has no address yet', state: 'coming' });
       continue;
     }
-    const local: LocalPod = { pod, netns: { cookie: seen.cookie, netns: pod.netns } };
+    const local: LocalPod = { pod, netns: { cookie: seen.cookie, path: pod.netns } };
     // Without its hook it is in the mesh by name only.
     if (before?.netns.cookie !== seen.cookie || !attached.has(seen.cookie)) enroll.push(local);
     else if (!sameSettings(before.pod, pod)) change.push(local);
   }
 
-  const known = new Set<bigint>([...winners.keys(), ...[...held.values()].map(({ netns }) => netns.cookie)]);
-  const unfound = intents.filter(({ pod, seen }) => seen.kind !== 'present' && !held.has(pod.uid));
+  const known = new Set<bigint>([
+    ...winners.keys(),
+    ...[...current.values()].map(({ netns }) => netns.cookie),
+  ]);
+  const unfound = intents.filter(({ pod, seen }) => seen.kind !== 'present' && !current.has(pod.uid));
   const unfoundKeys = new Set(unfound.map(({ pod }) => hooks.ownerKey(pod)));
   // A key is a hash, and a node may have many such pods: asked for each second, made only where a hook is left over.
   let unmeantKeys: ReadonlySet<string> | undefined;
@@ -151,12 +155,12 @@ function isGone(local: LocalPod, intent: Intent | undefined, hooks: Hooks, uncap
  */
 function winnersOf(
   intents: readonly Intent[],
-  held: ReadonlyMap<WorkloadUid, LocalPod>,
+  current: ReadonlyMap<WorkloadUid, LocalPod>,
   hooks: Hooks,
 ): ReadonlyMap<bigint, Intent> {
   const winners = new Map<bigint, Intent>();
   const rank = ({ pod }: Intent, cookie: bigint): number => {
-    if (held.get(pod.uid)?.netns.cookie === cookie) return 0;
+    if (current.get(pod.uid)?.netns.cookie === cookie) return 0;
     if (hooks.ownerOf(cookie) === hooks.ownerKey(pod)) return 1;
     return isWorkload(pod.uid) ? 3 : 2;
   };
@@ -178,14 +182,14 @@ function winnersOf(
 function addressesTaken(
   intents: readonly Intent[],
   winners: ReadonlyMap<bigint, Intent>,
-  held: ReadonlyMap<WorkloadUid, LocalPod>,
+  current: ReadonlyMap<WorkloadUid, LocalPod>,
   released: ReadonlySet<LocalPod>,
 ): ReadonlyMap<IpAddress, WorkloadUid> {
   const taken = new Map<IpAddress, WorkloadUid>();
   const take = ({ uid, addresses }: NodePod): void => {
     for (const ip of addresses) if (!taken.has(ip)) taken.set(ip, uid);
   };
-  for (const local of held.values()) if (!released.has(local)) take(local.pod);
+  for (const local of current.values()) if (!released.has(local)) take(local.pod);
   const there = intents
     .filter(({ pod, seen }) => seen.kind === 'present' && winners.get(seen.cookie)?.pod.uid === pod.uid)
     .map(({ pod }) => pod)

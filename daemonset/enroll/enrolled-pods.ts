@@ -4,7 +4,7 @@ import type { LocalPod } from '../worker-ipc.js';
 
 export class EnrolledPods {
   /** Wholly or half enrolled. */
-  readonly #held = new Map<WorkloadUid, LocalPod>();
+  readonly #all = new Map<WorkloadUid, LocalPod>();
   /** Of these, those that are not wholly enrolled: tried again, and released as the others are. */
   readonly #incomplete = new Set<WorkloadUid>();
   readonly #byCookie = new Map<bigint, LocalPod>();
@@ -16,19 +16,19 @@ export class EnrolledPods {
   readonly #since = new Map<bigint, number>();
 
   /** Wholly or half enrolled. */
-  get held(): ReadonlyMap<WorkloadUid, LocalPod> {
-    return this.#held;
+  get all(): ReadonlyMap<WorkloadUid, LocalPod> {
+    return this.#all;
   }
 
   /** Pods in the mesh. */
   get enrolled(): ReadonlyMap<WorkloadUid, LocalPod> {
     return this.#incomplete.size === 0
-      ? this.#held
-      : new Map([...this.#held].filter(([uid]) => !this.#incomplete.has(uid)));
+      ? this.#all
+      : new Map([...this.#all].filter(([uid]) => !this.#incomplete.has(uid)));
   }
 
   isEnrolled(uid: WorkloadUid): boolean {
-    return this.#held.has(uid) && !this.#incomplete.has(uid);
+    return this.#all.has(uid) && !this.#incomplete.has(uid);
   }
 
   /** Of the pod in this network namespace. */
@@ -57,11 +57,11 @@ export class EnrolledPods {
   begin(local: LocalPod): void {
     const { uid } = local.pod;
     const { cookie } = local.netns;
-    const before = this.#held.get(uid);
+    const before = this.#all.get(uid);
     // Its release failed, and is tried again: two namespaces of one name would share what is kept by name.
     if (before && before.netns.cookie !== cookie)
       throw new Error('its former network namespace is not released yet');
-    this.#held.set(uid, local);
+    this.#all.set(uid, local);
     this.#incomplete.add(uid);
     this.#byCookie.set(cookie, local);
   }
@@ -84,7 +84,7 @@ export class EnrolledPods {
 
   /** Other settings of a pod in its namespace. */
   replace(local: LocalPod): void {
-    this.#held.set(local.pod.uid, local);
+    this.#all.set(local.pod.uid, local);
     this.#byCookie.set(local.netns.cookie, local);
   }
 
@@ -92,7 +92,7 @@ export class EnrolledPods {
     const { uid } = local.pod;
     const { cookie } = local.netns;
     this.#settling.delete(uid);
-    this.#held.delete(uid);
+    this.#all.delete(uid);
     this.#incomplete.delete(uid);
     if (this.#byCookie.get(cookie) === local) this.#byCookie.delete(cookie);
     this.#since.delete(cookie);

@@ -249,7 +249,7 @@ test('a wanted pod that is not found after a restart keeps its hook, and policy 
   assert.equal(node.enroller.enrolled.size, 0);
   node.want('a', 1n);
   await node.pass();
-  assert.equal(node.enroller.podOf(1n)?.netns.netns, '/tmp/a');
+  assert.equal(node.enroller.podOf(1n)?.netns.path, '/tmp/a');
   node.wanted.clear();
   await node.pass();
   assert.equal(node.enroller.podOf(1n), undefined);

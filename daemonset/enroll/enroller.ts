@@ -154,7 +154,7 @@ export class Enroller {
 
   /** The worker that had their listeners is gone: they are made anew. Capture stays, and refuses meanwhile. */
   lostListeners(uids: readonly WorkloadUid[]): void {
-    for (const uid of uids) if (this.#pods.held.has(uid)) this.#pods.markIncomplete(uid);
+    for (const uid of uids) if (this.#pods.all.has(uid)) this.#pods.markIncomplete(uid);
   }
 
   /** Runs a pass. Passes that are asked for while one runs are one more, after it. Never rejects. */
@@ -198,7 +198,7 @@ export class Enroller {
    */
   async pass(desired: Desired): Promise<boolean> {
     const steps = this.#decide(desired);
-    this.#noteWaiting(steps.waiting, desired.wanted);
+    this.#recordWaiting(steps.waiting, desired.wanted);
     this.#keep(steps.kept, desired.wanted);
     await this.#releaseAll(steps);
     for (const local of steps.change)
@@ -267,7 +267,7 @@ export class Enroller {
     const attached = this.#attachedFor(wanted);
     return decideSteps(
       this.#observer.observe([...wanted.values()]),
-      this.#pods.held,
+      this.#pods.all,
       {
         attached: attached.filter((cookie) => !this.#pods.isIncomplete(cookie)),
         namespaceOf: (cookie) => hooks.namespaceOf(cookie),
@@ -284,7 +284,7 @@ export class Enroller {
   }
 
   /** Replaces why pods wait by what this pass found. */
-  #noteWaiting(waiting: readonly Waiting[], wanted: ReadonlyMap<WorkloadUid, NodePod>): void {
+  #recordWaiting(waiting: readonly Waiting[], wanted: ReadonlyMap<WorkloadUid, NodePod>): void {
     this.#waiting.clear();
     const before = new Set(this.#unknown);
     this.#unknown.clear();
@@ -320,7 +320,7 @@ export class Enroller {
       log,
       settleMs = conntrackSettleMs,
     } = this.#parts;
-    const { cookie, netns } = local.netns;
+    const { cookie, path: netns } = local.netns;
     const { uid } = local.pod;
     this.#pods.begin(local);
     // What is left there of another pod, write() replaces.
@@ -348,7 +348,7 @@ export class Enroller {
   async #change(local: LocalPod): Promise<void> {
     const { maps, workers, verdicts } = this.#parts;
     const { cookie } = local.netns;
-    const before = this.#pods.held.get(local.pod.uid);
+    const before = this.#pods.all.get(local.pod.uid);
     try {
       maps.write(local.pod, cookie, true);
     } catch (error) {
@@ -418,7 +418,7 @@ export class Enroller {
       kept.length > 0 ? new Map([...wanted.values()].map((pod) => [ownerKey(pod), pod])) : undefined;
     for (const cookie of kept) {
       const pod = byOwner?.get(this.#parts.hooks.owners.of(cookie) ?? '');
-      if (pod) lost.push({ pod, netns: { cookie, netns: '' } });
+      if (pod) lost.push({ pod, netns: { cookie, path: '' } });
     }
     this.#pods.setLost(lost);
     const text = kept.join(' ');

@@ -52,10 +52,10 @@ const ended = (error: unknown): boolean =>
   ['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '');
 
 export class NetnsFinder {
-  readonly #held = new Map<string, OpenNetns>();
+  readonly #open = new Map<string, OpenNetns>();
   /** Descriptors that are held no more, oldest first. */
   readonly #lingering: { readonly fd: number; readonly untilMs: number }[] = [];
-  #trouble: string | undefined;
+  #problem: string | undefined;
 
   constructor(
     private readonly proc = '/proc',
@@ -67,7 +67,7 @@ export class NetnsFinder {
    * processes were seen.
    */
   get problem(): string | undefined {
-    return this.#trouble;
+    return this.#problem;
   }
 
   /**
@@ -75,14 +75,14 @@ export class NetnsFinder {
    * namespace that is held, while others are in another one, has a new sandbox; where not all could be seen that is not known.
    */
   refresh(wanted: ReadonlySet<string>): void {
-    this.#trouble = undefined;
+    this.#problem = undefined;
     while ((this.#lingering[0]?.untilMs ?? Infinity) <= this.nowMs())
       closeSync((this.#lingering.shift() as { readonly fd: number }).fd);
-    for (const uid of [...this.#held.keys()]) if (!wanted.has(uid)) this.forget(uid);
+    for (const uid of [...this.#open.keys()]) if (!wanted.has(uid)) this.forget(uid);
     const sought = new Map<string, Candidate[]>();
     for (const uid of wanted) {
-      const held = this.#held.get(uid);
-      if (!held || !this.#isLed(held)) sought.set(uid, []);
+      const open = this.#open.get(uid);
+      if (!open || !this.#isLed(open)) sought.set(uid, []);
     }
     if (sought.size === 0) return;
     let own: { readonly net: string; readonly user: string };
@@ -91,11 +91,11 @@ export class NetnsFinder {
       own = { net: this.#linkOf('self', 'net'), user: this.#linkOf('self', 'user') };
       pids = readdirSync(this.proc).filter((name) => /^\d+$/.test(name));
     } catch (error) {
-      this.#trouble = errorText(error);
+      this.#problem = errorText(error);
       return;
     }
     // At least this process is there: a /proc that shows none shows nothing.
-    if (pids.length === 0) this.#trouble = `${this.proc} shows no process`;
+    if (pids.length === 0) this.#problem = `${this.proc} shows no process`;
     for (const pid of pids) {
       const uid = this.#look(() => podUidOf(readFileSync(join(this.proc, pid, 'cgroup'), 'utf8')));
       const candidates = uid === undefined ? undefined : sought.get(uid);
@@ -110,20 +110,20 @@ export class NetnsFinder {
   }
 
   #take(uid: string, candidates: readonly Candidate[]): void {
-    const held = this.#held.get(uid);
-    const within = held && candidates.find(({ link }) => link === held.link);
+    const open = this.#open.get(uid);
+    const within = open && candidates.find(({ link }) => link === open.link);
     if (within) {
-      held.leader = within.pid;
+      open.leader = within.pid;
       return;
     }
     const [first] = candidates;
     if (!first) return;
     // Of one that nobody was in yet (the CNI plugin is ahead), other processes are the former sandbox's.
-    if (held && (held.leader === undefined || !first.isPlain || this.#trouble !== undefined)) return;
+    if (open && (open.leader === undefined || !first.isPlain || this.#problem !== undefined)) return;
     const found = this.#look(() => openOf(join(this.proc, first.pid, 'ns', 'net'), first));
     if (!found) return;
     this.forget(uid);
-    this.#held.set(uid, found);
+    this.#open.set(uid, found);
   }
 
   /** Whether the process that led to it is in it still. */
@@ -150,25 +150,25 @@ export class NetnsFinder {
 
   /** A path that stays good while the pod is wanted; undefined where none of its processes was seen yet. */
   pathOf(uid: string): string | undefined {
-    const held = this.#held.get(uid);
-    return held && `/proc/self/fd/${held.fd}`;
+    const open = this.#open.get(uid);
+    return open && `/proc/self/fd/${open.fd}`;
   }
 
   /** Somebody else has found it (the CNI plugin), by a path that is good now. Throws where it is not. */
   hold(uid: string, path: string): void {
     const link = readlinkSync(path);
-    if (this.#held.get(uid)?.link === link) return;
+    if (this.#open.get(uid)?.link === link) return;
     const fd = openSync(path, 'r');
     this.forget(uid);
-    this.#held.set(uid, { fd, link, leader: undefined });
+    this.#open.set(uid, { fd, link, leader: undefined });
   }
 
   /** The pod's sandbox was made anew: what was held is another namespace. */
   forget(uid: string): void {
-    const held = this.#held.get(uid);
-    if (!held) return;
-    this.#held.delete(uid);
-    this.#lingering.push({ fd: held.fd, untilMs: this.nowMs() + lingerMs });
+    const open = this.#open.get(uid);
+    if (!open) return;
+    this.#open.delete(uid);
+    this.#lingering.push({ fd: open.fd, untilMs: this.nowMs() + lingerMs });
   }
 
   /** Undefined where the process has ended, and where it could not be looked at, which is remembered. */
@@ -176,7 +176,7 @@ export class NetnsFinder {
     try {
       return at();
     } catch (error) {
-      if (!ended(error)) this.#trouble = errorText(error);
+      if (!ended(error)) this.#problem = errorText(error);
       return undefined;
     }
   }

@@ -16,13 +16,13 @@ const agentPorts: ReadonlySet<number> = new Set([15001, 15006, 15008, 15053]);
 
 /**
  * Of the connections that a pod has at the moment its capture was switched on: those that came before. What came after is
- * the agent's own (`ownInodes`), the kernel's (`carried`, socket cookies), between the pod's own addresses, or excluded.
+ * the agent's own (`ownInodes`), the kernel's (`kernelCookies`), between the pod's own addresses, or excluded.
  */
 export function preexistingOf(
   connections: readonly PodConnection[],
   pod: NodePod,
   ownInodes: ReadonlySet<number>,
-  carried: ReadonlySet<bigint>,
+  kernelCookies: ReadonlySet<bigint>,
 ): PodConnection[] {
   const own = new Set(pod.addresses);
   const loopback = (ip: string): boolean => ip.startsWith('127.') || ip === '::1';
@@ -33,7 +33,7 @@ export function preexistingOf(
       !agentPorts.has(local.port) &&
       !agentPorts.has(remote.port) &&
       !ownInodes.has(inode) &&
-      !carried.has(cookie) &&
+      !kernelCookies.has(cookie) &&
       !pod.excludeInboundPorts.includes(local.port) &&
       !pod.excludeOutboundPorts.includes(remote.port) &&
       !pod.excludeOutboundCidrs.some((block) => cidrContains(block, remote.ip)),
@@ -79,10 +79,10 @@ export class Preexisting {
     );
   }
 
-  /** Call once capture is on; `carried`: cookies of the connections in the live table. */
-  admit(local: LocalPod, carried: ReadonlySet<bigint>): void {
+  /** Call once capture is on; `kernelCookies`: cookies of the connections in the live table. */
+  admit(local: LocalPod, kernelCookies: ReadonlySet<bigint>): void {
     const listed = this.inherited.get(local.netns.cookie);
-    const found = preexistingOf(connectionsOf(local.netns), local.pod, ownSockets(), carried).filter(
+    const found = preexistingOf(connectionsOf(local.netns), local.pod, ownSockets(), kernelCookies).filter(
       ({ cookie }) => listed?.has(cookie) ?? true,
     );
     if (found.length > 0) this.#pods.set(local.pod.uid, { local, connections: found });

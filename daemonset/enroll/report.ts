@@ -27,11 +27,11 @@ export function podsReported(
 }
 
 export class NodeReporter {
-  #told = '';
-  #toldAtMs = 0;
+  #sent = '';
+  #sentAtMs = 0;
   #triedAtMs = 0;
   #sending = false;
-  #trouble = '';
+  #problem = '';
 
   constructor(
     private readonly send: (report: NodeReport) => Promise<void>,
@@ -43,22 +43,22 @@ export class NodeReporter {
     if (this.#sending || !connected) return;
     const report = current();
     const text = JSON.stringify(report);
-    const due = text !== this.#told || nowMs - this.#toldAtMs >= againMs;
-    const soon = this.#trouble !== '' && nowMs - this.#triedAtMs < retryMs;
+    const due = text !== this.#sent || nowMs - this.#sentAtMs >= againMs;
+    const soon = this.#problem !== '' && nowMs - this.#triedAtMs < retryMs;
     if (!due || soon) return;
     this.#sending = true;
     this.#triedAtMs = nowMs;
     this.send(report)
       .then(
         () => {
-          this.#told = text;
-          this.#toldAtMs = nowMs;
-          this.#trouble = '';
+          this.#sent = text;
+          this.#sentAtMs = nowMs;
+          this.#problem = '';
         },
         (error: unknown) => {
           const why = errorText(error);
-          if (why !== this.#trouble) this.onProblem(why);
-          this.#trouble = why;
+          if (why !== this.#problem) this.onProblem(why);
+          this.#problem = why;
         },
       )
       .finally(() => (this.#sending = false));

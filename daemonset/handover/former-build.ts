@@ -2,7 +2,7 @@
 import http from 'node:http';
 
 /** For the response to one request. */
-const answerMsMax = 2_000;
+const responseMsMax = 2_000;
 
 /** `unknown`: somebody is there and does not answer. */
 export type Presence = 'present' | 'absent' | 'unknown';
@@ -11,7 +11,7 @@ export type Presence = 'present' | 'absent' | 'unknown';
 export function agentAt(port: number): Promise<Presence> {
   return new Promise((resolve) => {
     const request = http.get(
-      { host: '127.0.0.1', port, path: '/status', agent: false, timeout: answerMsMax },
+      { host: '127.0.0.1', port, path: '/status', agent: false, timeout: responseMsMax },
       (response) => {
         let text = '';
         response.setEncoding('utf8');

@@ -30,7 +30,7 @@ import {
 const lookMs = 200;
 const reserveLookMs = 1_000;
 /** For the present agent's response: it finishes its reconcile turn first, which may wait for a worker. */
-const answerMsMax = 60_000;
+const replyMsMax = 60_000;
 /** A successor that needs longer to take over ends itself, so that the present agent can go on. */
 const takeMsMax = 60_000;
 const lockMsMax = 5_000;
@@ -215,12 +215,12 @@ export class Succession {
     try {
       const when: When = this.#hasCeded ? 'ending' : 'any';
       channel.send({ type: 'take', when, certificates: own, isHeard: this.#parts.isHeard() });
-      const answer = await channel.next(answerMsMax);
-      if (answer === 'silent') this.#waitsFor('the present agent does not answer');
-      if (answer === undefined || answer === 'silent') return false;
-      if (answer.type === 'later') {
-        this.#waitsFor(answer.why);
-        await sleep(Math.min(answer.retryMs, 1_000));
+      const reply = await channel.next(replyMsMax);
+      if (reply === 'silent') this.#waitsFor('the present agent does not answer');
+      if (reply === undefined || reply === 'silent') return false;
+      if (reply.type === 'later') {
+        this.#waitsFor(reply.why);
+        await sleep(Math.min(reply.retryMs, 1_000));
         return false;
       }
       if (!(await this.#takeLock())) return false;
@@ -235,7 +235,7 @@ export class Succession {
         takeMsMax,
       );
       try {
-        await this.#write(decodeInheritance(answer.inheritance));
+        await this.#write(decodeInheritance(reply.inheritance));
       } finally {
         clearInterval(alive);
         clearTimeout(late);

@@ -1,4 +1,7 @@
-/** Connections that the kernel carries, as visible as those that the agent carries: records, metrics, sweeps. */
+/**
+ * Kernel flows, as visible as the connections that the agent relays: connection records and metrics when they end, a list of those
+ * that live, and a sweep that ends those that the policies of today forbid.
+ */
 import { authorize, type ConnectionAttributes } from '../../src/policy/authorize.js';
 import type { MeshView } from '../../src/state/store.js';
 import { openingOf, openRecord, type Opening } from '../../src/telemetry/connection-record.js';
@@ -9,18 +12,18 @@ import type { FlowReader } from '../maps/flows.js';
 import type { LocalPod } from '../worker-ipc.js';
 import type { LiveTable } from '../maps/live.js';
 import { liveFlags, type LiveRow } from '../maps/rows.generated.js';
-import { destroyTcp, type PodPlace, type TcpSocket } from '../pod/sockets.js';
+import { destroyTcp, type PodNetns, type TcpSocket } from '../pod/sockets.js';
 import { recheck } from '../proxy/choose-path.js';
 
 const countedMax = 2 * 65_536;
 const durationsMax = 10_000;
 const cutsMax = 1024;
-/** An entry whose socket never sent a SYN, by its age. */
-const stillbornNs = 60_000_000_000n;
-/** Kinds of connections whose words are kept at hand; beyond that they are made anew. */
+/** Age at which an entry is removed whose socket never sent a SYN. */
+const unsentNsMax = 60_000_000_000n;
+/** Kinds of flows whose templates are kept; beyond that all are made anew. */
 const kindsMax = 4096;
 
-/** What connections of one source, destination and dialled address have in common. */
+/** What flows of one source, destination and dialed address have in common: where they count, and how their lines are written. */
 interface FlowKind {
   readonly tally: Tally;
   readonly write: (values: LineValues) => void;
@@ -56,14 +59,14 @@ export class KernelFlows {
    * of who it was. Its path may lead elsewhere from now on.
    */
   podLeft({ pod, netns }: LocalPod): void {
-    this.#left.set(netns.cookie, { pod, netns: { ...netns, netns: '' } });
+    this.#left.set(netns.cookie, { pod, netns: { ...netns, path: '' } });
   }
 
   #sourceOf(live: LiveRow): LocalPod | undefined {
     return this.#options.podOf(live.source) ?? this.#left.get(live.source);
   }
 
-  /** Names, policies or pods have changed: what is said of connections is made anew. */
+  /** Names, policies or pods have changed: templates are made anew. */
   forgetTemplates(): void {
     this.#kinds = new Map();
     this.#options.metrics.settle(() => false);
@@ -149,7 +152,7 @@ export class KernelFlows {
     return new Set(this.#all().flatMap(({ live }) => live.cookie));
   }
 
-  /** Something that the last sweep was to cut could not be: it is to be done again soon. */
+  /** The last sweep could not cut all that it was to cut: it is to be repeated soon. */
   get isUnfinished(): boolean {
     return this.#unfinished;
   }
@@ -162,12 +165,12 @@ export class KernelFlows {
     const living = new Set<number>();
     const sources = new Set<bigint>();
     const found = new Map<string, string | undefined>();
-    const sockets = new Map<PodPlace, TcpSocket[]>();
+    const sockets = new Map<PodNetns, TcpSocket[]>();
     for (const { table, id, live } of this.#all()) {
       living.add(Number(id));
       sources.add(live.source);
       if (live.sport === 0) {
-        if (process.hrtime.bigint() - live.started > stillbornNs) table.remove?.(id);
+        if (process.hrtime.bigint() - live.started > unsentNsMax) table.remove?.(id);
         continue;
       }
       const source = this.#sourceOf(live);
@@ -185,16 +188,16 @@ export class KernelFlows {
       const server = { ip: daddr, port: dport };
       // Each by its own socket's cookie: a four-tuple that was used anew is another connection. One end is enough, where the other's
       // namespace was not found.
-      if (source.netns.netns !== '')
+      if (source.netns.path !== '')
         addTo(sockets, source.netns, { local: client, remote: server, cookie: live.cookie[0] });
-      if (live.cookie[1] !== 0n && destination.netns.netns !== '')
+      if (live.cookie[1] !== 0n && destination.netns.path !== '')
         addTo(sockets, destination.netns, { local: server, remote: client, cookie: live.cookie[1] });
       cut++;
     }
     for (const cookie of this.#left.keys()) if (!sources.has(cookie)) this.#left.delete(cookie);
-    for (const [place, ends] of sockets) {
+    for (const [netns, ends] of sockets) {
       try {
-        destroyTcp(place, ends);
+        destroyTcp(netns, ends);
       } catch (error) {
         failed = true;
         this.#options.onError(error);

@@ -6,7 +6,7 @@ import { InheritedEpochs, type InheritedParts, type InheritedVerdict } from './i
 
 const local = (name: string, ip: string, cookie: bigint): LocalPod => ({
   pod: pod(name, ip),
-  netns: { cookie, netns: '' },
+  netns: { cookie, path: '' },
 });
 const web = local('web', '10.0.0.1', 1n);
 const api = local('api', '10.0.0.2', 2n);

@@ -38,7 +38,7 @@ export class InheritedEpochs {
 
   /** The epoch that the pod has in the kernel, where all that it allows is allowed today; undefined: it needs a new one. */
   keep(local: LocalPod): bigint | undefined {
-    const { localOf, podOf, isAllowed: mayCarry, onLimit } = this.#parts;
+    const { localOf, podOf, isAllowed, onLimit } = this.#parts;
     const rows = local.pod.addresses.map(localOf);
     const epoch = rows[0]?.epoch;
     const { cookie } = local.netns;
@@ -51,7 +51,7 @@ export class InheritedEpochs {
         return undefined;
       }
       const source = podOf(verdict.source);
-      if (!source || !mayCarry(source, local, verdict.port)) return undefined;
+      if (!source || !isAllowed(source, local, verdict.port)) return undefined;
     }
     return epoch;
   }

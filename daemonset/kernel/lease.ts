@@ -31,9 +31,9 @@ export class Lease {
 
   /** Connections that were begun under other policies are held against those of today. False: not all were, tried again. */
   sweep(): boolean {
-    const { attempt, flows: carried, onCut } = this.#parts;
+    const { attempt, flows, onCut } = this.#parts;
     return attempt('connections in the kernel could not be held against the policies, tried again', () => {
-      const cut = carried.sweep();
+      const cut = flows.sweep();
       if (cut > 0) onCut(cut);
     });
   }
@@ -52,9 +52,9 @@ export class Lease {
   }
 
   renew(): void {
-    const { attempt, verdicts, flows: carried, isUnused, onNotRenewed } = this.#parts;
+    const { attempt, verdicts, flows, isUnused, onNotRenewed } = this.#parts;
     if (!this.#isSwept || isUnused) return;
-    if (carried.isUnfinished) this.sweep();
+    if (flows.isUnfinished) this.sweep();
     const renewed = attempt(
       'the lease of verdicts is not renewed: the agent carries what the kernel did',
       () => {

@@ -27,7 +27,7 @@ const locals: readonly LocalPod[] = Array.from({ length: 5 }, (_, i) => {
       namespace,
       identity: account(namespace, i < 2 ? 'wp' : name),
     }),
-    netns: { cookie: BigInt(i + 1), netns: '' },
+    netns: { cookie: BigInt(i + 1), path: '' },
   };
 });
 

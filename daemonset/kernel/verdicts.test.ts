@@ -24,7 +24,7 @@ const locals: readonly LocalPod[] = Array.from({ length: 5 }, (_, i) => ({
     identity: id(accounts[i % 3] ?? ''),
     addresses: [parseIp(`10.0.1.${i + 1}`), parseIp(`fd00::${i + 1}`)],
   }),
-  netns: { cookie: BigInt(i + 1), netns: '' },
+  netns: { cookie: BigInt(i + 1), path: '' },
 }));
 const at = (i: number): LocalPod => {
   const local = locals[i];

@@ -1,6 +1,6 @@
 /**
- * What the kernel may carry without asking: allow verdicts per (source pod, destination pod, port), decided by the same plan
- * as the user-space path. Who decides for weft_local, weft_verdicts and the lease.
+ * Which pods the kernel may connect without the agent: allow verdicts per (source pod, destination pod, port), decided by the same
+ * plan as the user-space path. Sole owner of weft_local, weft_verdicts and the lease (maps/local.ts, maps/verdicts.ts, maps/node.ts).
  */
 import { isV6, type IpAddress } from '../../src/model/address.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
@@ -135,11 +135,11 @@ export class Verdicts {
   /** Removes what the kernel knows of a pod by its namespace, also where a former life of the agent wrote it. */
   forget(cookie: bigint): void {
     this.#allOurs = false;
-    this.maps.local.removeWhere((row) => row.cookie === cookie);
+    this.maps.local.removeOf(cookie);
     this.#table.forget(cookie);
   }
 
-  /** Decides by the present view; writes a verdict where the answer is yes. */
+  /** Decides by the present view; writes a verdict where the kernel path is allowed, and returns whether it is. */
   decide(sourceUid: WorkloadUid, destinationUid: WorkloadUid, port: number): boolean {
     const source = this.#pods.get(sourceUid);
     const destination = this.#pods.get(destinationUid);
@@ -207,9 +207,9 @@ export class Verdicts {
     const ours = new Map<string, Admitted>();
     for (const admitted of this.#pods.values())
       if (admitted.written) for (const ip of admitted.local.pod.addresses) ours.set(ip, admitted);
-    this.maps.local.removeWhere(({ cookie, epoch }, ip) => {
+    this.maps.local.keep((ip, { cookie, epoch }) => {
       const owner = ours.get(ip);
-      return owner?.local.netns.cookie !== cookie || owner.epoch !== epoch;
+      return owner?.local.netns.cookie === cookie && owner.epoch === epoch;
     });
     this.#allOurs = true;
   }

@@ -3,7 +3,7 @@
  * programs write them; the agent removes those that no program would.
  */
 import type { PinnedMaps } from './pinned.js';
-import { NoteKey, NoteRow, noteKinds } from './rows.generated.js';
+import { HandoffKey, HandoffRow, handoffKinds } from './rows.generated.js';
 
 export class HandoffTable {
   constructor(private readonly maps: PinnedMaps) {}
@@ -16,9 +16,9 @@ export class HandoffTable {
   removeProbesOfOthers(present: ReadonlySet<bigint>): void {
     const map = this.maps.get('weft_notes');
     for (const key of map.keys()) {
-      if (present.has(new NoteKey(key).cookie)) continue;
+      if (present.has(new HandoffKey(key).cookie)) continue;
       const record = map.lookup(key);
-      if (record && new NoteRow(record).kind === noteKinds.probe) map.remove(key);
+      if (record && new HandoffRow(record).kind === handoffKinds.probe) map.remove(key);
     }
   }
 }

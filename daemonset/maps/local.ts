@@ -19,13 +19,14 @@ export class LocalTable {
     for (const ip of addresses) map.update(encodeIp(ip), row);
   }
 
-  /** Removes rows, whoever wrote them. */
-  removeWhere(isUnwanted: (row: LocalRow, ip: IpAddress) => boolean): void {
-    const map = this.maps.get('weft_local');
-    for (const key of map.keys()) {
-      const bytes = map.lookup(key);
-      if (bytes && isUnwanted(new LocalRow(bytes), ipFromBytes(key))) map.remove(key);
-    }
+  /** Removes the rows of a pod (cookie), whoever wrote them. */
+  removeOf(cookie: bigint): void {
+    this.#removeWhere((row) => row.cookie === cookie);
+  }
+
+  /** Removes all other rows, whoever wrote them. */
+  keep(isKept: (ip: IpAddress, row: LocalRow) => boolean): void {
+    this.#removeWhere((row, key) => !isKept(ipFromBytes(key), row));
   }
 
   *rows(): Iterable<LocalRow> {
@@ -33,6 +34,14 @@ export class LocalTable {
     for (const key of map.keys()) {
       const bytes = map.lookup(key);
       if (bytes) yield new LocalRow(bytes);
+    }
+  }
+
+  #removeWhere(isUnwanted: (row: LocalRow, key: Uint8Array) => boolean): void {
+    const map = this.maps.get('weft_local');
+    for (const key of map.keys()) {
+      const bytes = map.lookup(key);
+      if (bytes && isUnwanted(new LocalRow(bytes), key)) map.remove(key);
     }
   }
 }

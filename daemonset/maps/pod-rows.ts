@@ -34,6 +34,8 @@ export abstract class PodRows {
     const before = this.#keysOf(cookie);
     return {
       put: () => {
+        // Until all of it is done, only the kernel knows what the pod has: a map may become full on the way.
+        this.#written.delete(cookie);
         for (const [key, value] of rows) map.update(key, value);
       },
       prune: () => {

@@ -44,6 +44,15 @@ export const directions = {
   unspliced: 2,
 } as const;
 
+/** enum weft_handoff_kind */
+export const handoffKinds = {
+  captured: 1,
+  own: 2,
+  self: 3,
+  probe: 4,
+  verdict: 5,
+} as const;
+
 /** enum weft_listener */
 export const listeners = {
   outbound: 1,
@@ -78,15 +87,6 @@ export const nodeSlots = {
   splicePagesMax: 3,
   spliceBlocking: 4,
   takeover: 5,
-} as const;
-
-/** enum weft_note_kind */
-export const noteKinds = {
-  captured: 1,
-  own: 2,
-  self: 3,
-  probe: 4,
-  verdict: 5,
 } as const;
 
 /** enum weft_pod_flag */
@@ -529,7 +529,7 @@ export class NegativeKey extends Row implements NegativeKeyFields {
 }
 
 /** struct weft_note, to be written. Fields that are not here are padding. */
-export interface NoteFields {
+export interface HandoffFields {
   readonly ip: IpAddress | undefined;
   readonly port: Be16;
   readonly chosenPort: Be16;
@@ -540,7 +540,7 @@ export interface NoteFields {
   readonly live: U64;
 }
 /** struct weft_note, 64 bytes, read in place. */
-export class NoteRow extends Row implements NoteFields {
+export class HandoffRow extends Row implements HandoffFields {
   get ip(): IpAddress {
     return readIp(this.raw, 0);
   }
@@ -565,7 +565,7 @@ export class NoteRow extends Row implements NoteFields {
   get live(): U64 {
     return this.view.getBigUint64(56, little);
   }
-  static encode(row: NoteFields): Uint8Array {
+  static encode(row: HandoffFields): Uint8Array {
     const bytes = new Uint8Array(64);
     const view = new DataView(bytes.buffer);
     writeIp(bytes, 0, row.ip);
@@ -581,7 +581,7 @@ export class NoteRow extends Row implements NoteFields {
 }
 
 /** struct weft_note_key, to be written. Fields that are not here are padding. */
-export interface NoteKeyFields {
+export interface HandoffKeyFields {
   readonly cookie: U64;
   readonly saddr: IpAddress | undefined;
   readonly daddr: IpAddress | undefined;
@@ -589,7 +589,7 @@ export interface NoteKeyFields {
   readonly dport: Be16;
 }
 /** struct weft_note_key, 48 bytes, read in place. */
-export class NoteKey extends Row implements NoteKeyFields {
+export class HandoffKey extends Row implements HandoffKeyFields {
   get cookie(): U64 {
     return this.view.getBigUint64(0, little);
   }
@@ -605,7 +605,7 @@ export class NoteKey extends Row implements NoteKeyFields {
   get dport(): Be16 {
     return this.view.getUint16(42, false);
   }
-  static encode(row: NoteKeyFields): Uint8Array {
+  static encode(row: HandoffKeyFields): Uint8Array {
     const bytes = new Uint8Array(48);
     const view = new DataView(bytes.buffer);
     view.setBigUint64(0, row.cookie, little);

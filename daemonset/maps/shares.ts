@@ -13,9 +13,9 @@ export class ShareTable {
       if (present.has(decodeU64(key))) continue;
       const bytes = map.lookup(key);
       if (!bytes) continue;
-      const { notes, live } = new ShareRow(bytes);
+      const { notes: handoffs, live } = new ShareRow(bytes);
       // Without a row in weft_pods nothing is counted any more: zero stays zero.
-      if (notes === 0 && live === 0) map.remove(key);
+      if (handoffs === 0 && live === 0) map.remove(key);
     }
   }
 }

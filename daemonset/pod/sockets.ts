@@ -1,6 +1,6 @@
 /**
  * Sockets in pods' namespaces. Every socket that the agent opens there is registered as its own before it connects, so
- * that the hooks leave it alone and its note tells the destination whom it speaks for.
+ * that the hooks leave it alone and its handoff record names the client that it speaks for.
  */
 import net from 'node:net';
 import type { SocketAddress } from '../../src/model/address.js';
@@ -39,8 +39,8 @@ export interface PodConnection {
 const listedMax = 65_536;
 
 /** The TCP connections of a pod, as its own kernel has them. Throws NativeError. */
-export function connectionsOf(place: PodPlace): PodConnection[] {
-  return tcpConnectionsIn(place.netns, listedMax).map(({ local, remote, inode, cookie }) => ({
+export function connectionsOf(netns: PodNetns): PodConnection[] {
+  return tcpConnectionsIn(netns.path, listedMax).map(({ local, remote, inode, cookie }) => ({
     local: { ip: parseIp(local.ip), port: local.port },
     remote: { ip: parseIp(remote.ip), port: remote.port },
     inode,
@@ -49,17 +49,17 @@ export function connectionsOf(place: PodPlace): PodConnection[] {
 }
 
 /** Ends TCP sockets of a pod, their peers see a reset; returns how many there still were. */
-export function destroyTcp(place: PodPlace, sockets: readonly TcpSocket[]): number {
-  return destroyTcpIn(place.netns, sockets);
+export function destroyTcp(netns: PodNetns, sockets: readonly TcpSocket[]): number {
+  return destroyTcpIn(netns.path, sockets);
 }
 
 export type { TcpSocket };
 
-/** What a worker needs of one pod's place on the node; plain data. */
-export interface PodPlace {
+/** A pod's network namespace; plain data. */
+export interface PodNetns {
   readonly cookie: bigint;
   /** Path of the network namespace. */
-  readonly netns: string;
+  readonly path: string;
 }
 
 /**
@@ -125,7 +125,7 @@ export class PodSockets {
    * matter to anyone: sk_lookup finds it by the map, so an application that sits on 15001 disturbs nothing.
    */
   async listen(
-    place: PodPlace,
+    netns: PodNetns,
     kind: ListenerKind,
     onConnection: (socket: net.Socket) => void,
   ): Promise<net.Server> {
@@ -137,14 +137,14 @@ export class PodSockets {
       ['0.0.0.0', 0],
     ] as const) {
       try {
-        fd = listenIn(place.netns, ip, port, listenBacklog);
+        fd = listenIn(netns.path, ip, port, listenBacklog);
         break;
       } catch (error) {
         failures.push(error);
       }
     }
     if (fd === undefined) {
-      throw new WeftError('WEFT_LISTEN', `cannot listen in ${place.netns}: ${errorText(failures.at(-1))}`, {
+      throw new WeftError('WEFT_LISTEN', `cannot listen in ${netns.path}: ${errorText(failures.at(-1))}`, {
         retryable: true,
         cause: failures.at(-1),
       });
@@ -164,7 +164,7 @@ export class PodSockets {
         server.listen({ fd }, listenBacklog, resolve);
       });
       if (kind === 'hbone') neverWait(fd);
-      this.steer(place, kind, server);
+      this.steer(netns, kind, server);
     } catch (error) {
       if (server.listening) server.close();
       else closeFd(fd);
@@ -174,15 +174,15 @@ export class PodSockets {
   }
 
   /** Puts a listener into the kernel's table in one step, so that no connection finds the table empty. Error: WEFT_LISTEN, it is closed. */
-  steer(place: PodPlace, kind: ListenerKind, server: net.Server): void {
+  steer(netns: PodNetns, kind: ListenerKind, server: net.Server): void {
     const fd = fdOf(server);
-    if (fd === undefined) throw new WeftError('WEFT_LISTEN', `the listener in ${place.netns} is closed`);
-    this.#maps.listeners.put(place.cookie, kind, fd);
+    if (fd === undefined) throw new WeftError('WEFT_LISTEN', `the listener in ${netns.path} is closed`);
+    this.#maps.listeners.put(netns.cookie, kind, fd);
   }
 
   /**
    * What the application dialed when it came to the outbound listener, and the endpoint that connect() picked for it;
-   * undefined where the kernel has not said so. The kernel moves the note to the accepted socket before accept() returns.
+   * undefined where the kernel has no record. The kernel moves the handoff record to the accepted socket before accept() returns.
    */
   dialedBy(socket: net.Socket): Dialed | undefined {
     const fd = fdOf(socket);
@@ -194,12 +194,12 @@ export class PodSockets {
    * application's getpeername() shows. Errors: WEFT_DIAL (errno in the cause), WEFT_DIAL_TIMEOUT, NativeError.
    */
   dial(
-    place: PodPlace,
+    netns: PodNetns,
     to: SocketAddress,
     client?: SocketAddress,
     use: 'application' | 'tunnel' = 'application',
   ): Promise<net.Socket> {
-    const fd = socketIn(place.netns, isV6(to.ip) ? 6 : 4);
+    const fd = socketIn(netns.path, isV6(to.ip) ? 6 : 4);
     try {
       this.#maps.sock.markOwn(fd, client);
       if (use === 'tunnel') neverWait(fd);
@@ -250,8 +250,8 @@ export class PodSockets {
   }
 
   /** For a moment connect() to this destination is refused at once: what just failed is not tried by everyone. */
-  rememberFailure(place: PodPlace, to: SocketAddress): void {
-    this.#maps.negative.remember(place.cookie, to);
+  rememberFailure(netns: PodNetns, to: SocketAddress): void {
+    this.#maps.negative.remember(netns.cookie, to);
   }
 
   close(): void {

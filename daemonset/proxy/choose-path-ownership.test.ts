@@ -3,10 +3,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseIp } from '../../src/model/address.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
-import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Service } from '../../src/model/service.js';
 import type { Workload } from '../../src/model/workload.js';
-import { MeshState } from '../../src/state/store.js';
+import type { MeshState } from '../../src/state/store.js';
 import {
   behind,
   id,
@@ -18,52 +17,20 @@ import {
   waypointRef,
   workload,
 } from '../../test/support/mesh.js';
-import { planInboundPlain, planInboundTunnel, planOutbound, recheck } from './choose-path.js';
+import { meshOf, outboundTo, plainTo, tunnelTo } from '../../test/support/plans.js';
+import { recheck } from './choose-path.js';
 
 const onlyWeb = policy('only-web', 'allow', {
   serviceAccounts: [{ namespace: 'shop', serviceAccount: 'web' }],
 });
 
-function mesh(
-  extra: { workloads?: Workload[]; services?: Service[]; policies?: AuthorizationPolicy[] } = {},
-): MeshState {
-  const state = new MeshState();
-  state.apply({
-    workloads: [
-      workload('web', '10.0.1.1', 'n1'),
-      workload('far', '10.0.2.1', 'n2', behind('far')),
-      ...(extra.workloads ?? []),
-    ],
-    services: [service('far', '10.96.0.2'), ...(extra.services ?? [])],
-    policies: extra.policies ?? [],
-  });
-  return state;
-}
-const outbound = (state: MeshState, ip: string, port: number, source = pod('web', '10.0.1.1')) =>
-  planOutbound(state, {
-    source,
-    sourceIp: parseIp('10.0.1.1'),
-    dialled: { ip: parseIp(ip), port },
-    node: 'n1',
-    locality: () => 'elsewhere',
-    random: 0,
-  });
-const far = pod('far', '10.0.2.1');
 const tunnel = (state: MeshState, peer = id('web'), client?: typeof peer) =>
-  planInboundTunnel(state, {
-    pod: far,
-    authority: { ip: parseIp('10.0.2.1'), port: 8080 },
-    local: parseIp('10.0.2.1'),
-    remote: parseIp('10.0.1.1'),
+  tunnelTo(state, {
     peer,
     ...(client ? { client: { identity: client, ip: parseIp('10.0.1.1') } } : {}),
   });
-const plain = (state: MeshState) =>
-  planInboundPlain(state, {
-    pod: far,
-    local: { ip: parseIp('10.0.2.1'), port: 8080 },
-    remote: { ip: parseIp('10.0.1.1'), port: 4000 },
-  });
+const outbound = (state: MeshState, ip: string, port: number, source = pod('web', '10.0.1.1')) =>
+  outboundTo(state, ip, port, { source });
 
 const evilKey = 'evil/trap.evil.svc.cluster.local' as Service['key'];
 const evilWaypoint = {
@@ -118,13 +85,13 @@ test('a Service of another namespace puts no waypoint before a pod that it names
     for (const healthy of [true, false]) {
       const far = workload('far', '10.0.2.1', 'n2', { healthy, ...behind('far') });
       const [quiet, state] = [
-        mesh({ workloads: [far] }),
-        mesh({ ...extra, workloads: [far, ...extra.workloads] }),
+        meshOf({ workloads: [far] }),
+        meshOf({ ...extra, workloads: [far, ...extra.workloads] }),
       ];
       assert.deepEqual(outbound(state, '10.0.2.1', 8080), outbound(quiet, '10.0.2.1', 8080), what);
       assert.deepEqual(outbound(state, '10.96.0.2', 80), outbound(quiet, '10.96.0.2', 80), what);
       assert.deepEqual(tunnel(state), tunnel(quiet), what);
-      assert.deepEqual(plain(state), plain(quiet), what);
+      assert.deepEqual(plainTo(state), plainTo(quiet), what);
       const attributes = {
         sourceIp: parseIp('10.0.1.1'),
         destinationIp: parseIp('10.0.2.1'),
@@ -137,7 +104,7 @@ test('a Service of another namespace puts no waypoint before a pod that it names
 
 test('a waypoint of another namespace speaks for nobody but itself', () => {
   for (const [what, extra] of Object.entries(traps)) {
-    const claim = tunnel(mesh({ ...extra, policies: [onlyWeb] }), evilIdentity, id('web'));
+    const claim = tunnel(meshOf({ ...extra, policies: [onlyWeb] }), evilIdentity, id('web'));
     assert.ok(claim.kind === 'refuse' && claim.code === 'WEFT_DENIED', what);
     assert.equal(claim.attributes?.identity, evilIdentity);
   }
@@ -146,7 +113,7 @@ test('a waypoint of another namespace speaks for nobody but itself', () => {
 test('who asks by a Service of another namespace has chosen its waypoint; the pod’s own waypoint still closes the pod', () => {
   const extra = traps['a slice'];
   assert.ok(extra);
-  const state = mesh({
+  const state = meshOf({
     workloads: [replica('wp', '10.0.2.9'), ...extra.workloads],
     services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef }), ...extra.services],
   });
@@ -171,7 +138,7 @@ test('an endpoint at a pod’s address is that pod, with its identity alone, als
     const [named] = services;
     assert.ok(named);
     const { waypoint: _none, ...bare } = named;
-    const plan = outbound(mesh({ workloads, services: [bare] }), '10.96.6.6', 80);
+    const plan = outbound(meshOf({ workloads, services: [bare] }), '10.96.6.6', 80);
     assert.ok(plan.kind === 'hbone', what);
     assert.deepEqual([plan.workload.uid, plan.expected], [uid('far'), [id('far')]], what);
   }
@@ -183,7 +150,7 @@ test('an address that a namespace gives to an ExternalService means something th
     hostname: 'pay.example.com',
     scope: 'namespace',
   });
-  const state = mesh({
+  const state = meshOf({
     services: [pay],
     workloads: [
       workload('pay', '203.0.113.1', '', {
@@ -209,7 +176,7 @@ test('pods on the host network share their node’s address: none is named by it
   const [one, other] = ['a', 'b'].map((name) =>
     workload(name, '10.9.0.7', 'n2', { hostNetwork: true, tunnel: 'none', ...behind('far') }),
   ) as [Workload, Workload];
-  const state = mesh({
+  const state = meshOf({
     workloads: [one, other],
     services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })],
   });
@@ -219,7 +186,7 @@ test('pods on the host network share their node’s address: none is named by it
 });
 
 test('a host name that looks like a Service’s makes no Service of another namespace’s claim to its address', () => {
-  const before = outbound(mesh(), '10.96.0.2', 80);
+  const before = outbound(meshOf(), '10.96.0.2', 80);
   for (const hostname of ['far.shop.svc.cluster.local', 'trap.example']) {
     const claim = service('far', '10.96.0.2', 80, {
       key: `evil/${hostname}` as Service['key'],
@@ -227,7 +194,7 @@ test('a host name that looks like a Service’s makes no Service of another name
       hostname,
       waypoint: evilWaypoint,
     });
-    assert.deepEqual(outbound(mesh({ services: [claim] }), '10.96.0.2', 80), before, hostname);
+    assert.deepEqual(outbound(meshOf({ services: [claim] }), '10.96.0.2', 80), before, hostname);
   }
 });
 
@@ -245,13 +212,13 @@ test('an endpoint at the address of another namespace’s Workload stays what it
       ...(scope ? { scope } : {}),
     });
   const plan = (one: Workload) =>
-    outbound(mesh({ workloads: [endpoint, one], services: [service('db', '10.96.0.5')] }), '10.96.0.5', 80);
+    outbound(meshOf({ workloads: [endpoint, one], services: [service('db', '10.96.0.5')] }), '10.96.0.5', 80);
   assert.deepEqual([plan(machine('namespace')).kind, plan(machine()).kind], ['plain', 'hbone']);
 });
 
 test('a tunnel of a waypoint ends when the waypoint serves the port no longer: what it said of its client is not believed on', () => {
   const served = service('far', '10.96.0.2', 8080, { waypoint: waypointRef });
-  const state = mesh({ workloads: [replica('wp', '10.0.2.9')], services: [served], policies: [onlyWeb] });
+  const state = meshOf({ workloads: [replica('wp', '10.0.2.9')], services: [served], policies: [onlyWeb] });
   const plan = tunnel(state, id('wp'), id('web'));
   assert.ok(plan.kind === 'deliver', plan.kind);
   assert.equal(recheck(state, uid('far'), plan.attributes, id('wp')), undefined);

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { formatSocketAddress, parseCidr, parseIp } from '../../src/model/address.js';
-import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Service } from '../../src/model/service.js';
 import type { Workload } from '../../src/model/workload.js';
-import { MeshState } from '../../src/state/store.js';
+import type { MeshState } from '../../src/state/store.js';
 import {
   id,
   uid,
@@ -17,49 +16,32 @@ import {
   replica,
   waypointRef,
 } from '../../test/support/mesh.js';
-import { planInboundPlain, planInboundTunnel, planOutbound, recheck } from './choose-path.js';
+import { meshOf, outboundTo, plainTo, tunnelTo, type MeshExtra } from '../../test/support/plans.js';
+import { recheck, type InboundPlan, type OutboundPlan } from './choose-path.js';
 
-function mesh(
-  extra: { workloads?: Workload[]; services?: Service[]; policies?: AuthorizationPolicy[] } = {},
-): MeshState {
-  const state = new MeshState();
-  state.apply({
-    workloads: [
-      workload('web', '10.0.1.1', 'n1'),
-      workload('near', '10.0.1.2', 'n1', behind('near')),
-      workload('far', '10.0.2.1', 'n2', behind('far')),
-      workload('plain', '10.0.2.2', 'n2', { tunnel: 'none' }),
-      workload('host', '10.9.0.1', 'n2', { hostNetwork: true }),
-      workload('sick', '10.0.2.3', 'n2', { healthy: false, ...behind('sick') }),
-      ...(extra.workloads ?? []),
-    ],
-    services: [
-      service('near', '10.96.0.1'),
-      service('far', '10.96.0.2'),
-      service('sick', '10.96.0.3'),
-      ...(extra.services ?? []),
-    ],
-    policies: extra.policies ?? [],
-  });
-  return state;
-}
+const mesh = (extra: MeshExtra = {}): MeshState =>
+  meshOf(
+    {
+      workloads: [
+        workload('near', '10.0.1.2', 'n1', behind('near')),
+        workload('plain', '10.0.2.2', 'n2', { tunnel: 'none' }),
+        workload('host', '10.9.0.1', 'n2', { hostNetwork: true }),
+        workload('sick', '10.0.2.3', 'n2', { healthy: false, ...behind('sick') }),
+      ],
+      services: [service('near', '10.96.0.1'), service('sick', '10.96.0.3')],
+    },
+    extra,
+  );
 const local = new Set([uid('web'), uid('near')]);
 const outbound = (state: MeshState, ip: string, port: number, source = pod('web', '10.0.1.1')) =>
-  planOutbound(state, {
-    source,
-    sourceIp: parseIp('10.0.1.1'),
-    dialled: { ip: parseIp(ip), port },
-    node: 'n1',
-    locality: (one) => (local.has(one) ? 'joined' : 'elsewhere'),
-    random: 0,
-  });
+  outboundTo(state, ip, port, { source, locality: (one) => (local.has(one) ? 'joined' : 'elsewhere') });
 
 const denyWeb = policy('deny-web', 'deny', {
   serviceAccounts: [{ namespace: 'shop', serviceAccount: 'web' }],
 });
 const strict = policy('strict', 'deny', { notPrincipals: [{ kind: 'presence' }] });
 
-const outboundCases: [string, () => ReturnType<typeof planOutbound>, string, RegExp][] = [
+const outboundCases: [string, () => OutboundPlan, string, RegExp][] = [
   ['a service on another node', () => outbound(mesh(), '10.96.0.2', 80), 'hbone', /other-node/],
   ['a pod on another node', () => outbound(mesh(), '10.0.2.1', 9000), 'hbone', /other-node/],
   ['a service on this node', () => outbound(mesh(), '10.96.0.1', 80), 'local', /same-node/],
@@ -183,28 +165,15 @@ test('a tunnel to a waypoint names what was dialled', () => {
   assert.deepEqual(plan.expected, [id('wp')]);
 });
 
-const far = pod('far', '10.0.2.1');
 const tunnel = (state: MeshState, authority = '10.0.2.1', port = 8080, peer = 'web') =>
-  planInboundTunnel(state, {
-    pod: far,
-    authority: { ip: parseIp(authority), port },
-    local: parseIp('10.0.2.1'),
-    remote: parseIp('10.0.1.1'),
-    peer: id(peer),
-  });
-const plain = (state: MeshState, port = 8080) =>
-  planInboundPlain(state, {
-    pod: far,
-    local: { ip: parseIp('10.0.2.1'), port },
-    remote: { ip: parseIp('10.0.1.1'), port: 4000 },
-  });
+  tunnelTo(state, { authority: { ip: parseIp(authority), port }, peer: id(peer) });
 const withWaypoint = () =>
   mesh({
     workloads: [replica('wp', '10.0.2.9')],
     services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })],
   });
 
-const inboundCases: [string, () => ReturnType<typeof planInboundTunnel>, number | 'deliver', RegExp][] = [
+const inboundCases: [string, () => InboundPlan, number | 'deliver', RegExp][] = [
   ['a tunnel to the pod', () => tunnel(mesh()), 'deliver', /tunnel/],
   ["a tunnel to another pod's address", () => tunnel(mesh(), '10.0.1.2'), 400, /asks for/],
   ['a tunnel to a port of the agent', () => tunnel(mesh(), '10.0.2.1', 15006), 503, /agent's own/],
@@ -249,13 +218,13 @@ const inboundCases: [string, () => ReturnType<typeof planInboundTunnel>, number 
     'deliver',
     /tunnel/,
   ],
-  ['plaintext in permissive mode', () => plain(mesh()), 'deliver', /permitted/],
-  ['plaintext in strict mode', () => plain(mesh({ policies: [strict] })), 401, /strict rule 0/],
-  ['plaintext around the waypoint', () => plain(withWaypoint()), 401, /waypoint alone/],
+  ['plaintext in permissive mode', () => plainTo(mesh()), 'deliver', /permitted/],
+  ['plaintext in strict mode', () => plainTo(mesh({ policies: [strict] })), 401, /strict rule 0/],
+  ['plaintext around the waypoint', () => plainTo(withWaypoint()), 401, /waypoint alone/],
   [
     'plaintext that only an identity would be allowed',
     () =>
-      plain(
+      plainTo(
         mesh({ policies: [policy('only-web', 'allow', { principals: [{ kind: 'prefix', value: '' }] })] }),
       ),
     401,
@@ -263,25 +232,25 @@ const inboundCases: [string, () => ReturnType<typeof planInboundTunnel>, number 
   ],
   [
     'plaintext denied by address',
-    () => plain(mesh({ policies: [policy('block', 'deny', { sourceIps: [parseCidr('10.0.1.0/24')] })] })),
+    () => plainTo(mesh({ policies: [policy('block', 'deny', { sourceIps: [parseCidr('10.0.1.0/24')] })] })),
     401,
     /block/,
   ],
   [
     'a DENY without conditions',
-    () => plain(mesh({ policies: [{ ...denyWeb, rules: [{ clauses: [] }] }] })),
+    () => plainTo(mesh({ policies: [{ ...denyWeb, rules: [{ clauses: [] }] }] })),
     401,
     /deny-web/,
   ],
   [
     'a DENY with an empty clause',
-    () => plain(mesh({ policies: [{ ...denyWeb, rules: [{ clauses: [{ matches: [] }] }] }] })),
+    () => plainTo(mesh({ policies: [{ ...denyWeb, rules: [{ clauses: [{ matches: [] }] }] }] })),
     401,
     /deny-web/,
   ],
   [
     'an ALLOW without rules',
-    () => plain(mesh({ policies: [{ ...denyWeb, action: 'allow', rules: [] }] })),
+    () => plainTo(mesh({ policies: [{ ...denyWeb, action: 'allow', rules: [] }] })),
     401,
     /deny-web/,
   ],
@@ -319,18 +288,12 @@ test('updates in any order give the same answer for an address', () => {
 
 test('an endpoint that could not be reached is not chosen again; where none is left it says so', () => {
   const state = mesh({ workloads: [workload('far-2', '10.0.3.1', 'n3', behind('far'))] });
-  const plan = (...avoid: string[]): ReturnType<typeof planOutbound> =>
-    planOutbound(state, {
-      source: pod('web', '10.0.1.1'),
-      sourceIp: parseIp('10.0.1.1'),
-      dialled: { ip: parseIp('10.96.0.2'), port: 80 },
+  const plan = (...avoid: string[]): OutboundPlan =>
+    outboundTo(state, '10.96.0.2', 80, {
       picked: { ip: parseIp('10.0.2.1'), port: 8080 },
-      node: 'n1',
-      locality: () => 'elsewhere',
-      random: 0,
       avoid: new Set(avoid),
     });
-  const authorityOf = (of: ReturnType<typeof planOutbound>): string | undefined =>
+  const authorityOf = (of: OutboundPlan): string | undefined =>
     of.kind === 'hbone' ? formatSocketAddress(of.authority) : undefined;
   assert.equal(authorityOf(plan()), '10.0.2.1:8080');
   assert.equal(authorityOf(plan('10.0.2.1:8080')), '10.0.3.1:8080');
@@ -345,10 +308,8 @@ const onlyGet = policy('only-get', 'allow', { http: { ...anyRequest, methods: ['
 const noPost = policy('no-post', 'deny', { http: { ...anyRequest, methods: ['POST'] } });
 
 function throughTunnel(state: MeshState, peer: string, claimed: string | undefined, port = 8080) {
-  return planInboundTunnel(state, {
-    pod: far,
+  return tunnelTo(state, {
     authority: { ip: parseIp('10.0.2.1'), port },
-    local: parseIp('10.0.2.1'),
     remote: parseIp('10.0.2.9'),
     peer: id(peer),
     client: { identity: claimed === undefined ? undefined : id(claimed), ip: parseIp('10.0.1.1') },
@@ -383,7 +344,7 @@ test('what a policy says of requests is the waypoint’s to judge; where none ha
   for (const one of [onlyGet, noPost]) {
     const state = mesh({ policies: [one] });
     assert.equal(throughTunnel(state, 'web', undefined).kind, 'refuse', one.name);
-    assert.equal(plain(state).kind, 'refuse', one.name);
+    assert.equal(plainTo(state).kind, 'refuse', one.name);
     const same = outbound(mesh({ policies: [one] }), '10.96.0.1', 80);
     assert.ok(same.kind === 'refuse' && same.code === 'WEFT_DENIED', `${one.name} on one node`);
   }
@@ -421,16 +382,7 @@ test('where one replica of a waypoint cannot be reached another is asked', () =>
     workloads: [replica('wp', '10.0.2.9'), replica('wp-2', '10.0.2.8')],
     services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })],
   });
-  const plan = (...avoid: string[]) =>
-    planOutbound(state, {
-      source: pod('web', '10.0.1.1'),
-      sourceIp: parseIp('10.0.1.1'),
-      dialled: { ip: parseIp('10.96.0.2'), port: 80 },
-      node: 'n1',
-      locality: () => 'elsewhere',
-      random: 0,
-      avoid: new Set(avoid),
-    });
+  const plan = (...avoid: string[]) => outboundTo(state, '10.96.0.2', 80, { avoid: new Set(avoid) });
   const first = plan();
   assert.ok(first.kind === 'hbone');
   const second = plan(`${first.next.ip}:15008`);
@@ -466,7 +418,7 @@ test('endpoints that were written by hand close their pod’s port as labels do'
     services: [service('hand', '10.96.0.8', 8080, { waypoint: waypointRef })],
   });
   assert.equal(tunnel(state).kind, 'refuse');
-  assert.equal(plain(state).kind, 'refuse');
+  assert.equal(plainTo(state).kind, 'refuse');
   const believed = throughTunnel(state, 'wp', 'web');
   assert.ok(believed.kind === 'deliver' && believed.attributes.identity === id('web'));
   assert.equal(tunnel(state, '10.0.2.1', 9090).kind, 'deliver');

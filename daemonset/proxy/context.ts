@@ -1,5 +1,4 @@
 /** What one worker's proxy works with; worker.ts owns it. */
-import type { HboneServer } from '../../src/hbone/server.js';
 import type { TunnelPool } from '../../src/hbone/pool.js';
 import type { SpiffeId } from '../../src/model/identity.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
@@ -27,5 +26,3 @@ export interface ProxyContext {
   opened(record: ConnectionRecord): void;
   closed(record: ConnectionRecord): void;
 }
-
-export type { HboneServer };

@@ -23,7 +23,7 @@ import { handleOutbound } from './outbound.js';
 const dialled: SocketAddress = { ip: parseIp('10.96.0.1'), port: 80 };
 const local = {
   pod: pod('web', '127.0.0.1'),
-  netns: { netns: '', cookie: 1n },
+  netns: { path: '', cookie: 1n },
 } as LocalPod;
 
 /** An application or a node on one of loopback's addresses. */

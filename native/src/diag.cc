@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "addon.h"
-#include "inside.h"
+#include "netns.h"
 
 namespace weft {
 
@@ -94,8 +94,8 @@ Napi::Value TcpConnections(const Napi::CallbackInfo& info) {
   std::vector<Row> rows;
   int number = 0;
   {
-    Inside inside(path);
-    number = inside.number();
+    NetnsScope scope(path);
+    number = scope.number();
     for (int family : {AF_INET, AF_INET6}) {
       if (number) break;
       int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
@@ -145,8 +145,8 @@ Napi::Value DestroyTcp(const Napi::CallbackInfo& info) {
   int number = 0;
   uint32_t done = 0;
   {
-    Inside inside(path);
-    number = inside.number();
+    NetnsScope scope(path);
+    number = scope.number();
     int fd = number ? -1 : socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
     if (!number && fd < 0) number = errno;
     for (const DestroyRequest& request : requests) {

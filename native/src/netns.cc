@@ -15,7 +15,7 @@
 #include <cstring>
 
 #include "addon.h"
-#include "inside.h"
+#include "netns.h"
 
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71
@@ -50,21 +50,27 @@ int Fail(int fd, int* number) {
   return -1;
 }
 
-// socket(netnsPath, family: 4 | 6): a non-blocking TCP socket; an empty path means the caller's own namespace.
-Napi::Value Socket(const Napi::CallbackInfo& info) {
+// The descriptor that `make` returns in the namespace whose path is the first argument; `make` gives -1 and an errno where it fails.
+template <typename Make>
+Napi::Value DescriptorIn(const Napi::CallbackInfo& info, const std::string& operation, Make make) {
   std::string path = info[0].As<Napi::String>();
-  int family = info[1].As<Napi::Number>().Int32Value() == 6 ? AF_INET6 : AF_INET;
   int fd = -1, number = 0;
   {
-    Inside inside(path);
-    number = inside.number();
-    if (!number) {
-      fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
-      if (fd < 0) number = errno;
-    }
+    NetnsScope scope(path);
+    number = scope.number();
+    if (!number) fd = make(&number);
   }
-  if (fd < 0) Throw(info.Env(), "socket in " + path, number);
+  if (fd < 0) Throw(info.Env(), operation + " in " + path, number);
   return Napi::Number::New(info.Env(), fd);
+}
+
+// socket(netnsPath, family: 4 | 6): a non-blocking TCP socket; an empty path means the caller's own namespace.
+Napi::Value Socket(const Napi::CallbackInfo& info) {
+  int family = info[1].As<Napi::Number>().Int32Value() == 6 ? AF_INET6 : AF_INET;
+  return DescriptorIn(info, "socket", [family](int* number) {
+    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+    return fd < 0 ? Fail(fd, number) : fd;
+  });
 }
 
 int MakeListener(const std::string& ip, uint16_t port, int backlog, int* number) {
@@ -86,18 +92,11 @@ int MakeListener(const std::string& ip, uint16_t port, int backlog, int* number)
 
 // listen(netnsPath, ip, port, backlog): a listening socket; "::" is dual-stack.
 Napi::Value Listen(const Napi::CallbackInfo& info) {
-  std::string path = info[0].As<Napi::String>();
   std::string ip = info[1].As<Napi::String>();
-  int fd = -1, number = 0;
-  {
-    Inside inside(path);
-    number = inside.number();
-    if (!number)
-      fd = MakeListener(ip, static_cast<uint16_t>(info[2].As<Napi::Number>().Uint32Value()),
-                        info[3].As<Napi::Number>().Int32Value(), &number);
-  }
-  if (fd < 0) Throw(info.Env(), "listen in " + path, number);
-  return Napi::Number::New(info.Env(), fd);
+  auto port = static_cast<uint16_t>(info[2].As<Napi::Number>().Uint32Value());
+  int backlog = info[3].As<Napi::Number>().Int32Value();
+  return DescriptorIn(info, "listen",
+                      [&](int* number) { return MakeListener(ip, port, backlog, number); });
 }
 
 // cookie(netnsPath): bigint
@@ -106,8 +105,8 @@ Napi::Value Cookie(const Napi::CallbackInfo& info) {
   uint64_t cookie = 0;
   int number = 0;
   {
-    Inside inside(path);
-    number = inside.number();
+    NetnsScope scope(path);
+    number = scope.number();
     if (!number) {
       int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
       socklen_t length = sizeof(cookie);

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "addon.h"
-#include "inside.h"
+#include "netns.h"
 
 namespace weft {
 
@@ -173,14 +173,18 @@ Napi::Value Load(const Napi::CallbackInfo& info) {
   return promise;
 }
 
+// A descriptor of what is pinned at a path; -1 where nothing is. Throws for any other failure.
+int OpenPin(Napi::Env env, const std::string& pin) {
+  int fd = bpf_obj_get(pin.c_str());
+  if (fd < 0 && errno != ENOENT) Throw(env, "open " + pin, errno);
+  return fd < 0 ? -1 : fd;
+}
+
 // detach(pin): ends the link even where others hold it, and removes its pin. False where there was none.
 Napi::Value Detach(const Napi::CallbackInfo& info) {
   std::string pin = info[0].As<Napi::String>();
-  int fd = bpf_obj_get(pin.c_str());
-  if (fd < 0) {
-    if (errno == ENOENT) return Napi::Boolean::New(info.Env(), false);
-    Throw(info.Env(), "open " + pin, errno);
-  }
+  int fd = OpenPin(info.Env(), pin);
+  if (fd < 0) return Napi::Boolean::New(info.Env(), false);
   bpf_link_detach(fd);
   close(fd);
   if (unlink(pin.c_str()) && errno != ENOENT) Throw(info.Env(), "unlink " + pin, errno);
@@ -189,10 +193,7 @@ Napi::Value Detach(const Napi::CallbackInfo& info) {
 
 // openLink(pin): a descriptor of the pinned link; -1 where none is pinned there.
 Napi::Value OpenLink(const Napi::CallbackInfo& info) {
-  std::string pin = info[0].As<Napi::String>();
-  int fd = bpf_obj_get(pin.c_str());
-  if (fd < 0 && errno != ENOENT) Throw(info.Env(), "open " + pin, errno);
-  return Napi::Number::New(info.Env(), fd < 0 ? -1 : fd);
+  return Napi::Number::New(info.Env(), OpenPin(info.Env(), info[0].As<Napi::String>()));
 }
 
 // detachLink(fd): ends the link even where others hold it. The descriptor stays the caller's.
@@ -205,11 +206,8 @@ Napi::Value DetachLink(const Napi::CallbackInfo& info) {
 // the link was detached, -1 where nothing is pinned there.
 Napi::Value LinkNetns(const Napi::CallbackInfo& info) {
   std::string pin = info[0].As<Napi::String>();
-  int fd = bpf_obj_get(pin.c_str());
-  if (fd < 0) {
-    if (errno == ENOENT) return Napi::Number::New(info.Env(), -1);
-    Throw(info.Env(), "open " + pin, errno);
-  }
+  int fd = OpenPin(info.Env(), pin);
+  if (fd < 0) return Napi::Number::New(info.Env(), -1);
   bpf_link_info about = {};
   uint32_t length = sizeof(about);
   int error = bpf_obj_get_info_by_fd(fd, &about, &length);

@@ -54,7 +54,7 @@ Napi::Value ChargesReader(const Napi::CallbackInfo& info) {
   if (!error) {
     Fd client, server;
     int map = bpf_object__find_map_fd_by_name(object, "probe_ends");
-    bpf_program* program = bpf_object__find_program_by_name(object, "weft_probe_splice");
+    bpf_program* program = bpf_object__find_program_by_name(object, "weft_probe_msg");
     error = Connect(&client, &server);
     uint64_t ends[] = {static_cast<uint64_t>(client.fd), static_cast<uint64_t>(server.fd)};
     for (uint32_t i = 0; !error && i < 2; i++) {

@@ -1,7 +1,7 @@
 /** Where a failure arose, seen from the program that reports it. */
 export type ErrorSource = 'downstream' | 'upstream' | 'internal';
 
-export interface WeftErrorOptions {
+interface WeftErrorOptions {
   readonly source?: ErrorSource;
   /** True where doing the same again later can succeed. */
   readonly retryable?: boolean;

@@ -12,9 +12,9 @@ const kernelFloor: readonly [number, number] = [6, 1];
 const nodeFloor: readonly [number, number] = [20, 12];
 
 /** Programs by the Debian package that has them. */
-const bedPrograms = { ip: 'iproute2', nsenter: 'util-linux', sysctl: 'procps', curl: 'curl' } as const;
+const testbedPrograms = { ip: 'iproute2', nsenter: 'util-linux', sysctl: 'procps', curl: 'curl' } as const;
 const demoPrograms = {
-  ...bedPrograms,
+  ...testbedPrograms,
   nginx: 'nginx-light',
   'redis-server': 'redis-server',
   tcpdump: 'tcpdump',
@@ -66,7 +66,7 @@ export function missing(): string | undefined {
 
 /** Ends this program with exit code 2 and one line on stderr where something is missing for `purpose`. */
 export function needMachine(purpose: 'agent' | 'testbed' | 'demo'): void {
-  const programs = { agent: {}, testbed: bedPrograms, demo: demoPrograms }[purpose];
+  const programs = { agent: {}, testbed: testbedPrograms, demo: demoPrograms }[purpose];
   const what = missing() ?? missingPrograms(programs);
   if (what === undefined) return;
   console.error(`weft: ${what}`);

@@ -7,8 +7,8 @@ import { systemNamespace } from './cluster/system-namespace.js';
 import { errorText } from '../base/errors.js';
 import { adminGet, adminPort } from './admin.js';
 import { isAlive } from './run.js';
-import { stateDefault } from './standalone/command.js';
-import { agentProcess, readLedger, type AgentReadiness } from './standalone/testbed.js';
+import { agentProcess, type AgentReadiness } from './standalone/agent.js';
+import { readLedger, stateDefault } from './standalone/ledger.js';
 
 interface NodeStatus {
   readonly node: string;

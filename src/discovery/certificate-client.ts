@@ -16,8 +16,8 @@ const method = {
 export function createCertificateClient(control: ControlPlane): RequestCertificate {
   return async (csr, id, ttlS) => {
     try {
-      const question = { csr, validityDuration: ttlS, metadata: { ImpersonatedIdentity: id } };
-      return (await unaryCall(control, method, question)).certChain;
+      const request = { csr, validityDuration: ttlS, metadata: { ImpersonatedIdentity: id } };
+      return (await unaryCall(control, method, request)).certChain;
     } catch (error) {
       throw new WeftError('WEFT_CA', `the CA gave no certificate for ${id}: ${errorText(error)}`, {
         source: 'upstream',

@@ -3,7 +3,7 @@
  * after a broken stream tells the server what it has, so that only what differs comes. Keeps the last state meanwhile.
  */
 import { Client, credentials, Metadata, type ClientDuplexStream } from '@grpc/grpc-js';
-import { errorText, type Decoded } from '../base/errors.js';
+import { errorText } from '../base/errors.js';
 import type { Clock } from '../base/clock.js';
 import { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from './gen/discovery.js';
 import { grpcLimits, type TypeUrl } from './types.js';
@@ -12,26 +12,30 @@ const path = '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggreg
 const backoffMsMin = 500;
 const backoffMsMax = 15_000;
 /** An address that leads to a replica that is gone answers nothing at all: the next attempt is by another connection. */
-const firstAnswerMsMax = 5_000;
+const firstResponseMsMax = 5_000;
 const resourcesMax = 1_000_000;
 /** Of one type, those that are kept to be shown. */
 const undecodableMax = 10_000;
-const whyBytesMax = 512;
+const reasonBytesMax = 512;
 
-export interface Refused {
+interface Refused {
   readonly ok: false;
   readonly errors: readonly string[];
-  readonly instead?: () => void;
+  /** What is applied instead: it closes what the resource concerns. Undefined: what was known before stays. */
+  readonly closedForm: (() => void) | undefined;
 }
 
 /** One type: how to decode a resource, and what to do with what came. `decode` never throws. */
 export interface Subscription {
   readonly typeUrl: TypeUrl;
   /**
-   * Decodes and keeps aside. Errors refuse the resource: what was known before stays, or `instead` is applied, which closes what the
-   * resource concerns (reading.ts).
+   * Decodes and keeps aside. Errors refuse the resource: what was known before stays, or `closedForm` is applied, which closes what the
+   * resource concerns (codec/unknown-fields.ts).
    */
-  readonly decode: (name: string, bytes: Uint8Array) => Decoded<() => void> | Refused;
+  readonly decode: (
+    name: string,
+    bytes: Uint8Array,
+  ) => { readonly ok: true; readonly value: () => void } | Refused;
   /** Called once per response, after all of its good resources were applied. */
   readonly removed: (names: readonly string[]) => void;
 }
@@ -58,7 +62,7 @@ export class DiscoveryClient {
   readonly #options: DiscoveryOptions;
   #client: Client | undefined;
   readonly #versions = new Map<TypeUrl, Map<string, string>>();
-  readonly #answered = new Set<TypeUrl>();
+  readonly #receivedTypes = new Set<TypeUrl>();
   readonly #undecodable = new Map<TypeUrl, Map<string, string>>();
   #stream: ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse> | undefined;
   #stopped = false;
@@ -103,9 +107,9 @@ export class DiscoveryClient {
       unwatch();
       this.#onEnd(why);
     };
-    const unwatch = this.#options.clock.after(firstAnswerMsMax, () => {
+    const unwatch = this.#options.clock.after(firstResponseMsMax, () => {
       if (this.#stream !== stream || this.#connected) return;
-      end(`no answer in ${firstAnswerMsMax} ms`);
+      end(`no answer in ${firstResponseMsMax} ms`);
       stream.cancel();
     });
     // Somebody is there, and may have many nodes to tell before: a node that came anew would wait from the beginning.
@@ -185,15 +189,14 @@ export class DiscoveryClient {
         undecodable.delete(name);
         continue;
       }
-      const instead = 'instead' in decoded ? decoded.instead : undefined;
-      if (instead) {
-        instead();
+      if (decoded.closedForm) {
+        decoded.closedForm();
         // By its name the server says later that it is gone.
         versions.set(name, version);
       }
       const all = decoded.errors.map((error) => `${name}: ${error}`);
       errors.push(...all);
-      const why = all.join('; ').slice(0, whyBytesMax);
+      const why = all.join('; ').slice(0, reasonBytesMax);
       // After each reconnect the server sends it again.
       if (undecodable.get(name) !== why) fresh.push(...all);
       if (undecodable.has(name) || undecodable.size < undecodableMax) undecodable.set(name, why);
@@ -213,8 +216,8 @@ export class DiscoveryClient {
         errorDetail: errors.length > 0 ? { code: 3, message: errors.slice(0, 20).join('; ') } : undefined,
       }),
     );
-    this.#answered.add(subscription.typeUrl);
-    if (!this.#synced && this.#answered.size === this.#options.subscriptions.length) {
+    this.#receivedTypes.add(subscription.typeUrl);
+    if (!this.#synced && this.#receivedTypes.size === this.#options.subscriptions.length) {
       this.#synced = true;
       this.#options.onSynced();
     }

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Makes src/discovery/gen from the .proto files; needs Debian's protobuf-compiler.
+# Makes src/discovery/gen from the .proto files; needs Debian's protobuf-compiler and libprotobuf-dev.
 set -euo pipefail
 cd "$(dirname "$0")"
 rm -rf gen && mkdir gen
 protoc --plugin=../../node_modules/.bin/protoc-gen-ts_proto --proto_path=proto --proto_path=/usr/include --ts_proto_out=gen \
-  --ts_proto_opt=esModuleInterop=true,importSuffix=.js,outputServices=grpc-js,oneof=unions-value,forceLong=number,env=node,outputJsonMethods=false,exportCommonSymbols=false,useExactTypes=false \
+  --ts_proto_opt=esModuleInterop=true,importSuffix=.js,outputServices=grpc-js,oneof=unions-value,forceLong=number,env=node,outputJsonMethods=false,exportCommonSymbols=false,useExactTypes=false,useReadonlyTypes=true,initializeFieldsAsUndefined=false \
   proto/*.proto
+protoc --proto_path=proto --proto_path=/usr/include --descriptor_set_out=/dev/stdout proto/authorization.proto proto/weft.proto |
+  node shapes.mjs >gen/shapes.ts

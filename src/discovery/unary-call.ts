@@ -1,4 +1,4 @@
-/** One question to the control plane over a connection of its own: they are rare, and the roots to check it by may have rotated since the last. */
+/** One request to the control plane over a connection of its own: they are rare, and the roots to check it by may have rotated since the last. */
 import { Client, credentials, Metadata } from '@grpc/grpc-js';
 
 const deadlineMsMax = 10_000;
@@ -8,14 +8,18 @@ export interface ControlPlane {
   readonly rootPem: () => string;
   readonly token: () => string;
 }
-interface Method<Q, A> {
+interface Method<Request, Response> {
   readonly path: string;
-  readonly encode: (question: Q) => Uint8Array;
-  readonly decode: (bytes: Uint8Array) => A;
+  readonly encode: (request: Request) => Uint8Array;
+  readonly decode: (bytes: Uint8Array) => Response;
 }
 
 /** Errors: of gRPC. */
-export function unaryCall<Q, A>(control: ControlPlane, method: Method<Q, A>, question: Q): Promise<A> {
+export function unaryCall<Request, Response>(
+  control: ControlPlane,
+  method: Method<Request, Response>,
+  request: Request,
+): Promise<Response> {
   return new Promise((resolve, reject) => {
     const client = new Client(control.target, credentials.createSsl(Buffer.from(control.rootPem())), {});
     const metadata = new Metadata();
@@ -23,15 +27,15 @@ export function unaryCall<Q, A>(control: ControlPlane, method: Method<Q, A>, que
     metadata.set('clusterid', 'Kubernetes');
     client.makeUnaryRequest(
       method.path,
-      (message: Q) => Buffer.from(method.encode(message)),
+      (message: Request) => Buffer.from(method.encode(message)),
       method.decode,
-      question,
+      request,
       metadata,
       { deadline: Date.now() + deadlineMsMax },
-      (error, answer) => {
+      (error, response) => {
         client.close();
-        if (answer !== undefined) resolve(answer);
-        else reject(error ?? new Error('no answer'));
+        if (response !== undefined) resolve(response);
+        else reject(error ?? new Error('no response'));
       },
     );
   });

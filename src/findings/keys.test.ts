@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Annotations, Labels } from '../model/labels.js';
 import { keyFindings, type KeyedKind } from './keys.js';
 
-type Texts = Readonly<Record<string, string>>;
-const of = (kind: KeyedKind, labels: Texts, annotations: Texts = {}): string[] =>
+const of = (kind: KeyedKind, labels: Labels, annotations: Annotations = {}): string[] =>
   keyFindings(kind, [{ metadata: { name: 'x', namespace: 'shop', labels, annotations } }]).map(
     ({ level, what }) => `${level} ${what}`,
   );

@@ -4,7 +4,8 @@ import { routeIdleKeys } from '../model/idle-settings.js';
 import { isProtection, settingProblems } from '../model/object-settings.js';
 import { gatewayKeys, waypointFlags } from '../model/waypoint-settings.js';
 import type { Finding } from './finding.js';
-import { nameOf, namespaceOf, type Labeled, type Texts } from './objects.js';
+import { namespaceOf, type Annotations, type Labels } from '../model/labels.js';
+import { nameOf, type Labeled } from './objects.js';
 
 type MemberKind = 'Namespace' | 'Pod' | 'Service';
 type AnnotatedKind = 'Gateway' | 'HTTPRoute' | 'GRPCRoute' | 'TLSRoute' | 'TCPRoute';
@@ -38,7 +39,7 @@ interface Problem {
   readonly help: string;
 }
 
-function misplaced(kind: MemberKind, labels: Texts): Problem[] {
+function misplaced(kind: MemberKind, labels: Labels): Problem[] {
   return Object.keys(labels).flatMap((key): Problem[] => {
     const kinds = readOn[key];
     if (!kinds || kinds.includes(kind)) return [];
@@ -54,7 +55,7 @@ function misplaced(kind: MemberKind, labels: Texts): Problem[] {
 }
 
 /** A namespace of a waypoint without its name. */
-function alone(labels: Texts): Problem[] {
+function alone(labels: Labels): Problem[] {
   return waypointKeys.flatMap(([name, namespace]): Problem[] =>
     labels[namespace] === undefined || labels[name] !== undefined
       ? []
@@ -68,7 +69,7 @@ function alone(labels: Texts): Problem[] {
   );
 }
 
-function ofIstio(kind: MemberKind, labels: Texts): Problem[] {
+function ofIstio(kind: MemberKind, labels: Labels): Problem[] {
   const mode = labels[dataplaneMode];
   const problems: Problem[] = [];
   if (kind !== 'Service' && mode !== undefined && mode !== 'ambient' && mode !== 'none')
@@ -102,7 +103,7 @@ const isAnnotated = (kind: KeyedKind): kind is AnnotatedKind => Object.hasOwn(an
 const article = (kind: AnnotatedKind): string => (kind === 'HTTPRoute' ? 'an' : 'a');
 
 /** Values of routes that cannot be read are in the route's status. */
-function annotationProblems(kind: AnnotatedKind, labels: Texts, annotations: Texts): Problem[] {
+function annotationProblems(kind: AnnotatedKind, labels: Labels, annotations: Annotations): Problem[] {
   const problem = (what: string): Problem => ({ level: 'warn', what, help: 'correct it, or take it away' });
   const ofLabels = Object.keys(labels)
     .filter((key) => gatewayKeys.includes(key))

@@ -1,13 +1,13 @@
 /** Objects as far as findings read them; what an API server and a file have is assignable. */
 import type { AllowedRoutes } from '../kubernetes/allowed-routes.js';
+import { labelsOf, namespaceOf, type Annotations, type Labels } from '../model/labels.js';
 import { meshModeOf } from '../model/object-settings.js';
 
-export type Texts = Readonly<Record<string, string>>;
-export interface CheckedMeta {
+interface CheckedMeta {
   readonly name: string;
   readonly namespace?: string;
-  readonly labels?: Texts;
-  readonly annotations?: Texts;
+  readonly labels?: Labels;
+  readonly annotations?: Annotations;
 }
 export interface Labeled {
   readonly metadata: CheckedMeta;
@@ -34,7 +34,7 @@ export interface CheckedWorkload extends Labeled {
 }
 export interface CheckedService extends Labeled {
   readonly spec: {
-    readonly selector?: Texts;
+    readonly selector?: Labels;
     readonly ports?: readonly {
       readonly port: number;
       readonly targetPort?: number | string;
@@ -45,7 +45,7 @@ export interface CheckedService extends Labeled {
 export interface CheckedPolicy extends Labeled {
   readonly spec: {
     readonly action: string;
-    readonly selector?: { readonly matchLabels?: Texts };
+    readonly selector?: { readonly matchLabels?: Labels };
     readonly targetRefs?: readonly { readonly name: string }[];
     readonly rules?: readonly {
       readonly to?: readonly { readonly ports?: readonly number[]; readonly notPorts?: readonly number[] }[];
@@ -62,18 +62,10 @@ export interface CheckedClass extends Labeled {
   readonly spec: { readonly controllerName: string };
 }
 
-export const namespaceOf = ({ metadata }: Labeled): string => metadata.namespace ?? 'default';
-export const labelsOf = (object: Labeled | undefined): Texts => object?.metadata.labels ?? {};
 export const nameOf = (kind: string, object: Labeled): string =>
   kind === 'Namespace'
     ? `Namespace ${object.metadata.name}`
     : `${kind} ${namespaceOf(object)}/${object.metadata.name}`;
-
-/** An empty selector selects nobody. */
-export function selects(selector: Texts | undefined, labels: Texts): boolean {
-  const wanted = Object.entries(selector ?? {});
-  return wanted.length > 0 && wanted.every(([key, value]) => labels[key] === value);
-}
 
 export const isGone = ({ status }: CheckedPod): boolean =>
   status?.phase === 'Succeeded' || status?.phase === 'Failed';

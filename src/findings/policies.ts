@@ -1,20 +1,17 @@
 /** Policies that are in force and probably do not do what their author expects, by the pods that they select and by their ports. Pure. */
 import { nearest } from '../base/nearest.js';
+import { labelsOf, namespaceOf, selects, type Labels } from '../model/labels.js';
 import type { Finding } from './finding.js';
 import {
   isEnrolled,
   isGone,
-  labelsOf,
   nameOf,
-  namespaceOf,
   runningContainers,
-  selects,
   type CheckedPod,
   type CheckedPolicy,
   type CheckedService,
   type CheckedWorkload,
   type Labeled,
-  type Texts,
 } from './objects.js';
 
 export interface PolicyObjects {
@@ -28,7 +25,7 @@ export interface PolicyObjects {
 /** What policies select: a pod, or what stands for one on another machine. */
 interface Selectable {
   readonly namespace: string;
-  readonly labels: Texts;
+  readonly labels: Labels;
   readonly isEnrolled: boolean;
   /** Undefined: it declares none, which is allowed. */
   readonly ports: readonly { readonly name?: string; readonly containerPort: number }[] | undefined;
@@ -85,7 +82,7 @@ const portsOf = ({ spec }: CheckedPolicy, field: 'ports' | 'notPorts'): Readonly
   new Set((spec.rules ?? []).flatMap(({ to }) => (to ?? []).flatMap((target) => target[field] ?? [])));
 
 /** What a selector was meant to be: a value of the same label, or a label, that is there and near. */
-function meantBy(selector: Texts, pods: readonly Selectable[]): string {
+function meantBy(selector: Labels, pods: readonly Selectable[]): string {
   for (const [key, value] of Object.entries(selector)) {
     const values = new Set(pods.flatMap(({ labels }) => labels[key] ?? []));
     if (values.has(value)) continue;

@@ -1,7 +1,8 @@
 /** Services and namespaces whose labels name a waypoint that does not serve them: they are closed. Pure. */
 import { admitsNamespace } from '../kubernetes/allowed-routes.js';
 import type { Finding } from './finding.js';
-import { labelsOf, namespaceOf, type CheckedClass, type CheckedGateway, type Labeled } from './objects.js';
+import { labelsOf, namespaceOf } from '../model/labels.js';
+import type { CheckedClass, CheckedGateway, Labeled } from './objects.js';
 
 const controller = 'weft.dev/waypoint';
 const ownClass = 'weft-waypoint';

@@ -1,22 +1,17 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { randomBytes } from 'node:crypto';
 import http2 from 'node:http2';
 import net from 'node:net';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import tls from 'node:tls';
-import { createHash, randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WeftError } from '../base/errors.js';
 import { until } from '../base/wait.js';
-import { parseIp } from '../model/address.js';
-import { parseSpiffeId, parseTrustDomain, type SpiffeId } from '../model/identity.js';
-import { assembleSvid } from '../tls/certificate.js';
-import { createRoot, issueSvid, type KeyAndCertificate } from '../tls/issue.js';
-import { createCsr, parseCsr } from '../tls/csr.js';
+import { parseSpiffeId } from '../model/identity.js';
+import { createRoot } from '../tls/issue.js';
 import { contextOptions } from '../tls/contexts.js';
-import type { Svid } from '../tls/svid.js';
-import { relay, type RelayResult } from './relay.js';
-import { sendBuffer } from '../../native/index.js';
+import { root, svidOf } from '../../test/support/hbone.js';
 import {
   block,
   endHeaders,
@@ -27,120 +22,18 @@ import {
   settings,
   settingsAck,
 } from '../../test/support/http2-frames.js';
-import { defaultLimits, type HboneLimits } from './limits.js';
-import { TunnelPool, type TunnelRequest } from './pool.js';
-import { HboneServer, type InboundTunnel, type Refused } from './server.js';
+import { domain, id } from '../../test/support/mesh.js';
+import { collect, echo, pool, tunnelTestbed } from '../../test/support/tunnels.js';
+import type { InboundTunnel } from './server.js';
 
-const domain = parseTrustDomain('cluster.local');
-const root = createRoot(domain, 86_400);
-const web = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/web');
-const db = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/db');
-
-function svidOf(id: SpiffeId, ca: KeyAndCertificate = root, ttlS = 3600, nowMs = Date.now()): Svid {
-  const { keyPem, csrPem } = createCsr(id);
-  const csr = parseCsr(csrPem);
-  assert.ok(csr.ok);
-  const leaf = issueSvid({
-    caKeyPem: ca.keyPem,
-    caCertPem: ca.certPem,
-    csrPublicKeyPem: csr.value.publicKeyPem,
-    id,
-    ttlS,
-    nowMs,
-  });
-  return assembleSvid(id, keyPem, [leaf, ca.certPem]);
-}
-
-const cleanups: (() => void)[] = [];
-after(() => cleanups.forEach((call) => call()));
-
-async function listen(onConnection: (socket: net.Socket) => void, pauseOnConnect = true): Promise<number> {
-  const server = net.createServer({ allowHalfOpen: true, pauseOnConnect }, onConnection);
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  cleanups.push(() => server.close());
-  return (server.address() as net.AddressInfo).port;
-}
-
-interface Testbed {
-  readonly port: number;
-  readonly server: HboneServer;
-  readonly refused: Refused[];
-  readonly request: (more?: Partial<TunnelRequest>) => TunnelRequest;
-}
-
-async function testbed(
-  onTunnel: (tunnel: InboundTunnel) => void,
-  limits: Partial<HboneLimits> = {},
-  svid = svidOf(db),
-): Promise<Testbed> {
-  const refused: Refused[] = [];
-  const server = new HboneServer({
-    svid,
-    trustDomain: domain,
-    limits,
-    onTunnel,
-    onRefused: (r) => refused.push(r),
-  });
-  cleanups.push(() => server.close());
-  const port = await listen((socket) => {
-    roomy(socket);
-    server.handle(socket);
-  });
-  const client = svidOf(web);
-  return {
-    port,
-    server,
-    refused,
-    request: (more = {}) => ({
-      svid: client,
-      expected: [db],
-      destination: { ip: parseIp('127.0.0.1'), port },
-      authority: '10.0.0.1:80',
-      source: 'pod',
-      headers: {},
-      connect: () =>
-        new Promise((resolve, reject) => {
-          const socket = net.connect(port, '127.0.0.1', () => resolve(roomy(socket)));
-          socket.once('error', reject);
-        }),
-      ...more,
-    }),
-  };
-}
-
-/** As the agent's sockets are: see daemonset/pod/sockets.ts. */
-function roomy(socket: net.Socket): net.Socket {
-  const { fd } = (socket as net.Socket & { _handle: { fd: number } })._handle;
-  sendBuffer(fd, defaultLimits.connectionWindowBytes);
-  return socket;
-}
-
-const echo = (tunnel: InboundTunnel): void => {
-  const stream = tunnel.accept();
-  stream.on('error', () => undefined);
-  stream.pipe(stream);
-};
-
-async function collect(stream: NodeJS.ReadableStream): Promise<Buffer> {
-  // Not by iteration: that destroys a half-open socket at its end.
-  const chunks: Buffer[] = [];
-  stream.on('data', (chunk: Buffer) => chunks.push(chunk));
-  await once(stream, 'end');
-  return Buffer.concat(chunks);
-}
-
-function pool(limits: Partial<HboneLimits> = {}): TunnelPool {
-  const made = new TunnelPool(limits);
-  cleanups.push(() => made.close());
-  return made;
-}
+const web = id('web');
+const db = id('db');
 
 const rejectsWith = (code: string) => (error: unknown) => error instanceof WeftError && error.code === code;
 
 test('a tunnel carries bytes both ways, knows both identities, and half-closes', async () => {
   const seen: InboundTunnel[] = [];
-  const { request } = await testbed((tunnel) => {
+  const { request } = await tunnelTestbed((tunnel) => {
     seen.push(tunnel);
     echo(tunnel);
   });
@@ -156,7 +49,7 @@ test('a tunnel carries bytes both ways, knows both identities, and half-closes',
 });
 
 test('streams share a connection up to the limit, then open the next', async () => {
-  const { request, server } = await testbed(echo);
+  const { request, server } = await tunnelTestbed(echo);
   const tunnels = pool({ streamsPerConnectionClientMax: 3 });
   const open = await Promise.all(Array.from({ length: 7 }, () => tunnels.open(request())));
   assert.equal(server.sessions, 3);
@@ -164,7 +57,7 @@ test('streams share a connection up to the limit, then open the next', async () 
 });
 
 test('different sources and identities never share a connection', async () => {
-  const { request, server } = await testbed(echo);
+  const { request, server } = await tunnelTestbed(echo);
   const tunnels = pool();
   await tunnels.open(request());
   await tunnels.open(request({ source: 'other pod' }));
@@ -174,7 +67,7 @@ test('different sources and identities never share a connection', async () => {
 
 test('sends nothing to a server of another identity, or when none is expected', async () => {
   let streams = 0;
-  const { request } = await testbed(() => streams++);
+  const { request } = await tunnelTestbed(() => streams++);
   await assert.rejects(pool().open(request({ expected: [web] })), rejectsWith('WEFT_TUNNEL_IDENTITY'));
   await assert.rejects(pool().open(request({ expected: [] })), rejectsWith('WEFT_TUNNEL_IDENTITY'));
   assert.equal(streams, 0);
@@ -182,11 +75,11 @@ test('sends nothing to a server of another identity, or when none is expected', 
 
 test('refuses clients of another root, of another trust domain, expired, or without a certificate', async () => {
   let streams = 0;
-  const { request, refused, port } = await testbed(() => streams++);
+  const { request, refused, port } = await tunnelTestbed(() => streams++);
   const foreignRoot = createRoot(domain, 3600);
   const foreignDomain = svidOf(parseSpiffeId('spiffe://other.example/ns/shop/sa/web'));
-  const expired = svidOf(web, root, 60, Date.now() - 3600_000);
-  const wrongRoot = { ...svidOf(web, foreignRoot), rootsPem: root.certPem };
+  const expired = svidOf(web, 60, root, Date.now() - 3600_000);
+  const wrongRoot = { ...svidOf(web, 3600, foreignRoot), rootsPem: root.certPem };
   for (const svid of [wrongRoot, foreignDomain, expired]) {
     await assert.rejects(
       pool().open(request({ svid })),
@@ -208,22 +101,22 @@ test('refuses clients of another root, of another trust domain, expired, or with
 });
 
 test('a refusal reaches the client as its status', async () => {
-  const { request } = await testbed((tunnel) => tunnel.refuse(401));
+  const { request } = await tunnelTestbed((tunnel) => tunnel.refuse(401));
   await assert.rejects(pool().open(request()), /answered 401/);
 });
 
-test('answers 400 to what is no CONNECT or has no address', async () => {
-  const { port, refused } = await testbed(echo);
+test('answers 400 to what is no CONNECT or has no address', async (t) => {
+  const { port, refused } = await tunnelTestbed(echo);
   const session = http2.connect(`https://127.0.0.1:${port}`, {
     ...contextOptions(svidOf(web)),
     checkServerIdentity: () => undefined,
   });
-  cleanups.push(() => session.destroy());
+  t.after(() => session.destroy());
   const status = async (headers: http2.OutgoingHttpHeaders): Promise<unknown> => {
     const stream = session.request(headers);
     stream.on('error', () => undefined);
-    const [answer] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders];
-    return answer[':status'];
+    const [response] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders];
+    return response[':status'];
   };
   assert.equal(await status({ ':method': 'GET', ':path': '/' }), 400);
   assert.equal(await status({ ':method': 'CONNECT', ':authority': 'example.org:80' }), 400);
@@ -233,7 +126,7 @@ test('answers 400 to what is no CONNECT or has no address', async () => {
 });
 
 test('garbage, truncated TLS and silence are cut without a trace, and others go on', async () => {
-  const { port, request, server } = await testbed(echo, { handshakeTimeoutMsMax: 300 });
+  const { port, request, server } = await tunnelTestbed(echo, { handshakeTimeoutMsMax: 300 });
   const closed: Promise<unknown>[] = [];
   for (const bytes of [
     randomBytes(4096),
@@ -262,7 +155,7 @@ test('garbage, truncated TLS and silence are cut without a trace, and others go 
 });
 
 test('an oversized header block ends that connection alone', async () => {
-  const { request } = await testbed(echo);
+  const { request } = await tunnelTestbed(echo);
   const tunnels = pool();
   await assert.rejects(tunnels.open(request({ headers: { baggage: 'x'.repeat(60_000) } })), WeftError);
   const tunnel = await pool().open(request());
@@ -273,7 +166,7 @@ test('an oversized header block ends that connection alone', async () => {
 test('rapid resets are cut off', async () => {
   let begun = 0;
   // The pings end what Node 20 leaves open: it only stops reading. Later versions end the connection themselves.
-  const { port, server } = await testbed(
+  const { port, server } = await tunnelTestbed(
     (tunnel) => {
       begun++;
       echo(tunnel);
@@ -301,7 +194,7 @@ test('rapid resets are cut off', async () => {
 });
 
 test('a new certificate is used for new streams while old tunnels go on', async () => {
-  const { request, server } = await testbed(echo);
+  const { request, server } = await tunnelTestbed(echo);
   const tunnels = pool();
   const first = await tunnels.open(request());
   const renewed = svidOf(web);
@@ -319,7 +212,7 @@ test('a new certificate is used for new streams while old tunnels go on', async 
 });
 
 test('drain takes no new tunnels and lets live ones finish', async () => {
-  const { request, server } = await testbed(echo);
+  const { request, server } = await tunnelTestbed(echo);
   const tunnels = pool();
   const live = await tunnels.open(request());
   const drained = server.drain();
@@ -327,160 +220,4 @@ test('drain takes no new tunnels and lets live ones finish', async () => {
   live.stream.end('finish');
   assert.equal((await collect(live.stream)).toString(), 'finish');
   await drained;
-});
-
-// --- the carrier, over a real tunnel: client app <-> pod socket <-> tunnel <-> pod socket <-> server app
-async function carried(
-  app: (socket: net.Socket) => void,
-): Promise<{ port: number; results: Promise<RelayResult>[]; cut: ((why: string) => void)[] }> {
-  const results: Promise<RelayResult>[] = [];
-  const cut: ((why: string) => void)[] = [];
-  const appPort = await listen(app, false);
-  const { request } = await testbed((tunnel) => {
-    const socket = net.connect({ port: appPort, host: '127.0.0.1', allowHalfOpen: true }, () => {
-      results.push(relay(socket, tunnel.accept()).done);
-    });
-  });
-  const tunnels = pool();
-  const port = await listen((socket) => {
-    void tunnels.open(request()).then(({ stream }) => {
-      const live = relay(socket, stream);
-      results.push(live.done);
-      cut.push(live.cut);
-    });
-  });
-  return { port, results, cut };
-}
-
-async function settled(results: Promise<RelayResult>[]): Promise<RelayResult[]> {
-  for (let i = 0; i < 100 && results.length < 2; i++) await sleep(10);
-  return Promise.all(results);
-}
-
-test('half close passes in both directions', async () => {
-  const { port, results } = await carried((socket) => {
-    void collect(socket).then((bytes) => socket.end(`got ${bytes.length}`));
-  });
-  const client = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
-  client.end(Buffer.alloc(100_000));
-  assert.equal((await collect(client)).toString(), 'got 100000');
-  const ends = await settled(results);
-  assert.deepEqual(
-    ends.map((r) => r.ended),
-    ['finished', 'finished'],
-  );
-  assert.deepEqual(
-    ends.map((r) => r.bytesSent + r.bytesReceived),
-    [100_010, 100_010],
-  );
-});
-
-test('a reset by the client reaches the server, and the other way round', async () => {
-  const gone: Promise<unknown>[] = [];
-  const first = await carried((socket) => {
-    socket.resume();
-    gone.push(once(socket, 'error').catch(() => undefined));
-    socket.write('x');
-  });
-  const client = net.connect(first.port, '127.0.0.1');
-  await once(client, 'data');
-  client.resetAndDestroy();
-  const [error] = (await gone[0]) as [NodeJS.ErrnoException];
-  assert.equal(error.code, 'ECONNRESET');
-
-  const second = await carried((socket) => {
-    socket.resume();
-    socket.once('data', () => socket.resetAndDestroy());
-  });
-  const other = net.connect(second.port, '127.0.0.1', () => other.write('x'));
-  const [reset] = (await once(other, 'error').catch((e: unknown) => [e])) as [NodeJS.ErrnoException];
-  assert.equal(reset.code, 'ECONNRESET');
-  assert.deepEqual(
-    (await settled(second.results)).map((r) => r.ended === 'finished'),
-    [false, false],
-  );
-});
-
-test('cutting resets both ends and says why', async () => {
-  const { port, results, cut } = await carried((socket) => void socket.on('error', () => undefined).resume());
-  const client = net.connect(port, '127.0.0.1', () => client.write('x'));
-  const failed = once(client, 'error').catch((e: unknown) => [e]);
-  for (let i = 0; i < 100 && cut.length === 0; i++) await sleep(10);
-  cut[0]?.('policy');
-  const [error] = (await failed) as [NodeJS.ErrnoException];
-  assert.equal(error.code, 'ECONNRESET');
-  assert.deepEqual((await settled(results)).map((r) => r.reason).filter(Boolean), ['policy']);
-});
-
-test('bulk in both directions at once, on streams that share a connection, comes through', async () => {
-  const bytes = 48 << 20;
-  const streams = 4;
-  const send = async (socket: net.Socket): Promise<void> => {
-    const block = Buffer.alloc(1 << 18, 'x');
-    for (let sent = 0; sent < bytes; sent += block.length)
-      if (!socket.write(block)) await once(socket, 'drain');
-    socket.end();
-  };
-  const receive = async (socket: net.Socket): Promise<number> => {
-    let received = 0;
-    socket.on('data', (chunk: Buffer) => (received += chunk.length));
-    await once(socket, 'end');
-    return received;
-  };
-  const served: Promise<number>[] = [];
-  const { port, results } = await carried((socket) => {
-    served.push(receive(socket));
-    void send(socket);
-  });
-  const clients = Array.from({ length: streams }, async () => {
-    const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
-    const got = receive(socket);
-    await send(socket);
-    return got;
-  });
-  assert.deepEqual(await Promise.all(clients), Array(streams).fill(bytes));
-  assert.deepEqual(await Promise.all(served), Array(streams).fill(bytes));
-  assert.deepEqual(
-    (await Promise.all(results)).filter(({ ended }) => ended !== 'finished'),
-    [],
-  );
-});
-
-test('a slow reader bounds memory: 1 GB passes through, whole and in order', async () => {
-  const total = 1 << 30;
-  const digest = createHash('sha256');
-  const server = createHash('sha256');
-  let received = 0;
-  let peakBytes = 0;
-  const done = new Promise<void>((resolve) => {
-    void carried((socket) => {
-      socket.on('data', (chunk: Buffer) => {
-        server.update(chunk);
-        received += chunk.length;
-        if (received % (8 << 20) < chunk.length) {
-          socket.pause();
-          setTimeout(() => socket.resume(), 5);
-          peakBytes = Math.max(peakBytes, process.memoryUsage().rss);
-        }
-      });
-      socket.on('end', () => {
-        socket.end();
-        resolve();
-      });
-    }).then(async ({ port }) => {
-      const client = net.connect(port, '127.0.0.1');
-      client.on('error', () => undefined).resume();
-      const block = randomBytes(1 << 16);
-      for (let sent = 0; sent < total; sent += block.length) {
-        digest.update(block);
-        if (!client.write(block)) await once(client, 'drain');
-      }
-      client.end();
-    });
-  });
-  const before = process.memoryUsage().rss;
-  await done;
-  assert.equal(received, total);
-  assert.equal(server.digest('hex'), digest.digest('hex'));
-  assert.ok(peakBytes - before < 160 << 20, `memory grew by ${(peakBytes - before) >> 20} MB`);
 });

@@ -5,15 +5,16 @@
 import http2 from 'node:http2';
 import type net from 'node:net';
 import type { Duplex } from 'node:stream';
-import tls from 'node:tls';
+import type tls from 'node:tls';
 import { connectErrorSource } from '../base/connect-error.js';
 import { errorText, WeftError } from '../base/errors.js';
 import { sessionMegabytesMax } from '../base/session-memory.js';
 import { formatSocketAddress, type SocketAddress } from '../model/address.js';
 import type { SpiffeId } from '../model/identity.js';
-import { checkServerPeer, contextOf } from '../tls/contexts.js';
+import { contextOf } from '../tls/contexts.js';
 import type { Svid } from '../tls/svid.js';
 import { TunnelRefused } from './endpoint-failure.js';
+import { secure } from './handshake.js';
 import { keepAlive } from './keepalive.js';
 import { defaultLimits, type HboneLimits } from './limits.js';
 import { keepReadable } from './stream-end.js';
@@ -32,7 +33,7 @@ export interface TunnelRequest {
   readonly connect: () => Promise<net.Socket>;
 }
 
-export interface Tunnel {
+interface Tunnel {
   readonly stream: Duplex;
   readonly peer: SpiffeId;
   readonly reused: boolean;
@@ -206,8 +207,13 @@ export class TunnelPool {
         cause: error,
       });
     }
-    const { socket, peer } = await this.#secure(raw, request, where);
     const limits = this.#limits;
+    const { socket, peer } = await secure(raw, {
+      context: this.#context(request.svid),
+      expected: request.expected,
+      destination: where,
+      timeoutMs: limits.handshakeTimeoutMsMax,
+    });
     const session = http2.connect('https://hbone', {
       createConnection: () => socket,
       maxSessionMemory: sessionMegabytesMax,
@@ -240,62 +246,6 @@ export class TunnelPool {
     keepAlive(session, limits, () => session.destroy());
     entry.connections.push(connection);
     return connection;
-  }
-
-  #secure(
-    raw: net.Socket,
-    request: TunnelRequest,
-    where: string,
-  ): Promise<{ socket: tls.TLSSocket; peer: SpiffeId }> {
-    return new Promise((resolve, reject) => {
-      let peer: SpiffeId | undefined;
-      let wrong: string | undefined;
-      const socket = tls.connect({
-        socket: raw,
-        secureContext: this.#context(request.svid),
-        ALPNProtocols: ['h2'],
-        rejectUnauthorized: true,
-        // Runs after the chain is checked and before anything is sent: the one place where names count.
-        checkServerIdentity: (_host, certificate) => {
-          const check = checkServerPeer(certificate.subjectaltname, request.expected);
-          if (check.ok) {
-            peer = check.id;
-            return undefined;
-          }
-          wrong = check.why;
-          return new Error(check.why);
-        },
-      });
-      const timer = setTimeout(
-        () => socket.destroy(new Error('handshake timed out')),
-        this.#limits.handshakeTimeoutMsMax,
-      );
-      const fail = (error?: Error): void => {
-        clearTimeout(timer);
-        socket.destroy();
-        raw.destroy();
-        const why = wrong ?? (error ? errorText(error) : 'the peer closed the connection');
-        reject(
-          new WeftError(
-            wrong === undefined ? 'WEFT_TUNNEL_TLS' : 'WEFT_TUNNEL_IDENTITY',
-            `TLS with ${where} failed: ${why}`,
-            { source: 'upstream', retryable: wrong === undefined, cause: error },
-          ),
-        );
-      };
-      socket.once('error', fail);
-      socket.once('close', fail);
-      socket.once('secureConnect', () => {
-        clearTimeout(timer);
-        socket.removeListener('error', fail);
-        socket.removeListener('close', fail);
-        if (socket.alpnProtocol !== 'h2' || peer === undefined)
-          return fail(new Error('the peer does not speak h2'));
-        socket.setNoDelay(true);
-        resolve({ socket, peer });
-      });
-      raw.resume();
-    });
   }
 
   #stream(connection: Connection, request: TunnelRequest, reused: boolean): Promise<Tunnel> {

@@ -1,12 +1,12 @@
 /**
- * Carries bytes between a pod's socket and a tunnel's stream (or another pod's socket), and nothing else touches
- * payload: a native carrier may take this file's place. Half closes and resets pass in both directions.
+ * Relays bytes between a pod's socket and a tunnel's stream (or another pod's socket), and nothing else touches
+ * payload: a native relay may take this file's place. Half closes and resets pass in both directions.
  */
 import net from 'node:net';
 import type { Duplex } from 'node:stream';
 import { keepReadable, lingerMsMax } from './stream-end.js';
 
-export type RelayEnd = 'finished' | 'pod-reset' | 'peer-reset' | 'cut';
+type RelayEnd = 'finished' | 'pod-reset' | 'peer-reset' | 'cut';
 
 export interface RelayResult {
   /** From the pod to the peer. */
@@ -23,7 +23,7 @@ export interface Relay {
   /** Settles once, when both ends are gone; never rejects. */
   readonly done: Promise<RelayResult>;
   /** Ends both at once: each sees a reset. */
-  cut(why: string): void;
+  cut(reason: string): void;
   /** Bytes so far, sent and received. */
   counts(): { readonly bytesSent: number; readonly bytesReceived: number };
 }
@@ -51,12 +51,12 @@ function resetOnceFlushed(stream: Duplex, onExpired: () => void): void {
   keepReadable(stream).whenFlushed(() => reset(stream));
 }
 
-/** Both ends are handed over paused or unread; the carrier owns them from here on. */
+/** Both ends are handed over paused or unread; the relay owns them from here on. */
 export function relay(pod: Duplex, peer: Duplex): Relay {
   let bytesSent = 0;
   let bytesReceived = 0;
   let ended: RelayEnd | undefined;
-  let why: string | undefined;
+  let cutReason: string | undefined;
   let lingered = false;
 
   const done = new Promise<RelayResult>((resolve) => {
@@ -72,7 +72,7 @@ export function relay(pod: Duplex, peer: Duplex): Relay {
           bytesReceived,
           ended: ended ?? 'finished',
           ...(lingered ? { lingered } : {}),
-          ...(why === undefined ? {} : { reason: why }),
+          ...(cutReason === undefined ? {} : { reason: cutReason }),
         });
       }
     };
@@ -109,7 +109,7 @@ export function relay(pod: Duplex, peer: Duplex): Relay {
     done,
     cut: (reason) => {
       ended ??= 'cut';
-      why ??= reason;
+      cutReason ??= reason;
       reset(pod);
       reset(peer);
     },

@@ -136,7 +136,7 @@ test('a certificate that has expired gives no tunnel: neither by a session of TL
   assert.equal(second?.isResumed, false);
   await sleep(svid.notAfterMs - Date.now() + 1_100);
   assert.notEqual(await connectOn(live.session), 200);
-  assert.ok(refused.some(({ code, reason: why }) => code === 'WEFT_HBONE_IDENTITY' && /expired/.test(why)));
+  assert.ok(refused.some(({ code, reason }) => code === 'WEFT_HBONE_IDENTITY' && /expired/.test(reason)));
   const late = await open();
   assert.notEqual(late && (await connectOn(late.session)), 200);
 });

@@ -172,8 +172,8 @@ export class HboneServer {
     for (const socket of this.#raw) socket.destroy();
   }
 
-  #refused(code: string, why: string, remote: SocketAddress | undefined, peer?: SpiffeId): void {
-    this.#options.onRefused({ code, reason: why, remote, peer });
+  #refused(code: string, reason: string, remote: SocketAddress | undefined, peer?: SpiffeId): void {
+    this.#options.onRefused({ code, reason, remote, peer });
   }
 
   #onSession(session: http2.ServerHttp2Session): void {
@@ -184,7 +184,7 @@ export class HboneServer {
     const check = checkClientPeer(certificate.subjectaltname, this.#options.trustDomain);
     session.on('error', () => undefined);
     if (!check.ok) {
-      this.#refused('WEFT_HBONE_IDENTITY', check.why, remote);
+      this.#refused('WEFT_HBONE_IDENTITY', check.reason, remote);
       session.destroy();
       return;
     }
@@ -232,8 +232,8 @@ export class HboneServer {
       session.close();
       return;
     }
-    const bad = (why: string): void => {
-      this.#refused('WEFT_HBONE_REQUEST', why, remote, peer);
+    const bad = (reason: string): void => {
+      this.#refused('WEFT_HBONE_REQUEST', reason, remote, peer);
       respond(stream, 400);
     };
     if (headers[':method'] !== 'CONNECT') return bad(`method is not CONNECT`);

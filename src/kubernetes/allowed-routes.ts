@@ -5,7 +5,7 @@
 type Labels = Readonly<Record<string, string>>;
 
 /** metav1.LabelSelector. */
-export interface LabelSelector {
+interface LabelSelector {
   readonly matchLabels?: Labels;
   readonly matchExpressions?: readonly {
     readonly key: string;

@@ -15,7 +15,7 @@ const depthMax = 200;
 /** Names of files that are read. */
 export const isManifest = (name: string): boolean => /\.(ya?ml|json)$/.test(name);
 
-export interface ManifestError {
+interface ManifestError {
   /** From 1. */
   readonly line: number;
   readonly message: string;
@@ -29,7 +29,7 @@ export interface Manifest {
   /** As the scalar at this path is written; undefined where there is none, or it is in quotes. */
   readonly plainTextAt: (path: Path) => string | undefined;
 }
-export interface Manifests {
+interface Manifests {
   readonly manifests: readonly Manifest[];
   /** Documents of which it is not known what they say. */
   readonly errors: readonly ManifestError[];

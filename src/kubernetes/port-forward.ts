@@ -3,10 +3,10 @@ import { PassThrough, Writable } from 'node:stream';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText } from '../base/errors.js';
 
-const answerMsMax = 10_000;
-const answerBytesMax = 64 << 20;
+const responseTimeoutMsMax = 10_000;
+const responseBytesMax = 64 << 20;
 
-export interface PodPort {
+interface PodPort {
   readonly namespace: string;
   readonly pod: string;
   /** On the pod's localhost. */
@@ -35,11 +35,14 @@ export async function getThroughPortForward(
         reject(new Error(text.split('\r\n')[0] || 'no answer'));
       else resolve(text.slice(at + 4));
     };
-    const late = setTimeout(() => end(new Error(`no answer in ${answerMsMax} ms`)), answerMsMax);
+    const late = setTimeout(
+      () => end(new Error(`no answer in ${responseTimeoutMsMax} ms`)),
+      responseTimeoutMsMax,
+    );
     const output = new Writable({
       write: (part: Buffer, _encoding, done) => {
         size += part.length;
-        if (size > answerBytesMax) end(new Error(`an answer of more than ${answerBytesMax} bytes`));
+        if (size > responseBytesMax) end(new Error(`an answer of more than ${responseBytesMax} bytes`));
         else parts.push(part);
         done();
       },

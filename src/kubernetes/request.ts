@@ -4,7 +4,7 @@ import type { KubeConfig } from '@kubernetes/client-node';
 import { WeftError } from '../base/errors.js';
 
 const timeoutMs = 30_000;
-const answerBytesMax = 256 << 20;
+const responseBytesMax = 256 << 20;
 
 export class ApiError extends WeftError {
   constructor(
@@ -49,23 +49,23 @@ export async function requestJson(
       response.on('error', (error) => fail(error.message));
       response.on('data', (part: Buffer) => {
         size += part.length;
-        if (size > answerBytesMax)
-          response.destroy(new Error(`an answer of more than ${answerBytesMax} bytes`));
+        if (size > responseBytesMax)
+          response.destroy(new Error(`an answer of more than ${responseBytesMax} bytes`));
         else parts.push(part);
       });
       response.on('end', () => {
         const status = response.statusCode ?? 0;
-        let answer: unknown;
+        let body: unknown;
         try {
-          answer = JSON.parse(Buffer.concat(parts).toString('utf8'));
+          body = JSON.parse(Buffer.concat(parts).toString('utf8'));
         } catch {
           const why = `${method} ${url.pathname}: status ${status} without JSON`;
           // Of a group that it does not have the API server says so in plain text.
           return reject(new ApiError(status >= 400 ? status : 0, why));
         }
-        if (status >= 200 && status < 300) return resolve(answer);
-        const said = (answer as { message?: string }).message ?? '';
-        reject(new ApiError(status, `${method} ${url.pathname}: ${status} ${said}`.trim()));
+        if (status >= 200 && status < 300) return resolve(body);
+        const message = (body as { message?: string }).message ?? '';
+        reject(new ApiError(status, `${method} ${url.pathname}: ${status} ${message}`.trim()));
       });
     });
     call.on('timeout', () => call.destroy(new Error(`no answer in ${timeoutMs} ms`)));

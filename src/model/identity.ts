@@ -32,10 +32,10 @@ export function parseTrustDomain(text: string): TrustDomain {
 
 /** Any well-formed SPIFFE ID with a path; throws WEFT_IDENTITY_INVALID. Source: SPIFFE-ID specification, section 2. */
 export function parseSpiffeId(text: string): SpiffeId {
-  const refuse = (why: string): never => {
+  const refuse = (reason: string): never => {
     throw new WeftError(
       'WEFT_IDENTITY_INVALID',
-      `${JSON.stringify(text.slice(0, 128))} is no SPIFFE ID: ${why}`,
+      `${JSON.stringify(text.slice(0, 128))} is no SPIFFE ID: ${reason}`,
     );
   };
   if (Buffer.byteLength(text) > spiffeIdBytesMax) refuse(`longer than ${spiffeIdBytesMax} bytes`);

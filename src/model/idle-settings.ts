@@ -3,16 +3,20 @@
  * of its waypoint. The Gateway API has no field for these clocks. Pure.
  */
 import { durationMsOf } from './duration.js';
+import type { Annotations } from './labels.js';
 import type { RouteIdleTimeouts } from './route.js';
-
-type Texts = Readonly<Record<string, string>>;
 
 const bodyKey = 'weft.dev/request-body-idle-timeout';
 const streamKey = 'weft.dev/stream-idle-timeout';
 /** Below `timerMsMax`, in whole hours. */
 const durationMsMax = 576 * 3_600_000;
 
-function read(annotations: Texts, key: string, problems: string[], instead: string): number | undefined {
+function read(
+  annotations: Annotations,
+  key: string,
+  problems: string[],
+  instead: string,
+): number | undefined {
   const text = annotations[key];
   if (text === undefined) return undefined;
   const ms = durationMsOf(text);
@@ -26,14 +30,14 @@ function read(annotations: Texts, key: string, problems: string[], instead: stri
   return ms;
 }
 
-export interface RouteIdleSettings {
+interface RouteIdleSettings {
   /** Undefined where nothing is set. */
   readonly idleTimeouts: RouteIdleTimeouts | undefined;
   /** What cannot be read: the waypoint's own holds there. */
   readonly problems: readonly string[];
 }
 
-export function routeIdleSettings(annotations: Texts = {}): RouteIdleSettings {
+export function routeIdleSettings(annotations: Annotations = {}): RouteIdleSettings {
   const problems: string[] = [];
   const instead = "the waypoint's own holds";
   const bodyIdleMs = read(annotations, bodyKey, problems, instead);
@@ -65,7 +69,7 @@ const waypointFlags = {
 export const gatewayIdleKeys: readonly string[] = Object.keys(waypointFlags);
 
 /** What a Gateway's annotations say, as flags of the waypoint's program. With problems nothing of it should be used. */
-export function waypointIdleFlags(annotations: Texts = {}): {
+export function waypointIdleFlags(annotations: Annotations = {}): {
   readonly flags: readonly string[];
   readonly problems: readonly string[];
 } {

@@ -1,5 +1,6 @@
-/** Labels of Kubernetes objects. Pure. */
+/** Labels and annotations of Kubernetes objects. Pure. */
 export type Labels = Readonly<Record<string, string>>;
+export type Annotations = Readonly<Record<string, string>>;
 
 export const labelsOf = (object: { readonly metadata: { readonly labels?: Labels } } | undefined): Labels =>
   object?.metadata.labels ?? {};

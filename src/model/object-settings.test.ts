@@ -17,7 +17,7 @@ test('a word about the mesh that nobody knows is as if it were not there', () =>
 test('what cannot be read is named, with what is expected and what stands in its place', () => {
   const labels = (key: string, value: string): string[] =>
     settingProblems({ labels: { [`weft.dev/${key}`]: value } }).map(({ message }) => message);
-  const notes = (key: string, value: string): string[] =>
+  const messages = (key: string, value: string): string[] =>
     settingProblems({ annotations: { [`weft.dev/${key}`]: value } }).map(({ message }) => message);
   assert.match(
     labels('mesh', 'true')[0] ?? '',
@@ -25,12 +25,12 @@ test('what cannot be read is named, with what is expected and what stands in its
   );
   assert.match(labels('mode', 'Strict')[0] ?? '', /it is taken for strict/);
   for (const key of ['exclude-outbound-ports', 'exclude-inbound-ports', 'splice-off-ports'])
-    assert.match(notes(key, '80, http,70000, 1e3')[0] ?? '', /"http", "70000", "1e3" is unknown/);
-  assert.match(notes('exclude-outbound-cidrs', '10.0.0.0/8,10.0.0.0/99')[0] ?? '', /"10\.0\.0\.0\/99"/);
-  assert.match(notes('same-node', 'tls')[0] ?? '', /taken for encrypted/);
-  assert.match(notes('splice', 'true')[0] ?? '', /taken for off/);
+    assert.match(messages(key, '80, http,70000, 1e3')[0] ?? '', /"http", "70000", "1e3" is unknown/);
+  assert.match(messages('exclude-outbound-cidrs', '10.0.0.0/8,10.0.0.0/99')[0] ?? '', /"10\.0\.0\.0\/99"/);
+  assert.match(messages('same-node', 'tls')[0] ?? '', /taken for encrypted/);
+  assert.match(messages('splice', 'true')[0] ?? '', /taken for off/);
   assert.match(
-    notes('first-enrollment', 'later')[0] ?? '',
+    messages('first-enrollment', 'later')[0] ?? '',
     /it is available or closed; it is taken for closed/,
   );
   for (const [key, value] of [
@@ -38,7 +38,7 @@ test('what cannot be read is named, with what is expected and what stands in its
     ['exclude-outbound-cidrs', '10.0.0.0/8, fd00::/8 ,192.0.2.1'],
     ['same-node', 'kernel'],
   ] as const)
-    assert.deepEqual(notes(key, value), []);
+    assert.deepEqual(messages(key, value), []);
   assert.deepEqual(labels('mesh', 'enabled'), []);
   assert.deepEqual(portList('80, http, 1e3'), [80]);
 });

@@ -4,6 +4,7 @@
  */
 import { nearest } from '../base/nearest.js';
 import { parseCidr, type Cidr } from './address.js';
+import type { Annotations, Labels } from './labels.js';
 
 const meshLabel = 'weft.dev/mesh';
 const modeLabel = 'weft.dev/mode';
@@ -18,8 +19,6 @@ export interface SettingProblem {
   /** Whoever wrote it may rely on a protection that is not there: it stands for a key that takes into the mesh or makes it stricter. */
   readonly isProtection: boolean;
 }
-
-type Texts = Readonly<Record<string, string>>;
 
 const items = (text: string | undefined): string[] =>
   (text ?? '')
@@ -126,7 +125,7 @@ const protections: ReadonlySet<string> = new Set([
 export const isProtection = (key: string): boolean => protections.has(key);
 
 /** A mistyped key, or one in the wrong place, says nothing at all: whoever wrote it believes that it does. */
-function unknownKeys(where: Setting['in'], texts: Texts): SettingProblem[] {
+function unknownKeys(where: Setting['in'], texts: Labels | Annotations): SettingProblem[] {
   const [kind, elsewhere] =
     where === 'labels' ? ['label', 'annotations' as const] : ['annotation', 'labels' as const];
   return Object.entries(texts).flatMap(([key, value]) => {
@@ -152,8 +151,8 @@ export function settingProblems({
   labels = {},
   annotations = {},
 }: {
-  readonly labels?: Texts;
-  readonly annotations?: Texts;
+  readonly labels?: Labels;
+  readonly annotations?: Annotations;
 }): SettingProblem[] {
   const unread = settings.flatMap(({ in: where, key, unreadable, expects, instead }) => {
     const value = (where === 'labels' ? labels : annotations)[key];
@@ -175,7 +174,7 @@ export function settingProblems({
 }
 
 /** Undefined where the labels say nothing that is known; the Istio label means the same where Weft's own says nothing. */
-export function meshModeOf(labels: Texts): 'enabled' | 'disabled' | undefined {
+export function meshModeOf(labels: Labels): 'enabled' | 'disabled' | undefined {
   const own = labels[meshLabel];
   if (own === 'enabled' || own === 'disabled') return own;
   const istio = labels['istio.io/dataplane-mode'];
@@ -183,14 +182,14 @@ export function meshModeOf(labels: Texts): 'enabled' | 'disabled' | undefined {
 }
 
 /** A value that nobody knows asks for the stronger of the two. */
-export const isStrict = (labels: Texts): boolean =>
+export const isStrict = (labels: Labels): boolean =>
   labels[modeLabel] !== undefined && labels[modeLabel] !== 'permissive';
 
 /**
  * What a namespace's annotations say of strict mode while its pods are enrolled for the first time: that it waits for all of them, or is in
  * force from the first. Undefined: nothing.
  */
-export const firstEnrollmentOf = (annotations: Texts): 'available' | 'closed' | undefined => {
+export const firstEnrollmentOf = (annotations: Annotations): 'available' | 'closed' | undefined => {
   const value = annotations[firstEnrollment];
   return value === undefined ? undefined : value === 'available' ? 'available' : 'closed';
 };

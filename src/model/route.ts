@@ -3,6 +3,7 @@
  * structured-cloneable data; src/waypoint/routes makes functions of it.
  */
 import type { Brand } from '../base/brand.js';
+import type * as pb from '../discovery/gen/weft.js';
 import type { ServiceKey } from './workload.js';
 
 /** `<Kind>/<namespace>/<name>` */
@@ -32,11 +33,8 @@ export interface RouteMatch {
   readonly query: readonly ValueMatch[];
 }
 
-export interface HeaderPair {
-  /** In lower case. */
-  readonly name: string;
-  readonly value: string;
-}
+/** Names are in lower case. */
+export type HeaderPair = pb.HeaderPair;
 
 export type PathChange =
   | { readonly kind: 'full'; readonly value: string }
@@ -49,12 +47,7 @@ export type BackendTarget =
   | { readonly kind: 'invalid'; readonly reason: string };
 
 export type RouteFilter =
-  | {
-      readonly kind: 'request-headers' | 'response-headers';
-      readonly set: readonly HeaderPair[];
-      readonly add: readonly HeaderPair[];
-      readonly remove: readonly string[];
-    }
+  | ({ readonly kind: 'request-headers' | 'response-headers' } & pb.HeaderFilter)
   | {
       readonly kind: 'redirect';
       readonly scheme?: string;
@@ -70,16 +63,7 @@ export type RouteFilter =
       readonly numerator: number;
       readonly denominator: number;
     }
-  | {
-      readonly kind: 'cors';
-      /** `*`, or scheme://host[:port], whose host may begin with `*.`. */
-      readonly allowOrigins: readonly string[];
-      readonly allowMethods: readonly string[];
-      readonly allowHeaders: readonly string[];
-      readonly exposeHeaders: readonly string[];
-      readonly allowCredentials: boolean;
-      readonly maxAgeS: number;
-    };
+  | ({ readonly kind: 'cors' } & pb.CorsFilter);
 
 export interface RouteBackend {
   readonly target: BackendTarget;
@@ -87,12 +71,7 @@ export interface RouteBackend {
   readonly filters: readonly RouteFilter[];
 }
 
-export interface RouteRetry {
-  readonly codes: readonly number[];
-  /** Further ones after the first. */
-  readonly attempts?: number;
-  readonly backoffMs?: number;
-}
+export type RouteRetry = pb.RouteRetry;
 
 export interface SessionPersistence {
   readonly kind: 'cookie' | 'header';
@@ -103,22 +82,14 @@ export interface SessionPersistence {
   readonly permanent: boolean;
 }
 
-export interface RouteIdleTimeouts {
-  /** Without a byte of the request's body while no response has begun. */
-  readonly bodyIdleMs?: number;
-  /** Without a byte in either direction. */
-  readonly streamIdleMs?: number;
-}
+export type RouteIdleTimeouts = pb.IdleTimeouts;
 
-export interface RouteRule {
+export interface RouteRule extends Pick<pb.RouteRule, 'requestTimeoutMs' | 'backendRequestTimeoutMs'> {
   readonly name?: string;
   /** One has to hold; none: all requests. */
   readonly matches: readonly RouteMatch[];
   readonly filters: readonly RouteFilter[];
   readonly backends: readonly RouteBackend[];
-  /** 0: none. */
-  readonly requestTimeoutMs?: number;
-  readonly backendRequestTimeoutMs?: number;
   /** In place of the waypoint's own; 0: none. */
   readonly idleTimeouts?: RouteIdleTimeouts;
   readonly retry?: RouteRetry;

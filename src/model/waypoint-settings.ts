@@ -1,7 +1,6 @@
 /** Annotations of a Gateway that set what its waypoint does, as flags of the waypoint's program. Pure. */
 import { gatewayIdleKeys, waypointIdleFlags } from './idle-settings.js';
-
-type Texts = Readonly<Record<string, string>>;
+import type { Annotations } from './labels.js';
 
 const mergeSlashesKey = 'weft.dev/merge-slashes';
 
@@ -9,7 +8,7 @@ const mergeSlashesKey = 'weft.dev/merge-slashes';
 export const gatewayKeys: readonly string[] = [...gatewayIdleKeys, mergeSlashesKey];
 
 /** With problems no flag should be used: the waypoint stays as it is. */
-export function waypointFlags(annotations: Texts = {}): {
+export function waypointFlags(annotations: Annotations = {}): {
   readonly flags: readonly string[];
   readonly problems: readonly string[];
 } {

@@ -60,11 +60,11 @@ export function authorize(
   attributes: ConnectionAttributes,
 ): Verdict {
   if (policies.length === 0) return { allowed: true, reason: 'no-policy', audited: [] };
-  const asked = parseAttributes(attributes);
+  const parsed = parseAttributes(attributes);
   const audited: string[] = [];
   for (const policy of policies) {
     if (policy.action !== 'deny') continue;
-    const rule = matchingRule(policy, asked);
+    const rule = matchingRule(policy, parsed);
     if (rule === undefined) continue;
     if (!policy.dryRun) return { allowed: false, reason: 'denied', policy: policy.key, rule, audited };
     audited.push(policy.key);
@@ -72,7 +72,7 @@ export function authorize(
   const allows = policies.filter(({ action }) => action === 'allow');
   const enforced = allows.filter(({ dryRun }) => !dryRun);
   for (const policy of enforced) {
-    const rule = matchingRule(policy, asked);
+    const rule = matchingRule(policy, parsed);
     if (rule !== undefined) return { allowed: true, reason: 'allowed', policy: policy.key, rule, audited };
   }
   if (enforced.length > 0) {
@@ -84,13 +84,13 @@ export function authorize(
       audited,
     };
   }
-  if (allows.length > 0 && !allows.some((policy) => matchingRule(policy, asked) !== undefined)) {
+  if (allows.length > 0 && !allows.some((policy) => matchingRule(policy, parsed) !== undefined)) {
     audited.push(...allows.map(({ key }) => key));
   }
   return { allowed: true, reason: 'no-policy', audited };
 }
 
-/** What is asked, with what rules ask of an identity taken apart once for all of them. */
+/** Attributes of a connection, its identity taken apart once for all rules. */
 interface ParsedAttributes extends ConnectionAttributes {
   readonly workload: WorkloadIdentity | undefined;
   readonly principal: string | undefined;
@@ -102,34 +102,35 @@ const parseAttributes = (attributes: ConnectionAttributes): ParsedAttributes => 
   principal: attributes.identity && principalOf(attributes.identity),
 });
 
-function matchingRule(policy: AuthorizationPolicy, asked: ParsedAttributes): number | undefined {
+function matchingRule(policy: AuthorizationPolicy, attributes: ParsedAttributes): number | undefined {
   const denies = policy.action === 'deny';
   const index = policy.rules.findIndex(({ clauses }) =>
     // As peers do: a clause of no matches holds (an absent `from`), a match of no fields is skipped.
     clauses.every(
-      ({ matches }) => matches.length === 0 || matches.some((match) => ruleMatchHolds(match, asked, denies)),
+      ({ matches }) =>
+        matches.length === 0 || matches.some((match) => ruleMatchHolds(match, attributes, denies)),
     ),
   );
   return index < 0 ? undefined : index;
 }
 
-function ruleMatchHolds(match: PolicyMatch, asked: ParsedAttributes, denies: boolean): boolean {
-  const { workload } = asked;
+function ruleMatchHolds(match: PolicyMatch, attributes: ParsedAttributes, denies: boolean): boolean {
+  const { workload } = attributes;
   const account = (one: { namespace: string; serviceAccount: string }): boolean =>
     workload !== undefined &&
     one.namespace === workload.namespace &&
     one.serviceAccount === workload.serviceAccount;
   return (
     field(match.namespaces, match.notNamespaces, (m) => stringMatches(m, workload?.namespace)) &&
-    field(match.principals, match.notPrincipals, (m) => stringMatches(m, asked.principal)) &&
-    field(match.sourceIps, match.notSourceIps, (block) => cidrContains(block, asked.sourceIp)) &&
+    field(match.principals, match.notPrincipals, (m) => stringMatches(m, attributes.principal)) &&
+    field(match.sourceIps, match.notSourceIps, (block) => cidrContains(block, attributes.sourceIp)) &&
     field(match.destinationIps, match.notDestinationIps, (block) =>
-      cidrContains(block, asked.destinationIp),
+      cidrContains(block, attributes.destinationIp),
     ) &&
-    field(match.destinationPorts, match.notDestinationPorts, (port) => port === asked.destinationPort) &&
+    field(match.destinationPorts, match.notDestinationPorts, (port) => port === attributes.destinationPort) &&
     field(match.serviceAccounts, match.notServiceAccounts, account) &&
     // Last, since of thousands of rules hardly one comes to it.
-    (match.http ? httpHolds(match.http, asked.http, denies) : !isEmptyMatch(match))
+    (match.http ? httpHolds(match.http, attributes.http, denies) : !isEmptyMatch(match))
   );
 }
 

@@ -9,7 +9,7 @@ import type { Locality, ServiceKey, WaypointRef, Workload } from '../model/workl
 import { bucketOf, preferredOf } from './affinity.js';
 import type { MeshView } from './store.js';
 
-export type Resolved =
+type Resolved =
   | { readonly kind: 'unknown' }
   | {
       readonly kind: 'none';
@@ -99,7 +99,7 @@ function sharedScopes(
 }
 
 /** Whom a connection is of: its address, and the namespace that is asked on whose behalf. */
-export interface Client {
+interface Client {
   readonly ip: IpAddress;
   readonly namespace: string;
 }

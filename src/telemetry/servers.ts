@@ -22,7 +22,7 @@ export interface HttpServer {
   close(): Promise<void>;
 }
 
-export interface ServerOptions {
+interface ServerOptions {
   /** Who shows it (`Authorization: Bearer`) is trusted; nobody where absent or undefined. */
   readonly token?: () => string | undefined;
 }

@@ -9,7 +9,7 @@ import { assembleSvid } from './certificate.js';
 import { createCsr } from './csr.js';
 import type { Svid } from './svid.js';
 
-export interface ManagerOptions {
+interface ManagerOptions {
   /** The chain, its last element the root bundle. */
   readonly issue: (csrPem: string, id: SpiffeId, ttlS: number) => Promise<readonly string[]>;
   readonly clock: Clock;

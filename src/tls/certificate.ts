@@ -58,7 +58,7 @@ export function spiffeIdOfNames(subjectAltName: string | undefined): Decoded<Spi
   }
 }
 
-export interface Leaf {
+interface Leaf {
   readonly id: SpiffeId;
   readonly serial: string;
   readonly notBeforeMs: number;
@@ -91,8 +91,8 @@ export function parseLeaf(certificate: string | Buffer): Decoded<Leaf> {
  * WEFT_SVID_INVALID where the leaf names another identity, does not fit the key, or does not lead to the roots.
  */
 export function assembleSvid(id: SpiffeId, keyPem: string, chain: readonly string[]): Svid {
-  const refuse = (why: string): never => {
-    throw new WeftError('WEFT_SVID_INVALID', `the CA's answer for ${id} is refused: ${why}`, {
+  const refuse = (reason: string): never => {
+    throw new WeftError('WEFT_SVID_INVALID', `the CA's answer for ${id} is refused: ${reason}`, {
       source: 'upstream',
       retryable: true,
     });

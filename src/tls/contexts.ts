@@ -25,8 +25,8 @@ export function contextOptions(svid: Svid): tls.SecureContextOptions {
   };
 }
 
-export type PeerCheck =
-  { readonly ok: true; readonly id: SpiffeId } | { readonly ok: false; readonly why: string };
+type PeerCheck =
+  { readonly ok: true; readonly id: SpiffeId } | { readonly ok: false; readonly reason: string };
 
 /** Of a server's certificate whose chain is checked already. An empty list of expected identities fails. */
 export function checkServerPeer(
@@ -34,19 +34,19 @@ export function checkServerPeer(
   expected: readonly SpiffeId[],
 ): PeerCheck {
   const id = spiffeIdOfNames(subjectAltName);
-  if (!id.ok) return { ok: false, why: id.errors.join('; ') };
-  if (expected.length === 0) return { ok: false, why: 'no identity is expected of this destination' };
+  if (!id.ok) return { ok: false, reason: id.errors.join('; ') };
+  if (expected.length === 0) return { ok: false, reason: 'no identity is expected of this destination' };
   if (!expected.includes(id.value))
-    return { ok: false, why: `it is ${id.value}, expected ${expected.join(' or ')}` };
+    return { ok: false, reason: `it is ${id.value}, expected ${expected.join(' or ')}` };
   return { ok: true, id: id.value };
 }
 
 /** Of a client's certificate whose chain is checked already: it must be of the own trust domain. */
 export function checkClientPeer(subjectAltName: string | undefined, trustDomain: TrustDomain): PeerCheck {
   const id = spiffeIdOfNames(subjectAltName);
-  if (!id.ok) return { ok: false, why: id.errors.join('; ') };
+  if (!id.ok) return { ok: false, reason: id.errors.join('; ') };
   if (!id.value.startsWith(`spiffe://${trustDomain}/`)) {
-    return { ok: false, why: `${id.value} is not of trust domain ${trustDomain}` };
+    return { ok: false, reason: `${id.value} is not of trust domain ${trustDomain}` };
   }
   return { ok: true, id: id.value };
 }

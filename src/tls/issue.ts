@@ -135,7 +135,7 @@ export function createRoot(trustDomain: TrustDomain, ttlS: number, nowMs = Date.
   return { keyPem: exportKey(privateKey), certPem };
 }
 
-export interface Issuer {
+interface Issuer {
   readonly caKeyPem: string;
   /** The signing certificate; the first where several are given. */
   readonly caCertPem: string;
@@ -181,7 +181,7 @@ function signerOf(issuer: Issuer): Signer {
   };
 }
 
-export interface SvidRequest extends Issuer {
+interface SvidRequest extends Issuer {
   readonly csrPublicKeyPem: string;
   readonly id: SpiffeId;
   readonly ttlS: number;
@@ -209,7 +209,7 @@ export function issueSvid(request: SvidRequest): string {
   });
 }
 
-export interface ServerCertRequest extends Issuer {
+interface ServerCertRequest extends Issuer {
   readonly ips: readonly IpAddress[];
   readonly dns: readonly string[];
   readonly ttlS: number;

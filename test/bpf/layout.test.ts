@@ -64,7 +64,7 @@ test('every enum value that TypeScript uses is the one in the built objects', ()
     }
   };
   check('WEFT_LISTENER_', rows.listeners);
-  check('WEFT_NOTE_', rows.noteKinds);
+  check('WEFT_HANDOFF_', rows.handoffKinds);
   check('WEFT_SOCK_', rows.sockKinds);
   check('WEFT_POD_', rows.podFlags);
   check('WEFT_LOCAL_', rows.localFlags);

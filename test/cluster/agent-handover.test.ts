@@ -4,12 +4,22 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test, type TestContext } from 'node:test';
 import { sleep, until } from '../../src/base/wait.js';
-import { applyText, given, here, kubectl, packNodeImage, run, weftImage } from '../support/cluster.js';
+import {
+  applyText,
+  chart,
+  eitherAgent,
+  here,
+  httpGet,
+  installChart,
+  kubectl,
+  packNodeImage,
+  releaseCluster,
+  run,
+  system,
+  takeCluster,
+} from '../support/cluster.js';
 
-const system = (...args: string[]): Promise<string> => kubectl('-n', 'weft-system', ...args);
-const chart = ['daemonset/chart', '-n', 'weft-system', '--set', `image.repository=${weftImage}`];
 const places = [1, 2] as const;
-const eitherAgent = 'app in (weft-agent,weft-agent-draining)';
 
 interface Said {
   readonly good: number;
@@ -17,13 +27,21 @@ interface Said {
   readonly errors: readonly string[];
 }
 type All = Readonly<Record<string, Said>>;
-const get = `require('http').get('http://localhost:9000/', (a) => a.pipe(process.stdout))`;
 
 /** By client and kind of connection. */
 async function said(): Promise<All> {
   const each = await Promise.all(
     places.map(async (place) => {
-      const text = await kubectl('-n', 'handover', 'exec', `deploy/client-${place}`, '--', 'node', '-e', get);
+      const text = await kubectl(
+        '-n',
+        'handover',
+        'exec',
+        `deploy/client-${place}`,
+        '--',
+        'node',
+        '-e',
+        httpGet('http://localhost:9000/'),
+      );
       return Object.entries(JSON.parse(text) as All).map(([name, one]) => [`${place} ${name}`, one] as const);
     }),
   );
@@ -81,11 +99,9 @@ const upgrade = (...args: string[]): Promise<string> =>
   run('helm', 'upgrade', 'weft', ...chart, '--reuse-values', ...args);
 
 before(async () => {
-  if (given === undefined) await run(join(here, 'up'), '--nodes', '2');
+  await takeCluster();
   await packNodeImage();
-  await run(join(here, 'weft-image'), `${weftImage}:0.1.0`);
-  await run('helm', 'install', 'weft', ...chart, '--create-namespace', '--wait', '--timeout', '120s');
-  await system('rollout', 'status', 'ds/weft-agent', '--timeout=60s');
+  await installChart();
   const nodes = (await kubectl('get', 'nodes', '-o', 'jsonpath={.items[*].metadata.name}')).split(' ');
   await kubectl('create', 'namespace', 'handover');
   await kubectl('label', 'namespace', 'handover', 'weft.dev/mesh=enabled');
@@ -109,8 +125,7 @@ before(async () => {
 });
 after(async () => {
   await kubectl('delete', 'namespace', 'handover', '--ignore-not-found', '--wait=false').catch(() => '');
-  await run('helm', 'uninstall', 'weft', '-n', 'weft-system', '--ignore-not-found').catch(() => '');
-  if (given === undefined) await run(join(here, 'down'));
+  await releaseCluster();
 });
 
 const measured = async (t: TestContext, what: string, work: () => Promise<void>): Promise<void> => {

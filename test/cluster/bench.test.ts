@@ -12,7 +12,16 @@ import { after, before, test } from 'node:test';
 import { readResult, type BenchResult } from '../../bench/result/result.js';
 import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
-import { env, gatewayKinds, given, here, kubectl, run, weftImage } from '../support/cluster.js';
+import {
+  env,
+  gatewayKinds,
+  here,
+  kubectl,
+  releaseCluster,
+  run,
+  takeCluster,
+  weftImage,
+} from '../support/cluster.js';
 
 const image = 'docker.io/testcluster/weft-bench:0.1.0';
 
@@ -71,14 +80,12 @@ const cellsOf = ({ samples }: BenchResult): Set<string> =>
   new Set(samples.map(({ placement, variant }) => `${variant} ${placement}`));
 
 before(async () => {
-  if (given === undefined) await run(join(here, 'up'), '--nodes', '2');
+  await takeCluster();
   await run(join(here, 'bench-image'), image);
-  await run(join(here, 'weft-image'), `${weftImage}:0.1.0`);
 });
 after(async () => {
   rmSync(files, { recursive: true, force: true });
-  await run('helm', 'uninstall', 'weft', '-n', 'weft-system', '--ignore-not-found').catch(() => '');
-  if (given === undefined) await run(join(here, 'down'));
+  await releaseCluster();
 });
 
 test('on a cluster without Weft its variants are missing, each with what to do, and the others are measured', async () => {

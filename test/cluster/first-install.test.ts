@@ -4,7 +4,7 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
-import { env, given, here, kubectl, run, weftImage } from '../support/cluster.js';
+import { env, given, here, kubectl, run, takeCluster, weftImage } from '../support/cluster.js';
 
 interface Ended {
   readonly code: number;
@@ -32,8 +32,7 @@ function weft(...args: string[]): Promise<Ended> {
 const missing = '127.0.0.1:1/weft:missing';
 
 before(async () => {
-  if (given === undefined) await run(join(here, 'up'), '--nodes', '1');
-  await run(join(here, 'weft-image'), `${weftImage}:0.1.0`);
+  await takeCluster(1);
 });
 after(async () => {
   await weft('uninstall', '--crds');

@@ -10,17 +10,19 @@ import {
   env,
   gatewayKinds,
   given,
-  here,
+  httpGet,
+  installChart,
   kubectl,
   packNodeImage,
+  releaseCluster,
   run,
   state,
+  system,
+  takeCluster,
   weft,
   weftImage,
 } from '../support/cluster.js';
 
-const system = (...args: string[]): Promise<string> => kubectl('-n', 'weft-system', ...args);
-const chart = ['daemonset/chart', '-n', 'weft-system', '--set', `image.repository=${weftImage}`];
 const nodes = ['node1', 'node2'];
 
 /** A server and a client on each node; each client asks both servers, by a new connection each time and by one that it keeps. */
@@ -57,7 +59,7 @@ const client = `
 const http = require('http');
 const said = { good: 0, bad: 0, errors: [] };
 const ask = (agent, again) => {
-  const call = http.get('http://api/', { agent, timeout: 5000 }, (a) => {
+  const call = http.httpGet('http://api/', { agent, timeout: 5000 }, (a) => {
     a.resume();
     a.on('end', () => { said.good++; setTimeout(ask, again, agent, again); });
     a.on('error', (e) => call.destroy(e));
@@ -80,15 +82,13 @@ interface Said {
   readonly bad: number;
   readonly errors: readonly string[];
 }
-const get = (url: string): string =>
-  `require('http').get('${url}', (a) => a.pipe(process.stdout)).on('error', (e) => console.log('refused:', e.message))`;
 const exec = (namespace: string, name: string, code: string): Promise<string> =>
   kubectl('-n', namespace, 'exec', name, '--', 'node', '-e', code);
 /** What the clients of a namespace have had so far. */
 async function said(namespace: string): Promise<Said> {
   const all = await Promise.all(
     nodes.map(async (node) => {
-      const text = await exec(namespace, `web-${node}`, get('http://localhost:9000/'));
+      const text = await exec(namespace, `web-${node}`, httpGet('http://localhost:9000/'));
       return { node, ...(JSON.parse(text) as Said) };
     }),
   );
@@ -151,13 +151,12 @@ async function outsiderIsRefused(namespace: string): Promise<void> {
   ).split(' ');
   assert.equal(ips.length, nodes.length);
   for (const ip of ips)
-    assert.match(await exec('default', 'outsider', get(`http://${ip}:8080/`)), /^refused:/, ip);
+    assert.match(await exec('default', 'outsider', httpGet(`http://${ip}:8080/`)), /^refused:/, ip);
 }
 
 before(async () => {
-  if (given === undefined) await run(join(here, 'up'), '--nodes', '2');
+  await takeCluster();
   await packNodeImage();
-  await run(join(here, 'weft-image'), `${weftImage}:0.1.0`);
   await kubectl('apply', '--server-side', '-f', await gatewayKinds());
   await applyText(
     load('shop', 'weft.dev/mesh: enabled, weft.dev/mode: strict') +
@@ -174,29 +173,12 @@ before(async () => {
     await kubectl('-n', namespace, 'wait', 'pod', '--all', '--for=condition=Ready', '--timeout=90s');
 });
 after(async () => {
-  await run('helm', 'uninstall', 'weft', '-n', 'weft-system', '--ignore-not-found').catch(() => '');
-  if (given === undefined) await run(join(here, 'down'));
-  else await kubectl('delete', 'namespace', 'shop', 'late', '--ignore-not-found');
+  await releaseCluster('shop', 'late');
 });
-
-const install = async (...more: string[]): Promise<void> => {
-  await run(
-    'helm',
-    'install',
-    'weft',
-    ...chart,
-    '--create-namespace',
-    '--wait',
-    '--timeout',
-    '120s',
-    ...more,
-  );
-  await system('rollout', 'status', 'ds/weft-agent', '--timeout=60s');
-};
 
 test('helm install over a namespace that is labeled strict: no request fails, then plaintext is refused', async () => {
   const start = await said('shop');
-  await install();
+  await installChart();
   await enrolled('shop');
   await noneFails('shop', start);
   await outsiderIsRefused('shop');

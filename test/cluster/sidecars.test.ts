@@ -4,7 +4,18 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { until } from '../../src/base/wait.js';
-import { applyText, given, here, kubectl, packNodeImage, run, state, weftImage } from '../support/cluster.js';
+import {
+  applyText,
+  given,
+  httpGet,
+  installChart,
+  kubectl,
+  packNodeImage,
+  releaseCluster,
+  run,
+  state,
+  takeCluster,
+} from '../support/cluster.js';
 
 const sides = (...args: string[]): Promise<string> => kubectl('-n', 'sides', ...args);
 const nodes = ['node1', 'node2'];
@@ -66,29 +77,22 @@ spec:
 `,
   )
   .join('')}`;
-const get = (url: string): string =>
-  `require('http').get('${url}', (a) => a.pipe(process.stdout)).on('error', (e) => console.log('refused:', e.message))`;
 const ask = (from: string, url: string): Promise<string> =>
-  sides('exec', from, '--', 'node', '-e', get(url)).catch((error: unknown) => String(error));
+  sides('exec', from, '--', 'node', '-e', httpGet(url)).catch((error: unknown) => String(error));
 /** From node1 itself, as its kubelet does: in the cgroups of that node, which are those that its agent's programs see. */
 const askFromNode = (url: string): Promise<string> => {
   const hierarchy = readFileSync('/proc/mounts', 'utf8').match(/ (\S+) cgroup2 /)?.[1];
   const procs = `${hierarchy}/testcluster-${readFileSync(join(state, 'id'), 'utf8').trim()}-node1/cgroup.procs`;
-  return run('sh', '-c', 'echo $$ >"$0"; exec node -e "$1"', procs, get(url));
+  return run('sh', '-c', 'echo $$ >"$0"; exec node -e "$1"', procs, httpGet(url));
 };
 
 before(async () => {
-  if (given === undefined) await run(join(here, 'up'), '--nodes', '2');
+  await takeCluster();
   await packNodeImage();
-  await run(join(here, 'weft-image'), `${weftImage}:0.1.0`);
-  const chart = ['daemonset/chart', '-n', 'weft-system', '--set', `image.repository=${weftImage}`];
-  await run('helm', 'install', 'weft', ...chart, '--create-namespace', '--wait', '--timeout', '120s');
-  await kubectl('-n', 'weft-system', 'rollout', 'status', 'ds/weft-agent', '--timeout=60s');
+  await installChart();
 });
 after(async () => {
-  await run('helm', 'uninstall', 'weft', '-n', 'weft-system', '--ignore-not-found').catch(() => '');
-  if (given === undefined) await run(join(here, 'down'));
-  else await kubectl('delete', 'namespace', 'sides', '--ignore-not-found');
+  await releaseCluster('sides');
 });
 
 test('in strict mode a pod with a native sidecar becomes ready by its probes, after the hooks of both have been asked', async () => {
@@ -118,7 +122,7 @@ test('in strict mode a pod with a native sidecar becomes ready by its probes, af
     '--',
     'node',
     '-e',
-    get('http://localhost:9901/log'),
+    httpGet('http://localhost:9901/log'),
   );
   assert.match(proxy, /9904\/started/);
   assert.match(proxy, /9905\/helper/);
@@ -150,7 +154,7 @@ test('hooks before the end are asked in strict mode', async () => {
     '--',
     'node',
     '-e',
-    "const ask = () => require('http').get('http://localhost:9901/log', (a) => { let t = ''; a.on('data', (d) => (t += d)); a.on('end', () => { if (t.includes('/stopping')) { console.log(t); process.exit(0); } setTimeout(ask, 20); }); }).on('error', () => process.exit(1)); ask();",
+    "const ask = () => require('http').httpGet('http://localhost:9901/log', (a) => { let t = ''; a.on('data', (d) => (t += d)); a.on('end', () => { if (t.includes('/stopping')) { console.log(t); process.exit(0); } setTimeout(ask, 20); }); }).on('error', () => process.exit(1)); ask();",
   );
   await sides('delete', 'pod', 'app', '--wait=false');
   assert.match(await log, /9901\/stopping/);

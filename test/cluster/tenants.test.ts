@@ -8,14 +8,23 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { sleep, until } from '../../src/base/wait.js';
-import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
-import { applyText, gatewayKinds, given, here, kubectl, run, weft, weftImage } from '../support/cluster.js';
+import {
+  applyText,
+  connectionRecords,
+  gatewayKinds,
+  here,
+  installChart,
+  kubectl,
+  releaseCluster,
+  takeCluster,
+  weft,
+  weftImage,
+} from '../support/cluster.js';
 
 const bank = (...args: string[]): Promise<string> => kubectl('-n', 'bank', ...args);
 const mallory = ['--as=mallory', '-n', 'evil'];
 const evil = (...args: string[]): Promise<string> => kubectl(...mallory, ...args);
 const evilApply = (text: string): Promise<string> => applyText(text, ...mallory);
-const system = (...args: string[]): Promise<string> => kubectl('-n', 'weft-system', ...args);
 
 /** Prints `STATUS POD`, or why there was no response. */
 const get = (url: string): string => `
@@ -42,16 +51,6 @@ async function ask(who: string, url: string): Promise<string> {
 const vaultIp = (): Promise<string> =>
   bank('get', 'pod', '-l', 'app=vault', '-o', 'jsonpath={.items[0].status.podIP}');
 
-/** What the agents' logs have of the last seconds. */
-async function connections(seconds: number): Promise<ConnectionRecord[]> {
-  const pods = (await system('get', 'pod', '-l', 'app=weft-agent', '-o', 'name')).split('\n');
-  const logs = await Promise.all(pods.map((pod) => system('logs', pod, `--since=${seconds}s`)));
-  return logs
-    .flatMap((log) => log.split('\n'))
-    .filter((line) => line.includes('"path":') && line.endsWith('}'))
-    .map((line) => JSON.parse(line) as ConnectionRecord);
-}
-
 /** The bank's own traffic is what it was, and nobody else gets in: held against everything that the tenant does. */
 async function bankIsUntouched(): Promise<void> {
   const ip = await vaultIp();
@@ -62,7 +61,7 @@ async function bankIsUntouched(): Promise<void> {
   }
   await until('lines of it', 20_000, async () => {
     const dialed = new Set([`${service}:80`, `${ip}:8080`]);
-    const ours = (await connections(20)).filter(
+    const ours = (await connectionRecords(20)).filter(
       (line) =>
         line.direction === 'outbound' &&
         line.source.pod?.startsWith('teller-') === true &&
@@ -101,23 +100,9 @@ async function condition(what: string, type: string, status: string): Promise<st
 }
 
 before(async () => {
-  if (given === undefined) await run(join(here, 'up'), '--nodes', '2');
-  await run(join(here, 'weft-image'), `${weftImage}:0.1.0`);
+  await takeCluster();
   await kubectl('apply', '--server-side', '-f', await gatewayKinds());
-  await run(
-    'helm',
-    'install',
-    'weft',
-    'daemonset/chart',
-    '-n',
-    'weft-system',
-    '--set',
-    `image.repository=${weftImage}`,
-    '--create-namespace',
-    '--wait',
-    '--timeout',
-    '120s',
-  );
+  await installChart();
   await kubectl('apply', '-f', join(here, 'manifests', 'tenants.yaml'));
   await applyText(`apiVersion: weft.dev/v1alpha1
 kind: AccessPolicy
@@ -139,9 +124,7 @@ spec:
 after(async () => {
   await kubectl('delete', 'gateway', '--all', '-n', 'evil').catch(() => '');
   await kubectl('delete', 'gateway', '--all', '-n', 'bank').catch(() => '');
-  await run('helm', 'uninstall', 'weft', '-n', 'weft-system', '--ignore-not-found').catch(() => '');
-  if (given === undefined) await run(join(here, 'down'));
-  else await kubectl('delete', 'namespace', 'bank', 'evil', '--ignore-not-found');
+  await releaseCluster('bank', 'evil');
 });
 
 test('before anything is tried: the bank serves its teller, and nobody else', bankIsUntouched);

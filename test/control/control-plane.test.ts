@@ -10,7 +10,8 @@ import { projectRoot } from '../../native/index.js';
 import { systemClock } from '../../src/base/clock.js';
 import { until } from '../../src/base/wait.js';
 import { DiscoveryClient } from '../../src/discovery/client.js';
-import { decodeAuthorization, decodeNodePod } from '../../src/discovery/decode.js';
+import { decodeNodePod } from '../../src/discovery/codec/node-pod.js';
+import { decodeAuthorization } from '../../src/discovery/codec/policy.js';
 import { createCertificateClient, type RequestCertificate } from '../../src/discovery/certificate-client.js';
 import { typeUrls } from '../../src/discovery/types.js';
 import { parseSpiffeId } from '../../src/model/identity.js';
@@ -160,7 +161,9 @@ test('a node gets what its own pods need, before they have an address, from ever
         typeUrl: typeUrls.nodePod,
         decode: (_name, bytes) => {
           const decoded = decodeNodePod(bytes);
-          return decoded.ok ? { ok: true, value: () => told.push(decoded.value.name) } : decoded;
+          return decoded.ok
+            ? { ok: true, value: () => told.push(decoded.value.name) }
+            : { ...decoded, closedForm: undefined };
         },
         removed: (names) => told.push(...names.map((name) => `-${name}`)),
       },
@@ -264,7 +267,9 @@ test('a policy that never was well is in force as one that denies everything, an
         typeUrl: typeUrls.authorization,
         decode: (_name, bytes) => {
           const decoded = decodeAuthorization(bytes);
-          return decoded.ok ? { ok: true, value: () => told.set(decoded.value.key, decoded.value) } : decoded;
+          return decoded.ok
+            ? { ok: true, value: () => told.set(decoded.value.key, decoded.value) }
+            : { ...decoded, closedForm: undefined };
         },
         removed: (names) => names.forEach((name) => told.delete(name)),
       },

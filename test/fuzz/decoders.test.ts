@@ -2,27 +2,27 @@ import assert from 'node:assert/strict';
 import { randomBytes, randomInt } from 'node:crypto';
 import { test } from 'node:test';
 import { parseManifests } from '../../control/source/parse.js';
+import { decodeAddress, readAddress } from '../../src/discovery/codec/address.js';
 import {
-  decodeAddress,
-  decodeAuthorization,
   decodeEnrolledNamespace,
   decodeNodePod,
-  decodeRoute,
   decodeTrust,
   decodeUncapturedPod,
-  readAddress,
+} from '../../src/discovery/codec/node-pod.js';
+import {
+  decodeAuthorization,
   readAuthorization,
-  readRoute,
-} from '../../src/discovery/decode.js';
+  encodeAuthorization,
+} from '../../src/discovery/codec/policy.js';
+import { decodeRoute, readRoute } from '../../src/discovery/codec/route.js';
 import { isPlausible } from '../../control/authentication/review-limits.js';
 import { parseRevocations } from '../../control/authentication/revocations.js';
 import { WeftError } from '../../src/base/errors.js';
-import { encodeAuthorization } from '../../src/discovery/encode.js';
 import { authorize } from '../../src/policy/authorize.js';
 import { parseIp } from '../../src/model/address.js';
 import { emptyMatch } from '../../src/model/policy.js';
 import { decodeRequest } from '../../daemonset/cni/protocol.js';
-import { encodeTold } from '../../control/serve/resources.js';
+import { encodeResource } from '../../control/serve/resources.js';
 import { compile } from '../../control/compile/compile.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { parseLeaf, spiffeIdOfNames } from '../../src/tls/certificate.js';
@@ -110,7 +110,7 @@ const compiled = compile(parsed.objects, {
 
 test('discovery decoders answer every byte string with a value or errors', () => {
   assert.deepEqual(parsed.errors, []);
-  const seeds = [...compiled.all()].map(encodeTold);
+  const seeds = [...compiled.all()].map(encodeResource);
   assert.equal(seeds.length, 8);
   const rounds = fuzz(seeds, (bytes) => {
     for (const decode of [
@@ -130,7 +130,7 @@ test('discovery decoders answer every byte string with a value or errors', () =>
 });
 
 test('what is read of a policy never throws, and is a whole policy, or says what is not understood', () => {
-  const seeds = [...compiled.all()].map(encodeTold);
+  const seeds = [...compiled.all()].map(encodeResource);
   fuzz(seeds, (bytes) => {
     const policy = readAuthorization('shop/p', bytes, 'weft-system');
     assert.ok(policy.value, 'of a policy with a name something is always in force');

@@ -132,11 +132,11 @@ after(async () => {
 });
 
 test('a pod of ours calls a pod of theirs: by service, under both identities', async () => {
-  const answer = await client(
+  const response = await client(
     'weft-web',
     "s = socket.create_connection(('10.96.0.10', 9000), 5); s.sendall(b'ping'); print(s.recv(10).decode(), s.getpeername()[0])",
   );
-  assert.equal(answer, 'ping 10.96.0.10');
+  assert.equal(response, 'ping 10.96.0.10');
   const record = await until('the record', 5_000, () => records().find(({ path }) => path === 'hbone'));
   assert.equal(record.destination.identity, 'spiffe://cluster.local/ns/shop/sa/api');
   await until('their record', 5_000, () =>
@@ -151,11 +151,11 @@ test('a pod of ours calls a pod of theirs: by service, under both identities', a
 });
 
 test('a pod of theirs calls a pod of ours, which is strict', async () => {
-  const answer = await client(
+  const response = await client(
     'weft-api',
     `${socks}\ns = dial('10.244.1.10', 9000); s.sendall(b'ping'); print(s.recv(10).decode())`,
   );
-  assert.equal(answer, 'ping');
+  assert.equal(response, 'ping');
   const record = await until('the record', 5_000, () =>
     records().find(({ path }) => path === 'inbound-hbone'),
   );
@@ -241,7 +241,7 @@ test('a pod of theirs goes through our waypoint, which knows it by its identity'
     '8080',
   ]);
   await startWaypoint(testbed, { namespace: 'shop', name: 'waypoint', node: 'node-a' });
-  const answer = await until('it answers', 15_000, async () => {
+  const response = await until('it answers', 15_000, async () => {
     const said = await client(
       'weft-api',
       `${socks}\ns = dial('10.96.0.22', 80); s.sendall(b'GET /a HTTP/1.1\\r\\nhost: echo\\r\\nconnection: close\\r\\n\\r\\n')
@@ -254,8 +254,8 @@ print(got.decode())`,
     );
     return said.includes('200 OK') && said;
   });
-  assert.match(answer, /"x-forwarded-client-cert":"URI=spiffe:\/\/cluster.local\/ns\/shop\/sa\/api"/);
-  assert.match(answer, /"pod":"echo-v2"/);
+  assert.match(response, /"x-forwarded-client-cert":"URI=spiffe:\/\/cluster.local\/ns\/shop\/sa\/api"/);
+  assert.match(response, /"pod":"echo-v2"/);
 });
 
 test('when their proxy is killed, calls are refused at once, and resume with it', async () => {
@@ -270,10 +270,10 @@ test('when their proxy is killed, calls are refused at once, and resume with it'
   await startZtunnel();
   // What failed a moment ago is refused for up to a second.
   await until('calls resume', 5_000, async () => {
-    const answer = await client(
+    const response = await client(
       'weft-web',
       "s = socket.create_connection(('10.244.2.10', 9000), 5); s.sendall(b'ping'); print(s.recv(10).decode())",
     );
-    return answer === 'ping';
+    return response === 'ping';
   });
 });

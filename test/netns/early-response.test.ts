@@ -1,29 +1,23 @@
 /** A server that answers before it has read the upload, and closes: its response reaches the client each time, whatever is between them. */
 import assert from 'node:assert/strict';
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
-import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
-import { startWaypoint, type WaypointPlace } from '../../src/cli/standalone/waypoint.js';
+import { startWaypoint, type WaypointReplica } from '../../src/cli/standalone/waypoint.js';
+import type { Testbed } from '../../src/cli/standalone/testbed.js';
+import { DemoMesh } from '../support/demo-mesh.js';
 
-const state = '/run/weft/test-early';
-const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
+const mesh = new DemoMesh('early');
 const program = join(projectRoot, 'test', 'netns', 'programs', 'early.py');
-const gateway = join(projectRoot, 'docs', 'examples', 'waypoint', 'gateway.yaml');
-const place: WaypointPlace = { namespace: 'shop', name: 'waypoint', node: 'node-b', workers: 1 };
+const place: WaypointReplica = { namespace: 'shop', name: 'waypoint', node: 'node-b', workers: 1 };
 let testbed: Testbed;
 
 before(async () => {
-  await tearDown(state);
-  cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
-  const write = (file: string, text: string): void => writeFileSync(join(manifests, file), text);
-  write('namespace.yaml', 'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled } }\n');
-  write('gateway.yaml', readFileSync(gateway, 'utf8'));
-  write(
+  await mesh.prepare();
+  mesh.gateway();
+  mesh.write(
     'early.yaml',
     `kind: Service
 metadata: { name: early, namespace: shop, labels: { weft.dev/waypoint: waypoint } }
@@ -43,7 +37,7 @@ spec: { nodeName: node-a }
 status: { podIPs: [{ ip: 10.244.1.30 }, { ip: 'fd00:244:1::30' }] }
 `,
   );
-  testbed = Testbed.create({ from: manifests, state });
+  testbed = mesh.create();
   testbed.start('early', 'weft-echo-v1', 'python3', [program, 'serve', '8491', '8492']);
   await testbed.up();
   await startWaypoint(testbed, place);
@@ -51,10 +45,7 @@ status: { podIPs: [{ ip: 10.244.1.30 }, { ip: 'fd00:244:1::30' }] }
     (await ask('10.96.0.50', 8491, 10, 1)).includes('413'),
   );
 });
-after(async () => {
-  await tearDown(state);
-  rmSync(manifests, { recursive: true, force: true });
-});
+after(() => mesh.remove());
 
 async function ask(
   host: string,

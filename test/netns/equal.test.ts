@@ -4,21 +4,20 @@
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { run, sh } from '../../src/cli/run.js';
-import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
+import type { Testbed } from '../../src/cli/standalone/testbed.js';
 import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import { connectionRecords } from '../support/records.js';
+import { DemoMesh } from '../support/demo-mesh.js';
 
-const state = '/run/weft/test-equal';
-const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
+const mesh = new DemoMesh('equal');
 const program = join(projectRoot, 'test', 'netns', 'programs', 'equal.py');
-const certificate = join(manifests, 'tls.pem');
+const certificate = join(mesh.manifests, 'tls.pem');
 const port = '9200';
 let testbed: Testbed;
 
@@ -75,25 +74,20 @@ const differs: Readonly<Record<string, string>> = {
 };
 
 before(async () => {
-  await tearDown(state);
-  cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
-  writeFileSync(join(manifests, 'outside.yaml'), outside);
-  writeFileSync(
-    join(manifests, 'namespace.yaml'),
-    'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled, weft.dev/mode: strict }, annotations: { weft.dev/splice: "on" } }\n',
-  );
-  const mesh = readFileSync(join(manifests, 'mesh.yaml'), 'utf8');
-  assert.ok(mesh.includes('weft.dev/netns: weft-cache-2'));
-  writeFileSync(
-    join(manifests, 'mesh.yaml'),
-    mesh.replace('weft.dev/netns: weft-cache-2', "weft.dev/netns: weft-cache-2, weft.dev/splice: 'off'"),
+  await mesh.prepare();
+  mesh.write('outside.yaml', outside);
+  mesh.namespace('weft.dev/mesh: enabled, weft.dev/mode: strict', 'weft.dev/splice: "on"');
+  mesh.replace(
+    'mesh.yaml',
+    'weft.dev/netns: weft-cache-2',
+    "weft.dev/netns: weft-cache-2, weft.dev/splice: 'off'",
   );
   sh('openssl', [
     ...'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc -days 2 -subj /CN=test'.split(' '),
     ...['-keyout', certificate, '-out', `${certificate}.crt`],
   ]);
   writeFileSync(certificate, readFileSync(certificate, 'utf8') + readFileSync(`${certificate}.crt`, 'utf8'));
-  testbed = Testbed.create({ from: manifests, state });
+  testbed = mesh.create();
   await testbed.up();
   // The verdicts, by both families.
   for (const [pair, ip] of [spliced, byTcp].flatMap((one) => [
@@ -110,10 +104,7 @@ before(async () => {
     });
   }
 });
-after(async () => {
-  await tearDown(state);
-  rmSync(manifests, { recursive: true, force: true });
-});
+after(() => mesh.remove());
 
 const records = (): ConnectionRecord[] => connectionRecords(testbed.runDir('node-a'));
 

@@ -1,19 +1,17 @@
 /** Kinds for what is no pod: Workload (a machine of its own) and ExternalService. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
-import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
+import type { Testbed } from '../../src/cli/standalone/testbed.js';
 import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import { connectionRecords } from '../support/records.js';
+import { DemoMesh } from '../support/demo-mesh.js';
 
-const state = '/run/weft/test-external';
-const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
+const mesh = new DemoMesh('external');
 let testbed: Testbed;
 
 const answerer = (port: number): string => `
@@ -32,52 +30,41 @@ except OSError as e: print('refused')
 };
 const latest = async (dialled: string): Promise<ConnectionRecord> =>
   until('a line of it', 30_000, () =>
-    connectionRecords(join(state, 'agent-node-a'))
+    connectionRecords(join(mesh.state, 'agent-node-a'))
       .filter((line) => line.direction === 'outbound' && line.dialled === dialled)
       .at(-1),
   );
 
 before(async () => {
-  await tearDown(state);
-  cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
+  await mesh.prepare();
   // The operator of the machine says whose Workloads it takes; a Node that says nothing takes none.
-  const mesh = join(manifests, 'mesh.yaml');
-  writeFileSync(
-    mesh,
-    readFileSync(mesh, 'utf8')
-      .replace(
-        'weft.dev/netns: weft-node-b',
-        "weft.dev/netns: weft-node-b, weft.dev/workload-namespaces: 'bank, shop'",
-      )
-      .replace(
-        'weft.dev/netns: weft-node-a',
-        'weft.dev/netns: weft-node-a, weft.dev/workload-namespaces: evil',
-      ),
+  mesh.replace(
+    'mesh.yaml',
+    'weft.dev/netns: weft-node-b',
+    "weft.dev/netns: weft-node-b, weft.dev/workload-namespaces: 'bank, shop'",
   );
-  writeFileSync(
-    join(manifests, 'namespace.yaml'),
-    `kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled } }\n`,
+  mesh.replace(
+    'mesh.yaml',
+    'weft.dev/netns: weft-node-a',
+    'weft.dev/netns: weft-node-a, weft.dev/workload-namespaces: evil',
   );
-  testbed = Testbed.create({ from: manifests, state });
+  testbed = mesh.create();
   testbed.start('api', 'weft-api', 'python3', ['-c', answerer(9000)]);
   testbed.start('outside', 'weft-node-b', 'python3', ['-c', answerer(8443)]);
   await testbed.up();
 });
-after(async () => {
-  await tearDown(state);
-  rmSync(manifests, { recursive: true, force: true });
-});
+after(() => mesh.remove());
 
 test('a Workload takes the place of a pod: an endpoint of its Service, reached under mutual TLS by its own identity', async () => {
-  for (const file of readdirSync(manifests)) {
-    const path = join(manifests, file);
+  for (const file of readdirSync(mesh.manifests)) {
+    const path = join(mesh.manifests, file);
     const kept = readFileSync(path, 'utf8')
       .split(/^---$/m)
       .filter((document) => !/kind: Pod\nmetadata: \{ name: api,/.test(document));
     writeFileSync(path, kept.join('---'));
   }
-  writeFileSync(
-    join(manifests, 'workload.yaml'),
+  mesh.write(
+    'workload.yaml',
     `apiVersion: weft.dev/v1alpha1
 kind: Workload
 metadata: { name: legacy, namespace: shop, labels: { app: api } }
@@ -105,7 +92,7 @@ test('a Workload that names a running pod, a process, a FIFO or the node gets no
   const fifo = '/run/netns/weft-t-fifo';
   execFileSync('mkfifo', [fifo]);
   const web = testbed.start('web', 'weft-web', 'sleep', ['600']);
-  const file = join(manifests, 'evil.yaml');
+  const file = join(mesh.manifests, 'evil.yaml');
   const places = {
     pod: 'weft-web',
     fifo,
@@ -160,8 +147,8 @@ test('where pods may not leave the mesh, an ExternalService is known and reached
   ])
     await run('weft-node-a', 'ip', args);
   assert.equal(await ask('192.0.2.1', 8443), 'here');
-  writeFileSync(
-    join(manifests, 'settings.yaml'),
+  mesh.write(
+    'settings.yaml',
     'apiVersion: weft.dev/v1alpha1\nkind: MeshSettings\nmetadata: { name: mesh }\nspec: { outboundUnknown: refuse }\n',
   );
   await until('it is refused', 30_000, async () => (await ask('192.0.2.1', 8443)) !== 'here');
@@ -170,8 +157,8 @@ test('where pods may not leave the mesh, an ExternalService is known and reached
     30_000,
     async () => (await latest('192.0.2.1:8443')).code === 'WEFT_DESTINATION_UNKNOWN',
   );
-  writeFileSync(
-    join(manifests, 'pay.yaml'),
+  mesh.write(
+    'pay.yaml',
     `apiVersion: weft.dev/v1alpha1
 kind: ExternalService
 metadata: { name: pay, namespace: shop }

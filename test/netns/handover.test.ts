@@ -1,56 +1,37 @@
 /** One agent takes a node over from another: no request fails, no record is lost or counted twice, and nothing is open in between. */
 import assert from 'node:assert/strict';
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { projectRoot } from '../../native/index.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
-import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
-import { replaceAgent } from '../support/replace-agent.js';
+import { replaceAgent } from '../../src/cli/standalone/replace-agent.js';
+import type { Testbed } from '../../src/cli/standalone/testbed.js';
 import { echo } from '../support/echo.js';
 import { otherBuild } from '../support/other-build.js';
-import { hold } from '../support/held.js';
+import { hold } from '../support/held-connection.js';
 import { connectionRecords } from '../support/records.js';
 import { requests, type Counts, type Requests } from '../support/requests.js';
+import { DemoMesh, listening } from '../support/demo-mesh.js';
 
-const state = '/run/weft/test-handover';
-const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
+const mesh = new DemoMesh('handover');
 const api = '10.244.2.10';
 const cache = '10.244.1.12';
 let testbed: Testbed;
 
 before(async () => {
-  await tearDown(state);
-  cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
-  writeFileSync(
-    join(manifests, 'namespace.yaml'),
-    'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled } }\n',
-  );
-  const mesh = join(manifests, 'mesh.yaml');
+  await mesh.prepare();
   // One pod whose connections on its own node go by the agent.
-  writeFileSync(
-    mesh,
-    readFileSync(mesh, 'utf8').replace(
-      'annotations: { weft.dev/netns: weft-cache-2 }',
-      'annotations: { weft.dev/netns: weft-cache-2, weft.dev/same-node: encrypted }',
-    ),
+  mesh.replace(
+    'mesh.yaml',
+    'annotations: { weft.dev/netns: weft-cache-2 }',
+    'annotations: { weft.dev/netns: weft-cache-2, weft.dev/same-node: encrypted }',
   );
-  testbed = Testbed.create({ from: manifests, state, agentFlags: ['--drain-ms', '20000'] });
+  testbed = mesh.create({ agentFlags: ['--drain-ms', '20000'] });
   for (const pod of ['api', 'cache', 'cache-2', 'web'])
     testbed.start(`echo-${pod}`, `weft-${pod}`, 'python3', ['-c', echo, '9000']);
   await testbed.up();
-  for (const pod of ['api', 'cache', 'cache-2', 'web'])
-    await until('the server listens', 5_000, async () => {
-      const { code } = await run(`weft-${pod}`, 'bash', ['-c', ': >/dev/tcp/127.0.0.1/9000']);
-      return code === 0;
-    });
+  for (const pod of ['api', 'cache', 'cache-2', 'web']) await listening(`weft-${pod}`, 9000);
 });
-after(async () => {
-  await tearDown(state);
-  rmSync(manifests, { recursive: true, force: true });
-});
+after(() => mesh.remove());
 
 /** From and to node-a, across nodes, by the kernel, by the agent and by tunnels, a connection per request and kept ones. */
 function load(): Requests[] {

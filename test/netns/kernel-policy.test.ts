@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test';
 import { until } from '../../src/base/wait.js';
 import { agentProcess } from '../../src/cli/standalone/testbed.js';
 import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
-import { hold } from '../support/held.js';
+import { hold } from '../support/held-connection.js';
 import { KernelTestbed, leaseMs, cache, cache2, ping, denying } from '../support/kernel-testbed.js';
 
 const mesh = new KernelTestbed('/run/weft/test-kernel-policy');

@@ -8,16 +8,16 @@ import { adminGet, adminPort } from '../../src/cli/admin.js';
 import { until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
 import { agentProcess, Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
-import { hold, type Held } from '../support/held.js';
+import { hold, type HeldConnection } from '../support/held-connection.js';
 
 const state = '/run/weft/test-preexisting';
 const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
 const api = '10.244.2.10';
 const cache = '10.244.1.12';
 let testbed: Testbed;
-let old: Held;
-let near: Held;
-let later: Held | undefined;
+let old: HeldConnection;
+let near: HeldConnection;
+let later: HeldConnection | undefined;
 
 const echo = `
 import socket, threading

@@ -1,51 +1,32 @@
 /** An agent that is asked to end, as at every upgrade. */
 import assert from 'node:assert/strict';
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { projectRoot } from '../../native/index.js';
 import { sleep, until } from '../../src/base/wait.js';
-import { run } from '../../src/cli/run.js';
-import { agentProcess, Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
+import { agentProcess, type Testbed } from '../../src/cli/standalone/testbed.js';
 import { echo } from '../support/echo.js';
-import { hold } from '../support/held.js';
+import { hold } from '../support/held-connection.js';
 import { connectionRecords } from '../support/records.js';
+import { DemoMesh, listening } from '../support/demo-mesh.js';
 
-const state = '/run/weft/test-stop';
-const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
+const mesh = new DemoMesh('stop');
 const api = '10.244.2.10';
 let testbed: Testbed;
 
 before(async () => {
-  await tearDown(state);
-  cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
-  writeFileSync(
-    join(manifests, 'namespace.yaml'),
-    'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled } }\n',
-  );
+  await mesh.prepare();
   // A second endpoint of the service, on the client's node.
-  const mesh = join(manifests, 'mesh.yaml');
-  writeFileSync(
-    mesh,
-    readFileSync(mesh, 'utf8').replace(
-      /name: cache-2, namespace: shop, labels: \{ app: cache \}/,
-      'name: cache-2, namespace: shop, labels: { app: api }',
-    ),
+  mesh.replace(
+    'mesh.yaml',
+    'name: cache-2, namespace: shop, labels: { app: cache }',
+    'name: cache-2, namespace: shop, labels: { app: api }',
   );
-  testbed = Testbed.create({ from: manifests, state, agentFlags: ['--drain-ms', '20000'] });
+  testbed = mesh.create({ agentFlags: ['--drain-ms', '20000'] });
   for (const pod of ['api', 'cache-2'])
     testbed.start(`echo-${pod}`, `weft-${pod}`, 'python3', ['-c', echo, '9000']);
   await testbed.up();
-  await until('the server listens', 30_000, async () => {
-    const { code } = await run('weft-api', 'bash', ['-c', ': >/dev/tcp/127.0.0.1/9000']);
-    return code === 0;
-  });
+  await listening('weft-api', 9000);
 });
-after(async () => {
-  await tearDown(state);
-  rmSync(manifests, { recursive: true, force: true });
-});
+after(() => mesh.remove());
 
 test('while connections of before live, new ones are carried too, in and out; then the agent ends at once', async () => {
   for (const node of ['node-b', 'node-a']) {

@@ -1,23 +1,21 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Datapath, pinRoot } from '../../daemonset/datapath/loader.js';
 import { generationsOf } from '../../daemonset/datapath/generations.js';
-import { projectRoot } from '../../native/index.js';
 import { adminGet, adminPort } from '../../src/cli/admin.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
-import { agentProcess, Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
+import { agentProcess, type Testbed } from '../../src/cli/standalone/testbed.js';
 import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import { connectionRecords } from '../support/records.js';
-import { hold, type Held } from '../support/held.js';
+import { hold, type HeldConnection } from '../support/held-connection.js';
 import { otherBuild, type OtherBuild } from '../support/other-build.js';
+import { DemoMesh } from '../support/demo-mesh.js';
 
-const state = '/run/weft/test-upgrade';
-const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
+const mesh = new DemoMesh('upgrade');
 const cache = '10.244.1.12';
 const cacheVip = '10.96.0.12';
 const instanceDir = join(pinRoot, 'node-a');
@@ -106,17 +104,14 @@ const lines = (): ConnectionRecord[] => connectionRecords(testbed.runDir('node-a
 const generations = (): number => generationsOf(instanceDir).length;
 
 before(async () => {
-  await tearDown(state);
-  cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
-  writeFileSync(
-    join(manifests, 'namespace.yaml'),
+  await mesh.prepare();
+  mesh.write(
+    'namespace.yaml',
     'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled, weft.dev/mode: strict }, annotations: { weft.dev/splice: "on" } }\n',
   );
   other = otherBuild(['weft_sock']);
   stranger = otherBuild();
-  testbed = Testbed.create({
-    from: manifests,
-    state,
+  testbed = mesh.create({
     workers: 1,
     agentFlags: ['--verdict-lease-ms', '300000'],
   });
@@ -130,10 +125,9 @@ before(async () => {
   await testbed.up();
 });
 after(async () => {
-  await tearDown(state);
+  await mesh.remove();
   other.remove();
   stranger.remove();
-  rmSync(manifests, { recursive: true, force: true });
 });
 
 /** Verdicts are asked for by a first connection, which goes by the agent. */
@@ -155,7 +149,7 @@ async function carriedByKernel(living = 0): Promise<void> {
 }
 
 /** From the agent that runs to `program`, which has other maps; connections of before live on, new ones are opened throughout. */
-async function upgrade(program?: string): Promise<{ spliced: Stream; plain: Held; service: Held }> {
+async function upgrade(program?: string): Promise<{ spliced: Stream; plain: HeldConnection; service: HeldConnection }> {
   const spliced = await streaming();
   const plain = hold('weft-web', cache);
   const service = hold('weft-web', cacheVip, 6379);
@@ -228,8 +222,8 @@ test('a connection of before the upgrade that a policy forbids afterwards is cut
   const { spliced, plain, service } = await upgrade();
   try {
     assert.equal(await plain.ask(), 'hello');
-    writeFileSync(
-      join(manifests, 'policy.yaml'),
+    mesh.write(
+      'policy.yaml',
       `apiVersion: weft.dev/v1alpha1
 kind: AccessPolicy
 metadata: { name: no-redis, namespace: shop }
@@ -250,7 +244,7 @@ spec: { action: DENY, rules: [{ to: [{ ports: [6379] }] }] }
 });
 
 test('there and back while connections of the first build live: its maps are taken into use again', async () => {
-  rmSync(join(manifests, 'policy.yaml'), { force: true });
+  rmSync(join(mesh.manifests, 'policy.yaml'), { force: true });
   await carriedByKernel();
   const first = await upgrade(stranger.agent);
   first.service.end();
@@ -268,8 +262,8 @@ test('there and back while connections of the first build live: its maps are tak
 
 test('a pod whose namespace ended while no agent was there does not keep the node from the upgrade', async () => {
   await testbed.stop(agentProcess('node-a'), 'SIGKILL');
-  for (const file of readdirSync(manifests)) {
-    const path = join(manifests, file);
+  for (const file of readdirSync(mesh.manifests)) {
+    const path = join(mesh.manifests, file);
     const kept = readFileSync(path, 'utf8')
       .split(/^---$/m)
       .filter((document) => !document.includes('name: cache-2, namespace: shop'));

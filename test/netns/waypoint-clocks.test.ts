@@ -1,17 +1,13 @@
 /** How long a waypoint waits, from a Gateway's and a route's annotations to streams through real tunnels. */
 import assert from 'node:assert/strict';
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
-import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
+import type { Testbed } from '../../src/cli/standalone/testbed.js';
 import { startWaypoint } from '../../src/cli/standalone/waypoint.js';
+import { DemoMesh } from '../support/demo-mesh.js';
 
-const state = '/run/weft/test-clocks';
-const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
+const mesh = new DemoMesh('clocks');
 let testbed: Testbed;
 
 /** Ticks on /Tick, is quiet once it has begun elsewhere, and sends back what it gets. */
@@ -53,22 +49,15 @@ console.log(JSON.stringify({ quiet: code, listener: listener.closed, kept: kept.
 process.exit(0);`;
 
 before(async () => {
-  await tearDown(state);
-  cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
-  const gateway = readFileSync(
-    join(projectRoot, 'docs', 'examples', 'waypoint', 'gateway.yaml'),
-    'utf8',
-  ).replace(
-    /^metadata:$/m,
-    "metadata:\n  annotations: { weft.dev/stream-idle-timeout: '2s', weft.dev/request-body-idle-timeout: '1s' }",
+  await mesh.prepare();
+  mesh.gateway((yaml) =>
+    yaml.replace(
+      /^metadata:$/m,
+      "metadata:\n  annotations: { weft.dev/stream-idle-timeout: '2s', weft.dev/request-body-idle-timeout: '1s' }",
+    ),
   );
-  writeFileSync(join(manifests, 'gateway.yaml'), gateway);
-  writeFileSync(
-    join(manifests, 'namespace.yaml'),
-    'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled } }\n',
-  );
-  writeFileSync(
-    join(manifests, 'more.yaml'),
+  mesh.write(
+    'more.yaml',
     `kind: Service
 metadata: { name: clock, namespace: shop, labels: { weft.dev/waypoint: waypoint } }
 spec:
@@ -95,7 +84,7 @@ spec:
       backendRefs: [{ name: clock, port: 8481 }]
 `,
   );
-  testbed = Testbed.create({ from: manifests, state });
+  testbed = mesh.create();
   for (const version of ['v1', 'v2']) {
     testbed.start(`clock-${version}`, `weft-echo-${version}`, process.execPath, [
       '--input-type=module',
@@ -109,10 +98,7 @@ spec:
   assert.deepEqual(place.flags, ['--request-body-idle-timeout-ms=1000', '--stream-idle-timeout-ms=2000']);
   await startWaypoint(testbed, place);
 });
-after(async () => {
-  await tearDown(state);
-  rmSync(manifests, { recursive: true, force: true });
-});
+after(() => mesh.remove());
 
 test('who only listens keeps the stream, what is quiet ends as the Gateway says, a route may say that it does not', async () => {
   const said = await until('the streams went as they should', 60_000, async () => {

@@ -9,13 +9,13 @@ import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
 import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
-import { accessLogOf, startWaypoint, type WaypointPlace } from '../../src/cli/standalone/waypoint.js';
+import { accessLogOf, startWaypoint, type WaypointReplica } from '../../src/cli/standalone/waypoint.js';
 import { connectionRecords } from '../support/records.js';
 
 const state = '/run/weft/test-waypoint-consent';
 const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
 const demo = join(projectRoot, 'src', 'cli', 'demo', 'manifests');
-const place: WaypointPlace = {
+const place: WaypointReplica = {
   namespace: 'infra',
   name: 'shared',
   node: 'node-b',

@@ -1,162 +1,15 @@
 /**
- * Routes attached to Services, as the Gateway API's specification words them for a mesh: each feature of its mesh profile by a test of
- * our own, through real tunnels.
+ * Which requests a route takes and where they go, as the Gateway API's specification words it for a mesh: each feature of its mesh profile
+ * by a test of our own, through real tunnels. Filters: waypoint-route-filters.test.ts.
  */
 import assert from 'node:assert/strict';
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { projectRoot } from '../../native/index.js';
-import { until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
-import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
-import { startWaypoint } from '../../src/cli/standalone/waypoint.js';
+import { RouteMesh, ask, grpc, httpRoute, inForce, vips } from '../support/routes.js';
 
-const state = '/run/weft/test-routes';
-const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
-const demo = join(projectRoot, 'dist', 'src', 'cli', 'demo');
-const example = (name: string): string =>
-  readFileSync(join(projectRoot, 'docs', 'examples', 'waypoint', `${name}.yaml`), 'utf8');
-let testbed: Testbed;
-
-const vips = { echo: '10.96.0.20', 'echo-v1': '10.96.0.21', 'echo-v2': '10.96.0.22', ports: '10.96.0.30' };
-type ServiceName = keyof typeof vips;
-
-interface Answer {
-  readonly status: number;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly pod: string | undefined;
-  readonly seen: { readonly path: string; readonly headers: Record<string, string> } | undefined;
-}
-
-interface Ask {
-  readonly from?: string;
-  readonly service?: ServiceName;
-  readonly port?: number;
-  readonly url?: string;
-  readonly method?: string;
-  readonly headers?: Readonly<Record<string, string>>;
-}
-
-async function ask(
-  path: string,
-  { from = 'weft-web', service = 'echo', port = 80, ...rest }: Ask = {},
-): Promise<Answer> {
-  const url = rest.url ?? `http://${vips[service]}:${port}${path}`;
-  const headers = Object.entries({ host: service, ...rest.headers }).flatMap(([k, v]) => [
-    '-H',
-    `${k}: ${v}`,
-  ]);
-  const args = [
-    '-sSi',
-    '-m',
-    '6',
-    '--noproxy',
-    '*',
-    '--path-as-is',
-    '-X',
-    rest.method ?? 'GET',
-    ...headers,
-    url,
-  ];
-  const { stdout } = await run(from, 'curl', args);
-  const [head = '', body = ''] = stdout.split('\r\n\r\n');
-  const [line = '', ...lines] = head.split('\r\n');
-  const seen = body.startsWith('{') ? (JSON.parse(body) as Answer['seen'] & { pod: string }) : undefined;
-  return {
-    status: Number(line.split(' ')[1] ?? 0),
-    headers: Object.fromEntries(
-      lines.map((one) => [
-        one.slice(0, one.indexOf(':')).toLowerCase(),
-        one.slice(one.indexOf(':') + 1).trim(),
-      ]),
-    ),
-    pod: seen?.pod,
-    seen,
-  };
-}
-
-/** One route file at a time, taken away with its test; resolves when `ready` holds. */
-let turns = 0;
-async function withRoute(
-  yaml: string,
-  ready: () => Promise<unknown>,
-  check: () => Promise<void>,
-): Promise<void> {
-  const path = join(manifests, `route-${++turns}.yaml`);
-  writeFileSync(path, yaml);
-  try {
-    await until('the route is in force', 30_000, ready);
-    await check();
-  } finally {
-    rmSync(path);
-    // A Service without routes is as if nobody read its requests: each test begins there.
-    await until('it is gone', 30_000, async () => (await ask('/plain-again')).status === 200);
-  }
-}
-
-const http = (
-  name: string,
-  rules: string,
-  more: { service?: string; namespace?: string; port?: number } = {},
-): string => `
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: { name: ${name}, namespace: ${more.namespace ?? 'shop'} }
-spec:
-  parentRefs: [{ group: '', kind: Service, name: ${more.service ?? 'echo'}, namespace: shop${more.port ? `, port: ${more.port}` : ''} }]
-  rules:
-${rules.replace(/^\n/, '')}
-    - matches: [{ path: { type: Exact, value: /in-force/${name} } }]
-      filters: [{ type: RequestRedirect, requestRedirect: { hostname: in.force } }]
-`;
-/** Each route has a rule of its own by which it is known to be in force: what it does else may be so by chance. */
-const inForce =
-  (name: string, asked: Ask = {}) =>
-  async (): Promise<boolean> =>
-    (await ask(`/in-force/${name}`, asked)).status === 302;
-before(async () => {
-  await tearDown(state);
-  cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
-  writeFileSync(join(manifests, 'gateway.yaml'), example('gateway'));
-  writeFileSync(
-    join(manifests, 'namespace.yaml'),
-    'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled } }\n',
-  );
-  writeFileSync(
-    join(manifests, 'more.yaml'),
-    `kind: Namespace
-metadata: { name: other, labels: { weft.dev/mesh: enabled } }
----
-kind: Pod
-metadata: { name: visitor, namespace: other, annotations: { weft.dev/netns: weft-visitor } }
-spec: { nodeName: node-a, serviceAccountName: visitor }
-status: { podIPs: [{ ip: 10.244.1.30 }, { ip: 'fd00:244:1::30' }] }
----
-kind: Service
-metadata: { name: ports, namespace: shop, labels: { weft.dev/waypoint: waypoint } }
-spec:
-  selector: { app: echo }
-  clusterIPs: [10.96.0.30]
-  ports: [{ name: http, port: 80, targetPort: 8080 }, { name: http-alt, port: 8081, targetPort: 8080 }]
-`,
-  );
-  testbed = Testbed.create({ from: manifests, state });
-  for (const version of ['v1', 'v2'])
-    testbed.start(`echo-${version}`, `weft-echo-${version}`, process.execPath, [
-      join(demo, 'echo.js'),
-      `echo-${version}`,
-      '8080',
-    ]);
-  await testbed.up();
-  await startWaypoint(testbed, { namespace: 'shop', name: 'waypoint', node: 'node-b' });
-  await until('echo answers', 30_000, async () => (await ask('/')).status === 200);
-});
-after(async () => {
-  await tearDown(state);
-  rmSync(manifests, { recursive: true, force: true });
-});
+const mesh = new RouteMesh('routes');
+before(() => mesh.up());
+after(() => mesh.down());
 
 test('without a route a Service is as it was: all its endpoints answer, whatever the path', async () => {
   const pods = new Set<string | undefined>();
@@ -170,8 +23,8 @@ test('a pod reaches itself through its own Service', async () => {
 });
 
 test('paths match by whole segments, headers by value; a rule holds where one of its matches does', () =>
-  withRoute(
-    http(
+  mesh.withRoute(
+    httpRoute(
       'matching',
       `
     - matches: [{ path: { type: PathPrefix, value: / } }, { headers: [{ name: version, value: one }] }]
@@ -199,8 +52,8 @@ test('paths match by whole segments, headers by value; a rule holds where one of
   ));
 
 test('a request that no rule matches is answered 404', () =>
-  withRoute(
-    http(
+  mesh.withRoute(
+    httpRoute(
       'only',
       `
     - matches: [{ path: { type: Exact, value: /only }, method: GET }]
@@ -215,8 +68,8 @@ test('a request that no rule matches is answered 404', () =>
   ));
 
 test('query parameters match by value, and count for precedence behind headers', () =>
-  withRoute(
-    http(
+  mesh.withRoute(
+    httpRoute(
       'query',
       `
     - matches: [{ queryParams: [{ name: animal, value: whale }] }, { queryParams: [{ name: animal, value: dolphin }, { name: color, value: blue }] }]
@@ -236,8 +89,8 @@ test('query parameters match by value, and count for precedence behind headers',
   ));
 
 test('weights are kept: 500 requests within five of a hundred; weight 0 is never chosen', () =>
-  withRoute(
-    http(
+  mesh.withRoute(
+    httpRoute(
       'weights',
       `
     - backendRefs: [{ name: echo-v1, port: 80, weight: 90 }, { name: echo-v2, port: 80, weight: 10 }, { name: missing, port: 80, weight: 0 }]`,
@@ -253,8 +106,8 @@ test('weights are kept: 500 requests within five of a hundred; weight 0 is never
   ));
 
 test('a backend that does not exist is 500 for its share, and for all where there is no other', () =>
-  withRoute(
-    http(
+  mesh.withRoute(
+    httpRoute(
       'missing',
       `
     - matches: [{ path: { type: PathPrefix, value: /half } }]
@@ -271,34 +124,9 @@ test('a backend that does not exist is 500 for its share, and for all where ther
     },
   ));
 
-test('request headers are set, added and removed; per backend too, and by named rules', () =>
-  withRoute(
-    http(
-      'headers',
-      `
-    - name: changed
-      matches: [{ path: { type: PathPrefix, value: /set } }]
-      filters: [{ type: RequestHeaderModifier, requestHeaderModifier: { set: [{ name: X-Header-Set, value: set-overwrites }], add: [{ name: X-Header-Add, value: add-appends }], remove: [X-Header-Remove] } }]
-      backendRefs: [{ name: echo-v1, port: 80 }]
-    - name: backend
-      matches: [{ path: { type: PathPrefix, value: /backend } }]
-      backendRefs: [{ name: echo-v2, port: 80, filters: [{ type: RequestHeaderModifier, requestHeaderModifier: { set: [{ name: X-Of-Backend, value: v2 }] } }] }]`,
-    ),
-    inForce('headers'),
-    async () => {
-      const headers = { 'x-header-set': 'old', 'x-header-add': 'first', 'x-header-remove': 'x' };
-      const { seen } = await ask('/set', { headers });
-      assert.equal(seen?.headers['x-header-set'], 'set-overwrites');
-      assert.match(seen?.headers['x-header-add'] ?? '', /^first, ?add-appends$/);
-      assert.equal(seen?.headers['x-header-remove'], undefined);
-      assert.equal((await ask('/backend')).seen?.headers['x-of-backend'], 'v2');
-      assert.equal((await ask('/set')).seen?.headers['x-of-backend'], undefined);
-    },
-  ));
-
 test('what a route does it does for its Service alone: not by a pod’s address (MeshFrontend)', () =>
-  withRoute(
-    http(
+  mesh.withRoute(
+    httpRoute(
       'frontend',
       `
     - filters: [{ type: ResponseHeaderModifier, responseHeaderModifier: { set: [{ name: X-Header-Set, value: set }], add: [{ name: X-Added, value: a }], remove: [x-served-by] } }]
@@ -326,8 +154,8 @@ test('what a route does it does for its Service alone: not by a pod’s address 
   ));
 
 test('a route that names a port of its Service holds for that port alone (MeshPorts)', () =>
-  withRoute(
-    http(
+  mesh.withRoute(
+    httpRoute(
       'ports',
       `
     - filters: [{ type: ResponseHeaderModifier, responseHeaderModifier: { set: [{ name: X-Header-Set, value: v1 }] } }]
@@ -343,12 +171,12 @@ test('a route that names a port of its Service holds for that port alone (MeshPo
   ));
 
 test('a route in another namespace holds for that namespace’s clients, in place of the Service’s own (MeshConsumerRoute)', () =>
-  withRoute(
-    `${http(
+  mesh.withRoute(
+    `${httpRoute(
       'producer',
       `
     - backendRefs: [{ name: echo-v1, port: 80 }]`,
-    )}---${http(
+    )}---${httpRoute(
       'consumer',
       `
     - filters: [{ type: ResponseHeaderModifier, responseHeaderModifier: { set: [{ name: X-Consumer, value: 'yes' }] } }]
@@ -368,104 +196,8 @@ test('a route in another namespace holds for that namespace’s clients, in plac
     },
   ));
 
-test('redirects: host, status, port, scheme and path, each by itself and together', () =>
-  withRoute(
-    http(
-      'redirects',
-      [
-        ['/host', '{ hostname: example.org }'],
-        ['/status', '{ hostname: example.org, statusCode: 301 }'],
-        ['/s303', '{ hostname: example.org, statusCode: 303 }'],
-        ['/s307', '{ hostname: example.org, statusCode: 307 }'],
-        ['/s308', '{ hostname: example.org, statusCode: 308 }'],
-        ['/port', '{ port: 8083 }'],
-        ['/scheme', '{ scheme: https }'],
-        ['/scheme-and-host', '{ scheme: https, hostname: example.org }'],
-        ['/prefix', '{ path: { type: ReplacePrefixMatch, replacePrefixMatch: /replacement } }'],
-        ['/full', '{ path: { type: ReplaceFullPath, replaceFullPath: /replaced } }'],
-        [
-          '/full-and-host',
-          '{ hostname: example.org, statusCode: 301, path: { type: ReplaceFullPath, replaceFullPath: /replaced } }',
-        ],
-      ]
-        .map(
-          ([path, filter]) => `
-    - matches: [{ path: { type: PathPrefix, value: ${path} } }]
-      filters: [{ type: RequestRedirect, requestRedirect: ${filter} }]`,
-        )
-        .join(''),
-    ),
-    async () => (await ask('/host')).status === 302,
-    async () => {
-      const cases: [string, number, string][] = [
-        ['/host/a?b=c', 302, 'http://example.org/host/a?b=c'],
-        ['/status', 301, 'http://example.org/status'],
-        ['/s303', 303, 'http://example.org/s303'],
-        ['/s307', 307, 'http://example.org/s307'],
-        ['/s308', 308, 'http://example.org/s308'],
-        ['/port', 302, 'http://echo:8083/port'],
-        ['/scheme', 302, 'https://echo/scheme'],
-        ['/scheme-and-host', 302, 'https://example.org/scheme-and-host'],
-        ['/prefix/lemon', 302, 'http://echo/replacement/lemon'],
-        ['/full/path/original', 302, 'http://echo/replaced'],
-        ['/full-and-host', 301, 'http://example.org/replaced'],
-      ];
-      for (const [path, status, location] of cases) {
-        const answer = await ask(path);
-        assert.equal(answer.status, status, path);
-        assert.equal(answer.headers['location'], location);
-      }
-    },
-  ));
-
-test('rewrites: a prefix, a whole path, the host', () =>
-  withRoute(
-    http(
-      'rewrites',
-      `
-    - matches: [{ path: { type: PathPrefix, value: /prefix/one } }]
-      filters: [{ type: URLRewrite, urlRewrite: { path: { type: ReplacePrefixMatch, replacePrefixMatch: /one } } }]
-      backendRefs: [{ name: echo-v1, port: 80 }]
-    - matches: [{ path: { type: PathPrefix, value: /strip } }]
-      filters: [{ type: URLRewrite, urlRewrite: { path: { type: ReplacePrefixMatch, replacePrefixMatch: / } } }]
-      backendRefs: [{ name: echo-v1, port: 80 }]
-    - matches: [{ path: { type: PathPrefix, value: /full/one } }]
-      filters: [{ type: URLRewrite, urlRewrite: { hostname: other.example, path: { type: ReplaceFullPath, replaceFullPath: /one } } }]
-      backendRefs: [{ name: echo-v2, port: 80 }]`,
-    ),
-    inForce('rewrites'),
-    async () => {
-      assert.equal((await ask('/prefix/one/two?q=1')).seen?.path, '/one/two?q=1');
-      assert.equal((await ask('/prefix/one')).seen?.path, '/one');
-      assert.equal((await ask('/strip/three')).seen?.path, '/three');
-      assert.equal((await ask('/strip')).seen?.path, '/');
-      const full = await ask('/full/one/two');
-      assert.equal(full.seen?.path, '/one');
-      assert.equal(full.seen?.headers['host'], 'other.example');
-    },
-  ));
-
-test('a mirror sees what its backend sees, and its answer is nobody’s', () =>
-  withRoute(
-    http(
-      'mirror',
-      `
-    - filters: [{ type: RequestMirror, requestMirror: { backendRef: { name: echo-v2, port: 80 } } }]
-      backendRefs: [{ name: echo-v1, port: 80 }]`,
-    ),
-    inForce('mirror'),
-    async () => {
-      const key = `mirrored-${Date.now()}`;
-      // Each request of a key is counted where it is served: v2 has failed once already when it is asked itself.
-      assert.equal((await ask(`/flaky/${key}/1`)).status, 503);
-      assert.equal((await ask(`/flaky/${key}/1`)).pod, 'echo-v1');
-      const direct = await ask(`/flaky/${key}/1`, { service: 'echo-v2' });
-      assert.equal(direct.status, 200, 'v2 has counted the copies');
-    },
-  ));
-
 test('gRPC calls are split by weight: 500 within five of a hundred', () =>
-  withRoute(
+  mesh.withRoute(
     `
 apiVersion: gateway.networking.k8s.io/v1
 kind: GRPCRoute
@@ -488,7 +220,7 @@ spec:
   ));
 
 test('gRPC by service and method, its headers changed; a missing backend of weight 0 does no harm', () =>
-  withRoute(
+  mesh.withRoute(
     `
 apiVersion: gateway.networking.k8s.io/v1
 kind: GRPCRoute
@@ -515,21 +247,6 @@ spec:
     },
   ));
 
-interface Calls {
-  readonly unary: { readonly answer?: string; readonly code: number; readonly by: string };
-  readonly stream: {
-    readonly answers: readonly string[];
-    readonly code: number;
-    readonly by: string;
-    readonly seen: string;
-  };
-  readonly counts: Readonly<Record<string, number>>;
-}
-async function grpc(calls = 1): Promise<Calls> {
-  const args = [join(demo, 'grpc.js'), `${vips.echo}:7070`, String(calls)];
-  return JSON.parse((await run('weft-web', process.execPath, args, 15_000)).stdout) as Calls;
-}
-
 test('an upgrade is passed through, both ways', async () => {
   const program = `import http from 'node:http';
 const request = http.request({ host: '${vips.echo}', path: '/', headers: { connection: 'Upgrade', upgrade: 'echo' } });
@@ -548,8 +265,8 @@ request.end();`;
 });
 
 test('of two kinds of routes on one port the more specific holds, and the other is told so', () =>
-  withRoute(
-    `${http(
+  mesh.withRoute(
+    `${httpRoute(
       'everything',
       `
     - backendRefs: [{ name: echo-v1, port: 80 }]`,

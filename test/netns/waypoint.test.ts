@@ -1,8 +1,7 @@
 /** A waypoint's life: what goes through it besides routed HTTP, who is believed, and what happens when its surroundings fail. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
@@ -10,22 +9,22 @@ import { sleep, until } from '../../src/base/wait.js';
 import { adminGet, adminPort } from '../../src/cli/admin.js';
 import { load } from '../../src/cli/demo/stage.js';
 import { programs, run, sh } from '../../src/cli/run.js';
-import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
+import type { Testbed } from '../../src/cli/standalone/testbed.js';
 import {
   startWaypoint,
   stopWaypoint,
   waypointNetns,
   waypointProcess,
-  type WaypointPlace,
+  type WaypointReplica,
 } from '../../src/cli/standalone/waypoint.js';
 import { connectionRecords } from '../support/records.js';
+import { DemoMesh } from '../support/demo-mesh.js';
 
-const state = '/run/weft/test-waypoint';
-const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
+const mesh = new DemoMesh('waypoint');
 const demo = join(projectRoot, 'dist', 'src', 'cli', 'demo');
 const example = (name: string): string =>
   readFileSync(join(projectRoot, 'docs', 'examples', 'waypoint', `${name}.yaml`), 'utf8');
-const place: WaypointPlace = {
+const place: WaypointReplica = {
   namespace: 'shop',
   name: 'waypoint',
   node: 'node-b',
@@ -35,8 +34,8 @@ const place: WaypointPlace = {
 const vip = '10.96.0.20';
 let testbed: Testbed;
 
-const write = (file: string, text: string): void => writeFileSync(join(manifests, file), text);
-const remove = (file: string): void => rmSync(join(manifests, file), { force: true });
+const write = (file: string, text: string): void => mesh.write(file, text);
+const remove = (file: string): void => rmSync(join(mesh.manifests, file), { force: true });
 async function status(url: string, netns = 'weft-web', ...more: string[]): Promise<number> {
   const args = ['-sS', '-o', '/dev/null', '-m', '6', '--noproxy', '*', '-w', '%{http_code}', ...more, url];
   return Number((await run(netns, 'curl', args)).stdout);
@@ -67,10 +66,8 @@ while True:
 `;
 
 before(async () => {
-  await tearDown(state);
-  cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
-  write('namespace.yaml', 'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled } }\n');
-  write('gateway.yaml', example('gateway'));
+  await mesh.prepare();
+  mesh.gateway();
   write(
     'bytes.yaml',
     `kind: Service
@@ -81,7 +78,7 @@ spec:
   ports: [{ name: tcp-echo, port: 9000 }, { name: greeting, port: 9001 }, { name: anything, port: 9002, targetPort: 9000 }]
 `,
   );
-  testbed = Testbed.create({ from: manifests, state });
+  testbed = mesh.create();
   for (const version of ['v1', 'v2'])
     testbed.start(`echo-${version}`, `weft-echo-${version}`, process.execPath, [
       join(demo, 'echo.js'),
@@ -94,10 +91,7 @@ spec:
   await startWaypoint(testbed, place);
   await opens(`http://${vip}/`);
 });
-after(async () => {
-  await tearDown(state);
-  rmSync(manifests, { recursive: true, force: true });
-});
+after(() => mesh.remove());
 
 test('the endpoint’s node authorizes and logs the client, not the waypoint', async () => {
   write(
@@ -118,7 +112,7 @@ spec: { action: ALLOW, selector: { matchLabels: { app: echo } }, rules: [{ from:
   // v1 alone: its node is the one whose log is read.
   assert.equal(await status('http://10.96.0.21/'), 200);
   const record = await until('a line of it', 30_000, () =>
-    connectionRecords(join(state, 'agent-node-b')).findLast(
+    connectionRecords(join(mesh.state, 'agent-node-b')).findLast(
       ({ why, policy }) => why === 'waypoint' && policy !== undefined,
     ),
   );
@@ -243,7 +237,7 @@ test('without the control plane it goes on by what it knows; one that starts the
   await testbed.stop('control', 'SIGKILL');
   for (let i = 0; i < 5; i++) assert.equal(await status(`http://${vip}/`), 200);
   await stopWaypoint(testbed, place, 'SIGKILL');
-  const token = join(state, `token-${waypointProcess(place)}`);
+  const token = join(mesh.state, `token-${waypointProcess(place)}`);
   testbed.start('waypoint-early', waypointNetns(place), process.execPath, [
     programs.waypoint,
     ...['--gateway', 'shop/waypoint', '--control', '10.88.0.254:15012', '--workers', '1'],
@@ -324,7 +318,7 @@ spec: { selector: { app: cache }, clusterIPs: [10.96.0.50], ports: [{ name: tcp-
   await until('it carries', 30_000, () => said.includes('"text":"x"'));
   write(
     'late.yaml',
-    readFileSync(join(manifests, 'late.yaml'), 'utf8').replace(
+    readFileSync(join(mesh.manifests, 'late.yaml'), 'utf8').replace(
       'namespace: shop }',
       'namespace: shop, labels: { weft.dev/waypoint: waypoint } }',
     ),

@@ -1,15 +1,14 @@
 import assert from 'node:assert/strict';
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 import { adminGet, adminPort } from '../../src/cli/admin.js';
 import { until } from '../../src/base/wait.js';
 import { run, sh } from '../../src/cli/run.js';
-import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
+import type { Testbed } from '../../src/cli/standalone/testbed.js';
 import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import { connectionRecords } from '../support/records.js';
+import { DemoMesh } from '../support/demo-mesh.js';
 
 /** `npm run test:soak` says 600. */
 const seconds = Number(process.env['SOAK_SECONDS'] ?? '20');
@@ -17,19 +16,14 @@ const seconds = Number(process.env['SOAK_SECONDS'] ?? '20');
 const connections = Number(process.env['SOAK_CONNECTIONS'] ?? '300');
 /** Small, so that readers fall behind it again and again and their connections are handed to TCP and back. */
 const spliceBytesMax = 128 << 10;
-const state = '/run/weft/test-soak';
-const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
-const program = join(manifests, 'soak');
+const mesh = new DemoMesh('soak');
+const program = join(mesh.manifests, 'soak');
 const port = 9100;
 let testbed: Testbed;
 
 before(async () => {
-  await tearDown(state);
-  cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
-  writeFileSync(
-    join(manifests, 'namespace.yaml'),
-    'kind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled, weft.dev/mode: strict }, annotations: { weft.dev/splice: "on" } }\n',
-  );
+  await mesh.prepare();
+  mesh.namespace('weft.dev/mesh: enabled, weft.dev/mode: strict', 'weft.dev/splice: "on"');
   sh('cc', [
     '-O2',
     '-Wall',
@@ -39,19 +33,14 @@ before(async () => {
     program,
     join(projectRoot, 'test', 'soak', 'soak.c'),
   ]);
-  testbed = Testbed.create({
-    from: manifests,
-    state,
+  testbed = mesh.create({
     agentFlags: ['--splice-bytes-max', String(spliceBytesMax)],
   });
   for (const pod of ['cache', 'api'])
     testbed.start(`soak-${pod}`, `weft-${pod}`, program, ['serve', String(port)]);
   await testbed.up();
 });
-after(async () => {
-  await tearDown(state);
-  rmSync(manifests, { recursive: true, force: true });
-});
+after(() => mesh.remove());
 
 interface Outcome {
   readonly opened: number;

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { projectRoot } from '../../native/index.js';
+import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 
 /** A cluster that was given stays; one of this machine is taken down again. */
 export const given = process.env['KUBECONFIG'];
@@ -28,6 +29,58 @@ export async function run(command: string, ...args: string[]): Promise<string> {
 export const kubectl = (...args: string[]): Promise<string> => run('kubectl', ...args);
 export const weft = (...args: string[]): Promise<string> =>
   run(process.execPath, join(projectRoot, 'dist/src/cli/weft.js'), ...args);
+
+export const system = (...args: string[]): Promise<string> => kubectl('-n', 'weft-system', ...args);
+/** Of `helm install` and `helm upgrade`. */
+export const chart = ['daemonset/chart', '-n', 'weft-system', '--set', `image.repository=${weftImage}`];
+/** Agents, and those that drain while their successors are there. */
+export const eitherAgent = 'app in (weft-agent,weft-agent-draining)';
+/** A program for `node -e`: prints the response's body, or `refused:` and why there was none. */
+export const httpGet = (url: string): string =>
+  `require('http').get('${url}', (a) => a.pipe(process.stdout)).on('error', (e) => console.log('refused:', e.message))`;
+
+/** A cluster with Weft's image on every node, without Weft. */
+export async function takeCluster(nodes = 2): Promise<void> {
+  if (given === undefined) await run(join(here, 'up'), '--nodes', String(nodes));
+  await run(join(here, 'weft-image'), `${weftImage}:0.1.0`);
+}
+
+/** Uninstalls Weft and takes the cluster down; of one that was given it deletes the test's own `namespaces`. */
+export async function releaseCluster(...namespaces: string[]): Promise<void> {
+  await run('helm', 'uninstall', 'weft', '-n', 'weft-system', '--ignore-not-found').catch(() => '');
+  if (given === undefined) await run(join(here, 'down'));
+  else if (namespaces.length > 0) await kubectl('delete', 'namespace', ...namespaces, '--ignore-not-found');
+}
+
+/** Installs the chart, and waits until the control plane and all agents are ready. */
+export async function installChart(...more: string[]): Promise<void> {
+  await run(
+    'helm',
+    'install',
+    'weft',
+    ...chart,
+    '--create-namespace',
+    '--wait',
+    '--timeout',
+    '120s',
+    ...more,
+  );
+  // Helm is content with a DaemonSet as soon as no more than maxUnavailable of it is missing.
+  await system('rollout', 'status', 'ds/weft-agent', '--timeout=60s');
+}
+
+/** What the agents' logs have of the connections of the last seconds. */
+export async function connectionRecords(seconds: number): Promise<ConnectionRecord[]> {
+  const pods = (await system('get', 'pod', '-l', 'app=weft-agent', '-o', 'name')).split('\n');
+  const logs = await Promise.all(pods.map((pod) => system('logs', pod, `--since=${seconds}s`)));
+  return (
+    logs
+      .flatMap((log) => log.split('\n'))
+      // The last may not be whole yet.
+      .filter((line) => line.includes('"path":') && line.endsWith('}'))
+      .map((line) => JSON.parse(line) as ConnectionRecord)
+  );
+}
 
 /** The image of the tests' pods: node and what it needs, on every node of the cluster. */
 export async function packNodeImage(): Promise<void> {

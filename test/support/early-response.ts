@@ -55,7 +55,7 @@ export const dialed = (port: number): Promise<net.Socket> =>
     socket.once('error', reject);
   });
 
-export interface Uploaded {
+interface Uploaded {
   readonly text: string;
   readonly ended: 'end' | 'reset';
 }

@@ -12,7 +12,7 @@ export interface Example {
   /** It says that it needs the Gateway API's experimental channel. */
   readonly experimental: boolean;
 }
-export interface ExampleObject {
+interface ExampleObject {
   readonly apiVersion?: unknown;
   readonly kind?: unknown;
   readonly metadata?: { readonly name?: string; readonly namespace?: string };

@@ -5,29 +5,30 @@ import type { TestContext } from 'node:test';
 import { HboneServer, type InboundTunnel, type Refused } from '../../src/hbone/server.js';
 import type { SpiffeId } from '../../src/model/identity.js';
 import { assembleSvid } from '../../src/tls/certificate.js';
-import { createRoot, issueSvid } from '../../src/tls/issue.js';
+import { createRoot, issueSvid, type KeyAndCertificate } from '../../src/tls/issue.js';
 import { createCsr, parseCsr } from '../../src/tls/csr.js';
 import type { Svid } from '../../src/tls/svid.js';
 import { domain } from './mesh.js';
 
-const root = createRoot(domain, 86_400);
+/** The CA of all certificates here, unless another one is given. */
+export const root = createRoot(domain, 86_400);
 
-export function svidOf(id: SpiffeId, ttlS = 3600): Svid {
+export function svidOf(id: SpiffeId, ttlS = 3600, ca: KeyAndCertificate = root, nowMs = Date.now()): Svid {
   const { keyPem, csrPem } = createCsr(id);
   const csr = parseCsr(csrPem);
   if (!csr.ok) throw new Error('the request cannot be read');
   const leaf = issueSvid({
-    caKeyPem: root.keyPem,
-    caCertPem: root.certPem,
+    caKeyPem: ca.keyPem,
+    caCertPem: ca.certPem,
     csrPublicKeyPem: csr.value.publicKeyPem,
     id,
     ttlS,
-    nowMs: Date.now(),
+    nowMs,
   });
-  return assembleSvid(id, keyPem, [leaf, root.certPem]);
+  return assembleSvid(id, keyPem, [leaf, ca.certPem]);
 }
 
-export interface TestHbone {
+interface TestHbone {
   readonly port: number;
   readonly server: HboneServer;
   readonly refused: Refused[];

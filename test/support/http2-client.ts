@@ -11,7 +11,7 @@ export function connect(t: TestContext, port: number): http2.ClientHttp2Session 
   t.after(() => session.destroy());
   return session;
 }
-export interface Answer2 {
+interface Http2Response {
   readonly status: number;
   readonly headers: http2.IncomingHttpHeaders;
   readonly interim: number[];
@@ -24,7 +24,7 @@ export function ask2(
   headers: http2.OutgoingHttpHeaders,
   body?: string | Buffer,
   trailers?: http2.OutgoingHttpHeaders,
-): Promise<Answer2> {
+): Promise<Http2Response> {
   return new Promise((resolve, reject) => {
     const stream = session.request(
       { ':authority': 'api.shop', ...headers },
@@ -56,7 +56,7 @@ export function ask2(
 /** An upstream that answers each request with frames of the test's. */
 export function frameUpstream(
   t: TestContext,
-  answer: (stream: number, socket: Socket) => Buffer,
+  respond: (stream: number, socket: Socket) => Buffer,
 ): Promise<number> {
   return rawUpstream(t, (socket) => {
     let all = Buffer.alloc(0);
@@ -71,7 +71,7 @@ export function frameUpstream(
       }
       if (!begun) return;
       for (const { type, stream, payload } of framesOf(all)) {
-        if (type === frameType.headers) socket.write(answer(stream, socket));
+        if (type === frameType.headers) socket.write(respond(stream, socket));
         all = all.subarray(9 + payload.length);
       }
     });

@@ -71,7 +71,7 @@ export const pseudo = (path = '/', method = 'GET', authority = 'api.shop'): [str
 export const request = (stream: number, ...pairs: readonly (readonly [string, string])[]): Buffer =>
   frame(frameType.headers, endStream | endHeaders, stream, block(...pairs));
 
-export interface Frame {
+interface Frame {
   readonly type: number;
   readonly flags: number;
   readonly stream: number;

@@ -11,7 +11,7 @@ import { objectKey } from '../../control/objects/object-key.js';
 import type { MeshObject } from '../../control/objects/objects.js';
 import { pickFields } from '../../control/kinds/kinds.js';
 import { projectRoot } from '../../native/index.js';
-import { encodeService, encodeWorkload } from '../../src/discovery/encode.js';
+import { encodeService, encodeWorkload } from '../../src/discovery/codec/address.js';
 import { Address } from '../../src/discovery/gen/workload.js';
 import { formatSocketAddress, ipFromBytes } from '../../src/model/address.js';
 import { decisions, outbound, see, tunnel } from './support/registry.js';
@@ -271,7 +271,7 @@ test('who names a machine and an address there first keeps nobody away whom the 
   const was = decisions(see(younger, ownWaypoint), 'evil', destinations);
   const squatted = see(younger, ownWaypoint, workload('10.9.0.1', 'node: vm1, netns: legacy'));
   assertSame(decisions(squatted, 'evil', destinations), was, 'a Workload');
-  assert.ok(squatted.compiler.mayHaveCertificate('vm1', 'spiffe://cluster.local/ns/bank/sa/legacy'));
+  assert.ok(squatted.compiler.mayRequestCertificate('vm1', 'spiffe://cluster.local/ns/bank/sa/legacy'));
 });
 
 test('no certificate of another namespace, and none for a Node of the cluster, is got by a Workload', () => {
@@ -280,8 +280,8 @@ test('no certificate of another namespace, and none for a Node of the cluster, i
     workload('10.9.9.9', 'node: n1, netns: /proc/1/ns/net, serviceAccount: teller'),
   );
   for (const node of ['n1', 'n2', 'vm1'])
-    assert.ok(!compiler.mayHaveCertificate(node, 'spiffe://cluster.local/ns/evil/sa/teller'), node);
-  assert.ok(!compiler.mayHaveCertificate('n2', 'spiffe://cluster.local/ns/bank/sa/teller'));
+    assert.ok(!compiler.mayRequestCertificate(node, 'spiffe://cluster.local/ns/evil/sa/teller'), node);
+  assert.ok(!compiler.mayRequestCertificate('n2', 'spiffe://cluster.local/ns/bank/sa/teller'));
   assert.ok(![...compiler.all()].some((told) => told.kind === 'nodePod' && told.value.name === 'trap'));
 });
 

@@ -11,7 +11,7 @@ import { projectRoot } from '../../native/index.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
 import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
-import { startWaypoint, stopWaypoint, type WaypointPlace } from '../../src/cli/standalone/waypoint.js';
+import { startWaypoint, stopWaypoint, type WaypointReplica } from '../../src/cli/standalone/waypoint.js';
 import type { ConnectionRecord } from '../../src/telemetry/connection-record.js';
 import { connectionRecords } from '../support/records.js';
 
@@ -196,7 +196,7 @@ test('who loses is said in the log of the control plane, without a name of anoth
 });
 
 test('a waypoint of evil’s that runs is no way to a pod of shop’s, and shop’s clients do not meet it', async () => {
-  const place: WaypointPlace = { namespace: 'evil', name: 'waypoint', node: 'node-a', workers: 1 };
+  const place: WaypointReplica = { namespace: 'evil', name: 'waypoint', node: 'node-a', workers: 1 };
   const [, ...documents] = input.split(/^---$/m);
   write('gateway.yaml', documents.filter((one) => one.includes('kind: Gateway')).join('---'));
   await startWaypoint(testbed, place);

@@ -84,9 +84,9 @@ test('a Gateway or an account of a special name makes nobody an agent, a node or
   for (const name of special) {
     const caller = callerOf({ account: account('evil', name), node: 'n1' }, agents, isWaypoint);
     assert.equal(caller, `waypoint:evil/${name}`);
-    assert.equal(compiler.mayHaveCertificate(caller, id('evil', name)), true);
+    assert.equal(compiler.mayRequestCertificate(caller, id('evil', name)), true);
     for (const other of [id('bank', 'teller'), id('weft-system', name), id('bank', name)])
-      assert.equal(compiler.mayHaveCertificate(caller, other), false, `${caller} ${other}`);
+      assert.equal(compiler.mayRequestCertificate(caller, other), false, `${caller} ${other}`);
   }
   // Whatever a token's account looks like.
   for (const forged of [

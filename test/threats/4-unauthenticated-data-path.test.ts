@@ -16,7 +16,7 @@ import {
   startWaypoint,
   waypointNetns,
   waypointProcess,
-  type WaypointPlace,
+  type WaypointReplica,
 } from '../../src/cli/standalone/waypoint.js';
 import { echo } from '../support/echo.js';
 import { Programs } from '../support/proc.js';
@@ -26,7 +26,7 @@ const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
 const cache = '10.244.1.12';
 const nodeA = '10.88.0.1';
 const token = join(manifests, 'metrics-token');
-const gateway: WaypointPlace = {
+const gateway: WaypointReplica = {
   namespace: 'shop',
   name: 'waypoint',
   node: 'node-b',

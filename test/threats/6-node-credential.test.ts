@@ -12,16 +12,13 @@ import { makeToken, readToken } from '../../control/authentication/join-tokens.j
 import { issueToken } from '../support/tokens.js';
 import { sleep, until } from '../../src/base/wait.js';
 import { createCertificateClient } from '../../src/discovery/certificate-client.js';
-import {
-  decodeAddress,
-  decodeAuthorization,
-  decodeNodePod,
-  readAddress,
-} from '../../src/discovery/decode.js';
+import { decodeAddress, readAddress } from '../../src/discovery/codec/address.js';
+import { decodeNodePod } from '../../src/discovery/codec/node-pod.js';
+import { decodeAuthorization } from '../../src/discovery/codec/policy.js';
+import { keepOr, subscribe } from '../../src/discovery/subscription.js';
 import { DeltaDiscoveryRequest } from '../../src/discovery/gen/discovery.js';
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
 import { sendNodeReport } from '../../src/discovery/node-report-client.js';
-import { keepOr, subscribe } from '../../src/discovery/reading.js';
 import { typeUrls } from '../../src/discovery/types.js';
 import { parseIp } from '../../src/model/address.js';
 import { parseSpiffeId, parseTrustDomain } from '../../src/model/identity.js';
@@ -70,7 +67,7 @@ const report = (more: Partial<NodeReport> = {}): NodeReport => ({
   version: '1',
   pods: [],
   missing: [],
-  cniTrouble: '',
+  cniProblem: '',
   ...more,
 });
 

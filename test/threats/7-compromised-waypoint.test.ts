@@ -248,12 +248,12 @@ test('a waypoint is believed about its client by what its Gateway admits, and by
 
 test('a waypoint gets no certificate but its own, and none once its Gateway is gone', () => {
   const compiler = compiled(...infra('All'), ...tenants);
-  const mayAsk = (identity: string): boolean => compiler.mayHaveCertificate('waypoint:infra/wp', identity);
+  const mayAsk = (identity: string): boolean => compiler.mayRequestCertificate('waypoint:infra/wp', identity);
   assert.ok(mayAsk(id('infra', 'wp')));
   for (const other of [id('bank', 'teller'), id('shop', 'wp'), id('infra', 'default'), id('infra', 'wp-0')])
     assert.ok(!mayAsk(other), other);
   assert.ok(!mayAsk('spiffe://other.domain/ns/infra/sa/wp'));
-  assert.ok(!compiled(...tenants).mayHaveCertificate('waypoint:infra/wp', id('infra', 'wp')));
+  assert.ok(!compiled(...tenants).mayRequestCertificate('waypoint:infra/wp', id('infra', 'wp')));
 });
 
 test('an honest waypoint carries nothing to what does not name it, or what its Gateway does not admit: it is no open proxy', () => {

@@ -1,6 +1,7 @@
 /** What stands in the way of Weft on a cluster, before it is installed and after: each finding with what to do. */
 import type { KubeConfig } from '@kubernetes/client-node';
-import { ApiError, requestJson } from '../../kubernetes/request.js';
+import { getOptional } from '../../kubernetes/get.js';
+import { requestJson } from '../../kubernetes/request.js';
 import { errorText } from '../../base/errors.js';
 import { meshModeOf } from '../../model/object-settings.js';
 import { agentsOf, type Agent } from './agents.js';
@@ -226,14 +227,8 @@ async function rightsFindings(config: KubeConfig): Promise<Finding[]> {
       ];
 }
 
-async function find(config: KubeConfig, path: string): Promise<unknown> {
-  try {
-    return await requestJson(config, 'GET', path);
-  } catch (error) {
-    if (error instanceof ApiError && (error.status === 404 || error.status === 403)) return undefined;
-    throw error;
-  }
-}
+/** What this account cannot read is not checked. */
+const find = (config: KubeConfig, path: string): Promise<unknown> => getOptional(config, path, [404, 403]);
 
 /** Other meshes and CNIs that change what Weft sees. */
 async function neighbourFindings(

@@ -1,7 +1,8 @@
 /** Follows an installation: a line as each thing happens, and an error with what is wrong as soon as it is known. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText, WeftError } from '../../base/errors.js';
-import { ApiError, requestJson } from '../../kubernetes/request.js';
+import { getOptional } from '../../kubernetes/get.js';
+import { ApiError } from '../../kubernetes/request.js';
 import type { Failure, PodItem } from './pod-failure.js';
 import {
   FailureClock,
@@ -29,19 +30,10 @@ export interface WatchOptions {
   readonly tick: () => Promise<void>;
 }
 
-async function found<T>(config: KubeConfig, path: string): Promise<T | undefined> {
-  try {
-    return (await requestJson(config, 'GET', path)) as T;
-  } catch (error) {
-    if (error instanceof ApiError && error.status === 404) return undefined;
-    throw error;
-  }
-}
-
 const eventKey = ({ metadata }: EventItem): string => `${metadata.uid} ${metadata.resourceVersion}`;
 async function eventsOf(config: KubeConfig, namespace: string): Promise<readonly EventItem[]> {
   try {
-    const list = await found<{ items: readonly EventItem[] }>(
+    const list = await getOptional<{ items: readonly EventItem[] }>(
       config,
       `/api/v1/namespaces/${namespace}/events?fieldSelector=type%3DWarning&limit=500`,
     );
@@ -61,9 +53,9 @@ export async function readRollout(
 ): Promise<RolloutObjects> {
   const apps = `/apis/apps/v1/namespaces/${namespace}`;
   const [deployment, daemonSet, pods, events] = await Promise.all([
-    found<DeploymentItem>(config, `${apps}/deployments/weft-control`),
-    found<DaemonSetItem>(config, `${apps}/daemonsets/weft-agent`),
-    found<{ items: readonly PodItem[] }>(config, `/api/v1/namespaces/${namespace}/pods`),
+    getOptional<DeploymentItem>(config, `${apps}/deployments/weft-control`),
+    getOptional<DaemonSetItem>(config, `${apps}/daemonsets/weft-agent`),
+    getOptional<{ items: readonly PodItem[] }>(config, `/api/v1/namespaces/${namespace}/pods`),
     eventsOf(config, namespace),
   ]);
   return {

@@ -4,7 +4,8 @@ import { Command } from 'commander';
 import { WeftError } from '../../base/errors.js';
 import { sleep } from '../../base/wait.js';
 import { loadKubeConfig } from '../../kubernetes/config.js';
-import { ApiError, requestJson } from '../../kubernetes/request.js';
+import { getOptional } from '../../kubernetes/get.js';
+import { requestJson } from '../../kubernetes/request.js';
 import { admitsNamespace, type AllowedRoutes } from '../../kubernetes/allowed-routes.js';
 import { waypointNamedBy } from '../../findings/waypoints.js';
 import { table } from './table.js';
@@ -161,15 +162,13 @@ export function* statusLines(status: WaypointStatus): Generator<string> {
 
 const gatewaysPath = (namespace: string, name = ''): string =>
   `/apis/${group}/v1/namespaces/${namespace}/gateways${name === '' ? '' : `/${name}`}`;
-const gone = (error: unknown): undefined => {
-  if (error instanceof ApiError && error.status === 404) return undefined;
-  throw error;
-};
 
 /** Errors: WEFT_GATEWAY_API, ApiError. */
 async function requireKinds(config: KubeConfig): Promise<void> {
-  const found = (await requestJson(config, 'GET', `/apis/${group}/v1`).catch(gone)) as
-    { resources?: readonly { readonly name: string }[] } | undefined;
+  const found = await getOptional<{ resources?: readonly { readonly name: string }[] }>(
+    config,
+    `/apis/${group}/v1`,
+  );
   if (found?.resources?.some(({ name }) => name === 'gateways') === true) return;
   throw new WeftError(
     'WEFT_GATEWAY_API',
@@ -247,7 +246,7 @@ async function applyWaypoint(config: KubeConfig, flags: ApplyFlags): Promise<voi
     );
   }
   const path = gatewaysPath(namespace, name);
-  const there = (await requestJson(config, 'GET', path).catch(gone)) as GatewayItem | undefined;
+  const there = await getOptional<GatewayItem>(config, path);
   if (there && there.spec.gatewayClassName !== gatewayClassName) {
     throw new WeftError(
       'WEFT_WAYPOINT_FOREIGN',

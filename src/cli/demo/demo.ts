@@ -2,8 +2,9 @@ import { cpSync, mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { errorText, WeftError } from '../../base/errors.js';
-import { isAlive } from '../run.js';
-import { Testbed, readLedger, tearDown } from '../standalone/testbed.js';
+import { interruption } from '../standalone/interruption.js';
+import { removeAbandoned, tearDown } from '../standalone/teardown.js';
+import { Testbed } from '../standalone/testbed.js';
 import { Stage } from './stage.js';
 import { steps } from './steps.js';
 
@@ -15,34 +16,6 @@ export interface StepResult {
 
 const state = '/run/weft/demo';
 
-/** Removes what a demo left that was killed; a demo that is at it is left alone. */
-async function clearStage(): Promise<void> {
-  const owner = readLedger(state)?.owner;
-  if (owner && isAlive(owner)) {
-    throw new WeftError(
-      'WEFT_BED_EXISTS',
-      `another demo is running (process ${owner.pid}): wait for its end`,
-    );
-  }
-  await tearDown(state);
-}
-
-/** Rejects at the first signal that asks to end; `release` gives the signals back. */
-function interruption(): { interrupted: Promise<never>; release: () => void } {
-  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-  let onSignal: (signal: NodeJS.Signals) => void = () => undefined;
-  const interrupted = new Promise<never>((_resolve, reject) => {
-    onSignal = (signal) => reject(new WeftError('WEFT_INTERRUPTED', `${signal}: the demo ends here`));
-  });
-  // It may come while nobody races against it.
-  interrupted.catch(() => undefined);
-  for (const signal of signals) process.on(signal, onSignal);
-  return {
-    interrupted,
-    release: () => signals.forEach((signal) => process.removeListener(signal, onSignal)),
-  };
-}
-
 /** Runs all steps on a testbed of its own and takes it away again. `say`: the narration. Never rejects. */
 export async function runDemo(say: (line: string) => void): Promise<{ ok: boolean; steps: StepResult[] }> {
   const results: StepResult[] = [];
@@ -50,10 +23,10 @@ export async function runDemo(say: (line: string) => void): Promise<{ ok: boolea
     results.push({ name, ok: false, evidence: { error: errorText(error) } });
     say(`    FAILED: ${errorText(error)}`);
   };
-  const { interrupted, release } = interruption();
+  const { interrupted, release } = interruption('the demo ends here');
   let stage: Stage | undefined;
   try {
-    await clearStage();
+    await removeAbandoned(state, 'another demo is running');
   } catch (error) {
     release();
     fail('setup', error);

@@ -27,6 +27,23 @@ export const apiVip6 = 'fd00:96::10';
 export const cacheVip = '10.96.0.12';
 export const cacheIp = '10.244.1.12';
 export const id = (account: string): string => `spiffe://cluster.local/ns/shop/sa/${account}`;
+/** The manifest of the demo's namespace. */
+export const namespace = (labels: string): string =>
+  `apiVersion: v1\nkind: Namespace\nmetadata: { name: shop, labels: { ${labels} }, annotations: { weft.dev/splice: 'on' } }\n`;
+/** Pods by node, once all are in the mesh. */
+export const enrolled = { 'node-a': 5, 'node-b': 2 };
+export const denyIntruder = `apiVersion: weft.dev/v1alpha1
+kind: AccessPolicy
+metadata: { name: no-intruder, namespace: shop }
+spec:
+  action: DENY
+  rules:
+    - from: [{ serviceAccounts: [shop/intruder] }]
+`;
+
+export const pong = '+PONG';
+/** What an application sees of a connection that the mesh refuses. */
+export const turnedAway = ['ECONNREFUSED', 'ECONNRESET'];
 /** Where the demo's own programs stand. */
 export const here = dirname(fileURLToPath(import.meta.url));
 const probePath = join(here, 'probe.js');

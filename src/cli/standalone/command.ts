@@ -1,41 +1,9 @@
 import { Command } from 'commander';
-import { WeftError } from '../../base/errors.js';
 import { needMachine } from '../check.js';
-import { startWaypoint, waypointNetns } from './waypoint.js';
-import { Testbed, tearDown, type TestbedOptions } from './testbed.js';
-
-export const stateDefault = '/run/weft/standalone';
-
-/** Stands afterwards, or has left nothing: also when it fails or is interrupted on the way. */
-async function up(options: TestbedOptions): Promise<Testbed> {
-  let interrupt: (signal: NodeJS.Signals) => void = () => undefined;
-  const interrupted = new Promise<never>((_resolve, reject) => {
-    interrupt = (signal) =>
-      reject(new WeftError('WEFT_INTERRUPTED', `${signal}: the testbed is taken down again`));
-  });
-  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-  for (const signal of signals) process.on(signal, interrupt);
-  let testbed: Testbed | undefined;
-  try {
-    testbed = Testbed.create(options);
-    const made = testbed;
-    const all = async (): Promise<void> => {
-      await made.up();
-      // One of each Gateway; what they serve is closed until they are there.
-      for (const [replica, gateway] of made.topology.waypoints.entries())
-        await startWaypoint(made, { ...gateway, replica });
-    };
-    await Promise.race([all(), interrupted]);
-    return testbed;
-  } catch (error) {
-    testbed?.close();
-    // What stood here before is not ours to remove.
-    if (!(error instanceof WeftError && error.code === 'WEFT_BED_EXISTS')) await tearDown(options.state);
-    throw error;
-  } finally {
-    for (const signal of signals) process.removeListener(signal, interrupt);
-  }
-}
+import { stateDefault } from './ledger.js';
+import { tearDown } from './teardown.js';
+import { up } from './up.js';
+import { waypointNetns } from './waypoint.js';
 
 export function standaloneCommand(): Command {
   const standalone = new Command('standalone').description(

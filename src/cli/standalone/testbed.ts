@@ -2,21 +2,10 @@
  * The testbed: nodes and pods as network namespaces, and Weft's own programs on them. What is made is written down before it
  * is made, so that `down` finds all of it, also after `up` was killed.
  */
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  renameSync,
-  rmSync,
-  rmdirSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { errorText, WeftError } from '../../base/errors.js';
-import { isV6 } from '../../model/address.js';
-import { sleep, until } from '../../base/wait.js';
+import { WeftError } from '../../base/errors.js';
+import { until } from '../../base/wait.js';
 import {
   daemon,
   endProcess,
@@ -27,28 +16,13 @@ import {
   signalProcess,
   type ProcessMark,
 } from '../run.js';
-import {
-  blockOf,
-  gatewayOf,
-  lengthOf,
-  readTopology,
-  underlayNetns,
-  type TestbedPod,
-  type Topology,
-} from './topology.js';
+import { agentProcess, pinRoot, readReadiness, runDirOf, type AgentReadiness } from './agent.js';
+import { ledgerPath, testbedVariable, writeLedger, type Ledger } from './ledger.js';
+import { addPodNetns, makeNetwork, netnsOf } from './network.js';
+import { readTopology, underlayNetns, type TestbedPod, type Topology } from './topology.js';
 
-/** What `down` needs to know of a testbed; testbed.json in its state directory. */
-export interface Ledger {
-  /** Who made it; a demo lives as long as its testbed, `standalone up` does not. */
-  readonly owner: ProcessMark | undefined;
-  readonly from: string;
-  readonly nodes: readonly { readonly name: string; readonly netns: string }[];
-  readonly netns: string[];
-  readonly instances: readonly string[];
-  /** Those that are to run: `process` is a name in `processes`. */
-  readonly waypoints: { readonly gateway: string; readonly netns: string; readonly process: string }[];
-  processes: Record<string, ProcessMark>;
-}
+export { agentProcess } from './agent.js';
+export { tearDown } from './teardown.js';
 
 export interface TestbedOptions {
   /** Manifests; watched by the control plane. */
@@ -60,49 +34,9 @@ export interface TestbedOptions {
   readonly agentFlags?: readonly string[];
 }
 
-export interface AgentReadiness {
-  readonly ready: boolean;
-  /** Of the agent that says so. */
-  readonly pid?: number;
-  readonly pods: readonly { readonly uid: string; readonly certificate: boolean }[];
-  /** Pods that wait to be taken in, and why. */
-  readonly waiting?: Readonly<Record<string, string>>;
-  readonly control?: { readonly state: string; readonly why: string };
-}
-
 export const controlPort = 15012;
 /** Patient: an emulated machine with another load beside it takes a minute for what takes a second here. */
 const readyMsMax = 90_000;
-const pinRoot = '/sys/fs/bpf/weft';
-const weftRun = '/run/weft';
-/** Every program of a testbed carries this with the testbed's state directory, from before it is written down. */
-const bedVariable = 'WEFT_BED';
-
-const ledgerPath = (state: string): string => join(state, 'testbed.json');
-
-/** Undefined where no testbed stands at `state`. */
-export function readLedger(state: string): Ledger | undefined {
-  try {
-    return JSON.parse(readFileSync(ledgerPath(state), 'utf8')) as Ledger;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new WeftError('WEFT_BED', `${ledgerPath(state)} is not readable: ${errorText(error)}`, {
-      cause: error,
-    });
-  }
-}
-
-/** What an agent has last said of itself in its run directory. */
-export function readReadiness(run: string): AgentReadiness {
-  try {
-    return JSON.parse(readFileSync(join(run, 'ready'), 'utf8')) as AgentReadiness;
-  } catch {
-    return { ready: false, pods: [] };
-  }
-}
-
-export const runDirOf = (state: string, node: string): string => join(state, `agent-${node}`);
-export const agentProcess = (node: string): string => `agent-${node}`;
 
 export class Testbed {
   readonly topology: Topology;
@@ -118,15 +52,12 @@ export class Testbed {
   ) {
     this.topology = topology;
     this.state = resolve(options.state);
-    this.#env = { [bedVariable]: this.state };
+    this.#env = { [testbedVariable]: this.state };
     this.#ledger = {
       owner: markOf(process.pid),
       from: resolve(options.from),
       nodes: topology.nodes.map(({ name, netns }) => ({ name, netns })),
-      netns: [
-        underlayNetns,
-        ...topology.nodes.flatMap((node) => [node.netns, ...node.pods.map((pod) => pod.netns)]),
-      ],
+      netns: netnsOf(topology),
       instances: topology.nodes.map(({ name }) => name),
       waypoints: [],
       processes: {},
@@ -163,7 +94,7 @@ export class Testbed {
     }
     mkdirSync(testbed.state, { recursive: true, mode: 0o700 });
     testbed.#save();
-    testbed.#network();
+    makeNetwork(testbed.topology, testbed.#env);
     return testbed;
   }
 
@@ -173,94 +104,7 @@ export class Testbed {
   }
 
   #save(): void {
-    const path = ledgerPath(this.state);
-    writeFileSync(`${path}.new`, JSON.stringify(this.#ledger), { mode: 0o600 });
-    renameSync(`${path}.new`, path);
-  }
-
-  #network(): void {
-    const { nodes, controlIp } = this.topology;
-    for (const name of this.#ledger.netns) this.#makeNetns(name);
-    const batch = (netns: string, lines: string[]): void => this.#batch(netns, lines);
-    batch(underlayNetns, [
-      'link add br0 type bridge',
-      'link set br0 address 02:77:65:66:74:00',
-      'link set br0 up',
-      `addr add ${controlIp}/24 dev br0`,
-    ]);
-    nodes.forEach((node, index) => {
-      batch(underlayNetns, [
-        `link add n${index} type veth peer name eth0 netns ${node.netns}`,
-        `link set n${index} master br0`,
-        `link set n${index} up`,
-      ]);
-      const pods = node.pods.flatMap(({ addresses }) => addresses);
-      const gateways = new Set(pods.map((ip) => `${gatewayOf(ip)}/${lengthOf(ip)}`));
-      batch(node.netns, [
-        'link set eth0 up',
-        ...node.addresses.map((ip) => `addr add ${ip}/${lengthOf(ip)} dev eth0${isV6(ip) ? ' nodad' : ''}`),
-        'link add pods type bridge',
-        // Else it is the lowest of its ports' addresses, and a pod that goes would change it under its neighbours.
-        `link set pods address 02:77:65:66:74:${(index + 1).toString(16).padStart(2, '0')}`,
-        'link set pods up',
-        ...[...gateways].map(
-          (address) => `addr add ${address} dev pods${address.includes(':') ? ' nodad' : ''}`,
-        ),
-      ]);
-      node.pods.forEach((pod, at) => this.#plug(node.netns, pod, `p${at}`));
-    });
-    // The underlay too: the control plane answers waypoints, which are pods.
-    for (const from of [underlayNetns, ...nodes.map(({ netns }) => netns)]) {
-      for (const other of nodes) {
-        if (other.netns === from) continue;
-        const blocks = new Map(
-          other.pods.flatMap(({ addresses }) => addresses.map((ip) => [blockOf(ip), isV6(ip)] as const)),
-        );
-        batch(
-          from,
-          [...blocks].flatMap(([block, v6]) => {
-            const via = other.addresses.find((ip) => isV6(ip) === v6);
-            if (v6 && from === underlayNetns) return [];
-            return via ? [`route add ${block} via ${via}`] : [];
-          }),
-        );
-      }
-    }
-  }
-
-  #set(command: string, args: string[], input?: string): void {
-    sh(command, args, input, this.#env);
-  }
-  #batch(netns: string, lines: string[]): void {
-    this.#set('ip', ['-n', netns, '-batch', '-'], `${lines.join('\n')}\n`);
-  }
-
-  #makeNetns(name: string): void {
-    this.#set('ip', ['netns', 'add', name]);
-    this.#set('ip', ['-n', name, 'link', 'set', 'lo', 'up']);
-    this.#set('nsenter', [
-      `--net=/run/netns/${name}`,
-      'sysctl',
-      '-qw',
-      'net.ipv4.ip_forward=1',
-      'net.ipv6.conf.all.forwarding=1',
-      'net.ipv6.conf.default.accept_dad=0',
-      'net.ipv6.conf.all.accept_dad=0',
-    ]);
-  }
-
-  /** `link`: the pod's, as its node sees it. */
-  #plug(nodeNetns: string, pod: TestbedPod, link: string): void {
-    this.#batch(nodeNetns, [
-      `link add ${link} type veth peer name eth0 netns ${pod.netns}`,
-      `link set ${link} master pods`,
-      `link set ${link} up`,
-    ]);
-    this.#batch(pod.netns, [
-      'link set eth0 up',
-      ...pod.addresses.map((ip) => `addr add ${ip}/${lengthOf(ip)} dev eth0${isV6(ip) ? ' nodad' : ''}`),
-      ...pod.addresses.map((ip) => `route add default via ${gatewayOf(ip)}`),
-    ]);
+    writeLedger(this.state, this.#ledger);
   }
 
   /** For `weft status`: one that is taken away is no longer to run. */
@@ -287,8 +131,7 @@ export class Testbed {
       throw new WeftError('WEFT_BED_EXISTS', `network namespace ${pod.netns} is there already`);
     this.#ledger.netns.push(pod.netns);
     this.#save();
-    this.#makeNetns(pod.netns);
-    this.#plug(found.netns, pod, `x${this.#ledger.netns.length}`);
+    addPodNetns(found.netns, pod, `x${this.#ledger.netns.length}`, this.#env);
   }
 
   /** Starts a program in a namespace of the testbed, to be ended with it. */
@@ -442,79 +285,4 @@ export class Testbed {
     for (const name of nodes) this.startAgent(name);
     await this.waitReady(undefined, nodes);
   }
-}
-
-/**
- * Processes that carry the mark of the testbed at `state`, this one apart. In another mount namespace that path is another
- * directory, so another testbed.
- */
-function markedProcesses(state: string): ProcessMark[] {
-  const mounts = readlinkSync('/proc/self/ns/mnt');
-  const entry = `\0${bedVariable}=${state}\0`;
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-    .flatMap((name) => {
-      try {
-        const environment = `\0${readFileSync(`/proc/${name}/environ`, 'latin1')}`;
-        if (!environment.includes(entry) || readlinkSync(`/proc/${name}/ns/mnt`) !== mounts) return [];
-        return markOf(Number(name)) ?? [];
-      } catch {
-        return [];
-      }
-    });
-}
-
-/**
- * Removes a testbed by its ledger: programs, namespaces, what agents left in the kernel, files. False where there is none. What
- * fails does not keep the rest from being removed; the ledger then stays, so that it can be run again.
- */
-export async function tearDown(stateDir: string): Promise<boolean> {
-  const state = resolve(stateDir);
-  const ledger = readLedger(state);
-  if (!ledger) return false;
-  const failures: unknown[] = [];
-  const attempt = async (action: () => unknown): Promise<void> => {
-    try {
-      await action();
-    } catch (error) {
-      failures.push(error);
-    }
-  };
-  const endAll = (marks: readonly ProcessMark[]): Promise<unknown> =>
-    Promise.all(marks.map((mark) => attempt(() => endProcess(mark, 5_000))));
-
-  await endAll(Object.values(ledger.processes));
-  // What was started but not yet written down, and setup commands that outlived their `up`.
-  for (let rest = markedProcesses(state); rest.length > 0; rest = markedProcesses(state)) await endAll(rest);
-  for (const instance of ledger.instances) {
-    if (!existsSync(join(pinRoot, instance))) continue;
-    await attempt(() => sh(process.execPath, [programs.cleanup, '--instance', instance]));
-  }
-  await attempt(() => {
-    if (existsSync(pinRoot) && readdirSync(pinRoot).length === 0) rmdirSync(pinRoot);
-  });
-  for (const name of ledger.netns) {
-    if (!existsSync(join('/run/netns', name))) continue;
-    // What a user started there by hand would keep the namespace alive without a name.
-    await attempt(() =>
-      endAll(
-        sh('ip', ['netns', 'pids', name])
-          .split('\n')
-          .filter(Boolean)
-          .flatMap((pid) => markOf(Number(pid)) ?? []),
-      ),
-    );
-    await attempt(() => sh('ip', ['netns', 'del', name]));
-  }
-  if (failures.length > 0) {
-    throw new WeftError(
-      'WEFT_BED_DOWN',
-      `${failures.map(errorText).join('; ')}: weft standalone down --state ${state} can be run again`,
-      { cause: failures[0], retryable: true },
-    );
-  }
-  await sleep(10);
-  rmSync(state, { recursive: true, force: true });
-  if (existsSync(weftRun) && readdirSync(weftRun).length === 0) rmdirSync(weftRun);
-  return true;
 }

@@ -9,7 +9,7 @@ import { adminGet, adminPort } from '../admin.js';
 import { programs, sh } from '../run.js';
 import { controlPort, type Testbed } from './testbed.js';
 
-export interface WaypointPlace {
+export interface WaypointReplica {
   readonly namespace: string;
   /** Of the Gateway. */
   readonly name: string;
@@ -25,9 +25,9 @@ const replicaHost = 200;
 const readyMsMax = 90_000;
 
 export const renderedDir = (state: string): string => join(state, 'rendered');
-export const waypointProcess = ({ namespace, name, replica = 0 }: WaypointPlace): string =>
+export const waypointProcess = ({ namespace, name, replica = 0 }: WaypointReplica): string =>
   `waypoint-${namespace}-${name}-${replica}`;
-export const waypointNetns = ({ name, replica = 0 }: WaypointPlace): string => `weft-wp-${name}-${replica}`;
+export const waypointNetns = ({ name, replica = 0 }: WaypointReplica): string => `weft-wp-${name}-${replica}`;
 
 /** Host `200 + n` of the pods' blocks of its node: beds number their own pods from below. */
 function addressesOf(testbed: Testbed, node: string, index: number): IpAddress[] {
@@ -47,7 +47,7 @@ function addressesOf(testbed: Testbed, node: string, index: number): IpAddress[]
 }
 
 function objectsOf(
-  place: WaypointPlace,
+  place: WaypointReplica,
   node: string,
   addresses: readonly IpAddress[],
   ready: boolean,
@@ -72,7 +72,7 @@ function objectsOf(
   return stringify(pod);
 }
 
-function serviceOf({ namespace, name }: WaypointPlace): string {
+function serviceOf({ namespace, name }: WaypointReplica): string {
   return stringify({
     apiVersion: 'v1',
     kind: 'Service',
@@ -86,7 +86,7 @@ function serviceOf({ namespace, name }: WaypointPlace): string {
 }
 
 /** Starts one and tells the mesh of it once it is ready. Throws as Testbed.start, and WEFT_TIMEOUT. */
-export async function startWaypoint(testbed: Testbed, place: WaypointPlace): Promise<void> {
+export async function startWaypoint(testbed: Testbed, place: WaypointReplica): Promise<void> {
   const node = place.node ?? testbed.topology.nodes[0]?.name ?? '';
   const netns = waypointNetns(place);
   const process_ = waypointProcess(place);
@@ -136,13 +136,13 @@ export async function startWaypoint(testbed: Testbed, place: WaypointPlace): Pro
   tell(true);
 }
 
-export const accessLogOf = (testbed: Testbed, place: WaypointPlace): string =>
+export const accessLogOf = (testbed: Testbed, place: WaypointReplica): string =>
   join(testbed.state, `${waypointProcess(place)}.requests.log`);
 
 /** As a rolling update does: no new connections are sent there, then it is told to end; resolves when it is gone. */
 export async function stopWaypoint(
   testbed: Testbed,
-  place: WaypointPlace,
+  place: WaypointReplica,
   signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM',
 ): Promise<void> {
   const process_ = waypointProcess(place);

@@ -24,93 +24,95 @@ export enum Action {
 }
 
 export interface Authorization {
-  name: string;
-  namespace: string;
-  scope: Scope;
-  action: Action;
-  rules: Rule[];
-  dryRun: boolean;
+  readonly name: string;
+  readonly namespace: string;
+  readonly scope: Scope;
+  readonly action: Action;
+  readonly rules: readonly Rule[];
+  readonly dryRun: boolean;
   /** Weft's own: requests to these Services (namespace/hostname), judged at their waypoint. */
-  weftServices: string[];
+  readonly weftServices: readonly string[];
 }
 
 export interface Rule {
-  clauses: Clause[];
+  readonly clauses: readonly Clause[];
 }
 
 export interface Clause {
-  matches: Match[];
+  readonly matches: readonly Match[];
 }
 
 export interface Match {
-  namespaces: StringMatch[];
-  notNamespaces: StringMatch[];
-  principals: StringMatch[];
-  notPrincipals: StringMatch[];
-  sourceIps: Address[];
-  notSourceIps: Address[];
-  destinationIps: Address[];
-  notDestinationIps: Address[];
-  destinationPorts: number[];
-  notDestinationPorts: number[];
-  serviceAccounts: ServiceAccountMatch[];
-  notServiceAccounts: ServiceAccountMatch[];
+  readonly namespaces: readonly StringMatch[];
+  readonly notNamespaces: readonly StringMatch[];
+  readonly principals: readonly StringMatch[];
+  readonly notPrincipals: readonly StringMatch[];
+  readonly sourceIps: readonly Address[];
+  readonly notSourceIps: readonly Address[];
+  readonly destinationIps: readonly Address[];
+  readonly notDestinationIps: readonly Address[];
+  readonly destinationPorts: readonly number[];
+  readonly notDestinationPorts: readonly number[];
+  readonly serviceAccounts: readonly ServiceAccountMatch[];
+  readonly notServiceAccounts: readonly ServiceAccountMatch[];
   /**
    * Weft's own; where it is set, the fields above are for those who do not know it: they hold for all that it
    * could hold for where it denies, and never where it allows.
    */
-  weft: WeftMatch | undefined;
+  readonly weft: WeftMatch | undefined;
 }
 
 export interface WeftMatch {
-  match: Match | undefined;
-  http: HttpMatch | undefined;
+  readonly match: Match | undefined;
+  readonly http: HttpMatch | undefined;
 }
 
 export interface HttpMatch {
-  methods: string[];
-  notMethods: string[];
-  paths: PathMatch[];
-  notPaths: PathMatch[];
-  hosts: StringMatch[];
-  notHosts: StringMatch[];
-  headers: HeaderMatch[];
+  readonly methods: readonly string[];
+  readonly notMethods: readonly string[];
+  readonly paths: readonly PathMatch[];
+  readonly notPaths: readonly PathMatch[];
+  readonly hosts: readonly StringMatch[];
+  readonly notHosts: readonly StringMatch[];
+  readonly headers: readonly HeaderMatch[];
 }
 
 export interface PathMatch {
-  path: { $case: "exact"; value: string } | { $case: "prefix"; value: string } | { $case: "suffix"; value: string } | {
-    $case: "template";
-    value: PathTemplate;
-  } | undefined;
+  readonly path:
+    | { readonly $case: "exact"; readonly value: string }
+    | { readonly $case: "prefix"; readonly value: string }
+    | { readonly $case: "suffix"; readonly value: string }
+    | { readonly $case: "template"; readonly value: PathTemplate }
+    | undefined;
 }
 
 export interface PathTemplate {
-  segments: string[];
+  readonly segments: readonly string[];
 }
 
 export interface HeaderMatch {
-  name: string;
-  values: StringMatch[];
-  negated: boolean;
+  readonly name: string;
+  readonly values: readonly StringMatch[];
+  readonly negated: boolean;
 }
 
 export interface Address {
-  address: Buffer;
-  length: number;
+  readonly address: Buffer;
+  readonly length: number;
 }
 
 export interface StringMatch {
-  matchType:
-    | { $case: "exact"; value: string }
-    | { $case: "prefix"; value: string }
-    | { $case: "suffix"; value: string }
-    | { $case: "presence"; value: Empty }
+  readonly matchType:
+    | { readonly $case: "exact"; readonly value: string }
+    | { readonly $case: "prefix"; readonly value: string }
+    | { readonly $case: "suffix"; readonly value: string }
+    | { readonly $case: "presence"; readonly value: Empty }
     | undefined;
 }
 
 export interface ServiceAccountMatch {
-  namespace: string;
-  serviceAccount: string;
+  readonly namespace: string;
+  readonly serviceAccount: string;
 }
 
 function createBaseAuthorization(): Authorization {
@@ -152,7 +154,7 @@ export const Authorization: MessageFns<Authorization> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseAuthorization();
+      const message = createBaseAuthorization() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -228,7 +230,7 @@ export const Authorization: MessageFns<Authorization> = {
     return Authorization.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<Authorization>): Authorization {
-    const message = createBaseAuthorization();
+    const message = createBaseAuthorization() as any;
     message.name = object.name ?? "";
     message.namespace = object.namespace ?? "";
     message.scope = object.scope ?? 0;
@@ -261,7 +263,7 @@ export const Rule: MessageFns<Rule> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseRule();
+      const message = createBaseRule() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -289,7 +291,7 @@ export const Rule: MessageFns<Rule> = {
     return Rule.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<Rule>): Rule {
-    const message = createBaseRule();
+    const message = createBaseRule() as any;
     message.clauses = object.clauses?.map((e) => Clause.fromPartial(e)) || [];
     return message;
   },
@@ -316,7 +318,7 @@ export const Clause: MessageFns<Clause> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseClause();
+      const message = createBaseClause() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -344,7 +346,7 @@ export const Clause: MessageFns<Clause> = {
     return Clause.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<Clause>): Clause {
-    const message = createBaseClause();
+    const message = createBaseClause() as any;
     message.matches = object.matches?.map((e) => Match.fromPartial(e)) || [];
     return message;
   },
@@ -429,7 +431,7 @@ export const Match: MessageFns<Match> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseMatch();
+      const message = createBaseMatch() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -573,7 +575,7 @@ export const Match: MessageFns<Match> = {
     return Match.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<Match>): Match {
-    const message = createBaseMatch();
+    const message = createBaseMatch() as any;
     message.namespaces = object.namespaces?.map((e) => StringMatch.fromPartial(e)) || [];
     message.notNamespaces = object.notNamespaces?.map((e) => StringMatch.fromPartial(e)) || [];
     message.principals = object.principals?.map((e) => StringMatch.fromPartial(e)) || [];
@@ -615,7 +617,7 @@ export const WeftMatch: MessageFns<WeftMatch> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseWeftMatch();
+      const message = createBaseWeftMatch() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -651,7 +653,7 @@ export const WeftMatch: MessageFns<WeftMatch> = {
     return WeftMatch.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<WeftMatch>): WeftMatch {
-    const message = createBaseWeftMatch();
+    const message = createBaseWeftMatch() as any;
     message.match = (object.match !== undefined && object.match !== null) ? Match.fromPartial(object.match) : undefined;
     message.http = (object.http !== undefined && object.http !== null) ? HttpMatch.fromPartial(object.http) : undefined;
     return message;
@@ -697,7 +699,7 @@ export const HttpMatch: MessageFns<HttpMatch> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseHttpMatch();
+      const message = createBaseHttpMatch() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -773,7 +775,7 @@ export const HttpMatch: MessageFns<HttpMatch> = {
     return HttpMatch.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<HttpMatch>): HttpMatch {
-    const message = createBaseHttpMatch();
+    const message = createBaseHttpMatch() as any;
     message.methods = object.methods?.map((e) => e) || [];
     message.notMethods = object.notMethods?.map((e) => e) || [];
     message.paths = object.paths?.map((e) => PathMatch.fromPartial(e)) || [];
@@ -817,7 +819,7 @@ export const PathMatch: MessageFns<PathMatch> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBasePathMatch();
+      const message = createBasePathMatch() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -869,7 +871,7 @@ export const PathMatch: MessageFns<PathMatch> = {
     return PathMatch.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<PathMatch>): PathMatch {
-    const message = createBasePathMatch();
+    const message = createBasePathMatch() as any;
     switch (object.path?.$case) {
       case "exact": {
         if (object.path?.value !== undefined && object.path?.value !== null) {
@@ -921,7 +923,7 @@ export const PathTemplate: MessageFns<PathTemplate> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBasePathTemplate();
+      const message = createBasePathTemplate() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -949,7 +951,7 @@ export const PathTemplate: MessageFns<PathTemplate> = {
     return PathTemplate.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<PathTemplate>): PathTemplate {
-    const message = createBasePathTemplate();
+    const message = createBasePathTemplate() as any;
     message.segments = object.segments?.map((e) => e) || [];
     return message;
   },
@@ -982,7 +984,7 @@ export const HeaderMatch: MessageFns<HeaderMatch> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseHeaderMatch();
+      const message = createBaseHeaderMatch() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1026,7 +1028,7 @@ export const HeaderMatch: MessageFns<HeaderMatch> = {
     return HeaderMatch.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<HeaderMatch>): HeaderMatch {
-    const message = createBaseHeaderMatch();
+    const message = createBaseHeaderMatch() as any;
     message.name = object.name ?? "";
     message.values = object.values?.map((e) => StringMatch.fromPartial(e)) || [];
     message.negated = object.negated ?? false;
@@ -1058,7 +1060,7 @@ export const Address: MessageFns<Address> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseAddress();
+      const message = createBaseAddress() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1094,7 +1096,7 @@ export const Address: MessageFns<Address> = {
     return Address.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<Address>): Address {
-    const message = createBaseAddress();
+    const message = createBaseAddress() as any;
     message.address = object.address ?? Buffer.alloc(0);
     message.length = object.length ?? 0;
     return message;
@@ -1133,7 +1135,7 @@ export const StringMatch: MessageFns<StringMatch> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseStringMatch();
+      const message = createBaseStringMatch() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1185,7 +1187,7 @@ export const StringMatch: MessageFns<StringMatch> = {
     return StringMatch.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<StringMatch>): StringMatch {
-    const message = createBaseStringMatch();
+    const message = createBaseStringMatch() as any;
     switch (object.matchType?.$case) {
       case "exact": {
         if (object.matchType?.value !== undefined && object.matchType?.value !== null) {
@@ -1240,7 +1242,7 @@ export const ServiceAccountMatch: MessageFns<ServiceAccountMatch> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseServiceAccountMatch();
+      const message = createBaseServiceAccountMatch() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1276,7 +1278,7 @@ export const ServiceAccountMatch: MessageFns<ServiceAccountMatch> = {
     return ServiceAccountMatch.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<ServiceAccountMatch>): ServiceAccountMatch {
-    const message = createBaseServiceAccountMatch();
+    const message = createBaseServiceAccountMatch() as any;
     message.namespace = object.namespace ?? "";
     message.serviceAccount = object.serviceAccount ?? "";
     return message;
@@ -1288,7 +1290,8 @@ type Builtin = Date | Function | Uint8Array | string | number | boolean | undefi
 type DeepPartial<T> = T extends Builtin ? T
   : T extends globalThis.Array<infer U> ? globalThis.Array<DeepPartial<U>>
   : T extends ReadonlyArray<infer U> ? ReadonlyArray<DeepPartial<U>>
-  : T extends { $case: string; value: unknown } ? { $case: T["$case"]; value?: DeepPartial<T["value"]> }
+  : T extends { readonly $case: string; value: unknown }
+    ? { readonly $case: T["$case"]; value?: DeepPartial<T["value"]> }
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 

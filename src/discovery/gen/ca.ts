@@ -23,13 +23,13 @@ import { Struct } from "./google/protobuf/struct.js";
 /** Wire contract of istio.v1.auth. */
 
 export interface IstioCertificateRequest {
-  csr: string;
-  validityDuration: number;
-  metadata: { [key: string]: any } | undefined;
+  readonly csr: string;
+  readonly validityDuration: number;
+  readonly metadata: { readonly [key: string]: any } | undefined;
 }
 
 export interface IstioCertificateResponse {
-  certChain: string[];
+  readonly certChain: readonly string[];
 }
 
 function createBaseIstioCertificateRequest(): IstioCertificateRequest {
@@ -59,7 +59,7 @@ export const IstioCertificateRequest: MessageFns<IstioCertificateRequest> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseIstioCertificateRequest();
+      const message = createBaseIstioCertificateRequest() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -103,7 +103,7 @@ export const IstioCertificateRequest: MessageFns<IstioCertificateRequest> = {
     return IstioCertificateRequest.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<IstioCertificateRequest>): IstioCertificateRequest {
-    const message = createBaseIstioCertificateRequest();
+    const message = createBaseIstioCertificateRequest() as any;
     message.csr = object.csr ?? "";
     message.validityDuration = object.validityDuration ?? 0;
     message.metadata = object.metadata ?? undefined;
@@ -132,7 +132,7 @@ export const IstioCertificateResponse: MessageFns<IstioCertificateResponse> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseIstioCertificateResponse();
+      const message = createBaseIstioCertificateResponse() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -160,7 +160,7 @@ export const IstioCertificateResponse: MessageFns<IstioCertificateResponse> = {
     return IstioCertificateResponse.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<IstioCertificateResponse>): IstioCertificateResponse {
-    const message = createBaseIstioCertificateResponse();
+    const message = createBaseIstioCertificateResponse() as any;
     message.certChain = object.certChain?.map((e) => e) || [];
     return message;
   },
@@ -221,7 +221,8 @@ type Builtin = Date | Function | Uint8Array | string | number | boolean | undefi
 type DeepPartial<T> = T extends Builtin ? T
   : T extends globalThis.Array<infer U> ? globalThis.Array<DeepPartial<U>>
   : T extends ReadonlyArray<infer U> ? ReadonlyArray<DeepPartial<U>>
-  : T extends { $case: string; value: unknown } ? { $case: T["$case"]; value?: DeepPartial<T["value"]> }
+  : T extends { readonly $case: string; value: unknown }
+    ? { readonly $case: T["$case"]; value?: DeepPartial<T["value"]> }
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 

@@ -23,44 +23,44 @@ import { Struct } from "./google/protobuf/struct.js";
 /** The part of Envoy's aggregated discovery that a delta client and server need. */
 
 export interface Node {
-  id: string;
-  cluster: string;
-  metadata: { [key: string]: any } | undefined;
+  readonly id: string;
+  readonly cluster: string;
+  readonly metadata: { readonly [key: string]: any } | undefined;
 }
 
 export interface Status {
-  code: number;
-  message: string;
+  readonly code: number;
+  readonly message: string;
 }
 
 export interface DeltaDiscoveryRequest {
-  node: Node | undefined;
-  typeUrl: string;
-  resourceNamesSubscribe: string[];
-  resourceNamesUnsubscribe: string[];
-  initialResourceVersions: { [key: string]: string };
-  responseNonce: string;
-  errorDetail: Status | undefined;
+  readonly node: Node | undefined;
+  readonly typeUrl: string;
+  readonly resourceNamesSubscribe: readonly string[];
+  readonly resourceNamesUnsubscribe: readonly string[];
+  readonly initialResourceVersions: { [key: string]: string };
+  readonly responseNonce: string;
+  readonly errorDetail: Status | undefined;
 }
 
 export interface DeltaDiscoveryRequest_InitialResourceVersionsEntry {
-  key: string;
-  value: string;
+  readonly key: string;
+  readonly value: string;
 }
 
 export interface Resource {
-  version: string;
-  resource: Any | undefined;
-  name: string;
-  aliases: string[];
+  readonly version: string;
+  readonly resource: Any | undefined;
+  readonly name: string;
+  readonly aliases: readonly string[];
 }
 
 export interface DeltaDiscoveryResponse {
-  systemVersionInfo: string;
-  resources: Resource[];
-  typeUrl: string;
-  nonce: string;
-  removedResources: string[];
+  readonly systemVersionInfo: string;
+  readonly resources: readonly Resource[];
+  readonly typeUrl: string;
+  readonly nonce: string;
+  readonly removedResources: readonly string[];
 }
 
 function createBaseNode(): Node {
@@ -90,7 +90,7 @@ export const Node: MessageFns<Node> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseNode();
+      const message = createBaseNode() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -134,7 +134,7 @@ export const Node: MessageFns<Node> = {
     return Node.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<Node>): Node {
-    const message = createBaseNode();
+    const message = createBaseNode() as any;
     message.id = object.id ?? "";
     message.cluster = object.cluster ?? "";
     message.metadata = object.metadata ?? undefined;
@@ -166,7 +166,7 @@ export const Status: MessageFns<Status> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseStatus();
+      const message = createBaseStatus() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -202,7 +202,7 @@ export const Status: MessageFns<Status> = {
     return Status.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<Status>): Status {
-    const message = createBaseStatus();
+    const message = createBaseStatus() as any;
     message.code = object.code ?? 0;
     message.message = object.message ?? "";
     return message;
@@ -257,7 +257,7 @@ export const DeltaDiscoveryRequest: MessageFns<DeltaDiscoveryRequest> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseDeltaDiscoveryRequest();
+      const message = createBaseDeltaDiscoveryRequest() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -336,7 +336,7 @@ export const DeltaDiscoveryRequest: MessageFns<DeltaDiscoveryRequest> = {
     return DeltaDiscoveryRequest.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<DeltaDiscoveryRequest>): DeltaDiscoveryRequest {
-    const message = createBaseDeltaDiscoveryRequest();
+    const message = createBaseDeltaDiscoveryRequest() as any;
     message.node = (object.node !== undefined && object.node !== null) ? Node.fromPartial(object.node) : undefined;
     message.typeUrl = object.typeUrl ?? "";
     message.resourceNamesSubscribe = object.resourceNamesSubscribe?.map((e) => e) || [];
@@ -388,7 +388,7 @@ export const DeltaDiscoveryRequest_InitialResourceVersionsEntry: MessageFns<
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseDeltaDiscoveryRequest_InitialResourceVersionsEntry();
+      const message = createBaseDeltaDiscoveryRequest_InitialResourceVersionsEntry() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -428,7 +428,7 @@ export const DeltaDiscoveryRequest_InitialResourceVersionsEntry: MessageFns<
   fromPartial(
     object: DeepPartial<DeltaDiscoveryRequest_InitialResourceVersionsEntry>,
   ): DeltaDiscoveryRequest_InitialResourceVersionsEntry {
-    const message = createBaseDeltaDiscoveryRequest_InitialResourceVersionsEntry();
+    const message = createBaseDeltaDiscoveryRequest_InitialResourceVersionsEntry() as any;
     message.key = object.key ?? "";
     message.value = object.value ?? "";
     return message;
@@ -465,7 +465,7 @@ export const Resource: MessageFns<Resource> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseResource();
+      const message = createBaseResource() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -517,7 +517,7 @@ export const Resource: MessageFns<Resource> = {
     return Resource.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<Resource>): Resource {
-    const message = createBaseResource();
+    const message = createBaseResource() as any;
     message.version = object.version ?? "";
     message.resource = (object.resource !== undefined && object.resource !== null)
       ? Any.fromPartial(object.resource)
@@ -561,7 +561,7 @@ export const DeltaDiscoveryResponse: MessageFns<DeltaDiscoveryResponse> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseDeltaDiscoveryResponse();
+      const message = createBaseDeltaDiscoveryResponse() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -621,7 +621,7 @@ export const DeltaDiscoveryResponse: MessageFns<DeltaDiscoveryResponse> = {
     return DeltaDiscoveryResponse.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<DeltaDiscoveryResponse>): DeltaDiscoveryResponse {
-    const message = createBaseDeltaDiscoveryResponse();
+    const message = createBaseDeltaDiscoveryResponse() as any;
     message.systemVersionInfo = object.systemVersionInfo ?? "";
     message.resources = object.resources?.map((e) => Resource.fromPartial(e)) || [];
     message.typeUrl = object.typeUrl ?? "";
@@ -679,7 +679,8 @@ type Builtin = Date | Function | Uint8Array | string | number | boolean | undefi
 type DeepPartial<T> = T extends Builtin ? T
   : T extends globalThis.Array<infer U> ? globalThis.Array<DeepPartial<U>>
   : T extends ReadonlyArray<infer U> ? ReadonlyArray<DeepPartial<U>>
-  : T extends { $case: string; value: unknown } ? { $case: T["$case"]; value?: DeepPartial<T["value"]> }
+  : T extends { readonly $case: string; value: unknown }
+    ? { readonly $case: T["$case"]; value?: DeepPartial<T["value"]> }
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 

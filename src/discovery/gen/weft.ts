@@ -23,213 +23,220 @@ import {
 
 /** The configuration of a Service's extension weft.dev/session-affinity. */
 export interface SessionAffinity {
-  clientIp: boolean;
+  readonly clientIp: boolean;
 }
 
 /** The configuration of the extension weft.dev/scope of a Service or a Workload. */
 export interface Scope {
   /** The addresses count for clients of the object's own namespace alone. */
-  namespaceOnly: boolean;
+  readonly namespaceOnly: boolean;
   /** They: other proxies would send everybody's connections there, so the object's own field is empty. */
-  addresses: Buffer[];
+  readonly addresses: readonly Buffer[];
 }
 
 export interface NodePod {
-  uid: string;
-  name: string;
-  namespace: string;
-  identity: string;
-  addresses: Buffer[];
-  netns: string;
-  podUid: string;
-  probePorts: number[];
-  excludeOutboundPorts: number[];
-  excludeOutboundCidrs: string[];
-  excludeInboundPorts: number[];
-  outboundUnknownRefused: boolean;
-  plaintextWithoutAgent: boolean;
-  cutPreexisting: boolean;
-  rootsVersion: string;
-  sameNodeEncrypted: boolean;
-  unsplicedPorts: number[];
-  splice: boolean;
+  readonly uid: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly identity: string;
+  readonly addresses: readonly Buffer[];
+  readonly netns: string;
+  readonly podUid: string;
+  readonly probePorts: readonly number[];
+  readonly excludeOutboundPorts: readonly number[];
+  readonly excludeOutboundCidrs: readonly string[];
+  readonly excludeInboundPorts: readonly number[];
+  readonly outboundUnknownRefused: boolean;
+  readonly plaintextWithoutAgent: boolean;
+  readonly cutPreexisting: boolean;
+  readonly rootsVersion: string;
+  readonly sameNodeEncrypted: boolean;
+  readonly unsplicedPorts: readonly number[];
+  readonly splice: boolean;
 }
 
 /** A pod of the node that is not to be held, and why: absence has its reason too. */
 export interface UncapturedPod {
-  uid: string;
-  name: string;
-  namespace: string;
-  podUid: string;
-  reason: string;
+  readonly uid: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly podUid: string;
+  readonly reason: string;
 }
 
 /** A namespace with pods in the mesh, told to every node: while no agent answers, its new pods wait. */
 export interface EnrolledNamespace {
-  name: string;
+  readonly name: string;
 }
 
 /** What a node's agent says of itself: at each change, and once a minute. */
 export interface NodeReport {
-  version: string;
-  pods: PodState[];
+  readonly version: string;
+  readonly pods: readonly PodState[];
   /** What this kernel lacks, feature by feature. */
-  missing: string[];
+  readonly missing: readonly string[];
   /** Why the CNI plugin is not in its place; empty where it is, or is not to be. */
-  cniTrouble: string;
+  readonly cniProblem: string;
 }
 
 export interface PodState {
-  uid: string;
-  podUid: string;
-  captured: boolean;
+  readonly uid: string;
+  readonly podUid: string;
+  readonly captured: boolean;
   /** Milliseconds since the epoch. */
-  sinceMs: number;
+  readonly sinceMs: number;
   /** Why it is not captured yet. */
-  why: string;
+  readonly why: string;
 }
 
-export interface NodeReportAnswer {
+export interface NodeReportResponse {
 }
 
 /** A Gateway API route that is attached to Services, as their waypoints carry it out (src/model/route.ts). */
 export interface Route {
-  kind: string;
-  namespace: string;
-  name: string;
+  readonly kind: string;
+  readonly namespace: string;
+  readonly name: string;
   /** Milliseconds since the epoch. */
-  createdMs: number;
-  parents: RouteParent[];
-  rules: RouteRule[];
+  readonly createdMs: number;
+  readonly parents: readonly RouteParent[];
+  readonly rules: readonly RouteRule[];
 }
 
 export interface RouteParent {
-  service: string;
+  readonly service: string;
   /** 0: all of them. */
-  port: number;
+  readonly port: number;
 }
 
 export interface RouteRule {
-  name: string;
-  matches: RouteMatch[];
-  filters: RouteFilter[];
-  backends: RouteBackend[];
-  requestTimeoutMs?: number | undefined;
-  backendRequestTimeoutMs?: number | undefined;
-  retry: RouteRetry | undefined;
-  sessionPersistence:
+  readonly name: string;
+  readonly matches: readonly RouteMatch[];
+  readonly filters: readonly RouteFilter[];
+  readonly backends: readonly RouteBackend[];
+  /** 0: none. The same for the next field. */
+  readonly requestTimeoutMs?: number | undefined;
+  readonly backendRequestTimeoutMs?: number | undefined;
+  readonly retry: RouteRetry | undefined;
+  readonly sessionPersistence:
     | SessionPersistence
     | undefined;
   /** A waypoint that does not know it waits as long as its own clocks say. */
-  idleTimeouts: IdleTimeouts | undefined;
+  readonly idleTimeouts: IdleTimeouts | undefined;
 }
 
 /** Absent: the waypoint's own. 0: none. */
 export interface IdleTimeouts {
-  bodyIdleMs?: number | undefined;
-  streamIdleMs?: number | undefined;
+  /** Without a byte of the request's body while no response has begun. */
+  readonly bodyIdleMs?:
+    | number
+    | undefined;
+  /** Without a byte in either direction. */
+  readonly streamIdleMs?: number | undefined;
 }
 
 export interface RouteMatch {
-  pathKind: string;
-  path: string;
-  method: string;
-  headers: ValueMatch[];
-  query: ValueMatch[];
+  readonly pathKind: string;
+  readonly path: string;
+  readonly method: string;
+  readonly headers: readonly ValueMatch[];
+  readonly query: readonly ValueMatch[];
 }
 
 export interface ValueMatch {
-  kind: string;
-  name: string;
-  value: string;
+  readonly kind: string;
+  readonly name: string;
+  readonly value: string;
 }
 
 export interface HeaderPair {
-  name: string;
-  value: string;
+  readonly name: string;
+  readonly value: string;
 }
 
 export interface PathChange {
-  kind: string;
-  value: string;
+  readonly kind: string;
+  readonly value: string;
 }
 
 export interface BackendTarget {
-  service: string;
-  port: number;
+  readonly service: string;
+  readonly port: number;
   /** Set: it names nothing that a request could go to. */
-  invalid: string;
+  readonly invalid: string;
 }
 
 export interface RouteFilter {
-  filter:
-    | { $case: "requestHeaders"; value: HeaderFilter }
-    | { $case: "responseHeaders"; value: HeaderFilter }
-    | { $case: "redirect"; value: RedirectFilter }
-    | { $case: "rewrite"; value: RewriteFilter }
-    | { $case: "mirror"; value: MirrorFilter }
-    | { $case: "cors"; value: CorsFilter }
+  readonly filter:
+    | { readonly $case: "requestHeaders"; readonly value: HeaderFilter }
+    | { readonly $case: "responseHeaders"; readonly value: HeaderFilter }
+    | { readonly $case: "redirect"; readonly value: RedirectFilter }
+    | { readonly $case: "rewrite"; readonly value: RewriteFilter }
+    | { readonly $case: "mirror"; readonly value: MirrorFilter }
+    | { readonly $case: "cors"; readonly value: CorsFilter }
     | undefined;
 }
 
 export interface HeaderFilter {
-  set: HeaderPair[];
-  add: HeaderPair[];
-  remove: string[];
+  readonly set: readonly HeaderPair[];
+  readonly add: readonly HeaderPair[];
+  readonly remove: readonly string[];
 }
 
 export interface RedirectFilter {
-  scheme: string;
-  hostname: string;
-  port: number;
-  path: PathChange | undefined;
-  statusCode: number;
+  readonly scheme: string;
+  readonly hostname: string;
+  readonly port: number;
+  readonly path: PathChange | undefined;
+  readonly statusCode: number;
 }
 
 export interface RewriteFilter {
-  hostname: string;
-  path: PathChange | undefined;
+  readonly hostname: string;
+  readonly path: PathChange | undefined;
 }
 
 export interface MirrorFilter {
-  backend: BackendTarget | undefined;
-  numerator: number;
-  denominator: number;
+  readonly backend: BackendTarget | undefined;
+  readonly numerator: number;
+  readonly denominator: number;
 }
 
 export interface CorsFilter {
-  allowOrigins: string[];
-  allowMethods: string[];
-  allowHeaders: string[];
-  exposeHeaders: string[];
-  allowCredentials: boolean;
-  maxAgeS: number;
+  /** `*`, or scheme://host[:port], whose host may begin with `*.`. */
+  readonly allowOrigins: readonly string[];
+  readonly allowMethods: readonly string[];
+  readonly allowHeaders: readonly string[];
+  readonly exposeHeaders: readonly string[];
+  readonly allowCredentials: boolean;
+  readonly maxAgeS: number;
 }
 
 export interface RouteBackend {
-  target: BackendTarget | undefined;
-  weight: number;
-  filters: RouteFilter[];
+  readonly target: BackendTarget | undefined;
+  readonly weight: number;
+  readonly filters: readonly RouteFilter[];
 }
 
 export interface RouteRetry {
-  codes: number[];
-  attempts?: number | undefined;
-  backoffMs?: number | undefined;
+  readonly codes: readonly number[];
+  /** Further ones after the first. */
+  readonly attempts?: number | undefined;
+  readonly backoffMs?: number | undefined;
 }
 
 export interface SessionPersistence {
-  kind: string;
-  name: string;
-  absoluteTimeoutMs: number;
-  idleTimeoutMs: number;
-  permanent: boolean;
+  readonly kind: string;
+  readonly name: string;
+  readonly absoluteTimeoutMs: number;
+  readonly idleTimeoutMs: number;
+  readonly permanent: boolean;
 }
 
 /** What certificates rest on: fetched anew when it changes. Agents are told with each pod of theirs. */
 export interface Trust {
   /** Changes with the roots and with the signing key. */
-  version: string;
+  readonly version: string;
 }
 
 function createBaseSessionAffinity(): SessionAffinity {
@@ -253,7 +260,7 @@ export const SessionAffinity: MessageFns<SessionAffinity> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseSessionAffinity();
+      const message = createBaseSessionAffinity() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -281,7 +288,7 @@ export const SessionAffinity: MessageFns<SessionAffinity> = {
     return SessionAffinity.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<SessionAffinity>): SessionAffinity {
-    const message = createBaseSessionAffinity();
+    const message = createBaseSessionAffinity() as any;
     message.clientIp = object.clientIp ?? false;
     return message;
   },
@@ -311,7 +318,7 @@ export const Scope: MessageFns<Scope> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseScope();
+      const message = createBaseScope() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -347,7 +354,7 @@ export const Scope: MessageFns<Scope> = {
     return Scope.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<Scope>): Scope {
-    const message = createBaseScope();
+    const message = createBaseScope() as any;
     message.namespaceOnly = object.namespaceOnly ?? false;
     message.addresses = object.addresses?.map((e) => e) || [];
     return message;
@@ -461,7 +468,7 @@ export const NodePod: MessageFns<NodePod> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseNodePod();
+      const message = createBaseNodePod() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -665,7 +672,7 @@ export const NodePod: MessageFns<NodePod> = {
     return NodePod.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<NodePod>): NodePod {
-    const message = createBaseNodePod();
+    const message = createBaseNodePod() as any;
     message.uid = object.uid ?? "";
     message.name = object.name ?? "";
     message.namespace = object.namespace ?? "";
@@ -721,7 +728,7 @@ export const UncapturedPod: MessageFns<UncapturedPod> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseUncapturedPod();
+      const message = createBaseUncapturedPod() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -781,7 +788,7 @@ export const UncapturedPod: MessageFns<UncapturedPod> = {
     return UncapturedPod.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<UncapturedPod>): UncapturedPod {
-    const message = createBaseUncapturedPod();
+    const message = createBaseUncapturedPod() as any;
     message.uid = object.uid ?? "";
     message.name = object.name ?? "";
     message.namespace = object.namespace ?? "";
@@ -812,7 +819,7 @@ export const EnrolledNamespace: MessageFns<EnrolledNamespace> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseEnrolledNamespace();
+      const message = createBaseEnrolledNamespace() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -840,14 +847,14 @@ export const EnrolledNamespace: MessageFns<EnrolledNamespace> = {
     return EnrolledNamespace.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<EnrolledNamespace>): EnrolledNamespace {
-    const message = createBaseEnrolledNamespace();
+    const message = createBaseEnrolledNamespace() as any;
     message.name = object.name ?? "";
     return message;
   },
 };
 
 function createBaseNodeReport(): NodeReport {
-  return { version: "", pods: [], missing: [], cniTrouble: "" };
+  return { version: "", pods: [], missing: [], cniProblem: "" };
 }
 
 export const NodeReport: MessageFns<NodeReport> = {
@@ -861,8 +868,8 @@ export const NodeReport: MessageFns<NodeReport> = {
     for (const v of message.missing) {
       writer.uint32(26).string(v!);
     }
-    if (message.cniTrouble !== "") {
-      writer.uint32(34).string(message.cniTrouble);
+    if (message.cniProblem !== "") {
+      writer.uint32(34).string(message.cniProblem);
     }
     return writer;
   },
@@ -876,7 +883,7 @@ export const NodeReport: MessageFns<NodeReport> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseNodeReport();
+      const message = createBaseNodeReport() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -909,7 +916,7 @@ export const NodeReport: MessageFns<NodeReport> = {
               break;
             }
 
-            message.cniTrouble = reader.string();
+            message.cniProblem = reader.string();
             continue;
           }
         }
@@ -928,11 +935,11 @@ export const NodeReport: MessageFns<NodeReport> = {
     return NodeReport.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<NodeReport>): NodeReport {
-    const message = createBaseNodeReport();
+    const message = createBaseNodeReport() as any;
     message.version = object.version ?? "";
     message.pods = object.pods?.map((e) => PodState.fromPartial(e)) || [];
     message.missing = object.missing?.map((e) => e) || [];
-    message.cniTrouble = object.cniTrouble ?? "";
+    message.cniProblem = object.cniProblem ?? "";
     return message;
   },
 };
@@ -970,7 +977,7 @@ export const PodState: MessageFns<PodState> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBasePodState();
+      const message = createBasePodState() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1030,7 +1037,7 @@ export const PodState: MessageFns<PodState> = {
     return PodState.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<PodState>): PodState {
-    const message = createBasePodState();
+    const message = createBasePodState() as any;
     message.uid = object.uid ?? "";
     message.podUid = object.podUid ?? "";
     message.captured = object.captured ?? false;
@@ -1040,16 +1047,16 @@ export const PodState: MessageFns<PodState> = {
   },
 };
 
-function createBaseNodeReportAnswer(): NodeReportAnswer {
+function createBaseNodeReportResponse(): NodeReportResponse {
   return {};
 }
 
-export const NodeReportAnswer: MessageFns<NodeReportAnswer> = {
-  encode(_: NodeReportAnswer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const NodeReportResponse: MessageFns<NodeReportResponse> = {
+  encode(_: NodeReportResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): NodeReportAnswer {
+  decode(input: BinaryReader | Uint8Array, length?: number): NodeReportResponse {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -1058,7 +1065,7 @@ export const NodeReportAnswer: MessageFns<NodeReportAnswer> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseNodeReportAnswer();
+      const message = createBaseNodeReportResponse() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1074,11 +1081,11 @@ export const NodeReportAnswer: MessageFns<NodeReportAnswer> = {
     }
   },
 
-  create(base?: DeepPartial<NodeReportAnswer>): NodeReportAnswer {
-    return NodeReportAnswer.fromPartial(base ?? {});
+  create(base?: DeepPartial<NodeReportResponse>): NodeReportResponse {
+    return NodeReportResponse.fromPartial(base ?? {});
   },
-  fromPartial(_: DeepPartial<NodeReportAnswer>): NodeReportAnswer {
-    const message = createBaseNodeReportAnswer();
+  fromPartial(_: DeepPartial<NodeReportResponse>): NodeReportResponse {
+    const message = createBaseNodeReportResponse() as any;
     return message;
   },
 };
@@ -1119,7 +1126,7 @@ export const Route: MessageFns<Route> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseRoute();
+      const message = createBaseRoute() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1187,7 +1194,7 @@ export const Route: MessageFns<Route> = {
     return Route.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<Route>): Route {
-    const message = createBaseRoute();
+    const message = createBaseRoute() as any;
     message.kind = object.kind ?? "";
     message.namespace = object.namespace ?? "";
     message.name = object.name ?? "";
@@ -1222,7 +1229,7 @@ export const RouteParent: MessageFns<RouteParent> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseRouteParent();
+      const message = createBaseRouteParent() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1258,7 +1265,7 @@ export const RouteParent: MessageFns<RouteParent> = {
     return RouteParent.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<RouteParent>): RouteParent {
-    const message = createBaseRouteParent();
+    const message = createBaseRouteParent() as any;
     message.service = object.service ?? "";
     message.port = object.port ?? 0;
     return message;
@@ -1271,8 +1278,6 @@ function createBaseRouteRule(): RouteRule {
     matches: [],
     filters: [],
     backends: [],
-    requestTimeoutMs: undefined,
-    backendRequestTimeoutMs: undefined,
     retry: undefined,
     sessionPersistence: undefined,
     idleTimeouts: undefined,
@@ -1320,7 +1325,7 @@ export const RouteRule: MessageFns<RouteRule> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseRouteRule();
+      const message = createBaseRouteRule() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1412,7 +1417,7 @@ export const RouteRule: MessageFns<RouteRule> = {
     return RouteRule.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<RouteRule>): RouteRule {
-    const message = createBaseRouteRule();
+    const message = createBaseRouteRule() as any;
     message.name = object.name ?? "";
     message.matches = object.matches?.map((e) => RouteMatch.fromPartial(e)) || [];
     message.filters = object.filters?.map((e) => RouteFilter.fromPartial(e)) || [];
@@ -1433,7 +1438,7 @@ export const RouteRule: MessageFns<RouteRule> = {
 };
 
 function createBaseIdleTimeouts(): IdleTimeouts {
-  return { bodyIdleMs: undefined, streamIdleMs: undefined };
+  return {};
 }
 
 export const IdleTimeouts: MessageFns<IdleTimeouts> = {
@@ -1456,7 +1461,7 @@ export const IdleTimeouts: MessageFns<IdleTimeouts> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseIdleTimeouts();
+      const message = createBaseIdleTimeouts() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1492,7 +1497,7 @@ export const IdleTimeouts: MessageFns<IdleTimeouts> = {
     return IdleTimeouts.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<IdleTimeouts>): IdleTimeouts {
-    const message = createBaseIdleTimeouts();
+    const message = createBaseIdleTimeouts() as any;
     message.bodyIdleMs = object.bodyIdleMs ?? undefined;
     message.streamIdleMs = object.streamIdleMs ?? undefined;
     return message;
@@ -1532,7 +1537,7 @@ export const RouteMatch: MessageFns<RouteMatch> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseRouteMatch();
+      const message = createBaseRouteMatch() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1592,7 +1597,7 @@ export const RouteMatch: MessageFns<RouteMatch> = {
     return RouteMatch.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<RouteMatch>): RouteMatch {
-    const message = createBaseRouteMatch();
+    const message = createBaseRouteMatch() as any;
     message.pathKind = object.pathKind ?? "";
     message.path = object.path ?? "";
     message.method = object.method ?? "";
@@ -1629,7 +1634,7 @@ export const ValueMatch: MessageFns<ValueMatch> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseValueMatch();
+      const message = createBaseValueMatch() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1673,7 +1678,7 @@ export const ValueMatch: MessageFns<ValueMatch> = {
     return ValueMatch.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<ValueMatch>): ValueMatch {
-    const message = createBaseValueMatch();
+    const message = createBaseValueMatch() as any;
     message.kind = object.kind ?? "";
     message.name = object.name ?? "";
     message.value = object.value ?? "";
@@ -1705,7 +1710,7 @@ export const HeaderPair: MessageFns<HeaderPair> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseHeaderPair();
+      const message = createBaseHeaderPair() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1741,7 +1746,7 @@ export const HeaderPair: MessageFns<HeaderPair> = {
     return HeaderPair.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<HeaderPair>): HeaderPair {
-    const message = createBaseHeaderPair();
+    const message = createBaseHeaderPair() as any;
     message.name = object.name ?? "";
     message.value = object.value ?? "";
     return message;
@@ -1772,7 +1777,7 @@ export const PathChange: MessageFns<PathChange> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBasePathChange();
+      const message = createBasePathChange() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1808,7 +1813,7 @@ export const PathChange: MessageFns<PathChange> = {
     return PathChange.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<PathChange>): PathChange {
-    const message = createBasePathChange();
+    const message = createBasePathChange() as any;
     message.kind = object.kind ?? "";
     message.value = object.value ?? "";
     return message;
@@ -1842,7 +1847,7 @@ export const BackendTarget: MessageFns<BackendTarget> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseBackendTarget();
+      const message = createBaseBackendTarget() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1886,7 +1891,7 @@ export const BackendTarget: MessageFns<BackendTarget> = {
     return BackendTarget.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<BackendTarget>): BackendTarget {
-    const message = createBaseBackendTarget();
+    const message = createBaseBackendTarget() as any;
     message.service = object.service ?? "";
     message.port = object.port ?? 0;
     message.invalid = object.invalid ?? "";
@@ -1932,7 +1937,7 @@ export const RouteFilter: MessageFns<RouteFilter> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseRouteFilter();
+      const message = createBaseRouteFilter() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -2000,7 +2005,7 @@ export const RouteFilter: MessageFns<RouteFilter> = {
     return RouteFilter.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<RouteFilter>): RouteFilter {
-    const message = createBaseRouteFilter();
+    const message = createBaseRouteFilter() as any;
     switch (object.filter?.$case) {
       case "requestHeaders": {
         if (object.filter?.value !== undefined && object.filter?.value !== null) {
@@ -2070,7 +2075,7 @@ export const HeaderFilter: MessageFns<HeaderFilter> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseHeaderFilter();
+      const message = createBaseHeaderFilter() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -2114,7 +2119,7 @@ export const HeaderFilter: MessageFns<HeaderFilter> = {
     return HeaderFilter.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<HeaderFilter>): HeaderFilter {
-    const message = createBaseHeaderFilter();
+    const message = createBaseHeaderFilter() as any;
     message.set = object.set?.map((e) => HeaderPair.fromPartial(e)) || [];
     message.add = object.add?.map((e) => HeaderPair.fromPartial(e)) || [];
     message.remove = object.remove?.map((e) => e) || [];
@@ -2155,7 +2160,7 @@ export const RedirectFilter: MessageFns<RedirectFilter> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseRedirectFilter();
+      const message = createBaseRedirectFilter() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -2215,7 +2220,7 @@ export const RedirectFilter: MessageFns<RedirectFilter> = {
     return RedirectFilter.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<RedirectFilter>): RedirectFilter {
-    const message = createBaseRedirectFilter();
+    const message = createBaseRedirectFilter() as any;
     message.scheme = object.scheme ?? "";
     message.hostname = object.hostname ?? "";
     message.port = object.port ?? 0;
@@ -2251,7 +2256,7 @@ export const RewriteFilter: MessageFns<RewriteFilter> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseRewriteFilter();
+      const message = createBaseRewriteFilter() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -2287,7 +2292,7 @@ export const RewriteFilter: MessageFns<RewriteFilter> = {
     return RewriteFilter.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<RewriteFilter>): RewriteFilter {
-    const message = createBaseRewriteFilter();
+    const message = createBaseRewriteFilter() as any;
     message.hostname = object.hostname ?? "";
     message.path = (object.path !== undefined && object.path !== null)
       ? PathChange.fromPartial(object.path)
@@ -2323,7 +2328,7 @@ export const MirrorFilter: MessageFns<MirrorFilter> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseMirrorFilter();
+      const message = createBaseMirrorFilter() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -2367,7 +2372,7 @@ export const MirrorFilter: MessageFns<MirrorFilter> = {
     return MirrorFilter.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<MirrorFilter>): MirrorFilter {
-    const message = createBaseMirrorFilter();
+    const message = createBaseMirrorFilter() as any;
     message.backend = (object.backend !== undefined && object.backend !== null)
       ? BackendTarget.fromPartial(object.backend)
       : undefined;
@@ -2420,7 +2425,7 @@ export const CorsFilter: MessageFns<CorsFilter> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseCorsFilter();
+      const message = createBaseCorsFilter() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -2488,7 +2493,7 @@ export const CorsFilter: MessageFns<CorsFilter> = {
     return CorsFilter.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<CorsFilter>): CorsFilter {
-    const message = createBaseCorsFilter();
+    const message = createBaseCorsFilter() as any;
     message.allowOrigins = object.allowOrigins?.map((e) => e) || [];
     message.allowMethods = object.allowMethods?.map((e) => e) || [];
     message.allowHeaders = object.allowHeaders?.map((e) => e) || [];
@@ -2526,7 +2531,7 @@ export const RouteBackend: MessageFns<RouteBackend> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseRouteBackend();
+      const message = createBaseRouteBackend() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -2570,7 +2575,7 @@ export const RouteBackend: MessageFns<RouteBackend> = {
     return RouteBackend.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<RouteBackend>): RouteBackend {
-    const message = createBaseRouteBackend();
+    const message = createBaseRouteBackend() as any;
     message.target = (object.target !== undefined && object.target !== null)
       ? BackendTarget.fromPartial(object.target)
       : undefined;
@@ -2581,7 +2586,7 @@ export const RouteBackend: MessageFns<RouteBackend> = {
 };
 
 function createBaseRouteRetry(): RouteRetry {
-  return { codes: [], attempts: undefined, backoffMs: undefined };
+  return { codes: [] };
 }
 
 export const RouteRetry: MessageFns<RouteRetry> = {
@@ -2611,7 +2616,7 @@ export const RouteRetry: MessageFns<RouteRetry> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseRouteRetry();
+      const message = createBaseRouteRetry() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -2665,7 +2670,7 @@ export const RouteRetry: MessageFns<RouteRetry> = {
     return RouteRetry.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<RouteRetry>): RouteRetry {
-    const message = createBaseRouteRetry();
+    const message = createBaseRouteRetry() as any;
     message.codes = object.codes?.map((e) => e) || [];
     message.attempts = object.attempts ?? undefined;
     message.backoffMs = object.backoffMs ?? undefined;
@@ -2706,7 +2711,7 @@ export const SessionPersistence: MessageFns<SessionPersistence> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseSessionPersistence();
+      const message = createBaseSessionPersistence() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -2766,7 +2771,7 @@ export const SessionPersistence: MessageFns<SessionPersistence> = {
     return SessionPersistence.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<SessionPersistence>): SessionPersistence {
-    const message = createBaseSessionPersistence();
+    const message = createBaseSessionPersistence() as any;
     message.kind = object.kind ?? "";
     message.name = object.name ?? "";
     message.absoluteTimeoutMs = object.absoluteTimeoutMs ?? 0;
@@ -2797,7 +2802,7 @@ export const Trust: MessageFns<Trust> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseTrust();
+      const message = createBaseTrust() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -2825,7 +2830,7 @@ export const Trust: MessageFns<Trust> = {
     return Trust.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<Trust>): Trust {
-    const message = createBaseTrust();
+    const message = createBaseTrust() as any;
     message.version = object.version ?? "";
     return message;
   },
@@ -2839,30 +2844,30 @@ export const NodeReportsService = {
     responseStream: false as const,
     requestSerialize: (value: NodeReport): Buffer => Buffer.from(NodeReport.encode(value).finish()),
     requestDeserialize: (value: Buffer): NodeReport => NodeReport.decode(value),
-    responseSerialize: (value: NodeReportAnswer): Buffer => Buffer.from(NodeReportAnswer.encode(value).finish()),
-    responseDeserialize: (value: Buffer): NodeReportAnswer => NodeReportAnswer.decode(value),
+    responseSerialize: (value: NodeReportResponse): Buffer => Buffer.from(NodeReportResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): NodeReportResponse => NodeReportResponse.decode(value),
   },
 } as const;
 
 export interface NodeReportsServer extends UntypedServiceImplementation {
-  report: handleUnaryCall<NodeReport, NodeReportAnswer>;
+  report: handleUnaryCall<NodeReport, NodeReportResponse>;
 }
 
 export interface NodeReportsClient extends Client {
   report(
     request: NodeReport,
-    callback: (error: ServiceError | null, response: NodeReportAnswer) => void,
+    callback: (error: ServiceError | null, response: NodeReportResponse) => void,
   ): ClientUnaryCall;
   report(
     request: NodeReport,
     metadata: Metadata,
-    callback: (error: ServiceError | null, response: NodeReportAnswer) => void,
+    callback: (error: ServiceError | null, response: NodeReportResponse) => void,
   ): ClientUnaryCall;
   report(
     request: NodeReport,
     metadata: Metadata,
     options: Partial<CallOptions>,
-    callback: (error: ServiceError | null, response: NodeReportAnswer) => void,
+    callback: (error: ServiceError | null, response: NodeReportResponse) => void,
   ): ClientUnaryCall;
 }
 
@@ -2877,7 +2882,8 @@ type Builtin = Date | Function | Uint8Array | string | number | boolean | undefi
 type DeepPartial<T> = T extends Builtin ? T
   : T extends globalThis.Array<infer U> ? globalThis.Array<DeepPartial<U>>
   : T extends ReadonlyArray<infer U> ? ReadonlyArray<DeepPartial<U>>
-  : T extends { $case: string; value: unknown } ? { $case: T["$case"]; value?: DeepPartial<T["value"]> }
+  : T extends { readonly $case: string; value: unknown }
+    ? { readonly $case: T["$case"]; value?: DeepPartial<T["value"]> }
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 

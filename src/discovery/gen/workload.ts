@@ -48,33 +48,36 @@ export enum AppProtocol {
 }
 
 export interface Address {
-  type: { $case: "workload"; value: Workload } | { $case: "service"; value: Service } | undefined;
+  readonly type: { readonly $case: "workload"; readonly value: Workload } | {
+    readonly $case: "service";
+    readonly value: Service;
+  } | undefined;
 }
 
 export interface Service {
-  name: string;
-  namespace: string;
-  hostname: string;
-  addresses: NetworkAddress[];
-  ports: Port[];
-  subjectAltNames: string[];
-  waypoint: GatewayAddress | undefined;
-  loadBalancing: LoadBalancing | undefined;
-  ipFamilies: number;
-  extensions: Extension[];
-  canonical: boolean;
+  readonly name: string;
+  readonly namespace: string;
+  readonly hostname: string;
+  readonly addresses: readonly NetworkAddress[];
+  readonly ports: readonly Port[];
+  readonly subjectAltNames: readonly string[];
+  readonly waypoint: GatewayAddress | undefined;
+  readonly loadBalancing: LoadBalancing | undefined;
+  readonly ipFamilies: number;
+  readonly extensions: readonly Extension[];
+  readonly canonical: boolean;
 }
 
 /** What one implementation tells its own parts; others leave it alone. */
 export interface Extension {
-  name: string;
-  config: Any | undefined;
+  readonly name: string;
+  readonly config: Any | undefined;
 }
 
 export interface LoadBalancing {
-  routingPreference: LoadBalancing_Scope[];
-  mode: LoadBalancing_Mode;
-  healthPolicy: LoadBalancing_HealthPolicy;
+  readonly routingPreference: readonly LoadBalancing_Scope[];
+  readonly mode: LoadBalancing_Mode;
+  readonly healthPolicy: LoadBalancing_HealthPolicy;
 }
 
 export enum LoadBalancing_Scope {
@@ -103,70 +106,70 @@ export enum LoadBalancing_HealthPolicy {
 }
 
 export interface Locality {
-  region: string;
-  zone: string;
-  subzone: string;
+  readonly region: string;
+  readonly zone: string;
+  readonly subzone: string;
 }
 
 export interface Workload {
-  name: string;
-  namespace: string;
-  addresses: Buffer[];
-  network: string;
-  tunnelProtocol: TunnelProtocol;
-  trustDomain: string;
-  serviceAccount: string;
-  waypoint: GatewayAddress | undefined;
-  node: string;
-  canonicalName: string;
-  canonicalRevision: string;
-  workloadType: WorkloadType;
-  workloadName: string;
-  nativeTunnel: boolean;
-  authorizationPolicies: string[];
-  status: WorkloadStatus;
-  clusterId: string;
-  uid: string;
-  hostname: string;
-  services: { [key: string]: PortList };
-  locality: Locality | undefined;
-  networkMode: NetworkMode;
-  extensions: Extension[];
-  capacity: number | undefined;
+  readonly name: string;
+  readonly namespace: string;
+  readonly addresses: readonly Buffer[];
+  readonly network: string;
+  readonly tunnelProtocol: TunnelProtocol;
+  readonly trustDomain: string;
+  readonly serviceAccount: string;
+  readonly waypoint: GatewayAddress | undefined;
+  readonly node: string;
+  readonly canonicalName: string;
+  readonly canonicalRevision: string;
+  readonly workloadType: WorkloadType;
+  readonly workloadName: string;
+  readonly nativeTunnel: boolean;
+  readonly authorizationPolicies: readonly string[];
+  readonly status: WorkloadStatus;
+  readonly clusterId: string;
+  readonly uid: string;
+  readonly hostname: string;
+  readonly services: { [key: string]: PortList };
+  readonly locality: Locality | undefined;
+  readonly networkMode: NetworkMode;
+  readonly extensions: readonly Extension[];
+  readonly capacity: number | undefined;
 }
 
 export interface Workload_ServicesEntry {
-  key: string;
-  value: PortList | undefined;
+  readonly key: string;
+  readonly value: PortList | undefined;
 }
 
 export interface PortList {
-  ports: Port[];
+  readonly ports: readonly Port[];
 }
 
 export interface Port {
-  servicePort: number;
-  targetPort: number;
-  appProtocol: AppProtocol;
+  readonly servicePort: number;
+  readonly targetPort: number;
+  readonly appProtocol: AppProtocol;
 }
 
 export interface NetworkAddress {
-  network: string;
-  address: Buffer;
-  length: number | undefined;
+  readonly network: string;
+  readonly address: Buffer;
+  readonly length: number | undefined;
 }
 
 export interface NamespacedHostname {
-  namespace: string;
-  hostname: string;
+  readonly namespace: string;
+  readonly hostname: string;
 }
 
 export interface GatewayAddress {
-  destination:
-    | { $case: "hostname"; value: NamespacedHostname }
-    | { $case: "address"; value: NetworkAddress }
-    | undefined;
-  hboneMtlsPort: number;
+  readonly destination: { readonly $case: "hostname"; readonly value: NamespacedHostname } | {
+    readonly $case: "address";
+    readonly value: NetworkAddress;
+  } | undefined;
+  readonly hboneMtlsPort: number;
 }
 
 function createBaseAddress(): Address {
@@ -195,7 +198,7 @@ export const Address: MessageFns<Address> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseAddress();
+      const message = createBaseAddress() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -231,7 +234,7 @@ export const Address: MessageFns<Address> = {
     return Address.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<Address>): Address {
-    const message = createBaseAddress();
+    const message = createBaseAddress() as any;
     switch (object.type?.$case) {
       case "workload": {
         if (object.type?.value !== undefined && object.type?.value !== null) {
@@ -313,7 +316,7 @@ export const Service: MessageFns<Service> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseService();
+      const message = createBaseService() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -421,7 +424,7 @@ export const Service: MessageFns<Service> = {
     return Service.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<Service>): Service {
-    const message = createBaseService();
+    const message = createBaseService() as any;
     message.name = object.name ?? "";
     message.namespace = object.namespace ?? "";
     message.hostname = object.hostname ?? "";
@@ -465,7 +468,7 @@ export const Extension: MessageFns<Extension> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseExtension();
+      const message = createBaseExtension() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -501,7 +504,7 @@ export const Extension: MessageFns<Extension> = {
     return Extension.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<Extension>): Extension {
-    const message = createBaseExtension();
+    const message = createBaseExtension() as any;
     message.name = object.name ?? "";
     message.config = (object.config !== undefined && object.config !== null)
       ? Any.fromPartial(object.config)
@@ -541,7 +544,7 @@ export const LoadBalancing: MessageFns<LoadBalancing> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseLoadBalancing();
+      const message = createBaseLoadBalancing() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -595,7 +598,7 @@ export const LoadBalancing: MessageFns<LoadBalancing> = {
     return LoadBalancing.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<LoadBalancing>): LoadBalancing {
-    const message = createBaseLoadBalancing();
+    const message = createBaseLoadBalancing() as any;
     message.routingPreference = object.routingPreference?.map((e) => e) || [];
     message.mode = object.mode ?? 0;
     message.healthPolicy = object.healthPolicy ?? 0;
@@ -630,7 +633,7 @@ export const Locality: MessageFns<Locality> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseLocality();
+      const message = createBaseLocality() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -674,7 +677,7 @@ export const Locality: MessageFns<Locality> = {
     return Locality.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<Locality>): Locality {
-    const message = createBaseLocality();
+    const message = createBaseLocality() as any;
     message.region = object.region ?? "";
     message.zone = object.zone ?? "";
     message.subzone = object.subzone ?? "";
@@ -797,7 +800,7 @@ export const Workload: MessageFns<Workload> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseWorkload();
+      const message = createBaseWorkload() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1012,7 +1015,7 @@ export const Workload: MessageFns<Workload> = {
     return Workload.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<Workload>): Workload {
-    const message = createBaseWorkload();
+    const message = createBaseWorkload() as any;
     message.name = object.name ?? "";
     message.namespace = object.namespace ?? "";
     message.addresses = object.addresses?.map((e) => e) || [];
@@ -1077,7 +1080,7 @@ export const Workload_ServicesEntry: MessageFns<Workload_ServicesEntry> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseWorkload_ServicesEntry();
+      const message = createBaseWorkload_ServicesEntry() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1113,7 +1116,7 @@ export const Workload_ServicesEntry: MessageFns<Workload_ServicesEntry> = {
     return Workload_ServicesEntry.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<Workload_ServicesEntry>): Workload_ServicesEntry {
-    const message = createBaseWorkload_ServicesEntry();
+    const message = createBaseWorkload_ServicesEntry() as any;
     message.key = object.key ?? "";
     message.value = (object.value !== undefined && object.value !== null)
       ? PortList.fromPartial(object.value)
@@ -1143,7 +1146,7 @@ export const PortList: MessageFns<PortList> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBasePortList();
+      const message = createBasePortList() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1171,7 +1174,7 @@ export const PortList: MessageFns<PortList> = {
     return PortList.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<PortList>): PortList {
-    const message = createBasePortList();
+    const message = createBasePortList() as any;
     message.ports = object.ports?.map((e) => Port.fromPartial(e)) || [];
     return message;
   },
@@ -1204,7 +1207,7 @@ export const Port: MessageFns<Port> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBasePort();
+      const message = createBasePort() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1248,7 +1251,7 @@ export const Port: MessageFns<Port> = {
     return Port.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<Port>): Port {
-    const message = createBasePort();
+    const message = createBasePort() as any;
     message.servicePort = object.servicePort ?? 0;
     message.targetPort = object.targetPort ?? 0;
     message.appProtocol = object.appProtocol ?? 0;
@@ -1283,7 +1286,7 @@ export const NetworkAddress: MessageFns<NetworkAddress> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseNetworkAddress();
+      const message = createBaseNetworkAddress() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1327,7 +1330,7 @@ export const NetworkAddress: MessageFns<NetworkAddress> = {
     return NetworkAddress.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<NetworkAddress>): NetworkAddress {
-    const message = createBaseNetworkAddress();
+    const message = createBaseNetworkAddress() as any;
     message.network = object.network ?? "";
     message.address = object.address ?? Buffer.alloc(0);
     message.length = object.length ?? undefined;
@@ -1359,7 +1362,7 @@ export const NamespacedHostname: MessageFns<NamespacedHostname> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseNamespacedHostname();
+      const message = createBaseNamespacedHostname() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1395,7 +1398,7 @@ export const NamespacedHostname: MessageFns<NamespacedHostname> = {
     return NamespacedHostname.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<NamespacedHostname>): NamespacedHostname {
-    const message = createBaseNamespacedHostname();
+    const message = createBaseNamespacedHostname() as any;
     message.namespace = object.namespace ?? "";
     message.hostname = object.hostname ?? "";
     return message;
@@ -1431,7 +1434,7 @@ export const GatewayAddress: MessageFns<GatewayAddress> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseGatewayAddress();
+      const message = createBaseGatewayAddress() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -1475,7 +1478,7 @@ export const GatewayAddress: MessageFns<GatewayAddress> = {
     return GatewayAddress.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<GatewayAddress>): GatewayAddress {
-    const message = createBaseGatewayAddress();
+    const message = createBaseGatewayAddress() as any;
     switch (object.destination?.$case) {
       case "hostname": {
         if (object.destination?.value !== undefined && object.destination?.value !== null) {
@@ -1500,7 +1503,8 @@ type Builtin = Date | Function | Uint8Array | string | number | boolean | undefi
 type DeepPartial<T> = T extends Builtin ? T
   : T extends globalThis.Array<infer U> ? globalThis.Array<DeepPartial<U>>
   : T extends ReadonlyArray<infer U> ? ReadonlyArray<DeepPartial<U>>
-  : T extends { $case: string; value: unknown } ? { $case: T["$case"]; value?: DeepPartial<T["value"]> }
+  : T extends { readonly $case: string; value: unknown }
+    ? { readonly $case: T["$case"]; value?: DeepPartial<T["value"]> }
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 

@@ -11,7 +11,6 @@ import {
   sizes,
   upload,
 } from '../../../test/support/early-response.js';
-import { relay } from '../../hbone/relay.js';
 import { connected, startHbone, svidOf } from '../../../test/support/hbone.js';
 import { anyRequest, id, key, policy } from '../../../test/support/mesh.js';
 import {
@@ -21,6 +20,7 @@ import {
   type TestWaypoint,
   type WaypointOptions,
 } from '../../../test/support/waypoint.js';
+import { relay } from '../../hbone/relay.js';
 import { TunnelPool } from '../../hbone/pool.js';
 import { parseIp } from '../../model/address.js';
 import { clientOf } from '../listener/client.js';

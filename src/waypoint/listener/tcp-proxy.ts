@@ -1,6 +1,6 @@
 /** Bytes as they are, of a protocol that is not HTTP: policies of connections decide, what asks for more of a request allows nothing. */
 import { performance } from 'node:perf_hooks';
-import { relay } from '../../hbone/relay.js';
+import { relay as relayBytes } from '../../hbone/relay.js';
 import { denialReason } from '../../policy/authorize.js';
 import { authorizeClient } from '../authorization/authorize.js';
 import type { ServicePort } from '../authorization/policy-groups.js';
@@ -18,16 +18,16 @@ const otherEndpointsMax = 2;
 export async function proxyTcp(connection: ClientConnection, first?: Buffer): Promise<void> {
   const { context, stream, client, destination } = connection;
   stream.pause();
-  let relaying: ReturnType<typeof relay> | undefined;
+  let relay: ReturnType<typeof relayBytes> | undefined;
   let current: Target | undefined;
   connection.handOver({
     // Such a connection has no end between two requests: it drains with its own.
     drain: () => undefined,
-    destroy: () => (relaying ? relaying.cut('the waypoint ends') : stream.destroy()),
+    destroy: () => (relay ? relay.cut('the waypoint ends') : stream.destroy()),
     relay: {
       isAffected: (impact) => current !== undefined && impact.endpoint(current.endpoint, current.sent),
       forbidden: () => current && forbidden(connection, current),
-      cut: (why) => (relaying ? relaying.cut(why) : stream.destroy(new Error('reset'))),
+      cut: (why) => (relay ? relay.cut(why) : stream.destroy(new Error('reset'))),
     },
   });
   const refuse = (why: string, endpoint?: Endpoint): void => {
@@ -60,8 +60,8 @@ export async function proxyTcp(connection: ClientConnection, first?: Buffer): Pr
       if (first && first.length > 0) peer.write(first);
       // A short word and the client's end may both have come while it was looked at: nobody tells of that end again.
       if (stream.readableEnded) peer.end();
-      relaying = relay(stream, peer);
-      const { lingered } = await relaying.done;
+      relay = relayBytes(stream, peer);
+      const { lingered } = await relay.done;
       if (lingered === true) context.onLimitReached('linger');
       endpoint.active--;
       connection.closed();

@@ -3,13 +3,9 @@ import { type Compiler, compile } from '../../../control/compile/compile.js';
 import type { MeshObject } from '../../../control/objects/objects.js';
 import { pickFields } from '../../../control/kinds/kinds.js';
 import type { Decoded } from '../../../src/base/errors.js';
-import { decodeAddress, decodeAuthorization, decodeRoute } from '../../../src/discovery/decode.js';
-import {
-  encodeAuthorization,
-  encodeRoute,
-  encodeService,
-  encodeWorkload,
-} from '../../../src/discovery/encode.js';
+import { decodeAddress, encodeService, encodeWorkload } from '../../../src/discovery/codec/address.js';
+import { decodeAuthorization, encodeAuthorization } from '../../../src/discovery/codec/policy.js';
+import { decodeRoute, encodeRoute } from '../../../src/discovery/codec/route.js';
 import { parseIp } from '../../../src/model/address.js';
 import type { NodePod } from '../../../src/model/node-pod.js';
 import type { AuthorizationPolicy } from '../../../src/model/policy.js';

@@ -67,7 +67,7 @@ export async function startControl(
       certificate: ca.serverCertificate([parseIp('127.0.0.1')], ['weft']),
       ca,
       callerOfToken: (token) => subjectOfToken(state, token),
-      mayHaveCertificate: (caller, identity) => compiler.mayHaveCertificate(caller, identity),
+      mayRequestCertificate: (caller, identity) => compiler.mayRequestCertificate(caller, identity),
       certTtlS: undefined,
       onLimit: (limit) => limits.push(limit),
       log: { info: () => undefined, warn: (_fields, text) => warnings.push(text) },

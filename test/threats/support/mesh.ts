@@ -129,7 +129,7 @@ export class TestMesh {
     const { uid, addresses } = one;
     const local: LocalPod = {
       pod: podOf(name, ip, { uid, namespace, identity: one.identity, addresses }),
-      netns: { netns: '', cookie: 1n, uid: 0 } as unknown as LocalPod['netns'],
+      netns: { path: '', cookie: 1n, uid: 0 } as unknown as LocalPod['netns'],
     };
     const pool = new TunnelPool();
     const context = {

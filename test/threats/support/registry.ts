@@ -140,7 +140,7 @@ export function decisions(
       for (const source of others) {
         const from = pods.get(source);
         assert.ok(from);
-        const netns = { cookie: 0n, netns: '' };
+        const netns = { cookie: 0n, path: '' };
         found[`kernel ${source} to ${destination}:${port}`] =
           source !== destination &&
           isKernelPathAllowed(view, { pod: from, netns }, { pod, netns }, port, pod.node);

@@ -120,9 +120,9 @@ export interface Any {
    * Schemes other than `http`, `https` (or the empty scheme) might be
    * used with implementation specific semantics.
    */
-  typeUrl: string;
+  readonly typeUrl: string;
   /** Must be a valid serialized protocol buffer of the above specified type. */
-  value: Buffer;
+  readonly value: Buffer;
 }
 
 function createBaseAny(): Any {
@@ -149,7 +149,7 @@ export const Any: MessageFns<Any> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseAny();
+      const message = createBaseAny() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -185,7 +185,7 @@ export const Any: MessageFns<Any> = {
     return Any.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<Any>): Any {
-    const message = createBaseAny();
+    const message = createBaseAny() as any;
     message.typeUrl = object.typeUrl ?? "";
     message.value = object.value ?? Buffer.alloc(0);
     return message;
@@ -197,7 +197,8 @@ type Builtin = Date | Function | Uint8Array | string | number | boolean | undefi
 type DeepPartial<T> = T extends Builtin ? T
   : T extends globalThis.Array<infer U> ? globalThis.Array<DeepPartial<U>>
   : T extends ReadonlyArray<infer U> ? ReadonlyArray<DeepPartial<U>>
-  : T extends { $case: string; value: unknown } ? { $case: T["$case"]; value?: DeepPartial<T["value"]> }
+  : T extends { readonly $case: string; value: unknown }
+    ? { readonly $case: T["$case"]; value?: DeepPartial<T["value"]> }
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 

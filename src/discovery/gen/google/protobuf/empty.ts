@@ -37,7 +37,7 @@ export const Empty: MessageFns<Empty> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseEmpty();
+      const message = createBaseEmpty() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -57,7 +57,7 @@ export const Empty: MessageFns<Empty> = {
     return Empty.fromPartial(base ?? {});
   },
   fromPartial(_: DeepPartial<Empty>): Empty {
-    const message = createBaseEmpty();
+    const message = createBaseEmpty() as any;
     return message;
   },
 };
@@ -67,7 +67,8 @@ type Builtin = Date | Function | Uint8Array | string | number | boolean | undefi
 type DeepPartial<T> = T extends Builtin ? T
   : T extends globalThis.Array<infer U> ? globalThis.Array<DeepPartial<U>>
   : T extends ReadonlyArray<infer U> ? ReadonlyArray<DeepPartial<U>>
-  : T extends { $case: string; value: unknown } ? { $case: T["$case"]; value?: DeepPartial<T["value"]> }
+  : T extends { readonly $case: string; value: unknown }
+    ? { readonly $case: T["$case"]; value?: DeepPartial<T["value"]> }
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 

@@ -31,12 +31,12 @@ export enum NullValue {
  */
 export interface Struct {
   /** Unordered map of dynamically typed values. */
-  fields: { [key: string]: any | undefined };
+  readonly fields: { [key: string]: any | undefined };
 }
 
 export interface Struct_FieldsEntry {
-  key: string;
-  value: any | undefined;
+  readonly key: string;
+  readonly value: any | undefined;
 }
 
 /**
@@ -49,25 +49,25 @@ export interface Struct_FieldsEntry {
  */
 export interface Value {
   /** The kind of value. */
-  kind:
+  readonly kind:
     | //
     /** Represents a null value. */
-    { $case: "nullValue"; value: NullValue }
+    { readonly $case: "nullValue"; readonly value: NullValue }
     | //
     /** Represents a double value. */
-    { $case: "numberValue"; value: number }
+    { readonly $case: "numberValue"; readonly value: number }
     | //
     /** Represents a string value. */
-    { $case: "stringValue"; value: string }
+    { readonly $case: "stringValue"; readonly value: string }
     | //
     /** Represents a boolean value. */
-    { $case: "boolValue"; value: boolean }
+    { readonly $case: "boolValue"; readonly value: boolean }
     | //
     /** Represents a structured value. */
-    { $case: "structValue"; value: { [key: string]: any } | undefined }
+    { readonly $case: "structValue"; readonly value: { readonly [key: string]: any } | undefined }
     | //
     /** Represents a repeated `Value`. */
-    { $case: "listValue"; value: Array<any> | undefined }
+    { readonly $case: "listValue"; readonly value: ReadonlyArray<any> | undefined }
     | undefined;
 }
 
@@ -78,7 +78,7 @@ export interface Value {
  */
 export interface ListValue {
   /** Repeated field of dynamically typed values. */
-  values: any[];
+  readonly values: readonly any[];
 }
 
 function createBaseStruct(): Struct {
@@ -104,7 +104,7 @@ export const Struct: MessageFns<Struct> & StructWrapperFns = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseStruct();
+      const message = createBaseStruct() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -135,7 +135,7 @@ export const Struct: MessageFns<Struct> & StructWrapperFns = {
     return Struct.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<Struct>): Struct {
-    const message = createBaseStruct();
+    const message = createBaseStruct() as any;
     message.fields = (globalThis.Object.entries(object.fields ?? {}) as [string, any | undefined][]).reduce(
       (acc: { [key: string]: any | undefined }, [key, value]: [string, any | undefined]) => {
         if (value !== undefined) {
@@ -194,7 +194,7 @@ export const Struct_FieldsEntry: MessageFns<Struct_FieldsEntry> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseStruct_FieldsEntry();
+      const message = createBaseStruct_FieldsEntry() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -230,7 +230,7 @@ export const Struct_FieldsEntry: MessageFns<Struct_FieldsEntry> = {
     return Struct_FieldsEntry.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<Struct_FieldsEntry>): Struct_FieldsEntry {
-    const message = createBaseStruct_FieldsEntry();
+    const message = createBaseStruct_FieldsEntry() as any;
     message.key = object.key ?? "";
     message.value = object.value === undefined ? undefined : object.value;
     return message;
@@ -275,7 +275,7 @@ export const Value: MessageFns<Value> & AnyValueWrapperFns = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseValue();
+      const message = createBaseValue() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -343,7 +343,7 @@ export const Value: MessageFns<Value> & AnyValueWrapperFns = {
     return Value.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<Value>): Value {
-    const message = createBaseValue();
+    const message = createBaseValue() as any;
     switch (object.kind?.$case) {
       case "nullValue": {
         if (object.kind?.value !== undefined && object.kind?.value !== null) {
@@ -386,7 +386,7 @@ export const Value: MessageFns<Value> & AnyValueWrapperFns = {
   },
 
   wrap(value: any): Value {
-    const result = createBaseValue();
+    const result = createBaseValue() as any;
     if (value === null) {
       result.kind = { $case: "nullValue", value: NullValue.NULL_VALUE };
     } else if (typeof value === "boolean") {
@@ -431,7 +431,7 @@ export const ListValue: MessageFns<ListValue> & ListValueWrapperFns = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseListValue();
+      const message = createBaseListValue() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -459,18 +459,18 @@ export const ListValue: MessageFns<ListValue> & ListValueWrapperFns = {
     return ListValue.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<ListValue>): ListValue {
-    const message = createBaseListValue();
+    const message = createBaseListValue() as any;
     message.values = object.values?.map((e) => e) || [];
     return message;
   },
 
-  wrap(array: Array<any> | undefined): ListValue {
-    const result = createBaseListValue();
+  wrap(array: ReadonlyArray<any> | undefined): ListValue {
+    const result = createBaseListValue() as any;
     result.values = array ?? [];
     return result;
   },
 
-  unwrap(message: ListValue): Array<any> {
+  unwrap(message: any): Array<any> {
     if (message?.hasOwnProperty("values") && globalThis.Array.isArray(message.values)) {
       return message.values;
     } else {
@@ -484,7 +484,8 @@ type Builtin = Date | Function | Uint8Array | string | number | boolean | undefi
 type DeepPartial<T> = T extends Builtin ? T
   : T extends globalThis.Array<infer U> ? globalThis.Array<DeepPartial<U>>
   : T extends ReadonlyArray<infer U> ? ReadonlyArray<DeepPartial<U>>
-  : T extends { $case: string; value: unknown } ? { $case: T["$case"]; value?: DeepPartial<T["value"]> }
+  : T extends { readonly $case: string; value: unknown }
+    ? { readonly $case: T["$case"]; value?: DeepPartial<T["value"]> }
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
@@ -506,6 +507,6 @@ interface AnyValueWrapperFns {
 }
 
 interface ListValueWrapperFns {
-  wrap(array: Array<any> | undefined): ListValue;
-  unwrap(message: ListValue): Array<any>;
+  wrap(array: ReadonlyArray<any> | undefined): ListValue;
+  unwrap(message: any): Array<any>;
 }

@@ -14,7 +14,7 @@ import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
  */
 export interface DoubleValue {
   /** The double value. */
-  value: number;
+  readonly value: number;
 }
 
 /**
@@ -24,7 +24,7 @@ export interface DoubleValue {
  */
 export interface FloatValue {
   /** The float value. */
-  value: number;
+  readonly value: number;
 }
 
 /**
@@ -34,7 +34,7 @@ export interface FloatValue {
  */
 export interface Int64Value {
   /** The int64 value. */
-  value: number;
+  readonly value: number;
 }
 
 /**
@@ -44,7 +44,7 @@ export interface Int64Value {
  */
 export interface UInt64Value {
   /** The uint64 value. */
-  value: number;
+  readonly value: number;
 }
 
 /**
@@ -54,7 +54,7 @@ export interface UInt64Value {
  */
 export interface Int32Value {
   /** The int32 value. */
-  value: number;
+  readonly value: number;
 }
 
 /**
@@ -64,7 +64,7 @@ export interface Int32Value {
  */
 export interface UInt32Value {
   /** The uint32 value. */
-  value: number;
+  readonly value: number;
 }
 
 /**
@@ -74,7 +74,7 @@ export interface UInt32Value {
  */
 export interface BoolValue {
   /** The bool value. */
-  value: boolean;
+  readonly value: boolean;
 }
 
 /**
@@ -84,7 +84,7 @@ export interface BoolValue {
  */
 export interface StringValue {
   /** The string value. */
-  value: string;
+  readonly value: string;
 }
 
 /**
@@ -94,7 +94,7 @@ export interface StringValue {
  */
 export interface BytesValue {
   /** The bytes value. */
-  value: Buffer;
+  readonly value: Buffer;
 }
 
 function createBaseDoubleValue(): DoubleValue {
@@ -118,7 +118,7 @@ export const DoubleValue: MessageFns<DoubleValue> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseDoubleValue();
+      const message = createBaseDoubleValue() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -146,7 +146,7 @@ export const DoubleValue: MessageFns<DoubleValue> = {
     return DoubleValue.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<DoubleValue>): DoubleValue {
-    const message = createBaseDoubleValue();
+    const message = createBaseDoubleValue() as any;
     message.value = object.value ?? 0;
     return message;
   },
@@ -173,7 +173,7 @@ export const FloatValue: MessageFns<FloatValue> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseFloatValue();
+      const message = createBaseFloatValue() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -201,7 +201,7 @@ export const FloatValue: MessageFns<FloatValue> = {
     return FloatValue.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<FloatValue>): FloatValue {
-    const message = createBaseFloatValue();
+    const message = createBaseFloatValue() as any;
     message.value = object.value ?? 0;
     return message;
   },
@@ -228,7 +228,7 @@ export const Int64Value: MessageFns<Int64Value> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseInt64Value();
+      const message = createBaseInt64Value() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -256,7 +256,7 @@ export const Int64Value: MessageFns<Int64Value> = {
     return Int64Value.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<Int64Value>): Int64Value {
-    const message = createBaseInt64Value();
+    const message = createBaseInt64Value() as any;
     message.value = object.value ?? 0;
     return message;
   },
@@ -283,7 +283,7 @@ export const UInt64Value: MessageFns<UInt64Value> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseUInt64Value();
+      const message = createBaseUInt64Value() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -311,7 +311,7 @@ export const UInt64Value: MessageFns<UInt64Value> = {
     return UInt64Value.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<UInt64Value>): UInt64Value {
-    const message = createBaseUInt64Value();
+    const message = createBaseUInt64Value() as any;
     message.value = object.value ?? 0;
     return message;
   },
@@ -338,7 +338,7 @@ export const Int32Value: MessageFns<Int32Value> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseInt32Value();
+      const message = createBaseInt32Value() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -366,7 +366,7 @@ export const Int32Value: MessageFns<Int32Value> = {
     return Int32Value.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<Int32Value>): Int32Value {
-    const message = createBaseInt32Value();
+    const message = createBaseInt32Value() as any;
     message.value = object.value ?? 0;
     return message;
   },
@@ -393,7 +393,7 @@ export const UInt32Value: MessageFns<UInt32Value> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseUInt32Value();
+      const message = createBaseUInt32Value() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -421,7 +421,7 @@ export const UInt32Value: MessageFns<UInt32Value> = {
     return UInt32Value.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<UInt32Value>): UInt32Value {
-    const message = createBaseUInt32Value();
+    const message = createBaseUInt32Value() as any;
     message.value = object.value ?? 0;
     return message;
   },
@@ -448,7 +448,7 @@ export const BoolValue: MessageFns<BoolValue> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseBoolValue();
+      const message = createBaseBoolValue() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -476,7 +476,7 @@ export const BoolValue: MessageFns<BoolValue> = {
     return BoolValue.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<BoolValue>): BoolValue {
-    const message = createBaseBoolValue();
+    const message = createBaseBoolValue() as any;
     message.value = object.value ?? false;
     return message;
   },
@@ -503,7 +503,7 @@ export const StringValue: MessageFns<StringValue> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseStringValue();
+      const message = createBaseStringValue() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -531,7 +531,7 @@ export const StringValue: MessageFns<StringValue> = {
     return StringValue.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<StringValue>): StringValue {
-    const message = createBaseStringValue();
+    const message = createBaseStringValue() as any;
     message.value = object.value ?? "";
     return message;
   },
@@ -558,7 +558,7 @@ export const BytesValue: MessageFns<BytesValue> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseBytesValue();
+      const message = createBaseBytesValue() as any;
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -586,7 +586,7 @@ export const BytesValue: MessageFns<BytesValue> = {
     return BytesValue.fromPartial(base ?? {});
   },
   fromPartial(object: DeepPartial<BytesValue>): BytesValue {
-    const message = createBaseBytesValue();
+    const message = createBaseBytesValue() as any;
     message.value = object.value ?? Buffer.alloc(0);
     return message;
   },
@@ -597,7 +597,8 @@ type Builtin = Date | Function | Uint8Array | string | number | boolean | undefi
 type DeepPartial<T> = T extends Builtin ? T
   : T extends globalThis.Array<infer U> ? globalThis.Array<DeepPartial<U>>
   : T extends ReadonlyArray<infer U> ? ReadonlyArray<DeepPartial<U>>
-  : T extends { $case: string; value: unknown } ? { $case: T["$case"]; value?: DeepPartial<T["value"]> }
+  : T extends { readonly $case: string; value: unknown }
+    ? { readonly $case: T["$case"]; value?: DeepPartial<T["value"]> }
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 

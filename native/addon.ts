@@ -1,0 +1,163 @@
+/**
+ * The addon as it was built, with what every call of it needs: checks of arguments, and failures as {@link NativeError}. The modules
+ * beside this one call it, each for one source file of src/.
+ */
+import { createRequire } from 'node:module';
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { ObjectLayout, PinnedLayout } from './layout.js';
+
+export interface RawMap {
+  info(): MapInfo;
+  lookup(key: Uint8Array): Uint8Array | undefined;
+  take(key: Uint8Array): Uint8Array | undefined;
+  update(key: Uint8Array, value: Uint8Array, flags: number): void;
+  remove(key: Uint8Array): boolean;
+  keys(max: number): Uint8Array;
+  updateBatch(keys: Uint8Array, values: Uint8Array): number;
+  close(): void;
+}
+export interface RawRing {
+  drain(max: number): Uint8Array[];
+  drainPacked(max: number, recordSize: number): Uint8Array;
+  close(): void;
+}
+interface RawAddon {
+  load(path: string, pinDir: string, rodata: Uint8Array, attachments: readonly Attachment[]): Promise<void>;
+  detach(pin: string): boolean;
+  openLink(pin: string): number;
+  detachLink(fd: number): void;
+  linkNetns(pin: string): number;
+  socket(netns: string, family: 4 | 6): number;
+  listen(netns: string, ip: string, port: number, backlog: number): number;
+  cookie(netns: string): bigint;
+  closeFd(fd: number): void;
+  resetOnClose(fd: number, on: boolean): void;
+  sendBuffer(fd: number, bytes: number): void;
+  destroyTcp(
+    netns: string,
+    ends: readonly [
+      localIp: string,
+      localPort: number,
+      remoteIp: string,
+      remotePort: number,
+      cookie: bigint,
+    ][],
+  ): number;
+  tcpConnections(netns: string, max: number): [string, number, string, number, number, bigint][];
+  objectLayout(path: string): ObjectLayout;
+  pinnedLayout(pin: string): PinnedLayout;
+  pinAgain(from: string, to: string): void;
+  chargesReader(path: string): boolean;
+  lock(path: string): number;
+  peerPid(fd: number): number;
+  Map: new (pin: string) => RawMap;
+  Ring: new (pin: string) => RawRing;
+}
+
+/**
+ * A program of the object, where it goes, and the path that its link is pinned at. For `sockmap`, `target` is the name of a
+ * map of the object, which holds the program for as long as it lives; `pin` is not used.
+ */
+export interface Attachment {
+  readonly program: string;
+  readonly kind: 'cgroup' | 'netns' | 'sockmap';
+  readonly target: string;
+  readonly pin: string;
+}
+
+export interface MapInfo {
+  readonly type: number;
+  readonly keySize: number;
+  /** Bytes of a whole value: for per-CPU maps one 8-byte-aligned value per possible CPU. */
+  readonly valueSize: number;
+  readonly maxEntries: number;
+  readonly id: number;
+}
+
+export type NativeErrorCode =
+  | 'NATIVE_ARGUMENT'
+  | 'NATIVE_NOT_BUILT'
+  | 'NATIVE_LAYOUT'
+  | 'NATIVE_VERIFIER'
+  | 'NATIVE_FULL'
+  | 'NATIVE_NOT_FOUND'
+  | 'NATIVE_NOT_A_NAMESPACE'
+  | 'NATIVE_PERMISSION'
+  | 'NATIVE_SYSTEM';
+
+export class NativeError extends Error {
+  override readonly name = 'NativeError';
+  constructor(
+    readonly code: NativeErrorCode,
+    message: string,
+    /** 0 where no system call failed. */
+    readonly errno: number,
+    /** libbpf's and the verifier's words, empty where there are none. */
+    readonly log: string,
+  ) {
+    super(message);
+  }
+}
+
+const errnoCodes: Readonly<Record<number, NativeErrorCode>> = {
+  1: 'NATIVE_PERMISSION',
+  2: 'NATIVE_NOT_FOUND',
+  7: 'NATIVE_FULL',
+  12: 'NATIVE_FULL',
+  13: 'NATIVE_PERMISSION',
+  24: 'NATIVE_FULL',
+  25: 'NATIVE_NOT_A_NAMESPACE',
+  28: 'NATIVE_FULL',
+  90: 'NATIVE_ARGUMENT',
+};
+
+export function translate(error: unknown): unknown {
+  if (!(error instanceof Error) || !('errno' in error)) return error;
+  const { message, errno, log } = error as Error & { errno: number; log: string };
+  let code = errnoCodes[errno] ?? 'NATIVE_SYSTEM';
+  if (log.includes('parameter mismatch')) code = 'NATIVE_LAYOUT';
+  else if (log.includes('BEGIN PROG LOAD LOG')) code = 'NATIVE_VERIFIER';
+  return new NativeError(code, message, errno, log);
+}
+
+export function run<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    throw translate(error);
+  }
+}
+
+export function refuse(what: string): never {
+  throw new NativeError('NATIVE_ARGUMENT', `${what} was given something else`, 0, '');
+}
+export function text(value: unknown, what: string): string {
+  return typeof value === 'string' && !value.includes('\0') ? value : refuse(`${what} (a string)`);
+}
+export function bytes(value: unknown, what: string): Uint8Array {
+  return value instanceof Uint8Array ? value : refuse(`${what} (bytes)`);
+}
+export function integer(value: unknown, min: number, max: number, what: string): number {
+  const ok = typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max;
+  return ok ? value : refuse(`${what} (an integer from ${min} to ${max})`);
+}
+
+/** The project's root: where bpf/build and native/build stand, seen from native/ or dist/native/. */
+export const projectRoot = ((): string => {
+  let dir = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(dir, 'native', 'binding.gyp')) && dirname(dir) !== dir) dir = dirname(dir);
+  return dir;
+})();
+
+let loaded: RawAddon | undefined;
+export function addon(): RawAddon {
+  if (loaded) return loaded;
+  const path = join(projectRoot, 'native', 'build', 'Release', 'weft.node');
+  if (!existsSync(path)) {
+    throw new NativeError('NATIVE_NOT_BUILT', `${path} is missing: run npm run build`, 0, '');
+  }
+  loaded = createRequire(import.meta.url)(path) as RawAddon;
+  return loaded;
+}

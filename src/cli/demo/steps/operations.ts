@@ -1,0 +1,110 @@
+/** Certificates are rotated, and programs of the mesh are restarted or not there. */
+import assert from 'node:assert/strict';
+import { sleep, until } from '../../../base/wait.js';
+import { programs, sh } from '../../run.js';
+import { agentProcess } from '../../standalone/testbed.js';
+import { denyIntruder, apiIp, apiVip, cacheIp, enrolled, id, pong, turnedAway, type Step } from '../stage.js';
+
+export const operationSteps: readonly Step[] = [
+  {
+    name: 'certificate-rotation',
+    title: 'The root is replaced in three phases; certificates change, connections do not notice',
+    run: async (stage) => {
+      const live = stage.connect('weft-web', apiVip, 6379);
+      await live.wait('connected');
+      const web = `node-a ${id('web')}`;
+      let before = await stage.serials();
+      const serials = [before.get(web) ?? ''];
+      const phases: Record<string, unknown>[] = [];
+      for (const phase of ['begin', 'switch', 'finish']) {
+        const args = ['rotate-root', '--state', stage.testbed.controlState(), '--phase', phase];
+        sh(process.execPath, [programs.control, ...args]);
+        // Both nodes have theirs before the next phase: that is what the phases are for.
+        before = await until(`new certificates on both nodes after ${phase}`, 8_000, async () => {
+          const now = await stage.serials();
+          return [...now].every(([key, serial]) => serial !== '' && serial !== before.get(key)) && now;
+        });
+        serials.push(before.get(web) ?? '');
+        const liveAnswers = (await live.ask('PING\r\n')).trim();
+        assert.equal(liveAnswers, pong, phase);
+        const fresh = await stage.ping('weft-web', apiVip, 6379);
+        assert.equal(fresh, pong, `a new connection after ${phase}`);
+        phases.push({ phase, certificatesReplaced: before.size, liveAnswers, newConnectionAnswers: fresh });
+      }
+      assert.equal(new Set(serials).size, 4);
+      live.end();
+      return { serials, phases };
+    },
+    tell: (e) =>
+      `web had ${(e['serials'] as string[]).length} certificates under two roots; one connection lived through all of them`,
+  },
+  {
+    name: 'agent-restart',
+    title:
+      'kill -9 of an agent: its proxied connections reset, new ones are refused, nothing slips by in clear',
+    run: async (stage) => {
+      const live = stage.connect('weft-web', apiVip, 6379);
+      await live.wait('connected');
+      assert.equal((await live.ask('PING\r\n')).trim(), pong);
+      await stage.testbed.stop(agentProcess('node-a'), 'SIGKILL');
+      const reset = await live.wait('error');
+      const outbound = await stage.ping('weft-web', apiIp, 6379);
+      assert.equal(outbound, 'ECONNREFUSED', 'refused at once');
+      // Neither through a tunnel from the other node nor in clear from what is in no mesh.
+      const inboundTunnel = await stage.ping('weft-api', cacheIp, 6379);
+      const inboundPlain = await stage.ping('weft-node-b', cacheIp, 6379);
+      for (const seen of [inboundTunnel, inboundPlain]) {
+        assert.ok(turnedAway.includes(seen), `nobody gets into its pods: ${seen}`);
+      }
+      stage.testbed.startAgent('node-a');
+      await stage.testbed.waitReady(enrolled);
+      const after = await until('all works again', 5_000, async () => {
+        const seen = await stage.ping('weft-web', apiVip, 6379);
+        return seen === pong && seen;
+      });
+      return {
+        liveConnectionSaw: reset.code,
+        newConnectionWhileDead: outbound,
+        inboundTunnelWhileDead: inboundTunnel,
+        inboundPlainWhileDead: inboundPlain,
+        afterRestart: after,
+      };
+    },
+    tell: (e) =>
+      `live: ${String(e['liveConnectionSaw'])}; new while dead: ${String(e['newConnectionWhileDead'])}; after the restart all works`,
+  },
+  {
+    name: 'control-plane-away',
+    title: 'The control plane is gone: everything goes on; what changed meanwhile is caught up',
+    run: async (stage) => {
+      await stage.testbed.stop('control', 'SIGKILL');
+      const during = await stage.ping('weft-web', apiVip, 6379);
+      assert.equal(during, pong);
+      stage.write('policy.yaml', denyIntruder);
+      await sleep(500);
+      const unaware = await stage.ping('weft-intruder', apiVip, 6379);
+      assert.equal(unaware, pong, 'the last state is kept');
+      await stage.testbed.startControl();
+      const returned = Date.now();
+      const caughtUp = await until('the change has arrived', 15_000, async () => {
+        const seen = await stage.ping('weft-intruder', apiVip, 6379);
+        return turnedAway.includes(seen) && seen;
+      });
+      const caughtUpAfterMs = Date.now() - returned;
+      stage.remove('policy.yaml');
+      const allowed = await until('and so has the next', 5_000, async () => {
+        const seen = await stage.ping('weft-intruder', apiVip, 6379);
+        return seen === pong && seen;
+      });
+      return {
+        newConnectionWhileAway: during,
+        intruderWhileAway: unaware,
+        intruderAfterReturn: caughtUp,
+        caughtUpAfterMs,
+        intruderAfterRemoval: allowed,
+      };
+    },
+    tell: (e) =>
+      `new connections worked without it; a policy written meanwhile held ${String(e['caughtUpAfterMs'])} ms after its return`,
+  },
+];

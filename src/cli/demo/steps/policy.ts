@@ -1,0 +1,105 @@
+/** What the destination sees of its client, and who is refused. */
+import assert from 'node:assert/strict';
+import { until } from '../../../base/wait.js';
+import { denyIntruder, apiVip, cacheVip, id, Live, pong, turnedAway, type Step } from '../stage.js';
+
+export const policySteps: readonly Step[] = [
+  {
+    name: 'addresses-preserved',
+    title: 'Neither side can tell: the client sees the address it dialled, the server sees the client',
+    run: async (stage) => {
+      const server = new Live('weft-api', ['listen', '9000']);
+      stage.lives.push(server);
+      await server.wait('listening');
+      const client = stage.connect('weft-web', apiVip, 9000);
+      const connected = await client.wait('connected');
+      await client.ask('hello');
+      const accepted = await server.wait('accepted');
+      assert.equal(connected.peer, `${apiVip}|9000`);
+      assert.equal(connected.local?.split('|')[0], '10.244.1.10');
+      assert.equal(accepted.peer?.replace('::ffff:', ''), connected.local);
+      client.end();
+      server.end();
+      return {
+        clientSeesPeer: connected.peer,
+        clientSeesItself: connected.local,
+        serverSeesClient: accepted.peer,
+        serverSeesItself: accepted.local,
+      };
+    },
+    tell: (e) => `client: ${String(e['clientSeesPeer'])}, server: ${String(e['serverSeesClient'])}`,
+  },
+  {
+    name: 'deny-by-identity',
+    title: 'A policy denies the identity of intruder, wherever it calls from',
+    run: async (stage) => {
+      const before = await stage.ping('weft-intruder', apiVip, 6379);
+      assert.equal(before, pong, 'intruder is allowed before');
+      const b = stage.records('node-b').length;
+      stage.write('policy.yaml', denyIntruder);
+      const intruderSaw = await until('intruder is refused', 5_000, async () => {
+        const seen = await stage.ping('weft-intruder', apiVip, 6379);
+        return turnedAway.includes(seen) && seen;
+      });
+      const record = await stage.record(
+        'node-b',
+        'the denial',
+        b,
+        (r) => r.path === 'refused' && r.source.identity === id('intruder'),
+      );
+      assert.equal(record.policy, 'shop/no-intruder');
+      const webSaw = await stage.ping('weft-web', apiVip, 6379);
+      assert.equal(webSaw, pong, 'web is allowed');
+      return {
+        intruderSawBefore: before,
+        intruderSaw,
+        webSaw,
+        policy: record.policy,
+        rule: record.rule,
+        sourceIdentity: record.source.identity,
+        destinationIdentity: record.destination.identity,
+        why: record.why,
+      };
+    },
+    tell: (e) => `${String(e['sourceIdentity'])} refused: ${String(e['why'])}; web is still served`,
+  },
+  {
+    name: 'policy-change-cuts-only-forbidden',
+    title: 'The same policy applied under live traffic cuts what it forbids, and nothing else',
+    run: async (stage) => {
+      stage.remove('policy.yaml');
+      await until(
+        'intruder is allowed again',
+        5_000,
+        async () => (await stage.ping('weft-intruder', apiVip, 6379)) === pong,
+      );
+      const lives = {
+        web: stage.connect('weft-web', apiVip, 6379),
+        intruder: stage.connect('weft-intruder', apiVip, 6379),
+        intruderSameNode: stage.connect('weft-intruder', cacheVip, 6379),
+      };
+      for (const live of Object.values(lives)) {
+        await live.wait('connected');
+        assert.equal((await live.ask('PING\r\n')).trim(), pong);
+      }
+      const started = Date.now();
+      stage.write('policy.yaml', denyIntruder);
+      const cut = await lives.intruder.wait('error');
+      const cutSameNode = await lives.intruderSameNode.wait('error');
+      const cutAfterMs = Date.now() - started;
+      const allowedAnswers = (await lives.web.ask('PING\r\n')).trim();
+      assert.equal(allowedAnswers, pong);
+      assert.equal(lives.web.closed, false);
+      lives.web.end();
+      stage.remove('policy.yaml');
+      return {
+        forbiddenSaw: cut.code,
+        forbiddenSameNodeSaw: cutSameNode.code,
+        cutAfterMs,
+        allowedAnswers,
+      };
+    },
+    tell: (e) =>
+      `intruder's connections saw ${String(e['forbiddenSaw'])} ${String(e['cutAfterMs'])} ms after the change; web's went on`,
+  },
+];

@@ -1,0 +1,166 @@
+/** Two pods of one node: the agent decides first, then the kernel relays, and balances Services. */
+import assert from 'node:assert/strict';
+import { sleep, until } from '../../../base/wait.js';
+import { agentProcess } from '../../standalone/testbed.js';
+import { denyIntruder, cacheIp, cacheVip, enrolled, id, pong, type Step } from '../stage.js';
+
+export const sameNodeSteps: readonly Step[] = [
+  {
+    name: 'same-node',
+    title:
+      'web calls cache on its own node for the first time: the agent decides and joins them, without TLS',
+    run: async (stage) => {
+      const a = stage.records('node-a').length;
+      const live = stage.connect('weft-web', cacheVip, 6379);
+      await live.wait('connected');
+      const answer = (await live.ask('PING\r\n')).trim();
+      live.end();
+      const record = await stage.record('node-a', 'the connection', a, ({ path }) => path === 'local');
+      assert.equal(record.destination.identity, id('cache'));
+      return {
+        answer,
+        path: record.path,
+        why: record.why,
+        sourceIdentity: record.source.identity,
+        destinationIdentity: record.destination.identity,
+      };
+    },
+    tell: (e) =>
+      `path ${String(e['path'])}, ${String(e['sourceIdentity'])} -> ${String(e['destinationIdentity'])}`,
+  },
+  {
+    name: 'same-node-spliced',
+    title: 'From then on the kernel carries it alone, past the agent and past TCP, identity and policy kept',
+    run: async (stage) => {
+      // The service may have led to the other endpoint a moment ago: this pair's verdict is asked for by its first connection.
+      await until('the kernel has the verdict', 5_000, async () => {
+        const allowed = (await stage.counters('node-a'))['kernel-allowed'] ?? 0;
+        assert.equal(await stage.ping('weft-web', cacheIp, 6379), pong);
+        return ((await stage.counters('node-a'))['kernel-allowed'] ?? 0) > allowed;
+      });
+      await sleep(200);
+      const a = stage.records('node-a').length;
+      const before = await stage.counters('node-a');
+      const live = stage.connect('weft-web', cacheIp, 6379);
+      const connected = await live.wait('connected');
+      const rounds = 100;
+      let written = 0;
+      for (let i = 0; i < rounds; i++) {
+        const request = `ECHO ${String(i).padStart(64, '0')}\r\n`;
+        written += request.length;
+        assert.match(await live.ask(request), /^\$64/);
+      }
+      live.end();
+      const record = await stage.record('node-a', 'the connection', a, ({ path }) => path === 'kernel');
+      const after = await stage.counters('node-a');
+      const takenByAgent = (after['in-outbound'] ?? 0) - (before['in-outbound'] ?? 0);
+      assert.equal(takenByAgent, 0, 'no connection went to the agent');
+      assert.equal(record.bytesSent, written);
+      // The answer to ECHO is as long as the request.
+      assert.equal(record.bytesReceived, written);
+      assert.equal(record.bytesSpliced, record.bytesSent + record.bytesReceived);
+      assert.equal(record.source.identity, id('web'));
+      assert.equal(record.destination.identity, id('cache'));
+      return {
+        path: record.path,
+        why: record.why,
+        bytesCountedByPrograms: record.bytesSent + record.bytesReceived,
+        bytesPastTcp: record.bytesSpliced,
+        connectionsTakenByAgent: takenByAgent,
+        clientSeesPeer: connected.peer,
+        sourceIdentity: record.source.identity,
+        destinationIdentity: record.destination.identity,
+      };
+    },
+    tell: (e) =>
+      `${String(e['bytesCountedByPrograms'])} bytes, ${String(e['bytesPastTcp'])} of them past TCP; the agent took ${String(e['connectionsTakenByAgent'])} connections`,
+  },
+  {
+    name: 'kernel-service-balancing',
+    title:
+      'connect() itself picks among the endpoints of the service cache; no address is translated on the way',
+    run: async (stage) => {
+      const call = async (): Promise<string> => (await stage.ping('weft-web', cacheVip, 6379)).trim();
+      // One verdict per endpoint; the agent gives each at the first connection that asks for it.
+      await until('both endpoints are known to the kernel', 10_000, async () => {
+        const a = stage.records('node-a').length;
+        for (let i = 0; i < 6; i++) assert.equal(await call(), pong);
+        await sleep(150);
+        const lines = stage
+          .records('node-a')
+          .slice(a)
+          .filter(({ dialled }) => dialled === `${cacheVip}:6379`);
+        // Six calls may all have met one of the two: that says nothing of the other.
+        const endpoints = new Set(lines.map(({ destination }) => destination.pod));
+        return endpoints.size === 2 && lines.every(({ path }) => path === 'kernel');
+      });
+      const a = stage.records('node-a').length;
+      const calls = 24;
+      let clientSeesPeer = '';
+      for (let i = 0; i < calls; i++) {
+        const live = stage.connect('weft-web', cacheVip, 6379);
+        clientSeesPeer = (await live.wait('connected')).peer ?? '';
+        assert.equal((await live.ask('PING\r\n')).trim(), pong);
+        live.end();
+      }
+      const mine = await until('all of them are logged', 5_000, () => {
+        const found = stage
+          .records('node-a')
+          .slice(a)
+          .filter(({ dialled, source }) => dialled === `${cacheVip}:6379` && source.pod === 'web');
+        return found.length >= calls && found;
+      });
+      const byPod: Record<string, number> = {};
+      for (const { path, destination } of mine) {
+        assert.equal(path, 'kernel');
+        byPod[destination.pod] = (byPod[destination.pod] ?? 0) + 1;
+      }
+      assert.deepEqual(Object.keys(byPod).sort(), ['cache', 'cache-2']);
+      assert.equal(clientSeesPeer, `${cacheVip}|6379`);
+      return { calls, byPod, clientSeesPeer, path: 'kernel' };
+    },
+    tell: (e) =>
+      `${String(e['calls'])} calls: ${Object.entries(e['byPod'] as Record<string, number>)
+        .map(([pod, n]) => `${n} to ${pod}`)
+        .join(', ')}; the client sees ${String(e['clientSeesPeer'])}`,
+  },
+  {
+    name: 'same-node-survives-agent-kill',
+    title: 'kill -9 of the agent and its restart: connections that the kernel carries notice nothing',
+    run: async (stage) => {
+      const live = stage.connect('weft-web', cacheIp, 6379);
+      await live.wait('connected');
+      const answers: Record<string, string> = { before: (await live.ask('PING\r\n')).trim() };
+      await stage.testbed.stop(agentProcess('node-a'), 'SIGKILL');
+      answers['whileDead'] = (await live.ask('PING\r\n')).trim();
+      const newWhileDead = await stage.ping('weft-web', cacheIp, 6379);
+      const undecided = await stage.ping('weft-intruder', cacheIp, 6379);
+      stage.testbed.startAgent('node-a');
+      await stage.testbed.waitReady(enrolled);
+      answers['afterRestart'] = (await live.ask('PING\r\n')).trim();
+      for (const answer of Object.values(answers)) assert.equal(answer, pong);
+      assert.equal(newWhileDead, pong, 'what was decided opens while the lease lasts');
+      assert.equal(undecided, 'ECONNREFUSED', 'what was not decided is refused');
+      // The new agent owns it: a policy cuts it.
+      stage.write(
+        'policy.yaml',
+        denyIntruder.replace('no-intruder', 'no-web').replace('shop/intruder', 'shop/web'),
+      );
+      const ended = await until('the policy cuts it', 5_000, () => live.find('error') ?? live.find('end'));
+      stage.remove('policy.yaml');
+      await until(
+        'web is allowed again',
+        5_000,
+        async () => (await stage.ping('weft-web', cacheIp, 6379)) === pong,
+      );
+      return {
+        answers,
+        newWhileDead,
+        undecidedWhileDead: undecided,
+        policyAfterRestart: ended.code ?? ended.event,
+      };
+    },
+    tell: (e) =>
+      `it answered before, while dead and after; new while dead: ${String(e['newWhileDead'])}; a policy of the new agent then cut it (${String(e['policyAfterRestart'])})`,
+  },
+];

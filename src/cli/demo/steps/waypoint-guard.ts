@@ -1,0 +1,154 @@
+/** There is no way around a waypoint, it is closed while it is not there, and another replica takes over without a failure. */
+import assert from 'node:assert/strict';
+import { sleep, until } from '../../../base/wait.js';
+import { startWaypoint, stopWaypoint, waypointProcess } from '../../standalone/waypoint.js';
+import { id, load, type Step } from '../stage.js';
+import {
+  ask,
+  certificateOf,
+  place,
+  pods,
+  refusedStatus,
+  requests,
+  second,
+  tunnel,
+  vip,
+  type Answer,
+} from './waypoint-client.js';
+
+export const waypointGuardSteps: readonly Step[] = [
+  {
+    name: 'waypoint-no-bypass',
+    title: 'Every way around the waypoint: by address, another Service, an own tunnel, from outside, by IPv6',
+    run: async (stage) => {
+      const ways: Record<string, string> = {};
+      const refuse = (way: string, answer: Answer): void => {
+        ways[way] = refusedStatus(answer);
+        assert.ok(answer.status === 0 || answer.status === 403, `${way}: ${answer.status} ${answer.body}`);
+      };
+      // By a pod's address, on the same node and on the other, v4 and v6: the waypoint's policy all the same.
+      for (const pod of pods) {
+        refuse(`intruder to ${pod}`, await ask('weft-intruder', `http://${pod}:8080/public/a`));
+        refuse(`web's POST to ${pod}`, await ask('weft-web', `http://${pod}:8080/public/a`, '-d', 'x'));
+      }
+      const byAddress = await ask('weft-web', `http://${pods[0]}:8080/public/a`);
+      assert.equal(byAddress.status, 200, 'what policy allows is allowed by address too');
+      // By another Service, that names no waypoint, and a headless one.
+      stage.write(
+        'side.yaml',
+        `kind: Service
+metadata: { name: echo-side, namespace: shop }
+spec: { selector: { app: echo }, clusterIPs: [10.96.0.29], ports: [{ port: 80, targetPort: 8080 }] }
+---
+kind: Service
+metadata: { name: echo-headless, namespace: shop }
+spec: { selector: { app: echo }, clusterIP: None, ports: [{ port: 8080 }] }
+`,
+      );
+      await until('the other Service is known', 10_000, async () => {
+        const answer = await ask('weft-web', 'http://10.96.0.29/public/a');
+        return answer.status === 200;
+      });
+      refuse('by another Service', await ask('weft-intruder', 'http://10.96.0.29/public/a'));
+      refuse('by another Service, POST', await ask('weft-web', 'http://10.96.0.29/public/a', '-d', 'x'));
+      // From what is in no mesh: the nodes themselves.
+      for (const node of ['weft-node-a', 'weft-node-b'])
+        for (const pod of pods) refuse(`${node} to ${pod}`, await ask(node, `http://${pod}:8080/public/a`));
+      // With a certificate of the mesh, in a tunnel of one's own.
+      const svid = certificateOf(stage, 'web');
+      const own = async (
+        way: string,
+        netns: string,
+        ...rest: [string, string, string, ...string[]]
+      ): Promise<void> => {
+        const answer = await tunnel(netns, svid, ...rest);
+        assert.equal(answer.opened, false, `${way}: ${answer.answer}`);
+        ways[way] = answer.why ?? '';
+      };
+      const echo = id('echo');
+      for (const pod of pods.map((text) => text.replace(/[[\]]/g, ''))) {
+        const authority = pod.includes(':') ? `[${pod}]:8080` : `${pod}:8080`;
+        await own(`an own tunnel to ${pod}`, 'weft-node-a', echo, pod, authority);
+        // Saying that it speaks for somebody makes nobody a waypoint.
+        await own(`the same, with a claim, ${pod}`, 'weft-node-a', echo, pod, authority, id('waypoint'));
+      }
+      await own(
+        'an own tunnel from a pod of the mesh',
+        'weft-intruder',
+        echo,
+        '10.244.2.60',
+        '10.244.2.60:8080',
+      );
+      // The waypoint carries what it serves, and nothing else.
+      const waypointIp = '10.244.2.200';
+      await own(
+        'the waypoint as a way to others',
+        'weft-node-a',
+        id('waypoint'),
+        waypointIp,
+        '10.244.2.10:6379',
+      );
+      stage.remove('side.yaml');
+      return { ways: Object.keys(ways).length, ...ways };
+    },
+    tell: (e) => `${String(e['ways'])} ways tried, each refused`,
+  },
+  {
+    name: 'waypoint-fail-closed',
+    title: 'kill -9 of the waypoint: its Service is closed, with a reason, and opens when it is back',
+    run: async (stage) => {
+      stage.remove('access.yaml');
+      await until(
+        'the policy is gone',
+        10_000,
+        async () => (await ask('weft-web', `http://${vip}/`)).status === 200,
+      );
+      const from = stage.records('node-a').length;
+      await stopWaypoint(stage.testbed, place, 'SIGKILL');
+      const dead: Record<string, string> = {};
+      for (const url of [`http://${vip}/`, ...pods.map((pod) => `http://${pod}:8080/`)]) {
+        const answer = await ask('weft-web', url);
+        assert.equal(answer.status, 0, `${url}: ${answer.body}`);
+        dead[url] = refusedStatus(answer);
+      }
+      const record = await stage.record('node-a', 'why', from, ({ path }) => path === 'refused');
+      const others = await stage.ping('weft-web', '10.96.0.12', 6379);
+      assert.equal(others, '+PONG', 'what stands behind no waypoint goes on');
+      await startWaypoint(stage.testbed, place);
+      await until(
+        'echo answers again',
+        10_000,
+        async () => (await ask('weft-web', `http://${vip}/`)).status === 200,
+      );
+      return { dead, code: record.code, why: record.why, others };
+    },
+    tell: (e) => `refused by every address: ${String(e['code'])}, "${String(e['why'])}"`,
+  },
+  {
+    name: 'waypoint-rolling-update',
+    title: 'Another replica takes over under load: no request fails',
+    run: async (stage) => {
+      const running = load(`http://${vip}/`);
+      await sleep(1_000);
+      await startWaypoint(stage.testbed, second);
+      // What every client's node knows of is what may be relied on: a rolling update waits likewise before it goes on.
+      await until('the new one serves', 30_000, async () => {
+        await ask('weft-web', `http://${vip}/`);
+        return requests(stage, second).length > 0;
+      });
+      await stopWaypoint(stage.testbed, place);
+      await sleep(1_000);
+      const { answered, failures, by } = await running.stop();
+      assert.deepEqual(failures, {});
+      assert.ok(answered > 100, `${answered} answered`);
+      const served = requests(stage, second).length;
+      assert.ok(served > 0, 'the new one has served');
+      assert.equal(stage.testbed.mark(waypointProcess(place)), undefined);
+      for (const file of ['gateway', 'split', 'retry', 'grpc']) stage.remove(`${file}.yaml`);
+      await stopWaypoint(stage.testbed, second);
+      return { answered, failures, by, servedByTheNewOne: served };
+    },
+    tell: (e) =>
+      `${String(e['answered'])} answered, none failed; ${String(e['servedByTheNewOne'])} by the new one`,
+  },
+];

@@ -1,0 +1,134 @@
+/**
+ * `npm run dev`: a testbed that follows the sources. At each change it builds what changed and replaces the programs that the
+ * change reaches. Ctrl-C removes the testbed.
+ *
+ *   node dist/src/cli/dev/main.js [-f MANIFESTS] [--state DIR]
+ *
+ * Edits of the manifests are in force at once. Without `-f` they are a copy of the demo's in the state directory, with the demo's
+ * applications, all of them in the mesh, and a waypoint for the Service `echo`.
+ */
+import { spawn } from 'node:child_process';
+import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { Command } from 'commander';
+import { errorText, WeftError } from '../../base/errors.js';
+import { sleep } from '../../base/wait.js';
+import { needMachine } from '../check.js';
+import { Stage } from '../demo/stage.js';
+import { distRoot } from '../run.js';
+import { testbedVariable } from '../standalone/ledger.js';
+import { interruption } from '../standalone/interruption.js';
+import { removeAbandoned, tearDown } from '../standalone/teardown.js';
+import { Testbed } from '../standalone/testbed.js';
+import { startPrograms } from '../standalone/up.js';
+import { changedPaths, restartsFor, takeSnapshot, type Snapshot } from './changes.js';
+import { drainMs, Programs } from './restart.js';
+
+const projectRoot = dirname(distRoot);
+const lookEveryMs = 400;
+
+const print = (line: string): void => console.log(`dev: ${line}`);
+
+/** Resolves once the sources differ from `known`, and no longer change. */
+async function nextChange(known: Snapshot): Promise<Snapshot> {
+  let last = known;
+  for (;;) {
+    await sleep(lookEveryMs);
+    const now = takeSnapshot(projectRoot);
+    const isSettled = changedPaths(last, now).length === 0;
+    if (isSettled && changedPaths(known, now).length > 0) return now;
+    last = now;
+  }
+}
+
+/** False where the build failed; its output has said why. */
+function build(script: 'build' | 'build:ts', state: string): Promise<boolean> {
+  return new Promise((done) => {
+    const child = spawn('npm', ['run', '--silent', script], {
+      cwd: projectRoot,
+      stdio: 'inherit',
+      // A removal of the testbed ends the build with it.
+      env: { ...process.env, [testbedVariable]: state },
+    });
+    child.on('error', () => done(false));
+    child.on('exit', (code) => done(code === 0));
+  });
+}
+
+/** Never resolves. A build that fails changes nothing that runs. */
+async function follow(programs: Programs, begin: Snapshot, state: string): Promise<never> {
+  for (let known = begin; ;) {
+    const now = await nextChange(known);
+    const paths = changedPaths(known, now);
+    known = now;
+    const more = paths.length > 3 ? ` and ${paths.length - 3} more` : '';
+    print(`${paths.slice(0, 3).join(', ')}${more} changed: building`);
+    const restarts = restartsFor(paths);
+    const beganMs = Date.now();
+    if (!(await build(restarts.native ? 'build' : 'build:ts', state))) {
+      print('the build FAILED: what runs stays');
+      continue;
+    }
+    print(`built in ${((Date.now() - beganMs) / 1000).toFixed(1)} s`);
+    await programs.restart(restarts);
+    print('up to date');
+  }
+}
+
+/** Returns the directory of the manifests. */
+function copyDemo(state: string): string {
+  const manifests = join(state, 'manifests');
+  mkdirSync(state, { recursive: true, mode: 0o700 });
+  cpSync(join(distRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
+  cpSync(join(projectRoot, 'docs', 'examples', 'waypoint', 'gateway.yaml'), join(manifests, 'gateway.yaml'));
+  writeFileSync(
+    join(manifests, 'namespace.yaml'),
+    'apiVersion: v1\nkind: Namespace\nmetadata: { name: shop, labels: { weft.dev/mesh: enabled } }\n',
+  );
+  return manifests;
+}
+
+async function dev(options: { from?: string; state: string }): Promise<void> {
+  const { interrupted, release } = interruption('the testbed is removed');
+  const state = resolve(options.state);
+  await removeAbandoned(state, 'another npm run dev is running');
+  const from = options.from === undefined ? copyDemo(state) : resolve(options.from);
+  const begin = takeSnapshot(projectRoot);
+  let testbed: Testbed | undefined;
+  try {
+    testbed = Testbed.create({ from, state, agentFlags: ['--drain-ms', String(drainMs)] });
+    if (options.from === undefined) new Stage(testbed, from, state).startApplications();
+    await Promise.race([startPrograms(testbed), interrupted]);
+    for (const node of testbed.topology.nodes)
+      print(`node ${node.name} in ${node.netns}: pods in ${node.pods.map(({ netns }) => netns).join(', ')}`);
+    print('run a program in a pod by: nsenter --net=/run/netns/NETNS -- PROGRAM');
+    print(`logs are in ${state}, manifests in ${from}`);
+    print('follows the sources; Ctrl-C removes the testbed');
+    await Promise.race([follow(new Programs(testbed, print), begin, state), interrupted]);
+  } catch (error) {
+    // What stood here before is not ours to remove.
+    if (error instanceof WeftError && error.code === 'WEFT_BED_EXISTS') throw error;
+    testbed?.close();
+    await tearDown(state);
+    if (!(error instanceof WeftError && error.code === 'WEFT_INTERRUPTED')) throw error;
+    print(error.message);
+  } finally {
+    release();
+  }
+}
+
+new Command('dev')
+  .description('a testbed whose programs follow the sources')
+  .option('-f, --from <dir>', "manifests; a copy of the demo's where absent")
+  .option('--state <dir>', 'where the testbed is written down', '/run/weft/dev')
+  .action(async (options: { from?: string; state: string }) => {
+    needMachine(options.from === undefined ? 'demo' : 'testbed');
+    await dev(options);
+    // A restart that was under way may still wait for something.
+    process.exit(0);
+  })
+  .parseAsync()
+  .catch((error: unknown) => {
+    console.error(`dev: ${errorText(error)}`);
+    process.exit(1);
+  });

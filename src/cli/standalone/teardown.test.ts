@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { until } from '../../base/wait.js';
+import type { Ledger } from './ledger.js';
+import { tearDown } from './teardown.js';
+
+const asRoot = process.getuid?.() === 0 ? {} : { skip: 'needs root' };
+
+test(
+  'a testbed that is removed takes its unwritten programs with it, and none of a testbed of that name elsewhere',
+  asRoot,
+  async () => {
+    const state = mkdtempSync(join(tmpdir(), 'weft-t-'));
+    const ledger: Ledger = {
+      owner: undefined,
+      from: state,
+      nodes: [],
+      netns: [],
+      instances: [],
+      waypoints: [],
+      processes: {},
+    };
+    writeFileSync(join(state, 'testbed.json'), JSON.stringify(ledger));
+    const start = (command: string, ...args: string[]): ChildProcess =>
+      spawn(command, args, { env: { ...process.env, WEFT_BED: state }, stdio: ['ignore', 'pipe', 'ignore'] });
+    const own = start('sleep', '60');
+    const other = start('unshare', '--mount', 'sh', '-c', 'echo begun; exec sleep 60');
+    try {
+      let said = '';
+      other.stdout?.on('data', (bytes: Buffer) => (said += bytes.toString()));
+      await until('the other has begun', 5_000, () => said !== '');
+      assert.equal(await tearDown(state), true);
+      await until('its own program has ended', 5_000, () => own.signalCode !== null);
+      assert.equal(other.signalCode, null);
+      assert.equal(other.exitCode, null);
+    } finally {
+      own.kill('SIGKILL');
+      other.kill('SIGKILL');
+      rmSync(state, { recursive: true, force: true });
+    }
+  },
+);

@@ -1,0 +1,334 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { BinaryWriter } from '@bufbuild/protobuf/wire';
+import { parseIp } from '../../model/address.js';
+import { parseSpiffeId } from '../../model/identity.js';
+import {
+  emptyMatch,
+  type AuthorizationPolicy,
+  type PolicyKey,
+  type PolicyMatch,
+} from '../../model/policy.js';
+import type { Route, RouteKey } from '../../model/route.js';
+import type { ServiceKey } from '../../model/workload.js';
+import { authorize, type ConnectionAttributes } from '../../policy/authorize.js';
+import { MeshState } from '../../state/store.js';
+import { closedWaypoint, readAddress } from '../codec/address.js';
+import { decodeNodePod } from '../codec/node-pod.js';
+import { readAuthorization, encodeAuthorization } from '../codec/policy.js';
+import { readRoute, encodeRoute } from '../codec/route.js';
+import { ignorableFrom, unknownFields } from '../codec/unknown-fields.js';
+import type { Mutable } from '../../../test/support/mutable.js';
+import * as pbAuth from '../gen/authorization.js';
+import * as pb from '../gen/workload.js';
+import * as pbWeft from '../gen/weft.js';
+
+const attributes = (account: string, port = 80): ConnectionAttributes => ({
+  identity: parseSpiffeId(`spiffe://cluster.local/ns/shop/sa/${account}`),
+  sourceIp: parseIp('10.0.0.1'),
+  destinationIp: parseIp('10.0.0.2'),
+  destinationPort: port,
+});
+const policy = (action: 'allow' | 'deny', ...matches: PolicyMatch[]): AuthorizationPolicy => ({
+  key: 'shop/p' as PolicyKey,
+  name: 'p',
+  namespace: 'shop',
+  scope: 'namespace',
+  services: [],
+  action,
+  dryRun: false,
+  rules: matches.map((match) => ({ clauses: [{ matches: [match] }] })),
+});
+const web = { ...emptyMatch, serviceAccounts: [{ namespace: 'shop', serviceAccount: 'web' }] };
+const db = { ...emptyMatch, serviceAccounts: [{ namespace: 'shop', serviceAccount: 'db' }] };
+
+/** A field that this version does not know, behind what is there (protobuf: fields may come in any order). */
+const withField = (bytes: Uint8Array, field: number): Uint8Array =>
+  Buffer.concat([
+    bytes,
+    new BinaryWriter()
+      .uint32(field << 3)
+      .uint32(1)
+      .finish(),
+  ]);
+/** Messages of `of`, at the path of fields, the first of each. */
+function inside(
+  bytes: Uint8Array,
+  path: readonly number[],
+  change: (bytes: Uint8Array) => Uint8Array,
+): Uint8Array {
+  const [field, ...rest] = path;
+  if (field === undefined) return change(bytes);
+  // Length-delimited fields are all that stands on these paths.
+  let at = 0;
+  const varint = (): number => {
+    let value = 0;
+    for (let shift = 0; ; shift += 7) {
+      const byte = bytes[at++] ?? 0;
+      value |= (byte & 0x7f) << shift;
+      if (byte < 0x80) return value;
+    }
+  };
+  while (at < bytes.length) {
+    const start = at;
+    const tag = varint();
+    if ((tag & 7) === 0) {
+      varint();
+      continue;
+    }
+    assert.equal(tag & 7, 2);
+    const length = varint();
+    const from = at;
+    at += length;
+    if (tag >> 3 !== field) continue;
+    const changed = inside(bytes.subarray(from, at), rest, change);
+    const writer = new BinaryWriter().uint32(tag).bytes(changed).finish();
+    return Buffer.concat([bytes.subarray(0, start), writer, bytes.subarray(at)]);
+  }
+  return assert.fail(`no field ${field}`);
+}
+const read = (
+  bytes: Uint8Array,
+  name = 'shop/p',
+): { value: AuthorizationPolicy; problems: readonly string[] } => {
+  const { value, problems } = readAuthorization(name, bytes, 'weft-system');
+  assert.ok(value);
+  return { value, problems };
+};
+const allowed = (value: AuthorizationPolicy, account: string): boolean =>
+  authorize([value], attributes(account)).allowed;
+
+test('of a policy that allows, a match with a restriction of a later version allows nothing, the others do', () => {
+  for (const path of [[5, 1, 2], [5, 1, 2, 11], [5, 1], [5]]) {
+    const bytes = inside(encodeAuthorization(policy('allow', web, db)), path, (part) => withField(part, 77));
+    const { value, problems } = read(bytes);
+    assert.equal(allowed(value, 'web'), false, path.join());
+    assert.equal(allowed(value, 'db'), true);
+    assert.match(problems.join(), /field 5\.0.*77 is not known/);
+    assert.equal(value.scope, 'namespace');
+  }
+});
+
+test('of a policy that denies, what is not understood denies no less', () => {
+  // A restriction: what is left of the match is wider.
+  const restricted = inside(encodeAuthorization(policy('deny', web)), [5, 1, 2], (part) =>
+    withField(part, 77),
+  );
+  assert.equal(allowed(read(restricted).value, 'web'), false);
+  assert.equal(allowed(read(restricted).value, 'db'), true);
+  // Another way to hold, beside what is known.
+  for (const path of [[5, 1], [5]]) {
+    const bytes = inside(encodeAuthorization(policy('deny', web)), path, (part) => withField(part, 77));
+    assert.equal(allowed(read(bytes).value, 'db'), false, path.join());
+  }
+  // A match of nothing but what is not known is not passed over.
+  const alone = inside(encodeAuthorization(policy('deny', emptyMatch)), [5, 1, 2], (part) =>
+    withField(part, 77),
+  );
+  assert.equal(allowed(read(alone).value, 'db'), false);
+});
+
+test('a string or path match of a later kind denies all where the policy denies, and allows nothing where it allows', () => {
+  const strange: pbAuth.Match = { ...pbAuth.Match.create(), principals: [{ matchType: undefined }] };
+  const strangePath: pbAuth.Match = {
+    ...pbAuth.Match.create(),
+    weft: {
+      match: pbAuth.Match.create(),
+      http: { ...pbAuth.HttpMatch.create(), paths: [{ path: undefined }] },
+    },
+  };
+  for (const one of [strange, strangePath])
+    for (const action of [pbAuth.Action.ALLOW, pbAuth.Action.DENY]) {
+      const bytes = pbAuth.Authorization.encode({
+        ...pbAuth.Authorization.create(),
+        ...{ name: 'p', namespace: 'shop', scope: pbAuth.Scope.NAMESPACE, action },
+        rules: [{ clauses: [{ matches: [one] }] }],
+      }).finish();
+      assert.equal(allowed(read(bytes).value, 'web'), false);
+      assert.equal(
+        authorize([read(bytes).value], { ...attributes('x'), identity: undefined }).allowed,
+        false,
+      );
+    }
+});
+
+test('an action, or a field of the policy itself, that is not known: it denies all in its scope', () => {
+  const message = pbAuth.Authorization.decode(encodeAuthorization(policy('allow', web)));
+  const action = pbAuth.Authorization.encode({ ...message, action: 7 as pbAuth.Action }).finish();
+  for (const bytes of [action, withField(encodeAuthorization(policy('allow', web)), 99)]) {
+    const { value } = read(bytes);
+    assert.equal(allowed(value, 'web'), false);
+    assert.deepEqual([value.scope, value.namespace, value.action], ['namespace', 'shop', 'deny']);
+  }
+});
+
+test('a scope that is not known is the namespace, and the mesh for the root namespace', () => {
+  const message = pbAuth.Authorization.decode(encodeAuthorization(policy('deny', web)));
+  const of = (namespace: string): AuthorizationPolicy =>
+    read(
+      pbAuth.Authorization.encode({ ...message, namespace, scope: 9 as pbAuth.Scope }).finish(),
+      `${namespace}/p`,
+    ).value;
+  assert.equal(of('shop').scope, 'namespace');
+  assert.equal(of('weft-system').scope, 'global');
+});
+
+test('a policy of which nothing can be read denies in the namespace of its name, and is removed by that name', () => {
+  const { value, problems } = read(Buffer.from([0xff, 0xff, 0xff]), 'shop/p');
+  assert.ok(problems.length > 0);
+  const state = new MeshState();
+  state.apply({ policies: [value] });
+  const of = (namespace: string): readonly AuthorizationPolicy[] =>
+    state.policiesFor({ namespace, policies: [] });
+  assert.equal(authorize(of('shop'), attributes('web')).allowed, false);
+  assert.equal(authorize(of('bank'), attributes('web')).allowed, true);
+  state.apply({ removedPolicies: ['shop/p'] });
+  assert.equal(of('shop').length, 0);
+  assert.equal(readAuthorization('', Buffer.from([0xff]), 'weft-system').value, undefined);
+});
+
+test('fields that only inform, by their number, are passed over', () => {
+  const bytes = withField(encodeAuthorization(policy('allow', web)), ignorableFrom);
+  assert.deepEqual(read(bytes), { value: policy('allow', web), problems: [] });
+  assert.deepEqual(unknownFields(withField(bytes, ignorableFrom - 1), { 5: true }).sort(), [
+    '1',
+    '1999',
+    '2',
+    '3',
+  ]);
+});
+
+const api = 'shop/api.shop.svc.cluster.local' as ServiceKey;
+const route: Route = {
+  key: 'HTTPRoute/shop/api' as RouteKey,
+  kind: 'http',
+  namespace: 'shop',
+  name: 'api',
+  createdMs: 1,
+  parents: [{ service: api, port: 80 }],
+  rules: [
+    {
+      matches: [{ path: { kind: 'prefix', value: '/v1' }, method: 'GET', headers: [], query: [] }],
+      filters: [{ kind: 'rewrite', hostname: 'x' }],
+      backends: [{ target: { kind: 'service', service: api, port: 80 }, weight: 1, filters: [] }],
+    },
+    {
+      matches: [{ path: { kind: 'prefix', value: '/v2' }, headers: [], query: [] }],
+      filters: [],
+      backends: [{ target: { kind: 'service', service: api, port: 80 }, weight: 1, filters: [] }],
+    },
+  ],
+};
+const isClosed = (one: Route['rules'][number] | undefined): boolean =>
+  one?.backends.length === 1 && one.backends[0]?.target.kind === 'invalid' && one.filters.length === 0;
+
+test('a filter, match or field that is not known voids its rule alone, which answers 500 to what it may be for', () => {
+  const change = (edit: (rule: Mutable<pbWeft.RouteRule>) => void): Uint8Array => {
+    const message = pbWeft.Route.decode(encodeRoute(route)) as Mutable<pbWeft.Route>;
+    assert.ok(message.rules[0]);
+    edit(message.rules[0]);
+    return pbWeft.Route.encode(message).finish();
+  };
+  const cases: readonly (readonly [Uint8Array, object])[] = [
+    [change((rule) => (rule.filters = [{ filter: undefined }])), { path: { kind: 'prefix', value: '/v1' } }],
+    [
+      inside(encodeRoute(route), [6, 3], (part) => withField(part, 50)),
+      { path: { kind: 'prefix', value: '/v1' } },
+    ],
+    [
+      inside(encodeRoute(route), [6], (part) => withField(part, 50)),
+      { path: { kind: 'prefix', value: '/v1' } },
+    ],
+    [change((rule) => Object.assign(rule.matches[0] ?? {}, { pathKind: 'glob' })), {}],
+    [
+      inside(encodeRoute(route), [6, 2], (part) => withField(part, 50)),
+      { path: { kind: 'prefix', value: '/v1' } },
+    ],
+  ];
+  for (const [bytes, path] of cases) {
+    const { value, problems } = readRoute('HTTPRoute/shop/api', bytes);
+    assert.ok(isClosed(value?.rules[0]), problems.join());
+    assert.deepEqual(value?.rules[0]?.matches, [{ ...path, method: 'GET', headers: [], query: [] }]);
+    assert.deepEqual(value?.rules[1], route.rules[1]);
+    assert.equal(value?.key, route.key);
+    assert.ok(problems.length > 0);
+  }
+});
+
+test('a kind of route that is not known closes its parents, and goes when its name goes', () => {
+  const message = pbWeft.Route.decode(encodeRoute(route));
+  const bytes = pbWeft.Route.encode({ ...message, kind: 'quic' }).finish();
+  const { value } = readRoute('QUICRoute/shop/api', bytes);
+  assert.deepEqual(value?.parents, route.parents);
+  assert.equal(value?.key, 'QUICRoute/shop/api');
+  assert.equal(value?.rules.length, 1);
+  assert.ok(isClosed(value?.rules[0]));
+  const whole = readRoute('HTTPRoute/shop/api', withField(encodeRoute(route), 90));
+  assert.ok(whole.value?.rules.every(isClosed), 'a field of the route itself');
+});
+
+const podIp = Buffer.from([10, 0, 0, 2]);
+const workload = (more: Partial<pb.Workload>): Uint8Array =>
+  pb.Address.encode({
+    type: {
+      $case: 'workload',
+      value: pb.Workload.fromPartial({
+        uid: 'Kubernetes//Pod/shop/api',
+        name: 'api',
+        namespace: 'shop',
+        addresses: [podIp],
+        tunnelProtocol: pb.TunnelProtocol.HBONE,
+        ...more,
+      }),
+    },
+  }).finish();
+
+test('a workload with a waypoint, tunnel or address of a later kind is reached by nobody, never in the open', () => {
+  const strange: Partial<pb.Workload>[] = [
+    { waypoint: { destination: undefined, hboneMtlsPort: 15008 } },
+    { tunnelProtocol: 9 as pb.TunnelProtocol },
+    { networkMode: 9 as pb.NetworkMode },
+    { addresses: [podIp, Buffer.from([1])] },
+    { trustDomain: 'NOT A DOMAIN' },
+  ];
+  for (const more of strange) {
+    const { value, problems } = readAddress('Kubernetes//Pod/shop/api', workload(more));
+    assert.ok(value?.kind === 'workload' && problems.length > 0, JSON.stringify(more));
+    assert.deepEqual(value.workload.waypoint, closedWaypoint);
+    assert.deepEqual(value.workload.addresses, ['10.0.0.2']);
+    assert.equal(value.workload.tunnel, 'hbone');
+    assert.equal(value.workload.healthy, false);
+  }
+  // Its addresses are the node's own.
+  const host = workload({ networkMode: pb.NetworkMode.HOST_NETWORK, tunnelProtocol: 9 as pb.TunnelProtocol });
+  assert.equal(readAddress('x', host).value, undefined);
+});
+
+test('a Service that is not understood is reached by nobody', () => {
+  const bytes = pb.Address.encode({
+    type: {
+      $case: 'service',
+      value: pb.Service.fromPartial({
+        namespace: 'shop',
+        hostname: 'api.shop.svc.cluster.local',
+        addresses: [{ network: '', address: podIp }],
+        ports: [{ servicePort: 80, targetPort: 8080 }],
+        waypoint: { destination: undefined, hboneMtlsPort: 15008 },
+      }),
+    },
+  }).finish();
+  const { value } = readAddress('shop/api.shop.svc.cluster.local', bytes);
+  assert.ok(value?.kind === 'service');
+  assert.deepEqual(value.service.waypoint, closedWaypoint);
+  assert.equal(value.service.addresses.length, 1);
+});
+
+test('what a later version restricts of a pod is refused: the pod stays as it was', () => {
+  const pod = pbWeft.NodePod.encode({
+    ...pbWeft.NodePod.create(),
+    ...{ uid: 'u', name: 'n', namespace: 's', identity: 'spiffe://cluster.local/ns/s/sa/a' },
+  }).finish();
+  assert.ok(decodeNodePod(pod).ok);
+  assert.equal(decodeNodePod(withField(pod, 40)).ok, false);
+  assert.ok(decodeNodePod(withField(pod, ignorableFrom)).ok);
+});

@@ -1,0 +1,78 @@
+/** Weft's own resources for one node's agent or a waypoint: pods to enroll, pods left out and why, enrolled namespaces, the version of the roots. */
+import type { Decoded } from '../../base/errors.js';
+import { ipFromBytes, parseCidr } from '../../model/address.js';
+import { parseSpiffeId } from '../../model/identity.js';
+import type { NodePod, UncapturedPod, UncapturedReason } from '../../model/node-pod.js';
+import type { WorkloadUid } from '../../model/workload.js';
+import { nodePodShape } from '../gen/shapes.js';
+import * as pb from '../gen/weft.js';
+import { attempt, bytesOf, need } from './decoding.js';
+import { unknownFields } from './unknown-fields.js';
+
+export function encodeNodePod(pod: NodePod): Uint8Array {
+  return pb.NodePod.encode({
+    ...pod,
+    addresses: pod.addresses.map(bytesOf),
+    excludeOutboundCidrs: pod.excludeOutboundCidrs.map(({ ip, prefixLength }) => `${ip}/${prefixLength}`),
+    outboundUnknownRefused: pod.outboundUnknown === 'refuse',
+    plaintextWithoutAgent: pod.agentDown === 'plaintext',
+    sameNodeEncrypted: pod.sameNode === 'encrypted',
+  }).finish();
+}
+
+export function decodeNodePod(bytes: Uint8Array): Decoded<NodePod> {
+  return attempt(() => {
+    const { outboundUnknownRefused, plaintextWithoutAgent, sameNodeEncrypted, ...message } =
+      pb.NodePod.decode(bytes);
+    // It may restrict what the pod is let do: the pod stays as it was, a new one waits.
+    const [unknown] = unknownFields(bytes, nodePodShape);
+    if (unknown !== undefined) throw new Error(`field ${unknown} is not known`);
+    return {
+      ...message,
+      uid: need(message.uid, 'uid') as WorkloadUid,
+      name: need(message.name, 'name'),
+      namespace: need(message.namespace, 'namespace'),
+      identity: parseSpiffeId(message.identity),
+      addresses: message.addresses.map(ipFromBytes),
+      excludeOutboundCidrs: message.excludeOutboundCidrs.map(parseCidr),
+      outboundUnknown: outboundUnknownRefused ? 'refuse' : 'allow',
+      agentDown: plaintextWithoutAgent ? 'plaintext' : 'refuse',
+      sameNode: sameNodeEncrypted ? 'encrypted' : 'kernel',
+    };
+  });
+}
+
+export function encodeUncapturedPod(pod: UncapturedPod): Uint8Array {
+  return pb.UncapturedPod.encode(pod).finish();
+}
+
+export function decodeUncapturedPod(bytes: Uint8Array): Decoded<UncapturedPod> {
+  return attempt(() => {
+    const message = pb.UncapturedPod.decode(bytes);
+    return {
+      ...message,
+      uid: need(message.uid, 'uid') as WorkloadUid,
+      name: need(message.name, 'name'),
+      namespace: need(message.namespace, 'namespace'),
+      // A reason that a newer control plane gives is shown as it is.
+      reason: need(message.reason, 'reason') as UncapturedReason,
+    };
+  });
+}
+
+export function encodeEnrolledNamespace(name: string): Uint8Array {
+  return pb.EnrolledNamespace.encode({ name }).finish();
+}
+
+export function decodeEnrolledNamespace(bytes: Uint8Array): Decoded<string> {
+  return attempt(() => need(pb.EnrolledNamespace.decode(bytes).name, 'name'));
+}
+
+/** @param version of the trusted roots */
+export function encodeTrust(version: string): Uint8Array {
+  return pb.Trust.encode({ version }).finish();
+}
+
+export function decodeTrust(bytes: Uint8Array): Decoded<string> {
+  return attempt(() => need(pb.Trust.decode(bytes).version, 'version'));
+}

@@ -1,0 +1,261 @@
+/**
+ * Authorization policies (istio.security.Authorization), to bytes for the control plane and from bytes for its clients. What is not
+ * understood of a policy denies, within what the policy is for.
+ */
+import { errorText, type Decoded } from '../../base/errors.js';
+import { ipFromBytes, type Cidr } from '../../model/address.js';
+import {
+  emptyMatch,
+  isEmptyMatch,
+  type AuthorizationPolicy,
+  type HttpMatch,
+  type PolicyKey,
+  type PolicyMatch,
+  type PolicyPath,
+  type StringMatch,
+} from '../../model/policy.js';
+import * as pb from '../gen/authorization.js';
+import { authorizationShape } from '../gen/shapes.js';
+import { bytesOf, namesOf, need, strict, type ReadResult } from './decoding.js';
+import { unknownFields } from './unknown-fields.js';
+
+type Scope = AuthorizationPolicy['scope'];
+type Action = AuthorizationPolicy['action'];
+const scopes: Readonly<Record<Scope, pb.Scope>> = {
+  global: pb.Scope.GLOBAL,
+  namespace: pb.Scope.NAMESPACE,
+  workload: pb.Scope.WORKLOAD_SELECTOR,
+};
+const actions: Readonly<Record<Action, pb.Action>> = { allow: pb.Action.ALLOW, deny: pb.Action.DENY };
+const scopeNames = namesOf(scopes);
+const actionNames = namesOf(actions);
+
+/** Holds for every connection: none goes to port 0, and a match without fields would be passed over. */
+const always: PolicyMatch = { ...emptyMatch, notDestinationPorts: [0] };
+const never: PolicyMatch = {
+  ...emptyMatch,
+  principals: [{ kind: 'presence' }],
+  notPrincipals: [{ kind: 'presence' }],
+};
+
+const encodeString = (m: StringMatch): pb.StringMatch => ({
+  matchType: m.kind === 'presence' ? { $case: 'presence', value: {} } : { $case: m.kind, value: m.value },
+});
+const encodeBlock = (c: Cidr): pb.Address => ({ address: bytesOf(c.ip), length: c.prefixLength });
+
+const encodeLayer4 = ({ http: _, ...m }: PolicyMatch): pb.Match => ({
+  ...m,
+  namespaces: m.namespaces.map(encodeString),
+  notNamespaces: m.notNamespaces.map(encodeString),
+  principals: m.principals.map(encodeString),
+  notPrincipals: m.notPrincipals.map(encodeString),
+  sourceIps: m.sourceIps.map(encodeBlock),
+  notSourceIps: m.notSourceIps.map(encodeBlock),
+  destinationIps: m.destinationIps.map(encodeBlock),
+  notDestinationIps: m.notDestinationIps.map(encodeBlock),
+  weft: undefined,
+});
+
+const encodePath = (p: PolicyPath): pb.PathMatch => ({
+  path: p.kind === 'template' ? { $case: 'template', value: p } : { $case: p.kind, value: p.value },
+});
+const encodeHttp = (m: HttpMatch): pb.HttpMatch => ({
+  ...m,
+  paths: m.paths.map(encodePath),
+  notPaths: m.notPaths.map(encodePath),
+  hosts: m.hosts.map(encodeString),
+  notHosts: m.notHosts.map(encodeString),
+  headers: m.headers.map((header) => ({ ...header, values: header.values.map(encodeString) })),
+});
+
+/**
+ * A reader that does not know `weft` sees the layer 4 fields alone: they must allow nothing that the match would not allow, and
+ * deny all that it could deny.
+ */
+function encodeMatch(m: PolicyMatch, action: AuthorizationPolicy['action']): pb.Match {
+  const real = encodeLayer4(m);
+  if (!m.http) return real;
+  const weft = { match: real, http: encodeHttp(m.http) };
+  if (action === 'allow') {
+    return { ...encodeLayer4(never), weft };
+  }
+  const { http: _, ...layer4 } = m;
+  // An empty match is passed over by other readers.
+  return { ...(isEmptyMatch(layer4) ? encodeLayer4(always) : real), weft };
+}
+
+export function encodeAuthorization(p: AuthorizationPolicy): Uint8Array {
+  return pb.Authorization.encode({
+    ...p,
+    scope: scopes[p.scope],
+    action: actions[p.action],
+    rules: p.rules.map(({ clauses }) => ({
+      clauses: clauses.map(({ matches }) => ({ matches: matches.map((one) => encodeMatch(one, p.action)) })),
+    })),
+    weftServices: p.services,
+  }).finish();
+}
+
+function decodeString(match: pb.StringMatch): StringMatch {
+  // A kind of a later version must not be skipped: a DENY would no longer deny.
+  if (!match.matchType) throw new Error('string match of an unknown kind');
+  if (match.matchType.$case === 'presence') return { kind: 'presence' };
+  return { kind: match.matchType.$case, value: match.matchType.value };
+}
+
+function decodeBlock({ address, length }: pb.Address): Cidr {
+  const ip = ipFromBytes(address);
+  if (length > address.length * 8) throw new Error(`prefix length ${length} is out of range`);
+  return { ip, prefixLength: length };
+}
+
+/** Field by field, no spread: a field that only the message has would make a match count as one with fields, and nothing would check it. */
+function decodeLayer4(m: pb.Match): PolicyMatch {
+  return {
+    namespaces: m.namespaces.map(decodeString),
+    notNamespaces: m.notNamespaces.map(decodeString),
+    principals: m.principals.map(decodeString),
+    notPrincipals: m.notPrincipals.map(decodeString),
+    sourceIps: m.sourceIps.map(decodeBlock),
+    notSourceIps: m.notSourceIps.map(decodeBlock),
+    destinationIps: m.destinationIps.map(decodeBlock),
+    notDestinationIps: m.notDestinationIps.map(decodeBlock),
+    destinationPorts: m.destinationPorts,
+    notDestinationPorts: m.notDestinationPorts,
+    serviceAccounts: m.serviceAccounts,
+    notServiceAccounts: m.notServiceAccounts,
+  };
+}
+
+function decodePath({ path: message }: pb.PathMatch): PolicyPath {
+  if (!message) throw new Error('path match of an unknown kind');
+  if (message.$case !== 'template') return { kind: message.$case, value: message.value };
+  const { segments } = message.value;
+  if (segments.length === 0) throw new Error('path template without segments');
+  if (segments.slice(0, -1).includes('**')) throw new Error('** is not the last segment of its template');
+  return { kind: 'template', segments };
+}
+
+const decodeHttp = (m: pb.HttpMatch): HttpMatch => ({
+  methods: m.methods,
+  notMethods: m.notMethods,
+  paths: m.paths.map(decodePath),
+  notPaths: m.notPaths.map(decodePath),
+  hosts: m.hosts.map(decodeString),
+  notHosts: m.notHosts.map(decodeString),
+  headers: m.headers.map(({ name, values, negated }) => ({
+    name: need(name, 'header name'),
+    values: values.map(decodeString),
+    negated,
+  })),
+});
+
+/** What stands beside `weft` is for those who do not know it. */
+function decodeMatch(m: pb.Match): PolicyMatch {
+  if (!m.weft) return decodeLayer4(m);
+  if (!m.weft.match || m.weft.match.weft) throw new Error("weft's match is none");
+  return { ...decodeLayer4(m.weft.match), ...(m.weft.http ? { http: decodeHttp(m.weft.http) } : {}) };
+}
+
+type Rule = AuthorizationPolicy['rules'][number];
+
+/** The rules; of what is not understood in them, one that allows never holds and one that denies always does. */
+function rulesOf(
+  rules: readonly pb.Rule[],
+  denies: boolean,
+  unknown: readonly string[],
+  problem: (text: string) => void,
+): Rule[] {
+  const worst = denies ? always : never;
+  /** Whether an unknown field is of this very message, not of one in it. */
+  const isUnknownIn = (at: string): boolean =>
+    unknown.some((path) => path.startsWith(at) && !path.slice(at.length).includes('/'));
+  return rules.map(({ clauses }, r) => {
+    if (isUnknownIn(`5.${r}/`)) return { clauses: [{ matches: [worst] }] };
+    return {
+      clauses: clauses.map(({ matches }, c) => {
+        const at = `5.${r}/1.${c}/`;
+        if (isUnknownIn(at)) return { matches: [worst] };
+        return {
+          matches: matches.map((one, m) => {
+            const inPart = unknown.some((path) => path.startsWith(`${at}2.${m}/`));
+            try {
+              const known = decodeMatch(one);
+              if (!inPart) return known;
+              // A further restriction: without it a match holds for more, which is right where it denies.
+              return denies && !isEmptyMatch(known) ? known : worst;
+            } catch (error) {
+              problem(errorText(error));
+              return worst;
+            }
+          }),
+        };
+      }),
+    };
+  });
+}
+
+/**
+ * A policy, closed where it is not understood: its rules as rulesOf() says; as a whole (action, a field of its own) it denies all in its
+ * scope; a scope that is not understood is its namespace, and the mesh where that is the root namespace; a policy of which nothing can
+ * be read denies in the namespace that the resource's name has.
+ * @param name of the resource, `<namespace>/<name>`
+ * @param root the root namespace, whose policies are the mesh's
+ */
+export function readAuthorization(
+  name: string,
+  bytes: Uint8Array,
+  root: string,
+): ReadResult<AuthorizationPolicy> {
+  const problems: string[] = [];
+  const problem = (text: string): void => void (problems.includes(text) || problems.push(text));
+  const slash = name.indexOf('/');
+  const named = { namespace: name.slice(0, Math.max(slash, 0)), name: name.slice(slash + 1) };
+  let message: pb.Authorization;
+  let unknown: readonly string[] = [];
+  try {
+    message = pb.Authorization.decode(bytes);
+    unknown = unknownFields(bytes, authorizationShape);
+  } catch (error) {
+    if (named.name === '') return { value: undefined, problems: [errorText(error)] };
+    problem(errorText(error));
+    // Wider than the policy was, perhaps: nobody can tell.
+    message = {
+      ...pb.Authorization.create(),
+      ...named,
+      scope: -1 as pb.Scope,
+      action: -1 as pb.Action,
+    };
+  }
+  if (message.name === '') {
+    problem('name is empty');
+    if (named.name === '') return { value: undefined, problems };
+    message = { ...message, ...named };
+  }
+  for (const path of unknown) problem(`field ${path} is not known`);
+  let scope = scopeNames.get(message.scope);
+  if (!scope) {
+    problem('scope of an unknown kind');
+    scope = message.namespace === root || message.namespace === '' ? 'global' : 'namespace';
+  }
+  const action = actionNames.get(message.action);
+  if (!action) problem('action of an unknown kind');
+  const isWhole = action !== undefined && !unknown.some((path) => !path.includes('/'));
+  const rules = isWhole ? rulesOf(message.rules, action === 'deny', unknown, problem) : [{ clauses: [] }];
+  const value: AuthorizationPolicy = {
+    key: `${message.namespace}/${message.name}` as PolicyKey,
+    name: message.name,
+    namespace: message.namespace,
+    scope,
+    action: isWhole ? action : 'deny',
+    rules,
+    services: message.weftServices,
+    dryRun: message.dryRun,
+  };
+  return { value, problems };
+}
+
+/** A policy that is understood as a whole. */
+export function decodeAuthorization(bytes: Uint8Array): Decoded<AuthorizationPolicy> {
+  return strict(readAuthorization('', bytes, ''));
+}

@@ -1,0 +1,254 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  emptyMatch,
+  type AuthorizationPolicy,
+  type PolicyKey,
+  type PolicyMatch,
+} from '../../model/policy.js';
+import type { Route, RouteKey } from '../../model/route.js';
+import type { ServiceKey } from '../../model/workload.js';
+import { service as serviceAt, workload as workloadAt } from '../../../test/support/mesh.js';
+import { decodeAddress, encodeService, encodeWorkload } from '../codec/address.js';
+import { decodeAuthorization, encodeAuthorization } from '../codec/policy.js';
+import { decodeRoute, encodeRoute } from '../codec/route.js';
+import * as pbAuth from '../gen/authorization.js';
+import * as pbWeft from '../gen/weft.js';
+import { Address } from '../gen/workload.js';
+import type { Mutable } from '../../../test/support/mutable.js';
+import { scopeExtension } from '../types.js';
+
+const api = 'shop/api.shop.svc.cluster.local' as ServiceKey;
+const headers = { set: [{ name: 'a', value: '1' }], add: [{ name: 'b', value: '2' }], remove: ['c'] };
+
+const route: Route = {
+  key: 'HTTPRoute/shop/api' as RouteKey,
+  kind: 'http',
+  namespace: 'shop',
+  name: 'api',
+  createdMs: 1_700_000_000_123,
+  parents: [{ service: api }, { service: api, port: 80 }],
+  rules: [
+    {
+      name: 'first',
+      matches: [
+        {
+          path: { kind: 'prefix', value: '/v1' },
+          method: 'GET',
+          headers: [{ kind: 'regex', name: 'x', value: 'a.*' }],
+          query: [{ kind: 'exact', name: 'q', value: '' }],
+        },
+        { path: { kind: 'suffix', value: '/Method' }, headers: [], query: [] },
+        { headers: [], query: [] },
+      ],
+      filters: [
+        { kind: 'request-headers', ...headers },
+        { kind: 'response-headers', ...headers },
+        {
+          kind: 'redirect',
+          scheme: 'https',
+          hostname: 'x.test',
+          port: 443,
+          path: { kind: 'full', value: '' },
+          statusCode: 301,
+        },
+        { kind: 'redirect', statusCode: 302 },
+        { kind: 'rewrite', hostname: 'y.test', path: { kind: 'prefix', value: '/v2' } },
+        {
+          kind: 'mirror',
+          backend: { kind: 'service', service: api, port: 81 },
+          numerator: 1,
+          denominator: 3,
+        },
+        {
+          kind: 'cors',
+          allowOrigins: ['*'],
+          allowMethods: ['GET'],
+          allowHeaders: ['x'],
+          exposeHeaders: ['y'],
+          allowCredentials: true,
+          maxAgeS: 5,
+        },
+      ],
+      backends: [
+        { target: { kind: 'service', service: api, port: 80 }, weight: 0, filters: [] },
+        {
+          target: { kind: 'invalid', reason: 'no Service' },
+          weight: 1,
+          filters: [{ kind: 'response-headers', ...headers }],
+        },
+      ],
+      requestTimeoutMs: 0,
+      backendRequestTimeoutMs: 1500,
+      idleTimeouts: { streamIdleMs: 0 },
+      retry: { codes: [500, 503], attempts: 2, backoffMs: 100 },
+      sessionPersistence: { kind: 'cookie', name: 's', absoluteTimeoutMs: 3_600_000, permanent: true },
+    },
+    {
+      matches: [],
+      filters: [],
+      backends: [],
+      idleTimeouts: { bodyIdleMs: 1, streamIdleMs: 2 },
+      retry: { codes: [] },
+    },
+  ],
+};
+
+test('a route is what it was after it was told', () => {
+  assert.deepEqual(decodeRoute(encodeRoute(route)), { ok: true, value: route });
+});
+
+test('what a route asks for and this version does not know is an error, never passed over', () => {
+  const refused = (change: (message: Mutable<pbWeft.Route>) => void, why: RegExp): void => {
+    const message = pbWeft.Route.decode(encodeRoute(route)) as Mutable<pbWeft.Route>;
+    change(message);
+    const decoded = decodeRoute(pbWeft.Route.encode(message).finish());
+    assert.ok(!decoded.ok);
+    assert.match(decoded.errors.join(), why);
+  };
+  const rule = (message: Mutable<pbWeft.Route>): Mutable<pbWeft.RouteRule> => {
+    assert.ok(message.rules[0]);
+    return message.rules[0];
+  };
+  const match = (message: Mutable<pbWeft.Route>): Mutable<pbWeft.RouteMatch> => {
+    const found = rule(message).matches[0];
+    assert.ok(found);
+    return found;
+  };
+  refused((m) => (m.kind = 'udp'), /route of unknown kind "udp"/);
+  refused((m) => (m.namespace = ''), /namespace is empty/);
+  refused((m) => (match(m).pathKind = 'glob'), /path match of unknown kind/);
+  refused(
+    (m) => void (match(m).headers = [{ kind: 'glob', name: 'x', value: '' }]),
+    /value match of unknown/,
+  );
+  refused((m) => (rule(m).filters = [{ filter: undefined }]), /filter of unknown kind/);
+  refused((m) => (rule(m).backends = [{ target: undefined, weight: 1, filters: [] }]), /without target/);
+  refused((m) => {
+    rule(m).filters = [
+      { filter: { $case: 'rewrite', value: { hostname: '', path: { kind: 'suffix', value: '' } } } },
+    ];
+  }, /path change of unknown kind/);
+  refused((m) => {
+    rule(m).filters = [
+      { filter: { $case: 'mirror', value: { backend: undefined, numerator: 1, denominator: 0 } } },
+    ];
+  }, /without denominator/);
+  refused((m) => (m.parents = [{ service: api, port: 70_000 }]), /out of range/);
+});
+
+const http: PolicyMatch['http'] = {
+  methods: ['GET'],
+  notMethods: ['PUT'],
+  paths: [
+    { kind: 'exact', value: '/a' },
+    { kind: 'template', segments: ['users', '*', '**'] },
+  ],
+  notPaths: [{ kind: 'suffix', value: '.php' }],
+  hosts: [{ kind: 'exact', value: 'api' }],
+  notHosts: [{ kind: 'presence' }],
+  headers: [{ name: 'x', values: [{ kind: 'prefix', value: 'a' }], negated: true }],
+};
+const policy = (action: 'allow' | 'deny', match: PolicyMatch): AuthorizationPolicy => ({
+  key: 'shop/p' as PolicyKey,
+  name: 'p',
+  namespace: 'shop',
+  scope: 'workload',
+  services: [api],
+  action,
+  dryRun: false,
+  rules: [{ clauses: [{ matches: [match] }] }],
+});
+/** As a reader sees it that skips what it does not know. */
+const foreign = (policy: AuthorizationPolicy): pbAuth.Match => {
+  const message = pbAuth.Authorization.decode(encodeAuthorization(policy));
+  const found = message.rules[0]?.clauses[0]?.matches[0];
+  assert.ok(found?.weft);
+  const { weft: _, ...known } = found;
+  return { ...pbAuth.Match.create(), ...known };
+};
+const presence = [{ matchType: { $case: 'presence', value: {} } }];
+
+test('a policy is what it was after it was told, with and without requests', () => {
+  for (const action of ['allow', 'deny'] as const) {
+    for (const match of [emptyMatch, { ...emptyMatch, destinationPorts: [80] }]) {
+      for (const told of [policy(action, match), policy(action, { ...match, http })])
+        assert.deepEqual(decodeAuthorization(encodeAuthorization(told)), { ok: true, value: told });
+    }
+  }
+});
+
+test('who does not know of requests allows nothing that depends on them', () => {
+  const seen = foreign(policy('allow', { ...emptyMatch, destinationPorts: [80], http }));
+  assert.deepEqual(seen, { ...pbAuth.Match.create(), principals: presence, notPrincipals: presence });
+});
+
+test('who does not know of requests denies all that might be denied', () => {
+  const seen = foreign(policy('deny', { ...emptyMatch, destinationPorts: [80], http }));
+  assert.deepEqual(seen, { ...pbAuth.Match.create(), destinationPorts: [80] });
+  // Passed over, an empty match would deny nothing.
+  assert.deepEqual(foreign(policy('deny', { ...emptyMatch, http })), {
+    ...pbAuth.Match.create(),
+    notDestinationPorts: [0],
+  });
+});
+
+test('a policy whose requests cannot be read is refused: read in part it could allow more', () => {
+  const refused = (weft: pbAuth.WeftMatch, why: RegExp): void => {
+    const decoded = decodeAuthorization(
+      pbAuth.Authorization.encode({
+        ...pbAuth.Authorization.create(),
+        name: 'p',
+        namespace: 'shop',
+        rules: [{ clauses: [{ matches: [{ ...pbAuth.Match.create(), weft }] }] }],
+      }).finish(),
+    );
+    assert.ok(!decoded.ok);
+    assert.match(decoded.errors.join(), why);
+  };
+  const empty = pbAuth.Match.create();
+  const of = (paths: pbAuth.PathMatch[]): pbAuth.WeftMatch => ({
+    match: empty,
+    http: { ...pbAuth.HttpMatch.create(), paths },
+  });
+  const template = (...segments: string[]): pbAuth.PathMatch => ({
+    path: { $case: 'template', value: { segments } },
+  });
+  refused(of([{ path: undefined }]), /path match of an unknown kind/);
+  refused(of([template('**', 'a')]), /not the last/);
+  refused(of([template()]), /without segments/);
+  refused({ match: undefined, http: undefined }, /none/);
+  refused({ match: { ...empty, weft: { match: empty, http: undefined } }, http: undefined }, /none/);
+});
+
+test('a Service and a Workload that count for their namespace alone are what they were after they were told; others see no address of them', () => {
+  const service = serviceAt('pay', '198.51.100.1', 443, { scope: 'namespace', sessionAffinity: 'client-ip' });
+  const bytes = encodeService(service);
+  const decoded = decodeAddress(bytes);
+  assert.ok(decoded.ok && decoded.value.kind === 'service');
+  assert.deepEqual(decoded.value.service, service);
+  const message = Address.decode(bytes);
+  assert.ok(message.type?.$case === 'service');
+  assert.deepEqual(message.type.value.addresses, []);
+  const workload = workloadAt('legacy', '10.9.0.1', 'vm1', { scope: 'namespace' });
+  const told = Address.decode(encodeWorkload(workload));
+  assert.ok(told.type?.$case === 'workload');
+  assert.deepEqual(told.type.value.addresses, []);
+  const again = decodeAddress(encodeWorkload(workload));
+  assert.ok(again.ok && again.value.kind === 'workload');
+  assert.deepEqual(again.value.workload, workload);
+});
+
+test('a Service whose scope cannot be read is refused: its addresses could count for everybody', () => {
+  const message = Address.decode(
+    encodeService(serviceAt('pay', '198.51.100.1', 443, { scope: 'namespace' })),
+  );
+  assert.ok(message.type?.$case === 'service');
+  for (const config of [
+    undefined,
+    { typeUrl: 'type.googleapis.com/weft.v2.Scope', value: Buffer.alloc(0) },
+  ]) {
+    const value = { ...message.type.value, extensions: [{ name: scopeExtension, config }] };
+    assert.ok(!decodeAddress(Address.encode({ type: { $case: 'service', value } }).finish()).ok);
+  }
+});

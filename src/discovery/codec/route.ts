@@ -1,0 +1,247 @@
+/**
+ * Routes (weft.v1.Route), to bytes for the control plane and from bytes for waypoints. A rule that is not understood answers 500 to what it
+ * may be for; the others stay.
+ */
+import { errorText, type Decoded } from '../../base/errors.js';
+import type {
+  BackendTarget,
+  PathChange,
+  PathMatch,
+  Route,
+  RouteFilter,
+  RouteKey,
+  RouteMatch,
+  RouteRule,
+  SessionPersistence,
+  ValueMatch,
+} from '../../model/route.js';
+import type { ServiceKey } from '../../model/workload.js';
+import { routeShape } from '../gen/shapes.js';
+import * as pb from '../gen/weft.js';
+import { need, oneOf, portNumber, present, readable, strict, type ReadResult } from './decoding.js';
+import { unknownFields } from './unknown-fields.js';
+
+const objectKinds = { http: 'HTTPRoute', grpc: 'GRPCRoute', tls: 'TLSRoute', tcp: 'TCPRoute' } as const;
+const routeKinds = Object.keys(objectKinds) as readonly Route['kind'][];
+const pathKinds: readonly PathMatch['kind'][] = ['exact', 'prefix', 'regex', 'suffix'];
+const valueKinds: readonly ValueMatch['kind'][] = ['exact', 'regex'];
+const changeKinds: readonly PathChange['kind'][] = ['full', 'prefix'];
+const sessionKinds: readonly SessionPersistence['kind'][] = ['cookie', 'header'];
+
+const encodeTarget = (target: BackendTarget): pb.BackendTarget =>
+  target.kind === 'service'
+    ? { service: target.service, port: target.port, invalid: '' }
+    : { service: '', port: 0, invalid: target.reason || 'invalid' };
+
+function encodeFilter(filter: RouteFilter): pb.RouteFilter {
+  switch (filter.kind) {
+    case 'request-headers':
+      return { filter: { $case: 'requestHeaders', value: filter } };
+    case 'response-headers':
+      return { filter: { $case: 'responseHeaders', value: filter } };
+    case 'redirect':
+      return { filter: { $case: 'redirect', value: pb.RedirectFilter.fromPartial(filter) } };
+    case 'rewrite':
+      return { filter: { $case: 'rewrite', value: pb.RewriteFilter.fromPartial(filter) } };
+    case 'mirror':
+      return { filter: { $case: 'mirror', value: { ...filter, backend: encodeTarget(filter.backend) } } };
+    case 'cors':
+      return { filter: { $case: 'cors', value: filter } };
+  }
+}
+
+const encodeRule = (rule: RouteRule): pb.RouteRule => ({
+  ...rule,
+  name: rule.name ?? '',
+  matches: rule.matches.map(({ path, method = '', headers, query }) => ({
+    ...{ pathKind: path?.kind ?? '', path: path?.value ?? '', method, headers, query },
+  })),
+  filters: rule.filters.map(encodeFilter),
+  backends: rule.backends.map((backend) => ({
+    ...backend,
+    target: encodeTarget(backend.target),
+    filters: backend.filters.map(encodeFilter),
+  })),
+  idleTimeouts: rule.idleTimeouts,
+  retry: rule.retry,
+  sessionPersistence: rule.sessionPersistence && pb.SessionPersistence.fromPartial(rule.sessionPersistence),
+});
+
+export function encodeRoute(route: Route): Uint8Array {
+  return pb.Route.encode({
+    ...route,
+    parents: route.parents.map(({ service, port = 0 }) => ({ service, port })),
+    rules: route.rules.map(encodeRule),
+  }).finish();
+}
+
+const decodeValueMatch = (message: pb.ValueMatch): ValueMatch => ({
+  kind: oneOf(valueKinds, message.kind, 'value match'),
+  name: need(message.name, 'name of a value match'),
+  value: message.value,
+});
+
+function decodeTarget(message: pb.BackendTarget | undefined): BackendTarget {
+  if (!message) throw new Error('backend without target');
+  if (message.invalid !== '') return { kind: 'invalid', reason: message.invalid };
+  return {
+    kind: 'service',
+    service: need(message.service, 'service of a backend') as ServiceKey,
+    port: portNumber(message.port),
+  };
+}
+
+const decodeChange = (message: pb.PathChange | undefined): { readonly path?: PathChange } =>
+  message ? { path: { kind: oneOf(changeKinds, message.kind, 'path change'), value: message.value } } : {};
+
+function decodeFilter({ filter }: pb.RouteFilter): RouteFilter {
+  switch (filter?.$case) {
+    case undefined:
+      throw new Error('filter of unknown kind');
+    case 'requestHeaders':
+      return { kind: 'request-headers', ...filter.value };
+    case 'responseHeaders':
+      return { kind: 'response-headers', ...filter.value };
+    case 'redirect': {
+      const { scheme, hostname, port, path, statusCode } = filter.value;
+      if (statusCode < 300 || statusCode > 399) throw new Error(`redirect with status ${statusCode}`);
+      if (port !== 0) portNumber(port);
+      return { kind: 'redirect', ...present({ scheme, hostname, port }), ...decodeChange(path), statusCode };
+    }
+    case 'rewrite': {
+      const { hostname, path } = filter.value;
+      return { kind: 'rewrite', ...present({ hostname }), ...decodeChange(path) };
+    }
+    case 'mirror': {
+      const { backend, numerator, denominator } = filter.value;
+      if (denominator === 0) throw new Error('mirror of a fraction without denominator');
+      return { kind: 'mirror', backend: decodeTarget(backend), numerator, denominator };
+    }
+    case 'cors':
+      return { kind: 'cors', ...filter.value };
+  }
+}
+
+const decodeSession = (message: pb.SessionPersistence): SessionPersistence => {
+  const { kind, name, absoluteTimeoutMs, idleTimeoutMs, permanent } = message;
+  return {
+    kind: oneOf(sessionKinds, kind, 'session persistence'),
+    name: need(name, 'name of a session'),
+    ...present({ absoluteTimeoutMs, idleTimeoutMs }),
+    permanent,
+  };
+};
+
+function decodeRule({ name, matches, filters, backends, ...message }: pb.RouteRule): RouteRule {
+  const { idleTimeouts, retry, sessionPersistence, ...timeouts } = message;
+  return {
+    ...present({ name }),
+    matches: matches.map(({ pathKind, path, method, headers, query }) => ({
+      ...(pathKind === '' ? {} : { path: { kind: oneOf(pathKinds, pathKind, 'path match'), value: path } }),
+      ...present({ method }),
+      headers: headers.map(decodeValueMatch),
+      query: query.map(decodeValueMatch),
+    })),
+    filters: filters.map(decodeFilter),
+    backends: backends.map((backend) => ({
+      target: decodeTarget(backend.target),
+      weight: backend.weight,
+      filters: backend.filters.map(decodeFilter),
+    })),
+    ...timeouts,
+    ...(idleTimeouts && { idleTimeouts }),
+    ...(retry && { retry }),
+    ...(sessionPersistence && { sessionPersistence: decodeSession(sessionPersistence) }),
+  };
+}
+
+/** The conditions of a match that are understood: they hold for as much or more. */
+const knownConditions = ({ pathKind, path: value, method, headers, query }: pb.RouteMatch): RouteMatch => {
+  const kind = pathKinds.find((one) => one === pathKind);
+  return {
+    ...(kind === undefined ? {} : { path: { kind, value } }),
+    ...present({ method }),
+    headers: readable(headers, decodeValueMatch),
+    query: readable(query, decodeValueMatch),
+  };
+};
+
+/** Answers 500 to whatever the rule may be for. */
+function closedRule({ name, matches }: Pick<pb.RouteRule, 'name' | 'matches'>, reason: string): RouteRule {
+  return {
+    ...present({ name }),
+    matches: matches.map(knownConditions),
+    filters: [],
+    backends: [{ target: { kind: 'invalid', reason: `not understood: ${reason}` }, weight: 1, filters: [] }],
+  };
+}
+
+/**
+ * A route, closed where it is not understood: a rule answers 500 to what its known conditions hold for; something of the route itself
+ * closes all its rules; a kind of route that is not known refuses the connections to its parents' ports that no other route is for.
+ * @param name of the resource, `<Kind>/<namespace>/<name>`
+ */
+export function readRoute(name: string, bytes: Uint8Array): ReadResult<Route> {
+  let message: pb.Route;
+  let unknown: readonly string[];
+  try {
+    message = pb.Route.decode(bytes);
+    unknown = unknownFields(bytes, routeShape);
+  } catch (error) {
+    // Whose route it is, nobody can tell.
+    return { value: undefined, problems: [errorText(error)] };
+  }
+  const problems = unknown.map((path) => `field ${path} is not known`);
+  const problem = (error: unknown): string => {
+    const text = errorText(error);
+    if (!problems.includes(text)) problems.push(text);
+    return text;
+  };
+  const [, namedNamespace = '', namedName = ''] = name.split('/');
+  let whole: string | undefined = unknown.some((path) => !path.startsWith('6.')) ? problems[0] : undefined;
+  const kind = routeKinds.find((one) => one === message.kind);
+  if (!kind) whole = problem(`route of unknown kind ${JSON.stringify(message.kind.slice(0, 64))}`);
+  for (const field of ['namespace', 'name'] as const)
+    if (message[field] === '') whole = problem(`${field} is empty`);
+  const namespace = message.namespace || namedNamespace;
+  const own = message.name || namedName;
+  if (namespace === '' || own === '') return { value: undefined, problems };
+  const parents = message.parents.flatMap(({ service: parent, port: at }): Route['parents'] => {
+    if (parent === '') {
+      whole = problem('service of a parent is empty');
+      return [];
+    }
+    try {
+      return [{ service: parent as ServiceKey, ...(at === 0 ? {} : { port: portNumber(at) }) }];
+    } catch (error) {
+      whole = problem(error);
+      return [{ service: parent as ServiceKey }];
+    }
+  });
+  const rules = message.rules.map((one, i) => {
+    if (whole !== undefined) return closedRule(one, whole);
+    const inside = unknown.find((path) => path.startsWith(`6.${i}/`));
+    if (inside !== undefined) return closedRule(one, `field ${inside}`);
+    try {
+      return decodeRule(one);
+    } catch (error) {
+      return closedRule(one, problem(error));
+    }
+  });
+  const value: Route = {
+    key: (kind ? `${objectKinds[kind]}/${namespace}/${own}` : name || `?/${namespace}/${own}`) as RouteKey,
+    kind: kind ?? 'tcp',
+    namespace,
+    name: own,
+    createdMs: message.createdMs,
+    parents,
+    // What a route of another kind has for rules is not known either.
+    rules: kind ? rules : [closedRule({ name: '', matches: [] }, whole ?? 'its kind')],
+  };
+  return { value, problems };
+}
+
+/** A route that is understood as a whole. */
+export function decodeRoute(bytes: Uint8Array): Decoded<Route> {
+  return strict(readRoute('', bytes));
+}

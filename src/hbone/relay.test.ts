@@ -1,0 +1,164 @@
+/** The relay over a real tunnel: client application <-> pod socket <-> tunnel <-> pod socket <-> server application. */
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import net from 'node:net';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { collect, listen, pool, tunnelTestbed } from '../../test/support/tunnels.js';
+import { relay, type RelayResult } from './relay.js';
+
+async function relayed(
+  app: (socket: net.Socket) => void,
+): Promise<{ port: number; results: Promise<RelayResult>[]; cut: ((reason: string) => void)[] }> {
+  const results: Promise<RelayResult>[] = [];
+  const cut: ((reason: string) => void)[] = [];
+  const appPort = await listen(app, false);
+  const { request } = await tunnelTestbed((tunnel) => {
+    const socket = net.connect({ port: appPort, host: '127.0.0.1', allowHalfOpen: true }, () => {
+      results.push(relay(socket, tunnel.accept()).done);
+    });
+  });
+  const tunnels = pool();
+  const port = await listen((socket) => {
+    void tunnels.open(request()).then(({ stream }) => {
+      const live = relay(socket, stream);
+      results.push(live.done);
+      cut.push(live.cut);
+    });
+  });
+  return { port, results, cut };
+}
+
+async function settled(results: Promise<RelayResult>[]): Promise<RelayResult[]> {
+  for (let i = 0; i < 100 && results.length < 2; i++) await sleep(10);
+  return Promise.all(results);
+}
+
+test('half close passes in both directions', async () => {
+  const { port, results } = await relayed((socket) => {
+    void collect(socket).then((bytes) => socket.end(`got ${bytes.length}`));
+  });
+  const client = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+  client.end(Buffer.alloc(100_000));
+  assert.equal((await collect(client)).toString(), 'got 100000');
+  const ends = await settled(results);
+  assert.deepEqual(
+    ends.map((r) => r.ended),
+    ['finished', 'finished'],
+  );
+  assert.deepEqual(
+    ends.map((r) => r.bytesSent + r.bytesReceived),
+    [100_010, 100_010],
+  );
+});
+
+test('a reset by the client reaches the server, and the other way round', async () => {
+  const gone: Promise<unknown>[] = [];
+  const first = await relayed((socket) => {
+    socket.resume();
+    gone.push(once(socket, 'error').catch(() => undefined));
+    socket.write('x');
+  });
+  const client = net.connect(first.port, '127.0.0.1');
+  await once(client, 'data');
+  client.resetAndDestroy();
+  const [error] = (await gone[0]) as [NodeJS.ErrnoException];
+  assert.equal(error.code, 'ECONNRESET');
+
+  const second = await relayed((socket) => {
+    socket.resume();
+    socket.once('data', () => socket.resetAndDestroy());
+  });
+  const other = net.connect(second.port, '127.0.0.1', () => other.write('x'));
+  const [reset] = (await once(other, 'error').catch((e: unknown) => [e])) as [NodeJS.ErrnoException];
+  assert.equal(reset.code, 'ECONNRESET');
+  assert.deepEqual(
+    (await settled(second.results)).map((r) => r.ended === 'finished'),
+    [false, false],
+  );
+});
+
+test('cutting resets both ends and says why', async () => {
+  const { port, results, cut } = await relayed((socket) => void socket.on('error', () => undefined).resume());
+  const client = net.connect(port, '127.0.0.1', () => client.write('x'));
+  const failed = once(client, 'error').catch((e: unknown) => [e]);
+  for (let i = 0; i < 100 && cut.length === 0; i++) await sleep(10);
+  cut[0]?.('policy');
+  const [error] = (await failed) as [NodeJS.ErrnoException];
+  assert.equal(error.code, 'ECONNRESET');
+  assert.deepEqual((await settled(results)).map((r) => r.reason).filter(Boolean), ['policy']);
+});
+
+test('bulk in both directions at once, on streams that share a connection, comes through', async () => {
+  const bytes = 48 << 20;
+  const streams = 4;
+  const send = async (socket: net.Socket): Promise<void> => {
+    const block = Buffer.alloc(1 << 18, 'x');
+    for (let sent = 0; sent < bytes; sent += block.length)
+      if (!socket.write(block)) await once(socket, 'drain');
+    socket.end();
+  };
+  const receive = async (socket: net.Socket): Promise<number> => {
+    let received = 0;
+    socket.on('data', (chunk: Buffer) => (received += chunk.length));
+    await once(socket, 'end');
+    return received;
+  };
+  const served: Promise<number>[] = [];
+  const { port, results } = await relayed((socket) => {
+    served.push(receive(socket));
+    void send(socket);
+  });
+  const clients = Array.from({ length: streams }, async () => {
+    const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+    const got = receive(socket);
+    await send(socket);
+    return got;
+  });
+  assert.deepEqual(await Promise.all(clients), Array(streams).fill(bytes));
+  assert.deepEqual(await Promise.all(served), Array(streams).fill(bytes));
+  assert.deepEqual(
+    (await Promise.all(results)).filter(({ ended }) => ended !== 'finished'),
+    [],
+  );
+});
+
+test('a slow reader bounds memory: 1 GB passes through, whole and in order', async () => {
+  const total = 1 << 30;
+  const digest = createHash('sha256');
+  const server = createHash('sha256');
+  let received = 0;
+  let peakBytes = 0;
+  const done = new Promise<void>((resolve) => {
+    void relayed((socket) => {
+      socket.on('data', (chunk: Buffer) => {
+        server.update(chunk);
+        received += chunk.length;
+        if (received % (8 << 20) < chunk.length) {
+          socket.pause();
+          setTimeout(() => socket.resume(), 5);
+          peakBytes = Math.max(peakBytes, process.memoryUsage().rss);
+        }
+      });
+      socket.on('end', () => {
+        socket.end();
+        resolve();
+      });
+    }).then(async ({ port }) => {
+      const client = net.connect(port, '127.0.0.1');
+      client.on('error', () => undefined).resume();
+      const block = randomBytes(1 << 16);
+      for (let sent = 0; sent < total; sent += block.length) {
+        digest.update(block);
+        if (!client.write(block)) await once(client, 'drain');
+      }
+      client.end();
+    });
+  });
+  const before = process.memoryUsage().rss;
+  await done;
+  assert.equal(received, total);
+  assert.equal(server.digest('hex'), digest.digest('hex'));
+  assert.ok(peakBytes - before < 160 << 20, `memory grew by ${(peakBytes - before) >> 20} MB`);
+});

@@ -1,0 +1,89 @@
+/** What a waypoint serves of itself: metrics and readiness for all, status and dump at the admin address alone. */
+import { AggregatorRegistry, collectDefaultMetrics, Registry } from 'prom-client';
+import { WeftError } from '../base/errors.js';
+import type { DiscoveryClient } from '../discovery/client.js';
+import { metricsJson } from '../telemetry/exposition.js';
+import { serveRoutes, tokenIn, type Asker } from '../telemetry/servers.js';
+import { undecodableGauge } from '../telemetry/undecodable.js';
+import type { Svid } from '../tls/svid.js';
+import type { WaypointState } from './state/waypoint-state.js';
+import type { WorkerPool } from './worker/worker-pool.js';
+
+export interface AdminOptions {
+  readonly gateway: string;
+  /** `addr:port`, both. */
+  readonly metricsListen: string;
+  readonly adminListen: string;
+  readonly metricsToken: string | undefined;
+  readonly state: WaypointState;
+  readonly workers: WorkerPool;
+  readonly discovery: DiscoveryClient;
+  readonly svid: () => Svid | undefined;
+  readonly control: () => { readonly state: string; readonly why: string };
+  /** Why the waypoint takes no requests; undefined where it does. The reason names the control plane. */
+  readonly notReady: () => string | undefined;
+}
+
+/** Errors: WEFT_LISTEN, and those of listening. */
+export async function serveAdmin(options: AdminOptions): Promise<{ close(): Promise<void> }> {
+  const { state, workers, discovery, notReady } = options;
+  const own = new Registry();
+  collectDefaultMetrics({ register: own, prefix: 'weft_' });
+  undecodableGauge(own, () => discovery.undecodable());
+  const metricsText = async (names: boolean): Promise<string> => {
+    const all = await workers.readMetrics(names);
+    return AggregatorRegistry.aggregate([...all, await metricsJson(own, names)]).metrics();
+  };
+  const status = (): string => {
+    const svid = options.svid();
+    return JSON.stringify({
+      gateway: options.gateway,
+      ready: notReady() === undefined,
+      workers: workers.size,
+      control: options.control(),
+      undecodable: discovery.undecodable(),
+      certificate: svid && { serial: svid.serial, notAfter: new Date(svid.notAfterMs).toISOString() },
+    });
+  };
+  const readiness = {
+    contentType: 'text/plain',
+    // The reason is for its own pod alone.
+    read: ({ trusted }: Asker): string => {
+      const why = notReady();
+      if (why === undefined) return 'ready\n';
+      return trusted ? `not ready: ${why}\n` : 'not ready\n';
+    },
+    status: () => (notReady() === undefined ? 200 : 503),
+  };
+  const json = 'application/json';
+  const metricsServer = await serveAt(
+    options.metricsListen,
+    {
+      '/metrics': { contentType: own.contentType, read: ({ trusted }) => metricsText(trusted) },
+      '/healthz/ready': readiness,
+    },
+    tokenIn(options.metricsToken),
+  );
+  const adminServer = await serveAt(options.adminListen, {
+    '/status': { contentType: json, read: status },
+    '/dump': { contentType: json, read: () => JSON.stringify(state.dump()) },
+  });
+  return {
+    close: async () => {
+      await metricsServer.close();
+      await adminServer.close();
+    },
+  };
+}
+
+function serveAt(
+  at: string,
+  routes: Parameters<typeof serveRoutes>[2],
+  token?: () => string | undefined,
+): ReturnType<typeof serveRoutes> {
+  const match = /^(.*):(\d+)$/.exec(at);
+  if (!match) throw new WeftError('WEFT_LISTEN', `${at} is no ADDR:PORT`);
+  return serveRoutes((match[1] ?? '').replace(/^\[|\]$/g, ''), Number(match[2]), routes, {
+    ...(token ? { token } : {}),
+  });
+}

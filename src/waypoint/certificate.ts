@@ -1,0 +1,45 @@
+/** The waypoint's own certificate, asked for by its service account's token. */
+import type { Logger } from 'pino';
+import { systemClock } from '../base/clock.js';
+import { errorText } from '../base/errors.js';
+import { createCertificateClient } from '../discovery/certificate-client.js';
+import type { SpiffeId } from '../model/identity.js';
+import { CertificateManager } from '../tls/certificate-manager.js';
+import type { Svid } from '../tls/svid.js';
+
+const certificateTtlS = 86_400;
+
+export interface CertificateOptions {
+  readonly identity: SpiffeId;
+  /** The control plane, `addr:port`. */
+  readonly control: string;
+  readonly rootPem: () => string;
+  readonly token: () => string;
+  readonly log: Logger;
+  readonly onSvid: (svid: Svid) => void;
+}
+
+export function createCertificates({
+  identity,
+  control,
+  rootPem,
+  token,
+  log,
+  onSvid,
+}: CertificateOptions): CertificateManager {
+  return new CertificateManager({
+    issue: createCertificateClient({ target: control, rootPem, token }),
+    clock: systemClock,
+    random: Math.random,
+    ttlS: certificateTtlS,
+    onSvid: (svid) => {
+      log.info(
+        { identity, serial: svid.serial, notAfter: new Date(svid.notAfterMs).toISOString() },
+        'certificate',
+      );
+      onSvid(svid);
+    },
+    onError: (id, error, retryInMs) =>
+      log.warn({ identity: id, error: errorText(error), retryInMs }, 'no certificate'),
+  });
+}

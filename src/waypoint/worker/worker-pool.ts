@@ -1,0 +1,147 @@
+/** The worker processes, as the main process has them: started, told of updates, asked for metrics, drained. */
+import cluster, { type Worker } from 'node:cluster';
+import type { Logger } from 'pino';
+import { errorText } from '../../base/errors.js';
+import { sleep } from '../../base/wait.js';
+import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
+
+const metricsWaitMsMax = 2_000;
+const respawnMs = 200;
+/** Beyond what requests are given to end, for the worker's own end. */
+const drainGraceMs = 2_000;
+
+interface LiveWorker {
+  readonly worker: Worker;
+  /** Its process listens to messages: what is sent before is lost. */
+  up: boolean;
+  listening: boolean;
+  readonly metricCalls: Map<number, (metrics: object[]) => void>;
+  drained: ((cut: number) => void) | undefined;
+}
+
+export interface WorkerPoolOptions {
+  readonly settings: WorkerSettings;
+  readonly log: Logger;
+  /** What a worker that starts is sent after its settings, in order. */
+  readonly initial: () => readonly ToWorker[];
+}
+
+export class WorkerPool {
+  readonly #live = new Set<LiveWorker>();
+  #stopping = false;
+  #calls = 0;
+
+  constructor(private readonly options: WorkerPoolOptions) {
+    // All workers share one listening socket: the kernel gives each connection to one that waits for it.
+    cluster.schedulingPolicy = cluster.SCHED_NONE;
+    // Messages hold maps, which JSON does not.
+    cluster.setupPrimary({ serialization: 'advanced' });
+  }
+
+  start(count: number): void {
+    for (let i = 0; i < count; i++) this.#spawn();
+  }
+
+  get size(): number {
+    return this.#live.size;
+  }
+
+  /** Some worker accepts connections. */
+  get isListening(): boolean {
+    return [...this.#live].some(({ listening }) => listening);
+  }
+
+  broadcast(message: ToWorker): void {
+    for (const one of this.#live) send(one, message);
+  }
+
+  /** Of each worker that replies in time. Without `names`: only metrics whose labels name nobody. */
+  readMetrics(names: boolean): Promise<object[][]> {
+    const call = ++this.#calls;
+    return Promise.all(
+      [...this.#live].map(
+        (one) =>
+          new Promise<object[]>((resolve) => {
+            const timer = setTimeout(() => resolve([]), metricsWaitMsMax);
+            one.metricCalls.set(call, (metrics) => {
+              clearTimeout(timer);
+              one.metricCalls.delete(call);
+              resolve(metrics);
+            });
+            send(one, { type: 'metrics', call, names });
+          }),
+      ),
+    );
+  }
+
+  /** No worker takes the place of one that ends. */
+  retire(): void {
+    this.#stopping = true;
+  }
+
+  /** Resolves once all workers have ended their requests, or time is up, with the number of connections that were cut. */
+  async drain(timeoutMs: number): Promise<number> {
+    const all = [...this.#live].map(
+      (one) =>
+        new Promise<number>((resolve) => {
+          one.drained = resolve;
+          send(one, { type: 'drain', timeoutMs });
+        }),
+    );
+    const late = sleep(timeoutMs + drainGraceMs).then(() => [] as number[]);
+    const cut = await Promise.race([Promise.all(all), late]);
+    return cut.reduce((sum, one) => sum + one, 0);
+  }
+
+  kill(): void {
+    for (const { worker } of this.#live) worker.kill('SIGKILL');
+  }
+
+  #spawn(): void {
+    const { log } = this.options;
+    const worker = cluster.fork();
+    const one: LiveWorker = {
+      worker,
+      up: false,
+      listening: false,
+      metricCalls: new Map(),
+      drained: undefined,
+    };
+    this.#live.add(one);
+    worker.on('message', (message: FromWorker) => this.#onMessage(one, message));
+    worker.on('error', (error) => log.error({ error: errorText(error) }, 'a worker cannot be told'));
+    worker.once('exit', (code, signal) => {
+      this.#live.delete(one);
+      one.drained?.(0);
+      if (this.#stopping) return;
+      log.error({ code, signal }, 'a worker died; another takes its place');
+      setTimeout(() => {
+        if (!this.#stopping) this.#spawn();
+      }, respawnMs);
+    });
+  }
+
+  #onMessage(one: LiveWorker, message: FromWorker): void {
+    const { settings, initial, log } = this.options;
+    switch (message.type) {
+      case 'up':
+        one.up = true;
+        send(one, { type: 'start', settings });
+        for (const next of initial()) send(one, next);
+        return;
+      case 'listening':
+        one.listening = true;
+        return;
+      case 'metrics':
+        return one.metricCalls.get(message.call)?.(message.metrics);
+      case 'drained':
+        return one.drained?.(message.cut);
+      case 'log':
+        return log[message.level](message.fields, message.text);
+    }
+  }
+}
+
+function send({ worker, up }: LiveWorker, message: ToWorker): void {
+  if (up && worker.isConnected()) worker.send(message);
+}

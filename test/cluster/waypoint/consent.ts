@@ -1,0 +1,49 @@
+/** A Service behind a waypoint of another namespace. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { until } from '../../../src/base/wait.js';
+import { kubectl, weft } from '../../support/cluster.js';
+import { asked, viaWaypoint } from './client.js';
+import { store } from './objects.js';
+
+test('a Service goes through a waypoint of another namespace only once that admits it; until then it is closed', async () => {
+  await weft('waypoint', 'apply', '-n', 'outside', '--name', 'far', '--wait');
+  const labels = ['weft.dev/waypoint=far', 'weft.dev/waypoint-namespace=outside'];
+  await store('label', 'service', 'api-v2', ...labels);
+  await asked(
+    'it is closed',
+    (answer) => answer.status === undefined,
+    'other/client',
+    'http://api-v2.store/',
+  );
+  const condition = await until('its Service says why', 60_000, async () => {
+    const conditions = await store('get', 'service', 'api-v2', '-o', 'jsonpath={.status.conditions}');
+    return conditions.includes('weft.dev/WaypointBound') && conditions;
+  });
+  assert.match(condition, /WaypointNotAllowed/);
+  assert.match(await weft('waypoint', 'status', 'far', '-n', 'outside'), /^closed +Service store\/api-v2/m);
+  const from = (value: string): Promise<string> =>
+    kubectl(
+      ...['-n', 'outside', 'patch', 'gateway', 'far', '--type=json', '-p'],
+      JSON.stringify([
+        { op: 'add', path: '/spec/listeners/0/allowedRoutes', value: { namespaces: { from: value } } },
+      ]),
+    );
+  await from('All');
+  // To its own Service alone: pods of it are behind the namespace's waypoint by the other Service.
+  await asked(
+    'it is on the way',
+    (answer) => answer.status === 200 && viaWaypoint(answer),
+    'other/client',
+    'http://api-v2.store/',
+  );
+  await assert.rejects(
+    weft('waypoint', 'delete', 'far', '-n', 'outside'),
+    /WEFT_WAYPOINT_IN_USE.*Service store\/api-v2/,
+  );
+  await weft('waypoint', 'delete', 'far', '-n', 'outside', '--unlabel');
+  await until('its account is gone', 60_000, async () => {
+    const accounts = await kubectl('-n', 'outside', 'get', 'serviceaccount', '-o', 'name');
+    return !accounts.includes('far');
+  });
+});

@@ -1,0 +1,13 @@
+/** A cluster with the applications, without Weft: what the tests begin with. */
+import { join } from 'node:path';
+import { after, before } from 'node:test';
+import { here, kubectl, releaseCluster, takeCluster } from '../../support/cluster.js';
+
+before(async () => {
+  await takeCluster();
+  await kubectl('apply', '-f', join(here, 'manifests', 'waypoint.yaml'));
+});
+after(async () => {
+  await kubectl('delete', 'gateway', '--all', '-n', 'store').catch(() => '');
+  await releaseCluster('store', 'other', 'outside');
+});

@@ -1,0 +1,36 @@
+/** Policies of requests. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { applyText } from '../../support/cluster.js';
+import { ask, asked } from './client.js';
+import { conditionOf, store } from './objects.js';
+
+test('a policy of methods and paths refuses with 403 what it does not allow, by Service and by workload', async () => {
+  const policy = (where: string): string => `apiVersion: weft.dev/v1alpha1
+kind: AccessPolicy
+metadata: { name: readers, namespace: store }
+spec:
+  action: ALLOW
+  ${where}
+  rules: [{ from: [{ serviceAccounts: [store/client] }], to: [{ methods: [GET], paths: ['/open*'] }] }]
+`;
+  for (const where of [
+    "targetRefs: [{ group: '', kind: Service, name: api }]",
+    'selector: { matchLabels: { app: api } }',
+  ]) {
+    await applyText(policy(where));
+    const { status } = await conditionOf(['accesspolicy', 'readers'], 'weft.dev/Enforced', 'Enforced');
+    assert.equal(status, 'True');
+    await asked(
+      'a path that is not allowed is refused',
+      (a) => a.status === 403,
+      'store/client',
+      'http://api/closed',
+    );
+    assert.equal((await ask('store/client', 'http://api/open/1')).status, 200, where);
+    assert.equal((await ask('store/client', 'http://api/open/1', { method: 'POST' })).status, 403, where);
+    assert.equal((await ask('store/intruder', 'http://api/open/1')).status, 403, where);
+    await store('delete', 'accesspolicy', 'readers');
+    await asked('it is allowed again', (a) => a.status === 200, 'store/client', 'http://api/closed');
+  }
+});

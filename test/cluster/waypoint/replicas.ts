@@ -1,0 +1,126 @@
+/** A waypoint's pods: rolled, scaled to zero, with parameters and an autoscaler. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { sleep, until } from '../../../src/base/wait.js';
+import { applyText, weft } from '../../support/cluster.js';
+import { ask, askAll, asked, viaWaypoint } from './client.js';
+import { rollout, conditionOf, store } from './objects.js';
+
+test('a waypoint is rolled without a failed request', async () => {
+  const ms = 60_000;
+  const load = Promise.all([
+    askAll('store/client', { url: 'http://api/', ms }),
+    askAll('other/client', { url: 'http://api.store/', ms }),
+    askAll('store/client', { url: 'http://api/slow/200', ms }),
+    askAll('store/client', { url: 'http://api/', ms, keepAlive: true }),
+  ]);
+  await sleep(3_000);
+  const began = Date.now();
+  await store('rollout', 'restart', 'deploy/waypoint');
+  await rollout('deploy/waypoint');
+  await until('the former ones are gone', 90_000, async () => {
+    const pods = await store(
+      'get',
+      'pod',
+      '-l',
+      'gateway.networking.k8s.io/gateway-name=waypoint',
+      '-o',
+      'name',
+    );
+    return pods.split('\n').length === 2;
+  });
+  assert.ok(Date.now() - began < ms, 'the load went on for as long');
+  const answers = await load;
+  for (const [index, all] of answers.entries()) {
+    const bad = all.filter(({ status }) => status !== 200);
+    assert.deepEqual(bad, [], `load ${index}: ${bad.length} of ${all.length}`);
+    assert.ok(all.every(viaWaypoint), 'none went around it');
+  }
+});
+
+const parameters = (replicas: number): string => `apiVersion: v1
+kind: ConfigMap
+metadata: { name: waypoint, namespace: store }
+data:
+  deployment: |
+    spec: { replicas: ${replicas} }
+`;
+const withParameters = `---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: { name: waypoint, namespace: store }
+spec:
+  gatewayClassName: weft-waypoint
+  infrastructure: { parametersRef: { group: '', kind: ConfigMap, name: waypoint } }
+  listeners: [{ name: mesh, port: 15008, protocol: HBONE }]
+`;
+test('a waypoint that is scaled to zero means refusal, never a way around it', async () => {
+  await applyText(parameters(0) + withParameters);
+  const { status } = await conditionOf(['gateway', 'waypoint'], 'Programmed', 'NoResources');
+  assert.equal(status, 'False');
+  await assert.rejects(weft('waypoint', 'status', '-n', 'store'), (error: { stdout: string }) => {
+    assert.match(error.stdout, /^programmed +no: NoResources: .*scaled to zero/m);
+    return true;
+  });
+  await asked('it is refused', (answer) => answer.status === undefined, 'store/client', 'http://api/');
+  const ip = await store('get', 'pod', '-l', 'app=api,version=v2', '-o', 'jsonpath={.items[0].status.podIP}');
+  for (const [who, url] of [
+    ['store/client', 'http://api/'],
+    ['store/client', `http://${ip}:8080/`],
+    ['other/client', 'http://api.store/'],
+  ] as const) {
+    const answers = await askAll(who, { url, count: 5 });
+    assert.ok(
+      answers.every((answer) => answer.status === undefined),
+      `${url}: ${JSON.stringify(answers)}`,
+    );
+  }
+  await applyText(parameters(1));
+  await conditionOf(['gateway', 'waypoint'], 'Programmed', 'Programmed');
+  await asked(
+    'it is back',
+    (answer) => answer.status === 200 && viaWaypoint(answer),
+    'store/client',
+    'http://api/',
+  );
+});
+
+test('parameters that are wrong are said on the Gateway, and what runs goes on', async () => {
+  await applyText(parameters(1).replace('deployment:', 'deploy:'));
+  const { message } = await conditionOf(['gateway', 'waypoint'], 'Accepted', 'InvalidParameters');
+  assert.match(message, /ConfigMap store\/waypoint: deploy is none of/);
+  assert.equal((await ask('store/client', 'http://api/')).status, 200);
+  await applyText(parameters(1));
+  await conditionOf(['gateway', 'waypoint'], 'Accepted', 'Accepted');
+});
+
+test('parameters that would run something else are refused by the field’s name, and what runs goes on', async () => {
+  const image = (): Promise<string> =>
+    store('get', 'deployment', 'waypoint', '-o', 'jsonpath={.spec.template.spec.containers[*].image}');
+  const before = await image();
+  await applyText(
+    parameters(1).replace(
+      'spec: { replicas: 1 }',
+      'spec: { template: { spec: { hostNetwork: true, containers: [{ name: waypoint, image: evil }] } } }',
+    ),
+  );
+  const { message } = await conditionOf(['gateway', 'waypoint'], 'Accepted', 'InvalidParameters');
+  assert.match(message, /(hostNetwork|containers\.0\.image) may not be set/);
+  assert.equal(await image(), before);
+  assert.equal((await ask('store/client', 'http://api/')).status, 200);
+  await applyText(parameters(1));
+  await conditionOf(['gateway', 'waypoint'], 'Accepted', 'Accepted');
+});
+
+test('an autoscaler is there while the parameters ask for one, and no longer', async () => {
+  const scaler = (): Promise<string> => store('get', 'hpa', '-o', 'name');
+  await applyText(`${parameters(1)}  horizontalPodAutoscaler: 'spec: { minReplicas: 2, maxReplicas: 3 }'\n`);
+  await until(
+    'it is made',
+    60_000,
+    async () => (await scaler()) === 'horizontalpodautoscaler.autoscaling/waypoint',
+  );
+  await applyText(parameters(1));
+  await until('it is gone', 60_000, async () => (await scaler()) === '');
+  await conditionOf(['gateway', 'waypoint'], 'Programmed', 'Programmed');
+});
