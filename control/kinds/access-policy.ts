@@ -19,5 +19,4 @@ export const accessPolicyKind: Kind<AccessPolicyObject> = {
         ? []
         : [{ kind: 'policy', value: compilePolicy(object, registry.rootNamespace) }],
   }),
-  status: policyStatus,
 };

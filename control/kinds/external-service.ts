@@ -34,5 +34,4 @@ export const externalServiceKind: Kind<ExternalServiceObject> = {
       ...conflict,
     };
   },
-  status: acceptedStatus,
 };

@@ -32,5 +32,4 @@ export const gatewayKind: Kind<GatewayObject> = {
     // It may admit other Services than before.
     if (consentOf(before) !== consentOf(now)) recompile.servicesThrough({ namespace, name });
   },
-  status: gatewayStatus,
 };

@@ -18,7 +18,6 @@ export const meshSettingsKind: Kind<MeshSettingsObject> = {
     if (settings.removal !== undefined || !isStrict || isFirstInstall(registry)) return { resources: [] };
     return { resources: [{ kind: 'policy', value: strictPolicy(registry.rootNamespace, 'mesh', 'global') }] };
   },
-  status: acceptedStatus,
 };
 
 /** No namespace is past its first minute in the mesh: only then the strict mode of the mesh waits. */

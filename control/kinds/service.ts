@@ -42,7 +42,6 @@ export const serviceKind: Kind<ServiceObject> = {
     const addresses = service.addresses.filter(({ ip }) => !registry.claims.addressLostTo(key, ip));
     return { resources: [{ kind: 'service', value: { ...service, addresses } }] };
   },
-  status: serviceStatus,
 };
 
 function pickService(raw: Raw<ServiceObject>): ServiceObject | undefined {

@@ -23,5 +23,4 @@ export const workloadKind: Kind<WorkloadObject> = {
     const isScoped = !registry.isExported(namespaceOf(workload));
     return compileAsPod(podOfWorkload(workload), context, { kind: 'Workload', isWaypoint: false, isScoped });
   },
-  status: acceptedStatus,
 };

@@ -4,7 +4,7 @@
  */
 import net from 'node:net';
 import type { Duplex } from 'node:stream';
-import { keepReadable, lingerMsMax } from './stream-end.js';
+import { keepReadable, deliveryMsMax } from './stream-end.js';
 
 type RelayEnd = 'finished' | 'pod-reset' | 'peer-reset' | 'cut';
 
@@ -15,7 +15,7 @@ export interface RelayResult {
   readonly ended: RelayEnd;
   /** Why it was cut. */
   readonly reason?: string;
-  /** One side was reset, and the other side did not take what the first had sent within `lingerMsMax`. */
+  /** One side was reset, and the other side did not take what the first had sent within `deliveryMsMax`. */
   readonly lingered?: boolean;
 }
 
@@ -36,7 +36,7 @@ function reset(stream: Duplex): void {
 }
 
 /**
- * Resets a stream once all that waits for it is written, or `lingerMsMax` has passed. What it sends meanwhile is read and discarded: an
+ * Resets a stream once all that waits for it is written, or `deliveryMsMax` has passed. What it sends meanwhile is read and discarded: an
  * application that only writes would never come to read.
  */
 function resetOnceFlushed(stream: Duplex, onExpired: () => void): void {
@@ -44,7 +44,7 @@ function resetOnceFlushed(stream: Duplex, onExpired: () => void): void {
   const timer = setTimeout(() => {
     onExpired();
     reset(stream);
-  }, lingerMsMax);
+  }, deliveryMsMax);
   timer.unref();
   stream.once('close', () => clearTimeout(timer));
   stream.resume();

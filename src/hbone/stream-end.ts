@@ -7,7 +7,7 @@ import type http2 from 'node:http2';
 import type { Duplex } from 'node:stream';
 
 /** Once one side is reset, how long data waits for a slow reader on the other side before it is dropped. */
-export const lingerMsMax = 30_000;
+export const deliveryMsMax = 30_000;
 
 /**
  * Bytes that streams of one session may hold together behind their resets. A reset gives its place among the session's streams to the
@@ -186,7 +186,7 @@ export class StreamEnd {
     this.#holding = true;
     stream.once('end', () => this.#destroy(error));
     // Its owner may be paused by a reader that never comes back.
-    this.#timer = setTimeout(() => this.#destroy(error), lingerMsMax);
+    this.#timer = setTimeout(() => this.#destroy(error), deliveryMsMax);
     this.#timer.unref();
     stream.push(null);
     return stream;

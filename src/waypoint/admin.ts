@@ -9,7 +9,7 @@ import type { Svid } from '../tls/svid.js';
 import type { WaypointState } from './state/waypoint-state.js';
 import type { WorkerPool } from './worker/worker-pool.js';
 
-export interface AdminOptions {
+interface AdminOptions {
   readonly gateway: string;
   /** `addr:port`, both. */
   readonly metricsListen: string;

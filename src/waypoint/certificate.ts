@@ -9,7 +9,7 @@ import type { Svid } from '../tls/svid.js';
 
 const certificateTtlS = 86_400;
 
-export interface CertificateOptions {
+interface CertificateOptions {
   readonly identity: SpiffeId;
   /** The control plane, `addr:port`. */
   readonly control: string;

@@ -1,11 +1,13 @@
-/** What the control plane sends of the mesh, gathered into updates. */
-import { decodeTrust, readAddress, readAuthorization, readRoute } from '../discovery/decode.js';
 import type { Subscription } from '../discovery/client.js';
-import { keepOr, subscribe } from '../discovery/reading.js';
 import { typeUrls } from '../discovery/types.js';
 import type { Route } from '../model/route.js';
 import type { MeshUpdate } from '../state/store.js';
 import type { WaypointUpdate } from './state/waypoint-state.js';
+import { decodeTrust } from '../discovery/codec/node-pod.js';
+import { readAddress } from '../discovery/codec/address.js';
+import { readAuthorization } from '../discovery/codec/policy.js';
+import { readRoute } from '../discovery/codec/route.js';
+import { keepOr, subscribe } from '../discovery/subscription.js';
 
 type PendingMesh = { -readonly [K in keyof Required<MeshUpdate>]: NonNullable<MeshUpdate[K]>[number][] };
 

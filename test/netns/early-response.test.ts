@@ -5,8 +5,8 @@ import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 import { until } from '../../src/base/wait.js';
 import { run } from '../../src/cli/run.js';
-import { startWaypoint, type WaypointReplica } from '../../src/cli/standalone/waypoint.js';
 import type { Testbed } from '../../src/cli/standalone/testbed.js';
+import { startWaypoint, type WaypointReplica } from '../../src/cli/standalone/waypoint.js';
 import { DemoMesh } from '../support/demo-mesh.js';
 
 const mesh = new DemoMesh('early');

@@ -3,15 +3,10 @@ import { errorText } from '../../base/errors.js';
 import type { BackendTarget, PathChange, RouteFilter } from '../../model/route.js';
 import type { RequestAuthorization } from '../authorization/request-authorization.js';
 import type { Client } from '../listener/client.js';
-import {
-  addCorsHeaders,
-  changeHeaders,
-  changePath,
-  preflightOf,
-  redirectOf,
-  type CorsFilter,
-  type HeaderFilter,
-} from './filters.js';
+import { addCorsHeaders, preflightOf, type CorsFilter } from './cors.js';
+import { redirectOf } from './redirect.js';
+import { changePath } from './rewrite.js';
+import { changeHeaders, type HeaderFilter } from './header-mutation.js';
 import { restoreForwarding } from './forwarding-headers.js';
 import type { RequestHead, ResponseHead } from '../http/http-stream.js';
 import { headerOf, removeHeader } from '../http/headers.js';
@@ -19,11 +14,11 @@ import type { LocalReply } from '../http/local-reply.js';
 import { normalizePath } from '../../policy/path.js';
 
 /** What a filter responds in the endpoint's place. */
-export type FilterResponse =
+type FilterResponse =
   | { readonly kind: 'respond'; readonly head: ResponseHead }
   | { readonly kind: 'refuse'; readonly refusal: LocalReply };
 
-export interface FilteredRequest {
+interface FilteredRequest {
   /** Changed by the filters. */
   readonly head: RequestHead;
   readonly client: Client;

@@ -18,14 +18,14 @@ export interface ResponseHead {
 }
 
 /** One side's half of an exchange that takes bytes. */
-export interface BodySink {
+interface BodySink {
   /** False: more than the backlog waits; the source is paused until `onDrain` of whoever was told. */
   write(bytes: Buffer): boolean;
   end(trailers?: Headers): void;
 }
 
 /** One side's half of an exchange that gives bytes. */
-export interface BodySource {
+interface BodySource {
   pause(): void;
   resume(): void;
 }

@@ -8,7 +8,7 @@ import type { WaypointLimits } from '../limits.js';
 /** Without a request's body under way: what comes is the client's end, or a request that crossed the end of the connection. */
 const idleMs = 1_000;
 
-export interface LingerOptions {
+interface LingerOptions {
   readonly limits: WaypointLimits;
   /** The client may still be uploading: it reads its response when it is done, or pauses in between. */
   readonly isUploading: boolean;

@@ -16,7 +16,7 @@ import { Outbox } from './outbox.js';
 import { Http1Parser, HttpSyntaxError, type MessageHead, type ParserEvents } from './parser.js';
 import { dropHopByHop, fieldLines } from './write.js';
 
-export interface Http1ClientOptions {
+interface Http1ClientOptions {
   readonly limits: WaypointLimits;
   /** It is free for another request. */
   readonly onFree: (connection: Http1ClientConnection) => void;

@@ -5,7 +5,7 @@
 import type { Headers } from '../http/headers.js';
 import { fieldsNotInTrailers } from '../http/restricted-fields.js';
 
-export interface ParserLimits {
+interface ParserLimits {
   readonly headBytesMax: number;
   readonly headersMax: number;
   readonly chunkExtensionBytesMax: number;
@@ -417,7 +417,7 @@ export class Http1Parser {
 }
 
 /** RFC 9110, section 6.4.1. */
-export const hasNoBody = (status: number): boolean => status < 200 || status === 204 || status === 304;
+const hasNoBody = (status: number): boolean => status < 200 || status === 204 || status === 304;
 
 function requestLine(line: string, head: MessageHead): void {
   const first = line.indexOf(' ');

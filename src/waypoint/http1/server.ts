@@ -13,7 +13,7 @@ import { lingeringClose } from '../http/lingering-close.js';
 import { Http1Parser, HttpSyntaxError, type MessageHead, type ParserEvents } from './parser.js';
 import { dropHopByHop, fieldLines, statusLine } from './write.js';
 
-export interface Http1ServerOptions {
+interface Http1ServerOptions {
   readonly limits: WaypointLimits;
   /** False: `//` of a path stays. */
   readonly mergeSlashes: boolean;
@@ -278,7 +278,7 @@ function requestHeadOf(head: MessageHead, mergeSlashes: boolean): RequestHead {
   return { method: head.method, path, authority, scheme: 'http', headers: head.headers };
 }
 
-export class Http1Request implements Downstream {
+class Http1Request implements Downstream {
   readonly version: 'HTTP/1.0' | 'HTTP/1.1';
   readonly hasBody: boolean;
   listener: DownstreamListener | undefined;

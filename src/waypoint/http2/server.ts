@@ -15,7 +15,7 @@ import { blockFault, blockOptions, blockSettings } from './block-limits.js';
 import { FrameReader } from './frames.js';
 import { flatten, toHttp2, trailersOf } from './headers.js';
 
-export interface Http2ServerOptions {
+interface Http2ServerOptions {
   readonly limits: WaypointLimits;
   /** False: `//` of a path stays. */
   readonly mergeSlashes: boolean;
@@ -93,10 +93,6 @@ export class Http2ServerConnection {
         }, headTimeoutMsMax);
     });
     this.#session.once('close', () => clearTimeout(timer));
-  }
-
-  get idle(): boolean {
-    return false;
   }
 
   /** GOAWAY: streams that are open go on, no new ones. */

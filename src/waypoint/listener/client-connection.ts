@@ -6,7 +6,7 @@ import type { Client } from './client.js';
 import { notServed, type Destination } from './destination.js';
 
 /** What reads a connection once it is known what the client speaks: a codec of HTTP, or the TCP proxy. */
-export interface ConnectionHandler {
+interface ConnectionHandler {
   drain(): void;
   destroy(): void;
   /** Of the TCP proxy: where the bytes go, and their end. */

@@ -11,7 +11,7 @@ import {
   startWaypoint,
   echoHandler,
 } from '../../../test/support/waypoint.js';
-import { lingerMsMax } from '../../hbone/stream-end.js';
+import { deliveryMsMax } from '../../hbone/stream-end.js';
 
 test('a connection on which nobody has spoken yet is counted, drained and ended', async (t) => {
   const server = await httpUpstream(t, echoHandler('api'));
@@ -145,7 +145,7 @@ test('bytes of a client that is gone wait for an endpoint that does not read the
   // The reset arrives in one of these turns, and the wait begins with it.
   for (let look = 0; look < 50 && !peer.destroyed; look++) {
     await turns();
-    t.mock.timers.tick(lingerMsMax);
+    t.mock.timers.tick(deliveryMsMax);
   }
   t.mock.timers.reset();
   assert.ok(peer.destroyed);

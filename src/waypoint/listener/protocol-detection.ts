@@ -1,7 +1,7 @@
 /** What a client speaks, by its first bytes, where nobody has declared it; in bounded time, since in some protocols the server speaks first. */
 import type { Duplex } from 'node:stream';
 
-export type Detected = 'http1' | 'http2' | 'other';
+type Detected = 'http1' | 'http2' | 'other';
 
 const preface = 'PRI * HTTP/2.0\r\n';
 const methodBytesMax = 24;

@@ -11,7 +11,7 @@ import type { Destination } from './destination.js';
 import type { Workload } from '../../model/workload.js';
 import type { WaypointState } from '../state/waypoint-state.js';
 
-export interface TunnelRefusal {
+interface TunnelRefusal {
   readonly status: number;
   readonly code: 'WEFT_NOT_SERVED' | 'WEFT_CONNECTIONS_FULL';
   readonly why: string;

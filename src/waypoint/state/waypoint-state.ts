@@ -21,8 +21,8 @@ export interface WaypointUpdate {
   readonly removedRoutes?: readonly string[];
 }
 
-export type RouteKind = Route['kind'];
-export interface Routing {
+type RouteKind = Route['kind'];
+interface Routing {
   readonly kind: RouteKind;
   readonly match: Matcher;
 }

@@ -28,7 +28,7 @@ import type { ChangeImpact } from '../state/change-impact.js';
  * not end, for too long. `request-ended`: the request itself
  * was broken off, or responded to ahead of its end.
  */
-export type MirrorResult =
+type MirrorResult =
   | 'complete'
   | 'early-response'
   | 'no-endpoint'
@@ -53,7 +53,7 @@ export interface MirrorContext {
   onLimitReached(limit: WaypointLimit): void;
 }
 
-export interface MirroredRequest {
+interface MirroredRequest {
   readonly isHttp2: boolean;
   readonly isGrpc: boolean;
   /** The request as the client asked it. */

@@ -24,7 +24,7 @@ export interface FailedAttempt {
   readonly status?: number | undefined;
 }
 
-export interface RetryLimits {
+interface RetryLimits {
   /** Repeats of one request at most that go to an endpoint which it has not tried, or by a new connection: at once. */
   readonly elsewhere: number;
   /** Repeats at most that may go to an endpoint which the request has tried: after the backoff. */

@@ -10,7 +10,7 @@ import type { Endpoint } from '../upstream/endpoint.js';
 import type { MirrorContext } from '../upstream/mirror.js';
 
 /** Decided again after each update of the mesh that affects it. */
-export interface Rechecked {
+interface Rechecked {
   isAffected(impact: ChangeImpact): boolean;
   /** Ends what is now forbidden. */
   recheck(): void;

@@ -19,7 +19,7 @@ interface LiveWorker {
   drained: ((cut: number) => void) | undefined;
 }
 
-export interface WorkerPoolOptions {
+interface WorkerPoolOptions {
   readonly settings: WorkerSettings;
   readonly log: Logger;
   /** What a worker that starts is sent after its settings, in order. */

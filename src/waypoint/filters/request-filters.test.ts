@@ -1,15 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { RequestHead } from '../http/http-stream.js';
-import {
-  addCorsHeaders,
-  changeHeaders,
-  changePath,
-  preflightOf,
-  redirectOf,
-  type CorsFilter,
-  type RedirectFilter,
-} from './filters.js';
+import { addCorsHeaders, preflightOf, type CorsFilter } from './cors.js';
+import { redirectOf, type RedirectFilter } from './redirect.js';
+import { changePath } from './rewrite.js';
+import { changeHeaders } from './header-mutation.js';
 
 const head = (path: string, more: Partial<RequestHead> = {}): RequestHead => ({
   method: 'GET',

@@ -1,55 +1,7 @@
-/** What a rule's filters make of a request and its answer. Pure; the order is fixed: headers, redirect or rewrite, CORS. */
-import type { PathChange, RouteFilter } from '../../model/route.js';
+/** Requests from pages of other origins: preflights, and what a response allows. */
+import type { RouteFilter } from '../../model/route.js';
+import { headerOf, removeHeader, type Headers } from '../http/headers.js';
 import type { RequestHead, ResponseHead } from '../http/http-stream.js';
-import { headerOf, removeHeader, setHeader, type Headers } from '../http/headers.js';
-
-export type HeaderFilter = Extract<RouteFilter, { readonly kind: 'request-headers' | 'response-headers' }>;
-
-/** Gateway API, HTTPHeaderFilter: set replaces, add appends to what is there, remove takes all. In place. */
-export function changeHeaders(headers: Headers, filter: HeaderFilter): void {
-  for (const { name, value } of filter.set) setHeader(headers, name, value);
-  for (const { name, value } of filter.add) {
-    const before = headers.lastIndexOf(name);
-    // RFC 9110, section 5.3: of all headers set-cookie is no list. What separates cookies is a semicolon (RFC 6265, section 4.2.1).
-    if (before >= 0 && before % 2 === 0 && name !== 'set-cookie')
-      headers[before + 1] = `${headers[before + 1]}${name === 'cookie' ? '; ' : ','}${value}`;
-    else headers.push(name, value);
-  }
-  for (const name of filter.remove) removeHeader(headers, name);
-}
-
-/** `path` with its query; `prefix`: what the rule matched. */
-export function changePath(path: string, change: PathChange, prefix: string | undefined): string {
-  const at = path.indexOf('?');
-  const [bare, query] = at < 0 ? [path, ''] : [path.slice(0, at), path.slice(at)];
-  if (change.kind === 'full')
-    return (change.value.startsWith('/') ? change.value : `/${change.value}`) + query;
-  const matched = prefix === undefined || prefix === '/' ? '' : prefix;
-  const rest = bare.slice(matched.length);
-  const base = change.value.endsWith('/') ? change.value.slice(0, -1) : change.value;
-  // One slash between both, whatever either ends or begins with; never none at all.
-  const joined = rest === '' ? base || '/' : `${base}${rest.startsWith('/') ? '' : '/'}${rest}`;
-  return (joined.startsWith('/') ? joined : `/${joined}`) + query;
-}
-
-export type RedirectFilter = Extract<RouteFilter, { kind: 'redirect' }>;
-
-/** Gateway API, HTTPRequestRedirectFilter. `port`: that the request came to. */
-export function redirectOf(
-  head: RequestHead,
-  filter: RedirectFilter,
-  prefix: string | undefined,
-  port: number,
-): ResponseHead {
-  const scheme = filter.scheme ?? head.scheme;
-  const host = filter.hostname ?? head.authority.replace(/:\d*$/, '');
-  const wellKnown = scheme === 'https' ? 443 : 80;
-  // Without a port of its own: the scheme's where a scheme is named, else that of the listener, here the Service's.
-  const to = filter.port ?? (filter.scheme === undefined ? port : wellKnown);
-  const path = filter.path ? changePath(head.path, filter.path, prefix) : head.path;
-  const location = `${scheme}://${host}${to === wellKnown ? '' : `:${to}`}${path}`;
-  return { status: filter.statusCode, headers: ['location', location] };
-}
 
 export type CorsFilter = Extract<RouteFilter, { kind: 'cors' }>;
 
