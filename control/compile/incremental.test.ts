@@ -211,7 +211,10 @@ test('change by change or all at once: nodes are told the same, and every differ
     for (const node of ['n1', 'n2'])
       for (const account of ['a/sa/x', 'a/sa/y', 'b/sa/x', 'b/sa/y']) {
         const identity = `spiffe://cluster.local/ns/${account}`;
-        assert.equal(compiler.mayRequestCertificate(node, identity), anew.mayRequestCertificate(node, identity));
+        assert.equal(
+          compiler.mayRequestCertificate(node, identity),
+          anew.mayRequestCertificate(node, identity),
+        );
       }
     const names = new Set(changed.flatMap((one) => [...one.names].map((name) => `${one.typeUrl} ${name}`)));
     const after = new Set(describe(resources).split('\n'));

@@ -101,7 +101,8 @@ test('a Workload at an address that somebody has is nobody: no endpoint, no pod 
     compiler.apply(new Map([[objectKey(owner), undefined]]));
     assert.equal(accepted(compiler, evil), 'accepted');
     assert.ok(
-      tells(compiler, 'nodePod', 'trap') && compiler.mayRequestCertificate('vm1', 'spiffe://cluster.local/ns/evil/sa/trap'),
+      tells(compiler, 'nodePod', 'trap') &&
+        compiler.mayRequestCertificate('vm1', 'spiffe://cluster.local/ns/evil/sa/trap'),
     );
     const { removed: withdrawn } = compiler.apply(new Map([[objectKey(owner), owner]]));
     assert.deepEqual(withdrawn.map(({ kind }) => kind).sort(), ['namespace', 'nodePod', 'workload']);
@@ -212,7 +213,8 @@ test('a Node of the cluster takes no Workload, unless the Node itself says of wh
   const compiler = compile([object, node('10.88.0.1')], settings);
   assert.match(accepted(compiler, object), /^NodeNotAllowed: n1 is a Node of the cluster, whose annotation/);
   assert.ok(
-    !compiler.mayRequestCertificate('n1', 'spiffe://cluster.local/ns/shop/sa/vm') && !tells(compiler, 'nodePod', 'vm'),
+    !compiler.mayRequestCertificate('n1', 'spiffe://cluster.local/ns/shop/sa/vm') &&
+      !tells(compiler, 'nodePod', 'vm'),
   );
   const taking = (text: string): string => {
     const now = node('10.88.0.1', { 'weft.dev/workload-namespaces': text });

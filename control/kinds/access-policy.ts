@@ -8,7 +8,6 @@ import { recompileSelected } from './selectors.js';
 export const accessPolicyKind: Kind<AccessPolicyObject> = {
   address: { group: 'weft.dev', versions: ['v1alpha1'], plural: 'accesspolicies' },
   schema: 'crd',
-  status: policyStatus,
   pickFields: (raw) => ({ kind: 'AccessPolicy', ...pickOwn(raw as Raw<AccessPolicyObject>) }),
   dependents({ before, now, namespace }, registry, recompile) {
     const selectors = [before?.spec.selector?.matchLabels, now?.spec.selector?.matchLabels];

@@ -11,7 +11,6 @@ import { pickOwn, type Raw } from './metadata.js';
 export const externalServiceKind: Kind<ExternalServiceObject> = {
   address: { group: 'weft.dev', versions: ['v1alpha1'], plural: 'externalservices' },
   schema: 'crd',
-  status: acceptedStatus,
   pickFields: (raw) => ({ kind: 'ExternalService', ...pickOwn(raw as Raw<ExternalServiceObject>) }),
   claims: (object) => ({
     rank: claimRanks.reference,

@@ -13,7 +13,6 @@ export const gatewayClassKind: Kind<GatewayClassObject> = {
     optional: true,
   },
   schema: 'gateway',
-  status: gatewayClassStatus,
   pickFields(raw) {
     const { metadata, spec, status } = raw as Raw<GatewayClassObject>;
     const conditions = status?.conditions;

@@ -7,7 +7,6 @@ import { withGeneration, type Raw } from './metadata.js';
 export const gatewayKind: Kind<GatewayObject> = {
   address: { group: gatewayGroup, versions: ['v1'], plural: 'gateways', optional: true },
   schema: 'gateway',
-  status: gatewayStatus,
   pickFields(raw) {
     const { metadata, spec, status } = raw as Raw<GatewayObject>;
     const { gatewayClassName, infrastructure, listeners } = spec;

@@ -79,6 +79,6 @@ export interface Kind<T extends MeshObject = MeshObject> {
   dependents?(change: ObjectChange<T>, registry: Registry, recompile: Recompile): void;
   /** Absent: nodes are sent nothing of it. Pure. */
   compile?(object: T, context: CompileContext): Compiled;
-  /** As `StatusOf` of control/status/status.ts. Absent: others write its status, or something else than the object decides it. Pure. */
+  /** As `StatusOf` (control/status). Absent: others write its status, or something else than the object decides it. */
   status?(object: T, lookup: StatusLookup): StatusUpdate | undefined;
 }

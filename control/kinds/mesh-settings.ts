@@ -10,7 +10,6 @@ import { pickOwn, type Raw } from './metadata.js';
 export const meshSettingsKind: Kind<MeshSettingsObject> = {
   address: { group: 'weft.dev', versions: ['v1alpha1'], plural: 'meshsettings', clusterWide: true },
   schema: 'crd',
-  status: acceptedStatus,
   pickFields: (raw) => ({ kind: 'MeshSettings', ...pickOwn(raw as Raw<MeshSettingsObject>) }),
   dependents: (_change, _registry, recompile) => recompile.everything(),
   compile(object, { settings, registry, mesh }) {

@@ -15,7 +15,6 @@ export function routeKind<T extends RouteObject>(
   return {
     address: { group: gatewayGroup, versions, plural, optional: true },
     schema: 'gateway',
-    status: routeStatus,
     pickFields: (raw) => pickRoute(kind, raw as Raw<RouteObject>) as unknown as T,
     dependents({ before, now, namespace }, registry, recompile) {
       for (const route of [before, now])

@@ -15,7 +15,6 @@ import { recompileSelected } from './selectors.js';
 export const serviceKind: Kind<ServiceObject> = {
   address: { group: '', versions: ['v1'], plural: 'services' },
   schema: 'core',
-  status: serviceStatus,
   pickFields: (raw) => pickService(raw as Raw<ServiceObject>),
   claims: ({ spec: { clusterIPs, clusterIP } }) => ({
     rank: claimRanks.service,

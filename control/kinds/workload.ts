@@ -12,7 +12,6 @@ import { compileAsPod } from './pod.js';
 export const workloadKind: Kind<WorkloadObject> = {
   address: { group: 'weft.dev', versions: ['v1alpha1'], plural: 'workloads' },
   schema: 'crd',
-  status: acceptedStatus,
   pickFields: (raw) => ({ kind: 'Workload', ...pickOwn(raw as Raw<WorkloadObject>) }),
   claims: ({ spec }) => ({ rank: claimRanks.workload, claimed: addressClaims(spec.addresses) }),
   compile(workload, context) {

@@ -10,10 +10,9 @@ import type { ObjectProblem } from '../source/kubernetes.js';
 import { acceptedUpdate, invalidBecause } from './accepted.js';
 import { rfc3339 } from './conditions.js';
 import { refusedEvent, settingEvent } from './events.js';
-import type { WaypointHealth } from './status.js';
 import { podStatuses } from './pod.js';
 import { removalStatus } from './removal.js';
-import { isOwn, type StatusUpdate } from './status.js';
+import { isOwn, type StatusUpdate, type WaypointHealth } from './status.js';
 import { TransitionLog } from './transition-log.js';
 import { statusPathOf, statusWrite } from './write.js';
 
