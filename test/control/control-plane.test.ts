@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import { projectRoot } from '../../native/index.js';
 import { systemClock } from '../../src/base/clock.js';
 import { until } from '../../src/base/wait.js';
-import { DiscoveryClient } from '../../src/discovery/client.js';
+import { DiscoveryClient, type DiscoveryOptions } from '../../src/discovery/client.js';
 import { decodeNodePod } from '../../src/discovery/codec/node-pod.js';
 import { decodeAuthorization } from '../../src/discovery/codec/policy.js';
 import { createCertificateClient, type RequestCertificate } from '../../src/discovery/certificate-client.js';
@@ -136,6 +136,22 @@ after(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
+/** The discovery client of the agent on node n1, to the first replica. */
+const clientOf = (token: string, subscriptions: DiscoveryOptions['subscriptions']): DiscoveryClient =>
+  new DiscoveryClient({
+    target: targets.one,
+    rootPem,
+    token: () => token,
+    nodeId: 'ztunnel~10.0.0.1~agent-1.weft-system~weft-system.svc.cluster.local',
+    nodeName: 'n1',
+    clock: systemClock,
+    subscriptions,
+    onChange: () => undefined,
+    onSynced: () => undefined,
+    onState: () => undefined,
+    onRefused: () => undefined,
+  });
+
 test('replicas that start on an empty cluster have one CA, and one of them writes', async () => {
   assert.equal(rootPem(), readFileSync(join(dir, 'two', 'root-cert.pem'), 'utf8'));
   const name = await until('one holds the lease', 15_000, holder);
@@ -149,30 +165,16 @@ test('a node gets what its own pods need, before they have an address, from ever
     await assert.rejects(ask(issuer(replica, token), 'api'), /no pod with identity .* runs on node n1/);
   }
   const told: string[] = [];
-  const client = new DiscoveryClient({
-    target: targets.one,
-    rootPem,
-    token: () => token,
-    nodeId: 'ztunnel~10.0.0.1~agent-1.weft-system~weft-system.svc.cluster.local',
-    nodeName: 'n1',
-    clock: systemClock,
-    subscriptions: [
-      {
-        typeUrl: typeUrls.nodePod,
-        decode: (_name, bytes) => {
-          const decoded = decodeNodePod(bytes);
-          return decoded.ok
-            ? { ok: true, value: () => told.push(decoded.value.name) }
-            : { ...decoded, closedForm: undefined };
-        },
-        removed: (names) => told.push(...names.map((name) => `-${name}`)),
+  const client = clientOf(token, [
+    {
+      typeUrl: typeUrls.nodePod,
+      decode: (_name, bytes) => {
+        const decoded = decodeNodePod(bytes);
+        return decoded.ok ? { ok: true, value: () => told.push(decoded.value.name) } : decoded;
       },
-    ],
-    onChange: () => undefined,
-    onSynced: () => undefined,
-    onState: () => undefined,
-    onRefused: () => undefined,
-  });
+      removed: (names) => told.push(...names.map((name) => `-${name}`)),
+    },
+  ]);
   client.start();
   try {
     await until('it is told', 10_000, () => told.length > 0);
@@ -255,30 +257,16 @@ test('a policy says whether it is in force; one that no schema can refuse says w
 test('a policy that never was well is in force as one that denies everything, and an event says why', async () => {
   const told = new Map<string, AuthorizationPolicy>();
   const token = await tokenOf('agent-1');
-  const client = new DiscoveryClient({
-    target: targets.one,
-    rootPem,
-    token: () => token,
-    nodeId: 'ztunnel~10.0.0.1~agent-1.weft-system~weft-system.svc.cluster.local',
-    nodeName: 'n1',
-    clock: systemClock,
-    subscriptions: [
-      {
-        typeUrl: typeUrls.authorization,
-        decode: (_name, bytes) => {
-          const decoded = decodeAuthorization(bytes);
-          return decoded.ok
-            ? { ok: true, value: () => told.set(decoded.value.key, decoded.value) }
-            : { ...decoded, closedForm: undefined };
-        },
-        removed: (names) => names.forEach((name) => told.delete(name)),
+  const client = clientOf(token, [
+    {
+      typeUrl: typeUrls.authorization,
+      decode: (_name, bytes) => {
+        const decoded = decodeAuthorization(bytes);
+        return decoded.ok ? { ok: true, value: () => told.set(decoded.value.key, decoded.value) } : decoded;
       },
-    ],
-    onChange: () => undefined,
-    onSynced: () => undefined,
-    onState: () => undefined,
-    onRefused: () => undefined,
-  });
+      removed: (names) => names.forEach((name) => told.delete(name)),
+    },
+  ]);
   client.start();
   try {
     await apply(
