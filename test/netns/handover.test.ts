@@ -6,7 +6,7 @@ import type { Testbed } from '../../src/cli/standalone/testbed.js';
 import { replaceAgent } from '../../src/cli/standalone/replace-agent.js';
 import { echo } from '../support/echo.js';
 import { otherBuild } from '../support/other-build.js';
-import { hold } from '../support/held.js';
+import { hold } from '../support/held-connection.js';
 import { connectionRecords } from '../support/records.js';
 import { requests, type Counts, type Requests } from '../support/requests.js';
 import { DemoMesh, listening } from '../support/demo-mesh.js';
