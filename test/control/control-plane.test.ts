@@ -170,7 +170,9 @@ test('a node gets what its own pods need, before they have an address, from ever
       typeUrl: typeUrls.nodePod,
       decode: (_name, bytes) => {
         const decoded = decodeNodePod(bytes);
-        return decoded.ok ? { ok: true, value: () => told.push(decoded.value.name) } : decoded;
+        return decoded.ok
+          ? { ok: true, value: () => told.push(decoded.value.name) }
+          : { ...decoded, closedForm: undefined };
       },
       removed: (names) => told.push(...names.map((name) => `-${name}`)),
     },
@@ -262,7 +264,9 @@ test('a policy that never was well is in force as one that denies everything, an
       typeUrl: typeUrls.authorization,
       decode: (_name, bytes) => {
         const decoded = decodeAuthorization(bytes);
-        return decoded.ok ? { ok: true, value: () => told.set(decoded.value.key, decoded.value) } : decoded;
+        return decoded.ok
+          ? { ok: true, value: () => told.set(decoded.value.key, decoded.value) }
+          : { ...decoded, closedForm: undefined };
       },
       removed: (names) => names.forEach((name) => told.delete(name)),
     },
