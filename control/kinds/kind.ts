@@ -69,7 +69,7 @@ export interface Compiled {
 /** Members are methods, so that an entry is assignable to `Kind<MeshObject>`. */
 export interface Kind<T extends MeshObject = MeshObject> {
   readonly address: KindAddress;
-  /** The file of its schema: control/source/schemas, or its CRD in the chart. */
+  /** Where its schema is: `core.yaml` or `gateway.yaml` of control/source/schemas, or a CRD of the chart. */
   readonly schema: 'core' | 'gateway' | 'crd';
   /** Fields of an object of the API server that are kept: those that are read. Undefined where the object does not concern the mesh. */
   pickFields(raw: unknown): T | undefined;

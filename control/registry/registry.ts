@@ -78,8 +78,10 @@ export class Registry {
     });
   }
 
-  /** Takes new objects, and deletes those whose value is undefined. */
-  update(changed: ReadonlyMap<ObjectKey, MeshObject | undefined>): ObjectChange[] {
+  /**
+   * Stores new objects, and deletes those whose value is undefined. Only the compiler calls it: its resources must follow every change.
+   */
+  protected update(changed: ReadonlyMap<ObjectKey, MeshObject | undefined>): ObjectChange[] {
     const changes: ObjectChange[] = [];
     for (const [key, now] of changed) {
       const before = this.#objects.get(key);

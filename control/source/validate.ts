@@ -9,7 +9,10 @@ import { parseCidr } from '../../src/model/address.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { closedForm } from '../compile/closed.js';
 import { compile } from '../compile/compile.js';
+import type { Kind } from '../kinds/kind.js';
+import { kindNames, kinds } from '../kinds/kinds.js';
 import { isRoute, type MeshObject } from '../objects/objects.js';
+import type { FileKind } from './recognize.js';
 
 function findUp(...parts: string[]): string {
   let dir = fileURLToPath(new URL('.', import.meta.url));
@@ -36,56 +39,63 @@ function closed(schema: object): object {
 
 export const crdDir = (): string => findUp('daemonset', 'chart', 'crds');
 
-let own: readonly string[] | undefined;
-/** Weft's own kinds, by the CRDs. */
-export function ownKinds(): readonly string[] {
-  own ??= readdirSync(crdDir())
-    .map(
-      (file) =>
-        (parse(readFileSync(join(crdDir(), file), 'utf8')) as { spec: { names: { kind: string } } }).spec
-          .names.kind,
-    )
-    .sort();
-  return own;
+/** Weft's own kinds: those with a CRD in the chart. */
+export const ownKinds = (): readonly string[] =>
+  kindNames.filter((kind) => kinds[kind].schema === 'crd').sort();
+
+type Schemas = Readonly<Record<string, object>>;
+
+/** A file of control/source/schemas. */
+const readSchemas = (file: string): { readonly $defs: object; readonly kinds: Schemas } =>
+  parse(readFileSync(findUp('control', 'source', 'schemas', file), 'utf8'), { merge: true }) as {
+    $defs: object;
+    kinds: Schemas;
+  };
+
+/** Schemas of the CRDs, closed, by kind. */
+function crdSchemas(): Schemas {
+  // The API server validates names itself. A manifest file has only this schema.
+  const named = {
+    type: 'object',
+    required: ['metadata'],
+    properties: { metadata: { $ref: '#/$defs/namespaced' } },
+  };
+  const dir = crdDir();
+  const entries = readdirSync(dir).flatMap((file) => {
+    const { spec } = parse(readFileSync(join(dir, file), 'utf8')) as {
+      spec: { names: { kind: string }; versions: { schema: { openAPIV3Schema: object } }[] };
+    };
+    const schema = spec.versions[0]?.schema.openAPIV3Schema;
+    return schema ? [[spec.names.kind, { allOf: [named, closed(schema)] }] as const] : [];
+  });
+  return Object.fromEntries(entries);
 }
 
-let validators: Map<string, ValidateFunction> | undefined;
-/** One per kind: Weft's own from the CRDs, so that files and the API server refuse alike. */
-export function validatorOf(kind: string): ValidateFunction | undefined {
-  if (!validators) {
-    validators = new Map();
-    const ajv = new Ajv({
-      allErrors: true,
-      strict: false,
-      useDefaults: false,
-      validateFormats: false,
-      verbose: true,
-    });
-    const read = (file: string) =>
-      parse(readFileSync(findUp('control', 'source', 'schemas', file), 'utf8'), { merge: true }) as {
-        $defs: object;
-        kinds: Record<string, object>;
-      };
-    const [core, gateway] = [read('core.yaml'), read('gateway.yaml')];
-    const $defs = { ...core.$defs, ...gateway.$defs };
-    for (const [name, schema] of Object.entries({ ...core.kinds, ...gateway.kinds }))
-      validators.set(name, ajv.compile({ ...schema, $defs }));
-    const dir = crdDir();
-    for (const file of readdirSync(dir)) {
-      const crd = parse(readFileSync(join(dir, file), 'utf8')) as {
-        spec: { names: { kind: string }; versions: { schema: { openAPIV3Schema: object } }[] };
-      };
-      const schema = crd.spec.versions[0]?.schema.openAPIV3Schema;
-      // The API server checks names by itself; a file has only us.
-      const named = {
-        type: 'object',
-        required: ['metadata'],
-        properties: { metadata: { $ref: '#/$defs/namespaced' } },
-      };
-      if (schema) validators.set(crd.spec.names.kind, ajv.compile({ allOf: [named, closed(schema)], $defs }));
-    }
-  }
-  return validators.get(kind);
+let validators: ReadonlyMap<string, ValidateFunction> | undefined;
+/** The validator of a kind. Weft's own kinds are validated by their CRDs, so that files and the API server refuse the same objects. */
+export const validatorOf = (kind: FileKind): ValidateFunction | undefined =>
+  (validators ??= compileValidators()).get(kind);
+
+function compileValidators(): ReadonlyMap<string, ValidateFunction> {
+  const ajv = new Ajv({
+    allErrors: true,
+    strict: false,
+    useDefaults: false,
+    validateFormats: false,
+    verbose: true,
+  });
+  const [core, gateway] = [readSchemas('core.yaml'), readSchemas('gateway.yaml')];
+  const schemas = { core: core.kinds, gateway: gateway.kinds, crd: crdSchemas() };
+  const $defs = { ...core.$defs, ...gateway.$defs };
+  const compiled = (kind: FileKind, from: Kind['schema']) => {
+    const schema = schemas[from][kind];
+    if (!schema) throw new WeftError('WEFT_NOT_BUILT', `the ${from} schemas have no kind ${kind}`);
+    return [kind, ajv.compile({ ...schema, $defs })] as const;
+  };
+  return new Map([
+    ...kindNames.map((kind) => compiled(kind, kinds[kind].schema)),
+    compiled('Endpoints', 'core'),
+  ]);
 }
 
 /** What a schema cannot say (an address's form) shows when the object is compiled alone; undefined where nothing is wrong. */
