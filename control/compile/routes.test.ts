@@ -321,7 +321,7 @@ test('of several types on a port of a Service the most specific holds, and the o
   assert.equal(troubleOf(both(', port: 80', ', port: 81')), undefined);
   const part = compiled(both('', ', port: 80'));
   assert.equal(part.parents[0]?.problem, undefined);
-  assert.match(part.parents[0]?.remark ?? '', /port 80 is routed by GRPCRoute shop\/g/);
+  assert.match(part.parents[0]?.remark ?? '', /port 80 belongs to GRPCRoute shop\/g/);
   assert.deepEqual(part.route?.parents, [{ service: 'shop/api.shop.svc.cluster.local', port: 81 }]);
 });
 

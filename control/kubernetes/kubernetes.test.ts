@@ -184,7 +184,7 @@ test('a policy says of which generation it is in force, keeps its time, and says
   assert.equal(conditionOf(acceptedWrite(next, undefined))?.['lastTransitionTime'], since);
   const bad = conditionOf(acceptedWrite(next, 'cidrs: x'));
   assert.equal(bad?.['status'], 'False');
-  assert.match(String(bad?.['message']), /^cidrs: x; until it is corrected, what it selects is closed$/);
+  assert.match(String(bad?.['message']), /^cidrs: x; until it is corrected, all traffic to what it selects is denied$/);
   assert.notEqual(bad?.['lastTransitionTime'], since);
 });
 

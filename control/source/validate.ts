@@ -1,4 +1,4 @@
-/** Whether an object may be compiled: its schema (Weft's own kinds: the CRD's), and what a schema cannot say. */
+/** Validates objects before they are compiled: by their schema (Weft's own kinds: the CRD), and by what a schema cannot express. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -25,8 +25,8 @@ function findUp(...parts: string[]): string {
 }
 
 /**
- * A CRD cannot say that unknown fields are wrong: the API server drops them, or refuses them where its client asks for that.
- * In a file they are a mistake that somebody wants to hear of.
+ * The schema with unknown fields refused. A CRD cannot refuse them: the API server drops them, or refuses them if its client requests that.
+ * In a file an unknown field is an error that is reported.
  */
 function closed(schema: object): object {
   const entries = Object.entries(schema).map(([key, value]): [string, unknown] => [
@@ -98,11 +98,11 @@ function compileValidators(): ReadonlyMap<string, ValidateFunction> {
   ]);
 }
 
-/** What a schema cannot say (an address's form) shows when the object is compiled alone; undefined where nothing is wrong. */
+/** Errors that a schema cannot express (such as the form of an address), found by compiling the object alone; undefined if it is valid. */
 export function compileErrorOf(object: MeshObject): string | undefined {
   try {
     const compiler = compile([object], { trustDomain: parseTrustDomain('check'), rootsVersion: '' });
-    // Of settings, what pods are compiled by.
+    // This field is otherwise parsed only when pods are compiled.
     if (object.kind === 'MeshSettings') object.spec.excludeOutboundCidrs?.forEach(parseCidr);
     return isRoute(object) ? compiler.route(object).invalid?.message : undefined;
   } catch (error) {
@@ -111,18 +111,18 @@ export function compileErrorOf(object: MeshObject): string | undefined {
 }
 
 export interface Read {
-  /** What is in force of it; absent: nothing. */
+  /** The object that is in force: as written, or its closed form; absent: none. */
   readonly object?: MeshObject;
-  /** Why it is not in force as it is written. */
+  /** Why the object is not in force as written. */
   readonly problem?: string;
 }
 
 /**
- * An object as it is in force: as it is written, or in its closed form. `object` may have any content: its kind, name and namespace alone
- * are relied on. Kinds that close nothing are not taken.
+ * The object that is in force: as written, or in its closed form. `object` may have any content: only its kind, name and namespace are
+ * relied on. An invalid object of a kind without a closed form is not accepted.
  */
 export function readObject(object: MeshObject): Read {
-  // The compiled form of an EndpointSlice has other fields than the written one, which its schema is of.
+  // The schema describes an EndpointSlice as written. The object here has only picked fields.
   const validate = object.kind === 'EndpointSlice' ? undefined : validatorOf(object.kind);
   if (validate && !validate(object)) {
     const errors = validate.errors ?? [];
@@ -132,18 +132,18 @@ export function readObject(object: MeshObject): Read {
   }
   const problem = compileErrorOf(object);
   if (problem === undefined) return { object };
-  // Of a route, the rules that cannot be read are closed one by one.
+  // Unreadable rules of a route are closed one by one when it is compiled.
   const taken = isRoute(object) ? object : closedForm(object, problem, new Set(['excludeOutboundCidrs']));
   return { ...(taken ? { object: taken } : {}), problem };
 }
 
-/** A pattern is for programs: where the title of its schema says in words what it stands for, these. Descriptions are for `kubectl explain`. */
+/** The text of a schema error. For a pattern, the title of its schema is shown instead. Descriptions are for `kubectl explain`. */
 export function messageOf({ keyword, parentSchema, message }: ErrorObject): string {
   const { title } = (parentSchema ?? {}) as { title?: string };
-  return keyword === 'pattern' && title !== undefined ? `must be ${title}` : (message ?? 'is wrong');
+  return keyword === 'pattern' && title !== undefined ? `must be ${title}` : (message ?? 'is invalid');
 }
 
-/** Top-level fields of `spec` that the errors are about; undefined where one is about more than that. */
+/** Top-level fields of `spec` with errors; undefined if an error concerns anything else. */
 function fieldsOf(errors: readonly ErrorObject[]): ReadonlySet<string> | undefined {
   const fields = new Set<string>();
   for (const { instancePath, params } of errors) {

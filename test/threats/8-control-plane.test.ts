@@ -249,7 +249,7 @@ test('a control plane that starts tells nobody a mesh without its policies: it w
   source.stop();
 });
 
-test('what is no list of the API server is not taken for an empty one', async () => {
+test('a response of the API server that is not a list is not taken for an empty list', async () => {
   const server = createApiServer((_request, response) =>
     response.end(JSON.stringify({ kind: 'Status', metadata: { resourceVersion: '10' } })),
   );
@@ -265,6 +265,6 @@ test('what is no list of the API server is not taken for an empty one', async ()
   });
   closers.push(() => source.stop());
   void source.start().then(() => (ready = true));
-  await until('it is trouble', 30_000, () => why.some((text) => text.includes('is no list')));
+  await until('it is trouble', 30_000, () => why.some((text) => text.includes('is not a list')));
   assert.equal(ready, false);
 });
