@@ -32,4 +32,5 @@ export const gatewayKind: Kind<GatewayObject> = {
     // The Gateway may admit other namespaces than before.
     if (consentOf(before) !== consentOf(now)) recompile.servicesThrough({ namespace, name });
   },
+  status: gatewayStatus,
 };

@@ -18,6 +18,7 @@ export const meshSettingsKind: Kind<MeshSettingsObject> = {
     if (settings.removal !== undefined || !isStrict || isFirstInstall(registry)) return { resources: [] };
     return { resources: [{ kind: 'policy', value: strictPolicy(registry.rootNamespace, 'mesh', 'global') }] };
   },
+  status: acceptedStatus,
 };
 
 /** Whether all enrolled namespaces are in their first enrollment. Only then does the strict mode of the mesh wait. */

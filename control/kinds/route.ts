@@ -28,6 +28,7 @@ export function routeKind<T extends RouteObject>(
       const { route } = compileRoute(object, registry);
       return { resources: route ? [{ kind: 'route', value: route }] : [] };
     },
+    status: routeStatus,
   };
 }
 

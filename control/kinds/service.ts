@@ -42,6 +42,7 @@ export const serviceKind: Kind<ServiceObject> = {
     const addresses = service.addresses.filter(({ ip }) => !registry.claims.addressLostTo(key, ip));
     return { resources: [{ kind: 'service', value: { ...service, addresses } }] };
   },
+  status: serviceStatus,
 };
 
 function pickService(raw: Raw<ServiceObject>): ServiceObject | undefined {
