@@ -11,7 +11,7 @@ import { revocationsFile, revoke } from '../authentication/revocations.js';
 import { keyFile } from '../authentication/join-tokens.js';
 import { close, createApiServer, listen } from '../../test/support/api-server.js';
 import { issueToken, subjectOfToken } from '../../test/support/tokens.js';
-import { AuthorityStore } from './authority-store.js';
+import { AuthorityStore, keysOfSecret } from './authority-store.js';
 
 const domain = parseTrustDomain('cluster.local');
 const closers: (() => void)[] = [];
@@ -79,4 +79,20 @@ test('revoked join tokens come from the Secret of the join key, and a list that 
   assert.equal(await subjectOfToken(state, token), undefined);
   // Written here it would be lost with the next look at the Secret.
   assert.throws(() => revoke(state, { id: 'x' }), /weft-system\/weft-join/);
+});
+
+const base64 = (text: string): string => Buffer.from(text).toString('base64');
+
+test("the CA's keys are read from Istio's and cert-manager's Secret layouts; the error for another layout names the missing keys", () => {
+  const expected = { key: 'K', cert: 'C', roots: 'R' };
+  const istio = { 'ca-key.pem': base64('K'), 'ca-cert.pem': base64('C'), 'root-cert.pem': base64('R') };
+  const certManager = { 'tls.key': base64('K'), 'tls.crt': base64('C'), 'ca.crt': base64('R') };
+  assert.deepEqual(keysOfSecret({ data: istio }), expected);
+  assert.deepEqual(keysOfSecret({ data: certManager }), expected);
+  assert.deepEqual(keysOfSecret({ data: { 'tls.key': base64('K'), 'tls.crt': base64('C') } }), {
+    ...expected,
+    roots: 'C',
+  });
+  assert.throws(() => keysOfSecret({ data: { 'ca-cert.pem': base64('C') } }), /tls\.key/);
+  assert.throws(() => keysOfSecret({}), /tls\.key/);
 });
