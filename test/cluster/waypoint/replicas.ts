@@ -88,7 +88,7 @@ test('a waypoint that is scaled to zero means refusal, never a way around it', a
 test('parameters that are wrong are said on the Gateway, and what runs goes on', async () => {
   await applyText(parameters(1).replace('deployment:', 'deploy:'));
   const { message } = await conditionOf(['gateway', 'waypoint'], 'Accepted', 'InvalidParameters');
-  assert.match(message, /ConfigMap store\/waypoint: deploy is none of/);
+  assert.match(message, /ConfigMap store\/waypoint: deploy is not one of/);
   assert.equal((await ask('store/client', 'http://api/')).status, 200);
   await applyText(parameters(1));
   await conditionOf(['gateway', 'waypoint'], 'Accepted', 'Accepted');
