@@ -59,7 +59,7 @@ const client = `
 const http = require('http');
 const said = { good: 0, bad: 0, errors: [] };
 const ask = (agent, again) => {
-  const call = http.httpGet('http://api/', { agent, timeout: 5000 }, (a) => {
+  const call = http.get('http://api/', { agent, timeout: 5000 }, (a) => {
     a.resume();
     a.on('end', () => { said.good++; setTimeout(ask, again, agent, again); });
     a.on('error', (e) => call.destroy(e));

@@ -154,7 +154,7 @@ test('hooks before the end are asked in strict mode', async () => {
     '--',
     'node',
     '-e',
-    "const ask = () => require('http').httpGet('http://localhost:9901/log', (a) => { let t = ''; a.on('data', (d) => (t += d)); a.on('end', () => { if (t.includes('/stopping')) { console.log(t); process.exit(0); } setTimeout(ask, 20); }); }).on('error', () => process.exit(1)); ask();",
+    "const ask = () => require('http').get('http://localhost:9901/log', (a) => { let t = ''; a.on('data', (d) => (t += d)); a.on('end', () => { if (t.includes('/stopping')) { console.log(t); process.exit(0); } setTimeout(ask, 20); }); }).on('error', () => process.exit(1)); ask();",
   );
   await sides('delete', 'pod', 'app', '--wait=false');
   assert.match(await log, /9901\/stopping/);
