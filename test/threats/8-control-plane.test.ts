@@ -202,7 +202,9 @@ test('a replica that has lost the API server does not take back what a node know
     state: control.state,
     stale: () => 'the API server says nothing',
   });
-  await until('refused', 30_000, () => old.warnings.includes('a node is not told what may be old'));
+  await until('refused', 30_000, () =>
+    old.warnings.includes('resources not sent to a node: they may be stale'),
+  );
   await sleep(100);
   assert.equal(one.admits('shop', 'api'), false);
   assert.ok(old.limits.includes('control-stale'));
