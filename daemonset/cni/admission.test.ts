@@ -67,7 +67,7 @@ test('of an enrolled namespace nobody starts of whom nothing is known', async ()
   for (const connected of [true, false]) {
     const options = { ...world({ isEnrolled: () => true }), connected: () => connected };
     const answer = await admit(request, options);
-    assert.ok(!answer.ok && answer.message.includes('has not told of shop/web yet'));
+    assert.ok(!answer.ok && answer.message.includes('has not sent shop/web yet'));
   }
   const starts = world({ isEnrolled: () => true, whenAgentIsAway: 'start' });
   assert.deepEqual(await admit(request, starts), { ok: true }, 'but by the setting');
