@@ -35,46 +35,46 @@ const keyOf = (p: NodePod): string => `${p.uid} ${p.podUid}`;
 const none: Steps = { enroll: [], change: [], release: [], orphans: [], kept: [], waiting: [] };
 const cookiesOf = (locals: readonly LocalPod[]): bigint[] => locals.map(({ netns }) => netns.cookie);
 
-test('enrolls a wanted pod and adopts its hook of a former life', () => {
+test('enrolls a wanted pod and adopts its hook of a previous agent process', () => {
   const steps = decideSteps([of(pod('a'), at(5n))], new Map(), hooks([5n]));
   assert.deepEqual(cookiesOf(steps.enroll), [5n]);
   assert.deepEqual(steps.orphans, []);
 });
 
-test('does nothing when all is as wanted', () => {
+test('does nothing if the actual state is the desired one', () => {
   assert.deepEqual(decideSteps([of(pod('a'), at(5n))], new Map([held(pod('a'), 5n)]), hooks([5n])), none);
 });
 
-test('releases a pod that is no longer wanted, and hooks of a former life where no wanted pod is missing', () => {
+test('releases a pod that is no longer wanted, and orphaned hooks if no wanted pod is missing', () => {
   const steps = decideSteps([], new Map([held(pod('a'), 5n)]), hooks([5n, 6n]));
   assert.deepEqual(cookiesOf(steps.release), [5n]);
   assert.deepEqual(steps.orphans, [6n]);
 });
 
-test('a Kubernetes pod that nobody speaks of any more stays captured until its processes have ended; one that is not meant does not', () => {
+test('a Kubernetes pod that discovery no longer lists stays captured until its processes have ended; an uncaptured pod is released', () => {
   const zombie = pod('a', { podUid: '1' });
   const left = new Map([held(zombie, 5n)]);
   assert.deepEqual(decideSteps([], left, hooks([5n])), none);
   assert.deepEqual(cookiesOf(decideSteps([], left, hooks([5n], { dead: [5n] })).release), [5n]);
   const unmeant = new Map([[zombie.uid, zombie]]);
   assert.deepEqual(cookiesOf(decideSteps([], left, hooks([5n]), unmeant).release), [5n]);
-  // Another pod of its name is not meant: this one is as it was.
+  // An uncaptured pod of the same name does not affect this one.
   const other = new Map([[zombie.uid, { ...zombie, podUid: '2' }]]);
   assert.deepEqual(decideSteps([], left, hooks([5n]), other), none);
-  // The same after the agent has started anew.
+  // The same after a restart of the agent.
   const owners = { 5: keyOf(zombie) };
   assert.deepEqual(decideSteps([], new Map(), hooks([5n], { owners })), { ...none, kept: [5n] });
   assert.deepEqual(decideSteps([], new Map(), hooks([5n], { owners, dead: [5n] })).orphans, [5n]);
   assert.deepEqual(decideSteps([], new Map(), hooks([5n], { owners }), unmeant).orphans, [5n]);
 });
 
-test('a pod of the same name in a new namespace is enrolled anew', () => {
+test('a pod of the same name in a new network namespace is enrolled from the start', () => {
   const steps = decideSteps([of(pod('a'), at(7n))], new Map([held(pod('a'), 5n)]), hooks([5n]));
   assert.deepEqual(cookiesOf(steps.release), [5n]);
   assert.deepEqual(cookiesOf(steps.enroll), [7n]);
 });
 
-test('changes settings in place without taking the pod out', () => {
+test('changes settings in place without a release of the pod', () => {
   const steps = decideSteps(
     [of(pod('a', { excludeOutboundPorts: [53] }), at(5n))],
     new Map([held(pod('a'), 5n)]),
@@ -84,18 +84,18 @@ test('changes settings in place without taking the pod out', () => {
   assert.equal(steps.release.length + steps.enroll.length, 0);
 });
 
-test('says why a pod waits, and does not hold up others', () => {
+test('reports why a pod waits, and does not delay others', () => {
   const steps = decideSteps([of(pod('a'), absent), of(pod('b'), at(8n))], new Map(), hooks([]));
   assert.deepEqual(steps.waiting, [{ uid: pod('a').uid, why: absent.why, state: 'coming' }]);
   assert.equal(steps.enroll.length, 1);
 });
 
-test('a pod whose namespace could not be looked at stays exactly as it is, and says so', () => {
+test('a pod whose network namespace could not be inspected stays as it is and reports the reason', () => {
   const steps = decideSteps([of(pod('a'), unknown)], new Map([held(pod('a'), 5n)]), hooks([5n]));
   assert.deepEqual(steps, { ...none, waiting: [{ uid: pod('a').uid, why: unknown.why, state: 'unknown' }] });
 });
 
-test('a name that is gone is no namespace that is gone: only its death releases a pod that is wanted', () => {
+test('a missing path does not release a wanted pod: only the end of its network namespace does', () => {
   const of5 = new Map([held(pod('a'), 5n)]);
   assert.deepEqual(decideSteps([of(pod('a'), absent)], of5, hooks([5n])).release, []);
   assert.deepEqual(cookiesOf(decideSteps([of(pod('a'), absent)], of5, hooks([5n], { dead: [5n] })).release), [
@@ -105,7 +105,7 @@ test('a name that is gone is no namespace that is gone: only its death releases 
   assert.deepEqual(cookiesOf(decideSteps([of(another, absent)], of5, hooks([5n])).release), [5n]);
 });
 
-test('a hook of a former life is not taken from a wanted pod that was not found, and only that one is kept', () => {
+test('an adopted hook is kept for a wanted pod that was not found, and for no other pod', () => {
   const owners = { 5: keyOf(pod('a')), 6: keyOf(pod('gone')), 7: keyOf(pod('b')) };
   for (const seen of [absent, unknown]) {
     const intents = [of(pod('a'), seen), of(pod('b'), at(8n))];
@@ -113,12 +113,12 @@ test('a hook of a former life is not taken from a wanted pod that was not found,
     assert.deepEqual(steps.kept, [5n], 'it may be its own');
     assert.deepEqual(steps.orphans, [6n, 7n], 'of one that nobody wants, and of one that is elsewhere now');
     assert.deepEqual(decideSteps(intents, new Map(), hooks([5n], { owners, dead: [5n] })).orphans, [5n]);
-    // A former build did not say whose they are: any may be of the pod that was not found.
+    // A former build did not record owners: each hook may belong to the pod that was not found.
     assert.deepEqual(decideSteps(intents, new Map(), hooks([5n, 6n])).kept, [5n, 6n]);
   }
 });
 
-test('one network namespace belongs to one pod: the holder, then a Pod before a Workload, then the lower uid', () => {
+test('one network namespace belongs to one pod: the holder, then a Pod before a Workload, then the lower UID', () => {
   const [a, b, w] = [pod('a'), pod('b'), workloadOf('w')];
   const claim = (held_: Map<WorkloadUid, LocalPod>, owners: Record<string, string>, ...claims: NodePod[]) =>
     decideSteps(
@@ -142,12 +142,12 @@ test('one network namespace belongs to one pod: the holder, then a Pod before a 
   );
 });
 
-test('a pod that is held by name but has lost its hook is enrolled anew', () => {
+test('an enrolled pod that has lost its hook is enrolled again', () => {
   const steps = decideSteps([of(pod('a'), at(5n))], new Map([held(pod('a'), 5n)]), hooks([]));
   assert.deepEqual(cookiesOf(steps.enroll), [5n]);
 });
 
-test('an address of this machine belongs to one pod: who holds it keeps it, a Pod comes before a Workload, who is not taken has no say', () => {
+test('an address of this machine belongs to one pod: the holder keeps it, a Pod wins over a Workload, a refused pod does not count', () => {
   const [a, b] = [workloadOf('a'), workloadOf('b')];
   const refused = { kind: 'refused', why: 'its namespace is not taken' } as const;
   const uidsOf = (steps: Steps) => steps.enroll.map(({ pod: { uid } }) => uid);
