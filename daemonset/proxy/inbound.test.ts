@@ -9,7 +9,7 @@ import { Connections } from './connections.js';
 import type { ProxyContext } from './context.js';
 import { handleTunnel } from './inbound.js';
 
-test('tunnels to an application that does not answer count as connections of its pod while it is dialed', async () => {
+test('tunnels to an application that does not respond count as connections of its pod while they are being dialed', async () => {
   const view = new MeshState();
   const api = workload('api', '10.0.0.1', 'n1');
   view.apply({ workloads: [api] });

@@ -7,7 +7,7 @@ import { PeerSessions } from './sessions.js';
 const of = (namespace: string, account: string) =>
   parseSpiffeId(`spiffe://cluster.local/ns/${namespace}/sa/${account}`);
 
-test('a peer with a certificate holds a share of the connections, its namespace one too; others still come in', () => {
+test('an authenticated peer has a share of the connections, and so has its namespace; others are still admitted', () => {
   let full = 0;
   const sessions = new PeerSessions(defaultLimits.sessionsMax, () => full++);
   const held: (() => void)[] = [];
