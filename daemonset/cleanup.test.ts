@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { CommanderError } from 'commander';
 import { cleanupCommand } from './cleanup.js';
 
-/** Instances that `weft cleanup` with these arguments would remove. */
+/** The instances that `weft cleanup` would remove with these arguments. */
 function removedBy(...args: string[]): { asked: (string | undefined)[]; error: unknown } {
   const asked: (string | undefined)[] = [];
   const command = cleanupCommand((instance) => {
@@ -21,7 +21,7 @@ function removedBy(...args: string[]): { asked: (string | undefined)[]; error: u
   return { asked, error };
 }
 
-test('cleanup removes nothing where it is asked for help or does not know an argument', () => {
+test('cleanup removes nothing when it is asked for help or gets an unknown argument', () => {
   for (const args of [['--help'], ['-h'], ['--instnace', 'a'], ['a'], ['--instance']]) {
     const { asked, error } = removedBy(...args);
     assert.deepEqual(asked, [], args.join(' '));

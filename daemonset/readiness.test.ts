@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { ReadyFile, ReadyMark } from './readiness.js';
 
-test('once the mesh goes nothing is left of it, and what is not its own stays', () => {
+test('an uninstall removes the files of the agent and no others', () => {
   const run = mkdtempSync(join(tmpdir(), 'weft-ready-'));
   try {
     const ready = new ReadyFile(run, (error) => assert.fail(String(error)));
@@ -25,7 +25,7 @@ test('once the mesh goes nothing is left of it, and what is not its own stays', 
   }
 });
 
-test('the readiness probe sees an agent that is ready, and none that is not, hangs, or was there before', () => {
+test('the readiness probe accepts a ready agent, and no agent that is not ready, hangs or ran before', () => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-own-'));
   const file = join(dir, 'ready');
   const probe = fileURLToPath(new URL('../../native/ready/build/weft-ready', import.meta.url));
