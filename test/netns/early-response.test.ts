@@ -1,4 +1,4 @@
-/** A server that answers before it has read the upload, and closes: its response reaches the client each time, whatever is between them. */
+/** A server responds before it has read the upload, and closes. Its response reaches the client each time, whatever is between them. */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';

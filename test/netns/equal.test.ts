@@ -1,6 +1,6 @@
 /**
- * The same two programs between pods outside the mesh and between pods whose connection the kernel carries, by TCP and spliced:
- * all must see the same. What is another where it is spliced stands below and in docs/same-node.md.
+ * Runs the same two programs between pods outside the mesh and between pods whose connection is a kernel flow, on TCP and spliced: all runs
+ * must observe the same. The differences of spliced connections are listed below and in docs/same-node.md.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -66,7 +66,7 @@ const scenarios = [...readFileSync(program, 'utf8').matchAll(/^class ([a-z]\w+):
   ([, name = '']) => name,
 );
 
-/** What of a spliced connection is another, which is why pods have to ask for the splice. */
+/** Observations that differ on a spliced connection, which is why pods have to opt in to splicing. */
 const differs: Readonly<Record<string, string>> = {
   urgent: 'urgent bytes come as ordinary ones',
   through_a_pipe: 'splice(2) does not find what went past TCP',
@@ -89,7 +89,7 @@ before(async () => {
   writeFileSync(certificate, readFileSync(certificate, 'utf8') + readFileSync(`${certificate}.crt`, 'utf8'));
   testbed = mesh.create();
   await testbed.up();
-  // The verdicts, by both families.
+  // Requests the verdicts, for both address families.
   for (const [pair, ip] of [spliced, byTcp].flatMap((one) => [
     [one, one.v4] as const,
     [one, one.v6] as const,
@@ -108,7 +108,7 @@ after(() => mesh.remove());
 
 const records = (): ConnectionRecord[] => connectionRecords(testbed.runDir('node-a'));
 
-/** What both programs printed. */
+/** The output of both programs. */
 async function observe(
   pair: Pair,
   scenario: string,

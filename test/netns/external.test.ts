@@ -1,4 +1,4 @@
-/** Kinds for what is no pod: Workload (a machine of its own) and ExternalService. */
+/** Kinds for workloads that are not pods: Workload (on a machine of its own) and ExternalService. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -37,7 +37,7 @@ const latest = async (dialled: string): Promise<ConnectionRecord> =>
 
 before(async () => {
   await mesh.prepare();
-  // The operator of the machine says whose Workloads it takes; a Node that says nothing takes none.
+  // The machine's operator sets the namespaces whose Workloads it accepts; without that setting it accepts none.
   mesh.replace(
     'mesh.yaml',
     'weft.dev/netns: weft-node-b',
@@ -55,7 +55,7 @@ before(async () => {
 });
 after(() => mesh.remove());
 
-test('a Workload takes the place of a pod: an endpoint of its Service, reached under mutual TLS by its own identity', async () => {
+test('a Workload works like a pod: an endpoint of its Service, reached with mutual TLS and its own identity', async () => {
   for (const file of readdirSync(mesh.manifests)) {
     const path = join(mesh.manifests, file);
     const kept = readFileSync(path, 'utf8')
@@ -86,7 +86,7 @@ spec: { node: node-b, addresses: [10.244.2.10], serviceAccount: legacy, netns: w
   assert.equal(service, 'api.shop.svc.cluster.local');
 });
 
-test('a Workload that names a running pod, a process, a FIFO or the node gets none of them; the pod stays what it is', async () => {
+test('a Workload that names the netns of a running pod, a process, a FIFO or the node is refused; the pod keeps its identity', async () => {
   const cookieOf = (): unknown => readdirSync('/sys/fs/bpf/weft/node-a/pods').sort();
   const before = cookieOf();
   const fifo = '/run/netns/weft-t-fifo';
@@ -139,8 +139,8 @@ spec: { node: node-a, addresses: [10.244.1.${100 + i}], netns: '${netns}' }
   assert.equal((await latest('10.96.0.10:9000')).source.identity, 'spiffe://cluster.local/ns/shop/sa/web');
 });
 
-test('where pods may not leave the mesh, an ExternalService is known and reached by name; nothing else outside is', async () => {
-  // Outside of the mesh, at an address that nobody has told of.
+test('pods that may not leave the mesh reach an ExternalService by name, and nothing else outside', async () => {
+  // Outside the mesh, at an address that no resource has.
   for (const args of [
     ['-n', 'weft-node-b', 'addr', 'add', '192.0.2.1/32', 'dev', 'lo'],
     ['-n', 'weft-node-a', 'route', 'add', '192.0.2.1', 'via', '10.88.0.2'],

@@ -1,4 +1,4 @@
-/** What policies, the agent and membership change about connections that the kernel carries. */
+/** Effects of policies, the agent and mesh membership on kernel flows. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,7 +13,7 @@ const mesh = new KernelTestbed('/run/weft/test-kernel-policy');
 before(() => mesh.up());
 after(() => mesh.down());
 
-test('a change of policy cuts what it forbids, at both ends, and disturbs nothing else', async () => {
+test('a policy change closes the connections that it forbids, at both ends, and no others', async () => {
   await mesh.warm('weft-web', cache, 9002);
   await mesh.warm('weft-intruder', cache, 9002);
   const [kept, forbidden] = [hold('weft-web', cache, 9002), hold('weft-intruder', cache, 9002)];
@@ -30,7 +30,7 @@ test('a change of policy cuts what it forbids, at both ends, and disturbs nothin
       mesh.testbed.log('cache-9002').includes('reset 10.244.1.11'),
     );
     assert.equal(await kept.ask(), 'hello');
-    // The verdict of before does not count any more.
+    // The former verdict is no longer in force.
     assert.match(await ping('weft-intruder', cache, 9002), /reset|refused/i);
     const denied = await mesh.recordAfter(at, (r) => r.path === 'refused');
     assert.equal(denied.policy, 'shop/no-intruder');
@@ -41,7 +41,7 @@ test('a change of policy cuts what it forbids, at both ends, and disturbs nothin
   }
 });
 
-test('what a policy in audit mode would deny is counted by the agent, not carried past it', async () => {
+test('a connection that an audited policy would deny goes through the agent, which counts it', async () => {
   await mesh.warm('weft-web', cache2);
   mesh.write('policy.yaml', denying('watch', 'shop/web', 'mode: audit, '));
   try {
@@ -56,7 +56,7 @@ test('what a policy in audit mode would deny is counted by the agent, not carrie
   }
 });
 
-test('with the agent dead decided pairs connect while the lease lasts, then nobody; live ones go on throughout', async () => {
+test('with a dead agent, pairs with verdicts connect until the lease ends, then no pair does; open connections continue', async () => {
   await mesh.warm('weft-web', cache);
   const live = hold('weft-web', cache);
   try {
@@ -81,7 +81,7 @@ test('with the agent dead decided pairs connect while the lease lasts, then nobo
   }
 });
 
-test('a client that has left the mesh does not keep a connection that a later policy forbids', async () => {
+test('a client that has left the mesh loses a connection that a later policy forbids', async () => {
   const whole = readFileSync(join(mesh.manifests, 'mesh.yaml'), 'utf8');
   await mesh.warm('weft-web', cache, 9002);
   await mesh.warm('weft-intruder', cache, 9002);

@@ -1,4 +1,7 @@
-/** What goes past TCP and what stays on it. Looks at the memory of TCP of the whole machine, so it runs by itself (test/run.sh). */
+/**
+ * Which connections are spliced past TCP and which stay on it. The test measures the TCP memory of the whole machine, so it runs alone
+ * (test/run.sh).
+ */
 import assert from 'node:assert/strict';
 import { availableParallelism } from 'node:os';
 import { after, before, test } from 'node:test';
@@ -24,7 +27,7 @@ for (const [port, kind] of [
   [9000, 'spliced where neither end blocks'],
   [9002, 'left to TCP where one blocks'],
 ] as const) {
-  test(`bulk both ways at once comes through whole and in order, ${kind}`, async () => {
+  test(`simultaneous bulk data in both directions arrives complete and in order, ${kind}`, async () => {
     await mesh.warm('weft-web', cache, port);
     const at = mesh.records().length;
     const answer = await client(
@@ -66,7 +69,7 @@ print(good)`,
   });
 }
 
-test('a signal interrupts a call that waits as it does without the mesh', async () => {
+test('a signal interrupts a blocked call as it does without the mesh', async () => {
   await mesh.warm('weft-web', cache, 9002);
   const answer = await client(
     'weft-web',
@@ -79,7 +82,7 @@ print(s.recv(1))`,
   assert.equal(answer, "signal\nb'y'");
 });
 
-test('a reader that does not read holds its sender up, and no more than the limit waits past TCP', async () => {
+test('a reader that does not read blocks its sender, and no more spliced bytes than the limit are queued', async () => {
   await mesh.warm('weft-web', cache, 9001);
   const answer = await client(
     'weft-web',
@@ -92,7 +95,7 @@ print(sent)`,
   );
   const sent = Number(answer);
   assert.ok(sent >= spliceBytesMax && sent < 64 << 20, `sent ${answer}`);
-  // The server holds it open: the live table tells.
+  // The server keeps the connection open, so the live table lists it.
   const live = await until('the connection is listed', 30_000, async () => {
     const { connections } = await mesh.dump<{ connections: ConnectionRecord[] }>();
     return [...connections, ...mesh.records()].find(
@@ -101,11 +104,11 @@ print(sent)`,
     );
   });
   assert.ok((live.bytesSpliced ?? 0) > 0);
-  // One byte each way was read.
+  // One byte was read in each direction.
   assert.ok((live.bytesSpliced ?? Infinity) <= spliceBytesMax + 2, `${live.bytesSpliced} bytes past TCP`);
 });
 
-test('messages to and fro go past TCP, all but those of the first moment', async () => {
+test('request and response messages are spliced past TCP, except for the first ones', async () => {
   await mesh.warm('weft-web', cache);
   for (let round = 0; round < 5; round++) {
     const at = mesh.records().length;
@@ -126,7 +129,7 @@ asyncio.run(main()); print('done')`,
   }
 });
 
-test('10 000 readers that do not read: each sender is held up, and what waits past TCP for all together has its limit', async () => {
+test('10 000 readers that do not read: each sender is blocked, and all queued spliced bytes together stay below the limit', async () => {
   const slow = 10_000;
   await mesh.warm('weft-web', cache, 9001);
   const answer = await client(
@@ -147,7 +150,7 @@ time.sleep(1.5)`,
     60_000,
   );
   assert.equal(answer, String(slow));
-  // The server holds them open: the live table tells.
+  // The server keeps the connections open, so the live table lists them.
   const { connections } = await mesh.dump<{ connections: ConnectionRecord[] }>();
   const spliced = connections.filter(
     ({ path, destination, bytesSent }) =>

@@ -20,9 +20,9 @@ const cache = '10.244.1.12';
 const cacheVip = '10.96.0.12';
 const instanceDir = join(pinRoot, 'node-a');
 let testbed: Testbed;
-/** What sockets remember is one map for both builds, as in most upgrades. */
+/** Both builds share the map of socket state, as in most upgrades. */
 let other: OtherBuild;
-/** Nothing is. */
+/** A build that shares no map. */
 let stranger: OtherBuild;
 
 const server = `
@@ -37,7 +37,7 @@ async def main():
     async with await asyncio.start_server(echo, sys.argv[1], int(sys.argv[2])) as s: await s.serve_forever()
 asyncio.run(main())
 `;
-/** Sends numbered bytes as fast as they come back and compares them; ends at SIGTERM, says how many it had. */
+/** Sends numbered bytes as fast as they come back and compares them. Ends at SIGTERM and prints how many it received. */
 const stream = `
 import asyncio, signal, sys
 async def main():
@@ -61,7 +61,7 @@ asyncio.run(main())
 `;
 
 interface Stream {
-  /** Sets an option that does not go with a splice. */
+  /** Sets a socket option that excludes a splice. */
   wantTcp(): void;
   end(): Promise<{ readonly bytes: number; readonly port: number }>;
 }
@@ -130,7 +130,7 @@ after(async () => {
   stranger.remove();
 });
 
-/** Verdicts are asked for by a first connection, which goes by the agent. */
+/** The first connections, which the agent relays, request the verdicts. */
 async function carriedByKernel(living = 0): Promise<void> {
   for (const [ip, port] of [
     [cache, 9000],
@@ -148,7 +148,7 @@ async function carriedByKernel(living = 0): Promise<void> {
   await until('they have ended', 30_000, async () => (await connections()).length === living);
 }
 
-/** From the agent that runs to `program`, which has other maps; connections of before live on, new ones are opened throughout. */
+/** Upgrades the running agent to `program`, which has other maps. Open connections continue, and new ones are opened throughout. */
 async function upgrade(
   program?: string,
 ): Promise<{ spliced: Stream; plain: HeldConnection; service: HeldConnection }> {
@@ -178,7 +178,7 @@ async function upgrade(
   return { spliced, plain, service };
 }
 
-test('an upgrade to other maps: live connections go on and stay known, decided pairs connect throughout, what is former goes', async () => {
+test('upgrade to other maps: open connections continue and stay listed, pairs with verdicts connect throughout, the former maps are removed', async () => {
   await carriedByKernel();
   assert.equal(generations(), 1);
   const before = lines().length;
@@ -218,8 +218,8 @@ test('an upgrade to other maps: live connections go on and stay known, decided p
   assert.notEqual(generationsOf(instanceDir)[0], new Datapath('node-a').dir);
 });
 
-test('a connection of before the upgrade that a policy forbids afterwards is cut; the others live', async () => {
-  // Back again: a roll-back is an upgrade to other maps, too.
+test('a connection from before the upgrade is closed when a policy forbids it afterwards; the others continue', async () => {
+  // Back to the first build: a rollback is also an upgrade to other maps.
   await carriedByKernel();
   const { spliced, plain, service } = await upgrade();
   try {
@@ -245,7 +245,7 @@ spec: { action: DENY, rules: [{ to: [{ ports: [6379] }] }] }
   await sleep(100);
 });
 
-test('there and back while connections of the first build live: its maps are taken into use again', async () => {
+test('a rollback while connections of the first build are open uses its maps again', async () => {
   rmSync(join(mesh.manifests, 'policy.yaml'), { force: true });
   await carriedByKernel();
   const first = await upgrade(stranger.agent);
@@ -262,7 +262,7 @@ test('there and back while connections of the first build live: its maps are tak
   assert.equal(generationsOf(instanceDir)[0], new Datapath('node-a').dir);
 });
 
-test('a pod whose namespace ended while no agent was there does not keep the node from the upgrade', async () => {
+test('a pod whose network namespace ended while no agent was running does not block the upgrade', async () => {
   await testbed.stop(agentProcess('node-a'), 'SIGKILL');
   for (const file of readdirSync(mesh.manifests)) {
     const path = join(mesh.manifests, file);

@@ -1,4 +1,4 @@
-/** A waypoint's life: what goes through it besides routed HTTP, who is believed, and what happens when its surroundings fail. */
+/** The life of a waypoint: traffic other than routed HTTP, whose identity is trusted, and failures of the parts that it depends on. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { readFileSync, rmSync } from 'node:fs';
@@ -43,7 +43,7 @@ async function status(url: string, netns = 'weft-web', ...more: string[]): Promi
 const opens = (url: string): Promise<unknown> =>
   until(`${url} answers`, 30_000, async () => (await status(url)) === 200);
 
-/** What an application sees that connects, sends (or only waits), and reads once. */
+/** The bytes that an application reads after it connects, sends (or only waits), and reads once. */
 async function raw(ip: string, port: number, say: string | undefined, netns = 'weft-web'): Promise<string> {
   const code = `import socket
 try:
@@ -107,9 +107,9 @@ spec: { action: ALLOW, selector: { matchLabels: { app: echo } }, rules: [{ from:
     30_000,
     async () => (await status(`http://${vip}/`, 'weft-intruder')) === 403,
   );
-  // Connections of before are kept for a while, and their lines tell of the decision that they were made by.
+  // Older connections are kept for a while, and their lines show the decision that admitted them.
   await sleep(5_500);
-  // v1 alone: its node is the one whose log is read.
+  // Only v1 is called, because its node's log is read.
   assert.equal(await status('http://10.96.0.21/'), 200);
   const record = await until('a line of it', 30_000, () =>
     connectionRecords(join(mesh.state, 'agent-node-b')).findLast(
@@ -127,13 +127,13 @@ spec: { action: ALLOW, selector: { matchLabels: { app: echo } }, rules: [{ from:
   );
 });
 
-test('bytes of a declared TCP port go through as they are; where the server speaks first nobody waits for ever', async () => {
+test('bytes of a declared TCP port pass unchanged; a protocol in which the server speaks first does not block for ever', async () => {
   assert.equal(await raw('10.96.0.40', 9000, 'not http'), 'not http');
   assert.equal(await raw('10.96.0.40', 9001, undefined), '220 hello');
   assert.equal(await raw('10.96.0.40', 9002, '\\x16\\x03\\x01tls-like'), '\u0016\u0003\u0001tls-like');
 });
 
-test('where a policy asks for more than bytes tell they are refused, unless it allows the connection as such', async () => {
+test('a TCP connection is refused if a policy has request conditions, unless a rule allows the connection itself', async () => {
   write(
     'l7.yaml',
     `apiVersion: weft.dev/v1alpha1
@@ -159,7 +159,7 @@ spec: { action: ALLOW, selector: { matchLabels: { app: echo } }, rules: [{ to: [
   );
 });
 
-test('a change of configuration holds for the next request of a connection that stays', async () => {
+test('a configuration change applies to the next request of an open connection', async () => {
   const child = spawn(
     'nsenter',
     [
@@ -208,7 +208,7 @@ ask();`,
   }
 });
 
-test('a worker that dies takes its own connections, and another takes its place', async () => {
+test('a worker that dies loses only its own connections and is replaced', async () => {
   const { pid = 0 } = testbed.mark(waypointProcess(place)) ?? {};
   const workers = (): string[] =>
     execFileSync('pgrep', ['-P', String(pid)], { encoding: 'utf8' })
@@ -227,13 +227,13 @@ test('a worker that dies takes its own connections, and another takes its place'
   await until('others are answered after it', 60_000, () => running.answered() > since + 25);
   const { answered, failures } = await running.stop();
   assert.ok(answered > 50, JSON.stringify({ answered, failures }));
-  // Its own requests of that moment: as many as connections of the client, at most.
+  // Only its requests in flight fail: at most one per client connection.
   const lost = Object.values(failures).reduce((sum, one) => sum + one, 0);
   assert.ok(lost <= 16, JSON.stringify(failures));
   assert.ok(workers().includes(before[1] ?? ''));
 });
 
-test('without the control plane it goes on by what it knows; one that starts then is not ready, and its Services are closed', async () => {
+test('without the control plane a waypoint keeps its configuration; one that starts then is not ready, and its Services are closed', async () => {
   await testbed.stop('control', 'SIGKILL');
   for (let i = 0; i < 5; i++) assert.equal(await status(`http://${vip}/`), 200);
   await stopWaypoint(testbed, place, 'SIGKILL');
@@ -333,7 +333,7 @@ spec: { selector: { app: cache }, clusterIPs: [10.96.0.50], ports: [{ name: tcp-
   remove('late.yaml');
 });
 
-test('metrics by the names that dashboards know, of all workers together', async () => {
+test('metrics have the names that dashboards use, summed over all workers', async () => {
   await status(`http://${vip}/`);
   const text = await until('they tell of requests', 30_000, async () => {
     const all = await metrics();
@@ -355,7 +355,7 @@ test('metrics by the names that dashboards know, of all workers together', async
   assert.match(text, /istio_request_duration_milliseconds_bucket\{.*le="\+Inf"/);
 });
 
-test('at SIGTERM what is under way is answered, and nobody is sent there any more', async () => {
+test('at SIGTERM requests in flight get their responses, and no new ones arrive', async () => {
   const slow = status(`http://${vip}/slow/1500`);
   await sleep(300);
   await stopWaypoint(testbed, place);

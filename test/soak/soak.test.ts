@@ -10,11 +10,11 @@ import type { ConnectionRecord } from '../../src/telemetry/connection-record.js'
 import { connectionRecords } from '../support/records.js';
 import { DemoMesh } from '../support/demo-mesh.js';
 
-/** `npm run test:soak` says 600. */
+/** `npm run test:soak` sets 600. */
 const seconds = Number(process.env['SOAK_SECONDS'] ?? '20');
-/** Fewer where the machine is slow. */
+/** Use fewer on a slow machine. */
 const connections = Number(process.env['SOAK_CONNECTIONS'] ?? '300');
-/** Small, so that readers fall behind it again and again and their connections are handed to TCP and back. */
+/** Small, so that readers exceed it again and again, and their connections are handed to TCP and back. */
 const spliceBytesMax = 128 << 10;
 const mesh = new DemoMesh('soak');
 const program = join(mesh.manifests, 'soak');
@@ -72,10 +72,10 @@ const cases: [path: string, name: string, ip: string, pod: string][] = [
   ['hbone', 'a tunnel', '10.244.2.10', 'api'],
 ];
 for (const [path, name, ip, pod] of cases) {
-  test(`hundreds of connections of every shape by ${name}: no byte lost, doubled or out of order`, async () => {
+  test(`hundreds of connections of every shape by ${name}: no byte is lost, duplicated or out of order`, async () => {
     const seed = Date.now() % 1_000_000_000;
     const records = (): ConnectionRecord[] => connectionRecords(testbed.runDir('node-a'));
-    // The first connection of a pair asks for its verdict.
+    // The first connection of a pair requests its verdict.
     await drive(ip, 1, 1, seed);
     const at = records().length;
     const outcome = await drive(ip, connections, Math.max(1, Math.floor(seconds / cases.length)), seed);
