@@ -33,12 +33,12 @@ test('the readiness probe accepts a ready agent, and no agent that is not ready,
   try {
     writeFileSync(file, '');
     const mark = new ReadyMark(dir, (error) => assert.fail(String(error)));
-    assert.equal(status(), 1, 'what a former process of the container left does not count');
+    assert.equal(status(), 1, 'a file of a previous process of the container does not count');
     mark.write(true);
     assert.equal(status(), 0);
     const longAgo = Date.now() / 1000 - 60;
     utimesSync(file, longAgo, longAgo);
-    assert.equal(status(), 1, 'it is not written any more');
+    assert.equal(status(), 1, 'the file is no longer written');
     mark.write(true);
     assert.equal(status(), 0);
     mark.write(false);
@@ -47,7 +47,7 @@ test('the readiness probe accepts a ready agent, and no agent that is not ready,
     const toCome = Date.now() / 1000 + 3600;
     mark.write(true);
     utimesSync(file, toCome, toCome);
-    assert.equal(status(), 1, 'a clock was set back since it was written');
+    assert.equal(status(), 1, 'a clock was set back after the file was written');
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }

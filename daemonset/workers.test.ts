@@ -9,15 +9,15 @@ import { Workers, type WorkersOptions } from './workers.js';
 /** A worker that accepts every pod but `doomed`, on which it dies, and logs the messages that it got. */
 const script = `data:text/javascript,${encodeURIComponent(`
 import { parentPort, threadId } from 'node:worker_threads';
-const told = [];
+const received = [];
 
 parentPort.on('message', (message) => {
-  told.push(message.type);
-  if (message.type === 'assign') told.push('assign ' + message.pod.pod.name);
-  if (message.type === 'pods') told.push(message.pods.map((one) => '+' + one.pod.name).concat(message.removed.map((uid) => '-' + uid)).join(' '));
+  received.push(message.type);
+  if (message.type === 'assign') received.push('assign ' + message.pod.pod.name);
+  if (message.type === 'pods') received.push(message.pods.map((one) => '+' + one.pod.name).concat(message.removed.map((uid) => '-' + uid)).join(' '));
   if (message.type === 'assign' && message.pod.pod.name === 'slow') return void setTimeout(() => parentPort.postMessage({ type: 'done', call: message.call }), 3000);
-  if (message.type === 'assign' && message.pod.pod.name === 'doomed') throw new Error('as told');
-  if (message.type === 'connections') parentPort.postMessage({ type: 'done', call: message.call, result: [{ threadId, told }] });
+  if (message.type === 'assign' && message.pod.pod.name === 'doomed') throw new Error('as received');
+  if (message.type === 'connections') parentPort.postMessage({ type: 'done', call: message.call, result: [{ threadId, received }] });
   else if ('call' in message) parentPort.postMessage({ type: 'done', call: message.call });
 });
 `)}`;
@@ -52,7 +52,7 @@ test('a worker that dies is replaced and gets the whole state; its calls fail, a
   workers.sync(new Map());
   await workers.assign(local('kept', '10.0.0.1'));
   await workers.assign(local('other', '10.0.0.2'));
-  const before = (await workers.connections()) as { threadId: number; told: string[] }[];
+  const before = (await workers.connections()) as { threadId: number; received: string[] }[];
   assert.equal(before.length, 2);
 
   // The least busy worker gets the pod: both have one pod, so it is the first, which has `kept`.
@@ -61,17 +61,17 @@ test('a worker that dies is replaced and gets the whole state; its calls fail, a
     retryable: true,
   });
   await until('it is replaced', 5_000, () => replaced.length === 1);
-  assert.deepEqual(died, ['as told']);
+  assert.deepEqual(died, ['as received']);
   assert.deepEqual(replaced, [['Kubernetes//Pod/shop/kept', 'Kubernetes//Pod/shop/doomed']]);
-  const after = (await workers.connections()) as { threadId: number; told: string[] }[];
+  const after = (await workers.connections()) as { threadId: number; received: string[] }[];
   assert.equal(after[1]?.threadId, before[1]?.threadId, 'the other worker is the same');
   assert.notEqual(after[0]?.threadId, before[0]?.threadId);
-  assert.deepEqual(after[0]?.told.filter((one) => one !== '').slice(0, 2), ['mesh', 'pods']);
+  assert.deepEqual(after[0]?.received.filter((one) => one !== '').slice(0, 2), ['mesh', 'pods']);
   await workers.assign(local('kept', '10.0.0.1'));
 });
 
 const all = async (workers: Workers): Promise<string[][]> =>
-  ((await workers.connections()) as { told: string[] }[]).map(({ told }) => told);
+  ((await workers.connections()) as { received: string[] }[]).map(({ received }) => received);
 
 test('workers get the changes since the last sync, and no message without changes', async (t) => {
   const workers = workersOf(1);
@@ -81,8 +81,8 @@ test('workers get the changes since the last sync, and no message without change
   workers.sync(new Map([a, b].map((one) => [one.pod.uid, one])));
   const changed = { ...b };
   workers.sync(new Map([changed].map((one) => [one.pod.uid, one])));
-  const [told] = await all(workers);
-  assert.deepEqual(told?.slice(0, 4), ['pods', '+a +b', 'pods', `+b -${a.pod.uid}`]);
+  const [received] = await all(workers);
+  assert.deepEqual(received?.slice(0, 4), ['pods', '+a +b', 'pods', `+b -${a.pod.uid}`]);
 });
 
 test('a worker that responds late keeps the pod and gets its unassignment: no listener is left behind', async (t) => {

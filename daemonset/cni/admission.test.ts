@@ -45,16 +45,16 @@ test('a pod of the mesh starts once it is enrolled and has its certificate', asy
 });
 
 test('a pod that cannot be enrolled does not start, and the response says why', async () => {
-  const answer = await admit(
+  const response = await admit(
     request,
     world({ wanted: () => pod, enroll: () => Promise.resolve('no memory') }),
   );
-  assert.deepEqual(answer, { ok: false, message: 'shop/web is not in the mesh yet: no memory' });
+  assert.deepEqual(response, { ok: false, message: 'shop/web is not in the mesh yet: no memory' });
 });
 
 test('a pod without a certificate does not start: it would be Ready while its connections are refused', async () => {
-  const answer = await admit(request, world({ wanted: () => pod, hasCertificate: () => false }));
-  assert.deepEqual(answer, { ok: false, message: 'shop/web has no certificate yet' });
+  const response = await admit(request, world({ wanted: () => pod, hasCertificate: () => false }));
+  assert.deepEqual(response, { ok: false, message: 'shop/web has no certificate yet' });
 });
 
 test('an uncaptured pod starts at once', async () => {
@@ -66,17 +66,17 @@ test('an uncaptured pod starts at once', async () => {
 test('an unknown pod of an enrolled namespace does not start', async () => {
   for (const connected of [true, false]) {
     const options = { ...world({ isEnrolled: () => true }), connected: () => connected };
-    const answer = await admit(request, options);
-    assert.ok(!answer.ok && answer.message.includes('has not sent shop/web yet'));
+    const response = await admit(request, options);
+    assert.ok(!response.ok && response.message.includes('has not sent shop/web yet'));
   }
   const starts = world({ isEnrolled: () => true, whenAgentIsAway: 'start' });
-  assert.deepEqual(await admit(request, starts), { ok: true }, 'but by the setting');
+  assert.deepEqual(await admit(request, starts), { ok: true }, 'unless the setting says start');
 });
 
 test('an unknown pod of another namespace waits only for a possible label, and not at all without the control plane', async () => {
-  const told = world();
-  assert.deepEqual(await admit(request, told), { ok: true });
-  assert.ok(told.now() <= 2_100);
+  const options = world();
+  assert.deepEqual(await admit(request, options), { ok: true });
+  assert.ok(options.now() <= 2_100);
   const alone = world({ connected: () => false });
   assert.deepEqual(await admit(request, alone), { ok: true });
   assert.equal(alone.now(), 0);

@@ -46,7 +46,7 @@ test('installs the program and one entry at the end of the configuration that th
   assert.deepEqual(typesOf('10-net.conflist'), ['bridge', 'portmap', 'weft-cni']);
   assert.deepEqual(typesOf('20-other.conflist'), ['bridge', 'portmap']);
   assert.equal(statSync(join(dir, 'bin', 'weft-cni')).mode & 0o777, 0o755);
-  assert.equal(install.keep(), false, 'and nothing is written where all is as it should be');
+  assert.equal(install.keep(), false, 'nothing is written if nothing has changed');
 });
 
 test('adds the entry again after the owner of the configuration has rewritten it', () => {

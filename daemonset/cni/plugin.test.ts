@@ -34,8 +34,8 @@ test('without an agent a pod starts if its namespace is known not to be in the m
   const dir = mkdtempSync(join(tmpdir(), 'weft-plugin-'));
   t.after(() => rmSync(dir, { recursive: true }));
   const file = join(dir, 'namespaces');
-  const socket = join(dir, 'nobody');
-  assert.equal(add(file, socket).status, 0, 'nothing was ever in the mesh');
+  const socket = join(dir, 'missing-socket');
+  assert.equal(add(file, socket).status, 0, 'no namespace was ever enrolled');
   writeFileSync(file, 'bank\n');
   assert.equal(add(file, socket).status, 0);
   writeFileSync(file, 'bank\nshop\n');

@@ -9,7 +9,7 @@ import { decideSteps, type Hooks, type Intent, type Steps } from './decide.js';
 
 const pod = (name: string, more: Partial<NodePod> = {}): NodePod =>
   podOf(name, '10.0.0.1', { netns: `/run/netns/${name}`, ...more });
-const held = (p: NodePod, cookie: bigint): [WorkloadUid, LocalPod] => [
+const enrolled = (p: NodePod, cookie: bigint): [WorkloadUid, LocalPod] => [
   p.uid,
   { pod: p, netns: { cookie, path: p.netns } },
 ];
@@ -42,18 +42,18 @@ test('enrolls a wanted pod and adopts its hook of a previous agent process', () 
 });
 
 test('does nothing if the actual state is the desired one', () => {
-  assert.deepEqual(decideSteps([of(pod('a'), at(5n))], new Map([held(pod('a'), 5n)]), hooks([5n])), none);
+  assert.deepEqual(decideSteps([of(pod('a'), at(5n))], new Map([enrolled(pod('a'), 5n)]), hooks([5n])), none);
 });
 
 test('releases a pod that is no longer wanted, and orphaned hooks if no wanted pod is missing', () => {
-  const steps = decideSteps([], new Map([held(pod('a'), 5n)]), hooks([5n, 6n]));
+  const steps = decideSteps([], new Map([enrolled(pod('a'), 5n)]), hooks([5n, 6n]));
   assert.deepEqual(cookiesOf(steps.release), [5n]);
   assert.deepEqual(steps.orphans, [6n]);
 });
 
 test('a Kubernetes pod that discovery no longer lists stays captured until its processes have ended; an uncaptured pod is released', () => {
   const zombie = pod('a', { podUid: '1' });
-  const left = new Map([held(zombie, 5n)]);
+  const left = new Map([enrolled(zombie, 5n)]);
   assert.deepEqual(decideSteps([], left, hooks([5n])), none);
   assert.deepEqual(cookiesOf(decideSteps([], left, hooks([5n], { dead: [5n] })).release), [5n]);
   const unmeant = new Map([[zombie.uid, zombie]]);
@@ -69,7 +69,7 @@ test('a Kubernetes pod that discovery no longer lists stays captured until its p
 });
 
 test('a pod of the same name in a new network namespace is enrolled from the start', () => {
-  const steps = decideSteps([of(pod('a'), at(7n))], new Map([held(pod('a'), 5n)]), hooks([5n]));
+  const steps = decideSteps([of(pod('a'), at(7n))], new Map([enrolled(pod('a'), 5n)]), hooks([5n]));
   assert.deepEqual(cookiesOf(steps.release), [5n]);
   assert.deepEqual(cookiesOf(steps.enroll), [7n]);
 });
@@ -77,7 +77,7 @@ test('a pod of the same name in a new network namespace is enrolled from the sta
 test('changes settings in place without a release of the pod', () => {
   const steps = decideSteps(
     [of(pod('a', { excludeOutboundPorts: [53] }), at(5n))],
-    new Map([held(pod('a'), 5n)]),
+    new Map([enrolled(pod('a'), 5n)]),
     hooks([5n]),
   );
   assert.equal(steps.change.length, 1);
@@ -91,12 +91,12 @@ test('reports why a pod waits, and does not delay others', () => {
 });
 
 test('a pod whose network namespace could not be inspected stays as it is and reports the reason', () => {
-  const steps = decideSteps([of(pod('a'), unknown)], new Map([held(pod('a'), 5n)]), hooks([5n]));
+  const steps = decideSteps([of(pod('a'), unknown)], new Map([enrolled(pod('a'), 5n)]), hooks([5n]));
   assert.deepEqual(steps, { ...none, waiting: [{ uid: pod('a').uid, why: unknown.why, state: 'unknown' }] });
 });
 
 test('a missing path does not release a wanted pod: only the end of its network namespace does', () => {
-  const of5 = new Map([held(pod('a'), 5n)]);
+  const of5 = new Map([enrolled(pod('a'), 5n)]);
   assert.deepEqual(decideSteps([of(pod('a'), absent)], of5, hooks([5n])).release, []);
   assert.deepEqual(cookiesOf(decideSteps([of(pod('a'), absent)], of5, hooks([5n], { dead: [5n] })).release), [
     5n,
@@ -110,8 +110,12 @@ test('an adopted hook is kept for a wanted pod that was not found, and for no ot
   for (const seen of [absent, unknown]) {
     const intents = [of(pod('a'), seen), of(pod('b'), at(8n))];
     const steps = decideSteps(intents, new Map(), hooks([5n, 6n, 7n], { owners }));
-    assert.deepEqual(steps.kept, [5n], 'it may be its own');
-    assert.deepEqual(steps.orphans, [6n, 7n], 'of one that nobody wants, and of one that is elsewhere now');
+    assert.deepEqual(steps.kept, [5n], 'the hook may belong to the pod');
+    assert.deepEqual(
+      steps.orphans,
+      [6n, 7n],
+      'hooks of an unwanted pod and of a pod in another network namespace',
+    );
     assert.deepEqual(decideSteps(intents, new Map(), hooks([5n], { owners, dead: [5n] })).orphans, [5n]);
     // A former build did not record owners: each hook may belong to the pod that was not found.
     assert.deepEqual(decideSteps(intents, new Map(), hooks([5n, 6n])).kept, [5n, 6n]);
@@ -120,17 +124,25 @@ test('an adopted hook is kept for a wanted pod that was not found, and for no ot
 
 test('one network namespace belongs to one pod: the holder, then a Pod before a Workload, then the lower UID', () => {
   const [a, b, w] = [pod('a'), pod('b'), workloadOf('w')];
-  const claim = (held_: Map<WorkloadUid, LocalPod>, owners: Record<string, string>, ...claims: NodePod[]) =>
+  const claim = (
+    enrolled_: Map<WorkloadUid, LocalPod>,
+    owners: Record<string, string>,
+    ...claims: NodePod[]
+  ) =>
     decideSteps(
       claims.map((one) => of(one, at(5n))),
-      held_,
+      enrolled_,
       hooks([5n], { owners }),
     );
   const winner = (steps: Steps): unknown => steps.enroll.map((one) => one.pod.name);
   assert.deepEqual(winner(claim(new Map(), {}, w, a)), ['a']);
   assert.deepEqual(winner(claim(new Map(), {}, b, a)), ['a']);
-  assert.deepEqual(winner(claim(new Map(), { 5: keyOf(b) }, w, a, b)), ['b'], 'of a former life');
-  const steps = claim(new Map([held(b, 5n)]), { 5: keyOf(a) }, w, a, b);
+  assert.deepEqual(
+    winner(claim(new Map(), { 5: keyOf(b) }, w, a, b)),
+    ['b'],
+    'attached by a previous agent process',
+  );
+  const steps = claim(new Map([enrolled(b, 5n)]), { 5: keyOf(a) }, w, a, b);
   assert.deepEqual(steps.enroll, []);
   assert.deepEqual(steps.release, []);
   assert.deepEqual(
@@ -143,7 +155,7 @@ test('one network namespace belongs to one pod: the holder, then a Pod before a 
 });
 
 test('an enrolled pod that has lost its hook is enrolled again', () => {
-  const steps = decideSteps([of(pod('a'), at(5n))], new Map([held(pod('a'), 5n)]), hooks([]));
+  const steps = decideSteps([of(pod('a'), at(5n))], new Map([enrolled(pod('a'), 5n)]), hooks([]));
   assert.deepEqual(cookiesOf(steps.enroll), [5n]);
 });
 
@@ -160,7 +172,7 @@ test('an address of this machine belongs to one pod: the holder keeps it, a Pod 
   assert.deepEqual(first.waiting, [
     { uid: b.uid, why: `its address 10.0.0.1 belongs to ${a.uid}`, state: 'refused' },
   ]);
-  assert.deepEqual(uidsOf(decideSteps(both, new Map([held(b, 2n)]), hooks([2n]))), []);
+  assert.deepEqual(uidsOf(decideSteps(both, new Map([enrolled(b, 2n)]), hooks([2n]))), []);
   assert.deepEqual(uidsOf(decideSteps([...both, of(pod('p'), at(3n))], new Map(), hooks([]))), [
     pod('p').uid,
   ]);

@@ -16,7 +16,7 @@ class Node {
   readonly captured = new Set<bigint>();
   readonly admitted = new Set<WorkloadUid>();
   readonly owned = new Set<WorkloadUid>();
-  told: readonly WorkloadUid[] = [];
+  synced: readonly WorkloadUid[] = [];
   seen: Record<string, Observation> = {};
   readonly wanted = new Map<WorkloadUid, NodePod>();
   readonly enroller: Enroller;
@@ -69,7 +69,7 @@ class Node {
         remove: (cookie) => step(`remove ${cookie}`),
       },
       workers: {
-        sync: (pods) => (this.told = [...pods.keys()]),
+        sync: (pods) => (this.synced = [...pods.keys()]),
         assign: async ({ pod: { uid: owned } }) => {
           await Promise.resolve();
           step('own');
@@ -315,7 +315,7 @@ test('a pod that was enrolled recently keeps settling under the next agent', asy
   node.attachedAtMs = node.nowMs - 25_000;
   await node.pass();
   assert.ok(node.enroller.enrolled.has(uid('a')));
-  assert.equal(node.enroller.hasSettled(uid('a')), false, 'connection tracking has forgotten nothing');
+  assert.equal(node.enroller.hasSettled(uid('a')), false, 'connection tracking keeps its entries');
   node.nowMs += 99_999;
   assert.equal(node.enroller.hasSettled(uid('a')), false);
   node.nowMs += 1;

@@ -134,7 +134,7 @@ test('a pod with a new sandbox at the same address is found in its new network n
   assert.equal(look(), 'net:[7]', 'a process of the former sandbox is still there');
   rmSync(join(proc, '71'), { recursive: true });
   mkdirSync(join(proc, '91', 'cgroup'), { recursive: true });
-  assert.equal(look(), 'net:[7]', 'not all processes could be seen');
+  assert.equal(look(), 'net:[7]', 'the scan was incomplete');
   rmSync(join(proc, '91'), { recursive: true });
   assert.equal(look(), 'net:[9]');
   // The CNI plugin passes a sandbox before it has a process.
@@ -169,7 +169,7 @@ test('an unreadable /proc, whole or in part, does not mean that a pod is gone', 
   const ended = proc({ 70: ['0::/', 'net:[1]'], 71: ['0::/', 'net:[1]'] });
   rmSync(join(ended, '71'), { recursive: true });
   mkdirSync(join(ended, '71'));
-  assert.equal(troubleOf(ended), undefined, 'a process that has ended meanwhile is none of its');
+  assert.equal(troubleOf(ended), undefined, 'a process that has ended meanwhile is not in the namespace');
   const unreadable = proc({ 70: ['0::/', 'net:[1]'] });
   rmSync(join(unreadable, '70', 'cgroup'));
   mkdirSync(join(unreadable, '70', 'cgroup'));

@@ -71,9 +71,9 @@ export class Preexisting {
   constructor(private readonly inherited: ReadonlyMap<bigint, ReadonlySet<bigint>> = new Map()) {}
 
   /** For a successor: the connections that are listed now, of all enrolled pods. */
-  cookiesOf(held: Iterable<LocalPod>): Map<bigint, ReadonlySet<bigint>> {
+  cookiesOf(enrolled: Iterable<LocalPod>): Map<bigint, ReadonlySet<bigint>> {
     return new Map(
-      [...held].map(({ pod, netns }) => [
+      [...enrolled].map(({ pod, netns }) => [
         netns.cookie,
         new Set((this.#pods.get(pod.uid)?.connections ?? []).map(({ cookie }) => cookie)),
       ]),

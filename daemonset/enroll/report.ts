@@ -13,9 +13,9 @@ export function podsReported(
   wanted: ReadonlyMap<WorkloadUid, NodePod>,
   enrollment: Pick<Enroller, 'enrolled' | 'waiting' | 'sinceMs'>,
 ): NodeReport['pods'] {
-  const { enrolled: held, waiting } = enrollment;
+  const { enrolled, waiting } = enrollment;
   return [...wanted.values()].map(({ uid, podUid }) => {
-    const local = held.get(uid);
+    const local = enrolled.get(uid);
     return {
       uid,
       podUid: local?.pod.podUid ?? podUid,

@@ -77,7 +77,7 @@ test('the second agent takes over from the first with its inheritance, and the f
   // The former agent does not get the node back while its successor runs, and takes over when the successor is killed.
   await b.end();
   await sees(a, 'active alone again');
-  await until('its mark is gone', 5_000, () => !existsSync(join(dir, 'a-marker')));
+  await until('the marker is removed', 5_000, () => !existsSync(join(dir, 'a-marker')));
 });
 
 test('an agent that has handed over and restarts does not take the node back until the other agent ends', async (t) => {
@@ -100,7 +100,7 @@ test('a third agent waits and gets the node from the second', async (t) => {
   const a = member(t, dir, 'a');
   await sees(a, 'active alone');
   const [b, c] = [member(t, dir, 'b'), member(t, dir, 'c')];
-  await until('both have had it', 30_000, () =>
+  await until('both were active', 30_000, () =>
     [b, c].every(({ lines }) => lines.some((l) => l.startsWith('active'))),
   );
   const actives = [a, b, c].filter(({ lines }) => lines.at(-1)?.startsWith('active'));
@@ -123,7 +123,7 @@ test('a lock that cannot be opened ends no process: a starting agent waits, a fo
   mkdirSync(next, { recursive: true });
   const a = member(t, dir, 'a');
   const refused = ({ lines }: Member): boolean => lines.some((line) => line.startsWith('refused: the lock'));
-  await until('it waits', 30_000, () => refused(a));
+  await until('the agent waits', 30_000, () => refused(a));
   assert.ok(!a.lines.some((line) => line.startsWith('active')));
   rmdirSync(next);
   await sees(a, 'active alone');
@@ -132,7 +132,7 @@ test('a lock that cannot be opened ends no process: a starting agent waits, a fo
   rmSync(next);
   mkdirSync(next);
   a.lines.length = 0;
-  await until('it waits', 30_000, () => refused(a));
+  await until('the agent waits', 30_000, () => refused(a));
   assert.equal(a.process.exitCode, null);
   rmdirSync(next);
   await b.end();
@@ -144,7 +144,7 @@ test('a directory that an uninstall has removed is created again', async (t) => 
   const a = member(t, dir, 'a');
   await sees(a, 'active alone');
   const b = member(t, dir, 'b', 'unheard');
-  await until('it waits', 30_000, () => b.lines.some((line) => line.startsWith('refused')));
+  await until('the agent waits', 30_000, () => b.lines.some((line) => line.startsWith('refused')));
   rmSync(join(dir, 'handover'), { recursive: true });
   await a.end();
   await sees(b, 'active alone');
@@ -204,7 +204,11 @@ for (const step of ['after-yours', 'in-activate'] as const) {
     await sees(a, 'active after a again');
     assert.ok(a.said('limit handover-failed'));
     assert.ok(!a.said('is former'));
-    await until('it has ended', 10_000, () => b.process.exitCode !== null || b.process.signalCode !== null);
+    await until(
+      'the successor has ended',
+      10_000,
+      () => b.process.exitCode !== null || b.process.signalCode !== null,
+    );
     const c = member(t, dir, 'c');
     await sees(c, 'refused: a successor failed recently: the current agent waits before it hands over again');
     // An agent that is about to end needs a successor more than a pause.

@@ -120,7 +120,7 @@ const outboundCases: [string, () => OutboundPlan, string, RegExp][] = [
     /not there/,
   ],
   [
-    'a waypoint that goes on to its service',
+    'a waypoint that connects to its service',
     () =>
       outbound(
         mesh({
@@ -337,10 +337,10 @@ test('only its own workloads trust a statement of a waypoint about its client', 
 });
 
 test('request conditions are authorized by the waypoint; without one, a DENY applies and an ALLOW does not', () => {
-  const judged = withWaypoint();
-  judged.apply({ policies: [onlyGet, noPost] });
-  assert.equal(throughTunnel(judged, 'wp', 'web').kind, 'deliver');
-  assert.equal(throughTunnel(judged, 'wp', 'web', 9090).kind, 'refuse');
+  const byWaypoint = withWaypoint();
+  byWaypoint.apply({ policies: [onlyGet, noPost] });
+  assert.equal(throughTunnel(byWaypoint, 'wp', 'web').kind, 'deliver');
+  assert.equal(throughTunnel(byWaypoint, 'wp', 'web', 9090).kind, 'refuse');
   for (const one of [onlyGet, noPost]) {
     const state = mesh({ policies: [one] });
     assert.equal(throughTunnel(state, 'web', undefined).kind, 'refuse', one.name);
@@ -420,8 +420,8 @@ test('manually written endpoints close their pod’s port as labels do', () => {
   });
   assert.equal(tunnel(state).kind, 'refuse');
   assert.equal(plainTo(state).kind, 'refuse');
-  const believed = throughTunnel(state, 'wp', 'web');
-  assert.ok(believed.kind === 'deliver' && believed.attributes.identity === id('web'));
+  const trusted = throughTunnel(state, 'wp', 'web');
+  assert.ok(trusted.kind === 'deliver' && trusted.attributes.identity === id('web'));
   assert.equal(tunnel(state, '10.0.2.1', 9090).kind, 'deliver');
 });
 

@@ -161,15 +161,15 @@ export function planOutbound(view: MeshView, input: OutboundInput): OutboundPlan
   }
   const locality = input.locality(workload.uid);
   if (locality === 'joined') {
-    const asked: ConnectionAttributes = {
+    const attributes: ConnectionAttributes = {
       identity: input.source.identity,
       sourceIp: input.sourceIp,
       destinationIp: target.ip,
       destinationPort: target.port,
     };
-    const verdict = authorize(view.policiesFor(workload), asked);
+    const verdict = authorize(view.policiesFor(workload), attributes);
     if (!verdict.allowed) return denied(verdict, known);
-    return { kind: 'local', ...known, target, attributes: asked, verdict, why: 'same-node' };
+    return { kind: 'local', ...known, target, attributes, verdict, why: 'same-node' };
   }
   return {
     kind: 'hbone',
@@ -231,14 +231,14 @@ export function planInboundTunnel(view: MeshView, input: TunnelInput): InboundPl
   const refused = waypointRefusal(view, workload, waypoints, input.peer, authority.port);
   if (refused) return refused;
   const isWaypoint = waypoints.length > 0;
-  const asked: ConnectionAttributes = {
+  const attributes: ConnectionAttributes = {
     identity: (isWaypoint ? input.client?.identity : undefined) ?? input.peer,
     sourceIp: (isWaypoint ? input.client?.ip : undefined) ?? input.remote,
     destinationIp: authority.ip,
     destinationPort: authority.port,
     ...(isWaypoint ? { http: 'authorized-by-waypoint' as const } : {}),
   };
-  return deliver(view, workload, authority, asked, isWaypoint ? 'waypoint' : 'tunnel');
+  return deliver(view, workload, authority, attributes, isWaypoint ? 'waypoint' : 'tunnel');
 }
 
 export interface PlainInput {
@@ -259,13 +259,13 @@ export function planInboundPlain(view: MeshView, input: PlainInput): InboundPlan
   const waypoints = waypointsOf(view, workload, input.local.port);
   const refused = waypointRefusal(view, workload, waypoints, undefined, input.local.port);
   if (refused) return refused;
-  const asked: ConnectionAttributes = {
+  const attributes: ConnectionAttributes = {
     identity: undefined,
     sourceIp: input.remote.ip,
     destinationIp: input.local.ip,
     destinationPort: input.local.port,
   };
-  return deliver(view, workload, input.local, asked, 'plaintext-permitted');
+  return deliver(view, workload, input.local, attributes, 'plaintext-permitted');
 }
 
 function deliver(

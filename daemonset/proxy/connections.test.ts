@@ -23,7 +23,7 @@ function open(connections: Connections, cuts: string[] = [], name = 'p'): LiveCo
 
 test('a change authorizes the connections that it affects again, and no others', () => {
   const connections = new Connections(10);
-  const asked: string[] = [];
+  const rechecked: string[] = [];
   const cuts: string[] = [];
   for (const name of ['a', 'b', undefined]) {
     connections.track('p' as WorkloadUid, (id) => ({
@@ -33,22 +33,22 @@ test('a change authorizes the connections that it affects again, and no others',
       describe: () => ({}),
       decidedBy: () => name as WorkloadUid | undefined,
       recheck: () => {
-        asked.push(name ?? 'nobody');
+        rechecked.push(name ?? 'other node');
         return 'forbidden';
       },
-      cut: () => cuts.push(name ?? 'nobody'),
+      cut: () => cuts.push(name ?? 'other node'),
     }));
   }
   assert.equal(
     connections.recheck(() => false),
     0,
   );
-  assert.deepEqual(asked, []);
+  assert.deepEqual(rechecked, []);
   assert.equal(
     connections.recheck((uid) => uid === 'b'),
     1,
   );
-  assert.deepEqual([asked, cuts], [['b'], ['b']]);
+  assert.deepEqual([rechecked, cuts], [['b'], ['b']]);
 });
 
 test('settle() resolves when the connections open at the call have ended, whatever opened meanwhile', async () => {

@@ -93,7 +93,7 @@ async function connectTo(
     },
     localPod: () => undefined,
     svid: () => Promise.resolve(svidOf(id('web'))),
-    learn: () => undefined,
+    requestVerdict: () => undefined,
     limitReached: () => undefined,
     opened: (record: ConnectionRecord) => records.push(record),
     closed: (record: ConnectionRecord) => records.push(record),
@@ -133,7 +133,7 @@ test('an endpoint that does not respond in time is skipped', async (t) => {
   const port = await listening(t, '127.0.0.9', 0, (socket) => void socket.end('good'));
   const { text } = await connectTo(t, [plain(2), plain(9)], port, (to) =>
     to.ip === '127.0.0.2'
-      ? Promise.reject(new WeftError('WEFT_DIAL_TIMEOUT', 'no answer', { source: 'upstream' }))
+      ? Promise.reject(new WeftError('WEFT_DIAL_TIMEOUT', 'no response', { source: 'upstream' }))
       : dial(to),
   );
   assert.equal(text, 'good');
