@@ -83,7 +83,7 @@ const ways: [name: string, code: string][] = [
   ['a v4 socket', connect('10.244.2.10', 9000)],
   ['a v6 socket', connect('fd00:244:2::10', 9000)],
   [
-    'a dual-stack socket dialling a v4-mapped address',
+    'a dual-stack socket dialing a v4-mapped address',
     `s = socket.socket(socket.AF_INET6); s.settimeout(4); s.connect(('::ffff:10.244.2.10', 9000)); ${exchange}`,
   ],
   [
@@ -234,7 +234,7 @@ test('the tunnel port refuses peers without a certificate, whatever they send', 
     "b'GET / HTTP/1.1\\r\\n\\r\\n'",
     'os.urandom(3000)',
   ]) {
-    const answer = await client(
+    const output = await client(
       'weft-outsider',
       `s = socket.create_connection(('10.244.2.10', 15008), 4); s.settimeout(15)
 try:
@@ -243,7 +243,7 @@ try:
     print('closed')
 except OSError: print('closed')`,
     );
-    assert.equal(answer, 'closed');
+    assert.equal(output, 'closed');
   }
   assert.equal(await client('weft-web', connect('10.244.2.10', 9000)), 'ping');
 });
@@ -252,7 +252,7 @@ test('connections to an excluded port are not captured; others are', async () =>
   const before = records('node-b').length;
   assert.equal(await client('weft-probed', connect('10.244.2.20', 7777)), 'ping');
   assert.equal(await client('weft-probed', connect('10.244.2.20', 9000)), 'ping');
-  await until('the captured one', 30_000, () =>
+  await until('the record of the captured connection', 30_000, () =>
     records('node-b')
       .slice(before)
       .some(({ dialled }) => dialled === '10.244.2.20:9000'),
@@ -280,7 +280,7 @@ print(seen[0], seen[-1])`;
 });
 
 test('1 000 connections opened and closed at once all succeed, and no handoff record is left', async () => {
-  const answer = await client(
+  const output = await client(
     'weft-web',
     `import threading
 ok = []
@@ -292,7 +292,7 @@ ts = [threading.Thread(target=one) for _ in range(1000)]
 [t.start() for t in ts]; [t.join() for t in ts]
 print(sum(1 for o in ok if o == b'x'))`,
   );
-  assert.equal(answer, '1000');
+  assert.equal(output, '1000');
   await sleep(300);
   const notes = JSON.parse(
     sh('bpftool', ['-j', 'map', 'dump', 'pinned', join(new Datapath('node-a').dir, 'weft_notes')]),
@@ -301,7 +301,7 @@ print(sum(1 for o in ok if o == b'x'))`,
 });
 
 test('simultaneous bulk data in both directions over one tunnel connection arrives complete', async () => {
-  const answer = await client(
+  const output = await client(
     'weft-web',
     `import threading
 size, block = 64 << 20, bytes(1 << 16)
@@ -323,7 +323,7 @@ ts = [threading.Thread(target=one) for _ in range(4)]
 print(sums)`,
     60_000,
   );
-  assert.equal(answer, '[True, True, True, True]');
+  assert.equal(output, '[True, True, True, True]');
 });
 
 test('a pod whose service account changes presents only the certificate of the new one', async () => {
@@ -337,10 +337,10 @@ test('a pod whose service account changes presents only the certificate of the n
   // Its node already has a certificate of that identity, and gets no other for hours.
   of('api');
   const before = records('node-b').length;
-  await until('it is reached by its new identity', 30_000, async () => {
-    const answer = await client('weft-web', call);
+  await until('the pod is reached with its new identity', 30_000, async () => {
+    const output = await client('weft-web', call);
     return (
-      answer === 'ping' &&
+      output === 'ping' &&
       records('node-b')
         .slice(before)
         .some(
@@ -351,7 +351,11 @@ test('a pod whose service account changes presents only the certificate of the n
   });
   for (let i = 0; i < 3; i++) assert.equal(await client('weft-web', call), 'ping');
   of('probed');
-  await until('and by its former one again', 30_000, async () => (await client('weft-web', call)) === 'ping');
+  await until(
+    'the pod is reached with its former identity again',
+    30_000,
+    async () => (await client('weft-web', call)) === 'ping',
+  );
 });
 
 test('an invalid manifest changes nothing and is reported with file, line and field', async () => {

@@ -29,7 +29,7 @@ except OSError as e: print('refused')
   return (await run('weft-web', 'python3', ['-c', code])).stdout.trim();
 };
 const latest = async (dialled: string): Promise<ConnectionRecord> =>
-  until('a line of it', 30_000, () =>
+  until('its record', 30_000, () =>
     connectionRecords(join(mesh.state, 'agent-node-a'))
       .filter((line) => line.direction === 'outbound' && line.dialled === dialled)
       .at(-1),
@@ -71,13 +71,17 @@ metadata: { name: legacy, namespace: shop, labels: { app: api } }
 spec: { node: node-b, addresses: [10.244.2.10], serviceAccount: legacy, netns: weft-api }
 `,
   );
-  await until('it is held by its machine', 30_000, () =>
+  await until('the Workload is enrolled on its machine', 30_000, () =>
     testbed
       .readyState('node-b')
       .pods.some(({ uid, certificate }) => uid.endsWith('Workload/shop/legacy') && certificate),
   );
   assert.equal(
-    await until('it answers', 30_000, async () => (await ask('10.96.0.10', 9000)) === 'here' && 'here'),
+    await until(
+      'the Workload responds',
+      30_000,
+      async () => (await ask('10.96.0.10', 9000)) === 'here' && 'here',
+    ),
     'here',
   );
   const { path, destination, service } = await latest('10.96.0.10:9000');
@@ -115,8 +119,8 @@ spec: { node: node-a, addresses: [10.244.1.${100 + i}], netns: '${netns}' }
       ].join('---\n'),
     );
     const waiting = await until('all of them wait', 30_000, () => {
-      const told = Object.entries(testbed.readyState('node-a').waiting ?? {});
-      return told.length === Object.keys(places).length && told;
+      const entries = Object.entries(testbed.readyState('node-a').waiting ?? {});
+      return entries.length === Object.keys(places).length && entries;
     });
     const why = (name: string): string => waiting.find(([uid]) => uid.endsWith(`/${name}`))?.[1] ?? '';
     assert.match(why('pod'), /belongs to Kubernetes\/\/Pod\/shop\/web/);
@@ -135,7 +139,7 @@ spec: { node: node-a, addresses: [10.244.1.${100 + i}], netns: '${netns}' }
   await testbed.waitReady();
   assert.deepEqual(cookieOf(), before);
   assert.equal(await ask('10.96.0.10', 9000), 'here');
-  assert.equal((await latest('10.96.0.10:9000')).path, 'hbone', 'captured as before');
+  assert.equal((await latest('10.96.0.10:9000')).path, 'hbone', 'still captured');
   assert.equal((await latest('10.96.0.10:9000')).source.identity, 'spiffe://cluster.local/ns/shop/sa/web');
 });
 
@@ -151,7 +155,7 @@ test('pods that may not leave the mesh reach an ExternalService by name, and not
     'settings.yaml',
     'apiVersion: weft.dev/v1alpha1\nkind: MeshSettings\nmetadata: { name: mesh }\nspec: { outboundUnknown: refuse }\n',
   );
-  await until('it is refused', 30_000, async () => (await ask('192.0.2.1', 8443)) !== 'here');
+  await until('the destination is refused', 30_000, async () => (await ask('192.0.2.1', 8443)) !== 'here');
   await until(
     'its line says why',
     30_000,
@@ -165,7 +169,11 @@ metadata: { name: pay, namespace: shop }
 spec: { host: pay.example.com, addresses: [198.51.100.1], ports: [{ port: 443, targetPort: 8443 }], endpoints: [{ address: 192.0.2.1 }] }
 `,
   );
-  await until('it is known', 30_000, async () => (await ask('198.51.100.1', 443)) === 'here');
+  await until(
+    'the ExternalService is known',
+    30_000,
+    async () => (await ask('198.51.100.1', 443)) === 'here',
+  );
   const { path, service, destination } = await latest('198.51.100.1:443');
   assert.equal(path, 'plain');
   assert.equal(service, 'pay.example.com');

@@ -93,7 +93,7 @@ test('the former agent relays its established connections and ends with the last
   back.end();
   await until('the former agent ends', 5_000, () => ended);
   await replaced;
-  assert.equal(await young.ask(), 'hello', 'it is of the new agent');
+  assert.equal(await young.ask(), 'hello', 'relayed by the new agent');
   young.end();
 });
 
@@ -109,7 +109,7 @@ test('each connection of a hand-over has one record at each node', async () => {
   const [kernel, tunnels] = [await load.end(), await out.end()];
   assert.deepEqual([kernel.bad, tunnels.bad], [{}, {}]);
   const wanted = kernel.good + tunnels.good;
-  await until('all lines are there', 10_000, () => lines().length - before >= wanted);
+  await until('all connections are logged', 10_000, () => lines().length - before >= wanted);
   await sleep(500);
   const since = connectionRecords(testbed.runDir('node-a')).slice(before);
   assert.equal(since.filter(({ direction }) => direction === 'outbound').length, wanted);

@@ -21,7 +21,7 @@ const ways: [name: string, ip: string, code: string][] = [
   ['a v4 socket', cache, `${dial(cache)}; ${exchange}`],
   ['a v6 socket', cache6, `${dial(cache6)}; ${exchange}`],
   [
-    'a dual-stack socket dialling a v4-mapped address',
+    'a dual-stack socket dialing a v4-mapped address',
     cache,
     `s = socket.socket(socket.AF_INET6); s.settimeout(4); s.connect(('::ffff:${cache}', 9000)); ${exchange}`,
   ],
@@ -70,11 +70,11 @@ for (const [name, ip, code] of ways) {
 
 test('the client sees the service that it dialed and its own address', async () => {
   await mesh.warm('weft-web', cacheVip, 6379);
-  const answer = await client(
+  const output = await client(
     'weft-web',
     `${dial(cacheVip, 6379)}; print(s.getpeername(), s.getsockname()[0])`,
   );
-  assert.equal(answer, "('10.96.0.12', 6379) 10.244.1.10");
+  assert.equal(output, "('10.96.0.12', 6379) 10.244.1.10");
 });
 
 test('sameNode: encrypted uses mutual TLS on one node too, whichever end sets it', async () => {

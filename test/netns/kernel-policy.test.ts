@@ -26,7 +26,7 @@ test('a policy change closes the connections that it forbids, at both ends, and 
     assert.match(record.ended, /shop\/no-intruder/);
     assert.equal(record.source.pod, 'intruder');
     assert.match(await forbidden.ask(), /ECONNRESET|ECONNABORTED|EPIPE/);
-    await until('the server has seen it', 30_000, () =>
+    await until('the server has seen the reset', 30_000, () =>
       mesh.testbed.log('cache-9002').includes('reset 10.244.1.11'),
     );
     assert.equal(await kept.ask(), 'hello');
@@ -45,7 +45,7 @@ test('a connection that an audited policy would deny goes through the agent, whi
   await mesh.warm('weft-web', cache2);
   mesh.write('policy.yaml', denying('watch', 'shop/web', 'mode: audit, '));
   try {
-    await until('the audit is there', 30_000, async () => {
+    await until('the audit is recorded', 30_000, async () => {
       const at = mesh.records().length;
       assert.equal(await ping('weft-web', cache2), 'ping');
       const record = await mesh.recordAfter(at, (r) => r.source.pod === 'web');
@@ -70,7 +70,7 @@ test('with a dead agent, pairs with verdicts connect until the lease ends, then 
     mesh.testbed.startAgent('node-a');
     await mesh.testbed.waitReady();
     assert.equal(await live.ask(), 'hello');
-    await until('new ones connect', 30_000, async () => (await ping('weft-web', cache)) === 'ping');
+    await until('new connections succeed', 30_000, async () => (await ping('weft-web', cache)) === 'ping');
     const { connections } = await mesh.dump<{ connections: ConnectionRecord[] }>();
     assert.ok(
       connections.some(({ path, bytesSent }) => path === 'kernel' && bytesSent === 18),
@@ -89,15 +89,21 @@ test('a client that has left the mesh loses a connection that a later policy for
   try {
     assert.equal(await kept.ask(), 'hello');
     assert.equal(await forbidden.ask(), 'hello');
-    const held = mesh.testbed.readyState('node-a').pods.length;
+    const enrolled = mesh.testbed.readyState('node-a').pods.length;
     mesh.write(
       'mesh.yaml',
       whole.replace('labels: { app: intruder }', 'labels: { app: intruder, weft.dev/mesh: disabled }'),
     );
-    await until('it has left', 30_000, () => mesh.testbed.readyState('node-a').pods.length === held - 1);
-    assert.equal(await forbidden.ask(), 'hello', 'leaving cuts nothing');
+    await until(
+      'the pod has left',
+      30_000,
+      () => mesh.testbed.readyState('node-a').pods.length === enrolled - 1,
+    );
+    assert.equal(await forbidden.ask(), 'hello', 'leaving the mesh closes no connection');
     mesh.write('policy.yaml', denying('no-intruder', 'shop/intruder'));
-    await until('it is cut', 30_000, async () => /ECONNRESET|ECONNABORTED|EPIPE/.test(await forbidden.ask()));
+    await until('the connection is closed', 30_000, async () =>
+      /ECONNRESET|ECONNABORTED|EPIPE/.test(await forbidden.ask()),
+    );
     assert.equal(await kept.ask(), 'hello');
   } finally {
     kept.end();

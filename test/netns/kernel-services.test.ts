@@ -29,7 +29,7 @@ async function spread(): Promise<string[] | undefined> {
 }
 
 test('a service is balanced at connect(), and an endpoint that is not ready gets no new connections', async () => {
-  await until('both take connections', 30_000, async () => (await spread())?.length === 2);
+  await until('both endpoints get connections', 30_000, async () => (await spread())?.length === 2);
   const original = readFileSync(join(mesh.manifests, 'mesh.yaml'), 'utf8');
   const podIps = "podIPs: [{ ip: 10.244.1.13 }, { ip: 'fd00:244:1::13' }]";
   assert.ok(original.includes(podIps));
@@ -42,7 +42,8 @@ test('a service is balanced at connect(), and an endpoint that is not ready gets
       const { workloads } = await mesh.dump<{ workloads: { name: string; healthy: boolean }[] }>();
       return workloads.some(({ name, healthy }) => name === 'cache-2' && !healthy);
     });
-    for (let i = 0; i < 2; i++) assert.deepEqual(await until('by the kernel', 30_000, spread), ['cache']);
+    for (let i = 0; i < 2; i++)
+      assert.deepEqual(await until('all connections are kernel flows', 30_000, spread), ['cache']);
   } finally {
     mesh.write('mesh.yaml', original);
   }

@@ -30,7 +30,7 @@ for (const [port, kind] of [
   test(`simultaneous bulk data in both directions arrives complete and in order, ${kind}`, async () => {
     await mesh.warm('weft-web', cache, port);
     const at = mesh.records().length;
-    const answer = await client(
+    const output = await client(
       'weft-web',
       `import threading, hashlib
 good = []
@@ -54,7 +54,7 @@ print(good)`,
       60_000,
     );
     const bytes = 300 * 128_000 - (300 * 299) / 2;
-    assert.equal(answer, `[${Array(4).fill(`(True, ${bytes})`).join(', ')}]`);
+    assert.equal(output, `[${Array(4).fill(`(True, ${bytes})`).join(', ')}]`);
     const all = await until('all are logged', 30_000, () => {
       const found = mesh
         .records()
@@ -64,14 +64,14 @@ print(good)`,
     });
     for (const { bytesSent, bytesReceived, bytesSpliced = 0 } of all) {
       assert.deepEqual([bytesSent, bytesReceived], [bytes, bytes]);
-      assert.equal(bytesSpliced > 0, port === 9000, `${bytesSpliced} bytes past TCP`);
+      assert.equal(bytesSpliced > 0, port === 9000, `${bytesSpliced} bytes spliced past TCP`);
     }
   });
 }
 
 test('a signal interrupts a blocked call as it does without the mesh', async () => {
   await mesh.warm('weft-web', cache, 9002);
-  const answer = await client(
+  const output = await client(
     'weft-web',
     `import signal, threading
 ${dial(cache, 9002)}; s.settimeout(None); s.sendall(b'x'); s.recv(1)
@@ -79,12 +79,12 @@ signal.signal(signal.SIGALRM, lambda *_: print('signal')); signal.setitimer(sign
 threading.Timer(0.5, lambda: s.sendall(b'y')).start()
 print(s.recv(1))`,
   );
-  assert.equal(answer, "signal\nb'y'");
+  assert.equal(output, "signal\nb'y'");
 });
 
 test('a reader that does not read blocks its sender, and no more spliced bytes than the limit are queued', async () => {
   await mesh.warm('weft-web', cache, 9001);
-  const answer = await client(
+  const output = await client(
     'weft-web',
     `${dial(cache, 9001)}; s.sendall(b'x'); s.recv(1); s.setblocking(False)
 block, sent, until = bytes(1 << 16), 0, time.time() + 2
@@ -93,8 +93,8 @@ while time.time() < until:
     except BlockingIOError: break
 print(sent)`,
   );
-  const sent = Number(answer);
-  assert.ok(sent >= spliceBytesMax && sent < 64 << 20, `sent ${answer}`);
+  const sent = Number(output);
+  assert.ok(sent >= spliceBytesMax && sent < 64 << 20, `sent ${output}`);
   // The server keeps the connection open, so the live table lists it.
   const live = await until('the connection is listed', 30_000, async () => {
     const { connections } = await mesh.dump<{ connections: ConnectionRecord[] }>();
@@ -105,14 +105,17 @@ print(sent)`,
   });
   assert.ok((live.bytesSpliced ?? 0) > 0);
   // One byte was read in each direction.
-  assert.ok((live.bytesSpliced ?? Infinity) <= spliceBytesMax + 2, `${live.bytesSpliced} bytes past TCP`);
+  assert.ok(
+    (live.bytesSpliced ?? Infinity) <= spliceBytesMax + 2,
+    `${live.bytesSpliced} bytes spliced past TCP`,
+  );
 });
 
 test('request and response messages are spliced past TCP, except for the first ones', async () => {
   await mesh.warm('weft-web', cache);
   for (let round = 0; round < 5; round++) {
     const at = mesh.records().length;
-    const answer = await client(
+    const output = await client(
       'weft-web',
       `import asyncio
 async def main():
@@ -122,7 +125,7 @@ async def main():
     w.close()
 asyncio.run(main()); print('done')`,
     );
-    assert.equal(answer, 'done');
+    assert.equal(output, 'done');
     const { bytesSent, bytesSpliced = 0 } = await mesh.recordAfter(at, (r) => r.bytesSent > 0);
     assert.equal(bytesSent, 500 * 128);
     assert.ok(bytesSpliced > 2 * bytesSent * 0.95, `${bytesSpliced} of ${2 * bytesSent}`);
@@ -132,7 +135,7 @@ asyncio.run(main()); print('done')`,
 test('10 000 readers that do not read: each sender is blocked, and all queued spliced bytes together stay below the limit', async () => {
   const slow = 10_000;
   await mesh.warm('weft-web', cache, 9001);
-  const answer = await client(
+  const output = await client(
     'weft-web',
     `import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
@@ -144,12 +147,12 @@ for _ in range(${slow}):
     for _ in range(1000):
         try: s.send(block)
         except BlockingIOError: break
-    else: print('never held up')
+    else: print('never blocked')
 print(len(all))
 time.sleep(1.5)`,
     60_000,
   );
-  assert.equal(answer, String(slow));
+  assert.equal(output, String(slow));
   // The server keeps the connections open, so the live table lists them.
   const { connections } = await mesh.dump<{ connections: ConnectionRecord[] }>();
   const spliced = connections.filter(
@@ -160,7 +163,7 @@ time.sleep(1.5)`,
   const total = spliced.reduce((sum, { bytesSpliced = 0 }) => sum + bytesSpliced, 0);
   // Each CPU may be 1 MiB ahead of the kernel's count.
   const bound = spliceNodeBytesMax + availableParallelism() * (1 << 20);
-  assert.ok(total > 0 && total <= bound, `${total} bytes past TCP`);
+  assert.ok(total > 0 && total <= bound, `${total} bytes spliced past TCP`);
 });
 
 test('a port whose splice is off stays on TCP', async () => {
@@ -173,7 +176,7 @@ test('a port whose splice is off stays on TCP', async () => {
 
 const unspliced: [name: string, code: string, said: string][] = [
   [
-    'zero-copy writes asked for before',
+    'zero-copy writes enabled before',
     `s = socket.socket(); s.settimeout(4); s.setsockopt(1, 60, 1); s.connect(('${cache}', 9000)); ${exchange}`,
     'ping',
   ],
@@ -183,7 +186,7 @@ const unspliced: [name: string, code: string, said: string][] = [
     'ping',
   ],
   [
-    'a low-water mark for reads set once it is open',
+    'a low-water mark for reads set after the connection is open',
     `${dial(cache)}; s.setsockopt(1, 18, 2); ${exchange}`,
     'ping',
   ],
@@ -200,7 +203,7 @@ for (const [name, code, said] of unspliced) {
 
 test('TLS in the kernel and zero-copy writes are refused to a spliced socket as by a kernel without them', async () => {
   await mesh.warm('weft-web', cache);
-  const answer = await client(
+  const output = await client(
     'weft-web',
     `${dial(cache)}
 def attempt(level, option, value):
@@ -208,5 +211,5 @@ def attempt(level, option, value):
     except OSError as e: return errno.errorcode[e.errno]
 print(attempt(6, 31, b'tls'), attempt(1, 60, 1)); ${exchange}`,
   );
-  assert.equal(answer, 'ENOENT ENOTSUP\nping');
+  assert.equal(output, 'ENOENT ENOTSUP\nping');
 });

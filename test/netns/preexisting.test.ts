@@ -113,12 +113,12 @@ test('a restarted agent still lists them', async () => {
   assert.equal(await old.ask(), 'hello');
   later?.end();
   later = hold('weft-web', api);
-  assert.equal(await until('the tunnel stands again', 30_000, () => later?.ask()), 'hello');
+  assert.equal(await until('the tunnel is open again', 30_000, () => later?.ask()), 'hello');
 });
 
 test('strict mode alone keeps them; cutPreexisting resets them and no others', async () => {
   namespace('weft.dev/mesh: enabled, weft.dev/mode: strict');
-  await until('strict mode has arrived', 30_000, async () => {
+  await until('strict mode is in force', 30_000, async () => {
     const dump = JSON.parse(await adminGet('weft-node-b', adminPort, '/dump')) as {
       policies: { name: string }[];
     };

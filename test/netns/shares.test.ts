@@ -50,7 +50,7 @@ time.sleep(60)
   try {
     let out = '';
     child.stdout.on('data', (bytes: Buffer) => (out += bytes.toString()));
-    const kept = Number(await until('they are open', 30_000, () => out.trim()));
+    const kept = Number(await until('the connections are open', 30_000, () => out.trim()));
     assert.ok(kept > 400 && kept <= 512, `${kept} are kept`);
     assert.ok((await reached('handshakes')) >= 900 - 512);
     assert.equal(await mesh.call('weft-web'), 'here');

@@ -51,14 +51,14 @@ test('while older connections are open, new ones are relayed in both directions;
 test('while the agent of one endpoint is down, connections to the service go to the other endpoints: none is refused', async () => {
   await testbed.stop(agentProcess('node-b'), 'SIGKILL');
   try {
-    const answers: string[] = [];
+    const responses: string[] = [];
     for (let i = 0; i < 30; i++) {
       const held = hold('weft-web', '10.96.0.10');
-      answers.push(await held.ask());
+      responses.push(await held.ask());
       held.end();
     }
     assert.deepEqual(
-      answers,
+      responses,
       Array.from({ length: 30 }, () => 'hello'),
     );
     const lines = connectionRecords(testbed.runDir('node-a')).filter(

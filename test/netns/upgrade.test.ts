@@ -74,7 +74,7 @@ async function streaming(): Promise<Stream> {
   child.stdout.on('data', (bytes: Buffer) => (out += bytes.toString()));
   child.stderr.on('data', (bytes: Buffer) => (err += bytes.toString()));
   const ended = new Promise<number | null>((resolve) => child.on('exit', resolve));
-  await until('it streams', 30_000, () => out.startsWith('open'));
+  await until('the stream is open', 30_000, () => out.startsWith('open'));
   return {
     wantTcp: () => void child.kill('SIGUSR1'),
     end: async () => {
@@ -131,13 +131,13 @@ after(async () => {
 });
 
 /** The first connections, which the agent relays, request the verdicts. */
-async function carriedByKernel(living = 0): Promise<void> {
+async function warmKernelFlows(living = 0): Promise<void> {
   for (const [ip, port] of [
     [cache, 9000],
     [cache, 6379],
     ['10.244.1.13', 6379],
   ] as const) {
-    await until(`the kernel carries to ${ip}:${port}`, 30_000, async () => {
+    await until(`connections to ${ip}:${port} are kernel flows`, 30_000, async () => {
       const held = hold('weft-web', ip, port);
       await held.ask();
       const found = (await connections()).some(({ destination }) => destination.address === `${ip}:${port}`);
@@ -145,7 +145,7 @@ async function carriedByKernel(living = 0): Promise<void> {
       return found;
     });
   }
-  await until('they have ended', 30_000, async () => (await connections()).length === living);
+  await until('the connections have ended', 30_000, async () => (await connections()).length === living);
 }
 
 /** Upgrades the running agent to `program`, which has other maps. Open connections continue, and new ones are opened throughout. */
@@ -156,7 +156,7 @@ async function upgrade(
   const plain = hold('weft-web', cache);
   const service = hold('weft-web', cacheVip, 6379);
   for (const held of [plain, service]) assert.equal(await held.ask(), 'hello');
-  await until('all are carried by the kernel', 30_000, async () => (await connections()).length === 3);
+  await until('all are kernel flows', 30_000, async () => (await connections()).length === 3);
 
   await testbed.stop(agentProcess('node-a'), 'SIGKILL');
   let dialled = 0;
@@ -171,7 +171,7 @@ async function upgrade(
   testbed.startAgent('node-a', program);
   await testbed.waitReady();
   const during = dialled;
-  await until('connections are opened after it, too', 30_000, () => dialled > during + 2).finally(
+  await until('connections are also opened after the upgrade', 30_000, () => dialled > during + 2).finally(
     () => (going = false),
   );
   await dials;
@@ -179,12 +179,12 @@ async function upgrade(
 }
 
 test('upgrade to other maps: open connections continue and stay listed, pairs with verdicts connect throughout, the former maps are removed', async () => {
-  await carriedByKernel();
+  await warmKernelFlows();
   assert.equal(generations(), 1);
   const before = lines().length;
   const { spliced, plain, service } = await upgrade(other.agent);
   for (const held of [plain, service]) assert.equal(await held.ask(), 'hello');
-  assert.equal(generations(), 2, 'the former maps are there while connections need them');
+  assert.equal(generations(), 2, 'the former maps exist while connections need them');
 
   const listed = await connections();
   assert.equal(listed.length, 3);
@@ -201,10 +201,10 @@ test('upgrade to other maps: open connections continue and stay listed, pairs wi
   spliced.wantTcp();
   await sleep(200);
   const [first, later] = [await counts(), (await sleep(300), await counts())];
-  assert.ok(later.sent > first.sent, 'it goes on');
-  assert.equal(later.spliced, first.spliced, 'by TCP, since it asked for what does not go with a splice');
+  assert.ok(later.sent > first.sent, 'the stream continues');
+  assert.equal(later.spliced, first.spliced, 'on TCP, because it set an option that excludes a splice');
   const { bytes, port } = await spliced.end();
-  const line = await until('its line', 30_000, () =>
+  const line = await until('its record', 30_000, () =>
     lines()
       .slice(before)
       .find(({ source }) => source.address.endsWith(`:${port}`)),
@@ -220,7 +220,7 @@ test('upgrade to other maps: open connections continue and stay listed, pairs wi
 
 test('a connection from before the upgrade is closed when a policy forbids it afterwards; the others continue', async () => {
   // Back to the first build: a rollback is also an upgrade to other maps.
-  await carriedByKernel();
+  await warmKernelFlows();
   const { spliced, plain, service } = await upgrade();
   try {
     assert.equal(await plain.ask(), 'hello');
@@ -232,9 +232,11 @@ metadata: { name: no-redis, namespace: shop }
 spec: { action: DENY, rules: [{ to: [{ ports: [6379] }] }] }
 `,
     );
-    await until('it is cut', 30_000, async () => (await service.ask()) !== 'hello');
+    await until('the connection is closed', 30_000, async () => (await service.ask()) !== 'hello');
     assert.equal(await plain.ask(), 'hello');
-    await until('its line says why', 30_000, () => lines().some(({ ended }) => ended.includes('no-redis')));
+    await until('its record has the reason', 30_000, () =>
+      lines().some(({ ended }) => ended.includes('no-redis')),
+    );
   } finally {
     plain.end();
     service.end();
@@ -247,7 +249,7 @@ spec: { action: DENY, rules: [{ to: [{ ports: [6379] }] }] }
 
 test('a rollback while connections of the first build are open uses its maps again', async () => {
   rmSync(join(mesh.manifests, 'policy.yaml'), { force: true });
-  await carriedByKernel();
+  await warmKernelFlows();
   const first = await upgrade(stranger.agent);
   first.service.end();
   await first.spliced.end();
@@ -255,7 +257,7 @@ test('a rollback while connections of the first build are open uses its maps aga
   testbed.startAgent('node-a');
   await testbed.waitReady();
   assert.equal(await first.plain.ask(), 'hello');
-  await carriedByKernel(1);
+  await warmKernelFlows(1);
   assert.ok((await connections()).some(({ source }) => source.identity?.endsWith('sa/web')));
   first.plain.end();
   await until('one generation is left', 30_000, () => generations() === 1);
@@ -275,7 +277,7 @@ test('a pod whose network namespace ended while no agent was running does not bl
   const hooks = readdirSync(join(instanceDir, 'pods')).length;
   await run('weft-cache', 'ip', ['netns', 'del', 'weft-cache-2']);
   await sleep(500);
-  assert.equal(readdirSync(join(instanceDir, 'pods')).length, hooks, 'its hook is pinned still');
+  assert.equal(readdirSync(join(instanceDir, 'pods')).length, hooks, 'its hook is still pinned');
   const before = testbed.log(agentProcess('node-a')).length;
   testbed.startAgent('node-a', stranger.agent);
   await testbed.waitReady(undefined, ['node-a']);

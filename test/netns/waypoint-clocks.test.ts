@@ -101,7 +101,7 @@ spec:
 after(() => mesh.remove());
 
 test('a stream with traffic in one direction stays open, an idle one ends after the Gateway’s timeout, a route may disable it', async () => {
-  const said = await until('the streams went as they should', 60_000, async () => {
+  const said = await until('the streams ended as expected', 60_000, async () => {
     const { stdout } = await run('weft-web', process.execPath, ['--input-type=module', '-e', client], 20_000);
     return stdout === '' ? undefined : stdout;
   });

@@ -83,7 +83,7 @@ after(async () => {
 });
 
 test('without consent the Service is closed, by its own address and by its pod’s, and the refusal says why', async () => {
-  const line = await until('it is refused for that', 30_000, async () => {
+  const line = await until('the refusal is logged', 30_000, async () => {
     assert.equal(await status(vip, 80), 0);
     return connectionRecords(join(state, 'agent-node-a')).findLast(
       ({ code }) => code === 'WEFT_WAYPOINT_NOT_ALLOWED',
@@ -119,11 +119,11 @@ except OSError: print('closed', flush=True)
   });
   let said = '';
   child.stdout.on('data', (bytes: Buffer) => (said += bytes.toString()));
-  await until('it is answered', 30_000, () => said.trim() === '200');
+  await until('the request is answered', 30_000, () => said.trim() === '200');
   gateway('');
   await becomes(0);
   child.stdin.write('\n');
-  const [, second] = await until('it is over', 30_000, () => {
+  const [, second] = await until('the connection has ended', 30_000, () => {
     const lines = said.trim().split('\n');
     return lines.length === 2 && lines;
   });

@@ -124,6 +124,6 @@ test('a mirror gets the requests of its backend, and its response is discarded',
       assert.equal((await ask(`/flaky/${key}/1`)).status, 503);
       assert.equal((await ask(`/flaky/${key}/1`)).pod, 'echo-v1');
       const direct = await ask(`/flaky/${key}/1`, { service: 'echo-v2' });
-      assert.equal(direct.status, 200, 'v2 has counted the copies');
+      assert.equal(direct.status, 200, 'v2 has counted the mirrored requests');
     },
   ));

@@ -41,7 +41,7 @@ async function status(url: string, netns = 'weft-web', ...more: string[]): Promi
   return Number((await run(netns, 'curl', args)).stdout);
 }
 const opens = (url: string): Promise<unknown> =>
-  until(`${url} answers`, 30_000, async () => (await status(url)) === 200);
+  until(`${url} responds`, 30_000, async () => (await status(url)) === 200);
 
 /** The bytes that an application reads after it connects, sends (or only waits), and reads once. */
 async function raw(ip: string, port: number, say: string | undefined, netns = 'weft-web'): Promise<string> {
@@ -111,7 +111,7 @@ spec: { action: ALLOW, selector: { matchLabels: { app: echo } }, rules: [{ from:
   await sleep(5_500);
   // Only v1 is called, because its node's log is read.
   assert.equal(await status('http://10.96.0.21/'), 200);
-  const record = await until('a line of it', 30_000, () =>
+  const record = await until('its record', 30_000, () =>
     connectionRecords(join(mesh.state, 'agent-node-b')).findLast(
       ({ why, policy }) => why === 'waypoint' && policy !== undefined,
     ),
@@ -219,12 +219,12 @@ test('a worker that dies loses only its own connections and is replaced', async 
   const running = load(`http://${vip}/`);
   await until('requests are answered', 60_000, () => running.answered() > 25);
   process.kill(Number(before[0]), 'SIGKILL');
-  await until('there are two again', 30_000, () => {
+  await until('there are two workers again', 30_000, () => {
     const now = workers();
     return now.length === 2 && !now.includes(before[0] ?? '');
   });
   const since = running.answered();
-  await until('others are answered after it', 60_000, () => running.answered() > since + 25);
+  await until('further requests are answered', 60_000, () => running.answered() > since + 25);
   const { answered, failures } = await running.stop();
   assert.ok(answered > 50, JSON.stringify({ answered, failures }));
   // Only its requests in flight fail: at most one per client connection.
@@ -243,7 +243,7 @@ test('without the control plane a waypoint keeps its configuration; one that sta
     ...['--gateway', 'shop/waypoint', '--control', '10.88.0.254:15012', '--workers', '1'],
     ...['--root', join(testbed.controlState(), 'root-cert.pem'), '--token', token],
   ]);
-  const ready = await until('it says so', 30_000, async () => {
+  const ready = await until('it reports that it is not ready', 30_000, async () => {
     const args = ['-sS', '-m', '2', '-w', ' %{http_code}', 'http://127.0.0.1:15020/healthz/ready'];
     const { stdout } = await run(waypointNetns(place), 'curl', args);
     return stdout.endsWith('503') && stdout;
@@ -297,7 +297,7 @@ spec: { selector: { app: cache }, clusterIPs: [10.96.0.50], ports: [{ name: tcp-
   );
   testbed.start('late-1', 'weft-cache', process.execPath, [join(demo, 'probe.js'), 'listen', '7000']);
   testbed.start('late-2', 'weft-cache-2', process.execPath, [join(demo, 'probe.js'), 'listen', '7000']);
-  await until('it answers', 30_000, async () => (await raw('10.96.0.50', 7000, 'a')) === 'a');
+  await until('the server responds', 30_000, async () => (await raw('10.96.0.50', 7000, 'a')) === 'a');
   const child = spawn(
     'nsenter',
     [
@@ -313,9 +313,9 @@ spec: { selector: { app: cache }, clusterIPs: [10.96.0.50], ports: [{ name: tcp-
   );
   let said = '';
   child.stdout.on('data', (bytes: Buffer) => (said += bytes.toString()));
-  await until('it is open', 30_000, () => said.includes('connected'));
+  await until('the connection is open', 30_000, () => said.includes('connected'));
   child.stdin.write('x');
-  await until('it carries', 30_000, () => said.includes('"text":"x"'));
+  await until('the connection relays bytes', 30_000, () => said.includes('"text":"x"'));
   write(
     'late.yaml',
     readFileSync(join(mesh.manifests, 'late.yaml'), 'utf8').replace(
@@ -323,7 +323,7 @@ spec: { selector: { app: cache }, clusterIPs: [10.96.0.50], ports: [{ name: tcp-
       'namespace: shop, labels: { weft.dev/waypoint: waypoint } }',
     ),
   );
-  await until('it is cut', 30_000, () => /"event":"(error|end)"/.test(said));
+  await until('the connection is closed', 30_000, () => /"event":"(error|end)"/.test(said));
   child.kill();
   await until(
     'it answers through the waypoint',
@@ -335,7 +335,7 @@ spec: { selector: { app: cache }, clusterIPs: [10.96.0.50], ports: [{ name: tcp-
 
 test('metrics have the names that dashboards use, summed over all workers', async () => {
   await status(`http://${vip}/`);
-  const text = await until('they tell of requests', 30_000, async () => {
+  const text = await until('the metrics count requests', 30_000, async () => {
     const all = await metrics();
     return all.includes('istio_requests_total{') && all;
   });

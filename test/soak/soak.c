@@ -240,14 +240,14 @@ __attribute__((noreturn)) static void serve(int port)
 	setsockopt(listener, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
 	if (bind(listener, (struct sockaddr *)&at, sizeof(at)) || listen(listener, 4096))
 		die("listen");
-	uint64_t told = 0;
+	uint64_t reported = 0;
 	for (;;) {
 		int fd;
 		while ((fd = accept4(listener, 0, 0, SOCK_NONBLOCK)) >= 0)
 			take(fd, 1);
 		step_all();
-		if (wrong != told) {
-			told = wrong;
+		if (wrong != reported) {
+			reported = wrong;
 			printf("wrong %llu\n", (unsigned long long)wrong);
 			fflush(stdout);
 		}

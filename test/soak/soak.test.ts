@@ -80,7 +80,7 @@ for (const [path, name, ip, pod] of cases) {
     const at = records().length;
     const outcome = await drive(ip, connections, Math.max(1, Math.floor(seconds / cases.length)), seed);
     assert.equal(outcome.wrong, 0, `seed ${seed}`);
-    assert.equal(outcome.stuck, 0, `seed ${seed}: some did not end`);
+    assert.equal(outcome.stuck, 0, `seed ${seed}: some connections did not end`);
     assert.equal(outcome.refused, 0, `seed ${seed}`);
     assert.equal(outcome.finished, outcome.opened);
     assert.ok(outcome.opened > connections && outcome.bytes > 1 << 20, JSON.stringify(outcome));
@@ -99,12 +99,12 @@ for (const [path, name, ip, pod] of cases) {
     if (path === 'kernel') {
       const spliced = mine.reduce((sum, { bytesSpliced = 0 }) => sum + bytesSpliced, 0);
       const all = mine.reduce((sum, { bytesSent, bytesReceived }) => sum + bytesSent + bytesReceived, 0);
-      assert.ok(spliced > all / 50, `${spliced} of ${all} bytes past TCP`);
-      assert.ok(spliced < all, 'some went by TCP, so that connections changed between the two');
+      assert.ok(spliced > all / 50, `${spliced} of ${all} bytes spliced past TCP`);
+      assert.ok(spliced < all, 'some bytes went over TCP, so connections switched between the two');
       const { kernel } = JSON.parse(await adminGet('weft-node-a', adminPort, '/dump')) as {
         kernel: Record<string, number>;
       };
-      assert.ok((kernel['splice-overflowed'] ?? 0) > 0, 'none fell behind');
+      assert.ok((kernel['splice-overflowed'] ?? 0) > 0, 'no reader fell behind');
     }
   });
 }
