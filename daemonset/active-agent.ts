@@ -299,7 +299,7 @@ export class ActiveAgent {
     this.#attempt('former generations could not be read; retrying', () => {
       const left = this.#datapath.removeFormer((flows) => this.#kernelFlows.onFlows(flows));
       if (left !== this.#formerGenerations)
-        log.info({ generations: left }, 'connections of former builds continue in the kernel');
+        log.info({ generations: left }, 'connections of builds with other maps continue in the kernel');
       this.#formerGenerations = left;
     });
     lease.renew();

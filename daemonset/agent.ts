@@ -34,7 +34,7 @@ import { Workers } from './workers.js';
 const tickMs = 1_000;
 /** Part of the drain after new connections are no longer accepted, for connections that began meanwhile. */
 const drainLastMsMax = 1_000;
-const stopLookMs = 50;
+const stopPollMs = 50;
 const certificateTtlS = 86_400;
 
 /** An address of this node, for its name in discovery. */
@@ -295,7 +295,7 @@ export class Agent {
       if (this.#succession.isReserve) return;
       const isAwaited = performance.now() < untilMs && this.#active?.isEmpty() === false;
       if (this.#succession.role !== 'handing-over' && isSettled && !isAwaited) return;
-      await sleep(stopLookMs);
+      await sleep(stopPollMs);
     }
   }
 

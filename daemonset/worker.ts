@@ -25,7 +25,7 @@ import type { FromWorker, LocalPod, ToWorker, WorkerSettings } from './worker-ip
 
 const eventsDelayMs = 20;
 const eventsMax = 256;
-const emptyLookMs = 50;
+const emptyPollMs = 50;
 
 if (!parentPort) throw new Error('worker.ts runs as a worker thread');
 const port = parentPort;
@@ -126,7 +126,7 @@ function onSvid(svid: Svid): void {
 
 async function whenEmpty(timeoutMs: number): Promise<void> {
   const untilMs = performance.now() + timeoutMs;
-  while (!(connections.size === 0 && servers.isIdle) && performance.now() < untilMs) await sleep(emptyLookMs);
+  while (!(connections.size === 0 && servers.isIdle) && performance.now() < untilMs) await sleep(emptyPollMs);
 }
 
 async function drain(timeoutMs: number): Promise<number> {

@@ -28,8 +28,8 @@ import {
 } from './protocol.js';
 
 /** Between two attempts to become the active agent. */
-const lookMs = 200;
-const reserveLookMs = 1_000;
+const pollMs = 200;
+const reservePollMs = 1_000;
 /** For the current agent's response. It first finishes its reconcile pass, which may wait for a worker. */
 const replyMsMax = 60_000;
 /** A successor that needs longer to take over ends its process, so that the current agent can continue. */
@@ -78,7 +78,7 @@ export class Succession {
   #server: net.Server | undefined;
   #isEnding = false;
   #isStopped = false;
-  #hasCeded: boolean;
+  #hasHandedOver: boolean;
   #formerBuildThere = false;
   #failures = 0;
   #restUntilMs = 0;
@@ -92,7 +92,7 @@ export class Succession {
     this.#lock = new Lock(join(parts.dir, 'lock'));
     this.#next = new Lock(join(parts.dir, 'next'));
     this.#socketPath = join(parts.dir, 'socket');
-    this.#hasCeded = parts.marker !== undefined && existsSync(parts.marker);
+    this.#hasHandedOver = parts.marker !== undefined && existsSync(parts.marker);
   }
 
   get role(): Role {
@@ -106,7 +106,7 @@ export class Succession {
 
   /** Whether this agent has handed over and only waits in case its successor ends. */
   get isReserve(): boolean {
-    return this.#role === 'former' || (this.#role === 'waiting' && this.#hasCeded);
+    return this.#role === 'former' || (this.#role === 'waiting' && this.#hasHandedOver);
   }
 
   /** Resolves when this agent is active or waits for the active agent. Rejects if it cannot become active although no other agent is. */
@@ -189,7 +189,7 @@ export class Succession {
       }
       // An agent that has handed over must not block agents that have not.
       if (this.isReserve) this.#next.release();
-      await sleep(this.isReserve ? reserveLookMs : lookMs);
+      await sleep(this.isReserve ? reservePollMs : pollMs);
     }
   }
 
@@ -220,7 +220,7 @@ export class Succession {
     }
     const channel = new Channel<FromSuccessor, FromCurrent>(socket);
     try {
-      const when: When = this.#hasCeded ? 'ending' : 'any';
+      const when: When = this.#hasHandedOver ? 'ending' : 'any';
       channel.send({ type: 'take', when, certificates: own, isHeard: this.#parts.isHeard() });
       const reply = await channel.next(replyMsMax);
       if (reply === 'silent') this.#reportWaiting('the current agent does not respond');
@@ -266,7 +266,7 @@ export class Succession {
   async #activate(inherited: Inheritance | undefined): Promise<void> {
     this.#role = 'active';
     await this.#parts.activate(inherited);
-    this.#hasCeded = false;
+    this.#hasHandedOver = false;
     if (this.#parts.marker !== undefined) rmSync(this.#parts.marker, { force: true });
     await this.#listenOrRetry();
     // Released only now, so that the next agent that asks finds a listener.
@@ -284,7 +284,7 @@ export class Succession {
       );
       setTimeout(() => {
         if (this.#role === 'active' && !this.#server) void this.#listenOrRetry();
-      }, reserveLookMs).unref();
+      }, reservePollMs).unref();
     }
   }
 
@@ -323,7 +323,7 @@ export class Succession {
       certificates: parts.certificates() ?? [],
     });
     if (why !== undefined) {
-      channel.send({ type: 'later', why, retryMs: Math.max(lookMs, restLeftMs) });
+      channel.send({ type: 'later', why, retryMs: Math.max(pollMs, restLeftMs) });
       return channel.close();
     }
     this.#role = 'handing-over';
@@ -369,7 +369,7 @@ export class Succession {
   #becomeFormer(): void {
     const { marker, log } = this.#parts;
     this.#role = 'former';
-    this.#hasCeded = true;
+    this.#hasHandedOver = true;
     this.#failures = 0;
     try {
       if (marker !== undefined) writeFileSync(marker, '');

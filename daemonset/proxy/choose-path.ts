@@ -157,7 +157,7 @@ export function planOutbound(view: MeshView, input: OutboundInput): OutboundPlan
   }
   if (workload.tunnel === 'none') return { kind: 'plain', target, ...known, why: 'destination-not-enrolled' };
   if (ownPorts.has(target.port)) {
-    return refuse('WEFT_AGENT_PORT', `port ${target.port} is the agent's own`, 503, known);
+    return refuse('WEFT_AGENT_PORT', `port ${target.port} is one of the agent's own ports`, 503, known);
   }
   const locality = input.locality(workload.uid);
   if (locality === 'joined') {
@@ -224,7 +224,7 @@ export function planInboundTunnel(view: MeshView, input: TunnelInput): InboundPl
     );
   }
   if (ownPorts.has(authority.port))
-    return refuse('WEFT_AGENT_PORT', `port ${authority.port} is the agent's own`, 503);
+    return refuse('WEFT_AGENT_PORT', `port ${authority.port} is one of the agent's own ports`, 503);
   const workload = view.workload(input.pod.uid);
   if (!workload) return refuse('WEFT_NOT_READY', 'discovery has not sent the workload of this pod yet', 503);
   const waypoints = waypointsOf(view, workload, authority.port);
@@ -253,7 +253,7 @@ export interface PlainInput {
  */
 export function planInboundPlain(view: MeshView, input: PlainInput): InboundPlan {
   if (ownPorts.has(input.local.port))
-    return refuse('WEFT_AGENT_PORT', `port ${input.local.port} is the agent's own`, 503);
+    return refuse('WEFT_AGENT_PORT', `port ${input.local.port} is one of the agent's own ports`, 503);
   const workload = view.workload(input.pod.uid);
   if (!workload) return refuse('WEFT_NOT_READY', 'discovery has not sent the workload of this pod yet', 503);
   const waypoints = waypointsOf(view, workload, input.local.port);
