@@ -1,6 +1,6 @@
 /**
- * Sockets in pods' namespaces. Every socket that the agent opens there is registered as its own before it connects, so
- * that the hooks leave it alone and its handoff record names the client that it speaks for.
+ * Sockets in pods' network namespaces. Every socket that the agent opens there is registered as the agent's before it connects, so that the
+ * hooks do not capture it and its handoff record names the client on whose behalf it connects.
  */
 import net from 'node:net';
 import type { SocketAddress } from '../../src/model/address.js';
@@ -31,14 +31,14 @@ export { netnsCookie };
 export interface PodConnection {
   readonly local: SocketAddress;
   readonly remote: SocketAddress;
-  /** 0 where no descriptor leads to it. */
+  /** Inode of the socket; 0 if no descriptor refers to it. */
   readonly inode: number;
   readonly cookie: bigint;
 }
 
 const listedMax = 65_536;
 
-/** The TCP connections of a pod, as its own kernel has them. Throws NativeError. */
+/** The TCP connections of a pod, as the kernel lists them in its network namespace. Throws NativeError. */
 export function connectionsOf(netns: PodNetns): PodConnection[] {
   return tcpConnectionsIn(netns.path, listedMax).map(({ local, remote, inode, cookie }) => ({
     local: { ip: parseIp(local.ip), port: local.port },
@@ -48,7 +48,7 @@ export function connectionsOf(netns: PodNetns): PodConnection[] {
   }));
 }
 
-/** Ends TCP sockets of a pod, their peers see a reset; returns how many there still were. */
+/** Destroys TCP sockets of a pod; their peers see a reset. Returns how many still existed. */
 export function destroyTcp(netns: PodNetns, sockets: readonly TcpSocket[]): number {
   return destroyTcpIn(netns.path, sockets);
 }
@@ -63,38 +63,38 @@ export interface PodNetns {
 }
 
 /**
- * Were this process killed, the kernel would close its sockets in order, and the application would take a connection that
- * was cut for one that ended. So a death sends a reset, until the end was announced in order.
+ * Makes a killed agent send a reset. Otherwise the kernel would close the sockets in order, and the application would take a connection
+ * that was cut for one that ended. The reset stays armed until the end was announced in order.
  */
 function resetOnDeath(socket: net.Socket): void {
   const fd = fdOf(socket);
   if (fd === undefined) return;
   resetOnClose(fd, true);
-  // Emitted once the FIN is on its way and before any close: from here on a reset could overtake data in flight.
+  // Emitted once the FIN is on its way and before any close. From here on a reset could overtake data in flight.
   socket.once('prefinish', () => {
     if (!socket.destroyed) resetOnClose(fd, false);
   });
 }
 
 /**
- * Node reads nothing from an HTTP/2 connection while a write to it waits: with bulk both ways, two full send buffers would
- * wait for each other for ever. What the peer's connection window lets out always has room here, so no write waits.
+ * Makes the send buffer as large as the peer's connection window, so that no write waits. Node does not read from an HTTP/2 connection
+ * while a write to it waits: with bulk data both ways, two full send buffers would wait for each other for ever.
  */
 function neverWait(fd: number): void {
   sendBuffer(fd, defaultLimits.connectionWindowBytes);
 }
 
-/** Connections of one pod that wait to be accepted; net.core.somaxconn of its namespace may be lower. */
+/** Connections of one pod that may wait to be accepted; net.core.somaxconn of its network namespace may be lower. */
 const listenBacklog = 4096;
 const connectTimeoutMsMax = 10_000;
 
-/** Both ends of an accepted socket, as the kernel has them. */
+/** Both addresses of an accepted socket. */
 export interface Ends {
   readonly remote: SocketAddress;
   readonly local: SocketAddress;
 }
 
-/** Undefined where the peer was gone before it was looked at. */
+/** Undefined if the peer had closed before the addresses were read. */
 export function endsOf(socket: net.Socket): Ends | undefined {
   const { remoteAddress, remotePort, localAddress, localPort } = socket;
   if (
@@ -114,15 +114,18 @@ export function endsOf(socket: net.Socket): Ends | undefined {
 export class PodSockets {
   readonly #maps: NodeMaps;
 
-  /** `pinDir`: where the maps are pinned. Throws NativeError where one of those that are used here is not. */
+  /**
+   * Throws NativeError if one of the maps that are used here is not pinned.
+   * @param pinDir directory of the pinned maps
+   */
   constructor(pinDir: string) {
     this.#maps = new NodeMaps(pinDir);
     for (const name of ['weft_sock', 'weft_listeners', 'weft_negative'] as const) this.#maps.get(name);
   }
 
   /**
-   * Listens in the pod's namespace and hands the listener to the kernel's steering. The port it is bound to does not
-   * matter to anyone: sk_lookup finds it by the map, so an application that sits on 15001 disturbs nothing.
+   * Listens in the pod's network namespace and puts the listener into the kernel's table. The bound port does not matter: sk_lookup finds
+   * the listener by the table, so an application that listens on 15001 causes no conflict. Errors: WEFT_LISTEN, NativeError.
    */
   async listen(
     netns: PodNetns,
@@ -159,8 +162,8 @@ export class PodSockets {
     try {
       await new Promise<void>((resolve, reject) => {
         server.once('error', reject);
-        // Node listens once more, with 511 by itself (the option `backlog` is not read for a descriptor): in a burst a pod would lose
-        // connections that it takes for established.
+        // Node calls listen() again, with a backlog of 511 by default (the option `backlog` is ignored for a descriptor). In a burst the
+        // pod would then lose connections that it considers established.
         server.listen({ fd }, listenBacklog, resolve);
       });
       if (kind === 'hbone') neverWait(fd);
@@ -173,7 +176,10 @@ export class PodSockets {
     return server;
   }
 
-  /** Puts a listener into the kernel's table in one step, so that no connection finds the table empty. Error: WEFT_LISTEN, it is closed. */
+  /**
+   * Puts a listener into the kernel's table in one step, so that no connection finds the table empty. Error: WEFT_LISTEN if the listener is
+   * closed.
+   */
   steer(netns: PodNetns, kind: ListenerKind, server: net.Server): void {
     const fd = fdOf(server);
     if (fd === undefined) throw new WeftError('WEFT_LISTEN', `the listener in ${netns.path} is closed`);
@@ -181,8 +187,8 @@ export class PodSockets {
   }
 
   /**
-   * What the application dialed when it came to the outbound listener, and the endpoint that connect() picked for it;
-   * undefined where the kernel has no record. The kernel moves the handoff record to the accepted socket before accept() returns.
+   * The destination that the application dialed before the connection came to the outbound listener, and the endpoint that connect()
+   * picked. Undefined if the kernel has no handoff record. The kernel moves the record to the accepted socket before accept() returns.
    */
   dialedBy(socket: net.Socket): Dialed | undefined {
     const fd = fdOf(socket);
@@ -190,8 +196,9 @@ export class PodSockets {
   }
 
   /**
-   * Connects from within the pod's namespace; resolves once connected, paused. `client`: on whose behalf, for what the
-   * application's getpeername() shows. Errors: WEFT_DIAL (errno in the cause), WEFT_DIAL_TIMEOUT, NativeError.
+   * Connects from the pod's network namespace. Resolves once connected, paused. Errors: WEFT_DIAL (errno in the cause), WEFT_DIAL_TIMEOUT,
+   * NativeError.
+   * @param client on whose behalf; the application's getpeername() shows this address
    */
   dial(
     netns: PodNetns,
@@ -207,8 +214,8 @@ export class PodSockets {
       closeFd(fd);
       return Promise.reject(error instanceof Error ? error : new Error(String(error)));
     }
-    // manualStart: reading from a socket that is not connected yet would fail at once.
-    // A tunnel's TLS takes this over: half open, it would outlive a peer that was killed, and new streams would hang on it.
+    // manualStart: reading from a socket that is not connected yet would fail at once. allowHalfOpen: TLS takes over a tunnel's socket;
+    // half open, it would outlive a peer that was killed, and new streams would hang on it.
     const options = { fd, manualStart: true, allowHalfOpen: use === 'application' };
     const socket = new net.Socket(options as net.SocketConstructorOpts);
     return new Promise((resolve, reject) => {
@@ -217,7 +224,7 @@ export class PodSockets {
         reject(
           new WeftError(
             'WEFT_DIAL_TIMEOUT',
-            `no answer from ${to.ip} port ${to.port} in ${connectTimeoutMsMax} ms`,
+            `no response from ${to.ip} port ${to.port} in ${connectTimeoutMsMax} ms`,
             {
               source: 'upstream',
               retryable: true,
@@ -249,7 +256,7 @@ export class PodSockets {
     });
   }
 
-  /** For a moment connect() to this destination is refused at once: what just failed is not tried by everyone. */
+  /** Makes connect() to this destination fail at once for a moment, so that not every client retries a destination that just failed. */
   rememberFailure(netns: PodNetns, to: SocketAddress): void {
     this.#maps.negative.remember(netns.cookie, to);
   }
