@@ -120,7 +120,7 @@ spec: { node: node-a, addresses: [10.244.1.${100 + i}], netns: '${netns}' }
     });
     const why = (name: string): string => waiting.find(([uid]) => uid.endsWith(`/${name}`))?.[1] ?? '';
     assert.match(why('pod'), /belongs to Kubernetes\/\/Pod\/shop\/web/);
-    assert.match(why('fifo'), /is no network namespace/);
+    assert.match(why('fifo'), /is not a network namespace/);
     assert.match(why('node'), /node's own network namespace/);
     for (const name of ['process', 'machine'])
       assert.match(why(name), /no directory that this machine allows/);

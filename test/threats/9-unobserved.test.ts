@@ -146,7 +146,7 @@ test('a wanted pod whose namespace is not found after a restart keeps its hook a
   try {
     await until('it waits and says why', 30_000, () =>
       Object.entries(waiting()).some(
-        ([uid, why]) => uid.endsWith('/web') && why.includes('is no network namespace'),
+        ([uid, why]) => uid.endsWith('/web') && why.includes('is not a network namespace'),
       ),
     );
     await sleep(3_000);
