@@ -192,7 +192,7 @@ test('ztunnel and Weft both enforce a policy, also on open connections', async (
     `${open}\ns.settimeout(15)\ntry: print('cut' if s.recv(1) == b'' else 'data')\nexcept OSError as e: print(type(e).__name__)`,
   );
   await until(
-    'it stands',
+    'the connection is open',
     5_000,
     () =>
       testbed.log('ztunnel').includes(':9001') ||
@@ -241,7 +241,7 @@ test('a pod of ztunnel calls through a Weft waypoint, which authenticates its id
     '8080',
   ]);
   await startWaypoint(testbed, { namespace: 'shop', name: 'waypoint', node: 'node-a' });
-  const response = await until('it answers', 15_000, async () => {
+  const response = await until('the waypoint responds', 15_000, async () => {
     const said = await client(
       'weft-api',
       `${socks}\ns = dial('10.96.0.22', 80); s.sendall(b'GET /a HTTP/1.1\\r\\nhost: echo\\r\\nconnection: close\\r\\n\\r\\n')

@@ -81,7 +81,7 @@ let markers = 0;
 async function whileThere(text: string, then: () => Promise<void>): Promise<void> {
   const n = ++markers;
   write('evil.yaml', `${text}\n${marker(n)}`);
-  await until('evil’s own names count for evil', 30_000, async () => {
+  await until('names of evil resolve for evil', 30_000, async () => {
     return (await ask('weft-evil', `198.51.100.${n}`, 8080)) === 'evil';
   });
   try {
@@ -90,7 +90,7 @@ async function whileThere(text: string, then: () => Promise<void>): Promise<void
     remove('evil.yaml');
   }
   await until('it is gone', 30_000, async () => (await ask('weft-evil', `198.51.100.${n}`, 8080)) !== 'evil');
-  assert.deepEqual(await observe(), usual, 'after it was taken back');
+  assert.deepEqual(await observe(), usual, 'after the objects are deleted');
 }
 
 before(async () => {
@@ -165,7 +165,7 @@ spec: { type: ExternalName, externalName: api.shop.svc.cluster.local, externalIP
 for (const [attack, text] of Object.entries(attacks)) {
   test(`a running pod and its clients are unaffected by ${attack}`, async () => {
     await whileThere(text, async () => {
-      assert.deepEqual(await observe(), usual, 'while it is there');
+      assert.deepEqual(await observe(), usual, 'while the objects exist');
       // An agent changes its pods some time after it has received an update.
       await sleep(1_500);
       assert.equal(await ask('weft-web', '10.96.0.10', 80), 'api');
@@ -202,7 +202,7 @@ test("a running waypoint of evil does not lead to a pod of shop, and shop's clie
   await startWaypoint(testbed, place);
   try {
     await whileThere(documents.filter((one) => !one.includes('kind: Gateway')).join('---'), async () => {
-      assert.deepEqual(await observe(), usual, 'while it is there');
+      assert.deepEqual(await observe(), usual, 'while the objects exist');
       // Evil's own Service leads nowhere either: its only endpoint belongs to no pod.
       assert.notEqual(await ask('weft-evil', '10.96.0.66', 80), 'api');
     });

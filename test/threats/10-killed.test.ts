@@ -40,12 +40,15 @@ after(async () => {
 
 const quiet = async (): Promise<void> => {
   const { attempts } = mesh;
-  await until('the probes have tried since', 30_000, () => mesh.attempts > attempts + 5);
+  await until('the probes have made attempts since', 30_000, () => mesh.attempts > attempts + 5);
   assert.deepEqual(mesh.leaks(), []);
 };
 const works = async (): Promise<void> => {
   await mesh.testbed.waitReady();
-  assert.equal(await until('it works', 30_000, async () => (await mesh.call()) === 'here' && 'here'), 'here');
+  assert.equal(
+    await until('the mesh works', 30_000, async () => (await mesh.call()) === 'here' && 'here'),
+    'here',
+  );
 };
 
 test('an agent killed at any moment of a start, an enrollment, a release or an upgrade: no captured pod gets plaintext', async () => {
@@ -109,7 +112,7 @@ test('either of two agents killed at each step of a handover: no pod gets plaint
     await mesh.testbed.stop(killed, 'SIGKILL');
     assert.deepEqual(mesh.leaks(), [], where);
     const survivor = mesh.testbed.mark(other)?.pid;
-    await until(`the other has the node: ${where}`, 60_000, () => {
+    await until(`the other agent has the node: ${where}`, 60_000, () => {
       mesh.testbed.died(other);
       const { ready, pid } = mesh.testbed.readyState('node-a');
       return ready && pid === survivor;
@@ -124,13 +127,13 @@ test('either of two agents killed at each step of a handover: no pod gets plaint
 
 test('a killed agent: its verdicts in the kernel end with the lease, and new connections are then refused', async () => {
   await works();
-  await until('the kernel carries it', 30_000, async () => {
+  await until('the connection is a kernel flow', 30_000, async () => {
     assert.equal(await mesh.call(), 'here');
     return mesh.testbed.log(agent) !== '';
   });
   await mesh.testbed.stop(agent, 'SIGKILL');
   const killedMs = Date.now();
-  await until('it is refused', leaseMs + 5_000, async () => (await mesh.call()) === 'ECONNREFUSED');
+  await until('connections are refused', leaseMs + 5_000, async () => (await mesh.call()) === 'ECONNREFUSED');
   assert.ok(Date.now() - killedMs < leaseMs + 3_000, 'not long after the lease');
   for (let i = 0; i < 5; i++) assert.equal(await mesh.call(), 'ECONNREFUSED');
   await quiet();
@@ -167,7 +170,7 @@ spec: { selector: { app: cache }, clusterIPs: [${vip}], ports: [{ name: tcp-held
   // Only one endpoint has a server; the other one is removed, since it would refuse.
   writeFileSync(join(mesh.manifests, 'cache-2.yaml'), '');
   await startWaypoint(mesh.testbed, place);
-  await until('it answers', 30_000, async () => (await mesh.call('weft-web', vip)) === 'here');
+  await until('the waypoint responds', 30_000, async () => (await mesh.call('weft-web', vip)) === 'here');
   await stopWaypoint(mesh.testbed, place, 'SIGKILL');
   const closed = async (): Promise<void> => {
     for (const ip of [vip, cacheIp])

@@ -105,7 +105,7 @@ async function cookieOf(name: string): Promise<bigint> {
 const records = (): ConnectionRecord[] => connectionRecords(testbed.runDir('node-a'));
 /** Connects until the pair has kernel flows: the first connection requests the verdict. */
 async function warm(netns: string, ip: string, port = 9000): Promise<void> {
-  await until(`the kernel carries ${netns} to ${ip}`, 30_000, async () => {
+  await until(`kernel flows from ${netns} to ${ip}`, 30_000, async () => {
     const before = await countOf('kernel-allowed');
     await ping(netns, ip, port);
     return (await countOf('kernel-allowed')) > before;
@@ -246,14 +246,18 @@ test('a pod does not use up the map of handoff records: it has a share, and each
   );
   const held = countOfSource('node-a', 'weft_notes', cookie);
   assert.ok(held <= notesShare, `${held} records`);
-  assert.ok(held > notesShare / 2, `${held} records: it has tried`);
+  assert.ok(held > notesShare / 2, `${held} records: the program has tried`);
   assert.ok((await countOf('notes-share')) >= before + 1500);
   assert.notEqual(await ping('weft-intruder', cache2), 'ping');
   assert.equal(await ping('weft-web', cache), 'ping');
   assert.equal(await ping('weft-web', cache2), 'ping');
   program.child.stdin?.end();
   await program.ended;
-  await until('nothing is left of it', 30_000, () => countOfSource('node-a', 'weft_notes', cookie) === 0);
+  await until(
+    'the map has no entries of the pod',
+    30_000,
+    () => countOfSource('node-a', 'weft_notes', cookie) === 0,
+  );
   // The counted records were given back: the pod is served as before.
   assert.equal(await ping('weft-intruder', cache2), 'ping');
 });
@@ -268,12 +272,16 @@ test('a pod does not use up the map of kernel flows: it has a share, and sockets
     const program = await holding('weft-intruder', liveShare + 2_000, cache, 9000);
     const held = countOfSource('node-a', 'weft_live', cookie);
     assert.ok(held <= liveShare, `${held} entries`);
-    assert.ok(held > liveShare / 2, `${held} entries: it has tried`);
+    assert.ok(held > liveShare / 2, `${held} entries: the program has tried`);
     assert.ok((await countOf('kernel-live-share')) >= before + 1500);
     await warm('weft-web', cache);
     program.child.stdin?.end();
     await program.ended;
-    await until('nothing is left of it', 30_000, () => countOfSource('node-a', 'weft_live', cookie) === 0);
+    await until(
+      'the map has no entries of the pod',
+      30_000,
+      () => countOfSource('node-a', 'weft_live', cookie) === 0,
+    );
   } finally {
     sh('ip', ['-n', 'weft-intruder', 'route', 'del', 'blackhole', cache]);
   }
@@ -295,7 +303,11 @@ test('a pod that dials all ports of a peer evicts its own verdicts, and no other
     'import time; port = 20000',
     'port += 1; time.sleep(0.002)',
   );
-  await until('each was decided', 30_000, async () => (await countOf('kernel-no-verdict')) >= seen + ports);
+  await until(
+    'the agent has decided each connection',
+    30_000,
+    async () => (await countOf('kernel-no-verdict')) >= seen + ports,
+  );
   const metrics = async (): Promise<string> =>
     (await run('weft-node-a', 'curl', ['-sS', '--noproxy', '*', 'http://127.0.0.1:15020/metrics'])).stdout;
   const reached = async (): Promise<number> =>
@@ -345,7 +357,7 @@ print('done')`,
     except OSError: pass`,
   );
   assert.equal(await flood, 'done');
-  await until('the refusal is told', 30_000, () =>
+  await until('the refusal is logged', 30_000, () =>
     lines()
       .slice(at)
       .some((line) => line.includes(`"cookie":"${web_}"`) && line.includes('refused-negative')),
@@ -364,7 +376,7 @@ test("a program that listens on the agent's ports in its pod receives no traffic
     netns: 'weft-cache',
   });
   await until(
-    'it has tried',
+    'the program has tried',
     30_000,
     () =>
       late.stdout().split('sit on').length + late.stdout().split('sits on').length > agentPorts.length + 1,
@@ -466,12 +478,12 @@ test('a pod that has left has no rows in any map', async () => {
   assert.ok(tablesNaming('node-a', cookie).length > 5);
   rmSync(join(manifests, 'leaver.yaml'));
   await until(
-    'it is let go',
+    'the pod is unenrolled',
     30_000,
     async () => !(await dump()).pods.some(({ pod }) => pod.uid.endsWith('/leaver')),
   );
   // Connections that are still closing give back their share when they end; the next pod that leaves removes the row of weft_shares.
-  await until('nothing names it', 30_000, () => {
+  await until('no map names the pod', 30_000, () => {
     const left = tablesNaming('node-a', cookie).filter((name) => name !== 'weft_shares');
     return left.length === 0;
   });

@@ -153,7 +153,7 @@ test("an agent's ports reveal no pod, principal, policy or version to remote cli
   // Traffic, so that the metrics contain names.
   assert.equal(await ping('weft-web', cache), 'ping');
   assert.notEqual(await ping('weft-intruder', cache), 'ping');
-  await until("the node's own are told", 30_000, async () => {
+  await until("the node's own metrics contain names", 30_000, async () => {
     const own = await get('weft-node-a', 'http://127.0.0.1:15020/metrics');
     return (
       /istio_tcp_connections_opened_total\{.*cache/.test(own) &&

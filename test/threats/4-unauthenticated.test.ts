@@ -71,7 +71,7 @@ for (const [name, path] of [
     const { stream } = call(connect(closers, control), path, 'x.y.z');
     // The gRPC header announces 30 MiB, below the limit of one message.
     const taken = await flood(stream, 30 << 20);
-    assert.ok(taken <= 256 << 10, `${taken} bytes were taken of a call whose token is not known`);
+    assert.ok(taken <= 256 << 10, `${taken} bytes were read from a call whose token is not verified`);
   });
 
 test('the number of calls that wait for token verification is limited per connection: further calls are refused at once, and counted', async () => {
@@ -136,7 +136,7 @@ test('connections beyond the waiting limit are ended at once, and counted', asyn
     socket.on('close', () => closed++);
     closers.push(() => void socket.destroy());
   }
-  await until('two are looked at, five wait', 30_000, () => closed === 13);
+  await until('two are being authenticated, five wait', 30_000, () => closed === 13);
   assert.equal(control.limits.filter((limit) => limit === 'control-connections').length, 13);
 });
 

@@ -45,7 +45,7 @@ const works = (): Promise<unknown> =>
   until('pods reach each other', 30_000, async () => (await mesh.call()) === 'here');
 const quiet = async (): Promise<void> => {
   const { attempts } = mesh;
-  await until('the probes have tried since', 30_000, () => mesh.attempts > attempts + 5);
+  await until('the probes have made attempts since', 30_000, () => mesh.attempts > attempts + 5);
   assert.deepEqual(mesh.leaks(), []);
 };
 
@@ -103,7 +103,7 @@ test('a pod that leaves the mesh stays captured until its release can be complet
   starve(pid, 0);
   try {
     writeFileSync(file, text.replace(leaves, `${leaves}, weft.dev/mesh: disabled`));
-    await until('it is noticed', 30_000, () => /too many open files/i.test(logFrom(logged)));
+    await until('the agent logs it', 30_000, () => /too many open files/i.test(logFrom(logged)));
     await sleep(3_000);
     assert.deepEqual(hooks(), before);
     assert.equal(captured(), count);
@@ -146,7 +146,7 @@ test('a pod whose network namespace is not found after a restart keeps its hook 
     sh('mount', ['--bind', '/dev/null', name]);
   });
   try {
-    await until('it waits and says why', 30_000, () =>
+    await until('the pod waits, with a reason', 30_000, () =>
       Object.entries(waiting()).some(
         ([uid, why]) => uid.endsWith('/web') && why.includes('is not a network namespace'),
       ),
@@ -167,7 +167,7 @@ test('if the name of a network namespace vanishes while the agent runs, the name
   const name = '/run/netns/weft-web';
   sh('mount', ['--bind', '/dev/null', name]);
   try {
-    await until('it says so', 30_000, () => Object.keys(waiting()).some((uid) => uid.endsWith('/web')));
+    await until('the pod waits', 30_000, () => Object.keys(waiting()).some((uid) => uid.endsWith('/web')));
     await sleep(2_000);
     assert.deepEqual(hooks(), before);
     await quiet();
