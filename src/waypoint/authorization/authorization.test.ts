@@ -40,13 +40,13 @@ async function chain(
   named: readonly string[] = [],
 ) {
   const server = await httpUpstream(t, echoHandler('far'));
-  const dialled: string[] = [];
+  const dialed: string[] = [];
   const waypoint = await startWaypoint(t, {
     backends: { api: [server.port] },
     routes: [route('r', [{ backends: [backend('far')] }])],
     identity: web,
     dial: () => (endpoint) => {
-      dialled.push(endpoint.via ? 'its waypoint' : 'the pod');
+      dialed.push(endpoint.via ? 'its waypoint' : 'the pod');
       return new Promise((resolve) => {
         const socket = net.connect(server.port, '127.0.0.1', () => resolve(socket));
       });
@@ -54,17 +54,17 @@ async function chain(
   });
   const mesh = far(server.port, { policies: named }) ?? {};
   waypoint.apply({ mesh: { ...mesh, policies } });
-  return { waypoint, dialled, port: server.port };
+  return { waypoint, dialed, port: server.port };
 }
 
 test('behind another waypoint the backend Service’s policies hold for the client, not for this waypoint', async (t) => {
   const open = await chain(t, []);
   assert.equal((await askEcho(open.waypoint.port)).name, 'far');
-  assert.deepEqual(open.dialled, ['its waypoint']);
+  assert.deepEqual(open.dialed, ['its waypoint']);
   const closed = await chain(t, [policy('p', 'deny', from, by('far'))]);
   assert.equal((await ask(closed.waypoint.port)).status, 403);
   assert.equal(closed.waypoint.records.at(-1)?.policy, 'shop/p');
-  assert.deepEqual(closed.dialled, []);
+  assert.deepEqual(closed.dialed, []);
   const byPort = await chain(t, [policy('p', 'deny', { ...from, destinationPorts: [80] }, by('far'))]);
   assert.equal((await ask(byPort.waypoint.port)).status, 403);
   const allowed = await chain(t, [policy('p', 'allow', { ...from, destinationPorts: [80] }, by('far'))]);

@@ -74,7 +74,7 @@ const meshed: Build = async (t, server, options = {}) => {
   const toWaypoint = await tunnelTo(t, (accept) => {
     const client = clientOf(id('web'), { ip: parseIp('127.0.0.1'), port: 1 });
     const address = { ip: parseIp('10.96.0.1'), port: 80 };
-    serveConnection(context, accept, client, { kind: 'service', service, port: 80, dialled: address });
+    serveConnection(context, accept, client, { kind: 'service', service, port: 80, dialed: address });
   });
   const port = await listening(
     t,

@@ -76,7 +76,7 @@ test('a POST is sent again where its rule names the status of the response', asy
 
 test('with one endpoint, attempts and backoff hold for a connection that is refused', async (t) => {
   const port = await deadPort();
-  const dialledMs: number[] = [];
+  const dialedMs: number[] = [];
   let server: net.Server | undefined;
   t.after(() => server?.close());
   const waypoint = await startWaypoint(t, {
@@ -89,8 +89,8 @@ test('with one endpoint, attempts and backoff hold for a connection that is refu
       ]),
     ],
     dial: (dial) => async (endpoint, client) => {
-      dialledMs.push(performance.now());
-      if (dialledMs.length === 3) {
+      dialedMs.push(performance.now());
+      if (dialedMs.length === 3) {
         // It comes up while the request is tried.
         server = net.createServer((socket) => {
           socket.on('error', () => undefined);
@@ -103,15 +103,15 @@ test('with one endpoint, attempts and backoff hold for a connection that is refu
   });
   // Nobody asked for more than other endpoints, of which there are none.
   assert.equal((await ask(waypoint.port)).status, 503);
-  assert.equal(dialledMs.length, 1);
-  dialledMs.length = 0;
+  assert.equal(dialedMs.length, 1);
+  dialedMs.length = 0;
   assert.equal((await ask(waypoint.port, { method: 'PUT', body: 'x' })).status, 503);
-  assert.equal(dialledMs.length, 2);
+  assert.equal(dialedMs.length, 2);
   assert.equal(waypoint.records.at(-1)?.flag, 'URX');
-  dialledMs.length = 0;
+  dialedMs.length = 0;
   assert.equal((await ask(waypoint.port, { method: 'POST', body: 'x' })).status, 200);
-  assert.equal(dialledMs.length, 3);
-  const gaps = dialledMs.slice(1).map((at, i) => at - (dialledMs[i] ?? 0));
+  assert.equal(dialedMs.length, 3);
+  const gaps = dialedMs.slice(1).map((at, i) => at - (dialedMs[i] ?? 0));
   assert.ok((gaps[0] ?? 0) >= 38 && (gaps[1] ?? 0) >= 78, gaps.join());
 });
 
