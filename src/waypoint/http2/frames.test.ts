@@ -70,7 +70,7 @@ test('a header block that does not come to its end is not waited for', async (t)
     assert.equal(closed, 0);
     client.write(half.equals(openHeaders) ? frame(frameType.headers, 0, 11, block(...pseudo())) : half);
     await eventually(() => closed === 1, 'the connection ends');
-    assert.deepEqual(refused, ['408 the head of a request did not come in time']);
+    assert.deepEqual(refused, ["408 a request's head did not arrive in time"]);
     assert.equal(requests, 3);
   }
 });
