@@ -57,7 +57,7 @@ function start() {
   return { metrics, clock, values };
 }
 
-test('a namespace with thousands of clients leaves others their series', async () => {
+test('a namespace with thousands of clients does not take other namespaces’ series', async () => {
   const { metrics, values } = start();
   for (let i = 0; i < 5000; i++) metrics.record(requestOf('evil', `x${i}`));
   metrics.record(requestOf('bank', 'teller'));
@@ -75,7 +75,7 @@ test('a namespace with thousands of clients leaves others their series', async (
   );
 });
 
-test('without names nothing is told of a client, a Service, a policy or a route', async () => {
+test('without names no label reveals a client, a Service, a policy or a route', async () => {
   const { metrics } = start();
   metrics.record(
     requestOf('shop', 'web', { code: 'WEFT_DENIED', policy: 'shop/p', audited: ['shop/q'], route: 'shop/r' }),
@@ -98,7 +98,7 @@ test('without names nothing is told of a client, a Service, a policy or a route'
   assert.doesNotMatch(text, /shop|spiffe|web|istio/);
 });
 
-test('series of clients that are gone are dropped', async () => {
+test('series of clients that are gone are removed', async () => {
   const { metrics, clock, values } = start();
   metrics.record(requestOf('shop', 'old', { code: 'WEFT_DENIED', policy: 'shop/p', audited: ['shop/q'] }));
   clock.now += seriesIdleMsMax + 1;
@@ -110,7 +110,7 @@ test('series of clients that are gone are dropped', async () => {
   );
   assert.deepEqual(await values('weft_refused_total'), []);
   assert.deepEqual(await values('weft_audited_total'), []);
-  // It begins anew, not where it was.
+  // The series starts at zero again.
   metrics.record(requestOf('shop', 'old'));
   assert.equal(
     (await values('istio_requests_total')).find(({ labels }) => labels['source_principal']?.endsWith('old'))
@@ -119,7 +119,7 @@ test('series of clients that are gone are dropped', async () => {
   );
 });
 
-test('a status that an endpoint makes up is one series, and refusals are bounded by their client', async () => {
+test('invalid gRPC statuses share one series, and refusals are bounded per client', async () => {
   const { metrics, values } = start();
   for (let i = 0; i < 100; i++) metrics.record(requestOf('shop', 'web', { grpcStatus: `status-${i}` }));
   for (let i = 0; i < 5000; i++)
