@@ -51,19 +51,22 @@ export function parseOptions(): WaypointOptions {
     .option('--node <name>', 'the node of the waypoint', '')
     .requiredOption('--control <addr:port>', 'address of the control plane')
     .requiredOption('--root <file>', 'root certificates of the control plane (PEM)')
-    .requiredOption('--token <file>', 'service account token for the control plane')
+    .requiredOption('--token <file>', 'file of the service account token for the control plane')
     .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
     .option('--root-namespace <name>', 'namespace whose policies apply to the whole mesh', 'weft-system')
     .option('--listen <addr>', 'address for tunnels (default: all addresses)')
     .option('--port <port>', 'port for tunnels', Number, 15008)
     .option(
       '--workers <n>',
-      'worker processes, which share the port (default: one per core)',
+      'worker processes, which share the port; one per core',
       Number,
       availableParallelism(),
     )
     .option('--metrics-listen <addr:port>', 'address for Prometheus and readiness', '0.0.0.0:15020')
-    .option('--metrics-token <file>', 'bearer token for metrics with names, for clients outside this pod')
+    .option(
+      '--metrics-token <file>',
+      'file of a bearer token: clients outside this pod need it for metrics with names',
+    )
     .option('--admin-listen <addr:port>', 'address for weft status and weft dump', '127.0.0.1:15000')
     .option('--access-log <file>', 'file of the access log; - is standard output', '-')
     .addOption(

@@ -175,7 +175,7 @@ test('the policies of a TCP route’s backend Service apply to connections, and 
   assert.match(denied.why ?? '', /shop\/p/);
   const away = await text('other', [], true);
   assert.equal(away.text, '');
-  assert.match(away.why ?? '', /no Service shop\/other/);
+  assert.match(away.why ?? '', /Service shop\/other\S* with port 80 is unknown/);
 });
 
 test('a mirror is a request to another Service, whose policies apply to the client', async (t) => {
@@ -194,7 +194,7 @@ test('a mirror is a request to another Service, whose policies apply to the clie
     identity: web,
   });
   assert.equal((await ask(waypoint.port, { path: '/1' })).status, 200);
-  await eventually(() => mirrored.includes('/1'), 'the mirror has it');
+  await eventually(() => mirrored.includes('/1'), 'the mirror has the request');
   waypoint.apply({
     mesh: { policies: [policy('p', 'deny', { ...from, destinationPorts: [80] }, by('copy'))] },
   });
@@ -252,7 +252,10 @@ for (const [what, name] of [
     apply({ policies: [policy('late', 'deny', from, by(name))] });
     assert.equal(await request.untilClosed('the request'), 'reset');
     assert.equal(await connection.untilClosed('the connection'), 'reset');
-    await eventually(() => http.context.connections.size + tcp.context.connections.size === 0, 'all is gone');
+    await eventually(
+      () => http.context.connections.size + tcp.context.connections.size === 0,
+      'no exchange is left',
+    );
     assert.equal(http.records.at(-1)?.flag, 'RBAC');
     assert.equal(http.records.at(-1)?.policy, 'shop/late');
   });

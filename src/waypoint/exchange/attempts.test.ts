@@ -98,19 +98,23 @@ test('retries: by the rule’s codes, methods and number, with its backoff and t
   const large = 'x'.repeat(60 << 10);
   assert.deepEqual(await run('/default', 1, 'PUT', large), [200, 2]);
   assert.ok(attempts.every(({ body }) => body === large));
-  assert.deepEqual(await run('/default', 1, 'PUT', 'x'.repeat(300 << 10)), [503, 1], 'too large to be kept');
+  assert.deepEqual(
+    await run('/default', 1, 'PUT', 'x'.repeat(300 << 10)),
+    [503, 1],
+    'too large for the buffer',
+  );
   assert.deepEqual(await run('/reset', 2), [200, 3]);
   assert.deepEqual(await run('/reset', 1, 'POST', 'a'), [503, 1]);
-  await eventually(() => waypoint.context.exchanges.size === 0, 'no exchange');
+  await eventually(() => waypoint.context.exchanges.size === 0, 'no exchange is left');
 });
 
 test('timeouts of the whole request and of one attempt', async (t) => {
   let hits = 0;
-  let cancelled = 0;
+  let canceled = 0;
   const upstream = await httpUpstream(t, (request, response) => {
     hits++;
     response.on('close', () => {
-      if (!response.writableFinished) cancelled++;
+      if (!response.writableFinished) canceled++;
     });
     if (request.url === '/retried' && hits > 1) return void response.end('ok');
     if (request.url === '/body') {
@@ -134,11 +138,11 @@ test('timeouts of the whole request and of one attempt', async (t) => {
   assert.equal((await ask(waypoint.port, { path: '/attempt' })).status, 504);
   hits = 0;
   assert.deepEqual([(await ask(waypoint.port, { path: '/retried' })).status, hits], [200, 2]);
-  await assert.rejects(ask(waypoint.port, { path: '/body' }), 'half an answer is none');
+  await assert.rejects(ask(waypoint.port, { path: '/body' }), 'half a response is incomplete');
   assert.equal((await ask(waypoint.port, { path: '/fine' })).status, 200);
   await sleep(150);
   assert.equal((await ask(waypoint.port, { path: '/fine' })).status, 200);
-  await eventually(() => cancelled === 4 && waypoint.context.exchanges.size === 0, 'upstreams are told');
+  await eventually(() => canceled === 4 && waypoint.context.exchanges.size === 0, 'upstreams are canceled');
 });
 
 test('a refused connection is retried at another endpoint, whatever the method; the endpoint is ejected', async (t) => {
@@ -171,7 +175,7 @@ test('a request on a stale connection is retried; one that may have been execute
   const waypoint = await startWaypoint(t, { backends: { api: [port] } });
   assert.equal((await ask(waypoint.port)).status, 200);
   await eventually(() => waypoint.pool.size === 1, 'a connection is kept');
-  assert.equal((await ask(waypoint.port)).status, 200, 'a GET goes again, over a new connection');
+  assert.equal((await ask(waypoint.port)).status, 200, 'a GET is retried over a new connection');
   assert.equal(seen, 3);
   seen = 0;
   const { status } = await ask(waypoint.port, { method: 'POST', body: 'x' });

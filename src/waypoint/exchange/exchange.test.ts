@@ -184,11 +184,11 @@ test('a mirror gets a copy with its body, and does not delay the request', async
   // The first attempt may fail: the copy is sent with the attempt that does not.
   for (let i = 0; i < 8; i++) await askEcho(waypoint.port, { path: '/flaky', method: 'POST', body: 'f' });
   await eventually(() => seen.filter((one) => one === 'POST /flaky f').length === 8, 'all copies');
-  await eventually(() => waypoint.context.exchanges.size === 0, 'no exchange');
+  await eventually(() => waypoint.context.exchanges.size === 0, 'no exchange is left');
   const open = (): Promise<number> =>
     new Promise((resolve) => copy.server.getConnections((_e, n) => resolve(n)));
   for (let i = 0; i < 200 && (await open()) > 0; i++) await sleep(20);
-  assert.equal(await open(), 0, 'those that nobody answers are given up');
+  assert.equal(await open(), 0, 'copies without a response are canceled');
 });
 
 test('a session stays at its endpoint, by cookie or by header, as long as the endpoint exists', async (t) => {

@@ -48,7 +48,7 @@ test('which timeout applies, by the phase of the request', () => {
     );
   assert.equal(at(60_000, {}), undefined);
   assert.equal(at(60_001, {}), 'body');
-  assert.equal(at(60_001, { isPaused: true }), undefined, 'who is not read is not late');
+  assert.equal(at(60_001, { isPaused: true }), undefined, 'a client that is not read is not late');
   assert.equal(at(60_001, { isGrpc: true }), undefined, 'messages are no slow upload');
   const waiting = { awaitsBody: false };
   assert.equal(at(300_000, waiting), undefined);
@@ -152,7 +152,7 @@ test('a quiet gRPC watch and a quiet WebSocket outlive the timeouts of a request
     client.write('still here');
     await client.until((text) => text.endsWith('still here'), 'an echo');
     later(waypoint, 3_610_000);
-    assert.equal(waypoint.context.exchanges.size, routes.length, 'without a setting it ends after an hour');
+    assert.equal(waypoint.context.exchanges.size, routes.length, 'the default is an hour');
     client.socket.resetAndDestroy();
   }
 });
@@ -176,7 +176,7 @@ test('a rule’s timeouts replace the waypoint’s', async (t) => {
     const client = await RawClient.open(waypoint.port);
     const [done, before] = [waypoint.records.length, asked];
     client.write(`POST ${at} HTTP/1.1\r\nHost: a\r\n${head}\r\n\r\n`);
-    await eventually(() => asked > before, 'the endpoint has it');
+    await eventually(() => asked > before, 'the endpoint has the request');
     later(waypoint, ms);
     const status = waypoint.records[done]?.status;
     client.socket.resetAndDestroy();

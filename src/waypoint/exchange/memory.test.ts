@@ -54,12 +54,12 @@ test('a client that does not read a response of 200 MB costs no memory', async (
     await sleep(200);
   }
   // Bytes in the kernel's buffers and in the backlog.
-  assert.ok(sent < 40 << 20, `${sent >> 20} MB were read of the endpoint`);
-  assert.ok(rss() - before < 80 << 20, `${(rss() - before) >> 20} MB are kept`);
+  assert.ok(sent < 40 << 20, `${sent >> 20} MB were read from the endpoint`);
+  assert.ok(rss() - before < 80 << 20, `${(rss() - before) >> 20} MB are held`);
   client.socket.resetAndDestroy();
   await eventually(
     () => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0,
-    'nothing is left',
+    'nothing is left open',
   );
 });
 
@@ -84,14 +84,14 @@ test('an endpoint that does not read an upload of 200 MB costs no memory', async
     last = sent;
     await sleep(200);
   }
-  assert.ok(sent < 40 << 20, `${sent >> 20} MB were taken of the client`);
-  assert.ok(rss() - before < 80 << 20, `${(rss() - before) >> 20} MB are kept`);
+  assert.ok(sent < 40 << 20, `${sent >> 20} MB were read from the client`);
+  assert.ok(rss() - before < 80 << 20, `${(rss() - before) >> 20} MB are held`);
   client.resetAndDestroy();
   // While reading is paused, a disconnect is not seen until something is written.
   for (const connection of waypoint.context.connections) connection.destroy();
   await eventually(
     () => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0,
-    'nothing is left',
+    'nothing is left open',
   );
 });
 

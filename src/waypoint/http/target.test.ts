@@ -225,7 +225,7 @@ test('no spelling of a path bypasses a rule that denies it, or matches a rule th
       const isAllowed = allowed(target, 'allow', { paths: [under('/public/')] }, merge);
       assert.equal(isAllowed, false, `not allowed: ${shown}`);
       const isAllowedElse = allowed(target, 'allow', exceptAdmin, merge);
-      assert.equal(isAllowedElse, false, `not allowed by what it is not: ${shown}`);
+      assert.equal(isAllowedElse, false, `not allowed by notPaths: ${shown}`);
       assert.equal(
         allowed(target, 'deny', { paths: [template] }, merge),
         false,

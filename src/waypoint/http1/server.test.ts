@@ -158,7 +158,7 @@ test('a client that ends within its request is disconnected, and its upstream is
     assert.deepEqual(statuses(client.text), []);
     await eventually(
       () => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0,
-      'nothing is left',
+      'nothing is left open',
     );
   }
   for (const text of ['GET / HT', 'GET / HTTP/1.1\r\nHost: a\r\n', get('/1').slice(0, -2)]) {

@@ -51,7 +51,7 @@ test('an upgraded connection relays bytes both ways, and each direction ends by 
   assert.ok(client.text.endsWith(':closed'), 'bytes after the client’s end');
   await eventually(
     () => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0,
-    'nothing is left',
+    'nothing is left open',
   );
   // The upstream ends first: later bytes of the client still reach it.
   const other = await RawClient.open(waypoint.port);
@@ -62,7 +62,7 @@ test('an upgraded connection relays bytes both ways, and each direction ends by 
   other.socket.end('still');
   await eventually(
     () => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0,
-    'nothing is left',
+    'nothing is left open',
   );
 });
 

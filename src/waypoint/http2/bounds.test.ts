@@ -203,6 +203,6 @@ test('requests that a client aborts by a protocol error count as its resets', as
     await Promise.all(all);
   }
   assert.ok(statuses > 500, `${statuses} responses`);
-  assert.ok(begun < 1_100, `${begun} requests were begun`);
+  assert.ok(begun < 1_100, `${begun} requests were started`);
   assert.deepEqual(waypoint.unreadable.slice(-1), ['400 too many streams were reset']);
 });

@@ -84,9 +84,9 @@ test('HTTP/2 to an HTTP/1 endpoint, and HTTP/1 to an HTTP/2 endpoint', async (t)
   const down = await startWaypoint(t, { backends: { api: [one.port] }, protocol: 'http1' });
   const session = connect(t, down.port);
   const answer = await ask2(session, { ':method': 'POST', ':path': '/x', te: 'trailers' }, 'abc');
-  const toldOf = JSON.parse(answer.body) as EchoedRequest;
-  assert.deepEqual([answer.status, toldOf.body, toldOf.headers.host], [200, 'abc', 'api.shop']);
-  assert.equal(toldOf.headers['transfer-encoding'], 'chunked');
+  const echoed = JSON.parse(answer.body) as EchoedRequest;
+  assert.deepEqual([answer.status, echoed.body, echoed.headers.host], [200, 'abc', 'api.shop']);
+  assert.equal(echoed.headers['transfer-encoding'], 'chunked');
   assert.equal(answer.headers.connection, undefined);
   assert.equal(answer.headers['transfer-encoding'], undefined);
   assert.equal((await ask2(session, { ':path': '/204' })).status, 204);
@@ -136,7 +136,7 @@ test('gRPC: unary calls, bidirectional streams, deadlines, refusals with a statu
     Nowhere: { path: '/none.Api/Nowhere', requestStream: false, responseStream: false, ...bytes },
   } as const;
   const server = new grpc.Server();
-  let cancelled = 0;
+  let canceled = 0;
   server.addService(definition, {
     Unary: (call: grpc.ServerUnaryCall<Buffer, Buffer>, done: grpc.sendUnaryData<Buffer>) => {
       if (call.request.toString() === 'fail') return done({ code: grpc.status.ABORTED, details: 'no' });
@@ -148,7 +148,7 @@ test('gRPC: unary calls, bidirectional streams, deadlines, refusals with a statu
       call.on('data', (value: Buffer) => call.write(Buffer.from(value.toString().toUpperCase())));
       call.on('end', () => call.end());
     },
-    Hang: (call: grpc.ServerUnaryCall<Buffer, Buffer>) => void call.on('cancelled', () => cancelled++),
+    Hang: (call: grpc.ServerUnaryCall<Buffer, Buffer>) => void call.on('cancelled', () => canceled++),
     Nowhere: () => undefined,
   });
   const port = await new Promise<number>((resolve, reject) =>
@@ -192,9 +192,9 @@ test('gRPC: unary calls, bidirectional streams, deadlines, refusals with a statu
     assert.equal((await call('Unary', 'x'.repeat(1 << 20))).length, (1 << 20) + 1);
     await assert.rejects(call('Unary', 'fail'), { code: grpc.status.ABORTED, details: 'no' });
     await assert.rejects(call('Nowhere', 'x'), { code: grpc.status.UNIMPLEMENTED });
-    const before = cancelled;
+    const before = canceled;
     await assert.rejects(call('Hang', 'x', 200), { code: grpc.status.DEADLINE_EXCEEDED });
-    await eventually(() => cancelled === before + 1, 'the server sees the cancellation');
+    await eventually(() => canceled === before + 1, 'the server sees the cancellation');
     const chat = (client['Chat'] as () => grpc.ClientDuplexStream<Buffer, Buffer>).call(client);
     const got: string[] = [];
     chat.on('data', (value: Buffer) => got.push(value.toString()));
@@ -360,7 +360,7 @@ test('attacks by frames end their connection, and nothing else', async (t) => {
   assert.ok(seen < 4_000, `${seen} reached the endpoint`);
   await eventually(
     () => waypoint.context.exchanges.size === 0 && waypoint.context.connections.size === 0,
-    'nothing is left',
+    'nothing is left open',
   );
 
   const part = block(...Array.from({ length: 20 }, (_, i): [string, string] => [`x${i}`, 'y'.repeat(500)]));
@@ -406,7 +406,7 @@ test('attacks by frames end their connection, and nothing else', async (t) => {
   );
   await eventually(() => waypoint.context.exchanges.size === 0, 'no exchange is left');
   const session = connect(t, waypoint.port);
-  assert.equal((await ask2(session, { ':path': '/' })).body, 'ok', 'others are served');
+  assert.equal((await ask2(session, { ':path': '/' })).body, 'ok', 'other clients are served');
   assert.ok(process.memoryUsage().rss - before < 300e6);
 });
 

@@ -71,6 +71,6 @@ test('a request on a reused connection that ends is retried, unless it may have 
     const before = seen;
     const { status } = await ask2(second, { ':method': 'POST', ':path': '/' }, 'body');
     assert.equal(status, post, `${name}: POST`);
-    assert.equal(seen - before, post === 200 ? 2 : 1, `${name}: how often POST was sent`);
+    assert.equal(seen - before, post === 200 ? 2 : 1, `${name}: number of POSTs`);
   }
 });

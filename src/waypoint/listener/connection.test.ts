@@ -54,11 +54,11 @@ test('a client gets its share of connections and no more, and the limit is count
   });
   const clients = [];
   for (let i = 0; i < 8; i++) clients.push(await RawClient.open(waypoint.port));
-  await eventually(() => waypoint.limitsReached.length === 4, 'four are turned away');
+  await eventually(() => waypoint.limitsReached.length === 4, 'four are refused');
   assert.equal(waypoint.context.connections.size, 4);
   assert.deepEqual(new Set(waypoint.limitsReached), new Set(['connections-per-client']));
   for (const { socket } of clients) socket.destroy();
-  await eventually(() => waypoint.context.connectionShares.size === 0, 'all is free again');
+  await eventually(() => waypoint.context.connectionShares.size === 0, 'all shares are released');
 });
 
 test('a client gets its share of requests under way and no more: further ones get 503, and the limit is counted', async (t) => {
@@ -81,7 +81,7 @@ test('a client gets its share of requests under way and no more: further ones ge
   assert.equal(waypoint.records.at(-1)?.code, 'WEFT_REQUESTS_FULL');
   assert.deepEqual(waypoint.limitsReached, ['requests-per-client']);
   for (const { socket } of waiting) socket.resetAndDestroy();
-  await eventually(() => waypoint.context.requestShares.size === 0, 'their places are free');
+  await eventually(() => waypoint.context.requestShares.size === 0, 'their shares are released');
   assert.equal((await ask(waypoint.port, { path: '/short' })).status, 200);
 });
 

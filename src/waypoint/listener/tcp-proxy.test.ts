@@ -60,5 +60,5 @@ test('a client that disconnects while its endpoint is dialed leaves nothing behi
   const client = await RawClient.open(waypoint.port);
   await eventually(() => waypoint.context.connections.size === 1, 'it is taken');
   client.socket.resetAndDestroy();
-  await eventually(() => waypoint.context.connections.size === 0, 'nothing is left of it');
+  await eventually(() => waypoint.context.connections.size === 0, 'no exchange is left');
 });

@@ -1,4 +1,4 @@
-/** A worker's state: the mesh and the routes. Updates have one writer. Derived values are cached until the next update. */
+/** A worker's state: the mesh and the routes. One writer applies updates. Derived values are cached until the next update. */
 import type { SocketAddress } from '../../model/address.js';
 import { formatSocketAddress } from '../../model/address.js';
 import { namespaceOfKey } from '../../model/ownership.js';

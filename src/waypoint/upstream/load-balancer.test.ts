@@ -37,7 +37,7 @@ test('the best endpoints are those that are not ejected and were not tried', () 
     mayRepeat,
   });
   assert.equal(chosen([a, b, c]), 'a,b');
-  assert.equal(chosen([a, b, c], undefined, nowMs + 1), 'a,b,c', 'its time is over');
+  assert.equal(chosen([a, b, c], undefined, nowMs + 1), 'a,b,c', 'the ejection has ended');
   assert.equal(chosen([a, b, c], tried(true, a)), 'b');
   assert.equal(chosen([a, b, c], tried(true, a, b)), 'a,b', 'a tried endpoint ranks before an ejected one');
   assert.equal(chosen([a, b, c], tried(false, a, b)), 'c');

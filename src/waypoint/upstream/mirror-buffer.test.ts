@@ -35,12 +35,12 @@ test('no mirror exceeds its limit, no client its share, and refused bytes take n
   const others = Array.from({ length: 20 }, () => new MirrorBuffer(1 << 20, shares, client('web')));
   const taken = others.filter((other) => other.add(piece(mirrorBlockBytes)));
   assert.equal(shares.size, 2 + taken.length);
-  assert.equal(shares.size, 8, 'half of all');
+  assert.equal(shares.size, 8, 'half of the limit');
   // A piece that needs more blocks than are left releases those that it took.
   assert.ok(!new MirrorBuffer(1 << 20, shares, client('batch')).add(piece(20 * mirrorBlockBytes)));
   assert.equal(shares.size, 8);
   const another = new MirrorBuffer(1 << 20, shares, client('batch'));
-  assert.ok(another.add(piece(mirrorBlockBytes)), 'others have theirs');
+  assert.ok(another.add(piece(mirrorBlockBytes)), 'other clients have their shares');
   for (const each of [one, another, ...others]) each.clear();
   assert.equal(shares.size, 0);
 });

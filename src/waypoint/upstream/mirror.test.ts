@@ -59,7 +59,7 @@ test('a mirror gets the whole body, whatever its size', async (t) => {
   for (const bytes of [100, 250_000, 400_000, 1_100_000, 5_000_000])
     for (let i = 0; i < 3; i++)
       assert.equal((await ask(waypoint.port, { method: 'POST', body: body(bytes) })).status, 200);
-  await eventually(() => waypoint.mirrored.length === 15, 'all copies have an end');
+  await eventually(() => waypoint.mirrored.length === 15, 'all copies have ended');
   assert.deepEqual([...new Set(waypoint.mirrored)], ['complete']);
   assert.deepEqual(copies.sort(), seen.sort());
   assert.equal(waypoint.context.mirrorBufferShares.size, 0);
@@ -101,7 +101,7 @@ test('an HTTP/2 mirror gets messages of any size, with their trailers', async (t
       request.end(body(bytes));
     });
   }
-  await eventually(() => waypoint.mirrored.length === 3, 'all copies have an end');
+  await eventually(() => waypoint.mirrored.length === 3, 'all copies have ended');
   assert.deepEqual(got, [10_000, 20_000, 1_000_000]);
   assert.equal(trailers, 3);
 });
@@ -120,11 +120,11 @@ test('a mirror that reads later than the endpoint gets all bytes that fit its bu
   const bytes = 30 << 20;
   assert.equal((await ask(waypoint.port, { method: 'POST', body: Buffer.alloc(bytes, 'x') })).status, 200);
   assert.equal(copies.length, 0);
-  assert.ok(waypoint.context.mirrorBufferShares.size > 0, 'some of it waits');
+  assert.ok(waypoint.context.mirrorBufferShares.size > 0, 'some bytes are buffered');
   release();
   await eventually(() => copies.length === 1, 'the copy');
   assert.deepEqual(copies, seen);
-  await eventually(() => waypoint.mirrored.length === 1, 'its end');
+  await eventually(() => waypoint.mirrored.length === 1, 'the end of the response');
   assert.equal(waypoint.context.mirrorBufferShares.size, 0);
 });
 
@@ -160,7 +160,7 @@ test('a mirror without any progress is canceled and counted as stalled', async (
   });
   assert.equal((await ask(waypoint.port)).status, 200);
   assert.equal((await ask(waypoint.port, { method: 'POST', body: 'x' })).status, 200);
-  await eventually(() => waypoint.mirrored.length === 2, 'both are given up');
+  await eventually(() => waypoint.mirrored.length === 2, 'both are canceled');
   assert.deepEqual(waypoint.mirrored, ['stalled', 'stalled']);
 });
 
@@ -175,7 +175,7 @@ test('requests without a body reuse one connection to their mirror', async (t) =
   });
   for (let i = 0; i < 5; i++) {
     await askEcho(waypoint.port);
-    await eventually(() => waypoint.mirrored.length === i + 1, 'the copy has an end');
+    await eventually(() => waypoint.mirrored.length === i + 1, 'the copy has ended');
   }
   assert.deepEqual(
     waypoint.mirrored,
@@ -222,7 +222,7 @@ test('a mirror whose response does not end is canceled', async (t) => {
     backends: { api: [main.port], copy: [copy.port] },
   });
   assert.equal((await ask(waypoint.port)).status, 200);
-  await eventually(() => waypoint.mirrored.length === 1, 'it is given up');
+  await eventually(() => waypoint.mirrored.length === 1, 'the mirror is canceled');
   assert.deepEqual(waypoint.mirrored, ['stalled']);
   assert.equal(waypoint.context.mirrorShares.size, 0);
 });

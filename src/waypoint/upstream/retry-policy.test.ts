@@ -83,14 +83,14 @@ test('the backoff doubles up to 10 s and is never shorter than the rule’s', ()
   );
   assert.equal(backoffMs(60_000, 1, 0), 60_000);
   assert.equal(backoffMs(60_000, 2, 0), 60_000);
-  assert.equal(backoffMs(2 ** 31 - 1, 1, 0.9), 2 ** 31 - 1, 'a timer waits no longer');
+  assert.equal(backoffMs(2 ** 31 - 1, 1, 0.9), 2 ** 31 - 1, 'the limit of a timer');
   assert.ok(Math.abs(backoffMs(100, 1, 0.999) - 110) < 0.1);
 });
 
 test('a rule cannot retry without a growing backoff', () => {
   for (const repeat of [1, 2, 20, 5_000]) {
     const ms = backoffMs(0, repeat, 0);
-    assert.ok(ms >= 1 && ms <= 10_000, `${ms} ms ahead of repeat ${repeat}`);
+    assert.ok(ms >= 1 && ms <= 10_000, `${ms} ms before retry ${repeat}`);
   }
   assert.equal(backoffMs(0, 20, 0), 10_000);
 });

@@ -58,30 +58,30 @@ function sessions(persistence: Partial<SessionPersistence>, more: Partial<RouteR
 test('a session in use outlives its idle timeout, an unused one ends with it', () => {
   for (const kind of ['cookie', 'header'] as const) {
     const { endpoint, read, respond } = sessions({ kind, idleTimeoutMs: 10_000 });
-    let told = respond([], startMs);
+    let sent = respond([], startMs);
     let nowMs = startMs;
     for (let i = 0; i < 10; i++) {
       nowMs += 9_999;
-      assert.equal(read(told?.asking ?? [], nowMs)?.endpoint, endpoint, `${kind} ${i}`);
-      told = respond(told?.asking ?? [], nowMs);
-      assert.ok(told, 'it is named on each use');
+      assert.equal(read(sent?.asking ?? [], nowMs)?.endpoint, endpoint, `${kind} ${i}`);
+      sent = respond(sent?.asking ?? [], nowMs);
+      assert.ok(sent, 'a token on each use');
     }
-    assert.equal(read(told?.asking ?? [], nowMs + 10_000), undefined);
+    assert.equal(read(sent?.asking ?? [], nowMs + 10_000), undefined);
   }
 });
 
 test('a session ends with its absolute timeout, however much it is used', () => {
   const { read, respond } = sessions({ idleTimeoutMs: hourMs, absoluteTimeoutMs: 3 * hourMs });
-  let told = respond([], startMs);
-  for (let i = 1; i <= 5; i++) told = respond(told?.asking ?? [], startMs + i * (hourMs / 2));
-  assert.ok(read(told?.asking ?? [], startMs + 3 * hourMs - 1));
-  assert.equal(read(told?.asking ?? [], startMs + 3 * hourMs), undefined);
+  let sent = respond([], startMs);
+  for (let i = 1; i <= 5; i++) sent = respond(sent?.asking ?? [], startMs + i * (hourMs / 2));
+  assert.ok(read(sent?.asking ?? [], startMs + 3 * hourMs - 1));
+  assert.equal(read(sent?.asking ?? [], startMs + 3 * hourMs), undefined);
 });
 
 test('without an idle timeout a token is sent only when the session begins', () => {
   const { respond, asking } = sessions({ absoluteTimeoutMs: hourMs });
-  const told = respond([], startMs);
-  assert.equal(respond(told?.asking ?? [], startMs + 1), undefined);
+  const sent = respond([], startMs);
+  assert.equal(respond(sent?.asking ?? [], startMs + 1), undefined);
   const untimed = sessions({});
   const plain = untimed.respond([], startMs);
   assert.match(plain?.token ?? '', /^[\w-]{22}$/);
@@ -90,9 +90,9 @@ test('without an idle timeout a token is sent only when the session begins', () 
 
 test('a permanent cookie expires with its session, a session cookie has no expiry', () => {
   const { respond } = sessions({ permanent: true, absoluteTimeoutMs: hourMs, idleTimeoutMs: 600_000 });
-  const told = respond([], startMs);
-  assert.equal(told?.attributes, 'Path=/; HttpOnly; Max-Age=600');
-  let again: ReturnType<typeof respond> = told;
+  const sent = respond([], startMs);
+  assert.equal(sent?.attributes, 'Path=/; HttpOnly; Max-Age=600');
+  let again: ReturnType<typeof respond> = sent;
   for (let i = 1; i <= 6; i++) again = respond(again?.asking ?? [], startMs + i * 595_000);
   assert.equal(again?.attributes, 'Path=/; HttpOnly; Max-Age=30');
   assert.equal(sessions({ absoluteTimeoutMs: hourMs }).respond([], startMs)?.attributes, 'Path=/; HttpOnly');
@@ -124,13 +124,13 @@ test('a failed response begins no session, but an existing session goes on', () 
   const retry = { codes: [429] };
   const { respond, other } = sessions({ idleTimeoutMs: 10_000 }, { retry });
   for (const status of [500, 503, 504, 429]) assert.equal(respond([], startMs, { status }), undefined);
-  const told = respond([], startMs, { status: 404 });
-  assert.ok(told);
-  assert.ok(respond(told.asking, startMs + 1, { status: 500 }), 'it was used');
-  assert.equal(respond(told.asking, startMs + 1, { status: 500, from: other }), undefined);
-  const moved = respond(told.asking, startMs + 5_000, { from: other });
+  const sent = respond([], startMs, { status: 404 });
+  assert.ok(sent);
+  assert.ok(respond(sent.asking, startMs + 1, { status: 500 }), 'the session was used');
+  assert.equal(respond(sent.asking, startMs + 1, { status: 500, from: other }), undefined);
+  const moved = respond(sent.asking, startMs + 5_000, { from: other });
   const [, issued = ''] = moved?.token.split('.') ?? [];
-  assert.equal(parseInt(issued, 36), startMs + 5_000, 'that is a session of its own');
+  assert.equal(parseInt(issued, 36), startMs + 5_000, 'a new session');
 });
 
 test('a cookie is found in any line of the request, and the first one that names an endpoint is used', () => {

@@ -36,7 +36,7 @@ function parseToken(text: string): Token | undefined {
   return { endpoint, issuedMs: time(issued), usedMs: time(used) };
 }
 
-/** Pure. Whether a session is still valid at `nowMs` (the wall clock, which replicas share). */
+/** Pure. Whether a session is still valid at `nowMs` (by the wall clock, as on other replicas). */
 function isLive({ issuedMs, usedMs }: Token, persistence: SessionPersistence, nowMs: number): boolean {
   const { absoluteTimeoutMs, idleTimeoutMs } = persistence;
   if (absoluteTimeoutMs === undefined && idleTimeoutMs === undefined) return true;
