@@ -28,7 +28,7 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
   const log = pino({ name: 'weft-waypoint', base: { gateway: options.gateway } }, pino.destination(2));
   const [namespace = '', name = ''] = options.gateway.split('/');
   if (namespace === '' || name === '')
-    throw new WeftError('WEFT_WAYPOINT_NAME', 'give --gateway as <namespace>/<name>');
+    throw new WeftError('WEFT_WAYPOINT_NAME', `--gateway ${options.gateway} is not <namespace>/<name>`);
   const trustDomain = parseTrustDomain(options.trustDomain);
   const identity = spiffeIdOf({ trustDomain, namespace, serviceAccount: options.serviceAccount ?? name });
   const rootPem = (): string => readFileSync(options.root, 'utf8');

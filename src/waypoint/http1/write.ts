@@ -19,7 +19,7 @@ export function fieldLines(headers: Headers): string {
   return text;
 }
 
-/** Removes hop-by-hop fields in place. `options`: the fields that the connection header named. `te: trailers` is added again where it is sent. */
+/** Removes hop-by-hop fields in place, also `te`, which is added again where it is sent. `options`: fields that the connection header named. */
 export function dropHopByHop(headers: Headers, options: readonly string[]): void {
   let to = 0;
   for (let from = 0; from < headers.length; from += 2) {

@@ -6,7 +6,7 @@
 import type http2 from 'node:http2';
 import type { WaypointLimits } from '../limits.js';
 
-/** The library's limits of one header block; a connection has one at a time. The bytes are sent to the peer as SETTINGS_MAX_HEADER_LIST_SIZE. */
+/** The library's limits of one header block; a connection has one at a time. The peer learns the bytes as SETTINGS_MAX_HEADER_LIST_SIZE. */
 const readBytesMax = 256 << 10;
 const readFieldsMax = 2_000;
 /** Outgoing blocks were read within the proxy's limits, and rules add to them. The peer decides what it accepts. */

@@ -74,7 +74,7 @@ export class Http2ServerConnection {
     this.#watchBlocks(stream);
   }
 
-  /** Limits the time of a header block: an incomplete block holds memory and blocks the connection, since no other frame may come in between. */
+  /** Limits the time of a header block: an incomplete block holds memory and the whole connection, since no other frame may come in between. */
   #watchBlocks(stream: Duplex): void {
     const { headTimeoutMsMax } = this.#options.limits;
     // The library reads a plain socket natively, so its bytes are not seen here. Clients connect through tunnels.

@@ -1,4 +1,4 @@
-/** Detects a client's protocol by its first bytes where none is declared. The time is bounded, since in some protocols the server speaks first. */
+/** Detects an undeclared protocol by the client's first bytes. The time is bounded, since in some protocols the server speaks first. */
 import type { Duplex } from 'node:stream';
 
 type Detected = 'http1' | 'http2' | 'other';

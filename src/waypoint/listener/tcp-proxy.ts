@@ -1,4 +1,7 @@
-/** Relays connections of protocols other than HTTP. Policies are evaluated by connection attributes: an ALLOW rule on HTTP attributes never matches. */
+/**
+ * Relays connections of protocols other than HTTP. Policies are evaluated by connection attributes: an ALLOW rule on HTTP attributes never
+ * matches.
+ */
 import { performance } from 'node:perf_hooks';
 import { relay as relayBytes } from '../../hbone/relay.js';
 import { denialReason } from '../../policy/authorize.js';

@@ -1,4 +1,4 @@
-/** Accepts or refuses a tunnel to this waypoint: finds its destination and its client. Destinations that this waypoint does not serve are refused. */
+/** Accepts or refuses a tunnel by its destination and its client. Destinations that this waypoint does not serve are refused. */
 import type { Duplex } from 'node:stream';
 import { forwardedFor } from '../../hbone/headers.js';
 import type { InboundTunnel } from '../../hbone/server.js';

@@ -205,7 +205,7 @@ function valueOf({ kind, value }: ValueMatch, made: MakeRegex): (text: string) =
   return (text) => pattern.test(text);
 }
 
-/** The rule with an invalid backend: requests that it might match get an error, since the next rule may be one that it was meant to override. */
+/** The rule with an invalid backend: requests that it might match get an error, because it may be meant to keep them from the next rule. */
 const refusing = (rule: RouteRule, reason: string): RouteRule => ({
   ...(rule.name === undefined ? {} : { name: rule.name }),
   matches: rule.matches,
