@@ -13,24 +13,6 @@ const forbid = (files, group, message, ignores = []) => ({
 const programs = ['**/daemonset/**', '**/control/**', '**/native/**'];
 const anywhereAbove = ['../**'];
 
-// Retired words that names still have. Nothing is to be added here.
-const stillInUse = [
-  'around',
-  'away',
-  'carried',
-  'carries',
-  'disown*',
-  'enrol',
-  'facts',
-  'judge*',
-  'take in',
-  'tell',
-  'tells',
-  'told',
-  'trouble*',
-  'withdrawn',
-];
-
 export default tseslint.config(
   {
     ignores: [
@@ -63,7 +45,7 @@ export default tseslint.config(
     rules: {
       'weft/file-length': ['error', { max: 500 }],
       'weft/import-circles': 'error',
-      'weft/retired-words': ['error', { allow: stillInUse }],
+      'weft/retired-words': 'error',
     },
   },
   forbid(['src/**/*.ts'], programs, 'src is shared code: it imports no program and no addon'),

@@ -47,7 +47,8 @@ export interface ControlOptions {
   readonly trustDomain: string;
   /** Whose policies apply to the whole mesh, of manifests; on Kubernetes it is the control plane's own. */
   readonly rootNamespace?: string;
-  /** Take every pod out of the mesh. */
+  /** Unenrolls every pod. */
+  // eslint-disable-next-line weft/retired-words -- The name of the CLI flag, which users have.
   readonly enrolNone?: boolean;
   /** Lifetime of workload certificates; what the node asks for where absent. */
   readonly certTtlS?: number;

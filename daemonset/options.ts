@@ -131,8 +131,8 @@ export function connectionsOfWorker(
   workers: number,
   limits = readFileSync('/proc/self/limits', 'utf8'),
 ): number {
-  const told = /^Max open files\s+(\d+|unlimited)/m.exec(limits)?.[1];
-  const descriptors = told === 'unlimited' ? Infinity : Number(told ?? descriptorsUnknown);
+  const limit = /^Max open files\s+(\d+|unlimited)/m.exec(limits)?.[1];
+  const descriptors = limit === 'unlimited' ? Infinity : Number(limit ?? descriptorsUnknown);
   const share = Math.floor((descriptors - ownDescriptors) / (2 * workers));
   return Math.max(16, Math.min(connectionsMax, share));
 }

@@ -6,18 +6,18 @@ import { pod } from '../test/support/mesh.js';
 import type { LocalPod } from './worker-ipc.js';
 import { Workers, type WorkersOptions } from './workers.js';
 
-/** A worker that accepts every pod but `doomed`, at which it dies, and logs what it was told. */
+/** A worker that accepts every pod but `doomed`, at which it dies, and records the messages that it receives. */
 const script = `data:text/javascript,${encodeURIComponent(`
 import { parentPort, threadId } from 'node:worker_threads';
-const told = [];
+const received = [];
 
 parentPort.on('message', (message) => {
-  told.push(message.type);
-  if (message.type === 'assign') told.push('assign ' + message.pod.pod.name);
-  if (message.type === 'pods') told.push(message.pods.map((one) => '+' + one.pod.name).concat(message.removed.map((uid) => '-' + uid)).join(' '));
+  received.push(message.type);
+  if (message.type === 'assign') received.push('assign ' + message.pod.pod.name);
+  if (message.type === 'pods') received.push(message.pods.map((one) => '+' + one.pod.name).concat(message.removed.map((uid) => '-' + uid)).join(' '));
   if (message.type === 'assign' && message.pod.pod.name === 'slow') return void setTimeout(() => parentPort.postMessage({ type: 'done', call: message.call }), 3000);
   if (message.type === 'assign' && message.pod.pod.name === 'doomed') throw new Error('as told');
-  if (message.type === 'connections') parentPort.postMessage({ type: 'done', call: message.call, result: [{ threadId, told }] });
+  if (message.type === 'connections') parentPort.postMessage({ type: 'done', call: message.call, result: [{ threadId, received }] });
   else if ('call' in message) parentPort.postMessage({ type: 'done', call: message.call });
 });
 `)}`;
@@ -52,7 +52,7 @@ test('a worker that dies is replaced and told all it must know; its calls fail, 
   workers.sync(new Map());
   await workers.assign(local('kept', '10.0.0.1'));
   await workers.assign(local('other', '10.0.0.2'));
-  const before = (await workers.connections()) as { threadId: number; told: string[] }[];
+  const before = (await workers.connections()) as { threadId: number; received: string[] }[];
   assert.equal(before.length, 2);
 
   // The least busy worker takes it: both have one pod, so the first, which has `kept`.
@@ -63,15 +63,15 @@ test('a worker that dies is replaced and told all it must know; its calls fail, 
   await until('it is replaced', 5_000, () => replaced.length === 1);
   assert.deepEqual(died, ['as told']);
   assert.deepEqual(replaced, [['Kubernetes//Pod/shop/kept', 'Kubernetes//Pod/shop/doomed']]);
-  const after = (await workers.connections()) as { threadId: number; told: string[] }[];
+  const after = (await workers.connections()) as { threadId: number; received: string[] }[];
   assert.equal(after[1]?.threadId, before[1]?.threadId, 'the other worker is the same');
   assert.notEqual(after[0]?.threadId, before[0]?.threadId);
-  assert.deepEqual(after[0]?.told.filter((one) => one !== '').slice(0, 2), ['mesh', 'pods']);
+  assert.deepEqual(after[0]?.received.filter((one) => one !== '').slice(0, 2), ['mesh', 'pods']);
   await workers.assign(local('kept', '10.0.0.1'));
 });
 
 const all = async (workers: Workers): Promise<string[][]> =>
-  ((await workers.connections()) as { told: string[] }[]).map(({ told }) => told);
+  ((await workers.connections()) as { received: string[] }[]).map(({ received }) => received);
 
 test('workers are told what differs from the last time, and nothing where nothing does', async (t) => {
   const workers = workersOf(1);
@@ -81,8 +81,8 @@ test('workers are told what differs from the last time, and nothing where nothin
   workers.sync(new Map([a, b].map((one) => [one.pod.uid, one])));
   const changed = { ...b };
   workers.sync(new Map([changed].map((one) => [one.pod.uid, one])));
-  const [told] = await all(workers);
-  assert.deepEqual(told?.slice(0, 4), ['pods', '+a +b', 'pods', `+b -${a.pod.uid}`]);
+  const [received] = await all(workers);
+  assert.deepEqual(received?.slice(0, 4), ['pods', '+a +b', 'pods', `+b -${a.pod.uid}`]);
 });
 
 test('a worker that answers late keeps the pod, and is the one that is told to unassign it: no listener is left behind', async (t) => {

@@ -167,7 +167,7 @@ export class Workers {
     }
   }
 
-  /** A worker gets its messages in order, so one that is silent disowns what it owns late. */
+  /** A worker processes its messages in order, so a silent worker unassigns its pods late. */
   async unassign(uid: WorkloadUid): Promise<void> {
     const slot = this.#slots.find(({ pods }) => pods.has(uid));
     if (!slot) return;

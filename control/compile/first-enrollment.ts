@@ -103,7 +103,7 @@ export interface EnrollmentProgress {
 /** The condition as it should be; undefined: none. */
 export function enrolledConditionNow(
   namespace: NamespaceObject,
-  facts: EnrollmentProgress,
+  progress: EnrollmentProgress,
 ): Condition | undefined {
   if (!isEnrolled(namespace)) return undefined;
   const now = conditionOf(namespace);
@@ -119,10 +119,10 @@ export function enrolledConditionNow(
     const reason = now?.reason ?? 'Enrolled';
     return said('True', reason, `in the mesh: ${mode}`);
   }
-  if (facts.elapsedMs >= enrollMsMax) return said('True', 'DeadlineExceeded', `in the mesh: ${mode}`);
-  if (facts.settledMs !== undefined && facts.settledMs >= settleMs)
+  if (progress.elapsedMs >= enrollMsMax) return said('True', 'DeadlineExceeded', `in the mesh: ${mode}`);
+  if (progress.settledMs !== undefined && progress.settledMs >= settleMs)
     return said('True', 'Enrolled', `in the mesh: ${mode}`);
-  return said('False', enrolling, waitingText(namespace, facts.unreported));
+  return said('False', enrolling, waitingText(namespace, progress.unreported));
 }
 
 function waitingText(namespace: NamespaceObject, pods: readonly PodObject[]): string {

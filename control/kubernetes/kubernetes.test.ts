@@ -178,9 +178,9 @@ test('a policy says of which generation it is in force, keeps its time, and says
   assert.equal(good?.['status'], 'True');
   assert.equal(good?.['observedGeneration'], 3);
   const since = '2026-01-01T00:00:00Z';
-  const judged = { ...policy, status: { conditions: [{ ...good, lastTransitionTime: since } as never] } };
-  assert.equal(acceptedWrite(judged, undefined), undefined);
-  const next = { ...judged, metadata: { ...policy.metadata, generation: 4 } };
+  const accepted = { ...policy, status: { conditions: [{ ...good, lastTransitionTime: since } as never] } };
+  assert.equal(acceptedWrite(accepted, undefined), undefined);
+  const next = { ...accepted, metadata: { ...policy.metadata, generation: 4 } };
   assert.equal(conditionOf(acceptedWrite(next, undefined))?.['lastTransitionTime'], since);
   const bad = conditionOf(acceptedWrite(next, 'cidrs: x'));
   assert.equal(bad?.['status'], 'False');

@@ -242,11 +242,11 @@ export class KubernetesSource {
 
   #changed(): void {
     clearTimeout(this.#soon);
-    this.#soon = setTimeout(() => this.#tell(), quietMs);
-    this.#late ??= setTimeout(() => this.#tell(), lateMsMax);
+    this.#soon = setTimeout(() => this.#publish(), quietMs);
+    this.#late ??= setTimeout(() => this.#publish(), lateMsMax);
   }
 
-  #tell(): void {
+  #publish(): void {
     clearTimeout(this.#soon);
     clearTimeout(this.#late);
     this.#late = undefined;

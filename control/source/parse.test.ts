@@ -235,8 +235,8 @@ subsets: [{ addresses: [{ ip: 192.0.2.1 }], notReadyAddresses: [{ ip: 192.0.2.2 
   for (const text of [slice, endpoints]) {
     const { objects, errors } = parseManifests('a', stream(service, text));
     assert.deepEqual(errors, []);
-    const told = [...compile(objects, { trustDomain: parseTrustDomain('x'), rootsVersion: '' }).all()];
-    const workloads = told.flatMap((one) => (one.kind === 'workload' ? [one.value] : []));
+    const resources = [...compile(objects, { trustDomain: parseTrustDomain('x'), rootsVersion: '' }).all()];
+    const workloads = resources.flatMap((one) => (one.kind === 'workload' ? [one.value] : []));
     assert.deepEqual(
       workloads.map(({ addresses, healthy, services }) => [
         addresses[0],

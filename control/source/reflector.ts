@@ -179,7 +179,7 @@ export class Reflector<T> {
     this.#objects = found;
     // What is gone first: an object of the same name may have taken its place.
     for (const [uid, before] of former) if (!found.has(uid)) this.#options.onObject(undefined, before);
-    for (const [uid, now] of found) this.#tell(now, former.get(uid));
+    for (const [uid, now] of found) this.#report(now, former.get(uid));
     if (!this.#synced) {
       this.#synced = true;
       this.#options.onSynced();
@@ -187,7 +187,7 @@ export class Reflector<T> {
   }
 
   /** Most of what happens to an object changes nothing that is kept of it. */
-  #tell(now: T, before: T | undefined): void {
+  #report(now: T, before: T | undefined): void {
     if (before !== undefined && isDeepStrictEqual(now, before)) return;
     this.#options.onObject(now, before);
   }
@@ -225,7 +225,7 @@ export class Reflector<T> {
           if (this.#objects.delete(uid)) this.#options.onObject(undefined, before);
         } else {
           this.#objects.set(uid, kept);
-          this.#tell(kept, before);
+          this.#report(kept, before);
         }
       },
       this.#stop.signal,

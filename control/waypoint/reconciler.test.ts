@@ -68,14 +68,14 @@ class FakeApi {
   put(path: string, object: Stored): void {
     const type = this.objects.has(path) ? 'MODIFIED' : 'ADDED';
     this.objects.set(path, object);
-    this.#tell(path, type, object);
+    this.#notify(path, type, object);
   }
   remove(path: string): void {
     const object = this.objects.get(path);
     this.objects.delete(path);
-    if (object) this.#tell(path, 'DELETED', object);
+    if (object) this.#notify(path, 'DELETED', object);
   }
-  #tell(path: string, type: string, object: Stored): void {
+  #notify(path: string, type: string, object: Stored): void {
     const list = path.replace(/\/namespaces\/[^/]+/, '').replace(/\/[^/]+$/, '');
     for (const watch of this.#watches.get(list) ?? []) watch.write(`${JSON.stringify({ type, object })}\n`);
   }
@@ -130,17 +130,17 @@ async function setUp(prepare: (api: FakeApi) => void = () => undefined, nowMs?: 
     reconciler.stop();
     close(api.server);
   });
-  const tell = (...objects: MeshObject[]): void => {
+  const applyObjects = (...objects: MeshObject[]): void => {
     compiler.apply(new Map(objects.map((object) => [objectKey(object), object])));
     reconciler.changed();
   };
-  return { api, compiler, reconciler, leader, warned, limits, tell };
+  return { api, compiler, reconciler, leader, warned, limits, applyObjects };
 }
 
 test('what a Gateway asks for is made once, the roots first, and by the leader alone', async () => {
-  const { api, leader, reconciler, tell } = await setUp();
+  const { api, leader, reconciler, applyObjects } = await setUp();
   leader.leading = false;
-  tell(gateway());
+  applyObjects(gateway());
   await sleep(600);
   assert.deepEqual(api.calls, []);
   leader.leading = true;
@@ -161,8 +161,8 @@ test('what a Gateway asks for is made once, the roots first, and by the leader a
 });
 
 test('what is deleted by hand is made again', async () => {
-  const { api, tell } = await setUp();
-  tell(gateway());
+  const { api, applyObjects } = await setUp();
+  applyObjects(gateway());
   await until('it is made', 30_000, () => api.of('deployments'));
   await sleep(5_500);
   api.remove(path('services'));
@@ -171,10 +171,10 @@ test('what is deleted by hand is made again', async () => {
 
 test("somebody else's object of the name is left as it is, and its Gateway says so", async () => {
   const theirs = { metadata: { name: 'wp', uid: 'theirs' }, spec: { theirs: true } };
-  const { api, reconciler, tell } = await setUp((prepared) => {
+  const { api, reconciler, applyObjects } = await setUp((prepared) => {
     prepared.objects.set(path('services'), theirs);
   });
-  tell(gateway());
+  applyObjects(gateway());
   const { message } = await until('it is said', 30_000, () => reconciler.health(gateway()).problem);
   assert.match(message, /Service shop\/wp is there and not of this Gateway/);
   assert.deepEqual(api.of('services'), theirs);
@@ -182,9 +182,9 @@ test("somebody else's object of the name is left as it is, and its Gateway says 
 });
 
 test('an API server that refuses one waypoint does not hold up the others; it is tried again, and says why', async () => {
-  const { api, reconciler, tell } = await setUp();
+  const { api, reconciler, applyObjects } = await setUp();
   api.refusals.set('/serviceaccounts/bad', [500, 'etcd is away']);
-  tell(gateway({}, 'bad'), gateway());
+  applyObjects(gateway({}, 'bad'), gateway());
   await until('the other is made', 30_000, () => api.of('deployments'));
   assert.match(reconciler.health(gateway({}, 'bad')).problem?.message ?? '', /etcd is away/);
   api.refusals.clear();
@@ -193,28 +193,28 @@ test('an API server that refuses one waypoint does not hold up the others; it is
 });
 
 test('parameters that are missing or refused leave what was made before', async () => {
-  const { api, reconciler, tell } = await setUp();
-  tell(gateway());
+  const { api, reconciler, applyObjects } = await setUp();
+  applyObjects(gateway());
   await until('it is made', 30_000, () => api.of('deployments'));
-  tell(withParameters);
+  applyObjects(withParameters);
   const missing = await until('it is said', 30_000, () => reconciler.health(withParameters).problem);
   assert.deepEqual(missing, { reason: 'InvalidParameters', message: 'there is no ConfigMap shop/cm' });
   assert.equal(api.of('deployments')?.spec?.['replicas'], 2);
 });
 
 test('idle clocks that a Gateway sets come to its waypoint, and one that cannot be read changes nothing', async () => {
-  const { api, reconciler, tell } = await setUp();
+  const { api, reconciler, applyObjects } = await setUp();
   const set = (text: string): GatewayObject => {
     const one = gateway();
     const annotations = { 'weft.dev/stream-idle-timeout': text };
     return { ...one, metadata: { ...one.metadata, annotations } };
   };
-  tell(gateway());
+  applyObjects(gateway());
   await until('it is made', 5_000, () => api.of('deployments'));
   const shows = (flag: string): boolean => JSON.stringify(api.of('deployments')?.spec).includes(flag);
-  tell(set('90m'));
+  applyObjects(set('90m'));
   await until('the flag is there', 5_000, () => shows('"--stream-idle-timeout-ms=5400000"'));
-  tell(set('never'));
+  applyObjects(set('never'));
   const problem = await until('it is said', 5_000, () => reconciler.health(gateway()).problem);
   assert.equal(problem.reason, 'InvalidParameters');
   assert.ok(shows('"--stream-idle-timeout-ms=5400000"'));
@@ -223,10 +223,10 @@ test('idle clocks that a Gateway sets come to its waypoint, and one that cannot 
 test('an autoscaler that is asked for no more is removed, one of another owner is not', async () => {
   const parameters = (data: Record<string, string>): Stored =>
     ({ metadata: { name: 'cm' }, data }) as unknown as Stored;
-  const { api, reconciler, tell } = await setUp((prepared) => {
+  const { api, reconciler, applyObjects } = await setUp((prepared) => {
     prepared.objects.set(path('configmaps', 'cm'), parameters({ horizontalPodAutoscaler: '{}' }));
   });
-  tell(withParameters);
+  applyObjects(withParameters);
   await until('it is made', 30_000, () => api.of('horizontalpodautoscalers'));
   assert.equal(api.of('deployments')?.spec?.['replicas'], undefined);
   api.objects.set(path('configmaps', 'cm'), parameters({}));
@@ -243,10 +243,10 @@ test('an autoscaler that is asked for no more is removed, one of another owner i
 test('parameters that are refused change nothing of a waypoint that runs, and are put right without a restart', async () => {
   const parameters = (data: Record<string, string>): Stored =>
     ({ metadata: { name: 'cm' }, data }) as unknown as Stored;
-  const { api, reconciler, tell } = await setUp((prepared) => {
+  const { api, reconciler, applyObjects } = await setUp((prepared) => {
     prepared.objects.set(path('configmaps', 'cm'), parameters({ deployment: 'spec: { replicas: 3 }' }));
   });
-  tell(withParameters);
+  applyObjects(withParameters);
   await until('it is made', 30_000, () => api.of('deployments')?.spec?.['replicas'] === 3);
   const before = JSON.stringify(api.of('deployments'));
   const evil = 'spec: { replicas: 1, template: { spec: { containers: [{ name: waypoint, image: evil }] } } }';
@@ -266,7 +266,7 @@ test('parameters that are refused change nothing of a waypoint that runs, and ar
 
 test("one namespace's parameters are parsed so often and no more; another's waypoint is made meanwhile", async () => {
   let nowMs = 0;
-  const { api, limits, reconciler, tell } = await setUp(
+  const { api, limits, reconciler, applyObjects } = await setUp(
     (prepared) => {
       for (let i = 0; i < 14; i++)
         prepared.objects.set(path('configmaps', `cm-${i}`), {
@@ -283,7 +283,7 @@ test("one namespace's parameters are parsed so often and no more; another's wayp
     ),
   );
   const elsewhere = gateway({}, 'plain');
-  tell(...many, { ...elsewhere, metadata: { ...elsewhere.metadata, namespace: 'other' } });
+  applyObjects(...many, { ...elsewhere, metadata: { ...elsewhere.metadata, namespace: 'other' } });
   const made = (): number => many.filter(({ metadata }) => api.of('deployments', metadata.name)).length;
   await until('the other is made', 30_000, () =>
     api.objects.has('/apis/apps/v1/namespaces/other/deployments/plain'),
@@ -297,9 +297,9 @@ test("one namespace's parameters are parsed so often and no more; another's wayp
 });
 
 test('a Gateway that is being deleted, and one of another class, get nothing made', async () => {
-  const { api, tell } = await setUp();
+  const { api, applyObjects } = await setUp();
   const deleted = gateway({}, 'deleted');
-  tell(
+  applyObjects(
     { ...deleted, metadata: { ...deleted.metadata, deletionTimestamp: '2026-01-01T00:00:00Z' } },
     gateway({ gatewayClassName: 'nginx' }, 'foreign'),
     gateway(),

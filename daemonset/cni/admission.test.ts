@@ -74,9 +74,9 @@ test('of an enrolled namespace nobody starts of whom nothing is known', async ()
 });
 
 test('others are not held up: not for longer than it takes to be told of a label, nor at all where nobody can tell', async () => {
-  const told = world();
-  assert.deepEqual(await admit(request, told), { ok: true });
-  assert.ok(told.now() <= 2_100);
+  const connected = world();
+  assert.deepEqual(await admit(request, connected), { ok: true });
+  assert.ok(connected.now() <= 2_100);
   const alone = world({ connected: () => false });
   assert.deepEqual(await admit(request, alone), { ok: true });
   assert.equal(alone.now(), 0);

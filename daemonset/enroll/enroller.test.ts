@@ -16,7 +16,7 @@ class Node {
   readonly captured = new Set<bigint>();
   readonly admitted = new Set<WorkloadUid>();
   readonly owned = new Set<WorkloadUid>();
-  told: readonly WorkloadUid[] = [];
+  sentPods: readonly WorkloadUid[] = [];
   seen: Record<string, Observation> = {};
   readonly wanted = new Map<WorkloadUid, NodePod>();
   readonly enroller: Enroller;
@@ -69,7 +69,7 @@ class Node {
         remove: (cookie) => step(`remove ${cookie}`),
       },
       workers: {
-        sync: (pods) => (this.told = [...pods.keys()]),
+        sync: (pods) => (this.sentPods = [...pods.keys()]),
         assign: async ({ pod: { uid: owned } }) => {
           await Promise.resolve();
           step('own');

@@ -15,7 +15,7 @@ interface Member {
   readonly process: ChildProcess;
   readonly lines: string[];
   said(what: string): boolean;
-  tell(what: string): void;
+  send(what: string): void;
   end(signal?: NodeJS.Signals): Promise<void>;
 }
 const program = fileURLToPath(new URL('succession.child.js', import.meta.url));
@@ -54,7 +54,7 @@ function member(t: TestContext, dir: string, name: string, ...flags: string[]): 
     process: child,
     lines,
     said: (what) => lines.includes(what),
-    tell: (what) => void child.stdin.write(`${what}\n`),
+    send: (what) => void child.stdin.write(`${what}\n`),
     end: async (signal = 'SIGKILL') => {
       child.kill(signal);
       await ended;
@@ -90,7 +90,7 @@ test('one that has handed over and starts anew does not take the node back; it g
   const again = member(t, dir, 'a');
   await sees(again, 'refused: the present agent stays');
   assert.ok(!b.said('cedes'));
-  b.tell('end');
+  b.send('end');
   await sees(again, 'writes after b');
   await sees(b, 'is former');
 });
@@ -113,7 +113,7 @@ test('who has no certificate that the present agent has does not get the node un
   await sees(a, 'writes alone');
   const b = member(t, dir, 'b', 'spiffe://one');
   await sees(b, 'refused: the successor has no certificate for spiffe://two');
-  b.tell('certificate spiffe://two');
+  b.send('certificate spiffe://two');
   await sees(b, 'writes after a');
 });
 
@@ -168,7 +168,7 @@ test('who does not hear the control plane does not get the node from one that do
   await sees(a, 'writes alone');
   const b = member(t, dir, 'b', 'unheard');
   await sees(b, 'refused: the control plane is not heard by the successor: it may know policies of before');
-  a.tell('end');
+  a.send('end');
   await sees(b, 'writes after a');
 });
 
@@ -211,7 +211,7 @@ for (const step of ['after-yours', 'in-become'] as const) {
       'refused: a successor failed a moment ago: the present agent waits before it hands over again',
     );
     // One that ends needs a successor more than a pause.
-    a.tell('end');
+    a.send('end');
     await sees(c, 'writes after a');
   });
 }
@@ -242,6 +242,6 @@ test('an agent of a build without hand-over: the new one waits until it has ende
   const b = member(t, dir, 'b', 'former-build');
   await sees(b, 'waits for a former build');
   assert.ok(!b.lines.some((line) => line.startsWith('writes')));
-  b.tell('former-build-ended');
+  b.send('former-build-ended');
   await sees(b, 'writes alone');
 });

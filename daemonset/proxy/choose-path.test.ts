@@ -337,10 +337,10 @@ test('a waypoint is believed whom it speaks for, by its own workloads alone', ()
 });
 
 test('what a policy says of requests is the waypoint’s to judge; where none has, it denies all it could and allows nothing', () => {
-  const judged = withWaypoint();
-  judged.apply({ policies: [onlyGet, noPost] });
-  assert.equal(throughTunnel(judged, 'wp', 'web').kind, 'deliver');
-  assert.equal(throughTunnel(judged, 'wp', 'web', 9090).kind, 'refuse');
+  const withPolicies = withWaypoint();
+  withPolicies.apply({ policies: [onlyGet, noPost] });
+  assert.equal(throughTunnel(withPolicies, 'wp', 'web').kind, 'deliver');
+  assert.equal(throughTunnel(withPolicies, 'wp', 'web', 9090).kind, 'refuse');
   for (const one of [onlyGet, noPost]) {
     const state = mesh({ policies: [one] });
     assert.equal(throughTunnel(state, 'web', undefined).kind, 'refuse', one.name);

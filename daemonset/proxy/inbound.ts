@@ -17,8 +17,8 @@ import { TrackedConnection } from './tracked-connection.js';
 
 /** The client's address as its own agent tells it; the tunnel's source is the pod's address, so its IP must agree. */
 function clientOf(tunnel: InboundTunnel): SocketAddress {
-  const told = forwardedFor(tunnel.headers.forwarded);
-  return told?.ip === tunnel.remote.ip ? told : tunnel.remote;
+  const forwarded = forwardedFor(tunnel.headers.forwarded);
+  return forwarded?.ip === tunnel.remote.ip ? forwarded : tunnel.remote;
 }
 
 function planOf(context: ProxyContext, local: LocalPod, tunnel: InboundTunnel): InboundPlan {

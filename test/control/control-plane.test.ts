@@ -164,27 +164,27 @@ test('a node gets what its own pods need, before they have an address, from ever
     assert.ok((await ask(issuer(replica, token), 'web')).length >= 2);
     await assert.rejects(ask(issuer(replica, token), 'api'), /no pod with identity .* runs on node n1/);
   }
-  const told: string[] = [];
+  const received: string[] = [];
   const client = clientOf(token, [
     {
       typeUrl: typeUrls.nodePod,
       decode: (_name, bytes) => {
         const decoded = decodeNodePod(bytes);
         return decoded.ok
-          ? { ok: true, value: () => told.push(decoded.value.name) }
+          ? { ok: true, value: () => received.push(decoded.value.name) }
           : { ...decoded, closedForm: undefined };
       },
-      removed: (names) => told.push(...names.map((name) => `-${name}`)),
+      removed: (names) => received.push(...names.map((name) => `-${name}`)),
     },
   ]);
   client.start();
   try {
-    await until('it is told', 10_000, () => told.length > 0);
-    assert.deepEqual(told, ['web']);
+    await until('it is told', 10_000, () => received.length > 0);
+    assert.deepEqual(received, ['web']);
     await kubectl('-n', 'shop', 'label', 'pod', 'web', 'weft.dev/mesh=disabled');
-    await until('and told that it is out', 10_000, () => told.includes('-Kubernetes//Pod/shop/web'));
+    await until('and told that it is out', 10_000, () => received.includes('-Kubernetes//Pod/shop/web'));
     await kubectl('-n', 'shop', 'label', 'pod', 'web', 'weft.dev/mesh-');
-    await until('and in again', 10_000, () => told.filter((name) => name === 'web').length === 2);
+    await until('and in again', 10_000, () => received.filter((name) => name === 'web').length === 2);
   } finally {
     client.stop();
   }
@@ -257,7 +257,7 @@ test('a policy says whether it is in force; one that no schema can refuse says w
 });
 
 test('a policy that never was well is in force as one that denies everything, and an event says why', async () => {
-  const told = new Map<string, AuthorizationPolicy>();
+  const received = new Map<string, AuthorizationPolicy>();
   const token = await tokenOf('agent-1');
   const client = clientOf(token, [
     {
@@ -265,10 +265,10 @@ test('a policy that never was well is in force as one that denies everything, an
       decode: (_name, bytes) => {
         const decoded = decodeAuthorization(bytes);
         return decoded.ok
-          ? { ok: true, value: () => told.set(decoded.value.key, decoded.value) }
+          ? { ok: true, value: () => received.set(decoded.value.key, decoded.value) }
           : { ...decoded, closedForm: undefined };
       },
-      removed: (names) => names.forEach((name) => told.delete(name)),
+      removed: (names) => names.forEach((name) => received.delete(name)),
     },
   ]);
   client.start();
@@ -277,7 +277,7 @@ test('a policy that never was well is in force as one that denies everything, an
       `apiVersion: weft.dev/v1alpha1\nkind: AccessPolicy\nmetadata: { name: never, namespace: shop }
 spec: { action: ALLOW, selector: { matchLabels: { app: a } }, rules: [{ from: [{ notCidrs: ['1::2::3/64'] }] }] }\n`,
     );
-    const policy = await until('nodes are told', 15_000, () => told.get('shop/never'));
+    const policy = await until('nodes are told', 15_000, () => received.get('shop/never'));
     assert.deepEqual([policy.action, policy.scope, policy.rules], ['deny', 'workload', [{ clauses: [] }]]);
     const events = (): Promise<string> =>
       kubectl(
@@ -294,7 +294,7 @@ spec: { action: ALLOW, selector: { matchLabels: { app: a } }, rules: [{ from: [{
     await until('an event says so', 15_000, events);
     assert.match(await events(), /notCidrs: .*1::2::3.*what it selects is closed/);
     await kubectl('-n', 'shop', 'delete', 'accesspolicy', 'never');
-    await until('it is gone', 15_000, () => !told.has('shop/never'));
+    await until('it is gone', 15_000, () => !received.has('shop/never'));
   } finally {
     client.stop();
   }

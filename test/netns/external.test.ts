@@ -115,8 +115,8 @@ spec: { node: node-a, addresses: [10.244.1.${100 + i}], netns: '${netns}' }
       ].join('---\n'),
     );
     const waiting = await until('all of them wait', 30_000, () => {
-      const told = Object.entries(testbed.readyState('node-a').waiting ?? {});
-      return told.length === Object.keys(places).length && told;
+      const entries = Object.entries(testbed.readyState('node-a').waiting ?? {});
+      return entries.length === Object.keys(places).length && entries;
     });
     const why = (name: string): string => waiting.find(([uid]) => uid.endsWith(`/${name}`))?.[1] ?? '';
     assert.match(why('pod'), /belongs to Kubernetes\/\/Pod\/shop\/web/);

@@ -131,7 +131,7 @@ after(async () => {
 });
 
 /** Verdicts are asked for by a first connection, which goes by the agent. */
-async function carriedByKernel(living = 0): Promise<void> {
+async function untilKernelFlows(living = 0): Promise<void> {
   for (const [ip, port] of [
     [cache, 9000],
     [cache, 6379],
@@ -179,7 +179,7 @@ async function upgrade(
 }
 
 test('an upgrade to other maps: live connections go on and stay known, decided pairs connect throughout, what is former goes', async () => {
-  await carriedByKernel();
+  await untilKernelFlows();
   assert.equal(generations(), 1);
   const before = lines().length;
   const { spliced, plain, service } = await upgrade(other.agent);
@@ -220,7 +220,7 @@ test('an upgrade to other maps: live connections go on and stay known, decided p
 
 test('a connection of before the upgrade that a policy forbids afterwards is cut; the others live', async () => {
   // Back again: a roll-back is an upgrade to other maps, too.
-  await carriedByKernel();
+  await untilKernelFlows();
   const { spliced, plain, service } = await upgrade();
   try {
     assert.equal(await plain.ask(), 'hello');
@@ -247,7 +247,7 @@ spec: { action: DENY, rules: [{ to: [{ ports: [6379] }] }] }
 
 test('there and back while connections of the first build live: its maps are taken into use again', async () => {
   rmSync(join(mesh.manifests, 'policy.yaml'), { force: true });
-  await carriedByKernel();
+  await untilKernelFlows();
   const first = await upgrade(stranger.agent);
   first.service.end();
   await first.spliced.end();
@@ -255,7 +255,7 @@ test('there and back while connections of the first build live: its maps are tak
   testbed.startAgent('node-a');
   await testbed.waitReady();
   assert.equal(await first.plain.ask(), 'hello');
-  await carriedByKernel(1);
+  await untilKernelFlows(1);
   assert.ok((await connections()).some(({ source }) => source.identity?.endsWith('sa/web')));
   first.plain.end();
   await until('one generation is left', 30_000, () => generations() === 1);

@@ -353,7 +353,7 @@ test('a pod that calls itself a waypoint without a Gateway is nobody’s waypoin
     rootsVersion: '1',
     open: false,
     untunneled: false,
-    enrolNone: false,
+    enrollNone: false,
     mesh: {},
     namespace: undefined,
     node: undefined,

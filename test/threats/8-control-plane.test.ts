@@ -118,7 +118,7 @@ for (const action of ['allow', 'deny'] as const)
     const control = await startControl(closers, base);
     const one = await node(control);
     assert.ok(one.admits('shop', 'api'));
-    control.tell({ updated: [newer('strange', action)], removed: [] });
+    control.update({ updated: [newer('strange', action)], removed: [] });
     await until('closed', 30_000, () => !one.admits('shop', 'api'));
     assert.ok(one.admits('bank', 'ledger'), 'another namespace is as it was');
     assert.deepEqual(one.undecodable(), [
@@ -144,7 +144,7 @@ test('a policy that is understood, replaced by one that is not, does not stay as
   );
   const one = await node(control);
   assert.ok(one.admits('shop', 'api'));
-  control.tell({ updated: [newer('p', 'deny')], removed: [] });
+  control.update({ updated: [newer('p', 'deny')], removed: [] });
   await until('closed', 30_000, () => !one.admits('shop', 'api'));
 });
 
@@ -233,18 +233,18 @@ test('a control plane that starts tells nobody a mesh without its policies: it w
   const config = await apiServer((path) =>
     silent && path.endsWith('/accesspolicies') ? 'never' : { items: [], version: '10' },
   );
-  let told = 0;
+  let changes = 0;
   let ready = false;
   const source = new KubernetesSource({
     config,
-    onChanges: () => told++,
+    onChanges: () => changes++,
     onRefused: () => undefined,
     onWatchError: () => undefined,
   });
   closers.push(() => source.stop());
   void source.start().then(() => (ready = true));
   await sleep(1_000);
-  assert.deepEqual([ready, told], [false, 0]);
+  assert.deepEqual([ready, changes], [false, 0]);
   silent = false;
   source.stop();
 });

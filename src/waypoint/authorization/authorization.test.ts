@@ -149,7 +149,7 @@ test('of two ports of a Service that lead to one port of the pod, the one that w
 test('the policies of a TCP route’s backend Service hold for connections, and a backend that is not known takes none', async (t) => {
   const port = await rawUpstream(t, (socket) => socket.end('hello'));
   const tcp = (name: string) => route('r', [{ backends: [backend(name)] }], { kind: 'tcp' });
-  const text = async (name: string, policies: readonly AuthorizationPolicy[], away = false) => {
+  const text = async (name: string, policies: readonly AuthorizationPolicy[], isRemoved = false) => {
     const waypoint = await startWaypoint(t, {
       backends: { api: [port], other: [] },
       protocol: 'tcp',
@@ -161,21 +161,21 @@ test('the policies of a TCP route’s backend Service hold for connections, and 
     waypoint.apply({
       mesh: {
         workloads: [workload('slice', '127.0.0.1', 'node-1', { ...behind('other', port), tunnel: 'none' })],
-        ...(away ? { removed: [key('other')] } : {}),
+        ...(isRemoved ? { removed: [key('other')] } : {}),
       },
     });
     const client = await RawClient.open(waypoint.port);
     t.after(() => client.socket.destroy());
     await client.untilClosed();
-    return { text: client.text, why: waypoint.carried.at(-1) };
+    return { text: client.text, why: waypoint.relayed.at(-1) };
   };
   assert.equal((await text('other', [])).text, 'hello');
   const denied = await text('other', [policy('p', 'deny', from, by('other'))]);
   assert.equal(denied.text, '');
   assert.match(denied.why ?? '', /shop\/p/);
-  const away = await text('other', [], true);
-  assert.equal(away.text, '');
-  assert.match(away.why ?? '', /no Service shop\/other/);
+  const removed = await text('other', [], true);
+  assert.equal(removed.text, '');
+  assert.match(removed.why ?? '', /no Service shop\/other/);
 });
 
 test('a mirror is a request to another Service: that one’s policies hold for the client', async (t) => {

@@ -84,9 +84,9 @@ test('HTTP/2 to an endpoint of HTTP/1, and HTTP/1 to one of HTTP/2', async (t) =
   const down = await startWaypoint(t, { backends: { api: [one.port] }, protocol: 'http1' });
   const session = connect(t, down.port);
   const answer = await ask2(session, { ':method': 'POST', ':path': '/x', te: 'trailers' }, 'abc');
-  const toldOf = JSON.parse(answer.body) as EchoedRequest;
-  assert.deepEqual([answer.status, toldOf.body, toldOf.headers.host], [200, 'abc', 'api.shop']);
-  assert.equal(toldOf.headers['transfer-encoding'], 'chunked');
+  const echoed = JSON.parse(answer.body) as EchoedRequest;
+  assert.deepEqual([answer.status, echoed.body, echoed.headers.host], [200, 'abc', 'api.shop']);
+  assert.equal(echoed.headers['transfer-encoding'], 'chunked');
   assert.equal(answer.headers.connection, undefined);
   assert.equal(answer.headers['transfer-encoding'], undefined);
   assert.equal((await ask2(session, { ':path': '/204' })).status, 204);

@@ -37,11 +37,11 @@ test('bytes that are not HTTP are carried as they are where nobody has said othe
   await client.untilClosed();
   assert.match(client.text, /^HTTP\/1\.1 400 /);
   // A policy that asks for more than bytes tell refuses them.
-  const judged = await startWaypoint(t, {
+  const withPolicy = await startWaypoint(t, {
     backends: { api: [port] },
     policies: [policy('p', 'deny', { http: http_({ methods: ['DELETE'] }) })],
   });
-  const refused = await RawClient.open(judged.port);
+  const refused = await RawClient.open(withPolicy.port);
   refused.write('EHLO X\r\n');
   await refused.untilClosed();
   assert.equal(refused.text, '');

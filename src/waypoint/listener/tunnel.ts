@@ -43,8 +43,8 @@ export function serveTunnel(context: ConnectionContext, tunnel: InboundTunnel): 
  * tunnel's own source is the pod's address, so what its node tells of it must agree; what it adds is the port.
  */
 function tunnelClient({ peer, remote, headers }: InboundTunnel): Client {
-  const told = forwardedFor(headers.forwarded);
-  return clientOf(peer, told?.ip === remote.ip ? told : remote);
+  const forwarded = forwardedFor(headers.forwarded);
+  return clientOf(peer, forwarded?.ip === remote.ip ? forwarded : remote);
 }
 
 /** What an authority means to a client of this namespace; undefined where this waypoint does not serve it. */

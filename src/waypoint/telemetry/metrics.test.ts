@@ -40,7 +40,7 @@ const requestOf = (namespace: string, account: string, more: Partial<RequestReco
   ...more,
 });
 
-interface Told {
+interface JsonMetric {
   readonly name: string;
   readonly values: readonly { readonly value: number; readonly labels: Readonly<Record<string, string>> }[];
 }
@@ -53,7 +53,7 @@ function start() {
     () => clock.now,
   );
   const values = async (name: string) =>
-    ((await metrics.read()) as Told[]).find((one) => one.name === name)?.values ?? [];
+    ((await metrics.read()) as JsonMetric[]).find((one) => one.name === name)?.values ?? [];
   return { metrics, clock, values };
 }
 
@@ -84,16 +84,16 @@ test('without names nothing is told of a client, a Service, a policy or a route'
   metrics.refusedHeads.inc({ status: '400' });
   metrics.mirrored.inc({ result: 'buffer' });
   assert.match(JSON.stringify(await metrics.read()), /spiffe/);
-  const told = (await metrics.read(false)) as Told[];
+  const unnamed = (await metrics.read(false)) as JsonMetric[];
   assert.deepEqual(
-    told.map(({ name, values }) => [name, values[0]?.value]),
+    unnamed.map(({ name, values }) => [name, values[0]?.value]),
     [
       ['weft_limit_reached_total', 1],
       ['weft_waypoint_unreadable_requests_total', 1],
       ['weft_waypoint_mirrored_requests_total', 1],
     ],
   );
-  const text = await AggregatorRegistry.aggregate([told]).metrics();
+  const text = await AggregatorRegistry.aggregate([unnamed]).metrics();
   assert.match(text, /^weft_waypoint_unreadable_requests_total\{status="400"\} 1$/m);
   assert.doesNotMatch(text, /shop|spiffe|web|istio/);
 });

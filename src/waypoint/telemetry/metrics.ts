@@ -113,7 +113,7 @@ export class WaypointMetrics {
     if (record.route !== undefined) {
       const route = `${record.route} ${Math.floor(record.status / 100)}xx`;
       this.#routeCounts.set(route, (this.#routeCounts.get(route) ?? 0) + 1);
-      if (this.#routeCounts.size > shortcutsMax) this.#tellRoutes();
+      if (this.#routeCounts.size > shortcutsMax) this.#countRoutes();
     }
     if (record.code !== undefined) {
       this.#denied.inc(client.group, {
@@ -149,12 +149,12 @@ export class WaypointMetrics {
 
   /** Without `names` only metrics whose labels name no pod, principal, policy or route. */
   async read(names = true): Promise<object[]> {
-    this.#tellRoutes();
+    this.#countRoutes();
     this.#series.sweep();
     return metricsJson(this.registry, names);
   }
 
-  #tellRoutes(): void {
+  #countRoutes(): void {
     for (const [name, value] of this.#routeCounts) {
       const at = name.lastIndexOf(' ');
       const route = name.slice(0, at);

@@ -58,30 +58,30 @@ function sessions(persistence: Partial<SessionPersistence>, more: Partial<RouteR
 test('a session that is used goes on past its idle time, one that is not used ends with it', () => {
   for (const kind of ['cookie', 'header'] as const) {
     const { endpoint, read, respond } = sessions({ kind, idleTimeoutMs: 10_000 });
-    let told = respond([], startMs);
+    let session = respond([], startMs);
     let nowMs = startMs;
     for (let i = 0; i < 10; i++) {
       nowMs += 9_999;
-      assert.equal(read(told?.asking ?? [], nowMs)?.endpoint, endpoint, `${kind} ${i}`);
-      told = respond(told?.asking ?? [], nowMs);
-      assert.ok(told, 'it is named on each use');
+      assert.equal(read(session?.asking ?? [], nowMs)?.endpoint, endpoint, `${kind} ${i}`);
+      session = respond(session?.asking ?? [], nowMs);
+      assert.ok(session, 'it is named on each use');
     }
-    assert.equal(read(told?.asking ?? [], nowMs + 10_000), undefined);
+    assert.equal(read(session?.asking ?? [], nowMs + 10_000), undefined);
   }
 });
 
 test('a session ends with its absolute time, however much it is used', () => {
   const { read, respond } = sessions({ idleTimeoutMs: hourMs, absoluteTimeoutMs: 3 * hourMs });
-  let told = respond([], startMs);
-  for (let i = 1; i <= 5; i++) told = respond(told?.asking ?? [], startMs + i * (hourMs / 2));
-  assert.ok(read(told?.asking ?? [], startMs + 3 * hourMs - 1));
-  assert.equal(read(told?.asking ?? [], startMs + 3 * hourMs), undefined);
+  let session = respond([], startMs);
+  for (let i = 1; i <= 5; i++) session = respond(session?.asking ?? [], startMs + i * (hourMs / 2));
+  assert.ok(read(session?.asking ?? [], startMs + 3 * hourMs - 1));
+  assert.equal(read(session?.asking ?? [], startMs + 3 * hourMs), undefined);
 });
 
 test('without an idle time a session is named where it begins, and not again', () => {
   const { respond, asking } = sessions({ absoluteTimeoutMs: hourMs });
-  const told = respond([], startMs);
-  assert.equal(respond(told?.asking ?? [], startMs + 1), undefined);
+  const session = respond([], startMs);
+  assert.equal(respond(session?.asking ?? [], startMs + 1), undefined);
   const untimed = sessions({});
   const plain = untimed.respond([], startMs);
   assert.match(plain?.token ?? '', /^[\w-]{22}$/);
@@ -90,9 +90,9 @@ test('without an idle time a session is named where it begins, and not again', (
 
 test('a permanent cookie lives as long as its session can, others end with the client', () => {
   const { respond } = sessions({ permanent: true, absoluteTimeoutMs: hourMs, idleTimeoutMs: 600_000 });
-  const told = respond([], startMs);
-  assert.equal(told?.attributes, 'Path=/; HttpOnly; Max-Age=600');
-  let again: ReturnType<typeof respond> = told;
+  const session = respond([], startMs);
+  assert.equal(session?.attributes, 'Path=/; HttpOnly; Max-Age=600');
+  let again: ReturnType<typeof respond> = session;
   for (let i = 1; i <= 6; i++) again = respond(again?.asking ?? [], startMs + i * 595_000);
   assert.equal(again?.attributes, 'Path=/; HttpOnly; Max-Age=30');
   assert.equal(sessions({ absoluteTimeoutMs: hourMs }).respond([], startMs)?.attributes, 'Path=/; HttpOnly');
@@ -124,11 +124,11 @@ test('an endpoint that failed begins no session, and goes on with the one that i
   const retry = { codes: [429] };
   const { respond, other } = sessions({ idleTimeoutMs: 10_000 }, { retry });
   for (const status of [500, 503, 504, 429]) assert.equal(respond([], startMs, { status }), undefined);
-  const told = respond([], startMs, { status: 404 });
-  assert.ok(told);
-  assert.ok(respond(told.asking, startMs + 1, { status: 500 }), 'it was used');
-  assert.equal(respond(told.asking, startMs + 1, { status: 500, from: other }), undefined);
-  const moved = respond(told.asking, startMs + 5_000, { from: other });
+  const session = respond([], startMs, { status: 404 });
+  assert.ok(session);
+  assert.ok(respond(session.asking, startMs + 1, { status: 500 }), 'it was used');
+  assert.equal(respond(session.asking, startMs + 1, { status: 500, from: other }), undefined);
+  const moved = respond(session.asking, startMs + 5_000, { from: other });
   const [, issued = ''] = moved?.token.split('.') ?? [];
   assert.equal(parseInt(issued, 36), startMs + 5_000, 'that is a session of its own');
 });

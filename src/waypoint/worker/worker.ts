@@ -45,7 +45,7 @@ class Worker {
   #draining = false;
   /** Lines of the program's log about what peers did, by the peer's namespace, or its address where it has shown no certificate. */
   readonly #refusedLines = new RateLimiter({ burst: 1_000, perSecond: 50 });
-  readonly #carriedLines = new RateLimiter({ burst: 20_000, perSecond: 1_000 });
+  readonly #infoLines = new RateLimiter({ burst: 20_000, perSecond: 1_000 });
   /** Connections of peers that have shown their certificate; each carries many tunnels. */
   readonly #sessions = new FairLimit(defaultLimits.connectionsMax);
 
@@ -202,7 +202,7 @@ class Worker {
 
   /** A peer chooses how often it is refused: what it has no share for is counted alone, and costs the main process nothing. */
   #logOf(whose: string, line: Omit<Extract<FromWorker, { type: 'log' }>, 'type'>): void {
-    const share = line.level === 'info' ? this.#carriedLines : this.#refusedLines;
+    const share = line.level === 'info' ? this.#infoLines : this.#refusedLines;
     if (share.take(whose)) send({ type: 'log', ...line });
     else this.#metrics.limitReached.inc({ limit: 'log-lines' });
   }
