@@ -51,7 +51,7 @@ before(() => {
 });
 after(() => rmSync(repository, { recursive: true, force: true }));
 
-test('what has changed is linted, formatted and tested by folder; nothing else is', () => {
+test('the check lints and formats changed files and tests their folders, and nothing else', () => {
   assert.deepEqual(steps(check().stdout), ['ok types']);
   write('src/room/two.ts', 'export const two = 2;\n');
   const { status, stdout } = check();
@@ -62,11 +62,11 @@ test('what has changed is linted, formatted and tested by folder; nothing else i
     'ok lint of 1 files',
     'ok types',
   ]);
-  assert.match(stdout, /^check: 1 files have changed since HEAD$/m);
+  assert.match(stdout, /^check: 1 changed files \(since HEAD\)$/m);
   assert.match(stdout, /^check: passed after \d+ s$/m);
 });
 
-test('each step that fails is told with its output, and fails the check', () => {
+test('a failing step prints its output and fails the check', () => {
   write('src/room/one.ts', 'export const one=2;\nexport const isTwo = (n: number): boolean => n == 2;\n');
   const { status, stdout } = check();
   assert.equal(status, 1);
@@ -81,7 +81,7 @@ test('each step that fails is told with its output, and fails the check', () => 
   assert.match(check().stdout, /^FAILED +types[^]*TS2322/m);
 });
 
-test('the hook looks at what is staged, and keeps a wrong commit from being made', () => {
+test('the hook checks the staged files and refuses a failing commit', () => {
   write('src/room/one.ts', source);
   git('config', 'core.hooksPath', '.githooks');
   write('src/room/two.ts', 'export const two=2;\n');
@@ -95,13 +95,13 @@ test('the hook looks at what is staged, and keeps a wrong commit from being made
   assert.equal(git('log', '--format=%s', '-1').trim(), 'two');
 });
 
-test('a reference stands for what the branch has changed since', () => {
+test('with a git reference the check covers all changes of the branch since it', () => {
   git('checkout', '-q', '-b', 'branch', 'HEAD~1');
   write('src/room/four.ts', 'export const four = 4;\n');
   git('add', 'src/room/four.ts');
   git('commit', '-q', '--no-verify', '-m', 'four');
   rmSync(join(repository, 'src/room/three.ts'));
   const { stdout } = check('main');
-  assert.match(stdout, /^check: 1 files have changed since main$/m);
+  assert.match(stdout, /^check: 1 changed files \(since main\)$/m);
   assert.equal(check('--what').status, 2);
 });
