@@ -79,7 +79,10 @@ export default tseslint.config(
         {
           patterns: [
             { group: ['**/control/**'], message: 'the agent and the control plane share only .proto files' },
-            { group: ['**/kernel/**'], message: 'code that loads programs or opens sockets must not import code that decides' },
+            {
+              group: ['**/kernel/**'],
+              message: 'code that loads programs or opens sockets must not import code that decides',
+            },
             {
               group: ['**/native/**'],
               importNames: ['BpfMap', 'BpfRing'],
