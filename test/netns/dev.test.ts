@@ -61,7 +61,7 @@ before(async () => {
   for (const stream of [child.stdout, child.stderr])
     stream?.on('data', (bytes: Buffer) => (output += bytes.toString()));
   ended = new Promise((resolve) => child.once('exit', resolve));
-  await printed('follows the sources');
+  await printed('watching the sources');
 });
 after(() => {
   child.kill('SIGKILL');

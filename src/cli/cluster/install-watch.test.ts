@@ -227,7 +227,7 @@ test('weft check reports why the control plane and the agents do not run, and wh
     [
       'no replica of the control plane is ready',
       'pod weft-control-a on n1: image r.example/weft:1 cannot be pulled: ImagePullBackOff: denied',
-      'the agent of n1 does not answer: image r.example/weft:1 cannot be pulled: ErrImagePull',
+      'the agent of n1 does not respond: image r.example/weft:1 cannot be pulled: ErrImagePull',
     ],
   );
   for (const { help } of failed.slice(1)) assert.match(help ?? '', /weft install --image/);
@@ -265,10 +265,10 @@ test('weft status prints its table without a control plane, and lists what could
   assert.doesNotMatch(text, /^other/m);
   assert.match(text, /^NOT KNOWN\nMeshSettings: .*403/m);
   objects[`${apps}/deployments/weft-control`] = deployment(0);
-  const away = [...clusterLines(await clusterStatus(config, 'weft-system'), false, 0)].join('\n');
+  const unavailable = [...clusterLines(await clusterStatus(config, 'weft-system'), false, 0)].join('\n');
   assert.match(
-    away,
-    /^control plane {2}0 of 2 ready, r\.example\/weft:1\n +away: nodes keep what they know/m,
+    unavailable,
+    /^control plane {2}0 of 2 ready, r\.example\/weft:1\n +unavailable: nodes keep their last configuration/m,
   );
-  assert.match(away, /^n1 +no answer/m);
+  assert.match(unavailable, /^n1 +no answer/m);
 });
