@@ -112,7 +112,7 @@ test('the next installation mends it: each part is said as it is ready, and the 
   // Without saying the values again they stay.
   const again = await weft('install');
   assert.equal(again.code, 0, again.said);
-  assert.match(again.said, /as before \(--image sets another\)/);
+  assert.match(again.said, /unchanged \(--image sets another\)/);
   assert.match(again.said, /^control plane {2}1 of 1 ready$/m);
 });
 

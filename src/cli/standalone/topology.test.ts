@@ -45,5 +45,5 @@ test('an error in a manifest names the file and the line', () => {
     () => topologyOf({ 'a.yaml': `${node('a')}\n---\nkind: [` }),
     /a\.yaml:\d+: .*weft check -f /,
   );
-  assert.throws(() => topologyOf({}), /names no Node .*docs\/standalone\.md/);
+  assert.throws(() => topologyOf({}), /has no Node .*docs\/standalone\.md/);
 });
