@@ -57,7 +57,7 @@ export class Scene {
     this.pods = placePods(plan);
     // Apart from what else is written: the control plane reads all that is in there.
     mkdirSync(this.#manifests());
-    this.tell([]);
+    this.writeManifests([]);
     this.roles = new Roles();
     try {
       this.testbed = Testbed.create({ from: this.#manifests(), state });
@@ -116,7 +116,7 @@ export class Scene {
   }
 
   /** Replaces the manifests that the control plane watches: further objects beside those of the plan, or another plan of the same pods. */
-  tell(further: readonly object[], plan = this.plan): void {
+  writeManifests(further: readonly object[], plan = this.plan): void {
     const file = join(this.#manifests(), 'mesh.yaml');
     // A file that is half written says that half of the pods are gone.
     writeFileSync(`${file}.new`, manifestsOf({ ...plan, further: [...(plan.further ?? []), ...further] }));

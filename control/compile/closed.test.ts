@@ -28,9 +28,9 @@ function taken(object: MeshObject): MeshObject {
 }
 const compiledWith = (object: MeshObject): Compiler => compile([pod, taken(object)], settings);
 function policyIn(compiler: Compiler): AuthorizationPolicy {
-  const told = [...compiler.all()].find(({ kind }) => kind === 'policy');
-  assert.ok(told?.kind === 'policy');
-  return told.value;
+  const resource = [...compiler.all()].find(({ kind }) => kind === 'policy');
+  assert.ok(resource?.kind === 'policy');
+  return resource.value;
 }
 const asked = {
   identity: parseSpiffeId('spiffe://cluster.local/ns/shop/sa/web'),
@@ -39,9 +39,9 @@ const asked = {
   destinationPort: 80,
 };
 function policiesOfPod(compiler: Compiler): readonly string[] {
-  const told = [...compiler.all()].find(({ kind }) => kind === 'workload');
-  assert.ok(told?.kind === 'workload');
-  return told.value.policies;
+  const resource = [...compiler.all()].find(({ kind }) => kind === 'workload');
+  assert.ok(resource?.kind === 'workload');
+  return resource.value.policies;
 }
 
 test('a policy that cannot be read denies everything to what it selects, whatever it was to do, and names itself', () => {
@@ -140,9 +140,9 @@ test('settings that cannot be read have their strongest meaning, field by field'
 
 test('settings with a block that cannot be read do not keep pods from being compiled', () => {
   const compiler = compiledWith(mesh({ excludeOutboundCidrs: ['1::2::3/64'] }));
-  const told = [...compiler.all()].find(({ kind }) => kind === 'nodePod');
-  assert.ok(told?.kind === 'nodePod');
-  assert.deepEqual(told.value.excludeOutboundCidrs, []);
+  const resource = [...compiler.all()].find(({ kind }) => kind === 'nodePod');
+  assert.ok(resource?.kind === 'nodePod');
+  assert.deepEqual(resource.value.excludeOutboundCidrs, []);
 });
 
 test('a route that cannot be read answers all requests to its parents with an error', () => {
@@ -160,10 +160,10 @@ test('a route that cannot be read answers all requests to its parents with an er
     },
   } as unknown as MeshObject;
   const compiler = compile([service, taken(object)], settings);
-  const told = [...compiler.all()].find(({ kind }) => kind === 'route');
-  assert.ok(told?.kind === 'route');
-  assert.deepEqual(told.value.parents, [{ service: 'shop/api.shop.svc.cluster.local' }]);
-  assert.equal(told.value.rules.length, 1);
-  assert.equal(told.value.rules[0]?.backends[0]?.target.kind, 'invalid');
-  assert.deepEqual(told.value.rules[0]?.matches, []);
+  const resource = [...compiler.all()].find(({ kind }) => kind === 'route');
+  assert.ok(resource?.kind === 'route');
+  assert.deepEqual(resource.value.parents, [{ service: 'shop/api.shop.svc.cluster.local' }]);
+  assert.equal(resource.value.rules.length, 1);
+  assert.equal(resource.value.rules[0]?.backends[0]?.target.kind, 'invalid');
+  assert.deepEqual(resource.value.rules[0]?.matches, []);
 });

@@ -23,8 +23,8 @@ ${meshSettings && `---\napiVersion: weft.dev/v1alpha1\nkind: MeshSettings\nmetad
 `,
   );
   assert.deepEqual(errors, []);
-  const told = [...compile(objects, settings).all()];
-  const service = told.find((one) => one.kind === 'service')?.value;
+  const resources = [...compile(objects, settings).all()];
+  const service = resources.find((one) => one.kind === 'service')?.value;
   assert.ok(service);
   // What nodes are told is what was compiled.
   const decoded = decodeAddress(encodeService(service));
@@ -74,17 +74,17 @@ test('a pod that is not held has its reason', () => {
   const reasonOf = (
     labels: Record<string, string>,
     hostNetwork = false,
-    enrolNone = false,
+    enrollNone = false,
   ): string | undefined => {
     const pod: MeshObject = {
       kind: 'Pod',
       metadata: { name: 'p', namespace: 'shop', labels },
       spec: { nodeName: 'n1', hostNetwork },
     };
-    const told = [...compile([pod], enrolNone ? { ...settings, removal: 'release' } : settings).all()].find(
-      ({ kind }) => kind === 'uncaptured',
-    );
-    return told?.kind === 'uncaptured' ? told.value.reason : undefined;
+    const resource = [
+      ...compile([pod], enrollNone ? { ...settings, removal: 'release' } : settings).all(),
+    ].find(({ kind }) => kind === 'uncaptured');
+    return resource?.kind === 'uncaptured' ? resource.value.reason : undefined;
   };
   const enabled = { 'weft.dev/mesh': 'enabled' };
   assert.equal(reasonOf({}), 'namespace-not-enrolled');
@@ -117,10 +117,10 @@ status: { podIPs: [{ ip: 10.0.0.1 }] }
 
 const view = (objects: readonly MeshObject[]): MeshState => {
   const state = new MeshState();
-  const told = [...compile(objects, settings).all()];
+  const resources = [...compile(objects, settings).all()];
   state.apply({
-    workloads: told.flatMap((one) => (one.kind === 'workload' ? [one.value] : [])),
-    services: told.flatMap((one) => (one.kind === 'service' ? [one.value] : [])),
+    workloads: resources.flatMap((one) => (one.kind === 'workload' ? [one.value] : [])),
+    services: resources.flatMap((one) => (one.kind === 'service' ? [one.value] : [])),
   });
   return state;
 };
@@ -273,13 +273,13 @@ test('on its way off the cluster the mesh forbids nothing, then nobody is dialed
     { kind: 'MeshSettings', metadata: { name: 'mesh' }, spec: { mode: 'strict' } },
   ];
   const kinds = (removal?: Removal): string[] => {
-    const told = [...compile(objects, removal ? { ...settings, removal } : settings).all()];
-    for (const one of told) {
+    const resources = [...compile(objects, removal ? { ...settings, removal } : settings).all()];
+    for (const one of resources) {
       if (one.kind !== 'workload' || !removal) continue;
       assert.deepEqual(one.value.policies, []);
       assert.equal(one.value.tunnel, removal === 'open' ? 'hbone' : 'none');
     }
-    return told.map(({ kind }) => kind).sort();
+    return resources.map(({ kind }) => kind).sort();
   };
   assert.deepEqual(kinds(), [
     'namespace',

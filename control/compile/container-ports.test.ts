@@ -114,10 +114,10 @@ test('what nodes are told of a pod with a native sidecar: its ports for the kube
     spec: { selector: { app: 'web' }, clusterIP: '10.96.0.1', ports: [{ port: 81, targetPort: 'admin' }] },
   }) as ServiceObject;
   const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
-  const told = [...compile([labeled, service], settings).all()];
-  const held = told.find((one) => one.kind === 'nodePod')?.value;
+  const resources = [...compile([labeled, service], settings).all()];
+  const held = resources.find((one) => one.kind === 'nodePod')?.value;
   assert.deepEqual(held?.probePorts, [8080, 9901, 9902, 9903, 9904]);
-  const workload = told.find((one) => one.kind === 'workload')?.value;
+  const workload = resources.find((one) => one.kind === 'workload')?.value;
   assert.deepEqual(
     [...(workload?.services.values() ?? [])].flat().map(({ targetPort }) => targetPort),
     [9901],

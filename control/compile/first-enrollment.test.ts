@@ -56,12 +56,15 @@ const meshStrict: MeshSettingsObject = {
 };
 
 /** What nodes are told: names of policies, and how each pod is dialed. */
-function toldOf(...objects: readonly MeshObject[]): { policies: string[]; tunnels: Record<string, string> } {
-  const told = [...compile(objects, settings).all()];
+function resourcesOf(...objects: readonly MeshObject[]): {
+  policies: string[];
+  tunnels: Record<string, string>;
+} {
+  const resources = [...compile(objects, settings).all()];
   return {
-    policies: told.flatMap((one) => (one.kind === 'policy' ? [one.value.key as string] : [])).sort(),
+    policies: resources.flatMap((one) => (one.kind === 'policy' ? [one.value.key as string] : [])).sort(),
     tunnels: Object.fromEntries(
-      told.flatMap((one) => (one.kind === 'workload' ? [[one.value.name, one.value.tunnel]] : [])),
+      resources.flatMap((one) => (one.kind === 'workload' ? [[one.value.name, one.value.tunnel]] : [])),
     ),
   };
 }
@@ -74,7 +77,7 @@ const policy: MeshObject = {
 test('in its first minute a namespace is permissive and its pods are dialed by tunnel once they are reported; policies are in force', () => {
   const pods = [podOf('a', 'True'), podOf('bb', 'False'), podOf('ccc')];
   const own = podOf('dddd', undefined, { labels: strict });
-  assert.deepEqual(toldOf(namespaceOf(enrollingCondition()), ...pods, own, policy), {
+  assert.deepEqual(resourcesOf(namespaceOf(enrollingCondition()), ...pods, own, policy), {
     policies: ['shop/p'],
     tunnels: { a: 'hbone', bb: 'none', ccc: 'none', dddd: 'none' },
   });
@@ -82,7 +85,7 @@ test('in its first minute a namespace is permissive and its pods are dialed by t
     policies: ['shop/p', 'shop/weft-strict-namespace', 'shop/weft-strict-pod-dddd'],
     tunnels: { a: 'hbone', bb: 'hbone', ccc: 'hbone', dddd: 'hbone' },
   };
-  assert.deepEqual(toldOf(namespaceOf(done), ...pods, own, policy), all);
+  assert.deepEqual(resourcesOf(namespaceOf(done), ...pods, own, policy), all);
 });
 
 test('a condition that says anything else, or none, opens nothing', () => {
@@ -96,21 +99,23 @@ test('a condition that says anything else, or none, opens nothing', () => {
     { ...open, type: 'Other' },
   ]) {
     assert.ok(!isEnrolling(namespaceOf(condition)), JSON.stringify(condition));
-    const { policies, tunnels } = toldOf(namespaceOf(condition), podOf('a'));
+    const { policies, tunnels } = resourcesOf(namespaceOf(condition), podOf('a'));
     assert.deepEqual([policies, tunnels], [['shop/weft-strict-namespace'], { a: 'hbone' }]);
   }
   // Pods that are in the mesh by their own labels have no first minute.
   const own = podOf('a', undefined, { labels: strict });
-  assert.deepEqual(toldOf(namespaceOf(open, { 'weft.dev/mode': 'strict' }), own).tunnels, { a: 'hbone' });
+  assert.deepEqual(resourcesOf(namespaceOf(open, { 'weft.dev/mode': 'strict' }), own).tunnels, {
+    a: 'hbone',
+  });
 });
 
 test('the strict mode of the mesh waits at the first install, and for no namespace that comes later', () => {
   const first = namespaceOf(enrollingCondition());
-  assert.deepEqual(toldOf(meshStrict, first).policies, []);
+  assert.deepEqual(resourcesOf(meshStrict, first).policies, []);
   const other = (condition?: Condition): NamespaceObject => namespaceOf(condition, strict, {}, 'bank');
-  assert.deepEqual(toldOf(meshStrict, first, other(enrollingCondition())).policies, []);
+  assert.deepEqual(resourcesOf(meshStrict, first, other(enrollingCondition())).policies, []);
   for (const condition of [done, undefined])
-    assert.deepEqual(toldOf(meshStrict, first, other(condition)).policies, [
+    assert.deepEqual(resourcesOf(meshStrict, first, other(condition)).policies, [
       'bank/weft-strict-namespace',
       'weft-system/weft-strict-mesh',
     ]);
@@ -163,7 +168,7 @@ test('waited for are pods that run, are meant to be in the mesh, are older than 
 });
 
 test('it ends once all pods have been reported for a while, or at its deadline; what it waits for is said', () => {
-  const facts = { unreported: [], settledMs: undefined, elapsedMs: 0 };
+  const progress = { unreported: [], settledMs: undefined, elapsedMs: 0 };
   const said = (
     more: Partial<EnrollmentProgress>,
     namespace = namespaceOf(enrollingCondition()),
@@ -172,7 +177,7 @@ test('it ends once all pods have been reported for a while, or at its deadline; 
       status = '',
       reason = '',
       message = '',
-    } = enrolledConditionNow(namespace, { ...facts, ...more }) ?? {};
+    } = enrolledConditionNow(namespace, { ...progress, ...more }) ?? {};
     return [status, reason, message];
   };
   const waiting = [podOf('a'), podOf('bb'), { ...podOf('c'), spec: { nodeName: 'node-a' } }];
@@ -191,5 +196,5 @@ test('it ends once all pods have been reported for a while, or at its deadline; 
   ]);
   assert.deepEqual(said({ unreported: waiting }, namespaceOf(done)), ['True', 'Enrolled', inForce]);
   assert.deepEqual(said({ unreported: waiting }, namespaceOf()), ['True', 'Enrolled', inForce]);
-  assert.equal(enrolledConditionNow(namespaceOf(done, {}), facts), undefined);
+  assert.equal(enrolledConditionNow(namespaceOf(done, {}), progress), undefined);
 });

@@ -13,8 +13,8 @@ import { capturedCondition, type BackendRef, type MeshObject, type ParentRef } f
 const settings = { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '1' };
 
 /** What nodes n1 and n2 would be told, by type and name, with versions. */
-function described(told: Iterable<CompiledResource>): string {
-  const resources = new Resources(told);
+function described(compiled: Iterable<CompiledResource>): string {
+  const resources = new Resources(compiled);
   return describe(resources);
 }
 function describe(resources: Resources): string {

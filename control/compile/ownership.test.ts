@@ -63,14 +63,14 @@ const accepted = (compiler: Compiler, object: MeshObject): string => {
   return problem ? `${problem.reason}: ${problem.message}` : 'accepted';
 };
 /** Addresses of an ExternalService as nodes are told them, and for whom they count. */
-const toldOf = (compiler: Compiler, key: string): string | undefined => {
+const addressesOf = (compiler: Compiler, key: string): string | undefined => {
   for (const one of compiler.all()) {
     if (one.kind !== 'service' || one.value.key !== key) continue;
     return `${one.value.addresses.map(({ ip }) => ip).join(' ')} for ${one.value.scope ?? 'all'}`;
   }
   return undefined;
 };
-const tells = (compiler: Compiler, kind: 'workload' | 'nodePod', name: string): boolean =>
+const hasResource = (compiler: Compiler, kind: 'workload' | 'nodePod', name: string): boolean =>
   [...compiler.all()].some((one) => one.kind === kind && one.value.name === name);
 
 test('a Workload at an address that somebody has is nobody: no endpoint, no pod of a machine, no certificate', () => {
@@ -95,17 +95,17 @@ test('a Workload at an address that somebody has is nobody: no endpoint, no pod 
       accepted(compiler, evil),
       `AddressConflict: address 10.0.0.1 belongs to ${named}; nothing of this object is in force`,
     );
-    assert.ok(!tells(compiler, 'workload', 'trap') && !tells(compiler, 'nodePod', 'trap'), named);
+    assert.ok(!hasResource(compiler, 'workload', 'trap') && !hasResource(compiler, 'nodePod', 'trap'), named);
     assert.ok(!compiler.mayRequestCertificate('vm1', 'spiffe://cluster.local/ns/evil/sa/trap'), named);
     // With the owner gone it is in force, and the other way about.
     compiler.apply(new Map([[objectKey(owner), undefined]]));
     assert.equal(accepted(compiler, evil), 'accepted');
     assert.ok(
-      tells(compiler, 'nodePod', 'trap') &&
+      hasResource(compiler, 'nodePod', 'trap') &&
         compiler.mayRequestCertificate('vm1', 'spiffe://cluster.local/ns/evil/sa/trap'),
     );
-    const { removed: withdrawn } = compiler.apply(new Map([[objectKey(owner), owner]]));
-    assert.deepEqual(withdrawn.map(({ kind }) => kind).sort(), ['namespace', 'nodePod', 'workload']);
+    const { removed } = compiler.apply(new Map([[objectKey(owner), owner]]));
+    assert.deepEqual(removed.map(({ kind }) => kind).sort(), ['namespace', 'nodePod', 'workload']);
     assert.ok(!compiler.mayRequestCertificate('vm1', 'spiffe://cluster.local/ns/evil/sa/trap'), named);
   }
 });
@@ -157,13 +157,13 @@ test('of two ExternalServices of one namespace that claim an address or a host t
       accepted(compiler, byHost),
       /^HostConflict: host pay.example.com belongs to ExternalService shop\/z/,
     );
-    assert.equal(toldOf(compiler, 'shop/pay.example.com'), '198.51.100.1 198.51.100.2 for namespace');
-    assert.equal(toldOf(compiler, 'shop/other.example.com'), '198.51.100.3 for namespace');
+    assert.equal(addressesOf(compiler, 'shop/pay.example.com'), '198.51.100.1 198.51.100.2 for namespace');
+    assert.equal(addressesOf(compiler, 'shop/other.example.com'), '198.51.100.3 for namespace');
     compiler.apply(new Map([[objectKey(older), undefined]]));
     assert.equal(accepted(compiler, byAddress), 'accepted');
     assert.equal(accepted(compiler, byHost), 'accepted');
-    assert.equal(toldOf(compiler, 'shop/other.example.com'), '198.51.100.1 198.51.100.3 for namespace');
-    assert.equal(toldOf(compiler, 'shop/pay.example.com'), '198.51.100.4 for namespace');
+    assert.equal(addressesOf(compiler, 'shop/other.example.com'), '198.51.100.1 198.51.100.3 for namespace');
+    assert.equal(addressesOf(compiler, 'shop/pay.example.com'), '198.51.100.4 for namespace');
   }
 });
 
@@ -172,7 +172,7 @@ test('an ExternalService has no address of a Node, a pod (in the mesh or not), a
   for (const owner of [node('10.0.0.1'), pod('bank', '10.0.0.1'), workload('shop', 'vm', '10.0.0.1', 9)]) {
     const compiler = compile([own, owner], settings);
     assert.match(accepted(compiler, own), /^AddressConflict: address 10.0.0.1 belongs to/, owner.kind);
-    assert.equal(toldOf(compiler, 'shop/x.shop.external'), '198.51.100.1 for namespace');
+    assert.equal(addressesOf(compiler, 'shop/x.shop.external'), '198.51.100.1 for namespace');
     // Nor does a connection to the address that is left lead there.
     const endpoints = [...compiler.all()].flatMap((one) =>
       one.kind === 'workload' && one.value.uid.includes('/ExternalService/') ? one.value.addresses : [],
@@ -188,24 +188,24 @@ test('an ExternalService counts for all only where its namespace may export; bet
   const mine = external('shop', 'pay', ['198.51.100.1'], 2, 'pay.example.com');
   const root = external('weft-system', 'pay', ['198.51.100.1'], 1, 'pay.example.net');
   const compiler = compile([mine, root, external('bank', 'pay', ['198.51.100.1'], 0)], settings);
-  const told = (): unknown[] =>
+  const addresses = (): unknown[] =>
     ['shop/pay.example.com', 'weft-system/pay.example.net', 'bank/pay.bank.external'].map((key) =>
-      toldOf(compiler, key),
+      addressesOf(compiler, key),
     );
-  assert.deepEqual(told(), [
+  assert.deepEqual(addresses(), [
     '198.51.100.1 for namespace',
     '198.51.100.1 for all',
     '198.51.100.1 for namespace',
   ]);
   compiler.apply(new Map([[objectKey(exported), exported]]));
-  assert.deepEqual(told(), [' for all', '198.51.100.1 for all', '198.51.100.1 for namespace']);
+  assert.deepEqual(addresses(), [' for all', '198.51.100.1 for all', '198.51.100.1 for namespace']);
   assert.match(accepted(compiler, mine), /belongs to an ExternalService; only/);
   compiler.apply(new Map([[objectKey(root), undefined]]));
-  assert.deepEqual(told(), ['198.51.100.1 for all', undefined, '198.51.100.1 for namespace']);
+  assert.deepEqual(addresses(), ['198.51.100.1 for all', undefined, '198.51.100.1 for namespace']);
   assert.equal(accepted(compiler, mine), 'accepted');
   // The root namespace is a setting.
   compiler.configure({ ...settings, rootNamespace: 'bank' });
-  assert.equal(told()[2], '198.51.100.1 for all');
+  assert.equal(addresses()[2], '198.51.100.1 for all');
 });
 
 test('a Node of the cluster takes no Workload, unless the Node itself says of which namespaces', () => {
@@ -214,7 +214,7 @@ test('a Node of the cluster takes no Workload, unless the Node itself says of wh
   assert.match(accepted(compiler, object), /^NodeNotAllowed: n1 is a Node of the cluster, whose annotation/);
   assert.ok(
     !compiler.mayRequestCertificate('n1', 'spiffe://cluster.local/ns/shop/sa/vm') &&
-      !tells(compiler, 'nodePod', 'vm'),
+      !hasResource(compiler, 'nodePod', 'vm'),
   );
   const taking = (text: string): string => {
     const now = node('10.88.0.1', { 'weft.dev/workload-namespaces': text });
@@ -301,9 +301,11 @@ test('who claims what thousands of one namespace claim already is compiled alone
   const own = external('shop', 'pay', ['198.51.100.1'], 3, 'pay.example.com');
   const last = external('evil', 'last', ['198.51.100.1'], 4);
   for (const object of [own, last]) {
-    const { updated: told } = compiler.apply(new Map([[objectKey(object), object]]));
-    assert.ok(told.length <= 3, `${told.length} resources`);
-    assert.ok(told.every((one) => one.kind === 'service' || one.kind === 'workload' || one.kind === 'trust'));
+    const { updated } = compiler.apply(new Map([[objectKey(object), object]]));
+    assert.ok(updated.length <= 3, `${updated.length} resources`);
+    assert.ok(
+      updated.every((one) => one.kind === 'service' || one.kind === 'workload' || one.kind === 'trust'),
+    );
     const { updated: after } = compiler.apply(new Map([[objectKey(object), undefined]]));
     assert.ok(after.length <= 1, `${after.length} resources`);
   }

@@ -14,11 +14,11 @@ spec: { action: ${action}, rules: [{ to: [{ ${to} }] }] }`;
 function policyOf(action: string, to: string): AuthorizationPolicy {
   const { objects, errors } = parseManifests('x', manifest(action, to));
   assert.deepEqual(errors, [], to);
-  const [told] = [
+  const [resource] = [
     ...compile(objects, { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '' }).all(),
   ];
-  assert.ok(told?.kind === 'policy');
-  return told.value;
+  assert.ok(resource?.kind === 'policy');
+  return resource.value;
 }
 const allowed = (policy: AuthorizationPolicy, target: string): boolean =>
   authorize([policy], {

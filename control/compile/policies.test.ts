@@ -11,11 +11,11 @@ const manifest = (spec: string): string =>
 function policyOf(spec: string): AuthorizationPolicy {
   const { objects, errors } = parseManifests('x', manifest(spec));
   assert.deepEqual(errors, []);
-  const [told] = [
+  const [resource] = [
     ...compile(objects, { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '' }).all(),
   ];
-  assert.ok(told?.kind === 'policy');
-  return told.value;
+  assert.ok(resource?.kind === 'policy');
+  return resource.value;
 }
 function httpOf(to: string): PolicyMatch['http'] {
   return policyOf(`rules: [{ to: [{ ${to} }] }]`).rules[0]?.clauses[0]?.matches[0]?.http;

@@ -63,10 +63,10 @@ metadata: { name: mail, namespace: shop }
 spec: { addresses: [198.51.100.1], ports: [{ port: 25 }] }`,
   );
   assert.deepEqual(errors, []);
-  const told = [
+  const resources = [
     ...compile(objects, { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '' }).all(),
   ];
-  const said = told.flatMap((one) =>
+  const said = resources.flatMap((one) =>
     one.kind === 'service'
       ? one.value.ports.map(({ appProtocol: protocol }) => `${one.value.name} ${protocol}`)
       : one.kind === 'workload'

@@ -8,7 +8,7 @@ import { isRoute, type Condition } from '../objects/objects.js';
 import { routeParents } from '../status/route.js';
 
 const now = '2026-02-02T00:00:00Z';
-const around = `---
+const serviceAndGateway = `---
 kind: Service
 metadata: { name: api, namespace: shop, labels: { weft.dev/waypoint: wp } }
 spec: { clusterIP: 10.96.0.1, ports: [{ port: 80 }] }
@@ -25,7 +25,7 @@ function read(
 ): { readonly route: Route | undefined; readonly conditions: readonly Condition[] } {
   const { objects, errors } = parseManifests(
     'x',
-    `${around}---
+    `${serviceAndGateway}---
 apiVersion: gateway.networking.k8s.io/v1
 kind: ${kind}
 metadata: { name: r, namespace: shop, annotations: { ${annotations} } }

@@ -45,7 +45,7 @@ const refusal = (rule: string, kind = 'HTTPRoute'): string => {
   assert.ok(errors[0], 'it was accepted');
   return `${errors[0].field}: ${errors[0].message}`;
 };
-const troubleOf = (text: string, name = 'r'): string | undefined =>
+const problemOf = (text: string, name = 'r'): string | undefined =>
   compiled(text, name).parents[0]?.problem?.reason;
 
 test('a route without rules or matches is for all requests of its parent', () => {
@@ -252,7 +252,7 @@ test('a filter that is not known stops what it was to guard', () => {
 
 test('parents: Services with an address of their own, by port', () => {
   const of = (more: string, extra = ''): string | undefined =>
-    troubleOf(manifest('HTTPRoute', `{ parentRefs: [{ group: '', kind: Service, ${more} }] }`) + extra);
+    problemOf(manifest('HTTPRoute', `{ parentRefs: [{ group: '', kind: Service, ${more} }] }`) + extra);
   assert.equal(of('name: api'), undefined);
   assert.equal(of('name: api, port: 81'), undefined);
   assert.equal(of('name: far, namespace: other'), undefined);
@@ -272,15 +272,15 @@ spec: { clusterIP: 10.96.0.7, ports: [{ name: http, port: 80 }, { name: admin, p
   const parentsOf = (more: string) => compiled(of(more)).route?.parents.map(({ port }) => port);
   assert.deepEqual(parentsOf(', sectionName: http'), [80]);
   assert.deepEqual(parentsOf(', sectionName: admin, port: 81'), [81]);
-  assert.equal(troubleOf(of(', sectionName: admin, port: 80')), 'NoMatchingParent');
-  assert.equal(troubleOf(of(', sectionName: dns')), 'NoMatchingParent');
+  assert.equal(problemOf(of(', sectionName: admin, port: 80')), 'NoMatchingParent');
+  assert.equal(problemOf(of(', sectionName: dns')), 'NoMatchingParent');
   const { message = '' } = compiled(of(', sectionName: https')).parents[0]?.problem ?? {};
   assert.match(message, /shop\/named has no TCP port with the name https/);
   // A more specific kind takes the port by its name too.
   const both = of(', sectionName: http') + of(', sectionName: http', 'GRPCRoute', 'g');
-  assert.equal(troubleOf(both), 'Conflicted');
+  assert.equal(problemOf(both), 'Conflicted');
   assert.equal(
-    troubleOf(of(', sectionName: admin') + of(', sectionName: http', 'GRPCRoute', 'g')),
+    problemOf(of(', sectionName: admin') + of(', sectionName: http', 'GRPCRoute', 'g')),
     undefined,
   );
 });
@@ -315,10 +315,10 @@ test('of several types on a port of a Service the most specific holds, and the o
     manifest('HTTPRoute', `{ ${parent(http)} }`) +
     manifest('GRPCRoute', `{ ${parent(grpc)} }`, 'g') +
     manifest('TCPRoute', `{ ${parent()}, rules: [] }`, 't');
-  assert.equal(troubleOf(both('', '')), 'Conflicted');
-  assert.equal(troubleOf(both('', ''), 't'), 'Conflicted');
-  assert.equal(troubleOf(both('', ''), 'g'), undefined);
-  assert.equal(troubleOf(both(', port: 80', ', port: 81')), undefined);
+  assert.equal(problemOf(both('', '')), 'Conflicted');
+  assert.equal(problemOf(both('', ''), 't'), 'Conflicted');
+  assert.equal(problemOf(both('', ''), 'g'), undefined);
+  assert.equal(problemOf(both(', port: 80', ', port: 81')), undefined);
   const part = compiled(both('', ', port: 80'));
   assert.equal(part.parents[0]?.problem, undefined);
   assert.match(part.parents[0]?.remark ?? '', /port 80 belongs to GRPCRoute shop\/g/);
@@ -331,8 +331,8 @@ test("routes of another namespace are another persona's: they take nothing from 
     manifest('HTTPRoute', `{ ${far} }`) +
     manifest('GRPCRoute', `{ ${far} }`, 'producer', 'other') +
     manifest('GRPCRoute', `{ ${far} }`, 'consumer', 'third');
-  assert.equal(troubleOf(texts), undefined);
-  assert.equal(troubleOf(texts + manifest('GRPCRoute', `{ ${far} }`, 'same')), 'Conflicted');
+  assert.equal(problemOf(texts), undefined);
+  assert.equal(problemOf(texts + manifest('GRPCRoute', `{ ${far} }`, 'same')), 'Conflicted');
 });
 
 test('TLS and TCP routes go to their backends, by weight', () => {

@@ -39,8 +39,8 @@ const pod = (labels: Labels, serviceAccountName = 'wp'): MeshObject => ({
 const ofWaypoint = { 'gateway.networking.k8s.io/gateway-name': 'wp' };
 
 function serviceOf(compiler: Compiler, name = 'api'): Service {
-  for (const told of compiler.all())
-    if (told.kind === 'service' && told.value.name === name) return told.value;
+  for (const resource of compiler.all())
+    if (resource.kind === 'service' && resource.value.name === name) return resource.value;
   throw new Error(`no Service ${name}`);
 }
 const waypointOf = (
@@ -111,8 +111,8 @@ test('consent that is given or taken back changes what its Services are told, an
     settings,
   );
   const change = (object: MeshObject, gone = false): string[] => {
-    const { updated: told } = compiler.apply(new Map([[objectKey(object), gone ? undefined : object]]));
-    return told.flatMap((one) =>
+    const { updated } = compiler.apply(new Map([[objectKey(object), gone ? undefined : object]]));
+    return updated.flatMap((one) =>
       one.kind === 'service' && one.value.waypoint?.kind === 'hostname'
         ? [`${one.value.name} ${refusedWaypointOf(one.value.waypoint) === undefined ? 'open' : 'closed'}`]
         : [],
@@ -137,8 +137,8 @@ test('a label that says nothing takes no waypoint away', () => {
 });
 
 test('the reference is told with the port of tunnels, whether the waypoint is there or not', () => {
-  const told = serviceOf(compile([service({ 'weft.dev/waypoint': 'gone' })], settings));
-  const decoded = decodeAddress(encodeService(told));
+  const compiledService = serviceOf(compile([service({ 'weft.dev/waypoint': 'gone' })], settings));
+  const decoded = decodeAddress(encodeService(compiledService));
   assert.ok(decoded.ok && decoded.value.kind === 'service');
   assert.deepEqual(decoded.value.service.waypoint, {
     kind: 'hostname',
@@ -187,10 +187,10 @@ test('which Gateways are ours: by the controller of their class, or by its name 
 
 test('a waypoint is held by nobody, and takes tunnels itself; pods of other Gateways are as all pods', () => {
   const of = (...objects: MeshObject[]): [string, string, boolean] => {
-    const told = [...compile(objects, settings).all()];
-    const workload = told.find(({ kind }) => kind === 'workload');
+    const resources = [...compile(objects, settings).all()];
+    const workload = resources.find(({ kind }) => kind === 'workload');
     assert.ok(workload?.kind === 'workload');
-    const uncaptured = told.find(({ kind }) => kind === 'uncaptured');
+    const uncaptured = resources.find(({ kind }) => kind === 'uncaptured');
     const decoded = decodeAddress(encodeWorkload(workload.value));
     assert.ok(decoded.ok && decoded.value.kind === 'workload');
     return [

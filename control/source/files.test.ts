@@ -198,14 +198,14 @@ test('an edit that cannot be read leaves what the file last said well, and a pol
 class Directory {
   readonly dir = mkdtempSync(join(tmpdir(), 'weft-files-'));
   objects: readonly MeshObject[] = [];
-  told = 0;
+  updates = 0;
   readonly errors: string[] = [];
   readonly unused: string[] = [];
   readonly source = new FileSource({
     dirs: [this.dir],
     onObjects: (all) => {
       this.objects = all;
-      this.told++;
+      this.updates++;
     },
     onErrors: (all) => this.errors.push(...all.map(fileErrorText)),
     onUnused: (file, unused) => this.unused.push(`${file}: ${unusedText(unused)}`),
@@ -315,18 +315,18 @@ test('what a file has and Weft does not use is named once for each text of it', 
 
 test('the errors of a file that is gone are gone too', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-files-'));
-  let told = 0;
+  let reports = 0;
   writeFileSync(join(dir, 'a.yaml'), 'kind: Namespace\nmetadata: { name: a }');
-  const source = new FileSource({ dirs: [dir], onObjects: () => undefined, onErrors: () => told++ });
+  const source = new FileSource({ dirs: [dir], onObjects: () => undefined, onErrors: () => reports++ });
   source.start();
   try {
     writeFileSync(join(dir, 'b.yaml'), 'metadata: [');
-    while (told === 0) await sleep(20);
+    while (reports === 0) await sleep(20);
     assert.ok(source.problems.length > 0);
     rmSync(join(dir, 'b.yaml'));
     const until = Date.now() + 3_000;
-    while (told === 1 && Date.now() < until) await sleep(20);
-    assert.equal(told, 2);
+    while (reports === 1 && Date.now() < until) await sleep(20);
+    assert.equal(reports, 2);
     assert.deepEqual(source.problems, []);
   } finally {
     source.stop();

@@ -85,26 +85,26 @@ class FakeApi {
 
 async function setUp(
   silence?: WatchSilence,
-  prepare: (api: FakeApi, troubles: readonly string[]) => void = () => undefined,
-): Promise<{ api: FakeApi; known: Set<string>; told: string[]; troubles: string[] }> {
+  prepare: (api: FakeApi, watchErrors: readonly string[]) => void = () => undefined,
+): Promise<{ api: FakeApi; known: Set<string>; changes: string[]; watchErrors: string[] }> {
   const api = new FakeApi();
-  const troubles: string[] = [];
+  const watchErrors: string[] = [];
   api.add('first');
-  prepare(api, troubles);
+  prepare(api, watchErrors);
   const config = await listen(api.server);
   const known = new Set<string>();
-  const told: string[] = [];
+  const changes: string[] = [];
   const source = new KubernetesSource({
     config,
     onChanges: (changed) => {
       for (const [key, object] of changed) {
-        told.push(`${object ? '+' : '-'}${key}`);
+        changes.push(`${object ? '+' : '-'}${key}`);
         if (object) known.add(object.metadata.name);
         else known.delete(key.split('/')[1] ?? '');
       }
     },
     onRefused: () => undefined,
-    onWatchError: (kind, why) => troubles.push(`${kind}: ${why}`),
+    onWatchError: (kind, why) => watchErrors.push(`${kind}: ${why}`),
     ...(silence === undefined ? {} : { silence }),
   });
   closers.push(() => {
@@ -113,26 +113,26 @@ async function setUp(
   });
   await source.start();
   assert.deepEqual([...known], ['first']);
-  return { api, known, told, troubles };
+  return { api, known, changes, watchErrors };
 }
 
 test('an API server that answers 500 takes nothing away, is not asked in a rush, and is heard again once it is well', async () => {
-  const { api, known, told, troubles } = await setUp();
+  const { api, known, changes, watchErrors } = await setUp();
   await until('it watches', 30_000, () => api.watches.size > 0);
   api.mode = 'errors';
   for (const watch of api.watches) watch.destroy();
-  await until('it was told of', 30_000, () => troubles.some((trouble) => trouble.startsWith('Namespace')));
+  await until('it was told of', 30_000, () => watchErrors.some((text) => text.startsWith('Namespace')));
   await new Promise((resolve) => setTimeout(resolve, 2_000));
   assert.ok(api.refused <= 10 * 6, `${api.refused} requests in two seconds`);
-  assert.deepEqual(told, ['+Namespace default/first']);
+  assert.deepEqual(changes, ['+Namespace default/first']);
   api.add('second');
   api.mode = 'well';
   await until('what came meanwhile is known', 30_000, () => known.has('second'));
-  assert.deepEqual(told, ['+Namespace default/first', '+Namespace default/second']);
+  assert.deepEqual(changes, ['+Namespace default/first', '+Namespace default/second']);
 });
 
 test('a watch that goes silent is taken up anew where it was: what was missed is told, nothing is listed again', async () => {
-  const { api, known, told } = await setUp(silenceAfter(500));
+  const { api, known, changes } = await setUp(silenceAfter(500));
   await until('it watches', 30_000, () => api.watches.size > 0);
   const begun = api.watchesBegun;
   api.mode = 'silent';
@@ -140,7 +140,7 @@ test('a watch that goes silent is taken up anew where it was: what was missed is
   api.mode = 'well';
   await until('it is known', 30_000, () => known.has('missed'));
   assert.ok(api.watchesBegun > begun);
-  assert.deepEqual(told, ['+Namespace default/first', '+Namespace default/missed']);
+  assert.deepEqual(changes, ['+Namespace default/first', '+Namespace default/missed']);
 });
 
 test('an API server that takes watches and never answers them has one connection a kind at a time', async () => {
@@ -170,24 +170,24 @@ test('an API server that takes watches and never answers them has one connection
 });
 
 test('without the kinds of the Gateway API the mesh starts, and follows those that are there in the version that is', async () => {
-  const { api, troubles } = await setUp();
+  const { api, watchErrors } = await setUp();
   await until('they are watched', 30_000, () => api.gatewayWatches.length >= 2);
   assert.deepEqual(api.gatewayWatches.sort(), [
     '/apis/gateway.networking.k8s.io/v1/httproutes',
     '/apis/gateway.networking.k8s.io/v1alpha2/tcproutes',
   ]);
-  assert.deepEqual(troubles, []);
+  assert.deepEqual(watchErrors, []);
 });
 
 test('kinds that may not be read hold the start up where the server has them, and only there', async () => {
-  const kindsOf = (troubles: readonly string[]): string[] =>
-    [...new Set(troubles.map((trouble) => trouble.split(':')[0] ?? ''))].sort();
-  const { api, troubles } = await setUp(undefined, (prepared, said) => {
+  const kindsOf = (watchErrors: readonly string[]): string[] =>
+    [...new Set(watchErrors.map((text) => text.split(':')[0] ?? ''))].sort();
+  const { api, watchErrors } = await setUp(undefined, (prepared, said) => {
     prepared.gatewayRights = false;
     void until('each has been refused', 30_000, () => kindsOf(said).length >= 2).then(
       () => (prepared.gatewayRights = true),
     );
   });
   await until('they are watched', 30_000, () => api.gatewayWatches.length >= 2);
-  assert.deepEqual(kindsOf(troubles), ['HTTPRoute', 'TCPRoute']);
+  assert.deepEqual(kindsOf(watchErrors), ['HTTPRoute', 'TCPRoute']);
 });

@@ -138,8 +138,18 @@ spec: { template: { spec: { containers: [{ image: example }] } } }`;
 });
 
 for (const [name, text, message, isUnreadable] of [
-  ['a policy of no group', policy(deny).replace('weft.dev/v1alpha1', 'v1'), /belongs to the group weft\.dev/, true],
-  ['a mistyped group', policy(deny).replace('weft.dev/', 'wetf.dev/'), /belongs to the group weft\.dev/, true],
+  [
+    'a policy of no group',
+    policy(deny).replace('weft.dev/v1alpha1', 'v1'),
+    /belongs to the group weft\.dev/,
+    true,
+  ],
+  [
+    'a mistyped group',
+    policy(deny).replace('weft.dev/', 'wetf.dev/'),
+    /belongs to the group weft\.dev/,
+    true,
+  ],
   [
     'a version that there is not',
     policy(deny).replace('v1alpha1', 'v1'),
@@ -235,8 +245,8 @@ subsets: [{ addresses: [{ ip: 192.0.2.1 }], notReadyAddresses: [{ ip: 192.0.2.2 
   for (const text of [slice, endpoints]) {
     const { objects, errors } = parseManifests('a', stream(service, text));
     assert.deepEqual(errors, []);
-    const told = [...compile(objects, { trustDomain: parseTrustDomain('x'), rootsVersion: '' }).all()];
-    const workloads = told.flatMap((one) => (one.kind === 'workload' ? [one.value] : []));
+    const resources = [...compile(objects, { trustDomain: parseTrustDomain('x'), rootsVersion: '' }).all()];
+    const workloads = resources.flatMap((one) => (one.kind === 'workload' ? [one.value] : []));
     assert.deepEqual(
       workloads.map(({ addresses, healthy, services }) => [
         addresses[0],

@@ -45,12 +45,12 @@ function setUp(): {
   server: Server;
   reflector: Reflector<Thing>;
   names: () => string[];
-  troubles: string[];
-  told: string[];
+  watchErrors: string[];
+  changes: string[];
 } {
   const server = new Server();
-  const troubles: string[] = [];
-  const told: string[] = [];
+  const watchErrors: string[] = [];
+  const changes: string[] = [];
   const reflector = new Reflector<Thing>({
     kind: 'Thing',
     api: server,
@@ -58,9 +58,9 @@ function setUp(): {
       const { name } = (object as { metadata: Thing }).metadata;
       return name.startsWith('x') ? undefined : { name };
     },
-    onObject: (now, before) => told.push(`${now ? '+' : '-'}${(now ?? before)?.name}`),
+    onObject: (now, before) => changes.push(`${now ? '+' : '-'}${(now ?? before)?.name}`),
     onSynced: () => undefined,
-    onWatchError: (_kind, why) => troubles.push(why),
+    onWatchError: (_kind, why) => watchErrors.push(why),
     isAbsent: (error) => error === absent,
     sleep: () => Promise.resolve(),
   });
@@ -69,8 +69,8 @@ function setUp(): {
     server,
     reflector,
     names: () => [...reflector.objects()].map(({ name }) => name).sort(),
-    troubles,
-    told,
+    watchErrors,
+    changes,
   };
 }
 const settle = async (): Promise<void> => {
@@ -111,7 +111,7 @@ test('a watch that ends is taken up where it was, bookmarks counted', async () =
 });
 
 test('where the history is gone (410), what is known stays until the new list is whole', async () => {
-  const { server, reflector, names, troubles, told } = setUp();
+  const { server, reflector, names, watchErrors, changes } = setUp();
   server.lists[0]?.(page([thing('a'), thing('b')]));
   await settle();
   server.watches[0]?.event('ERROR', { code: 410, message: 'too old resource version' });
@@ -121,13 +121,13 @@ test('where the history is gone (410), what is known stays until the new list is
   server.lists[1]?.(page([thing('b')]));
   await settle();
   assert.deepEqual(names(), ['b'], 'what was deleted meanwhile goes');
-  assert.deepEqual(told, ['+a', '+b', '-a'], 'what is as it was is not told again');
-  assert.deepEqual(troubles, []);
+  assert.deepEqual(changes, ['+a', '+b', '-a'], 'what is as it was is not told again');
+  assert.deepEqual(watchErrors, []);
   reflector.stop();
 });
 
 test('an API server that answers errors is asked again, and nothing is forgotten', async () => {
-  const { server, reflector, names, troubles } = setUp();
+  const { server, reflector, names, watchErrors } = setUp();
   server.lists[0]?.(new Error('500'));
   await settle();
   assert.equal(reflector.synced, false);
@@ -137,12 +137,12 @@ test('an API server that answers errors is asked again, and nothing is forgotten
   await settle();
   assert.deepEqual(names(), ['a']);
   assert.equal(server.watches[1]?.from, '10', 'the watch goes on where it was');
-  assert.deepEqual(troubles, ['500', 'connection reset']);
+  assert.deepEqual(watchErrors, ['500', 'connection reset']);
   reflector.stop();
 });
 
 test('a watch that fails is resumed where it was, not at its first version', async () => {
-  const { server, reflector, told } = setUp();
+  const { server, reflector, changes } = setUp();
   server.lists[0]?.(page([thing('p', '9')]));
   await settle();
   server.watches[0]?.event('DELETED', thing('p', '20'));
@@ -156,7 +156,7 @@ test('a watch that fails is resumed where it was, not at its first version', asy
   await settle();
   assert.equal(server.watches[2]?.from, '21');
   assert.equal(server.listed.length, 1);
-  assert.deepEqual(told, ['+p', '-p', '+q']);
+  assert.deepEqual(changes, ['+p', '-p', '+q']);
   reflector.stop();
 });
 
@@ -174,7 +174,7 @@ test('a watch that fails again and again at one version is given up for a list',
 });
 
 test('a list or an event of an older version than one that was seen changes nothing, and is reported', async () => {
-  const { server, reflector, names, troubles } = setUp();
+  const { server, reflector, names, watchErrors } = setUp();
   server.lists[0]?.({ items: [thing('old', '5')], resourceVersion: '50', next: undefined });
   await settle();
   server.watches[0]?.event('DELETED', thing('old', '60'));
@@ -188,7 +188,7 @@ test('a list or an event of an older version than one that was seen changes noth
   server.lists[1]?.({ items: [thing('old', '5')], resourceVersion: '55', next: undefined });
   await settle();
   assert.deepEqual(names(), ['policy']);
-  assert.match(troubles.join(), /version 55, older than 61 seen before/);
+  assert.match(watchErrors.join(), /version 55, older than 61 seen before/);
   server.lists[2]?.({ items: [thing('policy', '61')], resourceVersion: '70', next: undefined });
   await settle();
   assert.deepEqual(names(), ['policy']);
@@ -240,7 +240,7 @@ test('an object that concerns us no more goes', async () => {
 });
 
 test('a kind that the server does not have is empty and no trouble, and is there once it is installed', async () => {
-  const { server, reflector, names, troubles } = setUp();
+  const { server, reflector, names, watchErrors } = setUp();
   assert.ok(!reflector.synced);
   server.lists[0]?.(absent);
   await settle();
@@ -248,12 +248,12 @@ test('a kind that the server does not have is empty and no trouble, and is there
   server.lists[1]?.(page([thing('a')]));
   await settle();
   assert.deepEqual(names(), ['a']);
-  assert.deepEqual(troubles, []);
+  assert.deepEqual(watchErrors, []);
   reflector.stop();
 });
 
 test('a kind that was there is believed gone when the server has said so twice', async () => {
-  const { server, reflector, names, told } = setUp();
+  const { server, reflector, names, changes } = setUp();
   server.lists[0]?.(page([thing('a')]));
   await settle();
   server.watches[0]?.event('ERROR', { code: 410 });
@@ -265,6 +265,6 @@ test('a kind that was there is believed gone when the server has said so twice',
   server.lists[2]?.(absent);
   await settle();
   assert.deepEqual(names(), []);
-  assert.deepEqual(told, ['+a', '-a']);
+  assert.deepEqual(changes, ['+a', '-a']);
   reflector.stop();
 });

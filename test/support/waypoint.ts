@@ -48,7 +48,7 @@ export interface TestWaypoint {
   /** What became of each copy of a request for a mirror. */
   readonly mirrored: string[];
   /** Why connections that were carried as bytes were refused; undefined for those that were not. */
-  readonly carried: (string | undefined)[];
+  readonly relayed: (string | undefined)[];
   /** Returns how many connections and requests were decided again. */
   apply(update: WaypointUpdate): number;
 }
@@ -89,7 +89,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
   });
   const records: RequestRecord[] = [];
   const unreadable: string[] = [];
-  const carried: (string | undefined)[] = [];
+  const relayed: (string | undefined)[] = [];
   const limitsReached: string[] = [];
   const mirrored: string[] = [];
   const plain: Dial = ({ target }) => connect(target, limits.connectTimeoutMsMax);
@@ -110,7 +110,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     onRequestEnd: (record) => keep(records, record),
     onLimitReached: (limit) => keep(limitsReached, limit),
     onUnreadable: (status, why) => keep(unreadable, `${status} ${why}`),
-    onRelay: (_client, _destination, _endpoint, refused) => keep(carried, refused),
+    onRelay: (_client, _destination, _endpoint, refused) => keep(relayed, refused),
   };
   const destination = state.view.service(key('api'));
   if (!destination) throw new Error('there is no Service api');
@@ -146,7 +146,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
     unreadable,
     limitsReached,
     mirrored,
-    carried,
+    relayed,
     apply: (update) => {
       const change = state.apply(update);
       return change ? recheckAll(context, change) : 0;

@@ -7,7 +7,7 @@ import type { Scene } from '../scene.js';
 import {
   asServer,
   available,
-  carries,
+  waitReachable,
   inScene,
   inTurns,
   Journal,
@@ -134,7 +134,7 @@ async function measure(context: CostContext): ReturnType<Cost['measure']> {
       for (const variant of measured)
         for (const port of Object.values(points)) {
           const { netns, host } = ends(variant, placement);
-          await carries(scene, netns, `http://${host}:${port}/?size=1`);
+          await waitReachable(scene, netns, `http://${host}:${port}/?size=1`);
         }
     for (let round = 0; round < context.rounds; round++)
       for (const placement of placements)

@@ -170,10 +170,10 @@ export async function inTurns<T>(
   if (errors.length > 0) throw errors[0];
 }
 
-const carriesMsMax = 20_000;
+const reachableMsMax = 20_000;
 
 /** Waits until a URL answers from a pod. Throws WEFT_BENCH_NOT_CARRIED with what was wrong last. */
-export async function carries(scene: Scene, netns: string, url: string): Promise<void> {
+export async function waitReachable(scene: Scene, netns: string, url: string): Promise<void> {
   let last: unknown;
   const answered = (): Promise<boolean> =>
     scene.get(netns, url).then(
@@ -183,14 +183,14 @@ export async function carries(scene: Scene, netns: string, url: string): Promise
         return false;
       },
     );
-  await until(url, carriesMsMax, answered).catch((error: unknown) => {
+  await until(url, reachableMsMax, answered).catch((error: unknown) => {
     throw last ?? error;
   });
 }
 
 /** Waits until nothing answers any more. Throws WEFT_TIMEOUT. */
 export async function refuses(scene: Scene, netns: string, url: string): Promise<void> {
-  await until(`${url} is refused to ${netns}`, carriesMsMax, () =>
+  await until(`${url} is refused to ${netns}`, reachableMsMax, () =>
     scene.get(netns, url).then(
       () => false,
       () => true,

@@ -64,7 +64,7 @@ function availableBytes(): number {
 }
 
 /** Throws where they cannot be started. */
-async function takeIn(
+async function enrollPods(
   scene: Scene,
   { envoy }: CostContext,
   points: readonly number[],
@@ -72,7 +72,7 @@ async function takeIn(
   sidecars: ProcessMemoryOf[],
   journal: Journal,
 ): Promise<void> {
-  scene.tell([], { ...scene.plan, namespaces: memoryPlan(points, point).namespaces });
+  scene.writeManifests([], { ...scene.plan, namespaces: memoryPlan(points, point).namespaces });
   const pods = scene.pods.filter(({ namespace }) => namespace === groupOf('sidecar', point));
   if (envoy !== undefined)
     await inTurns(
@@ -109,7 +109,7 @@ async function measure(context: CostContext): ReturnType<Cost['measure']> {
         break;
       }
       journal.progress(`${point} pods`);
-      await takeIn(scene, context, points, point, sidecars, journal);
+      await enrollPods(scene, context, points, point, sidecars, journal);
       await sleep(settleMs);
       const at = { round: 0, placement: 'cross-node', point: String(point) } as const;
       if (context.envoy !== undefined)

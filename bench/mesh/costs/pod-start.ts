@@ -62,7 +62,7 @@ async function prepare(
 ): Promise<void> {
   if (variant === 'sidecar') await scene.startSidecar(pod, envoy as string, [], sidecarThreads);
   if (variant !== 'weft') return;
-  scene.tell([]);
+  scene.writeManifests([]);
   await until(
     `the agent of ${pod.node} holds ${pod.netns}`,
     startMsMax,

@@ -10,7 +10,7 @@ import type { Scene } from '../scene.js';
 import {
   asServer,
   available,
-  carries,
+  waitReachable,
   inScene,
   inTurns,
   Journal,
@@ -132,7 +132,7 @@ async function prove(scene: Scene, variant: VariantName, points: readonly number
       const url = `http://${ip}:${httpPort}/?size=1`;
       if (rules > 0 && variant !== 'none') await refuses(scene, scene.pod(namespace, 'intruder').netns, url);
       const { netns } = scene.pod(namespace, 'client');
-      await carries(scene, netns, url);
+      await waitReachable(scene, netns, url);
       await newConnections(netns, ip, warmSeconds);
     }
 }
