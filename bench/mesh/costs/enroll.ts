@@ -1,4 +1,4 @@
-/** How long it takes to take running pods into the mesh. */
+/** Time to enroll running pods. */
 import { until } from '../../../src/base/wait.js';
 import { cpuOf, loadProgram } from '../../harness/load.js';
 import type { Workload } from '../../result/result.js';
