@@ -202,7 +202,9 @@ test('a replica without the API server does not roll back a node, and sends a ne
     state: control.state,
     stale: () => 'the API server says nothing',
   });
-  await until('refused', 30_000, () => old.warnings.includes('a node is not told what may be old'));
+  await until('refused', 30_000, () =>
+    old.warnings.includes('resources not sent to a node: they may be stale'),
+  );
   await sleep(100);
   assert.equal(one.admits('shop', 'api'), false);
   assert.ok(old.limits.includes('control-stale'));
@@ -265,6 +267,6 @@ test('a response of the API server that is not a list is not taken for an empty 
   });
   closers.push(() => source.stop());
   void source.start().then(() => (ready = true));
-  await until('it is trouble', 30_000, () => why.some((text) => text.includes('is no list')));
+  await until('it is trouble', 30_000, () => why.some((text) => text.includes('is not a list')));
   assert.equal(ready, false);
 });

@@ -82,7 +82,7 @@ for (const free of [0, 1, 2]) {
     }
     await mesh.testbed.waitReady();
     await works();
-    assert.doesNotMatch(logFrom(logged), /pod released|hooks of pods of a former life removed/);
+    assert.doesNotMatch(logFrom(logged), /pod released|orphaned hooks of a previous agent process removed/);
     await quiet();
   });
 }
