@@ -367,8 +367,8 @@ test('a value that nobody knows is refused where it is written; what is there al
   await labels('team=a');
   const events = (): Promise<string> =>
     kubectl('get', 'events', '--field-selector', 'reason=UnknownValue', '-o', 'jsonpath={.items[*].message}');
-  await until('an event says what it is taken for', 15_000, events);
-  assert.match(await events(), /weft\.dev\/mode: "[Ss]trict.*" is unknown: .*taken for strict/);
+  await until('an event states how the value is treated', 15_000, events);
+  assert.match(await events(), /weft\.dev\/mode: "[Ss]trict.*" is unknown: .*treated as strict/);
   await labels('weft.dev/mode-');
   await labels('team-');
 });
