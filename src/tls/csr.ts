@@ -62,9 +62,7 @@ function urisAsked(attributes: Node | undefined): string[] {
 }
 
 /** Parses a request and verifies its signature. The CA, not the request, decides which identity the certificate gets. */
-export function parseCsr(
-  csrPem: string,
-): Decoded<{
+export function parseCsr(csrPem: string): Decoded<{
   readonly publicKeyPem: string;
   /** The requested URI name, if there is exactly one. */ readonly uri?: string;
 }> {
