@@ -86,6 +86,6 @@ spec: { action: DENY, rules: [${rule}] }`;
   assert.match(refusal('{ from: [{ serviceAccounts: [a.b/x] }] }'), /serviceAccounts: "a.b"/);
   assert.match(refusal("{ to: [{ notHosts: ['a/b'] }] }"), /notHosts: "a\/b"/);
   assert.match(refusal("{ to: [{ headers: [{ name: x, values: [' a'] }] }] }"), /headers: " a"/);
-  assert.match(refusal("{ from: [{ notCidrs: ['::ffff:10.0.0.0/104'] }] }"), /notCidrs: .*no address block/);
+  assert.match(refusal("{ from: [{ notCidrs: ['::ffff:10.0.0.0/104'] }] }"), /notCidrs: .*not a CIDR block/);
   assert.match(refusal("{ to: [{ ports: ['80'] }] }"), /integer/);
 });

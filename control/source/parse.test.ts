@@ -49,7 +49,7 @@ const cases: [name: string, text: string, line: number, field: RegExp, message: 
     policy("  action: DENY\n  rules:\n    - from:\n        - cidrs: ['1::2::3/64']"),
     1,
     /AccessPolicy\/p/,
-    /cidrs: .*no IP address/,
+    /cidrs: .*not an IP address/,
   ],
   ['a pod without a node', 'kind: Pod\nmetadata: { name: x }\nspec: {}', 3, /^spec$/, /nodeName/],
   [
@@ -57,7 +57,7 @@ const cases: [name: string, text: string, line: number, field: RegExp, message: 
     'kind: Pod\nmetadata: { name: x }\nspec: { nodeName: n }\nstatus: { podIPs: [{ ip: 1.2.3 }] }',
     1,
     /Pod\/x/,
-    /no IP/,
+    /not an IP/,
   ],
   [
     'a policy without a name',

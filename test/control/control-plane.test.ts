@@ -372,7 +372,7 @@ test('unknown label and annotation values are refused; an object that has one al
   const events = (): Promise<string> =>
     kubectl('get', 'events', '--field-selector', 'reason=UnknownValue', '-o', 'jsonpath={.items[*].message}');
   await until('an event names the value that applies', 15_000, events);
-  assert.match(await events(), /weft\.dev\/mode: "[Ss]trict.*" is unknown: .*taken for strict/);
+  assert.match(await events(), /weft\.dev\/mode: "[Ss]trict.*" is unknown: .*treated as strict/);
   await labels('weft.dev/mode-');
   await labels('team-');
 });
