@@ -13,7 +13,7 @@ function directory(t: { after(call: () => void): void }): string {
   return dir;
 }
 
-test('a file that is not a network namespace is absent, without being opened; a network namespace is present', (t) => {
+test('a file that is not a network namespace is absent, at once and without being opened; a network namespace is present', (t) => {
   const dir = directory(t);
   const fifo = join(dir, 'fifo');
   execFileSync('mkfifo', [fifo]);

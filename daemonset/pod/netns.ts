@@ -1,6 +1,6 @@
 /**
- * Observes a pod's network namespace. An observation has three outcomes: present, absent, unknown. Only a namespace that is known to be
- * another one, or to be gone, changes anything; an error proves nothing.
+ * Observes a pod's network namespace. An observation has three outcomes: present, absent, unknown. Only a namespace that is present
+ * elsewhere, or absent, changes the state of a pod; an error means unknown.
  */
 import { errorText } from '../../src/base/errors.js';
 import { NativeError, netnsCookie } from '../../native/index.js';
@@ -11,7 +11,7 @@ export type Observation =
 
 const errnos = { notFound: 2, notANamespace: 25 };
 
-/** Observes the network namespace at a path. Never blocks, whatever kind of file is there. */
+/** Observes the network namespace at a path. Never blocks, whatever file is there. */
 export function observe(path: string, cookieOf: (path: string) => bigint = netnsCookie): Observation {
   try {
     return { kind: 'present', cookie: cookieOf(path) };
@@ -19,6 +19,6 @@ export function observe(path: string, cookieOf: (path: string) => bigint = netns
     const errno = error instanceof NativeError ? error.errno : 0;
     if (errno === errnos.notFound) return { kind: 'absent', why: `network namespace ${path} does not exist` };
     if (errno === errnos.notANamespace) return { kind: 'absent', why: `${path} is not a network namespace` };
-    return { kind: 'unknown', why: `network namespace ${path} could not be inspected: ${errorText(error)}` };
+    return { kind: 'unknown', why: `cannot inspect network namespace ${path}: ${errorText(error)}` };
   }
 }

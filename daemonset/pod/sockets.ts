@@ -1,6 +1,6 @@
 /**
- * Sockets in pods' network namespaces. Every socket that the agent opens there is registered as the agent's before it connects, so that the
- * hooks do not capture it and its handoff record names the client on whose behalf it connects.
+ * Sockets in pods' network namespaces. Every socket that the agent opens there is marked as the agent's before it connects, so that
+ * the hooks do not capture it and its handoff record names the client on whose behalf it connects.
  */
 import net from 'node:net';
 import type { SocketAddress } from '../../src/model/address.js';
@@ -31,14 +31,14 @@ export { netnsCookie };
 export interface PodConnection {
   readonly local: SocketAddress;
   readonly remote: SocketAddress;
-  /** Inode of the socket; 0 if no descriptor refers to it. */
+  /** 0 if no descriptor refers to the socket. */
   readonly inode: number;
   readonly cookie: bigint;
 }
 
 const listedMax = 65_536;
 
-/** The TCP connections of a pod, as the kernel lists them in its network namespace. Throws NativeError. */
+/** TCP connections of a pod's network namespace, at most 65536. Error: NativeError. */
 export function connectionsOf(netns: PodNetns): PodConnection[] {
   return tcpConnectionsIn(netns.path, listedMax).map(({ local, remote, inode, cookie }) => ({
     local: { ip: parseIp(local.ip), port: local.port },
@@ -48,14 +48,14 @@ export function connectionsOf(netns: PodNetns): PodConnection[] {
   }));
 }
 
-/** Destroys TCP sockets of a pod; their peers see a reset. Returns how many still existed. */
+/** Ends TCP sockets of a pod; their peers see a reset. Returns how many still existed. Error: NativeError. */
 export function destroyTcp(netns: PodNetns, sockets: readonly TcpSocket[]): number {
   return destroyTcpIn(netns.path, sockets);
 }
 
 export type { TcpSocket };
 
-/** A pod's network namespace; plain data. */
+/** A pod's network namespace. Plain data. */
 export interface PodNetns {
   readonly cookie: bigint;
   /** Path of the network namespace. */
@@ -63,38 +63,38 @@ export interface PodNetns {
 }
 
 /**
- * Makes a killed agent send a reset. Otherwise the kernel would close the sockets in order, and the application would take a connection
- * that was cut for one that ended. The reset stays armed until the end was announced in order.
+ * If this process is killed, the kernel closes its sockets with a FIN, and the application would take a truncated stream for a complete
+ * one. So the socket sends a reset if the process dies before the agent has sent its own FIN.
  */
 function resetOnDeath(socket: net.Socket): void {
   const fd = fdOf(socket);
   if (fd === undefined) return;
   resetOnClose(fd, true);
-  // Emitted once the FIN is on its way and before any close. From here on a reset could overtake data in flight.
+  // prefinish is emitted when the FIN is about to be sent, before any close. After it, a reset could overtake data in flight.
   socket.once('prefinish', () => {
     if (!socket.destroyed) resetOnClose(fd, false);
   });
 }
 
 /**
- * Makes the send buffer as large as the peer's connection window, so that no write waits. Node does not read from an HTTP/2 connection
- * while a write to it waits: with bulk data both ways, two full send buffers would wait for each other for ever.
+ * Node.js does not read from an HTTP/2 connection while a write to it is pending: with bulk data in both directions, two full send
+ * buffers would deadlock. The send buffer holds a whole connection window, so no write is ever pending.
  */
 function neverWait(fd: number): void {
   sendBuffer(fd, defaultLimits.connectionWindowBytes);
 }
 
-/** Connections of one pod that may wait to be accepted; net.core.somaxconn of its network namespace may be lower. */
+/** Maximum connections of one pod that wait for accept(); net.core.somaxconn of its network namespace may be lower. */
 const listenBacklog = 4096;
 const connectTimeoutMsMax = 10_000;
 
-/** Both addresses of an accepted socket. */
+/** Both addresses of an accepted socket, from the kernel. */
 export interface Ends {
   readonly remote: SocketAddress;
   readonly local: SocketAddress;
 }
 
-/** Undefined if the peer had closed before the addresses were read. */
+/** The addresses of a socket; undefined if the peer has already disconnected. */
 export function endsOf(socket: net.Socket): Ends | undefined {
   const { remoteAddress, remotePort, localAddress, localPort } = socket;
   if (
@@ -114,18 +114,15 @@ export function endsOf(socket: net.Socket): Ends | undefined {
 export class PodSockets {
   readonly #maps: NodeMaps;
 
-  /**
-   * Throws NativeError if one of the maps that are used here is not pinned.
-   * @param pinDir directory of the pinned maps
-   */
+  /** `pinDir`: where the maps are pinned. Error: NativeError, a map used here is missing. */
   constructor(pinDir: string) {
     this.#maps = new NodeMaps(pinDir);
     for (const name of ['weft_sock', 'weft_listeners', 'weft_negative'] as const) this.#maps.get(name);
   }
 
   /**
-   * Listens in the pod's network namespace and puts the listener into the kernel's table. The bound port does not matter: sk_lookup finds
-   * the listener by the table, so an application that listens on 15001 causes no conflict. Errors: WEFT_LISTEN, NativeError.
+   * Listens in the pod's network namespace and enters the listener in weft_listeners. sk_lookup finds the listener by the map, so its
+   * port does not matter: if an application already uses 15001, the agent listens on another port. Error: WEFT_LISTEN.
    */
   async listen(
     netns: PodNetns,
@@ -162,8 +159,8 @@ export class PodSockets {
     try {
       await new Promise<void>((resolve, reject) => {
         server.once('error', reject);
-        // Node calls listen() again, with a backlog of 511 by default (the option `backlog` is ignored for a descriptor). In a burst the
-        // pod would then lose connections that it considers established.
+        // Node.js calls listen() again, with a backlog of 511 by default (it ignores the option `backlog` for a descriptor). In a burst
+        // the pod would lose connections that it takes for established.
         server.listen({ fd }, listenBacklog, resolve);
       });
       if (kind === 'hbone') neverWait(fd);
@@ -176,10 +173,7 @@ export class PodSockets {
     return server;
   }
 
-  /**
-   * Puts a listener into the kernel's table in one step, so that no connection finds the table empty. Error: WEFT_LISTEN if the listener is
-   * closed.
-   */
+  /** Replaces the listener in weft_listeners atomically: no connection finds the entry missing. Error: WEFT_LISTEN, it is closed. */
   steer(netns: PodNetns, kind: ListenerKind, server: net.Server): void {
     const fd = fdOf(server);
     if (fd === undefined) throw new WeftError('WEFT_LISTEN', `the listener in ${netns.path} is closed`);
@@ -187,8 +181,8 @@ export class PodSockets {
   }
 
   /**
-   * The destination that the application dialed before the connection came to the outbound listener, and the endpoint that connect()
-   * picked. Undefined if the kernel has no handoff record. The kernel moves the record to the accepted socket before accept() returns.
+   * The address that the application dialed, for a connection accepted by the outbound listener, and the endpoint that connect() picked.
+   * Undefined if the kernel has no record. The kernel moves the handoff record to the accepted socket before accept() returns.
    */
   dialedBy(socket: net.Socket): Dialed | undefined {
     const fd = fdOf(socket);
@@ -196,9 +190,8 @@ export class PodSockets {
   }
 
   /**
-   * Connects from the pod's network namespace. Resolves once connected, paused. Errors: WEFT_DIAL (errno in the cause), WEFT_DIAL_TIMEOUT,
-   * NativeError.
-   * @param client on whose behalf; the application's getpeername() shows this address
+   * Connects from the pod's network namespace; resolves with the connected socket, paused. `client`: the client on whose behalf it
+   * connects, which the application's getpeername() shows. Errors: WEFT_DIAL (errno in the cause), WEFT_DIAL_TIMEOUT, NativeError.
    */
   dial(
     netns: PodNetns,
@@ -214,8 +207,8 @@ export class PodSockets {
       closeFd(fd);
       return Promise.reject(error instanceof Error ? error : new Error(String(error)));
     }
-    // manualStart: reading from a socket that is not connected yet would fail at once. allowHalfOpen: TLS takes over a tunnel's socket;
-    // half open, it would outlive a peer that was killed, and new streams would hang on it.
+    // manualStart: reading from an unconnected socket would fail at once.
+    // A tunnel's TLS socket inherits allowHalfOpen: half open, it would outlive a killed peer, and new streams would hang on it.
     const options = { fd, manualStart: true, allowHalfOpen: use === 'application' };
     const socket = new net.Socket(options as net.SocketConstructorOpts);
     return new Promise((resolve, reject) => {
@@ -224,7 +217,7 @@ export class PodSockets {
         reject(
           new WeftError(
             'WEFT_DIAL_TIMEOUT',
-            `no response from ${to.ip} port ${to.port} in ${connectTimeoutMsMax} ms`,
+            `no response from ${to.ip} port ${to.port} within ${connectTimeoutMsMax} ms`,
             {
               source: 'upstream',
               retryable: true,
@@ -256,7 +249,7 @@ export class PodSockets {
     });
   }
 
-  /** Makes connect() to this destination fail at once for a moment, so that not every client retries a destination that just failed. */
+  /** Makes the kernel refuse connect() to this destination for a short time, so that not every client retries a failed one. */
   rememberFailure(netns: PodNetns, to: SocketAddress): void {
     this.#maps.negative.remember(netns.cookie, to);
   }
