@@ -7,7 +7,7 @@ import { compile } from './compile.js';
 import { appProtocol } from './protocols.js';
 
 const cases: readonly (readonly [name: string, port: Parameters<typeof appProtocol>[0], AppProtocol])[] = [
-  // The number counts where nothing else is said.
+  // The port number counts only without appProtocol and a known name.
   ['MySQL by its number', { port: 3306 }, 'tcp'],
   ['SMTP by its number', { port: 25 }, 'tcp'],
   ['submission by its number', { port: 587 }, 'tcp'],
@@ -45,7 +45,7 @@ const cases: readonly (readonly [name: string, port: Parameters<typeof appProtoc
 for (const [name, port, expected] of cases)
   test(`protocol of a port: ${name}`, () => assert.equal(appProtocol(port), expected));
 
-test('Services, their pods and ExternalServices are told a server-first protocol', () => {
+test('resources of Services, their pods and ExternalServices have a server-first protocol', () => {
   const { objects, errors } = parseManifests(
     'x',
     `kind: Service
@@ -63,10 +63,10 @@ metadata: { name: mail, namespace: shop }
 spec: { addresses: [198.51.100.1], ports: [{ port: 25 }] }`,
   );
   assert.deepEqual(errors, []);
-  const told = [
+  const resources = [
     ...compile(objects, { trustDomain: parseTrustDomain('cluster.local'), rootsVersion: '' }).all(),
   ];
-  const said = told.flatMap((one) =>
+  const protocols = resources.flatMap((one) =>
     one.kind === 'service'
       ? one.value.ports.map(({ appProtocol: protocol }) => `${one.value.name} ${protocol}`)
       : one.kind === 'workload'
@@ -75,5 +75,5 @@ spec: { addresses: [198.51.100.1], ports: [{ port: 25 }] }`,
             .map(({ appProtocol: protocol }) => `${one.value.name} ${protocol}`)
         : [],
   );
-  assert.deepEqual(said.sort(), ['db tcp', 'db tcp', 'mail tcp', 'mail tcp']);
+  assert.deepEqual(protocols.sort(), ['db tcp', 'db tcp', 'mail tcp', 'mail tcp']);
 });
