@@ -43,7 +43,7 @@ test("a Service's own fields, then the settings of the mesh, decide which endpoi
   assert.deepEqual(
     serviceOf('trafficDistribution: PreferClose', 'trafficDistribution: PreferSameNode').loadBalancing,
     { preference: ['region', 'zone'], mode: 'failover', allowUnhealthy: false },
-    'what the Service says comes first',
+    "the Service's own fields take precedence",
   );
   assert.deepEqual(serviceOf('publishNotReadyAddresses: true').loadBalancing, {
     preference: [],
@@ -108,11 +108,11 @@ status: { podIPs: [{ ip: 10.0.0.1 }] }
 `,
   );
   assert.deepEqual(errors, []);
-  const held = [...compile(objects, settings).all()].find(({ kind }) => kind === 'nodePod');
-  assert.ok(held?.kind === 'nodePod');
-  assert.deepEqual(held.value.excludeOutboundCidrs, [{ ip: '10.0.0.0', prefixLength: 8 }]);
-  assert.deepEqual(held.value.excludeInboundPorts, [8080]);
-  assert.equal(held.value.sameNode, 'encrypted');
+  const nodePod = [...compile(objects, settings).all()].find(({ kind }) => kind === 'nodePod');
+  assert.ok(nodePod?.kind === 'nodePod');
+  assert.deepEqual(nodePod.value.excludeOutboundCidrs, [{ ip: '10.0.0.0', prefixLength: 8 }]);
+  assert.deepEqual(nodePod.value.excludeInboundPorts, [8080]);
+  assert.equal(nodePod.value.sameNode, 'encrypted');
 });
 
 const view = (objects: readonly MeshObject[]): MeshState => {
@@ -194,9 +194,9 @@ test('the agent of its machine enrolls a Workload, under an identity of its name
     spec: { clusterIP: '10.96.0.7', selector: { app: 'legacy' }, ports: [{ port: 80, targetPort: 8080 }] },
   };
   const compiler = compile([object, service], settings);
-  const held = [...compiler.all()].find(({ kind }) => kind === 'nodePod');
-  assert.ok(held?.kind === 'nodePod' && held.node === 'vm1');
-  assert.equal(held.value.netns, '/run/netns/legacy');
+  const nodePod = [...compiler.all()].find(({ kind }) => kind === 'nodePod');
+  assert.ok(nodePod?.kind === 'nodePod' && nodePod.node === 'vm1');
+  assert.equal(nodePod.value.netns, '/run/netns/legacy');
   assert.ok(compiler.mayRequestCertificate('vm1', 'spiffe://cluster.local/ns/shop/sa/legacy'));
   assert.deepEqual(addressesOf(view([object, service]), '10.96.0.7', 'n1'), ['10.9.0.1:8080 hbone']);
 });

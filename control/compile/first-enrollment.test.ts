@@ -124,11 +124,17 @@ test('the first enrollment begins only if no pod of the namespace was in the mes
       settings: mesh ? [meshStrict] : [],
     });
   assert.ok(may(namespaceOf()));
-  assert.ok(may(namespaceOf(undefined, { 'weft.dev/mesh': 'enabled' })), 'its tunnels too come one by one');
+  assert.ok(
+    may(namespaceOf(undefined, { 'weft.dev/mesh': 'enabled' })),
+    'its pods are enrolled one by one as well',
+  );
   assert.ok(may(namespaceOf(), [podOf('a', 'False'), podOf('b')]));
   const elsewhere = podOf('a', 'True', { namespace: 'bank' });
   assert.ok(may(namespaceOf(), [elsewhere]));
-  assert.ok(!may(namespaceOf(), [podOf('a', 'True')]), 'one of an earlier version has no condition');
+  assert.ok(
+    !may(namespaceOf(), [podOf('a', 'True')]),
+    'a namespace enrolled by an earlier version has no condition',
+  );
   assert.ok(!may(namespaceOf(done)));
   assert.ok(!may(namespaceOf(enrollingCondition())));
   assert.ok(!may(namespaceOf(undefined, {})));

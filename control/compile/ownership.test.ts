@@ -180,7 +180,11 @@ test('an ExternalService cannot take the address of a Node, a pod (in the mesh o
     assert.deepEqual(endpoints, [parseIp('198.51.100.1')]);
   }
   const compiler = compile([own, workload('evil', 'trap', '10.0.0.1', 0)], settings);
-  assert.equal(accepted(compiler, own), 'accepted', 'a Workload elsewhere takes nothing from it');
+  assert.equal(
+    accepted(compiler, own),
+    'accepted',
+    'a Workload in another namespace does not take its address',
+  );
 });
 
 test('an ExternalService counts in all namespaces only if its namespace is exported; of two such the older has the address', () => {

@@ -60,27 +60,27 @@ const table: [string, string[], string[]][] = [
 ];
 
 test('an ALLOW path in any spelling matches requests for that path in any spelling, and no others', () => {
-  for (const [given, held, others] of table) {
+  for (const [given, matched, others] of table) {
     const policy = policyOf('ALLOW', paths(given));
-    for (const target of held) assert.equal(allowed(policy, target), true, `${given} allows ${target}`);
+    for (const target of matched) assert.equal(allowed(policy, target), true, `${given} allows ${target}`);
     for (const target of others)
       assert.equal(allowed(policy, target), false, `${given} does not allow ${target}`);
   }
 });
 
 test('a DENY path in any spelling matches requests for that path in any spelling, and no others', () => {
-  for (const [given, held, others] of table) {
+  for (const [given, matched, others] of table) {
     const policy = policyOf('DENY', paths(given));
-    for (const target of held) assert.equal(allowed(policy, target), false, `${given} denies ${target}`);
+    for (const target of matched) assert.equal(allowed(policy, target), false, `${given} denies ${target}`);
     for (const target of others.filter((one) => !one.includes('%25')))
       assert.equal(allowed(policy, target), true, `${given} does not deny ${target}`);
   }
 });
 
 test('notPaths are normalized as paths are', () => {
-  for (const [given, held, others] of table) {
+  for (const [given, matched, others] of table) {
     const policy = policyOf('ALLOW', `notPaths: ${JSON.stringify([given])}`);
-    for (const target of held) assert.equal(allowed(policy, target), false, `not ${given}: ${target}`);
+    for (const target of matched) assert.equal(allowed(policy, target), false, `not ${given}: ${target}`);
     for (const target of others.filter((one) => !one.includes('%25')))
       assert.equal(allowed(policy, target), true, `not ${given}: ${target}`);
   }

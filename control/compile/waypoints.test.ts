@@ -171,7 +171,7 @@ test("a waypoint's own Service uses no waypoint, not even another one", () => {
     serviceOf(compile([...objects, service({}, 'wp')], settings), 'wp').waypoint;
   assert.equal(of([named('wp')]), undefined, 'before its Gateway is known');
   assert.equal(of([named('other'), gateway()]), undefined);
-  assert.ok(of([named('other')]), 'a Service of no Gateway is as others');
+  assert.ok(of([named('other')]), 'a Service without a Gateway is an ordinary Service');
   assert.ok(of([named('other'), gateway('nginx')]));
 });
 
@@ -194,20 +194,20 @@ test('a waypoint is not enrolled and accepts tunnels itself; pods of other Gatew
     const decoded = decodeAddress(encodeWorkload(workload.value));
     assert.ok(decoded.ok && decoded.value.kind === 'workload');
     return [
-      uncaptured?.kind === 'uncaptured' ? uncaptured.value.reason : 'held',
+      uncaptured?.kind === 'uncaptured' ? uncaptured.value.reason : 'enrolled',
       decoded.value.workload.tunnel,
       decoded.value.workload.nativeTunnel ?? false,
     ];
   };
   const waypoint = ['waypoint', 'hbone', true];
-  const held = ['held', 'hbone', false];
+  const enrolled = ['enrolled', 'hbone', false];
   assert.deepEqual(of(gateway(), pod(ofWaypoint)), waypoint);
   // Under another service account it is an ordinary pod with a label.
-  assert.deepEqual(of(gateway(), pod(ofWaypoint, 'default')), held);
+  assert.deepEqual(of(gateway(), pod(ofWaypoint, 'default')), enrolled);
   assert.deepEqual(of(pod(ofWaypoint)), waypoint, 'before its Gateway is known');
-  assert.deepEqual(of(pod(ofWaypoint, 'default')), held);
-  assert.deepEqual(of(gateway('nginx'), pod(ofWaypoint)), held);
-  assert.deepEqual(of(gateway(), pod({})), held);
+  assert.deepEqual(of(pod(ofWaypoint, 'default')), enrolled);
+  assert.deepEqual(of(gateway('nginx'), pod(ofWaypoint)), enrolled);
+  assert.deepEqual(of(gateway(), pod({})), enrolled);
   assert.deepEqual(of(gateway(), pod({ ...ofWaypoint, 'weft.dev/mesh': 'disabled' })), waypoint);
 });
 

@@ -26,7 +26,7 @@ test('valid manifests give one finding that says so', () => {
         '{ action: DENY, selector: { matchLabels: { app: api } }, rules: [{ to: [{ ports: [8080] }] }] }',
       ),
     ),
-    ['ok 4 objects of 2 files are as they should be'],
+    ['ok 4 objects of 2 files are valid'],
   );
 });
 
@@ -113,7 +113,7 @@ test('a Deployment stands for the pods that it would create', () => {
       `{ action: ALLOW, selector: { matchLabels: { app: web } }, rules: [{ to: [{ ports: [${ports}] }] }] }`,
     );
   assert.deepEqual(check(`${namespace}${deployment('app: web')}`, allow(8081)), [
-    'ok 3 objects of 2 files are as they should be',
+    'ok 3 objects of 2 files are valid',
   ]);
   one(check(`${namespace}${deployment('app: web')}`, allow(80)), /^warn AccessPolicy shop\/p: .*80/);
   one(

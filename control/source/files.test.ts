@@ -251,7 +251,7 @@ test('an invalid object does not affect the current content of other objects in 
   assert.deepEqual(d.inForce, ['AccessPolicy p DENY', 'AccessPolicy q DENY', 'Namespace a']);
   const wrong = named('p', '  action: MAYBE\n  rules: []');
   d.write('a.yaml', stream(space('b'), wrong, named('q', allow), named('r', allow)));
-  await d.until(() => d.inForce.includes('Namespace b'), 'the others are taken');
+  await d.until(() => d.inForce.includes('Namespace b'), 'the others are accepted');
   // The invalid object's former content is in force, and the missing object stays: it may be the unreadable one.
   assert.deepEqual(d.inForce, [
     'AccessPolicy p DENY',
@@ -262,18 +262,22 @@ test('an invalid object does not affect the current content of other objects in 
   ]);
   assert.match(d.errors[0] ?? '', /^a\.yaml:8: spec\.action: /);
   d.write('a.yaml', stream(space('b'), named('q', allow)));
-  await d.until(() => d.inForce.length === 2, 'without an error the file is the whole truth again');
+  await d.until(() => d.inForce.length === 2, 'without an error only the current content is in force');
   assert.deepEqual(d.source.problems, []);
 });
 
 test('a document that is not YAML removes nothing from force, and the other documents are accepted', async (t) => {
   const d = new Directory(t, { 'a.yaml': stream(named('p', deny), named('q', deny)) });
   d.write('a.yaml', stream('kind: AccessPolicy\nmetadata: { name: [', named('q', allow)));
-  await d.until(() => d.inForce.includes('AccessPolicy q ALLOW'), 'the other is taken');
+  await d.until(() => d.inForce.includes('AccessPolicy q ALLOW'), 'the other is accepted');
   assert.deepEqual(d.inForce, ['AccessPolicy p DENY', 'AccessPolicy q ALLOW']);
   d.write('a.yaml', 'kind: AccessPolicy\nmetadata: { name: [');
   await d.until(() => d.source.problems.some(({ line }) => line === 2), 'the error is reported');
-  assert.deepEqual(d.inForce, ['AccessPolicy p DENY', 'AccessPolicy q ALLOW'], 'whatever it has been');
+  assert.deepEqual(
+    d.inForce,
+    ['AccessPolicy p DENY', 'AccessPolicy q ALLOW'],
+    'the former objects stay in force',
+  );
 });
 
 test('a policy that gets a new name and an error in one edit leaves nothing open', async (t) => {
@@ -309,7 +313,7 @@ test('unused objects of a file are reported once for each version of its text', 
   const d = new Directory(t, { 'a.yaml': stream(space('a'), other, other) });
   assert.deepEqual(d.unused, ['a.yaml: 2 Deployment (apps/v1)']);
   d.write('a.yaml', stream(space('b'), other));
-  await d.until(() => d.unused.length === 2, 'it is named anew');
+  await d.until(() => d.unused.length === 2, 'it is reported again');
   assert.equal(d.unused[1], 'a.yaml: 1 Deployment (apps/v1)');
 });
 

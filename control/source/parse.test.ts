@@ -38,7 +38,7 @@ const cases: [name: string, text: string, line: number, field: RegExp, message: 
     /65535/,
   ],
   [
-    'an address that is none',
+    'an invalid address',
     policy('  action: DENY\n  rules:\n    - from:\n        - cidrs: [10.0.0.0/99]'),
     8,
     /cidrs.0$/,
@@ -53,7 +53,7 @@ const cases: [name: string, text: string, line: number, field: RegExp, message: 
   ],
   ['a pod without a node', 'kind: Pod\nmetadata: { name: x }\nspec: {}', 3, /^spec$/, /nodeName/],
   [
-    'a pod whose address is none',
+    'a pod with an invalid address',
     'kind: Pod\nmetadata: { name: x }\nspec: { nodeName: n }\nstatus: { podIPs: [{ ip: 1.2.3 }] }',
     1,
     /Pod\/x/,
@@ -139,7 +139,7 @@ spec: { template: { spec: { containers: [{ image: example }] } } }`;
 
 for (const [name, text, message, isUnreadable] of [
   [
-    'a policy of no group',
+    'a policy without its group',
     policy(deny).replace('weft.dev/v1alpha1', 'v1'),
     /belongs to the group weft\.dev/,
     true,
@@ -175,7 +175,7 @@ for (const [name, text, message, isUnreadable] of [
     false,
   ],
   [
-    'an apiVersion that is no text',
+    'an apiVersion that is not a string',
     'apiVersion: 1\nkind: Pod\nmetadata: { name: s }',
     /must be string/,
     true,
@@ -211,7 +211,7 @@ spec:\n  selector:\n  ports: [{ port: 80, name: null }]\nstatus: {}`;
   const all =
     'apiVersion: weft.dev/v1alpha1\nkind: AccessPolicy\nmetadata: { name: p, labels: }\nspec:\n  action: DENY\n  selector:\n  rules: []';
   const [error] = parseManifests('a', all).errors;
-  assert.equal(error?.field, 'spec.selector', 'without its selector it would hold for the whole namespace');
+  assert.equal(error?.field, 'spec.selector', 'without its selector it would apply to the whole namespace');
 });
 
 test('a boolean or number where text is required is refused with the correct spelling, as the API server refuses it', () => {

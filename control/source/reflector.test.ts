@@ -81,7 +81,7 @@ test('lists page by page, then follows what is added, changed and deleted', asyn
   const { server, reflector, names } = setUp();
   server.lists[0]?.(page([thing('a'), thing('x')], 'more'));
   await settle();
-  assert.equal(reflector.synced, false, 'half a list is none');
+  assert.equal(reflector.synced, false, 'half a list is not complete');
   assert.deepEqual(names(), []);
   server.lists[1]?.(page([thing('b')]));
   await settle();
@@ -120,7 +120,7 @@ test('after expired history (410) the state stays until the new list is complete
   assert.deepEqual(names(), ['a', 'b']);
   server.lists[1]?.(page([thing('b')]));
   await settle();
-  assert.deepEqual(names(), ['b'], 'what was deleted meanwhile goes');
+  assert.deepEqual(names(), ['b'], 'objects deleted meanwhile are removed');
   assert.deepEqual(changes, ['+a', '+b', '-a'], 'an unchanged object is not reported again');
   assert.deepEqual(errors, []);
   reflector.stop();
@@ -136,7 +136,7 @@ test('after errors of the API server requests are repeated, and the state is kep
   server.watches[0]?.end(new Error('connection reset'));
   await settle();
   assert.deepEqual(names(), ['a']);
-  assert.equal(server.watches[1]?.from, '10', 'the watch goes on where it was');
+  assert.equal(server.watches[1]?.from, '10', 'the watch resumes at its last version');
   assert.deepEqual(errors, ['500', 'connection reset']);
   reflector.stop();
 });
