@@ -55,11 +55,8 @@ const meshStrict: MeshSettingsObject = {
   spec: { mode: 'strict' },
 };
 
-/** What nodes are told: names of policies, and how each pod is dialed. */
-function resourcesOf(...objects: readonly MeshObject[]): {
-  policies: string[];
-  tunnels: Record<string, string>;
-} {
+/** The resources that nodes are sent: names of policies, and how each pod is dialed. */
+function resourcesOf(...objects: readonly MeshObject[]): { policies: string[]; tunnels: Record<string, string> } {
   const resources = [...compile(objects, settings).all()];
   return {
     policies: resources.flatMap((one) => (one.kind === 'policy' ? [one.value.key as string] : [])).sort(),
@@ -74,7 +71,7 @@ const policy: MeshObject = {
   spec: { action: 'ALLOW', rules: [{ from: [{ namespaces: ['shop'] }] }] },
 };
 
-test('in its first minute a namespace is permissive and its pods are dialed by tunnel once they are reported; policies are in force', () => {
+test('in its first enrollment a namespace is permissive and its pods are dialed by tunnel once reported; policies are in force', () => {
   const pods = [podOf('a', 'True'), podOf('bb', 'False'), podOf('ccc')];
   const own = podOf('dddd', undefined, { labels: strict });
   assert.deepEqual(resourcesOf(namespaceOf(enrollingCondition()), ...pods, own, policy), {
@@ -88,7 +85,7 @@ test('in its first minute a namespace is permissive and its pods are dialed by t
   assert.deepEqual(resourcesOf(namespaceOf(done), ...pods, own, policy), all);
 });
 
-test('a condition that says anything else, or none, opens nothing', () => {
+test('a namespace with any other condition, or without one, follows its labels', () => {
   const open = enrollingCondition();
   for (const condition of [
     undefined,
@@ -102,14 +99,12 @@ test('a condition that says anything else, or none, opens nothing', () => {
     const { policies, tunnels } = resourcesOf(namespaceOf(condition), podOf('a'));
     assert.deepEqual([policies, tunnels], [['shop/weft-strict-namespace'], { a: 'hbone' }]);
   }
-  // Pods that are in the mesh by their own labels have no first minute.
+  // Pods that are in the mesh by their own labels have no first enrollment.
   const own = podOf('a', undefined, { labels: strict });
-  assert.deepEqual(resourcesOf(namespaceOf(open, { 'weft.dev/mode': 'strict' }), own).tunnels, {
-    a: 'hbone',
-  });
+  assert.deepEqual(resourcesOf(namespaceOf(open, { 'weft.dev/mode': 'strict' }), own).tunnels, { a: 'hbone' });
 });
 
-test('the strict mode of the mesh waits at the first install, and for no namespace that comes later', () => {
+test('the strict mode of the mesh waits at the first install, but not for later namespaces', () => {
   const first = namespaceOf(enrollingCondition());
   assert.deepEqual(resourcesOf(meshStrict, first).policies, []);
   const other = (condition?: Condition): NamespaceObject => namespaceOf(condition, strict, {}, 'bank');
@@ -121,7 +116,7 @@ test('the strict mode of the mesh waits at the first install, and for no namespa
     ]);
 });
 
-test('a first minute begins only where nobody was in the mesh', () => {
+test('the first enrollment begins only if no pod of the namespace was in the mesh before', () => {
   const may = (namespace: NamespaceObject, pods: readonly PodObject[] = [], mesh = false): boolean =>
     mayBeginEnrolling(namespace, {
       namespaces: [namespace, namespaceOf(done, strict, {}, 'bank')],
@@ -129,11 +124,17 @@ test('a first minute begins only where nobody was in the mesh', () => {
       settings: mesh ? [meshStrict] : [],
     });
   assert.ok(may(namespaceOf()));
-  assert.ok(may(namespaceOf(undefined, { 'weft.dev/mesh': 'enabled' })), 'its tunnels too come one by one');
+  assert.ok(
+    may(namespaceOf(undefined, { 'weft.dev/mesh': 'enabled' })),
+    'its pods are enrolled one by one as well',
+  );
   assert.ok(may(namespaceOf(), [podOf('a', 'False'), podOf('b')]));
   const elsewhere = podOf('a', 'True', { namespace: 'bank' });
   assert.ok(may(namespaceOf(), [elsewhere]));
-  assert.ok(!may(namespaceOf(), [podOf('a', 'True')]), 'one of an earlier version has no condition');
+  assert.ok(
+    !may(namespaceOf(), [podOf('a', 'True')]),
+    'a namespace enrolled by an earlier version has no condition',
+  );
   assert.ok(!may(namespaceOf(done)));
   assert.ok(!may(namespaceOf(enrollingCondition())));
   assert.ok(!may(namespaceOf(undefined, {})));
@@ -143,7 +144,7 @@ test('a first minute begins only where nobody was in the mesh', () => {
   assert.ok(may(namespaceOf(undefined, strict, { 'weft.dev/first-enrollment': 'available' })));
 });
 
-test('waited for are pods that run, are meant to be in the mesh, are older than its first minute and are not reported', () => {
+test('strict mode waits for running, unreported pods of the mesh that are older than the first enrollment', () => {
   const namespace = namespaceOf(enrollingCondition());
   const pods = [
     podOf('waits'),
@@ -167,9 +168,9 @@ test('waited for are pods that run, are meant to be in the mesh, are older than 
   assert.equal(startedBefore([podOf('unknown')], sinceMs).length, 1);
 });
 
-test('it ends once all pods have been reported for a while, or at its deadline; what it waits for is said', () => {
+test('the first enrollment ends after all pods are reported, or at its deadline; its condition names the pods it waits for', () => {
   const progress = { unreported: [], settledMs: undefined, elapsedMs: 0 };
-  const said = (
+  const conditionWith = (
     more: Partial<EnrollmentProgress>,
     namespace = namespaceOf(enrollingCondition()),
   ): string[] => {
@@ -181,20 +182,20 @@ test('it ends once all pods have been reported for a while, or at its deadline; 
     return [status, reason, message];
   };
   const waiting = [podOf('a'), podOf('bb'), { ...podOf('c'), spec: { nodeName: 'node-a' } }];
-  assert.deepEqual(said({ unreported: waiting }), [
+  assert.deepEqual(conditionWith({ unreported: waiting }), [
     'False',
     'Enrolling',
-    'strict mode is pending: it waits for 3 pods (2 on node-a, 1 on node-bb), for 60 s at most; until then plaintext is taken',
+    'strict mode is pending: it waits for 3 pods (2 on node-a, 1 on node-bb), for 60 s at most; until then plaintext is accepted',
   ]);
-  assert.equal(said({ settledMs: settleMs - 1 })[0], 'False');
+  assert.equal(conditionWith({ settledMs: settleMs - 1 })[0], 'False');
   const inForce = 'in the mesh: strict mode is in force';
-  assert.deepEqual(said({ settledMs: settleMs }), ['True', 'Enrolled', inForce]);
-  assert.deepEqual(said({ unreported: waiting, elapsedMs: enrollMsMax }), [
+  assert.deepEqual(conditionWith({ settledMs: settleMs }), ['True', 'Enrolled', inForce]);
+  assert.deepEqual(conditionWith({ unreported: waiting, elapsedMs: enrollMsMax }), [
     'True',
     'DeadlineExceeded',
     inForce,
   ]);
-  assert.deepEqual(said({ unreported: waiting }, namespaceOf(done)), ['True', 'Enrolled', inForce]);
-  assert.deepEqual(said({ unreported: waiting }, namespaceOf()), ['True', 'Enrolled', inForce]);
+  assert.deepEqual(conditionWith({ unreported: waiting }, namespaceOf(done)), ['True', 'Enrolled', inForce]);
+  assert.deepEqual(conditionWith({ unreported: waiting }, namespaceOf()), ['True', 'Enrolled', inForce]);
   assert.equal(enrolledConditionNow(namespaceOf(done, {}), progress), undefined);
 });
