@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { pickFields } from './kinds.js';
+import { kindNames, kinds, pickFields } from './kinds.js';
 
 const pod = {
   metadata: {
@@ -72,4 +72,23 @@ test('EndpointSlices of the Kubernetes controller are left out; of others, only 
     { addresses: ['192.0.2.2'], ready: false },
   ]);
   assert.deepEqual(kept.ports, [{ port: 80 }]);
+});
+
+test('the table names a status function for every kind whose status the control plane writes', () => {
+  assert.deepEqual(
+    kindNames.filter((kind) => kinds[kind].status),
+    [
+      'Service',
+      'AccessPolicy',
+      'MeshSettings',
+      'ExternalService',
+      'Workload',
+      'GatewayClass',
+      'Gateway',
+      'HTTPRoute',
+      'GRPCRoute',
+      'TLSRoute',
+      'TCPRoute',
+    ],
+  );
 });

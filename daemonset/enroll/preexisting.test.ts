@@ -24,13 +24,13 @@ const subject = pod('web', '10.0.1.1', {
   excludeOutboundCidrs: [parseCidr('192.0.2.0/24')],
 });
 
-test('what came before capture is told from all that comes after it', () => {
+test('connections from before capture are told apart from later ones', () => {
   const older = [
     one('10.0.1.1', 40000, '10.0.2.1', 8080),
     one('10.0.1.1', 8080, '10.0.2.1', 40000),
     one('fd00::1', 8080, 'fd00::2', 40000),
   ];
-  const carried = one('10.0.1.1', 40001, '10.0.1.2', 8080);
+  const kernelFlow = one('10.0.1.1', 40001, '10.0.1.2', 8080);
   const later = [
     one('127.0.0.1', 40000, '127.0.0.1', 8080),
     one('::1', 40000, '::1', 8080),
@@ -42,10 +42,10 @@ test('what came before capture is told from all that comes after it', () => {
     one('10.0.1.1', 9090, '10.0.3.1', 40000),
     one('10.0.1.1', 40004, '10.0.3.1', 3306),
     one('10.0.1.1', 40005, '192.0.2.7', 443),
-    carried,
+    kernelFlow,
   ];
   assert.deepEqual(
-    preexistingOf([...later, ...older], subject, new Set([7]), new Set([carried.cookie])),
+    preexistingOf([...later, ...older], subject, new Set([7]), new Set([kernelFlow.cookie])),
     older,
   );
 });

@@ -250,7 +250,7 @@ test('a condition tells whether a policy is in force; an invalid policy that the
   await assert.rejects(apply(policy('10.0.0.0/99')), /cidrs\[0\]/);
   await apply(policy('1::2::3/64'));
   await until('the policy is not accepted', 15_000, async () => (await condition('status')) === 'False');
-  assert.match(await condition('message'), /1::2::3.* what it selects is closed/);
+  assert.match(await condition('message'), /1::2::3.* all traffic to what it selects is denied/);
   assert.equal(await condition('observedGeneration'), '2');
   await apply(policy('10.0.0.0/16'));
   await until('the policy is accepted again', 15_000, async () => (await condition('status')) === 'True');
@@ -292,7 +292,7 @@ spec: { action: ALLOW, selector: { matchLabels: { app: a } }, rules: [{ from: [{
         ...['-o', 'jsonpath={.items[*].message}'],
       );
     await until('an event is written', 15_000, events);
-    assert.match(await events(), /notCidrs: .*1::2::3.*what it selects is closed/);
+    assert.match(await events(), /notCidrs: .*1::2::3.*all traffic to what it selects is denied/);
     await kubectl('-n', 'shop', 'delete', 'accesspolicy', 'never');
     await until('the policy is removed', 15_000, () => !told.has('shop/never'));
   } finally {

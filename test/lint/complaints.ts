@@ -3,8 +3,8 @@ import { ESLint, type Linter } from 'eslint';
 import { projectRoot } from '../../native/index.js';
 
 /**
- * Messages of one ESLint rule for `code`, as if it stood in `file` (from the project's root). `options`: of the rule, in place
- * of the project's.
+ * Messages of one ESLint rule for `code`, linted as the content of `file` (path from the project's root). `options`: options of the rule,
+ * replacing the project's.
  */
 export async function complaints(
   ruleId: string,

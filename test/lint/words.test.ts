@@ -24,12 +24,12 @@ test('a name with a retired word fails the build, and the message names the fiel
     assert.equal((await complaints(words, 'src/x/x.ts', code, strict)).length, 1, code);
 });
 
-test('the name of a file and of its folder counts', async () => {
+test('retired words in the names of a file and its folders fail, too', async () => {
   assert.equal((await complaints(words, 'control/compile/told.ts', '', strict)).length, 1);
   assert.equal((await complaints(words, 'daemonset/carried/row.ts', '', strict)).length, 1);
 });
 
-test('ordinary English, names of others and keys of objects pass', async () => {
+test('ordinary English, names from other packages and object keys pass', async () => {
   for (const code of [
     '// The control plane is told, and carries the note away.',
     'const retold = 1, embed = 2, factory = 3;',
@@ -42,12 +42,12 @@ test('ordinary English, names of others and keys of objects pass', async () => {
     assert.deepEqual(await complaints(words, 'src/x/x.ts', code, strict), [], code);
 });
 
-test('words that are retired in one room alone are refused there alone', async () => {
+test('a word that is retired in one folder fails only there', async () => {
   assert.equal((await complaints(words, 'daemonset/x.ts', 'const note = 1;', strict)).length, 1);
   assert.equal((await complaints(words, 'control/x.ts', 'function narrow() {}', strict)).length, 1);
 });
 
-test('a file above 500 lines has to say why in its first comment', async () => {
+test('a file of more than 500 lines needs a reason in its first comment', async () => {
   const rule = 'weft/file-length';
   const lines = (count: number): string => 'export {};\n'.repeat(count);
   assert.deepEqual(await complaints(rule, 'src/x/x.ts', lines(500)), []);
