@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the eBPF objects into bpf/build, only what changed.
+# Builds the eBPF objects into bpf/build. An object is rebuilt only if a source is newer.
 set -euo pipefail
 cd "$(dirname "$0")"
 mkdir -p build

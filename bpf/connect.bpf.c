@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
- * connect(): which connections of enrolled pods go to the agent, and what the application sees of it.
- * getpeername() (which accept() runs too): the address dialled, the true client.
+ * connect(): decides which connections of enrolled pods go to the agent.
+ * getpeername() (accept() runs the same hook): shows the application the address it dialed, or the true client.
  */
 #include "lib/flow.h"
 #include "lib/verdict.h"
@@ -39,7 +39,7 @@ static __always_inline int excluded(__u64 cookie, const struct weft_ip *ip, __be
 
 static __always_inline enum outcome leave(struct bpf_sock *sk, __u32 reason)
 {
-	/* A socket that is dialled again after AF_UNSPEC must not keep its former destination. */
+	/* A socket that connects again after AF_UNSPEC must not keep its former destination. */
 	struct weft_sock *state = sk ? bpf_sk_storage_get(&weft_sock, sk, 0, 0) : 0;
 	if (state)
 		state->kind = WEFT_SOCK_NONE;
@@ -57,8 +57,8 @@ static __always_inline enum outcome refuse(__u32 reason, __u64 cookie, const str
 }
 
 /*
- * Where the kernel may carry it alone: entered in the live table before anything else happens, so that no
- * change of policy can miss it. A socket that never gets as far as a SYN loses its entry when it is closed (sockops.bpf.c).
+ * Begins a kernel flow if a verdict allows it. The flow is entered in weft_live before anything else happens, so no policy
+ * change can miss it. If the socket never sends a SYN, its entry is removed when it is closed (sockops.bpf.c).
  */
 static __always_inline int begin_kernel_flow(struct bpf_sock_addr *ctx, struct weft_sock *state, __u64 source,
 				 const struct target *to)
@@ -86,7 +86,7 @@ static __always_inline int begin_kernel_flow(struct bpf_sock_addr *ctx, struct w
 	long error = bpf_map_update_elem(&weft_live, &id, &live, BPF_NOEXIST);
 	if (error)
 		__sync_fetch_and_sub(&share->live, 1);
-	/* The same socket has failed to connect before: its entry is counted. */
+	/* The same socket failed to connect before: its entry is already counted. */
 	if (error == -EEXIST)
 		error = bpf_map_update_elem(&weft_live, &id, &live, BPF_EXIST);
 	if (error) {
@@ -99,7 +99,7 @@ static __always_inline int begin_kernel_flow(struct bpf_sock_addr *ctx, struct w
 	return 1;
 }
 
-/* Whether a socket is bound to an address that is not its pod's: as root a pod may bind to any. */
+/* Whether a socket is bound to an address that is not its pod's: as root, a pod may bind to any address. */
 static __always_inline int bound_elsewhere(__u64 cookie, const struct weft_ip *bound)
 {
 	if (ip_is_zero(bound) || (ip_is_v4(bound) && ip_word(bound, 3) == 0))
@@ -112,8 +112,8 @@ static __always_inline int bound_elsewhere(__u64 cookie, const struct weft_ip *b
 }
 
 /*
- * Decides for one connect(); on REDIRECT `to` is the agent's listener, on KERNEL the destination itself. `bound`: the socket's
- * own address so far, zero for any.
+ * Decides for one connect(). On REDIRECT `to` is the agent's listener, on KERNEL the destination itself. `bound`: the address
+ * that the socket is bound to, zero for any.
  */
 static __always_inline enum outcome decide(struct bpf_sock_addr *ctx, const struct weft_ip *ip,
 					   const struct weft_ip *bound, struct target *to)
@@ -150,7 +150,7 @@ static __always_inline enum outcome decide(struct bpf_sock_addr *ctx, const stru
 	to->port = port;
 	to->picked = 0;
 	const struct weft_ip *client = ip_is_v4(ip) ? &pod->ip4 : &pod->ip6;
-	/* Of a socket with a foreign address the agent makes one that has the pod's own. */
+	/* A socket bound to a foreign address goes to the agent, which connects from the pod's own address. */
 	if ((pod->flags & WEFT_POD_KERNEL) && pick_endpoint(to, client) && !bound_elsewhere(cookie, bound) &&
 	    begin_kernel_flow(ctx, state, cookie, to))
 		return KERNEL;
@@ -164,7 +164,7 @@ static __always_inline enum outcome decide(struct bpf_sock_addr *ctx, const stru
 	__u64 *until = bpf_map_lookup_elem(&weft_negative, &failed);
 	if (until && bpf_ktime_get_ns() < *until)
 		return refuse(WEFT_REFUSED_NEGATIVE, cookie, ip, port, ECONNREFUSED);
-	/* What the agent's own choice would be must not shift the balance: it is told what was picked here. */
+	/* The handoff record passes the picked endpoint to the agent: a second choice there would shift the balance. */
 	state->chosen_port = to->picked ? to->port : 0;
 	state->chosen = to->ip;
 	to->ip = ip_is_v4(ip) ? pod->ip4 : pod->ip6;
@@ -214,8 +214,8 @@ int weft_connect6(struct bpf_sock_addr *ctx)
 }
 
 /*
- * The peer that the application shall see, or 0. accept() can run before PASSIVE_ESTABLISHED has moved
- * the handoff record into the socket's storage; then the record is still in its map.
+ * Finds the peer address to show the application; returns 0 for the real one. accept() can run before PASSIVE_ESTABLISHED
+ * has moved the handoff record into the socket's storage; then the record is still in weft_notes.
  */
 static __always_inline int shown_peer(struct bpf_sock_addr *ctx, const struct weft_ip *real, struct weft_ip *ip,
 				      __be16 *port)
@@ -255,7 +255,7 @@ int weft_peername4(struct bpf_sock_addr *ctx)
 {
 	struct weft_ip ip, real = ip_from4(ctx->user_ip4);
 	__be16 port;
-	/* A v6 client cannot be shown in a v4 sockaddr: the true socket address stays. */
+	/* An IPv6 client does not fit an IPv4 sockaddr: the real peer address stays. */
 	if (shown_peer(ctx, &real, &ip, &port) && ip_is_v4(&ip)) {
 		ctx->user_ip4 = ip_word(&ip, 3);
 		ctx->user_port = port;
@@ -279,8 +279,8 @@ int weft_peername6(struct bpf_sock_addr *ctx)
 }
 
 /*
- * connect() of an MPTCP socket meets the hooks as its subflow, so getpeername() could not be restored and
- * further subflows are made by the kernel, past every hook. Applications fall back to TCP on this error.
+ * Refuses MPTCP. On connect() of an MPTCP socket the hooks see its subflow, so getpeername() could not be restored, and the
+ * kernel creates further subflows past every hook. Applications fall back to TCP on this error.
  */
 SEC("cgroup/sock_create")
 int weft_sock_create(struct bpf_sock *ctx)

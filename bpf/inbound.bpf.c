@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
- * sk_lookup: what arrives for a pod. One instance per pod, since the hook is not told whose namespace it
- * runs in: the cookie stands in read-only data.
+ * sk_lookup: connections that arrive at a pod. The hook's context does not identify the network namespace, so each pod has
+ * its own instance of the program, with the namespace cookie in read-only data.
  */
 #include "lib/event.h"
 #include "lib/ip.h"
@@ -22,7 +22,7 @@ static __always_inline int drop(const struct arrival *a, __u32 reason)
 	return SK_DROP;
 }
 
-/* Without a listener the connection is dropped, never passed to whoever sits on the port. */
+/* Without a listener of the agent the connection is dropped, never passed to another socket on that port. */
 static __always_inline int steer(struct bpf_sk_lookup *ctx, const struct arrival *a, __u32 listener, __u32 reason)
 {
 	struct weft_listener_key key = { .cookie = pod_cookie, .listener = listener };
@@ -53,7 +53,7 @@ int weft_inbound(struct bpf_sk_lookup *ctx)
 	a.key.sport = (__be16)ctx->remote_port;
 	a.key.dport = bpf_htons(a.port);
 
-	/* The kernel drops loopback addresses that come by any other device. */
+	/* The kernel drops loopback addresses that arrive on any other device. */
 	if (ctx->ingress_ifindex == LOOPBACK_IFINDEX && ip_is_loopback(&a.key.saddr) && ip_is_loopback(&a.key.daddr))
 		return SK_PASS;
 	struct weft_note *record = bpf_map_lookup_elem(&weft_notes, &a.key);
@@ -69,7 +69,7 @@ int weft_inbound(struct bpf_sk_lookup *ctx)
 		return drop(&a, WEFT_DROPPED_AGENT_PORT);
 	}
 	if (record && record->kind == WEFT_HANDOFF_VERDICT) {
-		/* Between connect() and here the policy may have changed. */
+		/* The policy may have changed since connect(). */
 		struct weft_local *local = bpf_map_lookup_elem(&weft_local, &a.key.daddr);
 		if (!local || local->epoch != record->epoch)
 			return drop(&a, WEFT_DROPPED_STALE_VERDICT);

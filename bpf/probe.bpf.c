@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-/* Sends what one socket writes to another's receive queue: native/src/probe.cc looks whom the kernel charges for it. */
+/* Redirects one socket's writes to another's receive queue: native/src/probe.cc tests which socket the kernel charges. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

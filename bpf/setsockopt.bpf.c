@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
- * setsockopt(): what does not go together with a socket that is spliced. Set beforehand, the connection stays on TCP; set
- * on one that is spliced already, it is refused as a kernel without it would, or the connection goes back to TCP.
+ * setsockopt(): options that are incompatible with splicing. If one is set before the connection is established, the
+ * connection stays on TCP. If one is set on a spliced connection, it is refused as by a kernel without the option, or the
+ * connection goes back to TCP.
  */
 #include "lib/maps.h"
 
@@ -36,10 +37,10 @@ int weft_setsockopt(struct bpf_sockopt *ctx)
 	__u64 cookie = bpf_get_netns_cookie(ctx);
 	if (!sk)
 		return 1;
-	/* In a generation that another one has taken over from there are no pods, but connections that it carries. */
+	/* A generation that another one took over from has no pods left, but may still have kernel flows. */
 	if (bpf_map_lookup_elem(&weft_pods, &cookie)) {
 		struct weft_sock *made = bpf_sk_storage_get(&weft_sock, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-		/* A listener hands this on to what it accepts. */
+		/* Sockets accepted from a listener inherit this. */
 		if (made)
 			made->flags |= WEFT_SOCK_UNSPLICED;
 	}
@@ -48,7 +49,7 @@ int weft_setsockopt(struct bpf_sockopt *ctx)
 	struct weft_live *live = bpf_map_lookup_elem(&weft_live, &id);
 	if (!live || !(live->flags & WEFT_LIVE_SPLICED))
 		return 1;
-	/* TLS in the kernel and completions of zero-copy writes know nothing of the splice: applications do without them. */
+	/* Kernel TLS and zero-copy completions do not work on spliced sockets; applications fall back on these errors. */
 	if (ctx->level == SOL_TCP && ctx->optname == TCP_ULP)
 		return deny(ENOENT);
 	if (ctx->level == SOL_SOCKET && ctx->optname == SO_ZEROCOPY)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
- * The life of a connection: its handoff record is written before the SYN leaves and removed at establishment or close. Where
- * the kernel carries the connection, both ends are joined (splice.bpf.c) and its end is reported.
+ * sockops: the life of a connection. The handoff record is written before the SYN leaves and removed at establishment or
+ * close. For a kernel flow, both ends are entered in the sockhash (splice.bpf.c) and the end of the flow is reported.
  */
 #include "lib/flow.h"
 #include "lib/node.h"
@@ -13,8 +13,9 @@
 #define TCP_LAST_ACK 9
 
 /*
- * While connect() is another build's, whose handoff records and live table are its own: this build already decides about
- * arrivals, by the same verdicts, and the other build's programs go on to carry the connection.
+ * The handoff record during a takeover. Another build's programs still handle connect(), with their own handoff records and
+ * weft_live. This build's sk_lookup already decides about arrivals, by the same verdicts, so it needs a record here. The
+ * kernel flow itself stays with the other build's programs.
  */
 static __always_inline int handoff_of_takeover(struct weft_note_key *key, struct weft_note *record)
 {
@@ -30,8 +31,8 @@ static __always_inline int handoff_of_takeover(struct weft_note_key *key, struct
 }
 
 /*
- * Whether an address is the source pod's. As root a pod may bind its sockets to any address; a record under another pod's would
- * replace that pod's own, and its connection would be joined to this socket.
+ * Whether an address belongs to the pod. As root, a pod may bind its sockets to any address. A handoff record under another
+ * pod's address would replace that pod's record, and that pod's connection would be joined to this socket.
  */
 static __always_inline int own_address(__u64 cookie, const struct weft_ip *ip)
 {
@@ -42,8 +43,9 @@ static __always_inline int own_address(__u64 cookie, const struct weft_ip *ip)
 enum moment { BEGINS, ENDS };
 
 /*
- * What the destination's sk_lookup shall know of the connection that this socket begins; 0 for nothing. At its end the same
- * key is found whatever has happened to the pod meanwhile: a record that stays would be let through again.
+ * Computes the handoff record of this socket's connection, for the destination's sk_lookup; returns 0 if it needs none.
+ * At ENDS the key is the same whatever has happened to the pod meanwhile: a record left behind would let a later connection
+ * pass.
  */
 static __always_inline int handoff_of(struct bpf_sock_ops *ctx, struct weft_note_key *key, struct weft_note *record,
 				    enum moment moment)
@@ -73,7 +75,7 @@ static __always_inline int handoff_of(struct bpf_sock_ops *ctx, struct weft_note
 		if (!live)
 			return 0;
 		if (moment == BEGINS && !own_address(record->source, &key->saddr)) {
-			/* It arrives as what it is: plaintext of an address that proves nothing. */
+			/* Without a record the destination treats the connection as plaintext without an identity. */
 			state->kind = WEFT_SOCK_NONE;
 			state->live = 0;
 			flow_remove(id, record->source);
@@ -122,7 +124,7 @@ static __always_inline int wants_splice(__u64 cookie)
 	return pod && (pod->flags & WEFT_POD_SPLICE);
 }
 
-/* Both pods have to want it, but for the ports that the destination names; and nothing is where the node says so. */
+/* Both pods must have WEFT_POD_SPLICE, the node must allow splicing, and the destination must not exclude the port. */
 static __always_inline int may_splice(const struct weft_live *live)
 {
 	if (!wants_splice(live->source) || !wants_splice(live->destination))
@@ -135,7 +137,7 @@ static __always_inline int may_splice(const struct weft_live *live)
 	return !bpf_map_lookup_elem(&weft_bypass_port, &off);
 }
 
-/* One end of a kernel flow is established: `side` 0 is the client's. */
+/* One end of a kernel flow is established. `side`: 0 for the client's end, 1 for the server's. */
 static __always_inline void on_flow_established(struct bpf_sock_ops *ctx, __u64 id, __u32 flags, struct weft_note_key *key,
 				       int side)
 {
@@ -155,7 +157,7 @@ static __always_inline void on_flow_established(struct bpf_sock_ops *ctx, __u64 
 	struct bpf_sock *sk = ctx->sk;
 	if (!sk)
 		return;
-	/* Last: sk_msg redirects to an end only once its address is known. */
+	/* Written last: sk_msg redirects to an end only if sock[] is set. */
 	live->sock[side] = (__u64)bpf_skc_to_tcp_sock(sk);
 	__sync_fetch_and_or(&live->flags, WEFT_LIVE_SPLICED);
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_RTT_CB_FLAG);
@@ -163,8 +165,8 @@ static __always_inline void on_flow_established(struct bpf_sock_ops *ctx, __u64 
 }
 
 /*
- * Bytes went by TCP and were acknowledged: the moment to take a connection out whose ends block. Only one that never
- * spliced a byte: what waits in a socket's spliced queue is lost when it leaves the sockhash.
+ * TCP acknowledged bytes: a flow with a blocking end is taken out of the sockhash here. Only a flow that never spliced a
+ * byte leaves: removal from the sockhash discards the bytes queued in a socket's spliced queue.
  */
 static __always_inline void on_round_trip(struct bpf_sock_ops *ctx)
 {
@@ -202,7 +204,7 @@ static __always_inline void on_established(struct bpf_sock_ops *ctx)
 	on_flow_established(ctx, id, flags, &key, 0);
 }
 
-/* The application's accepted socket gets its true client, then the record is not needed any more. */
+/* Copies the true client from the handoff record to the accepted socket's storage, then removes the record. */
 static __always_inline void on_accept(struct bpf_sock_ops *ctx)
 {
 	struct weft_note_key key = { .cookie = bpf_get_netns_cookie(ctx) };
@@ -229,7 +231,7 @@ static __always_inline void on_accept(struct bpf_sock_ops *ctx)
 			state->chosen_port = record->chosen_port;
 			state->live = id;
 			flags = state->flags;
-			/* The agent reads what was dialed from its accepted socket: its own queue holds no records. */
+			/* The agent reads the dialed address from the storage of its accepted socket. */
 			state->kind = kind == WEFT_HANDOFF_CAPTURED ? WEFT_SOCK_DIALED :
 				      kind == WEFT_HANDOFF_OWN ? WEFT_SOCK_ACCEPTED :
 							      WEFT_SOCK_KERNEL_ACCEPTED;
@@ -245,8 +247,9 @@ static __always_inline void on_accept(struct bpf_sock_ops *ctx)
 }
 
 /*
- * What an end sent by TCP, from its sequence numbers: splice.bpf.c does not see writes that began before establishment,
- * nor tells apart those that were only tried. bytes_acked is near enough to say which of the values 4 GB apart it is.
+ * Bytes that an end sent over TCP, from its sequence numbers: splice.bpf.c does not see writes that began before
+ * establishment, and also counts writes that failed. Sequence numbers wrap at 4 GiB; bytes_acked is close enough to select
+ * the right multiple.
  */
 static __always_inline __u64 by_tcp(struct bpf_sock_ops *ctx, const struct weft_live *live, int side)
 {
@@ -261,7 +264,7 @@ static __always_inline __u64 by_tcp(struct bpf_sock_ops *ctx, const struct weft_
 	return acked + (__s64)(__s32)(sent - (__u32)acked);
 }
 
-/* A kernel flow changes its state; it is over when every end that was open is closed. */
+/* The TCP state of one end of a kernel flow changed. The flow ends when every end that was open is closed. */
 static __always_inline void on_flow_state(struct bpf_sock_ops *ctx, const struct weft_sock *state)
 {
 	__u64 id = state->live;
@@ -282,7 +285,7 @@ static __always_inline void on_flow_state(struct bpf_sock_ops *ctx, const struct
 	live->sock[side] = 0;
 	__u32 before = __sync_fetch_and_or(&live->flags, closed);
 	__u32 flags = before | closed;
-	/* Only one of two ends that close at once sees the other's mark and not its own. */
+	/* If both ends close at once, only one of them sees both marks. */
 	if ((flags & WEFT_LIVE_CLIENT_CLOSED) &&
 	    ((flags & WEFT_LIVE_SERVER_CLOSED) || !(flags & WEFT_LIVE_SERVER_OPEN))) {
 		flow_report_end(live);
@@ -328,8 +331,8 @@ int weft_sockops(struct bpf_sock_ops *ctx)
 }
 
 /*
- * A socket that was entered in the live table at connect() and never got as far as a SYN changes no state: its entry goes when
- * the application closes it.
+ * A socket that was entered in weft_live at connect() and never sent a SYN has no state change. Its entry is removed when the
+ * application closes the socket.
  */
 SEC("cgroup/sock_release")
 int weft_sock_release(struct bpf_sock *ctx)
@@ -342,8 +345,8 @@ int weft_sock_release(struct bpf_sock *ctx)
 }
 
 /*
- * Never read: clang describes in BTF only the types that a variable has, and all of them are wanted: by the layout test, and
- * by a later build that reads what this one left (this object makes the maps).
+ * Never read. clang emits BTF only for types that a variable uses. The layout test needs all of them, and so does a later
+ * build that reads the maps this one left (this object creates the maps).
  */
 const volatile struct {
 	struct weft_event event;

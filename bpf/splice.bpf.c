@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
- * sk_msg: what one end of a kernel flow writes goes straight to the other's receive queue. The queue has no
- * back-pressure of its own, so it is used only while little waits in it; beyond that the bytes go by TCP, which has.
+ * sk_msg: redirects the writes of one end of a kernel flow to the other end's receive queue. That queue has no back-pressure,
+ * so it is used only while it holds few bytes; beyond the limit the bytes go over TCP, which has back-pressure.
  */
 #include "lib/flow.h"
 #include "lib/node.h"
 #include <bpf/bpf_core_read.h>
 
-/* As the kernel has them; CO-RE finds the fields. */
+/* Parts of the kernel's structs; CO-RE relocates the fields. */
 struct file___w {
 	unsigned int f_flags;
 } __attribute__((preserve_access_index));
@@ -44,8 +44,8 @@ struct tcp_sock___w {
 enum blocking { WAITS_NOT, MAY_WAIT, NOT_ACCEPTED };
 
 /*
- * Whether calls on a socket may wait. The kernel's recvmsg() for sockets in a sockhash answers EAGAIN to a waiting reader
- * whom a signal or free space in the send buffer wakes: applications that do not block expect that, others fail.
+ * Whether calls on a socket may block. For a socket in a sockhash, the kernel's recvmsg() returns EAGAIN to a blocked reader
+ * that is woken by a signal or by free space in the send buffer. Non-blocking applications expect EAGAIN; others fail.
  */
 static __always_inline enum blocking waits(__u64 sock)
 {
@@ -56,16 +56,16 @@ static __always_inline enum blocking waits(__u64 sock)
 }
 
 /*
- * Whether that many bytes may wait for a reader: up to its own limit, and while all that TCP of this kernel holds is below
- * the node's, by the kernel's own count, of which redirected bytes are part (each CPU may be 1 MiB ahead of it). A count
- * of our own would be a guess: no program runs when a reader takes bytes.
+ * Whether `waiting` bytes may be queued for a reader. Two limits apply: bytes per reader, and pages of TCP memory of the whole
+ * kernel. The second uses the kernel's own counter, which includes redirected bytes (each CPU may be 1 MiB ahead of it). A
+ * separate counter would be inexact: no program runs when a reader takes bytes.
  */
 static __always_inline int room(__u64 sock, __u64 waiting)
 {
 	if (waiting > node_slot(WEFT_NODE_SPLICE_MAX))
 		return 0;
 	void *held = BPF_CORE_READ((struct sock___w *)sock, __sk_common.skc_prot, memory_allocated);
-	/* Below zero, when the CPUs' own shares are ahead of it. */
+	/* The counter is negative when the per-CPU reserves are ahead of it. */
 	__s64 pages;
 	if (bpf_probe_read_kernel(&pages, sizeof(pages), held))
 		return 0;
@@ -101,13 +101,13 @@ int weft_splice(struct sk_msg_md *msg)
 		return SK_PASS;
 	if (!node_slot(WEFT_NODE_SPLICE_BLOCKING)) {
 		enum blocking here = waits(own), there = waits(peer);
-		/* Between accept() and its fcntl() a server's socket seems to block: the first message does not count. */
+		/* Between accept() and fcntl() a server's socket looks blocking: the first message does not set the flag. */
 		if (here == MAY_WAIT || (there == MAY_WAIT && !first))
 			__sync_fetch_and_or(&live->flags, WEFT_LIVE_BLOCKING);
 		if (here != WAITS_NOT || there != WAITS_NOT)
 			return SK_PASS;
 	}
-	/* The reader empties its spliced queue before its TCP queue: nothing may overtake bytes that went by TCP. */
+	/* The reader drains its spliced queue before its TCP queue: no spliced byte may overtake bytes sent over TCP. */
 	__u32 sent = BPF_CORE_READ((struct tcp_sock___w *)own, write_seq);
 	__u32 read = BPF_CORE_READ((struct tcp_sock___w *)peer, copied_seq);
 	if (sent != read)
@@ -120,7 +120,7 @@ int weft_splice(struct sk_msg_md *msg)
 		}
 		return SK_PASS;
 	}
-	/* An end that is gone is not found, and without a redirect SK_PASS is TCP. */
+	/* If the other end is closed, the lookup fails and there is no redirect: SK_PASS then sends over TCP. */
 	if (bpf_msg_redirect_hash(msg, &weft_ends, &to, BPF_F_INGRESS) == SK_PASS) {
 		if (side)
 			__sync_fetch_and_add(&live->spliced[1], size);

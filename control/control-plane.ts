@@ -1,4 +1,4 @@
-/** The control plane: a registry in, discovery and certificates out. This file wires its parts. */
+/** The control plane: it reads objects from a source, and serves discovery and certificates. This file wires its parts. */
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import type { KubeConfig } from '@kubernetes/client-node';
@@ -40,35 +40,35 @@ export interface ControlOptions {
   readonly state: string;
   /** ADDR:PORT */
   readonly listen: string;
-  /** ADDR:PORT for Prometheus; absent: nowhere. */
+  /** ADDR:PORT for Prometheus; absent: metrics are not served. */
   readonly metricsListen?: string;
-  /** A file: who shows what is in it may read metrics with names from elsewhere. */
+  /** A file with a token: remote clients that present it may read metrics with object names. */
   readonly metricsToken?: string;
   readonly trustDomain: string;
-  /** Whose policies apply to the whole mesh, of manifests; on Kubernetes it is the control plane's own. */
+  /** With manifests, the namespace whose policies apply to the whole mesh; on Kubernetes it is the control plane's own namespace. */
   readonly rootNamespace?: string;
   /** Unenrolls every pod. */
   // eslint-disable-next-line weft/retired-words -- The name of the CLI flag, which users have.
   readonly enrolNone?: boolean;
-  /** Lifetime of workload certificates; what the node asks for where absent. */
+  /** Lifetime of workload certificates in seconds; absent: the lifetime that the node requests. */
   readonly certTtlS?: number;
 }
 
 export interface KubernetesOptions {
   readonly config: KubeConfig;
-  /** Of the control plane itself. */
+  /** The control plane's own namespace. */
   readonly namespace: string;
-  /** Where the CA's keys are kept. */
+  /** The Secret with the CA's keys. */
   readonly caSecret: string;
   /** The agents' service account, in the same namespace. */
   readonly agentAccount: string;
-  /** Of this replica, in the Lease. */
+  /** Name of this replica in the Lease. */
   readonly identity: string;
-  /** DNS name that nodes reach this by. */
+  /** DNS name by which nodes reach the control plane. */
   readonly serverName: string;
-  /** How waypoints are made; absent: by others. */
+  /** Defaults of the objects that are created for waypoints; absent: the control plane creates none. */
   readonly waypoint?: WaypointDefaults;
-  /** Of strict mode while pods of a namespace are enrolled for the first time; `available` where absent. */
+  /** Behavior of strict mode while a namespace's pods are enrolled for the first time; absent: `available`. */
   readonly firstEnrollment?: 'available' | 'closed';
 }
 
@@ -77,14 +77,17 @@ export interface RunningControl {
   close(): Promise<void>;
 }
 
-/** In the state directory: objects that are not in force as they are written, and why. `weft status` reads it. */
+/** File of the state directory that lists objects that are not in force as written, and why. `weft status` reads it. */
 const problemsFile = 'problems.json';
-/** Of the control plane's Service, for nodes and waypoints. */
+/** Port of the control plane's Service, for nodes and waypoints. */
 const servicePort = 15012;
 /** With files, an uninstall releases the pods this long after the start. */
 const releaseDelayMs = 5_000;
 
-/** Resolves once nodes are served. Errors: WEFT_LISTEN, WEFT_CA_KEY, WEFT_SOURCE_MISSING, those of the API server. */
+/**
+ * Starts the control plane. Resolves once nodes are served. Errors: WEFT_LISTEN, WEFT_CA_KEY, WEFT_SOURCE_MISSING, WEFT_SOURCE_UNREADABLE,
+ * and those of the API server.
+ */
 export async function runControl(options: ControlOptions): Promise<RunningControl> {
   const log = pino({ name: 'weft-control' }, pino.destination(2));
   const { kubernetes } = options;
@@ -136,7 +139,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
       onReport: (node, report) => leaderTasks?.onReport(node, report),
       stale: () => {
         const kind = source instanceof KubernetesSource ? source.staleKind() : undefined;
-        return kind === undefined ? undefined : `the API server says nothing of ${kind}s`;
+        return kind === undefined ? undefined : `the API server has sent no updates of ${kind}s`;
       },
       onRefused: (reason) => metrics.callsRefused.inc({ reason }),
       onLimit,
@@ -166,7 +169,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
         ...logged(log, () => leaderTasks?.changed()),
       })
     : fileSource(options, publisher, log);
-  // Objects first: a node that connects must never be sent an empty mesh.
+  // The source starts before the server: a node that connects must never be sent an empty mesh.
   await source.start();
   await first?.start();
   if (kubernetes && source instanceof KubernetesSource)
@@ -220,7 +223,7 @@ export async function runControl(options: ControlOptions): Promise<RunningContro
   };
 }
 
-/** The CA, of the state directory or of the Secret. The first replica makes its keys. */
+/** Opens the CA from the state directory or from the Secret. The first replica creates the keys. */
 async function openAuthority({
   kubernetes,
   state,
@@ -237,7 +240,7 @@ async function openAuthority({
   return { ca, store };
 }
 
-/** Join tokens are verified here. The API server reviews all other tokens. */
+/** Authenticates tokens: join tokens are verified here, and the API server reviews all others. */
 function tokenAuthentication(
   { kubernetes, state }: ControlOptions,
   isWaypoint: (name: WaypointName) => boolean,
@@ -276,7 +279,7 @@ function hostsOf({ listen, kubernetes }: ControlOptions) {
   };
 }
 
-/** The log of the Kubernetes source. @param onRefused the status of an object has to be written */
+/** Log callbacks of the Kubernetes source. @param onRefused called when the status of an object must be written */
 const logged = (
   log: Logger,
   onRefused: () => void,
@@ -290,7 +293,7 @@ const logged = (
     onRefused();
   },
   onWatchError: (kind, why, retryInMs) =>
-    log.warn({ kind, why, retryInMs }, 'the API server was not heard; what is known stays in force'),
+    log.warn({ kind, why, retryInMs }, 'watching the API server failed; the last known state stays in force'),
 });
 
 function fileSource(options: ControlOptions, publisher: Publisher, log: Logger): FileSource {
@@ -298,7 +301,7 @@ function fileSource(options: ControlOptions, publisher: Publisher, log: Logger):
   const writeProblems = (): void => {
     const problems = [
       ...source.problems.map(fileErrorText),
-      // A key that nothing is protected by is in the log and in `weft check -f` alone.
+      // Problems of keys that protect nothing are only in the log and in `weft check -f`.
       ...[...settingProblems.all()].filter(isUnprotected).map(problemLine),
       ...[...compiler.problems()].map(([key, { message }]) => `${key}: ${message}`),
       ...unenforced(compiler),

@@ -1,4 +1,4 @@
-/** What must be compiled again when objects change: each kind names its dependents (control/kinds). Pure. */
+/** Finds what must be recompiled when objects change. Each kind names its dependents (control/kinds). Pure. */
 import type { WaypointName } from './compile/waypoints.js';
 import type { Recompile } from './kinds/kind.js';
 import { kinds } from './kinds/kinds.js';
@@ -7,11 +7,11 @@ import type { MeshObject, ServiceObject } from './objects/objects.js';
 import type { ObjectChange, Registry } from './registry/registry.js';
 
 export interface Affected {
-  /** Every object of the registry; `objects` is of no meaning then. */
+  /** Whether every object of the registry must be recompiled. `objects` has no meaning then. */
   readonly everything: boolean;
-  /** Objects to compile again, the changed ones included; deleted ones are not. */
+  /** Objects to recompile, including the changed ones, without the deleted ones. */
   readonly objects: Map<ObjectKey, MeshObject>;
-  /** Objects whose claims may count otherwise than before. The claim index finds out whose compiled form changes by it. */
+  /** Objects whose claims may count in other namespaces than before. The claim index finds the objects whose compiled form changes. */
   readonly claims: ReadonlySet<MeshObject>;
 }
 
@@ -34,7 +34,7 @@ export function affectedBy(changes: readonly ObjectChange[], registry: Registry)
     if (change.now) objects.set(change.key, change.now);
     kinds[change.kind].dependents?.(change, registry, recompile);
   }
-  // One pass over the Services, however many Gateways have changed.
+  // One pass over the Services, regardless of how many Gateways have changed.
   if (waypoints.size > 0) recompile.objects(servicesThrough(waypoints, registry));
   return { everything, objects, claims };
 }

@@ -1,4 +1,4 @@
-/** What the parts of the control plane log by. */
+/** The logger interface of the control plane's parts. */
 export interface ControlLog {
   info(fields: object, text: string): void;
   warn(fields: object, text: string): void;

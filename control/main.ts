@@ -1,4 +1,4 @@
-/** The control plane's program: `serve`, and the commands of an operator and of the chart's jobs. */
+/** The control plane's program: `serve`, and the commands for operators and for the chart's jobs. */
 import { Command } from 'commander';
 import { errorText } from '../src/base/errors.js';
 import { clusterCommands } from './commands/cluster.js';

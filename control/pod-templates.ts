@@ -1,4 +1,4 @@
-/** Pods that a cluster would make of manifests: a Deployment in a file is the pods that policies select. Pure. */
+/** Pods that a cluster would create from manifests: policies select the pods of a Deployment in a file. Pure. */
 import type { Container, PodObject } from './objects/objects.js';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -8,7 +8,7 @@ const at = (value: unknown, ...path: readonly string[]): unknown =>
   path.reduce<unknown>((inner, key) => (isFields(inner) ? inner[key] : undefined), value);
 const listOf = (value: unknown): readonly Fields[] => (Array.isArray(value) ? value.filter(isFields) : []);
 
-/** Where the pod's template is, by API group and kind. */
+/** The path of the pod template, by API group and kind. */
 const templates: ReadonlyMap<string, readonly string[]> = new Map([
   ['apps/Deployment', ['spec', 'template']],
   ['apps/StatefulSet', ['spec', 'template']],
@@ -50,8 +50,8 @@ const containersOf = (value: unknown): Container[] =>
   }));
 
 /**
- * One pod of the object's template; undefined where it has none.
- * @param number another one for each object: the pod's address is made of it, in the prefix that nobody routes (RFC 6666)
+ * One pod of the object's template; undefined if it has none.
+ * @param number unique per object: the pod's address is derived from it, in the discard-only prefix 100::/64 (RFC 6666)
  */
 export function templatePod(value: unknown, number: number): PodObject | undefined {
   const [apiVersion, kind, name] = [

@@ -1,4 +1,4 @@
-/** From changed objects to resource updates: compiles what changed, and hands the resources that differ to the server. */
+/** Turns changed objects into resource updates: compiles the changes, and passes the resources that differ to the server. */
 import { Compiler } from './compile/compile.js';
 import type { ResourceChanges } from './compile/resource.js';
 import type { CompileSettings } from './compile/settings.js';
@@ -13,9 +13,9 @@ export interface PublisherOptions {
   readonly settings: CompileSettings;
   /** Called after each compilation, whether resources changed or not. */
   readonly onCompiled: () => void;
-  /** Resources that nodes have to be sent. */
+  /** Called with the names of changed resources, which must be sent to nodes. */
   readonly onUpdate: (changed: readonly ChangedNames[]) => void;
-  /** A limit of docs/limits.md was reached. */
+  /** Called when a limit of docs/limits.md is reached. */
   readonly onLimit: (limit: string) => void;
   readonly log: ControlLog & { error(fields: object, text: string): void };
 }
@@ -34,7 +34,10 @@ export class Publisher {
     this.#problems = new OwnershipLog(this.compiler, log);
   }
 
-  /** Changed objects, undefined where deleted. Unknown values of labels and annotations go to the log. */
+  /**
+   * Compiles and publishes changes. Unknown values of labels and annotations are logged.
+   * @param changed objects by key; undefined: deleted
+   */
   apply(changed: ReadonlyMap<ObjectKey, MeshObject | undefined>): void {
     for (const found of this.settingProblems.apply(changed)) {
       const { kind, metadata } = found.object;
@@ -44,7 +47,7 @@ export class Publisher {
     this.#publish(this.compiler.apply(changed));
   }
 
-  /** Compiles everything by other settings. */
+  /** Replaces the settings, and compiles and publishes every object. */
   configure(settings: CompileSettings): void {
     this.#publish(this.compiler.configure(settings));
   }

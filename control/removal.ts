@@ -1,16 +1,16 @@
 /**
- * The way off the cluster, in stages. All replicas take each step at one moment, which the uninstall sets: nodes hear of it from several of
- * them. Between two steps there is time for what was begun under the former one.
+ * The stages of an uninstall (compile/settings.ts). All replicas begin each stage at the same moment, which the uninstall sets, because
+ * different nodes are connected to different replicas. Between two stages, connections that were opened in the former one can be completed.
  */
 import { timerMsMax } from '../src/model/duration.js';
 import type { Removal } from './compile/settings.js';
 
-/** From the first word without tunnels to the release: what was dialed by tunnel has arrived by then. */
+/** Time from the stage `untunneled` to the release. Tunnels that were dialed before are established by then. */
 export const untunneledMs = 3_000;
 
 export class RemovalStages {
   #stage: Removal = 'open';
-  /** Of the two stages. */
+  /** Timers of the stages `untunneled` and `release`. */
   readonly #timers: [NodeJS.Timeout?, NodeJS.Timeout?] = [];
 
   constructor(private readonly onStage: () => void) {}
@@ -19,14 +19,17 @@ export class RemovalStages {
     return this.#stage;
   }
 
-  /** @param atMs epoch, of the release; a later call takes the place of an earlier one, a stage that has begun stays */
+  /**
+   * Schedules the two stages. A later call replaces an earlier one. A stage that has begun is not undone.
+   * @param atMs time of the release, in milliseconds since the epoch
+   */
   releaseAt(atMs: number): void {
     this.#at(atMs - untunneledMs, 'untunneled', 0);
     this.#at(atMs, 'release', 1);
   }
 
   #at(atMs: number, stage: Removal, index: 0 | 1): void {
-    // A longer timer would fire at once: by a clock that is ahead every pod would be released.
+    // A longer timeout would fire at once: a caller whose clock is far ahead would release every pod immediately.
     const waitMs = Math.max(0, atMs - Date.now());
     clearTimeout(this.#timers[index]);
     this.#timers[index] = setTimeout(

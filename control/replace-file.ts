@@ -1,4 +1,4 @@
-/** Files of the state directory, replaced so that neither a reader nor a power failure finds half of one. */
+/** Replaces files of the state directory atomically: neither a reader nor a power failure leaves a partial file. */
 import { closeSync, fsyncSync, openSync, renameSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 
@@ -11,7 +11,10 @@ function sync(path: string): void {
   }
 }
 
-/** Written beside and renamed; on the disk when it returns, before whatever is replaced next. Errors: those of the file system. */
+/**
+ * Writes a temporary file and renames it. The file and its directory entry are synced to disk on return, so that successive replacements
+ * keep their order after a power failure. Errors: those of the file system.
+ */
 export function replaceFile(path: string, text: string, mode: number): void {
   const beside = `${path}.new`;
   const fd = openSync(beside, 'w', mode);

@@ -1,7 +1,6 @@
 /**
- * The part of the agent that exists while this process owns its node: kernel programs and maps, verdicts, enrollment, the node's ports.
- * It is made anew each time the node becomes this agent's, as by an agent that starts; what is open in the workers is not touched by
- * that.
+ * The part of the agent that exists while this process owns its node: kernel programs and maps, verdicts, enrollment, the node's ports. It
+ * is created each time this agent becomes active, as in a freshly started agent. Connections that are open in the workers are not affected.
  */
 import { errorText, WeftError } from '../src/base/errors.js';
 import { sleep } from '../src/base/wait.js';
@@ -42,11 +41,11 @@ import type { Workers } from './workers.js';
 const tickMs = 1_000;
 const sweepTicks = 60;
 const inheritedSweepTick = 5;
-/** Of a hand-over. */
+/** Passes after a hand-over until all pods are taken over. */
 const passesMax = 10;
 const passAgainMs = 200;
 
-/** Parts of the whole process, whether it owns the node or not. */
+/** Parts that live as long as the process, whether it owns the node or not. */
 export interface AgentParts {
   readonly options: AgentOptions;
   readonly log: Record<'info' | 'warn' | 'error', (fields: object, text: string) => void>;
@@ -60,17 +59,17 @@ export interface AgentParts {
   readonly isSynced: () => boolean;
   readonly control: () => { readonly state: string; readonly why: string };
   readonly undecodable: () => readonly object[];
-  /** Asks for the certificates of the pods that are wanted now. */
+  /** Requests the certificates of the pods that are wanted now. */
   readonly wantCertificates: () => void;
 }
 
-/** The agent's own network namespace, and the machine's: never a pod's. */
+/** Cookies of the agent's own network namespace and the machine's, which are never a pod's. */
 function neverPods(): Set<bigint> {
   const machine = observe('/proc/1/ns/net');
   return new Set([netnsCookie(''), ...(machine.kind === 'present' ? [machine.cookie] : [])]);
 }
 
-/** Where a node's maps are; nothing is touched. */
+/** Directory of a node's pinned maps. Nothing is touched. */
 export const pinDirOf = ({ instance, cgroups }: AgentOptions): string => new Datapath(instance, cgroups).dir;
 
 export class ActiveAgent {
@@ -84,7 +83,7 @@ export class ActiveAgent {
   readonly #enroller: Enroller;
   readonly #readiness: ReadyFile;
   readonly #attempt: Attempt;
-  /** What this kernel lacks, and why; known once the programs are loaded. */
+  /** Features that this kernel lacks, and why; known once the programs are loaded. */
   #missing: ReadonlyMap<string, string> = new Map();
   /** Undefined until the programs are loaded. */
   #lease: Lease | undefined;
@@ -98,9 +97,9 @@ export class ActiveAgent {
   #isClosed = false;
 
   /**
-   * Resolves when the programs are in force, every pod that can be is enrolled, and the ports respond. The caller has the instance's
+   * Resolves once the programs are attached, every pod that can be enrolled is, and the ports respond. The caller holds the instance's
    * lock. Errors: those of Datapath.start, WEFT_LISTEN, WEFT_HANDOVER.
-   * @param onMade called once changes may be passed on: before the first pass
+   * @param onMade called before the first pass: from then on changes may be passed to the new object
    */
   static async start(
     parts: AgentParts,
@@ -135,7 +134,7 @@ export class ActiveAgent {
       (error) =>
         log.error(
           { error: errorText(error) },
-          'verdicts of a pod could not be moved: it has none until they are',
+          'verdicts of a pod could not be moved: the pod has none until a retry succeeds',
         ),
       inherited && ((cookie) => this.#enroller.podOf(cookie)),
       () => metrics.limitReached.inc({ limit: 'handover-verdicts' }),
@@ -148,7 +147,8 @@ export class ActiveAgent {
       podOf: (cookie) => this.#enroller.podOf(cookie),
       metrics,
       log: parts.connectionLog,
-      onError: (error) => log.error({ error: errorText(error) }, 'a forbidden connection could not be cut'),
+      onError: (error) =>
+        log.error({ error: errorText(error) }, 'a forbidden connection could not be closed'),
     });
     this.#enroller = new Enroller({
       hooks: this.#datapath.hooks,
@@ -168,11 +168,11 @@ export class ActiveAgent {
       log,
     });
     this.#readiness = new ReadyFile(options.run, (error) =>
-      log.error({ error: errorText(error) }, 'readiness could not be written, tried again'),
+      log.error({ error: errorText(error) }, 'readiness could not be written; retrying'),
     );
   }
 
-  /** Programs and maps are in force once this resolves; the pods of a former life have listeners then. */
+  /** Programs and maps are in force once this resolves. By then the pods that a previous agent process enrolled have listeners. */
   async #load(): Promise<void> {
     const { options, log, workers, metrics, subscriptions } = this.#parts;
     let hasMaps = false;
@@ -188,7 +188,10 @@ export class ActiveAgent {
     this.#missing = missing;
     metrics.lacks(missing.keys());
     for (const [feature, why] of missing)
-      log.warn({ feature, why }, 'this kernel lacks a feature; what it would carry goes the longer way');
+      log.warn(
+        { feature, why },
+        'this kernel lacks a feature; the connections concerned take the slower path',
+      );
     this.#datapath.maps.node.setNode(netnsCookie(''), {
       ...options,
       ...(missing.has('splice') ? { spliceBytesMax: 0 } : {}),
@@ -196,14 +199,14 @@ export class ActiveAgent {
     for (const cookie of this.#datapath.adoptedHooks.dead)
       log.info(
         { cookie: String(cookie) },
-        'hook removed: its network namespace ended while no agent was there',
+        'hook removed: its network namespace ended while no agent was running',
       );
     this.#lease = new Lease({
       verdicts: this.#verdicts,
       flows: this.#kernelFlows,
       isUnused: missing.has('kernel-path'),
       attempt: this.#attempt,
-      onCut: (cut) => log.info({ cut }, 'connections in the kernel cut that are now forbidden'),
+      onCut: (cut) => log.info({ cut }, 'kernel flows closed that policy now forbids'),
       onNotRenewed: () => metrics.limitReached.inc({ limit: 'lease-not-renewed' }),
     });
   }
@@ -225,7 +228,7 @@ export class ActiveAgent {
     });
   }
 
-  /** A pod whose sandbox the CNI plugin holds. Resolves with why it is not enrolled, undefined where it is. */
+  /** Enrolls a pod whose sandbox the CNI plugin holds open. Resolves with the reason if the pod is not enrolled, undefined if it is. */
   async #enrollStarting(
     pod: NodePod,
     { netns, addresses }: Pick<AddRequest, 'netns' | 'addresses'>,
@@ -249,17 +252,17 @@ export class ActiveAgent {
       stopEvents();
       stopFlows();
     };
-    // Namespaces appear and vanish without an update from discovery.
+    // Network namespaces appear and vanish without a resource update.
     this.#timer = setInterval(() => this.#tick(), tickMs);
   }
 
   async #firstPass(): Promise<void> {
     this.writeReady();
     await this.sync();
-    // The agent of before goes on where this one cannot: it holds the pods, and this one nobody.
+    // If this agent takes over no pod, it gives up, and the former agent, which still holds the pods, continues.
     for (let tries = 1; this.#isInherited && this.#parts.isSynced() && !this.#enroller.hasPassed; tries++) {
       if (tries === passesMax)
-        throw new WeftError('WEFT_HANDOVER', 'no pod could be taken over: see the log');
+        throw new WeftError('WEFT_HANDOVER', 'no pod could be taken over: see the errors logged before');
       await sleep(passAgainMs);
       await this.sync();
     }
@@ -280,41 +283,47 @@ export class ActiveAgent {
     });
   }
 
-  /** What does not come with an update: entries that no event has ended, hooks of former builds, the lease, the report, pods that appear. */
+  /**
+   * Work that no resource update triggers: entries that no event has ended, hooks of former builds, the lease, the report, new network
+   * namespaces.
+   */
   #tick(): void {
     const { log, reporter, control } = this.#parts;
     const lease = this.#lease;
     if (!lease) return;
     this.#ticks++;
-    // After a hand-over also soon: a connection that the former agent's verdicts allowed may not have sent its SYN at the first sweep.
+    // After a hand-over there is one early sweep: a connection that the former agent's verdicts allowed may not have sent its SYN at the
+    // first sweep.
     const isSoon = this.#isInherited && this.#ticks === inheritedSweepTick;
     if (lease.isSwept && (isSoon || this.#ticks % sweepTicks === 0)) lease.sweep();
-    this.#attempt('former generations could not be looked at, tried again', () => {
+    this.#attempt('former generations could not be read; retrying', () => {
       const left = this.#datapath.removeFormer((flows) => this.#kernelFlows.onFlows(flows));
       if (left !== this.#formerGenerations)
-        log.info({ generations: left }, 'connections of builds with other maps live on in the kernel');
+        log.info({ generations: left }, 'connections of builds with other maps continue in the kernel');
       this.#formerGenerations = left;
     });
     lease.renew();
-    this.#attempt('the CNI plugin could not be looked after, tried again', () => this.keepCni());
+    this.#attempt('the CNI plugin could not be checked; retrying', () => this.keepCni());
     if (lease.isSwept) reporter.tick(() => this.#report(), control().state === 'connected', Date.now());
     void this.sync();
     this.#arriving ??= this.#datapath
       .retryHooks((failed) =>
         log.error(
           { failed },
-          'pods whose inbound hook is of the former build: what comes to them is refused',
+          'inbound hooks of the former build could not be replaced: connections to these pods are refused',
         ),
       )
       .finally(() => (this.#arriving = undefined));
   }
 
-  /** One pass of the enroller; those that are asked for meanwhile are one more. */
+  /** Runs a pass of the enroller. Calls during a pass share one further pass. */
   sync(): Promise<void> {
     return this.#enroller.sync();
   }
 
-  /** Before discovery has told of its pods, what a former life enrolled stays as it is: captured, and refused. */
+  /**
+   * Before discovery has sent the node's pods, pods of a previous agent process stay as they are: captured, and their connections refused.
+   */
   #beginPass(): Subscriptions | undefined {
     const { isSynced, wantCertificates, subscriptions } = this.#parts;
     if (!isSynced() || this.#isClosed) return undefined;
@@ -322,7 +331,7 @@ export class ActiveAgent {
     return subscriptions;
   }
 
-  /** What depends on who is enrolled. */
+  /** Updates everything that depends on the set of enrolled pods. */
   #endPass(isChanged: boolean): void {
     if (isChanged) this.#kernelFlows.forgetTemplates();
     this.#followMesh();
@@ -330,11 +339,11 @@ export class ActiveAgent {
     this.#lease?.renew();
   }
 
-  /** The view has changed. */
+  /** Call when workloads, services or policies have changed. */
   onMesh(): void {
     this.#kernelFlows.forgetTemplates();
     if (this.#isClosed || !this.#lease?.isSwept) return;
-    // What is forbidden now comes first; nothing that fails after it keeps it from being so.
+    // Connections that are now forbidden are closed first. A later failure must not prevent that.
     this.#lease.refresh();
     this.#followMesh();
   }
@@ -342,16 +351,16 @@ export class ActiveAgent {
   #followMesh(): void {
     const { state, options, log } = this.#parts;
     const { enrolled } = this.#enroller;
-    this.#attempt('services of the kernel could not be written, tried again', () =>
+    this.#attempt('kernel services could not be written; retrying', () =>
       this.#services.refresh(state, enrolled.keys(), options.node),
     );
-    this.#attempt('connections of before enrollment could not be cut', () => {
+    this.#attempt('preexisting connections could not be closed', () => {
       const cut = this.#preexisting.cut(state, (uid) => enrolled.get(uid)?.pod);
-      if (cut > 0) log.info({ cut }, 'connections of before enrollment cut: strict mode refuses them');
+      if (cut > 0) log.info({ cut }, 'preexisting connections closed: strict mode refuses them');
     });
   }
 
-  /** A worker met a connection that the kernel could carry the next time. */
+  /** A worker has relayed a connection whose successors the kernel could handle. */
   onVerdictRequest({ source, destination, port }: Extract<FromWorker, { type: 'verdict-request' }>): void {
     if (!this.#isClosed && this.#enroller.hasSettled(source))
       this.#verdicts.decide(source, destination, port);
@@ -372,13 +381,13 @@ export class ActiveAgent {
       this.#cni?.keep(this.#parts.subscriptions.enrolledNamespaces);
   }
 
-  /** All that may come has come. */
+  /** Whether every pod that can be enrolled is. */
   isReady(): boolean {
     const { isSynced, subscriptions } = this.#parts;
     return isSynced() && !this.#enroller.isEnrolling && this.#enroller.isWhole(subscriptions.wanted);
   }
 
-  /** Nobody is to be in the mesh here, and nobody is, for all that is known. */
+  /** Whether no pod is wanted in the mesh and no hook is attached. False if that is unknown. */
   isEmpty(): boolean {
     try {
       return (
@@ -387,7 +396,7 @@ export class ActiveAgent {
         this.#datapath.hooks.attached().length === 0
       );
     } catch {
-      return false; // what is left cannot be seen
+      return false; // the attached hooks cannot be listed
     }
   }
 
@@ -414,17 +423,17 @@ export class ActiveAgent {
     };
   }
 
-  /** The kernel's counters by name; empty once the node is another agent's. */
+  /** The kernel's counters by name; empty once another agent owns the node. */
   counters(): Record<string, number> {
     return this.#isClosed ? {} : readCounters(this.#datapath.maps);
   }
 
-  /** Writes nothing any more, and is done with what it was doing. The servers of this node's ports are closed. */
+  /** Stops all writes to the kernel and waits for work in progress. Closes the servers of this node's ports. */
   async close(): Promise<Inheritance> {
     this.#isClosed = true;
     clearInterval(this.#timer);
     this.#cni?.stop();
-    // Both attach hooks: the successor has the lock only once nothing of that is under way.
+    // Both attach hooks. The successor may get the lock only once neither is in progress.
     await this.#enroller.idle();
     await this.#arriving;
     this.#stopWatching();
@@ -434,16 +443,20 @@ export class ActiveAgent {
     return inheritance;
   }
 
-  /** After close, where no pod is in the mesh and no other agent comes: nothing is left in the kernel, nor, with `removeLocks`, on disk. */
+  /**
+   * Call after close, if no pod is in the mesh and no other agent follows. Removes everything from the kernel and, if no namespace is
+   * enrolled, also from disk.
+   * @param removeLocks removes the locks of the hand-over
+   */
   remove(removeLocks: () => void): void {
-    // First: an agent that finds no lock makes one, and what is in the kernel is then its own.
+    // Removed first: an agent that finds no lock creates one, and what is in the kernel is then that agent's.
     removeInstance(this.#parts.options.instance);
-    // Of no namespace anything waits for: the mesh itself goes.
+    // No enrolled namespace is left, so the mesh itself is being removed.
     if (this.#parts.subscriptions.enrolledNamespaces.size === 0) {
       this.#cni?.remove();
       removeLocks();
       this.#readiness.remove();
     }
-    this.#parts.log.info({}, 'no pod is in the mesh: nothing is left in the kernel');
+    this.#parts.log.info({}, 'no pod is in the mesh: all kernel state is removed');
   }
 }

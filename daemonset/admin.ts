@@ -1,6 +1,6 @@
 /**
- * The ports of the node's agent: metrics (15020), readiness (15021), and its whole state for who is on the node (15000). What they show
- * is put together here, from the parts that own it.
+ * The agent's HTTP ports: metrics (15020), readiness (15021), and, only on the node itself, its whole state (15000). The responses are
+ * assembled here from the parts that own the data.
  */
 import { version } from '../src/base/version.js';
 import type { MeshState } from '../src/state/store.js';
@@ -15,7 +15,7 @@ import type { AgentOptions } from './options.js';
 import type { ReadyFile } from './readiness.js';
 import type { Workers } from './workers.js';
 
-/** Served on the node alone. */
+/** Served only on the node itself (127.0.0.1). */
 export const adminPort = 15000;
 const metricsPort = 15020;
 const readyPort = 15021;
@@ -31,10 +31,10 @@ export interface AdminSources {
   readonly preexisting: Preexisting;
   readonly kernelFlows: KernelFlows;
   readonly readiness: ReadyFile;
-  /** What this kernel lacks, and why. */
+  /** Features that this kernel lacks, and why. */
   readonly missing: ReadonlyMap<string, string>;
   readonly cniStatus: () => string;
-  /** The kernel's, by name. */
+  /** The kernel's counters by name. */
   readonly counters: () => Record<string, number>;
   readonly control: () => { readonly state: string; readonly why: string };
   readonly undecodable: () => readonly object[];
@@ -46,7 +46,7 @@ const json = (value: unknown): string =>
   JSON.stringify(value, (_k, v: unknown) => (typeof v === 'bigint' ? String(v) : v), 2);
 const contentType = 'application/json';
 
-/** Error: WEFT_LISTEN. */
+/** Serves the three ports. Error: WEFT_LISTEN. */
 export async function serveAdmin(sources: AdminSources): Promise<HttpServer[]> {
   const { metrics, options, isReady, isEmpty } = sources;
   return [
@@ -65,13 +65,13 @@ export async function serveAdmin(sources: AdminSources): Promise<HttpServer[]> {
       { token: tokenIn(options.metricsToken) },
     ),
     await serveRoutes('::', readyPort, {
-      // Whoever reaches the node may ask: it names nobody.
+      // Open to everyone who can reach the node: the response names no pod.
       '/healthz/ready': {
         contentType,
         read: () => JSON.stringify({ ready: isReady(), ...countsOf(sources) }),
         status: () => (isReady() ? 200 : 503),
       },
-      // Asked before an uninstall: an agent that holds nobody leaves nothing behind when it ends.
+      // Queried before an uninstall: an agent without enrolled pods leaves nothing behind when it ends.
       '/healthz/empty': {
         contentType,
         read: () => JSON.stringify({ empty: isEmpty() }),

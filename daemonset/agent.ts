@@ -1,6 +1,6 @@
 /**
- * The agent of one node: the main thread's parts and their life, from start to stop. Discovery, certificates, metrics and workers live as
- * long as the process. handover/succession.ts decides when this process owns the node; active-agent.ts is what it does while it does.
+ * The agent of one node: the parts of the main thread, from start to stop. Discovery, certificates, metrics and workers live as long as the
+ * process. handover/succession.ts decides when this process owns the node; active-agent.ts does the work of an owner.
  */
 import { mkdirSync, readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
@@ -32,9 +32,9 @@ import type { FromWorker } from './worker-ipc.js';
 import { Workers } from './workers.js';
 
 const tickMs = 1_000;
-/** What is left of the drain when no new connections are taken any more: for those that began meanwhile. */
+/** Part of the drain after new connections are no longer accepted, for connections that began meanwhile. */
 const drainLastMsMax = 1_000;
-const stopLookMs = 50;
+const stopPollMs = 50;
 const certificateTtlS = 86_400;
 
 /** An address of this node, for its name in discovery. */
@@ -44,7 +44,7 @@ const nodeIp = (): string =>
     .find((i) => i && !i.internal)?.address ?? '127.0.0.1';
 
 export class Agent {
-  /** While the node is this agent's. */
+  /** Defined while this agent owns the node. */
   #active: ActiveAgent | undefined;
   readonly #options: AgentOptions;
   readonly #log: pino.Logger;
@@ -64,14 +64,14 @@ export class Agent {
     state: 'disconnected',
     why: 'not yet tried',
   };
-  /** Of the pods that this machine takes. */
+  /** Identities of the pods that this machine accepts. */
   #identities: ReadonlySet<SpiffeId> = new Set();
   #identitiesSent = '';
   #rootsVersion = '';
 
   /**
-   * Resolves when this agent owns its node, or waits for the agent that does. Errors: a file of the options that cannot be read, those
-   * of ActiveAgent.start.
+   * Resolves when this agent owns its node or waits for the agent that does. Errors: an unreadable file in the options, those of
+   * ActiveAgent.start.
    */
   static async start(options: AgentOptions): Promise<Agent> {
     const agent = new Agent(options);
@@ -89,7 +89,7 @@ export class Agent {
       options.ownDir === undefined
         ? undefined
         : new ReadyMark(options.ownDir, (error) =>
-            log.error({ error: errorText(error) }, 'readiness could not be written, tried again'),
+            log.error({ error: errorText(error) }, 'readiness could not be written; retrying'),
           );
     mkdirSync(options.run, { recursive: true });
     const rootPem = (): string => readFileSync(options.root, 'utf8');
@@ -152,7 +152,8 @@ export class Agent {
     undecodableGauge(this.#metrics.registry, () => this.#discovery.undecodable());
     this.#reporter = new NodeReporter(
       (report) => sendNodeReport(control, report),
-      (why) => log.warn({ error: why }, 'the control plane was not told what this node holds, tried again'),
+      (why) =>
+        log.warn({ error: why }, 'the report of this node could not be sent to the control plane; retrying'),
     );
     this.#succession = new Succession({
       dir: join(options.run, 'handover'),
@@ -165,7 +166,7 @@ export class Agent {
       deactivate: async () => (await this.#deactivate()?.close()) ?? { preexisting: new Map() },
       onHandedOver: () => this.#workers.retire(),
       onFatal: (error) => {
-        log.error({ error: errorText(error) }, 'this agent cannot go on');
+        log.error({ error: errorText(error) }, 'this agent cannot continue');
         process.exit(1);
       },
       onLimit: (limit) => this.#metrics.limitReached.inc({ limit }),
@@ -191,7 +192,7 @@ export class Agent {
     };
   }
 
-  /** From now on nothing that happens is passed on to the active part, which the caller closes. */
+  /** Detaches the active part, which the caller closes. Events are no longer passed to it. */
   #deactivate(): ActiveAgent | undefined {
     const active = this.#active;
     this.#active = undefined;
@@ -248,7 +249,7 @@ export class Agent {
     this.#active?.writeReady();
   }
 
-  /** Asks for the certificates of the pods that are wanted now; workers forget all others. */
+  /** Requests the certificates of the pods that are wanted now. Workers forget all others. */
   #wantCertificates(): void {
     const taken = [...this.#subscriptions.wanted.values()].filter(
       (pod) => refusalOf(pod, this.#options) === undefined,
@@ -272,8 +273,8 @@ export class Agent {
 
   #isReady(): boolean {
     if (this.#active) return this.#active.isReady();
-    // An agent that has handed over stays ready: a DaemonSet replaces a pod that is not. One that waits for an agent of a build without
-    // hand-over is ready once it is prepared: a rollout ends that agent only then.
+    // An agent that has handed over stays ready, because a DaemonSet replaces a pod that is not. An agent that waits for one of a build
+    // without hand-over is ready once it is prepared, because a rollout ends the old agent only then.
     if (this.#succession.isReserve) return this.#isSynced;
     return (
       this.#succession.waitsForFormerBuild &&
@@ -282,7 +283,9 @@ export class Agent {
     );
   }
 
-  /** Resolves when another agent has the node, or when its wait is over and no connection is open. New connections go on meanwhile. */
+  /**
+   * Resolves when another agent owns the node, or when the wait is over and no connection is open. New connections are accepted meanwhile.
+   */
   async #awaitSuccessor(lastMs: number): Promise<void> {
     const { successorMs, drainMs } = this.#options;
     const untilMs = performance.now() + Math.min(successorMs, drainMs - lastMs);
@@ -292,20 +295,21 @@ export class Agent {
       if (this.#succession.isReserve) return;
       const isAwaited = performance.now() < untilMs && this.#active?.isEmpty() === false;
       if (this.#succession.role !== 'handing-over' && isSettled && !isAwaited) return;
-      await sleep(stopLookMs);
+      await sleep(stopPollMs);
     }
   }
 
   /**
-   * Resolves when the process may end: a successor has the node, or what is open has ended or was cut at the limit of the drain. Programs
-   * and maps stay in the kernel, where pods are refused until the next agent is there; where no pod is in the mesh, they are removed.
+   * Resolves when the process may end: a successor owns the node, or all open connections have ended or were closed at the limit of the
+   * drain. Programs and maps stay in the kernel and refuse the pods' connections until the next agent runs. If no pod is in the mesh, they
+   * are removed.
    */
   async stop(): Promise<void> {
     const succession = this.#succession;
     const beganMs = performance.now();
     const lastMs = Math.min(this.#options.drainMs, drainLastMsMax);
     succession.ending();
-    // New connections need this agent until the next one has the node.
+    // New connections need this agent until its successor owns the node.
     if (this.#active ?? succession.role === 'handing-over') await this.#awaitSuccessor(lastMs);
     succession.stop();
     const ending = this.#deactivate();
@@ -317,9 +321,9 @@ export class Agent {
     const cut = await this.#workers.drain(ending ? lastMs : 0);
     this.#certificates.stop();
     this.#connectionLog.close();
-    // There is nothing that the hooks would keep closed.
+    // No pod is captured, so no hook needs to stay.
     if (ending?.isEmpty() === true) return ending.remove(() => succession.remove());
-    // Hooks stay pinned: pods of this node are refused, not set free, until the next agent is there.
+    // Hooks stay pinned: until the next agent runs, the pods' connections are refused instead of bypassing the mesh.
     this.#log.info({ cut, drainedMs: Math.round(performance.now() - beganMs) }, 'agent stopped');
   }
 }

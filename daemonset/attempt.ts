@@ -1,7 +1,7 @@
-/** One part of a turn: what fails in it is logged and tried again, and keeps nothing else from being done. */
+/** One step of a pass: its failure is logged and retried later, and does not stop the other steps. */
 import { errorText } from '../src/base/errors.js';
 
-/** True where `work` did not fail. `text`: what the log says where it did. */
+/** Runs `work`; true if it did not throw. If it threw, `text` is logged with the error. */
 export type Attempt = (text: string, work: () => void) => boolean;
 
 export const attemptWith =

@@ -3,11 +3,11 @@ import { test } from 'node:test';
 import { CommanderError } from 'commander';
 import { cleanupCommand } from './cleanup.js';
 
-/** Instances that `weft cleanup` with these arguments would remove. */
-function removedBy(...args: string[]): { asked: (string | undefined)[]; error: unknown } {
-  const asked: (string | undefined)[] = [];
+/** The instances that `weft cleanup` would remove with these arguments. */
+function removedBy(...args: string[]): { removed: (string | undefined)[]; error: unknown } {
+  const removed: (string | undefined)[] = [];
   const command = cleanupCommand((instance) => {
-    asked.push(instance);
+    removed.push(instance);
     return [];
   })
     .exitOverride()
@@ -18,15 +18,15 @@ function removedBy(...args: string[]): { asked: (string | undefined)[]; error: u
   } catch (thrown) {
     error = thrown;
   }
-  return { asked, error };
+  return { removed, error };
 }
 
-test('cleanup removes nothing where it is asked for help or does not know an argument', () => {
+test('cleanup removes nothing when it is asked for help or gets an unknown argument', () => {
   for (const args of [['--help'], ['-h'], ['--instnace', 'a'], ['a'], ['--instance']]) {
-    const { asked, error } = removedBy(...args);
-    assert.deepEqual(asked, [], args.join(' '));
+    const { removed, error } = removedBy(...args);
+    assert.deepEqual(removed, [], args.join(' '));
     assert.ok(error instanceof CommanderError, args.join(' '));
   }
-  assert.deepEqual(removedBy().asked, [undefined]);
-  assert.deepEqual(removedBy('--instance', 'a').asked, ['a']);
+  assert.deepEqual(removedBy().removed, [undefined]);
+  assert.deepEqual(removedBy('--instance', 'a').removed, ['a']);
 });

@@ -2,21 +2,26 @@ import { Command } from 'commander';
 import { instances, removeInstance } from './datapath/loader.js';
 import { errorText } from '../src/base/errors.js';
 
-/** Removes what agents left in the kernel: of one instance, or of all. Returns the instances removed. */
+/** Removes what agents left in the kernel, of one instance or of all. Returns the removed instances. */
 export function cleanup(instance?: string): string[] {
   return (instance === undefined ? instances() : [instance]).filter((name) => removeInstance(name));
 }
 
-/** `--help` or a mistyped option must not remove anything, so everything but `--instance` is refused before `remove` is called. */
+/**
+ * The command `weft cleanup`. Everything but `--instance` is refused before `remove` is called, because `--help` or a mistyped option must
+ * not remove anything.
+ */
 export function cleanupCommand(remove: typeof cleanup): Command {
   return new Command('weft cleanup')
     .description('remove what agents left in the kernel; end the agents first')
-    .option('--instance <name>', 'pins of this instance only; absent: of all instances')
+    .option('--instance <name>', 'remove the pins of this instance only (default: all instances)')
     .allowExcessArguments(false)
     .action(({ instance }: { instance?: string }) => {
       const removed = remove(instance);
       console.log(
-        removed.length === 0 ? 'nothing of Weft is in the kernel' : `removed: ${removed.join(', ')}`,
+        removed.length === 0
+          ? 'nothing to remove: the kernel holds no state of Weft'
+          : `removed: ${removed.join(', ')}`,
       );
     });
 }

@@ -1,4 +1,4 @@
-/** The agent's program: options, signals, exit codes. agent.ts is what runs. */
+/** The agent's program: options, signals, exit codes. agent.ts is the agent itself. */
 import { errorText } from '../src/base/errors.js';
 import { Agent } from './agent.js';
 import { parseOptions } from './options.js';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { connectionsOfWorker, parseOptions } from './options.js';
 
-test('workers share the descriptors of the process: what cannot be accepted is refused by a limit, not by an error', () => {
+test('workers share the descriptors of the process: connections beyond them are refused by a limit, not by an error', () => {
   const limits = (soft: string): string =>
     `Limit                     Soft Limit           Hard Limit           Units\nMax open files            ${soft}                 1048576              files\n`;
   assert.equal(connectionsOfWorker(1, limits('1048576')), 100_000);
@@ -13,7 +13,7 @@ test('workers share the descriptors of the process: what cannot be accepted is r
   assert.equal(connectionsOfWorker(8, limits('256')), 16);
 });
 
-test('by default a machine takes no Workload, and namespaces are named where ip netns names them', () => {
+test('by default a machine accepts no Workload, and network namespaces are those of ip netns', () => {
   const of = (...more: string[]) =>
     parseOptions(['node', 'agent', '--node', 'n', '--control', 'c', '--root', 'r', '--token', 't', ...more]);
   const { run, workloadNamespaces, netnsDirs } = of();

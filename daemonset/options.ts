@@ -1,4 +1,4 @@
-/** The agent's flags. */
+/** The agent's command line flags. */
 import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { workersDefault } from './workers.js';
@@ -9,123 +9,135 @@ export interface AgentOptions {
   readonly control: string;
   readonly root: string;
   readonly token: string;
-  /** Of the agents: in the node's name toward the control plane. */
+  /** Namespace of the agents; part of the node's name toward the control plane. */
   readonly namespace: string;
   readonly instance: string;
   readonly run: string;
   readonly workers: number;
   readonly trustDomain: string;
   readonly drainMs: number;
-  /** How long, from SIGTERM on, it goes on as the node's agent until another asks for the node; `drainMs` at most. */
+  /** How long after SIGTERM the agent keeps the node and waits for a successor; at most `drainMs`. */
   readonly successorMs: number;
-  /** A directory of this agent alone, which outlives a restart of its container: its readiness, and whether it has handed over. */
+  /**
+   * A directory that only this agent uses and that survives a restart of its container. It holds the agent's readiness and whether it has
+   * handed over.
+   */
   readonly ownDir?: string;
-  /** How long the kernel goes by verdicts after the agent last renewed their lease, which it does every second. */
+  /** How long the kernel honors verdicts after the agent last renewed their lease, which it does every second. */
   readonly verdictLeaseMs: number;
-  /** Bytes that may wait, spliced, for one reader; 0: nothing is spliced. */
+  /** Spliced bytes that may queue for one reader; 0 disables splicing. */
   readonly spliceBytesMax: number;
-  /** Bytes that TCP of this kernel may hold while anything is spliced; 3/64 of memory where absent. */
+  /** Splicing stops while TCP of this kernel holds more bytes than this; 3/64 of memory if absent. */
   readonly spliceNodeBytesMax?: number;
-  /** Splice sockets that block too: their calls may then fail with EAGAIN where a signal would interrupt them. */
+  /** Also splice blocking sockets. Their calls may then fail with EAGAIN when a signal interrupts them. */
   readonly spliceBlocking?: boolean;
-  /** Directories in which discovery may name a network namespace. */
+  /** Directories whose network namespaces discovery may refer to. */
   readonly netnsDirs: readonly string[];
-  /** Namespaces whose Workload objects this machine takes; '*': those of all. */
+  /** Namespaces whose Workload objects this machine accepts; '*' accepts all. */
   readonly workloadNamespaces: readonly string[];
-  /** Where the node's control groups are mounted, in a container. */
+  /** Mount point of the node's control groups, if the agent runs in a container. */
   readonly cgroups?: string;
-  /** The node's CNI directories; absent: no plugin is put there. */
+  /** The node's CNI directories; if absent, no plugin is installed. */
   readonly cniBinDir?: string;
   readonly cniConfDir?: string;
-  /** Kept on the node's disk, under the same path inside and outside of a container. */
+  /** Directory on the node's disk, under the same path inside and outside a container. */
   readonly cniState: string;
   readonly cniPlugin: 'install' | 'remove';
-  /** What new pods of enrolled namespaces do while no agent answers. */
+  /** What new pods of enrolled namespaces do while no agent responds. */
   readonly cniWhenAway: 'wait' | 'start';
-  /** A file: who shows what is in it may read metrics that name pods, principals and policies from elsewhere. */
+  /** File with a bearer token. A client that sends it may read metrics that name pods, principals and policies of other machines. */
   readonly metricsToken?: string;
-  /** Where connection lines go; `connections.log` in the run directory where absent. */
+  /** File for the connection log; `connections.log` in the run directory if absent. */
   readonly connectionLog?: string;
 }
 
-/** `run` has its default. */
+/** Parses the command line; commander ends the process if it is invalid. `run` defaults to /run/weft/INSTANCE. */
 export function parseOptions(argv: readonly string[]): AgentOptions {
   const program = new Command('weft agent')
     .requiredOption('--node <name>', "this node's name")
-    .requiredOption('--control <addr:port>', 'the control plane')
+    .requiredOption('--control <addr:port>', 'address of the control plane')
     .requiredOption('--root <file>', 'root certificates of the control plane')
     .requiredOption('--token <file>', "the node's join token")
-    .option('--namespace <name>', 'of the agents', 'weft-system')
+    .option('--namespace <name>', 'namespace of the agents', 'weft-system')
     .option('--instance <name>', 'name of the pins in the BPF file system', 'agent')
-    .option('--run <dir>', 'where state for others is written')
+    .option('--run <dir>', 'directory for the state that other programs read')
     .option('--workers <n>', 'data path threads', Number, workersDefault)
     .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
+    .option('--verdict-lease-ms <ms>', 'how long the kernel honors verdicts without an agent', Number, 15_000)
     .option(
-      '--verdict-lease-ms <ms>',
-      'how long the kernel goes by verdicts without an agent',
+      '--splice-bytes-max <n>',
+      'spliced bytes that may queue for one reader; 0 disables splicing',
       Number,
-      15_000,
+      2 << 20,
     )
-    .option('--splice-bytes-max <n>', 'bytes that may wait for one reader past TCP; 0: none', Number, 2 << 20)
     .option(
       '--splice-node-bytes-max <n>',
-      'nothing more goes past TCP while all TCP of the machine holds this (3/64 of memory)',
+      'splicing stops while TCP of the machine holds more bytes than this (3/64 of memory)',
       Number,
     )
     .option(
       '--splice-blocking',
-      'splice sockets that block too: a signal may then end their calls with EAGAIN',
+      'also splice blocking sockets: a signal may then end their calls with EAGAIN',
     )
-    .option('--netns-dirs <dirs...>', 'where the control plane may name a network namespace', [
+    .option('--netns-dirs <dirs...>', 'directories whose network namespaces the control plane may refer to', [
       '/run/netns',
       '/var/run/netns',
     ])
     .option(
       '--workload-namespaces <namespaces...>',
-      "namespaces whose Workload objects this machine takes; '*': of all",
+      "namespaces whose Workload objects this machine accepts; '*' accepts all",
       [],
     )
-    .option('--connection-log <file>', 'a JSON line per connection; /dev/stderr puts it among the rest')
-    .option('--metrics-token <file>', 'who shows it (Bearer) may read metrics with names from elsewhere')
-    .option('--cgroups <dir>', "where the node's control groups are mounted, in a container")
-    .option('--cni-bin-dir <dir>', "the node's CNI plugins")
-    .option('--cni-conf-dir <dir>', "the node's CNI configuration")
+    .option(
+      '--connection-log <file>',
+      'file for one JSON line per connection; /dev/stderr mixes them with other logs',
+    )
+    .option(
+      '--metrics-token <file>',
+      'bearer token that grants access to metrics with names from other machines',
+    )
+    .option('--cgroups <dir>', "mount point of the node's control groups, in a container")
+    .option('--cni-bin-dir <dir>', "directory of the node's CNI plugins")
+    .option('--cni-conf-dir <dir>', "directory of the node's CNI configuration")
     .option(
       '--cni-state <dir>',
-      "on the node's disk, by the same path inside and outside of a container",
+      "directory on the node's disk, under the same path inside and outside a container",
       '/var/lib/weft',
     )
     .addOption(
-      new Option('--cni-plugin <what>', 'put the plugin there, or take out what is left of it')
+      new Option('--cni-plugin <what>', 'install the CNI plugin, or remove an installed one')
         .choices(['install', 'remove'])
         .default('install'),
     )
     .addOption(
-      new Option('--cni-when-away <what>', 'what new pods of enrolled namespaces do while no agent answers')
+      new Option('--cni-when-away <what>', 'what new pods of enrolled namespaces do while no agent responds')
         .choices(['wait', 'start'])
         .default('wait'),
     )
-    .option('--drain-ms <ms>', 'how long live connections may go on at SIGTERM', Number, 10_000)
+    .option('--drain-ms <ms>', 'how long open connections may continue after SIGTERM', Number, 10_000)
     .option(
       '--successor-ms <ms>',
-      "how long after SIGTERM it stays the node's agent until another takes over; 0: it does not wait for one",
+      'how long after SIGTERM the agent keeps the node for a successor; 0: it does not wait for one',
       Number,
       0,
     )
-    .option('--own-dir <dir>', 'of this agent alone: its file `ready` is new each second while it is ready');
+    .option(
+      '--own-dir <dir>',
+      'directory of this agent alone: its file `ready` is rewritten each second while the agent is ready',
+    );
   program.parse(argv);
   const options = program.opts<AgentOptions>();
   return { ...options, run: options.run ?? `/run/weft/${options.instance}` };
 }
 
 const connectionsMax = 100_000;
-/** What the agent needs beside connections: maps, listeners, logs, the descriptors that hold pods' namespaces. */
+/** Descriptors that the agent needs besides connections: maps, listeners, logs, the pods' network namespaces. */
 const ownDescriptors = 512;
 const descriptorsUnknown = 1024;
 
 /**
- * Connections that one worker may carry: each needs two descriptors, and the workers share those of the process. `limits`: the text
- * of /proc/self/limits.
+ * Connections that one worker may relay. Each needs two descriptors, and all workers share the descriptors of the process.
+ * @param limits the text of /proc/self/limits
  */
 export function connectionsOfWorker(
   workers: number,

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { ReadyFile, ReadyMark } from './readiness.js';
 
-test('once the mesh goes nothing is left of it, and what is not its own stays', () => {
+test('an uninstall removes the files of the agent and no others', () => {
   const run = mkdtempSync(join(tmpdir(), 'weft-ready-'));
   try {
     const ready = new ReadyFile(run, (error) => assert.fail(String(error)));
@@ -25,7 +25,7 @@ test('once the mesh goes nothing is left of it, and what is not its own stays', 
   }
 });
 
-test('the readiness probe sees an agent that is ready, and none that is not, hangs, or was there before', () => {
+test('the readiness probe accepts a ready agent, and no agent that is not ready, hangs or ran before', () => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-own-'));
   const file = join(dir, 'ready');
   const probe = fileURLToPath(new URL('../../native/ready/build/weft-ready', import.meta.url));
@@ -33,12 +33,12 @@ test('the readiness probe sees an agent that is ready, and none that is not, han
   try {
     writeFileSync(file, '');
     const mark = new ReadyMark(dir, (error) => assert.fail(String(error)));
-    assert.equal(status(), 1, 'what a former process of the container left does not count');
+    assert.equal(status(), 1, 'a file of a previous process of the container does not count');
     mark.write(true);
     assert.equal(status(), 0);
     const longAgo = Date.now() / 1000 - 60;
     utimesSync(file, longAgo, longAgo);
-    assert.equal(status(), 1, 'it is not written any more');
+    assert.equal(status(), 1, 'the file is no longer written');
     mark.write(true);
     assert.equal(status(), 0);
     mark.write(false);
@@ -47,7 +47,7 @@ test('the readiness probe sees an agent that is ready, and none that is not, han
     const toCome = Date.now() / 1000 + 3600;
     mark.write(true);
     utimesSync(file, toCome, toCome);
-    assert.equal(status(), 1, 'a clock was set back since it was written');
+    assert.equal(status(), 1, 'a clock was set back after the file was written');
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }

@@ -1,4 +1,4 @@
-/** What the agent says of itself in its run directory, for `weft status` and the testbed. */
+/** The agent's state in its run directory, for `weft status` and the testbed. */
 import { renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -18,7 +18,7 @@ export class ReadyFile {
     return this.#last;
   }
 
-  /** Appears whole, and only where it says something else. It is a report: where it cannot be written, all else goes on. */
+  /** Writes the file if the state has changed; the file appears whole. An error does not stop the agent: the file is only a report. */
   write(state: object): void {
     this.#last = state;
     const text = JSON.stringify(state);
@@ -32,26 +32,26 @@ export class ReadyFile {
     }
   }
 
-  /** In an uninstall: removes the file, and its directory where that holds nothing else. */
+  /** For an uninstall: removes the file, and its directory if nothing else is in it. */
   remove(): void {
     rmSync(this.#path, { force: true });
     rmSync(`${this.#path}.new`, { force: true });
     try {
       rmdirSync(this.run);
     } catch {
-      // Somebody's files are in it, or it is mounted: it stays.
+      // The directory holds other files or is a mount point: it stays.
     }
   }
 }
 
 /**
- * For a probe that must tell this agent from another on the same node's network (native/ready): a file that is written again each second
- * while this agent is ready, and is not there otherwise.
+ * For a probe that must tell this agent from another on the same node's network (native/ready): a file that is rewritten each second while
+ * this agent is ready, and that does not exist otherwise.
  */
 export class ReadyMark {
   readonly #path: string;
 
-  /** Throws where what a former process of this container has left cannot be removed. */
+  /** Throws if the file of a previous process of this container cannot be removed. */
   constructor(
     dir: string,
     private readonly onError: (error: unknown) => void,

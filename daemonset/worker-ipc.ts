@@ -1,4 +1,4 @@
-/** What the main thread and its workers say to each other: plain, structured-cloneable data. */
+/** Messages between the main thread and its workers: plain, structured-cloneable data. */
 import type { SpiffeId } from '../src/model/identity.js';
 import type { NodePod } from '../src/model/node-pod.js';
 import type { WorkloadUid } from '../src/model/workload.js';
@@ -7,7 +7,7 @@ import type { MetricEvent } from '../src/telemetry/metrics.js';
 import type { Svid } from '../src/tls/svid.js';
 import type { PodNetns } from './pod/sockets.js';
 
-/** A pod of this node that is in the mesh, and where it is. */
+/** A pod of this node that is in the mesh, with its network namespace. */
 export interface LocalPod {
   readonly pod: NodePod;
   readonly netns: PodNetns;
@@ -17,22 +17,24 @@ export interface WorkerSettings {
   readonly node: string;
   readonly pinDir: string;
   readonly trustDomain: string;
-  /** Of one worker; a pod may have half of them. */
+  /** Limit of one worker; one pod may have half of them. */
   readonly connectionsMax: number;
 }
 
 export type ToWorker =
   | { readonly type: 'mesh'; readonly update: MeshUpdate }
-  /** Pods of the node that are new or have changed, and those that have left: any worker delivers to any of them. */
+  /** New, changed and removed pods of the node. Every worker gets them, because any worker may deliver to any pod. */
   | { readonly type: 'pods'; readonly pods: readonly LocalPod[]; readonly removed: readonly WorkloadUid[] }
   | { readonly type: 'svid'; readonly svid: Svid }
-  /** Keys of all other identities are forgotten. */
+  /** Identities in use. Workers forget the keys of all others. */
   | { readonly type: 'identities'; readonly wanted: ReadonlySet<SpiffeId> }
-  /** This agent writes from now on: the maps of the BPF file system are opened, anew where they were before. */
+  /** This agent is active from now on: the maps of the BPF file system are opened, or opened again. */
   | { readonly type: 'maps' }
-  /** Another agent has the pods now: listeners accept what was on its way, peers are told to open no more tunnels. */
+  /**
+   * Another agent owns the pods now. Listeners still accept connections that were on their way; peers are asked to open no more tunnels.
+   */
   | { readonly type: 'retire' }
-  /** Done when nobody is connected any more, or at the limit. */
+  /** Responds when no connection is open any more, or at the limit. */
   | { readonly type: 'when-empty'; readonly call: number; readonly timeoutMs: number }
   | { readonly type: 'assign'; readonly call: number; readonly pod: LocalPod }
   | { readonly type: 'unassign'; readonly call: number; readonly uid: WorkloadUid }
@@ -50,7 +52,7 @@ export type FromWorker =
       readonly port: number;
     }
   | { readonly type: 'limit'; readonly limit: string }
-  /** What began and ended since the last of these, in order. */
+  /** Connections that were opened and closed since the last of these messages, in order. */
   | { readonly type: 'connections'; readonly events: readonly MetricEvent[] }
   | {
       readonly type: 'log';

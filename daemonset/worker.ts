@@ -1,6 +1,6 @@
 /**
- * A worker thread: the data path of the pods that are assigned to it. It decides by its own copy of the node's view; the main thread sends
- * what changes (worker-ipc.ts).
+ * A worker thread: the data path of the pods that are assigned to it. It decides with its own copy of the node's view; the main thread
+ * sends the changes (worker-ipc.ts).
  */
 import type net from 'node:net';
 import { parentPort, workerData } from 'node:worker_threads';
@@ -25,7 +25,7 @@ import type { FromWorker, LocalPod, ToWorker, WorkerSettings } from './worker-ip
 
 const eventsDelayMs = 20;
 const eventsMax = 256;
-const emptyLookMs = 50;
+const emptyPollMs = 50;
 
 if (!parentPort) throw new Error('worker.ts runs as a worker thread');
 const port = parentPort;
@@ -39,14 +39,14 @@ const connections = new Connections(
   settings.connectionsMax,
   Math.max(1, Math.floor(settings.connectionsMax / 2)),
 );
-/** To all pods of this worker. */
+/** Connections of peers to all pods of this worker. */
 const sessions = new PeerSessions(defaultLimits.sessionsMax, () =>
   send({ type: 'limit', limit: 'tunnel-connections' }),
 );
 const svids = new Svids();
 const localPods = new Map<WorkloadUid, LocalPod>();
 
-// One message for many: a message per connection and end would cost more than a short connection itself.
+// Events are sent in batches: a message per connection would cost more than a short connection itself.
 let events: MetricEvent[] = [];
 function queue(event: MetricEvent): void {
   if (events.length === 0) setTimeout(flush, eventsDelayMs);
@@ -62,7 +62,7 @@ function flush(): void {
 const logError = (error: unknown, text: string): void =>
   send({ type: 'log', level: 'error', fields: { error: errorText(error) }, text });
 
-/** A handler that fails is a bug: it is logged, and costs its own connection alone. */
+/** A handler that throws is a bug. It is logged, and only its own connection is closed. */
 function guard(work: Promise<void>, socket?: net.Socket): void {
   work.catch((error: unknown) => {
     socket?.destroy();
@@ -106,7 +106,7 @@ function onMesh(update: MeshUpdate): void {
   view.apply(update);
   const cut = connections.recheck(touchedWorkloads(view, change));
   if (cut > 0)
-    send({ type: 'log', level: 'info', fields: { cut }, text: 'connections cut that are now forbidden' });
+    send({ type: 'log', level: 'info', fields: { cut }, text: 'connections closed that policy now forbids' });
 }
 
 function onPods(pods: readonly LocalPod[], removed: readonly WorkloadUid[]): void {
@@ -126,7 +126,7 @@ function onSvid(svid: Svid): void {
 
 async function whenEmpty(timeoutMs: number): Promise<void> {
   const untilMs = performance.now() + timeoutMs;
-  while (!(connections.size === 0 && servers.isIdle) && performance.now() < untilMs) await sleep(emptyLookMs);
+  while (!(connections.size === 0 && servers.isIdle) && performance.now() < untilMs) await sleep(emptyPollMs);
 }
 
 async function drain(timeoutMs: number): Promise<number> {
@@ -136,7 +136,7 @@ async function drain(timeoutMs: number): Promise<number> {
   const cut = await connections.drain(timeoutMs);
   pool.close();
   servers.closeTunnels();
-  // Streams report their end in turns of their own.
+  // Streams report their end in later turns of the event loop.
   await sleep(eventsDelayMs);
   flush();
   return cut;

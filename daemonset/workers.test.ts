@@ -6,7 +6,7 @@ import { pod } from '../test/support/mesh.js';
 import type { LocalPod } from './worker-ipc.js';
 import { Workers, type WorkersOptions } from './workers.js';
 
-/** A worker that accepts every pod but `doomed`, at which it dies, and records the messages that it receives. */
+/** A worker that accepts every pod but `doomed`, on which it dies, and logs the messages that it got. */
 const script = `data:text/javascript,${encodeURIComponent(`
 import { parentPort, threadId } from 'node:worker_threads';
 const received = [];
@@ -16,7 +16,7 @@ parentPort.on('message', (message) => {
   if (message.type === 'assign') received.push('assign ' + message.pod.pod.name);
   if (message.type === 'pods') received.push(message.pods.map((one) => '+' + one.pod.name).concat(message.removed.map((uid) => '-' + uid)).join(' '));
   if (message.type === 'assign' && message.pod.pod.name === 'slow') return void setTimeout(() => parentPort.postMessage({ type: 'done', call: message.call }), 3000);
-  if (message.type === 'assign' && message.pod.pod.name === 'doomed') throw new Error('as told');
+  if (message.type === 'assign' && message.pod.pod.name === 'doomed') throw new Error('as received');
   if (message.type === 'connections') parentPort.postMessage({ type: 'done', call: message.call, result: [{ threadId, received }] });
   else if ('call' in message) parentPort.postMessage({ type: 'done', call: message.call });
 });
@@ -41,7 +41,7 @@ function workersOf(count: number, more: Partial<WorkersOptions> = {}): Workers {
   });
 }
 
-test('a worker that dies is replaced and told all it must know; its calls fail, and others notice nothing', async (t) => {
+test('a worker that dies is replaced and gets the whole state; its calls fail, and other workers are not affected', async (t) => {
   const replaced: string[][] = [];
   const died: string[] = [];
   const workers = workersOf(2, {
@@ -55,13 +55,13 @@ test('a worker that dies is replaced and told all it must know; its calls fail, 
   const before = (await workers.connections()) as { threadId: number; received: string[] }[];
   assert.equal(before.length, 2);
 
-  // The least busy worker takes it: both have one pod, so the first, which has `kept`.
+  // The least busy worker gets the pod: both have one pod, so it is the first, which has `kept`.
   await assert.rejects(workers.assign(local('doomed', '10.0.0.3')), {
     code: 'WEFT_WORKER_DIED',
     retryable: true,
   });
   await until('it is replaced', 5_000, () => replaced.length === 1);
-  assert.deepEqual(died, ['as told']);
+  assert.deepEqual(died, ['as received']);
   assert.deepEqual(replaced, [['Kubernetes//Pod/shop/kept', 'Kubernetes//Pod/shop/doomed']]);
   const after = (await workers.connections()) as { threadId: number; received: string[] }[];
   assert.equal(after[1]?.threadId, before[1]?.threadId, 'the other worker is the same');
@@ -73,7 +73,7 @@ test('a worker that dies is replaced and told all it must know; its calls fail, 
 const all = async (workers: Workers): Promise<string[][]> =>
   ((await workers.connections()) as { received: string[] }[]).map(({ received }) => received);
 
-test('workers are told what differs from the last time, and nothing where nothing does', async (t) => {
+test('workers get the changes since the last sync, and no message without changes', async (t) => {
   const workers = workersOf(1);
   t.after(() => workers.drain(1));
   const [a, b] = [local('a', '10.0.0.1'), local('b', '10.0.0.2')];
@@ -85,12 +85,12 @@ test('workers are told what differs from the last time, and nothing where nothin
   assert.deepEqual(received?.slice(0, 4), ['pods', '+a +b', 'pods', `+b -${a.pod.uid}`]);
 });
 
-test('a worker that answers late keeps the pod, and is the one that is told to unassign it: no listener is left behind', async (t) => {
+test('a worker that responds late keeps the pod and gets its unassignment: no listener is left behind', async (t) => {
   const workers = workersOf(2, { callTimeoutMsMax: 1_000 });
   t.after(() => workers.drain(1));
   const slow = local('slow', '10.0.0.1');
   await assert.rejects(workers.assign(slow), { code: 'WEFT_WORKER_SILENT' });
-  // Its second try goes to the same worker though the other has fewer pods.
+  // The second attempt goes to the same worker, although the other has fewer pods.
   await assert.rejects(workers.assign(slow), { code: 'WEFT_WORKER_SILENT' });
   await workers.unassign(slow.pod.uid);
   const [first, second] = await all(workers);

@@ -1,4 +1,4 @@
-/** The worker threads: each pod is owned by one; a worker that dies takes only its pods' connections with it. */
+/** The worker threads. Each pod is assigned to one worker. A worker that dies takes only the connections of its pods with it. */
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { WeftError } from '../src/base/errors.js';
@@ -16,14 +16,14 @@ type Body<T> = T extends { call: number } ? Omit<T, 'call'> : never;
 export interface WorkersOptions {
   readonly count: number;
   readonly settings: WorkerSettings;
-  /** What the workers run; worker.js where absent. */
+  /** The workers' program; worker.js if absent. */
   readonly script?: URL;
-  /** How long a call may take; 30 s where absent. */
+  /** Time limit of a call; 30 s if absent. */
   readonly callTimeoutMsMax?: number;
   readonly state: MeshState;
   readonly svids: () => readonly Svid[];
   readonly onMessage: (message: FromWorker) => void;
-  /** Its pods have no listeners now: they are owned anew as soon as it is replaced. */
+  /** A worker was replaced. Its pods have no listeners until the caller assigns them again. */
   readonly onReplaced: (pods: readonly WorkloadUid[]) => void;
   readonly onDied: (why: string) => void;
 }
@@ -40,11 +40,11 @@ interface Slot {
 export class Workers {
   readonly #options: WorkersOptions;
   readonly #slots: Slot[] = [];
-  /** As the workers were last told. */
+  /** The pods that the workers were last sent. */
   #pods: ReadonlyMap<WorkloadUid, LocalPod> = new Map();
   #calls = 0;
   #stopping = false;
-  /** The maps are there, and this agent's to use. */
+  /** Whether the maps exist and belong to this agent. */
   #hasMaps = false;
 
   constructor(options: WorkersOptions) {
@@ -75,7 +75,7 @@ export class Workers {
       const slot = slotOf();
       for (const { reject, timer } of slot.calls.values()) {
         clearTimeout(timer);
-        reject(new WeftError('WEFT_WORKER_DIED', 'a worker ended before it answered', { retryable: true }));
+        reject(new WeftError('WEFT_WORKER_DIED', 'a worker ended before it responded', { retryable: true }));
       }
       slot.calls.clear();
       if (this.#stopping) return;
@@ -98,18 +98,18 @@ export class Workers {
     for (const message of messages) worker.postMessage(message);
   }
 
-  /** The datapath's maps are there: workers may listen in pods from now on. A former agent that writes again opens them anew. */
+  /** The datapath's maps exist: workers may listen in pods from now on. A former agent that becomes active again opens them again. */
   openMaps(): void {
     this.#hasMaps = true;
     for (const { worker } of this.#slots) worker.postMessage({ type: 'maps' } satisfies ToWorker);
   }
 
-  /** The pods are another agent's now; what is open here goes on to its end. */
+  /** The pods belong to another agent now. Connections that are open here continue until they end. */
   retire(): void {
     for (const { worker } of this.#slots) worker.postMessage({ type: 'retire' } satisfies ToWorker);
   }
 
-  /** Resolves when nobody is connected any more, or at the limit. */
+  /** Resolves when no connection is open any more, or at the limit. */
   async whenEmpty(timeoutMs: number): Promise<void> {
     await Promise.all(
       this.#slots.map((slot) => this.#call(slot, { type: 'when-empty', timeoutMs }, timeoutMs + 5_000)),
@@ -120,7 +120,7 @@ export class Workers {
     for (const { worker } of this.#slots) worker.postMessage(message);
   }
 
-  /** Tells all workers which pods of the node are in the mesh: what differs from the last time, by identity. */
+  /** Sends all workers the pods of this node that are in the mesh: only the difference to the last call, compared by identity. */
   sync(pods: ReadonlyMap<WorkloadUid, LocalPod>): void {
     const before = this.#pods;
     this.#pods = new Map(pods);
@@ -139,7 +139,7 @@ export class Workers {
       const timer = setTimeout(() => {
         slot.calls.delete(call);
         reject(
-          new WeftError('WEFT_WORKER_SILENT', `a worker did not answer ${body.type} in ${timeoutMs} ms`, {
+          new WeftError('WEFT_WORKER_SILENT', `a worker did not respond to ${body.type} in ${timeoutMs} ms`, {
             retryable: true,
           }),
         );
@@ -150,8 +150,8 @@ export class Workers {
   }
 
   /**
-   * Owned by the worker with the fewest pods; a pod that is owned already stays where it is, also where its worker was silent:
-   * it may answer late, and then the listeners are its. Errors: WEFT_WORKER_SILENT, WEFT_WORKER_DIED, WEFT_LISTEN.
+   * Assigns a pod to the worker with the fewest pods. A pod that is already assigned stays with its worker, also if that worker did not
+   * respond: it may respond late, and the listeners are then its. Errors: WEFT_WORKER_SILENT, WEFT_WORKER_DIED, WEFT_LISTEN.
    */
   async assign(local: LocalPod): Promise<void> {
     const uid = local.pod.uid;
@@ -167,7 +167,10 @@ export class Workers {
     }
   }
 
-  /** A worker processes its messages in order, so a silent worker unassigns its pods late. */
+  /**
+   * Removes a pod from its worker. A worker handles its messages in order, so one that responds late to `assign` still unassigns the pod
+   * afterwards. Errors: WEFT_WORKER_SILENT, WEFT_WORKER_DIED.
+   */
   async unassign(uid: WorkloadUid): Promise<void> {
     const slot = this.#slots.find(({ pods }) => pods.has(uid));
     if (!slot) return;
@@ -180,14 +183,14 @@ export class Workers {
     return lists.flat() as object[];
   }
 
-  /** Resolves when the connections of now have ended, or at the limit; new ones are carried meanwhile. */
+  /** Resolves when the connections that are open at the call have ended, or at the limit. New ones are accepted meanwhile. */
   async settle(timeoutMs: number): Promise<void> {
     await Promise.all(
       this.#slots.map((slot) => this.#call(slot, { type: 'settle', timeoutMs }, timeoutMs + 5_000)),
     );
   }
 
-  /** Resolves with how many connections had to be cut at the limit. */
+  /** Ends the workers. Resolves with how many connections were closed at the limit. */
   async drain(timeoutMs: number): Promise<number> {
     this.#stopping = true;
     const cut = await Promise.all(

@@ -1,6 +1,6 @@
 /**
- * The addon as it was built, with what every call of it needs: checks of arguments, and failures as {@link NativeError}. The modules
- * beside this one call it, each for one source file of src/.
+ * Loads the built addon, checks arguments and translates failures to {@link NativeError}. The modules in this folder call it; each
+ * wraps the calls of the files of src/ that it names.
  */
 import { createRequire } from 'node:module';
 import { existsSync } from 'node:fs';
@@ -57,8 +57,8 @@ interface RawAddon {
 }
 
 /**
- * A program of the object, where it goes, and the path that its link is pinned at. For `sockmap`, `target` is the name of a
- * map of the object, which holds the program for as long as it lives; `pin` is not used.
+ * A program of the object, its target, and the path at which its link is pinned. For `sockmap`, `target` is the name of a map of
+ * the object; the map holds the program as long as the map exists, and `pin` is not used.
  */
 export interface Attachment {
   readonly program: string;
@@ -70,7 +70,7 @@ export interface Attachment {
 export interface MapInfo {
   readonly type: number;
   readonly keySize: number;
-  /** Bytes of a whole value: for per-CPU maps one 8-byte-aligned value per possible CPU. */
+  /** Bytes of a whole value. Per-CPU maps have one 8-byte-aligned value per possible CPU. */
   readonly valueSize: number;
   readonly maxEntries: number;
   readonly id: number;
@@ -92,9 +92,9 @@ export class NativeError extends Error {
   constructor(
     readonly code: NativeErrorCode,
     message: string,
-    /** 0 where no system call failed. */
+    /** 0 if no system call failed. */
     readonly errno: number,
-    /** libbpf's and the verifier's words, empty where there are none. */
+    /** Output of libbpf and the verifier; empty if there is none. */
     readonly log: string,
   ) {
     super(message);
@@ -131,7 +131,7 @@ export function run<T>(call: () => T): T {
 }
 
 export function refuse(what: string): never {
-  throw new NativeError('NATIVE_ARGUMENT', `${what} was given something else`, 0, '');
+  throw new NativeError('NATIVE_ARGUMENT', `invalid argument: expected ${what}`, 0, '');
 }
 export function text(value: unknown, what: string): string {
   return typeof value === 'string' && !value.includes('\0') ? value : refuse(`${what} (a string)`);
@@ -144,7 +144,7 @@ export function integer(value: unknown, min: number, max: number, what: string):
   return ok ? value : refuse(`${what} (an integer from ${min} to ${max})`);
 }
 
-/** The project's root: where bpf/build and native/build stand, seen from native/ or dist/native/. */
+/** The project's root, which contains bpf/build and native/build. This module runs from native/ or dist/native/. */
 export const projectRoot = ((): string => {
   let dir = dirname(fileURLToPath(import.meta.url));
   while (!existsSync(join(dir, 'native', 'binding.gyp')) && dirname(dir) !== dir) dir = dirname(dir);

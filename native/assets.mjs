@@ -1,4 +1,4 @@
-// Copies what programs read at run time (manifests, schemas, .proto) beside the compiled code, and makes the CLI a program.
+// Copies files that are read at run time (manifests, schemas, .proto) beside the compiled code, and makes the CLI executable.
 import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -15,5 +15,5 @@ for (const top of ['src', 'daemonset', 'control', 'test', 'bench']) {
     cpSync(from, to);
   }
 }
-// npx runs it as it is; npm marks it only where it is there already when packages are installed.
+// npx runs the file directly. npm makes it executable only if it already exists when packages are installed.
 chmodSync(join(root, 'dist', 'src', 'cli', 'weft.js'), 0o755);

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Builds the eBPF objects (bpf/build.sh), the addon (native/build), the CNI plugin (native/cni/build) and the readiness probe
-# (native/ready/build), only what changed.
+# (native/ready/build). A target is rebuilt only if a source is newer.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash bpf/build.sh
-# Headers stand beside the binary in every distribution of Node.js; node-gyp would fetch them. The addon is N-API: built under
-# one version, it is loaded by all.
+# Every distribution of Node.js has its headers beside the binary; without nodedir, node-gyp would download them. The addon uses
+# N-API: built under one version of Node.js, it loads in all.
 home=$(node -p 'require("node:path").resolve(process.execPath, "../..")')
 [ ! -r "$home/include/node/common.gypi" ] || export npm_config_nodedir=$home
 addon=native/build/Release/weft.node
@@ -20,7 +20,7 @@ if [ "$newest" != "$addon" ]; then
   rm -f "$log"
 fi
 
-# Static: it runs on the node, whatever libraries that has.
+# Static: the plugin runs on the node, whose libraries are unknown.
 plugin=native/cni/build/weft-cni
 if [ ! "$plugin" -nt native/cni/weft-cni.c ]; then
   mkdir -p "$(dirname "$plugin")"
@@ -34,5 +34,5 @@ if [ ! "$ready" -nt native/ready/weft-ready.c ]; then
   gcc -static -O2 -s -Wall -Wextra -Werror -o "$ready" native/ready/weft-ready.c
 fi
 
-# The agent's side of the maps, as the objects have them. The file is committed, so that types and lint need no compiler for eBPF.
+# Generates the TypeScript rows of the maps from the objects' BTF. The file is committed, so type checks and lint need no eBPF compiler.
 node native/generate-rows.mjs

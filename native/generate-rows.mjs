@@ -1,5 +1,5 @@
 // Writes daemonset/maps/rows.generated.ts from the BTF of a built object: the maps' names, the constants, and a class of typed
-// rows for each struct that the kernel side and the agent share (bpf/lib/abi.h). native/build.sh runs it.
+// rows for each struct that the eBPF programs and the agent share (bpf/lib/abi.h). native/build.sh runs it.
 // usage: node native/generate-rows.mjs [--print] [OBJECT]
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -13,7 +13,7 @@ const ringBuffer = 27; // BPF_MAP_TYPE_RINGBUF
 const capitalized = (name) => name.charAt(0).toUpperCase() + name.slice(1);
 const camel = (name) => name.toLowerCase().replace(/_(\w)/g, (_, letter) => letter.toUpperCase());
 const plural = (name) => (name.endsWith('s') ? name : `${name}s`);
-/** Structs whose C name is older than the word for what they are: a layout's identity has the name, so C keeps it. */
+/** Structs with another name in TypeScript. C keeps the old name, since struct names are part of a layout's identity. */
 const renamed = { weft_note: 'HandoffRow', weft_note_key: 'HandoffKey' };
 /** weft_pod -> PodRow, weft_pod_addr_key -> PodAddrKey */
 const className = (struct) => {
@@ -23,7 +23,7 @@ const className = (struct) => {
 };
 const fieldsName = (struct) => `${className(struct).replace(/Row$/, '')}Fields`;
 
-/** C type -> type of the field, how it is read, how it is written. `at`: an offset. */
+/** C type -> TypeScript type of the field, code that reads it, code that writes it. `at`: an offset. */
 const scalars = {
   __u16: ['U16', (at) => `getUint16(${at}, little)`, (at, v) => `setUint16(${at}, ${v}, little)`],
   __be16: ['Be16', (at) => `getUint16(${at}, false)`, (at, v) => `setUint16(${at}, ${v}, false)`],
@@ -32,7 +32,7 @@ const scalars = {
   __u64: ['U64', (at) => `getBigUint64(${at}, little)`, (at, v) => `setBigUint64(${at}, ${v}, little)`],
 };
 
-/** One field: its type where it is read, its type where it is written, and the code for both. */
+/** One field: its types for reading and for writing, and the code for both. */
 function fieldCode(struct, [field, offset, size, type, count]) {
   const name = camel(field);
   if (type === 'weft_ip' && count === 0)
@@ -80,13 +80,13 @@ function fieldCode(struct, [field, offset, size, type, count]) {
       get: `new ${className(type)}(this.raw.subarray(${offset}, ${offset + size}))`,
       put: `bytes.set(${className(type)}.encode(row.${name}), ${offset});`,
     };
-  throw new Error(`${struct}.${field}: no rows can be made of ${type}[${count}]`);
+  throw new Error(`${struct}.${field}: type ${type}[${count}] is not supported: add it to fieldCode()`);
 }
 
 function structCode(struct, size, fields) {
   const code = fields.filter(([field]) => !field.startsWith('pad')).map((field) => fieldCode(struct, field));
   const needsView = code.some(({ put }) => put.includes('view.'));
-  return `/** struct ${struct}, to be written. Fields that are not here are padding. */
+  return `/** Fields of struct ${struct}, for writing. Padding is omitted. */
 export interface ${fieldsName(struct)} {
 ${code.map(({ name, write }) => `  readonly ${name}: ${write};`).join('\n')}
 }
@@ -102,14 +102,14 @@ ${needsView ? '    const view = new DataView(bytes.buffer);\n' : ''}${code.map((
 `;
 }
 
-/** What the enumerators' names begin with, as far as the last underscore. */
+/** The common prefix of the enumerators' names, up to the last underscore. */
 function commonPrefix(names) {
   let prefix = names[0] ?? '';
   for (const name of names) while (!name.startsWith(prefix)) prefix = prefix.slice(0, -1);
   return prefix.slice(0, prefix.lastIndexOf('_') + 1);
 }
 
-/** An enum that ends with a COUNT is a list of names, by value; every other one is a record. */
+/** An enum with a _COUNT enumerator becomes an array of names by value; every other one becomes a record. */
 function enumCode(name, enumerators) {
   const isClosing = ([enumerator]) => /_(COUNT|SLOTS)$/.test(enumerator);
   const values = enumerators.filter((one) => !isClosing(one));
@@ -118,7 +118,7 @@ function enumCode(name, enumerators) {
   const constant = plural(camel(name.slice('weft_'.length)));
   if (enumerators.some(([enumerator]) => enumerator.endsWith('_COUNT'))) {
     if (values.some(([, value], index) => value !== index))
-      throw new Error(`${name} has gaps: it is no list`);
+      throw new Error(`${name} has gaps: values must be consecutive from 0`);
     const items = values.map(
       ([enumerator]) => `  '${short(enumerator).toLowerCase().replaceAll('_', '-')}',`,
     );
@@ -128,7 +128,7 @@ function enumCode(name, enumerators) {
   return `/** enum ${name} */\nexport const ${constant} = {\n${items.join('\n')}\n} as const;\n`;
 }
 
-/** The text of the module, from the types of an object. */
+/** The source of the generated module, from the types of an object. */
 function moduleCode(addon, object) {
   const layout = addon.objectLayout(object);
   const { structs, enums } = addon.objectTypes(object);
@@ -179,5 +179,5 @@ const object = resolve(
 const addon = createRequire(import.meta.url)(join(root, 'native', 'build', 'Release', 'weft.node'));
 const text = moduleCode(addon, object);
 if (print) process.stdout.write(text);
-// Written only where it differs: the compiler goes by the time of the file.
+// Written only if it differs: tsc goes by the file's modification time.
 else if (!existsSync(output) || readFileSync(output, 'utf8') !== text) writeFileSync(output, text);

@@ -1,7 +1,7 @@
 /**
- * The addon, typed: argument checks and stable errors here, system calls in src/*.cc. Heavy work (loading) is a promise
- * on the thread pool; what takes microseconds (maps, sockets) is a plain call, so that the data path can use it per
- * connection. Every error is a {@link NativeError}; none leaves a descriptor behind.
+ * The typed addon. Argument checks and stable errors are here, system calls in src/*.cc. Slow work (loading) runs on the thread
+ * pool and returns a promise. Calls that take microseconds (maps, sockets) are synchronous, so the data path can use them per
+ * connection. Every error is a {@link NativeError}, and no failed call leaks a descriptor.
  */
 export { NativeError, projectRoot, type Attachment, type MapInfo, type NativeErrorCode } from './addon.js';
 export * from './btf.js';

@@ -1,18 +1,18 @@
-/** Layouts of maps and structs, as BTF states them. */
+/** Layouts of maps and structs, as described by BTF. */
 
-/** [offset, size, struct]: bytes; the third is empty where the field is no struct. */
+/** Offset and size in bytes. `struct` is the name of the field's struct, empty if the field is not a struct. */
 export type FieldLayout = readonly [offset: number, size: number, struct: string];
 export type StructLayout = readonly [size: number, fields: Readonly<Record<string, FieldLayout>>];
 export type StructLayouts = Readonly<Record<string, StructLayout>>;
 
 export interface Layout {
-  /** Those whose names begin with weft_. */
+  /** Structs whose names begin with weft_. */
   readonly structs: StructLayouts;
   /** enumerator -> value */
   readonly enums: Readonly<Record<string, number>>;
 }
 export interface ObjectLayout extends Layout {
-  /** The maps that are pinned. */
+  /** Pinned maps only. */
   readonly maps: Readonly<Record<string, MapLayout>>;
 }
 export interface MapLayout {
@@ -21,11 +21,11 @@ export interface MapLayout {
   readonly valueSize: number;
   readonly maxEntries: number;
   readonly flags: number;
-  /** Names of structs; empty where keys or values are numbers. */
+  /** Names of structs; empty if keys or values are numbers. */
   readonly key: string;
   readonly value: string;
 }
-/** Empty where the kernel keeps no types for this kind of map. */
+/** Empty if the kernel keeps no types for this type of map. */
 export interface PinnedLayout extends Layout {
   readonly key: string;
   readonly value: string;

@@ -1,12 +1,15 @@
-/** Sockets in network namespaces, and TCP connections there (src/netns.cc, src/diag.cc). */
+/** Sockets and TCP connections in network namespaces (src/netns.cc, src/diag.cc). */
 import { addon, integer, refuse, run, text } from './addon.js';
 
-/** A TCP socket, not yet connected, in the namespace at `netns` (a path); the caller owns the descriptor. */
+/** An unconnected TCP socket in the network namespace at `netns` (a path). The caller owns the descriptor. Error: NativeError. */
 export function socketIn(netns: string, family: 4 | 6): number {
   return run(() => addon().socket(text(netns, 'netns'), family === 6 ? 6 : 4));
 }
 
-/** A listening TCP socket in the namespace at `netns`; `::` takes both families; port 0 takes any. */
+/**
+ * A listening TCP socket in the network namespace at `netns`. `::` listens on both families; port 0 picks a free port. The caller
+ * owns the descriptor. Error: NativeError.
+ */
 export function listenIn(netns: string, ip: string, port: number, backlog = 4096): number {
   return run(() =>
     addon().listen(
@@ -18,7 +21,7 @@ export function listenIn(netns: string, ip: string, port: number, backlog = 4096
   );
 }
 
-/** The kernel's cookie of a network namespace: `netns` is a path, empty for the caller's own. */
+/** The kernel's cookie of a network namespace. `netns` is a path, empty for the caller's own namespace. Error: NativeError. */
 export function netnsCookie(netns: string): bigint {
   return run(() => addon().cookie(text(netns, 'netns')));
 }
@@ -27,14 +30,14 @@ export function closeFd(fd: number): void {
   run(() => addon().closeFd(integer(fd, 3, 0x7fff_ffff, 'fd')));
 }
 
-/** Whether close() of this TCP socket, also the kernel's own when the process dies, sends a reset. */
+/** Sets whether closing this TCP socket sends a reset. This includes the close by the kernel when the process dies. */
 export function resetOnClose(fd: number, on: boolean): void {
   run(() => addon().resetOnClose(integer(fd, 3, 0x7fff_ffff, 'fd'), on === true));
 }
 
 /**
- * Room for that many unsent bytes in a TCP socket, whatever net.core.wmem_max says (CAP_NET_ADMIN, else NATIVE_PERMISSION).
- * Sockets that a listener accepts have the listener's.
+ * Sets a TCP socket's send buffer to `byteCount` unsent bytes, beyond net.core.wmem_max. Error: NATIVE_PERMISSION without
+ * CAP_NET_ADMIN. Sockets that a listener accepts inherit its buffer size.
  */
 export function sendBuffer(fd: number, byteCount: number): void {
   run(() => addon().sendBuffer(integer(fd, 3, 0x7fff_ffff, 'fd'), integer(byteCount, 1, 1 << 30, 'bytes')));
@@ -45,16 +48,19 @@ export interface TcpEnd {
   readonly port: number;
 }
 
-/** A socket of the namespace, from its own side. */
+/** A connected socket of a network namespace; `local` is its own end. */
 export interface TcpConnection {
   readonly local: TcpEnd;
   readonly remote: TcpEnd;
-  /** As /proc/PID/fd shows it; 0 where no descriptor leads to it yet or any more. */
+  /** The inode as /proc/PID/fd shows it; 0 if no descriptor refers to the socket (not yet, or no longer). */
   readonly inode: number;
   readonly cookie: bigint;
 }
 
-/** TCP connections in the namespace at `netns` that are established or being closed, at most `max`, in the kernel's order. */
+/**
+ * TCP connections in the network namespace at `netns` that are established or closing, at most `max`, in the kernel's order. Error:
+ * NativeError.
+ */
 export function tcpConnectionsIn(netns: string, max: number): TcpConnection[] {
   return run(() => addon().tcpConnections(text(netns, 'netns'), integer(max, 0, 1_000_000, 'max'))).map(
     ([localIp, localPort, remoteIp, remotePort, inode, cookie]) => ({
@@ -70,14 +76,14 @@ export function tcpConnectionsIn(netns: string, max: number): TcpConnection[] {
 export interface TcpSocket {
   readonly local: TcpEnd;
   readonly remote: TcpEnd;
-  /** The socket's, so that another of the same addresses is never meant. */
+  /** The socket's cookie: distinguishes the socket from a later one with the same addresses. */
   readonly cookie: bigint;
 }
 
 /**
- * Ends TCP sockets in the namespace at `netns` as SOCK_DESTROY does: their owners' calls fail with ECONNABORTED, their peers
- * see a reset. Returns how many there were; stops at the first that the kernel refuses. NATIVE_SYSTEM with errno 95 on a
- * kernel without CONFIG_INET_DIAG_DESTROY.
+ * Ends TCP sockets in the network namespace at `netns` with SOCK_DESTROY: their owners' calls fail with ECONNABORTED, and their
+ * peers see a reset. Returns how many of the sockets existed. Stops at the first socket that the kernel refuses to end. Error:
+ * NATIVE_SYSTEM with errno 95 on a kernel without CONFIG_INET_DIAG_DESTROY.
  */
 export function destroyTcpIn(netns: string, sockets: readonly TcpSocket[]): number {
   if (!Array.isArray(sockets)) refuse('sockets (an array)');

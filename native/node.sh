@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints the directory of a Node.js binary of the version that is asked for (22, 24, 24.21.0): the one on PATH where it is
-# that version, else one from the npm registry, kept in WEFT_NODE_CACHE (~/.cache/weft/node). Usage: native/node.sh VERSION
+# Prints the directory of a Node.js binary of the given version (22, 24, 24.21.0): the one on PATH if it has that version,
+# otherwise one from the npm registry, cached in WEFT_NODE_CACHE (~/.cache/weft/node). Usage: native/node.sh VERSION
 set -euo pipefail
 [[ ${1:-} =~ ^[0-9]+(\.[0-9]+)*$ ]] || { sed -n 3p "$0" >&2; exit 2; }
 version=$1
@@ -20,10 +20,10 @@ if ! has "$place/node"; then
   mkdir -p "$cache"
   new=$(mktemp -d "$cache/new.XXXXXX")
   trap 'rm -rf "$new"' EXIT
-  # The binary is a file of this package: no script of it is run.
+  # The binary is a file of the package, so no install script needs to run.
   npm install --prefix "$new" --ignore-scripts --no-save --no-audit --no-fund --loglevel=error "$package@$version" >&2
-  has "$new/node_modules/$package/bin/node" || { echo "native/node.sh: $package@$version holds no node $version" >&2; exit 1; }
-  # Whoever else installs it at this time has the same.
+  has "$new/node_modules/$package/bin/node" || { echo "native/node.sh: $package@$version does not contain node $version" >&2; exit 1; }
+  # If a concurrent run installed the same version first, its copy is used.
   mv -T "$new" "$cache/$version" 2>/dev/null || has "$place/node"
 fi
 echo "$place"

@@ -1,11 +1,11 @@
-/** Loading of eBPF objects, and links of their programs (src/object.cc, src/probe.cc). */
+/** Loads eBPF objects and manages the links of their programs (src/object.cc, src/probe.cc). */
 import { addon, bytes, integer, refuse, run, text, translate, type Attachment } from './addon.js';
 
 /**
- * Loads an object whose maps are pinned by name under `pinDir` (those that are pinned there already are used), fills its
- * read-only data where `rodata` has bytes, attaches and pins its programs. Where a link is pinned already, its program is
- * replaced in one step. Errors: NATIVE_LAYOUT (a pinned map has another layout), NATIVE_VERIFIER (with the log),
- * NATIVE_PERMISSION, NATIVE_SYSTEM. What was pinned before an error stays pinned.
+ * Loads an object and pins its maps by name under `pinDir`; maps already pinned there are reused. Sets the read-only data unless
+ * `rodata` is empty. Attaches the programs and pins their links; if a link is already pinned, its program is replaced atomically.
+ * Errors: NATIVE_LAYOUT (a pinned map has another layout), NATIVE_VERIFIER (with the log), NATIVE_PERMISSION, NATIVE_SYSTEM. Pins
+ * made before the error stay.
  */
 export async function load(
   path: string,
@@ -30,34 +30,34 @@ export async function load(
   }
 }
 
-/** Ends a pinned link; false where none is pinned there. */
+/** Detaches a pinned link and removes its pin; false if nothing is pinned there. Error: NativeError. */
 export function detach(pin: string): boolean {
   return run(() => addon().detach(text(pin, 'pin')));
 }
 
 /**
- * Of the link that is pinned at a path: the inode of its network namespace; 0 where that namespace is gone (or the link was
- * ended), undefined where nothing is pinned there. The kernel takes a link off its namespace as that dies. Throws NativeError.
+ * The inode of the network namespace to which a pinned link is attached. 0 if that namespace is gone or the link was detached,
+ * undefined if nothing is pinned at the path. The kernel detaches a link when its namespace dies. Error: NativeError.
  */
 export function linkNetns(pin: string): number | undefined {
   const inode = run(() => addon().linkNetns(text(pin, 'pin')));
   return inode < 0 ? undefined : inode;
 }
 
-/** A descriptor of the link that is pinned at a path, the caller's to close; undefined where there is none. */
+/** A descriptor of the link pinned at a path; undefined if there is none. The caller closes it. Error: NativeError. */
 export function openLink(pin: string): number | undefined {
   const fd = run(() => addon().openLink(text(pin, 'pin')));
   return fd < 0 ? undefined : fd;
 }
 
-/** Ends a link by its descriptor, even where others hold it. Its pin stays. */
+/** Detaches a link by its descriptor, even if other references exist. Its pin stays. Error: NativeError. */
 export function detachLink(fd: number): void {
   run(() => addon().detachLink(integer(fd, 3, 0x7fff_ffff, 'fd')));
 }
 
 /**
- * Whether this kernel counts what sk_msg redirects as memory of the socket that will read it, tried between two sockets of
- * loopback (those before 6.13, where it was not brought back to them, charge the writer). `path`: of probe.bpf.o.
+ * Whether this kernel charges bytes that sk_msg redirects to the memory of the reading socket, tested between two loopback sockets.
+ * Kernels before 6.13 without the backport charge the writer. `path`: of probe.bpf.o. Error: NativeError.
  */
 export function chargesReader(path: string): boolean {
   return run(() => addon().chargesReader(text(path, 'path')));

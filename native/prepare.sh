@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes a Debian machine ready: the packages and npm modules that the build, the tests and the demo need. Quick when nothing
-# is missing. What a script cannot mend is one line and exit code 2, before anything is changed.
+# Prepares a Debian machine: installs the packages and npm modules that the build, the tests and the demo need. Fast if nothing
+# is missing. If a requirement cannot be installed, the script prints one line and exits with code 2 before it changes anything.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -33,7 +33,7 @@ done
 if [ "${#missing[@]}" -gt 0 ]; then
   command -v apt-get >/dev/null || stop "packages are missing (${missing[*]}) and this is not Debian: install them by hand"
   echo "installing: ${missing[*]}" >&2
-  # Servers that come with packages are applications of the demo, not services of this machine.
+  # policy-rc.d keeps dpkg from starting the packages' servers as services: only the demo and the tests run them.
   guard=/usr/sbin/policy-rc.d
   if [ ! -e "$guard" ]; then
     printf '#!/bin/sh\nexit 101\n' >"$guard"

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Runs a command in namespaces of its own, so that tests that make network namespaces, load eBPF programs and hook control
-# groups can run side by side: own network, mounts (an empty /run, an own BPF file system), processes and control groups.
-# Whatever the command leaves behind ends with it. Usage: test/isolated.sh COMMAND [ARGUMENT...]
+# Runs a command in its own namespaces (network, mounts with an empty /run and a new BPF file system, processes, cgroups), so that
+# tests that create network namespaces, load eBPF programs and attach to cgroups can run concurrently. Anything that the command
+# leaves behind is removed when it ends. Usage: test/isolated.sh COMMAND [ARGUMENT...]
 set -euo pipefail
 [ $# -ge 1 ] || { sed -n 4p "$0" >&2; exit 2; }
 
-# The hooks of a testbed are attached to the root of the cgroup2 hierarchy that is mounted: in a cgroup namespace that is
-# the group that the command was in when the namespace was made.
+# A testbed attaches its hooks to the root of the mounted cgroup2 hierarchy. In a cgroup namespace, the root is the group that the
+# command was in when the namespace was created.
 hierarchy=$(awk '$3 == "cgroup2" {print $2; exit}' /proc/self/mounts)
 [ -n "$hierarchy" ] || { echo "test/isolated.sh: no cgroup v2 is mounted" >&2; exit 2; }
 group=$hierarchy/weft-test-$$
 mkdir "$group"
-# A group goes once its last process has, which a killed one may take a moment for.
+# A group can be removed only after its last process has exited, which takes a moment after a kill.
 trap 'for _ in $(seq 100); do find "$group" -depth -type d -exec rmdir {} + 2>/dev/null; [ -d "$group" ] || break; sleep 0.1; done' EXIT
 
 inside='

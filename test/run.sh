@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs compiled tests. `quick` is what npm test runs, `all` is everything that this machine can run. Files that need the
-# kernel or network namespaces have namespaces of their own (test/isolated.sh) and run side by side, longest first;
-# TEST_JOBS says how many (one more than there are CPUs). `interop` is in neither: it needs the environment variable
-# ZTUNNEL to name a program that no package registry has. NODE_VERSION=22 runs them under that version (native/node.sh).
+# Runs compiled tests. `npm test` runs `quick`; `all` runs everything that this machine can run. Files that need the kernel or
+# network namespaces run in their own namespaces (test/isolated.sh), concurrently, longest first. TEST_JOBS sets how many run at
+# once (default: CPUs + 1). `interop` is in neither group: the environment variable ZTUNNEL must name a program that no package
+# registry has. NODE_VERSION=22 runs the tests under that version (native/node.sh).
 # usage: test/run.sh [unit|lint|fuzz|bpf|threats|netns|quick|soak|vm|control|bench|cluster|all|interop|FILE...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,7 +11,7 @@ if [ -n "${NODE_VERSION:-}" ]; then
   export PATH
 fi
 
-# A job is NAME|WRAPPER|ARGUMENTS OF node --test; its output is kept together.
+# A job is NAME|WRAPPER|ARGUMENTS OF node --test. Its output is printed as one block when it ends.
 job() {
   local name=$1 wrapper=$2 log status=0 passed failed began=$SECONDS
   shift 2
@@ -21,12 +21,12 @@ job() {
   passed=$(sed -nE 's/^[^ ]+ pass ([0-9]+)$/\1/p' "$log" | tail -1)
   failed=$(sed -nE 's/^[^ ]+ fail ([0-9]+)$/\1/p' "$log" | tail -1)
   if grep -qE '^[^ ]+ (skipped|todo) [1-9]' "$log"; then
-    echo "tests were skipped in $name: what cannot run has to fail" >>"$log"
+    echo "tests were skipped in $name: a test that cannot run must fail" >>"$log"
     status=1
   fi
-  # A file without a test, or one that ended the runner, has passed nothing.
+  # A file without tests, or one that killed the runner, counts as failed.
   if [ -z "$passed" ]; then
-    echo "$name: the runner gave no result" >>"$log"
+    echo "$name: the test runner printed no result" >>"$log"
     status=1 passed=0 failed=1
   fi
   [ "$status" = 0 ] || [ "$failed" != 0 ] || failed=1
@@ -41,13 +41,13 @@ job() {
 }
 export -f job
 
-# Reads jobs, one a line, and runs $1 of them at a time.
+# Reads jobs, one per line, and runs $1 of them at a time.
 run_jobs() {
-  # A job that fails does not keep the others from running: xargs goes on, and says so by its status.
+  # A failed job does not stop the others: xargs continues, and its exit status reports the failure.
   xargs -d '\n' -P "$1" -I{} bash -c 'IFS="|" read -r name wrapper arguments <<<"$1"; eval "set -- $arguments"; job "$name" "$wrapper" "$@" || exit 1' job {}
 }
 
-# Longest first (test/order.txt); files that are not in it yet are taken for long.
+# Longest first (test/order.txt); files that are not listed there are assumed to be long.
 by_length() {
   awk 'FILENAME != "-" { place[$1] = FNR; next } { split($0, part, "|"); print (part[1] in place ? place[part[1]] : 0) "|" $0 }' test/order.txt - |
     sort -t '|' -k 1,1n -s | cut -d '|' -f 2-
@@ -65,7 +65,7 @@ apart() {
   local file
   for file in "$@"; do
     case $file in
-      # LeakSanitizer's tracer ends by a signal in a process namespace. It pins under a name that no other has.
+      # LeakSanitizer's tracer is killed by a signal in a PID namespace, so this test runs without one. It pins under a unique name.
       */bpf/leaks.test.js) echo "${file#dist/}||$file" ;;
       *) echo "${file#dist/}|test/isolated.sh|$file" ;;
     esac
@@ -74,7 +74,7 @@ apart() {
 unit_files() {
   files_of dist/src dist/daemonset dist/control dist/bench dist/test/cluster/conformance
 }
-# Two halves, so that one of them is never what all others are waited for with.
+# Two halves, so that the unit tests are not one long job that all others wait for.
 unit() {
   local shard
   for shard in 1 2; do
@@ -89,7 +89,7 @@ jobs_of() {
     unit) unit ;;
     lint) together lint $(files_of dist/test/lint) ;;
     fuzz) together fuzz $(files_of dist/test/fuzz) ;;
-    # Files by the rows of the table of actors in docs/security.md: threats.
+    # Files of threats are numbered by the rows of the table of actors in docs/security.md.
     bpf | threats | netns) apart $(files_of "dist/test/$1") ;;
     soak | vm | control | bench | interop) together "$1" $(files_of "dist/test/$1") ;;
     cluster) together cluster $(find dist/test/cluster -maxdepth 1 -name '*.test.js' | sort) ;;
@@ -128,7 +128,7 @@ for group in "${groups[@]}"; do
   esac
   [ "$group" != vm ] || bash native/prepare.sh vm
 done
-# Files that look at what namespaces share (the memory of TCP): nothing else may run beside them.
+# Files that measure state shared by all namespaces (TCP memory): nothing else may run at the same time.
 alone='^test/netns/kernel-splice\.test\.js\|'
 beside() { printf '%s\n' "${parallel[@]}" | { grep -vE "$alone" || true; }; }
 by_itself() { printf '%s\n' "${parallel[@]}" | { grep -E "$alone" || true; }; }

@@ -57,7 +57,7 @@ net
       kind: 'service',
       service,
       port: config.servicePort,
-      dialled: config.listen,
+      dialed: config.listen,
     });
     if (!served) socket.destroy();
   })

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
-/* weft_count: what the programs did, counted by reason. */
+/* weft_count: decisions of the programs, counted by reason. */
 #ifndef WEFT_COUNT_H
 #define WEFT_COUNT_H
 

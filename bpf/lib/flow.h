@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
-/* weft_live and weft_flows: a connection that the kernel carries, entered at connect(), reported when it ends. */
+/* weft_live and weft_flows: a kernel flow is entered at connect() and reported when it ends. */
 #ifndef WEFT_FLOW_H
 #define WEFT_FLOW_H
 
 #include "handoff.h"
 
-/* The key in weft_ends of one end of a flow: `side` 0 is the client's. */
+/* The key in weft_ends of one end of a flow. `side`: 0 for the client's end, 1 for the server's. */
 static __always_inline struct weft_note_key flow_end_key(const struct weft_live *live, int side)
 {
 	if (side)
@@ -30,7 +30,7 @@ static __always_inline void flow_report_end(const struct weft_live *live)
 	}
 	flow->time = bpf_ktime_get_ns();
 	flow->live = *live;
-	/* Read by polling: no wakeup to pay for per connection. */
+	/* The agent polls the ring: this saves a wakeup per connection. */
 	bpf_ringbuf_submit(flow, BPF_RB_NO_WAKEUP);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
-/* weft_notes: handoff records, by which the source's programs tell the destination's what a connection is (abi.h). */
+/* weft_notes: handoff records, from the source pod's programs to the destination pod's sk_lookup (abi.h). */
 #ifndef WEFT_HANDOFF_H
 #define WEFT_HANDOFF_H
 
@@ -9,12 +9,12 @@
 #define EEXIST 17
 
 /*
- * Both ends of a sockops socket. A v6 socket to a mapped address has its v4 fields set already at
- * TCP_CONNECT_CB, while its v6 source is filled in only after the SYN left: so read the v4 ones.
+ * The four-tuple of a sockops socket. At TCP_CONNECT_CB, an IPv6 socket that connects to a mapped address already has its
+ * IPv4 fields set, but its IPv6 source address only after the SYN left. So the IPv4 fields are read.
  */
 static __always_inline void sockops_tuple(struct bpf_sock_ops *ctx, struct weft_note_key *key, int passive)
 {
-	/* Volatile: clang would merge the branches' loads into one from a changed context pointer, which the verifier refuses. */
+	/* Volatile: clang would merge the loads of both branches into one from a modified context pointer, which the verifier rejects. */
 	volatile struct bpf_sock_ops *c = ctx;
 	__u32 local4 = c->local_ip4, remote4 = c->remote_ip4;
 	struct weft_ip local = ip_from6(c->local_ip6[0], c->local_ip6[1], c->local_ip6[2], c->local_ip6[3]);
@@ -33,15 +33,19 @@ static __always_inline void sockops_tuple(struct bpf_sock_ops *ctx, struct weft_
 	key->pad = 0;
 }
 
-/* Not of a share: the node's probes, and connections that another build's connect() has begun. */
+/*
+ * Whether a record counts against its source's share. Probes from the node and connections that another build's connect()
+ * began do not count.
+ */
 static __always_inline int handoff_counts(const struct weft_note *record)
 {
 	return record->kind != WEFT_HANDOFF_PROBE && (record->kind != WEFT_HANDOFF_VERDICT || record->live != 0);
 }
 
 /*
- * Without a record the destination drops: what cannot be written is refused, counted, never opened. A record of the same key is
- * its source's own (the key has the source's address, or the source's namespace): it is counted already.
+ * Writes a handoff record. If that fails, the failure is counted and the destination drops the connection: it fails closed.
+ * An existing record of the same key has the same source (the key contains the source's address or its namespace), so it is
+ * already counted.
  */
 static __always_inline void handoff_write(struct bpf_sock_ops *ctx, const struct weft_note_key *key,
 				       const struct weft_note *record)
@@ -62,7 +66,7 @@ static __always_inline void handoff_write(struct bpf_sock_ops *ctx, const struct
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
-/* Whoever deletes a record gives its source's share back. */
+/* The program whose delete succeeds gives the share back to the record's source. */
 static __always_inline void handoff_remove(const struct weft_note_key *key, __u64 source, int counted)
 {
 	if (!bpf_map_delete_elem(&weft_notes, key) && counted)

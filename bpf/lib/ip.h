@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
-/* Addresses in their one normal form (abi.h), whatever family the socket has. */
+/* Addresses in the normal form of abi.h, for both address families. */
 #ifndef WEFT_IP_H
 #define WEFT_IP_H
 
@@ -39,7 +39,7 @@ static __always_inline int ip_is_zero(const struct weft_ip *ip)
 	return (ip_word(ip, 0) | ip_word(ip, 1) | ip_word(ip, 2) | ip_word(ip, 3)) == 0;
 }
 
-/* 127.0.0.0/8, ::1, and the unspecified addresses, which connect() takes for loopback. */
+/* 127.0.0.0/8, ::1, and the unspecified addresses, which connect() treats as loopback. */
 static __always_inline int ip_is_loopback(const struct weft_ip *ip)
 {
 	if (ip_is_v4(ip))

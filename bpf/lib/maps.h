@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
- * All maps, pinned by name under the agent instance's directory, so that every object and a restarted
- * agent share them. Each is bounded; what a full one does stands at the insert.
+ * All maps. Each is pinned by name under the agent instance's directory, so that all objects and a restarted agent share it.
+ * Each is bounded; the code that inserts states what happens when the map is full.
  */
 #ifndef WEFT_MAPS_H
 #define WEFT_MAPS_H
@@ -60,7 +60,7 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } weft_node SEC(".maps");
 
-/* A listener that closes leaves this map by itself: "the agent is there" is never a stale fact. */
+/* The kernel removes a listener from this map when it closes, so an entry always means that the agent listens. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKHASH);
 	__uint(max_entries, 4096);
@@ -71,7 +71,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	/* Cloned: an accepted socket has what its listener has. */
+	/* BPF_F_CLONE: an accepted socket gets a copy of its listener's storage. */
 	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
 	__type(key, int);
 	__type(value, struct weft_sock);
@@ -86,7 +86,7 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } weft_notes SEC(".maps");
 
-/* Forgetting one of these only costs one more attempt, so an LRU does. */
+/* LRU: an evicted entry costs only one more connection attempt. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
@@ -103,7 +103,7 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } weft_local SEC(".maps");
 
-/* Forgetting one costs one connection by the agent, which decides anew. */
+/* LRU: an evicted entry costs one connection through the agent, which authorizes again. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 131072);
@@ -130,7 +130,7 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } weft_endpoints SEC(".maps");
 
-/* Full: further connections go by the agent. */
+/* When this map is full, further connections go through the agent. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);
@@ -140,7 +140,10 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } weft_live SEC(".maps");
 
-/* Made by the kernel at first use; the agent removes a row whose pod is gone when its counts are zero. Full: as a share used up. */
+/*
+ * The programs create an entry at first use. The agent removes the entry of a deleted pod when its counts are zero. A full map
+ * has the same effect as a used-up share.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
@@ -149,7 +152,7 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } weft_shares SEC(".maps");
 
-/* Both ends of each spliced connection: key cookie is the socket's own namespace, saddr its own address. */
+/* Both ends of each spliced connection. In the key, cookie is the socket's own namespace and saddr its own address. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKHASH);
 	__uint(max_entries, 131072);

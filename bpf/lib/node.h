@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
-/* weft_node: figures of the node that the agent sets. */
+/* weft_node: node-wide settings that the agent writes. */
 #ifndef WEFT_NODE_H
 #define WEFT_NODE_H
 
 #include "maps.h"
 
-/* 0 where the agent has not set it. */
+/* The value of a slot; 0 if the agent has not set it. */
 static __always_inline __u64 node_slot(__u32 slot)
 {
 	__u64 *value = bpf_map_lookup_elem(&weft_node, &slot);

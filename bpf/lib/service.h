@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
-/* weft_services and weft_endpoints: where a service's address leads. */
+/* weft_services and weft_endpoints: picks an endpoint for a Service address. */
 #ifndef WEFT_SERVICE_H
 #define WEFT_SERVICE_H
 
@@ -9,10 +9,10 @@
 struct target {
 	struct weft_ip ip;
 	__be16 port;
-	int picked; /* from a service's endpoints */
+	int picked; /* 1: an endpoint of a Service */
 };
 
-/* Where a client's connections go together: src/state/affinity.ts computes the same. */
+/* The session affinity bucket of a client address; src/state/affinity.ts must compute the same. */
 static __always_inline __u32 affinity_bucket(const struct weft_ip *client)
 {
 	__u32 hash = 0x811c9dc5;
@@ -23,7 +23,10 @@ static __always_inline __u32 affinity_bucket(const struct weft_ip *client)
 	return (hash ^ (hash >> 16)) % WEFT_AFFINITY_BUCKETS;
 }
 
-/* 0 where the address is a service's and no endpoint was found: the agent decides. */
+/*
+ * Replaces a Service address in `to` by an endpoint. Returns 0 if the address is a Service's and no endpoint was found: the
+ * agent decides then.
+ */
 static __always_inline int pick_endpoint(struct target *to, const struct weft_ip *client)
 {
 	struct weft_service_key key = { .ip = to->ip, .port = to->port };
@@ -36,7 +39,7 @@ static __always_inline int pick_endpoint(struct target *to, const struct weft_ip
 	struct weft_endpoint_key at = { .id = service->id };
 	at.index = service->flags & WEFT_SERVICE_AFFINITY ? affinity_bucket(client) : bpf_get_prandom_u32() % count;
 	struct weft_endpoint *endpoint = bpf_map_lookup_elem(&weft_endpoints, &at);
-	/* The set was replaced a moment ago. */
+	/* The endpoint set was replaced between the two lookups. */
 	if (!endpoint)
 		return 0;
 	to->ip = endpoint->ip;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
- * What one pod may hold of the tables and rings that all pods of a node share. The kernel alone counts: an entry is counted by
- * the program that inserted it and given back by the program whose delete succeeded, so that a count equals the entries.
+ * Limits on one pod's use of the maps and rings that all pods of a node share. Only the programs count: the program that
+ * inserts an entry counts it, and the program whose delete succeeds gives it back. So a count equals the number of entries.
  */
 #ifndef WEFT_SHARE_H
 #define WEFT_SHARE_H
@@ -18,7 +18,7 @@ static __always_inline struct weft_share *share_of(__u64 cookie)
 	return bpf_map_lookup_elem(&weft_shares, &cookie);
 }
 
-/* 0 where the share is used up. */
+/* Takes one entry of a share; returns 0 if the share is used up. */
 static __always_inline int share_take(__u32 *used, __u32 max)
 {
 	if (__sync_fetch_and_add(used, 1) < max)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
-/* weft_verdicts and weft_local: whether a connection may go without the agent. */
+/* weft_verdicts and weft_local: whether a connection may be a kernel flow, without the agent. */
 #ifndef WEFT_VERDICT_H
 #define WEFT_VERDICT_H
 
@@ -7,7 +7,7 @@
 #include "node.h"
 #include "service.h"
 
-/* The destination pod where an allow verdict stands at its present epoch; 0 means: to the agent. */
+/* The destination pod if an allow verdict exists at its current epoch; otherwise 0: the connection goes to the agent. */
 static __always_inline struct weft_local *allowed(__u64 source, const struct target *to)
 {
 	struct weft_local *local = bpf_map_lookup_elem(&weft_local, &to->ip);
@@ -23,7 +23,7 @@ static __always_inline struct weft_local *allowed(__u64 source, const struct tar
 		count(WEFT_KERNEL_STALE_VERDICT);
 		return 0;
 	}
-	/* An agent that is gone cannot take back what it allowed, so its word holds for a while only. */
+	/* An agent that is gone cannot revoke its verdicts, so they are valid only until the lease expires. */
 	if (bpf_ktime_get_ns() > node_slot(WEFT_NODE_LEASE)) {
 		count(WEFT_KERNEL_LEASE_OVER);
 		return 0;

@@ -1,6 +1,6 @@
 /**
- * Authenticates callers before the first byte of a message is read. Until then HTTP/2 flow control limits each call to one stream window
- * (64 KiB), and the calls of a connection that wait for authentication are limited.
+ * Authenticates callers before the first byte of a message is read. Until then, HTTP/2 flow control limits each call to one stream window
+ * (64 KiB), and the number of calls of a connection that wait for authentication is limited.
  */
 import {
   ServerInterceptingCall,
@@ -14,55 +14,55 @@ import { errorText, WeftError } from '../../src/base/errors.js';
 import { RateLimiter } from '../../src/base/rate-limiter.js';
 
 const callLimits = {
-  /** Calls whose token is being checked, of a connection none of whose calls has shown a good one yet. */
+  /** Calls whose token is being checked, per connection on which no call has presented a valid token yet. */
   checkingPerStrangerMax: 8,
-  /** Of another connection. */
+  /** The same, per connection on which a call has presented a valid token. */
   checkingPerConnectionMax: 64,
   /** Calls of all connections whose token is being checked. */
   checkingMax: 1_024,
-  /** What the header may hold. */
+  /** Longest token in the authorization header. */
   tokenBytesMax: 16 << 10,
-  /** Unary calls of one caller that are read and served at once; the rest waits. */
+  /** Concurrent unary calls of one caller. Further calls wait. */
   servedPerCallerMax: 8,
   waitingPerCallerMax: 1_024,
-  /** A unary call that is longer under way is ended: clients ask for 10 s. */
+  /** A unary call that takes longer is ended. Clients set a deadline of 10 s. */
   unaryMsMax: 15_000,
 } as const;
-/** Of one caller, certificates and reports together: an agent that starts asks once for each identity of its node. */
+/** Rate of unary calls per caller, for certificates and reports together. A starting agent makes one request per identity of its node. */
 const callerRate = { perSecond: 50, burst: 1_024 };
 
 export type RefusedCall =
   'no-token' | 'checking' | 'check-failed' | 'connections' | 'rate' | 'waiting' | 'time';
 
 export interface Caller {
-  /** Of a node, or `waypoint:<namespace>/<name>`. */
+  /** A node's name, or `waypoint:<namespace>/<name>`. */
   readonly name: string;
-  /** The only namespaces whose identities it may ask for; absent: no such limit. */
+  /** Namespaces whose identities the caller may request; absent: all. */
   readonly namespaces?: readonly string[];
-  /** Whether the token is still valid: asked again while a stream is open. Errors: it cannot be checked now. */
+  /** Whether the token is still valid. Called repeatedly while a stream is open. Rejects if the token cannot be checked now. */
   readonly recheck?: () => Promise<boolean>;
 }
 
 /**
- * The caller that a token names, or its name alone; undefined where the token is not valid. Errors: it cannot be checked now.
- * @param address the peer's
+ * Returns the token's caller, or its name alone; undefined if the token is not valid. Rejects if the token cannot be checked now.
+ * @param address the peer's address
  */
 export type CallerOfToken = (token: string, address: string) => Promise<Caller | string | undefined>;
 
 export interface AuthenticateOptions {
   readonly callerOfToken: CallerOfToken;
-  /** False where the caller has as many connections as it may. */
+  /** Records the caller of a connection. False if the caller has reached its limit of connections. */
   readonly onAuthenticated: (
     address: string | undefined,
     port: number | undefined,
     caller: string,
   ) => boolean;
-  /** Of a connection that has shown no good token yet. */
+  /** Whether no call of the connection has presented a valid token yet. */
   readonly isStranger: (address: string | undefined, port: number | undefined) => boolean;
   readonly onRefused: (why: RefusedCall, peer: string, error?: string) => void;
 }
 
-/** Unary calls of one caller. */
+/** Running and waiting unary calls of one caller. */
 interface CallerCalls {
   served: number;
   readonly waiting: Set<() => void>;
@@ -70,7 +70,7 @@ interface CallerCalls {
 
 export class Authenticator {
   readonly #callers = new WeakMap<Metadata, Caller>();
-  /** By peer address and port. */
+  /** Calls whose token is being checked, by peer address and port. */
   readonly #checking = new Map<string, number>();
   #checkingAll = 0;
   readonly #active = new Map<string, CallerCalls>();
@@ -78,14 +78,14 @@ export class Authenticator {
 
   constructor(private readonly options: AuthenticateOptions) {}
 
-  /** The caller of a call that reached its handler. Error: WEFT_INTERNAL, where the interceptor was bypassed. */
+  /** The caller of a call that has reached its handler. Error: WEFT_INTERNAL, if the interceptor was bypassed. */
   callerOf(metadata: Metadata): Caller {
     const caller = this.#callers.get(metadata);
     if (caller === undefined) throw new WeftError('WEFT_INTERNAL', 'a call was not authenticated');
     return caller;
   }
 
-  /** Calls whose token is being checked. */
+  /** Number of calls whose token is being checked. */
   get checking(): number {
     return this.#checkingAll;
   }
@@ -102,9 +102,10 @@ export class Authenticator {
         void this.#authenticate(call, metadata).then((caller) => {
           if (caller === undefined || over) return;
           this.#callers.set(metadata, caller);
-          // Streams have a limit of their own (control/serve/delta-streams.ts).
+          // Streams have their own limit (control/serve/delta-streams.ts).
           if (method.requestStream) return next(metadata);
-          if (!this.#rate.take(caller.name)) return this.#refuse(call, 'rate', 'too many calls: slower');
+          if (!this.#rate.take(caller.name))
+            return this.#refuse(call, 'rate', 'call rate limit of this caller reached: call less often');
           this.#inTurn(call, caller.name, ends, () => next(metadata));
         });
       })
@@ -142,7 +143,7 @@ export class Authenticator {
       this.#refuse(call, why, details, error);
       return undefined;
     };
-    const nobody = 'no valid node token: make one by weft token';
+    const nobody = 'no valid node token: create one with weft token';
     if (token === undefined || token.length > callLimits.tokenBytesMax) return refuse('no-token', nobody);
     const { remoteAddress, remotePort } = call.getConnectionInfo();
     const connection = `${remoteAddress ?? ''} ${remotePort ?? 0}`;
@@ -162,7 +163,7 @@ export class Authenticator {
         ? caller
         : refuse('connections', 'too many connections of this caller');
     } catch (error) {
-      // The token could not be checked: the node keeps what it knows and tries again.
+      // UNAVAILABLE: the node keeps its resources and retries.
       return refuse('check-failed', 'the token cannot be checked now: try again', errorText(error));
     } finally {
       this.#checkingAll--;
@@ -172,7 +173,7 @@ export class Authenticator {
     }
   }
 
-  /** Limits the unary calls of a caller that are read at once, and so the memory that one credential can use. */
+  /** Limits the concurrent unary calls of a caller, and so the memory that one credential can use. */
   #inTurn(
     call: ServerInterceptingCallInterface,
     name: string,
@@ -204,6 +205,6 @@ export class Authenticator {
     });
     if (own.served < callLimits.servedPerCallerMax) run();
     else if (waiting.size < callLimits.waitingPerCallerMax) waiting.add(run);
-    else this.#refuse(call, 'waiting', 'too many calls wait: slower');
+    else this.#refuse(call, 'waiting', 'too many calls of this caller wait: call less often');
   }
 }

@@ -27,7 +27,7 @@ function stateDir(): string {
   return dir;
 }
 
-test('a revoked token counts no more, and its neighbors do', async () => {
+test('a revoked token is refused, other tokens are still accepted', async () => {
   const state = stateDir();
   const [one, two] = [
     await makeToken(state, { subject: 'n1', ttlS: 60 }),
@@ -43,29 +43,29 @@ test('a revoked token counts no more, and its neighbors do', async () => {
   assert.equal(await subjectOfToken(state, other), 'n2');
 });
 
-test('while the key cannot be read, or is half written, nobody can say whose a token is, and no token is made', async () => {
+test('while the key cannot be read or is too short, no token can be verified and none is created', async () => {
   const state = stateDir();
   const token = await issueToken(state, 'n1', 60);
   const key = join(state, keyFile);
   const whole = readFileSync(key, 'utf8');
-  assert.deepEqual(readdirSync(state), [keyFile], 'nothing is left beside it');
+  assert.deepEqual(readdirSync(state), [keyFile], 'no temporary file is left');
   rmSync(key);
   mkdirSync(key);
   await assert.rejects(readToken(state, token), /WEFT_TOKEN_KEY|cannot be read/);
   rmSync(key, { recursive: true });
   for (const text of ['', whole.slice(0, 8)]) {
     writeFileSync(key, text);
-    await assert.rejects(readToken(state, token), /are the least/);
-    await assert.rejects(issueToken(state, 'n1', 60), /are the least/);
+    await assert.rejects(readToken(state, token), /at least 32 are needed/);
+    await assert.rejects(issueToken(state, 'n1', 60), /at least 32 are needed/);
   }
   rmSync(key);
-  assert.equal(await readToken(state, token), undefined, 'without a key no token is ours');
-  assert.deepEqual(readdirSync(state), [], 'who reads makes none');
+  assert.equal(await readToken(state, token), undefined, 'without a key no token is valid');
+  assert.deepEqual(readdirSync(state), [], 'reading creates no key');
   writeFileSync(key, whole);
   assert.equal(await subjectOfToken(state, token), 'n1');
 });
 
-test('while the list of revoked tokens cannot be read, nobody can say whose a token is', async () => {
+test('while the list of revoked tokens cannot be read, no token can be verified', async () => {
   const state = stateDir();
   const token = await issueToken(state, 'n1', 60);
   writeFileSync(join(state, revocationsFile), '{"id":"a"}\nnonsense\n');
@@ -73,7 +73,7 @@ test('while the list of revoked tokens cannot be read, nobody can say whose a to
   assert.throws(() => revoke(state, { id: 'b' }), /revoked-tokens:2/);
 });
 
-test('revocations: by id, by subject and time; a token without either is not believed where its subject has any', () => {
+test('revocations: by id, by subject and time; a token without id and time of issue is refused if its subject has any', () => {
   const list = parseRevocations(
     '{"id":"a"}\n\n{"subject":"n1","beforeS":10}\n{"subject":"n1","beforeS":5}\n',
   );
@@ -86,7 +86,7 @@ test('revocations: by id, by subject and time; a token without either is not bel
     assert.throws(() => parseRevocations(text), /neither/);
 });
 
-test('a token that names namespaces says so, and a malformed list allows none', async () => {
+test('a token limited to namespaces has them when it is read; a token of another key is refused', async () => {
   const state = stateDir();
   const { token } = await makeToken(state, { subject: 'n1', ttlS: 60, namespaces: ['shop'] });
   assert.deepEqual(await readToken(state, token), { subject: 'n1', namespaces: ['shop'] });
@@ -94,7 +94,7 @@ test('a token that names namespaces says so, and a malformed list allows none', 
   assert.equal(await readToken(stateDir(), token), undefined);
 });
 
-test('the commands: a token lives 30 days, its id goes to standard error, and it is revoked by its file', async () => {
+test('commands: a token is valid for 30 days, its id goes to standard error, and it can be revoked by its file', async () => {
   const state = stateDir();
   const run = (...args: string[]): string =>
     execFileSync(process.execPath, [program, ...args, '--state', state], {
@@ -113,7 +113,7 @@ test('the commands: a token lives 30 days, its id goes to standard error, and it
   assert.throws(() => run('revoke-token'), /Command failed/);
 });
 
-test('a lifetime that is no number of seconds is refused as an option, before a key is made', () => {
+test('a lifetime that is not a number of seconds is refused as an option, before a key is created', () => {
   const state = join(stateDir(), 'none');
   for (const ttl of ['abc', '0', '-5', '1.5'])
     assert.throws(

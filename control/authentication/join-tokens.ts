@@ -1,4 +1,4 @@
-/** Join tokens of nodes and waypoints: JWTs signed by a key of the state directory; the subject is who may ask by it. */
+/** Join tokens of nodes and waypoints: JWTs signed with a key in the state directory. The subject is the node or waypoint. */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { linkSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,18 +7,21 @@ import { errorText, WeftError } from '../../src/base/errors.js';
 import { replaceFile } from '../replace-file.js';
 import { isRevoked, readRevocations } from './revocations.js';
 
-/** Of a node's own token and of an agent's projected one. */
+/** Audience of join tokens and of the projected service account tokens of agents and waypoints. */
 export const tokenAudience = 'istio-ca';
-/** In the state directory. */
+/** File name of the signing key in the state directory. */
 export const keyFile = 'token-key';
-/** A node shows its token whenever it connects, so it has to be replaced in time: `weft token` again, into the same file. */
+/**
+ * Default lifetime of a join token, in seconds. A node presents its token on every connection, so the token has to be replaced before it
+ * expires: run `weft token` again, into the same file.
+ */
 export const tokenTtlSDefault = 30 * 86_400;
 const tokenBytesMax = 8192;
 
-/** Of a key: with fewer, HS256 can be guessed (RFC 7518, 3.2). */
+/** Minimum length of the key: HS256 needs at least 256 bits (RFC 7518, 3.2). A shorter key can be guessed. */
 const keyBytesMin = 32;
 
-/** Undefined where there is none. Errors: WEFT_TOKEN_KEY, where that cannot be said, or what is there is no key. */
+/** Reads the key; undefined if there is none. Error: WEFT_TOKEN_KEY, if the file cannot be read or its key is too short. */
 function readKey(state: string): Uint8Array | undefined {
   const path = join(state, keyFile);
   let text: string;
@@ -35,17 +38,17 @@ function readKey(state: string): Uint8Array | undefined {
   if (key.length >= keyBytesMin) return key;
   throw new WeftError(
     'WEFT_TOKEN_KEY',
-    `${path} holds ${key.length} bytes, ${keyBytesMin} are the least: restore it, or remove it and make all join tokens anew`,
+    `${path} has a key of ${key.length} bytes, at least ${keyBytesMin} are needed: restore the file, or remove it and create all join tokens again`,
   );
 }
 
-/** Makes it where there is none. Errors: WEFT_TOKEN_KEY, of the file system. */
+/** Reads the key, and creates it if there is none. Errors: WEFT_TOKEN_KEY, those of the file system. */
 function keyOf(state: string): Uint8Array {
   const present = readKey(state);
   if (present) return present;
   mkdirSync(state, { recursive: true, mode: 0o700 });
   const path = join(state, keyFile);
-  // Whole before it has its name; of two processes that start together, one gives it, and the other reads what is there.
+  // The file is complete before it gets its name. Of two processes that start together, one links its file and the other reads that one.
   const beside = `${path}.${randomUUID()}`;
   try {
     replaceFile(beside, randomBytes(keyBytesMin).toString('base64'), 0o600);
@@ -61,15 +64,15 @@ function keyOf(state: string): Uint8Array {
 export interface TokenRequest {
   /** A node's name, or `waypoint:<namespace>/<name>`. */
   readonly subject: string;
-  /** Seconds. */
+  /** Lifetime in seconds. */
   readonly ttlS: number;
-  /** Namespaces whose pods' identities the bearer may ask for; absent: all that have pods on the node. */
+  /** Namespaces whose pods' identities the bearer may request; absent: all that have pods on the node. */
   readonly namespaces?: readonly string[];
 }
 
 /**
- * A token, with the id by which it can be revoked alone: a node's is its right to ask for its pods' identities, a waypoint's to ask for its
- * own.
+ * Creates a token. Returns it with its id, by which it can be revoked individually. A node's token permits requests for the identities of
+ * its pods, a waypoint's token for the waypoint's own identity. Errors: WEFT_TOKEN_KEY, those of the file system.
  */
 export async function makeToken(
   state: string,
@@ -89,11 +92,11 @@ export async function makeToken(
 
 export interface JoinToken {
   readonly subject: string;
-  /** Absent: all. */
+  /** Namespaces whose identities the bearer may request; absent: all. */
   readonly namespaces?: readonly string[];
 }
 
-/** Whether this looks like a token of ours, by its header alone: those of service accounts are signed by other means. */
+/** Whether the header is that of a join token. Service account tokens have other signature algorithms. */
 function isOurs(token: string): boolean {
   if (token.length > tokenBytesMax) return false;
   try {
@@ -105,13 +108,13 @@ function isOurs(token: string): boolean {
 
 function namespacesOf({ namespaces }: JWTPayload): readonly string[] | undefined {
   if (namespaces === undefined) return undefined;
-  // Malformed: it allows nothing.
+  // A malformed list allows no namespace.
   return Array.isArray(namespaces) ? namespaces.filter((one) => typeof one === 'string') : [];
 }
 
 /**
- * Whose a token is; undefined where it is not ours, expired, revoked or malformed. Errors: WEFT_TOKEN_KEY, WEFT_REVOCATIONS, where the
- * key or the list of revoked tokens cannot be read: nobody can say then.
+ * Verifies a token and returns its subject; undefined if it is not a join token of this mesh, or is expired, revoked or malformed. Errors:
+ * WEFT_TOKEN_KEY, WEFT_REVOCATIONS, if the key or the list of revoked tokens cannot be read, so that the token cannot be verified.
  */
 export async function readToken(state: string, token: string): Promise<JoinToken | undefined> {
   if (!isOurs(token)) return undefined;

@@ -1,6 +1,6 @@
 /**
- * Limits of the token reviews that unauthenticated callers cause at the API server: a check of the token's claims, a short-lived cache, one
- * review for equal tokens under way, and a rate by peer address and in all.
+ * Limits the token reviews that unauthenticated callers cause at the API server: a check of the token's claims, a short-lived cache, one
+ * review for concurrent calls with equal tokens, and a rate limit per peer address and in total.
  */
 import { createHash } from 'node:crypto';
 import { decodeJwt, decodeProtectedHeader } from 'jose';
@@ -13,20 +13,20 @@ const cache: { readonly ms: number; readonly max: number } = { ms: 30_000, max: 
 /** Allowed difference between the clocks of the API server and of this machine. */
 const skewS = 60;
 const reviewLimits = {
-  /** By address: a node's agent asks once a minute, and again when its token is renewed. */
+  /** Per address. A node's agent needs one review a minute, and one more when its token is renewed. */
   perAddress: { perSecond: 2, burst: 20 },
-  /** Of all addresses that have shown no good token of late. */
+  /** All addresses together that have presented no valid token recently. */
   strangers: { perSecond: 20, burst: 100 },
   underWayMax: 16,
   waitingMax: 256,
-  /** Addresses that showed a good token: they do not share the rate with the rest. */
+  /** For this long after presenting a valid token, an address does not share the rate of the others. */
   knownMs: 3_600_000,
   knownMax: 8_192,
 } as const;
 
 export type ReviewLimit = 'token-review-rate' | 'token-review-waiting';
 
-/** Whether a token's claims are those of a service account token for our audience. The API server would refuse any other. Pure. */
+/** Whether a token's claims are those of a service account token for Weft's audience. The API server would refuse any other. Pure. */
 export function isPlausible(token: string, nowMs = Date.now()): boolean {
   if (token.length > tokenBytesMax || token.split('.').length !== 3) return false;
   try {
@@ -52,7 +52,7 @@ interface Cached<T> {
   readonly untilMs: number;
 }
 
-/** A map that forgets the entry that was set least recently. */
+/** A map of limited size that evicts the entry set least recently. */
 class Recent<V> {
   readonly #entries = new Map<string, V>();
   constructor(private readonly max: number) {}
@@ -68,7 +68,7 @@ class Recent<V> {
 }
 
 export class ReviewLimits<T> {
-  // Two caches: made-up tokens must not evict the good ones.
+  // Two caches, so that forged tokens cannot evict valid ones.
   readonly #good = new Recent<Cached<T>>(cache.max);
   readonly #bad = new Recent<Cached<T>>(cache.max);
   readonly #underWayByToken = new Map<string, Promise<T | undefined>>();
@@ -84,8 +84,8 @@ export class ReviewLimits<T> {
   ) {}
 
   /**
-   * The review of a token; undefined where it is not valid. Errors: those of `ask`; WEFT_TOKEN_REVIEW_LIMIT, where a limit was reached and
-   * the token could not be reviewed.
+   * Returns the review of a token; undefined if the token is not valid. Errors: those of `ask`; WEFT_TOKEN_REVIEW_LIMIT, if a limit is
+   * reached and the token cannot be reviewed.
    */
   async review(token: string, address: string, ask: () => Promise<T | undefined>): Promise<T | undefined> {
     if (!isPlausible(token)) return undefined;
@@ -95,13 +95,17 @@ export class ReviewLimits<T> {
     const underWay = this.#underWayByToken.get(key);
     if (underWay) return underWay;
     const known = (this.#known.get(address) ?? 0) > performance.now();
-    // The address's own rate first: an address that is over it takes nothing from the shared rate.
+    // The address's own rate is checked first: an address over its rate must not use up the shared rate.
     if (!this.#perAddress.take(address) || (!known && !this.#strangers.take(''))) {
       this.onLimit('token-review-rate');
-      throw new WeftError('WEFT_TOKEN_REVIEW_LIMIT', `too many tokens to review from ${address}: try again`, {
-        source: 'downstream',
-        retryable: true,
-      });
+      throw new WeftError(
+        'WEFT_TOKEN_REVIEW_LIMIT',
+        `rate limit of token reviews reached (peer ${address}): try again`,
+        {
+          source: 'downstream',
+          retryable: true,
+        },
+      );
     }
     const result = this.#inTurn(ask).then((value) => {
       const untilMs = performance.now() + this.cacheMs;
@@ -126,7 +130,7 @@ export class ReviewLimits<T> {
           retryable: true,
         });
       }
-      // A review that ends hands its place to the next one, so the count stays.
+      // A finished review passes its slot to the next waiting one, so the count stays the same.
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     } else this.#underWay++;
     try {

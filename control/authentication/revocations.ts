@@ -1,6 +1,6 @@
 /**
- * Revoked join tokens: a file of the state directory, a JSON object per line, read again when it changes. On Kubernetes it is copied from
- * the Secret of the join key.
+ * Revoked join tokens: a file in the state directory with one JSON object per line, read again when it changes. On Kubernetes it is copied
+ * from the Secret of the join key.
  */
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,15 +8,15 @@ import type { JWTPayload } from 'jose';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { replaceFile } from '../replace-file.js';
 
-/** In the state directory, and in the Secret. */
+/** Name of the file in the state directory, and of the key in the Secret. */
 export const revocationsFile = 'revoked-tokens';
-/** Beside it, where the list is copied from a Secret: what is written here would be lost. */
+/** Marks a list that is copied from a Secret: the next copy would overwrite a local change. Holds the name of the Secret. */
 export const fromSecretFile = 'revoked-tokens.from-secret';
 const linesMax = 100_000;
 
 export type Revocation =
   | { readonly id: string }
-  /** All of a node's or waypoint's tokens that were made by then (seconds since the epoch). */
+  /** All tokens of a node or waypoint that were issued up to this time (seconds since the epoch). */
   | { readonly subject: string; readonly beforeS: number };
 
 export interface Revocations {
@@ -24,13 +24,16 @@ export interface Revocations {
   readonly before: ReadonlyMap<string, number>;
 }
 
-/** Error: WEFT_REVOCATIONS, with the line. A list that is read in part would let a revoked token in. Pure. */
+/** Parses the list. Error: WEFT_REVOCATIONS, with the line: a partly read list would accept a revoked token. Pure. */
 export function parseRevocations(text: string): Revocations {
   const ids = new Set<string>();
   const before = new Map<string, number>();
   const lines = text.split('\n');
   if (lines.length > linesMax)
-    throw new WeftError('WEFT_REVOCATIONS', `more than ${linesMax} revoked tokens`);
+    throw new WeftError(
+      'WEFT_REVOCATIONS',
+      `${revocationsFile} has more than ${linesMax} lines: remove those of expired tokens`,
+    );
   for (const [index, line] of lines.entries()) {
     if (line.trim() === '') continue;
     let entry: { id?: unknown; subject?: unknown; beforeS?: unknown } | null;
@@ -45,13 +48,13 @@ export function parseRevocations(text: string): Revocations {
     else
       throw new WeftError(
         'WEFT_REVOCATIONS',
-        `${revocationsFile}:${index + 1}: neither {"id"} nor {"subject","beforeS"}: correct it, until then no join token counts`,
+        `${revocationsFile}:${index + 1}: neither {"id"} nor {"subject","beforeS"}: correct the line; until then every join token is refused`,
       );
   }
   return { ids, before };
 }
 
-/** Where a subject has revoked tokens, its token without a time of issue counts as revoked. Pure. */
+/** Whether a token is revoked. If its subject has revoked tokens, a token without a time of issue is treated as revoked. Pure. */
 export function isRevoked({ ids, before }: Revocations, { jti, sub, iat }: JWTPayload): boolean {
   if (jti !== undefined && ids.has(jti)) return true;
   const beforeS = before.get(sub ?? '');
@@ -60,7 +63,7 @@ export function isRevoked({ ids, before }: Revocations, { jti, sub, iat }: JWTPa
 
 const read = new Map<string, { readonly stamp: string; readonly revocations: Revocations }>();
 
-/** Error: WEFT_REVOCATIONS. No file: none is revoked. */
+/** Reads the list; an empty one if there is no file. Error: WEFT_REVOCATIONS. */
 export function readRevocations(state: string): Revocations {
   const path = join(state, revocationsFile);
   try {
@@ -78,7 +81,7 @@ export function readRevocations(state: string): Revocations {
   }
 }
 
-/** Takes effect at once for new calls, and within seconds for streams that are open. Errors: WEFT_REVOCATIONS, of the file system. */
+/** Adds a revocation. It takes effect at once for new calls, and within seconds for open streams. Errors: WEFT_REVOCATIONS, those of the file system. */
 export function revoke(state: string, revocation: Revocation): void {
   const path = join(state, revocationsFile);
   if (existsSync(join(state, fromSecretFile)))

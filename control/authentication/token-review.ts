@@ -1,4 +1,4 @@
-/** Whose a projected service account token is, by the API server's TokenReview. Results are cached for a short while. */
+/** Authenticates projected service account tokens by the API server's TokenReview. Results are cached for a short time. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { waypointCaller, type WaypointName } from '../compile/waypoints.js';
 import type { Caller } from './authenticator.js';
@@ -17,18 +17,18 @@ interface Review {
   };
 }
 
-/** The account (system:serviceaccount:NAMESPACE:NAME) and the node of the pod that a token is bound to. */
+/** Result of a review: the account (system:serviceaccount:NAMESPACE:NAME) and the node of the pod that the token is bound to. */
 export interface Reviewed {
   readonly account: string;
   readonly node: string;
 }
 
-/** Undefined where the token is none, or not meant for us. Pure. */
+/** Undefined if the token is not authenticated, has another audience, or is not bound to one pod and one node. Pure. */
 export function accountOfReview(review: Review): Reviewed | undefined {
   const { authenticated, audiences = [], user } = review.status ?? {};
   if (authenticated !== true || !audiences.includes(tokenAudience) || user?.username === undefined)
     return undefined;
-  // The token is bound to a pod, and the pod to its node: the API server checks that both are still there.
+  // The token is bound to a pod, and the pod to its node: the API server checks that both still exist.
   const [node, ...others] = user.extra?.['authentication.kubernetes.io/node-name'] ?? [];
   const pod = user.extra?.['authentication.kubernetes.io/pod-uid'];
   if (pod?.length !== 1 || node === undefined || others.length > 0) return undefined;
@@ -36,8 +36,8 @@ export function accountOfReview(review: Review): Reviewed | undefined {
 }
 
 /**
- * Who asks: the agent of a node (by the node's name), or a waypoint, which runs under the account that is named as its Gateway is;
- * undefined where it is neither. Pure.
+ * The caller's name: the node's name for an agent, `waypoint:<namespace>/<name>` for a waypoint, whose account has the name of its Gateway.
+ * Undefined for any other account. Pure.
  * @param agents the agents' account
  */
 export function callerOf(
@@ -51,7 +51,7 @@ export function callerOf(
   return isWaypoint({ namespace, name }) ? waypointCaller({ namespace, name }) : undefined;
 }
 
-/** How often the token of an open stream is reviewed again, and how soon after nobody could say. */
+/** Interval at which the token of an open stream is reviewed again, and the delay after a failed review. */
 const recheckMs = { due: 300_000, afterError: 30_000 } as const;
 
 export class TokenReviewer {
@@ -61,7 +61,7 @@ export class TokenReviewer {
     private readonly config: KubeConfig,
     /** The agents' service account. */
     private readonly agents: string,
-    /** Asked anew each time: a Gateway comes and goes while its pods' tokens stay good. */
+    /** Called for each check: a Gateway may be deleted while its pods' tokens are still valid. */
     private readonly isWaypoint: (name: WaypointName) => boolean,
     onLimit?: (limit: ReviewLimit) => void,
     /** How long a result is cached; for tests. */
@@ -72,9 +72,10 @@ export class TokenReviewer {
   }
 
   /**
-   * Undefined where the token is neither an agent's nor a waypoint's. The caller's `recheck` says no once the Gateway, the pod or the
-   * node that the token is bound to is gone, and once the token has expired: an agent comes back with its new one. `address`: where it comes from. Errors: ApiError, where the API
-   * server does not answer; WEFT_TOKEN_REVIEW_LIMIT, where it is not asked.
+   * Returns the caller of a token; undefined if it is neither an agent nor a waypoint. The caller's `recheck` returns false once the Gateway,
+   * or the pod or node that the token is bound to, is gone, and once the token has expired: an agent reconnects with its new token. Errors:
+   * ApiError, if the API server does not review the token; WEFT_TOKEN_REVIEW_LIMIT, if a limit is reached.
+   * @param address the peer's address
    */
   async callerOf(token: string, address: string): Promise<Caller | undefined> {
     const review = (): Promise<Reviewed | undefined> =>
@@ -84,7 +85,7 @@ export class TokenReviewer {
     const reviewed = await review();
     const name = nameOf(reviewed);
     if (name === undefined) return undefined;
-    // At random, since many nodes may have come at once.
+    // Randomized, as many nodes may have connected at once.
     let dueMs = this.nowMs() + recheckMs.due * (0.5 + Math.random() / 2);
     const recheck = async (): Promise<boolean> => {
       if (nameOf(reviewed) !== name) return false;

@@ -1,4 +1,4 @@
-/** The CA's files in the state directory, and the checks that they belong together. */
+/** The CA's files in the state directory, and checks that key, certificate and roots belong together. */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { splitPem } from '../../src/tls/certificate.js';
 
@@ -21,11 +21,11 @@ export const isPair = (cert: string, key: string): boolean => {
   }
 };
 
-/** Why certificates that this pair signs do not verify against these roots; undefined where they do. Pure. */
+/** Why certificates signed with this pair do not verify against these roots; undefined if they do. Pure. */
 export function authorityErrorOf(cert: string, key: string, roots: string): string | undefined {
   const chain = splitPem(cert);
   const trusted = splitPem(roots);
-  if (chain.length === 0 || trusted.length === 0) return 'the signing certificate or the roots are no PEM';
+  if (chain.length === 0 || trusted.length === 0) return 'the signing certificate or the roots are not PEM';
   if (!isPair(cert, key)) return 'the key does not belong to the signing certificate';
   try {
     const known = trusted.map((text) => new X509Certificate(text));
@@ -36,7 +36,7 @@ export function authorityErrorOf(cert: string, key: string, roots: string): stri
           (root) => root.raw.equals(one.raw) || (one.checkIssued(root) && one.verify(root.publicKey)),
         ),
       );
-    return leads ? undefined : 'the signing certificate leads to none of the roots';
+    return leads ? undefined : 'none of the roots has issued the signing certificate';
   } catch {
     return 'a certificate cannot be read';
   }

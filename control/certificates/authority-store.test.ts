@@ -11,7 +11,7 @@ import { revocationsFile, revoke } from '../authentication/revocations.js';
 import { keyFile } from '../authentication/join-tokens.js';
 import { close, createApiServer, listen } from '../../test/support/api-server.js';
 import { issueToken, subjectOfToken } from '../../test/support/tokens.js';
-import { AuthorityStore } from './authority-store.js';
+import { AuthorityStore, keysOfSecret } from './authority-store.js';
 
 const domain = parseTrustDomain('cluster.local');
 const closers: (() => void)[] = [];
@@ -22,7 +22,7 @@ function stateDir(): string {
   return dir;
 }
 
-/** An API server with these Secrets. */
+/** A store that reads these Secrets from a stub API server. */
 async function storeOf(
   secrets: Record<string, Record<string, string>>,
   state: string,
@@ -41,7 +41,7 @@ async function storeOf(
   return new AuthorityStore(await listen(server), 'weft-system', 'weft-ca', state);
 }
 
-test('a Secret whose parts do not belong together is not taken: what was there stays', async () => {
+test('a Secret whose parts do not belong together is refused, and the files stay as they are', async () => {
   const [one, two] = [createRoot(domain, 60), createRoot(domain, 60)];
   const state = stateDir();
   const secret = { 'ca-key.pem': one.keyPem, 'ca-cert.pem': one.certPem, 'root-cert.pem': one.certPem };
@@ -56,7 +56,7 @@ test('a Secret whose parts do not belong together is not taken: what was there s
     { 'root-cert.pem': 'nonsense' },
   ]) {
     secrets['weft-ca'] = { ...secret, ...half };
-    await assert.rejects(store.pull(), /WEFT_CA_SECRET|not taken/);
+    await assert.rejects(store.pull(), /WEFT_CA_SECRET|is refused/);
     assert.equal(readFileSync(join(state, caFiles.cert), 'utf8'), before);
     assert.equal(new CertificateAuthority(state, domain).roots, one.certPem);
   }
@@ -64,7 +64,7 @@ test('a Secret whose parts do not belong together is not taken: what was there s
   assert.equal(await store.pull(), true);
 });
 
-test('revoked join tokens come from the Secret of the join key, and a list that is malformed changes nothing', async () => {
+test('revoked join tokens are read from the Secret of the join key, and a malformed list changes nothing', async () => {
   const state = stateDir();
   const join_: Record<string, string> = { [keyFile]: Buffer.alloc(32, 1).toString('base64') };
   const store = await storeOf({ 'weft-join': join_ }, state);
@@ -77,6 +77,22 @@ test('revoked join tokens come from the Secret of the join key, and a list that 
   join_[revocationsFile] = 'nonsense';
   await assert.rejects(store.pullJoinKey(), /revoked-tokens:1/);
   assert.equal(await subjectOfToken(state, token), undefined);
-  // Written here it would be lost with the next look at the Secret.
+  // The next pull of the Secret would overwrite a local revocation.
   assert.throws(() => revoke(state, { id: 'x' }), /weft-system\/weft-join/);
+});
+
+const base64 = (text: string): string => Buffer.from(text).toString('base64');
+
+test("the CA's keys are read from Istio's and cert-manager's Secret layouts; the error for another layout names the missing keys", () => {
+  const expected = { key: 'K', cert: 'C', roots: 'R' };
+  const istio = { 'ca-key.pem': base64('K'), 'ca-cert.pem': base64('C'), 'root-cert.pem': base64('R') };
+  const certManager = { 'tls.key': base64('K'), 'tls.crt': base64('C'), 'ca.crt': base64('R') };
+  assert.deepEqual(keysOfSecret({ data: istio }), expected);
+  assert.deepEqual(keysOfSecret({ data: certManager }), expected);
+  assert.deepEqual(keysOfSecret({ data: { 'tls.key': base64('K'), 'tls.crt': base64('C') } }), {
+    ...expected,
+    roots: 'C',
+  });
+  assert.throws(() => keysOfSecret({ data: { 'ca-cert.pem': base64('C') } }), /tls\.key/);
+  assert.throws(() => keysOfSecret({}), /tls\.key/);
 });

@@ -1,6 +1,6 @@
 /**
- * The CA's keys on Kubernetes: a Secret, copied into the state directory, from which certificates are issued. Several replicas
- * read one Secret; the first of them makes it. Roots are given to the nodes by a ConfigMap.
+ * The CA's keys on Kubernetes: a Secret that is copied into the state directory, from which certificates are issued. All replicas read one
+ * Secret; the first replica creates it. Nodes get the roots from a ConfigMap.
  */
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
@@ -22,7 +22,7 @@ interface Keys {
   readonly roots: string;
 }
 
-/** Weft's own and Istio's cacerts, else cert-manager's names. Pure. Error: WEFT_CA_SECRET. */
+/** Reads the keys by the names of Weft and of Istio's cacerts, else by those of cert-manager. Pure. Error: WEFT_CA_SECRET. */
 export function keysOfSecret(secret: SecretObject): Keys {
   const read = (...names: string[]): string | undefined => {
     const found = names.map((name) => secret.data?.[name]).find((text) => text !== undefined && text !== '');
@@ -34,7 +34,7 @@ export function keysOfSecret(secret: SecretObject): Keys {
   if (key === undefined || cert === undefined || roots === undefined) {
     throw new WeftError(
       'WEFT_CA_SECRET',
-      'the secret has neither ca-key.pem, ca-cert.pem and root-cert.pem nor tls.key, tls.crt and ca.crt',
+      "the CA's Secret has neither ca-key.pem, ca-cert.pem and root-cert.pem nor tls.key, tls.crt and ca.crt: add the missing keys",
     );
   }
   return { key, cert, roots };
@@ -42,7 +42,7 @@ export function keysOfSecret(secret: SecretObject): Keys {
 
 const joinSecret = 'weft-join';
 
-/** Keys last: a reader that sees the new key sees the rest too. */
+/** Order of writing. The key is last, so that a reader that sees the new key also sees the rest. */
 const names = ['cert', 'roots', 'key'] as const satisfies readonly (keyof Keys)[];
 
 export class AuthorityStore {
@@ -53,7 +53,10 @@ export class AuthorityStore {
     private readonly state: string,
   ) {}
 
-  /** Copies the Secret into the state directory; false where there is none yet. Errors: ApiError, WEFT_CA_SECRET: what was there stays. */
+  /**
+   * Copies the Secret into the state directory; false if there is no Secret yet. Errors: ApiError, WEFT_CA_SECRET; the files then stay as
+   * they are.
+   */
   async pull(): Promise<boolean> {
     let keys: Keys;
     try {
@@ -63,12 +66,12 @@ export class AuthorityStore {
       if (error instanceof ApiError && error.status === 404) return false;
       throw error;
     }
-    // Half of a change would leave nobody who can issue, or certificates that nobody trusts.
+    // A partial change would leave a CA that cannot issue, or certificates that no node trusts.
     const why = authorityErrorOf(keys.cert, keys.key, keys.roots);
     if (why !== undefined)
       throw new WeftError(
         'WEFT_CA_SECRET',
-        `secret ${this.secret} is not taken: ${why}: change what belongs together at once`,
+        `Secret ${this.secret} is refused: ${why}: change key, certificate and roots in one patch`,
       );
     mkdirSync(this.state, { recursive: true, mode: 0o700 });
     for (const name of names) {
@@ -79,7 +82,7 @@ export class AuthorityStore {
     return true;
   }
 
-  /** Makes the Secret from the state directory; another replica may have been first: then theirs counts. */
+  /** Creates the Secret from the state directory. If another replica has created it first, copies that one instead. Errors: those of pull(). */
   async create(): Promise<void> {
     const data = Object.fromEntries(
       names.map((name) => [caFiles[name], readFileSync(join(this.state, caFiles[name])).toString('base64')]),
@@ -99,8 +102,8 @@ export class AuthorityStore {
   }
 
   /**
-   * The key of join tokens, for machines outside of the cluster, and which of them are revoked; the first replica makes the key, all
-   * share it. Errors: ApiError, WEFT_CA_SECRET, WEFT_REVOCATIONS: what was read before stays.
+   * Copies the key of join tokens (for machines outside of the cluster) and the list of revoked ones into the state directory. The first
+   * replica creates the key, all share it. Errors: ApiError, WEFT_CA_SECRET, WEFT_REVOCATIONS; the files then stay as they are.
    */
   async pullJoinKey(): Promise<void> {
     const path = `/api/v1/namespaces/${this.namespace}/secrets`;
@@ -131,20 +134,24 @@ export class AuthorityStore {
       }
       key = await read();
     }
-    if (key === undefined) throw new WeftError('WEFT_CA_SECRET', `secret ${joinSecret} holds no ${keyFile}`);
+    if (key === undefined)
+      throw new WeftError(
+        'WEFT_CA_SECRET',
+        `Secret ${joinSecret} has no key ${keyFile}: restore it, or delete the Secret and create all join tokens again`,
+      );
     parseRevocations(revoked);
     mkdirSync(this.state, { recursive: true, mode: 0o700 });
     const keep = (file: string, text: string): void => {
       const at = join(this.state, file);
       if (!existsSync(at) || readFileSync(at, 'utf8') !== text) replaceFile(at, text, 0o600);
     };
-    // What is revoked first: no token counts by a new key before the list that goes with it.
+    // Revocations are written before the key: no token may be accepted by a new key before the matching list is in place.
     keep(fromSecretFile, `${this.namespace}/${joinSecret}`);
     keep(revocationsFile, revoked);
     keep(keyFile, Buffer.from(key, 'base64').toString('utf8'));
   }
 
-  /** What nodes check the control plane by. Idempotent: applied as a whole. */
+  /** Applies the ConfigMap with the roots, by which nodes verify the control plane. Idempotent. Errors: ApiError. */
   async publishRoots(configMap: string, roots: string): Promise<void> {
     const path = `/api/v1/namespaces/${this.namespace}/configmaps/${configMap}`;
     await requestJson(this.config, 'PATCH', `${path}?fieldManager=weft-control&force=true`, {

@@ -1,4 +1,4 @@
-/** Follows the CA's keys: from the Secret to the state directory, from there to the CA, and on to the serving certificate. */
+/** Propagates changes of the CA's keys: from the Secret to the state directory, to the CA, and to the serving certificate. */
 import { errorText } from '../../src/base/errors.js';
 import type { KeyAndCertificate } from '../../src/tls/issue.js';
 import type { ControlLog } from '../log.js';
@@ -11,11 +11,11 @@ const renewRetryMs = 60_000;
 
 export interface AuthorityWatchOptions {
   readonly ca: CertificateAuthority;
-  /** Of the Secret; undefined: the state directory is the only place of the keys. */
+  /** Store of the Secret; undefined: the keys exist in the state directory only. */
   readonly store: AuthorityStore | undefined;
-  /** A new serving certificate, signed by the present signing key. */
+  /** Issues a new serving certificate, signed with the current signing key. */
   readonly servingCertificate: () => KeyAndCertificate;
-  /** Handshakes from now on show it. */
+  /** Sets the certificate for new handshakes. */
   readonly present: (certificate: KeyAndCertificate) => void;
   readonly onRootsChanged: () => void;
   readonly log: ControlLog & { error(fields: object, text: string): void };
@@ -23,13 +23,13 @@ export interface AuthorityWatchOptions {
 
 export class AuthorityWatch {
   readonly #timers: readonly NodeJS.Timeout[];
-  /** Of the serving certificate. */
+  /** Signer of the serving certificate. */
   #signer: string;
   #renewAtMs = performance.now() + serverCertificateDueMs;
-  /** The error that was logged last; empty: the keys were read. */
+  /** The last logged error; empty if the last read succeeded. */
   #lastError = '';
 
-  /** The present serving certificate is new. */
+  /** Starts the checks. Expects that the serving certificate has just been issued. */
   constructor(private readonly options: AuthorityWatchOptions) {
     const { ca, store } = options;
     this.#signer = ca.signer;
@@ -48,7 +48,10 @@ export class AuthorityWatch {
       await store.pull();
       await store.pullJoinKey();
     } catch (error) {
-      this.options.log.warn({ error: errorText(error) }, 'the secrets of keys were not read again');
+      this.options.log.warn(
+        { error: errorText(error) },
+        'reading the Secrets of the keys failed: will retry',
+      );
     }
   }
 
@@ -59,10 +62,11 @@ export class AuthorityWatch {
       changed = ca.reload();
       this.#lastError = '';
     } catch (error) {
-      if (this.#lastError !== errorText(error)) log.error({ error: errorText(error) }, 'keys not read again');
+      if (this.#lastError !== errorText(error))
+        log.error({ error: errorText(error) }, "reading the CA's files failed: the former keys stay in use");
       this.#lastError = errorText(error);
     }
-    // Before nodes are sent the new roots: a node that reconnects with them needs a serving certificate that they verify.
+    // The serving certificate is renewed before nodes receive the new roots: a node that reconnects verifies it with the new roots.
     this.#renewIfDue();
     if (!changed) return;
     log.info({ version: ca.version }, 'roots changed');
@@ -70,8 +74,8 @@ export class AuthorityWatch {
   }
 
   /**
-   * The signing key signs the serving certificate, so that a node that trusts only the new root can reconnect. Open streams keep the
-   * certificate that they began with.
+   * Issues a new serving certificate when the signer has changed or half of its lifetime is over. A node that trusts only the new root can then
+   * reconnect. Open streams keep the certificate of their handshake.
    */
   #renewIfDue(): void {
     const { ca, servingCertificate, present, log } = this.options;
@@ -80,12 +84,12 @@ export class AuthorityWatch {
       present(servingCertificate());
       this.#signer = ca.signer;
       this.#renewAtMs = performance.now() + serverCertificateDueMs;
-      log.info({ signer: this.#signer }, 'serving under a new certificate');
+      log.info({ signer: this.#signer }, 'serving certificate renewed');
     } catch (error) {
-      // Tried again later, not at every check: the present certificate is valid for as long again.
+      // Retried later, not at every check: the current certificate is still valid for half of its lifetime.
       this.#renewAtMs = performance.now() + renewRetryMs;
       this.#signer = ca.signer;
-      log.error({ error: errorText(error) }, 'no new serving certificate, tried again');
+      log.error({ error: errorText(error) }, 'renewing the serving certificate failed: will retry');
     }
   }
 }

@@ -1,10 +1,10 @@
-/** Who may have a certificate for which identity: an agent for the pods of its node, a waypoint for itself. */
+/** Authorizes certificate requests: an agent may request the identities of its node's pods, a waypoint its own identity. */
 import { spiffeIdOf, type TrustDomain } from '../../src/model/identity.js';
 import { waypointOfCaller, type WaypointName } from '../compile/waypoints.js';
 import type { Placement } from '../kinds/kind.js';
 import type { ObjectKey } from '../objects/object-key.js';
 
-/** Identities that run on each node. Sole owner of this index. */
+/** Index of the identities that run on each node. Sole owner of this index. */
 export class NodeIdentities {
   /** Node → identity → number of pods that have it there. */
   readonly #nodes = new Map<string, Map<string, number>>();
@@ -15,7 +15,7 @@ export class NodeIdentities {
     return (this.#nodes.get(node)?.get(identity) ?? 0) > 0;
   }
 
-  /** Replaces where the object's identity runs; undefined: nowhere. */
+  /** Replaces the placement of an object's identity; undefined: it runs nowhere. */
   set(key: ObjectKey, placement: Placement | undefined): void {
     const before = this.#placements.get(key);
     if (before?.node === placement?.node && before?.identity === placement?.identity) return;
@@ -40,13 +40,13 @@ export class NodeIdentities {
 export interface CertificateLookup {
   readonly trustDomain: TrustDomain;
   readonly identities: NodeIdentities;
-  /** Whether there is such a Gateway, and its class is Weft's. */
+  /** Whether a Gateway of this name and of Weft's class exists. */
   readonly isWaypoint: (name: WaypointName) => boolean;
 }
 
 /**
  * Whether a caller may have a certificate for an identity.
- * @param caller the name of a node, or `waypoint:<namespace>/<name>`, as it was authenticated
+ * @param caller the authenticated name: a node's, or `waypoint:<namespace>/<name>`
  */
 export function mayRequestCertificate(caller: string, identity: string, lookup: CertificateLookup): boolean {
   const waypoint = waypointOfCaller(caller);

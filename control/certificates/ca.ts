@@ -11,10 +11,10 @@ import { authorityErrorOf, caFiles, rootTtlS } from './authority-files.js';
 import { replaceFile } from '../replace-file.js';
 import { rotateRoot, type RotationPhase } from './rotation.js';
 
-/** Renewed at half of it (`serverCertificateDueMs`). */
+/** Lifetime of the serving certificate, which is renewed after half of it (`serverCertificateDueMs`). */
 const serverTtlS = 7 * 86_400;
 
-/** When a serving certificate that was made now is to be replaced, in ms. */
+/** Milliseconds after which a new serving certificate is due for renewal. */
 export const serverCertificateDueMs = (serverTtlS * 1000) / 2;
 
 export class CertificateAuthority {
@@ -29,7 +29,7 @@ export class CertificateAuthority {
     mkdirSync(state, { recursive: true, mode: 0o700 });
     if (!existsSync(this.#path('key'))) {
       const root = createRoot(trustDomain, rootTtlS);
-      // The key last: it is what says that there is an authority.
+      // The key is written last: its presence means that the authority is complete.
       replaceFile(this.#path('roots'), root.certPem, 0o644);
       replaceFile(this.#path('cert'), root.certPem, 0o644);
       replaceFile(this.#path('key'), root.keyPem, 0o600);
@@ -41,12 +41,15 @@ export class CertificateAuthority {
     return join(this.state, caFiles[file]);
   }
 
-  /** Reads keys and roots again; true where they changed. Error: WEFT_CA_KEY, where they do not fit: what was read before stays. */
+  /**
+   * Reads keys and roots again; true if they have changed. Error: WEFT_CA_KEY, if they do not belong together; the former ones then stay in
+   * use.
+   */
   reload(): boolean {
     const read = (file: keyof typeof caFiles): string => readFileSync(this.#path(file), 'utf8');
     const [key, cert, roots] = [read('key'), read('cert'), read('roots')];
     if (cert === this.#cert && key === this.#key && roots === this.#roots) return false;
-    // Another process may be between two files of a rotation, or have ended there.
+    // Another process may be between two files of a rotation step, or was killed there.
     const why = authorityErrorOf(cert, key, roots);
     if (why !== undefined) {
       throw new WeftError(
@@ -60,22 +63,22 @@ export class CertificateAuthority {
     return true;
   }
 
-  /** The roots that nodes check this control plane by. */
+  /** The root bundle (PEM), by which nodes verify this control plane. */
   get roots(): string {
     return this.#roots;
   }
 
-  /** Changes with the signing certificate alone. */
+  /** Hash of the signing certificate alone. */
   get signer(): string {
     return createHash('sha256').update(this.#cert).digest('hex').slice(0, 16);
   }
 
-  /** Changes with the roots or the signing key: nodes then fetch their certificates anew. */
+  /** Hash of the roots and the signing certificate. When it changes, nodes request their certificates again. */
   get version(): string {
     return createHash('sha256').update(this.#roots).update(this.#cert).digest('hex').slice(0, 16);
   }
 
-  /** Leaf first; the signing certificate where it is no root itself; last the root bundle. */
+  /** Issues a certificate. Returns the leaf, the signing certificate unless it is a root itself, and last the root bundle. */
   issue(publicKeyPem: string, id: SpiffeId, ttlS: number): string[] {
     const leaf = issueSvid({
       caKeyPem: this.#key,
@@ -87,7 +90,7 @@ export class CertificateAuthority {
     return [leaf, ...this.#intermediates(), this.#roots];
   }
 
-  /** Its chain up to a root, which whoever asks has. */
+  /** Issues a serving certificate with its chain up to, but not including, a root: clients have the roots. */
   serverCertificate(ips: readonly IpAddress[], dns: readonly string[]): KeyAndCertificate {
     const issuer = { caKeyPem: this.#key, caCertPem: this.#cert };
     const { keyPem, certPem } = issueServerCert({ ...issuer, ips, dns, ttlS: serverTtlS });
@@ -100,7 +103,7 @@ export class CertificateAuthority {
     return isRoot ? [] : own;
   }
 
-  /** As rotateRoot(), for this authority. */
+  /** Runs a step of rotateRoot() for this authority and reloads it. Errors: WEFT_ROTATION, WEFT_CA_KEY. */
   rotate(phase: RotationPhase): void {
     rotateRoot(this.state, this.trustDomain, phase);
     this.reload();

@@ -1,21 +1,24 @@
-/** The mesh's roots as a ConfigMap in every namespace that needs them: pods of waypoints and agents verify the control plane by it. */
+/** Writes the mesh's roots to a ConfigMap in every namespace that needs them. Waypoints and agents verify the control plane with it. */
 import type { ApplyQueue, Write } from '../kubernetes/apply-queue.js';
 
 export const rootsConfigMap = 'weft-ca-root-cert';
-/** ConfigMaps are not watched: who may write them in a namespace keeps its waypoints from the control plane for this long. */
+/**
+ * Interval at which the ConfigMaps are written again. They are not watched: a client that may write them in a namespace can keep its waypoints
+ * from the control plane for this long.
+ */
 const rewriteMs = 300_000;
 
 /** Sole owner of the roots' ConfigMaps in the apply queue. */
 export class RootsConfigMaps {
   #rewrittenAtMs = 0;
 
-  /** @param roots PEM, as they are now */
+  /** @param roots returns the current roots as PEM */
   constructor(
     private readonly queue: Pick<ApplyQueue, 'set' | 'markStale' | 'paths'>,
     private readonly roots: () => string,
   ) {}
 
-  /** The ConfigMap of a namespace, as it should be. */
+  /** The wanted ConfigMap of a namespace. */
   of(namespace: string): Write & { readonly body: object } {
     return {
       path: `/api/v1/namespaces/${namespace}/configmaps/${rootsConfigMap}`,
@@ -28,7 +31,7 @@ export class RootsConfigMaps {
     };
   }
 
-  /** Writes those of these namespaces, and deletes those of namespaces that have left the mesh. */
+  /** Writes the ConfigMaps of these namespaces and deletes those of namespaces that have left the mesh. */
   write(namespaces: Iterable<string>): void {
     const wanted = new Set<string>();
     const isDue = Date.now() - this.#rewrittenAtMs >= rewriteMs;

@@ -31,7 +31,7 @@ function stateDir(): string {
 const phases: readonly RotationPhase[] = ['begin', 'switch', 'finish'];
 const at = (dir: string, file: keyof typeof caFiles): string => join(dir, caFiles[file]);
 
-/** Throws where the authority does not issue what its own roots hold for. */
+/** Throws if the authority does not issue certificates that its own roots verify. */
 function issues(dir: string): void {
   const ca = new CertificateAuthority(dir, domain);
   const { keyPem, csrPem } = createCsr(id);
@@ -40,16 +40,16 @@ function issues(dir: string): void {
   assembleSvid(id, keyPem, ca.issue(csr.value.publicKeyPem, id, 60));
 }
 
-test('a root rotation does not begin in a directory that holds no CA', () => {
+test('a root rotation is refused in a directory that has no CA', () => {
   const dir = stateDir();
-  for (const phase of phases) assert.throws(() => rotateRoot(dir, domain, phase), /holds no CA: give/);
+  for (const phase of phases) assert.throws(() => rotateRoot(dir, domain, phase), /has no CA: give/);
   assert.deepEqual(readdirSync(dir), []);
 });
 
-test('a root rotation takes its three steps in order only', () => {
+test('the three steps of a root rotation are accepted in order only', () => {
   const one = new CertificateAuthority(stateDir(), domain);
   const versions = [one.version];
-  assert.throws(() => one.rotate('switch'), /begin first/);
+  assert.throws(() => one.rotate('switch'), /phase begin first/);
   assert.throws(() => one.rotate('finish'), /nothing to finish/);
   for (const phase of phases) {
     one.rotate(phase);
@@ -59,7 +59,7 @@ test('a root rotation takes its three steps in order only', () => {
   assert.throws(() => one.rotate('finish'), /nothing to finish/);
 });
 
-test('switch is refused after a begin that was killed, and begin completes it', () => {
+test('switch is refused after a begin that was killed; begin again completes it', () => {
   for (const left of [['nextKey'], ['nextKey', 'nextCert']] as const) {
     const dir = stateDir();
     const other = stateDir();
@@ -68,7 +68,7 @@ test('switch is refused after a begin that was killed, and begin completes it', 
     rotateRoot(other, domain, 'begin');
     for (const file of left) copyFileSync(at(other, file), at(dir, file));
     const before = readFileSync(at(dir, 'cert'), 'utf8');
-    assert.throws(() => rotateRoot(dir, domain, 'switch'), /begin did not end/);
+    assert.throws(() => rotateRoot(dir, domain, 'switch'), /begin is incomplete/);
     assert.throws(() => rotateRoot(dir, domain, 'finish'), /nothing to finish/);
     assert.equal(readFileSync(at(dir, 'cert'), 'utf8'), before);
     rotateRoot(dir, domain, 'begin');
@@ -81,14 +81,14 @@ test('switch is refused after a begin that was killed, and begin completes it', 
   }
 });
 
-test('a switch that was killed between certificate and key issues nothing, and is completed by the same step', () => {
+test('after a switch that was killed between certificate and key nothing is issued; switch again completes it', () => {
   const dir = stateDir();
   const running = new CertificateAuthority(dir, domain);
   rotateRoot(dir, domain, 'begin');
   running.reload();
   const { signer } = running;
   copyFileSync(at(dir, 'nextCert'), at(dir, 'cert'));
-  // A control plane that runs goes on with what it had.
+  // A running control plane keeps its former key and certificate.
   assert.throws(() => running.reload(), /WEFT_CA_KEY|key does not belong/);
   assert.equal(running.signer, signer);
   assert.throws(() => new CertificateAuthority(dir, domain), /key does not belong/);
@@ -105,6 +105,6 @@ test('finish does not drop a root that is still needed', () => {
   const stranger = createRoot(domain, 60).certPem;
   const roots = stranger + createRoot(domain, 60).certPem;
   writeFileSync(at(dir, 'roots'), roots);
-  assert.throws(() => rotateRoot(dir, domain, 'finish'), /left as they are/);
+  assert.throws(() => rotateRoot(dir, domain, 'finish'), /left unchanged/);
   assert.equal(readFileSync(at(dir, 'roots'), 'utf8'), roots);
 });

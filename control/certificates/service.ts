@@ -1,4 +1,4 @@
-/** Certificate requests of nodes and waypoints (istio.v1.auth.IstioCertificateService): checks each, and issues. */
+/** Serves certificate requests of nodes and waypoints (istio.v1.auth.IstioCertificateService). */
 import { status, type sendUnaryData, type ServerUnaryCall } from '@grpc/grpc-js';
 import { errorText } from '../../src/base/errors.js';
 import type { IstioCertificateRequest, IstioCertificateResponse } from '../../src/discovery/gen/ca.js';
@@ -13,12 +13,13 @@ const ttlS = { min: 60, default: 86_400, max: 7 * 86_400 } as const;
 
 export interface CertificateServiceOptions {
   readonly ca: CertificateAuthority;
-  /** Error: WEFT_INTERNAL, where the call was not authenticated. */
+  /** The authenticated caller. Error: WEFT_INTERNAL, if the call was not authenticated. */
   readonly callerOf: (call: CertificateCall) => Caller;
-  /** True where some pod with this identity runs on the node; where the waypoint is it. */
+  /** Whether a pod with this identity runs on the node, or the waypoint itself has the identity. */
   readonly mayRequestCertificate: (caller: string, identity: string) => boolean;
-  /** Lifetime in seconds of all certificates; undefined: what is requested, within limits. */
+  /** Lifetime in seconds of all certificates; undefined: the requested one, within limits. */
   readonly certTtlS: number | undefined;
+  /** Called once per request. */
   readonly onCertificate?: ((issued: boolean) => void) | undefined;
   readonly log: ControlLog;
 }
@@ -44,14 +45,14 @@ export function certificateService({
       const { name: node, namespaces } = callerOf(call);
       const csr = parseCsr(call.request.csr);
       if (!csr.ok) return refuse(status.INVALID_ARGUMENT, `bad request: ${csr.errors.join('; ')}`, { node });
-      // A proxy of one workload impersonates nobody. The name in its request is used instead, under the same check.
+      // A proxy of a single workload sends no ImpersonatedIdentity. The URI of its CSR is used instead, and authorized in the same way.
       const identity =
         (call.request.metadata as { ImpersonatedIdentity?: unknown } | undefined)?.ImpersonatedIdentity ??
         csr.value.uri;
       if (typeof identity !== 'string') {
         return refuse(
           status.INVALID_ARGUMENT,
-          'no identity is asked for: neither metadata ImpersonatedIdentity nor one URI in the request',
+          'no identity requested: set metadata ImpersonatedIdentity, or one URI in the CSR',
           { node },
         );
       }
@@ -67,7 +68,7 @@ export function certificateService({
         return refuse(
           status.UNAUTHENTICATED,
           waypointOfCaller(node)
-            ? `${identity.slice(0, 256)} is not the identity of ${node}, or its Gateway is not there`
+            ? `${identity.slice(0, 256)} is not the identity of ${node}, or its Gateway does not exist`
             : `no pod with identity ${identity.slice(0, 256)} runs on node ${node}`,
           { node },
         );

@@ -30,7 +30,7 @@ async function shown(target: string, ca: string): Promise<string> {
   });
 }
 
-test('the serving certificate is replaced without a cut, and lives 7 days at most', async () => {
+test('the serving certificate is replaced without ending a stream, and is due after 3.5 days', async () => {
   const ca = new CertificateAuthority(state, parseTrustDomain('cluster.local'));
   const make = () => ca.serverCertificate([parseIp('127.0.0.1')], ['weft']);
   const server = new ControlServer(
@@ -74,11 +74,11 @@ test('the serving certificate is replaced without a cut, and lives 7 days at mos
   server.present(make());
   const second = await shown(target, ca.roots);
   assert.notEqual(second, first);
-  assert.deepEqual(states, ['connected'], 'the stream goes on');
+  assert.deepEqual(states, ['connected'], 'the stream continues');
   assert.equal(server.streams, 1);
-  // Renewed long before it ends.
+  // It is renewed at half of its lifetime.
   assert.equal(serverCertificateDueMs, 3.5 * 86_400_000);
-  // A new root and signer, too: who trusts the new root alone comes in.
+  // The same holds for a new root and signer: a client that trusts only the new root can connect.
   ca.rotate('begin');
   ca.rotate('switch');
   server.present(make());

@@ -1,4 +1,4 @@
-/** The serving certificate of the control plane. A new one is for new handshakes; open connections keep theirs. */
+/** The serving certificate of the control plane. A new certificate applies to new handshakes; open connections keep theirs. */
 import { experimental, type ServerCredentials } from '@grpc/grpc-js';
 import type { KeyAndCertificate } from '../../src/tls/issue.js';
 
@@ -10,7 +10,7 @@ export class ServingCertificate implements experimental.CertificateProvider {
   constructor(private certificate: KeyAndCertificate) {}
 
   credentials(): ServerCredentials {
-    // The first provider is of the server's certificate, the second of the CA for client certificates: clients show tokens instead.
+    // The second provider would be that of the CA for client certificates: clients present tokens instead.
     return experimental.createCertificateProviderServerCredentials(this, null, false);
   }
 
@@ -26,13 +26,13 @@ export class ServingCertificate implements experimental.CertificateProvider {
 
   addIdentityCertificateListener(listener: Listener): void {
     this.#listeners.add(listener);
-    // grpc-js adds the listener before it can take an update. The port opens after this tick.
+    // grpc-js adds the listener before it can accept an update. The port opens after this tick.
     process.nextTick(() => listener(this.#update()));
   }
   removeIdentityCertificateListener(listener: Listener): void {
     this.#listeners.delete(listener);
   }
-  // Never asked for.
+  // Never called: there is no provider of the client CA.
   addCaCertificateListener(): void {}
   removeCaCertificateListener(): void {}
 }

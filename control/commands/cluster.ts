@@ -1,4 +1,4 @@
-/** Commands that act on a cluster: the chart's jobs run them before an upgrade, as a test, and before an uninstall. */
+/** Commands that act on a cluster. The chart's jobs run them before an upgrade, as a test, and before an uninstall. */
 import type { Command } from 'commander';
 import { loadKubeConfig } from '../../src/kubernetes/config.js';
 import { applyCrds } from '../../src/kubernetes/crds.js';
@@ -9,17 +9,17 @@ import { crdDir } from '../source/validate.js';
 export function clusterCommands(program: Command): void {
   program
     .command('release-nodes')
-    .description('take every pod out of the mesh, so that agents leave nothing behind when they end')
-    .option('--namespace <name>', 'of the control plane', 'weft-system')
-    .option('--deployment <name>', 'the control plane', 'weft-control')
+    .description('unenroll every pod, so that agents leave nothing behind when they end')
+    .option('--namespace <name>', 'namespace of the control plane', 'weft-system')
+    .option('--deployment <name>', 'Deployment of the control plane', 'weft-control')
     .action(async ({ namespace, deployment }: { namespace: string; deployment: string }) => {
       await releaseNodes(await loadKubeConfig(), namespace, deployment);
-      console.log('every pod is out of the mesh');
+      console.log('every pod is unenrolled');
     });
   program
     .command('check-nodes')
-    .description('ask every agent whether it is ready: exit code 1 where one is not')
-    .option('--namespace <name>', 'of the agents', 'weft-system')
+    .description('check whether every agent is ready; exit code 1 if one is not')
+    .option('--namespace <name>', 'namespace of the agents', 'weft-system')
     .action(async ({ namespace }: { namespace: string }) => {
       const responses = await requestAgents(await loadKubeConfig(), namespace, '/healthz/ready');
       for (const { node, status, text } of responses) {
@@ -32,7 +32,7 @@ export function clusterCommands(program: Command): void {
     });
   program
     .command('apply-crds')
-    .description("bring Weft's own kinds in the API server to this version")
+    .description("update Weft's CRDs in the API server to this version")
     .action(async () => {
       for (const name of await applyCrds(await loadKubeConfig(), crdDir())) console.log(`applied ${name}`);
     });

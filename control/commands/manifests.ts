@@ -1,4 +1,4 @@
-/** `check-manifests`: what `weft check -f` prints. */
+/** `check-manifests`: prints the findings that `weft check -f` shows. */
 import type { Command } from 'commander';
 import { rootNamespace } from '../compile/policies.js';
 import { manifestFindings, manifestTexts } from '../problems/manifest-findings.js';
@@ -6,9 +6,9 @@ import { manifestFindings, manifestTexts } from '../problems/manifest-findings.j
 export function manifestsCommand(program: Command): void {
   program
     .command('check-manifests')
-    .description('say what is wrong with manifests, as JSON')
-    .requiredOption('--from <paths...>', 'files, or directories of them')
-    .option('--root-namespace <name>', 'whose policies apply to the whole mesh', rootNamespace)
+    .description('print the problems of manifests as JSON')
+    .requiredOption('--from <paths...>', 'manifest files, or directories of them')
+    .option('--root-namespace <name>', 'namespace whose policies apply to the whole mesh', rootNamespace)
     .action(({ from, rootNamespace: root }: { from: string[]; rootNamespace: string }) => {
       console.log(JSON.stringify(manifestFindings(manifestTexts(from), root)));
     });

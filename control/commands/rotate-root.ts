@@ -4,23 +4,23 @@ import { WeftError } from '../../src/base/errors.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { rotateRoot, type RotationPhase } from '../certificates/rotation.js';
 
-/** What holds after a phase, and what comes next. */
+/** Printed after a phase: its result and the next phase. */
 const results: Readonly<Record<RotationPhase, string>> = {
-  begin: 'the new root is trusted beside the old one; once all nodes have it: --phase switch',
-  switch: 'certificates are signed by the new root; once all nodes have theirs: --phase finish',
-  finish: 'the old root is trusted no more',
+  begin: 'the new root is trusted beside the old one; once all nodes have the new root, run --phase switch',
+  switch: 'certificates are signed by the new root; once all nodes have new certificates, run --phase finish',
+  finish: 'the old root is no longer trusted',
 };
 
 export function rotateRootCommand(program: Command): void {
   program
     .command('rotate-root')
-    .description('change the root without a cut: begin, switch, finish')
+    .description('replace the root certificate without interrupting connections: begin, switch, finish')
     .requiredOption('--state <dir>', "the control plane's state directory")
     .requiredOption('--phase <phase>', 'begin, switch or finish')
     .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
     .action(({ state, phase, trustDomain }: { state: string; phase: string; trustDomain: string }) => {
       if (phase !== 'begin' && phase !== 'switch' && phase !== 'finish')
-        throw new WeftError('WEFT_ROTATION', 'the phase is begin, switch or finish');
+        throw new WeftError('WEFT_ROTATION', `unknown phase ${phase}: give begin, switch or finish`);
       rotateRoot(state, parseTrustDomain(trustDomain), phase);
       console.log(results[phase]);
     });

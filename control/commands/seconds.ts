@@ -1,8 +1,8 @@
 import { InvalidArgumentError } from 'commander';
 
-/** A number of seconds in an option. Error: InvalidArgumentError. */
+/** Parses an option that is a number of seconds. Error: InvalidArgumentError. */
 export function seconds(text: string): number {
   const value = Number(text);
   if (Number.isInteger(value) && value > 0) return value;
-  throw new InvalidArgumentError('It is a whole number of seconds above 0.');
+  throw new InvalidArgumentError('It must be a whole number of seconds above 0.');
 }

@@ -1,4 +1,4 @@
-/** `serve`: the control plane itself, by files or by the Kubernetes API. */
+/** `serve`: runs the control plane, with manifests from files or from the Kubernetes API. */
 import { hostname } from 'node:os';
 import { Option, type Command } from 'commander';
 import { WeftError } from '../../src/base/errors.js';
@@ -20,26 +20,39 @@ export function serveCommand(program: Command): void {
   program
     .command('serve', { isDefault: true })
     .option('--from <dirs...>', 'directories of manifests, read as one')
-    .option('--kubernetes', "the Kubernetes API instead, by the pod's own account or KUBECONFIG")
-    .option('--namespace <name>', 'of the control plane: its policies apply to the whole mesh', rootNamespace)
-    .option('--root-namespace <name>', 'of manifests: whose policies apply to the whole mesh')
-    .option('--ca-secret <name>', "where the CA's keys are kept", 'weft-ca')
-    .option('--agent-account <name>', "the agents' service account", 'weft-agent')
-    .option('--identity <name>', 'of this replica, in the Lease', hostname())
-    .option('--server-name <dns>', 'that nodes reach this by; weft-control.NAMESPACE.svc where absent')
-    .option('--waypoint <json>', 'how waypoints are made: image, replicas, ...; absent: they are not')
+    .option('--kubernetes', "read the Kubernetes API instead, with the pod's service account or KUBECONFIG")
+    .option(
+      '--namespace <name>',
+      'namespace of the control plane; its policies apply to the whole mesh',
+      rootNamespace,
+    )
+    .option('--root-namespace <name>', 'with --from: namespace whose policies apply to the whole mesh')
+    .option('--ca-secret <name>', "Secret with the CA's keys", 'weft-ca')
+    .option('--agent-account <name>', 'service account of the agents', 'weft-agent')
+    .option('--identity <name>', 'holder identity of this replica in the Lease', hostname())
+    .option(
+      '--server-name <dns>',
+      'DNS name by which nodes reach this replica (default: weft-control.NAMESPACE.svc)',
+    )
+    .option(
+      '--waypoint <json>',
+      'defaults of waypoints (image, replicas, ...); without it no waypoints are created',
+    )
     .addOption(
       new Option(
         '--first-enrollment <how>',
-        'strict mode while pods of a namespace are enrolled for the first time: it waits (available), or not (closed)',
+        "whether strict mode waits for a namespace's first enrollment (available) or not (closed)",
       ).choices(['available', 'closed']),
     )
-    .requiredOption('--state <dir>', 'where roots, CA and token keys are kept')
+    .requiredOption('--state <dir>', 'directory for roots, CA and token keys')
     .requiredOption('--listen <addr:port>', 'address for discovery and certificates')
     .option('--metrics-listen <addr:port>', 'address for Prometheus')
-    .option('--metrics-token <file>', 'who shows it (Bearer) may read metrics with names from elsewhere')
+    .option(
+      '--metrics-token <file>',
+      'file with the bearer token that lets remote clients read metrics with names',
+    )
     .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
-    .option('--enrol-none', 'take every pod out of the mesh')
+    .option('--enrol-none', 'unenroll every pod')
     .option('--cert-ttl-s <seconds>', 'lifetime of workload certificates', seconds)
     .action(async (flags: ServeFlags) => {
       const control = await runControl(await optionsOf(flags));
@@ -51,7 +64,7 @@ export function serveCommand(program: Command): void {
     });
 }
 
-/** Errors: WEFT_SOURCE, of loadKubeConfig(). */
+/** Builds the options from the flags. Errors: WEFT_SOURCE, those of loadKubeConfig() and waypointDefaults(). */
 async function optionsOf({
   kubernetes,
   namespace,
@@ -64,12 +77,12 @@ async function optionsOf({
   ...rest
 }: ServeFlags): Promise<ControlOptions> {
   if ((kubernetes === true) === (rest.from !== undefined))
-    throw new WeftError('WEFT_SOURCE', 'give either --from, a directory of manifests, or --kubernetes');
+    throw new WeftError('WEFT_SOURCE', 'give either --from, with directories of manifests, or --kubernetes');
   if (kubernetes !== true) return rest;
   if (rest.rootNamespace !== undefined)
     throw new WeftError(
       'WEFT_SOURCE',
-      "--root-namespace goes with --from: on Kubernetes it is the control plane's own",
+      "--root-namespace requires --from: on Kubernetes the root namespace is the control plane's own",
     );
   const config = await loadKubeConfig();
   return {

@@ -13,9 +13,9 @@ interface Subject {
   readonly waypoint?: string;
 }
 
-/** Error: WEFT_TOKEN_SUBJECT. */
+/** The subject of a node's or waypoint's token. Error: WEFT_TOKEN_SUBJECT. */
 function tokenSubject({ node, waypoint }: Subject): string {
-  // A node of such a name would be taken for a waypoint.
+  // A node name with a colon could be read as a waypoint's subject.
   if (node !== undefined && waypoint === undefined && node !== '' && !node.includes(':')) return node;
   const name = node === undefined ? waypointOfCaller(`waypoint:${waypoint ?? ''}`) : undefined;
   if (name) return waypointCaller(name);
@@ -32,11 +32,11 @@ function revocationOf({
 }: Subject & { id?: string; token?: string }): Parameters<typeof revoke>[1] {
   if (id !== undefined) return { id };
   if (token === undefined)
-    // Tokens are dated in whole seconds: one that is made in this second, after this, counts as made before.
+    // Tokens are dated in whole seconds: a token issued later in this second is revoked, too.
     return { subject: tokenSubject(subject), beforeS: Math.floor(Date.now() / 1000) };
   const { jti } = decodeJwt(readFileSync(token, 'utf8').trim());
   if (jti !== undefined) return { id: jti };
-  throw new WeftError('WEFT_TOKEN_SUBJECT', 'the token has no id: revoke all of its node by --node');
+  throw new WeftError('WEFT_TOKEN_SUBJECT', 'the token has no id: revoke all tokens of its node with --node');
 }
 
 export function tokenCommands(program: Command): void {
@@ -44,9 +44,9 @@ export function tokenCommands(program: Command): void {
     .command('token')
     .description('print a join token for a node or a waypoint; the id of the token goes to standard error')
     .requiredOption('--state <dir>', "the control plane's state directory")
-    .option('--node <name>', 'whose pods it may ask certificates for')
-    .option('--waypoint <namespace/name>', 'of its Gateway')
-    .option('--namespaces <names...>', 'the only ones whose identities it may ask for')
+    .option('--node <name>', 'node of the token, which may request certificates for its pods')
+    .option('--waypoint <namespace/name>', 'Gateway of the waypoint')
+    .option('--namespaces <names...>', 'restrict the token to identities of these namespaces')
     .option('--ttl-s <seconds>', 'lifetime', seconds, tokenTtlSDefault)
     .action(async (options: Subject & { state: string; namespaces?: string[]; ttlS: number }) => {
       const { state, namespaces, ttlS } = options;
@@ -57,10 +57,10 @@ export function tokenCommands(program: Command): void {
     });
   program
     .command('revoke-token')
-    .description('revoke a join token, or all tokens of a node or waypoint that were made before now')
+    .description('revoke a join token, or all tokens of a node or waypoint that were created before now')
     .requiredOption('--state <dir>', "the control plane's state directory")
-    .option('--id <id>', 'of the token, as `weft token` printed it')
-    .option('--token <file>', 'that holds the token')
+    .option('--id <id>', 'id of the token, as `weft token` printed it')
+    .option('--token <file>', 'file with the token')
     .option('--node <name>', 'all tokens of this node')
     .option('--waypoint <namespace/name>', 'all tokens of this waypoint')
     .action((options: Subject & { state: string; id?: string; token?: string }) => {

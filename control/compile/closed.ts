@@ -1,6 +1,6 @@
 /**
- * The closed form of an object that cannot be read: the most restrictive object that its readable fields allow. It is in force in the
- * object's place. It depends on the object alone, never on an earlier version, so that replicas and restarts agree. Pure.
+ * The closed form of an object that cannot be read: the most restrictive object that its readable fields allow. It is in force instead of
+ * the object. It depends only on the object, never on an earlier version, so that all replicas agree, also after a restart. Pure.
  */
 import {
   type AccessPolicyObject,
@@ -17,7 +17,7 @@ const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
 function selectorOf(value: unknown): { readonly matchLabels: Labels } | undefined {
   const labels = isRecord(value) ? value['matchLabels'] : undefined;
   if (!isRecord(labels) || Object.keys(labels).length === 0) return undefined;
-  // Another field selects in another way: the policy may be meant for more than these labels.
+  // An unknown field may select further pods: the policy may be meant for more than these labels.
   if (Object.keys(value as object).length > 1) return undefined;
   return Object.values(labels).every((one) => typeof one === 'string')
     ? { matchLabels: labels as Labels }
@@ -38,25 +38,25 @@ function targetsOf(value: unknown): AccessPolicyObject['spec']['targetRefs'] {
 }
 
 /**
- * Denies everything to what the policy selects: to its namespace, and in the root namespace to the mesh, where the selection cannot be
- * read. With `mode: audit` it is recorded and not enforced.
+ * A policy that denies all traffic to what the original selects. If the selection cannot be read, it applies to the policy's namespace, or
+ * in the root namespace to the whole mesh. With `mode: audit` denials are recorded and not enforced.
  */
 function closedPolicy(object: AccessPolicyObject, why: string): AccessPolicyObject {
   const spec: unknown = object.spec;
-  const said = isRecord(spec) ? spec : {};
-  const selector = selectorOf(said['selector']);
-  const targetRefs = targetsOf(said['targetRefs']);
-  // With both it is not known which of them is meant.
+  const fields = isRecord(spec) ? spec : {};
+  const selector = selectorOf(fields['selector']);
+  const targetRefs = targetsOf(fields['targetRefs']);
+  // With both fields the intended selection is unknown.
   const isKnown =
-    said['selector'] === undefined
-      ? said['targetRefs'] === undefined || targetRefs !== undefined
-      : selector !== undefined && said['targetRefs'] === undefined;
+    fields['selector'] === undefined
+      ? fields['targetRefs'] === undefined || targetRefs !== undefined
+      : selector !== undefined && fields['targetRefs'] === undefined;
   return {
     ...object,
     invalid: why,
     spec: {
       action: 'DENY',
-      ...(said['mode'] === 'audit' ? { mode: 'audit' as const } : {}),
+      ...(fields['mode'] === 'audit' ? { mode: 'audit' as const } : {}),
       ...(isKnown && selector ? { selector } : {}),
       ...(isKnown && targetRefs ? { targetRefs } : {}),
       rules: [{}],
@@ -64,7 +64,7 @@ function closedPolicy(object: AccessPolicyObject, why: string): AccessPolicyObje
   };
 }
 
-/** The strongest value of each field. A field that is not listed is left out where it cannot be read. */
+/** The strictest value of each field. An unreadable field that is not listed is left out. */
 const strongest: Partial<MeshSettingsObject['spec']> = {
   mode: 'strict',
   outboundUnknown: 'refuse',
@@ -72,7 +72,7 @@ const strongest: Partial<MeshSettingsObject['spec']> = {
   sameNode: 'encrypted',
 };
 
-/** @param wrong fields of `spec` that cannot be read; undefined: all of it */
+/** @param wrong top-level fields of `spec` that cannot be read; undefined: all of them */
 function closedSettings(
   object: MeshSettingsObject,
   why: string,
@@ -84,7 +84,7 @@ function closedSettings(
   return { ...object, invalid: why, spec: Object.fromEntries([...readable, ...taken]) };
 }
 
-/** Answers every request to the parents that can be read with an error. */
+/** A route that responds with an error to every request to its readable parents. */
 export function closedRoute(object: RouteObject, why: string): RouteObject {
   const spec: unknown = object.spec;
   const refs: unknown = isRecord(spec) ? spec['parentRefs'] : undefined;
@@ -108,8 +108,8 @@ export function closedRoute(object: RouteObject, why: string): RouteObject {
 }
 
 /**
- * Undefined for kinds without a closed form: the last version that could be read, if any, stays in force.
- * @param wrong top-level fields of `spec` that cannot be read; undefined: it is not known which
+ * The closed form of an object; undefined for kinds without one, whose last valid version, if any, stays in force.
+ * @param wrong top-level fields of `spec` that cannot be read; undefined: unknown
  */
 export function closedForm(
   object: MeshObject,
@@ -121,12 +121,12 @@ export function closedForm(
   return isRoute(object) ? closedRoute(object, why) : undefined;
 }
 
-/** What is in force in the object's place, as the end of a message to its author. */
+/** What is in force instead of the object, as the end of a message to its author. */
 export const closedMeans = (kind: MeshObject['kind']): string =>
   kind === 'AccessPolicy'
-    ? 'until it is corrected, what it selects is closed'
+    ? 'until it is corrected, all traffic to what it selects is denied'
     : kind === 'MeshSettings'
-      ? 'until it is corrected, what cannot be read of it has its strongest meaning (strict, refuse, no exclusion)'
+      ? 'until it is corrected, its unreadable fields have their strictest values (strict, refuse, no exclusions)'
       : kind.endsWith('Route')
-        ? 'until it is corrected, requests for which it might hold are answered with 500'
-        : 'what it last said well, if anything, stays in force';
+        ? 'until it is corrected, requests that it might match are answered with 500'
+        : 'its last valid content, if any, stays in force';

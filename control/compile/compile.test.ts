@@ -250,7 +250,7 @@ test("a policy cannot take strict mode's place", () => {
     'x',
     'apiVersion: weft.dev/v1alpha1\nkind: AccessPolicy\nmetadata: { name: weft-strict-namespace, namespace: a }\nspec: { action: ALLOW, rules: [{}] }\n',
   );
-  assert.match(errors[0]?.message ?? '', /those of strict mode itself/);
+  assert.match(errors[0]?.message ?? '', /reserved for strict mode/);
 });
 
 test('on its way off the cluster the mesh forbids nothing, then nobody is dialed by tunnel, then it holds nobody', () => {

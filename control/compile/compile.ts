@@ -1,7 +1,6 @@
 /**
- * From Kubernetes objects to the resources that nodes and waypoints are sent. The same objects, in any order, give the same resources; the
- * file registry and the Kubernetes watch both come through here. A change compiles again what depends on it (control/dependencies.ts), and
- * nothing else.
+ * Compiles Kubernetes objects to the resources that nodes and waypoints are sent. The same objects, in any order, give the same resources,
+ * whether they come from files or from the Kubernetes API. A change recompiles only the objects that depend on it (control/dependencies.ts).
  */
 import { mayRequestCertificate, NodeIdentities } from '../certificates/authorize.js';
 import { affectedBy } from '../dependencies.js';
@@ -26,7 +25,7 @@ import type { CompileSettings, Removal } from './settings.js';
 const byName = (a: MeshObject, b: MeshObject): number => (a.metadata.name < b.metadata.name ? -1 : 1);
 const nothing: Compiled = { resources: [] };
 
-/** Sole owner of what was made of the registry's objects. */
+/** The registry and its compiled form. Sole owner of the compiled resources, problems and placements. */
 export class Compiler extends Registry {
   #settings: CompileSettings;
   /** Ownership conflicts, by object. */
@@ -34,10 +33,10 @@ export class Compiler extends Registry {
   /** Resources of each object. */
   readonly #resources = new Map<ObjectKey, readonly CompiledResource[]>();
   readonly #identities = new NodeIdentities();
-  /** Namespace → number of its pods in the mesh. */
+  /** Namespace → number of its enrolled pods. */
   readonly #enrolledPods = new Map<string, number>();
   #enrolledNamespaces: ReadonlySet<string> = new Set();
-  /** The version of the roots that was sent last. */
+  /** The version of the trusted roots that was sent last. */
   #rootsVersion: string | undefined;
 
   constructor(settings: CompileSettings) {
@@ -48,7 +47,7 @@ export class Compiler extends Registry {
   get removal(): Removal | undefined {
     return this.#settings.removal;
   }
-  /** The ownership conflict that keeps an object from being in force as it is written; undefined where there is none. */
+  /** The ownership conflict that keeps an object from being in force as written; undefined if there is none. */
   problemOf(object: MeshObject): Problem | undefined {
     return this.#problems.get(objectKey(object));
   }
@@ -58,11 +57,11 @@ export class Compiler extends Registry {
   get enrolledNamespaces(): ReadonlySet<string> {
     return this.#enrolledNamespaces;
   }
-  /** A route as it is now, with what its status reports. */
+  /** Compiles a route as it is now, with the problems that its status reports. */
   route(object: RouteObject): CompiledRoute {
     return compileRoute(object, this);
   }
-  /** Whether a caller may have a certificate for an identity. */
+  /** Whether a caller may request a certificate for an identity. */
   mayRequestCertificate(caller: string, identity: string): boolean {
     return mayRequestCertificate(caller, identity, {
       trustDomain: this.#settings.trustDomain,
@@ -71,7 +70,7 @@ export class Compiler extends Registry {
     });
   }
 
-  /** Takes other settings. Every object is compiled again. */
+  /** Replaces the settings and recompiles every object. */
   configure(settings: CompileSettings): ResourceChanges {
     this.#settings = settings;
     this.rootNamespace = settings.rootNamespace ?? rootNamespace;
@@ -79,7 +78,10 @@ export class Compiler extends Registry {
     return this.#compile(this.objects());
   }
 
-  /** @param changed objects by key; undefined: deleted */
+  /**
+   * Applies changes to the registry and recompiles what depends on them.
+   * @param changed objects by key; undefined: deleted
+   */
   apply(changed: ReadonlyMap<ObjectKey, MeshObject | undefined>): ResourceChanges {
     const changes = this.update(changed);
     const { everything, objects, claims } = affectedBy(changes, this);
@@ -106,7 +108,7 @@ export class Compiler extends Registry {
       for (const one of this.#resources.get(key) ?? []) {
         this.#count(one, -1);
         const id = resourceId(one);
-        // A resource that another object of this change has already has moved.
+        // Another object of this change may have produced the same resource already: then it has moved and is not removed.
         if (!updated.has(id)) removed.set(id, one);
       }
       for (const one of resources) {
@@ -145,13 +147,13 @@ export class Compiler extends Registry {
       registry: this,
       mesh: this.#meshSettings(),
       sorted: (namespace) => {
-        let found = byNamespace.get(namespace);
-        if (!found) {
+        let sorted = byNamespace.get(namespace);
+        if (!sorted) {
           const services: ServiceObject[] = [...this.indexes.Service.in(namespace)].sort(byName);
           const policies: AccessPolicyObject[] = [...this.indexes.AccessPolicy.in(namespace)].sort(byName);
-          byNamespace.set(namespace, (found = { services, policies }));
+          byNamespace.set(namespace, (sorted = { services, policies }));
         }
-        return found;
+        return sorted;
       },
     };
   }
@@ -160,7 +162,7 @@ export class Compiler extends Registry {
     return { kind: 'trust', value: this.#settings.rootsVersion };
   }
 
-  /** Namespaces with pods in the mesh, and those whose next pod will be. */
+  /** Namespaces with enrolled pods, and those whose next pod will be enrolled. */
   #findEnrolled(): Set<string> {
     const names = new Set(this.#enrolledPods.keys());
     if (this.removal !== undefined) return names;
@@ -169,7 +171,7 @@ export class Compiler extends Registry {
     return names;
   }
 
-  /** The first by namespace and name, where there are several. */
+  /** The MeshSettings in force: of several objects the first by namespace and name. */
   #meshSettings(): MeshSettingsObject['spec'] {
     const [first] = [...this.indexes.MeshSettings.all()].sort((a, b) =>
       objectKey(a) < objectKey(b) ? -1 : 1,

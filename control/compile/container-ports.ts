@@ -1,19 +1,19 @@
 /**
- * Which ports a pod declares, and which of them its kubelet connects to. Kubernetes' own readers of the same fields: FindPort (EndpointSlice
- * controller) for the ports that Services name, ResolveContainerPort (kubelet) for those of probes and hooks. Pure.
+ * The ports that a pod declares, and those to which its kubelet connects. Kubernetes reads the same fields in FindPort (EndpointSlice
+ * controller) for the ports that Services name, and in ResolveContainerPort (kubelet) for those of probes and hooks. Pure.
  */
 import type { Container, Handler, PodObject } from '../objects/objects.js';
 
-/** Containers that run as long as the pod does: the API knows an init container as a native sidecar by `restartPolicy: Always`. */
+/** Containers that run as long as the pod does. `restartPolicy: Always` makes an init container a native sidecar. */
 function runningContainers(pod: PodObject): readonly Container[] {
   const sidecars = (pod.spec.initContainers ?? []).filter(({ restartPolicy }) => restartPolicy === 'Always');
-  // FindPort looks at sidecars last: the name of an application's port counts before theirs.
+  // FindPort searches sidecars last: port names of application containers take precedence.
   return [...(pod.spec.containers ?? []), ...sidecars];
 }
 
 /**
- * The port of the pod that a Service's port leads to.
- * @returns 0 where the pod declares no TCP port of the name
+ * The port of the pod to which a Service's port leads.
+ * @returns 0 if the pod declares no TCP port of that name
  */
 export function targetPortOf(pod: PodObject, port: { port: number; targetPort?: number | string }): number {
   const { targetPort = port.port } = port;
@@ -25,10 +25,10 @@ export function targetPortOf(pod: PodObject, port: { port: number; targetPort?: 
 }
 
 /**
- * Ports of the pod that its kubelet connects to from the node: probes, and lifecycle hooks by HTTP. A port by name is one of the same
- * container. A handler whose `host` is not an address of the pod leads elsewhere and opens nothing here. Hooks by `tcpSocket` are not here:
- * the kubelet has never run them.
- * @returns sorted, each once
+ * Ports of the pod to which its kubelet connects from the node: those of probes and of HTTP lifecycle hooks. A named port belongs to the same
+ * container. A handler whose `host` is not an address of the pod leads elsewhere and opens no port. Hooks with `tcpSocket` are left out: the
+ * kubelet has never run them.
+ * @returns sorted, without duplicates
  */
 export function kubeletPorts(pod: PodObject): number[] {
   const own = new Set((pod.status?.podIPs ?? []).map(({ ip }) => ip));
@@ -48,7 +48,7 @@ export function kubeletPorts(pod: PodObject): number[] {
   return [...found].sort((a, b) => a - b);
 }
 
-/** A number in quotes is one, where no port has that name. NaN where there is none. */
+/** The port of that name, or the text as a number if no port has that name. NaN if neither. */
 function portNamed({ ports = [] }: Container, name: string): number {
   return ports.find((port) => port.name === name)?.containerPort ?? (/^\d+$/.test(name) ? Number(name) : NaN);
 }

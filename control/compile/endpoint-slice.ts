@@ -1,4 +1,4 @@
-/** EndpointSlices that were written by hand. Pure. */
+/** Compiles EndpointSlices of Services without a selector, which are written by hand. Pure. */
 import { isIp } from '../../src/model/address.js';
 import type { TrustDomain } from '../../src/model/identity.js';
 import { namespaceOf } from '../../src/model/labels.js';
@@ -10,7 +10,7 @@ import { cluster, serviceKeyOf, tcpPorts } from './service.js';
 
 export const serviceNameLabel = 'kubernetes.io/service-name';
 
-/** No endpoints where the Service is not there, or has a selector: then its pods are its endpoints. */
+/** The endpoints of a slice. Empty if the Service does not exist, or has a selector: then its pods are its endpoints. */
 export function compileSlice(
   slice: EndpointSliceObject,
   service: ServiceObject | undefined,
@@ -19,14 +19,14 @@ export function compileSlice(
   if (!service || Object.keys(service.spec.selector ?? {}).length > 0) return [];
   const namespace = namespaceOf(slice);
   const { name } = slice.metadata;
-  // Ports of a slice and of its Service belong together by name (EndpointSlice API).
+  // Ports of a slice and of its Service are matched by name (EndpointSlice API).
   const ports = tcpPorts(service).flatMap((port): PortMapping[] => {
     const own = slice.ports.find((one) => (one.name ?? '') === (port.name ?? ''));
     return own ? [{ servicePort: port.port, targetPort: own.port, appProtocol: appProtocol(port) }] : [];
   });
   const services = new Map([[serviceKeyOf(service), ports]]);
   return slice.endpoints.flatMap(({ addresses, ready, nodeName }) =>
-    // The API server takes forms that nobody reads alike (leading zeros), of which no endpoint is made.
+    // The API server accepts ambiguous forms of addresses (leading zeros). No endpoint is made of these.
     addresses
       .slice(0, 1)
       .filter(isIp)

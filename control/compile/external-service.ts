@@ -1,4 +1,4 @@
-/** ExternalServices: addresses outside of the mesh under a name. Pure. */
+/** Compiles ExternalServices: a name for addresses outside of the mesh. Pure. */
 import { parseIp } from '../../src/model/address.js';
 import type { TrustDomain } from '../../src/model/identity.js';
 import { namespaceOf } from '../../src/model/labels.js';
@@ -11,11 +11,11 @@ import { plainEndpoint } from './plain-endpoint.js';
 import { appProtocol } from './protocols.js';
 import { cluster } from './service.js';
 
-/** `<name>.<namespace>.external` where the object names none. */
+/** The host name; `<name>.<namespace>.external` if the object names none. */
 export const hostOf = (object: ExternalServiceObject): string =>
   object.spec.host ?? `${object.metadata.name}.${namespaceOf(object)}.external`;
 
-/** What an ExternalService loses to whoever owns what it names. */
+/** The ownership conflict of an ExternalService: its host or addresses that belong to another object. */
 export function externalProblem(
   key: ObjectKey,
   object: ExternalServiceObject,
@@ -40,8 +40,9 @@ export function externalProblem(
 }
 
 /**
+ * Compiles an ExternalService to a Service and its endpoints. Error: `spec.host` is a name of the cluster.
  * @param scope.isExported whether its addresses count for clients of every namespace
- * @param scope.has whether an address is its own, and not somebody else's with a stronger claim
+ * @param scope.has whether the object owns an address; false if another object has a stronger claim
  */
 export function compileExternalService(
   object: ExternalServiceObject,
@@ -51,9 +52,9 @@ export function compileExternalService(
   const { name } = object.metadata;
   const namespace = namespaceOf(object);
   const hostname = hostOf(object);
-  // It would stand in the place of a Service, without its policies.
+  // The object would replace a Service and bypass its policies.
   if (hostname.endsWith('.cluster.local'))
-    throw new Error(`spec.host: ${hostname} is a name of the cluster itself`);
+    throw new Error(`spec.host: ${hostname} is a name of the cluster; use one outside of cluster.local`);
   const key = `${namespace}/${hostname}` as ServiceKey;
   const ports = object.spec.ports.map((port): PortMapping => ({
     servicePort: port.port,

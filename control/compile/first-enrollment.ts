@@ -1,10 +1,11 @@
 /**
- * The first minute of a namespace in the mesh. Nodes enroll its pods one after the other: strict mode at the first of them would refuse
- * the pods of the others, and a tunnel to a pod that is not enrolled yet finds nobody. So the namespace is permissive until its nodes have
- * reported all pods, which the condition `weft.dev/Enrolled` of the Namespace says. Policies are in force from the first.
+ * The first enrollment of a namespace, at most one minute. Nodes enroll its pods one after the other. Strict mode at the first node would
+ * refuse the pods of the other nodes, and a pod that is not enrolled yet does not accept tunnels. The namespace is therefore permissive until
+ * its nodes have reported all pods. The condition `weft.dev/Enrolled` of the Namespace records this state. Policies are in force from the
+ * start.
  *
- * A namespace without the condition, or with one that says anything else, is as its labels say: what is not known opens nothing. The
- * condition is the control plane's alone: `namespaces/status` is not for who may write namespaces. Pure.
+ * A namespace without the condition, or with any other value of it, follows its labels: an unknown state opens nothing. Only the control
+ * plane writes the condition: permission to write namespaces does not include `namespaces/status`. Pure.
  */
 import { firstEnrollmentOf, isStrict } from '../../src/model/object-settings.js';
 import { isEnrolled, uncapturedBecause } from './enrollment.js';
@@ -18,18 +19,18 @@ import {
   type PodObject,
 } from '../objects/objects.js';
 
-/** Strict mode waits no longer than this, whatever a node does not report (docs/limits.md). */
+/** Strict mode is delayed at most this long, even if a node does not report (docs/limits.md). */
 export const enrollMsMax = 60_000;
-/** Time from the last pod's report to strict mode: requests in plaintext that are under way are answered by then. */
+/** Time from the last pod's report to strict mode, in which pending plaintext requests finish. */
 export const settleMs = 3_000;
 const enrolling = 'Enrolling';
-/** In the message of the condition. */
+/** Limit of nodes that the condition's message names. */
 const nodesShownMax = 5;
 
 const conditionOf = ({ status }: NamespaceObject): Condition | undefined =>
   status?.conditions?.find(({ type }) => type === enrolledCondition);
 
-/** Whether it is in its first minute: permissive, and its pods are dialed by tunnel once their node has reported them. */
+/** Whether the namespace is in its first enrollment: it is permissive, and a pod is dialed by tunnel once its node has reported it. */
 export function isEnrolling(namespace: NamespaceObject | undefined): boolean {
   if (!namespace || !isEnrolled(namespace)) return false;
   const condition = conditionOf(namespace);
@@ -46,8 +47,8 @@ export interface Registry {
 }
 
 /**
- * Whether the first minute of a namespace may begin. Only where nobody was in the mesh: a namespace that has the condition, or of which
- * a pod is captured, stays as strict as it is. Where the whole mesh is strict, only before the first namespace of all.
+ * Whether the first enrollment of a namespace may begin. It may not if the namespace was in the mesh before: one that has the condition, or
+ * a captured pod, stays as strict as it is. In a strict mesh only the very first namespaces have a first enrollment.
  */
 export function mayBeginEnrolling(namespace: NamespaceObject, registry: Registry): boolean {
   if (!isEnrolled(namespace) || conditionOf(namespace)) return false;
@@ -61,15 +62,15 @@ export function mayBeginEnrolling(namespace: NamespaceObject, registry: Registry
   return true;
 }
 
-/** Condition of a namespace whose first minute begins. */
+/** The condition of a namespace whose first enrollment begins. */
 export const enrollingCondition = (): Condition => ({
   type: enrolledCondition,
   status: 'False',
   reason: enrolling,
-  message: `waits for the nodes to report its pods: permissive until then, for ${enrollMsMax / 1000} s at most`,
+  message: `permissive until the nodes have reported all pods, for at most ${enrollMsMax / 1000} s`,
 });
 
-/** Pods that may still be clients in plaintext: they run, are meant to be in the mesh, and no node has reported them as captured. */
+/** Pods that may still send plaintext: they run, belong in the mesh, and no node has reported them as captured. */
 export function unreported(
   pods: Iterable<PodObject>,
   namespaceNamed: (name: string) => NamespaceObject | undefined,
@@ -87,27 +88,30 @@ export function unreported(
   });
 }
 
-/** A pod that is younger than the first minute is not waited for: it is enrolled before its first process, and there may always be a next one. */
+/**
+ * Pods created before the first enrollment began. Strict mode does not wait for younger ones: a new pod is enrolled before its first process
+ * starts, and a steady stream of new pods could delay strict mode indefinitely.
+ */
 export const startedBefore = (pods: readonly PodObject[], sinceMs: number): PodObject[] =>
   pods.filter(({ metadata }) => !(Date.parse(metadata.creationTimestamp ?? '') > sinceMs));
 
 export interface EnrollmentProgress {
-  /** Of the whole mesh: a client may be anywhere. */
+  /** Unreported pods of the whole mesh: a client may be in any namespace. */
   readonly unreported: readonly PodObject[];
-  /** For how long nothing was unreported; undefined where something is. */
+  /** Time since the last pod was reported; undefined while pods are unreported. */
   readonly settledMs: number | undefined;
-  /** Since the first minute began, by whichever clock has more. */
+  /** Time since the first enrollment began, by the clock that shows more. */
   readonly elapsedMs: number;
 }
 
-/** The condition as it should be; undefined: none. */
+/** The condition that the namespace should have; undefined: none. */
 export function enrolledConditionNow(
   namespace: NamespaceObject,
   progress: EnrollmentProgress,
 ): Condition | undefined {
   if (!isEnrolled(namespace)) return undefined;
   const now = conditionOf(namespace);
-  const said = (status: 'True' | 'False', reason: string, message: string): Condition => ({
+  const condition = (status: 'True' | 'False', reason: string, message: string): Condition => ({
     type: enrolledCondition,
     status,
     reason,
@@ -115,14 +119,14 @@ export function enrolledConditionNow(
   });
   const mode = isStrict(labelsOf(namespace)) ? 'strict mode is in force' : 'it is permissive';
   if (!isEnrolling(namespace)) {
-    // What was waited for is told for as long as the condition is there.
+    // The reason records how the first enrollment ended, for as long as the condition exists.
     const reason = now?.reason ?? 'Enrolled';
-    return said('True', reason, `in the mesh: ${mode}`);
+    return condition('True', reason, `in the mesh: ${mode}`);
   }
-  if (progress.elapsedMs >= enrollMsMax) return said('True', 'DeadlineExceeded', `in the mesh: ${mode}`);
+  if (progress.elapsedMs >= enrollMsMax) return condition('True', 'DeadlineExceeded', `in the mesh: ${mode}`);
   if (progress.settledMs !== undefined && progress.settledMs >= settleMs)
-    return said('True', 'Enrolled', `in the mesh: ${mode}`);
-  return said('False', enrolling, waitingText(namespace, progress.unreported));
+    return condition('True', 'Enrolled', `in the mesh: ${mode}`);
+  return condition('False', enrolling, waitingText(namespace, progress.unreported));
 }
 
 function waitingText(namespace: NamespaceObject, pods: readonly PodObject[]): string {

@@ -115,7 +115,7 @@ test('a path that no request can have is refused with the reason', () => {
     ['/a\\b', /must be a path/],
     ['/{*}/../b', /removes a wildcard/],
     ['*/../b', /removes the wildcard/],
-    ['*;v=1', /ignore parameters/],
+    ['*;v=1', /ignore path parameters/],
   ];
   for (const [given, why] of refusals) {
     const { errors } = parseManifests('x', manifest('DENY', paths(given)));

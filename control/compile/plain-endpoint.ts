@@ -1,10 +1,10 @@
-/** Endpoints outside of the mesh. Pure. */
+/** Compiles endpoints outside of the mesh. Pure. */
 import { parseIp } from '../../src/model/address.js';
 import { spiffeIdOf, type TrustDomain } from '../../src/model/identity.js';
 import type { Workload, WorkloadUid } from '../../src/model/workload.js';
 import { cluster } from './service.js';
 
-/** An endpoint that speaks plain TCP: no node enrolls it, and it can prove no identity. */
+/** An endpoint that uses plain TCP: no node enrolls it, and it cannot prove an identity. */
 export function plainEndpoint(
   trustDomain: TrustDomain,
   uid: string,

@@ -1,4 +1,4 @@
-/** Pods as resources. Pure. */
+/** Compiles pods to resources. Pure. */
 import { parseCidr, parseIp, type IpAddress } from '../../src/model/address.js';
 import { spiffeIdOf, type SpiffeId, type TrustDomain } from '../../src/model/identity.js';
 import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
@@ -26,20 +26,20 @@ import { cluster, serviceKeyOf, tcpPorts } from './service.js';
 export interface PodLookup {
   readonly trustDomain: TrustDomain;
   readonly rootsVersion: string;
-  /** No policy is in force. */
+  /** Whether policies are suspended (an uninstall). */
   readonly open: boolean;
-  /** Nobody is dialed by tunnel, so that nobody is when pods are released. */
+  /** Whether pods are dialed without a tunnel (an uninstall, before pods are released). */
   readonly untunneled: boolean;
-  /** Nobody is in the mesh, whatever labels say. */
+  /** Whether no pod is in the mesh, regardless of labels (an uninstall). */
   readonly enrollNone: boolean;
   readonly mesh: MeshSettingsObject['spec'];
   readonly namespace: NamespaceObject | undefined;
   readonly node: NodeObject | undefined;
-  /** Pod, or Workload: of the latter there may be one of the same name. */
+  /** The kind of the object: a Pod and a Workload may have the same name. */
   readonly kind: 'Pod' | 'Workload';
-  /** It is one itself: it takes tunnels, and nobody holds it. */
+  /** Whether the pod is a waypoint's own: it accepts tunnels itself, and is not enrolled. */
   readonly isWaypoint: boolean;
-  /** Of its namespace, sorted by name. */
+  /** Services and policies of its namespace, sorted by name. */
   readonly services: readonly ServiceObject[];
   readonly policies: readonly AccessPolicyObject[];
 }
@@ -47,9 +47,9 @@ export interface PodLookup {
 export interface CompiledPod {
   readonly node: string;
   readonly identity: SpiffeId;
-  /** Absent until it has an address. */
+  /** Absent until the pod has an address. */
   readonly workload?: Workload;
-  /** Its own strict mode. */
+  /** The policy of strict mode that the pod's own label asks for. */
   readonly policy?: AuthorizationPolicy;
   readonly nodePod?: NodePod;
   readonly uncaptured?: UncapturedPod;
@@ -57,7 +57,7 @@ export interface CompiledPod {
 
 const gone = (pod: PodObject): boolean => pod.status?.phase === 'Failed' || pod.status?.phase === 'Succeeded';
 
-/** What cannot be read asks for the stronger of the two. */
+/** An unknown value means the stronger one. */
 const sameNodeOf = (text: string | undefined): 'kernel' | 'encrypted' | undefined =>
   text === undefined ? undefined : text === 'kernel' ? 'kernel' : 'encrypted';
 
@@ -68,7 +68,7 @@ function localityOf(node: NodeObject | undefined): { locality?: Locality } {
   return region === '' && zone === '' ? {} : { locality: { region, zone, subzone: '' } };
 }
 
-/** Undefined where it has ended: no node holds it, nobody reaches it. */
+/** Compiles a pod. Undefined if it has ended: it is neither enrolled nor reachable. */
 export function compilePod(pod: PodObject, lookup: PodLookup): CompiledPod | undefined {
   if (gone(pod)) return undefined;
   const { mesh } = lookup;
@@ -118,7 +118,7 @@ export function compilePod(pod: PodObject, lookup: PodLookup): CompiledPod | und
         : 'none',
     ...(reason === 'waypoint' ? { nativeTunnel: true } : {}),
     policies,
-    // One that is being deleted takes no new connections; what is open goes on.
+    // A pod that is being deleted receives no new connections. Its open connections continue.
     healthy: ready === 'True' && pod.metadata.deletionTimestamp === undefined,
     hostNetwork: pod.spec.hostNetwork ?? false,
     services: new Map(
@@ -149,7 +149,7 @@ export function compilePod(pod: PodObject, lookup: PodLookup): CompiledPod | und
 
   const annotations = { ...lookup.namespace?.metadata.annotations, ...pod.metadata.annotations };
   const netns = pod.metadata.annotations?.['weft.dev/netns'] ?? '';
-  const held: NodePod = {
+  const nodePod: NodePod = {
     uid,
     name,
     namespace,
@@ -181,7 +181,7 @@ export function compilePod(pod: PodObject, lookup: PodLookup): CompiledPod | und
         : annotations['weft.dev/splice'] === 'on',
     unsplicedPorts: [...(mesh.unsplicedPorts ?? []), ...portList(annotations['weft.dev/splice-off-ports'])],
   };
-  return { ...compiled, nodePod: held };
+  return { ...compiled, nodePod };
 }
 
 /**
@@ -189,14 +189,14 @@ export function compilePod(pod: PodObject, lookup: PodLookup): CompiledPod | und
  * @param isScoped whether its address counts for clients of its own namespace alone
  */
 export function podResources(
-  { node, workload, policy, nodePod: held, uncaptured }: CompiledPod,
+  { node, workload, policy, nodePod, uncaptured }: CompiledPod,
   isScoped: boolean,
 ): CompiledResource[] {
   const scope = isScoped ? ({ scope: 'namespace' } as const) : {};
   return [
     ...(workload ? [{ kind: 'workload', value: { ...workload, ...scope } } as const] : []),
     ...(policy ? [{ kind: 'policy', value: policy } as const] : []),
-    ...(held ? [{ kind: 'nodePod', node, value: held } as const] : []),
+    ...(nodePod ? [{ kind: 'nodePod', node, value: nodePod } as const] : []),
     ...(uncaptured ? [{ kind: 'uncaptured', node, value: uncaptured } as const] : []),
   ];
 }

@@ -1,4 +1,4 @@
-/** AccessPolicy and strict mode as istio.security.Authorization. */
+/** Compiles AccessPolicies and strict mode to istio.security.Authorization. */
 import { errorText } from '../../src/base/errors.js';
 import { parseCidr, type Cidr } from '../../src/model/address.js';
 import {
@@ -11,12 +11,12 @@ import type { AccessPolicyObject, PolicyTarget } from '../objects/objects.js';
 import { policyPath } from './paths.js';
 import { accountMatch, headerMatch, hostMatch, identityMatch, namespaceMatch } from './policy-values.js';
 
-/** Whose policies apply to the whole mesh where the settings name no other: on Kubernetes they name the control plane's own. */
+/** The default root namespace, whose policies apply to the whole mesh. On Kubernetes the settings name the control plane's own namespace. */
 export const rootNamespace = 'weft-system';
 
 const strictPrefix = 'weft-strict-';
 
-/** Undefined where a rule says nothing of requests. */
+/** The HTTP conditions of a target; undefined if it has none. */
 function httpMatch(target: PolicyTarget): HttpMatch | undefined {
   const headers = (target.headers ?? []).flatMap(({ name: given, values, notValues }) => {
     const name = given.toLowerCase();
@@ -37,12 +37,12 @@ function httpMatch(target: PolicyTarget): HttpMatch | undefined {
   return Object.values(match).some((values: readonly unknown[]) => values.length > 0) ? match : undefined;
 }
 
-/** Whether only who reads requests can judge it. */
+/** Whether the policy has HTTP conditions or targets Services, so that only a waypoint can evaluate it. */
 export const readsRequests = ({ spec }: AccessPolicyObject): boolean =>
   spec.targetRefs !== undefined ||
   spec.rules.some(({ to }) => (to ?? []).some((target) => httpMatch(target)));
 
-/** Of `10.0.0.5/8` the first 8 bits count, as everywhere else. */
+/** Parses a CIDR; of `10.0.0.5/8` only the first 8 bits count, as usual. */
 const block =
   (field: string) =>
   (text: string): Cidr => {
@@ -55,7 +55,7 @@ const block =
 
 const all = <A, B>(values: readonly A[] | undefined, make: (value: A) => B): B[] => (values ?? []).map(make);
 
-/** One that cannot be read must not take the name of strict mode either. */
+/** The policy's name as a resource. The closed form of an unreadable policy must not take a reserved name of strict mode, either. */
 export function nameOfPolicy({
   metadata,
   invalid,
@@ -67,21 +67,21 @@ export function nameOfPolicy({
 }
 
 /**
- * Errors name the field that cannot be read.
+ * Compiles an AccessPolicy. Errors name the field that cannot be read.
  * @param root the namespace whose policies apply to the whole mesh
  */
 export function compilePolicy(policy: AccessPolicyObject, root: string): AuthorizationPolicy {
   const namespace = policy.metadata.namespace ?? 'default';
   const { spec } = policy;
-  // One of that name would stand in the place of strict mode.
+  // A policy of that name would replace strict mode.
   if (policy.metadata.name.startsWith(strictPrefix) && policy.invalid === undefined)
-    throw new Error(`names that begin with ${strictPrefix} are those of strict mode itself`);
+    throw new Error(`metadata.name: names that begin with ${strictPrefix} are reserved for strict mode`);
   if (spec.selector && spec.targetRefs && policy.invalid === undefined)
     throw new Error('spec: give either selector or targetRefs');
   const services = all(spec.targetRefs, ({ name }) => `${namespace}/${name}.${namespace}.svc.cluster.local`);
   return {
     ...nameOfPolicy(policy),
-    // Of Services: no workload names it, so that nodes apply it to none.
+    // A policy that targets Services has the scope of a workload policy: no workload references it, so that nodes do not apply it.
     scope: spec.selector || spec.targetRefs ? 'workload' : namespace === root ? 'global' : 'namespace',
     services,
     action: spec.action === 'ALLOW' ? 'allow' : 'deny',
@@ -118,7 +118,7 @@ export function compilePolicy(policy: AccessPolicyObject, root: string): Authori
   };
 }
 
-/** Strict mode: whoever shows no identity is denied. Any node proxy that reads Authorization enforces it alike. */
+/** The policy of strict mode: clients without an identity are denied. Every node proxy that reads Authorization enforces it. */
 export function strictPolicy(
   namespace: string,
   what: string,

@@ -1,6 +1,6 @@
 /**
- * Values of an AccessPolicy in the form in which connections and requests are compared. Pure. Errors name the field, the value and why no
- * connection or request could have it.
+ * Converts values of an AccessPolicy to the form in which attributes of connections and requests are compared. Pure. Errors name the field,
+ * the value, and why no connection or request could have it.
  */
 import { domainToASCII } from 'node:url';
 import { errorText } from '../../src/base/errors.js';
@@ -11,10 +11,10 @@ import { normalizeAuthority } from '../../src/policy/host.js';
 const wrong = (field: string, value: string, why: string): Error =>
   new Error(`${field}: ${JSON.stringify(value)}: ${why}`);
 
-/** `*` alone: any that is there; at an end: prefix or suffix. */
+/** `*` alone matches any present value. `*` at one end makes a prefix or suffix match. */
 function textMatch(field: string, bare: string): StringMatch {
   if (bare === '*') return { kind: 'presence' };
-  if (bare.replace(/^\*|\*$/, '').includes('*')) throw wrong(field, bare, '* may stand at one end');
+  if (bare.replace(/^\*|\*$/, '').includes('*')) throw wrong(field, bare, '* is allowed only at one end');
   if (bare.endsWith('*')) return { kind: 'prefix', value: bare.slice(0, -1) };
   if (bare.startsWith('*')) return { kind: 'suffix', value: bare.slice(1) };
   return { kind: 'exact', value: bare };
@@ -59,19 +59,23 @@ export function accountMatch(
 }
 
 const isAscii = (text: string): boolean => /^[\x20-\x7e]*$/.test(text);
-/** As clients send it: names beyond ASCII in punycode (RFC 5891), label by label. */
+/** A host name as clients send it: labels with non-ASCII characters in punycode (RFC 5891); undefined if a label has no such form. */
 function punycode(text: string): string | undefined {
   const labels = text.split('.').map((label) => (isAscii(label) ? label : domainToASCII(label)));
   return labels.some((label, i) => label === '' && text.split('.')[i] !== '') ? undefined : labels.join('.');
 }
 
-/** A host without port, in lower case and without the dot that a full name ends in. */
+/** A host without port, in lower case and without the final dot of a fully qualified name. */
 export function hostMatch(field: string, given: string): StringMatch {
-  if (/(^|[^:]):\d+$/.test(given)) throw wrong(field, given, 'a host is named without its port');
+  if (/(^|[^:]):\d+$/.test(given)) throw wrong(field, given, 'write the host without its port');
   const match = textMatch(field, given);
   if (match.kind === 'presence') return match;
   if (match.kind === 'prefix' && !isAscii(match.value.split('.').at(-1) ?? ''))
-    throw wrong(field, given, 'a part of a name beyond ASCII cannot be compared: write it in punycode');
+    throw wrong(
+      field,
+      given,
+      'a partial label with non-ASCII characters cannot be compared: write it in punycode',
+    );
   const ascii = punycode(match.value)?.toLowerCase();
   const value = match.kind === 'prefix' ? ascii : ascii?.replace(/\.+$/, '');
   if (value === undefined || value === '') throw wrong(field, given, 'no host has such a name');
@@ -83,20 +87,24 @@ export function hostMatch(field: string, given: string): StringMatch {
     }
   }
   if (!/^[a-z0-9._~!$&'()*+,;=[\]:-]+$/.test(value) || (match.kind === 'exact' && /[[\]:]/.test(value)))
-    throw wrong(field, given, 'no request names such a host (an IPv6 address stands in brackets)');
+    throw wrong(field, given, 'no request can have such a host (write an IPv6 address in brackets)');
   return { kind: match.kind, value };
 }
 
-/** `name`: of the header, in lower case. Values are compared as bytes; requests have no blanks around them. */
+/**
+ * A header value. Values are compared as bytes, without surrounding whitespace.
+ * @param name of the header, in lower case
+ */
 export function headerMatch(field: string, name: string, given: string): StringMatch {
   const match = textMatch(field, given);
   if (match.kind === 'presence') return match;
   const { kind, value } = match;
-  if (/[\0-\x08\x0a-\x1f\x7f]/.test(value)) throw wrong(field, given, 'no header has control characters');
+  if (/[\0-\x08\x0a-\x1f\x7f]/.test(value))
+    throw wrong(field, given, 'a header value has no control characters');
   const trimmed = kind === 'prefix' ? value.trimStart() : kind === 'suffix' ? value.trimEnd() : value.trim();
   if (trimmed !== value)
-    throw wrong(field, given, 'headers are compared without the blanks around their value');
-  // Of the host, requests are compared in the form of `hosts`, with the port where the client sent one.
+    throw wrong(field, given, 'header values are compared without surrounding whitespace: remove it');
+  // The host header is compared in the form of `hosts`, but with its port if the client sent one.
   if (name === 'host')
     return { kind, value: value.toLowerCase().replace(kind === 'prefix' ? /$^/ : /\.+(?=:|$)/, '') };
   // Header values are read byte by byte.

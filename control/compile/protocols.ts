@@ -1,7 +1,7 @@
-/** What the port of a Service speaks, by what its author says of it. Pure. */
+/** The application protocol of a Service port, as its author declares it. Pure. */
 import type { AppProtocol } from '../../src/model/workload.js';
 
-/** Names of `appProtocol`, and first words of port names: Kubernetes' own, Istio's, and those of the IANA registry of services. */
+/** Values of `appProtocol` and first words of port names: those of Kubernetes, of Istio and of the IANA service name registry. */
 const declared: Readonly<Record<string, AppProtocol>> = {
   http: 'http1',
   'kubernetes.io/ws': 'http1',
@@ -15,12 +15,12 @@ const declared: Readonly<Record<string, AppProtocol>> = {
   'kubernetes.io/wss': 'tls',
 };
 
-/** Read whole, before the first word: a gRPC-Web request is one of HTTP/1.1 or HTTP/2, with another framing than gRPC's. */
+/** Names that are matched before the first word is: gRPC-Web runs over HTTP/1.1 or HTTP/2, and its framing differs from gRPC's. */
 const wholeNames: Readonly<Record<string, AppProtocol>> = { 'grpc-web': 'http1' };
 
 /**
- * Protocols that are no HTTP. In the first group the server speaks first, so that waiting for the client's first bytes is waiting in
- * vain; in the second the client does, and what it says is none of a waypoint's business.
+ * Protocols that are not HTTP. In the first row the server speaks first: waiting for the client's first bytes would never end. In the other
+ * rows the client speaks first, but a waypoint does not parse its bytes.
  */
 const opaque: ReadonlySet<string> = new Set(
   [
@@ -29,12 +29,12 @@ const opaque: ReadonlySet<string> = new Set(
     ['postgresql', 'redis', 'zookeeper'],
   ].flat(),
 );
-/** The same under TLS from the first byte on. */
+/** Such protocols inside of TLS from the first byte on. */
 const secured: ReadonlySet<string> = new Set(['ftps', 'imaps', 'ldaps', 'pop3s', 'smtps', 'submissions']);
 
 /**
- * Ports on which the server speaks first, by their number: FTP, SSH, Telnet, SMTP (25, 587), POP3, NNTP, IMAP, MySQL and its cluster
- * replication (Galera). On others whose protocol is no HTTP the client speaks first, and its first bytes say so at once.
+ * Port numbers on which the server speaks first: FTP, SSH, Telnet, SMTP (25, 587), POP3, NNTP, IMAP, MySQL and its cluster replication
+ * (Galera). With other protocols than HTTP the client speaks first, and its first bytes show that it is not HTTP.
  */
 const serverFirstPorts: ReadonlySet<number> = new Set([
   21, 22, 23, 25, 110, 119, 143, 587, 3306, 4444, 4567, 4568,
@@ -51,16 +51,17 @@ function wholeNameOf(name: string): AppProtocol | undefined {
 }
 
 /**
- * By `appProtocol`, else by the name or its first word, else by the number where servers are known to speak first on it. `unknown` is
- * found out by the first bytes: so it is where an `appProtocol` is given that Weft does not know.
+ * The protocol of a port: by `appProtocol`, else by its name or the name's first word, else by its number if servers speak first on it. For
+ * `unknown`, also the result of an `appProtocol` that Weft does not know, the protocol is detected by the first bytes.
  */
 export function appProtocol(port: {
   readonly name?: string;
   readonly appProtocol?: string;
   readonly port: number;
 }): AppProtocol {
-  const said = port.appProtocol?.toLowerCase();
-  if (said !== undefined && said !== '') return wholeNameOf(said) ?? protocolOf(said) ?? 'unknown';
+  const declaredName = port.appProtocol?.toLowerCase();
+  if (declaredName !== undefined && declaredName !== '')
+    return wholeNameOf(declaredName) ?? protocolOf(declaredName) ?? 'unknown';
   const name = (port.name ?? '').toLowerCase();
   const named = wholeNameOf(name) ?? protocolOf(name.split('-')[0] ?? '');
   return named ?? (serverFirstPorts.has(port.port) ? 'tcp' : 'unknown');

@@ -1,21 +1,21 @@
-/** The resources that nodes and waypoints are sent, and changes of them. */
+/** The resources that nodes and waypoints are sent, and their changes. */
 import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
 import type { AuthorizationPolicy } from '../../src/model/policy.js';
 import type { Route } from '../../src/model/route.js';
 import type { Service } from '../../src/model/service.js';
 import type { Workload } from '../../src/model/workload.js';
 
-/** One resource. Its name is unique within its kind (and node). */
+/** One resource. Its name is unique within its kind (and within its node, if it has one). */
 export type CompiledResource =
   | { readonly kind: 'workload'; readonly value: Workload }
   | { readonly kind: 'service'; readonly value: Service }
   | { readonly kind: 'policy'; readonly value: AuthorizationPolicy }
   | { readonly kind: 'route'; readonly value: Route }
-  /** Sent to this node alone, as the next. */
+  /** `nodePod` and `uncaptured` are sent only to their node. */
   | { readonly kind: 'nodePod'; readonly node: string; readonly value: NodePod }
   | { readonly kind: 'uncaptured'; readonly node: string; readonly value: UncapturedPod }
   | { readonly kind: 'namespace'; readonly value: string }
-  /** The version of what certificates rest on. */
+  /** The version of the trusted roots. */
   | { readonly kind: 'trust'; readonly value: string };
 
 export interface ResourceChanges {

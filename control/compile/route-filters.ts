@@ -1,21 +1,20 @@
-/** Filters of routes, as waypoints apply them. Pure. */
+/** Compiles filters of routes to the form in which waypoints apply them. Pure. */
 import type { BackendTarget, HeaderPair, PathChange, RouteFilter } from '../../src/model/route.js';
 import type { BackendRef, PathModifier, RouteFilterObject } from '../objects/objects.js';
 import { rewrittenPath } from './paths.js';
 import type { RouteProblem } from './route-parents.js';
 
-/** What is wrong with references and filters, the first of each sort: a condition has one reason. */
+/** Problems of a route's references and filters. Only the first of each sort is kept, because a condition has one reason. */
 export class RouteProblems {
   unsupported: RouteProblem | undefined;
   unresolved: RouteProblem | undefined;
-  /** Rule by rule, with the field. */
+  /** One message per invalid rule, with the field. */
   readonly invalid: string[] = [];
 }
 
 /**
- * A filter as waypoints apply it. Undefined where Weft has no such filter, which is added to the problems.
- * @param targetOf the backend that a reference names
- * Errors: the field that cannot be read.
+ * Compiles a filter. Undefined if Weft does not support it, which is added to the problems. Errors name the field that cannot be read.
+ * @param targetOf resolves a backend reference
  */
 export function compileFilter(
   filter: RouteFilterObject,
@@ -71,14 +70,14 @@ export function compileFilter(
       const { group, kind, name } = part(filter, 'extensionRef');
       problems.unresolved ??= {
         reason: 'InvalidKind',
-        message: `filter ${name} is a ${kind}.${group}: no such filters are known`,
+        message: `filter ${name} is a ${kind}.${group}: extension filters are not supported`,
       };
       return undefined;
     }
     default:
       problems.unsupported ??= {
         reason: 'UnsupportedValue',
-        message: `filters of type ${filter.type} are not supported: their rules answer with an error`,
+        message: `filters of type ${filter.type} are not supported: rules that use them respond with an error`,
       };
       return undefined;
   }
@@ -109,7 +108,7 @@ function pathChange({ type, replaceFullPath, replacePrefixMatch }: PathModifier)
   return { kind, value };
 }
 
-/** Errors where no request could be sent to it. */
+/** Checks a rewrite. Error: no request could be sent to the path. */
 function rewritten(change: PathChange): PathChange {
   rewrittenPath('urlRewrite.path', change.value);
   return change;

@@ -1,6 +1,6 @@
 /**
- * Matches of a route's rules. What cannot be read of one (a regular expression, a path) is a problem with its field, and in its place stands
- * what it might have meant at the widest. Pure.
+ * Compiles the matches of a route's rules. An unreadable part of a match (a regular expression, a path) is reported as a problem with its
+ * field, and is replaced by the widest condition that it could have meant. Pure.
  */
 import { errorText } from '../../src/base/errors.js';
 import type { PathMatch, RouteMatch, ValueMatch } from '../../src/model/route.js';
@@ -13,8 +13,8 @@ import { routePath } from './paths.js';
 const patternCharsMax = 4096;
 
 /**
- * Any text, and among regular expressions in no later place than `source`: longer ones come first. The class holds everything however
- * often it is said in it, so that length costs nothing when it is matched.
+ * A regular expression that matches any text, and takes precedence over `source`: longer expressions come first. Repeating `\s\S` inside the
+ * character class does not change what it matches, so that the length costs nothing at match time.
  */
 const anyText = (source: string): string =>
   `[${'\\s\\S'.repeat(Math.ceil(Math.min(source.length, patternCharsMax) / 4) + 1)}]*`;
@@ -22,15 +22,15 @@ const anyText = (source: string): string =>
 export class MatchReader {
   readonly #problems: string[] = [];
   /**
-   * @param rule the field of the rule, for problems
-   * @param budget of the route: what its regular expressions cost so far
+   * @param rule the field path of the rule, for problems
+   * @param budget of the route: the total weight of its regular expressions so far
    */
   constructor(
     private readonly rule: string,
     private readonly budget: { weight: number } = { weight: 0 },
   ) {}
 
-  /** Each with its field. */
+  /** Problems found so far, each with its field. */
   get problems(): readonly string[] {
     return this.#problems;
   }
@@ -59,16 +59,19 @@ export class MatchReader {
     this.budget.weight += regexWeight(source);
     const why =
       this.budget.weight > routeRegexWeightMax
-        ? `with it the route's regular expressions have more than ${routeRegexWeightMax} steps`
+        ? `the regular expressions of the route together exceed ${routeRegexWeightMax} steps`
         : regexProblem(source);
     if (why === '') return source;
-    this.#problem(field, `${JSON.stringify(source.slice(0, 200))} is no regular expression of RE2: ${why}`);
+    this.#problem(
+      field,
+      `${JSON.stringify(source.slice(0, 200))} is not a supported RE2 regular expression: ${why}`,
+    );
     return anyText(source);
   }
 
   #httpPath(path: HttpRouteMatch['path'], field: string): PathMatch {
     const { type = 'PathPrefix', value = '/' } = path ?? {};
-    // Held against the normalized path, as it is written.
+    // The expression is matched, unchanged, against the normalized path.
     if (type === 'RegularExpression') return { kind: 'regex', value: this.#regex(value, field) };
     try {
       const normalized = routePath(value);
@@ -81,7 +84,7 @@ export class MatchReader {
     }
   }
 
-  /** The first of a name holds, others are passed over (specification of headers and queryParams). */
+  /** Of several matches with the same name only the first counts (specification of headers and queryParams). */
   #values(
     list: readonly NamedMatch[] | undefined,
     field: string,
@@ -115,11 +118,11 @@ export class MatchReader {
   #grpcPath(match: GrpcRouteMatch['method'], field: string): PathMatch | undefined {
     const { type = 'Exact', service, method } = match ?? {};
     if (service === undefined && method === undefined) {
-      if (match) this.#problem(field, 'a method match needs service, method or both');
+      if (match) this.#problem(field, 'a method match needs service, method, or both');
       return undefined;
     }
     if (type === 'RegularExpression') {
-      // Each by itself: a bracket that one leaves open must not be closed in the other.
+      // Each expression is checked alone: a bracket left open in one must not be closed by the other.
       const before = this.#problems.length;
       if (service !== undefined) this.#regex(service, `${field}.service`);
       if (method !== undefined) this.#regex(method, `${field}.method`);
@@ -129,9 +132,9 @@ export class MatchReader {
     }
     const before = this.#problems.length;
     if (service !== undefined && !/^\.?[a-z_][a-z_0-9]*(\.[a-z_][a-z_0-9]*)*$/i.test(service))
-      this.#problem(`${field}.service`, `${JSON.stringify(service)} is no name of a gRPC service`);
+      this.#problem(`${field}.service`, `${JSON.stringify(service)} is not a gRPC service name`);
     if (method !== undefined && !/^[a-z_][a-z_0-9]*$/i.test(method))
-      this.#problem(`${field}.method`, `${JSON.stringify(method)} is no name of a gRPC method`);
+      this.#problem(`${field}.method`, `${JSON.stringify(method)} is not a gRPC method name`);
     if (this.#problems.length > before)
       return { kind: 'regex', value: anyText(`/${service ?? ''}/${method ?? ''}`) };
     if (service === undefined) return { kind: 'suffix', value: `/${method}` };

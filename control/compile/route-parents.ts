@@ -1,17 +1,17 @@
-/** The Services that a route is attached to, and what keeps it from them. Pure. */
+/** The Services to which a route is attached, and why it is not attached to others. Pure. */
 import type { Route, RouteKey } from '../../src/model/route.js';
 import { namespaceOf } from '../../src/model/labels.js';
 import { gatewayGroup, type ParentRef, type RouteObject, type ServiceObject } from '../objects/objects.js';
 import { serviceKeyOf, tcpPorts } from './service.js';
 
 export interface RouteLookup {
-  /** Names are as references have them, namespaces filled in. */
+  /** A Service by namespace and name. */
   readonly service: (namespace: string, name: string) => ServiceObject | undefined;
   /** Routes of one namespace that name the Service as a parent. */
   readonly routesTo: (routeNamespace: string, namespace: string, name: string) => readonly RouteObject[];
 }
 
-/** Why something of a route does not hold, in the specification's word. */
+/** Why a part of a route is not in force. The reason is the Gateway API's condition reason. */
 export interface RouteProblem {
   readonly reason: string;
   readonly message: string;
@@ -19,27 +19,27 @@ export interface RouteProblem {
 
 export interface ParentVerdict {
   readonly ref: ParentRef;
-  /** Absent where there is none. */
+  /** Absent if the Service does not exist. */
   readonly service?: ServiceObject;
   /** Absent: accepted. */
   readonly problem?: RouteProblem;
-  /** Of an accepted one: what else is to be known. */
+  /** A restriction of an accepted parent, for its status message. */
   readonly remark?: string;
 }
 
-/** Of several types on one port of a Service, the first holds (GEP-1294). */
+/** If routes of several kinds are attached to one port of a Service, the first kind of this list is in force (GEP-1294). */
 const precedence: readonly RouteObject['kind'][] = ['GRPCRoute', 'HTTPRoute', 'TLSRoute', 'TCPRoute'];
 
-/** The core group has no name. `core` is how its canonical name and other meshes' examples spell it; no API group is called so. */
+/** The core group has an empty name. Its canonical name and examples of other meshes spell it `core`; no other API group has that name. */
 export const isCoreGroup = (group: string): boolean => group === '' || group === 'core';
-/** The specification's default is a Gateway's. */
+/** The default of the specification is the group of Gateway. */
 const groupOf = (ref: ParentRef): string => ref.group ?? gatewayGroup;
 export const isServiceParent = (ref: ParentRef): boolean =>
   isCoreGroup(groupOf(ref)) && ref.kind === 'Service';
 
 /**
- * Why a reference that means a Service names none; undefined of all others. No API has such a kind, so no other controller reports it, and
- * a route that nobody reports on looks as if it were in force.
+ * The problem of a parentRef that is meant for a Service but has a wrong group or kind; undefined for all other parentRefs. No API has such a
+ * kind, so no other controller reports the mistake, and without a report the route would look as if it were in force.
  */
 function misnamedParent(ref: ParentRef): RouteProblem | undefined {
   const message = misnaming(ref);
@@ -48,7 +48,7 @@ function misnamedParent(ref: ParentRef): RouteProblem | undefined {
 
 function misnaming(ref: ParentRef): string | undefined {
   if (groupOf(ref) === gatewayGroup && ref.kind === 'Service')
-    return `parentRef ${ref.name}: ${gatewayGroup}, the group of a parentRef without one, has no kind Service: add group: ""`;
+    return `parentRef ${ref.name}: the default group ${gatewayGroup} has no kind Service: add group: ""`;
   const kind = ref.kind ?? 'Gateway';
   if (!isCoreGroup(groupOf(ref)) || kind === 'Service') return undefined;
   return `parentRef ${ref.name}: the core group has no kind ${kind} that routes are attached to: ${ref.kind === undefined ? 'add kind: Service' : 'write kind: Service, or the group of the Gateway'}`;
@@ -60,7 +60,7 @@ const isHeadless = ({ spec }: ServiceObject): boolean =>
   spec.clusterIP === 'None' || spec.clusterIPs?.[0] === 'None';
 export const isExternal = ({ spec }: ServiceObject): boolean => spec.type === 'ExternalName';
 
-/** Of a Service `sectionName` is the name of a port; where both are given, both have to match (ParentReference). */
+/** For a Service parent, `sectionName` is the name of a port. If `port` is given as well, both must match (ParentReference). */
 const namesPorts = (ref: ParentRef): boolean => ref.port !== undefined || ref.sectionName !== undefined;
 const portsOf = (service: ServiceObject, ref: ParentRef): readonly number[] =>
   tcpPorts(service)
@@ -79,29 +79,36 @@ function portText({ port, sectionName }: ParentRef): string {
 function parentProblem(ref: ParentRef, name: string, service: ServiceObject | undefined): string | undefined {
   if (!service) return `there is no Service ${name}`;
   if (isExternal(service)) return `Service ${name} is an ExternalName: it has no address of its own`;
-  if (isHeadless(service)) return `Service ${name} is headless: its clients do not go by its address`;
+  if (isHeadless(service)) return `Service ${name} is headless: it has no address of its own`;
   if (namesPorts(ref) && portsOf(service, ref).length === 0) return `Service ${name} has no ${portText(ref)}`;
   return undefined;
 }
 
-type Lost = ReadonlyMap<number, string>;
-/** By the list of routes: for all routes of a kind it is the same, and with thousands of them it is found once. */
-const found = new WeakMap<readonly RouteObject[], Map<string, { service: ServiceObject; lost: Lost }>>();
+/** Port → the route of a stronger kind that has it. */
+type Conflicts = ReadonlyMap<number, string>;
+/**
+ * A cache of conflicts by list of attached routes and by kind. All routes of a kind share the result, so that thousands of routes need one
+ * search.
+ */
+const cache = new WeakMap<
+  readonly RouteObject[],
+  Map<string, { service: ServiceObject; conflicts: Conflicts }>
+>();
 
-/** Port by port, what keeps routes of a kind from the Service: a more specific type that is attached too. */
-function conflicts(
+/** The ports of the Service that routes of this kind do not get, because a route of a stronger kind is attached. */
+function conflictsOf(
   kind: RouteObject['kind'],
   name: string,
   service: ServiceObject,
   others: readonly RouteObject[],
-): Lost {
-  let ofList = found.get(others);
-  if (!ofList) found.set(others, (ofList = new Map()));
+): Conflicts {
+  let ofList = cache.get(others);
+  if (!ofList) cache.set(others, (ofList = new Map()));
   const known = ofList.get(kind);
-  if (known?.service === service) return known.lost;
-  const lost = findConflicts(kind, name, service, others);
-  ofList.set(kind, { service, lost });
-  return lost;
+  if (known?.service === service) return known.conflicts;
+  const conflicts = findConflicts(kind, name, service, others);
+  ofList.set(kind, { service, conflicts });
+  return conflicts;
 }
 
 function findConflicts(
@@ -109,7 +116,7 @@ function findConflicts(
   name: string,
   service: ServiceObject,
   others: readonly RouteObject[],
-): Lost {
+): Conflicts {
   const lost = new Map<number, string>();
   const rank = precedence.indexOf(kind);
   const stronger = others
@@ -134,7 +141,7 @@ interface Attached {
   readonly parents: Route['parents'];
 }
 
-/** Undefined of parents that are none of ours. */
+/** Attaches a route to one parent. Undefined for parents of other controllers. */
 export function attach(object: RouteObject, ref: ParentRef, lookup: RouteLookup): Attached | undefined {
   const misnamed = misnamedParent(ref);
   if (misnamed) return { verdict: { ref, problem: misnamed }, parents: [] };
@@ -147,8 +154,8 @@ export function attach(object: RouteObject, ref: ParentRef, lookup: RouteLookup)
     const problem = { reason: 'NoMatchingParent', message: why ?? '' };
     return { verdict: { ref, ...(service ? { service } : {}), problem }, parents: [] };
   }
-  // Producers' routes are of the Service's namespace and consumers' of their own: each namespace's routes are one persona's.
-  const lost = conflicts(
+  // Producer routes are in the Service's namespace, consumer routes in their own: only routes of one namespace conflict.
+  const lost = conflictsOf(
     object.kind,
     name,
     service,
@@ -162,12 +169,12 @@ export function attach(object: RouteObject, ref: ParentRef, lookup: RouteLookup)
     return { verdict: { ref, service }, parents };
   }
   const taken = ports
-    .flatMap((port) => (lost.has(port) ? [`port ${port} is routed by ${lost.get(port)}`] : []))
+    .flatMap((port) => (lost.has(port) ? [`port ${port} belongs to ${lost.get(port)}`] : []))
     .join(', ');
   if (won.length === 0)
     return { verdict: { ref, service, problem: { reason: 'Conflicted', message: taken } }, parents: [] };
   return {
-    verdict: { ref, service, remark: `not everywhere: ${taken}` },
+    verdict: { ref, service, remark: `not in force on every port: ${taken}` },
     parents: won.map((port) => ({ service: key, port })),
   };
 }

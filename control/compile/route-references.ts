@@ -1,8 +1,8 @@
-/** The Services that a route names. Pure. */
+/** The Services to which a route refers. Pure. */
 import type { HttpRouteRule, RouteFilterObject, RouteObject } from '../objects/objects.js';
 import { isServiceParent, refNamespace } from './route-parents.js';
 
-/** Services (`<namespace>/<name>`) on which a route's meaning depends, and those of them that are its parents. */
+/** Services (`<namespace>/<name>`) on which a route's compiled form depends, and the subset that are its parents. */
 export function servicesOf(object: RouteObject): {
   readonly all: ReadonlySet<string>;
   readonly parents: ReadonlySet<string>;

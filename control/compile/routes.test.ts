@@ -188,12 +188,12 @@ test('timeouts, retries and sessions', () => {
 
 test('what the published CRDs refuse is refused in files', () => {
   const redirect = 'filters: [{ type: RequestRedirect, requestRedirect: {} }';
-  assert.match(refusal(`${redirect}], backendRefs: [{ name: v2, port: 80 }]`), /no backendRefs/);
+  assert.match(refusal(`${redirect}], backendRefs: [{ name: v2, port: 80 }]`), /must not have backendRefs/);
   assert.match(refusal(`${redirect}, { type: URLRewrite, urlRewrite: {} }]`), /together/);
   assert.match(refusal('filters: [{ type: URLRewrite }]'), /needs urlRewrite/);
   assert.match(refusal('filters: [{ type: Nonsense }]'), /allowed values/);
-  assert.match(refusal('matches: [{ path: { value: a } }]'), /none that a request/);
-  assert.match(refusal('matches: [{ path: { value: /a/../b } }]'), /none that a request/);
+  assert.match(refusal('matches: [{ path: { value: a } }]'), /cannot occur in a request/);
+  assert.match(refusal('matches: [{ path: { value: /a/../b } }]'), /cannot occur in a request/);
   assert.match(refusal('matches: [{ paths: {} }]'), /paths/);
   assert.match(
     refusal(
@@ -225,7 +225,7 @@ test('a backend that is none answers with an error, and says why', () => {
 });
 
 test('a filter that is not known stops what it was to guard', () => {
-  const invalid = { kind: 'invalid', reason: 'a filter of its rule is not supported' };
+  const invalid = { kind: 'invalid', reason: 'a filter of the rule is not supported' };
   const of = (rule: string): CompiledRoute =>
     compiled(manifest('HTTPRoute', `{ ${parent()}, rules: [{ ${rule} }] }`));
   const auth = of(
@@ -321,7 +321,7 @@ test('of several types on a port of a Service the most specific holds, and the o
   assert.equal(problemOf(both(', port: 80', ', port: 81')), undefined);
   const part = compiled(both('', ', port: 80'));
   assert.equal(part.parents[0]?.problem, undefined);
-  assert.match(part.parents[0]?.remark ?? '', /port 80 is routed by GRPCRoute shop\/g/);
+  assert.match(part.parents[0]?.remark ?? '', /port 80 belongs to GRPCRoute shop\/g/);
   assert.deepEqual(part.route?.parents, [{ service: 'shop/api.shop.svc.cluster.local', port: 81 }]);
 });
 
@@ -391,7 +391,7 @@ test('paths of matches are compared in the form that requests have', () => {
   assert.deepEqual(pathOf("type: Exact, value: '/caf%c3%a9'"), { kind: 'exact', value: '/caf%C3%A9' });
   assert.deepEqual(pathOf("value: '/%7eroot/'"), { kind: 'prefix', value: '/~root' });
   assert.match(refusal("matches: [{ path: { value: '/a%00' } }]"), /NUL/);
-  assert.match(refusal("matches: [{ path: { value: '/é' } }]"), /none that a request/);
+  assert.match(refusal("matches: [{ path: { value: '/é' } }]"), /cannot occur in a request/);
   const rewrite =
     "{ type: URLRewrite, urlRewrite: { path: { type: ReplaceFullPath, replaceFullPath: '/a%' } } }";
   assert.match(refusal(`filters: [${rewrite}]`), /rules\[0\]: urlRewrite.path: "\/a%"/);
@@ -415,7 +415,7 @@ const invalidKinds: [kind: string, rule: string, field: RegExp][] = [
   [
     'HTTPRoute',
     'path: { type: RegularExpression, value: "/a(" }',
-    /rules\[0\]\.matches\[0\]\.path\.value: .*no regular/,
+    /rules\[0\]\.matches\[0\]\.path\.value: .*not a supported RE2 regular/,
   ],
   ['HTTPRoute', 'path: { type: RegularExpression, value: "(?=a)" }', /path\.value/],
   ['HTTPRoute', 'headers: [{ name: x, value: "[", type: RegularExpression }]', /headers\[0\]\.value/],

@@ -1,6 +1,6 @@
 /**
- * Gateway API routes that are attached to Services, as waypoints carry them out, and what is to be said of them. Pure. What the
- * published CRDs' rules refuse (CEL) is refused here too: a file has only us.
+ * Compiles Gateway API routes that are attached to Services to the form in which waypoints apply them, with the problems that their status
+ * reports. Pure. What the validation rules (CEL) of the published CRDs refuse is refused here as well, because files pass no API server.
  */
 import type {
   BackendTarget,
@@ -39,28 +39,31 @@ import {
 import { serviceKeyOf, tcpPorts } from './service.js';
 
 export interface CompiledRoute {
-  /** Absent where no parent is left. */
+  /** Absent if no parent accepts the route. */
   readonly route?: Route;
-  /** Of Services, and of references that mean one and name none: what is to be said of other parents is others' to say. */
+  /** Parents that are Services, or misspelled references to one. Other controllers report the other parents. */
   readonly parents: readonly ParentVerdict[];
-  /** Something that no version of ours can do; the rules that ask for it answer with an error. */
+  /** The first feature that Weft does not support. Rules that use it respond with an error. */
   readonly unsupported?: RouteProblem;
-  /** The first reference that names nothing. */
+  /** The first reference that cannot be resolved. */
   readonly unresolved?: RouteProblem;
-  /** Rules that cannot be read, with the field: their requests are answered with an error. */
+  /** Rules that cannot be read, with the field. They respond with an error. */
   readonly invalid?: { readonly everyRule: boolean; readonly message: string };
-  /** Annotations that cannot be read: the waypoint's own settings hold in their place. */
+  /** Annotations that cannot be read. The waypoint's own settings apply instead. */
   readonly unread?: string;
 }
 
 const kinds = { HTTPRoute: 'http', GRPCRoute: 'grpc', TLSRoute: 'tls', TCPRoute: 'tcp' } as const;
-/** Error: the text is no duration. */
+/** Milliseconds of a duration. Error: the text is not a duration. */
 function durationMs(text: string): number {
   const ms = durationMsOf(text);
-  if (ms === undefined) throw new Error(`${JSON.stringify(text.slice(0, 64))} is no duration (GEP-2257)`);
+  if (ms === undefined)
+    throw new Error(
+      `${JSON.stringify(text.slice(0, 64))} is not a duration (GEP-2257), such as 10s or 1m30s`,
+    );
   return ms;
 }
-/** A duration that the waypoint waits for by a timer. */
+/** A duration in milliseconds, limited to what a timer can wait. */
 const timerMs = (text: string): number => Math.min(durationMs(text), timerMsMax);
 
 class RouteCompiler {
@@ -72,8 +75,8 @@ class RouteCompiler {
   ) {}
 
   /**
-   * A Service of another namespace needs no ReferenceGrant: a route of the mesh opens nothing that its clients could not reach
-   * without it (GEP-1294, "Namespace boundaries").
+   * Resolves a backend reference. A Service of another namespace needs no ReferenceGrant: clients of a mesh route can reach the Service
+   * without the route as well (GEP-1294, "Namespace boundaries").
    */
   target(ref: BackendRef): BackendTarget {
     const invalid = (reason: string, message: string): BackendTarget => {
@@ -82,7 +85,7 @@ class RouteCompiler {
     };
     if (!isCoreGroup(ref.group ?? '') || (ref.kind ?? 'Service') !== 'Service') {
       const kind = `${ref.kind ?? 'Service'}${ref.group ? `.${ref.group}` : ''}`;
-      return invalid('InvalidKind', `backend ${ref.name} is a ${kind}: only Services are known`);
+      return invalid('InvalidKind', `backend ${ref.name} is a ${kind}: only Services are supported`);
     }
     const namespace = refNamespace(ref, this.object);
     const name = `${namespace}/${ref.name}`;
@@ -96,7 +99,7 @@ class RouteCompiler {
     return { kind: 'service', service: serviceKeyOf(service), port: ref.port };
   }
 
-  /** Undefined where one of them is none that Weft has: nothing that it was to guard may go on without it. */
+  /** Compiles a list of filters. Undefined if one of them is not supported: its requests must not continue without the filter. */
   filters(list: readonly RouteFilterObject[] | undefined): RouteFilter[] | undefined {
     const made = (list ?? []).map((filter) =>
       compileFilter(filter, (ref) => this.target(ref), this.problems),
@@ -109,7 +112,7 @@ class RouteCompiler {
     const filters = this.filters(ref.filters);
     const target = this.target(ref);
     return {
-      target: filters ? target : { kind: 'invalid', reason: 'a filter of it is not supported' },
+      target: filters ? target : { kind: 'invalid', reason: 'a filter of the backend is not supported' },
       weight: ref.weight ?? 1,
       filters: filters ?? [],
     };
@@ -124,13 +127,13 @@ class RouteCompiler {
   ): RouteRule {
     const filters = this.filters(filterList);
     const backends = (backendRefs ?? []).map((ref) => this.backend(ref));
-    if (!filters) return refusedRule(name, matches, 'a filter of its rule is not supported');
+    if (!filters) return refusedRule(name, matches, 'a filter of the rule is not supported');
     return { ...(name === undefined ? {} : { name }), matches, filters, backends, ...more };
   }
 
   /**
-   * One that cannot be read holds for all requests for which it might hold, and those are answered with an error: they go by no other
-   * rule, which may be the one that it was to keep them from.
+   * Compiles a rule. An unreadable rule matches all requests that it might have matched, and responds to them with an error. Another rule
+   * must not take these requests: the unreadable rule may have been written to keep them from it.
    */
   #readable(
     index: number,
@@ -222,11 +225,11 @@ class RouteCompiler {
     if (permanent && absoluteTimeout === undefined)
       throw new Error('sessionPersistence: a permanent cookie needs an absoluteTimeout');
     if (kind === 'header' && named === undefined && session.sessionName === undefined)
-      throw new Error('sessionPersistence: a session by header needs header.name');
+      throw new Error('sessionPersistence: a session of type Header needs header.name');
     return {
       sessionPersistence: {
         kind,
-        // Each rule's own: two with other backends must not read each other's.
+        // Each rule has its own name: rules with different backends must not read each other's sessions.
         name: named ?? session.sessionName ?? `weft-${namespace}-${name}-${index}`,
         ...(absoluteTimeout === undefined ? {} : { absoluteTimeoutMs: durationMs(absoluteTimeout) }),
         ...(idleTimeout === undefined ? {} : { idleTimeoutMs: durationMs(idleTimeout) }),
@@ -236,7 +239,7 @@ class RouteCompiler {
   }
 }
 
-/** Its requests are answered with an error. */
+/** A rule that responds to its requests with an error. */
 const refusedRule = (
   name: string | undefined,
   matches: readonly RouteMatch[],
@@ -252,18 +255,18 @@ function checkHttp({ matches, filters = [], backendRefs = [], timeouts }: HttpRo
   const has = (list: readonly RouteFilterObject[], type: string): boolean =>
     list.some((filter) => filter.type === type);
   if (has(filters, 'RequestRedirect') && backendRefs.length > 0)
-    throw new Error('a rule with RequestRedirect has no backendRefs');
+    throw new Error('a rule with RequestRedirect must not have backendRefs');
   const lists = [filters, ...backendRefs.map((ref) => ref.filters ?? [])];
   for (const list of lists) {
     if (has(list, 'RequestRedirect') && has(list, 'URLRewrite'))
-      throw new Error('RequestRedirect and URLRewrite do not go together');
+      throw new Error('RequestRedirect and URLRewrite cannot be combined');
     for (const { requestRedirect, urlRewrite } of list) {
       const byPrefix = [requestRedirect?.path, urlRewrite?.path].some(
         (path) => path?.type === 'ReplacePrefixMatch',
       );
       const [only] = matches ?? [{}];
       if (byPrefix && ((matches?.length ?? 1) !== 1 || (only?.path?.type ?? 'PathPrefix') !== 'PathPrefix'))
-        throw new Error('ReplacePrefixMatch needs exactly one match, of a path of type PathPrefix');
+        throw new Error('ReplacePrefixMatch needs exactly one match, with a path of type PathPrefix');
     }
   }
   const [request, backend] = [timeouts?.request, timeouts?.backendRequest].map((text) =>
@@ -273,7 +276,7 @@ function checkHttp({ matches, filters = [], backendRefs = [], timeouts }: HttpRo
     throw new Error('timeouts: backendRequest is longer than request');
 }
 
-/** Never throws: what the published CRDs refuse, and what nobody can read, is in `invalid`. */
+/** Compiles a route. Never throws: `invalid` has what the published CRDs refuse, and what cannot be read. */
 export function compileRoute(object: RouteObject, lookup: RouteLookup): CompiledRoute {
   const compiler = new RouteCompiler(object, lookup);
   const isHttp = object.kind === 'HTTPRoute' || object.kind === 'GRPCRoute';

@@ -1,4 +1,4 @@
-/** A Service as nodes are told it. Pure. */
+/** Compiles Services to resources. Pure. */
 import { parseIp } from '../../src/model/address.js';
 import type { Service } from '../../src/model/service.js';
 import type { PortMapping, ServiceKey, WaypointRef } from '../../src/model/workload.js';
@@ -6,7 +6,7 @@ import { namespaceOf } from '../../src/model/labels.js';
 import type { MeshSettingsObject, ServiceObject } from '../objects/objects.js';
 import { appProtocol } from './protocols.js';
 
-/** The first part of every UID that nodes are told. */
+/** The cluster ID: the first part of every workload UID. */
 export const cluster = 'Kubernetes';
 
 export const tcpPorts = (service: ServiceObject) =>
@@ -40,7 +40,7 @@ export function compileService(
   };
 }
 
-/** Local means only endpoints of the client's node; PreferSameNode and PreferSameZone those before others. */
+/** `Local` allows only endpoints of the client's node. PreferSameNode and PreferSameZone prefer near endpoints to others. */
 function loadBalancingOf(
   spec: ServiceObject['spec'],
   mesh: MeshSettingsObject['spec'],

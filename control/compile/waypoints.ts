@@ -1,4 +1,4 @@
-/** Which Gateways are Weft's waypoints, and which Services' requests go through one. Pure. */
+/** Which Gateways are waypoints of Weft, and which Services use a waypoint. Pure. */
 import { admitsNamespace } from '../../src/kubernetes/allowed-routes.js';
 import type { ServiceKey, WaypointRef } from '../../src/model/workload.js';
 import { labelsOf, namespaceOf, type Labels } from '../../src/model/labels.js';
@@ -13,7 +13,7 @@ import type {
 export const waypointController = 'weft.dev/waypoint';
 export const waypointClass = 'weft-waypoint';
 export const hbonePort = 15008;
-/** Of pods, by the Gateway API: which Gateway they are. */
+/** The Gateway API's label of pods that implement a Gateway, with its name. */
 export const gatewayNameLabel = 'gateway.networking.k8s.io/gateway-name';
 
 export interface WaypointName {
@@ -21,13 +21,13 @@ export interface WaypointName {
   readonly name: string;
 }
 
-/** Where the class's object is not there (files), its name decides. */
+/** Whether a Gateway is a waypoint. Without a GatewayClass object (files), the name of the class decides. */
 export const isWaypoint = (gateway: GatewayObject, gatewayClass: GatewayClassObject | undefined): boolean =>
   gatewayClass
     ? gatewayClass.spec.controllerName === waypointController
     : gateway.spec.gatewayClassName === waypointClass;
 
-/** What labels say; `none` is said too. The Istio label means the same where Weft's own says nothing. */
+/** The waypoint that labels name; `none` is an explicit value. The Istio label counts if Weft's own label is absent. */
 function waypointOfLabels(labels: Labels, namespace: string): WaypointName | 'none' | undefined {
   const name = labels['weft.dev/waypoint'] || labels['istio.io/use-waypoint'];
   if (!name) return undefined;
@@ -40,8 +40,8 @@ function waypointOfLabels(labels: Labels, namespace: string): WaypointName | 'no
 }
 
 /**
- * The waypoint that a Service's or else its namespace's labels name, whether it is there or not.
- * @param isWaypointItself whether it is the Service of one: nobody reaches a waypoint through a waypoint
+ * The waypoint that the labels of a Service, or else of its namespace, name, whether it exists or not.
+ * @param isWaypointItself whether the Service is a waypoint's own: a waypoint is not reached through another waypoint
  */
 export function waypointOf(
   service: ServiceObject,
@@ -50,17 +50,18 @@ export function waypointOf(
 ): WaypointName | undefined {
   if (isWaypointItself) return undefined;
   const own = namespaceOf(service);
-  const said = waypointOfLabels(labelsOf(service), own) ?? waypointOfLabels(labelsOf(namespace), own);
-  if (said === undefined || said === 'none') return undefined;
-  // Before its Gateway is known.
-  return said.namespace === own && said.name === service.metadata.name ? undefined : said;
+  const named = waypointOfLabels(labelsOf(service), own) ?? waypointOfLabels(labelsOf(namespace), own);
+  if (named === undefined || named === 'none') return undefined;
+  // The Service may be the waypoint's own although its Gateway is not known yet.
+  return named.namespace === own && named.name === service.metadata.name ? undefined : named;
 }
 
 /**
- * Whether a waypoint serves Services of a namespace. In its own namespace its Gateway may come later: until then nobody answers for it.
- * Elsewhere the Gateway has to be there and to say so.
+ * Whether a waypoint serves Services of a namespace. In the waypoint's own namespace the Gateway may be created later; until then no
+ * endpoint accepts the requests. In other namespaces the Gateway must exist and allow the namespace.
  * @param gateway the Gateway of that name, of any class
- * @param namespace the Services' namespace; `object` where it is known
+ * @param namespace the Services' namespace
+ * @param object the Namespace object, if it is known
  */
 export function admits(
   waypoint: WaypointName,
@@ -72,7 +73,7 @@ export function admits(
   return admitsNamespace(waypoint.namespace, gateway.spec.listeners, namespace, labelsOf(object));
 }
 
-/** What decides whom a Gateway admits: its status, for one, does not. */
+/** The fields of a Gateway that decide which namespaces it admits, as text to compare. Its status, for example, is not among them. */
 export const consentOf = (gateway: GatewayObject | undefined): string =>
   JSON.stringify(gateway ? (gateway.spec.listeners ?? []) : null);
 
@@ -83,18 +84,18 @@ export const waypointReference = ({ namespace, name }: WaypointName): WaypointRe
 });
 
 /**
- * Whether a pod is a waypoint itself. A pod may be there before its Gateway is known: then it is believed where it runs under
- * the waypoint's own account, which is named as the Gateway is.
- * @param gateway what is known of the Gateway that the pod's label names; `ours` where it is a waypoint
+ * Whether a pod is a waypoint's own. A pod may be known before its Gateway: then it counts as a waypoint if it runs under the waypoint's
+ * service account, which has the Gateway's name.
+ * @param gateway the Gateway that the pod's label names, if it is known; `ours` if it is a waypoint
  */
 export function isWaypointPod(pod: PodObject, gateway: { readonly ours: boolean } | undefined): boolean {
   const name = labelsOf(pod)[gatewayNameLabel];
   if (name === undefined) return false;
-  // Under the account that is named as it is, or it would be no waypoint to anybody (src/state/resolve.ts).
+  // Clients accept only a waypoint whose service account has the Gateway's name (src/state/resolve.ts).
   return pod.spec.serviceAccountName === name && (gateway?.ours ?? true);
 }
 
-/** How a waypoint is called among those who ask the control plane; no node's name has a colon. */
+/** Prefix of a waypoint's name among the callers of the control plane. No node's name has a colon. */
 const callerPrefix = 'waypoint:';
 export const waypointCaller = ({ namespace, name }: WaypointName): string =>
   `${callerPrefix}${namespace}/${name}`;

@@ -1,18 +1,21 @@
-/** Workloads: what runs on a machine of its own, outside of the cluster. Pure. */
+/** Workloads: applications on a machine outside of the cluster that has an agent of its own. Pure. */
 import { namespaceOf } from '../../src/model/labels.js';
 import { workloadNamespacesAnnotation } from '../../src/model/ownership.js';
 import type { ObjectKey } from '../objects/object-key.js';
 import type { NodeObject, PodObject, WorkloadObject } from '../objects/objects.js';
 import type { ClaimIndex, Problem } from '../registry/claims.js';
 
-/** A machine that is no Node of the registry decides by itself (its agent's flags); a Node takes what its annotation names. */
+/**
+ * Whether a node accepts Workloads of a namespace. A Node of the cluster accepts the namespaces that its annotation names. A machine that is
+ * not a Node of the registry decides by itself (flags of its agent).
+ */
 export function nodeAccepts(node: NodeObject | undefined, namespace: string): boolean {
   if (!node) return true;
   const taken = (node.metadata.annotations?.[workloadNamespacesAnnotation] ?? '').split(',');
   return taken.some((one) => one.trim() === '*' || one.trim() === namespace);
 }
 
-/** Why nothing of a Workload is told to anybody. */
+/** Why no resources are sent for a Workload; undefined if they are. */
 export function workloadProblem(
   key: ObjectKey,
   object: WorkloadObject,
@@ -40,7 +43,10 @@ export function workloadProblem(
 const netnsPattern = /^([A-Za-z0-9_][A-Za-z0-9_.:@+-]*|(\/[A-Za-z0-9_][A-Za-z0-9_.:@+-]*)+)$/;
 const netnsLengthMax = 1024;
 
-/** As a pod of its machine: enrolled, in the namespace that the machine has for it. Throws where `spec.netns` is no place. */
+/**
+ * Converts a Workload to a pod of its machine: enrolled, in the network namespace that `spec.netns` names. Error: `spec.netns` is neither a
+ * name nor an absolute path.
+ */
 export function podOfWorkload(object: WorkloadObject): PodObject {
   const { node, addresses, serviceAccount, netns, ports } = object.spec;
   if (netns.length > netnsLengthMax || !netnsPattern.test(netns))

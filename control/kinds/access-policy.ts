@@ -19,4 +19,5 @@ export const accessPolicyKind: Kind<AccessPolicyObject> = {
         ? []
         : [{ kind: 'policy', value: compilePolicy(object, registry.rootNamespace) }],
   }),
+  status: policyStatus,
 };

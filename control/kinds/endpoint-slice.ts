@@ -4,7 +4,7 @@ import type { EndpointSliceObject } from '../objects/objects.js';
 import type { Kind } from './kind.js';
 import { pickMeta, type RawMeta } from './metadata.js';
 
-/** The Kubernetes controller derives its slices from selectors, which are compiled themselves. Other slices were written by hand. */
+/** The Kubernetes controller derives its slices from selectors, which Weft compiles itself. Only other slices are read. */
 const ownSlices = 'endpointslice-controller.k8s.io';
 
 export const endpointSliceKind: Kind<EndpointSliceObject> = {

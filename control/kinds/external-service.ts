@@ -34,4 +34,5 @@ export const externalServiceKind: Kind<ExternalServiceObject> = {
       ...conflict,
     };
   },
+  status: acceptedStatus,
 };

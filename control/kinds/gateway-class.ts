@@ -28,4 +28,5 @@ export const gatewayClassKind: Kind<GatewayClassObject> = {
       if (gateway.spec.gatewayClassName === name)
         recompile.objects(registry.waypointDependents(namespaceOf(gateway), gateway.metadata.name));
   },
+  status: gatewayClassStatus,
 };

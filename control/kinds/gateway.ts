@@ -29,7 +29,8 @@ export const gatewayKind: Kind<GatewayObject> = {
   },
   dependents({ before, now, namespace, name }, registry, recompile) {
     recompile.objects(registry.waypointDependents(namespace, name));
-    // It may admit other Services than before.
+    // The Gateway may admit other namespaces than before.
     if (consentOf(before) !== consentOf(now)) recompile.servicesThrough({ namespace, name });
   },
+  status: gatewayStatus,
 };

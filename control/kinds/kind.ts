@@ -15,35 +15,35 @@ import type { Claims, Problem } from '../registry/claims.js';
 import type { ObjectChange, Registry } from '../registry/registry.js';
 import type { StatusLookup, StatusUpdate } from '../status/status.js';
 
-/** Where the API server has the objects of a kind. */
+/** The API group, versions and resource name of a kind. */
 export interface KindAddress {
   /** Empty: the core group. */
   readonly group: string;
-  /** Newest first: the first version that is served counts. */
+  /** Newest first: the first version that is served is used. */
   readonly versions: readonly [string, ...string[]];
   readonly plural: string;
   /** Objects of the kind have no namespace. */
   readonly clusterWide?: true;
-  /** A cluster may lack this kind. */
+  /** A cluster may not serve this kind. */
   readonly optional?: true;
 }
 
-/** What has to be compiled again after a change, besides the changed objects. */
+/** Collects what must be recompiled after a change, besides the changed objects. */
 export interface Recompile {
   objects(objects: Iterable<MeshObject>): void;
   /** Every object. */
   everything(): void;
   /** Services whose labels, or whose namespace's labels, name this waypoint. */
   servicesThrough(waypoint: WaypointName): void;
-  /** The object, if it gains or loses what it claims: whether its claims count may have changed. */
+  /** The object, if the change makes it gain or lose what it claims. */
   claimsOf(object: MeshObject): void;
 }
 
-/** What the compiled form of an object depends on besides the object. */
+/** The inputs of compilation besides the object. */
 export interface CompileContext {
   readonly settings: CompileSettings;
   readonly registry: Registry;
-  /** Of the MeshSettings in force; empty where there are none. */
+  /** The spec of the MeshSettings in force; empty if there are none. */
   readonly mesh: MeshSettingsObject['spec'];
   /** Services and policies of a namespace, sorted by name. Computed once per change. */
   readonly sorted: (namespace: string) => {
@@ -52,7 +52,7 @@ export interface CompileContext {
   };
 }
 
-/** Where an identity runs: the node's agent may request a certificate for it. */
+/** A node on which an identity runs, so that its agent may request a certificate for the identity. */
 export interface Placement {
   readonly node: string;
   readonly identity: string;
@@ -60,25 +60,25 @@ export interface Placement {
 
 export interface Compiled {
   readonly resources: readonly CompiledResource[];
-  /** Of what nodes enroll. */
+  /** Set for pods and Workloads. */
   readonly placement?: Placement;
-  /** The ownership conflict that keeps the object from being in force as it is written. */
+  /** The ownership conflict that keeps the object from being in force as written. */
   readonly problem?: Problem;
 }
 
-/** Members are methods, so that an entry is assignable to `Kind<MeshObject>`. */
+/** The members are methods, so that an entry is assignable to `Kind<MeshObject>`. */
 export interface Kind<T extends MeshObject = MeshObject> {
   readonly address: KindAddress;
-  /** The file of its schema: control/source/schemas, or its CRD in the chart. */
+  /** Where its schema is: `core.yaml` or `gateway.yaml` of control/source/schemas, or a CRD of the chart. */
   readonly schema: 'core' | 'gateway' | 'crd';
-  /** Fields of an object of the API server that are kept: those that are read. Undefined where the object does not concern the mesh. */
+  /** The fields to keep of an object of the API server. Undefined if the object does not concern the mesh. */
   pickFields(raw: unknown): T | undefined;
   /** Addresses and host names that the object claims; absent: none. */
   claims?(object: T): Claims | undefined;
-  /** What depends on an object of this kind; absent: nothing. The registry has all objects of the change already. */
+  /** Collects what depends on an object of this kind; absent: nothing does. The registry already contains all changes of the batch. */
   dependents?(change: ObjectChange<T>, registry: Registry, recompile: Recompile): void;
-  /** Absent: nodes are sent nothing of it. Pure. */
+  /** Compiles an object to resources; absent: none. Pure. */
   compile?(object: T, context: CompileContext): Compiled;
-  /** As `StatusOf` (control/status). Absent: others write its status, or something else than the object decides it. */
+  /** As `StatusOf` (control/status). Absent: another component writes the status. */
   status?(object: T, lookup: StatusLookup): StatusUpdate | undefined;
 }

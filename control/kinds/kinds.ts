@@ -1,4 +1,4 @@
-/** The table of kinds: one line per kind, in the order in which the API server is read. */
+/** The table of kinds: one line per kind, in the order in which the kinds are listed from the API server. */
 import type { MeshObject } from '../objects/objects.js';
 import { accessPolicyKind } from './access-policy.js';
 import { endpointSliceKind } from './endpoint-slice.js';
@@ -37,10 +37,10 @@ const table: { readonly [K in KindName]: Kind<Extract<MeshObject, { kind: K }>> 
   TCPRoute: tcpRouteKind,
 };
 
-/** Entries by kind. An entry takes objects of its own kind alone, as `kinds[object.kind]` ensures. */
+/** Entries by kind. An entry accepts only objects of its own kind, which `kinds[object.kind]` ensures. */
 export const kinds: Readonly<Record<KindName, Kind>> = table;
 export const kindNames = Object.keys(table) as readonly KindName[];
 
-/** The fields of an object of the API server that are kept. Undefined where the object does not concern the mesh. */
+/** The fields to keep of an object of the API server. Undefined if the object does not concern the mesh. */
 export const pickFields = (kind: KindName, raw: unknown): MeshObject | undefined =>
   kinds[kind].pickFields(raw);

@@ -13,14 +13,15 @@ export const meshSettingsKind: Kind<MeshSettingsObject> = {
   pickFields: (raw) => ({ kind: 'MeshSettings', ...pickOwn(raw as Raw<MeshSettingsObject>) }),
   dependents: (_change, _registry, recompile) => recompile.everything(),
   compile(object, { settings, registry, mesh }) {
-    // Of several MeshSettings one is in force.
+    // If there are several MeshSettings, one of them is in force.
     const isStrict = object.spec === mesh && mesh.mode === 'strict';
     if (settings.removal !== undefined || !isStrict || isFirstInstall(registry)) return { resources: [] };
     return { resources: [{ kind: 'policy', value: strictPolicy(registry.rootNamespace, 'mesh', 'global') }] };
   },
+  status: acceptedStatus,
 };
 
-/** No namespace is past its first minute in the mesh: only then the strict mode of the mesh waits. */
+/** Whether all enrolled namespaces are in their first enrollment. Only then does the strict mode of the mesh wait. */
 function isFirstInstall({ indexes }: Registry): boolean {
   const enrolled = [...indexes.Namespace.all()].filter(isEnrolled);
   return enrolled.length > 0 && enrolled.every(isEnrolling);

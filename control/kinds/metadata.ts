@@ -1,4 +1,4 @@
-/** Metadata and conditions that are kept of objects of the API server. Pure. */
+/** Picks metadata and conditions of objects of the API server. Pure. */
 import { acceptedType, enforcedType, type Condition, type Meta } from '../objects/objects.js';
 
 export interface RawMeta {
@@ -15,7 +15,7 @@ export interface RawMeta {
 /** An object as the API server sends it. */
 export type Raw<T> = Omit<T, 'metadata' | 'kind'> & { readonly metadata: RawMeta };
 
-/** On Kubernetes the node finds a pod's network namespace: the pod's author has no say in it. */
+/** On Kubernetes the agent finds a pod's network namespace. The pod's author must not be able to choose it. */
 const ignoredAnnotations = new Set(['weft.dev/netns']);
 
 export function pickMeta(raw: RawMeta): Meta {
@@ -26,7 +26,7 @@ export function pickMeta(raw: RawMeta): Meta {
     name: raw.name,
     ...(raw.namespace === undefined ? {} : { namespace: raw.namespace }),
     ...(raw.uid === undefined ? {} : { uid: raw.uid }),
-    // Of two objects that claim one thing the older one has it (src/model/ownership.ts).
+    // Among claims of the same rank the older object wins (src/model/ownership.ts).
     ...(raw.creationTimestamp === undefined ? {} : { creationTimestamp: String(raw.creationTimestamp) }),
     ...(raw.deletionTimestamp === undefined ? {} : { deletionTimestamp: String(raw.deletionTimestamp) }),
     ...(raw.labels === undefined ? {} : { labels: raw.labels }),
@@ -46,7 +46,7 @@ export const withGeneration = (raw: RawMeta): Meta => ({
 
 const ownTypes: ReadonlySet<string> = new Set([acceptedType, enforcedType]);
 
-/** Of Weft's own kinds: the generation, the conditions that the control plane has written, and the whole spec. */
+/** Picks the fields of Weft's own kinds: metadata with the generation, the conditions that the control plane writes, and the whole spec. */
 export function pickOwn<Spec>({
   metadata,
   status,

@@ -20,7 +20,7 @@ export const namespaceKind: Kind<NamespaceObject> = {
     };
   },
   dependents({ before, now, name }, { indexes }, recompile) {
-    // The strict mode of the mesh waits for the first minute of all namespaces.
+    // The strict mode of the mesh waits for the first enrollment of all namespaces.
     recompile.objects(indexes.MeshSettings.all());
     recompile.objects(indexes.Pod.in(name));
     recompile.objects(indexes.Workload.in(name));

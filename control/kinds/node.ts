@@ -21,7 +21,7 @@ export const nodeKind: Kind<NodeObject> = {
     claimed: addressClaims((status?.addresses ?? []).map(({ address }) => address)),
   }),
   dependents({ before, now, name }, { indexes }, recompile) {
-    // Most changes of a Node are of its status. What others depend on changes about once in its life.
+    // Most updates of a Node change only its status. The fields that other objects depend on change about once in its life.
     if (JSON.stringify(dependedOn(before)) === JSON.stringify(dependedOn(now))) return;
     for (const pod of indexes.Pod.all()) if (pod.spec.nodeName === name) recompile.objects([pod]);
     for (const workload of indexes.Workload.all()) {
@@ -32,6 +32,6 @@ export const nodeKind: Kind<NodeObject> = {
   },
 };
 
-/** The locality of its pods, and the Workloads that it accepts. */
+/** The fields that other objects depend on: the locality of the node's pods, and the namespaces whose Workloads it accepts. */
 const dependedOn = (node: NodeObject | undefined): unknown =>
   node && [labelsOf(node), node.metadata.annotations?.[workloadNamespacesAnnotation]];

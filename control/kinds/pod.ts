@@ -11,7 +11,7 @@ export const podKind: Kind<PodObject> = {
   schema: 'core',
   pickFields: (raw) => pickPod(raw as Raw<PodObject>),
   claims({ status }) {
-    // A pod that has ended has given its addresses back.
+    // A pod that has ended no longer owns its addresses.
     const { phase, podIPs = [] } = status ?? {};
     if (phase === 'Failed' || phase === 'Succeeded') return undefined;
     return { rank: claimRanks.pod, claimed: addressClaims(podIPs.map(({ ip }) => ip)) };
@@ -55,7 +55,7 @@ export function compileAsPod(
 }
 
 function pickPod(raw: Raw<PodObject>): PodObject | undefined {
-  // Not bound to a node yet.
+  // The pod is not bound to a node yet.
   if (!raw.spec.nodeName) return undefined;
   const { nodeName, serviceAccountName, hostNetwork, containers, initContainers } = raw.spec;
   const sidecars = (initContainers ?? []).filter(({ restartPolicy }) => restartPolicy === 'Always');
@@ -67,7 +67,7 @@ function pickPod(raw: Raw<PodObject>): PodObject | undefined {
       ...(serviceAccountName ? { serviceAccountName } : {}),
       ...(hostNetwork ? { hostNetwork } : {}),
       containers: (containers ?? []).map(pickContainer),
-      // Init containers that end before the applications begin serve no ports, probes or hooks.
+      // Other init containers end before the application starts: their ports, probes and hooks do not matter.
       ...(sidecars.length > 0 ? { initContainers: sidecars.map(pickContainer) } : {}),
     },
     status: {

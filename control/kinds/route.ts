@@ -1,4 +1,4 @@
-/** What the four kinds of routes have in common. */
+/** The common table entry of the four kinds of routes. */
 import { compileRoute } from '../compile/routes.js';
 import { servicesOf } from '../compile/route-references.js';
 import { gatewayGroup, type RouteObject } from '../objects/objects.js';
@@ -6,7 +6,7 @@ import { routeStatus } from '../status/route.js';
 import type { Kind, KindAddress } from './kind.js';
 import { withGeneration, type Raw } from './metadata.js';
 
-/** @param versions newest first: older clusters have some kinds in older versions alone */
+/** @param versions newest first: older clusters serve some kinds only in older versions */
 export function routeKind<T extends RouteObject>(
   kind: T['kind'],
   plural: string,
@@ -28,6 +28,7 @@ export function routeKind<T extends RouteObject>(
       const { route } = compileRoute(object, registry);
       return { resources: route ? [{ kind: 'route', value: route }] : [] };
     },
+    status: routeStatus,
   };
 }
 

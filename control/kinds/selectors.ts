@@ -2,7 +2,7 @@ import { labelsOf, selects, type Labels } from '../../src/model/labels.js';
 import type { Registry } from '../registry/registry.js';
 import type { Recompile } from './kind.js';
 
-/** Pods and Workloads of a namespace that one of the selectors selects: the object's selector before the change, and now. */
+/** Recompiles the pods and Workloads of a namespace that one of the selectors (before and after the change) selects. */
 export function recompileSelected(
   namespace: string,
   selectors: readonly (Labels | undefined)[],

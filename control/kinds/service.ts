@@ -30,7 +30,7 @@ export const serviceKind: Kind<ServiceObject> = {
     );
   },
   compile(object, { settings, registry, mesh }) {
-    // A waypoint enforces policy, and a pod accepts the Service's ports from the waypoint alone: both end in one step.
+    // During an uninstall waypoints enforce no policy, so pods must stop accepting the Service's ports only from the waypoint in the same step.
     const waypoint = settings.removal !== undefined ? undefined : registry.waypointOf(object);
     const reference =
       waypoint &&
@@ -42,10 +42,11 @@ export const serviceKind: Kind<ServiceObject> = {
     const addresses = service.addresses.filter(({ ip }) => !registry.claims.addressLostTo(key, ip));
     return { resources: [{ kind: 'service', value: { ...service, addresses } }] };
   },
+  status: serviceStatus,
 };
 
 function pickService(raw: Raw<ServiceObject>): ServiceObject | undefined {
-  // An ExternalName is a name for somewhere else, which only DNS resolves.
+  // An ExternalName Service is an alias that only DNS resolves.
   if (raw.spec.type === 'ExternalName') return undefined;
   const { selector, clusterIPs, clusterIP, ports, internalTrafficPolicy } = raw.spec;
   const { trafficDistribution, sessionAffinity, publishNotReadyAddresses } = raw.spec;

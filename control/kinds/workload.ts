@@ -23,4 +23,5 @@ export const workloadKind: Kind<WorkloadObject> = {
     const isScoped = !registry.isExported(namespaceOf(workload));
     return compileAsPod(podOfWorkload(workload), context, { kind: 'Workload', isWaypoint: false, isScoped });
   },
+  status: acceptedStatus,
 };

@@ -15,7 +15,7 @@ const pod = (more: object = {}) => ({
   },
 });
 
-test('an agent that is being deleted is one of our namespace with the label of the DaemonSet', () => {
+test("a terminating agent pod is in Weft's namespace and has the label of the DaemonSet", () => {
   assert.ok(isEndingAgent(pod(), 'weft-system'));
   assert.ok(!isEndingAgent(pod(), 'shop'));
   assert.ok(!isEndingAgent(pod({ deletionTimestamp: undefined }), 'weft-system'));
@@ -23,11 +23,11 @@ test('an agent that is being deleted is one of our namespace with the label of t
   assert.ok(!isEndingAgent(pod({ labels: { app: 'weft-control' } }), 'weft-system'));
 });
 
-test('it is to be replaced while the DaemonSet lives that owns it', () => {
+test('a terminating agent pod gets a successor only while the DaemonSet that owns it exists', () => {
   assert.ok(isToBeReplaced(pod(), owner));
-  // An uninstall: nobody comes after it.
+  // Uninstall: there is no successor.
   assert.ok(!isToBeReplaced(pod(), { metadata: { uid: 'ds-1', deletionTimestamp: '2026-01-01T00:00:00Z' } }));
-  assert.ok(!isToBeReplaced(pod(), { metadata: { uid: 'ds-2' } }), 'a DaemonSet that was made anew');
+  assert.ok(!isToBeReplaced(pod(), { metadata: { uid: 'ds-2' } }), 'a DaemonSet that was created again');
   assert.ok(!isToBeReplaced(pod({ ownerReferences: [] }), owner), 'a pod that only has the label');
   assert.ok(
     !isToBeReplaced(pod({ ownerReferences: [{ kind: 'ReplicaSet', uid: 'ds-1', controller: true }] }), owner),

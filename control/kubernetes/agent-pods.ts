@@ -1,7 +1,7 @@
 /**
- * A deleted agent pod drains for as long as it has open connections, and its DaemonSet makes no other on the node while it is there and
- * matches the selector. So the leader takes the label away from an agent that ends: the DaemonSet lets go of it and starts
- * its successor beside it, to which it hands its node over.
+ * Relabels agent pods that are being deleted. A deleted agent pod drains for as long as it has open connections, and its DaemonSet creates no
+ * other pod on the node while the old one exists and matches the selector. So the leader changes the label of a terminating agent pod: the
+ * DaemonSet no longer counts the pod and starts a successor beside it, to which the old agent hands the node over.
  */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText } from '../../src/base/errors.js';
@@ -10,7 +10,7 @@ import type { MeshObject, PodObject } from '../objects/objects.js';
 
 const agentLabel = 'weft-agent';
 const drainingLabel = 'weft-agent-draining';
-/** Both kinds of pods of the agents, as a query of the API server. */
+/** API server query for all agent pods, draining ones included. */
 export const agentsQuery = `labelSelector=${encodeURIComponent(`app in (${agentLabel},${drainingLabel})`)}`;
 const daemonSet = 'weft-agent';
 const retryMs = 1_000;
@@ -28,7 +28,7 @@ interface Owned {
   };
 }
 
-/** An agent's pod that is being deleted and still has the label by which its DaemonSet counts it. Pure. */
+/** Whether this is an agent pod that is being deleted and still has the label that its DaemonSet selects by. Pure. */
 export function isEndingAgent(pod: Pick<PodObject, 'metadata'>, namespace: string): boolean {
   const { metadata } = pod;
   return (
@@ -38,7 +38,7 @@ export function isEndingAgent(pod: Pick<PodObject, 'metadata'>, namespace: strin
   );
 }
 
-/** The DaemonSet lives, so it shall have a pod on that node, and the pod is its own. Pure. */
+/** Whether the terminating pod needs a successor: its DaemonSet is not being deleted and owns the pod. Pure. */
 export function isToBeReplaced({ metadata }: Owned, { metadata: owner }: Owned): boolean {
   return (
     owner.uid !== undefined &&
@@ -53,7 +53,7 @@ export function isToBeReplaced({ metadata }: Owned, { metadata: owner }: Owned):
 
 export interface AgentPodsOptions {
   readonly config: KubeConfig;
-  /** Of the agents, and of the control plane. */
+  /** Namespace of the agents and of the control plane. */
   readonly namespace: string;
   readonly isLeading: () => boolean;
   readonly log: Record<'info' | 'warn', (fields: object, text: string) => void>;
@@ -61,7 +61,7 @@ export interface AgentPodsOptions {
 
 export class AgentPods {
   readonly #options: AgentPodsOptions;
-  /** UIDs of pods that are being looked at, or are done with. */
+  /** UIDs of pods that are being relabeled or need no further attempt. */
   readonly #seen = new Set<string>();
   #stopped = false;
 
@@ -79,7 +79,7 @@ export class AgentPods {
     void this.#release(name, uid);
   }
 
-  /** A pod is gone. */
+  /** Call when a pod is gone. */
   forget(object: MeshObject): void {
     if (object.metadata.uid !== undefined) this.#seen.delete(object.metadata.uid);
   }
@@ -103,22 +103,22 @@ export class AgentPods {
         };
         const pod = found.items.find(({ metadata }) => metadata.uid === uid);
         if (!pod || !isToBeReplaced(pod, owner)) return;
-        // With the UID: a pod of the same name that is another is left alone.
+        // The UID keeps another pod of the same name from being relabeled.
         await requestJson(config, 'PATCH', `${pods}/${name}?fieldManager=weft-control&force=true`, {
           apiVersion: 'v1',
           kind: 'Pod',
           metadata: { name, namespace, uid, labels: { app: drainingLabel } },
         });
-        log.info({ pod: name }, 'an agent ends: its DaemonSet may start its successor beside it');
+        log.info({ pod: name }, 'agent pod is terminating: its DaemonSet can now start a successor');
         return;
       } catch (error) {
-        // Without a DaemonSet there is no successor, and what is gone needs none.
+        // 404: without a DaemonSet there is no successor, and a pod that is gone needs none. 409: the name belongs to another pod by now.
         if (error instanceof ApiError && (error.status === 404 || error.status === 409)) return;
-        log.warn({ pod: name, error: errorText(error) }, 'an ending agent keeps its label, tried again');
+        log.warn({ pod: name, error: errorText(error) }, 'terminating agent pod not relabeled: will retry');
         await new Promise((resolve) => setTimeout(resolve, retryMs).unref());
       }
     }
-    // Another replica leads, or this one again later.
+    // If this replica becomes the leader again, it looks at the pod again.
     this.#seen.delete(uid);
   }
 }

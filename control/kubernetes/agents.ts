@@ -1,4 +1,4 @@
-/** What the agents say of themselves, each asked at its node's address. */
+/** Requests a health endpoint of every agent, at the agent's node address. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { errorText } from '../../src/base/errors.js';
 import { requestJson } from '../../src/kubernetes/request.js';
@@ -19,7 +19,10 @@ interface AgentPod {
   readonly status?: { readonly hostIP?: string };
 }
 
-/** One response per agent; two of one node are requested at the same address, and the one that has the node responds. Errors: ApiError, where the API server does not say which there are. */
+/**
+ * Requests `path` from every agent. Returns one response per agent pod. Two agents of one node share an address: the one that owns the node
+ * responds to both requests. Errors: ApiError, if the agent pods cannot be listed.
+ */
 export async function requestAgents(
   config: KubeConfig,
   namespace: string,

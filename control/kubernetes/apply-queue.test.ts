@@ -1,4 +1,4 @@
-/** The queue against an API server that counts; the client is the real one, over TLS. */
+/** The queue against a stub API server that records calls. The client is the real one, over TLS. */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { sleep, until } from '../../src/base/wait.js';
@@ -23,7 +23,7 @@ async function setUp(t: TestContext) {
   return { calls, gate, queue };
 }
 
-test('what was taken is not written again, unless somebody may have changed it since', async (t) => {
+test('an applied body is not written again until it is marked stale', async (t) => {
   const { calls, queue } = await setUp(t);
   const write = { path: '/api/v1/namespaces/a/configmaps/roots', body: { data: 1 } };
   queue.set(write);
@@ -37,18 +37,18 @@ test('what was taken is not written again, unless somebody may have changed it s
   await until('it is written again', 5_000, () => calls.length === 2);
 });
 
-test('nothing is kept of an object that is gone, not even where it goes while it is written', async (t) => {
+test('a forgotten path leaves nothing in the queue, even if it is forgotten during a write', async (t) => {
   const { calls, gate, queue } = await setUp(t);
   const write = { path: '/api/v1/namespaces/a/services/b/status', body: { status: 1 } };
   gate.open = false;
   queue.set(write);
-  await until('it is on its way', 5_000, () => gate.waiting.length === 1);
+  await until('the write is in flight', 5_000, () => gate.waiting.length === 1);
   queue.forget(write.path);
   gate.open = true;
   gate.waiting.forEach((answer) => answer());
   await sleep(100);
   assert.deepEqual(queue.paths(), []);
-  // One of the same name that comes later is written, whatever was taken of the one before.
+  // A later object of the same name is written, whatever was applied for the earlier one.
   queue.set(write);
   await until('it is written', 5_000, () => calls.length === 2);
 });

@@ -1,11 +1,11 @@
-/** Writes to the API server, by server-side apply: each object once, again after it changes or a write failed. */
+/** Writes to the API server by server-side apply. An object is written once, and again after it changes or a write failed. */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 
 const concurrentMax = 4;
 const retryMs = 10_000;
 
-/** One object, or a part of one, as it should be. It is applied by our own field manager. */
+/** The wanted state of an object or of a part of it, applied by Weft's field manager. */
 export interface Write {
   readonly path: string;
   /** Absent: the object should not exist. */
@@ -13,7 +13,7 @@ export interface Write {
 }
 
 export class ApplyQueue {
-  /** By path: the text that should be applied, and the one that was. Undefined: deleted. */
+  /** The body to apply, as JSON, and (below) the body applied last, both by path. Undefined: deleted. */
   readonly #wanted = new Map<string, string | undefined>();
   readonly #applied = new Map<string, string | undefined>();
   readonly #queue = new Set<string>();
@@ -33,12 +33,12 @@ export class ApplyQueue {
     this.#next();
   }
 
-  /** The next `set` writes even what was applied before: somebody may have changed the object since, and it is not watched. */
+  /** Makes the next `set` write an unchanged body too: the object is not watched, and another client may have changed it. */
   markStale(path: string): void {
     this.#applied.delete(path);
   }
 
-  /** Ends the control of this path. The object stays as it is. */
+  /** Stops writing this path. The object stays as it is. */
   forget(path: string): void {
     this.#wanted.delete(path);
     this.#applied.delete(path);
@@ -80,7 +80,7 @@ export class ApplyQueue {
       }
       markApplied();
     } catch (error) {
-      // 404: the object is gone. 409: the object of this name is another one by now.
+      // 404: the object is gone. 409: another object has this name by now.
       if (error instanceof ApiError && (error.status === 404 || error.status === 409)) {
         markApplied();
         return;

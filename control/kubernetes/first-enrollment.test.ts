@@ -1,4 +1,4 @@
-/** First minutes against an API server that keeps Namespaces as the real one does: by version; the client is the real one, over TLS. */
+/** First minutes against a stub API server that checks resource versions as the real one does. The client is the real one, over TLS. */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { pino } from 'pino';
@@ -19,7 +19,7 @@ interface Stored {
 }
 const strict = { 'weft.dev/mesh': 'enabled', 'weft.dev/mode': 'strict' };
 
-/** Namespaces of a cluster; what each replica hears of them is for the test to say. */
+/** A cluster's Namespaces, and replicas of the control plane. The test passes watch events to each replica. */
 async function cluster(t: TestContext) {
   const stored = new Map<string, Stored>();
   let version = 1;
@@ -63,7 +63,7 @@ async function cluster(t: TestContext) {
     byDefault: 'available' | 'closed' = 'available',
   ) => {
     const compiler = new Compiler({ trustDomain: parseTrustDomain('test'), rootsVersion: '1', ...more });
-    /** Whether strict mode was told to nodes, each time that something changed. */
+    /** After each change: whether nodes receive strict mode. */
     const history: boolean[] = [];
     const take = (changed: ReadonlyMap<string, MeshObject | undefined>): void => {
       compiler.apply(changed);
@@ -98,7 +98,7 @@ const podOf = (captured?: string): MeshObject => ({
   },
 });
 
-test('a namespace that is labeled already when the mesh comes: its first minute is written before any node is served', async (t) => {
+test('a namespace labeled before Weft is installed: its first minute is written before any node is served', async (t) => {
   const { set, replica, conditionOf } = await cluster(t);
   const a = replica(false);
   a.hear(set('shop', strict), podOf());
@@ -108,7 +108,7 @@ test('a namespace that is labeled already when the mesh comes: its first minute 
   assert.equal(a.history.at(-1), false);
 });
 
-test('two replicas that come at once: one begins, the other hears of it', async (t) => {
+test('two replicas start at once: one starts the first minute, the other reads it from the watch', async (t) => {
   const { set, read, replica, stored } = await cluster(t);
   const shop = set('shop', strict);
   const [a, b] = [replica(false), replica(false)];
@@ -120,7 +120,7 @@ test('two replicas that come at once: one begins, the other hears of it', async 
   assert.ok(a.enrolling('shop') && b.enrolling('shop'));
 });
 
-test('a namespace that is labeled later is not in the mesh until its first minute is written', async (t) => {
+test('a namespace labeled later is not in the mesh until its first minute is written', async (t) => {
   const { set, replica, gate } = await cluster(t);
   const a = replica(false);
   a.hear(set('shop', {}), podOf());
@@ -135,7 +135,7 @@ test('a namespace that is labeled later is not in the mesh until its first minut
   assert.ok(!a.history.includes(true), 'strict mode was never in force before');
 });
 
-test('what cannot be written begins nothing: the namespace is strict from the first, and stays so', async (t) => {
+test('if the condition cannot be written, no first minute starts: the namespace is strict from the start and stays strict', async (t) => {
   const { set, read, replica, gate, stored } = await cluster(t);
   const a = replica(false);
   a.hear(set('shop', {}), podOf());
@@ -144,7 +144,7 @@ test('what cannot be written begins nothing: the namespace is strict from the fi
   a.hear(set('shop', strict));
   await until('it is in the mesh', 5_000, () => a.held().length === 1);
   assert.equal(a.history.at(-1), true);
-  // One that has come through all the same, or of a replica that knew less.
+  // A write that has reached the API server after all, or one of a replica with older state.
   const shop = stored.get('shop');
   assert.ok(shop);
   shop.status.conditions = [{ type: 'weft.dev/Enrolled', status: 'False', reason: 'Enrolling' }];
@@ -153,7 +153,7 @@ test('what cannot be written begins nothing: the namespace is strict from the fi
   assert.ok(!a.enrolling('shop'));
 });
 
-test('a namespace that is in the mesh already is not opened by another label, with or without the condition', async (t) => {
+test('a label on a namespace that is already in the mesh does not open it, with or without the condition', async (t) => {
   const { set, replica, conditionOf } = await cluster(t);
   const a = replica(false, {}, 'closed');
   a.hear(set('shop', { 'weft.dev/mesh': 'enabled' }), podOf());
@@ -170,13 +170,13 @@ test('a namespace that is in the mesh already is not opened by another label, wi
   assert.equal(conditionOf('shop'), undefined);
 });
 
-test('the leader says what is waited for and ends it when all pods are reported, for good', async (t) => {
+test('the leader reports the unreported pods and ends the first minute for good once all pods are reported', async (t) => {
   const { set, read, replica, conditionOf } = await cluster(t);
   const a = replica(true);
   a.hear(set('shop', strict), podOf());
   await a.first.start();
   await until(
-    'what is waited for is said',
+    'the condition names the unreported pods',
     5_000,
     () => conditionOf('shop')?.message?.includes('1 on n1') === true,
   );
@@ -188,7 +188,7 @@ test('the leader says what is waited for and ends it when all pods are reported,
   assert.equal(conditionOf('shop')?.reason, 'Enrolled');
   a.hear(read('shop'));
   assert.equal(a.history.at(-1), true);
-  // Neither a pod that is not reported nor a replica that comes anew takes it back.
+  // Neither an unreported pod nor a new replica reverts it.
   a.hear(podOf('False'));
   const b = replica(false);
   b.hear(read('shop'), podOf('False'));
@@ -199,7 +199,7 @@ test('the leader says what is waited for and ends it when all pods are reported,
   assert.equal(b.history.at(-1), true);
 });
 
-test('a first minute that nobody could end is not begun again by a control plane that starts anew', async (t) => {
+test('a restarted control plane does not resume an expired first minute whose end was never written', async (t) => {
   const { set, read, replica, stored } = await cluster(t);
   set('shop', strict);
   const shop = stored.get('shop');
@@ -210,7 +210,7 @@ test('a first minute that nobody could end is not begun again by a control plane
     reason: 'Enrolling',
     lastTransitionTime: new Date(Date.now() - agoMs).toISOString(),
   });
-  // Replicas have counted it as over by their own clocks, and have told nodes strict mode: the API server took no word of that.
+  // Replicas have treated it as over by their own clocks and have sent strict mode to nodes, but the API server refused the write.
   for (const agoMs of [100_000, 86_400_000, -100_000]) {
     shop.status.conditions = [began(agoMs)];
     const a = replica(false);
@@ -226,29 +226,29 @@ test('a first minute that nobody could end is not begun again by a control plane
   assert.ok(b.enrolling('shop'));
 });
 
-test('a namespace of an earlier version, whose pods are captured, is never opened; its condition says that it is in the mesh', async (t) => {
+test('a namespace from before an upgrade, whose pods are captured, is never opened; its condition becomes True', async (t) => {
   const { set, replica, conditionOf } = await cluster(t);
   const a = replica(true);
   a.hear(set('shop', strict), podOf('True'));
   await a.first.start();
-  await until('it is said', 5_000, () => conditionOf('shop')?.status === 'True');
+  await until('the condition is written', 5_000, () => conditionOf('shop')?.status === 'True');
   assert.ok(!a.history.includes(false));
 });
 
-test('closed by default: strict from the first; a namespace that is unlabeled, or the way off the cluster, takes the condition away', async (t) => {
+test('closed by default: strict from the start; unlabeling the namespace or uninstalling Weft removes the condition', async (t) => {
   const { set, read, replica, conditionOf } = await cluster(t);
   const a = replica(true, {}, 'closed');
   a.hear(set('shop', strict), podOf());
   await a.first.start();
   assert.equal(a.history.at(-1), true);
-  await until('it is said', 5_000, () => conditionOf('shop')?.status === 'True');
+  await until('the condition is written', 5_000, () => conditionOf('shop')?.status === 'True');
   a.hear(set('shop', {}));
-  await until('it is gone', 5_000, () => conditionOf('shop') === undefined);
+  await until('the condition is removed', 5_000, () => conditionOf('shop') === undefined);
   a.hear(set('shop', strict));
-  await until('it is said again', 5_000, () => conditionOf('shop')?.status === 'True');
+  await until('the condition is written again', 5_000, () => conditionOf('shop')?.status === 'True');
   a.first.stop();
   const b = replica(true, { removal: 'open' });
   b.hear(read('shop'), podOf('True'));
   await b.first.start();
-  await until('it is gone', 5_000, () => conditionOf('shop') === undefined);
+  await until('the condition is removed', 5_000, () => conditionOf('shop') === undefined);
 });

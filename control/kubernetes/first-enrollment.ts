@@ -1,7 +1,8 @@
 /**
- * Namespaces in their first minute in the mesh (control/compile/first-enrollment.ts), on Kubernetes: when it begins, what it waits for and
- * that it is over are the condition `weft.dev/Enrolled` of the Namespace, which every replica reads by its watch. Any replica may begin it,
- * under the version of the Namespace that it has read; the leader ends it. What cannot be written begins nothing.
+ * The first minute of a namespace in the mesh (control/compile/first-enrollment.ts), on Kubernetes. The condition `weft.dev/Enrolled` of the
+ * Namespace stores its start, the pods that it waits for, and its end; every replica watches the condition. Any replica may start the first
+ * minute, with the resource version of the Namespace that it has read. The leader ends it. If the condition cannot be written, no first
+ * minute starts.
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { KubeConfig } from '@kubernetes/client-node';
@@ -31,15 +32,15 @@ import { rfc3339 } from '../status/conditions.js';
 import { pickFields } from '../kinds/kinds.js';
 
 const tickMs = 1_000;
-/** A namespace that is new in the mesh is as it was before for this long at most: then it is as its labels say, and so strict. */
+/** A namespace that is new in the mesh keeps its former state for at most this long. Then its labels apply, strict mode included. */
 const holdMsMax = 5_000;
-/** All that are new as this replica comes. */
+/** Limit for all namespaces that are new in the mesh when this replica starts. */
 const startMsMax = 15_000;
 const startAtOnce = 16;
-/** Of the leader. */
+/** Concurrent writes of the leader. */
 const writesAtOnce = 32;
 const retryMs = 30_000;
-/** A condition that the leader has not ended by then counts no longer, whatever the API server says. */
+/** After this time, a replica treats a first minute that the leader has not ended as over, whatever the API server returns. */
 const localMsMax = enrollMsMax + 30_000;
 
 type Changed = ReadonlyMap<ObjectKey, MeshObject | undefined>;
@@ -47,23 +48,23 @@ type Changed = ReadonlyMap<ObjectKey, MeshObject | undefined>;
 export interface FirstEnrollmentOptions {
   readonly config: KubeConfig;
   readonly compiler: Compiler;
-  /** Namespaces as they are now. */
+  /** Passes changed Namespaces to the compiler. */
   readonly take: (changed: Changed) => void;
   readonly leading: () => boolean;
-  /** `closed`: strict mode is in force from the first, unless a namespace says otherwise. */
+  /** `closed`: strict mode is in force from the start, unless the namespace's annotation says otherwise. */
   readonly byDefault: 'available' | 'closed';
   readonly log: ControlLog;
 }
 
-/** Sole owner of what is held back, and of how long first minutes last. */
+/** Sole owner of the held-back Namespaces and of the duration of first minutes. */
 export class FirstEnrollment {
   readonly #options: FirstEnrollmentOptions;
-  /** Namespaces that wait for their first minute to be written, by key. */
+  /** Namespaces held back until the start of their first minute is written, by key. */
   readonly #held = new Map<ObjectKey, { readonly object: NamespaceObject; readonly timer: NodeJS.Timeout }>();
-  /** When a first minute was first seen here, by a clock that nobody sets; and since when nothing is waited for. */
+  /** Monotonic times: when this replica first observed a first minute, and since when no pod is unreported. */
   readonly #since = new Map<string, { readonly atMs: number; settledAtMs?: number }>();
   readonly #writing = new Set<string>();
-  /** Namespaces whose condition could not be written: not tried again until then. */
+  /** Namespaces whose condition could not be written, with the time of the next attempt. */
   readonly #retryAtMs = new Map<string, number>();
   #serving = false;
   #timer: NodeJS.Timeout | undefined;
@@ -72,7 +73,10 @@ export class FirstEnrollment {
     this.#options = options;
   }
 
-  /** What of a change is to be compiled now. A namespace that is new in the mesh is as it was before until its first minute is written. */
+  /**
+   * Returns the changes to compile now. A namespace that is new in the mesh keeps its former state until the start of its first minute is
+   * written.
+   */
   admit(changed: Changed): Changed {
     const now = new Map(changed);
     for (const [key, object] of changed) {
@@ -86,15 +90,15 @@ export class FirstEnrollment {
       }
       const seen = this.#asItIs(key, object);
       now.set(key, seen);
-      // Before nodes are served, all is compiled as it is: one that holds pods already must not hear that they are unwanted.
-      // One that counts as in the mesh already stays as it is.
+      // Before nodes are served, every namespace is compiled at once: a node that has enrolled pods already must not receive their removal.
+      // A namespace that is in the mesh already is not held back.
       if (!this.#serving || isEnrolled(this.#options.compiler.namespace(object.metadata.name))) continue;
       if (!this.#mayBegin(seen)) continue;
       now.delete(key);
       const held = { object: seen, timer: setTimeout(() => this.#release(key, seen), holdMsMax) };
       this.#held.set(key, held);
       void this.#begin(seen).then((outcome) => {
-        // The watch was faster, or says in a moment what another replica has written.
+        // The watch has delivered the new version already, or is about to deliver what another replica has written.
         if (this.#held.get(key) !== held || outcome === 'changed') return;
         this.#release(key, outcome === 'failed' ? seen : outcome);
       });
@@ -102,7 +106,7 @@ export class FirstEnrollment {
     return now;
   }
 
-  /** Resolves when the first minutes of all namespaces that are new in the mesh are written: before that no node may be served. */
+  /** Resolves when the first minutes of all namespaces that are new in the mesh are written. No node may be served before that. */
   async start(): Promise<void> {
     const { compiler, take } = this.#options;
     const fresh = [...compiler.ofKind('Namespace')].filter((one) => this.#mayBegin(one));
@@ -112,7 +116,7 @@ export class FirstEnrollment {
       for (let next = fresh.pop(); next && isTime(); next = fresh.pop()) {
         const key = objectKey(next);
         const outcome = await this.#begin(next);
-        // What comes later than that is not believed: nodes have been told strict mode.
+        // A result that arrives after the time limit is dropped: nodes have received strict mode by then.
         if (typeof outcome === 'object' && !this.#serving) take(new Map([[key, outcome]]));
         while (outcome === 'changed' && isTime() && this.#mayBegin(compiler.namespace(next.metadata.name)))
           await sleep(50);
@@ -142,17 +146,26 @@ export class FirstEnrollment {
     );
   }
 
-  /** The Namespace as it is then; `changed`: since it was read, and the watch says how; `failed`: it is as its labels say. */
+  /**
+   * Writes the start of the first minute. Returns the written Namespace; `changed` if the Namespace has changed since it was read (the watch
+   * delivers the change); `failed` if the labels apply at once.
+   */
   async #begin(namespace: NamespaceObject): Promise<NamespaceObject | 'changed' | 'failed'> {
     const { log } = this.#options;
     const { name } = namespace.metadata;
     try {
       const begun = await this.#write(namespace, enrollingCondition());
-      log.info({ namespace: name }, 'new in the mesh: strict mode waits until nodes have reported all pods');
+      log.info(
+        { namespace: name },
+        'namespace is new in the mesh: strict mode starts once nodes have reported all pods',
+      );
       return begun;
     } catch (error) {
       if (error instanceof ApiError && error.status === 409) return 'changed';
-      log.warn({ namespace: name, error: errorText(error) }, 'new in the mesh, and strict from the first');
+      log.warn(
+        { namespace: name, error: errorText(error) },
+        'namespace is new in the mesh, but its condition cannot be written: strict mode applies at once',
+      );
       return 'failed';
     }
   }
@@ -164,8 +177,9 @@ export class FirstEnrollment {
   }
 
   /**
-   * A namespace as it counts here. What was in force stays so, also where a write that was given up has come through all the same; and a
-   * first minute that lasts too long is over, whoever leads and whatever could be written, also for a replica that starts later.
+   * The namespace as this replica treats it. Strict mode that was in force stays in force, even if a write that had been given up has reached
+   * the API server after all. A first minute that lasts too long is over, regardless of the leader and of failed writes, also for a
+   * replica that starts later.
    */
   #asItIs(key: ObjectKey, namespace: NamespaceObject): NamespaceObject {
     if (!isEnrolling(namespace)) {
@@ -181,7 +195,7 @@ export class FirstEnrollment {
       const localMs = since ? performance.now() - since.atMs : 0;
       if (Math.max(localMs, sinceTransitionMs(namespace)) < localMsMax) return namespace;
     }
-    // The condition stays, so that nothing begins anew. Without its message: the leader writes what it should be.
+    // The condition stays, so that no first minute starts again. It has no message: the leader sees the difference and writes the condition.
     const ended: Condition = {
       type: enrolledCondition,
       status: 'True',
@@ -197,7 +211,7 @@ export class FirstEnrollment {
     let left: readonly PodObject[] | undefined;
     const unreportedNow = (): readonly PodObject[] =>
       (left ??= unreported(compiler.ofKind('Pod'), (name) => compiler.namespace(name)));
-    // First those that somebody waits for.
+    // Namespaces in their first minute come first: strict mode waits for them.
     const all = [...compiler.ofKind('Namespace')];
     for (const namespace of [...all.filter(isEnrolling), ...all.filter((one) => !isEnrolling(one))]) {
       const key = objectKey(namespace);
@@ -207,7 +221,7 @@ export class FirstEnrollment {
     }
   }
 
-  /** By the leader: the condition as it is now. */
+  /** Leader only: writes the condition if it differs from the wanted one. */
   #say(key: ObjectKey, namespace: NamespaceObject, unreportedNow: () => readonly PodObject[]): void {
     const { compiler, log } = this.#options;
     const { name } = namespace.metadata;
@@ -226,12 +240,12 @@ export class FirstEnrollment {
             log.info({ namespace: name, reason: wanted.reason }, wanted.message ?? '');
         },
         (error: unknown) => {
-          // 409: it has changed since, and the watch will say how.
+          // 409: the Namespace has changed since it was read; the watch delivers the change. 404: it is gone.
           if (error instanceof ApiError && (error.status === 409 || error.status === 404)) return;
           this.#retryAtMs.set(key, performance.now() + retryMs);
           log.warn(
             { namespace: name, error: errorText(error) },
-            'condition of a namespace not written, tried again',
+            'condition weft.dev/Enrolled of the namespace not written: will retry',
           );
         },
       )
@@ -258,7 +272,7 @@ export class FirstEnrollment {
     });
   }
 
-  /** The Namespace as it is then. Errors: ApiError, 409 where it has changed since it was read. */
+  /** Returns the written Namespace. Errors: ApiError; 409 if the Namespace has changed since it was read. */
   async #write(namespace: NamespaceObject, condition: Condition | undefined): Promise<NamespaceObject> {
     const { name, uid, resourceVersion } = namespace.metadata;
     const before = namespace.status?.conditions?.find(({ type }) => type === enrolledCondition);
@@ -268,7 +282,7 @@ export class FirstEnrollment {
     const written = await requestJson(this.#options.config, 'PATCH', path, {
       apiVersion: 'v1',
       kind: 'Namespace',
-      // Of two replicas that write, one is refused; and what another has ended is not begun again.
+      // The resource version lets only one of two concurrent replicas write, and keeps an ended first minute from being started again.
       metadata: { name, ...(uid ? { uid } : {}), ...(resourceVersion ? { resourceVersion } : {}) },
       status: { conditions: condition ? [{ ...condition, lastTransitionTime }] : [] },
     });
@@ -276,13 +290,13 @@ export class FirstEnrollment {
   }
 }
 
-/** Epoch; NaN where the condition does not say. */
+/** Epoch milliseconds of the last transition; NaN if the condition has none. */
 function transitionMsOf({ status }: NamespaceObject): number {
   const condition = status?.conditions?.find(({ type }) => type === enrolledCondition);
   return Date.parse(condition?.lastTransitionTime ?? '');
 }
 
-/** A clock that was set back must not make it longer. */
+/** Milliseconds by the wall clock, as an absolute value: a clock that was set back must not extend the first minute. */
 function sinceTransitionMs(namespace: NamespaceObject): number {
   const byWall = Math.abs(Date.now() - transitionMsOf(namespace));
   return Number.isNaN(byWall) ? 0 : byWall;

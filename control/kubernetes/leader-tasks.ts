@@ -1,7 +1,6 @@
 /**
- * What the control plane keeps right in the API server. The leader writes the roots' ConfigMap in every namespace of the mesh, the status
- * of objects, and the objects of waypoints. Every replica writes the condition of the pods whose node reports to it, and each node
- * reports to one replica at a time.
+ * Writes to the API server. The leader writes the roots' ConfigMap in every namespace of the mesh, the status of objects, and the objects of
+ * waypoints. Every replica writes the condition of the pods whose node reports to it, and each node reports to one replica at a time.
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { KubeConfig } from '@kubernetes/client-node';
@@ -22,18 +21,18 @@ import { AgentPods } from './agent-pods.js';
 import { ApplyQueue } from './apply-queue.js';
 import { Leader, leaseName, releaseAnnotation } from './leader.js';
 
-/** A burst of changes is one turn. */
+/** Delay from a change to the turn that writes it, so that a burst of changes causes one turn. */
 const turnDelayMs = 500;
 const turnIntervalMs = 30_000;
 
 export interface LeaderTasksOptions {
   readonly config: KubeConfig;
-  /** Of the control plane itself. */
+  /** The control plane's own namespace. */
   readonly namespace: string;
-  /** Of this replica. */
+  /** This replica's holder identity in the Lease. */
   readonly identity: string;
   readonly compiler: Compiler;
-  /** Objects that are not in force as they are written now. */
+  /** Objects whose current version is not in force. */
   readonly refused: () => Iterable<ObjectProblem>;
   /** Objects with unknown values of labels and annotations. */
   readonly settings: () => Iterable<ObjectProblems>;
@@ -41,9 +40,9 @@ export interface LeaderTasksOptions {
   readonly log: ControlLog;
   /** A limit of docs/limits.md was reached. */
   readonly onLimit: (limit: string) => void;
-  /** How waypoints are made; absent: by others. */
+  /** Settings for rendering waypoints; absent: Weft creates none. */
   readonly waypoints?: Omit<RenderSettings, 'rootsConfigMap'>;
-  /** When every pod is released (epoch ms), as the uninstall has set it. Called once per value. */
+  /** Called with the time at which every pod is released (epoch ms), once per value that the uninstall sets. */
   readonly onRelease: (atMs: number) => void;
 }
 
@@ -58,14 +57,14 @@ export class LeaderTasks {
   readonly #timer: NodeJS.Timeout;
   #pendingTurn: NodeJS.Timeout | undefined;
   #releaseAt = '';
-  /** What waypoints are made of, as of the last turn: the roots and the waypoints' Gateways. */
+  /** Inputs of the waypoints at the last turn: the roots and the waypoints' Gateways. */
   #waypointInputs: readonly string[] = [];
 
   constructor(options: LeaderTasksOptions) {
     this.#options = options;
     const { config, namespace, compiler, onLimit, log } = options;
     this.#queue = new ApplyQueue(config, (path, error) =>
-      log.warn({ path, error: errorText(error) }, 'not written, tried again'),
+      log.warn({ path, error: errorText(error) }, 'write to the API server failed: will retry'),
     );
     this.#roots = new RootsConfigMaps(this.#queue, options.roots);
     this.#agents = new AgentPods({ config, namespace, isLeading: () => this.leading, log });
@@ -75,7 +74,7 @@ export class LeaderTasks {
       leaseName,
       options.identity,
       (leading) => {
-        log.info({ leading }, leading ? 'this replica writes' : 'another replica writes');
+        log.info({ leading }, leading ? 'this replica is the leader' : 'this replica is not the leader');
         this.changed();
         this.#waypoints?.changed();
         if (leading) for (const pod of compiler.ofKind('Pod')) this.#agents.look(pod);
@@ -117,7 +116,7 @@ export class LeaderTasks {
     return this.#leader.leading;
   }
 
-  /** Something that a write depends on may have changed. */
+  /** Call when anything that a write depends on may have changed. */
   changed(): void {
     this.#pendingTurn ??= setTimeout(() => {
       this.#pendingTurn = undefined;
@@ -125,12 +124,12 @@ export class LeaderTasks {
     }, turnDelayMs);
   }
 
-  /** The pods that the agent of `node` has captured. Pods of other nodes are left alone. */
+  /** Writes the condition of the pods that the agent of `node` reports. Pods of other nodes are left alone. */
   onReport(node: string, report: NodeReport): void {
     this.#statuses.onReport(node, report);
   }
 
-  /** Call before the compiler has the changes. Undefined: the object is gone. */
+  /** Call before the compiler applies the changes. Undefined: the object is gone. */
   onChanges(changed: ReadonlyMap<ObjectKey, MeshObject | undefined>): void {
     for (const [key, object] of changed) {
       if (object) {
@@ -161,12 +160,12 @@ export class LeaderTasks {
       const namespace = namespaceOf(gateway);
       const { name, uid, generation, annotations } = gateway.metadata;
       if (!compiler.isWaypoint({ namespace, name })) continue;
-      // The waypoint's pods read the roots, whether the namespace is in the mesh or not.
+      // The waypoint's pods read the roots' ConfigMap of their namespace, whether or not the namespace is in the mesh.
       namespaces.add(namespace);
-      // The generation does not change with annotations.
+      // A change of annotations does not change the generation.
       inputs.push(`${uid} ${generation} ${JSON.stringify(annotations)}`);
     }
-    // Most changes in a mesh do not concern what waypoints are made of.
+    // Most changes in a mesh do not change an input of a waypoint.
     if (!isDeepStrictEqual(inputs, this.#waypointInputs)) this.#waypoints?.changed();
     this.#waypointInputs = inputs;
     this.#roots.write(namespaces);

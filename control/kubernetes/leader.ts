@@ -1,18 +1,18 @@
 /**
- * Which of the replicas writes: the holder of a Lease. As Kubernetes' own components do it: a lease has expired when it has not
- * been renewed for its duration by the clock of whoever looks, so that no two clocks are compared.
+ * Leader election by a Lease: only the leader writes. As in Kubernetes' own components, an observer treats the lease as expired when its own
+ * clock has seen no renewal for the lease duration, so clocks of two machines are never compared.
  */
 import type { KubeConfig } from '@kubernetes/client-node';
 import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 
-/** Of the Lease. */
+/** Name of the Lease. */
 export const leaseName = 'weft-control';
-/** Of the Lease: the time of the release in RFC 3339, or any other text: not yet. */
+/** Annotation of the Lease: the time at which all pods are released, in RFC 3339. Any other text: no time is set. */
 export const releaseAnnotation = 'weft.dev/release-at';
 const durationS = 15;
-/** Every replica reads it this often. */
+/** Every replica reads the Lease this often; the leader renews it then. */
 export const renewMs = 5_000;
-/** It stops writing before another may begin. */
+/** A leader that could not renew the Lease for this long stops writing. Shorter than the lease, so it stops before another replica starts. */
 const renewMsMax = 10_000;
 
 export interface LeaseObject {
@@ -30,14 +30,14 @@ export interface LeaseObject {
   };
 }
 
-/** What is known of the lease: how it looked, and when it was first seen so. */
+/** The last observed state of the Lease, and when this state was first observed. */
 export interface Observed {
   readonly renewTime: string | undefined;
   readonly holder: string | undefined;
   readonly sinceMs: number;
 }
 
-/** Whether `self` may take it. Pure. */
+/** Whether `self` may take the Lease. Pure. */
 export function mayTake(observed: Observed, self: string, durationMs: number, nowMs: number): boolean {
   const { holder, sinceMs } = observed;
   return holder === undefined || holder === '' || holder === self || nowMs - sinceMs >= durationMs;
@@ -57,11 +57,11 @@ export class Leader {
     private readonly self: string,
     private readonly onChange: (leading: boolean) => void,
     private readonly onError: (error: unknown) => void,
-    /** Each time that it was read, by every replica. */
+    /** Called on every replica each time it has read the Lease. */
     private readonly onRead: (lease: LeaseObject) => void = () => undefined,
   ) {}
 
-  /** Also false when it could not be renewed for so long that another may hold it. */
+  /** False also when the Lease could not be renewed for so long that another replica may hold it. */
   get leading(): boolean {
     return this.#leading && performance.now() - this.#renewedAtMs < renewMsMax;
   }
@@ -71,7 +71,7 @@ export class Leader {
     void this.#turn();
   }
 
-  /** Gives it back, so that the next need not wait. */
+  /** Releases the Lease, so that the next leader need not wait for it to expire. Errors: ApiError. */
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     if (!this.leading) return;
@@ -94,7 +94,7 @@ export class Leader {
     try {
       await this.#hold();
     } catch (error) {
-      // Another replica was faster: that is how it is decided.
+      // 409: another replica has taken the Lease first. That is no error.
       if (!(error instanceof ApiError && error.status === 409)) this.onError(error);
       if (!this.leading) this.#set(false);
     } finally {
@@ -104,7 +104,7 @@ export class Leader {
 
   async #hold(): Promise<void> {
     const now = new Date();
-    // How long ago is not for the wall clock to say: set back, it would make this a leader for longer than the lease.
+    // Durations use the monotonic clock: if the wall clock were set back, this replica would lead for longer than the lease.
     const nowMs = performance.now();
     const renewTime = now.toISOString().replace('Z', '000Z');
     const mine = { holderIdentity: this.self, leaseDurationSeconds: durationS, renewTime };
@@ -129,7 +129,7 @@ export class Leader {
     if (!mayTake(this.#observed, this.self, durationMs, nowMs)) return this.#set(false);
     const taken =
       holder === this.self ? {} : { acquireTime: renewTime, leaseTransitions: leaseTransitions + 1 };
-    // With the version that was read: of two that try, one is refused.
+    // The PUT carries the resource version that was read, so only one of two concurrent replicas succeeds.
     await requestJson(this.config, 'PUT', this.#path(), {
       ...found,
       spec: { ...found.spec, ...mine, ...taken },

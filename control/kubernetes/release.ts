@@ -1,4 +1,7 @@
-/** Before an uninstall: an agent cannot tell it from a restart, and keeps its pods closed for the one that comes after it. */
+/**
+ * Unenrolls every pod before an uninstall. An agent cannot tell an uninstall from a restart: without this step it would leave its pods
+ * closed for its successor.
+ */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { WeftError } from '../../src/base/errors.js';
@@ -28,7 +31,7 @@ interface Deployment {
   };
 }
 
-/** All replicas are of the present template, and no other is left. Pure. */
+/** Whether all replicas run the current template and no old replica is left. Pure. */
 export function rolledOut({ metadata, spec, status = {} }: Deployment): boolean {
   return (
     (status.observedGeneration ?? 0) >= metadata.generation &&
@@ -39,13 +42,14 @@ export function rolledOut({ metadata, spec, status = {} }: Deployment): boolean 
 }
 
 /**
- * Rolls the control plane to one that forbids nothing, then lets all pods go at one moment, and waits until the nodes have done so.
- * Error: WEFT_RELEASE.
+ * Rolls the control plane out with `--enrol-none`, which refuses no connection, then sets one moment at which all pods are unenrolled, and
+ * waits until the nodes have done so.
+ * Errors: WEFT_RELEASE; ApiError.
  */
 export async function releaseNodes(config: KubeConfig, namespace: string, name: string): Promise<void> {
   const path = `/apis/apps/v1/namespaces/${namespace}/deployments/${name}`;
   const found = (await requestJson(config, 'GET', path)) as Deployment;
-  // A moment of an earlier uninstall does not count.
+  // Clears the time that an earlier uninstall may have set.
   await setRelease(config, namespace, 'not yet');
   const containers = found.spec.template.spec.containers.map((container) => ({
     name: container.name,
@@ -62,7 +66,7 @@ export async function releaseNodes(config: KubeConfig, namespace: string, name: 
     if (Date.now() > until) {
       throw new WeftError(
         'WEFT_RELEASE',
-        `the control plane did not come up anew in ${rolloutMsMax} ms: nodes may keep pods closed; weft cleanup on each opens them`,
+        `the rollout of the control plane did not finish in ${rolloutMsMax} ms: nodes may keep pods closed; run weft cleanup on each node to open them`,
       );
     }
     await sleep(500);
@@ -70,7 +74,7 @@ export async function releaseNodes(config: KubeConfig, namespace: string, name: 
   const atMs = Date.now() + renewMs + marginMs + untunneledMs;
   await setRelease(config, namespace, new Date(atMs).toISOString());
   await agentsEmpty(config, namespace);
-  // Nodes that heard of it later than others still dial what listens on for this long.
+  // For this long, nodes that received the change late may still dial listeners that stay open.
   await sleep(marginMs);
 }
 
@@ -83,7 +87,7 @@ async function setRelease(config: KubeConfig, namespace: string, at: string): Pr
   });
 }
 
-/** Resolves when every agent says that it holds no pod. Error: WEFT_RELEASE, with those that do not. */
+/** Resolves when every agent reports that it has no enrolled pod. Error: WEFT_RELEASE, with the nodes whose agents do not. */
 async function agentsEmpty(config: KubeConfig, namespace: string): Promise<void> {
   const until = Date.now() + emptyMsMax;
   for (;;) {
@@ -94,7 +98,7 @@ async function agentsEmpty(config: KubeConfig, namespace: string): Promise<void>
     if (Date.now() > until) {
       throw new WeftError(
         'WEFT_RELEASE',
-        `agents still hold pods on ${left.join(', ')}: see their logs; helm uninstall --no-hooks goes on, and weft cleanup opens a node's pods`,
+        `pods are still enrolled on ${left.join(', ')}: see the logs of the agents there; to go on, run helm uninstall --no-hooks, then weft cleanup on those nodes to open their pods`,
       );
     }
     await sleep(500);

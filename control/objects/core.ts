@@ -1,4 +1,4 @@
-/** Objects of Kubernetes itself, as far as Weft reads them. */
+/** Built-in Kubernetes objects, with the fields that Weft reads. */
 import type { Condition, Meta } from './metadata.js';
 
 export interface NamespaceObject {
@@ -11,7 +11,7 @@ export interface NodeObject {
   readonly metadata: Meta;
   readonly status?: { readonly addresses?: readonly { readonly type: string; readonly address: string }[] };
 }
-/** What a kubelet connects to: a probe, or a hook. */
+/** The target of a probe or a lifecycle hook. */
 export interface Handler {
   readonly tcpSocket?: { readonly port: number | string; readonly host?: string };
   readonly httpGet?: { readonly port: number | string; readonly host?: string };
@@ -19,7 +19,7 @@ export interface Handler {
 }
 export interface Container {
   readonly name?: string;
-  /** Of an init container: `Always` makes it a sidecar. */
+  /** For an init container, `Always` makes it a sidecar. */
   readonly restartPolicy?: string;
   readonly ports?: readonly {
     readonly name?: string;
@@ -69,7 +69,7 @@ export interface ServiceObject {
     readonly publishNotReadyAddresses?: boolean;
   };
 }
-/** Endpoints that nobody but their author knows: those of Services without a selector. */
+/** An EndpointSlice of a Service without a selector, whose endpoints cannot be derived from pods. */
 export interface EndpointSliceObject {
   readonly kind: 'EndpointSlice';
   readonly metadata: Meta;

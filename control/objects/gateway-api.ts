@@ -1,4 +1,4 @@
-/** GatewayClasses and Gateways, as far as Weft reads them. */
+/** GatewayClasses and Gateways, with the fields that Weft reads. */
 import type { AllowedRoutes } from '../../src/kubernetes/allowed-routes.js';
 import type { Condition, Meta } from './metadata.js';
 
@@ -10,13 +10,16 @@ export interface GatewayClassObject {
   readonly spec: { readonly controllerName: string };
   readonly status?: { readonly conditions?: readonly Condition[] };
 }
-/** Of its listeners what its status repeats, and whose Services it admits: a waypoint takes tunnels, whatever they say. */
+/**
+ * A Gateway. Its listeners serve only for the status and for the namespaces that it admits: a waypoint accepts tunnels regardless of its
+ * listeners.
+ */
 export interface GatewayObject {
   readonly kind: 'Gateway';
   readonly metadata: Meta;
   readonly spec: {
     readonly gatewayClassName: string;
-    /** For what is made for it. */
+    /** Labels, annotations and parameters of the objects that are created for the Gateway. */
     readonly infrastructure?: {
       readonly labels?: Readonly<Record<string, string>>;
       readonly annotations?: Readonly<Record<string, string>>;

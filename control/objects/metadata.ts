@@ -1,4 +1,4 @@
-/** Metadata and conditions of Kubernetes objects, as far as Weft reads them. */
+/** Metadata and conditions of Kubernetes objects, with the fields that Weft reads. */
 import type { Labels } from '../../src/model/labels.js';
 
 export interface Meta {
@@ -6,9 +6,9 @@ export interface Meta {
   readonly namespace?: string;
   readonly uid?: string;
   readonly generation?: number;
-  /** Of kinds whose status others write too: what was read before it is written. */
+  /** Kept for kinds whose status other controllers write, too: a status write states the version that it was computed from. */
   readonly resourceVersion?: string;
-  /** Of two that claim one thing, and of two routes, the older one comes first. */
+  /** The older of two objects takes precedence: among claims to one address or host name, and among routes. */
   readonly creationTimestamp?: string;
   /** Set once the object is being deleted. */
   readonly deletionTimestamp?: string;
@@ -16,11 +16,11 @@ export interface Meta {
   readonly annotations?: Readonly<Record<string, string>>;
 }
 
-/** Of Weft's own kinds: whether an object is in force. */
+/** Condition of Weft's own kinds: whether the object is in force. */
 export const acceptedType = 'Accepted';
-/** Of what only a waypoint carries out: whether one does. */
+/** Condition of objects that only a waypoint can enforce: whether one does. */
 export { enforcedType } from '../../src/model/condition-types.js';
-/** Of a Service: whether the waypoint that its labels name serves it. */
+/** Condition of a Service: whether the waypoint that its labels name serves it. */
 export const waypointBoundType = 'weft.dev/WaypointBound';
 export interface Condition {
   readonly type: string;
@@ -31,7 +31,7 @@ export interface Condition {
   readonly message?: string;
 }
 
-/** Of a pod: whether it is held in the mesh; the control plane writes it, by what the node's agent says. */
+/** Condition of a pod: whether it is enrolled. The control plane writes it from the reports of the node's agent. */
 export const capturedCondition = 'weft.dev/captured';
-/** Of a Namespace: whether its first minute in the mesh is over (first-enrollment.ts). */
+/** Condition of a Namespace: whether its first enrollment is over (compile/first-enrollment.ts). */
 export { enrolledCondition } from '../../src/model/condition-types.js';

@@ -1,4 +1,4 @@
-/** Kubernetes objects as far as Weft reads them. Checked against their schemas before they get here. */
+/** Kubernetes objects, with the fields that Weft reads. They have been validated against their schemas. */
 import type { EndpointSliceObject, NamespaceObject, NodeObject, PodObject, ServiceObject } from './core.js';
 import type { GatewayClassObject, GatewayObject } from './gateway-api.js';
 import type { RouteObject } from './routes.js';

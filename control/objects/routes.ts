@@ -1,4 +1,4 @@
-/** Routes of the Gateway API, as far as Weft reads them. */
+/** Routes of the Gateway API, with the fields that Weft reads. */
 import type { Condition, Meta } from './metadata.js';
 
 export interface ParentRef {
@@ -80,7 +80,7 @@ export interface GrpcRouteMatch {
   readonly headers?: readonly NamedMatch[];
 }
 export interface SessionPersistenceObject {
-  /** Before v1.6 of the Gateway API, in place of the names below; so are idleTimeout and cookieConfig. */
+  /** `sessionName`, `idleTimeout` and `cookieConfig` are the fields of Gateway API versions before v1.6. */
   readonly sessionName?: string;
   readonly type?: 'Cookie' | 'Header';
   readonly absoluteTimeout?: string;
@@ -109,18 +109,18 @@ export interface HttpRouteRule extends PlainRouteRule {
   };
   readonly sessionPersistence?: SessionPersistenceObject;
 }
-/** What one controller says of a route at one parent. */
+/** The status that one controller reports for a route at one parent. */
 export interface ParentStatus {
   readonly parentRef: ParentRef;
   readonly controllerName: string;
   readonly conditions?: readonly Condition[];
 }
 interface RouteOf<Kind extends string, Rule> {
-  /** That it was read in: older clusters have some of these kinds in others. */
+  /** The version in which the route was read: older clusters serve some of these kinds in older versions. */
   readonly apiVersion?: string;
   readonly kind: Kind;
   readonly metadata: Meta;
-  /** Why it stands for one that cannot be read (closed.ts). */
+  /** Set on the closed form of an unreadable route: why it cannot be read (compile/closed.ts). */
   readonly invalid?: string;
   readonly spec: { readonly parentRefs?: readonly ParentRef[]; readonly rules?: readonly Rule[] };
   readonly status?: { readonly parents?: readonly ParentStatus[] };

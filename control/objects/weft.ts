@@ -16,7 +16,7 @@ export interface PolicyTarget {
   readonly notPorts?: readonly number[];
   readonly cidrs?: readonly string[];
   readonly notCidrs?: readonly string[];
-  /** These only a waypoint can judge. */
+  /** Only a waypoint can evaluate this field and the following ones. */
   readonly methods?: readonly string[];
   readonly notMethods?: readonly string[];
   readonly paths?: readonly string[];
@@ -32,14 +32,14 @@ export interface PolicyTarget {
 export interface AccessPolicyObject {
   readonly kind: 'AccessPolicy';
   readonly metadata: Meta;
-  /** Why it stands for one that cannot be read (closed.ts). */
+  /** Set on the closed form of an unreadable policy: why it cannot be read (compile/closed.ts). */
   readonly invalid?: string;
   readonly status?: { readonly conditions?: readonly Condition[] };
   readonly spec: {
     readonly action: 'ALLOW' | 'DENY';
     readonly mode?: 'enforce' | 'audit';
     readonly selector?: { readonly matchLabels: Readonly<Record<string, string>> };
-    /** Services of its namespace, in place of `selector`: their requests are judged at their waypoint. */
+    /** Services of its namespace, instead of `selector`: their waypoint authorizes their requests. */
     readonly targetRefs?: readonly { readonly group: string; readonly kind: string; readonly name: string }[];
     readonly rules: readonly {
       readonly from?: readonly PolicySource[];
@@ -50,7 +50,7 @@ export interface AccessPolicyObject {
 export interface MeshSettingsObject {
   readonly kind: 'MeshSettings';
   readonly metadata: Meta;
-  /** Why it stands for one that cannot be read (closed.ts). */
+  /** Set on the closed form of unreadable settings: why they cannot be read (compile/closed.ts). */
   readonly invalid?: string;
   readonly status?: { readonly conditions?: readonly Condition[] };
   readonly spec: {
@@ -60,7 +60,7 @@ export interface MeshSettingsObject {
     readonly cutPreexisting?: boolean;
     readonly sameNode?: 'kernel' | 'encrypted';
     readonly splice?: boolean;
-    /** For Services that say nothing themselves. */
+    /** Default for Services without a `trafficDistribution` of their own. */
     readonly trafficDistribution?: string;
     readonly unsplicedPorts?: readonly number[];
     readonly excludeOutboundPorts?: readonly number[];
@@ -74,27 +74,27 @@ interface ExternalPort {
   readonly targetPort?: number;
   readonly appProtocol?: string;
 }
-/** Addresses outside of the mesh under a name: known, balanced, logged by it. */
+/** A name for addresses outside of the mesh, which are balanced and logged under it. */
 export interface ExternalServiceObject {
   readonly kind: 'ExternalService';
   readonly metadata: Meta;
   readonly status?: { readonly conditions?: readonly Condition[] };
   readonly spec: {
-    /** `<name>.<namespace>.external` where absent. */
+    /** Absent: `<name>.<namespace>.external`. */
     readonly host?: string;
     readonly addresses: readonly string[];
     readonly ports: readonly ExternalPort[];
-    /** Where connections go; the addresses themselves where absent. */
+    /** The destinations of connections; absent: the addresses themselves. */
     readonly endpoints?: readonly { readonly address: string }[];
   };
 }
-/** What runs on a machine outside of the cluster that has an agent of its own. */
+/** An application on a machine outside of the cluster that has an agent of its own. */
 export interface WorkloadObject {
   readonly kind: 'Workload';
   readonly metadata: Meta;
   readonly status?: { readonly conditions?: readonly Condition[] };
   readonly spec: {
-    /** As its agent is called (--node). */
+    /** The node name of the machine's agent (`--node`). */
     readonly node: string;
     readonly addresses: readonly string[];
     readonly serviceAccount?: string;

@@ -80,7 +80,7 @@ test('what is found of files alone', () => {
   );
   one(
     check(mesh, mesh.replace('port: 80,', 'port: 81,')),
-    /^warn 1\.yaml:11: Service shop\/api stands in 0\.yaml:11 too/,
+    /^warn 1\.yaml:11: Service shop\/api is also defined in 0\.yaml:11 with/,
   );
 });
 

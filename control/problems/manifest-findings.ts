@@ -1,4 +1,4 @@
-/** What `weft check -f` says of manifests: the same as of a cluster, before anybody applies or runs them. */
+/** The findings of `weft check -f` about manifests that are not applied yet: the same as those about a cluster. */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorText, WeftError } from '../../src/base/errors.js';
@@ -20,8 +20,8 @@ export interface ManifestText {
 }
 
 /**
- * @param paths files, or directories of them, in the order in which the control plane reads them. Errors: WEFT_SOURCE_MISSING where one
- * cannot be read.
+ * The texts of manifest files, in the order in which the control plane reads them. Error: WEFT_SOURCE_MISSING if a path cannot be read.
+ * @param paths files, or directories of files
  */
 export function manifestTexts(paths: readonly string[]): ManifestText[] {
   try {
@@ -39,14 +39,14 @@ export function manifestTexts(paths: readonly string[]): ManifestText[] {
   }
 }
 
-/** @param root whose policies are the whole mesh's. Pure. */
+/** The findings about manifests. Pure. @param root the namespace whose policies apply to the whole mesh */
 export function manifestFindings(texts: readonly ManifestText[], root: string): Finding[] {
   if (texts.length === 0)
     return [
       {
         level: 'fail',
         what: 'there is no manifest',
-        help: 'name files, or directories of files whose names end in .yaml, .yml or .json; directories below those are not read',
+        help: 'pass files, or directories of files whose names end in .yaml, .yml or .json; subdirectories are not read',
       },
     ];
   const files = texts.map(({ file, text }) => ({ file, parsed: parseManifests(file, text) }));
@@ -61,7 +61,7 @@ export function manifestFindings(texts: readonly ManifestText[], root: string): 
   for (const error of duplicateObjects(
     files.map(({ file, parsed }) => [file, parsed.lines] as const),
   ).values())
-    findings.push({ level: 'warn', what: fileErrorText(error), help: 'take one of the two away' });
+    findings.push({ level: 'warn', what: fileErrorText(error), help: 'remove one of the two' });
   const objects = files.flatMap(({ parsed }) => [...parsed.objects, ...parsed.closed]);
   const ofTemplates = texts
     .flatMap(({ text }) => readManifests(text).manifests)
@@ -91,7 +91,7 @@ export function manifestFindings(texts: readonly ManifestText[], root: string): 
     }),
     ...policyFindings(
       {
-        // What cannot be read is among the errors.
+        // Policies that cannot be read have been reported as errors.
         policies: [...compiler.ofKind('AccessPolicy')].filter(({ invalid }) => invalid === undefined),
         workloads: [...compiler.ofKind('Workload')],
         namespaces,
@@ -110,7 +110,7 @@ export function manifestFindings(texts: readonly ManifestText[], root: string): 
   for (const { what, isAccepted } of unenforcedObjects(compiler))
     findings.push(
       isAccepted
-        ? { level: 'warn', what, help: 'no waypoint carries it out as it is written' }
+        ? { level: 'warn', what, help: 'no waypoint enforces it as written' }
         : { level: 'fail', what, help: 'it is not in force as it is written: correct it' },
     );
   if (findings.every(({ level }) => level === 'ok'))

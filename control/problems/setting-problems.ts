@@ -1,4 +1,4 @@
-/** Weft's labels and annotations with unknown values, by object. Sole owner of this list. */
+/** Unknown values of Weft's labels and annotations, by object. Sole owner of this list. */
 import { settingProblems, type SettingProblem } from '../../src/model/object-settings.js';
 import type { ObjectKey } from '../objects/object-key.js';
 import { namespaceOf } from '../../src/model/labels.js';
@@ -9,17 +9,21 @@ export interface ObjectProblems {
   readonly problems: readonly SettingProblem[];
 }
 
-/** Per namespace, so that one namespace leaves room for the others. An object costs a few hundred bytes. */
+/** Limit per namespace, so that one namespace cannot use up the memory for all. An object costs a few hundred bytes. */
 const objectsOfNamespaceMax = 20;
 
 export class SettingProblems {
   /** Namespace → object → its problems. */
   readonly #known = new Map<string, Map<ObjectKey, ObjectProblems>>();
   readonly #namespaces = new Map<ObjectKey, string>();
-  /** @param onLimit an object whose problems are not reported, since its namespace has too many */
+  /** @param onLimit called when an object's problems are not recorded because its namespace has reached the limit */
   constructor(private readonly onLimit: () => void) {}
 
-  /** Changed objects, undefined where deleted. Returns the objects whose problems are new or different. */
+  /**
+   * Records the problems of changed objects.
+   * @param changed objects by key; undefined: deleted
+   * @returns objects with new or different problems
+   */
   apply(changed: ReadonlyMap<ObjectKey, MeshObject | undefined>): readonly ObjectProblems[] {
     const fresh: ObjectProblems[] = [];
     for (const [key, object] of changed) {
@@ -63,17 +67,17 @@ export class SettingProblems {
 const textOf = (problems: readonly SettingProblem[]): string =>
   problems.map(({ message }) => message).join('\n');
 
-/** Whether its author may rely on something that does not hold. */
+/** Whether the author may rely on a protection that is not in force. */
 export const isUnprotected = ({ problems }: ObjectProblems): boolean =>
   problems.some(({ isProtection }) => isProtection);
 
-/** All problems of one object. */
+/** The problems of one object as text. */
 export const problemText = ({ problems }: ObjectProblems): string =>
   problems.map(({ message }) => message).join('; ');
 
 const nameOf = (object: ObjectProblems['object']): string =>
   object.kind === 'Namespace' ? object.metadata.name : `${namespaceOf(object)}/${object.metadata.name}`;
 
-/** With the object's kind and name, for the log and `weft status`. */
+/** The problems with the object's kind and name, for the log and `weft status`. */
 export const problemLine = (found: ObjectProblems): string =>
   `${found.object.kind} ${nameOf(found.object)}: ${problemText(found)}`;

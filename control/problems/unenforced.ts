@@ -1,4 +1,4 @@
-/** Objects that are not enforced, for a registry of files, which has no conditions to say so. Pure. */
+/** Objects that are not enforced, for a registry of files, whose objects have no conditions. Pure. */
 import type { Compiler } from '../compile/compile.js';
 import { namespaceOf } from '../../src/model/labels.js';
 import { enforcedType, routeKinds, type MeshObject, type RouteObject } from '../objects/objects.js';
@@ -12,14 +12,14 @@ const nameOf = (object: MeshObject): string =>
 export interface Unenforced {
   /** One sentence. */
   readonly what: string;
-  /** It is in force as it is written, and no waypoint carries it out. */
+  /** Whether the object is valid as written, and only lacks a waypoint that enforces it. */
   readonly isAccepted: boolean;
 }
 
-/** Messages of the conditions that would be false, and their types; what cannot be read is the file's own error. */
+/** Message → type of the route's conditions that would be `False`. Unreadable rules are left out: they are reported as errors of the file. */
 function routeProblems(route: RouteObject, compiler: Compiler): ReadonlyMap<string, string> {
   const compiled = compiler.route(route);
-  const { invalid: _said, ...readable } = compiled;
+  const { invalid: _reported, ...readable } = compiled;
   const problems = new Map<string, string>();
   for (const { conditions = [] } of routeParents({ ...route, status: {} }, readable, compiler, ''))
     for (const { type, status, message = '' } of conditions)
@@ -27,7 +27,7 @@ function routeProblems(route: RouteObject, compiler: Compiler): ReadonlyMap<stri
   return problems;
 }
 
-/** Services that no client reaches since their waypoint does not serve them. One sentence each. */
+/** Services that no client reaches because their waypoint does not serve them. One sentence each. */
 function* unboundServices(compiler: Compiler): Generator<string> {
   for (const service of compiler.ofKind('Service')) {
     const bound = waypointBound(service, compiler);
@@ -35,11 +35,12 @@ function* unboundServices(compiler: Compiler): Generator<string> {
   }
 }
 
-/** Policies on requests that no waypoint reads, and routes that are attached to nothing, lead nowhere or are not carried out. */
+/** Policies about requests that no waypoint enforces, and routes without an accepted parent, without a backend, or without a waypoint. */
 export function* unenforcedObjects(compiler: Compiler): Generator<Unenforced> {
   for (const policy of compiler.ofKind('AccessPolicy')) {
-    const said = policyEnforcement(policy, compiler);
-    if (said?.status === 'False') yield { what: `${nameOf(policy)}: ${said.message}`, isAccepted: true };
+    const condition = policyEnforcement(policy, compiler);
+    if (condition?.status === 'False')
+      yield { what: `${nameOf(policy)}: ${condition.message}`, isAccepted: true };
   }
   for (const kind of routeKinds)
     for (const route of compiler.ofKind(kind))

@@ -1,5 +1,5 @@
 /**
- * An index of the addresses and host names that objects of the registry claim, and of the claims that lose by the rule of
+ * An index of the addresses and host names that objects of the registry claim, and of the owner of each by the rule of
  * src/model/ownership.ts. It is updated with each change.
  */
 import { isIp, parseIp } from '../../src/model/address.js';
@@ -8,17 +8,17 @@ import type { ObjectKey } from '../objects/object-key.js';
 import { namespaceOf } from '../../src/model/labels.js';
 import type { MeshObject, WorkloadObject } from '../objects/objects.js';
 
-/** Reason and message of the condition `Accepted=False` of an object that is not in force as it is written. */
+/** Reason and message of the condition `Accepted=False` of an object that is not in force as written. */
 export interface Problem {
   readonly reason: 'AddressConflict' | 'HostConflict' | 'NodeNotAllowed';
   readonly message: string;
 }
 
-/** What else decides whether a claim counts, and for whom. */
+/** Lookups that decide whether a claim counts, and in which namespaces. */
 export interface ClaimLookup {
   /** Addresses and host names in an object's fields; undefined for kinds that claim nothing. */
   readonly claimsOf: (object: MeshObject) => Claims | undefined;
-  /** Whether ExternalServices and Workloads of the namespace count for everybody. */
+  /** Whether ExternalServices and Workloads of the namespace count in all namespaces. */
   readonly isExported: (namespace: string) => boolean;
   /** Whether the node that a Workload names accepts it. A Workload that is not accepted claims nothing. */
   readonly isAccepted: (workload: WorkloadObject) => boolean;
@@ -26,7 +26,7 @@ export interface ClaimLookup {
 
 type Claimed = string;
 const addressClaim = (ip: string): Claimed => parseIp(ip);
-/** The space keeps host names and addresses apart: no address has one. */
+/** The space keeps host names apart from addresses, which never contain one. */
 export const hostClaim = (host: string): Claimed => `host ${host}`;
 
 interface Claimant {
@@ -34,25 +34,26 @@ interface Claimant {
   readonly claim: Claim;
   readonly object: MeshObject;
 }
-/** The strongest claims to one address or host name. A claim that counts in one namespace alone contests nothing elsewhere. */
+/** The strongest claims to one address or host name. A claim that counts in only one namespace contests no claim of other namespaces. */
 interface Leaders {
-  /** Of Nodes, Pods and Services. */
+  /** The strongest claim of Nodes, Pods and Services. */
   readonly strong: Claimant | undefined;
+  /** The strongest claim of each namespace's ExternalServices and Workloads. */
   readonly byNamespace: ReadonlyMap<string, Claimant>;
-  /** Of ExternalServices and Workloads that count for everybody. */
+  /** The strongest claim of ExternalServices and Workloads that count in all namespaces. */
   readonly exported: Claimant | undefined;
 }
-/** What an object claims, and how strongly. */
+/** The addresses and host names that an object claims, and the rank of its claims. */
 export interface Claims {
   readonly rank: ClaimRank;
   readonly claimed: readonly Claimed[];
 }
 
-/** Claims to addresses, in any form of each. What is no address claims nothing. */
+/** Claims to addresses, which may be in any textual form. Texts that are not addresses are ignored. */
 export const addressClaims = (texts: readonly string[]): readonly Claimed[] =>
   texts.filter(isIp).map(addressClaim);
 
-/** Kinds whose compiled form depends on who owns what they claim. Nodes and Pods always own it. */
+/** Whether the compiled form of the object depends on the owner of its claims. Nodes and Pods always own theirs. */
 const canLose = ({ object }: Claimant): boolean =>
   object.kind === 'Service' || object.kind === 'Workload' || object.kind === 'ExternalService';
 
@@ -63,8 +64,7 @@ const firstOf = (a: Claimant | undefined, b: Claimant | undefined): Claimant | u
 export class ClaimIndex {
   readonly #claimants = new Map<Claimed, Map<ObjectKey, Claimant>>();
   /**
-   * A cache: one namespace may have any number of claimants to one address. A change costs one pass over the claimants, a compiled object
-   * none.
+   * A cache: one address may have any number of claimants. A change costs one pass over them, and compiling an object none.
    */
   readonly #leaders = new Map<Claimed, Leaders>();
   #contested = new Set<Claimed>();
@@ -77,9 +77,9 @@ export class ClaimIndex {
     const { claimsOf } = this.lookup;
     const [old, own] = [before && claimsOf(before), now && claimsOf(now)];
     for (const claimed of old?.claimed ?? []) {
-      const there = this.#claimants.get(claimed);
-      there?.delete(key);
-      if (there?.size === 0) this.#claimants.delete(claimed);
+      const claimants = this.#claimants.get(claimed);
+      claimants?.delete(key);
+      if (claimants?.size === 0) this.#claimants.delete(claimed);
     }
     if (now && own) {
       const claim: Claim = {
@@ -89,47 +89,47 @@ export class ClaimIndex {
         name: now.metadata.name,
       };
       for (const claimed of own.claimed) {
-        let there = this.#claimants.get(claimed);
-        if (!there) this.#claimants.set(claimed, (there = new Map()));
-        there.set(key, { key, claim, object: now });
+        let claimants = this.#claimants.get(claimed);
+        if (!claimants) this.#claimants.set(claimed, (claimants = new Map()));
+        claimants.set(key, { key, claim, object: now });
       }
     }
     for (const claimed of [...(old?.claimed ?? []), ...(own?.claimed ?? [])]) this.#contested.add(claimed);
   }
 
-  /** After a change of whether an object's claims count, or for whom. */
+  /** To be called when it may have changed whether, or in which namespaces, an object's claims count. */
   reconsider(key: ObjectKey, object: MeshObject): void {
     this.#reconsidered.add(key);
     for (const claimed of this.lookup.claimsOf(object)?.claimed ?? []) this.#contested.add(claimed);
   }
 
-  /** After a change that may affect every claim. The caller compiles every object again. */
+  /** To be called after a change that may affect every claim. The caller recompiles every object. */
   reconsiderAll(): void {
     this.#leaders.clear();
   }
 
   /** Objects whose claims were won, lost or reconsidered since the last call. */
   takeContested(): readonly MeshObject[] {
-    const found = new Set<MeshObject>();
+    const contested = new Set<MeshObject>();
     for (const claimed of this.#contested) {
       const before = this.#leaders.get(claimed);
       this.#leaders.delete(claimed);
-      const there = this.#claimants.get(claimed);
-      if (!there) continue;
-      const now = this.#leadersOf(claimed, there);
-      for (const claimant of there.values()) {
+      const claimants = this.#claimants.get(claimed);
+      if (!claimants) continue;
+      const now = this.#leadersOf(claimed, claimants);
+      for (const claimant of claimants.values()) {
         if (!canLose(claimant)) continue;
         const isSame =
           before && this.#leaderFor(before, claimant)?.key === this.#leaderFor(now, claimant)?.key;
-        if (!isSame || this.#reconsidered.has(claimant.key)) found.add(claimant.object);
+        if (!isSame || this.#reconsidered.has(claimant.key)) contested.add(claimant.object);
       }
     }
     this.#contested = new Set();
     this.#reconsidered = new Set();
-    return [...found];
+    return [...contested];
   }
 
-  /** The owner of the address, in words for the object's author; undefined where the object owns it. */
+  /** A description of the address's owner for the object's author; undefined if the object itself owns it. */
   addressLostTo(key: ObjectKey, ip: string): string | undefined {
     return this.#lostTo(key, addressClaim(ip));
   }
@@ -138,19 +138,19 @@ export class ClaimIndex {
   }
 
   #lostTo(key: ObjectKey, claimed: Claimed): string | undefined {
-    const there = this.#claimants.get(claimed);
-    const own = there?.get(key);
-    if (!there || there.size < 2 || !own) return undefined;
-    const leader = this.#leaderFor(this.#leadersOf(claimed, there), own);
+    const claimants = this.#claimants.get(claimed);
+    const own = claimants?.get(key);
+    if (!claimants || claimants.size < 2 || !own) return undefined;
+    const leader = this.#leaderFor(this.#leadersOf(claimed, claimants), own);
     if (!leader || leader.key === key || compareClaims(leader.claim, own.claim) > 0) return undefined;
     const { kind, metadata } = leader.object;
-    // The author may not learn the names of other namespaces' objects.
+    // Names of objects in other namespaces must not be disclosed to the author.
     return kind !== 'Node' && leader.claim.namespace === own.claim.namespace
       ? `${kind} ${own.claim.namespace}/${metadata.name}`
       : `${kind === 'ExternalService' ? 'an' : 'a'} ${kind}`;
   }
 
-  /** The strongest of the claims that contest a claimant's, its own included. */
+  /** The strongest of the claims that compete with a claimant's, its own included. */
   #leaderFor(
     { strong, byNamespace, exported }: Leaders,
     { claim: { namespace } }: Claimant,
@@ -159,12 +159,12 @@ export class ClaimIndex {
     return this.lookup.isExported(namespace) ? firstOf(near, exported) : near;
   }
 
-  #leadersOf(claimed: Claimed, there: ReadonlyMap<ObjectKey, Claimant>): Leaders {
+  #leadersOf(claimed: Claimed, claimants: ReadonlyMap<ObjectKey, Claimant>): Leaders {
     const known = this.#leaders.get(claimed);
     if (known) return known;
     let [strong, exported]: (Claimant | undefined)[] = [];
     const byNamespace = new Map<string, Claimant>();
-    for (const claimant of there.values()) {
+    for (const claimant of claimants.values()) {
       const { object, claim } = claimant;
       if (object.kind === 'Workload' && !this.lookup.isAccepted(object)) continue;
       if (claim.rank <= claimRanks.service) {

@@ -1,9 +1,9 @@
-/** For a source that lists all objects each time. */
+/** Computes changes for a source that lists all objects each time. */
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import type { MeshObject } from '../objects/objects.js';
 import type { Registry } from './registry.js';
 
-/** The changes that make the registry hold these objects and no others. */
+/** The changes after which the registry has exactly these objects. Of objects with the same key the last one counts. */
 export function changesFrom(
   registry: Pick<Registry, 'object' | 'keys'>,
   objects: readonly MeshObject[],

@@ -32,10 +32,10 @@ export class NamespaceIndex<T extends MeshObject> {
   }
 }
 
-/** Routes by the Services (`<namespace>/<name>`) on which they depend, and by those to which they are attached. */
+/** Routes by the Services (`<namespace>/<name>`) on which they depend, and by the Services that are their parents. */
 export class RouteIndex {
   readonly #all = new Map<string, Map<ObjectKey, RouteObject>>();
-  /** A list is the same object until it changes: route-parents.ts caches by it. */
+  /** A list stays the same array until its content changes: route-parents.ts uses it as a cache key. */
   readonly #lists = new Map<string, readonly RouteObject[]>();
   set(route: RouteObject): void {
     for (const slot of slotsOf(route)) {
@@ -61,7 +61,7 @@ export class RouteIndex {
     }
     return list;
   }
-  /** Routes of one namespace attached to one Service: these may conflict. */
+  /** Routes of one namespace whose parent is one Service. Such routes may conflict. */
   attached(service: string, routeNamespace: string): readonly RouteObject[] {
     return this.of(attachedSlot(service, routeNamespace));
   }

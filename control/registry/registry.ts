@@ -1,4 +1,4 @@
-/** The objects that the control plane knows, with their indexes, and the questions that compile and status ask of them. */
+/** The objects that the control plane knows, with their indexes and the lookups that compilation and status need. */
 import { labelsOf, namespaceOf } from '../../src/model/labels.js';
 import { exportLabel } from '../../src/model/ownership.js';
 import { uncapturedBecause } from '../compile/enrollment.js';
@@ -31,7 +31,7 @@ import {
 import { ClaimIndex, type Claims } from './claims.js';
 import { NamespaceIndex, RouteIndex } from './indexes.js';
 
-/** One object before and after a change; undefined where it was, or is, not there. */
+/** One object before and after a change: `before` is undefined for a new object, `now` for a deleted one. */
 export interface ObjectChange<T extends MeshObject = MeshObject> {
   readonly key: ObjectKey;
   readonly kind: T['kind'];
@@ -64,7 +64,7 @@ export class Registry {
   readonly claims: ClaimIndex;
 
   /**
-   * @param rootNamespace whose policies, ExternalServices and Workloads count for the whole mesh
+   * @param rootNamespace the namespace whose policies, ExternalServices and Workloads count for the whole mesh
    * @param claimsOf addresses and host names that an object claims
    */
   constructor(
@@ -78,8 +78,10 @@ export class Registry {
     });
   }
 
-  /** Takes new objects, and deletes those whose value is undefined. */
-  update(changed: ReadonlyMap<ObjectKey, MeshObject | undefined>): ObjectChange[] {
+  /**
+   * Stores new objects, and deletes those whose value is undefined. Only the compiler calls it: its resources must follow every change.
+   */
+  protected update(changed: ReadonlyMap<ObjectKey, MeshObject | undefined>): ObjectChange[] {
     const changes: ObjectChange[] = [];
     for (const [key, now] of changed) {
       const before = this.#objects.get(key);
@@ -132,7 +134,7 @@ export class Registry {
     return new Set([...this.indexes.Pod.namespaces(), ...this.indexes.Workload.namespaces()]);
   }
 
-  /** What policies of a namespace can select: its Workloads, and its pods that are in the mesh and no waypoints. */
+  /** The objects that policies of a namespace can select: its Workloads, and its pods that are in the mesh, except waypoints. */
   selectable(namespace: string): readonly (PodObject | WorkloadObject)[] {
     const of = this.namespace(namespace);
     const pods = this.indexes.Pod.in(namespace).filter(
@@ -141,7 +143,7 @@ export class Registry {
     return [...pods, ...this.indexes.Workload.in(namespace)];
   }
 
-  /** Whether ExternalServices and Workloads of the namespace count for everybody. */
+  /** Whether ExternalServices and Workloads of the namespace count in all namespaces. */
   isExported(namespace: string): boolean {
     return namespace === this.rootNamespace || labelsOf(this.namespace(namespace))[exportLabel] === 'enabled';
   }
@@ -150,7 +152,7 @@ export class Registry {
     return nodeAccepts(this.node(workload.spec.node), namespaceOf(workload));
   }
 
-  /** Whether there is such a Gateway, and its class is Weft's. */
+  /** Whether the Gateway exists and its class is Weft's. */
   isWaypoint({ namespace, name }: WaypointName): boolean {
     return this.#gateway(namespace, name)?.ours ?? false;
   }
@@ -163,7 +165,7 @@ export class Registry {
     return gateway && { ours: isWaypoint(gateway, this.gatewayClass(gateway.spec.gatewayClassName)) };
   }
 
-  /** The waypoint that a Service's labels and its namespace's name; undefined where its requests go through none. */
+  /** The waypoint that the labels of a Service or of its namespace name; undefined if they name none. */
   waypointOf(service: ServiceObject): WaypointName | undefined {
     const namespace = namespaceOf(service);
     return waypointOf(
@@ -172,7 +174,7 @@ export class Registry {
       this.isWaypoint({ namespace, name: service.metadata.name }),
     );
   }
-  /** Whether a waypoint serves Services of this namespace: its Gateway decides. */
+  /** Whether a waypoint's Gateway admits Services of this namespace. */
   admits(waypoint: WaypointName, namespace: string): boolean {
     const gateway = this.indexes.Gateway.get(waypoint.namespace, waypoint.name);
     return admits(waypoint, gateway, namespace, this.namespace(namespace));
@@ -184,18 +186,18 @@ export class Registry {
     return [...(service ? [service] : []), ...pods];
   }
 
-  /** Routes whose meaning depends on a Service. */
+  /** Routes whose compiled form depends on a Service. */
   routesOf(namespace: string, name: string): readonly RouteObject[] {
     return this.#routes.of(`${namespace}/${name}`);
   }
   /**
-   * Routes of one namespace that are attached to one Service: these may conflict. The same list until it changes.
+   * Routes of one namespace whose parent is one Service: these may conflict. The same array is returned until its content changes.
    * @param service `<namespace>/<name>`
    */
   routesAttached(service: string, routeNamespace: string): readonly RouteObject[] {
     return this.#routes.attached(service, routeNamespace);
   }
-  /** As `routesAttached`, for compileRoute. */
+  /** As `routesAttached`, in the form of compileRoute's lookup. */
   routesTo(routeNamespace: string, namespace: string, name: string): readonly RouteObject[] {
     return this.#routes.attached(`${namespace}/${name}`, routeNamespace);
   }
@@ -215,7 +217,7 @@ export class Registry {
   }
 }
 
-/** An index takes objects of its own kind alone. */
+/** An index accepts only objects of its own kind. */
 interface Index {
   set(object: MeshObject): void;
   delete(object: MeshObject): void;

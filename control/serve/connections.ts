@@ -1,26 +1,26 @@
 /**
- * The listener of the control plane's port. Connections on which no valid token was shown yet are limited in number, by address and in all,
- * and in time. Further connections wait, and addresses take turns, so that an address with many connections delays only itself.
+ * The listener of the control plane's port. Unauthenticated connections (no valid token presented yet) are limited in number, per address and
+ * in total, and in time. Further connections wait, and addresses take turns, so that an address with many connections delays only itself.
  */
 import { createServer, type Server, type Socket } from 'node:net';
 
 export const connectionLimits = {
-  /** Connections that have shown no token yet, of all peers. */
+  /** Unauthenticated connections of all peers. */
   unauthenticatedMax: 128,
-  /** Of one address. */
+  /** Unauthenticated connections of one address. */
   unauthenticatedPerAddressMax: 32,
-  /** Accepted, waiting for their turn; no byte of them has been read. */
+  /** Accepted connections that wait for their turn. No byte of them has been read. */
   waitingMax: 4_096,
-  /** Connections that have shown a token of one caller: an agent that starts asks for each identity by one of its own. */
+  /** Authenticated connections of one caller. A starting agent opens one connection per identity that it requests. */
   perCallerMax: 512,
-  /** From its turn on until a token was accepted. */
+  /** Time from the connection's turn until a token must have been accepted. */
   authenticateMsMax: 5_000,
 } as const;
 
 export interface ConnectionsOptions {
-  /** Hands a connection to whoever speaks TLS and HTTP/2. */
+  /** Passes a connection to the TLS and HTTP/2 server. */
   readonly onConnection: (socket: Socket) => void;
-  /** A connection was ended, or refused to its caller, by this limit. */
+  /** Called when a connection was ended or refused because of this limit. */
   readonly onLimit: (
     limit: 'control-connections' | 'control-authenticate-time' | 'control-caller-connections',
   ) => void;
@@ -34,11 +34,11 @@ export class Connections {
   readonly #limits: Record<keyof typeof connectionLimits, number>;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
-  /** By peer address and port: connections that have shown no token. */
+  /** Unauthenticated connections, by peer address and port. */
   readonly #strangers = new Map<string, { readonly socket: Socket; readonly known: () => void }>();
   readonly #ofCaller = new Map<string, number>();
   readonly #ofAddress = new Map<string, number>();
-  /** By peer address, in the order of their turns. */
+  /** Waiting connections by peer address, in the order of turns. */
   readonly #waiting = new Map<string, Socket[]>();
   #waits = 0;
 
@@ -66,10 +66,10 @@ export class Connections {
     for (const socket of this.#sockets) socket.destroy();
   }
 
-  /** A call of this connection has shown a token of `caller` that holds; false where that has as many connections as it may. */
+  /** Marks a connection as authenticated by a valid token of `caller`; false if the caller has reached its limit of connections. */
   authenticated(address: string | undefined, port: number | undefined, caller: string): boolean {
     const stranger = this.#strangers.get(keyOf(address, port));
-    // It was counted with its first call.
+    // The connection's first call has counted it already.
     if (!stranger) return true;
     const count = this.#ofCaller.get(caller) ?? 0;
     if (count >= this.#limits.perCallerMax) {
@@ -86,6 +86,7 @@ export class Connections {
     return true;
   }
 
+  /** Whether the connection is unauthenticated. */
   isStranger(address: string | undefined, port: number | undefined): boolean {
     return this.#strangers.has(keyOf(address, port));
   }
@@ -113,7 +114,7 @@ export class Connections {
       if ((this.#ofAddress.get(address) ?? 0) >= this.#limits.unauthenticatedPerAddressMax) continue;
       const socket = queue.shift();
       this.#waits--;
-      // To the end of the queue: addresses take turns.
+      // The address moves to the end of the map: addresses take turns.
       this.#waiting.delete(address);
       if (queue.length > 0) this.#waiting.set(address, queue);
       if (socket && !socket.destroyed) this.#begin(address, socket);

@@ -1,6 +1,6 @@
 /**
- * The streams of delta ADS, one of each node's agent and of each waypoint. A stream that subscribes to a type is sent the difference to
- * the versions that it has, and then the names that change.
+ * Delta ADS streams, one per node agent and waypoint replica. A stream that subscribes to a type receives the difference to the versions that
+ * it has, and afterwards the resources that change.
  */
 import { status, Metadata, type ServerDuplexStream } from '@grpc/grpc-js';
 import { errorText } from '../../src/base/errors.js';
@@ -12,20 +12,20 @@ import { FullResponseTurns } from './full-response-turns.js';
 import { responseOf, type ChangedNames, type Resources } from './resources.js';
 
 const typesMax = 64;
-/** A node has one stream, and a second one while its agent is replaced. A waypoint has one per replica. */
+/** A node needs one stream, and a second one while its agent is replaced. A waypoint needs one per replica. */
 const streamsPerCallerMax = { node: 4, waypoint: 256 } as const;
-/** Resource names in the requests of a caller that wait for their response: more than all resources of a mesh. */
+/** Limit of resource names in a caller's requests that wait for a response. It is larger than the number of resources of any mesh. */
 const waitingNamesMaxDefault = 2_000_000;
-/** A node that takes longer to read its full response lets others begin. */
+/** A node that takes longer to read its full response loses its turn to others. */
 const fullResponseMsMax = 5_000;
 
 export type DeltaCall = ServerDuplexStream<DeltaDiscoveryRequest, Buffer>;
 
 export interface DeltaStreamsOptions {
   readonly resources: Resources;
-  /** Two million where absent. */
+  /** Two million if absent. */
   readonly waitingNamesMax?: number | undefined;
-  /** Why the resources may be older than what other replicas have sent; undefined: they are not. */
+  /** Why the resources may be older than those that other replicas have sent; undefined: they are not. */
   readonly stale?: (() => string | undefined) | undefined;
   /** A limit of docs/limits.md was reached. */
   readonly onLimit?: ((limit: string) => void) | undefined;
@@ -33,27 +33,27 @@ export interface DeltaStreamsOptions {
 }
 
 interface Subscription {
-  /** Names that changed while the stream was still reading what was sent before. */
+  /** Names that changed while the stream was still reading an earlier response. */
   changed: Set<string>;
-  /** Of the last response. */
+  /** Nonce of the last response. */
   nonce: string;
 }
 
 interface DeltaStream {
-  /** The caller's name: of a node or a waypoint. */
+  /** The caller's name: a node's or a waypoint's. */
   readonly node: string;
   readonly caller: Caller;
   readonly call: DeltaCall;
-  /** By type. */
+  /** Subscriptions by type URL. */
   readonly subscriptions: Map<string, Subscription>;
-  /** Types that were requested and have no response yet, with the versions that the stream has. */
+  /** Types that the stream has requested and not received yet, with the versions that it has. */
   readonly pending: Map<string, Readonly<Record<string, string>>>;
-  /** One message is under way at a time: a node that reads slowly delays no other, and is sent the latest state only. */
+  /** Whether a message is in flight. Only one is at a time: a slow node delays no other node and receives only the latest state. */
   sending: boolean;
   nonces: number;
 }
 
-/** Sole owner of the streams and of what each has been sent. */
+/** Sole owner of the streams and their subscriptions. */
 export class DeltaStreams {
   readonly #options: DeltaStreamsOptions;
   readonly #resources: Resources;
@@ -79,7 +79,7 @@ export class DeltaStreams {
     this.#streams.clear();
   }
 
-  /** A caller that was authenticated has opened a stream. */
+  /** Adds the stream of an authenticated caller. */
   open(call: DeltaCall, caller: Caller): void {
     const node = caller.name;
     const stream: DeltaStream = {
@@ -102,7 +102,7 @@ export class DeltaStreams {
       call.end();
     });
     call.on('data', (request: DeltaDiscoveryRequest) => this.#onRequest(stream, request));
-    // A node that waits for its turn sees that the control plane is there.
+    // Sent at once, so that a node that waits for its turn knows that the control plane responds.
     call.sendMetadata(new Metadata());
     this.#options.log.info({ node }, 'node connected');
   }
@@ -126,18 +126,18 @@ export class DeltaStreams {
     }
   }
 
-  /** Ends the streams whose token is no longer valid. Where that cannot be checked, they stay. */
+  /** Ends the streams whose token is no longer valid. If a token cannot be checked, its stream stays open. */
   async recheck(): Promise<void> {
     await Promise.all([...this.#streams].map((stream) => this.#recheck(stream)));
   }
 
-  /** A caller has a limited number of streams. Of more, the oldest ends: after a lost connection the newest is the live one. */
+  /** Ends the oldest streams of a caller that reaches its limit: after a lost connection, the newest stream is the live one. */
   #endOldest(node: string): void {
     const own = [...this.#streams].filter((stream) => stream.node === node);
     const max = waypointOfCaller(node) ? streamsPerCallerMax.waypoint : streamsPerCallerMax.node;
     for (const stream of own.slice(0, Math.max(0, own.length - max + 1))) {
       this.#options.onLimit?.('control-streams');
-      this.#options.log.warn({ node, max }, 'too many discovery streams of one caller: its oldest is ended');
+      this.#options.log.warn({ node, max }, 'caller has too many discovery streams: oldest stream ended');
       this.#end(stream, status.RESOURCE_EXHAUSTED, 'too many streams of this caller');
     }
   }
@@ -148,27 +148,35 @@ export class DeltaStreams {
     const { typeUrl } = request;
     const subscription = stream.subscriptions.get(typeUrl);
     if (subscription) {
-      // Sent again unchanged, the resource would be refused again. It is sent when it changes.
+      // An unchanged resource would be refused again, so it is not sent again until it changes.
       if (request.errorDetail && request.responseNonce === subscription.nonce)
         log.warn({ node, typeUrl, error: request.errorDetail.message }, 'node refused a resource');
       return;
     }
-    // With a nonce: an acknowledgement of a type that is not served.
+    // A request with a nonce is an acknowledgement of a type that is not served.
     if (request.responseNonce !== '' || stream.pending.size >= typesMax || !this.#streams.has(stream)) return;
     const why = stale?.();
     if (why !== undefined && Object.keys(request.initialResourceVersions).length > 0) {
-      // The node has resources that may be newer. It keeps them and reconnects. A node that has none is sent what is known.
-      log.warn({ node, why }, 'a node is not told what may be old');
+      // The node's resources may be newer. It keeps them and reconnects. A node that has no resources receives those of this replica.
+      log.warn({ node, why }, 'resources not sent to a node: they may be stale');
       onLimit?.('control-stale');
-      return this.#end(stream, status.UNAVAILABLE, `not told what may be old: ${why}`);
+      return this.#end(
+        stream,
+        status.UNAVAILABLE,
+        `the resources of this replica may be stale: ${why}: reconnect`,
+      );
     }
-    // Of a type that is not served, the versions that the stream has are of no use.
+    // The versions of a type that is not served are not needed.
     stream.pending.set(typeUrl, this.#resources.isServed(typeUrl) ? request.initialResourceVersions : {});
     this.#sendNext(stream);
     if (stream.pending.size === 0 || this.#waitingNames(node) <= waitingNamesMax) return;
     onLimit?.('control-waiting-names');
-    log.warn({ node }, 'a stream is ended: its caller waits with too many names');
-    this.#end(stream, status.RESOURCE_EXHAUSTED, 'too many names wait for their answer: try again');
+    log.warn({ node }, 'stream ended: too many resource names of its caller wait for a response');
+    this.#end(
+      stream,
+      status.RESOURCE_EXHAUSTED,
+      'too many resource names of this caller wait for a response: try again',
+    );
   }
 
   /** Resource names in the requests of a caller that have no response yet. */
@@ -181,7 +189,7 @@ export class DeltaStreams {
     return names;
   }
 
-  /** What is due to a stream that has read what it was sent: a full response first, then changed names. */
+  /** Sends the next message to a stream that has none in flight: a full response first, then changed resources. */
   #sendNext(stream: DeltaStream): void {
     if (stream.sending || !this.#streams.has(stream)) return;
     const [pending] = stream.pending;
@@ -199,7 +207,7 @@ export class DeltaStreams {
     stream.pending.delete(typeUrl);
     const subscription = { changed: new Set<string>(), nonce: '' };
     const block = this.#resources.difference(typeUrl, stream.node, versions);
-    // A type that is not served has an empty response: a client waits for its first one.
+    // A type that is not served gets an empty response: clients wait for the first response of each type.
     if (block) stream.subscriptions.set(typeUrl, subscription);
     const endTurn = this.#turns.begin(stream.node);
     let over = false;
@@ -216,7 +224,7 @@ export class DeltaStreams {
     this.#send(stream, typeUrl, subscription, block ?? Buffer.alloc(0), done);
   }
 
-  /** A turn has ended: others may begin theirs. */
+  /** Called when a turn has ended: starts the turns of waiting streams. */
   #sendWaiting(): void {
     const waiting = [...this.#streams].filter(({ pending, sending }) => pending.size > 0 && !sending);
     for (let next = this.#turns.next(waiting); next; next = this.#turns.next(waiting)) {
@@ -244,7 +252,7 @@ export class DeltaStreams {
   async #recheck(stream: DeltaStream): Promise<void> {
     const { log } = this.#options;
     const { node, caller } = stream;
-    // A check that takes long delays no other stream's.
+    // A slow check delays only its own stream.
     if (!caller.recheck || this.#rechecking.has(stream)) return;
     this.#rechecking.add(stream);
     try {
@@ -255,11 +263,14 @@ export class DeltaStreams {
       this.#rechecking.delete(stream);
     }
     if (!this.#streams.has(stream)) return;
-    log.warn({ node }, 'a stream is ended: its token has expired, was revoked, or is of what is gone');
+    log.warn(
+      { node },
+      'stream ended: its token has expired, was revoked, or its pod, node or Gateway is gone',
+    );
     this.#end(
       stream,
       status.UNAUTHENTICATED,
-      'the token has expired, was revoked, or is of a pod, node or Gateway that is gone',
+      'the token has expired, was revoked, or its pod, node or Gateway is gone',
     );
   }
 

@@ -1,27 +1,28 @@
 /**
- * Which stream is sent a full response next: all resources of a type that it lacks. Few full responses are under way at once, counted for
- * nodes and for waypoints, so that neither waits for the other. Of one caller's share there is one at a time, and the share that was
- * served longest ago comes first: callers that do not read what they asked for delay only themselves.
+ * Schedules full responses (all resources of a type that a stream lacks). Few are in flight at once, counted separately for nodes and for
+ * waypoints, so that neither waits for the other. Each share has at most one in flight, and the share that was served longest ago comes first:
+ * callers that do not read their responses delay only themselves.
  */
 import { waypointOfCaller } from '../compile/waypoints.js';
 
-/** Full responses under way at once: they bound the memory that nodes cost when they all come back. */
+/** Full responses in flight at once. The limit bounds memory when all nodes reconnect together. */
 const fullResponsesMax = { node: 8, waypoint: 8 } as const;
-/** Shares whose last turn is remembered. Others count as never served. */
+/** Number of shares whose last turn is remembered. Other shares are treated as never served. */
 const rememberedMax = 8_192;
 
 export class FullResponseTurns {
   readonly #busy = { node: new Set<string>(), waypoint: new Set<string>() };
-  /** By share; the one served last is at the end. */
+  /** Number of the last turn by share. The share served last is at the end. */
   readonly #served = new Map<string, number>();
   #turns = 0;
 
+  /** Whether a full response to the caller may start now. */
   mayBegin(caller: string): boolean {
     const { kind, name } = shareOf(caller);
     return this.#busy[kind].size < fullResponsesMax[kind] && !this.#busy[kind].has(name);
   }
 
-  /** Call only where it may begin. The returned function ends the turn. */
+  /** Starts a turn. Call only if `mayBegin` is true. The returned function ends the turn. */
   begin(caller: string): () => void {
     const { kind, name } = shareOf(caller);
     this.#busy[kind].add(name);
@@ -32,7 +33,7 @@ export class FullResponseTurns {
     return () => void this.#busy[kind].delete(name);
   }
 
-  /** Of those that may begin, the one whose share was served longest ago. */
+  /** The stream that may start and whose share was served longest ago. */
   next<T extends { readonly node: string }>(waiting: Iterable<T>): T | undefined {
     let first: T | undefined;
     let firstTurn = Infinity;
@@ -46,7 +47,7 @@ export class FullResponseTurns {
   }
 }
 
-/** A node is a share of its own. The waypoints of a namespace are one. */
+/** Each node is a share of its own. All waypoints of a namespace are one share. */
 function shareOf(caller: string): { readonly kind: 'node' | 'waypoint'; readonly name: string } {
   const waypoint = waypointOfCaller(caller);
   return waypoint

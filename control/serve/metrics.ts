@@ -5,7 +5,7 @@ export interface ControlState {
   readonly nodes: () => number;
   readonly objects: () => number;
   readonly refused: () => number;
-  /** Objects with labels or annotations that nobody can read. */
+  /** Objects with unknown values of labels or annotations. */
   readonly settingProblems: () => number;
   readonly leading: () => boolean;
 }
@@ -14,24 +14,24 @@ export class ControlMetrics {
   readonly registry = new Registry();
   readonly pushed = new Counter({
     name: 'weft_control_resources_changed_total',
-    help: 'Resources that nodes were told anew',
+    help: 'Resources that were updated or removed',
     registers: [this.registry],
   });
   readonly certificates = new Counter({
     name: 'weft_control_certificates_total',
-    help: 'Certificates asked for, by result',
+    help: 'Certificate requests, by result',
     labelNames: ['result'] as const,
     registers: [this.registry],
   });
   readonly callsRefused = new Counter({
     name: 'weft_control_calls_refused_total',
-    help: 'Calls turned away before they were read, by reason',
+    help: 'Calls refused before they were read, by reason',
     labelNames: ['reason'] as const,
     registers: [this.registry],
   });
   readonly limitReached = new Counter({
     name: 'weft_limit_reached_total',
-    help: 'What a limit of the control plane turned away, by limit (docs/limits.md)',
+    help: 'Times that a limit of the control plane was reached, by limit (docs/limits.md)',
     labelNames: ['limit'] as const,
     registers: [this.registry],
   });
@@ -47,14 +47,14 @@ export class ControlMetrics {
           this.set(read());
         },
       });
-    gauge('weft_control_nodes', 'Nodes that follow', state.nodes);
-    gauge('weft_control_objects', 'Objects that are kept', state.objects);
-    gauge('weft_control_objects_refused', 'Objects that are not in force as they are written', state.refused);
+    gauge('weft_control_nodes', 'Nodes with a discovery stream', state.nodes);
+    gauge('weft_control_objects', 'Objects in the registry', state.objects);
+    gauge('weft_control_objects_refused', 'Objects whose current version is not in force', state.refused);
     gauge(
       'weft_control_setting_problems',
-      'Namespaces and pods with labels or annotations that cannot be read',
+      'Namespaces and pods with unknown values of labels or annotations',
       state.settingProblems,
     );
-    gauge('weft_control_leading', '1 where this replica writes', () => (state.leading() ? 1 : 0));
+    gauge('weft_control_leading', '1 if this replica is the leader', () => (state.leading() ? 1 : 0));
   }
 }

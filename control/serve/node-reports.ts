@@ -10,7 +10,7 @@ import type { ControlLog } from '../log.js';
 const reportLimits = { pods: 4_096, missing: 64, textChars: 4_096 } as const;
 
 export interface NodeReportsOptions {
-  /** Error: WEFT_INTERNAL, where the call was not authenticated. */
+  /** The authenticated caller. Error: WEFT_INTERNAL, if the call was not authenticated. */
   readonly callerOf: (call: ReportCall) => Caller;
   readonly onReport?: ((node: string, report: NodeReport) => void) | undefined;
   /** A limit of docs/limits.md was reached. */
@@ -26,7 +26,7 @@ export function nodeReports({ callerOf, onReport, onLimit, log }: NodeReportsOpt
     try {
       const { name: node } = callerOf(call);
       if (waypointOfCaller(node))
-        return respond({ code: status.PERMISSION_DENIED, details: 'only the agents of nodes report' });
+        return respond({ code: status.PERMISSION_DENIED, details: 'only node agents may send reports' });
       const error = reportErrorOf(call.request);
       if (error !== undefined) {
         onLimit?.('control-report');
@@ -35,16 +35,17 @@ export function nodeReports({ callerOf, onReport, onLimit, log }: NodeReportsOpt
       onReport?.(node, call.request);
       respond(null, {});
     } catch (error) {
-      log.warn({ peer: call.getPeer(), error: errorText(error) }, 'a report was not taken');
-      respond({ code: status.UNAVAILABLE, details: 'tried again later' });
+      log.warn({ peer: call.getPeer(), error: errorText(error) }, 'processing a node report failed');
+      respond({ code: status.UNAVAILABLE, details: 'the report could not be processed: try again' });
     }
   };
 }
 
 /** Why a report is refused; undefined where it is accepted. Pure. */
 function reportErrorOf({ pods, missing, cniProblem, version }: NodeReport): string | undefined {
-  if (pods.length > reportLimits.pods) return `more than ${reportLimits.pods} pods`;
-  if (missing.length > reportLimits.missing) return `more than ${reportLimits.missing} missing features`;
+  if (pods.length > reportLimits.pods) return `the report has more than ${reportLimits.pods} pods`;
+  if (missing.length > reportLimits.missing)
+    return `the report has more than ${reportLimits.missing} missing features`;
   const texts = [
     version,
     cniProblem,
@@ -52,6 +53,6 @@ function reportErrorOf({ pods, missing, cniProblem, version }: NodeReport): stri
     ...pods.flatMap(({ uid, podUid, why }) => [uid, podUid, why]),
   ];
   return texts.some((text) => text.length > reportLimits.textChars)
-    ? `a text of more than ${reportLimits.textChars} characters`
+    ? `the report has a text of more than ${reportLimits.textChars} characters`
     : undefined;
 }

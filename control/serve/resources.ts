@@ -1,6 +1,6 @@
 /**
- * The resources that nodes are sent, encoded: by type and name, each with a version that changes with its bytes. A subscribed stream is
- * sent the names that changed. A stream that subscribes is sent the difference to the versions that it has.
+ * The encoded discovery resources, by type and name, each with a version that is a hash of its bytes. A new subscription receives the
+ * difference to the versions that it has; an existing one receives the resources that change.
  */
 import { createHash } from 'node:crypto';
 import { encodeService, encodeWorkload } from '../../src/discovery/codec/address.js';
@@ -23,7 +23,7 @@ export interface EncodedResource {
   readonly message: Uint8Array;
 }
 
-/** Names that changed, of a type, for all nodes or for one. */
+/** Names of changed resources of one type, for all nodes or for one node. */
 export interface ChangedNames {
   readonly typeUrl: string;
   readonly node: string | undefined;
@@ -43,7 +43,7 @@ const typeUrlOf: Readonly<Record<CompiledResource['kind'], string>> = {
 const served = new Set(Object.values(typeUrlOf));
 const ofOneNode = new Set([typeUrlOf.nodePod, typeUrlOf.uncaptured]);
 
-/** As nodes decode it (src/discovery/codec). */
+/** Encodes a resource in the form that nodes decode (src/discovery/codec). */
 export function encodeResource(resource: CompiledResource): Uint8Array {
   switch (resource.kind) {
     case 'workload':
@@ -80,8 +80,8 @@ function encoded(resource: CompiledResource, typeUrl: string, name: string): Enc
 const resourcesTag = (2 << 3) | 2;
 const removedTag = (6 << 3) | 2;
 /**
- * The part of a DeltaDiscoveryResponse that many nodes share; what is their own is put behind it (protobuf: fields may come in any
- * order, and messages that are joined are one).
+ * The part of a DeltaDiscoveryResponse that many nodes share. responseOf() appends the fields of one stream: in protobuf, fields may have any
+ * order, and concatenated messages are one message.
  */
 function blockOf(resources: Iterable<EncodedResource>, removed: Iterable<string>): Buffer {
   const writer = new BinaryWriter();
@@ -89,6 +89,7 @@ function blockOf(resources: Iterable<EncodedResource>, removed: Iterable<string>
   for (const name of removed) writer.uint32(removedTag).string(name);
   return Buffer.from(writer.finish());
 }
+/** A DeltaDiscoveryResponse of a shared block and the stream's own fields. */
 export function responseOf(block: Buffer, typeUrl: string, nonce: string): Buffer {
   const own = DeltaDiscoveryResponse.encode({
     systemVersionInfo: '',
@@ -105,14 +106,14 @@ const nothing: ReadonlyMap<string, EncodedResource> = new Map();
 
 export class Resources {
   readonly #sets = new Map<string, Map<string, EncodedResource>>();
-  /** Whole sets, for nodes that know nothing yet. */
+  /** Encoded whole sets, for nodes that have no resources of a type yet. */
   readonly #full = new Map<string, Buffer>();
 
   constructor(resources: Iterable<CompiledResource> = []) {
     this.apply({ updated: [...resources], removed: [] });
   }
 
-  /** Returns what differs now, in what nodes are sent. */
+  /** Applies compiled changes. Returns the names of the resources whose encoded form has changed. */
   apply({ updated, removed }: ResourceChanges): ChangedNames[] {
     const changed = new Map<string, { typeUrl: string; node: string | undefined; names: Set<string> }>();
     const mark = (typeUrl: string, node: string | undefined, name: string): void => {
@@ -143,7 +144,7 @@ export class Resources {
     return [...changed.values()];
   }
 
-  /** Of these names, what they are now. */
+  /** The current resources of these names, or their removal. */
   block(typeUrl: string, node: string, names: ReadonlySet<string>): Buffer {
     const set = this.of(typeUrl, node) ?? nothing;
     const there: EncodedResource[] = [];
@@ -156,7 +157,7 @@ export class Resources {
     return blockOf(there, removed);
   }
 
-  /** What `node` lacks that has these versions; undefined for types that are not served. */
+  /** The difference that `node` lacks, which has these versions; undefined for types that are not served. */
   difference(typeUrl: string, node: string, has: Readonly<Record<string, string>>): Buffer | undefined {
     const set = this.of(typeUrl, node);
     if (!set) return undefined;
@@ -180,7 +181,7 @@ export class Resources {
     return served.has(typeUrl);
   }
 
-  /** What `node` may know of a type; undefined for types that are not served. */
+  /** The resources of a type that `node` may receive; undefined for types that are not served. */
   of(typeUrl: string, node: string): ReadonlyMap<string, EncodedResource> | undefined {
     if (!served.has(typeUrl)) return undefined;
     return this.#sets.get(setKey(typeUrl, ofOneNode.has(typeUrl) ? node : undefined)) ?? nothing;

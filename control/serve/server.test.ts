@@ -136,7 +136,7 @@ async function until(check: () => boolean): Promise<void> {
   assert.ok(check());
 }
 
-test('a node is told all workloads, and of its own pods alone what is needed to hold them', async () => {
+test('a node receives all workloads, and NodePod resources of its own pods only', async () => {
   const { target } = await serve(objectsOf(a, b));
   const n1 = await node(target, 'n1');
   await until(() => n1.synced);
@@ -147,7 +147,7 @@ test('a node is told all workloads, and of its own pods alone what is needed to 
   ]);
 });
 
-test('only what differs is sent, and what vanished is named', async () => {
+test('only changed resources are sent, and removed ones are named', async () => {
   const { change, target } = await serve(objectsOf(a, b));
   const n1 = await node(target, 'n1');
   await until(() => n1.synced);
@@ -158,7 +158,7 @@ test('only what differs is sent, and what vanished is named', async () => {
   assert.deepEqual(n1.removed, ['Kubernetes//Pod/shop/b']);
 });
 
-test('a refused resource costs no other, is not sent again, and is logged', async () => {
+test('a resource that a node refuses is logged and does not affect the others', async () => {
   const { change, target } = await serve(objectsOf());
   const n1 = await node(target, 'n1');
   await until(() => n1.synced);
@@ -169,7 +169,7 @@ test('a refused resource costs no other, is not sent again, and is logged', asyn
   assert.ok(!n1.upserts.includes('Address Kubernetes//Pod/shop/b'));
 });
 
-test('a node that does not read holds up nobody, and is told the latest alone once it reads', async () => {
+test('a node that does not read delays no other, and receives only the latest state once it reads', async () => {
   const many = (version: number): MeshObject[] =>
     Array.from({ length: 3_000 }, (_, i) => ({
       kind: 'Pod',
@@ -179,7 +179,7 @@ test('a node that does not read holds up nobody, and is told the latest alone on
     }));
   const { change, target } = await serve(many(0));
   const token = await issueToken(state, 'slow', 60);
-  // By HTTP/2 itself: grpc-js reads ahead, whether anybody takes its messages or not.
+  // Plain HTTP/2, as grpc-js reads ahead whether or not its messages are consumed.
   const session = http2.connect(`https://${target}`, { ca: ca.roots });
   closers.push(() => session.destroy());
   const stream = session.request({
@@ -199,7 +199,7 @@ test('a node that does not read holds up nobody, and is told the latest alone on
   stream.write(Buffer.concat([head, body]));
   const quick = await node(target, 'n1');
   await until(() => quick.synced);
-  // Some 3 MB a round: more than fits into the buffers on the way.
+  // About 3 MB a round: more than fits into the buffers of the connection.
   for (let version = 1; version <= 12; version++) {
     quick.upserts.length = 0;
     change(many(version));
@@ -222,10 +222,10 @@ test('a node that does not read holds up nobody, and is told the latest alone on
     }
   });
   await until(() => versions.size === 3_000 && [...versions.values()].every((version) => version === 'v12'));
-  assert.equal(messages, 2, 'the first that was on its way, and the latest');
+  assert.equal(messages, 2, 'the first, which was in flight, and the latest');
 });
 
-test('while nobody can say whose a token is, nodes are told to come again, and nothing else suffers', async () => {
+test('while tokens cannot be checked, nodes are told to retry, and they connect once tokens can be checked', async () => {
   let checked = 0;
   const { target } = await serve(objectsOf(a), '127.0.0.1:0', undefined, (token) => {
     if (++checked <= 2) return Promise.reject(new Error('the API server is away'));
@@ -237,7 +237,7 @@ test('while nobody can say whose a token is, nodes are told to come again, and n
   assert.ok(warnings.includes('a token could not be checked'));
 });
 
-test('a node reports under its own name, and nobody without a token does', async () => {
+test("a node's report has the name of its token, and reports without a valid token are refused", async () => {
   const reports: string[] = [];
   const { target } = await serve(objectsOf(a), '127.0.0.1:0', (from, { version }) =>
     reports.push(`${from} ${version}`),
@@ -253,7 +253,7 @@ test('a node reports under its own name, and nobody without a token does', async
   assert.equal(reports.length, 1);
 });
 
-test('after a restart of the control plane only the difference comes', async () => {
+test('after a restart of the control plane a node receives only the difference', async () => {
   const first = await serve(objectsOf(a, b));
   const n1 = await node(first.target, 'n1');
   await until(() => n1.synced);
@@ -266,7 +266,7 @@ test('after a restart of the control plane only the difference comes', async () 
   assert.deepEqual(n1.removed, ['Kubernetes//Pod/shop/b']);
 });
 
-test('issues certificates for pods of the caller alone', async () => {
+test("certificates are issued only for identities of the caller's pods", async () => {
   const { target } = await serve(objectsOf(a, b));
   const [idA, idB] = ['a', 'b'].map((name) => parseSpiffeId(`spiffe://cluster.local/ns/shop/sa/${name}`));
   assert.ok(idA && idB);
@@ -299,7 +299,7 @@ metadata: { name: wp, namespace: shop }
 spec: { gatewayClassName: weft-waypoint, listeners: [{ name: mesh, port: 15008, protocol: HBONE }] }
 `;
 
-test('a waypoint is told addresses and routes, as they change, and of no pod how it is held', async () => {
+test('a waypoint receives addresses and routes and their changes, but no NodePod resources', async () => {
   const { change, server, target } = await serve(objectsOf(a, routed, gateway));
   const wp = await node(target, 'waypoint:shop/wp', [typeUrls.address, typeUrls.route, typeUrls.nodePod]);
   await until(() => wp.synced);
@@ -308,12 +308,12 @@ test('a waypoint is told addresses and routes, as they change, and of no pod how
     'Address shop/a.shop.svc.cluster.local',
     'Route HTTPRoute/shop/r',
   ]);
-  assert.equal(server.nodes.size, 0, 'it is no node');
+  assert.equal(server.nodes.size, 0, 'a waypoint is not counted as a node');
   change(objectsOf(a, gateway));
   await until(() => wp.removed.includes('HTTPRoute/shop/r'));
 });
 
-test('a waypoint is given a certificate of its own identity alone, while its Gateway is there', async () => {
+test('a waypoint gets a certificate for its own identity only, as long as its Gateway exists', async () => {
   const { change, target } = await serve(objectsOf(a, gateway));
   const [own, other] = ['wp', 'a'].map((name) => parseSpiffeId(`spiffe://cluster.local/ns/shop/sa/${name}`));
   assert.ok(own && other);
@@ -325,10 +325,10 @@ test('a waypoint is given a certificate of its own identity alone, while its Gat
   assert.ok(leaf.ok && leaf.value.id === own);
   await assert.rejects(issue(csrPem, other, 3600), /not the identity of waypoint:shop\/wp/);
   change(objectsOf(a));
-  await assert.rejects(issue(csrPem, own, 3600), /its Gateway is not there/);
+  await assert.rejects(issue(csrPem, own, 3600), /its Gateway does not exist/);
 });
 
-test('the CA ignores the names of a request: the identity asked for is the one checked', async () => {
+test('the CA ignores the names in a CSR: the certificate has the identity that was requested and authorized', async () => {
   const { target } = await serve(objectsOf(a, b));
   const idA = parseSpiffeId('spiffe://cluster.local/ns/shop/sa/a');
   const token = await issueToken(state, 'n1', 60);
@@ -340,7 +340,7 @@ test('the CA ignores the names of a request: the identity asked for is the one c
 });
 
 for (const kind of ['ec', 'rsa'])
-  test(`under an intermediate of others' making (${kind}), nodes that know its root alone are served`, async () => {
+  test(`with an external intermediate CA (${kind}), clients that trust only its root verify the control plane`, async () => {
     const dir = mkdtempSync(join(tmpdir(), 'weft-ca-'));
     closers.push(() => rmSync(dir, { recursive: true }));
     const openssl = (...args: string[]): void =>

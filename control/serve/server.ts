@@ -1,4 +1,4 @@
-/** The control plane's port: delta ADS, certificates and reports, for nodes and waypoints that authenticate by a token. */
+/** The control plane's port: delta ADS, certificates and node reports, for nodes and waypoints that authenticate with a token. */
 import { Server } from '@grpc/grpc-js';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { RateLimiter } from '../../src/base/rate-limiter.js';
@@ -21,9 +21,9 @@ import { DeltaStreams, type DeltaCall, type DeltaStreamsOptions } from './delta-
 import { nodeReports, type NodeReportsOptions } from './node-reports.js';
 import type { ChangedNames, Resources } from './resources.js';
 
-/** A connection without calls is ended. */
+/** A connection without calls is closed after this time. */
 const idleMsMax = 5 * 60_000;
-/** How often the tokens of open streams are checked again. */
+/** Interval at which the tokens of open streams are checked again. */
 const recheckMs = 5_000;
 
 const refusalLineRate = { perSecond: 5, burst: 50 } as const;
@@ -44,9 +44,9 @@ export interface ControlServerOptions
     Omit<NodeReportsOptions, 'callerOf'> {
   /** ADDR:PORT */
   readonly listen: string;
-  /** Shown in TLS handshakes. */
+  /** Serving certificate of TLS handshakes. */
   readonly certificate: KeyAndCertificate;
-  /** The name of a node, or `waypoint:<namespace>/<name>`. */
+  /** Authenticates a token. The caller's name is a node's, or `waypoint:<namespace>/<name>`. */
   readonly callerOfToken: CallerOfToken;
   /** A call was refused before its handler ran. */
   readonly onRefused?: (why: RefusedCall) => void;
@@ -54,7 +54,7 @@ export interface ControlServerOptions
   readonly log: ControlLog;
 }
 
-/** Messages are written as they were encoded, once for all nodes. */
+/** Responses are encoded once for all nodes, so serialization passes them through. */
 const discoveryService = {
   deltaAggregatedResources: {
     ...AggregatedDiscoveryServiceService.deltaAggregatedResources,
@@ -110,7 +110,7 @@ export class ControlServer {
       isStranger: (address, port) => this.#connections.isStranger(address, port),
       onRefused: (why, peer, error) => {
         onRefused?.(why);
-        // Anybody can have calls refused: they are counted, and some are logged.
+        // Anyone can cause refused calls: all are counted, but the log is rate limited.
         if (!refusalLines.take('')) return void unlogged++;
         log.warn({ peer, unlogged, ...(error === undefined ? {} : { error }) }, refusalTexts[why]);
         unlogged = 0;
@@ -138,7 +138,7 @@ export class ControlServer {
     this.#streams.clear();
   }
 
-  /** Handshakes from now on show this certificate. Open connections stay. */
+  /** Sets the certificate for new handshakes. Open connections stay. */
   present(certificate: KeyAndCertificate): void {
     this.#certificate.present(certificate);
   }

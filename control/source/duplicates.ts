@@ -1,10 +1,13 @@
-/** Objects that stand in two places of a registry of files. Pure. */
+/** Objects that a registry of files defines twice. Pure. */
 import { isDeepStrictEqual } from 'node:util';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
 import type { MeshObject } from '../objects/objects.js';
 import type { FileError, Parsed } from './parse.js';
 
-/** Those that are said twice, and differently: of each the last place, which counts. `files`: in the order in which they are read. */
+/**
+ * Warnings for objects that are defined twice with different content, at the last definition, which is in force.
+ * @param files in the order in which they are read
+ */
 export function duplicateObjects(
   files: Iterable<readonly [file: string, lines: Parsed['lines']]>,
 ): ReadonlyMap<ObjectKey, FileError> {
@@ -16,7 +19,7 @@ export function duplicateObjects(
       const other = last.get(key);
       last.set(key, { object, place: `${file}:${line}` });
       if (!other || isDeepStrictEqual(other.object, object)) continue;
-      const message = `${key} stands in ${other.place} too, with other content: this one is in force`;
+      const message = `${key} is also defined in ${other.place} with other content: this definition is in force`;
       twice.set(key, { file, line, field: '', message, isWarning: true });
     }
   return twice;

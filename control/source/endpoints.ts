@@ -1,4 +1,4 @@
-/** Endpoints (v1) as the EndpointSlices that Kubernetes mirrors them to. Pure. */
+/** Converts Endpoints (v1) to the EndpointSlices to which Kubernetes mirrors them. Pure. */
 
 interface Address {
   readonly ip: string;
@@ -17,10 +17,10 @@ export interface EndpointsManifest {
   }[];
 }
 
-/** Of Endpoints that are somebody's lock for an election. */
+/** Marks Endpoints that are the lock of a leader election. */
 const leaderAnnotation = 'control-plane.alpha.kubernetes.io/leader';
 
-/** One for each subset: its ports are those of all of its addresses. None of Endpoints that ask not to be mirrored. */
+/** One slice per subset, because all addresses of a subset share its ports. No slice for Endpoints that are excluded from mirroring. */
 export function slicesOf({ metadata, subsets = [] }: EndpointsManifest): object[] {
   const { name, labels = {}, annotations = {} } = metadata;
   if (labels['endpointslice.kubernetes.io/skip-mirror'] === 'true' || leaderAnnotation in annotations)

@@ -295,13 +295,13 @@ test('an object that stands twice is named, and the last one is in force, whiche
   d.write('a.yaml', stream(space('a'), named('p', allow)));
   await d.until(() => d.errors.length > 0, 'it is told');
   assert.deepEqual(d.errors, [
-    'b.yaml:4: AccessPolicy shop/p stands in a.yaml:4 too, with other content: this one is in force',
+    'b.yaml:4: AccessPolicy shop/p is also defined in a.yaml:4 with other content: this definition is in force',
   ]);
   assert.ok(d.inForce.includes('AccessPolicy p DENY'), 'as after a restart');
   d.write('a.yaml', space('a'));
   await d.until(() => d.source.problems.length === 0, 'it is told no more');
   const twice = atStart({ 'a.yaml': stream(named('p', deny), named('p', allow)) });
-  assert.match(twice.errors[0]?.message ?? '', /stands in a\.yaml:1 too/);
+  assert.match(twice.errors[0]?.message ?? '', /is also defined in a\.yaml:1 with/);
 });
 
 test('what a file has and Weft does not use is named once for each text of it', async (t) => {

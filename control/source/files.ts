@@ -1,8 +1,9 @@
 /**
- * The registry from files: a directory of ordinary Kubernetes manifests. An object that is wrong is refused with file, line and field, and
- * what its file last said of it well stays in force, as an API server refuses an update; the other objects of the file are taken. Nothing
- * goes out of force while its file is wrong: what is missing may be what cannot be read. What is said anew and cannot be read is in force
- * in its closed form: a policy that never was well closes what it selects. A Namespace whose labels are no text is read as if they were.
+ * The source of objects for a registry of files: directories of ordinary Kubernetes manifests. An invalid object is refused with file, line
+ * and field, and its last valid content stays in force, as when an API server refuses an update. The other objects of the file are accepted.
+ * While a file has errors, no object of it is removed: the missing object may be the unreadable one. A new object that cannot be read is in
+ * force in its closed form: a policy that was never valid denies everything to what it selects. In a Namespace, label values that are
+ * numbers or booleans are read as text.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync, watch, type FSWatcher } from 'node:fs';
@@ -15,53 +16,53 @@ import type { MeshObject } from '../objects/objects.js';
 import { fileErrorText, parseManifests, type FileError, type Parsed, type Unused } from './parse.js';
 import { duplicateObjects } from './duplicates.js';
 
-/** Objects of one file that stay in force without being in it, as long as it is wrong. */
+/** Limit per file of objects that stay in force although the file, which has errors, no longer contains them. */
 const keptMax = 10_000;
 const filesMax = 10_000;
 const pollMs = 300;
 const quietMs = 30;
 
 export interface FileSourceOptions {
-  /** Read as one; a file's name need be its own within its directory alone. */
+  /** Read as one registry. Two directories may have files of the same name. */
   readonly dirs: readonly string[];
   readonly onObjects: (objects: readonly MeshObject[]) => void;
-  /** New ones; none where a file that had some is gone. */
+  /** Called with new errors. Called with an empty list when errors disappeared, for example with their file. */
   readonly onErrors: (errors: readonly FileError[]) => void;
-  /** Objects of a file, as it is now, that say nothing to the mesh. */
+  /** Called with the objects of a changed file that Weft does not use. */
   readonly onUnused?: (file: string, unused: readonly Unused[]) => void;
 }
 
-/** What is in force of one file. */
+/** The objects of one file that are in force. */
 interface FileState {
-  /** As it says now. */
+  /** Valid objects of the current content. */
   readonly valid: ReadonlyMap<ObjectKey, MeshObject>;
-  /** As it said before, while it is wrong: what it does not say well now. */
+  /** Objects of earlier content that the current content does not replace with valid ones. Empty unless the file has errors. */
   readonly retained: ReadonlyMap<ObjectKey, MeshObject>;
-  /** Stands for what it says now and cannot be read. */
+  /** Closed forms of new objects that cannot be read. */
   readonly closed: readonly MeshObject[];
-  /** Line of each object that it says now, those that it says twice too. */
+  /** Line of each valid object of the current content, duplicates included. */
   readonly lines: Parsed['lines'];
 }
 
-/** What is in force of a file that now says this. Undefined: as it was, since more than the limit would have to be kept. */
+/** The new state of a file with this content. Undefined: the state stays as it was, because more than `keptMax` objects would be retained. */
 function stateOf(parsed: Parsed, before: FileState | undefined): FileState | undefined {
-  const well = new Map(parsed.objects.map((object) => [objectKey(object), object]));
+  const valid = new Map(parsed.objects.map((object) => [objectKey(object), object]));
   const { lines } = parsed;
-  if (parsed.errors.length === 0) return { valid: well, retained: new Map(), closed: [], lines };
+  if (parsed.errors.length === 0) return { valid, retained: new Map(), closed: [], lines };
   const inForce = objectsInForce(before);
-  const kept = new Map([...inForce].filter(([key]) => !well.has(key)));
-  if (kept.size > keptMax) return undefined;
+  const retained = new Map([...inForce].filter(([key]) => !valid.has(key)));
+  if (retained.size > keptMax) return undefined;
   const closed = parsed.closed.filter((object) => !inForce.has(objectKey(object)));
-  return { valid: well, retained: kept, closed, lines };
+  return { valid, retained, closed, lines };
 }
 
 /**
- * Watches by looking: inotify misses changes on several file systems, and a directory of manifests is small. Where it does
- * tell, it is looked at sooner.
+ * Polls the directories: inotify misses changes on several file systems, and a directory of manifests is small. An inotify event only
+ * triggers an earlier scan.
  */
 export class FileSource {
   readonly #states = new Map<string, FileState>();
-  /** Files in the order in which they are read: of an object that stands in two places the last counts. */
+  /** Files in the order in which they are read: of an object that is defined twice, the last definition is in force. */
   #order: readonly string[] = [];
   #twice: ReadonlyMap<ObjectKey, FileError> = new Map();
   readonly #wrong = new Map<string, readonly FileError[]>();
@@ -72,34 +73,37 @@ export class FileSource {
 
   constructor(private readonly options: FileSourceOptions) {}
 
-  /** What is wrong with files as they are now. */
+  /** All errors of the files as they are now. */
   get problems(): readonly FileError[] {
     return [...[...this.#wrong.values()].flat(), ...this.#twice.values()];
   }
 
   /**
-   * Throws WEFT_SOURCE_MISSING where a directory is not there, WEFT_SOURCE_UNREADABLE where it is not known what a file says: a control
-   * plane without it might open what it closes, and nodes that hear of none keep what they know.
+   * Reads all files, then watches them. Throws WEFT_SOURCE_MISSING if a directory is missing, and WEFT_SOURCE_UNREADABLE if a file cannot be
+   * read: without its policies a control plane might open what they close, whereas nodes without a control plane keep their last state.
    */
   start(): void {
     for (const dir of this.options.dirs) {
       if (existsSync(dir) && statSync(dir).isDirectory()) continue;
-      throw new WeftError('WEFT_SOURCE_MISSING', `${dir} is no directory: give one with manifests by --from`);
+      throw new WeftError(
+        'WEFT_SOURCE_MISSING',
+        `${dir} is not a directory: pass a directory of manifests with --from`,
+      );
     }
-    this.#look(true);
-    this.#timer = setInterval(() => this.#look(false), pollMs);
+    this.#scan(true);
+    this.#timer = setInterval(() => this.#scan(false), pollMs);
     try {
       for (const dir of this.options.dirs) {
         const watcher = watch(dir, { persistent: false }, () => {
-          // A file is told of when it is emptied to be written anew: what is read has to be whole.
+          // An editor truncates a file before it writes the new content. The delay lets the write finish.
           clearTimeout(this.#soon);
-          this.#soon = setTimeout(() => this.#look(false), quietMs);
+          this.#soon = setTimeout(() => this.#scan(false), quietMs);
         });
         watcher.on('error', () => watcher.close());
         this.#watchers.push(watcher);
       }
     } catch {
-      // No inotify here, or none left: the timer sees it.
+      // inotify is missing or exhausted: the timer finds the changes.
     }
   }
 
@@ -109,10 +113,10 @@ export class FileSource {
     for (const watcher of this.#watchers) watcher.close();
   }
 
-  #look(first: boolean): void {
+  #scan(first: boolean): void {
     let changed = first;
     const errors: FileError[] = [];
-    /** At the start there is nothing that could stay in force in its place. */
+    /** At the start there is no earlier content that could stay in force. */
     const unreadable = (error: FileError): void => {
       if (first) throw unreadableError(error);
       errors.push(error);
@@ -126,7 +130,7 @@ export class FileSource {
           .map((name) => (at === 0 ? name : join(dir, name))),
       );
     } catch (error) {
-      // The directory itself is gone: that is no order to empty the mesh.
+      // The directory itself is gone: this must not remove every object from the mesh.
       const file = this.options.dirs.join(' ');
       const problem = { file, line: 0, field: '', message: errorText(error) };
       if (first) throw unreadableError(problem);
@@ -134,7 +138,7 @@ export class FileSource {
       return;
     }
     const listed = files;
-    // What is in force stays so: of more files than are read, some that are new are not.
+    // Files in force take precedence: beyond the limit, new files are not read.
     let room = filesMax - listed.filter((file) => this.#states.has(file)).length;
     files = listed.filter((file) => this.#states.has(file) || room-- > 0);
     const read = new Set(files);
@@ -158,7 +162,7 @@ export class FileSource {
       try {
         text = readFileSync(file.includes('/') ? file : join(this.options.dirs[0] ?? '', file), 'utf8');
       } catch (error) {
-        // Removed between the listing and now: the next look sees it. Whatever else keeps it from being read changes nothing.
+        // ENOENT: the file was removed after the listing; the next scan handles it. Any other error leaves the file's objects in force.
         if ((error as NodeJS.ErrnoException).code === 'ENOENT') continue;
         const problem = { file, line: 0, field: '', message: errorText(error) };
         if (first || this.#wrong.get(file)?.[0]?.message !== problem.message) unreadable(problem);
@@ -178,7 +182,7 @@ export class FileSource {
       const before = this.#states.get(file);
       const state = stateOf(parsed, before);
       if (!state) {
-        const message = `more than ${keptMax} objects that it had before are not in it: it stays as it was until it has no error`;
+        const message = `more than ${keptMax} of its former objects are missing: its last state stays in force until it has no error`;
         const problem = { file, line: 0, field: '', message };
         this.#wrong.set(file, [problem, ...parsed.errors]);
         errors.push(problem);
@@ -191,10 +195,10 @@ export class FileSource {
     if (errors.length > 0 || hasFewerProblems) this.options.onErrors([...new Set(errors)]);
     if (!changed) return;
     const states = this.#inOrder().map(([, state]) => state);
-    // What a file says now counts more than what another said before.
+    // The last definition of an object is in force: current content of one file precedes retained content of another.
     this.options.onObjects([
-      ...states.flatMap(({ retained: kept }) => [...kept.values()]),
-      ...states.flatMap(({ valid: well }) => [...well.values()]),
+      ...states.flatMap(({ retained }) => [...retained.values()]),
+      ...states.flatMap(({ valid }) => [...valid.values()]),
       ...states.flatMap(({ closed }) => closed),
     ]);
   }
@@ -206,7 +210,7 @@ export class FileSource {
     });
   }
 
-  /** Returns what is new of objects that are said twice. */
+  /** Finds objects that are defined twice. Returns the new warnings. */
   #compareAll(): FileError[] {
     const twice = duplicateObjects(this.#inOrder().map(([file, { lines }]) => [file, lines] as const));
     const known = this.#twice;
@@ -227,5 +231,5 @@ const isSame = (before: FileState | undefined, now: FileState): boolean =>
 const unreadableError = (error: FileError): WeftError =>
   new WeftError(
     'WEFT_SOURCE_UNREADABLE',
-    `${fileErrorText(error)}: it is not known what it closes; correct it, or move it away`,
+    `${fileErrorText(error)}: the file may contain policies that cannot be read; correct it, or move it away`,
   );

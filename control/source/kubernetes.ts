@@ -1,4 +1,4 @@
-/** The registry from the Kubernetes API: a reflector per kind, and what all of them say told at once, in bounded time. */
+/** The source of objects for a registry from the Kubernetes API: one reflector per kind, whose changes are batched for a bounded time. */
 import { setTimeout as wait } from 'node:timers/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { objectKey, type ObjectKey } from '../objects/object-key.js';
@@ -9,19 +9,19 @@ import { Reflector, type KindApi, type Page, type WatchPhase } from './reflector
 import { readObject } from './validate.js';
 import { ApiError, requestJson } from '../../src/kubernetes/request.js';
 
-/** Changes are told when it has been quiet for this long, and after the longer time at the latest. */
+/** Changes are published after no change arrived for `quietMs`, and after `lateMsMax` at the latest. */
 const quietMs = 30;
 const lateMsMax = 300;
 const silentMsMaxDefault = 100_000;
-/** A watch that is silent for the time above is taken up again; by then a bookmark was due for the second time. */
+/** A silent watch is restarted after `silentMsMaxDefault`. By `staleMs` a bookmark was due for the second time. */
 const staleMs = 180_000;
 
 const isAbsent = (error: unknown): boolean => error instanceof ApiError && error.status === 404;
 
 /**
- * Rights are looked at before whether there is such a kind: of one that is refused the discovery, which everybody may read, says whether
- * it is served. A kind that is served and may not be read stays an error: taken for empty, everything of it in force would be removed.
- * Errors: ApiError, 404 where the kind is not served.
+ * The API server checks RBAC before it looks for a kind: a 403 does not tell whether the kind is served. API discovery, which every client
+ * may read, does. If the kind is served but may not be read, the error stays: an empty list would remove all its objects from force.
+ * @returns the error to report: an ApiError 404 if the kind is not served, otherwise `error`
  */
 async function absentIfUnserved(config: KubeConfig, path: string, error: unknown): Promise<unknown> {
   if (!(error instanceof ApiError) || error.status !== 403) return error;
@@ -34,8 +34,8 @@ async function absentIfUnserved(config: KubeConfig, path: string, error: unknown
     return resources.some(({ name }) => name === plural)
       ? error
       : new ApiError(404, `${path}: it is not served`);
-  } catch (unread) {
-    return isAbsent(unread) ? unread : error;
+  } catch (discoveryError) {
+    return isAbsent(discoveryError) ? discoveryError : error;
   }
 }
 
@@ -45,16 +45,16 @@ export interface ObjectProblem {
 }
 export interface KubernetesSourceOptions {
   readonly config: KubeConfig;
-  /** What changed since the last time, undefined where it is gone; the first time: all there is. */
+  /** Changes since the last call: the object, or undefined for a deleted one. The first call has all objects. */
   readonly onChanges: (changed: ReadonlyMap<ObjectKey, MeshObject | undefined>) => void;
-  /** An object that an older schema let in, or of a newer version: control/compile/closed.ts says what is in force in its place. */
+  /** An object that an older schema admitted, or of a newer version. control/compile/closed.ts decides what is in force in its place. */
   readonly onRefused: (refused: ObjectProblem) => void;
   readonly onWatchError: (kind: string, why: string, retryInMs: number) => void;
-  /** When a watch that says nothing is taken up anew; absent: after 100 s, as bookmarks come about once a minute. */
+  /** When a silent watch is restarted; absent: after 100 s, because bookmarks arrive about once a minute. */
   readonly silence?: WatchSilence;
 }
 
-/** Begun with each watch; calls `onSilent` when the watch has said nothing for too long since it began, or since the last `refresh`. */
+/** Started with each watch. Calls `onSilent` when the watch had no event for too long since its start or since the last `refresh`. */
 export type WatchSilence = (onSilent: () => void) => { refresh(): void; stop(): void };
 
 export const silenceAfter =
@@ -66,8 +66,8 @@ export const silenceAfter =
 
 /**
  * List and watch of one kind.
- * @param versions paths of the kind, the first that is there counts
- * @param selector of labels, as the API server takes it; absent: all
+ * @param versions API paths of the kind; the first one that is served is used
+ * @param selector a label selector in the API server's syntax; absent: all objects
  */
 export function kindApi(
   config: KubeConfig,
@@ -91,7 +91,7 @@ export function kindApi(
           metadata: { resourceVersion: string; continue?: string };
         };
       let list: Awaited<ReturnType<typeof ask>> | undefined;
-      // Pages that follow are of the version of the first.
+      // Further pages use the version of the first page.
       for (const [index, at] of (from ? [path] : versions).entries()) {
         try {
           list = await ask(at);
@@ -103,9 +103,9 @@ export function kindApi(
         }
       }
       if (!list) throw new ApiError(404, `${path}: no version of it is served`);
-      // An empty list may come without items; what is no list must not be taken for an empty one.
+      // An empty list may have no items. A response that is not a list must not be taken for an empty list.
       if (!Array.isArray(list.items) && list.kind?.endsWith('List') !== true)
-        throw new ApiError(0, `${path}: what the API server sent is no list`);
+        throw new ApiError(0, `${path}: the API server's response is not a list`);
       return {
         items: list.items ?? [],
         resourceVersion: list.metadata.resourceVersion,
@@ -115,7 +115,7 @@ export function kindApi(
     watch: async (resourceVersion, seconds, onEvent, stop) => {
       // As in src/kubernetes/config.ts.
       const { Watch } = await import('@kubernetes/client-node');
-      // An event that was before its listener is not heard.
+      // The abort event of an aborted signal is not delivered to later listeners.
       if (stop.aborted) return;
       return new Promise<void>((resolve, reject) => {
         let over = false;
@@ -124,17 +124,17 @@ export function kindApi(
           over = true;
           silence.stop();
           stop.removeEventListener('abort', onStop);
-          // The library's own controller is there only once the server has answered: one that never does would keep a connection a time.
+          // The library returns its controller only after a response. If the server never responds, each attempt would leak a connection.
           agent?.destroy();
           const { statusCode } = (error ?? {}) as { statusCode?: number };
-          // 404: its kind was removed, or is served in another version now. What is so, the list says.
-          const anew = statusCode === 410 || statusCode === 404;
-          if (anew) onEvent('ERROR', { code: 410 });
-          if (error === null || error === undefined || anew || stop.aborted) resolve();
+          // 404: the kind was removed, or is now served in another version. The next list finds out which.
+          const needsList = statusCode === 410 || statusCode === 404;
+          if (needsList) onEvent('ERROR', { code: 410 });
+          if (error === null || error === undefined || needsList || stop.aborted) resolve();
           else reject(error instanceof Error ? error : new Error(JSON.stringify(error)));
         };
         const onStop = (): void => end();
-        // A server that is gone without a word: it is taken up again where it was.
+        // The server disappeared without closing the connection. The watch resumes at its last resource version.
         const silence = silenceOf(() => end());
         stop.addEventListener('abort', onStop, { once: true });
         const watched = Object.assign(Object.create(config) as KubeConfig, {
@@ -198,7 +198,7 @@ export class KubernetesSource {
     );
   }
 
-  /** Resolves when every kind was listed once and told: until then nobody may be told an empty mesh. */
+  /** Resolves when every kind was listed once and published. Before that, no node may be sent an empty mesh. */
   start(): Promise<void> {
     const ready = new Promise<void>((resolve) => (this.#ready = resolve));
     for (const reflector of this.#reflectors) void reflector.run();
@@ -206,14 +206,14 @@ export class KubernetesSource {
   }
 
   /**
-   * A kind of which the API server has said nothing for longer than a watch may be silent: what is known here may be older than what
-   * another replica, or a node, knows. Undefined where there is none.
+   * A kind whose watch has been silent for longer than `staleMs`: the state here may be older than that of another replica, or of a node.
+   * Undefined if there is none.
    */
   staleKind(nowMs = performance.now()): string | undefined {
     return this.#reflectors.find((one) => one.silentMs(nowMs) > staleMs)?.kind;
   }
 
-  /** Objects that are not in force as they are written now. */
+  /** Objects whose current content is not in force. */
   refused(): Iterable<ObjectProblem> {
     return this.#refused.values();
   }
@@ -236,7 +236,7 @@ export class KubernetesSource {
       this.#refused.set(key, refused);
       if (!known) this.#options.onRefused(refused);
     }
-    // What closes nothing goes on as it last was well.
+    // A kind without a closed form keeps its last valid content.
     return taken ?? before;
   }
 

@@ -138,8 +138,18 @@ spec: { template: { spec: { containers: [{ image: example }] } } }`;
 });
 
 for (const [name, text, message, isUnreadable] of [
-  ['a policy of no group', policy(deny).replace('weft.dev/v1alpha1', 'v1'), /of the group weft\.dev/, true],
-  ['a mistyped group', policy(deny).replace('weft.dev/', 'wetf.dev/'), /of the group weft\.dev/, true],
+  [
+    'a policy of no group',
+    policy(deny).replace('weft.dev/v1alpha1', 'v1'),
+    /belongs to the group weft\.dev/,
+    true,
+  ],
+  [
+    'a mistyped group',
+    policy(deny).replace('weft.dev/', 'wetf.dev/'),
+    /belongs to the group weft\.dev/,
+    true,
+  ],
   [
     'a version that there is not',
     policy(deny).replace('v1alpha1', 'v1'),

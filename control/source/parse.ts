@@ -1,4 +1,4 @@
-/** One file's objects, and what is wrong with it: each object stands and falls alone, as with kubectl. Pure. */
+/** Parses one manifest file into objects and errors. Each object is accepted or refused by itself, as with kubectl. Pure. */
 import type { ErrorObject } from 'ajv';
 import { readManifests, type Manifest, type Path } from '../../src/kubernetes/manifests.js';
 import type { MeshObject } from '../objects/objects.js';
@@ -12,21 +12,21 @@ export interface FileError {
   readonly line: number;
   readonly field: string;
   readonly message: string;
-  /** All is in force that it is about: there is only something to know. */
+  /** The object is in force; the message is only a warning. */
   readonly isWarning?: true;
 }
-/** One line. Errors of a whole file or document have no field, those of a file that cannot be opened no line either. */
+/** One line of text. An error of a whole file or document has no field; an error of a file that cannot be opened has no line either. */
 export const fileErrorText = ({ file, line, field, message }: FileError): string =>
   `${file}${line > 0 ? `:${line}` : ''}: ${field === '' ? '' : `${field}: `}${message}`;
 
-/** An object that says nothing to the mesh. */
+/** An object that Weft does not use. */
 export interface Unused {
   readonly kind: string;
   readonly apiVersion: string;
   readonly line: number;
 }
 
-/** What becomes of an object with an error, as the end of a message to its author. */
+/** The effect of an error on its object, as the end of a message to its author. */
 export const refusedMeans =
   'the last valid content of the object stays in force; a policy that had none denies all traffic to what it selects';
 
@@ -40,26 +40,26 @@ export function unusedText(unused: readonly Unused[]): string {
   }
   const shown = [...counts].slice(0, unusedKindsMax).map(([name, count]) => `${count} ${name}`);
   const left = counts.size - shown.length;
-  return [...shown, ...(left > 0 ? [`and ${left} kinds more`] : [])].join(', ');
+  return [...shown, ...(left > 0 ? [`and ${left} more kinds`] : [])].join(', ');
 }
 
 export interface Parsed {
   readonly objects: MeshObject[];
   readonly errors: FileError[];
-  /** In the place of objects that cannot be read: their closed forms, of kinds that have one. */
+  /** Closed forms of the objects that cannot be read, for kinds that have one. */
   readonly closed: MeshObject[];
-  /** The first error after which it is not known what the file closes. */
+  /** The first error that may hide a policy, because the object or document behind it is unknown. */
   readonly unreadable?: FileError;
   readonly isUnreadable: boolean;
   readonly unused: readonly Unused[];
-  /** Lines of `objects`. */
+  /** The line of each of `objects`. */
   readonly lines: ReadonlyMap<MeshObject, number>;
 }
 
 const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
   value !== null && typeof value === 'object' && !Array.isArray(value);
 
-/** A field of a built-in kind that is null is as if it were not there. */
+/** In built-in kinds a null field counts as absent. */
 function withoutNulls(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(withoutNulls);
   if (!isRecord(value)) return value;
@@ -71,7 +71,7 @@ function withoutNulls(value: unknown): unknown {
 const isBuiltIn = (kind: FileKind): boolean =>
   kind === 'Endpoints' || ['', 'discovery.k8s.io'].includes(kinds[kind].address.group);
 
-/** Of custom kinds the API server reads null as a value, but for their metadata. */
+/** The object as the API server would read it: in custom kinds null is a value, except in the metadata. */
 function asServed(
   kind: FileKind,
   value: Readonly<Record<string, unknown>>,
@@ -81,8 +81,8 @@ function asServed(
 }
 
 /**
- * With numbers and booleans among its labels and annotations as text. Kinds that close nothing by themselves close by labels: without its
- * Namespace no pod of a strict namespace would be in the mesh, since one label of it is a number.
+ * The object with numbers and booleans in its labels and annotations converted to text. Labels of kinds without a closed form protect, too:
+ * if one numeric label made a strict Namespace unreadable, none of its pods would be in the mesh.
  */
 function withTextLabels(object: MeshObject): MeshObject {
   const metadata: Readonly<Record<string, unknown>> = { ...object.metadata };
@@ -160,7 +160,7 @@ class Parser implements Parsed {
     if (taken) this.closed.push(taken);
   }
 
-  /** @param mayClose it is not known what is wrong, and so what it closes */
+  /** @param mayClose the error may hide a policy, because the object behind it is unknown */
   error(line: number, field: string, message: string, mayClose = false): void {
     const error = { file: this.file, line, field, message };
     this.errors.push(error);
@@ -197,7 +197,7 @@ class Parser implements Parsed {
   }
 }
 
-/** In the form that is compiled; none where it says nothing to the mesh. */
+/** The objects to compile. Empty if the object does not concern the mesh. */
 function objectsOf(kind: FileKind, value: Readonly<Record<string, unknown>>): MeshObject[] {
   const slices =
     kind === 'Endpoints'
@@ -215,7 +215,7 @@ const isNamed = (value: object): boolean => {
   return typeof name === 'string' && name !== '' && typeof namespace === 'string';
 };
 
-/** Never throws. Kinds of other groups that Weft does not read are named in `unused`. */
+/** Parses a manifest file. Never throws. Kinds of other API groups that Weft does not read are listed in `unused`. */
 export function parseManifests(file: string, text: string): Parsed {
   const parser = new Parser(file);
   const { manifests, errors } = readManifests(text);

@@ -1,34 +1,34 @@
-/** What the registry makes of an object by its `apiVersion` and `kind`: reads it, does not use it, or refuses it. Pure. */
+/** Decides by `apiVersion` and `kind` whether an object of a manifest is read, unused or refused. Pure. */
 import { nearest } from '../../src/base/nearest.js';
 import type { MeshObject } from '../objects/objects.js';
 import type { KindAddress } from '../kinds/kind.js';
 import { kindNames, kinds } from '../kinds/kinds.js';
 
-/** Endpoints are read as the EndpointSlices that Kubernetes mirrors them to. */
+/** Endpoints are read as the EndpointSlices to which Kubernetes mirrors them. */
 export type FileKind = MeshObject['kind'] | 'Endpoints';
 const addresses: Readonly<Record<string, KindAddress>> = {
   ...Object.fromEntries(kindNames.map((kind) => [kind, kinds[kind].address])),
   Endpoints: { group: '', versions: ['v1'], plural: 'endpoints' },
 };
 const weftGroup = 'weft.dev';
-/** Of the Gateway API, and near enough to a kind that is read. */
+/** Kinds of the Gateway API that Weft does not read, and whose names resemble a kind that it reads: they are no typing errors. */
 const namesakes: ReadonlySet<string> = new Set(['UDPRoute']);
 
 export type Recognized =
   | { readonly as: 'read'; readonly kind: FileKind }
-  /** Of another group, or a kind that says nothing about the mesh. */
+  /** A kind of another group, or one that does not concern the mesh. */
   | { readonly as: 'unused'; readonly kind: string; readonly apiVersion: string }
   | {
       readonly as: 'refused';
       readonly field: 'kind' | 'apiVersion';
       readonly message: string;
-      /** It may close something, and nobody knows what. */
+      /** The object may be a policy, whose selection is then unknown. */
       readonly mayClose: boolean;
     };
 
 const isNear = (word: string, other: string): boolean =>
   word === other || nearest(word, [other]) !== undefined;
-/** Undefined where nothing is said; the core group is ''. */
+/** The API group; undefined if there is no apiVersion. The core group is ''. */
 const groupOf = (apiVersion: string | undefined): string | undefined =>
   apiVersion === undefined ? undefined : apiVersion.includes('/') ? (apiVersion.split('/')[0] ?? '') : '';
 
@@ -64,20 +64,24 @@ export function recognize(
       );
     return { as: 'read', kind: kind as FileKind };
   }
-  // Several groups have kinds of these names, but none has a policy of Weft's without being Weft's.
+  // Other groups have kinds of these names, too. Only the core group, or a group that resembles weft.dev, is taken for a typing error.
   if (isOwn && group !== undefined && (group === '' || isNear(group, weftGroup)))
-    return refused('apiVersion', `${kind} is of the group ${weftGroup}: write ${weftGroup}/v1alpha1`, true);
+    return refused(
+      'apiVersion',
+      `${kind} belongs to the group ${weftGroup}: write ${weftGroup}/v1alpha1`,
+      true,
+    );
   const meant = address || namesakes.has(kind) ? undefined : meantBy(kind, group);
   if (meant !== undefined)
     return refused('kind', `there is no kind ${kind}: did you mean ${meant}?`, own.includes(meant));
   return { as: 'unused', kind, apiVersion: apiVersion ?? '' };
 }
 
-/** A kind that is read, of the same group. */
+/** The kind of the same group that the author probably meant. */
 function meantBy(kind: string, group: string | undefined): string | undefined {
   const ofGroup = Object.entries(addresses)
     .filter(([, address]) => group === undefined || address.group === group)
     .map(([name]) => name);
-  // In a short name two edits make another word.
+  // Two edits turn a short name into a different word.
   return nearest(kind, ofGroup, kind.length < 6 ? 1 : 2);
 }

@@ -188,7 +188,7 @@ test('a list or an event of an older version than one that was seen changes noth
   server.lists[1]?.({ items: [thing('old', '5')], resourceVersion: '55', next: undefined });
   await settle();
   assert.deepEqual(names(), ['policy']);
-  assert.match(watchErrors.join(), /version 55, but 61 was seen/);
+  assert.match(watchErrors.join(), /version 55, older than 61 seen before/);
   server.lists[2]?.({ items: [thing('policy', '61')], resourceVersion: '70', next: undefined });
   await settle();
   assert.deepEqual(names(), ['policy']);

@@ -1,23 +1,23 @@
 /**
- * One kind of the API server's, kept in memory by list and watch. Whatever breaks (the watch, the server, the history: 410),
- * what is known stays in force until a new list is whole: nobody is sent a removal that did not happen. What is known never goes
- * back: a watch is resumed where it was, and neither a list nor an event of an older version than one seen counts.
+ * The objects of one kind of the API server, kept in memory by list and watch. After any failure (the watch, the server, expired history:
+ * 410) the known objects stay in force until a new list is complete: no node is sent a removal that did not happen. The state never goes
+ * back in time: a watch resumes at its last resource version, and a list or an event with an older version than one seen is ignored.
  */
 import { isDeepStrictEqual } from 'node:util';
 import { errorText } from '../../src/base/errors.js';
 
 const pageSize = 500;
 const backoffMs = { min: 500, max: 30_000 } as const;
-/** Asked of the server, so that no watch lives on against a server that has moved away. */
+/** The timeout that is requested of the server, so that no watch outlives a server that has moved away. */
 const watchSeconds = 240;
-/** How soon a kind is looked for again that the server does not have. */
+/** Time until the next list of a kind that the server does not serve. */
 const absentMs = 30_000;
-/** A watch that fails so often in a row at one version is given up for a new list. */
+/** After this many failures in a row at one resource version, a new list replaces the watch. */
 const watchFailuresMax = 3;
 
 /**
- * Whether a resource version is older than another. They are compared as numbers, which KEP-5504 makes part of the API; those that are
- * none cannot be compared, and count as not older. Pure.
+ * Whether a resource version is older than another. Versions are compared as numbers, which KEP-5504 makes part of the API. Versions that
+ * are not numbers cannot be compared, and count as not older. Pure.
  */
 export function isOlder(version: string, than: string | undefined): boolean {
   const number = /^\d{1,30}$/;
@@ -34,7 +34,7 @@ export type WatchPhase = 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR'
 /** The two calls of the API, for one kind. */
 export interface KindApi {
   list(limit: number, from: string | undefined): Promise<Page>;
-  /** Resolves when the watch has ended, in whatever way; `stop` ends it. */
+  /** Resolves when the watch has ended for any reason; `stop` ends it. */
   watch(
     resourceVersion: string,
     seconds: number,
@@ -46,13 +46,13 @@ export interface KindApi {
 export interface ReflectorOptions<T> {
   readonly kind: string;
   readonly api: KindApi;
-  /** What is kept of an object, by what was kept before; undefined where it does not concern us (any more). */
+  /** The fields of an object to keep, given those kept before; undefined if the object does not, or no longer, concern the mesh. */
   readonly pickFields: (object: unknown, before: T | undefined) => T | undefined;
-  /** What the object is now, undefined where it is gone; `before` where it was known. */
+  /** Called for each change. `now` is undefined for a deleted object, `before` for a new one. */
   readonly onObject: (now: T | undefined, before: T | undefined) => void;
-  /** The first list is whole: all of it was told. */
+  /** Called when the first list is complete and `onObject` was called for all its objects. */
   readonly onSynced: () => void;
-  /** Whether the error says that the server has no such kind: then there are no objects. Absent: that is trouble as any other. */
+  /** Whether the error means that the server does not serve the kind: then there are no objects. Absent: handled like any other error. */
   readonly isAbsent?: (error: unknown) => boolean;
   readonly onWatchError: (kind: string, why: string, retryInMs: number) => void;
   readonly sleep: (ms: number, stop: AbortSignal) => Promise<void>;
@@ -69,9 +69,9 @@ export class Reflector<T> {
   readonly #stop = new AbortController();
   #objects = new Map<string, T>();
   #synced = false;
-  /** Where to go on watching; undefined: only a list helps. */
+  /** The resource version at which to resume the watch; undefined: a list is needed. */
   #version: string | undefined;
-  /** The newest version that was seen of anything, which outlives the history. */
+  /** The newest resource version of any list, object or bookmark. It is kept when the history expires. */
   #newest: string | undefined;
   #heardAtMs = performance.now();
 
@@ -82,11 +82,11 @@ export class Reflector<T> {
   get kind(): string {
     return this.#options.kind;
   }
-  /** The first list is whole. */
+  /** Whether the first list is complete. */
   get synced(): boolean {
     return this.#synced;
   }
-  /** How long the API server has said nothing of this kind; bookmarks come about once a minute. */
+  /** Time since the API server last sent a list or an event of this kind; bookmarks arrive about once a minute. */
   silentMs(nowMs = performance.now()): number {
     return nowMs - this.#heardAtMs;
   }
@@ -120,7 +120,7 @@ export class Reflector<T> {
           await this.#watch(from);
           failures = watchFailures = 0;
         } catch (error) {
-          // What the watch said before it broke counts: from its first version on, old objects would come again.
+          // The events before the failure count: resuming from the first version would deliver old objects again.
           if (this.#version !== from) failures = watchFailures = 0;
           else if (++watchFailures >= watchFailuresMax) this.#version = undefined;
           throw error;
@@ -130,12 +130,12 @@ export class Reflector<T> {
         if (this.#options.isAbsent?.(error)) {
           this.#heardAtMs = performance.now();
           this.#version = undefined;
-          // A server that comes up may not know of its kinds yet: what was there is believed gone when it is said twice.
+          // A starting server may not serve its kinds yet: known objects are removed only at the second absence in a row.
           if (++absences > 1 || this.#objects.size === 0) this.#replace(new Map());
           await this.#options.sleep(absentMs, signal);
           continue;
         }
-        // Half of it at random: replicas do not come back in step.
+        // Half of the wait is random, so that replicas do not reconnect in step.
         const longest = Math.min(backoffMs.min * 2 ** failures++, backoffMs.max);
         const retryInMs = Math.round(longest * (0.5 + Math.random() / 2));
         this.#options.onWatchError(this.#options.kind, errorText(error), retryInMs);
@@ -156,7 +156,7 @@ export class Reflector<T> {
       const page = await this.#options.api.list(pageSize, from);
       if (isOlder(page.resourceVersion, this.#newest)) {
         throw new Error(
-          `the API server's list is of version ${page.resourceVersion}, but ${this.#newest} was seen: it is not taken. ` +
+          `the API server's list has version ${page.resourceVersion}, older than ${this.#newest} seen before: the list is ignored. ` +
             'If the cluster was restored from a backup, restart the control plane',
         );
       }
@@ -177,22 +177,22 @@ export class Reflector<T> {
   #replace(found: Map<string, T>): void {
     const former = this.#objects;
     this.#objects = found;
-    // What is gone first: an object of the same name may have taken its place.
+    // Deletions first: a new object of the same name may have replaced a deleted one.
     for (const [uid, before] of former) if (!found.has(uid)) this.#options.onObject(undefined, before);
-    for (const [uid, now] of found) this.#report(now, former.get(uid));
+    for (const [uid, now] of found) this.#reportChange(now, former.get(uid));
     if (!this.#synced) {
       this.#synced = true;
       this.#options.onSynced();
     }
   }
 
-  /** Most of what happens to an object changes nothing that is kept of it. */
-  #report(now: T, before: T | undefined): void {
+  /** Most updates of an object change none of the kept fields. */
+  #reportChange(now: T, before: T | undefined): void {
     if (before !== undefined && isDeepStrictEqual(now, before)) return;
     this.#options.onObject(now, before);
   }
 
-  /** Moves #version along; undefined where only a new list helps. Errors: of the watch. */
+  /** Advances `#version` with each event, or sets it to undefined when a new list is needed. Errors: those of the watch. */
   async #watch(from: string): Promise<void> {
     let over = false;
     let refused: string | undefined;
@@ -204,14 +204,14 @@ export class Reflector<T> {
         const raw = object as Raw;
         if (phase === 'ERROR') {
           over = true;
-          // 410: the history that we were at is gone. That is no fault, a list follows at once.
+          // 410: the history at this resource version has expired. This is no error, and a list follows at once.
           if (raw.code === 410) this.#version = undefined;
           else refused = raw.message ?? 'the watch was refused';
           return;
         }
         const version = raw.metadata?.resourceVersion;
         if (version !== undefined) {
-          // Events of one watch are in order.
+          // Events of one watch are ordered: an older one is ignored.
           if (isOlder(version, this.#version)) return;
           this.#version = version;
           this.#saw(version);
@@ -225,7 +225,7 @@ export class Reflector<T> {
           if (this.#objects.delete(uid)) this.#options.onObject(undefined, before);
         } else {
           this.#objects.set(uid, kept);
-          this.#report(kept, before);
+          this.#reportChange(kept, before);
         }
       },
       this.#stop.signal,

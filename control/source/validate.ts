@@ -1,4 +1,4 @@
-/** Whether an object may be compiled: its schema (Weft's own kinds: the CRD's), and what a schema cannot say. */
+/** Validates objects before they are compiled: by their schema (Weft's own kinds: the CRD), and by what a schema cannot express. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,7 +9,10 @@ import { parseCidr } from '../../src/model/address.js';
 import { parseTrustDomain } from '../../src/model/identity.js';
 import { closedForm } from '../compile/closed.js';
 import { compile } from '../compile/compile.js';
+import type { Kind } from '../kinds/kind.js';
+import { kindNames, kinds } from '../kinds/kinds.js';
 import { isRoute, type MeshObject } from '../objects/objects.js';
+import type { FileKind } from './recognize.js';
 
 function findUp(...parts: string[]): string {
   let dir = fileURLToPath(new URL('.', import.meta.url));
@@ -22,8 +25,8 @@ function findUp(...parts: string[]): string {
 }
 
 /**
- * A CRD cannot say that unknown fields are wrong: the API server drops them, or refuses them where its client asks for that.
- * In a file they are a mistake that somebody wants to hear of.
+ * The schema with unknown fields refused. A CRD cannot refuse them: the API server drops them, or refuses them if its client requests that.
+ * In a file an unknown field is an error that is reported.
  */
 function closed(schema: object): object {
   const entries = Object.entries(schema).map(([key, value]): [string, unknown] => [
@@ -36,63 +39,70 @@ function closed(schema: object): object {
 
 export const crdDir = (): string => findUp('daemonset', 'chart', 'crds');
 
-let own: readonly string[] | undefined;
-/** Weft's own kinds, by the CRDs. */
-export function ownKinds(): readonly string[] {
-  own ??= readdirSync(crdDir())
-    .map(
-      (file) =>
-        (parse(readFileSync(join(crdDir(), file), 'utf8')) as { spec: { names: { kind: string } } }).spec
-          .names.kind,
-    )
-    .sort();
-  return own;
+/** Weft's own kinds: those with a CRD in the chart. */
+export const ownKinds = (): readonly string[] =>
+  kindNames.filter((kind) => kinds[kind].schema === 'crd').sort();
+
+type Schemas = Readonly<Record<string, object>>;
+
+/** A file of control/source/schemas. */
+const readSchemas = (file: string): { readonly $defs: object; readonly kinds: Schemas } =>
+  parse(readFileSync(findUp('control', 'source', 'schemas', file), 'utf8'), { merge: true }) as {
+    $defs: object;
+    kinds: Schemas;
+  };
+
+/** Schemas of the CRDs, closed, by kind. */
+function crdSchemas(): Schemas {
+  // The API server validates names itself. A manifest file has only this schema.
+  const named = {
+    type: 'object',
+    required: ['metadata'],
+    properties: { metadata: { $ref: '#/$defs/namespaced' } },
+  };
+  const dir = crdDir();
+  const entries = readdirSync(dir).flatMap((file) => {
+    const { spec } = parse(readFileSync(join(dir, file), 'utf8')) as {
+      spec: { names: { kind: string }; versions: { schema: { openAPIV3Schema: object } }[] };
+    };
+    const schema = spec.versions[0]?.schema.openAPIV3Schema;
+    return schema ? [[spec.names.kind, { allOf: [named, closed(schema)] }] as const] : [];
+  });
+  return Object.fromEntries(entries);
 }
 
-let validators: Map<string, ValidateFunction> | undefined;
-/** One per kind: Weft's own from the CRDs, so that files and the API server refuse alike. */
-export function validatorOf(kind: string): ValidateFunction | undefined {
-  if (!validators) {
-    validators = new Map();
-    const ajv = new Ajv({
-      allErrors: true,
-      strict: false,
-      useDefaults: false,
-      validateFormats: false,
-      verbose: true,
-    });
-    const read = (file: string) =>
-      parse(readFileSync(findUp('control', 'source', 'schemas', file), 'utf8'), { merge: true }) as {
-        $defs: object;
-        kinds: Record<string, object>;
-      };
-    const [core, gateway] = [read('core.yaml'), read('gateway.yaml')];
-    const $defs = { ...core.$defs, ...gateway.$defs };
-    for (const [name, schema] of Object.entries({ ...core.kinds, ...gateway.kinds }))
-      validators.set(name, ajv.compile({ ...schema, $defs }));
-    const dir = crdDir();
-    for (const file of readdirSync(dir)) {
-      const crd = parse(readFileSync(join(dir, file), 'utf8')) as {
-        spec: { names: { kind: string }; versions: { schema: { openAPIV3Schema: object } }[] };
-      };
-      const schema = crd.spec.versions[0]?.schema.openAPIV3Schema;
-      // The API server checks names by itself; a file has only us.
-      const named = {
-        type: 'object',
-        required: ['metadata'],
-        properties: { metadata: { $ref: '#/$defs/namespaced' } },
-      };
-      if (schema) validators.set(crd.spec.names.kind, ajv.compile({ allOf: [named, closed(schema)], $defs }));
-    }
-  }
-  return validators.get(kind);
+let validators: ReadonlyMap<string, ValidateFunction> | undefined;
+/** The validator of a kind. Weft's own kinds are validated by their CRDs, so that files and the API server refuse the same objects. */
+export const validatorOf = (kind: FileKind): ValidateFunction | undefined =>
+  (validators ??= compileValidators()).get(kind);
+
+function compileValidators(): ReadonlyMap<string, ValidateFunction> {
+  const ajv = new Ajv({
+    allErrors: true,
+    strict: false,
+    useDefaults: false,
+    validateFormats: false,
+    verbose: true,
+  });
+  const [core, gateway] = [readSchemas('core.yaml'), readSchemas('gateway.yaml')];
+  const schemas = { core: core.kinds, gateway: gateway.kinds, crd: crdSchemas() };
+  const $defs = { ...core.$defs, ...gateway.$defs };
+  const compiled = (kind: FileKind, from: Kind['schema']) => {
+    const schema = schemas[from][kind];
+    if (!schema) throw new WeftError('WEFT_NOT_BUILT', `the ${from} schemas have no kind ${kind}`);
+    return [kind, ajv.compile({ ...schema, $defs })] as const;
+  };
+  return new Map([
+    ...kindNames.map((kind) => compiled(kind, kinds[kind].schema)),
+    compiled('Endpoints', 'core'),
+  ]);
 }
 
-/** What a schema cannot say (an address's form) shows when the object is compiled alone; undefined where nothing is wrong. */
+/** Errors that a schema cannot express (such as the form of an address), found by compiling the object alone; undefined if it is valid. */
 export function compileErrorOf(object: MeshObject): string | undefined {
   try {
     const compiler = compile([object], { trustDomain: parseTrustDomain('check'), rootsVersion: '' });
-    // Of settings, what pods are compiled by.
+    // This field is otherwise parsed only when pods are compiled.
     if (object.kind === 'MeshSettings') object.spec.excludeOutboundCidrs?.forEach(parseCidr);
     return isRoute(object) ? compiler.route(object).invalid?.message : undefined;
   } catch (error) {
@@ -101,18 +111,18 @@ export function compileErrorOf(object: MeshObject): string | undefined {
 }
 
 export interface Read {
-  /** What is in force of it; absent: nothing. */
+  /** The object that is in force: as written, or its closed form; absent: none. */
   readonly object?: MeshObject;
-  /** Why it is not in force as it is written. */
+  /** Why the object is not in force as written. */
   readonly problem?: string;
 }
 
 /**
- * An object as it is in force: as it is written, or in its closed form. `object` may have any content: its kind, name and namespace alone
- * are relied on. Kinds that close nothing are not taken.
+ * The object that is in force: as written, or in its closed form. `object` may have any content: only its kind, name and namespace are
+ * relied on. An invalid object of a kind without a closed form is not accepted.
  */
 export function readObject(object: MeshObject): Read {
-  // The compiled form of an EndpointSlice has other fields than the written one, which its schema is of.
+  // The schema describes an EndpointSlice as written. The object here has only picked fields.
   const validate = object.kind === 'EndpointSlice' ? undefined : validatorOf(object.kind);
   if (validate && !validate(object)) {
     const errors = validate.errors ?? [];
@@ -122,18 +132,18 @@ export function readObject(object: MeshObject): Read {
   }
   const problem = compileErrorOf(object);
   if (problem === undefined) return { object };
-  // Of a route, the rules that cannot be read are closed one by one.
+  // Unreadable rules of a route are closed one by one when it is compiled.
   const taken = isRoute(object) ? object : closedForm(object, problem, new Set(['excludeOutboundCidrs']));
   return { ...(taken ? { object: taken } : {}), problem };
 }
 
-/** A pattern is for programs: where the title of its schema says in words what it stands for, these. Descriptions are for `kubectl explain`. */
+/** The text of a schema error. For a pattern, the title of its schema is shown instead. Descriptions are for `kubectl explain`. */
 export function messageOf({ keyword, parentSchema, message }: ErrorObject): string {
   const { title } = (parentSchema ?? {}) as { title?: string };
-  return keyword === 'pattern' && title !== undefined ? `must be ${title}` : (message ?? 'is wrong');
+  return keyword === 'pattern' && title !== undefined ? `must be ${title}` : (message ?? 'is invalid');
 }
 
-/** Top-level fields of `spec` that the errors are about; undefined where one is about more than that. */
+/** Top-level fields of `spec` with errors; undefined if an error concerns anything else. */
 function fieldsOf(errors: readonly ErrorObject[]): ReadonlySet<string> | undefined {
   const fields = new Set<string>();
   for (const { instancePath, params } of errors) {

@@ -5,9 +5,9 @@ import { withTransitionTimes, type ConditionReason, type ConditionUpdate } from 
 import type { OwnObject, StatusLookup, StatusUpdate } from './status.js';
 
 /**
- * Undefined where the object has these conditions already.
- * @param problem what cannot be read, or another reason; undefined: in force
- * @param enforced a second condition, of a policy that a waypoint has to enforce
+ * The conditions of an object of Weft's own kinds. Undefined if the object has them already.
+ * @param problem why the object is invalid, or another reason; undefined: it is in force
+ * @param enforced the second condition of a policy that a waypoint has to enforce
  */
 export function acceptedUpdate(
   object: OwnObject,
@@ -38,13 +38,13 @@ export function acceptedUpdate(
   return { status: { conditions: withTransitionTimes(wanted, present, generation, timestamp) } };
 }
 
-/** Of MeshSettings, ExternalServices and Workloads. */
+/** The status of MeshSettings, ExternalServices and Workloads. */
 export const acceptedStatus = (
   object: OwnObject,
   { mesh, timestamp }: StatusLookup,
 ): StatusUpdate | undefined =>
   acceptedUpdate(object, invalidBecause(object) ?? mesh.problemOf(object), timestamp);
 
-/** What is wrong with an object that is in force in its closed form. */
+/** Why the closed form of an object is in force; undefined if the object itself is. */
 export const invalidBecause = (object: object): string | undefined =>
   'invalid' in object ? (object.invalid as string | undefined) : undefined;

@@ -1,4 +1,4 @@
-/** Conditions as Kubernetes words them. Pure. */
+/** Conditions in the form of metav1.Condition. Pure. */
 import { isDeepStrictEqual } from 'node:util';
 import type { Condition } from '../objects/objects.js';
 
@@ -8,7 +8,7 @@ const messageCharsMax = 32_768;
 /** RFC 3339, in whole seconds. @param ms epoch */
 export const rfc3339 = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+Z/, 'Z');
 
-/** A condition as it should be, without the time of its last change. */
+/** A wanted condition, without its transition time. */
 export type ConditionUpdate = Required<Pick<Condition, 'type' | 'status' | 'reason' | 'message'>>;
 /** Why a condition does not hold. */
 export type ConditionReason = Pick<ConditionUpdate, 'reason' | 'message'>;
@@ -20,7 +20,7 @@ export const condition = (
   message: string,
 ): ConditionUpdate => ({ type, status, reason, message: message.slice(0, messageCharsMax) });
 
-/** `True` unless there is a problem. @param message of the condition that holds */
+/** A condition that is `True` unless there is a problem. @param message message of the true condition */
 export const trueUnless = (
   type: string,
   problem: ConditionReason | undefined,
@@ -31,8 +31,8 @@ export const trueUnless = (
     : condition(type, 'True', type, message);
 
 /**
- * Conditions with the generation that they are about and their transition time. The time of a condition changes with its status alone.
- * @param present the object's conditions now
+ * Adds the observed generation and the transition time. The transition time of a condition changes only with its status.
+ * @param present the object's current conditions
  */
 export function withTransitionTimes(
   wanted: readonly ConditionUpdate[],
@@ -47,7 +47,7 @@ export function withTransitionTimes(
   });
 }
 
-/** Whether an object has all of these conditions already. Conditions of other types are other controllers'. */
+/** Whether an object has all of these conditions already. Conditions of other types belong to other controllers and are ignored. */
 export const hasConditions = (
   present: readonly Condition[] | undefined,
   wanted: readonly Condition[],

@@ -1,4 +1,4 @@
-/** Events about objects, which `kubectl describe` and `kubectl get events` show: what cannot be read, and what changed. Pure. */
+/** Kubernetes events about invalid objects and changed conditions, as `kubectl describe` and `kubectl get events` show them. Pure. */
 import { createHash } from 'node:crypto';
 import { closedMeans } from '../compile/closed.js';
 import { objectKey } from '../objects/object-key.js';
@@ -8,7 +8,7 @@ import { apiVersionOf } from '../kinds/api.js';
 import type { ObjectProblem } from '../source/kubernetes.js';
 import type { Write } from '../kubernetes/apply-queue.js';
 
-/** As the API server takes them (core/v1, Event). */
+/** Longest message that the API server accepts (core/v1, Event). */
 const messageCharsMax = 1024;
 const component = 'weft-control';
 
@@ -18,21 +18,23 @@ export interface EventText {
   readonly reason: string;
   readonly message: string;
 }
-/** How often it was so. Times in RFC 3339. */
+/** How often and when the event has occurred. Times in RFC 3339. */
 export interface EventTimes {
   readonly count: number;
   readonly first: string;
   readonly last: string;
 }
 
-/** One per object, reason and message, by a name that says which: written again it is the same event. */
+/**
+ * The write of an event. Object, reason and message determine the event's name, so that a repeated write updates the same event.
+ */
 export function eventWrite(
   object: MeshObject,
   { type, reason, message: text }: EventText,
   { count, first, last }: EventTimes,
 ): Write {
   const { name, namespace, uid } = object.metadata;
-  // Events about objects without a namespace are in the default one (core/v1, Event).
+  // Events about cluster-scoped objects are in the namespace `default` (core/v1, Event).
   const place = namespace ?? 'default';
   const message = text.slice(0, messageCharsMax);
   const hash = createHash('sha256')

@@ -18,7 +18,7 @@ function read<K extends MeshObject['kind']>(kind: K, raw: object): Extract<MeshO
   assert.ok(object?.kind === kind);
   return object as Extract<MeshObject, { kind: K }>;
 }
-/** As the API server keeps it and gives it back. */
+/** The status of a write as the API server returns it. */
 const statusOf = (write: Write | undefined): object => {
   assert.ok(write?.body);
   return (JSON.parse(JSON.stringify(write.body)) as { status: object }).status;
@@ -51,7 +51,7 @@ const rawRoute = (
   status,
 });
 
-test("a route's status is written once, under the version that was read, with what others say in it", () => {
+test("a route's status is written once, bound to the version that was read, and keeps other controllers' entries", () => {
   const route = read('TLSRoute', rawRoute());
   const compiler = known(service('api'), route);
   const write = writeOf(routeStatus, route, compiler);
@@ -67,13 +67,13 @@ test("a route's status is written once, under the version that was read, with wh
   assert.equal(writeOf(routeStatus, read('TLSRoute', rawRoute(status)), compiler), undefined);
 });
 
-test('a route of an older cluster is written to in the version that it was read in', () => {
+test('the status of a route is written in the API version that the route was read in', () => {
   const route = read('TLSRoute', rawRoute({}, 'gateway.networking.k8s.io/v1alpha2'));
   const write = writeOf(routeStatus, route, known(service('api'), route));
   assert.match(write?.path ?? '', /^\/apis\/gateway\.networking\.k8s\.io\/v1alpha2\//);
 });
 
-test('a route that is refused says why, and one that names Gateways alone is left alone', () => {
+test('the status of an invalid route has the reason; a route that names only Gateways is left alone', () => {
   const route = read('TLSRoute', rawRoute());
   const said = JSON.stringify(
     statusOf(writeOf(routeStatus, closedRoute(route, 'a path is none'), known(service('api')))),
@@ -93,7 +93,7 @@ const rawGateway = (gatewayClassName: string, status?: object): object => ({
   ...(status ? { status } : {}),
 });
 
-test('the status of a Gateway of ours is written once, of others never', () => {
+test("the status of a Gateway of Weft's class is written once, of other classes never", () => {
   const gateway = read('Gateway', rawGateway('weft-waypoint'));
   const write = writeOf(gatewayStatus, gateway, known(gateway, service('wp')));
   assert.equal(write?.path, '/apis/gateway.networking.k8s.io/v1/namespaces/shop/gateways/wp/status');
@@ -104,7 +104,7 @@ test('the status of a Gateway of ours is written once, of others never', () => {
   assert.equal(writeOf(gatewayStatus, foreign, known(foreign, service('wp'))), undefined);
 });
 
-test('a class of ours is accepted, others are left alone', () => {
+test("Weft's GatewayClass is accepted, other classes are left alone", () => {
   const raw = (controllerName: string, status?: object): object => ({
     metadata: { name: 'weft-waypoint', generation: 1 },
     spec: { controllerName },
@@ -119,7 +119,7 @@ test('a class of ours is accepted, others are left alone', () => {
   assert.equal(writeOf(gatewayClassStatus, read('GatewayClass', raw('other.test/x')), known()), undefined);
 });
 
-test('a policy that asks for a waypoint says whether it has one, and no more once it asks for none', () => {
+test('the condition Enforced of a policy is written once, and removed when the policy needs no waypoint', () => {
   const raw = (status?: object): object => ({
     metadata: { name: 'p', namespace: 'shop', generation: 1 },
     spec: { action: 'DENY', rules: [] },

@@ -39,9 +39,9 @@ export interface GatewayStatus {
 }
 
 /**
- * Programmed once the Gateway's Service has addresses by which nodes reach it, and a replica behind them.
- * @param service of the Gateway's own name
- * @param health undefined: what runs for it is not made by this control plane
+ * A Gateway is Programmed once its Service has addresses by which nodes reach it, and an available replica behind them.
+ * @param service the Service of the Gateway's name
+ * @param health undefined: this control plane does not create the waypoint's objects
  */
 export function waypointStatus(
   gateway: GatewayObject,
@@ -64,18 +64,18 @@ export function waypointStatus(
   const programmed = trueUnless(
     'Programmed',
     health ? unprogrammedBecause(name, ips, health) : unassigned,
-    `nodes reach it by Service ${name}`,
+    `nodes reach the waypoint at Service ${name}`,
   );
   const unaccepted = health?.problem?.reason === 'InvalidParameters' ? health.problem : undefined;
   const accepted = trueUnless('Accepted', unaccepted, 'a waypoint of Weft');
   const listenerConditions = [
-    condition('Accepted', 'True', 'Accepted', 'it takes tunnels on port 15008'),
-    // Listeners have fewer reasons than Gateways.
+    condition('Accepted', 'True', 'Accepted', 'accepts HBONE tunnels on port 15008'),
+    // The Gateway API has fewer reasons for listeners than for Gateways.
     programmed.status === 'True' || programmed.reason === 'Invalid'
       ? programmed
       : { ...programmed, reason: 'Pending' },
-    condition('ResolvedRefs', 'True', 'ResolvedRefs', 'there are none'),
-    condition('Conflicted', 'False', 'NoConflicts', 'there is none'),
+    condition('ResolvedRefs', 'True', 'ResolvedRefs', 'the listener has no references'),
+    condition('Conflicted', 'False', 'NoConflicts', 'the listener has no conflicts'),
   ];
   return {
     addresses: ips.map((value) => ({ type: 'IPAddress', value })),
@@ -98,7 +98,7 @@ export function waypointStatus(
   };
 }
 
-/** Undefined where at least one replica serves as the Gateway asks. */
+/** Why the Gateway is not Programmed; undefined if at least one replica is available as the Gateway specifies. */
 function unprogrammedBecause(
   name: string,
   ips: readonly string[],
@@ -109,14 +109,14 @@ function unprogrammedBecause(
     const { reason, message } = problem;
     return {
       reason: reason === 'InvalidParameters' ? 'Invalid' : reason,
-      message: `${message}; what was made before stays`,
+      message: `${message}; existing objects of the waypoint stay unchanged`,
     };
   }
-  if (!replicas) return { reason: 'Pending', message: `Deployment ${name} is not there yet` };
+  if (!replicas) return { reason: 'Pending', message: `Deployment ${name} does not exist yet` };
   if (replicas.wanted === 0)
     return {
       reason: 'NoResources',
-      message: `Deployment ${name} is scaled to zero: what goes through it is refused`,
+      message: `Deployment ${name} is scaled to zero: connections that need the waypoint are refused`,
     };
   if (replicas.available === 0)
     return {
@@ -128,12 +128,12 @@ function unprogrammedBecause(
     : { reason: 'AddressNotAssigned', message: `Service ${name} has no address` };
 }
 
-/** The Deployment's most specific condition: quotas and admission come before the rest. */
+/** Message of the Deployment's most specific condition: quota and admission failures come first. */
 function unavailableBecause({ conditions = [] }: WaypointHealth): string {
   const failing = [
     conditions.find(({ type, status }) => type === 'ReplicaFailure' && status === 'True'),
     conditions.find(({ type, status }) => type === 'Progressing' && status === 'False'),
     conditions.find(({ type, status }) => type === 'Available' && status === 'False'),
   ].find((one) => one?.message);
-  return failing?.message ?? 'they are being started';
+  return failing?.message ?? 'its replicas are starting';
 }

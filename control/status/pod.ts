@@ -7,7 +7,7 @@ import type { StatusUpdate } from './status.js';
 /** The API server refuses longer messages, and the write would be retried without end. */
 const whyCharsMax = 1_024;
 
-/** A node's clock may be wrong, and its report may hold any number. */
+/** The reported time if it is in the past, else the current time: a node's clock may be wrong, and its report may contain any number. */
 const pastMs = (ms: number): number => (ms >= 0 && ms <= Date.now() ? ms : Date.now());
 
 export interface PodCapture {
@@ -16,7 +16,10 @@ export interface PodCapture {
   readonly why: string;
 }
 
-/** @param state as the pod's agent reports it; undefined: the agent does not name the pod. Undefined where the pod has this condition. */
+/**
+ * The captured condition of a pod. Undefined if the pod has this condition already.
+ * @param state the report of the pod's agent; undefined: the report does not name the pod
+ */
 export function podStatus(pod: PodObject, state: PodCapture | undefined): StatusUpdate | undefined {
   const present = pod.status?.conditions?.find(({ type }) => type === capturedCondition);
   if (!state && present?.status !== 'True') return undefined;
@@ -24,7 +27,7 @@ export function podStatus(pod: PodObject, state: PodCapture | undefined): Status
     ? { status: 'True', reason: 'Captured', message: `by the agent of node ${pod.spec.nodeName}` }
     : state
       ? { status: 'False', reason: 'Waiting', message: state.why.slice(0, whyCharsMax) }
-      : { status: 'False', reason: 'NotInMesh', message: `node ${pod.spec.nodeName} holds it no more` };
+      : { status: 'False', reason: 'NotInMesh', message: `no longer enrolled on node ${pod.spec.nodeName}` };
   if (
     present?.status === wanted.status &&
     present.reason === wanted.reason &&
@@ -33,7 +36,7 @@ export function podStatus(pod: PodObject, state: PodCapture | undefined): Status
     return undefined;
   const sinceMs = state?.captured ? pastMs(state.sinceMs) : Date.now();
   return {
-    // A pod of the same name that is made later is another one.
+    // The UID keeps the write from a later pod of the same name.
     boundTo: ['uid'],
     status: {
       conditions: [{ type: capturedCondition, ...wanted, lastTransitionTime: rfc3339(sinceMs) }],
@@ -42,9 +45,9 @@ export function podStatus(pod: PodObject, state: PodCapture | undefined): Status
 }
 
 /**
- * A node may report its own pods alone, whatever its report names: pods are looked up by `spec.nodeName`, which is compared with the node
- * of the caller's token. A caller that is no node (a waypoint) has no pods.
- * @param node the caller
+ * The status updates of a node's report. A node can report only its own pods, whatever its report names: `spec.nodeName` is compared with the
+ * node of the caller's token. A caller that is not a node (a waypoint) has no pods.
+ * @param node the authenticated caller
  */
 export function* podStatuses(
   pods: Iterable<PodObject>,

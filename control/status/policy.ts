@@ -1,4 +1,4 @@
-/** The status of an AccessPolicy: whether it is in force, and whether waypoints enforce its rules about requests. Pure. */
+/** The status of an AccessPolicy: whether it is in force, and whether waypoints enforce its rules on requests. Pure. */
 import { labelsOf, namespaceOf, selects } from '../../src/model/labels.js';
 import { enforcedType, type AccessPolicyObject } from '../objects/objects.js';
 import { readsRequests } from '../compile/policies.js';
@@ -19,9 +19,9 @@ export const policyStatus = (
   );
 
 const withoutWaypoint =
-  '; there such a rule of an ALLOW policy allows nothing, and of a DENY policy denies all that it could';
+  '; without a waypoint, such a rule allows nothing in an ALLOW policy, and denies everything that it might match in a DENY policy';
 
-/** Undefined for a policy that needs no waypoint: its rules are about connections. */
+/** The condition Enforced. Undefined for a policy that needs no waypoint, as all its rules are about connections. */
 export function policyEnforcement(
   policy: AccessPolicyObject,
   lookup: MeshLookup,
@@ -37,10 +37,10 @@ export function policyEnforcement(
       : { reason: 'TargetNotFound', message: `there is no Service ${namespace}/${name}` };
     if (problem) return condition(enforcedType, 'False', problem.reason, problem.message);
   }
-  return condition(enforcedType, 'True', 'Enforced', 'at the waypoint of each Service that it names');
+  return condition(enforcedType, 'True', 'Enforced', 'enforced at the waypoint of each target Service');
 }
 
-/** Of a policy by selector or namespace. Workloads that no Service selects do not count: they have no waypoint by design. */
+/** The condition for a policy by selector or namespace. Workloads that no Service selects are ignored: they have no waypoint by design. */
 function selectedEnforcement(policy: AccessPolicyObject, lookup: MeshLookup): ConditionUpdate {
   const own = namespaceOf(policy);
   const selector = policy.spec.selector?.matchLabels;
@@ -62,11 +62,11 @@ function selectedEnforcement(policy: AccessPolicyObject, lookup: MeshLookup): Co
     }
   }
   return isEnforced
-    ? condition(enforcedType, 'True', 'Enforced', 'at the waypoints of the workloads that it selects')
+    ? condition(enforcedType, 'True', 'Enforced', 'enforced at the waypoints of the selected workloads')
     : condition(
         enforcedType,
         'False',
         'NoWaypoint',
-        `methods, paths, hosts and headers are judged at waypoints, and no workload that it selects is behind a Service that has one${withoutWaypoint}`,
+        `rules on methods, paths, hosts and headers are enforced at waypoints, and no selected workload is behind a Service with a waypoint${withoutWaypoint}`,
       );
 }

@@ -68,7 +68,7 @@ interface Status {
   readonly addresses?: readonly unknown[];
 }
 
-test('on the way off the cluster no object says any more that it is in force, and objects of others are left alone', () => {
+test('during the uninstall no condition claims that an object is in force, and objects of other controllers are left alone', () => {
   const given = objects();
   const written = new Map(
     writes(given).map(({ path, body }) => [
@@ -89,7 +89,7 @@ test('on the way off the cluster no object says any more that it is in force, an
     written.get('r')?.parents?.map(({ controllerName }) => controllerName),
     ['other.test/x'],
   );
-  // Once they say so, nothing is written.
+  // With these statuses, nothing more is written.
   const again = given.map((object) => {
     const status = written.get(object.metadata.name);
     return status && object.metadata.name !== 'foreign' ? ({ ...object, status } as MeshObject) : object;

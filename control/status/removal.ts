@@ -1,4 +1,4 @@
-/** The status of objects while Weft is uninstalled: no condition may claim later that they are in force. Pure. */
+/** The status of objects while Weft is uninstalled: no remaining condition may claim that they are in force. Pure. */
 import { namespaceOf } from '../../src/model/labels.js';
 import {
   isRoute,
@@ -14,8 +14,8 @@ import { acceptedUpdate } from './accepted.js';
 import { hasConditions, withTransitionTimes, type ConditionUpdate } from './conditions.js';
 import { isOwn, type StatusLookup, type StatusUpdate } from './status.js';
 
-const removed = { reason: 'MeshIsBeingRemoved', message: 'Weft is being uninstalled: it is not in force' };
-/** As the Gateway API's CRDs have it before a controller has looked. */
+const removed = { reason: 'MeshIsBeingRemoved', message: 'not in force: Weft is being uninstalled' };
+/** The default condition in the Gateway API's CRDs, before a controller has processed the object. */
 const waiting = {
   type: 'Accepted',
   status: 'Unknown',
@@ -26,11 +26,11 @@ const unprogrammed = {
   type: 'Programmed',
   status: 'False',
   reason: 'Pending',
-  message: 'Weft is being uninstalled: nobody goes through it',
+  message: 'Weft is being uninstalled: the waypoint is not used',
 };
 const boundTo = ['uid', 'resourceVersion'] as const;
 
-/** The status of any kind. Undefined where the object says so already, or its status is others'. */
+/** The removal status of an object of any kind. Undefined if the object has it already, or other controllers write its status. */
 export function removalStatus(object: MeshObject, lookup: StatusLookup): StatusUpdate | undefined {
   if (isOwn(object)) return acceptedUpdate(object, removed, lookup.timestamp);
   if (isRoute(object)) return routeStatus(object);
@@ -46,14 +46,14 @@ export function removalStatus(object: MeshObject, lookup: StatusLookup): StatusU
   }
 }
 
-/** Entries of other controllers stay as they are. */
+/** Removes Weft's entries. Entries of other controllers stay as they are. */
 function routeStatus(route: RouteObject): StatusUpdate | undefined {
   const present = route.status?.parents ?? [];
   const parents = present.filter(({ controllerName }) => controllerName !== waypointController);
   return parents.length === present.length ? undefined : { boundTo, status: { parents } };
 }
 
-/** Only our own condition of a Service is read. */
+/** Removes Weft's condition: no other condition of a Service is read. */
 const serviceStatus = (service: ServiceObject): StatusUpdate | undefined =>
   (service.status?.conditions ?? []).length === 0 ? undefined : { boundTo, status: { conditions: [] } };
 

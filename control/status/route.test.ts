@@ -50,7 +50,7 @@ function parentsOf(text: string, invalid?: string): ReturnType<typeof routeParen
   const taken = invalid === undefined ? route : closedRoute(route, invalid);
   return routeParents(taken, compiler.route(taken), compiler, now);
 }
-/** `type status reason` of each condition of the one parent that is ours. */
+/** `type status reason` of each condition of the only parent, which is Weft's. */
 const saidOf = (text: string): string[] => {
   const [only, ...others] = parentsOf(text);
   assert.ok(only);
@@ -58,7 +58,7 @@ const saidOf = (text: string): string[] => {
   return (only.conditions ?? []).map(({ type, status, reason }) => `${type} ${status} ${reason}`);
 };
 
-test('a route that a waypoint carries out is accepted at its Service, for the generation that was read', () => {
+test("a route that a waypoint serves is accepted at its Service, with the route's generation", () => {
   assert.deepEqual(parentsOf(service(labelled) + gatewayText + routeText('')), [
     {
       parentRef: { group: '', kind: 'Service', name: 'api' },
@@ -76,7 +76,7 @@ test('a route that a waypoint carries out is accepted at its Service, for the ge
           type: 'ResolvedRefs',
           status: 'True',
           reason: 'ResolvedRefs',
-          message: 'all references name something',
+          message: 'all references are resolved',
           observedGeneration: 7,
           lastTransitionTime: now,
         },
@@ -85,18 +85,18 @@ test('a route that a waypoint carries out is accepted at its Service, for the ge
   ]);
 });
 
-test('a route that nobody carries out says what is missing', () => {
+test('the condition Enforced of a route without a waypoint names what is missing', () => {
   const text = (labels: string): string => service(labels) + routeText('');
   const good = ['Accepted True Accepted', 'ResolvedRefs True ResolvedRefs'];
   assert.deepEqual(saidOf(text('')), [...good, 'weft.dev/Enforced False NoWaypoint']);
   assert.match(
     parentsOf(text(''))[0]?.conditions?.[2]?.message ?? '',
-    /label it or its namespace weft\.dev\/waypoint=<name>, and make the Gateway/,
+    /label it or its namespace weft\.dev\/waypoint=<name>, and create the Gateway/,
   );
   assert.deepEqual(saidOf(text(labelled)), [...good, 'weft.dev/Enforced False WaypointMissing']);
 });
 
-test('what is wrong with a route is said in the words of the specification', () => {
+test("problems of a route have the Gateway API's conditions and reasons", () => {
   const wp = service(labelled) + gatewayText;
   assert.deepEqual(saidOf(wp + routeText('backendRefs: [{ name: gone, port: 80 }]')), [
     'Accepted True Accepted',
@@ -111,17 +111,17 @@ test('what is wrong with a route is said in the words of the specification', () 
     'ResolvedRefs True ResolvedRefs',
   ]);
   const [refused] = parentsOf(wp + routeText(''), 'the path is none');
-  const why = 'the path is none; requests for which it might hold are answered with 500';
+  const why = 'the path is none; requests that it might match are answered with 500';
   assert.deepEqual(
     refused?.conditions?.map(({ status, reason, message }) => [status, reason, message]),
     [
       ['False', 'UnsupportedValue', why],
-      ['True', 'ResolvedRefs', 'all references name something'],
+      ['True', 'ResolvedRefs', 'all references are resolved'],
     ],
   );
 });
 
-test("others' entries stay as they are, ours of parents that are gone end, and what has not changed keeps its time", () => {
+test("other controllers' entries stay unchanged, Weft's entries of former parents are removed, unchanged conditions keep their time", () => {
   const other = `{ parentRef: { name: gw }, controllerName: other.test/x, conditions: [{ type: Odd, status: 'True' }] }`;
   const entry = (ref: string, accepted: string): string =>
     `{ parentRef: ${ref}, controllerName: weft.dev/waypoint, conditions: [
@@ -156,7 +156,7 @@ test("others' entries stay as they are, ours of parents that are gone end, and w
   assert.equal(of('False')[0]?.conditions?.[0]?.lastTransitionTime, now);
 });
 
-test('a policy that asks for a waypoint says whether it has one', () => {
+test('the condition Enforced of a policy with targetRefs tells whether its Services have a waypoint', () => {
   const enforced = (spec: string, more = ''): string | undefined => {
     const compiler = load(
       `kind: AccessPolicy\nmetadata: { name: p, namespace: shop }\nspec: { action: ALLOW, ${spec} }\n${more}`,
@@ -172,7 +172,7 @@ test('a policy that asks for a waypoint says whether it has one', () => {
   assert.equal(enforced(target, service(labelled) + gatewayText), 'True Enforced');
 });
 
-test('a policy that selects workloads says whether each of them is behind a Service with a waypoint', () => {
+test('the condition Enforced of a policy with a selector tells whether each selected workload is behind a Service with a waypoint', () => {
   const pod = (name: string, app: string, more = ''): string =>
     `---\nkind: Pod\nmetadata: { name: ${name}, namespace: shop, labels: { app: ${app}, weft.dev/mesh: enabled${more} } }
 spec: { nodeName: n1 }\n`;
@@ -196,12 +196,12 @@ spec: { nodeName: n1 }\n`;
   assert.equal(
     enforced('', behind + pod('client', 'client') + gatewayText),
     'True Enforced',
-    'nobody calls it',
+    'no Service selects the client',
   );
   assert.equal(
     enforced('', behind + selecting('again', 'a') + gatewayText),
     'True Enforced',
-    'its agent takes requests from the waypoint, by whatever name',
+    "the workload's agent accepts requests only from the waypoint, whatever the Service",
   );
   const outside = pod('b', 'b').replace('enabled', 'disabled') + selecting('b', 'b');
   assert.equal(enforced('', behind + outside + gatewayText), 'True Enforced', 'not in the mesh');
@@ -210,11 +210,11 @@ spec: { nodeName: n1 }\n`;
   assert.equal(
     enforced(ofA, behind + gatewayText, 'weft-system'),
     'False NoWaypoint',
-    'of its own namespace',
+    'a selector applies in the own namespace only',
   );
 });
 
-test('a Gateway whose waypoint we make is programmed with an available replica alone, and else says why', () => {
+test('a Gateway whose waypoint Weft creates is programmed only with an available replica, otherwise its message has the reason', () => {
   const compiler = load(gatewayText + service().replace('name: api', 'name: wp'));
   const gateway = find(compiler, 'Gateway') as GatewayObject;
   const of = (health: WaypointHealth, there = true): string[] => {
@@ -272,7 +272,7 @@ test('a Gateway is programmed once its Service has an address', () => {
   });
 });
 
-test('a route whose regular expression is none says so with the field, also where only one of its rules is such', () => {
+test('the conditions of a route with an invalid regular expression name the field, also if only one of its rules is invalid', () => {
   const of = (rules: string): readonly Condition[] => {
     const { closed } = parseManifests('x', routeText(rules));
     const [route] = closed;

@@ -18,11 +18,11 @@ import { unenforcedBecause, type WaypointLookup } from './waypoint-binding.js';
 export function routeStatus(route: RouteObject, { mesh, timestamp }: StatusLookup): StatusUpdate | undefined {
   const parents = routeParents(route, mesh.route(route), mesh, timestamp);
   if (isDeepStrictEqual(parents, route.status?.parents ?? [])) return undefined;
-  // The list has several authors and is written whole: after another author's write it is read again first.
+  // Several controllers write the list, each as a whole: the resource version makes a write fail after another controller's write.
   return { boundTo: ['resourceVersion'], status: { parents } };
 }
 
-/** The route's `status.parents` with our entries as they should be. Entries of other controllers stay as and where they are. */
+/** The route's `status.parents` with Weft's entries updated. Entries of other controllers keep their content and position. */
 export function routeParents(
   route: RouteObject,
   compiled: CompiledRoute,
@@ -59,15 +59,15 @@ function parentConditions(
 ): readonly ConditionUpdate[] {
   const closed: ConditionReason | undefined = invalid && {
     reason: 'UnsupportedValue',
-    message: `${invalid.message}; requests for which ${invalid.everyRule ? 'it' : 'such a rule'} might hold are answered with 500`,
+    message: `${invalid.message}; requests that ${invalid.everyRule ? 'it' : 'such a rule'} might match are answered with 500`,
   };
   const unaccepted = problem ?? unsupported ?? (invalid?.everyRule ? closed : undefined);
   const settings = unread === undefined ? undefined : { reason: 'UnsupportedValue', message: unread };
   const unenforced = service && !problem ? (unenforcedBecause(service, lookup) ?? settings) : undefined;
   return [
     trueUnless('Accepted', unaccepted, remark ?? 'attached to the Service'),
-    trueUnless('ResolvedRefs', unresolved, 'all references name something'),
-    // The specification gives the beginning of the message.
+    trueUnless('ResolvedRefs', unresolved, 'all references are resolved'),
+    // The Gateway API specifies the prefix of the message.
     ...(closed && !invalid?.everyRule && !problem
       ? [condition('PartiallyInvalid', 'True', closed.reason, `Dropped Rule: ${closed.message}`)]
       : []),

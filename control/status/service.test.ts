@@ -36,7 +36,7 @@ function written(of: ServiceObject, ...others: MeshObject[]) {
   );
 }
 
-test('a Service that a waypoint does not admit says so, with what to do; one that is served says nothing', () => {
+test('a Service that its waypoint does not admit gets a condition with the remedy; a Service that is served gets none', () => {
   const write = written(service(foreign), gateway());
   assert.equal(write?.path, '/api/v1/namespaces/shop/services/api/status');
   assert.deepEqual(write.body.metadata, { name: 'api', namespace: 'shop', uid: 'u' });
@@ -50,12 +50,16 @@ test('a Service that a waypoint does not admit says so, with what to do; one tha
   assert.equal(written(service(foreign))?.body.status?.conditions?.[0]?.reason, 'WaypointMissing');
 });
 
-test('what was said is corrected once it holds no more, and is never read as a fact', () => {
+test('an outdated condition is corrected or removed, and its content is never trusted', () => {
   const said = written(service(foreign), gateway())?.body.status?.conditions ?? [];
-  assert.equal(written(service(foreign, said), gateway()), undefined, 'said already');
+  assert.equal(
+    written(service(foreign, said), gateway()),
+    undefined,
+    'the Service has the condition already',
+  );
   assert.equal(written(service(foreign, said), gateway('All'))?.body.status?.conditions?.[0]?.status, 'True');
   assert.deepEqual(written(service({}, said), gateway())?.body.status?.conditions, []);
-  // A tenant may write this condition; what the mesh is told does not go by it.
+  // A tenant may write this condition. The compiled resources do not depend on it.
   const forged = service(foreign, [
     { type: 'weft.dev/WaypointBound', status: 'True', reason: 'x', message: 'y' },
   ]);

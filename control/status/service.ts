@@ -4,7 +4,7 @@ import { condition, withTransitionTimes, type ConditionUpdate } from './conditio
 import type { StatusLookup, StatusUpdate } from './status.js';
 import { unboundBecause, type WaypointLookup } from './waypoint-binding.js';
 
-/** Undefined where the labels name no waypoint. */
+/** The wanted condition. Undefined if the labels name no waypoint. */
 export function waypointBound(service: ServiceObject, lookup: WaypointLookup): ConditionUpdate | undefined {
   const waypoint = lookup.waypointOf(service);
   if (!waypoint) return undefined;
@@ -20,8 +20,8 @@ export function waypointBound(service: ServiceObject, lookup: WaypointLookup): C
 }
 
 /**
- * The condition `weft.dev/WaypointBound`. It is written where the waypoint does not serve the Service, which is closed then, and corrected
- * or removed where it was written before. Most Services have none, so a mesh without faults writes nothing.
+ * The condition `weft.dev/WaypointBound`. It is written if the waypoint does not serve the Service, which is closed then. A condition that was
+ * written before is corrected or removed. Most Services have none, so a mesh without problems writes nothing.
  */
 export function serviceStatus(
   service: ServiceObject,
@@ -40,7 +40,7 @@ export function serviceStatus(
     return undefined;
   const own = conditions.filter(({ type }) => type === waypointBoundType);
   return {
-    // A Service of the same name that is made later is another one.
+    // The UID keeps the write from a later Service of the same name.
     boundTo: ['uid'],
     status: {
       // Services have no generation.

@@ -1,4 +1,4 @@
-/** What a kind's status function takes and returns. One file of this folder per kind; `writer.ts` calls them. */
+/** Types of the status functions. Each kind has its own file in this folder; `writer.ts` calls the functions. */
 import type {
   Condition,
   GatewayObject,
@@ -14,7 +14,7 @@ import type { WaypointName } from '../compile/waypoints.js';
 export interface MeshLookup {
   /** The waypoint that the labels of a Service or of its namespace name. */
   readonly waypointOf: (service: ServiceObject) => WaypointName | undefined;
-  /** Whether there is a Gateway of this name and of Weft's class. */
+  /** Whether a Gateway of this name and of Weft's class exists. */
   readonly isWaypoint: (name: WaypointName) => boolean;
   /** Whether the waypoint serves Services of this namespace. */
   readonly admits: (waypoint: WaypointName, namespace: string) => boolean;
@@ -28,39 +28,39 @@ export interface MeshLookup {
   readonly rootNamespace: string;
 }
 
-/** Why the objects of a Gateway are not as it asks. Reasons are the Gateway API's. */
+/** Why the objects of a Gateway differ from what it specifies. The reasons are the Gateway API's. */
 export interface WaypointProblem {
   readonly reason: 'Invalid' | 'InvalidParameters' | 'Pending';
   readonly message: string;
 }
-/** State of what runs for a Gateway: its Deployment, if there is one, and why it could not be made as asked. */
+/** Health of a Gateway's waypoint: the state of its Deployment, if it exists, and why its objects could not be applied. */
 export interface WaypointHealth {
   readonly problem?: WaypointProblem;
   readonly replicas?: { readonly wanted: number; readonly available: number };
-  /** The Deployment's. */
+  /** Conditions of the Deployment. */
   readonly conditions?: readonly Condition[];
 }
 
-/** What the status function of any kind may ask. */
+/** Input of the status functions besides the object. */
 export interface StatusLookup {
   readonly mesh: MeshLookup & {
-    /** The route as it is compiled now. */
+    /** The current compiled form of a route. */
     readonly route: (route: RouteObject) => CompiledRoute;
     /** The ownership conflict of an object. */
     readonly problemOf: (
       object: MeshObject,
     ) => { readonly reason: string; readonly message: string } | undefined;
   };
-  /** State of the objects that run for a Gateway; undefined: they are not made by this control plane. */
+  /** Health of a Gateway's waypoint; undefined: this control plane does not create waypoints. */
   readonly waypointHealth?: (gateway: GatewayObject) => WaypointHealth | undefined;
   /** RFC 3339; the transition time of conditions that change. */
   readonly timestamp: string;
 }
 
-/** The status that an object should have. It is applied as a whole by our own field manager. */
+/** The wanted status of an object. It is applied as a whole by Weft's field manager. */
 export interface StatusUpdate {
   readonly status: object;
-  /** Fields of the object's metadata that the write is bound to: the API server refuses it once they differ. */
+  /** Fields of the object's metadata that the write carries: the API server refuses the write if they differ. */
   readonly boundTo?: readonly ('uid' | 'resourceVersion')[];
 }
 

@@ -42,12 +42,12 @@ const policy = (name: string, ...conditions: Condition[]): AccessPolicyObject =>
 });
 const status = (...conditions: Condition[]): object => ({ conditions });
 
-test('a policy that is no longer in force has an event with the reason, and one when it is again', () => {
+test('an event is written with the reason when a policy is no longer in force, and another when it is again', () => {
   const { log, events } = setUp();
   const good = condition('Accepted', 'True', 'Accepted', 'in force');
   const lost = condition('Accepted', 'False', 'AddressConflict', 'a Pod has it');
   log.record(policy('p', good), status(lost));
-  // The watch has not shown it yet: the same write is asked for again.
+  // The watch has not delivered the write yet: the same status is recorded again.
   log.record(policy('p', good), status(lost));
   log.record(policy('p', lost), status(good));
   assert.deepEqual(
@@ -61,7 +61,7 @@ test('a policy that is no longer in force has an event with the reason, and one 
   assert.equal(events()[0]?.metadata.namespace, 'shop');
 });
 
-test('what is well from the beginning, says the same in other words, or has an event of its own is none', () => {
+test('no event for a condition that is true from the start, for a changed message, or for a reason with an event of its own', () => {
   const { log, events } = setUp();
   const good = condition('Accepted', 'True', 'Accepted');
   log.record(policy('a'), status(good));
@@ -71,7 +71,7 @@ test('what is well from the beginning, says the same in other words, or has an e
   assert.deepEqual(events(), []);
 });
 
-test('an event that happens again is the same event, counted', () => {
+test('a repeated event updates the count of the first one', () => {
   const { log, writes, events, clock } = setUp();
   const good = condition('Accepted', 'True', 'Accepted');
   const bad = condition('Accepted', 'False', 'HostConflict');
@@ -91,7 +91,7 @@ test('an event that happens again is the same event, counted', () => {
   assert.equal(new Set(writes.map(({ path }) => path)).size, 2);
 });
 
-test('a pod and a Gateway that start are no event; one that is lost is, and one that is back', () => {
+test('no event while a pod or Gateway starts; one when it is lost, and one when it is back', () => {
   const { log, events } = setUp();
   const pod = (...conditions: Condition[]): PodObject => ({
     kind: 'Pod',
@@ -101,7 +101,7 @@ test('a pod and a Gateway that start are no event; one that is lost is, and one 
   });
   const captured = condition('weft.dev/captured', 'True', 'Captured', 'by the agent of node n1');
   const waits = condition('weft.dev/captured', 'False', 'Waiting', 'no certificate');
-  const out = condition('weft.dev/captured', 'False', 'NotInMesh', 'node n1 holds it no more');
+  const out = condition('weft.dev/captured', 'False', 'NotInMesh', 'no longer enrolled on node n1');
   log.record(pod(), status(waits), 'n1');
   log.record(pod(waits), status(captured), 'n1');
   log.record(pod(captured), status(waits), 'n1');
@@ -113,7 +113,7 @@ test('a pod and a Gateway that start are no event; one that is lost is, and one 
       'Normal Captured by the agent of node n1',
       'Warning NotCaptured Waiting: no certificate',
       'Normal Captured by the agent of node n1',
-      'Normal NotCaptured NotInMesh: node n1 holds it no more',
+      'Normal NotCaptured NotInMesh: no longer enrolled on node n1',
     ],
   );
   const gateway = (...conditions: Condition[]): GatewayObject => ({
@@ -132,7 +132,7 @@ test('a pod and a Gateway that start are no event; one that is lost is, and one 
   assert.equal(events().at(-1)?.reason, 'NotProgrammed');
 });
 
-test('one object, one namespace and one node have a share of the events; the rest is counted', () => {
+test('events are rate limited per object and per namespace, and the limit is reported', () => {
   const { log, events, limits } = setUp();
   const good = condition('Accepted', 'True', 'Accepted');
   const bad = condition('Accepted', 'False', 'HostConflict');
@@ -146,5 +146,5 @@ test('one object, one namespace and one node have a share of the events; the res
   assert.equal(events().length, 100);
   const other = policy('q', good);
   log.record({ ...other, metadata: { ...other.metadata, namespace: 'bank' } }, status(bad));
-  assert.equal(events().length, 101, 'another namespace is not touched');
+  assert.equal(events().length, 101, 'another namespace has its own limit');
 });

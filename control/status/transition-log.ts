@@ -1,4 +1,4 @@
-/** Events about changes of conditions: each change once, and no more of them than an API server likes to keep. */
+/** Emits events about changed conditions: each change once, within rate limits that protect the API server. */
 import { RateLimiter, type Rate } from '../../src/base/rate-limiter.js';
 import { namespaceOf } from '../../src/model/labels.js';
 import type { MeshObject } from '../objects/objects.js';
@@ -8,14 +8,14 @@ import { eventWrite, type EventTimes } from './events.js';
 import { transitionsOf } from './transitions.js';
 import type { Write } from '../kubernetes/apply-queue.js';
 
-/** As client-go's event correlator bounds a component's events about one object, somewhat tighter. */
+/** Events about one object: somewhat tighter than the limit of client-go's event correlator. */
 const objectRate: Rate = { perSecond: 1 / 60, burst: 10 };
-/** Of a namespace's objects, and of a node's pods: a node says what it likes of these. */
+/** Events about the objects of a namespace, and about the pods of a node, whose reports the node controls. */
 const sourceRate: Rate = { perSecond: 1, burst: 100 };
 const rate: Rate = { perSecond: 10, burst: 1_000 };
-/** Events that are counted up when they happen again. */
+/** Number of remembered events. A remembered event that occurs again is counted up. */
 const keptMax = 2_000;
-/** Conditions whose last change is remembered, until the object itself shows it. */
+/** Number of conditions whose last change is remembered, as the watch delivers the write only later. */
 const recordedMax = 16_384;
 
 export interface TransitionLogOptions {
@@ -31,9 +31,9 @@ export class TransitionLog {
   readonly #objects = new RateLimiter(objectRate);
   readonly #sources = new RateLimiter(sourceRate);
   readonly #all = new RateLimiter(rate, 1);
-  /** By path of the event. */
+  /** Remembered events by path. */
   readonly #events = new Map<string, EventTimes>();
-  /** By object and condition: its status and reason. */
+  /** Last recorded event type and reason, by object and condition. */
   readonly #lastRecorded = new Map<string, string>();
 
   constructor(options: TransitionLogOptions) {
@@ -41,8 +41,8 @@ export class TransitionLog {
   }
 
   /**
-   * Call it for each status that is written. The same status again, before the watch has shown the first write, is no further event.
-   * @param source who reports the status: a node's name; absent: the object's namespace
+   * Call for each status that is written. Writing the same status again, before the watch has delivered the first write, causes no second event.
+   * @param source name of the node that reports the status; absent: the control plane, limited per namespace of the object
    */
   record(object: MeshObject, status: object, source?: string): void {
     const { write, forget, onLimit, nowMs = Date.now } = this.#options;
@@ -69,13 +69,13 @@ export class TransitionLog {
       const before = this.#events.get(path);
       const times = { count: (before?.count ?? 0) + 1, first: before?.first ?? last, last };
       write(eventWrite(object, text, times));
-      // An event that is no longer counted is not written again either.
+      // An event that is no longer remembered is not written again either.
       const oldest = this.#remember(this.#events, path, times, keptMax);
       if (oldest !== undefined) forget(oldest);
     }
   }
 
-  /** Returns the key that was forgotten for it. */
+  /** Adds an entry. Returns the evicted key, if any. */
   #remember<T>(map: Map<string, T>, key: string, value: T, max: number): string | undefined {
     map.delete(key);
     map.set(key, value);

@@ -1,4 +1,4 @@
-/** Which changes of conditions are worth an event: from the conditions that an object has and those that are written. Pure. */
+/** Selects the changed conditions that cause an event, by comparing an object's conditions with the written ones. Pure. */
 import {
   acceptedType,
   capturedCondition,
@@ -12,16 +12,16 @@ import { waypointController } from '../compile/waypoints.js';
 import type { EventText } from './events.js';
 
 export interface Transition extends EventText {
-  /** Of the condition. */
+  /** Key of the condition. */
   readonly condition: string;
 }
 
 interface Watched {
-  /** Reason of the event once the condition holds again. */
+  /** Reason of the event when the condition becomes true again. */
   readonly holds: string;
-  /** Reason of the event once it no longer holds; absent: the condition's own. */
+  /** Reason of the event when the condition becomes false; absent: the condition's own reason. */
   readonly ends?: string;
-  /** It is not true at first, until something has started: only what was true and no longer is, is a fault. */
+  /** The condition is false until something has started: only a change from true to false causes an event. */
   readonly startsFalse?: true;
 }
 const programmedType = 'Programmed';
@@ -32,9 +32,9 @@ const watched: ReadonlyMap<string, Watched> = new Map([
   [programmedType, { holds: 'Programmed', ends: 'NotProgrammed', startsFalse: true }],
   [capturedCondition, { holds: 'Captured', ends: 'NotCaptured', startsFalse: true }],
 ]);
-/** An object that cannot be read has an event of its own (`CannotBeRead`). */
+/** Invalid objects have an event of their own (`CannotBeRead`). */
 const reportedElsewhere = 'Invalid';
-/** An operator took the pod out of the mesh. */
+/** The pod was unenrolled on purpose: no warning. */
 const unenrolled = 'NotInMesh';
 
 interface StatusText {
@@ -46,7 +46,7 @@ interface StatusText {
   }[];
 }
 
-/** Conditions by a key that tells a route's parents apart. */
+/** Conditions by type; for routes, by parent and type. */
 function conditionsByKey(object: MeshObject, status: StatusText | undefined): Map<string, Condition> {
   const found = new Map<string, Condition>();
   const add = (prefix: string, conditions: readonly Condition[] | undefined): void => {
@@ -60,8 +60,9 @@ function conditionsByKey(object: MeshObject, status: StatusText | undefined): Ma
 }
 
 /**
- * What a new status changes. A condition that holds from the beginning is no event, nor is another message of the same reason.
- * @param status as it is written
+ * The changes of a new status that cause an event. A condition that is true from the start causes none, nor does a new message with the same
+ * reason.
+ * @param status the written status
  */
 export function transitionsOf(object: MeshObject, status: object): Transition[] {
   const before = conditionsByKey(object, 'status' in object ? (object.status as StatusText) : undefined);

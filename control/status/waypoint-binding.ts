@@ -1,4 +1,4 @@
-/** Why no waypoint enforces what is attached to a Service. Pure. */
+/** Why no waypoint enforces the routes and policies that are attached to a Service. Pure. */
 import { namespaceOf } from '../../src/model/labels.js';
 import type { ServiceObject } from '../objects/objects.js';
 import type { WaypointName } from '../compile/waypoints.js';
@@ -7,7 +7,7 @@ import type { MeshLookup } from './status.js';
 
 export type WaypointLookup = Pick<MeshLookup, 'waypointOf' | 'isWaypoint' | 'admits'>;
 
-/** Undefined where a waypoint serves the Service. */
+/** Undefined if a waypoint serves the Service. */
 export function unenforcedBecause(
   service: ServiceObject,
   lookup: WaypointLookup,
@@ -16,13 +16,13 @@ export function unenforcedBecause(
   if (waypoint) return unboundBecause(service, waypoint, lookup);
   return {
     reason: 'NoWaypoint',
-    message: `Service ${nameOf(service)} has no waypoint: label it or its namespace weft.dev/waypoint=<name>, and make the Gateway <name> of class weft-waypoint`,
+    message: `Service ${nameOf(service)} has no waypoint: label it or its namespace weft.dev/waypoint=<name>, and create the Gateway <name> of class weft-waypoint`,
   };
 }
 
 /**
- * Why a waypoint that the Service's labels name does not serve it. The Service is closed then. Undefined where it is served.
- * @param waypoint the one that the labels name
+ * Why the waypoint that the Service's labels name does not serve the Service, which is closed then. Undefined if the Service is served.
+ * @param waypoint the waypoint that the labels name
  */
 export function unboundBecause(
   service: ServiceObject,
@@ -34,13 +34,13 @@ export function unboundBecause(
   if (!lookup.isWaypoint(waypoint)) {
     return {
       reason: 'WaypointMissing',
-      message: `${names}, and there is no Gateway of class weft-waypoint of that name: make it, or its clients are refused`,
+      message: `${names}, but there is no Gateway of class weft-waypoint with that name: create it; until then the Service's clients are refused`,
     };
   }
   if (lookup.admits(waypoint, namespace)) return undefined;
   return {
     reason: 'WaypointNotAllowed',
-    message: `${names}, whose Gateway does not admit namespace ${namespace}: the Service's clients are refused until allowedRoutes.namespaces of the Gateway's HBONE listener admits it, or the label is taken off`,
+    message: `${names}, whose Gateway does not admit namespace ${namespace}: the Service's clients are refused until allowedRoutes.namespaces of the Gateway's HBONE listener admits it, or the label is removed`,
   };
 }
 

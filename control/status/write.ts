@@ -1,4 +1,4 @@
-/** A status as a write to the API server: to the object's own status and nowhere else. Pure. */
+/** Turns a status update into a write to the status subresource of its object, and of no other object. Pure. */
 import { namespaceOf } from '../../src/model/labels.js';
 import type { MeshObject } from '../objects/objects.js';
 import type { Write } from '../kubernetes/apply-queue.js';
@@ -9,10 +9,10 @@ import type { StatusUpdate } from './status.js';
 /** Kinds whose status other controllers write. The condition of a Namespace is first-enrollment.ts's. */
 const writtenByOthers: ReadonlySet<MeshObject['kind']> = new Set(['Namespace', 'Node', 'EndpointSlice']);
 
-/** One path segment, whatever the object is called: a name must not lead to another object. */
+/** Encodes a name as one path segment: a name must not address another object. */
 const segment = encodeURIComponent;
 
-/** Undefined for kinds whose status others write. A route's path is that of the version in which it was read. */
+/** Path of the status subresource. Undefined for kinds whose status other controllers write. A route's path has the API version it was read in. */
 export function statusPathOf(object: MeshObject): string | undefined {
   if (writtenByOthers.has(object.kind)) return undefined;
   const { plural, clusterWide } = kinds[object.kind].address;
@@ -20,7 +20,7 @@ export function statusPathOf(object: MeshObject): string | undefined {
   return `${apiPathOf(apiVersionOf(object))}/${scope}${plural}/${segment(object.metadata.name)}/status`;
 }
 
-/** Undefined where there is no update, or the kind's status is others' to write. */
+/** Undefined if there is no update, or other controllers write the kind's status. */
 export function statusWrite(object: MeshObject, update: StatusUpdate | undefined): Write | undefined {
   const path = statusPathOf(object);
   if (!update || path === undefined) return undefined;

@@ -1,4 +1,4 @@
-/** Writes the status of objects to the API server, and events about what changed. The leader's turns are `write`; pods are written by each replica. */
+/** Writes the status of objects to the API server, and events about changes. The leader calls `write` in each turn; every replica writes pods. */
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
 import { objectKey } from '../objects/object-key.js';
 import type { Compiler } from '../compile/compile.js';
@@ -22,11 +22,11 @@ const eventsMax = 500;
 export interface StatusWriterOptions {
   readonly compiler: Compiler;
   readonly queue: ApplyQueue;
-  /** Objects that are not in force as they are written now. */
+  /** Objects whose current version is not in force. */
   readonly refused: () => Iterable<ObjectProblem>;
   /** Objects with unknown values of labels and annotations. */
   readonly settings: () => Iterable<ObjectProblems>;
-  /** Absent: waypoints are made by others. */
+  /** Health of a Gateway's waypoint; undefined: this control plane does not create waypoints. */
   readonly waypointHealth: (gateway: GatewayObject) => WaypointHealth | undefined;
   /** A limit of docs/limits.md was reached. */
   readonly onLimit: (limit: string) => void;
@@ -40,7 +40,7 @@ export class StatusWriter {
   readonly #transitions: TransitionLog;
   /** Paths of the events about objects that cannot be read. */
   readonly #events = new Set<string>();
-  /** Whether the limit of these events is reached. */
+  /** Whether the limit of events about such objects is reached. */
   #eventsFull = false;
 
   constructor(options: StatusWriterOptions) {
@@ -53,7 +53,7 @@ export class StatusWriter {
     });
   }
 
-  /** One turn: the status of every object that is not as it should be. */
+  /** One turn: writes the status of every object whose status differs from the wanted one. */
   write(): void {
     const { compiler, waypointHealth, refused } = this.#options;
     const lookup = { mesh: compiler, waypointHealth, timestamp: rfc3339(Date.now()) };
@@ -64,7 +64,7 @@ export class StatusWriter {
     const unread = [...refused()];
     const isUnread = new Set(unread.map(({ object }) => objectKey(object)));
     for (const object of this.#objects()) {
-      // The object's last readable version is in force. What is wrong with the present one is written below.
+      // The object's last valid version is in force. The problem of the current version is written below.
       if (isOwn(object) && invalidBecause(object) === undefined && isUnread.has(objectKey(object))) continue;
       this.#report(object, kinds[object.kind].status?.(object, lookup));
     }
@@ -76,13 +76,13 @@ export class StatusWriter {
     this.#writeEvents(unread, lookup.timestamp);
   }
 
-  /** The pods of a node that are captured, by its agent's report. */
+  /** Writes the captured condition of a node's pods, from its agent's report. */
   onReport(node: string, report: NodeReport): void {
     for (const { pod, update } of podStatuses(this.#options.compiler.ofKind('Pod'), node, report))
       this.#report(pod, update, node);
   }
 
-  /** Call before the compiler forgets a deleted object: nothing is kept of it, so that making and deleting objects costs no memory. */
+  /** Call before the compiler drops a deleted object. No state of it is kept, so that creating and deleting objects costs no memory. */
   forget(object: MeshObject): void {
     const path = statusPathOf(object);
     if (path !== undefined) this.#options.queue.forget(path);
@@ -97,14 +97,14 @@ export class StatusWriter {
     if (write) this.#options.queue.set(write);
   }
 
-  /** With an event for each condition that changes. @param source a node's name; absent: the control plane */
+  /** Writes a status, and an event for each changed condition. @param source name of the reporting node; absent: the control plane */
   #report(object: MeshObject, update: StatusUpdate | undefined, source?: string): void {
     if (!update) return;
     this.#set(object, update);
     this.#transitions.record(object, update.status, source);
   }
 
-  /** Each once: the API server forgets events by itself, and `weft check` shows what is still so. */
+  /** Writes each event about an invalid object once: events expire in the API server, and `weft check` shows the problems that remain. */
   #writeEvents(unread: readonly ObjectProblem[], timestamp: string): void {
     const { queue, settings, onLimit } = this.#options;
     const wanted = new Set<string>();
@@ -121,7 +121,7 @@ export class StatusWriter {
     };
     for (const one of unread) add(refusedEvent(one, timestamp));
     for (const one of settings()) add(settingEvent(one, timestamp));
-    // Counted when it begins: the same objects are looked at in every turn.
+    // Counted when the limit is first reached: each turn looks at the same objects again.
     if (full && !this.#eventsFull) onLimit('events');
     this.#eventsFull = full;
     for (const path of this.#events) {

@@ -1,4 +1,4 @@
-/** How waypoints are made where their Gateways say nothing: given to the control plane by the chart, as JSON. */
+/** Defaults for rendering waypoints. The chart passes them to the control plane as JSON (`--waypoint`). */
 import { Ajv } from 'ajv';
 import { WeftError } from '../../src/base/errors.js';
 import type { JsonObject } from './overlay.js';
@@ -8,13 +8,16 @@ export interface WaypointDefaults {
   readonly imagePullPolicy: string;
   readonly imagePullSecrets: readonly JsonObject[];
   readonly replicas: number;
-  /** Processes that share the port. */
+  /** Worker processes per replica, which share the port. */
   readonly workers: number;
   readonly resources: JsonObject;
   readonly extraArgs: readonly string[];
-  /** A Secret of the Gateway's namespace: who shows its key `token` may read the waypoint's metrics with names. Empty: nobody may. */
+  /**
+   * Name of a Secret in the Gateway's namespace. Clients that present the value of its key `token` may read the waypoint's metrics with
+   * names. Empty: no client may.
+   */
   readonly metricsTokenSecret: string;
-  /** Prefixes of labels and annotations that Gateways may set on what is made for them, beside those that are always free. */
+  /** Prefixes of labels and annotations that Gateways may set on their waypoints' objects, in addition to those that are always allowed. */
   readonly metadataPrefixes: readonly string[];
 }
 
@@ -33,7 +36,7 @@ const schema = {
     metricsTokenSecret: { type: 'string', default: '' },
     metadataPrefixes: {
       type: 'array',
-      // A DNS name, as prefixes of labels are.
+      // Label prefixes are DNS names.
       items: {
         type: 'string',
         pattern: '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$',
@@ -43,13 +46,13 @@ const schema = {
   },
 } as const;
 
-/** Error: WEFT_WAYPOINT_DEFAULTS. */
+/** Parses the JSON of `--waypoint` and fills in the defaults. Error: WEFT_WAYPOINT_DEFAULTS. */
 export function waypointDefaults(json: string): WaypointDefaults {
   let given: unknown;
   try {
     given = JSON.parse(json);
   } catch (error) {
-    throw new WeftError('WEFT_WAYPOINT_DEFAULTS', `--waypoint is no JSON`, { cause: error });
+    throw new WeftError('WEFT_WAYPOINT_DEFAULTS', `--waypoint is not valid JSON`, { cause: error });
   }
   const ajv = new Ajv({ allErrors: true, useDefaults: true });
   const validate = ajv.compile<WaypointDefaults>(schema);

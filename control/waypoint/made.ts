@@ -1,19 +1,19 @@
-/** What is there of what was made for Gateways, as the API server has it. Pure. */
+/** Objects that Weft has created for Gateways, as the API server returns them. Pure. */
 import { createHash } from 'node:crypto';
 import { gatewayGroup, type Condition } from '../objects/objects.js';
 import type { RenderedKind } from './render.js';
 
-/** An object that is there, as far as it is looked at. */
+/** The fields of an existing object that the reconciler reads. */
 export interface Made {
   readonly kind: RenderedKind;
   readonly namespace: string;
   readonly name: string;
   readonly uid: string;
-  /** UID of the Gateway that it is made for. */
+  /** UID of the owning Gateway. */
   readonly owner: string | undefined;
-  /** Of all that may be applied: another one once somebody has changed the object. */
+  /** Hash of all fields that may be applied. It changes when another client changes the object. */
   readonly fingerprint: string;
-  /** Of a Deployment. */
+  /** Deployments only. */
   readonly replicas?: { readonly wanted: number; readonly available: number };
   readonly conditions?: readonly Condition[];
 }
@@ -35,9 +35,9 @@ interface RawMade {
   readonly status?: { readonly availableReplicas?: number; readonly conditions?: readonly Condition[] };
 }
 
-/** Kubernetes' own controllers keep their state in these. */
+/** Annotations in which Kubernetes' own controllers keep their state. */
 const controllersAnnotation = /^(deployment\.kubernetes\.io|autoscaling\.alpha\.kubernetes\.io)\//;
-/** Said of an object by others, or the same for all of its kind. */
+/** Top-level fields left out of the fingerprint: others write them, or they are the same for all objects of a kind. */
 const notApplied: ReadonlySet<string> = new Set(['apiVersion', 'kind', 'metadata', 'status']);
 
 export function readMade(kind: RenderedKind, object: unknown): Made {

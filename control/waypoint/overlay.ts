@@ -1,4 +1,4 @@
-/** What users lay over what is rendered: a strategic merge, lists of what has names by those names, as kubectl patch does. Pure. */
+/** Overlays on rendered objects: a strategic merge as in kubectl patch, where lists with merge keys are merged item by item. Pure. */
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
 export interface JsonObject {
   readonly [key: string]: Json;
@@ -9,7 +9,7 @@ export const isObject = (value: Json | undefined): value is JsonObject =>
 
 const directive = '$patch';
 
-/** By what an item of a list is known, by the list's field (the API's patchMergeKey). */
+/** Merge keys of list items (the API's patchMergeKey), by the list's field. */
 const keys: Readonly<Record<string, readonly string[]>> = {
   containers: ['name'],
   initContainers: ['name'],
@@ -17,7 +17,7 @@ const keys: Readonly<Record<string, readonly string[]>> = {
   env: ['name'],
   imagePullSecrets: ['name'],
   volumeMounts: ['mountPath'],
-  // Of containers, and of Services.
+  // containerPort in containers, port in Services.
   ports: ['containerPort', 'port'],
   topologySpreadConstraints: ['topologyKey'],
   hostAliases: ['ip'],
@@ -33,7 +33,7 @@ function mergeList(base: readonly Json[], patch: readonly Json[], field: string)
   );
   if (key === undefined) return patch;
   const changes = patch.filter(isObject);
-  // `$patch: replace` stands alone among the items: the others are all there shall be.
+  // An item that is only `$patch: replace` makes the other items replace the whole list.
   if (changes.some((item) => item[directive] === 'replace' && item[key] === undefined))
     return changes.filter((item) => item[key] !== undefined).map(withoutDirective);
   let merged = base.filter(isObject);
@@ -46,7 +46,7 @@ function mergeList(base: readonly Json[], patch: readonly Json[], field: string)
   return merged;
 }
 
-/** `null` takes a field away, and so does `$patch: delete`; `$patch: replace` puts the patch in the place of what was. */
+/** Merges `patch` into `base`. `null` and `$patch: delete` remove a field; `$patch: replace` replaces the former value by the patch. */
 export function overlay(base: JsonObject, patch: JsonObject): JsonObject {
   if (patch[directive] === 'replace') return withoutDirective(patch);
   const merged = new Map(Object.entries(base));

@@ -37,7 +37,7 @@ const refusal = (parameters: Record<string, string>): string => {
 const podSpec = (spec: object): string => stringify({ spec: { template: { spec } } });
 const container = (fields: object): string => podSpec({ containers: [{ name: 'waypoint', ...fields }] });
 
-test('no parameters change what a waypoint runs, as whom, with what rights: the field is named and nothing is rendered', () => {
+test("parameters cannot change a waypoint's code, account or rights: the message names the field and nothing is rendered", () => {
   const refused: readonly (readonly [field: string, deployment: string])[] = [
     ['containers.0.image', container({ image: 'evil' })],
     ['containers.0.command', container({ command: ['sh'] })],
@@ -107,7 +107,7 @@ test('no parameters change what a waypoint runs, as whom, with what rights: the 
   }
 });
 
-test('environment: only what changes how much is said and how much memory is used; never code, tokens or trust', () => {
+test('environment: only allowed variables, none that changes code, tokens or trust', () => {
   const env = (name: string, more: object = { value: 'x' }): string =>
     container({ env: [{ name, ...more }] });
   for (const name of [
@@ -139,7 +139,7 @@ test('environment: only what changes how much is said and how much memory is use
   assert.match(JSON.stringify(rendering.objects), /"NODE_NAME".*"UV_THREADPOOL_SIZE","value":"8"/);
 });
 
-test('a Service, an account and an autoscaler take no more than balance, labels and bounds', () => {
+test('Service, ServiceAccount and autoscaler accept only balancing fields, labels and bounds', () => {
   for (const [field, service] of [
     ['spec.externalIPs', 'spec: { externalIPs: [10.0.0.66] }'],
     ['spec.type', 'spec: { type: LoadBalancer }'],
@@ -162,7 +162,7 @@ test('a Service, an account and an autoscaler take no more than balance, labels 
   );
 });
 
-test('bounds: replicas, and the size of what is read', () => {
+test('bounds: replicas, and the size of the ConfigMap', () => {
   assert.match(refusal({ deployment: `spec: { replicas: ${replicasMax + 1} }` }), /spec\.replicas/);
   assert.match(refusal({ deployment: 'spec: { replicas: -1 }' }), /spec\.replicas/);
   assert.match(
@@ -170,7 +170,7 @@ test('bounds: replicas, and the size of what is read', () => {
     /spec\.maxReplicas/,
   );
   assert.match(refusal({ deployment: `# ${'x'.repeat(parametersCharsMax)}` }), /more than 8192 characters/);
-  // Neither depth nor aliases cost more than the text.
+  // Neither nesting nor aliases cost more than the text itself.
   assert.match(refusal({ deployment: '['.repeat(8_000) }), /deployment/);
   const bomb = [
     'a: &a [x]',
@@ -182,7 +182,7 @@ test('bounds: replicas, and the size of what is read', () => {
   assert.match(refusal({ deployment: bomb }), /deployment/);
 });
 
-test('a message about parameters repeats none of their text: who reads a Gateway may not read its ConfigMap', () => {
+test('a message about parameters quotes none of their text: readers of a Gateway may have no right to read its ConfigMap', () => {
   for (const deployment of [
     'spec: { password: hunter2',
     '"hunter2',
@@ -193,7 +193,7 @@ test('a message about parameters repeats none of their text: who reads a Gateway
     assert.doesNotMatch(refusal({ deployment }), /hunter2/, deployment);
 });
 
-test('labels and annotations: a team’s own and those of a list; none by which a mesh, a CNI or an injector goes', () => {
+test('labels and annotations: keys without a prefix and allowed prefixes only, none that a mesh, a CNI or an injector acts on', () => {
   const refused = [
     'weft.dev/mesh',
     'weft.dev/mode',
@@ -233,7 +233,7 @@ test('labels and annotations: a team’s own and those of a list; none by which 
   }
 });
 
-test('what may be set is set: size, place, number, balance', () => {
+test('allowed fields are rendered: size, placement, replicas, balancing', () => {
   const rendering = render({
     deployment: stringify({
       metadata: { labels: { team: 'a' } },
@@ -286,7 +286,7 @@ test('what may be set is set: size, place, number, balance', () => {
   assert.match(autoscaler ?? '', /"maxReplicas":20/);
 });
 
-test('every overlay leaves the image, its arguments, its account and its rights as they are without one', () => {
+test('no overlay changes the image, its arguments, its account or its rights', () => {
   const fixed = (rendering: Rendering): unknown => {
     assert.ok(rendering.ok);
     const body = rendering.objects.find(({ kind }) => kind === 'deployment')?.body as JsonObject;

@@ -1,7 +1,7 @@
 /**
- * What a Gateway's parameters and infrastructure may say of a waypoint: an allow-list. The control plane makes the waypoint with rights that the
- * author of a ConfigMap need not have, and the mesh believes what runs there: so parameters set its size, place, number and labels, and nothing
- * of what it runs, as whom and with what rights. Pure.
+ * Allow-list of the fields that a Gateway's parameters and infrastructure may set on a waypoint. The control plane creates the waypoint with
+ * rights that the author of the ConfigMap need not have, and the mesh trusts what runs there. So parameters set size, placement, replicas and
+ * labels, but not the code that runs, its account or its rights. Pure.
  */
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import { parseDocument } from 'yaml';
@@ -12,13 +12,13 @@ export const parameterKinds = ['serviceAccount', 'service', 'deployment', 'horiz
 export type ParameterKind = (typeof parameterKinds)[number];
 export type Overlays = Partial<Record<ParameterKind, JsonObject>>;
 
-/** Of a ConfigMap: it is parsed on the control plane's only thread, at about 10 ms per 1000 characters of the worst kind. */
+/** Limit per ConfigMap. It is parsed on the control plane's only thread, which takes about 10 ms per 1000 characters of the worst input. */
 export const parametersCharsMax = 8_192;
 export const replicasMax = 100;
 const aliasesMax = 20;
 /**
- * Prefixes of labels and annotations that nothing acts upon but balance and scraping. Others make somebody act: meshes, CNIs, injectors of
- * containers and code, clouds that hand out identities.
+ * Allowed prefixes of labels and annotations: only autoscalers and metrics scrapers act on them. Other prefixes trigger meshes, CNIs,
+ * injectors of containers and code, and clouds that hand out identities.
  */
 const freePrefixes = [
   'app.kubernetes.io',
@@ -26,9 +26,9 @@ const freePrefixes = [
   'karpenter.sh',
   'prometheus.io',
 ];
-/** Azure's pod identity goes by a label without a prefix. */
+/** Azure's pod identity uses a label without a prefix. */
 const reservedKey = 'aadpodidbinding';
-/** Environment that changes neither code, nor trust, nor where it connects. */
+/** Allowed environment variables: they change neither the code, nor trust, nor the connections of the process. */
 const freeEnvironment = ['MALLOC_ARENA_MAX', 'TZ', 'UV_THREADPOOL_SIZE'];
 
 const object = (properties: object, more: object = {}) => ({
@@ -37,7 +37,7 @@ const object = (properties: object, more: object = {}) => ({
   properties,
   ...more,
 });
-/** `null` takes what is rendered away. */
+/** `null` removes the rendered field. */
 const optional = (properties: object) => ({ ...object(properties), type: ['object', 'null'] });
 const list = (items: object) => ({ type: 'array', maxItems: 64, items });
 const text = { type: 'string', maxLength: 1024 };
@@ -55,7 +55,7 @@ const nodeTerm = object({
   matchExpressions: list(object({ key: text, operator: text, values: list(text) })),
   matchFields: list(object({ key: text, operator: text, values: list(text) })),
 });
-// Without namespaces and namespaceSelector: a term against pods of others keeps them from nodes.
+// namespaces and namespaceSelector are not allowed: an anti-affinity term for pods of other namespaces would keep those pods off nodes.
 const podTerm = object({
   labelSelector: selector,
   topologyKey: text,
@@ -97,7 +97,7 @@ const placement = {
     ),
     type: ['array', 'null'],
   },
-  // Kubernetes' own classes are for what a node or the cluster cannot do without.
+  // The system- classes are for pods that a node or the cluster cannot do without.
   priorityClassName: { type: 'string', pattern: '^(?!system-)' },
 };
 const container = object(
@@ -106,7 +106,7 @@ const container = object(
     resources: optional({ requests: amounts, limits: amounts }),
     env: list(object({ name: { enum: freeEnvironment }, value: text }, { required: ['name', 'value'] })),
   },
-  // A list of what has no names replaces what is rendered.
+  // A list whose items have no names replaces the rendered list.
   { required: ['name'] },
 );
 
@@ -157,7 +157,7 @@ function schemasOf(metadataKey: string): Readonly<Record<ParameterKind | 'keys',
 }
 
 const escaped = (literal: string): string => literal.replaceAll('.', '\\.');
-/** Of labels and annotations: without a prefix, or with one that is free. */
+/** Pattern of allowed label and annotation keys: no prefix, or one of `prefixes`. */
 const keyPattern = (prefixes: readonly string[]): string =>
   `^(?!${reservedKey}$)((${prefixes.map(escaped).join('|')})/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`;
 
@@ -167,7 +167,7 @@ function validatorsOf(morePrefixes: readonly string[]): Validators {
   const pattern = keyPattern([...freePrefixes, ...morePrefixes]);
   let found = known.get(pattern);
   if (!found) {
-    // One fault at a time: a text of faults costs no more than one.
+    // Without allErrors: validation stops at the first error, so an input with many errors costs no more than one.
     const ajv = new Ajv({ strict: false });
     found = Object.fromEntries(
       Object.entries(schemasOf(pattern)).map(([name, schema]) => [name, ajv.compile(schema)]),
@@ -179,7 +179,7 @@ function validatorsOf(morePrefixes: readonly string[]): Validators {
 
 const join = (at: string, field = ''): string => [at, field].filter((part) => part !== '').join('.');
 
-/** The field and what is wrong with it, without its value: who reads a Gateway's status may not read its ConfigMap. */
+/** Names the field and the problem, without the value: readers of a Gateway's status may have no right to read its ConfigMap. */
 function faultOf(errors: readonly ErrorObject[], morePrefixes: readonly string[]): string {
   const error = errors.find(({ keyword }) => keyword === 'propertyNames') ?? errors[0];
   if (!error) return 'it is refused';
@@ -187,31 +187,31 @@ function faultOf(errors: readonly ErrorObject[], morePrefixes: readonly string[]
   const params = error.params as Readonly<Record<string, unknown>>;
   switch (error.keyword) {
     case 'additionalProperties':
-      return `${join(at, String(params['additionalProperty']))} may not be set: docs/kubernetes.md lists what may`;
+      return `${join(at, String(params['additionalProperty']))} may not be set: docs/kubernetes.md lists the allowed fields`;
     case 'propertyNames':
-      return `${join(at, String(params['propertyName']))} may not be set: keys without a prefix may, and those of ${[...freePrefixes, ...morePrefixes].join(', ')}`;
+      return `${join(at, String(params['propertyName']))} may not be set: allowed are keys without a prefix and keys with one of the prefixes ${[...freePrefixes, ...morePrefixes].join(', ')}`;
     case 'enum':
-      return `${at} has to be one of ${(params['allowedValues'] as readonly string[]).join(', ')}`;
+      return `${at} must be one of ${(params['allowedValues'] as readonly string[]).join(', ')}`;
     default:
       return `${join(at)} ${error.message ?? 'is refused'}`;
   }
 }
 
-/** Undefined where it is no YAML that is read; the parser's own messages repeat the text. */
+/** Undefined if the text cannot be parsed. The parser's messages are dropped, as they quote the text. */
 function parsed(source: string): Json | undefined {
   try {
     const document = parseDocument(source, { prettyErrors: false, logLevel: 'silent' });
     return document.errors.length > 0 ? undefined : (document.toJS({ maxAliasCount: aliasesMax }) as Json);
   } catch {
-    // Too deep, or too many aliases.
+    // Nested too deeply, or too many aliases.
     return undefined;
   }
 }
 
 /**
- * What a ConfigMap lays over what is rendered, or why it is refused; for people.
+ * Parses a ConfigMap's overlays. Returns a message for people if a key or field is refused.
  * @param parameters the ConfigMap's data
- * @param morePrefixes of labels and annotations that the cluster's operator allows
+ * @param morePrefixes further prefixes of labels and annotations that the cluster's operator allows
  */
 export function overlaysOf(
   parameters: Readonly<Record<string, string>>,
@@ -222,10 +222,10 @@ export function overlaysOf(
   const overlays: Overlays = {};
   for (const [key, source] of Object.entries(parameters)) {
     const kind = parameterKinds.find((one) => one === key);
-    if (!kind) return `${key} is none of ${parameterKinds.join(', ')}`;
+    if (!kind) return `${key} is not one of ${parameterKinds.join(', ')}`;
     const value = parsed(source);
-    if (value === undefined) return `${key}: it is no YAML, or too deep`;
-    if (value !== null && !isObject(value)) return `${key} is no YAML object`;
+    if (value === undefined) return `${key}: it is not valid YAML, or nested too deeply`;
+    if (value !== null && !isObject(value)) return `${key} is not a YAML object`;
     const validate = validatorsOf(morePrefixes)[kind];
     if (value !== null && !validate(value)) return `${key}: ${faultOf(validate.errors ?? [], morePrefixes)}`;
     overlays[kind] = value ?? {};
@@ -233,7 +233,7 @@ export function overlaysOf(
   return overlays;
 }
 
-/** Why a Gateway's `spec.infrastructure` is refused; for people. Undefined where it is not. */
+/** Why a Gateway's `spec.infrastructure` is refused, for people. Undefined if it is accepted. */
 export function infrastructureFault(
   gateway: GatewayObject,
   morePrefixes: readonly string[],

@@ -1,4 +1,4 @@
-/** The reconciler against an API server that keeps what is applied; the client is the real one, over TLS. */
+/** The reconciler against a stub API server that stores applied objects. The client is the real one, over TLS. */
 import assert from 'node:assert/strict';
 import type { ServerResponse } from 'node:http';
 import { after, test } from 'node:test';
@@ -19,11 +19,11 @@ interface Stored {
   spec?: Record<string, unknown>;
 }
 
-/** Objects by path; an apply puts its body in their place. */
+/** Objects by path. An apply replaces the object by the body. */
 class FakeApi {
   readonly objects = new Map<string, Stored>();
   readonly calls: string[] = [];
-  /** Answers for paths that end so: status and message. */
+  /** Error responses, status and message, by path suffix. */
   readonly refusals = new Map<string, readonly [number, string]>();
   readonly #watches = new Map<string, Set<ServerResponse>>();
   readonly server = createApiServer((request, response) => {
@@ -79,7 +79,7 @@ class FakeApi {
     const list = path.replace(/\/namespaces\/[^/]+/, '').replace(/\/[^/]+$/, '');
     for (const watch of this.#watches.get(list) ?? []) watch.write(`${JSON.stringify({ type, object })}\n`);
   }
-  /** Of namespace shop. */
+  /** An object of namespace shop. */
   of(plural: string, name = 'wp'): Stored | undefined {
     return [...this.objects].find(([path]) => path.endsWith(`/shop/${plural}/${name}`))?.[1];
   }
@@ -137,7 +137,7 @@ async function setUp(prepare: (api: FakeApi) => void = () => undefined, nowMs?: 
   return { api, compiler, reconciler, leader, warned, limits, applyObjects };
 }
 
-test('what a Gateway asks for is made once, the roots first, and by the leader alone', async () => {
+test("a Gateway's objects are applied once, the roots first, and only by the leader", async () => {
   const { api, leader, reconciler, applyObjects } = await setUp();
   leader.leading = false;
   applyObjects(gateway());
@@ -145,7 +145,7 @@ test('what a Gateway asks for is made once, the roots first, and by the leader a
   assert.deepEqual(api.calls, []);
   leader.leading = true;
   reconciler.changed();
-  await until('it is made', 30_000, () => api.of('deployments'));
+  await until('the waypoint is applied', 30_000, () => api.of('deployments'));
   assert.deepEqual(api.calls, [
     'PATCH gatewayclasses',
     'PATCH configmaps',
@@ -160,49 +160,57 @@ test('what a Gateway asks for is made once, the roots first, and by the leader a
   assert.equal(reconciler.health(gateway()).problem, undefined);
 });
 
-test('what is deleted by hand is made again', async () => {
+test('a manually deleted object is created again', async () => {
   const { api, applyObjects } = await setUp();
   applyObjects(gateway());
-  await until('it is made', 30_000, () => api.of('deployments'));
+  await until('the waypoint is applied', 30_000, () => api.of('deployments'));
   await sleep(5_500);
   api.remove(path('services'));
-  await until('it is there again', 30_000, () => api.of('services'));
+  await until('the Service is created again', 30_000, () => api.of('services'));
 });
 
-test("somebody else's object of the name is left as it is, and its Gateway says so", async () => {
+test("another owner's object of the name is left unchanged, and the Gateway's health has the problem", async () => {
   const theirs = { metadata: { name: 'wp', uid: 'theirs' }, spec: { theirs: true } };
   const { api, reconciler, applyObjects } = await setUp((prepared) => {
     prepared.objects.set(path('services'), theirs);
   });
   applyObjects(gateway());
-  const { message } = await until('it is said', 30_000, () => reconciler.health(gateway()).problem);
-  assert.match(message, /Service shop\/wp is there and not of this Gateway/);
+  const { message } = await until(
+    'the problem is reported',
+    30_000,
+    () => reconciler.health(gateway()).problem,
+  );
+  assert.match(message, /Service shop\/wp exists and is not owned by this Gateway/);
   assert.deepEqual(api.of('services'), theirs);
   assert.equal(api.of('deployments'), undefined);
 });
 
-test('an API server that refuses one waypoint does not hold up the others; it is tried again, and says why', async () => {
+test('a waypoint that the API server refuses does not delay others; it is retried, and its health has the reason', async () => {
   const { api, reconciler, applyObjects } = await setUp();
   api.refusals.set('/serviceaccounts/bad', [500, 'etcd is away']);
   applyObjects(gateway({}, 'bad'), gateway());
-  await until('the other is made', 30_000, () => api.of('deployments'));
+  await until('the other waypoint is applied', 30_000, () => api.of('deployments'));
   assert.match(reconciler.health(gateway({}, 'bad')).problem?.message ?? '', /etcd is away/);
   api.refusals.clear();
-  await until('it is made too', 10_000, () => api.of('deployments', 'bad'));
-  await until('nothing is said any more', 30_000, () => !reconciler.health(gateway({}, 'bad')).problem);
+  await until('the refused waypoint is applied', 10_000, () => api.of('deployments', 'bad'));
+  await until('the problem is gone', 30_000, () => !reconciler.health(gateway({}, 'bad')).problem);
 });
 
-test('parameters that are missing or refused leave what was made before', async () => {
+test('missing parameters leave the existing objects unchanged', async () => {
   const { api, reconciler, applyObjects } = await setUp();
   applyObjects(gateway());
-  await until('it is made', 30_000, () => api.of('deployments'));
+  await until('the waypoint is applied', 30_000, () => api.of('deployments'));
   applyObjects(withParameters);
-  const missing = await until('it is said', 30_000, () => reconciler.health(withParameters).problem);
+  const missing = await until(
+    'the problem is reported',
+    30_000,
+    () => reconciler.health(withParameters).problem,
+  );
   assert.deepEqual(missing, { reason: 'InvalidParameters', message: 'there is no ConfigMap shop/cm' });
   assert.equal(api.of('deployments')?.spec?.['replicas'], 2);
 });
 
-test('idle clocks that a Gateway sets come to its waypoint, and one that cannot be read changes nothing', async () => {
+test("a Gateway's idle timeout annotation becomes a flag of its waypoint; an invalid one changes nothing", async () => {
   const { api, reconciler, applyObjects } = await setUp();
   const set = (text: string): GatewayObject => {
     const one = gateway();
@@ -210,61 +218,69 @@ test('idle clocks that a Gateway sets come to its waypoint, and one that cannot 
     return { ...one, metadata: { ...one.metadata, annotations } };
   };
   applyObjects(gateway());
-  await until('it is made', 5_000, () => api.of('deployments'));
+  await until('the waypoint is applied', 5_000, () => api.of('deployments'));
   const shows = (flag: string): boolean => JSON.stringify(api.of('deployments')?.spec).includes(flag);
   applyObjects(set('90m'));
-  await until('the flag is there', 5_000, () => shows('"--stream-idle-timeout-ms=5400000"'));
+  await until('the flag is set', 5_000, () => shows('"--stream-idle-timeout-ms=5400000"'));
   applyObjects(set('never'));
-  const problem = await until('it is said', 5_000, () => reconciler.health(gateway()).problem);
+  const problem = await until('the problem is reported', 5_000, () => reconciler.health(gateway()).problem);
   assert.equal(problem.reason, 'InvalidParameters');
   assert.ok(shows('"--stream-idle-timeout-ms=5400000"'));
 });
 
-test('an autoscaler that is asked for no more is removed, one of another owner is not', async () => {
+test('an autoscaler that the parameters no longer have is deleted', async () => {
   const parameters = (data: Record<string, string>): Stored =>
     ({ metadata: { name: 'cm' }, data }) as unknown as Stored;
   const { api, reconciler, applyObjects } = await setUp((prepared) => {
     prepared.objects.set(path('configmaps', 'cm'), parameters({ horizontalPodAutoscaler: '{}' }));
   });
   applyObjects(withParameters);
-  await until('it is made', 30_000, () => api.of('horizontalpodautoscalers'));
+  await until('the waypoint is applied', 30_000, () => api.of('horizontalpodautoscalers'));
   assert.equal(api.of('deployments')?.spec?.['replicas'], undefined);
   api.objects.set(path('configmaps', 'cm'), parameters({}));
   await sleep(2_100);
   reconciler.changed();
-  await until('it is gone', 30_000, () => !api.of('horizontalpodautoscalers'));
+  await until('the autoscaler is deleted', 30_000, () => !api.of('horizontalpodautoscalers'));
   assert.deepEqual(
     api.calls.filter((call) => call.startsWith('DELETE')),
     ['DELETE horizontalpodautoscalers'],
   );
-  await until('replicas are ours again', 10_000, () => api.of('deployments')?.spec?.['replicas'] === 2);
+  await until('replicas are set again', 10_000, () => api.of('deployments')?.spec?.['replicas'] === 2);
 });
 
-test('parameters that are refused change nothing of a waypoint that runs, and are put right without a restart', async () => {
+test('refused parameters leave a running waypoint unchanged; corrected ones apply without a restart', async () => {
   const parameters = (data: Record<string, string>): Stored =>
     ({ metadata: { name: 'cm' }, data }) as unknown as Stored;
   const { api, reconciler, applyObjects } = await setUp((prepared) => {
     prepared.objects.set(path('configmaps', 'cm'), parameters({ deployment: 'spec: { replicas: 3 }' }));
   });
   applyObjects(withParameters);
-  await until('it is made', 30_000, () => api.of('deployments')?.spec?.['replicas'] === 3);
+  await until('the waypoint is applied', 30_000, () => api.of('deployments')?.spec?.['replicas'] === 3);
   const before = JSON.stringify(api.of('deployments'));
   const evil = 'spec: { replicas: 1, template: { spec: { containers: [{ name: waypoint, image: evil }] } } }';
   api.objects.set(path('configmaps', 'cm'), parameters({ deployment: evil }));
   await sleep(2_100);
   reconciler.changed();
-  const problem = await until('it is said', 30_000, () => reconciler.health(withParameters).problem);
+  const problem = await until(
+    'the problem is reported',
+    30_000,
+    () => reconciler.health(withParameters).problem,
+  );
   assert.equal(problem.reason, 'InvalidParameters');
   assert.match(problem.message, /ConfigMap shop\/cm: deployment: .*containers\.0\.image may not be set/);
   assert.equal(JSON.stringify(api.of('deployments')), before);
   api.objects.set(path('configmaps', 'cm'), parameters({ deployment: 'spec: { replicas: 1 }' }));
   await sleep(2_100);
   reconciler.changed();
-  await until('it is put right', 30_000, () => api.of('deployments')?.spec?.['replicas'] === 1);
-  await until('nothing is said any more', 30_000, () => !reconciler.health(withParameters).problem);
+  await until(
+    'the corrected parameters are applied',
+    30_000,
+    () => api.of('deployments')?.spec?.['replicas'] === 1,
+  );
+  await until('the problem is gone', 30_000, () => !reconciler.health(withParameters).problem);
 });
 
-test("one namespace's parameters are parsed so often and no more; another's waypoint is made meanwhile", async () => {
+test("parsing of one namespace's parameters is rate limited, and waypoints of other namespaces are not delayed", async () => {
   let nowMs = 0;
   const { api, limits, reconciler, applyObjects } = await setUp(
     (prepared) => {
@@ -285,18 +301,18 @@ test("one namespace's parameters are parsed so often and no more; another's wayp
   const elsewhere = gateway({}, 'plain');
   applyObjects(...many, { ...elsewhere, metadata: { ...elsewhere.metadata, namespace: 'other' } });
   const made = (): number => many.filter(({ metadata }) => api.of('deployments', metadata.name)).length;
-  await until('the other is made', 30_000, () =>
+  await until('the other waypoint is applied', 30_000, () =>
     api.objects.has('/apis/apps/v1/namespaces/other/deployments/plain'),
   );
-  await until('as many as may be at once are made', 30_000, () => made() >= 10);
-  await until('the limit is told of', 30_000, () => limits.includes('waypoint-parameters'));
+  await until('the burst is applied', 30_000, () => made() >= 10);
+  await until('the limit is reported', 30_000, () => limits.includes('waypoint-parameters'));
   assert.equal(made(), 10);
   nowMs += 4 * 3_000;
   reconciler.changed();
-  await until('the rest is made in its turn', 30_000, () => made() === 14);
+  await until('the rest is applied', 30_000, () => made() === 14);
 });
 
-test('a Gateway that is being deleted, and one of another class, get nothing made', async () => {
+test('no objects are created for a Gateway that is being deleted or is of another class', async () => {
   const { api, applyObjects } = await setUp();
   const deleted = gateway({}, 'deleted');
   applyObjects(
@@ -304,6 +320,6 @@ test('a Gateway that is being deleted, and one of another class, get nothing mad
     gateway({ gatewayClassName: 'nginx' }, 'foreign'),
     gateway(),
   );
-  await until('the other is made', 30_000, () => api.of('deployments'));
+  await until('the other waypoint is applied', 30_000, () => api.of('deployments'));
   for (const name of ['deleted', 'foreign']) assert.equal(api.of('serviceaccounts', name), undefined);
 });

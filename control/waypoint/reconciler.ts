@@ -1,6 +1,7 @@
 /**
- * What Gateways of our class are made of, kept in the API server as it is rendered: by server-side apply, where something differs. What
- * fails is tried again by itself, with backoff, and holds nothing else up. Gateways that go take all of it along, by its owner.
+ * Reconciles the objects of Gateways of Weft's class: applies the rendered objects by server-side apply if something differs. A Gateway whose
+ * reconciliation fails is retried with backoff and does not delay the others. When a Gateway is deleted, garbage collection deletes its objects
+ * by their owner reference.
  */
 import { setTimeout as wait } from 'node:timers/promises';
 import type { KubeConfig } from '@kubernetes/client-node';
@@ -32,39 +33,39 @@ import {
 } from './render.js';
 
 const turnDelayMs = 200;
-/** Parameters and the GatewayClass's kind are not watched: they are read this often. */
+/** Parameters and the kind GatewayClass are not watched: they are polled at this interval. */
 const turnIntervalMs = 10_000;
-/** Whoever changes what is made for a Gateway again and again makes nobody ask for its parameters each time. */
+/** Parameters are reused for this long, so that a client that keeps changing a waypoint's objects does not cause a read each time. */
 const parametersFreshMs = 2_000;
 const backoffMs = { min: 1_000, max: 60_000 } as const;
-/** Who keeps changing what we apply is not raced. */
+/** Delay before an object is applied again that another client keeps changing. */
 const contendedMs = 5_000;
 
 export interface ReconcileOptions {
   readonly config: KubeConfig;
   readonly settings: RenderSettings;
   readonly compiler: Compiler;
-  /** The roots' ConfigMap of a namespace, as it shall be. */
+  /** The wanted roots' ConfigMap of a namespace. */
   readonly roots: (namespace: string) => Write & { readonly body: object };
-  /** Only one replica writes. */
+  /** Whether this replica is the leader: only the leader writes. */
   readonly leading: () => boolean;
-  /** What is to be said of a Gateway may be another thing now. */
+  /** Called when the status of a Gateway may have changed. */
   readonly onChange: () => void;
   /** A limit of docs/limits.md was reached. */
   readonly onLimit: (limit: string) => void;
   readonly log: ControlLog;
-  /** The clock by which parameters are parsed so often and no more; a monotonic one where absent. */
+  /** Clock of the rate limit for parsing parameters; a monotonic one if absent. */
   readonly nowMs?: () => number;
 }
 
-/** Of one Gateway, since this replica began. */
+/** Reconciliation state of one Gateway, since this replica started. */
 interface Progress {
-  /** By path: what was applied, and how the object looked then. */
+  /** By path: the body applied last, the fingerprint of the resulting object, and the time. */
   readonly applied: Map<
     string,
     { readonly text: string; readonly fingerprint: string; readonly atMs: number }
   >;
-  /** What came of which Gateway and parameters. */
+  /** The last rendering, with the Gateway and parameters it was rendered from, as JSON. */
   rendered: { readonly from: string; readonly rendering: Rendering } | undefined;
   parametersPath: string | undefined;
   parametersAtMs: number;
@@ -74,7 +75,7 @@ interface Progress {
   notBeforeMs: number;
 }
 
-/** What the API server has against an object, not against the moment. */
+/** Whether the API server refuses the object itself, as opposed to a transient failure. */
 const isRefusal = (error: unknown): boolean =>
   error instanceof ApiError && (error.status === 400 || error.status === 422);
 
@@ -83,7 +84,7 @@ export class WaypointReconciler {
   readonly #reflectors: Readonly<Record<RenderedKind, Reflector<Made>>>;
   readonly #byName = new Map<string, Made>();
   readonly #progress = new Map<string, Progress>();
-  /** Of a namespace: parameters are parsed on the process's only thread. */
+  /** Rate limit per namespace: parameters are parsed on the process's only thread. */
   readonly #parses = new RateLimiter({ burst: 10, perSecond: 1 / 3 });
   readonly #timer: NodeJS.Timeout;
   #classAtMs = 0;
@@ -106,7 +107,7 @@ export class WaypointReconciler {
             if (made === now) this.#byName.set(key, made);
             else this.#byName.delete(key);
           }
-          // Anybody may label objects as ours: only those that are named as a waypoint are looked at.
+          // Anyone can put Weft's label on objects: only objects with the name of a waypoint cause a turn.
           const { namespace, name } = (now ?? before) as Made;
           if (!options.compiler.isWaypoint({ namespace, name })) return;
           this.changed();
@@ -114,7 +115,10 @@ export class WaypointReconciler {
         },
         onSynced: () => this.changed(),
         onWatchError: (what, why, retryInMs) =>
-          options.log.warn({ kind: what, why, retryInMs }, 'what waypoints are made of was not heard of'),
+          options.log.warn(
+            { kind: what, why, retryInMs },
+            'watch of the objects of waypoints failed: will retry',
+          ),
         sleep: (ms, stop) => wait(ms, undefined, { signal: stop }).catch(() => undefined),
       });
     this.#reflectors = {
@@ -142,7 +146,7 @@ export class WaypointReconciler {
     }, inMs);
   }
 
-  /** How it is with what was made for a Gateway. */
+  /** Health of a Gateway's waypoint: its problem, replicas and conditions. */
   health(gateway: GatewayObject): WaypointHealth {
     const problem = this.#progress.get(keyOf(gateway))?.problem;
     const { replicas, conditions } = this.#observed('deployment', gateway) ?? {};
@@ -153,7 +157,7 @@ export class WaypointReconciler {
     };
   }
 
-  /** Only what is ours of that name. */
+  /** The existing object of the Gateway's name, if this Gateway owns it. */
   #observed(kind: RenderedKind, gateway: GatewayObject): Made | undefined {
     const { name, uid } = gateway.metadata;
     const made = this.#byName.get(madeKey(kind, namespaceOf(gateway), name));
@@ -165,7 +169,7 @@ export class WaypointReconciler {
     const synced = renderedKinds.every((kind) => this.#reflectors[kind].synced);
     if (!leading() || !synced) return;
     if (this.#running) {
-      // What has changed may be behind where it is.
+      // The running turn may have passed the changed Gateway already.
       this.#turnAgain = true;
       return;
     }
@@ -175,7 +179,7 @@ export class WaypointReconciler {
       const wanted = new Set<string>();
       for (const gateway of compiler.ofKind('Gateway')) {
         const { name, uid, deletionTimestamp } = gateway.metadata;
-        // One that is being deleted takes what it owns along.
+        // Garbage collection deletes the objects of a Gateway that is being deleted: nothing is applied for it.
         if (!compiler.isWaypoint({ namespace: namespaceOf(gateway), name }) || uid === undefined) continue;
         wanted.add(keyOf(gateway));
         if (deletionTimestamp === undefined) await this.#reconcile(gateway);
@@ -183,7 +187,7 @@ export class WaypointReconciler {
       }
       for (const key of this.#progress.keys()) if (!wanted.has(key)) this.#progress.delete(key);
     } catch (error) {
-      log.warn({ error: errorText(error) }, 'waypoints were not looked after');
+      log.warn({ error: errorText(error) }, 'reconciling waypoints failed');
     } finally {
       this.#running = false;
     }
@@ -195,7 +199,7 @@ export class WaypointReconciler {
     if (Number.isFinite(next)) this.changed(Math.max(turnDelayMs, next - Date.now()));
   }
 
-  /** As soon as the cluster has its kind, which may come after us. */
+  /** Applies the GatewayClass once the cluster has its kind, which may be installed after Weft. */
   async #ensureClass(): Promise<void> {
     const { compiler, config, log } = this.#options;
     if (compiler.gatewayClass(waypointClass) || Date.now() - this.#classAtMs < turnIntervalMs - turnDelayMs)
@@ -209,11 +213,11 @@ export class WaypointReconciler {
         metadata: { name: waypointClass, labels: { 'app.kubernetes.io/part-of': 'weft' } },
         spec: { controllerName: waypointController, description: 'Waypoints of Weft' },
       });
-      log.info({ gatewayClass: waypointClass }, 'the class of waypoints is there');
+      log.info({ gatewayClass: waypointClass }, 'GatewayClass of waypoints applied');
     } catch (error) {
-      // 404: no kinds of the Gateway API here; 409: somebody else's class of this name.
+      // 404: the cluster has no Gateway API. 409: the class of this name has another field manager.
       const known = error instanceof ApiError && (error.status === 404 || error.status === 409);
-      if (!known) log.warn({ error: errorText(error) }, 'the class of waypoints was not made, tried again');
+      if (!known) log.warn({ error: errorText(error) }, 'GatewayClass of waypoints not applied: will retry');
     }
   }
 
@@ -245,13 +249,16 @@ export class WaypointReconciler {
       progress.problem = { reason: isRefusal(error) ? 'Invalid' : 'Pending', message: errorText(error) };
       this.#options.log.warn(
         { gateway: key, error: errorText(error), retryInMs },
-        'a waypoint was not made as its Gateway says, tried again',
+        'objects of a waypoint not applied: will retry',
       );
     }
     if (JSON.stringify(before) !== JSON.stringify(progress.problem)) this.#options.onChange();
   }
 
-  /** Returns what only another Gateway, or other parameters, can mend. Errors: ApiError. */
+  /**
+   * Applies the objects of a Gateway. Returns a problem that needs a change of the Gateway, of its parameters or of another object, or that
+   * waits for the rate limit of parsing. Errors: ApiError.
+   */
   async #apply(gateway: GatewayObject, progress: Progress): Promise<WaypointProblem | undefined> {
     const { config, roots, settings } = this.#options;
     const namespace = namespaceOf(gateway);
@@ -275,14 +282,16 @@ export class WaypointReconciler {
         this.changed(waitMs);
         return (
           progress.problem ??
-          (progress.rendered ? undefined : { reason: 'Pending', message: 'its parameters are read soon' })
+          (progress.rendered
+            ? undefined
+            : { reason: 'Pending', message: 'its parameters are yet to be read' })
         );
       }
       progress.rendered = { from, rendering: renderWaypoint(gateway, settings, parameters) };
     }
     const { rendering } = progress.rendered;
     if (!rendering.ok) return rendering;
-    // Before its pods: they would wait for it for long.
+    // The roots' ConfigMap comes before the Deployment: pods without it would wait long for the missing volume.
     const { path, body } = roots(namespace);
     const text = JSON.stringify(body);
     if (progress.applied.get(path)?.text !== text) {
@@ -302,7 +311,7 @@ export class WaypointReconciler {
     return undefined;
   }
 
-  /** The ConfigMap's data, not older than `parametersFreshMs`; undefined where there is none. Errors: ApiError. */
+  /** The ConfigMap's data, at most `parametersFreshMs` old; undefined if the ConfigMap does not exist. Errors: ApiError. */
   async #readParameters(
     namespace: string,
     configMap: string,
@@ -322,7 +331,7 @@ export class WaypointReconciler {
     return read;
   }
 
-  /** Returns why what is there is left as it is. Errors: ApiError. */
+  /** Applies one object. Returns a problem if an object of this name exists that the Gateway does not own. Errors: ApiError. */
   async #applyObject(
     gateway: GatewayObject,
     { kind, path, body }: RenderedObject,
@@ -334,7 +343,7 @@ export class WaypointReconciler {
     const applied = progress.applied.get(path);
     const asApplied = applied?.text === text;
     if (asApplied && seen?.fingerprint === applied.fingerprint) return undefined;
-    // What was just written may not be heard of yet.
+    // The watch may not have delivered the last write yet.
     if (asApplied && Date.now() - applied.atMs < contendedMs) {
       this.changed(contendedMs);
       return undefined;
@@ -342,18 +351,18 @@ export class WaypointReconciler {
     if (!seen) {
       const found = await getOptional<object>(config, path);
       const owner = found === undefined ? gateway.metadata.uid : readMade(kind, found).owner;
-      // Somebody else's application may be named so: its pods would be told apart from ours by nothing.
+      // Another application may have this name: nothing would tell its pods apart from the waypoint's.
       if (owner !== gateway.metadata.uid) {
         const what = `${String(body['kind'])} ${namespaceOf(gateway)}/${gateway.metadata.name}`;
-        const message = `${what} is there and not of this Gateway: it is left as it is; delete it, or give the Gateway another name`;
+        const message = `${what} exists and is not owned by this Gateway, so it is left unchanged: delete it, or rename the Gateway`;
         return { reason: 'Invalid', message };
       }
     }
-    // With its UID: one of the same name that came after it is not meant.
+    // The UID makes the apply fail if another object of this name has replaced the observed one.
     const target = seen ? { ...body, metadata: { ...(body['metadata'] as object), uid: seen.uid } } : body;
     const made = await requestJson(config, 'PATCH', applyPath(path, true), target);
     progress.applied.set(path, { text, fingerprint: readMade(kind, made).fingerprint, atMs: Date.now() });
-    log.info({ kind, path }, seen ? 'brought to what its Gateway says' : 'made for its Gateway');
+    log.info({ kind, path }, seen ? 'object of a waypoint updated' : 'object of a waypoint created');
     return undefined;
   }
 }

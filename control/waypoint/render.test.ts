@@ -25,7 +25,7 @@ function bodies(rendering: Rendering): Partial<Record<RenderedKind, JsonObject>>
   assert.ok(rendering.ok, JSON.stringify(rendering));
   return Object.fromEntries(rendering.objects.map(({ kind, body }) => [kind, body]));
 }
-/** Of a body by path: numbers are positions in lists. */
+/** The value at a path in a body; numbers are list indexes. */
 function at(body: JsonObject | undefined, ...path: (string | number)[]): unknown {
   let value: unknown = body;
   for (const key of path) value = (value as Record<string | number, unknown> | undefined)?.[key];
@@ -120,7 +120,7 @@ spec:
 `,
 };
 
-test('a Gateway is an account, a Service and a Deployment that it owns, and no autoscaler unless one is asked for', () => {
+test('a Gateway renders a ServiceAccount, a Service and a Deployment that it owns, and an autoscaler only if its parameters have one', () => {
   const rendering = render();
   const made = bodies(rendering);
   assert.deepEqual(Object.keys(made), ['serviceAccount', 'service', 'deployment']);
@@ -137,7 +137,7 @@ test('a Gateway is an account, a Service and a Deployment that it owns, and no a
   );
 });
 
-test('labels and annotations of the infrastructure are on all that is made, and take none of ours away', () => {
+test("labels and annotations of the infrastructure are on all rendered objects and do not override Weft's labels", () => {
   const made = bodies(
     render(
       { horizontalPodAutoscaler: '' },
@@ -157,7 +157,7 @@ test('labels and annotations of the infrastructure are on all that is made, and 
   });
 });
 
-test('parameters are merged over what is rendered, containers by their names', () => {
+test('parameters are merged into the rendered objects, containers by name', () => {
   const { deployment, service } = bodies(
     render({
       deployment: `
@@ -189,7 +189,7 @@ spec:
   assert.equal(at(service, 'spec', 'trafficDistribution'), 'PreferSameZone');
 });
 
-test('an autoscaler is made where the parameters have it: then the Deployment says nothing of replicas', () => {
+test('parameters with an autoscaler render one, and the Deployment then has no replicas field', () => {
   const { deployment, horizontalPodAutoscaler: autoscaler } = bodies(
     render({ deployment: 'spec: { replicas: 3 }', horizontalPodAutoscaler: 'spec: { maxReplicas: 4 }' }),
   );
@@ -199,7 +199,7 @@ test('an autoscaler is made where the parameters have it: then the Deployment sa
   assert.equal(at(autoscaler, 'spec', 'scaleTargetRef', 'name'), 'wp');
 });
 
-test('labels of parameters take none of ours away: by these the mesh and the garbage collection know whose it is', () => {
+test("labels of parameters do not override Weft's labels, which the mesh and the garbage collection use to find the owner", () => {
   const labels = `{ app.kubernetes.io/managed-by: me, app.kubernetes.io/name: bank, team: a }`;
   const made = bodies(
     render({
@@ -221,7 +221,7 @@ test('labels of parameters take none of ours away: by these the mesh and the gar
   assert.deepEqual(at(made.deployment, 'spec', 'selector'), at(plain.deployment, 'spec', 'selector'));
 });
 
-test('parameters that say nothing that is known are refused, by their key', () => {
+test('unknown or malformed parameters are refused, and the message names the key', () => {
   const refused = (parameters: Record<string, string>): string => {
     const rendering = renderWaypoint(
       gateway({ parametersRef: { group: '', kind: 'ConfigMap', name: 'cm' } }),
@@ -232,24 +232,24 @@ test('parameters that say nothing that is known are refused, by their key', () =
     assert.equal(rendering.reason, 'InvalidParameters');
     return rendering.message;
   };
-  assert.match(refused({ Deployment: '{}' }), /ConfigMap shop\/cm: Deployment is none of serviceAccount,/);
-  assert.match(refused({ deployment: 'a: [' }), /shop\/cm: deployment: it is no YAML/);
-  assert.match(refused({ service: '- a' }), /service is no YAML object/);
+  assert.match(refused({ Deployment: '{}' }), /ConfigMap shop\/cm: Deployment is not one of serviceAccount,/);
+  assert.match(refused({ deployment: 'a: [' }), /shop\/cm: deployment: it is not valid YAML/);
+  assert.match(refused({ service: '- a' }), /service is not a YAML object/);
   const of = (kind: string, group: string): unknown =>
     parametersOf(gateway({ parametersRef: { group, kind, name: 'cm' } }));
   assert.deepEqual(of('ConfigMap', ''), { configMap: 'cm' });
-  assert.match(String(of('Secret', '')), /has to be a ConfigMap/);
+  assert.match(String(of('Secret', '')), /must be a ConfigMap/);
   assert.equal(parametersOf(gateway()), undefined);
 });
 
-test('a Gateway whose name no Service can have is not rendered', () => {
+test('a Gateway whose name is invalid for a Service is not rendered', () => {
   for (const name of ['a.b', '1a', 'x'.repeat(64)]) {
     const rendering = renderWaypoint(gateway(undefined, name), settings);
     assert.ok(!rendering.ok && rendering.reason === 'Invalid', name);
   }
 });
 
-test('an overlay replaces lists that have no names, and takes away what is null', () => {
+test('an overlay replaces lists without merge keys and removes fields that are null', () => {
   const base = { a: [1, 2], b: { c: 1, d: 2 }, ports: [{ port: 1 }, { port: 2, x: 1 }] };
   assert.deepEqual(overlay(base, { a: [3], b: { c: null }, ports: [{ port: 2, y: 2 }] }), {
     a: [3],
@@ -273,7 +273,7 @@ test('the defaults are checked: an unknown field or no image is refused', () => 
     assert.throws(() => waypointDefaults(text), { code: 'WEFT_WAYPOINT_DEFAULTS' }, text);
 });
 
-test('with a Secret of the token the waypoint shows names to who has it; the Secret may come later', () => {
+test('with a metrics token Secret the waypoint requires its token for metrics with names; the Secret may be created later', () => {
   const rendered = bodies(renderWaypoint(gateway(), { ...settings, metricsTokenSecret: 'weft-metrics' }));
   const { deployment } = rendered;
   const args = at(deployment, ...container, 'args') as string[];
@@ -289,7 +289,7 @@ test('with a Secret of the token the waypoint shows names to who has it; the Sec
   });
 });
 
-test('what a Gateway’s annotations set is its waypoint’s, after the flags of the chart', () => {
+test("flags from a Gateway's annotations come after the flags of the chart", () => {
   const set = (annotations: Record<string, string>): Rendering => {
     const one = gateway();
     const given = { ...settings, extraArgs: ['--stream-idle-timeout-ms=1'] };

@@ -1,4 +1,4 @@
-/** What a waypoint is made of, from its Gateway: ServiceAccount, Service, Deployment, and an autoscaler where one is asked for. Pure. */
+/** Renders a waypoint's objects from its Gateway: ServiceAccount, Service, Deployment, and an autoscaler if the parameters have one. Pure. */
 import { waypointFlags } from '../../src/model/waypoint-settings.js';
 import { namespaceOf } from '../../src/model/labels.js';
 import { gatewayGroup, type GatewayObject } from '../objects/objects.js';
@@ -9,12 +9,12 @@ import { overlay, type JsonObject } from './overlay.js';
 import { infrastructureFault, overlaysOf, parameterKinds, type ParameterKind } from './parameters.js';
 
 export interface RenderSettings extends WaypointDefaults {
-  /** HOST:PORT */
+  /** Address of the control plane, HOST:PORT. */
   readonly control: string;
-  /** Whose policies are the mesh's. */
+  /** Namespace whose policies apply to the whole mesh. */
   readonly rootNamespace: string;
   readonly trustDomain: string;
-  /** Where the roots are, in the Gateway's namespace. */
+  /** Name of the ConfigMap with the roots, in the Gateway's namespace. */
   readonly rootsConfigMap: string;
 }
 
@@ -33,7 +33,7 @@ export const managedByLabel = 'app.kubernetes.io/managed-by';
 export const manager = 'weft-control';
 const metricsPort = 15020;
 const drainS = 30;
-/** Above the drain and what goes before it: one that is cut would have been finished. */
+/** Longer than the drain and the steps before it, so that no request that would still finish is cut. */
 const graceS = 45;
 const nonRoot = 65532;
 const autoscaledReplicasMax = 10;
@@ -54,7 +54,7 @@ const types: Readonly<
     plural: 'horizontalpodautoscalers',
   },
 };
-/** Of one object, or of all of a kind where neither is given. */
+/** API path of one object; of all objects of the kind if neither namespace nor name is given. */
 export const pathOf = (kind: RenderedKind, namespace?: string, name?: string): string => {
   const { prefix, plural } = types[kind];
   return namespace === undefined
@@ -62,15 +62,15 @@ export const pathOf = (kind: RenderedKind, namespace?: string, name?: string): s
     : `${prefix}/namespaces/${namespace}/${plural}/${name ?? ''}`;
 };
 
-/** ConfigMap that a Gateway names as its parameters: undefined where it names none, a text why it cannot be read. */
+/** The ConfigMap that a Gateway references as its parameters. Undefined: it references none. A string: why the reference is refused. */
 export function parametersOf(gateway: GatewayObject): { readonly configMap: string } | string | undefined {
   const ref = gateway.spec.infrastructure?.parametersRef;
   if (!ref) return undefined;
-  // The Gateway API leaves the name open: `../../OTHER/configmaps/x` would be read in another namespace.
+  // The Gateway API does not restrict the name: `../../OTHER/configmaps/x` would be read from another namespace.
   if (!dnsSubdomain.test(ref.name))
-    return 'spec.infrastructure.parametersRef.name is no name that a ConfigMap could have';
+    return 'spec.infrastructure.parametersRef.name is not a valid ConfigMap name';
   if (ref.group === '' && ref.kind === 'ConfigMap') return { configMap: ref.name };
-  return `spec.infrastructure.parametersRef: ${ref.kind} of group ${JSON.stringify(ref.group)} is not known: it has to be a ConfigMap, of group ""`;
+  return `spec.infrastructure.parametersRef: ${ref.kind} of group ${JSON.stringify(ref.group)} is not supported: it must be a ConfigMap, of group ""`;
 }
 
 /** RFC 1123. */
@@ -78,7 +78,8 @@ const dnsSubdomain = /^(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a
 const dnsLabel = /^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$/;
 
 /**
- * @param parameters the data of the ConfigMap that the Gateway names
+ * Renders the objects of a Gateway's waypoint, or returns the reason and message of the refusal.
+ * @param parameters the data of the ConfigMap that the Gateway references
  */
 export function renderWaypoint(
   gateway: GatewayObject,
@@ -90,7 +91,7 @@ export function renderWaypoint(
     return {
       ok: false,
       reason: 'Invalid',
-      message: `a Service is named as the Gateway: ${JSON.stringify(name)} has to be at most 63 letters, digits and -, and begin with a letter`,
+      message: `the waypoint's Service has the name of the Gateway: ${JSON.stringify(name)} must be at most 63 lower-case letters, digits and -, begin with a letter and not end with -`,
     };
   }
   const wrong = infrastructureFault(gateway, settings.metadataPrefixes);
@@ -142,7 +143,7 @@ function annotationsOf(gateway: GatewayObject): { annotations?: JsonObject } {
   return annotations && Object.keys(annotations).length > 0 ? { annotations } : {};
 }
 
-/** What no overlay changes: by these the mesh, and the API server's garbage collection, know whose it is. */
+/** Fields that no overlay may change: the mesh and the API server's garbage collection find the owner by them. */
 function kept(kind: RenderedKind, gateway: GatewayObject, autoscaled: boolean): JsonObject {
   const { name, uid = '' } = gateway.metadata;
   const { apiVersion, kind: kindName } = types[kind];
@@ -153,7 +154,7 @@ function kept(kind: RenderedKind, gateway: GatewayObject, autoscaled: boolean): 
     metadata: {
       name,
       namespace: namespaceOf(gateway),
-      // As of an object that was read and pasted.
+      // These are present in an overlay that was pasted from an object read from the API server.
       uid: null,
       resourceVersion: null,
       managedFields: null,
@@ -183,7 +184,7 @@ function kept(kind: RenderedKind, gateway: GatewayObject, autoscaled: boolean): 
       return {
         ...ours,
         spec: {
-          // Of an autoscaler's: what we said would be put back each time.
+          // An autoscaler sets replicas: a value applied here would be restored on each apply.
           ...(autoscaled ? { replicas: null } : {}),
           selector: { $patch: 'replace', matchLabels: selectorOf(gateway) },
           template: { metadata: { labels }, spec: { serviceAccountName: name, serviceAccount: null } },
@@ -206,7 +207,7 @@ const renderers: Readonly<
 > = {
   serviceAccount: (gateway) => ({
     metadata: annotationsOf(gateway),
-    // It asks the API server for nothing; its token for the control plane is projected.
+    // A waypoint does not use the Kubernetes API. Its token for the control plane is projected.
     automountServiceAccountToken: false,
   }),
   service: (gateway) => ({
@@ -258,7 +259,7 @@ function podSpec(gateway: GatewayObject, settings: RenderSettings): JsonObject {
       runAsNonRoot: true,
       runAsUser: nonRoot,
       runAsGroup: nonRoot,
-      // It may read its token by this.
+      // Makes the projected token readable for the process.
       fsGroup: nonRoot,
       seccompProfile: { type: 'RuntimeDefault' },
     },
@@ -280,7 +281,7 @@ function podSpec(gateway: GatewayObject, settings: RenderSettings): JsonObject {
           `--drain-ms=${drainS * 1000}`,
           ...(metricsToken ? [`--metrics-token=${metricsToken.mountPath}/token`] : []),
           ...settings.extraArgs,
-          // Of a flag that stands twice the last counts.
+          // If a flag is given twice, the last value applies: annotations override the chart.
           ...waypointFlags(gateway.metadata.annotations).flags,
         ],
         env: [{ name: 'NODE_NAME', valueFrom: { fieldRef: { fieldPath: 'spec.nodeName' } } }],
@@ -317,7 +318,7 @@ function podSpec(gateway: GatewayObject, settings: RenderSettings): JsonObject {
         ? [
             {
               name: metricsToken.name,
-              // Optional: without the Secret the waypoint runs, and tells no names.
+              // Optional: without the Secret the waypoint runs and serves metrics without names.
               secret: { secretName: settings.metricsTokenSecret, defaultMode: 0o440, optional: true },
             },
           ]

@@ -7,7 +7,7 @@ import { decodeRequest } from './protocol.js';
 const request = { namespace: 'shop', name: 'web', podUid: 'u', netns: '/proc/1/fd/3', addresses: [] };
 const pod = { uid: 'web', podUid: 'u' } as unknown as NodePod;
 
-/** Time goes on as it is slept. */
+/** The fake clock advances by the time that is slept. */
 function world(more: Partial<AdmissionOptions> = {}): AdmissionOptions & { readonly now: () => number } {
   let now = 0;
   return {
@@ -28,7 +28,7 @@ function world(more: Partial<AdmissionOptions> = {}): AdmissionOptions & { reado
   };
 }
 
-test('a pod of the mesh starts once it is held and has its certificate', async () => {
+test('a pod of the mesh starts once it is enrolled and has its certificate', async () => {
   const taken: string[] = [];
   const options: AdmissionOptions = world({
     wanted: () => (options.now() >= 300 ? pod : undefined),
@@ -44,39 +44,39 @@ test('a pod of the mesh starts once it is held and has its certificate', async (
   assert.ok(options.now() >= 500);
 });
 
-test('a pod that cannot be taken in does not start, and is told why', async () => {
-  const answer = await admit(
+test('a pod that cannot be enrolled does not start, and the response says why', async () => {
+  const response = await admit(
     request,
     world({ wanted: () => pod, enroll: () => Promise.resolve('no memory') }),
   );
-  assert.deepEqual(answer, { ok: false, message: 'shop/web is not in the mesh yet: no memory' });
+  assert.deepEqual(response, { ok: false, message: 'shop/web is not in the mesh yet: no memory' });
 });
 
-test('a pod without a certificate does not start: it would be Ready, and closed', async () => {
-  const answer = await admit(request, world({ wanted: () => pod, hasCertificate: () => false }));
-  assert.deepEqual(answer, { ok: false, message: 'shop/web has no certificate yet' });
+test('a pod without a certificate does not start: it would be Ready while its connections are refused', async () => {
+  const response = await admit(request, world({ wanted: () => pod, hasCertificate: () => false }));
+  assert.deepEqual(response, { ok: false, message: 'shop/web has no certificate yet' });
 });
 
-test('a pod that is not to be held starts at once', async () => {
+test('an uncaptured pod starts at once', async () => {
   const options = world({ uncaptured: () => ({}) as UncapturedPod, isEnrolled: () => true });
   assert.deepEqual(await admit(request, options), { ok: true });
   assert.equal(options.now(), 0);
 });
 
-test('of an enrolled namespace nobody starts of whom nothing is known', async () => {
+test('an unknown pod of an enrolled namespace does not start', async () => {
   for (const connected of [true, false]) {
     const options = { ...world({ isEnrolled: () => true }), connected: () => connected };
-    const answer = await admit(request, options);
-    assert.ok(!answer.ok && answer.message.includes('has not told of shop/web yet'));
+    const response = await admit(request, options);
+    assert.ok(!response.ok && response.message.includes('has not sent shop/web yet'));
   }
   const starts = world({ isEnrolled: () => true, whenAgentIsAway: 'start' });
-  assert.deepEqual(await admit(request, starts), { ok: true }, 'but by the setting');
+  assert.deepEqual(await admit(request, starts), { ok: true }, 'unless the setting says start');
 });
 
-test('others are not held up: not for longer than it takes to be told of a label, nor at all where nobody can tell', async () => {
-  const connected = world();
-  assert.deepEqual(await admit(request, connected), { ok: true });
-  assert.ok(connected.now() <= 2_100);
+test('an unknown pod of another namespace waits only for a possible label, and not at all without the control plane', async () => {
+  const options = world();
+  assert.deepEqual(await admit(request, options), { ok: true });
+  assert.ok(options.now() <= 2_100);
   const alone = world({ connected: () => false });
   assert.deepEqual(await admit(request, alone), { ok: true });
   assert.equal(alone.now(), 0);
@@ -85,7 +85,7 @@ test('others are not held up: not for longer than it takes to be told of a label
   assert.equal(early.now(), 0);
 });
 
-test('what the plugin did not ask is no question', () => {
+test('a line that is not a request of the plugin is refused', () => {
   const good = {
     command: 'ADD',
     namespace: 'a',

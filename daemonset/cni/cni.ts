@@ -1,4 +1,4 @@
-/** The agent's side of the CNI plugin: its place on the node, the socket that it asks at, the namespaces whose pods wait. */
+/** The agent's side of the CNI plugin: its installation on the node, the socket for its requests, the namespaces whose pods wait. */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorText } from '../../src/base/errors.js';
@@ -7,20 +7,20 @@ import { CniInstall } from './install.js';
 import { serveCni } from './server.js';
 
 export interface CniOptions {
-  /** The plugin as it was built. */
+  /** Path of the built plugin. */
   readonly program: string;
   /** The node's directories. */
   readonly binDir: string;
   readonly confDir: string;
-  /** Kept on the node's disk, by the same path inside and outside of a container. */
+  /** Directory on the node's disk, under the same path inside and outside a container. */
   readonly state: string;
-  /** The agent's run directory, likewise. */
+  /** The agent's run directory, also under the same path inside and outside a container. */
   readonly run: string;
   readonly whenAgentIsAway: 'wait' | 'start';
   readonly log: { info(fields: object, text: string): void; error(fields: object, text: string): void };
 }
 
-/** Of the agent's flags; undefined where the node's directories are not named. */
+/** CNI options from the agent's flags; undefined if the node's CNI directories are not given. */
 export function cniOptionsOf(
   options: {
     readonly cniBinDir?: string;
@@ -47,7 +47,7 @@ const installOf = ({ program, binDir, confDir, state, run, whenAgentIsAway }: Cn
     whenAgentIsAway,
   });
 
-/** What a former life of the agent put there, where it is not wanted any more. */
+/** Removes the plugin that a previous agent process installed. */
 export const removeCni = (options: CniOptions): void => installOf(options).remove();
 
 export class Cni {
@@ -61,14 +61,14 @@ export class Cni {
     this.#install = installOf(options);
   }
 
-  /** Answers from now on; the plugin is put in its place by keep(). */
+  /** Responds to the plugin from now on; keep() installs the plugin. */
   static async start(
     options: CniOptions,
     agent: Omit<AdmissionOptions, 'whenAgentIsAway' | 'now' | 'sleep'>,
   ): Promise<Cni> {
     const cni = new Cni(options);
     const { whenAgentIsAway, run } = options;
-    // Read when it is asked for: what cannot be read then is told to the runtime, which tries again.
+    // Read on the first request. If it cannot be read, the request fails, and the runtime tries again.
     let former: ReadonlySet<string> | undefined;
     const isEnrolled = (namespace: string): boolean =>
       agent.synced()
@@ -82,32 +82,35 @@ export class Cni {
     return cni;
   }
 
-  /** Why it is not in its place; empty where it is. */
+  /** Why the plugin is not installed; empty if it is. */
   get problem(): string {
     return this.#problem;
   }
 
-  /** Puts right what is not as it should be; call once it is known whom it concerns: before, it would hold others up. */
+  /**
+   * Installs the plugin, or repairs its installation. Call only once the enrolled namespaces are known: an earlier installation would delay
+   * other pods.
+   */
   keep(enrolledNamespaces: Iterable<string>): void {
     const { log, confDir } = this.#options;
     try {
       this.#install.writeNamespaces(enrolledNamespaces);
-      if (this.#install.keep()) log.info({ confDir }, 'the CNI plugin is in its place');
+      if (this.#install.keep()) log.info({ confDir }, 'CNI plugin installed');
       this.#problem = '';
     } catch (error) {
       const why = errorText(error);
-      if (why !== this.#problem) log.error({ error: why }, 'the CNI plugin is not in its place, tried again');
+      if (why !== this.#problem) log.error({ error: why }, 'the CNI plugin could not be installed; retrying');
       this.#problem = why;
     }
   }
 
-  /** Who is asking is told by the end of its connection, and goes by what is on the disk. */
+  /** Stops responding. Waiting plugins see the end of their connection and decide by the list of namespaces on disk. */
   stop(): void {
     this.#server?.close();
     this.#server?.end();
   }
 
-  /** The mesh itself goes: nothing is left. */
+  /** Removes the plugin and its socket, because the mesh itself is being removed. */
   remove(): void {
     this.#install.remove();
     rmSync(join(this.#options.run, 'cni'), { recursive: true, force: true });

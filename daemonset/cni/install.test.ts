@@ -39,17 +39,17 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dir, { recursive: true }));
 
-test('the plugin comes last in the configuration that the runtime uses, once, and its program is there', () => {
+test('installs the program and one entry at the end of the configuration that the runtime uses', () => {
   write('10-net.conflist', bridge);
   write('20-other.conflist', bridge);
   assert.equal(install.keep(), true);
   assert.deepEqual(typesOf('10-net.conflist'), ['bridge', 'portmap', 'weft-cni']);
   assert.deepEqual(typesOf('20-other.conflist'), ['bridge', 'portmap']);
   assert.equal(statSync(join(dir, 'bin', 'weft-cni')).mode & 0o777, 0o755);
-  assert.equal(install.keep(), false, 'and nothing is written where all is as it should be');
+  assert.equal(install.keep(), false, 'nothing is written if nothing has changed');
 });
 
-test('a configuration that is written anew by its owner has the plugin again', () => {
+test('adds the entry again after the owner of the configuration has rewritten it', () => {
   write('10-net.conflist', bridge);
   install.keep();
   write('10-net.conflist', { ...bridge, plugins: [{ type: 'calico' }] });
@@ -57,7 +57,7 @@ test('a configuration that is written anew by its owner has the plugin again', (
   assert.deepEqual(typesOf('10-net.conflist'), ['calico', 'weft-cni']);
 });
 
-test('a single plugin becomes a list, and what it was again', () => {
+test('converts a single plugin to a list, and back on removal', () => {
   write('10-net.conf', { cniVersion: '0.3.1', name: 'net', type: 'bridge', bridge: 'cni0' });
   const before = readFileSync(conf('10-net.conf'), 'utf8');
   install.keep();
@@ -69,7 +69,7 @@ test('a single plugin becomes a list, and what it was again', () => {
   assert.equal(readFileSync(conf('10-net.conf'), 'utf8'), before);
 });
 
-test('taken out it leaves what others put there, and nothing of its own', () => {
+test('removal leaves the other entries and nothing of its own', () => {
   write('10-net.conflist', bridge);
   install.writeNamespaces(['b', 'a']);
   assert.equal(readFileSync(join(dir, 'state', 'cni', 'namespaces'), 'utf8'), 'a\nb\n');
@@ -81,19 +81,19 @@ test('taken out it leaves what others put there, and nothing of its own', () => 
   assert.ok(!existsSync(join(dir, 'state', 'cni')));
 });
 
-test('a configuration that is not there yet, or cannot be read, is left alone and said', () => {
+test('a missing or unreadable configuration is not changed, and the error says so', () => {
   assert.throws(() => install.keep(), /holds no CNI configuration yet/);
   writeFileSync(conf('10-net.conflist'), '{');
   assert.throws(() => install.keep(), /cannot be read/);
   assert.equal(readFileSync(conf('10-net.conflist'), 'utf8'), '{');
 });
 
-test('the runtime uses the first configuration by name, whatever its kind', () => {
+test('the runtime uses the first configuration by name, whatever its suffix', () => {
   assert.equal(activeConf(['z.conf', 'b.conflist', 'a.txt', '.c.conflist.weft-new']), 'b.conflist');
   assert.equal(activeConf([]), undefined);
 });
 
-test('namespaces of a former life that cannot be read are not known to be none', () => {
+test('an unreadable list of namespaces does not count as empty', () => {
   const places = (namespaces: string) =>
     new CniInstall({
       program: '',

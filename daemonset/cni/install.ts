@@ -1,6 +1,6 @@
 /**
- * The plugin in the node's CNI configuration: put at the end of the list that the runtime uses, kept there whoever writes that file
- * anew, and taken out again without a trace. Files appear whole: each is written beside and renamed.
+ * Installs the plugin in the node's CNI configuration: at the end of the list that the runtime uses. It is added again if another program
+ * rewrites that file, and removed without a trace. Files appear whole: each is written under another name and renamed.
  */
 import {
   chmodSync,
@@ -18,11 +18,11 @@ import { basename, dirname, join } from 'node:path';
 import { WeftError } from '../../src/base/errors.js';
 
 const pluginType = 'weft-cni';
-/** A single plugin's configuration that was made a list: what it was is kept under this ending, which no runtime reads. */
+/** Suffix of a single plugin's configuration that was converted to a list. No runtime reads files with this suffix. */
 const savedSuffix = '.weft-saved';
 
 export interface CniPaths {
-  /** The plugin as it was built. */
+  /** Path of the built plugin. */
   readonly program: string;
   readonly binDir: string;
   readonly confDir: string;
@@ -52,12 +52,12 @@ function replace(path: string, text: string): void {
   renameSync(temporary, path);
 }
 
-/** The configuration that the runtime uses: the first by name (libcni). Undefined where there is none yet. */
+/** Name of the configuration that the runtime uses: the first by name, as in libcni. Undefined if there is none yet. Pure. */
 export function activeConf(names: readonly string[]): string | undefined {
   return names.filter((name) => /\.(conflist|conf|json)$/.test(name) && !name.startsWith('.')).sort()[0];
 }
 
-/** With the plugin at its end, where it is not there as it should be; undefined where nothing is to be done. Pure. */
+/** The configuration with the plugin's entry at the end; undefined if it is already there. Pure. */
 export function withPlugin(conf: ConfList, entry: Plugin): ConfList | undefined {
   const list: ConfList = conf.plugins
     ? conf
@@ -67,7 +67,7 @@ export function withPlugin(conf: ConfList, entry: Plugin): ConfList | undefined 
   return JSON.stringify(list.plugins) === JSON.stringify(wanted) ? undefined : { ...list, plugins: wanted };
 }
 
-/** Without it; undefined where it is not there. Pure. */
+/** The configuration without the plugin's entry; undefined if there is none. Pure. */
 export function withoutPlugin(conf: ConfList): ConfList | undefined {
   const others = conf.plugins?.filter(({ type }) => type !== pluginType);
   return !others || others.length === conf.plugins?.length ? undefined : { ...conf, plugins: others };
@@ -79,20 +79,20 @@ function read(path: string): ConfList {
   } catch (error) {
     throw new WeftError(
       'WEFT_CNI_CONFIG',
-      `${path} cannot be read as a CNI configuration: pods that start now are in the mesh only once the agent has found them`,
+      `${path} cannot be read as a CNI configuration: pods that start now are enrolled only once the agent has found them; correct the file`,
       { cause: error, retryable: true },
     );
   }
 }
 
 export class CniInstall {
-  /** The program as it was last seen to be right: its content is not read again each second. */
+  /** Stamp of the installed program when its content was last compared, so that it is not read again each second. */
   #seen = '';
   #namespaces: string | undefined;
 
   constructor(private readonly paths: CniPaths) {}
 
-  /** Puts right what is not; tells whether something was. Errors: WEFT_CNI_CONFIG. */
+  /** Installs the plugin, or repairs its installation. Returns whether anything changed. Errors: WEFT_CNI_CONFIG. */
   keep(): boolean {
     const { binDir, confDir, program, socket, namespaces, whenAgentIsAway } = this.paths;
     const name = activeConf(existsSync(confDir) ? readdirSync(confDir) : []);
@@ -109,14 +109,14 @@ export class CniInstall {
     const text = `${JSON.stringify(list, null, 2)}\n`;
     if (name.endsWith('.conflist') || (name.endsWith('.json') && read(path).plugins)) replace(path, text);
     else {
-      // The list first: for a moment both are there, and the runtime goes on with the one that it knows.
+      // The list is written first. For a moment both files exist, and the runtime continues with the one that it knows.
       replace(join(confDir, name.replace(/\.(conf|json)$/, '.conflist')), text);
       renameSync(path, `${path}${savedSuffix}`);
     }
     return changed;
   }
 
-  /** Takes it out again: the entry first, so that no runtime looks for a program that is gone. */
+  /** Removes the plugin: its entry first, so that no runtime looks for a program that is gone. */
   remove(): void {
     const { binDir, confDir } = this.paths;
     for (const name of existsSync(confDir) ? readdirSync(confDir) : []) {
@@ -136,7 +136,10 @@ export class CniInstall {
     rmSync(dirname(this.paths.namespaces), { recursive: true, force: true });
   }
 
-  /** What writeNamespaces() last put there, also in a former life of the agent; nothing on a new node. Throws where that is not known. */
+  /**
+   * The namespaces that writeNamespaces() last wrote, also in a previous agent process; empty on a new node. Throws if the file cannot be
+   * read.
+   */
   readNamespaces(): ReadonlySet<string> {
     try {
       return new Set(readFileSync(this.paths.namespaces, 'utf8').split('\n').filter(Boolean));
@@ -146,7 +149,7 @@ export class CniInstall {
     }
   }
 
-  /** Namespaces whose pods wait while no agent answers; it outlives the agent and a reboot. */
+  /** Writes the namespaces whose pods wait while no agent responds. The file outlives the agent and a reboot. */
   writeNamespaces(names: Iterable<string>): void {
     const path = this.paths.namespaces;
     const text = [...names]
@@ -173,7 +176,7 @@ export class CniInstall {
     const temporary = join(binDir, `.${pluginType}.new`);
     copyFileSync(from, temporary);
     chmodSync(temporary, 0o755);
-    // It may be running: its file is replaced, never written.
+    // The program may be running, so its file is replaced and never written in place.
     renameSync(temporary, to);
     return true;
   }

@@ -1,4 +1,4 @@
-/** The plugin itself, where no agent answers. */
+/** The plugin itself, while no agent responds. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -30,12 +30,12 @@ function add(namespaces: string, socket: string): { readonly status: number | nu
   return { status, ...(JSON.parse(stdout) as { code?: number }) };
 }
 
-test('without an agent a pod starts where its namespace is known not to be in the mesh, and waits where that is not known', (t) => {
+test('without an agent a pod starts if its namespace is known not to be in the mesh, and waits if that is unknown', (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-plugin-'));
   t.after(() => rmSync(dir, { recursive: true }));
   const file = join(dir, 'namespaces');
-  const socket = join(dir, 'nobody');
-  assert.equal(add(file, socket).status, 0, 'nothing was ever in the mesh');
+  const socket = join(dir, 'missing-socket');
+  assert.equal(add(file, socket).status, 0, 'no namespace was ever enrolled');
   writeFileSync(file, 'bank\n');
   assert.equal(add(file, socket).status, 0);
   writeFileSync(file, 'bank\nshop\n');

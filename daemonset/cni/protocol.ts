@@ -1,4 +1,4 @@
-/** What the CNI plugin (native/cni/weft-cni.c) asks: one line of JSON each way. */
+/** Messages between the CNI plugin (native/cni/weft-cni.c) and the agent: one line of JSON each way. */
 import { isIp, parseIp, type IpAddress } from '../../src/model/address.js';
 
 export const requestBytesMax = 64 << 10;
@@ -7,13 +7,13 @@ export interface AddRequest {
   readonly namespace: string;
   readonly name: string;
   readonly podUid: string;
-  /** Where the plugin holds the pod's network namespace open. */
+  /** Path of the descriptor by which the plugin holds the pod's network namespace open. */
   readonly netns: string;
   readonly addresses: readonly IpAddress[];
 }
 export type Reply = { readonly ok: true } | { readonly ok: false; readonly message: string };
 
-/** Undefined where it is no question of the plugin's. */
+/** Undefined if the line is not a request of the plugin. */
 export function decodeRequest(line: string): AddRequest | undefined {
   let value: unknown;
   try {

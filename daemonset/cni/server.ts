@@ -1,4 +1,4 @@
-/** The Unix socket that the CNI plugin asks at. Only root can reach it: its directory is closed to others. */
+/** The Unix socket for the CNI plugin's requests. Only root can reach it: its directory is closed to others. */
 import { chmodSync, mkdirSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import { dirname } from 'node:path';
@@ -13,31 +13,32 @@ export interface CniServerOptions {
   readonly onAdd: (request: AddRequest) => Promise<Reply>;
 }
 
+/** Listens at `path`. `close` stops listening, `end` closes the open connections. Rejects if it cannot listen. */
 export async function serveCni({ path, onAdd }: CniServerOptions): Promise<{ close(): void; end(): void }> {
   mkdirSync(dirname(path), { recursive: true });
   chmodSync(dirname(path), 0o700);
-  // Of a former life of the agent.
+  // A previous agent process may have left its socket.
   rmSync(path, { force: true });
   const sockets = new Set<net.Socket>();
   const server = net.createServer((socket) => {
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
     let text = '';
-    let asked = false;
+    let hasRequest = false;
     const reply = (value: Reply): void => void socket.end(`${JSON.stringify(value)}\n`);
     socket.setEncoding('utf8');
     socket.setTimeout(readMsMax, () => socket.destroy());
     socket.on('error', () => socket.destroy());
     socket.on('data', (part: string) => {
-      if (asked) return;
+      if (hasRequest) return;
       text += part;
       if (text.length > requestBytesMax) return void socket.destroy();
       const end = text.indexOf('\n');
       if (end < 0) return;
-      asked = true;
+      hasRequest = true;
       socket.setTimeout(0);
       const request = decodeRequest(text.slice(0, end));
-      if (!request) return reply({ ok: false, message: 'the question cannot be read' });
+      if (!request) return reply({ ok: false, message: 'the request cannot be read' });
       onAdd(request).then(reply, (error: unknown) => reply({ ok: false, message: errorText(error) }));
     });
   });
@@ -51,7 +52,7 @@ export async function serveCni({ path, onAdd }: CniServerOptions): Promise<{ clo
       server.close();
       rmSync(path, { force: true });
     },
-    /** Who was asking is told by the end of its connection. */
+    /** Waiting plugins see the end of their connection. */
     end: () => sockets.forEach((socket) => socket.destroy()),
   };
 }

@@ -1,13 +1,13 @@
 /**
- * A build whose maps have another layout than those in the kernel gets maps of its own, beside the former ones: a generation.
- * What is configured is copied; connections that the kernel carries stay with the programs and maps they began under, which
- * are taken away when the last of them has ended.
+ * A generation is one set of maps with one layout. A build whose layout differs from that of the maps in the kernel gets a new
+ * generation beside the former ones. Configuration rows are copied. Kernel flows stay with the programs and maps under which they
+ * began; a former generation is removed when its last flow has ended.
  *
  *   <instance>/links, pods   hooks that exist once: connect(), socket(), the pods' inbound hooks
- *   <instance>/owners        for which pod each inbound hook was attached (owners.ts)
+ *   <instance>/owners        the pod for which each inbound hook was attached (owners.ts)
  *   <instance>/<layout>/     maps, by name
- *   <instance>/<layout>/links  hooks that former generations keep: the life of connections, getpeername(), setsockopt()
- *   <instance>/<layout>/ready    the maps have their rows (a directory: the BPF file system has no files)
+ *   <instance>/<layout>/links  hooks that each generation has: sockops, getpeername(), setsockopt()
+ *   <instance>/<layout>/ready    the maps have their rows (a directory: the BPF file system has no regular files)
  *   <instance>/<layout>/retired  another generation is in charge
  */
 import { existsSync, mkdirSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
@@ -24,7 +24,7 @@ import { ownersDir } from './owners.js';
 const ready = (dir: string): string => join(dir, 'ready');
 const retired = (dir: string): string => join(dir, 'retired');
 
-/** Directories of all generations of an instance. Errors: WEFT_BPF_LAYOUT where maps stand outside of any. */
+/** Directories of all generations of an instance. Error: WEFT_BPF_LAYOUT, a map is pinned outside of any generation. */
 export function generationsOf(instanceDir: string): string[] {
   if (!existsSync(instanceDir)) return [];
   const entries = readdirSync(instanceDir, { withFileTypes: true });
@@ -32,7 +32,7 @@ export function generationsOf(instanceDir: string): string[] {
   if (stray) {
     throw new WeftError(
       'WEFT_BPF_LAYOUT',
-      `${join(instanceDir, stray.name)} is of a build that cannot be taken over from: end its agent, then weft cleanup`,
+      `${join(instanceDir, stray.name)} was pinned by a build that this one cannot take over from: stop that agent, then run weft cleanup`,
     );
   }
   return entries
@@ -41,25 +41,26 @@ export function generationsOf(instanceDir: string): string[] {
     .map((name) => join(instanceDir, name));
 }
 
-/** Its maps were whole at some time: it may carry connections. */
+/** Whether the maps of a generation were complete at some time: it may have kernel flows. */
 export const wasReady = (dir: string): boolean => existsSync(ready(dir));
-/** It is in charge. */
+/** Whether a generation is in charge. */
 export const isReady = (dir: string): boolean => wasReady(dir) && !existsSync(retired(dir));
 
-/** Makes what follows a generation that counts; the others have become former ones. Idempotent. */
+/** Marks a generation as in charge. Idempotent. */
 export function takeCharge(dir: string): void {
   mkdirSync(ready(dir), { recursive: true });
   if (existsSync(retired(dir))) rmdirSync(retired(dir));
 }
 
+/** Marks a generation as former and takes it out of new connections. Its kernel flows continue. */
 export function retire(dir: string): void {
   mkdirSync(retired(dir), { recursive: true });
   removePodRows(dir);
 }
 
 /**
- * Before the maps of `to` are made: what sockets remember is one map for both where its layout is the same, so that marks of
- * sockets that do not connect until later are kept.
+ * Pins the socket storage map of `from` in `to` if its layout is the same, before the maps of `to` are created. So sockets that
+ * were marked earlier and connect later keep their marks.
  */
 export function shareSocketStorage(from: string, to: string, layout: ObjectLayout): void {
   const name = 'weft_sock';
@@ -68,7 +69,7 @@ export function shareSocketStorage(from: string, to: string, layout: ObjectLayou
   if (same && !existsSync(join(to, name))) pinAgain(join(from, name), join(to, name));
 }
 
-/** Everything of a directory of pins: links first, each ended. */
+/** Removes a directory of pins. Links are detached; maps are unpinned. */
 export function removePins(dir: string): void {
   if (!existsSync(dir)) return;
   for (const entry of readdirSync(dir, { withFileTypes: true })) {
@@ -80,7 +81,7 @@ export function removePins(dir: string): void {
   rmdirSync(dir);
 }
 
-/** A former generation, while it has connections. */
+/** A former generation that still has kernel flows. */
 export class FormerGeneration {
   readonly live: LiveTable;
   readonly #maps: PinnedMaps;
@@ -88,7 +89,7 @@ export class FormerGeneration {
   readonly #flow: Convert;
   readonly #recordSize: number;
 
-  /** Errors: NativeError where the directory is no whole generation. */
+  /** Error: NativeError, the directory is not a complete generation. */
   constructor(
     readonly dir: string,
     layout: ObjectLayout,
@@ -96,11 +97,12 @@ export class FormerGeneration {
     const pin = join(dir, 'weft_live');
     const { structs } = pinnedLayout(pin);
     const recordSize = structs['weft_flow']?.[0];
-    if (recordSize === undefined) throw new NativeError('NATIVE_LAYOUT', `${pin} has no types`, 0, '');
+    if (recordSize === undefined)
+      throw new NativeError('NATIVE_LAYOUT', `${pin} has no BTF for weft_flow`, 0, '');
     this.#recordSize = recordSize;
     this.#flow = converter('weft_flow', structs, layout.structs);
     this.#maps = new PinnedMaps(dir);
-    // Builds that have no such map did not count.
+    // Builds without this map did not count shares.
     const isCounted = existsSync(join(dir, 'weft_shares'));
     this.live = liveTable(
       this.#maps.get('weft_live'),
@@ -110,6 +112,7 @@ export class FormerGeneration {
     this.#ring = this.#maps.ring('weft_flows');
   }
 
+  /** Flows that ended since the last call, converted to this build's layout; undefined if there are none. */
   drain(): FlowReader | undefined {
     const packed = this.#ring.drainPacked(flowsPerTurnMax, this.#recordSize);
     if (packed.length === 0) return undefined;
@@ -119,6 +122,7 @@ export class FormerGeneration {
     return new FlowReader(Buffer.concat(records));
   }
 
+  /** Number of open kernel flows. */
   get size(): number {
     return this.#maps.get('weft_live').keys().length;
   }
@@ -128,7 +132,7 @@ export class FormerGeneration {
     this.#ring.close();
   }
 
-  /** Takes it out of the kernel. */
+  /** Removes the generation from the kernel. */
   remove(): void {
     this.close();
     removePins(this.dir);

@@ -1,6 +1,6 @@
 /**
- * The inbound hooks of pods, one link per network namespace, pinned as `pods/<cookie>`: they outlive the agent. Sole owner of these
- * pins and of the record for whom each was attached.
+ * The inbound hooks of pods: one link per network namespace, pinned as `pods/<cookie>`, so that it outlives the agent. This module is
+ * the sole owner of these pins and of the records of their pods (owners.ts).
  */
 import { lstatSync, readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,10 +9,11 @@ import { closeFd, detachLink, linkNetns, load, openLink } from '../../native/ind
 import { encodeU64 } from '../maps/row.js';
 import { Owners } from './owners.js';
 
-/** What became of hooks of a former build: those of dead namespaces are removed, and some may have to wait. */
+/** Result of adopting the hooks of a former build. */
 export interface AdoptedHooks {
+  /** Cookies of dead network namespaces, whose hooks were removed. */
   readonly dead: readonly bigint[];
-  /** Cookie to reason: the former program stays in force there, and refuses. */
+  /** Cookie to reason. The former program stays attached there, and refuses. */
   readonly failed: ReadonlyMap<bigint, string>;
 }
 
@@ -30,7 +31,7 @@ export class PodHooks {
     this.owners = new Owners(instanceDir);
   }
 
-  /** Cookies of the pods whose hook is in the kernel, also from a former life of the agent. Throws where that is not known. */
+  /** Cookies of the pods whose hook is in the kernel, including those of a previous agent. Throws if the directory cannot be read. */
   attached(): bigint[] {
     try {
       return readdirSync(this.#pods).map((name) => BigInt(`0x${name}`));
@@ -41,8 +42,8 @@ export class PodHooks {
   }
 
   /**
-   * Attaches to the namespace at a path, or puts this build's program in the place of what is attached; an empty path means the
-   * latter alone. Throws NativeError.
+   * Attaches the hook to the network namespace at a path, or replaces the program of an attached hook by this build's. An empty path
+   * only replaces. Error: NativeError.
    */
   async attach(cookie: bigint, netns: string): Promise<void> {
     await load(this.object, this.mapsDir, encodeU64(cookie), [
@@ -50,7 +51,7 @@ export class PodHooks {
     ]);
   }
 
-  /** Inode of the namespace that a hook is attached to; 0 where that has died, undefined where it is not known. */
+  /** Inode of the network namespace to which a hook is attached; 0 if that namespace died, undefined if unknown. */
   inodeOf(cookie: bigint): number | undefined {
     try {
       return linkNetns(this.#pin(cookie));
@@ -59,13 +60,16 @@ export class PodHooks {
     }
   }
 
-  /** By the kernel's own link, which is taken off a namespace that dies. */
+  /** State of a hook's network namespace, from the link: the kernel detaches a link when its namespace dies. */
   namespaceOf(cookie: bigint): 'alive' | 'dead' | 'unknown' {
     const inode = this.inodeOf(cookie);
     return inode === undefined ? 'unknown' : inode === 0 ? 'dead' : 'alive';
   }
 
-  /** When the pod's hook was attached, by whichever agent (epoch ms): a new program in its place leaves the pin. Undefined where that is not known. */
+  /**
+   * When the pod's hook was attached, by this or a previous agent (epoch ms). Replacing the program does not change the pin.
+   * Undefined if unknown.
+   */
   attachedAtMs(cookie: bigint): number | undefined {
     try {
       return lstatSync(this.#pin(cookie)).mtimeMs;
@@ -75,8 +79,8 @@ export class PodHooks {
   }
 
   /**
-   * Takes a hook away. All that may fail for want of something is done first, then `before` (capture off), then what cannot
-   * fail; so after an error everything is as it was, or `after` has put it back. False where there was no hook.
+   * Removes a hook; false if there was none. Steps that need resources, and so may fail, run first; then `before` (capture off);
+   * then the detach. After an error the state is unchanged, or `after` has restored it.
    */
   detach(cookie: bigint, before: () => void = () => undefined, after: () => void = () => undefined): boolean {
     const fd = openLink(this.#pin(cookie));
@@ -96,13 +100,13 @@ export class PodHooks {
     } finally {
       closeFd(fd);
     }
-    // A pin that stays is a dead hook: the next turn removes it.
+    // If the unlink fails, the pin is that of a dead hook: the next pass removes it.
     unlinkSync(this.#pin(cookie));
     this.owners.forget(cookie);
     return true;
   }
 
-  /** This build's program for all that is attached; what fails for one does not keep it from others. */
+  /** Replaces the programs of attached hooks by this build's. A failure for one hook does not affect the others. */
   async adopt(cookies: readonly bigint[] = this.attached()): Promise<AdoptedHooks> {
     const dead: bigint[] = [];
     const failed = new Map<bigint, string>();
@@ -110,7 +114,7 @@ export class PodHooks {
       try {
         if (this.namespaceOf(cookie) !== 'dead') await this.attach(cookie, '');
       } catch (error) {
-        // It may have died between the two.
+        // The namespace may have died between the two calls.
         if (this.namespaceOf(cookie) !== 'dead') failed.set(cookie, errorText(error));
       }
       if (failed.has(cookie) || this.namespaceOf(cookie) !== 'dead') continue;

@@ -1,7 +1,7 @@
 /**
- * Puts the programs into the kernel and finds them there again. Everything of one agent instance is pinned under
- * /sys/fs/bpf/weft/<instance> (generations.ts). A restarted agent adopts it by loading anew: pinned maps are used, pinned
- * links get the new program in one step. Where its maps have another layout, it takes over from what stands there.
+ * Loads the programs into the kernel. Everything of one agent instance is pinned under /sys/fs/bpf/weft/<instance>
+ * (generations.ts). A restarted agent loads the programs again: it reuses pinned maps and replaces the program of each pinned link
+ * atomically. If its maps have another layout, it takes over from the generation in charge.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
@@ -39,8 +39,8 @@ const bpffs = '/sys/fs/bpf';
 export const pinRoot = join(bpffs, 'weft');
 
 /**
- * Where cgroup v2 is mounted: hooks at its root see every process, also on a hybrid hierarchy. `under`: where the node's
- * hierarchy is mounted in a container, whose own would show the container alone.
+ * The mount point of cgroup v2. Hooks at its root see every process, also on a hybrid hierarchy. `under`: where the node's
+ * hierarchy is mounted in a container, whose own hierarchy would contain only the container. Error: WEFT_NO_CGROUP2.
  */
 export function cgroupRoot(under = '/'): string {
   for (const line of readFileSync('/proc/self/mounts', 'utf8').split('\n')) {
@@ -61,39 +61,39 @@ function ensureBpffs(): void {
   if (!mounted) execFileSync('mount', ['-t', 'bpf', 'bpf', bpffs]);
 }
 
-/** The CNI plugin as it was built. */
+/** Path of the built CNI plugin. */
 export const cniProgram = join(projectRoot, 'native', 'cni', 'build', 'weft-cni');
 const objectPath = (name: string): string => join(projectRoot, 'bpf', 'build', `${name}.bpf.o`);
 
-/** `splice`: connections that the kernel carries stay on TCP; `kernel-path`: all go by the agent. */
+/** Without `splice`, kernel flows stay on TCP; without `kernel-path`, all connections go through the agent. */
 export type MissingFeature = 'splice' | 'kernel-path';
 
-/** One instance's place in the BPF file system. */
+/** The programs, hooks and maps of one agent instance. */
 export class Datapath {
   readonly #instanceDir: string;
   readonly #layout: ObjectLayout;
-  /** Where the maps are: the generation of this build. */
+  /** Directory of the generation of this build, where its maps are pinned. */
   readonly dir: string;
   readonly maps: NodeMaps;
   #former: FormerGeneration[] = [];
   readonly hooks: PodHooks;
-  /** Of the last start: see {@link Datapath.retryHooks}. */
+  /** Result of adopting the inbound hooks at the last start; see {@link Datapath.retryHooks}. */
   adoptedHooks: AdoptedHooks = { dead: [], failed: new Map() };
 
-  /** `cgroups`: where the node's control groups are mounted; the process's own where absent. */
+  /** `cgroups`: where the node's cgroup v2 hierarchy is mounted; if absent, the process's own. Error: WEFT_INSTANCE_INVALID. */
   constructor(
     readonly instance: string,
     private readonly cgroups?: string,
   ) {
     if (!/^[A-Za-z0-9-]{1,63}$/.test(instance)) {
-      // The BPF file system refuses names with a dot.
+      // The BPF file system rejects names with a dot.
       throw new WeftError(
         'WEFT_INSTANCE_INVALID',
         `instance ${JSON.stringify(instance)} may hold only letters, digits and '-'`,
       );
     }
     this.#instanceDir = join(pinRoot, instance);
-    // The first that is loaded: all maps are made by it.
+    // sockops is loaded first, so this object creates all maps.
     this.#layout = objectLayout(objectPath('sockops'));
     this.dir = join(this.#instanceDir, layoutId(this.#layout));
     this.maps = new NodeMaps(this.dir);
@@ -101,10 +101,11 @@ export class Datapath {
   }
 
   /**
-   * Loads and attaches the node's programs; returns what this kernel cannot do, feature to reason, none of which is needed
-   * to carry and to refuse. Errors: WEFT_BPF_LAYOUT, WEFT_BPF_LOAD (cause has the verifier's log): what was in force stays so.
-   * @param listen called once the maps of this build have their rows, before any of its programs: listeners of pods that are captured
-   * already are put there, so that these programs never meet a pod without one. Not called where no agent was there before.
+   * Loads and attaches the node's programs. Returns the optional features that this kernel lacks, with the reason; relaying and
+   * refusing connections need none of them. Errors: WEFT_BPF_LAYOUT, WEFT_BPF_LOAD (the cause has the verifier's log). After an
+   * error the programs that were attached before stay in force.
+   * @param listen called when the maps of this build have their rows, before any of its programs is attached. It enters the listeners
+   * of pods that are already captured, so that the programs never find a pod without a listener. Not called if no agent ran before.
    */
   async start(
     listen: () => Promise<void> = () => Promise.resolve(),
@@ -134,7 +135,7 @@ export class Datapath {
     }
   }
 
-  /** Maps with all rows, not yet in use; what a start that did not get as far left is made anew. */
+  /** Creates the maps of this build with all rows, not yet in use. Leftovers of an interrupted start are replaced. */
   async #begin(replaced: readonly string[]): Promise<void> {
     const [from] = replaced;
     if (!existsSync(join(this.dir, 'retired'))) removePins(this.dir);
@@ -154,14 +155,15 @@ export class Datapath {
     ]);
   }
 
-  /** Before connect() is this build's, so that every handoff record is read: from here on both builds write them. */
+  /** Runs before this build attaches connect(): from here on both builds write handoff records, and all of them must be read. */
   async #adoptHooks(): Promise<void> {
     this.adoptedHooks = await this.hooks.adopt();
   }
 
   /**
-   * Once more for pods whose inbound hook is still the former build's program: it finds no handoff records any more, so it refuses
-   * what the mesh would let in. A pod that is enrolled gets this build's program by that. Cookies to reasons, where they changed.
+   * Retries for pods whose inbound hook is still the former build's program. That program finds no handoff records any more, so it
+   * refuses connections that the mesh would admit. Enrolling a pod also attaches this build's program. `onFailed` gets the pods
+   * still affected (cookie to reason) if they changed.
    */
   async retryHooks(onFailed: (failed: Readonly<Record<string, string>>) => void): Promise<void> {
     const before = this.adoptedHooks.failed;
@@ -170,13 +172,13 @@ export class Datapath {
       const attached = new Set(this.hooks.attached());
       this.adoptedHooks = await this.hooks.adopt([...before.keys()].filter((cookie) => attached.has(cookie)));
     } catch {
-      return; // nothing is known of them: they are tried again
+      return; // the state of the hooks is unknown: the next call tries again
     }
     const failed = Object.fromEntries(this.adoptedHooks.failed);
     if (JSON.stringify(failed) !== JSON.stringify(Object.fromEntries(before))) onFailed(failed);
   }
 
-  /** What is new is this generation's alone; the others carry what they carry. */
+  /** From here on only this generation takes new connections. The replaced ones keep their kernel flows. */
   #takeOver(replaced: readonly string[]): void {
     this.maps.node.setTakeover(false);
     for (const dir of replaced) retire(dir);
@@ -186,12 +188,12 @@ export class Datapath {
     return { program, kind: 'cgroup', target: cgroupRoot(this.cgroups), pin: join(dir, 'links', program) };
   }
 
-  /** Connections in the kernel, by generation. */
+  /** Open kernel flows, by generation. */
   liveTables(): LiveTable[] {
     return [liveTable(this.maps.get('weft_live'), true), ...this.#former.map(({ live }) => live)];
   }
 
-  /** Ends of connections of former generations, told once. */
+  /** Reports kernel flows of former generations that ended, each once. */
   drainFormer(onFlows: (flows: FlowReader) => void): void {
     for (const former of this.#former) {
       const flows = former.drain();
@@ -199,11 +201,11 @@ export class Datapath {
     }
   }
 
-  /** Takes former generations without connections out of the kernel; returns how many are left. */
+  /** Removes former generations without kernel flows; returns how many are left. `onFlows` gets the last flows that ended. */
   removeFormer(onFlows: (flows: FlowReader) => void): number {
     this.#former = this.#former.filter((former) => {
       if (former.size > 0) return true;
-      // An entry goes when its end has been told: what was told last is in the ring.
+      // The programs report a flow's end before they remove its entry: the last reports are still in the ring.
       const flows = former.drain();
       if (flows) onFlows(flows);
       former.remove();
@@ -217,9 +219,9 @@ export class Datapath {
     try {
       if (!chargesReader(objectPath('probe')))
         throw new Error(
-          'redirected bytes are charged to their writer: nothing would bound what waits for a reader',
+          'the kernel charges redirected bytes to their writer: the queue of a slow reader would be unbounded',
         );
-      // Without the hook that keeps them apart, sockets with options that want TCP would be spliced.
+      // Before splice: without this hook, sockets with options that need TCP would be spliced.
       await load(objectPath('setsockopt'), this.dir, new Uint8Array(), [
         this.#cgroupHook('weft_setsockopt', this.dir),
       ]);
@@ -230,16 +232,16 @@ export class Datapath {
       missing.set('splice', errorText(explainLoad(error, this.instance)));
     }
     try {
-      // Nobody has this cookie: ENOENT, or what says that the kernel cannot.
+      // No socket has this cookie: the call succeeds, or fails on a kernel without SOCK_DESTROY.
       const nobody = { ip: '127.0.0.1', port: 1 };
       destroyTcpIn('', [{ local: nobody, remote: nobody, cookie: 1n }]);
     } catch (error) {
-      missing.set('kernel-path', `connections cannot be ended: ${errorText(error)}`);
+      missing.set('kernel-path', `the kernel cannot end connections: ${errorText(error)}`);
     }
     return missing;
   }
 
-  /** The inbound hook of one pod, attached to its namespace. */
+  /** Attaches the inbound hook of one pod to its network namespace. Error: WEFT_BPF_LAYOUT, WEFT_BPF_LOAD. */
   async attachPod(cookie: bigint, netns: string): Promise<void> {
     try {
       await this.hooks.attach(cookie, netns);
@@ -248,7 +250,7 @@ export class Datapath {
     }
   }
 
-  /** Nothing is written by this object from now on, whoever still holds it. */
+  /** Closes the maps: later writes through this object fail, also from code that still holds it. */
   close(): void {
     this.maps.close();
     for (const former of this.#former) former.close();
@@ -261,25 +263,25 @@ function explainLoad(error: unknown, instance: string): unknown {
   if (error.code === 'NATIVE_LAYOUT') {
     return new WeftError(
       'WEFT_BPF_LAYOUT',
-      `the maps in the kernel are of another build: end the agent, then weft cleanup --instance ${instance}`,
+      `the maps in the kernel were created by another build: stop the agent, then run weft cleanup --instance ${instance}`,
       { cause: error },
     );
   }
   const words = error.log.trim().split('\n').slice(-4).join(' | ');
   return new WeftError(
     'WEFT_BPF_LOAD',
-    `${error.message}${words ? ` (${words})` : ''}: see docs/development.md for the kernels that will do`,
+    `${error.message}${words ? ` (${words})` : ''}: see docs/development.md for the supported kernels`,
     {
       cause: error,
     },
   );
 }
 
-/** Removes every trace of an instance from the kernel; false where there was none. */
+/** Removes an instance from the kernel; false if nothing was pinned. */
 export function removeInstance(instance: string): boolean {
   const dir = join(pinRoot, instance);
   if (!existsSync(dir)) return false;
-  // Capture goes first, so that no connection is sent to listeners whose inbound hook is gone already.
+  // The connect() hooks are detached first, so that no connection is redirected to a listener whose inbound hook is gone.
   const links = join(dir, 'links');
   const order = (name: string): number => (name.includes('connect') ? 0 : 1);
   if (existsSync(links)) {

@@ -1,6 +1,6 @@
 /**
- * A lock that one process of the machine holds at a time. The kernel releases it when its holder ends, however it ends. Only the agent that
- * holds an instance's lock writes in the kernel for that instance.
+ * A lock that one process of the machine holds at a time. The kernel releases it when the holder exits, also when it is killed. Only the
+ * agent that holds an instance's lock writes that instance's maps and hooks.
  */
 import { closeFd, lockFile, peerPid } from '../../native/index.js';
 
@@ -15,7 +15,7 @@ export class Lock {
     return this.#fd !== undefined;
   }
 
-  /** False where another process holds it. Error: NativeError, the file cannot be opened or locked. */
+  /** False if another process holds the lock. Error: NativeError, the file cannot be opened or locked. */
   tryTake(): boolean {
     this.#fd ??= lockFile(this.path);
     return this.isHeld;

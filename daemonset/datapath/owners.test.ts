@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { uid } from '../../test/support/mesh.js';
 import { Owners, ownerKey } from './owners.js';
 
-test('for whom a hook was attached is known to the next agent, and of two records none is believed', (t) => {
+test("the next agent knows a hook's owner; two records for one hook count as none", (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-owners-'));
   t.after(() => rmSync(dir, { recursive: true }));
   const [a, again, b] = [
@@ -15,7 +15,7 @@ test('for whom a hook was attached is known to the next agent, and of two record
     ownerKey({ uid: uid('b'), podUid: '' }),
   ];
   assert.equal(new Set([a, again, b]).size, 3);
-  // The BPF file system refuses dots.
+  // The BPF file system rejects dots.
   assert.match(a, /^[0-9a-f]{32}$/);
   const first = new Owners(dir);
   first.record(5n, a);
@@ -28,7 +28,7 @@ test('for whom a hook was attached is known to the next agent, and of two record
   assert.equal(second.of(7n), undefined);
   second.forget(6n);
   second.forget(6n);
-  // An agent that was killed while it replaced one record by the other.
+  // An agent was killed while it replaced one record with the other.
   mkdirSync(join(dir, 'owners', `5-${a}`));
   const third = new Owners(dir);
   assert.equal(third.of(5n), undefined);

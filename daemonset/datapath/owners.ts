@@ -1,7 +1,7 @@
 /**
- * For which pod each inbound hook was attached, kept beside the hooks so that it lives as long as they do: a directory
- * `owners/<cookie>-<key>` in the BPF file system, which has no files, made before the hook is. A build that does not know of
- * it takes the whole for an unfinished generation and removes it.
+ * Records of the pod for which each inbound hook was attached. A record is a directory `owners/<cookie>-<key>` in the BPF file system
+ * (which has no regular files), so it lives as long as the hooks. It is created before the hook. A build that does not know the
+ * `owners` directory treats it as an unfinished generation and removes it.
  */
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, rmdirSync } from 'node:fs';
@@ -13,8 +13,8 @@ export const ownersDir = 'owners';
 const kubernetesMark = 'k';
 
 /**
- * A name without a dot, which the BPF file system refuses. Another pod of the same name (podUid) is another owner. Pods of Kubernetes
- * have a mark in front: their objects can be gone while their processes run.
+ * The key of a pod: a name without a dot, which the BPF file system rejects. Pods of the same name with different podUids have
+ * different keys. Keys of Kubernetes pods start with a mark: the object of such a pod can be deleted while its processes still run.
  */
 export function ownerKey({ uid, podUid }: Pick<NodePod, 'uid' | 'podUid'>): string {
   const hash = createHash('sha256').update(`${uid} ${podUid}`).digest('hex');
@@ -30,12 +30,12 @@ export class Owners {
     this.#dir = join(instanceDir, ownersDir);
   }
 
-  /** Undefined where no owner was recorded. Throws where that cannot be read. */
+  /** Key of the pod for which a hook was attached; undefined if none is recorded. Throws if the records cannot be read. */
   of(cookie: bigint): string | undefined {
     return this.#read().get(cookie);
   }
 
-  /** Before the hook is attached: a hook without a known owner is kept for anybody. */
+  /** Records the owner. Call it before the hook is attached: a hook without a recorded owner is kept for any pod. */
   record(cookie: bigint, key: string): void {
     const known = this.#read();
     const before = known.get(cookie);
@@ -45,7 +45,7 @@ export class Owners {
     if (before !== undefined) this.#remove(cookie, before);
   }
 
-  /** After the hook is gone. */
+  /** Removes the record. Call it after the hook is removed. */
   forget(cookie: bigint): void {
     const known = this.#read();
     const key = known.get(cookie);
@@ -62,7 +62,7 @@ export class Owners {
     }
   }
 
-  /** Of two records of one cookie, which a killed agent leaves, none counts: either may be its pod's. */
+  /** A killed agent can leave two records for one cookie. Both are removed, since either may be the right one. */
   #read(): Map<bigint, string> {
     if (this.#known) return this.#known;
     mkdirSync(this.#dir, { recursive: true });

@@ -1,4 +1,4 @@
-/** What the agent asks discovery for, and what it was told so far. Sole owner of the pods that this node is to hold. */
+/** The agent's discovery subscriptions, and the resources that it received so far. Sole owner of the pods that this node must enroll. */
 import { readAddress } from '../../src/discovery/codec/address.js';
 import {
   decodeEnrolledNamespace,
@@ -20,7 +20,7 @@ export interface SubscriptionHandlers {
   readonly onMesh: (update: MeshUpdate) => void;
   readonly onPods: () => void;
   readonly onNamespaces: () => void;
-  /** The pod of this UID has another sandbox, or is gone: what was found of it is another's. */
+  /** The pod of this UID has a new sandbox or is gone: the network namespace that was found for it is obsolete. */
   readonly onSandboxGone: (podUid: string) => void;
 }
 
@@ -35,7 +35,7 @@ export class Subscriptions {
 
   constructor(
     private readonly handlers: SubscriptionHandlers,
-    /** Whose policies are the mesh's: of a policy whose scope is not understood. */
+    /** The namespace whose policies apply to the whole mesh; used for a policy whose scope is not understood. */
     private readonly rootNamespace: string,
   ) {}
 
@@ -72,10 +72,10 @@ export class Subscriptions {
     ),
   ];
 
-  /** A whole message of this type was applied. */
+  /** A complete message of this type was applied. */
   onChange(typeUrl: string): void {
     if (typeUrl === typeUrls.enrolledNamespace) return this.handlers.onNamespaces();
-    // A pod leaves the mesh once it is said not to be meant, which may come after its removal from those that are.
+    // A pod is released once it is an uncaptured pod. That resource may arrive after the removal of its NodePod.
     if (typeUrl === typeUrls.nodePod || typeUrl === typeUrls.uncapturedPod) return this.handlers.onPods();
     const update: MeshUpdate = {
       workloads: this.#addresses.filter((a): a is Workload => 'uid' in a),
@@ -92,7 +92,7 @@ export class Subscriptions {
 
   #onPod(pod: NodePod): void {
     const before = this.wanted.get(pod.uid);
-    // Another address: another sandbox, so another namespace.
+    // Another address means another sandbox, and so another network namespace.
     const moved = before && before.addresses.length > 0 && before.addresses.join() !== pod.addresses.join();
     if (before && (moved || before.podUid !== pod.podUid)) this.handlers.onSandboxGone(before.podUid);
     this.wanted.set(pod.uid, pod);

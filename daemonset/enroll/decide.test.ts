@@ -9,7 +9,7 @@ import { decideSteps, type Hooks, type Intent, type Steps } from './decide.js';
 
 const pod = (name: string, more: Partial<NodePod> = {}): NodePod =>
   podOf(name, '10.0.0.1', { netns: `/run/netns/${name}`, ...more });
-const held = (p: NodePod, cookie: bigint): [WorkloadUid, LocalPod] => [
+const enrolled = (p: NodePod, cookie: bigint): [WorkloadUid, LocalPod] => [
   p.uid,
   { pod: p, netns: { cookie, path: p.netns } },
 ];
@@ -35,68 +35,68 @@ const keyOf = (p: NodePod): string => `${p.uid} ${p.podUid}`;
 const none: Steps = { enroll: [], change: [], release: [], orphans: [], kept: [], waiting: [] };
 const cookiesOf = (locals: readonly LocalPod[]): bigint[] => locals.map(({ netns }) => netns.cookie);
 
-test('enrolls a wanted pod and adopts its hook of a former life', () => {
+test('enrolls a wanted pod and adopts its hook of a previous agent process', () => {
   const steps = decideSteps([of(pod('a'), at(5n))], new Map(), hooks([5n]));
   assert.deepEqual(cookiesOf(steps.enroll), [5n]);
   assert.deepEqual(steps.orphans, []);
 });
 
-test('does nothing when all is as wanted', () => {
-  assert.deepEqual(decideSteps([of(pod('a'), at(5n))], new Map([held(pod('a'), 5n)]), hooks([5n])), none);
+test('does nothing if the actual state is the desired one', () => {
+  assert.deepEqual(decideSteps([of(pod('a'), at(5n))], new Map([enrolled(pod('a'), 5n)]), hooks([5n])), none);
 });
 
-test('releases a pod that is no longer wanted, and hooks of a former life where no wanted pod is missing', () => {
-  const steps = decideSteps([], new Map([held(pod('a'), 5n)]), hooks([5n, 6n]));
+test('releases a pod that is no longer wanted, and orphaned hooks if no wanted pod is missing', () => {
+  const steps = decideSteps([], new Map([enrolled(pod('a'), 5n)]), hooks([5n, 6n]));
   assert.deepEqual(cookiesOf(steps.release), [5n]);
   assert.deepEqual(steps.orphans, [6n]);
 });
 
-test('a Kubernetes pod that nobody speaks of any more stays captured until its processes have ended; one that is not meant does not', () => {
+test('a Kubernetes pod that discovery no longer lists stays captured until its processes have ended; an uncaptured pod is released', () => {
   const zombie = pod('a', { podUid: '1' });
-  const left = new Map([held(zombie, 5n)]);
+  const left = new Map([enrolled(zombie, 5n)]);
   assert.deepEqual(decideSteps([], left, hooks([5n])), none);
   assert.deepEqual(cookiesOf(decideSteps([], left, hooks([5n], { dead: [5n] })).release), [5n]);
   const unmeant = new Map([[zombie.uid, zombie]]);
   assert.deepEqual(cookiesOf(decideSteps([], left, hooks([5n]), unmeant).release), [5n]);
-  // Another pod of its name is not meant: this one is as it was.
+  // An uncaptured pod of the same name does not affect this one.
   const other = new Map([[zombie.uid, { ...zombie, podUid: '2' }]]);
   assert.deepEqual(decideSteps([], left, hooks([5n]), other), none);
-  // The same after the agent has started anew.
+  // The same after a restart of the agent.
   const owners = { 5: keyOf(zombie) };
   assert.deepEqual(decideSteps([], new Map(), hooks([5n], { owners })), { ...none, kept: [5n] });
   assert.deepEqual(decideSteps([], new Map(), hooks([5n], { owners, dead: [5n] })).orphans, [5n]);
   assert.deepEqual(decideSteps([], new Map(), hooks([5n], { owners }), unmeant).orphans, [5n]);
 });
 
-test('a pod of the same name in a new namespace is enrolled anew', () => {
-  const steps = decideSteps([of(pod('a'), at(7n))], new Map([held(pod('a'), 5n)]), hooks([5n]));
+test('a pod of the same name in a new network namespace is enrolled from the start', () => {
+  const steps = decideSteps([of(pod('a'), at(7n))], new Map([enrolled(pod('a'), 5n)]), hooks([5n]));
   assert.deepEqual(cookiesOf(steps.release), [5n]);
   assert.deepEqual(cookiesOf(steps.enroll), [7n]);
 });
 
-test('changes settings in place without taking the pod out', () => {
+test('changes settings in place without a release of the pod', () => {
   const steps = decideSteps(
     [of(pod('a', { excludeOutboundPorts: [53] }), at(5n))],
-    new Map([held(pod('a'), 5n)]),
+    new Map([enrolled(pod('a'), 5n)]),
     hooks([5n]),
   );
   assert.equal(steps.change.length, 1);
   assert.equal(steps.release.length + steps.enroll.length, 0);
 });
 
-test('says why a pod waits, and does not hold up others', () => {
+test('reports why a pod waits, and does not delay others', () => {
   const steps = decideSteps([of(pod('a'), absent), of(pod('b'), at(8n))], new Map(), hooks([]));
   assert.deepEqual(steps.waiting, [{ uid: pod('a').uid, why: absent.why, state: 'coming' }]);
   assert.equal(steps.enroll.length, 1);
 });
 
-test('a pod whose namespace could not be looked at stays exactly as it is, and says so', () => {
-  const steps = decideSteps([of(pod('a'), unknown)], new Map([held(pod('a'), 5n)]), hooks([5n]));
+test('a pod whose network namespace could not be inspected stays as it is and reports the reason', () => {
+  const steps = decideSteps([of(pod('a'), unknown)], new Map([enrolled(pod('a'), 5n)]), hooks([5n]));
   assert.deepEqual(steps, { ...none, waiting: [{ uid: pod('a').uid, why: unknown.why, state: 'unknown' }] });
 });
 
-test('a name that is gone is no namespace that is gone: only its death releases a pod that is wanted', () => {
-  const of5 = new Map([held(pod('a'), 5n)]);
+test('a missing path does not release a wanted pod: only the end of its network namespace does', () => {
+  const of5 = new Map([enrolled(pod('a'), 5n)]);
   assert.deepEqual(decideSteps([of(pod('a'), absent)], of5, hooks([5n])).release, []);
   assert.deepEqual(cookiesOf(decideSteps([of(pod('a'), absent)], of5, hooks([5n], { dead: [5n] })).release), [
     5n,
@@ -105,32 +105,44 @@ test('a name that is gone is no namespace that is gone: only its death releases 
   assert.deepEqual(cookiesOf(decideSteps([of(another, absent)], of5, hooks([5n])).release), [5n]);
 });
 
-test('a hook of a former life is not taken from a wanted pod that was not found, and only that one is kept', () => {
+test('an adopted hook is kept for a wanted pod that was not found, and for no other pod', () => {
   const owners = { 5: keyOf(pod('a')), 6: keyOf(pod('gone')), 7: keyOf(pod('b')) };
   for (const seen of [absent, unknown]) {
     const intents = [of(pod('a'), seen), of(pod('b'), at(8n))];
     const steps = decideSteps(intents, new Map(), hooks([5n, 6n, 7n], { owners }));
-    assert.deepEqual(steps.kept, [5n], 'it may be its own');
-    assert.deepEqual(steps.orphans, [6n, 7n], 'of one that nobody wants, and of one that is elsewhere now');
+    assert.deepEqual(steps.kept, [5n], 'the hook may belong to the pod');
+    assert.deepEqual(
+      steps.orphans,
+      [6n, 7n],
+      'hooks of an unwanted pod and of a pod in another network namespace',
+    );
     assert.deepEqual(decideSteps(intents, new Map(), hooks([5n], { owners, dead: [5n] })).orphans, [5n]);
-    // A former build did not say whose they are: any may be of the pod that was not found.
+    // A former build did not record owners: each hook may belong to the pod that was not found.
     assert.deepEqual(decideSteps(intents, new Map(), hooks([5n, 6n])).kept, [5n, 6n]);
   }
 });
 
-test('one network namespace belongs to one pod: the holder, then a Pod before a Workload, then the lower uid', () => {
+test('one network namespace belongs to one pod: the holder, then a Pod before a Workload, then the lower UID', () => {
   const [a, b, w] = [pod('a'), pod('b'), workloadOf('w')];
-  const claim = (held_: Map<WorkloadUid, LocalPod>, owners: Record<string, string>, ...claims: NodePod[]) =>
+  const claim = (
+    enrolled_: Map<WorkloadUid, LocalPod>,
+    owners: Record<string, string>,
+    ...claims: NodePod[]
+  ) =>
     decideSteps(
       claims.map((one) => of(one, at(5n))),
-      held_,
+      enrolled_,
       hooks([5n], { owners }),
     );
   const winner = (steps: Steps): unknown => steps.enroll.map((one) => one.pod.name);
   assert.deepEqual(winner(claim(new Map(), {}, w, a)), ['a']);
   assert.deepEqual(winner(claim(new Map(), {}, b, a)), ['a']);
-  assert.deepEqual(winner(claim(new Map(), { 5: keyOf(b) }, w, a, b)), ['b'], 'of a former life');
-  const steps = claim(new Map([held(b, 5n)]), { 5: keyOf(a) }, w, a, b);
+  assert.deepEqual(
+    winner(claim(new Map(), { 5: keyOf(b) }, w, a, b)),
+    ['b'],
+    'attached by a previous agent process',
+  );
+  const steps = claim(new Map([enrolled(b, 5n)]), { 5: keyOf(a) }, w, a, b);
   assert.deepEqual(steps.enroll, []);
   assert.deepEqual(steps.release, []);
   assert.deepEqual(
@@ -142,12 +154,12 @@ test('one network namespace belongs to one pod: the holder, then a Pod before a 
   );
 });
 
-test('a pod that is held by name but has lost its hook is enrolled anew', () => {
-  const steps = decideSteps([of(pod('a'), at(5n))], new Map([held(pod('a'), 5n)]), hooks([]));
+test('an enrolled pod that has lost its hook is enrolled again', () => {
+  const steps = decideSteps([of(pod('a'), at(5n))], new Map([enrolled(pod('a'), 5n)]), hooks([]));
   assert.deepEqual(cookiesOf(steps.enroll), [5n]);
 });
 
-test('an address of this machine belongs to one pod: who holds it keeps it, a Pod comes before a Workload, who is not taken has no say', () => {
+test('an address of this machine belongs to one pod: the holder keeps it, a Pod wins over a Workload, a refused pod does not count', () => {
   const [a, b] = [workloadOf('a'), workloadOf('b')];
   const refused = { kind: 'refused', why: 'its namespace is not taken' } as const;
   const uidsOf = (steps: Steps) => steps.enroll.map(({ pod: { uid } }) => uid);
@@ -160,7 +172,7 @@ test('an address of this machine belongs to one pod: who holds it keeps it, a Po
   assert.deepEqual(first.waiting, [
     { uid: b.uid, why: `its address 10.0.0.1 belongs to ${a.uid}`, state: 'refused' },
   ]);
-  assert.deepEqual(uidsOf(decideSteps(both, new Map([held(b, 2n)]), hooks([2n]))), []);
+  assert.deepEqual(uidsOf(decideSteps(both, new Map([enrolled(b, 2n)]), hooks([2n]))), []);
   assert.deepEqual(uidsOf(decideSteps([...both, of(pod('p'), at(3n))], new Map(), hooks([]))), [
     pod('p').uid,
   ]);

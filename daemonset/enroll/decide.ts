@@ -1,6 +1,6 @@
 /**
- * Intent against what is there: which pods to enroll in the mesh, which to release. Level-triggered: it looks at the
- * whole of both each time, so a lost event or a crash half way is repaired by the next turn.
+ * Compares the desired pods with the actual state of the node and decides which pods to enroll and which to release. Level-triggered: each
+ * pass compares both in full, so the next pass repairs a lost event or a crash half way.
  */
 import type { IpAddress } from '../../src/model/address.js';
 import type { NodePod, UncapturedPod } from '../../src/model/node-pod.js';
@@ -9,7 +9,7 @@ import type { LocalPod } from '../worker-ipc.js';
 import type { Observation } from '../pod/netns.js';
 import { isWorkload } from './rules.js';
 
-/** `refused`: not looked at, or not to be had, since this machine does not take the pod there. */
+/** `refused`: this machine does not allow the pod or its network namespace. The namespace may not have been inspected. */
 export type Seen = Observation | { readonly kind: 'refused'; readonly why: string };
 
 export interface Intent {
@@ -17,48 +17,52 @@ export interface Intent {
   readonly seen: Seen;
 }
 
-/** The kernel's side: pods' inbound hooks, by network namespace cookie, also those of a former life of the agent. */
+/** The pods' inbound hooks in the kernel, by network namespace cookie. They include hooks that a previous agent process attached. */
 export interface Hooks {
   readonly attached: readonly bigint[];
-  /** Whether the network namespace of an attached hook lives. */
+  /** Whether the network namespace of an attached hook still exists. */
   readonly namespaceOf: (cookie: bigint) => 'alive' | 'dead' | 'unknown';
-  /** Known to be gone, but for this agent's own listeners in it: asked of a namespace whose name is not there. */
+  /** Whether the network namespace is known to be empty apart from this agent's own listeners. Asked when its path no longer exists. */
   readonly isDeserted: (cookie: bigint) => boolean;
-  /** {@link ownerKey} of the pod that it was attached for; undefined where a build attached it that did not say. */
+  /** {@link ownerKey} of the pod that the hook was attached for; undefined if the build that attached it did not record the owner. */
   readonly ownerOf: (cookie: bigint) => string | undefined;
   readonly ownerKey: (pod: Pick<NodePod, 'uid' | 'podUid'>) => string;
-  /** Of an owner's key: whether it is of a pod of Kubernetes. */
+  /** Whether the owner key belongs to a Kubernetes pod. */
   readonly isOfKubernetes: (key: string) => boolean;
 }
 
 export interface Steps {
   readonly enroll: readonly LocalPod[];
-  /** Same pod, same namespace, other settings. */
+  /** Same pod, same network namespace, different settings. */
   readonly change: readonly LocalPod[];
   readonly release: readonly LocalPod[];
-  /** Hooks of a former life whose namespace is gone, or whose pod nobody wants any more. */
+  /** Hooks of a previous agent process whose network namespace is gone or whose pod is no longer wanted. */
   readonly orphans: readonly bigint[];
   /**
-   * Hooks of a former life that may be of a wanted pod which was not found, or of one whose object is gone and whose processes run:
-   * they stay, and refuse.
+   * Hooks of a previous agent process that stay attached and refuse connections. Such a hook may belong to a wanted pod that was not found,
+   * or to a pod whose object is deleted while its processes still run.
    */
   readonly kept: readonly bigint[];
-  /** Wanted pods that are not (wholly) in the mesh, or whose namespace could not be looked at; `unknown`: that is why. */
+  /** Wanted pods that are not (fully) enrolled, or whose network namespace could not be inspected (`unknown`). */
   readonly waiting: readonly Waiting[];
 }
 
 export interface Waiting {
   readonly uid: WorkloadUid;
   readonly why: string;
-  /** `refused`: it is not to be had, and nobody waits for it; `unknown`: it could not be looked at; else it may come. */
+  /**
+   * `coming`: the pod may still be enrolled. `unknown`: its network namespace could not be inspected. `refused`: the pod cannot be enrolled
+   * here, and readiness does not wait for it.
+   */
   readonly state: 'coming' | 'unknown' | 'refused';
 }
 
 export type Uncaptured = ReadonlyMap<WorkloadUid, Pick<UncapturedPod, 'uid' | 'podUid'>>;
 
 /**
- * Decides only.
- * @param uncaptured pods that the control plane says are not to be in the mesh, which is more than not to speak of them
+ * Pure: decides the steps of one pass and performs none of them.
+ * @param uncaptured pods that the control plane explicitly keeps out of the mesh; a pod that is only absent from discovery is not one of
+ *   them
  */
 export function decideSteps(
   intents: readonly Intent[],
@@ -100,7 +104,7 @@ export function decideSteps(
       continue;
     }
     const local: LocalPod = { pod, netns: { cookie: seen.cookie, path: pod.netns } };
-    // Without its hook it is in the mesh by name only.
+    // Without its hook the pod is not captured, even if it is recorded as enrolled.
     if (before?.netns.cookie !== seen.cookie || !attached.has(seen.cookie)) enroll.push(local);
     else if (!sameSettings(before.pod, pod)) change.push(local);
   }
@@ -111,7 +115,8 @@ export function decideSteps(
   ]);
   const unfound = intents.filter(({ pod, seen }) => seen.kind !== 'present' && !current.has(pod.uid));
   const unfoundKeys = new Set(unfound.map(({ pod }) => hooks.ownerKey(pod)));
-  // A key is a hash, and a node may have many such pods: asked for each second, made only where a hook is left over.
+  // An owner key is a hash, and a node may have many such pods. A pass runs each second, so the keys are computed only if a hook is left
+  // over.
   let unmeantKeys: ReadonlySet<string> | undefined;
   const isUnmeant = (owner: string): boolean =>
     (unmeantKeys ??= new Set([...uncaptured.values()].map((one) => hooks.ownerKey(one)))).has(owner);
@@ -132,26 +137,26 @@ export function decideSteps(
 const hasEnded = (cookie: bigint, hooks: Hooks): boolean =>
   hooks.namespaceOf(cookie) === 'dead' || hooks.isDeserted(cookie);
 
-/** Whether a pod that is held is known to be gone or unwanted. What is not known of it changes nothing. */
+/** Whether an enrolled pod is known to be gone or unwanted. Missing information never releases a pod. */
 function isGone(local: LocalPod, intent: Intent | undefined, hooks: Hooks, uncaptured: Uncaptured): boolean {
   if (!intent) {
     const { uid, podUid } = local.pod;
-    // Without Kubernetes the manifests are all there is.
+    // Without Kubernetes the manifests are the only source: a pod that they do not list is unwanted.
     if (podUid === '' || uncaptured.get(uid)?.podUid === podUid) return true;
-    // A forced deletion removes the object and leaves the processes: while they run, they stay captured, and refused.
+    // A forced deletion removes the object but not the processes. While they run, they stay captured and their connections are refused.
     return hasEnded(local.netns.cookie, hooks);
   }
   const { seen, pod } = intent;
-  // A pod that came back with another namespace is another pod: the old one is released first.
+  // A pod that reappears with another network namespace is another pod: the old one is released first.
   if (seen.kind === 'present') return seen.cookie !== local.netns.cookie;
   if (pod.podUid !== local.pod.podUid) return true;
-  // A name that is gone is no namespace that is gone: processes may still be in it.
+  // A network namespace can outlive its path: processes may still be in it.
   return seen.kind === 'absent' && hooks.isDeserted(local.netns.cookie);
 }
 
 /**
- * One network namespace belongs to one pod: who holds it keeps it, also from a former life of the agent; then a Pod comes before
- * a Workload, then the lower uid.
+ * One network namespace belongs to one pod. The current holder keeps it, also across a restart of the agent; then a Pod wins over a
+ * Workload; then the lower UID wins.
  */
 function winnersOf(
   intents: readonly Intent[],
@@ -176,8 +181,9 @@ function winnersOf(
 }
 
 /**
- * A machine tells its pods apart by their addresses. Namespaces whose Workloads this machine does not take have no say in whose an address
- * is, so the control plane leaves it to the machine: who holds it keeps it, then a Pod comes before a Workload, then the lower uid.
+ * The machine identifies its pods by address, so an address has one owner. Workloads of namespaces that this machine does not accept must
+ * have no influence on the owner, so the machine decides it and not the control plane: the current holder keeps the address; then a Pod
+ * wins over a Workload; then the lower UID wins.
  */
 function addressesTaken(
   intents: readonly Intent[],
@@ -195,7 +201,7 @@ function addressesTaken(
     .map(({ pod }) => pod)
     .sort((a, b) => (a.uid < b.uid ? -1 : 1));
   for (const pod of there) if (!isWorkload(pod.uid)) take(pod);
-  // One that loses an address is refused, and has none.
+  // A Workload that loses one of its addresses is refused and gets none of them.
   for (const pod of there) if (isWorkload(pod.uid) && !pod.addresses.some((ip) => taken.has(ip))) take(pod);
   return taken;
 }

@@ -1,21 +1,24 @@
-/** The pods with anything of this agent in their network namespace, and how far each has come. The enroller alone changes it. */
+/** Pods that this agent has enrolled fully or partly, with the state of each. Only the enroller changes it. */
 import type { WorkloadUid } from '../../src/model/workload.js';
 import type { LocalPod } from '../worker-ipc.js';
 
 export class EnrolledPods {
-  /** Wholly or half enrolled. */
+  /** Fully or partly enrolled. */
   readonly #all = new Map<WorkloadUid, LocalPod>();
-  /** Of these, those that are not wholly enrolled: tried again, and released as the others are. */
+  /** The partly enrolled pods. Their enrollment is retried, and they are released like the others. */
   readonly #incomplete = new Set<WorkloadUid>();
   readonly #byCookie = new Map<bigint, LocalPod>();
-  /** Pods whose hook of a former life is kept, though they were not found: no path leads there (`netns` is empty). */
+  /**
+   * Pods that were not found, and whose hook of a previous agent process is kept. No path leads to their network namespace (`netns` is
+   * empty).
+   */
   readonly #lost = new Map<bigint, LocalPod>();
-  /** Pods whose connections go by the agent until then (epoch ms): conntrack.ts. */
+  /** Pods whose connections are relayed by the agent until this time (epoch ms): conntrack.ts. */
   readonly #settling = new Map<WorkloadUid, number>();
-  /** By network namespace cookie: when this agent enrolled the pod, or took it over (epoch ms). */
+  /** By network namespace cookie: when this agent enrolled the pod or took it over (epoch ms). */
   readonly #since = new Map<bigint, number>();
 
-  /** Wholly or half enrolled. */
+  /** Fully or partly enrolled. */
   get all(): ReadonlyMap<WorkloadUid, LocalPod> {
     return this.#all;
   }
@@ -31,18 +34,18 @@ export class EnrolledPods {
     return this.#all.has(uid) && !this.#incomplete.has(uid);
   }
 
-  /** Of the pod in this network namespace. */
+  /** Whether the pod in this network namespace is only partly enrolled. */
   isIncomplete(cookie: bigint): boolean {
     const local = this.#byCookie.get(cookie);
     return local !== undefined && this.#incomplete.has(local.pod.uid);
   }
 
-  /** Also a wanted pod that was not found since a restart. */
+  /** The pod of a network namespace. Includes wanted pods that were not found since a restart. */
   podOf(cookie: bigint): LocalPod | undefined {
     return this.#byCookie.get(cookie) ?? this.#lost.get(cookie);
   }
 
-  /** Epoch ms; 0 where the pod is not captured by this agent. */
+  /** When the pod was captured (epoch ms); 0 if this agent has not captured it. */
   sinceMs(cookie: bigint): number {
     return this.#since.get(cookie) ?? 0;
   }
@@ -53,12 +56,13 @@ export class EnrolledPods {
     return true;
   }
 
-  /** The pod is half in from now on. Throws where it still has something in another namespace. */
+  /** Marks the pod as partly enrolled. Throws if it still holds another network namespace. */
   begin(local: LocalPod): void {
     const { uid } = local.pod;
     const { cookie } = local.netns;
     const before = this.#all.get(uid);
-    // Its release failed, and is tried again: two namespaces of one name would share what is kept by name.
+    // The release of the former network namespace failed and is retried. Two network namespaces of one UID would share the state that is
+    // kept by UID.
     if (before && before.netns.cookie !== cookie)
       throw new Error('its former network namespace is not released yet');
     this.#all.set(uid, local);
@@ -82,7 +86,7 @@ export class EnrolledPods {
     this.#settling.set(uid, atMs);
   }
 
-  /** Other settings of a pod in its namespace. */
+  /** Replaces the settings of a pod in the same network namespace. */
   replace(local: LocalPod): void {
     this.#all.set(local.pod.uid, local);
     this.#byCookie.set(local.netns.cookie, local);

@@ -8,7 +8,7 @@ import type { Observation } from '../pod/netns.js';
 import { ownerKey } from '../datapath/owners.js';
 import { Enroller, type EnrollerParts } from './enroller.js';
 
-/** The parts as they are to each other; `failing`: steps that fail, by name. */
+/** Fakes of the enroller's parts. `failing`: names of the steps that fail. */
 class Node {
   readonly done: string[] = [];
   readonly failing = new Set<string>();
@@ -16,7 +16,7 @@ class Node {
   readonly captured = new Set<bigint>();
   readonly admitted = new Set<WorkloadUid>();
   readonly owned = new Set<WorkloadUid>();
-  sentPods: readonly WorkloadUid[] = [];
+  synced: readonly WorkloadUid[] = [];
   seen: Record<string, Observation> = {};
   readonly wanted = new Map<WorkloadUid, NodePod>();
   readonly enroller: Enroller;
@@ -69,7 +69,7 @@ class Node {
         remove: (cookie) => step(`remove ${cookie}`),
       },
       workers: {
-        sync: (pods) => (this.sentPods = [...pods.keys()]),
+        sync: (pods) => (this.synced = [...pods.keys()]),
         assign: async ({ pod: { uid: owned } }) => {
           await Promise.resolve();
           step('own');
@@ -132,7 +132,7 @@ async function withA(): Promise<Node> {
   return node;
 }
 
-test('a release that fails at any step leaves the pod captured with its hook, and is tried again', async () => {
+test('a release that fails at any step leaves the pod captured with its hook, and is retried', async () => {
   for (const failing of ['open hook', 'end hook']) {
     const node = await withA();
     node.failing.add(failing);
@@ -146,7 +146,7 @@ test('a release that fails at any step leaves the pod captured with its hook, an
   }
 });
 
-test('a pod that is wanted again before its failed release was done is whole again', async () => {
+test('a pod that is wanted again after a failed release is fully enrolled again', async () => {
   const node = await withA();
   node.failing.add('open hook');
   const before = [...node.wanted];
@@ -159,7 +159,7 @@ test('a pod that is wanted again before its failed release was done is whole aga
   assert.deepEqual([...node.enroller.enrolled.keys()], [uid('a')]);
 });
 
-test('a worker that does not answer keeps no pod from its release, nor rows in the maps for ever', async () => {
+test('a worker that does not respond blocks neither the release of a pod nor the removal of its map rows', async () => {
   const node = await withA();
   node.failing.add('disown').add('remove 1');
   node.wanted.clear();
@@ -172,7 +172,7 @@ test('a worker that does not answer keeps no pod from its release, nor rows in t
   assert.equal(node.done.filter((one) => one === 'remove 1').length, 2);
 });
 
-test('what fails for one pod keeps no other from the mesh; a pod that never got in leaves nothing behind', async () => {
+test('a failure for one pod does not affect others; a pod whose enrollment failed leaves nothing behind', async () => {
   for (const failing of [
     'own',
     'record',
@@ -202,7 +202,7 @@ test('what fails for one pod keeps no other from the mesh; a pod that never got 
   }
 });
 
-test('hooks that cannot be listed are not hooks that are not there: nothing is done, and all say so', async () => {
+test('if the hooks cannot be listed, nothing is changed and every pod reports the reason', async () => {
   const node = await withA();
   node.failing.add('list');
   node.wanted.clear();
@@ -214,7 +214,7 @@ test('hooks that cannot be listed are not hooks that are not there: nothing is d
   assert.ok(node.captured.has(1n));
 });
 
-test('settings that could not be written leave no verdict in force, and are tried again', async () => {
+test('settings that could not be written leave no verdict in force, and are retried', async () => {
   const node = await withA();
   node.want('a', 1n, { excludeOutboundPorts: [53] });
   node.failing.add('write 1 true');
@@ -227,7 +227,7 @@ test('settings that could not be written leave no verdict in force, and are trie
   assert.deepEqual(node.enroller.enrolled.get(uid('a'))?.pod.excludeOutboundPorts, [53]);
 });
 
-test("the node's own namespace is never a pod, whatever discovery says", async () => {
+test("the node's own network namespace is never a pod, whatever discovery says", async () => {
   const node = new Node();
   node.want('a', 99n);
   await node.pass();
@@ -235,7 +235,7 @@ test("the node's own namespace is never a pod, whatever discovery says", async (
   assert.match(node.enroller.waiting.get(uid('a')) ?? '', /node's own/);
 });
 
-test('a wanted pod that is not found after a restart keeps its hook, and policy still holds for what the kernel carries of it', async () => {
+test('a wanted pod that is not found after a restart keeps its hook, and policy still applies to its kernel flows', async () => {
   const node = new Node();
   node.want('a', 1n);
   node.seen = {};
@@ -255,7 +255,7 @@ test('a wanted pod that is not found after a restart keeps its hook, and policy 
   assert.equal(node.enroller.podOf(1n), undefined);
 });
 
-test('a pod of Kubernetes is found by its processes alone, whatever path its annotation names', async () => {
+test('a Kubernetes pod is found only by its processes, whatever path its annotation names', async () => {
   const node = new Node();
   node.want('thief', 5n, { podUid: 'f81d4fae-7dec-11d0-a765-00a0c91e6bf6' });
   await node.pass();
@@ -263,7 +263,7 @@ test('a pod of Kubernetes is found by its processes alone, whatever path its ann
   assert.match(node.enroller.waiting.get(uid('thief')) ?? '', /no process of the pod/);
 });
 
-test('what a machine does not take keeps it from no readiness; what may still come does', async () => {
+test('refused pods do not delay readiness; pods that may still be enrolled do', async () => {
   const node = new Node();
   node.want('a', 1n);
   node.want('second', 1n);
@@ -278,7 +278,7 @@ test('what a machine does not take keeps it from no readiness; what may still co
   assert.equal(node.enroller.isWhole(node.wanted), false);
 });
 
-test('a pod of Kubernetes whose sandbox nobody has made keeps no agent from being ready: it may never have one', async () => {
+test('a Kubernetes pod without a sandbox does not delay readiness: it may never get one', async () => {
   const node = new Node();
   node.want('a', 1n);
   await node.pass();
@@ -287,13 +287,13 @@ test('a pod of Kubernetes whose sandbox nobody has made keeps no agent from bein
   await node.pass();
   assert.match(node.enroller.waiting.get(uid('no-volume')) ?? '', /no process of the pod/);
   assert.equal(node.enroller.isWhole(node.wanted), true);
-  // One that has an address has processes, which are to be found.
+  // A pod with an address has processes that can be found.
   node.want('no-volume', 2n, { podUid });
   await node.pass();
   assert.equal(node.enroller.isWhole(node.wanted), false);
 });
 
-test('a namespace that goes from one pod to another keeps what the other wrote there', async () => {
+test('a network namespace that passes from one pod to another keeps the rows of the new pod', async () => {
   for (const failing of ['', 'remove 1']) {
     const node = await withA();
     node.wanted.clear();
@@ -308,14 +308,14 @@ test('a namespace that goes from one pod to another keeps what the other wrote t
   }
 });
 
-test('a pod that was enrolled a moment ago settles under the next agent too', async () => {
+test('a pod that was enrolled recently keeps settling under the next agent', async () => {
   const node = new Node();
   node.want('a', 1n);
   node.attached.set(1n, undefined);
   node.attachedAtMs = node.nowMs - 25_000;
   await node.pass();
   assert.ok(node.enroller.enrolled.has(uid('a')));
-  assert.equal(node.enroller.hasSettled(uid('a')), false, 'connection tracking has forgotten nothing');
+  assert.equal(node.enroller.hasSettled(uid('a')), false, 'connection tracking keeps its entries');
   node.nowMs += 99_999;
   assert.equal(node.enroller.hasSettled(uid('a')), false);
   node.nowMs += 1;

@@ -1,7 +1,7 @@
 /**
- * The enroller: brings the pods of this node into the mesh and out of it. Each pass observes where pods are (observe.ts), decides what to
- * do (decide.ts, pure), does it pod by pod, and reports. A pass does one step at a time, each so that an error or a kill half way leaves a
- * pod captured and refused, never plain. Sole owner of which pods are enrolled, and of why others wait.
+ * The enroller: enrolls the pods of this node and releases them. Each pass observes where pods are (observe.ts), decides what to do
+ * (decide.ts, pure), acts pod by pod, and reports. The order of the steps guarantees that an error or a kill half way leaves a pod captured
+ * and its connections refused, never in plaintext. Sole owner of the set of enrolled pods and of the reasons why others wait.
  */
 import { errorText } from '../../src/base/errors.js';
 import type { IpAddress } from '../../src/model/address.js';
@@ -16,20 +16,20 @@ import { EnrolledPods } from './enrolled-pods.js';
 import { isInhabited } from './netns-finder.js';
 import { PodObserver, type ObserverParts } from './observe.js';
 
-/** What discovery wants of this node. */
+/** The pods that discovery wants on this node. */
 export interface Desired {
   readonly wanted: ReadonlyMap<WorkloadUid, NodePod>;
-  /** Pods that are known not to be meant. */
+  /** Pods that the control plane explicitly keeps out of the mesh. */
   readonly uncaptured: Uncaptured;
 }
 
-/** What it works with; each part is another file's. */
+/** The parts that the enroller uses. Each is owned by another file. */
 export interface EnrollerParts extends ObserverParts {
   readonly hooks: Pick<
     PodHooks,
     'attached' | 'attachedAtMs' | 'inodeOf' | 'namespaceOf' | 'detach' | 'owners'
   >;
-  /** datapath/loader.ts: the hook's failure explained. */
+  /** Attaches the inbound hook (datapath/loader.ts, whose errors explain the failure). */
   readonly attach: (cookie: bigint, netns: string) => Promise<void>;
   readonly maps: {
     write(pod: NodePod, cookie: bigint, capture: boolean): void;
@@ -50,23 +50,26 @@ export interface EnrollerParts extends ObserverParts {
     admit(local: LocalPod, kernelCookies: ReadonlySet<bigint>): void;
     dismiss(uid: WorkloadUid): void;
   };
-  /** Cookies of the connections that the kernel carries. */
+  /** Socket cookies of the kernel flows. */
   readonly kernelCookies: () => ReadonlySet<bigint>;
-  /** A pod has left the mesh, with whatever connections it has. */
+  /** Called when a pod has left the mesh. Its open connections continue. */
   readonly onReleased: (local: LocalPod) => void;
-  /** Begins a pass: what is wanted now; undefined where nothing is to be changed. */
+  /** Begins a pass. Returns the desired pods; undefined if the pass must change nothing. */
   readonly beginPass: () => Desired | undefined;
-  /** Ends a pass: what depends on who is enrolled. `isChanged`: a pod was enrolled, changed or released. */
+  /** Ends a pass and updates what depends on the set of enrolled pods. `isChanged`: a pod was enrolled, changed or released. */
   readonly endPass: (isChanged: boolean) => void;
-  /** After each pass, also after one that failed. */
+  /** Called after each pass, also after a failed one. */
   readonly report: () => void;
   readonly nowMs?: () => number;
-  /** conntrack.ts, where absent. */
+  /** Settling time in ms; conntrack.ts if absent. */
   readonly settleMs?: () => number;
   readonly log: Record<'info' | 'warn' | 'error', (fields: object, text: string) => void>;
 }
 
-/** Whether the kubelet has told an address of it; a pod without Kubernetes is there when its network namespace is. */
+/**
+ * Whether the pod's sandbox exists. With Kubernetes, the kubelet has then reported an address; without Kubernetes the pod exists with its
+ * network namespace.
+ */
 const hasSandbox = (pod: NodePod | undefined): boolean =>
   pod?.podUid === '' || (pod?.addresses.length ?? 0) > 0;
 
@@ -76,9 +79,9 @@ export class Enroller {
   readonly #pods = new EnrolledPods();
   readonly #waiting = new Map<WorkloadUid, string>();
   readonly #unknown = new Set<WorkloadUid>();
-  /** Wanted pods that nobody waits for: refused, or without a sandbox, which may never be made. */
+  /** Wanted pods that readiness does not wait for: refused pods, and pods without a sandbox, which may never get one. */
   readonly #unawaited = new Set<WorkloadUid>();
-  /** Namespaces whose rows in the kernel's maps are still to be removed. */
+  /** Network namespaces whose rows in the kernel's maps must still be removed. */
   readonly #leftovers = new Set<bigint>();
   #kept = '';
   #running: Promise<void> | undefined;
@@ -96,19 +99,19 @@ export class Enroller {
     return this.#pods.enrolled;
   }
 
-  /** Wanted pods that are not in the mesh, or of which something is not known, and why. */
+  /** Wanted pods that are not enrolled, or that could not be inspected, with the reason. */
   get waiting(): ReadonlyMap<WorkloadUid, string> {
     return this.#waiting;
   }
 
-  /** How many of them could not be looked at. */
+  /** How many of the waiting pods could not be inspected. */
   get unknown(): number {
     return this.#unknown.size;
   }
 
   /**
-   * Whether all that may come has come. What this machine does not take keeps it from nothing; nor does a pod whose sandbox nobody has made
-   * yet: whoever makes one with a volume that does not exist would stop the upgrade of all agents.
+   * Whether every pod that can be enrolled is. Pods that this machine refuses do not count. Pods without a sandbox do not count either:
+   * otherwise a pod with a volume that does not exist would block the upgrade of all agents.
    */
   isWhole(wanted: ReadonlyMap<WorkloadUid, NodePod>): boolean {
     for (const uid of wanted.keys()) {
@@ -118,17 +121,22 @@ export class Enroller {
     return true;
   }
 
-  /** A pass is between its first enrollment and its end: listeners, hooks and verdicts come one after the other. */
+  /**
+   * Whether a pass is between its first enrollment and its end. Listeners, hooks and verdicts are set up one after the other in that time.
+   */
   get isEnrolling(): boolean {
     return this.#isEnrolling;
   }
 
-  /** A whole pass has succeeded. */
+  /** Whether a complete pass has succeeded. */
   get hasPassed(): boolean {
     return this.#hasPassed;
   }
 
-  /** Also a wanted pod that was not found since a restart: what the kernel carries of it is held against policy all the same. */
+  /**
+   * The pod of a network namespace. Includes wanted pods that were not found since a restart, because policy still applies to their kernel
+   * flows.
+   */
   podOf(cookie: bigint): LocalPod | undefined {
     return this.#pods.podOf(cookie);
   }
@@ -137,27 +145,30 @@ export class Enroller {
     return this.#pods.sinceMs(cookie);
   }
 
-  /** Whether connections of a pod may be given to the kernel by now. */
+  /** Whether the pod's connections may become kernel flows by now. */
   hasSettled(uid: WorkloadUid): boolean {
     return this.#pods.hasSettled(uid, this.#nowMs());
   }
 
-  /** The CNI plugin has the pod's sandbox, before the pod's first process. Throws where `netns` cannot be opened. */
+  /** The CNI plugin holds the pod's sandbox, before the pod's first process. Throws if `netns` cannot be opened. */
   start(podUid: string, netns: string, addresses: readonly IpAddress[]): void {
     this.#observer.start(podUid, netns, addresses);
   }
 
-  /** The pod's sandbox is another one. */
+  /** The pod has a new sandbox. */
   forgetSandbox(podUid: string): void {
     this.#observer.forget(podUid);
   }
 
-  /** The worker that had their listeners is gone: they are made anew. Capture stays, and refuses meanwhile. */
+  /**
+   * The worker that had the listeners of these pods is gone. The listeners are created again; until then the pods stay captured and their
+   * connections are refused.
+   */
   lostListeners(uids: readonly WorkloadUid[]): void {
     for (const uid of uids) if (this.#pods.all.has(uid)) this.#pods.markIncomplete(uid);
   }
 
-  /** Runs a pass. Passes that are asked for while one runs are one more, after it. Never rejects. */
+  /** Runs a pass. Calls during a pass share one further pass. Never rejects. */
   sync(): Promise<void> {
     if (this.#running) {
       this.#isAskedAgain = true;
@@ -165,7 +176,7 @@ export class Enroller {
     }
     this.#running = this.#passes()
       .catch((error: unknown) => {
-        this.#parts.log.error({ error: errorText(error) }, 'reconcile failed, tried again');
+        this.#parts.log.error({ error: errorText(error) }, 'reconcile pass failed; retrying');
         this.#parts.report();
       })
       .finally(() => {
@@ -193,8 +204,8 @@ export class Enroller {
   }
 
   /**
-   * One pass. What fails for one pod is why that pod waits, and does not keep others from theirs. True where a pod was enrolled, changed
-   * or released.
+   * One pass. A failure for one pod becomes the reason why that pod waits, and does not affect other pods. True if a pod was enrolled,
+   * changed or released.
    */
   async pass(desired: Desired): Promise<boolean> {
     const steps = this.#decide(desired);
@@ -202,44 +213,48 @@ export class Enroller {
     this.#keep(steps.kept, desired.wanted);
     await this.#releaseAll(steps);
     for (const local of steps.change)
-      await this.#step(local.pod.uid, 'pod not changed, tried again', () => this.#change(local));
+      await this.#step(local.pod.uid, 'settings of a pod not changed; retrying', () => this.#change(local));
     if (steps.enroll.length > 0) this.#isEnrolling = true;
     const enrolled = await this.#enrollAll(steps.enroll);
     this.#parts.workers.sync(this.enrolled);
     if (steps.orphans.length > 0)
-      this.#parts.log.info({ hooks: steps.orphans.length }, 'hooks of pods of a former life removed');
+      this.#parts.log.info(
+        { hooks: steps.orphans.length },
+        'orphaned hooks of a previous agent process removed',
+      );
     return enrolled.length + steps.change.length + steps.release.length > 0;
   }
 
   async #releaseAll({ release, orphans }: Steps): Promise<void> {
     for (const local of release)
-      await this.#step(local.pod.uid, 'pod not released, tried again', () => this.#release(local));
+      await this.#step(local.pod.uid, 'pod not released; retrying', () => this.#release(local));
     for (const cookie of orphans)
-      await this.#step(undefined, 'hook of a former life not removed, tried again', () =>
+      await this.#step(undefined, 'orphaned hook of a previous agent process not removed; retrying', () =>
         this.#dropOrphan(cookie),
       );
-    // Before the namespace may be another pod's.
+    // Removed before the network namespace may get another pod.
     for (const cookie of this.#leftovers)
-      await this.#step(undefined, 'rows of a released pod not removed, tried again', () => {
+      await this.#step(undefined, 'map rows of a released pod not removed; retrying', () => {
         this.#parts.maps.remove(cookie);
         this.#leftovers.delete(cookie);
       });
   }
 
-  /** Those that were enrolled. */
+  /** Returns the pods that were enrolled. */
   async #enrollAll(locals: readonly LocalPod[]): Promise<readonly LocalPod[]> {
     const { hooks, verdicts } = this.#parts;
     const enrolled: LocalPod[] = [];
-    // Listed again: a namespace that was another pod's a moment ago is not captured any more.
+    // The hooks are listed again: a network namespace that was released in this pass is no longer captured.
     const adoptable = new Set(locals.length > 0 ? hooks.attached() : []);
     for (const local of locals)
-      await this.#step(local.pod.uid, 'pod not enrolled, tried again', async () => {
+      await this.#step(local.pod.uid, 'pod not enrolled; retrying', async () => {
         await this.#enroll(local, adoptable.has(local.netns.cookie));
         enrolled.push(local);
       });
-    // After all of them: what the kernel was allowed before is the agent's to decide anew, which both ends need.
+    // After all enrollments, because a verdict needs both ends. The new epoch invalidates the former verdicts, and the agent decides them
+    // again.
     for (const local of enrolled)
-      await this.#step(local.pod.uid, 'pod without verdicts, tried again', () => {
+      await this.#step(local.pod.uid, 'pod enrolled without verdicts; retrying', () => {
         this.#pods.markIncomplete(local.pod.uid);
         verdicts.admit(local);
         this.#pods.markComplete(local.pod.uid);
@@ -248,15 +263,17 @@ export class Enroller {
   }
 
   /**
-   * Listeners for the pods of a former life that would be enrolled, and nothing else: in a pod that is captured, the one that stands there
-   * is replaced in one step. Before the first turn, so that a hand-over has a listener in each pod at every moment.
+   * Creates listeners for the pods that a previous agent process captured and that the next pass enrolls, and does nothing else. A listener
+   * in a captured pod is replaced in one step. Runs before the first pass, so that each pod has a listener at every moment of a hand-over.
    */
   async listenAhead(desired: Desired): Promise<void> {
     const attached = new Set(this.#parts.hooks.attached());
     for (const local of this.#decide(desired).enroll) {
       if (!attached.has(local.netns.cookie)) continue;
-      await this.#step(local.pod.uid, 'listeners of a pod not made ahead, made with its enrollment', () =>
-        this.#parts.workers.assign(local),
+      await this.#step(
+        local.pod.uid,
+        'listeners of a pod not created ahead of its enrollment; its enrollment creates them',
+        () => this.#parts.workers.assign(local),
       );
     }
   }
@@ -283,7 +300,7 @@ export class Enroller {
     );
   }
 
-  /** Replaces why pods wait by what this pass found. */
+  /** Replaces the reasons why pods wait by those of this pass. */
   #recordWaiting(waiting: readonly Waiting[], wanted: ReadonlyMap<WorkloadUid, NodePod>): void {
     this.#waiting.clear();
     const before = new Set(this.#unknown);
@@ -295,7 +312,7 @@ export class Enroller {
         this.#unawaited.add(uid);
       if (state === 'unknown') this.#unknown.add(uid);
       if (state === 'unknown' && !before.has(uid))
-        this.#parts.log.warn({ pod: uid, why }, 'pod could not be looked at: it stays as it is');
+        this.#parts.log.warn({ pod: uid, why }, 'pod could not be inspected: it stays as it is');
     }
   }
 
@@ -323,17 +340,17 @@ export class Enroller {
     const { cookie, path: netns } = local.netns;
     const { uid } = local.pod;
     this.#pods.begin(local);
-    // What is left there of another pod, write() replaces.
+    // write() replaces rows that another pod left in this network namespace.
     this.#leftovers.delete(cookie);
     hooks.owners.record(cookie, ownerKey(local.pod));
     await workers.assign(local);
-    // A pod that was captured before stays so throughout: capture is never lifted to be set again.
+    // An adopted pod stays captured throughout: capture is never lifted and set again.
     maps.write(local.pod, cookie, adopted);
     await attach(cookie, netns);
     maps.write(local.pod, cookie, true);
     const nowMs = this.#nowMs();
     this.#pods.markCaptured(cookie, nowMs);
-    // Before a pod's first packet there is nothing that connection tracking could remember of it.
+    // Connection tracking holds no entries of a pod that has not sent its first packet yet.
     if (!this.#observer.isStarted(local.pod.podUid)) {
       const attachedAtMs = adopted ? hooks.attachedAtMs(cookie) : nowMs;
       this.#pods.settleAt(uid, nowMs + settleLeftMs(settleMs(), attachedAtMs, nowMs));
@@ -352,14 +369,14 @@ export class Enroller {
     try {
       maps.write(local.pod, cookie, true);
     } catch (error) {
-      // The kernel goes by no verdict of settings that are no longer wanted.
+      // The kernel must not use verdicts that were decided with the former settings.
       this.#pods.markIncomplete(local.pod.uid);
       if (before) verdicts.dismiss(before);
       throw error;
     }
     this.#pods.replace(local);
     verdicts.admit(local);
-    // Should this fail, the listeners are still there and the settings reach the worker with all pods.
+    // If this fails, the listeners still exist, and the worker gets the settings with the next sync of all pods.
     await workers.assign(local);
   }
 
@@ -367,23 +384,25 @@ export class Enroller {
     const { verdicts, preexisting, workers, onReleased: left, log } = this.#parts;
     const { cookie } = local.netns;
     const { uid } = local.pod;
-    // Should it be wanted again before this is done, it is enrolled anew.
+    // If the pod is wanted again before the release is complete, it is enrolled from the start.
     this.#pods.markIncomplete(uid);
-    // Nothing new by the kernel, and capture off, so that nothing is sent to a listener that is about to go.
+    // No new kernel flows, then no capture, so that no connection is sent to a listener that is about to close.
     verdicts.dismiss(local);
-    this.#open(cookie);
-    // From here on it is out, whatever fails: it would be enrolled anew.
+    this.#endCapture(cookie);
+    // From here on the pod counts as released, whatever fails. If it is wanted again, it is enrolled from the start.
     left(local);
     preexisting.dismiss(uid);
     this.#pods.remove(local);
-    await this.#step(undefined, 'listeners of a released pod: the worker did not answer', () =>
-      workers.unassign(uid),
+    await this.#step(
+      undefined,
+      'listeners of a released pod may still be open: the worker did not respond',
+      () => workers.unassign(uid),
     );
     log.info({ pod: uid }, 'pod released');
   }
 
-  /** Takes a namespace out of the mesh; after an error it is captured as it was. */
-  #open(cookie: bigint): void {
+  /** Ends the capture of a network namespace. After an error it is captured as before. */
+  #endCapture(cookie: bigint): void {
     const { hooks, maps } = this.#parts;
     let restore = (): void => undefined;
     hooks.detach(
@@ -396,17 +415,17 @@ export class Enroller {
 
   #dropOrphan(cookie: bigint): void {
     this.#parts.verdicts.forget(cookie);
-    this.#open(cookie);
+    this.#endCapture(cookie);
   }
 
   #attachedFor(wanted: ReadonlyMap<WorkloadUid, NodePod>): bigint[] {
     try {
       return this.#parts.hooks.attached();
     } catch (error) {
-      // Nothing is known of anybody: nothing is done, and all say so.
+      // Without the list of hooks nothing is known of any pod: nothing is changed, and every pod reports the reason.
       for (const uid of wanted.keys()) {
         this.#unknown.add(uid);
-        this.#waiting.set(uid, `the hooks in the kernel could not be listed: ${errorText(error)}`);
+        this.#waiting.set(uid, `the kernel's hooks could not be listed: ${errorText(error)}`);
       }
       throw error;
     }
@@ -425,7 +444,7 @@ export class Enroller {
     if (text !== this.#kept && kept.length > 0)
       this.#parts.log.warn(
         { cookies: kept.map(String) },
-        'hooks of a former life stay: they may be of a wanted pod that was not found, or of one whose object is gone and whose processes run; it stays captured, and is refused',
+        'hooks of a previous agent process stay attached: each may belong to a wanted pod that was not found, or to a pod whose object is deleted and whose processes still run; such a pod stays captured, and its connections are refused',
       );
     this.#kept = text;
   }

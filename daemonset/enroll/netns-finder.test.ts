@@ -17,7 +17,7 @@ import { isInhabited, NetnsFinder, podUidOf } from './netns-finder.js';
 const uid = 'f81d4fae-7dec-11d0-a765-00a0c91e6bf6';
 const other = '0a1b2c3d-7dec-11d0-a765-00a0c91e6bf6';
 
-test('the UID of a pod is found in the cgroups of its processes, as each runtime writes them', () => {
+test('finds the UID of a pod in the cgroups of its processes, as each runtime writes them', () => {
   for (const line of [
     `0::/kubepods/burstable/pod${uid}/7a6f`,
     `0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod${uid.replaceAll('-', '_')}.slice/cri-containerd-7a6f.scope`,
@@ -37,28 +37,28 @@ function addProcess(
 ): void {
   mkdirSync(join(proc, pid, 'ns'), { recursive: true });
   writeFileSync(join(proc, pid, 'cgroup'), cgroup);
-  // A name may hold whatever the process likes.
+  // A process chooses its own name.
   writeFileSync(join(proc, pid, 'stat'), `${pid} (a) S 1 (b) S ${'0 '.repeat(18)}${startedAt} 0 0`);
   writeFileSync(join(proc, pid, 'ns', link), '');
   symlinkSync(link, join(proc, pid, 'ns', 'net'));
   symlinkSync(user, join(proc, pid, 'ns', 'user'));
 }
 
-/** A /proc with these processes: PID to cgroup, the namespace that it is in, when it began (by its PID where absent), its user namespace. */
+/** A fake /proc with these processes: PID to cgroup, network namespace, start time (the PID if absent), user namespace. */
 function procOf(processes: Readonly<Record<string, Process>>): string {
   const proc = mkdtempSync(join(tmpdir(), 'weft-proc-'));
   for (const [pid, process] of Object.entries({ self: ['0::/', 'net:[1]'] as const, ...processes }))
     addProcess(proc, pid, process);
   return proc;
 }
-/** The file that stands for the namespace that is held. */
+/** The file behind the descriptor of the held network namespace. */
 const heldOf = (namespaces: NetnsFinder): string | undefined => {
   const path = namespaces.pathOf(uid);
   return path && basename(readlinkSync(path)).replace(' (deleted)', '');
 };
 const descriptors = (): number => readdirSync('/proc/self/fd').length;
 
-test('a namespace is held open while its pod is wanted, whatever becomes of the process that led to it', (t) => {
+test('a network namespace is held open while its pod is wanted, even if the process that led to it ends', (t) => {
   const proc = procOf({ 77: [`0::/kubepods/pod${uid}/a`, 'net:[7]'], 78: ['0::/', 'net:[1]'] });
   t.after(() => rmSync(proc, { recursive: true }));
   const before = descriptors();
@@ -74,7 +74,7 @@ test('a namespace is held open while its pod is wanted, whatever becomes of the 
   const link = readlinkSync(path);
   namespaces.refresh(new Set());
   assert.equal(namespaces.pathOf(uid), undefined);
-  // What was captured before the pod was released is dialed by the path for a while: it leads nowhere else meanwhile.
+  // Connections captured before the release are dialed by the path for a while. It must not lead elsewhere meanwhile.
   nowMs = 59_000;
   namespaces.refresh(new Set());
   assert.equal(readlinkSync(path), link);
@@ -83,7 +83,7 @@ test('a namespace is held open while its pod is wanted, whatever becomes of the 
   assert.equal(descriptors(), before);
 });
 
-test("a process of the pod that is still in the node's own namespace does not lead to it", (t) => {
+test("a process of the pod in the node's own network namespace is ignored", (t) => {
   const proc = procOf({
     70: [`0::/kubepods/pod${uid}/a`, 'net:[1]'],
     71: [`0::/kubepods/pod${uid}/b`, 'net:[9]'],
@@ -97,9 +97,9 @@ test("a process of the pod that is still in the node's own namespace does not le
 
 const of = `0::/kubepods/pod${uid}/a`;
 
-test('a namespace that the pod made for itself is not the pod\u2019s, whatever PID led to it first', (t) => {
+test('a network namespace that the pod created is not used as the pod\u2019s, whatever PID comes first', (t) => {
   const proc = procOf({
-    // After a wrap of the PIDs: a namespace within a user namespace, and one that somebody with more rights made.
+    // After a wrap of the PIDs: a network namespace within a user namespace, and one that a more privileged process created.
     50: [of, 'net:[8]', 900, 'user:[9]'],
     60: [of, 'net:[9]', 800],
     70: [of, 'net:[7]', 100],
@@ -109,7 +109,7 @@ test('a namespace that the pod made for itself is not the pod\u2019s, whatever P
   const namespaces = new NetnsFinder(proc);
   namespaces.refresh(new Set([uid]));
   assert.equal(heldOf(namespaces), 'net:[7]');
-  // A container that restarts leaves the pod with processes in its own namespaces alone.
+  // While a container restarts, the pod only has processes in its own network namespaces.
   rmSync(join(proc, '70'), { recursive: true });
   rmSync(join(proc, '60'), { recursive: true });
   namespaces.refresh(new Set([uid]));
@@ -117,7 +117,7 @@ test('a namespace that the pod made for itself is not the pod\u2019s, whatever P
   namespaces.refresh(new Set());
 });
 
-test('a pod whose sandbox was made anew, at the same address, is found in its new namespace', (t) => {
+test('a pod with a new sandbox at the same address is found in its new network namespace', (t) => {
   const proc = procOf({ 70: [of, 'net:[7]'], 71: [of, 'net:[7]'] });
   t.after(() => rmSync(proc, { recursive: true }));
   const before = descriptors();
@@ -134,10 +134,10 @@ test('a pod whose sandbox was made anew, at the same address, is found in its ne
   assert.equal(look(), 'net:[7]', 'a process of the former sandbox is still there');
   rmSync(join(proc, '71'), { recursive: true });
   mkdirSync(join(proc, '91', 'cgroup'), { recursive: true });
-  assert.equal(look(), 'net:[7]', 'not all processes could be seen');
+  assert.equal(look(), 'net:[7]', 'the scan was incomplete');
   rmSync(join(proc, '91'), { recursive: true });
   assert.equal(look(), 'net:[9]');
-  // The CNI plugin knows of a sandbox before there is a process in it.
+  // The CNI plugin passes a sandbox before it has a process.
   writeFileSync(join(proc, 'net:[11]'), '');
   symlinkSync('net:[11]', join(proc, 'early'));
   namespaces.hold(uid, join(proc, 'early'));
@@ -148,7 +148,7 @@ test('a pod whose sandbox was made anew, at the same address, is found in its ne
   assert.equal(descriptors(), before);
 });
 
-test('a /proc that cannot be read, wholly or in part, is no knowledge that a pod is nowhere', (t) => {
+test('an unreadable /proc, whole or in part, does not mean that a pod is gone', (t) => {
   const problemOf = (proc: string): string | undefined => {
     const namespaces = new NetnsFinder(proc);
     namespaces.refresh(new Set([uid]));
@@ -169,7 +169,7 @@ test('a /proc that cannot be read, wholly or in part, is no knowledge that a pod
   const ended = proc({ 70: ['0::/', 'net:[1]'], 71: ['0::/', 'net:[1]'] });
   rmSync(join(ended, '71'), { recursive: true });
   mkdirSync(join(ended, '71'));
-  assert.equal(problemOf(ended), undefined, 'a process that has ended meanwhile is none of its');
+  assert.equal(problemOf(ended), undefined, 'a process that has ended meanwhile is not in the namespace');
   const unreadable = proc({ 70: ['0::/', 'net:[1]'] });
   rmSync(join(unreadable, '70', 'cgroup'));
   mkdirSync(join(unreadable, '70', 'cgroup'));
@@ -180,7 +180,7 @@ test('a /proc that cannot be read, wholly or in part, is no knowledge that a pod
   assert.match(problemOf(hidden) ?? '', /ELOOP/);
 });
 
-test('a namespace is deserted where all processes were seen and none is in it', (t) => {
+test('a network namespace is deserted if all processes were seen and none is in it', (t) => {
   const proc = procOf({ 70: ['0::/', 'net:[1]'], 71: ['0::/', 'net:[7]'] });
   t.after(() => rmSync(proc, { recursive: true }));
   assert.equal(isInhabited(7, proc), true);

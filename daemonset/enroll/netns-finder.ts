@@ -1,59 +1,59 @@
 /**
- * Where the pods of this node are: the network namespace of each, found by the pod's UID in the cgroups of its processes, so
- * whatever the container runtime is. A namespace that was found is held open: its path stays good when the process that
- * led to it ends (a container that restarts), for as long as the pod is wanted and a while longer. Sole owner of these descriptors.
+ * Finds the network namespace of each pod of this node. The finder looks in /proc for a process whose cgroup path contains the pod's UID,
+ * so it works with any container runtime. It holds the namespace open, so that its path stays valid after that process ends (a container
+ * that restarts), for as long as the pod is wanted and `lingerMs` longer. Sole owner of these descriptors.
  */
 import { closeSync, openSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorText } from '../../src/base/errors.js';
 
-/** `kubepods/burstable/pod<uid>/<container>`, with '_' for '-' where systemd names them. */
+/** `kubepods/burstable/pod<uid>/<container>`. The systemd cgroup driver writes '_' for '-'. */
 const uidPattern = /pod([0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12})/i;
 
-/** The UID of the pod whose process has this /proc/PID/cgroup; undefined for others. Pure. */
+/** The pod UID in the text of /proc/PID/cgroup; undefined if the process is in no pod. Pure. */
 export function podUidOf(cgroup: string): string | undefined {
   return uidPattern.exec(cgroup)?.[1]?.replaceAll('_', '-').toLowerCase();
 }
 
 /**
- * How long a descriptor stays open after its pod was released. Connections that were captured before are still dialed by its path: for the
- * grace of the listeners, the wait for a certificate and three endpoints that time out. Closed earlier, such a dial would fail, or begin in
- * the namespace of another pod whose descriptor has the same number.
+ * How long a descriptor stays open after its pod was released. Connections captured before the release are still dialed by the descriptor's
+ * path: during the grace period of the listeners, the wait for a certificate and the timeouts of three endpoints. If the descriptor were
+ * closed earlier, such a dial would fail, or would start in the network namespace of another pod whose descriptor got the same number.
  */
 const lingerMs = 60_000;
 
 interface OpenNetns {
   readonly fd: number;
-  /** net:[inode] */
+  /** Target of the link /proc/PID/ns/net: `net:[inode]`. */
   readonly link: string;
-  /** A process of the pod that was seen in it; absent until there was one. */
+  /** PID of a process of the pod that was seen in this namespace; undefined until one was seen. */
   leader: string | undefined;
 }
 
-/** A process of a wanted pod that is in another network namespace than the agent. */
+/** A process of a wanted pod, in a network namespace other than the agent's. */
 interface Candidate {
   readonly pid: string;
   readonly link: string;
-  /** It is in the agent's user namespace: in one of its own a pod makes network namespaces as it likes. */
+  /** Whether the process is in the agent's user namespace. In a user namespace of its own, a pod can create any network namespace. */
   readonly isPlain: boolean;
-  /** In clock ticks since boot: PIDs begin anew, this does not. */
+  /** Start time in clock ticks since boot. PIDs wrap around, start times do not. */
   readonly startedAt: number;
 }
 
-/** The sandbox's own process is older than whatever the pod did. */
+/** The oldest process first: the sandbox's own process is older than anything that the pod started. */
 const comesBefore = (a: Candidate, b: Candidate): boolean =>
   a.isPlain === b.isPlain ? a.startedAt < b.startedAt : a.isPlain;
 
-/** Field 22 of /proc/PID/stat; the name in parentheses may hold anything. */
+/** Field 22 of /proc/PID/stat. The process name in parentheses may contain any character, so the fields after the last ')' are counted. */
 const startOf = (stat: string): number => Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]);
 
-/** A process that has ended meanwhile: its files are gone, or it has none any more. */
+/** Whether the error means that the process has ended meanwhile. */
 const ended = (error: unknown): boolean =>
   ['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '');
 
 export class NetnsFinder {
   readonly #open = new Map<string, OpenNetns>();
-  /** Descriptors that are held no more, oldest first. */
+  /** Descriptors of released pods that are still open, oldest first. */
   readonly #lingering: { readonly fd: number; readonly untilMs: number }[] = [];
   #problem: string | undefined;
 
@@ -63,16 +63,17 @@ export class NetnsFinder {
   ) {}
 
   /**
-   * Why the last look was not a whole one: a pod that was not found then is not known to be nowhere. Undefined where all
-   * processes were seen.
+   * Why the last scan of /proc was incomplete; undefined if it saw all processes. A pod that an incomplete scan did not find may still
+   * exist.
    */
   get problem(): string | undefined {
     return this.#problem;
   }
 
   /**
-   * Looks for those that are not held yet, lets go of those that are no longer wanted. A pod whose processes have all left the
-   * namespace that is held, while others are in another one, has a new sandbox; where not all could be seen that is not known.
+   * Searches for the wanted pods whose network namespace is not held yet, and releases pods that are no longer wanted. A pod has a new
+   * sandbox if all of its processes have left the held namespace while others of its processes are in another one; an incomplete scan
+   * cannot tell.
    */
   refresh(wanted: ReadonlySet<string>): void {
     this.#problem = undefined;
@@ -94,13 +95,13 @@ export class NetnsFinder {
       this.#problem = errorText(error);
       return;
     }
-    // At least this process is there: a /proc that shows none shows nothing.
+    // At least this process exists: a /proc that lists no process shows nothing.
     if (pids.length === 0) this.#problem = `${this.proc} shows no process`;
     for (const pid of pids) {
       const uid = this.#look(() => podUidOf(readFileSync(join(this.proc, pid, 'cgroup'), 'utf8')));
       const candidates = uid === undefined ? undefined : sought.get(uid);
       const candidate = candidates && this.#look(() => this.#candidate(pid, own.user));
-      // A container that is being set up is in the runtime's namespace still.
+      // A container that is being set up is still in the network namespace of the runtime.
       if (candidate && candidate.link !== own.net) candidates.push(candidate);
     }
     for (const [uid, candidates] of sought) {
@@ -118,7 +119,7 @@ export class NetnsFinder {
     }
     const [first] = candidates;
     if (!first) return;
-    // Of one that nobody was in yet (the CNI plugin is ahead), other processes are the former sandbox's.
+    // If no process was seen in the held namespace yet (the CNI plugin passed it early), these processes belong to the former sandbox.
     if (open && (open.leader === undefined || !first.isPlain || this.#problem !== undefined)) return;
     const found = this.#look(() => openOf(join(this.proc, first.pid, 'ns', 'net'), first));
     if (!found) return;
@@ -126,12 +127,12 @@ export class NetnsFinder {
     this.#open.set(uid, found);
   }
 
-  /** Whether the process that led to it is in it still. */
+  /** Whether the process that led to this network namespace is still in it. */
   #isLed({ leader, link }: OpenNetns): boolean {
     try {
       return leader !== undefined && this.#linkOf(leader, 'net') === link;
     } catch {
-      return false; // it is looked for, and what cannot be seen then is remembered
+      return false; // the pod is searched for again, and that scan records what it cannot see
     }
   }
 
@@ -148,13 +149,13 @@ export class NetnsFinder {
     return readlinkSync(join(this.proc, pid, 'ns', kind));
   }
 
-  /** A path that stays good while the pod is wanted; undefined where none of its processes was seen yet. */
+  /** Path of the pod's network namespace, valid while the pod is wanted; undefined if none of its processes was seen yet. */
   pathOf(uid: string): string | undefined {
     const open = this.#open.get(uid);
     return open && `/proc/self/fd/${open.fd}`;
   }
 
-  /** Somebody else has found it (the CNI plugin), by a path that is good now. Throws where it is not. */
+  /** Holds a network namespace that the CNI plugin passed by a path that is valid now. Throws if the path cannot be opened. */
   hold(uid: string, path: string): void {
     const link = readlinkSync(path);
     if (this.#open.get(uid)?.link === link) return;
@@ -163,7 +164,7 @@ export class NetnsFinder {
     this.#open.set(uid, { fd, link, leader: undefined });
   }
 
-  /** The pod's sandbox was made anew: what was held is another namespace. */
+  /** Stops holding the pod's network namespace, because the pod is unwanted or has a new sandbox. The descriptor lingers. */
   forget(uid: string): void {
     const open = this.#open.get(uid);
     if (!open) return;
@@ -171,7 +172,7 @@ export class NetnsFinder {
     this.#lingering.push({ fd: open.fd, untilMs: this.nowMs() + lingerMs });
   }
 
-  /** Undefined where the process has ended, and where it could not be looked at, which is remembered. */
+  /** Undefined if the process has ended, or if it could not be inspected; `problem` records the latter. */
   #look<T>(at: () => T): T | undefined {
     try {
       return at();
@@ -183,8 +184,8 @@ export class NetnsFinder {
 }
 
 /**
- * Whether a process is in the network namespace with this inode; undefined where not all of them could be looked at. The agent's own
- * listeners keep a namespace alive that everybody else has left.
+ * Whether a process is in the network namespace with this inode; undefined if some processes could not be inspected. The namespace's
+ * existence proves nothing: the agent's own listeners keep it alive after all processes have left.
  */
 export function isInhabited(inode: number, proc = '/proc'): boolean | undefined {
   let whole = true;
@@ -192,7 +193,7 @@ export function isInhabited(inode: number, proc = '/proc'): boolean | undefined 
     const pids = readdirSync(proc).filter((name) => /^\d+$/.test(name));
     if (pids.length === 0) return undefined;
     for (const pid of pids) {
-      // The machine's first process is in the machine's own namespace, and some do not let it be looked at.
+      // PID 1 is in the machine's own network namespace, and some machines do not allow it to be inspected.
       if (pid === '1') continue;
       try {
         if (readlinkSync(join(proc, pid, 'ns', 'net')) === `net:[${inode}]`) return true;
@@ -206,7 +207,7 @@ export function isInhabited(inode: number, proc = '/proc'): boolean | undefined 
   return whole ? false : undefined;
 }
 
-/** Undefined where the process has gone elsewhere meanwhile. */
+/** Undefined if the process has moved to another network namespace meanwhile. */
 function openOf(path: string, { pid, link }: Candidate): OpenNetns | undefined {
   return readlinkSync(path) === link ? { fd: openSync(path, 'r'), link, leader: pid } : undefined;
 }

@@ -1,4 +1,7 @@
-/** Observes the wanted pods of this node: where each is, or why that is not known. Sole owner of what the CNI plugin said of pods that start. */
+/**
+ * Observes the wanted pods of this node: the network namespace of each, or why it is unknown. Sole owner of what the CNI plugin reported of
+ * starting pods.
+ */
 import type { IpAddress } from '../../src/model/address.js';
 import type { NodePod } from '../../src/model/node-pod.js';
 import { observe, type Observation } from '../pod/netns.js';
@@ -9,39 +12,42 @@ import { refusalOf, type NetnsRules } from './rules.js';
 export interface ObserverParts {
   readonly namespaces: Pick<NetnsFinder, 'refresh' | 'pathOf' | 'hold' | 'forget' | 'problem'>;
   readonly rules: NetnsRules;
-  /** Network namespaces that are no pod, whatever anybody says: the agent's own and the machine's. */
+  /** Network namespaces that are never a pod's, whatever discovery says: the agent's own and the machine's. */
   readonly neverPods: ReadonlySet<bigint>;
-  /** Of pod/netns.ts, where absent. */
+  /** observe() of pod/netns.ts if absent. */
   readonly observe?: (path: string) => Observation;
 }
 
 export class PodObserver {
   readonly #parts: ObserverParts;
-  /** By pod UID: addresses that the CNI plugin told of, before the control plane could. */
+  /** By pod UID: addresses that the CNI plugin reported before the control plane could send them. */
   readonly #started = new Map<string, readonly IpAddress[]>();
 
   constructor(parts: ObserverParts) {
     this.#parts = parts;
   }
 
-  /** The CNI plugin has the pod's sandbox: there is no process yet that its namespace could be found by. Throws where `netns` cannot be opened. */
+  /**
+   * The CNI plugin holds the pod's sandbox. No process exists yet by which its network namespace could be found. Throws if `netns` cannot
+   * be opened.
+   */
   start(podUid: string, netns: string, addresses: readonly IpAddress[]): void {
     this.#parts.namespaces.hold(podUid, netns);
     this.#started.set(podUid, addresses);
   }
 
-  /** Whether the pod was seen before its first process, so before its first packet. */
+  /** Whether the pod was seen before its first process, and so before its first packet. */
   isStarted(podUid: string): boolean {
     return this.#started.has(podUid);
   }
 
-  /** The pod's sandbox is another one. */
+  /** The pod has a new sandbox. */
   forget(podUid: string): void {
     this.#parts.namespaces.forget(podUid);
     this.#started.delete(podUid);
   }
 
-  /** Pods that say where they are (without Kubernetes), and those that are found by their processes. */
+  /** Observes pods that name their network namespace (without Kubernetes) and pods that are found by their processes. */
   observe(pods: readonly NodePod[]): Intent[] {
     const { namespaces } = this.#parts;
     const wanted = new Set(pods.map(({ podUid }) => podUid));
@@ -53,7 +59,7 @@ export class PodObserver {
 
   #observePod(wanted: NodePod): Intent {
     const { namespaces, rules } = this.#parts;
-    // A pod of Kubernetes is found by its processes alone: its author could name a neighbor's namespace.
+    // A Kubernetes pod is found only by its processes: its author could name the network namespace of another pod.
     const found = wanted.podUid === '' ? wanted : { ...wanted, netns: '' };
     const addresses = found.addresses.length === 0 ? this.#started.get(found.podUid) : undefined;
     const pod = addresses ? { ...found, addresses } : found;
@@ -68,7 +74,7 @@ export class PodObserver {
     const { problem } = this.#parts.namespaces;
     return problem === undefined
       ? { kind: 'absent', why: 'no process of the pod is in a network namespace of its own yet' }
-      : { kind: 'unknown', why: `the pod's processes could not be looked for: ${problem}` };
+      : { kind: 'unknown', why: `the search for the pod's processes failed: ${problem}` };
   }
 
   #see(netns: string): Seen {

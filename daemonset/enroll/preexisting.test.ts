@@ -24,7 +24,7 @@ const subject = pod('web', '10.0.1.1', {
   excludeOutboundCidrs: [parseCidr('192.0.2.0/24')],
 });
 
-test('what came before capture is told from all that comes after it', () => {
+test('connections from before capture are told apart from later ones', () => {
   const older = [
     one('10.0.1.1', 40000, '10.0.2.1', 8080),
     one('10.0.1.1', 8080, '10.0.2.1', 40000),

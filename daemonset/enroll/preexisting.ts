@@ -1,6 +1,6 @@
 /**
- * Connections that a pod made before it was taken into the mesh: nothing carries them, no identity is known of them. They are
- * listed for as long as they live, and cut where settings say so and strict mode would refuse them.
+ * Connections that a pod opened before it was enrolled. Neither the agent nor the kernel programs handle them, and no identity is known for
+ * them. They are listed until they end, and closed if the pod's settings say so and strict mode would refuse them.
  */
 import { readdirSync, readlinkSync } from 'node:fs';
 import { errorText } from '../../src/base/errors.js';
@@ -15,8 +15,8 @@ import { planInboundPlain } from '../proxy/choose-path.js';
 const agentPorts: ReadonlySet<number> = new Set([15001, 15006, 15008, 15053]);
 
 /**
- * Of the connections that a pod has at the moment its capture was switched on: those that came before. What came after is
- * the agent's own (`ownInodes`), the kernel's (`kernelCookies`), between the pod's own addresses, or excluded.
+ * The connections that are older than capture, out of all that a pod has when its capture is switched on. The others are the agent's own
+ * (`ownInodes`), kernel flows (`kernelCookies`), between the pod's own addresses, or excluded. Pure.
  */
 export function preexistingOf(
   connections: readonly PodConnection[],
@@ -48,7 +48,8 @@ function ownSockets(): Set<number> {
       const inode = /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/self/fd/${fd}`))?.[1];
       if (inode !== undefined) inodes.add(Number(inode));
     } catch (error) {
-      // The descriptor was closed meanwhile: its socket is nobody's. Another error would make a socket of ours somebody else's.
+      // ENOENT: the descriptor was closed meanwhile, and its socket belongs to no one. With any other error, one of our sockets could be
+      // taken for the pod's.
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     }
   }
@@ -64,22 +65,25 @@ export class Preexisting {
   readonly #pods = new Map<WorkloadUid, Listed>();
 
   /**
-   * @param inherited socket cookies by network namespace, as the agent that handed the node over listed them. Its own sockets in these
-   * namespaces are none of this process, and would be taken for the pods'.
+   * @param inherited socket cookies by network namespace, as the agent that handed over the node listed them. That agent's own sockets in
+   *   these network namespaces are not in this process and would be taken for the pods'.
    */
   constructor(private readonly inherited: ReadonlyMap<bigint, ReadonlySet<bigint>> = new Map()) {}
 
-  /** For a successor: what is listed now, of all pods that are held. */
-  cookiesOf(held: Iterable<LocalPod>): Map<bigint, ReadonlySet<bigint>> {
+  /** For a successor: the connections that are listed now, of all enrolled pods. */
+  cookiesOf(enrolled: Iterable<LocalPod>): Map<bigint, ReadonlySet<bigint>> {
     return new Map(
-      [...held].map(({ pod, netns: place }) => [
-        place.cookie,
+      [...enrolled].map(({ pod, netns }) => [
+        netns.cookie,
         new Set((this.#pods.get(pod.uid)?.connections ?? []).map(({ cookie }) => cookie)),
       ]),
     );
   }
 
-  /** Call once capture is on; `kernelCookies`: cookies of the connections in the live table. */
+  /**
+   * Call once capture is on.
+   * @param kernelCookies socket cookies of the kernel flows
+   */
   admit(local: LocalPod, kernelCookies: ReadonlySet<bigint>): void {
     const listed = this.inherited.get(local.netns.cookie);
     const found = preexistingOf(connectionsOf(local.netns), local.pod, ownSockets(), kernelCookies).filter(
@@ -96,14 +100,14 @@ export class Preexisting {
     return [...this.#pods.values()].reduce((sum, { connections }) => sum + connections.length, 0);
   }
 
-  /** Forgets those that have ended since. */
+  /** Removes connections that have ended since. */
   refresh(): void {
     for (const [uid, listed] of this.#pods) {
       let alive: ReadonlySet<bigint>;
       try {
         alive = new Set(connectionsOf(listed.local.netns).map(({ cookie }) => cookie));
       } catch {
-        // Not known: they stay listed. Where the namespace is gone, the pod is released, and they are dismissed with it.
+        // Unknown: the connections stay listed. If the network namespace is gone, the pod's release removes them.
         continue;
       }
       listed.connections = listed.connections.filter(({ cookie }) => alive.has(cookie));
@@ -112,8 +116,9 @@ export class Preexisting {
   }
 
   /**
-   * Cuts what the present policies would not let in, in pods that say so; both ends see a reset. `pod`: its settings of
-   * now. Returns how many were cut; throws the last NativeError where the kernel could not, after all pods were tried.
+   * Closes the connections that the current policies refuse, in pods whose settings ask for it; both ends see a reset. Returns how many
+   * were closed. Throws the last NativeError after all pods were tried.
+   * @param pod the current settings of a pod
    */
   cut(view: MeshView, pod: (uid: WorkloadUid) => NodePod | undefined): number {
     let cut = 0;

@@ -1,4 +1,4 @@
-/** When the control plane is told what this node holds: soon after a change, and now and then in any case. */
+/** Reports the pods of this node to the control plane: soon after a change, and every `againMs` in any case. */
 import { errorText } from '../../src/base/errors.js';
 import type { NodeReport } from '../../src/discovery/gen/weft.js';
 import type { NodePod } from '../../src/model/node-pod.js';
@@ -8,20 +8,20 @@ import type { Enroller } from './enroller.js';
 const againMs = 60_000;
 const retryMs = 5_000;
 
-/** What the control plane is told of each pod that it wants held here. Pure. */
+/** The report on each pod that the control plane wants on this node. Pure. */
 export function podsReported(
   wanted: ReadonlyMap<WorkloadUid, NodePod>,
   enrollment: Pick<Enroller, 'enrolled' | 'waiting' | 'sinceMs'>,
 ): NodeReport['pods'] {
-  const { enrolled: held, waiting } = enrollment;
+  const { enrolled, waiting } = enrollment;
   return [...wanted.values()].map(({ uid, podUid }) => {
-    const local = held.get(uid);
+    const local = enrolled.get(uid);
     return {
       uid,
       podUid: local?.pod.podUid ?? podUid,
       captured: local !== undefined,
       sinceMs: local ? enrollment.sinceMs(local.netns.cookie) : 0,
-      why: local ? '' : (waiting.get(uid) ?? 'not looked at yet'),
+      why: local ? '' : (waiting.get(uid) ?? 'not inspected yet'),
     };
   });
 }
@@ -38,7 +38,10 @@ export class NodeReporter {
     private readonly onProblem: (why: string) => void,
   ) {}
 
-  /** Called once a second; `connected`: somebody is there to listen. */
+  /**
+   * Call once a second.
+   * @param connected whether the control plane is connected; if not, nothing is sent
+   */
   tick(current: () => NodeReport, connected: boolean, nowMs: number): void {
     if (this.#sending || !connected) return;
     const report = current();

@@ -12,7 +12,7 @@ function directory(t: { after(call: () => void): void }): string {
   return dir;
 }
 
-test('a path of discovery counts only as a plain name in a directory that the operator allowed', (t) => {
+test('a path from discovery is accepted only as a plain name in a directory that the operator allows', (t) => {
   const dir = directory(t);
   const netns = join(dir, 'netns');
   mkdirSync(join(netns, 'sub'), { recursive: true });
@@ -41,15 +41,15 @@ test('a path of discovery counts only as a plain name in a directory that the op
     assert.equal(refused(path), true, path);
 });
 
-test('a machine takes Workloads of the namespaces that its operator named, and by default of none', () => {
+test('a machine accepts Workloads only of the namespaces that its operator names, by default of none', () => {
   const of = (namespace: string) => ({
     uid: `Kubernetes/weft.dev/Workload/${namespace}/x` as WorkloadUid,
     namespace,
     netns: '/run/netns/x',
   });
   const rules = (...workloadNamespaces: string[]) => ({ netnsDirs: ['/run'], workloadNamespaces });
-  assert.match(refusalOf(of('evil'), rules()) ?? '', /takes no Workload of namespace evil/);
-  assert.match(refusalOf(of('evil'), rules('shop')) ?? '', /takes no Workload/);
-  assert.doesNotMatch(refusalOf(of('shop'), rules('shop')) ?? '', /takes no Workload/);
-  assert.doesNotMatch(refusalOf(of('evil'), rules('*')) ?? '', /takes no Workload/);
+  assert.match(refusalOf(of('evil'), rules()) ?? '', /accepts no Workload of namespace evil/);
+  assert.match(refusalOf(of('evil'), rules('shop')) ?? '', /accepts no Workload/);
+  assert.doesNotMatch(refusalOf(of('shop'), rules('shop')) ?? '', /accepts no Workload/);
+  assert.doesNotMatch(refusalOf(of('evil'), rules('*')) ?? '', /accepts no Workload/);
 });

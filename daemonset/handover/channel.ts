@@ -1,4 +1,4 @@
-/** One connection between two agents, as messages. */
+/** A connection between two agents as a queue of messages. */
 import net from 'node:net';
 import { Lines } from './protocol.js';
 
@@ -30,7 +30,7 @@ export class Channel<Out, In> {
     if (!this.#isClosed) this.socket.write(`${JSON.stringify(message)}\n`);
   }
 
-  /** The next message; undefined once the other end has gone, `'silent'` where none came in time. */
+  /** The next message; undefined once the peer has closed, `'silent'` if no message came within `timeoutMs`. */
   async next(timeoutMs: number): Promise<In | undefined | 'silent'> {
     const queued = this.#queue.shift();
     if (queued !== undefined) return queued;
@@ -38,7 +38,8 @@ export class Channel<Out, In> {
     let timer: NodeJS.Timeout | undefined;
     const message = await new Promise<In | undefined | 'silent'>((resolve) => {
       this.#waiting = resolve;
-      // After a time without a turn of the event loop timers come first: what has arrived meanwhile is looked at, then what has closed.
+      // After the event loop was blocked, timers run first. Two immediates let the loop process data and then closings that arrived
+      // meanwhile.
       timer = setTimeout(() => setImmediate(() => setImmediate(() => resolve('silent'))), timeoutMs);
     });
     clearTimeout(timer);
@@ -59,7 +60,7 @@ export class Channel<Out, In> {
   }
 }
 
-/** Connects to a Unix socket; undefined where nobody listens there. */
+/** Connects to a Unix socket; undefined if nothing listens there. */
 export function connectTo(path: string): Promise<net.Socket | undefined> {
   return new Promise((resolve) => {
     const socket = net.connect(path);

@@ -1,13 +1,13 @@
-/** Agents of builds without hand-over hold no lock. Their admin port on loopback is how they are found. */
+/** Detects agents of builds without hand-over. They hold no lock, so their admin port on loopback is probed. */
 import http from 'node:http';
 
-/** For the response to one request. */
+/** Time limit for the response. */
 const responseMsMax = 2_000;
 
-/** `unknown`: somebody is there and does not answer. */
+/** `unknown`: something listens there and does not respond. */
 export type Presence = 'present' | 'absent' | 'unknown';
 
-/** Whether an agent answers at 127.0.0.1:`port`. */
+/** Whether an agent responds at 127.0.0.1:`port`. */
 export function agentAt(port: number): Promise<Presence> {
   return new Promise((resolve) => {
     const request = http.get(

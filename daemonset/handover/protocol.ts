@@ -1,17 +1,20 @@
 /**
- * What two agents of one node say to each other while one takes the node over from the other: JSON lines over a Unix socket.
+ * Messages between two agents of one node while one takes the node over from the other: JSON lines over a Unix socket.
  *
- *     successor                    present agent
+ *     successor                    current agent
  *     take {when, certificates} ->
  *                               <- later {why, retryMs}          nothing has changed; the connection ends
- *                               <- yours {inheritance}           it writes nothing any more, and its lock is free
+ *                               <- yours {inheritance}           it no longer writes, and its lock is free
  *     alive ...                 ->                               at least each `aliveMs`
  *     done                      ->                               every pod has its listeners: the former agent drains
  *
- * A connection that ends after `yours` and before `done`, or that is silent for `silentMsMax`, means that the successor failed.
+ * A successor has failed if its connection ends after `yours` and before `done`, or is silent for `silentMsMax`.
  */
 
-/** `any`: a newer agent asks; `ending`: only if the present agent is about to end, since the one that asks has handed over before. */
+/**
+ * `any`: a newer agent asks. `ending`: the agent that asks has handed over before, so it gets the node only if the current agent is about
+ * to end.
+ */
 export type When = 'any' | 'ending';
 
 export type FromSuccessor =
@@ -19,19 +22,19 @@ export type FromSuccessor =
       readonly type: 'take';
       readonly when: When;
       readonly certificates: readonly string[];
-      /** Whether the control plane is heard; absent: the build does not say. */
+      /** Whether the successor is connected to the control plane; absent if its build does not send it. */
       readonly isHeard?: boolean;
     }
   | { readonly type: 'alive' }
   | { readonly type: 'done' };
 
-export type FromPresent =
+export type FromCurrent =
   | { readonly type: 'later'; readonly why: string; readonly retryMs: number }
   | { readonly type: 'yours'; readonly inheritance: InheritanceText };
 
-/** What only the former agent knows. */
+/** State that only the former agent knows. */
 export interface Inheritance {
-  /** Connections older than their pods' enrollment, socket cookies by network namespace cookie. */
+  /** Connections older than their pods' enrollment: socket cookies by network namespace cookie. */
   readonly preexisting: ReadonlyMap<bigint, ReadonlySet<bigint>>;
 }
 export interface InheritanceText {
@@ -39,9 +42,9 @@ export interface InheritanceText {
 }
 
 export const aliveMs = 1_000;
-/** The present agent takes a successor that sends nothing for so long for one that hangs. */
+/** A successor that sends nothing for this long counts as hung. */
 export const silentMsMax = 15_000;
-/** A pod may have thousands of connections that are older than its enrollment. */
+/** Limit of one line. A pod may have thousands of connections that are older than its enrollment. */
 const lineCharactersMax = 16 << 20;
 
 export const encodeInheritance = ({ preexisting }: Inheritance): InheritanceText => ({
@@ -57,10 +60,10 @@ export const decodeInheritance = ({ preexisting }: InheritanceText): Inheritance
 });
 
 /**
- * Whether the present agent hands over now: undefined, or why it does not. Pure.
- * @param question what the successor says of itself
- * @param present `isEnding`: it got its SIGTERM; `isResting`: a successor failed a moment ago; `isHeard`: it hears the control plane;
- *   `certificates`: those that it has and its pods need
+ * Why the current agent does not hand over now; undefined if it does. Pure.
+ * @param question what the successor sent
+ * @param present state of the current agent. `isEnding`: it got SIGTERM. `isResting`: a successor failed recently. `isHeard`: it is
+ *   connected to the control plane. `certificates`: those that it has and its pods need
  */
 export function refusalOf(
   question: Extract<FromSuccessor, { type: 'take' }>,
@@ -72,13 +75,13 @@ export function refusalOf(
     readonly certificates: readonly string[];
   },
 ): string | undefined {
-  if (present.isBusy) return 'the present agent starts, or hands over to another';
-  if (question.when === 'ending' && !present.isEnding) return 'the present agent stays';
-  // An agent that ends needs a successor more than a pause.
+  if (present.isBusy) return 'the current agent is starting or hands over to another agent';
+  if (question.when === 'ending' && !present.isEnding) return 'the current agent stays';
+  // An agent that is about to end needs a successor more than a pause.
   if (present.isResting && !present.isEnding)
-    return 'a successor failed a moment ago: the present agent waits before it hands over again';
+    return 'a successor failed recently: the current agent waits before it hands over again';
   if (question.isHeard === false && present.isHeard && !present.isEnding)
-    return 'the control plane is not heard by the successor: it may know policies of before';
+    return 'the successor is not connected to the control plane: its policies may be outdated';
   const theirs = new Set(question.certificates);
   const lacking = present.certificates.filter((id) => !theirs.has(id));
   return lacking.length === 0
@@ -86,7 +89,7 @@ export function refusalOf(
     : `the successor has no certificate for ${lacking[0]}${lacking.length > 1 ? ` and ${lacking.length - 1} others` : ''}`;
 }
 
-/** Splits a stream into lines. `push` throws where a line is longer than the limit. */
+/** Splits a stream into lines. `push` throws if a line is longer than the limit. */
 export class Lines {
   #text = '';
 

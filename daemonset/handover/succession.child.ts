@@ -1,4 +1,7 @@
-/** For succession.test.ts: `succession.child.js DIR NAME [CERTIFICATE | die=STEP | former-build | unheard]...`. Who writes holds a lock of the test's own, so that two would be seen. */
+/**
+ * Program for succession.test.ts: `succession.child.js DIR NAME [CERTIFICATE | die=STEP | former-build | unheard]...`. The active agent
+ * also holds a lock of the test's own, which detects two active agents.
+ */
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { sleep } from '../../src/base/wait.js';
@@ -12,7 +15,7 @@ const certificates = flags.filter((flag) => flag.startsWith('spiffe:'));
 let formerBuild = flags.includes('former-build');
 const names = ['a', 'b', 'c'];
 
-const writing = new Lock(join(dir, 'writing'));
+const activeLock = new Lock(join(dir, 'active-lock'));
 let times = 0;
 const succession = new Succession({
   dir: join(dir, 'handover'),
@@ -21,23 +24,23 @@ const succession = new Succession({
   certificates: () => certificates,
   isHeard: () => !flags.includes('unheard'),
   activate: async (inherited) => {
-    if (!writing.tryTake()) {
-      say('TWO WRITE');
+    if (!activeLock.tryTake()) {
+      say('TWO ACTIVE');
       process.exit(3);
     }
-    if (inherited && die === 'in-become') process.kill(process.pid, 'SIGKILL');
+    if (inherited && die === 'in-activate') process.kill(process.pid, 'SIGKILL');
     if (inherited && die === 'stops') {
       say('stops');
       await sleep(600_000);
     }
     const [from] = [...(inherited?.preexisting.keys() ?? [])];
     const after = from === undefined ? 'alone' : `after ${names[Number(from)]}`;
-    say(`writes ${after}${times++ > 0 ? ' again' : ''}`);
+    say(`active ${after}${times++ > 0 ? ' again' : ''}`);
   },
   deactivate: () => {
-    say('cedes');
-    if (die === 'in-cede') process.kill(process.pid, 'SIGKILL');
-    writing.release();
+    say('deactivates');
+    if (die === 'in-deactivate') process.kill(process.pid, 'SIGKILL');
+    activeLock.release();
     return Promise.resolve({ preexisting: new Map([[BigInt(names.indexOf(name)), new Set([1n])]]) });
   },
   onHandedOver: () => say('is former'),

@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { until } from '../../src/base/wait.js';
 import { Channel, connectTo } from './channel.js';
 
-/** An agent as far as its succession goes, in a process of its own: what it does is a line, what it is told is a line. */
+/** An agent's succession in a process of its own. It prints a line per event and reads a line per command. */
 interface Member {
   readonly process: ChildProcess;
   readonly lines: string[];
@@ -20,13 +20,13 @@ interface Member {
 }
 const program = fileURLToPath(new URL('succession.child.js', import.meta.url));
 
-/** Ends of the members that run. */
+/** Functions that end the running members. */
 const living = new Set<() => Promise<void>>();
 
 function home(t: TestContext): string {
   const dir = mkdtempSync(join(tmpdir(), 'weft-handover-'));
   t.after(async () => {
-    // First: one that lives makes its directory anew.
+    // Ended first: a running member would create its directory again.
     await Promise.all([...living].map((end) => end()));
     rmSync(dir, { recursive: true, force: true });
   });
@@ -64,115 +64,115 @@ function member(t: TestContext, dir: string, name: string, ...flags: string[]): 
 const sees = (one: Member, what: string): Promise<unknown> =>
   until(`${what}: ${one.lines.join(', ')}`, 30_000, () => one.said(what));
 
-test('one after the other: the first writes, the second takes over what it inherits, the first drains', async (t) => {
+test('the second agent takes over from the first with its inheritance, and the first drains', async (t) => {
   const dir = home(t);
   const a = member(t, dir, 'a');
-  await sees(a, 'writes alone');
+  await sees(a, 'active alone');
   assert.equal(statSync(join(dir, 'handover')).mode & 0o777, 0o700);
   const b = member(t, dir, 'b');
-  await sees(b, 'writes after a');
+  await sees(b, 'active after a');
   await sees(a, 'is former');
-  assert.deepEqual(a.lines.slice(0, 4), ['starts', 'writes alone', 'cedes', 'is former']);
+  assert.deepEqual(a.lines.slice(0, 4), ['starts', 'active alone', 'deactivates', 'is former']);
   assert.ok(existsSync(join(dir, 'a-marker')));
-  // The former is not asked back while its successor lives, and takes over where that is killed.
+  // The former agent does not get the node back while its successor runs, and takes over when the successor is killed.
   await b.end();
-  await sees(a, 'writes alone again');
-  await until('its mark is gone', 5_000, () => !existsSync(join(dir, 'a-marker')));
+  await sees(a, 'active alone again');
+  await until('the marker is removed', 5_000, () => !existsSync(join(dir, 'a-marker')));
 });
 
-test('one that has handed over and starts anew does not take the node back; it gets it when the other ends', async (t) => {
+test('an agent that has handed over and restarts does not take the node back until the other agent ends', async (t) => {
   const dir = home(t);
   const a = member(t, dir, 'a');
-  await sees(a, 'writes alone');
+  await sees(a, 'active alone');
   const b = member(t, dir, 'b');
   await sees(a, 'is former');
   await a.end();
   const again = member(t, dir, 'a');
-  await sees(again, 'refused: the present agent stays');
-  assert.ok(!b.said('cedes'));
+  await sees(again, 'refused: the current agent stays');
+  assert.ok(!b.said('deactivates'));
   b.send('end');
-  await sees(again, 'writes after b');
+  await sees(again, 'active after b');
   await sees(b, 'is former');
 });
 
-test('a third waits its turn, and gets the node from the second', async (t) => {
+test('a third agent waits and gets the node from the second', async (t) => {
   const dir = home(t);
   const a = member(t, dir, 'a');
-  await sees(a, 'writes alone');
+  await sees(a, 'active alone');
   const [b, c] = [member(t, dir, 'b'), member(t, dir, 'c')];
-  await until('both have had it', 30_000, () =>
-    [b, c].every(({ lines }) => lines.some((l) => l.startsWith('writes'))),
+  await until('both were active', 30_000, () =>
+    [b, c].every(({ lines }) => lines.some((l) => l.startsWith('active'))),
   );
-  const writers = [a, b, c].filter(({ lines }) => lines.at(-1)?.startsWith('writes'));
-  assert.equal(writers.length, 1);
+  const actives = [a, b, c].filter(({ lines }) => lines.at(-1)?.startsWith('active'));
+  assert.equal(actives.length, 1);
 });
 
-test('who has no certificate that the present agent has does not get the node until it has it', async (t) => {
+test('a successor gets the node only once it has every certificate of the current agent', async (t) => {
   const dir = home(t);
   const a = member(t, dir, 'a', 'spiffe://one', 'spiffe://two');
-  await sees(a, 'writes alone');
+  await sees(a, 'active alone');
   const b = member(t, dir, 'b', 'spiffe://one');
   await sees(b, 'refused: the successor has no certificate for spiffe://two');
   b.send('certificate spiffe://two');
-  await sees(b, 'writes after a');
+  await sees(b, 'active after a');
 });
 
-test('a lock that cannot be opened ends nobody: an agent that starts waits, one that has handed over drains on', async (t) => {
+test('a lock that cannot be opened ends no process: a starting agent waits, a former agent continues to drain', async (t) => {
   const dir = home(t);
   const next = join(dir, 'handover', 'next');
   mkdirSync(next, { recursive: true });
   const a = member(t, dir, 'a');
   const refused = ({ lines }: Member): boolean => lines.some((line) => line.startsWith('refused: the lock'));
-  await until('it waits', 30_000, () => refused(a));
-  assert.ok(!a.lines.some((line) => line.startsWith('writes')));
+  await until('the agent waits', 30_000, () => refused(a));
+  assert.ok(!a.lines.some((line) => line.startsWith('active')));
   rmdirSync(next);
-  await sees(a, 'writes alone');
+  await sees(a, 'active alone');
   const b = member(t, dir, 'b');
   await sees(a, 'is former');
   rmSync(next);
   mkdirSync(next);
   a.lines.length = 0;
-  await until('it waits', 30_000, () => refused(a));
+  await until('the agent waits', 30_000, () => refused(a));
   assert.equal(a.process.exitCode, null);
   rmdirSync(next);
   await b.end();
-  await sees(a, 'writes alone again');
+  await sees(a, 'active alone again');
 });
 
-test('a directory that an uninstall has taken is made anew', async (t) => {
+test('a directory that an uninstall has removed is created again', async (t) => {
   const dir = home(t);
   const a = member(t, dir, 'a');
-  await sees(a, 'writes alone');
+  await sees(a, 'active alone');
   const b = member(t, dir, 'b', 'unheard');
-  await until('it waits', 30_000, () => b.lines.some((line) => line.startsWith('refused')));
+  await until('the agent waits', 30_000, () => b.lines.some((line) => line.startsWith('refused')));
   rmSync(join(dir, 'handover'), { recursive: true });
   await a.end();
-  await sees(b, 'writes alone');
+  await sees(b, 'active alone');
   assert.equal(statSync(join(dir, 'handover')).mode & 0o777, 0o700);
 });
 
-test('an agent that cannot be asked for its node has it all the same, and can be asked later', async (t) => {
+test('an agent that cannot open its socket is active all the same, and can be asked later', async (t) => {
   const dir = home(t);
   const socket = join(dir, 'handover', 'socket');
   mkdirSync(socket, { recursive: true });
   const a = member(t, dir, 'a');
-  await sees(a, 'writes alone');
+  await sees(a, 'active alone');
   rmdirSync(socket);
   const b = member(t, dir, 'b');
-  await sees(b, 'writes after a');
+  await sees(b, 'active after a');
 });
 
-test('who does not hear the control plane does not get the node from one that does, but for its end', async (t) => {
+test('a successor without the control plane gets the node from a connected agent only when that agent ends', async (t) => {
   const dir = home(t);
   const a = member(t, dir, 'a');
-  await sees(a, 'writes alone');
+  await sees(a, 'active alone');
   const b = member(t, dir, 'b', 'unheard');
-  await sees(b, 'refused: the control plane is not heard by the successor: it may know policies of before');
+  await sees(b, 'refused: the successor is not connected to the control plane: its policies may be outdated');
   a.send('end');
-  await sees(b, 'writes after a');
+  await sees(b, 'active after a');
 });
 
-test('what has come while this process could not look is no silence', async (t) => {
+test('messages that arrive while the event loop is blocked do not count as silence', async (t) => {
   const dir = home(t);
   const server = net.createServer();
   server.listen(join(dir, 'socket'));
@@ -195,53 +195,54 @@ test('what has come while this process could not look is no silence', async (t) 
   channel.close();
 });
 
-for (const step of ['after-yours', 'in-become'] as const) {
-  test(`a successor that is killed ${step}: the present agent goes on with what it had, and rests before it hands over again`, async (t) => {
+for (const step of ['after-yours', 'in-activate'] as const) {
+  test(`a successor that is killed ${step}: the current agent continues with its inheritance, and pauses before it hands over again`, async (t) => {
     const dir = home(t);
     const a = member(t, dir, 'a');
-    await sees(a, 'writes alone');
+    await sees(a, 'active alone');
     const b = member(t, dir, 'b', `die=${step}`);
-    await sees(a, 'writes after a again');
+    await sees(a, 'active after a again');
     assert.ok(a.said('limit handover-failed'));
     assert.ok(!a.said('is former'));
-    await until('it has ended', 10_000, () => b.process.exitCode !== null || b.process.signalCode !== null);
-    const c = member(t, dir, 'c');
-    await sees(
-      c,
-      'refused: a successor failed a moment ago: the present agent waits before it hands over again',
+    await until(
+      'the successor has ended',
+      10_000,
+      () => b.process.exitCode !== null || b.process.signalCode !== null,
     );
-    // One that ends needs a successor more than a pause.
+    const c = member(t, dir, 'c');
+    await sees(c, 'refused: a successor failed recently: the current agent waits before it hands over again');
+    // An agent that is about to end needs a successor more than a pause.
     a.send('end');
-    await sees(c, 'writes after a');
+    await sees(c, 'active after a');
   });
 }
 
-test('a successor that hangs is killed, and the present agent goes on', async (t) => {
+test('a successor that hangs is killed, and the current agent continues', async (t) => {
   const dir = home(t);
   const a = member(t, dir, 'a', 'impatient');
-  await sees(a, 'writes alone');
+  await sees(a, 'active alone');
   const b = member(t, dir, 'b', 'die=stops');
   const exited = once(b.process, 'exit');
   await sees(b, 'stops');
   b.process.kill('SIGSTOP');
   const [, signal] = (await exited) as [number | null, string | null];
   assert.equal(signal, 'SIGKILL');
-  await sees(a, 'writes after a again');
+  await sees(a, 'active after a again');
 });
 
-test('a present agent that is killed while it hands over: its successor writes', async (t) => {
+test('if the current agent is killed while it hands over, its successor becomes active', async (t) => {
   const dir = home(t);
-  const a = member(t, dir, 'a', 'die=in-cede');
-  await sees(a, 'writes alone');
+  const a = member(t, dir, 'a', 'die=in-deactivate');
+  await sees(a, 'active alone');
   const b = member(t, dir, 'b');
-  await sees(b, 'writes alone');
+  await sees(b, 'active alone');
 });
 
-test('an agent of a build without hand-over: the new one waits until it has ended', async (t) => {
+test('a new agent waits until an agent of a build without hand-over has ended', async (t) => {
   const dir = home(t);
   const b = member(t, dir, 'b', 'former-build');
   await sees(b, 'waits for a former build');
-  assert.ok(!b.lines.some((line) => line.startsWith('writes')));
+  assert.ok(!b.lines.some((line) => line.startsWith('active')));
   b.send('former-build-ended');
-  await sees(b, 'writes alone');
+  await sees(b, 'active alone');
 });

@@ -1,9 +1,10 @@
 /**
- * Which of the agents of one instance writes in the kernel: the one that has the instance's lock. Another that starts beside it waits,
- * prepared, and asks for the node (protocol.ts); the one that has handed it over drains, and waits in turn, for the case that its
- * successor ends. Sole owner of the two locks and of the socket in `dir`, which only root can enter.
+ * Decides which agent of an instance is active: the one that holds the instance's lock writes the kernel's maps. An agent that starts
+ * beside the active one prepares, and then asks for the node (protocol.ts). The agent that handed over drains, and then waits in case its
+ * successor ends. Sole owner of the two locks and the socket in `dir`, which only root can enter.
  *
- * `lock`: who writes. `next`: who may ask for it; so there is one successor at a time, and no third agent takes what is being given.
+ * The lock file `lock` belongs to the active agent. The lock file `next` belongs to the agent that may ask for the node, so there is one
+ * successor at a time and no third agent takes the node during a hand-over.
  */
 import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
@@ -20,48 +21,50 @@ import {
   encodeInheritance,
   refusalOf,
   silentMsMax,
-  type FromPresent,
+  type FromCurrent,
   type FromSuccessor,
   type Inheritance,
   type When,
 } from './protocol.js';
 
-/** Between two attempts to become the one that writes. */
-const lookMs = 200;
-const reserveLookMs = 1_000;
-/** For the present agent's response: it finishes its reconcile turn first, which may wait for a worker. */
+/** Between two attempts to become the active agent. */
+const pollMs = 200;
+const reservePollMs = 1_000;
+/** For the current agent's response. It first finishes its reconcile pass, which may wait for a worker. */
 const replyMsMax = 60_000;
-/** A successor that needs longer to take over ends itself, so that the present agent can go on. */
+/** A successor that needs longer to take over ends its process, so that the current agent can continue. */
 const takeMsMax = 60_000;
 const lockMsMax = 5_000;
-/** Pause after a successor failed, before the node is handed over again; doubled with each failure. */
+/** Pause after a failed successor before the next hand-over; doubled with each failure. */
 const restMs = { min: 10_000, max: 300_000 } as const;
-/** A wait for one reason that lasts longer is counted as a limit. */
+/** A wait for one reason that lasts longer is counted as a reached limit. */
 const waitMsMax = 30_000;
 
-export type Role = 'waiting' | 'writing' | 'handing-over' | 'former';
+export type Role = 'waiting' | 'active' | 'handing-over' | 'former';
 
 export interface SuccessionParts {
-  /** Made where it is not there, for root alone. */
+  /** Created if missing, accessible to root only. */
   readonly dir: string;
-  /** Path of a file that says that this agent has handed over before, also after a restart of its container. Absent: it is not kept. */
+  /**
+   * Path of a file that records that this agent has handed over, also across a restart of its container. If absent, that is not recorded.
+   */
   readonly marker?: string;
-  /** Whether an agent of a build without hand-over is there. */
+  /** Whether an agent of a build without hand-over runs on this node. */
   readonly formerBuild: () => Promise<Presence>;
-  /** What this agent has certificates for and its pods need; undefined as long as it does not know its pods. */
+  /** Identities that this agent's pods need and that it has certificates for; undefined until it knows its pods. */
   readonly certificates: () => readonly string[] | undefined;
-  /** Whether the control plane tells this agent of changes now. */
+  /** Whether this agent is connected to the control plane and receives changes. */
   readonly isHeard: () => boolean;
-  /** Makes this agent the one that writes; resolves when every pod that can has its listeners here. */
+  /** Makes this agent the active one. Resolves once every pod that can be enrolled has its listeners in this process. */
   readonly activate: (inherited: Inheritance | undefined) => Promise<void>;
-  /** Stops writing, in everything; what this agent carries goes on. */
+  /** Stops all writes to the kernel. Connections that this agent relays continue. */
   readonly deactivate: () => Promise<Inheritance>;
-  /** The successor has all pods. */
+  /** Called once the successor has all pods. */
   readonly onHandedOver: () => void;
-  /** The lock is this agent's again, or for the first time, and it could not use it: nothing helps but a new process. */
+  /** Called when this agent holds the lock but cannot become active. Only a new process helps. */
   readonly onFatal: (error: unknown) => void;
   readonly onLimit: (limit: 'handover-failed' | 'handover-waits') => void;
-  /** A successor that sends nothing for so long is killed; 15 s where absent. */
+  /** A successor that sends nothing for this long is killed; 15 s if absent. */
   readonly silentMsMax?: number;
   readonly log: Record<'info' | 'warn' | 'error', (fields: object, text: string) => void>;
 }
@@ -75,12 +78,12 @@ export class Succession {
   #server: net.Server | undefined;
   #isEnding = false;
   #isStopped = false;
-  #hasCeded: boolean;
+  #hasHandedOver: boolean;
   #formerBuildThere = false;
   #failures = 0;
   #restUntilMs = 0;
   #waiting = { why: '', sinceMs: 0, isCounted: false };
-  /** Why it is not known who has a lock. */
+  /** Why the state of a lock is unknown. */
   #lockProblem: string | undefined;
 
   constructor(parts: SuccessionParts) {
@@ -89,44 +92,48 @@ export class Succession {
     this.#lock = new Lock(join(parts.dir, 'lock'));
     this.#next = new Lock(join(parts.dir, 'next'));
     this.#socketPath = join(parts.dir, 'socket');
-    this.#hasCeded = parts.marker !== undefined && existsSync(parts.marker);
+    this.#hasHandedOver = parts.marker !== undefined && existsSync(parts.marker);
   }
 
   get role(): Role {
     return this.#role;
   }
 
-  /** A build without hand-over has the node: all that this agent can do is to be there when it ends. */
+  /** Whether an agent of a build without hand-over owns the node. This agent can only wait until that agent ends. */
   get waitsForFormerBuild(): boolean {
     return this.#role === 'waiting' && this.#formerBuildThere;
   }
 
-  /** It has handed over, and waits for its successor's end alone. */
+  /** Whether this agent has handed over and only waits in case its successor ends. */
   get isReserve(): boolean {
-    return this.#role === 'former' || (this.#role === 'waiting' && this.#hasCeded);
+    return this.#role === 'former' || (this.#role === 'waiting' && this.#hasHandedOver);
   }
 
-  /** Resolves when this agent writes, or waits for the one that does. Rejects where it cannot write though nobody else does. */
+  /** Resolves when this agent is active or waits for the active agent. Rejects if it cannot become active although no other agent is. */
   async start(): Promise<void> {
-    if (await this.#isFree()) return this.#write(undefined);
+    if (await this.#tryClaim()) return this.#activate(undefined);
     if (this.#lockProblem === undefined)
-      this.#parts.log.info({}, 'another agent has this node: this one prepares to take it over');
-    void this.#wait();
+      this.#parts.log.info({}, 'another agent owns this node: this agent prepares to take it over');
+    void this.#waitForNode();
   }
 
-  /** This agent ends: whoever asks gets the node, also one that had it before. */
+  /** This agent is about to end. It then hands over to any agent that asks, also to one that has handed over before. */
   ending(): void {
     this.#isEnding = true;
   }
 
-  /** No hand-over from now on, in either direction. `lock` stays held until the process ends, when none of its threads can write. */
+  /**
+   * Ends all hand-overs, in either direction. `lock` stays held until the process ends, because only then can none of its threads write.
+   */
   stop(): void {
     this.#isStopped = true;
     this.#closeServer();
     if (!this.#lock.isHeld) this.#next.release();
   }
 
-  /** Call after stop, in an uninstall. This process keeps its lock on the deleted file: an agent that starts meanwhile makes a file of its own. */
+  /**
+   * Call after stop, in an uninstall. This process keeps its lock on the deleted file. An agent that starts meanwhile creates a new file.
+   */
   remove(): void {
     rmSync(this.#parts.dir, { recursive: true, force: true });
   }
@@ -136,26 +143,26 @@ export class Succession {
     chmodSync(this.#parts.dir, 0o700);
   }
 
-  /** What cannot be known is no lock that is free, nor a reason to end: what this agent carries goes on. */
+  /** An error neither means that the lock is free nor ends the process: this agent continues to relay its connections. */
   #tryTake(lock: Lock): boolean {
     try {
       const isTaken = lock.tryTake();
       this.#lockProblem = undefined;
       return isTaken;
     } catch (error) {
-      this.#lockProblem = `the lock of this node could not be looked at: ${errorText(error)}`;
+      this.#lockProblem = `the lock of this node could not be read: ${errorText(error)}`;
     }
     try {
-      // An uninstall on this node takes it away.
+      // An uninstall on this node removes the directory.
       this.#makeDir();
     } catch {
-      // That is why.
+      // `#lockProblem` already holds the reason.
     }
     return false;
   }
 
-  /** Nobody writes, and nobody else is about to. */
-  async #isFree(): Promise<boolean> {
+  /** Takes both locks if no agent is active and none is about to become active. True if this agent now holds them. */
+  async #tryClaim(): Promise<boolean> {
     if (!this.#tryTake(this.#next) || !this.#tryTake(this.#lock)) {
       this.#formerBuildThere = false;
       return false;
@@ -163,79 +170,79 @@ export class Succession {
     if ((await this.#parts.formerBuild()) === 'absent') return true;
     this.#lock.release();
     if (!this.#formerBuildThere)
-      this.#parts.log.warn({}, 'an agent of a build without hand-over has this node: waiting for its end');
+      this.#parts.log.warn({}, 'an agent of a build without hand-over owns this node: waiting until it ends');
     this.#formerBuildThere = true;
     return false;
   }
 
-  async #wait(): Promise<void> {
+  async #waitForNode(): Promise<void> {
     while (!this.#isStopped) {
       try {
         if (!this.#tryTake(this.#next))
-          this.#waitsFor(this.#lockProblem ?? 'another agent is to have this node next');
-        else if (await this.#isFree()) return await this.#write(undefined);
-        else if (this.#lockProblem !== undefined) this.#waitsFor(this.#lockProblem);
-        else if (this.#formerBuildThere) this.#waitsFor('an agent of a build without hand-over');
-        else if (await this.#ask()) return;
+          this.#reportWaiting(this.#lockProblem ?? 'another agent already waits for this node');
+        else if (await this.#tryClaim()) return await this.#activate(undefined);
+        else if (this.#lockProblem !== undefined) this.#reportWaiting(this.#lockProblem);
+        else if (this.#formerBuildThere) this.#reportWaiting('an agent of a build without hand-over');
+        else if (await this.#requestNode()) return;
       } catch (error) {
         return this.#parts.onFatal(error);
       }
-      // An agent that has handed over does not block those that have not.
+      // An agent that has handed over must not block agents that have not.
       if (this.isReserve) this.#next.release();
-      await sleep(this.isReserve ? reserveLookMs : lookMs);
+      await sleep(this.isReserve ? reservePollMs : pollMs);
     }
   }
 
-  #waitsFor(why: string): void {
+  #reportWaiting(why: string): void {
     const nowMs = performance.now();
     if (this.#waiting.why !== why) {
       this.#waiting = { why, sinceMs: nowMs, isCounted: false };
-      this.#parts.log.info({ why }, 'this agent does not have the node');
+      this.#parts.log.info({ why }, 'this agent does not own the node');
     }
     if (this.#waiting.isCounted || this.isReserve || nowMs - this.#waiting.sinceMs < waitMsMax) return;
     this.#waiting.isCounted = true;
     this.#parts.onLimit('handover-waits');
-    this.#parts.log.warn({ why, waitedMs: waitMsMax }, 'this agent still does not have the node');
+    this.#parts.log.warn({ why, waitedMs: waitMsMax }, 'this agent still does not own the node');
   }
 
-  /** True once this agent writes. */
-  async #ask(): Promise<boolean> {
+  /** Asks the current agent for the node. True once this agent is active. */
+  async #requestNode(): Promise<boolean> {
     const { certificates, log } = this.#parts;
     const own = certificates();
     if (!own) {
-      this.#waitsFor('the control plane has not told yet which pods this node has');
+      this.#reportWaiting('the control plane has not sent the pods of this node yet');
       return false;
     }
     const socket = await connectTo(this.#socketPath);
     if (!socket) {
-      this.#waitsFor('the present agent does not answer');
+      this.#reportWaiting('the current agent does not respond');
       return false;
     }
-    const channel = new Channel<FromSuccessor, FromPresent>(socket);
+    const channel = new Channel<FromSuccessor, FromCurrent>(socket);
     try {
-      const when: When = this.#hasCeded ? 'ending' : 'any';
+      const when: When = this.#hasHandedOver ? 'ending' : 'any';
       channel.send({ type: 'take', when, certificates: own, isHeard: this.#parts.isHeard() });
       const reply = await channel.next(replyMsMax);
-      if (reply === 'silent') this.#waitsFor('the present agent does not answer');
+      if (reply === 'silent') this.#reportWaiting('the current agent does not respond');
       if (reply === undefined || reply === 'silent') return false;
       if (reply.type === 'later') {
-        this.#waitsFor(reply.why);
+        this.#reportWaiting(reply.why);
         await sleep(Math.min(reply.retryMs, 1_000));
         return false;
       }
       if (!(await this.#takeLock())) return false;
       log.info({}, 'this agent takes the node over');
       const alive = setInterval(() => channel.send({ type: 'alive' }), aliveMs);
-      // The one before waits for it, and can go on only once this process has ended.
+      // The current agent waits for this process, and can continue only once this process has ended.
       const late = setTimeout(
         () =>
           this.#parts.onFatal(
-            new WeftError('WEFT_HANDOVER', `the node could not be taken over in ${takeMsMax} ms`),
+            new WeftError('WEFT_HANDOVER', `taking over the node did not finish in ${takeMsMax} ms`),
           ),
         takeMsMax,
       );
       try {
-        await this.#write(decodeInheritance(reply.inheritance));
+        await this.#activate(decodeInheritance(reply.inheritance));
       } finally {
         clearInterval(alive);
         clearTimeout(late);
@@ -256,34 +263,37 @@ export class Succession {
     return true;
   }
 
-  async #write(inherited: Inheritance | undefined): Promise<void> {
-    this.#role = 'writing';
+  async #activate(inherited: Inheritance | undefined): Promise<void> {
+    this.#role = 'active';
     await this.#parts.activate(inherited);
-    this.#hasCeded = false;
+    this.#hasHandedOver = false;
     if (this.#parts.marker !== undefined) rmSync(this.#parts.marker, { force: true });
     await this.#listenOrRetry();
-    // Only now: another that asks finds somebody to ask.
+    // Released only now, so that the next agent that asks finds a listener.
     this.#next.release();
   }
 
-  /** An agent that nobody can ask for its node has it all the same. */
+  /** If the socket cannot be opened, this agent stays active, but no successor can ask it for the node until a retry succeeds. */
   async #listenOrRetry(): Promise<void> {
     try {
       await this.#listen();
     } catch (error) {
-      this.#parts.log.error({ error: errorText(error) }, 'no other agent can ask for this node, tried again');
+      this.#parts.log.error(
+        { error: errorText(error) },
+        'hand-over socket not opened: no other agent can ask for this node; retrying',
+      );
       setTimeout(() => {
-        if (this.#role === 'writing' && !this.#server) void this.#listenOrRetry();
-      }, reserveLookMs).unref();
+        if (this.#role === 'active' && !this.#server) void this.#listenOrRetry();
+      }, reservePollMs).unref();
     }
   }
 
   async #listen(): Promise<void> {
     if (this.#isStopped) return;
-    // Of an agent that was killed: whoever has the lock is alone with it.
+    // A killed agent left its socket. The holder of the lock is the only agent that uses this path.
     rmSync(this.#socketPath, { force: true });
     const server = net.createServer((socket) => {
-      this.#give(socket).catch((error: unknown) => this.#parts.onFatal(error));
+      this.#handOver(socket).catch((error: unknown) => this.#parts.onFatal(error));
     });
     server.on('error', () => undefined);
     await new Promise<void>((resolve, reject) => {
@@ -293,81 +303,84 @@ export class Succession {
     this.#server = server;
   }
 
-  /** Called before the lock is released: closing removes the socket's path, where the next agent listens after that. */
+  /** Call before the lock is released. Closing removes the socket's path, and the next agent then listens there. */
   #closeServer(): void {
     this.#server?.close();
     this.#server = undefined;
   }
 
-  async #give(socket: net.Socket): Promise<void> {
+  async #handOver(socket: net.Socket): Promise<void> {
     const parts = this.#parts;
-    const channel = new Channel<FromPresent, FromSuccessor>(socket);
+    const channel = new Channel<FromCurrent, FromSuccessor>(socket);
     const question = await channel.next(silentMsMax);
     if (question === undefined || question === 'silent' || question.type !== 'take') return channel.close();
     const restLeftMs = this.#restUntilMs - performance.now();
     const why = refusalOf(question, {
       isEnding: this.#isEnding,
-      isBusy: this.#role !== 'writing' || !this.#server || this.#isStopped,
+      isBusy: this.#role !== 'active' || !this.#server || this.#isStopped,
       isResting: restLeftMs > 0,
       isHeard: parts.isHeard(),
       certificates: parts.certificates() ?? [],
     });
     if (why !== undefined) {
-      channel.send({ type: 'later', why, retryMs: Math.max(lookMs, restLeftMs) });
+      channel.send({ type: 'later', why, retryMs: Math.max(pollMs, restLeftMs) });
       return channel.close();
     }
     this.#role = 'handing-over';
     this.#closeServer();
-    parts.log.info({}, 'another agent takes this node over');
+    parts.log.info({}, 'another agent takes over this node');
     const inheritance = await parts.deactivate();
     this.#lock.release();
     channel.send({ type: 'yours', inheritance: encodeInheritance(inheritance) });
     const outcome = await this.#outcomeOf(channel);
     channel.close();
     if (outcome === 'done') return this.#becomeFormer();
-    parts.log.error({ outcome }, 'the agent that was to take this node over did not: this one goes on');
+    parts.log.error({ outcome }, 'the successor did not take over this node: this agent continues');
     parts.onLimit('handover-failed');
     this.#restUntilMs = performance.now() + Math.min(restMs.min * 2 ** this.#failures++, restMs.max);
-    if (await this.#takeLock()) return this.#write(inheritance);
-    // A third has it.
+    if (await this.#takeLock()) return this.#activate(inheritance);
+    // Another agent has taken the lock meanwhile.
     this.#becomeFormer();
   }
 
-  async #outcomeOf(channel: Channel<FromPresent, FromSuccessor>): Promise<'done' | 'gone' | 'silent'> {
+  async #outcomeOf(channel: Channel<FromCurrent, FromSuccessor>): Promise<'done' | 'gone' | 'silent'> {
     for (;;) {
       const message = await channel.next(this.#parts.silentMsMax ?? silentMsMax);
       if (message === undefined) return 'gone';
       if (message === 'silent') {
-        this.#end(channel.socket);
+        this.#killSuccessor(channel.socket);
         return 'silent';
       }
       if (message.type === 'done') return 'done';
     }
   }
 
-  /** Kills a successor that hangs: it has the lock, and maybe pods' listeners. Its kubelet starts it again. */
-  #end(socket: net.Socket): void {
+  /** Kills a successor that hangs. It holds the lock, and maybe listeners of pods. Its kubelet restarts it. */
+  #killSuccessor(socket: net.Socket): void {
     const fd = fdOf(socket);
     try {
       const pid = fd === undefined ? 0 : peerPid(fd);
       if (pid > 1 && pid !== process.pid) process.kill(pid, 'SIGKILL');
     } catch (error) {
-      this.#parts.log.error({ error: errorText(error) }, 'the silent successor could not be ended');
+      this.#parts.log.error({ error: errorText(error) }, 'the unresponsive successor could not be killed');
     }
   }
 
   #becomeFormer(): void {
     const { marker, log } = this.#parts;
     this.#role = 'former';
-    this.#hasCeded = true;
+    this.#hasHandedOver = true;
     this.#failures = 0;
     try {
       if (marker !== undefined) writeFileSync(marker, '');
     } catch (error) {
-      log.error({ error: errorText(error) }, 'that this node was handed over could not be written down');
+      log.error({ error: errorText(error) }, 'the marker of the hand-over could not be written');
     }
-    log.info({}, 'this node is another agent’s: what is open here goes on to its end');
+    log.info(
+      {},
+      'this node belongs to another agent now: connections that are open here continue until they end',
+    );
     this.#parts.onHandedOver();
-    void this.#wait();
+    void this.#waitForNode();
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Kernel flows, as visible as the connections that the agent relays: connection records and metrics when they end, a list of those
- * that live, and a sweep that ends those that the policies of today forbid.
+ * Observes kernel flows like relayed connections: a connection record and metrics when a flow ends, and a list of open flows. A sweep
+ * cuts the flows that the current policies deny.
  */
 import { authorize, type ConnectionAttributes } from '../../src/policy/authorize.js';
 import type { MeshView } from '../../src/state/store.js';
@@ -20,14 +20,14 @@ const durationsMax = 10_000;
 const cutsMax = 1024;
 /** Age at which an entry is removed whose socket never sent a SYN. */
 const unsentNsMax = 60_000_000_000n;
-/** Kinds of flows whose templates are kept; beyond that all are made anew. */
+/** Maximum number of cached flow kinds. At the limit the cache is cleared. */
 const kindsMax = 4096;
 
-/** What flows of one source, destination and dialed address have in common: where they count, and how their lines are written. */
+/** State shared by flows with the same source, destination and dialed address: their counters and log templates. */
 interface FlowKind {
   readonly tally: Tally;
   readonly write: (values: LineValues) => void;
-  /** For those that the destination did not take. */
+  /** For flows that the destination did not accept. */
   readonly writeRefused: (values: LineValues) => void;
 }
 
@@ -44,10 +44,10 @@ export class KernelFlows {
   readonly #options: KernelFlowsOptions;
   #kinds = new Map<string, FlowKind>();
   readonly #cuts = new Map<number, string>();
-  /** Those that live and were counted as opened already. */
+  /** Socket cookies of open flows already counted as opened. */
   readonly #counted = new Set<number>();
   #unfinished = false;
-  /** By network namespace cookie: pods that have left the mesh and may still have connections that they opened in it. */
+  /** By network namespace cookie: pods that left the mesh and may still have kernel flows that they opened before. */
   readonly #left = new Map<bigint, LocalPod>();
 
   constructor(options: KernelFlowsOptions) {
@@ -55,8 +55,8 @@ export class KernelFlows {
   }
 
   /**
-   * A pod has left the mesh: its connections go on, and those to pods that are in it stay subject to their policies, as the connections
-   * of who it was. Its path may lead elsewhere from now on.
+   * A pod left the mesh. Its kernel flows continue, and those to enrolled pods stay subject to the policies of these pods, with the
+   * pod's former identity. The path is dropped, since it may refer to another network namespace from now on.
    */
   podLeft({ pod, netns }: LocalPod): void {
     this.#left.set(netns.cookie, { pod, netns: { ...netns, path: '' } });
@@ -66,12 +66,13 @@ export class KernelFlows {
     return this.#options.podOf(live.source) ?? this.#left.get(live.source);
   }
 
-  /** Names, policies or pods have changed: templates are made anew. */
+  /** Drops the cached templates, after names, policies or pods changed. */
   forgetTemplates(): void {
     this.#kinds = new Map();
     this.#options.metrics.settle(() => false);
   }
 
+  /** Records and counts kernel flows that ended. */
   onFlows(flows: FlowReader): void {
     while (flows.next()) {
       const { sameness } = flows;
@@ -106,9 +107,9 @@ export class KernelFlows {
     }
   }
 
-  /** Counts as opened what lives and was not counted yet: once per scrape, not per connection. */
+  /** Counts open flows that were not counted as opened yet. Runs once per scrape, not per connection. */
   countOpen(): void {
-    // Those whose end was lost would stay for ever; what lives is counted once more at the worst.
+    // Entries whose end report was lost would stay forever. Clearing counts an open flow twice at worst.
     if (this.#counted.size > countedMax) this.#counted.clear();
     for (const { id, live } of this.#all()) {
       if ((live.flags & liveFlags.clientOpen) === 0 || this.#counted.has(Number(id))) continue;
@@ -131,13 +132,13 @@ export class KernelFlows {
         ...opening,
         path: 'refused',
         code: 'WEFT_NOT_ACCEPTED',
-        why: 'the destination did not take the connection',
+        why: 'the destination did not accept the connection',
         ...rest,
       }),
     };
   }
 
-  /** The connections of the live table, for `weft dump`. */
+  /** Open kernel flows, for `weft dump`. */
   describe(): object[] {
     return this.#all().map(({ id, live }) => ({
       id: String(id),
@@ -147,17 +148,17 @@ export class KernelFlows {
     }));
   }
 
-  /** Socket cookies of both ends of all of them. */
+  /** Socket cookies of both ends of all open kernel flows. */
   cookies(): Set<bigint> {
     return new Set(this.#all().flatMap(({ live }) => live.cookie));
   }
 
-  /** The last sweep could not cut all that it was to cut: it is to be repeated soon. */
+  /** The last sweep could not cut all flows that it had to cut: it must be repeated soon. */
   get isUnfinished(): boolean {
     return this.#unfinished;
   }
 
-  /** Cuts what the present policies forbid, both ends see a reset; leaves all else alone. Returns how many. */
+  /** Cuts the kernel flows that the current policies deny; both ends see a reset. Returns how many. */
   sweep(): number {
     let cut = 0;
     this.#unfinished = true;
@@ -175,7 +176,7 @@ export class KernelFlows {
       }
       const source = this.#sourceOf(live);
       const destination = this.#options.podOf(live.destination);
-      // What comes to a pod that left the mesh goes on, uncut.
+      // Flows to a pod that left the mesh are not cut.
       if (!source || !destination) continue;
       const { saddr, sport, daddr, dport } = live;
       const asked = `${live.source} ${live.destination} ${saddr} ${daddr} ${dport}`;
@@ -186,8 +187,8 @@ export class KernelFlows {
       this.#cuts.set(Number(id), why);
       const client = { ip: saddr, port: sport };
       const server = { ip: daddr, port: dport };
-      // Each by its own socket's cookie: a four-tuple that was used anew is another connection. One end is enough, where the other's
-      // namespace was not found.
+      // Each end is identified by its socket's cookie: a reused four-tuple is another connection. One end is enough if the network
+      // namespace of the other is unknown.
       if (source.netns.path !== '')
         addTo(sockets, source.netns, { local: client, remote: server, cookie: live.cookie[0] });
       if (live.cookie[1] !== 0n && destination.netns.path !== '')
@@ -203,7 +204,7 @@ export class KernelFlows {
         this.#options.onError(error);
       }
     }
-    // Of those whose end the kernel's ring lost, the reason would stay for ever.
+    // If the kernel's ring lost the end report of a flow, its reason would stay forever.
     if (this.#cuts.size > cutsMax)
       for (const id of this.#cuts.keys()) if (!living.has(id)) this.#cuts.delete(id);
     this.#unfinished = failed;
@@ -250,7 +251,7 @@ export class KernelFlows {
       },
       dialled: { ip: live.dialled, port: live.dialledPort },
       service,
-      // The kernel goes by no verdict that a policy in audit mode would have denied.
+      // The kernel has no verdict for a connection that a policy in audit mode would deny.
       verdict: verdict && { ...verdict, audited: [] },
     });
   }

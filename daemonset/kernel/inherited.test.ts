@@ -30,27 +30,27 @@ function epochs(verdicts: readonly InheritedVerdict[], more: Partial<InheritedPa
   return { inherited, limits };
 }
 
-test('an epoch is kept where every verdict that counts at it would be given today', () => {
+test('an epoch is kept if the view still gives every verdict that is valid at it', () => {
   assert.equal(epochs([verdict()]).inherited.keep(api), 7n);
   assert.equal(epochs([]).inherited.keep(api), 7n);
-  // Of a former epoch, or another pod's, it says nothing.
+  // Verdicts of a former epoch, or toward another pod, do not matter.
   assert.equal(epochs([verdict({ port: 81, epoch: 6n })]).inherited.keep(api), 7n);
   assert.equal(epochs([verdict({ port: 81, destination: 3n })]).inherited.keep(api), 7n);
 });
 
-test('one verdict that would not be given, or of a source that is not known, takes a new epoch', () => {
+test('one verdict that the view would not give, or whose source is unknown, requires a new epoch', () => {
   assert.equal(epochs([verdict(), verdict({ port: 81 })]).inherited.keep(api), undefined);
   assert.equal(epochs([verdict({ source: 9n })]).inherited.keep(api), undefined);
 });
 
-test('a pod whose rows are not there, are another pod’s, or do not agree, takes a new epoch', () => {
+test('a pod whose rows are missing, belong to another pod or have different epochs gets a new epoch', () => {
   assert.equal(epochs([]).inherited.keep(web), undefined);
   assert.equal(epochs([], { localOf: () => ({ cookie: 9n, epoch: 7n }) }).inherited.keep(api), undefined);
   const two = { ...api, pod: { ...api.pod, addresses: [...api.pod.addresses, ...web.pod.addresses] } };
   assert.equal(epochs([]).inherited.keep(two), undefined);
 });
 
-test('no more than a number of verdicts is looked at', () => {
+test('the number of verdicts checked is bounded', () => {
   const { inherited, limits } = epochs([verdict(), verdict({ source: 1n })], { max: 1 });
   assert.equal(inherited.keep(api), undefined);
   assert.deepEqual(limits, ['limit']);

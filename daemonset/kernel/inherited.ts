@@ -1,7 +1,7 @@
 /**
- * Which epochs a successor may keep. A new epoch refuses every connection that the kernel has allowed and whose SYN has not arrived: after
- * a kill nobody can say what these rest on, in a hand-over the successor can look. It keeps a pod's epoch where each verdict that
- * counts at this epoch would be given today, by the view that it has.
+ * Decides which epochs an agent keeps from its predecessor. A new epoch refuses every connection that the kernel has allowed and whose SYN
+ * has not arrived yet. After a kill the inputs of the old verdicts are unknown. In a handover the successor can check them: it keeps
+ * a pod's epoch if its current view would give every verdict that is valid at this epoch.
  */
 import type { LocalPod } from '../worker-ipc.js';
 
@@ -13,14 +13,15 @@ export interface InheritedVerdict {
 }
 
 export interface InheritedParts {
-  /** The row of an address in weft_local: its epoch, and the network namespace that has the address. */
+  /** The row of an address in weft_local: its epoch, and the cookie of the network namespace that has the address. */
   readonly localOf: (ip: string) => { readonly cookie: bigint; readonly epoch: bigint } | undefined;
-  /** Read once. */
+  /** All verdicts in the kernel. Called at most once. */
   readonly verdicts: () => Iterable<InheritedVerdict>;
   readonly podOf: (cookie: bigint) => LocalPod | undefined;
   readonly isAllowed: (source: LocalPod, destination: LocalPod, port: number) => boolean;
-  /** Verdicts that are looked at in all; pods beyond that get a new epoch. 8192 where absent. */
+  /** Maximum number of verdicts checked in total; pods beyond the limit get a new epoch. Default: 8192. */
   readonly max?: number;
+  /** Called when a pod gets a new epoch because of `max`. */
   readonly onLimit: () => void;
 }
 
@@ -36,7 +37,7 @@ export class InheritedEpochs {
     this.#left = parts.max ?? lookedAtMax;
   }
 
-  /** The epoch that the pod has in the kernel, where all that it allows is allowed today; undefined: it needs a new one. */
+  /** The pod's epoch in the kernel if the view still allows all verdicts valid at it; undefined: the pod needs a new epoch. */
   keep(local: LocalPod): bigint | undefined {
     const { localOf, podOf, isAllowed, onLimit } = this.#parts;
     const rows = local.pod.addresses.map(localOf);

@@ -32,7 +32,7 @@ function leaseOf(more: Partial<LeaseParts> = {}) {
   return { lease, failing, moved, taken };
 }
 
-test('no lease is renewed before all that a former life allowed was held against the policies of today', () => {
+test("the lease is not renewed before all flows that a previous agent allowed are checked against today's policies", () => {
   const { lease, failing, taken } = leaseOf();
   lease.renew();
   assert.deepEqual(taken(), []);
@@ -41,7 +41,7 @@ test('no lease is renewed before all that a former life allowed was held against
   lease.renew();
   assert.deepEqual(
     [taken(), lease.isSwept],
-    [['sweep', 'connections in the kernel could not be held against the policies'], false],
+    [['sweep', 'kernel flows could not be checked against the current policies'], false],
   );
   failing.clear();
   lease.begin();
@@ -50,7 +50,7 @@ test('no lease is renewed before all that a former life allowed was held against
   assert.deepEqual([taken(), lease.isSwept], [['sweep', 'renew'], true]);
 });
 
-test('what could not be cut is tried again before the lease is renewed; a change that was missed ends what it forbids', () => {
+test('flows that could not be cut are tried again before the lease is renewed; a missed change cuts the flows it denies', () => {
   const { lease, moved, taken } = leaseOf();
   lease.begin();
   taken();
@@ -64,7 +64,7 @@ test('what could not be cut is tried again before the lease is renewed; a change
   assert.deepEqual(taken(), ['renew', 'sweep', 'refresh', 'sweep']);
 });
 
-test('a lease that cannot be renewed is counted; a kernel that carries nothing needs none', () => {
+test('a failed renewal of the lease is counted; without the kernel path no lease is needed', () => {
   const { lease, failing, taken } = leaseOf();
   lease.begin();
   taken();

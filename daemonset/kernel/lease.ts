@@ -1,6 +1,7 @@
 /**
- * When the lease of verdicts is renewed: for what was decided by the present view alone, once all that a former life of the agent
- * allowed was held against the policies of today, and after what could not be cut was tried again.
+ * Decides when the lease of verdicts is renewed. Every valid verdict must rest on the current view: the lease is renewed only after a
+ * sweep has checked all kernel flows that a previous agent allowed against the current policies. If a sweep could not cut all
+ * flows that it had to cut, it is repeated before each renewal.
  */
 import type { Attempt } from '../attempt.js';
 import type { KernelFlows } from './flows.js';
@@ -9,7 +10,7 @@ import type { Verdicts } from './verdicts.js';
 export interface LeaseParts {
   readonly verdicts: Pick<Verdicts, 'renewLease' | 'refresh'>;
   readonly flows: Pick<KernelFlows, 'sweep' | 'isUnfinished'>;
-  /** This kernel cannot carry connections: no lease is needed. */
+  /** This kernel does not support kernel flows: no lease is needed. */
   readonly isUnused: boolean;
   readonly attempt: Attempt;
   readonly onCut: (cut: number) => void;
@@ -24,29 +25,29 @@ export class Lease {
     this.#parts = parts;
   }
 
-  /** What a former life of the agent allowed was held against the policies of today. */
+  /** Kernel flows that a previous agent allowed have been checked against the current policies. */
   get isSwept(): boolean {
     return this.#isSwept;
   }
 
-  /** Connections that were begun under other policies are held against those of today. False: not all were, tried again. */
+  /** Checks kernel flows that began under earlier policies against the current ones. False: incomplete, to be tried again. */
   sweep(): boolean {
     const { attempt, flows, onCut } = this.#parts;
-    return attempt('connections in the kernel could not be held against the policies, tried again', () => {
+    return attempt('kernel flows could not be checked against the current policies, tried again', () => {
       const cut = flows.sweep();
       if (cut > 0) onCut(cut);
     });
   }
 
-  /** The first sweep, until it has succeeded. */
+  /** Runs the first sweep; call it until the sweep has succeeded. */
   begin(): void {
     if (!this.#isSwept) this.#isSwept = this.sweep();
   }
 
-  /** The view has changed: what is forbidden now ends. */
+  /** The view has changed: kernel flows that are now denied are cut. */
   refresh(): void {
     const { attempt, verdicts } = this.#parts;
-    attempt('verdicts could not be moved, tried again', () => {
+    attempt('verdict epochs could not be updated, tried again', () => {
       if (verdicts.refresh()) this.sweep();
     });
   }
@@ -56,7 +57,7 @@ export class Lease {
     if (!this.#isSwept || isUnused) return;
     if (flows.isUnfinished) this.sweep();
     const renewed = attempt(
-      'the lease of verdicts is not renewed: the agent carries what the kernel did',
+      'the lease of verdicts is not renewed: new connections go through the agent',
       () => {
         if (verdicts.renewLease()) this.sweep();
       },

@@ -1,6 +1,6 @@
 /**
- * The services that connect() balances itself: those with an endpoint on this node and no waypoint. All
- * other services are left to the agent. Rows are written by maps/services.ts and maps/endpoints.ts, in the order that is kept here.
+ * The Services that the connect() hook balances: those with an endpoint on this node and no waypoint. The agent balances all others.
+ * maps/services.ts and maps/endpoints.ts write the rows; this module decides the order of the writes.
  */
 import { formatSocketAddress, type SocketAddress } from '../../src/model/address.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
@@ -11,19 +11,19 @@ import type { EndpointSet } from '../maps/endpoints.js';
 import type { NodeMaps } from '../maps/node-maps.js';
 import { isFull } from '../maps/pinned.js';
 
-/** A service with more is the agent's to balance. */
+/** The agent balances Services with more endpoints. */
 const endpointsMax = 4096;
 
 interface Written {
   readonly address: SocketAddress;
   readonly set: EndpointSet;
-  /** What stands in the set, as text. */
+  /** Contents of the endpoint set, as text; empty if unknown. */
   readonly endpoints: string;
 }
 
 interface KernelService {
   readonly address: SocketAddress;
-  /** The endpoints stand by bucket of the client's address, not to be chosen from at random. */
+  /** The endpoints are indexed by bucket of the client's address; otherwise the hook picks one at random. */
   readonly affinity: boolean;
   readonly endpoints: readonly SocketAddress[];
 }
@@ -33,7 +33,7 @@ const byBucket = (endpoints: readonly SocketAddress[]): SocketAddress[] =>
     (endpoint) => endpoint !== undefined,
   );
 
-/** Service address -> its endpoints, for services that the kernel may balance. Pure. */
+/** Service address -> its endpoints, for Services that the kernel may balance. Pure. */
 export function kernelServices(
   view: MeshView,
   local: Iterable<WorkloadUid>,
@@ -45,7 +45,7 @@ export function kernelServices(
     const service = view.service(key);
     if (!service || service.waypoint) continue;
     for (const { ip } of service.addresses) {
-      // The table is the whole node's: an address that means something else to some namespace, or by now to all, is not in it.
+      // The table has no source namespace: an address that resolves to another Service for some namespace, or now for all, is left out.
       if (service.scope !== undefined || view.serviceByAddress(ip, undefined) !== service) continue;
       for (const { servicePort } of service.ports) {
         const address = { ip, port: servicePort };
@@ -70,7 +70,7 @@ export class KernelServices {
 
   constructor(
     private readonly maps: Pick<NodeMaps, 'services' | 'endpoints'>,
-    /** A map is full: the service is the agent's to balance. */
+    /** A map is full: the agent balances the Service. */
     private readonly onFull: () => void,
   ) {}
 
@@ -85,7 +85,7 @@ export class KernelServices {
     }
   }
 
-  /** What a former life of the agent wrote is replaced as if it had changed: unknown endpoints count as other ones. */
+  /** Adopts the rows of a previous agent. Their endpoints are unknown, so each set is replaced as if it had changed. */
   #adopt(): void {
     this.#adopted = true;
     for (const { address, set } of this.maps.services.entries()) {
@@ -97,7 +97,7 @@ export class KernelServices {
   #replace(name: string, { address, affinity, endpoints }: KernelService, text: string): void {
     const old = this.#written.get(name);
     const set: EndpointSet = { id: this.#nextId++, count: endpoints.length };
-    // The whole new set stands before the service points to it, and the old one goes after: connect() never sees half.
+    // The new set is complete before the Service refers to it, and the old set is removed after: connect() never sees a partial set.
     try {
       this.maps.endpoints.put(set.id, endpoints);
       this.maps.services.put(address, set, affinity);

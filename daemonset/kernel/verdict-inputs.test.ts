@@ -16,7 +16,7 @@ const account = (namespace: string, name: string) =>
   parseSpiffeId(`spiffe://cluster.local/ns/${namespace}/sa/${name}`);
 const keyOf = (namespace: string, name: string): ServiceKey =>
   `${namespace}/${name}.${namespace}.svc.cluster.local` as ServiceKey;
-/** Two pods per namespace, and a machine's Workload; some run under an account that a waypoint may be named after. */
+/** Two pods per namespace, and a machine's Workload; some run under a service account whose name a waypoint may have. */
 const locals: readonly LocalPod[] = Array.from({ length: 5 }, (_, i) => {
   const namespace = namespaces[i % 2] ?? '';
   const name = `p${i}`;
@@ -31,7 +31,7 @@ const locals: readonly LocalPod[] = Array.from({ length: 5 }, (_, i) => {
   };
 });
 
-/** One change of a mesh, as discovery may tell it: of the pods, of what is at their addresses, of Services, waypoints and policies. */
+/** One random resource update: of pods, of owners of their addresses, of Services, waypoints or policies. */
 function randomChange(random: (below: number) => number): MeshUpdate {
   const pick = <T>(of: readonly T[]): T => of[random(of.length)] as T;
   const namespace = pick(namespaces);
@@ -153,7 +153,7 @@ function randomChange(random: (below: number) => number): MeshUpdate {
 const isEqual = (a: readonly unknown[], b: readonly unknown[]): boolean =>
   a.length === b.length && a.every((one, i) => one === b[i]);
 
-test('where a change of the mesh changes whether the kernel may carry a pair, what its verdicts rest on has changed: 8 000 changes', () => {
+test('if an update changes whether a pair may have kernel flows, the inputs of its verdicts change: 8 000 updates', () => {
   const seed = Date.now() % 1_000_000;
   const random = randomOf(seed);
   const view = new MeshState();
@@ -180,11 +180,11 @@ test('where a change of the mesh changes whether the kernel may carry a pair, wh
     }
     [decisions, rests] = [now, restsNow];
   }
-  // Neither nothing that changes, nor marks that move with everything.
+  // The test is void if no update changes a result, or if every update changes the inputs.
   assert.ok(changed > 2_000 && kept > pairs.length * 2_000, `${changed} changed, ${kept} kept`);
 });
 
-test('another namespace’s endpoints and Services at a pod’s address move nothing: what it costs the pod’s clients is nothing', () => {
+test("another namespace's endpoints and Services at a pod's address change no inputs, so they cost the pod's clients nothing", () => {
   const [, victim] = locals;
   assert.ok(victim);
   const view = new MeshState();

@@ -1,4 +1,4 @@
-/** What the verdicts toward a pod rest on. Pure. */
+/** The inputs of the verdicts toward a pod. Pure. */
 import type { NodePod } from '../../src/model/node-pod.js';
 import { identitiesOf } from '../../src/state/resolve.js';
 import type { MeshView } from '../../src/state/store.js';
@@ -6,11 +6,11 @@ import type { MeshView } from '../../src/state/store.js';
 const end = Symbol('end of a list');
 
 /**
- * Everything that `kernelMayCarry` reads of the view for connections to a pod, from whichever pod. The view replaces what changes, so
- * two results are compared element by element, by identity: where no element differs, no verdict does.
+ * Everything that {@link isKernelPathAllowed} reads of the view for connections to a pod, from any source pod. The view replaces
+ * objects that change, so two results are compared element by element, by identity: if no element differs, no verdict differs.
  *
- * What planOutbound reads, for an address of the pod that is dialled: who owns the address (a Service, or a workload), the Services that
- * stand before the owner with their waypoints and ports, which identities each waypoint has, and the owner's policies.
+ * For a dialed address of the pod, planOutbound reads: the owner of the address (a Service or a workload), the Services in front of the
+ * owner with their waypoints and ports, the identities of each waypoint, and the owner's policies.
  */
 export function verdictInputsOf(view: MeshView, { uid, namespace, addresses }: NodePod): readonly unknown[] {
   const workload = view.workload(uid);
@@ -22,7 +22,7 @@ export function verdictInputsOf(view: MeshView, { uid, namespace, addresses }: N
   for (const [key, ports] of view.servicesOf(workload)) {
     const service = view.service(key);
     marks.push(key, service);
-    // Ports of endpoints that were written by hand are made anew at each look: by value.
+    // By value: the view creates the ports of manually written endpoints at each lookup.
     for (const { servicePort, targetPort } of ports) marks.push(servicePort, targetPort);
     marks.push(end);
     if (service?.waypoint) marks.push(...identitiesOf(view, service.waypoint), end);

@@ -18,7 +18,7 @@ import { kernelServices } from './services.js';
 import { epochAbove, isKernelPathAllowed } from './verdicts.js';
 
 const accounts = ['web', 'api', 'db'];
-/** Three pods of shared service accounts, each with a v4 and a v6 address. */
+/** Three pods with shared service accounts, each with an IPv4 and an IPv6 address. */
 const locals: readonly LocalPod[] = Array.from({ length: 5 }, (_, i) => ({
   pod: pod(`p${i}`, `10.0.1.${i + 1}`, {
     identity: id(accounts[i % 3] ?? ''),
@@ -74,7 +74,7 @@ function randomPolicies(random: (below: number) => number): AuthorizationPolicy[
   );
 }
 
-test('the kernel is given a verdict exactly where a tunnel would be let in from each address, unaudited: 10 000 cases', () => {
+test('a verdict exists exactly if a tunnel would be admitted from each address, unaudited: 10 000 cases', () => {
   const seed = Date.now() % 1_000_000;
   const random = randomOf(seed);
   let allowed = 0;
@@ -116,7 +116,7 @@ test('the kernel is given a verdict exactly where a tunnel would be let in from 
   assert.ok(allowed > 1_000 && allowed < 9_000, `${allowed} allowed: the cases are lopsided`);
 });
 
-test('no verdict where either end wants TLS, where a waypoint serves the port, or to what is not enrolled', () => {
+test('no verdict if either end requires TLS, if a waypoint serves the port, or if the destination is not enrolled', () => {
   const [a, b] = [at(0), at(1)];
   const meshOf = (more: Parameters<typeof workload>[3] = {}, waypoint = false): MeshState => {
     const view = new MeshState();
@@ -148,7 +148,7 @@ test('no verdict where either end wants TLS, where a waypoint serves the port, o
   assert.equal(isKernelPathAllowed(meshOf(), a, b, 15008, 'n1'), false, "a port of the agent's");
 });
 
-test('the kernel balances services with an endpoint here and no waypoint, by family, health and preference', () => {
+test('the kernel balances Services with a local endpoint and no waypoint, by family, health and preference', () => {
   const view = new MeshState();
   const here = workload('here', '10.0.1.1', 'n1', behind('s'));
   const there = workload('there', '10.0.2.1', 'n2', behind('s'));
@@ -184,7 +184,7 @@ test('the kernel balances services with an endpoint here and no waypoint, by fam
   assert.deepEqual(tables(), {}, 'no endpoint here: left to the agent');
 });
 
-test('with session affinity the kernel has an endpoint for each bucket, the one that the agent would choose', () => {
+test('with session affinity the kernel has one endpoint per bucket, the one that the agent would pick', () => {
   const view = new MeshState();
   const names = ['a', 'b', 'c'];
   view.apply({
@@ -211,13 +211,13 @@ test('with session affinity the kernel has an endpoint for each bucket, the one 
   assert.equal(chosen.size, 3);
 });
 
-test('an epoch is above all that verdicts in the kernel were decided at, whatever the clocks say', () => {
+test('a new epoch is above those of all verdicts in the kernel, whatever the wall clocks', () => {
   assert.equal(epochAbove([], 7n), 8n);
   assert.equal(epochAbove([3n, 9n, 5n], 7n), 10n);
-  // By the wall clock of a former build, in milliseconds, of a year that this clock is set back from.
+  // An epoch from a former build's wall clock, in milliseconds, of a year later than this clock's.
   const former = BigInt(Date.UTC(2200, 0));
   assert.equal(epochAbove([former], process.hrtime.bigint()) > former, true);
-  // A next agent, with nothing left in the maps: time since boot has gone on by more than the last one's changes.
+  // The next agent, with empty maps: the time since boot has advanced by more than the number of the previous agent's changes.
   const first = epochAbove([], 1_000_000_000n) + 5_000n;
   assert.ok(epochAbove([], 1_001_000_000n) > first);
 });

@@ -1,6 +1,6 @@
 /**
- * Which pods the kernel may connect without the agent: allow verdicts per (source pod, destination pod, port), decided by the same
- * plan as the user-space path. Sole owner of weft_local, weft_verdicts and the lease (maps/local.ts, maps/verdicts.ts, maps/node.ts).
+ * Decides which connections between pods may be kernel flows: allow verdicts per (source pod, destination pod, port), from the same plan
+ * as the relay. Sole owner of weft_local, weft_verdicts and the lease (maps/local.ts, maps/verdicts.ts, maps/node.ts).
  */
 import { isV6, type IpAddress } from '../../src/model/address.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
@@ -17,9 +17,9 @@ import { verdictInputsOf } from './verdict-inputs.js';
 interface Admitted {
   readonly local: LocalPod;
   epoch: bigint;
-  /** The kernel has this epoch; where it has not, the pod has no row there, or the lease is not renewed. */
+  /** The kernel has this epoch. If false, the pod has no row in the kernel, or the lease is not renewed. */
   written: boolean;
-  /** What its verdicts rest on, compared by identity: the view replaces what changes. */
+  /** Inputs of the verdicts toward the pod, compared by identity: the view replaces objects that change. */
   inputs: readonly unknown[];
 }
 
@@ -52,17 +52,17 @@ export function isKernelPathAllowed(
       (plan) =>
         plan.kind === 'local' &&
         plan.workload.uid === destination.pod.uid &&
-        // By a Service it would rest on all of that Service's endpoints.
+        // A plan through a Service would depend on all of that Service's endpoints.
         plan.service === undefined &&
-        // What a policy in audit mode would deny has to be counted, and only the agent counts.
+        // Requests that a policy in audit mode would deny must be counted, and only the agent counts them.
         plan.verdict.audited.length === 0,
     )
   );
 }
 
 /**
- * An epoch above all that verdicts in the kernel were decided at: those of its maps, and the time since boot in nanoseconds, which
- * outruns any count of changes. The maps are as old as this boot at most, so wall clocks have no say. Pure.
+ * An epoch greater than that of any verdict in the kernel: above the epochs in its maps, and above the time since boot in nanoseconds,
+ * which grows faster than any number of changes. Maps do not survive a boot, so wall clocks do not matter. Pure.
  */
 export function epochAbove(inKernel: Iterable<bigint>, sinceBootNs: bigint): bigint {
   let last = sinceBootNs;
@@ -74,25 +74,25 @@ export class Verdicts {
   readonly #pods = new Map<WorkloadUid, Admitted>();
   readonly #table: VerdictTable;
   #inheritedEpochs: InheritedEpochs | undefined;
-  /** Network namespaces that were admitted before: the former agent's epoch is kept only when a namespace is admitted for the first time. */
+  /** Network namespaces admitted before. The previous agent's epoch is kept only at a namespace's first admission. */
   readonly #firsts = new Set<bigint>();
   #last: bigint | undefined;
-  /** Every row of weft_local is of a pod as this agent has admitted it. */
+  /** Every row of weft_local is that of a pod as admitted by this agent. */
   #allOurs = false;
 
   constructor(
     private readonly maps: NodeMaps,
     private readonly view: MeshView,
     private readonly node: string,
-    /** How long verdicts count after the lease was last renewed: what it allowed, a dead agent cannot take back. */
+    /** How long verdicts stay valid after a renewal of the lease: a dead agent cannot revoke its verdicts. */
     private readonly leaseMs: number,
-    /** A pod has more verdicts than its share: its oldest went. */
+    /** A pod exceeded its share of verdicts: its oldest one was removed. */
     onLimit: () => void = () => undefined,
-    /** A pod's row could not be written; tried again before the lease is renewed. */
+    /** A pod's row could not be written; the write is tried again before the lease is renewed. */
     private readonly onError: (error: unknown) => void = () => undefined,
-    /** Set where a live agent handed the node over: the pod of a network namespace. */
+    /** Set if a live agent handed over the node: the pod of a network namespace. */
     private readonly inheritedPodOf?: (cookie: bigint) => LocalPod | undefined,
-    /** More verdicts were inherited than are looked at. */
+    /** More verdicts were inherited than the limit for checking. */
     private readonly onInheritedLimit: () => void = () => undefined,
   ) {
     this.#table = new VerdictTable(() => maps.get('weft_verdicts'), onLimit);
@@ -111,7 +111,7 @@ export class Verdicts {
     }));
   }
 
-  /** The pod is captured: from now on it can be reached by the kernel, once a verdict says so. Throws where its epoch is not known. */
+  /** The pod is captured: from now on verdicts can allow kernel flows to it. Throws if the maps cannot be read for its epoch. */
   admit(local: LocalPod): void {
     const isFirst = !this.#firsts.has(local.netns.cookie);
     this.#firsts.add(local.netns.cookie);
@@ -122,24 +122,25 @@ export class Verdicts {
       written: false,
     };
     this.#pods.set(local.pod.uid, admitted);
-    // Addresses that it had before stand at an epoch that no longer moves.
+    // Rows of the pod's former addresses have an epoch that no longer changes.
     this.#allOurs = false;
     this.#write(admitted);
   }
 
+  /** The pod is no longer captured: removes its rows and verdicts. Error: NativeError. */
   dismiss(local: LocalPod): void {
     this.#pods.delete(local.pod.uid);
     this.forget(local.netns.cookie);
   }
 
-  /** Removes what the kernel knows of a pod by its namespace, also where a former life of the agent wrote it. */
+  /** Removes the rows and verdicts of a network namespace from the kernel, including those of a previous agent. */
   forget(cookie: bigint): void {
     this.#allOurs = false;
     this.maps.local.removeOf(cookie);
     this.#table.forget(cookie);
   }
 
-  /** Decides by the present view; writes a verdict where the kernel path is allowed, and returns whether it is. */
+  /** Decides by the current view. Writes a verdict if the kernel path is allowed; returns whether it is. */
   decide(sourceUid: WorkloadUid, destinationUid: WorkloadUid, port: number): boolean {
     const source = this.#pods.get(sourceUid);
     const destination = this.#pods.get(destinationUid);
@@ -154,7 +155,7 @@ export class Verdicts {
     return true;
   }
 
-  /** After every change of the view: moves the epoch of the pods that it touches; true where there were any. */
+  /** Run after every change of the view: gives affected pods a new epoch; returns whether there were any. */
   refresh(): boolean {
     let moved = false;
     for (const admitted of this.#pods.values()) {
@@ -173,9 +174,9 @@ export class Verdicts {
   }
 
   /**
-   * Renews the lease, for what was decided by the present view alone: rows of pods that this agent has not admitted are removed, and a
-   * pod whose row cannot be written has none. Where not even that can be done, the lease is left to end. Returns whether a change
-   * had been missed; throws where the lease is not renewed.
+   * Renews the lease. First it makes sure that every verdict rests on the current view: rows of pods that this agent has not admitted
+   * are removed, and so is the row of a pod that cannot be written. If that fails, the lease is not renewed and the error is thrown.
+   * Returns whether a change of the view had been missed.
    */
   renewLease(): boolean {
     const moved = this.refresh();
@@ -202,7 +203,7 @@ export class Verdicts {
     return ++this.#last;
   }
 
-  /** Rows of a former life of the agent, and of addresses that a pod has no longer. */
+  /** Removes rows of a previous agent, and rows of addresses that a pod no longer has. */
   #dropForeign(): void {
     const ours = new Map<string, Admitted>();
     for (const admitted of this.#pods.values())
@@ -214,7 +215,7 @@ export class Verdicts {
     this.#allOurs = true;
   }
 
-  /** Of a pod that is only half written, nothing is left if that can be done: what it said rests on what is no more. */
+  /** Writes a pod's rows. If that fails, its rows and verdicts are removed if possible, since they rest on an outdated view. */
   #write(admitted: Admitted): void {
     const { local, epoch } = admitted;
     admitted.written = false;
@@ -230,7 +231,7 @@ export class Verdicts {
       try {
         this.forget(local.netns.cookie);
       } catch (second) {
-        this.onError(second); // renewLease() tries again, and renews nothing before
+        this.onError(second); // renewLease() tries again before it renews
       }
     }
   }

@@ -1,4 +1,4 @@
-/** weft_bypass_ip: blocks of addresses that a pod reaches without the mesh, by longest prefix. Only writer. */
+/** weft_bypass_ip: address blocks to which a pod's connections are not captured, by longest prefix. Only writer. */
 import { isV6, type Cidr } from '../../src/model/address.js';
 import type { NodePod } from '../../src/model/node-pod.js';
 import type { PinnedMaps } from './pinned.js';
@@ -10,7 +10,7 @@ const [cookieAt] = structs.weft_bypass_ip_key[1].cookie;
 const cookieBits = 64;
 const mappedBits = 96;
 
-/** The prefix counts the cookie's bits, and v4's bits of mapping, too. */
+/** The prefix length includes the cookie's 64 bits and, for IPv4, the 96 bits of the mapped prefix. */
 const keyOf = (cookie: bigint, { ip, prefixLength }: Cidr): Uint8Array =>
   BypassIpKey.encode({
     prefixLength: cookieBits + (isV6(ip) ? 0 : mappedBits) + prefixLength,

@@ -1,4 +1,4 @@
-/** weft_bypass_port: a pod's ports that are not captured, and those whose connections are not spliced. Only writer. */
+/** weft_bypass_port: ports of a pod that are not captured, and ports whose connections are not spliced. Only writer. */
 import type { NodePod } from '../../src/model/node-pod.js';
 import type { PinnedMaps } from './pinned.js';
 import { PodRows, hasCookieAt, one, type KeyAndValue } from './pod-rows.js';

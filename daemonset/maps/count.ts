@@ -1,11 +1,11 @@
-/** weft_count: how often the programs did what, by reason (enum weft_reason). The programs write; the agent reads. */
+/** weft_count: decisions of the programs, counted by reason (enum weft_reason). The programs write; the agent reads. */
 import type { PinnedMaps } from './pinned.js';
 import { decodeU64, encodeU32 } from './row.js';
 import { reasons } from './rows.generated.js';
 
 export type KernelReason = (typeof reasons)[number];
 
-/** Counts since the programs were loaded, over all CPUs. */
+/** Counts since the map was created, summed over all CPUs. Error: NativeError. */
 export function readCounters(maps: PinnedMaps): Record<KernelReason, number> {
   const counts = {} as Record<KernelReason, number>;
   reasons.forEach((reason, index) => {

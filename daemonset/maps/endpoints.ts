@@ -1,9 +1,9 @@
-/** weft_endpoints: the endpoints of services that the kernel balances, as sets with an id. Only writer. */
+/** weft_endpoints: endpoints of Services that the kernel balances, as sets with an id. Only writer. */
 import type { SocketAddress } from '../../src/model/address.js';
 import type { PinnedMaps } from './pinned.js';
 import { EndpointKey, EndpointRow } from './rows.generated.js';
 
-/** A set of endpoints that stands in the map: indexes 0 to count - 1. */
+/** A set of endpoints in the map, at indexes 0 to count - 1. */
 export interface EndpointSet {
   readonly id: number;
   readonly count: number;
@@ -12,7 +12,7 @@ export interface EndpointSet {
 export class EndpointTable {
   constructor(private readonly maps: PinnedMaps) {}
 
-  /** Throws NativeError where the map is full: some of the set may be written then. */
+  /** Writes a set. Error: NATIVE_FULL, a part of the set may be written then. */
   put(id: number, endpoints: readonly SocketAddress[]): void {
     const map = this.maps.get('weft_endpoints');
     endpoints.forEach(({ ip, port }, index) =>

@@ -1,4 +1,4 @@
-/** weft_events: what the kernel refused or dropped, as the programs report it. */
+/** weft_events: refused and dropped connections, reported by the programs. */
 import type { IpAddress } from '../../src/model/address.js';
 import type { KernelReason } from './count.js';
 import type { PinnedMaps } from './pinned.js';
@@ -8,7 +8,7 @@ const eventsPerTurnMax = 256;
 const turnMs = 100;
 
 export interface KernelEvent {
-  /** Of the pod's network namespace. */
+  /** Cookie of the pod's network namespace. */
   readonly cookie: bigint;
   readonly saddr: IpAddress;
   readonly sport: number;
@@ -22,7 +22,10 @@ export function decodeEvent(bytes: Uint8Array): KernelEvent {
   return { cookie, saddr, daddr, sport, dport, reason: reasons[reason] ?? 'unknown' };
 }
 
-/** Hands out events in bounded turns; what does not fit the kernel's ring is counted there as `events-lost`. */
+/**
+ * Polls the ring and passes on at most 256 events every 100 ms, until the returned function is called. The programs count events that do
+ * not fit the ring as `events-lost`.
+ */
 export function watchEvents(maps: PinnedMaps, onEvent: (event: KernelEvent) => void): () => void {
   const ring = maps.ring('weft_events');
   const timer = setInterval(() => {

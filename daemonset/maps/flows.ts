@@ -1,4 +1,4 @@
-/** weft_flows: the ends of connections that the kernel carries, as the programs report them. */
+/** weft_flows: kernel flows that ended, reported by the programs. */
 import type { PinnedMaps } from './pinned.js';
 import { little } from './row.js';
 import { LiveRow, structs } from './rows.generated.js';
@@ -7,8 +7,8 @@ export const flowsPerTurnMax = 8192;
 const turnMs = 50;
 
 /**
- * Flows as the ring gives them, many in one piece, read in place: what is told of a connection is mostly the same as of the
- * one before, so only the parts that differ are decoded for each.
+ * Reads concatenated flow records in place. Most records are equal to the one before except for a few fields, so only these fields are
+ * decoded for each record.
  */
 export class FlowReader {
   static readonly recordSize = structs.weft_flow[0];
@@ -25,7 +25,7 @@ export class FlowReader {
     this.#at += FlowReader.recordSize;
     return this.#at < this.#bytes.length;
   }
-  /** Equal for flows that differ in the client's port, their counts and times alone. */
+  /** Equal for flows that differ only in the client's port, counts and times. */
   get sameness(): string {
     return this.#bytes.toString('latin1', this.#at + flowAt.live, this.#at + flowAt.live + liveAt.sport);
   }
@@ -70,7 +70,7 @@ const liveAt = {
   cookie: structs.weft_live[1].cookie[0],
 } as const;
 
-/** Reads the ring in turns until the returned function is called; what a full ring lost is counted as `events-lost`. */
+/** Polls the ring every 50 ms until the returned function is called. The programs count flows that do not fit as `events-lost`. */
 export function watchFlows(
   datapath: { readonly maps: PinnedMaps; drainFormer(onFlows: (flows: FlowReader) => void): void },
   onFlows: (flows: FlowReader) => void,

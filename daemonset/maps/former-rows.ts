@@ -1,11 +1,11 @@
-/** Rows of a former generation's maps: copied into those of this build, and removed once this build is in charge. */
+/** Copies rows of a former generation's maps to this build's maps, and removes them once this build is in charge. */
 import { join } from 'node:path';
 import { BpfMap, pinnedLayout, type MapLayout, type ObjectLayout } from '../../native/index.js';
 import { WeftError } from '../../src/base/errors.js';
 import { converter, movedEnumerators, type Convert } from './layout.js';
 import type { MapName } from './rows.generated.js';
 
-/** Rows that the agent wrote, or that count on: the new generation goes on with them. */
+/** Maps whose rows the new generation needs: rows that the agent wrote, and counters that continue. */
 const copied: readonly MapName[] = [
   'weft_pods',
   'weft_pod_addr',
@@ -22,14 +22,14 @@ const copied: readonly MapName[] = [
 ];
 const arrays = new Set([2, 6]); // BPF_MAP_TYPE_ARRAY, _PERCPU_ARRAY
 
-/** Copies rows by the names of their fields. Errors: WEFT_BPF_LAYOUT where they cannot be read so, NATIVE_FULL. */
+/** Copies rows, matching fields by name. Errors: WEFT_BPF_LAYOUT, the rows cannot be converted; NATIVE_FULL. */
 export function copyRows(from: string, to: string, layout: ObjectLayout): void {
-  // One object made all of them, so the types of one map are those of all.
+  // One object created all maps, so the types of one map are those of all.
   const moved = movedEnumerators(pinnedLayout(join(from, 'weft_node')), layout);
   if (moved.length > 0) {
     throw new WeftError(
       'WEFT_BPF_LAYOUT',
-      `${moved.join(', ')} had other values in the build whose maps are in the kernel: end the agent, then weft cleanup`,
+      `${moved.join(', ')} had other values in the build that created the maps in the kernel: stop the agent, then run weft cleanup`,
     );
   }
   for (const name of copied) {
@@ -43,7 +43,7 @@ export function copyRows(from: string, to: string, layout: ObjectLayout): void {
         if (was === is) return converter(is, old.structs, layout.structs);
         throw new WeftError(
           'WEFT_BPF_LAYOUT',
-          `${name} holds ${was || 'numbers'} in the kernel, ${is} in this build`,
+          `${name} holds ${was || 'numbers'} in the kernel and ${is} in this build: stop the agent, then run weft cleanup`,
         );
       };
       const key = struct(old.key, fresh.key);
@@ -61,10 +61,10 @@ export function copyRows(from: string, to: string, layout: ObjectLayout): void {
   }
 }
 
-/** By rows of these a generation takes part in new connections. */
+/** Maps whose rows make a generation take part in new connections. */
 const involving: readonly MapName[] = ['weft_pods', 'weft_probe', 'weft_local'];
 
-/** Takes a former generation out of new connections; those that it carries go on. */
+/** Takes a former generation out of new connections. Its kernel flows continue. */
 export function removePodRows(dir: string): void {
   for (const name of involving) {
     const map = new BpfMap(join(dir, name));

@@ -1,6 +1,6 @@
 /**
- * weft_notes: handoff records, by which the source's kernel tells the destination's what a connection is (bpf/lib/handoff.h). The
- * programs write them; the agent removes those that no program would.
+ * weft_notes: handoff records, from the source pod's programs to the destination pod's sk_lookup (bpf/lib/handoff.h). The programs
+ * write them; the agent removes records that no program would remove.
  */
 import type { PinnedMaps } from './pinned.js';
 import { HandoffKey, HandoffRow, handoffKinds } from './rows.generated.js';
@@ -9,9 +9,9 @@ export class HandoffTable {
   constructor(private readonly maps: PinnedMaps) {}
 
   /**
-   * Removes the records of node probes toward pods that are not among `present` (cookies): they have no other end. Records that count
-   * for a pod's share are not touched: the kernel removes and uncounts them when their sockets close, which every socket of a
-   * namespace does before the namespace ends.
+   * Removes handoff records of probes from the node to pods that are not in `present` (cookies), since no pod would consume them. Records
+   * that count for a pod's share are not touched: the programs remove and uncount them when their sockets close, and all sockets of a
+   * network namespace close before the namespace ends.
    */
   removeProbesOfOthers(present: ReadonlySet<bigint>): void {
     const map = this.maps.get('weft_notes');

@@ -23,7 +23,7 @@ const layout = (more: Partial<ObjectLayout> = {}): ObjectLayout => ({
   ...more,
 });
 
-test('a row is read by the names of its fields: moved, widened, new and gone ones', () => {
+test('fields of a row are matched by name: moved, widened, added and removed ones', () => {
   const to: StructLayouts = {
     weft_a: [24, { fresh: [0, 8, ''], port: [8, 4, ''], id: [16, 4, ''] }],
   };
@@ -34,7 +34,7 @@ test('a row is read by the names of its fields: moved, widened, new and gone one
   );
 });
 
-test('a struct inside another is read by its own fields', () => {
+test('a nested struct is converted field by field', () => {
   const to: StructLayouts = {
     weft_a: [12, { fresh: [0, 4, ''], id: [4, 4, ''], port: [8, 2, ''], pad: [10, 2, ''] }],
     weft_flow: [24, { time: [0, 8, ''], a: [8, 12, 'weft_a'], pad: [20, 4, ''] }],
@@ -46,7 +46,7 @@ test('a struct inside another is read by its own fields', () => {
   );
 });
 
-test('layouts differ by any field, map, size or bound, not by the order they are told in or by what enums gained', () => {
+test('layout IDs differ by any field, map, size or bound, not by order or by added enumerators', () => {
   const same = layoutId(layout());
   assert.match(same, /^[0-9a-f]{12}$/);
   const turned = Object.fromEntries(Object.entries(structs).reverse());
@@ -63,7 +63,7 @@ test('layouts differ by any field, map, size or bound, not by the order they are
   assert.equal(new Set([...ids, same]).size, different.length + 1);
 });
 
-test('an enumerator that means another value is named; new, gone and closing ones are not', () => {
+test('an enumerator whose value changed is reported; added, removed and closing ones are not', () => {
   const from = layout();
   assert.deepEqual(movedEnumerators(from, layout({ enums: { WEFT_A: 0, WEFT_C: 2, WEFT_COUNT: 3 } })), []);
   assert.deepEqual(movedEnumerators(from, layout({ enums: { WEFT_A: 0, WEFT_B: 2, WEFT_COUNT: 3 } })), [

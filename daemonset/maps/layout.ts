@@ -1,6 +1,6 @@
 /**
- * Maps of one layout read as another's: pure. A layout is what BTF says of it (the kernel keeps it with each map), so that a
- * build needs to know nothing of those before or after it. Fields are matched by name: one whose meaning changes gets another.
+ * Converts rows from one layout to another. Pure. A layout is the BTF of the maps, which the kernel keeps with each map, so a build
+ * needs no knowledge of earlier or later builds. Fields are matched by name: a field whose meaning changes must get a new name.
  */
 import { createHash } from 'node:crypto';
 import { endianness } from 'node:os';
@@ -9,7 +9,7 @@ import type { Layout, ObjectLayout, StructLayouts } from '../../native/index.js'
 
 export type Convert = (bytes: Uint8Array) => Uint8Array;
 
-/** Equal for builds that can share maps: same maps, same structs. What enums gained does not matter. */
+/** Equal for builds that can share maps: same maps, same structs. Added enumerators do not matter. */
 export function layoutId(layout: ObjectLayout): string {
   const reached = new Set<string>();
   const reach = (name: string): void => {
@@ -18,7 +18,7 @@ export function layoutId(layout: ObjectLayout): string {
     reached.add(name);
     for (const [, , inner] of Object.values(struct[1])) reach(inner);
   };
-  // The rings' records stand in no map's types.
+  // Records of ring buffers are not in the types of any map.
   for (const name of ['weft_flow', 'weft_event']) reach(name);
   for (const { key, value } of Object.values(layout.maps)) [key, value].forEach(reach);
   const sorted = (record: object): unknown[] => Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1));
@@ -35,7 +35,7 @@ export function layoutId(layout: ObjectLayout): string {
     .slice(0, 12);
 }
 
-/** Enumerators that mean something else now: rows cannot be read across that. Those that close an enum may move. */
+/** Enumerators whose value changed: rows cannot be converted then. The closing _COUNT and _SLOTS may change. */
 export function movedEnumerators(from: Layout, to: Layout): string[] {
   return Object.entries(from.enums)
     .filter(([name, value]) => !/_(COUNT|SLOTS)$/.test(name) && (to.enums[name] ?? value) !== value)
@@ -54,14 +54,14 @@ function movesOf(name: string, from: StructLayouts, to: StructLayouts): Move[] {
     if (oldSize !== 0 && oldSize !== size && endianness() !== 'LE') {
       throw new WeftError(
         'WEFT_BPF_LAYOUT',
-        `${name}.${field} has another size, on a machine of big byte order`,
+        `${name}.${field} has another size, which cannot be converted on a big-endian machine: stop the agent, then run weft cleanup`,
       );
     }
     return [[oldOffset, offset, Math.min(oldSize, size)]];
   });
 }
 
-/** Reads a struct of one layout, makes it one of the other: fields that were not there are zero. */
+/** Converts a struct from one layout to another; fields missing in the old layout are zero. Error: WEFT_BPF_LAYOUT. */
 export function converter(name: string, from: StructLayouts, to: StructLayouts): Convert {
   const size = to[name]?.[0] ?? 0;
   const moves = movesOf(name, from, to);

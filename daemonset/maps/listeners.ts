@@ -1,4 +1,4 @@
-/** weft_listeners: the agent's listeners in pods, to which arrivals are steered. Only writer. */
+/** weft_listeners: the agent's listeners in pods, to which sk_lookup steers connections. Only writer. */
 import type { PinnedMaps } from './pinned.js';
 import { encodeU64 } from './row.js';
 import { ListenerKey, listeners } from './rows.generated.js';
@@ -8,7 +8,7 @@ export type ListenerKind = keyof typeof listeners;
 export class ListenerTable {
   constructor(private readonly maps: PinnedMaps) {}
 
-  /** Puts a listening socket in the place of the one before, in one step. The kernel takes a socket out when it closes. */
+  /** Replaces a listening socket atomically. The kernel removes a socket from the map when it closes. */
   put(cookie: bigint, kind: ListenerKind, fd: number): void {
     this.maps
       .get('weft_listeners')

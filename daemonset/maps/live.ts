@@ -1,21 +1,21 @@
-/** weft_live: connections that the kernel carries, by the cookie of the client's socket. The programs write; the agent reads. */
+/** weft_live: open kernel flows, by the cookie of the client's socket. The programs write; the agent reads. */
 import type { BpfMap } from '../../native/index.js';
 import type { Convert } from './layout.js';
 import { encodeU64 } from './row.js';
 import { LiveRow } from './rows.generated.js';
 
-/** Connections that the kernel carries, of one generation. */
+/** Open kernel flows of one generation. */
 export interface LiveTable {
-  /** Each with its key. */
+  /** All flows; `id` is the client socket's cookie. */
   entries(): { readonly id: bigint; readonly live: LiveRow }[];
   /**
-   * Takes out an entry whose socket never sent a SYN. Undefined where the kernel does so itself when the socket is closed: what
-   * it counts for a pod's share is deleted by nobody else.
+   * Removes an entry whose socket never sent a SYN. Undefined if the programs do so when the socket is closed: only the programs may
+   * delete entries that they count for a pod's share.
    */
   readonly remove: ((id: bigint) => void) | undefined;
 }
 
-/** `isCounted`: the kernel counts its entries for the pods' shares. `convert`: from another build's layout. */
+/** `isCounted`: the programs count the entries for the pods' shares. `convert`: converts from another build's layout. */
 export function liveTable(map: BpfMap, isCounted: boolean, convert: Convert = (bytes) => bytes): LiveTable {
   return {
     entries: () =>

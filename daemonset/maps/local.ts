@@ -1,4 +1,4 @@
-/** weft_local: addresses of this node's pods in the mesh, each with the epoch at which verdicts toward it count. Only writer. */
+/** weft_local: addresses of this node's enrolled pods, each with the epoch at which verdicts toward it are valid. Only writer. */
 import { ipFromBytes, type IpAddress } from '../../src/model/address.js';
 import type { PinnedMaps } from './pinned.js';
 import { encodeIp } from './row.js';
@@ -12,19 +12,19 @@ export class LocalTable {
     return bytes && new LocalRow(bytes);
   }
 
-  /** The same row for each of the addresses. Throws NativeError NATIVE_FULL; some may be written then. */
+  /** Writes the same row for each address. Error: NATIVE_FULL, some rows may be written then. */
   put(addresses: readonly IpAddress[], fields: LocalFields): void {
     const map = this.maps.get('weft_local');
     const row = LocalRow.encode(fields);
     for (const ip of addresses) map.update(encodeIp(ip), row);
   }
 
-  /** Removes the rows of a pod (cookie), whoever wrote them. */
+  /** Removes the rows of a pod (cookie), including those of a previous agent. */
   removeOf(cookie: bigint): void {
     this.#removeWhere((row) => row.cookie === cookie);
   }
 
-  /** Removes all other rows, whoever wrote them. */
+  /** Removes rows for which `isKept` is false, including those of a previous agent. */
   keep(isKept: (ip: IpAddress, row: LocalRow) => boolean): void {
     this.#removeWhere((row, key) => !isKept(ipFromBytes(key), row));
   }

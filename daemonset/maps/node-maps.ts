@@ -1,4 +1,4 @@
-/** The maps of one generation, each with its only writer. That of weft_verdicts (verdicts.ts) is made by who decides them. */
+/** The maps of one generation, each with its only writer. kernel/verdicts.ts creates the writer of weft_verdicts (verdicts.ts). */
 import { EndpointTable } from './endpoints.js';
 import { ListenerTable } from './listeners.js';
 import { LocalTable } from './local.js';
@@ -24,6 +24,6 @@ export class NodeMaps extends PinnedMaps {
   readonly sock = new SocketStorage(this);
   /** weft_negative */
   readonly negative = new NegativeTable(this);
-  /** weft_pods, the four maps that have a pod's addresses, exclusions and probes, and what is swept of pods that have left. */
+  /** weft_pods, the four maps of a pod's addresses, exclusions and probes, and the maps swept after a pod has left. */
   readonly pods = new PodMaps(this);
 }

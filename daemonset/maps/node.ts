@@ -1,4 +1,4 @@
-/** weft_node: figures of the node that the programs go by, one slot each (enum weft_node_slot). Only writer. */
+/** weft_node: node-wide settings of the programs, one slot each (enum weft_node_slot). Only writer. */
 import { readFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import type { PinnedMaps } from './pinned.js';
@@ -6,26 +6,26 @@ import { encodeU32, encodeU64 } from './row.js';
 import { nodeSlots } from './rows.generated.js';
 
 export interface SpliceLimits {
-  /** Bytes that may wait, spliced, for one reader; 0: nothing is spliced. */
+  /** Maximum spliced bytes queued for one reader; 0: splicing is off. */
   readonly spliceBytesMax: number;
-  /** Bytes that TCP of the whole kernel may hold; {@link tcpBytesLow} where absent. */
+  /** Bytes of TCP memory, kernel-wide, above which nothing is spliced. Default: {@link tcpBytesLow}. */
   readonly spliceNodeBytesMax?: number;
-  /** Whether sockets that block are spliced. */
+  /** Whether blocking sockets are spliced. */
   readonly spliceBlocking?: boolean;
 }
 
 const pageBytes = (): number =>
   Number(/^KernelPageSize:\s+(\d+) kB/m.exec(readFileSync('/proc/self/smaps', 'utf8'))?.[1] ?? 4) * 1024;
 /**
- * Below it the kernel does not regulate what TCP holds: the first of net.ipv4.tcp_mem as the kernel sets it by itself, which is
- * to be read in the machine's own network namespace only.
+ * The first value of net.ipv4.tcp_mem by the kernel's own formula: below it the kernel does not regulate TCP memory. It is computed, since
+ * the sysctl can be read only in the machine's own network namespace.
  */
 const tcpBytesLow = (): number => (totalmem() / 64) * 3;
 
 export class NodeSlots {
   constructor(private readonly maps: PinnedMaps) {}
 
-  /** `cookie`: of the node's own network namespace. */
+  /** `cookie`: cookie of the node's own network namespace. */
   setNode(cookie: bigint, limits: SpliceLimits): void {
     this.#set('cookie', cookie);
     this.#set('spliceMax', BigInt(limits.spliceBytesMax));
@@ -34,12 +34,12 @@ export class NodeSlots {
     this.#set('splicePagesMax', BigInt(pages));
   }
 
-  /** Until when verdicts count: nanoseconds since boot. */
+  /** Verdicts are valid until `untilNs`, in nanoseconds since boot. */
   setLease(untilNs: bigint): void {
     this.#set('lease', untilNs);
   }
 
-  /** Whether connect() is still the former build's. */
+  /** Whether the former build's programs still handle connect(). */
   setTakeover(on: boolean): void {
     this.#set('takeover', on ? 1n : 0n);
   }

@@ -1,4 +1,4 @@
-/** weft_pod_addr: a pod's own addresses, which it reaches without the mesh. Only writer. */
+/** weft_pod_addr: a pod's own addresses; connections to them are not captured. Only writer. */
 import type { NodePod } from '../../src/model/node-pod.js';
 import type { PinnedMaps } from './pinned.js';
 import { PodRows, hasCookieAt, one, type KeyAndValue } from './pod-rows.js';

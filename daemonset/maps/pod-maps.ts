@@ -1,4 +1,4 @@
-/** What the maps hold of one pod: its rows in order, so that a pod is captured last and no exclusion outlives it. */
+/** Writes and removes a pod's rows in all maps, in an order in which capture comes last and no exclusion outlives the pod. */
 import type { NodePod } from '../../src/model/node-pod.js';
 import { BypassBlocks } from './bypass-ip.js';
 import { BypassPorts } from './bypass-port.js';
@@ -32,8 +32,8 @@ export class PodMaps {
   }
 
   /**
-   * Writes a pod; `capture` last, when its listeners and its inbound hook are there. What a former life of the agent
-   * wrote for it and is no longer wanted goes: an exclusion left behind would be a hole. Throws NativeError NATIVE_FULL.
+   * Writes a pod's rows, weft_pods last. Call it with `capture` once the pod has its listeners and its inbound hook. Rows of a previous
+   * agent that are no longer wanted are removed: a stale exclusion would bypass the mesh. Error: NATIVE_FULL.
    */
   write(pod: NodePod, cookie: bigint, capture: boolean): void {
     const replacing = this.#rows.map((rows) => rows.replace(pod, cookie));
@@ -42,16 +42,12 @@ export class PodMaps {
     this.#pods.write(pod, cookie, capture);
   }
 
-  /**
-   * Ends the capture of a namespace, whoever wrote it; the rest stays until remove(). Returns what puts it back as it was.
-   */
+  /** Ends the capture of a network namespace, also if a previous agent wrote it; other rows stay until remove(). Returns an undo. */
   lift(cookie: bigint): () => void {
     return this.#pods.lift(cookie);
   }
 
-  /**
-   * Removes a pod, also one that a former life of the agent wrote, and what the kernel's tables still hold of pods that have left.
-   */
+  /** Removes a pod, also if a previous agent wrote it, and leftover rows of all pods that have left. */
   remove(cookie: bigint): void {
     this.#pods.remove(cookie);
     for (const rows of this.#rows) rows.remove(cookie);

@@ -9,7 +9,7 @@ import type { PinnedMaps } from './pinned.js';
 import { ProbePorts } from './probe.js';
 import { BypassIpKey, BypassPortKey, ProbeKey } from './rows.generated.js';
 
-/** A kernel map that takes `max` rows. */
+/** A map with room for `max` rows. */
 class FakeMap {
   readonly rows = new Map<string, readonly [Uint8Array, Uint8Array]>();
   max = Infinity;
@@ -36,7 +36,7 @@ function write(rows: BypassPorts | BypassBlocks | ProbePorts, of: NodePod, cooki
   prune();
 }
 
-test('rows that a pod no longer has are removed, also those of a former life of the agent, and no other pod loses one', () => {
+test('outdated rows of a pod are removed, also those of a previous agent, and no other pod loses a row', () => {
   const map = new FakeMap();
   write(new BypassPorts(mapsOf(map)), excluding(80, 81));
   write(new BypassPorts(mapsOf(map)), excluding(90), 2n);
@@ -47,7 +47,7 @@ test('rows that a pod no longer has are removed, also those of a former life of 
   assert.deepEqual(portsIn(map), [90]);
 });
 
-test('a row that was written before the map was full is removed once the pod no longer has it', () => {
+test('a row that was written before the map became full is removed once the pod no longer has it', () => {
   const map = new FakeMap();
   const rows = new BypassPorts(mapsOf(map));
   write(rows, excluding(80));
@@ -57,7 +57,7 @@ test('a row that was written before the map was full is removed once the pod no 
   assert.deepEqual(portsIn(map), [80]);
 });
 
-test('the prefix of a block counts the pod, and the mapping of v4', () => {
+test('the prefix length of a block includes the cookie and the IPv4-mapped prefix', () => {
   const map = new FakeMap();
   const blocks = ['10.1.0.0/16', 'fd00::/8'].map(parseCidr);
   const rows = new BypassBlocks(mapsOf(map));
@@ -74,7 +74,7 @@ test('the prefix of a block counts the pod, and the mapping of v4', () => {
   assert.equal(map.rows.size, 0);
 });
 
-test("probes are by address, found again by their pod's cookie", () => {
+test("rows of probes are keyed by address and found again by their pod's cookie", () => {
   const map = new FakeMap();
   const probed = pod('web', '10.0.0.1', { probePorts: [8080] });
   write(new ProbePorts(mapsOf(map)), probed, 1n);

@@ -1,4 +1,4 @@
-/** weft_pods: the pods of this node that are in the mesh, by the cookie of their network namespace. Only writer. */
+/** weft_pods: the enrolled pods of this node, by the cookie of their network namespace. Only writer. */
 import { isV6 } from '../../src/model/address.js';
 import type { NodePod } from '../../src/model/node-pod.js';
 import type { PinnedMaps } from './pinned.js';
@@ -10,7 +10,7 @@ export class PodTable {
 
   constructor(private readonly maps: PinnedMaps) {}
 
-  /** `capture`: connect() in the pod goes to the agent, or is refused while there is none. Throws NativeError NATIVE_FULL. */
+  /** `capture`: connect() in the pod goes to the agent; without an agent, `pod.agentDown` decides. Error: NATIVE_FULL. */
   write(pod: NodePod, cookie: bigint, capture: boolean): void {
     this.maps.get('weft_pods').update(
       encodeU64(cookie),
@@ -27,7 +27,7 @@ export class PodTable {
     );
   }
 
-  /** Removes a row, whoever wrote it. Returns what puts it back as it was. */
+  /** Removes a row, also one of a previous agent. Returns an undo. */
   lift(cookie: bigint): () => void {
     const map = this.maps.get('weft_pods');
     const key = encodeU64(cookie);

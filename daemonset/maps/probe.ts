@@ -1,4 +1,4 @@
-/** weft_probe: addresses and ports that the node itself may reach, for probes, each with its pod's network namespace. Only writer. */
+/** weft_probe: addresses and ports that the node may reach for probes -> cookie of the pod's network namespace. Only writer. */
 import type { BpfMap } from '../../native/index.js';
 import type { NodePod } from '../../src/model/node-pod.js';
 import type { PinnedMaps } from './pinned.js';

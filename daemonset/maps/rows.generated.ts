@@ -188,7 +188,7 @@ export const structs = {
   weft_verdict_key: [24, { source: [0, 8], destination: [8, 8], port: [16, 2], pad: [18, 6] }],
 } as const;
 
-/** struct weft_bypass_ip_key, to be written. Fields that are not here are padding. */
+/** Fields of struct weft_bypass_ip_key, for writing. Padding is omitted. */
 export interface BypassIpKeyFields {
   readonly prefixLength: U32;
   readonly cookie: Uint8Array;
@@ -215,7 +215,7 @@ export class BypassIpKey extends Row implements BypassIpKeyFields {
   }
 }
 
-/** struct weft_bypass_port_key, to be written. Fields that are not here are padding. */
+/** Fields of struct weft_bypass_port_key, for writing. Padding is omitted. */
 export interface BypassPortKeyFields {
   readonly cookie: U64;
   readonly port: U16;
@@ -242,7 +242,7 @@ export class BypassPortKey extends Row implements BypassPortKeyFields {
   }
 }
 
-/** struct weft_endpoint, to be written. Fields that are not here are padding. */
+/** Fields of struct weft_endpoint, for writing. Padding is omitted. */
 export interface EndpointFields {
   readonly ip: IpAddress | undefined;
   readonly port: Be16;
@@ -264,7 +264,7 @@ export class EndpointRow extends Row implements EndpointFields {
   }
 }
 
-/** struct weft_endpoint_key, to be written. Fields that are not here are padding. */
+/** Fields of struct weft_endpoint_key, for writing. Padding is omitted. */
 export interface EndpointKeyFields {
   readonly id: U32;
   readonly index: U32;
@@ -286,7 +286,7 @@ export class EndpointKey extends Row implements EndpointKeyFields {
   }
 }
 
-/** struct weft_event, to be written. Fields that are not here are padding. */
+/** Fields of struct weft_event, for writing. Padding is omitted. */
 export interface EventFields {
   readonly time: U64;
   readonly cookie: U64;
@@ -333,7 +333,7 @@ export class EventRow extends Row implements EventFields {
   }
 }
 
-/** struct weft_flow, to be written. Fields that are not here are padding. */
+/** Fields of struct weft_flow, for writing. Padding is omitted. */
 export interface FlowFields {
   readonly time: U64;
   readonly live: LiveFields;
@@ -355,7 +355,7 @@ export class FlowRow extends Row implements FlowFields {
   }
 }
 
-/** struct weft_listener_key, to be written. Fields that are not here are padding. */
+/** Fields of struct weft_listener_key, for writing. Padding is omitted. */
 export interface ListenerKeyFields {
   readonly cookie: U64;
   readonly listener: U32;
@@ -377,7 +377,7 @@ export class ListenerKey extends Row implements ListenerKeyFields {
   }
 }
 
-/** struct weft_live, to be written. Fields that are not here are padding. */
+/** Fields of struct weft_live, for writing. Padding is omitted. */
 export interface LiveFields {
   readonly source: U64;
   readonly destination: U64;
@@ -474,7 +474,7 @@ export class LiveRow extends Row implements LiveFields {
   }
 }
 
-/** struct weft_local, to be written. Fields that are not here are padding. */
+/** Fields of struct weft_local, for writing. Padding is omitted. */
 export interface LocalFields {
   readonly cookie: U64;
   readonly epoch: U64;
@@ -501,7 +501,7 @@ export class LocalRow extends Row implements LocalFields {
   }
 }
 
-/** struct weft_negative_key, to be written. Fields that are not here are padding. */
+/** Fields of struct weft_negative_key, for writing. Padding is omitted. */
 export interface NegativeKeyFields {
   readonly cookie: U64;
   readonly ip: IpAddress | undefined;
@@ -528,7 +528,7 @@ export class NegativeKey extends Row implements NegativeKeyFields {
   }
 }
 
-/** struct weft_note, to be written. Fields that are not here are padding. */
+/** Fields of struct weft_note, for writing. Padding is omitted. */
 export interface HandoffFields {
   readonly ip: IpAddress | undefined;
   readonly port: Be16;
@@ -580,7 +580,7 @@ export class HandoffRow extends Row implements HandoffFields {
   }
 }
 
-/** struct weft_note_key, to be written. Fields that are not here are padding. */
+/** Fields of struct weft_note_key, for writing. Padding is omitted. */
 export interface HandoffKeyFields {
   readonly cookie: U64;
   readonly saddr: IpAddress | undefined;
@@ -617,7 +617,7 @@ export class HandoffKey extends Row implements HandoffKeyFields {
   }
 }
 
-/** struct weft_pod, to be written. Fields that are not here are padding. */
+/** Fields of struct weft_pod, for writing. Padding is omitted. */
 export interface PodFields {
   readonly ip4: IpAddress | undefined;
   readonly ip6: IpAddress | undefined;
@@ -649,7 +649,7 @@ export class PodRow extends Row implements PodFields {
   }
 }
 
-/** struct weft_pod_addr_key, to be written. Fields that are not here are padding. */
+/** Fields of struct weft_pod_addr_key, for writing. Padding is omitted. */
 export interface PodAddrKeyFields {
   readonly cookie: U64;
   readonly ip: IpAddress | undefined;
@@ -671,7 +671,7 @@ export class PodAddrKey extends Row implements PodAddrKeyFields {
   }
 }
 
-/** struct weft_probe_key, to be written. Fields that are not here are padding. */
+/** Fields of struct weft_probe_key, for writing. Padding is omitted. */
 export interface ProbeKeyFields {
   readonly ip: IpAddress | undefined;
   readonly port: U16;
@@ -693,7 +693,7 @@ export class ProbeKey extends Row implements ProbeKeyFields {
   }
 }
 
-/** struct weft_service, to be written. Fields that are not here are padding. */
+/** Fields of struct weft_service, for writing. Padding is omitted. */
 export interface ServiceFields {
   readonly id: U32;
   readonly count: U32;
@@ -720,7 +720,7 @@ export class ServiceRow extends Row implements ServiceFields {
   }
 }
 
-/** struct weft_service_key, to be written. Fields that are not here are padding. */
+/** Fields of struct weft_service_key, for writing. Padding is omitted. */
 export interface ServiceKeyFields {
   readonly ip: IpAddress | undefined;
   readonly port: Be16;
@@ -742,7 +742,7 @@ export class ServiceKey extends Row implements ServiceKeyFields {
   }
 }
 
-/** struct weft_share, to be written. Fields that are not here are padding. */
+/** Fields of struct weft_share, for writing. Padding is omitted. */
 export interface ShareFields {
   readonly notes: U32;
   readonly live: U32;
@@ -774,7 +774,7 @@ export class ShareRow extends Row implements ShareFields {
   }
 }
 
-/** struct weft_sock, to be written. Fields that are not here are padding. */
+/** Fields of struct weft_sock, for writing. Padding is omitted. */
 export interface SockFields {
   readonly ip: IpAddress | undefined;
   readonly port: Be16;
@@ -821,7 +821,7 @@ export class SockRow extends Row implements SockFields {
   }
 }
 
-/** struct weft_verdict, to be written. Fields that are not here are padding. */
+/** Fields of struct weft_verdict, for writing. Padding is omitted. */
 export interface VerdictFields {
   readonly epoch: U64;
   readonly action: U32;
@@ -843,7 +843,7 @@ export class VerdictRow extends Row implements VerdictFields {
   }
 }
 
-/** struct weft_verdict_key, to be written. Fields that are not here are padding. */
+/** Fields of struct weft_verdict_key, for writing. Padding is omitted. */
 export interface VerdictKeyFields {
   readonly source: U64;
   readonly destination: U64;

@@ -35,7 +35,7 @@ const live = {
 const fieldsOf = (row: LiveRow): object =>
   Object.fromEntries(Object.keys(live).map((name) => [name, row[name as keyof typeof live]]));
 
-test('a row reads as it was written: numbers, addresses, arrays, a struct in a struct', () => {
+test('a decoded row equals the encoded one: numbers, addresses, arrays, a nested struct', () => {
   const bytes = LiveRow.encode(live);
   assert.equal(bytes.length, structs.weft_live[0]);
   assert.deepEqual(fieldsOf(new LiveRow(bytes)), live);
@@ -44,13 +44,13 @@ test('a row reads as it was written: numbers, addresses, arrays, a struct in a s
   assert.deepEqual(fieldsOf(flow.live), live);
 });
 
-test('a row is read in the middle of other bytes', () => {
+test('a row is read from the middle of a buffer', () => {
   const bytes = Buffer.concat([Buffer.alloc(7, 0xff), LocalRow.encode({ cookie: 1n, epoch: 2n, flags: 3 })]);
   const { cookie, epoch, flags } = new LocalRow(bytes.subarray(7));
   assert.deepEqual([cookie, epoch, flags], [1n, 2n, 3]);
 });
 
-test('ports of sockets stand in network order, all other numbers in that of the machine', () => {
+test('ports of sockets are in network byte order, all other numbers in host byte order', () => {
   const [port] = structs.weft_verdict_key[1].port;
   const key = VerdictKey.encode({ source: 1n, destination: 2n, port: 0x1234 });
   assert.deepEqual([...key.subarray(port, port + 2)], [0x12, 0x34]);
@@ -59,12 +59,12 @@ test('ports of sockets stand in network order, all other numbers in that of the 
   assert.deepEqual([...probe.subarray(probed, probed + 2)], little ? [0x34, 0x12] : [0x12, 0x34]);
 });
 
-test('an address that a pod does not have is all zero', () => {
+test('a missing address of a pod is all zero', () => {
   const bytes = PodRow.encode({ ip4: parseIp('10.0.0.1'), ip6: undefined, flags: 0, generation: 0 });
   assert.deepEqual([...bytes.subarray(16, 32)], Array(16).fill(0));
 });
 
-test('bytes that are too few for a field are an error, an unknown reason is named so', () => {
+test('too few bytes for a field are an error; an unknown reason is decoded as unknown', () => {
   assert.throws(() => new LiveRow(new Uint8Array(10)).epoch, RangeError);
   const event = EventRow.encode({
     time: 1n,

@@ -1,4 +1,4 @@
-/** weft_services: addresses of services that the kernel balances, each with its set of endpoints (endpoints.ts). Only writer. */
+/** weft_services: addresses of Services that the kernel balances, each with its endpoint set (endpoints.ts). Only writer. */
 import type { SocketAddress } from '../../src/model/address.js';
 import type { EndpointSet } from './endpoints.js';
 import type { PinnedMaps } from './pinned.js';
@@ -7,7 +7,7 @@ import { ServiceKey, ServiceRow, serviceFlags } from './rows.generated.js';
 export class ServiceTable {
   constructor(private readonly maps: PinnedMaps) {}
 
-  /** `affinity`: the set's endpoints stand by bucket of the client's address. Throws NativeError where the map is full. */
+  /** `affinity`: the set's endpoints are indexed by bucket of the client's address. Error: NATIVE_FULL. */
   put({ ip, port }: SocketAddress, { id, count }: EndpointSet, affinity: boolean): void {
     const flags = affinity ? serviceFlags.affinity : 0;
     this.maps
@@ -19,7 +19,7 @@ export class ServiceTable {
     this.maps.get('weft_services').remove(ServiceKey.encode({ ip, port }));
   }
 
-  /** What the kernel has, whoever wrote it. */
+  /** All rows, including those of a previous agent. */
   *entries(): Iterable<{ readonly address: SocketAddress; readonly set: EndpointSet }> {
     const map = this.maps.get('weft_services');
     for (const bytes of map.keys()) {

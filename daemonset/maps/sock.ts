@@ -1,4 +1,4 @@
-/** weft_sock: what the kernel remembers of a socket. The agent writes that a socket is its own, and reads what was dialed. */
+/** weft_sock: the programs' state of a socket. The agent marks its own sockets, and reads dialed addresses. */
 import type { SocketAddress } from '../../src/model/address.js';
 import type { PinnedMaps } from './pinned.js';
 import { encodeU32 } from './row.js';
@@ -6,14 +6,14 @@ import { SockRow, sockKinds } from './rows.generated.js';
 
 export interface Dialed {
   readonly dialled: SocketAddress;
-  /** The endpoint that connect() picked from the dialed service's. */
+  /** The endpoint of the dialed Service that connect() picked. */
   readonly picked: SocketAddress | undefined;
 }
 
 export class SocketStorage {
   constructor(private readonly maps: PinnedMaps) {}
 
-  /** Marks a socket as the agent's, before it connects; `client` is whom it speaks for. */
+  /** Marks a socket as the agent's, before it connects. `client`: the client on whose behalf it connects. Error: NativeError. */
   markOwn(fd: number, client: SocketAddress | undefined): void {
     const row = SockRow.encode({
       ip: client?.ip,
@@ -27,7 +27,7 @@ export class SocketStorage {
     this.maps.get('weft_sock').update(encodeU32(fd), row);
   }
 
-  /** Of a captured connection's accepted socket: what the application dialed. Undefined where the kernel has no record of that. */
+  /** The address that the application dialed, for an accepted socket of a captured connection; undefined if the kernel has no record. */
   dialedBy(fd: number): Dialed | undefined {
     const bytes = this.maps.get('weft_sock').lookup(encodeU32(fd));
     if (!bytes) return undefined;

@@ -17,7 +17,7 @@ function table(): VerdictMap & { rows: Map<string, Uint8Array> } {
 const ofSource = (rows: Map<string, Uint8Array>, source: bigint): number =>
   [...rows.values()].filter((key) => new VerdictKey(key).source === source).length;
 
-test('a pod that dials more ports than its share replaces its own oldest verdicts, and no other pod loses one', () => {
+test('a pod that exceeds its share of verdicts replaces its own oldest ones, and no other pod loses one', () => {
   const kernel = table();
   let reached = 0;
   const share = new VerdictTable(
@@ -32,7 +32,7 @@ test('a pod that dials more ports than its share replaces its own oldest verdict
   assert.equal(reached, 90);
 });
 
-test('a verdict that is written again counts once and becomes the newest', () => {
+test('a verdict that is written again is counted once and becomes the newest', () => {
   const kernel = table();
   const share = new VerdictTable(
     () => kernel,
@@ -54,7 +54,7 @@ test('a verdict that is written again counts once and becomes the newest', () =>
   assert.equal(again.size(1n), 2);
 });
 
-test('nothing stays of a pod that has left, as a source or as a destination, also of a former life of the agent', () => {
+test('no verdict of a pod that left stays, as source or as destination, also from a previous agent', () => {
   const kernel = table();
   const first = new VerdictTable(
     () => kernel,

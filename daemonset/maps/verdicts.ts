@@ -1,10 +1,10 @@
-/** weft_verdicts: which pods the kernel may connect without the agent, and each source pod's share of the map. Only writer. */
+/** weft_verdicts: verdicts that allow kernel flows, and the limit per source pod. Only writer. */
 import { VerdictKey, VerdictRow, actions } from './rows.generated.js';
 
-/** Of one source pod, of the map's 131072. A pod that dials more ports than this replaces its own oldest verdicts. */
+/** Maximum verdicts of one source pod, of the map's 131072. A pod that dials more ports replaces its own oldest verdicts. */
 export const verdictsPerPodMax = 2048;
 
-/** The part of BpfMap that is used. */
+/** The methods of BpfMap that are used here. */
 export interface VerdictMap {
   keys(): Uint8Array[];
   lookup(key: Uint8Array): Uint8Array | undefined;
@@ -12,18 +12,18 @@ export interface VerdictMap {
   remove(key: Uint8Array): boolean;
 }
 
-/** An allow verdict; pods by the cookies of their network namespaces. */
+/** An allow verdict. Pods are given by their network namespace cookies. */
 export interface Verdict {
   readonly source: bigint;
   readonly destination: bigint;
   readonly port: number;
-  /** It counts while the destination is at this epoch. */
+  /** The verdict is valid while the destination is at this epoch. */
   readonly epoch: bigint;
 }
 
 /**
- * The map is an LRU over all pods: a pod that dials thousands of ports of a permissive peer would push out every other
- * pod's verdicts. So this keeps, for each source, the keys in the order they were written.
+ * Limits the verdicts per source pod. The map is an LRU over all pods: a pod that dials thousands of ports of a permissive peer would
+ * evict the verdicts of all other pods. So the table keeps each source's keys in the order they were written.
  */
 export class VerdictTable {
   readonly #open: () => VerdictMap;
@@ -32,8 +32,8 @@ export class VerdictTable {
   #keys: Map<bigint, Map<string, Uint8Array>> | undefined;
 
   /**
-   * `open`: called at the first use, since before the datapath's start there is no map. `onLimit`: a source pod's oldest verdict
-   * went, since it had more than its share.
+   * `open`: called at first use, since the map does not exist before the datapath starts. `onLimit`: called when a source pod's oldest
+   * verdict is removed because of `max`.
    */
   constructor(open: () => VerdictMap, onLimit: () => void, max = verdictsPerPodMax) {
     this.#open = open;
@@ -41,12 +41,12 @@ export class VerdictTable {
     this.#max = max;
   }
 
-  /** Verdicts of one source pod, by network namespace cookie. */
+  /** Number of verdicts of one source pod (network namespace cookie). */
   size(source: bigint): number {
     return this.#bySource.get(source)?.size ?? 0;
   }
 
-  /** All that the kernel has, whoever wrote them. */
+  /** All verdicts in the kernel, including those of a previous agent. */
   *entries(): Iterable<Verdict> {
     const map = this.#open();
     for (const bytes of map.keys()) {
@@ -57,7 +57,7 @@ export class VerdictTable {
     }
   }
 
-  /** Writes an allow verdict; at the limit the same source's oldest goes. Throws NativeError. */
+  /** Writes an allow verdict; at the limit the same source's oldest is removed. Error: NativeError. */
   allow({ source, destination, port, epoch }: Verdict): void {
     const keys = this.#bySource;
     const key = VerdictKey.encode({ source, destination, port });
@@ -65,7 +65,7 @@ export class VerdictTable {
     this.#remember(keys, source, key);
   }
 
-  /** A pod has left: nothing stays that it is the source or the destination of. */
+  /** Removes all verdicts of which a pod is the source or the destination. Error: NativeError. */
   forget(cookie: bigint): void {
     const map = this.#open();
     for (const key of this.#bySource.get(cookie)?.values() ?? []) map.remove(key);
@@ -80,7 +80,7 @@ export class VerdictTable {
     }
   }
 
-  /** Keys by source, in the order of their last writing; begins with what a former life of the agent has written. */
+  /** Keys by source, in the order of their last write; initially those that a previous agent wrote. */
   get #bySource(): Map<bigint, Map<string, Uint8Array>> {
     if (this.#keys) return this.#keys;
     const found = new Map<bigint, Map<string, Uint8Array>>();
@@ -92,7 +92,7 @@ export class VerdictTable {
     const keys = bySource.get(source) ?? new Map<string, Uint8Array>();
     bySource.set(source, keys);
     const name = Buffer.from(key).toString('latin1');
-    // To the end: the order is that of the last writing.
+    // Moved to the end: the order is that of the last write.
     keys.delete(name);
     keys.set(name, key.slice());
     while (keys.size > this.#max) {

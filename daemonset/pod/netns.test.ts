@@ -13,7 +13,7 @@ function directory(t: { after(call: () => void): void }): string {
   return dir;
 }
 
-test('what is no network namespace is absent, at once and without being opened; what is one is present', (t) => {
+test('a file that is not a network namespace is absent, at once and without being opened; a network namespace is present', (t) => {
   const dir = directory(t);
   const fifo = join(dir, 'fifo');
   execFileSync('mkfifo', [fifo]);
@@ -35,7 +35,7 @@ test('what is no network namespace is absent, at once and without being opened; 
   }
 });
 
-test('an error is no knowledge: whatever else the kernel says is unknown', () => {
+test('any other error of the kernel means unknown', () => {
   for (const errno of [4, 5, 12, 13, 20, 23, 24, 36, 40]) {
     const seen = observe('/run/netns/a', () => {
       throw new NativeError('NATIVE_SYSTEM', `errno ${errno}`, errno, '');

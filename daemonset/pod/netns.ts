@@ -1,6 +1,6 @@
 /**
- * What is seen of a pod's network namespace. An observation has three outcomes: present, absent, unknown. Only a namespace that
- * is known to be somewhere else, or nowhere, changes anything; an error is no knowledge.
+ * Observes a pod's network namespace. An observation has three outcomes: present, absent, unknown. Only a namespace that is present
+ * elsewhere, or absent, changes the state of a pod; an error means unknown.
  */
 import { errorText } from '../../src/base/errors.js';
 import { NativeError, netnsCookie } from '../../native/index.js';
@@ -11,14 +11,14 @@ export type Observation =
 
 const errnos = { notFound: 2, notANamespace: 25 };
 
-/** Looks at the network namespace at a path. Blocks on nothing, whatever stands there. */
+/** Observes the network namespace at a path. Never blocks, whatever file is there. */
 export function observe(path: string, cookieOf: (path: string) => bigint = netnsCookie): Observation {
   try {
     return { kind: 'present', cookie: cookieOf(path) };
   } catch (error) {
     const errno = error instanceof NativeError ? error.errno : 0;
-    if (errno === errnos.notFound) return { kind: 'absent', why: `network namespace ${path} is not there` };
-    if (errno === errnos.notANamespace) return { kind: 'absent', why: `${path} is no network namespace` };
-    return { kind: 'unknown', why: `network namespace ${path} could not be looked at: ${errorText(error)}` };
+    if (errno === errnos.notFound) return { kind: 'absent', why: `network namespace ${path} does not exist` };
+    if (errno === errnos.notANamespace) return { kind: 'absent', why: `${path} is not a network namespace` };
+    return { kind: 'unknown', why: `cannot inspect network namespace ${path}: ${errorText(error)}` };
   }
 }

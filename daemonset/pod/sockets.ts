@@ -1,6 +1,6 @@
 /**
- * Sockets in pods' namespaces. Every socket that the agent opens there is registered as its own before it connects, so
- * that the hooks leave it alone and its handoff record names the client that it speaks for.
+ * Sockets in pods' network namespaces. Every socket that the agent opens there is marked as the agent's before it connects, so that
+ * the hooks do not capture it and its handoff record names the client on whose behalf it connects.
  */
 import net from 'node:net';
 import type { SocketAddress } from '../../src/model/address.js';
@@ -31,14 +31,14 @@ export { netnsCookie };
 export interface PodConnection {
   readonly local: SocketAddress;
   readonly remote: SocketAddress;
-  /** 0 where no descriptor leads to it. */
+  /** 0 if no descriptor refers to the socket. */
   readonly inode: number;
   readonly cookie: bigint;
 }
 
 const listedMax = 65_536;
 
-/** The TCP connections of a pod, as its own kernel has them. Throws NativeError. */
+/** TCP connections of a pod's network namespace, at most 65536. Error: NativeError. */
 export function connectionsOf(netns: PodNetns): PodConnection[] {
   return tcpConnectionsIn(netns.path, listedMax).map(({ local, remote, inode, cookie }) => ({
     local: { ip: parseIp(local.ip), port: local.port },
@@ -48,14 +48,14 @@ export function connectionsOf(netns: PodNetns): PodConnection[] {
   }));
 }
 
-/** Ends TCP sockets of a pod, their peers see a reset; returns how many there still were. */
+/** Ends TCP sockets of a pod; their peers see a reset. Returns how many still existed. Error: NativeError. */
 export function destroyTcp(netns: PodNetns, sockets: readonly TcpSocket[]): number {
   return destroyTcpIn(netns.path, sockets);
 }
 
 export type { TcpSocket };
 
-/** A pod's network namespace; plain data. */
+/** A pod's network namespace. Plain data. */
 export interface PodNetns {
   readonly cookie: bigint;
   /** Path of the network namespace. */
@@ -63,38 +63,38 @@ export interface PodNetns {
 }
 
 /**
- * Were this process killed, the kernel would close its sockets in order, and the application would take a connection that
- * was cut for one that ended. So a death sends a reset, until the end was announced in order.
+ * If this process is killed, the kernel closes its sockets with a FIN, and the application would take a truncated stream for a complete
+ * one. So the socket sends a reset if the process dies before the agent has sent its own FIN.
  */
 function resetOnDeath(socket: net.Socket): void {
   const fd = fdOf(socket);
   if (fd === undefined) return;
   resetOnClose(fd, true);
-  // Emitted once the FIN is on its way and before any close: from here on a reset could overtake data in flight.
+  // prefinish is emitted when the FIN is about to be sent, before any close. After it, a reset could overtake data in flight.
   socket.once('prefinish', () => {
     if (!socket.destroyed) resetOnClose(fd, false);
   });
 }
 
 /**
- * Node reads nothing from an HTTP/2 connection while a write to it waits: with bulk both ways, two full send buffers would
- * wait for each other for ever. What the peer's connection window lets out always has room here, so no write waits.
+ * Node.js does not read from an HTTP/2 connection while a write to it is pending: with bulk data in both directions, two full send
+ * buffers would deadlock. The send buffer holds a whole connection window, so no write is ever pending.
  */
 function neverWait(fd: number): void {
   sendBuffer(fd, defaultLimits.connectionWindowBytes);
 }
 
-/** Connections of one pod that wait to be accepted; net.core.somaxconn of its namespace may be lower. */
+/** Maximum connections of one pod that wait for accept(); net.core.somaxconn of its network namespace may be lower. */
 const listenBacklog = 4096;
 const connectTimeoutMsMax = 10_000;
 
-/** Both ends of an accepted socket, as the kernel has them. */
+/** Both addresses of an accepted socket, from the kernel. */
 export interface Ends {
   readonly remote: SocketAddress;
   readonly local: SocketAddress;
 }
 
-/** Undefined where the peer was gone before it was looked at. */
+/** The addresses of a socket; undefined if the peer has already disconnected. */
 export function endsOf(socket: net.Socket): Ends | undefined {
   const { remoteAddress, remotePort, localAddress, localPort } = socket;
   if (
@@ -114,15 +114,15 @@ export function endsOf(socket: net.Socket): Ends | undefined {
 export class PodSockets {
   readonly #maps: NodeMaps;
 
-  /** `pinDir`: where the maps are pinned. Throws NativeError where one of those that are used here is not. */
+  /** `pinDir`: where the maps are pinned. Error: NativeError, a map used here is missing. */
   constructor(pinDir: string) {
     this.#maps = new NodeMaps(pinDir);
     for (const name of ['weft_sock', 'weft_listeners', 'weft_negative'] as const) this.#maps.get(name);
   }
 
   /**
-   * Listens in the pod's namespace and hands the listener to the kernel's steering. The port it is bound to does not
-   * matter to anyone: sk_lookup finds it by the map, so an application that sits on 15001 disturbs nothing.
+   * Listens in the pod's network namespace and enters the listener in weft_listeners. sk_lookup finds the listener by the map, so its
+   * port does not matter: if an application already uses 15001, the agent listens on another port. Error: WEFT_LISTEN.
    */
   async listen(
     netns: PodNetns,
@@ -159,8 +159,8 @@ export class PodSockets {
     try {
       await new Promise<void>((resolve, reject) => {
         server.once('error', reject);
-        // Node listens once more, with 511 by itself (the option `backlog` is not read for a descriptor): in a burst a pod would lose
-        // connections that it takes for established.
+        // Node.js calls listen() again, with a backlog of 511 by default (it ignores the option `backlog` for a descriptor). In a burst
+        // the pod would lose connections that it takes for established.
         server.listen({ fd }, listenBacklog, resolve);
       });
       if (kind === 'hbone') neverWait(fd);
@@ -173,7 +173,7 @@ export class PodSockets {
     return server;
   }
 
-  /** Puts a listener into the kernel's table in one step, so that no connection finds the table empty. Error: WEFT_LISTEN, it is closed. */
+  /** Replaces the listener in weft_listeners atomically: no connection finds the entry missing. Error: WEFT_LISTEN, it is closed. */
   steer(netns: PodNetns, kind: ListenerKind, server: net.Server): void {
     const fd = fdOf(server);
     if (fd === undefined) throw new WeftError('WEFT_LISTEN', `the listener in ${netns.path} is closed`);
@@ -181,8 +181,8 @@ export class PodSockets {
   }
 
   /**
-   * What the application dialed when it came to the outbound listener, and the endpoint that connect() picked for it;
-   * undefined where the kernel has no record. The kernel moves the handoff record to the accepted socket before accept() returns.
+   * The address that the application dialed, for a connection accepted by the outbound listener, and the endpoint that connect() picked.
+   * Undefined if the kernel has no record. The kernel moves the handoff record to the accepted socket before accept() returns.
    */
   dialedBy(socket: net.Socket): Dialed | undefined {
     const fd = fdOf(socket);
@@ -190,8 +190,8 @@ export class PodSockets {
   }
 
   /**
-   * Connects from within the pod's namespace; resolves once connected, paused. `client`: on whose behalf, for what the
-   * application's getpeername() shows. Errors: WEFT_DIAL (errno in the cause), WEFT_DIAL_TIMEOUT, NativeError.
+   * Connects from the pod's network namespace; resolves with the connected socket, paused. `client`: the client on whose behalf it
+   * connects, which the application's getpeername() shows. Errors: WEFT_DIAL (errno in the cause), WEFT_DIAL_TIMEOUT, NativeError.
    */
   dial(
     netns: PodNetns,
@@ -207,8 +207,8 @@ export class PodSockets {
       closeFd(fd);
       return Promise.reject(error instanceof Error ? error : new Error(String(error)));
     }
-    // manualStart: reading from a socket that is not connected yet would fail at once.
-    // A tunnel's TLS takes this over: half open, it would outlive a peer that was killed, and new streams would hang on it.
+    // manualStart: reading from an unconnected socket would fail at once.
+    // A tunnel's TLS socket inherits allowHalfOpen: half open, it would outlive a killed peer, and new streams would hang on it.
     const options = { fd, manualStart: true, allowHalfOpen: use === 'application' };
     const socket = new net.Socket(options as net.SocketConstructorOpts);
     return new Promise((resolve, reject) => {
@@ -217,7 +217,7 @@ export class PodSockets {
         reject(
           new WeftError(
             'WEFT_DIAL_TIMEOUT',
-            `no answer from ${to.ip} port ${to.port} in ${connectTimeoutMsMax} ms`,
+            `no response from ${to.ip} port ${to.port} within ${connectTimeoutMsMax} ms`,
             {
               source: 'upstream',
               retryable: true,
@@ -249,7 +249,7 @@ export class PodSockets {
     });
   }
 
-  /** For a moment connect() to this destination is refused at once: what just failed is not tried by everyone. */
+  /** Makes the kernel refuse connect() to this destination for a short time, so that not every client retries a failed one. */
   rememberFailure(netns: PodNetns, to: SocketAddress): void {
     this.#maps.negative.remember(netns.cookie, to);
   }

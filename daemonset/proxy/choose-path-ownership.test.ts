@@ -1,4 +1,4 @@
-/** Plans where another namespace names what is somebody's: an address, a Service's pods, a name for somewhere else. */
+/** Plans where another namespace refers to an address or a Service's pods that it does not own, or to an external name. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseIp } from '../../src/model/address.js';
@@ -39,7 +39,7 @@ const evilWaypoint = {
   hbonePort: 15008,
 } as const;
 const evilIdentity = parseSpiffeId('spiffe://cluster.local/ns/evil/sa/wp');
-/** A Service of another namespace, at 10.96.6.6, whose endpoint is the address of the pod `far`; its waypoint runs. */
+/** A Service of another namespace at 10.96.6.6. Its endpoint is the address of the pod `far`, and its waypoint runs. */
 const trap = (
   uidOf: string,
   more: Partial<Workload> = {},
@@ -80,7 +80,7 @@ const traps: Readonly<Record<string, ReturnType<typeof trap>>> = {
   'a Workload': trap('Kubernetes/weft.dev/Workload/evil/a'),
 };
 
-test('a Service of another namespace puts no waypoint before a pod that it names, whoever told of it', () => {
+test('a Service of another namespace puts no waypoint before a pod that it names, whatever its source', () => {
   for (const [what, extra] of Object.entries(traps)) {
     for (const healthy of [true, false]) {
       const far = workload('far', '10.0.2.1', 'n2', { healthy, ...behind('far') });
@@ -102,7 +102,7 @@ test('a Service of another namespace puts no waypoint before a pod that it names
   }
 });
 
-test('a waypoint of another namespace speaks for nobody but itself', () => {
+test('a waypoint of another namespace connects only on its own behalf', () => {
   for (const [what, extra] of Object.entries(traps)) {
     const claim = tunnel(meshOf({ ...extra, policies: [onlyWeb] }), evilIdentity, id('web'));
     assert.ok(claim.kind === 'refuse' && claim.code === 'WEFT_DENIED', what);
@@ -110,7 +110,7 @@ test('a waypoint of another namespace speaks for nobody but itself', () => {
   }
 });
 
-test('who asks by a Service of another namespace has chosen its waypoint; the pod’s own waypoint still closes the pod', () => {
+test('a client that dials a Service of another namespace has chosen its waypoint; the pod still accepts only its own waypoint', () => {
   const extra = traps['a slice'];
   assert.ok(extra);
   const state = meshOf({
@@ -124,7 +124,7 @@ test('who asks by a Service of another namespace has chosen its waypoint; the po
   assert.ok(direct.kind === 'hbone' && direct.next.ip === '10.0.2.9');
   const closed = tunnel(state, evilIdentity);
   assert.ok(closed.kind === 'refuse' && closed.code === 'WEFT_AROUND_WAYPOINT');
-  // Without a waypoint of its own that Service leads to the pod's.
+  // Without a waypoint of its own, that Service leads to the pod's waypoint.
   const [named] = extra.services;
   assert.ok(named);
   const { waypoint: _none, ...bare } = named;
@@ -133,7 +133,7 @@ test('who asks by a Service of another namespace has chosen its waypoint; the po
   assert.ok(through.kind === 'hbone' && through.next.ip === '10.0.2.9');
 });
 
-test('an endpoint at a pod’s address is that pod, with its identity alone, also where the endpoint says that it takes tunnels', () => {
+test('an endpoint at a pod’s address is that pod and only its identity counts, also if the endpoint claims to accept tunnels', () => {
   for (const [what, { workloads, services }] of Object.entries(traps)) {
     const [named] = services;
     assert.ok(named);
@@ -144,7 +144,7 @@ test('an endpoint at a pod’s address is that pod, with its identity alone, als
   }
 });
 
-test('an address that a namespace gives to an ExternalService means something there alone', () => {
+test('the address of an ExternalService applies only in its own namespace', () => {
   const pay = service('pay', '198.51.100.1', 8443, {
     key: 'shop/pay.example.com' as Service['key'],
     hostname: 'pay.example.com',
@@ -172,7 +172,7 @@ test('an address that a namespace gives to an ExternalService means something th
   }
 });
 
-test('pods on the host network share their node’s address: none is named by it, and no Service of one closes it', () => {
+test('pods on the host network share their node’s address: no plan names one, and no Service of one closes it', () => {
   const [one, other] = ['a', 'b'].map((name) =>
     workload(name, '10.9.0.7', 'n2', { hostNetwork: true, tunnel: 'none', ...behind('far') }),
   ) as [Workload, Workload];
@@ -185,7 +185,7 @@ test('pods on the host network share their node’s address: none is named by it
   assert.ok(plan.kind === 'plain' && plan.workload === undefined);
 });
 
-test('a host name that looks like a Service’s makes no Service of another namespace’s claim to its address', () => {
+test('a host name that looks like a Service’s gives another namespace no claim to its address', () => {
   const before = outbound(meshOf(), '10.96.0.2', 80);
   for (const hostname of ['far.shop.svc.cluster.local', 'trap.example']) {
     const claim = service('far', '10.96.0.2', 80, {
@@ -198,7 +198,7 @@ test('a host name that looks like a Service’s makes no Service of another name
   }
 });
 
-test('an endpoint at the address of another namespace’s Workload stays what it is, unless that Workload counts for everybody', () => {
+test('an endpoint at the address of another namespace’s Workload keeps its identity, unless that Workload applies to all namespaces', () => {
   const endpoint = workload('db', '10.9.0.1', '', {
     uid: 'Kubernetes/discovery.k8s.io/EndpointSlice/shop/db/10.9.0.1' as Workload['uid'],
     tunnel: 'none',
@@ -216,7 +216,7 @@ test('an endpoint at the address of another namespace’s Workload stays what it
   assert.deepEqual([plan(machine('namespace')).kind, plan(machine()).kind], ['plain', 'hbone']);
 });
 
-test('a tunnel of a waypoint ends when the waypoint serves the port no longer: what it said of its client is not believed on', () => {
+test('a waypoint’s tunnel ends when the waypoint no longer serves the port: its statement about the client is not trusted any more', () => {
   const served = service('far', '10.96.0.2', 8080, { waypoint: waypointRef });
   const state = meshOf({ workloads: [replica('wp', '10.0.2.9')], services: [served], policies: [onlyWeb] });
   const plan = tunnel(state, id('wp'), id('web'));

@@ -53,9 +53,9 @@ const outboundCases: [string, () => OutboundPlan, string, RegExp][] = [
   ],
   ['a pod that is not enrolled', () => outbound(mesh(), '10.0.2.2', 80), 'plain', /not-enrolled/],
   ['a host-network pod', () => outbound(mesh(), '10.9.0.1', 80), 'plain', /host-network/],
-  ['the world outside', () => outbound(mesh(), '192.0.2.1', 443), 'plain', /outside-mesh/],
+  ['a destination outside the mesh', () => outbound(mesh(), '192.0.2.1', 443), 'plain', /outside-mesh/],
   [
-    'the world outside, where leaving is refused',
+    'a destination outside the mesh, which the pod refuses',
     () => outbound(mesh(), '192.0.2.1', 443, pod('web', '10.0.1.1', { outboundUnknown: 'refuse' })),
     'refuse',
     /not in the mesh/,
@@ -66,7 +66,7 @@ const outboundCases: [string, () => OutboundPlan, string, RegExp][] = [
     'refuse',
     /no healthy endpoint/,
   ],
-  ['a port that the service has not', () => outbound(mesh(), '10.96.0.2', 81), 'refuse', /no port 81/],
+  ['a port that the service does not have', () => outbound(mesh(), '10.96.0.2', 81), 'refuse', /no port 81/],
   ["a pod's tunnel port", () => outbound(mesh(), '10.0.2.1', 15008), 'refuse', /agent's own/],
   [
     'a local destination that a policy denies',
@@ -120,7 +120,7 @@ const outboundCases: [string, () => OutboundPlan, string, RegExp][] = [
     /not there/,
   ],
   [
-    'a waypoint that goes on to its service',
+    'a waypoint that connects to its service',
     () =>
       outbound(
         mesh({
@@ -143,7 +143,7 @@ for (const [name, plan, kind, why] of outboundCases) {
   });
 }
 
-test('a tunnel expects the endpoint by identity and names pod address and target port', () => {
+test('a tunnel expects the identity of the endpoint and names the pod address and the target port', () => {
   const plan = outbound(mesh(), '10.96.0.2', 80);
   assert.ok(plan.kind === 'hbone');
   assert.deepEqual(plan.expected, [id('far')]);
@@ -151,7 +151,7 @@ test('a tunnel expects the endpoint by identity and names pod address and target
   assert.deepEqual(plan.next, { ip: '10.0.2.1', port: 15008 });
 });
 
-test('a tunnel to a waypoint names what was dialled', () => {
+test('a tunnel to a waypoint names the dialed address', () => {
   const plan = outbound(
     mesh({
       workloads: [replica('wp', '10.0.2.9')],
@@ -210,7 +210,7 @@ const inboundCases: [string, () => InboundPlan, number | 'deliver', RegExp][] = 
     'deliver',
     /tunnel/,
   ],
-  ['a tunnel around the waypoint', () => tunnel(withWaypoint()), 401, /waypoint alone/],
+  ['a tunnel that bypasses the waypoint', () => tunnel(withWaypoint()), 401, /only from its waypoint/],
   ['a tunnel from the waypoint', () => tunnel(withWaypoint(), '10.0.2.1', 8080, 'wp'), 'deliver', /waypoint/],
   [
     'a tunnel to a port that the waypoint does not serve',
@@ -220,7 +220,7 @@ const inboundCases: [string, () => InboundPlan, number | 'deliver', RegExp][] = 
   ],
   ['plaintext in permissive mode', () => plainTo(mesh()), 'deliver', /permitted/],
   ['plaintext in strict mode', () => plainTo(mesh({ policies: [strict] })), 401, /strict rule 0/],
-  ['plaintext around the waypoint', () => plainTo(withWaypoint()), 401, /waypoint alone/],
+  ['plaintext that bypasses the waypoint', () => plainTo(withWaypoint()), 401, /only from its waypoint/],
   [
     'plaintext that only an identity would be allowed',
     () =>
@@ -263,7 +263,7 @@ for (const [name, plan, expected, why] of inboundCases) {
   });
 }
 
-test('a live connection is held against new policies, and another is not', () => {
+test('an open connection is authorized again with new policies, and an unaffected one is not', () => {
   const state = mesh();
   const attributes = {
     sourceIp: parseIp('10.0.1.1'),
@@ -276,7 +276,7 @@ test('a live connection is held against new policies, and another is not', () =>
   assert.equal(recheck(state, uid('far'), { ...attributes, identity: id('near') }), undefined);
 });
 
-test('updates in any order give the same answer for an address', () => {
+test('updates in any order give the same result for an address', () => {
   const [a, b] = [workload('a', '10.0.3.1', 'n2'), workload('b', '10.0.3.1', 'n2')];
   const pick = (list: Workload[]) =>
     mesh({ workloads: list }).workloadByAddress(parseIp('10.0.3.1'), undefined)?.name;
@@ -286,7 +286,7 @@ test('updates in any order give the same answer for an address', () => {
   assert.equal(state.workloadByAddress(parseIp('10.0.3.1'), undefined)?.name, 'b');
 });
 
-test('an endpoint that could not be reached is not chosen again; where none is left it says so', () => {
+test('an endpoint that could not be reached is not chosen again; without another endpoint the plan refuses', () => {
   const state = mesh({ workloads: [workload('far-2', '10.0.3.1', 'n3', behind('far'))] });
   const plan = (...avoid: string[]): OutboundPlan =>
     outboundTo(state, '10.96.0.2', 80, {
@@ -316,7 +316,7 @@ function throughTunnel(state: MeshState, peer: string, claimed: string | undefin
   });
 }
 
-test('a waypoint is believed whom it speaks for, by its own workloads alone', () => {
+test('only its own workloads trust a statement of a waypoint about its client', () => {
   const state = withWaypoint();
   state.apply({ policies: [onlyWeb] });
   const plan = throughTunnel(state, 'wp', 'web');
@@ -327,20 +327,20 @@ test('a waypoint is believed whom it speaks for, by its own workloads alone', ()
       plan.attributes.sourceIp === '10.0.1.1',
   );
   assert.equal(throughTunnel(state, 'wp', 'intruder').kind, 'refuse');
-  // Who says nothing of a client speaks for itself.
+  // A waypoint that states no client connects on its own behalf.
   assert.equal(throughTunnel(state, 'wp', undefined).kind, 'refuse');
-  // A port that no waypoint serves: whoever comes there speaks for itself.
+  // On a port that no waypoint serves, every peer connects on its own behalf.
   assert.equal(throughTunnel(state, 'wp', 'web', 9090).kind, 'refuse');
   const without = mesh({ policies: [onlyWeb] });
   const claim = throughTunnel(without, 'intruder', 'web');
   assert.ok(claim.kind === 'refuse' && claim.code === 'WEFT_DENIED');
 });
 
-test('what a policy says of requests is the waypoint’s to judge; where none has, it denies all it could and allows nothing', () => {
-  const withPolicies = withWaypoint();
-  withPolicies.apply({ policies: [onlyGet, noPost] });
-  assert.equal(throughTunnel(withPolicies, 'wp', 'web').kind, 'deliver');
-  assert.equal(throughTunnel(withPolicies, 'wp', 'web', 9090).kind, 'refuse');
+test('request conditions are authorized by the waypoint; without one, a DENY applies and an ALLOW does not', () => {
+  const byWaypoint = withWaypoint();
+  byWaypoint.apply({ policies: [onlyGet, noPost] });
+  assert.equal(throughTunnel(byWaypoint, 'wp', 'web').kind, 'deliver');
+  assert.equal(throughTunnel(byWaypoint, 'wp', 'web', 9090).kind, 'refuse');
   for (const one of [onlyGet, noPost]) {
     const state = mesh({ policies: [one] });
     assert.equal(throughTunnel(state, 'web', undefined).kind, 'refuse', one.name);
@@ -350,11 +350,11 @@ test('what a policy says of requests is the waypoint’s to judge; where none ha
   }
 });
 
-test('a connection that is older than the waypoint is cut once there is one', () => {
+test('a connection that is older than the waypoint is closed once there is one', () => {
   const attributes = { sourceIp: parseIp('10.0.1.1'), destinationIp: parseIp('10.0.2.1') };
   const web = { ...attributes, destinationPort: 8080, identity: id('web') };
   assert.equal(recheck(mesh(), uid('far'), web), undefined);
-  assert.match(recheck(withWaypoint(), uid('far'), web) ?? '', /waypoint alone/);
+  assert.match(recheck(withWaypoint(), uid('far'), web) ?? '', /only from its waypoint/);
   assert.equal(
     recheck(withWaypoint(), uid('far'), { ...web, http: 'authorized-by-waypoint' }, id('wp')),
     undefined,
@@ -362,7 +362,7 @@ test('a connection that is older than the waypoint is cut once there is one', ()
   assert.equal(recheck(withWaypoint(), uid('far'), { ...web, destinationPort: 9090 }), undefined);
 });
 
-test('by a Service that names no waypoint its pods are asked for at the waypoint of another, and no route of that applies', () => {
+test('a Service without a waypoint leads to the waypoint of its pods’ other Service, and no route of that applies', () => {
   const state = mesh({
     workloads: [
       replica('wp', '10.0.2.9'),
@@ -377,7 +377,7 @@ test('by a Service that names no waypoint its pods are asked for at the waypoint
   assert.equal(formatSocketAddress(plan.authority), '10.0.2.1:8080');
 });
 
-test('where one replica of a waypoint cannot be reached another is asked', () => {
+test('if one replica of a waypoint cannot be reached, another is dialed', () => {
   const state = mesh({
     workloads: [replica('wp', '10.0.2.9'), replica('wp-2', '10.0.2.8')],
     services: [service('far', '10.96.0.2', 8080, { waypoint: waypointRef })],
@@ -391,9 +391,10 @@ test('where one replica of a waypoint cannot be reached another is asked', () =>
   assert.ok(none.kind === 'refuse' && none.code === 'WEFT_WAYPOINT_MISSING');
 });
 
-test('a pod with a waypoint’s labels is no waypoint: neither asked, nor believed', () => {
+test('a pod with a waypoint’s labels is no waypoint: neither dialed nor trusted', () => {
   const state = mesh({
-    // Behind the waypoint's Service by its labels, under an account of its own; and one of that account that speaks no tunnels.
+    // A pod behind the waypoint's Service by its labels, with an account of its own; and a pod with the waypoint's account that accepts no
+    // tunnels.
     workloads: [
       workload('wp-false', '10.0.2.7', 'n2', { ...behind('wp', 15008), nativeTunnel: true }),
       workload('wp', '10.0.2.6', 'n2', behind('wp', 15008)),
@@ -408,23 +409,23 @@ test('a pod with a waypoint’s labels is no waypoint: neither asked, nor believ
   }
 });
 
-test('endpoints that were written by hand close their pod’s port as labels do', () => {
+test('manually written endpoints close their pod’s port as labels do', () => {
   const state = mesh({
     workloads: [
       replica('wp', '10.0.2.9'),
-      // What an EndpointSlice names: the pod's address, under a name of its own.
+      // An endpoint of an EndpointSlice: the pod's address under another name.
       workload('slice', '10.0.2.1', 'n2', { tunnel: 'none', ...behind('hand') }),
     ],
     services: [service('hand', '10.96.0.8', 8080, { waypoint: waypointRef })],
   });
   assert.equal(tunnel(state).kind, 'refuse');
   assert.equal(plainTo(state).kind, 'refuse');
-  const believed = throughTunnel(state, 'wp', 'web');
-  assert.ok(believed.kind === 'deliver' && believed.attributes.identity === id('web'));
+  const trusted = throughTunnel(state, 'wp', 'web');
+  assert.ok(trusted.kind === 'deliver' && trusted.attributes.identity === id('web'));
   assert.equal(tunnel(state, '10.0.2.1', 9090).kind, 'deliver');
 });
 
-test('a name for somewhere else takes no address of a Service, nor one of a pod of the mesh', () => {
+test('an ExternalService takes no address of a Service or of a pod of the mesh', () => {
   const elsewhere = (ip: string): Service =>
     service('evil', ip, 8080, { key: 'shop/evil.example' as Service['key'], hostname: 'evil.example' });
   for (const ip of ['10.96.0.2', '10.0.2.1']) {

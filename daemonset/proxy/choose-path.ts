@@ -1,6 +1,7 @@
 /**
- * Decides the path of a connection: by a tunnel, straight to a pod of this node, in plaintext, or refused. Pure functions from what is
- * known of a connection to a plan. outbound.ts and inbound.ts carry the plan out. `why` is for people; code reads the other fields.
+ * Decides the path of a connection: through a tunnel, directly to a pod of this node, in plaintext, or refused. Pure functions from the
+ * known attributes of a connection to a plan; outbound.ts and inbound.ts execute the plan. `why` is for people; code reads the other
+ * fields.
  */
 import type { SocketAddress } from '../../src/model/address.js';
 import { formatSocketAddress } from '../../src/model/address.js';
@@ -31,10 +32,10 @@ export interface Refusal {
   readonly kind: 'refuse';
   readonly code: string;
   readonly why: string;
-  /** HTTP status for a tunnel. */
+  /** HTTP status of the response to a tunnel's CONNECT request. */
   readonly status: number;
   readonly verdict?: Verdict;
-  /** Of what a policy refused: whose it is, as far as it is believed. */
+  /** Attributes of a connection that a policy refused, as far as they are proven. */
   readonly attributes?: ConnectionAttributes;
   readonly workload?: Workload;
   readonly service?: Service;
@@ -47,11 +48,11 @@ export type OutboundPlan =
       readonly service?: Service;
       /** Whether `next` is a waypoint, which chooses the endpoint. */
       readonly viaWaypoint: boolean;
-      /** Where the tunnel's connection goes. */
+      /** Address to which the tunnel connects. */
       readonly next: SocketAddress;
-      /** What the tunnel asks for. */
+      /** `:authority` of the tunnel's CONNECT request. */
       readonly authority: SocketAddress;
-      /** Identities of which `next` has to show one. */
+      /** Identities that are accepted from `next`; it must present one of them. */
       readonly expected: readonly SpiffeId[];
       readonly why: string;
     }
@@ -78,11 +79,14 @@ export interface OutboundInput {
   readonly sourceIp: SocketAddress['ip'];
   readonly dialled: SocketAddress;
   readonly node: string;
-  /** The endpoint that connect() picked from a service's, where it did. */
+  /** The endpoint that connect() picked for a Service, if it did. */
   readonly picked?: SocketAddress | undefined;
-  /** Endpoints of the service (address:port) that this connection could not reach. */
+  /** Endpoints (address:port) that this connection could not reach. */
   readonly avoid?: ReadonlySet<string>;
-  /** Pods that this agent holds: joined directly, or by TLS as settings say. */
+  /**
+   * `joined`: a pod of this node that is reached directly. `encrypted`: a pod of this node that is reached by TLS, as its settings or the
+   * source's say. `elsewhere`: any other pod.
+   */
   readonly locality: (uid: WorkloadUid) => 'joined' | 'encrypted' | 'elsewhere';
   /** In [0, 1). */
   readonly random: number;
@@ -99,6 +103,7 @@ const refuse = (code: string, why: string, status: number, more: Partial<Refusal
 const denied = (verdict: Verdict, more: Partial<Refusal> = {}): Refusal =>
   refuse('WEFT_DENIED', denialReason(verdict), 401, { verdict, ...more });
 
+/** Plan for a connection that an application of this node opened. The codes of refusals are listed in docs/errors.md. */
 export function planOutbound(view: MeshView, input: OutboundInput): OutboundPlan {
   const { dialled } = input;
   const resolved = resolve(
@@ -115,16 +120,16 @@ export function planOutbound(view: MeshView, input: OutboundInput): OutboundPlan
     return input.source.outboundUnknown === 'refuse'
       ? refuse(
           'WEFT_DESTINATION_UNKNOWN',
-          `${formatSocketAddress(dialled)} is not in the mesh, and this pod may not leave it`,
+          `${formatSocketAddress(dialled)} is not in the mesh, and the settings of this pod refuse destinations outside the mesh`,
           502,
         )
       : { kind: 'plain', target: dialled, why: 'destination-outside-mesh' };
   }
   const { workload, service, target } = resolved;
   const known = service ? { workload, service } : { workload };
-  // By its Service or by the pod's own address: what is served by a waypoint is reached through it. The waypoint itself goes on.
-  // A Service of another namespace may have a waypoint of its own, which the client chose with it; the pod still takes its ports from
-  // its own namespace's waypoint alone, also from who is that other waypoint.
+  // A port that a waypoint serves is reached through it, by its Service or by the pod's own address; only the waypoint itself connects
+  // directly. A Service of another namespace may have a waypoint of its own, which the client chose with the Service. The pod still accepts
+  // these ports only from the waypoint of its own namespace, also if the source is that other waypoint.
   const isSource = (reference: WaypointRef): boolean =>
     identitiesOf(view, reference).includes(input.source.identity);
   const ofService = service?.waypoint && !isSource(service.waypoint) ? service.waypoint : undefined;
@@ -140,31 +145,31 @@ export function planOutbound(view: MeshView, input: OutboundInput): OutboundPlan
       ...known,
       viaWaypoint: true,
       next: found.address,
-      // By a Service that has none it is the workload that is served: its policy applies, and no route.
+      // If the dialed Service has no waypoint, the waypoint serves the workload: the workload's policy applies, and no route.
       authority: ofService ? dialled : target,
       expected: [found.workload.identity],
       why: 'destination-has-waypoint',
     };
   }
   if (workload.hostNetwork) {
-    // By the node's address alone nobody can tell which of the pods there is meant: none is named.
+    // Pods on the host network share the node's address, which does not tell which pod is meant. The plan names none.
     return { kind: 'plain', target, ...(service ? known : {}), why: 'destination-on-host-network' };
   }
   if (workload.tunnel === 'none') return { kind: 'plain', target, ...known, why: 'destination-not-enrolled' };
   if (ownPorts.has(target.port)) {
-    return refuse('WEFT_AGENT_PORT', `port ${target.port} is the agent's own`, 503, known);
+    return refuse('WEFT_AGENT_PORT', `port ${target.port} is one of the agent's own ports`, 503, known);
   }
   const locality = input.locality(workload.uid);
   if (locality === 'joined') {
-    const asked: ConnectionAttributes = {
+    const attributes: ConnectionAttributes = {
       identity: input.source.identity,
       sourceIp: input.sourceIp,
       destinationIp: target.ip,
       destinationPort: target.port,
     };
-    const verdict = authorize(view.policiesFor(workload), asked);
+    const verdict = authorize(view.policiesFor(workload), attributes);
     if (!verdict.allowed) return denied(verdict, known);
-    return { kind: 'local', ...known, target, attributes: asked, verdict, why: 'same-node' };
+    return { kind: 'local', ...known, target, attributes, verdict, why: 'same-node' };
   }
   return {
     kind: 'hbone',
@@ -172,7 +177,7 @@ export function planOutbound(view: MeshView, input: OutboundInput): OutboundPlan
     viaWaypoint: false,
     next: { ip: target.ip, port: hbonePort },
     authority: target,
-    // What a Service of another namespace says of identities is said of its own endpoints.
+    // A Service's subjectAltNames count only for endpoints of namespaces that the Service may represent.
     expected: [
       workload.identity,
       ...(service && mayStandBefore(service.namespace, workload.namespace) ? service.subjectAltNames : []),
@@ -181,7 +186,7 @@ export function planOutbound(view: MeshView, input: OutboundInput): OutboundPlan
   };
 }
 
-/** The waypoint to go through to a workload's port; undefined where there is none, or the source is one of them. */
+/** The waypoint that serves a workload's port; undefined if there is none, or if the source is one of its waypoints. */
 const ownWaypoint = (
   waypoints: readonly WaypointRef[],
   isSource: (reference: WaypointRef) => boolean,
@@ -200,39 +205,40 @@ export type InboundPlan =
 export interface TunnelInput {
   readonly pod: NodePod;
   readonly authority: SocketAddress;
-  /** The pod's address that the tunnel came to. */
+  /** The pod's address at which the tunnel arrived. */
   readonly local: SocketAddress['ip'];
   readonly remote: SocketAddress['ip'];
   readonly peer: SpiffeId;
-  /** Whom the peer says that it speaks for: believed of this workload's waypoint alone. */
+  /** The client on whose behalf the peer connects, as the peer states it. Trusted only from this workload's waypoint. */
   readonly client?: { readonly identity: SpiffeId | undefined; readonly ip: SocketAddress['ip'] | undefined };
 }
 
+/** Plan for a tunnel that arrived at a pod. A waypoint's statement about its client is trusted only if the waypoint serves the port. */
 export function planInboundTunnel(view: MeshView, input: TunnelInput): InboundPlan {
   const { authority } = input;
   if (!input.pod.addresses.includes(authority.ip) || authority.ip !== input.local) {
     return refuse(
       'WEFT_AUTHORITY_MISMATCH',
-      `the tunnel asks for ${formatSocketAddress(authority)} at ${input.local}`,
+      `the tunnel asks for ${formatSocketAddress(authority)}, but arrived at ${input.local}`,
       400,
     );
   }
   if (ownPorts.has(authority.port))
-    return refuse('WEFT_AGENT_PORT', `port ${authority.port} is the agent's own`, 503);
+    return refuse('WEFT_AGENT_PORT', `port ${authority.port} is one of the agent's own ports`, 503);
   const workload = view.workload(input.pod.uid);
-  if (!workload) return refuse('WEFT_NOT_READY', 'this pod is not yet known from discovery', 503);
+  if (!workload) return refuse('WEFT_NOT_READY', 'discovery has not sent the workload of this pod yet', 503);
   const waypoints = waypointsOf(view, workload, authority.port);
   const refused = waypointRefusal(view, workload, waypoints, input.peer, authority.port);
   if (refused) return refused;
   const isWaypoint = waypoints.length > 0;
-  const asked: ConnectionAttributes = {
+  const attributes: ConnectionAttributes = {
     identity: (isWaypoint ? input.client?.identity : undefined) ?? input.peer,
     sourceIp: (isWaypoint ? input.client?.ip : undefined) ?? input.remote,
     destinationIp: authority.ip,
     destinationPort: authority.port,
     ...(isWaypoint ? { http: 'authorized-by-waypoint' as const } : {}),
   };
-  return deliver(view, workload, authority, asked, isWaypoint ? 'waypoint' : 'tunnel');
+  return deliver(view, workload, authority, attributes, isWaypoint ? 'waypoint' : 'tunnel');
 }
 
 export interface PlainInput {
@@ -241,22 +247,25 @@ export interface PlainInput {
   readonly remote: SocketAddress;
 }
 
-/** Plaintext proves no identity, whatever its address. Strict mode is a DENY policy on absent identities. */
+/**
+ * Plan for a plaintext connection to a pod. Plaintext proves no identity, whatever its source address. Strict mode is a DENY policy on
+ * absent identities.
+ */
 export function planInboundPlain(view: MeshView, input: PlainInput): InboundPlan {
   if (ownPorts.has(input.local.port))
-    return refuse('WEFT_AGENT_PORT', `port ${input.local.port} is the agent's own`, 503);
+    return refuse('WEFT_AGENT_PORT', `port ${input.local.port} is one of the agent's own ports`, 503);
   const workload = view.workload(input.pod.uid);
-  if (!workload) return refuse('WEFT_NOT_READY', 'this pod is not yet known from discovery', 503);
+  if (!workload) return refuse('WEFT_NOT_READY', 'discovery has not sent the workload of this pod yet', 503);
   const waypoints = waypointsOf(view, workload, input.local.port);
   const refused = waypointRefusal(view, workload, waypoints, undefined, input.local.port);
   if (refused) return refused;
-  const asked: ConnectionAttributes = {
+  const attributes: ConnectionAttributes = {
     identity: undefined,
     sourceIp: input.remote.ip,
     destinationIp: input.local.ip,
     destinationPort: input.local.port,
   };
-  return deliver(view, workload, input.local, asked, 'plaintext-permitted');
+  return deliver(view, workload, input.local, attributes, 'plaintext-permitted');
 }
 
 function deliver(
@@ -272,7 +281,7 @@ function deliver(
     : denied(verdict, { workload, attributes });
 }
 
-/** A workload behind a Service with a waypoint accepts those ports from that waypoint alone. */
+/** A workload behind a Service with a waypoint accepts the Service's ports only from that waypoint. */
 function waypointRefusal(
   view: MeshView,
   workload: Workload,
@@ -283,14 +292,14 @@ function waypointRefusal(
   if (waypoints.length === 0) return undefined;
   const allowed = waypoints.flatMap((reference) => identitiesOf(view, reference));
   if (peer !== undefined && allowed.includes(peer)) return undefined;
-  return refuse('WEFT_AROUND_WAYPOINT', `port ${port} takes connections from its waypoint alone`, 401, {
+  return refuse('WEFT_AROUND_WAYPOINT', `port ${port} accepts connections only from its waypoint`, 401, {
     workload,
   });
 }
 
 /**
- * Held against the present policies: a reason where a live connection is now forbidden. `peer`: who showed a certificate, where
- * that is not whom the connection is of.
+ * Authorizes an open connection again with the current policies. Returns a reason if it is now forbidden.
+ * @param peer the identity that presented the certificate, if it differs from the client's
  */
 export function recheck(
   view: MeshView,
@@ -299,14 +308,14 @@ export function recheck(
   peer = attributes.identity,
 ): string | undefined {
   const workload = view.workload(uid);
-  // A workload that discovery no longer knows is being removed with its pod: its connections end with it.
+  // A workload that discovery no longer lists is being removed with its pod: its connections end with it.
   if (!workload) return undefined;
   const waypoints = waypointsOf(view, workload, attributes.destinationPort);
   const refused = waypointRefusal(view, workload, waypoints, peer, attributes.destinationPort);
   if (refused) return refused.why;
-  // A waypoint is believed about its client while it serves the port, and no longer.
+  // A waypoint's statement about its client is trusted only while the waypoint serves the port.
   if (attributes.http === 'authorized-by-waypoint' && waypoints.length === 0)
-    return `port ${attributes.destinationPort} is no longer served by a waypoint, which spoke for the client`;
+    return `port ${attributes.destinationPort} is no longer served by a waypoint, which stated the client`;
   const verdict = authorize(view.policiesFor(workload), attributes);
   return verdict.allowed ? undefined : denied(verdict).why;
 }

@@ -21,9 +21,9 @@ function open(connections: Connections, cuts: string[] = [], name = 'p'): LiveCo
   return made;
 }
 
-test('a change decides again what it touches, and nothing else', () => {
+test('a change authorizes the connections that it affects again, and no others', () => {
   const connections = new Connections(10);
-  const asked: string[] = [];
+  const rechecked: string[] = [];
   const cuts: string[] = [];
   for (const name of ['a', 'b', undefined]) {
     connections.track('p' as WorkloadUid, (id) => ({
@@ -33,25 +33,25 @@ test('a change decides again what it touches, and nothing else', () => {
       describe: () => ({}),
       decidedBy: () => name as WorkloadUid | undefined,
       recheck: () => {
-        asked.push(name ?? 'nobody');
+        rechecked.push(name ?? 'other node');
         return 'forbidden';
       },
-      cut: () => cuts.push(name ?? 'nobody'),
+      cut: () => cuts.push(name ?? 'other node'),
     }));
   }
   assert.equal(
     connections.recheck(() => false),
     0,
   );
-  assert.deepEqual(asked, []);
+  assert.deepEqual(rechecked, []);
   assert.equal(
     connections.recheck((uid) => uid === 'b'),
     1,
   );
-  assert.deepEqual([asked, cuts], [['b'], ['b']]);
+  assert.deepEqual([rechecked, cuts], [['b'], ['b']]);
 });
 
-test('settled when those of now have ended, whatever came meanwhile', async () => {
+test('settle() resolves when the connections open at the call have ended, whatever opened meanwhile', async () => {
   const connections = new Connections(10);
   const [a, b] = [open(connections), open(connections)];
   let settled = false;
@@ -67,7 +67,7 @@ test('settled when those of now have ended, whatever came meanwhile', async () =
   await connections.settle(60_000);
 });
 
-test('settled at the limit too, and nothing is cut by it', async () => {
+test('settle() resolves at the limit too, and closes nothing', async () => {
   const connections = new Connections(10);
   const cuts: string[] = [];
   open(connections, cuts);
@@ -77,7 +77,7 @@ test('settled at the limit too, and nothing is cut by it', async () => {
   assert.deepEqual(cuts, ['1 drain-timeout']);
 });
 
-test('one pod has its share of the connections and no more, whatever it opens; what ends is free again', () => {
+test('one pod cannot exceed its share of the connections; ended connections free it', () => {
   const connections = new Connections(4, 2);
   const refused = (name: string): string => {
     try {

@@ -1,21 +1,21 @@
 /**
- * The connections that one worker carries. A connection is tracked before it is authorized, so that no policy change
- * falls between the decision and the list that the change is held against.
+ * The connections that one worker relays. A connection is tracked before it is authorized: a policy change between the decision and the
+ * tracking would otherwise miss it.
  */
 import type { WorkloadUid } from '../../src/model/workload.js';
 
 export interface LiveConnection {
   readonly id: number;
-  /** The local pod it belongs to. */
+  /** The local pod of the connection. */
   readonly pod: WorkloadUid;
   readonly startedMs: number;
-  /** Plain data for `weft dump`: what is known of it so far. */
+  /** Plain data for `weft dump`: what is known of the connection so far. */
   describe(): object;
-  /** Asked after a change that touches it; a reason means it is now forbidden. */
+  /** Called after a change that affects the connection. A reason means that it is now forbidden. */
   recheck(): string | undefined;
-  /** The workload whose policies decided it; undefined where its destination's own node decides. */
+  /** The workload whose policies authorized the connection; undefined if the destination's node authorizes it. */
   readonly decidedBy?: () => WorkloadUid | undefined;
-  /** Ends it at once, both ends see a reset. */
+  /** Ends the connection at once; both ends see a reset. */
   cut(why: string): void;
 }
 
@@ -23,14 +23,14 @@ export class Connections {
   readonly #live = new Map<number, LiveConnection>();
   #last = 0;
   readonly #empty: (() => void)[] = [];
-  /** Those who wait for all connections up to an id to end. */
+  /** Calls that wait for all connections up to an id to end. */
   readonly #settling = new Set<{ readonly last: number; readonly done: () => void }>();
   readonly #ofPod = new Map<WorkloadUid, number>();
 
   constructor(
-    /** Above this, new connections are refused. */
+    /** Limit of open connections. Further ones are refused. */
     readonly max: number,
-    /** Above this, new connections of one pod are refused: the others' are not its to take. */
+    /** Limit of open connections of one pod. Further ones are refused, so that a pod cannot use up the worker's limit. */
     readonly podMax = max,
   ) {}
 
@@ -38,7 +38,7 @@ export class Connections {
     return this.#live.size;
   }
 
-  /** The limit where one is reached. The caller ends the track exactly once. */
+  /** Adds a connection. Returns the name of the limit if one is reached. The caller calls end() exactly once. */
   track(
     pod: WorkloadUid,
     make: (id: number) => LiveConnection,
@@ -64,13 +64,13 @@ export class Connections {
     for (const waiting of this.#settling) if (this.#hasEnded(waiting.last)) waiting.done();
   }
 
-  /** The map is in the order of their beginnings: its first is the oldest. */
+  /** The map is in the order of insertion, so its first entry is the oldest connection. */
   #hasEnded(last: number): boolean {
     const [oldest] = this.#live.keys();
     return oldest === undefined || oldest > last;
   }
 
-  /** Resolves when all that live now have ended, or after `timeoutMs`; new ones are taken all the while. */
+  /** Resolves when all connections that are open now have ended, or after `timeoutMs`. New ones are accepted meanwhile. */
   async settle(timeoutMs: number): Promise<void> {
     const last = this.#last;
     if (this.#hasEnded(last)) return;
@@ -86,8 +86,9 @@ export class Connections {
   }
 
   /**
-   * Cuts what the present policies forbid, leaves all else alone; returns how many were cut. `isTouched`: the workloads about which a
-   * decision may come out differently (src/state/change.ts); of all others nothing is decided again.
+   * Closes the connections that the current policies forbid. Returns how many.
+   * @param isTouched whether a change may alter a decision about a workload (src/state/change.ts); connections of other workloads are not
+   *   authorized again
    */
   recheck(isTouched: (uid: WorkloadUid) => boolean): number {
     let cut = 0;
@@ -106,7 +107,7 @@ export class Connections {
     return [...this.#live.values()].map((connection) => connection.describe());
   }
 
-  /** Resolves when none is left, or cuts the rest after `timeoutMs`. */
+  /** Resolves when no connection is left, or closes the rest after `timeoutMs`. Resolves with how many were closed. */
   async drain(timeoutMs: number): Promise<number> {
     if (this.#live.size === 0) return 0;
     let timer: NodeJS.Timeout | undefined;

@@ -1,4 +1,4 @@
-/** What one worker's proxy works with; worker.ts owns it. */
+/** The dependencies of one worker's proxy; worker.ts owns them. */
 import type { TunnelPool } from '../../src/hbone/pool.js';
 import type { SpiffeId } from '../../src/model/identity.js';
 import type { WorkloadUid } from '../../src/model/workload.js';
@@ -15,13 +15,13 @@ export interface ProxyContext {
   readonly sockets: PodSockets;
   readonly pool: TunnelPool;
   readonly connections: Connections;
-  /** All pods of this node that are in the mesh, whoever of the workers owns them. */
+  /** A pod of this node that is in the mesh, whichever worker it is assigned to. */
   localPod(uid: WorkloadUid): LocalPod | undefined;
-  /** Waits for a certificate that is on its way; undefined where none comes in time. */
+  /** Waits for a certificate that is being issued; undefined if none arrives in time. */
   svid(id: SpiffeId): Promise<Svid | undefined>;
-  /** Asks for a verdict, so that the kernel carries the next connection like this one. */
+  /** Requests a verdict, so that the next connection of this pair and port becomes a kernel flow. */
   requestVerdict(source: WorkloadUid, destination: WorkloadUid, port: number): void;
-  /** A limit turned something away: counted by name. */
+  /** Counts a reached limit, by its name. */
   limitReached(limit: 'connections' | 'connections-of-pod' | 'linger'): void;
   opened(record: ConnectionRecord): void;
   closed(record: ConnectionRecord): void;

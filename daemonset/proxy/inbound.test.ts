@@ -9,7 +9,7 @@ import { Connections } from './connections.js';
 import type { ProxyContext } from './context.js';
 import { handleTunnel } from './inbound.js';
 
-test('tunnels to an application that does not answer count as connections of its pod while it is dialed', async () => {
+test('tunnels to an application that does not respond count as connections of its pod while they are being dialed', async () => {
   const view = new MeshState();
   const api = workload('api', '10.0.0.1', 'n1');
   view.apply({ workloads: [api] });
@@ -36,7 +36,7 @@ test('tunnels to an application that does not answer count as connections of its
     remote: { ip: parseIp('10.0.0.2'), port: 4000 },
     local: { ip: parseIp('10.0.0.1'), port: 15008 },
     headers: {},
-    accept: () => assert.fail('nobody has answered'),
+    accept: () => assert.fail('the application has not responded'),
     refuse: (status) => void statuses.push(status),
     onGone: () => undefined,
   });
@@ -44,7 +44,7 @@ test('tunnels to an application that does not answer count as connections of its
   await new Promise((resolve) => setImmediate(resolve));
   assert.equal(dials.length, 4);
   assert.equal(limits.filter((limit) => limit === 'connections-of-pod').length, 96);
-  for (const fail of dials.splice(0)) fail(new Error('no answer'));
+  for (const fail of dials.splice(0)) fail(new Error('no response'));
   await Promise.all(work);
   assert.deepEqual([statuses.length, new Set(statuses)], [100, new Set([503])]);
   assert.equal(connections.size, 0);

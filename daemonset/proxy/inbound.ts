@@ -1,4 +1,4 @@
-/** Connections that come to a pod: tunnels on 15008, and plaintext that the inbound hook sent to the agent. */
+/** Handles connections to a pod: tunnels on 15008, and plaintext that the inbound hook redirected to the agent. */
 import type net from 'node:net';
 import type { Duplex } from 'node:stream';
 import { errorText, WeftError } from '../../src/base/errors.js';
@@ -15,10 +15,10 @@ import type { ProxyContext } from './context.js';
 import { planInboundPlain, planInboundTunnel, type InboundPlan } from './choose-path.js';
 import { TrackedConnection } from './tracked-connection.js';
 
-/** The client's address as its own agent tells it; the tunnel's source is the pod's address, so its IP must agree. */
+/** The client's address as its agent states it. The tunnel's source address is the pod's, so the stated IP must match it. */
 function clientOf(tunnel: InboundTunnel): SocketAddress {
-  const forwarded = forwardedFor(tunnel.headers.forwarded);
-  return forwarded?.ip === tunnel.remote.ip ? forwarded : tunnel.remote;
+  const stated = forwardedFor(tunnel.headers.forwarded);
+  return stated?.ip === tunnel.remote.ip ? stated : tunnel.remote;
 }
 
 function planOf(context: ProxyContext, local: LocalPod, tunnel: InboundTunnel): InboundPlan {
@@ -35,6 +35,7 @@ function planOf(context: ProxyContext, local: LocalPod, tunnel: InboundTunnel): 
   });
 }
 
+/** Relays a tunnel to the pod's application, or refuses it with an HTTP status and a record. */
 export async function handleTunnel(
   context: ProxyContext,
   local: LocalPod,
@@ -44,7 +45,7 @@ export async function handleTunnel(
   tunnel.onGone(() => (gone = true));
   const plan = planOf(context, local, tunnel);
   const isFromWaypoint = plan.attributes?.http === 'authorized-by-waypoint';
-  // What a waypoint says of its client is looked at where the plan has believed it, and told as the source then.
+  // A waypoint's statement about its client is used only if the plan trusts it. The record then names that client as the source.
   const client = (isFromWaypoint ? forwardedFor(tunnel.headers.forwarded) : undefined) ?? clientOf(tunnel);
   const source = plan.attributes?.identity ?? tunnel.peer;
   const opening = describeInbound(context, local, 'inbound-hbone', client, tunnel.authority, source, plan);
@@ -75,7 +76,8 @@ export async function handleTunnel(
     return;
   }
   track.watch(local.pod.uid, plan.attributes, tunnel.peer);
-  // A change between the decision and the track: decided once more, now that the list would catch the next one.
+  // Decided again after tracking began: the first decision could have missed a policy change, and later changes find the tracked
+  // connection.
   const now = planOf(context, local, tunnel);
   if (gone || now.kind === 'refuse') {
     if (now.kind === 'refuse') tunnel.refuse(now.status);
@@ -89,8 +91,8 @@ export async function handleTunnel(
 }
 
 /**
- * A descriptor is held from the dial on, for as long as the application does not answer, and a pod can let its own never answer: what is
- * being dialed counts as the pod's. What policy says meanwhile is asked once it is connected.
+ * Tracks a dial in progress. A dial holds a descriptor for as long as the application does not respond, and a pod can make its application
+ * never respond, so each dial counts toward the pod's share. Policy is checked once it is connected.
  */
 const trackDialing = (context: ProxyContext, opening: Opening, pod: WorkloadUid) =>
   context.connections.track(pod, (id) => {
@@ -105,6 +107,7 @@ const trackDialing = (context: ProxyContext, opening: Opening, pod: WorkloadUid)
     };
   });
 
+/** Relays a plaintext connection to the pod's application, or resets it and records the refusal. */
 export async function handlePlain(context: ProxyContext, local: LocalPod, socket: net.Socket): Promise<void> {
   const track = TrackedConnection.begin(context, socket, local.pod.uid);
   if (!track) return;
@@ -130,13 +133,17 @@ export async function handlePlain(context: ProxyContext, local: LocalPod, socket
   }
   if (track.wasCut) {
     app.destroy();
-    track.refuse({ ...opening, code: 'WEFT_DENIED', why: 'forbidden while it was being opened' });
+    track.refuse({
+      ...opening,
+      code: 'WEFT_DENIED',
+      why: 'the connection was forbidden while it was being opened',
+    });
     return;
   }
   track.follow(opening, relay(socket, app));
 }
 
-/** What the tunnel's server itself turned away. */
+/** Records a tunnel that the HBONE server itself refused. */
 export function recordRefused(context: ProxyContext, local: LocalPod, refused: Refused): void {
   const plan: InboundPlan = { kind: 'refuse', code: refused.code, why: refused.reason, status: 400 };
   context.closed(
@@ -149,7 +156,7 @@ export function recordRefused(context: ProxyContext, local: LocalPod, refused: R
 const gonePlan: InboundPlan = {
   kind: 'refuse',
   code: 'WEFT_CLIENT_GONE',
-  why: 'the client left before it was looked at',
+  why: 'the client left before its connection was handled',
   status: 503,
 };
 const codeOf = (error: unknown): string => (error instanceof WeftError ? error.code : 'WEFT_INTERNAL');
@@ -170,7 +177,7 @@ function describeInbound(
     path: plan.kind === 'refuse' ? 'refused' : path,
     why: plan.why,
     code: plan.kind === 'refuse' ? plan.code : undefined,
-    // An address is no proof: without a certificate the source stays unnamed.
+    // An address proves nothing: without a certificate the record names no source workload.
     source: {
       address: client,
       workload: peer && known?.identity === peer ? known : undefined,

@@ -1,6 +1,6 @@
 /**
- * Which endpoint a connection comes to where one cannot be reached: the agent's own code between real sockets on loopback. Only where the
- * sockets are opened differs: here, in place of a pod's network namespace.
+ * Which endpoint a connection reaches if another cannot be reached: the agent's own code between real sockets on loopback. Only the opening
+ * of sockets differs: they are not in a pod's network namespace.
  */
 import assert from 'node:assert/strict';
 import net from 'node:net';
@@ -26,7 +26,7 @@ const local = {
   netns: { path: '', cookie: 1n },
 } as LocalPod;
 
-/** An application or a node on one of loopback's addresses. */
+/** An application or a node at one of loopback's addresses. */
 async function listening(
   t: TestContext,
   ip: string,
@@ -49,7 +49,7 @@ const dial = (to: SocketAddress): Promise<net.Socket> =>
   });
 
 interface Outcome {
-  /** What the client read; undefined where it was reset. */
+  /** The bytes that the client read; undefined if the connection was reset. */
   readonly text: string | undefined;
   /** Whether the pod's next connections to the Service are refused for a moment. */
   readonly remembered: boolean;
@@ -57,7 +57,7 @@ interface Outcome {
   readonly record: ConnectionRecord | undefined;
 }
 
-/** A client's connection to the Service of these endpoints, of which the kernel picked the first. */
+/** A client's connection to a Service with these endpoints, of which the kernel picked the first. */
 async function connectTo(
   t: TestContext,
   endpoints: readonly Workload[],
@@ -93,7 +93,7 @@ async function connectTo(
     },
     localPod: () => undefined,
     svid: () => Promise.resolve(svidOf(id('web'))),
-    learn: () => undefined,
+    requestVerdict: () => undefined,
     limitReached: () => undefined,
     opened: (record: ConnectionRecord) => records.push(record),
     closed: (record: ConnectionRecord) => records.push(record),
@@ -117,32 +117,32 @@ const plain = (i: number): Workload => workload(`api-${i}`, `127.0.0.${i}`, 'nod
 const enrolled = (i: number): Workload =>
   workload(`api-${i}`, `127.0.0.${i}`, 'node-2', { identity: id('api') });
 
-test('an endpoint that refuses is passed over; the Service is remembered only where no endpoint is left', async (t) => {
+test('an endpoint that refuses is skipped; the failure of the Service is remembered only if no endpoint is left', async (t) => {
   const port = await listening(t, '127.0.0.9', 0, (socket) => void socket.end('good'));
   const one = await connectTo(t, [plain(2), plain(9)], port);
   assert.deepEqual([one.text, one.remembered], ['good', false]);
   const none = await connectTo(t, [plain(2), plain(3)], port);
   assert.deepEqual([none.text, none.remembered, none.dialed.length], [undefined, true, 2]);
-  // As many as one connection tries refuse, and others were not asked.
+  // As many endpoints refuse as one connection tries, and others were not tried.
   const refusing = [2, 3, 4, 5, 6, 7, 8].map(plain);
   const many = await connectTo(t, refusing, port);
   assert.deepEqual([many.text, many.remembered, many.dialed.length], [undefined, false, 3]);
 });
 
-test('an endpoint that does not answer in time is passed over', async (t) => {
+test('an endpoint that does not respond in time is skipped', async (t) => {
   const port = await listening(t, '127.0.0.9', 0, (socket) => void socket.end('good'));
   const { text } = await connectTo(t, [plain(2), plain(9)], port, (to) =>
     to.ip === '127.0.0.2'
-      ? Promise.reject(new WeftError('WEFT_DIAL_TIMEOUT', 'no answer', { source: 'upstream' }))
+      ? Promise.reject(new WeftError('WEFT_DIAL_TIMEOUT', 'no response', { source: 'upstream' }))
       : dial(to),
   );
   assert.equal(text, 'good');
 });
 
-test('what this node lacks is no endpoint’s failure: no other is tried, and the Service is not remembered', async (t) => {
+test('a fault of this node is not an endpoint’s failure: no other endpoint is tried, and the failure is not remembered', async (t) => {
   const fromNowhere = (to: SocketAddress): Promise<net.Socket> =>
     new Promise((_resolve, reject) => {
-      // No interface has it, so that the kernel gives the socket no address.
+      // No interface has this address, so the kernel cannot give it to the socket.
       const socket = net.connect({ host: to.ip, port: to.port, localAddress: '192.0.2.1' });
       socket.once('error', (error) =>
         reject(
@@ -155,7 +155,7 @@ test('what this node lacks is no endpoint’s failure: no other is tried, and th
   assert.match(own.record?.why ?? '', /EADDRNOTAVAIL/);
 });
 
-test('a node that cannot reach its application is passed over, a refusal by policy is final', async (t) => {
+test('a node that cannot reach its application is skipped; a refusal by policy is final', async (t) => {
   const good = await startHbone(t, id('api'), (tunnel) => tunnel.accept().end('good'));
   const refusing = async (status: number): Promise<Outcome> => {
     const bad = await startHbone(t, id('api'), (tunnel) => tunnel.refuse(status));

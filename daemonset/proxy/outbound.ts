@@ -1,4 +1,4 @@
-/** Connections of a pod's applications that connect() sent to the agent. */
+/** Handles connections of a pod's applications that connect() redirected to the agent. */
 import type net from 'node:net';
 import { errorText, WeftError } from '../../src/base/errors.js';
 import { formatSocketAddress, isV6, type SocketAddress } from '../../src/model/address.js';
@@ -12,9 +12,10 @@ import type { ProxyContext } from './context.js';
 import { planOutbound, type OutboundPlan } from './choose-path.js';
 import { TrackedConnection } from './tracked-connection.js';
 
-/** How many further endpoints of a service are tried where one cannot be reached. */
+/** How many other endpoints of a service are tried after one that cannot be reached. */
 const otherEndpointsMax = 2;
 
+/** Relays the connection to its destination, or resets it and records the refusal. Never rejects for a refused or failed connection. */
 export async function handleOutbound(
   context: ProxyContext,
   local: LocalPod,
@@ -31,7 +32,7 @@ export async function handleOutbound(
         local,
         undefined,
         undefined,
-        refusal('WEFT_NO_NOTE', 'no note says what was dialled'),
+        refusal('WEFT_NO_NOTE', 'the kernel holds no handoff record of this connection'),
       ),
     );
     return;
@@ -78,27 +79,31 @@ export async function handleOutbound(
       const peer = await reach(context, local, client, track, plan);
       if (track.wasCut) {
         peer.destroy();
-        track.refuse({ ...opening, code: 'WEFT_DENIED', why: 'forbidden while it was being opened' });
+        track.refuse({
+          ...opening,
+          code: 'WEFT_DENIED',
+          why: 'the connection was forbidden while it was being opened',
+        });
         return;
       }
       track.follow(opening, relay(socket, peer));
       return;
     } catch (error) {
       const code = error instanceof WeftError ? error.code : 'WEFT_INTERNAL';
-      // A refusal by policy, and what this node itself lacks, say nothing of the endpoint.
+      // A refusal by policy or a fault of this node says nothing about the endpoint.
       const isUnreachable = isEndpointFailure(error);
       let other: OutboundPlan | undefined;
       if (isUnreachable && (plan.service || (plan.kind === 'hbone' && plan.viaWaypoint)) && !track.wasCut) {
         avoid.add(formatSocketAddress(targetOf(plan)));
         other = decide();
       }
-      // Not a byte of the client was taken: another endpoint serves it as well.
+      // No byte of the client was consumed yet, so another endpoint can serve the connection.
       if (other && other.kind !== 'refuse' && avoid.size <= otherEndpointsMax) {
         track.unwatch();
         plan = other;
         continue;
       }
-      // Where endpoints are left that were not tried, the destination itself is not known to be unreachable. A node that responds is there.
+      // While untried endpoints are left, the destination is not known to be unreachable. A node that responds is reachable.
       const isUnavailable = code === 'WEFT_DIAL' || code === 'WEFT_TUNNEL_CONNECT';
       if (isUnreachable && isUnavailable && (other === undefined || other.kind === 'refuse'))
         context.sockets.rememberFailure(local.netns, dialled);
@@ -109,9 +114,9 @@ export async function handleOutbound(
 }
 
 /**
- * Whom a captured connection is of, for policy and for the destination's getpeername(). As root in its network namespace a pod
- * may bind a socket to any address; an address that is not the pod's is replaced by the pod's own, as on the wire to another
- * node. Undefined where the pod has none of that family.
+ * The client's address of a captured connection, for policy and for the destination's getpeername(). With root in its network namespace a
+ * pod may bind a socket to any address. An address that is not the pod's is replaced by the pod's own, as on the wire to another node.
+ * Undefined if the pod has no address of that family.
  */
 export function ownClient(
   pod: NodePod,
@@ -123,7 +128,7 @@ export function ownClient(
   return ip === undefined ? undefined : { ip, port: remote.port };
 }
 
-/** The endpoint, or the waypoint's replica that would choose one. */
+/** The endpoint, or the replica of the waypoint that would choose an endpoint. */
 function targetOf(plan: Open): SocketAddress {
   if (plan.kind !== 'hbone') return plan.target;
   return plan.viaWaypoint ? plan.next : plan.authority;
@@ -148,7 +153,7 @@ async function reach(
           retryable: true,
         });
       track.watch(plan.workload.uid, plan.attributes);
-      // Those that follow need not come here, where policy allows that.
+      // Later connections can be kernel flows, if policy allows that.
       context.requestVerdict(local.pod.uid, plan.workload.uid, plan.target.port);
       return context.sockets.dial(destination.netns, plan.target, client);
     }
@@ -157,7 +162,7 @@ async function reach(
       if (!svid) {
         throw new WeftError(
           'WEFT_NO_CERTIFICATE',
-          `no certificate for ${local.pod.identity} yet: see the control plane`,
+          `no certificate for ${local.pod.identity} yet: check the agent's connection to the control plane`,
           {
             retryable: true,
           },
@@ -181,10 +186,10 @@ async function reach(
 }
 
 /**
- * A pod's name is given again, to a pod of a StatefulSet with its address as well: the network namespace tells whose a connection is. One
- * of the namespace that has died leads nowhere, and would keep that namespace alive.
+ * Key of a pod's tunnels in the pool. A StatefulSet reuses a pod's name and maybe its address, so the key includes the network namespace. A
+ * tunnel of a namespace that has ended leads nowhere, and would keep that namespace alive.
  */
-export const tunnelSource = ({ pod, netns: place }: LocalPod): string => `${pod.uid}/${place.cookie}`;
+export const tunnelSource = ({ pod, netns }: LocalPod): string => `${pod.uid}/${netns.cookie}`;
 
 const refusal = (code: string, why: string): OutboundPlan => ({ kind: 'refuse', code, why, status: 503 });
 
@@ -211,7 +216,7 @@ function describeOutbound(
     destination: {
       address: plan.kind === 'refuse' ? dialled : destinationOf(plan),
       workload,
-      // In plaintext nobody has proven an identity.
+      // Plaintext proves no identity.
       identity: plan.kind === 'plain' ? undefined : workload?.identity,
     },
     dialled,
@@ -220,7 +225,7 @@ function describeOutbound(
   });
 }
 
-/** Whose address a record shows: the pod's port that a tunnel asks for, or the waypoint. */
+/** The destination address of the record: the pod's port that the tunnel asks for, or the waypoint. */
 function destinationOf(plan: Open): SocketAddress {
   if (plan.kind !== 'hbone') return plan.target;
   return plan.authority.ip === plan.next.ip ? plan.authority : plan.next;

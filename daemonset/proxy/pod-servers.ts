@@ -1,6 +1,6 @@
 /**
- * The pods that are assigned to one worker: their listeners and tunnel servers, from the moment a pod is assigned until its last tunnel
- * has ended. Sole owner of both.
+ * The pods that are assigned to one worker: their listeners and tunnel servers, from the assignment until the last tunnel has ended. Sole
+ * owner of both.
  */
 import type net from 'node:net';
 import { WeftError } from '../../src/base/errors.js';
@@ -13,24 +13,24 @@ import type { LocalPod } from '../worker-ipc.js';
 import { tunnelSource } from './outbound.js';
 import type { Svids } from './svids.js';
 
-/** Tunnels that peers opened on their last view of this pod still find a listener for a moment. */
+/** How long listeners stay open after the unassignment, for peers that open tunnels with an outdated view. */
 const unassignGraceMs = 2_000;
 
 export interface PodServersParts {
   readonly pinDir: string;
   readonly svids: Svids;
-  /** Of each tunnel server; `local` is the pod as it is then. */
+  /** Options of each tunnel server. `local` returns the current settings of the pod. */
   readonly tunnelServer: (local: () => LocalPod) => Omit<HboneServerOptions, 'svid'>;
   readonly onInbound: (local: LocalPod, socket: net.Socket) => void;
   readonly onOutbound: (local: LocalPod, socket: net.Socket) => void;
-  /** Tunnels that the pod opened are its own no longer. */
+  /** Removes the pod's outbound tunnels from the pool. */
   readonly forgetTunnels: (source: string) => void;
 }
 
 interface AssignedPod {
   local: LocalPod;
   readonly servers: Map<ListenerKind, net.Server>;
-  /** The maps that its listeners were put into (`#mapsOpened`). */
+  /** Value of `#mapsOpened` when its listeners were put into the kernel's table. */
   steered: number;
   hbone: HboneServer | undefined;
 }
@@ -38,11 +38,13 @@ interface AssignedPod {
 export class PodServers {
   readonly #parts: PodServersParts;
   readonly #pods = new Map<WorkloadUid, AssignedPod>();
-  /** Tunnel servers that sent GOAWAY in a hand-over; their open tunnels go on. */
+  /** Tunnel servers that sent GOAWAY in a hand-over. Their open tunnels continue. */
   readonly #retired = new Set<HboneServer>();
-  /** One after the other for each pod: a pod that is unassigned while its listeners are being made would keep them for ever. */
+  /**
+   * Serializes the calls for one pod: a pod that is unassigned while its listeners are being created would otherwise keep them for ever.
+   */
   readonly #busy = new Map<WorkloadUid, Promise<void>>();
-  /** Opened when the agent begins to write: before that its maps may not exist. */
+  /** Opened when the agent becomes active: before that, its maps may not exist. */
   #sockets: PodSockets | undefined;
   #mapsOpened = 0;
   #isDraining = false;
@@ -51,19 +53,21 @@ export class PodServers {
     this.#parts = parts;
   }
 
-  /** Error: WEFT_DATAPATH_CLOSED. */
+  /** Error: WEFT_DATAPATH_CLOSED while this agent is not active. */
   get sockets(): PodSockets {
     if (!this.#sockets)
-      throw new WeftError('WEFT_DATAPATH_CLOSED', 'another agent writes', { retryable: true });
+      throw new WeftError('WEFT_DATAPATH_CLOSED', 'another agent is active on this node', {
+        retryable: true,
+      });
     return this.#sockets;
   }
 
-  /** No tunnel of a retired server is open. */
+  /** Whether no tunnel of a retired server is open. */
   get isIdle(): boolean {
     return [...this.#retired].every((server) => server.isIdle);
   }
 
-  /** Errors: WEFT_DRAINING, WEFT_LISTEN, WEFT_DATAPATH_CLOSED. */
+  /** Creates the pod's listeners, or updates its settings. Errors: WEFT_DRAINING, WEFT_LISTEN, WEFT_DATAPATH_CLOSED. */
   assign(local: LocalPod): Promise<void> {
     if (this.#isDraining) throw new WeftError('WEFT_DRAINING', 'this agent is draining');
     return this.#inOrder(local.pod.uid, () => this.#assign(local));
@@ -73,33 +77,39 @@ export class PodServers {
     return this.#inOrder(uid, () => this.#unassign(uid));
   }
 
-  /** Other settings of a pod, where it is assigned to this worker. Of another namespace it is another pod, which is assigned by itself. */
+  /**
+   * Updates the settings of a pod that is assigned to this worker. A pod in another network namespace is another pod, which is assigned
+   * separately.
+   */
   update(local: LocalPod): void {
     const pod = this.#pods.get(local.pod.uid);
     if (pod?.local.netns.cookie === local.netns.cookie) this.#resettle(pod, local);
   }
 
-  /** A certificate is new. */
+  /** Call with each new certificate. */
   onSvid(svid: Svid): void {
     for (const pod of this.#pods.values())
       if (pod.local.pod.identity === svid.id) this.#serveTunnels(pod, svid);
   }
 
-  /** This agent writes from now on, maybe again. */
+  /** This agent is active from now on, maybe for a second time. */
   openMaps(): void {
     this.#sockets?.close();
     this.#sockets = new PodSockets(this.#parts.pinDir);
     this.#mapsOpened++;
     for (const pod of this.#pods.values()) {
       if (!pod.hbone || !this.#retired.has(pod.hbone)) continue;
-      // This server has sent GOAWAY: peers that come now get a new one.
+      // This server has sent GOAWAY, so new peers get a new server.
       pod.hbone = undefined;
       const svid = this.#parts.svids.get(pod.local.pod.identity);
       if (svid) this.#serveTunnels(pod, svid);
     }
   }
 
-  /** New connections go to another agent's listeners. What waits in our accept queues, or comes by an open tunnel, is relayed here to its end. */
+  /**
+   * New connections go to another agent's listeners. Connections in this agent's accept queues and open tunnels are relayed here until they
+   * end.
+   */
   retire(): void {
     for (const pod of this.#pods.values()) {
       if (!pod.hbone) continue;
@@ -108,7 +118,7 @@ export class PodServers {
     }
   }
 
-  /** Listeners close; nothing is assigned any more. */
+  /** Closes the listeners. No pod can be assigned any more. */
   closeListeners(): void {
     this.#isDraining = true;
     for (const pod of this.#pods.values()) for (const server of pod.servers.values()) server.close();
@@ -135,7 +145,8 @@ export class PodServers {
     const isAnother = pod.local.pod.identity !== local.pod.identity;
     pod.local = local;
     if (!isAnother) return;
-    // The certificate of the former identity is the pod's no longer: without one of the new there is none, and connections are closed.
+    // The certificate of the former identity must not be used for this pod any more. Without a certificate of the new identity, connections
+    // are closed.
     void pod.hbone?.drain();
     const svid = this.#parts.svids.get(local.pod.identity);
     if (!svid) pod.hbone = undefined;
@@ -147,7 +158,7 @@ export class PodServers {
     const { uid, identity } = local.pod;
     const present = this.#pods.get(uid);
     if (present && present.local.netns.cookie === local.netns.cookie) {
-      // Another agent had the pod meanwhile, and put its own listeners there.
+      // Another agent owned the pod meanwhile and put its own listeners into the table.
       if (present.steered !== this.#mapsOpened) {
         for (const [kind, server] of present.servers) this.sockets.steer(local.netns, kind, server);
         present.steered = this.#mapsOpened;
@@ -155,7 +166,7 @@ export class PodServers {
       return this.#resettle(present, local);
     }
     if (present) {
-      // Listeners in a namespace that the pod has left; and what the former pod has opened is not its successor's.
+      // The pod has left the network namespace of its listeners, and the new pod must not use tunnels that the former one opened.
       this.#unassign(uid);
       forgetTunnels(tunnelSource(present.local));
     }
@@ -167,7 +178,7 @@ export class PodServers {
         void pod.servers.set(kind, await this.sockets.listen(local.netns, kind, onConnection));
       await listen('hbone', (socket) => {
         if (pod.hbone) pod.hbone.handle(socket);
-        // The contract: no local certificate yet, connection closed.
+        // HBONE's contract: without a local certificate the connection is closed.
         else socket.destroy();
       });
       await listen('inbound', (socket) => onInbound(pod.local, socket));
@@ -177,7 +188,7 @@ export class PodServers {
       throw error;
     }
     this.#pods.set(uid, pod);
-    // A certificate that came while the listeners were being made found no pod to serve.
+    // A certificate that arrived while the listeners were being created found no pod to serve.
     const late = svids.get(identity);
     if (late && !pod.hbone) this.#serveTunnels(pod, late);
   }
@@ -188,7 +199,7 @@ export class PodServers {
     this.#pods.delete(uid);
     setTimeout(() => {
       for (const server of pod.servers.values()) server.close();
-      // Live connections go on to their own end: leaving the mesh cuts nothing.
+      // Open connections continue until they end: leaving the mesh closes none.
       void pod.hbone?.drain();
       this.#parts.forgetTunnels(tunnelSource(pod.local));
     }, unassignGraceMs).unref();
@@ -196,7 +207,7 @@ export class PodServers {
 
   #inOrder(uid: WorkloadUid, work: () => Promise<void> | void): Promise<void> {
     const done = (this.#busy.get(uid) ?? Promise.resolve()).then(work);
-    // Whoever follows waits for the end, whatever it was.
+    // The next call waits until this one has ended, successful or not.
     const settled = done
       .catch(() => undefined)
       .finally(() => {

@@ -7,21 +7,21 @@ import { PeerSessions } from './sessions.js';
 const of = (namespace: string, account: string) =>
   parseSpiffeId(`spiffe://cluster.local/ns/${namespace}/sa/${account}`);
 
-test('a peer with a certificate holds a share of the connections, its namespace one too; others still come in', () => {
+test('an authenticated peer has a share of the connections, and so has its namespace; others are still admitted', () => {
   let full = 0;
   const sessions = new PeerSessions(defaultLimits.sessionsMax, () => full++);
-  const held: (() => void)[] = [];
+  const releases: (() => void)[] = [];
   const open = (namespace: string, account: string): boolean => {
     const release = sessions.admit(of(namespace, account));
-    if (release) held.push(release);
+    if (release) releases.push(release);
     return release !== undefined;
   };
   for (let i = 0; i < 20_000; i++) open('evil', 'peer');
-  assert.equal(held.length, 4_096);
+  assert.equal(releases.length, 4_096);
   for (let i = 0; i < 20_000; i++) open('evil', `peer-${i % 50}`);
-  assert.ok(held.length < 5_500, `${held.length}`);
-  assert.equal(full, 40_000 - held.length);
+  assert.ok(releases.length < 5_500, `${releases.length}`);
+  assert.equal(full, 40_000 - releases.length);
   for (let i = 0; i < 500; i++) assert.ok(open('shop', 'web'));
-  for (const release of held.splice(0)) release();
+  for (const release of releases.splice(0)) release();
   for (let i = 0; i < 4_096; i++) assert.ok(open('shop', 'web'));
 });

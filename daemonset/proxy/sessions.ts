@@ -1,4 +1,7 @@
-/** Connections of peers that have shown their certificate, of one worker: each holds memory for as long as its peer likes, so they have shares. */
+/**
+ * Shares of one worker's authenticated peer connections. Each connection holds memory for as long as its peer likes, so identities and
+ * namespaces have shares.
+ */
 import { FairLimit } from '../../src/base/fair-limit.js';
 import { workloadIdentityOf, type SpiffeId } from '../../src/model/identity.js';
 
@@ -12,7 +15,10 @@ export class PeerSessions {
     this.#shares = new FairLimit(max);
   }
 
-  /** What to call once at its end; undefined: this identity or its namespace has its share, or all there may be are in use. */
+  /**
+   * Admits a connection. Returns the function to call once at its end; undefined if this identity or its namespace has used its share, or
+   * if the limit is reached.
+   */
   readonly admit = (peer: SpiffeId): (() => void) | undefined => {
     const group = workloadIdentityOf(peer)?.namespace ?? '';
     if (this.#shares.take(peer, group) === undefined) return () => this.#shares.release(peer, group);

@@ -1,4 +1,4 @@
-/** The certificates that one worker has, and the connections that wait for one. */
+/** The certificates of one worker, and the connections that wait for one. */
 import type { SpiffeId } from '../../src/model/identity.js';
 import type { Svid } from '../../src/tls/svid.js';
 
@@ -12,7 +12,7 @@ export class Svids {
     return this.#svids.get(id);
   }
 
-  /** Waits for a certificate that is on its way; undefined where none comes in time. */
+  /** Waits for a certificate that is being issued; undefined if none arrives in time (5 s). */
   valid(id: SpiffeId): Promise<Svid | undefined> {
     const present = this.#svids.get(id);
     if (present && present.notAfterMs > Date.now()) return Promise.resolve(present);
@@ -36,7 +36,7 @@ export class Svids {
     this.#svids.set(svid.id, svid);
   }
 
-  /** Those who wait go on. Call once whatever else uses the certificate has it. */
+  /** Resolves the waiting calls. Call once everything else that uses the certificate has it. */
   announce(svid: Svid): void {
     for (const done of [...(this.#waiting.get(svid.id) ?? [])]) done(svid);
   }

@@ -1,4 +1,4 @@
-/** A connection's record from its first moment to its line in the log. */
+/** A tracked connection and its record, from its first moment to its line in the connection log. */
 import type net from 'node:net';
 import type { Relay, RelayResult } from '../../src/hbone/relay.js';
 import type { SpiffeId } from '../../src/model/identity.js';
@@ -23,7 +23,7 @@ export class TrackedConnection {
     private readonly socket: net.Socket,
   ) {}
 
-  /** Undefined, and the socket is reset, where the worker's limit or the pod's share of it is reached. */
+  /** Starts to track a connection. If the worker's limit or the pod's share of it is reached, resets the socket and returns undefined. */
   static begin(context: ProxyContext, socket: net.Socket, pod: WorkloadUid): TrackedConnection | undefined {
     const track = new TrackedConnection(context, socket);
     const live = context.connections.track(pod, (id) => ({
@@ -51,12 +51,12 @@ export class TrackedConnection {
     return track;
   }
 
-  /** Holds the connection against every later policy change, from before it is first authorized. */
+  /** Authorizes the connection again at every later policy change. Call before it is first authorized. */
   watch(uid: WorkloadUid, attributes: ConnectionAttributes, peer = attributes.identity): void {
     this.#check = { uid, attributes, peer };
   }
 
-  /** It goes elsewhere, where the destination's own node decides. */
+  /** Stops that, because the destination's own node authorizes the connection. */
   unwatch(): void {
     this.#check = undefined;
   }
@@ -66,13 +66,14 @@ export class TrackedConnection {
     if (!check) return undefined;
     const { view } = this.context;
     const workload = view.workload(check.uid);
-    // Whom a waypoint speaks for was believed because it served this workload. Once it does not, nobody knows whose connection this is.
+    // The waypoint's statement about its client was trusted because the waypoint served this workload. Once it does not, the client is
+    // unknown.
     if (
       workload &&
       check.attributes.http === 'authorized-by-waypoint' &&
       waypointsOf(view, workload, check.attributes.destinationPort).length === 0
     )
-      return 'the waypoint that spoke for its client does not serve this workload any more';
+      return 'the waypoint that stated its client no longer serves this workload';
     return recheck(view, check.uid, check.attributes, check.peer);
   }
 
@@ -80,7 +81,7 @@ export class TrackedConnection {
     return this.#cut !== undefined;
   }
 
-  /** Both ends are joined: counts and the log follow the carrier to its end. */
+  /** Both ends are connected: counts and the log follow the relay to its end. */
   follow(opening: Opening, relay: Relay): void {
     this.#opening = opening;
     this.#relay = relay;
@@ -108,7 +109,7 @@ export class TrackedConnection {
     });
   }
 
-  /** Ends what never came to carry anything: the client sees a reset. */
+  /** Ends a connection that relayed nothing: the client sees a reset. */
   refuse(opening: Opening): void {
     this.#opening = opening;
     this.socket.resetAndDestroy();

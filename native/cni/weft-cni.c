@@ -1,7 +1,7 @@
 /*
- * A chained CNI plugin (CNI specification 1.1): before a pod's first process runs it asks the node's agent, over a Unix socket, to take
- * the pod into the mesh, and passes on what the plugins before it made. It decides nothing: who is in the mesh the agent knows. Where
- * no agent answers, pods of namespaces that were in the mesh wait (or start, by a setting), others go on.
+ * A chained CNI plugin (CNI specification 1.1). Before a pod's first process runs, the plugin asks the node's agent over a Unix socket
+ * to enroll the pod, and passes on the result of the previous plugins. The agent decides which pods are enrolled. If no agent responds,
+ * pods of namespaces that were in the mesh wait (or start, if so configured); other pods start.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -18,7 +18,7 @@
 
 #define CONFIG_BYTES_MAX (1 << 20)
 #define ANSWER_BYTES_MAX (64 << 10)
-/* The kubelet gives a sandbox two minutes; the agent answers within ten seconds. */
+/* The kubelet allows two minutes per sandbox; the agent responds within ten seconds. */
 #define ANSWER_SECONDS_MAX 30
 
 /* CNI specification, error codes. */
@@ -63,17 +63,17 @@ static struct json_object *read_config(void)
 			break;
 		size += got;
 		if (size == CONFIG_BYTES_MAX)
-			fail(NOT_DECODED, "weft: a configuration of more than %d bytes", CONFIG_BYTES_MAX);
+			fail(NOT_DECODED, "weft: the configuration is longer than %d bytes", CONFIG_BYTES_MAX);
 	}
 	text[size] = 0;
 	struct json_object *config = json_tokener_parse(text);
 	free(text);
 	if (!json_object_is_type(config, json_type_object))
-		fail(NOT_DECODED, "weft: the configuration is no JSON object");
+		fail(NOT_DECODED, "weft: the configuration is not a JSON object");
 	return config;
 }
 
-/* A value of CNI_ARGS (`K=V;K2=V2`), to be freed; NULL where it is not there. */
+/* A value of CNI_ARGS (`K=V;K2=V2`), which the caller frees; NULL if the key is absent. */
 static char *argument(const char *key)
 {
 	const char *args = getenv("CNI_ARGS");
@@ -91,7 +91,10 @@ static __attribute__((noreturn)) void pass_on(struct json_object *result)
 	exit(0);
 }
 
-/* A line of the file that the agent keeps; it outlives the agent, and a reboot. -1: not known, the file is there and cannot be read. */
+/*
+ * Whether the namespace is a line of the file that the agent maintains; the file survives the agent and a reboot. -1: unknown, the file
+ * exists and cannot be read.
+ */
 static int is_enrolled(const char *file, const char *namespace)
 {
 	FILE *names = fopen(file, "re");
@@ -117,13 +120,13 @@ static __attribute__((noreturn)) void without_agent(struct json_object *config, 
 	int enrolled = waits ? is_enrolled(names, namespace) : 0;
 	if (enrolled < 0)
 		fail(TRY_AGAIN,
-		     "weft: the agent of this node does not answer (%s), and whether pods of namespace %s are in the mesh is not "
-		     "known: %s cannot be read; it is tried again, see the weft-agent pod of this node",
+		     "weft: the agent of this node does not answer (%s), and whether pods of namespace %s are in the mesh is "
+		     "unknown: %s cannot be read; the kubelet tries again, check the weft-agent pod of this node",
 		     why, namespace, names);
 	if (enrolled)
 		fail(TRY_AGAIN,
 		     "weft: the agent of this node does not answer (%s), and pods of namespace %s do not start outside of "
-		     "the mesh; it is tried again, see the weft-agent pod of this node",
+		     "the mesh; the kubelet tries again, check the weft-agent pod of this node",
 		     why, namespace);
 	pass_on(result);
 }
@@ -142,7 +145,7 @@ static struct json_object *addresses_of(struct json_object *result)
 	return list;
 }
 
-/* Asks; returns the answer's text, or NULL with `why`. */
+/* Sends the request to the agent; returns the response's text, or NULL and the reason in `why`. */
 static char *ask(const char *path, const char *question, const char **why)
 {
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
@@ -175,7 +178,7 @@ static char *ask(const char *path, const char *question, const char **why)
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got <= 0) {
-			*why = got < 0 ? strerror(errno) : "it closed the connection";
+			*why = got < 0 ? strerror(errno) : "the agent closed the connection";
 			return 0;
 		}
 		size += got;
@@ -183,7 +186,7 @@ static char *ask(const char *path, const char *question, const char **why)
 		if (strchr(answer, '\n'))
 			return answer;
 	}
-	*why = "its answer is too long";
+	*why = "its response is too long";
 	return 0;
 }
 
@@ -191,18 +194,18 @@ static void add(struct json_object *config)
 {
 	struct json_object *result;
 	if (!json_object_object_get_ex(config, "prevResult", &result) || !json_object_is_type(result, json_type_object))
-		fail(BAD_CONFIG, "weft: it has to come after another plugin of a list");
+		fail(BAD_CONFIG, "weft: prevResult is missing: put weft after another plugin in the configuration list");
 	char *namespace = argument("K8S_POD_NAMESPACE"), *name = argument("K8S_POD_NAME"), *uid = argument("K8S_POD_UID");
-	/* No pod of Kubernetes. */
+	/* Not a Kubernetes pod. */
 	if (!namespace || !name)
 		pass_on(result);
 	const char *netns = getenv("CNI_NETNS");
 	if (!netns || !*netns)
 		fail(BAD_ENVIRONMENT, "weft: CNI_NETNS is missing");
-	/* The agent opens it by this process, whatever paths its own container sees. */
+	/* The agent opens the namespace through this process's descriptor: the path may not exist in the agent's container. */
 	int fd = open(netns, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		fail(IO_FAILED, "weft: network namespace %s could not be opened: %s", netns, strerror(errno));
+		fail(IO_FAILED, "weft: cannot open network namespace %s: %s", netns, strerror(errno));
 	struct json_object *question = json_object_new_object();
 	json_object_object_add(question, "command", json_object_new_string("ADD"));
 	json_object_object_add(question, "namespace", json_object_new_string(namespace));
@@ -220,7 +223,7 @@ static void add(struct json_object *config)
 		without_agent(config, result, namespace, why);
 	struct json_object *answer = json_tokener_parse(text), *ok;
 	if (!json_object_object_get_ex(answer, "ok", &ok))
-		without_agent(config, result, namespace, "its answer cannot be read");
+		without_agent(config, result, namespace, "its response cannot be parsed");
 	if (!json_object_get_boolean(ok))
 		fail(TRY_AGAIN, "weft: %s", text_of(answer, "message", "the agent gave no reason"));
 	pass_on(result);
@@ -237,6 +240,6 @@ int main(void)
 		puts("{\"cniVersion\":\"1.1.0\",\"supportedVersions\":[\"0.3.0\",\"0.3.1\",\"0.4.0\",\"1.0.0\",\"1.1.0\"]}");
 	else if (strcmp(command, "ADD") == 0)
 		add(config);
-	/* DEL, CHECK, GC, STATUS: the agent sees pods go by itself, and nothing of theirs is kept here. */
+	/* DEL, CHECK, GC, STATUS: nothing to do. The agent notices deleted pods itself, and the plugin keeps no state. */
 	return 0;
 }

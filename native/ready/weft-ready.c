@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * weft-ready FILE SECONDS: exit code 0 where FILE was written within the last SECONDS. The agent's readiness probe: two agents of one
- * node share its network, so a probe by HTTP would ask either; this file is in the volume of one pod alone.
+ * weft-ready FILE SECONDS: exits with 0 if FILE was written within the last SECONDS. This is the agent's readiness probe. Two agents
+ * on one node share its network, so an HTTP probe could reach either; the file is in a volume of one pod only.
  */
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -13,6 +13,6 @@ int main(int argc, char **argv)
 	struct timespec now;
 	if (argc != 3 || stat(argv[1], &about) || clock_gettime(CLOCK_REALTIME, &now))
 		return 1;
-	/* Also where a clock was set back: the agent writes it each second by the clock of now. */
+	/* labs(): after a clock is set back, the file's time is ahead until the agent writes the file again, each second. */
 	return labs(now.tv_sec - about.st_mtim.tv_sec) > atol(argv[2]);
 }

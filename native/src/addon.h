@@ -5,8 +5,8 @@
 
 namespace weft {
 
-// A failure as data: what was tried, the errno, and the kernel's or libbpf's own words. Becomes a JS error in the
-// JS thread only, so that nothing is ever thrown across threads.
+// A failure as data: the operation, the errno, and the output of the kernel or libbpf. It becomes a JS error only in the JS
+// thread, so nothing is thrown across threads.
 struct Failure {
   std::string operation;
   int number = 0;
@@ -16,7 +16,7 @@ struct Failure {
 Napi::Error ToError(Napi::Env env, const Failure& failure);
 [[noreturn]] void Throw(Napi::Env env, const std::string& operation, int number, const std::string& log = "");
 
-// libbpf prints by one global callback; each thread keeps its own text.
+// libbpf logs through one global callback; the text is kept per thread.
 std::string TakeLibbpfLog();
 void CaptureLibbpfLog();
 

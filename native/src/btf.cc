@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What BTF says of maps and of the structs in them: of a built object, and of maps that the kernel holds, so that a build
-// can read what another build wrote.
+// Reads layouts of maps and their structs from BTF, of a built object and of maps in the kernel, so that one build can read
+// maps that another build wrote.
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
@@ -17,13 +17,13 @@ namespace {
 
 constexpr const char kPrefix[] = "weft_";
 
-// The name of a struct; empty for numbers and where there is none.
+// The name of a struct type; empty for numbers and for a missing type.
 std::string StructName(const btf* types, uint32_t id) {
   const btf_type* type = types && id ? btf__type_by_id(types, id) : nullptr;
   return type && btf_is_struct(type) ? btf__name_by_offset(types, type->name_off) : "";
 }
 
-// {structs: {name: [size, {field: [offset, size, struct]}]}, enums: {NAME: value}} of what is Weft's own.
+// {structs: {name: [size, {field: [offset, size, struct]}]}, enums: {NAME: value}}, of types whose names begin with weft_.
 Napi::Object Describe(Napi::Env env, const btf* types) {
   auto structs = Napi::Object::New(env), enums = Napi::Object::New(env);
   for (uint32_t id = 1; types && id < btf__type_cnt(types); id++) {
@@ -84,7 +84,7 @@ Napi::Value ObjectLayout(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// The name of a type as C has it (a typedef's own: __be16), and how many there are of it in an array; 0: no array.
+// The C name of a type (for a typedef its own name: __be16), and the number of elements of an array; 0: not an array.
 const char* ElementName(const btf* types, uint32_t id, uint32_t* count) {
   const btf_type* type = btf__type_by_id(types, id);
   *count = 0;
@@ -95,8 +95,8 @@ const char* ElementName(const btf* types, uint32_t id, uint32_t* count) {
   return btf__name_by_offset(types, type->name_off);
 }
 
-// objectTypes(path): {structs: {name: [field, offset, size, type, count][]}, enums: {name: [enumerator, value][]}} of what is Weft's
-// own, in C's order: what generate-rows.mjs writes TypeScript from.
+// objectTypes(path): {structs: {name: [field, offset, size, type, count][]}, enums: {name: [enumerator, value][]}}, of types whose
+// names begin with weft_, in C's order. generate-rows.mjs generates TypeScript from it.
 Napi::Value ObjectTypes(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   std::string path = info[0].As<Napi::String>();
@@ -135,7 +135,7 @@ Napi::Value ObjectTypes(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// pinnedLayout(pin): {structs, enums, key, value} of the object that made the map.
+// pinnedLayout(pin): {structs, enums, key, value} of the object that created the map.
 Napi::Value PinnedLayout(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   std::string pin = info[0].As<Napi::String>();
@@ -155,7 +155,7 @@ Napi::Value PinnedLayout(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// pinAgain(from, to): the same map at a second path.
+// pinAgain(from, to): pins the map at `from` a second time, at `to`.
 Napi::Value PinAgain(const Napi::CallbackInfo& info) {
   std::string from = info[0].As<Napi::String>(), to = info[1].As<Napi::String>();
   int fd = bpf_obj_get(from.c_str());

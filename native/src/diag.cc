@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel's own list of TCP sockets (sock_diag(7)) in a pod's namespace.
+// Lists and ends TCP sockets in a pod's network namespace through sock_diag(7).
 #include <arpa/inet.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
@@ -28,7 +28,7 @@ bool FillEnd(const Napi::Value& ip, const Napi::Value& port, int family, __be32*
   return inet_pton(family, ip.As<Napi::String>().Utf8Value().c_str(), address) == 1;
 }
 
-// Errno of the kernel's answer, 0 for done.
+// The errno in the kernel's response; 0: success.
 int Ask(int fd, const DestroyRequest& request) {
   sockaddr_nl kernel = {};
   kernel.nl_family = AF_NETLINK;
@@ -55,7 +55,7 @@ struct Row {
 
 constexpr uint32_t kLiveStates = 1u << 1 | 1u << 4 | 1u << 5 | 1u << 8;  // ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT
 
-// Appends at most `max` sockets in all; errno of what failed, 0 for done.
+// Appends sockets until `rows` has `max`; returns the errno of the failure, 0: success.
 int List(int fd, int family, size_t max, std::vector<Row>* rows) {
   ListRequest request = {};
   request.header = {sizeof(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 1, 0};
@@ -87,7 +87,7 @@ std::string Text(int family, const __be32* address) {
   return inet_ntop(family, address, text, sizeof(text)) ? text : "";
 }
 
-// tcpConnections(netns, max): [localIp, localPort, remoteIp, remotePort, inode, cookie: bigint][] of what is not listening.
+// tcpConnections(netns, max): [localIp, localPort, remoteIp, remotePort, inode, cookie: bigint][], of sockets in kLiveStates.
 Napi::Value TcpConnections(const Napi::CallbackInfo& info) {
   std::string path = info[0].As<Napi::String>();
   size_t max = info[1].As<Napi::Number>().Uint32Value();
@@ -120,7 +120,7 @@ Napi::Value TcpConnections(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// destroyTcp(netns, [localIp, localPort, remoteIp, remotePort, cookie: bigint][]): how many there were of them.
+// destroyTcp(netns, [localIp, localPort, remoteIp, remotePort, cookie: bigint][]): the number of these sockets that existed.
 Napi::Value DestroyTcp(const Napi::CallbackInfo& info) {
   std::string path = info[0].As<Napi::String>();
   auto list = info[1].As<Napi::Array>();

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// File locks, and the process at the other end of a Unix socket. The kernel keeps both, so that a process that is killed leaves nothing
-// stale.
+// File locks, and the process at the other end of a Unix socket. The kernel keeps both, so a killed process leaves no stale state.
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -15,8 +14,8 @@ namespace weft {
 
 namespace {
 
-// lock(path): a descriptor that holds the file's lock (flock(2), exclusive) until it is closed or the process ends; -1 where another
-// process holds the lock. The file is created where it does not exist.
+// lock(path): a descriptor that holds the file's lock (flock(2), exclusive) until it is closed or the process ends; -1 if another
+// process holds the lock. Creates the file if needed.
 Napi::Value Lock(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   std::string path = info[0].As<Napi::String>();
@@ -31,7 +30,7 @@ Napi::Value Lock(const Napi::CallbackInfo& info) {
   return Napi::Number::New(env, fd);
 }
 
-// peerPid(fd): the process ID at the other end of a Unix socket (SO_PEERCRED), in this process's PID namespace; 0 where it has none there.
+// peerPid(fd): the process ID at the other end of a Unix socket (SO_PEERCRED), in this process's PID namespace; 0 if it has none there.
 Napi::Value PeerPid(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   ucred peer = {};

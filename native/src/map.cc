@@ -34,7 +34,7 @@ class Map : public Napi::ObjectWrap<Map> {
       Throw(info.Env(), "inspect map " + pin, number);
     }
     bool per_cpu = info_.type == BPF_MAP_TYPE_PERCPU_ARRAY || info_.type == BPF_MAP_TYPE_PERCPU_HASH;
-    // The kernel hands out one value per possible CPU, each rounded up to 8 bytes.
+    // Per-CPU maps: the kernel returns one value per possible CPU, each rounded up to 8 bytes.
     value_size_ = per_cpu ? ((info_.value_size + 7) & ~7u) * libbpf_num_possible_cpus() : info_.value_size;
   }
 
@@ -91,7 +91,7 @@ class Map : public Napi::ObjectWrap<Map> {
     return Napi::Boolean::New(info.Env(), false);
   }
 
-  // keys(max): concatenated keys, at most `max`. A key removed meanwhile restarts the kernel's walk: hence the bound.
+  // keys(max): concatenated keys, at most `max`. If a key is removed meanwhile, the kernel restarts its walk: hence the bound.
   Napi::Value Keys(const Napi::CallbackInfo& info) {
     NeedOpen(info.Env());
     uint32_t max = info[0].As<Napi::Number>().Uint32Value();
@@ -100,7 +100,7 @@ class Map : public Napi::ObjectWrap<Map> {
     uint32_t found = 0;
     while (found < max) {
       if (bpf_map_get_next_key(fd_, previous, key.data())) {
-        // Whatever else went wrong: a part of the keys is not all of them.
+        // Any other error fails the call: an incomplete list must not pass for a complete one.
         if (errno != ENOENT) Throw(info.Env(), "walk map", errno);
         break;
       }
@@ -114,7 +114,7 @@ class Map : public Napi::ObjectWrap<Map> {
     return result;
   }
 
-  // updateBatch(keys, values): concatenated; one system call where the map type has it, else one each.
+  // updateBatch(keys, values): concatenated keys and values; one system call if the map type supports it, otherwise one per entry.
   Napi::Value UpdateBatch(const Napi::CallbackInfo& info) {
     NeedOpen(info.Env());
     auto keys = info[0].As<Napi::Uint8Array>();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sockets that live in a pod's network namespace. setns() is per thread, so the calling thread goes there and comes
-// back within one call; a thread that cannot come back would serve other pods from the wrong place: it aborts.
+// Sockets in a pod's network namespace. setns() is per thread, so the calling thread enters the namespace and returns within one
+// call. A thread that cannot return would serve other pods from the wrong network namespace: the process aborts.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -50,7 +50,8 @@ int Fail(int fd, int* number) {
   return -1;
 }
 
-// The descriptor that `make` returns in the namespace whose path is the first argument; `make` gives -1 and an errno where it fails.
+// Runs `make` in the network namespace whose path is the first argument, and returns its descriptor. On failure `make` returns -1 and
+// sets the errno.
 template <typename Make>
 Napi::Value DescriptorIn(const Napi::CallbackInfo& info, const std::string& operation, Make make) {
   std::string path = info[0].As<Napi::String>();
@@ -118,7 +119,7 @@ Napi::Value Cookie(const Napi::CallbackInfo& info) {
   return Napi::BigInt::New(info.Env(), cookie);
 }
 
-// resetOnClose(fd, on): whether close(), also the kernel's own when the process dies, sends a reset.
+// resetOnClose(fd, on): whether close() sends a reset, including the close by the kernel when the process dies.
 Napi::Value ResetOnClose(const Napi::CallbackInfo& info) {
   linger value = {info[1].As<Napi::Boolean>().Value() ? 1 : 0, 0};
   if (setsockopt(info[0].As<Napi::Number>().Int32Value(), SOL_SOCKET, SO_LINGER, &value, sizeof(value)))
@@ -126,7 +127,7 @@ Napi::Value ResetOnClose(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// sendBuffer(fd, bytes): room for that many unsent bytes; the kernel doubles the figure for its own overhead.
+// sendBuffer(fd, bytes): space for `bytes` unsent bytes; the kernel doubles the value for its own overhead.
 Napi::Value SendBuffer(const Napi::CallbackInfo& info) {
   int bytes = info[1].As<Napi::Number>().Int32Value();
   if (setsockopt(info[0].As<Napi::Number>().Int32Value(), SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)))

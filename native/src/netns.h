@@ -17,8 +17,8 @@ namespace weft {
 
 constexpr long kNsfsMagic = 0x6e736673;  // NSFS_MAGIC of linux/magic.h
 
-// A descriptor of the network namespace at a path, or -1 with *number set; ENOTTY where the path is something else. What
-// stands there is looked at by O_PATH first: to open a FIFO blocks, and to open a device may do things.
+// A descriptor of the network namespace at a path, or -1 with *number set; ENOTTY if the path is something else. The file is
+// inspected with O_PATH first: opening a FIFO blocks, and opening a device may have side effects.
 inline int OpenNetns(const std::string& path, int* number) {
   int opened = open(path.c_str(), O_PATH | O_CLOEXEC);
   if (opened < 0) {
@@ -36,13 +36,13 @@ inline int OpenNetns(const std::string& path, int* number) {
     close(opened);
     return -1;
   }
-  // By the descriptor, not by the path, which may lead elsewhere by now.
+  // Opened again through the descriptor, not the path, which may refer to another file by now.
   std::string again = "/proc/thread-self/fd/" + std::to_string(opened);
   int fd = open(again.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   *number = fd < 0 ? errno : 0;
   close(opened);
   if (fd < 0) {
-    // ENOENT would say that the namespace is not there; here it says that /proc is not.
+    // ENOENT would mean that the namespace does not exist; here it means that /proc is not mounted.
     if (*number == ENOENT) *number = EIO;
     return -1;
   }
@@ -54,14 +54,14 @@ inline int OpenNetns(const std::string& path, int* number) {
   return fd;
 }
 
-// The calling thread is in the namespace at a path for as long as this lives. A thread that cannot come back would serve
-// other pods from the wrong network namespace: it aborts.
+// Keeps the calling thread in the network namespace at a path for the lifetime of the object. A thread that cannot return would
+// serve other pods from the wrong network namespace: the process aborts.
 class NetnsScope {
  public:
   explicit NetnsScope(const std::string& path) {
     home_ = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
     if (home_ < 0) {
-      // Of the caller, not of the namespace: without /proc nothing is known of any namespace.
+      // A fault of the caller's environment, not of the namespace: without /proc no namespace can be observed.
       number_ = errno == ENOENT ? EIO : errno;
       return;
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Loads one object and leaves only what is pinned: maps by name, links by path. A link that is pinned already gets the
-// new program in its place, atomically, so that a restarted agent never leaves a moment without one.
+// Loads one object. Only its pins outlive the call: maps by name, links by path. The program of an already pinned link is
+// replaced atomically, so a hook is never without a program while an agent restarts.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
@@ -19,7 +19,7 @@ namespace {
 
 struct Attachment {
   std::string program;
-  std::string kind;  // "cgroup", "netns", or "sockmap"; target and pin of the last are the map's name and unused
+  std::string kind;  // "cgroup", "netns", or "sockmap"; for "sockmap", target is the map's name and pin is unused
   std::string target;
   std::string pin;
 };
@@ -101,7 +101,7 @@ class Loader : public Napi::AsyncWorker {
       return false;
     }
     if (to.kind == "sockmap") {
-      // Held by the map itself, which is pinned: sockets that are in it keep the program that they came in under.
+      // The pinned map itself holds the program. Sockets already in the map keep the program under which they entered.
       int map = bpf_object__find_map_fd_by_name(object, to.target.c_str());
       if (map < 0 || bpf_prog_attach(bpf_program__fd(program), map, BPF_SK_MSG_VERDICT, 0)) {
         Fail("attach " + to.program + " to map " + to.target, map < 0 ? ENOENT : errno, nullptr);
@@ -111,7 +111,7 @@ class Loader : public Napi::AsyncWorker {
     }
     int pinned = bpf_obj_get(to.pin.c_str());
     if (pinned < 0 && errno != ENOENT) {
-      // Not known whether there is one: a second link beside it would be one that nobody finds again.
+      // Whether a link exists is unknown. A second link beside it could not be found again.
       Fail("open " + to.pin, errno, nullptr);
       return false;
     }
@@ -120,7 +120,7 @@ class Loader : public Napi::AsyncWorker {
       int number = errno;
       close(pinned);
       if (!error) return true;
-      // A link whose namespace or cgroup is gone is defunct: it is replaced by a new one, where there is a place for that.
+      // ENOLINK: the link is defunct, its namespace or cgroup is gone. It is replaced by a new link if a target is given.
       if (number != ENOLINK || to.target.empty()) {
         Fail("replace program of " + to.pin, number, nullptr);
         return false;
@@ -143,7 +143,7 @@ class Loader : public Napi::AsyncWorker {
     }
     int error = bpf_link__pin(link, to.pin.c_str());
     if (error) Fail("pin " + to.pin, -error, nullptr);
-    bpf_link__destroy(link);  // a pinned link lives on
+    bpf_link__destroy(link);  // the pin keeps the link alive
     return !error;
   }
 
@@ -173,14 +173,14 @@ Napi::Value Load(const Napi::CallbackInfo& info) {
   return promise;
 }
 
-// A descriptor of what is pinned at a path; -1 where nothing is. Throws for any other failure.
+// A descriptor of the object pinned at a path; -1 if nothing is pinned there. Throws for any other failure.
 int OpenPin(Napi::Env env, const std::string& pin) {
   int fd = bpf_obj_get(pin.c_str());
   if (fd < 0 && errno != ENOENT) Throw(env, "open " + pin, errno);
   return fd < 0 ? -1 : fd;
 }
 
-// detach(pin): ends the link even where others hold it, and removes its pin. False where there was none.
+// detach(pin): detaches the link even if other references exist, and removes its pin. False if nothing was pinned there.
 Napi::Value Detach(const Napi::CallbackInfo& info) {
   std::string pin = info[0].As<Napi::String>();
   int fd = OpenPin(info.Env(), pin);
@@ -191,19 +191,19 @@ Napi::Value Detach(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), true);
 }
 
-// openLink(pin): a descriptor of the pinned link; -1 where none is pinned there.
+// openLink(pin): a descriptor of the pinned link; -1 if nothing is pinned there.
 Napi::Value OpenLink(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), OpenPin(info.Env(), info[0].As<Napi::String>()));
 }
 
-// detachLink(fd): ends the link even where others hold it. The descriptor stays the caller's.
+// detachLink(fd): detaches the link even if other references exist. The caller still owns the descriptor.
 Napi::Value DetachLink(const Napi::CallbackInfo& info) {
   if (bpf_link_detach(info[0].As<Napi::Number>().Int32Value())) Throw(info.Env(), "detach link", errno);
   return info.Env().Undefined();
 }
 
-// linkNetns(pin): inode of the network namespace that the pinned link is attached to; 0 where that namespace is gone or
-// the link was detached, -1 where nothing is pinned there.
+// linkNetns(pin): inode of the network namespace to which the pinned link is attached; 0 if that namespace is gone or the link
+// was detached, -1 if nothing is pinned there.
 Napi::Value LinkNetns(const Napi::CallbackInfo& info) {
   std::string pin = info[0].As<Napi::String>();
   int fd = OpenPin(info.Env(), pin);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a kernel does that no version number tells.
+// Probes of kernel behavior that the version number does not reveal.
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -18,7 +18,7 @@ namespace {
 
 constexpr size_t kBytes = 4096;
 
-// A descriptor that is closed with its scope.
+// A descriptor that is closed at the end of its scope.
 struct Fd {
   int fd = -1;
   ~Fd() {
@@ -26,7 +26,7 @@ struct Fd {
   }
 };
 
-// Both ends of a TCP connection over loopback; errno of what failed, 0 for done.
+// Opens both ends of a TCP connection over loopback; returns the errno of the failure, 0: success.
 int Connect(Fd* client, Fd* server) {
   sockaddr_in address = {};
   address.sin_family = AF_INET;
@@ -42,7 +42,7 @@ int Connect(Fd* client, Fd* server) {
   return server->fd < 0 ? errno : 0;
 }
 
-// chargesReader(path of probe.bpf.o): whether bytes that sk_msg redirects count as memory of the socket that will read them.
+// chargesReader(path of probe.bpf.o): whether the kernel charges bytes that sk_msg redirects to the memory of the reading socket.
 Napi::Value ChargesReader(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   std::string path = info[0].As<Napi::String>();

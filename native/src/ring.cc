@@ -12,8 +12,8 @@ namespace weft {
 
 namespace {
 
-// Bounded by construction: at most `max` records leave the kernel's ring per call, the rest stays in it, and what
-// no longer fits there is counted by the programs.
+// Memory is bounded: a call takes at most `max` records from the kernel's ring. The rest stays there, and the eBPF programs count
+// records that do not fit.
 class Ring : public Napi::ObjectWrap<Ring> {
  public:
   static Napi::Function Define(Napi::Env env) {
@@ -62,7 +62,7 @@ class Ring : public Napi::ObjectWrap<Ring> {
     return result;
   }
 
-  // drainPacked(max, recordSize): Uint8Array of whole records of that size, one after the other; others are left out.
+  // drainPacked(max, recordSize): Uint8Array of concatenated records of that size; records of other sizes are skipped.
   Napi::Value DrainPacked(const Napi::CallbackInfo& info) {
     if (!ring_) Throw(info.Env(), "use ring", EBADF);
     max_ = info[0].As<Napi::Number>().Uint32Value();
@@ -88,7 +88,7 @@ class Ring : public Napi::ObjectWrap<Ring> {
 
   ring_buffer* ring_ = nullptr;
   uint32_t max_ = 0, count_ = 0;
-  size_t record_size_ = 0;  // 0: records of any size, each apart
+  size_t record_size_ = 0;  // 0: records of any size, each in its own array
   std::vector<uint8_t> packed_;
   std::vector<std::vector<uint8_t>> records_;
 };

@@ -1,4 +1,4 @@
-/** Asks the control plane for certificates: istio.v1.auth.IstioCertificateService, on behalf of a pod of this node. */
+/** Requests certificates for pods of this node from the control plane (istio.v1.auth.IstioCertificateService). */
 import { errorText, WeftError } from '../base/errors.js';
 import type { SpiffeId } from '../model/identity.js';
 import { IstioCertificateRequest, IstioCertificateResponse } from './gen/ca.js';
@@ -12,14 +12,14 @@ const method = {
   decode: (bytes: Uint8Array) => IstioCertificateResponse.decode(bytes),
 };
 
-/** The returned function gives the chain, its last element the root bundle. Error: WEFT_CA. */
+/** The returned function resolves with the certificate chain (PEM); its last element is the root bundle. Error: WEFT_CA. */
 export function createCertificateClient(control: ControlPlane): RequestCertificate {
   return async (csr, id, ttlS) => {
     try {
       const request = { csr, validityDuration: ttlS, metadata: { ImpersonatedIdentity: id } };
       return (await unaryCall(control, method, request)).certChain;
     } catch (error) {
-      throw new WeftError('WEFT_CA', `the CA gave no certificate for ${id}: ${errorText(error)}`, {
+      throw new WeftError('WEFT_CA', `the CA issued no certificate for ${id}: ${errorText(error)}`, {
         source: 'upstream',
         retryable: true,
         cause: error,

@@ -1,6 +1,6 @@
 /**
- * Delta ADS from the node's side: subscribes to all of each type, hands on what is good, refuses (NACK) what is not, and
- * after a broken stream tells the server what it has, so that only what differs comes. Keeps the last state meanwhile.
+ * The client of delta ADS: subscribes to all resources of each type, applies the valid ones and rejects (NACK) the others. After a
+ * broken stream it sends the versions that it has, so that the server sends only differences; until then the last state stays in use.
  */
 import { Client, credentials, Metadata, type ClientDuplexStream } from '@grpc/grpc-js';
 import { errorText } from '../base/errors.js';
@@ -11,47 +11,47 @@ import { grpcLimits, type TypeUrl } from './types.js';
 const path = '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources';
 const backoffMsMin = 500;
 const backoffMsMax = 15_000;
-/** An address that leads to a replica that is gone answers nothing at all: the next attempt is by another connection. */
+/** The address of a replica that is gone may not respond at all: after this time the next attempt uses another connection. */
 const firstResponseMsMax = 5_000;
 const resourcesMax = 1_000_000;
-/** Of one type, those that are kept to be shown. */
+/** Undecodable resources of one type whose reasons are kept for display. */
 const undecodableMax = 10_000;
 const reasonBytesMax = 512;
 
 interface Refused {
   readonly ok: false;
   readonly errors: readonly string[];
-  /** What is applied instead: it closes what the resource concerns. Undefined: what was known before stays. */
+  /** Applies the closed form, which denies whatever the resource concerns. Undefined: the previous version of the resource stays. */
   readonly closedForm: (() => void) | undefined;
 }
 
-/** One type: how to decode a resource, and what to do with what came. `decode` never throws. */
+/** One resource type: how to decode a resource and how to apply it. `decode` never throws. */
 export interface Subscription {
   readonly typeUrl: TypeUrl;
   /**
-   * Decodes and keeps aside. Errors refuse the resource: what was known before stays, or `closedForm` is applied, which closes what the
-   * resource concerns (codec/unknown-fields.ts).
+   * Decodes a resource without applying it; `value` applies it. With errors the resource is rejected: the previous version stays, or
+   * `closedForm` is applied, which denies whatever the resource concerns (codec/unknown-fields.ts).
    */
   readonly decode: (
     name: string,
     bytes: Uint8Array,
   ) => { readonly ok: true; readonly value: () => void } | Refused;
-  /** Called once per response, after all of its good resources were applied. */
+  /** Called once per response with removed resources, after the response's valid resources were applied. */
   readonly removed: (names: readonly string[]) => void;
 }
 
 export interface DiscoveryOptions {
   /** host:port */
   readonly target: string;
-  /** Read at each attempt: roots rotate, tokens are renewed. */
+  /** Read at each connection attempt, because roots rotate and tokens are renewed. */
   readonly rootPem: () => string;
   readonly token: () => string;
   readonly nodeId: string;
   readonly nodeName: string;
   readonly subscriptions: readonly Subscription[];
-  /** After each response: all its changes are applied. */
+  /** Called after each response, when all its changes are applied. */
   readonly onChange: (typeUrl: TypeUrl) => void;
-  /** Every type has been answered at least once. */
+  /** Called once, when every type has had a response. */
   readonly onSynced: () => void;
   readonly onState: (state: 'connected' | 'disconnected', why: string) => void;
   readonly onRefused: (typeUrl: string, errors: readonly string[]) => void;
@@ -109,10 +109,10 @@ export class DiscoveryClient {
     };
     const unwatch = this.#options.clock.after(firstResponseMsMax, () => {
       if (this.#stream !== stream || this.#connected) return;
-      end(`no answer in ${firstResponseMsMax} ms`);
+      end(`no response in ${firstResponseMsMax} ms`);
       stream.cancel();
     });
-    // Somebody is there, and may have many nodes to tell before: a node that came anew would wait from the beginning.
+    // The response headers show that the server is alive. It may have many nodes to serve first: a reconnecting node would lose its turn.
     stream.on('metadata', unwatch);
     stream.on('error', (error) => end(errorText(error)));
     stream.on('end', () => end('the control plane ended the stream'));
@@ -138,7 +138,7 @@ export class DiscoveryClient {
     return names;
   }
 
-  /** Resources of this moment that are not understood: what they concern is closed, or as it was before. */
+  /** Resources that cannot be decoded at present, with the reason: their closed form or their previous version is in use. */
   undecodable(): { readonly type: string; readonly why: string }[] {
     return [...this.#undecodable].flatMap(([typeUrl, names]) =>
       [...names.values()].map((why) => ({ type: typeUrl.slice(typeUrl.lastIndexOf('.') + 1), why })),
@@ -191,13 +191,13 @@ export class DiscoveryClient {
       }
       if (decoded.closedForm) {
         decoded.closedForm();
-        // By its name the server says later that it is gone.
+        // Recorded because the server later removes the resource by this name.
         versions.set(name, version);
       }
       const all = decoded.errors.map((error) => `${name}: ${error}`);
       errors.push(...all);
       const why = all.join('; ').slice(0, reasonBytesMax);
-      // After each reconnect the server sends it again.
+      // The server sends the resource again after each reconnect, so only new reasons are reported.
       if (undecodable.get(name) !== why) fresh.push(...all);
       if (undecodable.has(name) || undecodable.size < undecodableMax) undecodable.set(name, why);
     }
@@ -212,7 +212,7 @@ export class DiscoveryClient {
       this.#request({
         typeUrl: response.typeUrl,
         responseNonce: response.nonce,
-        // The good ones are in use already; the server is told of the rest and shall not send them again unchanged.
+        // The valid resources are already in use. The error names the others, which the server must not resend unchanged.
         errorDetail: errors.length > 0 ? { code: 3, message: errors.slice(0, 20).join('; ') } : undefined,
       }),
     );

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes src/discovery/gen from the .proto files; needs Debian's protobuf-compiler and libprotobuf-dev.
+# Generates src/discovery/gen from the .proto files. Requires Debian's protobuf-compiler and libprotobuf-dev.
 set -euo pipefail
 cd "$(dirname "$0")"
 rm -rf gen && mkdir gen

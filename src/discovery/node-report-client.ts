@@ -1,4 +1,4 @@
-/** Tells the control plane what this node holds: weft.v1.NodeReports. */
+/** Client of weft.v1.NodeReports: reports the state of this node's pods to the control plane. */
 import { NodeReport, NodeReportResponse } from './gen/weft.js';
 import { unaryCall, type ControlPlane } from './unary-call.js';
 
@@ -8,7 +8,7 @@ const method = {
   decode: (bytes: Uint8Array) => NodeReportResponse.decode(bytes),
 };
 
-/** Errors: of gRPC; a control plane that does not know reports answers UNIMPLEMENTED. */
+/** Sends one report. Errors: those of gRPC; a control plane without this service responds UNIMPLEMENTED. */
 export async function sendNodeReport(control: ControlPlane, report: NodeReport): Promise<void> {
   await unaryCall(control, method, report);
 }

@@ -1,10 +1,10 @@
-/** Subscriptions of the discovery client, made of a decoder and of what to do with its values. */
+/** Builds subscriptions of the discovery client from a decoder and a function that applies its values. */
 import { errorText, type Decoded } from '../base/errors.js';
 import type { Subscription } from './client.js';
 import type { ReadResult } from './codec/decoding.js';
 import type { TypeUrl } from './types.js';
 
-/** For resources of which one that is not understood leaves what was known before. */
+/** For resource types without a closed form: if a resource cannot be decoded, its previous version stays. */
 export function keepOr<T>(
   decode: (bytes: Uint8Array) => Decoded<T>,
 ): (name: string, bytes: Uint8Array) => ReadResult<T> {
@@ -16,7 +16,7 @@ export function keepOr<T>(
   };
 }
 
-/** `read` that fails is a bug of it, and costs that one resource. */
+/** Builds a subscription. If `read` throws, which is a bug in it, only that resource is rejected. */
 export function subscribe<T>(
   typeUrl: TypeUrl,
   read: (name: string, bytes: Uint8Array) => ReadResult<T>,

@@ -1,4 +1,4 @@
-/** Type URLs of what nodes and waypoints are told. */
+/** Type URLs of the resources that nodes and waypoints subscribe to. */
 export const typeUrls = {
   address: 'type.googleapis.com/istio.workload.Address',
   authorization: 'type.googleapis.com/istio.security.Authorization',
@@ -8,17 +8,17 @@ export const typeUrls = {
   route: 'type.googleapis.com/weft.v1.Route',
   trust: 'type.googleapis.com/weft.v1.Trust',
 } as const;
-/** The extension of istio.workload.Service by which session affinity is told; other nodes leave it alone. */
+/** Extension of istio.workload.Service for session affinity; other implementations ignore it. */
 export const affinityExtension = 'weft.dev/session-affinity';
 export const affinityType = 'type.googleapis.com/weft.v1.SessionAffinity';
-/** The extension of istio.workload.Service and .Workload that says for whom their addresses count. */
+/** Extension of istio.workload.Service and .Workload that limits the clients for which their addresses are valid. */
 export const scopeExtension = 'weft.dev/scope';
 export const scopeType = 'type.googleapis.com/weft.v1.Scope';
 export type TypeUrl = (typeof typeUrls)[keyof typeof typeUrls];
 
 export const grpcLimits = {
   messageBytesMax: 200 << 20,
-  /** What the control plane reads, of callers that it knows: the versions of some 400 000 resources in one request. */
+  /** Maximum size of a request from an authenticated caller: enough for the versions of some 400 000 resources. */
   requestBytesMax: 32 << 20,
   streamsPerConnectionMax: 64,
   /** Clients ping every 30 s. */

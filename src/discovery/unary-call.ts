@@ -1,4 +1,7 @@
-/** One request to the control plane over a connection of its own: they are rare, and the roots to check it by may have rotated since the last. */
+/**
+ * A single request to the control plane over its own connection. Such requests are rare, and the roots that verify the server may have
+ * rotated since the last one.
+ */
 import { Client, credentials, Metadata } from '@grpc/grpc-js';
 
 const deadlineMsMax = 10_000;
@@ -14,7 +17,7 @@ interface Method<Request, Response> {
   readonly decode: (bytes: Uint8Array) => Response;
 }
 
-/** Errors: of gRPC. */
+/** Sends one unary request with a deadline of 10 s. Errors: those of gRPC. */
 export function unaryCall<Request, Response>(
   control: ControlPlane,
   method: Method<Request, Response>,

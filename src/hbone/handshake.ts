@@ -1,4 +1,4 @@
-/** The client's TLS handshake of an HBONE connection. */
+/** The client side of the TLS handshake of an HBONE connection. */
 import type net from 'node:net';
 import tls from 'node:tls';
 import { errorText, WeftError } from '../base/errors.js';
@@ -7,15 +7,15 @@ import { checkServerPeer } from '../tls/contexts.js';
 
 interface HandshakeOptions {
   readonly context: tls.SecureContext;
-  /** Identities of which the server has to prove one. */
+  /** The server must prove one of these identities. */
   readonly expected: readonly SpiffeId[];
-  /** The server's address, for messages. */
+  /** The server's address, for error messages. */
   readonly destination: string;
   readonly timeoutMs: number;
 }
 
 /**
- * Secures a connected socket, which the handshake owns from here on: it is destroyed on failure.
+ * Secures a connected socket. The handshake owns the socket from the call on and destroys it on failure.
  * Errors, with source upstream: WEFT_TUNNEL_TLS, WEFT_TUNNEL_IDENTITY.
  */
 export function secure(
@@ -30,7 +30,7 @@ export function secure(
       secureContext: context,
       ALPNProtocols: ['h2'],
       rejectUnauthorized: true,
-      // Runs after the chain is checked and before anything is sent: the one place where names count.
+      // Runs after the certificate chain is verified and before any data is sent. Only here is the server's name checked.
       checkServerIdentity: (_host, certificate) => {
         const check = checkServerPeer(certificate.subjectaltname, expected);
         if (check.ok) {

@@ -31,7 +31,7 @@ const db = id('db');
 
 const rejectsWith = (code: string) => (error: unknown) => error instanceof WeftError && error.code === code;
 
-test('a tunnel carries bytes both ways, knows both identities, and half-closes', async () => {
+test('a tunnel relays bytes both ways, knows both identities, and half-closes', async () => {
   const seen: InboundTunnel[] = [];
   const { request } = await tunnelTestbed((tunnel) => {
     seen.push(tunnel);
@@ -48,7 +48,7 @@ test('a tunnel carries bytes both ways, knows both identities, and half-closes',
   assert.equal(seen[0]?.headers.forwarded, 'for="10.0.0.9:1"');
 });
 
-test('streams share a connection up to the limit, then open the next', async () => {
+test('streams share a connection up to the limit, then the pool opens another', async () => {
   const { request, server } = await tunnelTestbed(echo);
   const tunnels = pool({ streamsPerConnectionClientMax: 3 });
   const open = await Promise.all(Array.from({ length: 7 }, () => tunnels.open(request())));
@@ -65,7 +65,7 @@ test('different sources and identities never share a connection', async () => {
   assert.equal(server.sessions, 3);
 });
 
-test('sends nothing to a server of another identity, or when none is expected', async () => {
+test('the pool sends nothing to a server with an unexpected identity, or when no identity is expected', async () => {
   let streams = 0;
   const { request } = await tunnelTestbed(() => streams++);
   await assert.rejects(pool().open(request({ expected: [web] })), rejectsWith('WEFT_TUNNEL_IDENTITY'));
@@ -73,7 +73,7 @@ test('sends nothing to a server of another identity, or when none is expected', 
   assert.equal(streams, 0);
 });
 
-test('refuses clients of another root, of another trust domain, expired, or without a certificate', async () => {
+test('the server refuses clients with another root or trust domain, an expired certificate or none', async () => {
   let streams = 0;
   const { request, refused, port } = await tunnelTestbed(() => streams++);
   const foreignRoot = createRoot(domain, 3600);
@@ -100,12 +100,12 @@ test('refuses clients of another root, of another trust domain, expired, or with
   assert.match(refused.map((r) => r.reason).join(), /not of trust domain cluster.local/);
 });
 
-test('a refusal reaches the client as its status', async () => {
+test('the client gets the HTTP status of a refusal', async () => {
   const { request } = await tunnelTestbed((tunnel) => tunnel.refuse(401));
-  await assert.rejects(pool().open(request()), /answered 401/);
+  await assert.rejects(pool().open(request()), /responded 401/);
 });
 
-test('answers 400 to what is no CONNECT or has no address', async (t) => {
+test('a request other than CONNECT or without an address gets 400', async (t) => {
   const { port, refused } = await tunnelTestbed(echo);
   const session = http2.connect(`https://127.0.0.1:${port}`, {
     ...contextOptions(svidOf(web)),
@@ -125,7 +125,7 @@ test('answers 400 to what is no CONNECT or has no address', async (t) => {
   assert.equal(refused.length, 4);
 });
 
-test('garbage, truncated TLS and silence are cut without a trace, and others go on', async () => {
+test('garbage, truncated TLS and silent connections are closed and leave no state; other connections continue', async () => {
   const { port, request, server } = await tunnelTestbed(echo, { handshakeTimeoutMsMax: 300 });
   const closed: Promise<unknown>[] = [];
   for (const bytes of [
@@ -154,7 +154,7 @@ test('garbage, truncated TLS and silence are cut without a trace, and others go 
   assert.equal(server.sessions, 1);
 });
 
-test('an oversized header block ends that connection alone', async () => {
+test('an oversized header list ends only its own connection', async () => {
   const { request } = await tunnelTestbed(echo);
   const tunnels = pool();
   await assert.rejects(tunnels.open(request({ headers: { baggage: 'x'.repeat(60_000) } })), WeftError);
@@ -163,9 +163,9 @@ test('an oversized header block ends that connection alone', async () => {
   assert.equal((await collect(tunnel.stream)).toString(), 'ok');
 });
 
-test('rapid resets are cut off', async () => {
+test('a connection with rapid resets is closed', async () => {
   let begun = 0;
-  // The pings end what Node 20 leaves open: it only stops reading. Later versions end the connection themselves.
+  // Node 20 only stops reading, so the keepalive pings end the connection. Later versions end it themselves.
   const { port, server } = await tunnelTestbed(
     (tunnel) => {
       begun++;
@@ -173,7 +173,7 @@ test('rapid resets are cut off', async () => {
     },
     { pingIntervalMs: 100, pingTimeoutMsMax: 1_000 },
   );
-  // Frames by hand, and the server is looked at: Node's own client under 22 and 24 does not notice that it was cut off.
+  // The test sends raw frames and observes the server: the client of Node 22 and 24 does not notice that it was disconnected.
   const attacker = tls.connect({
     port,
     host: '127.0.0.1',
@@ -193,7 +193,7 @@ test('rapid resets are cut off', async () => {
   assert.ok(begun < 2_000, `${begun} of 20000 were begun`);
 });
 
-test('a new certificate is used for new streams while old tunnels go on', async () => {
+test('new streams use a new certificate while old tunnels continue', async () => {
   const { request, server } = await tunnelTestbed(echo);
   const tunnels = pool();
   const first = await tunnels.open(request());
@@ -211,7 +211,7 @@ test('a new certificate is used for new streams while old tunnels go on', async 
   assert.equal(server.sessions, 1, 'the old connection ends with its last tunnel');
 });
 
-test('drain takes no new tunnels and lets live ones finish', async () => {
+test('a draining server accepts no new tunnels and lets live ones finish', async () => {
   const { request, server } = await tunnelTestbed(echo);
   const tunnels = pool();
   const live = await tunnels.open(request());

@@ -1,11 +1,11 @@
-/** What tunnels say of whom they are for. */
+/** Headers of a CONNECT request that identify the original client. */
 import { parseSocketAddress, type SocketAddress } from '../model/address.js';
 import { parseSpiffeId, type SpiffeId } from '../model/identity.js';
 
-/** Of a waypoint to its workloads' nodes: whom it speaks for. Believed from that waypoint alone. */
+/** Sent by a waypoint to the nodes of its workloads: the identity of the client. Trusted only from the workload's own waypoint. */
 export const sourceIdentityHeader = 'weft-source-identity';
 
-/** The client's address in a `forwarded` header (RFC 7239); undefined where it is absent or malformed. */
+/** The client's address from a `forwarded` header (RFC 7239); undefined if the header is absent or malformed. */
 export function forwardedFor(forwarded: string | undefined): SocketAddress | undefined {
   const match = /for="([^"]+)"/.exec(forwarded ?? '');
   try {
@@ -15,6 +15,7 @@ export function forwardedFor(forwarded: string | undefined): SocketAddress | und
   }
 }
 
+/** The identity in a `weft-source-identity` header; undefined if the header is absent or malformed. */
 export function sourceIdentityOf(value: string | undefined): SpiffeId | undefined {
   try {
     return value === undefined ? undefined : parseSpiffeId(value);

@@ -1,7 +1,7 @@
 import type http2 from 'node:http2';
 import type { HboneLimits } from './limits.js';
 
-/** Pings an HTTP/2 session; calls `onDead` once when an answer is overdue. Ends with the session. */
+/** Pings an HTTP/2 session; calls `onDead` once when a PING acknowledgment is overdue. Stops with the session. */
 export function keepAlive(session: http2.Http2Session, limits: HboneLimits, onDead: () => void): void {
   const interval = setInterval(() => {
     const overdue = setTimeout(() => {

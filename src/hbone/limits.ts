@@ -1,4 +1,4 @@
-/** Both sides' limits, as peers have them (HBONE as read from ztunnel); each is stated in docs/limits.md. */
+/** Limits of both sides of HBONE, chosen like those of peers (ztunnel's source). Each is documented in docs/limits.md. */
 export interface HboneLimits {
   readonly streamsPerConnectionServerMax: number;
   readonly streamsPerConnectionClientMax: number;
@@ -7,16 +7,19 @@ export interface HboneLimits {
   readonly frameBytesMax: number;
   readonly headerListBytesMax: number;
   readonly handshakeTimeoutMsMax: number;
-  /** Connections of a server on which nobody has shown a certificate yet; of one address half of it at most. */
+  /** Connections of a server whose peer has not presented a certificate yet. One address gets at most half of them. */
   readonly handshakesMax: number;
-  /** Connections of an agent's worker whose peers have shown a certificate: some 70 KiB each for as long as the peer likes; of one identity half of it at most. */
+  /**
+   * Connections of an agent's worker whose peers have presented a certificate. Each costs some 70 KiB for as long as the peer keeps it.
+   * One identity gets at most half of them.
+   */
   readonly sessionsMax: number;
-  /** From the request to the peer's answer; the peer itself waits 10 s for its application. */
+  /** From the CONNECT request to the peer's response. The peer itself waits 10 s for its application. */
   readonly responseTimeoutMsMax: number;
   readonly idleConnectionMsMax: number;
   readonly pingIntervalMs: number;
   readonly pingTimeoutMsMax: number;
-  /** A connection under a replaced certificate ends its tunnels at this age, not before. */
+  /** Tunnels of a connection whose certificate was replaced end this long after the replacement, not before. */
   readonly oldCertificateMsMax: number;
 }
 

@@ -30,7 +30,7 @@ async function testbed(t: TestContext) {
   return { server, pool, request };
 }
 
-test('destinations that cannot be reached leave nothing in the pool', async (t) => {
+test('unreachable destinations leave nothing in the pool', async (t) => {
   const { pool, request } = await testbed(t);
   const dead = await deadPort();
   const tries = Array.from({ length: 200 }, (_, i) =>
@@ -41,12 +41,12 @@ test('destinations that cannot be reached leave nothing in the pool', async (t) 
       }),
     ),
   );
-  // Some by more than one at once, who wait for the same connection.
+  // Some destinations have several requests at once, which wait for the same connection.
   tries.push(...Array.from({ length: 20 }, () => pool.open(request({ connect: () => connected(dead) }))));
   const ends = await Promise.allSettled(tries);
   assert.ok(ends.every(({ status }) => status === 'rejected'));
   assert.equal(pool.entries, 0);
-  // One whose peer shows another identity than it should.
+  // A destination whose peer presents an unexpected identity.
   await assert.rejects(pool.open(request({ expected: [id('other')] })), { code: 'WEFT_TUNNEL_IDENTITY' });
   assert.equal(pool.entries, 0);
   const { stream } = await pool.open(request());
@@ -54,7 +54,7 @@ test('destinations that cannot be reached leave nothing in the pool', async (t) 
   stream.destroy();
 });
 
-test('a source that is forgotten opens nothing on connections of before; its live tunnels go on, idle ones end', async (t) => {
+test('a forgotten source opens no tunnel on its former connections; live tunnels continue, idle connections close', async (t) => {
   const { pool, request } = await testbed(t);
   const { stream, reused } = await pool.open(request());
   assert.equal(reused, false);
@@ -66,7 +66,7 @@ test('a source that is forgotten opens nothing on connections of before; its liv
   pool.forget('pod/1');
   pool.forget('pod/2');
   assert.equal(pool.entries, 0);
-  // The idle one ends, the one in use does not.
+  // The idle connection closes, the one in use does not.
   await eventually(() => pool.size === 1, 'one is left');
   stream.write('still there');
   const [echo] = (await new Promise((resolve) =>
@@ -80,7 +80,7 @@ test('a source that is forgotten opens nothing on connections of before; its liv
   again.stream.destroy();
 });
 
-test('a connection that is being opened when its source is forgotten takes no streams of its successor', async (t) => {
+test('a connection that is being opened when its source is forgotten takes no streams of the next source', async (t) => {
   const { server, pool, request } = await testbed(t);
   let go = (): void => undefined;
   const slow = pool.open(
@@ -102,7 +102,7 @@ test('a connection that is being opened when its source is forgotten takes no st
   await eventually(() => pool.size === 1, 'only the successor’s is kept');
 });
 
-test('a server that drains while tunnels are opened on its connections costs none of them: they go to its successor', async (t) => {
+test('no tunnel fails while a server drains: tunnels opened meanwhile go to its successor', async (t) => {
   const accept = (tunnel: InboundTunnel): void => {
     const stream = tunnel.accept();
     stream.on('error', () => undefined);
@@ -151,7 +151,7 @@ test('a server that drains while tunnels are opened on its connections costs non
 });
 
 for (const direction of ['to the peer', 'from the peer']) {
-  test(`tunnels that are reset with bytes under way ${direction} take nothing from later ones of their connection`, async (t) => {
+  test(`tunnels reset with bytes in flight ${direction} take no flow-control window from later tunnels of the connection`, async (t) => {
     const block = Buffer.alloc(10_000_000);
     const server = await startHbone(t, id('api'), (tunnel) => {
       const stream = tunnel.accept();
@@ -174,7 +174,7 @@ for (const direction of ['to the peer', 'from the peer']) {
     for (let i = 0; i < 12; i++) {
       const { stream } = await open(81);
       stream.on('error', () => undefined);
-      // More than the windows take: the rest waits in the session.
+      // More than the flow-control windows hold: the rest waits in the session.
       if (direction === 'to the peer') stream.write(block);
       await new Promise((resolve) => setTimeout(resolve, 10));
       stream.destroy(new Error('reset'));

@@ -1,5 +1,5 @@
 /**
- * The client side of HBONE: tunnels as streams of pooled connections, one pool entry per (source, source identity, expected
+ * The client side of HBONE: tunnels are streams of pooled connections. There is one pool entry per (source, source identity, expected
  * identities, destination).
  */
 import http2 from 'node:http2';
@@ -22,14 +22,14 @@ import { keepReadable } from './stream-end.js';
 export interface TunnelRequest {
   readonly svid: Svid;
   readonly expected: readonly SpiffeId[];
-  /** Where the TLS connection goes: the next hop's address, port 15008. */
+  /** The next hop of the TLS connection: address and port (15008). */
   readonly destination: SocketAddress;
-  /** What the tunnel leads to: `ip:port`. */
+  /** The tunnel's destination, `ip:port`. */
   readonly authority: string;
-  /** Tells sources apart that may not share a connection: the pod, and which of those that bear its name (`forget`). */
+  /** Key of the source. Different sources never share a connection: it names the pod and the instance among pods of that name (`forget`). */
   readonly source: string;
   readonly headers: Readonly<Record<string, string>>;
-  /** A raw TCP connection to `destination`, from within the source pod's namespace. */
+  /** Opens a TCP connection to `destination` from within the source pod's network namespace. */
   readonly connect: () => Promise<net.Socket>;
 }
 
@@ -44,7 +44,7 @@ interface Connection {
   readonly session: http2.ClientHttp2Session;
   readonly peer: SpiffeId;
   streams: number;
-  /** Takes no new streams: GOAWAY came, or its certificate was replaced. */
+  /** Takes no new streams: GOAWAY was received, or the certificate was replaced. */
   draining: boolean;
   idle: NodeJS.Timeout | undefined;
 }
@@ -55,15 +55,15 @@ interface Entry {
   opening: Promise<Connection> | undefined;
 }
 
-/** CONNECT requests that are repeated at most, where the connection ended before the peer had processed one. */
+/** Maximum number of repeated CONNECT requests after a connection ended before the peer processed the request. */
 const unprocessedMax = 2;
 
-/** The peer has not processed the CONNECT request. Nothing of the client was sent yet, so that it can be repeated. */
+/** The peer did not process the CONNECT request. No client data was sent yet, so the request can be repeated. */
 class UnprocessedError extends WeftError {}
 
 export class TunnelPool {
   readonly #entries = new Map<string, Entry>();
-  /** Of sources that are forgotten, until their last stream has ended. */
+  /** Entries of forgotten sources, kept until their last connection has closed. */
   readonly #orphans = new Set<Entry>();
   readonly #contexts = new Map<string, tls.SecureContext>();
   readonly #limits: HboneLimits;
@@ -73,9 +73,10 @@ export class TunnelPool {
   }
 
   /**
-   * Errors, all WeftError with source upstream (WEFT_TUNNEL_CONNECT: internal, where this machine had no descriptor or port left, or where
-   * `connect` says so): WEFT_TUNNEL_CONNECT, WEFT_TUNNEL_TLS, WEFT_TUNNEL_IDENTITY,
-   * WEFT_TUNNEL_REFUSED (TunnelRefused, with the status), WEFT_TUNNEL_RESET, WEFT_TUNNEL_TIMEOUT.
+   * Opens a tunnel on a pooled or a new connection.
+   * Errors, all WeftError: WEFT_TUNNEL_CONNECT, WEFT_TUNNEL_TLS, WEFT_TUNNEL_IDENTITY, WEFT_TUNNEL_REFUSED (TunnelRefused, with the
+   * status), WEFT_TUNNEL_RESET, WEFT_TUNNEL_TIMEOUT. Their source is upstream, except for WEFT_TUNNEL_CONNECT: its source is internal if
+   * this machine had no descriptor or port left, and if `connect` rejects with a WeftError its source is taken over.
    */
   async open(request: TunnelRequest): Promise<Tunnel> {
     const key = [
@@ -85,7 +86,8 @@ export class TunnelPool {
       formatSocketAddress(request.destination),
     ].join(' ');
     for (let unprocessed = 0; ;) {
-      // Looked up in each turn: an entry that another turn emptied is forgotten, and nobody would find what is added to it.
+      // The entry is looked up in each iteration: a concurrent call may have removed it when it became empty, and connections added to a
+      // removed entry would never be found.
       let entry = this.#entries.get(key);
       if (!entry)
         this.#entries.set(key, (entry = { source: request.source, connections: [], opening: undefined }));
@@ -107,7 +109,7 @@ export class TunnelPool {
         if (!(error instanceof UnprocessedError) || ++unprocessed > unprocessedMax) throw error;
         continue;
       }
-      // Others open one already: share it, or open the next if it filled up meanwhile.
+      // Another call is opening a connection: share it, or open the next one if it is full by then.
       await entry.opening;
     }
   }
@@ -123,13 +125,13 @@ export class TunnelPool {
     return { opening };
   }
 
-  /** An entry is what it holds: destinations that cannot be reached, and there are as many as clients name, leave none. */
+  /** Removes an empty entry. Clients can name any number of unreachable destinations, so these must leave nothing behind. */
   #forgetEmpty(key: string, entry: Entry): void {
     if (entry.connections.length === 0 && !entry.opening && this.#entries.get(key) === entry)
       this.#entries.delete(key);
   }
 
-  /** Connections of this identity under another certificate take no new streams and end at a stated age. */
+  /** Connections of this identity with another certificate take no new streams. They are destroyed after `oldCertificateMsMax`. */
   update(svid: Svid): void {
     for (const [key, entry] of this.#entries) {
       if (key.split(' ')[1] !== svid.id) continue;
@@ -139,13 +141,13 @@ export class TunnelPool {
   }
 
   /**
-   * A source is no more, or another one has its name: no new streams on its connections, those that are idle end now, live streams go on
-   * to their own end. One that is being opened is retired when it is there.
+   * Forgets a source that is gone or whose name another source has taken over. Its connections take no new streams, idle connections
+   * close now, live streams continue to their end. A connection that is being opened is retired once it is established.
    */
   forget(source: string): void {
     for (const [key, entry] of this.#entries) {
       if (entry.source !== source) continue;
-      // Who asks by this name from now on begins anew.
+      // Later requests under this source key get a new entry.
       this.#entries.delete(key);
       for (const connection of entry.connections) this.#retire(connection);
       this.#orphans.add(entry);
@@ -158,7 +160,7 @@ export class TunnelPool {
     }
   }
 
-  /** No new streams on any; live ones go on. */
+  /** Retires all connections: no new streams; live streams continue. */
   drain(): void {
     for (const entry of this.#all()) for (const connection of entry.connections) this.#retire(connection);
   }
@@ -167,14 +169,14 @@ export class TunnelPool {
     for (const entry of this.#all()) for (const connection of entry.connections) connection.session.destroy();
   }
 
-  /** Connections, also those that end. */
+  /** Number of connections, including draining ones. */
   get size(): number {
     let count = 0;
     for (const entry of this.#all()) count += entry.connections.length;
     return count;
   }
 
-  /** Destinations for which something is held. */
+  /** Number of pool entries. */
   get entries(): number {
     return this.#entries.size;
   }
@@ -188,7 +190,7 @@ export class TunnelPool {
     if (!context) {
       context = contextOf(svid);
       this.#contexts.set(svid.serial, context);
-      // Contexts are remade when needed: forgetting the oldest bounds the memory of rotations.
+      // Contexts are created again when needed. Dropping the oldest bounds the memory used by certificate rotations.
       const [oldest] = this.#contexts.keys();
       if (this.#contexts.size > 1024 && oldest !== undefined) this.#contexts.delete(oldest);
     }
@@ -277,7 +279,11 @@ export class TunnelPool {
         );
       };
       const timer = setTimeout(
-        () => fail('WEFT_TUNNEL_TIMEOUT', `no answer to CONNECT ${request.authority}`),
+        () =>
+          fail(
+            'WEFT_TUNNEL_TIMEOUT',
+            `no response to CONNECT ${request.authority} in ${this.#limits.responseTimeoutMsMax} ms`,
+          ),
         this.#limits.responseTimeoutMsMax,
       );
       let failure: Error | undefined;
@@ -314,15 +320,15 @@ export class TunnelPool {
 }
 
 /**
- * Whether a stream that was closed before any response was not processed: the peer said so (RFC 9113, 6.8 and 8.7), or the whole
- * connection has ended. What is sent again then is a CONNECT, ahead of the client's first byte.
+ * Whether the peer did not process a stream that closed before any response: the peer stated so (RFC 9113, sections 6.8 and 8.7), or the
+ * whole connection has ended. Only the CONNECT is repeated then; the client's first byte was not sent yet.
  */
 function isUnprocessed(
   stream: http2.ClientHttp2Stream,
   { draining, session }: Connection,
   reused: boolean,
 ): boolean {
-  // A connection that ends with its first stream is one that the peer does not want: that is its answer.
+  // If the connection ends with its first stream, the peer rejects the connection: repeating would not help.
   if (!reused) return false;
   const { NGHTTP2_REFUSED_STREAM } = http2.constants;
   return stream.rstCode === NGHTTP2_REFUSED_STREAM || draining || session.closed || session.destroyed;

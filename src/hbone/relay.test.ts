@@ -79,7 +79,7 @@ test('a reset by the client reaches the server, and the other way round', async 
   );
 });
 
-test('cutting resets both ends and says why', async () => {
+test('cut resets both ends and reports its reason', async () => {
   const { port, results, cut } = await relayed((socket) => void socket.on('error', () => undefined).resume());
   const client = net.connect(port, '127.0.0.1', () => client.write('x'));
   const failed = once(client, 'error').catch((e: unknown) => [e]);
@@ -90,7 +90,7 @@ test('cutting resets both ends and says why', async () => {
   assert.deepEqual((await settled(results)).map((r) => r.reason).filter(Boolean), ['policy']);
 });
 
-test('bulk in both directions at once, on streams that share a connection, comes through', async () => {
+test('bulk data in both directions at once passes on streams that share a connection', async () => {
   const bytes = 48 << 20;
   const streams = 4;
   const send = async (socket: net.Socket): Promise<void> => {
@@ -124,7 +124,7 @@ test('bulk in both directions at once, on streams that share a connection, comes
   );
 });
 
-test('a slow reader bounds memory: 1 GB passes through, whole and in order', async () => {
+test('memory is bounded with a slow reader: 1 GB passes complete and in order', async () => {
   const total = 1 << 30;
   const digest = createHash('sha256');
   const server = createHash('sha256');

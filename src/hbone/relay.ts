@@ -1,6 +1,6 @@
 /**
- * Relays bytes between a pod's socket and a tunnel's stream (or another pod's socket), and nothing else touches
- * payload: a native relay may take this file's place. Half closes and resets pass in both directions.
+ * Relays bytes between a pod's socket and a tunnel's stream (or another pod's socket). No other code touches the payload, so a native
+ * relay can replace this file. Half closes and resets pass in both directions.
  */
 import net from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -13,16 +13,16 @@ export interface RelayResult {
   readonly bytesSent: number;
   readonly bytesReceived: number;
   readonly ended: RelayEnd;
-  /** Why it was cut. */
+  /** Reason given to `cut`. */
   readonly reason?: string;
-  /** One side was reset, and the other side did not take what the first had sent within `deliveryMsMax`. */
+  /** One side was reset, and the other side did not accept the first side's data within `deliveryMsMax`. */
   readonly lingered?: boolean;
 }
 
 export interface Relay {
-  /** Settles once, when both ends are gone; never rejects. */
+  /** Resolves when both ends are closed; never rejects. */
   readonly done: Promise<RelayResult>;
-  /** Ends both at once: each sees a reset. */
+  /** Resets both ends at once. */
   cut(reason: string): void;
   /** Bytes so far, sent and received. */
   counts(): { readonly bytesSent: number; readonly bytesReceived: number };
@@ -31,13 +31,13 @@ export interface Relay {
 function reset(stream: Duplex): void {
   if (stream.destroyed) return;
   if (stream instanceof net.Socket) stream.resetAndDestroy();
-  // Not close(code): Node sends END_STREAM ahead of its RST_STREAM, and the peer would take the cut for an end.
+  // Not close(code): Node sends END_STREAM before its RST_STREAM, and the peer would take the reset for an orderly end.
   else keepReadable(stream).destroy(new Error('reset'));
 }
 
 /**
- * Resets a stream once all that waits for it is written, or `deliveryMsMax` has passed. What it sends meanwhile is read and discarded: an
- * application that only writes would never come to read.
+ * Resets a stream once all pending data is written, or after `deliveryMsMax`. Data received meanwhile is discarded: an application that
+ * blocks on writing would otherwise never get to read.
  */
 function resetOnceFlushed(stream: Duplex, onExpired: () => void): void {
   if (stream.destroyed) return;
@@ -51,7 +51,7 @@ function resetOnceFlushed(stream: Duplex, onExpired: () => void): void {
   keepReadable(stream).whenFlushed(() => reset(stream));
 }
 
-/** Both ends are handed over paused or unread; the relay owns them from here on. */
+/** Starts a relay between two streams. Both are passed paused or unread; the relay owns them from the call on. */
 export function relay(pod: Duplex, peer: Duplex): Relay {
   let bytesSent = 0;
   let bytesReceived = 0;
@@ -82,22 +82,22 @@ export function relay(pod: Duplex, peer: Duplex): Relay {
       from.on('data', (chunk: Buffer) => {
         if (target.discardsWrites) return;
         count(chunk.length);
-        // A stream that refuses more is asked again at its 'drain': nothing queues beyond one chunk and its buffer.
+        // Reading pauses until the target's 'drain', so that at most one chunk queues beyond the target's buffer.
         if (!to.write(chunk)) from.pause();
       });
       to.on('drain', () => from.resume());
       const end = (): void => {
-        // A reset stream emits 'end' too, before its 'close' tells of the reset: no FIN may run ahead of that.
+        // A reset stream also emits 'end', before the 'close' that reports the reset. No FIN may be sent to the other side in between.
         if (!source.wasReset && !to.destroyed && !to.writableEnded) to.end();
       };
-      // A write that waits fails within this turn where the end is a reset's.
+      // If the end comes from a reset, a pending write fails within this turn of the event loop.
       from.once('end', () => (from.writableLength > 0 ? setImmediate(end) : end()));
-      // The close that follows tells the rest; an unheard error would end the process.
+      // The following 'close' handles the failure. An error without a listener would end the process.
       from.on('error', () => undefined);
       if (from.destroyed) setImmediate(closed(from, to, name));
       else from.once('close', closed(from, to, name));
     };
-    // Each direction has an end of its own, whoever opened the socket.
+    // Each direction ends separately, whichever side opened the socket.
     for (const end of [pod, peer]) if (end instanceof net.Socket) end.allowHalfOpen = true;
     pump(pod, peer, 'pod-reset', (bytes) => (bytesSent += bytes));
     pump(peer, pod, 'peer-reset', (bytes) => (bytesReceived += bytes));

@@ -40,7 +40,7 @@ async function tunnel(t: TestContext, port: number, svid: Svid, localAddress = '
   stream.on('error', () => undefined);
 }
 
-test('who shows no certificate holds half of the connections without one at most; others still come in', async (t) => {
+test('one address holds at most half of the pending handshakes; other addresses still connect', async (t) => {
   let full = 0;
   const { port } = await startHbone(t, id('api'), accept, {
     limits: { handshakesMax: 8 },
@@ -56,14 +56,14 @@ test('who shows no certificate holds half of the connections without one at most
   await eventually(() => full === 16 && closed.size === 16, 'four of them are waited for');
   const web = svidOf(id('web'));
   await assert.rejects(tunnel(t, port, web), { code: 'WEFT_TUNNEL_TLS' });
-  // More than there are places, one after the other: a place is for the time until the certificate is shown.
+  // More connections than handshakesMax, one after the other: each counts only until its certificate is presented.
   for (let i = 0; i < 12; i++) await tunnel(t, port, web, '127.0.0.2');
   for (const socket of silent) socket.destroy();
   await eventually(() => closed.size === 20, 'all are closed');
   await tunnel(t, port, web);
 });
 
-test('those that come and leave at once leave nothing behind', async (t) => {
+test('connections that close at once leave no state behind', async (t) => {
   const { port } = await startHbone(t, id('api'), accept, { limits: { handshakesMax: 8 } });
   for (let round = 0; round < 50; round++) {
     await Promise.all(
@@ -77,7 +77,7 @@ test('those that come and leave at once leave nothing behind', async (t) => {
   await tunnel(t, port, svidOf(id('web')));
 });
 
-test('a peer that has its share of connections gets no more of them, another does', async (t) => {
+test('an identity that has used its share of connections gets no more; another identity does', async (t) => {
   const sessions = new FairLimit(8);
   const { port, refused } = await startHbone(t, id('api'), accept, {
     admit: (peer) => (sessions.take(peer) === undefined ? () => sessions.release(peer) : undefined),
@@ -90,7 +90,7 @@ test('a peer that has its share of connections gets no more of them, another doe
   await tunnel(t, port, svidOf(id('web')));
 });
 
-/** Answers to CONNECT on one session: a status, or what ended it. */
+/** Responses to CONNECT on one session: a status, or what ended the stream. */
 async function connectOn(session: http2.ClientHttp2Session): Promise<number | string> {
   return new Promise((resolve) => {
     session.once('error', (error) => resolve(error.message));
@@ -105,7 +105,7 @@ async function connectOn(session: http2.ClientHttp2Session): Promise<number | st
   });
 }
 
-test('a certificate that has expired gives no tunnel: neither by a session of TLS that is resumed nor on a connection that lives', async (t) => {
+test('an expired certificate gets no tunnel, neither by TLS session resumption nor on a live connection', async (t) => {
   const { port, refused } = await startHbone(t, id('api'), accept);
   const svid = svidOf(id('web'), 4);
   let ticket: Buffer | undefined;

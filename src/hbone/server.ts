@@ -1,6 +1,6 @@
 /**
- * The server side of HBONE: mutual TLS, then HTTP/2 CONNECT. One server per pod. What it refuses and how follows
- * the contract in docs/hbone.md: 400 for what is no tunnel request; everything else is its owner's decision.
+ * The server side of HBONE: mutual TLS, then HTTP/2 CONNECT. One server per pod. Refusals follow the contract in docs/hbone.md: 400 for
+ * a request that is not a valid tunnel request; the owner (`onTunnel`) decides everything else.
  */
 import http2 from 'node:http2';
 import type net from 'node:net';
@@ -19,23 +19,23 @@ import { keepAlive } from './keepalive.js';
 import { defaultLimits, type HboneLimits } from './limits.js';
 import { keepReadable } from './stream-end.js';
 
-/** A peer's request for a tunnel, not yet answered. Exactly one of accept and refuse is called, once. */
+/** A peer's pending CONNECT request. The owner calls exactly one of accept and refuse, once. */
 export interface InboundTunnel {
   readonly authority: SocketAddress;
   readonly peer: SpiffeId;
-  /** The TCP connection's ends: the peer, and the pod's own address. */
+  /** Both ends of the TCP connection: `remote` is the peer, `local` the pod's own address. */
   readonly remote: SocketAddress;
   readonly local: SocketAddress;
   readonly headers: {
     readonly baggage?: string;
     readonly forwarded?: string;
     readonly traceparent?: string;
-    /** Whom a waypoint says that it speaks for (headers.ts). */
+    /** The client identity that a waypoint states (headers.ts). */
     readonly sourceIdentity?: string;
   };
   accept(): Duplex;
   refuse(status: number): void;
-  /** Called once if the peer leaves before an answer. */
+  /** `call` runs once when the stream closes, also when the peer leaves before the response. */
   onGone(call: () => void): void;
 }
 
@@ -52,20 +52,23 @@ export interface HboneServerOptions {
   readonly limits?: Partial<HboneLimits>;
   readonly onTunnel: (tunnel: InboundTunnel) => void;
   readonly onRefused: (refused: Refused) => void;
-  /** A connection whose peer has shown its certificate: what to call at its end; undefined: the peer has its share already. */
+  /**
+   * Admits a connection whose peer has presented its certificate. Returns the function to call when the connection ends, or undefined if
+   * the peer's share of connections is used up.
+   */
   readonly admit?: (peer: SpiffeId, remote: SocketAddress) => (() => void) | undefined;
-  /** A connection was closed unread: too many have shown no certificate yet. */
+  /** A connection was closed unread because too many handshakes are pending. */
   readonly onHandshakesFull?: () => void;
 }
 
-/** A session that began while the server drains: its peer may have sent its first request already. */
+/** Delay before closing a session that began during the drain: its peer may already have sent its first request. */
 const drainNewMs = 1_000;
 
 export class HboneServer {
   readonly #server: http2.Http2SecureServer;
   readonly #sessions = new Set<http2.ServerHttp2Session>();
   readonly #raw = new Set<net.Socket>();
-  /** Connections whose peers have shown no certificate yet, by the peer's address and port, and what ends that. */
+  /** Connections in handshake, by the peer's address and port. The value ends the accounting of the handshake. */
   readonly #early = new Map<string, () => void>();
   readonly #handshakes: FairLimit;
   readonly #limits: HboneLimits;
@@ -105,19 +108,19 @@ export class HboneServer {
       this.#refused('WEFT_HBONE_ALPN', 'the peer does not speak h2', remoteOf(socket));
       socket.destroy();
     });
-    // Errors of a session are its own end, told by its 'close'; unheard they would end the process.
+    // Session errors are handled by the session's 'close'. Without a listener they would end the process.
     this.#server.on('sessionError', () => undefined);
     this.#server.on('error', () => undefined);
   }
 
-  /** Takes an accepted TCP connection. */
+  /** Takes over an accepted TCP connection. */
   handle(socket: net.Socket): void {
-    // It has no close to come that would end what begins here.
+    // A destroyed socket emits no further 'close', which would release the handshake's place.
     if (socket.destroyed) return;
     const from = socket.remoteAddress ?? '';
     const name = nameOf(socket);
     if (this.#handshakes.take(from) !== undefined) {
-      // No line for each: whoever floods would fill the log instead.
+      // Not logged per connection: a flood would fill the log.
       this.#options.onHandshakesFull?.();
       return void socket.destroy();
     }
@@ -125,7 +128,7 @@ export class HboneServer {
     const over = (): void => {
       if (isOver) return;
       isOver = true;
-      // A peer that left at once has no address any more, and shares this name with others of its kind.
+      // The socket of a peer that left at once has no address any more, so several such sockets share one name.
       if (this.#early.get(name) === over) this.#early.delete(name);
       this.#handshakes.release(from);
     };
@@ -141,7 +144,7 @@ export class HboneServer {
     this.#server.emit('connection', socket);
   }
 
-  /** New connections meet the new certificate; live ones are not touched. */
+  /** Presents the new certificate on new connections. Live connections are not affected. */
   update(svid: Svid): void {
     this.#server.setSecureContext(contextOptions(svid));
   }
@@ -150,12 +153,15 @@ export class HboneServer {
     return this.#sessions.size;
   }
 
-  /** Nobody is connected, not even in a handshake. */
+  /** No peer is connected, not even in a handshake. */
   get isIdle(): boolean {
     return this.#sessions.size === 0 && this.#raw.size === 0;
   }
 
-  /** GOAWAY: no new tunnels, live ones go on, also on connections that come from now on. Resolves when those of now are gone. */
+  /**
+   * Sends GOAWAY on all sessions: no new tunnels, live tunnels continue. Later connections get GOAWAY too. Resolves when the sessions
+   * present at the call have closed.
+   */
   async drain(): Promise<void> {
     this.#isDraining = true;
     await Promise.all(
@@ -166,7 +172,7 @@ export class HboneServer {
     );
   }
 
-  /** Ends everything now. */
+  /** Closes all connections at once. */
   close(): void {
     for (const session of this.#sessions) session.destroy();
     for (const socket of this.#raw) socket.destroy();
@@ -191,16 +197,21 @@ export class HboneServer {
     const { admit } = this.#options;
     const release = admit && remote ? admit(check.id, remote) : () => undefined;
     if (!release) {
-      this.#refused('WEFT_CONNECTIONS_FULL', 'this peer has its share of connections', remote, check.id);
+      this.#refused(
+        'WEFT_CONNECTIONS_FULL',
+        'this identity has used its share of connections',
+        remote,
+        check.id,
+      );
       session.destroy();
       return;
     }
     session.once('close', release);
     peers.set(session, { id: check.id, notAfterMs: Date.parse(certificate.valid_to) });
     this.#sessions.add(session);
-    // A peer that is silent after the handshake holds nothing but its socket, and that not for long.
+    // A peer that is silent after the handshake holds only its socket, and only until this timer fires.
     const silent = setTimeout(() => {
-      this.#refused('WEFT_HBONE_SILENT', 'no HTTP/2 settings came in time', remote, check.id);
+      this.#refused('WEFT_HBONE_SILENT', 'no HTTP/2 SETTINGS frame received in time', remote, check.id);
       session.destroy();
     }, this.#limits.handshakeTimeoutMsMax);
     session.once('remoteSettings', () => clearTimeout(silent));
@@ -225,7 +236,7 @@ export class HboneServer {
       stream.close(http2.constants.NGHTTP2_CANCEL);
       return;
     }
-    // A connection lives as long as its peer likes; what it has proven ends with the certificate.
+    // A peer may keep its connection open without limit, but its identity is proven only until the certificate expires.
     if (!(Date.now() < known.notAfterMs)) {
       this.#refused('WEFT_HBONE_IDENTITY', "the peer's certificate has expired", remote, peer);
       respond(stream, 401);
@@ -236,15 +247,16 @@ export class HboneServer {
       this.#refused('WEFT_HBONE_REQUEST', reason, remote, peer);
       respond(stream, 400);
     };
-    if (headers[':method'] !== 'CONNECT') return bad(`method is not CONNECT`);
-    // nghttp2 tells the peer its limit and does not enforce it.
+    if (headers[':method'] !== 'CONNECT') return bad('the method is not CONNECT');
+    // nghttp2 announces this limit to the peer and does not enforce it.
     let headerBytes = 0;
     for (const [name, value] of Object.entries(headers))
       headerBytes += name.length + String(value).length + 32;
-    if (headerBytes > this.#limits.headerListBytesMax) return bad('header block too large');
-    // RFC 8441's extended CONNECT carries a protocol; HBONE is the plain one.
+    if (headerBytes > this.#limits.headerListBytesMax)
+      return bad(`the header list exceeds ${this.#limits.headerListBytesMax} bytes`);
+    // HBONE uses plain CONNECT. The extended CONNECT of RFC 8441 has a :protocol and a :path.
     if (headers[':protocol'] !== undefined || headers[':path'] !== undefined)
-      return bad('CONNECT with a path or a protocol');
+      return bad('extended CONNECT (:path or :protocol) is not supported');
     let authority: SocketAddress;
     try {
       authority = parseSocketAddress(String(headers[':authority'] ?? ''));
@@ -276,7 +288,7 @@ export class HboneServer {
   }
 }
 
-/** Who has shown which certificate. */
+/** Identity and end of validity (ms since the epoch) of the certificate that each session's peer presented. */
 const peers = new WeakMap<http2.ServerHttp2Session, { readonly id: SpiffeId; readonly notAfterMs: number }>();
 
 function optional<K extends string>(key: K, value: string | undefined): { [P in K]?: string } {
@@ -286,7 +298,7 @@ function optional<K extends string>(key: K, value: string | undefined): { [P in 
 function respond(stream: http2.ServerHttp2Stream, status: number): void {
   if (stream.destroyed || stream.headersSent) return;
   stream.respond({ ':status': status }, { endStream: true });
-  // What the peer still sends is of no use: without this the stream would wait for its end.
+  // Data that the peer still sends is not needed. Without this the stream would wait for the peer's END_STREAM.
   closeOnceSent(stream);
 }
 

@@ -25,7 +25,7 @@ interface Relay {
   readonly port: number;
   readonly results: Promise<RelayResult>[];
 }
-/** One relay between two sockets: pods of one node, plain destinations, and what comes to a pod without a tunnel. */
+/** One relay between two sockets: pods of one node, plain destinations, and plain inbound connections. */
 async function between(t: TestContext, serverPort: number): Promise<Relay> {
   const results: Promise<RelayResult>[] = [];
   const port = await listening(
@@ -35,7 +35,7 @@ async function between(t: TestContext, serverPort: number): Promise<Relay> {
   );
   return { port, results };
 }
-/** Two relays and a tunnel between them: pods of two nodes. */
+/** Two relays with a tunnel between them: pods of two nodes. */
 async function across(t: TestContext, serverPort: number): Promise<Relay> {
   const results: Promise<RelayResult>[] = [];
   const { port: hbonePort } = await startHbone(t, id('db'), (tunnel) => {
@@ -67,7 +67,7 @@ const paths = { direct, between, across };
 
 for (const [name, path] of Object.entries(paths)) {
   for (const close of ['at once', 'unread'] satisfies Close[]) {
-    test(`a response ahead of the upload's end is read each time: ${name}, closed ${close}`, async (t) => {
+    test(`a response sent before the upload's end is always read: ${name}, closed ${close}`, async (t) => {
       const { port, results } = await path(t, await earlyServer(t, close));
       for (const size of sizes) {
         const seen = await outcomes(repetitions, async () => (await upload(port, size)).text);
@@ -77,7 +77,7 @@ for (const [name, path] of Object.entries(paths)) {
     });
   }
 
-  test(`a long response ahead of a reset is read whole by a client that is slow to read: ${name}`, async (t) => {
+  test(`a slow client reads the whole of a long response that precedes a reset: ${name}`, async (t) => {
     const body = 'e'.repeat(48 << 10);
     const { port } = await path(t, await earlyServer(t, 'unread', early(body)));
     const seen = await outcomes(
@@ -87,8 +87,8 @@ for (const [name, path] of Object.entries(paths)) {
     assert.deepEqual(seen, { [early(body).length]: 4 });
   });
 
-  test(`an end that came ahead of the reset stays an end, a reset a reset: ${name}`, async (t) => {
-    // Reads all that is there and closes in order; what comes after is answered by a reset.
+  test(`an end before the reset stays an end, a reset stays a reset: ${name}`, async (t) => {
+    // Reads all available data and closes in order; later data is answered with a reset.
     const ending = await listening(t, (socket) => {
       socket.on('error', () => undefined);
       socket.once('data', () => socket.end('said all', () => socket.destroy()));
@@ -100,7 +100,7 @@ for (const [name, path] of Object.entries(paths)) {
     client.write('a');
     await once(client, 'end');
     assert.equal(text, 'said all');
-    // In the end its writes fail, as they do without a relay.
+    // Its writes fail in the end, as they do without a relay.
     const writing = setInterval(() => client.write('b'), 5);
     await new Promise((resolve) => client.once('close', resolve));
     clearInterval(writing);
@@ -113,7 +113,7 @@ for (const [name, path] of Object.entries(paths)) {
     assert.deepEqual(await upload(half.port, 1), { text: 'half', ended: 'reset' });
   });
 
-  test(`what a client said ahead of its reset reaches a server that reads late: ${name}`, async (t) => {
+  test(`data that a client sent before its reset reaches a server that reads late: ${name}`, async (t) => {
     const said = Buffer.alloc(40 << 10, 'c');
     const got: Promise<number>[] = [];
     const gone = { client: () => undefined as void };
@@ -121,7 +121,7 @@ for (const [name, path] of Object.entries(paths)) {
       t,
       (socket) => {
         socket.on('error', () => undefined);
-        // As a kernel's socket does, it keeps what came ahead of a reset.
+        // Like a kernel socket, it keeps the data that preceded a reset.
         keepReadable(socket);
         socket.write('greeting');
         got.push(
@@ -151,8 +151,8 @@ for (const [name, path] of Object.entries(paths)) {
   });
 }
 
-test('data that waits for a slow reader outlives the reset of a tunnel, and so does a relay’s own backlog', async (t) => {
-  // More than sockets hold: it waits in the streams of both relays when the reset comes.
+test('data that waits for a slow reader outlives the reset of a tunnel, and so does the backlog of a relay', async (t) => {
+  // More than the sockets hold: the rest waits in the streams of both relays when the reset arrives.
   const body = 'b'.repeat(3 << 20);
   const server = await listening(t, (socket) => {
     socket.on('error', () => undefined);
@@ -164,7 +164,7 @@ test('data that waits for a slow reader outlives the reset of a tunnel, and so d
   for (let i = 0; i < 4; i++) await upload(port, 1, { readAfterMs: 300 });
   const ends = await Promise.all(results);
   assert.equal(ends.length, 8);
-  // What the server's own queue held at its reset is lost without a mesh, too. What one relay took from it the other one delivers.
+  // Data in the server's own queue at its reset is lost without a mesh, too. Data that one relay has received, the other delivers.
   const sum = (of: (end: RelayResult) => number): number => ends.reduce((all, end) => all + of(end), 0);
   assert.ok(sum(({ bytesSent }) => bytesSent) > 1 << 20);
   assert.equal(
@@ -173,7 +173,7 @@ test('data that waits for a slow reader outlives the reset of a tunnel, and so d
   );
 });
 
-test('streams that their peer resets hold no more together than their connection may', async (t) => {
+test('streams reset by the peer hold no more data together than the limit of their connection', async (t) => {
   const held: Duplex[] = [];
   const { port } = await startHbone(t, id('db'), (tunnel) => {
     const stream = tunnel.accept();
@@ -207,7 +207,7 @@ test('streams that their peer resets hold no more together than their connection
   }
   const waits = held.filter((stream) => !stream.destroyed);
   assert.equal(waits.length, Math.floor(heldBytesMax / bytes));
-  // What is read makes room.
+  // Reading frees room.
   waits[0]?.resume();
   await eventually(() => waits[0]?.destroyed === true, 'it ends');
 });

@@ -1,17 +1,17 @@
 /**
- * How a stream ends. What the peer sent before it reset the connection stays readable, as it does in a socket's receive queue. A server
- * that responds before it has read the upload, and then closes, resets the connection behind its response. Node.js by itself loses that
- * response in two ways: a write that fails destroys the stream, and so does a reset, with all that was received and not yet read.
+ * Keeps data readable that the peer sent before it reset the connection, as in a kernel socket's receive queue. A server that responds
+ * before it has read the upload and then closes resets the connection right after its response. Plain Node.js loses that response in two
+ * ways: a failed write destroys the stream, and so does a reset, together with all data received and not yet read.
  */
 import type http2 from 'node:http2';
 import type { Duplex } from 'node:stream';
 
-/** Once one side is reset, how long data waits for a slow reader on the other side before it is dropped. */
+/** After one side was reset: how long data waits for a slow reader on the other side before it is dropped. */
 export const deliveryMsMax = 30_000;
 
 /**
- * Bytes that streams of one session may hold together behind their resets. A reset gives its place among the session's streams to the
- * next, so that nothing else bounds them. What is more is lost, as it is by Node alone.
+ * Bytes that the reset streams of one session may hold together. A reset stream no longer counts against the session's concurrent
+ * streams, so nothing else bounds this memory. Data beyond the limit is lost, as in plain Node.js.
  */
 export const heldBytesMax = 16 << 20;
 const heldBytes = new WeakMap<http2.Http2Session, number>();
@@ -23,7 +23,10 @@ type Done = (error?: Error | null) => void;
 const nothing = Buffer.alloc(0);
 const ends = new WeakMap<Duplex, StreamEnd>();
 
-/** From here on a write that fails, or a reset, ends the stream only when all that was received is read. Once per stream; idempotent. */
+/**
+ * From this call on, a failed write or a reset ends the stream only after all received data was read. Idempotent: one StreamEnd per
+ * stream.
+ */
 export function keepReadable(stream: Duplex): StreamEnd {
   let end = ends.get(stream);
   if (!end) ends.set(stream, (end = new StreamEnd(stream)));
@@ -34,11 +37,11 @@ export class StreamEnd {
   readonly #stream: Duplex;
   readonly #destroy: Duplex['destroy'];
   readonly #http2: http2.Http2Stream | undefined;
-  /** Writes are discarded: the peer takes no more. */
+  /** Writes are discarded because the peer accepts no more data. */
   #failed = false;
-  /** The peer broke the stream off. */
+  /** The peer reset the stream. */
   #reset = false;
-  /** HTTP/2: END_STREAM came, which a reset that follows does not undo. */
+  /** HTTP/2: END_STREAM was received. A later reset does not undo it. */
   #endCame = false;
   #closedHere = false;
   #holding = false;
@@ -56,35 +59,38 @@ export class StreamEnd {
     stream.once('close', () => clearTimeout(this.#timer));
   }
 
-  /** The peer reset the stream: an 'end' that follows is not the peer's end. */
+  /** The peer reset the stream: a following 'end' event is not an orderly end by the peer. */
   get wasReset(): boolean {
     if (this.#http2) return this.#http2.closed && !this.#endCame && !this.#closedHere;
     return this.#reset;
   }
 
-  /** The peer takes no more of what is written. */
+  /** Writes no longer reach the peer. */
   get discardsWrites(): boolean {
     return this.#failed || this.#stream.destroyed || this.#stream.writableEnded;
   }
 
   /**
-   * All was read up to the peer's end, and all was written. Residual risk: a peer of HTTP/2 that resets a stream without an error behind
-   * its own end, while our last bytes are on their way behind ours, is told as an end in order.
+   * All data up to the peer's end was read, and all data was written. Residual risk: if an HTTP/2 peer sends END_STREAM and then
+   * RST_STREAM with NO_ERROR while our last bytes and END_STREAM are in flight, this is reported as an orderly end.
    */
   get inOrder(): boolean {
     const stream = this.#stream;
     if (!stream.readableEnded || this.#failed || this.wasReset) return false;
-    // Node may call back for the write that carried our END_STREAM only after it closed the stream.
+    // Node may run the callback of the write with our END_STREAM only after it closed the stream, so writableFinished is not checked.
     if (this.#http2) return this.#http2.rstCode === 0 && !this.#http2.aborted;
     return stream.writableFinished;
   }
 
-  /** Ends it now, whatever it still holds. */
+  /** Destroys the stream at once and drops unread data. */
   destroy(error?: Error): void {
     this.#destroy(error);
   }
 
-  /** Calls once all that was written is on its way, END_STREAM or FIN included; at once where nothing waits. Not after a close. */
+  /**
+   * Runs `call` when all written data is flushed, including END_STREAM or FIN; at once if nothing is pending. `call` does not run if the
+   * stream closes first.
+   */
   whenFlushed(call: () => void): void {
     if (this.#isFlushed()) return call();
     this.#onFlushed = call;
@@ -129,9 +135,10 @@ export class StreamEnd {
   #onWriteFailed(error: Error): void {
     if (this.#failed) return;
     this.#failed = true;
-    // A session whose connection broke ends its streams by itself, once it has read what came.
+    // A session whose connection broke ends its streams itself, after it has read the received data.
     if (this.#http2) return;
-    // Linux: EPIPE is a reset behind the peer's FIN, whose end was meant; a reset alone is ECONNRESET first, and reads as an end after.
+    // Linux: EPIPE means that the reset followed the peer's FIN, so the end was orderly. A reset without a FIN is reported once as
+    // ECONNRESET; reads return an end afterwards.
     if ((error as NodeJS.ErrnoException).code !== 'EPIPE') this.#reset = true;
     const stream = this.#stream;
     if (stream.readableEnded) this.#destroy(error);
@@ -139,8 +146,9 @@ export class StreamEnd {
   }
 
   /**
-   * libuv tells a reset that comes together with the last bytes as an end (it sees the hang-up, and reads no more). A write of nothing
-   * tells: it sends nothing, and fails where the socket was reset. Residual risk: one whose own end was sent cannot be asked.
+   * libuv reports a reset that arrives together with the last bytes as an end (it sees the hang-up and stops reading). An empty write
+   * distinguishes the two: it sends nothing and fails if the socket was reset. Residual risk: a socket that has already sent its own end
+   * cannot be probed.
    */
   #probe(): void {
     const stream = this.#stream;
@@ -150,11 +158,11 @@ export class StreamEnd {
   #watch(stream: http2.Http2Stream): void {
     const push = stream.push.bind(stream);
     stream.push = (chunk: unknown, encoding?: BufferEncoding) => {
-      // Node says an end in the same way where a reset came without one; the stream is closed then.
+      // Node also pushes null after a reset without END_STREAM, but then the stream is already closed.
       if (chunk === null && !stream.closed && !stream.destroyed) this.#endCame = true;
       return push(chunk, encoding);
     };
-    // Node waits for writes that nobody will take any more where the peer reset the stream without an error.
+    // After a reset without an error Node keeps waiting for writes that the peer will never accept.
     stream.once('end', () =>
       setImmediate(() => {
         if (stream.closed && !stream.destroyed) this.#destroy();
@@ -167,7 +175,7 @@ export class StreamEnd {
     };
   }
 
-  /** Node destroys a stream for what the peer did as well as for what its owner asked. */
+  /** Replaces `destroy`, which Node calls for events from the peer as well as on behalf of the owner. Only the former are deferred. */
   #onDestroy(error?: Error): Duplex {
     const stream = this.#stream;
     if (this.#holding || stream.destroyed) return this.#destroy(error);
@@ -185,7 +193,7 @@ export class StreamEnd {
     if (stream.readableLength === 0 || !this.#mayHold(stream.readableLength)) return this.#destroy(error);
     this.#holding = true;
     stream.once('end', () => this.#destroy(error));
-    // Its owner may be paused by a reader that never comes back.
+    // The owner may stay paused forever by a reader that stopped reading.
     this.#timer = setTimeout(() => this.#destroy(error), deliveryMsMax);
     this.#timer.unref();
     stream.push(null);

@@ -22,7 +22,7 @@ test('clients spread over the buckets, and buckets over the endpoints', () => {
   assert.ok(Math.max(...counts.values()) < 2 * (affinityBuckets / 8));
 });
 
-test('the order in which endpoints are told does not matter; none gives none', () => {
+test('the order of the endpoints does not matter; without endpoints none is preferred', () => {
   assert.deepEqual(chosen(endpoints(20).reverse()), chosen(endpoints(20)));
   assert.equal(
     preferredOf([], (e: SocketAddress) => e, 3),
@@ -30,7 +30,7 @@ test('the order in which endpoints are told does not matter; none gives none', (
   );
 });
 
-test('an endpoint that goes moves its own clients only, one that comes takes no more than its share', () => {
+test('a removed endpoint moves only its own clients; an added one takes no more than its share', () => {
   const all = endpoints(10);
   const before = chosen(all);
   const gone = all[3]?.ip ?? '';

@@ -1,15 +1,15 @@
 /**
- * Session affinity by the client's address, without state: each address falls into one of a fixed number of buckets, each
- * bucket prefers one endpoint (highest random weight), so that all nodes, the kernel (bpf/lib/verdict.h) and a restarted agent
- * choose alike, and an endpoint that goes or comes moves its own share of the clients only.
+ * Stateless session affinity by client address. Each address maps to one of a fixed number of buckets, and each bucket prefers one
+ * endpoint (highest random weight). All nodes, the kernel (bpf/lib/verdict.h) and a restarted agent therefore choose the same endpoint,
+ * and adding or removing an endpoint moves only that endpoint's share of the clients.
  */
 import type { IpAddress, SocketAddress } from '../model/address.js';
 import { formatSocketAddress, ipTo16 } from '../model/address.js';
 
-/** More endpoints than this leave some without a client. */
+/** With more endpoints than buckets, some endpoints get no client. */
 export const affinityBuckets = 512;
 
-/** Bits of the whole word depend on each other's (the finalizer of MurmurHash3). */
+/** The finalizer of MurmurHash3: each output bit depends on all input bits. */
 function mix(hash: number): number {
   let h = hash;
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
@@ -23,12 +23,12 @@ function hashOf(bytes: Iterable<number>, seed = 0x811c9dc5): number {
   return hash;
 }
 
-/** The bucket of a client's address: the same in bpf/lib/verdict.h. */
+/** The bucket of a client's address. bpf/lib/verdict.h computes the same. */
 export function bucketOf(client: IpAddress): number {
   return mix(hashOf(ipTo16(client))) % affinityBuckets;
 }
 
-/** The endpoint that a bucket prefers; undefined where there are none. */
+/** The endpoint that a bucket prefers; undefined if there are none. */
 export function preferredOf<T>(
   endpoints: readonly T[],
   targetOf: (endpoint: T) => SocketAddress,

@@ -8,7 +8,7 @@ import { ChangeTracker, touchedWorkloads, touchesWorkload } from './change.js';
 import { identitiesOf, waypointsOf } from './resolve.js';
 import { MeshState, type MeshUpdate } from './store.js';
 
-/** All that a decision about the workload's connections reads, as text. */
+/** Everything that a decision about the workload's connections reads, as text. */
 function restsOn(view: MeshState, { uid: name }: Workload): string {
   const one = view.workload(name);
   if (!one) return 'gone';
@@ -25,7 +25,7 @@ function restsOn(view: MeshState, { uid: name }: Workload): string {
   ]);
 }
 
-/** A generator of numbers in [0, n) that gives the same for the same seed. */
+/** A deterministic generator of numbers in [0, n) for a seed. */
 function dice(seed: number): (n: number) => number {
   let state = seed;
   return (n) => {
@@ -91,7 +91,7 @@ function randomUpdate(roll: (n: number) => number): MeshUpdate {
   }
 }
 
-test('whatever changes what a decision about a workload rests on touches that workload', () => {
+test('a change to anything that a decision about a workload depends on touches that workload', () => {
   let left = 0;
   let changed = 0;
   for (let seed = 1; seed <= 200; seed++) {
@@ -113,11 +113,11 @@ test('whatever changes what a decision about a workload rests on touches that wo
       });
     }
   }
-  // Else the one above would hold for a rule that touches all, or for changes that change nothing.
+  // Otherwise the test above would pass for a rule that touches every workload, or for changes that change nothing.
   assert.ok(changed > 1000 && left > 5000, `${changed} changed, ${left} were left alone`);
 });
 
-test('an endpoint that somebody wrote by hand touches workloads at its address in its own namespace alone', () => {
+test('a hand-written endpoint touches only workloads at its address in its own namespace', () => {
   const view = new MeshState();
   const tracker = new ChangeTracker(view);
   const one = workload('one', '10.0.0.1', 'node-1');
@@ -138,7 +138,7 @@ test('an endpoint that somebody wrote by hand touches workloads at its address i
   assert.equal(apply({ removed: [reference('shop').uid] }), true);
 });
 
-test('a policy that was narrowed, widened or renamed in its scope touches where it was and where it is', () => {
+test('a policy whose scope changed touches both its former and its new scope', () => {
   const view = new MeshState();
   const tracker = new ChangeTracker(view);
   const one = workload('one', '10.0.0.1', 'node-1', { policies: ['shop/p'] });

@@ -1,10 +1,10 @@
 /**
- * What an update of the mesh touches: by it decisions that rest on something else are left alone. Computed ahead of the update, since
- * what is replaced or removed counts as much as what comes in its place.
+ * Computes what a mesh update affects, so that decisions that depend on nothing in it need not be made again. The change is computed
+ * before the update is applied, because replaced and removed objects count as much as the new ones.
  *
- * A decision about a workload rests on: the workload; who else has its addresses (their Services stand before it too); the Services
- * that stand before it; the policies that apply to it; who answers for the waypoints of these Services. `touchesWorkload` covers all
- * of it, and src/state/change.test.ts holds it against random changes.
+ * A decision about a workload depends on: the workload; other workloads with its addresses (their Services front it too); the Services
+ * that front it; the policies that apply to it; the replicas of the waypoints of these Services. `touchesWorkload` covers all of these;
+ * src/state/change.test.ts checks it against random changes.
  */
 import type { IpAddress } from '../model/address.js';
 import { claimRankOf, claimRanks } from '../model/ownership.js';
@@ -13,33 +13,33 @@ import type { ServiceKey, WaypointRef, Workload, WorkloadUid } from '../model/wo
 import type { MeshUpdate, MeshView } from './store.js';
 
 export interface MeshChange {
-  /** A policy of the whole mesh changed. */
+  /** A mesh-wide policy changed. */
   readonly all: boolean;
   readonly workloads: ReadonlySet<WorkloadUid>;
-  /** Of workloads and Services that came, changed or went. */
+  /** Addresses of workloads and Services that were added, changed or removed. */
   readonly addresses: ReadonlySet<IpAddress>;
-  /** Of endpoints that own no address, which count in their own namespace alone: namespace and address. */
+  /** Changed references (endpoints that own no address, valid in their own namespace only), as `<namespace> <address>`. */
   readonly references: ReadonlySet<string>;
   readonly services: ReadonlySet<ServiceKey>;
-  /** Services that have another set of endpoints. */
+  /** Services whose set of endpoints changed. */
   readonly endpointsOf: ReadonlySet<ServiceKey>;
   /** Namespaces whose own policies changed. */
   readonly namespaces: ReadonlySet<string>;
-  /** Policies that workloads name. */
+  /** Changed policies that workloads list by key. */
   readonly policies: ReadonlySet<string>;
-  /** Services that are named by a policy that changed. */
+  /** Services that a changed policy targets. */
   readonly policyServices: ReadonlySet<ServiceKey>;
 }
 
 type Scope = Pick<AuthorizationPolicy, 'key' | 'namespace' | 'scope' | 'services'>;
 
-/** Keeps what policies applied to before, which the view does not tell by their names. */
+/** Remembers what each policy applied to before an update: the view offers no lookup of policies by key. */
 export class ChangeTracker {
   readonly #policies = new Map<PolicyKey, Scope>();
 
   constructor(private readonly view: MeshView) {}
 
-  /** Called with each update, before the view takes it. */
+  /** The change that an update makes. Must be called for every update, before the view applies it. */
   of(update: MeshUpdate): MeshChange {
     const change = {
       all: false,
@@ -67,7 +67,7 @@ export class ChangeTracker {
       for (const { ip } of [...ips, ...(view.service(key)?.addresses ?? [])]) change.addresses.add(ip);
     };
     for (const name of update.removed ?? []) {
-      // The one kind of name is never the other's; of what is not known nothing was decided.
+      // A workload's name is never also a Service's name. No decision depends on an unknown name.
       change.workloads.add(name as WorkloadUid);
       workload(view.workload(name as WorkloadUid));
       service(name as ServiceKey, []);
@@ -100,7 +100,7 @@ export class ChangeTracker {
   }
 }
 
-/** Whether a decision about connections to the workload may come out differently now. `view`: after the update. */
+/** Whether a decision about connections to the workload may differ now. `view`: the state after the update. */
 export function touchesWorkload(view: MeshView, change: MeshChange, workload: Workload): boolean {
   if (change.all || change.workloads.has(workload.uid) || change.namespaces.has(workload.namespace))
     return true;
@@ -116,7 +116,7 @@ export function touchesWorkload(view: MeshView, change: MeshChange, workload: Wo
   return false;
 }
 
-/** Who answers for it: its Service's endpoints, or who has its address. */
+/** Whether the replicas of a waypoint changed: the endpoints of its Service, or the owner of its address. */
 function touchesWaypoint(view: MeshView, change: MeshChange, reference: WaypointRef): boolean {
   if (reference.kind === 'hostname')
     return change.endpointsOf.has(reference.service) || change.services.has(reference.service);
@@ -126,7 +126,7 @@ function touchesWaypoint(view: MeshView, change: MeshChange, reference: Waypoint
   return false;
 }
 
-/** `touchesWorkload` by name, each workload looked at once. One that the view does not know is touched where the update names it. */
+/** `touchesWorkload` by uid, evaluated once per workload. A workload unknown to the view is touched if the update names it. */
 export function touchedWorkloads(view: MeshView, change: MeshChange): (uid: WorkloadUid) => boolean {
   const known = new Map<WorkloadUid, boolean>();
   return (uid) => {

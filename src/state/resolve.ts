@@ -1,4 +1,4 @@
-/** Which endpoint a dialled address leads to. Pure: the same view, attributes and random number give the same answer. */
+/** Resolves a dialed address to an endpoint. Pure: the same view, client and random number give the same result. */
 import type { IpAddress, SocketAddress } from '../model/address.js';
 import { formatSocketAddress, isV6 } from '../model/address.js';
 import type { SpiffeId } from '../model/identity.js';
@@ -19,7 +19,7 @@ type Resolved =
   | {
       readonly kind: 'endpoint';
       readonly workload: Workload;
-      /** Where the workload listens. */
+      /** The address and port on which the workload listens. */
       readonly target: SocketAddress;
       readonly service?: Service;
     };
@@ -29,7 +29,10 @@ export interface Candidate {
   readonly target: SocketAddress;
 }
 
-/** The endpoints among which one is chosen for a service's address: by preference only those nearest to this node. */
+/**
+ * Endpoints eligible for a connection to `destination`, an address of the service. With a routing preference only the endpoints nearest
+ * to this node are eligible.
+ */
 export function candidatesOf(
   view: MeshView,
   service: Service,
@@ -40,7 +43,7 @@ export function candidatesOf(
   if (!port) return [];
   const candidates: Candidate[] = [];
   for (const endpoint of view.endpointsOf(service.key)) {
-    // A named target port may differ from workload to workload, so its own mapping counts.
+    // A named target port may differ between workloads, so the workload's own mapping takes precedence.
     const own = endpoint.services
       .get(service.key)
       ?.find(({ servicePort }) => servicePort === destination.port);
@@ -60,21 +63,21 @@ export function candidatesOf(
 }
 
 /**
- * Whom an endpoint leads to: where somebody with a stronger claim owns its address, then that one's identity, waypoint and policies
- * count, whatever the endpoint says of itself.
+ * The workload behind an endpoint. If a workload with a stronger claim owns the endpoint's address, that workload is returned: its
+ * identity, waypoint and policies apply, not those that the endpoint states.
  */
 function ownerInPlaceOf(view: MeshView, endpoint: Workload, ip: IpAddress): Workload {
   const rank = claimRankOf(endpoint.uid);
   if (rank === claimRanks.pod) return endpoint;
-  // As for a client of the Service's namespace: another namespace's Workload, which could claim any address, is no owner here.
+  // Looked up as for a client in the endpoint's namespace: a Workload of another namespace could claim any address, so it is ignored.
   const owner = view.workloadByAddress(ip, endpoint.namespace);
-  // Pods on the host network share the address of their node, which is none of theirs.
+  // Pods on the host network share their node's address and do not own it.
   return owner && !owner.hostNetwork && claimRankOf(owner.uid) < rank ? owner : endpoint;
 }
 
 type Scope = NonNullable<Service['loadBalancing']>['preference'][number];
 
-/** How many of the scopes, from the first on, the workload shares with this node (istio.workload.LoadBalancing). */
+/** Number of leading scopes that the workload shares with this node (istio.workload.LoadBalancing). */
 function sharedScopes(
   scopes: readonly Scope[],
   workload: Workload,
@@ -88,7 +91,7 @@ function sharedScopes(
       case 'zone':
       case 'subzone':
         return (here.locality?.[scope] ?? '') !== '' && workload.locality?.[scope] === here.locality?.[scope];
-      // One network and one cluster is all there is.
+      // Weft knows a single network and a single cluster.
       case 'cluster':
       case 'network':
         return true;
@@ -98,15 +101,17 @@ function sharedScopes(
   return first < 0 ? scopes.length : first;
 }
 
-/** Whom a connection is of: its address, and the namespace that is asked on whose behalf. */
+/** The client of a connection: its address, and the namespace whose view of addresses applies. */
 interface Client {
   readonly ip: IpAddress;
   readonly namespace: string;
 }
 
 /**
- * `client`: whom the connection is of; `random` in [0, 1); `picked`: the endpoint that connect() chose already, kept where it
- * is still one; `avoid`: endpoints (address:port) that just could not be reached.
+ * Chooses the endpoint for a connection.
+ * @param random in [0, 1)
+ * @param picked the endpoint already chosen at connect(); kept if it is still eligible
+ * @param avoid endpoints (address:port) that were just unreachable
  */
 export function resolve(
   view: MeshView,
@@ -147,14 +152,15 @@ export function resolve(
   return { kind: 'endpoint', ...chosen, service };
 }
 
-/** An address of the dialled one's family, so that both ends see one family; any other where there is none. */
+/** The first address of the same family as the dialed one, so that both ends see one family; otherwise the first address. */
 function addressLike(addresses: readonly IpAddress[], like: IpAddress): IpAddress | undefined {
   return addresses.find((ip) => isV6(ip) === isV6(like)) ?? addresses[0];
 }
 
 /**
- * The workload and address behind a waypoint reference; undefined where it is not there or not healthy. `avoid`: replicas
- * (address:port) that just could not be reached.
+ * A workload and address behind a waypoint reference; undefined if no replica exists or none is healthy.
+ * @param random in [0, 1)
+ * @param avoid replicas (address:port) that were just unreachable
  */
 export function resolveWaypoint(
   view: MeshView,
@@ -180,14 +186,17 @@ export function resolveWaypoint(
   return workload && ip ? { workload, address: { ip, port: reference.hbonePort } } : undefined;
 }
 
-/** Why nobody answers for a waypoint: nobody is there, or its Gateway does not admit what is named `served`. */
+/**
+ * Error code and reason for a waypoint without a usable replica: none is there, or its Gateway does not admit the namespace of `served`.
+ * @param served the name of what uses the waypoint, for the reason
+ */
 export function waypointMissing(
   served: string,
   reference: WaypointRef,
 ): { readonly code: string; readonly why: string } {
   const refused = refusedWaypointOf(reference);
   return refused === undefined
-    ? { code: 'WEFT_WAYPOINT_MISSING', why: `${served} is served by a waypoint that is not there` }
+    ? { code: 'WEFT_WAYPOINT_MISSING', why: `the waypoint of ${served} has no healthy replica` }
     : {
         code: 'WEFT_WAYPOINT_NOT_ALLOWED',
         why: `${served} names the waypoint ${refused}, whose Gateway does not admit its namespace`,
@@ -195,8 +204,8 @@ export function waypointMissing(
 }
 
 /**
- * The waypoints that serve a workload's port: its own, and those of the Services that stand before it. None serves a pod on the host
- * network by its address, which is the node's and which others there share; its Service's waypoint serves what asks for that Service.
+ * The waypoints in front of a workload's port: the workload's own, and those of the Services that front it. A pod on the host network has
+ * none: its address is the node's, which other pods share. Traffic to its Service still goes through that Service's waypoint.
  */
 export function waypointsOf(view: MeshView, workload: Workload, port: number): WaypointRef[] {
   if (workload.hostNetwork) return [];
@@ -211,8 +220,8 @@ export function waypointsOf(view: MeshView, workload: Workload, port: number): W
 }
 
 /**
- * What answers for a waypoint: endpoints of its Service that speak tunnels themselves, under the account that is named as it is. Any other
- * pod with its labels is none.
+ * Replicas of a waypoint: endpoints of its Service that terminate HBONE natively and whose service account has the waypoint's name. Other
+ * pods that merely carry the waypoint's labels are excluded.
  */
 function replicasOf(view: MeshView, key: ServiceKey): readonly Workload[] {
   const [namespace = '', hostname = ''] = key.split('/');
@@ -222,7 +231,7 @@ function replicasOf(view: MeshView, key: ServiceKey): readonly Workload[] {
     .filter((one) => one.nativeTunnel === true && one.namespace === namespace && one.serviceAccount === name);
 }
 
-/** Whom a peer has to be to be the waypoint that a reference names. */
+/** Identities that are accepted as the waypoint of a reference. */
 export function identitiesOf(view: MeshView, reference: WaypointRef): SpiffeId[] {
   if (reference.kind === 'hostname')
     return replicasOf(view, reference.service).map(({ identity }) => identity);

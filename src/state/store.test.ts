@@ -7,7 +7,7 @@ import { MeshState } from './store.js';
 const of = (name: string, more: Partial<AuthorizationPolicy>): AuthorizationPolicy =>
   policy(name, 'deny', {}, more);
 
-test('policies are found by what they apply to, also after they came to apply to something else', () => {
+test('policies are found by what they apply to, also after that changed', () => {
   const state = new MeshState();
   const one = workload('one', '10.0.0.1', 'n1', { policies: ['shop/p', 'shop/p', 'shop/missing'] });
   const names = (): unknown => [
@@ -32,7 +32,7 @@ test('policies are found by what they apply to, also after they came to apply to
   assert.deepEqual(names(), [[], []]);
 });
 
-test('any number of policies of another namespace costs a connection nothing', () => {
+test('policies of another namespace add no cost to a lookup', () => {
   const state = new MeshState();
   const one = workload('one', '10.0.0.1', 'n1', { policies: ['shop/p'] });
   state.apply({ policies: [of('p', { scope: 'workload' })] });

@@ -1,15 +1,15 @@
-/** The node's view of the mesh: one writer applies updates, everyone else reads. */
+/** The node's view of the mesh. A single writer applies updates; all other code reads. */
 import type { IpAddress } from '../model/address.js';
 import { claimRankOf, claimRanks, countsFor, mayStandBefore, namespaceOfKey } from '../model/ownership.js';
 import type { AuthorizationPolicy, PolicyKey } from '../model/policy.js';
 import type { Service } from '../model/service.js';
 import type { Locality, PortMapping, ServiceKey, Workload, WorkloadUid } from '../model/workload.js';
 
-/** Plain, structured-cloneable data: it goes from the main thread to each worker. */
+/** Structured-cloneable: the main thread sends updates to each worker. */
 export interface MeshUpdate {
   readonly workloads?: readonly Workload[];
   readonly services?: readonly Service[];
-  /** Names of workloads and services that are gone; the one kind of name is never the other's. */
+  /** Names of deleted workloads and services. A workload's name is never also a service's name. */
   readonly removed?: readonly string[];
   readonly policies?: readonly AuthorizationPolicy[];
   readonly removedPolicies?: readonly string[];
@@ -18,33 +18,33 @@ export interface MeshUpdate {
 export interface MeshView {
   workload(uid: WorkloadUid): Workload | undefined;
   /**
-   * Whom an address leads to that is dialled as it is, by the strongest claim that counts for clients of a namespace
-   * (src/model/ownership.ts). `clientNamespace` undefined: by the claims that count for everybody.
+   * The workload that a directly dialed address belongs to: the strongest claim valid for clients of `clientNamespace`
+   * (src/model/ownership.ts). With `clientNamespace` undefined only claims valid for every client count.
    */
   workloadByAddress(ip: IpAddress, clientNamespace: string | undefined): Workload | undefined;
   /**
-   * Those that could own an address, the strongest claim first: the pods there, or else the Workloads, whomever they count for. Never
-   * references.
+   * Workloads that could own an address, strongest claim first: the pods with that address, or else the Workloads, for whichever clients
+   * their claims are valid. References are never included.
    */
   claimantsOf(ip: IpAddress): readonly Workload[];
   service(key: ServiceKey): Service | undefined;
-  /** The Service that an address is one of, for clients of a namespace; a pod's address is none of a Service's. */
+  /** The Service that has this address, for clients of a namespace. A pod's address never belongs to a Service. */
   serviceByAddress(ip: IpAddress, clientNamespace: string | undefined): Service | undefined;
-  /** Where a node is, by what is told of its workloads. */
+  /** The locality of a node, taken from its workloads. */
   localityOf(node: string): Locality | undefined;
   /**
-   * The Services that stand before a workload's addresses: those that select it, and those whose endpoints were written by hand.
-   * Only Services of the workload's own namespace.
+   * The Services that front a workload's addresses: Services that select the workload, and Services with hand-written endpoints at these
+   * addresses. Only Services of the workload's own namespace count.
    */
   servicesOf(workload: Workload): ReadonlyMap<ServiceKey, readonly PortMapping[]>;
   /** All endpoints of a service, healthy or not. */
   endpointsOf(key: ServiceKey): readonly Workload[];
-  /** Policies that apply to a workload: global, its namespace's, those that name it. */
+  /** Policies that apply to a workload: global policies, its namespace's policies, and policies that the workload lists. */
   policiesFor(workload: {
     readonly namespace: string;
     readonly policies: readonly string[];
   }): readonly AuthorizationPolicy[];
-  /** Policies that name the Service: for its waypoint alone. */
+  /** Policies that target the Service. Only its waypoint enforces them. */
   policiesForService(key: ServiceKey): readonly AuthorizationPolicy[];
 }
 
@@ -52,14 +52,14 @@ export class MeshState implements MeshView {
   readonly #workloads = new Map<WorkloadUid, Workload>();
   readonly #services = new Map<ServiceKey, Service>();
   readonly #policies = new Map<PolicyKey, AuthorizationPolicy>();
-  /** Pods and Workloads, which may own an address. */
+  /** Pods and Workloads: the kinds that may own an address. */
   readonly #byAddress = new Map<IpAddress, Map<WorkloadUid, Workload>>();
-  /** References by namespace and address: any number of another namespace's costs nobody a look. */
+  /** References by namespace and address, so that a lookup never scans another namespace's references. */
   readonly #references = new Map<string, Map<WorkloadUid, Workload>>();
   readonly #servicesByAddress = new Map<IpAddress, Map<ServiceKey, Service>>();
   readonly #endpoints = new Map<ServiceKey, Map<WorkloadUid, Workload>>();
   readonly #byNode = new Map<string, Map<WorkloadUid, Workload>>();
-  /** Of the whole mesh, of namespaces, of Services: any number of another namespace's costs nobody a look. */
+  /** Policies indexed by scope (mesh, namespace, Service), so that a lookup never scans another namespace's policies. */
   readonly #globalPolicies = new Map<PolicyKey, AuthorizationPolicy>();
   readonly #policiesByNamespace = new Map<string, Map<PolicyKey, AuthorizationPolicy>>();
   readonly #policiesByService = new Map<string, Map<PolicyKey, AuthorizationPolicy>>();
@@ -130,7 +130,7 @@ export class MeshState implements MeshView {
     return this.#workloads.get(uid);
   }
   workloadByAddress(ip: IpAddress, clientNamespace: string | undefined): Workload | undefined {
-    // While an address passes from one pod to the next both may be known, in any order: one choice on every node.
+    // While an address moves between pods, both may be present, received in any order. Every node must choose the same one.
     let chosen: Workload | undefined;
     for (const workload of this.#byAddress.get(ip)?.values() ?? []) {
       if (!countsFor(workload, clientNamespace)) continue;
@@ -153,14 +153,14 @@ export class MeshState implements MeshView {
   serviceByAddress(ip: IpAddress, clientNamespace: string | undefined): Service | undefined {
     const claimants = this.#servicesByAddress.get(ip);
     if (!claimants) return undefined;
-    // What is more than one claim was decided by the control plane, which knows ages; here the choice need only be one everywhere.
+    // The control plane, which knows the ages of objects, has resolved competing claims. Here every node only has to choose the same one.
     let chosen: Service | undefined;
     for (const service of claimants.values()) {
       if (service.scope !== undefined && service.namespace !== clientNamespace) continue;
       if (!chosen || isStronger(service, chosen, clientNamespace)) chosen = service;
     }
     if (!chosen) return undefined;
-    // An address of a pod is that pod's; a name for somewhere else yields to a Workload too.
+    // A pod's address belongs to the pod. A Service that names something outside of the cluster also yields to a Workload.
     const owner = this.workloadByAddress(ip, clientNamespace);
     if (!owner) return chosen;
     const ownerRank = claimRankOf(owner.uid);
@@ -175,7 +175,7 @@ export class MeshState implements MeshView {
       all ??= new Map(workload.services);
       all.delete(key);
     }
-    // Pods on the host network share the node's address: what is said of it is said of none of them in particular.
+    // Pods on the host network share the node's address, so an endpoint with that address does not identify one of them.
     for (const ip of workload.hostNetwork ? [] : workload.addresses) {
       const owners = this.#byAddress.get(ip);
       const references =
@@ -193,7 +193,7 @@ export class MeshState implements MeshView {
     return all ?? workload.services;
   }
   localityOf(node: string): Locality | undefined {
-    // All pods of a node are told the same. An endpoint that was written by hand may name any node, and has no locality.
+    // All pods of a node have the same locality. Hand-written endpoints may name any node and have no locality, so they are not indexed.
     for (const { locality } of this.#byNode.get(node)?.values() ?? []) return locality;
     return undefined;
   }
@@ -219,7 +219,7 @@ export class MeshState implements MeshView {
     return [...(this.#policiesByService.get(key)?.values() ?? [])];
   }
 
-  /** All of it as one update, for a worker that starts later. */
+  /** The whole state as one update, for a worker that starts later. */
   full(): MeshUpdate {
     return {
       workloads: [...this.#workloads.values()],
@@ -246,8 +246,8 @@ const isReference = ({ uid }: Workload): boolean => claimRankOf(uid) === claimRa
 const referenceAt = (namespace: string, ip: IpAddress): string => `${namespace} ${ip}`;
 
 /**
- * Whether `a` rather than `b` has the address of both: by rank, so that an unready pod stays the owner; of Workloads the client's own
- * namespace's; then the healthy one.
+ * Whether `a` wins over `b` for an address that both claim. Order: rank first, so that an unready pod remains the owner; among Workloads
+ * the one in the client's namespace; then the healthy one; then the smaller uid.
  */
 function comesBefore(a: Workload, b: Workload, clientNamespace?: string): boolean {
   const [rankA, rankB] = [claimRankOf(a.uid), claimRankOf(b.uid)];
@@ -258,19 +258,20 @@ function comesBefore(a: Workload, b: Workload, clientNamespace?: string): boolea
   return a.uid < b.uid;
 }
 
-/** The smaller comes first: Services of the cluster, names that the client's own namespace gives, those of other namespaces. */
+/** Lower wins: Services of the cluster, then host names defined in the client's namespace, then those of other namespaces. */
 const strengthOf = (service: Service, clientNamespace: string | undefined): number =>
   isOfCluster(service) ? 0 : service.namespace === clientNamespace ? 1 : 2;
 
-/** Whether `a` rather than `b` has the address of both. */
+/** Whether `a` wins over `b` for an address that both have. */
 function isStronger(a: Service, b: Service, clientNamespace: string | undefined): boolean {
   const difference = strengthOf(a, clientNamespace) - strengthOf(b, clientNamespace);
   return difference === 0 ? a.key < b.key : difference < 0;
 }
 
 /**
- * A Service of Kubernetes, not a name for somewhere else. Other control planes let a namespace give such a host name to what is none, also
- * that of another namespace's Service; and what counts in one namespace alone takes nothing from others.
+ * Whether this is a Kubernetes Service and not a name for a destination outside of the cluster. Other control planes let a namespace give
+ * such a host name, even that of another namespace's Service, to something that is not a Service; hence the comparison with the namespace.
+ * A Service with a scope is valid in one namespace only and takes no address from others.
  */
 const isOfCluster = ({ hostname, namespace, scope }: Service): boolean =>
   scope === undefined && hostname.endsWith(`.${namespace}.svc.cluster.local`);

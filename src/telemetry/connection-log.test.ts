@@ -27,7 +27,7 @@ function place(t: { after: (call: () => void) => void }): string {
 }
 const lines = (path: string): string[] => readFileSync(path, 'utf8').split('\n').filter(Boolean);
 
-test('a line per connection, with its time and all of its record', async (t) => {
+test('each connection gets a line with its time and its whole record', async (t) => {
   const path = place(t);
   const log = new ConnectionLog({ path, onDropped: () => assert.fail('dropped') });
   log.write(record);
@@ -40,7 +40,7 @@ test('a line per connection, with its time and all of its record', async (t) => 
   log.close();
 });
 
-test('the file is kept within its size, and the one before stays', async (t) => {
+test('the file is rotated at its size limit, and the previous file stays', async (t) => {
   const path = place(t);
   const log = new ConnectionLog({ path, fileBytesMax: 10_000, onDropped: () => assert.fail('dropped') });
   for (let i = 0; i < 200; i++) {
@@ -55,7 +55,7 @@ test('the file is kept within its size, and the one before stays', async (t) => 
   assert.ok(before.every((line) => (JSON.parse(line) as ConnectionRecord).why === 'test'));
 });
 
-test('lines beyond what may wait are dropped and told, not kept in memory', async (t) => {
+test('lines beyond the waiting limit are dropped and reported, not kept in memory', async (t) => {
   let dropped = 0;
   const log = new ConnectionLog({ path: place(t), waitingBytesMax: 2000, onDropped: () => dropped++ });
   for (let i = 0; i < 100; i++) log.write(record);
@@ -64,7 +64,7 @@ test('lines beyond what may wait are dropped and told, not kept in memory', asyn
   log.close();
 });
 
-test('who is refused at a pod without end hides no refusal of another there', async (t) => {
+test('a flood of refusals from one source hides no refusal of another source at the same pod', async (t) => {
   const path = place(t);
   let used = 0;
   const log = new ConnectionLog({

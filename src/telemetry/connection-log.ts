@@ -1,4 +1,4 @@
-/** The file of connection lines: JSON, one a line, written behind the caller's back and kept within a size. */
+/** The connection log file: one JSON object per line, written asynchronously and rotated by size. */
 import { existsSync, renameSync, statSync } from 'node:fs';
 import { pino } from 'pino';
 import { levelOf, type ConnectionRecord } from './connection-record.js';
@@ -6,12 +6,12 @@ import { RateLimiter } from '../base/rate-limiter.js';
 
 export interface ConnectionLogOptions {
   readonly path: string;
-  /** At this size the file becomes `<path>.1`, in place of the one before. */
+  /** At this size the file is renamed to `<path>.1`, replacing the previous one. */
   readonly fileBytesMax?: number;
-  /** Lines that wait for the disk; beyond that they are dropped and told to onDropped. */
+  /** Bytes of lines that may wait for the disk. Lines beyond that are dropped and reported to onDropped. */
   readonly waitingBytesMax?: number;
   readonly onDropped: () => void;
-  /** A line is left out since its pod has written more than its share. */
+  /** Called when a line is left out because its pod (or a refused source) has exceeded its rate limit. */
   readonly onShareUsed?: () => void;
 }
 
@@ -26,7 +26,7 @@ export interface LineValues {
 
 let isoMs = 0;
 let isoText = '';
-/** Thousands of lines share a millisecond. */
+/** The formatted time is cached: thousands of lines share a millisecond. */
 function isoNow(): string {
   const now = Date.now();
   if (now !== isoMs) {
@@ -36,18 +36,18 @@ function isoNow(): string {
   return isoText;
 }
 
-/** Of one pod. The file is rotated by size: a pod that opens connections in a loop would rotate away the lines of every other pod. */
+/** Rate of one pod. The file is rotated by size: a pod that opens connections in a loop would rotate away the lines of all other pods. */
 const lineRate = { burst: 20_000, perSecond: 1_000 };
-/** About one source that pods refuse: a part of a pod's share, so that a flood of it hides no refusal of others. */
+/** Rate of one refused source: less than a pod's rate, so that a flood from one source hides no refusal of another. */
 const refusedRate = { burst: 2_000, perSecond: 100 };
 
-/** The pod at this node, whose agent writes the line. */
+/** The connection's pod on this node, to which the line is charged. */
 function podOf({ direction, source, destination }: ConnectionRecord): string {
   const { namespace, pod } = direction === 'outbound' ? source : destination;
   return `${namespace}/${pod}`;
 }
 
-/** By whose doing a pod's line says that somebody was refused: an identity, or an address without its port. */
+/** The source of a refused inbound connection: its identity, or its address without the port. Undefined for other records. */
 function refusedSourceOf({ direction, path, source }: ConnectionRecord): string | undefined {
   if (direction !== 'inbound' || path !== 'refused') return undefined;
   return source.identity === 'unknown' ? source.address.replace(/:\d+$/, '') : source.identity;
@@ -61,7 +61,7 @@ export class ConnectionLog {
   readonly #log: pino.Logger;
   readonly #options: ConnectionLogOptions;
   readonly #lines = new RateLimiter(lineRate);
-  /** Of whoever is refused at a pod: the pod's own share is for all who come. */
+  /** Limits each refused source separately; `#lines` limits all lines of a pod together. */
   readonly #refused = new RateLimiter(refusedRate);
   #bytes: number;
 
@@ -88,8 +88,8 @@ export class ConnectionLog {
   }
 
   /**
-   * A writer of lines that are alike but for the client's port, counts and end: JSON is made once, not per connection.
-   * `record.source.address` is `ip:port`; its port is replaced.
+   * A writer of lines that differ only in the client's port, the counts and the end. The JSON is serialized once, not per connection.
+   * `record.source.address` is `ip:port`; the port is replaced in each line.
    */
   template(record: ConnectionRecord): (values: LineValues) => void {
     const mark = '\u0000';
@@ -122,7 +122,7 @@ export class ConnectionLog {
     try {
       renameSync(this.#options.path, `${this.#options.path}.1`);
     } catch {
-      // Somebody else has moved it: what follows goes to a new file all the same.
+      // The file was already moved by another process. The lines that follow still go to a new file.
     }
     this.#file.reopen();
   }
@@ -131,7 +131,7 @@ export class ConnectionLog {
     try {
       this.#file.flushSync();
     } catch {
-      // Never opened, or the disk is full: there is nobody left to tell.
+      // The file was never opened, or the disk is full. At close the loss cannot be reported.
     }
     this.#file.end();
   }

@@ -1,11 +1,11 @@
-/** The record of a connection, with all that explains it: metrics, the connection log and the admin port show it. Its only builder. */
+/** The record of a connection, shown by metrics, the connection log and the admin port. Records are built only here. */
 import { formatSocketAddress, type SocketAddress } from '../model/address.js';
 import type { NodePod } from '../model/node-pod.js';
 import type { Workload } from '../model/workload.js';
 
 export type Path = 'hbone' | 'local' | 'kernel' | 'plain' | 'inbound-hbone' | 'inbound-plain' | 'refused';
 
-/** One side of a connection as far as it is known; `unknown` is a fact too. */
+/** One side of a connection. Fields that are not known have the value `unknown`. */
 export interface Party {
   readonly address: string;
   readonly identity: string;
@@ -19,33 +19,33 @@ export interface Party {
 export interface ConnectionRecord {
   readonly direction: 'outbound' | 'inbound';
   readonly path: Path;
-  /** Why this path, or why refused. */
+  /** Reason for the path or for the refusal. */
   readonly why: string;
   readonly code?: string;
   readonly source: Party;
   readonly destination: Party;
-  /** What was dialled, where it is not the destination itself. */
+  /** The dialed address (ip:port), if it differs from the destination. */
   readonly dialled?: string;
   readonly service?: string;
   readonly policy?: string;
   readonly rule?: number;
-  /** Policies in audit mode that would have denied. */
+  /** Policies in audit mode that would have denied the connection. */
   readonly audited?: readonly string[];
   readonly bytesSent: number;
   readonly bytesReceived: number;
-  /** On the kernel's path: of both directions, what met no TCP. */
+  /** Kernel path only: bytes of both directions that were spliced and bypassed TCP. */
   readonly bytesSpliced?: number;
   readonly durationMs: number;
   readonly ended: string;
 }
 
-/** What is known of a connection before it carries bytes. */
+/** The fields of a record that are known before the connection transfers data. */
 export type Opening = Omit<
   ConnectionRecord,
   'bytesSent' | 'bytesReceived' | 'bytesSpliced' | 'durationMs' | 'ended'
 >;
 
-/** What is known of one side; an address alone names nobody. */
+/** What is known about one side. An address alone does not identify a party. */
 export interface KnownParty {
   readonly address: SocketAddress | undefined;
   readonly workload?: Workload | undefined;
@@ -62,12 +62,12 @@ export interface OpeningInput {
   readonly destination: KnownParty;
   readonly dialled?: SocketAddress | undefined;
   readonly service?: { readonly hostname: string } | undefined;
-  /** The verdict that decided it, where a policy did. */
+  /** The verdict, if a policy decided. */
   readonly verdict?:
     { readonly policy?: string; readonly rule?: number; readonly audited?: readonly string[] } | undefined;
 }
 
-/** Fields that are not known are left out, so that no line names them. */
+/** Builds an opening. Unknown optional fields are left out, so that log lines do not contain them. */
 export function openingOf(input: OpeningInput): Opening {
   const { direction, path, why, code, source, destination, dialled, service, verdict } = input;
   return {
@@ -87,14 +87,14 @@ export function openingOf(input: OpeningInput): Opening {
 
 const noBytes = { bytesSent: 0, bytesReceived: 0, durationMs: 0 };
 
-/** The record of a connection that has just been established. */
+/** Record of a connection that was just established. */
 export const openRecord = (opening: Opening): ConnectionRecord => ({
   ...opening,
   ...noBytes,
   ended: 'open',
 });
 
-/** The record of a connection that was refused before it carried a byte. */
+/** Record of a connection that was refused before it transferred data. */
 export const refusedRecord = (opening: Opening): ConnectionRecord => ({
   ...opening,
   path: 'refused',
@@ -114,7 +114,7 @@ export function partyOf({ address, workload, pod, identity }: KnownParty): Party
   };
 }
 
-/** The line's level: what was refused stands out. */
+/** The log level of a record: refused connections are warnings. */
 export function levelOf(record: ConnectionRecord): 'info' | 'warn' {
   return record.path === 'refused' ? 'warn' : 'info';
 }

@@ -1,7 +1,7 @@
-/** Metrics as they are told: all of them, or to whoever is not trusted those that name no pod, principal, policy or version. */
+/** Exposition of metrics: all of them, or, for untrusted clients, those that name no pod, principal, policy or version. */
 import type { Metric, Registry } from 'prom-client';
 
-/** Labels that name nobody. A label that is not listed here is taken for a name. */
+/** Labels whose values identify nobody. A label that is not listed here is treated as identifying. */
 const openLabels: ReadonlySet<string> = new Set([
   'feature',
   'kind',
@@ -15,7 +15,7 @@ const openLabels: ReadonlySet<string> = new Set([
   'type',
 ]);
 
-/** Metrics of this project's own kind (`registerMetric`) tell no labels, and are taken for ones with names. */
+/** Metrics made with `registerMetric` do not list their labels and are treated as identifying. */
 function namesNobody(metric: object): boolean {
   const labels = 'labelNames' in metric ? (metric.labelNames as readonly string[]) : undefined;
   return labels !== undefined && labels.every((label) => openLabels.has(label));
@@ -27,14 +27,14 @@ const openNames = (registry: Registry): string[] =>
     .filter((metric) => namesNobody(metric))
     .map(({ name }) => name);
 
-/** In Prometheus' text format. */
+/** Metrics in Prometheus' text format. `names`: include metrics with identifying labels. */
 export async function metricsText(registry: Registry, names: boolean): Promise<string> {
   if (names) return registry.metrics();
   const texts = await Promise.all(openNames(registry).map((name) => registry.getSingleMetricAsString(name)));
   return `${texts.join('\n\n')}\n`;
 }
 
-/** In the library's form, for AggregatorRegistry. */
+/** Metrics in prom-client's JSON form, for AggregatorRegistry. `names`: include metrics with identifying labels. */
 export async function metricsJson(registry: Registry, names: boolean): Promise<object[]> {
   if (names) return registry.getMetricsAsJSON();
   return Promise.all(

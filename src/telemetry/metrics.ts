@@ -1,6 +1,6 @@
 /**
- * Metrics by the names that mesh dashboards know, beside Weft's own. Workers send events; the main thread alone holds the
- * registry. Label sets are bounded, with a share for each pair of namespaces (series.ts).
+ * Agent metrics: the Istio names that mesh dashboards expect, and Weft's own. Workers send events; only the main thread holds the
+ * registry. The number of label sets is bounded, with a share for each pair of namespaces (series.ts).
  */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { ConnectionRecord, Party } from './connection-record.js';
@@ -26,7 +26,7 @@ const labelNames = [
 ] as const;
 type Labels = Record<(typeof labelNames)[number], string>;
 
-/** What a worker tells: a connection opened, or one ended (with its bytes). */
+/** Sent by a worker: a connection opened, or a connection closed (the record then has its bytes). */
 export type MetricEvent =
   | { readonly kind: 'opened'; readonly record: ConnectionRecord }
   | { readonly kind: 'closed'; readonly record: ConnectionRecord };
@@ -57,7 +57,7 @@ function labelsOf(record: ConnectionRecord): Labels {
   } as Labels;
 }
 
-/** Sums of connections that share all labels, for those that end too often to be counted one by one. */
+/** Sums over connections that share all labels, for connections that end too often to be recorded one by one. */
 export interface Tally {
   opened: number;
   closed: number;
@@ -85,42 +85,42 @@ export class MeshMetrics {
   );
   readonly #duration = new Histogram({
     name: 'weft_connection_duration_seconds',
-    help: 'How long connections lived',
+    help: 'Lifetime of connections in seconds',
     labelNames: ['path'] as const,
     buckets: [0.001, 0.01, 0.1, 1, 10, 60, 600, 3600],
     registers: [this.registry],
   });
   readonly #overflow = new Counter({
     name: 'weft_metric_label_sets_overflow_total',
-    help: 'Connections counted under "other" since the limit of label sets is reached',
+    help: 'Connections counted under the label value "other" because the limit of label sets was reached',
     registers: [this.registry],
   });
-  /** Pods of this node, by what they are to the mesh: held, or waiting to be. */
+  /** Pods of this node by enrollment state: enrolled, or waiting for enrollment. */
   readonly pods = new Gauge({
     name: 'weft_pods',
-    help: 'Pods of this node that are to be in the mesh: held in it, or waiting',
+    help: 'Pods of this node that belong to the mesh, by state: enrolled or waiting',
     labelNames: ['state'] as const,
     registers: [this.registry],
   });
   readonly limitReached = new Counter({
     name: 'weft_limit_reached_total',
-    help: 'What a limit of the agent turned away, by limit (docs/limits.md)',
+    help: 'Times that a limit of the agent was reached, by limit (docs/limits.md)',
     labelNames: ['limit'] as const,
     registers: [this.registry],
   });
   readonly preexisting = new Gauge({
     name: 'weft_preexisting_connections',
-    help: 'Connections of enrolled pods that are older than their enrollment: nothing carries them',
+    help: 'Connections of enrolled pods that are older than the enrollment: they stay outside of the mesh',
     registers: [this.registry],
   });
   readonly linesDropped = new Counter({
     name: 'weft_connection_lines_dropped_total',
-    help: 'Connection lines that the disk did not take in time',
+    help: 'Lines of the connection log that were dropped because the disk was too slow',
     registers: [this.registry],
   });
   readonly #lacking = new Gauge({
     name: 'weft_kernel_feature_missing',
-    help: '1 for what this kernel lacks: what it would carry goes the longer way',
+    help: '1 for each feature that this kernel lacks; affected connections take a slower path',
     labelNames: ['feature'] as const,
     registers: [this.registry],
   });
@@ -135,14 +135,14 @@ export class MeshMetrics {
     this.#series = new SeriesTable(labelSetsMax, noConnections, now);
     this.#register('istio_tcp_connections_opened_total', 'TCP connections opened', 'opened');
     this.#register('istio_tcp_connections_closed_total', 'TCP connections closed', 'closed');
-    this.#register('istio_tcp_sent_bytes_total', 'Bytes sent to clients in answers', 'sent');
+    this.#register('istio_tcp_sent_bytes_total', 'Bytes sent to clients in responses', 'sent');
     this.#register('istio_tcp_received_bytes_total', 'Bytes received from clients', 'received');
     this.lacks(missing);
     collectDefaultMetrics({ register: this.registry, prefix: 'weft_' });
     if (kernel) {
       const gauge = new Gauge({
         name: 'weft_kernel_events',
-        help: 'What the eBPF programs decided since they were loaded, by reason',
+        help: 'Decisions of the eBPF programs since they were loaded, by reason',
         labelNames: ['reason'] as const,
         registers: [this.registry],
         collect: () => {
@@ -166,19 +166,19 @@ export class MeshMetrics {
     );
   }
 
-  /** Features that this kernel lacks, once they are known. */
+  /** Sets the missing-feature gauge for features that turned out to be missing after construction. */
   lacks(features: Iterable<string>): void {
     for (const feature of features) this.#lacking.set({ feature }, 1);
   }
 
-  /** A tally for connections like this one; what it holds is counted at every scrape. */
+  /** A tally for connections with the labels of `record`. Its sums are added to the metrics at every scrape. */
   tally(record: ConnectionRecord): Tally {
     const tally: Tally = { opened: 0, closed: 0, refused: 0, bytesSent: 0, bytesReceived: 0, durationsS: [] };
     this.#tallies.push({ record, tally });
     return tally;
   }
 
-  /** Counts what tallies hold, and forgets those that `keep` does not name. */
+  /** Adds the sums of all tallies to the metrics, resets them, and drops the tallies for which `keep` returns false. */
   settle(keep?: (tally: Tally) => boolean): void {
     for (const { record, tally } of this.#tallies) {
       if (tally.opened + tally.closed + tally.refused === 0) continue;
@@ -207,7 +207,10 @@ export class MeshMetrics {
     if (keep) this.#tallies = this.#tallies.filter(({ tally }) => keep(tally));
   }
 
-  /** For the metrics endpoint; without `names` only series whose labels name no pod, principal, policy or version. */
+  /**
+   * Prometheus text for the metrics endpoint.
+   * @param names false: only metrics whose labels name no pod, principal, policy or version
+   */
   async text(names = true): Promise<string> {
     this.settle();
     this.#series.sweep();
@@ -234,7 +237,7 @@ export class MeshMetrics {
     }
     const series = this.#seriesOf(record);
     series.closed++;
-    // Named from the server's side, as dashboards expect: "received" is what the client sent.
+    // Directions are the server's, as dashboards expect: "received" is what the client sent.
     series.received += record.direction === 'outbound' ? record.bytesSent : record.bytesReceived;
     series.sent += record.direction === 'outbound' ? record.bytesReceived : record.bytesSent;
     this.#duration.observe({ path: record.path }, record.durationMs / 1000);
@@ -263,6 +266,6 @@ const noConnections = (): Connections => ({ opened: 0, closed: 0, sent: 0, recei
 const otherLabels = (reporter: string): Labels =>
   Object.fromEntries(labelNames.map((name) => [name, name === 'reporter' ? reporter : 'other'])) as Labels;
 
-/** Whose traffic it is: neither side makes the series of others fewer. */
+/** The group whose share of the limit a series uses: the pair of namespaces, so that no traffic displaces the series of others. */
 const groupOf = ({ source, destination }: ConnectionRecord): string =>
   `${source.namespace} ${destination.namespace}`;

@@ -13,7 +13,7 @@ const add = (table: SeriesTable<{ n: number }>, group: string, name: string | nu
 const names = (table: SeriesTable<{ n: number }>, group: string) =>
   [...table].filter(({ labels }) => labels['group'] === group).map(({ labels }) => labels['name']);
 
-test('what nobody adds to is dropped, and begins at 0 when it comes again', () => {
+test('an idle series is dropped and starts at 0 when it returns', () => {
   let now = 0;
   const table = new SeriesTable(
     10,
@@ -32,7 +32,7 @@ test('what nobody adds to is dropped, and begins at 0 when it comes again', () =
   assert.equal([...table].find(({ labels }) => labels['name'] === 'a')?.value.n, 1);
 });
 
-test('at the limit what is idle makes room by itself', () => {
+test('at the limit idle series are dropped to make room', () => {
   let now = 0;
   const table = new SeriesTable(
     10,
@@ -46,7 +46,7 @@ test('at the limit what is idle makes room by itself', () => {
   assert.deepEqual(names(table, 'shop'), ['more']);
 });
 
-test('one group cannot use up the series of others: they take places from it, and it none from them', () => {
+test('one group cannot use up the series of others: smaller groups evict its series, and it evicts none of theirs', () => {
   let now = 0;
   const table = new SeriesTable(
     100,
@@ -59,15 +59,15 @@ test('one group cannot use up the series of others: they take places from it, an
   for (let i = 0; i < 500; i++) add(table, 'evil', `again-${i}`);
   assert.equal(names(table, 'bank').length, 30);
   assert.equal(names(table, 'evil').length, 70);
-  // Two that want all have a half each.
+  // Two groups that want all series get half of them each.
   for (let i = 0; i < 500; i++) add(table, 'bank', i);
   assert.ok(Math.abs(names(table, 'bank').length - 50) <= 1);
-  // What the largest gives up is what it has not used for longest.
+  // The largest group gives up its least recently used series.
   assert.ok(add(table, 'shop', 'new'));
   assert.equal(table.size, 100);
 });
 
-test('a counter counts what is beyond its limit under "other"', async () => {
+test('a counter counts increments beyond its limit under "other"', async () => {
   const registry = new Registry();
   let overflow = 0;
   const counter = new BoundedCounter(
@@ -84,7 +84,7 @@ test('a counter counts what is beyond its limit under "other"', async () => {
   assert.equal(overflow, 1);
 });
 
-test('of the agent: a pod that talks to everybody leaves the series of other namespaces as they are', async () => {
+test('agent metrics: a pod that connects to every namespace does not displace the series of others', async () => {
   let now = 0;
   const metrics = new MeshMetrics(undefined, [], () => now);
   const party = (namespace: string, workload: string) => ({

@@ -1,23 +1,22 @@
 /**
- * Series of a metric, of which there is a limit. A series that nobody has added to for a while is dropped, so series of workloads that
- * are gone go too; one that comes again begins at 0, which Prometheus takes for a counter's restart. Each series belongs to a group
- * (whose traffic it is): where the limit is reached, a group that holds less than the largest takes a place from that, so nobody uses up
- * the series of others.
+ * A bounded table of a metric's series. Idle series are dropped, which also removes series of deleted workloads; a series that returns
+ * starts at 0, which Prometheus treats as a counter reset. Each series belongs to a group (a namespace or a pair of namespaces). At the
+ * limit, a group that is smaller than the largest evicts a series of the largest, so that no group uses up the series of others.
  */
 import type { Metric, Registry } from 'prom-client';
 
 export type Labels = Readonly<Record<string, string | number>>;
 
-/** Longer than Prometheus looks back (5 min), so what was added last has been scraped. */
+/** Longer than Prometheus' lookback (5 min), so that the last increment has been scraped before the series is dropped. */
 export const seriesIdleMsMax = 15 * 60_000;
-/** Between two looks for idle series at the limit: each costs a walk over all. */
+/** Minimum time between two sweeps at the limit: each sweep walks over all series. */
 const sweepMsMin = 1_000;
 
 export interface Series<T> {
   readonly labels: Labels;
   readonly value: T;
   lastMs: number;
-  /** It is in the table no more: what is added to it is counted nowhere. */
+  /** The series is no longer in the table: increments to it are lost. */
   isEvicted: boolean;
 }
 
@@ -36,7 +35,7 @@ export class SeriesTable<T> {
     return this.#size;
   }
 
-  /** Undefined: the limit is reached and this group has its share of it. */
+  /** Finds or creates the series. Undefined: the limit is reached and this group has used its share. */
   of(group: string, labels: Labels): Series<T> | undefined {
     const now = this.now();
     const key = Object.values(labels).join('\0');
@@ -54,7 +53,7 @@ export class SeriesTable<T> {
     return series;
   }
 
-  /** Drops what nobody has added to. Called at each scrape. */
+  /** Drops idle series. Called at each scrape. */
   sweep(): void {
     const now = (this.#sweptMs = this.now());
     for (const [group, members] of this.#groups)
@@ -65,7 +64,7 @@ export class SeriesTable<T> {
     for (const members of this.#groups.values()) yield* members.values();
   }
 
-  /** Takes a place from the largest group, where that stays no smaller than the one that asks. */
+  /** Evicts the oldest series of the largest group, if that group then remains no smaller than the asking group will be. */
   #makeRoom(asking: number): boolean {
     let largest: [string, Map<string, Series<T>>] | undefined;
     for (const one of this.#groups) if (!largest || one[1].size > largest[1].size) largest = one;
@@ -93,7 +92,10 @@ export interface Value {
   readonly metricName?: string;
 }
 
-/** A metric of the library's kind whose values are kept here: counting by labels costs more than a request may, and forgets none. */
+/**
+ * Registers a metric whose values are kept outside of prom-client: its counting by labels is too expensive for each request and never
+ * forgets a label set.
+ */
 export function registerMetric(
   registry: Registry,
   metric: { readonly name: string; readonly help: string; readonly type: 'counter' | 'histogram' },
@@ -109,7 +111,7 @@ export function registerMetric(
   } as unknown as Metric);
 }
 
-/** A counter whose labels come from what tenants name or do. What is beyond the limit is counted under `other`. */
+/** A counter whose labels depend on names or actions of tenants. Increments beyond the limit are counted under `other`. */
 export class BoundedCounter<L extends string> {
   readonly #table: SeriesTable<{ count: number }>;
   #other = 0;
@@ -131,7 +133,7 @@ export class BoundedCounter<L extends string> {
     });
   }
 
-  /** `group`: whose series it is, a namespace as a rule. */
+  /** `group`: whose share of the limit the series uses, usually a namespace. */
   inc(group: string, labels: Readonly<Record<L, string>>, by = 1): void {
     const series = this.#table.of(group, labels);
     if (series) series.value.count += by;

@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { sleep, until } from '../base/wait.js';
 import { serveRoutes, SharedResponses, tokenIn, type Route } from './servers.js';
 
-test('what whoever is not trusted asks for is made once in a second, however many ask', async () => {
+test('a response for untrusted clients is generated once a second, whatever the number of requests', async () => {
   let made = 0;
   const route: Route = { contentType: 'text/plain', read: ({ trusted }) => `${++made} ${trusted}` };
   const shared = new SharedResponses();
@@ -17,7 +17,7 @@ test('what whoever is not trusted asks for is made once in a second, however man
   assert.equal(await shared.read(route, 1_000), '2 false');
 });
 
-test('a failure is told to those who asked at the time, and tried again', async () => {
+test('a failure is returned to the requests of its time; a later request tries again', async () => {
   let broken = true;
   const route: Route = {
     contentType: 'text/plain',
@@ -42,7 +42,7 @@ async function request(from: string, port: number, headers: Record<string, strin
   });
 }
 
-test('whoever holds all connections that it can get keeps nobody else from an answer', async () => {
+test('a client that holds all connections it can get does not keep others from a response', async () => {
   const server = await serveRoutes('127.0.0.1', 0, {
     '/who': { contentType: 'text/plain', read: () => 'ok' },
   });
@@ -62,7 +62,7 @@ test('whoever holds all connections that it can get keeps nobody else from an an
   }
 });
 
-test("a token is read anew each time, and a file that cannot be read is nobody's token", () => {
+test('the token is read at each call; an unreadable file means that no token is accepted', () => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-token-'));
   const token = tokenIn(join(dir, 'token'));
   try {

@@ -1,4 +1,4 @@
-/** Small HTTP servers of a program: metrics, readiness, and on localhost the admin endpoint. */
+/** HTTP servers of a program: metrics, readiness, and the admin endpoint on localhost. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
@@ -6,14 +6,14 @@ import { errorText, WeftError } from '../base/errors.js';
 import { FairLimit } from '../base/fair-limit.js';
 
 export interface Asker {
-  /** Of this machine's own loopback address, or with the token: it may read names. */
+  /** The client connects from this machine's loopback address or presents the token. It may read names. */
   readonly trusted: boolean;
 }
 
 export interface Route {
   readonly contentType: string;
   readonly read: (asker: Asker) => Promise<string> | string;
-  /** 200 where absent. */
+  /** HTTP status; 200 if absent. */
   readonly status?: () => number;
 }
 
@@ -23,11 +23,11 @@ export interface HttpServer {
 }
 
 interface ServerOptions {
-  /** Who shows it (`Authorization: Bearer`) is trusted; nobody where absent or undefined. */
+  /** A client that presents this token (`Authorization: Bearer`) is trusted. Absent or undefined: no token is accepted. */
   readonly token?: () => string | undefined;
 }
 
-/** Reads the file anew each time, so a Secret may come, change and go. Where it cannot be read, nobody has the token. */
+/** Reads the token from a file at each call, so that a Secret may be created, changed and deleted. Undefined if the file is unreadable. */
 export const tokenIn = (file: string | undefined) => (): string | undefined => {
   try {
     return file === undefined ? undefined : readFileSync(file, 'utf8').trim();
@@ -36,16 +36,16 @@ export const tokenIn = (file: string | undefined) => (): string | undefined => {
   }
 };
 
-/** Connections of one port. A readiness probe is one of them: nobody may hold so many that it finds none. */
+/** Connections of one port. Each client address gets a share, so that no client can use up the connections and block a readiness probe. */
 const connectionsMax = 512;
 
-/** What whoever is not trusted asks for costs the same however often they ask: one response serves all of them for a while. */
+/** Caches responses for untrusted clients for `forMs`, so that the cost does not grow with the number of their requests. */
 export class SharedResponses {
   readonly #made = new Map<Route, { readonly atMs: number; readonly body: Promise<string> }>();
 
   constructor(private readonly forMs = 1_000) {}
 
-  /** `nowMs`: of a clock that does not jump. */
+  /** `nowMs`: from a monotonic clock. */
   read(route: Route, nowMs: number): Promise<string> {
     const former = this.#made.get(route);
     if (former && nowMs - former.atMs < this.forMs) return former.body;
@@ -69,7 +69,7 @@ function isTrusted(request: http.IncomingMessage, token: string | undefined): bo
   );
 }
 
-/** Serves fixed paths by GET. Rejects with WEFT_LISTEN where the address is taken. */
+/** Serves fixed paths by GET. Rejects with WEFT_LISTEN if the server cannot listen, for example because the address is in use. */
 export async function serveRoutes(
   host: string,
   port: number,
@@ -80,7 +80,7 @@ export async function serveRoutes(
   const read = async (route: Route, trusted: boolean): Promise<string> =>
     trusted ? route.read({ trusted }) : shared.read(route, performance.now());
   const connections = new FairLimit(connectionsMax);
-  // Node looks for late heads every 30 s otherwise, however short their time is.
+  // By default Node checks for overdue request heads only every 30 s, however short headersTimeout is.
   const server = http.createServer({ connectionsCheckingInterval: 1_000 }, (request, response) => {
     const trusted = isTrusted(request, options.token?.());
     const route = routes[(request.url ?? '').split('?')[0] ?? ''];
@@ -95,7 +95,7 @@ export async function serveRoutes(
       (error: unknown) =>
         response
           .writeHead(500, { 'content-type': 'text/plain' })
-          .end(trusted ? `${errorText(error)}\n` : 'it could not be read\n'),
+          .end(trusted ? `${errorText(error)}\n` : 'the response could not be generated\n'),
     );
   });
   server.headersTimeout = 5_000;

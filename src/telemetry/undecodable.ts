@@ -1,10 +1,10 @@
-/** Resources from discovery that this version does not understand, as a metric. */
+/** Metric of discovery resources that this version cannot decode. */
 import { Gauge, type Registry } from 'prom-client';
 
 export function undecodableGauge(registry: Registry, read: () => readonly { readonly type: string }[]): void {
   void new Gauge({
     name: 'weft_discovery_undecodable',
-    help: 'Resources that are not understood: what they concern is closed, or as it was before',
+    help: 'Discovery resources that could not be decoded; their closed form or their previous version applies',
     labelNames: ['type'] as const,
     registers: [registry],
     collect() {

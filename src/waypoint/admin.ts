@@ -1,4 +1,4 @@
-/** What a waypoint serves of itself: metrics and readiness for all, status and dump at the admin address alone. */
+/** Serves a waypoint's metrics and readiness to everyone, and its status and dump at the admin address only. */
 import { AggregatorRegistry, collectDefaultMetrics, Registry } from 'prom-client';
 import { WeftError } from '../base/errors.js';
 import type { DiscoveryClient } from '../discovery/client.js';
@@ -11,7 +11,7 @@ import type { WorkerPool } from './worker/worker-pool.js';
 
 interface AdminOptions {
   readonly gateway: string;
-  /** `addr:port`, both. */
+  /** `addr:port`, as is `adminListen`. */
   readonly metricsListen: string;
   readonly adminListen: string;
   readonly metricsToken: string | undefined;
@@ -20,11 +20,11 @@ interface AdminOptions {
   readonly discovery: DiscoveryClient;
   readonly svid: () => Svid | undefined;
   readonly control: () => { readonly state: string; readonly why: string };
-  /** Why the waypoint takes no requests; undefined where it does. The reason names the control plane. */
+  /** Why the waypoint is not ready; undefined if it is. The reason names the control plane. */
   readonly notReady: () => string | undefined;
 }
 
-/** Errors: WEFT_LISTEN, and those of listening. */
+/** Listens at both addresses. Errors: WEFT_LISTEN, and those of listening. */
 export async function serveAdmin(options: AdminOptions): Promise<{ close(): Promise<void> }> {
   const { state, workers, discovery, notReady } = options;
   const own = new Registry();
@@ -47,7 +47,7 @@ export async function serveAdmin(options: AdminOptions): Promise<{ close(): Prom
   };
   const readiness = {
     contentType: 'text/plain',
-    // The reason is for its own pod alone.
+    // Only clients of the waypoint's own pod see the reason.
     read: ({ trusted }: Asker): string => {
       const why = notReady();
       if (why === undefined) return 'ready\n';
@@ -82,7 +82,7 @@ function serveAt(
   token?: () => string | undefined,
 ): ReturnType<typeof serveRoutes> {
   const match = /^(.*):(\d+)$/.exec(at);
-  if (!match) throw new WeftError('WEFT_LISTEN', `${at} is no ADDR:PORT`);
+  if (!match) throw new WeftError('WEFT_LISTEN', `${at} is not <addr>:<port>`);
   return serveRoutes((match[1] ?? '').replace(/^\[|\]$/g, ''), Number(match[2]), routes, {
     ...(token ? { token } : {}),
   });

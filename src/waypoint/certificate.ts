@@ -1,4 +1,4 @@
-/** The waypoint's own certificate, asked for by its service account's token. */
+/** The waypoint's own certificate, requested with its service account's token. */
 import type { Logger } from 'pino';
 import { systemClock } from '../base/clock.js';
 import { errorText } from '../base/errors.js';
@@ -35,11 +35,11 @@ export function createCertificates({
     onSvid: (svid) => {
       log.info(
         { identity, serial: svid.serial, notAfter: new Date(svid.notAfterMs).toISOString() },
-        'certificate',
+        'certificate issued',
       );
       onSvid(svid);
     },
     onError: (id, error, retryInMs) =>
-      log.warn({ identity: id, error: errorText(error), retryInMs }, 'no certificate'),
+      log.warn({ identity: id, error: errorText(error), retryInMs }, 'certificate request failed'),
   });
 }

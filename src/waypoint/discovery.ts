@@ -19,15 +19,16 @@ const emptyMesh = (): PendingMesh => ({
   removedPolicies: [],
 });
 
-/** The resources of one message of the control plane, until they are taken as one update. */
+/** Collects the resources of one control plane message into one update. */
 export class PendingUpdate {
   #mesh = emptyMesh();
   #routes: Route[] = [];
   #removedRoutes: string[] = [];
 
   /**
-   * @param rootNamespace whose policies are the mesh's
-   * @param onTrustChange the mesh's root certificates are others now
+   * The subscriptions of a waypoint: addresses, policies, routes, trust.
+   * @param rootNamespace the namespace whose policies apply to the whole mesh
+   * @param onTrustChange called when the mesh's root certificates change
    */
   subscriptions(rootNamespace: string, onTrustChange: () => void): Subscription[] {
     let trust: string | undefined;
@@ -65,7 +66,7 @@ export class PendingUpdate {
     ];
   }
 
-  /** What came since the last call; undefined where nothing did. */
+  /** The resources since the last call; undefined if there are none. */
   take(): WaypointUpdate | undefined {
     const hasMesh = Object.values(this.#mesh).some((list) => list.length > 0);
     const update = {

@@ -1,49 +1,49 @@
-/** What one waypoint takes, and for how long it waits; each is stated in docs/waypoint.md. */
+/** Limits and timeouts of one waypoint. docs/waypoint.md documents each. */
 export interface WaypointLimits {
-  /** Request or status line and headers together; more is 431 (client) or 502 (upstream). */
+  /** Bytes of the request or status line and the headers together; more is 431 (client) or 502 (upstream). */
   readonly headBytesMax: number;
   readonly headersMax: number;
-  /** From a request's first byte to the end of its headers, and to the first byte on a new connection; 0: no limit. */
+  /** Time from a request's first byte to the end of its headers, and to the first byte of a new connection; 0: no limit. */
   readonly headTimeoutMsMax: number;
-  /** Without a byte of the request's body while one is awaited and no response has begun; 0: no limit. Rules may say otherwise. */
+  /** Time without a byte of the request's body, while it is incomplete and no response has begun; 0: no limit. Rules may override it. */
   readonly bodyIdleMsMax: number;
-  /** A client's connection on which nothing is asked; 0: no limit. */
+  /** Time of a client's connection without a request; 0: no limit. */
   readonly idleConnectionMsMax: number;
-  /** The same, once the waypoint is to end. */
+  /** The same, while the waypoint drains. */
   readonly drainIdleMs: number;
-  /** An upstream connection that nobody uses; below what servers commonly keep one for. */
+  /** Time of an upstream connection without a request; shorter than the idle timeouts that servers commonly have. */
   readonly idleUpstreamMsMax: number;
-  /** Without a byte in either direction while the response is awaited; 0: no limit. Rules may say otherwise. */
+  /** Time without a byte in either direction, before the response begins; 0: no limit. Rules may override it. */
   readonly streamIdleMsMax: number;
-  /** The same once the response has begun, for gRPC, and for upgraded connections (WebSocket); 0: no limit. */
+  /** The same after the response has begun, for gRPC, and for upgraded connections (WebSocket); 0: no limit. */
   readonly openIdleMsMax: number;
-  /** Without progress of a mirrored request: its mirror neither takes nor sends bytes. */
+  /** Time without progress of a mirrored request: the mirror neither accepts nor sends bytes. */
   readonly mirrorIdleMsMax: number;
-  /** For the rest of a response to a client that takes it, once its connection is to end. */
+  /** Time for a client to read the rest of a response when its connection is about to close. */
   readonly lingerMsMax: number;
-  /** Of an upload that nobody wants, once its response is sent: without a byte, in all, and bytes. nginx has the same two clocks. */
+  /** Limits of discarding an upload after its response: time without a byte, total time, and bytes. nginx has the same two timeouts. */
   readonly discardIdleMsMax: number;
   readonly discardMsMax: number;
   readonly discardBytesMax: number;
   readonly connectTimeoutMsMax: number;
-  /** Interim answers (1xx) before the one that counts. */
+  /** Interim responses (1xx) before the final one. */
   readonly interimMax: number;
   readonly chunkExtensionBytesMax: number;
-  /** Bytes of a request kept to send it again where a rule asks for retries. */
+  /** Bytes of a request's replay buffer, for rules with retries. */
   readonly retryBufferBytesMax: number;
-  /** Bytes that may wait for a reader before its source is paused. */
+  /** Bytes that may be queued for a reader before its source is paused. */
   readonly backlogBytesMax: number;
   /** Mirrored requests under way. */
   readonly mirrorsMax: number;
-  /** Bytes of one mirrored request that wait for its mirror. */
+  /** Bytes of one mirrored request that its mirror has not accepted yet. */
   readonly mirrorBufferBytesMax: number;
-  /** The same of all mirrors of a worker. */
+  /** The same for all mirrors of a worker. */
   readonly mirrorBuffersBytesMax: number;
   readonly connectionsMax: number;
   readonly requestsMax: number;
   /** Connections to one endpoint for one client. */
   readonly connectionsPerEndpointMax: number;
-  /** How long the first bytes are waited for where the protocol has to be detected. */
+  /** Time to wait for the first bytes if the protocol has to be detected. */
   readonly detectTimeoutMsMax: number;
   readonly http2StreamsMax: number;
 }
@@ -78,7 +78,7 @@ export const defaultLimits: WaypointLimits = {
   http2StreamsMax: 200,
 };
 
-/** The clocks that a waypoint was started with, in milliseconds; those that are absent stay as they are. */
+/** The timeouts of the command line, in milliseconds. An absent option keeps the default. */
 export function clocksOf(options: {
   readonly requestHeadTimeoutMs?: number;
   readonly requestBodyIdleTimeoutMs?: number;
@@ -97,7 +97,7 @@ export function clocksOf(options: {
   };
 }
 
-/** Names by which weft_limit_reached_total counts what a limit turned away. */
+/** Values of the label `limit` of weft_limit_reached_total. */
 export type WaypointLimit =
   | 'connections'
   | 'connections-per-client'

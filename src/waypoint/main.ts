@@ -1,5 +1,5 @@
 /**
- * The waypoint: main process. Discovery, the certificate, metrics and readiness; the data path is in the workers, one per core, which
+ * The main process of a waypoint: discovery, the certificate, metrics and readiness. The data path is in the workers, one per core, which
  * share the port.
  */
 import cluster from 'node:cluster';
@@ -28,7 +28,7 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
   const log = pino({ name: 'weft-waypoint', base: { gateway: options.gateway } }, pino.destination(2));
   const [namespace = '', name = ''] = options.gateway.split('/');
   if (namespace === '' || name === '')
-    throw new WeftError('WEFT_WAYPOINT_NAME', 'give --gateway as <namespace>/<name>');
+    throw new WeftError('WEFT_WAYPOINT_NAME', `--gateway ${options.gateway} is not <namespace>/<name>`);
   const trustDomain = parseTrustDomain(options.trustDomain);
   const identity = spiffeIdOf({ trustDomain, namespace, serviceAccount: options.serviceAccount ?? name });
   const rootPem = (): string => readFileSync(options.root, 'utf8');
@@ -39,12 +39,12 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
   let svid: Svid | undefined;
   let synced = false;
   let stopping = false;
-  let control = { state: 'disconnected', why: 'not yet tried' };
+  let control = { state: 'disconnected', why: 'no attempt yet' };
 
   const workers = new WorkerPool({
     settings: settingsOf(options, trustDomain, self, namespace, name),
     log,
-    // Until the mesh is known no worker listens: it would refuse what it serves.
+    // Before the mesh is synced no worker may listen: it would refuse destinations that it serves.
     initial: (): readonly ToWorker[] =>
       synced
         ? [{ type: 'update', update: state.full() }, ...(svid ? [{ type: 'svid', svid } as const] : [])]
@@ -85,7 +85,7 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
       control = { state: now, why };
       log[now === 'connected' ? 'info' : 'warn']({ why }, `control plane ${now}`);
     },
-    onRefused: (typeUrl, errors) => log.error({ typeUrl, errors }, 'a resource is not taken'),
+    onRefused: (typeUrl, errors) => log.error({ typeUrl, errors }, 'a resource was rejected'),
     clock: systemClock,
   });
   const admin = await serveAdmin({
@@ -97,7 +97,7 @@ async function runWaypoint(options: WaypointOptions): Promise<{ stop(): Promise<
     svid: () => svid,
     control: () => control,
     notReady: () => {
-      if (stopping) return 'it is to end';
+      if (stopping) return 'the waypoint is shutting down';
       if (!synced) return `control plane ${control.state}: ${control.why}`;
       return workers.isListening ? undefined : 'no certificate yet';
     },

@@ -19,83 +19,103 @@ export interface WaypointOptions {
   readonly listen?: string;
   readonly port: number;
   readonly workers: number;
-  /** A file: who shows what is in it may read metrics with names from elsewhere. */
+  /** A file with a bearer token: clients outside this pod that present it may read metrics with names. */
   readonly metricsToken?: string;
-  /** For Prometheus and readiness; `/status` and `/dump` are served at the admin address alone. */
+  /** Address for Prometheus and readiness; `/status` and `/dump` are served at the admin address only. */
   readonly metricsListen: string;
   readonly adminListen: string;
   readonly accessLog: string;
   readonly accessLogMode: AccessLogMode;
   readonly accessLogTemplate?: string;
-  /** URL of an OTLP/HTTP collector for spans; absent: none are made. */
+  /** URL of an OTLP/HTTP collector for spans; absent: no spans are made. */
   readonly otlpEndpoint?: string;
   readonly traceSampling: number;
-  /** Milliseconds; 0: the clock is off. Absent: the defaults (limits.ts). */
+  /** Milliseconds; 0: no limit. Absent: the default (limits.ts). */
   readonly requestHeadTimeoutMs?: number;
   readonly requestBodyIdleTimeoutMs?: number;
   readonly streamIdleTimeoutMs?: number;
   readonly connectionIdleTimeoutMs?: number;
-  /** Slashes of paths that follow each other are made one; so they are where it is absent. */
+  /** Whether consecutive slashes in paths are merged; absent: they are. */
   readonly mergeSlashes?: 'enabled' | 'disabled';
   readonly drainMs: number;
-  /** From the signal to the end of the listener: until then clients may not know yet that they shall go elsewhere. */
+  /** Milliseconds from the signal to the end of the listener: until then clients may not know yet that this waypoint is ending. */
   readonly drainDelayMs: number;
 }
 
-/** Ends the process where an argument is wrong, as commander does. */
+/** Parses the command line. An invalid argument ends the process, as commander does it. */
 export function parseOptions(): WaypointOptions {
   const program = new Command('weft waypoint-proxy')
     .description('run a waypoint')
-    .requiredOption('--gateway <ns/name>', 'the Gateway that it is made for')
-    .option('--service-account <name>', "its own; the Gateway's name where absent")
-    .option('--node <name>', 'the node that it runs on', '')
-    .requiredOption('--control <addr:port>', 'the control plane')
-    .requiredOption('--root <file>', 'root certificates of the control plane')
-    .requiredOption('--token <file>', 'its token')
+    .requiredOption('--gateway <ns/name>', 'the Gateway of this waypoint')
+    .option('--service-account <name>', "service account of the waypoint (default: the Gateway's name)")
+    .option('--node <name>', 'the node of the waypoint', '')
+    .requiredOption('--control <addr:port>', 'address of the control plane')
+    .requiredOption('--root <file>', 'root certificates of the control plane (PEM)')
+    .requiredOption('--token <file>', 'file of the service account token for the control plane')
     .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
-    .option('--root-namespace <name>', "whose policies are the mesh's", 'weft-system')
-    .option('--listen <addr>', 'address for tunnels; all where absent')
-    .option('--port <port>', 'for tunnels', Number, 15008)
+    .option('--root-namespace <name>', 'namespace whose policies apply to the whole mesh', 'weft-system')
+    .option('--listen <addr>', 'address for tunnels (default: all addresses)')
+    .option('--port <port>', 'port for tunnels', Number, 15008)
     .option(
       '--workers <n>',
-      'processes that share the port; one per core where absent',
+      'worker processes, which share the port; one per core',
       Number,
       availableParallelism(),
     )
-    .option('--metrics-listen <addr:port>', 'for Prometheus, and readiness', '0.0.0.0:15020')
-    .option('--metrics-token <file>', 'who shows it (Bearer) may read metrics with names from elsewhere')
-    .option('--admin-listen <addr:port>', 'for weft status and weft dump', '127.0.0.1:15000')
-    .option('--access-log <file>', 'a line per request; - is standard output', '-')
+    .option('--metrics-listen <addr:port>', 'address for Prometheus and readiness', '0.0.0.0:15020')
+    .option(
+      '--metrics-token <file>',
+      'file of a bearer token: clients outside this pod need it for metrics with names',
+    )
+    .option('--admin-listen <addr:port>', 'address for weft status and weft dump', '127.0.0.1:15000')
+    .option('--access-log <file>', 'file of the access log; - is standard output', '-')
     .addOption(
-      new Option('--access-log-mode <which>', 'which requests have a line')
+      new Option('--access-log-mode <which>', 'which requests are logged')
         .choices(['none', 'errors', 'all'])
         .default('errors'),
     )
-    .option('--access-log-template <text>', 'with %FIELD% for the fields; JSON where absent')
+    .option('--access-log-template <text>', 'format of a line, with %FIELD% for fields (default: JSON)')
     .option(
       '--otlp-endpoint <url>',
-      'where spans go, as http://collector:4318/v1/traces; none are made where absent',
+      'OTLP/HTTP collector for spans, such as http://collector:4318/v1/traces (default: no spans)',
     )
-    .option('--trace-sampling <share>', 'of requests that nobody has decided about, 0 to 1', Number, 0.01)
-    .option('--request-head-timeout-ms <ms>', "for a request's head (15 s); 0: no limit", milliseconds)
-    .option('--request-body-idle-timeout-ms <ms>', "without a piece of a request's body (60 s)", milliseconds)
     .option(
-      '--stream-idle-timeout-ms <ms>',
-      'of a request without a byte in either direction (5 min, an hour once its response has begun)',
+      '--trace-sampling <share>',
+      'share of requests that are traced where the client did not decide, 0 to 1',
+      Number,
+      0.01,
+    )
+    .option(
+      '--request-head-timeout-ms <ms>',
+      "time to receive a request's head (default: 15 s); 0: no limit",
       milliseconds,
     )
-    .option('--connection-idle-timeout-ms <ms>', 'of a connection without a request (1 h)', milliseconds)
+    .option(
+      '--request-body-idle-timeout-ms <ms>',
+      "time without a byte of a request's body (default: 60 s); 0: no limit",
+      milliseconds,
+    )
+    .option(
+      '--stream-idle-timeout-ms <ms>',
+      'time of a request without a byte in either direction (default: 5 min, 1 h once its response has begun); 0: no limit',
+      milliseconds,
+    )
+    .option(
+      '--connection-idle-timeout-ms <ms>',
+      'time of a connection without a request (default: 1 h); 0: no limit',
+      milliseconds,
+    )
     .addOption(
-      new Option('--merge-slashes <which>', 'disabled: // of a path stays as the client sent it')
+      new Option('--merge-slashes <which>', 'disabled: keep // in paths as the client sent it')
         .choices(['enabled', 'disabled'])
         .default('enabled'),
     )
-    .option('--drain-ms <ms>', 'how long requests may go on at SIGTERM', Number, 30_000)
-    .option('--drain-delay-ms <ms>', 'from SIGTERM to the end of new connections', Number, 2_000);
+    .option('--drain-ms <ms>', 'time for requests under way to end after SIGTERM', Number, 30_000)
+    .option('--drain-delay-ms <ms>', 'time from SIGTERM until new connections are refused', Number, 2_000);
   return program.parse().opts<WaypointOptions>();
 }
 
-/** What workers are started with. `self`: the waypoint's own Service; `namespace` and `name`: its Gateway's. */
+/** The settings of workers. `self`: the waypoint's own Service; `namespace` and `name`: of its Gateway. */
 export function settingsOf(
   options: WaypointOptions,
   trustDomain: string,
@@ -119,10 +139,10 @@ export function settingsOf(
   };
 }
 
-/** Error: InvalidArgumentError, for commander. */
+/** Parses a number of milliseconds. Error: InvalidArgumentError, for commander. */
 function milliseconds(text: string): number {
   const ms = /^[0-9]{1,10}$/.test(text) ? Number(text) : Infinity;
   if (ms > timerMsMax)
-    throw new InvalidArgumentError(`It is a number of milliseconds, ${timerMsMax} at most; 0 is no limit.`);
+    throw new InvalidArgumentError(`Give a number of milliseconds, at most ${timerMsMax}; 0 is no limit.`);
   return ms;
 }

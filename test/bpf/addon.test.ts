@@ -16,7 +16,7 @@ after(() => {
 const code = (expected: string) => (error: unknown) => error instanceof NativeError && error.code === expected;
 const descriptors = (): number => readdirSync('/proc/self/fd').length;
 
-test('loads, attaches and pins; a second start adopts what is there', async () => {
+test('loads, attaches and pins; a second start adopts the pinned maps and links', async () => {
   await datapath.start();
   const before = datapath.maps.get('weft_pods').info.id;
   datapath.maps.get('weft_node').update(encodeU32(0), encodeU64(42n));
@@ -29,12 +29,12 @@ test('loads, attaches and pins; a second start adopts what is there', async () =
   assert.equal(readCounters(datapath.maps)['captured'], 0);
 });
 
-test('what sk_msg redirects is charged to its reader on this kernel', () => {
+test('this kernel charges bytes that sk_msg redirects to the reading socket', () => {
   assert.equal(chargesReader(join(projectRoot, 'bpf', 'build', 'probe.bpf.o')), true);
   assert.throws(() => chargesReader('/none.o'), code('NATIVE_NOT_FOUND'));
 });
 
-test('maps read, write, take, walk and say when they are full', () => {
+test('maps read, write, remove and list keys, and a full map is an error', () => {
   const map = datapath.maps.get('weft_negative');
   const key = (n: number): Uint8Array => Uint8Array.from({ length: 32 }, (_, i) => (i === 0 ? n : 0));
   map.updateBatch([1, 2, 3].map((n) => [key(n), encodeU64(BigInt(n))] as const));
@@ -52,7 +52,7 @@ test('maps read, write, take, walk and say when they are full', () => {
   assert.equal(pods.keys().length, 0);
 });
 
-test('wrong arguments of every kind are refused and break nothing', async () => {
+test('wrong arguments of every kind are errors and break nothing', async () => {
   const map = datapath.maps.get('weft_pods');
   const wrong: unknown[] = [undefined, null, 1, 'x', {}, [], -1, 1e99, Number.NaN, () => 0, Symbol('x'), new Uint8Array(3)];
   for (const value of wrong) {
@@ -69,7 +69,7 @@ test('wrong arguments of every kind are refused and break nothing', async () => 
   await assert.rejects(load('/none.o', datapath.dir, new Uint8Array(), []), code('NATIVE_NOT_FOUND'));
 });
 
-test('a closed map or ring says so', () => {
+test('use of a closed map or ring is an error', () => {
   const map = new BpfMap(join(datapath.dir, 'weft_pods'));
   map.close();
   map.close();
@@ -80,7 +80,7 @@ test('a closed map or ring says so', () => {
   assert.throws(() => ring.drain(1), NativeError);
 });
 
-test('leaks no descriptor over 10 000 rounds of open and close, failures among them', () => {
+test('10 000 rounds of open and close, including failures, leak no descriptor', () => {
   const round = (): void => {
     const map = new BpfMap(join(datapath.dir, 'weft_pods'));
     map.close();

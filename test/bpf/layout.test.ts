@@ -50,7 +50,7 @@ test('every struct that C and TypeScript share has the same layout in the built 
   assert.deepEqual([...missing], []);
 });
 
-test('every enum value that TypeScript uses is the one in the built objects', () => {
+test('every enum value in TypeScript equals that in the built objects', () => {
   const values = new Map<string, number>();
   for (const object of ['connect', 'sockops', 'inbound']) {
     for (const type of btf(object)) {
@@ -80,7 +80,7 @@ test('every enum value that TypeScript uses is the one in the built objects', ()
   assert.equal(values.get('WEFT_AFFINITY_BUCKETS'), affinityBuckets);
 });
 
-test('the committed rows are those that the generator writes from the built objects', () => {
+test('the committed rows equal the output of the generator for the built objects', () => {
   const generated = execFileSync('node', [join(projectRoot, 'native', 'generate-rows.mjs'), '--print'], { encoding: 'utf8' });
   const committed = readFileSync(join(projectRoot, 'daemonset', 'maps', 'rows.generated.ts'), 'utf8');
   assert.equal(generated, committed, 'npm run build, and commit daemonset/maps/rows.generated.ts');

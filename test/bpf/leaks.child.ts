@@ -76,5 +76,5 @@ for (let i = 0; i < rounds; i++) {
   }
 }
 console.log(`${rounds} rounds`);
-// An end in order would unload the addon first, and the report could not say whose memory it is.
+// A normal exit would unload the addon first, and the report could not attribute the memory.
 (process as NodeJS.Process & { reallyExit(code: number): never }).reallyExit(0);

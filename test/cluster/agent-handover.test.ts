@@ -1,4 +1,4 @@
-/** Agents are replaced under load on a real cluster: the one that KUBECONFIG names, else one of this machine (test/cluster/up). */
+/** Replacement of agents under load on a real cluster: the one of KUBECONFIG, or else one on this machine (test/cluster/up). */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -28,7 +28,7 @@ interface Said {
 }
 type All = Readonly<Record<string, Said>>;
 
-/** By client and kind of connection. */
+/** Results so far by client and kind of connection. */
 async function said(): Promise<All> {
   const each = await Promise.all(
     places.map(async (place) => {
@@ -47,7 +47,7 @@ async function said(): Promise<All> {
   );
   return Object.fromEntries(each.flat());
 }
-/** All clients have had further responses since `before`; what failed since then. */
+/** Waits until every client has `count` more responses than in `before`. Returns the failures since then. */
 async function failuresSince(before: All, count = 50): Promise<string[]> {
   const now = await until(`${count} more responses for each client`, 60_000, async () => {
     const all = await said();
@@ -85,9 +85,9 @@ async function agents(selector = 'app=weft-agent'): Promise<AgentPod[]> {
     restarts: status.containerStatuses?.[0]?.restartCount ?? 0,
   }));
 }
-/** One ready agent per node, no other, and none of `former`. */
+/** Waits until each node has one ready agent, no other, and none of `former`. */
 async function allReplaced(former: readonly AgentPod[]): Promise<void> {
-  await until('each node has one agent, a new one', 120_000, async () => {
+  await until('each node has one agent, which is new', 120_000, async () => {
     const now = await agents(eitherAgent);
     return (
       now.length === places.length &&
@@ -116,7 +116,7 @@ before(async () => {
   for (const place of places)
     for (const name of ['server', 'client'])
       await kubectl('-n', 'handover', 'rollout', 'status', `deploy/${name}-${place}`, '--timeout=90s');
-  // The first requests of a client may be before its server is there.
+  // A client's first requests may come before its server is ready.
   await until('the clients are served', 60_000, async () => {
     const first = await said();
     await sleep(500);
@@ -144,7 +144,7 @@ test('a chart upgrade that changes the agents: no request fails', async (t) => {
   assert.deepEqual(await failuresSince(start), []);
 });
 
-test('an agent whose pod is deleted: its successor starts beside it, and no request fails', async (t) => {
+test('deleted agent pods: their successors start beside them, and no request fails', async (t) => {
   const former = await agents();
   const start = await said();
   await measured(t, 'both agents replaced', async () => {
@@ -154,11 +154,11 @@ test('an agent whose pod is deleted: its successor starts beside it, and no requ
   assert.deepEqual(await failuresSince(start), []);
 });
 
-test('a version that cannot start is never ready: the agents of before go on, and no request fails', async () => {
+test('a version that cannot start never becomes ready: the old agents keep running, and no request fails', async () => {
   const former = await agents();
   const start = await said();
   await upgrade('--set', 'agent.extraArgs={--no-such-flag}', '--set', 'agent.maxSurge=100%');
-  await until('the new ones end again and again', 90_000, async () => {
+  await until('the new agents keep restarting', 90_000, async () => {
     const broken = (await agents()).filter(({ name }) => !former.some((one) => one.name === name));
     return broken.length === places.length && broken.every(({ ready, restarts }) => !ready && restarts > 1);
   });

@@ -1,6 +1,6 @@
 /**
- * The comparison on a real cluster: the one that KUBECONFIG names, else one of this machine (test/cluster/up), which is taken down
- * again. Expects a cluster without Weft.
+ * The benchmark comparison on a real cluster: the one of KUBECONFIG, or else one on this machine (test/cluster/up), which is removed
+ * afterwards. Expects a cluster without Weft.
  */
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
@@ -28,7 +28,7 @@ const image = 'docker.io/testcluster/weft-bench:0.1.0';
 const files = mkdtempSync(join(tmpdir(), 'weft-bench-cluster-'));
 const page = readFileSync(join(projectRoot, 'docs', 'bench-cluster.md'), 'utf8');
 
-/** A command of docs/bench-cluster.md, with this cluster's image and these files. */
+/** A command of docs/bench-cluster.md, with the image of this cluster and the files of this test. */
 function documented(command: string): string[] {
   assert.ok(page.includes(command), `docs/bench-cluster.md does not say: ${command}`);
   return command
@@ -40,7 +40,7 @@ interface Ended {
   readonly code: number | null;
   readonly said: string;
 }
-/** Runs a command in a process group of its own, as a shell does. `watch` is told all that was said so far. */
+/** Runs a command in its own process group, as a shell does. `watch` is called with all output so far. */
 async function bench(
   [command = '', ...args]: readonly string[],
   watch?: (said: string, child: ChildProcess) => void,
@@ -60,7 +60,7 @@ async function bench(
   const [code] = (await once(child, 'close')) as [number | null];
   return { code, said };
 }
-/** What Ctrl-C in a terminal is: a signal for the whole group, once. */
+/** Like Ctrl-C in a terminal: sends a signal to the whole process group, once, when the output matches. */
 function signalOnce(when: RegExp, signal: NodeJS.Signals): (said: string, child: ChildProcess) => void {
   let sent = false;
   return (said, { pid }) => {
@@ -88,7 +88,7 @@ after(async () => {
   await releaseCluster();
 });
 
-test('on a cluster without Weft its variants are missing, each with what to do, and the others are measured', async () => {
+test("on a cluster without Weft, Weft's variants are reported as missing with the remedy, and the others are measured", async () => {
   const earlier = await inventory();
   const { code, said } = await bench(
     documented(
@@ -106,14 +106,14 @@ test('on a cluster without Weft its variants are missing, each with what to do, 
   assert.equal(await inventory(), earlier);
 });
 
-test('every variant and placement is measured by Jobs, with the counters of the proxies that carried them, and nothing is left', async () => {
+test('every variant and placement is measured by Jobs, with the counters of its proxies as evidence, and nothing is left', async () => {
   await kubectl('apply', '--server-side', '-f', await gatewayKinds());
   await run(
     ...(['helm', 'install', 'weft', 'daemonset/chart', '-n', 'weft-system', '--create-namespace'] as const),
     ...['--set', `image.repository=${weftImage}`, '--wait', '--timeout', '120s'],
   );
   await kubectl('-n', 'weft-system', 'rollout', 'status', 'ds/weft-agent', '--timeout=60s');
-  await until('the class of waypoints is there', 60_000, () =>
+  await until('the GatewayClass exists', 60_000, () =>
     kubectl('get', 'gatewayclass', 'weft-waypoint').catch(() => ''),
   );
   const earlier = await inventory();
@@ -180,7 +180,7 @@ test('every variant and placement is measured by Jobs, with the counters of the 
   assert.equal(await inventory(), earlier);
 });
 
-test('Ctrl-C keeps the rounds that were done, and leaves nothing', async () => {
+test('Ctrl-C keeps the results of finished rounds and leaves no object', async () => {
   const earlier = await inventory();
   const { code, said } = await bench(
     documented(
@@ -196,7 +196,7 @@ test('Ctrl-C keeps the rounds that were done, and leaves nothing', async () => {
   assert.equal(await inventory(), earlier);
 });
 
-test('a signal before the first round is done writes nothing, and leaves nothing', async () => {
+test('a signal before the first round has finished writes no result and leaves no object', async () => {
   const earlier = await inventory();
   const { code, said } = await bench(
     [
@@ -218,7 +218,7 @@ test('a signal before the first round is done writes nothing, and leaves nothing
   assert.equal(await inventory(), earlier);
 });
 
-test('what a run left that was killed is named to the next, and taken away on request', async () => {
+test('the next run names the objects that a killed run has left, and --remove deletes them', async () => {
   const earlier = await inventory();
   const again = ['node', 'dist/bench/main.js', 'cluster', '--image', image, '--variants', 'none'];
   await bench(again, signalOnce(/trying/, 'SIGKILL'));
@@ -231,7 +231,7 @@ test('what a run left that was killed is named to the next, and taken away on re
   assert.equal(await inventory(), earlier);
 });
 
-test('an image that is not there is said as such, and leaves nothing', async () => {
+test('the error of a missing image names the image, and no object is left', async () => {
   const earlier = await inventory();
   const { code, said } = await bench([
     ...['node', 'dist/bench/main.js', 'cluster', '--image', 'docker.io/testcluster/no-such-image:1'],

@@ -1,4 +1,4 @@
-/** What a first installation meets, on a cluster as in kubernetes.test.ts: each ends with the reason, and the next one mends it. */
+/** Failures of a first installation, each with its reason, and the installation that corrects them. The cluster is as in kubernetes.test.ts. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ interface Ended {
   readonly said: string;
   readonly seconds: number;
 }
-/** `weft` with what it said on both outputs, whatever its exit code. */
+/** Runs `weft`. Resolves with the exit code and the text of both outputs. */
 function weft(...args: string[]): Promise<Ended> {
   const began = performance.now();
   return new Promise((resolve) => {
@@ -28,7 +28,7 @@ function weft(...args: string[]): Promise<Ended> {
     );
   });
 }
-/** Nobody listens there: the pull is refused at once. */
+/** No registry listens at this address, so the pull is refused at once. */
 const missing = '127.0.0.1:1/weft:missing';
 
 before(async () => {
@@ -72,14 +72,14 @@ test('weft status and weft check name the image that cannot be pulled', async ()
   assert.match(check.said, /npm run image/);
 });
 
-test('what was installed so far is taken off, though nothing of it ever ran', async () => {
+test('weft uninstall removes a failed installation none of whose pods ever ran', async () => {
   const { code, said, seconds } = await weft('uninstall');
   assert.equal(code, 0, said);
   assert.match(said, /no agent has run/);
   assert.ok(seconds < 100, `${seconds} s`);
 });
 
-test('a namespace that keeps the agent out is found before anything is installed, and named where the check was skipped', async () => {
+test('a namespace whose pod security refuses the agent is found before the installation, and named in the error if the check is skipped', async () => {
   const level = (text: string): Promise<string> =>
     kubectl('label', 'namespace', 'weft-system', '--overwrite', `pod-security.kubernetes.io/enforce=${text}`);
   await level('baseline');
@@ -93,7 +93,7 @@ test('a namespace that keeps the agent out is found before anything is installed
   await level('privileged');
 });
 
-test('the next installation mends it: each part is said as it is ready, and the namespaces of the mesh are in the status', async () => {
+test('a corrected installation reports each component as it becomes ready, and weft status lists the namespaces of the mesh', async () => {
   const { code, said } = await weft(
     'install',
     '--image',
@@ -109,14 +109,14 @@ test('the next installation mends it: each part is said as it is ready, and the 
   const status = await weft('status', '--kubernetes');
   assert.equal(status.code, 0, status.said);
   assert.match(status.said, /^NAMESPACE +MESH +MODE +WAYPOINT +PODS\nshop +enabled +strict +none +0 of 0$/m);
-  // Without saying the values again they stay.
+  // Values that are not given again are kept.
   const again = await weft('install');
   assert.equal(again.code, 0, again.said);
   assert.match(again.said, /unchanged \(--image sets another\)/);
   assert.match(again.said, /^control plane {2}1 of 1 ready$/m);
 });
 
-test('without the control plane the status keeps its table', async () => {
+test('weft status shows nodes and namespaces also without the control plane', async () => {
   await kubectl('-n', 'weft-system', 'scale', 'deploy/weft-control', '--replicas=0');
   await kubectl(
     '-n',

@@ -1,4 +1,4 @@
-/** Weft comes and goes under load, over namespaces that are labeled strict already: on a cluster as in kubernetes.test.ts. */
+/** Installation and uninstall under load, with namespaces that are already labeled strict. The cluster is as in kubernetes.test.ts. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { readdirSync } from 'node:fs';
@@ -25,7 +25,7 @@ import {
 
 const nodes = ['node1', 'node2'];
 
-/** A server and a client on each node; each client asks both servers, by a new connection each time and by one that it keeps. */
+/** A server and a client on each node. Each client sends requests to both servers, on a new connection each time and on a kept one. */
 const load = (namespace: string, labels: string): string => `apiVersion: v1
 kind: Namespace
 metadata: { name: ${namespace}, labels: { ${labels} } }
@@ -59,7 +59,7 @@ const client = `
 const http = require('http');
 const said = { good: 0, bad: 0, errors: [] };
 const ask = (agent, again) => {
-  const call = http.httpGet('http://api/', { agent, timeout: 5000 }, (a) => {
+  const call = http.get('http://api/', { agent, timeout: 5000 }, (a) => {
     a.resume();
     a.on('end', () => { said.good++; setTimeout(ask, again, agent, again); });
     a.on('error', (e) => call.destroy(e));
@@ -84,7 +84,7 @@ interface Said {
 }
 const exec = (namespace: string, name: string, code: string): Promise<string> =>
   kubectl('-n', namespace, 'exec', name, '--', 'node', '-e', code);
-/** What the clients of a namespace have had so far. */
+/** Results so far of the clients of a namespace. */
 async function said(namespace: string): Promise<Said> {
   const all = await Promise.all(
     nodes.map(async (node) => {
@@ -98,7 +98,7 @@ async function said(namespace: string): Promise<Said> {
     errors: all.flatMap(({ node, errors }) => errors.map((error) => `${node}: ${error}`)),
   };
 }
-/** Why agents refused connections, by their own lines: the agents may be gone by the time that somebody asks. */
+/** Follows the agents' logs for refused connections, as the agents may be gone when a failure is reported. */
 async function followRefusals(): Promise<{ readonly lines: string[]; stop(): void }> {
   const lines: string[] = [];
   const pods = (await system('get', 'pod', '-l', 'app=weft-agent', '-o', 'name')).split('\n');
@@ -115,14 +115,14 @@ async function followRefusals(): Promise<{ readonly lines: string[]; stop(): voi
   return { lines, stop: () => children.forEach((child) => child.kill()) };
 }
 
-/** No request fails until there are `count` more answers than in `before`. */
+/** Waits for `count` more responses than in `before`, and asserts that no request has failed. */
 async function noneFails(
   namespace: string,
   before: Said,
   why: readonly string[] = [],
   count = 200,
 ): Promise<void> {
-  const now = await until(`${count} more answers`, 60_000, async () => {
+  const now = await until(`${count} more responses`, 60_000, async () => {
     const found = await said(namespace);
     return found.good - before.good >= count && found;
   });
@@ -144,7 +144,7 @@ const condition = async (
 const enrolled = (namespace: string): Promise<unknown> =>
   until(`${namespace} is enrolled`, 90_000, async () => (await condition(namespace)).status === 'True');
 
-/** Strict mode is in force: from outside of the mesh nobody gets through to either node. */
+/** Asserts that strict mode is in force: a client outside of the mesh is refused on either node. */
 async function outsiderIsRefused(namespace: string): Promise<void> {
   const ips = (
     await kubectl('-n', namespace, 'get', 'pod', '-l', 'app=api', '-o', 'jsonpath={.items[*].status.podIP}')
@@ -186,7 +186,7 @@ test('helm install over a namespace that is labeled strict: no request fails, th
   assert.deepEqual([reason, message], ['Enrolled', 'in the mesh: strict mode is in force']);
 });
 
-test('a namespace is labeled into the mesh and strict at once, with pods on two nodes: no request fails', async () => {
+test('a namespace with pods on two nodes is labeled as enrolled and strict at once: no request fails', async () => {
   const start = await said('late');
   await kubectl('label', 'namespace', 'late', 'weft.dev/mesh=enabled', 'weft.dev/mode=strict');
   await enrolled('late');
@@ -194,9 +194,9 @@ test('a namespace is labeled into the mesh and strict at once, with pods on two 
   await outsiderIsRefused('late');
 });
 
-test('strict mode stays in force: over a new control plane, agents that come anew, and a pod that is new', async () => {
+test('strict mode stays in force while the control plane and the agents are replaced', async () => {
   await system('rollout', 'restart', 'deploy/weft-control', 'ds/weft-agent');
-  // All the while that they are replaced.
+  // During the rollout.
   for (let i = 0; i < 10; i++) {
     await outsiderIsRefused('shop');
     await sleep(1_000);
@@ -209,7 +209,7 @@ test('strict mode stays in force: over a new control plane, agents that come ane
 
 const jsonpath = (type: string): string =>
   `jsonpath={.items[*].status.conditions[?(@.type=="${type}")].status}`;
-/** What is left on a node, in the kernel and in its directories. */
+/** Files and pins of Weft that are left on a node. */
 async function leftOn(node: string): Promise<string> {
   return run(
     'nsenter',
@@ -233,7 +233,7 @@ async function assertGone(): Promise<void> {
   for (const node of mounted) assert.equal(await leftOn(node), '', node);
 }
 
-test('helm uninstall under load: no request fails, nothing is left on the nodes, and no object says that it is in force', async () => {
+test('helm uninstall under load: no request fails, nothing is left on the nodes, and no condition claims that an object is in force', async () => {
   await applyText(`apiVersion: weft.dev/v1alpha1
 kind: AccessPolicy
 metadata: { name: no-outsider, namespace: shop }
@@ -264,9 +264,9 @@ spec: { gatewayClassName: weft-waypoint, listeners: [{ name: mesh, port: 15008, 
   await noneFails('late', start.late);
 });
 
-test('again, by weft install and weft uninstall', async () => {
+test('the same with weft install and weft uninstall', async () => {
   const start = { shop: await said('shop'), late: await said('late') };
-  // Its exit code is that of the status, and an agent may need a moment more.
+  // The exit code is that of weft status, and an agent may need a moment more to become ready.
   await weft('install', '--', '--set', `image.repository=${weftImage}`).catch(() => undefined);
   await system('rollout', 'status', 'ds/weft-agent', '--timeout=60s');
   await enrolled('shop');

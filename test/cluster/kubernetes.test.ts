@@ -1,7 +1,7 @@
 /**
- * The mesh on a real cluster, from its installation to its end: the cluster that KUBECONFIG names, else one of this machine
- * (test/cluster/up), which is taken down again. The tests share it, and each begins with what the one before left: they run in
- * the order of these imports.
+ * The mesh on a real cluster, from installation to uninstall. The cluster is the one of KUBECONFIG, or else one on this machine
+ * (test/cluster/up), which is removed afterwards. The tests share the cluster and depend on the state that earlier tests leave: they run in the
+ * order of these imports.
  */
 import './kubernetes/hooks.js';
 import './kubernetes/installation.js';

@@ -1,4 +1,4 @@
-/** Native sidecars, probes and hooks in strict mode: on a cluster as in kubernetes.test.ts. */
+/** Native sidecars, probes and lifecycle hooks in strict mode. The cluster is as in kubernetes.test.ts. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -20,7 +20,7 @@ import {
 const sides = (...args: string[]): Promise<string> => kubectl('-n', 'sides', ...args);
 const nodes = ['node1', 'node2'];
 
-/** Answers with its port on each of them; `/log` says what was asked of it. */
+/** A server that responds with its port on each of them. `/log` returns the requests so far. */
 const server = (...ports: readonly number[]): string =>
   `const log = []; for (const port of [${ports.join()}]) require('http').createServer((q, s) => { if (q.url === '/log') return s.end(log.join(' ')); log.push(port + q.url); s.end(String(port)); }).listen(port, '::')`;
 const container = (name: string, code: string): string => `name: ${name}
@@ -44,7 +44,7 @@ spec:
       readinessProbe: { tcpSocket: { port: 9903 }, periodSeconds: 1 }
       livenessProbe: { httpGet: { path: /live, port: 9903 }, periodSeconds: 1, timeoutSeconds: 5 }
       lifecycle: { preStop: { httpGet: { path: /stopping, port: admin } } }
-    # A hook after the start comes at once, so it asks who listens already.
+    # A postStart hook runs at once, so it has to target a port on which a container listens already.
     - ${container('helper', 'setTimeout(() => 0, 1e9)')}
       restartPolicy: Always
       lifecycle: { postStart: { httpGet: { path: /helper, port: 9905 } } }
@@ -79,7 +79,7 @@ spec:
   .join('')}`;
 const ask = (from: string, url: string): Promise<string> =>
   sides('exec', from, '--', 'node', '-e', httpGet(url)).catch((error: unknown) => String(error));
-/** From node1 itself, as its kubelet does: in the cgroups of that node, which are those that its agent's programs see. */
+/** A request from node1 itself, like one of its kubelet: in the node's cgroups, which the BPF programs of its agent are attached to. */
 const askFromNode = (url: string): Promise<string> => {
   const hierarchy = readFileSync('/proc/mounts', 'utf8').match(/ (\S+) cgroup2 /)?.[1];
   const procs = `${hierarchy}/testcluster-${readFileSync(join(state, 'id'), 'utf8').trim()}-node1/cgroup.procs`;
@@ -95,9 +95,9 @@ after(async () => {
   await releaseCluster('sides');
 });
 
-test('in strict mode a pod with a native sidecar becomes ready by its probes, after the hooks of both have been asked', async () => {
+test('in strict mode a pod with a native sidecar becomes ready: its probes and lifecycle hooks succeed', async () => {
   await applyText(pod);
-  // From the first on: it is closed while its pods are enrolled for the first time, too.
+  // The pods become ready in the namespace's first minute, too.
   await sides('wait', 'pod', '--all', '--for=condition=Ready', '--timeout=90s');
   await until('strict mode is in force', 30_000, async () => {
     const said = await kubectl('get', 'namespace', 'sides', '-o', 'jsonpath={.status.conditions[*].status}');
@@ -113,7 +113,7 @@ test('in strict mode a pod with a native sidecar becomes ready by its probes, af
     '-o',
     'jsonpath={.status.initContainerStatuses[*].restartCount} {.status.containerStatuses[*].restartCount}',
   );
-  assert.match(restarts, /^[0 ]+$/, 'a hook that is refused ends its container');
+  assert.match(restarts, /^[0 ]+$/, 'a refused hook would have restarted its container');
   const proxy = await sides(
     'exec',
     'app',
@@ -130,7 +130,7 @@ test('in strict mode a pod with a native sidecar becomes ready by its probes, af
   assert.match(proxy, /9903\/live/);
 });
 
-test("a Service whose target port is a sidecar's by name is reached from both nodes", async () => {
+test('a Service whose targetPort is a named port of a sidecar is reached from both nodes', async () => {
   for (const node of nodes) {
     assert.equal(await ask(`client-${node}`, 'http://app:80/'), '8080', node);
     assert.equal(await ask(`client-${node}`, 'http://app:81/'), '9902', node);
@@ -145,7 +145,7 @@ test('the node reaches the ports of probes and hooks, and no other port of the p
   assert.match(await askFromNode(`http://${ip}:9902/`), /^refused:/);
 });
 
-test('hooks before the end are asked in strict mode', async () => {
+test('preStop hooks succeed in strict mode', async () => {
   const log = sides(
     'exec',
     'app',
@@ -154,7 +154,7 @@ test('hooks before the end are asked in strict mode', async () => {
     '--',
     'node',
     '-e',
-    "const ask = () => require('http').httpGet('http://localhost:9901/log', (a) => { let t = ''; a.on('data', (d) => (t += d)); a.on('end', () => { if (t.includes('/stopping')) { console.log(t); process.exit(0); } setTimeout(ask, 20); }); }).on('error', () => process.exit(1)); ask();",
+    "const ask = () => require('http').get('http://localhost:9901/log', (a) => { let t = ''; a.on('data', (d) => (t += d)); a.on('end', () => { if (t.includes('/stopping')) { console.log(t); process.exit(0); } setTimeout(ask, 20); }); }).on('error', () => process.exit(1)); ask();",
   );
   await sides('delete', 'pod', 'app', '--wait=false');
   assert.match(await log, /9901\/stopping/);

@@ -1,7 +1,6 @@
 /**
- * What the admin of one namespace does to another on a real cluster, with the rights that Kubernetes' own ClusterRole `admin` gives and
- * all of Weft's and the Gateway API's kinds in their own namespace (rows A1 to A4 of docs/security.md's table). Expects a cluster
- * without Weft.
+ * Attacks of the admin of one namespace on another on a real cluster. The attacker has the rights of Kubernetes' ClusterRole `admin` and of all
+ * of Weft's and the Gateway API's kinds in their own namespace (rows A1 to A4 of the table in docs/security.md). Expects a cluster without Weft.
  */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -26,7 +25,7 @@ const mallory = ['--as=mallory', '-n', 'evil'];
 const evil = (...args: string[]): Promise<string> => kubectl(...mallory, ...args);
 const evilApply = (text: string): Promise<string> => applyText(text, ...mallory);
 
-/** Prints `STATUS POD`, or why there was no response. */
+/** A program that prints `STATUS POD`, or why there was no response. */
 const get = (url: string): string => `
 const call = require('http').get('${url}', { agent: false, timeout: 4000 }, (r) => {
   let text = '';
@@ -51,7 +50,7 @@ async function ask(who: string, url: string): Promise<string> {
 const vaultIp = (): Promise<string> =>
   bank('get', 'pod', '-l', 'app=vault', '-o', 'jsonpath={.items[0].status.podIP}');
 
-/** The bank's own traffic is what it was, and nobody else gets in: held against everything that the tenant does. */
+/** Asserts that the bank's own traffic is unchanged and that no other client is served. Called after each attack. */
 async function bankIsUntouched(): Promise<void> {
   const ip = await vaultIp();
   const service = await bank('get', 'service', 'vault', '-o', 'jsonpath={.spec.clusterIP}');
@@ -59,7 +58,7 @@ async function bankIsUntouched(): Promise<void> {
     for (let i = 0; i < 3; i++) assert.equal(await ask('bank/teller', url), '200 vault', `teller, ${url}`);
     assert.doesNotMatch(await ask('evil/thief', url), /^\d/, `thief, ${url}`);
   }
-  await until('lines of it', 20_000, async () => {
+  await until("the teller's connections are recorded", 20_000, async () => {
     const dialed = new Set([`${service}:80`, `${ip}:8080`]);
     const ours = (await connectionRecords(20)).filter(
       (line) =>
@@ -86,10 +85,10 @@ interface Conditioned {
     }[];
   };
 }
-/** Resolves with the message. */
+/** Waits for a condition. Resolves with its reason and message. */
 async function condition(what: string, type: string, status: string): Promise<string> {
   let last: unknown;
-  return until(`${what} says ${type} ${status}`, 30_000, async () => {
+  return until(`${what} has condition ${type} ${status}`, 30_000, async () => {
     const { status: of } = JSON.parse(await evil('get', what, '-o', 'json')) as Conditioned;
     last = of?.conditions;
     const found = of?.conditions?.find((one) => one.type === type);
@@ -113,7 +112,7 @@ spec:
 `);
   for (const name of ['vault', 'teller']) await bank('rollout', 'status', `deploy/${name}`, '--timeout=90s');
   await evil('rollout', 'status', 'deploy/thief', '--timeout=90s');
-  await until('the policy holds', 30_000, async () => {
+  await until('the policy is in force', 30_000, async () => {
     const [teller, thief] = [
       await ask('bank/teller', 'http://vault.bank/'),
       await ask('evil/thief', 'http://vault.bank/'),
@@ -127,9 +126,9 @@ after(async () => {
   await releaseCluster('bank', 'evil');
 });
 
-test('before anything is tried: the bank serves its teller, and nobody else', bankIsUntouched);
+test('before the attacks the bank serves only its teller', bankIsUntouched);
 
-test('A1: a Service whose endpoints were written by hand puts no waypoint before a pod of another namespace, and speaks for nobody', async () => {
+test('A1: a Service with hand-written endpoints puts no waypoint before a pod of another namespace, and impersonates no client', async () => {
   await evilApply(`apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: { name: waypoint }
@@ -154,19 +153,19 @@ ports: [{ name: http, port: 8080 }]
   await bankIsUntouched();
   await condition('gateway/waypoint', 'Programmed', 'True');
   await bankIsUntouched();
-  // By its own Service and through its own waypoint: the bank sees the waypoint, not a teller.
+  // A request to the attacker's own Service goes through its own waypoint: the bank sees the waypoint's identity, not the teller's.
   assert.doesNotMatch(await ask('evil/thief', 'http://trap.evil/'), /^200/);
   await evil('delete', 'service/trap', 'endpointslice/trap-1', 'gateway/waypoint');
 });
 
-/** Of some process of the pod, as a tenant with luck would guess it. */
+/** Path of the network namespace of a process of the pod, as a lucky tenant could guess it. */
 function netnsOf(podUid: string): string {
   const inCgroup = new RegExp(podUid.replaceAll('-', '[-_]'));
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {
       if (inCgroup.test(readFileSync(`/proc/${pid}/cgroup`, 'utf8'))) return `/proc/${pid}/ns/net`;
     } catch {
-      // It has ended.
+      // The process has ended.
     }
   }
   return '/proc/1/ns/net';
@@ -194,7 +193,7 @@ spec: { node: ${node}, addresses: [${ip}], netns: ${netns} }
     (error: unknown) => assert.match(String(error), /netns/),
   );
   await bankIsUntouched();
-  // With nothing else against it than whose node and address it is.
+  // Now only the node and the address are invalid.
   await evilApply(workload.replace(netns, 'somewhere'));
   assert.match(await condition('workload/takeover', 'Accepted', 'False'), /node|address/i);
   await bankIsUntouched();
@@ -229,7 +228,7 @@ spec:
   );
 });
 
-test('A3: an ExternalService counts for its own namespace alone, takes no address of the cluster, and a conflict is visible', async () => {
+test('A3: an ExternalService applies to its own namespace only and claims no address of the cluster, and a conflict is visible', async () => {
   const thief = await evil('get', 'pod', '-l', 'app=thief', '-o', 'jsonpath={.items[0].status.podIP}');
   const api = await kubectl(
     '-n',
@@ -249,31 +248,31 @@ spec: { host: ${name}.example.com, addresses: [${addresses}], ports: [{ port: 80
   await evilApply(external('grab', `${await vaultIp()}, ${api}, 198.51.100.7`));
   assert.match(await condition('externalservice/grab', 'Accepted', 'False'), /[Aa]ddress/);
   await bankIsUntouched();
-  // Only for its own namespace: from there, the address outside of the cluster leads where it says.
+  // The address outside of the cluster leads to its endpoint, but only for clients of its own namespace.
   await until(
     'its own namespace is served',
     15_000,
     async () => (await ask('evil/thief', 'http://198.51.100.7/')) === '200 thief',
   );
   assert.doesNotMatch(await ask('bank/teller', 'http://198.51.100.7/'), /^200/);
-  // The API server is spoken to by TLS: a plain request to it is answered by nobody else.
+  // The API server expects TLS: a plaintext request to its address must not reach the thief.
   for (const who of ['bank/teller', 'evil/thief'])
     assert.notEqual(await ask(who, `http://${api}:443/`), '200 thief', who);
-  // Of two that claim one address the older stays; once it goes, the younger is in force.
+  // If two claim one address, the older is in force. Once it is deleted, the younger is in force.
   await sleep(1_100);
   await evilApply(external('second', '198.51.100.7'));
   assert.match(await condition('externalservice/second', 'Accepted', 'False'), /[Aa]ddress/);
   await evil('delete', 'externalservice/grab');
   await condition('externalservice/second', 'Accepted', 'True');
   await until(
-    'the younger is in force',
+    'the younger ExternalService is in force',
     15_000,
     async () => (await ask('evil/thief', 'http://198.51.100.7/')) === '200 thief',
   );
   await evil('delete', 'externalservice/second');
 });
 
-test("A4: another namespace's waypoint is used with its consent only, and nothing but placement and size of a waypoint can be overlaid", async () => {
+test("A4: another namespace's waypoint is used only with its consent, and parameters of a waypoint set only placement and size", async () => {
   await weft('waypoint', 'apply', '-n', 'bank');
   await evilApply(`apiVersion: v1
 kind: Service
@@ -283,7 +282,7 @@ spec:
   ports: [{ name: http, port: 80, targetPort: 8080, appProtocol: http }]
 `);
   await until(
-    'without consent it is closed',
+    'without consent the Service is closed',
     20_000,
     async () => !/^\d/.test(await ask('evil/thief', 'http://leech.evil/')),
   );
@@ -296,7 +295,7 @@ spec:
     '[{"op":"add","path":"/spec/listeners/0/allowedRoutes","value":{"namespaces":{"from":"All"}}}]',
   );
   await until(
-    'with consent it is served',
+    'with consent the Service is served',
     30_000,
     async () => (await ask('evil/thief', 'http://leech.evil/')) === '200 thief',
   );

@@ -1,7 +1,7 @@
 /**
- * Waypoints on a real cluster: the one that KUBECONFIG names, else one of this machine (test/cluster/up), which is taken down again. The
- * kinds are the Gateway API's published CRDs of the standard channel, by the Go module proxy. The tests share the cluster, and
- * each begins with what the one before left: they run in the order of these imports.
+ * Waypoints on a real cluster: the one of KUBECONFIG, or else one on this machine (test/cluster/up), which is removed afterwards. The CRDs are
+ * those of the Gateway API's standard channel, from the Go module proxy. The tests share the cluster and depend on the state that earlier tests
+ * leave: they run in the order of these imports.
  */
 import './waypoint/hooks.js';
 import './waypoint/gateway.js';

@@ -82,7 +82,7 @@ spec:
 `;
 const account = (name: string, namespace: string): string =>
   `---\napiVersion: v1\nkind: ServiceAccount\nmetadata: { name: ${name}, namespace: ${namespace} }\n`;
-/** As the kubelet projects it into the agent's pod of a node. */
+/** The token that the kubelet projects into an agent's pod. */
 const tokenOf = (agent: string): Promise<string> =>
   kubectl(
     ...['-n', 'weft-system', 'create', 'token', 'weft-agent', '--audience=istio-ca'],
@@ -152,13 +152,13 @@ const clientOf = (token: string, subscriptions: DiscoveryOptions['subscriptions'
     onRefused: () => undefined,
   });
 
-test('replicas that start on an empty cluster have one CA, and one of them writes', async () => {
+test('replicas that start on an empty cluster share one CA, and one of them is the leader', async () => {
   assert.equal(rootPem(), readFileSync(join(dir, 'two', 'root-cert.pem'), 'utf8'));
-  const name = await until('one holds the lease', 15_000, holder);
+  const name = await until('a replica holds the lease', 15_000, holder);
   assert.ok(name === 'one' || name === 'two');
 });
 
-test('a node gets what its own pods need, before they have an address, from every replica; nothing of another node', async () => {
+test('every replica serves a node the certificates and resources of its own pods, before they have an address, and of no others', async () => {
   const token = await tokenOf('agent-1');
   for (const replica of ['one', 'two'] as const) {
     assert.ok((await ask(issuer(replica, token), 'web')).length >= 2);
@@ -179,18 +179,22 @@ test('a node gets what its own pods need, before they have an address, from ever
   ]);
   client.start();
   try {
-    await until('it is told', 10_000, () => received.length > 0);
+    await until('the node receives its pod', 10_000, () => received.length > 0);
     assert.deepEqual(received, ['web']);
     await kubectl('-n', 'shop', 'label', 'pod', 'web', 'weft.dev/mesh=disabled');
-    await until('and told that it is out', 10_000, () => received.includes('-Kubernetes//Pod/shop/web'));
+    await until('the pod is removed', 10_000, () => received.includes('-Kubernetes//Pod/shop/web'));
     await kubectl('-n', 'shop', 'label', 'pod', 'web', 'weft.dev/mesh-');
-    await until('and in again', 10_000, () => received.filter((name) => name === 'web').length === 2);
+    await until(
+      'the pod is sent again',
+      10_000,
+      () => received.filter((name) => name === 'web').length === 2,
+    );
   } finally {
     client.stop();
   }
 });
 
-test('the token of a pod that is gone, one that is bound to none, and one of another audience get nothing', async () => {
+test('tokens of a deleted pod, without a pod, and of another audience are refused', async () => {
   const gone = await tokenOf('agent-2');
   await kubectl('-n', 'weft-system', 'delete', 'pod', 'agent-2', '--force', '--grace-period=0');
   const loose = await kubectl('-n', 'weft-system', 'create', 'token', 'weft-agent', '--audience=istio-ca');
@@ -199,7 +203,7 @@ test('the token of a pod that is gone, one that is bound to none, and one of ano
     await assert.rejects(ask(issuer('two', token), 'api'), /no valid node token/);
 });
 
-test('what is wrong is refused as it is applied, with the field', async () => {
+test('the API server refuses invalid objects and names the field', async () => {
   const policy = (name: string, spec: string): string =>
     `apiVersion: weft.dev/v1alpha1\nkind: AccessPolicy\nmetadata: { name: ${name}, namespace: shop }\nspec: ${spec}\n`;
   await assert.rejects(
@@ -239,24 +243,24 @@ test('what is wrong is refused as it is applied, with the field', async () => {
   );
 });
 
-test('a policy says whether it is in force; one that no schema can refuse says why it is not, and closes what it selects', async () => {
+test('a condition tells whether a policy is in force; an invalid policy that the schema accepts closes the workloads that it selects', async () => {
   const policy = (cidr: string): string =>
     `apiVersion: weft.dev/v1alpha1\nkind: AccessPolicy\nmetadata: { name: p, namespace: shop }\nspec: { action: DENY, rules: [{ from: [{ cidrs: ['${cidr}'] }] }] }\n`;
   const condition = (field: string): Promise<string> =>
     kubectl('-n', 'shop', 'get', 'accesspolicy', 'p', '-o', `jsonpath={.status.conditions[0].${field}}`);
   await apply(policy('10.0.0.0/8'));
-  await until('it is accepted', 15_000, async () => (await condition('status')) === 'True');
+  await until('the policy is accepted', 15_000, async () => (await condition('status')) === 'True');
   await assert.rejects(apply(policy('999.0.0.0/8')), /cidrs\[0\]/);
   await assert.rejects(apply(policy('10.0.0.0/99')), /cidrs\[0\]/);
   await apply(policy('1::2::3/64'));
-  await until('it is not', 15_000, async () => (await condition('status')) === 'False');
-  assert.match(await condition('message'), /1::2::3.* what it selects is closed/);
+  await until('the policy is not accepted', 15_000, async () => (await condition('status')) === 'False');
+  assert.match(await condition('message'), /1::2::3.* all traffic to what it selects is denied/);
   assert.equal(await condition('observedGeneration'), '2');
   await apply(policy('10.0.0.0/16'));
-  await until('it is again', 15_000, async () => (await condition('status')) === 'True');
+  await until('the policy is accepted again', 15_000, async () => (await condition('status')) === 'True');
 });
 
-test('a policy that never was well is in force as one that denies everything, and an event says why', async () => {
+test('a policy that never was valid is in force as one that denies everything, and an event has the reason', async () => {
   const received = new Map<string, AuthorizationPolicy>();
   const token = await tokenOf('agent-1');
   const client = clientOf(token, [
@@ -277,7 +281,7 @@ test('a policy that never was well is in force as one that denies everything, an
       `apiVersion: weft.dev/v1alpha1\nkind: AccessPolicy\nmetadata: { name: never, namespace: shop }
 spec: { action: ALLOW, selector: { matchLabels: { app: a } }, rules: [{ from: [{ notCidrs: ['1::2::3/64'] }] }] }\n`,
     );
-    const policy = await until('nodes are told', 15_000, () => received.get('shop/never'));
+    const policy = await until('the node receives the policy', 15_000, () => received.get('shop/never'));
     assert.deepEqual([policy.action, policy.scope, policy.rules], ['deny', 'workload', [{ clauses: [] }]]);
     const events = (): Promise<string> =>
       kubectl(
@@ -291,16 +295,16 @@ spec: { action: ALLOW, selector: { matchLabels: { app: a } }, rules: [{ from: [{
         ],
         ...['-o', 'jsonpath={.items[*].message}'],
       );
-    await until('an event says so', 15_000, events);
-    assert.match(await events(), /notCidrs: .*1::2::3.*what it selects is closed/);
+    await until('an event is written', 15_000, events);
+    assert.match(await events(), /notCidrs: .*1::2::3.*all traffic to what it selects is denied/);
     await kubectl('-n', 'shop', 'delete', 'accesspolicy', 'never');
-    await until('it is gone', 15_000, () => !received.has('shop/never'));
+    await until('the policy is removed', 15_000, () => !received.has('shop/never'));
   } finally {
     client.stop();
   }
 });
 
-test('what stops being in force has an event on the object, and one when it is in force again', async () => {
+test('an event is written when an object is no longer in force, and another when it is again', async () => {
   const external = (name: string): string =>
     `---\napiVersion: weft.dev/v1alpha1\nkind: ExternalService\nmetadata: { name: ${name}, namespace: shop }
 spec: { host: pay.example.com, addresses: [${name === 'a' ? '198.51.100.1' : '198.51.100.2'}], ports: [{ port: 443 }] }\n`;
@@ -311,18 +315,18 @@ spec: { host: pay.example.com, addresses: [${name === 'a' ? '198.51.100.1' : '19
     );
   await apply(external('a'));
   await apply(external('b'));
-  await until('the younger one is refused', 20_000, async () =>
+  await until('the younger object is refused', 20_000, async () =>
     (await events('b')).includes('Warning HostConflict weft-control'),
   );
   await kubectl('-n', 'shop', 'delete', 'externalservice', 'a');
-  await until('and in force once the older is gone', 20_000, async () =>
+  await until('the younger object is in force once the older one is gone', 20_000, async () =>
     (await events('b')).includes('Normal Accepted weft-control'),
   );
-  assert.equal(await events('a'), '', 'what is well from the beginning has none');
+  assert.equal(await events('a'), '', 'an object that is in force from the start has no event');
   await kubectl('-n', 'shop', 'delete', 'externalservice', 'b');
 });
 
-test('a value that nobody knows is refused where it is written; what is there already may be changed in all else', async () => {
+test('unknown label and annotation values are refused; an object that has one already can be changed otherwise', async () => {
   const labels = (text: string): Promise<string> =>
     kubectl('label', '--overwrite', 'namespace', 'shop', text);
   await assert.rejects(labels('weft.dev/mesh=true'), /weft\.dev\/mesh is enabled or disabled/);
@@ -347,18 +351,18 @@ test('a value that nobody knows is refused where it is written; what is there al
     await note(good);
   for (const key of ['exclude-outbound-ports', 'exclude-outbound-cidrs', 'same-node', 'splice'])
     await note(`${key}-`);
-  // From before there was such a refusal.
+  // Simulates a label that was set before the admission policy existed.
   await kubectl('delete', 'validatingadmissionpolicybinding', 'weft-settings');
-  await until('it is refused no more', 30_000, () =>
+  await until('the value is no longer refused', 30_000, () =>
     labels('weft.dev/mode=Strict').then(
       () => true,
       () => false,
     ),
   );
   await apply(validation);
-  // Another value each time: one that was let in meanwhile may stay as it is.
+  // Each attempt uses a new value: an update with a value that was admitted meanwhile would be allowed as unchanged.
   let attempt = 0;
-  await until('others are again', 30_000, () =>
+  await until('other values are refused again', 30_000, () =>
     labels(`weft.dev/mode=strict-${++attempt}`).then(
       () => false,
       () => true,
@@ -367,32 +371,32 @@ test('a value that nobody knows is refused where it is written; what is there al
   await labels('team=a');
   const events = (): Promise<string> =>
     kubectl('get', 'events', '--field-selector', 'reason=UnknownValue', '-o', 'jsonpath={.items[*].message}');
-  await until('an event says what it is taken for', 15_000, events);
+  await until('an event names the value that applies', 15_000, events);
   assert.match(await events(), /weft\.dev\/mode: "[Ss]trict.*" is unknown: .*taken for strict/);
   await labels('weft.dev/mode-');
   await labels('team-');
 });
 
-test('roots are given to namespaces of the mesh, and taken back when they leave it', async () => {
+test("the roots' ConfigMap is written to namespaces of the mesh, and deleted when they leave it", async () => {
   const roots = (): Promise<string> =>
     kubectl('-n', 'shop', 'get', 'configmap', 'weft-ca-root-cert', '--ignore-not-found', '-o', 'name');
-  await until('they are there', 15_000, roots);
+  await until('the ConfigMap exists', 15_000, roots);
   await kubectl('label', 'namespace', 'shop', 'weft.dev/mesh-');
-  await until('they are gone', 15_000, async () => (await roots()) === '');
+  await until('the ConfigMap is deleted', 15_000, async () => (await roots()) === '');
   await kubectl('label', 'namespace', 'shop', 'weft.dev/mesh=enabled');
-  await until('and back', 15_000, roots);
+  await until('the ConfigMap exists again', 15_000, roots);
 });
 
-test('when the replica that writes dies, the other one does, after the lease is over', async () => {
+test('when the leader is killed, the other replica becomes the leader after the lease has expired', async () => {
   const first = (await holder()) as Replica;
   const second = first === 'one' ? 'two' : 'one';
   replicas.get(first)?.kill('SIGKILL');
-  await until('the other holds it', 40_000, async () => (await holder()) === second);
-  // A namespace that only the second can have written to.
+  await until('the other replica holds the lease', 40_000, async () => (await holder()) === second);
+  // Only the second replica can write to this namespace.
   await apply(
     'apiVersion: v1\nkind: Namespace\nmetadata: { name: later, labels: { weft.dev/mesh: enabled } }\n',
   );
-  await until('it writes', 40_000, () =>
+  await until('the new leader writes', 40_000, () =>
     kubectl('-n', 'later', 'get', 'configmap', 'weft-ca-root-cert', '--ignore-not-found', '-o', 'name'),
   );
 });

@@ -1,4 +1,4 @@
-/** What users are shown and what they type, against a real API server with the published kinds (test/cluster/up --control-plane-only). */
+/** The examples of the docs, against a real API server with the published kinds (test/cluster/up --control-plane-only). */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,10 +13,10 @@ import { examples, type Example } from '../support/examples.js';
 const dir = mkdtempSync(join(tmpdir(), 'weft-examples-'));
 const all = examples();
 
-/** kubectl remembers a server's kinds by its address: this server is another one each time. */
+/** kubectl with its own cache: kubectl caches a server's kinds by its address, and each run has a new server. */
 const fresh = (...args: string[]): Promise<string> => kubectl('--cache-dir', join(dir, 'cache'), ...args);
 
-/** As a user applies it: fields that the kinds do not have are errors. Returns what the API server said. */
+/** Applies an example as a user does, where unknown fields are errors. Returns the response of the API server. */
 async function dryRun({ text }: Example): Promise<string> {
   const file = join(dir, 'example.yaml');
   writeFileSync(file, text);
@@ -28,7 +28,7 @@ async function dryRun({ text }: Example): Promise<string> {
 }
 async function applyKinds(channel: 'standard' | 'experimental'): Promise<void> {
   const from = await gatewayKinds(channel);
-  // The policy of either channel keeps the experimental one from coming over the standard one.
+  // The admission policy of either channel refuses the experimental kinds over the standard ones.
   const files = readdirSync(from).filter(
     (file) =>
       file.startsWith('gateway.networking.k8s.io_') && (channel === 'standard' || !file.includes('_vap_')),
@@ -63,17 +63,17 @@ after(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-test('every example is made of whole objects', () => {
+test('every example consists of complete objects', () => {
   assert.ok(all.length >= 10, `${all.length} examples were found`);
   for (const { where, objects } of all)
     for (const { apiVersion, kind, metadata } of objects)
       assert.ok(
         typeof apiVersion === 'string' && typeof kind === 'string' && metadata?.name !== undefined,
-        `${where}: a part of an object is a block of "yaml fragment"`,
+        `${where}: mark a block with a part of an object as "yaml fragment"`,
       );
 });
 
-test('every example is applied with the standard channel of the Gateway API, but for those that say that they need the experimental one', async () => {
+test('the standard channel of the Gateway API accepts every example that is not marked as experimental', async () => {
   for (const example of all) {
     const said = await dryRun(example);
     if (example.experimental)
@@ -102,11 +102,11 @@ test('every Service that an example names is one of the examples', () => {
   for (const [name, where] of named) assert.ok(services.has(name), `${where} names Service ${name}`);
 });
 
-test('every example of kinds that Weft reads is read from a file too', () => {
+test('every example can be read from a file, too', () => {
   for (const { where, text } of all) assert.deepEqual(parseManifests(where, text).errors, [], where);
 });
 
-test('kubectl explain has a text for every field, and the kinds answer to their short names and their category', async () => {
+test('kubectl explain describes fields, and the kinds have short names and a category', async () => {
   for (const field of [
     'spec.rules.to.paths',
     'spec.rules.from.identities',
@@ -133,7 +133,7 @@ test('kubectl explain has a text for every field, and the kinds answer to their 
   assert.match(shown, /^accesspolicy\.weft\.dev\/echo-public +ALLOW +enforce/m);
 });
 
-test('who may edit a namespace may write its policies, and not what claims addresses; who may view it sees all', async () => {
+test('the role edit may write policies, but not kinds that claim addresses; the role view may read all kinds', async () => {
   for (const role of ['view', 'edit', 'admin'])
     await kubectl(
       '-n',
@@ -148,7 +148,7 @@ test('who may edit a namespace may write its policies, and not what claims addre
     (await kubectl('-n', 'shop', 'auth', 'can-i', verb, `${kind}.weft.dev`, `--as=${user}`).catch(
       () => 'no',
     )) === 'yes';
-  await until('the roles are added up', 30_000, () => may('admin', 'create', 'accesspolicies'));
+  await until('the roles are aggregated', 30_000, () => may('admin', 'create', 'accesspolicies'));
   for (const user of ['edit', 'admin']) {
     assert.equal(await may(user, 'create', 'accesspolicies'), true, user);
     for (const kind of ['workloads', 'externalservices']) {
@@ -160,10 +160,10 @@ test('who may edit a namespace may write its policies, and not what claims addre
   assert.equal(await may('view', 'create', 'accesspolicies'), false);
 });
 
-test('examples that need the experimental channel are applied with it', async () => {
+test('the experimental channel accepts the examples that are marked as experimental', async () => {
   for (const kind of ['validatingadmissionpolicybinding', 'validatingadmissionpolicy'])
     await kubectl('delete', kind, 'safe-upgrades.gateway.networking.k8s.io');
-  await until('the other channel is let in', 60_000, () =>
+  await until('the experimental kinds are applied', 60_000, () =>
     applyKinds('experimental').then(
       () => true,
       () => false,

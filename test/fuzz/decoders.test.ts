@@ -33,7 +33,7 @@ import { decodeEvent } from '../../daemonset/maps/events.js';
 
 const boxMs = 1_500;
 
-/** Random bytes and mutations of good ones, for a stated time. */
+/** Calls `decode` with random bytes and mutated seeds for {@link boxMs}; returns the number of calls. */
 function fuzz(seeds: readonly Uint8Array[], decode: (bytes: Uint8Array) => void): number {
   const end = Date.now() + boxMs;
   let rounds = 0;
@@ -108,7 +108,7 @@ const compiled = compile(parsed.objects, {
   rootsVersion: '1',
 });
 
-test('discovery decoders answer every byte string with a value or errors', () => {
+test('discovery decoders return a value or errors for every byte string', () => {
   assert.deepEqual(parsed.errors, []);
   const seeds = [...compiled.all()].map(encodeResource);
   assert.equal(seeds.length, 8);
@@ -129,11 +129,11 @@ test('discovery decoders answer every byte string with a value or errors', () =>
   assert.ok(rounds > 1000);
 });
 
-test('what is read of a policy never throws, and is a whole policy, or says what is not understood', () => {
+test('reading a policy never throws, and returns a complete policy or problems', () => {
   const seeds = [...compiled.all()].map(encodeResource);
   fuzz(seeds, (bytes) => {
     const policy = readAuthorization('shop/p', bytes, 'weft-system');
-    assert.ok(policy.value, 'of a policy with a name something is always in force');
+    assert.ok(policy.value, 'a policy with a name always has a form in force');
     for (const [reading, strict] of [
       [policy, decodeAuthorization(bytes)],
       [readRoute('HTTPRoute/shop/r', bytes), decodeRoute(bytes)],
@@ -145,7 +145,7 @@ test('what is read of a policy never throws, and is a whole policy, or says what
   });
 });
 
-test('a byte more in a policy that closes, of whatever kind, does not open it where the rest is as it was', () => {
+test('an additional field of any number in a restrictive policy does not open it', () => {
   const nobody = {
     ...emptyMatch,
     destinationPorts: [80],
@@ -168,14 +168,14 @@ test('a byte more in a policy that closes, of whatever kind, does not open it wh
     rules: [{ clauses: [{ matches: [nobody] }] }],
   });
   for (let field = 1; field < 2_000; field++) {
-    // Behind the policy: a field of it, as a number and as a message. Those that it has say what they say.
+    // Appends a field to the policy, as a number and as a message. Known fields keep their meaning.
     for (const type of [0, 2]) {
       const tag = (field << 3) | type;
       const varint = tag < 128 ? [tag] : [(tag & 127) | 128, tag >> 7];
       const bytes = Buffer.concat([seed, Buffer.from(type === 0 ? [...varint, 1] : [...varint, 1, 0])]);
       const { value } = readAuthorization('shop/p', bytes, 'weft-system');
       assert.ok(value);
-      // The action and the dry run.
+      // Fields 4 and 6: the action and the dry run.
       const known = type === 0 && [4, 6].includes(field);
       if (!known)
         assert.equal(authorize([value], attributes).allowed, false, `field ${field} of type ${type}`);
@@ -183,7 +183,7 @@ test('a byte more in a policy that closes, of whatever kind, does not open it wh
   }
 });
 
-test('tokens and revocations of any content are read or refused', () => {
+test('tokens and revocations with any content are decoded or rejected', () => {
   const token = 'eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOlsiaXN0aW8tY2EiXX0.AAAA';
   fuzz([Buffer.from(token)], (bytes) => void isPlausible(Buffer.from(bytes).toString('latin1')));
   fuzz([Buffer.from('{"id":"a"}\n{"subject":"n1","beforeS":10}\n')], (bytes) => {
@@ -212,13 +212,13 @@ test('the manifest reader never throws and never accepts what it cannot compile'
   });
 });
 
-test('kernel events of any content decode', () => {
+test('kernel events with any content decode', () => {
   fuzz([new Uint8Array(56)], (bytes) => {
     if (bytes.length >= 56) decodeEvent(bytes);
   });
 });
 
-test("the CNI plugin's questions of any content decode, or are none", () => {
+test("the CNI plugin's requests with any content decode or are rejected", () => {
   const question =
     '{"command":"ADD","namespace":"shop","name":"web","podUid":"u","pid":7,"fd":3,"addresses":["10.0.0.1","fd00::1"]}';
   fuzz([Buffer.from(question)], (bytes) => void decodeRequest(Buffer.from(bytes).toString('utf8')));

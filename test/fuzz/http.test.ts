@@ -11,7 +11,7 @@ import { normalizePath, readingsOf, TargetError } from '../../src/policy/path.js
 import { route } from '../support/waypoint.js';
 
 const boxMs = 1_500;
-/** What went wrong is to be found again: FUZZ_SEED=n. */
+/** FUZZ_SEED=n repeats a failed run. */
 const seed = Number(process.env['FUZZ_SEED'] ?? Date.now() % 1e9);
 let state = seed;
 function random(n: number): number {
@@ -73,7 +73,7 @@ interface Read {
   heads: number;
   ended: number;
   body: string;
-  /** Offset behind the first message. */
+  /** Offset of the end of the first message. */
   firstEnd: number;
   failed: boolean;
 }
@@ -118,7 +118,7 @@ const total = (body: string): string => {
   return JSON.stringify([...sums].filter(([, bytes]) => bytes > 0));
 };
 
-test(`HTTP/1: any bytes are read or refused, and however they are split it comes to the same (seed ${seed})`, () => {
+test(`HTTP/1: any bytes are parsed or refused, with the same result however they are split (seed ${seed})`, () => {
   const end = Date.now() + boxMs;
   let rounds = 0;
   let accepted = 0;
@@ -148,7 +148,7 @@ test(`HTTP/1: any bytes are read or refused, and however they are split it comes
   assert.ok(rounds > 500 && accepted > 50, `${rounds} ${accepted}`);
 });
 
-/** Node's own strict reader: the body's length of the first request, undefined where it refuses. */
+/** Parses with Node.js's strict parser: length of the first request's body, undefined if it refuses the request. */
 function nodeReads(bytes: Buffer): Promise<number | undefined> {
   return new Promise((resolve) => {
     const server = http.createServer({
@@ -175,7 +175,7 @@ function nodeReads(bytes: Buffer): Promise<number | undefined> {
   });
 }
 
-test(`HTTP/1: what is taken for one request, Node's strict reader takes for the same one (seed ${seed})`, async () => {
+test(`HTTP/1: an accepted request has the same length for Node.js's strict parser (seed ${seed})`, async () => {
   const end = Date.now() + 2 * boxMs;
   let compared = 0;
   while (Date.now() < end) {
@@ -198,8 +198,8 @@ test(`HTTP/1: what is taken for one request, Node's strict reader takes for the 
       .filter(Boolean)
       .reduce((sum, one) => sum + Number(one.split(':')[1]), 0);
     const theirs = await nodeReads(first);
-    // What Node refuses beside (methods it does not know, quotes of chunk extensions, a tab behind a length) is well-formed; a
-    // difference in length is what smuggling is made of.
+    // Node.js also refuses some well-formed requests (unknown methods, quotes in chunk extensions, a tab after a length). Only a
+    // difference in length allows request smuggling.
     if (theirs === undefined) continue;
     assert.equal(theirs, length, JSON.stringify(first.toString('latin1')));
     compared++;
@@ -234,7 +234,7 @@ const pathPieces = [
   '~',
   '&',
 ];
-test(`paths: made the same once and for all, without dot segments (seed ${seed})`, () => {
+test(`paths: normalization is idempotent and leaves no dot segments (seed ${seed})`, () => {
   const end = Date.now() + boxMs;
   let accepted = 0;
   while (Date.now() < end) {
@@ -255,14 +255,14 @@ test(`paths: made the same once and for all, without dot segments (seed ${seed})
     assert.ok(bare.startsWith('/'), text);
     const readings = readingsOf(bare);
     assert.ok(readings.includes(bare) && readings.length <= 301);
-    // The last word of each is a path like any other.
+    // Every reading is a path without dot segments, too.
     for (const reading of readings.slice(1))
       assert.ok(!/\/\.{1,2}(\/|$)/.test(reading), `${text} -> ${reading}`);
   }
   assert.ok(accepted > 500, `${accepted}`);
 });
 
-test(`routes of any content compile, and match or do not (seed ${seed})`, () => {
+test(`routes with any content compile, and matching does not throw (seed ${seed})`, () => {
   const end = Date.now() + boxMs;
   const text = (): string =>
     Array.from({ length: random(8) }, () =>
@@ -310,7 +310,7 @@ test(`routes of any content compile, and match or do not (seed ${seed})`, () => 
   }
 });
 
-test(`protocol detection: of any first bytes, and the same however they come (seed ${seed})`, () => {
+test(`protocol detection: a result for any first bytes, the same however they are split (seed ${seed})`, () => {
   const end = Date.now() + boxMs / 3;
   const seeds = [
     ...messages.slice(0, 4),

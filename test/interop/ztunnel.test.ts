@@ -1,6 +1,6 @@
 /**
- * A node of the mesh by somebody else: Istio's ztunnel in place of the agent of node-b, with the control plane, the manifests
- * and the other node unchanged. Not part of `npm test`, since no package registry has the program: ZTUNNEL names it.
+ * Interoperability with Istio's ztunnel, which replaces the agent of node-b. The control plane, the manifests and the other node are
+ * unchanged. Not part of `npm test`, since no package registry has the program: the environment variable ZTUNNEL names it.
  */
 import assert from 'node:assert/strict';
 import { cpSync, existsSync, readFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -29,7 +29,7 @@ def dial(ip, port):
     a = s.recv(10); assert a[1] == 0, a
     return s
 `;
-/** Sends and takes back `megabytes` on each of `count` connections at once. */
+/** Sends and receives `megabytes` on each of `count` concurrent connections. */
 const bulk = (dial: string, count: number, megabytes: number): string => `
 import threading
 size, block, good = ${megabytes} << 20, os.urandom(1 << 16), []
@@ -73,7 +73,7 @@ async function startZtunnel(): Promise<void> {
     PROXY_MODE: 'dedicated',
     PROXY_WORKLOAD_INFO: 'shop/api/api',
     UNSTABLE_ENABLE_SOCKS5: 'true',
-    // Else it needs marks and policy routing in the pod.
+    // With the original source address it would need marks and policy routing in the pod.
     ENABLE_ORIG_SRC: 'false',
     RUST_LOG: 'info',
   };
@@ -131,7 +131,7 @@ after(async () => {
   rmSync(manifests, { recursive: true, force: true });
 });
 
-test('a pod of ours calls a pod of theirs: by service, under both identities', async () => {
+test('a pod of Weft calls a pod of ztunnel by Service, and both identities are authenticated', async () => {
   const response = await client(
     'weft-web',
     "s = socket.create_connection(('10.96.0.10', 9000), 5); s.sendall(b'ping'); print(s.recv(10).decode(), s.getpeername()[0])",
@@ -150,7 +150,7 @@ test('a pod of ours calls a pod of theirs: by service, under both identities', a
   );
 });
 
-test('a pod of theirs calls a pod of ours, which is strict', async () => {
+test('a pod of ztunnel calls a strict pod of Weft', async () => {
   const response = await client(
     'weft-api',
     `${socks}\ns = dial('10.244.1.10', 9000); s.sendall(b'ping'); print(s.recv(10).decode())`,
@@ -163,7 +163,7 @@ test('a pod of theirs calls a pod of ours, which is strict', async () => {
   assert.equal(record.source.pod, 'api');
 });
 
-test('bulk both ways at once comes through whole, from either side', async () => {
+test('bulk data in both directions at once arrives complete, from either side', async () => {
   assert.equal(
     await client('weft-web', bulk("socket.create_connection(('10.244.2.10', 9000), 5)", 4, 64)),
     '4',
@@ -171,7 +171,7 @@ test('bulk both ways at once comes through whole, from either side', async () =>
   assert.equal(await client('weft-api', socks + bulk("dial('10.244.1.10', 9000)", 4, 64)), '4');
 });
 
-test('500 connections at once come through, from either side', async () => {
+test('500 concurrent connections succeed, from either side', async () => {
   const many = (dial: string): string => `
 import threading
 good = []
@@ -185,14 +185,14 @@ print(good.count(b'x'))`;
   assert.equal(await client('weft-api', socks + many("dial('10.244.1.10', 9000)")), '500');
 });
 
-test('a policy of ours is enforced by theirs, on live connections too, and the other way round', async () => {
+test('ztunnel and Weft both enforce a policy, also on open connections', async () => {
   const open = "s = socket.create_connection(('10.244.2.10', 9001), 5)\ns.sendall(b'a'); s.recv(1)";
   const held = client(
     'weft-web',
     `${open}\ns.settimeout(15)\ntry: print('cut' if s.recv(1) == b'' else 'data')\nexcept OSError as e: print(type(e).__name__)`,
   );
   await until(
-    'it stands',
+    'the connection is open',
     5_000,
     () =>
       testbed.log('ztunnel').includes(':9001') ||
@@ -230,7 +230,7 @@ spec:
   );
 });
 
-test('a pod of theirs goes through our waypoint, which knows it by its identity', async () => {
+test('a pod of ztunnel calls through a Weft waypoint, which authenticates its identity', async () => {
   writeFileSync(
     join(manifests, 'gateway.yaml'),
     readFileSync(join(projectRoot, 'docs', 'examples', 'waypoint', 'gateway.yaml')),
@@ -241,7 +241,7 @@ test('a pod of theirs goes through our waypoint, which knows it by its identity'
     '8080',
   ]);
   await startWaypoint(testbed, { namespace: 'shop', name: 'waypoint', node: 'node-a' });
-  const response = await until('it answers', 15_000, async () => {
+  const response = await until('the waypoint responds', 15_000, async () => {
     const said = await client(
       'weft-api',
       `${socks}\ns = dial('10.96.0.22', 80); s.sendall(b'GET /a HTTP/1.1\\r\\nhost: echo\\r\\nconnection: close\\r\\n\\r\\n')
@@ -258,7 +258,7 @@ print(got.decode())`,
   assert.match(response, /"pod":"echo-v2"/);
 });
 
-test('when their proxy is killed, calls are refused at once, and resume with it', async () => {
+test('after ztunnel is killed, calls are refused at once, and resume when it restarts', async () => {
   await testbed.stop('ztunnel', 'SIGKILL');
   assert.match(
     await client(
@@ -268,7 +268,7 @@ test('when their proxy is killed, calls are refused at once, and resume with it'
     /closed|refused|reset/i,
   );
   await startZtunnel();
-  // What failed a moment ago is refused for up to a second.
+  // Weft refuses a destination that just failed for up to a second.
   await until('calls resume', 5_000, async () => {
     const response = await client(
       'weft-web',

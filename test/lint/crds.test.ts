@@ -30,7 +30,7 @@ const dir = join(projectRoot, 'daemonset', 'chart', 'crds');
 const crds = (): Crd[] => readdirSync(dir).map((file) => parse(readFileSync(join(dir, file), 'utf8')) as Crd);
 
 function* undescribed(schema: Schema, path: string): Generator<string> {
-  // The API server describes metadata itself, and lets nobody else.
+  // The API server describes metadata itself, and rejects other descriptions.
   if (path.endsWith('.metadata')) return;
   if ((schema.description ?? '').length < 10) yield path;
   for (const [name, field] of Object.entries(schema.properties ?? {}))
@@ -48,7 +48,7 @@ test('every field of every kind has a description, for kubectl explain', () => {
       assert.deepEqual([...undescribed(schema.openAPIV3Schema, spec.names.kind)], []);
 });
 
-test('every kind has a short name of its own, is in the category weft, and shows whether it is in force and why', () => {
+test('every kind has a unique short name, is in the category weft, and has printer columns for Accepted and its reason', () => {
   const short = crds().flatMap(({ spec }) => spec.names.shortNames ?? []);
   assert.equal(new Set(short).size, 4);
   for (const { spec } of crds()) {

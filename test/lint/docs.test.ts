@@ -1,4 +1,4 @@
-/** What the pages name is there: files, functions, anchors, metrics, flags and chart values. */
+/** Names in the pages must exist: files, functions, anchors, metrics, flags and chart values. */
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
@@ -8,7 +8,7 @@ import { projectRoot } from '../../native/index.js';
 import { steps } from '../../src/cli/demo/steps.js';
 
 const read = (path: string): string => readFileSync(join(projectRoot, path), 'utf8');
-/** Made by the build, or brought by npm. */
+/** Folders created by the build or by npm. */
 const skipped = new Set(['node_modules', 'build', 'dist']);
 function* filesBelow(dir: string): Generator<string> {
   for (const entry of readdirSync(join(projectRoot, dir), { withFileTypes: true })) {
@@ -18,7 +18,7 @@ function* filesBelow(dir: string): Generator<string> {
   }
 }
 const topFolders = ['src', 'control', 'daemonset', 'bpf', 'native', 'bench', 'test', 'docs', 'lint', '.ci'];
-/** Files of the repository, by their paths in it. */
+/** Paths of the repository's files, from its root. */
 const files = [
   ...readdirSync(projectRoot).filter((name) => name.endsWith('.md')),
   ...topFolders.flatMap((dir) => [...filesBelow(dir)]),
@@ -31,7 +31,7 @@ const allPages = [...pages, ...files.filter((file) => /^CHANGELOG\.md$|^test\/.*
 const fence = /^```[^\n]*\n[\s\S]*?^```$/gm;
 const withoutFences = (text: string): string => text.replace(fence, '');
 
-/** Anchors as GitHub makes them of headings. */
+/** Anchors of a page's headings, by GitHub's rules. */
 function anchorsOf(page: string): Set<string> {
   const seen = new Map<string, number>();
   const anchors = new Set<string>();
@@ -48,7 +48,7 @@ function anchorsOf(page: string): Set<string> {
   return anchors;
 }
 
-test('links between pages and files lead to what is there, with their anchors', () => {
+test('links between pages and files, and their anchors, have existing targets', () => {
   const broken: string[] = [];
   for (const page of allPages) {
     const text = withoutFences(read(page));
@@ -84,10 +84,10 @@ function isThere(path: string): boolean {
   }
   return files.some((file) => regexOf(path).test(file));
 }
-/** Made by the build, and so not always there. */
+/** Paths created by the build, which may not exist. */
 const isBuilt = (path: string): boolean => /^(bpf|native)\/.*build\//.test(path);
 
-test('files and folders that pages name are there', () => {
+test('files and folders that pages name exist', () => {
   const missing: string[] = [];
   for (const page of pages)
     for (const [, code = ''] of withoutFences(read(page)).matchAll(/`([^`\n]+)`/g))
@@ -104,7 +104,7 @@ test('functions and types that pages name beside a file are in that file', () =>
       /`([\w./-]+\.(?:ts|c|h))` \((`[#\w.()]+`(?:(?:, | and )`[#\w.()]+`)*)/g,
     )) {
       const file = files.find((candidate) => regexOf(path).test(candidate));
-      if (file === undefined) continue; // the test above says so
+      if (file === undefined) continue; // the test above reports it
       const source = read(file);
       for (const [, name = ''] of names.matchAll(/`([^`]+)`/g)) {
         const last = name.replace(/\(\)$/, '').split('.').at(-1) ?? name;
@@ -119,7 +119,7 @@ const sources = files.filter(
   (file) => /^(src|control|daemonset)\/.*\.ts$/.test(file) && !/\.test\.ts$|\/gen\//.test(file),
 );
 
-test('docs/metrics.md lists every metric of the programs, and no other', () => {
+test('docs/metrics.md lists every metric, and no other', () => {
   const made = new Set<string>();
   for (const file of sources) {
     const text = read(file);
@@ -133,7 +133,7 @@ test('docs/metrics.md lists every metric of the programs, and no other', () => {
   assert.deepEqual([...new Set(listed)].sort(), [...made].sort());
 });
 
-/** Rows of the table below a heading: what the first cell holds in backticks. */
+/** Names in backticks in the first cell of each row of the table below a heading. */
 function rowsBelow(page: string, heading: string): string[] {
   const text = read(page);
   const from = text.indexOf(`\n${heading}\n`);
@@ -150,7 +150,7 @@ test('docs/configuration.md lists every value of the chart, and no other', () =>
     typeof value !== 'object' || value === null || Array.isArray(value) || Object.keys(value).length === 0
       ? [path]
       : Object.entries(value).flatMap(([key, inner]) => leaves(inner, path === '' ? key : `${path}.${key}`));
-  // One row for what Kubernetes defines: its fields are not the chart's.
+  // Objects that Kubernetes defines have one row: their fields are not the chart's.
   const own = leaves(parse(read('daemonset/chart/values.yaml')), '').map((path) =>
     path.replace(/\.(resources|nodeSelector|tolerations|affinity)\..*/, '.$1'),
   );
@@ -187,7 +187,7 @@ test('docs/explain.md lists every reason of the eBPF programs, and no other', ()
   assert.deepEqual(listed.filter((name) => !['reason', '---'].includes(name)).sort(), made.sort());
 });
 
-test('commands of weft that pages show exist, with their flags', () => {
+test('weft commands in pages exist, with their flags', () => {
   const cli = files.filter((file) => /^src\/cli\/.*\.ts$/.test(file) && !file.endsWith('.test.ts')).map(read);
   const names = new Set(
     cli.flatMap((text) =>
@@ -207,7 +207,7 @@ test('commands of weft that pages show exist, with their flags', () => {
       ...[...withoutFences(text).matchAll(/`([^`\n]+)`/g)].map(([, code = '']) => code),
     ];
     for (const line of lines) {
-      // Up to a comment, a pipe, or what is given to helm.
+      // The command ends at a comment, a pipe, or arguments for helm.
       const [, name, rest = ''] =
         /(?:^|npx |[(;] ?)weft ([a-z][a-z-]*)((?:(?! -- | #|[|;>]).)*)/.exec(line) ?? [];
       if (name === undefined || /helm|daemonset\/chart/.test(line)) continue;
@@ -219,7 +219,7 @@ test('commands of weft that pages show exist, with their flags', () => {
   assert.deepEqual(wrong, []);
 });
 
-test('scripts of npm that pages show exist', () => {
+test('npm scripts in pages exist', () => {
   const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
   const missing: string[] = [];
   for (const page of allPages)
@@ -236,7 +236,7 @@ test('README.md shows the steps of the demo', () => {
   );
 });
 
-test('docs/glossary.md is in order, a term once', () => {
+test('docs/glossary.md is sorted, each term once', () => {
   const terms = [...read('docs/glossary.md').matchAll(/^\| ([^|]+) \|/gm)]
     .map(([, term = '']) => term)
     .filter((term) => term !== 'term' && term !== '---');
@@ -247,7 +247,7 @@ test('docs/glossary.md is in order, a term once', () => {
   );
 });
 
-test('docs/README.md leads to every page', () => {
+test('docs/README.md links to every page', () => {
   const index = read('docs/README.md');
   const lost = files.filter(
     (file) =>

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 
-/** Codes in quotes; names of environment variables are no codes. */
+/** Error codes in quotes. Names of environment variables are not error codes. */
 function codesInSource(): Set<string> {
   const codes = new Set<string>();
   for (const top of ['src', 'daemonset', 'control', 'native', 'bench']) {

@@ -27,7 +27,7 @@ test('every program that the chart starts is in the image, however the image is 
     }
 });
 
-test('what packs an image without a container engine takes the files from one place, and Node.js as the Dockerfile does', () => {
+test("scripts that build an image without a container engine use daemonset/image-tree and the Dockerfile's Node.js version", () => {
   const [, version] = /^FROM node:(\d+)-/m.exec(text('daemonset', 'Dockerfile')) ?? [];
   for (const path of ['daemonset/image', 'test/cluster/weft-image']) {
     assert.match(text(path), /image-tree/, path);

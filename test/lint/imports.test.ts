@@ -25,7 +25,7 @@ test('an import that the architecture allows passes', async () => {
   assert.deepEqual(await complaints(layers, 'control/x.ts', "import '../src/tls/issue.js';"), []);
 });
 
-test('a circle of imports fails the build, one of types too, and the message names its files', async () => {
+test('an import cycle fails the build, also one of types, and the message names its files', async () => {
   // src/base/wait.ts imports src/base/errors.ts.
   for (const code of [
     "import { sleep } from './wait.js';",
@@ -42,7 +42,7 @@ test('a circle of imports fails the build, one of types too, and the message nam
   ]);
 });
 
-test('an import that leads nowhere back passes', async () => {
+test('an import that is not part of a cycle passes', async () => {
   const code = "import { WeftError } from './errors.js'; import 'node:fs'; import './missing.js';";
   assert.deepEqual(await complaints(circles, 'src/base/wait.ts', code), []);
 });

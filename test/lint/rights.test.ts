@@ -18,7 +18,7 @@ interface Role {
 }
 
 const dir = join(projectRoot, 'daemonset', 'chart', 'templates');
-/** Roles of the chart; what Helm fills in is in none of their rules but as a name. */
+/** Roles of the chart. In their rules, Helm fills in only names. */
 function roles(): Role[] {
   return readdirSync(dir)
     .filter((file) => file.endsWith('.yaml'))
@@ -36,7 +36,7 @@ function roles(): Role[] {
       });
     });
 }
-/** A line per group, resource (and name) with its verbs. */
+/** Verbs by API group, resource and name. */
 function rightsOf(kind: string, name: string): Record<string, string> {
   const rights: Record<string, Set<string>> = {};
   for (const role of roles())
@@ -58,11 +58,11 @@ const weftKinds = ['accesspolicies', 'externalservices', 'meshsettings', 'worklo
 const of = (keys: readonly string[], verbs: string): Record<string, string> =>
   Object.fromEntries(keys.map((key) => [key, verbs]));
 
-test('the control plane may do in the whole cluster what it needs for a purpose of the list, and no more', () => {
+test("the control plane's cluster-wide rights are those with a purpose in this list, and no more", () => {
   assert.deepEqual(rightsOf('ClusterRole', 'weft-control'), {
     // Events about objects that cannot be read as they are written.
     'core/events': 'create patch',
-    // What it compiles.
+    // Objects that it compiles.
     ...of(['core/namespaces', 'core/nodes', 'core/pods', 'discovery.k8s.io/endpointslices'], 'list watch'),
     ...of(
       weftKinds.map((kind) => `weft.dev/${kind}`),
@@ -72,7 +72,7 @@ test('the control plane may do in the whole cluster what it needs for a purpose 
       gatewayKinds.map((kind) => `${gateway}/${kind}`),
       'list watch',
     ),
-    // What it says of it.
+    // Status of these objects.
     ...of(['core/namespaces/status', 'core/pods/status', 'core/services/status'], 'patch'),
     ...of(
       weftKinds.map((kind) => `weft.dev/${kind}/status`),
@@ -82,35 +82,35 @@ test('the control plane may do in the whole cluster what it needs for a purpose 
       [...gatewayKinds, 'gatewayclasses'].map((kind) => `${gateway}/${kind}/status`),
       'patch',
     ),
-    // The roots' ConfigMap, and Gateways' parameters.
+    // The ConfigMap of the root certificates, and parameters of Gateways.
     'core/configmaps': 'create get',
     'core/configmaps/weft-ca-root-cert': 'delete patch',
-    // The class of waypoints, and what is made for them.
+    // The GatewayClass of waypoints, and objects created for waypoints.
     [`${gateway}/gatewayclasses`]: 'create list watch',
     [`${gateway}/gatewayclasses/weft-waypoint`]: 'patch',
     'core/services': 'create get list patch watch',
     'core/serviceaccounts': 'create get list patch watch',
     'apps/deployments': 'create get list patch watch',
     'autoscaling/horizontalpodautoscalers': 'create delete get list patch watch',
-    // Who a token is of.
+    // Authentication of tokens.
     'authentication.k8s.io/tokenreviews': 'create',
   });
 });
 
-test('secrets, leases and pods that it writes are those of its own namespace, by name where there is one', () => {
+test('the control plane writes secrets, leases and pods only in its own namespace, restricted by name where possible', () => {
   assert.deepEqual(rightsOf('Role', 'weft-control'), {
     'core/secrets': 'create',
     'core/secrets/filled': 'get',
     'core/secrets/weft-join': 'get',
     'coordination.k8s.io/leases': 'create',
     'coordination.k8s.io/leases/weft-control': 'get update',
-    // An agent that ends gets another label, so that its successor starts beside it.
+    // A terminating agent pod gets another label, so that its successor starts beside it.
     'core/pods': 'patch',
     'apps/daemonsets/weft-agent': 'get',
   });
 });
 
-test('who may edit a namespace may write its policies, and nothing that claims addresses or is the whole mesh’s', () => {
+test('editors of a namespace may write its policies, but no kinds that claim addresses or configure the whole mesh', () => {
   assert.deepEqual(rightsOf('ClusterRole', 'weft-edit'), {
     'weft.dev/accesspolicies': 'create delete patch update',
   });
@@ -123,7 +123,7 @@ test('who may edit a namespace may write its policies, and nothing that claims a
   );
 });
 
-test('no role has a wildcard, reads secrets of the cluster, runs commands in pods or makes itself stronger; agents have none', () => {
+test('no role has a wildcard, reads secrets of the cluster, runs commands in pods or escalates itself; agents have no role', () => {
   const all = roles();
   assert.ok(all.length >= 5);
   for (const { kind, metadata, rules } of all) {

@@ -6,7 +6,7 @@ import { parse } from 'yaml';
 import { projectRoot } from '../../native/index.js';
 import { version } from '../../src/base/version.js';
 
-test('programs, package and chart are of one version', () => {
+test('programs, package and chart have the same version', () => {
   const read = (path: string): string => readFileSync(join(projectRoot, path), 'utf8');
   const chart = parse(read('daemonset/chart/Chart.yaml')) as { version: string; appVersion: string };
   const { version: ofPackage } = JSON.parse(read('package.json')) as { version: string };

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { distRoot } from '../../src/cli/run.js';
 
-test('the l4 bench writes a ratio for every path and metric, and its rounds', () => {
+test('the l4 bench writes its rounds and a ratio for every path and metric', () => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-t-'));
   try {
     const file = join(dir, 'l4.json');

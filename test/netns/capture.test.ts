@@ -40,7 +40,7 @@ const namespace = (labels: string): void =>
     `kind: Namespace\nmetadata: { name: shop, labels: { ${labels} } }\n`,
   );
 
-/** Runs a client in a pod; what it prints last is its answer. */
+/** Runs a client in a pod. Resolves with its output; after a failure with its last line of error output. */
 async function client(netns: string, code: string, timeoutMs = 20_000): Promise<string> {
   const result = await run(
     netns,
@@ -60,7 +60,7 @@ before(async () => {
   await tearDown(state);
   cpSync(join(projectRoot, 'src', 'cli', 'demo', 'manifests'), manifests, { recursive: true });
   writeFileSync(join(manifests, 'more.yaml'), outsider);
-  // Strict from the start: whatever slips past capture arrives as plaintext, and is refused.
+  // Strict from the start: a connection that bypasses capture arrives as plaintext and is refused.
   namespace('weft.dev/mesh: enabled, weft.dev/mode: strict');
   testbed = Testbed.create({ from: manifests, state, workers: 2 });
   for (const [name, netns, port] of [
@@ -83,7 +83,7 @@ const ways: [name: string, code: string][] = [
   ['a v4 socket', connect('10.244.2.10', 9000)],
   ['a v6 socket', connect('fd00:244:2::10', 9000)],
   [
-    'a dual-stack socket dialling a v4-mapped address',
+    'a dual-stack socket dialing a v4-mapped address',
     `s = socket.socket(socket.AF_INET6); s.settimeout(4); s.connect(('::ffff:10.244.2.10', 9000)); ${exchange}`,
   ],
   [
@@ -113,7 +113,7 @@ s.connect(('10.244.2.10', 9000)); assert s.getpeername() == ('10.244.2.10', 9000
   ],
 ];
 for (const [name, code] of ways) {
-  test(`${name} is captured and carried by identity`, async () => {
+  test(`${name} is captured and authorized by identity`, async () => {
     const before = records('node-b').length;
     assert.equal(await client('weft-web', code), 'ping');
     const record = await until('the record', 30_000, () =>
@@ -125,7 +125,7 @@ for (const [name, code] of ways) {
   });
 }
 
-test('io_uring is captured and carried by identity', async () => {
+test('io_uring is captured and authorized by identity', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-t-'));
   try {
     const program = join(dir, 'uring');
@@ -144,7 +144,7 @@ test('io_uring is captured and carried by identity', async () => {
   }
 });
 
-test('a connection made of raw packets reaches no strict pod, though it does reach one outside the mesh', async () => {
+test('a connection of raw packets does not reach a strict pod, but does reach a pod outside the mesh', async () => {
   const source = '10.244.1.99';
   const link = JSON.parse(sh('ip', ['-j', '-n', 'weft-web', 'link', 'show', 'eth0'])) as {
     address: string;
@@ -169,7 +169,7 @@ test('a connection made of raw packets reaches no strict pod, though it does rea
     );
     return stdout.trim() || stderr;
   };
-  // What is not acknowledged comes again.
+  // Unacknowledged bytes are sent again.
   assert.match(await raw('10.244.2.20'), /^answered (ping)+$/);
   const before = records('node-b').length;
   assert.match(await raw('10.244.2.10'), /^(answered|reset|silence)$/);
@@ -188,7 +188,7 @@ test('MPTCP is refused to an enrolled pod, so that applications fall back to TCP
   );
 });
 
-test('loopback and the pod itself are left alone', async () => {
+test('connections over loopback and to the pod itself are not captured', async () => {
   assert.equal(await client('weft-api', connect('127.0.0.1', 9000)), 'ping');
   assert.equal(await client('weft-api', connect('::1', 9000)), 'ping');
   assert.equal(await client('weft-api', connect('10.244.2.10', 9000)), 'ping');
@@ -198,7 +198,7 @@ test('a pod reaches itself through its own service', async () => {
   assert.equal(await client('weft-api', connect('10.96.0.10', 9000)), 'ping');
 });
 
-test('strict mode refuses plaintext from a pod outside, from the node and by IPv6', async () => {
+test('strict mode refuses plaintext from a pod outside the mesh, from the node and over IPv6', async () => {
   for (const netns of ['weft-outsider', 'weft-node-a', 'weft-node-b']) {
     for (const ip of ['10.244.2.10', 'fd00:244:2::10']) {
       assert.match(
@@ -220,7 +220,7 @@ test("the pod's own node reaches the port declared as a probe, and no other port
   assert.notEqual(await client('weft-node-a', connect('10.244.2.30', 8081)), 'ping');
 });
 
-test("the agent's ports take nothing from elsewhere", async () => {
+test("the agent's ports accept no connections from elsewhere", async () => {
   for (const port of [15001, 15006]) {
     for (const netns of ['weft-outsider', 'weft-node-b', 'weft-api']) {
       assert.match(await client(netns, connect('10.244.2.10', port)), /refused|reset/i, `${netns} ${port}`);
@@ -228,13 +228,13 @@ test("the agent's ports take nothing from elsewhere", async () => {
   }
 });
 
-test('a tunnel port without a certificate leads nowhere, whatever is sent', async () => {
+test('the tunnel port refuses peers without a certificate, whatever they send', async () => {
   for (const bytes of [
     "b'\\x16\\x03\\x01' + os.urandom(500)",
     "b'GET / HTTP/1.1\\r\\n\\r\\n'",
     'os.urandom(3000)',
   ]) {
-    const answer = await client(
+    const output = await client(
       'weft-outsider',
       `s = socket.create_connection(('10.244.2.10', 15008), 4); s.settimeout(15)
 try:
@@ -243,16 +243,16 @@ try:
     print('closed')
 except OSError: print('closed')`,
     );
-    assert.equal(answer, 'closed');
+    assert.equal(output, 'closed');
   }
   assert.equal(await client('weft-web', connect('10.244.2.10', 9000)), 'ping');
 });
 
-test('an excluded port leaves uncaptured; other ports do not', async () => {
+test('connections to an excluded port are not captured; others are', async () => {
   const before = records('node-b').length;
   assert.equal(await client('weft-probed', connect('10.244.2.20', 7777)), 'ping');
   assert.equal(await client('weft-probed', connect('10.244.2.20', 9000)), 'ping');
-  await until('the captured one', 30_000, () =>
+  await until('the record of the captured connection', 30_000, () =>
     records('node-b')
       .slice(before)
       .some(({ dialled }) => dialled === '10.244.2.20:9000'),
@@ -264,8 +264,8 @@ test('an excluded port leaves uncaptured; other ports do not', async () => {
   assert.deepEqual(seen, ['10.244.2.20:9000']);
 });
 
-test('a refused destination says so at connect() the next time', async () => {
-  // It is remembered for 300 ms: one program dials again at once, and again where something has kept it for longer.
+test('the next connect() to a refused destination fails at once', async () => {
+  // The refusal is remembered for 300 ms. One program connects again at once, and once more in case something delayed it beyond that.
   const dead = `
 connecting, seen = True, []
 for _ in range(20):
@@ -279,8 +279,8 @@ print(seen[0], seen[-1])`;
   assert.equal(await client('weft-web', dead), 'reset connect');
 });
 
-test('1 000 connections opened and closed at once all get through, and no note is left', async () => {
-  const answer = await client(
+test('1 000 connections opened and closed at once all succeed, and no handoff record is left', async () => {
+  const output = await client(
     'weft-web',
     `import threading
 ok = []
@@ -292,7 +292,7 @@ ts = [threading.Thread(target=one) for _ in range(1000)]
 [t.start() for t in ts]; [t.join() for t in ts]
 print(sum(1 for o in ok if o == b'x'))`,
   );
-  assert.equal(answer, '1000');
+  assert.equal(output, '1000');
   await sleep(300);
   const notes = JSON.parse(
     sh('bpftool', ['-j', 'map', 'dump', 'pinned', join(new Datapath('node-a').dir, 'weft_notes')]),
@@ -300,8 +300,8 @@ print(sum(1 for o in ok if o == b'x'))`,
   assert.equal(notes.length, 0);
 });
 
-test('bulk both ways at once over one tunnel connection comes through whole', async () => {
-  const answer = await client(
+test('simultaneous bulk data in both directions over one tunnel connection arrives complete', async () => {
+  const output = await client(
     'weft-web',
     `import threading
 size, block = 64 << 20, bytes(1 << 16)
@@ -323,10 +323,10 @@ ts = [threading.Thread(target=one) for _ in range(4)]
 print(sums)`,
     60_000,
   );
-  assert.equal(answer, '[True, True, True, True]');
+  assert.equal(output, '[True, True, True, True]');
 });
 
-test('a pod whose service account changes shows the certificate of the new one alone', async () => {
+test('a pod whose service account changes presents only the certificate of the new one', async () => {
   const call = connect('10.244.2.30', 9000);
   assert.equal(await client('weft-web', call), 'ping');
   const of = (account: string): void =>
@@ -334,13 +334,13 @@ test('a pod whose service account changes shows the certificate of the new one a
       join(manifests, 'more.yaml'),
       outsider.replace('serviceAccountName: probed', `serviceAccountName: ${account}`),
     );
-  // Its node has a certificate of that identity already, and gets no other for hours.
+  // Its node already has a certificate of that identity, and gets no other for hours.
   of('api');
   const before = records('node-b').length;
-  await until('it is reached by its new identity', 30_000, async () => {
-    const answer = await client('weft-web', call);
+  await until('the pod is reached with its new identity', 30_000, async () => {
+    const output = await client('weft-web', call);
     return (
-      answer === 'ping' &&
+      output === 'ping' &&
       records('node-b')
         .slice(before)
         .some(
@@ -351,10 +351,14 @@ test('a pod whose service account changes shows the certificate of the new one a
   });
   for (let i = 0; i < 3; i++) assert.equal(await client('weft-web', call), 'ping');
   of('probed');
-  await until('and by its former one again', 30_000, async () => (await client('weft-web', call)) === 'ping');
+  await until(
+    'the pod is reached with its former identity again',
+    30_000,
+    async () => (await client('weft-web', call)) === 'ping',
+  );
 });
 
-test('a bad manifest costs nothing, and is told with file, line and field', async () => {
+test('an invalid manifest changes nothing and is reported with file, line and field', async () => {
   writeFileSync(
     join(manifests, 'bad.yaml'),
     'kind: AccessPolicy\nmetadata: { name: x, namespace: shop }\nspec: { action: NO, rules: [] }\n',
@@ -364,7 +368,7 @@ test('a bad manifest costs nothing, and is told with file, line and field', asyn
   assert.equal(await client('weft-web', connect('10.244.2.10', 9000)), 'ping');
 });
 
-test('a namespace deleted under the agent costs its own pod alone', async () => {
+test('a network namespace deleted under a running agent affects only its own pod', async () => {
   sh('ip', ['netns', 'del', 'weft-intruder']);
   await until(
     'the agent has let go',
@@ -374,7 +378,7 @@ test('a namespace deleted under the agent costs its own pod alone', async () => 
   assert.equal(await client('weft-web', connect('10.244.2.10', 9000)), 'ping');
 });
 
-test('a killed agent at the other end is refused at once, also over a tunnel that stood, and served again after its restart', async () => {
+test('connections to a node with a killed agent fail at once, also over an open tunnel, and succeed after its restart', async () => {
   await testbed.stop('agent-node-b', 'SIGKILL');
   assert.match(await client('weft-web', connect('10.244.2.10', 9000)), /refused|reset/i);
   testbed.startAgent('node-b');
@@ -385,7 +389,7 @@ test('a killed agent at the other end is refused at once, also over a tunnel tha
   );
 });
 
-test('descriptors that run out refuse connections and recover', async () => {
+test('an agent without free descriptors refuses connections and recovers', async () => {
   const pid = testbed.mark('agent-node-a')?.pid;
   const open = readdirCount(`/proc/${pid}/fd`);
   const usual = sh('prlimit', ['--pid', String(pid), '--nofile', '-o', 'SOFT', '--noheadings']).trim();
@@ -409,7 +413,7 @@ function readdirCount(path: string): number {
   return sh('ls', [path]).split('\n').filter(Boolean).length;
 }
 
-test('down leaves nothing, also of a testbed whose maker was killed', async () => {
+test('down leaves nothing behind, also of a testbed whose creator was killed', async () => {
   const other = '/run/weft/test-killed';
   const dir = mkdtempSync(join(tmpdir(), 'weft-killed-'));
   for (const file of ['mesh.yaml', 'namespace.yaml']) {

@@ -1,4 +1,4 @@
-/** The CNI plugin as a container runtime runs it. */
+/** Runs the CNI plugin as a container runtime does. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
@@ -57,7 +57,7 @@ async function withAgent<T>(
   }
 }
 
-test('asks for the pod with its namespace and addresses, and passes on what came before it', async () => {
+test('requests the pod with its namespace and addresses, and passes on the previous plugin’s result', async () => {
   let asked: AddRequest | undefined;
   let namespace = '';
   const { code, said } = await withAgent(
@@ -83,7 +83,7 @@ test('asks for the pod with its namespace and addresses, and passes on what came
   );
 });
 
-test("a pod that is not taken in does not start: the runtime tries again, with the agent's reason", async () => {
+test("a pod that is not enrolled does not start: the runtime gets the agent's reason and tries again", async () => {
   const { code, said } = await withAgent(
     () => Promise.resolve({ ok: false, message: 'not "yet"' }),
     () => plugin('ADD'),
@@ -92,7 +92,7 @@ test("a pod that is not taken in does not start: the runtime tries again, with t
   assert.deepEqual(said, { cniVersion: '1.0.0', code: 11, msg: 'weft: not "yet"' });
 });
 
-test('without an agent, pods of enrolled namespaces wait or start as is set; others start', async () => {
+test('without an agent, pods of enrolled namespaces wait or start as configured; others start', async () => {
   const waits = await plugin('ADD');
   assert.equal(waits.code, 1);
   assert.equal(waits.said?.['code'], 11);
@@ -102,29 +102,29 @@ test('without an agent, pods of enrolled namespaces wait or start as is set; oth
   assert.deepEqual(await plugin('ADD', conf, other), { code: 0, said: result });
 });
 
-test('an agent that dies while it is asked is an agent that is away', async () => {
+test('an agent that dies during a request counts as unavailable', async () => {
   const server = await serveCni({ path, onAdd: () => new Promise(() => undefined) });
   const asking = plugin('ADD');
   await new Promise((resolve) => setTimeout(resolve, 300));
   server.close();
-  // Its connections end with its process.
+  // The agent's connections end with its process.
   const { code } = await Promise.race([asking, plugin('ADD')]);
   assert.equal(code, 1);
   server.end();
   assert.equal((await asking).code, 1);
 });
 
-test('a container that is no pod is let through', async () => {
+test('a container that is not a pod starts', async () => {
   assert.deepEqual(await plugin('ADD', conf, { CNI_ARGS: '' }), { code: 0, said: result });
 });
 
-test('leaving, checking and asking for the version need no agent', async () => {
+test('DEL, CHECK and VERSION need no agent', async () => {
   for (const command of ['DEL', 'CHECK', 'GC', 'STATUS']) assert.equal((await plugin(command)).code, 0);
   const { said } = await plugin('VERSION', {});
   assert.ok((said?.['supportedVersions'] as string[]).includes('1.1.0'));
 });
 
-test('a wrong configuration is refused by code', async () => {
+test('an invalid configuration is refused with its error code', async () => {
   const codes = new Map<object | string, number>([
     ['{', 6],
     ['[]', 6],

@@ -38,8 +38,8 @@ function traces(): string[] {
     .split('\n')
     .filter((l) => l.startsWith('weft-') && !l.startsWith('weft-t-'));
   const pins = existsSync('/sys/fs/bpf/weft') ? readdirSync('/sys/fs/bpf/weft') : [];
-  // Not all programs of the machine: testbeds beside this one have theirs. What is attached to nothing, pinned nowhere and
-  // held by no process is gone.
+  // Not all programs of the machine are counted: testbeds beside this one have theirs. A program that is attached to nothing, pinned
+  // nowhere and held by no process no longer exists.
   const hooks = execFileSync('bpftool', ['cgroup', 'show', cgroupRoot()], { encoding: 'utf8' });
   const mounts = readlinkSync('/proc/self/ns/mnt');
   const processes = readdirSync('/proc').filter((pid) => {
@@ -53,7 +53,7 @@ function traces(): string[] {
   return [...netns, ...pins, ...(hooks.match(/weft_\w+/g) ?? []), ...processes];
 }
 
-test('the demo shows every step with evidence and leaves nothing behind', () => {
+test('the demo proves every step and leaves nothing behind', () => {
   const run = spawnSync(process.execPath, [weft, 'demo', '--json'], { encoding: 'utf8', timeout: 900_000 });
   const result = JSON.parse(run.stdout) as {
     ok: boolean;

@@ -1,6 +1,6 @@
 /**
- * The same two programs between pods outside the mesh and between pods whose connection the kernel carries, by TCP and spliced:
- * all must see the same. What is another where it is spliced stands below and in docs/same-node.md.
+ * Runs the same two programs between pods outside the mesh and between pods whose connection is a kernel flow, on TCP and spliced: all runs
+ * must observe the same. The differences of spliced connections are listed below and in docs/same-node.md.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -66,11 +66,11 @@ const scenarios = [...readFileSync(program, 'utf8').matchAll(/^class ([a-z]\w+):
   ([, name = '']) => name,
 );
 
-/** What of a spliced connection is another, which is why pods have to ask for the splice. */
+/** Observations that differ on a spliced connection, which is why pods have to opt in to splicing. */
 const differs: Readonly<Record<string, string>> = {
-  urgent: 'urgent bytes come as ordinary ones',
-  through_a_pipe: 'splice(2) does not find what went past TCP',
-  closed_with_bytes_unread: 'the other end sees an end, not a reset',
+  urgent: 'urgent bytes arrive as ordinary ones',
+  through_a_pipe: 'splice(2) does not see bytes that were spliced past TCP',
+  closed_with_bytes_unread: 'the other end sees an orderly end, not a reset',
 };
 
 before(async () => {
@@ -89,12 +89,12 @@ before(async () => {
   writeFileSync(certificate, readFileSync(certificate, 'utf8') + readFileSync(`${certificate}.crt`, 'utf8'));
   testbed = mesh.create();
   await testbed.up();
-  // The verdicts, by both families.
+  // Requests the verdicts, for both address families.
   for (const [pair, ip] of [spliced, byTcp].flatMap((one) => [
     [one, one.v4] as const,
     [one, one.v6] as const,
   ])) {
-    await until(`the kernel carries web to ${ip}`, 30_000, async () => {
+    await until(`connections from web to ${ip} are kernel flows`, 30_000, async () => {
       const at = records().length;
       await observe(pair, 'server_speaks_first', ip);
       await sleep(150);
@@ -108,7 +108,7 @@ after(() => mesh.remove());
 
 const records = (): ConnectionRecord[] => connectionRecords(testbed.runDir('node-a'));
 
-/** What both programs printed. */
+/** The output of both programs. */
 async function observe(
   pair: Pair,
   scenario: string,
@@ -154,9 +154,9 @@ for (const scenario of scenarios) {
       assert.ok(plain && tcp && past);
       assert.match(plain.client + plain.server, /\[\[/, JSON.stringify(plain));
       assert.doesNotMatch(plain.client + plain.server, /Traceback|still there/);
-      assert.deepEqual(tcp, plain, 'by TCP');
+      assert.deepEqual(tcp, plain, 'on TCP');
       if (differs[scenario] === undefined) assert.deepEqual(past, plain, 'spliced');
-      else assert.notDeepEqual(past, plain, `${differs[scenario]} no longer: tell the docs`);
+      else assert.notDeepEqual(past, plain, `no longer true: ${differs[scenario]}; update docs/same-node.md`);
     }
     const ofPod = (pod: string): Promise<ConnectionRecord> =>
       until('the record', 30_000, () =>
@@ -164,7 +164,7 @@ for (const scenario of scenarios) {
           .slice(at)
           .find(({ path, destination }) => path === 'kernel' && destination.pod === pod),
       );
-    assert.ok(((await ofPod('cache')).bytesSpliced ?? 0) > 0, 'it was spliced');
+    assert.ok(((await ofPod('cache')).bytesSpliced ?? 0) > 0, 'the connection was spliced');
     assert.equal((await ofPod('cache-2')).bytesSpliced, 0);
   });
 }

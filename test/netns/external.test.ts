@@ -1,4 +1,4 @@
-/** Kinds for what is no pod: Workload (a machine of its own) and ExternalService. */
+/** Kinds for workloads that are not pods: Workload (on a machine of its own) and ExternalService. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -29,7 +29,7 @@ except OSError as e: print('refused')
   return (await run('weft-web', 'python3', ['-c', code])).stdout.trim();
 };
 const latest = async (dialled: string): Promise<ConnectionRecord> =>
-  until('a line of it', 30_000, () =>
+  until('its record', 30_000, () =>
     connectionRecords(join(mesh.state, 'agent-node-a'))
       .filter((line) => line.direction === 'outbound' && line.dialled === dialled)
       .at(-1),
@@ -37,7 +37,7 @@ const latest = async (dialled: string): Promise<ConnectionRecord> =>
 
 before(async () => {
   await mesh.prepare();
-  // The operator of the machine says whose Workloads it takes; a Node that says nothing takes none.
+  // The machine's operator sets the namespaces whose Workloads it accepts; without that setting it accepts none.
   mesh.replace(
     'mesh.yaml',
     'weft.dev/netns: weft-node-b',
@@ -55,7 +55,7 @@ before(async () => {
 });
 after(() => mesh.remove());
 
-test('a Workload takes the place of a pod: an endpoint of its Service, reached under mutual TLS by its own identity', async () => {
+test('a Workload works like a pod: an endpoint of its Service, reached with mutual TLS and its own identity', async () => {
   for (const file of readdirSync(mesh.manifests)) {
     const path = join(mesh.manifests, file);
     const kept = readFileSync(path, 'utf8')
@@ -71,13 +71,17 @@ metadata: { name: legacy, namespace: shop, labels: { app: api } }
 spec: { node: node-b, addresses: [10.244.2.10], serviceAccount: legacy, netns: weft-api }
 `,
   );
-  await until('it is held by its machine', 30_000, () =>
+  await until('the Workload is enrolled on its machine', 30_000, () =>
     testbed
       .readyState('node-b')
       .pods.some(({ uid, certificate }) => uid.endsWith('Workload/shop/legacy') && certificate),
   );
   assert.equal(
-    await until('it answers', 30_000, async () => (await ask('10.96.0.10', 9000)) === 'here' && 'here'),
+    await until(
+      'the Workload responds',
+      30_000,
+      async () => (await ask('10.96.0.10', 9000)) === 'here' && 'here',
+    ),
     'here',
   );
   const { path, destination, service } = await latest('10.96.0.10:9000');
@@ -86,7 +90,7 @@ spec: { node: node-b, addresses: [10.244.2.10], serviceAccount: legacy, netns: w
   assert.equal(service, 'api.shop.svc.cluster.local');
 });
 
-test('a Workload that names a running pod, a process, a FIFO or the node gets none of them; the pod stays what it is', async () => {
+test('a Workload that names the netns of a running pod, a process, a FIFO or the node is refused; the pod keeps its identity', async () => {
   const cookieOf = (): unknown => readdirSync('/sys/fs/bpf/weft/node-a/pods').sort();
   const before = cookieOf();
   const fifo = '/run/netns/weft-t-fifo';
@@ -120,10 +124,10 @@ spec: { node: node-a, addresses: [10.244.1.${100 + i}], netns: '${netns}' }
     });
     const why = (name: string): string => waiting.find(([uid]) => uid.endsWith(`/${name}`))?.[1] ?? '';
     assert.match(why('pod'), /belongs to Kubernetes\/\/Pod\/shop\/web/);
-    assert.match(why('fifo'), /is no network namespace/);
+    assert.match(why('fifo'), /is not a network namespace/);
     assert.match(why('node'), /node's own network namespace/);
     for (const name of ['process', 'machine'])
-      assert.match(why(name), /no directory that this machine allows/);
+      assert.match(why(name), /not in a directory that this machine allows/);
     assert.deepEqual(cookieOf(), before);
     assert.equal(await ask('10.96.0.10', 9000), 'here');
     const { source } = await latest('10.96.0.10:9000');
@@ -135,12 +139,12 @@ spec: { node: node-a, addresses: [10.244.1.${100 + i}], netns: '${netns}' }
   await testbed.waitReady();
   assert.deepEqual(cookieOf(), before);
   assert.equal(await ask('10.96.0.10', 9000), 'here');
-  assert.equal((await latest('10.96.0.10:9000')).path, 'hbone', 'captured as before');
+  assert.equal((await latest('10.96.0.10:9000')).path, 'hbone', 'still captured');
   assert.equal((await latest('10.96.0.10:9000')).source.identity, 'spiffe://cluster.local/ns/shop/sa/web');
 });
 
-test('where pods may not leave the mesh, an ExternalService is known and reached by name; nothing else outside is', async () => {
-  // Outside of the mesh, at an address that nobody has told of.
+test('pods that may not leave the mesh reach an ExternalService by name, and nothing else outside', async () => {
+  // Outside the mesh, at an address that no resource has.
   for (const args of [
     ['-n', 'weft-node-b', 'addr', 'add', '192.0.2.1/32', 'dev', 'lo'],
     ['-n', 'weft-node-a', 'route', 'add', '192.0.2.1', 'via', '10.88.0.2'],
@@ -151,7 +155,7 @@ test('where pods may not leave the mesh, an ExternalService is known and reached
     'settings.yaml',
     'apiVersion: weft.dev/v1alpha1\nkind: MeshSettings\nmetadata: { name: mesh }\nspec: { outboundUnknown: refuse }\n',
   );
-  await until('it is refused', 30_000, async () => (await ask('192.0.2.1', 8443)) !== 'here');
+  await until('the destination is refused', 30_000, async () => (await ask('192.0.2.1', 8443)) !== 'here');
   await until(
     'its line says why',
     30_000,
@@ -165,7 +169,11 @@ metadata: { name: pay, namespace: shop }
 spec: { host: pay.example.com, addresses: [198.51.100.1], ports: [{ port: 443, targetPort: 8443 }], endpoints: [{ address: 192.0.2.1 }] }
 `,
   );
-  await until('it is known', 30_000, async () => (await ask('198.51.100.1', 443)) === 'here');
+  await until(
+    'the ExternalService is known',
+    30_000,
+    async () => (await ask('198.51.100.1', 443)) === 'here',
+  );
   const { path, service, destination } = await latest('198.51.100.1:443');
   assert.equal(path, 'plain');
   assert.equal(service, 'pay.example.com');

@@ -1,4 +1,4 @@
-/** One agent takes a node over from another: no request fails, no record is lost or counted twice, and nothing is open in between. */
+/** One agent takes a node over from another: no request fails, each connection has one record, and no pod is open in between. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { sleep, until } from '../../src/base/wait.js';
@@ -18,7 +18,7 @@ let testbed: Testbed;
 
 before(async () => {
   await mesh.prepare();
-  // One pod whose connections on its own node go by the agent.
+  // One pod whose same-node connections are relayed by the agent.
   mesh.replace(
     'mesh.yaml',
     'annotations: { weft.dev/netns: weft-cache-2 }',
@@ -32,7 +32,10 @@ before(async () => {
 });
 after(() => mesh.remove());
 
-/** From and to node-a, across nodes, by the kernel, by the agent and by tunnels, a connection per request and kept ones. */
+/**
+ * Requests from and to node-a: across nodes, as kernel flows, through the agent and through tunnels, with a connection per request and with
+ * kept ones.
+ */
 function load(): Requests[] {
   return [
     requests('weft-web', api),
@@ -71,7 +74,7 @@ test('an agent is replaced under load on its node: no request fails', async () =
   await noneFailed(all);
 });
 
-test('an established connection goes on by the former agent, which ends as soon as it has none, and new ones go by the new agent', async () => {
+test('the former agent relays its established connections and ends with the last; the new agent gets the new ones', async () => {
   const old = hold('weft-web', api);
   const back = hold('weft-api', '10.244.1.10');
   assert.equal(await old.ask(), 'hello');
@@ -90,7 +93,7 @@ test('an established connection goes on by the former agent, which ends as soon 
   back.end();
   await until('the former agent ends', 5_000, () => ended);
   await replaced;
-  assert.equal(await young.ask(), 'hello', 'it is of the new agent');
+  assert.equal(await young.ask(), 'hello', 'relayed by the new agent');
   young.end();
 });
 
@@ -106,7 +109,7 @@ test('each connection of a hand-over has one record at each node', async () => {
   const [kernel, tunnels] = [await load.end(), await out.end()];
   assert.deepEqual([kernel.bad, tunnels.bad], [{}, {}]);
   const wanted = kernel.good + tunnels.good;
-  await until('all lines are there', 10_000, () => lines().length - before >= wanted);
+  await until('all connections are logged', 10_000, () => lines().length - before >= wanted);
   await sleep(500);
   const since = connectionRecords(testbed.runDir('node-a')).slice(before);
   assert.equal(since.filter(({ direction }) => direction === 'outbound').length, wanted);

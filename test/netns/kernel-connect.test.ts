@@ -1,4 +1,4 @@
-/** How sockets connect past the agent, and what their applications see. */
+/** How sockets connect as kernel flows, and what their applications observe. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import {
@@ -21,7 +21,7 @@ const ways: [name: string, ip: string, code: string][] = [
   ['a v4 socket', cache, `${dial(cache)}; ${exchange}`],
   ['a v6 socket', cache6, `${dial(cache6)}; ${exchange}`],
   [
-    'a dual-stack socket dialling a v4-mapped address',
+    'a dual-stack socket dialing a v4-mapped address',
     cache,
     `s = socket.socket(socket.AF_INET6); s.settimeout(4); s.connect(('::ffff:${cache}', 9000)); ${exchange}`,
   ],
@@ -57,7 +57,7 @@ s.connect(('${cache}', 9000)); assert s.getpeername() == ('${cache}', 9000), s.g
   ],
 ];
 for (const [name, ip, code] of ways) {
-  test(`${name} is carried by the kernel, by identity, and counted to the byte`, async () => {
+  test(`${name} becomes a kernel flow, authorized by identity and counted to the byte`, async () => {
     await mesh.warm('weft-web', ip);
     const at = mesh.records().length;
     assert.equal(await client('weft-web', code), 'ping');
@@ -68,16 +68,16 @@ for (const [name, ip, code] of ways) {
   });
 }
 
-test('the client sees the service that it dialled, and its own address', async () => {
+test('the client sees the service that it dialed and its own address', async () => {
   await mesh.warm('weft-web', cacheVip, 6379);
-  const answer = await client(
+  const output = await client(
     'weft-web',
     `${dial(cacheVip, 6379)}; print(s.getpeername(), s.getsockname()[0])`,
   );
-  assert.equal(answer, "('10.96.0.12', 6379) 10.244.1.10");
+  assert.equal(output, "('10.96.0.12', 6379) 10.244.1.10");
 });
 
-test('sameNode: encrypted goes by mutual TLS on one node too, whichever end asks for it', async () => {
+test('sameNode: encrypted uses mutual TLS on one node too, whichever end sets it', async () => {
   for (const [from, to] of [
     ['weft-web', secret],
     ['weft-secret', cache],

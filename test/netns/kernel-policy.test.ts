@@ -1,4 +1,4 @@
-/** What policies, the agent and membership change about connections that the kernel carries. */
+/** Effects of policies, the agent and mesh membership on kernel flows. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,7 +13,7 @@ const mesh = new KernelTestbed('/run/weft/test-kernel-policy');
 before(() => mesh.up());
 after(() => mesh.down());
 
-test('a change of policy cuts what it forbids, at both ends, and disturbs nothing else', async () => {
+test('a policy change closes the connections that it forbids, at both ends, and no others', async () => {
   await mesh.warm('weft-web', cache, 9002);
   await mesh.warm('weft-intruder', cache, 9002);
   const [kept, forbidden] = [hold('weft-web', cache, 9002), hold('weft-intruder', cache, 9002)];
@@ -26,11 +26,11 @@ test('a change of policy cuts what it forbids, at both ends, and disturbs nothin
     assert.match(record.ended, /shop\/no-intruder/);
     assert.equal(record.source.pod, 'intruder');
     assert.match(await forbidden.ask(), /ECONNRESET|ECONNABORTED|EPIPE/);
-    await until('the server has seen it', 30_000, () =>
+    await until('the server has seen the reset', 30_000, () =>
       mesh.testbed.log('cache-9002').includes('reset 10.244.1.11'),
     );
     assert.equal(await kept.ask(), 'hello');
-    // The verdict of before does not count any more.
+    // The former verdict is no longer in force.
     assert.match(await ping('weft-intruder', cache, 9002), /reset|refused/i);
     const denied = await mesh.recordAfter(at, (r) => r.path === 'refused');
     assert.equal(denied.policy, 'shop/no-intruder');
@@ -41,11 +41,11 @@ test('a change of policy cuts what it forbids, at both ends, and disturbs nothin
   }
 });
 
-test('what a policy in audit mode would deny is counted by the agent, not carried past it', async () => {
+test('a connection that an audited policy would deny goes through the agent, which counts it', async () => {
   await mesh.warm('weft-web', cache2);
   mesh.write('policy.yaml', denying('watch', 'shop/web', 'mode: audit, '));
   try {
-    await until('the audit is there', 30_000, async () => {
+    await until('the audit is recorded', 30_000, async () => {
       const at = mesh.records().length;
       assert.equal(await ping('weft-web', cache2), 'ping');
       const record = await mesh.recordAfter(at, (r) => r.source.pod === 'web');
@@ -56,7 +56,7 @@ test('what a policy in audit mode would deny is counted by the agent, not carrie
   }
 });
 
-test('with the agent dead decided pairs connect while the lease lasts, then nobody; live ones go on throughout', async () => {
+test('with a dead agent, pairs with verdicts connect until the lease ends, then no pair does; open connections continue', async () => {
   await mesh.warm('weft-web', cache);
   const live = hold('weft-web', cache);
   try {
@@ -70,7 +70,7 @@ test('with the agent dead decided pairs connect while the lease lasts, then nobo
     mesh.testbed.startAgent('node-a');
     await mesh.testbed.waitReady();
     assert.equal(await live.ask(), 'hello');
-    await until('new ones connect', 30_000, async () => (await ping('weft-web', cache)) === 'ping');
+    await until('new connections succeed', 30_000, async () => (await ping('weft-web', cache)) === 'ping');
     const { connections } = await mesh.dump<{ connections: ConnectionRecord[] }>();
     assert.ok(
       connections.some(({ path, bytesSent }) => path === 'kernel' && bytesSent === 18),
@@ -81,7 +81,7 @@ test('with the agent dead decided pairs connect while the lease lasts, then nobo
   }
 });
 
-test('a client that has left the mesh does not keep a connection that a later policy forbids', async () => {
+test('a client that has left the mesh loses a connection that a later policy forbids', async () => {
   const whole = readFileSync(join(mesh.manifests, 'mesh.yaml'), 'utf8');
   await mesh.warm('weft-web', cache, 9002);
   await mesh.warm('weft-intruder', cache, 9002);
@@ -89,15 +89,21 @@ test('a client that has left the mesh does not keep a connection that a later po
   try {
     assert.equal(await kept.ask(), 'hello');
     assert.equal(await forbidden.ask(), 'hello');
-    const held = mesh.testbed.readyState('node-a').pods.length;
+    const enrolled = mesh.testbed.readyState('node-a').pods.length;
     mesh.write(
       'mesh.yaml',
       whole.replace('labels: { app: intruder }', 'labels: { app: intruder, weft.dev/mesh: disabled }'),
     );
-    await until('it has left', 30_000, () => mesh.testbed.readyState('node-a').pods.length === held - 1);
-    assert.equal(await forbidden.ask(), 'hello', 'leaving cuts nothing');
+    await until(
+      'the pod has left',
+      30_000,
+      () => mesh.testbed.readyState('node-a').pods.length === enrolled - 1,
+    );
+    assert.equal(await forbidden.ask(), 'hello', 'leaving the mesh closes no connection');
     mesh.write('policy.yaml', denying('no-intruder', 'shop/intruder'));
-    await until('it is cut', 30_000, async () => /ECONNRESET|ECONNABORTED|EPIPE/.test(await forbidden.ask()));
+    await until('the connection is closed', 30_000, async () =>
+      /ECONNRESET|ECONNABORTED|EPIPE/.test(await forbidden.ask()),
+    );
     assert.equal(await kept.ask(), 'hello');
   } finally {
     kept.end();

@@ -1,4 +1,4 @@
-/** Services that connect() balances itself. */
+/** Services that the kernel balances at connect(). */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,7 +12,7 @@ const mesh = new KernelTestbed('/run/weft/test-kernel-services');
 before(() => mesh.up());
 after(() => mesh.down());
 
-/** Where twelve connections to the service went; undefined while not all of them go by the kernel. */
+/** The endpoints of twelve connections to the service; undefined unless all of them are kernel flows. */
 async function spread(): Promise<string[] | undefined> {
   const at = mesh.records().length;
   await client('weft-web', `for _ in range(12): ${dial(cacheVip, 6379)}; ${exchange}`);
@@ -28,8 +28,8 @@ async function spread(): Promise<string[] | undefined> {
     : undefined;
 }
 
-test('a service is balanced at connect(), and an endpoint that is not ready takes no new connections', async () => {
-  await until('both take connections', 30_000, async () => (await spread())?.length === 2);
+test('a service is balanced at connect(), and an endpoint that is not ready gets no new connections', async () => {
+  await until('both endpoints get connections', 30_000, async () => (await spread())?.length === 2);
   const original = readFileSync(join(mesh.manifests, 'mesh.yaml'), 'utf8');
   const podIps = "podIPs: [{ ip: 10.244.1.13 }, { ip: 'fd00:244:1::13' }]";
   assert.ok(original.includes(podIps));
@@ -42,13 +42,14 @@ test('a service is balanced at connect(), and an endpoint that is not ready take
       const { workloads } = await mesh.dump<{ workloads: { name: string; healthy: boolean }[] }>();
       return workloads.some(({ name, healthy }) => name === 'cache-2' && !healthy);
     });
-    for (let i = 0; i < 2; i++) assert.deepEqual(await until('by the kernel', 30_000, spread), ['cache']);
+    for (let i = 0; i < 2; i++)
+      assert.deepEqual(await until('all connections are kernel flows', 30_000, spread), ['cache']);
   } finally {
     mesh.write('mesh.yaml', original);
   }
 });
 
-test('with session affinity all connections of a pod go to one endpoint, by the agent and by the kernel, of v4 and v6', async () => {
+test('with session affinity all connections of a pod go to one endpoint, through the agent and as kernel flows, over IPv4 and IPv6', async () => {
   const original = readFileSync(join(mesh.manifests, 'mesh.yaml'), 'utf8');
   const clusterIps = "clusterIPs: [10.96.0.12, 'fd00:96::12']";
   assert.ok(original.includes(clusterIps));

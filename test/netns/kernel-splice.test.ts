@@ -1,4 +1,7 @@
-/** What goes past TCP and what stays on it. Looks at the memory of TCP of the whole machine, so it runs by itself (test/run.sh). */
+/**
+ * Which connections are spliced past TCP and which stay on it. The test measures the TCP memory of the whole machine, so it runs alone
+ * (test/run.sh).
+ */
 import assert from 'node:assert/strict';
 import { availableParallelism } from 'node:os';
 import { after, before, test } from 'node:test';
@@ -24,10 +27,10 @@ for (const [port, kind] of [
   [9000, 'spliced where neither end blocks'],
   [9002, 'left to TCP where one blocks'],
 ] as const) {
-  test(`bulk both ways at once comes through whole and in order, ${kind}`, async () => {
+  test(`simultaneous bulk data in both directions arrives complete and in order, ${kind}`, async () => {
     await mesh.warm('weft-web', cache, port);
     const at = mesh.records().length;
-    const answer = await client(
+    const output = await client(
       'weft-web',
       `import threading, hashlib
 good = []
@@ -51,7 +54,7 @@ print(good)`,
       60_000,
     );
     const bytes = 300 * 128_000 - (300 * 299) / 2;
-    assert.equal(answer, `[${Array(4).fill(`(True, ${bytes})`).join(', ')}]`);
+    assert.equal(output, `[${Array(4).fill(`(True, ${bytes})`).join(', ')}]`);
     const all = await until('all are logged', 30_000, () => {
       const found = mesh
         .records()
@@ -61,14 +64,14 @@ print(good)`,
     });
     for (const { bytesSent, bytesReceived, bytesSpliced = 0 } of all) {
       assert.deepEqual([bytesSent, bytesReceived], [bytes, bytes]);
-      assert.equal(bytesSpliced > 0, port === 9000, `${bytesSpliced} bytes past TCP`);
+      assert.equal(bytesSpliced > 0, port === 9000, `${bytesSpliced} bytes spliced past TCP`);
     }
   });
 }
 
-test('a signal interrupts a call that waits as it does without the mesh', async () => {
+test('a signal interrupts a blocked call as it does without the mesh', async () => {
   await mesh.warm('weft-web', cache, 9002);
-  const answer = await client(
+  const output = await client(
     'weft-web',
     `import signal, threading
 ${dial(cache, 9002)}; s.settimeout(None); s.sendall(b'x'); s.recv(1)
@@ -76,12 +79,12 @@ signal.signal(signal.SIGALRM, lambda *_: print('signal')); signal.setitimer(sign
 threading.Timer(0.5, lambda: s.sendall(b'y')).start()
 print(s.recv(1))`,
   );
-  assert.equal(answer, "signal\nb'y'");
+  assert.equal(output, "signal\nb'y'");
 });
 
-test('a reader that does not read holds its sender up, and no more than the limit waits past TCP', async () => {
+test('a reader that does not read blocks its sender, and no more spliced bytes than the limit are queued', async () => {
   await mesh.warm('weft-web', cache, 9001);
-  const answer = await client(
+  const output = await client(
     'weft-web',
     `${dial(cache, 9001)}; s.sendall(b'x'); s.recv(1); s.setblocking(False)
 block, sent, until = bytes(1 << 16), 0, time.time() + 2
@@ -90,9 +93,9 @@ while time.time() < until:
     except BlockingIOError: break
 print(sent)`,
   );
-  const sent = Number(answer);
-  assert.ok(sent >= spliceBytesMax && sent < 64 << 20, `sent ${answer}`);
-  // The server holds it open: the live table tells.
+  const sent = Number(output);
+  assert.ok(sent >= spliceBytesMax && sent < 64 << 20, `sent ${output}`);
+  // The server keeps the connection open, so the live table lists it.
   const live = await until('the connection is listed', 30_000, async () => {
     const { connections } = await mesh.dump<{ connections: ConnectionRecord[] }>();
     return [...connections, ...mesh.records()].find(
@@ -101,15 +104,18 @@ print(sent)`,
     );
   });
   assert.ok((live.bytesSpliced ?? 0) > 0);
-  // One byte each way was read.
-  assert.ok((live.bytesSpliced ?? Infinity) <= spliceBytesMax + 2, `${live.bytesSpliced} bytes past TCP`);
+  // One byte was read in each direction.
+  assert.ok(
+    (live.bytesSpliced ?? Infinity) <= spliceBytesMax + 2,
+    `${live.bytesSpliced} bytes spliced past TCP`,
+  );
 });
 
-test('messages to and fro go past TCP, all but those of the first moment', async () => {
+test('request and response messages are spliced past TCP, except for the first ones', async () => {
   await mesh.warm('weft-web', cache);
   for (let round = 0; round < 5; round++) {
     const at = mesh.records().length;
-    const answer = await client(
+    const output = await client(
       'weft-web',
       `import asyncio
 async def main():
@@ -119,17 +125,17 @@ async def main():
     w.close()
 asyncio.run(main()); print('done')`,
     );
-    assert.equal(answer, 'done');
+    assert.equal(output, 'done');
     const { bytesSent, bytesSpliced = 0 } = await mesh.recordAfter(at, (r) => r.bytesSent > 0);
     assert.equal(bytesSent, 500 * 128);
     assert.ok(bytesSpliced > 2 * bytesSent * 0.95, `${bytesSpliced} of ${2 * bytesSent}`);
   }
 });
 
-test('10 000 readers that do not read: each sender is held up, and what waits past TCP for all together has its limit', async () => {
+test('10 000 readers that do not read: each sender is blocked, and all queued spliced bytes together stay below the limit', async () => {
   const slow = 10_000;
   await mesh.warm('weft-web', cache, 9001);
-  const answer = await client(
+  const output = await client(
     'weft-web',
     `import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
@@ -141,13 +147,13 @@ for _ in range(${slow}):
     for _ in range(1000):
         try: s.send(block)
         except BlockingIOError: break
-    else: print('never held up')
+    else: print('never blocked')
 print(len(all))
 time.sleep(1.5)`,
     60_000,
   );
-  assert.equal(answer, String(slow));
-  // The server holds them open: the live table tells.
+  assert.equal(output, String(slow));
+  // The server keeps the connections open, so the live table lists them.
   const { connections } = await mesh.dump<{ connections: ConnectionRecord[] }>();
   const spliced = connections.filter(
     ({ path, destination, bytesSent }) =>
@@ -157,7 +163,7 @@ time.sleep(1.5)`,
   const total = spliced.reduce((sum, { bytesSpliced = 0 }) => sum + bytesSpliced, 0);
   // Each CPU may be 1 MiB ahead of the kernel's count.
   const bound = spliceNodeBytesMax + availableParallelism() * (1 << 20);
-  assert.ok(total > 0 && total <= bound, `${total} bytes past TCP`);
+  assert.ok(total > 0 && total <= bound, `${total} bytes spliced past TCP`);
 });
 
 test('a port whose splice is off stays on TCP', async () => {
@@ -170,7 +176,7 @@ test('a port whose splice is off stays on TCP', async () => {
 
 const unspliced: [name: string, code: string, said: string][] = [
   [
-    'zero-copy writes asked for before',
+    'zero-copy writes enabled before',
     `s = socket.socket(); s.settimeout(4); s.setsockopt(1, 60, 1); s.connect(('${cache}', 9000)); ${exchange}`,
     'ping',
   ],
@@ -180,7 +186,7 @@ const unspliced: [name: string, code: string, said: string][] = [
     'ping',
   ],
   [
-    'a low-water mark for reads set once it is open',
+    'a low-water mark for reads set after the connection is open',
     `${dial(cache)}; s.setsockopt(1, 18, 2); ${exchange}`,
     'ping',
   ],
@@ -197,7 +203,7 @@ for (const [name, code, said] of unspliced) {
 
 test('TLS in the kernel and zero-copy writes are refused to a spliced socket as by a kernel without them', async () => {
   await mesh.warm('weft-web', cache);
-  const answer = await client(
+  const output = await client(
     'weft-web',
     `${dial(cache)}
 def attempt(level, option, value):
@@ -205,5 +211,5 @@ def attempt(level, option, value):
     except OSError as e: return errno.errorcode[e.errno]
 print(attempt(6, 31, b'tls'), attempt(1, 60, 1)); ${exchange}`,
   );
-  assert.equal(answer, 'ENOENT ENOTSUP\nping');
+  assert.equal(output, 'ENOENT ENOTSUP\nping');
 });

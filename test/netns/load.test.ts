@@ -41,7 +41,7 @@ for (const family of ['b4', 'b6'] as const) {
   });
 }
 
-test('a load program that cannot connect says so and fails', async () => {
+test('a load program that cannot connect fails with a message', async () => {
   for (const name of ['pingpong', 'connections'] as const) {
     const more = name === 'pingpong' ? [] : ['4'];
     await assert.rejects(
@@ -52,7 +52,7 @@ test('a load program that cannot connect says so and fails', async () => {
   }
 });
 
-test('wrong arguments end a load program with exit code 2', async () => {
+test('invalid arguments end a load program with exit code 2', async () => {
   for (const args of [[], ['nonsense', '1', '0', '1', '1'], ['192.0.2.2', '7000', '0', '0', '1']]) {
     const { code } = await programs.run(loadProgram('pingpong'), args);
     assert.equal(code, 2);

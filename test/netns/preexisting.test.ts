@@ -84,7 +84,7 @@ after(async () => {
   rmSync(manifests, { recursive: true, force: true });
 });
 
-test('connections made before enrolment go on, and are listed at both ends; those made after it are not', async () => {
+test('connections from before enrollment continue and are listed at both ends; later ones are not', async () => {
   assert.equal(await old.ask(), 'hello');
   assert.equal(await near.ask(), 'hello');
   namespace('weft.dev/mesh: enabled');
@@ -105,7 +105,7 @@ test('connections made before enrolment go on, and are listed at both ends; thos
   assert.equal(await old.ask(), 'hello');
 });
 
-test('an agent that starts anew knows them still', async () => {
+test('a restarted agent still lists them', async () => {
   await testbed.stop(agentProcess('node-b'), 'SIGKILL');
   testbed.startAgent('node-b');
   await testbed.waitReady();
@@ -113,12 +113,12 @@ test('an agent that starts anew knows them still', async () => {
   assert.equal(await old.ask(), 'hello');
   later?.end();
   later = hold('weft-web', api);
-  assert.equal(await until('the tunnel stands again', 30_000, () => later?.ask()), 'hello');
+  assert.equal(await until('the tunnel is open again', 30_000, () => later?.ask()), 'hello');
 });
 
-test('strict mode alone leaves them; with cutPreexisting they see a reset, and nothing else does', async () => {
+test('strict mode alone keeps them; cutPreexisting resets them and no others', async () => {
   namespace('weft.dev/mesh: enabled, weft.dev/mode: strict');
-  await until('strict mode has arrived', 30_000, async () => {
+  await until('strict mode is in force', 30_000, async () => {
     const dump = JSON.parse(await adminGet('weft-node-b', adminPort, '/dump')) as {
       policies: { name: string }[];
     };

@@ -1,4 +1,4 @@
-/** One pod cannot use up what the pods of its worker share. */
+/** One pod cannot use up the limits that the pods of its worker share. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { after, before, test } from 'node:test';
@@ -12,7 +12,7 @@ before(async () => {
 });
 after(() => mesh.down());
 
-/** How often a limit turned something away on node-a. */
+/** How often a limit was reached on node-a. */
 const reached = async (limit: string): Promise<number> => {
   const { stdout } = await run('weft-node-a', 'curl', ['-s', 'http://127.0.0.1:15020/metrics']);
   return Number(
@@ -20,7 +20,7 @@ const reached = async (limit: string): Promise<number> => {
   );
 };
 
-test('connections to 15008 that say nothing: of one address as many are kept as are still free, the rest is closed and counted, others work', async () => {
+test('silent connections of one address to 15008 are kept up to the free share; the rest is closed and counted, and others work', async () => {
   const holder = `
 import resource, select, socket, sys, time
 resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
@@ -50,7 +50,7 @@ time.sleep(60)
   try {
     let out = '';
     child.stdout.on('data', (bytes: Buffer) => (out += bytes.toString()));
-    const kept = Number(await until('they are open', 30_000, () => out.trim()));
+    const kept = Number(await until('the connections are open', 30_000, () => out.trim()));
     assert.ok(kept > 400 && kept <= 512, `${kept} are kept`);
     assert.ok((await reached('handshakes')) >= 900 - 512);
     assert.equal(await mesh.call('weft-web'), 'here');

@@ -1,4 +1,4 @@
-/** An agent that is asked to end, as at every upgrade. */
+/** An agent gets SIGTERM, as in every upgrade. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { sleep, until } from '../../src/base/wait.js';
@@ -28,7 +28,7 @@ before(async () => {
 });
 after(() => mesh.remove());
 
-test('while connections of before live, new ones are carried too, in and out; then the agent ends at once', async () => {
+test('while older connections are open, new ones are relayed in both directions; then the agent ends at once', async () => {
   for (const node of ['node-b', 'node-a']) {
     const old = hold('weft-web', api);
     assert.equal(await old.ask(), 'hello');
@@ -48,17 +48,17 @@ test('while connections of before live, new ones are carried too, in and out; th
   }
 });
 
-test('while the agent of one endpoint is away, connections to the service are served by the others: none is refused', async () => {
+test('while the agent of one endpoint is down, connections to the service go to the other endpoints: none is refused', async () => {
   await testbed.stop(agentProcess('node-b'), 'SIGKILL');
   try {
-    const answers: string[] = [];
+    const responses: string[] = [];
     for (let i = 0; i < 30; i++) {
       const held = hold('weft-web', '10.96.0.10');
-      answers.push(await held.ask());
+      responses.push(await held.ask());
       held.end();
     }
     assert.deepEqual(
-      answers,
+      responses,
       Array.from({ length: 30 }, () => 'hello'),
     );
     const lines = connectionRecords(testbed.runDir('node-a')).filter(

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { Testbed, tearDown } from '../../src/cli/standalone/testbed.js';
 
-test('a second testbed with a namespace of the first is refused, and taking it down leaves the first whole', async () => {
+test('a second testbed with a network namespace of the first is refused, and taking it down does not affect the first', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-t-'));
   const [first, second] = [join(dir, 'first'), join(dir, 'second')];
   const from = join(dir, 'manifests');

@@ -20,9 +20,9 @@ const cache = '10.244.1.12';
 const cacheVip = '10.96.0.12';
 const instanceDir = join(pinRoot, 'node-a');
 let testbed: Testbed;
-/** What sockets remember is one map for both builds, as in most upgrades. */
+/** Both builds share the map of socket state, as in most upgrades. */
 let other: OtherBuild;
-/** Nothing is. */
+/** A build that shares no map. */
 let stranger: OtherBuild;
 
 const server = `
@@ -37,7 +37,7 @@ async def main():
     async with await asyncio.start_server(echo, sys.argv[1], int(sys.argv[2])) as s: await s.serve_forever()
 asyncio.run(main())
 `;
-/** Sends numbered bytes as fast as they come back and compares them; ends at SIGTERM, says how many it had. */
+/** Sends numbered bytes as fast as they come back and compares them. Ends at SIGTERM and prints how many it received. */
 const stream = `
 import asyncio, signal, sys
 async def main():
@@ -61,7 +61,7 @@ asyncio.run(main())
 `;
 
 interface Stream {
-  /** Sets an option that does not go with a splice. */
+  /** Sets a socket option that excludes a splice. */
   wantTcp(): void;
   end(): Promise<{ readonly bytes: number; readonly port: number }>;
 }
@@ -74,7 +74,7 @@ async function streaming(): Promise<Stream> {
   child.stdout.on('data', (bytes: Buffer) => (out += bytes.toString()));
   child.stderr.on('data', (bytes: Buffer) => (err += bytes.toString()));
   const ended = new Promise<number | null>((resolve) => child.on('exit', resolve));
-  await until('it streams', 30_000, () => out.startsWith('open'));
+  await until('the stream is open', 30_000, () => out.startsWith('open'));
   return {
     wantTcp: () => void child.kill('SIGUSR1'),
     end: async () => {
@@ -130,14 +130,14 @@ after(async () => {
   stranger.remove();
 });
 
-/** Verdicts are asked for by a first connection, which goes by the agent. */
-async function untilKernelFlows(living = 0): Promise<void> {
+/** The first connections, which the agent relays, request the verdicts. */
+async function warmKernelFlows(living = 0): Promise<void> {
   for (const [ip, port] of [
     [cache, 9000],
     [cache, 6379],
     ['10.244.1.13', 6379],
   ] as const) {
-    await until(`the kernel carries to ${ip}:${port}`, 30_000, async () => {
+    await until(`connections to ${ip}:${port} are kernel flows`, 30_000, async () => {
       const held = hold('weft-web', ip, port);
       await held.ask();
       const found = (await connections()).some(({ destination }) => destination.address === `${ip}:${port}`);
@@ -145,10 +145,10 @@ async function untilKernelFlows(living = 0): Promise<void> {
       return found;
     });
   }
-  await until('they have ended', 30_000, async () => (await connections()).length === living);
+  await until('the connections have ended', 30_000, async () => (await connections()).length === living);
 }
 
-/** From the agent that runs to `program`, which has other maps; connections of before live on, new ones are opened throughout. */
+/** Upgrades the running agent to `program`, which has other maps. Open connections continue, and new ones are opened throughout. */
 async function upgrade(
   program?: string,
 ): Promise<{ spliced: Stream; plain: HeldConnection; service: HeldConnection }> {
@@ -156,7 +156,7 @@ async function upgrade(
   const plain = hold('weft-web', cache);
   const service = hold('weft-web', cacheVip, 6379);
   for (const held of [plain, service]) assert.equal(await held.ask(), 'hello');
-  await until('all are carried by the kernel', 30_000, async () => (await connections()).length === 3);
+  await until('all are kernel flows', 30_000, async () => (await connections()).length === 3);
 
   await testbed.stop(agentProcess('node-a'), 'SIGKILL');
   let dialled = 0;
@@ -171,20 +171,20 @@ async function upgrade(
   testbed.startAgent('node-a', program);
   await testbed.waitReady();
   const during = dialled;
-  await until('connections are opened after it, too', 30_000, () => dialled > during + 2).finally(
+  await until('connections are also opened after the upgrade', 30_000, () => dialled > during + 2).finally(
     () => (going = false),
   );
   await dials;
   return { spliced, plain, service };
 }
 
-test('an upgrade to other maps: live connections go on and stay known, decided pairs connect throughout, what is former goes', async () => {
-  await untilKernelFlows();
+test('upgrade to other maps: open connections continue and stay listed, pairs with verdicts connect throughout, the former maps are removed', async () => {
+  await warmKernelFlows();
   assert.equal(generations(), 1);
   const before = lines().length;
   const { spliced, plain, service } = await upgrade(other.agent);
   for (const held of [plain, service]) assert.equal(await held.ask(), 'hello');
-  assert.equal(generations(), 2, 'the former maps are there while connections need them');
+  assert.equal(generations(), 2, 'the former maps exist while connections need them');
 
   const listed = await connections();
   assert.equal(listed.length, 3);
@@ -201,10 +201,10 @@ test('an upgrade to other maps: live connections go on and stay known, decided p
   spliced.wantTcp();
   await sleep(200);
   const [first, later] = [await counts(), (await sleep(300), await counts())];
-  assert.ok(later.sent > first.sent, 'it goes on');
-  assert.equal(later.spliced, first.spliced, 'by TCP, since it asked for what does not go with a splice');
+  assert.ok(later.sent > first.sent, 'the stream continues');
+  assert.equal(later.spliced, first.spliced, 'on TCP, because it set an option that excludes a splice');
   const { bytes, port } = await spliced.end();
-  const line = await until('its line', 30_000, () =>
+  const line = await until('its record', 30_000, () =>
     lines()
       .slice(before)
       .find(({ source }) => source.address.endsWith(`:${port}`)),
@@ -218,9 +218,9 @@ test('an upgrade to other maps: live connections go on and stay known, decided p
   assert.notEqual(generationsOf(instanceDir)[0], new Datapath('node-a').dir);
 });
 
-test('a connection of before the upgrade that a policy forbids afterwards is cut; the others live', async () => {
-  // Back again: a roll-back is an upgrade to other maps, too.
-  await untilKernelFlows();
+test('a connection from before the upgrade is closed when a policy forbids it afterwards; the others continue', async () => {
+  // Back to the first build: a rollback is also an upgrade to other maps.
+  await warmKernelFlows();
   const { spliced, plain, service } = await upgrade();
   try {
     assert.equal(await plain.ask(), 'hello');
@@ -232,9 +232,11 @@ metadata: { name: no-redis, namespace: shop }
 spec: { action: DENY, rules: [{ to: [{ ports: [6379] }] }] }
 `,
     );
-    await until('it is cut', 30_000, async () => (await service.ask()) !== 'hello');
+    await until('the connection is closed', 30_000, async () => (await service.ask()) !== 'hello');
     assert.equal(await plain.ask(), 'hello');
-    await until('its line says why', 30_000, () => lines().some(({ ended }) => ended.includes('no-redis')));
+    await until('its record has the reason', 30_000, () =>
+      lines().some(({ ended }) => ended.includes('no-redis')),
+    );
   } finally {
     plain.end();
     service.end();
@@ -245,9 +247,9 @@ spec: { action: DENY, rules: [{ to: [{ ports: [6379] }] }] }
   await sleep(100);
 });
 
-test('there and back while connections of the first build live: its maps are taken into use again', async () => {
+test('a rollback while connections of the first build are open uses its maps again', async () => {
   rmSync(join(mesh.manifests, 'policy.yaml'), { force: true });
-  await untilKernelFlows();
+  await warmKernelFlows();
   const first = await upgrade(stranger.agent);
   first.service.end();
   await first.spliced.end();
@@ -255,14 +257,14 @@ test('there and back while connections of the first build live: its maps are tak
   testbed.startAgent('node-a');
   await testbed.waitReady();
   assert.equal(await first.plain.ask(), 'hello');
-  await untilKernelFlows(1);
+  await warmKernelFlows(1);
   assert.ok((await connections()).some(({ source }) => source.identity?.endsWith('sa/web')));
   first.plain.end();
   await until('one generation is left', 30_000, () => generations() === 1);
   assert.equal(generationsOf(instanceDir)[0], new Datapath('node-a').dir);
 });
 
-test('a pod whose namespace ended while no agent was there does not keep the node from the upgrade', async () => {
+test('a pod whose network namespace ended while no agent was running does not block the upgrade', async () => {
   await testbed.stop(agentProcess('node-a'), 'SIGKILL');
   for (const file of readdirSync(mesh.manifests)) {
     const path = join(mesh.manifests, file);
@@ -275,7 +277,7 @@ test('a pod whose namespace ended while no agent was there does not keep the nod
   const hooks = readdirSync(join(instanceDir, 'pods')).length;
   await run('weft-cache', 'ip', ['netns', 'del', 'weft-cache-2']);
   await sleep(500);
-  assert.equal(readdirSync(join(instanceDir, 'pods')).length, hooks, 'its hook is pinned still');
+  assert.equal(readdirSync(join(instanceDir, 'pods')).length, hooks, 'its hook is still pinned');
   const before = testbed.log(agentProcess('node-a')).length;
   testbed.startAgent('node-a', stranger.agent);
   await testbed.waitReady(undefined, ['node-a']);

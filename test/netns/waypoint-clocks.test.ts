@@ -1,4 +1,4 @@
-/** How long a waypoint waits, from a Gateway's and a route's annotations to streams through real tunnels. */
+/** A waypoint's timeouts, from the annotations of a Gateway and a route to streams through real tunnels. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { until } from '../../src/base/wait.js';
@@ -10,7 +10,7 @@ import { DemoMesh } from '../support/demo-mesh.js';
 const mesh = new DemoMesh('clocks');
 let testbed: Testbed;
 
-/** Ticks on /Tick, is quiet once it has begun elsewhere, and sends back what it gets. */
+/** Sends ticks on /Tick. On other paths it begins a response, is then silent, and sends back the bytes that it gets. */
 const server = `import http2 from 'node:http2';
 http2.createServer().on('stream', (stream, headers) => {
   stream.on('error', () => undefined);
@@ -22,7 +22,7 @@ http2.createServer().on('stream', (stream, headers) => {
   stream.on('data', (bytes) => stream.write(bytes));
 }).listen(8481, '::');`;
 
-/** A client that says one word on each stream and listens. */
+/** A client that sends one word on each stream and reads. */
 const client = `import http2 from 'node:http2';
 const session = http2.connect('http://10.96.0.40:8481');
 session.on('error', () => process.exit(1));
@@ -100,8 +100,8 @@ spec:
 });
 after(() => mesh.remove());
 
-test('who only listens keeps the stream, what is quiet ends as the Gateway says, a route may say that it does not', async () => {
-  const said = await until('the streams went as they should', 60_000, async () => {
+test('a stream with traffic in one direction stays open, an idle one ends after the Gateway’s timeout, a route may disable it', async () => {
+  const said = await until('the streams ended as expected', 60_000, async () => {
     const { stdout } = await run('weft-web', process.execPath, ['--input-type=module', '-e', client], 20_000);
     return stdout === '' ? undefined : stdout;
   });

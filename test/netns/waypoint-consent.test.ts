@@ -1,4 +1,4 @@
-/** A Service goes through another namespace's waypoint only while its Gateway admits it; without that it is closed, never open. */
+/** A Service uses another namespace's waypoint only while its Gateway allows it. Without that consent the Service is closed, never open. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -83,7 +83,7 @@ after(async () => {
 });
 
 test('without consent the Service is closed, by its own address and by its pod’s, and the refusal says why', async () => {
-  const line = await until('it is refused for that', 30_000, async () => {
+  const line = await until('the refusal is logged', 30_000, async () => {
     assert.equal(await status(vip, 80), 0);
     return connectionRecords(join(state, 'agent-node-a')).findLast(
       ({ code }) => code === 'WEFT_WAYPOINT_NOT_ALLOWED',
@@ -101,7 +101,7 @@ test('with consent its requests go through the waypoint', async () => {
   await until('the waypoint has seen them', 30_000, () => requestsThrough() >= 2);
 });
 
-test('consent that is taken back ends the connections that were open by it', async () => {
+test('revoked consent ends the connections that it admitted', async () => {
   const asking = "s.sendall(b'GET / HTTP/1.1\\r\\nhost: a\\r\\n\\r\\n')";
   const code = `import socket, sys
 s = socket.create_connection(('${vip}', 80), 6)
@@ -119,18 +119,18 @@ except OSError: print('closed', flush=True)
   });
   let said = '';
   child.stdout.on('data', (bytes: Buffer) => (said += bytes.toString()));
-  await until('it is answered', 30_000, () => said.trim() === '200');
+  await until('the request is answered', 30_000, () => said.trim() === '200');
   gateway('');
   await becomes(0);
   child.stdin.write('\n');
-  const [, second] = await until('it is over', 30_000, () => {
+  const [, second] = await until('the connection has ended', 30_000, () => {
     const lines = said.trim().split('\n');
     return lines.length === 2 && lines;
   });
   assert.notEqual(second, '200');
 });
 
-test('consent that is taken back closes it again; a label of its Namespace that the Gateway asks for opens it', async () => {
+test('revoked consent closes the Service again; a Namespace label that the Gateway selects opens it', async () => {
   gateway(', allowedRoutes: { namespaces: { from: Selector, selector: { matchLabels: { tier: web } } } }');
   await becomes(0);
   assert.equal(await status(podIp, 8080), 0);
@@ -140,7 +140,7 @@ test('consent that is taken back closes it again; a label of its Namespace that 
   await becomes(0);
 });
 
-test('a Gateway that is gone admits nobody, though its pods still run', async () => {
+test('a deleted Gateway admits no Service, although its pods still run', async () => {
   gateway(', allowedRoutes: { namespaces: { from: All } }');
   await becomes(200);
   rmSync(join(manifests, 'gateway.yaml'));

@@ -1,4 +1,4 @@
-/** What filters of a route do to requests, through real tunnels. */
+/** Effects of a route's filters on requests, through real tunnels. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { RouteMesh, ask, httpRoute, inForce } from '../support/routes.js';
@@ -7,7 +7,7 @@ const mesh = new RouteMesh('route-filters');
 before(() => mesh.up());
 after(() => mesh.down());
 
-test('request headers are set, added and removed; per backend too, and by named rules', () =>
+test('request headers are set, added and removed, also per backend and by named rules', () =>
   mesh.withRoute(
     httpRoute(
       'headers',
@@ -32,7 +32,7 @@ test('request headers are set, added and removed; per backend too, and by named 
     },
   ));
 
-test('redirects: host, status, port, scheme and path, each by itself and together', () =>
+test('redirects: host, status, port, scheme and path, alone and together', () =>
   mesh.withRoute(
     httpRoute(
       'redirects',
@@ -82,7 +82,7 @@ test('redirects: host, status, port, scheme and path, each by itself and togethe
     },
   ));
 
-test('rewrites: a prefix, a whole path, the host', () =>
+test('rewrites: a prefix, a full path, the host', () =>
   mesh.withRoute(
     httpRoute(
       'rewrites',
@@ -109,7 +109,7 @@ test('rewrites: a prefix, a whole path, the host', () =>
     },
   ));
 
-test('a mirror sees what its backend sees, and its answer is nobody’s', () =>
+test('a mirror gets the requests of its backend, and its response is discarded', () =>
   mesh.withRoute(
     httpRoute(
       'mirror',
@@ -120,10 +120,10 @@ test('a mirror sees what its backend sees, and its answer is nobody’s', () =>
     inForce('mirror'),
     async () => {
       const key = `mirrored-${Date.now()}`;
-      // Each request of a key is counted where it is served: v2 has failed once already when it is asked itself.
+      // Each request of a key is counted where it is served: v2 has failed once already when it is called itself.
       assert.equal((await ask(`/flaky/${key}/1`)).status, 503);
       assert.equal((await ask(`/flaky/${key}/1`)).pod, 'echo-v1');
       const direct = await ask(`/flaky/${key}/1`, { service: 'echo-v2' });
-      assert.equal(direct.status, 200, 'v2 has counted the copies');
+      assert.equal(direct.status, 200, 'v2 has counted the mirrored requests');
     },
   ));

@@ -1,6 +1,6 @@
 /**
- * Which requests a route takes and where they go, as the Gateway API's specification words it for a mesh: each feature of its mesh profile
- * by a test of our own, through real tunnels. Filters: waypoint-route-filters.test.ts.
+ * Which requests a route matches and where they go, as the Gateway API specifies for a mesh. Each feature of its mesh profile has a test of
+ * our own, through real tunnels. Filters: waypoint-route-filters.test.ts.
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -11,7 +11,7 @@ const mesh = new RouteMesh('routes');
 before(() => mesh.up());
 after(() => mesh.down());
 
-test('without a route a Service is as it was: all its endpoints answer, whatever the path', async () => {
+test('without a route all endpoints of a Service respond, whatever the path', async () => {
   const pods = new Set<string | undefined>();
   for (let i = 0; i < 40; i++) pods.add((await ask(`/any/${i}`)).pod);
   assert.deepEqual([...pods].sort(), ['echo-v1', 'echo-v2']);
@@ -22,7 +22,7 @@ test('a pod reaches itself through its own Service', async () => {
   assert.equal((await ask('/', { from: 'weft-echo-v2', service: 'echo-v2' })).pod, 'echo-v2');
 });
 
-test('paths match by whole segments, headers by value; a rule holds where one of its matches does', () =>
+test('paths match by whole segments, headers by value; a rule applies if one of its matches does', () =>
   mesh.withRoute(
     httpRoute(
       'matching',
@@ -51,7 +51,7 @@ test('paths match by whole segments, headers by value; a rule holds where one of
     },
   ));
 
-test('a request that no rule matches is answered 404', () =>
+test('a request that no rule matches gets 404', () =>
   mesh.withRoute(
     httpRoute(
       'only',
@@ -67,7 +67,7 @@ test('a request that no rule matches is answered 404', () =>
     },
   ));
 
-test('query parameters match by value, and count for precedence behind headers', () =>
+test('query parameters match by value and have lower precedence than headers', () =>
   mesh.withRoute(
     httpRoute(
       'query',
@@ -88,7 +88,7 @@ test('query parameters match by value, and count for precedence behind headers',
     },
   ));
 
-test('weights are kept: 500 requests within five of a hundred; weight 0 is never chosen', () =>
+test('weights are kept to within 5 percentage points over 500 requests; weight 0 is never chosen', () =>
   mesh.withRoute(
     httpRoute(
       'weights',
@@ -105,7 +105,7 @@ test('weights are kept: 500 requests within five of a hundred; weight 0 is never
     },
   ));
 
-test('a backend that does not exist is 500 for its share, and for all where there is no other', () =>
+test('a backend that does not exist gives 500 for its share, and for all requests if it is the only one', () =>
   mesh.withRoute(
     httpRoute(
       'missing',
@@ -124,7 +124,7 @@ test('a backend that does not exist is 500 for its share, and for all where ther
     },
   ));
 
-test('what a route does it does for its Service alone: not by a pod’s address (MeshFrontend)', () =>
+test('a route applies only to its Service, not to a pod’s address (MeshFrontend)', () =>
   mesh.withRoute(
     httpRoute(
       'frontend',
@@ -145,7 +145,7 @@ test('what a route does it does for its Service alone: not by a pod’s address 
       assert.equal(direct.status, 200);
       assert.equal(direct.headers['x-header-set'], undefined);
       assert.equal(direct.headers['x-served-by'], 'echo-v2');
-      // By the Service's address it is the Service, whatever the request calls it (MeshFrontendHostname).
+      // The Service's address selects the Service, whatever host the request names (MeshFrontendHostname).
       const renamed = await ask('/', { service: 'echo-v2', headers: { host: 'somebody.else' } });
       assert.equal(renamed.headers['x-header-set'], 'set');
       // Another Service in front of the same pods is another frontend.
@@ -153,7 +153,7 @@ test('what a route does it does for its Service alone: not by a pod’s address 
     },
   ));
 
-test('a route that names a port of its Service holds for that port alone (MeshPorts)', () =>
+test('a route that names a port of its Service applies only to that port (MeshPorts)', () =>
   mesh.withRoute(
     httpRoute(
       'ports',
@@ -170,7 +170,7 @@ test('a route that names a port of its Service holds for that port alone (MeshPo
     },
   ));
 
-test('a route in another namespace holds for that namespace’s clients, in place of the Service’s own (MeshConsumerRoute)', () =>
+test('a route in another namespace applies to that namespace’s clients, instead of the Service’s own (MeshConsumerRoute)', () =>
   mesh.withRoute(
     `${httpRoute(
       'producer',
@@ -196,7 +196,7 @@ test('a route in another namespace holds for that namespace’s clients, in plac
     },
   ));
 
-test('gRPC calls are split by weight: 500 within five of a hundred', () =>
+test('gRPC calls are split by weight, to within 5 percentage points over 500 calls', () =>
   mesh.withRoute(
     `
 apiVersion: gateway.networking.k8s.io/v1
@@ -219,7 +219,7 @@ spec:
     },
   ));
 
-test('gRPC by service and method, its headers changed; a missing backend of weight 0 does no harm', () =>
+test('gRPC routes by service and method and changes headers; a missing backend of weight 0 has no effect', () =>
   mesh.withRoute(
     `
 apiVersion: gateway.networking.k8s.io/v1
@@ -247,7 +247,7 @@ spec:
     },
   ));
 
-test('an upgrade is passed through, both ways', async () => {
+test('an HTTP upgrade is passed through, in both directions', async () => {
   const program = `import http from 'node:http';
 const request = http.request({ host: '${vips.echo}', path: '/', headers: { connection: 'Upgrade', upgrade: 'echo' } });
 request.on('upgrade', (answer, socket) => {
@@ -264,7 +264,7 @@ request.end();`;
   assert.equal(stdout.trim(), '101 one two');
 });
 
-test('of two kinds of routes on one port the more specific holds, and the other is told so', () =>
+test('of two kinds of routes on one port the more specific applies, and the other’s status says so', () =>
   mesh.withRoute(
     `${httpRoute(
       'everything',

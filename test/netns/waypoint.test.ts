@@ -1,4 +1,4 @@
-/** A waypoint's life: what goes through it besides routed HTTP, who is believed, and what happens when its surroundings fail. */
+/** The life of a waypoint: traffic other than routed HTTP, whose identity is trusted, and failures of the parts that it depends on. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { readFileSync, rmSync } from 'node:fs';
@@ -41,9 +41,9 @@ async function status(url: string, netns = 'weft-web', ...more: string[]): Promi
   return Number((await run(netns, 'curl', args)).stdout);
 }
 const opens = (url: string): Promise<unknown> =>
-  until(`${url} answers`, 30_000, async () => (await status(url)) === 200);
+  until(`${url} responds`, 30_000, async () => (await status(url)) === 200);
 
-/** What an application sees that connects, sends (or only waits), and reads once. */
+/** The bytes that an application reads after it connects, sends (or only waits), and reads once. */
 async function raw(ip: string, port: number, say: string | undefined, netns = 'weft-web'): Promise<string> {
   const code = `import socket
 try:
@@ -107,11 +107,11 @@ spec: { action: ALLOW, selector: { matchLabels: { app: echo } }, rules: [{ from:
     30_000,
     async () => (await status(`http://${vip}/`, 'weft-intruder')) === 403,
   );
-  // Connections of before are kept for a while, and their lines tell of the decision that they were made by.
+  // Older connections are kept for a while, and their lines show the decision that admitted them.
   await sleep(5_500);
-  // v1 alone: its node is the one whose log is read.
+  // Only v1 is called, because its node's log is read.
   assert.equal(await status('http://10.96.0.21/'), 200);
-  const record = await until('a line of it', 30_000, () =>
+  const record = await until('its record', 30_000, () =>
     connectionRecords(join(mesh.state, 'agent-node-b')).findLast(
       ({ why, policy }) => why === 'waypoint' && policy !== undefined,
     ),
@@ -127,13 +127,13 @@ spec: { action: ALLOW, selector: { matchLabels: { app: echo } }, rules: [{ from:
   );
 });
 
-test('bytes of a declared TCP port go through as they are; where the server speaks first nobody waits for ever', async () => {
+test('bytes of a declared TCP port pass unchanged; a protocol in which the server speaks first does not block for ever', async () => {
   assert.equal(await raw('10.96.0.40', 9000, 'not http'), 'not http');
   assert.equal(await raw('10.96.0.40', 9001, undefined), '220 hello');
   assert.equal(await raw('10.96.0.40', 9002, '\\x16\\x03\\x01tls-like'), '\u0016\u0003\u0001tls-like');
 });
 
-test('where a policy asks for more than bytes tell they are refused, unless it allows the connection as such', async () => {
+test('a TCP connection is refused if a policy has request conditions, unless a rule allows the connection itself', async () => {
   write(
     'l7.yaml',
     `apiVersion: weft.dev/v1alpha1
@@ -159,7 +159,7 @@ spec: { action: ALLOW, selector: { matchLabels: { app: echo } }, rules: [{ to: [
   );
 });
 
-test('a change of configuration holds for the next request of a connection that stays', async () => {
+test('a configuration change applies to the next request of an open connection', async () => {
   const child = spawn(
     'nsenter',
     [
@@ -208,7 +208,7 @@ ask();`,
   }
 });
 
-test('a worker that dies takes its own connections, and another takes its place', async () => {
+test('a worker that dies loses only its own connections and is replaced', async () => {
   const { pid = 0 } = testbed.mark(waypointProcess(place)) ?? {};
   const workers = (): string[] =>
     execFileSync('pgrep', ['-P', String(pid)], { encoding: 'utf8' })
@@ -219,21 +219,21 @@ test('a worker that dies takes its own connections, and another takes its place'
   const running = load(`http://${vip}/`);
   await until('requests are answered', 60_000, () => running.answered() > 25);
   process.kill(Number(before[0]), 'SIGKILL');
-  await until('there are two again', 30_000, () => {
+  await until('there are two workers again', 30_000, () => {
     const now = workers();
     return now.length === 2 && !now.includes(before[0] ?? '');
   });
   const since = running.answered();
-  await until('others are answered after it', 60_000, () => running.answered() > since + 25);
+  await until('further requests are answered', 60_000, () => running.answered() > since + 25);
   const { answered, failures } = await running.stop();
   assert.ok(answered > 50, JSON.stringify({ answered, failures }));
-  // Its own requests of that moment: as many as connections of the client, at most.
+  // Only its requests in flight fail: at most one per client connection.
   const lost = Object.values(failures).reduce((sum, one) => sum + one, 0);
   assert.ok(lost <= 16, JSON.stringify(failures));
   assert.ok(workers().includes(before[1] ?? ''));
 });
 
-test('without the control plane it goes on by what it knows; one that starts then is not ready, and its Services are closed', async () => {
+test('without the control plane a waypoint keeps its configuration; one that starts then is not ready, and its Services are closed', async () => {
   await testbed.stop('control', 'SIGKILL');
   for (let i = 0; i < 5; i++) assert.equal(await status(`http://${vip}/`), 200);
   await stopWaypoint(testbed, place, 'SIGKILL');
@@ -243,7 +243,7 @@ test('without the control plane it goes on by what it knows; one that starts the
     ...['--gateway', 'shop/waypoint', '--control', '10.88.0.254:15012', '--workers', '1'],
     ...['--root', join(testbed.controlState(), 'root-cert.pem'), '--token', token],
   ]);
-  const ready = await until('it says so', 30_000, async () => {
+  const ready = await until('it reports that it is not ready', 30_000, async () => {
     const args = ['-sS', '-m', '2', '-w', ' %{http_code}', 'http://127.0.0.1:15020/healthz/ready'];
     const { stdout } = await run(waypointNetns(place), 'curl', args);
     return stdout.endsWith('503') && stdout;
@@ -297,7 +297,7 @@ spec: { selector: { app: cache }, clusterIPs: [10.96.0.50], ports: [{ name: tcp-
   );
   testbed.start('late-1', 'weft-cache', process.execPath, [join(demo, 'probe.js'), 'listen', '7000']);
   testbed.start('late-2', 'weft-cache-2', process.execPath, [join(demo, 'probe.js'), 'listen', '7000']);
-  await until('it answers', 30_000, async () => (await raw('10.96.0.50', 7000, 'a')) === 'a');
+  await until('the server responds', 30_000, async () => (await raw('10.96.0.50', 7000, 'a')) === 'a');
   const child = spawn(
     'nsenter',
     [
@@ -313,9 +313,9 @@ spec: { selector: { app: cache }, clusterIPs: [10.96.0.50], ports: [{ name: tcp-
   );
   let said = '';
   child.stdout.on('data', (bytes: Buffer) => (said += bytes.toString()));
-  await until('it is open', 30_000, () => said.includes('connected'));
+  await until('the connection is open', 30_000, () => said.includes('connected'));
   child.stdin.write('x');
-  await until('it carries', 30_000, () => said.includes('"text":"x"'));
+  await until('the connection relays bytes', 30_000, () => said.includes('"text":"x"'));
   write(
     'late.yaml',
     readFileSync(join(mesh.manifests, 'late.yaml'), 'utf8').replace(
@@ -323,7 +323,7 @@ spec: { selector: { app: cache }, clusterIPs: [10.96.0.50], ports: [{ name: tcp-
       'namespace: shop, labels: { weft.dev/waypoint: waypoint } }',
     ),
   );
-  await until('it is cut', 30_000, () => /"event":"(error|end)"/.test(said));
+  await until('the connection is closed', 30_000, () => /"event":"(error|end)"/.test(said));
   child.kill();
   await until(
     'it answers through the waypoint',
@@ -333,9 +333,9 @@ spec: { selector: { app: cache }, clusterIPs: [10.96.0.50], ports: [{ name: tcp-
   remove('late.yaml');
 });
 
-test('metrics by the names that dashboards know, of all workers together', async () => {
+test('metrics have the names that dashboards use, summed over all workers', async () => {
   await status(`http://${vip}/`);
-  const text = await until('they tell of requests', 30_000, async () => {
+  const text = await until('the metrics count requests', 30_000, async () => {
     const all = await metrics();
     return all.includes('istio_requests_total{') && all;
   });
@@ -355,7 +355,7 @@ test('metrics by the names that dashboards know, of all workers together', async
   assert.match(text, /istio_request_duration_milliseconds_bucket\{.*le="\+Inf"/);
 });
 
-test('at SIGTERM what is under way is answered, and nobody is sent there any more', async () => {
+test('at SIGTERM requests in flight get their responses, and no new ones arrive', async () => {
   const slow = status(`http://${vip}/slow/1500`);
   await sleep(300);
   await stopWaypoint(testbed, place);

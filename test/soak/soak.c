@@ -2,9 +2,9 @@
 /*
  * soak serve PORT | soak drive IP PORT CONNECTIONS SECONDS SEED
  *
- * Connections that do not block, driven from the client's side by a seed: how much goes each way, in pieces of which sizes, with
- * which pauses of the writers and the readers, who ends first and how. Every byte tells its place in its stream, so that one lost,
- * doubled or out of order is found where it is. `drive` prints one JSON object; exit code 1 where a byte was wrong.
+ * Drives non-blocking connections from the client's side. A seed decides how much is sent in each direction, the sizes of the pieces,
+ * the pauses of the writers and the readers, and which end ends first and how. Every byte encodes its position in its stream, so that a
+ * lost, duplicated or reordered byte is found at its position. `drive` prints one JSON object; exit code 1 if a byte was wrong.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -27,19 +27,19 @@
 
 enum ending { IN_ORDER, RESET, STAYS_SILENT };
 
-/* What the client tells the server first: the same for both directions. */
+/* The plan that the client sends to the server first; it covers both directions. */
 struct plan {
 	uint64_t seed;
 	uint64_t up, down; /* bytes */
-	uint32_t ending; /* of the client */
-	uint32_t slow_server; /* it reads little at a time, with pauses */
+	uint32_t ending; /* how the client ends */
+	uint32_t slow_server; /* the server reads little at a time, with pauses */
 };
 
 struct end {
 	int fd, server, used;
 	struct plan plan;
 	size_t planned; /* bytes of the plan sent or received */
-	uint64_t state; /* of this end's random numbers */
+	uint64_t state; /* state of this end's random numbers */
 	uint64_t to_write, written, to_read, got;
 	uint64_t write_not_before, read_not_before; /* ns */
 	int wrote_all, read_all;
@@ -65,7 +65,7 @@ static uint64_t random_of(uint64_t *state)
 	return z ^ (z >> 31);
 }
 
-/* The byte at a place of a stream: a word's place is in the word, mixed with the stream's own number. */
+/* The byte at a position of a stream. Each word encodes its position, mixed with the number of the stream. */
 static inline unsigned char byte_at(uint64_t stream, uint64_t place)
 {
 	uint64_t word = (stream ^ (place >> 3)) * 0x9e3779b97f4a7c15ull;
@@ -119,7 +119,7 @@ static void begin(struct end *end)
 	end->slow_reader = end->server ? end->plan.slow_server : !(end->plan.seed % 7);
 }
 
-/* 1 while there is more to do on this socket now, 0 to wait for it, -1 when it is gone. */
+/* 1 while there is more to do on this socket now, 0 to wait for it, -1 when it is closed. */
 static int write_some(struct end *end, uint64_t now)
 {
 	if (end->wrote_all || now < end->write_not_before)
@@ -176,7 +176,7 @@ static int read_some(struct end *end, uint64_t now)
 
 static void ended(struct end *end, int gone)
 {
-	/* A reset takes what was under way with it; an end in order does not. */
+	/* A reset discards bytes in flight; an orderly end does not. */
 	if (gone || end->plan.ending == RESET)
 		resets++;
 	else if (end->got != end->to_read && !wrong++)
@@ -212,7 +212,7 @@ static void step(struct end *end, uint64_t now)
 			setsockopt(end->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
 			return ended(end, 0);
 		}
-		/* The silent one ends its side once all of the other's has come. */
+		/* The silent end closes its side once it has received all bytes of the other. */
 		if (end->wrote_all && !end->server && end->plan.ending == STAYS_SILENT && end->got == end->to_read) {
 			shutdown(end->fd, SHUT_WR);
 			end->plan.ending = IN_ORDER;
@@ -240,14 +240,14 @@ __attribute__((noreturn)) static void serve(int port)
 	setsockopt(listener, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
 	if (bind(listener, (struct sockaddr *)&at, sizeof(at)) || listen(listener, 4096))
 		die("listen");
-	uint64_t told = 0;
+	uint64_t reported = 0;
 	for (;;) {
 		int fd;
 		while ((fd = accept4(listener, 0, 0, SOCK_NONBLOCK)) >= 0)
 			take(fd, 1);
 		step_all();
-		if (wrong != told) {
-			told = wrong;
+		if (wrong != reported) {
+			reported = wrong;
 			printf("wrong %llu\n", (unsigned long long)wrong);
 			fflush(stdout);
 		}

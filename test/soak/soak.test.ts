@@ -10,11 +10,11 @@ import type { ConnectionRecord } from '../../src/telemetry/connection-record.js'
 import { connectionRecords } from '../support/records.js';
 import { DemoMesh } from '../support/demo-mesh.js';
 
-/** `npm run test:soak` says 600. */
+/** `npm run test:soak` sets 600. */
 const seconds = Number(process.env['SOAK_SECONDS'] ?? '20');
-/** Fewer where the machine is slow. */
+/** Use fewer on a slow machine. */
 const connections = Number(process.env['SOAK_CONNECTIONS'] ?? '300');
-/** Small, so that readers fall behind it again and again and their connections are handed to TCP and back. */
+/** Small, so that readers exceed it again and again, and their connections are handed to TCP and back. */
 const spliceBytesMax = 128 << 10;
 const mesh = new DemoMesh('soak');
 const program = join(mesh.manifests, 'soak');
@@ -72,15 +72,15 @@ const cases: [path: string, name: string, ip: string, pod: string][] = [
   ['hbone', 'a tunnel', '10.244.2.10', 'api'],
 ];
 for (const [path, name, ip, pod] of cases) {
-  test(`hundreds of connections of every shape by ${name}: no byte lost, doubled or out of order`, async () => {
+  test(`hundreds of connections of every shape by ${name}: no byte is lost, duplicated or out of order`, async () => {
     const seed = Date.now() % 1_000_000_000;
     const records = (): ConnectionRecord[] => connectionRecords(testbed.runDir('node-a'));
-    // The first connection of a pair asks for its verdict.
+    // The first connection of a pair requests its verdict.
     await drive(ip, 1, 1, seed);
     const at = records().length;
     const outcome = await drive(ip, connections, Math.max(1, Math.floor(seconds / cases.length)), seed);
     assert.equal(outcome.wrong, 0, `seed ${seed}`);
-    assert.equal(outcome.stuck, 0, `seed ${seed}: some did not end`);
+    assert.equal(outcome.stuck, 0, `seed ${seed}: some connections did not end`);
     assert.equal(outcome.refused, 0, `seed ${seed}`);
     assert.equal(outcome.finished, outcome.opened);
     assert.ok(outcome.opened > connections && outcome.bytes > 1 << 20, JSON.stringify(outcome));
@@ -99,12 +99,12 @@ for (const [path, name, ip, pod] of cases) {
     if (path === 'kernel') {
       const spliced = mine.reduce((sum, { bytesSpliced = 0 }) => sum + bytesSpliced, 0);
       const all = mine.reduce((sum, { bytesSent, bytesReceived }) => sum + bytesSent + bytesReceived, 0);
-      assert.ok(spliced > all / 50, `${spliced} of ${all} bytes past TCP`);
-      assert.ok(spliced < all, 'some went by TCP, so that connections changed between the two');
+      assert.ok(spliced > all / 50, `${spliced} of ${all} bytes spliced past TCP`);
+      assert.ok(spliced < all, 'some bytes went over TCP, so connections switched between the two');
       const { kernel } = JSON.parse(await adminGet('weft-node-a', adminPort, '/dump')) as {
         kernel: Record<string, number>;
       };
-      assert.ok((kernel['splice-overflowed'] ?? 0) > 0, 'none fell behind');
+      assert.ok((kernel['splice-overflowed'] ?? 0) > 0, 'no reader fell behind');
     }
   });
 }

@@ -126,7 +126,7 @@ export async function startWaypoint(t: TestContext, options: WaypointOptions): P
         ip: parseIp(socket.remoteAddress ?? '127.0.0.1'),
         port: socket.remotePort ?? 0,
       }),
-      { kind: 'service', service: destination, port: 80, dialled: { ip: parseIp('10.96.0.1'), port: 80 } },
+      { kind: 'service', service: destination, port: 80, dialed: { ip: parseIp('10.96.0.1'), port: 80 } },
     );
     if (!served) socket.destroy();
   });

@@ -1,6 +1,6 @@
 /**
- * Row 1 of docs/security.md, claims: a tenant, admin of namespace `evil`, with every namespaced kind there. Whatever the tenant creates, a
- * connection between two other namespaces stays what it was, in every respect: path, endpoint, identities, policy, waypoint.
+ * Row 1 of docs/security.md, claims: a tenant is admin of namespace `evil` and may create every namespaced kind there. No object of the
+ * tenant changes a connection between two other namespaces: its path, endpoint, identities, policies and waypoint stay the same.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -18,7 +18,7 @@ import { decisions, outbound, see, tunnel } from './support/registry.js';
 
 const bank = readFileSync(join(projectRoot, 'test', 'threats', 'support', 'bank.yaml'), 'utf8');
 
-/** Addresses that others own or use, and one that nobody has told of. */
+/** Addresses that others own or use, and one that no object names. */
 const targets: Readonly<Record<string, string>> = {
   'a pod': '10.244.1.11',
   'another pod of its Service': '10.244.2.11',
@@ -40,7 +40,7 @@ const targets: Readonly<Record<string, string>> = {
 const ports = [80, 443, 5432, 6443, 8080];
 const destinations = Object.values(targets).flatMap((ip) => ports.map((port) => `${ip}:${port}`));
 
-/** A waypoint of the tenant's own that runs. */
+/** A running waypoint of the tenant. */
 const ownWaypoint = `apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: { name: waypoint, namespace: evil }
@@ -71,7 +71,7 @@ const external = (spec: string, name = 'trap'): string =>
     .join(', ')}], endpoints: [{ address: 10.244.1.66 }] }\n`;
 const all = (...documents: readonly string[]): string => documents.join('---\n');
 
-/** What the tenant creates, by the address that it is after. */
+/** Objects that the tenant creates, given the address that it attacks. */
 const attacks: Readonly<Record<string, (ip: string) => string>> = {
   'a Workload at the address, behind a Service with a waypoint': (ip) =>
     all(workload(ip), service('clusterIPs: [10.96.0.66], selector: { app: trap }')),
@@ -82,7 +82,7 @@ const attacks: Readonly<Record<string, (ip: string) => string>> = {
   'the same with a Service without an address': (ip) => all(slice(ip), service('clusterIPs: [None]')),
   "the same by another mesh's label": (ip) =>
     all(slice(ip), service('clusterIPs: [10.96.0.66]', 'istio.io/use-waypoint: waypoint')),
-  // The API server gives only addresses of the range for Services.
+  // The API server allows only addresses of the Service range.
   'a Service that asks for the address as its own': (ip) =>
     service(`clusterIPs: [${ip.startsWith('10.96.') ? ip : 'None'}], selector: { app: own }`),
   'a Service with external addresses': (ip) =>
@@ -152,13 +152,13 @@ const beforeRefusing = decisions(see(bank, ownWaypoint, refusing), 'evil', desti
 function assertSame(after: typeof before, was: typeof before, target: string): void {
   assert.deepEqual(Object.keys(after), Object.keys(was));
   for (const [what, decided] of Object.entries(was))
-    assert.deepEqual(after[what], decided, `it is after ${target}, and changes: ${what}`);
+    assert.deepEqual(after[what], decided, `the attack on ${target} changes: ${what}`);
 }
 for (const [attack, manifests] of Object.entries(attacks)) {
-  test(`a connection between two other namespaces is not touched by ${attack}`, () => {
+  test(`a connection between two other namespaces is unaffected by ${attack}`, () => {
     for (const [target, ip] of Object.entries(targets))
       assertSame(decisions(see(bank, ownWaypoint, manifests(ip)), 'evil', destinations), before, target);
-    // Nor is a way out of the mesh opened to pods that may not leave it.
+    // Pods that may not leave the mesh get no way out of it either.
     for (const target of ['a pod', 'an address of an ExternalService', 'the internet'])
       assertSame(
         decisions(see(bank, ownWaypoint, refusing, manifests(targets[target] ?? '')), 'evil', destinations),
@@ -166,7 +166,7 @@ for (const [attack, manifests] of Object.entries(attacks)) {
         target,
       );
   });
-  test(`what proxies that do not know of scopes are told has no address of others: ${attack}`, () => {
+  test(`resources for proxies that ignore scopes contain no address of others: ${attack}`, () => {
     const owned = new Set(Object.values(targets).slice(0, 11));
     for (const ip of Object.values(targets)) {
       for (const resource of see(bank, ownWaypoint, manifests(ip)).compiler.all()) {
@@ -177,7 +177,7 @@ for (const [attack, manifests] of Object.entries(attacks)) {
           if (!resource.value.hostname.endsWith('.svc.cluster.local')) assert.deepEqual(addresses, []);
           assert.ok(!addresses.some((one) => owned.has(one)), `${ip}: ${addresses.join()}`);
         }
-        // An endpoint of a slice has no identity that could be shown, and no tunnel that could be taken.
+        // An endpoint from an EndpointSlice has no identity and accepts no tunnel, so it is harmless.
         if (
           resource.kind === 'workload' &&
           resource.value.namespace === 'evil' &&
@@ -185,7 +185,7 @@ for (const [attack, manifests] of Object.entries(attacks)) {
         ) {
           const { type } = Address.decode(encodeWorkload(resource.value));
           assert.ok(type?.$case === 'workload');
-          // Its pods' are its own.
+          // The tenant's pods have their own addresses.
           for (const one of type.value.addresses)
             assert.match(ipFromBytes(one), /^10\.244\.[12]\.[67]\d$/, ip);
         }
@@ -194,7 +194,7 @@ for (const [attack, manifests] of Object.entries(attacks)) {
   });
 }
 
-test('a waypoint of the tenant is not believed about who its client is, by no pod of another namespace', () => {
+test("no pod of another namespace accepts the client identity that the tenant's waypoint states", () => {
   for (const manifests of Object.values(attacks)) {
     const seen = see(bank, ownWaypoint, manifests('10.244.1.11'));
     for (const port of [80, 8080, 9090]) {
@@ -204,7 +204,7 @@ test('a waypoint of the tenant is not believed about who its client is, by no po
   }
 });
 
-test('a tenant’s client that asks by a Service of its own meets the identity and the policy of the pod that it leads to', () => {
+test("a tenant's client that calls a pod through the tenant's Service is subject to the pod's identity and policies", () => {
   const seen = see(bank, slice('10.244.1.11'), service('clusterIPs: [10.96.0.66]', 'app: x'));
   const plan = outbound(seen, 'evil/own', '10.96.0.66:8080');
   assert.ok(plan.kind === 'refuse' && plan.code === 'WEFT_DENIED', plan.why);
@@ -223,7 +223,7 @@ test('a tenant’s client that asks by a Service of its own meets the identity a
   assert.equal(closed.next.ip, '10.244.2.14');
 });
 
-test('who runs under the account of the waypoint of a Service of its own does not pass another namespace’s waypoint, on one node either', () => {
+test("a pod under the service account of the tenant's waypoint does not bypass another namespace's waypoint, even on one node", () => {
   const impostor =
     'kind: Pod\nmetadata: { name: impostor, namespace: evil }\nspec: { nodeName: n2, serviceAccountName: waypoint }\nstatus: { podIPs: [{ ip: 10.244.2.66 }] }\n';
   for (const endpoint of [slice('10.244.2.13'), external('addresses: [10.244.2.13]')]) {
@@ -240,7 +240,7 @@ test('who runs under the account of the waypoint of a Service of its own does no
   }
 });
 
-test('an address that the API server takes and nobody can read costs its endpoint, not the compilation', () => {
+test('an address that the API server accepts but the compiler cannot parse drops its endpoint, not the compilation', () => {
   const compiler = see(bank, service('clusterIPs: [10.96.0.66]', 'app: x')).compiler;
   for (const ip of ['010.244.1.11', '1.2.3', 'fe80::1%eth0']) {
     const written = pickFields('EndpointSlice', parse(slice(ip))) as MeshObject;
@@ -253,13 +253,13 @@ test('an address that the API server takes and nobody can read costs its endpoin
   }
 });
 
-test('an endpoint that names a node says nothing of where that node is', () => {
+test("an endpoint that names a node does not change that node's locality", () => {
   const named = slice('192.0.2.66').replace('{ ready: true }', '{ ready: true }, nodeName: n1');
   const node =
     'kind: Node\nmetadata: { name: n1, labels: { topology.kubernetes.io/region: r, topology.kubernetes.io/zone: z } }\nstatus: { addresses: [] }\n';
   const evil = all(named, service('clusterIPs: [10.96.0.66]', 'app: x'));
   const where = bank.replace(/kind: Node\nmetadata: \{ name: n1[^]*?\n---\n/, '');
-  // In whichever order they are told.
+  // In any order of updates.
   for (const manifests of [
     [evil, node, where],
     [node, where, evil],
@@ -267,7 +267,7 @@ test('an endpoint that names a node says nothing of where that node is', () => {
     assert.deepEqual(see(...manifests).view.localityOf('n1'), { region: 'r', zone: 'z', subzone: '' });
 });
 
-test('who names a machine and an address there first keeps nobody away whom the machine takes', () => {
+test("an older Workload with the same machine and address does not displace the Workload that the machine's owner accepts", () => {
   const younger = bank.replace(
     'name: legacy, namespace: bank, labels',
     "name: legacy, namespace: bank, creationTimestamp: '2024-01-01T00:00:00Z', labels",
@@ -278,7 +278,7 @@ test('who names a machine and an address there first keeps nobody away whom the 
   assert.ok(squatted.compiler.mayRequestCertificate('vm1', 'spiffe://cluster.local/ns/bank/sa/legacy'));
 });
 
-test('no certificate of another namespace, and none for a Node of the cluster, is got by a Workload', () => {
+test('a Workload gets no certificate of another namespace, and none on a Node of the cluster', () => {
   const { compiler } = see(
     bank,
     workload('10.9.9.9', 'node: n1, netns: /proc/1/ns/net, serviceAccount: teller'),
@@ -291,7 +291,7 @@ test('no certificate of another namespace, and none for a Node of the cluster, i
   );
 });
 
-test('names of other namespaces’ objects are not told to the author of an object that loses to them', () => {
+test('the problem of an object that loses a conflict contains no names of objects of other namespaces', () => {
   for (const [target, ip] of Object.entries(targets)) {
     const { compiler } = see(bank, workload(ip), external(`addresses: [${ip}]`));
     for (const kind of ['Workload', 'ExternalService'] as const) {

@@ -1,6 +1,6 @@
 /**
- * Row 1 of the table of actors, costs: a tenant, admin of namespace `evil`. What the tenant creates does not make others' configuration or
- * connections slow, in the control plane or in a waypoint.
+ * Row 1 of docs/security.md, costs: a tenant is admin of namespace `evil`. Objects of the tenant do not slow down the configuration or
+ * connections of others, in the control plane or in a waypoint.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -35,7 +35,7 @@ const routeObject = (
     spec: { parentRefs: [{ group: '', kind: 'Service', name: 'api', namespace: 'bank' }], rules },
   }) as unknown as RouteObject;
 
-/** Of CPU, in ms. */
+/** CPU time of `work`, in ms. */
 function spent(work: () => void): number {
   const before = process.cpuUsage();
   work();
@@ -43,10 +43,10 @@ function spent(work: () => void): number {
   return (user + system) / 1000;
 }
 
-/** Each costs some 7 ms to compile, and 250 ns a character and step to match. */
+/** Each expression takes some 7 ms to compile, and 250 ns per character and step to match. */
 const costly = (i: number): string => `${i}(.*a){300}`;
 
-test('a route of a thousand costly regular expressions costs the control plane little, and says that it is not in force', () => {
+test('a route with a thousand costly regular expressions takes the control plane little time, and its condition says that it is not in force', () => {
   const matches = Array.from({ length: 64 }, (_, i) => ({
     headers: Array.from({ length: 16 }, (__, j) => ({
       type: 'RegularExpression',
@@ -61,7 +61,7 @@ test('a route of a thousand costly regular expressions costs the control plane l
   assert.match(compiler.route(one).invalid?.message ?? '', /regular expression.*steps/);
 });
 
-test('thousands of routes of one Service: a change of one does not cost their square', () => {
+test('with thousands of routes of one Service, a change of one does not take time quadratic in their number', () => {
   const of = (count: number): number => {
     const objects = Array.from({ length: count }, (_, i) => [
       routeObject('HTTPRoute', i),
@@ -91,7 +91,7 @@ const request = (text: string) => ({
   headers: [],
 });
 
-test('a tenant’s own costly routes take no more of a waypoint than a share of its time, and nothing from others', () => {
+test("a tenant's costly routes use at most the tenant's share of a waypoint's time, and slow down no others", () => {
   const state = new WaypointState('n1', key('waypoint'));
   assert.equal(selfReference.kind, 'hostname');
   state.apply({
@@ -120,7 +120,7 @@ test('a tenant’s own costly routes take no more of a waypoint than a share of 
     const target = found?.rule.backends[0]?.target;
     if (target?.kind === 'invalid' && target.reason.includes('used up')) refused++;
     if (taken.length % 100 === 0) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
-    // Meanwhile the requests of others.
+    // Requests of others in the meantime.
     assert.equal(state.routing(api, 80, 'bank')?.match(request('/aaa'))?.route.name, 'own');
   }
   assert.ok(refused > 0);
@@ -131,7 +131,7 @@ test('a tenant’s own costly routes take no more of a waypoint than a share of 
   );
 });
 
-test('a regular expression with a text that would take too long refuses the request, which goes by no other rule', () => {
+test('a request whose text would take a regular expression too long is refused, and matches no other rule', () => {
   const matcher = compileRoutes(
     [route('r', [path('/(.*a){150}b'), { matches: [{ headers: [], query: [] }] }])],
     new RegexTime(),
@@ -142,7 +142,7 @@ test('a regular expression with a text that would take too long refuses the requ
   assert.ok(target?.kind === 'invalid' && /too long/.test(target.reason));
 });
 
-test('a path that endpoints may read in many ways costs nothing where no policy names paths', () => {
+test('a path with many possible readings costs nothing if no policy names paths', () => {
   const none = { notMethods: [], paths: [], notPaths: [], hosts: [], notHosts: [], headers: [] };
   const rules = policy('p', 'deny', { destinationPorts: [1], http: { ...none, methods: ['PUT'] } });
   const text = `/${'a;/'.repeat(2600)}%25`;
@@ -162,7 +162,7 @@ test('a path that endpoints may read in many ways costs nothing where no policy 
   assert.ok(ms < 300, `${ms} ms`);
 });
 
-test('routes of one namespace that come and go leave others’ as they were compiled', () => {
+test("adding and removing routes of one namespace does not recompile another namespace's routes", () => {
   const state = new WaypointState('n1', key('waypoint'));
   state.apply({ mesh: meshOf({ api: [8080] }), routes: [route('own', [path('/a')], { namespace: 'shop' })] });
   const api = state.view.service(key('api'));

@@ -1,6 +1,6 @@
 /**
- * Row 1 of docs/security.md on running pods: namespace `evil` creates what it can about pods of namespace `shop`, and takes it
- * back. What shop's connections are is observed before, while, and after: answers, paths, identities, policies.
+ * Row 1 of docs/security.md on running pods: namespace `evil` creates objects against pods of namespace `shop`, and deletes them. The
+ * test observes shop's connections before, during and after: responses, paths, identities, policies.
  */
 import assert from 'node:assert/strict';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -26,7 +26,7 @@ s = socket.create_server(('::', ${port}), family=socket.AF_INET6, dualstack_ipv6
 while True:
     c, _ = s.accept(); c.sendall(b'${word}'); c.close()
 `;
-/** What an application sees that connects and reads: a word, or how it was turned away. */
+/** What an application that connects and reads receives: a word, `end` or `refused`. */
 async function ask(netns: string, ip: string, port: number): Promise<string> {
   const code = `import socket
 try:
@@ -38,7 +38,7 @@ except OSError as e: print('refused')
 const write = (file: string, text: string): void => writeFileSync(join(manifests, file), text);
 const remove = (file: string): void => rmSync(join(manifests, file), { force: true });
 
-/** The last line that the client's node has written of a connection to an address, as far as it is the same each time. */
+/** The last connection record of the client's node for an address, reduced to the fields that are the same each time. */
 async function lineOf(dialled: string, since: number): Promise<Partial<ConnectionRecord>> {
   const line = await until(`a line of ${dialled}`, 30_000, () =>
     connectionRecords(join(state, 'agent-node-a'))
@@ -69,7 +69,7 @@ async function observe(): Promise<Record<string, unknown>> {
   found['a name that evil gives'] = await ask('weft-web', '198.51.100.99', 8080);
   return found;
 }
-/** An ExternalService of evil's own, by which it is seen that the agents have been told. */
+/** An ExternalService of evil: once an agent has it, the agent has all earlier updates. */
 const marker = (n: number): string => `---
 apiVersion: weft.dev/v1alpha1
 kind: ExternalService
@@ -81,7 +81,7 @@ let markers = 0;
 async function whileThere(text: string, then: () => Promise<void>): Promise<void> {
   const n = ++markers;
   write('evil.yaml', `${text}\n${marker(n)}`);
-  await until('evil’s own names count for evil', 30_000, async () => {
+  await until('names of evil resolve for evil', 30_000, async () => {
     return (await ask('weft-evil', `198.51.100.${n}`, 8080)) === 'evil';
   });
   try {
@@ -90,7 +90,7 @@ async function whileThere(text: string, then: () => Promise<void>): Promise<void
     remove('evil.yaml');
   }
   await until('it is gone', 30_000, async () => (await ask('weft-evil', `198.51.100.${n}`, 8080)) !== 'evil');
-  assert.deepEqual(await observe(), usual, 'after it was taken back');
+  assert.deepEqual(await observe(), usual, 'after the objects are deleted');
 }
 
 before(async () => {
@@ -100,11 +100,11 @@ before(async () => {
   testbed.start('api', 'weft-api', 'python3', ['-c', answerer(8080, 'api')]);
   testbed.start('own', 'weft-evil', 'python3', ['-c', answerer(8080, 'evil')]);
   testbed.start('outside', 'weft-node-b', 'python3', ['-c', answerer(8443, 'outside')]);
-  // Outside of the mesh, at an address that nobody has told of.
+  // Outside of the mesh, at an address that no object names.
   for (const args of [
     ['-n', 'weft-node-b', 'addr', 'add', '192.0.2.1/32', 'dev', 'lo'],
     ['-n', 'weft-node-a', 'route', 'add', '192.0.2.1', 'via', '10.88.0.2'],
-    // What is outside of the cluster ends here at once, not by a timeout.
+    // Connections to addresses outside of the cluster fail at once here, not by a timeout.
     ['-n', 'weft-node-a', 'route', 'add', 'unreachable', '198.51.100.0/24'],
   ])
     await run('weft-node-a', 'ip', args);
@@ -117,7 +117,7 @@ after(async () => {
   rmSync(manifests, { recursive: true, force: true });
 });
 
-test('before anything: web is answered by api under its identity, nobody else is', () => {
+test('before the attacks, api responds to web under its identity, and to no other client', () => {
   assert.equal(usual['web to 10.96.0.10:80'], 'api');
   assert.equal(usual['web to 192.0.2.1:8443'], 'outside');
   for (const netns of ['weft-intruder', 'weft-evil'])
@@ -163,10 +163,10 @@ spec: { type: ExternalName, externalName: api.shop.svc.cluster.local, externalIP
 `,
 };
 for (const [attack, text] of Object.entries(attacks)) {
-  test(`a running pod and its clients are as they were under ${attack}`, async () => {
+  test(`a running pod and its clients are unaffected by ${attack}`, async () => {
     await whileThere(text, async () => {
-      assert.deepEqual(await observe(), usual, 'while it is there');
-      // What an agent does about its pods comes after it was told.
+      assert.deepEqual(await observe(), usual, 'while the objects exist');
+      // An agent changes its pods some time after it has received an update.
       await sleep(1_500);
       assert.equal(await ask('weft-web', '10.96.0.10', 80), 'api');
       const pods = testbed.readyState('node-b').pods.filter(({ certificate }) => certificate);
@@ -178,7 +178,7 @@ for (const [attack, text] of Object.entries(attacks)) {
   });
 }
 
-test('who loses is said in the log of the control plane, without a name of another namespace’s object', () => {
+test("the control plane logs the objects that lose a conflict, without names of another namespace's objects", () => {
   const log = testbed.log('control');
   assert.match(
     log,
@@ -195,15 +195,15 @@ test('who loses is said in the log of the control plane, without a name of anoth
   );
 });
 
-test('a waypoint of evil’s that runs is no way to a pod of shop’s, and shop’s clients do not meet it', async () => {
+test("a running waypoint of evil does not lead to a pod of shop, and shop's clients do not use it", async () => {
   const place: WaypointReplica = { namespace: 'evil', name: 'waypoint', node: 'node-a', workers: 1 };
   const [, ...documents] = input.split(/^---$/m);
   write('gateway.yaml', documents.filter((one) => one.includes('kind: Gateway')).join('---'));
   await startWaypoint(testbed, place);
   try {
     await whileThere(documents.filter((one) => !one.includes('kind: Gateway')).join('---'), async () => {
-      assert.deepEqual(await observe(), usual, 'while it is there');
-      // By evil's own Service there is nothing either: its only endpoint is nobody's.
+      assert.deepEqual(await observe(), usual, 'while the objects exist');
+      // Evil's own Service leads nowhere either: its only endpoint belongs to no pod.
       assert.notEqual(await ask('weft-evil', '10.96.0.66', 80), 'api');
     });
   } finally {

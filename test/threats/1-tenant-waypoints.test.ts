@@ -1,4 +1,4 @@
-/** Row 1 of docs/security.md: what an admin of namespace `evil` may do with waypoints, special names, status and labels: to `evil` alone. */
+/** Row 1 of docs/security.md: waypoints, special names, status and labels that an admin of namespace `evil` writes affect only `evil`. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { stringify } from 'yaml';
@@ -38,12 +38,12 @@ const account = (namespace: string, name: string): string => `system:serviceacco
 const every = (compiler: Compiler): string =>
   JSON.stringify([...compiler.all()], (_key, value: unknown) => (value instanceof Map ? [...value] : value));
 
-test('a pod of another namespace with a waypoint’s labels and account is neither asked nor believed in its place', () => {
+test("a pod of another namespace with a waypoint's labels and service account gets no requests of that waypoint and is not trusted as it", () => {
   const objects = [
     namespaceObject('evil'),
     namespaceObject('shop'),
     ...infra('All'),
-    // By name, label and account it is the same; only the namespace is another.
+    // The same name, label and service account; only the namespace differs.
     waypointPodObject('evil', 'wp', '10.0.6.6'),
     serviceObject('evil', 'wp', '10.96.6.6', {
       selector: { 'gateway.networking.k8s.io/gateway-name': 'wp' },
@@ -74,7 +74,7 @@ test('a pod of another namespace with a waypoint’s labels and account is neith
   assert.deepEqual([plan.next.ip, plan.expected], ['10.0.1.1', [id('infra', 'wp')]]);
 });
 
-test('a Gateway or an account of a special name makes nobody an agent, a node or somebody of another namespace', () => {
+test('a Gateway or service account with a special name is not taken for an agent, a node or a member of another namespace', () => {
   const special = ['weft-agent', 'weft-control', 'n1', 'default', 'teller'];
   const compiler = compiled(
     ...special.map((name) => gatewayObject('evil', name)),
@@ -88,7 +88,7 @@ test('a Gateway or an account of a special name makes nobody an agent, a node or
     for (const other of [id('bank', 'teller'), id('weft-system', name), id('bank', name)])
       assert.equal(compiler.mayRequestCertificate(caller, other), false, `${caller} ${other}`);
   }
-  // Whatever a token's account looks like.
+  // Whatever the service account of a token is called.
   for (const forged of [
     account('evil', 'unknown'),
     `${agents}:x`,
@@ -101,7 +101,7 @@ test('a Gateway or an account of a special name makes nobody an agent, a node or
     assert.equal(callerOf({ account: forged, node: 'n1' }, agents, isWaypoint), undefined, forged);
 });
 
-test('a token that is not of a running pod, not for Weft or not of one node gets nothing', () => {
+test('a token that is not bound to a running pod, not for Weft or not for one node gets nothing', () => {
   const review = (status: object) => accountOfReview({ status });
   const user = {
     username: account('evil', 'wp'),
@@ -139,7 +139,7 @@ test('a token that is not of a running pod, not for Weft or not of one node gets
     assert.equal(review(status), undefined, what);
 });
 
-test('a Gateway’s parameters are read in its own namespace, and a name that leads elsewhere is refused', () => {
+test("a Gateway's parameters are read from its own namespace, and a name that refers to another namespace is refused", () => {
   const named = (name: string, kind = 'ConfigMap') =>
     parametersOf({
       kind: 'Gateway',
@@ -166,7 +166,7 @@ test('a Gateway’s parameters are read in its own namespace, and a name that le
   assert.equal(typeof named('x', 'Secret'), 'string');
 });
 
-test('a ConfigMap runs nothing of its author’s in a pod that the mesh believes', () => {
+test('a ConfigMap cannot make a pod that the mesh trusts run code of its author', () => {
   const render = (deployment: object) =>
     renderWaypoint(
       {
@@ -195,7 +195,7 @@ test('a ConfigMap runs nothing of its author’s in a pod that the mesh believes
     assert.ok(!render(deployment).ok, JSON.stringify(deployment));
 });
 
-test('what tenants write into status changes nothing that nodes are told', () => {
+test("status that tenants write changes nothing in the nodes' configuration", () => {
   const objects = (forged: boolean): (MeshObject | undefined)[] => {
     const status = (value: object): { status?: object } => (forged ? { status: value } : {});
     const condition = (type: string) => ({ type, status: 'True', reason: 'Forged', message: 'x' });
@@ -240,7 +240,7 @@ test('what tenants write into status changes nothing that nodes are told', () =>
   assert.equal(every(compiled(...objects(true))), every(compiled(...objects(false))));
 });
 
-test('a condition that a tenant forged on its pod is put right by what the node says', () => {
+test("a condition that a tenant forged on its pod is corrected from the node's report", () => {
   const pod = (status: string): PodObject => ({
     kind: 'Pod',
     metadata: { name: 'api', namespace: 'evil', uid: 'u' },
@@ -259,7 +259,7 @@ test('a condition that a tenant forged on its pod is put right by what the node 
   assert.equal(said(podWrite(pod('False'), { captured: true, sinceMs: 0, why: '' })), 'True');
 });
 
-test('externalIPs, load balancer addresses and names for elsewhere are no addresses of a Service', () => {
+test('externalIPs, load balancer addresses and external names are not addresses of a Service', () => {
   const read = asRead('Service', {
     metadata: { name: 'x', namespace: 'evil' },
     spec: {
@@ -286,7 +286,7 @@ test('externalIPs, load balancer addresses and names for elsewhere are no addres
   );
 });
 
-test('what is said of a tenant’s objects is written on these objects, whatever they name', () => {
+test("the status of a tenant's objects is written only to these objects, whatever names they contain", () => {
   const service = serviceObject('evil', 'x', '10.96.6.1', {
     labels: { 'weft.dev/waypoint': 'wp', 'weft.dev/waypoint-namespace': 'infra' },
   });
@@ -311,7 +311,7 @@ test('what is said of a tenant’s objects is written on these objects, whatever
     assert.match(write?.path ?? '', /\/namespaces\/evil\/[a-z]+\/[a-z]+\/status$/);
     assert.equal((write?.body as { metadata: { namespace: string } }).metadata.namespace, 'evil');
   }
-  // A name that no API server takes leads nowhere else.
+  // A name that no API server accepts does not lead to another object.
   const kinds = [
     'Pod',
     'Service',
@@ -331,8 +331,8 @@ test('what is said of a tenant’s objects is written on these objects, whatever
   }
 });
 
-test('a pod that calls itself a waypoint without a Gateway is nobody’s waypoint in another namespace', () => {
-  // Its own namespace may name it; another one's Services are closed.
+test('a pod labeled as a waypoint without a Gateway is not a waypoint for another namespace', () => {
+  // Its own namespace may name it; Services of another namespace that name it are closed.
   const objects = [
     namespaceObject('evil'),
     namespaceObject('bank'),
@@ -346,7 +346,7 @@ test('a pod that calls itself a waypoint without a Gateway is nobody’s waypoin
   const waypoint = view.service('bank/api.bank.svc.cluster.local' as ServiceKey)?.waypoint;
   assert.ok(waypoint);
   assert.deepEqual(identitiesOf(view, waypoint), []);
-  // It is not held, as every pod may be by a label, and has its own identity and no other.
+  // The pod is not enrolled (any pod may opt out by a label), and has only its own identity.
   const pod = objects[2] as PodObject;
   const held = compilePod(pod, {
     trustDomain: domain,

@@ -1,6 +1,6 @@
 /**
- * Row 10 of docs/security.md: an agent, waypoint or control plane killed at any instruction leaves a pod captured and refused, or
- * working through the mesh; never plain, never by a verdict past its lease, never with a key on the disk.
+ * Row 10 of docs/security.md: after an agent, waypoint or control plane is killed at any instruction, a pod is captured and refused, or
+ * works through the mesh. It never has plaintext connections or verdicts past their lease, and no key is on the disk.
  */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
@@ -16,7 +16,7 @@ import { cacheIp, WatchedMesh } from './support/watched-mesh.js';
 const agent = agentProcess('node-a');
 const leaseMs = 2_000;
 const kills = 20;
-/** Of the log of the agent that takes over. */
+/** Log messages of the agent that takes over. */
 const handoverSteps = [
   'this one prepares to take it over',
   'this agent takes the node over',
@@ -40,23 +40,26 @@ after(async () => {
 
 const quiet = async (): Promise<void> => {
   const { attempts } = mesh;
-  await until('the probes have tried since', 30_000, () => mesh.attempts > attempts + 5);
+  await until('the probes have made attempts since', 30_000, () => mesh.attempts > attempts + 5);
   assert.deepEqual(mesh.leaks(), []);
 };
 const works = async (): Promise<void> => {
   await mesh.testbed.waitReady();
-  assert.equal(await until('it works', 30_000, async () => (await mesh.call()) === 'here' && 'here'), 'here');
+  assert.equal(
+    await until('the mesh works', 30_000, async () => (await mesh.call()) === 'here' && 'here'),
+    'here',
+  );
 };
 
-test('an agent killed at any moment of a start, an enrollment, a release, an upgrade: no pod is plain that was captured', async () => {
+test('an agent killed at any moment of a start, an enrollment, a release or an upgrade: no captured pod gets plaintext', async () => {
   const labels = join(mesh.manifests, 'cache-2.yaml');
   const whole = join(mesh.manifests, 'mesh.yaml');
-  // One pod enters and leaves the mesh all the while.
+  // One pod is enrolled and unenrolled all the time.
   const rest = readFileSync(whole, 'utf8')
     .split(/^---$/m)
     .filter((document) => !document.includes('name: cache-2, namespace: shop'));
   writeFileSync(whole, rest.join('---'));
-  // A random delay is the point: over many runs each instruction is met. The seed is told, for the same delays again.
+  // The delays are random on purpose: over many runs every instruction is hit. Failures report the seed, which reproduces the delays.
   const seed = Date.now() % 100_000;
   const delays = Array.from({ length: kills }, (_, i) => ((seed + 1) * (i + 7) * 7919) % 2_500);
   for (const [i, delayMs] of delays.entries()) {
@@ -65,7 +68,7 @@ test('an agent killed at any moment of a start, an enrollment, a release, an upg
     const where = `seed ${seed}, kill ${i} after ${delayMs} ms of ${program ? 'another' : 'this'} build`;
     assert.deepEqual(mesh.leaks(), [], where);
     mesh.testbed.startAgent('node-a', program);
-    // Settings of each pod change while it starts: enrollment, change and upgrade are under way at once.
+    // The pod's settings change while the agent starts: enrollment, change and upgrade happen at once.
     writeFileSync(
       labels,
       `apiVersion: v1
@@ -90,10 +93,10 @@ status: { podIPs: [{ ip: 10.244.1.13 }] }
   await quiet();
 });
 
-test('either of two agents killed at each step of a hand-over: no pod is plain, and the other has the node, or takes it', async () => {
+test('either of two agents killed at each step of a handover: no pod gets plaintext, and the other agent keeps or takes the node', async () => {
   await works();
   const next = `${agent}-next`;
-  // Between the steps too: the delay after each is another one in each run, and is told.
+  // The delay after each step differs in each run, to kill between the steps too. Failures report it.
   const seed = Date.now() % 1_000;
   const cases = handoverSteps.flatMap((step) => [
     { step, killed: next, other: agent },
@@ -109,7 +112,7 @@ test('either of two agents killed at each step of a hand-over: no pod is plain, 
     await mesh.testbed.stop(killed, 'SIGKILL');
     assert.deepEqual(mesh.leaks(), [], where);
     const survivor = mesh.testbed.mark(other)?.pid;
-    await until(`the other has the node: ${where}`, 60_000, () => {
+    await until(`the other agent has the node: ${where}`, 60_000, () => {
       mesh.testbed.died(other);
       const { ready, pid } = mesh.testbed.readyState('node-a');
       return ready && pid === survivor;
@@ -122,15 +125,15 @@ test('either of two agents killed at each step of a hand-over: no pod is plain, 
   await quiet();
 });
 
-test('a killed agent: what the kernel was allowed ends with the lease, and what remains is refused', async () => {
+test('a killed agent: its verdicts in the kernel end with the lease, and new connections are then refused', async () => {
   await works();
-  await until('the kernel carries it', 30_000, async () => {
+  await until('the connection is a kernel flow', 30_000, async () => {
     assert.equal(await mesh.call(), 'here');
     return mesh.testbed.log(agent) !== '';
   });
   await mesh.testbed.stop(agent, 'SIGKILL');
   const killedMs = Date.now();
-  await until('it is refused', leaseMs + 5_000, async () => (await mesh.call()) === 'ECONNREFUSED');
+  await until('connections are refused', leaseMs + 5_000, async () => (await mesh.call()) === 'ECONNREFUSED');
   assert.ok(Date.now() - killedMs < leaseMs + 3_000, 'not long after the lease');
   for (let i = 0; i < 5; i++) assert.equal(await mesh.call(), 'ECONNREFUSED');
   await quiet();
@@ -138,13 +141,13 @@ test('a killed agent: what the kernel was allowed ends with the lease, and what 
   await works();
 });
 
-test('a killed control plane: agents go on by what they know, pods stay as they are, also across a kill of the agent', async () => {
+test('a killed control plane: agents continue with what they have, pods stay as they are, also after a kill of the agent', async () => {
   await mesh.testbed.stop('control', 'SIGKILL');
   assert.equal(await mesh.call(), 'here');
   await mesh.testbed.stop(agent, 'SIGKILL');
   mesh.testbed.startAgent('node-a');
   await sleep(leaseMs + 2_000);
-  // It knows of no policy, so it enrolls nobody, and nobody is released.
+  // The new agent has no policies, so it enrolls no pod and releases none.
   assert.equal(await mesh.call(), 'ECONNREFUSED');
   await quiet();
   await mesh.testbed.startControl();
@@ -152,7 +155,7 @@ test('a killed control plane: agents go on by what they know, pods stay as they 
   await quiet();
 });
 
-test('a killed waypoint: its Service is closed, at its address and at its endpoints, also while agents start anew', async () => {
+test('a killed waypoint: its Service is closed, at its address and its endpoints, also while agents restart', async () => {
   const place = { namespace: 'shop', name: 'waypoint', node: 'node-b', workers: 1 };
   const vip = '10.96.0.50';
   const example = join(projectRoot, 'docs', 'examples', 'waypoint', 'gateway.yaml');
@@ -164,10 +167,10 @@ metadata: { name: held, namespace: shop, labels: { weft.dev/waypoint: waypoint }
 spec: { selector: { app: cache }, clusterIPs: [${vip}], ports: [{ name: tcp-held, port: 9000 }] }
 `,
   );
-  // One endpoint with a server is enough, and the other would refuse.
+  // Only one endpoint has a server; the other one is removed, since it would refuse.
   writeFileSync(join(mesh.manifests, 'cache-2.yaml'), '');
   await startWaypoint(mesh.testbed, place);
-  await until('it answers', 30_000, async () => (await mesh.call('weft-web', vip)) === 'here');
+  await until('the waypoint responds', 30_000, async () => (await mesh.call('weft-web', vip)) === 'here');
   await stopWaypoint(mesh.testbed, place, 'SIGKILL');
   const closed = async (): Promise<void> => {
     for (const ip of [vip, cacheIp])
@@ -183,7 +186,7 @@ spec: { selector: { app: cache }, clusterIPs: [${vip}], ports: [{ name: tcp-held
   await quiet();
 });
 
-test('no key is on the disk of an agent, killed or not, and its files are for root alone', () => {
+test('no key is on the disk of an agent, killed or not, and only root can read its files', () => {
   const run = mesh.testbed.runDir('node-a');
   for (const name of readdirSync(run, { recursive: true, encoding: 'utf8' })) {
     const path = join(run, name);
@@ -193,7 +196,7 @@ test('no key is on the disk of an agent, killed or not, and its files are for ro
   assert.doesNotMatch(mesh.testbed.log(agent), /PRIVATE KEY/);
   const token = statSync(join(mesh.testbed.state, 'token-node-a'));
   assert.equal(token.mode & 0o077, 0);
-  // The key of the mesh is the control plane's.
+  // The CA key is on the control plane's disk.
   for (const name of readdirSync(mesh.testbed.controlState(), { recursive: true, encoding: 'utf8' })) {
     const path = join(mesh.testbed.controlState(), name);
     const about = statSync(path);

@@ -13,7 +13,7 @@ const policiesWith = (spec: string) => {
   const { view, workload } = inForce([pod, policyText('bank', 'p', spec)]);
   return view.policiesFor(workload('bank', 'api'));
 };
-/** Ways to write one path, and ways that some endpoint takes for it. */
+/** Spellings of one path, and paths that some endpoints treat as the same. */
 const spellings = [
   '/caf%c3%a9/x',
   '/caf%C3%A9/x',
@@ -31,7 +31,7 @@ const configured = [
   '*af%c3%a9/x',
 ];
 
-test('a client does not get by a policy that denies a path, however the path is written by the client or in the policy', () => {
+test('a client does not bypass a policy that denies a path, in any spelling by the client or in the policy', () => {
   for (const path of configured) {
     const policies = policiesWith(`{ action: DENY, rules: [{ to: [{ paths: ['${path}'] }] }] }`);
     assert.equal(mayConnect(policies, requestOf('/cafe/x')).allowed, true, path);
@@ -40,7 +40,7 @@ test('a client does not get by a policy that denies a path, however the path is 
   }
 });
 
-test('a client does not gain by the way in which it writes a path what a policy allows for another', () => {
+test('a client does not use another spelling of a path to gain access that a policy allows for a different path', () => {
   for (const path of configured) {
     const policies = policiesWith(`{ action: ALLOW, rules: [{ to: [{ paths: ['${path}'] }] }] }`);
     for (const target of spellings.slice(0, 5))
@@ -60,7 +60,7 @@ test('a client does not gain by the way in which it writes a path what a policy 
   }
 });
 
-test('a client cannot write the host so that a policy about it does not hold', () => {
+test('a client cannot bypass a policy about a host with another spelling of the host', () => {
   for (const host of ['API.bank', 'api.bank.', 'Api.Bank']) {
     const policies = policiesWith(`{ action: DENY, rules: [{ to: [{ hosts: ['${host}'] }] }] }`);
     for (const asked of ['api.bank', 'API.BANK', 'api.bank.', 'api.bank:80']) {
@@ -77,7 +77,7 @@ test('a client cannot write the host so that a policy about it does not hold', (
 const route = (rules: string): string => `apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute
 metadata: { name: r, namespace: bank }
 spec: { parentRefs: [{ group: '', kind: Service, name: api }], rules: [${rules}] }\n`;
-/** The rule's name that a request goes by; an error where that rule refuses. */
+/** Name of the rule that a request matches; `refused` if that rule responds with an error; undefined for no rule or a bad target. */
 function ruleOf(rules: string, target: string, headers: string[] = []): string | undefined {
   const { routes } = inForce([service, pod, route(rules)]);
   assert.equal(routes.length, 1);
@@ -101,7 +101,7 @@ function ruleOf(rules: string, target: string, headers: string[] = []): string |
 const rule = (name: string, match: string): string =>
   `{ name: ${name}, matches: [{ ${match} }], backendRefs: [{ name: api, port: 80 }] }`;
 
-test('a client does not get by a rule of a route by another spelling of its path', () => {
+test("a client does not bypass a route's rule with another spelling of its path", () => {
   for (const path of ["value: '/caf%c3%a9'", "type: Exact, value: '/caf%c3%a9/x'", "value: '/%63af%C3%A9'"])
     for (const target of spellings.slice(0, 5))
       assert.equal(
@@ -111,7 +111,7 @@ test('a client does not get by a rule of a route by another spelling of its path
       );
 });
 
-test('a client does not go by another rule where the one that was to guard a path cannot be read', () => {
+test('a client does not match another rule if the rule that should guard a path cannot be read', () => {
   const withHeader = ['x', 'y'];
   const cases: [guard: string, headers: string[], goesBy: string][] = [
     ["path: { type: RegularExpression, value: '/admin(' }", [], 'refused'],
@@ -121,7 +121,7 @@ test('a client does not go by another rule where the one that was to guard a pat
       withHeader,
       'refused',
     ],
-    // Without the header the rule would not have held, whatever its expression was to be.
+    // Without the header the rule would not match, whatever its expression.
     ["path: { value: /admin }, headers: [{ name: x, type: RegularExpression, value: '(' }]", [], 'rest'],
   ];
   for (const [guard, headers, goesBy] of cases)

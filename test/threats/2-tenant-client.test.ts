@@ -1,6 +1,6 @@
 /**
- * Row 2 of docs/security.md: a tenant as a client. It has a consumer route for a Service of another namespace, and calls to it. It may affect its own requests
- * and nothing else.
+ * Row 2 of docs/security.md: a tenant as a client. The tenant has a consumer route for a Service of another namespace, and calls that
+ * Service. The route may affect the tenant's own requests and nothing else.
  */
 import assert from 'node:assert/strict';
 import type net from 'node:net';
@@ -26,7 +26,7 @@ const vip = '10.96.11.1:80';
 const http = (more: Partial<HttpMatch>): HttpMatch => ({ ...anyRequest, ...more });
 const onApi = { namespace: 'bank', services: [serviceKey('bank', 'api')] };
 
-/** A rule of a route that the tenant has written for the Service `bank/api`. */
+/** The tenant's consumer route for the Service `bank/api`, with one rule. */
 const consumer = (rule: Partial<RouteRule>): Route => ({
   key: 'HTTPRoute/tenant/r' as RouteKey,
   kind: 'http',
@@ -42,7 +42,7 @@ const to = (namespace: string, name: string): RouteRule['backends'][number] => (
   filters: [],
 });
 
-/** The bank's Service `api` behind the bank's waypoint, its Service `vault`, and a Service of the tenant that keeps what it gets. */
+/** The bank's Service `api` behind the bank's waypoint, its Service `vault`, and a Service of the tenant that records what it receives. */
 async function scene(t: TestContext, limits = {}, app: (socket: net.Socket) => void = echoing('api')) {
   const mesh = new TestMesh(t);
   const waypoint = await mesh.waypoint('bank', 'gate', gate.ip, limits);
@@ -86,7 +86,7 @@ test('a consumer route does not change where the requests of others go', async (
   assert.deepEqual(stolen, []);
 });
 
-test('a consumer route does not copy to its tenant what others send', async (t) => {
+test('a consumer route does not mirror the requests of others to the tenant', async (t) => {
   const { mesh, ask, stolen } = await scene(t);
   const mirror = {
     kind: 'mirror' as const,
@@ -96,7 +96,7 @@ test('a consumer route does not copy to its tenant what others send', async (t) 
   };
   mesh.route(consumer({ filters: [mirror] }));
   assert.match(await ask(other, '/secret', ['authorization: Bearer token']), /api got/);
-  // Its own are copied: so they would be here by the time that these are.
+  // The tenant's own requests are mirrored. Mirrored requests of others would have arrived before them.
   assert.match(await ask(tenant, '/own'), /api got/);
   for (let i = 0; i < 100 && stolen.length === 0; i++)
     await new Promise((resolve) => setTimeout(resolve, 20));
@@ -119,7 +119,7 @@ test('a consumer route does not refuse, redirect or slow the requests of others'
   assert.equal(status(await ask(other, '/only')), 200);
 });
 
-test('a consumer route does not weaken the Service’s policies: what was asked and what goes on are both judged', async (t) => {
+test("a consumer route does not weaken the Service's policies: the original and the rewritten request are both authorized", async (t) => {
   const { mesh, ask } = await scene(t);
   const isPublic = http({ methods: ['GET'], paths: [{ kind: 'prefix', value: '/public' }] });
   const isAdmin = http({
@@ -151,7 +151,7 @@ test('a consumer route does not weaken the Service’s policies: what was asked 
   assert.equal(status(await ask(tenant, '/public')), 200);
 });
 
-test('a consumer route does not reach by the waypoint’s hand what policy closes to its tenant', async (t) => {
+test('a consumer route does not use the waypoint to reach a workload that policy closes to the tenant', async (t) => {
   const { mesh, ask } = await scene(t);
   const principal = ({ id }: { id: string }) => ({
     kind: 'exact' as const,
@@ -161,7 +161,7 @@ test('a consumer route does not reach by the waypoint’s hand what policy close
   const both = [to('bank', 'vault')];
   mesh.route(consumer({ backends: both }));
   assert.match(await ask(tenant), /vault got/);
-  // The waypoint may, its client may not.
+  // The policy allows the waypoint, but not its client.
   mesh.apply({
     policies: [policy('own', 'allow', { principals: [principal({ id: gate.identity })] }, onVault)],
   });
@@ -174,7 +174,7 @@ test('a consumer route does not reach by the waypoint’s hand what policy close
   assert.match(await ask(tenant), /vault got/);
 });
 
-test('a consumer route does not write what the endpoint is told of its client', async (t) => {
+test('a consumer route cannot change the headers by which the endpoint identifies the client', async (t) => {
   const { mesh, ask } = await scene(t);
   const lie = '10.0.0.66';
   const lies = [
@@ -193,7 +193,7 @@ test('a consumer route does not write what the endpoint is told of its client', 
   }
 });
 
-test('a tenant does not use up the requests and connections that others need', async (t) => {
+test("a tenant does not use up the waypoint's requests and connections", async (t) => {
   let waiting = 0;
   const { waypoint, mesh, ask } = await scene(t, { requestsMax: 24, connectionsMax: 24 }, (socket) => {
     socket.on('data', (bytes: Buffer) => {
@@ -201,7 +201,7 @@ test('a tenant does not use up the requests and connections that others need', a
       else socket.write('HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n');
     });
   });
-  // Many identities, since a tenant makes as many ServiceAccounts as it likes.
+  // Many identities: a tenant may create any number of ServiceAccounts.
   const streams = await Promise.allSettled(
     Array.from({ length: 40 }, (_, i) => mesh.tunnel(identity('tenant', `app-${i}`), tenant.from, gate, vip)),
   );

@@ -1,4 +1,4 @@
-/** Row 2 of docs/security.md: a tenant's consumer route does not use the place of the producer's waypoint in the network. */
+/** Row 2 of docs/security.md: a tenant's consumer route does not exploit the network position of the producer's waypoint. */
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -16,10 +16,10 @@ import {
   echoHandler,
 } from '../support/waypoint.js';
 
-/** Nobody else of the mesh has it. */
+/** No other member of the mesh has this address. */
 const address = '127.0.0.9';
 
-/** The waypoint of `shop` before the Service api. `inside` counts what comes to the Service of that name. */
+/** The waypoint of `shop` in front of the Service api. `inside` counts the requests to the Service of that name. */
 async function setUp(t: TestContext, routeNamespace: string) {
   const api = await httpUpstream(t, echoHandler('api'));
   const inside = { asked: 0 };
@@ -44,7 +44,7 @@ async function setUp(t: TestContext, routeNamespace: string) {
   const enroll = (tunnel: 'none' | 'hbone'): unknown =>
     waypoint.apply({
       mesh: {
-        // No waypoint is before it, and so not this one either.
+        // The Service has no waypoint, so this waypoint does not serve it.
         services: [service('inside', '10.96.0.2', 8080, { ports: mapping })],
         workloads: [
           workload('inside-0', address, 'node-1', { services: new Map([[key('inside'), mapping]]), tunnel }),
@@ -55,12 +55,12 @@ async function setUp(t: TestContext, routeNamespace: string) {
   return { waypoint, enroll, inside, to };
 }
 
-test('a consumer route does not have the producer’s waypoint connect to an address without a tunnel', async (t) => {
+test("a consumer route cannot make the producer's waypoint connect to an address without a tunnel", async (t) => {
   const { waypoint, enroll, inside } = await setUp(t, 'evil');
   assert.equal((await ask(waypoint.port)).status, 500);
   assert.match(String(waypoint.records.at(-1)?.why), /not in the mesh/);
   assert.equal(inside.asked, 0);
-  // In the mesh a tunnel ends at it, and its policies are the client's.
+  // An enrolled endpoint terminates a tunnel and authorizes the client itself.
   enroll('hbone');
   assert.equal((await ask(waypoint.port)).headers['x-upstream'], 'inside');
   enroll('none');
@@ -68,7 +68,7 @@ test('a consumer route does not have the producer’s waypoint connect to an add
   assert.equal(inside.asked, 1);
 });
 
-test('a consumer route does not have the producer’s waypoint copy requests to an address without a tunnel', async (t) => {
+test("a consumer route cannot make the producer's waypoint mirror requests to an address without a tunnel", async (t) => {
   const { waypoint, enroll, inside, to } = await setUp(t, 'evil');
   const mirror = {
     kind: 'mirror' as const,
@@ -78,13 +78,13 @@ test('a consumer route does not have the producer’s waypoint copy requests to 
   };
   waypoint.apply({ routes: [to({ filters: [mirror] })] });
   assert.equal((await ask(waypoint.port)).headers['x-upstream'], 'api');
-  // A copy that is allowed arrives, so that one that is not would have arrived by then.
+  // A mirrored request that is allowed arrives. A forbidden one would have arrived before it.
   enroll('hbone');
   assert.equal((await ask(waypoint.port)).headers['x-upstream'], 'api');
   await eventually(() => inside.asked === 1, 'a copy');
 });
 
-test('the producer’s own routes go where the producer says', async (t) => {
+test("the producer's own routes may name any backend", async (t) => {
   const { waypoint } = await setUp(t, 'shop');
   assert.equal((await ask(waypoint.port)).headers['x-upstream'], 'inside');
 });

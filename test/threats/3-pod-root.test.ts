@@ -1,6 +1,6 @@
 /**
- * Row 3 of docs/security.md: a pod, as root with NET_ADMIN in its network namespace. `intruder` is that pod: real programs of it, in
- * network namespaces with a real agent.
+ * Row 3 of docs/security.md: a pod, as root with NET_ADMIN in its network namespace. `intruder` is that pod: the test runs real programs
+ * in network namespaces with a real agent.
  */
 import assert from 'node:assert/strict';
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -27,7 +27,7 @@ const [web, intruder, cache, cache2, leaver] = [
   '10.244.1.13',
   '10.244.1.30',
 ];
-/** Of one pod (docs/limits.md). */
+/** Limits of one pod (docs/limits.md). */
 const [notesShare, liveShare, eventsShare, verdictsShare] = [4096, 16_384, 64, 2048];
 const agentPorts = [15001, 15006, 15008, 15053];
 const programs = new Programs();
@@ -43,7 +43,7 @@ spec:
   containers: [{ name: c, ports: [{ name: health, containerPort: 8081 }], readinessProbe: { httpGet: { port: health } } }]
 status: { podIPs: [{ ip: ${leaver} }] }
 `;
-/** Port 6379 is open to web's address alone; all other ports to whoever has an identity (the namespace is strict). */
+/** Port 6379 is open only to web's address; all other ports to any identity (the namespace is strict). */
 const policy = `
 apiVersion: weft.dev/v1alpha1
 kind: AccessPolicy
@@ -57,7 +57,7 @@ spec:
       to: [{ ports: [6379] }]
 `;
 
-/** Takes whatever comes to the agent's ports in its pod, and says what it was. */
+/** Listens on the agent's ports in its pod, and prints what it receives. */
 const thief = `
 import socket, threading, sys
 def serve(s):
@@ -103,17 +103,17 @@ async function cookieOf(name: string): Promise<bigint> {
   return BigInt(found.place.cookie);
 }
 const records = (): ConnectionRecord[] => connectionRecords(testbed.runDir('node-a'));
-/** Connects until the kernel carries this pair: a verdict is asked for by the first connection. */
+/** Connects until the pair has kernel flows: the first connection requests the verdict. */
 async function warm(netns: string, ip: string, port = 9000): Promise<void> {
-  await until(`the kernel carries ${netns} to ${ip}`, 30_000, async () => {
+  await until(`kernel flows from ${netns} to ${ip}`, 30_000, async () => {
     const before = await countOf('kernel-allowed');
     await ping(netns, ip, port);
     return (await countOf('kernel-allowed')) > before;
   });
 }
 /**
- * Starts a program that connects `count` sockets without waiting and holds them until its input ends. `first`: its first lines; `then`: a line after each.
- * By several processes, since the number of descriptors of one is limited.
+ * Starts a program that connects `count` sockets without waiting and holds them until its stdin ends. `first`: its first lines; `then`: a
+ * line after each connect. It runs as several processes, since the number of descriptors per process is limited.
  */
 async function holding(
   netns: string,
@@ -161,7 +161,7 @@ before(async () => {
   for (const pod of ['cache', 'cache-2', 'leaver', 'web', 'api'])
     for (const port of [6379, 9000])
       testbed.start(`${pod}-${port}`, `weft-${pod}`, 'python3', ['-c', echo, String(port)]);
-  // On the agent's ports before there is an agent.
+  // The thief listens on the agent's ports before the agent starts.
   testbed.start('thief', 'weft-cache-2', 'python3', ['-c', thief, ...agentPorts.map(String)]);
   await until(
     'the thief sits',
@@ -176,12 +176,12 @@ after(async () => {
   rmSync(manifests, { recursive: true, force: true });
 });
 
-test('a pod does not get what policy gives to the address of another pod by binding to that address', async () => {
+test('a pod does not gain access that policy grants to the address of another pod by binding to that address', async () => {
   assert.equal(await ping('weft-web', cache, 6379), 'ping');
   assert.notEqual(await ping('weft-intruder', cache, 6379), 'ping');
   sh('ip', ['-n', 'weft-intruder', 'addr', 'add', `${web}/32`, 'dev', 'lo']);
   try {
-    // What was refused is remembered for 300 ms.
+    // A refused destination stays refused for 300 ms.
     await sleep(400);
     const at = records().length;
     const forged = `s = socket.socket(); s.settimeout(4); s.bind(('${web}', 0)); s.connect(('${cache}', 6379)); ${exchange}`;
@@ -198,7 +198,7 @@ test('a pod does not get what policy gives to the address of another pod by bind
   }
 });
 
-test('a pod does not put a connection under the address of another pod into the kernel path, bound to it, routed by it or repaired', async () => {
+test('a connection from the address of another pod is no kernel flow, whether the socket is bound, routed or repaired', async () => {
   await warm('weft-intruder', cache);
   await warm('weft-web', cache);
   const cookie = await cookieOf('intruder');
@@ -206,13 +206,13 @@ test('a pod does not put a connection under the address of another pod into the 
   try {
     const taken = await countOf('in-verdict');
     const seen = await countOf('kernel-foreign-source');
-    // Bound: the agent makes a connection of it that has the pod's own address.
+    // Bound: the agent relays the connection from the pod's own address.
     const bound = `s = socket.socket(); s.settimeout(4); s.bind(('${web}', 0)); s.connect(('${cache}', 9000)); ${exchange}`;
     assert.equal(await client('weft-intruder', bound), 'ping');
-    // TCP_REPAIR makes a socket established without a packet.
+    // TCP_REPAIR establishes a socket without a packet.
     const repaired = `s = socket.socket(); s.setsockopt(6, 19, 1); s.setsockopt(1, 2, 1); s.bind(('${web}', 40000)); s.connect(('${cache}', 9000)); print('connected')`;
     assert.equal(await client('weft-intruder', repaired), 'connected');
-    // Unbound: the route says which address the kernel picks, after connect() was decided.
+    // Unbound: the route decides which source address the kernel picks, after the connect() hook.
     sh('ip', ['-n', 'weft-intruder', 'route', 'add', cache, 'dev', 'eth0', 'src', web]);
     const routed = `s = socket.socket(); s.settimeout(2)
 try: s.connect(('${cache}', 9000)); print('connected')
@@ -222,7 +222,7 @@ except OSError as e: print('not connected')`;
     assert.ok((await countOf('kernel-foreign-source')) >= seen + 3);
     assert.equal(countOfSource('node-a', 'weft_notes', cookie), 0);
     assert.equal(countOfSource('node-a', 'weft_live', cookie), 0);
-    // The pod whose address it is, from the same port.
+    // The pod that owns the address connects from the same port.
     const true_ = `s = socket.socket(); s.settimeout(4); s.bind(('${web}', 40000)); s.connect(('${cache}', 9000)); ${exchange}`;
     assert.equal(await client('weft-web', true_), 'ping');
   } finally {
@@ -232,11 +232,11 @@ except OSError as e: print('not connected')`;
   assert.equal(await ping('weft-intruder', cache), 'ping');
 });
 
-test('a pod does not use up the table of handoff records: it has a share, and each record is given back', async () => {
+test('a pod does not use up the map of handoff records: it has a share, and each record is given back', async () => {
   await warm('weft-web', cache);
   const cookie = await cookieOf('intruder');
   const before = await countOf('notes-share');
-  // A queue that is full lets no further handshake end.
+  // With a full accept queue no further handshake completes.
   const program = await holding(
     'weft-intruder',
     notesShare + 2_000,
@@ -246,19 +246,23 @@ test('a pod does not use up the table of handoff records: it has a share, and ea
   );
   const held = countOfSource('node-a', 'weft_notes', cookie);
   assert.ok(held <= notesShare, `${held} records`);
-  assert.ok(held > notesShare / 2, `${held} records: it has tried`);
+  assert.ok(held > notesShare / 2, `${held} records: the program has tried`);
   assert.ok((await countOf('notes-share')) >= before + 1500);
   assert.notEqual(await ping('weft-intruder', cache2), 'ping');
   assert.equal(await ping('weft-web', cache), 'ping');
   assert.equal(await ping('weft-web', cache2), 'ping');
   program.child.stdin?.end();
   await program.ended;
-  await until('nothing is left of it', 30_000, () => countOfSource('node-a', 'weft_notes', cookie) === 0);
-  // What was counted was given back: it is served as before.
+  await until(
+    'the map has no entries of the pod',
+    30_000,
+    () => countOfSource('node-a', 'weft_notes', cookie) === 0,
+  );
+  // The counted records were given back: the pod is served as before.
   assert.equal(await ping('weft-intruder', cache2), 'ping');
 });
 
-test('a pod does not use up the table of kernel connections: it has a share, and sockets that sent nothing leave it when closed', async () => {
+test('a pod does not use up the map of kernel flows: it has a share, and sockets that sent nothing are removed when closed', async () => {
   await warm('weft-intruder', cache);
   await warm('weft-web', cache);
   const cookie = await cookieOf('intruder');
@@ -268,19 +272,23 @@ test('a pod does not use up the table of kernel connections: it has a share, and
     const program = await holding('weft-intruder', liveShare + 2_000, cache, 9000);
     const held = countOfSource('node-a', 'weft_live', cookie);
     assert.ok(held <= liveShare, `${held} entries`);
-    assert.ok(held > liveShare / 2, `${held} entries: it has tried`);
+    assert.ok(held > liveShare / 2, `${held} entries: the program has tried`);
     assert.ok((await countOf('kernel-live-share')) >= before + 1500);
     await warm('weft-web', cache);
     program.child.stdin?.end();
     await program.ended;
-    await until('nothing is left of it', 30_000, () => countOfSource('node-a', 'weft_live', cookie) === 0);
+    await until(
+      'the map has no entries of the pod',
+      30_000,
+      () => countOfSource('node-a', 'weft_live', cookie) === 0,
+    );
   } finally {
     sh('ip', ['-n', 'weft-intruder', 'route', 'del', 'blackhole', cache]);
   }
   await warm('weft-intruder', cache);
 });
 
-test('a pod that dials all ports of a peer pushes out its own verdicts, and no other pod loses one', async () => {
+test('a pod that dials all ports of a peer evicts its own verdicts, and no other pod loses one', async () => {
   await warm('weft-web', cache);
   const [cookie, other] = [await cookieOf('intruder'), await cookieOf('web')];
   const before = countOfSource('node-a', 'weft_verdicts', other);
@@ -295,7 +303,11 @@ test('a pod that dials all ports of a peer pushes out its own verdicts, and no o
     'import time; port = 20000',
     'port += 1; time.sleep(0.002)',
   );
-  await until('each was decided', 30_000, async () => (await countOf('kernel-no-verdict')) >= seen + ports);
+  await until(
+    'the agent has decided each connection',
+    30_000,
+    async () => (await countOf('kernel-no-verdict')) >= seen + ports,
+  );
   const metrics = async (): Promise<string> =>
     (await run('weft-node-a', 'curl', ['-sS', '--noproxy', '*', 'http://127.0.0.1:15020/metrics'])).stdout;
   const reached = async (): Promise<number> =>
@@ -321,7 +333,7 @@ test('a pod that dials all ports of a peer pushes out its own verdicts, and no o
   await program.ended;
 });
 
-test('a pod that is refused without end does not hide what is refused to another pod', async () => {
+test('a pod that causes refusals continuously does not hide the refusals of another pod', async () => {
   const [lost, shared] = [await countOf('events-lost'), await countOf('events-share')];
   const cookie = await cookieOf('intruder');
   const lines = (): string[] => testbed.log('agent-node-a').split('\n');
@@ -336,7 +348,7 @@ print('done')`,
   );
   await sleep(2_500);
   const web_ = await cookieOf('web');
-  // Refused by the agent, and the second time at connect().
+  // The agent refuses the first connection; the connect() hook refuses the second.
   await client(
     'weft-web',
     `for _ in range(2):
@@ -345,7 +357,7 @@ print('done')`,
     except OSError: pass`,
   );
   assert.equal(await flood, 'done');
-  await until('the refusal is told', 30_000, () =>
+  await until('the refusal is logged', 30_000, () =>
     lines()
       .slice(at)
       .some((line) => line.includes(`"cookie":"${web_}"`) && line.includes('refused-negative')),
@@ -359,32 +371,32 @@ print('done')`,
   assert.ok((await countOf('events-share')) > shared);
 });
 
-test("a program on the agent's ports in its pod takes nothing of what comes to the pod, whoever was there first", async () => {
+test("a program that listens on the agent's ports in its pod receives no traffic of the pod, even if it listened first", async () => {
   const late = await programs.start('python3', ['-c', thief, ...agentPorts.map(String)], {
     netns: 'weft-cache',
   });
   await until(
-    'it has tried',
+    'the program has tried',
     30_000,
     () =>
       late.stdout().split('sit on').length + late.stdout().split('sits on').length > agentPorts.length + 1,
   );
   for (const ip of [cache, cache2]) {
-    // By the agent and by the kernel; from another node by a tunnel to 15008; as raw bytes to each port.
+    // Through the agent and as a kernel flow; from another node through a tunnel to 15008; as raw bytes to each port.
     assert.equal(await ping('weft-web', ip), 'ping');
     assert.equal(await ping('weft-web', ip), 'ping');
     assert.equal(await ping('weft-api', ip), 'ping');
     for (const port of agentPorts) await client('weft-web', `${dial(ip, port)}; s.sendall(b'secret')`);
     await client('weft-node-a', `${dial(ip, 15008)}; s.sendall(b'secret')`);
   }
-  // Captured connections of the pod itself.
+  // Captured outbound connections of a pod.
   assert.equal(await ping('weft-cache-2', cache), 'ping');
   assert.doesNotMatch(testbed.log('thief'), /stolen/);
   assert.doesNotMatch(late.stdout(), /stolen/);
   late.child.kill();
 });
 
-test('a socket that was made in another pod speaks as that pod, whoever holds it', async () => {
+test('a socket that was created in another pod has the identity of that pod, whichever process holds it', async () => {
   const at = records().length;
   const code = `libc = ctypes.CDLL(None)
 def enter(path):
@@ -401,7 +413,7 @@ s.connect(('${cache}', 6379)); ${exchange}`;
   assert.equal(refused.source.identity, 'spiffe://cluster.local/ns/shop/sa/intruder');
 });
 
-test('packets that a pod makes itself reach no strict pod of its node, under its own address or another', async () => {
+test('raw packets of a pod reach no strict pod of its node, from its own address or another', async () => {
   await warm('weft-intruder', cache);
   const raw = join(projectRoot, 'test', 'netns', 'programs', 'rawsyn.py');
   for (const source of [intruder, web]) {
@@ -413,9 +425,9 @@ test('packets that a pod makes itself reach no strict pod of its node, under its
   }
 });
 
-test('a pod does not lead an allowed connection to a closed port or pod by translating its packets', async () => {
+test('a pod cannot redirect an allowed connection to a closed port or pod with NAT', async () => {
   await warm('weft-intruder', cache);
-  /** Tries while connections to cache's open port are translated. */
+  /** Connects while NAT rewrites connections to cache's open port. */
   const translated = async (hook: string, translation: string): Promise<void> => {
     const taken = await countOf('in-verdict');
     const rule = `ip daddr ${cache} tcp dport 9000 ${translation}`;
@@ -435,7 +447,7 @@ test('a pod does not lead an allowed connection to a closed port or pod by trans
   assert.equal(await ping('weft-intruder', cache), 'ping');
 });
 
-test('half-open connections to a pod from forged addresses keep nobody else out', async () => {
+test('half-open connections to a pod from forged addresses do not block other clients', async () => {
   const { stdout: listening } = await run('weft-cache', 'ss', ['-ltnH', 'sport = :15008']);
   assert.match(listening, /LISTEN +0 +4096 /);
   const flood = `out = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
@@ -456,7 +468,7 @@ print('sent')`;
   assert.equal(await ping('weft-web', cache), 'ping');
 });
 
-test('a pod that has left leaves nothing of itself in any table of the kernel', async () => {
+test('a pod that has left has no rows in any map', async () => {
   const cookie = await cookieOf('leaver');
   await warm('weft-leaver', cache);
   await warm('weft-web', leaver);
@@ -466,12 +478,12 @@ test('a pod that has left leaves nothing of itself in any table of the kernel', 
   assert.ok(tablesNaming('node-a', cookie).length > 5);
   rmSync(join(manifests, 'leaver.yaml'));
   await until(
-    'it is let go',
+    'the pod is unenrolled',
     30_000,
     async () => !(await dump()).pods.some(({ pod }) => pod.uid.endsWith('/leaver')),
   );
-  // Connections that still end give back their share at their end; the row goes with the next pod that leaves.
-  await until('nothing names it', 30_000, () => {
+  // Connections that are still closing give back their share when they end; the next pod that leaves removes the row of weft_shares.
+  await until('no map names the pod', 30_000, () => {
     const left = tablesNaming('node-a', cookie).filter((name) => name !== 'weft_shares');
     return left.length === 0;
   });

@@ -1,6 +1,6 @@
 /**
- * Row 4 of docs/security.md, the data path: anybody who reaches a pod's ports 15001, 15006 and 15008, an agent's 15000, 15020 and
- * 15021, or a waypoint's 15008 and 15020, before authentication. `outsider` is a pod outside of the mesh.
+ * Row 4 of docs/security.md, data path: an unauthenticated client reaches a pod's ports 15001, 15006 and 15008, an agent's 15000, 15020
+ * and 15021, or a waypoint's 15008 and 15020. `outsider` is a pod outside of the mesh.
  */
 import assert from 'node:assert/strict';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -91,7 +91,7 @@ after(async () => {
   rmSync(manifests, { recursive: true, force: true });
 });
 
-test('whoever reaches 15001 or 15006 of a pod is refused each time, and nothing grows by it', async () => {
+test("every connection to a pod's 15001 or 15006 is refused, without growing memory", async () => {
   const before = residentMiB();
   for (const netns of ['weft-outsider', 'weft-node-b']) {
     const answer = await client(
@@ -110,7 +110,7 @@ print(refused)`,
   assert.equal(await ping('weft-api', cache), 'ping');
 });
 
-test('connections to 15008 without a certificate end within the time of a handshake, hold bounded memory and keep nobody out', async () => {
+test('connections to 15008 without a certificate end within the handshake timeout, use bounded memory and block no other client', async () => {
   const before = residentMiB();
   const count = 1_500;
   const idle = await programs.start(
@@ -149,11 +149,11 @@ print('left', len(held), flush=True)`,
   assert.equal(await ping('weft-api', cache), 'ping');
 });
 
-test("an agent's ports tell nobody from elsewhere a pod, a principal, a policy or a version", async () => {
-  // Something to tell of.
+test("an agent's ports reveal no pod, principal, policy or version to remote clients", async () => {
+  // Traffic, so that the metrics contain names.
   assert.equal(await ping('weft-web', cache), 'ping');
   assert.notEqual(await ping('weft-intruder', cache), 'ping');
-  await until("the node's own are told", 30_000, async () => {
+  await until("the node's own metrics contain names", 30_000, async () => {
     const own = await get('weft-node-a', 'http://127.0.0.1:15020/metrics');
     return (
       /istio_tcp_connections_opened_total\{.*cache/.test(own) &&
@@ -180,7 +180,7 @@ test("an agent's ports tell nobody from elsewhere a pod, a principal, a policy o
   );
 });
 
-test("a waypoint's port tells nobody from elsewhere a name or a version, and stays ready for who holds no connections", async () => {
+test("a waypoint's port reveals no name or version to remote clients, and responds while another client holds connections", async () => {
   await startWaypoint(testbed, gateway);
   const at = `http://${waypointIp}:15020`;
   const names = /shop|spiffe|istio_|version_info|version=|weft_refused/;
@@ -214,7 +214,7 @@ while True:
   holder.child.kill();
 });
 
-test('who shows no certificate to a waypoint writes its log at a stated rate', async () => {
+test("connections without a certificate fill a waypoint's log only at the documented rate", async () => {
   const file = join(state, `${waypointProcess(gateway)}.log`);
   const lines = (): number => readFileSync(file, 'utf8').split('WEFT_HBONE_TLS').length - 1;
   const before = lines();
@@ -236,7 +236,7 @@ test('who shows no certificate to a waypoint writes its log at a stated rate', a
   assert.match(metrics, /^weft_limit_reached_total\{limit="log-lines"\} [1-9]/m);
 });
 
-test("connections that say nothing to an agent's ports are few and end, and metrics are there again", async () => {
+test("idle connections to an agent's ports are limited and end, and metrics are available again", async () => {
   const idle = await client(
     'weft-outsider',
     `held = []

@@ -1,4 +1,4 @@
-/** Row 4 of docs/security.md: anybody who reaches a port of ours before authentication. Here: the control plane's. */
+/** Row 4 of docs/security.md: an unauthenticated client reaches the control plane's port. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import type http2 from 'node:http2';
@@ -40,7 +40,7 @@ spec: { action: DENY, rules: [{}] }
 `;
 const never = (): Promise<undefined> => new Promise(() => undefined);
 
-/** Sends as much of a message of `bytes` as the peer takes in a while; the number of bytes that left. */
+/** Sends a message of `bytes` until the peer reads nothing for 500 ms; returns the number of bytes sent. */
 async function flood(stream: http2.ClientHttp2Stream, bytes: number): Promise<number> {
   const part = randomBytes(64 << 10);
   const head = Buffer.alloc(5);
@@ -66,15 +66,15 @@ for (const [name, path] of [
   ['a certificate', certificatePath],
   ['discovery', discoveryPath],
 ] as const)
-  test(`a message for ${name} is not held in memory before the token is known`, async () => {
+  test(`a message for ${name} is not buffered before the token is verified`, async () => {
     const control = await startControl(closers, manifests, { callerOfToken: never });
     const { stream } = call(connect(closers, control), path, 'x.y.z');
-    // The header says 100 MiB, which no limit of one message stands against.
+    // The gRPC header announces 30 MiB, below the limit of one message.
     const taken = await flood(stream, 30 << 20);
-    assert.ok(taken <= 256 << 10, `${taken} bytes were taken of a call whose token is not known`);
+    assert.ok(taken <= 256 << 10, `${taken} bytes were read from a call whose token is not verified`);
   });
 
-test('calls that wait for their token are few, by connection: the rest is refused at once, and counted', async () => {
+test('the number of calls that wait for token verification is limited per connection: further calls are refused at once, and counted', async () => {
   const refusals: string[] = [];
   const control = await startControl(closers, manifests, {
     callerOfToken: never,
@@ -87,7 +87,7 @@ test('calls that wait for their token are few, by connection: the rest is refuse
   assert.deepEqual(refusals, Array(52).fill('checking'));
 });
 
-test('calls that are refused do not fill the log', async () => {
+test('refused calls do not fill the log', async () => {
   let refused = 0;
   const control = await startControl(closers, manifests, { onRefused: () => refused++ });
   const session = connect(closers, control);
@@ -100,7 +100,7 @@ test('calls that are refused do not fill the log', async () => {
   assert.ok(control.warnings.length < 300, `${control.warnings.length} lines`);
 });
 
-test('connections without a token do not keep one with a token out, and end by themselves', async () => {
+test('connections without a token do not block one with a token, and are ended', async () => {
   const control = await startControl(closers, manifests, {
     connectionLimits: { unauthenticatedMax: 8, unauthenticatedPerAddressMax: 4, authenticateMsMax: 1_000 },
   });
@@ -114,7 +114,7 @@ test('connections without a token do not keep one with a token out, and end by t
   };
   for (let i = 0; i < 40; i++) silent('127.0.0.2');
   await sleep(200);
-  // Of another address there is room at once.
+  // A connection from another address is accepted at once.
   const session = connect(closers, control);
   const token = await issueToken(control.state, 'n1', 60);
   const { stream } = call(session, discoveryPath, token);
@@ -124,7 +124,7 @@ test('connections without a token do not keep one with a token out, and end by t
   assert.equal(stream.destroyed, false, 'a connection that showed a token stays');
 });
 
-test('more connections than may wait are ended at once, and counted', async () => {
+test('connections beyond the waiting limit are ended at once, and counted', async () => {
   const control = await startControl(closers, manifests, {
     connectionLimits: { unauthenticatedMax: 2, waitingMax: 5 },
   });
@@ -136,11 +136,11 @@ test('more connections than may wait are ended at once, and counted', async () =
     socket.on('close', () => closed++);
     closers.push(() => void socket.destroy());
   }
-  await until('two are looked at, five wait', 30_000, () => closed === 13);
+  await until('two are being authenticated, five wait', 30_000, () => closed === 13);
   assert.equal(control.limits.filter((limit) => limit === 'control-connections').length, 13);
 });
 
-test('a stream that is cancelled, while its token is checked or after, is kept nowhere', async () => {
+test('a stream canceled during or after token verification leaves no state', async () => {
   let release: (() => void) | undefined;
   const control = await startControl(closers, manifests, {
     callerOfToken: (token) =>
@@ -160,7 +160,7 @@ test('a stream that is cancelled, while its token is checked or after, is kept n
   assert.equal(control.server.streams, 0);
 });
 
-/** An API server that reviews tokens, and counts what it is asked. */
+/** An API server that reviews tokens and counts the reviews. */
 async function apiServer(
   review: (token: string) => object,
 ): Promise<{ config: KubeConfig; asked: () => number }> {
@@ -205,7 +205,7 @@ const good = (): object => ({
   },
 });
 
-test('random tokens do not become questions to the API server without limit', async () => {
+test('token reviews at the API server for random tokens are rate limited', async () => {
   const { config, asked } = await apiServer(() => ({ authenticated: false }));
   const limits: string[] = [];
   const reviewer = new TokenReviewer(
@@ -217,22 +217,22 @@ test('random tokens do not become questions to the API server without limit', as
   const results = await Promise.allSettled(
     Array.from({ length: 500 }, () => reviewer.callerOf(madeUp(), '10.0.0.9')),
   );
-  assert.ok(asked() <= 25, `${asked()} questions of one address`);
+  assert.ok(asked() <= 25, `${asked()} reviews for one address`);
   assert.ok(
     results.some(({ status }) => status === 'rejected'),
-    'nobody can say: that is no refusal',
+    'a token that could not be checked is an error, not a refusal',
   );
   assert.ok(!results.some((one) => one.status === 'fulfilled' && one.value !== undefined));
   assert.ok(limits.includes('token-review-rate'));
-  // Many addresses, one token each: all of them together have a rate, too.
+  // Many addresses, one token each: a second limit applies to all addresses together.
   const before = asked();
   await Promise.allSettled(
     Array.from({ length: 500 }, (_, i) => reviewer.callerOf(madeUp(), `10.1.${i >> 8}.${i & 255}`)),
   );
-  assert.ok(asked() - before <= 130, `${asked() - before} questions of many addresses`);
+  assert.ok(asked() - before <= 130, `${asked() - before} reviews for many addresses`);
 });
 
-test('what is no token of a service account for us is never asked about', async () => {
+test('a string that is not a service account token for Weft is never sent for review', async () => {
   const { config, asked } = await apiServer(good);
   const reviewer = new TokenReviewer(config, agents, () => false);
   for (const token of [
@@ -250,7 +250,7 @@ test('what is no token of a service account for us is never asked about', async 
   assert.equal(asked(), 0);
 });
 
-test('a token that many show at once is one question, and a flood of made-up ones does not drive it out', async () => {
+test('a token used by many calls at once is reviewed once, and a flood of made-up tokens does not evict it from the cache', async () => {
   const token = madeUp();
   const { config, asked } = await apiServer((shown) => (shown === token ? good() : { authenticated: false }));
   const reviewer = new TokenReviewer(config, agents, () => false);
@@ -263,7 +263,7 @@ test('a token that many show at once is one question, and a flood of made-up one
   assert.equal(asked(), before);
 });
 
-test('nobody without a token learns names of pods, policies or versions', async () => {
+test('responses to calls without a token contain no names of pods or policies, and no versions', async () => {
   const control = await startControl(closers, manifests);
   const session = connect(closers, control);
   for (const [path, token] of [
@@ -283,7 +283,7 @@ test('nobody without a token learns names of pods, policies or versions', async 
   }
 });
 
-test("the control plane's metrics name no pods, policies or nodes", async () => {
+test("the control plane's metrics contain no names of pods, policies or nodes", async () => {
   const metrics = new ControlMetrics({
     nodes: () => 1,
     objects: () => 2,

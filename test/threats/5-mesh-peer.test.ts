@@ -1,6 +1,6 @@
 /**
- * Row 5 of docs/security.md: a mesh peer with a valid certificate of another identity, that writes its tunnels and HTTP/2 itself. It may do what policy gives
- * that identity.
+ * Row 5 of docs/security.md: a mesh peer with a valid certificate of another identity, which writes its own tunnels and HTTP/2. It may do
+ * only what policy allows that identity.
  */
 import assert from 'node:assert/strict';
 import net from 'node:net';
@@ -29,10 +29,10 @@ const api = { ip: '127.0.21.1', identity: identity('bank', 'api') };
 const guarded = { ip: '127.0.21.2', identity: identity('bank', 'guarded') };
 const anybody = { principals: [{ kind: 'presence' as const }] };
 const principal = (id: string) => ({ kind: 'exact' as const, value: id.slice('spiffe://'.length) });
-/** The stated time in which a policy ends what it closes (docs/limits.md). */
+/** The documented time in which a policy ends the streams that it closes (docs/limits.md). */
 const statedMs = 1_000;
 
-/** All that a peer can write into a tunnel to look like the teller. */
+/** Headers that a peer can write into a tunnel to impersonate the teller. */
 const claims = {
   'weft-source-identity': teller,
   forwarded: `for="${tellerIp}:1234"`,
@@ -41,7 +41,7 @@ const claims = {
   'x-forwarded-client-cert': `URI=${teller}`,
 };
 
-/** `api` has a node alone before it, `guarded` a Service with a waypoint. */
+/** `api` has only a node in front of it, `guarded` a Service with a waypoint. */
 async function scene(t: TestContext) {
   const mesh = new TestMesh(t);
   const waypoint = await mesh.waypoint('bank', 'gate', gate.ip);
@@ -62,10 +62,10 @@ async function scene(t: TestContext) {
 const ofBank = { namespace: 'bank' };
 const onGuarded = { namespace: 'bank', services: [serviceKey('bank', 'guarded')] };
 
-test('a peer is not believed whom it speaks for: neither by a node nor by a waypoint', async (t) => {
+test('neither a node nor a waypoint accepts the client identity that a peer states', async (t) => {
   const { mesh, plain, behind, toApi, toGuarded } = await scene(t);
   mesh.apply({ policies: [policy('p', 'allow', { principals: [principal(teller)] }, ofBank)] });
-  // Who has the certificate may.
+  // The holder of the certificate is allowed.
   const good = await toApi(teller, tellerIp);
   assert.match(await request(good), /api got/);
   good.destroy();
@@ -77,7 +77,7 @@ test('a peer is not believed whom it speaks for: neither by a node nor by a wayp
   const headers = Object.entries(claims).map(([name, value]) => `${name}: ${value}`);
   const answer = await request(await toGuarded(evil, evilIp, claims), '/', headers);
   assert.equal(status(answer), 403);
-  // Nor by a word within the request, around the waypoint, or at the pod's own address.
+  // Headers in the request, a tunnel around the waypoint and the pod's own address do not help either.
   await assert.rejects(mesh.tunnel(evil, evilIp, guarded, `${guarded.ip}:${behind.port}`, claims), {
     message: /401/,
   });
@@ -85,7 +85,7 @@ test('a peer is not believed whom it speaks for: neither by a node nor by a wayp
   assert.equal(status(await request(own, '/', headers)), 403);
 });
 
-test('what an endpoint is told of its client is the waypoint’s own word', async (t) => {
+test('the headers by which an endpoint identifies its client are written by the waypoint', async (t) => {
   const { behind, toGuarded } = await scene(t);
   const headers = Object.entries(claims).map(([name, value]) => `${name}: ${value}`);
   const stream = await toGuarded(evil, evilIp, claims);
@@ -93,7 +93,7 @@ test('what an endpoint is told of its client is the waypoint’s own word', asyn
   assert.match(answer, /guarded got/);
   assert.match(answer, new RegExp(`x-forwarded-client-cert: URI=${evil}`));
   assert.doesNotMatch(answer, new RegExp(`x-forwarded-client-cert: URI=${teller}`));
-  // The list's last element is the mesh's; what stands ahead of it is the client's word, as with any proxy.
+  // The mesh appends the last element of the list; the elements before it are the client's, as with any proxy.
   assert.match(answer, new RegExp(`x-forwarded-for: ${tellerIp}, ${evilIp}\r?\n`));
   stream.destroy();
   for (let i = 0; i < 200 && behind.records.length === 0; i++)
@@ -104,7 +104,7 @@ test('what an endpoint is told of its client is the waypoint’s own word', asyn
   }
 });
 
-test('a peer is not believed where it comes from', async (t) => {
+test('the source address that a peer states is not trusted', async (t) => {
   const { mesh, toApi, toGuarded } = await scene(t);
   mesh.apply({ policies: [policy('p', 'allow', { sourceIps: [parseCidr(`${tellerIp}/32`)] }, ofBank)] });
   await assert.rejects(toApi(evil, evilIp, claims), { message: /401/ });
@@ -116,7 +116,7 @@ test('a peer is not believed where it comes from', async (t) => {
   assert.equal(status(await request(await toGuarded(evil, evilIp, claims))), 403);
 });
 
-test('a peer reaches no port and no address but the authority’s own', async (t) => {
+test("a peer reaches only the authority's own ports and addresses", async (t) => {
   const { mesh, plain, behind, waypoint } = await scene(t);
   const refused = async (to: { ip: string; identity: typeof evil }, authority: string, code: number) =>
     assert.rejects(mesh.tunnel(evil, evilIp, to, authority), { message: new RegExp(`${code}`) }, authority);
@@ -124,14 +124,14 @@ test('a peer reaches no port and no address but the authority’s own', async (t
   await new Promise<void>((resolve) => admin.listen(0, '127.0.0.1', resolve));
   t.after(() => admin.close());
   const adminPort = (admin.address() as net.AddressInfo).port;
-  // A node: another pod, the machine itself, the internet, a name, the agent's own ports.
+  // Refused by a node: another pod, the machine itself, the internet, a name, the agent's own ports.
   await refused(api, `${guarded.ip}:${behind.port}`, 400);
   await refused(api, `127.0.0.1:${adminPort}`, 400);
   await refused(api, '192.0.2.1:443', 400);
   await refused(api, 'localhost:80', 400);
   await refused(api, `[::ffff:127.0.0.1]:${adminPort}`, 400);
   for (const own of [15001, 15006, 15008, 15053]) await refused(api, `${api.ip}:${own}`, 503);
-  // A waypoint: what it does not serve, whoever asks; it is no way to anywhere else.
+  // Refused by a waypoint: any destination that it does not serve. It is not an open proxy.
   await refused(gate, `127.0.0.1:${adminPort}`, 404);
   await refused(gate, '10.96.21.1:80', 404);
   await refused(gate, '10.96.21.2:81', 404);
@@ -142,7 +142,7 @@ test('a peer reaches no port and no address but the authority’s own', async (t
   assert.deepEqual(new Set(waypoint.refused), new Set(['WEFT_NOT_SERVED']));
 });
 
-/** Milliseconds from the call until the stream has ended. */
+/** Milliseconds from the call until the stream ends. */
 const lasted = (stream: Duplex, call: () => void): Promise<number> =>
   new Promise((resolve, reject) => {
     const began = performance.now();
@@ -170,12 +170,12 @@ const closing: readonly (readonly [string, MeshUpdate, 'api' | 'guarded' | 'both
   ['a policy of the Service', { policies: [policy('p', 'deny', anybody, onGuarded)] }, 'guarded'],
 ];
 for (const [what, update, ends] of closing) {
-  test(`a peer’s live tunnels do not survive ${what}`, async (t) => {
+  test(`a peer's open tunnels do not survive ${what}`, async (t) => {
     const { mesh, toApi, toGuarded } = await scene(t);
     const direct = await toApi();
     assert.match(await request(direct), /api got/);
     const bytes = await toGuarded();
-    // What is no HTTP is carried as bytes.
+    // Data that is not HTTP is relayed as bytes.
     bytes.write('\x00\x01\x02 not HTTP');
     const slow = await toGuarded();
     slow.write('POST /hold HTTP/1.1\r\nhost: api\r\ncontent-length: 1000\r\n\r\nhalf');
@@ -190,7 +190,7 @@ for (const [what, update, ends] of closing) {
       });
     });
     mesh.apply(update);
-    // Of a request whose answer has not begun the client hears why.
+    // If the response has not begun, the client receives the reason.
     assert.equal(status(await answer), 403);
     for (const ms of await Promise.all(times)) assert.ok(ms < statedMs, `${ms} ms`);
     if (ends !== 'both') assert.equal(direct.destroyed, false);

@@ -1,4 +1,4 @@
-/** Row 6 of docs/security.md: a stolen node credential: discovery and certificates as that node, and nothing of others. */
+/** Row 6 of docs/security.md: a stolen node credential gives discovery and certificates as that node, and nothing of other nodes. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { makeToken, readToken } from '../../control/authentication/join-tokens.js';
@@ -18,7 +18,7 @@ import { pod, manifests, id, issuerOf, report } from './support/two-nodes.js';
 const closers: Closers = [];
 after(() => closers.reverse().forEach((close) => close()));
 
-test('no certificate for an identity of which no pod runs on the node, however it is asked for', async () => {
+test('no certificate for an identity without a pod on the node, however it is requested', async () => {
   const control = await startControl(closers, manifests);
   const issue = issuerOf(control, await issueToken(control.state, 'n1', 60));
   const [leaf = ''] = await issue(createCsr(id('a')).csrPem, id('a'), 60);
@@ -34,7 +34,7 @@ test('no certificate for an identity of which no pod runs on the node, however i
     'SPIFFE://cluster.local/ns/shop/sa/b',
   ])
     await assert.rejects(issue(createCsr(id('b')).csrPem, foreign as ReturnType<typeof id>, 60), foreign);
-  // The request's own name does not count beside the identity that is asked for and checked.
+  // The name in the CSR is ignored; the requested identity is checked and used.
   const [own = ''] = await issue(createCsr(id('b')).csrPem, id('a'), 60);
   const leafOfOwn = parseLeaf(own);
   assert.ok(leafOfOwn.ok && leafOfOwn.value.id === id('a'));
@@ -55,7 +55,7 @@ test('no lifetime beyond the limit', async () => {
   assert.ok(parsed.ok && parsed.value.notAfterMs - Date.now() <= 7 * 86_400_000);
 });
 
-test('a waypoint gets no certificate by a node\u2019s token, and a node none by a waypoint\u2019s', async () => {
+test("a node's token gets no certificate of a waypoint, and a waypoint's token none of a node", async () => {
   const control = await startControl(closers, manifests);
   const node = issuerOf(control, await issueToken(control.state, 'n1', 60));
   const waypoint = issuerOf(control, await issueToken(control.state, 'waypoint:shop/wp', 60));
@@ -64,7 +64,7 @@ test('a waypoint gets no certificate by a node\u2019s token, and a node none by 
   await assert.rejects(waypoint(createCsr(id('a')).csrPem, id('a'), 60));
 });
 
-test('a credential for some namespaces gets no certificate of others on its node', async () => {
+test('a credential limited to namespaces gets no certificate of other namespaces on its node', async () => {
   const control = await startControl(closers, manifests, {
     callerOfToken: async (token) => {
       const read = await readToken(control.state, token);
@@ -80,7 +80,7 @@ test('a credential for some namespaces gets no certificate of others on its node
   );
 });
 
-test('no configuration of pods elsewhere: what is needed to hold a pod is told to its node alone, whatever name the stream gives', async () => {
+test('no configuration of pods elsewhere: node-pod resources go only to the node of the token, whatever name the stream gives', async () => {
   const control = await startControl(closers, manifests);
   const pods: string[] = [];
   const seen = follow(
@@ -101,7 +101,7 @@ test('no configuration of pods elsewhere: what is needed to hold a pod is told t
         () => undefined,
       ),
     ],
-    // The node of the token counts.
+    // The control plane uses the node of the token.
     { nodeName: 'n2', nodeId: 'ztunnel~10.0.0.2~n2.x~x.svc.cluster.local' },
   );
   await until('synced', 30_000, () => seen.synced);
@@ -112,7 +112,7 @@ test('no configuration of pods elsewhere: what is needed to hold a pod is told t
   assert.ok(!pods.includes('c') && !pods.includes('b'));
 });
 
-test('addresses and policies of the whole mesh are told to every node: the residual risk of the open contract, without keys', async () => {
+test('every node gets addresses and policies of the whole mesh, without keys: a residual risk of the open protocol', async () => {
   const control = await startControl(closers, manifests);
   const addresses: string[] = [];
   const seen = follow(closers, control, await issueToken(control.state, 'n1', 60), [
@@ -133,7 +133,7 @@ test('addresses and policies of the whole mesh are told to every node: the resid
   assert.deepEqual(addresses.sort(), ['a', 'b', 'teller']);
 });
 
-test('no state of pods elsewhere: a report comes under the name of the node, is bounded, and waypoints give none', async () => {
+test('no state of pods elsewhere: a report is bounded and attributed to the node of the token, and waypoints cannot report', async () => {
   const reports: string[] = [];
   const control = await startControl(closers, manifests, { onReport: (node) => reports.push(node) });
   const of = (token: string) => ({
@@ -148,7 +148,11 @@ test('no state of pods elsewhere: a report comes under the name of the node, is 
       pods: [{ uid: 'Kubernetes//Pod/shop/b', podUid: 'uid-b', captured: false, sinceMs: 0, why: 'x' }],
     }),
   );
-  assert.deepEqual(reports, ['n1'], 'whose pods are believed of it, the status writer decides by this name');
+  assert.deepEqual(
+    reports,
+    ['n1'],
+    'the status writer uses this name to decide which pods the report may cover',
+  );
   const state = { uid: 'u', podUid: 'p', captured: true, sinceMs: 0, why: '' };
   await assert.rejects(
     sendNodeReport(node, report({ pods: Array(5_000).fill(state) as never })),

@@ -1,4 +1,4 @@
-/** Row 6 of docs/security.md: a stolen node credential takes no resources of the control plane from other nodes. */
+/** Row 6 of docs/security.md: a stolen node credential does not use up the control plane's resources. */
 import assert from 'node:assert/strict';
 import type http2 from 'node:http2';
 import { after, test } from 'node:test';
@@ -25,7 +25,7 @@ import { pod, manifests, id, issuerOf } from './support/two-nodes.js';
 const closers: Closers = [];
 after(() => closers.reverse().forEach((close) => close()));
 
-test('many streams and large requests of one credential do not add up', async () => {
+test('streams and large requests of one credential are limited', async () => {
   const control = await startControl(closers, manifests);
   const token = await issueToken(control.state, 'n1', 60);
   const session = connect(closers, control);
@@ -49,7 +49,7 @@ test('many streams and large requests of one credential do not add up', async ()
     30_000,
     () => large.ended()?.status === '8',
   );
-  // A stream that asks for types that there are none of keeps nothing of it.
+  // A stream that requests unknown resource types keeps no state for them.
   const odd = call(connect(closers, control), discoveryPath, token);
   for (let i = 0; i < 200; i++)
     odd.stream.write(
@@ -63,7 +63,7 @@ test('many streams and large requests of one credential do not add up', async ()
   assert.equal(odd.ended(), undefined);
 });
 
-/** A discovery stream that asks and reads nothing. */
+/** A discovery stream that sends requests and reads no responses. */
 function stall(
   session: http2.ClientHttp2Session,
   token: string,
@@ -75,7 +75,7 @@ function stall(
   return one;
 }
 
-test('callers that ask for whole answers and do not read them do not keep other nodes waiting', async () => {
+test('callers that request all resources and read no responses do not delay other nodes', async () => {
   const many = Array.from({ length: 3_000 }, (_, i) => pod(`m${i}`, 'n9', `10.1.${i >> 8}.${i & 255}`));
   const gateways = Array.from(
     { length: 9 },
@@ -110,11 +110,11 @@ spec: { gatewayClassName: weft-waypoint, listeners: [{ name: mesh, port: 15008, 
       () => undefined,
     ),
   ]);
-  await until('a node that comes is told all', 30_000, () => seen.synced);
+  await until('a new node gets all resources', 30_000, () => seen.synced);
   assert.ok(addresses > 3_000);
 });
 
-test('a node that waits for its turn does not give it up', async () => {
+test('a node that waits for its turn does not disconnect', async () => {
   const control = await startControl(closers, manifests);
   const token = await issueToken(control.state, 'n1', 60);
   const states: string[] = [];
@@ -128,17 +128,17 @@ test('a node that waits for its turn does not give it up', async () => {
     },
   };
   follow(closers, control, token, [], { clock, onState: (now) => states.push(now) });
-  await until('it knows that somebody is there', 30_000, () => waits[0]?.cancelled === true);
+  await until('it knows that the server is alive', 30_000, () => waits[0]?.cancelled === true);
   assert.deepEqual(states, []);
 });
 
-test('requests that wait for their answer do not add up', async () => {
+test('requests that wait for a response are limited', async () => {
   const control = await startControl(closers, manifests, { waitingNamesMax: 20_000 });
   const has = Object.fromEntries(Array.from({ length: 8_000 }, (_, i) => [`name-of-${i}`, '1']));
   const big = (typeUrl: string): DeltaDiscoveryRequest =>
     DeltaDiscoveryRequest.fromPartial({ typeUrl, initialResourceVersions: has });
   const token = await issueToken(control.state, 'waypoint:shop/wp', 60);
-  // The first answer removes all that is not there, and is not read.
+  // The first response removes all unknown names, and is not read.
   const odd = Array.from({ length: 8 }, (_, i) => `type.googleapis.com/x${i}`);
   const bearable = stall(
     connect(closers, control),
@@ -147,13 +147,13 @@ test('requests that wait for their answer do not add up', async () => {
   );
   await sleep(500);
   assert.equal(bearable.ended(), undefined);
-  assert.deepEqual(control.limits, [], 'of types that there are none of nothing is kept');
+  assert.deepEqual(control.limits, [], 'nothing is kept for unknown types');
   stall(connect(closers, control), token, ...Object.values(typeUrls).map(big));
-  await until('they are too many', 30_000, () => control.limits.includes('control-waiting-names'));
-  await until('the stream that is too much is ended', 30_000, () => control.server.streams === 1);
+  await until('the limit is reached', 30_000, () => control.limits.includes('control-waiting-names'));
+  await until('the stream beyond the limit is ended', 30_000, () => control.server.streams === 1);
 });
 
-test('one credential has so many connections, and others are not kept out', async () => {
+test('connections per credential are limited, and other credentials are not blocked', async () => {
   const control = await startControl(closers, manifests, { connectionLimits: { perCallerMax: 3 } });
   const token = await issueToken(control.state, 'n2', 60);
   const calls = [1, 2, 3, 4, 5].map(() =>
@@ -167,7 +167,7 @@ test('one credential has so many connections, and others are not kept out', asyn
   assert.equal(control.limits.filter((limit) => limit === 'control-caller-connections').length, 2);
   const issue = issuerOf(control, await issueToken(control.state, 'n1', 60));
   await issue(createCsr(id('a')).csrPem, id('a'), 60);
-  // One that ends makes room.
+  // A connection that ends makes room.
   calls.find(({ ended }) => ended() === undefined)?.stream.session?.destroy();
   const again = async (): Promise<boolean> => {
     const { ended, stream } = call(connect(closers, control), '/weft.v1.NodeReports/Report', token);
@@ -178,7 +178,7 @@ test('one credential has so many connections, and others are not kept out', asyn
   assert.ok((await again()) || (await again()));
 });
 
-test('calls of one credential that send slowly do not hold up other nodes, nor add up', async () => {
+test('calls of one credential that send slowly do not delay other nodes, and are limited', async () => {
   const control = await startControl(closers, manifests);
   const slow = await issueToken(control.state, 'n2', 60);
   const sessions = [connect(closers, control), connect(closers, control)];
@@ -189,7 +189,7 @@ test('calls of one credential that send slowly do not hold up other nodes, nor a
   await sleep(100);
   const issue = issuerOf(control, await issueToken(control.state, 'n1', 60));
   await issue(createCsr(id('a')).csrPem, id('a'), 60);
-  // Each ends by its time at the latest.
+  // Each call ends at its deadline at the latest.
   await until('all ended', 30_000, () =>
     calls.every(({ ended }) => ended()?.status === '4' || ended()?.status === '14'),
   );

@@ -1,4 +1,4 @@
-/** Row 6 of docs/security.md: a stolen node credential writes no state of pods elsewhere. */
+/** Row 6 of docs/security.md: a stolen node credential cannot write state of pods on other nodes. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Condition, PodObject } from '../../control/objects/objects.js';
@@ -26,7 +26,7 @@ const state = (podUid: string, more: object = {}) => ({
   ...more,
 });
 
-test('a report names pods of other nodes, of nobody and twice: only pods of the caller’s node are written to', () => {
+test("from a report that names pods of other nodes, unknown pods and a pod twice, only status of the caller's pods is written", () => {
   const pods = [pod('own', 'n1'), pod('elsewhere', 'n2'), pod('held-elsewhere', 'n2', [captured])];
   const paths = (node: string, report: Parameters<typeof podStatuses>[2]): string[] =>
     [...podStatuses(pods, node, report)].map(({ pod, update }) => statusWrite(pod, update)?.path ?? '');
@@ -41,13 +41,13 @@ test('a report names pods of other nodes, of nobody and twice: only pods of the 
     ],
   };
   assert.deepEqual(paths('n1', all), ['/api/v1/namespaces/bank/pods/own/status']);
-  // A pod that is held elsewhere is not said to be let go by a node that does not name it.
+  // A report without a pod that is enrolled on another node does not mark that pod as unenrolled.
   assert.deepEqual(paths('n1', { pods: [] }), []);
   for (const caller of ['waypoint:bank/wp', '', 'N1', 'n1 ', 'n3'])
     assert.deepEqual(paths(caller, all), [], caller);
 });
 
-test('what a node says of its own pods is cut to what the API server takes', () => {
+test("a node's statements about its own pods are truncated to what the API server accepts", () => {
   const [first] = podStatuses([pod('own', 'n1')], 'n1', {
     pods: [state('uid-own', { captured: false, why: 'x'.repeat(100_000) })],
   });

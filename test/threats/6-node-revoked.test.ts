@@ -1,4 +1,4 @@
-/** Row 6 of docs/security.md: a node credential that was revoked, has expired or was never good. */
+/** Row 6 of docs/security.md: a node credential that is revoked, expired or invalid. */
 import assert from 'node:assert/strict';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -31,7 +31,7 @@ import { manifests, id, issuerOf } from './support/two-nodes.js';
 const closers: Closers = [];
 after(() => closers.reverse().forEach((close) => close()));
 
-test('a revoked credential gets nothing more, and its streams end within seconds', async () => {
+test('a revoked credential gets no further responses, and its streams end within seconds', async () => {
   const state: { token?: { readonly token: string; readonly id: string } } = {};
   const control = await startControl(closers, manifests, {
     callerOfToken: async (token) => {
@@ -63,10 +63,10 @@ test('a revoked credential gets nothing more, and its streams end within seconds
   );
   await until('its stream is ended', 30_000, () => control.server.streams === 0);
   await until('the client sees it', 30_000, () => seen.states.includes('disconnected'));
-  assert.deepEqual(pods.sort(), ['a', 'teller'], 'what it knew stays');
+  assert.deepEqual(pods.sort(), ['a', 'teller'], 'the resources it had stay');
 });
 
-test('streams of a service account end with the pod, the node and the Gateway that its token is of; while nobody can say, they go on', async () => {
+test("streams end when the token's pod, node or Gateway is gone; while this cannot be checked, they continue", async () => {
   let authenticated: boolean | 'error' = true;
   const ca = new CertificateAuthority(stateDir(closers), parseTrustDomain('cluster.local'));
   const { keyPem, certPem } = ca.serverCertificate([parseIp('127.0.0.1')], ['api']);
@@ -155,7 +155,7 @@ test('streams of a service account end with the pod, the node and the Gateway th
   );
 });
 
-test('an expired, foreign or altered token is nobody\u2019s', async () => {
+test('an expired, foreign or altered token is invalid', async () => {
   const control = await startControl(closers, manifests);
   const other = await startControl(closers, manifests);
   const good = await issueToken(control.state, 'n1', 60);

@@ -1,6 +1,6 @@
 /**
- * Row 7 of docs/security.md: a compromised waypoint, with its certificate and its configuration. It may affect the traffic of what it serves; toward all else it
- * is itself.
+ * Row 7 of docs/security.md: a compromised waypoint, with its certificate and its configuration. It may affect the traffic of the
+ * workloads that it serves. Toward all others it has only its own identity.
  */
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
@@ -68,7 +68,7 @@ async function scene(t: TestContext) {
   return { mesh, banks, served, sealed, other, api, claim };
 }
 
-test('a waypoint speaks for clients toward the workloads that it serves', async (t) => {
+test('the workloads that a waypoint serves accept the client identity that it states', async (t) => {
   const { served, claim } = await scene(t);
   const stream = await claim(shop, served.port);
   assert.match(await request(stream), /api got/);
@@ -78,11 +78,11 @@ test('a waypoint speaks for clients toward the workloads that it serves', async 
   assert.equal(served.records.at(-1)?.source.identity, teller);
 });
 
-test('a waypoint does not speak for clients toward workloads that it does not serve', async (t) => {
+test('workloads that a waypoint does not serve do not accept the client identity that it states', async (t) => {
   const { sealed, other, claim } = await scene(t);
   for (const [to, where] of [
     [vault, sealed],
-    // Nor in its own namespace.
+    // Not in the waypoint's own namespace either.
     [{ ip: '127.0.32.2', identity: identity('shop', 'other') }, other],
   ] as const) {
     await assert.rejects(claim(to, where.port), { code: 'WEFT_TUNNEL_REFUSED', message: /401/ });
@@ -93,7 +93,7 @@ test('a waypoint does not speak for clients toward workloads that it does not se
   }
 });
 
-test('a waypoint does not speak for clients toward another waypoint', async (t) => {
+test('another waypoint does not accept the client identity that a waypoint states', async (t) => {
   const { mesh, banks, sealed } = await scene(t);
   mesh.apply({
     services: [
@@ -107,7 +107,7 @@ test('a waypoint does not speak for clients toward another waypoint', async (t) 
   assert.deepEqual(sealed.records, []);
 });
 
-test('a waypoint does not go around the waypoint of what it does not serve', async (t) => {
+test('a waypoint cannot bypass the waypoint of a workload that it does not serve', async (t) => {
   const { mesh, sealed, claim } = await scene(t);
   mesh.apply({
     services: [
@@ -119,7 +119,7 @@ test('a waypoint does not go around the waypoint of what it does not serve', asy
 });
 
 test(
-  'a waypoint does not go on speaking for clients once it serves the workload no more',
+  'a workload stops accepting client identities from a waypoint that no longer serves it',
   { timeout: 60_000 },
   async (t) => {
     for (const change of ['another waypoint', 'none', 'no Service'] as const) {
@@ -140,7 +140,7 @@ test(
   },
 );
 
-test('a waypoint does not speak for clients at ports that its Service does not name, nor under a name like its own', () => {
+test("client identities are accepted only at ports of the waypoint's Service, and not from pods with similar names", () => {
   const view = new MeshState();
   const one = workload('api', '10.0.0.1', 'node-1', {
     services: new Map([
@@ -160,7 +160,7 @@ test('a waypoint does not speak for clients at ports that its Service does not n
       serviceOf('shop', 'api', '10.96.0.1', 8080, { waypoint: waypointRef('shop', 'gate') }),
       serviceOf('shop', 'gate', '10.96.0.9', 15008),
     ],
-    // Pods that have the waypoint's labels, so that its Service selects them: of another account, of another kind.
+    // Pods with the waypoint's labels, so that its Service selects them: with another service account, of another kind.
     workloads: [
       one,
       gate('gate'),
@@ -209,7 +209,7 @@ const tenants = [
   serviceObject('bank', 'vault', '10.96.2.2'),
 ];
 
-/** What the node of `namespace/name` makes of the waypoint's word about its client. */
+/** The plan of the node of `namespace/name` for a tunnel in which the waypoint states a client identity. */
 const speaksFor = (objects: readonly MeshObject[], namespace: string, name: string, ip: string) => {
   const compiler = compiled(...objects);
   return planInboundTunnel(viewOf(compiler), {
@@ -222,7 +222,7 @@ const speaksFor = (objects: readonly MeshObject[], namespace: string, name: stri
   });
 };
 
-test('a waypoint is not believed about its client by a workload that it does not serve: that sees the waypoint itself', () => {
+test("a workload that a waypoint does not serve sees the waypoint's own identity, not the stated client", () => {
   const plan = speaksFor(
     [...infra('All'), ...tenants, serviceObject('shop', 'api', '10.96.2.1', { labels: throughInfra })],
     'bank',
@@ -234,7 +234,7 @@ test('a waypoint is not believed about its client by a workload that it does not
   assert.equal(plan.attributes.http, undefined);
 });
 
-test('a waypoint is believed about its client by what its Gateway admits, and by nobody that names it without that', () => {
+test('only Services that the Gateway admits accept client identities from its waypoint, not those that merely name it', () => {
   const named = serviceObject('shop', 'api', '10.96.2.1', { labels: throughInfra });
   const admitted = speaksFor([...infra('All'), ...tenants, named], 'shop', 'api', '10.0.2.1');
   assert.ok(admitted.kind === 'deliver');
@@ -246,7 +246,7 @@ test('a waypoint is believed about its client by what its Gateway admits, and by
   }
 });
 
-test('a waypoint gets no certificate but its own, and none once its Gateway is gone', () => {
+test('a waypoint gets only its own certificate, and none once its Gateway is deleted', () => {
   const compiler = compiled(...infra('All'), ...tenants);
   const mayAsk = (identity: string): boolean => compiler.mayRequestCertificate('waypoint:infra/wp', identity);
   assert.ok(mayAsk(id('infra', 'wp')));
@@ -256,7 +256,7 @@ test('a waypoint gets no certificate but its own, and none once its Gateway is g
   assert.ok(!compiled(...tenants).mayRequestCertificate('waypoint:infra/wp', id('infra', 'wp')));
 });
 
-test('an honest waypoint carries nothing to what does not name it, or what its Gateway does not admit: it is no open proxy', () => {
+test('a waypoint forwards only to Services that name it and that its Gateway admits: it is not an open proxy', () => {
   const serves = (from: string | undefined, labels: Readonly<Record<string, string>>): boolean => {
     const state = new WaypointState('n1', 'infra/wp.infra.svc.cluster.local' as ServiceKey);
     const api = serviceObject('shop', 'api', '10.96.2.1', { labels });
@@ -278,7 +278,7 @@ test('an honest waypoint carries nothing to what does not name it, or what its G
   assert.equal(serves('All', { 'weft.dev/waypoint': 'wp' }), false);
 });
 
-test('a client reaches a Service of a waypoint that does not admit it neither through the waypoint nor around it', () => {
+test('a client cannot reach a Service whose waypoint does not admit it, through the waypoint or around it', () => {
   const plan = (from?: string) => {
     const compiler = compiled(
       ...infra(from),

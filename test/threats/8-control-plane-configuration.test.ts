@@ -1,4 +1,4 @@
-/** Row 8 of docs/security.md: a control plane that is gone, slow, restarted, rolled back, or says what this version cannot decode. */
+/** Row 8 of docs/security.md: objects that this version of the control plane cannot decode. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -20,7 +20,7 @@ const policy = (spec: unknown, namespace = 'bank') => ({
   spec,
 });
 const selector = { matchLabels: { app: 'api' } };
-/** Of a newer version, of an older schema, or mistyped. */
+/** Specs of a newer version, of an older schema, or with mistakes. */
 const unreadable: unknown[] = [
   { action: 'ALLOW', selector, rules: [{ from: [{ cidrs: ['10.0.0.0/99'] }] }] },
   { action: 'ALLOW', selector, rules: [{ from: [{ cidrs: ['1::2::3/64'] }] }] },
@@ -31,7 +31,7 @@ const unreadable: unknown[] = [
   { action: 'ALLOW', selector },
 ];
 
-test('a policy that cannot be decoded does not open what it concerns, and leaves the rest as it was', () => {
+test('a policy that cannot be decoded does not open the workloads that it selects, and does not affect others', () => {
   for (const spec of unreadable) {
     const { view, workload } = inForceOf([...pods, policy(spec)]);
     const verdict = (namespace: string, name: string) =>
@@ -47,7 +47,7 @@ test('a policy that cannot be decoded does not open what it concerns, and leaves
   }
 });
 
-test('a policy of which it cannot be read what it concerns closes its namespace, and no other', () => {
+test('a policy whose selector cannot be decoded closes its namespace, and no other', () => {
   for (const spec of [undefined, 'x', { action: 'DENY', selector: { matchExpressions: [] }, rules: [] }]) {
     const { view, workload } = inForceOf([...pods, policy(spec)]);
     for (const name of ['api', 'web'])
@@ -56,7 +56,7 @@ test('a policy of which it cannot be read what it concerns closes its namespace,
   }
 });
 
-test('settings of the mesh that cannot be decoded do not open plaintext', () => {
+test('MeshSettings that cannot be decoded do not allow plaintext', () => {
   for (const spec of [{ mode: 'STRICT' }, { mode: 'mutual' }, 'x', { mode: 'strict', newer: { a: 1 } }]) {
     const settings = { kind: 'MeshSettings', metadata: { name: 'mesh' }, spec };
     const { view, workload } = inForceOf([...pods, settings]);
@@ -66,21 +66,21 @@ test('settings of the mesh that cannot be decoded do not open plaintext', () => 
   }
 });
 
-test('a label of a mode that this version does not know does not open plaintext', () => {
+test('an unknown value of the mode label does not allow plaintext', () => {
   const namespace = { kind: 'Namespace', metadata: { name: 'bank', labels: { 'weft.dev/mode': 'Strict' } } };
   const { view, workload } = inForceOf([...pods, namespace]);
   assert.equal(view.policiesFor(workload('bank', 'api')).length, 1);
   assert.equal(view.policiesFor(workload('shop', 'api')).length, 0);
 });
 
-test('a label about the mesh that this version does not know does not take a pod out of it', () => {
+test('an unknown value of the mesh label does not unenroll a pod', () => {
   const namespace = { kind: 'Namespace', metadata: { name: 'bank', labels: { 'weft.dev/mesh': 'enabled' } } };
   const one = pod('bank', 'api', '10.0.0.2');
   const odd = { ...one, metadata: { ...one.metadata, labels: { 'weft.dev/mesh': 'true' } } };
   assert.equal(inForceOf([namespace, odd]).workload('bank', 'api').tunnel, 'hbone');
 });
 
-test('a route that cannot be decoded does not let requests go as if it were not there', () => {
+test('requests do not pass a route that cannot be decoded as if it did not exist', () => {
   const service = {
     kind: 'Service',
     metadata: { name: 'api', namespace: 'bank' },
@@ -101,7 +101,7 @@ test('a route that cannot be decoded does not let requests go as if it were not 
   );
 });
 
-test('a control plane that starts with a file that it cannot read serves nobody, so that nodes keep what they know', async () => {
+test('a control plane that starts with an unreadable file serves no node, so that nodes keep their configuration', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'weft-threats-'));
   try {
     writeFileSync(join(dir, 'policy.yaml'), 'kind: AccessPolicy\nmetadata: { name: [');

@@ -1,4 +1,4 @@
-/** Row 8 of docs/security.md: the control plane gone, slow, restarted, rolled back, or telling something that this version cannot decode. */
+/** Row 8 of docs/security.md: a control plane that is unavailable, slow, restarted, rolled back, or newer than this version. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import type { KubeConfig } from '@kubernetes/client-node';
@@ -47,7 +47,7 @@ status: { podIPs: [{ ip: 10.0.0.2 }] }
 `;
 const closed = base + policy('closed', '[{ from: [{ identities: ["cluster.local/ns/bank/*"] }] }]');
 
-/** A node's view of the mesh, by the parts that an agent has. */
+/** A node's view of the mesh, built from the agent's parts. */
 async function node(control: Pick<Control, 'target' | 'ca' | 'state'>) {
   const state = new MeshState();
   const seen = follow(closers, control, await issueToken(control.state, 'n1', 600), [
@@ -80,7 +80,7 @@ async function node(control: Pick<Control, 'target' | 'ca' | 'state'>) {
   return { ...seen, state, seen, admits, undecodable: () => seen.client.undecodable() };
 }
 
-/** As a control plane of a later version tells it: a kind of path that this one does not know. */
+/** A policy from a newer control plane, with a kind of path match that this version does not know. */
 const newer = (name: string, action: AuthorizationPolicy['action']): CompiledResource => ({
   kind: 'policy',
   value: {
@@ -114,7 +114,7 @@ const newer = (name: string, action: AuthorizationPolicy['action']): CompiledRes
 });
 
 for (const action of ['allow', 'deny'] as const)
-  test(`a policy that ${action}s by what this version does not know does not open what it selects, says so, and leaves the rest as it was`, async () => {
+  test(`a policy that ${action}s by an unknown match does not open the workloads that it selects, is reported, and does not affect others`, async () => {
     const control = await startControl(closers, base);
     const one = await node(control);
     assert.ok(one.admits('shop', 'api'));
@@ -125,10 +125,10 @@ for (const action of ['allow', 'deny'] as const)
       { type: 'Authorization', why: 'shop/strange: path match of an unknown kind' },
     ]);
     assert.deepEqual(one.seen.errors, ['shop/strange: path match of an unknown kind']);
-    await until('the control plane is told', 30_000, () =>
+    await until('the control plane receives the refusal', 30_000, () =>
       control.warnings.includes('node refused a resource'),
     );
-    // Removed, also while nobody was connected, it is gone.
+    // A policy that is removed while the node is disconnected is removed at the node after the reconnect.
     control.server.stop();
     await until('disconnected', 30_000, () => one.seen.states.includes('disconnected'));
     assert.equal(one.admits('shop', 'api'), false, 'it stays closed meanwhile');
@@ -137,7 +137,7 @@ for (const action of ['allow', 'deny'] as const)
     assert.deepEqual(one.undecodable(), []);
   });
 
-test('a policy that is understood, replaced by one that is not, does not stay as it was', async () => {
+test('a known policy that is replaced by an unknown one does not stay in force', async () => {
   const control = await startControl(
     closers,
     base + policy('p', '[{ from: [{ identities: ["cluster.local/ns/x/*"] }] }]'),
@@ -148,12 +148,12 @@ test('a policy that is understood, replaced by one that is not, does not stay as
   await until('closed', 30_000, () => !one.admits('shop', 'api'));
 });
 
-test('a control plane that is gone, or answers nothing, opens nothing and forgets nothing', async () => {
+test('while the control plane is gone or silent, a node opens nothing and forgets nothing', async () => {
   const control = await startControl(closers, closed);
   const one = await node(control);
   assert.equal(one.admits('shop', 'api'), false);
   control.server.stop();
-  // In its place one that takes connections and is silent.
+  // A silent control plane takes its place: it accepts connections and never responds.
   await startControl(closers, base, {
     listen: control.target,
     state: control.state,
@@ -165,7 +165,7 @@ test('a control plane that is gone, or answers nothing, opens nothing and forget
   assert.ok(one.state.workload('Kubernetes//Pod/shop/api' as WorkloadUid));
 });
 
-test('a control plane that cannot check tokens now is no reason to forget anything', async () => {
+test('while the control plane cannot check tokens, a node forgets nothing', async () => {
   const control = await startControl(closers, closed);
   const one = await node(control);
   control.server.stop();
@@ -178,7 +178,7 @@ test('a control plane that cannot check tokens now is no reason to forget anythi
   assert.equal(one.admits('shop', 'api'), false);
 });
 
-test('after a restart what was closed is closed, without a moment in between', async () => {
+test('a closed workload stays closed during a restart of the control plane', async () => {
   const control = await startControl(closers, closed);
   const one = await node(control);
   let opened = 0;
@@ -192,17 +192,19 @@ test('after a restart what was closed is closed, without a moment in between', a
   assert.equal(opened, 0);
 });
 
-test('a replica that has lost the API server does not take back what a node knows, and tells a new node what it has', async () => {
+test('a replica without the API server does not roll back a node, and sends a new node the resources that it has', async () => {
   const control = await startControl(closers, closed);
   const one = await node(control);
   control.server.stop();
-  // It never heard of the policy.
+  // The replica does not have the policy.
   const old = await startControl(closers, base, {
     listen: control.target,
     state: control.state,
     stale: () => 'the API server says nothing',
   });
-  await until('refused', 30_000, () => old.warnings.includes('a node is not told what may be old'));
+  await until('refused', 30_000, () =>
+    old.warnings.includes('resources not sent to a node: they may be stale'),
+  );
   await sleep(100);
   assert.equal(one.admits('shop', 'api'), false);
   assert.ok(old.limits.includes('control-stale'));
@@ -210,7 +212,7 @@ test('a replica that has lost the API server does not take back what a node know
   assert.ok(fresh.state.workload('Kubernetes//Pod/shop/api' as WorkloadUid));
 });
 
-/** An API server that answers lists as `lists` says, and keeps watches open. */
+/** An API server that responds to lists with the results of `list`, and keeps watches open. */
 async function apiServer(
   list: (path: string) => { items: object[]; version: string } | 'never',
 ): Promise<KubeConfig> {
@@ -228,7 +230,7 @@ async function apiServer(
   return listen(server);
 }
 
-test('a control plane that starts tells nobody a mesh without its policies: it waits until every kind was listed', async () => {
+test('a starting control plane sends nothing until every kind has been listed, so no node gets a mesh without its policies', async () => {
   let silent = true;
   const config = await apiServer((path) =>
     silent && path.endsWith('/accesspolicies') ? 'never' : { items: [], version: '10' },
@@ -249,7 +251,7 @@ test('a control plane that starts tells nobody a mesh without its policies: it w
   source.stop();
 });
 
-test('what is no list of the API server is not taken for an empty one', async () => {
+test('a response of the API server that is not a list is not taken for an empty list', async () => {
   const server = createApiServer((_request, response) =>
     response.end(JSON.stringify({ kind: 'Status', metadata: { resourceVersion: '10' } })),
   );
@@ -265,6 +267,6 @@ test('what is no list of the API server is not taken for an empty one', async ()
   });
   closers.push(() => source.stop());
   void source.start().then(() => (ready = true));
-  await until('it is trouble', 30_000, () => why.some((text) => text.includes('is no list')));
+  await until('it is trouble', 30_000, () => why.some((text) => text.includes('is not a list')));
   assert.equal(ready, false);
 });

@@ -1,6 +1,6 @@
 /**
- * Row 9 of docs/security.md: a failure to observe (EMFILE, ENOSPC, a full map, an unreadable /proc, a clock that jumps) is never
- * taken for "it is not there". The agent is a real one, its descriptors and its maps really run out.
+ * Row 9 of docs/security.md: a failure to observe (EMFILE, ENOSPC, a full map, an unreadable /proc, a clock that jumps) never counts as
+ * absence. The test runs a real agent, whose descriptors and maps are really exhausted.
  */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -33,7 +33,7 @@ after(() => mesh.down());
 
 const pidOf = (): number => mesh.testbed.mark(agent)?.pid ?? assert.fail('no agent');
 const hooks = (): string[] => readdirSync(join(instanceDir, 'pods')).sort();
-/** The agent's log since a moment of the test. */
+/** The agent's log from an offset. */
 const logFrom = (at: number): string => mesh.testbed.log(agent).slice(at);
 const waiting = (): Readonly<Record<string, string>> => mesh.testbed.readyState('node-a').waiting ?? {};
 const restartAgent = async (between?: () => void): Promise<void> => {
@@ -45,11 +45,11 @@ const works = (): Promise<unknown> =>
   until('pods reach each other', 30_000, async () => (await mesh.call()) === 'here');
 const quiet = async (): Promise<void> => {
   const { attempts } = mesh;
-  await until('the probes have tried since', 30_000, () => mesh.attempts > attempts + 5);
+  await until('the probes have made attempts since', 30_000, () => mesh.attempts > attempts + 5);
   assert.deepEqual(mesh.leaks(), []);
 };
 
-/** From now on a process gets `free` further descriptors at a time; those that are open for a moment just now count as used. */
+/** Limits a process to `free` further descriptors. Descriptors that happen to be open right now count as used. */
 function starve(pid: number, free: number): void {
   const used = new Set(readdirSync(`/proc/${pid}/fd`).map(Number));
   let limit = 0;
@@ -62,17 +62,18 @@ function feed(pid: number): void {
 }
 
 for (const free of [0, 1, 2]) {
-  test(`${free} descriptors are left (EMFILE): no pod is released, no capture is lifted, and all is well when there are some again`, async () => {
+  test(`${free} descriptors are left (EMFILE): no pod is released, no capture is lifted, and the agent recovers when descriptors are available`, async () => {
     const pid = pidOf();
     const before = hooks();
     const logged = mesh.testbed.log(agent).length;
     starve(pid, free);
     try {
       const noticed = (): boolean => /too many open files/i.test(logFrom(logged));
-      // What was open for a moment leaves room: the limit follows. With one or two the agent may get by, since it looks at one thing at a time.
+      // Descriptors that were open only briefly make room when they close, so the limit is lowered again. One or two free descriptors may
+      // be enough for the agent, since it observes one namespace at a time.
       for (const end = Date.now() + 15_000; !noticed() && Date.now() < end; await sleep(500))
         starve(pid, free);
-      assert.ok(noticed() || free > 0, 'without a descriptor it is noticed');
+      assert.ok(noticed() || free > 0, 'without a free descriptor the agent must log it');
       await sleep(3_000);
       assert.deepEqual(hooks(), before);
       await quiet();
@@ -81,12 +82,12 @@ for (const free of [0, 1, 2]) {
     }
     await mesh.testbed.waitReady();
     await works();
-    assert.doesNotMatch(logFrom(logged), /pod released|hooks of pods of a former life removed/);
+    assert.doesNotMatch(logFrom(logged), /pod released|orphaned hooks of a previous agent process removed/);
     await quiet();
   });
 }
 
-test('a pod that leaves the mesh is captured until all of it can be undone', async () => {
+test('a pod that leaves the mesh stays captured until its release can be completed', async () => {
   const file = join(mesh.manifests, 'mesh.yaml');
   const text = readFileSync(file, 'utf8');
   const leaves = 'name: cache-2, namespace: shop, labels: { app: cache';
@@ -102,7 +103,7 @@ test('a pod that leaves the mesh is captured until all of it can be undone', asy
   starve(pid, 0);
   try {
     writeFileSync(file, text.replace(leaves, `${leaves}, weft.dev/mesh: disabled`));
-    await until('it is noticed', 30_000, () => /too many open files/i.test(logFrom(logged)));
+    await until('the agent logs it', 30_000, () => /too many open files/i.test(logFrom(logged)));
     await sleep(3_000);
     assert.deepEqual(hooks(), before);
     assert.equal(captured(), count);
@@ -121,10 +122,11 @@ test('a pod that leaves the mesh is captured until all of it can be undone', asy
   await quiet();
 });
 
-test('an agent that starts with too few descriptors to look at anybody leaves pods captured', async () => {
+test('an agent that starts with too few descriptors to observe any pod leaves pods captured', async () => {
   const before = hooks();
   await restartAgent();
-  // Before it has looked: it holds nobody yet, and what it cannot look at is not gone. It may well end of this: nobody is released by that.
+  // The limit applies before the agent has observed any pod. It must not take unobserved pods for gone. The agent may exit, which
+  // releases no pod either.
   await until('it runs', 30_000, () => readdirSync(`/proc/${pidOf()}/fd`).length > 20);
   const pid = pidOf();
   sh('prlimit', ['--pid', String(pid), '--nofile=1:']);
@@ -136,17 +138,17 @@ test('an agent that starts with too few descriptors to look at anybody leaves po
   await quiet();
 });
 
-test('a wanted pod whose namespace is not found after a restart keeps its hook and stays refused', async () => {
+test('a pod whose network namespace is not found after a restart keeps its hook and stays refused', async () => {
   const before = hooks();
   const name = '/run/netns/weft-web';
   await restartAgent(() => {
-    // The namespace lives on, by the processes in it; only its name leads elsewhere.
+    // Processes keep the network namespace alive; only its name refers to something else.
     sh('mount', ['--bind', '/dev/null', name]);
   });
   try {
-    await until('it waits and says why', 30_000, () =>
+    await until('the pod waits, with a reason', 30_000, () =>
       Object.entries(waiting()).some(
-        ([uid, why]) => uid.endsWith('/web') && why.includes('is no network namespace'),
+        ([uid, why]) => uid.endsWith('/web') && why.includes('is not a network namespace'),
       ),
     );
     await sleep(3_000);
@@ -160,12 +162,12 @@ test('a wanted pod whose namespace is not found after a restart keeps its hook a
   await quiet();
 });
 
-test('a name that vanishes while the agent runs is no namespace that vanished', async () => {
+test('if the name of a network namespace vanishes while the agent runs, the namespace does not count as gone', async () => {
   const before = hooks();
   const name = '/run/netns/weft-web';
   sh('mount', ['--bind', '/dev/null', name]);
   try {
-    await until('it says so', 30_000, () => Object.keys(waiting()).some((uid) => uid.endsWith('/web')));
+    await until('the pod waits', 30_000, () => Object.keys(waiting()).some((uid) => uid.endsWith('/web')));
     await sleep(2_000);
     assert.deepEqual(hooks(), before);
     await quiet();
@@ -176,7 +178,7 @@ test('a name that vanishes while the agent runs is no namespace that vanished', 
   await quiet();
 });
 
-test('a map that is full (ENOSPC) costs the change that needs room, which is told and made when there is', async () => {
+test('a full map (ENOSPC) delays only the change that needs room; the agent reports it and applies it when there is room', async () => {
   const ports = new BpfMap(join(new Datapath('node-a').dir, 'weft_bypass_port'));
   const filled: Uint8Array[] = [];
   const one = new Uint8Array(ports.info.valueSize).fill(1);
@@ -215,7 +217,7 @@ test('a map that is full (ENOSPC) costs the change that needs room, which is tol
   await quiet();
 });
 
-test('no verdict of a former life counts for a pod that this agent has not enrolled, nor an epoch of a clock that ran ahead', async () => {
+test("a previous agent's verdicts are not valid for a pod that this agent has not enrolled, and neither is an epoch from a clock ahead", async () => {
   const table = new BpfMap(join(new Datapath('node-a').dir, 'weft_local'));
   const key = encodeIp(parseIp(webIp));
   const stranger = encodeIp(parseIp('10.244.1.99'));
@@ -224,7 +226,7 @@ test('no verdict of a former life counts for a pod that this agent has not enrol
     const { cookie, flags } = new LocalRow(table.lookup(key) ?? assert.fail('no row'));
     await restartAgent(() => {
       table.update(key, LocalRow.encode({ cookie, flags, epoch: ahead }));
-      // Of a pod whose enrollment will never come about.
+      // A row of a pod that will never be enrolled.
       table.update(stranger, LocalRow.encode({ cookie: 0xdeadn, flags, epoch: 5n }));
     });
     await mesh.testbed.waitReady();

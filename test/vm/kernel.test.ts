@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 
-/** Emulated, on a machine that may do something else: a minute there is seconds elsewhere. */
+/** The machine is emulated, and the host may be busy: a minute here is seconds elsewhere. */
 const patienceS = 1500;
 const vm = (seconds: number, command: string): { status: number | null; stdout: string; stderr: string } =>
   spawnSync(join(projectRoot, 'test', 'vm', 'run'), ['-t', String(seconds), '--', 'bash', '-c', command], {
@@ -14,7 +14,7 @@ const vm = (seconds: number, command: string): { status: number | null; stdout: 
     maxBuffer: 16 << 20,
   });
 
-test("the verifier of Debian's kernel takes every program", () => {
+test("the verifier of Debian's kernel accepts every program", () => {
   const load =
     'uname -r; mkdir /sys/fs/bpf/t; for o in bpf/build/*.bpf.o; do bpftool prog loadall $o /sys/fs/bpf/t/$(basename $o .bpf.o) || exit 1; done; find /sys/fs/bpf/t -type f | wc -l';
   const { status, stdout, stderr } = vm(120, load);
@@ -24,7 +24,7 @@ test("the verifier of Debian's kernel takes every program", () => {
   assert.ok(Number(programs) >= 9, stdout);
 });
 
-test("the demo does all its steps on Debian's kernel", () => {
+test("all steps of the demo pass on Debian's kernel", () => {
   const { status, stdout, stderr } = vm(
     patienceS,
     `uname -r; ${process.execPath} dist/src/cli/weft.js demo --json`,
@@ -42,7 +42,7 @@ test("the demo does all its steps on Debian's kernel", () => {
   assert.equal(status, 0, stderr);
 });
 
-test("splice, hand-over and every way to end lose no byte on Debian's kernel", () => {
+test("splicing, handover and every way to close a connection lose no byte on Debian's kernel", () => {
   const command = `uname -r; SOAK_SECONDS=45 SOAK_CONNECTIONS=20 ${process.execPath} --test --test-reporter=tap --test-name-pattern='by the kernel' dist/test/soak/soak.test.js`;
   const { status, stdout, stderr } = vm(patienceS, command);
   assert.match(stdout, /^6\.1\./, stderr);
@@ -50,7 +50,7 @@ test("splice, hand-over and every way to end lose no byte on Debian's kernel", (
   assert.match(stdout, /^# pass 2$/m, stdout);
 });
 
-test("another layout of the maps is taken over on Debian's kernel", () => {
+test("an agent takes over from a build with another map layout on Debian's kernel", () => {
   const command = `uname -r; ${process.execPath} --test --test-reporter=tap dist/test/netns/upgrade.test.js`;
   const { status, stdout, stderr } = vm(patienceS, command);
   assert.match(stdout, /^6\.1\./, stderr);

@@ -1,6 +1,6 @@
 /**
- * Workloads and Services (istio.workload.Address), to bytes for the control plane and from bytes for its clients. What the generated types
- * name in the same way is taken as it is; what is here is checked, or has a type of ours.
+ * Codec of workloads and Services (istio.workload.Address): the control plane encodes, its clients decode. Fields with the same name and
+ * type in the generated types are copied; this file handles the fields that are checked or have a type of the model.
  */
 import { errorText, type Decoded } from '../../base/errors.js';
 import { ipFromBytes } from '../../model/address.js';
@@ -65,7 +65,7 @@ const encodePort = (port: PortMapping): pb.Port => ({
 
 function decodePort({ servicePort, targetPort, appProtocol }: pb.Port): PortMapping {
   if (servicePort > 65535 || targetPort > 65535) throw new Error(`port ${servicePort} is out of range`);
-  // A protocol of a later version is bytes to us.
+  // An application protocol of a newer version is treated as plain bytes.
   return { servicePort, targetPort, appProtocol: appProtocolNames.get(appProtocol) ?? 'unknown' };
 }
 
@@ -83,7 +83,7 @@ function encodeWaypoint(reference: WaypointRef | undefined): pb.GatewayAddress |
 
 function decodeWaypoint(address: pb.GatewayAddress | undefined): { readonly waypoint?: WaypointRef } {
   if (!address) return {};
-  // A waypoint of an unknown kind is one: without it the way would be open.
+  // A waypoint of an unknown kind must not be ignored: traffic would bypass it.
   if (!address.destination) throw new Error('waypoint of an unknown kind');
   const hbonePort = address.hboneMtlsPort || 15008;
   if (address.destination.$case === 'hostname') {
@@ -101,8 +101,8 @@ const extension = (name: string, typeUrl: string, value: Uint8Array): pb.Extensi
 });
 
 /**
- * Addresses that count for clients of one namespace. They stand in the extension alone: who does not know scopes would send everybody's
- * connections there.
+ * Addresses that are valid only for clients of one namespace. Only the extension contains them: a reader that does not know scopes would
+ * send connections of all clients there.
  */
 const encodeScope = (addresses: Workload['addresses']): pb.Extension =>
   extension(
@@ -111,7 +111,7 @@ const encodeScope = (addresses: Workload['addresses']): pb.Extension =>
     pbWeft.Scope.encode({ namespaceOnly: true, addresses: addresses.map(bytesOf) }).finish(),
   );
 
-/** Throws where there is one that this version cannot read: for whom the addresses count is then not known. */
+/** Throws if the scope extension cannot be read: it is then unknown for which clients the addresses are valid. */
 function decodeScope(extensions: readonly pb.Extension[]): pbWeft.Scope | undefined {
   const found = extensions.find(({ name }) => name === scopeExtension);
   if (!found) return undefined;
@@ -150,7 +150,7 @@ export function encodeWorkload(w: Workload): Uint8Array {
   return pb.Address.encode({ type: { $case: 'workload', value } }).finish();
 }
 
-/** A protocol of a later version is not plaintext. */
+/** Throws for a tunnel protocol of a newer version: it must not be treated as plaintext. */
 function decodeTunnel(protocol: pb.TunnelProtocol): Workload['tunnel'] {
   if (protocol === pb.TunnelProtocol.HBONE) return 'hbone';
   if (protocol === pb.TunnelProtocol.NONE) return 'none';
@@ -246,16 +246,16 @@ function decodeService(message: pb.Service): Service {
   };
 }
 
-/** A waypoint that nothing can be: no Namespace has this name. Whatever names it is closed (WEFT_WAYPOINT_MISSING). */
+/** A waypoint that cannot exist, as no Namespace can have this name. An object that names it is closed (WEFT_WAYPOINT_MISSING). */
 export const closedWaypoint: WaypointRef = {
   kind: 'hostname',
   service: '-/-' as ServiceKey,
   hbonePort: 15008,
 };
 
-/** The readable part of a workload, reached by nobody. */
+/** The readable part of a workload, closed: no client can reach it. */
 function closedWorkload(message: pb.Workload): Workload | undefined {
-  // Never in the mesh: its addresses are the node's own, which stay as they were.
+  // A pod on the host network is never in the mesh. Its addresses are the node's, which must stay reachable.
   if (message.networkMode === pb.NetworkMode.HOST_NETWORK || message.uid === '') return undefined;
   const known = attempt(() =>
     decodeWorkload({
@@ -302,8 +302,8 @@ function closedAddress(type: NonNullable<pb.Address['type']>): Address | undefin
 }
 
 /**
- * A workload or Service. One that is not understood is reached by nobody through its readable addresses; where not even these can be
- * read, what was known before stays.
+ * Reads a workload or Service. If it cannot be decoded, no client can reach its readable addresses. If not even the addresses can be read,
+ * the previous version stays.
  */
 export function readAddress(_name: string, bytes: Uint8Array): ReadResult<Address> {
   let type: pb.Address['type'];
@@ -320,7 +320,7 @@ export function readAddress(_name: string, bytes: Uint8Array): ReadResult<Addres
   }
 }
 
-/** A workload or Service that is understood as a whole. */
+/** Decodes a workload or Service; any unknown part is an error. */
 export function decodeAddress(bytes: Uint8Array): Decoded<Address> {
   return strict(readAddress('', bytes));
 }

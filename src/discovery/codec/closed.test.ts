@@ -42,7 +42,7 @@ const policy = (action: 'allow' | 'deny', ...matches: PolicyMatch[]): Authorizat
 const web = { ...emptyMatch, serviceAccounts: [{ namespace: 'shop', serviceAccount: 'web' }] };
 const db = { ...emptyMatch, serviceAccounts: [{ namespace: 'shop', serviceAccount: 'db' }] };
 
-/** A field that this version does not know, behind what is there (protobuf: fields may come in any order). */
+/** Appends an unknown field to a message (protobuf fields may come in any order). */
 const withField = (bytes: Uint8Array, field: number): Uint8Array =>
   Buffer.concat([
     bytes,
@@ -51,7 +51,7 @@ const withField = (bytes: Uint8Array, field: number): Uint8Array =>
       .uint32(1)
       .finish(),
   ]);
-/** Messages of `of`, at the path of fields, the first of each. */
+/** The messages of `of` on the path of fields; the first of each repeated field. */
 function inside(
   bytes: Uint8Array,
   path: readonly number[],
@@ -59,7 +59,7 @@ function inside(
 ): Uint8Array {
   const [field, ...rest] = path;
   if (field === undefined) return change(bytes);
-  // Length-delimited fields are all that stands on these paths.
+  // These paths contain only length-delimited fields.
   let at = 0;
   const varint = (): number => {
     let value = 0;
@@ -98,7 +98,7 @@ const read = (
 const allowed = (value: AuthorizationPolicy, account: string): boolean =>
   authorize([value], attributes(account)).allowed;
 
-test('of a policy that allows, a match with a restriction of a later version allows nothing, the others do', () => {
+test('ALLOW: a match with a restriction of a newer version allows nothing; the other matches allow', () => {
   for (const path of [[5, 1, 2], [5, 1, 2, 11], [5, 1], [5]]) {
     const bytes = inside(encodeAuthorization(policy('allow', web, db)), path, (part) => withField(part, 77));
     const { value, problems } = read(bytes);
@@ -109,26 +109,26 @@ test('of a policy that allows, a match with a restriction of a later version all
   }
 });
 
-test('of a policy that denies, what is not understood denies no less', () => {
-  // A restriction: what is left of the match is wider.
+test('DENY: a match with unknown parts denies at least as much', () => {
+  // An unknown restriction: the rest of the match covers more.
   const restricted = inside(encodeAuthorization(policy('deny', web)), [5, 1, 2], (part) =>
     withField(part, 77),
   );
   assert.equal(allowed(read(restricted).value, 'web'), false);
   assert.equal(allowed(read(restricted).value, 'db'), true);
-  // Another way to hold, beside what is known.
+  // An unknown alternative beside the known fields.
   for (const path of [[5, 1], [5]]) {
     const bytes = inside(encodeAuthorization(policy('deny', web)), path, (part) => withField(part, 77));
     assert.equal(allowed(read(bytes).value, 'db'), false, path.join());
   }
-  // A match of nothing but what is not known is not passed over.
+  // A match with only unknown fields is not ignored.
   const alone = inside(encodeAuthorization(policy('deny', emptyMatch)), [5, 1, 2], (part) =>
     withField(part, 77),
   );
   assert.equal(allowed(read(alone).value, 'db'), false);
 });
 
-test('a string or path match of a later kind denies all where the policy denies, and allows nothing where it allows', () => {
+test('a string or path match of an unknown kind denies everything in a DENY policy and allows nothing in an ALLOW policy', () => {
   const strange: pbAuth.Match = { ...pbAuth.Match.create(), principals: [{ matchType: undefined }] };
   const strangePath: pbAuth.Match = {
     ...pbAuth.Match.create(),
@@ -152,7 +152,7 @@ test('a string or path match of a later kind denies all where the policy denies,
     }
 });
 
-test('an action, or a field of the policy itself, that is not known: it denies all in its scope', () => {
+test('a policy with an unknown action or an unknown field of its own denies everything in its scope', () => {
   const message = pbAuth.Authorization.decode(encodeAuthorization(policy('allow', web)));
   const action = pbAuth.Authorization.encode({ ...message, action: 7 as pbAuth.Action }).finish();
   for (const bytes of [action, withField(encodeAuthorization(policy('allow', web)), 99)]) {
@@ -162,7 +162,7 @@ test('an action, or a field of the policy itself, that is not known: it denies a
   }
 });
 
-test('a scope that is not known is the namespace, and the mesh for the root namespace', () => {
+test('an unknown scope becomes the namespace, and the mesh for the root namespace', () => {
   const message = pbAuth.Authorization.decode(encodeAuthorization(policy('deny', web)));
   const of = (namespace: string): AuthorizationPolicy =>
     read(
@@ -173,7 +173,7 @@ test('a scope that is not known is the namespace, and the mesh for the root name
   assert.equal(of('weft-system').scope, 'global');
 });
 
-test('a policy of which nothing can be read denies in the namespace of its name, and is removed by that name', () => {
+test('an unreadable policy denies in the namespace of its resource name and is removed by that name', () => {
   const { value, problems } = read(Buffer.from([0xff, 0xff, 0xff]), 'shop/p');
   assert.ok(problems.length > 0);
   const state = new MeshState();
@@ -187,7 +187,7 @@ test('a policy of which nothing can be read denies in the namespace of its name,
   assert.equal(readAuthorization('', Buffer.from([0xff]), 'weft-system').value, undefined);
 });
 
-test('fields that only inform, by their number, are passed over', () => {
+test('unknown fields with numbers for information only are ignored', () => {
   const bytes = withField(encodeAuthorization(policy('allow', web)), ignorableFrom);
   assert.deepEqual(read(bytes), { value: policy('allow', web), problems: [] });
   assert.deepEqual(unknownFields(withField(bytes, ignorableFrom - 1), { 5: true }).sort(), [
@@ -222,7 +222,7 @@ const route: Route = {
 const isClosed = (one: Route['rules'][number] | undefined): boolean =>
   one?.backends.length === 1 && one.backends[0]?.target.kind === 'invalid' && one.filters.length === 0;
 
-test('a filter, match or field that is not known voids its rule alone, which answers 500 to what it may be for', () => {
+test('an unknown filter, match or field closes only its rule, which responds 500 to requests that it may match', () => {
   const change = (edit: (rule: Mutable<pbWeft.RouteRule>) => void): Uint8Array => {
     const message = pbWeft.Route.decode(encodeRoute(route)) as Mutable<pbWeft.Route>;
     assert.ok(message.rules[0]);
@@ -255,7 +255,7 @@ test('a filter, match or field that is not known voids its rule alone, which ans
   }
 });
 
-test('a kind of route that is not known closes its parents, and goes when its name goes', () => {
+test('a route of an unknown kind closes its parents until it is removed by name', () => {
   const message = pbWeft.Route.decode(encodeRoute(route));
   const bytes = pbWeft.Route.encode({ ...message, kind: 'quic' }).finish();
   const { value } = readRoute('QUICRoute/shop/api', bytes);
@@ -283,7 +283,7 @@ const workload = (more: Partial<pb.Workload>): Uint8Array =>
     },
   }).finish();
 
-test('a workload with a waypoint, tunnel or address of a later kind is reached by nobody, never in the open', () => {
+test('a workload with a waypoint, tunnel or address of an unknown kind is unreachable, never reached in plaintext', () => {
   const strange: Partial<pb.Workload>[] = [
     { waypoint: { destination: undefined, hboneMtlsPort: 15008 } },
     { tunnelProtocol: 9 as pb.TunnelProtocol },
@@ -299,12 +299,12 @@ test('a workload with a waypoint, tunnel or address of a later kind is reached b
     assert.equal(value.workload.tunnel, 'hbone');
     assert.equal(value.workload.healthy, false);
   }
-  // Its addresses are the node's own.
+  // Its addresses are the node's.
   const host = workload({ networkMode: pb.NetworkMode.HOST_NETWORK, tunnelProtocol: 9 as pb.TunnelProtocol });
   assert.equal(readAddress('x', host).value, undefined);
 });
 
-test('a Service that is not understood is reached by nobody', () => {
+test('a Service that cannot be decoded is unreachable', () => {
   const bytes = pb.Address.encode({
     type: {
       $case: 'service',
@@ -323,7 +323,7 @@ test('a Service that is not understood is reached by nobody', () => {
   assert.equal(value.service.addresses.length, 1);
 });
 
-test('what a later version restricts of a pod is refused: the pod stays as it was', () => {
+test('a pod with an unknown restriction is rejected: the pod keeps its previous version', () => {
   const pod = pbWeft.NodePod.encode({
     ...pbWeft.NodePod.create(),
     ...{ uid: 'u', name: 'n', namespace: 's', identity: 'spiffe://cluster.local/ns/s/sa/a' },

@@ -1,4 +1,7 @@
-/** Weft's own resources for one node's agent or a waypoint: pods to enroll, pods left out and why, enrolled namespaces, the version of the roots. */
+/**
+ * Codecs of Weft's own resources for the agent of a node or for a waypoint: pods to enroll, pods that are not captured and why, enrolled
+ * namespaces, and the version of the trusted roots.
+ */
 import type { Decoded } from '../../base/errors.js';
 import { ipFromBytes, parseCidr } from '../../model/address.js';
 import { parseSpiffeId } from '../../model/identity.js';
@@ -24,7 +27,7 @@ export function decodeNodePod(bytes: Uint8Array): Decoded<NodePod> {
   return attempt(() => {
     const { outboundUnknownRefused, plaintextWithoutAgent, sameNodeEncrypted, ...message } =
       pb.NodePod.decode(bytes);
-    // It may restrict what the pod is let do: the pod stays as it was, a new one waits.
+    // An unknown field may restrict the pod. The pod therefore keeps its previous version, and a new pod waits.
     const [unknown] = unknownFields(bytes, nodePodShape);
     if (unknown !== undefined) throw new Error(`field ${unknown} is not known`);
     return {
@@ -54,7 +57,7 @@ export function decodeUncapturedPod(bytes: Uint8Array): Decoded<UncapturedPod> {
       uid: need(message.uid, 'uid') as WorkloadUid,
       name: need(message.name, 'name'),
       namespace: need(message.namespace, 'namespace'),
-      // A reason that a newer control plane gives is shown as it is.
+      // A reason of a newer control plane is displayed unchanged.
       reason: need(message.reason, 'reason') as UncapturedReason,
     };
   });

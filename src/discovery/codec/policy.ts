@@ -1,6 +1,6 @@
 /**
- * Authorization policies (istio.security.Authorization), to bytes for the control plane and from bytes for its clients. What is not
- * understood of a policy denies, within what the policy is for.
+ * Codec of authorization policies (istio.security.Authorization): the control plane encodes, its clients decode. Parts of a policy that
+ * cannot be decoded deny, within the scope of the policy.
  */
 import { errorText, type Decoded } from '../../base/errors.js';
 import { ipFromBytes, type Cidr } from '../../model/address.js';
@@ -30,7 +30,7 @@ const actions: Readonly<Record<Action, pb.Action>> = { allow: pb.Action.ALLOW, d
 const scopeNames = namesOf(scopes);
 const actionNames = namesOf(actions);
 
-/** Holds for every connection: none goes to port 0, and a match without fields would be passed over. */
+/** Matches every connection: no connection has port 0, and a match without fields would be ignored. */
 const always: PolicyMatch = { ...emptyMatch, notDestinationPorts: [0] };
 const never: PolicyMatch = {
   ...emptyMatch,
@@ -69,8 +69,8 @@ const encodeHttp = (m: HttpMatch): pb.HttpMatch => ({
 });
 
 /**
- * A reader that does not know `weft` sees the layer 4 fields alone: they must allow nothing that the match would not allow, and
- * deny all that it could deny.
+ * A reader that does not know the field `weft` sees only the layer 4 fields. These must allow nothing that the match would not allow, and
+ * deny everything that the match could deny.
  */
 function encodeMatch(m: PolicyMatch, action: AuthorizationPolicy['action']): pb.Match {
   const real = encodeLayer4(m);
@@ -80,7 +80,7 @@ function encodeMatch(m: PolicyMatch, action: AuthorizationPolicy['action']): pb.
     return { ...encodeLayer4(never), weft };
   }
   const { http: _, ...layer4 } = m;
-  // An empty match is passed over by other readers.
+  // Other readers ignore an empty match.
   return { ...(isEmptyMatch(layer4) ? encodeLayer4(always) : real), weft };
 }
 
@@ -97,7 +97,7 @@ export function encodeAuthorization(p: AuthorizationPolicy): Uint8Array {
 }
 
 function decodeString(match: pb.StringMatch): StringMatch {
-  // A kind of a later version must not be skipped: a DENY would no longer deny.
+  // A kind of a newer version must not be skipped: a DENY would no longer deny.
   if (!match.matchType) throw new Error('string match of an unknown kind');
   if (match.matchType.$case === 'presence') return { kind: 'presence' };
   return { kind: match.matchType.$case, value: match.matchType.value };
@@ -109,7 +109,7 @@ function decodeBlock({ address, length }: pb.Address): Cidr {
   return { ip, prefixLength: length };
 }
 
-/** Field by field, no spread: a field that only the message has would make a match count as one with fields, and nothing would check it. */
+/** Copies field by field without a spread: a field that only the message has would make an empty match look non-empty, unchecked. */
 function decodeLayer4(m: pb.Match): PolicyMatch {
   return {
     namespaces: m.namespaces.map(decodeString),
@@ -150,7 +150,7 @@ const decodeHttp = (m: pb.HttpMatch): HttpMatch => ({
   })),
 });
 
-/** What stands beside `weft` is for those who do not know it. */
+/** If `weft` is set, the other fields are for readers that do not know it and are ignored. */
 function decodeMatch(m: pb.Match): PolicyMatch {
   if (!m.weft) return decodeLayer4(m);
   if (!m.weft.match || m.weft.match.weft) throw new Error("weft's match is none");
@@ -159,7 +159,7 @@ function decodeMatch(m: pb.Match): PolicyMatch {
 
 type Rule = AuthorizationPolicy['rules'][number];
 
-/** The rules; of what is not understood in them, one that allows never holds and one that denies always does. */
+/** Decodes the rules. A part that cannot be decoded never matches in a rule that allows and always matches in a rule that denies. */
 function rulesOf(
   rules: readonly pb.Rule[],
   denies: boolean,
@@ -167,7 +167,7 @@ function rulesOf(
   problem: (text: string) => void,
 ): Rule[] {
   const worst = denies ? always : never;
-  /** Whether an unknown field is of this very message, not of one in it. */
+  /** Whether the message at this path itself has an unknown field, not a message nested in it. */
   const isUnknownIn = (at: string): boolean =>
     unknown.some((path) => path.startsWith(at) && !path.slice(at.length).includes('/'));
   return rules.map(({ clauses }, r) => {
@@ -182,7 +182,7 @@ function rulesOf(
             try {
               const known = decodeMatch(one);
               if (!inPart) return known;
-              // A further restriction: without it a match holds for more, which is right where it denies.
+              // The unknown field is a further restriction. Without it the match covers more, which is safe if it denies.
               return denies && !isEmptyMatch(known) ? known : worst;
             } catch (error) {
               problem(errorText(error));
@@ -196,11 +196,11 @@ function rulesOf(
 }
 
 /**
- * A policy, closed where it is not understood: its rules as rulesOf() says; as a whole (action, a field of its own) it denies all in its
- * scope; a scope that is not understood is its namespace, and the mesh where that is the root namespace; a policy of which nothing can
- * be read denies in the namespace that the resource's name has.
- * @param name of the resource, `<namespace>/<name>`
- * @param root the root namespace, whose policies are the mesh's
+ * Reads a policy and closes the parts that cannot be decoded. Rules are closed by rulesOf(). With an unknown action or an unknown field of
+ * the policy itself, the policy denies everything in its scope. An unknown scope becomes the policy's namespace, or the mesh if that is
+ * the root namespace. A policy of which nothing can be read denies in the namespace of the resource name.
+ * @param name the resource name, `<namespace>/<name>`
+ * @param root the root namespace, whose policies apply to the mesh
  */
 export function readAuthorization(
   name: string,
@@ -219,7 +219,7 @@ export function readAuthorization(
   } catch (error) {
     if (named.name === '') return { value: undefined, problems: [errorText(error)] };
     problem(errorText(error));
-    // Wider than the policy was, perhaps: nobody can tell.
+    // This may deny more than the policy did, but its content is unknown.
     message = {
       ...pb.Authorization.create(),
       ...named,
@@ -255,7 +255,7 @@ export function readAuthorization(
   return { value, problems };
 }
 
-/** A policy that is understood as a whole. */
+/** Decodes a policy; any unknown part is an error. */
 export function decodeAuthorization(bytes: Uint8Array): Decoded<AuthorizationPolicy> {
   return strict(readAuthorization('', bytes, ''));
 }

@@ -94,11 +94,11 @@ const route: Route = {
   ],
 };
 
-test('a route is what it was after it was told', () => {
+test('a route is unchanged after encoding and decoding', () => {
   assert.deepEqual(decodeRoute(encodeRoute(route)), { ok: true, value: route });
 });
 
-test('what a route asks for and this version does not know is an error, never passed over', () => {
+test('an unknown part of a route is an error, never ignored', () => {
   const refused = (change: (message: Mutable<pbWeft.Route>) => void, why: RegExp): void => {
     const message = pbWeft.Route.decode(encodeRoute(route)) as Mutable<pbWeft.Route>;
     change(message);
@@ -159,7 +159,7 @@ const policy = (action: 'allow' | 'deny', match: PolicyMatch): AuthorizationPoli
   dryRun: false,
   rules: [{ clauses: [{ matches: [match] }] }],
 });
-/** As a reader sees it that skips what it does not know. */
+/** The policy as seen by a reader that skips unknown fields. */
 const foreign = (policy: AuthorizationPolicy): pbAuth.Match => {
   const message = pbAuth.Authorization.decode(encodeAuthorization(policy));
   const found = message.rules[0]?.clauses[0]?.matches[0];
@@ -169,7 +169,7 @@ const foreign = (policy: AuthorizationPolicy): pbAuth.Match => {
 };
 const presence = [{ matchType: { $case: 'presence', value: {} } }];
 
-test('a policy is what it was after it was told, with and without requests', () => {
+test('a policy is unchanged after encoding and decoding, with and without HTTP matches', () => {
   for (const action of ['allow', 'deny'] as const) {
     for (const match of [emptyMatch, { ...emptyMatch, destinationPorts: [80] }]) {
       for (const sent of [policy(action, match), policy(action, { ...match, http })])
@@ -178,22 +178,22 @@ test('a policy is what it was after it was told, with and without requests', () 
   }
 });
 
-test('who does not know of requests allows nothing that depends on them', () => {
+test('a reader without HTTP matches allows nothing that depends on them', () => {
   const seen = foreign(policy('allow', { ...emptyMatch, destinationPorts: [80], http }));
   assert.deepEqual(seen, { ...pbAuth.Match.create(), principals: presence, notPrincipals: presence });
 });
 
-test('who does not know of requests denies all that might be denied', () => {
+test('a reader without HTTP matches denies everything that they might deny', () => {
   const seen = foreign(policy('deny', { ...emptyMatch, destinationPorts: [80], http }));
   assert.deepEqual(seen, { ...pbAuth.Match.create(), destinationPorts: [80] });
-  // Passed over, an empty match would deny nothing.
+  // If ignored, an empty match would deny nothing.
   assert.deepEqual(foreign(policy('deny', { ...emptyMatch, http })), {
     ...pbAuth.Match.create(),
     notDestinationPorts: [0],
   });
 });
 
-test('a policy whose requests cannot be read is refused: read in part it could allow more', () => {
+test('a policy with unreadable HTTP matches is rejected: decoded in part it could allow more', () => {
   const refused = (weft: pbAuth.WeftMatch, why: RegExp): void => {
     const decoded = decodeAuthorization(
       pbAuth.Authorization.encode({
@@ -221,7 +221,7 @@ test('a policy whose requests cannot be read is refused: read in part it could a
   refused({ match: { ...empty, weft: { match: empty, http: undefined } }, http: undefined }, /none/);
 });
 
-test('a Service and a Workload that count for their namespace alone are what they were after they were told; others see no address of them', () => {
+test('a Service and a Workload scoped to their namespace are unchanged after encoding; other readers see no address of them', () => {
   const service = serviceAt('pay', '198.51.100.1', 443, { scope: 'namespace', sessionAffinity: 'client-ip' });
   const bytes = encodeService(service);
   const decoded = decodeAddress(bytes);
@@ -239,7 +239,7 @@ test('a Service and a Workload that count for their namespace alone are what the
   assert.deepEqual(again.value.workload, workload);
 });
 
-test('a Service whose scope cannot be read is refused: its addresses could count for everybody', () => {
+test('a Service with an unreadable scope is rejected: its addresses could become valid for all clients', () => {
   const message = Address.decode(
     encodeService(serviceAt('pay', '198.51.100.1', 443, { scope: 'namespace' })),
   );

@@ -1,6 +1,6 @@
 /**
- * Routes (weft.v1.Route), to bytes for the control plane and from bytes for waypoints. A rule that is not understood answers 500 to what it
- * may be for; the others stay.
+ * Codec of routes (weft.v1.Route): the control plane encodes, waypoints decode. A rule that cannot be decoded responds 500 to every
+ * request that it may match; the other rules stay.
  */
 import { errorText, type Decoded } from '../../base/errors.js';
 import type {
@@ -155,7 +155,7 @@ function decodeRule({ name, matches, filters, backends, ...message }: pb.RouteRu
   };
 }
 
-/** The conditions of a match that are understood: they hold for as much or more. */
+/** The decodable conditions of a match. Without the others it matches at least the same requests. */
 const knownConditions = ({ pathKind, path: value, method, headers, query }: pb.RouteMatch): RouteMatch => {
   const kind = pathKinds.find((one) => one === pathKind);
   return {
@@ -166,7 +166,7 @@ const knownConditions = ({ pathKind, path: value, method, headers, query }: pb.R
   };
 };
 
-/** Answers 500 to whatever the rule may be for. */
+/** A rule that responds 500 to every request that the original rule may match. */
 function closedRule({ name, matches }: Pick<pb.RouteRule, 'name' | 'matches'>, reason: string): RouteRule {
   return {
     ...present({ name }),
@@ -177,9 +177,10 @@ function closedRule({ name, matches }: Pick<pb.RouteRule, 'name' | 'matches'>, r
 }
 
 /**
- * A route, closed where it is not understood: a rule answers 500 to what its known conditions hold for; something of the route itself
- * closes all its rules; a kind of route that is not known refuses the connections to its parents' ports that no other route is for.
- * @param name of the resource, `<Kind>/<namespace>/<name>`
+ * Reads a route and closes the parts that cannot be decoded. A closed rule responds 500 to requests that match its known conditions. An
+ * unknown field of the route itself closes all its rules. A route of an unknown kind refuses those connections to its parents' ports that
+ * no other route handles.
+ * @param name the resource name, `<Kind>/<namespace>/<name>`
  */
 export function readRoute(name: string, bytes: Uint8Array): ReadResult<Route> {
   let message: pb.Route;
@@ -188,7 +189,7 @@ export function readRoute(name: string, bytes: Uint8Array): ReadResult<Route> {
     message = pb.Route.decode(bytes);
     unknown = unknownFields(bytes, routeShape);
   } catch (error) {
-    // Whose route it is, nobody can tell.
+    // The parents of the route are unknown, so nothing can be closed.
     return { value: undefined, problems: [errorText(error)] };
   }
   const problems = unknown.map((path) => `field ${path} is not known`);
@@ -235,13 +236,13 @@ export function readRoute(name: string, bytes: Uint8Array): ReadResult<Route> {
     name: own,
     createdMs: message.createdMs,
     parents,
-    // What a route of another kind has for rules is not known either.
+    // The rules of a route of an unknown kind have an unknown meaning, too.
     rules: kind ? rules : [closedRule({ name: '', matches: [] }, whole ?? 'its kind')],
   };
   return { value, problems };
 }
 
-/** A route that is understood as a whole. */
+/** Decodes a route; any unknown part is an error. */
 export function decodeRoute(bytes: Uint8Array): Decoded<Route> {
   return strict(readRoute('', bytes));
 }

@@ -1,24 +1,24 @@
 /**
- * Fields that this version does not know, as a newer control plane may send them. Such a field counts as not understood, since it may
- * restrict what the known fields say: whatever it concerns is closed, and the problem is reported. Fields from `ignorableFrom` on are the
- * exception: they only add information, by agreement of all versions.
+ * Finds fields that this version does not know; a newer control plane may send them. An unknown field may restrict what the known fields
+ * allow, so whatever it concerns is closed and the problem is reported. Exception: all versions agree that fields with numbers from
+ * `ignorableFrom` on only add information.
  *
- * The bytes are read, not the decoded message: generated code stops without an error at some malformed bytes.
+ * The check reads the bytes and not the decoded message, because generated code stops without an error at some malformed bytes.
  */
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 
-/** Field numbers from here on may be passed over. */
+/** Unknown fields with this number or a higher one may be ignored. */
 export const ignorableFrom = 2_000;
 const depthMax = 64;
 
-/** Fields of a message by number: of those that are messages themselves, theirs. Generated from the .proto files (gen/shapes.ts). */
+/** Known fields of a message by number; for a field that is a message, a function that returns its shape. Generated (gen/shapes.ts). */
 export interface Shape {
   readonly [field: number]: true | (() => Shape);
 }
 
 /**
- * Paths of the fields that `shape` does not have: `5.0/1.2/7` is field 7 in the third field 1 of the first field 5. Errors: of
- * malformed bytes. Pure.
+ * Paths of the fields that are not in `shape`: `5.0/1.2/7` is field 7 in the third field 1 of the first field 5. Throws on malformed
+ * bytes and on messages nested more than 64 deep. Pure.
  */
 export function unknownFields(bytes: Uint8Array, shape: Shape, at = '', depth = 0): string[] {
   if (depth > depthMax) throw new Error(`messages nested more than ${depthMax} deep`);
@@ -36,7 +36,7 @@ export function unknownFields(bytes: Uint8Array, shape: Shape, at = '', depth = 
       continue;
     }
     reader.skip(type, field);
-    // A message that comes as something else is passed over by the decoder.
+    // The decoder skips a message field with a wrong wire type, so such a field counts as unknown.
     if (known !== true && field < ignorableFrom) unknown.add(`${at}${field}`);
   }
   return [...unknown];

@@ -30,7 +30,7 @@ export interface Authorization {
   readonly action: Action;
   readonly rules: readonly Rule[];
   readonly dryRun: boolean;
-  /** Weft's own: requests to these Services (namespace/hostname), judged at their waypoint. */
+  /** Weft extension: the policy authorizes requests to these Services (namespace/hostname) at their waypoint. */
   readonly weftServices: readonly string[];
 }
 
@@ -56,8 +56,8 @@ export interface Match {
   readonly serviceAccounts: readonly ServiceAccountMatch[];
   readonly notServiceAccounts: readonly ServiceAccountMatch[];
   /**
-   * Weft's own; where it is set, the fields above are for those who do not know it: they hold for all that it
-   * could hold for where it denies, and never where it allows.
+   * Weft extension. If it is set, the fields above are for readers that do not know it: in a DENY policy they
+   * match everything that this field could match, in an ALLOW policy they match nothing.
    */
   readonly weft: WeftMatch | undefined;
 }

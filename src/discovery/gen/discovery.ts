@@ -20,7 +20,7 @@ import {
 import { Any } from "./google/protobuf/any.js";
 import { Struct } from "./google/protobuf/struct.js";
 
-/** The part of Envoy's aggregated discovery that a delta client and server need. */
+/** The part of Envoy's aggregated discovery service that a delta client and server need. */
 
 export interface Node {
   readonly id: string;

@@ -19,7 +19,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 
-/** Weft's own: what a node's agent must know of a pod that it shall hold in the mesh. */
+/** Weft's own discovery resources and its service for node reports. */
 
 /** The configuration of a Service's extension weft.dev/session-affinity. */
 export interface SessionAffinity {
@@ -28,12 +28,13 @@ export interface SessionAffinity {
 
 /** The configuration of the extension weft.dev/scope of a Service or a Workload. */
 export interface Scope {
-  /** The addresses count for clients of the object's own namespace alone. */
+  /** The addresses are valid only for clients in the object's own namespace. */
   readonly namespaceOnly: boolean;
-  /** They: other proxies would send everybody's connections there, so the object's own field is empty. */
+  /** The addresses. The object's own field is empty, because other proxies would send connections of all clients there. */
   readonly addresses: readonly Buffer[];
 }
 
+/** A pod that the agent of its node must enroll, with the settings that the agent needs. */
 export interface NodePod {
   readonly uid: string;
   readonly name: string;
@@ -55,7 +56,7 @@ export interface NodePod {
   readonly splice: boolean;
 }
 
-/** A pod of the node that is not to be held, and why: absence has its reason too. */
+/** A pod of the node that must not be enrolled, and the reason. */
 export interface UncapturedPod {
   readonly uid: string;
   readonly name: string;
@@ -64,18 +65,18 @@ export interface UncapturedPod {
   readonly reason: string;
 }
 
-/** A namespace with pods in the mesh, told to every node: while no agent answers, its new pods wait. */
+/** A namespace with enrolled pods, sent to every node: while no agent responds, new pods of the namespace wait. */
 export interface EnrolledNamespace {
   readonly name: string;
 }
 
-/** What a node's agent says of itself: at each change, and once a minute. */
+/** State of a node's agent, reported at each change and once a minute. */
 export interface NodeReport {
   readonly version: string;
   readonly pods: readonly PodState[];
-  /** What this kernel lacks, feature by feature. */
+  /** Features that the node's kernel lacks. */
   readonly missing: readonly string[];
-  /** Why the CNI plugin is not in its place; empty where it is, or is not to be. */
+  /** Why the CNI plugin is not installed; empty if it is installed or not wanted. */
   readonly cniProblem: string;
 }
 
@@ -85,14 +86,14 @@ export interface PodState {
   readonly captured: boolean;
   /** Milliseconds since the epoch. */
   readonly sinceMs: number;
-  /** Why it is not captured yet. */
+  /** Why the pod is not captured yet. */
   readonly why: string;
 }
 
 export interface NodeReportResponse {
 }
 
-/** A Gateway API route that is attached to Services, as their waypoints carry it out (src/model/route.ts). */
+/** A Gateway API route attached to Services, compiled for their waypoints (src/model/route.ts). */
 export interface Route {
   readonly kind: string;
   readonly namespace: string;
@@ -105,7 +106,7 @@ export interface Route {
 
 export interface RouteParent {
   readonly service: string;
-  /** 0: all of them. */
+  /** 0: all ports. */
   readonly port: number;
 }
 
@@ -114,24 +115,24 @@ export interface RouteRule {
   readonly matches: readonly RouteMatch[];
   readonly filters: readonly RouteFilter[];
   readonly backends: readonly RouteBackend[];
-  /** 0: none. The same for the next field. */
+  /** 0: no timeout. The same for the next field. */
   readonly requestTimeoutMs?: number | undefined;
   readonly backendRequestTimeoutMs?: number | undefined;
   readonly retry: RouteRetry | undefined;
   readonly sessionPersistence:
     | SessionPersistence
     | undefined;
-  /** A waypoint that does not know it waits as long as its own clocks say. */
+  /** A waypoint that does not know this field uses its own idle timeouts. */
   readonly idleTimeouts: IdleTimeouts | undefined;
 }
 
-/** Absent: the waypoint's own. 0: none. */
+/** Absent: the waypoint's own timeout. 0: no timeout. */
 export interface IdleTimeouts {
-  /** Without a byte of the request's body while no response has begun. */
+  /** Time without a byte of the request's body while no response has begun. */
   readonly bodyIdleMs?:
     | number
     | undefined;
-  /** Without a byte in either direction. */
+  /** Time without a byte in either direction. */
   readonly streamIdleMs?: number | undefined;
 }
 
@@ -162,7 +163,7 @@ export interface PathChange {
 export interface BackendTarget {
   readonly service: string;
   readonly port: number;
-  /** Set: it names nothing that a request could go to. */
+  /** If set: the reason why the backend is not a valid target. */
   readonly invalid: string;
 }
 
@@ -203,7 +204,7 @@ export interface MirrorFilter {
 }
 
 export interface CorsFilter {
-  /** `*`, or scheme://host[:port], whose host may begin with `*.`. */
+  /** `*`, or scheme://host[:port]; the host may begin with `*.`. */
   readonly allowOrigins: readonly string[];
   readonly allowMethods: readonly string[];
   readonly allowHeaders: readonly string[];
@@ -220,7 +221,7 @@ export interface RouteBackend {
 
 export interface RouteRetry {
   readonly codes: readonly number[];
-  /** Further ones after the first. */
+  /** Attempts after the first. */
   readonly attempts?: number | undefined;
   readonly backoffMs?: number | undefined;
 }
@@ -233,9 +234,9 @@ export interface SessionPersistence {
   readonly permanent: boolean;
 }
 
-/** What certificates rest on: fetched anew when it changes. Agents are told with each pod of theirs. */
+/** Version of the trusted roots. Certificates are requested again when it changes. Agents get it with each of their pods. */
 export interface Trust {
-  /** Changes with the roots and with the signing key. */
+  /** Changes when the roots or the signing key change. */
   readonly version: string;
 }
 

@@ -68,7 +68,7 @@ export interface Service {
   readonly canonical: boolean;
 }
 
-/** What one implementation tells its own parts; others leave it alone. */
+/** Data of one implementation for its own components; other implementations ignore it. */
 export interface Extension {
   readonly name: string;
   readonly config: Any | undefined;

@@ -24,7 +24,7 @@ const from = { principals: [{ kind: 'exact' as const, value: web.slice('spiffe:/
 const by = (...names: string[]) => ({ services: names.map(key) });
 const anybody = { ...from, principals: [{ kind: 'presence' as const }] };
 
-/** The Service `far`, whose own waypoint is another one, and its pod. */
+/** The Service `far`, which has another waypoint, and its pod. */
 const far = (port: number, more: { policies?: readonly string[] } = {}): WaypointUpdate['mesh'] => ({
   services: [
     service('far', '10.96.7.7', port, {
@@ -40,13 +40,13 @@ async function chain(
   named: readonly string[] = [],
 ) {
   const server = await httpUpstream(t, echoHandler('far'));
-  const dialled: string[] = [];
+  const dialed: string[] = [];
   const waypoint = await startWaypoint(t, {
     backends: { api: [server.port] },
     routes: [route('r', [{ backends: [backend('far')] }])],
     identity: web,
     dial: () => (endpoint) => {
-      dialled.push(endpoint.via ? 'its waypoint' : 'the pod');
+      dialed.push(endpoint.via ? 'its waypoint' : 'the pod');
       return new Promise((resolve) => {
         const socket = net.connect(server.port, '127.0.0.1', () => resolve(socket));
       });
@@ -54,17 +54,17 @@ async function chain(
   });
   const mesh = far(server.port, { policies: named }) ?? {};
   waypoint.apply({ mesh: { ...mesh, policies } });
-  return { waypoint, dialled, port: server.port };
+  return { waypoint, dialed, port: server.port };
 }
 
-test('behind another waypoint the backend Service’s policies hold for the client, not for this waypoint', async (t) => {
+test('behind another waypoint, the backend Service’s policies apply to the client, not to this waypoint', async (t) => {
   const open = await chain(t, []);
   assert.equal((await askEcho(open.waypoint.port)).name, 'far');
-  assert.deepEqual(open.dialled, ['its waypoint']);
+  assert.deepEqual(open.dialed, ['its waypoint']);
   const closed = await chain(t, [policy('p', 'deny', from, by('far'))]);
   assert.equal((await ask(closed.waypoint.port)).status, 403);
   assert.equal(closed.waypoint.records.at(-1)?.policy, 'shop/p');
-  assert.deepEqual(closed.dialled, []);
+  assert.deepEqual(closed.dialed, []);
   const byPort = await chain(t, [policy('p', 'deny', { ...from, destinationPorts: [80] }, by('far'))]);
   assert.equal((await ask(byPort.waypoint.port)).status, 403);
   const allowed = await chain(t, [policy('p', 'allow', { ...from, destinationPorts: [80] }, by('far'))]);
@@ -75,7 +75,7 @@ test('behind another waypoint the backend Service’s policies hold for the clie
   assert.equal((await ask(others.waypoint.port)).status, 403);
 });
 
-test('behind another waypoint the pods’ policies hold for the client, by the pods’ own port', async (t) => {
+test('behind another waypoint, the pods’ policies apply to the client, by the pods’ own port', async (t) => {
   const open = await chain(t, []);
   const select = (port: number) =>
     policy('pods', 'deny', { ...from, destinationPorts: [port] }, { scope: 'workload' });
@@ -83,7 +83,7 @@ test('behind another waypoint the pods’ policies hold for the client, by the p
   assert.equal((await ask(closed.waypoint.port)).status, 200);
   closed.waypoint.apply({ mesh: { policies: [select(closed.port)] } });
   assert.equal((await ask(closed.waypoint.port)).status, 403);
-  // A pod that its waypoint may choose as well counts, whichever stands first.
+  // The policies of every pod that the other waypoint may choose apply, in any order of pods.
   const mesh = far(open.port) ?? {};
   open.waypoint.apply({
     mesh: {
@@ -97,7 +97,7 @@ test('behind another waypoint the pods’ policies hold for the client, by the p
   assert.equal((await ask(open.waypoint.port)).status, 403);
 });
 
-test('a DENY of a Service holds by the Service’s port and by the pod’s, an ALLOW by the Service’s alone', async (t) => {
+test('a DENY of a Service matches by the Service’s port and by the pod’s, an ALLOW only by the Service’s', async (t) => {
   const server = await httpUpstream(t, echoHandler('api'));
   const status = async (one: AuthorizationPolicy) => {
     const waypoint = await startWaypoint(t, {
@@ -121,7 +121,7 @@ test('a DENY of a Service holds by the Service’s port and by the pod’s, an A
   assert.equal(await notPorts('deny', server.port), 403);
 });
 
-test('of two ports of a Service that lead to one port of the pod, the one that was asked counts', async (t) => {
+test('if two ports of a Service lead to one port of the pod, the port that was dialed counts', async (t) => {
   const server = await httpUpstream(t, echoHandler('api'));
   const both = [80, 81].map((servicePort) => ({
     servicePort,
@@ -146,7 +146,7 @@ test('of two ports of a Service that lead to one port of the pod, the one that w
   assert.equal(await status(81), 403);
 });
 
-test('the policies of a TCP route’s backend Service hold for connections, and a backend that is not known takes none', async (t) => {
+test('the policies of a TCP route’s backend Service apply to connections, and an unknown backend gets none', async (t) => {
   const port = await rawUpstream(t, (socket) => socket.end('hello'));
   const tcp = (name: string) => route('r', [{ backends: [backend(name)] }], { kind: 'tcp' });
   const text = async (name: string, policies: readonly AuthorizationPolicy[], isRemoved = false) => {
@@ -157,7 +157,7 @@ test('the policies of a TCP route’s backend Service hold for connections, and 
       policies,
       identity: web,
     });
-    // Its endpoint has been written by hand, so that nothing but the route makes the Service a part of it.
+    // The endpoint is written by hand, so that only the route relates it to the Service.
     waypoint.apply({
       mesh: {
         workloads: [workload('slice', '127.0.0.1', 'node-1', { ...behind('other', port), tunnel: 'none' })],
@@ -175,10 +175,10 @@ test('the policies of a TCP route’s backend Service hold for connections, and 
   assert.match(denied.why ?? '', /shop\/p/);
   const removed = await text('other', [], true);
   assert.equal(removed.text, '');
-  assert.match(removed.why ?? '', /no Service shop\/other/);
+  assert.match(removed.why ?? '', /Service shop\/other\S* with port 80 is unknown/);
 });
 
-test('a mirror is a request to another Service: that one’s policies hold for the client', async (t) => {
+test('a mirror is a request to another Service, whose policies apply to the client', async (t) => {
   const mirrored: string[] = [];
   const api = await httpUpstream(t, echoHandler('api'));
   const copy = await httpUpstream(t, (request, response) => {
@@ -194,7 +194,7 @@ test('a mirror is a request to another Service: that one’s policies hold for t
     identity: web,
   });
   assert.equal((await ask(waypoint.port, { path: '/1' })).status, 200);
-  await eventually(() => mirrored.includes('/1'), 'the mirror has it');
+  await eventually(() => mirrored.includes('/1'), 'the mirror has the request');
   waypoint.apply({
     mesh: { policies: [policy('p', 'deny', { ...from, destinationPorts: [80] }, by('copy'))] },
   });
@@ -247,12 +247,15 @@ for (const [what, name] of [
   ['that was asked', 'api'],
   ['that a route sends to', 'other'],
 ] as const) {
-  test(`a policy of the Service ${what} ends what is under way`, async (t) => {
+  test(`a policy of the Service ${what} ends requests and connections under way`, async (t) => {
     const { http, tcp, request, connection, apply } = await underWay(t);
     apply({ policies: [policy('late', 'deny', from, by(name))] });
     assert.equal(await request.untilClosed('the request'), 'reset');
     assert.equal(await connection.untilClosed('the connection'), 'reset');
-    await eventually(() => http.context.connections.size + tcp.context.connections.size === 0, 'all is gone');
+    await eventually(
+      () => http.context.connections.size + tcp.context.connections.size === 0,
+      'no exchange is left',
+    );
     assert.equal(http.records.at(-1)?.flag, 'RBAC');
     assert.equal(http.records.at(-1)?.policy, 'shop/late');
   });
@@ -262,7 +265,7 @@ for (const [what, change] of [
   ['is served by another waypoint', { services: [service('api', '10.96.0.1', 8080)] }],
   ['is there no more', { removed: [key('api')] }],
 ] as const) {
-  test(`a Service that ${what} ends what is under way, and takes nothing new on a connection that is there`, async (t) => {
+  test(`a Service that ${what} ends requests and connections under way, and refuses new requests on an open connection`, async (t) => {
     const { http, request, connection, apply } = await underWay(t);
     const idle = await RawClient.open(http.port);
     t.after(() => idle.socket.destroy());
@@ -279,7 +282,7 @@ for (const [what, change] of [
   });
 }
 
-test('an update that touches nothing of what is under way decides nothing again', async (t) => {
+test('an update that affects nothing under way rechecks nothing', async (t) => {
   const { apply, request, connection } = await underWay(t);
   const mesh = meshOf({ elsewhere: [1234] });
   const unrelated = [
@@ -292,7 +295,7 @@ test('an update that touches nothing of what is under way decides nothing again'
   assert.equal(apply({ policies: [policy('q', 'deny', from, { namespace: 'far' })] }), 0);
   assert.equal(apply({ policies: [policy('r', 'deny', from, { scope: 'workload' })] }), 0);
   assert.equal(apply({ removed: [...(mesh.workloads ?? []).map(({ uid }) => uid), key('elsewhere')] }), 0);
-  // And what does touch it does.
+  // An update that affects them rechecks them.
   assert.ok(apply({ policies: [policy('s', 'deny', { destinationPorts: [1] })] }) >= 2);
   assert.ok(apply({ removedPolicies: ['shop/s'] }) >= 2);
   assert.ok(apply({ services: [service('other', '10.96.0.2', 8080, { waypoint: selfReference })] }) >= 2);

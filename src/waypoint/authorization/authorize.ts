@@ -1,10 +1,10 @@
-/** Whether a client may do what it asks: every policy that has a word in it, wherever the request came from. */
+/** Authorizes a client against all policy groups of a request or a connection. */
 import type { SocketAddress } from '../../model/address.js';
 import { authorize, type HttpAttributes, type Verdict } from '../../policy/authorize.js';
 import type { Client } from '../listener/client.js';
 import type { PolicyGroup } from './policy-groups.js';
 
-/** Each group has to allow it. `http` is absent for bytes that nobody has read as a request. */
+/** Every group has to allow the client. `http` is undefined for a connection that is not HTTP. */
 export function authorizeClient(
   groups: readonly PolicyGroup[],
   client: Client,
@@ -13,7 +13,7 @@ export function authorizeClient(
   let verdict: Verdict = { allowed: true, reason: 'no-policy', audited: [] };
   for (const { policies, destination, named, others } of groups) {
     let one = decide(policies, destination, client, http);
-    // Most requests are audited by nobody: nothing is copied then.
+    // Few requests match a policy in audit mode: without one, nothing is copied.
     let audited = one.audited.length > 0 ? [...verdict.audited, ...one.audited] : verdict.audited;
     for (const other of others) {
       if (!one.allowed) break;

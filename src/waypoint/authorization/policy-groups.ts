@@ -1,10 +1,10 @@
 /**
- * Which policies a request has to satisfy, and by which addresses and ports those policies name its destination. Derived from the
- * mesh's view and kept until the next update.
+ * The policies that a request has to satisfy, and the destination addresses and ports to evaluate them with. Derived from the mesh state
+ * and cached until the next update.
  *
- * A Service has an address and a port of its own, and its pods have others: `80` at the Service may be `8080` at the pod. Policies that
- * target a Service are written in the Service's numbers. A DENY also holds where it names the pod's address or port: an author who
- * took the other number must not leave open what the policy was written to close. An ALLOW that names the pod's numbers allows nothing.
+ * A Service and its pods have different addresses and ports: port 80 of the Service may be port 8080 of the pod. Policies that target a
+ * Service are evaluated with the Service's address and port. A DENY also matches by the pod's address or port: if its author wrote the
+ * pod's numbers, the request must still be denied. An ALLOW that names the pod's numbers allows nothing.
  */
 import type { IpAddress, SocketAddress } from '../../model/address.js';
 import { isV6 } from '../../model/address.js';
@@ -15,17 +15,18 @@ import { candidatesOf, type Candidate } from '../../state/resolve.js';
 import type { MeshView } from '../../state/store.js';
 import type { Endpoint } from '../upstream/endpoint.js';
 
-/** Policies that are decided together: any DENY that matches denies, one ALLOW has to match where there are any. */
+/** Policies that are evaluated together: any matching DENY denies; if there are ALLOW policies, one of them has to match. */
 export interface PolicyGroup {
   readonly policies: readonly AuthorizationPolicy[];
-  /** The destination in the numbers of the group's policies. */
+  /** The address and port that the group's policies are written for. */
   readonly destination: SocketAddress;
-  /** DENY policies that name an address or a port, and the destination's other numbers, for which these hold as well. */
+  /** DENY policies that name an address or a port. They are also evaluated with `others`. */
   readonly named: readonly AuthorizationPolicy[];
+  /** The destination's other addresses and ports. */
   readonly others: readonly SocketAddress[];
 }
 
-/** The Service and the Service's port that a request is sent to: the one that was asked, or a route's backend. */
+/** The Service port that a request is sent to: the one that the client dialed, or a route's backend. */
 export interface ServicePort {
   readonly service: ServiceKey;
   readonly port: number;
@@ -47,7 +48,7 @@ export class PolicyGroups {
     private readonly node: string,
   ) {}
 
-  /** The view has changed. */
+  /** Drops all cached groups. Called after each mesh update. */
   clear(): void {
     this.#byEndpoint = new Map();
     this.#byService = new Map();
@@ -55,24 +56,25 @@ export class PolicyGroups {
     this.#ofService = new Map();
   }
 
-  /** Of the Service that a client asked for, at `dialled`. */
-  ofService({ service: key, port }: ServicePort, dialled: IpAddress): readonly PolicyGroup[] {
+  /** The policies of the Service that the client dialed. `dialed`: the Service address that the client used. */
+  ofService({ service: key, port }: ServicePort, dialed: IpAddress): readonly PolicyGroup[] {
     const policies = this.#policiesForService(key);
     if (policies.length === 0) return none;
-    const name = `${key} ${port} ${dialled}`;
+    const name = `${key} ${port} ${dialed}`;
     let found = this.#byService.get(name);
     if (!found) {
       const targetPort = this.view.service(key)?.ports.find((one) => one.servicePort === port)?.targetPort;
-      found = groupsOf(policies, { ip: dialled, port }, [], targetPort ? [targetPort] : []);
+      found = groupsOf(policies, { ip: dialed, port }, [], targetPort ? [targetPort] : []);
       this.#byService.set(name, found);
     }
     return found;
   }
 
   /**
-   * Of an endpoint: the policies of its workload, those of the Service that the request is sent to, and those of each other Service that
-   * stands before the port, since a request comes to the same pod by whatever address or route. Behind another waypoint that waypoint
-   * chooses the endpoint: the policies of all that it may choose count, since that waypoint judges for this one and not for the client.
+   * The policies that apply at an endpoint: those of its workload, of the Service that the request is sent to, and of each other Service
+   * whose target port is the endpoint's, since the request reaches the same pod by whatever address or route. If the endpoint is behind
+   * another waypoint, that waypoint chooses the workload and authorizes this waypoint in place of the client. So the policies of every
+   * workload that it may choose apply here.
    */
   ofEndpoint(endpoint: Endpoint, sent: ServicePort | undefined): readonly PolicyGroup[] {
     let list = this.#byEndpoint.get(endpoint);
@@ -86,14 +88,14 @@ export class PolicyGroups {
     return groups;
   }
 
-  /** The workloads to which an endpoint may lead. */
+  /** The workloads that a request to this endpoint may reach. */
   candidates(endpoint: Endpoint, sent: ServicePort | undefined): readonly Candidate[] {
-    // As it is now: the endpoint's own word of it may be older than a policy that selects it.
+    // The current workload: the endpoint's copy may be older than a policy that selects the workload.
     const workload = this.view.workload(endpoint.workload.uid) ?? endpoint.workload;
     if (!endpoint.via || !sent) return [{ workload, target: endpoint.target }];
     const service = this.view.service(sent.service);
     if (!service) return [{ workload, target: endpoint.target }];
-    // Whatever is near to the other waypoint, or healthy when the request is there.
+    // The other waypoint prefers endpoints by its own node, and health may differ when the request arrives there: take every endpoint.
     const all: Service = {
       ...service,
       loadBalancing: { preference: [], mode: 'unspecified', allowUnhealthy: true },
@@ -120,7 +122,7 @@ export class PolicyGroups {
       if (policies.length === 0) continue;
       const service = this.view.service(key);
       const vip = addressOf(service, target.ip);
-      // By which of the Service's ports the request would have come is not known: each of them has to allow it.
+      // It is unknown which of the Service's ports the request would have used, so each of them has to allow it.
       const servicePorts = new Set<number>();
       for (const { servicePort, targetPort } of [...ports, ...(service?.ports ?? [])])
         if (targetPort === target.port) servicePorts.add(servicePort);
@@ -145,14 +147,14 @@ export class PolicyGroups {
 
 const none: readonly PolicyGroup[] = [];
 
-/** A Service's address of the family of `like`; `like` itself where the Service has none (headless). */
+/** A Service's address of the same family as `like`, else any address of it; `like` itself for a headless Service. */
 function addressOf(service: Service | undefined, like: IpAddress): IpAddress {
   return (
     service?.addresses.find(({ ip }) => isV6(ip) === isV6(like))?.ip ?? service?.addresses[0]?.ip ?? like
   );
 }
 
-/** One group, or none where there are no policies. `ips` and `ports`: the destination's other numbers. */
+/** One group, or none if there are no policies. `ips` and `ports`: the destination's other addresses and ports. */
 function groupsOf(
   policies: readonly AuthorizationPolicy[],
   destination: SocketAddress,
@@ -171,8 +173,8 @@ function groupsOf(
 }
 
 /**
- * A DENY policy without the rules that name neither address nor port: `notPorts: [80]` is in the Service's numbers alone, and would deny
- * port 80 itself if it were held against the pod's. Rules keep their index, which refusals name.
+ * A DENY policy reduced to the rules that name an address or a port. `notPorts: [80]` refers to the Service's port only: evaluated with the
+ * pod's port, it would deny port 80 itself. Rules keep their index, because refusals name it.
  */
 function namedDeny(policy: AuthorizationPolicy): AuthorizationPolicy[] {
   if (policy.action !== 'deny') return [];
@@ -189,7 +191,7 @@ function namedDeny(policy: AuthorizationPolicy): AuthorizationPolicy[] {
 
 const neverRule: AuthorizationPolicy['rules'][number] = { clauses: [{ matches: [emptyMatch] }] };
 
-/** Pods behind one Service mostly share policies and ports: such groups are decided once. */
+/** Removes duplicate groups, so that each is evaluated once: pods of one Service mostly share policies and ports. */
 function distinct(groups: readonly PolicyGroup[]): readonly PolicyGroup[] {
   if (groups.length < 2) return groups;
   const found = new Map<string, PolicyGroup>();

@@ -1,16 +1,16 @@
-/** What policies read of a request. */
+/** The request attributes that policies match. */
 import type { HttpAttributes } from '../../policy/authorize.js';
 import type { RequestHead } from '../http/http-stream.js';
 import { joinedHeader } from '../http/headers.js';
 import { pathOf, readingsOf } from '../../policy/path.js';
 
-/** A path's readings, made when a policy first asks: clients choose the path, and 8 KiB of escapes take 20 ms. */
+/** The readings of a path, computed when a policy first needs them: clients choose the path, and 8 KiB of escapes take 20 ms. */
 export function readingsOnDemand(path: string): () => readonly string[] {
   let readings: readonly string[] | undefined;
   return () => (readings ??= readingsOf(pathOf(path)));
 }
 
-/** Of a request as it goes on. */
+/** The attributes of a request as it is sent to the endpoint. */
 export function attributesOf(head: RequestHead): HttpAttributes {
   const readings = readingsOnDemand(head.path);
   return {

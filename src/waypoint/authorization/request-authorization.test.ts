@@ -22,7 +22,7 @@ const prefix = (value: string): RouteRule['matches'] => [
 ];
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-test('a policy judges what the client asked, not what a rule makes of it, at each attempt', async (t) => {
+test('policies authorize the request as the client sent it, before a rule’s changes, at each attempt', async (t) => {
   const good = await httpUpstream(t, echoHandler('good'));
   const backends = { api: [good.port] };
   const deny = (match: Partial<HttpMatch>, more = {}) => policy('p', 'deny', { http: http_(match) }, more);
@@ -54,7 +54,7 @@ test('a policy judges what the client asked, not what a rule makes of it, at eac
       assert.equal(waypoint.records[0]?.flag, 'RBAC');
     }
   }
-  // What the client says of its own certificate is nothing that a policy is told.
+  // Policies do not see what the client claims about its own certificate.
   const spoofed = await startWaypoint(t, {
     backends,
     policies: [
@@ -74,7 +74,7 @@ test('a policy judges what the client asked, not what a rule makes of it, at eac
     (await ask(spoofed.port, { headers: { 'x-forwarded-client-cert': 'URI=spiffe://evil' } })).status,
     403,
   );
-  // A second attempt, after others have asked for something else, is judged by its own path.
+  // A second attempt, after requests for other paths, is authorized by its own path.
   const later = await startWaypoint(t, {
     backends: { api: [1, good.port] },
     policies: [deny({ paths: [{ kind: 'prefix', value: '/admin' }] })],
@@ -94,7 +94,7 @@ test('a policy judges what the client asked, not what a rule makes of it, at eac
   assert.ok(later.records.some(({ attempts }) => attempts > 1));
 });
 
-test('what a rule makes of a request is judged too: its author may have no say in what the endpoint allows', async (t) => {
+test('the request as changed by a rule is authorized too: the rule’s author may not decide what the endpoint allows', async (t) => {
   const good = await httpUpstream(t, echoHandler('good'));
   const backends = { api: [good.port] };
   const identity = id('web').replace('/ns/shop/', '/ns/evil/') as ReturnType<typeof id>;
@@ -122,7 +122,7 @@ test('what a rule makes of a request is judged too: its author may have no say i
   assert.equal((await ask(asItIs.port, { path: '/public/x' })).status, 200);
 });
 
-test('a Service’s policy holds for its pods by whatever Service or route a request comes to them', async (t) => {
+test('a Service’s policy applies to its pods by whatever Service or route a request reaches them', async (t) => {
   const admin = await httpUpstream(t, echoHandler('admin'));
   const api = await httpUpstream(t, echoHandler('api'));
   const waypoint = await startWaypoint(t, {
@@ -135,7 +135,7 @@ test('a Service’s policy holds for its pods by whatever Service or route a req
   assert.equal(waypoint.records.at(-1)?.policy, 'shop/p');
 });
 
-test('nobody but the waypoint names the client: neither a rule nor a trailer', async (t) => {
+test('only the waypoint names the client: neither a rule nor a trailer can', async (t) => {
   const good = await httpUpstream(t, echoHandler('good'));
   const waypoint = await startWaypoint(t, {
     backends: { api: [good.port] },
@@ -165,7 +165,7 @@ test('nobody but the waypoint names the client: neither a rule nor a trailer', a
   await eventually(() => client.text.includes('HTTP/1.1 400'), 'it is refused');
 });
 
-test('a change of policies ends what is under way and now forbidden, and nothing else', async (t) => {
+test('a change of policies ends requests that are no longer allowed, and nothing else', async (t) => {
   const drips = await httpUpstream(t, (_request, response) => {
     response.writeHead(200);
     const timer = setInterval(() => response.write('.'), 20);

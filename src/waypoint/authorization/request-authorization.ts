@@ -1,4 +1,4 @@
-/** The policies' verdict on one request: for what the client asked, and for what a rule made of it. */
+/** Authorizes one request twice: as the client sent it, and as a route's rule changed it. */
 import { denialReason, type HttpAttributes, type Verdict } from '../../policy/authorize.js';
 import { attributesOf, readingsOnDemand } from './request-attributes.js';
 import type { Client } from '../listener/client.js';
@@ -12,10 +12,10 @@ import type { WaypointState } from '../state/waypoint-state.js';
 import type { Endpoint } from '../upstream/endpoint.js';
 
 export class RequestAuthorization {
-  /** As the client named it, whatever a rule makes of it. */
+  /** The authority that the client sent, before any rule's changes. */
   authority = '';
   readonly path: string;
-  /** The request's headers ahead of a rule's changes; undefined where there are none. */
+  /** A copy of the request's headers before a rule's changes; undefined if no rule changed them. */
   #headers: Headers | undefined;
   #original: HttpAttributes | undefined;
   #verdict: Verdict | undefined;
@@ -24,18 +24,18 @@ export class RequestAuthorization {
     private readonly state: WaypointState,
     private readonly client: Client,
     private readonly destination: Destination,
-    /** As it is sent to the endpoint: rules change it in place. */
+    /** The head as it is sent to the endpoint: rules change it in place. */
     private readonly head: RequestHead,
   ) {
     this.path = head.path;
   }
 
-  /** Called ahead of each change of the request's headers. */
+  /** Copies the request's headers once. Called before each change of them. */
   saveHeaders(): void {
     this.#headers ??= [...this.head.headers];
   }
 
-  /** As the client asked, whatever a rule makes of it later. */
+  /** The attributes of the request as the client sent it, before any rule's changes. */
   originalAttributes(): HttpAttributes {
     const readings = readingsOnDemand(this.path);
     return (this.#original ??= {
@@ -49,14 +49,14 @@ export class RequestAuthorization {
     });
   }
 
-  /** The last verdict; undefined where no policy has been asked. */
+  /** The last verdict; undefined if no policy was evaluated. */
   get verdict(): Verdict | undefined {
     return this.#verdict;
   }
 
   /**
-   * Whether this waypoint still serves what the client dialed, also on a connection that is older than a change of that, and what the
-   * policies of the Service say of the request. Undefined where nothing is against the request.
+   * Checks that this waypoint still serves the destination (the connection may be older than a change of that), and evaluates the Service's
+   * policies. Undefined: the request may go on.
    */
   ofService(): LocalReply | undefined {
     const lost = notServed(this.state, this.destination);
@@ -67,7 +67,7 @@ export class RequestAuthorization {
     return verdict.allowed ? undefined : denied(denialReason(verdict));
   }
 
-  /** What the policies of the endpoint say of the request. Undefined where nothing is against it. */
+  /** Evaluates the endpoint's policies. Undefined: the request may go on. */
   ofEndpoint(endpoint: Endpoint, sent: ServicePort | undefined): LocalReply | undefined {
     const verdict = this.#endpointVerdict(endpoint, sent) ?? this.#verdict ?? noPolicy;
     this.#verdict = verdict;
@@ -75,9 +75,9 @@ export class RequestAuthorization {
   }
 
   /**
-   * After an update of the mesh. Undefined where the request may go on.
-   * @param endpoint where the request is under way, if anywhere
-   * @param hasBegun the response has: it can only be broken off
+   * Authorizes the request again after a mesh update. Undefined: the request may go on.
+   * @param endpoint the endpoint of the attempt under way, if there is one
+   * @param hasBegun the response has begun, so that the request can only be aborted
    */
   recheck(
     endpoint: Endpoint | undefined,
@@ -100,18 +100,19 @@ export class RequestAuthorization {
     return denied(hasBegun ? `policy ${verdict.policy} forbids it now` : denialReason(verdict));
   }
 
-  /** By the policies of the Service that was asked; undefined where there are none. */
+  /** The verdict of the policies of the Service that the client dialed; undefined if there are none. */
   #serviceVerdict(): Verdict | undefined {
     const asked = servicePortOf(this.destination);
-    const groups = asked && this.state.policies.ofService(asked, this.destination.dialled.ip);
+    const groups = asked && this.state.policies.ofService(asked, this.destination.dialed.ip);
     return groups && groups.length > 0
       ? authorizeClient(groups, this.client, this.originalAttributes())
       : undefined;
   }
 
   /**
-   * By the policies of the endpoint; undefined where there are none. What the client asked counts, and what is sent in its place: a rule may
-   * be of the client's namespace, whose author has no say in what the endpoint allows.
+   * The verdict of the endpoint's policies; undefined if there are none. Both the request as the client sent it and the request as it is
+   * sent to the endpoint have to be allowed: a rule may belong to the client's namespace, whose author does not decide what the endpoint
+   * allows.
    */
   #endpointVerdict(endpoint: Endpoint, sent: ServicePort | undefined): Verdict | undefined {
     const groups = this.state.policies.ofEndpoint(endpoint, sent);

@@ -26,7 +26,7 @@ interface Attempt {
   readonly ms: number;
 }
 
-test('retries: the codes, the methods and the number that the rule says, with its pause and the whole body', async (t) => {
+test('retries: by the rule’s codes, methods and number, with its backoff and the whole body', async (t) => {
   let attempts: Attempt[] = [];
   let failures = 0;
   const upstream = await httpUpstream(t, (request, response) => {
@@ -98,19 +98,23 @@ test('retries: the codes, the methods and the number that the rule says, with it
   const large = 'x'.repeat(60 << 10);
   assert.deepEqual(await run('/default', 1, 'PUT', large), [200, 2]);
   assert.ok(attempts.every(({ body }) => body === large));
-  assert.deepEqual(await run('/default', 1, 'PUT', 'x'.repeat(300 << 10)), [503, 1], 'too large to be kept');
+  assert.deepEqual(
+    await run('/default', 1, 'PUT', 'x'.repeat(300 << 10)),
+    [503, 1],
+    'too large for the buffer',
+  );
   assert.deepEqual(await run('/reset', 2), [200, 3]);
   assert.deepEqual(await run('/reset', 1, 'POST', 'a'), [503, 1]);
-  await eventually(() => waypoint.context.exchanges.size === 0, 'no exchange');
+  await eventually(() => waypoint.context.exchanges.size === 0, 'no exchange is left');
 });
 
-test('timeouts: of the request as a whole, and of one attempt', async (t) => {
+test('timeouts of the whole request and of one attempt', async (t) => {
   let hits = 0;
-  let cancelled = 0;
+  let canceled = 0;
   const upstream = await httpUpstream(t, (request, response) => {
     hits++;
     response.on('close', () => {
-      if (!response.writableFinished) cancelled++;
+      if (!response.writableFinished) canceled++;
     });
     if (request.url === '/retried' && hits > 1) return void response.end('ok');
     if (request.url === '/body') {
@@ -134,14 +138,14 @@ test('timeouts: of the request as a whole, and of one attempt', async (t) => {
   assert.equal((await ask(waypoint.port, { path: '/attempt' })).status, 504);
   hits = 0;
   assert.deepEqual([(await ask(waypoint.port, { path: '/retried' })).status, hits], [200, 2]);
-  await assert.rejects(ask(waypoint.port, { path: '/body' }), 'half an answer is none');
+  await assert.rejects(ask(waypoint.port, { path: '/body' }), 'half a response is incomplete');
   assert.equal((await ask(waypoint.port, { path: '/fine' })).status, 200);
   await sleep(150);
   assert.equal((await ask(waypoint.port, { path: '/fine' })).status, 200);
-  await eventually(() => cancelled === 4 && waypoint.context.exchanges.size === 0, 'upstreams are told');
+  await eventually(() => canceled === 4 && waypoint.context.exchanges.size === 0, 'upstreams are canceled');
 });
 
-test('a connection that is refused is tried elsewhere, whatever the method; the endpoint is left alone for a while', async (t) => {
+test('a refused connection is retried at another endpoint, whatever the method; the endpoint is ejected', async (t) => {
   const good = await httpUpstream(t, echoHandler('good'));
   const waypoint = await startWaypoint(t, {
     backends: { api: [await deadPort(), good.port, await deadPort()] },
@@ -157,13 +161,13 @@ test('a connection that is refused is tried elsewhere, whatever the method; the 
   assert.equal(nobody.records[0]?.flag, 'UH');
 });
 
-test('a connection that its endpoint had closed is tried anew; what may have been done is not done again', async (t) => {
+test('a request on a stale connection is retried; one that may have been executed is not', async (t) => {
   let seen = 0;
   const port = await rawUpstream(t, (socket) => {
     let n = 0;
     socket.on('data', () => {
       seen++;
-      // The second request of each connection gets no answer.
+      // The second request of each connection gets no response.
       if (++n === 1) socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
       else socket.destroy();
     });
@@ -171,7 +175,7 @@ test('a connection that its endpoint had closed is tried anew; what may have bee
   const waypoint = await startWaypoint(t, { backends: { api: [port] } });
   assert.equal((await ask(waypoint.port)).status, 200);
   await eventually(() => waypoint.pool.size === 1, 'a connection is kept');
-  assert.equal((await ask(waypoint.port)).status, 200, 'a GET goes again, over a new connection');
+  assert.equal((await ask(waypoint.port)).status, 200, 'a GET is retried over a new connection');
   assert.equal(seen, 3);
   seen = 0;
   const { status } = await ask(waypoint.port, { method: 'POST', body: 'x' });
@@ -179,7 +183,7 @@ test('a connection that its endpoint had closed is tried anew; what may have bee
   assert.equal((await ask(waypoint.port, { method: 'POST', body: 'x' })).status, 200);
 });
 
-test('an endpoint that goes takes no more requests, and those under way are answered', async (t) => {
+test('a removed endpoint gets no more requests, and those under way are completed', async (t) => {
   const held: http.ServerResponse[] = [];
   const leaving = await httpUpstream(t, (_request, response) => void held.push(response));
   const staying = await httpUpstream(t, echoHandler('staying'));
@@ -194,7 +198,7 @@ test('an endpoint that goes takes no more requests, and those under way are answ
   assert.equal(held.length, 1);
 });
 
-test('the time of an attempt bounds its whole answer: one that goes on longer is broken off, and looks so', async (t) => {
+test('the attempt’s timeout bounds the whole response: a longer one is visibly aborted', async (t) => {
   const drips = await httpUpstream(t, (_request, response) => {
     response.writeHead(200);
     const timer = setInterval(() => response.write('.'), 20);
@@ -210,12 +214,12 @@ test('the time of an attempt bounds its whole answer: one that goes on longer is
   assert.equal(waypoint.records[0]?.status, 200);
 });
 
-test('while a retry waits its client is not read: an upload keeps no memory, and goes on with the next attempt', async (t) => {
+test('the client is paused during a backoff: an upload costs no memory and goes on with the next attempt', async (t) => {
   const total = 64 << 20;
   const got: number[] = [];
   const server = await httpUpstream(t, (request, response) => {
     const attempt = got.push(0) - 1;
-    // The first attempt is answered at its head, the second when all of the body is there.
+    // The first attempt gets a response after its head, the second after the whole body.
     if (attempt === 0) return void response.writeHead(503).end();
     request.on('data', (bytes: Buffer) => (got[attempt] = (got[attempt] ?? 0) + bytes.length));
     request.on('end', () => response.writeHead(503).end());
@@ -232,13 +236,13 @@ test('while a retry waits its client is not read: an upload keeps no memory, and
   client.write(Buffer.alloc(total));
   await sleep(700);
   assert.equal(got.length, 1, 'the retry still waits');
-  // What is not with the client any more is in the sockets' buffers.
+  // Bytes that left the client are in the sockets' buffers.
   assert.ok(
     client.socket.writableLength > total / 2,
     `${client.socket.writableLength} bytes wait at the client`,
   );
-  await client.until((text) => text.includes('503'), 'the answer');
+  await client.until((text) => text.includes('503'), 'the response');
   assert.deepEqual(got, [0, total]);
-  // A third attempt was due, and nobody had the body any more.
+  // A third attempt was due, but the body was no longer buffered.
   assert.deepEqual(waypoint.limitsReached, ['retry-buffer']);
 });

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { BufferList } from './buffer-list.js';
 import { ReplayBuffer } from './replay-buffer.js';
 
-test('bytes come out as they went in, whatever the sizes of their pieces', () => {
+test('bytes are returned unchanged, whatever the sizes of their pieces', () => {
   const pieces = new BufferList();
   const expected: Buffer[] = [];
   const got: Buffer[] = [];
@@ -12,7 +12,7 @@ test('bytes come out as they went in, whatever the sizes of their pieces', () =>
     pieces.add(bytes);
     expected.push(bytes);
     if (i % 37 !== 0) continue;
-    // Taken while the next ones come.
+    // Read while further bytes are added.
     const taken = pieces.buffers.slice(0, i % 3 === 0 ? pieces.buffers.length : 1);
     got.push(...taken);
     pieces.drop(taken.length);
@@ -21,7 +21,7 @@ test('bytes come out as they went in, whatever the sizes of their pieces', () =>
   assert.ok(Buffer.concat(got).equals(Buffer.concat(expected)));
 });
 
-test('a body of many small pieces takes as much memory as one of a few large ones', () => {
+test('a body in many small pieces takes as much memory as one in a few large pieces', () => {
   const replay = new ReplayBuffer(64 << 10);
   const read = Buffer.alloc(64 << 10, 'x');
   for (let i = 0; i < read.length; i++) replay.add(read.subarray(i, i + 1), true);

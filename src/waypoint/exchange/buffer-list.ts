@@ -1,6 +1,6 @@
 /**
- * Bytes that are kept, in the pieces in which they came. Small pieces are copied together: a Buffer takes some hundred bytes beside its
- * content and keeps alive what it is a slice of, and a client chooses how small its frames or chunks are.
+ * A list of buffered bytes, in the pieces in which they arrived. Small pieces are copied into one block: a Buffer takes some hundred bytes
+ * beside its content and keeps alive the memory that it is a slice of, and a client chooses how small its frames or chunks are.
  */
 const smallBytesMax = 4 << 10;
 const blockBytesMin = 256;
@@ -8,7 +8,7 @@ const blockBytesMax = 16 << 10;
 
 export class BufferList {
   #buffers: Buffer[] = [];
-  /** Memory of the last piece, where that was copied here; more fits behind it. */
+  /** The block that the last piece was copied into, with room for more; undefined if it was not copied. */
   #block: Buffer | undefined;
 
   get buffers(): readonly Buffer[] {
@@ -30,11 +30,11 @@ export class BufferList {
       this.#block = block;
     }
     bytes.copy(block, last.length);
-    // A former, shorter view of the block may be on its way still: nothing of it changes.
+    // An earlier, shorter view of the block may still be in use: its bytes do not change.
     this.#buffers[this.#buffers.length - 1] = block.subarray(0, sum);
   }
 
-  /** Removes the first ones. */
+  /** Removes the first `count` pieces. */
   drop(count: number): void {
     this.#buffers.splice(0, count);
     if (this.#buffers.length === 0) this.#block = undefined;

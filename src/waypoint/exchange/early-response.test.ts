@@ -1,4 +1,4 @@
-/** Servers that answer ahead of the upload's end, and the waypoint's own answers to uploads: their clients read them each time. */
+/** Servers that respond before the upload's end, and the waypoint's own responses to uploads: their clients always read them. */
 import assert from 'node:assert/strict';
 import http2 from 'node:http2';
 import type { Duplex } from 'node:stream';
@@ -26,7 +26,7 @@ import { parseIp } from '../../model/address.js';
 import { clientOf } from '../listener/client.js';
 import { serveConnection } from '../listener/connection.js';
 
-/** A way to a port by a tunnel, as a node takes it. */
+/** A connection to a port through a tunnel, as a node opens it. */
 async function tunnelTo(
   t: TestContext,
   onTunnel: (accept: () => Duplex) => void,
@@ -74,7 +74,7 @@ const meshed: Build = async (t, server, options = {}) => {
   const toWaypoint = await tunnelTo(t, (accept) => {
     const client = clientOf(id('web'), { ip: parseIp('127.0.0.1'), port: 1 });
     const address = { ip: parseIp('10.96.0.1'), port: 80 };
-    serveConnection(context, accept, client, { kind: 'service', service, port: 80, dialled: address });
+    serveConnection(context, accept, client, { kind: 'service', service, port: 80, dialed: address });
   });
   const port = await listening(
     t,
@@ -84,10 +84,10 @@ const meshed: Build = async (t, server, options = {}) => {
   return { port, waypoint };
 };
 const builds = { plain, meshed };
-/** How often each: enough that a race of one in ten shows. */
+/** Repetitions of each case: enough that a race of one in ten shows. */
 const timesOf = (size: number): number => (size > 1_000_000 ? 10 : 40);
 const statusOf = (text: string): string => text.split('\r\n', 1)[0] ?? '';
-/** Of answers with a length, or in chunks. */
+/** Responses with a length, or in chunks. */
 function isWhole(text: string): boolean {
   const at = text.indexOf('\r\n\r\n');
   if (at < 0) return false;
@@ -109,7 +109,7 @@ function upload2(t: TestContext, session: http2.ClientHttp2Session, bytes: numbe
     stream.on('error', () => undefined);
     stream.on('response', (headers) => (status = Number(headers[':status'])));
     stream.on('data', (part: Buffer) => (body += part.toString('latin1')));
-    // Node's own client waits with 'close' for writes that nobody takes any more.
+    // Node's own client delays 'close' until writes end that nobody reads any more.
     for (const end of ['end', 'close']) stream.on(end, () => resolve({ status, body }));
     const block = Buffer.alloc(1 << 16, 'u');
     let sent = 0;
@@ -134,7 +134,7 @@ function session2(t: TestContext, port: number): http2.ClientHttp2Session {
 
 for (const [name, build] of Object.entries(builds)) {
   for (const close of ['at once', 'unread'] as const) {
-    test(`HTTP/1: an endpoint's response ahead of the upload's end, ${name}, closed ${close}`, async (t) => {
+    test(`HTTP/1: an endpoint's response before the upload's end, ${name}, closed ${close}`, async (t) => {
       const { port, waypoint } = await build(t, await earlyServer(t, close));
       for (const size of sizes) {
         const seen = await outcomes(timesOf(size), async () => {
@@ -181,7 +181,7 @@ for (const [name, build] of Object.entries(builds)) {
     }
   });
 
-  test(`the waypoint's own answer to an upload, by HTTP/1 and HTTP/2, ${name}`, async (t) => {
+  test(`the waypoint's own response to an upload, by HTTP/1 and HTTP/2, ${name}`, async (t) => {
     const deny = policy('no-posts', 'deny', { http: { ...anyRequest, methods: ['POST'] } });
     const { port } = await build(t, await earlyServer(t, 'at once'), { policies: [deny] });
     const session = session2(t, port);

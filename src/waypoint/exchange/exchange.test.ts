@@ -23,7 +23,7 @@ const prefix = (value: string): RouteRule['matches'] => [
 ];
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-test('without a rule that matches there is no such thing; a consumer’s routes come before the producer’s', async (t) => {
+test('a request that no rule matches gets 404; consumer routes take precedence over producer routes', async (t) => {
   const a = await httpUpstream(t, echoHandler('a'));
   const b = await httpUpstream(t, echoHandler('b'));
   const producer = route('producer', [{ matches: prefix('/v1'), backends: [backend('api')] }]);
@@ -40,7 +40,7 @@ test('without a rule that matches there is no such thing; a consumer’s routes 
   assert.equal((await askEcho(none.port, { path: '/v2' })).name, 'a');
 });
 
-test('weights hold, and a backend that is none answers its share by 500', async (t) => {
+test('requests are split by weight, and an invalid backend responds to its share with 500', async (t) => {
   const a = await httpUpstream(t, echoHandler('a'));
   const b = await httpUpstream(t, echoHandler('b'));
   const waypoint = await startWaypoint(t, {
@@ -86,7 +86,7 @@ test('weights hold, and a backend that is none answers its share by 500', async 
   assert.deepEqual(await count('/one', 20), { b: 20 });
 });
 
-test('filters of the rule and of the backend change request and answer', async (t) => {
+test('filters of the rule and of the backend change the request and the response', async (t) => {
   const upstream = await httpUpstream(t, (request, response) => {
     response.setHeader('x-old', 'secret');
     response.setHeader('set-cookie', ['a=1', 'b=2']);
@@ -144,14 +144,14 @@ test('filters of the rule and of the backend change request and answer', async (
   assert.deepEqual([moved.status, moved.headers.location], [308, 'http://x.test/moved/x?y']);
 });
 
-test('a mirror gets a copy with its body, and holds nobody up', async (t) => {
+test('a mirror gets a copy with its body, and does not delay the request', async (t) => {
   const seen: string[] = [];
   const main = await httpUpstream(t, echoHandler('main'));
   const copy = await httpUpstream(t, (request) => {
     const parts: Buffer[] = [];
     request.on('error', () => undefined);
     request.on('data', (part: Buffer) => parts.push(part));
-    // Never answered.
+    // The mirror never responds.
     request.on('end', () => seen.push(`${request.method} ${request.url} ${Buffer.concat(parts).toString()}`));
   });
   const mirror = (numerator: number, name = 'copy') =>
@@ -181,17 +181,17 @@ test('a mirror gets a copy with its body, and holds nobody up', async (t) => {
   const before = seen.length;
   for (let i = 0; i < 10; i++) await askEcho(waypoint.port, { path: '/none' });
   assert.equal(seen.length, before);
-  // The first connection may fail: the copy goes with the one that does not.
+  // The first attempt may fail: the copy is sent with the attempt that does not.
   for (let i = 0; i < 8; i++) await askEcho(waypoint.port, { path: '/flaky', method: 'POST', body: 'f' });
   await eventually(() => seen.filter((one) => one === 'POST /flaky f').length === 8, 'all copies');
-  await eventually(() => waypoint.context.exchanges.size === 0, 'no exchange');
+  await eventually(() => waypoint.context.exchanges.size === 0, 'no exchange is left');
   const open = (): Promise<number> =>
     new Promise((resolve) => copy.server.getConnections((_e, n) => resolve(n)));
   for (let i = 0; i < 200 && (await open()) > 0; i++) await sleep(20);
-  assert.equal(await open(), 0, 'those that nobody answers are given up');
+  assert.equal(await open(), 0, 'copies without a response are canceled');
 });
 
-test('a session stays at its endpoint, by cookie or by header, as long as that is one', async (t) => {
+test('a session stays at its endpoint, by cookie or by header, as long as the endpoint exists', async (t) => {
   const upstreams = await Promise.all(['0', '1', '2', '3'].map((name) => httpUpstream(t, echoHandler(name))));
   const ports = upstreams.map(({ port }) => port);
   const rule = (kind: 'cookie' | 'header', more = {}): Partial<RouteRule> => ({
@@ -224,7 +224,7 @@ test('a session stays at its endpoint, by cookie or by header, as long as that i
   const forged = await ask(waypoint.port, { path: '/cookie', headers: { cookie: 'X-Sess=forged' } });
   assert.equal(forged.status, 200);
   assert.ok(forged.headers['set-cookie']);
-  // Its endpoint goes away: another takes the session over.
+  // The session's endpoint is removed: another one takes over the session.
   const gone = Number(name);
   const left = ports.map((port, i) => (i === gone ? 1 : port));
   const mesh = meshOf({ api: left });
@@ -238,7 +238,7 @@ test('a session stays at its endpoint, by cookie or by header, as long as that i
   assert.ok(moved.headers['set-cookie']);
 });
 
-test('a client that leaves takes its request with it, at whatever point', async (t) => {
+test('a request is canceled when its client disconnects, at any point', async (t) => {
   let closed = 0;
   const upstream = await httpUpstream(t, (request, response) => {
     response.on('close', () => closed++);
@@ -255,7 +255,7 @@ test('a client that leaves takes its request with it, at whatever point', async 
     'GET /begun HTTP/1.1\r\nHost: a\r\n\r\n',
     'POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc',
   ]) {
-    // Whose request is whole may end its half and wait: only a reset says that it does not.
+    // After a complete request, a client may close its half and wait: only a reset shows that it does not wait.
     for (const how of text.startsWith('POST')
       ? (['destroy', 'resetAndDestroy'] as const)
       : (['resetAndDestroy'] as const)) {
@@ -274,7 +274,7 @@ test('a client that leaves takes its request with it, at whatever point', async 
   }
 });
 
-test('an answer that comes ahead of the request’s end ends the request', async (t) => {
+test('a response before the request’s end ends the request', async (t) => {
   const port = await rawResponder(t, 'HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno');
   const waypoint = await startWaypoint(t, { backends: { api: [port] } });
   const client = await RawClient.open(waypoint.port);
@@ -283,11 +283,11 @@ test('an answer that comes ahead of the request’s end ends the request', async
   assert.match(client.text, /^HTTP\/1\.1 413 [^]*no$/);
   await eventually(
     () => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0,
-    'nothing is left',
+    'no exchange is left',
   );
 });
 
-test('a forwarded list that the client began goes on with its address; nobody begins one', async (t) => {
+test('a client’s Forwarded list is extended by its address; without one no list is added', async (t) => {
   const good = await httpUpstream(t, echoHandler('good'));
   const waypoint = await startWaypoint(t, { backends: { api: [good.port] } });
   const began = await askEcho(waypoint.port, { headers: { forwarded: 'for=192.0.2.1' } });

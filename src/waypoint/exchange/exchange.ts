@@ -1,7 +1,6 @@
 /**
- * One request, from its head to the end of its response. Read it from `start` downwards: its share of the limits, the Service's policies,
- * the route's rule, filters, an endpoint and its policies, a connection; then what the client sends, what the endpoint sends, retries, and
- * the end.
+ * One request, from its head to the end of its response. Read the file from `start` downwards: limits, the Service's policies, the route's
+ * rule, filters, an endpoint and its policies, a connection; then events of the client, events of the endpoint, retries, and the end.
  */
 import { performance } from 'node:perf_hooks';
 import type { Span } from '@opentelemetry/api';
@@ -52,13 +51,13 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
   readonly #authorization: RequestAuthorization;
   readonly #route: RouteSelection;
   readonly #attempts = new Attempts();
-  /** Of the last attempt that failed: the response where no other endpoint is left. */
+  /** The reply for the last failed attempt, sent if no other endpoint is left. */
   #lastFailure: LocalReply | undefined;
   #requestTimer: NodeJS.Timeout | undefined;
   #filters: RequestFilters | undefined;
   #mirrors: Mirrors | undefined;
   readonly #replay: ReplayBuffer;
-  /** Its place among the context's exchanges, as IntrusiveSet keeps it. */
+  /** The index in the context's exchanges (IntrusiveSet). */
   slot = -1;
   #hasShare = false;
   #requestEnded: boolean;
@@ -99,7 +98,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
       head.authority =
         destination.kind === 'service'
           ? destination.service.hostname
-          : formatSocketAddress(destination.dialled);
+          : formatSocketAddress(destination.dialed);
     }
     this.#authorization.authority = this.#info.authority = head.authority;
     addForwarding(head.headers, this.client);
@@ -115,10 +114,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     this.#filters = this.#newFilters();
     if (!this.#filterRequest(rule.filters)) return;
     if (rule.requestTimeoutMs) {
-      this.#requestTimer = setTimeout(
-        () => this.#timeout('the request took too long'),
-        rule.requestTimeoutMs,
-      );
+      this.#requestTimer = setTimeout(() => this.#timeout('request timeout'), rule.requestTimeoutMs);
     }
     this.#next();
   }
@@ -129,13 +125,13 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
       head: this.#head,
       client: this.client,
       authorization: this.#authorization,
-      port: destination.kind === 'service' ? destination.port : destination.dialled.port,
+      port: destination.kind === 'service' ? destination.port : destination.dialed.port,
       mergeSlashes: this.context.mergeSlashes,
       mirror: (backend) => (this.#mirrors ??= new Mirrors()).add(this.#mirror(backend)),
     });
   }
 
-  /** False: a filter responded. */
+  /** Applies filters to the request. False: a filter responded. */
   #filterRequest(filters: readonly RouteFilter[]): boolean {
     const response = this.#filters?.apply(filters, this.#route.matched?.prefix);
     if (response?.kind === 'respond') this.#respond(response.head);
@@ -151,7 +147,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     });
   }
 
-  /** An attempt, at the endpoint that is best now. */
+  /** Starts an attempt at the endpoint that is best now. */
   #next(): void {
     const endpoints = this.#candidates();
     if (!endpoints) return;
@@ -166,7 +162,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     this.#connect(endpoint);
   }
 
-  /** The endpoints that the request may go to. Undefined: there is no such backend, and the request was refused. */
+  /** The endpoints that the request may go to. Undefined: there is no such backend, or a filter responded; the response was sent. */
   #candidates(): readonly Endpoint[] | undefined {
     const backend = this.#route.chooseBackend();
     if (backend && backend.filters.length > 0 && !this.#filterRequest(backend.filters)) return undefined;
@@ -180,12 +176,12 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     const { context, downstream } = this;
     const attempts = this.#attempts;
     const attempt = attempts.begin(endpoint);
-    // What comes until there is a connection would have to be kept without bound.
+    // Until there is a connection, further bytes would have to be buffered without bound.
     if (downstream.hasBody && !this.#requestEnded) downstream.pause();
     const timeoutMs = this.#route.rule?.backendRequestTimeoutMs;
     if (timeoutMs) {
       attempts.limit(timeoutMs, () =>
-        this.onError({ kind: 'timeout', why: 'the endpoint took too long to answer' }),
+        this.onError({ kind: 'timeout', why: "timeout of the endpoint's response" }),
       );
     }
     context.pool.acquire(endpoint, this.client, this.#versionOf(endpoint), fresh, (upstream, failure) => {
@@ -212,9 +208,9 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     return this.downstream.version === 'HTTP/2' && isGrpcType(headerOf(this.#head.headers, 'content-type'));
   }
 
-  // --- updates of the mesh -----------------------------------------------------------------------------------------------------------
+  // --- mesh updates --------------------------------------------------------------------------------------------------------
 
-  /** Whether an update changed anything that this request was decided by. */
+  /** Whether a mesh update affects this request's authorization or routing. */
   isAffected(impact: ChangeImpact): boolean {
     const { destination } = this;
     const { endpoint } = this.#attempts;
@@ -225,7 +221,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     );
   }
 
-  /** After a change of the mesh: what is under way and now forbidden ends. */
+  /** Authorizes the request again after a mesh update, and ends it if it is no longer allowed. */
   recheck(): void {
     if (this.#over) return;
     this.#mirrors?.recheck();
@@ -237,7 +233,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     if (refusal) this.#endNow(refusal);
   }
 
-  /** A response that has begun is broken off: half of one must not look like a whole one. */
+  /** A response that has begun is aborted, since a partial response must not look complete. */
   #endNow(refusal: LocalReply): void {
     if (!this.#responseStarted) return this.#refuse(refusal);
     this.#info.fail(refusal);
@@ -253,7 +249,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     if (this.#over) return;
     const { upstream } = this.#attempts;
     if (!this.#upgraded && !this.#responseStarted) this.#replay.add(bytes, upstream !== undefined);
-    // What follows an upgrade is no part of the request.
+    // Bytes after an upgrade are no part of the request.
     if (!this.#upgraded) this.#mirrors?.write(bytes);
     if (upstream && !upstream.write(bytes)) this.downstream.pause();
   }
@@ -286,7 +282,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
   // --- the endpoint's side ---------------------------------------------------------------------------------------------
 
   onInterim(head: ResponseHead): void {
-    // The client may have waited for it with its body (100).
+    // The client may have waited for this response (100) before it sent its body.
     this.#idle.bodyMoved(performance.now());
     if (!this.#over && !this.#responseStarted) this.downstream.interim(head);
   }
@@ -294,7 +290,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
   onHead(head: ResponseHead, hasBody: boolean): void {
     this.#idle.moved(performance.now());
     if (this.#over) return;
-    // The attempt's own time goes on: it bounds the whole response (GEP-1742).
+    // The attempt's timeout keeps running: it bounds the whole response (GEP-1742).
     if (this.#retryForStatus(head.status, hasBody)) return;
     this.#replay.clear();
     this.#filterResponse(head);
@@ -310,10 +306,10 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     this.#idle.moved(performance.now());
     if (this.#over) return;
     this.#attempts.clearLimit();
-    // What the rule bounds is the request; the connection that it became has no end in time.
+    // The rule's timeout is for the request; an upgraded connection has none.
     clearTimeout(this.#requestTimer);
     this.#upgraded = true;
-    // What the client sends now has an end of its own.
+    // The client's direction now has its own end.
     this.#requestEnded = false;
     this.#responseStarted = true;
     this.#info.status = 101;
@@ -334,7 +330,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     if (this.#over) return;
     if (trailers) this.#info.grpcStatus = headerOf(trailers, 'grpc-status') ?? this.#info.grpcStatus;
     this.downstream.end(trailers);
-    // Of a connection that was upgraded each direction ends by itself.
+    // Each direction of an upgraded connection ends by itself.
     if (!this.#upgraded || this.#requestEnded) this.#finish(true);
     else this.#responseEnded = true;
   }
@@ -368,10 +364,10 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
       : { kind: 'none', usedUp: false };
   }
 
-  /** True: another attempt is under way, or about to be. */
+  /** True: another attempt has started or is scheduled. */
   #goesOn(next: Next): boolean {
     const { endpoint } = this.#attempts;
-    if (next.kind === 'none' || !endpoint || !this.#isKept()) return false;
+    if (next.kind === 'none' || !endpoint || !this.#canReplay()) return false;
     if (next.kind === 'fresh') this.#connect(endpoint, true);
     else this.#again(next.inMs);
     return true;
@@ -385,21 +381,21 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
       if (next.usedUp) this.#info.flag = 'URX';
       return false;
     }
-    if (!this.#isKept()) return false;
+    if (!this.#canReplay()) return false;
     const attempts = this.#attempts;
     attempts.clearLimit();
     const { upstream } = attempts;
     attempts.upstream = undefined;
     if (upstream) {
-      // A response that is short is read to its end, so that its connection serves again.
+      // After a response without a body the connection can serve further requests.
       if (hasBody || !this.#requestEnded) upstream.cancel();
       else upstream.listener = undefined;
     }
     return this.#goesOn(next);
   }
 
-  /** Whether the body so far is there to be sent again; asked where nothing else stands against that. */
-  #isKept(): boolean {
+  /** Whether the body so far is in the replay buffer. Called only if nothing else prevents a retry, because it counts the reached limit. */
+  #canReplay(): boolean {
     if (!this.#replay.isWhole) this.context.onLimitReached('retry-buffer');
     return this.#replay.isWhole;
   }
@@ -407,7 +403,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
   #again(inMs: number): void {
     this.#attempts.leave();
     if (inMs === 0) return this.#next();
-    // Nobody takes what the client sends meanwhile: all of it would have to be kept.
+    // There is no upstream during the backoff: all that the client sends would have to be buffered.
     if (!this.#requestEnded) this.downstream.pause();
     this.#attempts.backOff(inMs, () => this.#next());
   }
@@ -423,7 +419,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     this.#refuse({ status: 504, flag: 'UT', code: 'WEFT_REQUEST_TIMEOUT', why });
   }
 
-  /** Called from time to time: what does not move for too long ends. */
+  /** Ends the request if an idle timeout has expired. Called periodically. `nowMs`: by the monotonic clock. */
   checkIdle(nowMs: number): void {
     if (this.#over) return;
     const hasBegun = this.#responseStarted;
@@ -431,8 +427,8 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     const phase = { awaitsBody: !this.#requestEnded && !hasBegun, isPaused, hasBegun, isGrpc: this.#isGrpc };
     const timeouts = idleTimeoutsOf(this.context.limits, this.#route.rule, this.#route.isConsumerRoute);
     const overdue = this.#idle.overdue(nowMs, phase, timeouts);
-    if (overdue === 'body') this.onGone('late', 'the body of the request did not come in time');
-    else if (overdue === 'stream') this.#timeout('nothing moved for too long');
+    if (overdue === 'body') this.onGone('late', "idle timeout of the request's body");
+    else if (overdue === 'stream') this.#timeout('idle timeout of the stream');
   }
 
   // --- the end ---------------------------------------------------------------------------------------------------------
@@ -447,7 +443,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     if (endpoint) this.#route.addSession(head, endpoint);
   }
 
-  /** The waypoint's own response, for a reason that the client is not told. */
+  /** Sends the waypoint's own response. The client does not learn the reason. */
   #refuse(reply: LocalReply): void {
     if (this.#over) return;
     this.#info.fail(reply);
@@ -465,7 +461,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     this.#finish();
   }
 
-  /** `whole`: the response came to its end. */
+  /** `whole`: the response is complete. */
   #finish(whole = false): void {
     if (this.#over) return;
     this.#over = true;
@@ -474,7 +470,7 @@ export class Exchange implements DownstreamListener, UpstreamListener, ActiveReq
     attempts.clearTimers();
     const { endpoint, upstream } = attempts;
     attempts.upstream = undefined;
-    // A response that came whole leaves nothing to cancel but a request that is still being sent.
+    // After a complete response, only a request that is still being sent has to be canceled.
     if (upstream && (!whole || !this.#requestEnded)) upstream.cancel();
     if (!this.#requestEnded && !this.#upgraded) this.#mirrors?.cancel();
     attempts.leaveEndpoint();

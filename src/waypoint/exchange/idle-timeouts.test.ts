@@ -27,12 +27,12 @@ function open(t: TestContext, port: number, headers: http2.OutgoingHttpHeaders):
 }
 const grpcHeaders = { 'content-type': 'application/grpc', te: 'trailers' };
 
-/** As the waypoint's timer does, at a time to come. */
+/** Checks the idle timeouts as the waypoint's timer does, at a time in the future. */
 function later(waypoint: TestWaypoint, ms: number): void {
   for (const exchange of waypoint.context.exchanges) exchange.checkIdle(performance.now() + ms);
 }
 
-test('which clock holds, by what has become of the request', () => {
+test('which timeout applies, by the phase of the request', () => {
   const limits = {
     ...defaultLimits,
     bodyIdleMsMax: 60_000,
@@ -48,7 +48,7 @@ test('which clock holds, by what has become of the request', () => {
     );
   assert.equal(at(60_000, {}), undefined);
   assert.equal(at(60_001, {}), 'body');
-  assert.equal(at(60_001, { isPaused: true }), undefined, 'who is not read is not late');
+  assert.equal(at(60_001, { isPaused: true }), undefined, 'a client that is not read is not late');
   assert.equal(at(60_001, { isGrpc: true }), undefined, 'messages are no slow upload');
   const waiting = { awaitsBody: false };
   assert.equal(at(300_000, waiting), undefined);
@@ -74,7 +74,7 @@ test('which clock holds, by what has become of the request', () => {
   assert.equal(clock.overdue(120_001, sending, timeouts), undefined);
 });
 
-test('a client that only listens keeps its stream, for as long as the endpoint sends', async (t) => {
+test('a client that only receives keeps its stream as long as the endpoint sends', async (t) => {
   const upstream = await http2Upstream(t, (stream) => {
     stream.respond({ ':status': 200, 'content-type': 'application/grpc' });
     const timer = setInterval(() => stream.write('tick'), 20);
@@ -97,7 +97,7 @@ test('a client that only listens keeps its stream, for as long as the endpoint s
   await eventually(() => waypoint.context.exchanges.size === 0, 'no exchange is left');
 });
 
-test('an upload that pauses once its response has begun goes on', async (t) => {
+test('an upload that pauses after its response has begun goes on', async (t) => {
   const upstream = await httpUpstream(t, (request, response) => {
     response.write('begun ');
     let got = '';
@@ -120,7 +120,7 @@ test('an upload that pauses once its response has begun goes on', async (t) => {
   assert.equal(waypoint.records[0]?.flag, undefined);
 });
 
-test('a quiet watch of gRPC and a quiet WebSocket outlive what bounds a request', async (t) => {
+test('a quiet gRPC watch and a quiet WebSocket outlive the timeouts of a request', async (t) => {
   const silent = await http2Upstream(t, (stream) => void stream.resume());
   const watch = await startWaypoint(t, { backends: { api: [silent.port] }, protocol: 'grpc' });
   const stream = open(t, watch.port, grpcHeaders);
@@ -152,12 +152,12 @@ test('a quiet watch of gRPC and a quiet WebSocket outlive what bounds a request'
     client.write('still here');
     await client.until((text) => text.endsWith('still here'), 'an echo');
     later(waypoint, 3_610_000);
-    assert.equal(waypoint.context.exchanges.size, routes.length, 'without a setting it ends after an hour');
+    assert.equal(waypoint.context.exchanges.size, routes.length, 'the default is an hour');
     client.socket.resetAndDestroy();
   }
 });
 
-test('the clocks of a rule hold in place of the waypoint’s', async (t) => {
+test('a rule’s timeouts replace the waypoint’s', async (t) => {
   let asked = 0;
   const silent = await rawUpstream(t, (socket) => void socket.once('data', () => asked++));
   const path = (value: string) => [{ path: { kind: 'exact', value } as const, headers: [], query: [] }];
@@ -176,7 +176,7 @@ test('the clocks of a rule hold in place of the waypoint’s', async (t) => {
     const client = await RawClient.open(waypoint.port);
     const [done, before] = [waypoint.records.length, asked];
     client.write(`POST ${at} HTTP/1.1\r\nHost: a\r\n${head}\r\n\r\n`);
-    await eventually(() => asked > before, 'the endpoint has it');
+    await eventually(() => asked > before, 'the endpoint has the request');
     later(waypoint, ms);
     const status = waypoint.records[done]?.status;
     client.socket.resetAndDestroy();
@@ -196,7 +196,7 @@ test('the clocks of a rule hold in place of the waypoint’s', async (t) => {
   assert.equal(await after('/default', none, 301_000), 504);
 });
 
-test('the clocks that a waypoint is started with; 0 switches one off, also that of a head', async (t) => {
+test('the timeouts of the command line; 0 disables one, also the head timeout', async (t) => {
   assert.deepEqual(clocksOf({}), {});
   const off = clocksOf({
     requestHeadTimeoutMs: 0,
@@ -242,7 +242,7 @@ test('the clocks that a waypoint is started with; 0 switches one off, also that 
   assert.equal(status, 200);
 });
 
-test('a rule of another namespace than the Service’s shortens the clocks of a waypoint, and does not lengthen them', () => {
+test('a rule in another namespace than the Service’s shortens the waypoint’s timeouts, but does not lengthen them', () => {
   const waypoint = { ...defaultLimits, bodyIdleMsMax: 60_000, streamIdleMsMax: 300_000, openIdleMsMax: 0 };
   const asked = (streamIdleMs: number, bodyIdleMs: number) =>
     idleTimeoutsOf(

@@ -1,33 +1,32 @@
 /**
- * Idle clocks of a request. Two of them: the body clock guards the request against a client that announces a body and does not send it,
- * so it ends with the request's last byte or the response's first; the stream clock looks at both directions and runs as long as the
- * request does. Pure, but for the timer of `watchIdle`.
+ * The two idle timeouts of a request. The body timeout is for clients that announce a body and do not send it: it ends with the request's last
+ * byte or the response's first. The stream timeout covers both directions for the whole request. Pure, except for the timer of `watchIdle`.
  */
 import type { RouteRule } from '../../model/route.js';
 import type { WaypointLimits } from '../limits.js';
 
-/** Milliseconds; 0: the clock is off. */
+/** Milliseconds; 0: no limit. */
 export interface IdleTimeouts {
   readonly bodyIdleMs: number;
-  /** Until the response begins. */
+  /** Applies until the response begins. */
   readonly streamIdleMs: number;
-  /** Once the response has begun, of gRPC and of upgraded connections: quiet for long is normal there. */
+  /** Applies after the response has begun, to gRPC, and to upgraded connections: long silence is normal there. */
   readonly openIdleMs: number;
 }
 
 export interface RequestPhase {
-  /** The request's end has not come, and its response has not begun. */
+  /** The request has not ended, and its response has not begun. */
   readonly awaitsBody: boolean;
-  /** Nobody reads the client at present: a client that is not read cannot be late. */
+  /** The waypoint has paused reading from the client, so the client cannot be late. */
   readonly isPaused: boolean;
   readonly hasBegun: boolean;
-  /** Messages come as there is something to say: a body that pauses is a stream of them, not a slow upload. */
+  /** A body of gRPC is a stream of messages: a pause in it is not a slow upload. */
   readonly isGrpc: boolean;
 }
 
 /**
- * What the rule says, else the waypoint.
- * @param ofConsumer the rule is of another namespace than the Service: it may shorten the waypoint's clocks, not lengthen them
+ * The rule's timeouts, else the waypoint's.
+ * @param ofConsumer the rule is in another namespace than the Service: it may shorten the waypoint's timeouts, but not lengthen them
  */
 export function idleTimeoutsOf(
   limits: WaypointLimits,
@@ -44,10 +43,10 @@ export function idleTimeoutsOf(
   };
 }
 
-/** 0: no end. */
+/** 0: no limit. */
 const isLonger = (a: number, b: number): boolean => (a || Infinity) > (b || Infinity);
 
-/** When something of a request moved last. Times are of one monotonic clock, in milliseconds. */
+/** The times of a request's last activity. All times are of one monotonic clock, in milliseconds. */
 export class IdleClock {
   #movedMs: number;
   #bodyMs: number;
@@ -57,18 +56,18 @@ export class IdleClock {
     this.#bodyMs = nowMs;
   }
 
-  /** A head, bytes, an end, or room for more, in either direction. */
+  /** Call it on activity in either direction: a head, bytes, an end, or a drained buffer. */
   moved(nowMs: number): void {
     this.#movedMs = nowMs;
   }
 
-  /** The client sent some of its request, or was asked to go on (1xx). */
+  /** Call it when the client sent bytes of its request, or was asked to continue (1xx). */
   bodyMoved(nowMs: number): void {
     this.#movedMs = nowMs;
     this.#bodyMs = nowMs;
   }
 
-  /** `body`: the client is late with its request. `stream`: nothing moved in either direction for too long. */
+  /** The timeout that has expired. `body`: the client is late with its request. `stream`: there was no activity in either direction. */
   overdue(nowMs: number, phase: RequestPhase, timeouts: IdleTimeouts): 'body' | 'stream' | undefined {
     if (phase.isPaused) this.#bodyMs = nowMs;
     const over = (sinceMs: number, mostMs: number): boolean => mostMs > 0 && nowMs - sinceMs > mostMs;
@@ -78,7 +77,7 @@ export class IdleClock {
   }
 }
 
-/** Checks the idle clocks of all requests each `everyMs`. Returns a function that stops it. */
+/** Checks the idle timeouts of all requests every `everyMs` milliseconds. Returns a function that stops it. */
 export function watchIdle(
   exchanges: Iterable<{ checkIdle(nowMs: number): void }>,
   everyMs: number,

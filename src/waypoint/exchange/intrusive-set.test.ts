@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { IntrusiveSet } from './intrusive-set.js';
 
-test('members come and go in any order, and one that is not in is no harm', () => {
+test('members are added and removed in any order, and removing a non-member does nothing', () => {
   const slots = new IntrusiveSet<{ slot: number }>();
   const known = new Set<{ slot: number }>();
   const all = Array.from({ length: 50 }, () => ({ slot: -1 }));

@@ -1,7 +1,7 @@
 /**
- * A set of what knows its own place in it, for what comes and goes by the thousand. Not a Set: that allocates a table anew every
- * few dozen members, and the old one keeps pointing to the new. Once one of them is old garbage, all tables after it, and what
- * they held, are taken for alive until the next full collection: each request's objects would be copied twice for nothing.
+ * A set whose members store their own index, for members that are added and removed by the thousand. A JavaScript Set would allocate a new
+ * table every few dozen members, and each old table points to the next. When a table is garbage in the old generation, the collector treats all
+ * later tables and their members as alive until the next full collection, so each request's objects would be copied twice for nothing.
  */
 export class IntrusiveSet<T extends { slot: number }> {
   readonly #all: T[] = [];
@@ -15,7 +15,7 @@ export class IntrusiveSet<T extends { slot: number }> {
     this.#all.push(one);
   }
 
-  /** Nothing where it is not in. */
+  /** Does nothing if the member is not in the set. */
   delete(one: T): void {
     const { slot } = one;
     if (slot < 0) return;
@@ -26,7 +26,7 @@ export class IntrusiveSet<T extends { slot: number }> {
     this.#all[slot] = last;
   }
 
-  /** Of those that are in now, whatever comes or goes meanwhile. */
+  /** Iterates over a snapshot of the members. */
   [Symbol.iterator](): Iterator<T> {
     return [...this.#all][Symbol.iterator]();
   }

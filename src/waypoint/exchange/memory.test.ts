@@ -13,7 +13,7 @@ import {
   echoHandler,
 } from '../../../test/support/waypoint.js';
 
-/** Half a head on each connection, a few hundred at a time. */
+/** Sends half a head on each connection, a few hundred at a time. */
 const idleClients = `
 const [port, count] = process.argv.slice(1).map(Number);
 let open = 0;
@@ -30,7 +30,7 @@ for (let i = 0; i < 200; i++) more();
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 const rss = (): number => process.memoryUsage().rss;
 
-test('a client that does not read an answer of 200 MB keeps no memory', async (t) => {
+test('a client that does not read a response of 200 MB costs no memory', async (t) => {
   let sent = 0;
   const piece = Buffer.alloc(256 << 10, 'x');
   const upstream = await httpUpstream(t, (_request, response) => {
@@ -53,17 +53,17 @@ test('a client that does not read an answer of 200 MB keeps no memory', async (t
     last = sent;
     await sleep(200);
   }
-  // What the kernel's buffers take, and the backlog.
-  assert.ok(sent < 40 << 20, `${sent >> 20} MB were read of the endpoint`);
-  assert.ok(rss() - before < 80 << 20, `${(rss() - before) >> 20} MB are kept`);
+  // Bytes in the kernel's buffers and in the backlog.
+  assert.ok(sent < 40 << 20, `${sent >> 20} MB were read from the endpoint`);
+  assert.ok(rss() - before < 80 << 20, `${(rss() - before) >> 20} MB are held`);
   client.socket.resetAndDestroy();
   await eventually(
     () => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0,
-    'nothing is left',
+    'nothing is left open',
   );
 });
 
-test('an endpoint that does not read an upload of 200 MB keeps no memory', async (t) => {
+test('an endpoint that does not read an upload of 200 MB costs no memory', async (t) => {
   const port = await rawUpstream(t, (socket) => void socket.pause());
   const waypoint = await startWaypoint(t, { backends: { api: [port] } });
   const client = net.connect({ port: waypoint.port, host: '127.0.0.1' });
@@ -84,28 +84,28 @@ test('an endpoint that does not read an upload of 200 MB keeps no memory', async
     last = sent;
     await sleep(200);
   }
-  assert.ok(sent < 40 << 20, `${sent >> 20} MB were taken of the client`);
-  assert.ok(rss() - before < 80 << 20, `${(rss() - before) >> 20} MB are kept`);
+  assert.ok(sent < 40 << 20, `${sent >> 20} MB were read from the client`);
+  assert.ok(rss() - before < 80 << 20, `${(rss() - before) >> 20} MB are held`);
   client.resetAndDestroy();
-  // Who is not being read is not seen to leave until something is written to it.
+  // While reading is paused, a disconnect is not seen until something is written.
   for (const connection of waypoint.context.connections) connection.destroy();
   await eventually(
     () => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0,
-    'nothing is left',
+    'nothing is left open',
   );
 });
 
-test('ten thousand idle connections cost little, and others are served beside them', async (t) => {
+test('ten thousand idle connections cost little memory, and other requests are served meanwhile', async (t) => {
   const upstream = await httpUpstream(t, echoHandler('a'));
   const waypoint = await startWaypoint(t, {
     backends: { api: [upstream.port] },
     protocol: 'http1',
-    // On a loaded machine the first would be closed as late before the last has come.
+    // On a loaded machine the first would be closed by the head timeout before the last has arrived.
     limits: { headTimeoutMsMax: 0 },
   });
   const count = 10_000;
   const before = rss();
-  // The clients' ends in a process of their own: both would be more files than one may have open.
+  // The clients run in their own process: with both ends, one process would exceed its file limit.
   const clients = spawn(process.execPath, ['-e', idleClients, String(waypoint.port), String(count)]);
   t.after(() => clients.kill('SIGKILL'));
   await eventually(() => waypoint.context.connections.size === count, 'all are there', 240_000);
@@ -117,7 +117,7 @@ test('ten thousand idle connections cost little, and others are served beside th
   await eventually(() => waypoint.context.connections.size === 0, 'none is left', 240_000);
 });
 
-test('after thousands of requests of all kinds nothing is left of them', async (t) => {
+test('thousands of requests of all kinds leave nothing behind', async (t) => {
   const upstream = await httpUpstream(t, (request, response) => {
     request.on('error', () => undefined);
     response.on('error', () => undefined);
@@ -153,7 +153,7 @@ test('after thousands of requests of all kinds nothing is left of them', async (
       );
       request.on('error', () => resolve());
       if (i % 7 === 3) setTimeout(() => request.destroy(), 5);
-      // Clients that leave end only their half: the request that nobody answers is cut below.
+      // Clients that leave end only their half: the request without a response is ended below.
       request.end(i % 2 === 0 ? undefined : 'body');
     });
   let next = 0;
@@ -166,7 +166,7 @@ test('after thousands of requests of all kinds nothing is left of them', async (
   for (const connection of waypoint.context.connections) connection.destroy();
   await eventually(
     () => waypoint.context.exchanges.size === 0 && waypoint.context.connections.size === 0,
-    'no exchange and no connection',
+    'no exchange and no connection is left',
   );
   const endpoints = waypoint.records
     .map(({ endpoint }) => endpoint)

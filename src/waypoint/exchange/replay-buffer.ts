@@ -1,17 +1,17 @@
-/** Bytes of a request's body that were read so far, for as long as they may have to be sent again. */
+/** Request body bytes that are buffered for a retry. */
 import { BufferList } from './buffer-list.js';
 
 const none: readonly Buffer[] = [];
 
 export class ReplayBuffer {
-  /** Undefined: nothing is kept. Most requests have no body. */
+  /** Undefined: nothing is buffered. Most requests have no body. */
   #list: BufferList | undefined;
   #bytes = 0;
   #isWhole = true;
 
   constructor(private readonly bytesMax: number) {}
 
-  /** Everything so far is there. */
+  /** All bytes of the body so far are buffered. */
   get isWhole(): boolean {
     return this.#isWhole;
   }
@@ -20,8 +20,9 @@ export class ReplayBuffer {
   }
 
   /**
-   * `isSent`: somebody has these bytes already. Until then none may be lost, so the reader is paused, and one piece at most comes beyond
-   * the limit.
+   * Buffers bytes. Beyond the limit the buffer is dropped, and the request cannot be retried.
+   * @param isSent the bytes go to an upstream as well. Without one no bytes may be dropped: the client is paused, so that at most one piece
+   * exceeds the limit.
    */
   add(bytes: Buffer, isSent: boolean): void {
     if (!this.#isWhole) return;
@@ -32,7 +33,7 @@ export class ReplayBuffer {
     } else (this.#list ??= new BufferList()).add(bytes);
   }
 
-  /** Nothing is sent again from here on. */
+  /** Drops the buffer: no retry follows. */
   clear(): void {
     this.#list = undefined;
   }

@@ -1,4 +1,4 @@
-/** Requests from pages of other origins: preflights, and what a response allows. */
+/** CORS: responses to preflights, and headers of responses to requests from other origins. */
 import type { RouteFilter } from '../../model/route.js';
 import { headerOf, removeHeader, type Headers } from '../http/headers.js';
 import type { RequestHead, ResponseHead } from '../http/http-stream.js';
@@ -18,11 +18,11 @@ function originAllowed(filter: CorsFilter, origin: string): boolean {
   });
 }
 
-/** With credentials a `*` would mean itself to browsers: what was asked for is named instead. */
+/** With credentials, browsers take `*` as a literal name: the requested value is returned instead. */
 const listed = (values: readonly string[], asked: string | undefined, credentials: boolean): string =>
   values.includes('*') && credentials ? (asked ?? '') : values.join(', ');
 
-/** The answer to a preflight; undefined where the request is none. */
+/** The response to a preflight; undefined if the request is no preflight. */
 export function preflightOf(head: RequestHead, filter: CorsFilter): ResponseHead | undefined {
   const origin = headerOf(head.headers, 'origin');
   const method = headerOf(head.headers, 'access-control-request-method');
@@ -48,9 +48,9 @@ function allowOrigin(filter: CorsFilter, origin: string): Headers {
   return headers;
 }
 
-/** Of an answer to a request from another origin. In place. */
+/** Sets the CORS headers of a response, in place. `origin`: of the request. */
 export function addCorsHeaders(headers: Headers, origin: string | undefined, filter: CorsFilter): void {
-  // What the endpoint says about it would be a second answer.
+  // Remove the endpoint's own CORS headers: the rule decides.
   for (const name of [
     'access-control-allow-origin',
     'access-control-allow-credentials',

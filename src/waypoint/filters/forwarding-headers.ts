@@ -1,22 +1,22 @@
-/** What endpoints are told of the client, as headers: the waypoint's own word, whatever the client or a route's rule writes there. */
+/** Headers that tell endpoints about the client. The waypoint writes them, whatever the client or a route's rule puts there. */
 import { randomUUID } from 'node:crypto';
 import type { Client } from '../listener/client.js';
 import { headerOf, joinedHeader, removeHeader, setHeader, type Headers } from '../http/headers.js';
 
-/** Once, ahead of rules. What the client says of those before it stays ahead of its own address, as with any proxy. */
+/** Adds the headers, once, before any rule. Addresses that the client lists stay before its own address, as with any proxy. */
 export function addForwarding(headers: Headers, client: Client): void {
   const { ip } = client.address;
   appendTo(headers, 'x-forwarded-for', ip);
   if (headerOf(headers, 'x-forwarded-proto') === undefined) headers.push('x-forwarded-proto', 'http');
-  // RFC 7239, section 4: one more element, where somebody has begun the list.
+  // RFC 7239, section 4: append an element, but only to a list that exists.
   if (headerOf(headers, 'forwarded') !== undefined) appendTo(headers, 'forwarded', `for=${quoted(ip)}`);
   if (headerOf(headers, 'x-request-id') === undefined) headers.push('x-request-id', randomUUID());
   nameClient(headers, client);
 }
 
 /**
- * After a rule has changed headers: it may be of the client's namespace, whose author must not be taken for a hop that the endpoint
- * trusts. The lists end in the client's address again.
+ * Restores the headers after a rule has changed headers, so that the lists end in the client's address again. The rule may be in the client's
+ * namespace, and its author must not be able to pose as a hop that the endpoint trusts.
  */
 export function restoreForwarding(headers: Headers, client: Client): void {
   const { ip } = client.address;
@@ -42,5 +42,5 @@ function lastOf(headers: Headers, name: string): string | undefined {
   return list?.slice(list.lastIndexOf(',') + 1).trim();
 }
 
-/** RFC 7239, section 6: an IPv6 address stands in brackets and so in quotes. */
+/** RFC 7239, section 6: an IPv6 address is written in brackets, and therefore in quotes. */
 const quoted = (ip: string): string => (ip.includes(':') ? `"[${ip}]"` : ip);

@@ -4,12 +4,12 @@ import { removeHeader, setHeader, type Headers } from '../http/headers.js';
 
 export type HeaderFilter = Extract<RouteFilter, { readonly kind: 'request-headers' | 'response-headers' }>;
 
-/** Gateway API, HTTPHeaderFilter: set replaces, add appends to what is there, remove takes all. In place. */
+/** Gateway API, HTTPHeaderFilter, in place: `set` replaces all values, `add` appends a value, `remove` removes all values. */
 export function changeHeaders(headers: Headers, filter: HeaderFilter): void {
   for (const { name, value } of filter.set) setHeader(headers, name, value);
   for (const { name, value } of filter.add) {
     const before = headers.lastIndexOf(name);
-    // RFC 9110, section 5.3: of all headers set-cookie is no list. What separates cookies is a semicolon (RFC 6265, section 4.2.1).
+    // RFC 9110, section 5.3: set-cookie is the only field that is no list. Cookies are separated by semicolons (RFC 6265, section 4.2.1).
     if (before >= 0 && before % 2 === 0 && name !== 'set-cookie')
       headers[before + 1] = `${headers[before + 1]}${name === 'cookie' ? '; ' : ','}${value}`;
     else headers.push(name, value);

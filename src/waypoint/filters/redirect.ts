@@ -1,11 +1,11 @@
-/** The response of a redirect. */
+/** The response of a redirect filter. */
 import type { RouteFilter } from '../../model/route.js';
 import type { RequestHead, ResponseHead } from '../http/http-stream.js';
 import { changePath } from './rewrite.js';
 
 export type RedirectFilter = Extract<RouteFilter, { kind: 'redirect' }>;
 
-/** Gateway API, HTTPRequestRedirectFilter. `port`: that the request came to. */
+/** Gateway API, HTTPRequestRedirectFilter. `prefix`: the path prefix that the rule matched by. `port`: the port that the client dialed. */
 export function redirectOf(
   head: RequestHead,
   filter: RedirectFilter,
@@ -15,7 +15,7 @@ export function redirectOf(
   const scheme = filter.scheme ?? head.scheme;
   const host = filter.hostname ?? head.authority.replace(/:\d*$/, '');
   const wellKnown = scheme === 'https' ? 443 : 80;
-  // Without a port of its own: the scheme's where a scheme is named, else that of the listener, here the Service's.
+  // The default port is the scheme's if the filter names a scheme, else the listener's, which is the Service's port here.
   const to = filter.port ?? (filter.scheme === undefined ? port : wellKnown);
   const path = filter.path ? changePath(head.path, filter.path, prefix) : head.path;
   const location = `${scheme}://${host}${to === wellKnown ? '' : `:${to}`}${path}`;

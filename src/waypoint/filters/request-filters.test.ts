@@ -15,7 +15,7 @@ const head = (path: string, more: Partial<RequestHead> = {}): RequestHead => ({
   ...more,
 });
 
-test('headers: set replaces all values, add appends, remove takes all; cookies stay apart', () => {
+test('headers: set replaces all values, add appends, remove removes all; cookies stay separate', () => {
   const change = (headers: string[], set: string[][], add: string[][], remove: string[]): string[] => {
     const pairs = (of: string[][]) => of.map(([name = '', value = '']) => ({ name, value }));
     changeHeaders(headers, { kind: 'request-headers', set: pairs(set), add: pairs(add), remove });
@@ -33,11 +33,11 @@ test('headers: set replaces all values, add appends, remove takes all; cookies s
     'set-cookie',
     'b=2',
   ]);
-  // A value that reads like the name is none.
+  // A value that equals the name is not a name.
   assert.deepEqual(change(['x', 'a', 'a', '1', 'y', 'b'], [], [], ['a']), ['x', 'a', 'y', 'b']);
 });
 
-test('a prefix is replaced as the table of the Gateway API has it', () => {
+test('a prefix is replaced as in the Gateway API’s table', () => {
   const table: [string, string, string, string][] = [
     ['/foo/bar', '/foo', '/xyz', '/xyz/bar'],
     ['/foo/bar', '/foo', '/xyz/', '/xyz/bar'],
@@ -60,7 +60,7 @@ test('a prefix is replaced as the table of the Gateway API has it', () => {
   assert.equal(changePath('/a', { kind: 'full', value: 'x' }, undefined), '/x');
 });
 
-test('a redirect names scheme, host and port as the Gateway API says', () => {
+test('a redirect has scheme, host and port as in the Gateway API', () => {
   const to = (filter: Partial<RedirectFilter>, port = 80, path = '/a?b'): string | undefined =>
     redirectOf(head(path), { kind: 'redirect', statusCode: 302, ...filter }, '/a', port).headers[1];
   assert.equal(to({}), 'http://api.shop/a?b');
@@ -89,7 +89,7 @@ const cors = (more: Partial<CorsFilter> = {}): CorsFilter => ({
   ...more,
 });
 
-test('CORS: preflights are answered, for the origins that are allowed only', () => {
+test('CORS: preflights get a response, and only allowed origins are allowed in it', () => {
   const preflight = (origin: string | undefined, filter = cors(), method = 'OPTIONS', asks = true) =>
     preflightOf(
       head('/', {
@@ -139,12 +139,12 @@ test('CORS: preflights are answered, for the origins that are allowed only', () 
     allowCredentials: true,
   });
   const answered = preflight('https://any', open)?.headers ?? [];
-  assert.ok(!answered.includes('*'), 'a star with credentials means itself to browsers');
+  assert.ok(!answered.includes('*'), 'with credentials, browsers take a star literally');
   assert.equal(answered[1], 'https://any');
   assert.ok(answered.includes('PUT') && answered.includes('x-z') && answered.includes('true'));
 });
 
-test('CORS: an answer says what the rule says, and not what the endpoint says', () => {
+test('CORS: a response has the rule’s headers, not the endpoint’s', () => {
   const answer = ['access-control-allow-origin', '*', 'x', 'y'];
   addCorsHeaders(answer, 'https://a.test', cors());
   assert.deepEqual(answer, [

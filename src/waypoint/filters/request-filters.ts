@@ -1,4 +1,4 @@
-/** A rule's filters, as they are carried out on one request and on its response. */
+/** Applies a rule's filters to one request and its response. */
 import { errorText } from '../../base/errors.js';
 import type { BackendTarget, PathChange, RouteFilter } from '../../model/route.js';
 import type { RequestAuthorization } from '../authorization/request-authorization.js';
@@ -13,19 +13,19 @@ import { headerOf, removeHeader } from '../http/headers.js';
 import type { LocalReply } from '../http/local-reply.js';
 import { normalizePath } from '../../policy/path.js';
 
-/** What a filter responds in the endpoint's place. */
+/** A response that a filter gives in place of the endpoint. */
 type FilterResponse =
   | { readonly kind: 'respond'; readonly head: ResponseHead }
   | { readonly kind: 'refuse'; readonly refusal: LocalReply };
 
 interface FilteredRequest {
-  /** Changed by the filters. */
+  /** The filters change it in place. */
   readonly head: RequestHead;
   readonly client: Client;
   readonly authorization: RequestAuthorization;
   /** The port that the client dialed, for redirects. */
   readonly port: number;
-  /** False: `//` of the path stays. */
+  /** False: `//` in the path is not merged. */
   readonly mergeSlashes: boolean;
   mirror(backend: BackendTarget): void;
 }
@@ -39,8 +39,8 @@ export class RequestFilters {
   }
 
   /**
-   * Changes the request. A response: the filters that follow are not carried out, and the request goes no further.
-   * @param prefix of the path, that the rule matched by
+   * Applies the filters to the request. If it returns a response, later filters are not applied and the request is not forwarded.
+   * @param prefix the path prefix that the rule matched by
    */
   apply(filters: readonly RouteFilter[], prefix: string | undefined): FilterResponse | undefined {
     const { request } = this;
@@ -60,7 +60,7 @@ export class RequestFilters {
         }
         case 'cors': {
           const preflight = preflightOf(head, filter);
-          // The response to a preflight has all that it needs.
+          // The response to a preflight is complete: no CORS headers are added to it later.
           this.#cors = preflight ? undefined : filter;
           if (preflight) return { kind: 'respond', head: preflight };
           break;
@@ -75,21 +75,21 @@ export class RequestFilters {
     return undefined;
   }
 
-  /** Changes a response; the lists of filters in the order in which they count. */
+  /** Applies the filters to a response. `lists`: in the order of application. */
   applyToResponse({ headers }: ResponseHead, ...lists: (readonly RouteFilter[])[]): void {
     for (const filters of lists)
       for (const filter of filters) if (filter.kind === 'response-headers') changeHeaders(headers, filter);
     if (this.#cors) addCorsHeaders(headers, this.#origin, this.#cors);
   }
 
-  /** The path that the filter makes is normalized as a client's is. */
+  /** Rewrites the path. The result is normalized as a client's path is. */
   #rewritePath(change: PathChange, prefix: string | undefined): LocalReply | undefined {
     const { head } = this.request;
     try {
       head.path = normalizePath(changePath(head.path, change, prefix), this.request.mergeSlashes);
       return undefined;
     } catch (error) {
-      const why = `the rule makes no path of it: ${errorText(error)}`;
+      const why = `the rule's rewrite results in an invalid path: ${errorText(error)}`;
       return { status: 500, flag: 'NC', code: 'WEFT_BACKEND_INVALID', why };
     }
   }

@@ -1,7 +1,7 @@
-/** The path that a rewrite or a redirect makes of a request's. */
+/** Changes a request's path for a rewrite or a redirect. */
 import type { PathChange } from '../../model/route.js';
 
-/** `path` with its query; `prefix`: what the rule matched. */
+/** Returns the changed path. `path` includes the query; `prefix`: the path prefix that the rule matched by. */
 export function changePath(path: string, change: PathChange, prefix: string | undefined): string {
   const at = path.indexOf('?');
   const [bare, query] = at < 0 ? [path, ''] : [path.slice(0, at), path.slice(at)];
@@ -10,7 +10,7 @@ export function changePath(path: string, change: PathChange, prefix: string | un
   const matched = prefix === undefined || prefix === '/' ? '' : prefix;
   const rest = bare.slice(matched.length);
   const base = change.value.endsWith('/') ? change.value.slice(0, -1) : change.value;
-  // One slash between both, whatever either ends or begins with; never none at all.
+  // Exactly one slash between both parts.
   const joined = rest === '' ? base || '/' : `${base}${rest.startsWith('/') ? '' : '/'}${rest}`;
   return (joined.startsWith('/') ? joined : `/${joined}`) + query;
 }

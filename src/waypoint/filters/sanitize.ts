@@ -1,6 +1,6 @@
 /**
- * Rules as they can be carried out whatever their author wrote: nothing of a configuration may end a line of a head, or say how
- * long a body is. Done once per configuration.
+ * Makes a rule safe to apply, whatever its author wrote: no configured value may contain a line end of a head or set a body's length. Done once
+ * per configuration.
  */
 import type { HeaderPair, PathChange, RouteFilter, RouteRule } from '../../model/route.js';
 import { normalizeAuthority } from '../../policy/host.js';
@@ -68,7 +68,7 @@ function safeFilter(filter: RouteFilter): RouteFilter {
   }
 }
 
-/** What no request line can hold is escaped. */
+/** Escapes characters that a request line cannot contain. */
 function safePath({ kind, value }: PathChange): PathChange {
   const escaped = value.replace(/[^\x21-\x7e]|#/gu, (character) =>
     [...Buffer.from(character)]

@@ -13,7 +13,7 @@ import {
 import { joinCookies } from './cookies.js';
 import type { Headers } from './headers.js';
 
-test('cookies become one field at the place of the first; other fields keep their order', () => {
+test('cookies are joined at the position of the first; other fields keep their order', () => {
   const joined = (...headers: Headers): Headers => {
     joinCookies(headers);
     return headers;
@@ -28,7 +28,7 @@ test('cookies become one field at the place of the first; other fields keep thei
 const twoLines =
   'GET / HTTP/1.1\r\nHost: api.shop\r\nx-word: cookie\r\nCookie: a=1\r\nCookie: b=2; c=3\r\nConnection: close\r\n\r\n';
 
-test('two lines of cookies are one to an endpoint of HTTP/1 and of HTTP/2', async (t) => {
+test('two cookie lines are joined for HTTP/1 and HTTP/2 endpoints', async (t) => {
   const upstream = await httpUpstream(t, echoHandler('a'));
   const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] }, protocol: 'http1' });
   const answer = await converse(t, waypoint.port, twoLines);
@@ -62,7 +62,7 @@ test('two lines of cookies are one to an endpoint of HTTP/1 and of HTTP/2', asyn
   assert.deepEqual(String(seen[0]).split('; ').sort(), ['a=1', 'b=2', 'c=3', 'd=4']);
 });
 
-test('crumbs of HTTP/2 are one line to an endpoint of HTTP/1, also behind a field that says "cookie"', async (t) => {
+test('split HTTP/2 cookies are joined for an HTTP/1 endpoint, also after a field whose value is "cookie"', async (t) => {
   const upstream = await httpUpstream(t, echoHandler('a'));
   const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] }, protocol: 'http1' });
   const session = http2.connect(`http://127.0.0.1:${waypoint.port}`);

@@ -1,9 +1,9 @@
-/** Cookies as one field. */
+/** Joins cookies into one field. */
 import type { Headers } from './headers.js';
 
 /**
- * In place: makes one field of several `cookie` fields, joined as RFC 9113, section 8.2.3 says (`; `). Clients of HTTP/2 send crumbs, some
- * of HTTP/1 more than one line; a server reads one (RFC 6265, section 5.4), and a comma would be part of a cookie's value.
+ * Joins several `cookie` fields into one, in place, as RFC 9113, section 8.2.3 says (`; `). HTTP/2 clients may send each cookie as a field, and
+ * some HTTP/1 clients send more than one line. A server reads one line (RFC 6265, section 5.4), and a comma would be part of a cookie's value.
  */
 export function joinCookies(headers: Headers): void {
   let first = -1;

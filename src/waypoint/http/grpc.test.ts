@@ -5,7 +5,7 @@ import { anyRequest, id, policy } from '../../../test/support/mesh.js';
 import { ask, startWaypoint } from '../../../test/support/waypoint.js';
 import { isGrpcType } from './grpc.js';
 
-test('gRPC is told from gRPC-Web and from whatever else begins like it', () => {
+test('gRPC is distinguished from gRPC-Web and from other types with the same prefix', () => {
   for (const type of [
     'application/grpc',
     'application/grpc+proto',
@@ -26,7 +26,7 @@ test('gRPC is told from gRPC-Web and from whatever else begins like it', () => {
     assert.equal(isGrpcType(type), false, type);
 });
 
-test('an answer of the waypoint to gRPC-Web has its status in the status line', async (t) => {
+test('a local reply to gRPC-Web has its status in the status line', async (t) => {
   const deny = policy('none', 'deny', { http: anyRequest });
   const waypoint = await startWaypoint(t, {
     backends: { api: [1] },

@@ -1,7 +1,7 @@
-/** What is gRPC, by its content type. */
+/** Detects gRPC by the content type. */
 
 /**
- * `application/grpc`, alone, with a message format (`+proto`) or with parameters. gRPC-Web (`application/grpc-web`, `-web-text`) is
+ * True for `application/grpc`: alone, with a message format (`+proto`), or with parameters. gRPC-Web (`application/grpc-web`, `-web-text`) is
  * ordinary HTTP to a proxy: its status is part of the body, so its clients do not read trailers.
  * Source: gRPC over HTTP/2, "Requests"; gRPC-Web, "Protocol differences vs gRPC over HTTP/2".
  */

@@ -1,6 +1,6 @@
-/** Header fields of a message as a flat list, whatever version of HTTP either side speaks. */
+/** Header fields of a message as a flat list, for all HTTP versions. */
 
-/** Names in lower case, each before its value; pseudo-headers are fields of the head instead. */
+/** Name, value, name, value ...; names in lower case. Pseudo-headers are properties of the head instead. */
 export type Headers = string[];
 
 export function headerOf(headers: Headers, name: string): string | undefined {
@@ -8,7 +8,7 @@ export function headerOf(headers: Headers, name: string): string | undefined {
   return undefined;
 }
 
-/** All values of a name, joined as RFC 9110, section 5.3 allows. */
+/** All values of a field, joined by commas as RFC 9110, section 5.3 allows; undefined without any. */
 export function joinedHeader(headers: Headers, name: string): string | undefined {
   let found: string | undefined;
   for (let i = 0; i < headers.length; i += 2) {
@@ -31,7 +31,7 @@ export function removeHeader(headers: Headers, name: string): void {
   headers.length = to;
 }
 
-/** In place of all values that there were. */
+/** Sets a field, in place of all values that it had. */
 export function setHeader(headers: Headers, name: string, value: string): void {
   for (let i = 0; i < headers.length; i += 2) {
     if (headers[i] !== name) continue;

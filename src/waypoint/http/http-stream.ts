@@ -1,12 +1,12 @@
-/** What goes between a client's side and an upstream's side of a request, whatever version of HTTP either speaks. */
+/** Interfaces between the client's side and the upstream's side of a request, independent of the HTTP version of either. */
 
 import type { Headers } from './headers.js';
 
 export interface RequestHead {
   method: string;
-  /** Path and query as they go on: normalized (target.ts). `*` of OPTIONS. */
+  /** Path and query as they are forwarded: normalized (target.ts). `*` for OPTIONS. */
   path: string;
-  /** host[:port], as the client named it. */
+  /** host[:port], as the client sent it. */
   authority: string;
   scheme: string;
   headers: Headers;
@@ -17,63 +17,63 @@ export interface ResponseHead {
   headers: Headers;
 }
 
-/** One side's half of an exchange that takes bytes. */
+/** The side of an exchange that receives body bytes. */
 interface BodySink {
-  /** False: more than the backlog waits; the source is paused until `onDrain` of whoever was told. */
+  /** False: more bytes are queued than the backlog allows; pause the source until `onDrain` or `onUpstreamDrain`. */
   write(bytes: Buffer): boolean;
   end(trailers?: Headers): void;
 }
 
-/** One side's half of an exchange that gives bytes. */
+/** The side of an exchange that sends body bytes. */
 interface BodySource {
   pause(): void;
   resume(): void;
 }
 
-/** A request as its client's connection sees it; src/waypoint/exchange/exchange.ts responds to it, once. */
+/** A request of a client's connection; src/waypoint/exchange/exchange.ts responds to it once. */
 export interface Downstream extends BodySink, BodySource {
   readonly head: RequestHead;
   readonly version: 'HTTP/1.0' | 'HTTP/1.1' | 'HTTP/2';
-  /** False: nothing follows the head. */
+  /** False: no body follows the head. */
   readonly hasBody: boolean;
-  /** The protocol that the client would change to (HTTP/1.1 Upgrade). */
+  /** The protocol of the client's HTTP/1.1 Upgrade header. */
   readonly upgrade: string | undefined;
-  /** The exchange that takes the request's body and the client's end. Set before anything is told. */
+  /** The exchange, which receives the request's body and the client's disconnect. Set before any event. */
   listener: DownstreamListener | undefined;
-  /** Nobody reads what it sends at present. */
+  /** Reading from the client is paused. */
   readonly isPaused: boolean;
   interim(head: ResponseHead): void;
   respond(head: ResponseHead, hasBody: boolean): void;
-  /** After 101: bytes go both ways as they are; the client's come by onData. */
+  /** Call it after 101: bytes are relayed in both directions; the client's arrive by onData. */
   upgraded(): void;
-  /** The response cannot be completed: its client sees that it is broken. */
+  /** Aborts the response, so that the client sees that it is incomplete. */
   abort(): void;
 }
 
-/** `late`: what it announced did not come in time. */
+/** `left`: the client disconnected. `late`: the request's body did not arrive in time. `malformed`: the request is invalid. */
 export type ClientEnd = 'left' | 'late' | 'malformed';
 
 export interface DownstreamListener {
   onData(bytes: Buffer): void;
   onEnd(trailers: Headers | undefined): void;
   onDrain(): void;
-  /** The client is gone, or its request is broken. */
+  /** The client disconnected, or its request cannot be completed. */
   onGone(how: ClientEnd, why: string): void;
 }
 
-/** A request on its way to an endpoint. */
+/** A request to an endpoint. */
 export interface Upstream extends BodySink, BodySource {
   listener: UpstreamListener | undefined;
-  /** `upgrade`: the protocol to ask for, where the client does. */
+  /** `upgrade`: the protocol of the client's Upgrade header. */
   send(head: RequestHead, hasBody: boolean, upgrade: string | undefined): void;
-  /** No answer is wanted any more. */
+  /** Cancels the request: its response is discarded. */
   cancel(): void;
 }
 
 export interface UpstreamListener {
   onInterim(head: ResponseHead): void;
   onHead(head: ResponseHead, hasBody: boolean): void;
-  /** The answer was 101: bytes go both ways from here on. */
+  /** The response was 101: from here on bytes are relayed in both directions. */
   onUpgraded(head: ResponseHead): void;
   onResponseData(bytes: Buffer): void;
   onResponseEnd(trailers: Headers | undefined): void;
@@ -83,12 +83,12 @@ export interface UpstreamListener {
 
 export interface UpstreamFailure {
   /**
-   * `connect`: there was no connection. `refused`: the endpoint did not process the request: it says so, or nothing was written. `stale`:
-   * an idle connection ended as the request was on its way: most likely nobody saw it. `overflow`: a limit of ours. upstream/retry-policy.ts says what
-   * is repeated after which.
+   * `connect`: no connection could be opened. `refused`: the endpoint did not process the request, because it said so or nothing was written.
+   * `stale`: an idle connection closed while the request was in flight, so the endpoint most likely did not read it. `overflow`: a limit of the
+   * waypoint was reached. upstream/retry-policy.ts decides which of these are retried.
    */
   readonly kind: 'connect' | 'overflow' | 'refused' | 'stale' | 'reset' | 'protocol' | 'timeout';
   readonly why: string;
-  /** A stable code where the failure is not the endpoint's own: WEFT_... */
+  /** A stable code (WEFT_...) if the endpoint did not cause the failure. */
   readonly code?: string;
 }

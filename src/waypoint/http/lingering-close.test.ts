@@ -1,4 +1,4 @@
-/** Clients that read their response when their upload is done, and the bounds of how long the waypoint reads on for them. */
+/** Clients that read their response after their upload, and the limits of the waypoint's lingering close. */
 import assert from 'node:assert/strict';
 import http2 from 'node:http2';
 import net from 'node:net';
@@ -26,7 +26,7 @@ async function start(t: TestContext, options: Partial<WaypointOptions>): Promise
   return startWaypoint(t, { backends: { api: [port] }, protocol: 'http1', ...options });
 }
 
-/** A client that reads nothing until it is told to, and that gives up where a write fails, as most libraries do. */
+/** A client that reads nothing until the test lets it, and that gives up when a write fails, as most libraries do. */
 class Uploader {
   text = '';
   isOver = false;
@@ -40,7 +40,7 @@ class Uploader {
     t.after(() => this.socket.destroy());
   }
 
-  /** Pieces with pauses in between, for longer than a second. */
+  /** Sends pieces with pauses in between, for longer than a second. */
   async trickle(): Promise<void> {
     for (let i = 0; i < 15; i++) {
       this.socket.write(Buffer.alloc(1 << 14, 'u'));
@@ -67,7 +67,7 @@ const refusals: readonly [string, Partial<WaypointOptions>, string][] = [
   ['400 Bad Request', {}, head('x y: z\r\n')],
 ];
 for (const [status, options, text] of refusals) {
-  test(`HTTP/1: a client that uploads on for longer than a second reads ${status} behind its upload`, async (t) => {
+  test(`HTTP/1: a client that continues its upload for more than a second reads ${status} after it`, async (t) => {
     const waypoint = await start(t, options);
     const client = new Uploader(t, waypoint.port);
     client.socket.write(text);
@@ -87,7 +87,7 @@ for (const [status, options] of [
   [408, { limits: { bodyIdleMsMax: 100 } }],
   [431, { limits: { headBytesMax: 200 } }],
 ] as const) {
-  test(`HTTP/2: an upload is answered ${status} and ended without an error, and the connection serves on`, async (t) => {
+  test(`HTTP/2: an upload gets ${status} and ends without an error, and the connection goes on`, async (t) => {
     const waypoint = await start(t, options);
     const session = http2.connect(`http://127.0.0.1:${waypoint.port}`);
     t.after(() => session.destroy());
@@ -112,7 +112,7 @@ for (const [status, options] of [
   });
 }
 
-test('what is read of an upload behind its response is bounded in bytes and in time', async (t) => {
+test('discarding an upload after its response is limited in bytes and in time', async (t) => {
   for (const limits of [{ discardBytesMax: 1 << 20 }, { discardMsMax: 200 }]) {
     const waypoint = await start(t, { policies: [denyPosts], limits });
     const client = new Uploader(t, waypoint.port);
@@ -121,24 +121,26 @@ test('what is read of an upload behind its response is bounded in bytes and in t
     const more = (): void =>
       void (isServed && client.socket.write(Buffer.alloc(1 << 16), () => setImmediate(more)));
     more();
-    await eventually(() => waypoint.limitsReached.length > 0, 'it was cut').finally(() => (isServed = false));
+    await eventually(() => waypoint.limitsReached.length > 0, 'the connection was cut').finally(
+      () => (isServed = false),
+    );
     await eventually(() => waypoint.context.connections.size === 0, 'the connection is over');
     assert.deepEqual(waypoint.limitsReached, ['linger'], JSON.stringify(limits));
   }
 });
 
-test('a client that sends no more and keeps its half open is let go, which is no limit', async (t) => {
+test('a client that stops sending and keeps its half open is disconnected, which does not count as a limit', async (t) => {
   const waypoint = await start(t, { policies: [denyPosts], limits: { discardIdleMsMax: 100 } });
   const client = new Uploader(t, waypoint.port);
   client.socket.write(head());
   await eventually(
     () => waypoint.records.length === 1 && waypoint.context.connections.size === 0,
-    'it is let go',
+    'the client is disconnected',
   );
   assert.deepEqual(waypoint.limitsReached, []);
 });
 
-test('a response that begins ahead of its upload’s end says that the connection closes', async (t) => {
+test('a response that begins before its upload’s end announces the connection’s close', async (t) => {
   const server = await rawUpstream(t, (socket) => {
     socket.once('data', () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'));
   });
@@ -149,10 +151,10 @@ test('a response that begins ahead of its upload’s end says that the connectio
   const text = await client.until((so) => so.endsWith('ok'), 'the response');
   assert.match(text, /\r\nconnection: close\r\n/);
   assert.equal(await client.untilClosed(), 'end');
-  assert.equal((await ask(waypoint.port)).headers.connection, 'close', 'the client of the test asks so');
+  assert.equal((await ask(waypoint.port)).headers.connection, 'close', 'the test client asks for it');
 });
 
-test('a response that was begun ahead of a drain has promised another request: that is answered as the last', async (t) => {
+test('after a response that began before a drain, one more request is served as the last', async (t) => {
   let end: (() => void) | undefined;
   const server = await rawUpstream(t, (socket) => {
     socket.once('data', () => {

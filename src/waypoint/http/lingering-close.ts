@@ -1,22 +1,22 @@
 /**
- * Lingering close (RFC 9112, section 9.6): a connection that closes with bytes unread is reset, and the reset takes a response with it that
- * the client has not read. So the waypoint ends its own direction and reads on what the client still sends, within bounds.
+ * Lingering close (RFC 9112, section 9.6): closing a connection with unread bytes resets it, and the reset destroys a response that the client
+ * has not read yet. So the waypoint ends its own direction and keeps reading what the client sends, within limits.
  */
 import type { Duplex } from 'node:stream';
 import type { WaypointLimits } from '../limits.js';
 
-/** Without a request's body under way: what comes is the client's end, or a request that crossed the end of the connection. */
+/** Idle time without an upload under way: only the client's end is due, or a request that crossed the end of the connection. */
 const idleMs = 1_000;
 
 interface LingerOptions {
   readonly limits: WaypointLimits;
-  /** The client may still be uploading: it reads its response when it is done, or pauses in between. */
+  /** The client may still be uploading: it may pause, or read its response only after the upload. */
   readonly isUploading: boolean;
-  /** The client sent more, or for longer, than is read of it: the connection was cut. */
+  /** Called when the client sent more bytes, or for longer, than the limits allow: the connection was cut. */
   readonly onLimit: () => void;
 }
 
-/** Takes the stream over, whose writable side is ending; destroys it at the latest when a bound is reached. */
+/** Takes over the stream, whose writable side is ending, and destroys it at the latest when a limit is reached. */
 export function lingeringClose(stream: Duplex, { limits, isUploading, onLimit }: LingerOptions): void {
   let bytes = 0;
   const timers: NodeJS.Timeout[] = [];

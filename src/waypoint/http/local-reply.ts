@@ -1,4 +1,4 @@
-/** Responses that the waypoint itself gives (Envoy: local replies): status, flag, code and reason of each. */
+/** The waypoint's own responses (Envoy: local replies): status, flag, code and reason of each. */
 import type { ResponseHead, UpstreamFailure } from './http-stream.js';
 import type { ResponseFlag } from '../telemetry/request-record.js';
 
@@ -9,7 +9,7 @@ export interface LocalReply {
   readonly why: string;
 }
 
-/** `reached`: the limit of all clients together, or this client's share of it. */
+/** The reply if a request limit is reached. `reached`: the limit of all clients together, or this client's share of it. */
 export const requestLimitReply = (reached: 'all' | 'share', requestsMax: number): LocalReply => ({
   status: 503,
   flag: 'UO',
@@ -17,14 +17,14 @@ export const requestLimitReply = (reached: 'all' | 'share', requestsMax: number)
   why:
     reached === 'all'
       ? `request limit reached (${requestsMax})`
-      : 'this client has as many requests under way as its share of the limit',
+      : `this client's share of the request limit (${requestsMax}) is used up`,
 });
 
 export const noRoute: LocalReply = {
   status: 404,
   flag: 'NR',
   code: 'WEFT_NO_ROUTE',
-  why: 'no rule of the routes matches',
+  why: 'no route rule matches',
 };
 
 export const invalidBackend = (why: string): LocalReply => ({
@@ -38,7 +38,7 @@ export const noHealthyEndpoint = (service: string): LocalReply => ({
   status: 503,
   flag: 'UH',
   code: 'WEFT_NO_HEALTHY_ENDPOINT',
-  why: `${service} has no endpoint that takes requests`,
+  why: `${service} has no usable endpoint`,
 });
 
 export function localReplyOf({ kind, why, code }: UpstreamFailure): LocalReply {
@@ -58,7 +58,7 @@ export function localReplyOf({ kind, why, code }: UpstreamFailure): LocalReply {
   }
 }
 
-/** gRPC's own table of HTTP statuses (doc/http-grpc-status-mapping.md of grpc). */
+/** gRPC's mapping of HTTP statuses (doc/http-grpc-status-mapping.md of grpc). */
 function grpcStatusOf(status: number): number {
   switch (status) {
     case 400:
@@ -79,7 +79,7 @@ function grpcStatusOf(status: number): number {
   }
 }
 
-/** The response of a local reply: its client is told the flag at most, never the reason. */
+/** The response head of a local reply. The client learns at most the flag, never the reason. */
 export function localReplyHead({ status, flag }: LocalReply, isGrpc: boolean): ResponseHead {
   return isGrpc
     ? {

@@ -1,4 +1,4 @@
-/** Slashes of paths that follow each other, through a waypoint that makes them one and through one that keeps them. */
+/** Consecutive slashes in paths, through a waypoint that merges them and through one that keeps them. */
 import assert from 'node:assert/strict';
 import http2 from 'node:http2';
 import { test, type TestContext } from 'node:test';
@@ -23,7 +23,7 @@ async function start(
   return (await startWaypoint(t, { backends: { api: [port] }, protocol: 'http1', ...set, ...more })).port;
 }
 
-/** What is asked, and what the endpoint gets: where slashes are merged (so they are where nothing is set), and where they are kept. */
+/** The requested path, and the path at the endpoint: with merged slashes (the default), and with slashes kept. */
 const table: readonly [string, string, string][] = [
   ['/a/b', '/a/b', '/a/b'],
   ['//a/b', '/a/b', '//a/b'],
@@ -31,7 +31,7 @@ const table: readonly [string, string, string][] = [
   ['/a/..//%62', '/b', '//b'],
 ];
 
-test('HTTP/1 and HTTP/2: the endpoint gets the slashes as its waypoint is set', async (t) => {
+test('HTTP/1 and HTTP/2: the endpoint gets merged or kept slashes by the waypoint’s setting', async (t) => {
   for (const merge of [undefined, true, false]) {
     const port = await start(t, merge);
     const session = http2.connect(`http://127.0.0.1:${port}`);
@@ -51,7 +51,7 @@ test('HTTP/1 and HTTP/2: the endpoint gets the slashes as its waypoint is set', 
   }
 });
 
-test('slashes that are kept: a DENY holds for endpoints that merge them, an ALLOW has to match as they are', async (t) => {
+test('with slashes kept, a DENY also matches as if they were merged, an ALLOW has to match as they are', async (t) => {
   const of = (action: 'deny' | 'allow', value: string) =>
     policy('p', action, { http: { ...anyRequest, paths: [{ kind: 'exact', value }] } });
   const statuses = async (port: number): Promise<number[]> => {
@@ -73,7 +73,7 @@ test('slashes that are kept: a DENY holds for endpoints that merge them, an ALLO
   );
 });
 
-test('slashes that are kept: routes match the path as it is, and a rewrite keeps what follows its prefix', async (t) => {
+test('with slashes kept, routes match the path as it is, and a rewrite keeps the rest after its prefix', async (t) => {
   const routes = [
     route('r', [
       {

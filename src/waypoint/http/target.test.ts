@@ -8,7 +8,7 @@ import { parseTarget } from './target.js';
 import { normalizePath, pathOf, readingsOf, TargetError } from '../../policy/path.js';
 import { normalizeAuthority } from '../../policy/host.js';
 
-test('paths that mean the same are made the same; escapes that may mean something else stay', () => {
+test('equivalent paths are normalized; escapes that may have another meaning stay', () => {
   const table: [string, string][] = [
     ['/', '/'],
     ['/a/b', '/a/b'],
@@ -50,7 +50,7 @@ test('paths that mean the same are made the same; escapes that may mean somethin
     assert.throws(() => normalizePath(bad), TargetError, bad);
 });
 
-test('where slashes are kept, all else is normalized as ever', () => {
+test('with slashes kept, everything else is normalized as usual', () => {
   const table: [string, string][] = [
     ['/', '/'],
     ['/a/b', '/a/b'],
@@ -75,7 +75,7 @@ test('where slashes are kept, all else is normalized as ever', () => {
     assert.throws(() => normalizePath(bad, false), TargetError, bad);
 });
 
-test('a host is compared without case, and without the dots that a name may end in', () => {
+test('a host is compared without case and without trailing dots', () => {
   const table: [string, string][] = [
     ['a.b', 'a.b'],
     ['A.B', 'a.b'],
@@ -104,7 +104,7 @@ test('a host is compared without case, and without the dots that a name may end 
     assert.throws(() => normalizeAuthority(bad), TargetError, bad);
 });
 
-test('targets: a path, a URL whose host outweighs the header, and the asterisk of OPTIONS', () => {
+test('targets: a path, a URL whose host takes precedence over the header, and the asterisk of OPTIONS', () => {
   assert.deepEqual(parseTarget('GET', '/a', 'h'), { authority: 'h', path: '/a' });
   assert.deepEqual(parseTarget('GET', 'http://X/a/../b?c', 'h'), { authority: 'x', path: '/b?c' });
   assert.deepEqual(parseTarget('GET', 'HTTPS://x:1', 'h'), { authority: 'x:1', path: '/' });
@@ -149,7 +149,7 @@ function allowed(
   }).allowed;
 }
 
-/** Ways to say /admin/x that some endpoint takes for it. */
+/** Ways to write /admin/x that some endpoint reads as that path. */
 const tricks = [
   '/admin/x',
   '//admin/x',
@@ -214,7 +214,7 @@ const tricks = [
   '/admin/x;/public',
 ];
 
-test('no way of writing a path slips past a rule that denies it, or gains what another allows', () => {
+test('no spelling of a path bypasses a rule that denies it, or matches a rule that allows another path', () => {
   const admin = { paths: [under('/admin/')] };
   const exceptAdmin = { notPaths: [under('/admin/')] };
   const template: PolicyPath = { kind: 'template', segments: ['admin', '**'] };
@@ -225,7 +225,7 @@ test('no way of writing a path slips past a rule that denies it, or gains what a
       const isAllowed = allowed(target, 'allow', { paths: [under('/public/')] }, merge);
       assert.equal(isAllowed, false, `not allowed: ${shown}`);
       const isAllowedElse = allowed(target, 'allow', exceptAdmin, merge);
-      assert.equal(isAllowedElse, false, `not allowed by what it is not: ${shown}`);
+      assert.equal(isAllowedElse, false, `not allowed by notPaths: ${shown}`);
       assert.equal(
         allowed(target, 'deny', { paths: [template] }, merge),
         false,
@@ -234,7 +234,7 @@ test('no way of writing a path slips past a rule that denies it, or gains what a
     }
 });
 
-test('what is not denied passes, what is allowed passes', () => {
+test('paths that are not denied pass, allowed paths pass', () => {
   for (const target of [
     '/public/x',
     '/public/a%20b',
@@ -248,15 +248,11 @@ test('what is not denied passes, what is allowed passes', () => {
     assert.equal(allowed(target, 'deny', { paths: [under('/admin/')] }), true, target);
     assert.equal(allowed(target, 'allow', { paths: [under('/public/')] }), true, target);
   }
-  assert.equal(
-    allowed('/Admin/x', 'deny', { paths: [under('/admin/')] }),
-    true,
-    'paths are told apart by case',
-  );
+  assert.equal(allowed('/Admin/x', 'deny', { paths: [under('/admin/')] }), true, 'paths are case-sensitive');
   assert.equal(allowed('*', 'deny', { paths: [under('/admin/')] }), false, 'GET * is no request');
 });
 
-test('slashes that are kept: a DENY holds in each reading, an ALLOW has to match in all', () => {
+test('with slashes kept, a DENY matches in any reading, an ALLOW has to match in all', () => {
   const exact: PolicyPath = { kind: 'exact', value: '/a/b' };
   for (const target of ['//a/b', '/a//b', '///a//b']) {
     assert.equal(allowed(target, 'deny', { paths: [exact] }, false), false, `denied: ${target}`);
@@ -272,7 +268,7 @@ test('slashes that are kept: a DENY holds in each reading, an ALLOW has to match
   assert.equal(allowed('//a/c', 'deny', { paths: [exact] }, false), true, 'another path');
 });
 
-test('the readings of a path are bounded, however it is nested, and those of one request stay its own', () => {
+test('the readings of a path are bounded at any nesting, and each request has its own', () => {
   const nested = `/${'%25'.repeat(2000)}2f;${'..;%253b/'.repeat(2000)}`;
   assert.ok(readingsOf(normalizePath(nested)).length <= 301);
   const first = readingsOf('/a');

@@ -1,37 +1,41 @@
 /**
- * A request's target, read once: what is matched here is what goes on to the endpoint, so that no two readers of the path differ
- * in what a proxy can know. RFC 9112, section 3.2; RFC 3986, section 6.2.2.
+ * Parses a request's target once. The same normalized target is matched and forwarded, so that the waypoint and the endpoint do not differ in
+ * how they read the path, as far as a proxy can know. RFC 9112, section 3.2; RFC 3986, section 6.2.2.
  */
 
 import { normalizeAuthority } from '../../policy/host.js';
 import { normalizePath, TargetError } from '../../policy/path.js';
 
 export interface Target {
-  /** host[:port] in lower case, without final dots. */
+  /** host[:port] in lower case, without trailing dots. */
   readonly authority: string;
-  /** Normalized path, and the query as it came. */
+  /** The normalized path, with the query unchanged. */
   readonly path: string;
 }
 
-/** Throws TargetError. `host`: of the header, which a target in absolute form outweighs. `mergeSlashes`: as in `normalizePath`. */
+/**
+ * Parses a target. Throws TargetError.
+ * @param host the host header's value; a target in absolute form takes precedence
+ * @param mergeSlashes as in `normalizePath`
+ */
 export function parseTarget(
   method: string,
   target: string,
   host: string | undefined,
   mergeSlashes = true,
 ): Target {
-  if (method === 'CONNECT') throw new TargetError('CONNECT is for proxies that are asked by name');
+  if (method === 'CONNECT') throw new TargetError('CONNECT is not supported');
   if (target.charCodeAt(0) === 0x2f) {
     return { authority: authorityOf(host), path: normalizePath(target, mergeSlashes) };
   }
   if (target === '*') {
-    if (method !== 'OPTIONS') throw new TargetError('* is a target of OPTIONS alone');
+    if (method !== 'OPTIONS') throw new TargetError('the target * is only for OPTIONS');
     return { authority: authorityOf(host), path: '*' };
   }
   const match = /^https?:\/\/([^/?]*)(.*)$/i.exec(target);
   if (!match) throw new TargetError('the target is neither a path nor a URL');
   const rest = match[2] ?? '';
-  if ((match[1] ?? '').includes('@')) throw new TargetError('the target names a user');
+  if ((match[1] ?? '').includes('@')) throw new TargetError('the target contains a user');
   return {
     authority: authorityOf(match[1]),
     path: normalizePath(rest.startsWith('/') ? rest : `/${rest}`, mergeSlashes),

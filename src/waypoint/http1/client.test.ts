@@ -14,7 +14,7 @@ const head = (): RequestHead => ({
   headers: [],
 });
 
-/** A connection that has carried one request, and the failure of the next one. */
+/** A connection that was used for one request, and the failures of the next one. */
 async function kept(t: TestContext) {
   const got: string[] = [];
   const port = await rawUpstream(t, (socket) => {
@@ -44,12 +44,12 @@ async function kept(t: TestContext) {
   };
   connection.listener = listener;
   connection.send(head(), false, undefined);
-  await eventually(() => isFree, 'it is free again');
+  await eventually(() => isFree, 'the connection is free again');
   connection.listener = listener;
   return { connection, socket, got, failures };
 }
 
-test('a request that was not written when its connection closed is known to be executed by nobody', async (t) => {
+test('a request that was not written before its connection closed was not executed', async (t) => {
   const { connection, socket, got, failures } = await kept(t);
   connection.send(head(), true, undefined);
   socket.destroy();
@@ -58,10 +58,10 @@ test('a request that was not written when its connection closed is known to be e
   assert.equal(got.length, 1);
 });
 
-test('of a request that was written nobody knows', async (t) => {
+test('a request that was written before its connection closed may have been executed', async (t) => {
   const { connection, socket, failures } = await kept(t);
   connection.send(head(), true, undefined);
-  // Written at the end of this turn.
+  // The request is written at the end of this turn.
   setImmediate(() => socket.destroy());
   await eventually(() => failures.length === 1, 'the failure');
   assert.equal(failures[0]?.kind, 'stale');

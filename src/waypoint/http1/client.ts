@@ -1,4 +1,4 @@
-/** A connection to an endpoint that speaks HTTP/1.1: one request at a time, kept for the next. */
+/** An HTTP/1.1 connection to an endpoint: one request at a time, kept open for the next. */
 import type { Duplex } from 'node:stream';
 import { keepReadable, type StreamEnd } from '../../hbone/stream-end.js';
 import { joinCookies } from '../http/cookies.js';
@@ -18,7 +18,7 @@ import { dropHopByHop, fieldLines } from './write.js';
 
 interface Http1ClientOptions {
   readonly limits: WaypointLimits;
-  /** It is free for another request. */
+  /** The connection is free for another request. */
   readonly onFree: (connection: Http1ClientConnection) => void;
   readonly onClosed: (connection: Http1ClientConnection) => void;
 }
@@ -41,7 +41,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
   #interim = 0;
   #received = false;
   #closed = false;
-  /** It has carried a request before: a close ahead of any answer may be that of an idle connection. */
+  /** The connection was used for an earlier request: a close before any response may be the endpoint's close of an idle connection. */
   #used = false;
 
   constructor(stream: Duplex, options: Http1ClientOptions) {
@@ -61,7 +61,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
     return !this.#closed && this.#stream.readable && !this.#end.discardsWrites;
   }
 
-  /** `upgrade`: the protocol that the client asks to change to. */
+  /** `upgrade`: the protocol of the client's Upgrade header. */
   send(
     { method, path, authority, headers }: RequestHead,
     hasBody: boolean,
@@ -76,7 +76,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
     this.#interim = 0;
     this.#keepAlive = true;
     this.#out.hasWritten = false;
-    // A rule may have added one.
+    // A rule may have added a cookie field.
     joinCookies(headers);
     let text = `${method} ${path} HTTP/1.1\r\nhost: ${authority}\r\n`;
     let length = false;
@@ -130,7 +130,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
       return;
     }
     if (!this.listener) {
-      // Bytes that nobody asked for: the next request's answer would begin with them.
+      // Bytes without a request: they would become the start of the next response.
       this.#end.destroy();
       return;
     }
@@ -150,7 +150,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
       }
     } catch (error) {
       if (!(error instanceof HttpSyntaxError)) throw error;
-      this.#fail({ kind: 'protocol', why: `the answer is malformed: ${error.message}` });
+      this.#fail({ kind: 'protocol', why: `the response is malformed: ${error.message}` });
       return;
     }
     if (at < bytes.length) this.#keepAlive = false;
@@ -160,11 +160,11 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
   onHead(head: MessageHead): boolean {
     const { status, headers } = head;
     if (status === 101) {
-      if (this.#upgrade === undefined) throw new HttpSyntaxError(400, '101 where no upgrade was asked for');
+      if (this.#upgrade === undefined) throw new HttpSyntaxError(400, '101 without a requested upgrade');
       this.#raw = true;
       dropHopByHop(headers, head.connectionOptions);
       headers.push('upgrade', head.upgrade ?? this.#upgrade);
-      // Each direction has an end of its own from here on.
+      // From here on each direction ends by itself.
       this.#stream.allowHalfOpen = true;
       this.#out.flush();
       this.listener?.onUpgraded({ status, headers });
@@ -173,13 +173,13 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
     dropHopByHop(headers, head.connectionOptions);
     if (status < 200) {
       if (++this.#interim > this.#options.limits.interimMax)
-        throw new HttpSyntaxError(400, 'too many interim answers');
+        throw new HttpSyntaxError(400, 'too many interim responses');
       this.listener?.onInterim({ status, headers });
       return true;
     }
     const noBody = this.#method === 'HEAD' || head.length === 0;
     this.#keepAlive = head.keepAlive && (noBody || head.length !== -2);
-    // RFC 9110, section 8.6: a reader that trusts it would wait for what never comes.
+    // RFC 9110, section 8.6: a client that trusts the field would wait for a body that never arrives.
     if (status === 204) removeHeader(headers, 'content-length');
     if (noBody) this.#responseComplete = true;
     else this.#bodyFollows = true;
@@ -191,7 +191,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
   }
   onEnd(trailers: Headers | undefined): void {
     if (this.#raw || this.#responseComplete) return;
-    // The end of an interim answer is that of no message.
+    // An interim response's end is not the end of the response.
     if (!this.#bodyFollows) return;
     this.#responseComplete = true;
     this.#bodyFollows = false;
@@ -212,7 +212,7 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
 
   #onInputEnd(): void {
     if (this.#end.wasReset) {
-      // No end of an answer that is as long as its connection.
+      // A reset does not end a response whose length is given by the connection's end.
       this.#end.destroy();
       return;
     }
@@ -242,10 +242,10 @@ export class Http1ClientConnection implements Upstream, ParserEvents {
   #closedAhead(): UpstreamFailure {
     if (!this.#out.hasWritten)
       return { kind: 'refused', why: 'the connection was closed before the request was written' };
-    // An idle connection that its owner closed as the request was on its way.
+    // `stale`: the endpoint closed an idle connection while the request was in flight.
     return this.#used && !this.#received
       ? { kind: 'stale', why: 'the endpoint had closed the idle connection' }
-      : { kind: 'reset', why: 'the endpoint closed the connection ahead of its answer' };
+      : { kind: 'reset', why: 'the endpoint closed the connection before it responded' };
   }
 
   #fail(failure: UpstreamFailure): void {

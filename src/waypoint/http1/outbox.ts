@@ -1,7 +1,7 @@
-/** Gathers what one turn of the event loop writes to a connection into one write: a system call is what costs here. */
+/** Combines all that one turn of the event loop writes to a connection into one write, because the system call is the main cost. */
 import type { Duplex } from 'node:stream';
 
-/** Small writes are copied together; larger ones go as they are, in one writev, unless they are of many small parts. */
+/** Up to this size, parts are copied into one buffer. Larger writes use one writev without a copy, unless they consist of many small parts. */
 const copiedBytesMax = 16 << 10;
 const smallPartBytes = 512;
 
@@ -10,7 +10,7 @@ export class Outbox {
   #bytes = 0;
   #scheduled = false;
   #ended = false;
-  /** Something was handed to the connection since this was last set to false. */
+  /** Bytes were written to the connection since this was last set to false. */
   hasWritten = false;
 
   constructor(
@@ -18,7 +18,7 @@ export class Outbox {
     private readonly backlogBytesMax: number,
   ) {}
 
-  /** Latin-1. */
+  /** Queues text as Latin-1. */
   text(text: string): void {
     this.#parts.push(text);
     this.#bytes += text.length;
@@ -31,13 +31,13 @@ export class Outbox {
     this.#schedule();
   }
 
-  /** Nothing follows. */
+  /** Ends the connection's writable side after the queued bytes. */
   end(): void {
     this.#ended = true;
     this.#schedule();
   }
 
-  /** More waits than may wait. */
+  /** More bytes are waiting than the backlog allows. */
   get full(): boolean {
     return this.#bytes + this.stream.writableLength > this.backlogBytesMax;
   }

@@ -14,7 +14,7 @@ interface Read {
   finished: boolean;
 }
 
-/** All messages that the pieces hold, as a connection reads them. */
+/** Parses all messages in the pieces, as a connection reads them. */
 function read(
   pieces: readonly Buffer[],
   kind: 'request' | 'response' = 'request',
@@ -61,7 +61,7 @@ const get = (...lines: string[]): string => ['GET / HTTP/1.1', 'Host: a', ...lin
 const post = (...lines: string[]): string => ['POST / HTTP/1.1', 'Host: a', ...lines, '', ''].join('\r\n');
 const chunked = (body: string): string => post('Transfer-Encoding: chunked') + body;
 
-test('a request whose end is in doubt, or which two readers could read differently, is refused', () => {
+test('a request whose end is ambiguous, or which two parsers could read differently, is refused', () => {
   const refused: Record<string, [string, number]> = {
     'both lengths': [post('Content-Length: 3', 'Transfer-Encoding: chunked'), 400],
     'both lengths, the other way round': [post('Transfer-Encoding: chunked', 'Content-Length: 3'), 400],
@@ -94,7 +94,7 @@ test('a request whose end is in doubt, or which two readers could read different
     'space before the first header': ['GET / HTTP/1.1\r\n Host: a\r\n\r\n', 400],
     'header without colon': [get('nonsense'), 400],
     'header without name': [get(': x'), 400],
-    'name that is no token': [get('a(b: x'), 400],
+    'name that is not a token': [get('a(b: x'), 400],
     'name beyond ASCII': [get('a\xe4: x'), 400],
     'NUL in a value': [get('X: a\0b'), 400],
     'NUL in a name': [get('X\0: b'), 400],
@@ -107,13 +107,13 @@ test('a request whose end is in doubt, or which two readers could read different
     'bare LF after a header': ['GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n', 400],
     'bare LF throughout': ['GET / HTTP/1.1\nHost: a\n\n', 400],
     'LF CR LF at the end': ['GET / HTTP/1.1\r\nHost: a\n\r\n', 400],
-    'bare LF ahead': ['\nGET / HTTP/1.1\r\nHost: a\r\n\r\n', 400],
+    'bare LF before the request': ['\nGET / HTTP/1.1\r\nHost: a\r\n\r\n', 400],
     'host twice': [get('Host: b'), 400],
     'host twice, the same': [get('host: a'), 400],
     'no host': ['GET / HTTP/1.1\r\n\r\n', 400],
-    'two empty lines ahead': [`\r\n\r\n${get()}`, 400],
-    'CR alone ahead': ['\rGET / HTTP/1.1\r\nHost: a\r\n\r\n', 400],
-    'space ahead': [` ${get()}`, 400],
+    'two empty lines before the request': [`\r\n\r\n${get()}`, 400],
+    'CR alone before the request': ['\rGET / HTTP/1.1\r\nHost: a\r\n\r\n', 400],
+    'space before the request': [` ${get()}`, 400],
     'no version': ['GET /\r\nHost: a\r\n\r\n', 400],
     'HTTP/2.0': ['GET / HTTP/2.0\r\nHost: a\r\n\r\n', 505],
     'HTTP/1.2': ['GET / HTTP/1.2\r\nHost: a\r\n\r\n', 505],
@@ -126,7 +126,7 @@ test('a request whose end is in doubt, or which two readers could read different
     'no target': ['GET HTTP/1.1\r\nHost: a\r\n\r\n', 400],
     'fragment in the target': ['GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n', 400],
     'raw bytes in the target': ['GET /\xe4 HTTP/1.1\r\nHost: a\r\n\r\n', 400],
-    'method that is no token': ['GE(T / HTTP/1.1\r\nHost: a\r\n\r\n', 400],
+    'method that is not a token': ['GE(T / HTTP/1.1\r\nHost: a\r\n\r\n', 400],
     'no method': [' / HTTP/1.1\r\nHost: a\r\n\r\n', 400],
     'headers beyond the limit in number': [get(...Array.from({ length: 20 }, (_, i) => `x${i}: 1`)), 431],
     'headers beyond the limit in size': [get(`X: ${'a'.repeat(2048)}`), 431],
@@ -143,7 +143,7 @@ test('a request whose end is in doubt, or which two readers could read different
     'chunk size ends in CR': [chunked('3\rabc\r\n0\r\n\r\n'), 400],
     'chunk ends in LF': [chunked('3\r\nabc\n0\r\n\r\n'), 400],
     'chunk ends in CR': [chunked('3\r\nabc\r0\r\n\r\n'), 400],
-    'chunk is longer than it says': [chunked('3\r\nabcd\r\n0\r\n\r\n'), 400],
+    'chunk is longer than its size': [chunked('3\r\nabcd\r\n0\r\n\r\n'), 400],
     'LF in a chunk extension': [chunked('3;a\nb\r\nabc\r\n0\r\n\r\n'), 400],
     'CR in a chunk extension': [chunked('3;a\rb\r\nabc\r\n0\r\n\r\n'), 400],
     'NUL in a chunk extension': [chunked('3;a\0b\r\nabc\r\n0\r\n\r\n'), 400],
@@ -173,7 +173,7 @@ test('a request whose end is in doubt, or which two readers could read different
     const bytes = latin1(text);
     const single = read(Array.from(bytes, (_, i) => bytes.subarray(i, i + 1)));
     assert.equal(single.status, status, `${name}, byte by byte`);
-    // Nothing behind what cannot be read is taken for a request.
+    // Bytes behind a malformed request are not parsed as a request.
     assert.ok(whole.heads.length <= 1 && whole.ended === 0 && single.ended === 0, name);
   }
 });
@@ -201,7 +201,7 @@ const good: Record<string, [string, string[]]> = {
   'an empty value': [get('X:'), ['']],
 };
 
-test('what is well-formed is read, and split at any byte it is read the same', () => {
+test('a well-formed request is parsed, with the same result when split at any byte', () => {
   for (const [name, [text, bodies]] of Object.entries(good)) {
     const bytes = latin1(text);
     const whole = request(text);
@@ -215,7 +215,7 @@ test('what is well-formed is read, and split at any byte it is read the same', (
   }
 });
 
-test('an end in the middle of a request is no end of it', () => {
+test('an end of the connection within a request does not complete the request', () => {
   for (const [name, [text]] of Object.entries(good)) {
     const bytes = latin1(text);
     const { ended } = request(text);
@@ -227,7 +227,7 @@ test('an end in the middle of a request is no end of it', () => {
   }
 });
 
-test('values are trimmed, names are in lower case, trailers are told', () => {
+test('values are trimmed, names are in lower case, trailers are reported', () => {
   const { heads, trailers } = request(
     `POST /a?b HTTP/1.1\r\nHOST:a\r\nX-Y: \t b c \t\r\nTransfer-Encoding: Chunked\r\n\r\n0\r\nSum:  1 \r\n\r\n`,
   );
@@ -236,7 +236,7 @@ test('values are trimmed, names are in lower case, trailers are told', () => {
   assert.deepEqual(trailers, [['sum', '1']]);
 });
 
-test('whether a connection lasts: by the version, unless the header says otherwise', () => {
+test('a connection persists by its version, unless the connection header overrides it', () => {
   const keeps = (version: string, ...lines: string[]): boolean | undefined =>
     request([`GET / HTTP/${version}`, 'Host: a', ...lines, '', ''].join('\r\n')).heads[0]?.keepAlive;
   assert.equal(keeps('1.1'), true);
@@ -250,7 +250,7 @@ test('whether a connection lasts: by the version, unless the header says otherwi
   assert.equal(keeps('1.1', 'Connection: xclose'), true);
 });
 
-test('an upgrade is one only where the connection header names it, nothing follows, and it does not lead to HTTP again', () => {
+test('an upgrade is accepted only if the connection header names it, no body follows, and it does not lead to HTTP', () => {
   const upgrade = (...lines: string[]): string | undefined => request(get(...lines)).heads[0]?.upgrade;
   assert.equal(upgrade('Connection: Upgrade', 'Upgrade: websocket'), 'websocket');
   assert.equal(upgrade('Connection: keep-alive, upgrade', 'Upgrade: websocket'), 'websocket');
@@ -270,7 +270,7 @@ test('an upgrade is one only where the connection header names it, nothing follo
 const answer = (status: string, ...lines: string[]): string =>
   [`HTTP/1.1 ${status}`, ...lines, '', ''].join('\r\n');
 
-test('answers end as their framing says', () => {
+test('responses end by their framing', () => {
   const cases: Record<string, [string, string[], number]> = {
     'by length': [`${answer('200 OK', 'Content-Length: 3')}abc`, ['abc'], 1],
     'by chunks': [`${answer('200 OK', 'Transfer-Encoding: chunked')}3\r\nabc\r\n0\r\n\r\n`, ['abc'], 1],
@@ -312,7 +312,7 @@ test('answers end as their framing says', () => {
   assert.deepEqual([head.ended, head.finished], [1, true]);
 });
 
-test('answers in doubt are refused', () => {
+test('ambiguous responses are refused', () => {
   const refused: Record<string, string> = {
     'both lengths': answer('200 OK', 'Content-Length: 3', 'Transfer-Encoding: chunked'),
     'two lengths': answer('200 OK', 'Content-Length: 3', 'Content-Length: 3'),

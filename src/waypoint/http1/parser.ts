@@ -1,6 +1,6 @@
 /**
- * HTTP/1.1 framing (RFC 9112), strict where two readers could differ: a message whose end is in doubt is refused, never
- * guessed. Gives heads, body bytes and trailers as they come; keeps no body.
+ * HTTP/1.1 framing (RFC 9112). The parser is strict where two implementations could disagree: a message whose end is ambiguous is refused.
+ * Heads, body bytes and trailers are reported as they arrive; the body is not buffered.
  */
 import type { Headers } from '../http/headers.js';
 import { fieldsNotInTrailers } from '../http/restricted-fields.js';
@@ -11,7 +11,7 @@ interface ParserLimits {
   readonly chunkExtensionBytesMax: number;
 }
 
-/** What is wrong with the bytes; `status` is what a client is answered. */
+/** The bytes are no valid message. `status`: the response to a client. */
 export class HttpSyntaxError extends Error {
   constructor(
     readonly status: 400 | 417 | 431 | 501 | 505,
@@ -22,26 +22,25 @@ export class HttpSyntaxError extends Error {
 }
 
 export interface MessageHead {
-  /** Request: method and target. Response: unused. */
+  /** `method` and `target` of a request; unused in a response. */
   method: string;
   target: string;
   status: number;
   minor: 0 | 1;
   headers: Headers;
-  /** -1: chunked; -2: until the connection ends (responses). */
+  /** Length of the body in bytes. -1: chunked; -2: until the connection ends (responses). */
   length: number;
-  /** As the message says or its version implies. */
+  /** Whether the connection persists, by the connection header or by the default of the version. */
   keepAlive: boolean;
-  /** The protocol of an Upgrade that the connection header names; none where a body comes first, or where it is HTTP again. */
+  /** The protocol of an Upgrade that the connection header names. Undefined if a body comes first or the protocol is HTTP or TLS. */
   upgrade: string | undefined;
-  /** In lower case, as the connection header names them: not to be passed on. */
+  /** Fields that the connection header names, in lower case. They are not forwarded. */
   connectionOptions: readonly string[];
 }
 
 export interface ParserEvents {
   /**
-   * The head's fields may be kept; for responses, what the request was decides whether a body follows: return true for none
-   * (HEAD, successful upgrade).
+   * The listener may keep the head. Return true if no body follows: for a response that depends on the request (HEAD, successful upgrade).
    */
   onHead(head: MessageHead): boolean;
   onData(bytes: Buffer): void;
@@ -56,7 +55,7 @@ const enum State {
   ChunkEnd,
   Trailers,
   UntilClose,
-  /** The message is over: nothing is read until `next`. */
+  /** The message has ended: nothing is read until `next`. */
   Done,
 }
 
@@ -64,23 +63,23 @@ const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 // CTLs other than HTAB; bytes above 0x7f are obs-text.
 const badInHead = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)/;
 const bareLf = /(?:^|[^\r])\n/;
-/** For text whose first character was looked at before. */
+/** As `bareLf`, for text whose first character was checked before. */
 const bareLfWithin = /[^\r]\n/;
 const badTarget = /[^\x21-\x7e\x80-\xff]|[\x80-\xff#]/;
 const nothing: readonly string[] = [];
 /**
- * What an upgrade must not lead to: HTTP again, whose further requests nobody would route or judge (h2c smuggling), or TLS, in
- * which the same could hide. Ignored, as RFC 9110, section 7.8 allows.
+ * Protocols that an upgrade must not lead to: HTTP, whose further requests would be neither routed nor authorized (h2c smuggling), and TLS,
+ * which could hide the same. Such an upgrade is ignored, as RFC 9110, section 7.8 allows.
  */
 const httpAgain = /(?:^|[\s,])(?:h2c?|https?|tls)(?:$|[\s,/])/i;
 
-/** Lower-cased header names that were seen and are tokens; bounded, since peers choose them. */
+/** Cache of valid header names and their lower-case form; bounded, because peers choose the names. */
 const names = new Map<string, string>();
 const namesMax = 2048;
 function nameOf(text: string): string {
   const known = names.get(text);
   if (known !== undefined) return known;
-  if (!token.test(text)) throw new HttpSyntaxError(400, 'a header name is no token');
+  if (!token.test(text)) throw new HttpSyntaxError(400, 'a header name is not a token');
   const name = text.toLowerCase();
   if (names.size < namesMax && text.length <= 64) names.set(text, name);
   return name;
@@ -100,10 +99,10 @@ export class Http1Parser {
   #state: State = State.Head;
   #pending: Buffer | undefined;
   #left = 0;
-  /** Bytes of chunk size lines of this message beyond the sizes themselves. */
+  /** Bytes in this message's chunk size lines beside the sizes themselves. */
   #extension = 0;
   #line = '';
-  /** Of the empty line ahead of a request: none, its CR, all of it. */
+  /** What was read of the empty line before a request: 0 nothing, 1 its CR, 2 all of it. */
   #emptyLine: 0 | 1 | 2 = 0;
 
   constructor(
@@ -112,7 +111,7 @@ export class Http1Parser {
     private readonly limits: ParserLimits,
   ) {}
 
-  /** Whether a message is under way: some of its bytes came, its end did not. */
+  /** Whether a message is incomplete: some of its bytes arrived, its end did not. */
   get busy(): boolean {
     return this.#state === State.Head ? this.#pending !== undefined : this.#state !== State.Done;
   }
@@ -120,7 +119,7 @@ export class Http1Parser {
     return this.#state === State.Done;
   }
 
-  /** After the end of a message: reads another. */
+  /** Starts the next message. Call it after the end of a message. */
   next(): void {
     this.#state = State.Head;
     this.#pending = undefined;
@@ -128,8 +127,8 @@ export class Http1Parser {
   }
 
   /**
-   * Reads from `offset` to the end of the bytes, or of the message. Returns how far it came. Throws HttpSyntaxError; the
-   * connection is of no use then.
+   * Reads from `offset` to the end of the bytes or of the message. Returns the offset of the first unread byte. Throws HttpSyntaxError; the
+   * connection cannot be used after it.
    */
   execute(bytes: Buffer, offset: number): number {
     let at = offset;
@@ -169,7 +168,7 @@ export class Http1Parser {
     return at;
   }
 
-  /** The connection ended. False where that was in the middle of a message. */
+  /** Call it when the connection ends. False: it ended within a message. */
   finish(): boolean {
     if (this.#state === State.UntilClose) {
       this.#end(undefined);
@@ -186,13 +185,13 @@ export class Http1Parser {
   #head(bytes: Buffer, from: number): number {
     let start = from;
     if (!this.#pending && this.kind === 'request') {
-      // RFC 9112, section 2.2: an empty line before a request is passed over. One.
+      // RFC 9112, section 2.2: one empty line before a request is skipped.
       if (bytes[start] === CR && this.#emptyLine === 0) {
         this.#emptyLine = 1;
         start++;
       }
       if (this.#emptyLine === 1 && start < bytes.length) {
-        if (bytes[start] !== LF) throw new HttpSyntaxError(400, 'a control character in the head');
+        if (bytes[start] !== LF) throw new HttpSyntaxError(400, 'the head contains a control character');
         this.#emptyLine = 2;
         start++;
       }
@@ -205,12 +204,12 @@ export class Http1Parser {
     const size = (end < 0 ? all.length : end + 4) - base;
     if (size > this.limits.headBytesMax) throw new HttpSyntaxError(431, 'the headers are too large');
     if (end < 0) {
-      // A reader that takes a bare LF for a line's end would see headers here already: nothing to wait for.
+      // Another implementation that takes a bare LF as a line's end would already see headers here: refuse without waiting for more.
       const text = all.toString('latin1', base + Math.max(0, kept - 1));
       if ((kept === 0 ? bareLf : bareLfWithin).test(text))
         throw new HttpSyntaxError(400, 'a line ends in a bare LF');
       if (badInHead.test(text.endsWith('\r') ? text.slice(0, -1) : text))
-        throw new HttpSyntaxError(400, 'a control character in the head');
+        throw new HttpSyntaxError(400, 'the head contains a control character');
       this.#pending = base === 0 && all !== bytes ? all : Buffer.from(all.subarray(base));
       return bytes.length;
     }
@@ -232,7 +231,7 @@ export class Http1Parser {
   }
 
   #parseHead(text: string): MessageHead {
-    if (badInHead.test(text)) throw new HttpSyntaxError(400, 'a control character in the head');
+    if (badInHead.test(text)) throw new HttpSyntaxError(400, 'the head contains a control character');
     let at = text.indexOf('\r\n');
     if (at < 0) at = text.length;
     const head: MessageHead = {
@@ -253,7 +252,7 @@ export class Http1Parser {
     return head;
   }
 
-  /** Header lines from `at` on, none of which may be a continuation. */
+  /** Reads header lines from `at` on. A continuation line (obs-fold) is refused. */
   #fields(text: string, at: number, headers: Headers): void {
     while (at < text.length) {
       let end = text.indexOf('\r\n', at);
@@ -270,12 +269,12 @@ export class Http1Parser {
       if (value.includes('\n')) throw new HttpSyntaxError(400, 'a line ends in a bare LF');
       headers.push(name, value);
       if (headers.length > this.limits.headersMax * 2)
-        throw new HttpSyntaxError(431, 'there are too many headers');
+        throw new HttpSyntaxError(431, `more than ${this.limits.headersMax} headers`);
       at = end + 2;
     }
   }
 
-  /** RFC 9112, section 6: how long the body is; refused where that can be read in more than one way. */
+  /** RFC 9112, section 6: the length of the body. A message whose length is ambiguous is refused. */
   #framing(head: MessageHead): void {
     const { headers } = head;
     let length: string | undefined;
@@ -287,13 +286,13 @@ export class Http1Parser {
       const value = headers[i + 1] ?? '';
       switch (headers[i]) {
         case 'content-length':
-          // Repeated, be it with the same value: who sends that is not to be trusted with the rest.
-          if (length !== undefined) throw new HttpSyntaxError(400, 'content-length stands twice');
-          if (!/^\d{1,15}$/.test(value)) throw new HttpSyntaxError(400, 'content-length is no number');
+          // A repeated content-length is refused even if both values are the same: the rest of such a message is not to be trusted either.
+          if (length !== undefined) throw new HttpSyntaxError(400, 'more than one content-length');
+          if (!/^\d{1,15}$/.test(value)) throw new HttpSyntaxError(400, 'content-length is not a number');
           length = value;
           break;
         case 'transfer-encoding':
-          if (coding !== undefined) throw new HttpSyntaxError(400, 'transfer-encoding stands twice');
+          if (coding !== undefined) throw new HttpSyntaxError(400, 'more than one transfer-encoding');
           coding = value.toLowerCase();
           break;
         case 'connection':
@@ -316,7 +315,7 @@ export class Http1Parser {
         this.kind === 'request' ? 501 : 400,
         'a transfer-encoding other than chunked',
       );
-    if (this.kind === 'request' && hosts > 1) throw new HttpSyntaxError(400, 'host stands twice');
+    if (this.kind === 'request' && hosts > 1) throw new HttpSyntaxError(400, 'more than one host');
     if (this.kind === 'request' && hosts === 0 && head.minor === 1)
       throw new HttpSyntaxError(400, 'no host in HTTP/1.1');
     head.keepAlive = head.minor === 1;
@@ -348,7 +347,7 @@ export class Http1Parser {
     else if (this.kind === 'response' && !hasNoBody(head.status)) head.length = -2;
     if (this.kind === 'response' && hasNoBody(head.status)) {
       if (coding !== undefined && head.status !== 304)
-        throw new HttpSyntaxError(400, 'a body where the status has none');
+        throw new HttpSyntaxError(400, 'a body after a status that has none');
       head.length = 0;
     }
   }
@@ -365,12 +364,15 @@ export class Http1Parser {
     }
     this.#line = '';
     const match = /^([0-9a-fA-F]{1,12})(?:[ \t]*;[\t\x20-\x7e]*)?\r\n$/.exec(line);
-    if (!match) throw new HttpSyntaxError(400, 'a chunk size cannot be read');
+    if (!match) throw new HttpSyntaxError(400, 'a chunk size is invalid');
     const digits = match[1] ?? '';
-    // RFC 9112, section 7.1.1: extensions are passed over, and limited as a whole.
+    // RFC 9112, section 7.1.1: extensions are skipped; their total size is limited.
     this.#extension += line.length - digits.length - 2;
     if (this.#extension > this.limits.chunkExtensionBytesMax)
-      throw new HttpSyntaxError(400, 'too many chunk extensions');
+      throw new HttpSyntaxError(
+        400,
+        `more than ${this.limits.chunkExtensionBytesMax} bytes of chunk extensions`,
+      );
     this.#left = parseInt(digits, 16);
     this.#state = this.#left === 0 ? State.Trailers : State.ChunkData;
     return end;
@@ -378,7 +380,7 @@ export class Http1Parser {
 
   #chunkEnd(bytes: Buffer, from: number): number {
     const wanted = this.#line === '' ? CR : LF;
-    if (bytes[from] !== wanted) throw new HttpSyntaxError(400, 'a chunk does not end where it says');
+    if (bytes[from] !== wanted) throw new HttpSyntaxError(400, 'a chunk does not end after its size');
     if (wanted === CR) this.#line = '\r';
     else {
       this.#line = '';
@@ -403,12 +405,12 @@ export class Http1Parser {
     const trailers: Headers = [];
     if (end > 0) {
       const part = text.slice(0, end);
-      if (badInHead.test(part)) throw new HttpSyntaxError(400, 'a control character in the trailers');
+      if (badInHead.test(part)) throw new HttpSyntaxError(400, 'the trailers contain a control character');
       this.#fields(part, 0, trailers);
-      // RFC 9110, section 6.5.1: framing, routing and the like are no business of a trailer.
+      // RFC 9110, section 6.5.1: fields of framing, routing and the like are not allowed in trailers.
       for (let i = 0; i < trailers.length; i += 2) {
         if (fieldsNotInTrailers.has(trailers[i] ?? ''))
-          throw new HttpSyntaxError(400, `${trailers[i]} stands in the trailers`);
+          throw new HttpSyntaxError(400, `${trailers[i]} is not allowed in trailers`);
       }
     }
     this.#end(trailers.length > 0 ? trailers : undefined);
@@ -416,7 +418,7 @@ export class Http1Parser {
   }
 }
 
-/** RFC 9110, section 6.4.1. */
+/** Statuses whose responses have no body (RFC 9110, section 6.4.1). */
 const hasNoBody = (status: number): boolean => status < 200 || status === 204 || status === 304;
 
 function requestLine(line: string, head: MessageHead): void {
@@ -426,16 +428,16 @@ function requestLine(line: string, head: MessageHead): void {
   if (version === 'HTTP/1.1') head.minor = 1;
   else if (version === 'HTTP/1.0') head.minor = 0;
   else if (/^HTTP\/\d\.\d$/.test(version)) throw new HttpSyntaxError(505, 'a version other than HTTP/1');
-  else throw new HttpSyntaxError(400, 'the request line cannot be read');
+  else throw new HttpSyntaxError(400, 'the request line is invalid');
   head.method = line.slice(0, first);
   head.target = line.slice(first + 1, last);
   if (first < 1 || last <= first + 1 || !token.test(head.method) || badTarget.test(head.target))
-    throw new HttpSyntaxError(400, 'the request line cannot be read');
+    throw new HttpSyntaxError(400, 'the request line is invalid');
 }
 
 function statusLine(line: string, head: MessageHead): void {
   const match = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: |$)/.exec(line);
-  if (!match || line.includes('\n')) throw new HttpSyntaxError(400, 'the status line cannot be read');
+  if (!match || line.includes('\n')) throw new HttpSyntaxError(400, 'the status line is invalid');
   head.minor = match[1] === '1' ? 1 : 0;
   head.status = Number(match[2]);
 }

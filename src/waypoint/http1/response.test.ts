@@ -13,11 +13,11 @@ import {
 
 const get = (path = '/', ...lines: string[]): string =>
   [`GET ${path} HTTP/1.1`, 'Host: api.shop', ...lines, '', ''].join('\r\n');
-/** Answers in the order in which they came, by their status lines. */
+/** Status lines of the responses, in the order of arrival. */
 const statuses = (text: string): number[] =>
   [...text.matchAll(/HTTP\/1\.1 (\d{3}) [^\r\n]*\r\n/g)].map((match) => Number(match[1]));
 
-test('interim answers are passed on, too many of them are the upstream’s fault, and a client of HTTP/1.0 sees none', async (t) => {
+test('interim responses are forwarded, too many are a protocol error of the upstream, and an HTTP/1.0 client gets none', async (t) => {
   const hints = 'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n';
   const end = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
   const few = await startWaypoint(t, { backends: { api: [await rawResponder(t, hints + hints + end)] } });
@@ -32,7 +32,7 @@ test('interim answers are passed on, too many of them are the upstream’s fault
   assert.ok(statuses(flooded).length < 20);
 });
 
-test('answers without a body have none, whatever their headers say, and their connections serve again', async (t) => {
+test('responses without a body have none, whatever their headers say, and their connections are reused', async (t) => {
   let connections = 0;
   const port = await rawUpstream(t, (socket) => {
     connections++;
@@ -61,7 +61,7 @@ test('answers without a body have none, whatever their headers say, and their co
   client.socket.destroy();
 });
 
-test('trailers go both ways; what the connection header names does not', async (t) => {
+test('trailers are forwarded both ways; fields that the connection header names are not', async (t) => {
   const upstream = await httpUpstream(t, (request, response) => {
     request.resume();
     request.on('end', () => {
@@ -85,7 +85,7 @@ test('trailers go both ways; what the connection header names does not', async (
     assert.ok(!text.includes(name), name);
 });
 
-test('what an upstream breaks off, the client does not take for whole', async (t) => {
+test('a response that the upstream aborts is visibly incomplete to the client', async (t) => {
   const table: [string, string, boolean][] = [
     ['short by length', 'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc', true],
     ['short by chunks', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n', true],
@@ -127,7 +127,7 @@ test('what an upstream breaks off, the client does not take for whole', async (t
   }
 });
 
-test('to a client of HTTP/1.0 an answer that broke off does not look like one that ended', async (t) => {
+test('an aborted response does not look complete to an HTTP/1.0 client', async (t) => {
   for (const end of ['end', 'resetAndDestroy'] as const) {
     const port = await rawResponder(
       t,
@@ -143,7 +143,7 @@ test('to a client of HTTP/1.0 an answer that broke off does not look like one th
   }
 });
 
-test('more than an answer is not the next one’s beginning', async (t) => {
+test('extra bytes after a response do not start the next response', async (t) => {
   const port = await rawResponder(
     t,
     'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil',
@@ -152,7 +152,7 @@ test('more than an answer is not the next one’s beginning', async (t) => {
   for (let i = 0; i < 5; i++) assert.equal((await ask(waypoint.port)).body, 'ok');
 });
 
-test('answers that end with their connection are passed on whole', async (t) => {
+test('responses that end with their connection are forwarded completely', async (t) => {
   const port = await rawResponder(t, 'HTTP/1.1 200 OK\r\nX: y\r\n\r\nabc', (socket) => socket.end('def'));
   const waypoint = await startWaypoint(t, { backends: { api: [port] } });
   const { status, body } = await ask(waypoint.port);

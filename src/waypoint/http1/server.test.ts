@@ -18,11 +18,11 @@ import {
 
 const get = (path = '/', ...lines: string[]): string =>
   [`GET ${path} HTTP/1.1`, 'Host: api.shop', ...lines, '', ''].join('\r\n');
-/** Answers in the order in which they came, by their status lines. */
+/** Status lines of the responses, in the order of arrival. */
 const statuses = (text: string): number[] =>
   [...text.matchAll(/HTTP\/1\.1 (\d{3}) [^\r\n]*\r\n/g)].map((match) => Number(match[1]));
 
-test('what cannot be read is answered by its status, the connection is closed and the upstream sees nothing', async (t) => {
+test('a malformed request gets its status, the connection is closed and the upstream sees nothing', async (t) => {
   let seen = 0;
   const upstream = await httpUpstream(t, (request, response) => {
     seen++;
@@ -56,7 +56,7 @@ test('what cannot be read is answered by its status, the connection is closed an
   assert.equal(waypoint.context.exchanges.size, 0);
 });
 
-test('a URL as target outweighs the Host header, which goes no further', async (t) => {
+test('a target in absolute form takes precedence over the Host header, which is not forwarded', async (t) => {
   const upstream = await httpUpstream(t, echoHandler('a'));
   const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
   const answer = await converse(
@@ -68,13 +68,13 @@ test('a URL as target outweighs the Host header, which goes no further', async (
   assert.doesNotMatch(answer, /wrong/);
 });
 
-test('a pipeline of a hundred requests with and without bodies is answered in order', async (t) => {
+test('a pipeline of a hundred requests with and without bodies gets its responses in order', async (t) => {
   const upstream = await httpUpstream(t, (request, response) => {
     const parts: Buffer[] = [];
     request.on('data', (part: Buffer) => parts.push(part));
     request.on('end', () => {
       const body = Buffer.concat(parts).toString();
-      // The first ones are the slowest.
+      // The first requests are the slowest.
       setTimeout(() => response.end(`<${request.url}:${body}>`), Number(request.url?.slice(1)) < 5 ? 20 : 0);
     });
   });
@@ -87,21 +87,21 @@ test('a pipeline of a hundred requests with and without bodies is answered in or
   const expected = Array.from({ length: 100 }, (_, i) => `</${i}:${['', i, 'GET'][i % 3]}>`);
   const whole = await RawClient.open(waypoint.port);
   whole.write(all);
-  await whole.until((text) => text.includes('</99:'), 'the last answer');
+  await whole.until((text) => text.includes('</99:'), 'the last response');
   assert.deepEqual(whole.text.match(/<[^>]*>/g), expected);
   whole.socket.destroy();
-  // In pieces that come while answers are under way.
+  // In pieces that arrive while responses are under way.
   const pieces = await RawClient.open(waypoint.port);
   for (let at = 0; at < all.length; at += 37) {
     pieces.write(all.slice(at, at + 37));
     await new Promise((resolve) => setImmediate(resolve));
   }
-  await pieces.until((text) => text.includes('</99:'), 'the last answer');
+  await pieces.until((text) => text.includes('</99:'), 'the last response');
   assert.deepEqual(pieces.text.match(/<[^>]*>/g), expected);
   pieces.socket.destroy();
 });
 
-test('a connection lasts as its client says, and HTTP/1.0 is answered without chunks', async (t) => {
+test('a connection persists as its client asks, and HTTP/1.0 gets no chunks', async (t) => {
   const upstream = await httpUpstream(t, (request, response) => {
     response.write('one');
     response.end(`two ${request.httpVersion}`);
@@ -121,7 +121,7 @@ test('a connection lasts as its client says, and HTTP/1.0 is answered without ch
   kept.socket.destroy();
 });
 
-test('a client that ends its half still gets its answers', async (t) => {
+test('a client that closes its half still gets its responses', async (t) => {
   const upstream = await httpUpstream(t, (request, response) => {
     request.resume();
     setTimeout(() => response.end(`<${request.url}>`), 20);
@@ -135,7 +135,7 @@ test('a client that ends its half still gets its answers', async (t) => {
   await eventually(() => waypoint.context.connections.size === 0, 'the connection is gone');
 });
 
-test('a client that ends within its request is cut off, and so is its upstream', async (t) => {
+test('a client that ends within its request is disconnected, and its upstream is canceled', async (t) => {
   let aborted = 0;
   const upstream = await httpUpstream(t, (request) => {
     request.on('error', () => aborted++);
@@ -158,7 +158,7 @@ test('a client that ends within its request is cut off, and so is its upstream',
     assert.deepEqual(statuses(client.text), []);
     await eventually(
       () => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0,
-      'nothing is left',
+      'nothing is left open',
     );
   }
   for (const text of ['GET / HT', 'GET / HTTP/1.1\r\nHost: a\r\n', get('/1').slice(0, -2)]) {
@@ -171,7 +171,7 @@ test('a client that ends within its request is cut off, and so is its upstream',
   assert.equal(aborted, 2);
 });
 
-test('100-continue goes from end to end', async (t) => {
+test('100-continue is forwarded from end to end', async (t) => {
   const upstream = await httpUpstream(t, echoHandler('a'));
   upstream.server.on('checkContinue', (request: http.IncomingMessage, response: http.ServerResponse) => {
     if (request.url === '/no') {
@@ -185,9 +185,9 @@ test('100-continue goes from end to end', async (t) => {
   const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
   const client = await RawClient.open(waypoint.port);
   client.write('POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n');
-  await client.until((text) => text === 'HTTP/1.1 100 Continue\r\n\r\n', 'the interim answer');
+  await client.until((text) => text === 'HTTP/1.1 100 Continue\r\n\r\n', 'the interim response');
   client.write('body');
-  await client.until((text) => text.includes('"body":"body"'), 'the answer');
+  await client.until((text) => text.includes('"body":"body"'), 'the response');
   client.socket.destroy();
   const refused = await RawClient.open(waypoint.port);
   refused.write('POST /no HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n');
@@ -196,7 +196,7 @@ test('100-continue goes from end to end', async (t) => {
   refused.socket.destroy();
 });
 
-test('the connection header cannot take away what frames or routes a request', async (t) => {
+test('the connection header cannot remove fields that frame or route a request', async (t) => {
   const upstream = await httpUpstream(t, echoHandler('a'));
   const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
   const text = await converse(
@@ -208,7 +208,7 @@ test('the connection header cannot take away what frames or routes a request', a
   assert.match(text, /"x-forwarded-for":"127.0.0.1"/);
 });
 
-test('headers that trickle in are not waited for beyond their time, on a new connection and on one that was used', async (t) => {
+test('a slow head runs into the head timeout, on a new connection and on a reused one', async (t) => {
   const upstream = await httpUpstream(t, echoHandler('a'));
   const waypoint = await startWaypoint(t, {
     backends: { api: [upstream.port] },
@@ -221,7 +221,7 @@ test('headers that trickle in are not waited for beyond their time, on a new con
       client.write(`x${i}: 1\r\n`);
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
-    assert.notEqual(client.closed, undefined, 'it ended');
+    assert.notEqual(client.closed, undefined, 'the connection ended');
     assert.equal(statuses(client.text).at(-1), 408);
   };
   const fresh = await RawClient.open(waypoint.port);
@@ -233,11 +233,11 @@ test('headers that trickle in are not waited for beyond their time, on a new con
   const idle = await RawClient.open(waypoint.port);
   idle.write(get());
   assert.equal(await idle.untilClosed(), 'end');
-  // It does not close its own half: it is not waited for.
+  // The client does not close its own half, and the waypoint does not wait for it.
   await eventually(() => waypoint.context.connections.size === 0, 'no connection is left');
 });
 
-test('a body that does not come is not waited for; one that is not read in time is no late one', async (t) => {
+test('a body that does not arrive runs into the idle timeout; one that the waypoint does not read does not', async (t) => {
   let hold = true;
   const slow = await rawUpstream(t, (socket) => {
     let read = 0;
@@ -263,7 +263,7 @@ test('a body that does not come is not waited for; one that is not read in time 
   assert.equal((await asked).status, 200);
 });
 
-test('a body that is malformed ends in 400 if nothing was answered, and never at the upstream as whole', async (t) => {
+test('a malformed body gets 400 if no response has begun, and never looks complete to the upstream', async (t) => {
   let whole = 0;
   const upstream = await httpUpstream(t, (request, response) => {
     request.on('error', () => undefined);
@@ -284,10 +284,10 @@ test('a body that is malformed ends in 400 if nothing was answered, and never at
     assert.equal(text.match(/connection: close/g)?.length, 1);
   }
   assert.equal(whole, 0);
-  await eventually(() => waypoint.pool.size === 0, 'no connection is used again');
+  await eventually(() => waypoint.pool.size === 0, 'no connection is reused');
 });
 
-test('neither clients nor routes can split an answer or a request', async (t) => {
+test('neither clients nor routes can split a response or a request', async (t) => {
   const upstream = await httpUpstream(t, echoHandler('a'));
   const evil = 'x\r\nEvil: 1\r\n\r\nGET /evil HTTP/1.1\r\n\r\n';
   const waypoint = await startWaypoint(t, {
@@ -362,7 +362,7 @@ test('neither clients nor routes can split an answer or a request', async (t) =>
   assert.match(redirect.headers.location ?? '', /^http:\/\/api\.shop\/x%0D%0A/);
 });
 
-test('a drain answers what is under way as the last of its connection', async (t) => {
+test('a drain serves the request under way as the last of its connection', async (t) => {
   const upstream = await httpUpstream(t, (_request, response) => {
     setTimeout(() => response.end('done'), 50);
   });
@@ -379,7 +379,7 @@ test('a drain answers what is under way as the last of its connection', async (t
   late.write(get());
   await late.until((text) => text.includes('done'));
   busy.write(get());
-  await eventually(() => waypoint.context.exchanges.size === 1, 'one is under way');
+  await eventually(() => waypoint.context.exchanges.size === 1, 'one request is under way');
   for (const connection of waypoint.context.connections) connection.drain();
   late.write(get());
   for (const client of [busy, late]) {
@@ -390,7 +390,7 @@ test('a drain answers what is under way as the last of its connection', async (t
   await eventually(() => waypoint.context.connections.size === 0, 'no connection is left');
 });
 
-test('what the client says of itself does not outlive the waypoint’s own word', async (t) => {
+test('the waypoint replaces what a client claims about itself in headers', async (t) => {
   const upstream = await httpUpstream(t, echoHandler('a'));
   const waypoint = await startWaypoint(t, {
     backends: { api: [upstream.port] },

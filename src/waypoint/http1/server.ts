@@ -1,4 +1,4 @@
-/** A client's connection that speaks HTTP/1: one request after the other, answered in order. */
+/** A client's HTTP/1 connection: one request at a time, with responses in order. */
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { joinCookies } from '../http/cookies.js';
@@ -15,13 +15,13 @@ import { dropHopByHop, fieldLines, statusLine } from './write.js';
 
 interface Http1ServerOptions {
   readonly limits: WaypointLimits;
-  /** False: `//` of a path stays. */
+  /** False: `//` in a path is not merged. */
   readonly mergeSlashes: boolean;
-  /** A request's head is there: takes it over by setting its listener. */
+  /** Called when a request's head is complete. The callee takes the request by setting its listener. */
   readonly onRequest: (request: Downstream) => void;
-  /** What was answered without a request's coming to be: for the log. */
+  /** Called for the log when the connection is refused before a request was parsed. */
   readonly onRefused: (status: number, why: string) => void;
-  /** A client sent on for longer, or more, than is read after the last response. */
+  /** Called when a client exceeds the limits of a lingering close: it sent too many bytes, or for too long, after the last response. */
   readonly onLingerLimit: () => void;
   readonly onClosed: () => void;
 }
@@ -41,7 +41,7 @@ export class Http1ServerConnection implements ParserEvents {
   #inputEnded = false;
   #reading = false;
   #lingers = false;
-  /** Some of a request's head is there, or it is the first on the connection: the clock runs, whatever trickles in. */
+  /** A request's head has begun, or it is the first on the connection: the head timeout runs, and further bytes do not extend it. */
   #headDue = true;
 
   constructor(stream: Duplex, options: Http1ServerOptions) {
@@ -57,7 +57,7 @@ export class Http1ServerConnection implements ParserEvents {
     this.#expectHead();
   }
 
-  /** Bytes that were read to see what the client speaks. */
+  /** Bytes that protocol detection has read. */
   first(bytes: Buffer): void {
     this.#onData(bytes);
   }
@@ -66,11 +66,11 @@ export class Http1ServerConnection implements ParserEvents {
     return this.#current === undefined && !this.#parser.busy;
   }
 
-  /** The request under way is the last: its answer says so. An idle connection ends now. */
+  /** The request under way is the last, and its response says so. An idle connection ends after `drainIdleMs`. */
   drain(): void {
     if (this.#draining) return;
     this.#draining = true;
-    // A request may be on its way right now: it is answered as the last one.
+    // A request may be in flight: it is served as the last one.
     if (this.idle) this.#expect(this.#options.limits.drainIdleMs);
   }
   get draining(): boolean {
@@ -81,13 +81,13 @@ export class Http1ServerConnection implements ParserEvents {
     this.#stream.destroy();
   }
 
-  /** A timer per connection, moved, not remade: requests come by the thousand. */
+  /** Sets the connection's timer. One timer is refreshed rather than created for each request, since that costs less. */
   #expect(ms: number): void {
     if (this.#timer && this.#timerMs === ms) this.#timer.refresh();
     else {
       clearTimeout(this.#timer);
       this.#timer = undefined;
-      // Switched off.
+      // 0: no limit.
       if (ms === 0) return;
       this.#timerMs = ms;
       this.#timer = setTimeout(() => this.#onTimeout(), ms);
@@ -97,15 +97,15 @@ export class Http1ServerConnection implements ParserEvents {
   #timerMs = 0;
   #expectHead(): void {
     const { headTimeoutMsMax, idleConnectionMsMax, drainIdleMs } = this.#options.limits;
-    // A response that began ahead of the drain has promised another request: that one is answered as the last.
+    // A response that began before the drain told the client that the connection stays open: the next request is served as the last.
     const idleMs = this.#draining ? drainIdleMs : idleConnectionMsMax;
     this.#expect(this.#headDue ? headTimeoutMsMax : idleMs);
   }
 
   #onTimeout(): void {
-    // A request that is under way has clocks of its own (exchange/idle-timeouts.ts).
+    // A request under way has its own timeouts (exchange/idle-timeouts.ts).
     if (this.#current) return;
-    if (this.#parser.busy) this.#refuse(408, 'the head of a request did not come in time');
+    if (this.#parser.busy) this.#refuse(408, "a request's head did not arrive in time");
     else this.#endIdle();
   }
 
@@ -117,7 +117,7 @@ export class Http1ServerConnection implements ParserEvents {
   #onData(bytes: Buffer): void {
     if (this.#rest) {
       this.#rest = Buffer.concat([this.#rest, bytes]);
-      // A pipeline is read as far as it is answered.
+      // Pipelined requests are not read ahead of their responses.
       if (this.#rest.length > this.#options.limits.headBytesMax) this.#stream.pause();
       return;
     }
@@ -183,10 +183,10 @@ export class Http1ServerConnection implements ParserEvents {
       current.listener?.onEnd(undefined);
       return;
     }
-    // A client that has asked all it wants may close its half and wait for the answer.
+    // A client may close its half after its last request and wait for the response.
     if (current) {
       if (this.#parser.finish()) return;
-      current.listener?.onGone('left', 'the client ended within its request');
+      current.listener?.onGone('left', 'the client closed the connection within its request');
       this.#stream.destroy();
     } else if (!this.#rest) this.#endIdle();
   }
@@ -201,7 +201,7 @@ export class Http1ServerConnection implements ParserEvents {
     this.#options.onClosed();
   }
 
-  /** What cannot be read as a request is answered, and the connection is over: nobody knows where the next one begins. */
+  /** Responds to bytes that are no request and ends the connection, since the start of the next request is unknown. */
   #refuse(status: number, why: string): void {
     if (this.#closed) return;
     this.#options.onRefused(status, why);
@@ -218,13 +218,13 @@ export class Http1ServerConnection implements ParserEvents {
     if (!this.#closed) lingeringClose(this.#stream, { limits, isUploading, onLimit: onLingerLimit });
   }
 
-  /** The request's answer is complete. */
+  /** The request's response is complete. */
   finished(request: Http1Request, keepAlive: boolean): void {
     if (this.#current !== request) return;
     this.#current = undefined;
     if (!keepAlive || (this.#inputEnded && !this.#rest) || request.awaitsBody) {
       this.out.end();
-      // What is left of a body that nobody wanted.
+      // The rest of the request's body is read and discarded.
       this.#linger(request.awaitsBody);
       return;
     }
@@ -233,7 +233,7 @@ export class Http1ServerConnection implements ParserEvents {
       if (this.#stream.isPaused()) this.#stream.resume();
       return;
     }
-    // Not within the answer's own turn: a long pipeline would be a deep stack. What comes until then queues behind it.
+    // Not in the same turn as the response, since a long pipeline would overflow the stack. Bytes that arrive until then are queued behind it.
     setImmediate(() => {
       const rest = this.#rest;
       if (this.#closed || !rest) return;
@@ -247,7 +247,7 @@ export class Http1ServerConnection implements ParserEvents {
   aborted(request: Http1Request): void {
     if (this.#current !== request) return;
     this.#current = undefined;
-    // resetAndDestroy() ends a socket first, and to a client of HTTP/1.0 that end is the answer's: what it asks for, without.
+    // resetAndDestroy() ends the socket first, and an HTTP/1.0 client takes that end as the response's. These are its effects without the end.
     if (this.#stream instanceof Socket) Object.assign(this.#stream, { resetAndClosing: true }).destroy();
     else this.#stream.destroy(new Error('reset'));
   }
@@ -261,7 +261,7 @@ export class Http1ServerConnection implements ParserEvents {
   resume(): void {
     if (!this.#rest) this.#stream.resume();
   }
-  /** Raw bytes from here on; what came behind the request's head belongs to them. */
+  /** Switches to raw bytes. Bytes that arrived behind the request's head are part of them. */
   becomeRaw(request: Http1Request): void {
     clearTimeout(this.#timer);
     const rest = this.#rest;
@@ -282,14 +282,14 @@ class Http1Request implements Downstream {
   readonly version: 'HTTP/1.0' | 'HTTP/1.1';
   readonly hasBody: boolean;
   listener: DownstreamListener | undefined;
-  /** Raw bytes follow in place of requests. */
+  /** The connection was upgraded: raw bytes follow instead of requests. */
   raw = false;
   awaitsBody: boolean;
-  /** The status for a request that broke off within its body. */
+  /** The response status for a request whose body is malformed. */
   broken: number | undefined;
   #chunked = false;
   #keepAlive: boolean;
-  /** Whatever an upstream says, no bytes follow its head: they would begin the next answer. */
+  /** No body bytes may follow the response's head, whatever the upstream sends: the client would read them as the next response. */
   #isBodiless: boolean;
   #over = false;
 
@@ -306,11 +306,11 @@ class Http1Request implements Downstream {
     this.upgrade = message.upgrade;
     dropHopByHop(head.headers, message.connectionOptions);
   }
-  /** The protocol that the client would change to. */
+  /** The protocol of the client's Upgrade header. */
   readonly upgrade: string | undefined;
 
   interim(head: ResponseHead): void {
-    // HTTP/1.0 knows no interim answers.
+    // HTTP/1.0 has no interim responses.
     if (this.#over || this.version === 'HTTP/1.0') return;
     this.connection.out.text(`${statusLine(head.status)}${fieldLines(head.headers)}\r\n`);
   }
@@ -318,7 +318,7 @@ class Http1Request implements Downstream {
   respond({ status, headers }: ResponseHead, hasBody: boolean): void {
     if (this.#over) return;
     if (this.connection.draining) this.#keepAlive = false;
-    // The body may have no reader to its end, and no other request can come behind it: as Envoy says it, whatever becomes of the body.
+    // The rest of the body may never be read, and no request can follow it. As in Envoy, the response closes the connection in any case.
     if (this.awaitsBody && status !== 101) this.#keepAlive = false;
     const length = headerOf(headers, 'content-length');
     let text = statusLine(status) + fieldLines(headers);

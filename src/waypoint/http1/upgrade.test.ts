@@ -12,11 +12,11 @@ import {
 
 const get = (path = '/', ...lines: string[]): string =>
   [`GET ${path} HTTP/1.1`, 'Host: api.shop', ...lines, '', ''].join('\r\n');
-/** Answers in the order in which they came, by their status lines. */
+/** Status lines of the responses, in the order of arrival. */
 const statuses = (text: string): number[] =>
   [...text.matchAll(/HTTP\/1\.1 (\d{3}) [^\r\n]*\r\n/g)].map((match) => Number(match[1]));
 
-test('an upgraded connection carries bytes both ways, and each way ends by itself', async (t) => {
+test('an upgraded connection relays bytes both ways, and each direction ends by itself', async (t) => {
   let asked = '';
   const port = await rawUpstream(t, (socket) => {
     let upgraded = false;
@@ -48,12 +48,12 @@ test('an upgraded connection carries bytes both ways, and each way ends by itsel
   await client.until((text) => text.endsWith('\0\x01binary'));
   client.socket.end();
   assert.equal(await client.untilClosed(), 'end');
-  assert.ok(client.text.endsWith(':closed'), 'what came after the client’s end');
+  assert.ok(client.text.endsWith(':closed'), 'bytes after the client’s end');
   await eventually(
     () => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0,
-    'nothing is left',
+    'nothing is left open',
   );
-  // The upstream ends first: what the client still says reaches it.
+  // The upstream ends first: later bytes of the client still reach it.
   const other = await RawClient.open(waypoint.port);
   other.write(upgrade);
   await other.until((text) => text.endsWith('hello'));
@@ -62,11 +62,11 @@ test('an upgraded connection carries bytes both ways, and each way ends by itsel
   other.socket.end('still');
   await eventually(
     () => waypoint.context.exchanges.size === 0 && waypoint.pool.size === 0,
-    'nothing is left',
+    'nothing is left open',
   );
 });
 
-test('an upgrade that is refused is an answer like any other, and leads to HTTP never', async (t) => {
+test('a refused upgrade is an ordinary response, and no upgrade leads to HTTP', async (t) => {
   const seen: http.IncomingHttpHeaders[] = [];
   const upstream = await httpUpstream(t, (request, response) => {
     seen.push(request.headers);

@@ -1,4 +1,4 @@
-/** Heads as HTTP/1.1 text. What is written here was checked when it was read or configured: no CR or LF is in it. */
+/** Serializes heads as HTTP/1.1. Values were checked when they were read or configured: they contain neither CR nor LF. */
 import { STATUS_CODES } from 'node:http';
 import type { Headers } from '../http/headers.js';
 import { hopByHopFields } from '../http/restricted-fields.js';
@@ -19,7 +19,7 @@ export function fieldLines(headers: Headers): string {
   return text;
 }
 
-/** In place. `options`: what the connection header named beside. `te: trailers` alone survives, since it is said anew. */
+/** Removes hop-by-hop fields in place, also `te`, which is added again where it is sent. `options`: fields that the connection header named. */
 export function dropHopByHop(headers: Headers, options: readonly string[]): void {
   let to = 0;
   for (let from = 0; from < headers.length; from += 2) {
@@ -34,7 +34,7 @@ export function dropHopByHop(headers: Headers, options: readonly string[]): void
   headers.length = to;
 }
 
-/** What a connection header names goes no further; of what frames and routes the message it cannot say so. */
+/** A field that the connection header names is not forwarded. `host` and `content-length` route and frame the message, so they stay. */
 function isOption(options: readonly string[], name: string): boolean {
   return name !== 'host' && name !== 'content-length' && options.includes(name);
 }

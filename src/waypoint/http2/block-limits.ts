@@ -1,28 +1,31 @@
 /**
- * How large a header block may be. Two bounds: the proxy's own (limits.ts), beyond which a request is answered 431 and a response is 502
- * while the connection goes on; and the library's, beyond which the stream is reset unseen. The library has to read a block to its end in
- * any case, since HPACK's table changes with it.
+ * Limits of a header block. Beyond the proxy's own limits (limits.ts) a request gets 431 and a response becomes 502, and the connection goes
+ * on. Beyond the library's limits the library resets the stream, and the proxy never sees it. The library reads every block to its end,
+ * because the block changes HPACK's table.
  */
 import type http2 from 'node:http2';
 import type { WaypointLimits } from '../limits.js';
 
-/** Of one header block, of one connection at a time. A sender is told the bytes as SETTINGS_MAX_HEADER_LIST_SIZE. */
+/** The library's limits of one header block; a connection has one at a time. The peer learns the bytes as SETTINGS_MAX_HEADER_LIST_SIZE. */
 const readBytesMax = 256 << 10;
 const readFieldsMax = 2_000;
-/** What goes out was read within the proxy's bounds, and rules add to it: what the other side takes is the other side's to say. */
+/** Outgoing blocks were read within the proxy's limits, and rules add to them. The peer decides what it accepts. */
 const sentBytesMax = 1 << 20;
 
-/** RFC 9113, section 6.5.2: what a field takes beside its name and value. */
+/** RFC 9113, section 6.5.2: the size of a field beside its name and value. */
 const fieldOverheadBytes = 32;
 
-/** Options of a session, client's or server's. */
+/** Options of a session, for clients and servers. */
 export const blockOptions = {
   maxHeaderListPairs: readFieldsMax,
   maxSendHeaderBlockLength: sentBytesMax,
 } as const;
 export const blockSettings: http2.Settings = { maxHeaderListSize: readBytesMax };
 
-/** Why a block is more than the proxy takes. `raw`: name, value, name, value ...; pseudo-headers are no fields. Pure. */
+/**
+ * Why a header block is beyond the proxy's limits; undefined if it is within them. Pure.
+ * @param raw name, value, name, value ...; pseudo-headers do not count as fields
+ */
 export function blockFault(raw: readonly string[], limits: WaypointLimits): string | undefined {
   let fields = 0;
   let bytes = 0;

@@ -14,12 +14,12 @@ import {
 import { blockFault } from './block-limits.js';
 import { defaultLimits } from '../limits.js';
 
-/** An endpoint that takes and sends more than others do. */
+/** An endpoint whose own limits are higher than the waypoint's. */
 const roomy = { maxHeaderListPairs: 5_000, maxSendHeaderBlockLength: 1 << 22 } as http2.ServerOptions;
 const fields = (count: number, bytes = 1): Record<string, string> =>
   Object.fromEntries(Array.from({ length: count }, (_, i) => [`x-${i}`, 'y'.repeat(bytes)]));
 
-/** A client that sends more than clients commonly do, and takes as much. */
+/** A client whose own limits are higher than the waypoint's. */
 function generous(t: TestContext, port: number): http2.ClientHttp2Session {
   const session = http2.connect(`http://127.0.0.1:${port}`, {
     maxSendHeaderBlockLength: 1 << 22,
@@ -31,7 +31,7 @@ function generous(t: TestContext, port: number): http2.ClientHttp2Session {
   return session;
 }
 
-test('a block is counted by its fields and bytes', () => {
+test('a header block is limited by its fields and bytes', () => {
   const limits = { ...defaultLimits, headersMax: 2, headBytesMax: 100 };
   assert.equal(
     blockFault([':path', '/', ':method', 'GET', 'a', 'b', 'c', 'd'], { ...limits, headBytesMax: 1000 }),
@@ -42,7 +42,7 @@ test('a block is counted by its fields and bytes', () => {
   assert.match(blockFault(['a', 'x'.repeat(68)], limits) ?? '', /100 bytes/);
 });
 
-test('a head beyond the limits is answered 431, and its connection serves on', async (t) => {
+test('a head beyond the limits gets 431, and its connection goes on', async (t) => {
   const upstream = await http2Upstream(
     t,
     (stream) => {
@@ -63,20 +63,20 @@ test('a head beyond the limits is answered 431, and its connection serves on', a
   ] as const) {
     const { status } = await ask2(session, { ':path': '/', ...fields(count, bytes) });
     assert.equal(status, 431, `${count} of ${bytes} bytes`);
-    assert.equal((await ask2(session, { ':path': '/' })).body, 'ok', 'the connection serves on');
+    assert.equal((await ask2(session, { ':path': '/' })).body, 'ok', 'the connection goes on');
   }
   assert.equal(
     (await ask2(session, { ':method': 'POST', ':path': '/', ...fields(250) }, 'body')).status,
     431,
   );
-  // What is more than the library reads costs the stream, and the connection goes on.
+  // A block beyond the library's own limits resets the stream, and the connection goes on.
   await assert.rejects(ask2(session, { ':path': '/', ...fields(2_500) }), /ENHANCE_YOUR_CALM/);
   assert.equal((await ask2(session, { ':path': '/' })).body, 'ok');
   assert.equal((await ask2(session, { ':method': 'POST', ':path': '/' }, 'b', fields(190))).status, 200);
   await eventually(() => waypoint.context.exchanges.size === 0, 'no exchange is left');
 });
 
-test('a response beyond the limits is 502 to its request, and its connection serves on', async (t) => {
+test('a response beyond the limits becomes 502, and its connection goes on', async (t) => {
   const sessions = new Set<unknown>();
   const upstream = await http2Upstream(
     t,
@@ -106,7 +106,7 @@ test('a response beyond the limits is 502 to its request, and its connection ser
     await assert.rejects(
       ask2(session, { ':path': `/trailers/${size}` }),
       /INTERNAL_ERROR/,
-      'no half is taken for whole',
+      'a partial response does not look complete',
     );
     assert.equal((await ask2(session, { ':path': '/small' })).body, 'ok');
   }
@@ -114,7 +114,7 @@ test('a response beyond the limits is 502 to its request, and its connection ser
   await eventually(() => waypoint.context.exchanges.size === 0, 'no exchange is left');
 });
 
-test('trailers of a request beyond the limits end that request alone', async (t) => {
+test('request trailers beyond the limits end only that request', async (t) => {
   const upstream = await http2Upstream(t, (stream) => {
     stream.on('data', () => undefined);
     stream.on('end', () => {
@@ -130,7 +130,7 @@ test('trailers of a request beyond the limits end that request alone', async (t)
   await eventually(() => waypoint.context.exchanges.size === 0, 'no exchange is left');
 });
 
-test('a head just below the limits goes on to an endpoint of HTTP/2, and back, whoever speaks HTTP/1', async (t) => {
+test('a head just below the limits is forwarded between HTTP/1 and HTTP/2, in both directions', async (t) => {
   const large = fields(55, 1_000);
   const two = await http2Upstream(
     t,
@@ -156,7 +156,7 @@ test('a head just below the limits goes on to an endpoint of HTTP/2, and back, w
   assert.equal(answer.headers['x-54']?.length, 1_000);
 });
 
-test('resets that an endpoint caused do not count against the client', async (t) => {
+test('resets that an endpoint caused do not count as the client’s', async (t) => {
   let streams = 0;
   const rounds = 1_500;
   const head = (stream: number, flags = 0): Buffer =>
@@ -180,7 +180,7 @@ test('resets that an endpoint caused do not count against the client', async (t)
   assert.deepEqual(waypoint.unreadable, []);
 });
 
-test('requests that a client breaks off by a fault count as its resets', async (t) => {
+test('requests that a client aborts by a protocol error count as its resets', async (t) => {
   let begun = 0;
   const one = await httpUpstream(t, () => begun++);
   const waypoint = await startWaypoint(t, { backends: { api: [one.port] }, protocol: 'http1' });
@@ -203,6 +203,6 @@ test('requests that a client breaks off by a fault count as its resets', async (
     await Promise.all(all);
   }
   assert.ok(statuses > 500, `${statuses} responses`);
-  assert.ok(begun < 1_100, `${begun} requests were begun`);
+  assert.ok(begun < 1_100, `${begun} requests were started`);
   assert.deepEqual(waypoint.unreadable.slice(-1), ['400 too many streams were reset']);
 });

@@ -1,4 +1,4 @@
-/** Requests as streams of a connection to an endpoint that speaks HTTP/2, by prior knowledge. */
+/** An HTTP/2 connection to an endpoint, by prior knowledge: each request is a stream. */
 import http2 from 'node:http2';
 import type { Duplex } from 'node:stream';
 import { errorText } from '../../base/errors.js';
@@ -38,7 +38,7 @@ export class Http2ClientConnection {
     });
     const session = this.#session;
     session.on('error', (error: NodeJS.ErrnoException) => {
-      // The endpoint's own GOAWAY is another code: this is what the library cannot read.
+      // The endpoint's own GOAWAY has another code: this one means bytes that the library cannot parse.
       if (error.code === 'ERR_HTTP2_ERROR') this.#end = { ...this.#end, unreadable: errorText(error) };
     });
     session.once('connect', () => session.setLocalWindowSize(8 * windowBytes));
@@ -52,14 +52,14 @@ export class Http2ClientConnection {
     });
   }
 
-  /** Whether it takes another stream. */
+  /** Whether the connection accepts another stream. */
   get isOpen(): boolean {
     const most = this.#session.remoteSettings?.maxConcurrentStreams ?? 100;
     const session = this.#session;
     return !this.#closing && !session.closed && !session.destroyed && !this.#isCut && this.streams < most;
   }
 
-  /** The bytes below have ended, also where the session does not know it yet. */
+  /** The transport has ended, even if the session does not know it yet. */
   get #isCut(): boolean {
     const { destroyed, readable, writable } = this.#transport;
     return destroyed || !readable || !writable;
@@ -79,7 +79,7 @@ export class Http2ClientConnection {
     });
   }
 
-  /** Open streams go on. */
+  /** Closes the connection after its open streams. */
   close(): void {
     this.#closing = true;
     this.#session.close();
@@ -101,13 +101,13 @@ class Http2Upstream implements Upstream {
   #interim = 0;
   #released = false;
   #isHead = false;
-  /** What content-length has announced and did not come yet; undefined where it announced nothing. */
+  /** Bytes of content-length that have not arrived yet; undefined without content-length. */
   #due: number | undefined;
 
   constructor(
     private readonly session: http2.ClientHttp2Session,
     private readonly limits: WaypointLimits,
-    /** The connection has carried a response before. */
+    /** The connection was used for an earlier response. */
     private readonly used: boolean,
     private readonly connection: Connection,
   ) {}
@@ -117,7 +117,7 @@ class Http2Upstream implements Upstream {
     let stream: http2.ClientHttp2Stream;
     try {
       const pseudo = { ':method': method, ':path': path, ':authority': authority, ':scheme': scheme };
-      // RFC 9113, section 8.2.2: `trailers` is all that te may say; gRPC servers wait for it.
+      // RFC 9113, section 8.2.2: `trailers` is the only allowed value of te; gRPC servers require it.
       const trailers = headerOf(headers, 'te') !== undefined || isGrpcType(headerOf(headers, 'content-type'));
       stream = this.session.request(
         toHttp2(headers, { ...pseudo, ...(trailers ? { te: 'trailers' } : {}) }),
@@ -127,7 +127,7 @@ class Http2Upstream implements Upstream {
         },
       );
     } catch (error) {
-      // The session closed between its being chosen and now.
+      // The session closed after it was chosen.
       this.#release();
       setImmediate(() => this.listener?.onError({ kind: 'refused', why: errorText(error) }));
       return;
@@ -138,7 +138,7 @@ class Http2Upstream implements Upstream {
     stream.on('headers', (given: http2.IncomingHttpHeaders, _flags: number, raw: string[]) => {
       const status = Number(given[':status']);
       if (++this.#interim > this.limits.interimMax)
-        return this.#fail({ kind: 'protocol', why: 'too many interim answers' });
+        return this.#fail({ kind: 'protocol', why: 'too many interim responses' });
       if (this.#isTooLarge(raw)) return;
       this.listener?.onInterim({ status, headers: flatten(raw) });
     });
@@ -146,14 +146,14 @@ class Http2Upstream implements Upstream {
       this.connection.onResponse();
       if (this.#isTooLarge(raw)) return;
       const isEnd = (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) !== 0;
-      // Not before: over a tunnel Node tells of data that came together with its head ahead of that head.
+      // Registered here, not before: over a tunnel Node reports data that arrived together with its head before that head.
       stream.on('data', (bytes: Buffer) => {
         if (this.#due !== undefined && (this.#due -= bytes.length) < 0) return this.#mismatched();
         this.listener?.onResponseData(bytes);
       });
       const head = { status: Number(given[':status']), headers: flatten(raw) };
       if (!(head.status >= 200 && head.status <= 599))
-        return this.#fail({ kind: 'protocol', why: `the answer's status is ${head.status}` });
+        return this.#fail({ kind: 'protocol', why: `the response's status is ${head.status}` });
       this.#headReceived = true;
       const length = headerOf(head.headers, 'content-length');
       if (length !== undefined && !isEnd && !this.#isHead && head.status !== 304) this.#due = Number(length);
@@ -165,7 +165,7 @@ class Http2Upstream implements Upstream {
     });
     stream.on('drain', () => this.listener?.onUpstreamDrain());
     stream.on('end', () => {
-      // An answer that has ended is whole, though what is left of the request is not wanted (RFC 9113, section 8.1).
+      // A response that has ended is complete, even if the endpoint does not want the rest of the request (RFC 9113, section 8.1).
       if (end.wasReset || !this.#headReceived) return;
       if (this.#due !== undefined && this.#due !== 0) return this.#mismatched();
       const { listener } = this;
@@ -180,16 +180,16 @@ class Http2Upstream implements Upstream {
     stream.on('wantTrailers', () => stream.sendTrailers(toHttp2(this.#trailers ?? [], {})));
   }
 
-  /** True: it was the endpoint's last word, to this request alone. */
+  /** True: the header block is too large, and this request failed. Other streams go on. */
   #isTooLarge(raw: readonly string[]): boolean {
     const fault = blockFault(raw, this.limits);
-    if (fault !== undefined) this.#fail({ kind: 'protocol', why: `the answer has ${fault}` });
+    if (fault !== undefined) this.#fail({ kind: 'protocol', why: `the response contains ${fault}` });
     return fault !== undefined;
   }
 
-  /** To a client of HTTP/1 it would say where the next answer begins. */
+  /** For an HTTP/1 client content-length decides where the next response begins, so a wrong one is an error. */
   #mismatched(): void {
-    this.#fail({ kind: 'protocol', why: 'the answer is not as long as it says' });
+    this.#fail({ kind: 'protocol', why: "the response's body does not match its content-length" });
   }
 
   #release(): void {
@@ -217,7 +217,7 @@ class Http2Upstream implements Upstream {
     this.listener = undefined;
     if (!this.#stream) this.#release();
     else if (!this.#stream.closed) this.#stream.close(http2.constants.NGHTTP2_CANCEL);
-    // The endpoint reset it, and what it said before is not wanted any more.
+    // The endpoint has reset the stream: discard what it sent before.
     else keepReadable(this.#stream).destroy();
   }
   pause(): void {

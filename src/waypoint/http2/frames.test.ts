@@ -22,7 +22,7 @@ const data = frame(frameType.data, 0, 1, Buffer.from('some bytes'));
 const openHeaders = frame(frameType.headers, 0, 3, block(...pseudo()));
 const more = (flags: number): Buffer => frame(frameType.continuation, flags, 3, block(['a', 'b']));
 
-test('a header block is open from its first byte to its last, however it is cut into pieces', () => {
+test('a header block is open from its first byte to its last, however it is split', () => {
   const parts: [bytes: Buffer, inBlock: boolean][] = [
     [preface, false],
     [settings, false],
@@ -45,7 +45,7 @@ test('a header block is open from its first byte to its last, however it is cut 
   assert.equal(whole.inBlock, true);
 });
 
-test('a header block that does not come to its end is not waited for', async (t) => {
+test('a header block that does not end runs into the head timeout', async (t) => {
   for (const half of [openHeaders, request(11, ...pseudo()).subarray(0, -1)]) {
     const [client, server] = duplexPair();
     const refused: string[] = [];
@@ -65,12 +65,12 @@ test('a header block that does not come to its end is not waited for', async (t)
     client.write(Buffer.concat([preface, settings, settingsAck]));
     for (const stream of [5, 7, 9]) {
       client.write(frame(frameType.headers, endHeaders | endStream, stream, block(...pseudo())));
-      await eventually(() => requests === (stream - 3) / 2, 'a request that is whole is served');
+      await eventually(() => requests === (stream - 3) / 2, 'a complete request is served');
     }
     assert.equal(closed, 0);
     client.write(half.equals(openHeaders) ? frame(frameType.headers, 0, 11, block(...pseudo())) : half);
     await eventually(() => closed === 1, 'the connection ends');
-    assert.deepEqual(refused, ['408 the head of a request did not come in time']);
+    assert.deepEqual(refused, ["408 a request's head did not arrive in time"]);
     assert.equal(requests, 3);
   }
 });

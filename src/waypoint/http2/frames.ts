@@ -1,6 +1,6 @@
 /**
- * Frames of HTTP/2 as they come in, by their heads alone: the library tells of a request once its header block is whole, so how long a
- * block takes is seen nowhere else. Nothing is copied.
+ * Reads the frame headers of an HTTP/2 connection. The library reports a request only when its header block is complete, so the time that a
+ * block takes is measured here. Payloads are not copied.
  */
 const prefaceBytes = 24;
 const frameHeadBytes = 9;
@@ -10,17 +10,17 @@ const endHeaders = 0x4;
 export class FrameReader {
   readonly #head = Buffer.alloc(frameHeadBytes);
   #headBytes = 0;
-  /** Bytes that belong to no frame's head. */
+  /** Bytes to skip until the next frame header: the preface, then payloads. */
   #skip = prefaceBytes;
   #endsBlock = false;
   #inBlock = false;
 
-  /** A header block has begun (RFC 9113, section 4.3) and has not come to its end. */
+  /** A header block has begun (RFC 9113, section 4.3) and has not ended. */
   get inBlock(): boolean {
     return this.#inBlock;
   }
 
-  /** What the client sent, in order, from the connection's first byte on. */
+  /** Reads the client's bytes, in order, from the connection's first byte on. */
   read(bytes: Buffer): void {
     let at = 0;
     for (;;) {

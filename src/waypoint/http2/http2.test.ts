@@ -49,7 +49,7 @@ const echo = (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeader
   });
 };
 
-test('HTTP/2 from end to end: bodies, trailers, interim answers, cookies', async (t) => {
+test('HTTP/2 from end to end: bodies, trailers, interim responses, cookies', async (t) => {
   const upstream = await http2Upstream(t, echo);
   const waypoint = await startWaypoint(t, { backends: { api: [upstream.port] } });
   const session = connect(t, waypoint.port);
@@ -74,7 +74,7 @@ test('HTTP/2 from end to end: bodies, trailers, interim answers, cookies', async
   await eventually(() => waypoint.context.exchanges.size === 0, 'no exchange is left');
 });
 
-test('HTTP/2 to an endpoint of HTTP/1, and HTTP/1 to one of HTTP/2', async (t) => {
+test('HTTP/2 to an HTTP/1 endpoint, and HTTP/1 to an HTTP/2 endpoint', async (t) => {
   const one = await httpUpstream(t, (req, response) => {
     if (req.url === '/204') return void response.writeHead(204).end();
     if (req.url === '/304') return void response.writeHead(304, { etag: 'x' }).end();
@@ -122,7 +122,7 @@ test('HTTP/2 to an endpoint of HTTP/1, and HTTP/1 to one of HTTP/2', async (t) =
   assert.match(answers[3] ?? '', /"body":"abc"[^]*0\r\nx-got: 9\r\n\r\n$/);
 });
 
-test('gRPC: unary calls, both ways at once, deadlines, refusals with a status', async (t) => {
+test('gRPC: unary calls, bidirectional streams, deadlines, refusals with a status', async (t) => {
   const bytes = {
     requestSerialize: (value: Buffer) => value,
     requestDeserialize: (value: Buffer) => value,
@@ -136,7 +136,7 @@ test('gRPC: unary calls, both ways at once, deadlines, refusals with a status', 
     Nowhere: { path: '/none.Api/Nowhere', requestStream: false, responseStream: false, ...bytes },
   } as const;
   const server = new grpc.Server();
-  let cancelled = 0;
+  let canceled = 0;
   server.addService(definition, {
     Unary: (call: grpc.ServerUnaryCall<Buffer, Buffer>, done: grpc.sendUnaryData<Buffer>) => {
       if (call.request.toString() === 'fail') return done({ code: grpc.status.ABORTED, details: 'no' });
@@ -148,7 +148,7 @@ test('gRPC: unary calls, both ways at once, deadlines, refusals with a status', 
       call.on('data', (value: Buffer) => call.write(Buffer.from(value.toString().toUpperCase())));
       call.on('end', () => call.end());
     },
-    Hang: (call: grpc.ServerUnaryCall<Buffer, Buffer>) => void call.on('cancelled', () => cancelled++),
+    Hang: (call: grpc.ServerUnaryCall<Buffer, Buffer>) => void call.on('cancelled', () => canceled++),
     Nowhere: () => undefined,
   });
   const port = await new Promise<number>((resolve, reject) =>
@@ -192,15 +192,15 @@ test('gRPC: unary calls, both ways at once, deadlines, refusals with a status', 
     assert.equal((await call('Unary', 'x'.repeat(1 << 20))).length, (1 << 20) + 1);
     await assert.rejects(call('Unary', 'fail'), { code: grpc.status.ABORTED, details: 'no' });
     await assert.rejects(call('Nowhere', 'x'), { code: grpc.status.UNIMPLEMENTED });
-    const before = cancelled;
+    const before = canceled;
     await assert.rejects(call('Hang', 'x', 200), { code: grpc.status.DEADLINE_EXCEEDED });
-    await eventually(() => cancelled === before + 1, 'the server is told');
+    await eventually(() => canceled === before + 1, 'the server sees the cancellation');
     const chat = (client['Chat'] as () => grpc.ClientDuplexStream<Buffer, Buffer>).call(client);
     const got: string[] = [];
     chat.on('data', (value: Buffer) => got.push(value.toString()));
     for (const word of ['a', 'b', 'c']) {
       chat.write(Buffer.from(word));
-      await eventually(() => got.at(-1) === word.toUpperCase(), 'an answer to each word');
+      await eventually(() => got.at(-1) === word.toUpperCase(), 'a response to each word');
     }
     chat.end();
     await new Promise((resolve) => chat.on('status', resolve));
@@ -218,7 +218,7 @@ test('gRPC: unary calls, both ways at once, deadlines, refusals with a status', 
   }
 });
 
-test('a drain says GOAWAY; streams that are open go on', async (t) => {
+test('a drain sends GOAWAY; open streams go on', async (t) => {
   const held: http2.ServerHttp2Stream[] = [];
   const upstream = await http2Upstream(t, (stream) => {
     stream.respond({ ':status': 200 });
@@ -230,7 +230,7 @@ test('a drain says GOAWAY; streams that are open go on', async (t) => {
   let goaway = 0;
   session.on('goaway', () => goaway++);
   const answer = ask2(session, { ':path': '/' });
-  await eventually(() => held.length === 1, 'it is under way');
+  await eventually(() => held.length === 1, 'the request is under way');
   for (const connection of waypoint.context.connections) connection.drain();
   await eventually(() => goaway === 1, 'GOAWAY');
   held[0]?.end('b');
@@ -238,7 +238,7 @@ test('a drain says GOAWAY; streams that are open go on', async (t) => {
   await eventually(() => waypoint.context.connections.size === 0, 'the connection ends with its last stream');
 });
 
-/** Sends frames after the preface; resolves with what came back by the time it is closed, or after `ms`. */
+/** Sends frames after the preface; resolves with the bytes that arrived when the connection closes, or after `ms`. */
 async function frames(
   port: number,
   bytes: readonly Buffer[],
@@ -256,7 +256,7 @@ async function frames(
   return { raw, closed };
 }
 
-test('what a request of HTTP/2 must not hold goes no further', async (t) => {
+test('an invalid HTTP/2 request is not forwarded', async (t) => {
   let seen = 0;
   const lines: string[] = [];
   const port = await rawUpstream(t, (socket) => {
@@ -278,7 +278,7 @@ test('what a request of HTTP/2 must not hold goes no further', async (t) => {
     'URL as path': pseudo('http://other/'),
     'NUL escape': pseudo('/%00'),
     'asterisk of GET': pseudo('*'),
-    'method that is no token': pseudo('/', 'GE T'),
+    'method that is not a token': pseudo('/', 'GE T'),
     'method with a line': pseudo('/', 'GET / HTTP/1.1\r\nX: y\r\n\r\nGET'),
     CONNECT: [
       [':method', 'CONNECT'],
@@ -315,14 +315,14 @@ test('what a request of HTTP/2 must not hold goes no further', async (t) => {
     'proxy-connection': [...good, ['proxy-connection', 'x']],
     'te other than trailers': [...good, ['te', 'gzip']],
     'content-length without a body': [...good, ['content-length', '5']],
-    'content-length that is no number': [...good, ['content-length', 'x']],
+    'content-length that is not a number': [...good, ['content-length', 'x']],
     'content-length twice': [...good, ['content-length', '0'], ['content-length', '1']],
   };
   for (const [name, pairs] of Object.entries(bad)) {
     await frames(waypoint.port, [request(1, ...pairs)], 40);
     assert.equal(seen, 0, `${name}: ${lines.join()}`);
   }
-  // The library takes such fields out of the request and lets it pass.
+  // The library removes such fields from the request and accepts it.
   const dropped: [string, string][] = [
     ['a b', 'evil'],
     ['a:b', 'evil'],
@@ -338,12 +338,12 @@ test('what a request of HTTP/2 must not hold goes no further', async (t) => {
   }
   seen = 0;
   const { raw } = await frames(waypoint.port, [request(1, ...good, ['host', 'API.shop.'])], 200);
-  assert.equal(seen, 1, 'the same host, said twice, is none');
+  assert.equal(seen, 1, 'the same host twice is no fault');
   assert.ok(framesOf(raw).some(({ type, stream }) => type === frameType.headers && stream === 1));
   await eventually(() => waypoint.context.exchanges.size === 0, 'no exchange is left');
 });
 
-test('attacks by frames end the connection, and nothing else', async (t) => {
+test('attacks by frames end their connection, and nothing else', async (t) => {
   let seen = 0;
   const upstream = await httpUpstream(t, (req, response) => {
     seen++;
@@ -360,18 +360,18 @@ test('attacks by frames end the connection, and nothing else', async (t) => {
   assert.ok(seen < 4_000, `${seen} reached the endpoint`);
   await eventually(
     () => waypoint.context.exchanges.size === 0 && waypoint.context.connections.size === 0,
-    'nothing is left',
+    'nothing is left open',
   );
 
   const part = block(...Array.from({ length: 20 }, (_, i): [string, string] => [`x${i}`, 'y'.repeat(500)]));
   const flood = [frame(frameType.headers, 0, 1, block(...pseudo()))];
   for (let i = 0; i < 2_000; i++) flood.push(frame(frameType.continuation, 0, 1, part));
-  assert.ok((await frames(waypoint.port, flood, 3_000)).closed, 'headers without end');
+  assert.ok((await frames(waypoint.port, flood, 3_000)).closed, 'endless headers');
   const empty = [frame(frameType.headers, 0, 1, block(...pseudo()))];
   for (let i = 0; i < 50_000; i++) empty.push(frame(frameType.continuation, 0, 1));
-  assert.ok((await frames(waypoint.port, [Buffer.concat(empty)], 3_000)).closed, 'continuations of nothing');
+  assert.ok((await frames(waypoint.port, [Buffer.concat(empty)], 3_000)).closed, 'empty continuations');
 
-  // One entry of the table, said thousands of times by a byte each.
+  // One entry of HPACK's table, referenced thousands of times by one byte each.
   const bomb = Buffer.concat([
     block(...pseudo()),
     Buffer.from([0x40, 1]),
@@ -382,10 +382,10 @@ test('attacks by frames end the connection, and nothing else', async (t) => {
   ]);
   const seenBefore = seen;
   await frames(waypoint.port, [frame(frameType.headers, endHeaders | endStream, 1, bomb)], 300);
-  assert.equal(seen, seenBefore, 'a header bomb goes no further');
+  assert.equal(seen, seenBefore, 'a header bomb is not forwarded');
   const many = block(...pseudo(), ...Array.from({ length: 300 }, (_, i): [string, string] => [`x${i}`, '1']));
   await frames(waypoint.port, [frame(frameType.headers, endHeaders | endStream, 1, many)], 200);
-  assert.equal(seen, seenBefore, 'too many headers go no further');
+  assert.equal(seen, seenBefore, 'too many headers are not forwarded');
 
   const pings = await frames(
     waypoint.port,
@@ -406,11 +406,11 @@ test('attacks by frames end the connection, and nothing else', async (t) => {
   );
   await eventually(() => waypoint.context.exchanges.size === 0, 'no exchange is left');
   const session = connect(t, waypoint.port);
-  assert.equal((await ask2(session, { ':path': '/' })).body, 'ok', 'others are served');
+  assert.equal((await ask2(session, { ':path': '/' })).body, 'ok', 'other clients are served');
   assert.ok(process.memoryUsage().rss - before < 300e6);
 });
 
-test('what an endpoint of HTTP/2 must not answer breaks that answer, not the waypoint', async (t) => {
+test('an invalid HTTP/2 response fails that response, not the waypoint', async (t) => {
   const head = (stream: number, flags: number, ...pairs: [string, string][]): Buffer =>
     frame(frameType.headers, endHeaders | flags, stream, block(...pairs));
   const ok: [string, string] = [':status', '200'];
@@ -430,7 +430,7 @@ test('what an endpoint of HTTP/2 must not answer breaks that answer, not the way
       Buffer.concat([head(s, 0, ok, ['content-length', '5']), data(s, 'abc', endStream)]),
     'reset within the body': (s) => Buffer.concat([head(s, 0, ok), data(s, 'abc'), rst(s, 2)]),
     'reset at once': (s) => rst(s, 2),
-    'interim answers without end': (s) =>
+    'endless interim responses': (s) =>
       Buffer.concat(Array.from({ length: 50 }, () => head(s, 0, [':status', '103']))),
   };
   for (const [name, answer] of Object.entries(table)) {
@@ -457,11 +457,14 @@ test('what an endpoint of HTTP/2 must not answer breaks that answer, not the way
   const waypoint = await startWaypoint(t, { backends: { api: [refusing, good.port] }, protocol: 'http2' });
   for (let i = 0; i < 10; i++) {
     const { status } = await ask2(connect(t, waypoint.port), { ':method': 'POST', ':path': '/' }, 'x');
-    assert.ok(status === 200 || status === 503, 'what an endpoint refuses unseen may go elsewhere');
+    assert.ok(
+      status === 200 || status === 503,
+      'a request that an endpoint refuses unprocessed may be retried elsewhere',
+    );
   }
 });
 
-test('a stream whose answer is whole does not wait for the rest of its request', async (t) => {
+test('a stream with a complete response does not wait for the rest of its request', async (t) => {
   const port = await rawResponder(t, 'HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno');
   const waypoint = await startWaypoint(t, { backends: { api: [port] }, protocol: 'http1' });
   const session = connect(t, waypoint.port);
@@ -477,6 +480,6 @@ test('a stream whose answer is whole does not wait for the rest of its request',
   stream.write('abc');
   await new Promise((resolve) => stream.on('end', resolve));
   assert.deepEqual([status, body], [413, 'no']);
-  await eventually(() => stream.closed && waypoint.context.exchanges.size === 0, 'the stream is over');
+  await eventually(() => stream.closed && waypoint.context.exchanges.size === 0, 'the stream has ended');
   assert.equal(stream.rstCode, http2.constants.NGHTTP2_NO_ERROR);
 });

@@ -1,4 +1,4 @@
-/** A client's connection that speaks HTTP/2, by prior knowledge: each stream is a request. */
+/** A client's HTTP/2 connection, by prior knowledge: each stream is a request. */
 import http2 from 'node:http2';
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -17,7 +17,7 @@ import { flatten, toHttp2, trailersOf } from './headers.js';
 
 interface Http2ServerOptions {
   readonly limits: WaypointLimits;
-  /** False: `//` of a path stays. */
+  /** False: `//` in a path is not merged. */
   readonly mergeSlashes: boolean;
   readonly onRequest: (request: Downstream) => void;
   readonly onRefused: (status: number, why: string) => void;
@@ -26,8 +26,8 @@ interface Http2ServerOptions {
 
 const windowBytes = 1 << 20;
 /**
- * Streams that a client opens and resets (CVE-2023-44487): so many at once, and so many a second. A little below what the library
- * allows: it stops reading then, and leaves the connection open.
+ * Limits of streams that a client opens and resets (CVE-2023-44487): a burst and a rate. Slightly below the library's own limits, because
+ * beyond those the library stops reading and leaves the connection open.
  */
 const resetsMax = 900;
 const resetsPerS = 33;
@@ -45,7 +45,7 @@ export class Http2ServerConnection {
     const { limits } = options;
     this.#session = http2.performServerHandshake(stream, {
       ...blockOptions,
-      // Malformed frames beyond this are an attack.
+      // More malformed frames than this are an attack.
       maxSessionInvalidFrames: 100,
       maxSessionRejectedStreams: 100,
       maxSessionMemory: sessionMegabytesMax,
@@ -65,7 +65,7 @@ export class Http2ServerConnection {
         this.#onStream(one, headers, raw),
     );
     session.setTimeout(limits.idleConnectionMsMax, () => session.close());
-    // Silence after the preface, or no preface at all.
+    // Ends a connection without a preface, or without SETTINGS after it.
     const { headTimeoutMsMax } = limits;
     const silent = headTimeoutMsMax > 0 ? setTimeout(() => session.destroy(), headTimeoutMsMax) : undefined;
     session.once('remoteSettings', () => clearTimeout(silent));
@@ -74,10 +74,10 @@ export class Http2ServerConnection {
     this.#watchBlocks(stream);
   }
 
-  /** Half a header block holds memory and the whole connection: no other frame may come in between. */
+  /** Limits the time of a header block: an incomplete block holds memory and the whole connection, since no other frame may come in between. */
   #watchBlocks(stream: Duplex): void {
     const { headTimeoutMsMax } = this.#options.limits;
-    // Of a plain socket the library reads without us. Clients come by tunnels.
+    // The library reads a plain socket natively, so its bytes are not seen here. Clients connect through tunnels.
     if (headTimeoutMsMax === 0 || stream instanceof Socket) return;
     const reader = new FrameReader();
     let timer: NodeJS.Timeout | undefined;
@@ -88,14 +88,14 @@ export class Http2ServerConnection {
         timer = undefined;
       } else
         timer ??= setTimeout(() => {
-          this.#options.onRefused(408, 'the head of a request did not come in time');
+          this.#options.onRefused(408, "a request's head did not arrive in time");
           this.#session.destroy();
         }, headTimeoutMsMax);
     });
     this.#session.once('close', () => clearTimeout(timer));
   }
 
-  /** GOAWAY: streams that are open go on, no new ones. */
+  /** Sends GOAWAY: open streams go on, new streams are not accepted. */
   drain(): void {
     if (this.#draining || this.#session.destroyed) return;
     this.#draining = true;
@@ -108,7 +108,7 @@ export class Http2ServerConnection {
 
   #onStream(stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders, raw: string[]): void {
     stream.on('error', () => undefined);
-    // Reset in the same breath: nobody begins what nobody waits for.
+    // The client has already reset the stream: do not start the request.
     if (stream.closed || stream.destroyed) return this.#onReset();
     const refuse = (status: number, why: string): void => {
       this.#options.onRefused(status, why);
@@ -139,7 +139,7 @@ export class Http2ServerConnection {
     if (this.#resets <= resetsMax || this.#isEnding || this.#session.destroyed) return;
     this.#isEnding = true;
     this.#options.onRefused(400, 'too many streams were reset');
-    // Not from within the library's own call: it goes on with a session that is no more, and the process ends (SIGSEGV).
+    // Not within the library's callback: it would continue with a destroyed session, and the process would end (SIGSEGV).
     setImmediate(() => this.#session.destroy(undefined, http2.constants.NGHTTP2_ENHANCE_YOUR_CALM));
   }
 }
@@ -150,14 +150,14 @@ const targetPattern = /^(?:\/[\x21\x22\x24-\x7e]*|\*)$/;
 function requestHeadOf(given: http2.IncomingHttpHeaders, raw: string[], mergeSlashes: boolean): RequestHead {
   const method = String(given[':method'] ?? '');
   const target = String(given[':path'] ?? '');
-  // The library lets pass what a request line of HTTP/1 could not hold: there it would be more than one line.
-  if (!methodPattern.test(method)) throw new TargetError('the method is no token');
-  if (!targetPattern.test(target)) throw new TargetError('the path cannot be read');
+  // The library accepts characters that an HTTP/1 request line cannot contain: forwarded to HTTP/1, they would become more than one line.
+  if (!methodPattern.test(method)) throw new TargetError('the method is not a token');
+  if (!targetPattern.test(target)) throw new TargetError('the path is invalid');
   const headers = flatten(raw);
   const host = headerOf(headers, 'host');
   const named = given[':authority'] ?? host;
   const { authority, path } = parseTarget(method, target, named, mergeSlashes);
-  // RFC 9113, section 8.3.1: one of two different names would be judged, the other gone by.
+  // RFC 9113, section 8.3.1: with two different names, one could be authorized and the other one routed by.
   if (host !== undefined && normalizeAuthority(host) !== authority)
     throw new TargetError(':authority and host differ');
   removeHeader(headers, 'host');
@@ -172,14 +172,14 @@ class Http2Request implements Downstream {
   #trailers: Headers | undefined;
   #gotTrailers: Headers | undefined;
   #ended = false;
-  /** What content-length has announced and did not come yet; undefined where it announced nothing. */
+  /** Bytes of content-length that have not arrived yet; undefined without content-length. */
   #due: number | undefined;
 
   constructor(
     private readonly stream: http2.ServerHttp2Stream,
     readonly head: RequestHead,
     limits: WaypointLimits,
-    /** The client broke its request off by a fault: for its endpoint that is a reset. */
+    /** Called when the client aborts its request by a protocol error: the endpoint sees that as a reset. */
     private readonly onFault: () => void,
   ) {
     this.hasBody = !stream.endAfterHeaders;
@@ -189,7 +189,7 @@ class Http2Request implements Downstream {
       stream.on('trailers', (_headers: http2.IncomingHttpHeaders, _flags: number, raw: string[]) => {
         const tooLarge = blockFault(raw, limits);
         if (tooLarge === undefined) this.#gotTrailers = trailersOf(raw);
-        else this.#malformed(`the request's trailers have ${tooLarge}`);
+        else this.#malformed(`the request's trailers contain ${tooLarge}`);
       });
       stream.on('data', (bytes: Buffer) => {
         if (this.#due !== undefined && (this.#due -= bytes.length) < 0) return this.#mismatched();
@@ -211,9 +211,9 @@ class Http2Request implements Downstream {
     });
   }
 
-  /** To an endpoint of HTTP/1 it would say where the next request begins. */
+  /** For an HTTP/1 endpoint content-length decides where the next request begins, so a wrong one is refused. */
   #mismatched(): void {
-    this.#malformed('the request is not as long as it says');
+    this.#malformed("the request's body does not match its content-length");
   }
 
   #malformed(why: string): void {
@@ -253,11 +253,11 @@ class Http2Request implements Downstream {
     this.#trailers = trailers;
     if (this.stream.destroyed) return;
     this.stream.end();
-    // What is still to come must not keep the end from being sent.
+    // Unread bytes of the request must not keep the end of the response from being sent.
     if (this.hasBody && !this.#ended) this.stream.resume();
   }
 
-  /** The answer is sent; what is still to come of the request is of no use, and its client is told so (RFC 9113, section 8.1). */
+  /** The response is sent. The rest of the request is not needed, and the client is told so (RFC 9113, section 8.1). */
   #finish(): void {
     if (!this.hasBody || this.#ended) return;
     this.stream.resume();
@@ -268,7 +268,7 @@ class Http2Request implements Downstream {
     this.abort();
   }
 
-  /** The library tells of resets of either side in the same way. Only the client's own count against it. */
+  /** The library reports resets of both sides in the same way. Only the client's own resets count against it. */
   isResetByUs = false;
 
   abort(): void {

@@ -10,12 +10,20 @@ const ok = (stream: number): Buffer =>
 const goaway = (lastStream: number, code: number): Buffer =>
   frame(frameType.goaway, 0, 0, Buffer.concat([u32(lastStream), u32(code)]));
 
-test('what an early end says of a request, by what was seen of it', () => {
+test('the failure of a stream that was closed early', () => {
   const quiet = { isQuiet: true, used: true };
-  assert.equal(failureOf(8, undefined, {}, quiet).kind, 'refused', 'it was never sent');
+  assert.equal(failureOf(8, undefined, {}, quiet).kind, 'refused', 'the request was never sent');
   assert.equal(failureOf(7, 5, {}, quiet).kind, 'refused', 'REFUSED_STREAM');
-  assert.equal(failureOf(2, 5, { lastStreamId: 3 }, quiet).kind, 'refused', 'above what GOAWAY names');
-  assert.equal(failureOf(2, 5, { lastStreamId: 5 }, quiet).kind, 'reset', 'it may have been processed');
+  assert.equal(
+    failureOf(2, 5, { lastStreamId: 3 }, quiet).kind,
+    'refused',
+    'above the last stream of GOAWAY',
+  );
+  assert.equal(
+    failureOf(2, 5, { lastStreamId: 5 }, quiet).kind,
+    'reset',
+    'the request may have been processed',
+  );
   assert.equal(failureOf(2, 5, { lastStreamId: 3 }, { isQuiet: false, used: true }).kind, 'reset');
   assert.equal(failureOf(8, 5, { isCut: true }, quiet).kind, 'stale');
   assert.equal(failureOf(8, 5, { isCut: true }, { isQuiet: true, used: false }).kind, 'reset');
@@ -24,8 +32,8 @@ test('what an early end says of a request, by what was seen of it', () => {
   assert.equal(failureOf(8, 5, { isCut: true, unreadable: 'x' }, quiet).kind, 'protocol');
 });
 
-test('a kept connection that ends under a request costs a client nothing, unless somebody may have done it', async (t) => {
-  /** How the second request of a connection is met. */
+test('a request on a reused connection that ends is retried, unless it may have been executed', async (t) => {
+  /** What the endpoint does with the second request of a connection. */
   const ends: Record<
     string,
     { readonly bytes?: Buffer; readonly cut?: 'end' | 'reset'; readonly post: number }
@@ -56,13 +64,13 @@ test('a kept connection that ends under a request costs a client nothing, unless
       return status;
     };
     assert.equal(await asked(), 200, `${name}: GET`);
-    // The connection that the repeated request opened has carried one: a new waypoint begins anew.
+    // The retry's connection has served a request, so each case starts a new waypoint.
     const again = await startWaypoint(t, { backends: { api: [port] }, protocol: 'http2' });
     const second = connect(t, again.port);
     assert.equal((await ask2(second, { ':path': '/first' })).status, 200);
     const before = seen;
     const { status } = await ask2(second, { ':method': 'POST', ':path': '/' }, 'body');
     assert.equal(status, post, `${name}: POST`);
-    assert.equal(seen - before, post === 200 ? 2 : 1, `${name}: how often POST was sent`);
+    assert.equal(seen - before, post === 200 ? 2 : 1, `${name}: number of POSTs`);
   }
 });

@@ -1,18 +1,18 @@
-/** A client's connection from its first moment: counted, drained and ended also while nobody knows yet what it speaks. */
+/** A client's connection from its start: it is counted, drained and destroyed even before its protocol is known. */
 import type { Duplex } from 'node:stream';
 import type { ChangeImpact } from '../state/change-impact.js';
 import type { ActiveConnection, ConnectionContext } from '../worker/context.js';
 import type { Client } from './client.js';
 import { notServed, type Destination } from './destination.js';
 
-/** What reads a connection once it is known what the client speaks: a codec of HTTP, or the TCP proxy. */
+/** Handles a connection once its protocol is known: an HTTP codec, or the TCP proxy. */
 interface ConnectionHandler {
   drain(): void;
   destroy(): void;
-  /** Of the TCP proxy: where the bytes go, and their end. */
+  /** Of the TCP proxy: authorizes the relayed connection again, and ends it. */
   readonly relay?: {
     isAffected(impact: ChangeImpact): boolean;
-    /** Why it may not go on. */
+    /** Why the connection is no longer allowed; undefined if it is. */
     forbidden(): string | undefined;
     cut(why: string): void;
   };
@@ -37,7 +37,7 @@ export class ClientConnection implements ActiveConnection {
     if (this.#draining) handler.drain();
   }
 
-  /** The connection is over. Called once or more, whatever reads it. */
+  /** Call it when the connection has ended. Further calls do nothing. */
   readonly closed = (): void => {
     if (this.#closed) return;
     this.#closed = true;
@@ -68,7 +68,7 @@ export class ClientConnection implements ActiveConnection {
       return;
     }
     if (lost === undefined) return;
-    // Requests under way end each by itself, those that follow are refused.
+    // Requests under way are rechecked one by one; later requests are refused.
     if (this.#handler) this.drain();
     else this.destroy();
   }

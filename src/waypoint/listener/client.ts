@@ -1,4 +1,4 @@
-/** Whose connection it is, as its tunnel proves and its node tells. */
+/** A client: the identity of the tunnel's certificate, and the source address that the client's node reports. */
 import type { SocketAddress } from '../../model/address.js';
 import { workloadIdentityOf, type SpiffeId } from '../../model/identity.js';
 
@@ -6,9 +6,9 @@ export interface Client {
   readonly identity: SpiffeId | undefined;
   readonly address: SocketAddress;
   readonly namespace: string | undefined;
-  /** Connections to endpoints are shared within this. */
+  /** Connections to endpoints are pooled by this key: identity and IP address. */
   readonly key: string;
-  /** By what limits tell clients apart: the identity, and its namespace. */
+  /** Limits are shared fairly between clients by `name` (the identity) and `group` (its namespace). */
   readonly name: string;
   readonly group: string;
 }

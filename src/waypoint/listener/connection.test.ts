@@ -13,7 +13,7 @@ import {
 } from '../../../test/support/waypoint.js';
 import { deliveryMsMax } from '../../hbone/stream-end.js';
 
-test('a connection on which nobody has spoken yet is counted, drained and ended', async (t) => {
+test('a connection without any bytes yet is counted, drained and ended', async (t) => {
   const server = await httpUpstream(t, echoHandler('api'));
   const waypoint = await startWaypoint(t, { backends: { api: [server.port] } });
   const { connections } = waypoint.context;
@@ -21,9 +21,9 @@ test('a connection on which nobody has spoken yet is counted, drained and ended'
   t.after(() => late.socket.destroy());
   await eventually(() => connections.size === 2, 'both are counted');
   for (const connection of connections) connection.drain();
-  // What it asks is answered, as the last on this connection.
+  // Its request is served, as the last on this connection.
   late.write('GET / HTTP/1.1\r\nhost: api\r\n\r\n');
-  await late.until((text) => /connection: close/i.test(text), 'the answer');
+  await late.until((text) => /connection: close/i.test(text), 'the response');
   assert.match(late.text, /^HTTP\/1.1 200 /);
   assert.equal(await late.untilClosed(), 'end');
   await eventually(() => connections.size === 1, 'one is left');
@@ -37,7 +37,7 @@ test('a connection on which nobody has spoken yet is counted, drained and ended'
   assert.equal(waypoint.context.connectionShares.size, 0);
 });
 
-test('a connection on which nobody has spoken yet ends when its Service is served no more', async (t) => {
+test('a connection without any bytes yet ends when its Service is no longer served', async (t) => {
   const waypoint = await startWaypoint(t, { backends: { api: [] } });
   const client = await RawClient.open(waypoint.port);
   await eventually(() => waypoint.context.connections.size === 1, 'it is counted');
@@ -46,7 +46,7 @@ test('a connection on which nobody has spoken yet ends when its Service is serve
   await eventually(() => waypoint.context.connections.size === 0, 'it is gone');
 });
 
-test('a client holds its share of connections and no more, and is counted', async (t) => {
+test('a client gets its share of connections and no more, and the limit is counted', async (t) => {
   const waypoint = await startWaypoint(t, {
     backends: { api: [] },
     identity: id('web'),
@@ -54,14 +54,14 @@ test('a client holds its share of connections and no more, and is counted', asyn
   });
   const clients = [];
   for (let i = 0; i < 8; i++) clients.push(await RawClient.open(waypoint.port));
-  await eventually(() => waypoint.limitsReached.length === 4, 'four are turned away');
+  await eventually(() => waypoint.limitsReached.length === 4, 'four are refused');
   assert.equal(waypoint.context.connections.size, 4);
   assert.deepEqual(new Set(waypoint.limitsReached), new Set(['connections-per-client']));
   for (const { socket } of clients) socket.destroy();
-  await eventually(() => waypoint.context.connectionShares.size === 0, 'all is free again');
+  await eventually(() => waypoint.context.connectionShares.size === 0, 'all shares are released');
 });
 
-test('a client has its share of requests under way and no more: 503, and counted', async (t) => {
+test('a client gets its share of requests under way and no more: further ones get 503, and the limit is counted', async (t) => {
   const hang = await httpUpstream(t, (request, response) => {
     if (request.url === '/short') response.end();
   });
@@ -81,11 +81,11 @@ test('a client has its share of requests under way and no more: 503, and counted
   assert.equal(waypoint.records.at(-1)?.code, 'WEFT_REQUESTS_FULL');
   assert.deepEqual(waypoint.limitsReached, ['requests-per-client']);
   for (const { socket } of waiting) socket.resetAndDestroy();
-  await eventually(() => waypoint.context.requestShares.size === 0, 'their places are free');
+  await eventually(() => waypoint.context.requestShares.size === 0, 'their shares are released');
   assert.equal((await ask(waypoint.port, { path: '/short' })).status, 200);
 });
 
-test('bytes that a policy forbids while they are being connected are never carried', async (t) => {
+test('a connection that a policy forbids while its endpoint is dialed is never relayed', async (t) => {
   const got: string[] = [];
   const port = await rawUpstream(t, (socket) => socket.on('data', (bytes) => got.push(bytes.toString())));
   let go = (): void => undefined;
@@ -110,9 +110,9 @@ test('bytes that a policy forbids while they are being connected are never carri
   assert.deepEqual(got, []);
 });
 
-test('a port that is declared as TCP is connected at once: a server that speaks first is not waited out', async (t) => {
+test('a connection to a port declared as TCP is relayed at once: the waypoint does not wait for the client’s first bytes', async (t) => {
   const port = await rawUpstream(t, (socket) => socket.write('220 hello\r\n'));
-  // Whoever waited for the client's first bytes would wait beyond the test.
+  // A wait for the client's first bytes would last longer than the test.
   const limits = { detectTimeoutMsMax: 3_600_000 };
   const waypoint = await startWaypoint(t, { backends: { api: [port] }, protocol: 'tcp', limits });
   const client = await RawClient.open(waypoint.port);
@@ -120,11 +120,11 @@ test('a port that is declared as TCP is connected at once: a server that speaks 
   assert.equal(await client.until((text) => text.endsWith('\n'), 'the greeting'), '220 hello\r\n');
 });
 
-test('bytes of a client that is gone wait for an endpoint that does not read them, up to a limit that is counted', async (t) => {
+test('bytes of a disconnected client wait for an endpoint that does not read them, up to a limit that is counted', async (t) => {
   let written = 0;
   const peer = new Duplex({
     read: () => undefined,
-    // It is never done.
+    // The callback is never called: the write does not complete.
     write: (bytes: Buffer) => void (written += bytes.length),
   });
   peer.on('error', () => undefined);

@@ -1,4 +1,4 @@
-/** A client's connection: what it speaks, and which codec or proxy takes it. */
+/** Chooses the codec or the TCP proxy for a client's connection. */
 import type { Duplex } from 'node:stream';
 import { Exchange } from '../exchange/exchange.js';
 import { Http1ServerConnection } from '../http1/server.js';
@@ -11,8 +11,9 @@ import { detect } from './protocol-detection.js';
 import { proxyTcp } from './tcp-proxy.js';
 
 /**
- * `open` gives the client's stream, which is owned from here on. False: the client's share of connections, or all there may be, are in
- * use; nothing was opened, and the caller refuses it.
+ * Serves a client's connection. False: the connection limit, or the client's share of it, is reached; nothing was opened, and the caller
+ * refuses the connection.
+ * @param open returns the client's stream, which this function owns afterwards
  */
 export function serveConnection(
   context: ConnectionContext,
@@ -29,7 +30,7 @@ export function serveConnection(
     destination.kind === 'service'
       ? (destination.service.ports.find(({ servicePort }) => servicePort === destination.port)?.appProtocol ??
         'unknown')
-      : state.endpointAt(destination.workload, destination.dialled).protocol;
+      : state.endpointAt(destination.workload, destination.dialed).protocol;
   const routing =
     destination.kind === 'service'
       ? state.routing(destination.service, destination.port, client.namespace)?.kind
@@ -43,7 +44,7 @@ export function serveConnection(
     ({ protocol, bytes }) => {
       if (stream.destroyed) return connection.closed();
       if (protocol === 'http2') return serveHttp2(connection, bytes);
-      // Declared as HTTP it is read as HTTP, and refused by the reader where it is none.
+      // A port that is declared as HTTP is parsed as HTTP: the parser refuses other bytes.
       if (protocol === 'http1' || (isHttp && bytes.length > 0)) return serveHttp1(connection, bytes);
       if (isHttp) {
         connection.closed();
@@ -59,7 +60,7 @@ export function serveConnection(
   return true;
 }
 
-/** Takes the client's place among the connections, which `ClientConnection` releases. */
+/** Takes the client's share of the connection limit. `ClientConnection` releases it. */
 function mayConnect({ connectionShares, onLimitReached }: ConnectionContext, client: Client): boolean {
   const reached = connectionShares.take(client.name, client.group);
   if (reached !== undefined) onLimitReached(reached === 'all' ? 'connections' : 'connections-per-client');

@@ -1,48 +1,48 @@
-/** Where a client's connection goes, and whether this waypoint still carries it there. */
+/** The destination of a client's connection, and whether this waypoint still serves it. */
 import type { SocketAddress } from '../../model/address.js';
 import type { Service } from '../../model/service.js';
 import type { Workload } from '../../model/workload.js';
 import type { ServicePort } from '../authorization/policy-groups.js';
 import type { WaypointState } from '../state/waypoint-state.js';
 
-/** A Service's port, or a workload's own address. */
+/** A Service's port, or a workload's own address. `dialed`: the address that the client connected to. */
 export type Destination =
   | {
       readonly kind: 'service';
       readonly service: Service;
       readonly port: number;
-      readonly dialled: SocketAddress;
+      readonly dialed: SocketAddress;
     }
-  | { readonly kind: 'workload'; readonly workload: Workload; readonly dialled: SocketAddress };
+  | { readonly kind: 'workload'; readonly workload: Workload; readonly dialed: SocketAddress };
 
-/** The Service port that was asked for; undefined where a workload's own address was. */
+/** The Service port that the client dialed; undefined if it dialed a workload's own address. */
 export const servicePortOf = (destination: Destination): ServicePort | undefined =>
   destination.kind === 'service' ? { service: destination.service.key, port: destination.port } : undefined;
 
-/** Why nothing may be sent to a Service any more: one that is gone names no policies. Undefined where it is known. */
+/** The reason if a Service is unknown: without the Service its policies are unknown, so nothing may be sent to it. Else undefined. */
 export const unknownService = (state: WaypointState, sent: ServicePort | undefined): string | undefined =>
   sent && !state.view.service(sent.service)
-    ? `Service ${sent.service} is not known any more: its policies cannot be read`
+    ? `Service ${sent.service} is no longer known, so its policies are unknown`
     : undefined;
 
 /**
- * Why this waypoint no longer carries what it once took, by the state of now; undefined where it does. The Service's owner ends a
- * waypoint's part by a label: from then on nothing but the Service's own policies and nodes may decide.
+ * The reason if this waypoint no longer serves a destination that it served before; else undefined. The Service's owner can change the
+ * waypoint by a label at any time: from then on only the Service's own policies and nodes may decide.
  */
 export function notServed(state: WaypointState, destination: Destination): string | undefined {
   if (destination.kind === 'service') {
     const { key } = destination.service;
     const service = state.view.service(key);
-    if (!service) return `Service ${key} is not known any more`;
+    if (!service) return `Service ${key} is no longer known`;
     if (!state.serves(service, undefined, destination.port))
-      return `Service ${key} is not served by this waypoint any more`;
+      return `Service ${key} is no longer served by this waypoint`;
     return service.ports.some(({ servicePort }) => servicePort === destination.port)
       ? undefined
-      : `Service ${key} has no port ${destination.port} any more`;
+      : `Service ${key} no longer has port ${destination.port}`;
   }
   const { uid } = destination.workload;
   const workload = state.view.workload(uid);
-  return workload && state.serves(undefined, workload, destination.dialled.port)
+  return workload && state.serves(undefined, workload, destination.dialed.port)
     ? undefined
-    : `${uid} is not served by this waypoint any more`;
+    : `${uid} is no longer served by this waypoint`;
 }

@@ -1,4 +1,4 @@
-/** What a client speaks, by its first bytes, where nobody has declared it; in bounded time, since in some protocols the server speaks first. */
+/** Detects an undeclared protocol by the client's first bytes. The time is bounded, since in some protocols the server speaks first. */
 import type { Duplex } from 'node:stream';
 
 type Detected = 'http1' | 'http2' | 'other';
@@ -6,19 +6,23 @@ type Detected = 'http1' | 'http2' | 'other';
 const preface = 'PRI * HTTP/2.0\r\n';
 const methodBytesMax = 24;
 
-/** Pure. 'more': what came so far could still be HTTP. */
+/** Pure. 'more': the bytes so far may be the start of HTTP. */
 export function detectBytes(bytes: Buffer): Detected | 'more' {
   const text = bytes.toString('latin1', 0, methodBytesMax + 1);
   if (text.startsWith(preface)) return 'http2';
   if (preface.startsWith(text)) return 'more';
-  // An empty line before a request is passed over (RFC 9112, section 2.2).
+  // Empty lines before a request are skipped (RFC 9112, section 2.2).
   const line = text.replace(/^(?:\r\n)+/, '');
   if (/^[A-Z][A-Z-]*(?: (?:h(?:t(?:tp?)?)?)?)?$/.test(line) || line === '' || line === '\r')
     return text.length > methodBytesMax ? 'other' : 'more';
   return /^[A-Z][A-Z-]* (?:[/*]|http)/.test(line) ? 'http1' : 'other';
 }
 
-/** 0 ms: without a limit. Resolves with what was read, the stream paused; 'other' without bytes where none came in time. Rejects where the client left. */
+/**
+ * Resolves with the protocol and the bytes that were read; the stream is paused then. Resolves with 'other' if the bytes do not decide in
+ * time. Rejects if the client closed the connection.
+ * @param timeoutMs 0: no limit
+ */
 export function detect(stream: Duplex, timeoutMs: number): Promise<{ protocol: Detected; bytes: Buffer }> {
   return new Promise((resolve, reject) => {
     let all: Buffer = Buffer.alloc(0);
@@ -38,7 +42,7 @@ export function detect(stream: Duplex, timeoutMs: number): Promise<{ protocol: D
     const onEnd = (): void => (all.length > 0 ? finish('other') : onClose());
     const onClose = (): void => {
       clearTimeout(timer);
-      reject(new Error('the client left'));
+      reject(new Error('the client closed the connection'));
     };
     const timer = timeoutMs > 0 ? setTimeout(() => finish('other'), timeoutMs) : undefined;
     timer?.unref();

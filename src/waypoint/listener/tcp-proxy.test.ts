@@ -14,7 +14,7 @@ import type { HttpMatch } from '../../model/policy.js';
 const http_ = (more: Partial<HttpMatch>): HttpMatch => ({ ...anyRequest, ...more });
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-test('bytes that are not HTTP are carried as they are where nobody has said otherwise', async (t) => {
+test('bytes that are not HTTP are relayed as TCP if no protocol is declared', async (t) => {
   const port = await rawUpstream(t, (socket) => {
     socket.on('data', (bytes: Buffer) => socket.write(bytes.toString().toLowerCase()));
     socket.on('end', () => socket.end(':end'));
@@ -36,7 +36,7 @@ test('bytes that are not HTTP are carried as they are where nobody has said othe
   client.write('EHLO X\r\n\r\n');
   await client.untilClosed();
   assert.match(client.text, /^HTTP\/1\.1 400 /);
-  // A policy that asks for more than bytes tell refuses them.
+  // A policy on HTTP attributes refuses the connection.
   const withPolicy = await startWaypoint(t, {
     backends: { api: [port] },
     policies: [policy('p', 'deny', { http: http_({ methods: ['DELETE'] }) })],
@@ -47,7 +47,7 @@ test('bytes that are not HTTP are carried as they are where nobody has said othe
   assert.equal(refused.text, '');
 });
 
-test('a client that leaves while its bytes are to be carried leaves nothing behind', async (t) => {
+test('a client that disconnects while its endpoint is dialed leaves nothing behind', async (t) => {
   const good = await httpUpstream(t, echoHandler('good'));
   const waypoint = await startWaypoint(t, {
     backends: { api: [good.port] },
@@ -60,5 +60,5 @@ test('a client that leaves while its bytes are to be carried leaves nothing behi
   const client = await RawClient.open(waypoint.port);
   await eventually(() => waypoint.context.connections.size === 1, 'it is taken');
   client.socket.resetAndDestroy();
-  await eventually(() => waypoint.context.connections.size === 0, 'nothing is left of it');
+  await eventually(() => waypoint.context.connections.size === 0, 'no exchange is left');
 });

@@ -1,4 +1,7 @@
-/** Bytes as they are, of a protocol that is not HTTP: policies of connections decide, what asks for more of a request allows nothing. */
+/**
+ * Relays connections of protocols other than HTTP. Policies are evaluated by connection attributes: an ALLOW rule on HTTP attributes never
+ * matches.
+ */
 import { performance } from 'node:perf_hooks';
 import { relay as relayBytes } from '../../hbone/relay.js';
 import { denialReason } from '../../policy/authorize.js';
@@ -12,8 +15,8 @@ import { notServed, servicePortOf, unknownService } from './destination.js';
 const otherEndpointsMax = 2;
 
 /**
- * Relays a connection to an endpoint, by L4 policy alone; what asks for more of a request allows nothing.
- * @param first bytes that were read to see what the client speaks
+ * Relays a connection to an endpoint, authorized by L4 policy alone.
+ * @param first bytes that protocol detection has read
  */
 export async function proxyTcp(connection: ClientConnection, first?: Buffer): Promise<void> {
   const { context, stream, client, destination } = connection;
@@ -21,7 +24,7 @@ export async function proxyTcp(connection: ClientConnection, first?: Buffer): Pr
   let relay: ReturnType<typeof relayBytes> | undefined;
   let current: Target | undefined;
   connection.handOver({
-    // Such a connection has no end between two requests: it drains with its own.
+    // The connection has no requests between which it could end, so a drain waits for its own end.
     drain: () => undefined,
     destroy: () => (relay ? relay.cut('the waypoint ends') : stream.destroy()),
     relay: {
@@ -45,7 +48,7 @@ export async function proxyTcp(connection: ClientConnection, first?: Buffer): Pr
     if (why !== undefined) return refuse(why, endpoint);
     try {
       const peer = await context.pool.dial(endpoint, client);
-      // Policies may have changed while it was dialled, and cut it.
+      // Policies may have changed while the endpoint was dialed, and the recheck may have cut the connection.
       if (stream.destroyed) {
         connection.closed();
         return void peer.destroy();
@@ -58,7 +61,7 @@ export async function proxyTcp(connection: ClientConnection, first?: Buffer): Pr
       endpoint.active++;
       context.onRelay(client, destination, endpoint, undefined);
       if (first && first.length > 0) peer.write(first);
-      // A short word and the client's end may both have come while it was looked at: nobody tells of that end again.
+      // The client may have sent its bytes and its end during protocol detection: the stream does not emit `end` again.
       if (stream.readableEnded) peer.end();
       relay = relayBytes(stream, peer);
       const { lingered } = await relay.done;
@@ -79,7 +82,7 @@ interface Target {
   readonly sent: ServicePort | undefined;
 }
 
-/** Why bytes may not go there: by the policies of the Service that was asked, of the one that they are sent to, and of the endpoint. */
+/** Why the connection is not allowed, by the policies of the dialed Service, of the Service that it is sent to, and of the endpoint. */
 function forbidden(
   { context: { state }, client, destination }: ClientConnection,
   { endpoint, sent }: Target,
@@ -89,7 +92,7 @@ function forbidden(
   const asked = servicePortOf(destination);
   const { policies } = state;
   for (const groups of [
-    asked ? policies.ofService(asked, destination.dialled.ip) : [],
+    asked ? policies.ofService(asked, destination.dialed.ip) : [],
     policies.ofEndpoint(endpoint, sent),
   ]) {
     const verdict = authorizeClient(groups, client, undefined);
@@ -103,24 +106,25 @@ function targetFor(
   tried: ReadonlySet<Endpoint>,
 ): Target | string {
   if (destination.kind === 'workload') {
-    const only = state.endpointAt(destination.workload, destination.dialled);
-    return tried.has(only) ? 'the workload cannot be reached' : { endpoint: only, sent: undefined };
+    const only = state.endpointAt(destination.workload, destination.dialed);
+    return tried.has(only) ? 'the workload is unreachable' : { endpoint: only, sent: undefined };
   }
   let sent: ServicePort = { service: destination.service.key, port: destination.port };
   const routing = state.routing(destination.service, destination.port, client.namespace);
   if (routing?.kind === 'tcp' || routing?.kind === 'tls') {
     const matched = routing.match({ method: '', path: '/', authority: '', scheme: '', headers: [] });
     const target = matched && chooseBackend(matched.rule.backends, Math.random())?.target;
-    if (target?.kind !== 'service') return target?.reason ?? 'no rule of the routes takes connections';
+    if (target?.kind !== 'service')
+      return target?.reason ?? 'no route rule has a backend for this connection';
     sent = target;
   }
   const endpoints = state.endpoints(sent.service, sent.port);
-  if (!endpoints) return `no Service ${sent.service} with port ${sent.port} is known`;
+  if (!endpoints) return `Service ${sent.service} with port ${sent.port} is unknown`;
   const endpoint = chooseEndpoint(
     endpoints,
     { endpoints: tried, mayRepeat: false },
     performance.now(),
     Math.random,
   );
-  return endpoint ? { endpoint, sent } : `${sent.service} has no endpoint that takes connections`;
+  return endpoint ? { endpoint, sent } : `${sent.service} has no usable endpoint`;
 }

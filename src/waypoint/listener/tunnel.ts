@@ -1,4 +1,4 @@
-/** A tunnel that asks this waypoint for something: what it leads to, and whose it is. What this waypoint does not serve is refused. */
+/** Accepts or refuses a tunnel by its destination and its client. Destinations that this waypoint does not serve are refused. */
 import type { Duplex } from 'node:stream';
 import { forwardedFor } from '../../hbone/headers.js';
 import type { InboundTunnel } from '../../hbone/server.js';
@@ -17,7 +17,7 @@ interface TunnelRefusal {
   readonly why: string;
 }
 
-/** Undefined where it is served; the refusal that the peer was answered else. */
+/** Serves a tunnel. Undefined: the tunnel was accepted; else the refusal that was sent to the peer. */
 export function serveTunnel(context: ConnectionContext, tunnel: InboundTunnel): TunnelRefusal | undefined {
   const refuse = (refusal: TunnelRefusal): TunnelRefusal => {
     tunnel.refuse(refusal.status);
@@ -34,20 +34,20 @@ export function serveTunnel(context: ConnectionContext, tunnel: InboundTunnel): 
   }
   const client = tunnelClient(tunnel);
   if (serveConnection(context, () => tunnel.accept() as Duplex, client, destination)) return undefined;
-  const why = 'this client has as many connections as its share of the limit, or all are in use';
+  const why = "connection limit reached, of this waypoint or of this client's share";
   return refuse({ status: 503, code: 'WEFT_CONNECTIONS_FULL', why });
 }
 
 /**
- * Who the certificate says. Whom the peer claims to speak for counts for nothing here: another waypoint is a client as any other. The
- * tunnel's own source is the pod's address, so what its node tells of it must agree; what it adds is the port.
+ * The client is the identity of the certificate. An identity that the peer claims to act for is ignored: another waypoint is a client like
+ * any other. The tunnel's source address is the pod's, so the address in `forwarded` has to agree with it; the header adds the port.
  */
 function tunnelClient({ peer, remote, headers }: InboundTunnel): Client {
   const forwarded = forwardedFor(headers.forwarded);
   return clientOf(peer, forwarded?.ip === remote.ip ? forwarded : remote);
 }
 
-/** What an authority means to a client of this namespace; undefined where this waypoint does not serve it. */
+/** The destination of an authority for a client in this namespace; undefined if this waypoint does not serve it. */
 function destinationOf(
   state: WaypointState,
   authority: SocketAddress,
@@ -58,12 +58,12 @@ function destinationOf(
   if (service) {
     if (!state.serves(service, undefined, authority.port)) return undefined;
     if (!service.ports.some(({ servicePort }) => servicePort === authority.port)) return undefined;
-    return { kind: 'service', service, port: authority.port, dialled: authority };
+    return { kind: 'service', service, port: authority.port, dialed: authority };
   }
-  // The client's node has chosen it already, by a Service perhaps: here it only has to be one that this waypoint serves.
+  // The client's node has already chosen the workload, perhaps by a Service: here it only has to be one that this waypoint serves.
   const serves = (one: Workload): boolean => state.serves(undefined, one, authority.port);
   const own = view.workloadByAddress(authority.ip, clientNamespace);
   const workload = own && serves(own) ? own : view.claimantsOf(authority.ip).find(serves);
   if (!workload) return undefined;
-  return { kind: 'workload', workload, dialled: authority };
+  return { kind: 'workload', workload, dialed: authority };
 }

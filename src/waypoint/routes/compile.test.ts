@@ -34,10 +34,10 @@ const rule = (name: string, ...matches: RouteMatch[]): Partial<RouteRule> => ({ 
 const named = (routes: readonly Route[], request: RequestHead): string | undefined =>
   compileRoutes(routes)?.(request)?.rule.name;
 
-test('the more specific match wins, in the order of the Gateway API, wherever it stands', () => {
+test('the more specific match wins, in the order of the Gateway API, at any position', () => {
   const x = is('x', '1');
   const y = is('y', '1');
-  // Each wins over all that follow it.
+  // Each match wins over all that follow it.
   const order = [
     rule('exact', match(exact('/a/b'))),
     rule('regex', match(regex('/a/.*'))),
@@ -63,7 +63,7 @@ test('the more specific match wins, in the order of the Gateway API, wherever it
   }
 });
 
-test('of equals the older route wins, then the first by name, then the first rule', () => {
+test('among equal matches the oldest route wins, then the first by name, then the first rule', () => {
   const one = (name: string, createdMs: number, namespace = 'shop'): Route =>
     route(name, [rule(`${namespace}/${name}.0`), rule(`${namespace}/${name}.1`)], { createdMs, namespace });
   assert.equal(named([one('a', 2), one('b', 1)], head('/')), 'shop/b.0');
@@ -71,7 +71,7 @@ test('of equals the older route wins, then the first by name, then the first rul
   assert.equal(named([one('a', 1, 'z'), one('b', 1, 'a')], head('/')), 'a/b.0');
 });
 
-test('a prefix is one of whole segments', () => {
+test('a prefix matches whole segments', () => {
   const routes = [route('r', [rule('foo', match(prefix('/foo')))])];
   for (const path of ['/foo', '/foo/', '/foo/bar', '/foo?x', '/foo/?x'])
     assert.equal(named(routes, head(path)), 'foo');
@@ -80,13 +80,13 @@ test('a prefix is one of whole segments', () => {
   assert.equal(named([route('r', [rule('all')])], head('*')), 'all');
 });
 
-test('an exact path is exact: slash at the end, case and query apart', () => {
+test('an exact path is exact: a trailing slash and case matter, the query does not', () => {
   const routes = [route('r', [rule('foo', match(exact('/foo')))])];
   assert.equal(named(routes, head('/foo?x=/bar')), 'foo');
   for (const path of ['/foo/', '/FOO', '/foo/bar']) assert.equal(named(routes, head(path)), undefined, path);
 });
 
-test('headers: repeated ones are a list, the host is what the client named, regular expressions hold whole', () => {
+test('headers: repeated fields form a list, the host is the client’s, regular expressions match the whole value', () => {
   const routes = (header: ValueMatch): Route[] => [
     route('r', [rule('yes', match(undefined, { headers: [header] }))]),
   ];
@@ -106,7 +106,7 @@ test('headers: repeated ones are a list, the host is what the client named, regu
   assert.equal(holds(is('x', '(', 'regex'), []), false);
 });
 
-test('query parameters are decoded, and the first of a name counts', () => {
+test('query parameters are decoded, and the first value of a name counts', () => {
   const holds = (query: ValueMatch[], path: string): boolean =>
     named([route('r', [rule('yes', match(undefined, { query }))])], head(path)) === 'yes';
   assert.equal(holds([is('a', 'b c')], '/?a=b%20c'), true);
@@ -120,7 +120,7 @@ test('query parameters are decoded, and the first of a name counts', () => {
   assert.equal(holds([is('a', '1'), is('b', '[0-9]+', 'regex')], '/?b=22&a=1'), true);
 });
 
-test('a method of gRPC wins over what says less, and gives way to its service', () => {
+test('a gRPC method wins over less specific matches, and yields to its service', () => {
   const rules = [
     rule('all'),
     rule('method', match(suffix('/Get'))),
@@ -134,7 +134,7 @@ test('a method of gRPC wins over what says less, and gives way to its service', 
   assert.equal(named(routes, head('/other.Api/List')), 'all');
 });
 
-test('what a client sends is matched in linear time, whatever the expression and the path', () => {
+test('regular expressions match in linear time, whatever the expression and the path', () => {
   const evil = [
     route('r', [
       rule('a', match(regex('/(a+)+$'))),
@@ -151,11 +151,11 @@ test('what a client sends is matched in linear time, whatever the expression and
       compileRoutes([route('d', [evil[0]?.rules[3] ?? {}])])?.(head('/a'.repeat(30_000))),
       undefined,
     );
-  // Backtracking would take longer than the machine lasts.
+  // Backtracking would practically never end.
   assert.ok(process.cpuUsage(started).user < 20e6);
 });
 
-/** The specification, word for word: all that match, sorted. */
+/** The specification, word for word: all matching rules, sorted. */
 function naive(routes: readonly Route[], request: RequestHead): string | undefined {
   const at = request.path.indexOf('?');
   const path = at < 0 ? request.path : request.path.slice(0, at);
@@ -207,7 +207,7 @@ function naive(routes: readonly Route[], request: RequestHead): string | undefin
   return found[0]?.name;
 }
 
-test('five thousand routes choose as one that tries them all', () => {
+test('the compiled matcher of five thousand routes chooses as one that tries them all', () => {
   let state = 42;
   const random = (n: number): number => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
@@ -246,7 +246,7 @@ test('five thousand routes choose as one that tries them all', () => {
       route(`r${random(1000)}`, rules, { createdMs: random(10), namespace: pick(['shop', 'other']) }),
     );
   }
-  // With all the time there is: on a machine that does something else its rules would be refused, as they are to be.
+  // With an unlimited time budget: on a busy machine the budget could run out, and the rules would be refused.
   const matcher = compileRoutes(routes, new RegexTime(Infinity));
   assert.ok(matcher);
   let matched = 0;
@@ -262,7 +262,7 @@ test('five thousand routes choose as one that tries them all', () => {
   assert.ok(matched > 50, `${matched}`);
 });
 
-test('a rule whose regular expression this waypoint cannot read refuses what it might be for, and no other rule takes it', () => {
+test('a rule with a regular expression that is invalid here refuses all requests that it might match, and no other rule matches them', () => {
   const target = { kind: 'service', service: 'shop/api' as ServiceKey, port: 80 } as const;
   const backends = [{ target, weight: 1, filters: [] }];
   const filters = [{ kind: 'redirect', statusCode: 302 }] as const;

@@ -1,6 +1,6 @@
 /**
- * Routes of one Service port as one function from a request to its rule: made once per configuration, asked once per request.
- * Precedence as the Gateway API has it (HTTPRouteRule.matches); a regular expression comes between exact paths and prefixes.
+ * Compiles the routes of one Service port into one function from a request to its rule: compiled once per configuration, called once per
+ * request. The precedence is the Gateway API's (HTTPRouteRule.matches); a regular expression ranks between exact paths and prefixes.
  */
 import type { PathMatch, Route, RouteMatch, RouteRule, ValueMatch } from '../../model/route.js';
 import { Regex, RegexCost, RegexTime } from '../../policy/regex.js';
@@ -12,9 +12,9 @@ import { pathOf } from '../../policy/path.js';
 export interface Matched {
   readonly route: Route;
   readonly rule: RouteRule;
-  /** `<namespace>/<name>/<rule's name or number>`: for logs and metrics. */
+  /** `<namespace>/<name>/<rule's name or index>`, for logs and metrics. */
   readonly label: string;
-  /** The prefix that held, for rewrites of it. */
+  /** The path prefix that matched, for rewrites. */
   readonly prefix: string | undefined;
 }
 
@@ -28,13 +28,14 @@ interface Entry {
 }
 
 const any: RouteMatch = { headers: [], query: [] };
-/** `/` holds for everything, and so says less than the name of a gRPC method. */
+/** The prefix `/` matches every path, so it ranks below the name of a gRPC method (suffix). */
 const rankOf = ({ kind, value }: PathMatch): number =>
   kind === 'exact' ? 0 : kind === 'regex' ? 1 : kind === 'suffix' ? 3 : value === '/' ? 4 : 2;
 
 /**
- * `routes` of one type, already those that apply to the client. Undefined where there are none.
- * @param time what their regular expressions may take
+ * Compiles routes. Undefined if there are none.
+ * @param routes of one kind, and only those that apply to the client
+ * @param time the time budget of their regular expressions
  */
 export function compileRoutes(
   routes: readonly Route[],
@@ -88,7 +89,7 @@ export function compileRoutes(
     if (deep) {
       let end = path.length;
       if (path.charCodeAt(end - 1) === 0x2f) end--;
-      // What is longer than any prefix is not looked for: a path of many short segments would cost their square.
+      // Start at the longest prefix: otherwise the cost for a path of many short segments would be quadratic.
       if (end > longest) end = path.lastIndexOf('/', longest);
       while (end > 0) {
         const one = first(prefix.get(path.slice(0, end)), head, path);
@@ -109,13 +110,13 @@ function first(list: readonly Entry[] | undefined, head: RequestHead, path: stri
       if (holds && !holds(head, path)) continue;
     } catch (error) {
       if (!(error instanceof RegexCost)) throw error;
-      // It is not known whether the rule holds: no other may answer in its place.
+      // It is unknown whether the rule matches, so no other rule may apply in its place.
       return { ...matched, rule: refusing(matched.rule, error.message) };
     }
-    // The control plane sends none that it cannot compile itself; one of another version may know more than this waypoint.
+    // The control plane sends only regular expressions that it can compile, but one of another version may accept more than this waypoint.
     return regexes.every(({ isReadable }) => isReadable)
       ? matched
-      : { ...matched, rule: refusing(matched.rule, 'a regular expression of its rule cannot be read') };
+      : { ...matched, rule: refusing(matched.rule, 'a regular expression of the rule is invalid') };
   }
   return undefined;
 }
@@ -192,7 +193,7 @@ function headerCondition(match: ValueMatch, made: MakeRegex): (head: RequestHead
     const value = headerOf(headers, name);
     if (value === undefined) return false;
     if (holds(value)) return true;
-    // A header that stands more than once is one list (RFC 9110, section 5.3).
+    // Repeated fields form one list (RFC 9110, section 5.3).
     const joined = joinedHeader(headers, name);
     return joined !== undefined && joined !== value && holds(joined);
   };
@@ -204,7 +205,7 @@ function valueOf({ kind, value }: ValueMatch, made: MakeRegex): (text: string) =
   return (text) => pattern.test(text);
 }
 
-/** Requests for which it might hold go by no other rule, which may be the one that it was to keep them from. */
+/** The rule with an invalid backend: requests that it might match get an error, because it may be meant to keep them from the next rule. */
 const refusing = (rule: RouteRule, reason: string): RouteRule => ({
   ...(rule.name === undefined ? {} : { name: rule.name }),
   matches: rule.matches,

@@ -1,20 +1,20 @@
 /**
- * Consumer routes (of the client's namespace, GEP-1294) send their clients' requests from the waypoint's place in the network. Toward a backend in
- * the mesh that gains nothing: a tunnel ends at the workload that policy names, and policy is that of the client. Toward an address that is
- * plain it would: the waypoint's own address may be let in where the client's is not. Pure.
+ * Restricts consumer routes (in the client's namespace, GEP-1294). They send clients' requests from the waypoint's address. To a backend in the
+ * mesh this gives a client nothing: the tunnel ends at the workload that policies name, and policies apply to the client's identity. To a plain
+ * backend it would: the backend may admit the waypoint's address where it does not admit the client's. Pure.
  */
 import type { BackendTarget, Route, RouteFilter } from '../../model/route.js';
 import type { ServiceKey } from '../../model/workload.js';
 
 type ServiceTarget = Extract<BackendTarget, { readonly kind: 'service' }>;
-/** Whether the waypoint would connect to it without a tunnel, though it is not what the waypoint serves. */
+/** True: the waypoint would connect to the backend without a tunnel, and it does not serve the backend. */
 export type IsPlain = (target: ServiceTarget) => boolean;
 
 const checked = (target: BackendTarget, isPlain: IsPlain): BackendTarget =>
   target.kind === 'service' && isPlain(target)
     ? {
         kind: 'invalid',
-        reason: `Service ${target.service} is not in the mesh: a waypoint of another namespace connects to it for nobody's own route`,
+        reason: `Service ${target.service} is not in the mesh, so a route of another namespace cannot use it as a backend`,
       }
     : target;
 
@@ -23,7 +23,7 @@ const filtersOf = (filters: readonly RouteFilter[], isPlain: IsPlain): readonly 
     filter.kind === 'mirror' ? { ...filter, backend: checked(filter.backend, isPlain) } : filter,
   );
 
-/** The route with backends, also of mirrors, that are answered with an error where they are plain. */
+/** The route with its plain backends, also those of mirrors, replaced by an error. */
 export const withoutPlainBackends = (route: Route, isPlain: IsPlain): Route => ({
   ...route,
   rules: route.rules.map((rule) => ({
@@ -37,7 +37,7 @@ export const withoutPlainBackends = (route: Route, isPlain: IsPlain): Route => (
   })),
 });
 
-/** Which of the routes' backends are plain now: routes are compiled anew where it is another answer. */
+/** The plain backends of the routes, as text: if it changes, the routes have to be compiled again. */
 export function plainBackendsOf(routes: readonly Route[], isPlain: IsPlain): string {
   const plain = new Set<ServiceKey>();
   for (const route of routes)

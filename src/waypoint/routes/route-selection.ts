@@ -1,4 +1,4 @@
-/** Where the routes send one request: the rule, its backend, that backend's Service port, and the session that names an endpoint. */
+/** The routing of one request: the rule, its backend, the backend's Service port, and the session that names an endpoint. */
 import type { RouteBackend, RouteRule } from '../../model/route.js';
 import type { ServicePort } from '../authorization/policy-groups.js';
 import type { RequestHead, ResponseHead } from '../http/http-stream.js';
@@ -11,10 +11,10 @@ import { addSessionToken, findSession, type Session } from '../upstream/session-
 import type { Matched } from './compile.js';
 
 export class RouteSelection {
-  /** Undefined: no routes apply to the request. */
+  /** The matched rule; undefined if no routes apply to the request. */
   matched: Matched | undefined;
   backend: RouteBackend | undefined;
-  /** The Service's port that endpoints are taken from; undefined for a workload's own address. */
+  /** The Service port whose endpoints are used; undefined for a workload's own address. */
   sent: ServicePort | undefined;
   #session: Session | undefined;
 
@@ -29,7 +29,7 @@ export class RouteSelection {
     return this.matched?.rule;
   }
 
-  /** Finds the request's rule. False: routes apply to the request, and none of their rules matches. */
+  /** Finds the request's rule. False: routes apply to the request, but none of their rules matches. */
   match(): boolean {
     const { destination } = this;
     const routing =
@@ -41,41 +41,44 @@ export class RouteSelection {
     return this.matched !== undefined;
   }
 
-  /** The backend that a session names, else one by weight, once per request. Undefined: it was chosen before, or the rule has none. */
+  /**
+   * Chooses the backend, once per request: the one that the session names, else one by weight. Undefined: it was chosen before, or the rule has
+   * no backend.
+   */
   chooseBackend(): RouteBackend | undefined {
     const { rule } = this;
     if (!rule || this.backend) return undefined;
     return (this.backend = this.#persisted(rule)?.backend ?? chooseBackend(rule.backends, Math.random()));
   }
 
-  /** The endpoints that the request may go to, as they are now; the reason where there is no such backend. */
+  /** The current endpoints of the request; a string is the reason why there is no such backend. */
   endpoints(): readonly Endpoint[] | string {
     const { state, destination, rule } = this;
     let sent = servicePortOf(destination);
     if (rule) {
       const target = this.backend?.target;
       if (target?.kind !== 'service')
-        return target?.reason ?? 'the rule names no backend that takes requests';
+        return target?.reason ?? 'the rule has no backend with a weight above 0';
       sent = target;
     }
     this.sent = sent;
     if (destination.kind === 'workload' && !rule)
-      return [state.endpointAt(destination.workload, destination.dialled)];
+      return [state.endpointAt(destination.workload, destination.dialed)];
     const endpoints = sent && state.endpoints(sent.service, sent.port);
-    return endpoints ?? `no Service ${sent?.service ?? ''} with port ${sent?.port ?? ''} is known`;
+    return endpoints ?? `Service ${sent?.service ?? ''} with port ${sent?.port ?? ''} is unknown`;
   }
 
-  /** The endpoint that the client's session names, where the rule still leads to it. */
+  /** The endpoint that the client's session names, if the rule still leads to it. */
   sessionEndpoint(): Endpoint | undefined {
     return this.rule && this.#persisted(this.rule)?.endpoint;
   }
 
-  /** To a response of `endpoint`: the waypoint's own responses name none. */
+  /** Adds the session token to a response of `endpoint`. The waypoint's own responses have none. */
   addSession(response: ResponseHead, endpoint: Endpoint): void {
     if (this.rule) addSessionToken(response, this.rule, endpoint, this.#session, Date.now());
   }
 
-  /** The route is of the client's namespace, not of the Service's. */
+  /** The route is in the client's namespace, not in the Service's. */
   get isConsumerRoute(): boolean {
     const { destination } = this;
     const route = this.matched?.route;
@@ -86,7 +89,7 @@ export class RouteSelection {
     );
   }
 
-  /** Kept once it is found: an endpoint that went since is no reason to change the backend within one request. */
+  /** The request's session. Cached once found: if its endpoint is removed, the backend still does not change within one request. */
   #persisted(rule: RouteRule): Session | undefined {
     return (this.#session ??= findSession(this.state, rule, this.head.headers, Date.now()));
   }

@@ -1,4 +1,4 @@
-/** What of a waypoint's decisions an update of the mesh touches: all else is not decided again. */
+/** Which of a waypoint's decisions a mesh update affects. All other requests and connections are not authorized again. */
 import type { ServiceKey } from '../../model/workload.js';
 import { touchedWorkloads, type MeshChange } from '../../state/change.js';
 import type { Destination } from '../listener/destination.js';
@@ -16,14 +16,14 @@ export class ChangeImpact {
     this.#workload = touchedWorkloads(state.view, change);
   }
 
-  /** What a client asked for: whether it is served, and the Service's own policies. */
+  /** True: the update may change whether the waypoint serves this destination, or the Service's own policies. */
   destination(destination: Destination): boolean {
     return destination.kind === 'service'
       ? this.#service(destination.service.key)
       : this.#workload(destination.workload.uid);
   }
 
-  /** Where a request was sent: the Service that it is sent to, and each workload that the endpoint may lead to. */
+  /** True: the update affects the Service that the request was sent to, or a workload that the endpoint may lead to. */
   endpoint(endpoint: Endpoint, sent: ServicePort | undefined): boolean {
     if (sent && this.#service(sent.service)) return true;
     if (this.#workload(endpoint.workload.uid)) return true;

@@ -4,7 +4,7 @@ import { behind, key, service, workload } from '../../../test/support/mesh.js';
 import { parseIp } from '../../model/address.js';
 import { WaypointState } from './waypoint-state.js';
 
-test('clients that ask for every port of every pod leave no more behind than a bound', () => {
+test('the number of known endpoints stays bounded when clients dial every port of every pod', () => {
   const state = new WaypointState('', key('waypoint'));
   const itself = { kind: 'hostname', service: key('waypoint'), hbonePort: 15008 } as const;
   const pods = ['a', 'b'].map((name, i) =>
@@ -23,7 +23,7 @@ test('clients that ask for every port of every pod leave no more behind than a b
   inUse.active = 1;
   for (const pod of pods) for (let port = 1; port < 65_536; port++) at(pod, port);
   assert.ok(state.endpointsKnown <= 16_384, `${state.endpointsKnown}`);
-  // What is in use, and what a Service leads to, is the same as before.
+  // Endpoints in use and endpoints of Services keep their identity.
   assert.equal(at(first, 9090), inUse);
   assert.equal(state.endpoints(key('api'), 80)?.[0], listed);
 });

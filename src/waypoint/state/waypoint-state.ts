@@ -1,4 +1,4 @@
-/** What a worker knows: the mesh's view and the routes. One writer applies updates; what is derived is kept until the next. */
+/** A worker's state: the mesh and the routes. One writer applies updates. Derived values are cached until the next update. */
 import type { SocketAddress } from '../../model/address.js';
 import { formatSocketAddress } from '../../model/address.js';
 import { namespaceOfKey } from '../../model/ownership.js';
@@ -39,23 +39,26 @@ export class WaypointState {
   readonly #routes = new Map<RouteKey, Route>();
   readonly #known = new Map<string, Endpoint>();
   #sweepAt = sweepEndpointsMin;
-  /** By Service and namespace: any number of another namespace's costs nobody a look. */
+  /** Keyed by Service and the route's namespace: a lookup never scans the routes of other namespaces. */
   readonly #attached = new Map<string, Map<RouteKey, Route>>();
   readonly #routings = new Map<string, Routing | undefined>();
-  /** Of routings by consumer routes, by the same key. `endpoints`: those that they were last compared with. */
+  /** For routings made of consumer routes, by the key of `#routings`. `endpoints`: the value of `#endpoints` at the last comparison. */
   readonly #consumers = new Map<
     string,
     { readonly routes: readonly Route[]; readonly plain: string; endpoints: object }
   >();
   #endpoints = new Map<string, readonly Endpoint[]>();
-  /** By the client's namespace, over updates: no client uses up what others' requests need, and no change of a route gives more. */
+  /**
+   * Regex time by the client's namespace: one namespace cannot use up the time of the others. Kept over updates, so that a changed route
+   * does not reset it.
+   */
   readonly #regexTimes = new Map<string, RegexTime>();
   readonly policies: PolicyGroups;
 
   constructor(
-    /** Where this waypoint runs: endpoints near to it come first where a Service asks for that. */
+    /** The waypoint's node: endpoints near it are preferred where a Service asks for that. */
     readonly node: string,
-    /** The Service by which clients reach this waypoint. */
+    /** The waypoint's own Service, by which clients reach it. */
     readonly self: ServiceKey,
   ) {
     this.policies = new PolicyGroups(this.#mesh, node);
@@ -65,11 +68,11 @@ export class WaypointState {
     return this.#mesh;
   }
 
-  /** What of the mesh it touched; undefined where it is about routes alone. */
+  /** Returns what changed in the mesh; undefined for an update of routes alone. */
   apply({ mesh, routes = [], removedRoutes = [] }: WaypointUpdate): MeshChange | undefined {
     const change = mesh && this.#changes.of(mesh);
     if (mesh) this.#mesh.apply(mesh);
-    /** Services with the namespaces of routes of theirs that changed. */
+    /** Keys of `#attached` (Service and route namespace) whose routes changed. */
     const attached = new Set<string>();
     for (const key of removedRoutes) this.#detach(key as RouteKey, attached);
     for (const route of routes) {
@@ -92,7 +95,7 @@ export class WaypointState {
     return change;
   }
 
-  /** For a worker that starts later. */
+  /** The whole state as one update, for a worker that starts later. */
   full(): WaypointUpdate {
     return { mesh: this.#mesh.full(), routes: [...this.#routes.values()] };
   }
@@ -101,9 +104,9 @@ export class WaypointState {
     return { ...this.#mesh.dump(), routes: [...this.#routes.values()] };
   }
 
-  /** The routes that apply to a client's requests to a Service's port; undefined where there are none. */
+  /** The routes for a client's requests to a Service's port; undefined if no route applies. */
   routing(service: Service, port: number, clientNamespace: string | undefined): Routing | undefined {
-    // Consumer routes are those of the client's namespace, in place of the Service's own (GEP-1294).
+    // Consumer routes are in the client's namespace and replace the Service's own routes (GEP-1294).
     const consumer = clientNamespace === service.namespace ? undefined : clientNamespace;
     const key = `${service.key} ${port} ${consumer ?? ''}`;
     if (this.#routings.has(key) && this.#isCurrent(key)) return this.#routings.get(key);
@@ -138,7 +141,7 @@ export class WaypointState {
     return time;
   }
 
-  /** By what `routing` knows of its backends; a mesh update may have changed it. */
+  /** False: a mesh update changed which backends of the consumer routes are plain, so the routing has to be compiled again. */
   #isCurrent(key: string): boolean {
     const known = this.#consumers.get(key);
     if (!known || known.endpoints === this.#endpoints) return true;
@@ -167,7 +170,7 @@ export class WaypointState {
     }
   }
 
-  /** A consumer's routes are its own clients' alone; the Service's own are those of all who have none. */
+  /** Consumer routes apply to clients of their namespace alone. The Service's own routes apply to every namespace without consumer routes. */
   #forgetRoutings(attached: ReadonlySet<string>): void {
     for (const key of this.#routings.keys()) {
       const [service, , consumer = ''] = key.split(' ') as [ServiceKey, string, string?];
@@ -181,7 +184,7 @@ export class WaypointState {
     }
   }
 
-  /** Undefined: the Service is not known, or has no such port. */
+  /** The endpoints of a Service's port; undefined if the Service is unknown or has no such port. */
   endpoints(key: ServiceKey, port: number): readonly Endpoint[] | undefined {
     const service = this.#mesh.service(key);
     const mapping = service?.ports.find(({ servicePort }) => servicePort === port);
@@ -202,7 +205,7 @@ export class WaypointState {
     const via = waypoint && !this.isSelf(waypoint) ? waypoint : undefined;
     if (!via)
       return candidates.map(({ workload, target }) => this.#endpointOf(workload, target, appProtocol));
-    // Its own waypoint chooses among them; the policies of all of them count (policy-groups.ts).
+    // The Service's own waypoint chooses the endpoint, so the policies of all candidates count (policy-groups.ts).
     const [first] = candidates;
     const vip = service.addresses[0]?.ip;
     if (!first || !vip) return [];
@@ -213,21 +216,21 @@ export class WaypointState {
     return waypoint.kind === 'hostname' && waypoint.service === this.self;
   }
 
-  /** Whether requests to a Service's or a workload's port are this waypoint's to carry: it is no open proxy. */
+  /** Whether this waypoint serves a port of a Service or a workload. Everything else is refused: the waypoint is no open proxy. */
   serves(service: Service | undefined, workload: Workload | undefined, port: number): boolean {
     if (service) return service.waypoint !== undefined && this.isSelf(service.waypoint);
     return workload !== undefined && waypointsOf(this.#mesh, workload, port).some((one) => this.isSelf(one));
   }
 
-  /** A workload that was asked for by its own address. */
+  /** The endpoint of a workload that the client dialed by the workload's own address. */
   endpointAt(workload: Workload, target: SocketAddress): Endpoint {
-    const said = new Set<AppProtocol>();
+    const declared = new Set<AppProtocol>();
     for (const ports of workload.services.values()) {
-      for (const port of ports) if (port.targetPort === target.port) said.add(port.appProtocol);
+      for (const port of ports) if (port.targetPort === target.port) declared.add(port.appProtocol);
     }
-    // Where its Services differ nobody has said.
-    const [protocol = 'unknown'] = said;
-    return this.#endpointOf(workload, target, said.size === 1 ? protocol : 'unknown');
+    // If the workload's Services declare different protocols, the protocol is unknown.
+    const [protocol = 'unknown'] = declared;
+    return this.#endpointOf(workload, target, declared.size === 1 ? protocol : 'unknown');
   }
 
   #endpointOf(workload: Workload, target: SocketAddress, protocol: AppProtocol, via?: WaypointRef): Endpoint {
@@ -243,8 +246,8 @@ export class WaypointState {
   }
 
   /**
-   * A workload that names this waypoint itself is asked for at any port, so clients choose how many there are. Those in use, and those of
-   * Services, stay.
+   * Removes endpoints that are neither in use nor listed for a Service. Clients may dial a workload that names this waypoint at any port,
+   * so clients choose how many endpoints there are.
    */
   #forgetUnlisted(): void {
     const listed = new Set([...this.#endpoints.values()].flat());
@@ -253,7 +256,7 @@ export class WaypointState {
     this.#sweepAt = Math.max(sweepEndpointsMin, 2 * this.#known.size);
   }
 
-  /** Addresses of workloads of which something is kept. */
+  /** Number of endpoints in memory. */
   get endpointsKnown(): number {
     return this.#known.size;
   }

@@ -1,11 +1,11 @@
-/** Requests as lines of the access log. One per worker. */
+/** Writes requests to the access log. One instance per worker. */
 import { pino } from 'pino';
 import { formatSocketAddress } from '../../model/address.js';
 import type { RequestRecord } from './request-record.js';
 
 export type AccessLogMode = 'none' | 'errors' | 'all';
 
-/** Made with `template`: a text in which %NAME% stands for a field of the line; JSON where absent. */
+/** `template`: a text in which %NAME% is replaced by that field of the line; undefined: lines are JSON. */
 export class AccessLog {
   readonly #file: ReturnType<typeof pino.destination>;
   readonly #log: pino.Logger;
@@ -35,11 +35,12 @@ export class AccessLog {
     try {
       this.#file.flushSync();
     } catch {
-      // Never opened, or the disk is full: there is nobody left to tell.
+      // The file was never opened, or the disk is full. The worker is ending, so nothing can report it.
     }
   }
 }
 
+/** The fields of a request's line. */
 export function lineOf(record: RequestRecord): Readonly<Record<string, unknown>> {
   const { client, endpoint } = record;
   return {
@@ -69,7 +70,7 @@ export function lineOf(record: RequestRecord): Readonly<Record<string, unknown>>
   };
 }
 
-/** Values are made one line of printable text: what a client sends must not write lines of its own. */
+/** Fills a template. Control characters in values become `?`, so that a client cannot write lines of its own. */
 export function fill(template: string, line: Readonly<Record<string, unknown>>): string {
   return template.replace(/%([a-zA-Z]+)%/g, (_all, name: string) =>
     String(line[name] ?? '-').replace(/[\x00-\x1f\x7f]/g, '?'),

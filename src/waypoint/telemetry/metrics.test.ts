@@ -40,7 +40,7 @@ const requestOf = (namespace: string, account: string, more: Partial<RequestReco
   ...more,
 });
 
-interface JsonMetric {
+interface Exposed {
   readonly name: string;
   readonly values: readonly { readonly value: number; readonly labels: Readonly<Record<string, string>> }[];
 }
@@ -53,11 +53,11 @@ function start() {
     () => clock.now,
   );
   const values = async (name: string) =>
-    ((await metrics.read()) as JsonMetric[]).find((one) => one.name === name)?.values ?? [];
+    ((await metrics.read()) as Exposed[]).find((one) => one.name === name)?.values ?? [];
   return { metrics, clock, values };
 }
 
-test('a namespace with thousands of clients leaves others their series', async () => {
+test('a namespace with thousands of clients does not take other namespaces’ series', async () => {
   const { metrics, values } = start();
   for (let i = 0; i < 5000; i++) metrics.record(requestOf('evil', `x${i}`));
   metrics.record(requestOf('bank', 'teller'));
@@ -75,7 +75,7 @@ test('a namespace with thousands of clients leaves others their series', async (
   );
 });
 
-test('without names nothing is told of a client, a Service, a policy or a route', async () => {
+test('without names no label reveals a client, a Service, a policy or a route', async () => {
   const { metrics } = start();
   metrics.record(
     requestOf('shop', 'web', { code: 'WEFT_DENIED', policy: 'shop/p', audited: ['shop/q'], route: 'shop/r' }),
@@ -84,21 +84,21 @@ test('without names nothing is told of a client, a Service, a policy or a route'
   metrics.refusedHeads.inc({ status: '400' });
   metrics.mirrored.inc({ result: 'buffer' });
   assert.match(JSON.stringify(await metrics.read()), /spiffe/);
-  const unnamed = (await metrics.read(false)) as JsonMetric[];
+  const exposed = (await metrics.read(false)) as Exposed[];
   assert.deepEqual(
-    unnamed.map(({ name, values }) => [name, values[0]?.value]),
+    exposed.map(({ name, values }) => [name, values[0]?.value]),
     [
       ['weft_limit_reached_total', 1],
       ['weft_waypoint_unreadable_requests_total', 1],
       ['weft_waypoint_mirrored_requests_total', 1],
     ],
   );
-  const text = await AggregatorRegistry.aggregate([unnamed]).metrics();
+  const text = await AggregatorRegistry.aggregate([exposed]).metrics();
   assert.match(text, /^weft_waypoint_unreadable_requests_total\{status="400"\} 1$/m);
   assert.doesNotMatch(text, /shop|spiffe|web|istio/);
 });
 
-test('series of clients that are gone are dropped', async () => {
+test('series of clients that are gone are removed', async () => {
   const { metrics, clock, values } = start();
   metrics.record(requestOf('shop', 'old', { code: 'WEFT_DENIED', policy: 'shop/p', audited: ['shop/q'] }));
   clock.now += seriesIdleMsMax + 1;
@@ -110,7 +110,7 @@ test('series of clients that are gone are dropped', async () => {
   );
   assert.deepEqual(await values('weft_refused_total'), []);
   assert.deepEqual(await values('weft_audited_total'), []);
-  // It begins anew, not where it was.
+  // The series starts at zero again.
   metrics.record(requestOf('shop', 'old'));
   assert.equal(
     (await values('istio_requests_total')).find(({ labels }) => labels['source_principal']?.endsWith('old'))
@@ -119,7 +119,7 @@ test('series of clients that are gone are dropped', async () => {
   );
 });
 
-test('a status that an endpoint makes up is one series, and refusals are bounded by their client', async () => {
+test('invalid gRPC statuses share one series, and refusals are bounded per client', async () => {
   const { metrics, values } = start();
   for (let i = 0; i < 100; i++) metrics.record(requestOf('shop', 'web', { grpcStatus: `status-${i}` }));
   for (let i = 0; i < 5000; i++)

@@ -1,4 +1,4 @@
-/** Requests as metrics, by the names and labels that mesh dashboards know. One per worker. */
+/** Request metrics, with the names and labels that mesh dashboards use. One instance per worker. */
 import { Counter, Registry } from 'prom-client';
 import type { Workload } from '../../model/workload.js';
 import type { MeshView } from '../../state/store.js';
@@ -15,9 +15,9 @@ import type { RequestRecord } from './request-record.js';
 
 const durationBoundsMs = [0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000];
 const sizeBounds = [1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8];
-/** Of one metric, per worker. */
+/** Series of one metric, per worker. */
 const seriesMax = 2000;
-/** Client, endpoint and result of a request to its series; made anew where it is full. */
+/** Entries of the cache from client, endpoint and result to a series. A full cache is cleared. */
 const shortcutsMax = 4 * seriesMax;
 
 interface Buckets {
@@ -46,26 +46,26 @@ export class WaypointMetrics {
   readonly registry = new Registry();
   readonly limitReached = new Counter({
     name: 'weft_limit_reached_total',
-    help: 'What a limit of the waypoint turned away, by limit (docs/limits.md)',
+    help: 'Number of times that a limit of the waypoint was reached, by limit (docs/limits.md)',
     labelNames: ['limit'] as const,
     registers: [this.registry],
   });
   readonly refusedHeads = new Counter({
     name: 'weft_waypoint_unreadable_requests_total',
-    help: 'Requests that were answered before they could be read, by status',
+    help: 'Malformed requests that were refused, by status of the response',
     labelNames: ['status'] as const,
     registers: [this.registry],
   });
   readonly mirrored = new Counter({
     name: 'weft_waypoint_mirrored_requests_total',
-    help: 'Copies of requests for a mirror, by what became of them (docs/waypoint.md)',
+    help: 'Mirrored requests, by result (docs/waypoint.md)',
     labelNames: ['result'] as const,
     registers: [this.registry],
   });
   readonly #overflow = (): void => this.limitReached.inc({ limit: 'metric-series' });
   readonly #routes = this.#counter(
     'weft_waypoint_route_requests_total',
-    'Requests by the rule that took them',
+    'Requests by the route rule that matched',
     ['route', 'code_class'],
   );
   readonly #denied = this.#counter('weft_refused_total', 'Requests refused, by code and policy', [
@@ -82,7 +82,7 @@ export class WaypointMetrics {
   readonly #series: SeriesTable<Requests>;
   readonly #other: Requests = requests();
   #shortcuts = new Map<string, Series<Requests>>();
-  /** Told in turns of a scrape: a counter's own book-keeping costs more than a request may. */
+  /** Requests by route since the last scrape. Incrementing the counter itself costs too much for each request. */
   #routeCounts = new Map<string, number>();
 
   constructor(
@@ -95,12 +95,12 @@ export class WaypointMetrics {
     ]);
     this.#histogram(
       'istio_request_duration_milliseconds',
-      'How long requests took',
+      'Duration of requests in milliseconds',
       durationBoundsMs,
       (s) => s.durations,
     );
-    this.#histogram('istio_request_bytes', 'Bytes of requests', sizeBounds, (s) => s.received);
-    this.#histogram('istio_response_bytes', 'Bytes of answers', sizeBounds, (s) => s.sent);
+    this.#histogram('istio_request_bytes', 'Bytes received from the client', sizeBounds, (s) => s.received);
+    this.#histogram('istio_response_bytes', 'Bytes sent to the client', sizeBounds, (s) => s.sent);
   }
 
   record(record: RequestRecord): void {
@@ -113,7 +113,7 @@ export class WaypointMetrics {
     if (record.route !== undefined) {
       const route = `${record.route} ${Math.floor(record.status / 100)}xx`;
       this.#routeCounts.set(route, (this.#routeCounts.get(route) ?? 0) + 1);
-      if (this.#routeCounts.size > shortcutsMax) this.#countRoutes();
+      if (this.#routeCounts.size > shortcutsMax) this.#flushRoutes();
     }
     if (record.code !== undefined) {
       this.#denied.inc(client.group, {
@@ -135,7 +135,7 @@ export class WaypointMetrics {
       series.lastMs = this.now();
       return series.value;
     }
-    // By whose traffic it is: neither side makes the others' series fewer.
+    // Grouped by client and destination namespace: neither takes series from other namespaces.
     const group = `${client.group} ${record.serviceNamespace}`;
     series = this.#series.of(group, labelsOf(record, this.view(), grpc));
     if (!series) {
@@ -147,14 +147,14 @@ export class WaypointMetrics {
     return series.value;
   }
 
-  /** Without `names` only metrics whose labels name no pod, principal, policy or route. */
+  /** The metrics as JSON. `names` false: only metrics whose labels name no pod, principal, policy or route. */
   async read(names = true): Promise<object[]> {
-    this.#countRoutes();
+    this.#flushRoutes();
     this.#series.sweep();
     return metricsJson(this.registry, names);
   }
 
-  #countRoutes(): void {
+  #flushRoutes(): void {
     for (const [name, value] of this.#routeCounts) {
       const at = name.lastIndexOf(' ');
       const route = name.slice(0, at);
@@ -200,7 +200,7 @@ export class WaypointMetrics {
 
 const otherLabels: Labels = { reporter: 'waypoint', destination_service: 'other' };
 
-/** Of policies and routes: `<namespace>/…`. */
+/** The namespace of a policy or route name: `<namespace>/…`. */
 const namespaceOf = (name: string): string => name.slice(0, name.indexOf('/'));
 
 function requests(): Requests {
@@ -212,14 +212,14 @@ function requests(): Requests {
   };
 }
 
-/** Endpoints write what they like there: what is no status is one text. */
+/** Endpoints may send any text as gRPC status: all invalid ones become one label value. */
 const grpcStatusOf = ({ grpcStatus }: RequestRecord): string =>
   grpcStatus === undefined ? '' : /^(?:\d|1[0-6])$/.test(grpcStatus) ? grpcStatus : 'invalid';
 
 function labelsOf(record: RequestRecord, view: MeshView, grpcStatus: string): Labels {
   const { client, endpoint } = record;
   const known = view.workloadByAddress(client.address.ip, client.namespace);
-  // An address is no proof: the workload is named where the certificate agrees.
+  // An address proves nothing: the workload is named only if its identity is that of the certificate.
   const source = known?.identity === client.identity ? known : undefined;
   const destination = endpoint?.workload;
   const canonical = (workload: Workload | undefined): [string, string] => [

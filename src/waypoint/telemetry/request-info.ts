@@ -1,4 +1,4 @@
-/** What is known of a request so far (Envoy: StreamInfo); once the request is over, it is the request's record. */
+/** The data of a request under way (Envoy: StreamInfo). When the request has ended, it is the request's record. */
 import { performance } from 'node:perf_hooks';
 import { formatSocketAddress } from '../../model/address.js';
 import type { Verdict } from '../../policy/authorize.js';
@@ -14,7 +14,7 @@ export class RequestInfo implements RequestRecord {
   readonly serviceName: string;
   serviceNamespace: string;
   readonly method: string;
-  /** As the client named it, whatever a rule makes of it. */
+  /** The authority that the client sent, before any rule's changes. */
   authority = '';
   readonly path: string;
   readonly version: string;
@@ -36,7 +36,7 @@ export class RequestInfo implements RequestRecord {
   readonly startedMs: number;
   durationMs = 0;
 
-  /** `startedMs` of the monotonic clock. */
+  /** `startedMs`: by the monotonic clock. */
   constructor(
     readonly client: Client,
     private readonly destination: Destination,
@@ -44,7 +44,7 @@ export class RequestInfo implements RequestRecord {
     startedMs: number,
   ) {
     const service = destination.kind === 'service' ? destination.service : undefined;
-    this.service = service?.hostname ?? formatSocketAddress(destination.dialled);
+    this.service = service?.hostname ?? formatSocketAddress(destination.dialed);
     this.serviceName = service?.name ?? 'unknown';
     this.serviceNamespace = service?.namespace ?? 'unknown';
     this.method = head.method;
@@ -53,14 +53,14 @@ export class RequestInfo implements RequestRecord {
     this.startedMs = performance.timeOrigin + startedMs;
   }
 
-  /** The waypoint itself ends the request, or breaks its response off. */
+  /** Records the waypoint's own reply, or why it aborts the response. */
   fail({ flag, code, why }: LocalReply): void {
     this.flag = flag;
     this.code = code;
     this.why = why;
   }
 
-  /** The last endpoint that was tried, and the last verdict. */
+  /** Completes the record with the last endpoint that was tried and the last verdict. */
   end(
     endpoint: Endpoint | undefined,
     verdict: Verdict | undefined,

@@ -1,18 +1,19 @@
-/** What is told of a request, once it is over: metrics and the access log are made of it. */
+/** The record of a request that has ended. Metrics and the access log are made from it. */
 import type { Client } from '../listener/client.js';
 import type { Endpoint } from '../upstream/endpoint.js';
 
 /**
- * Why an answer is the waypoint's own, or was cut short; the letters are those that Envoy's dashboards know. NR: no route.
- * NC: no such backend. UH: no healthy endpoint. UF: no connection to one. UC: it broke off. UT: it took too long. URX:
- * retries are used up. UPE: it broke the protocol. DC: the client left. DPE: the client broke the protocol. UO: a limit. RBAC: a policy.
+ * Why the waypoint responded itself or aborted a response. The letters are Envoy's response flags. NR: no route matches. NC: no such backend.
+ * UH: no healthy endpoint. UF: connecting to an endpoint failed. UC: the endpoint closed the connection. UT: timeout. URX: retry limit
+ * reached. UPE: the endpoint violated the protocol. DC: the client disconnected. DPE: the client violated the protocol. UO: a limit was
+ * reached. RBAC: denied by a policy.
  */
 export type ResponseFlag =
   'NR' | 'NC' | 'UH' | 'UF' | 'UC' | 'UT' | 'URX' | 'UPE' | 'DC' | 'DPE' | 'UO' | 'RBAC';
 
 export interface RequestRecord {
   readonly client: Client;
-  /** The Service's hostname, or the address that was asked for. */
+  /** The Service's hostname, or the address that the client dialed. */
   readonly service: string;
   readonly serviceName: string;
   readonly serviceNamespace: string;
@@ -24,7 +25,7 @@ export interface RequestRecord {
   readonly status: number;
   readonly grpcStatus: string | undefined;
   readonly flag: ResponseFlag | undefined;
-  /** A stable code where the waypoint itself decided: WEFT_... */
+  /** A stable code (WEFT_...) if the waypoint itself decided the response. */
   readonly code: string | undefined;
   readonly why: string | undefined;
   readonly route: string | undefined;

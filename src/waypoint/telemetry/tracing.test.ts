@@ -17,7 +17,7 @@ const head = (headers: Headers = []): RequestHead => ({
 });
 const traceId = '0af7651916cd43dd8448eb211c80319c';
 
-test('goes on with a trace that the client began, by W3C and by B3, and is the parent of what follows', async () => {
+test('continues a client’s trace, by W3C and by B3, and is the parent of the endpoint’s spans', async () => {
   const exporter = new InMemorySpanExporter();
   const tracing = new Tracing({ ...options, sampling: 0 }, exporter);
   const w3c = head(['traceparent', `00-${traceId}-b7ad6b7169203331-01`]);
@@ -37,7 +37,7 @@ test('goes on with a trace that the client began, by W3C and by B3, and is the p
   await tracing.close();
 });
 
-test('a client that does not sample is not sampled, one that said nothing by share', async () => {
+test('a client’s sampling decision is kept; without one the share decides', async () => {
   const none = new Tracing({ ...options, sampling: 1 }, new InMemorySpanExporter());
   const unsampled = head(['traceparent', `00-${traceId}-b7ad6b7169203331-00`]);
   assert.equal(none.begin(unsampled).isRecording(), false);
@@ -46,12 +46,12 @@ test('a client that does not sample is not sampled, one that said nothing by sha
   await none.close();
   const never = new Tracing({ ...options, sampling: 0 }, new InMemorySpanExporter());
   assert.equal(never.begin(head()).isRecording(), false);
-  // A header that cannot be read is as none, not an error.
+  // A malformed header is ignored, and is no error.
   assert.equal(never.begin(head(['traceparent', 'nonsense'])).isRecording(), false);
   await never.close();
 });
 
-test('sends spans by OTLP over HTTP, and ends though nobody collects them', async () => {
+test('sends spans by OTLP over HTTP, and ends without a collector', async () => {
   const bodies: Buffer[] = [];
   const collector = http
     .createServer((request, response) => {

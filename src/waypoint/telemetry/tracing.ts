@@ -1,6 +1,6 @@
 /**
- * A span per request, by OpenTelemetry's SDK. The context comes and goes as W3C's `traceparent` or as B3, as the client has it;
- * without an exporter nobody touches these headers.
+ * A span per request, by OpenTelemetry's SDK. The trace context is read and written as W3C `traceparent`, and as B3 if the client uses B3.
+ * Without tracing these headers are not changed.
  */
 import {
   ROOT_CONTEXT,
@@ -31,7 +31,7 @@ import type { RequestRecord } from './request-record.js';
 export interface TracingOptions {
   /** URL of an OTLP/HTTP collector: `http://collector:4318/v1/traces`. */
   readonly endpoint: string;
-  /** 0 to 1, of requests that nobody upstream has decided about. */
+  /** Share of traced requests, 0 to 1, where no sampling decision came with the request. */
   readonly sampling: number;
   readonly serviceName: string;
   readonly namespace: string;
@@ -53,10 +53,10 @@ export class Tracing {
   readonly #w3c = new W3CTraceContextPropagator();
   readonly #b3 = new B3Propagator({ injectEncoding: B3InjectEncoding.MULTI_HEADER });
   readonly #b3Single = new B3Propagator({ injectEncoding: B3InjectEncoding.SINGLE_HEADER });
-  // Of both, W3C's counts: it is extracted last.
+  // W3C is extracted last, so it takes precedence over B3.
   readonly #extract = new CompositePropagator({ propagators: [this.#b3, this.#w3c] });
 
-  /** `exporter`: OTLP to the endpoint where absent. */
+  /** `exporter`: default is OTLP to the endpoint. */
   constructor(options: TracingOptions, exporter?: SpanExporter) {
     this.#provider = new BasicTracerProvider({
       resource: resourceFromAttributes({
@@ -73,7 +73,7 @@ export class Tracing {
     this.#tracer = this.#provider.getTracer('weft-waypoint');
   }
 
-  /** Begins the request's span, and makes it the parent of what the endpoint will say of it. Changes the head's headers. */
+  /** Begins the request's span and makes it the parent of the endpoint's spans. Changes the head's headers. */
   begin(head: RequestHead): Span {
     const { headers } = head;
     const parent = this.#extract.extract(ROOT_CONTEXT, headers, getter);
@@ -90,7 +90,7 @@ export class Tracing {
       parent,
     );
     const context = trace.setSpan(parent, span);
-    // Who speaks B3 alone goes on in it; W3C's is for everybody.
+    // B3 is continued if the client sent it; W3C is always sent.
     if (headerOf(headers, 'b3') !== undefined) this.#b3Single.inject(context, headers, setter);
     if (headerOf(headers, 'x-b3-traceid') !== undefined) this.#b3.inject(context, headers, setter);
     this.#w3c.inject(context, headers, setter);
@@ -125,7 +125,7 @@ export class Tracing {
     span.end();
   }
 
-  /** Sends what waits. */
+  /** Exports the spans that are queued. */
   async close(): Promise<void> {
     await this.#provider.shutdown();
   }

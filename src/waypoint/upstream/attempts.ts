@@ -1,5 +1,5 @@
 /**
- * A request's attempts: the one under way, where the request was tried, how often it was sent again, and what follows a failure (Envoy:
+ * A request's attempts: the one under way, the endpoints that were tried, the number of retries, and the decision after a failure (Envoy:
  * UpstreamRequest and RetryState).
  */
 import { performance } from 'node:perf_hooks';
@@ -10,23 +10,23 @@ import { backoffMs, retryLimitsOf, retriesOfRule, type FailedAttempt } from './r
 import type { Endpoint } from './endpoint.js';
 
 export type Next =
-  /** `usedUp`: it was sent again as often as it may be. */
+  /** No further attempt. `usedUp`: the retry limit is reached. */
   | { readonly kind: 'none'; readonly usedUp: boolean }
-  /** To the same endpoint, by a connection that was not used before. */
+  /** Retry at the same endpoint, by a new connection. */
   | { readonly kind: 'fresh' }
-  /** To the endpoint that `choose` gives. */
+  /** Retry in `inMs` at the endpoint that `choose` returns. */
   | { readonly kind: 'again'; readonly inMs: number };
 
 export class Attempts {
-  /** Of the rule that holds for the request; undefined where it has none. */
+  /** The retry settings of the request's rule; undefined if it has none. */
   retry: RouteRetry | undefined;
-  /** Where the attempt under way goes. */
+  /** The endpoint of the attempt under way. */
   endpoint: Endpoint | undefined;
-  /** Undefined while there is no connection. */
+  /** The upstream of the attempt under way; undefined while there is no connection. */
   upstream: Upstream | undefined;
-  /** Attempts so far. */
+  /** Number of attempts so far. */
   count = 0;
-  /** Increased with each attempt and at its end: what belongs to a former one is not listened to. */
+  /** Incremented at each attempt's begin and end: events of an earlier attempt are ignored. */
   #serial = 0;
   #tried: Set<Endpoint> | undefined;
   #retries = 0;
@@ -45,10 +45,10 @@ export class Attempts {
   }
 
   /**
-   * Counts the repeat that it allows.
-   * @param endpoint where the attempt failed
-   * @param ofConnection the failure is that of a kept connection, and says nothing of the endpoint
-   * @param endpoints those that there are now
+   * Decides what follows a failed attempt, and counts the retry that it allows.
+   * @param endpoint the endpoint of the failed attempt
+   * @param ofConnection a reused connection failed, which says nothing about the endpoint
+   * @param endpoints the current endpoints
    */
   after(
     failed: FailedAttempt,
@@ -62,7 +62,7 @@ export class Attempts {
     if (ofConnection && this.#retries === 1) return { kind: 'fresh' };
     const tried = (this.#tried ??= new Set());
     tried.add(endpoint);
-    // What nobody has executed goes at once to an endpoint that did not fail yet: the backoff spares those that did.
+    // A request that was not executed goes at once to an endpoint that has not failed: the backoff protects endpoints that have.
     if (failed.execution === 'none' || failed.execution === 'unlikely') {
       const next = this.choose(endpoints);
       if (next && !tried.has(next)) return { kind: 'again', inMs: 0 };
@@ -85,7 +85,7 @@ export class Attempts {
     return serial === this.#serial;
   }
 
-  /** How long the attempt may take, its whole response included. */
+  /** Sets the attempt's timeout, which includes the whole response. */
   limit(ms: number, onTimeout: () => void): void {
     this.#timeout = setTimeout(onTimeout, ms);
   }
@@ -94,7 +94,7 @@ export class Attempts {
     clearTimeout(this.#timeout);
   }
 
-  /** The attempt is over, another follows: what still comes of this one is not listened to. */
+  /** Ends the attempt before another one: later events of this one are ignored. */
   leave(): void {
     this.leaveEndpoint();
     this.#serial++;
@@ -104,7 +104,7 @@ export class Attempts {
     this.#backoff = setTimeout(next, ms);
   }
 
-  /** Nothing of the endpoint's response is wanted any more. */
+  /** Cancels the upstream: the rest of the endpoint's response is discarded. */
   cancelUpstream(): void {
     const { upstream } = this;
     this.upstream = undefined;
@@ -116,7 +116,7 @@ export class Attempts {
     this.endpoint = undefined;
   }
 
-  /** No attempt follows. */
+  /** Clears the timeout and the backoff. No attempt follows. */
   clearTimers(): void {
     clearTimeout(this.#timeout);
     clearTimeout(this.#backoff);

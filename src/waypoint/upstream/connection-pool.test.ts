@@ -5,7 +5,7 @@ import { startWaypoint } from '../../../test/support/waypoint.js';
 import { parseIp } from '../../model/address.js';
 import { clientOf } from '../listener/client.js';
 
-test('a caller that asks again from within a failure has no deep stack, however often it does', async (t) => {
+test('acquiring again from within a failure does not deepen the stack', async (t) => {
   const { pool, context } = await startWaypoint(t, {
     backends: { api: [8080] },
     limits: { connectionsPerEndpointMax: 0 },

@@ -1,6 +1,6 @@
 /**
- * Connections to endpoints, kept for the next request of the same client: the destination's policy and logs see whose they are,
- * so that none is shared between clients.
+ * Pooled connections to endpoints. A connection is reused for the same client only, because the destination's policies and logs see the
+ * client's identity.
  */
 import type { Duplex } from 'node:stream';
 import { performance } from 'node:perf_hooks';
@@ -15,7 +15,7 @@ import type { Endpoint } from './endpoint.js';
 import type { HttpVersion } from './http-version.js';
 import { observeConnect } from './endpoint-health.js';
 
-/** Opens a connection to an endpoint in a client's name. Rejects within the connect timeout. */
+/** Opens a connection to an endpoint on behalf of a client. Rejects within the connect timeout. */
 export type Dial = (endpoint: Endpoint, client: Client) => Promise<Duplex>;
 
 interface Idle {
@@ -27,12 +27,12 @@ interface Entry {
   readonly idle: Idle[];
   readonly http2: Http2ClientConnection[];
   opening2: Promise<Http2ClientConnection> | undefined;
-  /** HTTP/1 connections, idle or not, and those that are being opened. */
+  /** HTTP/1 connections: idle, in use, or being opened. */
   count: number;
 }
 
 const sweepMs = 1_000;
-/** HTTP/2 connections to one endpoint for one client up to which a request that failed on one of them is given a new one. */
+/** HTTP/2 connections to one endpoint for one client. Below this, a request that failed on one of them gets a new connection. */
 const freshConnectionsMax = 4;
 
 export class UpstreamPool {
@@ -56,8 +56,8 @@ export class UpstreamPool {
   }
 
   /**
-   * A connection to an endpoint that is the caller's alone. What comes of it is observed of the endpoint once, however many requests wait
-   * for the connection. Errors: those of the pool's `Dial`.
+   * Opens a connection that only the caller uses. The result counts once for the endpoint's health, however many requests wait for the
+   * connection. Errors: those of the pool's `Dial`.
    */
   async dial(endpoint: Endpoint, client: Client): Promise<Duplex> {
     const beganMs = performance.now();
@@ -71,7 +71,10 @@ export class UpstreamPool {
     }
   }
 
-  /** `done` is called once, at once where a connection is there, never at once where it fails. `fresh`: none that was used before. */
+  /**
+   * Gets a connection for one request. `done` is called once: synchronously with an open connection, never synchronously with a failure.
+   * @param fresh do not use a connection that served a request before
+   */
   acquire(
     endpoint: Endpoint,
     client: Client,
@@ -99,10 +102,10 @@ export class UpstreamPool {
     }
     if (entry.count >= this.limits.connectionsPerEndpointMax) {
       this.onLimit('upstream-connections');
-      // Not at once: the caller may ask again from within, for each of many endpoints.
+      // Not synchronously: the caller may call `acquire` again from within `done`, for each of many endpoints.
       setImmediate(done, undefined, {
         kind: 'overflow',
-        why: 'as many connections to this endpoint as there may be',
+        why: `limit of connections to this endpoint reached (${this.limits.connectionsPerEndpointMax})`,
       });
       return;
     }
@@ -137,7 +140,7 @@ export class UpstreamPool {
     fresh: boolean,
     done: (upstream: Upstream | undefined, failure: UpstreamFailure | undefined) => void,
   ): void {
-    // An endpoint that refuses all streams is not to be met with a connection for each.
+    // Bounded: an endpoint that refuses all streams must not get a connection for each request.
     const mayOpen = fresh && entry.http2.length < freshConnectionsMax;
     const found = mayOpen ? undefined : entry.http2.find((connection) => connection.isOpen);
     if (found) return done(found.request(), undefined);
@@ -159,7 +162,7 @@ export class UpstreamPool {
     entry.opening2.then(
       (connection) => {
         if (connection.isOpen) done(connection.request(), undefined);
-        // Others were quicker than its streams go round.
+        // Other requests have taken all streams of the connection.
         else this.#acquire2(entry, endpoint, client, fresh, done);
       },
       (error: unknown) => done(undefined, connectFailure(error)),
@@ -177,7 +180,7 @@ export class UpstreamPool {
     }
   }
 
-  /** Idle connections end, those in use when their request does. */
+  /** Closes idle connections; those in use are closed after their request. */
   drain(): void {
     this.#draining = true;
     clearInterval(this.#timer);
@@ -188,7 +191,7 @@ export class UpstreamPool {
   }
 }
 
-/** A failure that is not the endpoint's has its own code in the request's record. */
+/** A failure that the endpoint did not cause keeps its own code in the request's record. */
 function connectFailure(error: unknown): UpstreamFailure {
   const why = errorText(error);
   return error instanceof WeftError && !isEndpointFailure(error)

@@ -1,4 +1,4 @@
-/** Opens connections to endpoints: by HBONE under the waypoint's own identity, in the client's name, or plain where nobody is enrolled. */
+/** Opens connections to endpoints: HBONE with the waypoint's identity on behalf of the client, or plain TCP to workloads without a tunnel. */
 import net from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connectErrorSource } from '../../base/connect-error.js';
@@ -15,16 +15,19 @@ import type { WaypointState } from '../state/waypoint-state.js';
 import type { Dial } from './connection-pool.js';
 
 const hbonePort = 15008;
-/** Of another waypoint, after the first that cannot be reached. */
+/** Replicas of another waypoint that are tried after the first one failed. */
 const otherReplicasMax = 2;
 
-/** Errors: WEFT_UPSTREAM_CONNECT, WEFT_NO_CERTIFICATE, WEFT_WAYPOINT_MISSING, WEFT_WAYPOINT_NOT_ALLOWED, and those of TunnelPool.open. */
+/**
+ * The `Dial` of a worker. Its errors: WEFT_UPSTREAM_CONNECT, WEFT_NO_CERTIFICATE, WEFT_WAYPOINT_MISSING, WEFT_WAYPOINT_NOT_ALLOWED, and
+ * those of TunnelPool.open.
+ */
 export function createDial(
   state: WaypointState,
   pool: TunnelPool,
   svid: () => Svid | undefined,
   limits: WaypointLimits,
-  /** How TCP connections are made. */
+  /** Opens TCP connections. */
   reach: typeof connect = connect,
 ): Dial {
   return async (endpoint, client): Promise<Duplex> => {
@@ -42,7 +45,7 @@ export function createDial(
         source: 'waypoint',
         headers: {
           forwarded: `for="${formatSocketAddress(client.address)}"`,
-          // Another waypoint judges for this one: it does not believe a word of whom this one speaks for.
+          // Another waypoint authorizes this waypoint's identity and ignores the client that this one acts for.
           ...(client.identity === undefined || via ? {} : { [sourceIdentityHeader]: client.identity }),
         },
         connect: () => reach(next, limits.connectTimeoutMsMax),
@@ -52,7 +55,7 @@ export function createDial(
     if (!via) return through({ ip: target.ip, port: hbonePort }, workload.identity);
     const avoid = new Set<string>();
     let last: unknown;
-    // To its clients a waypoint is one endpoint: which of its replicas is there is found here, ahead of any byte of the request.
+    // A waypoint is one endpoint to its clients. Its reachable replica is found here, before any byte of the request is sent.
     do {
       const found = resolveWaypoint(state.view, via, Math.random(), avoid);
       if (!found) break;
@@ -70,7 +73,7 @@ export function createDial(
   };
 }
 
-/** `from`: an address of this machine to connect from, where it has several. */
+/** Opens a TCP connection. Error: WEFT_UPSTREAM_CONNECT. `from`: the local address, if the machine has several. */
 export function connect({ ip, port }: SocketAddress, timeoutMs: number, from?: string): Promise<net.Socket> {
   return new Promise((resolve, reject) => {
     const socket = net.connect({
@@ -96,13 +99,13 @@ export function connect({ ip, port }: SocketAddress, timeoutMs: number, from?: s
         ),
       );
     };
-    const timer = setTimeout(() => fail('it timed out'), timeoutMs);
+    const timer = setTimeout(() => fail('timed out'), timeoutMs);
     const onError = (error: Error): void => fail(errorText(error), error);
     socket.once('error', onError);
     socket.once('connect', () => {
       clearTimeout(timer);
       socket.removeListener('error', onError);
-      // Its owner listens; until then an error is the close that follows.
+      // The owner adds its own listeners. Until then an error is handled by the close that follows it.
       socket.on('error', () => undefined);
       resolve(socket);
     });

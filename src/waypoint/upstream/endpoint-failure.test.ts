@@ -1,4 +1,4 @@
-/** Whose failure a connection's is: real tunnels on loopback between a waypoint's dial and nodes. */
+/** Which connection failures count against an endpoint: real tunnels on loopback between a waypoint's dial and nodes. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test, type TestContext } from 'node:test';
@@ -22,7 +22,7 @@ import { UpstreamPool } from './connection-pool.js';
 
 const client = clientOf(id('web'), { ip: parseIp('10.0.0.9'), port: 1 });
 
-/** What the pool says of an attempt to reach an endpoint whose node listens at `nodePort`. */
+/** The pool's result of dialing an endpoint whose node listens at `nodePort`. */
 async function attempt(
   t: TestContext,
   nodePort: number,
@@ -63,7 +63,7 @@ async function attempt(
 const refusing = (t: TestContext, status: number) =>
   startHbone(t, id('api'), (tunnel: InboundTunnel) => tunnel.refuse(status));
 
-test('what is not the endpoint’s failure is not counted as its own, and has its own code', async (t) => {
+test('a failure that the endpoint did not cause does not count against it, and has its own code', async (t) => {
   const node = await refusing(t, 401);
   const own = svidOf(id('waypoint'));
   for (const [what, port, svid, code] of [
@@ -76,7 +76,7 @@ test('what is not the endpoint’s failure is not counted as its own, and has it
   }
 });
 
-test('what is the endpoint’s failure is counted: nobody at its node’s port, an application that its node cannot reach', async (t) => {
+test('a failure of the endpoint counts: its node does not listen, or its node cannot reach the application', async (t) => {
   const own = svidOf(id('waypoint'));
   const node = await refusing(t, 503);
   const another = await startHbone(t, id('other'), (tunnel) => tunnel.refuse(503));
@@ -87,7 +87,7 @@ test('what is the endpoint’s failure is counted: nobody at its node’s port, 
   }
 });
 
-test('of another waypoint that a Service stands behind, a replica that cannot be reached is passed over', async (t) => {
+test('an unreachable replica of another waypoint is skipped', async (t) => {
   const state = new WaypointState('node-1', key('waypoint'));
   state.apply({
     mesh: {
@@ -128,12 +128,12 @@ test('of another waypoint that a Service stands behind, a replica that cannot be
   }
   assert.ok(
     tried.includes('127.0.0.2') && tried.includes('127.0.0.3'),
-    'those that are not there were asked',
+    'the unreachable replicas were tried',
   );
 });
 
-test('what this machine lacks is no endpoint’s failure', async () => {
-  // The kernel has no such address here, so that it refuses to connect from it.
+test('a failure of the local machine does not count against the endpoint', async () => {
+  // The machine has no such address, so the kernel refuses to connect from it.
   const failure = await connect({ ip: parseIp('127.0.0.1'), port: 1 }, 1_000, '192.0.2.1').catch(
     (error: unknown) => error,
   );
@@ -148,7 +148,7 @@ test('what this machine lacks is no endpoint’s failure', async () => {
   assert.equal(isEndpointFailure(new Error('a bug')), false);
 });
 
-test('a peer that refuses our certificate is not blamed for it', () => {
+test('a peer that refuses the waypoint’s certificate is not counted as failed', () => {
   const refused = (code: string) =>
     new WeftError('WEFT_TUNNEL_TLS', 'TLS failed', {
       source: 'upstream',

@@ -5,20 +5,20 @@ import { isEjected, newHealth, observeConnect, type EndpointHealth } from './end
 const ejectedForMs = (health: EndpointHealth, nowMs: number): number =>
   Math.max(0, health.ejectedUntilMs - nowMs);
 
-test('any number of failures at once is one observation', () => {
+test('any number of simultaneous failures is one observation', () => {
   const health = newHealth();
-  // All began within the blip, and each one ends by its own timeout.
+  // All attempts began within one outage, and each ends by its own timeout.
   for (let i = 0; i < 7; i++) observeConnect(health, false, i, 5_000 + i);
   assert.equal(health.failures, 1);
   assert.equal(ejectedForMs(health, 5_000), 500);
 });
 
-test('the ejection doubles with each failure that follows the end of one, up to 30 s', () => {
+test('the ejection doubles with each failure after the previous ejection, up to 30 s', () => {
   const health = newHealth();
   const lasted: number[] = [];
   let nowMs = 0;
   for (let i = 0; i < 9; i++) {
-    // What is tried during the ejection, since nothing else was left, does not count.
+    // Attempts during the ejection, when no other endpoint is left, do not count.
     for (const beganMs of [nowMs + 1, nowMs + 100]) observeConnect(health, false, beganMs, beganMs + 1);
     nowMs = Math.max(nowMs, health.ejectedUntilMs) + 10;
     observeConnect(health, false, nowMs, nowMs + 1);
@@ -27,7 +27,7 @@ test('the ejection doubles with each failure that follows the end of one, up to 
   assert.deepEqual(lasted, [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000, 30_000]);
 });
 
-test('a connection ends the ejection, and failures of attempts that are older than it are those of an outage that is over', () => {
+test('a successful connection ends the ejection, and failures of attempts that began before it do not count', () => {
   const health = newHealth();
   observeConnect(health, false, 0, 10);
   assert.ok(isEjected(health, 11));

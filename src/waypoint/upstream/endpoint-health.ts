@@ -1,14 +1,14 @@
 /**
- * What attempts to connect say of an endpoint: whether it is ejected, and for how long. One owner writes it: the pool, which makes the
+ * An endpoint's health by its connection attempts: whether it is ejected, and for how long. Only the pool writes it, because it opens the
  * connections (connection-pool.ts).
  */
 
 export interface EndpointHealth {
-  /** Counted failures since the last connection. */
+  /** Observed failures since the last successful connection. */
   failures: number;
-  /** The endpoint is chosen before this time only where all others are ejected too. */
+  /** Before this time the endpoint is chosen only if all others are ejected too. */
   ejectedUntilMs: number;
-  /** When the last connection was made. */
+  /** Time of the last successful connection. */
   connectedMs: number;
 }
 
@@ -18,8 +18,9 @@ const ejectionMsMax = 30_000;
 export const newHealth = (): EndpointHealth => ({ failures: 0, ejectedUntilMs: 0, connectedMs: -Infinity });
 
 /**
- * An attempt that began while the endpoint was ejected, or ahead of its last connection, tells of the same outage as the failure that was
- * counted, or of one that is over: any number of failures at once is one observation. Times are of one monotonic clock.
+ * Records the result of a connection attempt. A failed attempt that began during the ejection belongs to the outage that was already counted;
+ * one that began before the last successful connection belongs to an outage that is over. Neither counts: any number of simultaneous failures
+ * is one observation. Times are of one monotonic clock.
  */
 export function observeConnect(
   health: EndpointHealth,

@@ -3,16 +3,16 @@ import type { SocketAddress } from '../../model/address.js';
 import type { AppProtocol, WaypointRef, Workload } from '../../model/workload.js';
 import type { EndpointHealth } from './endpoint-health.js';
 
-/** One address of a workload that takes requests for a Service's port. Lives as long as it is one, over updates. */
+/** One address of a workload that serves a Service's port. The object is kept over updates, as long as it is an endpoint. */
 export interface Endpoint {
   readonly key: string;
   workload: Workload;
   readonly target: SocketAddress;
   readonly protocol: AppProtocol;
-  /** It stands behind another waypoint than this, which the request goes to. */
+  /** The other waypoint that the endpoint is behind, which the request is sent to; undefined for a direct endpoint. */
   readonly via: WaypointRef | undefined;
   /** Requests under way. */
   active: number;
-  /** What connections to it say; the pool's to write. */
+  /** Health by the results of connection attempts. Written by the pool only. */
   readonly health: EndpointHealth;
 }

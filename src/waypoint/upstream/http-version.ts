@@ -1,9 +1,9 @@
-/** Which version of HTTP a request is sent in. */
+/** The HTTP version of the request to an endpoint. */
 import type { Endpoint } from './endpoint.js';
 
 export type HttpVersion = 'http1' | 'http2';
 
-/** `isGrpc` and `isHttp2`: the request. */
+/** `isHttp2` and `isGrpc`: of the client's request. */
 export function versionOf({ protocol }: Endpoint, isHttp2: boolean, isGrpc: boolean): HttpVersion {
   switch (protocol) {
     case 'http1':
@@ -12,7 +12,7 @@ export function versionOf({ protocol }: Endpoint, isHttp2: boolean, isGrpc: bool
     case 'grpc':
       return 'http2';
     default:
-      // Nobody said: as the client speaks.
+      // The protocol is not declared: use the client's version.
       return isHttp2 ? 'http2' : 'http1';
   }
 }

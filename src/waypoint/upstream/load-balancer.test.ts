@@ -7,7 +7,7 @@ import type { Endpoint } from './endpoint.js';
 
 const nowMs = 1_000;
 
-/** `failures` above 0: it is ejected. */
+/** `failures` above 0: the endpoint is ejected. */
 const endpoint = (name: string, failures = 0, active = 0): Endpoint => ({
   key: name,
   workload: workload(name, '10.0.0.1', 'node-1'),
@@ -18,7 +18,7 @@ const endpoint = (name: string, failures = 0, active = 0): Endpoint => ({
   health: { failures, ejectedUntilMs: failures > 0 ? nowMs + 1 : 0, connectedMs: -Infinity },
 });
 
-/** Names that are chosen, by any random numbers. */
+/** The names that are chosen, over all random numbers. */
 function chosen(endpoints: readonly Endpoint[], tried?: Tried, at = nowMs): string {
   const found = new Set<string>();
   const numbers = [0, 0.2, 0.4, 0.6, 0.8, 0.999];
@@ -30,20 +30,16 @@ function chosen(endpoints: readonly Endpoint[], tried?: Tried, at = nowMs): stri
   return [...found].sort().join();
 }
 
-test('among endpoints the best are those that are not ejected and were not tried', () => {
+test('the best endpoints are those that are not ejected and were not tried', () => {
   const [a, b, c] = [endpoint('a'), endpoint('b'), endpoint('c', 1)];
   const tried = (mayRepeat: boolean, ...endpoints: Endpoint[]): Tried => ({
     endpoints: new Set(endpoints),
     mayRepeat,
   });
   assert.equal(chosen([a, b, c]), 'a,b');
-  assert.equal(chosen([a, b, c], undefined, nowMs + 1), 'a,b,c', 'its time is over');
+  assert.equal(chosen([a, b, c], undefined, nowMs + 1), 'a,b,c', 'the ejection has ended');
   assert.equal(chosen([a, b, c], tried(true, a)), 'b');
-  assert.equal(
-    chosen([a, b, c], tried(true, a, b)),
-    'a,b',
-    'one that responded comes before one that is not there',
-  );
+  assert.equal(chosen([a, b, c], tried(true, a, b)), 'a,b', 'a tried endpoint ranks before an ejected one');
   assert.equal(chosen([a, b, c], tried(false, a, b)), 'c');
   assert.equal(chosen([a, b, c], tried(false, a, b, c)), 'none');
   assert.equal(chosen([a], tried(true, a)), 'a', 'the only one');
@@ -51,13 +47,13 @@ test('among endpoints the best are those that are not ejected and were not tried
   assert.equal(chosen([]), 'none');
 });
 
-test('where all are ejected none is: those that failed least are chosen from', () => {
+test('if all are ejected, those with the fewest failures are chosen from', () => {
   assert.equal(chosen([endpoint('a', 1), endpoint('b', 1)]), 'a,b');
   assert.equal(chosen([endpoint('a', 6), endpoint('b', 1), endpoint('c', 6)]), 'b');
   assert.equal(chosen([endpoint('a', 6)]), 'a');
 });
 
-test('of two the one with fewer requests under way', () => {
+test('of two endpoints, the one with fewer requests under way is chosen', () => {
   const all = [endpoint('busy', 0, 9), endpoint('idle', 0, 0)];
   let turn = 0;
   assert.equal(chooseEndpoint(all, undefined, nowMs, () => [0, 0.9][turn++ % 2] ?? 0)?.key, 'idle');

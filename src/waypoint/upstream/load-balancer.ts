@@ -1,10 +1,10 @@
-/** Which backend of a rule, and which of its endpoints. Pure, but for the counts and the health that endpoints carry themselves. */
+/** Chooses a rule's backend and an endpoint of it. Pure, except that it reads the counts and the health of endpoints. */
 import { createHash } from 'node:crypto';
 import type { RouteBackend } from '../../model/route.js';
 import type { Endpoint } from './endpoint.js';
 import { isEjected } from './endpoint-health.js';
 
-/** By weight; undefined where all weights are 0. `random` in [0, 1). */
+/** Chooses a backend by weight; undefined if all weights are 0. `random` in [0, 1). */
 export function chooseBackend(backends: readonly RouteBackend[], random: number): RouteBackend | undefined {
   if (backends.length === 1) return backends[0]?.weight === 0 ? undefined : backends[0];
   let total = 0;
@@ -19,13 +19,14 @@ export function chooseBackend(backends: readonly RouteBackend[], random: number)
 
 export interface Tried {
   readonly endpoints: ReadonlySet<Endpoint>;
-  /** Whether one of these may be chosen where no other is there. */
+  /** Whether one of these may be chosen if there is no other endpoint. */
   readonly mayRepeat: boolean;
 }
 
 /**
- * Of two at random the one with fewer requests under way, among the best of: endpoints that are not ejected and were not tried, those that
- * were tried, those that are ejected. Where all are ejected, none is: those with the fewest failures are chosen from.
+ * Takes two endpoints at random and chooses the one with fewer requests under way. The two are taken from the best group that has any:
+ * endpoints that are not ejected and were not tried; those that were tried; those that are ejected. If all are ejected, those with the fewest
+ * failures are chosen from.
  */
 export function chooseEndpoint(
   endpoints: readonly Endpoint[],
@@ -62,7 +63,7 @@ function best(endpoints: readonly Endpoint[], tried: Tried | undefined, nowMs: n
   return found;
 }
 
-/** Names an endpoint to its clients without telling them anything of it. */
+/** An opaque name of an endpoint for its clients: it reveals nothing about the endpoint. */
 export function sessionToken(endpoint: Endpoint): string {
   let token = tokens.get(endpoint);
   if (token === undefined) {

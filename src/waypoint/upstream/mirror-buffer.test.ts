@@ -9,7 +9,7 @@ import { MirrorBuffer, mirrorBlockBytes } from './mirror-buffer.js';
 const client = (name: string) => clientOf(id(name), { ip: parseIp('10.0.0.1'), port: 1 });
 const piece = (bytes: number) => Buffer.alloc(bytes, 'x');
 
-test('what waits comes out in order and whole, as far as it is taken, and gives its share back', () => {
+test('buffered bytes are drained in order and completely, and their shares are released', () => {
   const shares = new FairLimit(64);
   const buffer = new MirrorBuffer(1 << 20, shares, client('web'));
   const pieces = Array.from({ length: 10 }, (_, i) => Buffer.from(`${i}`.repeat(40 << 10)));
@@ -26,7 +26,7 @@ test('what waits comes out in order and whole, as far as it is taken, and gives 
   assert.equal(shares.size, 0);
 });
 
-test('no mirror holds more than its limit, no client more than its share, and what is refused takes nothing', () => {
+test('no mirror exceeds its limit, no client its share, and refused bytes take no share', () => {
   const shares = new FairLimit(16);
   const one = new MirrorBuffer(100_000, shares, client('web'));
   assert.ok(one.add(piece(100_000)));
@@ -35,12 +35,12 @@ test('no mirror holds more than its limit, no client more than its share, and wh
   const others = Array.from({ length: 20 }, () => new MirrorBuffer(1 << 20, shares, client('web')));
   const taken = others.filter((other) => other.add(piece(mirrorBlockBytes)));
   assert.equal(shares.size, 2 + taken.length);
-  assert.equal(shares.size, 8, 'half of all');
-  // A piece that needs more blocks than are left gives back those that it got.
+  assert.equal(shares.size, 8, 'half of the limit');
+  // A piece that needs more blocks than are left releases those that it took.
   assert.ok(!new MirrorBuffer(1 << 20, shares, client('batch')).add(piece(20 * mirrorBlockBytes)));
   assert.equal(shares.size, 8);
   const another = new MirrorBuffer(1 << 20, shares, client('batch'));
-  assert.ok(another.add(piece(mirrorBlockBytes)), 'others have theirs');
+  assert.ok(another.add(piece(mirrorBlockBytes)), 'other clients have their shares');
   for (const each of [one, another, ...others]) each.clear();
   assert.equal(shares.size, 0);
 });

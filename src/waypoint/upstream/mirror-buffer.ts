@@ -1,9 +1,9 @@
-/** Bytes of a mirrored request that its mirror has not taken yet: bounded for each mirror, and shared fairly by all of a worker. */
+/** Bytes of a mirrored request that its mirror has not accepted yet. Bounded for each mirror, and shared fairly among a worker's mirrors. */
 import type { FairLimit } from '../../base/fair-limit.js';
 import type { Client } from '../listener/client.js';
 import { BufferList } from '../exchange/buffer-list.js';
 
-/** What the worker's limit counts. */
+/** The unit of the worker's limit. */
 export const mirrorBlockBytes = 64 << 10;
 
 export class MirrorBuffer {
@@ -21,7 +21,7 @@ export class MirrorBuffer {
     return this.#list.buffers.length === 0;
   }
 
-  /** False: it would be more than one mirror, or this client's mirrors, may hold; nothing was added. */
+  /** False: the limit of one mirror, or this client's share, is reached; nothing was added. */
   add(bytes: Buffer): boolean {
     const sum = this.#bytes + bytes.length;
     if (sum > this.bytesMax) return false;
@@ -37,7 +37,7 @@ export class MirrorBuffer {
     return true;
   }
 
-  /** Hands pieces to `write` in order until it says false, or none is left. */
+  /** Passes pieces to `write` in order until `write` returns false or none is left. */
   drain(write: (bytes: Buffer) => boolean): void {
     let count = 0;
     for (const piece of this.#list.buffers) {

@@ -30,7 +30,7 @@ const mirrored = (more: Partial<WaypointOptions> = {}): Pick<WaypointOptions, 'r
   ...more,
 });
 
-/** Says of each request what came whole, by length and digest. `hold` delays the reading. */
+/** Reports each complete request by length and digest. `hold` delays the reading. */
 const noting =
   (seen: string[], hold?: Promise<void>): http.RequestListener =>
   (request, response) => {
@@ -48,7 +48,7 @@ const noting =
     else read();
   };
 
-test('a mirror gets all of a body, whatever its size', async (t) => {
+test('a mirror gets the whole body, whatever its size', async (t) => {
   const [seen, copies]: [string[], string[]] = [[], []];
   const main = await httpUpstream(t, noting(seen));
   const copy = await httpUpstream(t, noting(copies));
@@ -59,13 +59,13 @@ test('a mirror gets all of a body, whatever its size', async (t) => {
   for (const bytes of [100, 250_000, 400_000, 1_100_000, 5_000_000])
     for (let i = 0; i < 3; i++)
       assert.equal((await ask(waypoint.port, { method: 'POST', body: body(bytes) })).status, 200);
-  await eventually(() => waypoint.mirrored.length === 15, 'all copies have an end');
+  await eventually(() => waypoint.mirrored.length === 15, 'all copies have ended');
   assert.deepEqual([...new Set(waypoint.mirrored)], ['complete']);
   assert.deepEqual(copies.sort(), seen.sort());
   assert.equal(waypoint.context.mirrorBufferShares.size, 0);
 });
 
-test('a mirror of HTTP/2 gets messages of any size, with their trailers', async (t) => {
+test('an HTTP/2 mirror gets messages of any size, with their trailers', async (t) => {
   const got: number[] = [];
   let trailers = 0;
   const serve = (counted: boolean) => (stream: http2.ServerHttp2Stream) => {
@@ -101,12 +101,12 @@ test('a mirror of HTTP/2 gets messages of any size, with their trailers', async 
       request.end(body(bytes));
     });
   }
-  await eventually(() => waypoint.mirrored.length === 3, 'all copies have an end');
+  await eventually(() => waypoint.mirrored.length === 3, 'all copies have ended');
   assert.deepEqual(got, [10_000, 20_000, 1_000_000]);
   assert.equal(trailers, 3);
 });
 
-test('a mirror that reads later than the endpoint gets all that its buffer can hold', async (t) => {
+test('a mirror that reads later than the endpoint gets all bytes that fit its buffer', async (t) => {
   const [seen, copies]: [string[], string[]] = [[], []];
   let release = (): void => undefined;
   const hold = new Promise<void>((resolve) => (release = resolve));
@@ -120,18 +120,18 @@ test('a mirror that reads later than the endpoint gets all that its buffer can h
   const bytes = 30 << 20;
   assert.equal((await ask(waypoint.port, { method: 'POST', body: Buffer.alloc(bytes, 'x') })).status, 200);
   assert.equal(copies.length, 0);
-  assert.ok(waypoint.context.mirrorBufferShares.size > 0, 'some of it waits');
+  assert.ok(waypoint.context.mirrorBufferShares.size > 0, 'some bytes are buffered');
   release();
   await eventually(() => copies.length === 1, 'the copy');
   assert.deepEqual(copies, seen);
-  await eventually(() => waypoint.mirrored.length === 1, 'its end');
+  await eventually(() => waypoint.mirrored.length === 1, 'the end of the response');
   assert.equal(waypoint.context.mirrorBufferShares.size, 0);
 });
 
-/** An endpoint that never reads what it is sent. */
+/** An endpoint that never reads. */
 const deaf = (t: TestContext): Promise<number> => rawUpstream(t, (socket) => void socket.pause());
 
-test('a mirror that cannot keep up is cut and counted, and its client sees nothing of it', async (t) => {
+test('a mirror that cannot keep up is canceled and counted, and its client does not notice', async (t) => {
   const seen: string[] = [];
   const main = await httpUpstream(t, noting(seen));
   const waypoint = await startWaypoint(t, {
@@ -151,7 +151,7 @@ test('a mirror that cannot keep up is cut and counted, and its client sees nothi
   assert.equal(mirrorShares.size, 0);
 });
 
-test('a mirror that does not move at all is given up, and says so', async (t) => {
+test('a mirror without any progress is canceled and counted as stalled', async (t) => {
   const main = await httpUpstream(t, echoHandler('main'));
   const waypoint = await startWaypoint(t, {
     ...mirrored(),
@@ -160,11 +160,11 @@ test('a mirror that does not move at all is given up, and says so', async (t) =>
   });
   assert.equal((await ask(waypoint.port)).status, 200);
   assert.equal((await ask(waypoint.port, { method: 'POST', body: 'x' })).status, 200);
-  await eventually(() => waypoint.mirrored.length === 2, 'both are given up');
+  await eventually(() => waypoint.mirrored.length === 2, 'both are canceled');
   assert.deepEqual(waypoint.mirrored, ['stalled', 'stalled']);
 });
 
-test('requests without a body share one connection to their mirror', async (t) => {
+test('requests without a body reuse one connection to their mirror', async (t) => {
   const main = await httpUpstream(t, echoHandler('main'));
   const copy = await httpUpstream(t, echoHandler('copy'));
   let connections = 0;
@@ -175,7 +175,7 @@ test('requests without a body share one connection to their mirror', async (t) =
   });
   for (let i = 0; i < 5; i++) {
     await askEcho(waypoint.port);
-    await eventually(() => waypoint.mirrored.length === i + 1, 'the copy has an end');
+    await eventually(() => waypoint.mirrored.length === i + 1, 'the copy has ended');
   }
   assert.deepEqual(
     waypoint.mirrored,
@@ -184,7 +184,7 @@ test('requests without a body share one connection to their mirror', async (t) =
   assert.equal(connections, 1);
 });
 
-test('what a client sends after an upgrade is no part of the request: its mirror gets none of it', async (t) => {
+test('bytes after an upgrade are no part of the request, so the mirror gets none of them', async (t) => {
   const main = await rawUpstream(t, (socket) => {
     let isUpgraded = false;
     socket.on('data', (bytes: Buffer) => {
@@ -211,7 +211,7 @@ test('what a client sends after an upgrade is no part of the request: its mirror
   assert.doesNotMatch(text, /smuggled/);
 });
 
-test('a mirror whose response has no end is given up', async (t) => {
+test('a mirror whose response does not end is canceled', async (t) => {
   const main = await httpUpstream(t, echoHandler('main'));
   const copy = await httpUpstream(t, (_request, response) => {
     const timer = setInterval(() => response.write('x'), 10);
@@ -222,7 +222,7 @@ test('a mirror whose response has no end is given up', async (t) => {
     backends: { api: [main.port], copy: [copy.port] },
   });
   assert.equal((await ask(waypoint.port)).status, 200);
-  await eventually(() => waypoint.mirrored.length === 1, 'it is given up');
+  await eventually(() => waypoint.mirrored.length === 1, 'the mirror is canceled');
   assert.deepEqual(waypoint.mirrored, ['stalled']);
   assert.equal(waypoint.context.mirrorShares.size, 0);
 });
@@ -235,7 +235,7 @@ test('mirrors that outlive their requests are limited in number', async (t) => {
     backends: { api: [main.port], copy: [copy.port] },
   });
   for (let i = 0; i < 30; i++) assert.equal((await ask(waypoint.port)).status, 200);
-  // One client alone has half of the places.
+  // A single client gets half of the limit.
   assert.equal(waypoint.context.mirrorShares.size, 10);
   assert.deepEqual(
     waypoint.mirrored,

@@ -1,6 +1,7 @@
 /**
- * A copy of a request whose response nobody reads, and which holds nobody up. Its body is sent on as the client sends it. What the mirror
- * does not take at that speed waits in a bounded buffer; a mirror for which that is too small is cut, and counted.
+ * A copy of a request that is sent to another backend. Its response is discarded, and it never delays the request. The body is forwarded as
+ * the client sends it. Bytes that the mirror does not accept at that speed wait in a bounded buffer; if the buffer is full, the mirror is
+ * canceled and counted.
  */
 import { performance } from 'node:perf_hooks';
 import type { FairLimit } from '../../base/fair-limit.js';
@@ -22,11 +23,11 @@ import type { Endpoint } from './endpoint.js';
 import type { ChangeImpact } from '../state/change-impact.js';
 
 /**
- * What became of a copy. `complete`: the mirror got all of it and responded. `early-response`: it responded ahead of the request's end.
- * `no-endpoint`, `denied` (by policy), `failed` (no connection, or it broke off): it was not sent, or not to its end. `buffer`: the mirror
- * was slower than the client, and its buffer is full. `limit`: too many mirrors are under way. `stalled`: it took nothing, or its response did
- * not end, for too long. `request-ended`: the request itself
- * was broken off, or responded to ahead of its end.
+ * The result of a copy. `complete`: the mirror received all of it and responded. `early-response`: the mirror responded before the request's
+ * end. `no-endpoint`, `denied` (by policy), `failed` (no connection, or it was closed early): the copy was not sent, or not completely.
+ * `buffer`: the mirror was slower than the client, and its buffer is full. `limit`: too many mirrors are under way. `stalled`: the mirror
+ * accepted nothing, or its response did not end, for too long. `request-ended`: the request itself was aborted, or got its response before
+ * its end.
  */
 type MirrorResult =
   | 'complete'
@@ -39,16 +40,16 @@ type MirrorResult =
   | 'stalled'
   | 'request-ended';
 
-/** What mirrors share with all others of their worker. */
+/** State that all mirrors of a worker share. */
 export interface MirrorContext {
   readonly state: WaypointState;
   readonly pool: UpstreamPool;
   readonly limits: WaypointLimits;
-  /** Mirrors under way: one may outlive its request. */
+  /** Shares of the limit of mirrors under way. A mirror may outlive its request. */
   readonly mirrorShares: FairLimit;
-  /** What waits for mirrors, in blocks of MirrorBuffer. */
+  /** Shares of the limit of buffered bytes, in blocks of MirrorBuffer. */
   readonly mirrorBufferShares: FairLimit;
-  /** What became of a copy of a request. */
+  /** Called with the result of each copy. */
   onMirrorEnd(result: MirrorResult): void;
   onLimitReached(limit: WaypointLimit): void;
 }
@@ -56,7 +57,7 @@ export interface MirrorContext {
 interface MirroredRequest {
   readonly isHttp2: boolean;
   readonly isGrpc: boolean;
-  /** The request as the client asked it. */
+  /** The attributes of the request as the client sent it. */
   asked(): HttpAttributes;
 }
 
@@ -65,7 +66,7 @@ export class Mirror implements UpstreamListener {
   #copy: RequestHead | undefined;
   #upstream: Upstream | undefined;
   readonly #buffer: MirrorBuffer;
-  /** The mirror took less than it was given: what follows waits. */
+  /** The mirror's connection is full: further bytes go to the buffer. */
   #isFull = false;
   #ended = false;
   #endSent = false;
@@ -83,7 +84,10 @@ export class Mirror implements UpstreamListener {
     this.#buffer = new MirrorBuffer(context.limits.mirrorBufferBytesMax, context.mirrorBufferShares, client);
   }
 
-  /** A mirror is a request to another Service: that Service's policies count for the client, as asked and as sent. */
+  /**
+   * A mirror is a request to another Service: that Service's policies have to allow the client, for the request as the client sent it and for
+   * the copy.
+   */
   #isAllowed(): boolean {
     const { context, client, backend } = this;
     if (!this.#endpoint || !this.#copy || backend.kind !== 'service') return false;
@@ -103,7 +107,7 @@ export class Mirror implements UpstreamListener {
     );
   }
 
-  /** After a change of the mesh. */
+  /** Authorizes the mirror again after a mesh update. */
   recheck(): void {
     if (!this.#over && this.#endpoint && !this.#isAllowed()) this.#cut('denied');
   }
@@ -154,12 +158,12 @@ export class Mirror implements UpstreamListener {
     if (this.#upstream && this.#buffer.isEmpty) this.#sendEnd(this.#upstream);
   }
 
-  /** The request itself came to no end. */
+  /** The request itself ended early. */
   cancel(): void {
     this.#cut('request-ended');
   }
 
-  /** What waits goes on, as far as the mirror takes it. */
+  /** Sends buffered bytes, as far as the mirror accepts them. */
   #pump(): void {
     const upstream = this.#upstream;
     if (!upstream) return;
@@ -186,7 +190,7 @@ export class Mirror implements UpstreamListener {
     upstream.end(this.#trailers);
   }
 
-  /** Nobody else waits for the mirror: one that does not move would be forgotten, and its connection with it. */
+  /** Restarts the mirror's idle timer. Nothing else ends a mirror that makes no progress: it and its connection would stay forever. */
   #await(): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#cut('stalled'), this.context.limits.mirrorIdleMsMax);
@@ -215,10 +219,10 @@ export class Mirror implements UpstreamListener {
   onUpgraded(): void {
     this.#cut('failed');
   }
-  /** No reason to wait longer: nobody reads it, and one without an end would be kept for good. */
+  /** The response's bytes do not restart the timer: nobody reads them, and a response without an end would keep the mirror forever. */
   onResponseData(): void {}
   onResponseEnd(): void {
-    // The rest of a request that was responded to ahead of its end is of no use to the mirror.
+    // The mirror responded before the request's end: it does not need the rest.
     if (this.#endSent) this.#finish('complete');
     else this.#cut('early-response');
   }
@@ -238,7 +242,7 @@ export class Mirrors {
   add(mirror: Mirror): void {
     this.#all.push(mirror);
   }
-  /** Once, whatever attempts there are. */
+  /** Starts the mirrors once, whatever number of attempts the request has. */
   begin(head: RequestHead, hasBody: boolean): void {
     if (this.#hasBegun) return;
     this.#hasBegun = true;

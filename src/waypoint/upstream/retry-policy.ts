@@ -1,18 +1,18 @@
 /**
- * Whether a request that failed is sent again. Pure; the table of cases is retry-policy.test.ts. The rule: nothing that an endpoint may have
- * executed is sent again unless its method makes the repetition harmless, or the route's author named the failure.
+ * Decides whether a failed request is retried. Pure; the table of cases is retry-policy.test.ts. A request that an endpoint may have executed
+ * is retried only if its method is idempotent or the route's author named the failure.
  */
 import { timerMsMax } from '../../model/duration.js';
 import type { RouteRetry } from '../../model/route.js';
 import type { UpstreamFailure } from '../http/http-stream.js';
 
-/** What is known of an attempt's execution by its endpoint. */
+/** Whether the endpoint executed the request of an attempt. */
 export type Execution =
-  /** It was not executed: there was no connection, nothing was written, or the endpoint says so. */
+  /** Not executed: there was no connection, nothing was written, or the endpoint said so. */
   | 'none'
-  /** A kept connection closed as the request was written to it. The usual cause is an idle connection that its owner closed. */
+  /** A reused connection closed while the request was written. The usual cause is that the endpoint closed an idle connection. */
   | 'unlikely'
-  /** The request was written, and the attempt ended without a response: it may have been executed. */
+  /** The request was written and the attempt ended without a response: the endpoint may have executed it. */
   | 'possible'
   /** The endpoint responded. */
   | 'responded';
@@ -20,20 +20,20 @@ export type Execution =
 export interface FailedAttempt {
   readonly method: string;
   readonly execution: Execution;
-  /** Of the response, where the endpoint gave one. */
+  /** The response's status, if the endpoint responded. */
   readonly status?: number | undefined;
 }
 
 interface RetryLimits {
-  /** Repeats of one request at most that go to an endpoint which it has not tried, or by a new connection: at once. */
+  /** Retries of one request to an endpoint that it has not tried, or by a new connection. They are sent without a backoff. */
   readonly elsewhere: number;
-  /** Repeats at most that may go to an endpoint which the request has tried: after the backoff. */
+  /** Retries of one request to an endpoint that it has tried. They are sent after the backoff. */
   readonly anywhere: number;
 }
 
-/** RFC 9110, section 9.2.2: sent twice they have the effect that they have when sent once. */
+/** Idempotent methods (RFC 9110, section 9.2.2): sending the request twice has the same effect as sending it once. */
 const idempotent: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
-/** Without a rule: other endpoints that are tried where nobody has executed the request. */
+/** Other endpoints that are tried without a retry rule, if no endpoint has executed the request. */
 const unexecutedRepeatsMax = 2;
 const repeatsDefault = 2;
 const backoffMsMin = 25;
@@ -41,14 +41,14 @@ const backoffMsMax = 10_000;
 
 const never: RetryLimits = { elsewhere: 0, anywhere: 0 };
 
-/** How often a rule's author lets a request be sent again; 0 without `retry`. */
+/** Retries that a rule allows; 0 without `retry`. */
 export const retriesOfRule = (retry: RouteRetry | undefined): number =>
   retry ? (retry.attempts ?? repeatsDefault) : 0;
 
 /**
- * How often the request of an attempt that failed may be sent again in all. A rule's `retry` names statuses by its `codes`, and connection
- * errors by being there (GEP-1731); no field of it names a connection error of a request that may have been executed, so only idempotent
- * methods are sent again after one. That a rule matches a method says nothing about repeating it.
+ * The total number of retries of a request after this failed attempt. A rule's `retry` names statuses by its `codes`, and connection errors by
+ * its presence (GEP-1731). None of its fields names a connection error of a request that may have been executed, so after such an error only
+ * idempotent methods are retried. A rule that matches a method does not thereby allow retries of it.
  */
 export function retryLimitsOf(failed: FailedAttempt, retry: RouteRetry | undefined): RetryLimits {
   const { method, execution, status } = failed;
@@ -68,7 +68,7 @@ export function retryLimitsOf(failed: FailedAttempt, retry: RouteRetry | undefin
   }
 }
 
-/** What a failure says of the request's execution. `wasSent`: the request was given to a connection. */
+/** Whether the request of a failed attempt was executed. `wasSent`: the request was passed to a connection. */
 export function executionOf({ kind }: UpstreamFailure, wasSent: boolean): Execution {
   switch (kind) {
     case 'connect':
@@ -85,11 +85,11 @@ export function executionOf({ kind }: UpstreamFailure, wasSent: boolean): Execut
 }
 
 /**
- * How long to wait before repeat number `repeat` (from 1): doubled with each, never below what the rule says (GEP-1731), and up to a tenth
- * longer so that clients do not come together; 2^31 - 1 ms at most. `random` in [0, 1).
+ * The backoff before retry number `repeat` (from 1): doubled with each retry, never below the rule's value (GEP-1731), plus up to 10 % of
+ * jitter so that clients do not retry at the same moment; at most 2^31 - 1 ms. `random` in [0, 1).
  */
 export function backoffMs(configured: number | undefined, repeat: number, random: number): number {
-  // Never 0: doubled it would stay that, and one request could be sent again as fast as it fails.
+  // Never 0: it would stay 0 when doubled, and a request would be retried as fast as it fails.
   const base = Math.max(1, configured ?? backoffMsMin);
   const ms = Math.min(Math.max(backoffMsMax, base), base * 2 ** (repeat - 1)) * (1 + random * 0.1);
   return Math.min(ms, timerMsMax);

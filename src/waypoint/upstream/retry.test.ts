@@ -17,7 +17,7 @@ import type { RouteRule } from '../../model/route.js';
 
 const matching = (method: string): RouteRule['matches'] => [{ method, headers: [], query: [] }];
 
-/** Of each connection the first request is answered; the connection ends under the second, once all of it was read. */
+/** Responds to the first request of each connection, and closes the connection after it has read the second. */
 async function closingUnderTheSecond(t: TestContext): Promise<{ readonly port: number; seen(): number }> {
   let seen = 0;
   const port = await rawUpstream(t, (socket) => {
@@ -36,7 +36,7 @@ async function closingUnderTheSecond(t: TestContext): Promise<{ readonly port: n
   return { port, seen: () => seen };
 }
 
-test('a POST whose kept connection ends under it is not sent twice, whatever its rule matches', async (t) => {
+test('a POST on a reused connection that closes is not retried, whatever its rule matches', async (t) => {
   const rules: Partial<RouteRule>[] = [
     { matches: matching('POST') },
     { matches: matching('POST'), retry: { codes: [503], attempts: 3 } },
@@ -57,7 +57,7 @@ test('a POST whose kept connection ends under it is not sent twice, whatever its
   }
 });
 
-test('a POST is sent again where its rule names the status of the response', async (t) => {
+test('a POST is retried if its rule names the status of the response', async (t) => {
   let seen = 0;
   const flaky = await httpUpstream(t, (request, response) => {
     request.resume();
@@ -74,9 +74,9 @@ test('a POST is sent again where its rule names the status of the response', asy
   assert.equal(seen, 2);
 });
 
-test('with one endpoint, attempts and backoff hold for a connection that is refused', async (t) => {
+test('with one endpoint, attempts and backoff apply to a refused connection', async (t) => {
   const port = await deadPort();
-  const dialledMs: number[] = [];
+  const dialedMs: number[] = [];
   let server: net.Server | undefined;
   t.after(() => server?.close());
   const waypoint = await startWaypoint(t, {
@@ -89,9 +89,9 @@ test('with one endpoint, attempts and backoff hold for a connection that is refu
       ]),
     ],
     dial: (dial) => async (endpoint, client) => {
-      dialledMs.push(performance.now());
-      if (dialledMs.length === 3) {
-        // It comes up while the request is tried.
+      dialedMs.push(performance.now());
+      if (dialedMs.length === 3) {
+        // The endpoint starts to listen while the request is retried.
         server = net.createServer((socket) => {
           socket.on('error', () => undefined);
           socket.on('data', () => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'));
@@ -101,21 +101,21 @@ test('with one endpoint, attempts and backoff hold for a connection that is refu
       return dial(endpoint, client);
     },
   });
-  // Nobody asked for more than other endpoints, of which there are none.
+  // Without a rule only other endpoints are tried, and there are none.
   assert.equal((await ask(waypoint.port)).status, 503);
-  assert.equal(dialledMs.length, 1);
-  dialledMs.length = 0;
+  assert.equal(dialedMs.length, 1);
+  dialedMs.length = 0;
   assert.equal((await ask(waypoint.port, { method: 'PUT', body: 'x' })).status, 503);
-  assert.equal(dialledMs.length, 2);
+  assert.equal(dialedMs.length, 2);
   assert.equal(waypoint.records.at(-1)?.flag, 'URX');
-  dialledMs.length = 0;
+  dialedMs.length = 0;
   assert.equal((await ask(waypoint.port, { method: 'POST', body: 'x' })).status, 200);
-  assert.equal(dialledMs.length, 3);
-  const gaps = dialledMs.slice(1).map((at, i) => at - (dialledMs[i] ?? 0));
+  assert.equal(dialedMs.length, 3);
+  const gaps = dialedMs.slice(1).map((at, i) => at - (dialedMs[i] ?? 0));
   assert.ok((gaps[0] ?? 0) >= 38 && (gaps[1] ?? 0) >= 78, gaps.join());
 });
 
-test('a status that is retried goes to an endpoint that did not fail yet', async (t) => {
+test('a retry after a status goes to an endpoint that has not failed', async (t) => {
   let failed = 0;
   const bad = await httpUpstream(t, (_request, response) => {
     failed++;
@@ -130,7 +130,7 @@ test('a status that is retried goes to an endpoint that did not fail yet', async
   assert.ok(failed > 5 && failed < 40, `${failed}`);
 });
 
-test('a reset that is retried goes to an endpoint that did not fail yet', async (t) => {
+test('a retry after a reset goes to an endpoint that has not failed', async (t) => {
   const bad = await httpUpstream(t, (request) => void request.socket.resetAndDestroy());
   const good = await httpUpstream(t, echoHandler('good'));
   const waypoint = await startWaypoint(t, {
@@ -140,7 +140,7 @@ test('a reset that is retried goes to an endpoint that did not fail yet', async 
   for (let i = 0; i < 40; i++) assert.equal((await askEcho(waypoint.port)).name, 'good');
 });
 
-test('failures of one blip eject an endpoint once, also where HTTP/2 requests share the connection that failed', async (t) => {
+test('failures of one outage eject an endpoint once, also if HTTP/2 requests share the failed connection', async (t) => {
   for (const protocol of ['http1', 'http2'] as const) {
     const up = await httpUpstream(t, echoHandler('up'));
     let isDown = true;

@@ -21,7 +21,7 @@ import { WaypointState } from '../state/waypoint-state.js';
 const hourMs = 3_600_000;
 const startMs = Date.UTC(2026, 0, 1);
 
-/** A rule with this persistence over two endpoints, and what a client of it is told and asks for, by a clock of its own. */
+/** A rule with this persistence and two endpoints, and a client's tokens, by a clock of the test. */
 function sessions(persistence: Partial<SessionPersistence>, more: Partial<RouteRule> = {}) {
   const state = new WaypointState('node-1', key('waypoint'));
   state.apply({ mesh: meshOf({ api: [8080, 8081] }) });
@@ -41,7 +41,7 @@ function sessions(persistence: Partial<SessionPersistence>, more: Partial<RouteR
     endpoint,
     other,
     read: (headers: Headers, nowMs: number) => findSession(state, rule, headers, nowMs),
-    /** The token and the attributes of the cookie that a response of `endpoint` to these headers has; undefined where it has none. */
+    /** Token and attributes of the cookie in a response of `endpoint` to a request with these headers; undefined without one. */
     respond(headers: Headers, nowMs: number, { status = 200, from = endpoint } = {}) {
       const response = { status, headers: [] as Headers };
       addSessionToken(response, rule, from, findSession(state, rule, headers, nowMs), nowMs);
@@ -55,44 +55,44 @@ function sessions(persistence: Partial<SessionPersistence>, more: Partial<RouteR
   };
 }
 
-test('a session that is used goes on past its idle time, one that is not used ends with it', () => {
+test('a session in use outlives its idle timeout, an unused one ends with it', () => {
   for (const kind of ['cookie', 'header'] as const) {
     const { endpoint, read, respond } = sessions({ kind, idleTimeoutMs: 10_000 });
-    let session = respond([], startMs);
+    let sent = respond([], startMs);
     let nowMs = startMs;
     for (let i = 0; i < 10; i++) {
       nowMs += 9_999;
-      assert.equal(read(session?.asking ?? [], nowMs)?.endpoint, endpoint, `${kind} ${i}`);
-      session = respond(session?.asking ?? [], nowMs);
-      assert.ok(session, 'it is named on each use');
+      assert.equal(read(sent?.asking ?? [], nowMs)?.endpoint, endpoint, `${kind} ${i}`);
+      sent = respond(sent?.asking ?? [], nowMs);
+      assert.ok(sent, 'a token on each use');
     }
-    assert.equal(read(session?.asking ?? [], nowMs + 10_000), undefined);
+    assert.equal(read(sent?.asking ?? [], nowMs + 10_000), undefined);
   }
 });
 
-test('a session ends with its absolute time, however much it is used', () => {
+test('a session ends with its absolute timeout, however much it is used', () => {
   const { read, respond } = sessions({ idleTimeoutMs: hourMs, absoluteTimeoutMs: 3 * hourMs });
-  let session = respond([], startMs);
-  for (let i = 1; i <= 5; i++) session = respond(session?.asking ?? [], startMs + i * (hourMs / 2));
-  assert.ok(read(session?.asking ?? [], startMs + 3 * hourMs - 1));
-  assert.equal(read(session?.asking ?? [], startMs + 3 * hourMs), undefined);
+  let sent = respond([], startMs);
+  for (let i = 1; i <= 5; i++) sent = respond(sent?.asking ?? [], startMs + i * (hourMs / 2));
+  assert.ok(read(sent?.asking ?? [], startMs + 3 * hourMs - 1));
+  assert.equal(read(sent?.asking ?? [], startMs + 3 * hourMs), undefined);
 });
 
-test('without an idle time a session is named where it begins, and not again', () => {
+test('without an idle timeout a token is sent only when the session begins', () => {
   const { respond, asking } = sessions({ absoluteTimeoutMs: hourMs });
-  const session = respond([], startMs);
-  assert.equal(respond(session?.asking ?? [], startMs + 1), undefined);
+  const sent = respond([], startMs);
+  assert.equal(respond(sent?.asking ?? [], startMs + 1), undefined);
   const untimed = sessions({});
   const plain = untimed.respond([], startMs);
   assert.match(plain?.token ?? '', /^[\w-]{22}$/);
   assert.equal(untimed.read(asking(plain?.token ?? ''), startMs + 1e12)?.endpoint, untimed.endpoint);
 });
 
-test('a permanent cookie lives as long as its session can, others end with the client', () => {
+test('a permanent cookie expires with its session, a session cookie has no expiry', () => {
   const { respond } = sessions({ permanent: true, absoluteTimeoutMs: hourMs, idleTimeoutMs: 600_000 });
-  const session = respond([], startMs);
-  assert.equal(session?.attributes, 'Path=/; HttpOnly; Max-Age=600');
-  let again: ReturnType<typeof respond> = session;
+  const sent = respond([], startMs);
+  assert.equal(sent?.attributes, 'Path=/; HttpOnly; Max-Age=600');
+  let again: ReturnType<typeof respond> = sent;
   for (let i = 1; i <= 6; i++) again = respond(again?.asking ?? [], startMs + i * 595_000);
   assert.equal(again?.attributes, 'Path=/; HttpOnly; Max-Age=30');
   assert.equal(sessions({ absoluteTimeoutMs: hourMs }).respond([], startMs)?.attributes, 'Path=/; HttpOnly');
@@ -100,7 +100,7 @@ test('a permanent cookie lives as long as its session can, others end with the c
   assert.equal(permanent.respond([], startMs)?.attributes, 'Path=/; HttpOnly; Max-Age=3600');
 });
 
-test('a token that says no times, or none that can be, is none where the rule has a time', () => {
+test('a token without times, or with impossible ones, is ignored if the rule has a timeout', () => {
   const { read, respond, asking } = sessions({ idleTimeoutMs: 10_000, absoluteTimeoutMs: hourMs });
   const [name = '', issued = ''] = respond([], startMs)?.token.split('.') ?? [];
   const at = (ms: number): string => ms.toString(36);
@@ -120,27 +120,27 @@ test('a token that says no times, or none that can be, is none where the rule ha
   assert.ok(read(asking(`${name}.${issued}.${at(startMs + 30_000)}`), startMs));
 });
 
-test('an endpoint that failed begins no session, and goes on with the one that it has', () => {
+test('a failed response begins no session, but an existing session goes on', () => {
   const retry = { codes: [429] };
   const { respond, other } = sessions({ idleTimeoutMs: 10_000 }, { retry });
   for (const status of [500, 503, 504, 429]) assert.equal(respond([], startMs, { status }), undefined);
-  const session = respond([], startMs, { status: 404 });
-  assert.ok(session);
-  assert.ok(respond(session.asking, startMs + 1, { status: 500 }), 'it was used');
-  assert.equal(respond(session.asking, startMs + 1, { status: 500, from: other }), undefined);
-  const moved = respond(session.asking, startMs + 5_000, { from: other });
+  const sent = respond([], startMs, { status: 404 });
+  assert.ok(sent);
+  assert.ok(respond(sent.asking, startMs + 1, { status: 500 }), 'the session was used');
+  assert.equal(respond(sent.asking, startMs + 1, { status: 500, from: other }), undefined);
+  const moved = respond(sent.asking, startMs + 5_000, { from: other });
   const [, issued = ''] = moved?.token.split('.') ?? [];
-  assert.equal(parseInt(issued, 36), startMs + 5_000, 'that is a session of its own');
+  assert.equal(parseInt(issued, 36), startMs + 5_000, 'a new session');
 });
 
-test('a cookie is found in whatever line of the request it stands, and the one that leads somewhere counts', () => {
+test('a cookie is found in any line of the request, and the first one that names an endpoint is used', () => {
   const { endpoint, read, respond } = sessions({});
   const { token = '' } = respond([], startMs) ?? {};
   assert.equal(read(['cookie', 'a=b', 'cookie', `S=${token}`], startMs)?.endpoint, endpoint);
   assert.equal(read(['cookie', `S=stale; S=${token}`], startMs)?.endpoint, endpoint);
 });
 
-test('neither a response of the waypoint’s own nor one of an endpoint that failed names a session', async (t) => {
+test('neither a local reply nor a failed response has a token', async (t) => {
   const failing = await httpUpstream(t, (_request, response) => void response.writeHead(503).end());
   const good = await httpUpstream(t, echoHandler('good'));
   const persistent: Partial<RouteRule> = {
@@ -159,7 +159,7 @@ test('neither a response of the waypoint’s own nor one of an endpoint that fai
   for (let i = 0; i < 20; i++) {
     const { headers } = await ask(waypoint.port);
     assert.equal(headers['set-cookie']?.length, 1);
-    // It names the endpoint that responded: the next request goes there at once.
+    // The token names the endpoint that responded: the next request goes there at once.
     const [cookie = ''] = headers['set-cookie'][0]?.split(';') ?? [];
     const before = waypoint.records.length;
     assert.equal((await ask(waypoint.port, { headers: { cookie } })).headers['x-upstream'], 'good');
@@ -173,11 +173,11 @@ test('neither a response of the waypoint’s own nor one of an endpoint that fai
   assert.deepEqual([failed.status, failed.headers['set-cookie']], [503, undefined]);
 });
 
-test('a session is kept over a whole exchange, by HTTP/1 and by HTTP/2 with a line for each cookie', async (t) => {
+test('a session persists end to end, by HTTP/1 and by HTTP/2 with a field for each cookie', async (t) => {
   const upstreams = await Promise.all(['0', '1', '2', '3'].map((name) => httpUpstream(t, echoHandler(name))));
   const waypoint = await startWaypoint(t, {
     backends: { api: upstreams.map(({ port }) => port) },
-    // To its endpoints it speaks HTTP/1, whatever the client speaks.
+    // The endpoints get HTTP/1, whatever the client speaks.
     protocol: 'http1',
     routes: [
       route('r', [
@@ -208,13 +208,13 @@ test('a session is kept over a whole exchange, by HTTP/1 and by HTTP/2 with a li
   }
 });
 
-test('of the sessions that a request names a few are looked for, whatever it names', () => {
+test('only a few tokens of a request are looked up', () => {
   const { endpoint, read, respond } = sessions({});
   const token = respond([], startMs)?.token ?? '';
   const unknown = (count: number): string =>
     Array.from({ length: count }, (_, i) => `S=${String(i).padStart(22, 'x')}`).join('; ');
   assert.equal(read(['cookie', `${unknown(3)}; S=${token}`], startMs)?.endpoint, endpoint);
   assert.equal(read(['cookie', `${unknown(2_000)}; S=${token}`], startMs), undefined);
-  // What is no token at all is passed over.
+  // Values that are no tokens are skipped.
   assert.equal(read(['cookie', `${'S=a; '.repeat(100)}S=${token}`], startMs)?.endpoint, endpoint);
 });

@@ -1,7 +1,7 @@
 /**
- * Session persistence: the endpoint that a client's cookie or header names, and the one that a response names. Nothing is kept: the token
- * says when the session began and was last used. It is not signed, since it grants nothing: whoever changes it chooses among the endpoints
- * that the rule leads to, for requests of its own.
+ * Session persistence: finds the endpoint that a client's cookie or header names, and names the endpoint in the response. The waypoint keeps
+ * no state: the token contains when the session began and when it was last used. The token is not signed, because it grants nothing: a client
+ * that changes it only chooses among the rule's endpoints for its own requests.
  */
 import type { RouteBackend, RouteRule, SessionPersistence } from '../../model/route.js';
 import { sessionToken } from './load-balancer.js';
@@ -12,7 +12,7 @@ import type { Endpoint } from './endpoint.js';
 export interface Session {
   readonly backend: RouteBackend;
   readonly endpoint: Endpoint;
-  /** When it began, by the wall clock; undefined where the rule has no timeout. */
+  /** Start of the session, by the wall clock; undefined if the rule has no timeout. */
   readonly issuedMs: number | undefined;
 }
 
@@ -22,9 +22,9 @@ interface Token {
   readonly usedMs: number | undefined;
 }
 
-/** Replicas' clocks differ; a time that lies further ahead was not written by one of them. */
+/** Clocks of replicas differ by less than this; a time further in the future was not written by a replica. */
 const clockSkewMsMax = 60_000;
-/** Of one request: each is looked for among all endpoints. Cookies of one name differ by path and domain, so that there may be a few. */
+/** Tokens of one request: each is looked up among all endpoints. A request may have a few cookies of one name, by path and domain. */
 const tokensMax = 4;
 const tokenPattern = /^([\w-]{22})(?:\.([0-9a-z]{1,9})\.([0-9a-z]{1,9}))?$/;
 
@@ -36,7 +36,7 @@ function parseToken(text: string): Token | undefined {
   return { endpoint, issuedMs: time(issued), usedMs: time(used) };
 }
 
-/** Pure. Whether a session goes on at `nowMs` (wall clock, as other replicas have it). */
+/** Pure. Whether a session is still valid at `nowMs` (by the wall clock, as on other replicas). */
 function isLive({ issuedMs, usedMs }: Token, persistence: SessionPersistence, nowMs: number): boolean {
   const { absoluteTimeoutMs, idleTimeoutMs } = persistence;
   if (absoluteTimeoutMs === undefined && idleTimeoutMs === undefined) return true;
@@ -48,7 +48,7 @@ function isLive({ issuedMs, usedMs }: Token, persistence: SessionPersistence, no
   );
 }
 
-/** Undefined where the request names no endpoint that the rule still leads to, or its session is over. */
+/** The session of a request. Undefined: the request names no endpoint that the rule still leads to, or its session has expired. */
 export function findSession(
   state: WaypointState,
   rule: RouteRule,
@@ -73,8 +73,8 @@ export function findSession(
 }
 
 /**
- * Adds to a response of `endpoint` what its client shall send to come to that endpoint again: where a session begins, and on each use where
- * an idle time is to be counted from it. An endpoint that failed begins none: its client would come back to it.
+ * Adds the token of `endpoint` to a response. A token is sent when a session begins, and on each use if the rule has an idle timeout. A failed
+ * response begins no session, because its client would return to the endpoint that failed.
  */
 export function addSessionToken(
   { status, headers }: { readonly status: number; readonly headers: Headers },
@@ -99,7 +99,7 @@ export function addSessionToken(
   headers.push('set-cookie', `${persistence.name}=${token}; Path=/; HttpOnly${age}`);
 }
 
-/** A permanent cookie ends when its session would, whichever of its times is the sooner. */
+/** A permanent cookie expires with its session, by the earlier of the two timeouts. */
 function maxAge(
   { absoluteTimeoutMs = Infinity, idleTimeoutMs = Infinity }: SessionPersistence,
   issuedMs: number,
@@ -118,7 +118,7 @@ function* valuesOf(headers: Headers, { kind, name }: SessionPersistence): Iterab
       yield value;
       continue;
     }
-    // A client of HTTP/2 may send each cookie in a line of its own (RFC 9113, section 8.2.3).
+    // An HTTP/2 client may send each cookie as a separate field (RFC 9113, section 8.2.3).
     for (const part of value.split(';')) {
       const at = part.indexOf('=');
       if (at > 0 && part.slice(0, at).trim() === name) yield part.slice(at + 1).trim();

@@ -1,4 +1,4 @@
-/** What the connections and requests of one worker share. */
+/** State that the connections and requests of one worker share. */
 import type { FairLimit } from '../../base/fair-limit.js';
 import type { ChangeImpact } from '../state/change-impact.js';
 import type { Client } from '../listener/client.js';
@@ -9,10 +9,10 @@ import type { Tracing } from '../telemetry/tracing.js';
 import type { Endpoint } from '../upstream/endpoint.js';
 import type { MirrorContext } from '../upstream/mirror.js';
 
-/** Decided again after each update of the mesh that affects it. */
+/** Authorized again after each mesh update that affects it. */
 interface Rechecked {
   isAffected(impact: ChangeImpact): boolean;
-  /** Ends what is now forbidden. */
+  /** Ends the connection or request if it is no longer allowed. */
   recheck(): void;
 }
 
@@ -20,23 +20,23 @@ interface Rechecked {
 export interface ActiveRequest extends Rechecked {
   /** Its index in the set of requests (IntrusiveSet). */
   slot: number;
-  /** Ends what has not moved for too long; `nowMs` of the monotonic clock. */
+  /** Ends the request if an idle timeout has expired. `nowMs`: by the monotonic clock. */
   checkIdle(nowMs: number): void;
 }
 
 /** A client's connection (listener/connection.ts). */
 export interface ActiveConnection extends Rechecked {
-  /** No more requests on it than those under way. */
+  /** Accepts no further requests; those under way go on. */
   drain(): void;
   destroy(): void;
 }
 
 export interface RequestContext extends MirrorContext {
-  /** Slashes of paths that follow each other are made one. */
+  /** Consecutive slashes in paths are merged. */
   readonly mergeSlashes: boolean;
-  /** Undefined: nobody collects spans. */
+  /** Undefined: no spans are made. */
   readonly tracing?: Tracing | undefined;
-  /** Requests under way, for drains, idle clocks and rechecks. */
+  /** Requests under way, for drains, idle timeouts and rechecks. */
   readonly exchanges: IntrusiveSet<ActiveRequest>;
   readonly requestShares: FairLimit;
   onRequestEnd(record: RequestRecord): void;
@@ -45,9 +45,9 @@ export interface RequestContext extends MirrorContext {
 export interface ConnectionContext extends RequestContext {
   readonly connections: Set<ActiveConnection>;
   readonly connectionShares: FairLimit;
-  /** Bytes of a client that are no request; `status` is what it was sent. */
+  /** Called for bytes that are no valid request. `status`: the response to the client. */
   onUnreadable(status: number, why: string, client: Client): void;
-  /** A connection whose bytes are relayed as they are, or that was refused. */
+  /** Called for a connection that is relayed as TCP, or was refused. `refused`: the reason. */
   onRelay(
     client: Client,
     destination: Destination,

@@ -1,11 +1,11 @@
-/** What is decided again after an update of the mesh. */
+/** Authorizes connections and requests again after a mesh update. */
 import type { MeshChange } from '../../state/change.js';
 import { ChangeImpact } from '../state/change-impact.js';
 import type { ConnectionContext } from './context.js';
 
 /**
- * After an update of the mesh: what is under way and now forbidden ends, requests and bytes alike. What the update does not touch is
- * not looked at. Returns how many were decided again.
+ * Ends connections and requests that a mesh update no longer allows. Those that the update does not affect are not rechecked. Returns how
+ * many were rechecked.
  */
 export function recheckAll({ state, connections, exchanges }: ConnectionContext, change: MeshChange): number {
   const impact = new ChangeImpact(state, change);

@@ -1,4 +1,4 @@
-/** What the main process and its workers say to each other: plain, structured-cloneable data. */
+/** Messages between the main process and its workers: plain, structured-cloneable data. */
 import type { Svid } from '../../tls/svid.js';
 import type { WaypointUpdate } from '../state/waypoint-state.js';
 import type { WaypointLimits } from '../limits.js';
@@ -16,7 +16,7 @@ export interface WorkerSettings {
   readonly accessLogMode: AccessLogMode;
   readonly accessLogTemplate: string | undefined;
   readonly tracing: TracingOptions | undefined;
-  /** In place of the defaults. */
+  /** Limits that replace the defaults. */
   readonly limits: Partial<WaypointLimits>;
   readonly mergeSlashes: boolean;
 }
@@ -25,9 +25,9 @@ export type ToWorker =
   | { readonly type: 'start'; readonly settings: WorkerSettings }
   | { readonly type: 'update'; readonly update: WaypointUpdate }
   | { readonly type: 'svid'; readonly svid: Svid }
-  /** Without `names`: only those whose labels name nobody. */
+  /** `names` false: only metrics whose labels name no pod, principal, policy or route. */
   | { readonly type: 'metrics'; readonly call: number; readonly names: boolean }
-  /** No new connections; requests under way go on for as long. */
+  /** Accept no new connections; requests under way have up to `timeoutMs` to end. */
   | { readonly type: 'drain'; readonly timeoutMs: number };
 
 export type FromWorker =

@@ -1,4 +1,4 @@
-/** The worker processes, as the main process has them: started, told of updates, asked for metrics, drained. */
+/** The worker processes of the main process: starts them, sends them updates, reads their metrics and drains them. */
 import cluster, { type Worker } from 'node:cluster';
 import type { Logger } from 'pino';
 import { errorText } from '../../base/errors.js';
@@ -7,12 +7,12 @@ import type { FromWorker, ToWorker, WorkerSettings } from './worker-ipc.js';
 
 const metricsWaitMsMax = 2_000;
 const respawnMs = 200;
-/** Beyond what requests are given to end, for the worker's own end. */
+/** Time for a worker to end after the drain timeout of its requests. */
 const drainGraceMs = 2_000;
 
 interface LiveWorker {
   readonly worker: Worker;
-  /** Its process listens to messages: what is sent before is lost. */
+  /** The process listens to messages. Messages sent before that are lost. */
   up: boolean;
   listening: boolean;
   readonly metricCalls: Map<number, (metrics: object[]) => void>;
@@ -22,7 +22,7 @@ interface LiveWorker {
 interface WorkerPoolOptions {
   readonly settings: WorkerSettings;
   readonly log: Logger;
-  /** What a worker that starts is sent after its settings, in order. */
+  /** Messages to a new worker after its settings, in order. */
   readonly initial: () => readonly ToWorker[];
 }
 
@@ -32,9 +32,9 @@ export class WorkerPool {
   #calls = 0;
 
   constructor(private readonly options: WorkerPoolOptions) {
-    // All workers share one listening socket: the kernel gives each connection to one that waits for it.
+    // All workers share one listening socket: the kernel gives each connection to a worker that waits in accept.
     cluster.schedulingPolicy = cluster.SCHED_NONE;
-    // Messages hold maps, which JSON does not.
+    // Messages contain maps, which JSON cannot hold.
     cluster.setupPrimary({ serialization: 'advanced' });
   }
 
@@ -46,7 +46,7 @@ export class WorkerPool {
     return this.#live.size;
   }
 
-  /** Some worker accepts connections. */
+  /** At least one worker accepts connections. */
   get isListening(): boolean {
     return [...this.#live].some(({ listening }) => listening);
   }
@@ -55,7 +55,10 @@ export class WorkerPool {
     for (const one of this.#live) send(one, message);
   }
 
-  /** Of each worker that replies in time. Without `names`: only metrics whose labels name nobody. */
+  /**
+   * The metrics of each worker that replies within 2 s; an empty list for the others. `names` false: only metrics whose labels name no pod,
+   * principal, policy or route.
+   */
   readMetrics(names: boolean): Promise<object[][]> {
     const call = ++this.#calls;
     return Promise.all(
@@ -74,12 +77,12 @@ export class WorkerPool {
     );
   }
 
-  /** No worker takes the place of one that ends. */
+  /** From here on, a worker that exits is not replaced. */
   retire(): void {
     this.#stopping = true;
   }
 
-  /** Resolves once all workers have ended their requests, or time is up, with the number of connections that were cut. */
+  /** Drains all workers. Resolves when their requests have ended or time is up, with the number of connections that were cut. */
   async drain(timeoutMs: number): Promise<number> {
     const all = [...this.#live].map(
       (one) =>
@@ -109,12 +112,14 @@ export class WorkerPool {
     };
     this.#live.add(one);
     worker.on('message', (message: FromWorker) => this.#onMessage(one, message));
-    worker.on('error', (error) => log.error({ error: errorText(error) }, 'a worker cannot be told'));
+    worker.on('error', (error) =>
+      log.error({ error: errorText(error) }, 'a message to a worker could not be sent'),
+    );
     worker.once('exit', (code, signal) => {
       this.#live.delete(one);
       one.drained?.(0);
       if (this.#stopping) return;
-      log.error({ code, signal }, 'a worker died; another takes its place');
+      log.error({ code, signal }, 'a worker exited; starting another');
       setTimeout(() => {
         if (!this.#stopping) this.#spawn();
       }, respawnMs);

@@ -1,4 +1,4 @@
-/** A worker process: the data path of a waypoint. All share one port; each decides by its own copy of what the main process knows. */
+/** A worker process: the data path of a waypoint. All workers share one port; each has its own copy of the main process's state. */
 import net from 'node:net';
 import { errorText } from '../../base/errors.js';
 import { RateLimiter } from '../../base/rate-limiter.js';
@@ -43,14 +43,14 @@ class Worker {
   #hbone: HboneServer | undefined;
   #svid: Svid | undefined;
   #draining = false;
-  /** Lines of the program's log about what peers did, by the peer's namespace, or its address where it has shown no certificate. */
+  /** Rate limits of log lines about peers, by the peer's namespace, or by its address if it has presented no certificate. */
   readonly #refusedLines = new RateLimiter({ burst: 1_000, perSecond: 50 });
-  readonly #infoLines = new RateLimiter({ burst: 20_000, perSecond: 1_000 });
-  /** Connections of peers that have shown their certificate; each carries many tunnels. */
+  readonly #relayedLines = new RateLimiter({ burst: 20_000, perSecond: 1_000 });
+  /** Connections of peers that have presented their certificate; each carries many tunnels. */
   readonly #sessions = new FairLimit(defaultLimits.connectionsMax);
 
   static async create(settings: WorkerSettings): Promise<Worker> {
-    // Loaded where it is used: it takes as much memory as half of all the rest.
+    // Loaded only if it is used: tracing takes half as much memory as everything else together.
     const tracing =
       settings.tracing && new (await import('../telemetry/tracing.js')).Tracing(settings.tracing);
     return new Worker(settings, tracing);
@@ -102,7 +102,7 @@ class Worker {
             source: client.identity,
             sourceAddress: formatSocketAddress(client.address),
           },
-          text: 'a request could not be read',
+          text: 'malformed request',
         });
       },
       onRelay: (client, destination, endpoint, refused) =>
@@ -111,11 +111,11 @@ class Worker {
           fields: {
             source: client.identity,
             sourceAddress: formatSocketAddress(client.address),
-            dialled: formatSocketAddress(destination.dialled),
+            dialled: formatSocketAddress(destination.dialed),
             endpoint: endpoint && formatSocketAddress(endpoint.target),
             ...(refused === undefined ? {} : { why: refused }),
           },
-          text: refused === undefined ? 'connection carried as bytes' : 'connection refused',
+          text: refused === undefined ? 'connection relayed' : 'connection refused',
         }),
     };
     watchIdle(exchanges, idleCheckMs);
@@ -168,7 +168,7 @@ class Worker {
     this.#hbone = new HboneServer({
       svid,
       trustDomain: this.settings.trustDomain as TrustDomain,
-      // Every pod of the mesh may come at once, after a restart for instance.
+      // Every pod of the mesh may connect at once, for instance after a restart.
       limits: { handshakesMax: 8192 },
       onTunnel: (tunnel) => this.#onTunnel(tunnel),
       onHandshakesFull: () => this.#metrics.limitReached.inc({ limit: 'handshakes' }),
@@ -185,7 +185,7 @@ class Worker {
           text: 'tunnel refused',
         }),
     });
-    // Without a certificate there is nobody to be: nothing is accepted before.
+    // Without a certificate the waypoint cannot authenticate itself, so it does not listen before it has one.
     this.listen();
   }
 
@@ -200,14 +200,14 @@ class Worker {
     });
   }
 
-  /** A peer chooses how often it is refused: what it has no share for is counted alone, and costs the main process nothing. */
+  /** Logs a line about a peer. Peers choose how often they are refused: lines beyond their rate limit are only counted, and not sent. */
   #logOf(whose: string, line: Omit<Extract<FromWorker, { type: 'log' }>, 'type'>): void {
-    const share = line.level === 'info' ? this.#infoLines : this.#refusedLines;
+    const share = line.level === 'info' ? this.#relayedLines : this.#refusedLines;
     if (share.take(whose)) send({ type: 'log', ...line });
     else this.#metrics.limitReached.inc({ limit: 'log-lines' });
   }
 
-  /** Returns how many connections had to be cut. */
+  /** Drains this worker. Returns the number of connections that were cut. */
   async #drain(timeoutMs: number): Promise<number> {
     if (this.#draining) return 0;
     this.#draining = true;
@@ -223,7 +223,7 @@ class Worker {
     this.#tunnels.close();
     this.#hbone?.close();
     this.#accessLog.close();
-    // A collector that does not answer keeps nobody from ending.
+    // A collector that does not respond must not delay the exit.
     await Promise.race([this.#tracing?.close().catch(() => undefined), sleep(1_000)]);
     return left;
   }
@@ -235,9 +235,9 @@ export function runWorker(): void {
     if (message.type === 'start') worker = Worker.create(message.settings);
     else void worker?.then((made) => made.handle(message));
   });
-  // The main process is gone: nobody tells what changes, so nobody may be served by what is known.
+  // The main process is gone: without its updates the state may be outdated, so nothing may be served by it.
   process.on('disconnect', () => process.exit(1));
-  // Signals are the main process's to act on; a terminal sends them to all.
+  // The main process handles signals; a terminal sends them to all processes.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
   send({ type: 'up' });
 }

@@ -12,7 +12,7 @@ import { ask, clientArguments, serve, serverArguments } from './echo.js';
 const none = { http: [], tls: [], grpc: [], tcp: [] };
 const wanted = { method: 'GET', headers: [], count: 1 } as const;
 
-test('over HTTP it is told what it asked, headers as they came, the host apart from them', async () => {
+test('over HTTP the response has the request: its headers unchanged, and its host separately', async () => {
   const { http, stop } = await serve({ ...none, http: [0] });
   try {
     const { text, errors } = await ask({
@@ -48,7 +48,7 @@ test('over HTTP it is told what it asked, headers as they came, the host apart f
 });
 
 for (const kind of ['http', 'grpc'] as const)
-  test(`of ${kind} it asks as often as it is told, and an empty line ends each answer and nothing else`, async () => {
+  test(`over ${kind} the client sends the requested number of requests, and only an empty line ends each response`, async () => {
     const server = await serve({ ...none, [kind]: [0] });
     try {
       const { text } = await ask({ ...wanted, url: `${kind}://127.0.0.1:${server[kind][0]}`, count: 50 });
@@ -64,7 +64,7 @@ for (const kind of ['http', 'grpc'] as const)
     }
   });
 
-test('over gRPC metadata are headers, each value of a name by itself', async () => {
+test('over gRPC, metadata are reported as headers, each value on its own line', async () => {
   const { grpc, stop } = await serve({ ...none, grpc: [0] });
   try {
     const { text } = await ask({
@@ -84,7 +84,7 @@ test('over gRPC metadata are headers, each value of a name by itself', async () 
   }
 });
 
-test('a redirect is an answer and is not followed', async () => {
+test('a redirect is reported as a response and not followed', async () => {
   const server = createServer((_, response) => response.writeHead(302, { location: '/there' }).end());
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   try {
@@ -100,7 +100,7 @@ test('a redirect is an answer and is not followed', async () => {
   }
 });
 
-test('a request that fails is an error and no answer', async () => {
+test('a failed request is reported as an error and not as a response', async () => {
   const { http, stop } = await serve({ ...none, http: [0] });
   stop();
   for (const scheme of ['http', 'grpc']) {
@@ -110,7 +110,7 @@ test('a request that fails is an error and no answer', async () => {
   }
 });
 
-test('bytes are sent back after the lines', async () => {
+test('the TCP server echoes bytes after its lines', async () => {
   const { tcp, stop } = await serve({ ...none, tcp: [0] });
   const socket = connect(tcp[0] ?? 0, '127.0.0.1');
   try {
@@ -129,7 +129,7 @@ test('bytes are sent back after the lines', async () => {
   }
 });
 
-test('the command lines of the suite are understood', () => {
+test("the suite's command lines are parsed", () => {
   const files = mkdtempSync(join(tmpdir(), 'weft-echo-'));
   try {
     const [crt, key] = [join(files, 'cert.crt'), join(files, 'cert.key')];

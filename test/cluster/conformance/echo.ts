@@ -1,6 +1,6 @@
 /**
- * The program that the Gateway API's conformance suite runs in its mesh pods, by the interface that the suite knows: servers that
- * answer with what they were asked, and a client, run by exec in a pod, that prints the answers.
+ * The program that the Gateway API's conformance suite runs in its mesh pods, with the interface that the suite expects: servers that respond
+ * with the request that they have received, and a client, run by exec in a pod, that prints the responses.
  *
  *   echo.js server [--port 8080]... [--tls 8443 --crt FILE --key FILE] [--grpc 7070]... [--tcp 9090]...
  *   echo.js client URL [--method GET] [-H NAME:VALUE]... [--count N]      URL: http://..., https://... or grpc://...
@@ -67,7 +67,7 @@ function onRequest(request: http.IncomingMessage, response: http.ServerResponse)
   response.end(answer(asked, request.socket.localPort, withoutMapping(request.socket.remoteAddress)));
 }
 
-/** It answers the first that it hears, and sends back what follows. */
+/** A TCP server that responds to the first data with its lines, and echoes all later data. */
 function onConnection(socket: Socket): void {
   socket.on('error', () => socket.destroy());
   socket.once('data', (first) => {
@@ -86,12 +86,12 @@ async function listen(server: net.Server, port: number): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-/** What is asked and what is answered: a message with one string, its field 1. */
+/** Request and response: a message with one string, field 1. */
 interface Message {
   readonly text: string;
 }
 
-/** gRPC is loaded by those who need it alone: a client for HTTP is started a thousand times by the suite. */
+/** gRPC is loaded only if it is needed: the suite starts an HTTP client a thousand times. */
 async function grpcParts() {
   const [grpc, { BinaryReader, BinaryWriter, WireType }] = await Promise.all([
     import('@grpc/grpc-js'),
@@ -139,13 +139,13 @@ async function serveGrpc(port: number): Promise<{ port: number; stop: () => void
         method: 'POST',
         proto: 'GRPC',
         headers: Object.entries(call.metadata.getMap()).flatMap(([name, joined]) =>
-          // Node's HTTP/2 joins what came as several fields so; the suite counts them one by one.
+          // Node's HTTP/2 joins repeated fields in this way; the suite counts each field.
           String(joined)
             .split(', ')
             .map((value): [string, string] => [name, value]),
         ),
       };
-      // The address and then the port, the last of the colons between them.
+      // The last colon separates the address from the port.
       const ip = call
         .getPeer()
         .replace(/:\d+$/, '')
@@ -162,7 +162,7 @@ async function serveGrpc(port: number): Promise<{ port: number; stop: () => void
   return { port: bound, stop: () => server.forceShutdown() };
 }
 
-/** The ports that it listens on, in the order of those it was given. */
+/** The ports that the server listens on, in the order of the options. */
 export async function serve(ports: Ports): Promise<Ports & { readonly stop: () => void }> {
   const stops: (() => void)[] = [];
   const open = async <S extends net.Server>(server: S, port: number, end: () => void): Promise<number> => {
@@ -275,7 +275,7 @@ async function grpcCaller(
   return { call, end: () => client.close() };
 }
 
-/** What the client prints: per answer its lines and an empty one, which is what the suite takes answers apart by. */
+/** The output of the client: the lines of each response and an empty line, by which the suite separates responses. */
 export async function ask(wanted: Wanted): Promise<{ text: string; errors: string[] }> {
   const grpc = wanted.url.startsWith('grpc://');
   const { call, end } = grpc ? await grpcCaller(wanted) : httpCaller(wanted);
@@ -312,10 +312,10 @@ export function clientArguments(args: readonly string[]): Wanted {
     },
   });
   const [url] = positionals;
-  if (url === undefined || positionals.length !== 1) throw new Error('client: one URL is needed');
+  if (url === undefined || positionals.length !== 1) throw new Error('client: give exactly one URL');
   const headers = values.header.map((header): [string, string] => {
     const colon = header.indexOf(':');
-    if (colon < 1) throw new Error(`client: ${header} is no NAME:VALUE`);
+    if (colon < 1) throw new Error(`client: ${header} is not NAME:VALUE`);
     return [header.slice(0, colon), header.slice(colon + 1).trim()];
   });
   return { url, method: values.method, headers, count: Number(values.count) };
@@ -336,7 +336,7 @@ export function serverArguments(args: readonly string[]): Ports {
   });
   const tls = numbers(values.tls);
   const { crt, key } = values;
-  // `--port` names every port that speaks HTTP, and `--tls` those of them that do so by TLS.
+  // `--port` names all HTTP ports, and `--tls` those of them that use TLS.
   const plain = (values.port === undefined ? [8080] : numbers(values.port)).filter(
     (one) => !tls.includes(one),
   );
@@ -344,7 +344,7 @@ export function serverArguments(args: readonly string[]): Ports {
     crt !== undefined && key !== undefined && existsSync(crt) && existsSync(key)
       ? { cert: readFileSync(crt), key: readFileSync(key) }
       : undefined;
-  if (tls.length > 0 && pair === undefined) throw new Error('server: --tls needs --crt and --key');
+  if (tls.length > 0 && pair === undefined) throw new Error('server: --tls requires --crt and --key');
   return {
     http: plain,
     tls,
@@ -364,7 +364,7 @@ async function main([role, ...args]: readonly string[]): Promise<void> {
     for (const error of errors) console.error(error);
     if (errors.length > 0) process.exitCode = 1;
   } else {
-    throw new Error('server or client?');
+    throw new Error('give server or client as the first argument');
   }
 }
 

@@ -1,5 +1,5 @@
-// Package conformance runs the Gateway API's conformance suite for meshes with every feature that one of its mesh tests
-// asks for, so that nothing is skipped because it was not claimed.
+// Package conformance runs the Gateway API's conformance suite for meshes with every feature that any of its mesh tests
+// requires, so that no test is skipped because its feature was not claimed.
 package conformance
 
 import (

@@ -1,4 +1,4 @@
-/** Parts of Kubernetes and of Weft end without a word, up to a whole node. */
+/** Crashes of parts of Kubernetes and of Weft, up to a whole node. */
 import assert from 'node:assert/strict';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,14 +7,14 @@ import { sleep, until } from '../../../src/base/wait.js';
 import { applyText, connectionRecords, given, here, run, state, system } from '../../support/cluster.js';
 import { denyWeb, ofWeb, shop, since, traffic } from './shop.js';
 
-/** Ends what test/cluster/up started, without a word, as a crash would. */
+/** Kills a process that test/cluster/up started, as a crash would. */
 function crash(name: string): void {
   const pid = Number(readFileSync(join(state, 'pid', name), 'utf8').split(' ')[0]);
   process.kill(pid, 'SIGKILL');
 }
 
-test('an API server that crashes and comes back is not felt, and what changes afterwards is heard', async (t) => {
-  if (given !== undefined) return t.diagnostic('not on a cluster that is given');
+test('an API server crash and restart: no request fails, and later changes are applied', async (t) => {
+  if (given !== undefined) return t.diagnostic('skipped on the cluster of KUBECONFIG');
   const before = await traffic();
   crash('kube-apiserver');
   await sleep(5_000);
@@ -28,14 +28,14 @@ test('an API server that crashes and comes back is not felt, and what changes af
     return (await traffic()).good === then.good;
   });
   await shop('delete', 'accesspolicy', 'no-web');
-  await until('and gone', 60_000, async () => {
+  await until('the policy is no longer in force', 60_000, async () => {
     const then = await traffic();
     await sleep(500);
     return (await traffic()).good > then.good;
   });
 });
 
-test('an agent that is killed: nothing is plain meanwhile, and afterwards all is as it was', async () => {
+test('killed agents: no connection is in plaintext meanwhile, and the mesh recovers', async () => {
   const began = Date.now();
   const agents = async (): Promise<{ name: string; ready: boolean }[]> => {
     const found = JSON.parse(await system('get', 'pod', '-l', 'app=weft-agent', '-o', 'json')) as {
@@ -48,7 +48,7 @@ test('an agent that is killed: nothing is plain meanwhile, and afterwards all is
   };
   const killed = await agents();
   await system('delete', 'pod', ...killed.map(({ name }) => name), '--force', '--grace-period=0');
-  await until('others are ready', 120_000, async () => {
+  await until('the new agents are ready', 120_000, async () => {
     const now = await agents();
     return (
       now.length === killed.length &&
@@ -68,8 +68,8 @@ test('an agent that is killed: nothing is plain meanwhile, and afterwards all is
   assert.deepEqual(plain, []);
 });
 
-test('a node that loses everything at once, as by a reboot: its pods come back in the mesh, none outside of it before', async (t) => {
-  if (given !== undefined) return t.diagnostic('not on a cluster that is given');
+test('a node that loses all state at once, as in a reboot: its pods come back in the mesh and are never outside of it', async (t) => {
+  if (given !== undefined) return t.diagnostic('skipped on the cluster of KUBECONFIG');
   const socket = join(state, 'node2', 'containerd.sock');
   const ctr = (...args: string[]): Promise<string> => run('ctr', '-a', socket, '-n', 'k8s.io', ...args);
   const began = Date.now();
@@ -91,7 +91,7 @@ test('a node that loses everything at once, as by a reboot: its pods come back i
   );
   await run(join(here, 'up'), '--nodes', '2');
   await system('rollout', 'status', 'ds/weft-agent', '--timeout=120s');
-  await until('pods of the node run anew, captured and ready', 120_000, async () => {
+  await until("new containers of the node's pods are captured and ready", 120_000, async () => {
     const { items } = JSON.parse(
       await shop('get', 'pod', '-o', 'json', '--field-selector', 'spec.nodeName=node2'),
     ) as {
@@ -108,7 +108,7 @@ test('a node that loses everything at once, as by a reboot: its pods come back i
         ),
     );
   });
-  // What the other agents hold against a destination that just failed is over.
+  // The other agents' ejection of the failed destination has ended by then.
   await sleep(1_500);
   const before = await traffic();
   const { bad, errors } = await since(before, 100);

@@ -1,4 +1,4 @@
-/** Who gets certificates and discovery by which token, and how the CA is replaced. */
+/** Tokens for certificates and discovery, and replacement of the CA. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -27,32 +27,36 @@ r.on('response', seen); r.on('trailers', seen); r.on('error', () => 0); setTimeo
   );
 const unauthenticated = 'status 16';
 
-test("another account's token, and one of another audience, get no certificate and no discovery", async () => {
+test('tokens of another account and of another audience are refused', async () => {
   const token = (account: string, audience: string): Promise<string> =>
     system('create', 'token', account, `--audience=${audience}`);
   assert.equal(await ask(await token('weft-control', 'istio-ca')), unauthenticated);
   assert.equal(await ask(await token('weft-agent', 'other')), unauthenticated);
-  // Made by hand, so bound to no pod: it says nothing of a node.
+  // A token created by hand is bound to no pod, and so to no node.
   assert.equal(await ask(await token('weft-agent', 'istio-ca')), unauthenticated);
   assert.equal(await ask('x'), unauthenticated);
 });
 
-test('the token of an agent whose pod is gone gets nothing, once the answer of before is forgotten', async () => {
+test('the token of a deleted agent pod is refused once the cached review has expired', async () => {
   const agent = (
     await system('get', 'pod', '-l', 'app=weft-agent', '-o', 'jsonpath={.items[0].metadata.name}')
   ).trim();
   const read = "process.stdout.write(require('fs').readFileSync('/var/run/weft/token/token', 'utf8').trim())";
   const token = await system('exec', agent, '--', 'node', '-e', read);
-  assert.equal(await ask(token), 'status none', 'it is good while its pod is there');
+  assert.equal(await ask(token), 'status none', 'the token is valid while its pod exists');
   await system('delete', 'pod', agent);
   await system('rollout', 'status', 'ds/weft-agent', '--timeout=120s');
   assert.equal(
-    await until('it is refused', 60_000, async () => (await ask(token)) === unauthenticated && 'refused'),
+    await until(
+      'the token is refused',
+      60_000,
+      async () => (await ask(token)) === unauthenticated && 'refused',
+    ),
     'refused',
   );
 });
 
-test("the CA is replaced by one of Istio's layout, an intermediate under another root, in three steps: no request fails", async () => {
+test("replacing the CA in three steps by an intermediate of another root, in Istio's layout: no request fails", async () => {
   const openssl = (...args: string[]): Promise<string> => run('openssl', ...args);
   const at = (name: string): string => join(files, name);
   const text = (name: string): string => readFileSync(at(name), 'utf8');
@@ -119,13 +123,13 @@ test("the CA is replaced by one of Istio's layout, an intermediate under another
   };
   const before = await traffic();
   await patch({ 'root-cert.pem': `${old.trim()}\n${text('root.crt')}` });
-  await until('every agent trusts both', 180_000, async () =>
+  await until('every agent trusts both roots', 180_000, async () =>
     (await trusted()).every((count) => count === 2),
   );
   await patch({ 'ca-cert.pem': text('intermediate.crt'), 'ca-key.pem': text('intermediate.pem') });
   await sleep(20_000);
   await patch({ 'root-cert.pem': text('root.crt') });
-  await until('every agent trusts the new one alone', 180_000, async () =>
+  await until('every agent trusts only the new root', 180_000, async () =>
     (await trusted()).every((count) => count === 1),
   );
   const { bad, errors } = await since(before, 200);

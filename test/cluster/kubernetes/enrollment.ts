@@ -1,4 +1,4 @@
-/** Pods come into the mesh under load, and new ones are in it from their first connection. */
+/** Enrollment of running pods under load, and of new pods before their first connection. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { sleep, until } from '../../../src/base/wait.js';
@@ -8,18 +8,18 @@ import { ofWeb, shop, since, traffic } from './shop.js';
 const shopIsEnrolled = (): Promise<string> =>
   kubectl('wait', 'namespace/shop', '--for=condition=weft.dev/Enrolled', '--timeout=90s');
 
-test('a label takes running pods in under load: no request fails, and what was plain is under mutual TLS, or joined on its node', async () => {
+test('a label enrolls running pods under load: no request fails, and their connections use mutual TLS or stay on their node', async () => {
   const before = await traffic();
   await shop('label', 'namespace', 'shop', 'weft.dev/mesh=enabled');
-  await until('both ways are seen', 20_000, async () => {
+  await until('both paths are used', 20_000, async () => {
     const paths = new Set((await connectionRecords(3)).filter(ofWeb).map(({ path }) => path));
     return paths.has('hbone') && paths.has('local');
   });
   const { bad, errors } = await since(before);
   assert.equal(bad, 0, errors.join('\n'));
-  // In its first minute what the other node has not enrolled yet is plain.
+  // In the namespace's first minute, connections to pods that the other node has not enrolled yet are in plaintext.
   await shopIsEnrolled();
-  await until('nothing is plain any more', 20_000, async () => {
+  await until('no connection is in plaintext', 20_000, async () => {
     const seen = (await connectionRecords(2)).filter(ofWeb);
     return seen.length > 0 && seen.every(({ destination }) => destination.identity !== 'unknown');
   });
@@ -68,7 +68,7 @@ test('in strict mode probes pass, and a pod outside of the mesh is refused', asy
       );
       assert.match(answer, /^refused:/, ip);
     }
-    // Longer than it takes three probes to fail.
+    // Longer than three failing probes take.
     await sleep(5_000);
     assert.match(
       await shop(
@@ -88,7 +88,7 @@ test('in strict mode probes pass, and a pod outside of the mesh is refused', asy
   }
 });
 
-test('a hundred pods that connect with their first breath, all at once: every one under mutual TLS', async () => {
+test('a hundred pods that connect as they start, all at once: each connection has identities at both ends', async () => {
   const count = 100;
   const began = Date.now();
   const get = `require('http').get('http://api.shop/', (a) => a.on('data', () => 0).on('end', () => process.exit(0))).on('error', (e) => { console.log(e.message); process.exit(1); })`;
@@ -112,7 +112,7 @@ spec:
 `);
   try {
     await shop('rollout', 'status', 'deploy/race', '--timeout=240s');
-    // Strict mode refuses plaintext: an init container that was too early would have failed, and been started again.
+    // Strict mode refuses plaintext: an init container that ran before enrollment would have failed and been restarted.
     const restarts = await shop(
       'get',
       'pod',
@@ -137,7 +137,7 @@ spec:
     await shop('delete', 'deploy', 'race', '--wait=false');
   }
   await until(
-    'they are gone',
+    'the pods are gone',
     120_000,
     async () => (await shop('get', 'pod', '-l', 'app=race', '-o', 'name')) === '',
   );

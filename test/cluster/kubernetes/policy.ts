@@ -1,13 +1,13 @@
-/** An AccessPolicy is in force within seconds, and one that is wrong is not accepted. */
+/** AccessPolicies are in force within seconds, and invalid ones are refused. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { sleep, until } from '../../../src/base/wait.js';
 import { applyText, connectionRecords } from '../../support/cluster.js';
 import { denyWeb, shop, since, traffic } from './shop.js';
 
-test('an AccessPolicy denies within seconds, on both ways, and no longer once it is gone', async () => {
+test('an AccessPolicy denies within seconds, on one node and between nodes, and no longer once it is deleted', async () => {
   await applyText(denyWeb);
-  await until('nothing gets through', 15_000, async () => {
+  await until('every request fails', 15_000, async () => {
     const before = await traffic();
     await sleep(500);
     const now = await traffic();
@@ -19,7 +19,7 @@ test('an AccessPolicy denies within seconds, on both ways, and no longer once it
   await since(await traffic());
 });
 
-test('a policy that is wrong is refused as it is applied, by the field that is wrong', async () => {
+test('the API server refuses an invalid policy and names the field', async () => {
   await assert.rejects(applyText(denyWeb.replace('shop/web', 'web')), /serviceAccounts\[0\]/);
   await assert.rejects(applyText(denyWeb.replace('DENY', 'MAYBE')), /spec\.action/);
 });

@@ -1,21 +1,21 @@
-/** Parts of Weft are replaced, or are not there for a while. The first test waits until the kernel relays, which the later ones expect. */
+/** Replaced and missing parts of Weft. The first test waits until kernel flows are used, which the later tests expect. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { sleep, until } from '../../../src/base/wait.js';
 import { applyText, connectionRecords, eitherAgent, kubectl, system } from '../../support/cluster.js';
 import { ofWeb, shop, since, traffic } from './shop.js';
 
-test('once connection tracking has forgotten the time before the mesh, the kernel carries what stays on a node: no request fails', async () => {
+test('once connection tracking has no entries from before enrollment, connections on a node become kernel flows: no request fails', async () => {
   const before = await traffic();
-  await until('the kernel carries', 180_000, async () =>
+  await until('a kernel flow is recorded', 180_000, async () =>
     (await connectionRecords(2)).filter(ofWeb).some(({ path }) => path === 'kernel'),
   );
   const { bad, errors } = await since(before, 500);
   assert.equal(bad, 0, errors.join('\n'));
 });
 
-test('a rolled control plane is not felt', async () => {
-  // What the agents hold against a destination that just failed is over.
+test('a rollout of the control plane: no request fails', async () => {
+  // The agents' ejection of a destination that just failed has ended by then.
   await sleep(1_500);
   const before = await traffic();
   await system('rollout', 'restart', 'deploy/weft-control');
@@ -25,7 +25,7 @@ test('a rolled control plane is not felt', async () => {
   assert.equal(bad, 0, `${errors.join('\n')}\n${JSON.stringify(why)}`);
 });
 
-test('new agents take the pods over as they are: no request fails', async () => {
+test('a rollout of the agents: no request fails', async () => {
   const before = await traffic();
   await system('rollout', 'restart', 'ds/weft-agent');
   await system('rollout', 'status', 'ds/weft-agent', '--timeout=120s');
@@ -36,7 +36,7 @@ test('new agents take the pods over as they are: no request fails', async () => 
   assert.deepEqual([...paths].sort(), ['hbone', 'kernel']);
 });
 
-test('while no agent is there, new pods of the mesh wait and say why, others start; then they are in it from the first', async () => {
+test('while no agent runs, new pods of the mesh wait with an event and others start; waiting pods then start enrolled', async () => {
   const select = (value: string): Promise<string> =>
     system(
       'patch',
@@ -59,7 +59,7 @@ spec:
 `;
   await select('yes');
   await until(
-    'no agent is there',
+    'no agent runs',
     60_000,
     async () => (await system('get', 'pod', '-l', eitherAgent, '-o', 'name')) === '',
   );
@@ -84,7 +84,7 @@ spec:
     await system('rollout', 'status', 'ds/weft-agent', '--timeout=120s');
   }
   await shop('wait', 'pod/late', '--for=condition=Ready', '--timeout=90s');
-  assert.match(await until('it was answered', 20_000, async () => shop('logs', 'late')), /^api-/);
+  assert.match(await until('the pod has a response', 20_000, async () => shop('logs', 'late')), /^api-/);
   const first = (await connectionRecords(60)).filter(
     ({ direction, source }) => direction === 'outbound' && source.pod === 'late',
   );

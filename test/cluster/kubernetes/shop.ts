@@ -1,11 +1,11 @@
-/** The applications of these tests: a client that asks without a pause, and servers on both nodes (manifests/apps.yaml). */
+/** The applications of these tests: a client that sends requests continuously, and servers on both nodes (manifests/apps.yaml). */
 import { until } from '../../../src/base/wait.js';
 import type { ConnectionRecord } from '../../../src/telemetry/connection-record.js';
 import { httpGet, kubectl } from '../../support/cluster.js';
 
 export const shop = (...args: string[]): Promise<string> => kubectl('-n', 'shop', ...args);
 
-/** What the client of shop/web has had so far, on a new request every few milliseconds. */
+/** Results so far of the client shop/web, which sends a request every few milliseconds. */
 export interface Traffic {
   readonly good: number;
   readonly bad: number;
@@ -16,7 +16,7 @@ export const traffic = async (): Promise<Traffic> =>
   JSON.parse(
     await shop('exec', 'deploy/web', '--', 'node', '-e', httpGet('http://localhost:9000/')),
   ) as Traffic;
-/** What the client has had since `before`, once there are `count` more responses. */
+/** Results of the client since `before`, once there are `count` more responses. */
 export async function since(before: Traffic, count = 50): Promise<Traffic> {
   return until(`${count} more responses`, 30_000, async () => {
     const now = await traffic();

@@ -1,11 +1,11 @@
-/** What the CLI and the objects' conditions report of all this. */
+/** Reports of the CLI and conditions of objects. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { until } from '../../../src/base/wait.js';
 import { applyText, kubectl, weft } from '../../support/cluster.js';
 import { denyWeb, shop } from './shop.js';
 
-test('weft status and weft check say what there is, without a finding that fails', async () => {
+test('weft status shows the control plane and every node, and weft check has no failing finding', async () => {
   const status = await weft('status');
   assert.match(status, /^control plane +2 of 2 ready/);
   for (const node of (await kubectl('get', 'nodes', '-o', 'jsonpath={.items[*].metadata.name}')).split(' '))
@@ -21,7 +21,7 @@ test('weft status and weft check say what there is, without a finding that fails
   );
 });
 
-test('weft check finds a NetworkPolicy that keeps tunnels out, and says what to add', async () => {
+test('weft check finds a NetworkPolicy that blocks tunnels, and names the rule to add', async () => {
   const policy = (ports: string): string => `apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: { name: only-http, namespace: shop }
@@ -37,7 +37,7 @@ spec: { podSelector: {}, policyTypes: [Ingress], ingress: [{ ports: [${ports}] }
   await shop('delete', 'networkpolicy', 'only-http');
 });
 
-test('what is in the mesh is said on the objects: pods, policies, the roots in each namespace', async () => {
+test("pods and policies have conditions, and the namespace has the roots' ConfigMap", async () => {
   const jsonpath = (condition: string): string =>
     `jsonpath={.items[*].status.conditions[?(@.type=="${condition}")].status}`;
   assert.match(await shop('get', 'pods', '-o', jsonpath('weft.dev/captured')), /^(True ?)+$/);

@@ -1,4 +1,4 @@
-/** The chart is upgraded and uninstalled under load. */
+/** Upgrade and uninstall of the chart under load. */
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { until } from '../../../src/base/wait.js';
 import { chart, eitherAgent, given, kubectl, run, state, system } from '../../support/cluster.js';
 import { since, traffic } from './shop.js';
 
-test('helm upgrade under load: no request fails, and the CRDs are of the chart again', async () => {
+test('helm upgrade under load: no request fails, and the CRDs are upgraded to those of the chart', async () => {
   await kubectl(
     'patch',
     'crd',
@@ -36,7 +36,7 @@ test('helm upgrade under load: no request fails, and the CRDs are of the chart a
   );
 });
 
-test('helm uninstall under load: no request fails, and it leaves no program, link, map, CNI entry or listener on the nodes', async () => {
+test('helm uninstall under load: no request fails, and no program, link, map, CNI entry or listener is left on the nodes', async () => {
   const before = await traffic();
   await run('helm', 'uninstall', 'weft', '-n', 'weft-system', '--wait', '--timeout', '180s');
   const during = await traffic();

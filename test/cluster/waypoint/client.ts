@@ -1,4 +1,4 @@
-/** The client in a pod: asks by HTTP/1.1 or gRPC, and reports what came of it. */
+/** The client in a pod: sends HTTP/1.1 or gRPC requests and reports the responses. */
 import assert from 'node:assert/strict';
 import { until } from '../../../src/base/wait.js';
 import { kubectl } from '../../support/cluster.js';
@@ -8,25 +8,25 @@ interface Ask {
   readonly method?: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly count?: number;
-  /** gRPC instead: the path is of a method. */
+  /** gRPC instead of HTTP/1.1: the path is that of a method. */
   readonly grpc?: boolean;
-  /** For so long instead of a count, as fast as it is answered. */
+  /** Duration instead of a count: each request follows the response before. */
   readonly ms?: number;
-  /** On connections that stay. */
+  /** On keep-alive connections. */
   readonly keepAlive?: boolean;
 }
 export interface ClientResponse {
-  /** Absent where there was none. */
+  /** Absent if there was no response. */
   readonly status?: number;
   readonly error?: string;
-  /** Who served, of an answer of the application. */
+  /** The pod that has served the request, if the response is the application's. */
   readonly pod?: string;
   readonly headers?: Readonly<Record<string, string>>;
-  /** As the application saw them. */
+  /** Request headers that the application received. */
   readonly seen?: Readonly<Record<string, string>>;
   readonly atMs: number;
 }
-/** Runs in a client's pod: asks, and prints what came of it. */
+/** Program of the client's pod: sends requests and prints the responses as JSON. */
 const client = `
 const { url, method = 'GET', headers = {}, count = 1, ms = 0, grpc, keepAlive = false } = JSON.parse(process.argv[1]);
 const http = require('http'), http2 = require('http2');
@@ -76,7 +76,7 @@ export async function ask(who: string, url: string, more: Omit<Ask, 'url'> = {})
   assert.ok(answer);
   return answer;
 }
-/** Until it is as it shall be: what is applied takes a moment to be everywhere. */
+/** Sends requests until `isSo` accepts the response: an applied object takes a moment to be in force. */
 export async function asked(
   what: string,
   isSo: (answer: ClientResponse) => boolean,

@@ -6,17 +6,17 @@ import { kubectl, weft } from '../../support/cluster.js';
 import { asked, viaWaypoint } from './client.js';
 import { store } from './objects.js';
 
-test('a Service goes through a waypoint of another namespace only once that admits it; until then it is closed', async () => {
+test("a Service is served by another namespace's waypoint only once the waypoint's Gateway admits it; until then it is closed", async () => {
   await weft('waypoint', 'apply', '-n', 'outside', '--name', 'far', '--wait');
   const labels = ['weft.dev/waypoint=far', 'weft.dev/waypoint-namespace=outside'];
   await store('label', 'service', 'api-v2', ...labels);
   await asked(
-    'it is closed',
+    'the Service is closed',
     (answer) => answer.status === undefined,
     'other/client',
     'http://api-v2.store/',
   );
-  const condition = await until('its Service says why', 60_000, async () => {
+  const condition = await until('the Service has the condition', 60_000, async () => {
     const conditions = await store('get', 'service', 'api-v2', '-o', 'jsonpath={.status.conditions}');
     return conditions.includes('weft.dev/WaypointBound') && conditions;
   });
@@ -30,9 +30,9 @@ test('a Service goes through a waypoint of another namespace only once that admi
       ]),
     );
   await from('All');
-  // To its own Service alone: pods of it are behind the namespace's waypoint by the other Service.
+  // Only by this Service's own address: its pods are behind the namespace's waypoint by the other Service.
   await asked(
-    'it is on the way',
+    'the waypoint serves the Service',
     (answer) => answer.status === 200 && viaWaypoint(answer),
     'other/client',
     'http://api-v2.store/',
@@ -42,7 +42,7 @@ test('a Service goes through a waypoint of another namespace only once that admi
     /WEFT_WAYPOINT_IN_USE.*Service store\/api-v2/,
   );
   await weft('waypoint', 'delete', 'far', '-n', 'outside', '--unlabel');
-  await until('its account is gone', 60_000, async () => {
+  await until('the account of the waypoint is gone', 60_000, async () => {
     const accounts = await kubectl('-n', 'outside', 'get', 'serviceaccount', '-o', 'name');
     return !accounts.includes('far');
   });

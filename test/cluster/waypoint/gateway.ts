@@ -1,4 +1,4 @@
-/** A Gateway becomes a waypoint, and there is no way around it. */
+/** A Gateway becomes a waypoint, and clients cannot bypass it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { until } from '../../../src/base/wait.js';
@@ -6,17 +6,17 @@ import { gatewayKinds, installChart, kubectl, weft } from '../../support/cluster
 import { ask, asked, viaWaypoint } from './client.js';
 import { read, rollout, conditionOf, store, type ObjectStatus } from './objects.js';
 
-test("without the Gateway API's kinds the mesh starts, and the class of waypoints is made once they are there", async () => {
+test("without the Gateway API's CRDs the mesh starts, and the GatewayClass is applied once they are installed", async () => {
   await installChart();
   for (const name of ['api-v1', 'api-v2', 'client', 'intruder']) await rollout(`deploy/${name}`);
-  // A cluster that is given may have them.
+  // The cluster of KUBECONFIG may have the CRDs already.
   if ((await kubectl('get', 'crd', '-o', 'name')).includes('gateways.gateway.networking.k8s.io') === false)
     await assert.rejects(
       weft('waypoint', 'apply', '-n', 'store'),
       /WEFT_GATEWAY_API.*standard-install\.yaml/,
     );
   await kubectl('apply', '--server-side', '-f', await gatewayKinds());
-  await until('the class is accepted', 90_000, async () => {
+  await until('the GatewayClass is accepted', 90_000, async () => {
     const found = JSON.parse(
       await kubectl('get', 'gatewayclass', 'weft-waypoint', '-o', 'json').catch(() => '{}'),
     ) as ObjectStatus;
@@ -24,7 +24,7 @@ test("without the Gateway API's kinds the mesh starts, and the class of waypoint
   });
 });
 
-test('a Gateway becomes pods that may do nothing on their node, and is programmed with an address', async () => {
+test('a Gateway becomes unprivileged pods, and is programmed with an address', async () => {
   const done = await weft('waypoint', 'apply', '-n', 'store', '--for-namespace');
   assert.match(done, /waypoint store\/waypoint is ready at 10\./);
   assert.match(done, /namespace store labeled weft\.dev\/waypoint=waypoint/);
@@ -54,8 +54,8 @@ test('a Gateway becomes pods that may do nothing on their node, and is programme
   assert.match(await weft('waypoint', 'list'), /^store +waypoint +yes +10\.\S+ +2 of 2 +store$/m);
 });
 
-test('without a route requests go through the waypoint, to the Service and to a pod by its address', async () => {
-  await asked('the waypoint is on the way', viaWaypoint, 'store/client', 'http://api/');
+test('without a route, requests to the Service and to a pod address go through the waypoint', async () => {
+  await asked('requests go through the waypoint', viaWaypoint, 'store/client', 'http://api/');
   const ip = await store('get', 'pod', '-l', 'app=api,version=v2', '-o', 'jsonpath={.items[0].status.podIP}');
   for (const url of ['http://api/', `http://${ip}:8080/`]) {
     const answer = await ask('store/client', url);
@@ -67,7 +67,7 @@ test('without a route requests go through the waypoint, to the Service and to a 
   }
 });
 
-test('a pod outside of the mesh is refused: there is no way around the waypoint', async () => {
+test('a pod outside of the mesh is refused: it cannot bypass the waypoint', async () => {
   const ip = await store('get', 'pod', '-l', 'app=api,version=v2', '-o', 'jsonpath={.items[0].status.podIP}');
   for (const url of ['http://api.store/', `http://${ip}:8080/`]) {
     const answer = await ask('outside/client', url);

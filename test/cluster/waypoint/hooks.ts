@@ -1,4 +1,4 @@
-/** A cluster with the applications, without Weft: what the tests begin with. */
+/** Sets up a cluster with the applications and without Weft. */
 import { join } from 'node:path';
 import { after, before } from 'node:test';
 import { here, kubectl, releaseCluster, takeCluster } from '../../support/cluster.js';

@@ -23,14 +23,14 @@ export interface ObjectStatus {
 }
 export const read = async (...what: string[]): Promise<ObjectStatus> =>
   JSON.parse(await store('get', ...what, '-o', 'json')) as ObjectStatus;
-/** A condition once it is of the object as it is now. */
+/** Resolves with a condition once it has the reason and the object's current generation. */
 export const conditionOf = (
   what: readonly [string, string],
   type: string,
   reason: string,
 ): Promise<Condition> => {
   let last: unknown;
-  return until(`${what.join(' ')} says ${type} ${reason}`, 60_000, async () => {
+  return until(`${what.join(' ')} has condition ${type} with reason ${reason}`, 60_000, async () => {
     const { metadata, status } = await read(...what);
     const conditions = [
       ...(status?.conditions ?? []),

@@ -1,11 +1,11 @@
-/** Policies of requests. */
+/** Policies with rules on requests. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { applyText } from '../../support/cluster.js';
 import { ask, asked } from './client.js';
 import { conditionOf, store } from './objects.js';
 
-test('a policy of methods and paths refuses with 403 what it does not allow, by Service and by workload', async () => {
+test('requests that a policy of methods and paths does not allow get 403, with targetRefs and with a selector', async () => {
   const policy = (where: string): string => `apiVersion: weft.dev/v1alpha1
 kind: AccessPolicy
 metadata: { name: readers, namespace: store }
@@ -31,6 +31,6 @@ spec:
     assert.equal((await ask('store/client', 'http://api/open/1', { method: 'POST' })).status, 403, where);
     assert.equal((await ask('store/intruder', 'http://api/open/1')).status, 403, where);
     await store('delete', 'accesspolicy', 'readers');
-    await asked('it is allowed again', (a) => a.status === 200, 'store/client', 'http://api/closed');
+    await asked('the path is allowed again', (a) => a.status === 200, 'store/client', 'http://api/closed');
   }
 });

@@ -1,4 +1,4 @@
-/** A waypoint's pods: rolled, scaled to zero, with parameters and an autoscaler. */
+/** A waypoint's pods: rollout, scale to zero, parameters and autoscaler. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { sleep, until } from '../../../src/base/wait.js';
@@ -6,7 +6,7 @@ import { applyText, weft } from '../../support/cluster.js';
 import { ask, askAll, asked, viaWaypoint } from './client.js';
 import { rollout, conditionOf, store } from './objects.js';
 
-test('a waypoint is rolled without a failed request', async () => {
+test('a rollout of a waypoint: no request fails', async () => {
   const ms = 60_000;
   const load = Promise.all([
     askAll('store/client', { url: 'http://api/', ms }),
@@ -18,7 +18,7 @@ test('a waypoint is rolled without a failed request', async () => {
   const began = Date.now();
   await store('rollout', 'restart', 'deploy/waypoint');
   await rollout('deploy/waypoint');
-  await until('the former ones are gone', 90_000, async () => {
+  await until('the old pods are gone', 90_000, async () => {
     const pods = await store(
       'get',
       'pod',
@@ -29,12 +29,12 @@ test('a waypoint is rolled without a failed request', async () => {
     );
     return pods.split('\n').length === 2;
   });
-  assert.ok(Date.now() - began < ms, 'the load went on for as long');
+  assert.ok(Date.now() - began < ms, 'the load lasted longer than the rollout');
   const answers = await load;
   for (const [index, all] of answers.entries()) {
     const bad = all.filter(({ status }) => status !== 200);
     assert.deepEqual(bad, [], `load ${index}: ${bad.length} of ${all.length}`);
-    assert.ok(all.every(viaWaypoint), 'none went around it');
+    assert.ok(all.every(viaWaypoint), 'all requests went through the waypoint');
   }
 });
 
@@ -54,7 +54,7 @@ spec:
   infrastructure: { parametersRef: { group: '', kind: ConfigMap, name: waypoint } }
   listeners: [{ name: mesh, port: 15008, protocol: HBONE }]
 `;
-test('a waypoint that is scaled to zero means refusal, never a way around it', async () => {
+test('while a waypoint is scaled to zero, requests are refused and do not bypass it', async () => {
   await applyText(parameters(0) + withParameters);
   const { status } = await conditionOf(['gateway', 'waypoint'], 'Programmed', 'NoResources');
   assert.equal(status, 'False');
@@ -62,7 +62,7 @@ test('a waypoint that is scaled to zero means refusal, never a way around it', a
     assert.match(error.stdout, /^programmed +no: NoResources: .*scaled to zero/m);
     return true;
   });
-  await asked('it is refused', (answer) => answer.status === undefined, 'store/client', 'http://api/');
+  await asked('requests are refused', (answer) => answer.status === undefined, 'store/client', 'http://api/');
   const ip = await store('get', 'pod', '-l', 'app=api,version=v2', '-o', 'jsonpath={.items[0].status.podIP}');
   for (const [who, url] of [
     ['store/client', 'http://api/'],
@@ -78,23 +78,23 @@ test('a waypoint that is scaled to zero means refusal, never a way around it', a
   await applyText(parameters(1));
   await conditionOf(['gateway', 'waypoint'], 'Programmed', 'Programmed');
   await asked(
-    'it is back',
+    'the waypoint serves again',
     (answer) => answer.status === 200 && viaWaypoint(answer),
     'store/client',
     'http://api/',
   );
 });
 
-test('parameters that are wrong are said on the Gateway, and what runs goes on', async () => {
+test('a Gateway condition reports invalid parameters, and the waypoint keeps running', async () => {
   await applyText(parameters(1).replace('deployment:', 'deploy:'));
   const { message } = await conditionOf(['gateway', 'waypoint'], 'Accepted', 'InvalidParameters');
-  assert.match(message, /ConfigMap store\/waypoint: deploy is none of/);
+  assert.match(message, /ConfigMap store\/waypoint: deploy is not one of/);
   assert.equal((await ask('store/client', 'http://api/')).status, 200);
   await applyText(parameters(1));
   await conditionOf(['gateway', 'waypoint'], 'Accepted', 'Accepted');
 });
 
-test('parameters that would run something else are refused by the field’s name, and what runs goes on', async () => {
+test("parameters that would change the waypoint's code are refused with the field's name, and the waypoint keeps running", async () => {
   const image = (): Promise<string> =>
     store('get', 'deployment', 'waypoint', '-o', 'jsonpath={.spec.template.spec.containers[*].image}');
   const before = await image();
@@ -112,15 +112,15 @@ test('parameters that would run something else are refused by the field’s name
   await conditionOf(['gateway', 'waypoint'], 'Accepted', 'Accepted');
 });
 
-test('an autoscaler is there while the parameters ask for one, and no longer', async () => {
+test('an autoscaler exists as long as the parameters have one', async () => {
   const scaler = (): Promise<string> => store('get', 'hpa', '-o', 'name');
   await applyText(`${parameters(1)}  horizontalPodAutoscaler: 'spec: { minReplicas: 2, maxReplicas: 3 }'\n`);
   await until(
-    'it is made',
+    'the autoscaler exists',
     60_000,
     async () => (await scaler()) === 'horizontalpodautoscaler.autoscaling/waypoint',
   );
   await applyText(parameters(1));
-  await until('it is gone', 60_000, async () => (await scaler()) === '');
+  await until('the autoscaler is deleted', 60_000, async () => (await scaler()) === '');
   await conditionOf(['gateway', 'waypoint'], 'Programmed', 'Programmed');
 });

@@ -1,4 +1,4 @@
-/** What the control plane may do for waypoints, and what goes with one that is deleted. */
+/** The control plane's rights for waypoints, and deletion of a waypoint. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { until } from '../../../src/base/wait.js';
@@ -6,7 +6,7 @@ import { system, weft } from '../../support/cluster.js';
 import { asked, viaWaypoint } from './client.js';
 import { store } from './objects.js';
 
-test('the control plane may do what it does for waypoints, and no more', async () => {
+test('the control plane has only the rights that it needs for waypoints', async () => {
   const may = async (...what: string[]): Promise<string> =>
     store('auth', 'can-i', ...what, '--as=system:serviceaccount:weft-system:weft-control').catch(
       (error: { stdout: string }) => error.stdout.trim(),
@@ -29,15 +29,15 @@ test('the control plane may do what it does for waypoints, and no more', async (
   for (const pod of pods) assert.doesNotMatch(await system('logs', pod), /forbidden/);
 });
 
-test('a waypoint that is deleted takes all along that was made for it; one that is in use is not deleted by mistake', async () => {
+test('deleting a waypoint deletes all its objects; a waypoint in use is not deleted by mistake', async () => {
   await assert.rejects(weft('waypoint', 'delete', '-n', 'store'), /WEFT_WAYPOINT_IN_USE.*store/);
   await weft('waypoint', 'delete', '-n', 'store', '--unlabel');
-  await until('nothing is left', 90_000, async () => {
+  await until('no object of the waypoint is left', 90_000, async () => {
     const selector = 'app.kubernetes.io/managed-by=weft-control';
     return (await store('get', 'deploy,service,serviceaccount,pod,hpa', '-l', selector, '-o', 'name')) === '';
   });
   const answer = await asked(
-    'requests go without it',
+    'requests go without the waypoint',
     (one) => one.status === 200 && !viaWaypoint(one),
     'store/client',
     'http://api/',

@@ -1,4 +1,4 @@
-/** Routes: by header, by weight, with a timeout, of another namespace, of gRPC. */
+/** Routes: by header, by weight, with a timeout, of another namespace, for gRPC. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { until } from '../../../src/base/wait.js';
@@ -6,7 +6,7 @@ import { applyText, kubectl } from '../../support/cluster.js';
 import { ask, askAll, asked, type ClientResponse } from './client.js';
 import { route, conditionOf, store, to } from './objects.js';
 
-test('a route sends by header, and the rest 90 to 10', async () => {
+test('a route selects a backend by header, and splits other requests 90 to 10', async () => {
   await applyText(
     route(
       'api',
@@ -18,7 +18,7 @@ test('a route sends by header, and the rest 90 to 10', async () => {
   await conditionOf(['httproute', 'api'], 'Accepted', 'Accepted');
   const headers = { 'x-version': 'v2' };
   const isV2 = ({ pod }: ClientResponse): boolean => pod?.startsWith('api-v2-') === true;
-  const steered = await until('all go by the header', 20_000, async () => {
+  const steered = await until('all requests with the header go to v2', 20_000, async () => {
     const all = await askAll('store/client', { url: 'http://api/', headers, count: 10 });
     return all.every(isV2) && all;
   });
@@ -30,27 +30,27 @@ test('a route sends by header, and the rest 90 to 10', async () => {
   assert.ok(second > 16 && second < 64, `${second} of 400`);
 });
 
-test('a backend that is not there answers 500, and the route says so of the generation that is meant', async () => {
+test('requests to a missing backend get 500, and a condition with the current generation of the route reports it', async () => {
   await applyText(route('api', `[{ ${to('gone')} }]`));
   const { status, message } = await conditionOf(['httproute', 'api'], 'ResolvedRefs', 'BackendNotFound');
   assert.equal(status, 'False');
   assert.match(message, /gone/);
-  await asked('it answers 500', (answer) => answer.status === 500, 'store/client', 'http://api/');
+  await asked('requests get 500', (answer) => answer.status === 500, 'store/client', 'http://api/');
   await applyText(route('api', `[{ ${to('api-v1')} }]`));
   const again = await conditionOf(['httproute', 'api'], 'ResolvedRefs', 'ResolvedRefs');
   assert.equal(again.status, 'True');
-  await asked('it answers again', (answer) => answer.status === 200, 'store/client', 'http://api/');
+  await asked('requests are served again', (answer) => answer.status === 200, 'store/client', 'http://api/');
 });
 
-test('a request that takes longer than its route allows ends in 504', async () => {
+test('a request that exceeds the timeout of its route gets 504', async () => {
   await applyText(route('api', `[{ timeouts: { request: 500ms }, ${to('api-v1')} }]`));
   const slow = 'http://api/slow/3000';
-  await asked('it ends in time', (answer) => answer.status === 504, 'store/client', slow);
+  await asked('the request gets 504', (answer) => answer.status === 504, 'store/client', slow);
   assert.equal((await ask('store/client', 'http://api/slow/10')).status, 200);
   await store('delete', 'httproute', 'api');
 });
 
-test('a route of another namespace holds for the clients of that namespace alone', async () => {
+test('a route of another namespace applies to clients of that namespace only', async () => {
   const tagged = `[{ filters: [{ type: ResponseHeaderModifier, responseHeaderModifier: { set: [{ name: x-route, value: consumer }] } }], ${to('api-v2')} }]`;
   await applyText(route('mine', tagged, '', 'HTTPRoute', 'other'));
   const own = await asked(
@@ -67,7 +67,7 @@ test('a route of another namespace holds for the clients of that namespace alone
   await kubectl('-n', 'other', 'delete', 'httproute', 'mine');
 });
 
-test('gRPC calls go by their method', async () => {
+test('a GRPCRoute selects backends by method', async () => {
   await applyText(
     route(
       'grpc',
@@ -86,7 +86,7 @@ test('gRPC calls go by their method', async () => {
   ];
   const goesTo = (version: string) => (answer: ClientResponse) =>
     answer.status === 0 && answer.pod?.startsWith(`api-${version}-`) === true;
-  await asked('the method that is named', goesTo('v2'), ...call('Count'));
+  await asked('calls of the named method go to v2', goesTo('v2'), ...call('Count'));
   for (let i = 0; i < 5; i++) {
     const [other, named] = [await ask(...call('Other')), await ask(...call('Count'))];
     assert.ok(goesTo('v1')(other), JSON.stringify(other));

@@ -1,4 +1,4 @@
-"""A server that answers before it has read the upload, and a client that uploads until it cannot and then reads. See early-response.test.ts."""
+"""A server that responds before it has read the upload, and a client that uploads until it fails and then reads. See early-response.test.ts."""
 import socket
 import sys
 import threading

@@ -1,5 +1,5 @@
-"""equal server SCENARIO PORT [CERT] | equal client SCENARIO IP PORT: one connection of two programs; each prints as one JSON line what
-it observed. Sockets do not block, as an event loop's; every wait is a poll(). Both exchange a byte first."""
+"""equal server SCENARIO PORT [CERT] | equal client SCENARIO IP PORT: one connection between two programs. Each prints its
+observations as one JSON line. Sockets do not block, as in an event loop; every wait is a poll(). Both exchange a byte first."""
 import array, errno, fcntl, hashlib, json, os, random, select, signal, socket, ssl, struct, sys, time
 
 FIONREAD, SIOCOUTQ = 0x541B, 0x5411
@@ -70,7 +70,7 @@ def count_of(s, request):
 
 
 def until_count(s, n):
-    """FIONREAD as soon as so much is there, or what it stays at."""
+    """FIONREAD once it reaches this many bytes, or the value at which it stays."""
     end = time.time() + 1
     while count_of(s, FIONREAD) < n and time.time() < end:
         time.sleep(0.01)
@@ -87,7 +87,7 @@ pattern = lambda n, seed=1: random.Random(seed).randbytes(n)
 
 
 class Scenario:
-    """One class per scenario: c(socket) is the client, s(socket) the server. `go` tells the other that it is its turn."""
+    """One class per scenario: c(socket) is the client, s(socket) the server. `go` passes the turn to the other end."""
 
     def go(s):
         send_all(s, b'!')
@@ -333,7 +333,7 @@ class messages_both_ways_at_once:
         at = 0; p = select.poll(); p.register(s, select.POLLIN | select.POLLOUT)
         while at < len(out) or len(data) < 3 << 20:
             for _, got in p.poll(5000):
-                # Never past the end: what follows may be there already.
+                # Never past the end: later bytes may already be there.
                 if got & select.POLLIN and len(data) < 3 << 20:
                     data += s.recv(min(sizes.choice([1, 100, 5000, 200000]), (3 << 20) - len(data)))
                 if got & select.POLLOUT and at < len(out):

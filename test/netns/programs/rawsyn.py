@@ -1,5 +1,5 @@
-"""rawsyn IP PORT SOURCE: a handshake and a request made of raw packets from an address that this pod's kernel does not have, so that
-no kernel resets it. Prints what came back: SYN+ACK or RST, and whether any byte of an answer did."""
+"""rawsyn IP PORT SOURCE: a handshake and a request in raw packets from an address that this pod's kernel does not have, so that
+no kernel resets it. Prints whether SYN+ACK or RST came back, and whether any byte of a response did."""
 import random, socket, struct, sys, time
 
 to, port, source = sys.argv[1], int(sys.argv[2]), sys.argv[3]

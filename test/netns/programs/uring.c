@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* uring IP PORT: connects by io_uring, sends "ping" and prints the answer. Raw system calls: no library is needed. */
+/* uring IP PORT: connects with io_uring, sends "ping" and prints the response. It uses raw system calls and needs no library. */
 #include <arpa/inet.h>
 #include <linux/io_uring.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/** What an agent or a waypoint knows of a mesh that is given as Kubernetes objects: compiled, told, applied. */
+/** The view of an agent or a waypoint of a mesh given as Kubernetes objects: compiled, encoded, decoded and applied. */
 import { type Compiler, compile } from '../../../control/compile/compile.js';
 import type { MeshObject } from '../../../control/objects/objects.js';
 import { pickFields } from '../../../control/kinds/kinds.js';
@@ -15,7 +15,7 @@ import type { Workload } from '../../../src/model/workload.js';
 import { MeshState, type MeshUpdate } from '../../../src/state/store.js';
 import { domain } from '../../support/mesh.js';
 
-/** Objects as the API server has them, by which fields are picked that Weft reads. */
+/** Compiles objects as the API server has them, reduced to the fields that Weft reads. */
 export function compiled(...objects: readonly (MeshObject | undefined)[]): Compiler {
   return compile(
     objects.filter((object) => object !== undefined),
@@ -25,7 +25,7 @@ export function compiled(...objects: readonly (MeshObject | undefined)[]): Compi
 export const asRead = (kind: MeshObject['kind'], object: object): MeshObject | undefined =>
   pickFields(kind, object);
 
-/** After it was on the wire. */
+/** The update after encoding and decoding. */
 export function updateOf(compiler: Compiler): MeshUpdate {
   const workloads: Workload[] = [];
   const services: Service[] = [];
@@ -56,7 +56,7 @@ export function viewOf(compiler: Compiler): MeshState {
   state.apply(updateOf(compiler));
   return state;
 }
-/** Of a pod that its node holds. */
+/** The node-pod resource of a pod. Throws if there is none. */
 export function nodePodOf(compiler: Compiler, namespace: string, name: string): NodePod {
   for (const one of compiler.all())
     if (one.kind === 'nodePod' && one.value.namespace === namespace && one.value.name === name)
@@ -80,7 +80,7 @@ export const podObject = (
   spec: { nodeName: more.node ?? 'n1', serviceAccountName: more.serviceAccount ?? name },
   status: { podIPs: [{ ip }] },
 });
-/** Of the waypoint `name`, as its Deployment makes it. */
+/** A pod of the waypoint `name`, as its Deployment creates it. */
 export const waypointPodObject = (namespace: string, name: string, ip: string): MeshObject =>
   podObject(namespace, `${name}-0`, ip, {
     serviceAccount: name,
@@ -100,7 +100,7 @@ export const serviceObject = (
     ports: [{ port: more.port ?? 80, targetPort: more.port ?? 8080 }],
   },
 });
-/** `from`: of the HBONE listener's allowedRoutes. */
+/** `from`: `allowedRoutes.namespaces.from` of the HBONE listener. */
 export const gatewayObject = (namespace: string, name: string, from?: string): MeshObject => ({
   kind: 'Gateway',
   metadata: { name, namespace, uid: `uid-${namespace}-${name}` },
@@ -116,7 +116,7 @@ export const gatewayObject = (namespace: string, name: string, from?: string): M
     ],
   },
 });
-/** A waypoint that runs: Gateway, Service and one pod. */
+/** A running waypoint: Gateway, Service and one pod. */
 export const runningWaypoint = (
   namespace: string,
   name: string,

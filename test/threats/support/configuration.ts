@@ -1,4 +1,4 @@
-/** Manifests as they are in force, for tests of what a configuration does and must not do. */
+/** Compiles manifests to the configuration in force, for tests of its effects. */
 import { compile } from '../../../control/compile/compile.js';
 import type { CompileSettings } from '../../../control/compile/settings.js';
 import type { MeshObject } from '../../../control/objects/objects.js';
@@ -16,14 +16,14 @@ import { parseTarget } from '../../../src/waypoint/http/target.js';
 import { domain } from '../../support/mesh.js';
 import { routesOf, updateOf } from './compiled.js';
 
-/** What a node and a waypoint are told, after it was on the wire. */
+/** The resources of a node and a waypoint, after encoding and decoding. */
 export interface InForce {
   readonly view: MeshState;
   readonly routes: readonly Route[];
   readonly workload: (namespace: string, name: string) => Workload;
 }
 
-/** `texts`: manifests, of which those that cannot be read are taken as the API server's would be. */
+/** `texts`: manifests. Objects that cannot be read take their closed forms, as from the API server. */
 export function inForce(texts: readonly string[], more: Partial<CompileSettings> = {}): InForce {
   const objects = texts.flatMap((text): MeshObject[] => {
     const parsed = parseManifests('x', text);
@@ -31,7 +31,7 @@ export function inForce(texts: readonly string[], more: Partial<CompileSettings>
   });
   return inForceOf(objects, more);
 }
-/** Of objects with any content, as an API server has them. */
+/** As {@link inForce}, from objects with any content, as an API server has them. */
 export function inForceOf(objects: readonly object[], more: Partial<CompileSettings> = {}): InForce {
   const known = objects.flatMap((object) => readObject(object as MeshObject).object ?? []);
   const settings = { trustDomain: domain, rootsVersion: '', ...more };
@@ -50,7 +50,7 @@ export function inForceOf(objects: readonly object[], more: Partial<CompileSetti
   };
 }
 
-/** What a waypoint knows of a request of this target. Errors: TargetError, where it refuses it itself. */
+/** The HTTP attributes of a request with this target. Error: TargetError, the waypoint refuses the target. */
 export const requestOf = (target: string, more: Partial<HttpAttributes> = {}): HttpAttributes => ({
   method: 'GET',
   host: 'api.bank',

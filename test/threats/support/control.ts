@@ -1,4 +1,4 @@
-/** A control plane in this process, and clients of it: the real server, over TLS on loopback. */
+/** A control plane in this process and its clients: the real server, over TLS on loopback. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import http2 from 'node:http2';
@@ -29,9 +29,9 @@ export interface Control {
   readonly target: string;
   readonly warnings: readonly string[];
   readonly limits: readonly string[];
-  /** Manifests in place of the former. */
+  /** Replaces the manifests. */
   change(manifests: string): void;
-  /** What a compiler of another version would tell. */
+  /** Sends changes as from a compiler of another version. */
   update(changes: ResourceChanges): void;
 }
 
@@ -90,7 +90,7 @@ export async function startControl(
   };
 }
 
-/** An HTTP/2 connection that does as it likes. */
+/** A raw HTTP/2 connection to the control plane. */
 export function connect(closers: Closers, { target, ca }: Control): http2.ClientHttp2Session {
   const session = http2.connect(`https://${target}`, { ca: ca.roots });
   session.on('error', () => undefined);
@@ -100,7 +100,7 @@ export function connect(closers: Closers, { target, ca }: Control): http2.Client
 
 export interface RawCall {
   readonly stream: http2.ClientHttp2Stream;
-  /** gRPC status and message; undefined as long as there are none. */
+  /** gRPC status and message; undefined until the call ends. */
   readonly ended: () => { readonly status: string; readonly message: string } | undefined;
 }
 
@@ -131,7 +131,7 @@ export function frame(body: Uint8Array): Buffer {
   return Buffer.concat([head, body]);
 }
 
-/** The client that agents and waypoints use. */
+/** Follows discovery with the client that agents and waypoints use. */
 export function follow(
   closers: Closers,
   { target, ca }: Pick<Control, 'target' | 'ca'>,

@@ -1,4 +1,4 @@
-/** What an agent's kernel tables hold of one pod, read as bytes: the tables' own layout is compared elsewhere. */
+/** Counts rows of one pod in an agent's maps, read as bytes: other tests compare the layouts. */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Datapath } from '../../../daemonset/datapath/loader.js';
@@ -8,14 +8,14 @@ import { BpfMap } from '../../../native/index.js';
 
 const hashes = new Set([1, 9, 11]); // BPF_MAP_TYPE_HASH, _LRU_HASH, _LPM_TRIE
 
-/** Where each table has the network namespace cookie of a connection's source. */
+/** The offset of the source's network namespace cookie in the key or value of each map. */
 const sources = {
   weft_notes: ['value', structs.weft_note[1].source[0]],
   weft_live: ['value', structs.weft_live[1].source[0]],
   weft_verdicts: ['key', structs.weft_verdict_key[1].source[0]],
 } as const;
 
-/** Entries of a table whose source is this network namespace cookie. */
+/** Number of rows of a map whose source is this network namespace cookie. */
 export function countOfSource(instance: string, table: keyof typeof sources, cookie: bigint): number {
   const map = new BpfMap(join(new Datapath(instance).dir, table));
   const [where, offset] = sources[table];
@@ -30,7 +30,7 @@ export function countOfSource(instance: string, table: keyof typeof sources, coo
   }
 }
 
-/** Names of the tables that have the cookie in a key or a value, each as often as it has it. */
+/** Names of the maps that contain the cookie, one per key or value that contains it. */
 export function tablesNaming(instance: string, cookie: bigint): string[] {
   const { dir } = new Datapath(instance);
   const mark = Buffer.from(encodeU64(cookie));

@@ -1,6 +1,6 @@
 /**
- * A mesh in one process: nodes that take tunnels and decide by policy, waypoints, and peers that may say what they like, with real TLS and
- * HTTP/2 between them. Each pod has a loopback address of its own; only the namespaces and the kernel's part are missing.
+ * A mesh in one process: nodes that accept tunnels and authorize by policy, waypoints, and peers that may send any headers, with real TLS
+ * and HTTP/2 between them. Each pod has its own loopback address. Only network namespaces and eBPF programs are missing.
  */
 import net from 'node:net';
 import type { AddressInfo } from 'node:net';
@@ -62,16 +62,16 @@ export const serviceOf = (
 
 export interface TestPod {
   readonly workload: Workload;
-  /** Where its application listens. */
+  /** Port of the pod's application. */
   readonly port: number;
-  /** What the node said of each connection, in order. */
+  /** The node's connection records, in order. */
   readonly records: ConnectionRecord[];
 }
 
 export interface TestProxy {
   readonly context: ConnectionContext;
   readonly records: RequestRecord[];
-  /** Codes of tunnels that were refused. */
+  /** Error codes of refused tunnels. */
   readonly refused: string[];
 }
 
@@ -84,7 +84,7 @@ export class TestMesh {
 
   constructor(private readonly t: TestContext) {}
 
-  /** Told to all nodes and waypoints at once, and to those that start later. */
+  /** Applies an update to all nodes and waypoints, also to those that start later. */
   apply(update: MeshUpdate): void {
     this.#updates.push(update);
     for (const updateNode of this.#nodes) updateNode(update);
@@ -99,7 +99,7 @@ export class TestMesh {
     for (const { state } of this.#waypoints) state.apply({ routes });
   }
 
-  /** A pod with its node's agent before it; `services`: those that stand before its application's port, by their port 80. */
+  /** A pod behind its node's agent. `services`: Services whose port 80 maps to its application's port. */
   async pod(
     namespace: string,
     name: string,
@@ -152,7 +152,7 @@ export class TestMesh {
     return { workload: one, port, records };
   }
 
-  /** A waypoint, its Service of the same name at `ip`. */
+  /** A waypoint, and its Service of the same name at `ip`. */
   async waypoint(
     namespace: string,
     name: string,
@@ -220,8 +220,8 @@ export class TestMesh {
   }
 
   /**
-   * A tunnel by a peer with the certificate of `as`, from the address `from` to the node or waypoint at `to`. Rejects as TunnelPool.open
-   * does; the message has the status.
+   * Opens a tunnel as a peer with the certificate of `as`, from the address `from` to the node or waypoint at `to`. Rejects like
+   * TunnelPool.open; the message has the status.
    */
   async tunnel(
     as: SpiffeId,
@@ -246,7 +246,7 @@ export class TestMesh {
     return stream;
   }
 
-  /** Nobody listens on port 15008 of this machine: each has a port of its own. */
+  /** Maps port 15008 of an address to the port on which its node or waypoint really listens. */
   #mapped(address: SocketAddress): SocketAddress {
     const port = address.port === 15008 ? this.#tunnelPorts.get(address.ip) : undefined;
     return port === undefined ? address : { ip: address.ip, port };
@@ -280,7 +280,7 @@ export class TestMesh {
   }
 }
 
-/** An application that answers each request with its own name and the request as it came; `/hold` it never answers. */
+/** An application that responds to each request with its name and the received request; it never responds to `/hold`. */
 export const echoing =
   (name: string) =>
   (socket: net.Socket): void => {
@@ -299,7 +299,7 @@ export const echoing =
     socket.on('end', () => socket.end());
   };
 
-/** Writes a request and reads until its answer is there, or the stream has ended. */
+/** Writes a request and reads until the response is complete or the stream ends. */
 export function request(stream: Duplex, path = '/', headers: readonly string[] = []): Promise<string> {
   return new Promise((resolve) => {
     let text = '';

@@ -1,4 +1,4 @@
-/** A registry of manifests, what it makes nodes see, and what becomes of connections there: for cells that are pure decisions. */
+/** Compiles manifests to the view of nodes and plans connections there: for cells of docs/security.md that are pure decisions. */
 import assert from 'node:assert/strict';
 import { parseAllDocuments } from 'yaml';
 import { compile, type Compiler } from '../../../control/compile/compile.js';
@@ -19,11 +19,11 @@ import { viewOf } from './compiled.js';
 export interface Seen {
   readonly compiler: Compiler;
   readonly view: MeshState;
-  /** What agents hold, by `<namespace>/<name>`, with the node that it is told to. */
+  /** Node-pod resources by `<namespace>/<name>`, each with the node that gets it. */
   readonly pods: ReadonlyMap<string, NodePod & { readonly node: string }>;
 }
 
-/** What the API server holds, as the control plane reads it. */
+/** The objects of an API server, as the control plane reads them. */
 function objectsOf(manifests: readonly string[]): MeshObject[] {
   return parseAllDocuments(manifests.join('\n---\n')).flatMap((document) => {
     const raw: unknown = document.toJS();
@@ -35,7 +35,7 @@ function objectsOf(manifests: readonly string[]): MeshObject[] {
   });
 }
 
-/** Through the schemas, compile and the wire, as agents and waypoints come to see it. */
+/** The view of agents and waypoints: manifests after validation, compilation, encoding and decoding. */
 export function see(...manifests: readonly string[]): Seen {
   const objects = objectsOf(manifests);
   const compiler = compile(objects, { trustDomain: domain, rootsVersion: '1' });
@@ -55,7 +55,7 @@ export const identity = (account: string) => {
   return identityOf(namespace, serviceAccount);
 };
 
-/** What becomes of a connection of a pod (`<namespace>/<name>`) to `ip:port`. */
+/** The plan of a connection from a pod (`<namespace>/<name>`) to `ip:port`. */
 export function outbound({ view, pods }: Seen, source: string, dialled: string, random = 0) {
   const pod = pods.get(source);
   const sourceIp = pod?.addresses[0];
@@ -71,7 +71,7 @@ export function outbound({ view, pods }: Seen, source: string, dialled: string, 
   });
 }
 
-/** What becomes of a tunnel to a pod's port, from `peer` (`<namespace>/<account>`), which says that it speaks for `client`. */
+/** The plan of a tunnel to a pod's port from `peer` (`<namespace>/<account>`), which states the identity `client`. */
 export function tunnel(
   { view, pods }: Seen,
   destination: string,
@@ -95,8 +95,8 @@ export function tunnel(
 }
 
 /**
- * Everything that is decided of connections between pods of other namespaces than `tenant`, and from those to `destinations`
- * (`ip:port`): paths, endpoints, identities, policies, waypoints, what the kernel may do.
+ * All decisions about connections between pods of other namespaces than `tenant`, and from them to `destinations` (`ip:port`): paths,
+ * endpoints, identities, policies, waypoints, verdicts for the kernel.
  */
 export function decisions(
   seen: Seen,
@@ -163,7 +163,7 @@ export function decisions(
   for (const node of ['n1', 'n2']) {
     const local = [...pods.values()].filter((pod) => pod.node === node).map(({ uid }) => uid);
     const tables = kernelServices(view, local, node);
-    // Services of the tenant may be in it, by addresses of their own.
+    // The tables may contain Services of the tenant, under their own addresses.
     for (const address of destinations) found[`kernel's ${address} on ${node}`] = tables.get(address);
   }
   for (const object of [...compiler.ofKind('Workload'), ...compiler.ofKind('ExternalService')])

@@ -1,6 +1,6 @@
 /**
- * A testbed with two probes that never rest. One dials from a pod what only a pod outside of the mesh may reach; one dials a
- * pod from outside of the mesh, which its policy closes. Whatever is done to the agent: once either gets through, a pod was plain.
+ * A testbed with two probes that run all the time. One connects from a pod to a destination that only a pod outside of the mesh may reach.
+ * The other connects from outside of the mesh to a pod whose policy forbids it. If either gets through, a pod had plaintext connections.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -27,7 +27,7 @@ s = socket.create_server((sys.argv[1], int(sys.argv[2])), backlog=256)
 while True:
     c, _ = s.accept(); threading.Thread(target=serve, args=(c,), daemon=True).start()
 `;
-/** A line per attempt: what got through ("through"), or what it met. */
+/** Prints a line per attempt: "through", or the error. */
 const prober = `
 import errno, socket, sys, time
 while True:
@@ -46,7 +46,7 @@ export class WatchedMesh {
     readonly manifests: string,
   ) {}
 
-  /** Everything is strict, and pods may not leave the mesh. */
+  /** The whole mesh is strict, and pods may not connect to destinations outside of the mesh. */
   static async up(state: string, options: Omit<TestbedOptions, 'from' | 'state'> = {}): Promise<WatchedMesh> {
     await tearDown(state);
     const manifests = mkdtempSync(join(tmpdir(), 'weft-manifests-'));
@@ -88,7 +88,7 @@ export class WatchedMesh {
     this.#probes.push(probe);
   }
 
-  /** What got through since the last time, by probe; empty where no pod was plain. Throws where a probe made no attempt. */
+  /** Attempts that got through so far, by probe; empty if none did. Throws if a probe has ended. */
   leaks(): string[] {
     return this.#probes.flatMap(({ name, lines, child }) => {
       if (child.exitCode !== null) throw new Error(`the probe has ended: ${name}`);
@@ -97,12 +97,12 @@ export class WatchedMesh {
     });
   }
 
-  /** Attempts of the least busy probe so far. */
+  /** Number of attempts so far, of the probe with the fewest. */
   get attempts(): number {
     return Math.min(...this.#probes.map(({ lines }) => lines.length));
   }
 
-  /** One connection between two pods of the mesh: what came back, or the error's name. */
+  /** Opens one connection between two pods of the mesh; returns the received text, or the error's name. */
   async call(from = 'weft-web', ip = cacheIp, port = 9000): Promise<string> {
     const code = `import errno, socket
 try:
