@@ -38,7 +38,8 @@ const names = [
 ];
 
 const comments = [
-  { pattern: /\benrol(s|ments?)?\b/i, instead: 'enroll' },
+  // The CLI flag --enrol-none keeps its spelling.
+  { pattern: /(?<!--)\benrol(s|ments?)?\b/i, instead: 'enroll' },
   { pattern: /\bdisown\w*/i, instead: 'unassign' },
   { pattern: /\bupkeep\b/i, instead: 'status writer' },
   { pattern: /\bkept bod(y|ies)\b/i, instead: 'replay buffer' },

@@ -148,7 +148,7 @@ test('a pod with a new sandbox at the same address is found in its new network n
   assert.equal(descriptors(), before);
 });
 
-test('an onUnreadable /proc, whole or in part, does not mean that a pod is gone', (t) => {
+test('an unreadable /proc, whole or in part, does not mean that a pod is gone', (t) => {
   const problemOf = (proc: string): string | undefined => {
     const namespaces = new NetnsFinder(proc);
     namespaces.refresh(new Set([uid]));

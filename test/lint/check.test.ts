@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { projectRoot } from '../../native/index.js';
 
-/** A repository of its own with the script, one source file and its test. */
+/** A temporary repository with the script, one source file and its test. */
 const repository = mkdtempSync(join(tmpdir(), 'weft-check-'));
 const write = (file: string, text: string): void => writeFileSync(join(repository, file), text);
 const git = (...args: string[]): string =>
@@ -23,11 +23,11 @@ test('one', () => assert.equal(one, 1));
 `;
 
 function check(...args: string[]): { readonly status: number | null; readonly stdout: string } {
-  // Without it the inner runner takes itself for a part of this one.
+  // With NODE_TEST_CONTEXT set, the inner test runner would report to this one.
   const { NODE_TEST_CONTEXT: _, ...env } = process.env;
   return spawnSync('bash', ['.ci/check', ...args], { cwd: repository, encoding: 'utf8', env });
 }
-/** Of the steps that ran: their first words, in the order of the names. */
+/** The results and names of the steps that ran, sorted. */
 const steps = (stdout: string): string[] =>
   [...stdout.matchAll(/^(ok|FAILED) +(.*) \(\d+ s\)$/gm)].map(([, how, name]) => `${how} ${name}`).sort();
 
@@ -51,7 +51,7 @@ before(() => {
 });
 after(() => rmSync(repository, { recursive: true, force: true }));
 
-test('the check lints and formats changed files and tests their folders, and nothing else', () => {
+test('only changed files are linted and formatted, and only their folders are tested', () => {
   assert.deepEqual(steps(check().stdout), ['ok types']);
   write('src/room/two.ts', 'export const two = 2;\n');
   const { status, stdout } = check();
@@ -62,11 +62,11 @@ test('the check lints and formats changed files and tests their folders, and not
     'ok lint of 1 files',
     'ok types',
   ]);
-  assert.match(stdout, /^check: 1 changed files \(since HEAD\)$/m);
+  assert.match(stdout, /^check: 1 files have changed since HEAD$/m);
   assert.match(stdout, /^check: passed after \d+ s$/m);
 });
 
-test('a failing step prints its output and fails the check', () => {
+test('a failed step is printed with its output, and fails the check', () => {
   write('src/room/one.ts', 'export const one=2;\nexport const isTwo = (n: number): boolean => n == 2;\n');
   const { status, stdout } = check();
   assert.equal(status, 1);
@@ -81,11 +81,11 @@ test('a failing step prints its output and fails the check', () => {
   assert.match(check().stdout, /^FAILED +types[^]*TS2322/m);
 });
 
-test('the hook checks the staged files and refuses a failing commit', () => {
+test('the hook checks staged files only, and prevents a commit that fails', () => {
   write('src/room/one.ts', source);
   git('config', 'core.hooksPath', '.githooks');
   write('src/room/two.ts', 'export const two=2;\n');
-  // Not staged: no part of the commit.
+  // Not staged, so not part of the commit.
   write('src/room/three.ts', 'export const three=3;\n');
   git('add', 'src/room/two.ts');
   assert.throws(() => git('commit', '-q', '-m', 'two'), /FAILED +format of 1 files/);
@@ -95,13 +95,13 @@ test('the hook checks the staged files and refuses a failing commit', () => {
   assert.equal(git('log', '--format=%s', '-1').trim(), 'two');
 });
 
-test('with a git reference the check covers all changes of the branch since it', () => {
+test('given a reference, the check covers the changes of the branch since that reference', () => {
   git('checkout', '-q', '-b', 'branch', 'HEAD~1');
   write('src/room/four.ts', 'export const four = 4;\n');
   git('add', 'src/room/four.ts');
   git('commit', '-q', '--no-verify', '-m', 'four');
   rmSync(join(repository, 'src/room/three.ts'));
   const { stdout } = check('main');
-  assert.match(stdout, /^check: 1 changed files \(since main\)$/m);
+  assert.match(stdout, /^check: 1 files have changed since main$/m);
   assert.equal(check('--what').status, 2);
 });
