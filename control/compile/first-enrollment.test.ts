@@ -56,7 +56,10 @@ const meshStrict: MeshSettingsObject = {
 };
 
 /** The resources that nodes are sent: names of policies, and how each pod is dialed. */
-function resourcesOf(...objects: readonly MeshObject[]): { policies: string[]; tunnels: Record<string, string> } {
+function resourcesOf(...objects: readonly MeshObject[]): {
+  policies: string[];
+  tunnels: Record<string, string>;
+} {
   const resources = [...compile(objects, settings).all()];
   return {
     policies: resources.flatMap((one) => (one.kind === 'policy' ? [one.value.key as string] : [])).sort(),
@@ -101,7 +104,9 @@ test('a namespace with any other condition, or without one, follows its labels',
   }
   // Pods that are in the mesh by their own labels have no first enrollment.
   const own = podOf('a', undefined, { labels: strict });
-  assert.deepEqual(resourcesOf(namespaceOf(open, { 'weft.dev/mode': 'strict' }), own).tunnels, { a: 'hbone' });
+  assert.deepEqual(resourcesOf(namespaceOf(open, { 'weft.dev/mode': 'strict' }), own).tunnels, {
+    a: 'hbone',
+  });
 });
 
 test('the strict mode of the mesh waits at the first install, but not for later namespaces', () => {

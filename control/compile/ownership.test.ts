@@ -104,8 +104,8 @@ test('a Workload whose address belongs to another object has no endpoint, no enr
       hasResource(compiler, 'nodePod', 'trap') &&
         compiler.mayRequestCertificate('vm1', 'spiffe://cluster.local/ns/evil/sa/trap'),
     );
-    const { removed: withdrawn } = compiler.apply(new Map([[objectKey(owner), owner]]));
-    assert.deepEqual(withdrawn.map(({ kind }) => kind).sort(), ['namespace', 'nodePod', 'workload']);
+    const { removed: removed } = compiler.apply(new Map([[objectKey(owner), owner]]));
+    assert.deepEqual(removed.map(({ kind }) => kind).sort(), ['namespace', 'nodePod', 'workload']);
     assert.ok(!compiler.mayRequestCertificate('vm1', 'spiffe://cluster.local/ns/evil/sa/trap'), named);
   }
 });
