@@ -104,7 +104,7 @@ test('a Workload whose address belongs to another object has no endpoint, no enr
       hasResource(compiler, 'nodePod', 'trap') &&
         compiler.mayRequestCertificate('vm1', 'spiffe://cluster.local/ns/evil/sa/trap'),
     );
-    const { removed: removed } = compiler.apply(new Map([[objectKey(owner), owner]]));
+    const { removed } = compiler.apply(new Map([[objectKey(owner), owner]]));
     assert.deepEqual(removed.map(({ kind }) => kind).sort(), ['namespace', 'nodePod', 'workload']);
     assert.ok(!compiler.mayRequestCertificate('vm1', 'spiffe://cluster.local/ns/evil/sa/trap'), named);
   }
